@@ -1,0 +1,9 @@
+"""What the compiler does between the graph you wrote and the plan it runs: one file per pass.
+
+A pass is a frozen dataclass with a ``name``; its fields are its options. Called with a Graph it
+returns a new Graph, or the very same object when it changed nothing. A pass never mutates, prints,
+times or verifies: the pipeline does. Pipelines are text, ``simplify,cse,residuals,fuse``.
+
+Passes know the graph, the ops and the analyses; they know neither the compiler, the renderers nor
+the runtime, and one pass imports another only to be built from it. Start reading at ``base``.
+"""

@@ -1,0 +1,258 @@
+"""What a pass is, and the pipeline that runs passes: text, checks, clocks, dumps.
+
+A pass only transforms. The pipeline verifies before and after each one, times it, counts nodes,
+dumps text, and leaves passes out by name. A pipeline is text, ``dce,cse{border=True},fold``, and a
+pass itself. This module knows no concrete pass; ``passes.pipelines`` names those there are.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar, Final, dataclass_transform
+
+from staticgrad import config
+from staticgrad.errors import PipelineError
+from staticgrad.ir.graph import Graph
+from staticgrad.ir.verify import verify_graph
+
+
+@dataclass_transform(frozen_default=True)
+class Pass:
+    """A named function from a program to a program; its fields are its options.
+
+    Subclasses are frozen dataclasses by themselves. Called twice with equal input they give equal
+    output; when nothing changed they return the object they were given.
+
+    Class attributes:
+        name: what pipeline text calls it.
+        takes, gives: the level of its input and output; ``graph`` unless said otherwise.
+    """
+
+    name: ClassVar[str] = ""
+    takes: ClassVar[str] = "graph"
+    gives: ClassVar[str] = "graph"
+
+    def __init_subclass__(cls, name: str = "", **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        dataclass(frozen=True, repr=False)(cls)
+        if name:
+            cls.name = name
+
+    def __call__(self, program: Any) -> Any:
+        """The transformed program, or ``program`` itself when nothing changed."""
+        raise TypeError(f"pass {self.name!r} does not say what it does")
+
+    def options(self) -> dict[str, Any]:
+        """Fields that differ from their default, in declaration order."""
+        return {
+            field.name: getattr(self, field.name)
+            for field in fields(self)  # type: ignore[arg-type]  # subclasses are dataclasses
+            if field.default is MISSING or getattr(self, field.name) != field.default
+        }
+
+    def __str__(self) -> str:
+        """The text that ``passes.pipelines.pipeline`` reads back."""
+        options = ",".join(f"{key}={value!r}" for key, value in self.options().items())
+        return f"{self.name}{{{options}}}" if options else self.name
+
+    __repr__ = __str__
+
+
+#: Level of a program -> what checks its invariants. A level without an entry is not checked.
+VERIFIERS: Final[dict[str, Callable[[Any], object]]] = {"graph": verify_graph}
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one pass did: seconds of wall time, nodes before and after, whether anything changed."""
+
+    name: str
+    seconds: float
+    nodes_before: int
+    nodes_after: int
+    changed: bool
+
+    def __str__(self) -> str:
+        change = f"{self.nodes_before} -> {self.nodes_after} nodes" if self.changed else "unchanged"
+        return f"{self.name}: {change}, {self.seconds * 1e3:.2f} ms"
+
+
+class Pipeline(Pass, name="pipeline"):
+    """Passes in order, as one pass.
+
+    >>> from passes.dce import DeadNodes
+    >>> from passes.fold import Fold
+    >>> print(Pipeline((DeadNodes(), Fold(limit=16))))
+    dce,fold{limit=16}
+    """
+
+    passes: tuple[Pass, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check that each pass takes what the one before it gives.
+
+        Raises:
+            PipelineError: two neighbours that do not fit.
+        """
+        for before, after in zip(self.passes, self.passes[1:], strict=False):
+            if _gives(before) != _takes(after):
+                raise PipelineError(
+                    f"{after.name!r} cannot follow {before.name!r}: it takes a {_takes(after)},"
+                    f" and {before.name!r} gives a {_gives(before)}",
+                    details=[f"in the pipeline {self}"],
+                )
+
+    def __call__(self, program: Any) -> Any:
+        """``run`` without the reports."""
+        return self.run(program)[0]
+
+    def run(
+        self,
+        program: Any,
+        *,
+        verify: bool = True,
+        disable: Collection[str] = (),
+        dump: Path | str | None = None,
+    ) -> tuple[Any, tuple[Report, ...]]:
+        """The transformed program, with one report per pass that ran, in order.
+
+        Args:
+            program: a Graph, or what the first pass takes.
+            verify: check the program's invariants before the first pass and after each that
+                changed something.
+            disable: names of passes to leave out; all of them must occur in the pipeline.
+            dump: a folder that takes ``00-input.sg``, ``01-dce.sg`` and so on; the setting
+                ``dump`` (``STATICGRAD_DUMP``) by default.
+
+        Raises:
+            VerifyError: an invariant that does not hold, naming the pass behind it.
+            PipelineError: a disabled name that does not occur, or a border that it tore open.
+        """
+        kept = _without(self, disable)
+        folder = config.current(dump=dump).dump
+        if verify:
+            _verified(program, kept.passes[0].takes if kept.passes else "graph", "the input")
+        if folder is not None:
+            _dump(folder, 0, "input", program)
+        reports = []
+        for position, each in enumerate(kept.passes, 1):
+            program, report = _timed(each, program)
+            reports.append(report)
+            config.log("passes", "%s", report)
+            if verify and report.changed:
+                _verified(program, each.gives, f"pass {each}")
+            if folder is not None:
+                _dump(folder, position, each.name, program)
+        return program, tuple(reports)
+
+    def __str__(self) -> str:
+        return ",".join(map(str, self.passes))
+
+    __repr__ = __str__
+
+
+class Fixpoint(Pass, name="fixpoint"):
+    """Passes again and again until none of them changes anything: ``fixpoint{limit=9}(cse,fold)``.
+
+    ``limit`` bounds the rounds; a graph that still changes then is returned as it is, for every
+    pass leaves a correct graph.
+    """
+
+    passes: tuple[Pass, ...]
+    limit: int = 25
+
+    def __post_init__(self) -> None:
+        """Check that the passes can follow each other in a circle.
+
+        Raises:
+            PipelineError: they cannot, or there are none, or no rounds.
+        """
+        if not self.passes or self.limit < 1:
+            raise PipelineError("a fixpoint needs at least one pass and one round")
+        Pipeline((*self.passes, self.passes[0]))
+
+    def __call__(self, program: Any) -> Any:
+        """The program after the first round without a change, or after ``limit`` rounds."""
+        for _ in range(self.limit):
+            before = program
+            for each in self.passes:
+                program = each(program)
+            if program is before:
+                break
+        return program
+
+    def __str__(self) -> str:
+        options = "" if self.limit == 25 else f"{{limit={self.limit}}}"
+        return f"{self.name}{options}({','.join(map(str, self.passes))})"
+
+    __repr__ = __str__
+
+
+def count_nodes(program: Any) -> int:
+    """Nodes of a graph, steps of what comes after it."""
+    return len(program.nodes) if isinstance(program, Graph) else len(program.steps)
+
+
+def _takes(each: Pass) -> str:
+    inner = getattr(each, "passes", ())
+    return _takes(inner[0]) if inner else each.takes
+
+
+def _gives(each: Pass) -> str:
+    inner = getattr(each, "passes", ())
+    return _gives(inner[-1]) if inner else each.gives
+
+
+def _without(pipeline: Pipeline, names: Collection[str]) -> Pipeline:
+    if not names:
+        return pipeline
+    unknown = set(names) - {each.name for each in pipeline.passes}
+    if unknown:
+        raise PipelineError(
+            f"no pass {', '.join(map(repr, sorted(unknown)))} to disable",
+            details=[f"in the pipeline {pipeline}"],
+        )
+    return Pipeline(tuple(each for each in pipeline.passes if each.name not in names))
+
+
+def _timed(each: Pass, program: Any) -> tuple[Any, Report]:
+    start = time.perf_counter()
+    after = each(program)
+    seconds = time.perf_counter() - start
+    changed = after is not program
+    return after, Report(each.name, seconds, count_nodes(program), count_nodes(after), changed)
+
+
+def _verified(program: Any, level: str, culprit: str) -> None:
+    verifier = VERIFIERS.get(level)
+    if verifier is None:
+        return
+    try:
+        verifier(program)
+    except PipelineError:
+        raise
+    except Exception as error:
+        error.add_note(f"found after {culprit}")
+        raise
+
+
+def _dump(folder: Path, position: int, name: str, program: Any) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{position:02}-{name}.sg"
+    path.write_text(str(program).rstrip("\n") + "\n", encoding="utf-8")
+
+
+def names_of(passes: Iterable[type[Pass]]) -> Mapping[str, type[Pass]]:
+    """Pass classes by their names.
+
+    Raises:
+        PipelineError: two share a name.
+    """
+    found: dict[str, type[Pass]] = {}
+    for each in passes:
+        if found.setdefault(each.name, each) is not each:
+            raise PipelineError(f"two passes are named {each.name!r}: {found[each.name]}, {each}")
+    return found

@@ -1,0 +1,385 @@
+"""Which nodes share a kernel: one walk over the graph that grows groups, near-linear.
+
+A group is a set of nodes over one iteration domain. A value is either *inline* (a literal, a size, a
+position: rebuilt in each reader) or has a *home*, the group that computes it, and is stored only if
+somebody outside that group reads it. Views share the bytes of their base.
+
+Why groups never form a cycle: a group has a level, one more than the highest level it reads. A
+node joins a group only if all it reads from elsewhere has a lower level, so no path can leave a
+group and come back. A group holds nodes of one derivative order: no kernel straddles the border
+between forward and backward, where the memory policy decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from passes.layout import Layout
+from staticgrad.analysis.users import users_of
+from staticgrad.ir.forms import (
+    Assemble, Contract, Gather, GatherAlong, Leaf, Pointwise, Reduce, Region, Reshape, ScatterAdd, ScatterAlong, View,
+)  # fmt: skip
+from staticgrad.ir.graph import Constant, Graph, Node, Symbolic
+from staticgrad.ir.summation import decompose
+from staticgrad.ir.types import Shape, TensorType
+
+#: A group stops growing here: registers, and the time a kernel takes to compile, are limited.
+MAX_NODES: Final = 48
+#: Scalars of scalars stay inline up to this depth; deeper ones get a kernel.
+MAX_INLINE_DEPTH: Final = 3
+
+#: A node's result by its index. Negative indices are further buffers that belong to a node: the
+#: partial result of a two-step reduction, its check words, and copies numbered downwards from there.
+Key = tuple[Node, int]
+PARTIAL: Final = -1
+CHECK: Final = -2
+FIRST_COPY: Final = -3
+GroupKind = Literal["map", "columns", "gemm", "scatter", "copy"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A value as it is read: ``layout`` over the buffer of ``base``, or inline at ``depth`` > 0.
+
+    ``direct``: it is the base itself, not a view of it, so its own group reads it from registers.
+    """
+
+    base: Key
+    type: TensorType
+    layout: Layout
+    direct: bool = True
+    depth: int = 0
+
+    @property
+    def inline(self) -> bool:
+        return self.depth > 0
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """One reduction of a group: ``source`` combined over the group's row (or columns)."""
+
+    source: Source
+    kind: str
+
+
+@dataclass(frozen=True)
+class Copy:
+    """``source`` (None: the number ``fill``) written to ``region`` of the buffer of ``target``."""
+
+    target: Key
+    target_type: TensorType
+    source: Source | None
+    region: Region | None = None
+    fill: bool | int | float = 0
+
+
+@dataclass(eq=False)
+class Group:
+    """Nodes that one kernel computes over ``domain``.
+
+    ``row``: how many trailing axes its reductions combine. ``summed``: the axes of a columns group.
+    ``stored``: its values that somebody outside reads. ``copy`` groups do one Copy each.
+    """
+
+    kind: GroupKind
+    domain: Shape
+    level: int
+    order: int
+    nodes: list[Node] = field(default_factory=list)
+    row: int = 0
+    summed: tuple[int, ...] = ()
+    reductions: dict[Key, Reduction] = field(default_factory=dict)
+    indexed: bool = False  # some node asks for its position, so axes keep their identity
+    stored: dict[Key, None] = field(default_factory=dict)
+    copy: Copy | None = None
+    merged_into: Group | None = None
+
+    def accepts(self, node: Node, domain: Shape) -> bool:
+        """Whether a pointwise node over ``domain`` may join, levels aside."""
+        return (
+            self.kind in ("map", "gemm")
+            and self.domain == domain
+            and self.order == node.order
+            and len(self.nodes) < MAX_NODES
+        )
+
+
+class Grouping:
+    """The walk and its result: ``groups``, and how every value is read (``source``)."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self._groups: list[Group] = []
+        self._sources: dict[Key, Source] = {}
+        self._homes: dict[Key, Group] = {}
+        self._partials: dict[Key, TensorType] = {}
+        self._users = users_of(graph)
+        self._roots = {value.key for value in graph.roots}
+        for node in graph.nodes:
+            self._place(node)
+
+    @property
+    def groups(self) -> list[Group]:
+        """The groups that were not merged into another, in order of creation."""
+        return [g for g in self._groups if g.merged_into is None]
+
+    def source(self, value: Symbolic) -> Source:
+        """How ``value`` is read."""
+        return self._sources[value.key]
+
+    def value_type(self, key: Key) -> TensorType:
+        """Element type and shape of the buffer behind a value."""
+        return self._partials.get(key) or key[0].types[key[1]]
+
+    def adopt(self, key: Key, group: Group) -> None:
+        """Record that ``group`` computes the value ``key``."""
+        self._homes[key] = group
+
+    def home(self, key: Key) -> Group | None:
+        """The group that computes a value; None for leaves."""
+        group = self._homes.get(key)
+        while group is not None and group.merged_into is not None:
+            group = group.merged_into
+        return group
+
+    def in_memory(self, source: Source) -> Source:
+        """The same value, readable from a buffer: its home will store it."""
+        if source.inline and not isinstance(source.base[0].op, Constant) and self.home(source.base) is None:
+            self._give_home(source.base)
+        group = self.home(source.base)
+        if group is not None:
+            group.stored[source.base] = None
+        return Source(source.base, source.type, source.layout, source.direct)
+
+    def copied(
+        self, source: Source, target: Key, target_type: TensorType, order: int, region: Region | None = None
+    ) -> Group:
+        """A new group that copies a value into the buffer of ``target``, or into a region of it."""
+        if not source.inline:
+            source = self.in_memory(source)
+        group = self._new("copy", source.type.shape, order, [source])
+        group.copy = Copy(target, target_type, source, region)
+        return group
+
+    # -- the walk ---------------------------------------------------------------------------------
+
+    def _place(self, node: Node) -> None:
+        form = node.op.form(*node.types, *(arg.type for arg in node.args))
+        args = [self.source(arg) for arg in node.args]
+        match form:
+            case Leaf():
+                inline = isinstance(node.op, Constant) and node.types[0].rank == 0
+                self._own(node, None, depth=1 if inline else 0)
+            case Pointwise():
+                self._place_pointwise(node, form, args)
+            case View():
+                self._alias(node, args[0], args[0].layout.viewed(form, node.types[0].rank))
+            case Reshape():
+                self._place_reshape(node, args[0])
+            case Reduce():
+                self._place_reduce(node, form, args[0])
+            case Contract():
+                self._anchor("gemm", node, node.types[0].shape, args)
+            case Gather() | GatherAlong():
+                self._anchor("map", node, node.types[0].shape, args).indexed = True
+            case ScatterAdd() | ScatterAlong():
+                self._place_scatter(node, args)
+            case Assemble():
+                self._place_assemble(node, form, args)
+
+    def _own(self, node: Node, group: Group | None, depth: int = 0) -> None:
+        """Every result of ``node`` is a value of its own, computed by ``group``."""
+        for index, kind in enumerate(node.types):
+            self._sources[(node, index)] = Source((node, index), kind, Layout.contiguous(kind.shape), depth=depth)
+            if group is not None:
+                self._homes[(node, index)] = group
+
+    def _new(self, kind: GroupKind, domain: Shape, order: int, reads: Sequence[Source]) -> Group:
+        level = 1 + max((self._level(s) for s in reads), default=0)
+        group = Group(kind, domain, level, order)
+        self._groups.append(group)
+        return group
+
+    def _level(self, source: Source) -> int:
+        group = self.home(source.base)
+        return 0 if group is None or source.inline else group.level
+
+    def _anchor(self, kind: GroupKind, node: Node, domain: Shape, args: Sequence[Source]) -> Group:
+        """A group that starts with a node whose operands must lie in memory."""
+        group = self._new(kind, domain, node.order, [self.in_memory(a) for a in args])
+        group.nodes.append(node)
+        self._own(node, group)
+        return group
+
+    def _alias(self, node: Node, arg: Source, layout: Layout) -> None:
+        """A movement op: the same bytes under another layout."""
+        uniform = arg.inline and arg.base[0].types[arg.base[1]].rank == 0
+        source = arg if uniform else self.in_memory(arg)
+        self._sources[(node, 0)] = Source(source.base, node.types[0], layout, False, source.depth)
+
+    def _place_reshape(self, node: Node, arg: Source) -> None:
+        layout = arg.layout.reshaped(arg.type.shape, node.types[0].shape)
+        if layout is not None:
+            self._alias(node, arg, layout)
+        else:
+            self._own(node, self.copied(arg, (node, 0), arg.type, node.order))
+
+    def _place_pointwise(self, node: Node, form: Pointwise, args: Sequence[Source]) -> None:
+        depth = 1 + max((a.depth for a in args), default=0)
+        inline = all(a.inline for a in args) and depth <= MAX_INLINE_DEPTH
+        if inline and (not args or node.types[0].rank == 0):
+            self._own(node, None, depth)
+            return
+        domain = node.types[0].shape
+        indexed = form.indexed or any(a.inline and a.type.rank for a in args)
+        group = self._joinable(node, domain, args)
+        if group is None or (indexed and group.row > 1):
+            group = self._new("map", domain, node.order, args)
+        for arg in args:
+            inside = self._is_aligned(arg, domain) and self.home(arg.base) is group
+            if not arg.inline and not inside:
+                self.in_memory(arg)
+        group.nodes.append(node)
+        group.indexed |= indexed
+        self._own(node, group)
+
+    def _joinable(self, node: Node, domain: Shape, args: Sequence[Source]) -> Group | None:
+        """The group that ``node`` may join: the highest of its operands' groups, if no cycle arises."""
+        homes = {id(g): g for a in args if self._is_aligned(a, domain) and (g := self.home(a.base))}
+        open_groups = [g for g in homes.values() if g.accepts(node, domain)]
+        if not open_groups:
+            return None
+        best = max(open_groups, key=lambda g: g.level)
+        rivals = [g for g in open_groups if g is not best and g.level == best.level]
+        for rival in rivals:
+            best = self._merge(best, rival) or best
+        outside = [a for a in args if not (self._is_aligned(a, domain) and self.home(a.base) is best)]
+        return best if all(self._level(a) < best.level for a in outside) else None
+
+    def _is_aligned(self, source: Source, domain: Shape) -> bool:
+        """Whether a reader over ``domain`` meets exactly the element its home computes."""
+        in_rows = (home := self.home(source.base)) is not None and source.base in home.reductions
+        return source.direct and not source.inline and source.type.shape == domain and not in_rows
+
+    def _merge(self, group: Group, other: Group) -> Group | None:
+        """Two groups of one level have no path between them: put them together if their forms allow."""
+        gemms = (group.kind == "gemm") + (other.kind == "gemm")
+        rows = {g.row for g in (group, other) if g.reductions}
+        lost = any(row > 1 for row in rows) and (group.indexed or other.indexed)
+        crowded = len(group.nodes) + len(other.nodes) >= MAX_NODES
+        if gemms == 2 or len(rows) > 1 or (gemms and rows) or lost or crowded:
+            return None
+        if other.kind == "gemm":
+            group, other = other, group
+        group.nodes = sorted([*group.nodes, *other.nodes], key=lambda n: n.serial)
+        group.reductions |= other.reductions
+        group.row = max(group.row, other.row)
+        group.indexed |= other.indexed
+        group.stored |= other.stored
+        other.merged_into = group
+        return group
+
+    def _place_reduce(self, node: Node, form: Reduce, arg: Source) -> None:
+        rank = arg.type.rank
+        row_axes, rest_axes = decompose(rank, form.axes)
+        if not row_axes:
+            self._place_columns(node, form, arg, rest_axes)
+        elif not rest_axes:
+            self._reduce_rows(node, (node, 0), form.kind, arg, len(row_axes))
+            self._own(node, self.home((node, 0)))
+        else:
+            self._place_two_steps(node, form, arg, (row_axes, rest_axes))
+
+    def _reduce_rows(self, node: Node, target: Key, kind: str, arg: Source, row: int) -> None:
+        """Reduce the trailing ``row`` axes of ``arg``, in its own group where that is free."""
+        group = self.home(arg.base) if self._is_aligned(arg, arg.type.shape) else None
+        joins = (
+            group is not None
+            and group.kind == "map"
+            and group.order == node.order
+            and group.domain == arg.type.shape
+            and group.row in (0, row)
+            and not (group.indexed and row > 1)
+        )
+        if group is None or not joins:
+            group = self._new("map", arg.type.shape, node.order, [arg if arg.inline else self.in_memory(arg)])
+        group.row = row
+        group.reductions[target] = Reduction(arg, kind)
+        self._homes[target] = group
+
+    def _place_two_steps(
+        self, node: Node, form: Reduce, arg: Source, axes: tuple[tuple[int, ...], tuple[int, ...]]
+    ) -> None:
+        """Rows first, into a partial result; then the remaining axes of that, as rows."""
+        row_axes, rest_axes = axes
+        outer = arg.type.shape[: arg.type.rank - len(row_axes)]
+        partial: Key = (node, PARTIAL)
+        self._partials[partial] = TensorType(node.types[0].dtype, outer)
+        self._reduce_rows(node, partial, form.kind, arg, len(row_axes))
+        kept = [a for a in range(len(outer)) if a not in rest_axes]
+        shape = tuple(outer[a] for a in (*kept, *rest_axes))
+        walk = Layout.contiguous(outer)
+        layout = Layout(0, tuple(walk.strides[a] for a in (*kept, *rest_axes)))
+        source = Source(partial, TensorType(node.types[0].dtype, shape), layout, direct=False)
+        self._reduce_rows(node, (node, 0), form.kind, self.in_memory(source), len(rest_axes))
+        self._own(node, self.home((node, 0)))
+
+    def _place_columns(self, node: Node, form: Reduce, arg: Source, axes: tuple[int, ...]) -> None:
+        group = self.home(arg.base) if self._is_aligned(arg, arg.type.shape) else None
+        if group is not None and self._feeds_only(group, node):
+            group.kind = "columns"
+        else:
+            reads = arg if arg.inline else self.in_memory(arg)
+            group = self._new("columns", arg.type.shape, node.order, [reads])
+        group.summed = axes
+        group.reductions[(node, 0)] = Reduction(arg, form.kind)
+        self._own(node, group)
+
+    def _feeds_only(self, group: Group, reader: Node) -> bool:
+        """Whether nobody but ``reader`` needs anything of a pointwise group."""
+        if group.kind != "map" or group.reductions or group.stored or group.order != reader.order:
+            return False
+        members = {*group.nodes, reader}
+        return all(
+            (node, i) not in self._roots and all(user in members for user in self._users.get((node, i), ()))
+            for node in group.nodes
+            for i in range(len(node.types))
+        )
+
+    def _place_scatter(self, node: Node, args: Sequence[Source]) -> None:
+        self._homes[(node, 0)] = self._cleared((node, 0), node.types[0], node.order, 0)
+        reads = [self.in_memory(a) for a in args]
+        group = self._new("scatter", args[0].type.shape, node.order, [*reads, self._plain((node, 0))])
+        group.nodes.append(node)
+        group.stored[(node, 0)] = None
+        self._own(node, group)
+
+    def _place_assemble(self, node: Node, form: Assemble, args: Sequence[Source]) -> None:
+        target: Key = (node, 0)
+        writers: list[Group] = []
+        if form.fill is not None:
+            writers.append(self._cleared(target, node.types[0], node.order, form.fill))
+        for arg, region in zip(args, form.regions, strict=True):
+            writers.append(self.copied(arg, target, node.types[0], node.order, region))
+        for before, after in zip(writers, writers[1:], strict=False):
+            after.level = max(after.level, before.level + 1)
+        self._own(node, writers[-1])
+
+    def _cleared(self, target: Key, target_type: TensorType, order: int, fill: float) -> Group:
+        """A new group that fills the buffer of ``target`` with one number."""
+        group = self._new("copy", target_type.shape, order, [])
+        group.copy = Copy(target, target_type, None, fill=fill)
+        return group
+
+    def _plain(self, key: Key) -> Source:
+        return Source(key, key[0].types[key[1]], Layout.contiguous(key[0].types[key[1]].shape))
+
+    def _give_home(self, key: Key) -> None:
+        """An inline value that somebody must read from memory gets a kernel of its own."""
+        node = key[0]
+        group = self._new("map", node.types[0].shape, node.order, [])
+        group.nodes.append(node)
+        self._homes[key] = group

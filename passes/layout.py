@@ -1,0 +1,121 @@
+"""Layouts: where the elements of a value lie in a buffer, and how movement ops change only that.
+
+A Layout is an affine map from a logical index to a position in a buffer, with symbolic strides.
+``collapse`` merges neighbouring axes that every operand walks as one, so that a chain over any
+rank becomes the fewest loops. Nothing here knows groups or kernels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from staticgrad.ir.dim import Size, bounds
+from staticgrad.ir.forms import Region, View
+from staticgrad.ir.types import Shape, c_strides
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Element ``offset + sum(index * stride)`` of a buffer, in elements."""
+
+    offset: Size
+    strides: Shape
+
+    @classmethod
+    def contiguous(cls, shape: Shape) -> Layout:
+        """C order from the buffer's first element."""
+        return cls(0, c_strides(shape))
+
+    def viewed(self, view: View, rank: int) -> Layout:
+        """The layout of a view's result, which has ``rank`` axes."""
+        strides: list[Size] = [0] * rank
+        offset = self.offset
+        for axis, stride in zip(view.axes, self.strides, strict=True):
+            offset = offset + axis.start * stride
+            if axis.source is not None:
+                strides[axis.source] = strides[axis.source] + axis.step * stride
+        return Layout(offset, tuple(strides))
+
+    def region(self, region: Region) -> Layout:
+        """Where an operand lands inside a result of this layout."""
+        offset = self.offset
+        for start, stride in zip(region.starts, self.strides, strict=True):
+            offset = offset + start * stride
+        return Layout(offset, tuple(step * s for step, s in zip(region.steps, self.strides, strict=True)))
+
+    def broadcast(self, shape: Shape, domain: Shape) -> Shape:
+        """Strides over ``domain`` of a value of ``shape`` under this layout: 0 where it stretches."""
+        missing = len(domain) - len(shape)
+        stretched = (
+            0 if extent == 1 and wanted != 1 else stride
+            for extent, wanted, stride in zip(shape, domain[missing:], self.strides, strict=True)
+        )
+        return (*(0,) * missing, *stretched)
+
+    def reshaped(self, old: Shape, new: Shape) -> Layout | None:
+        """The layout under another shape of the same elements; None where that takes a copy.
+
+        Walks both shapes in parallel, matching runs of axes of equal size (as NumPy does for views),
+        on symbolic sizes: what cannot be proven is a copy.
+        """
+        kept = [(e, s) for e, s in zip(old, self.strides, strict=True) if e != 1]
+        wanted = [e for e in new if e != 1]
+        runs: list[Size] = []
+        while kept and wanted:
+            run = _matching_run(kept, wanted)
+            if run is None:
+                return None
+            olds, news = run
+            if any(s != e2 * s2 for (_, s), (e2, s2) in zip(olds, olds[1:], strict=False)):
+                return None
+            stride = olds[-1][1]
+            runs += [stride * inner for inner in c_strides(tuple(news))]
+            del kept[: len(olds)], wanted[: len(news)]
+        if kept or wanted:
+            return None
+        steps = iter(runs)
+        return Layout(self.offset, tuple(0 if e == 1 else next(steps) for e in new))
+
+
+def _matching_run(
+    old: Sequence[tuple[Size, Size]], new: Sequence[Size]
+) -> tuple[Sequence[tuple[Size, Size]], Sequence[Size]] | None:
+    """The shortest leading runs of both shapes with provably equal products."""
+    i = j = 1
+    have, want = old[0][0], new[0]
+    while have != want:
+        low, high = bounds(have - want)
+        if high is not None and high <= 0 and i < len(old):
+            have, i = have * old[i][0], i + 1
+        elif low is not None and low >= 0 and j < len(new):
+            want, j = want * new[j], j + 1
+        else:
+            return None
+    return old[:i], new[:j]
+
+
+def collapse(extents: Sequence[Size], strides: Sequence[Sequence[Size]]) -> tuple[list[Size], list[list[Size]]]:
+    """Merge neighbouring axes that all operands walk as one, and drop axes of size 1.
+
+    Args:
+        extents: loop extents, outermost first.
+        strides: per operand, one stride per axis.
+
+    Returns:
+        The fewer extents and, per operand, the fewer strides. Everything may collapse to no axis.
+    """
+    axes: list[Size] = []
+    walks: list[list[Size]] = [[] for _ in strides]
+    for axis, extent in enumerate(extents):
+        if extent == 1:
+            continue
+        if axes and all(w[-1] == s[axis] * extent for w, s in zip(walks, strides, strict=True)):
+            axes[-1] = axes[-1] * extent
+            for walk, s in zip(walks, strides, strict=True):
+                walk[-1] = s[axis]
+        else:
+            axes.append(extent)
+            for walk, s in zip(walks, strides, strict=True):
+                walk.append(s[axis])
+    return axes, walks

@@ -1,0 +1,175 @@
+"""Orders in which the steps of a schedule may run, for the planner to choose from.
+
+Each order keeps every pair of conflicting steps as listed, and every index check before the first
+write of a parameter. Orders differ in what they hurry: updates, so that a gradient dies as soon as
+it was used; checks, so that updates may start; or whatever frees the most bytes. Which order is the
+best is decided elsewhere, at concrete sizes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from heapq import heapify, heappop, heappush
+
+from staticgrad.analysis.liveness import Flow
+from staticgrad.errors import VerifyError
+
+Order = tuple[int, ...]
+Priority = Callable[[int], tuple[int, ...]]
+
+
+def candidate_orders(flow: Flow, nbytes: Sequence[int]) -> tuple[Order, ...]:
+    """Distinct valid orders, the listed one (where it is valid) first.
+
+    Args:
+        flow: the accesses of the schedule.
+        nbytes: typical bytes of each buffer, by number; they steer, any values give valid orders.
+
+    Raises:
+        VerifyError: no order has every check before the first write of a parameter.
+    """
+    edges = _Edges(flow)
+    commits = set(flow.commits)
+    early = _ancestors(edges.before, flow.checks)
+    arena = {i: nbytes[i] for i, b in enumerate(flow.schedule.buffers) if b.in_arena}
+    backwards = edges.reversed()
+    orders = [
+        _sorted(edges, lambda step: (step,)),
+        _sorted(edges, lambda step: (step not in commits, step)),
+        _sorted(edges, lambda step: (step not in commits, step not in early, step)),
+        _Greedy(flow, edges, arena, 1).order(),
+        tuple(reversed(_Greedy(flow, backwards, arena, -1).order())),
+    ]
+    return tuple(dict.fromkeys(orders))
+
+
+class _Edges:
+    """What must come before what; the last vertex is a barrier between checks and commits."""
+
+    def __init__(self, flow: Flow) -> None:
+        self.steps = len(flow.before)
+        self.before: list[tuple[int, ...]] = [*flow.before, ()]
+        if flow.checks and flow.commits:
+            self.before[self.steps] = flow.checks
+            for step in flow.commits:
+                self.before[step] = (*self.before[step], self.steps)
+        self.after = _inverse(self.before)
+
+    def reversed(self) -> _Edges:
+        """The same edges the other way round."""
+        other = object.__new__(_Edges)
+        other.steps = self.steps
+        other.before = [tuple(steps) for steps in self.after]
+        other.after = [list(steps) for steps in self.before]
+        return other
+
+    def release(self, step: int, waiting: list[int]) -> list[int]:
+        """Vertices that ``step`` was the last to hold back."""
+        freed = []
+        for later in self.after[step]:
+            waiting[later] -= 1
+            if not waiting[later]:
+                freed.append(later)
+        return freed
+
+
+def _inverse(before: Sequence[Sequence[int]]) -> list[list[int]]:
+    after: list[list[int]] = [[] for _ in before]
+    for step, earlier in enumerate(before):
+        for other in earlier:
+            after[other].append(step)
+    return after
+
+
+def _sorted(edges: _Edges, priority: Priority) -> Order:
+    """The topological order that always takes the ready step of the lowest priority value."""
+    waiting = [len(earlier) for earlier in edges.before]
+    keys = [priority(step) if step < edges.steps else (-1,) for step in range(edges.steps + 1)]
+    ready = [(keys[step], step) for step, count in enumerate(waiting) if not count]
+    heapify(ready)
+    order = []
+    while ready:
+        step = heappop(ready)[1]
+        order.append(step)
+        for later in edges.release(step, waiting):
+            heappush(ready, (keys[later], later))
+    return _complete(edges, order)
+
+
+def _complete(edges: _Edges, order: Sequence[int]) -> Order:
+    if len(order) != edges.steps + 1:
+        raise VerifyError("an index is checked after a parameter that it depends on was written")
+    return tuple(step for step in order if step < edges.steps)
+
+
+def _ancestors(before: Sequence[Sequence[int]], steps: Sequence[int]) -> set[int]:
+    found: set[int] = set()
+    stack = list(steps)
+    while stack:
+        step = stack.pop()
+        if step not in found:
+            found.add(step)
+            stack.extend(before[step])
+    return found
+
+
+class _Greedy:
+    """List scheduling: of the ready steps, the one that frees most and allocates least.
+
+    ``direction`` -1 runs time backwards: edges are reversed, and of equal steps the last listed
+    comes first. A ready step's price changes only when a buffer of its own is born or comes down
+    to its last reader, so that the heap is mended rather than rebuilt.
+    """
+
+    def __init__(self, flow: Flow, edges: _Edges, nbytes: dict[int, int], direction: int) -> None:
+        self.edges, self.nbytes, self.direction = edges, nbytes, direction
+        self.touches = [*([b for b in t if b in nbytes] for t in flow.touches), []]
+        self.left = dict.fromkeys(nbytes, 0)  # accesses to come
+        self.users: dict[int, list[int]] = {buffer: [] for buffer in nbytes}
+        for step, touched in enumerate(self.touches):
+            for buffer in touched:
+                self.left[buffer] += 1
+                self.users[buffer].append(step)
+        self.born: set[int] = set()
+        self.waiting = [len(earlier) for earlier in edges.before]
+        self.done = [False] * (edges.steps + 1)
+        self.heap: list[tuple[int, int, int]] = []
+
+    def price(self, step: int) -> int:
+        """Bytes that running the step now adds to what is live after it."""
+        total = 0
+        for buffer in self.touches[step]:
+            total += self.nbytes[buffer] if buffer not in self.born else 0
+            total -= self.nbytes[buffer] if self.left[buffer] == 1 else 0
+        return total
+
+    def push(self, step: int) -> None:
+        heappush(self.heap, (self.price(step), self.direction * step, step))
+
+    def order(self) -> Order:
+        for step, count in enumerate(self.waiting):
+            if not count:
+                self.push(step)
+        order = []
+        while self.heap:
+            price, _, step = heappop(self.heap)
+            if self.done[step] or price != self.price(step):
+                continue  # an entry with the price of another time
+            self.done[step] = True
+            order.append(step)
+            self.run(step)
+        return _complete(self.edges, order)
+
+    def run(self, step: int) -> None:
+        """Count the accesses of a step; price its ready neighbours anew."""
+        changed: dict[int, None] = {}
+        for buffer in self.touches[step]:
+            self.left[buffer] -= 1
+            if buffer not in self.born or self.left[buffer] == 1:
+                self.born.add(buffer)
+                changed.update(dict.fromkeys(self.users[buffer]))
+        for other in changed:
+            if not self.done[other] and not self.waiting[other]:
+                self.push(other)
+        for later in self.edges.release(step, self.waiting):
+            self.push(later)

@@ -1,0 +1,165 @@
+"""The passes there are, the pipelines with a name, and the text form of both.
+
+>>> print(pipeline("O1"))
+dce,cse,fold,dce
+>>> print(pipeline("fixpoint(cse{border=True},fold),dce"))
+fixpoint(cse{border=True},fold),dce
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, fields
+from difflib import get_close_matches
+from typing import Any, Final, NoReturn
+
+from passes.base import Fixpoint, Pass, Pipeline, names_of
+from passes.cse import CommonSubexpressions
+from passes.dce import DeadNodes
+from passes.fold import Fold
+from staticgrad.errors import ParseError
+
+#: Every built-in pass, in the order a pipeline usually has them.
+PASSES: Final[tuple[type[Pass], ...]] = (DeadNodes, CommonSubexpressions, Fold)
+
+#: Optimisation level -> its pipeline. O0 and O1 give equal bytes.
+LEVELS: Final[Mapping[str, str]] = {"O0": "", "O1": "dce,cse,fold,dce"}
+
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]*")
+
+
+def pipeline(text: str, extra: Iterable[type[Pass]] = ()) -> Pipeline:
+    """The pipeline that ``text`` describes, or the one of a level (``"O1"``).
+
+    Args:
+        text: pass names separated by commas, options in braces as Python literals, passes to
+            repeat in parentheses: ``dce,cse{border=True},fixpoint{limit=9}(cse,fold)``.
+        extra: pass classes from outside, known by their ``name``.
+
+    Raises:
+        ParseError: text that is no pipeline, an unknown pass or option; points at the place.
+        PipelineError: passes that do not follow each other.
+    """
+    known = names_of((*PASSES, *extra))
+    return _Reader(LEVELS.get(text.strip(), text), known).pipeline()
+
+
+class _Reader:
+    """Recursive descent over one pipeline text."""
+
+    def __init__(self, text: str, known: Mapping[str, type[Pass]]) -> None:
+        self.text, self.known, self.at = text, known, 0
+
+    def pipeline(self) -> Pipeline:
+        self.skip()
+        passes = self.passes() if self.at < len(self.text) else ()
+        if self.at < len(self.text):
+            self.fail("expected ',' or the end")
+        return Pipeline(passes)
+
+    def passes(self) -> tuple[Pass, ...]:
+        found = [self.one()]
+        while self.take(","):
+            found.append(self.one())
+        return tuple(found)
+
+    def one(self) -> Pass:
+        self.skip()
+        match = _NAME.match(self.text, self.at)
+        if match is None:
+            self.fail("expected the name of a pass")
+        start, name = self.at, match[0]
+        if name != Fixpoint.name and name not in self.known:
+            close = get_close_matches(name, self.known, n=1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            self.fail(
+                f"no pass is named {name!r}",
+                width=len(name),
+                hint=f"{hint}there are {', '.join((*self.known, Fixpoint.name))}",
+            )
+        self.at = match.end()
+        self.skip()
+        if name == Fixpoint.name:
+            options = self.options(Fixpoint, start)
+            self.need("(")
+            inner = self.passes()
+            self.need(")")
+            return Fixpoint(inner, **options)
+        return self.known[name](**self.options(self.known[name], start))
+
+    def options(self, cls: type[Pass], start: int) -> dict[str, Any]:
+        """``{key=value,...}``, if it stands here, checked against the fields of ``cls``."""
+        found: dict[str, Any] = {}
+        options = [f for f in fields(cls) if f.name != "passes"]  # type: ignore[arg-type]
+        if self.take("{") and not self.take("}"):
+            self.option(options, found)
+            while self.take(","):
+                self.option(options, found)
+            self.need("}")
+        missing = [f.name for f in options if f.name not in found and f.default is MISSING]
+        if missing:
+            self.at = start
+            self.fail(f"{cls.name!r} needs {', '.join(missing)}", width=len(cls.name))
+        return found
+
+    def option(self, options: list[Any], found: dict[str, Any]) -> None:
+        self.skip()
+        match = _NAME.match(self.text, self.at)
+        name = match[0] if match else ""
+        if name not in {field.name for field in options} or name in found:
+            known = ", ".join(field.name for field in options) or "none"
+            what = f"{name!r} twice" if name in found else f"no option {name!r}"
+            self.fail(f"{what}", width=max(len(name), 1), hint=f"the options are {known}")
+        self.at += len(name)
+        self.need("=")
+        found[name] = self.literal()
+
+    def literal(self) -> Any:
+        """A Python literal up to the comma or brace that ends it."""
+        self.skip()
+        for end in _ends(self.text, self.at):
+            try:
+                value = ast.literal_eval(self.text[self.at : end].strip())
+            except (ValueError, SyntaxError):
+                continue
+            self.at = end
+            return value
+        raise self.error("expected a Python literal")
+
+    def skip(self) -> None:
+        while self.at < len(self.text) and self.text[self.at].isspace():
+            self.at += 1
+
+    def take(self, symbol: str) -> bool:
+        self.skip()
+        if not self.text.startswith(symbol, self.at):
+            return False
+        self.at += len(symbol)
+        return True
+
+    def need(self, symbol: str) -> None:
+        if not self.take(symbol):
+            self.fail(f"expected {symbol!r}")
+
+    def fail(self, headline: str, width: int = 1, hint: str = "") -> NoReturn:
+        raise self.error(headline, width, hint)
+
+    def error(self, headline: str, width: int = 1, hint: str = "") -> ParseError:
+        """An error that points at where the reader stands."""
+        before = self.text[: self.at]
+        return ParseError(
+            headline,
+            text=self.text,
+            line=before.count("\n") + 1,
+            column=self.at - (before.rfind("\n") + 1) + 1,
+            width=width,
+            file="<pipeline>",
+            hint=hint,
+        )
+
+
+def _ends(text: str, start: int) -> list[int]:
+    """Places where a literal that begins at ``start`` may end, nearest first."""
+    return [i for i in range(start + 1, len(text)) if text[i] in ",}"]

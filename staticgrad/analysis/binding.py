@@ -1,0 +1,367 @@
+"""Binding a run to a graph: feeds to inputs, integers to named sizes, guards to their truth.
+
+The oracle and the compiled step refuse the same feeds with the same words, for both come here.
+Every check stands before the first value is computed. Nothing here runs a graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+import numpy as np
+
+from staticgrad.errors import (
+    FeedDTypeError,
+    FeedShapeError,
+    MissingFeedError,
+    Related,
+    SizeGuardError,
+    StaticgradError,
+    UnknownFeedError,
+)
+from staticgrad.ir.dim import Dim, FloorDiv, Max, Named, Size, evaluate, named_sizes
+from staticgrad.ir.dtype import DType
+from staticgrad.ir.graph import Graph, Input, Symbolic
+from staticgrad.ir.op import Array
+
+Feeds = Mapping[Any, Any]
+
+
+def bind_feeds(graph: Graph, feeds: Feeds) -> dict[str, Array]:
+    """Every input's array by the input's name, in native byte order and the input's dtype.
+
+    Args:
+        graph: whose inputs are fed.
+        feeds: input name or input value -> array, or anything that ``np.asarray`` takes. A dtype
+            that converts within or above its kind (``float64`` to ``float32``, ``int64`` to
+            ``float32``, never ``float32`` to ``int64``) is converted; Python numbers are weak.
+
+    Raises:
+        MissingFeedError, UnknownFeedError, FeedDTypeError: the feeds do not fit. Shapes are
+            checked by ``bind_sizes``.
+    """
+    named = name_feeds(graph, feeds)
+    return {_label(value): _converted(value, named[_label(value)]) for value in graph.inputs}
+
+
+def name_feeds(graph: Graph, feeds: Feeds) -> dict[str, Any]:
+    """What is fed to every input, by the input's name, as it was given.
+
+    Raises:
+        MissingFeedError, UnknownFeedError: the feeds are not those of the graph's inputs.
+    """
+    inputs = {_label(value): value for value in graph.inputs}
+    given = _by_name(inputs, feeds)
+    missing = [name for name in inputs if name not in given]
+    if missing:
+        raise MissingFeedError(
+            f"no feed for input {', '.join(map(repr, missing))}",
+            hint=f"feed every input: {', '.join(map(repr, inputs))}",
+            related=[_related(inputs[name]) for name in missing],
+        )
+    return given
+
+
+def feed_array(value: Symbolic, data: Any) -> Array:
+    """A feed as an array whose dtype converts to the input's: any layout, byte order and dtype.
+
+    No copy where NumPy sees the data as an array: a buffer, ``__array__``, ``__dlpack__``.
+
+    Raises:
+        FeedDTypeError: no array, or a dtype that does not convert.
+    """
+    if isinstance(data, bool | int | float | list | tuple):  # Python numbers are weak
+        data = _weak_array(value, data)
+    array = _as_seen(value, data)
+    if array.dtype != value.dtype.numpy and not _converts(array.dtype, value.dtype):
+        raise FeedDTypeError(
+            f"feed {_label(value)!r} is {array.dtype}, the input takes {value.dtype.numpy.name}",
+            hint=f"convert it: feed.astype({value.dtype.numpy.name!r})",
+            related=[_related(value)],
+        )
+    return array
+
+
+def _as_seen(value: Symbolic, data: Any) -> Array:
+    if isinstance(data, np.ndarray):
+        return data
+    try:
+        if hasattr(data, "__dlpack__") and not hasattr(data, "__array__"):
+            return np.from_dlpack(data)
+        return np.asarray(data)
+    except StaticgradError:
+        raise
+    except (TypeError, ValueError, RuntimeError, BufferError) as error:
+        raise FeedDTypeError(
+            f"feed {_label(value)!r} is no array: {error}", related=[_related(value)]
+        ) from None
+
+
+def bind_sizes(
+    graph: Graph, shapes: Mapping[str, Sequence[int]], sizes: Mapping[str, int] | None = None
+) -> dict[str, int]:
+    """The value of every named size, from the shapes of the feeds, every promise checked.
+
+    Args:
+        graph: whose sizes are asked for.
+        shapes: input name -> shape of its feed. May lack inputs when ``sizes`` tells all names.
+        sizes: values known beforehand; the shapes must agree with them.
+
+    Raises:
+        FeedShapeError: a wrong number of axes, a literal size that differs, two feeds that give
+            one name two values, or a size that no feed determines.
+        SizeGuardError: a bound of ``sg.dim``, or a guard of a node, does not hold.
+    """
+    known = {name: _Known(value, "sizes", None) for name, value in (sizes or {}).items()}
+    axes = [
+        axis for value in graph.inputs if _label(value) in shapes for axis in _axes(value, shapes)
+    ]
+    composite = [axis for axis in axes if not _bind_axis(axis, known)]
+    _solve(composite, known)
+    values = {name: found.value for name, found in known.items()}
+    declared = graph.sizes
+    unbound = [name for name in declared if name not in values]
+    if unbound:
+        raise FeedShapeError(
+            f"no feed determines the size {', '.join(map(repr, unbound))}",
+            hint="give an input an axis of that size, or pass its value: sizes={...}",
+        )
+    for axis in composite:
+        _check_axis(axis, values)
+    check_sizes(graph, values)
+    return {name: values[name] for name in declared}
+
+
+def check_sizes(graph: Graph, values: Mapping[str, int]) -> None:
+    """Check bounds of the named sizes, then every guard of the graph.
+
+    Raises:
+        SizeGuardError: the first that does not hold, with the line that needs it.
+    """
+    for named in graph.sizes.values():
+        broken = _broken_bound(named, values[named.name])
+        if broken:
+            raise SizeGuardError(
+                f"size {named.name!r} is {values[named.name]}, declared with {broken}",
+                related=[_related(v) for v in graph.inputs if _mentions(v, named.name)],
+            )
+    for guard, node in graph.guards:
+        if not guard.holds(values):
+            names = dict.fromkeys(n.name for s in (guard.left, guard.right) for n in named_sizes(s))
+            raise SizeGuardError(
+                guard.text,
+                details=[f"{name} = {values[name]} in this run" for name in names],
+                at=node.origin,
+                related=[_related(v) for v in graph.inputs if any(_mentions(v, n) for n in names)],
+            )
+
+
+def concrete_shape(shape: Iterable[Size], sizes: Mapping[str, int]) -> tuple[int, ...]:
+    """A shape with the values of the named sizes put in."""
+    return tuple(s if isinstance(s, int) else evaluate(s, sizes) for s in shape)
+
+
+@dataclass(frozen=True)
+class _Known:
+    """The value of a named size and who said so; ``value_of`` is None when the caller did."""
+
+    value: int
+    said_by: str
+    value_of: Symbolic | None
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """One axis of one feed: what was declared, what came."""
+
+    value: Symbolic
+    position: int
+    extent: int
+    shape: tuple[int, ...]
+
+    @property
+    def declared(self) -> Size:
+        return self.value.shape[self.position]
+
+    def error(self, headline: str, other: Symbolic | None = None) -> FeedShapeError:
+        """The error about this axis, in the user's terms."""
+        return FeedShapeError(
+            headline,
+            details=[f"feed {_label(self.value)!r} has shape {self.shape}"],
+            related=[_related(v) for v in dict.fromkeys((self.value, other)) if v is not None],
+        )
+
+
+def _label(value: Symbolic) -> str:
+    label: str = value.node.op.label  # type: ignore[attr-defined]  # leaves have one
+    return label
+
+
+def _related(value: Symbolic) -> Related:
+    return _label(value), str(value.type), value.node.origin
+
+
+def _mentions(value: Symbolic, name: str) -> bool:
+    return any(named.name == name for extent in value.shape for named in named_sizes(extent))
+
+
+def _by_name(inputs: Mapping[str, Symbolic], feeds: Feeds) -> dict[str, Any]:
+    given: dict[str, Any] = {}
+    for key, data in feeds.items():
+        name = _feed_name(inputs, key)
+        if name in given:
+            raise UnknownFeedError(f"input {name!r} is fed twice, by name and by value")
+        given[name] = data
+    return given
+
+
+def _feed_name(inputs: Mapping[str, Symbolic], key: object) -> str:
+    known = ", ".join(map(repr, inputs)) or "none"
+    if isinstance(key, Symbolic) and isinstance(key.node.op, Input):
+        name = _label(key)
+        if name in inputs and inputs[name].node is key.node:
+            return name
+        raise UnknownFeedError(
+            f"the graph does not read input {name!r}",
+            hint=f"leave it out; the graph's inputs are {known}",
+            related=[_related(key)],
+        )
+    if isinstance(key, str) and key in inputs:
+        return key
+    if not isinstance(key, str):
+        raise UnknownFeedError(
+            f"{key!r} is no input: feeds are keyed by input or by an input's name",
+            hint=f"the graph's inputs are {known}",
+        )
+    close = get_close_matches(key, inputs, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    raise UnknownFeedError(
+        f"the graph has no input {key!r}", hint=f"{hint}the graph's inputs are {known}"
+    )
+
+
+def _converted(value: Symbolic, data: Any) -> Array:
+    array = feed_array(value, data)
+    with np.errstate(all="ignore"):
+        return array.astype(value.dtype.numpy, copy=False)
+
+
+def _converts(source: np.dtype[Any], target: DType) -> bool:
+    return source.kind in "biuf" and np.can_cast(source, target.numpy, "same_kind")
+
+
+def _weak_array(value: Symbolic, data: Any) -> Array:
+    try:
+        array = np.asarray(data)
+        if (array.dtype.kind in "iu" and value.dtype.is_integer) or array.size == 0:
+            return np.asarray(data, value.dtype.numpy)
+    except (ValueError, OverflowError) as error:
+        raise FeedDTypeError(
+            f"feed {_label(value)!r} is no array of {value.dtype.numpy.name}: {error}",
+            related=[_related(value)],
+        ) from None
+    return array
+
+
+def _axes(value: Symbolic, shapes: Mapping[str, Sequence[int]]) -> list[_Axis]:
+    shape = tuple(shapes[_label(value)])
+    if len(shape) != value.ndim:
+        raise FeedShapeError(
+            f"feed {_label(value)!r} has {len(shape)} axes, the input has {value.ndim}",
+            details=[f"its shape is {shape}"],
+            related=[_related(value)],
+        )
+    return [_Axis(value, i, int(extent), shape) for i, extent in enumerate(shape)]
+
+
+def _bind_axis(axis: _Axis, known: dict[str, _Known]) -> bool:
+    """Bind or check an axis of literal or plainly named size; False: it needs the other names."""
+    declared = axis.declared
+    if isinstance(declared, int):
+        if axis.extent != declared:
+            raise axis.error(
+                f"axis {axis.position} of feed {_label(axis.value)!r} is {axis.extent},"
+                f" the input says {declared}"
+            )
+        return True
+    name = _plain_name(declared)
+    if name is None:
+        return False
+    first = known.setdefault(name, _Known(axis.extent, _label(axis.value), axis.value))
+    if first.value != axis.extent:
+        raise axis.error(
+            f"size {name!r} is {first.value} in {first.said_by!r}"
+            f" and {axis.extent} in {_label(axis.value)!r}",
+            first.value_of,
+        )
+    return True
+
+
+def _plain_name(size: Dim) -> str | None:
+    """The name of a size that is nothing but a name."""
+    (monomial, coefficient), *more = size.terms
+    if more or coefficient != 1 or len(monomial) != 1 or not isinstance(monomial[0], Named):
+        return None
+    return monomial[0].name
+
+
+def _solve(axes: Sequence[_Axis], known: dict[str, _Known]) -> None:
+    """Find names that occur only inside expressions (``2*n + 1``), one unknown at a time."""
+    waiting = list(axes)
+    while waiting:
+        later = [axis for axis in waiting if not _solve_axis(axis, known)]
+        if len(later) == len(waiting):
+            return
+        waiting = later
+
+
+def _solve_axis(axis: _Axis, known: dict[str, _Known]) -> bool:
+    """Solve a linear expression with one unknown name; True when nothing is left to find here."""
+    size = axis.declared
+    assert isinstance(size, Dim)
+    unknown = {n.name for n in named_sizes(size) if n.name not in known}
+    if len(unknown) != 1:
+        return not unknown
+    (name,) = unknown
+    if any(_inside(atom, name) for monomial, _ in size.terms for atom in monomial):
+        return False
+    at = [evaluate(size, {**{k: v.value for k, v in known.items()}, name: x}) for x in (0, 1, 2)]
+    slope = at[1] - at[0]
+    if slope == 0 or at[2] - at[1] != slope:
+        return False
+    found, rest = divmod(axis.extent - at[0], slope)
+    if rest or found < 0:
+        raise axis.error(
+            f"axis {axis.position} of feed {_label(axis.value)!r} is {axis.extent},"
+            f" which is {size} for no {name}"
+        )
+    known[name] = _Known(found, _label(axis.value), axis.value)
+    return True
+
+
+def _inside(atom: object, name: str) -> bool:
+    return isinstance(atom, FloorDiv | Max) and any(
+        named.name == name for named in named_sizes(Dim({(atom,): 1}))
+    )
+
+
+def _check_axis(axis: _Axis, values: Mapping[str, int]) -> None:
+    wanted = evaluate(axis.declared, values)
+    if wanted != axis.extent:
+        raise axis.error(
+            f"axis {axis.position} of feed {_label(axis.value)!r} is {axis.extent},"
+            f" the input says {axis.declared} = {wanted}"
+        )
+
+
+def _broken_bound(named: Named, value: int) -> str:
+    if value < named.min:
+        return f"min={named.min}"
+    if named.max is not None and value > named.max:
+        return f"max={named.max}"
+    if value % named.multiple_of:
+        return f"multiple_of={named.multiple_of}"
+    return ""

@@ -1,0 +1,183 @@
+"""The NumPy oracle: a graph's values, node by node, through ``op.reference``.
+
+Slow, simple and independent of every kernel. Compiled results are compared with it; with
+``dtype="float64"`` it runs a float32 graph in higher precision. It writes nothing: updates are
+returned, parameters keep their values.
+
+    >>> import staticgrad as sg
+    >>> x = sg.input("x", (), "float64")
+    >>> evaluate(x * x + 1.0, {"x": 3.0})
+    array(10.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from staticgrad.analysis.binding import Feeds, bind_feeds, bind_sizes, concrete_shape
+from staticgrad.analysis.specialize import at_sizes, in_float64
+from staticgrad.analysis.users import last_uses
+from staticgrad.errors import ArgumentError, OpDefinitionError
+from staticgrad.ir.dtype import F64, DType, as_dtype
+from staticgrad.ir.graph import Graph, Input, Node, ParameterLeaf, Symbolic
+from staticgrad.ir.op import Array, Op
+from staticgrad.source import attribute_to
+
+
+def evaluate(
+    target: Any,
+    feeds: Feeds | None = None,
+    *,
+    sizes: Mapping[str, int] | None = None,
+    dtype: object = None,
+    updates: bool = False,
+) -> Any:
+    """What ``target`` computes on ``feeds``, by NumPy.
+
+    Args:
+        target: a Graph, a value, or a dict, list or tuple of values.
+        feeds: input name or input -> array, for every input the target depends on.
+        sizes: values of named sizes that no feed determines.
+        dtype: ``"float64"`` runs every floating value in float64: feeds, parameters and constants
+            are widened, and so is every op that names a floating dtype (casts too). Integers and
+            bools stay. Ops whose bits depend on the dtype (``keeps_dtype``) run as declared, their
+            operands rounded and their results widened.
+        updates: return the updates as well; a Graph only.
+
+    Returns:
+        One array for one value; a dict (list, tuple) of arrays for a dict (list, tuple); a dict of
+        the outputs by name for a Graph. With ``updates``, a pair of that and a dict of the updated
+        parameters by name. The arrays are the caller's own.
+
+    Raises:
+        FeedError: a missing, unknown or unfit feed; sizes or guards that do not hold.
+        ArgumentError: a target or dtype that this cannot evaluate.
+        OpDefinitionError: an op whose reference does not give the type that it infers.
+    """
+    wide = _is_wide(dtype)
+    graph = _as_graph(target)
+    if updates and not isinstance(target, Graph):
+        raise ArgumentError("only a Graph has updates", hint="evaluate(sg.Graph(...), ...)")
+    if graph is None:
+        return type(target)()
+    values = _Run(graph, feeds or {}, sizes, wide).values()
+    outputs = {name: np.array(values[value.key]) for name, value in graph.outputs.items()}
+    if updates:
+        return outputs, {p.name: np.array(values[v.key]) for p, v in graph.updates}
+    return _like(target, outputs)
+
+
+class _Run:
+    """One evaluation: bound feeds and sizes, and how a node is computed under them."""
+
+    def __init__(
+        self, graph: Graph, feeds: Feeds, sizes: Mapping[str, int] | None, wide: bool
+    ) -> None:
+        self.graph, self.wide = graph, wide
+        self.feeds = bind_feeds(graph, feeds)
+        shapes = {name: array.shape for name, array in self.feeds.items()}
+        self.sizes = bind_sizes(graph, shapes, sizes)
+
+    def values(self) -> dict[tuple[Node, int], Array]:
+        """Every root's array; values inside are dropped after their last use."""
+        known: dict[tuple[Node, int], Array] = {}
+        dying = last_uses(self.graph)
+        with np.errstate(all="ignore"):
+            for node in self.graph.nodes:
+                args = [known[arg.key] for arg in node.args]
+                for index, array in enumerate(self.results(node, args)):
+                    known[node, index] = array
+                for dead in dying[node]:
+                    for index in range(len(dead.types)):
+                        del known[dead, index]
+        return known
+
+    def results(self, node: Node, args: list[Array]) -> tuple[Array, ...]:
+        """The arrays of one node, checked against its types."""
+        if isinstance(node.op, Input):
+            found: Any = self.feeds[node.op.label]
+        elif isinstance(node.op, ParameterLeaf):
+            found = node.op.store.read()
+        else:
+            found = self.computed(node, args)
+        arrays = found if isinstance(found, tuple) else (found,)
+        if len(arrays) != len(node.types):
+            raise OpDefinitionError(
+                f"{node.op.name}: reference gives {len(arrays)} results, infer {len(node.types)}",
+                at=node.origin,
+            )
+        return tuple(self.checked(node, i, np.asarray(array)) for i, array in enumerate(arrays))
+
+    def computed(self, node: Node, args: list[Array]) -> Any:
+        """The op's reference under this run's sizes and precision."""
+        if self.wide and node.op.keeps_dtype:
+            types = (arg.type for arg in node.args)
+            args = [a.astype(t.dtype.numpy, copy=False) for a, t in zip(args, types, strict=True)]
+        with attribute_to(node.origin):
+            return self.op(node.op).reference(*args)
+
+    def op(self, op: Op) -> Op:
+        """``op`` with integers for sizes, widened if this run is."""
+        found = at_sizes(op, self.sizes)
+        return in_float64(found) if self.wide and not op.keeps_dtype else found
+
+    def checked(self, node: Node, index: int, array: Array) -> Array:
+        """``array`` if it has the declared type, in this run's precision."""
+        declared = node.types[index]
+        shape = concrete_shape(declared.shape, self.sizes)
+        if self.wide and declared.dtype.is_float:
+            leaf = isinstance(node.op, Input | ParameterLeaf)
+            if leaf or node.op.keeps_dtype:
+                array = array.astype(np.float64)
+        wanted = self.dtype_of(declared.dtype)
+        if array.dtype != wanted.numpy or array.shape != shape:
+            raise OpDefinitionError(
+                f"{node.op.name}: reference gives {array.dtype}{list(array.shape)},"
+                f" infer {wanted.numpy.name}{list(shape)}",
+                at=node.origin,
+            )
+        return array
+
+    def dtype_of(self, declared: DType) -> DType:
+        """The dtype that a value of dtype ``declared`` has in this run."""
+        return F64 if self.wide and declared.is_float else declared
+
+
+def _is_wide(dtype: object) -> bool:
+    if dtype is None:
+        return False
+    try:
+        if as_dtype(dtype) == F64:
+            return True
+    except TypeError:
+        pass
+    raise ArgumentError(f"dtype={dtype!r}: a graph is evaluated as declared, or in 'float64'")
+
+
+def _as_graph(target: Any) -> Graph | None:
+    """The graph that computes ``target``; None where there is nothing to compute."""
+    if isinstance(target, Graph):
+        return target
+    if isinstance(target, Symbolic):
+        return Graph(target)
+    values = list(target.values()) if isinstance(target, dict) else target
+    if not isinstance(values, list | tuple) or not all(isinstance(v, Symbolic) for v in values):
+        raise ArgumentError(
+            f"evaluate takes a Graph, a value, or a dict, list or tuple of values, not {target!r}"
+        )
+    return Graph({str(i): value for i, value in enumerate(values)}) if values else None
+
+
+def _like(target: Any, outputs: dict[str, Array]) -> Any:
+    """The arrays in the structure of ``target``."""
+    if isinstance(target, Graph):
+        return outputs
+    arrays = list(outputs.values())
+    if isinstance(target, Symbolic):
+        return arrays[0]
+    if isinstance(target, dict):
+        return dict(zip(target, arrays, strict=True))
+    return type(target)(arrays)

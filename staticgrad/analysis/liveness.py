@@ -1,0 +1,209 @@
+"""Which steps of a schedule must stay in order, when its buffers live, and its sizes as integers.
+
+``Flow`` is what no size changes: accesses, conflicts between steps, in-place chances. It is derived
+once per schedule and serves every order and every batch size. ``Extents`` fills in the numbers for
+one set of sizes, each distinct expression evaluated once. Where the bytes go is not known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+
+from staticgrad.errors import VerifyError
+from staticgrad.ir.dim import Dim, Size, evaluate, hint_value
+from staticgrad.ir.parameter import ALIGNMENT
+from staticgrad.ir.schedule import Schedule, Step
+
+Getter = Callable[[Sequence[int]], tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class InPlace:
+    """Operand ``out`` of a step may take the bytes of operand ``into`` (buffers by number)."""
+
+    out: int
+    into: int
+    out_operand: int
+    into_operand: int
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Positions of the first and last step, inclusive, during which a buffer holds something."""
+
+    first: int
+    last: int
+
+
+class Flow:
+    """Accesses of a schedule's steps to its buffers, both by number.
+
+    Attributes:
+        names: buffer names by number; ``index`` is the inverse.
+        reads, writes: per step, the distinct buffers it reads and writes.
+        before: per step, steps that must come earlier (enough of them: the closure is complete).
+        checks, commits: steps that check an index, and steps that write a parameter. Every check
+            comes before every commit.
+        in_place: per step, what it may overwrite, as far as kernels and bindings say.
+    """
+
+    def __init__(self, schedule: Schedule) -> None:
+        self.schedule = schedule
+        self.names = tuple(b.name for b in schedule.buffers)
+        self.index = {name: i for i, name in enumerate(self.names)}
+        self.reads = tuple(self._numbers(step.reads()) for step in schedule.steps)
+        self.writes = tuple(self._numbers(step.writes()) for step in schedule.steps)
+        self.touches = tuple(
+            tuple(dict.fromkeys((*r, *w))) for r, w in zip(self.reads, self.writes, strict=True)
+        )
+        self.checks = tuple(i for i, step in enumerate(schedule.steps) if _checks(step))
+        roles = [b.role for b in schedule.buffers]
+        self.commits = tuple(
+            i for i, written in enumerate(self.writes) if any(roles[b] == "parameter" for b in written)
+        )
+        self.before = _conflicts(self.reads, self.writes)
+        self.in_place = tuple(self._in_place(step) for step in schedule.steps)
+        both = set(self.checks) & set(self.commits)
+        if both:
+            step = schedule.steps[min(both)]
+            raise VerifyError(
+                f"step {min(both)} ({step.label}) checks an index and writes a parameter",
+                hint="a parameter is written after every check: split the kernel",
+                at=step.origins[0] if step.origins else None,
+            )
+
+    def _numbers(self, names: Iterable[str]) -> tuple[int, ...]:
+        return tuple(dict.fromkeys(self.index[name] for name in names))
+
+    def _in_place(self, step: Step) -> tuple[InPlace, ...]:
+        position = {operand.name: i for i, operand in enumerate(step.kernel.operands)}
+        bound = [self.index[b.buffer] for b in step.operands]
+        found = []
+        for out_name, into_name in sorted(step.kernel.in_place):
+            out, into = position[out_name], position[into_name]
+            readers = [i for i, buffer in enumerate(bound) if buffer == bound[into]]
+            if (
+                step.kernel.operands[out].mode == "out"
+                and self.schedule.buffers[bound[out]].role == "temp"
+                and self.schedule.buffers[bound[into]].role in ("temp", "input")
+                and bound.count(bound[out]) == 1
+                and all(
+                    step.kernel.operands[i].mode == "in"
+                    and (out_name, step.kernel.operands[i].name) in step.kernel.in_place
+                    and step.operands[i].offset == step.operands[into].offset
+                    for i in readers
+                )
+            ):
+                found.append(InPlace(bound[out], bound[into], out, into))
+        return tuple(found)
+
+    def commit(self, order: Sequence[int]) -> int:
+        """Position of the first step of ``order`` that writes a parameter, else its length."""
+        commits = set(self.commits)
+        return next((at for at, step in enumerate(order) if step in commits), len(order))
+
+    def intervals(self, order: Sequence[int], staged: Iterable[int] = ()) -> dict[int, Interval]:
+        """When each arena buffer lives, by number, in order of first use.
+
+        A check lives from the start, where its words are reset, to the commit, where they are
+        read; a staged input lives from the start.
+        """
+        arena = {i for i, b in enumerate(self.schedule.buffers) if b.in_arena} | set(staged)
+        checks = {i for i, b in enumerate(self.schedule.buffers) if b.role == "check"}
+        first: dict[int, int] = {}
+        last: dict[int, int] = {}
+        for at, step in enumerate(order):
+            for buffer in self.touches[step]:
+                if buffer in arena:
+                    first.setdefault(buffer, at)
+                    last[buffer] = at
+        for buffer in checks & first.keys():
+            first[buffer], last[buffer] = 0, self.commit(order) - 1
+        for buffer in set(staged) & first.keys():
+            first[buffer] = 0
+        return {buffer: Interval(first[buffer], last[buffer]) for buffer in first}
+
+
+def _checks(step: Step) -> bool:
+    return any(operand.mode == "check" for operand in step.kernel.operands)
+
+
+def _conflicts(
+    reads: Sequence[Sequence[int]], writes: Sequence[Sequence[int]]
+) -> tuple[tuple[int, ...], ...]:
+    """Per step, the latest earlier steps whose reads or writes meet its own on a buffer."""
+    writer: dict[int, int] = {}
+    readers: dict[int, list[int]] = {}
+    before = []
+    for step, (read, written) in enumerate(zip(reads, writes, strict=True)):
+        found: dict[int, None] = {writer[b]: None for b in (*read, *written) if b in writer}
+        for buffer in written:
+            found.update(dict.fromkeys(readers.pop(buffer, ())))
+            writer[buffer] = step
+        for buffer in read:
+            if buffer not in written:
+                readers.setdefault(buffer, []).append(step)
+        found.pop(step, None)
+        before.append(tuple(found))
+    return tuple(before)
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """A schedule's numbers at one set of sizes.
+
+    ``nbytes`` per buffer; per step its ``arguments``, the byte ``offsets`` of its operands inside
+    their buffers, and its ``totals`` of outer iterations.
+    """
+
+    nbytes: tuple[int, ...]
+    arguments: tuple[tuple[int, ...], ...]
+    offsets: tuple[tuple[int, ...], ...]
+    totals: tuple[int, ...]
+
+    def aligned(self, buffer: int) -> int:
+        """Bytes that a buffer takes in the arena: rounded up to 64."""
+        return -(-self.nbytes[buffer] // ALIGNMENT) * ALIGNMENT
+
+
+class Extents:
+    """Every size in a schedule, each distinct one in a slot, so that a new batch size is cheap."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self._slots: dict[Size, int] = {}
+        itemsize = {b.name: b.dtype.itemsize for b in schedule.buffers}
+        self._nbytes = self._getter(b.nbytes for b in schedule.buffers)
+        self._arguments = [self._getter(step.arguments) for step in schedule.steps]
+        self._offsets = [
+            self._getter(b.offset * itemsize[b.buffer] for b in step.operands) for step in schedule.steps
+        ]
+        self._totals = self._getter(step.total for step in schedule.steps)
+        self._sizes = tuple(self._slots)
+
+    def _getter(self, sizes: Iterable[Size]) -> Getter:
+        slots = [self._slots.setdefault(size, len(self._slots)) for size in sizes]
+        if len(slots) > 1:
+            return itemgetter(*slots)
+        return lambda values: tuple(values[slot] for slot in slots)
+
+    def at(self, sizes: Mapping[str, int]) -> Numbers:
+        """The numbers where the named sizes have these values.
+
+        Raises:
+            KeyError: a name of the schedule is missing.
+        """
+        return self._fill([s if isinstance(s, int) else evaluate(s, sizes) for s in self._sizes])
+
+    def typical(self) -> Numbers:
+        """The numbers at the hints of the named sizes: for decisions made before any size is known."""
+        return self._fill([hint_value(s) if isinstance(s, Dim) else s for s in self._sizes])
+
+    def _fill(self, values: Sequence[int]) -> Numbers:
+        return Numbers(
+            self._nbytes(values),
+            tuple(get(values) for get in self._arguments),
+            tuple(get(values) for get in self._offsets),
+            self._totals(values),
+        )

@@ -1,0 +1,218 @@
+"""An independent check of a plan against its schedule, and what lives at the peak.
+
+``verify_plan`` derives everything anew from steps and placements, and shares no code with the
+planner: a mistake there is found here, before a kernel writes over a value that is still needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NoReturn
+
+from staticgrad.errors import VerifyError
+from staticgrad.ir.dim import evaluate
+from staticgrad.ir.parameter import ALIGNMENT
+from staticgrad.ir.plan import Placement, Plan
+from staticgrad.ir.schedule import Binding, Buffer, Step
+
+#: Reads or writes of one buffer by one step: (position in the plan, step of the schedule, operand)
+_Use = tuple[int, int, int]
+
+
+def verify_plan(plan: Plan) -> None:
+    """Check every promise of a plan.
+
+    Each step runs once; conflicting accesses keep the listed order; everything read was written;
+    parameters are written after all checks and all reads of them, from ``commit`` on; arena buffers
+    are aligned, inside ``peak_bytes``, placed for as long as they are used, and two that live at
+    the same time share no byte unless one takes over the other's in place.
+
+    Raises:
+        VerifyError: the first promise that does not hold.
+    """
+    _check_steps(plan)
+    uses = _uses(plan)
+    for buffer in plan.schedule.buffers:
+        found = uses.get(buffer.name, [])
+        _check_order(plan, buffer, found)
+        _check_written(plan, buffer, found)
+    _check_commit(plan)
+    _check_placements(plan, uses)
+    _check_overlaps(plan)
+
+
+def peak_buffers(plan: Plan) -> list[tuple[Placement, Buffer]]:
+    """What lives in the arena at the step of the highest load, largest first."""
+    load = [0] * (len(plan.steps) + 1)
+    for placement in plan.placements:
+        load[placement.first] += placement.nbytes
+        load[placement.last + 1] -= placement.nbytes
+    total, best, at = 0, -1, 0
+    for step, change in enumerate(load):
+        total += change
+        if total > best:
+            best, at = total, step
+    live = [p for p in plan.placements if p.first <= at <= p.last]
+    by_name = plan.schedule.by_name
+    return [(p, by_name[p.buffer]) for p in sorted(live, key=lambda p: (-p.nbytes, p.buffer))]
+
+
+def lower_bound(plan: Plan) -> int:
+    """Arena bytes that no order can do without: the largest footprint of one step.
+
+    What the step touches, less what an in-place result could take over.
+    """
+    best = 0
+    aligned = {p.buffer: -(-p.nbytes // ALIGNMENT) * ALIGNMENT for p in plan.placements}
+    for step in plan.schedule.steps:
+        touched = {b.buffer for b in step.operands if b.buffer in aligned}
+        bound = {o.name: b.buffer for o, b in zip(step.kernel.operands, step.operands, strict=True)}
+        shared = {bound[out] for out, into in step.kernel.in_place if bound[into] in touched}
+        best = max(best, sum(aligned[b] for b in touched - shared))
+    return best
+
+
+def _refuse(plan: Plan, text: str) -> NoReturn:
+    raise VerifyError(f"plan of {plan.schedule.name!r}: {text}")
+
+
+def _check_steps(plan: Plan) -> None:
+    if sorted(step.step for step in plan.steps) != list(range(len(plan.schedule.steps))):
+        _refuse(plan, "it does not run every step once")
+    sizes = dict(plan.sizes)
+    itemsize = {b.name: b.dtype.itemsize for b in plan.schedule.buffers}
+    for planned in plan.steps:
+        step = plan.schedule.steps[planned.step]
+        offsets = tuple(evaluate(b.offset, sizes) * itemsize[b.buffer] for b in step.operands)
+        numbers = (tuple(evaluate(a, sizes) for a in step.arguments), offsets, evaluate(step.total, sizes))
+        if (planned.arguments, planned.offsets, planned.total) != numbers:
+            _refuse(plan, f"the numbers of step {planned.step} are not those at {sizes}")
+    if dict(plan.buffer_bytes) != {b.name: evaluate(b.nbytes, sizes) for b in plan.schedule.buffers}:
+        _refuse(plan, f"buffer_bytes are not those at {sizes}")
+
+
+def _uses(plan: Plan) -> dict[str, list[_Use]]:
+    found: dict[str, list[_Use]] = {}
+    for at, planned in enumerate(plan.steps):
+        for operand, binding in enumerate(plan.schedule.steps[planned.step].operands):
+            found.setdefault(binding.buffer, []).append((at, planned.step, operand))
+    return found
+
+
+def _mode(plan: Plan, use: _Use) -> str:
+    return plan.schedule.steps[use[1]].kernel.operands[use[2]].mode
+
+
+def _check_order(plan: Plan, buffer: Buffer, uses: list[_Use]) -> None:
+    """Every access sees as many writers before it as in the listed order."""
+
+    def writers_seen(in_order: list[_Use]) -> Iterator[tuple[int, tuple[int, ...]]]:
+        writers: list[int] = []
+        for use in in_order:
+            yield use[1], tuple(step for step in writers if step != use[1])
+            if _mode(plan, use) != "in" and use[1] not in writers:
+                writers.append(use[1])
+
+    planned = {step: len(seen) for step, seen in writers_seen(uses)}
+    listed = {step: len(seen) for step, seen in writers_seen(sorted(uses, key=lambda use: use[1]))}
+    for step, count in listed.items():
+        if planned[step] != count:
+            _refuse(plan, f"step {step} meets {buffer.name!r} at another version than listed")
+
+
+def _check_written(plan: Plan, buffer: Buffer, uses: list[_Use]) -> None:
+    written: set[int] = set()
+    for at, step, operand in uses:
+        mode = _mode(plan, (at, step, operand))
+        outside = buffer.role in ("input", "parameter", "constant", "check", "scratch")
+        if mode in ("in", "inout") and not outside and not written - {at}:
+            _refuse(plan, f"step {step} reads {buffer.name!r}, which no step has written")
+        if mode == "in" and buffer.role == "parameter" and written - {at}:
+            _refuse(plan, f"step {step} reads parameter {buffer.label!r} after it was written")
+        if mode != "in":
+            written.add(at)
+            if buffer.role in ("input", "constant"):
+                _refuse(plan, f"step {step} writes {buffer.name!r}, a buffer of role {buffer.role}")
+    missing = {name for _, name in plan.schedule.outputs if name == buffer.name}
+    if missing and not written:
+        _refuse(plan, f"no step writes output {buffer.name!r}")
+
+
+def _check_commit(plan: Plan) -> None:
+    roles = {b.name: b.role for b in plan.schedule.buffers}
+    if not 0 <= plan.commit <= len(plan.steps):
+        _refuse(plan, f"commit {plan.commit} is no step")
+    for at, planned in enumerate(plan.steps):
+        step = plan.schedule.steps[planned.step]
+        writes = any(roles[name] == "parameter" for name in step.writes())
+        if writes and at < plan.commit:
+            _refuse(plan, f"step {planned.step} writes a parameter before the commit")
+        if at == plan.commit and not writes:
+            _refuse(plan, f"step {planned.step} stands at the commit and writes no parameter")
+        if at >= plan.commit and any(o.mode == "check" for o in step.kernel.operands):
+            _refuse(plan, f"step {planned.step} checks an index after the commit")
+
+
+def _check_placements(plan: Plan, uses: dict[str, list[_Use]]) -> None:
+    placed = {p.buffer: p for p in plan.placements}
+    nbytes = dict(plan.buffer_bytes)
+    if len(placed) != len(plan.placements):
+        _refuse(plan, "a buffer is placed twice")
+    for buffer in plan.schedule.buffers:
+        place = placed.get(buffer.name)
+        positions = [at for at, _, _ in uses.get(buffer.name, [])]
+        if place is None:
+            if buffer.in_arena and positions:
+                _refuse(plan, f"{buffer.name!r} has no place in the arena")
+            continue
+        if not buffer.in_arena and buffer.role != "input":
+            _refuse(plan, f"{buffer.name!r} of role {buffer.role} is placed in the arena")
+        if buffer.role == "input":
+            positions.append(0)
+        if buffer.role == "check":
+            positions += [0, plan.commit - 1]
+        if not positions or place.first > min(positions) or place.last < max(positions):
+            _refuse(plan, f"{buffer.name!r} is used outside steps {place.first} to {place.last}")
+        if place.nbytes != nbytes[buffer.name] or place.offset % ALIGNMENT or place.offset < 0:
+            _refuse(plan, f"{buffer.name!r} at {place.offset}: wrong size or alignment")
+        if place.nbytes and place.offset + place.nbytes > plan.peak_bytes:
+            _refuse(plan, f"{buffer.name!r} ends outside the arena of {plan.peak_bytes} bytes")
+
+
+def _check_overlaps(plan: Plan) -> None:
+    alive: list[Placement] = []
+    for place in sorted(plan.placements, key=lambda p: (p.first, p.last)):
+        alive = [other for other in alive if other.last >= place.first]
+        for other in alive:
+            meet = place.offset < other.offset + other.nbytes and other.offset < place.offset + place.nbytes
+            if meet and place.nbytes and other.nbytes and not _takes_over(plan, place, other):
+                _refuse(plan, f"{place.buffer!r} and {other.buffer!r} share bytes while both live")
+        alive.append(place)
+
+
+def _takes_over(plan: Plan, one: Placement, two: Placement) -> bool:
+    """Whether the later of two placements is an in-place result over the earlier."""
+    return any(
+        out.first == into.last and out.offset == into.offset and _in_place(plan, out, into)
+        for out, into in ((one, two), (two, one))
+    )
+
+
+def _in_place(plan: Plan, out: Placement, into: Placement) -> bool:
+    planned = plan.steps[out.first]
+    step = plan.schedule.steps[planned.step]
+    writes = _bound(step, out.buffer)
+    reads = _bound(step, into.buffer)
+    if len(writes) != 1 or not reads or step.kernel.operands[writes[0][0]].mode != "out":
+        return False
+    write = step.kernel.operands[writes[0][0]].name
+    return all(
+        step.kernel.operands[i].mode == "in"
+        and (write, step.kernel.operands[i].name) in step.kernel.in_place
+        and planned.offsets[i] == planned.offsets[writes[0][0]]
+        for i, _ in reads
+    )
+
+
+def _bound(step: Step, buffer: str) -> list[tuple[int, Binding]]:
+    return [(i, binding) for i, binding in enumerate(step.operands) if binding.buffer == buffer]

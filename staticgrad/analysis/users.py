@@ -1,0 +1,50 @@
+"""Who reads a value: user lists, use counts, last uses, as plain functions of a graph.
+
+Values are keyed by (node, index); lists are in node order. Nothing is stored on a node: after a
+rewrite one asks again.
+"""
+
+from __future__ import annotations
+
+from staticgrad.ir.graph import Graph, Node
+
+ValueKey = tuple[Node, int]
+
+
+def users_of(graph: Graph) -> dict[ValueKey, list[Node]]:
+    """For every value of the graph, the nodes that read it, each once, in order; maybe none."""
+    found: dict[ValueKey, list[Node]] = {
+        (node, index): [] for node in graph.nodes for index in range(len(node.types))
+    }
+    for node in graph.nodes:
+        for key in dict.fromkeys(arg.key for arg in node.args):
+            found[key].append(node)
+    return found
+
+
+def use_counts(graph: Graph) -> dict[ValueKey, int]:
+    """How often each value is read: by operands, outputs and updates; ``x * x`` reads x twice."""
+    counts = {(node, index): 0 for node in graph.nodes for index in range(len(node.types))}
+    for node in graph.nodes:
+        for arg in node.args:
+            counts[arg.key] += 1
+    for root in graph.roots:
+        counts[root.key] += 1
+    return counts
+
+
+def last_uses(graph: Graph) -> dict[Node, list[Node]]:
+    """For every node, the nodes whose results nobody reads after it; roots are never among them.
+
+    A node that nothing reads is listed at itself.
+    """
+    last = {node: node for node in graph.nodes}
+    for node in graph.nodes:
+        for arg in node.args:
+            last[arg.node] = node
+    kept = {root.node for root in graph.roots}
+    dying: dict[Node, list[Node]] = {node: [] for node in graph.nodes}
+    for node, reader in last.items():
+        if node not in kept:
+            dying[reader].append(node)
+    return dying

@@ -1,0 +1,127 @@
+"""The part of a graph between what is differentiated and what it is differentiated by.
+
+Finds the values that carry a gradient from ``y`` to the targets, in one pass over nodes that are
+not older than the oldest target, and says where and why a path dies when there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+
+from staticgrad.errors import DisconnectedError, Related
+from staticgrad.ir.graph import Node, Symbolic
+
+ValueKey = tuple[Node, int]
+
+
+@dataclass(frozen=True)
+class Cone:
+    """The values of ``y``'s past that depend on a target through differentiable ops.
+
+    ``nodes`` have such a value, operands first; ``active`` holds the values themselves; ``order``
+    is the highest derivative order among the nodes.
+    """
+
+    nodes: tuple[Node, ...]
+    active: Collection[ValueKey]
+    order: int
+
+
+def cone_between(y: Symbolic, targets: Iterable[Symbolic]) -> Cone:
+    """The cone from ``targets`` to ``y``; without nodes if no target leads to ``y``."""
+    wanted = {target.key for target in targets}
+    oldest = min((node.serial for node, _ in wanted), default=y.node.serial)
+    active: dict[ValueKey, None] = {}
+    nodes = []
+    for node in _past(y, oldest):
+        found = [key for key in _results(node) if key in wanted]
+        if any(arg.key in active for arg in node.args):
+            found += [key for key in _results(node) if _passes(node, key[1])]
+        if found:
+            active.update(dict.fromkeys(found))
+            nodes.append(node)
+    order = max((node.order for node in nodes), default=y.node.order)
+    return Cone(tuple(nodes), active.keys(), order)
+
+
+def disconnected(
+    y: Symbolic, target: Symbolic, blocked: Collection[tuple[ValueKey, Node]]
+) -> DisconnectedError:
+    """Why ``y`` has no gradient with respect to ``target``: where the path dies, and of what.
+
+    ``blocked`` are a value and its reader whose rule gave no cotangent for it.
+    """
+    related: list[Related] = [_related("by", target), _related("of", y)]
+    ends = list(_path_ends(y, target, blocked))
+    if not ends:
+        return DisconnectedError(
+            f"{named(y)} does not depend on {named(target)}",
+            hint="leave it out, or pass allow_disconnected=True for zeros",
+            related=related,
+        )
+    (node, reason), *more = ends
+    return DisconnectedError(
+        f"no gradient of {named(y)} with respect to {named(target)}: {reason}",
+        details=[f"another path ends at {other.origin.labelled}: {why}" for other, why in more],
+        hint="pass allow_disconnected=True for zeros",
+        at=node.origin,
+        related=related,
+    )
+
+
+def named(value: Symbolic) -> str:
+    """A value in a message: the user's name for it, or the op that made it."""
+    label = getattr(value.node.op, "label", None)
+    return repr(label) if label else f"the result of {value.node.op.name}"
+
+
+def _related(role: str, value: Symbolic) -> Related:
+    return role, str(value.type), value.node.origin
+
+
+def _past(y: Symbolic, oldest: int) -> list[Node]:
+    """``y``'s ancestors (its own node included) no older than serial ``oldest``, in order."""
+    seen = {y.node}
+    stack = [y.node]
+    while stack:
+        for arg in stack.pop().args:
+            if arg.node.serial >= oldest and arg.node not in seen:
+                seen.add(arg.node)
+                stack.append(arg.node)
+    return sorted(seen, key=lambda node: node.serial)
+
+
+def _results(node: Node) -> Iterator[ValueKey]:
+    return ((node, index) for index in range(len(node.types)))
+
+
+def _passes(node: Node, index: int) -> bool:
+    return node.op.differentiable and node.types[index].dtype.is_float
+
+
+def _path_ends(
+    y: Symbolic, target: Symbolic, blocked: Collection[tuple[ValueKey, Node]]
+) -> Iterator[tuple[Node, str]]:
+    """The nodes of ``y``'s past at which the gradient's way to ``target`` ends, with the reason."""
+    past = _past(y, target.node.serial)
+    reached = {target.key} if target.node in past[:1] else set()
+    for node in past:
+        read = [arg.key for arg in node.args if arg.key in reached]
+        if not read:
+            continue
+        open_operands = [key for key in read if (key, node) not in blocked]
+        onward = [key for key in _results(node) if _passes(node, key[1])]
+        if open_operands:
+            reached.update(onward)
+        if not (open_operands and onward):
+            yield node, _reason(node)
+
+
+def _reason(node: Node) -> str:
+    name = node.op.name
+    if not node.op.differentiable:
+        return f"{name} passes no gradient on"
+    if not any(tensor_type.dtype.is_float for tensor_type in node.types):
+        return f"{name} gives {node.types[0].dtype}, which has no gradient"
+    return f"{name} has no gradient for this operand"

@@ -1,0 +1,243 @@
+"""Expressions to lines of source: every distinct sub-expression becomes one named line.
+
+A value is *uniform* if it is the same for all lanes: then it is computed once, as a vector of one
+lane, before the loops it does not depend on, and broadcast where a vector reads it. The target
+language is the kernel vocabulary of ``staticgrad.native``; nothing here knows stages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from staticgrad.ir.dtype import BOOL, DType
+from staticgrad.ir.expr import BLOCKS, Access, Expr, postorder
+from staticgrad.ir.vecmath import expand
+
+_OPERATORS = {
+    "add": "+", "sub": "-", "mul": "*", "div": "/", "and": "&", "or": "|", "xor": "^", "shl": "<<", "shr": ">>",
+    "eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=",
+}  # fmt: skip
+_FUNCTIONS = {"abs": "absolute"}
+VECTOR = "j"
+
+
+def element(dtype: DType) -> str:
+    """The vocabulary's name of an element type (a bool is a byte)."""
+    return "b8" if dtype == BOOL else dtype.name
+
+
+def number(value: bool | int | float | str | None) -> str:
+    """A literal in source; ``inf`` and ``nan`` are names of the vocabulary."""
+    return repr(value)
+
+
+class Lines:
+    """Source lines under construction, at one indentation."""
+
+    def __init__(self, indent: int = 0) -> None:
+        self.indent = indent
+        self.lines: list[str] = []
+
+    def add(self, text: str) -> None:
+        self.lines.append("    " * self.indent + text)
+
+    def extend(self, other: Lines, deeper: int = 0) -> None:
+        """Append another block, shifted by ``deeper`` levels."""
+        shift = "    " * (self.indent + deeper)
+        self.lines += [shift + line for line in other.lines]
+
+
+@dataclass
+class Helpers:
+    """The vector-math functions that a kernel calls, in order of need."""
+
+    sources: dict[str, str] = field(default_factory=dict)
+
+    def call(self, op: str, dtype: DType) -> str:
+        """The name of the helper for a block, defined on first use."""
+        name = f"{op}_{dtype}"
+        if name not in self.sources:
+            parameters = ["x", "y"][: BLOCKS[op]]
+            leaves = [Expr("ref", dtype, (), p) for p in parameters]
+            body = _helper_body(expand(op, *leaves))
+            self.sources[name] = f"def {name}({', '.join(parameters)}):\n" + "\n".join(body)
+        return name
+
+
+def _helper_body(root: Expr) -> list[str]:
+    """A block as a function of vectors with any number of lanes."""
+    names: dict[int, str] = {}
+    lines: list[str] = []
+    model = "x"
+    for expr in postorder([root]):
+        if expr.op == "ref":
+            names[id(expr)] = str(expr.attribute)
+            continue
+        if expr.op == "literal":
+            names[id(expr)] = number(expr.attribute)  # type: ignore[arg-type]
+            continue
+        names[id(expr)] = f"v{len(lines)}"
+        lines.append(f"    v{len(lines)} = {_helper_call(expr, names, model)}")
+    lines.append(f"    return {names[id(root)]}")
+    return lines
+
+
+def _helper_call(expr: Expr, names: Mapping[int, str], model: str) -> str:
+    texts = [names[id(a)] for a in expr.args]
+    values = expr.args[1:] if expr.op == "select" else expr.args
+    if all(a.op == "literal" for a in values):  # a literal alone has no lanes: take them from x
+        kind = values[0].dtype
+        texts[-1] = f"like(cast_{element(kind)}({model}), {texts[-1]})"
+    return primitive(expr, texts)
+
+
+def primitive(expr: Expr, args: list[str]) -> str:
+    """One primitive over operand texts (blocks excluded)."""
+    if expr.op in _OPERATORS:
+        return f"{args[0]} {_OPERATORS[expr.op]} {args[1]}"
+    if expr.op == "neg":
+        return f"-{args[0]}"
+    if expr.op == "not":
+        return f"~{args[0]}"
+    if expr.op in ("cast", "bitcast"):
+        return f"{expr.op}_{element(expr.dtype)}({args[0]})"
+    return f"{_FUNCTIONS.get(expr.op, expr.op)}({', '.join(args)})"
+
+
+@dataclass
+class Scope:
+    """Where expressions of one loop nest are written.
+
+    ``inner`` names the loop axes inside the nest: what depends on none of them goes to ``before``.
+    ``base`` gives an operand's element offset (source text) from the loops outside the vector axis,
+    ``position`` the source of a loop axis' current index.
+    """
+
+    lanes: int
+    inner: frozenset[str]
+    before: Lines
+    body: Lines
+    base: Callable[[Access], str]
+    position: Callable[[str], str]
+    helpers: Helpers
+    mask: str = "m"
+    dynamic: frozenset[str] = frozenset()  # refs that change inside the nest, lane by lane
+    vector_refs: frozenset[str] = frozenset()
+    names: dict[Expr, str] = field(default_factory=dict)
+    broadcasts: dict[str, str] = field(default_factory=dict)
+    _depends: dict[Expr, frozenset[str]] = field(default_factory=dict)
+    counter: list[int] = field(default_factory=lambda: [0])
+
+    def depends(self, expr: Expr) -> frozenset[str]:
+        """The inner loop axes that an expression varies along."""
+        return self._depends[expr]
+
+    def is_vector(self, expr: Expr) -> bool:
+        return VECTOR in self._depends[expr]
+
+    def emit(self, roots: Iterable[Expr]) -> None:
+        """Write lines for everything that ``roots`` need."""
+        for expr in postorder(roots):
+            if expr in self._depends:
+                continue
+            self._depends[expr] = self._own_axes(expr).union(*(self._depends[a] for a in expr.args))
+            if expr.op == "literal":
+                continue
+            if expr.op == "ref":
+                self.names[expr] = str(expr.attribute)
+                continue
+            self._write(expr)
+
+    def _own_axes(self, expr: Expr) -> frozenset[str]:
+        if expr.op == "load":
+            assert isinstance(expr.attribute, Access)
+            return frozenset(a for a, s in expr.attribute.strides if a in self.inner and s != 0)
+        if expr.op == "index":
+            return frozenset({str(expr.attribute)}) & self.inner
+        if expr.op == "ref":
+            name = str(expr.attribute)
+            return frozenset({VECTOR}) if name in self.vector_refs else frozenset()
+        return frozenset()
+
+    def _write(self, expr: Expr) -> None:
+        vector = self.is_vector(expr)
+        name = f"{'v' if vector else 'u'}{self.counter[0]}"
+        self.counter[0] += 1
+        lines = self.body if self._depends[expr] else self.before
+        if expr.op == "load":
+            text = self._load(expr, vector)
+        elif expr.op == "index":
+            text = self._index(expr, vector)
+        elif expr.op == "size":
+            text = f"i64x1({expr.attribute})"
+        else:
+            args = [self.operand(a, vector, lines) for a in expr.args]
+            if expr.op in BLOCKS:
+                text = f"{self.helpers.call(expr.op, expr.dtype)}({', '.join(args)})"
+            else:
+                text = primitive(expr, args)
+        lines.add(f"{name} = {text}")
+        self.names[expr] = name
+
+    def operand(self, expr: Expr, vector: bool, lines: Lines) -> str:
+        """The text of an operand, broadcast if a vector is wanted."""
+        if expr.op == "literal":
+            return f"{element(expr.dtype)}x{self.lanes if vector else 1}({number(expr.attribute)})"  # type: ignore[arg-type]
+        name = self.names[expr]
+        if not vector or self.is_vector(expr):
+            return name
+        if name not in self.broadcasts:
+            home = self.body if self._depends[expr] else self.before
+            home.add(f"{name}_ = splat{self.lanes}({name})")
+            self.broadcasts[name] = f"{name}_"
+        return self.broadcasts[name]
+
+    def vector(self, expr: Expr) -> str:
+        """The text of an expression as a vector."""
+        return self.operand(expr, True, self.body)
+
+    def one(self, expr: Expr) -> str:
+        """The text of a uniform expression, one lane."""
+        return self.operand(expr, False, self.body)
+
+    def _index(self, expr: Expr, vector: bool) -> str:
+        at = self.position(str(expr.attribute))
+        return f"iota{self.lanes}({at})" if vector else f"i64x1({at})"
+
+    def _load(self, expr: Expr, vector: bool) -> str:
+        access = expr.attribute
+        assert isinstance(access, Access)
+        where = self.place(access, expr.args, vector)
+        if not vector:
+            return f"load1({access.operand}, {where})"
+        kind, text = self.addressing(access, expr.args)
+        if kind == "lanes":
+            return f"load_at({access.operand}, {text}, {self.mask})"
+        if kind == "strided":
+            return f"load_strided({access.operand}, {where}, {access.stride(VECTOR)}, {self.mask})"
+        return f"load({access.operand}, {where}, {self.mask})"
+
+    def addressing(self, access: Access, indices: tuple[Expr, ...]) -> tuple[str, str]:
+        """How a vector access finds its lanes: contiguous, strided, or by a vector of positions."""
+        if any(self.is_vector(i) for i in indices):
+            text = self.base(access)
+            for stride, index in zip(access.gather, indices, strict=True):
+                text += f" + {self.vector(index)} * {stride}"
+            moved = access.stride(VECTOR)
+            if moved != 0:
+                text = f"iota{self.lanes}({self.position(VECTOR)}) * {moved} + {text}"
+            return "lanes", f"({text})"
+        return ("contiguous" if access.stride(VECTOR) == 1 else "strided"), ""
+
+    def place(self, access: Access, indices: tuple[Expr, ...], vector: bool) -> str:
+        """The position of the first lane, as int64 source."""
+        if any(self.is_vector(i) for i in indices):
+            return ""
+        text = self.base(access)
+        for stride, index in zip(access.gather, indices, strict=True):
+            text += f" + word({self.one(index)}) * {stride}"
+        moved = access.stride(VECTOR)
+        if vector and moved != 0:
+            text += f" + {self.position(VECTOR)}" + ("" if moved == 1 else f" * {moved}")
+        return text

@@ -1,0 +1,60 @@
+"""Kernel -> Python source for the Numba backend: readable, deterministic, free of names of values.
+
+Equal kernels give equal text, which is what the kernel cache is keyed by; comments that name nodes
+and the user's lines are added for display only (``annotated``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from staticgrad.codegen.expressions import Helpers, Lines, element
+from staticgrad.codegen.gemm import write_gemm
+from staticgrad.codegen.stages import Loop, write_columns, write_decode, write_map, write_scalar
+from staticgrad.ir.kernel import Columns, Gemm, Kernel, Map, Scalar
+
+
+def render(kernel: Kernel) -> str:
+    """The source of ``kernel``: vector-math helpers, then ``kernel(t, begin, end)``.
+
+    ``t`` points to int64 words: one pointer per operand, then the integer arguments. The function
+    runs outer iterations [begin, end).
+    """
+    helpers = Helpers()
+    out = Lines(1)
+    for word, operand in enumerate(kernel.operands):
+        out.add(f"{operand.name} = ptr_{element(operand.dtype)}(t[{word}])")
+    for word, argument in enumerate(kernel.arguments, len(kernel.operands)):
+        out.add(f"{argument} = t[{word}]")
+    if kernel.outer == "lanes":
+        _write_stages(kernel, out, Loop("begin", "end"), helpers)
+    else:
+        out.add("for o in range(begin, end):")
+        inner = Lines(2)
+        if kernel.outer == "tiles":
+            gemm = kernel.stages[0]
+            assert isinstance(gemm, Gemm)
+            write_gemm(kernel, gemm, inner, helpers)
+        else:
+            write_decode(inner, "o", kernel.axes)
+            _write_stages(kernel, inner, None, helpers)
+        out.lines += inner.lines
+    head = "def kernel(t, begin, end):"
+    return "\n\n\n".join([*helpers.sources.values(), "\n".join([head, *out.lines])]) + "\n"
+
+
+def _write_stages(kernel: Kernel, out: Lines, loop: Loop | None, helpers: Helpers) -> None:
+    for stage in kernel.stages:
+        match stage:
+            case Map(axis=axis):
+                write_map(kernel, stage, out, loop or Loop("0", str(axis.extent)), helpers)
+            case Columns(axis=axis):
+                write_columns(kernel, stage, out, loop or Loop("0", str(axis.extent)), helpers)
+            case Scalar():
+                write_scalar(kernel, stage, out, helpers)
+
+
+def annotated(source: str, label: str, lines: Iterable[str]) -> str:
+    """The source with a comment that names the ops and the user's lines behind it."""
+    where = "  ".join(lines)
+    return f"# {label}{'   ' + where if where else ''}\n{source}"

@@ -1,0 +1,353 @@
+"""Map, Columns and Scalar stages to source: loops, sums by their tree, checks, stores.
+
+Sums follow ``ir/summation.py`` to the bit: lanes inside a block, blocks combined by a binary
+counter, column groups in order. This module knows the loops; expressions are written by
+``codegen.expressions``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from staticgrad.codegen.expressions import VECTOR, Helpers, Lines, Scope, element, number
+from staticgrad.ir.dtype import DType
+from staticgrad.ir.expr import Access
+from staticgrad.ir.kernel import Accumulate, Axis, Check, Columns, Kernel, Map, Scalar, Store, roots
+from staticgrad.ir.summation import BLOCK, COLUMN_BLOCK, GROUPS, SHORTEST_GROUP
+from staticgrad.ir.summation import lanes as sum_lanes
+
+#: Levels of the binary counter: enough for 2**40 blocks.
+LEVELS = 40
+
+
+@dataclass(frozen=True)
+class Loop:
+    """The vector loop of a stage: variable from ``start`` to ``stop`` (source text)."""
+
+    start: str
+    stop: str
+
+
+def base_text(access: Access, skip: frozenset[str] = frozenset({VECTOR})) -> str:
+    """The element offset of an access from the loops around the vector axis."""
+    terms = [a if s == 1 else f"{a} * {s}" for a, s in access.strides if a not in skip and s != 0]
+    return " + ".join(terms) or "0"
+
+
+def scope_for(kernel: Kernel, inner: Sequence[str], before: Lines, body: Lines, helpers: Helpers, lanes: int) -> Scope:
+    """A scope over the loop axes ``inner``, positions named after their axes."""
+    return Scope(
+        lanes=lanes,
+        inner=frozenset(inner),
+        before=before,
+        body=body,
+        base=base_text,
+        position=lambda axis: axis,
+        helpers=helpers,
+    )
+
+
+def identity(kind: str, dtype: DType) -> bool | int | float:
+    """What leaves a reduction unchanged; -0.0 for sums, so that a sum of -0.0 is -0.0."""
+    if kind == "sum":
+        return -0.0 if dtype.is_float else 0
+    if dtype.is_bool:
+        return kind == "min"
+    if dtype.is_float:
+        return float("-inf") if kind == "max" else float("inf")
+    signed = dtype.kind == "i"
+    low, high = (-(2 ** (dtype.bits - 1)), 2 ** (dtype.bits - 1) - 1) if signed else (0, 2**dtype.bits - 1)
+    return low if kind == "max" else high
+
+
+def combine(kind: str, a: str, b: str) -> str:
+    """a and b combined, as source."""
+    return f"{a} + {b}" if kind == "sum" else f"{kind}imum({a}, {b})"
+
+
+# -- Map ------------------------------------------------------------------------------------------
+
+
+def write_map(kernel: Kernel, stage: Map, out: Lines, loop: Loop, helpers: Helpers) -> None:
+    """The vector loop of a Map; its accumulations become one-lane variables of their names."""
+    lanes = kernel.lanes
+    body = Lines()
+    scope = scope_for(kernel, [VECTOR], Lines(), body, helpers, lanes)
+    sums = [s for s in stage.body if isinstance(s, Accumulate)]
+    _write_checks(scope, [s for s in stage.body if isinstance(s, Check)])
+    for statement in stage.body:
+        if isinstance(statement, Store):
+            write_store(scope, statement)
+        elif isinstance(statement, Accumulate):
+            _write_lane_step(scope, statement)
+    before = scope.before
+    out.extend(before)
+    for s in sums:
+        out.add(f"{s.name} = {_accumulator(s, lanes)}")
+    if any(s.kind == "sum" for s in sums):
+        _write_blocked_loop(out, loop, lanes, body, sums)
+    else:
+        _write_vector_loop(out, loop.start, loop.stop, lanes, body)
+    for s in sums:
+        if s.kind != "sum":
+            out.add(f"{s.name} = {_horizontal(s)}")
+
+
+def _accumulator(statement: Accumulate, lanes: int) -> str:
+    kind = statement.value.dtype
+    return f"{element(kind)}x{_width(statement, lanes)}({number(identity(statement.kind, kind))})"
+
+
+def _width(statement: Accumulate, lanes: int) -> int:
+    """Lanes of an accumulator: sums have as many as their tree says, whatever the loop's vectors."""
+    return min(sum_lanes(statement.value.dtype), lanes)
+
+
+def _horizontal(statement: Accumulate) -> str:
+    verb = {"sum": "hsum", "max": "hmax", "min": "hmin"}[statement.kind]
+    return f"{verb}({statement.name})"
+
+
+def _write_vector_loop(out: Lines, start: str, stop: str, lanes: int, body: Lines, deeper: int = 0) -> None:
+    inner = Lines(out.indent + deeper)
+    inner.add(f"for {VECTOR} in range({start}, {stop}, {lanes}):")
+    inner.add(f"    m = mask{lanes}({stop} - {VECTOR})")
+    inner.extend(body, 1)
+    out.lines += inner.lines
+
+
+def _write_lane_step(scope: Scope, statement: Accumulate) -> None:
+    """Fold one vector of values into the accumulator lanes of a row."""
+    scope.emit(roots(statement))
+    kind = statement.value.dtype
+    value = scope.vector(statement.value)
+    neutral = number(identity(statement.kind, kind))
+    scope.body.add(f"{statement.name}_v = select_mask(m, {value}, {neutral})")
+    parts = [f"{statement.name}_v"]
+    if _width(statement, scope.lanes) < scope.lanes:
+        parts = [f"low({parts[0]})", f"high({parts[0]})"]
+    for part in parts:
+        scope.body.add(f"{statement.name} = {combine(statement.kind, statement.name, part)}")
+
+
+def _write_blocked_loop(out: Lines, loop: Loop, lanes: int, body: Lines, sums: Sequence[Accumulate]) -> None:
+    """Rows in blocks; block sums in a binary counter, then folded from the latest to the earliest."""
+    added = [s for s in sums if s.kind == "sum"]
+    for s in added:
+        out.add(f"{s.name}_s = local_{element(s.value.dtype)}({LEVELS})")
+    out.add("blocks = 0")
+    out.add(f"for block in range({loop.start}, {loop.stop}, {BLOCK}):")
+    inner = Lines(out.indent + 1)
+    inner.add(f"stop = block + {BLOCK}")
+    inner.add(f"if stop > {loop.stop}:")
+    inner.add(f"    stop = {loop.stop}")
+    for s in added:
+        inner.add(f"{s.name} = {_accumulator(s, lanes)}")
+    _write_vector_loop(inner, "block", "stop", lanes, body)
+    for s in added:
+        inner.add(f"{s.name}_b = {_horizontal(s)}")
+        write_push(inner, f"{s.name}_s", f"{s.name}_b", "blocks", 1)
+    inner.add("blocks = blocks + 1")
+    out.lines += inner.lines
+    for s in added:
+        zero = f"{element(s.value.dtype)}x1({number(0.0 if s.value.dtype.is_float else 0)})"
+        write_fold(out, f"{s.name}_s", s.name, "blocks", 1, zero)
+
+
+def write_push(out: Lines, stack: str, value: str, count: str, lanes: int) -> None:
+    """Add a block result to the binary counter: merge neighbours of equal height as they arrive."""
+    out.add("level = 0")
+    out.add(f"bits = {count}")
+    out.add("while bits % 2 == 1:")
+    out.add(f"    {value} = load{lanes}({stack}, level * {lanes}) + {value}")
+    out.add("    bits = bits // 2")
+    out.add("    level = level + 1")
+    out.add(f"store{lanes}({stack}, level * {lanes}, {value})")
+
+
+def write_fold(out: Lines, stack: str, result: str, count: str, lanes: int, empty: str) -> None:
+    """The sum of what is left in the counter, from the most recent to the oldest."""
+    out.add(f"{result} = {empty}")
+    out.add("level = 0")
+    out.add("found = 0")
+    out.add(f"bits = {count}")
+    out.add("while bits > 0:")
+    out.add("    if bits % 2 == 1:")
+    out.add("        if found == 0:")
+    out.add(f"            {result} = load{lanes}({stack}, level * {lanes})")
+    out.add("            found = 1")
+    out.add("        else:")
+    out.add(f"            {result} = load{lanes}({stack}, level * {lanes}) + {result}")
+    out.add("    bits = bits // 2")
+    out.add("    level = level + 1")
+
+
+# -- stores and checks ----------------------------------------------------------------------------
+
+
+def write_store(scope: Scope, statement: Store) -> None:
+    """A vector store: contiguous, strided or scattered; with ``add``, onto what is there."""
+    scope.emit(roots(statement))
+    access = statement.access
+    value = scope.vector(statement.value)
+    kind, lanes_at = scope.addressing(access, statement.indices)
+    where = scope.place(access, statement.indices, vector=True)
+    if kind == "lanes":
+        target, verb, extra = lanes_at, "_at", ""
+    elif kind == "strided" and access.stride(VECTOR) != 0:
+        target, verb, extra = where, "_strided", f"{access.stride(VECTOR)}, "
+    else:
+        target, verb, extra = where, "", ""
+    if statement.add:
+        value = f"load{verb}({access.operand}, {target}, {extra}{scope.mask}) + {value}"
+    scope.body.add(f"store{verb}({access.operand}, {target}, {extra}{value}, {scope.mask})")
+
+
+def _write_checks(scope: Scope, checks: Sequence[Check]) -> None:
+    for check in checks:
+        scope.emit((check.index, check.position))
+        if scope.is_vector(check.index):
+            _write_vector_check(scope, check)
+            scope.vector_refs |= {check.name}
+        else:
+            _write_uniform_check(scope, check)
+
+
+def _write_uniform_check(scope: Scope, check: Check) -> None:
+    lines = scope.body if scope.depends(check.index) else scope.before
+    n, p = check.name, check.operand
+    lines.add(f"{n}_i = word({scope.one(check.index)})")
+    lines.add(f"{n}_w = {n}_i")
+    lines.add(f"if {n}_w < 0:")
+    lines.add(f"    {n}_w = {n}_w + {check.extent}")
+    lines.add(f"if {n}_w < 0 or {n}_w >= {check.extent}:")
+    lines.add(f"    {n}_w = 0")
+    if scope.is_vector(check.position):
+        at = f"word(hmin({scope.vector(check.position)}))"
+    else:
+        at = f"word({scope.one(check.position)})"
+    lines.add(f"    {n}_p = {at}")
+    lines.add(f"    if {p}[0] < 0 or {n}_p < {p}[0]:")
+    lines.add(f"        store1({p}, 0, i64x1({n}_p))")
+    lines.add(f"        store1({p}, 1, i64x1({n}_i))")
+    lines.add(f"{n} = i64x1({n}_w)")
+
+
+def _write_vector_check(scope: Scope, check: Check) -> None:
+    lines, lanes = scope.body, scope.lanes
+    n, p, i64 = check.name, check.operand, f"i64x{scope.lanes}"
+    index = scope.vector(check.index)
+    lines.add(f"{n}_w = select({index} < 0, {index} + {check.extent}, {index})")
+    lines.add(f"{n}_x = select_mask({scope.mask}, ({n}_w < 0) | ({n}_w >= {check.extent}), False)")
+    lines.add(f"{n} = select({n}_x, {i64}(0), {n}_w)")
+    lines.add(f"if word(cast_i64(hor({n}_x))) != 0:")
+    last = 2**63 - 1
+    lines.add(f"    {n}_q = select({n}_x, {scope.vector(check.position)}, {i64}({last}))")
+    lines.add(f"    {n}_p = hmin({n}_q)")
+    lines.add(f"    if {p}[0] < 0 or word({n}_p) < {p}[0]:")
+    lines.add(f"        store1({p}, 0, {n}_p)")
+    found = f"select({n}_q == splat{lanes}({n}_p), {index}, {i64}({last}))"
+    lines.add(f"        store1({p}, 1, hmin({found}))")
+
+
+# -- Scalar ---------------------------------------------------------------------------------------
+
+
+def write_scalar(kernel: Kernel, stage: Scalar, out: Lines, helpers: Helpers) -> None:
+    """Statements once per outer iteration, on one lane."""
+    scope = scope_for(kernel, [], out, out, helpers, 1)
+    for statement in stage.body:
+        assert isinstance(statement, Store)
+        scope.emit(roots(statement))
+        where = base_text(statement.access)
+        out.add(f"store1({statement.access.operand}, {where}, {scope.one(statement.value)})")
+
+
+# -- Columns --------------------------------------------------------------------------------------
+
+
+def write_columns(kernel: Kernel, stage: Columns, out: Lines, loop: Loop, helpers: Helpers) -> None:
+    """For each vector of columns: all rows, grouped and blocked for sums; then the stores."""
+    lanes = kernel.lanes
+    rows = [a.name for a in stage.rows]
+    inside = Lines()
+    scope = scope_for(kernel, [VECTOR, *rows], Lines(), inside, helpers, lanes)
+    for s in stage.body:
+        scope.emit(roots(s))
+        inside.add(f"{s.name} = {combine(s.kind, s.name, scope.vector(s.value))}")
+    out.extend(scope.before)
+    out.add(f"rows = {' * '.join(str(a.extent) for a in stage.rows) or '1'}")
+    out.add(f"for {VECTOR} in range({loop.start}, {loop.stop}, {lanes}):")
+    column = Lines(out.indent + 1)
+    column.add(f"m = mask{lanes}({loop.stop} - {VECTOR})")
+    (s,) = stage.body
+    if s.kind == "sum":
+        _write_grouped_rows(column, stage.rows, s, inside, lanes)
+    else:
+        column.add(f"{s.name} = {element(s.value.dtype)}x{lanes}({number(identity(s.kind, s.value.dtype))})")
+        _write_rows(column, stage.rows, "0", "rows", inside)
+    final = Lines()
+    stores = scope_for(kernel, [VECTOR], final, final, helpers, lanes)
+    stores.vector_refs = frozenset({s.name})
+    stores.counter = scope.counter
+    for store in stage.stores:
+        write_store(stores, store)
+    column.extend(final)
+    out.lines += column.lines
+
+
+def _write_rows(out: Lines, rows: Sequence[Axis], start: str, stop: str, body: Lines) -> None:
+    """for every row of the flattened row axes: body."""
+    single = rows[0].name if len(rows) == 1 else "row"
+    out.add(f"for {single} in range({start}, {stop}):")
+    inner = Lines(out.indent + 1)
+    if len(rows) > 1:
+        write_decode(inner, "row", rows)
+    inner.extend(body)
+    out.lines += inner.lines
+
+
+def write_decode(out: Lines, flat: str, axes: Sequence[Axis]) -> None:
+    """The positions along ``axes`` from their flat C-order number."""
+    rest = flat
+    for axis in reversed(axes[1:]):
+        out.add(f"{axis.name} = {rest} % {axis.extent}")
+        out.add(f"rest_{axis.name} = {rest} // {axis.extent}")
+        rest = f"rest_{axis.name}"
+    if axes:
+        out.add(f"{axes[0].name} = {rest}")
+
+
+def _write_grouped_rows(out: Lines, rows: Sequence[Axis], s: Accumulate, body: Lines, lanes: int) -> None:
+    """The column tree: groups in order, blocks inside a group by the binary counter."""
+    vector = f"{element(s.value.dtype)}x{lanes}"
+    zero = number(0.0 if s.value.dtype.is_float else 0)
+    out.add(f"{s.name}_s = local_{element(s.value.dtype)}({LEVELS * lanes})")
+    out.add(f"{s.name}_t = {vector}({zero})")
+    out.add(f"group = (rows + {GROUPS - 1}) // {GROUPS}")
+    out.add(f"if group < {SHORTEST_GROUP}:")
+    out.add(f"    group = {SHORTEST_GROUP}")
+    out.add("for first in range(0, rows, group):")
+    inner = Lines(out.indent + 1)
+    inner.add("last = first + group")
+    inner.add("if last > rows:")
+    inner.add("    last = rows")
+    inner.add("blocks = 0")
+    inner.add(f"for block in range(first, last, {COLUMN_BLOCK}):")
+    block = Lines(inner.indent + 1)
+    block.add(f"stop = block + {COLUMN_BLOCK}")
+    block.add("if stop > last:")
+    block.add("    stop = last")
+    block.add(f"{s.name} = {vector}({number(identity('sum', s.value.dtype))})")
+    _write_rows(block, rows, "block", "stop", body)
+    write_push(block, f"{s.name}_s", s.name, "blocks", lanes)
+    block.add("blocks = blocks + 1")
+    inner.lines += block.lines
+    write_fold(inner, f"{s.name}_s", s.name, "blocks", lanes, f"{vector}({zero})")
+    inner.add("if first == 0:")
+    inner.add(f"    {s.name}_t = {s.name}")
+    inner.add("else:")
+    inner.add(f"    {s.name}_t = {s.name}_t + {s.name}")
+    out.lines += inner.lines
+    out.add(f"{s.name} = {s.name}_t")

@@ -1,0 +1,261 @@
+"""Settings: one frozen Config, and where each of its values came from.
+
+A setting is taken from the first of: the argument of a call, ``with sg.options(...)``, the
+environment (``STATICGRAD_DEBUG=2``), ``[tool.staticgrad]`` of the ``pyproject.toml`` in the working
+directory, the default. This module holds settings that concern the whole process; what belongs to
+one compilation (budget, policy, backend) is an argument of ``sg.compile``. It holds the logger too.
+
+    >>> with options(debug=2):
+    ...     current().debug
+    2
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from staticgrad.errors import ConfigError, UnknownSettingError
+
+logger: Final = logging.getLogger("staticgrad")
+logger.addHandler(logging.NullHandler())
+
+_PREFIX: Final = "STATICGRAD_"
+_WORDS: Final = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(
+    ("0", "false", "no", "off"), False
+)
+
+
+class _UnfitError(Exception):
+    """A raw value that a reader refuses; carries what it expects."""
+
+
+def _flag(raw: object) -> bool:
+    value = _WORDS.get(raw.strip().lower()) if isinstance(raw, str) else raw
+    if not isinstance(value, bool):
+        raise _UnfitError("true or false (1 or 0)")
+    return value
+
+
+def _level(raw: object) -> int:
+    if isinstance(raw, str) and raw.strip().isdecimal():
+        raw = int(raw)
+    if type(raw) is not int or not 0 <= raw <= 5:
+        raise _UnfitError("a whole number from 0 to 5")
+    return raw
+
+
+def _folder(raw: object) -> Path | None:
+    if raw is None or raw == "":
+        return None
+    if not isinstance(raw, str | os.PathLike):
+        raise _UnfitError("the path of a folder")
+    path = Path(raw).expanduser()
+    if path.exists() and not path.is_dir():
+        raise _UnfitError("the path of a folder, not of a file")
+    return path
+
+
+_TOPICS: Final = ("passes", "recompiles", "memory", "cache")
+
+
+def _topics(raw: object) -> tuple[str, ...]:
+    if isinstance(raw, str):
+        raw = [word.strip() for word in raw.split(",") if word.strip()]
+    if not isinstance(raw, list | tuple) or any(topic not in _TOPICS for topic in raw):
+        raise _UnfitError(f"a comma-separated choice of {', '.join(_TOPICS)}")
+    return tuple(sorted(set(raw)))
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings of the process, each with a variable ``STATICGRAD_<NAME>``.
+
+    Attributes:
+        jit: compile kernels; off: their source runs as plain Python.
+        cache_dir: folder of compiled kernels; None: the cache folder of the user.
+        dump: folder that takes the text after each pass; None: nothing is dumped.
+        debug: 0 to 5, each level with what the lower ones print.
+        check: compare what the graph computes before and after each pass.
+        log: topics that are logged to standard error.
+    """
+
+    jit: bool = True
+    cache_dir: Path | None = None
+    dump: Path | None = None
+    debug: int = 0
+    check: bool = False
+    log: tuple[str, ...] = ()
+
+
+#: Field of Config -> (how a raw value is read, what the setting does)
+_SETTINGS: Final[dict[str, tuple[Callable[[object], object], str]]] = {
+    "jit": (_flag, "compile kernels; off: run their source as plain Python"),
+    "cache_dir": (_folder, "folder of compiled kernels; none: the user's cache folder"),
+    "dump": (_folder, "folder that takes the text after each pass"),
+    "debug": (_level, "0 silent; 1 compiles, 2 passes, 3 rules, 4 text, 5 kernels"),
+    "check": (_flag, "compare the graph before and after each pass"),
+    "log": (_topics, f"topics to log: {', '.join(_TOPICS)}"),
+}
+_DEFAULTS: Final = Config()
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting with its source: ``debug = 2  (environment STATICGRAD_DEBUG)``."""
+
+    name: str
+    value: object
+    source: str
+    meaning: str
+
+    def __str__(self) -> str:
+        value = ",".join(self.value) if isinstance(self.value, tuple) else self.value
+        return f"{self.name} = {'none' if value in (None, '') else value}  ({self.source})"
+
+
+#: The values of the ``options`` blocks around us, merged, the innermost winning.
+_overrides: Final[ContextVar[Mapping[str, object]]] = ContextVar(
+    "staticgrad_options",
+    default=MappingProxyType({}),
+)
+
+
+@contextmanager
+def options(**settings: object) -> Iterator[Config]:
+    """Settings for the code of one block: ``with sg.options(debug=2): ...``.
+
+    Blocks nest; threads started inside do not inherit. Raises ConfigError for a wrong value and
+    UnknownSettingError for a wrong name.
+    """
+    values = {name: _read(name, raw, f"options({name}=...)") for name, raw in settings.items()}
+    token = _overrides.set({**_overrides.get(), **values})
+    try:
+        yield current()
+    finally:
+        _overrides.reset(token)
+
+
+def current(**arguments: object) -> Config:
+    """The settings that hold here and now; an argument that is not None goes before all else."""
+    return Config(**{s.name: s.value for s in settings(**arguments)})  # type: ignore[arg-type]
+
+
+def settings(**arguments: object) -> tuple[Setting, ...]:
+    """Every setting with the place its value came from, in the order of Config's fields.
+
+    Raises ConfigError or UnknownSettingError, naming the argument, variable or table entry.
+    """
+    layers = [_given(arguments), _from_options(), _from_environment(), _from_project()]
+    found = []
+    for name, (_, meaning) in _SETTINGS.items():
+        layer = next((layer for layer in layers if name in layer), None)
+        value, source = (getattr(_DEFAULTS, name), "default") if layer is None else layer[name]
+        found.append(Setting(name, value, source, meaning))
+    return tuple(found)
+
+
+def show_config() -> str:
+    """One line per setting: its value, where that came from, what it does."""
+    rows = [(str(setting), setting.meaning) for setting in settings()]
+    width = max(len(shown) for shown, _ in rows)
+    return "\n".join(f"{shown:<{width}}  {meaning}" for shown, meaning in rows)
+
+
+def log(topic: str, text: str, *values: object) -> None:
+    """Log ``text % values`` at level INFO as ``staticgrad.<topic>``.
+
+    Goes to the application's logging when that listens, else to standard error when the setting
+    ``log`` names the topic.
+    """
+    channel = logger.getChild(topic)
+    if channel.isEnabledFor(logging.INFO):
+        channel.info(text, *values)
+    elif topic in current().log:
+        sys.stderr.write(f"{channel.name}: {text % values}\n")
+
+
+#: Setting -> (value, where it was written)
+_Layer = dict[str, tuple[object, str]]
+
+
+def _given(arguments: Mapping[str, object]) -> _Layer:
+    given = {name: raw for name, raw in arguments.items() if raw is not None}
+    return {name: (_read(name, raw, f"{name}="), "argument") for name, raw in given.items()}
+
+
+def _from_options() -> _Layer:
+    return {name: (value, "options") for name, value in _overrides.get().items()}
+
+
+def _from_environment() -> _Layer:
+    layer: _Layer = {}
+    for variable, raw in sorted(os.environ.items()):
+        if variable.startswith(_PREFIX) and raw:  # empty is the shell's way of unset
+            name = variable.removeprefix(_PREFIX).lower()
+            shown = f"environment {variable}"
+            layer[name] = (_read(name, raw, shown, known_as=_variable), shown)
+    return layer
+
+
+def _variable(name: str) -> str:
+    return _PREFIX + name.upper()
+
+
+#: pyproject.toml -> (its time of change and size, its table): the file is read when it changed.
+_projects: Final[dict[Path, tuple[tuple[int, int], object]]] = {}
+
+
+def _from_project() -> _Layer:
+    path = Path("pyproject.toml").absolute()
+    shown = f"[tool.staticgrad] of {path}"
+    layer: _Layer = {}
+    for name, raw in _project_table(path).items():
+        value = _read(name, raw, f"{shown}: {name}")
+        if isinstance(value, Path):  # relative to the file, wherever the process goes afterwards
+            value = path.parent / value
+        layer[name] = (value, shown)
+    return layer
+
+
+def _project_table(path: Path) -> Mapping[str, object]:
+    try:
+        status = path.stat()
+        stamp = (status.st_mtime_ns, status.st_size)
+        known = _projects.get(path)
+        if known is None or known[0] != stamp:
+            tool = tomllib.loads(path.read_text(encoding="utf-8")).get("tool")
+            table = tool.get("staticgrad", {}) if isinstance(tool, dict) else {}
+            known = _projects[path] = (stamp, table)
+    except OSError:  # no such file, or one that we may not read
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+        # A broken pyproject.toml is for the tools that need it to report.
+        return {}
+    if not isinstance(known[1], dict):
+        raise ConfigError(f"{path}: tool.staticgrad is {known[1]!r}, not a table of settings")
+    return known[1]
+
+
+def _read(name: str, raw: object, shown: str, known_as: Callable[[str], str] = str) -> object:
+    """``raw`` as the value of setting ``name``; ``shown`` says where it was written."""
+    if name not in _SETTINGS:
+        close = get_close_matches(name, _SETTINGS, n=1)
+        hint = f"did you mean {known_as(close[0])}? " if close else ""
+        known = ", ".join(known_as(known) for known in _SETTINGS)
+        raise UnknownSettingError(f"{shown}: no such setting", hint=f"{hint}there are {known}")
+    reader, _ = _SETTINGS[name]
+    try:
+        return reader(raw)
+    except _UnfitError as unfit:
+        raise ConfigError(f"{shown}: {raw!r} is not {unfit}") from None

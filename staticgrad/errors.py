@@ -1,0 +1,454 @@
+"""Every error and warning of staticgrad: what a message looks like, and one code per mistake.
+
+A message reports the user's own line first, then the operands (name, type, where each was made),
+then what to do, in at most twelve lines. ``CODES`` is the one table of codes. This module formats
+what it is handed; it knows nothing of shapes, graphs or plans.
+
+    >>> raise ShapeError("matmul: inner sizes differ, 784 != 512", hint="transpose w")
+    Traceback (most recent call last):
+    staticgrad.errors.ShapeError: [SG101] matmul: inner sizes differ, 784 != 512
+    ...
+"""
+
+from __future__ import annotations
+
+import textwrap
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import ClassVar, Final, Self
+
+from staticgrad.source import Location, SourceLine, capture, user_frame
+
+#: Code -> what went wrong. A code never changes its meaning; a retired one is not used again.
+CODES: Final[dict[str, str]] = {
+    "SG100": "a mistake without a more exact class",
+    "SG101": "shapes that do not fit together",
+    "SG102": "an element type that the operation does not take",
+    "SG103": "an axis that the operand does not have, or one named twice",
+    "SG104": "the wrong number of axes",
+    "SG105": "a name that is already taken",
+    "SG106": "a name that nobody has defined",
+    "SG107": "the number, truth or array of a value that has none before the graph runs",
+    "SG108": "an argument or attribute outside what the operation accepts",
+    "SG109": "a value assigned to a parameter that does not fit it",
+    "SG201": "a graph that cannot be: its outputs, inputs or updates contradict each other",
+    "SG202": "text that is no graph, schedule, plan or pipeline",
+    "SG203": "an invariant of a graph, schedule or plan that does not hold",
+    "SG204": "a pass that changed what the graph computes",
+    "SG205": "a pipeline whose passes do not follow each other",
+    "SG206": "the definition of an op that contradicts itself",
+    "SG301": "a derivative that does not exist or was not defined",
+    "SG302": "a wanted gradient that no differentiable path leads to",
+    "SG401": "a feed that does not fit the graph",
+    "SG402": "an input without a feed",
+    "SG403": "a feed for an input that the graph does not have",
+    "SG404": "a feed of the wrong shape",
+    "SG405": "a feed of the wrong element type",
+    "SG406": "named sizes that must agree, or be divisible, and are not",
+    "SG407": "an index or class label outside its axis",
+    "SG408": "an output array that the result does not fit",
+    "SG409": "a reduction that has no value over no elements",
+    "SG410": "memory that the system does not give",
+    "SG501": "a kernel that could not be compiled",
+    "SG502": "a processor that staticgrad does not compile for",
+    "SG503": "a memory budget below what the graph needs",
+    "SG504": "an installation whose generated code fails its own test",
+    "SG505": "a folder of the user that hides one of staticgrad's packages",
+    "SG506": "an optional package that is not installed",
+    "SG601": "a setting with a wrong value",
+    "SG602": "a setting that does not exist",
+    "SG900": "a warning without a more exact class",
+    "SG901": "a large array copied into the graph as a constant",
+    "SG902": "an element type wider than the user may expect",
+    "SG903": "a slower way taken because the fast one does not apply",
+    "SG904": "an expression whose derivative can be NaN where the result is not",
+    "SG905": "a kernel compiled where none was expected",
+}
+
+_MAX_LINES: Final = 12
+_MAX_OPERAND: Final = 60  # characters of an operand's name, type or source text
+
+#: (name, type text, where it was made)
+Related = tuple[str, str, Location | None]
+
+
+class StaticgradError(Exception):
+    """Any mistake that staticgrad reports.
+
+    ``headline`` says what is wrong in one line; ``details`` are further lines; ``hint`` says what
+    to do; ``at`` is the place to blame, by default the user's line that is running now;
+    ``related`` are operands as (name, type text, where made). ``str`` gives the whole message.
+    """
+
+    code: ClassVar[str] = "SG100"
+
+    def __init__(
+        self,
+        headline: str,
+        *,
+        details: Sequence[str] = (),
+        hint: str = "",
+        at: Location | None = None,
+        related: Sequence[Related] = (),
+    ) -> None:
+        super().__init__(headline)
+        self.headline = headline
+        self.details = tuple(details)
+        self.hint = hint
+        self.at: Location = capture(skip=1) if at is None else at
+        self.related = tuple(related)
+
+    def __str__(self) -> str:
+        head, *more = self.headline.splitlines() or [""]
+        lines = [f"[{self.code}] {head}", *_place(self.at)]
+        tail = textwrap.indent(self.hint, "        ").splitlines()
+        tail[:1] = [f"  hint: {line.strip()}" for line in tail[:1]]
+        details = [line for text in self.details for line in text.splitlines()]
+        middle = [*_operands(self.related), *(f"  {line}" for line in [*more, *details])]
+        room = max(_MAX_LINES - len(lines) - len(tail), 0)
+        if len(middle) > room:
+            kept = max(room - 1, 0)
+            middle = [*middle[:kept], f"  ... and {len(middle) - kept} more"]
+        return "\n".join([*lines, *middle, *tail][:_MAX_LINES])
+
+    def with_related(self, related: Sequence[Related]) -> Self:
+        """The error itself, now naming these operands, unless it names some already.
+
+        For a caller that knows where the operands were made, which the raiser did not.
+        """
+        self.related = self.related or tuple(related)
+        return self
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), self.args), self.__dict__
+
+
+def _rebuild(kind: type[StaticgradError], args: tuple[object, ...]) -> StaticgradError:
+    """An error without its ``__init__``: unpickling restores the rest from the attributes."""
+    return kind.__new__(kind, *args)
+
+
+def _place(at: Location) -> list[str]:
+    return ["  " + line for line in at.resolve().long.split("\n")]
+
+
+def _operands(related: Iterable[Related]) -> list[str]:
+    """One aligned line per operand: name, type, file and line, source text."""
+    rows = [(_one_line(name), _one_line(kind), where) for name, kind, where in related]
+    name_width = max((len(name) for name, _, _ in rows), default=0)
+    type_width = max((len(kind) for _, kind, _ in rows), default=0)
+    lines = []
+    for name, kind, where in rows:
+        line = f"  {name:<{name_width}}  {kind:<{type_width}}"
+        if where is not None:
+            made = where.resolve()
+            line += f"  {made.labelled}  {_one_line(made.text)}"
+        lines.append(line.rstrip())
+    return lines
+
+
+def _one_line(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _MAX_OPERAND else line[: _MAX_OPERAND - 3] + "..."
+
+
+# Building a graph
+
+
+class ShapeError(StaticgradError, ValueError):
+    """Shapes that do not fit together."""
+
+    code = "SG101"
+
+
+class DTypeError(StaticgradError, TypeError):
+    """An element type that the operation does not take."""
+
+    code = "SG102"
+
+
+class AxisError(StaticgradError, ValueError, IndexError):
+    """An axis that the operand does not have, or one named twice; both bases as in NumPy."""
+
+    code = "SG103"
+
+
+class RankError(StaticgradError, ValueError):
+    """The wrong number of axes."""
+
+    code = "SG104"
+
+
+class NameConflictError(StaticgradError, ValueError):
+    """A name that is already taken."""
+
+    code = "SG105"
+
+
+class UnknownNameError(StaticgradError, KeyError):
+    """A name that nobody has defined."""
+
+    code = "SG106"
+
+
+class SymbolicValueError(StaticgradError, TypeError):
+    """The number, truth or array of a value that has none before the graph runs."""
+
+    code = "SG107"
+
+
+class ArgumentError(StaticgradError, ValueError):
+    """An argument or attribute outside what the operation accepts."""
+
+    code = "SG108"
+
+
+class ParameterValueError(StaticgradError, ValueError):
+    """A value assigned to a parameter that does not fit its shape or element type."""
+
+    code = "SG109"
+
+
+# Graphs, text, passes
+
+
+class GraphError(StaticgradError, ValueError):
+    """A graph that cannot be: its outputs, inputs or updates contradict each other."""
+
+    code = "SG201"
+
+
+class ParseError(StaticgradError, ValueError):
+    """Text that is no graph, schedule, plan or pipeline.
+
+    ``line`` and ``column`` count from 1 and point into the text, which the message shows; ``at``
+    is that place.
+    """
+
+    code = "SG202"
+
+    def __init__(
+        self,
+        headline: str,
+        *,
+        text: str,
+        line: int,
+        column: int,
+        width: int = 1,
+        file: str = "<text>",
+        details: Sequence[str] = (),
+        hint: str = "",
+    ) -> None:
+        rows = text.splitlines()
+        shown = rows[line - 1] if 0 < line <= len(rows) else ""
+        # An error at the end of a line has no character to point at: it points behind the last one.
+        shown += " " * max(column - 1 + width - len(shown), 0)
+        at = SourceLine(file, line, column - 1, column - 1 + width, line, shown)
+        super().__init__(headline, details=details, hint=hint, at=at)
+        self.line = line
+        self.column = column
+
+
+class VerifyError(StaticgradError):
+    """An invariant of a graph, schedule or plan that does not hold."""
+
+    code = "SG203"
+
+
+class PassMismatchError(StaticgradError):
+    """A pass that changed what the graph computes."""
+
+    code = "SG204"
+
+
+class PipelineError(StaticgradError, ValueError):
+    """A pipeline whose passes do not follow each other."""
+
+    code = "SG205"
+
+
+class OpDefinitionError(StaticgradError, TypeError):
+    """The definition of an op that contradicts itself."""
+
+    code = "SG206"
+
+
+# Derivatives
+
+
+class GradientError(StaticgradError, ValueError):
+    """A derivative that does not exist or was not defined."""
+
+    code = "SG301"
+
+
+class DisconnectedError(GradientError):
+    """A wanted gradient that no differentiable path leads to."""
+
+    code = "SG302"
+
+
+# Running
+
+
+class FeedError(StaticgradError, ValueError):
+    """A feed that does not fit the graph."""
+
+    code = "SG401"
+
+
+class MissingFeedError(FeedError):
+    """An input without a feed."""
+
+    code = "SG402"
+
+
+class UnknownFeedError(FeedError):
+    """A feed for an input that the graph does not have."""
+
+    code = "SG403"
+
+
+class FeedShapeError(FeedError):
+    """A feed of the wrong shape."""
+
+    code = "SG404"
+
+
+class FeedDTypeError(FeedError, TypeError):
+    """A feed of the wrong element type."""
+
+    code = "SG405"
+
+
+class SizeGuardError(FeedError):
+    """Named sizes that must agree, or be divisible, and are not."""
+
+    code = "SG406"
+
+
+class IndexOutOfRange(StaticgradError, IndexError):  # noqa: N818  # IndexError is in its bases
+    """An index or class label outside its axis."""
+
+    code = "SG407"
+
+
+class OutputArrayError(StaticgradError, ValueError):
+    """An output array that the result does not fit."""
+
+    code = "SG408"
+
+
+class EmptyReductionError(StaticgradError, ValueError):
+    """A reduction that has no value over no elements."""
+
+    code = "SG409"
+
+
+class OutOfMemory(StaticgradError, MemoryError):  # noqa: N818  # MemoryError is in its bases
+    """Memory that the system does not give."""
+
+    code = "SG410"
+
+
+# Compiling and installing
+
+
+class CompileError(StaticgradError, RuntimeError):
+    """A kernel that could not be compiled."""
+
+    code = "SG501"
+
+
+class CPUError(StaticgradError, RuntimeError):
+    """A processor that staticgrad does not compile for."""
+
+    code = "SG502"
+
+
+class BudgetInfeasible(StaticgradError, ValueError):  # noqa: N818  # the planner's term
+    """A memory budget below what the graph needs."""
+
+    code = "SG503"
+
+
+class SelfTestError(StaticgradError, RuntimeError):
+    """An installation whose generated code fails its own test."""
+
+    code = "SG504"
+
+
+class ShadowedPackageError(StaticgradError, ImportError):
+    """A folder of the user that hides one of staticgrad's packages."""
+
+    code = "SG505"
+
+
+class MissingPackageError(StaticgradError, ImportError):
+    """An optional package that is not installed."""
+
+    code = "SG506"
+
+
+class ConfigError(StaticgradError, ValueError):
+    """A setting with a wrong value."""
+
+    code = "SG601"
+
+
+class UnknownSettingError(ConfigError):
+    """A setting that does not exist."""
+
+    code = "SG602"
+
+
+# Warnings
+
+
+class StaticgradWarning(UserWarning):
+    """Any warning of staticgrad."""
+
+    code: ClassVar[str] = "SG900"
+
+
+class LargeConstantWarning(StaticgradWarning):
+    """A large array copied into the graph as a constant."""
+
+    code = "SG901"
+
+
+class DTypePromotionWarning(StaticgradWarning):
+    """An element type wider than the user may expect."""
+
+    code = "SG902"
+
+
+class FallbackWarning(StaticgradWarning):
+    """A slower way taken because the fast one does not apply."""
+
+    code = "SG903"
+
+
+class NumericsWarning(StaticgradWarning):
+    """An expression whose derivative can be NaN where the result is not."""
+
+    code = "SG904"
+
+
+class RecompileWarning(StaticgradWarning):
+    """A kernel compiled where none was expected."""
+
+    code = "SG905"
+
+
+def warn(category: type[StaticgradWarning], text: str) -> None:
+    """Warn at the user's line that is running now, with the category's code before the text."""
+    frame = user_frame()
+    warnings.warn_explicit(
+        f"[{category.code}] {text}",
+        category,
+        filename=frame.f_code.co_filename,
+        lineno=frame.f_lineno,
+        module=frame.f_globals.get("__name__", "<unknown>"),
+        registry=frame.f_globals.setdefault("__warningregistry__", {}),
+    )

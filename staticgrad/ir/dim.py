@@ -1,0 +1,478 @@
+"""Sizes of axes: integers, or integer expressions of named sizes, in one canonical form.
+
+A ``Dim`` is a polynomial with integer coefficients over *atoms*: a named size, a floor division, or
+a maximum. Equal polynomials are equal objects by ``==`` and hash, so that shapes compare at build
+time. What cannot be decided then becomes a ``Guard``, checked on the sizes of the feeds.
+
+    >>> batch = dim("batch")
+    >>> 2 * batch + batch - 3
+    3*batch - 3
+    >>> (6 * batch) // 3
+    2*batch
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from math import gcd, inf
+from operator import index
+from typing import Final
+
+from staticgrad.ir.dtype import ALL_DTYPES
+from staticgrad.ir.lexis import name_text
+
+#: Words that mean something else where a size may stand in text; a size of that name is quoted.
+_RESERVED: Final = {"max", "inf", "nan", "True", "False", "None", *(d.name for d in ALL_DTYPES)}
+
+
+@dataclass(frozen=True)
+class Named:
+    """A size known by name; never negative. ``hint`` guides cost decisions, outside equality."""
+
+    name: str
+    min: int = 0
+    max: int | None = None
+    multiple_of: int = 1
+    hint: int | None = field(default=None, compare=False)
+
+    def __str__(self) -> str:
+        text = name_text(self.name, _RESERVED)
+        return f"${text}" if text.startswith('"') else text
+
+
+@dataclass(frozen=True)
+class FloorDiv:
+    """floor(numerator / denominator)."""
+
+    numerator: Size
+    denominator: Size
+
+    def __str__(self) -> str:
+        return f"{_factor_text(self.numerator)}//{_factor_text(self.denominator)}"
+
+
+@dataclass(frozen=True)
+class Max:
+    """The larger of two sizes."""
+
+    left: Size
+    right: Size
+
+    def __str__(self) -> str:
+        return f"max({self.left}, {self.right})"
+
+
+Atom = Named | FloorDiv | Max
+Monomial = tuple[Atom, ...]  # sorted by text; () is the constant term
+_DIVISION_STEPS: Final = 64  # shapes have few terms; a division that needs more is left undivided
+_ATOM_ORDER: Final = {Named: 0, FloorDiv: 1, Max: 2}
+
+
+def _order(monomial: Monomial) -> tuple[int, str]:
+    return (-len(monomial), "*".join(map(str, monomial)))
+
+
+class Dim:
+    """A non-constant polynomial over named sizes. Build with ``dim`` and arithmetic."""
+
+    __slots__ = ("_hash", "terms")
+
+    terms: tuple[tuple[Monomial, int], ...]
+
+    def __init__(self, terms: Mapping[Monomial, int]) -> None:
+        self.terms = tuple(sorted(terms.items(), key=lambda term: _order(term[0])))
+        self._hash = hash(self.terms)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (
+            isinstance(other, Dim) and self._hash == other._hash and self.terms == other.terms
+        )
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __add__(self, other: Size) -> Size:
+        total = dict(self.terms)
+        for monomial, coefficient in _terms(other):
+            total[monomial] = total.get(monomial, 0) + coefficient
+        return _normal(total)
+
+    def __radd__(self, other: int) -> Size:
+        return self + other
+
+    def __neg__(self) -> Size:
+        return _normal({monomial: -c for monomial, c in self.terms})
+
+    def __sub__(self, other: Size) -> Size:
+        return self + -other
+
+    def __rsub__(self, other: int) -> Size:
+        return -self + other
+
+    def __mul__(self, other: Size) -> Size:
+        total: dict[Monomial, int] = {}
+        for left, a in self.terms:
+            for right, b in _terms(other):
+                product = tuple(
+                    sorted(left + right, key=lambda atom: (_ATOM_ORDER[type(atom)], str(atom)))
+                )
+                total[product] = total.get(product, 0) + a * b
+        return _normal(total)
+
+    def __rmul__(self, other: int) -> Size:
+        return self * other
+
+    def __floordiv__(self, other: Size) -> Size:
+        return floordiv(self, other)
+
+    def __rfloordiv__(self, other: int) -> Size:
+        return floordiv(other, self)
+
+    def __mod__(self, other: Size) -> Size:
+        return self - floordiv(self, other) * other
+
+    def __bool__(self) -> bool:
+        raise TypeError(f"the size {self} has no value before feeds are bound")
+
+    def __index__(self) -> int:
+        raise TypeError(f"the size {self} has no value before feeds are bound")
+
+    def __str__(self) -> str:
+        text = ""
+        for monomial, coefficient in self.terms:
+            factors = [str(abs(coefficient))] if abs(coefficient) != 1 or not monomial else []
+            # `-a//2` would read as (-a)//2, and `2*a//3` as (2*a)//3.
+            alone = len(monomial) + len(factors) == 1 and (coefficient > 0 or text != "")
+            factors += [_atom_text(atom, alone) for atom in monomial]
+            negative, positive = (" - ", " + ") if text else ("-", "")
+            text += (negative if coefficient < 0 else positive) + "*".join(factors)
+        return text
+
+    __repr__ = __str__
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (Dim, (dict(self.terms),))
+
+
+Size = int | Dim
+
+
+def _atom_text(atom: Atom, alone: bool) -> str:
+    return f"({atom})" if isinstance(atom, FloorDiv) and not alone else str(atom)
+
+
+def _factor_text(size: Size) -> str:
+    """A size as operand of ``//``: a literal, a name or a maximum stands without parentheses."""
+    if isinstance(size, Dim):
+        (monomial, coefficient), *more = size.terms
+        if more or coefficient != 1 or len(monomial) != 1 or isinstance(monomial[0], FloorDiv):
+            return f"({size})"
+    return str(size)
+
+
+def _terms(size: Size) -> tuple[tuple[Monomial, int], ...]:
+    if isinstance(size, Dim):
+        return size.terms
+    number = index(size)  # refuses 0.5, accepts NumPy's integers
+    return (((), number),) if number else ()
+
+
+def _normal(terms: Mapping[Monomial, int]) -> Size:
+    kept = {monomial: c for monomial, c in terms.items() if c}
+    if not kept:
+        return 0
+    return kept[()] if list(kept) == [()] else Dim(kept)
+
+
+def _of_atom(atom: Atom) -> Dim:
+    return Dim({(atom,): 1})
+
+
+def dim(
+    name: str,
+    *,
+    min: int = 0,
+    max: int | None = None,
+    hint: int | None = None,
+    multiple_of: int = 1,
+) -> Dim:
+    """A named size. The same name is the same size wherever it is used in a graph.
+
+    Args:
+        name: how it is called in types, text and messages.
+        min, max, multiple_of: promises about the value, checked on the feeds; they decide shapes.
+        hint: a typical value; cost decisions use it, correctness never does.
+
+    Raises:
+        ValueError: an empty name, or bounds that no size can meet.
+    """
+    if not name or not isinstance(name, str):
+        raise ValueError(f"a size needs a name, got {name!r}")
+    if min < 0 or multiple_of < 1 or (max is not None and max < min):
+        raise ValueError(
+            f"size {name!r}: no size has min={min}, max={max}, multiple_of={multiple_of}"
+        )
+    return _of_atom(Named(name, min, max, multiple_of, hint))
+
+
+def floordiv(numerator: Size, denominator: Size) -> Size:
+    """floor(numerator / denominator), divided out as far as the polynomials allow it.
+
+    Raises:
+        ZeroDivisionError: the denominator is the literal 0.
+    """
+    if not isinstance(denominator, Dim):
+        return _floordiv_by_int(numerator, index(denominator))
+    exact = divide_exactly(numerator, denominator)
+    return _of_atom(FloorDiv(numerator, denominator)) if exact is None else exact
+
+
+def _floordiv_by_int(numerator: Size, denominator: int) -> Size:
+    """Floor division by a literal in its one form: lowest terms, coefficients in [0, divisor)."""
+    if denominator == 0:
+        raise ZeroDivisionError(f"the size {numerator} divided by 0")
+    if denominator < 0:
+        return _floordiv_by_int(-numerator, -denominator)
+    # With g dividing the denominator d and every term but the constant k:
+    # floor((g*p + k) / (g*d)) = floor((p + floor(k/g)) / d).
+    common = gcd(denominator, *(c for monomial, c in _terms(numerator) if monomial))
+    divisor = denominator // common
+    whole, rest = {}, {}
+    for monomial, c in _terms(numerator):
+        whole[monomial], rest[monomial] = divmod(c // common, divisor)
+    remainder = _normal(rest)
+    if isinstance(remainder, int):  # below the divisor, so its quotient is 0
+        return _normal(whole)
+    return _normal(whole) + _of_atom(FloorDiv(remainder, divisor))
+
+
+def maximum(left: Size, right: Size) -> Size:
+    """The larger of two sizes; decided at once where the bounds of the names allow it."""
+    low, high = bounds(left - right)
+    if low is not None and low >= 0:
+        return left
+    if high is not None and high <= 0:
+        return right
+    first, second = sorted((left, right), key=lambda size: (isinstance(size, int), str(size)))
+    return _of_atom(Max(first, second))
+
+
+def divide_exactly(numerator: Size, denominator: Size) -> Size | None:
+    """The quotient of two polynomials when it has no remainder for every value, else None."""
+    if denominator == 0:
+        return None
+    quotient: dict[Monomial, int] = {}
+    divisor = _terms(denominator)
+    rest = dict(_terms(numerator))
+    for _ in range(_DIVISION_STEPS):
+        if not rest:
+            return _normal(quotient)
+        lead = min_monomial(rest)
+        step = _divide_monomial(lead, rest[lead], *divisor[0])
+        if step is None:
+            return (
+                floordiv(numerator, denominator) if _multiple_atom(numerator, denominator) else None
+            )
+        quotient[step[0]] = quotient.get(step[0], 0) + step[1]
+        product = _normal({step[0]: step[1]}) * denominator
+        for monomial, c in _terms(product):
+            rest[monomial] = rest.get(monomial, 0) - c
+        rest = {monomial: c for monomial, c in rest.items() if c}
+    return None
+
+
+def min_monomial(terms: Mapping[Monomial, int]) -> Monomial:
+    """The leading monomial in the canonical order."""
+    return min(terms, key=_order)
+
+
+def _divide_monomial(
+    monomial: Monomial, c: int, by: Monomial, d: int
+) -> tuple[Monomial, int] | None:
+    if c % d:
+        return None
+    rest = list(monomial)
+    for atom in by:
+        if atom not in rest:
+            return None
+        rest.remove(atom)
+    return tuple(rest), c // d
+
+
+def _multiple_atom(numerator: Size, denominator: Size) -> bool:
+    """Whether declared ``multiple_of`` promises make an integer denominator divide every term."""
+    if not isinstance(denominator, int):
+        return False
+    for monomial, c in _terms(numerator):
+        factor = c
+        for atom in monomial:
+            factor *= atom.multiple_of if isinstance(atom, Named) else 1
+        if factor % denominator:
+            return False
+    return True
+
+
+Bounds = tuple[int | None, int | None]  # lowest and highest value; None: unbounded
+
+
+def bounds(size: Size) -> Bounds:
+    """An interval that holds every value of ``size``; None where it is unbounded."""
+    low: int | None = 0
+    high: int | None = 0
+    for monomial, c in _terms(size):
+        term: Bounds = (c, c)
+        for atom in monomial:
+            term = _product(term, _atom_bounds(atom))
+        low = None if low is None or term[0] is None else low + term[0]
+        high = None if high is None or term[1] is None else high + term[1]
+    return low, high
+
+
+def _product(left: Bounds, right: Bounds) -> Bounds:
+    """The interval of a product; an open end counts as infinite, and 0 times infinite is 0."""
+    corners = [a * b if a and b else 0 for a in _ends(left) for b in _ends(right)]
+    low, high = min(corners), max(corners)
+    return (low if isinstance(low, int) else None), (high if isinstance(high, int) else None)
+
+
+def _ends(interval: Bounds) -> tuple[int | float, int | float]:
+    low, high = interval
+    return (-inf if low is None else low), (inf if high is None else high)
+
+
+def _atom_bounds(atom: Atom) -> Bounds:
+    if isinstance(atom, Named):
+        return atom.min, atom.max
+    if isinstance(atom, FloorDiv):
+        return _quotient_bounds(bounds(atom.numerator), atom.denominator)
+    (a, b), (c, d) = bounds(atom.left), bounds(atom.right)
+    lows = [v for v in (a, c) if v is not None]
+    return (max(lows) if lows else None), (None if b is None or d is None else max(b, d))
+
+
+def _quotient_bounds(numerator: Bounds, denominator: Size) -> Bounds:
+    low, high = numerator
+    if isinstance(denominator, int):  # positive in canonical form
+        return (None if low is None else low // denominator), (
+            None if high is None else high // denominator
+        )
+    smallest, _ = bounds(denominator)
+    never_negative = low is not None and low >= 0 and smallest is not None and smallest >= 0
+    return (0, high) if never_negative else (None, None)
+
+
+def evaluate(size: Size, values: Mapping[str, int]) -> int:
+    """The integer value of a size, given those of the names in it."""
+    if isinstance(size, int):
+        return size
+    total = 0
+    for monomial, c in size.terms:
+        for atom in monomial:
+            c *= _evaluate_atom(atom, values)
+        total += c
+    return total
+
+
+def _evaluate_atom(atom: Atom, values: Mapping[str, int]) -> int:
+    if isinstance(atom, Named):
+        return values[atom.name]
+    if isinstance(atom, FloorDiv):
+        denominator = evaluate(atom.denominator, values)
+        return evaluate(atom.numerator, values) // denominator if denominator else 0
+    return max(evaluate(atom.left, values), evaluate(atom.right, values))
+
+
+def named_sizes(size: Size) -> Iterator[Named]:
+    """Every named size that occurs in ``size``, in the order of its text."""
+    for monomial, _ in _terms(size):
+        for atom in monomial:
+            if isinstance(atom, Named):
+                yield atom
+            else:
+                parts = (
+                    (atom.numerator, atom.denominator)
+                    if isinstance(atom, FloorDiv)
+                    else (atom.left, atom.right)
+                )
+                for part in parts:
+                    yield from named_sizes(part)
+
+
+def hint_value(size: Size, default: int = 64) -> int:
+    """A typical value, for cost decisions only: hints, else ``default`` within the bounds."""
+    values = {
+        n.name: n.hint if n.hint is not None else _typical(n, default) for n in named_sizes(size)
+    }
+    return evaluate(size, values)
+
+
+def _typical(named: Named, default: int) -> int:
+    rounded = -(-max(named.min, default) // named.multiple_of) * named.multiple_of
+    if named.max is None or rounded <= named.max:
+        return rounded
+    return named.max // named.multiple_of * named.multiple_of
+
+
+@dataclass(frozen=True)
+class Guard:
+    """A condition on named sizes that build time could not decide.
+
+    ``left`` must be ``relation`` (``==`` or ``>=``) ``right``; ``text`` is the error's headline.
+    """
+
+    left: Size
+    relation: str
+    right: Size
+    text: str
+
+    def holds(self, values: Mapping[str, int]) -> bool:
+        """Whether the condition is true for the given values of the names."""
+        left, right = evaluate(self.left, values), evaluate(self.right, values)
+        return left == right if self.relation == "==" else left >= right
+
+
+_COLLECTOR: ContextVar[list[Guard] | None] = ContextVar("guards", default=None)
+
+
+@contextmanager
+def collecting_guards() -> Iterator[list[Guard]]:
+    """Collect the guards that shape inference needs inside the block."""
+    guards: list[Guard] = []
+    token = _COLLECTOR.set(guards)
+    try:
+        yield guards
+    finally:
+        _COLLECTOR.reset(token)
+
+
+def equal(left: Size, right: Size, text: str) -> bool:
+    """Whether two sizes agree: False if they never can, else True, with a guard if it depends."""
+    if left == right:
+        return True
+    low, high = bounds(left - right)
+    if (low is not None and low > 0) or (high is not None and high < 0):
+        return False
+    if isinstance(left, int) and isinstance(right, int):
+        return False
+    _note(Guard(left, "==", right, text))
+    return True
+
+
+def at_least(left: Size, right: Size, text: str) -> bool:
+    """Whether left >= right: False if it never can be, else True, with a guard if it depends."""
+    low, high = bounds(left - right)
+    if low is not None and low >= 0:
+        return True
+    if high is not None and high < 0:
+        return False
+    _note(Guard(left, ">=", right, text))
+    return True
+
+
+def _note(guard: Guard) -> None:
+    collector = _COLLECTOR.get()
+    if collector is not None and guard not in collector:
+        collector.append(guard)

@@ -1,0 +1,107 @@
+"""Element types: their names in text, in NumPy, and how two of them meet.
+
+Promotion is NumPy's (NEP 50) with one departure: an integer or bool *array* that meets a floating
+array takes the floating dtype, so that ``float32 * int64`` stays ``float32``. Python scalars are
+weak: they take the dtype of the other operand, or the default of their kind when it is lower.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+_KIND_ORDER: Final = {"b": 0, "i": 1, "u": 1, "f": 2}
+
+
+@dataclass(frozen=True)
+class DType:
+    """An element type. ``name`` is its text form (``f32``), ``kind`` one of b, i, u, f."""
+
+    name: str
+    kind: str
+    bits: int
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes per element; a bool takes one."""
+        return max(self.bits // 8, 1)
+
+    @property
+    def numpy(self) -> np.dtype[np.generic]:
+        """The NumPy dtype in native byte order."""
+        return _NUMPY[self.name]
+
+    @property
+    def is_float(self) -> bool:
+        return self.kind == "f"
+
+    @property
+    def is_integer(self) -> bool:
+        return self.kind in "iu"
+
+    @property
+    def is_bool(self) -> bool:
+        return self.kind == "b"
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __repr__(self) -> str:
+        return f"sg.{self.numpy.name}"
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (as_dtype, (self.name,))
+
+
+BOOL = DType("bool", "b", 1)
+I8, I16, I32, I64 = (DType(f"i{bits}", "i", bits) for bits in (8, 16, 32, 64))
+U8, U16, U32, U64 = (DType(f"u{bits}", "u", bits) for bits in (8, 16, 32, 64))
+F32, F64 = DType("f32", "f", 32), DType("f64", "f", 64)
+
+ALL_DTYPES: Final = (BOOL, I8, I16, I32, I64, U8, U16, U32, U64, F32, F64)
+_NUMPY: Final[dict[str, np.dtype[np.generic]]] = {
+    "bool": np.dtype("bool"),
+    "f32": np.dtype("float32"),
+    "f64": np.dtype("float64"),
+    **{f"{k}{b}": np.dtype(f"{n}{b}") for k, n in (("i", "int"), ("u", "uint")) for b in (8, 16, 32, 64)},
+}
+_BY_NAME: Final = {d.name: d for d in ALL_DTYPES} | {d.numpy.name: d for d in ALL_DTYPES}
+
+
+def as_dtype(spec: object) -> DType:
+    """The DType of a DType, a name (``"f32"``, ``"float32"``), a NumPy dtype or scalar class.
+
+    Raises:
+        TypeError: the spec names no element type of this project; the message lists those there are.
+    """
+    if isinstance(spec, DType):
+        return spec
+    if isinstance(spec, str) and spec in _BY_NAME:
+        return _BY_NAME[spec]
+    try:
+        found = _BY_NAME.get(np.dtype(spec).name)  # type: ignore[call-overload]
+    except TypeError:
+        found = None
+    if found is None:
+        known = ", ".join(d.numpy.name for d in ALL_DTYPES)
+        raise TypeError(f"{spec!r} is not a dtype of staticgrad; there are {known}")
+    return found
+
+
+def promote(a: DType, b: DType) -> DType:
+    """The dtype in which arrays of ``a`` and ``b`` meet (both strong)."""
+    if a == b:
+        return a
+    if a.is_float != b.is_float:
+        return a if a.is_float else b
+    return as_dtype(np.promote_types(a.numpy, b.numpy))
+
+
+def promote_weak(scalar: bool | int | float, other: DType) -> DType:
+    """The dtype in which a Python scalar meets an array of ``other``: weak, as in NEP 50."""
+    kind = "b" if isinstance(scalar, bool) else "i" if isinstance(scalar, int) else "f"
+    if _KIND_ORDER[kind] <= _KIND_ORDER[other.kind]:
+        return other
+    return I64 if kind == "i" else F64

@@ -1,0 +1,283 @@
+"""Scalar expressions: one element's arithmetic, typed, for every renderer.
+
+An ``Expr`` is an immutable DAG over about fifty typed primitives. An op says once what it does to
+one element (``Op.scalar``); both renderers and the interpreter read that. Every literal carries
+its dtype, nothing promotes by itself, and no tensor op survives below this line.
+
+    >>> x = literal(2.0, F32)
+    >>> (x * x + 1).dtype
+    sg.float32
+
+The vector-math primitives (``exp``, ``log``, ...) are blocks: ``ir/vecmath.py`` defines each as
+an Expr over the plain primitives, with its error in ULP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from staticgrad.ir.dtype import BOOL, F32, F64, I32, I64, DType
+
+#: Primitive -> number of operands. Operands share one dtype unless noted, which is also the result's.
+ARITHMETIC: Final = {"add": 2, "sub": 2, "mul": 2, "div": 2, "neg": 1, "abs": 1}
+FLOATING: Final = {"sqrt": 1, "floor": 1, "ceil": 1, "trunc": 1, "rint": 1, "fma": 3}
+EXTREMA: Final = {"maximum": 2, "minimum": 2}  # NaN wins; -0 < +0
+BITWISE: Final = {"and": 2, "or": 2, "xor": 2, "not": 1, "shl": 2, "shr": 2}  # shr: arithmetic if signed
+COMPARE: Final = {"eq": 2, "ne": 2, "lt": 2, "le": 2, "gt": 2, "ge": 2}  # result: bool
+BLOCKS: Final = {
+    "exp": 1, "expm1": 1, "log": 1, "log1p": 1, "sin": 1, "cos": 1, "tanh": 1, "erf": 1, "pow": 2,
+}  # fmt: skip
+SPECIAL: Final = {"select": 3, "cast": 1, "bitcast": 1}  # select: (bool, a, b)
+LEAVES: Final = ("literal", "load", "index", "size", "ref")
+PRIMITIVES: Final = (
+    ARITHMETIC | FLOATING | EXTREMA | BITWISE | COMPARE | BLOCKS | SPECIAL | dict.fromkeys(LEAVES, 0)
+)
+
+Number = bool | int | float
+
+
+@dataclass(frozen=True)
+class Access:
+    """Where a load or store lands in an operand, in elements.
+
+    ``operand`` names a kernel operand; ``strides`` pairs a loop axis with an integer argument's
+    name or a literal; axes not named do not move it. ``gather`` holds one stride per gather index;
+    a load's (or store's) own operands are those indices, i64.
+    """
+
+    operand: str
+    strides: tuple[tuple[str, str | int], ...] = ()
+    gather: tuple[str | int, ...] = ()
+
+    def stride(self, axis: str) -> str | int:
+        """The stride along ``axis``; 0 when the operand does not vary along it."""
+        return dict(self.strides).get(axis, 0)
+
+
+Attribute = None | Number | str | Access
+
+
+class Expr:
+    """One scalar value: a primitive over other scalars.
+
+    ``attribute`` is the value of a literal, the Access of a load, the axis of an index (i64), the
+    integer argument of a size (i64), the name of an earlier stage's result for a ref.
+    """
+
+    __slots__ = ("args", "attribute", "dtype", "op")
+
+    def __init__(
+        self, op: str, dtype: DType, args: tuple[Expr, ...] = (), attribute: Attribute = None
+    ) -> None:
+        self.op, self.dtype, self.args, self.attribute = op, dtype, args, attribute
+
+    def _lift(self, other: Expr | Number) -> Expr:
+        return other if isinstance(other, Expr) else literal(other, self.dtype)
+
+    def __add__(self, other: Expr | Number) -> Expr:
+        return apply("add", self, self._lift(other))
+
+    def __radd__(self, other: Number) -> Expr:
+        return self._lift(other) + self
+
+    def __sub__(self, other: Expr | Number) -> Expr:
+        return apply("sub", self, self._lift(other))
+
+    def __rsub__(self, other: Number) -> Expr:
+        return self._lift(other) - self
+
+    def __mul__(self, other: Expr | Number) -> Expr:
+        return apply("mul", self, self._lift(other))
+
+    def __rmul__(self, other: Number) -> Expr:
+        return self._lift(other) * self
+
+    def __truediv__(self, other: Expr | Number) -> Expr:
+        return apply("div", self, self._lift(other))
+
+    def __rtruediv__(self, other: Number) -> Expr:
+        return self._lift(other) / self
+
+    def __neg__(self) -> Expr:
+        return apply("neg", self)
+
+    def __abs__(self) -> Expr:
+        return apply("abs", self)
+
+    def __and__(self, other: Expr | Number) -> Expr:
+        return apply("and", self, self._lift(other))
+
+    def __or__(self, other: Expr | Number) -> Expr:
+        return apply("or", self, self._lift(other))
+
+    def __xor__(self, other: Expr | Number) -> Expr:
+        return apply("xor", self, self._lift(other))
+
+    def __invert__(self) -> Expr:
+        return apply("not", self)
+
+    def __lshift__(self, other: Expr | Number) -> Expr:
+        return apply("shl", self, self._lift(other))
+
+    def __rshift__(self, other: Expr | Number) -> Expr:
+        return apply("shr", self, self._lift(other))
+
+    # Comparisons give bool. `==` is a method so that an Expr keeps identity equality and its hash.
+    def eq(self, other: Expr | Number) -> Expr:
+        return apply("eq", self, self._lift(other))
+
+    def ne(self, other: Expr | Number) -> Expr:
+        return apply("ne", self, self._lift(other))
+
+    def __lt__(self, other: Expr | Number) -> Expr:
+        return apply("lt", self, self._lift(other))
+
+    def __le__(self, other: Expr | Number) -> Expr:
+        return apply("le", self, self._lift(other))
+
+    def __gt__(self, other: Expr | Number) -> Expr:
+        return apply("gt", self, self._lift(other))
+
+    def __ge__(self, other: Expr | Number) -> Expr:
+        return apply("ge", self, self._lift(other))
+
+    def maximum(self, other: Expr | Number) -> Expr:
+        return apply("maximum", self, self._lift(other))
+
+    def minimum(self, other: Expr | Number) -> Expr:
+        return apply("minimum", self, self._lift(other))
+
+    def sqrt(self) -> Expr:
+        return apply("sqrt", self)
+
+    def floor(self) -> Expr:
+        return apply("floor", self)
+
+    def ceil(self) -> Expr:
+        return apply("ceil", self)
+
+    def trunc(self) -> Expr:
+        return apply("trunc", self)
+
+    def rint(self) -> Expr:
+        """Nearest integer, ties to even."""
+        return apply("rint", self)
+
+    def fma(self, factor: Expr | Number, addend: Expr | Number) -> Expr:
+        """self * factor + addend, rounded once. Only inside named blocks (see the design of bits)."""
+        return apply("fma", self, self._lift(factor), self._lift(addend))
+
+    def exp(self) -> Expr:
+        return apply("exp", self)
+
+    def expm1(self) -> Expr:
+        return apply("expm1", self)
+
+    def log(self) -> Expr:
+        return apply("log", self)
+
+    def log1p(self) -> Expr:
+        return apply("log1p", self)
+
+    def sin(self) -> Expr:
+        return apply("sin", self)
+
+    def cos(self) -> Expr:
+        return apply("cos", self)
+
+    def tanh(self) -> Expr:
+        return apply("tanh", self)
+
+    def erf(self) -> Expr:
+        return apply("erf", self)
+
+    def pow(self, exponent: Expr | Number) -> Expr:
+        return apply("pow", self, self._lift(exponent))
+
+    def cast(self, dtype: DType) -> Expr:
+        """NumPy's conversion; float to integer of NaN or out of range gives the x86 pattern (INT_MIN)."""
+        return self if dtype == self.dtype else Expr("cast", dtype, (self,))
+
+    def bitcast(self, dtype: DType) -> Expr:
+        """The same bits read as ``dtype`` of equal width."""
+        if dtype.bits != self.dtype.bits:
+            raise TypeError(f"bitcast of {self.dtype} to {dtype}: widths differ")
+        return self if dtype == self.dtype else Expr("bitcast", dtype, (self,))
+
+    def __repr__(self) -> str:
+        inner = ", ".join([*(a.op for a in self.args), *([repr(self.attribute)] if self.attribute is not None else [])])
+        return f"{self.op}({inner}): {self.dtype}"
+
+
+def apply(op: str, *args: Expr) -> Expr:
+    """The primitive ``op`` over ``args``, checked.
+
+    Raises:
+        TypeError: wrong operand count or dtypes; nothing promotes by itself down here.
+    """
+    if len(args) != PRIMITIVES[op]:
+        raise TypeError(f"{op} takes {PRIMITIVES[op]} operands, got {len(args)}")
+    dtype = args[-1].dtype
+    compared = args[1:] if op == "select" else args
+    if any(a.dtype != dtype for a in compared):
+        raise TypeError(f"{op} of {', '.join(a.dtype.name for a in args)}: dtypes differ")
+    if (op in FLOATING or op in BLOCKS) and not dtype.is_float:
+        raise TypeError(f"{op} of {dtype}: takes floating dtypes only")
+    return Expr(op, BOOL if op in COMPARE else dtype, args)
+
+
+def literal(value: Number, dtype: DType) -> Expr:
+    """A constant of ``dtype``; the value is rounded or wrapped to it here, once."""
+    with np.errstate(all="ignore"):
+        exact = np.asarray(value).astype(dtype.numpy)[()].item()
+    return Expr("literal", dtype, (), exact)
+
+
+def load(access: Access, dtype: DType, *indices: Expr) -> Expr:
+    """The element of an operand at ``access``; ``indices`` are its gather indices (i64)."""
+    return Expr("load", dtype, indices, access)
+
+
+def index(axis: str) -> Expr:
+    """The position along a loop axis, i64."""
+    return Expr("index", I64, (), axis)
+
+
+def size(argument: str) -> Expr:
+    """The value of an integer argument, i64."""
+    return Expr("size", I64, (), argument)
+
+
+def ref(name: str, dtype: DType) -> Expr:
+    """The result ``name`` of an earlier stage."""
+    return Expr("ref", dtype, (), name)
+
+
+def select(condition: Expr, a: Expr, b: Expr) -> Expr:
+    """a where the condition holds, else b."""
+    return apply("select", condition, a, b)
+
+
+def same_width_int(dtype: DType) -> DType:
+    """The signed integer as wide as a floating dtype (bit work in blocks)."""
+    return {F32: I32, F64: I64}[dtype]
+
+
+def postorder(roots: Iterable[Expr]) -> Iterator[Expr]:
+    """Every distinct sub-expression once, operands before users; iterative."""
+    done: set[int] = set()
+    stack = [(root, False) for root in reversed(list(roots))]
+    while stack:
+        node, expanded = stack.pop()
+        if id(node) in done:
+            continue
+        if expanded:
+            done.add(id(node))
+            yield node
+            continue
+        stack.append((node, True))
+        stack.extend((arg, False) for arg in reversed(node.args) if id(arg) not in done)

@@ -1,0 +1,146 @@
+"""Forms: how an op touches memory, as data. The fifth reading of an op, used by fusion only.
+
+A closed set of a few shapes of computation stands between hundreds of ops and the kernels: whoever
+writes an op says which form it has, and never meets a kernel. The element arithmetic inside a form
+is an ``Expr``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from staticgrad.ir.dim import Size
+from staticgrad.ir.expr import Expr
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """No computation: the value is bound from outside (input, parameter, constant)."""
+
+
+@dataclass(frozen=True)
+class Pointwise:
+    """out[i] = scalar(x[i], y[i], ..., sizes..., i...): operands broadcast to the result's shape.
+
+    ``scalar`` gets one Expr per operand, then one i64 Expr per entry of ``sizes``, then, if
+    ``indexed``, one i64 Expr per axis of the result (the position).
+    """
+
+    scalar: Callable[..., Expr]
+    sizes: tuple[Size, ...] = ()
+    indexed: bool = False
+
+
+@dataclass(frozen=True)
+class AxisMap:
+    """Index along one operand axis: start + step * (index along result axis ``source``).
+
+    ``source`` None: the index is ``start``.
+    """
+
+    source: int | None
+    start: Size = 0
+    step: Size = 1
+
+
+@dataclass(frozen=True)
+class View:
+    """out[i] = x[map(i)]: transpose, broadcast, slice, flip. Free: the reader changes its strides.
+
+    One AxisMap per *operand* axis; a result axis that none names is a broadcast.
+    """
+
+    axes: tuple[AxisMap, ...]
+
+
+@dataclass(frozen=True)
+class Reshape:
+    """The elements in C order under another shape: a view where strides allow it, else a copy."""
+
+
+@dataclass(frozen=True)
+class Reduce:
+    """out = combine of x over ``axes`` (sorted, non-negative): ``kind`` is sum, max or min."""
+
+    kind: str
+    axes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Contract:
+    """out[..., i, j] = sum over k of a[..., i, k] * b[..., k, j]; batch axes broadcast.
+
+    With ``transpose_a`` the operand is stored [..., k, i], with ``transpose_b`` [..., j, k].
+    """
+
+    transpose_a: bool
+    transpose_b: bool
+
+
+@dataclass(frozen=True)
+class Gather:
+    """out[p, i, q] = x[p, indices[i], q] with ``indices`` in place of ``axis``; checked, negatives wrap."""
+
+    axis: int
+
+
+@dataclass(frozen=True)
+class ScatterAdd:
+    """Zeros of the result's shape; then out[p, indices[i], q] += x[p, i, q] in index order.
+
+    Operands: x, indices. Negative indices wrap; out of range raises.
+    """
+
+    axis: int
+
+
+@dataclass(frozen=True)
+class GatherAlong:
+    """out[p, i, q] = x[p, indices[p, i, q], q], the index along ``axis``; checked, negatives wrap.
+
+    x and indices have equal sizes on all other axes.
+    """
+
+    axis: int
+
+
+@dataclass(frozen=True)
+class ScatterAlong:
+    """Zeros of the result's shape; then out[p, indices[p, i, q], q] += x[p, i, q], in index order.
+
+    Operands: x, indices, of one shape. Negative indices wrap; out of range raises.
+    """
+
+    axis: int
+
+
+@dataclass(frozen=True)
+class Region:
+    """Where an operand lands in the result: per axis, position start + step * index."""
+
+    starts: tuple[Size, ...]
+    steps: tuple[Size, ...]
+
+
+@dataclass(frozen=True)
+class Assemble:
+    """The result put together from its operands, one Region each; ``fill`` elsewhere (None: covered)."""
+
+    regions: tuple[Region, ...]
+    fill: bool | int | float | None = None
+
+
+Form = (
+    Leaf
+    | Pointwise
+    | View
+    | Reshape
+    | Reduce
+    | Contract
+    | Gather
+    | GatherAlong
+    | ScatterAdd
+    | ScatterAlong
+    | Assemble
+)

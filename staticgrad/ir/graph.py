@@ -1,0 +1,481 @@
+"""Nodes, symbolic values and graphs: what to compute, forward and backward together.
+
+A Node is one application of an op; a Symbolic is one of its results. Nodes are immutable and
+compared by ``is``: two equal nodes are two nodes (recomputation needs that; merging them is a pass).
+A Graph is an ordered tuple of nodes with inputs, parameters, named outputs and simultaneous
+updates. Nothing here knows a concrete op beyond the three leaves.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn, Self
+
+from staticgrad import source
+from staticgrad.errors import GraphError, StaticgradError, SymbolicValueError
+from staticgrad.ir.constant import ArrayData
+from staticgrad.ir.dim import Guard, Named, collecting_guards, named_sizes
+from staticgrad.ir.dtype import DType
+from staticgrad.ir.forms import Form, Leaf
+from staticgrad.ir.names import check_names
+from staticgrad.ir.op import Op, as_array
+from staticgrad.ir.parameter import ParameterStore
+from staticgrad.ir.types import TensorType
+from staticgrad.ir.value import Value, set_default_kind
+
+_serial = itertools.count()
+
+
+class Node:
+    """One application of an op.
+
+    ``origin`` is the user's line, ``order`` the derivative order (0: built by the user, k+1: built
+    while differentiating order k); both stand outside equality. ``serial`` orders nodes by creation.
+    """
+
+    __slots__ = ("__weakref__", "args", "op", "order", "origin", "serial", "types")
+
+    def __init__(
+        self,
+        op: Op,
+        args: tuple[Symbolic, ...],
+        types: tuple[TensorType, ...],
+        origin: source.Location,
+        order: int = 0,
+    ) -> None:
+        self.op, self.args, self.types = op, args, types
+        self.origin, self.order = origin, order
+        self.serial = next(_serial)
+
+    @property
+    def values(self) -> tuple[Symbolic, ...]:
+        """The results."""
+        return tuple(Symbolic(self, i) for i in range(len(self.types)))
+
+    @property
+    def is_leaf(self) -> bool:
+        return isinstance(self.op, Input | ParameterLeaf | Constant)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        from staticgrad.ir.pickling import pickle_node  # noqa: PLC0415 - built on printer and parser
+
+        return pickle_node(self)
+
+    def __repr__(self) -> str:
+        return f"<node {self.op.name} {', '.join(map(str, self.types))} at {self.origin}>"
+
+
+class _Building(threading.local):
+    order = 0
+
+
+_building = _Building()
+
+
+@contextmanager
+def building_order(order: int) -> Iterator[None]:
+    """Nodes built inside the block belong to derivative order ``order``."""
+    before, _building.order = _building.order, order
+    try:
+        yield
+    finally:
+        _building.order = before
+
+
+class Symbolic(Value):
+    """A value of a graph under construction: result ``index`` of ``node``."""
+
+    __slots__ = ("index", "node")
+
+    def __init__(self, node: Node, index: int = 0) -> None:
+        self.node, self.index = node, index
+
+    @property
+    def kind(self) -> type[Value]:
+        return Symbolic
+
+    @property
+    def type(self) -> TensorType:
+        return self.node.types[self.index]
+
+    @property
+    def key(self) -> tuple[Node, int]:
+        """Identity as a dictionary key (nodes hash by identity)."""
+        return (self.node, self.index)
+
+    @classmethod
+    def bind(cls, op: Op, args: tuple[Any, ...]) -> Any:
+        """A new node; its result, or a tuple of them."""
+        try:
+            inferred = op.infer(*[arg.type for arg in args])
+        except StaticgradError as error:
+            raise error.with_related([_describe(arg, i) for i, arg in enumerate(args)]) from None
+        single = isinstance(inferred, TensorType)
+        types = (inferred,) if isinstance(inferred, TensorType) else inferred
+        node = Node(op, args, types, source.capture(), _building.order)
+        return Symbolic(node) if single else node.values
+
+    @classmethod
+    def lift(cls, data: object, like: DType | None = None) -> Self:
+        """A constant node."""
+        return constant(data, like)  # type: ignore[return-value]
+
+    def __bool__(self) -> NoReturn:
+        raise self._no_value("bool()", "sg.where(condition, a, b)")
+
+    def __float__(self) -> NoReturn:
+        raise self._no_value("float()", "sg.evaluate(value, feeds) or sg.compile(value).run(feeds)")
+
+    def __int__(self) -> NoReturn:
+        raise self._no_value("int()", "x.astype('int64') for a conversion inside the graph")
+
+    def __complex__(self) -> NoReturn:
+        raise self._no_value("complex()", "sg.evaluate(value, feeds)")
+
+    def __index__(self) -> NoReturn:
+        raise self._no_value("an index", "sg.take(x, index, axis) for an index known at run time")
+
+    def __iter__(self) -> NoReturn:
+        raise self._no_value("iteration", "x[i] for i in range(n) with a literal n, or whole-array ops")
+
+    def __len__(self) -> NoReturn:
+        raise self._no_value("len()", "x.shape[0]")
+
+    def __contains__(self, item: object) -> NoReturn:
+        raise self._no_value("'in'", "(x == item).max() for the question inside the graph")
+
+    def __array__(self, *_args: Any, **_kwargs: Any) -> NoReturn:
+        raise self._no_value("np.asarray()", "sg.evaluate(value, feeds) or sg.compile(value).run(feeds)")
+
+    def _no_value(self, what: str, instead: str) -> SymbolicValueError:
+        return SymbolicValueError(
+            f"{what} needs a number, but {self!r} is symbolic: it has no value before a run",
+            hint=f"use {instead}",
+            related=[_describe(self, 0)],
+        )
+
+    def __repr__(self) -> str:
+        name = getattr(self.node.op, "label", self.node.op.name)
+        return f"<{name}: {self.type}>"
+
+
+set_default_kind(Symbolic)
+
+
+class Parameter(Symbolic):
+    """A symbolic value with a stored array that updates may replace."""
+
+    __slots__ = ()
+
+    @property
+    def store(self) -> ParameterStore:
+        op = self.node.op
+        assert isinstance(op, ParameterLeaf)
+        return op.store
+
+    @property
+    def name(self) -> str:
+        return self.store.name
+
+    @property
+    def value(self) -> Any:
+        """A copy of the current value."""
+        return self.store.read()
+
+    @value.setter
+    def value(self, array: Any) -> None:
+        self.store.write(array)
+
+
+def _describe(value: Symbolic, position: int) -> tuple[str, str, source.Location]:
+    """Operand as (name, type text, origin) for an error message."""
+    label = getattr(value.node.op, "label", None) or f"operand {position + 1}"
+    return label, str(value.type), value.node.origin
+
+
+# -- leaves ---------------------------------------------------------------------------------------
+
+
+class _LeafOp(Op):
+    def form(self, out: TensorType, *types: TensorType) -> Form:
+        return Leaf()
+
+
+class Input(_LeafOp, name="input"):
+    """A value fed at each run."""
+
+    label: str
+    type: TensorType
+
+    def infer(self) -> TensorType:
+        return self.type
+
+
+class ParameterLeaf(_LeafOp, name="parameter"):
+    """The current value of a parameter; compared by the identity of its store."""
+
+    store: ParameterStore
+
+    @property
+    def label(self) -> str:
+        return self.store.name
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        return ("parameter", id(self.store))
+
+    def infer(self) -> TensorType:
+        return self.store.type
+
+
+class Constant(_LeafOp, name="constant"):
+    """Array data known at build time."""
+
+    exact = True
+    data: ArrayData
+
+    def infer(self) -> TensorType:
+        return self.data.type
+
+    def reference(self) -> Any:
+        return self.data.array
+
+
+def constant(data: object, dtype: DType | None = None) -> Symbolic:
+    """A constant node of an array or Python scalar; ``dtype`` converts scalars."""
+    array = data if isinstance(data, bool | int | float) else as_array(data)
+    op = Constant(ArrayData(array, dtype))
+    return Symbolic(Node(op, (), (op.data.type,), source.capture(), _building.order))
+
+
+# -- graphs ---------------------------------------------------------------------------------------
+
+
+class Graph:
+    """Nodes in topological order, with what goes in and what comes out. Immutable.
+
+    ``outputs`` maps names to values, ``updates`` pairs parameters with their next value; outputs and
+    updates read the old values, all updates happen at once.
+    """
+
+    __slots__ = ("_guards", "inputs", "name", "nodes", "outputs", "parameters", "updates")
+
+    nodes: tuple[Node, ...]
+    inputs: tuple[Symbolic, ...]
+    parameters: tuple[Parameter, ...]
+    outputs: dict[str, Symbolic]
+    updates: tuple[tuple[Parameter, Symbolic], ...]
+    name: str
+
+    def __init__(
+        self,
+        outputs: Symbolic | Mapping[str, Symbolic] | None = None,
+        updates: Mapping[Parameter, Symbolic] | Iterable[tuple[Parameter, Symbolic]] = (),
+        *,
+        name: str = "graph",
+        inputs: Sequence[Symbolic] = (),
+    ) -> None:
+        """The graph of everything that ``outputs`` and ``updates`` depend on.
+
+        Args:
+            outputs: named values, or one value (then called ``"output"``).
+            updates: parameter -> its next value, of the same type.
+            name: what the text form calls it.
+            inputs: inputs that the graph shall have even if nothing reads them.
+
+        Raises:
+            GraphError: nothing to compute, a wrong kind of object, an update of another type.
+            NameConflictError: two inputs, parameters or declarations of a size share a name.
+        """
+        named = {"output": outputs} if isinstance(outputs, Symbolic) else dict(outputs or {})
+        pairs = tuple(updates.items()) if isinstance(updates, Mapping) else tuple(updates)
+        _check_roots(named, pairs)
+        roots = [*named.values(), *(value for _, value in pairs), *(p for p, _ in pairs), *inputs]
+        nodes = sorted(ancestors(roots), key=lambda node: node.serial)
+        self._fill(
+            nodes,
+            [Symbolic(n) for n in nodes if isinstance(n.op, Input)],
+            [Parameter(n) for n in nodes if isinstance(n.op, ParameterLeaf)],
+            named,
+            pairs,
+            name,
+        )
+        check_names(self.inputs, self.parameters, _describe)
+
+    def _fill(
+        self,
+        nodes: Iterable[Node],
+        inputs: Iterable[Symbolic],
+        parameters: Iterable[Parameter],
+        outputs: Mapping[str, Symbolic],
+        updates: Iterable[tuple[Parameter, Symbolic]],
+        name: str,
+    ) -> None:
+        self.nodes, self.inputs, self.parameters = tuple(nodes), tuple(inputs), tuple(parameters)
+        self.outputs, self.updates, self.name = dict(outputs), tuple(updates), name
+        self._guards: tuple[tuple[Guard, Node], ...] | None = None
+
+    @classmethod
+    def of_parts(
+        cls,
+        *,
+        nodes: Iterable[Node],
+        inputs: Iterable[Symbolic],
+        parameters: Iterable[Parameter],
+        outputs: Mapping[str, Symbolic],
+        updates: Iterable[tuple[Parameter, Symbolic]] = (),
+        name: str = "graph",
+    ) -> Graph:
+        """A graph of exactly these parts, dead nodes included: for passes and the parser.
+
+        ``nodes`` must be in topological order; ``verify_graph`` checks what this does not.
+        """
+        graph = cls.__new__(cls)
+        graph._fill(nodes, inputs, parameters, outputs, updates, name)
+        return graph
+
+    def __getitem__(self, name: str) -> Symbolic:
+        return self.outputs[name]
+
+    @property
+    def roots(self) -> tuple[Symbolic, ...]:
+        """Every value that must be computed: outputs, then updates."""
+        return (*self.outputs.values(), *(value for _, value in self.updates))
+
+    @property
+    def guards(self) -> tuple[tuple[Guard, Node], ...]:
+        """Conditions on named sizes, each with the node that needs it; derived by inference."""
+        if self._guards is None:
+            self._guards = tuple(_derive_guards(self.nodes))
+        return self._guards
+
+    @property
+    def sizes(self) -> dict[str, Named]:
+        """Every named size, by name, in order of first appearance."""
+        found: dict[str, Named] = {}
+        for node in self.nodes:
+            for tensor_type in node.types:
+                for extent in tensor_type.shape:
+                    for named in named_sizes(extent):
+                        found.setdefault(named.name, named)
+        return found
+
+    def replace_nodes(self, rewrite: Callable[[Node, tuple[Symbolic, ...]], Sequence[Symbolic] | None]) -> Graph:
+        """Rebuild bottom-up: ``rewrite(node, new_args)`` gives the node's new results, or None to keep it.
+
+        A kept node is rebuilt only if an operand changed. Returns the same object if nothing did.
+        Inputs, parameters, names and order of the outputs stay.
+        """
+        new: dict[tuple[Node, int], Symbolic] = {}
+        order: dict[Node, None] = {}
+        for node in self.nodes:
+            args = tuple(new.get(a.key, a) for a in node.args)
+            results = rewrite(node, args)
+            if results is None:
+                results = node.values if _same(args, node.args) else rebuild(node, args).values
+            for index, result in enumerate(results):
+                if result.node is not node or result.index != index:
+                    new[(node, index)] = result
+            for fresh in _unlisted(results, order):
+                order[fresh] = None
+        nodes = tuple(order)
+        if not new and len(nodes) == len(self.nodes):
+            return self
+        return self.with_nodes(nodes, new)
+
+    def with_nodes(self, nodes: Iterable[Node], new: Mapping[tuple[Node, int], Symbolic]) -> Graph:
+        """This graph over other nodes, its roots mapped through ``new``."""
+        return Graph.of_parts(
+            nodes=nodes,
+            inputs=self.inputs,
+            parameters=self.parameters,
+            outputs={name: new.get(value.key, value) for name, value in self.outputs.items()},
+            updates=tuple((p, new.get(value.key, value)) for p, value in self.updates),
+            name=self.name,
+        )
+
+    def __copy__(self) -> Graph:
+        return self
+
+    def __str__(self) -> str:
+        from staticgrad.ir.printer import print_graph  # noqa: PLC0415 - the printer reads graphs
+
+        return print_graph(self)
+
+    def __repr__(self) -> str:
+        from staticgrad.ir.printer import summary  # noqa: PLC0415 - the printer reads graphs
+
+        return summary(self)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        from staticgrad.ir.pickling import pickle_graph  # noqa: PLC0415 - built on printer and parser
+
+        return pickle_graph(self)
+
+
+def rebuild(node: Node, args: tuple[Symbolic, ...]) -> Node:
+    """The same op at the same line over other operands."""
+    inferred = node.op.infer(*[arg.type for arg in args])
+    types = (inferred,) if isinstance(inferred, TensorType) else inferred
+    return Node(node.op, args, types, node.origin, node.order)
+
+
+def _same(left: tuple[Symbolic, ...], right: tuple[Symbolic, ...]) -> bool:
+    return all(a.node is b.node and a.index == b.index for a, b in zip(left, right, strict=True))
+
+
+def _unlisted(results: Iterable[Symbolic], listed: Mapping[Node, None]) -> list[Node]:
+    """Nodes behind ``results`` that are not listed yet, operands first."""
+    found = ancestors([r for r in results if r.node not in listed], stop=listed)
+    return sorted(found, key=lambda node: node.serial)
+
+
+def ancestors(values: Iterable[Symbolic], stop: Mapping[Node, object] | None = None) -> list[Node]:
+    """Every node that ``values`` depend on (their own included), each once, unordered; iterative."""
+    seen: dict[Node, None] = {}
+    stack = [value.node for value in values]
+    while stack:
+        node = stack.pop()
+        if node in seen or (stop is not None and node in stop):
+            continue
+        seen[node] = None
+        stack.extend(arg.node for arg in node.args)
+    return list(seen)
+
+
+def _derive_guards(nodes: Iterable[Node]) -> Iterator[tuple[Guard, Node]]:
+    for node in nodes:
+        if node.is_leaf or not any(map(_has_names, (*node.types, *(a.type for a in node.args)))):
+            continue
+        with collecting_guards() as guards:
+            node.op.infer(*[arg.type for arg in node.args])
+        for guard in guards:
+            yield guard, node
+
+
+def _has_names(tensor_type: TensorType) -> bool:
+    return any(not isinstance(extent, int) for extent in tensor_type.shape)
+
+
+def _check_roots(outputs: Mapping[str, object], updates: Sequence[tuple[object, object]]) -> None:
+    if not outputs and not updates:
+        raise GraphError("a graph needs at least one output or update")
+    for label, value in outputs.items():
+        if not isinstance(label, str) or not isinstance(value, Symbolic):
+            raise GraphError(f"output {label!r} is {value!r}: outputs map names to symbolic values")
+    seen: set[Node] = set()
+    for parameter, value in updates:
+        if not isinstance(parameter, Parameter) or not isinstance(value, Symbolic):
+            raise GraphError(f"update {parameter!r}: {value!r}: updates map parameters to symbolic values")
+        if parameter.node in seen:
+            raise GraphError(f"parameter {parameter.name!r} is updated twice")
+        seen.add(parameter.node)
+        if parameter.type != value.type:
+            raise GraphError(
+                f"update of parameter {parameter.name!r}: {parameter.type} becomes {value.type}",
+                hint="an update keeps shape and dtype; cast or reshape the new value",
+                related=[_describe(parameter, 0), _describe(value, 1)],
+            )

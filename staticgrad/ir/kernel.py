@@ -1,0 +1,221 @@
+"""The Kernel form: an outer parallel loop over a straight line of stages, generic in every size.
+
+A kernel names its operands ``p0, p1, ...`` and integer arguments ``n0, n1, ...`` (extents and
+strides, bound at each step), so that equal computations at other shapes are one kernel, compiled
+once. Renderers translate it; this file knows neither graphs nor buffers.
+
+One call runs outer iterations ``[begin, end)``. What is counted is ``Kernel.outer``:
+
+- ``axes``: the outer axes, flattened in C order; every stage runs once per iteration.
+- ``lanes``: no outer axes, and the vector axis of the single stage itself is cut (elements).
+- ``tiles``: a Gemm; iterations are (outer axes..., row chunk, column panel), flattened.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final, Literal
+
+from staticgrad.ir.dtype import DType
+from staticgrad.ir.expr import Access, Expr, postorder
+
+Extent = str | int  # an integer argument's name, or a literal
+
+#: Rows of C per Gemm iteration, and columns per panel, by element width in bits. Part of the cut
+#: into groups only: the bits of an element do not depend on them.
+GEMM_ROWS: Final = 96
+GEMM_COLUMNS: Final = {32: 32, 64: 16}
+#: A Gemm element is one FMA chain per this many k; partial results are added in ascending order.
+GEMM_BLOCK: Final = 4096
+
+
+@dataclass(frozen=True)
+class Operand:
+    """Memory that a kernel touches. ``mode``: in, out, inout, scratch (uninitialised, own), check.
+
+    A ``check`` operand is two i64 words: the smallest failing position so far (or -1), and the
+    index found there.
+    """
+
+    name: str
+    dtype: DType
+    mode: Literal["in", "out", "inout", "scratch", "check"]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A loop: its name and number of iterations."""
+
+    name: str
+    extent: Extent
+
+
+@dataclass(frozen=True)
+class Store:
+    """operand[access] = value; with ``add``, operand[access] += value. ``indices`` scatter."""
+
+    access: Access
+    value: Expr
+    indices: tuple[Expr, ...] = ()
+    add: bool = False
+
+
+@dataclass(frozen=True)
+class Accumulate:
+    """Combine ``value`` over the stage's loop into the result ``name``: kind sum, max or min.
+
+    Sums follow ``ir/summation.py``.
+    """
+
+    name: str
+    kind: str
+    value: Expr
+
+
+@dataclass(frozen=True)
+class Check:
+    """name = index wrapped (negative from the end) and clamped to [0, extent); failures are noted.
+
+    ``position`` (i64) identifies the element in messages; the smallest failing one is kept.
+    """
+
+    name: str
+    index: Expr
+    extent: Extent
+    position: Expr
+    operand: str
+
+
+Statement = Store | Accumulate | Check
+
+
+@dataclass(frozen=True)
+class Map:
+    """for j in axis: statements. Accumulations run over j and are refs in later Scalar stages."""
+
+    axis: Axis
+    body: tuple[Statement, ...]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """for j in axis: for rows...: accumulations; then stores. Accumulations run over the rows.
+
+    The rows are flattened in C order; their sum follows the column tree of ``ir/summation.py``.
+    """
+
+    axis: Axis
+    rows: tuple[Axis, ...]
+    body: tuple[Accumulate, ...]
+    stores: tuple[Store, ...]
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """Statements once per outer iteration; refs name accumulations of earlier stages."""
+
+    body: tuple[Statement, ...]
+
+
+@dataclass(frozen=True)
+class Gemm:
+    """ref("acc")[i, j] = sum over k of a[i, k] * b[k, j]; then the stores, at (i, j), vector over j.
+
+    ``a`` strides over (i, k), ``b`` over (k, j), both also over the kernel's outer axes. If b's j
+    stride is not 1, the panel is first packed into the scratch operand ``pack`` ([k, columns]).
+    """
+
+    i: Axis
+    j: Axis
+    k: Axis
+    a: Access
+    b: Access
+    stores: tuple[Store, ...]
+    pack: str | None = None
+
+
+Stage = Map | Columns | Scalar | Gemm
+
+
+@dataclass(frozen=True, eq=False)
+class Kernel:
+    """Operands, integer arguments, outer axes, stages. Compared by its text."""
+
+    operands: tuple[Operand, ...]
+    arguments: tuple[str, ...]
+    axes: tuple[Axis, ...]
+    stages: tuple[Stage, ...]
+    serial: bool = False  # iterations run in order, in one group (scatter with duplicates)
+
+    @cached_property
+    def outer(self) -> Literal["axes", "lanes", "tiles"]:
+        """What one outer iteration is; see the module."""
+        first = self.stages[0]
+        if isinstance(first, Gemm):
+            return "tiles"
+        if self.axes or len(self.stages) > 1 or self.serial:
+            return "axes"
+        accumulates = isinstance(first, Map) and any(isinstance(s, Accumulate) for s in first.body)
+        return "axes" if accumulates or isinstance(first, Scalar) else "lanes"
+
+    @cached_property
+    def lanes(self) -> int:
+        """Vector width in elements: 8 where everything is 64 bits wide (or a bool), else 16."""
+        kinds = {o.dtype.bits for o in self.operands if o.mode not in ("check", "scratch")}
+        kinds |= {e.dtype.bits for e in postorder(self.expressions) if e.op not in ("index", "size")}
+        return 8 if kinds <= {64, 1} and 64 in kinds else 16
+
+    @cached_property
+    def expressions(self) -> tuple[Expr, ...]:
+        """Every root expression, in statement order."""
+        return tuple(e for stage in self.stages for s in statements(stage) for e in roots(s))
+
+    @cached_property
+    def in_place(self) -> frozenset[tuple[str, str]]:
+        """Pairs (out, in) of operands that may share bytes: each element is read only where, and
+        before, it is written."""
+        return frozenset(_in_place_pairs(self))
+
+    def operand(self, name: str) -> Operand:
+        """The operand called ``name``."""
+        return next(o for o in self.operands if o.name == name)
+
+
+def statements(stage: Stage) -> tuple[Statement, ...]:
+    """The statements of a stage, in order."""
+    if isinstance(stage, Columns):
+        return (*stage.body, *stage.stores)
+    return stage.stores if isinstance(stage, Gemm) else stage.body
+
+
+def roots(statement: Statement) -> tuple[Expr, ...]:
+    """The expressions a statement evaluates."""
+    if isinstance(statement, Store):
+        return (*statement.indices, statement.value)
+    return (statement.value,) if isinstance(statement, Accumulate) else (statement.index, statement.position)
+
+
+def _in_place_pairs(kernel: Kernel) -> list[tuple[str, str]]:
+    if len(kernel.stages) != 1 or isinstance(kernel.stages[0], Columns) or kernel.serial:
+        return []
+    stage = kernel.stages[0]
+    loads: dict[str, set[Access]] = {}
+    last_load: dict[str, int] = {}  # operand -> the last statement that reads it
+    for position, statement in enumerate(statements(stage)):
+        for expr in postorder(roots(statement)):
+            if expr.op == "load":
+                assert isinstance(expr.attribute, Access)
+                loads.setdefault(expr.attribute.operand, set()).add(expr.attribute)
+                last_load[expr.attribute.operand] = position
+    forbidden = {stage.a.operand, stage.b.operand} if isinstance(stage, Gemm) else set()
+    pairs = []
+    for position, store in enumerate(statements(stage)):
+        if not isinstance(store, Store) or store.access.gather:
+            continue
+        for operand, accesses in loads.items():
+            same_place = all(a.strides == store.access.strides and not a.gather for a in accesses)
+            same_width = kernel.operand(operand).dtype.itemsize == kernel.operand(store.access.operand).dtype.itemsize
+            if same_place and same_width and last_load[operand] <= position and operand not in forbidden:
+                pairs.append((store.access.operand, operand))
+    return pairs

@@ -1,0 +1,139 @@
+"""The lexical level of every text form: names and their quoting, tokens, places in a text.
+
+Graph, Schedule and Plan are written with the same tokens. A name is bare when it is an ASCII
+identifier (dots allowed inside), else quoted, so that one name has one spelling in every version of
+Python. Line breaks separate nothing; a comment belongs to the token before it on its line. This
+module knows no grammar and no object that a text describes.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Collection
+from typing import Final, NoReturn
+
+from staticgrad.errors import ParseError
+
+_BARE: Final = re.compile(r"[A-Za-z_]\w*(?:\.\w+)*", re.ASCII)
+#: What a quoted name writes as \u{...}: controls, line breaks, surrogates, marks without a shape.
+_HIDDEN: Final = re.compile(
+    '[\x00-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff"\\\\]'
+)
+_STRING: Final = r'"(?:[^"\\\x00-\x1f\x7f-\x9f\u2028\u2029]|\\[^\n])*"'
+_ESCAPE: Final = re.compile(r'\\(?:u\{([0-9A-Fa-f]{1,6})\}|(["\\])|(.))')
+
+_TOKEN: Final = re.compile(
+    rf"""(?P<space>[ \t\n]+)
+    |(?P<name>[A-Za-z_]\w*(?:\.\w+)*)
+    |(?P<value>[%@](?:\w+(?:\.\w+)*|{_STRING}))
+    |(?P<float>\d+(?:\.\d+(?:[eE][+-]?\d+)?|[eE][+-]?\d+))
+    |(?P<int>\d+)
+    |(?P<mark>//|->|\+=|\.\.|[()\[\]{{}}:,=^+\-*;<>|])
+    |(?P<string>{_STRING})
+    |(?P<size>\${_STRING})
+    |(?P<comment>\#[^\n]*)
+    |(?P<wrong>.)""",
+    re.VERBOSE | re.ASCII | re.DOTALL,
+)
+
+
+def name_text(name: str, reserved: Collection[str] = ()) -> str:
+    """A user's name as the text forms write it: bare where it can be, else quoted."""
+    if _BARE.fullmatch(name) and name not in reserved:
+        return name
+    return quoted(name)
+
+
+def quoted(text: str) -> str:
+    r"""``text`` between double quotes; what cannot stand there as it is becomes ``\u{...}``."""
+    return '"' + _HIDDEN.sub(_escape, text) + '"'
+
+
+def _escape(match: re.Match[str]) -> str:
+    character = match[0]
+    return "\\" + character if character in '"\\' else f"\\u{{{ord(character):x}}}"
+
+
+def unquoted(token: str) -> str:
+    """The text that ``quoted`` wrote.
+
+    Raises:
+        ValueError: an escape that does not exist, or a code point beyond Unicode.
+    """
+    return _ESCAPE.sub(_unescape, token[1:-1])
+
+
+def _unescape(match: re.Match[str]) -> str:
+    code, character, unknown = match.groups()
+    if unknown is not None:
+        raise ValueError(f'\\{unknown} is no escape; there are \\" \\\\ and \\u{{hex}}')
+    return chr(int(code, 16)) if code is not None else str(character)
+
+
+class Tokens:
+    """A text cut into tokens; the last one has kind ``end`` and no characters.
+
+    ``kinds``, ``texts`` and ``starts`` run in parallel; ``comments`` maps the index of a token to
+    the comment behind it on its line, without the ``#``.
+    """
+
+    def __init__(self, text: str, file: str = "<text>") -> None:
+        self.text = text.replace("\r\n", "\n").replace("\r", "\n")
+        self.file = file
+        self.kinds: list[str] = []
+        self.texts: list[str] = []
+        self.starts: list[int] = []
+        self.comments: dict[int, str] = {}
+        self._breaks: list[int] = []
+        self._cut()
+
+    def _cut(self) -> None:
+        add_kind, add_text, add_start = self.kinds.append, self.texts.append, self.starts.append
+        fresh_line = True
+        for match in _TOKEN.finditer(self.text):
+            kind = match.lastgroup
+            if kind == "space":
+                fresh_line = fresh_line or "\n" in match[0]
+            elif kind == "comment":
+                if not fresh_line:
+                    self.comments[len(self.kinds) - 1] = match[0][1:].strip()
+            elif kind == "wrong" or kind is None:
+                self._refuse(match.start(), match[0])
+            else:
+                add_kind(kind)
+                add_text(match[0])
+                add_start(match.start())
+                fresh_line = False
+        add_kind("end")
+        add_text("")
+        add_start(len(self.text.rstrip()))
+
+    def _refuse(self, start: int, character: str) -> NoReturn:
+        if character == '"' or self.text[start : start + 2] == '$"':
+            wrong = "this string does not end on its line"
+        elif character in "%@":
+            wrong = f"{character} without the name of a value"
+        else:
+            wrong = f"{character!r} has no meaning here"
+        raise self.error(wrong, start)
+
+    def line_of(self, index: int) -> tuple[int, str]:
+        """Number (from 1) and text of the line that token ``index`` stands on."""
+        if not self._breaks:
+            self._breaks = [-1, *(m.start() for m in re.finditer("\n", self.text)), len(self.text)]
+        number = bisect_left(self._breaks, self.starts[index])
+        return number, self.text[self._breaks[number - 1] + 1 : self._breaks[number]]
+
+    def error(self, headline: str, start: int, width: int = 1, hint: str = "") -> ParseError:
+        """A ParseError that points at ``width`` characters from position ``start``."""
+        rows = (self.text[:start] + "x").splitlines()
+        return ParseError(
+            headline,
+            text=self.text,
+            line=len(rows),
+            column=len(rows[-1]),
+            width=max(width, 1),
+            file=self.file,
+            hint=hint,
+        )

@@ -1,0 +1,155 @@
+"""The Op base class and the registry: one frozen dataclass per op, its fields are its attributes.
+
+An op is read in different worlds by its methods: ``infer`` on types, ``reference`` on arrays,
+``scalar`` on one element, ``partials``/``vjp``/``jvp`` on values, ``form`` on memory. The base gives
+for nothing: frozen fields, registration by name, equality by type and bits (0.0 is not -0.0, True is
+not 1), and binding to whatever kind of value the operands are. This file knows no concrete op.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, ClassVar, dataclass_transform
+
+import numpy as np
+import numpy.typing as npt
+
+from staticgrad.ir.constant import ArrayData
+from staticgrad.ir.dim import Dim
+from staticgrad.ir.dtype import DType
+from staticgrad.ir.forms import Form
+from staticgrad.ir.types import TensorType
+from staticgrad.ir.value import Value, bind, binding_kind
+
+Array = npt.NDArray[Any]
+_REGISTRY: dict[str, type[Op]] = {}
+
+
+@dataclass_transform(frozen_default=True)
+class Op:
+    """What is computed, with its attributes. Subclasses are frozen dataclasses by themselves.
+
+    Class attributes:
+        name: the registered name, ``family.op`` shortened to ``op`` for built-in ops, ``pkg.op``
+            for ops from outside.
+        exact: the compiled kernel and ``reference`` give the same bytes on every input; only
+            exact ops are folded.
+        differentiable: False for ops whose results carry no gradient (integers, comparisons).
+        flops: floating-point operations per element of the result, for cost decisions.
+        commutative: swapping two operands changes no bit (NaN payloads aside).
+        keeps_dtype: the values depend on the bits of the dtype (random draws, bit casts), so that
+            evaluation in float64 runs the op as declared and widens its result.
+    """
+
+    name: ClassVar[str] = ""
+    exact: ClassVar[bool] = False
+    differentiable: ClassVar[bool] = True
+    elementwise: ClassVar[bool] = False
+    flops: ClassVar[int] = 1
+    commutative: ClassVar[bool] = False
+    keeps_dtype: ClassVar[bool] = False
+
+    def __init_subclass__(cls, name: str = "", **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        dataclass(frozen=True, eq=False, repr=False)(cls)
+        if name:
+            if name in _REGISTRY and _REGISTRY[name].__qualname__ != cls.__qualname__:
+                raise ValueError(f"an op named {name!r} exists already: {_REGISTRY[name]!r}")
+            cls.name = name
+            _REGISTRY[name] = cls
+
+    # -- readings; a concrete op overrides those that make sense for it ---------------------------
+
+    def infer(self, *types: Any) -> TensorType | tuple[TensorType, ...]:
+        """Types in, type out. Raises errors in the user's terms; may note guards on sizes."""
+        raise TypeError(f"op {self.name} does not say its result type")
+
+    def reference(self, *arrays: Any) -> Any:
+        """The meaning, in NumPy: arrays in, array (or tuple of arrays) out."""
+        raise TypeError(f"op {self.name} has no reference")
+
+    def vjp(self, ct: Any, out: Any, *args: Any) -> tuple[Any, ...]:
+        """One cotangent per operand (None: carries no gradient), given that of the result."""
+        raise TypeError(f"op {self.name} has no VJP rule")
+
+    def form(self, out: TensorType, *types: TensorType) -> Form:
+        """How the op touches memory."""
+        raise TypeError(f"op {self.name} has no kernel form")
+
+    def prepare(self, *args: Any) -> tuple[Value, ...]:
+        """Operands as values of one kind, scalars and arrays lifted. Families promote here."""
+        return lift_all(args)
+
+    # -- given by the base ------------------------------------------------------------------------
+
+    def __call__(self, *args: Any) -> Any:
+        """Bind the op to operands: a new node, an eager result, or a pattern, as they are."""
+        return bind(self, self.prepare(*args))
+
+    def attributes(self) -> Iterator[tuple[str, Any]]:
+        """Fields that differ from their default, in declaration order."""
+        for field in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            if field.default is MISSING or _key(value) != _key(field.default):
+                yield field.name, value
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """Hashable identity: name and every attribute by type and bits."""
+        cached: tuple[Any, ...] | None = self.__dict__.get("_key")
+        if cached is None:
+            values = (getattr(self, field.name) for field in fields(self))  # type: ignore[arg-type]
+            cached = (self.name, *map(_key, values))
+            object.__setattr__(self, "_key", cached)
+        return cached
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (type(self) is type(other) and self.key == other.key)  # type: ignore[attr-defined]
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k != "_key"}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.attributes())})"
+
+
+def _key(value: Any) -> Any:
+    """A value under equality by type and bits."""
+    if isinstance(value, tuple):
+        return tuple(map(_key, value))
+    if isinstance(value, float):
+        return ("f", struct.pack("<d", value))
+    if isinstance(value, DType | Dim | ArrayData | TensorType | str) or value is None:
+        return value
+    return (type(value).__name__, value)
+
+
+def op_class(name: str) -> type[Op]:
+    """The class registered under ``name``.
+
+    Raises:
+        KeyError: there is none.
+    """
+    return _REGISTRY[name]
+
+
+def registered_ops() -> dict[str, type[Op]]:
+    """Every registered op class by name, sorted."""
+    return dict(sorted(_REGISTRY.items()))
+
+
+def lift_all(args: tuple[Any, ...], like: DType | None = None) -> tuple[Value, ...]:
+    """Every operand as a Value of the kind of the others; arrays and scalars become constants."""
+    kind = binding_kind(args)
+    return tuple(a if isinstance(a, Value) else kind.lift(a, like) for a in args)
+
+
+def as_array(data: object) -> Array:
+    """``data`` as a NumPy array in native byte order (no copy where it is one)."""
+    array = np.asarray(data)
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))

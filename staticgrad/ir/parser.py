@@ -1,0 +1,389 @@
+"""Text of graphs read back: a recursive descent whose depth does not grow with the graph.
+
+Types in the text are checked against those that inference gives, so a text cannot lie. Arrays and
+parameter values are bound from outside, by digest and by name. Every mistake in the text is a
+ParseError with its line, column and caret. See ``printer`` for the form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from staticgrad.errors import ArgumentError, StaticgradError, UnknownNameError
+from staticgrad.ir.attributes import AttributeMistake, build_op
+from staticgrad.ir.constant import ArrayData
+from staticgrad.ir.dim import dim
+from staticgrad.ir.discovery import find_op
+from staticgrad.ir.dtype import as_dtype
+from staticgrad.ir.graph import Constant, Graph, Input, Node, Parameter, ParameterLeaf, Symbolic
+from staticgrad.ir.lexis import Tokens, name_text
+from staticgrad.ir.op import Op, registered_ops
+from staticgrad.ir.parameter import ParameterStore
+from staticgrad.ir.printer import NO_FILE
+from staticgrad.ir.text import Reader, suggestion
+from staticgrad.ir.types import TensorType
+from staticgrad.source import Location, SourceLine
+
+VERSION: Final = 1
+_PROMISES: Final = ("min", "max", "multiple_of", "hint")
+_LEAVES: Final = ("input", "parameter")
+
+
+def parse(
+    text: str,
+    *,
+    parameters: Mapping[str, Parameter | npt.ArrayLike] | None = None,
+    constants: Mapping[str, npt.ArrayLike] | None = None,
+    inputs: Mapping[str, Symbolic] | None = None,
+    file: str = "<text>",
+) -> Graph:
+    """The graph that ``text`` describes.
+
+    Args:
+        text: what ``print(graph)`` wrote, or what somebody wrote like it.
+        parameters: name -> the Parameter to use, or the initial value of a new one. A parameter
+            that is not named here starts at zero.
+        constants: digest -> array, for the constants of more than 16 elements; ``graph_constants``
+            gives them.
+        inputs: name -> the input to use instead of a new one.
+        file: what messages call the text.
+
+    Raises:
+        ParseError: the text is no graph; with the line, the column and the reason.
+        UnknownNameError: a name bound here that the text does not have.
+        ArgumentError: an array whose content is not that of its digest.
+    """
+    bound = {digest: _checked(digest, array) for digest, array in (constants or {}).items()}
+    reader = _GraphReader(Tokens(text, file), bound, parameters or {}, inputs or {})
+    return reader.document()
+
+
+def _checked(digest: str, array: npt.ArrayLike) -> ArrayData:
+    data = ArrayData(array)
+    if data.digest != digest:
+        raise ArgumentError(
+            f"the array bound for constant {digest!r} has the digest {data.digest!r}"
+        )
+    return data
+
+
+class _GraphReader(Reader):
+    """Reads one graph. ``values`` maps names as the text writes them to values."""
+
+    def __init__(
+        self,
+        tokens: Tokens,
+        constants: dict[str, ArrayData],
+        parameters: Mapping[str, Parameter | npt.ArrayLike],
+        inputs: Mapping[str, Symbolic],
+    ) -> None:
+        super().__init__(tokens, constants)
+        self.bound_parameters, self.bound_inputs = parameters, inputs
+        self.values: dict[str, Symbolic] = {}
+        self.nodes: list[Node] = []
+        self.inputs: list[Symbolic] = []
+        self.parameters: list[Parameter] = []
+        self.outputs: dict[str, Symbolic] = {}
+        self.updates: dict[Node, tuple[Parameter, Symbolic]] = {}
+        self._origins: dict[str, Location | None] = {}
+
+    def document(self) -> Graph:
+        self._header()
+        while self.accept("size"):
+            self._size_declaration()
+        self.expect("graph")
+        name = self.name("the graph's name")
+        self.expect("(", "the graph's name")
+        self.sequence(self._input, ")")
+        if self.accept("params"):
+            self.expect("(", "params")
+            self.sequence(self._parameter, ")")
+        self._refuse_unknown_bindings()
+        self.expect("{", "the graph's signature")
+        self._body()
+        if self.kinds[self.at] != "end":
+            self.fail(f"the graph has ended, but {self.found} follows")
+        return Graph.of_parts(
+            nodes=self.nodes,
+            inputs=self.inputs,
+            parameters=self.parameters,
+            outputs=self.outputs,
+            updates=self.updates.values(),
+            name=name,
+        )
+
+    # header
+
+    def _header(self) -> None:
+        if self.texts[:3] != ["staticgrad", "-", "ir"]:
+            self.fail(f"the text of a graph starts with 'staticgrad-ir {VERSION}'", 0)
+        self.at = 3
+        if self.integer("the version of the text form") != VERSION:
+            self.fail(
+                f"this is staticgrad-ir {self.texts[3]}; this release reads version {VERSION}", 3
+            )
+
+    def _size_declaration(self) -> None:
+        start = self.at
+        token = self.texts[self.at]
+        quoted = self.kinds[self.at] == "size"
+        self.at += quoted
+        name = self.unquote(token[1:]) if quoted else self.take("name", "the name of a size")
+        if name in self.sizes:
+            self.fail(f"the size {token} is declared twice", start)
+        self.expect("{", "the name of the size")
+        promises = dict(self.sequence(self._promise, "}"))
+        try:
+            self.sizes[name] = dim(name, **promises)
+        except ValueError as error:
+            self.fail(str(error), start)
+
+    def _promise(self) -> tuple[str, int]:
+        key = self.take("name", f"one of {', '.join(_PROMISES)}")
+        if key not in _PROMISES:
+            self.fail(f"a size promises {', '.join(_PROMISES)}, not {key}", self.at - 1)
+        self.expect("=", key)
+        return key, self.integer(f"the number of {key}")
+
+    def _leaf_name(self, sigil: str, what: str) -> str:
+        token = self.take("value", what)
+        if token[0] != sigil:
+            self.fail(f"expected {what}, found {token!r}", self.at - 1)
+        return self.unquote(token[1:]) if token[1] == '"' else token[1:]
+
+    def _input(self) -> None:
+        start = self.at
+        label = self._leaf_name("%", "an input (%name)")
+        self.expect(":", "the input")
+        declared = self.type()
+        value = self.bound_inputs.get(label)
+        if value is None:
+            value = Symbolic(Node(Input(label, declared), (), (declared,), self._origin(start, "")))
+        self._check_bound(value, label, declared, start)
+        self.inputs.append(value)
+        self._define(start, value)
+        self.nodes.append(value.node)
+
+    def _parameter(self) -> None:
+        start = self.at
+        label = self._leaf_name("@", "a parameter (@name)")
+        self.expect(":", "the parameter")
+        declared = self.type()
+        value = self.bound_parameters.get(label)
+        if not isinstance(value, Parameter):
+            shape = self._literal_shape(declared, start)
+            array = np.zeros(shape, declared.dtype.numpy) if value is None else np.asarray(value)
+            if TensorType(as_dtype(array.dtype), array.shape) == declared:
+                value = self._new_parameter(label, array, start)
+            else:
+                self.fail(
+                    f"the parameter is {declared}, its array {array.dtype}{list(array.shape)}",
+                    start,
+                )
+        self._check_bound(value, label, declared, start)
+        self.parameters.append(value)
+        self._define(start, value)
+        self.nodes.append(value.node)
+
+    def _new_parameter(self, label: str, array: npt.NDArray[Any], start: int) -> Parameter:
+        op = ParameterLeaf(ParameterStore(label, array))
+        return Parameter(Node(op, (), (op.infer(),), self._origin(start, "")))
+
+    def _check_bound(self, value: Symbolic, label: str, declared: TensorType, start: int) -> None:
+        own_label = getattr(value.node.op, "label", None)
+        if value.type != declared or own_label != label:
+            self.fail(
+                f"bound to {own_label!r}, {value.type}; the text says {declared}",
+                start,
+            )
+
+    def _refuse_unknown_bindings(self) -> None:
+        for bound, values in (
+            (self.bound_inputs, self.inputs),
+            (self.bound_parameters, self.parameters),
+        ):
+            labels = {value.node.op.label for value in values}  # type: ignore[attr-defined]
+            for name in bound:
+                if name not in labels:
+                    raise UnknownNameError(
+                        f"the text has no input or parameter {name!r}",
+                        hint=suggestion(name, labels),
+                    )
+
+    # body
+
+    def _body(self) -> None:
+        while self.kinds[self.at] == "value":
+            self._node()
+        if self.accept("return"):
+            self._output()
+            while self.accept(","):
+                self._output()
+        while self.accept("update"):
+            self._update()
+        if not self.accept("}"):
+            self.fail(f"expected a node, 'return', 'update' or '}}', found {self.found}")
+        if not self.outputs and not self.updates:
+            self.fail("a graph needs at least one output or update", self.at - 1)
+
+    def _define(self, at: int, value: Symbolic) -> None:
+        key = self._key(self.texts[at], at)
+        if key in self.values:
+            self.fail(f"{self.texts[at]} is defined twice", at)
+        self.values[key] = value
+
+    def _key(self, token: str, at: int) -> str:
+        """The one spelling of a value's name: quoted only where it must be."""
+        if token[1] != '"':
+            return token
+        return token[0] + name_text(self.unquote(token[1:], at))
+
+    def _operand(self) -> Symbolic:
+        token = self.take("value", "a value (%name or @name)")
+        found = self.values.get(token)
+        if found is None:
+            found = self.values.get(self._key(token, self.at - 1))
+        if found is None:
+            self.fail(
+                f"{token} is not defined before this line",
+                self.at - 1,
+                suggestion(token, self.values),
+            )
+        return found
+
+    def _node(self) -> None:
+        start = self.at
+        results = self._separated(self._result)
+        self.expect(":", "the name of a result")
+        types_at = self.at
+        types = tuple(self._separated(self.type))
+        order = self.integer("the derivative order") if self.accept("^") else 0
+        self.expect("=", "the type")
+        op_at = self.at
+        op = self._op(types)
+        args = tuple(self.sequence(self._operand, ")")) if self.accept("(") else ()
+        inferred = self._infer(op, args, op_at)
+        if inferred != types:
+            given = ", ".join(map(str, inferred))
+            self.fail(
+                f"{op.name} gives {given}, the text says {', '.join(map(str, types))}", types_at
+            )
+        if len(results) != len(types):
+            self.fail(f"{op.name} has {len(types)} results, {len(results)} are named", start)
+        origin = self._origin(start, self.tokens.comments.get(self.at - 1, ""))
+        node = Node(op, args, types, origin, order)
+        self.nodes.append(node)
+        for index, at in enumerate(results):
+            self._define(at, Symbolic(node, index))
+
+    def _separated(self, item: Any) -> list[Any]:
+        items = [item()]
+        while self.accept(","):
+            items.append(item())
+        return items
+
+    def _result(self) -> int:
+        token = self.take("value", "the name of a result (%0)")
+        if token[0] != "%":
+            self.fail(
+                "a node cannot define a parameter; parameters stand in the header", self.at - 1
+            )
+        return self.at - 1
+
+    def _op(self, types: tuple[TensorType, ...]) -> Op:
+        at = self.at
+        name = self.name("the name of an op")
+        cls = None if name in _LEAVES else find_op(name)
+        if cls is None:
+            known = registered_ops()
+            wrong = "stands in the header only" if name in _LEAVES else "is not the name of an op"
+            self.fail(f"{name_text(name)} {wrong}", at, suggestion(name, known))
+        places: dict[str, int] = {}
+        attributes = (
+            dict(self.sequence(lambda: self._attribute(places), "}")) if self.accept("{") else {}
+        )
+        if cls is Constant:
+            return self._constant(attributes, types[0], at)
+        for key, value in attributes.items():
+            if isinstance(value, list):
+                self.fail("a list can only be the value of a constant", places[key])
+        try:
+            return build_op(cls, attributes)
+        except AttributeMistake as mistake:
+            self.fail(str(mistake), places.get(mistake.name, at), mistake.hint)
+        except Exception as error:  # the op's own check of its attributes; it may raise anything
+            self.fail(_reason(error, name), at, getattr(error, "hint", ""))
+
+    def _attribute(self, places: dict[str, int]) -> tuple[str, Any]:
+        at = self.at
+        name = self.take("name", "an attribute")
+        if name in places:
+            self.fail(f"the attribute {name} is given twice", at)
+        places[name] = at
+        return name, self.value() if self.accept("=") else True
+
+    def _constant(self, attributes: Mapping[str, Any], declared: TensorType, at: int) -> Op:
+        if len(attributes) != 1 or not attributes.keys() <= {"value", "digest"}:
+            self.fail("a constant has either a value or a digest", at)
+        if "value" in attributes:
+            return Constant(self.array(attributes["value"], declared, at))
+        if not isinstance(attributes["digest"], str):
+            self.fail("a digest is written in quotes", at)
+        return Constant(self.bound_array(attributes["digest"], declared, at))
+
+    def _infer(self, op: Op, args: tuple[Symbolic, ...], at: int) -> tuple[TensorType, ...]:
+        try:
+            inferred = op.infer(*[arg.type for arg in args])
+        except Exception as error:  # inference is the op's own code, over types it may not expect
+            self.fail(_reason(error, op.name), at, getattr(error, "hint", ""))
+        return (inferred,) if isinstance(inferred, TensorType) else tuple(inferred)
+
+    def _origin(self, at: int, comment: str) -> Location:
+        if comment not in self._origins:
+            self._origins[comment] = _source_line(comment)
+        found = self._origins[comment]
+        if found is not None:
+            return found
+        number, line = self.tokens.line_of(at)
+        return SourceLine(NO_FILE, number, text=line)
+
+    # roots
+
+    def _output(self) -> None:
+        at = self.at
+        label = self.name("the name of an output")
+        if label in self.outputs:
+            self.fail(f"the output {self.texts[at]} is returned twice", at)
+        self.expect("=", "the name of the output")
+        self.outputs[label] = self._operand()
+
+    def _update(self) -> None:
+        at = self.at
+        target = self._operand()
+        if not isinstance(target, Parameter):
+            self.fail("only a parameter (@name) can be updated", at)
+        if target.node in self.updates:
+            self.fail(f"{self.texts[at]} is updated twice", at)
+        self.expect("=", "the parameter")
+        value = self._operand()
+        if value.type != target.type:
+            self.fail(f"{self.texts[at]} is {target.type}, its update {value.type}", self.at - 1)
+        self.updates[target.node] = (target, value)
+
+
+def _source_line(comment: str) -> SourceLine | None:
+    try:
+        return SourceLine.from_text(comment)
+    except ValueError:  # a remark, or nothing
+        return None
+
+
+def _reason(error: Exception, name: str) -> str:
+    headline = (
+        error.headline if isinstance(error, StaticgradError) else str(error) or type(error).__name__
+    )
+    return headline if name in headline else f"{name}: {headline}"

@@ -1,0 +1,68 @@
+"""Graphs in pickles and copies: text, constants and leaves; no code, no recursion over nodes.
+
+A graph travels as its canonical text, the arrays that the text names by digest, and its input and
+parameter nodes. Those nodes keep their identity within one pickle: ``pickle.dumps((graph, w))``
+gives back a ``w`` that is the graph's parameter, and two graphs that share a parameter still do.
+A deep copy is such a round trip: an independent graph with parameters of its own. ``copy.copy``
+gives the graph itself, which is immutable. An inner value has no meaning without its graph, so
+pickling one is refused.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy.typing as npt
+
+from staticgrad.errors import GraphError
+from staticgrad.ir.graph import Graph, Input, Node, Parameter, ParameterLeaf, Symbolic
+from staticgrad.ir.op import Op
+from staticgrad.ir.parser import parse
+from staticgrad.ir.printer import graph_constants, print_graph
+from staticgrad.source import Location
+
+Reduced = tuple[object, tuple[Any, ...]]
+
+
+def pickle_graph(graph: Graph) -> Reduced:
+    """What ``Graph.__reduce__`` gives."""
+    inputs = tuple(value.node for value in graph.inputs)
+    parameters = tuple(value.node for value in graph.parameters)
+    return restore_graph, (print_graph(graph), inputs, parameters, graph_constants(graph))
+
+
+def restore_graph(
+    text: str,
+    inputs: tuple[Node, ...],
+    parameters: tuple[Node, ...],
+    constants: dict[str, npt.NDArray[Any]],
+) -> Graph:
+    """The graph that ``pickle_graph`` took apart."""
+    return parse(
+        text,
+        inputs={node.op.label: Symbolic(node) for node in inputs},  # type: ignore[attr-defined]
+        parameters={node.op.label: Parameter(node) for node in parameters},  # type: ignore[attr-defined]
+        constants=constants,
+        file="<pickle>",
+    )
+
+
+def pickle_node(node: Node) -> Reduced:
+    """What ``Node.__reduce__`` gives: inputs and parameters stand alone, other nodes do not.
+
+    Raises:
+        GraphError: the node is neither.
+    """
+    if not isinstance(node.op, Input | ParameterLeaf):
+        raise GraphError(
+            "a value inside a graph cannot be pickled or deep-copied without its graph",
+            hint="pickle a Graph that has it as an output; inputs and parameters travel alone",
+            related=[(node.op.name, str(node.types[0]), node.origin)],
+        )
+    return restore_leaf, (node.op, node.origin, node.order)
+
+
+def restore_leaf(op: Op, origin: Location, order: int) -> Node:
+    """An input or parameter node."""
+    inferred: Any = op.infer()
+    return Node(op, (), (inferred,), origin, order)

@@ -1,0 +1,221 @@
+"""Graphs as text: one canonical spelling, independent of ids, hashes and time.
+
+::
+
+    staticgrad-ir 1
+    size batch {min=1, hint=64}
+    graph step(%x: f32[batch, 784]) params(@w: f32[784, 10]) {
+      %0: f32[batch, 10] = matmul(%x, @w)   # train.py:8 [head]
+      %1: f32[] ^1 = sum{axes=(0, 1)}(%0)   # train.py:9
+      return loss = %1
+    }
+
+Inputs and parameters stand in the header only: where they stood among the nodes has no meaning,
+and a graph read back has them first. Results are numbered in node order, attributes come in field
+order without their defaults, ``^k`` is the derivative order, a comment the user's line. A dead node
+is printed like any other. ``parser`` reads the text back; this module only writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+import numpy.typing as npt
+
+from staticgrad.errors import OpDefinitionError
+from staticgrad.ir.constant import ArrayData
+from staticgrad.ir.dim import Dim, Named, named_sizes
+from staticgrad.ir.graph import Constant, Graph, Input, Node, ParameterLeaf, Symbolic
+from staticgrad.ir.lexis import name_text, quoted
+from staticgrad.ir.op import Op
+from staticgrad.ir.text import INLINE_ELEMENTS, array_text, value_text
+from staticgrad.ir.types import TensorType
+
+HEADER: Final = "staticgrad-ir 1"
+#: File of the origins that the parser gives to nodes without a comment; never printed.
+NO_FILE: Final = "<text>"
+
+Names = Mapping[tuple[Node, int], str]
+
+
+def print_graph(graph: Graph, *, comments: bool = True) -> str:
+    """The canonical text; without ``comments`` nothing in it names the user's files.
+
+    Raises:
+        OpDefinitionError: an attribute that the text form cannot hold.
+    """
+    lines = [HEADER, *(size_line(named) for named in sizes_of(graph) if _is_declared(named))]
+    names = value_names(graph)
+    lines += [signature(graph), *node_lines(graph, names, comments), *root_lines(graph, names), "}"]
+    return "\n".join(lines) + "\n"
+
+
+def value_names(graph: Graph) -> dict[tuple[Node, int], str]:
+    """The name of every value in the text: ``%x``, ``@w``, ``%0``, by (node, index)."""
+    names: dict[tuple[Node, int], str] = {}
+    number = 0
+    for node in graph.nodes:
+        if isinstance(node.op, Input | ParameterLeaf):
+            names[node, 0] = leaf_name(node)
+            continue
+        for index in range(len(node.types)):
+            names[node, index] = f"%{number}"
+            number += 1
+    return names
+
+
+def leaf_name(node: Node) -> str:
+    """The name of an input (``%x``) or parameter (``@w``) node."""
+    label: str = getattr(node.op, "label", "?")
+    return ("@" if isinstance(node.op, ParameterLeaf) else "%") + name_text(label)
+
+
+def size_line(named: Named, *, hint: bool = True) -> str:
+    """The declaration of a named size with its promises."""
+    promises = {
+        "min": (named.min, 0),
+        "max": (named.max, None),
+        "multiple_of": (named.multiple_of, 1),
+    }
+    if hint:
+        promises["hint"] = (named.hint, None)
+    stated = [f"{key}={value}" for key, (value, default) in promises.items() if value != default]
+    return f"size {named} {{{', '.join(stated)}}}"
+
+
+def _is_declared(named: Named) -> bool:
+    return (named.min, named.max, named.multiple_of, named.hint) != (0, None, 1, None)
+
+
+def sizes_of(graph: Graph) -> list[Named]:
+    """Every named size of types and attributes, in order of first appearance in the text."""
+    found: dict[str, Named] = {}
+    leaves = [value.node for value in (*graph.inputs, *graph.parameters)]
+    for node in (*leaves, *(node for node in graph.nodes if not _is_header_leaf(node))):
+        for named in _sizes_in(node.types):
+            found.setdefault(named.name, named)
+        for _, value in () if node.is_leaf else node.op.attributes():
+            for named in _sizes_in(value):
+                found.setdefault(named.name, named)
+    return list(found.values())
+
+
+def _sizes_in(value: object) -> Iterator[Named]:
+    if isinstance(value, Dim):
+        yield from named_sizes(value)
+    elif isinstance(value, TensorType):
+        yield from _sizes_in(value.shape)
+    elif isinstance(value, tuple):
+        for part in value:
+            if not isinstance(part, int):
+                yield from _sizes_in(part)
+
+
+def signature(graph: Graph) -> str:
+    """The line that opens a graph: its name, inputs and parameters."""
+    text = f"graph {name_text(graph.name)}({_declarations(graph.inputs)})"
+    if graph.parameters:
+        text += f" params({_declarations(graph.parameters)})"
+    return text + " {"
+
+
+def _declarations(values: Iterable[Symbolic]) -> str:
+    return ", ".join(f"{leaf_name(value.node)}: {value.type}" for value in values)
+
+
+def node_lines(graph: Graph, names: Names, comments: bool = True) -> list[str]:
+    """One line per node that is not in the header."""
+    body = (node for node in graph.nodes if not _is_header_leaf(node))
+    if not comments:
+        return [f"  {node_text(node, names)}" for node in body]
+    return [f"  {node_text(node, names)}{_comment(node)}" for node in body]
+
+
+def _is_header_leaf(node: Node) -> bool:
+    return isinstance(node.op, Input | ParameterLeaf)
+
+
+def _comment(node: Node) -> str:
+    origin = node.origin
+    if getattr(origin, "file", None) == NO_FILE:
+        return ""
+    return f"   # {origin.labelled}"
+
+
+def node_text(node: Node, names: Names, *, orders: bool = True) -> str:
+    """``%7: f32[784, 10] ^1 = matmul{transpose_a}(%x, %6)``; a value without a name is ``%?``."""
+    results = ", ".join(names.get((node, index), "%?") for index in range(len(node.types)))
+    types = ", ".join(map(str, node.types))
+    order = f" ^{node.order}" if node.order and orders else ""
+    args = ", ".join([names.get((arg.node, arg.index), "%?") for arg in node.args])
+    return f"{results}: {types}{order} = {op_text(node.op)}{f'({args})' if args else ''}"
+
+
+def op_text(op: Op) -> str:
+    """An op with its attributes: ``sum{axes=(0,)}``."""
+    if isinstance(op, Constant):
+        return f"constant{{{_constant_attribute(op.data)}}}"
+    try:
+        attributes = [
+            name if value is True else f"{name}={value_text(value)}"
+            for name, value in op.attributes()
+        ]
+    except TypeError as error:
+        raise OpDefinitionError(
+            f"{op.name}: {error}", hint="an op's attributes are immutable plain data"
+        ) from None
+    name = name_text(op.name)
+    return f"{name}{{{', '.join(attributes)}}}" if attributes else name
+
+
+def _constant_attribute(data: ArrayData) -> str:
+    if data.array.size <= INLINE_ELEMENTS:
+        return f"value={array_text(data)}"
+    return f"digest={quoted(data.digest)}"
+
+
+def root_lines(graph: Graph, names: Names) -> list[str]:
+    """The lines that close a graph: ``return`` with every output, one ``update`` per parameter."""
+    returned = ", ".join(
+        f"{name_text(label)} = {names.get(value.key, '%?')}"
+        for label, value in graph.outputs.items()
+    )
+    lines = [f"  return {returned}"] if returned else []
+    for parameter, value in graph.updates:
+        lines.append(f"  update {leaf_name(parameter.node)} = {names.get(value.key, '%?')}")
+    return lines
+
+
+def summary(graph: Graph) -> str:
+    """Name and counts, for ``repr``."""
+    counts = {
+        "input": len(graph.inputs),
+        "parameter": len(graph.parameters),
+        "node": sum(not _is_header_leaf(node) for node in graph.nodes),
+        "output": len(graph.outputs),
+        "update": len(graph.updates),
+    }
+    parts = [
+        f"{count} {what}{'' if count == 1 else 's'}" for what, count in counts.items() if count
+    ]
+    return f"<graph {name_text(graph.name)}: {', '.join(parts)}>"
+
+
+def graph_constants(graph: Graph) -> dict[str, npt.NDArray[Any]]:
+    """The arrays that the text names by digest: what ``parse(text, constants=...)`` needs."""
+    found: dict[str, npt.NDArray[Any]] = {}
+    for node in graph.nodes:
+        for _, value in node.op.attributes():
+            for data in _arrays_in(value):
+                if data.array.size > INLINE_ELEMENTS:
+                    found.setdefault(data.digest, data.array)
+    return found
+
+
+def _arrays_in(value: object) -> Iterator[ArrayData]:
+    if isinstance(value, ArrayData):
+        yield value
+    elif isinstance(value, tuple):
+        for part in value:
+            yield from _arrays_in(part)

@@ -1,0 +1,392 @@
+"""Literals of the text forms: element values, attributes, sizes and types; writing and reading.
+
+One spelling per value: floats by the shortest digits that read back to the same bits, NaN without
+sign and payload, tuples with Python's commas. ``Reader`` is the part of a parser that Graph,
+Schedule and Plan share: a cursor over tokens, and the grammar of literals. This module knows no
+graph and no op.
+
+    >>> value_text((1, F32, 2.5, "ij,jk->ik", dim("batch") // 2))
+    '(1, f32, 2.5, "ij,jk->ik", batch//2)'
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+from typing import Any, Final, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+
+from staticgrad.errors import ParseError
+from staticgrad.ir import dim as dims
+from staticgrad.ir.constant import ArrayData
+from staticgrad.ir.dim import Dim, Size, dim
+from staticgrad.ir.dtype import ALL_DTYPES, F32, DType
+from staticgrad.ir.lexis import Tokens, quoted, unquoted
+from staticgrad.ir.types import TensorType
+
+INLINE_ELEMENTS: Final = 16  # larger arrays are named by their digest and bound from outside
+MAX_NESTING: Final = 64  # tuples, parentheses, lists: deeper text is refused, not recursed into
+_FLOAT_MAX: Final = float(np.finfo(np.float64).max)
+_DTYPES: Final = {dtype.name: dtype for dtype in ALL_DTYPES}
+_WORDS: Final[dict[str, bool | float | None]] = {
+    "None": None,
+    "True": True,
+    "False": False,
+    "inf": float("inf"),
+    "nan": float("nan"),
+}
+
+
+# -- writing --------------------------------------------------------------------------------------
+
+
+def float_text(value: float, dtype: DType | None = None) -> str:
+    """The shortest decimal that reads back as ``value`` in ``dtype`` (by default float64)."""
+    if value != value:
+        return "nan"
+    if dtype is F32 and np.isfinite(value):
+        short = float(np.format_float_scientific(np.float32(value)))
+        if np.float32(short) == np.float32(value):
+            return repr(short)
+    return repr(float(value))
+
+
+def element_text(value: Any, dtype: DType) -> str:
+    """One array element of ``dtype``."""
+    if dtype.is_float:
+        return float_text(float(value), dtype)
+    return repr(bool(value) if dtype.is_bool else int(value))
+
+
+def array_text(data: ArrayData) -> str:
+    """Every element, in nested lists; ``[]`` for an array without elements, of any shape."""
+    return _nested_text(data.array, data.dtype) if data.array.size else "[]"
+
+
+def _nested_text(array: npt.NDArray[Any], dtype: DType) -> str:
+    if array.ndim == 0:
+        return element_text(array[()], dtype)
+    return "[" + ", ".join(_nested_text(part, dtype) for part in array) + "]"
+
+
+def value_text(value: object) -> str:
+    """An attribute value.
+
+    Raises:
+        TypeError: a kind of value that the text forms cannot hold.
+    """
+    if isinstance(value, tuple):
+        inner = ", ".join(map(value_text, value))
+        return f"({inner},)" if len(value) == 1 else f"({inner})"
+    if isinstance(value, str):
+        return quoted(value)
+    if isinstance(value, float):
+        return float_text(value)
+    if isinstance(value, ArrayData):
+        inline = value.array.size <= INLINE_ELEMENTS
+        return f"{value.type} {array_text(value) if inline else quoted(value.digest)}"
+    if value is None or isinstance(value, bool | int | Dim | DType | TensorType):
+        return str(value)
+    raise TypeError(f"the text form has no way to write {value!r}, a {type(value).__name__}")
+
+
+# -- reading --------------------------------------------------------------------------------------
+
+
+class Reader:
+    """A cursor over tokens, and the grammar of names, sizes, types and attribute values.
+
+    Every method reads its construct at the cursor, moves behind it, and raises ParseError at the
+    first token that does not fit. ``constants`` holds arrays by digest; ``sizes`` the declared
+    named sizes, to which those met on the way are added.
+    """
+
+    def __init__(self, tokens: Tokens, constants: dict[str, ArrayData] | None = None) -> None:
+        self.tokens = tokens
+        self.kinds, self.texts = tokens.kinds, tokens.texts
+        self.at = 0
+        self.constants = constants or {}
+        self.sizes: dict[str, Size] = {}
+        self._depth = 0
+
+    # tokens
+
+    def mistake(self, headline: str, at: int | None = None, hint: str = "") -> ParseError:
+        """A ParseError that points at token ``at``, by default the one at the cursor."""
+        index = self.at if at is None else at
+        return self.tokens.error(headline, self.tokens.starts[index], len(self.texts[index]), hint)
+
+    def fail(self, headline: str, at: int | None = None, hint: str = "") -> NoReturn:
+        """Raise that ParseError."""
+        raise self.mistake(headline, at, hint)
+
+    def accept(self, text: str) -> bool:
+        """Step over the word or mark ``text`` if it stands at the cursor."""
+        if self.texts[self.at] == text and self.kinds[self.at] in ("name", "mark"):
+            self.at += 1
+            return True
+        return False
+
+    def expect(self, text: str, after: str = "") -> None:
+        """Step over the word or mark ``text``."""
+        if not self.accept(text):
+            where = f" after {after}" if after else ""
+            self.fail(f"expected {text!r}{where}, found {self.found}")
+
+    @property
+    def found(self) -> str:
+        """What stands at the cursor, for a message."""
+        return repr(self.texts[self.at]) if self.kinds[self.at] != "end" else "the end of the text"
+
+    def take(self, kind: str, what: str) -> str:
+        """The text of the token at the cursor, of ``kind``, which people call ``what``."""
+        if self.kinds[self.at] != kind:
+            self.fail(f"expected {what}, found {self.found}")
+        self.at += 1
+        return self.texts[self.at - 1]
+
+    def unquote(self, token: str, at: int | None = None) -> str:
+        """The string of a quoted token, by default the one just read."""
+        try:
+            return unquoted(token)
+        except (ValueError, OverflowError) as error:
+            self.fail(str(error), self.at - 1 if at is None else at)
+
+    def name(self, what: str) -> str:
+        """A name, bare or quoted."""
+        if self.kinds[self.at] == "string":
+            self.at += 1
+            return self.unquote(self.texts[self.at - 1])
+        return self.take("name", what)
+
+    def integer(self, what: str) -> int:
+        """A non-negative integer literal."""
+        return self._int(self.take("int", what))
+
+    def _int(self, token: str) -> int:
+        try:
+            return int(token)
+        except ValueError:  # Python refuses to read thousands of digits
+            self.fail("an integer of too many digits", self.at - 1)
+
+    def sequence(self, item: Callable[[], Any], close: str) -> list[Any]:
+        """``item`` separated by commas (none behind the last) up to the mark ``close``."""
+        items: list[Any] = []
+        if self.accept(close):
+            return items
+        while True:
+            items.append(item())
+            if self.accept(close):
+                return items
+            if not self.accept(","):
+                self.fail(f"expected ',' or {close!r}, found {self.found}")
+
+    def nested(self, read: Callable[[], Any]) -> Any:
+        """``read()`` one level deeper; refuses text that nests without end."""
+        self._depth += 1
+        if self._depth > MAX_NESTING:
+            self.fail(f"nested more than {MAX_NESTING} deep")
+        result = read()
+        self._depth -= 1
+        return result
+
+    # sizes: sum = term {("+" | "-") term}; term = factor {("*" | "//") factor}; as in Python
+
+    def size(self, first: Size | None = None) -> Size:
+        """An integer expression over named sizes; ``first`` is its first factor if already read."""
+        total = self._term(first)
+        while self.texts[self.at] in ("+", "-"):
+            self.at += 1
+            plus = self.texts[self.at - 1] == "+"
+            term = self._term(None)
+            total = total + term if plus else total - term
+        return total
+
+    def _term(self, first: Size | None) -> Size:
+        product = self._factor() if first is None else first
+        while self.texts[self.at] in ("*", "//"):
+            operator = self.at
+            self.at += 1
+            factor = self._factor()
+            if self.texts[operator] == "*":
+                product = product * factor
+            elif factor == 0:
+                self.fail("a size divided by 0", operator)
+            else:
+                product = dims.floordiv(product, factor)
+        return product
+
+    def _factor(self) -> Size:
+        kind, text = self.kinds[self.at], self.texts[self.at]
+        self.at += 1
+        if kind == "int":
+            return self._int(text)
+        if text == "-":
+            return -self._deeper_factor()
+        if text == "(":
+            inner: Size = self.nested(self.size)
+            self.expect(")", "the size")
+            return inner
+        if text == "max" and self.accept("("):
+            return self._maximum()
+        if kind == "size" or (kind == "name" and text not in _DTYPES and text not in _WORDS):
+            return self._named(self.unquote(text[1:]) if kind == "size" else text)
+        self.at -= 1
+        raise self.mistake(f"expected a size, found {self.found}")
+
+    def _deeper_factor(self) -> Size:
+        result: Size = self.nested(self._factor)
+        return result
+
+    def _maximum(self) -> Size:
+        left: Size = self.nested(self.size)
+        self.expect(",", "the first size of max")
+        right: Size = self.nested(self.size)
+        self.expect(")", "the second size of max")
+        return dims.maximum(left, right)
+
+    def _named(self, name: str) -> Size:
+        known = self.sizes.get(name)
+        if known is not None:
+            return known
+        if not name:
+            self.fail("a size needs a name", self.at - 1)
+        return self.sizes.setdefault(name, dim(name))
+
+    # types
+
+    def dtype(self) -> DType:
+        """An element type: ``f32``."""
+        text = self.texts[self.at]
+        found = _DTYPES.get(text)
+        if found is None:
+            self.fail(
+                f"expected an element type, found {self.found}", hint=suggestion(text, _DTYPES)
+            )
+        self.at += 1
+        return found
+
+    def type(self) -> TensorType:
+        """Element type and shape: ``f32[batch, 784]``."""
+        dtype = self.dtype()
+        self.expect("[", f"the element type {dtype}")
+        return TensorType(dtype, tuple(self.sequence(self._extent, "]")))
+
+    def _extent(self) -> Size:
+        start = self.at
+        if self.kinds[start] == "int" and self.texts[start + 1] in (",", "]"):
+            return self.integer("a size")
+        extent = self.size()
+        if (dims.bounds(extent)[1] or 0) < 0:
+            self.fail(f"the size {extent} is negative", start)
+        return extent
+
+    # attribute values
+
+    def value(self) -> Any:
+        """Any attribute value; an array's elements come as nested lists."""
+        kind, text = self.kinds[self.at], self.texts[self.at]
+        if kind in ("string", "float") or (kind == "name" and text in _WORDS):
+            self.at += 1
+            return _simple(text) if kind != "string" else self.unquote(text)
+        if kind == "name" and text in _DTYPES:
+            return self._dtype_or_more()
+        if text == "(":
+            return self._tuple_or_size()
+        if text == "[":
+            self.at += 1
+            return self.nested(lambda: self.sequence(self.value, "]"))
+        if text == "-" and (self.kinds[self.at + 1] == "float" or self.texts[self.at + 1] == "inf"):
+            self.at += 2
+            return -_simple(self.texts[self.at - 1])
+        if kind in ("int", "name", "size") or text == "-":
+            return self.size()
+        raise self.mistake(f"expected a value, found {self.found}")
+
+    def _tuple_or_size(self) -> Any:
+        opening = self.at
+        self.at += 1
+        items: list[Any] = []
+        while not self.accept(")"):
+            items.append(self.nested(self.value))
+            if self.accept(","):
+                continue
+            self.expect(")", "the value")
+            if len(items) > 1:
+                break
+            if not isinstance(items[0], int | Dim) or isinstance(items[0], bool):
+                self.fail("a tuple of one value is written (value,)", opening)
+            return self.size(items[0])
+        return tuple(items)
+
+    def _dtype_or_more(self) -> DType | TensorType | ArrayData:
+        if self.texts[self.at + 1] != "[":
+            return self.dtype()
+        start = self.at
+        found = self.type()
+        if self.kinds[self.at] == "string":
+            return self.bound_array(self.value(), found, self.at - 1)
+        if self.texts[self.at] in ("[", "-") or self.kinds[self.at] in ("int", "float", "name"):
+            return self.array(self.value(), found, start)
+        return found
+
+    def array(self, elements: Any, declared: TensorType, at: int) -> ArrayData:
+        """Nested lists as array data of the declared type; ``at`` is the token to blame."""
+        shape = self._literal_shape(declared, at)
+        flat = self._flatten(elements, shape, at) if 0 not in shape or elements != [] else []
+        for element in flat:
+            if not _fits(element, declared.dtype):
+                self.fail(f"{element!r} is no {declared.dtype.numpy.name}", at)
+        return ArrayData(np.array(flat, declared.dtype.numpy).reshape(shape), declared.dtype)
+
+    def _flatten(self, elements: Any, shape: tuple[int, ...], at: int) -> list[Any]:
+        level = [elements]
+        for extent in shape:
+            if not all(isinstance(part, list) and len(part) == extent for part in level):
+                self.fail(f"the elements do not have the shape {shape}", at)
+            level = [element for part in level for element in part]
+        return level
+
+    def _literal_shape(self, declared: TensorType, at: int) -> tuple[int, ...]:
+        if not all(isinstance(extent, int) for extent in declared.shape):
+            self.fail(f"an array cannot be {declared}: its sizes must be literal", at)
+        return tuple(int(extent) for extent in declared.shape)
+
+    def bound_array(self, digest: str, declared: TensorType, at: int) -> ArrayData:
+        """The array bound from outside for ``digest``."""
+        data = self.constants.get(digest)
+        if data is None:
+            self.fail(
+                f"no array is bound for the constant {quoted(digest)}",
+                at,
+                hint="parse(text, constants=graph_constants(graph)) binds those of a graph",
+            )
+        if data.type != declared:
+            self.fail(f"the bound array is {data.type}, the text says {declared}", at)
+        return data
+
+
+def suggestion(wrong: str, known: Iterable[str]) -> str:
+    """``did you mean 'matmul'?``, or nothing when no known name is near."""
+    near = get_close_matches(wrong, list(known), n=1, cutoff=0.6)
+    return f"did you mean {near[0]}?" if near else ""
+
+
+def _simple(text: str) -> Any:
+    return _WORDS[text] if text in _WORDS else float(text)
+
+
+def _fits(element: Any, dtype: DType) -> bool:
+    if dtype.is_bool or isinstance(element, bool):
+        return dtype.is_bool and isinstance(element, bool)
+    if not dtype.is_float:
+        limits = np.iinfo(dtype.numpy.name)
+        return isinstance(element, int) and int(limits.min) <= element <= int(limits.max)
+    if not isinstance(element, int | float) or abs(element) > _FLOAT_MAX:
+        return isinstance(element, float)  # an infinity
+    with np.errstate(over="ignore"):
+        return element != element or bool(
+            np.isfinite(np.asarray(element, float).astype(dtype.numpy))
+        )

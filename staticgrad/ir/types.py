@@ -1,0 +1,106 @@
+"""Tensor types: an element type and a shape of sizes; how shapes broadcast.
+
+Named sizes never broadcast, not even at 1: an axis of literal size 1 stretches, nothing else does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+from staticgrad.ir import dim as dims
+from staticgrad.ir.dim import Dim, Size
+from staticgrad.ir.dtype import DType
+
+Shape = tuple[Size, ...]
+
+
+@dataclass(frozen=True)
+class TensorType:
+    """Element type and shape of a value: ``f32[batch, 784]``."""
+
+    dtype: DType
+    shape: Shape = ()
+
+    @property
+    def rank(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> Size:
+        """Number of elements."""
+        return prod(self.shape)
+
+    @property
+    def nbytes(self) -> Size:
+        """Bytes of a contiguous array of this type."""
+        return self.size * self.dtype.itemsize
+
+    def with_shape(self, shape: Shape) -> TensorType:
+        return TensorType(self.dtype, shape)
+
+    def with_dtype(self, dtype: DType) -> TensorType:
+        return TensorType(dtype, self.shape)
+
+    def __str__(self) -> str:
+        return f"{self.dtype}[{', '.join(map(str, self.shape))}]"
+
+    __repr__ = __str__
+
+
+class BroadcastError(Exception):
+    """Two sizes of one axis can never agree; raised by shape inference, reported by the caller."""
+
+    def __init__(self, axis_from_end: int, left: Size, right: Size) -> None:
+        super().__init__(f"{left} != {right}")
+        self.axis_from_end, self.left, self.right = axis_from_end, left, right
+
+
+def broadcast_shapes(shapes: Sequence[Shape]) -> Shape:
+    """The shape in which ``shapes`` meet, by NumPy's rule for literal sizes.
+
+    Raises:
+        BroadcastError: two sizes of one axis can never agree.
+    """
+    if all(shape == shapes[0] for shape in shapes[1:]):
+        return shapes[0]
+    rank = max(len(shape) for shape in shapes)
+    out: list[Size] = []
+    for position in range(rank, 0, -1):
+        sizes = [shape[-position] for shape in shapes if len(shape) >= position]
+        out.append(_meet(sizes, position))
+    return tuple(out)
+
+
+def _meet(sizes: Sequence[Size], position: int) -> Size:
+    stretched = [size for size in sizes if size != 1]
+    if not stretched:
+        return 1
+    # A literal size is the better name of the two, a named size the more general: literals win.
+    chosen = next((size for size in stretched if not isinstance(size, Dim)), stretched[0])
+    for size in stretched:
+        if not dims.equal(chosen, size, f"sizes {chosen} and {size} must agree"):
+            raise BroadcastError(position, chosen, size)
+    return chosen
+
+
+def c_strides(shape: Shape) -> Shape:
+    """Strides in elements of a C-contiguous array."""
+    strides: list[Size] = []
+    step: Size = 1
+    for extent in reversed(shape):
+        strides.append(step)
+        step = step * extent
+    return tuple(reversed(strides))
+
+
+def normalize_axis(axis: int, rank: int) -> int:
+    """A non-negative axis.
+
+    Raises:
+        IndexError: the axis is out of range; callers report it in the user's terms.
+    """
+    if not -rank <= axis < rank:
+        raise IndexError(f"axis {axis} is out of range for {rank} axes")
+    return axis % rank if rank else 0

@@ -1,0 +1,254 @@
+"""Value: what an op can be bound to, and the operator syntax that all kinds share.
+
+Rules are written once against ``Value``; its kinds are symbolic values, eager tensors and the holes
+of rewrite rules. The operand decides what binding means. Operators and methods look functions up
+by name in ``FUNCTIONS``, which the ops fill: this file knows no op.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Self
+
+from staticgrad.ir.dim import Size
+from staticgrad.ir.dtype import DType
+from staticgrad.ir.types import Shape, TensorType
+
+if TYPE_CHECKING:
+    from staticgrad.ir.op import Op
+
+#: Public function name -> function over values: the operators, methods and NumPy protocols use it.
+FUNCTIONS: dict[str, Callable[..., Any]] = {}
+#: NumPy function name -> ours, where the spelling differs (``true_divide``: ``divide``).
+NUMPY_NAMES: dict[str, str] = {}
+
+
+class Value:
+    """An operand: has a type, carries the operators. Compare with ``is``; ``==`` is elementwise."""
+
+    __slots__ = ()
+    __array_priority__ = 1000.0
+
+    @property
+    @abstractmethod
+    def type(self) -> TensorType:
+        """Element type and shape."""
+
+    @classmethod
+    @abstractmethod
+    def bind(cls, op: Op, args: tuple[Any, ...]) -> Any:
+        """Apply ``op`` to operands of this kind."""
+
+    @classmethod
+    @abstractmethod
+    def lift(cls, data: object, like: DType | None = None) -> Self:
+        """A constant of this kind; ``like`` is the dtype a Python scalar takes."""
+
+    @property
+    def dtype(self) -> DType:
+        return self.type.dtype
+
+    @property
+    def shape(self) -> Shape:
+        return self.type.shape
+
+    @property
+    def ndim(self) -> int:
+        return len(self.type.shape)
+
+    @property
+    def size(self) -> Size:
+        """Number of elements."""
+        return self.type.size
+
+    # -- operators --------------------------------------------------------------------------------
+
+    def __add__(self, other: Any) -> Any:
+        return _binary("add", self, other)
+
+    def __radd__(self, other: Any) -> Any:
+        return _binary("add", other, self)
+
+    def __sub__(self, other: Any) -> Any:
+        return _binary("subtract", self, other)
+
+    def __rsub__(self, other: Any) -> Any:
+        return _binary("subtract", other, self)
+
+    def __mul__(self, other: Any) -> Any:
+        return _binary("multiply", self, other)
+
+    def __rmul__(self, other: Any) -> Any:
+        return _binary("multiply", other, self)
+
+    def __truediv__(self, other: Any) -> Any:
+        return _binary("divide", self, other)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return _binary("divide", other, self)
+
+    def __pow__(self, other: Any) -> Any:
+        return _binary("power", self, other)
+
+    def __rpow__(self, other: Any) -> Any:
+        return _binary("power", other, self)
+
+    def __matmul__(self, other: Any) -> Any:
+        return _binary("matmul", self, other)
+
+    def __rmatmul__(self, other: Any) -> Any:
+        return _binary("matmul", other, self)
+
+    def __neg__(self) -> Any:
+        return FUNCTIONS["negative"](self)
+
+    def __pos__(self) -> Self:
+        return self
+
+    def __abs__(self) -> Any:
+        return FUNCTIONS["absolute"](self)
+
+    def __and__(self, other: Any) -> Any:
+        return _binary("bitwise_and", self, other)
+
+    def __rand__(self, other: Any) -> Any:
+        return _binary("bitwise_and", other, self)
+
+    def __or__(self, other: Any) -> Any:
+        return _binary("bitwise_or", self, other)
+
+    def __ror__(self, other: Any) -> Any:
+        return _binary("bitwise_or", other, self)
+
+    def __xor__(self, other: Any) -> Any:
+        return _binary("bitwise_xor", self, other)
+
+    def __rxor__(self, other: Any) -> Any:
+        return _binary("bitwise_xor", other, self)
+
+    def __invert__(self) -> Any:
+        return FUNCTIONS["invert"](self)
+
+    def __eq__(self, other: object) -> Any:
+        return _binary("equal", self, other)
+
+    def __ne__(self, other: object) -> Any:
+        return _binary("not_equal", self, other)
+
+    def __lt__(self, other: Any) -> Any:
+        return _binary("less", self, other)
+
+    def __le__(self, other: Any) -> Any:
+        return _binary("less_equal", self, other)
+
+    def __gt__(self, other: Any) -> Any:
+        return _binary("greater", self, other)
+
+    def __ge__(self, other: Any) -> Any:
+        return _binary("greater_equal", self, other)
+
+    __hash__ = object.__hash__
+
+    def __getitem__(self, key: Any) -> Any:
+        return FUNCTIONS["getitem"](self, key)
+
+    # -- methods, as on an ndarray ----------------------------------------------------------------
+
+    @property
+    def T(self) -> Any:  # noqa: N802 - NumPy's name
+        """All axes reversed."""
+        return FUNCTIONS["transpose"](self)
+
+    def sum(self, axis: Any = None, keepdims: bool = False) -> Any:
+        """Sum over ``axis`` (all axes by default)."""
+        return FUNCTIONS["sum"](self, axis, keepdims=keepdims)
+
+    def mean(self, axis: Any = None, keepdims: bool = False) -> Any:
+        """Mean over ``axis`` (all axes by default)."""
+        return FUNCTIONS["mean"](self, axis, keepdims=keepdims)
+
+    def max(self, axis: Any = None, keepdims: bool = False) -> Any:
+        """Maximum over ``axis`` (all axes by default)."""
+        return FUNCTIONS["max"](self, axis, keepdims=keepdims)
+
+    def min(self, axis: Any = None, keepdims: bool = False) -> Any:
+        """Minimum over ``axis`` (all axes by default)."""
+        return FUNCTIONS["min"](self, axis, keepdims=keepdims)
+
+    def reshape(self, *shape: Any) -> Any:
+        """The elements in C order under another shape; one size may be -1."""
+        return FUNCTIONS["reshape"](self, shape[0] if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape)
+
+    def transpose(self, *axes: Any) -> Any:
+        """Axes permuted; reversed by default."""
+        if len(axes) == 1 and (axes[0] is None or isinstance(axes[0], tuple | list)):
+            return FUNCTIONS["transpose"](self, axes[0])
+        return FUNCTIONS["transpose"](self, axes or None)
+
+    def astype(self, dtype: Any) -> Any:
+        """Elements converted to ``dtype``."""
+        return FUNCTIONS["astype"](self, dtype)
+
+    # -- NumPy protocols: np.exp(x), np.where(c, x, y), np.sum(x) build nodes ---------------------
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        function = numpy_function(ufunc.__name__)
+        if method != "__call__" or function is None or set(kwargs) - {"dtype"}:
+            return NotImplemented
+        result = function(*inputs)
+        return result.astype(kwargs["dtype"]) if kwargs.get("dtype") is not None else result
+
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        function = numpy_function(func.__name__)
+        return NotImplemented if function is None else function(*args, **kwargs)
+
+
+def numpy_function(name: str) -> Callable[..., Any] | None:
+    """Our function for a NumPy function's name, or None where there is none."""
+    return FUNCTIONS.get(NUMPY_NAMES.get(name, name))
+
+
+def _binary(name: str, left: Any, right: Any) -> Any:
+    if not (_is_operand(left) and _is_operand(right)):
+        return NotImplemented
+    return FUNCTIONS[name](left, right)
+
+
+def _is_operand(data: object) -> bool:
+    return isinstance(data, Value | bool | int | float | list | tuple) or hasattr(data, "__array__")
+
+
+def bind(op: Op, args: tuple[Value, ...]) -> Any:
+    """Apply ``op`` to values of one kind.
+
+    Raises:
+        TypeError: operands of two kinds meet (an eager tensor in a symbolic graph).
+    """
+    kind = binding_kind(args)
+    return kind.bind(op, args)
+
+
+_DEFAULT_KIND: list[type[Value]] = []
+
+
+def set_default_kind(kind: type[Value]) -> None:
+    """The kind that an op without Value operands is bound to: symbolic values register here."""
+    _DEFAULT_KIND[:] = [kind]
+
+
+def binding_kind(args: tuple[Any, ...]) -> type[Value]:
+    """The kind of value that the operands ask for.
+
+    Raises:
+        TypeError: operands of two kinds meet.
+    """
+    found: type[Value] | None = None
+    for arg in args:
+        if isinstance(arg, Value):
+            kind: type[Value] = getattr(arg, "kind", type(arg))
+            if found is not None and kind is not found:
+                names = f"{found.__name__} and {kind.__name__}"
+                raise TypeError(f"values of two kinds cannot meet in one op: {names}")
+            found = kind
+    return found or _DEFAULT_KIND[0]

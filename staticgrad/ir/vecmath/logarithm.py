@@ -1,0 +1,75 @@
+"""log and log1p: exponent and mantissa apart, one polynomial or one quotient.
+
+x = 2**e m with m in [sqrt(1/2), sqrt(2)), f = m - 1. f32: log(1 + f) = f + f**2 q(f). f64: with
+s = f / (2 + f) and z = s**2, log(1 + f) = f - s (f - z R(z)) (fdlibm's e_log.c, Sun 1993). The fits
+are weighted least-maximum (Lawson's iteration in 60 digits, coefficients rounded one by one with
+refits). Zero, negative and non-finite inputs are selected last. Does not know how it is rendered.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from staticgrad.ir.dtype import F32, F64, DType
+from staticgrad.ir.expr import Expr, literal, select
+from staticgrad.ir.vecmath.layout import choose, even_odd, horner, layout_of, split
+
+#: ln2 in two parts; the first has few enough bits that its product with an exponent is exact.
+LN2: Final[dict[DType, tuple[float, float]]] = {
+    F32: (0.693145751953125, 1.428606765330187e-06),
+    F64: (0.6931471803691238, 1.9082149292705877e-10),
+}
+Q32: Final = (
+    -0.49999988079071045, 0.33333316445350647, -0.2500159442424774, 0.2000260204076767, -0.16609424352645874,
+    0.14169996976852417, -0.1322784125804901, 0.12971989810466766, -0.0774034783244133,
+)  # fmt: skip
+R64: Final = (
+    0.6666666666666734, 0.3999999999941682, 0.2857142874196969, 0.22222198612087116, 0.18183562456926236,
+    0.15314095309223175, 0.14795527020963326,
+)  # fmt: skip
+
+
+def exponent_and_reduced(exponent: Expr, f: Expr) -> Expr:
+    """exponent * ln2 + log(1 + f) for 1 + f in [sqrt(1/2), sqrt(2))."""
+    high, low = LN2[f.dtype]
+    if f.dtype == F32:
+        squared = f * f
+        reduced = squared.fma(even_odd(f, squared, Q32), f)
+        return exponent.fma(high, exponent.fma(low, reduced))
+    s = f / (f + 2.0)
+    z = s * s
+    leading = exponent * high
+    total = leading + f
+    lost = f - (total - leading)
+    return total + s.fma(z.fma(horner(z, R64), -f), exponent.fma(low, lost))
+
+
+def with_borders(x: Expr, distance: Expr, finite: Expr) -> Expr:
+    """The result ``finite`` where 0 < distance and x < inf; else -inf at 0, NaN below, x (inf, NaN) above."""
+    outside = choose(distance.eq(0.0), -math.inf, math.nan, x.dtype)
+    return select(x < math.inf, select(distance > 0.0, finite, outside), x)
+
+
+def log(x: Expr) -> Expr:
+    """The natural logarithm. -inf at both zeros, NaN below, inf at inf."""
+    parts = split(x, denormals=True)
+    return with_borders(x, x, exponent_and_reduced(parts.exponent, parts.mantissa - 1.0))
+
+
+def log1p(x: Expr) -> Expr:
+    """log(1 + x), relative to itself also near 0. -0 stays -0; -inf at -1, NaN below.
+
+    With 1 + x rounded only to choose e, the reduced argument f = 2**-e x + (2**-e - 1) is one fma of
+    exact terms (the scheme of SLEEF's log1p). 2**-e can be denormal, so it is built four times as
+    large and x is scaled down by four instead.
+    """
+    layout = layout_of(x)
+    one_plus = x + 1.0
+    parts = split(one_plus, denormals=False)
+    one = (2 * layout.bias + 3) << layout.fraction
+    scale = (literal(one, layout.word) - parts.field).bitcast(x.dtype)
+    f = (x * 0.25).fma(scale, scale * 0.25 - 1.0)
+    general = exponent_and_reduced(parts.exponent, f)
+    tiny = 2.0 ** -(layout.fraction + 3)
+    return select(abs(x) < tiny, x, with_borders(x, one_plus, general))

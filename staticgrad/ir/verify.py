@@ -1,0 +1,192 @@
+"""The invariants of a graph, one small function each; run between passes and on hand-made graphs.
+
+``Graph(...)`` establishes them, ``Graph.of_parts`` does not look. A broken invariant is a
+VerifyError that shows the node as text and blames the user's line. Not invariants: that derivative
+orders never fall along edges (an update of order 0 reads gradients of order 1), and that every
+node is used.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Final, NoReturn
+
+from staticgrad.errors import StaticgradError, VerifyError
+from staticgrad.ir.dim import Named, bounds, named_sizes
+from staticgrad.ir.graph import Graph, Input, Node, ParameterLeaf
+from staticgrad.ir.printer import node_text, value_names
+from staticgrad.ir.types import TensorType
+
+
+def verify_graph(graph: Graph) -> None:
+    """Check every invariant.
+
+    Raises:
+        VerifyError: the first that does not hold, with the node and the user's line.
+    """
+    for check in CHECKS:
+        check(graph)
+
+
+def _broken(graph: Graph, node: Node | None, headline: str) -> NoReturn:
+    if node is None:
+        raise VerifyError(f"graph {graph.name!r}: {headline}")
+    text = node_text(node, value_names(graph))
+    raise VerifyError(f"graph {graph.name!r}: {headline}", details=[text], at=node.origin)
+
+
+def nodes_are_listed_once(graph: Graph) -> None:
+    """No node stands twice in ``nodes``."""
+    seen: set[Node] = set()
+    for node in graph.nodes:
+        if node in seen:
+            _broken(graph, node, "a node is listed twice")
+        seen.add(node)
+
+
+def operands_come_first(graph: Graph) -> None:
+    """Every operand is a result of a node that is listed, and before its user."""
+    own = set(graph.nodes)
+    seen: set[Node] = set()
+    for node in graph.nodes:
+        for position, arg in enumerate(node.args):
+            if arg.node not in seen:
+                where = (
+                    "is listed after it" if arg.node in own else "belongs to no node of the graph"
+                )
+                _broken(graph, node, f"operand {position} of {node.op.name} {where}")
+            if not 0 <= arg.index < len(arg.node.types):
+                _broken(
+                    graph,
+                    node,
+                    f"operand {position} of {node.op.name} is a result that does not exist",
+                )
+        seen.add(node)
+
+
+def types_are_inferred(graph: Graph) -> None:
+    """The result types of every node are those that its op infers from its operands."""
+    for node in graph.nodes:
+        if not node.types:
+            _broken(graph, node, f"{node.op.name} has no result")
+        try:
+            inferred = node.op.infer(*[arg.type for arg in node.args])
+        except StaticgradError as error:
+            _broken(graph, node, f"{node.op.name} refuses its operands: {error.headline}")
+        except (TypeError, ValueError, IndexError) as error:
+            _broken(graph, node, f"{node.op.name} refuses its operands: {error}")
+        types = (inferred,) if isinstance(inferred, TensorType) else inferred
+        if types != node.types:
+            _broken(
+                graph,
+                node,
+                f"{node.op.name} gives {', '.join(map(str, types))}, the node says otherwise",
+            )
+
+
+def sizes_are_possible(graph: Graph) -> None:
+    """No axis has a size that is negative for all values of the names."""
+    for node in graph.nodes:
+        for tensor_type in node.types:
+            for extent in tensor_type.shape:
+                _, high = bounds(extent)
+                if high is not None and high < 0:
+                    _broken(graph, node, f"an axis of {tensor_type} has a negative size")
+
+
+def size_names_agree(graph: Graph) -> None:
+    """One named size has one set of promises, wherever it occurs."""
+    declared: dict[str, Named] = {}
+    for node in graph.nodes:
+        for tensor_type in node.types:
+            for extent in tensor_type.shape:
+                for named in () if isinstance(extent, int) else named_sizes(extent):
+                    if declared.setdefault(named.name, named) != named:
+                        _broken(
+                            graph,
+                            node,
+                            f"size {named.name!r} is declared twice, with different bounds",
+                        )
+
+
+def leaves_are_listed(graph: Graph) -> None:
+    """``inputs`` and ``parameters`` list exactly the input and parameter nodes, each once."""
+    for kind, values in ((Input, graph.inputs), (ParameterLeaf, graph.parameters)):
+        listed = Counter(value.node for value in values)
+        own = dict.fromkeys(node for node in graph.nodes if isinstance(node.op, kind))
+        for node in own:
+            if listed[node] != 1:
+                _broken(
+                    graph,
+                    node,
+                    f"the {node.op.name} is listed {listed[node]} times among the {node.op.name}s",
+                )
+        for node in listed:
+            if node not in own:
+                _broken(
+                    graph, node, f"an {node.op.name} is listed that is no such node of the graph"
+                )
+
+
+def leaf_names_are_unique(graph: Graph) -> None:
+    """No two inputs and no two parameters share a name."""
+    for values in (graph.inputs, graph.parameters):
+        seen: set[str] = set()
+        for value in values:
+            label: str = value.node.op.label  # type: ignore[attr-defined]
+            if label in seen:
+                _broken(graph, value.node, f"two are called {label!r}")
+            seen.add(label)
+
+
+def roots_belong_to_the_graph(graph: Graph) -> None:
+    """There is an output or update; each is a result of a node of the graph."""
+    if not graph.outputs and not graph.updates:
+        _broken(graph, None, "there is no output and no update")
+    own = set(graph.nodes)
+    labelled = [(f"output {label!r}", value) for label, value in graph.outputs.items()]
+    labelled += [(f"the update of {parameter.name!r}", value) for parameter, value in graph.updates]
+    for what, value in labelled:
+        if value.node not in own or not 0 <= value.index < len(value.node.types):
+            _broken(graph, value.node, f"{what} belongs to no node of the graph")
+
+
+def updates_fit(graph: Graph) -> None:
+    """Every update replaces a listed parameter, once, by a value of its type."""
+    listed = {value.node for value in graph.parameters}
+    seen: set[Node] = set()
+    for parameter, value in graph.updates:
+        if parameter.node not in listed:
+            _broken(graph, parameter.node, "an update replaces no parameter of the graph")
+        if parameter.node in seen:
+            _broken(graph, parameter.node, f"parameter {parameter.name!r} is updated twice")
+        if parameter.type != value.type:
+            _broken(
+                graph,
+                value.node,
+                f"the update of {parameter.name!r} is {value.type}, not {parameter.type}",
+            )
+        seen.add(parameter.node)
+
+
+def orders_are_counts(graph: Graph) -> None:
+    """A derivative order is a non-negative integer."""
+    for node in graph.nodes:
+        if node.order < 0:
+            _broken(graph, node, f"{node.order!r} is no derivative order")
+
+
+#: Every invariant, in an order in which each may rely on those before it.
+CHECKS: Final[tuple[Callable[[Graph], None], ...]] = (
+    nodes_are_listed_once,
+    operands_come_first,
+    types_are_inferred,
+    sizes_are_possible,
+    size_names_agree,
+    leaves_are_listed,
+    leaf_names_are_unique,
+    roots_belong_to_the_graph,
+    updates_fit,
+    orders_are_counts,
+)

@@ -1,0 +1,114 @@
+"""Writes LLVM IR text for one function: instructions, constants, declarations, scratch.
+
+It knows how values are spelled, not what the operations of the kernel language mean (that is
+:mod:`staticgrad.native.operations`) nor how control flow is found (:mod:`lowering`).
+"""
+
+from __future__ import annotations
+
+import struct
+
+from staticgrad.native.kinds import Element, Vector, literal_value
+
+Operand = str | int | float | bool
+"""An SSA name or constant expression as text, or a literal of the source as a Python number."""
+
+
+def literal(element: Element, value: int | float | bool) -> str:
+    """The LLVM constant of a Python number in exactly this element type."""
+    exact = literal_value(element, value)
+    if element.kind != "f":
+        return str(int(exact))
+    number = float(exact)
+    return "0x7FF8000000000000" if number != number else f"0x{_bits(number):016X}"
+
+
+def _bits(value: float) -> int:
+    return int(struct.unpack("<Q", struct.pack("<d", value))[0])
+
+
+class Emitter:
+    """Collects the text of one LLVM function, block by block."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.scratch: list[str] = []
+        self.declarations: set[str] = set()
+        self.callees: dict[str, str] = {}
+        self._count = 0
+
+    def fresh(self) -> str:
+        """A new SSA name."""
+        self._count += 1
+        return f"%v{self._count}"
+
+    def do(self, instruction: str) -> str:
+        """Appends an instruction that gives a value; returns its name."""
+        name = self.fresh()
+        self.lines.append(f"  {name} = {instruction}")
+        return name
+
+    def effect(self, instruction: str) -> None:
+        """Appends an instruction without a value."""
+        self.lines.append(f"  {instruction}")
+
+    def allocate(self, element: Element, count: int) -> str:
+        """Stack room for ``count`` elements, aligned to 64 bytes, in the entry block."""
+        name = self.fresh()
+        self.scratch.append(f"  {name} = alloca [{count} x {element.llvm}], align 64")
+        return name
+
+    def slot(self, llvm: str) -> str:
+        """Stack room for one variable of an LLVM type, in the entry block."""
+        name = self.fresh()
+        self.scratch.append(f"  {name} = alloca {llvm}")
+        return name
+
+    def intrinsic(self, result: str, name: str, arguments: list[tuple[str, str]]) -> str:
+        """Calls a named LLVM intrinsic; ``arguments`` are (type, value) pairs."""
+        types = ", ".join(kind for kind, _ in arguments)
+        self.declarations.add(f"declare {result} @{name}({types})")
+        passed = ", ".join(f"{kind} {value}" for kind, value in arguments)
+        call = f"call {result} @{name}({passed})"
+        if result == "void":
+            self.effect(call)
+            return ""
+        return self.do(call)
+
+    def splat(self, kind: Vector, scalar: str) -> str:
+        """Broadcasts a runtime scalar of the element type to all lanes."""
+        if kind.lanes == 1:
+            return scalar
+        first = self.do(f"insertelement {kind.llvm} poison, {kind.element.llvm} {scalar}, i64 0")
+        zeros = f"<{kind.lanes} x i32> zeroinitializer"
+        return self.do(f"shufflevector {kind.llvm} {first}, {kind.llvm} poison, {zeros}")
+
+
+def constant(kind: Vector, value: int | float | bool) -> str:
+    """A literal in every lane."""
+    text = literal(kind.element, value)
+    if kind.lanes == 1:
+        return text
+    return f"splat ({kind.element.llvm} {text})"
+
+
+def lane_numbers(kind: Vector) -> str:
+    """The constant 0, 1, 2, ... of an integer vector kind."""
+    if kind.lanes == 1:
+        return "0"
+    scalar = kind.element.llvm
+    return "<" + ", ".join(f"{scalar} {lane}" for lane in range(kind.lanes)) + ">"
+
+
+def word(value: Operand) -> str:
+    """The text of an int64 operand."""
+    if isinstance(value, str):
+        return value
+    return str(int(value))
+
+
+def suffix(kind: Vector) -> str:
+    """The type part of an intrinsic's mangled name (``v16f32``, ``i8``)."""
+    element = kind.element
+    scalar = f"{'f' if element.kind == 'f' else 'i'}{element.bits}"
+    return scalar if kind.lanes == 1 else f"v{kind.lanes}{scalar}"

@@ -1,0 +1,59 @@
+"""Runs kernels as plain Python (``STATICGRAD_JIT=0``): registration, tokens, the table loop.
+
+A registered kernel has a token in place of an address; tokens are small odd numbers, which no
+function has for an address. The table's layout is the native driver's.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import linecache
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+
+from staticgrad.errors import CompileError
+from staticgrad.native import lane_memory, lanes
+from staticgrad.native.constants import CONSTANTS, ENTRY, ROW_WORDS
+from staticgrad.native.kinds import ELEMENTS
+from staticgrad.native.lock import LOCK
+
+PythonKernel = Callable[[int, int, int], None]
+VOCABULARY: Final = {**lanes.VOCABULARY, **lane_memory.VOCABULARY}
+
+_kernels: Final[dict[int, PythonKernel]] = {}
+
+
+def register(source: str) -> tuple[int, PythonKernel]:
+    """The token and the callable ``(record address, begin, end)`` of a source.
+
+    Raises CompileError when the source is no Python or has no entry.
+    """
+    namespace: dict[str, Any] = {**VOCABULARY, **CONSTANTS}
+    filename = f"<staticgrad kernel {len(_kernels)}>"
+    try:
+        exec(compile(source, filename, "exec"), namespace)
+    except SyntaxError as error:
+        raise CompileError(f"a kernel's source, line {error.lineno}: {error.msg}") from error
+    if ENTRY not in namespace:
+        raise CompileError(f"a kernel's source has no function {ENTRY}")
+    linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)
+    entry = namespace[ENTRY]
+
+    def call(record: int, begin: int, end: int) -> None:
+        with np.errstate(all="ignore"):
+            entry(lane_memory.Address(ELEMENTS["i64"], record), begin, end)
+
+    with LOCK:
+        token = 2 * len(_kernels) + 1
+        _kernels[token] = call
+    return token, call
+
+
+def run(table: int, first: int, last: int) -> None:
+    """Runs rows ``first`` to ``last`` (exclusive) of the table at an address."""
+    words = (ctypes.c_int64 * (ROW_WORDS * max(last, 0))).from_address(table)
+    for row in range(first, last):
+        token, record, begin, end = words[ROW_WORDS * row : ROW_WORDS * (row + 1)]
+        _kernels[token](record, begin, end)

@@ -1,0 +1,160 @@
+"""The value kinds of the kernel language: vectors, pointers, lane masks, words.
+
+A kernel is Python source over these kinds (see :mod:`staticgrad.native.operations` for its
+operations). This file holds their names, widths and the spelling in LLVM IR; it knows neither
+Numba nor LLVM libraries, so both readings (compiled and plain NumPy) share it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+LANES: Final = (1, 2, 4, 8, 16)
+
+
+@dataclass(frozen=True)
+class Element:
+    """A lane's type: ``name`` (``f32``), ``kind`` one of b, i, u, f, ``bits`` in memory."""
+
+    name: str
+    kind: str
+    bits: int
+
+    @property
+    def bytes(self) -> int:
+        """Bytes in memory."""
+        return self.bits // 8
+
+    @property
+    def llvm(self) -> str:
+        """The LLVM scalar type. A bool is a byte 0/1 in registers too: wide masks miscompile."""
+        if self.kind == "f":
+            return "float" if self.bits == 32 else "double"
+        return f"i{self.bits}"
+
+    @property
+    def numpy(self) -> np.dtype[np.generic]:
+        """The NumPy dtype; bool is held as a byte."""
+        code = {"b": "u1"}.get(self.name[0], f"{self.kind}{self.bytes}")
+        return np.dtype(code)
+
+    @property
+    def signed(self) -> bool:
+        """Whether it is a signed integer."""
+        return self.kind == "i"
+
+
+ELEMENTS: Final = {
+    name: Element(name, name[0], int(name[1:]))
+    for name in ("b8", "i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64", "f32", "f64")
+}
+
+
+@dataclass(frozen=True)
+class Vector:
+    """``lanes`` values of one element type. One lane is an LLVM scalar."""
+
+    element: Element
+    lanes: int
+
+    @property
+    def name(self) -> str:
+        """As in the source and in messages."""
+        return f"{self.element.name}x{self.lanes}"
+
+    @property
+    def llvm(self) -> str:
+        """The LLVM type."""
+        scalar = self.element.llvm
+        return scalar if self.lanes == 1 else f"<{self.lanes} x {scalar}>"
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """An address of elements; no alignment is promised."""
+
+    element: Element
+
+    @property
+    def name(self) -> str:
+        """As in the source and in messages."""
+        return f"ptr_{self.element.name}"
+
+    @property
+    def llvm(self) -> str:
+        """The LLVM type."""
+        return "ptr"
+
+
+@dataclass(frozen=True)
+class Mask:
+    """One on/off bit per lane, made from a remaining count or a bool vector."""
+
+    lanes: int
+
+    @property
+    def name(self) -> str:
+        """As in the source and in messages."""
+        return f"mask{self.lanes}"
+
+    @property
+    def llvm(self) -> str:
+        """The LLVM type."""
+        return "i1" if self.lanes == 1 else f"<{self.lanes} x i1>"
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """A plain Python number of the source: an index word, a float literal, a truth, a range."""
+
+    name: str
+    llvm: str
+
+
+WORD: Final = Scalar("word", "i64")
+REAL: Final = Scalar("real", "double")
+TRUTH: Final = Scalar("truth", "i1")
+RANGE: Final = Scalar("range", "range")
+NOTHING: Final = Scalar("nothing", "void")
+
+Kind = Vector | Pointer | Mask | Scalar
+
+VECTORS: Final = {
+    (element.name, lanes): Vector(element, lanes)
+    for element in ELEMENTS.values()
+    for lanes in LANES
+}
+"""Every vector kind, so that equal kinds are the same object."""
+
+
+def literal_value(element: Element, value: int | float | bool) -> NDArray[Any]:
+    """A Python number in an element type, as a 0-d array: the one rule for literals.
+
+    Floats round to nearest, an integer in one step; integers wrap modulo the width; b8 is
+    ``value != 0``.
+    """
+    if element.kind == "b":
+        return np.array(1 if value else 0, np.uint8)
+    if element.kind != "f":
+        wrapped = int(value) & ((1 << element.bits) - 1)
+        return np.array(wrapped, f"u{element.bytes}").view(element.numpy)
+    with np.errstate(over="ignore"):
+        if isinstance(value, int) and -(1 << 63) <= value < 1 << 64:
+            whole = np.array(value, np.int64 if value < 1 << 63 else np.uint64)
+            return np.asarray(whole.astype(element.numpy))
+        return np.asarray(np.array(value, np.float64).astype(element.numpy))
+
+
+def vector(element: Element | str, lanes: int) -> Vector:
+    """The vector kind of an element (or its name) and a lane count."""
+    name = element if isinstance(element, str) else element.name
+    return VECTORS[name, lanes]
+
+
+def bools(lanes: int) -> Vector:
+    """The kind of a comparison's result."""
+    return VECTORS["b8", lanes]

@@ -1,0 +1,145 @@
+"""Lanes rearranged: halves, horizontal trees, broadcasts, counting, literals of a vector kind.
+
+A horizontal operation is a tree by halving - lane l meets lane l + L/2 - which is what
+``ir.summation`` prescribes; no other order is ever used.
+"""
+
+from __future__ import annotations
+
+from staticgrad.native import emitter as text
+from staticgrad.native.emitter import Emitter, Operand
+from staticgrad.native.kinds import ELEMENTS, LANES, REAL, TRUTH, WORD, Kind, Vector, vector
+from staticgrad.native.operations import (
+    FUNCTIONS,
+    OPERATORS,
+    Emit,
+    Operation,
+    Rule,
+    define,
+    meet,
+    vector_operand,
+)
+
+
+def _half(first: int) -> Emit:
+    def emit(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
+        (kind,) = kinds
+        if not isinstance(kind, Vector):
+            raise TypeError(f"halves of {kind.name}")
+        return half(out, kind, str(values[0]), first * (kind.lanes // 2))
+
+    return emit
+
+
+def half(out: Emitter, kind: Vector, value: str, start: int) -> str:
+    """Lanes ``start`` .. ``start + lanes/2`` of a vector."""
+    count = kind.lanes // 2
+    if count == 1:
+        return out.do(f"extractelement {kind.llvm} {value}, i64 {start}")
+    picks = ", ".join(f"i32 {start + lane}" for lane in range(count))
+    return out.do(
+        f"shufflevector {kind.llvm} {value}, {kind.llvm} poison, <{count} x i32> <{picks}>"
+    )
+
+
+def _halved(kind: Kind) -> Kind | None:
+    if not isinstance(kind, Vector) or kind.lanes == 1:
+        return None
+    return vector(kind.element, kind.lanes // 2)
+
+
+def _horizontal(combine: Operation) -> Emit:
+    """Lane l meets lane l + L/2 until one is left."""
+
+    def emit(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
+        kind, value = kinds[0], str(values[0])
+        while isinstance(kind, Vector) and kind.lanes > 1:
+            upper = half(out, kind, value, kind.lanes // 2)
+            lower = half(out, kind, value, 0)
+            kind = vector(kind.element, kind.lanes // 2)
+            value = str(combine.emit(out, (kind, kind), (lower, upper)))
+        return value
+
+    return emit
+
+
+def _one_lane(kinds: str) -> Rule:
+    def result(kind: Kind) -> Kind | None:
+        if not isinstance(kind, Vector) or kind.element.kind not in kinds:
+            return None
+        return vector(kind.element, 1)
+
+    return result
+
+
+define("low", _halved, _half(0))
+define("high", _halved, _half(1))
+define("hsum", _one_lane("iuf"), _horizontal(OPERATORS["add"]))
+define("hprod", _one_lane("iuf"), _horizontal(OPERATORS["mul"]))
+define("hmax", _one_lane("biuf"), _horizontal(FUNCTIONS["maximum"]))
+define("hmin", _one_lane("biuf"), _horizontal(FUNCTIONS["minimum"]))
+define("hor", _one_lane("biu"), _horizontal(OPERATORS["or_"]))
+define("hand", _one_lane("biu"), _horizontal(OPERATORS["and_"]))
+
+
+def _truth(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
+    if kinds[0] is TRUTH:
+        return values[0]
+    return out.do(f"icmp ne i64 {text.word(values[0])}, 0")
+
+
+define("bool", lambda kind: TRUTH if kind in (WORD, TRUTH) else None, _truth)
+
+
+def _broadcast(lanes: int) -> None:
+    def result(kind: Kind) -> Kind | None:
+        if not isinstance(kind, Vector) or kind.lanes != 1:
+            return None
+        return vector(kind.element, lanes)
+
+    def emit(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
+        kind = result(*kinds)
+        if not isinstance(kind, Vector):
+            raise TypeError(f"splat of {kinds[0].name}")
+        return out.splat(kind, str(values[0]))
+
+    define(f"splat{lanes}", result, emit)
+
+
+def _counting(lanes: int) -> None:
+    kind = vector("i64", lanes)
+
+    def emit(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
+        start = out.splat(kind, text.word(values[0]))
+        return out.do(f"add {kind.llvm} {start}, {text.lane_numbers(kind)}")
+
+    define(f"iota{lanes}", lambda start: kind if start is WORD else None, emit)
+
+
+def _constructor(kind: Vector) -> None:
+    def result(value: Kind) -> Kind | None:
+        allowed: tuple[Kind, ...] = (
+            (WORD, REAL, TRUTH) if kind.element.kind == "f" else (WORD, TRUTH)
+        )
+        return kind if value in allowed else None
+
+    def emit(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
+        return vector_operand(out, kind, kinds[0], values[0])
+
+    define(kind.name, result, emit)
+
+
+def _like(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
+    if not isinstance(kinds[0], Vector):
+        raise TypeError(f"like needs a vector, not {kinds[0].name}")
+    return vector_operand(out, kinds[0], kinds[1], values[1])
+
+
+define(
+    "like", lambda model, value: meet(model, value) if value in (WORD, REAL, TRUTH) else None, _like
+)
+for _lanes in LANES:
+    _broadcast(_lanes)
+    _counting(_lanes)
+    for _element in ELEMENTS.values():
+        _constructor(vector(_element, _lanes))

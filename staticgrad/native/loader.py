@@ -1,0 +1,66 @@
+"""Loads compiled objects into the process and gives the addresses of their entries.
+
+One LLVM execution engine, which owns a target machine of its own, takes all objects. Objects are
+read before they are handed over: an entry that is missing or a symbol that nobody defines is an
+error here, where LLVM would end the process. Needs llvmlite, never Numba.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from staticgrad.errors import CompileError
+from staticgrad.native import elf, target as targets
+from staticgrad.native.lock import LOCK
+from staticgrad.native.target import Target
+
+LIBRARY_SYMBOLS: Final = frozenset(
+    {"memset", "memcpy", "memmove", "fmod", "fmodf", "_GLOBAL_OFFSET_TABLE_"}
+)
+"""What compiled code may call outside itself: the C library's."""
+
+_engines: dict[str, Any] = {}
+_addresses: dict[str, int] = {}
+
+
+def _engine(target: Target) -> Any:
+    found = _engines.get(target.key)
+    if found is None:
+        llvm = targets.binding()
+        host = llvm.parse_assembly(f'target triple = "{target.triple}"\n')
+        found = _engines[target.key] = llvm.create_mcjit_compiler(host, targets.machine(target))
+    return found
+
+
+def check(code: bytes, symbol: str) -> None:
+    """Raises CompileError unless the object defines ``symbol`` and wants only library symbols."""
+    try:
+        found = elf.symbols(code)
+    except ValueError as error:
+        raise CompileError(f"a compiled kernel is {error}") from error
+    if symbol not in found.functions:
+        raise CompileError(f"a compiled kernel has no entry {symbol}")
+    strange = sorted(found.undefined - LIBRARY_SYMBOLS)
+    if strange:
+        raise CompileError(f"a compiled kernel calls {', '.join(strange)}, which nobody defines")
+
+
+def load(code: bytes, symbol: str, target: Target) -> int:
+    """The address of ``symbol`` after loading the ELF object ``code``; once per symbol and target.
+
+    Raises CompileError for an object without the entry or with unknown external symbols.
+    """
+    name = f"{target.key}|{symbol}"
+    with LOCK:
+        known = _addresses.get(name)
+        if known is not None:
+            return known
+        check(code, symbol)
+        engine = _engine(target)
+        engine.add_object_file(targets.binding().ObjectFileRef.from_data(code))
+        engine.finalize_object()
+        address = int(engine.get_function_address(symbol))
+        if not address:
+            raise CompileError(f"{symbol} could not be loaded")
+        _addresses[name] = address
+        return address

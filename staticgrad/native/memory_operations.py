@@ -1,0 +1,312 @@
+"""Memory in the kernel language: pointers, lane masks, loads, stores, stack scratch.
+
+A masked-off lane reads and writes nothing: its memory may be unmapped. Strides and indices count
+elements, not bytes; no access promises alignment.
+"""
+
+from __future__ import annotations
+
+from staticgrad.native import emitter as text
+from staticgrad.native.emitter import Emitter, Operand
+from staticgrad.native.kinds import (
+    ELEMENTS,
+    LANES,
+    NOTHING,
+    WORD,
+    Element,
+    Kind,
+    Mask,
+    Pointer,
+    Vector,
+    vector,
+)
+from staticgrad.native.operations import bit_of, define
+
+Values = tuple[Operand, ...]
+Kinds = tuple[Kind, ...]
+
+
+def _element(kind: Kind) -> Element:
+    if isinstance(kind, Pointer | Vector):
+        return kind.element
+    raise TypeError(f"{kind.name} has no element type")
+
+
+def _lanes(kind: Kind) -> int:
+    if isinstance(kind, Vector | Mask):
+        return kind.lanes
+    raise TypeError(f"{kind.name} has no lanes")
+
+
+def _address(out: Emitter, pointer: Kind, base: Operand, index: Operand) -> str:
+    scalar = _element(pointer).llvm
+    return out.do(f"getelementptr {scalar}, ptr {base}, i64 {text.word(index)}")
+
+
+def _mask(lanes: int) -> None:
+    kind = Mask(lanes)
+
+    def emit(out: Emitter, kinds: Kinds, values: Values) -> Operand:
+        """A scalar shift gives the bits: cheaper than comparing a lane-number vector."""
+        left = text.word(values[0])
+        if lanes == 1:
+            return out.do(f"icmp sgt i64 {left}, 0")
+        clamped = out.intrinsic("i64", "llvm.smax.i64", [("i64", left), ("i64", "0")])
+        clamped = out.intrinsic("i64", "llvm.smin.i64", [("i64", clamped), ("i64", str(lanes))])
+        shifted = out.do(f"shl i64 -1, {clamped}")
+        bits = out.do(f"xor i64 {shifted}, -1")
+        narrow = out.do(f"trunc i64 {bits} to i{lanes}")
+        return out.do(f"bitcast i{lanes} {narrow} to {kind.llvm}")
+
+    define(f"mask{lanes}", lambda count: kind if count is WORD else None, emit)
+
+
+def _mask_of(out: Emitter, kinds: Kinds, values: Values) -> Operand:
+    return bit_of(out, _lanes(kinds[0]), str(values[0]))
+
+
+def _mask_of_result(kind: Kind) -> Kind | None:
+    if isinstance(kind, Vector) and kind.element.kind == "b":
+        return Mask(kind.lanes)
+    return None
+
+
+def _loaded(pointer: Kind, index: Kind, mask: Kind) -> Kind | None:
+    if isinstance(pointer, Pointer) and index is WORD and isinstance(mask, Mask):
+        return vector(pointer.element, mask.lanes)
+    return None
+
+
+def _wide(kind: Vector, value: str, out: Emitter) -> str:
+    """One-lane values as true LLVM vectors, for the masked intrinsics."""
+    if kind.lanes > 1:
+        return value
+    return out.do(f"insertelement {_wide_type(kind)} poison, {kind.llvm} {value}, i64 0")
+
+
+def _wide_type(kind: Vector) -> str:
+    return f"<{kind.lanes} x {kind.element.llvm}>"
+
+
+def _wide_mask(lanes: int, mask: Operand, out: Emitter) -> tuple[str, str]:
+    if lanes == 1:
+        return "<1 x i1>", out.do(f"insertelement <1 x i1> poison, i1 {mask}, i64 0")
+    return f"<{lanes} x i1>", str(mask)
+
+
+def _narrow(kind: Vector, value: str, out: Emitter) -> str:
+    if kind.lanes > 1:
+        return value
+    return out.do(f"extractelement {_wide_type(kind)} {value}, i64 0")
+
+
+def _mangled(kind: Vector) -> str:
+    scalar = f"{'f' if kind.element.kind == 'f' else 'i'}{kind.element.bits}"
+    return f"v{kind.lanes}{scalar}"
+
+
+def _masked_load(out: Emitter, kind: Vector, address: str, mask: Operand) -> str:
+    mask_type, bits = _wide_mask(kind.lanes, mask, out)
+    whole = _wide_type(kind)
+    name = f"llvm.masked.load.{_mangled(kind)}.p0"
+    arguments = [("ptr", address), ("i32", "1"), (mask_type, bits), (whole, "zeroinitializer")]
+    return _narrow(kind, out.intrinsic(whole, name, arguments), out)
+
+
+def _masked_store(out: Emitter, kind: Vector, address: str, value: str, mask: Operand) -> None:
+    mask_type, bits = _wide_mask(kind.lanes, mask, out)
+    name = f"llvm.masked.store.{_mangled(kind)}.p0"
+    arguments = [(_wide_type(kind), _wide(kind, value, out)), ("ptr", address), ("i32", "1")]
+    out.intrinsic("void", name, [*arguments, (mask_type, bits)])
+
+
+def _load(out: Emitter, kinds: Kinds, values: Values) -> Operand:
+    kind = vector(_element(kinds[0]), _lanes(kinds[2]))
+    return _masked_load(out, kind, _address(out, kinds[0], values[0], values[1]), values[2])
+
+
+def _store(out: Emitter, kinds: Kinds, values: Values) -> Operand:
+    kind = vector(_element(kinds[0]), _lanes(kinds[3]))
+    address = _address(out, kinds[0], values[0], values[1])
+    _masked_store(out, kind, address, str(values[2]), values[3])
+    return ""
+
+
+def _stored(pointer: Kind, index: Kind, value: Kind, mask: Kind) -> Kind | None:
+    if _loaded(pointer, index, mask) == value:
+        return NOTHING
+    return None
+
+
+def _whole(lanes: int) -> None:
+    """``loadN(p, i)`` and ``storeN(p, i, v)``: all lanes."""
+
+    def loaded(pointer: Kind, index: Kind) -> Kind | None:
+        if isinstance(pointer, Pointer) and index is WORD:
+            return vector(pointer.element, lanes)
+        return None
+
+    def load(out: Emitter, kinds: Kinds, values: Values) -> Operand:
+        kind = vector(_element(kinds[0]), lanes)
+        address = _address(out, kinds[0], values[0], values[1])
+        return out.do(f"load {kind.llvm}, ptr {address}, align 1")
+
+    def stored(pointer: Kind, index: Kind, value: Kind) -> Kind | None:
+        return NOTHING if loaded(pointer, index) == value else None
+
+    def store(out: Emitter, kinds: Kinds, values: Values) -> Operand:
+        address = _address(out, kinds[0], values[0], values[1])
+        out.effect(f"store {kinds[2].llvm} {values[2]}, ptr {address}, align 1")
+        return ""
+
+    define(f"load{lanes}", loaded, load)
+    define(f"store{lanes}", stored, store)
+
+
+def _addresses(out: Emitter, pointer: Kind, lanes: int, base: Operand, index: str) -> str:
+    scalar = _element(pointer).llvm
+    return out.do(f"getelementptr {scalar}, ptr {base}, <{lanes} x i64> {index}")
+
+
+def _gather(
+    out: Emitter, pointer: Kind, base: Operand, index: str, mask: Operand, lanes: int
+) -> str:
+    kind = vector(_element(pointer), lanes)
+    if lanes == 1:
+        return _masked_load(out, kind, _address(out, pointer, base, index), mask)
+    name = f"llvm.masked.gather.{_mangled(kind)}.v{lanes}p0"
+    places = _addresses(out, pointer, lanes, base, index)
+    whole = _wide_type(kind)
+    arguments = [(f"<{lanes} x ptr>", places), ("i32", "1")]
+    masked = [(f"<{lanes} x i1>", str(mask)), (whole, "zeroinitializer")]
+    return out.intrinsic(whole, name, [*arguments, *masked])
+
+
+def _scatter(
+    out: Emitter,
+    pointer: Kind,
+    base: Operand,
+    index: str,
+    value: Operand,
+    mask: Operand,
+    lanes: int,
+) -> None:
+    kind = vector(_element(pointer), lanes)
+    if lanes == 1:
+        _masked_store(out, kind, _address(out, pointer, base, index), str(value), mask)
+        return
+    name = f"llvm.masked.scatter.{_mangled(kind)}.v{lanes}p0"
+    places = _addresses(out, pointer, lanes, base, index)
+    arguments = [(_wide_type(kind), str(value)), (f"<{lanes} x ptr>", places), ("i32", "1")]
+    out.intrinsic("void", name, [*arguments, (f"<{lanes} x i1>", str(mask))])
+
+
+def _strided_index(out: Emitter, lanes: int, start: Operand, stride: Operand) -> str:
+    """Element ``start + lane * stride`` per lane."""
+    if lanes == 1:
+        return text.word(start)
+    kind = vector("i64", lanes)
+    steps = out.splat(kind, text.word(stride))
+    offsets = out.do(f"mul {kind.llvm} {steps}, {text.lane_numbers(kind)}")
+    return out.do(f"add {kind.llvm} {offsets}, {out.splat(kind, text.word(start))}")
+
+
+def _load_strided(out: Emitter, kinds: Kinds, values: Values) -> Operand:
+    lanes = _lanes(kinds[3])
+    index = _strided_index(out, lanes, values[1], values[2])
+    return _gather(out, kinds[0], values[0], index, values[3], lanes)
+
+
+def _store_strided(out: Emitter, kinds: Kinds, values: Values) -> Operand:
+    lanes = _lanes(kinds[4])
+    index = _strided_index(out, lanes, values[1], values[2])
+    _scatter(out, kinds[0], values[0], index, values[3], values[4], lanes)
+    return ""
+
+
+def _load_at(out: Emitter, kinds: Kinds, values: Values) -> Operand:
+    return _gather(out, kinds[0], values[0], str(values[1]), values[2], _lanes(kinds[2]))
+
+
+def _store_at(out: Emitter, kinds: Kinds, values: Values) -> Operand:
+    _scatter(out, kinds[0], values[0], str(values[1]), values[2], values[3], _lanes(kinds[3]))
+    return ""
+
+
+def _gathered(pointer: Kind, index: Kind, mask: Kind) -> Kind | None:
+    if isinstance(mask, Mask) and index == vector("i64", mask.lanes):
+        return _loaded(pointer, WORD, mask)
+    return None
+
+
+def _load_strided_result(pointer: Kind, index: Kind, stride: Kind, mask: Kind) -> Kind | None:
+    return _loaded(pointer, index, mask) if stride is WORD else None
+
+
+def _store_strided_result(
+    pointer: Kind, index: Kind, stride: Kind, value: Kind, mask: Kind
+) -> Kind | None:
+    return _stored(pointer, index, value, mask) if stride is WORD else None
+
+
+def _store_at_result(pointer: Kind, index: Kind, value: Kind, mask: Kind) -> Kind | None:
+    found = _gathered(pointer, index, mask)
+    return NOTHING if found is not None and found == value else None
+
+
+def _pointers(element: Element) -> None:
+    kind = Pointer(element)
+
+    def emit(out: Emitter, kinds: Kinds, values: Values) -> Operand:
+        return out.do(f"inttoptr i64 {text.word(values[0])} to ptr")
+
+    def scratch(out: Emitter, kinds: Kinds, values: Values) -> Operand:
+        count = values[0]
+        if isinstance(count, str) or not 0 < count <= 65536:
+            raise TypeError(f"local_{element.name} needs a literal count up to 65536")
+        return out.allocate(element, int(count))
+
+    define(kind.name, lambda word: kind if word is WORD else None, emit)
+    define(f"local_{element.name}", lambda count: kind if count is WORD else None, scratch)
+
+
+def _item(out: Emitter, kinds: Kinds, values: Values) -> Operand:
+    """``t[k]``: a word of an int64 record."""
+    address = _address(out, kinds[0], values[0], values[1])
+    return out.do(f"load i64, ptr {address}, align 8")
+
+
+def _item_result(pointer: Kind, index: Kind) -> Kind | None:
+    if isinstance(pointer, Pointer) and pointer.element.name == "i64" and index is WORD:
+        return WORD
+    return None
+
+
+def _word(out: Emitter, kinds: Kinds, values: Values) -> Operand:
+    element = _element(kinds[0])
+    if element.bits == 64:
+        return values[0]
+    verb = "sext" if element.signed else "zext"
+    return out.do(f"{verb} {element.llvm} {values[0]} to i64")
+
+
+def _word_result(kind: Kind) -> Kind | None:
+    if isinstance(kind, Vector) and kind.lanes == 1 and kind.element.kind in "biu":
+        return WORD
+    return None
+
+
+for _count in LANES:
+    _mask(_count)
+    _whole(_count)
+for _kind in ELEMENTS.values():
+    _pointers(_kind)
+define("load", _loaded, _load)
+define("store", _stored, _store)
+define("load_strided", _load_strided_result, _load_strided)
+define("store_strided", _store_strided_result, _store_strided)
+define("load_at", _gathered, _load_at)
+define("store_at", _store_at_result, _store_at)
+define("mask_of", _mask_of_result, _mask_of)
+define("word", _word_result, _word)
+define("getitem", _item_result, _item)

@@ -1,0 +1,127 @@
+"""The processor that kernels are compiled for: name, features, vector width, chosen explicitly.
+
+Nothing is inherited from Numba's settings or LLVM's defaults: LLVM miscompiles some 512-bit mask
+code, so every choice is one of a short ladder of targets, and the self-test
+(:mod:`staticgrad.native.selftest`) decides how far down the ladder this machine must go.
+llvmlite is imported on first use only.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any, Final
+
+from staticgrad.errors import CPUError
+from staticgrad.native.lock import LOCK
+
+_REQUIRED_X86: Final = ("avx2", "fma", "bmi", "bmi2", "f16c", "lzcnt", "movbe", "popcnt")
+_WIDE: Final = ("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")
+
+
+@dataclass(frozen=True)
+class Target:
+    """What code is generated for: an LLVM triple, CPU name and feature string.
+
+    ``vector_bits`` is the width of a register (512, 256 or 128); ``level`` is the rung of the
+    ladder, 0 the fastest.
+    """
+
+    triple: str
+    cpu: str
+    features: str
+    vector_bits: int
+    level: int
+
+    @property
+    def key(self) -> str:
+        """The text by which cached code is found."""
+        return f"{self.triple}|{self.cpu}|{self.features}|{self.vector_bits}"
+
+
+@functools.cache
+def binding() -> Any:
+    """llvmlite.binding with the native target ready."""
+    import llvmlite.binding as llvm
+
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    return llvm
+
+
+@functools.cache
+def ladder() -> tuple[Target, ...]:
+    """The targets that this machine can run, the fastest first.
+
+    Raises CPUError below x86-64-v3 (AVX2 and FMA) and on anything but x86-64 and aarch64.
+    """
+    llvm = binding()
+    triple = str(llvm.get_process_triple())
+    machine, _, rest = triple.partition("-")
+    if "linux" not in rest and not rest.endswith("elf"):
+        triple += "-elf"
+    features = dict(llvm.get_host_cpu_features())
+    name = str(llvm.get_host_cpu_name())
+    if machine in ("x86_64", "amd64"):
+        return _x86_ladder(triple, name, features)
+    if machine in ("aarch64", "arm64"):
+        return (Target(triple, name, _flatten(features), 128, 0),)
+    raise CPUError(
+        f"staticgrad compiles for x86-64 and aarch64, not for {machine}",
+        hint="set STATICGRAD_JIT=0 to run kernels as plain Python",
+    )
+
+
+def _x86_ladder(triple: str, name: str, features: dict[str, bool]) -> tuple[Target, ...]:
+    missing = [feature for feature in _REQUIRED_X86 if not features.get(feature)]
+    if missing:
+        raise CPUError(
+            f"this processor ({name}) has no {', '.join(missing)}; staticgrad needs x86-64-v3",
+            hint="set STATICGRAD_JIT=0 to run kernels as plain Python",
+        )
+    narrow = {key: on and not key.startswith(("avx512", "avx10")) for key, on in features.items()}
+    safe = Target(triple, "x86-64-v3", _flatten(narrow), 256, 2)
+    if not all(features.get(feature) for feature in _WIDE):
+        return (Target(triple, name, _flatten(narrow), 256, 0), safe)
+    wide = {**features, "prefer-256-bit": False}
+    careful = {**wide, "avx512dq": False}
+    return (
+        Target(triple, name, _flatten(wide), 512, 0),
+        Target(triple, name, _flatten(careful), 512, 1),
+        safe,
+    )
+
+
+def _flatten(features: dict[str, bool]) -> str:
+    return ",".join(f"{'+' if on else '-'}{name}" for name, on in sorted(features.items()))
+
+
+_chosen: dict[str, Target] = {}
+
+
+def host() -> Target:
+    """The target of this process: the first of the ladder that passes the self-test.
+
+    Raises CPUError on a processor that is not supported and SelfTestError when no rung passes.
+    """
+    with LOCK:
+        if "host" not in _chosen:
+            from staticgrad.native import selftest
+
+            _chosen["host"] = selftest.first_sound(ladder())
+        return _chosen["host"]
+
+
+def machine(target: Target) -> Any:
+    """A fresh llvmlite TargetMachine (an engine owns its machine, so it is never shared)."""
+    return (
+        binding()
+        .Target.from_triple(target.triple)
+        .create_target_machine(
+            cpu=target.cpu,
+            features=target.features,
+            opt=2,
+            reloc="pic",
+            codemodel="small",
+        )
+    )

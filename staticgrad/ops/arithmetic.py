@@ -1,0 +1,293 @@
+"""Sums, products, quotients, and the signs and steps of a number: the exact arithmetic.
+
+Integers wrap as in NumPy; on bools a sum is *or* and a product is *and*. Powers stand in
+``power.py``, choices between two operands in ``select.py``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from staticgrad.ir.dtype import BOOL
+from staticgrad.ir.expr import Expr, apply, literal, select
+from staticgrad.ir.op import Array
+from staticgrad.ir.value import FUNCTIONS, NUMPY_NAMES, Value
+from staticgrad.ops.cotangent import MINUS_ONE, ONE, Cotangent, Partial
+from staticgrad.ops.elementwise import Elementwise, Floating, Operand, quiet
+
+
+class Add(Elementwise, name="add"):
+    """x + y. Integers wrap; on bools, or."""
+
+    exact = True
+
+    @quiet
+    def reference(self, x: Array, y: Array) -> Any:
+        return np.add(x, y)
+
+    def scalar(self, x: Expr, y: Expr) -> Expr:
+        return x | y if x.dtype == BOOL else x + y
+
+    def partials(self, out: Any, *args: Any) -> tuple[Partial, ...]:
+        return ONE, ONE
+
+
+class Sub(Elementwise, name="sub"):
+    """x - y. Integers wrap."""
+
+    exact = True
+    kinds = "iuf"
+    hint = "for bools use x ^ y (differ), or convert with astype"
+
+    @quiet
+    def reference(self, x: Array, y: Array) -> Any:
+        return np.subtract(x, y)
+
+    def scalar(self, x: Expr, y: Expr) -> Expr:
+        return x - y
+
+    def partials(self, out: Any, *args: Any) -> tuple[Partial, ...]:
+        return ONE, MINUS_ONE
+
+
+class Mul(Elementwise, name="mul"):
+    """x * y. Integers wrap; on bools, and."""
+
+    exact = True
+
+    @quiet
+    def reference(self, x: Array, y: Array) -> Any:
+        return np.multiply(x, y)
+
+    def scalar(self, x: Expr, y: Expr) -> Expr:
+        return x & y if x.dtype == BOOL else x * y
+
+    def partials(self, out: Any, x: Any, y: Any) -> tuple[Partial, ...]:
+        return y, x
+
+
+class Div(Floating, name="div"):
+    """x / y, always floating: 1/0 is inf, 0/0 is NaN.
+
+    Its rule divides the cotangent once, g = ct / y, and gives (g, -g * out).
+    """
+
+    exact = True
+    flops = 4
+
+    @quiet
+    def reference(self, x: Array, y: Array) -> Any:
+        return np.true_divide(x, y)
+
+    def scalar(self, x: Expr, y: Expr) -> Expr:
+        return x / y
+
+    def partials(self, out: Any, x: Any, y: Any) -> tuple[Partial, ...]:
+        return 1.0 / y, -out / y
+
+    def pullback(self, ct: Any, out: Any, x: Any, y: Any) -> tuple[Cotangent | None, ...]:
+        share = ct / y
+        return share, -(share * out)
+
+
+class Neg(Elementwise, name="neg"):
+    """-x. Integers wrap: -INT_MIN is INT_MIN."""
+
+    exact = True
+    kinds = "iuf"
+    hint = "for bools use ~x"
+
+    @quiet
+    def reference(self, x: Array) -> Any:
+        return np.negative(x)
+
+    def scalar(self, x: Expr) -> Expr:
+        return -x
+
+    def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
+        return (MINUS_ONE,)
+
+
+class Abs(Elementwise, name="abs"):
+    """abs(x) = x if x > 0 else -x. Integers wrap: abs(INT_MIN) is INT_MIN. abs'(0) = 0."""
+
+    exact = True
+
+    @quiet
+    def reference(self, x: Array) -> Any:
+        return np.absolute(x)
+
+    def scalar(self, x: Expr) -> Expr:
+        return x if x.dtype.kind in "bu" else abs(x)
+
+    def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
+        return (FUNCTIONS["sign"](x),)
+
+
+class Sign(Elementwise, name="sign"):
+    """-1, 0 or 1 as x is below, at or above 0; NaN of NaN, +0 of -0. Carries no gradient."""
+
+    exact = True
+    differentiable = False
+    kinds = "iuf"
+
+    @quiet
+    def reference(self, x: Array) -> Any:
+        return np.sign(x)
+
+    def scalar(self, x: Expr) -> Expr:
+        zero, one = literal(0, x.dtype), literal(1, x.dtype)
+        if x.dtype.kind == "u":
+            return select(x > zero, one, zero)
+        below = select(x < zero, literal(-1, x.dtype), select(x.eq(zero), zero, x))
+        return select(x > zero, one, below)
+
+
+class _Rounding(Elementwise):
+    """A step function to whole numbers; integers and bools pass through. Carries no gradient."""
+
+    exact = True
+    differentiable = False
+    primitive: ClassVar[str] = ""
+
+    @quiet
+    def reference(self, x: Array) -> Any:
+        return getattr(np, self.primitive)(x) if x.dtype.kind == "f" else x
+
+    def scalar(self, x: Expr) -> Expr:
+        return apply(self.primitive, x) if x.dtype.is_float else x
+
+
+class Floor(_Rounding, name="floor"):
+    """The largest whole number that is at most x. Carries no gradient."""
+
+    primitive = "floor"
+
+
+class Ceil(_Rounding, name="ceil"):
+    """The smallest whole number that is at least x. Carries no gradient."""
+
+    primitive = "ceil"
+
+
+class Trunc(_Rounding, name="trunc"):
+    """x without its fraction. Carries no gradient."""
+
+    primitive = "trunc"
+
+
+class Rint(_Rounding, name="rint"):
+    """The nearest whole number, ties to even. Carries no gradient."""
+
+    primitive = "rint"
+
+
+# -- public functions -----------------------------------------------------------------------------
+
+
+def add(x: Operand, y: Operand) -> Value:
+    """x + y, broadcast; dtypes promote. Integers wrap; on bools, or.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+        DTypeError: a Python integer that the other operand's dtype cannot hold.
+    """
+    return Add()(x, y)  # type: ignore[no-any-return]
+
+
+def subtract(x: Operand, y: Operand) -> Value:
+    """x - y, broadcast; dtypes promote. Integers wrap.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+        DTypeError: two bools, or a Python integer that the other operand's dtype cannot hold.
+    """
+    return Sub()(x, y)  # type: ignore[no-any-return]
+
+
+def multiply(x: Operand, y: Operand) -> Value:
+    """x * y, broadcast; dtypes promote. Integers wrap; on bools, and.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+        DTypeError: a Python integer that the other operand's dtype cannot hold.
+    """
+    return Mul()(x, y)  # type: ignore[no-any-return]
+
+
+def divide(x: Operand, y: Operand) -> Value:
+    """x / y, broadcast, always floating: two integers or bools give float64.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+    """
+    return Div()(x, y)  # type: ignore[no-any-return]
+
+
+def negative(x: Operand) -> Value:
+    """-x, in the dtype of x. Integers wrap.
+
+    Raises:
+        DTypeError: x is bool.
+    """
+    return Neg()(x)  # type: ignore[no-any-return]
+
+
+def positive(x: Operand) -> Value:
+    """x itself.
+
+    Raises:
+        DTypeError: x is bool.
+    """
+    (value,) = Neg().prepare(x)
+    if value.dtype.is_bool:
+        raise Neg().refuse(value.dtype)
+    return value
+
+
+def absolute(x: Operand) -> Value:
+    """The magnitude of x, in its dtype; the derivative at 0 is 0."""
+    return Abs()(x)  # type: ignore[no-any-return]
+
+
+def sign(x: Operand) -> Value:
+    """-1, 0 or 1, in the dtype of x; NaN of NaN. Carries no gradient.
+
+    Raises:
+        DTypeError: x is bool.
+    """
+    return Sign()(x)  # type: ignore[no-any-return]
+
+
+def floor(x: Operand) -> Value:
+    """The largest whole number at most x, in the dtype of x. Carries no gradient."""
+    return Floor()(x)  # type: ignore[no-any-return]
+
+
+def ceil(x: Operand) -> Value:
+    """The smallest whole number at least x, in the dtype of x. Carries no gradient."""
+    return Ceil()(x)  # type: ignore[no-any-return]
+
+
+def trunc(x: Operand) -> Value:
+    """x without its fraction, in the dtype of x. Carries no gradient."""
+    return Trunc()(x)  # type: ignore[no-any-return]
+
+
+def rint(x: Operand) -> Value:
+    """The whole number nearest to x, ties to even, in the dtype of x. Carries no gradient."""
+    return Rint()(x)  # type: ignore[no-any-return]
+
+
+FUNCTIONS.update(
+    {
+        f.__name__: f
+        for f in (
+            add, subtract, multiply, divide, negative, positive, absolute, sign,
+            floor, ceil, trunc, rint,
+        )
+    }
+)  # fmt: skip
+NUMPY_NAMES.update({"true_divide": "divide", "abs": "absolute"})

@@ -1,0 +1,288 @@
+"""Comparisons, logic on truth values, and bitwise logic on integers.
+
+Results carry no gradient. Operands promote before they are compared: an int64 array meets a uint64
+array in float64, and a float32 array meets an integer array in float32.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from staticgrad.ir.dtype import BOOL, DType
+from staticgrad.ir.expr import Expr
+from staticgrad.ir.op import Array
+from staticgrad.ir.value import FUNCTIONS, NUMPY_NAMES, Value
+from staticgrad.ops.elementwise import Elementwise, Operand, common_dtype, quiet
+
+
+class _Truth(Elementwise):
+    """The result is bool and carries no gradient."""
+
+    exact = True
+    differentiable = False
+
+    def result_dtype(self, operand: DType) -> DType:
+        return BOOL
+
+
+class Eq(_Truth, name="eq"):
+    """x == y; False where either is NaN."""
+
+    @quiet
+    def reference(self, x: Array, y: Array) -> Any:
+        return np.equal(x, y)
+
+    def scalar(self, x: Expr, y: Expr) -> Expr:
+        return x.eq(y)
+
+
+class Ne(_Truth, name="ne"):
+    """x != y; True where either is NaN."""
+
+    @quiet
+    def reference(self, x: Array, y: Array) -> Any:
+        return np.not_equal(x, y)
+
+    def scalar(self, x: Expr, y: Expr) -> Expr:
+        return x.ne(y)
+
+
+class Lt(_Truth, name="lt"):
+    """x < y; False where either is NaN."""
+
+    @quiet
+    def reference(self, x: Array, y: Array) -> Any:
+        return np.less(x, y)
+
+    def scalar(self, x: Expr, y: Expr) -> Expr:
+        return ~x & y if x.dtype == BOOL else x < y
+
+
+class Le(_Truth, name="le"):
+    """x <= y; False where either is NaN."""
+
+    @quiet
+    def reference(self, x: Array, y: Array) -> Any:
+        return np.less_equal(x, y)
+
+    def scalar(self, x: Expr, y: Expr) -> Expr:
+        return ~x | y if x.dtype == BOOL else x <= y
+
+
+class Gt(_Truth, name="gt"):
+    """x > y; False where either is NaN."""
+
+    @quiet
+    def reference(self, x: Array, y: Array) -> Any:
+        return np.greater(x, y)
+
+    def scalar(self, x: Expr, y: Expr) -> Expr:
+        return x & ~y if x.dtype == BOOL else x > y
+
+
+class Ge(_Truth, name="ge"):
+    """x >= y; False where either is NaN."""
+
+    @quiet
+    def reference(self, x: Array, y: Array) -> Any:
+        return np.greater_equal(x, y)
+
+    def scalar(self, x: Expr, y: Expr) -> Expr:
+        return x | ~y if x.dtype == BOOL else x >= y
+
+
+class _Logical(_Truth):
+    """Operands count as their truth, x != 0 (so NaN is true); inside, they are bool."""
+
+    kinds = "b"
+    hint = "compare with 0 first: x != 0"
+
+    def operand_dtype(self, common: DType) -> DType:
+        return BOOL
+
+
+class LogicalAnd(_Logical, name="logical_and"):
+    """Both are true."""
+
+    def reference(self, x: Array, y: Array) -> Any:
+        return np.logical_and(x, y)
+
+    def scalar(self, x: Expr, y: Expr) -> Expr:
+        return x & y
+
+
+class LogicalOr(_Logical, name="logical_or"):
+    """At least one is true."""
+
+    def reference(self, x: Array, y: Array) -> Any:
+        return np.logical_or(x, y)
+
+    def scalar(self, x: Expr, y: Expr) -> Expr:
+        return x | y
+
+
+class LogicalXor(_Logical, name="logical_xor"):
+    """Exactly one is true."""
+
+    def reference(self, x: Array, y: Array) -> Any:
+        return np.logical_xor(x, y)
+
+    def scalar(self, x: Expr, y: Expr) -> Expr:
+        return x ^ y
+
+
+class LogicalNot(_Logical, name="logical_not"):
+    """It is false."""
+
+    def reference(self, x: Array) -> Any:
+        return np.logical_not(x)
+
+    def scalar(self, x: Expr) -> Expr:
+        return ~x
+
+
+class _Bitwise(Elementwise):
+    """Logic bit by bit, on integers; carries no gradient."""
+
+    exact = True
+    differentiable = False
+    kinds = "iu"
+    hint = "bitwise logic takes bools or integers; compare first (x > 0), or convert with astype"
+
+
+class BitAnd(_Bitwise, name="bit_and"):
+    """x & y on integers."""
+
+    def reference(self, x: Array, y: Array) -> Any:
+        return np.bitwise_and(x, y)
+
+    def scalar(self, x: Expr, y: Expr) -> Expr:
+        return x & y
+
+
+class BitOr(_Bitwise, name="bit_or"):
+    """x | y on integers."""
+
+    def reference(self, x: Array, y: Array) -> Any:
+        return np.bitwise_or(x, y)
+
+    def scalar(self, x: Expr, y: Expr) -> Expr:
+        return x | y
+
+
+class BitXor(_Bitwise, name="bit_xor"):
+    """x ^ y on integers."""
+
+    def reference(self, x: Array, y: Array) -> Any:
+        return np.bitwise_xor(x, y)
+
+    def scalar(self, x: Expr, y: Expr) -> Expr:
+        return x ^ y
+
+
+class BitNot(_Bitwise, name="bit_not"):
+    """~x on integers: every bit flipped."""
+
+    def reference(self, x: Array) -> Any:
+        return np.invert(x)
+
+    def scalar(self, x: Expr) -> Expr:
+        return ~x
+
+
+# -- public functions -----------------------------------------------------------------------------
+
+
+def equal(x: Operand, y: Operand) -> Value:
+    """x == y as bool, broadcast; dtypes promote first. False where either is NaN.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+        DTypeError: a Python integer that the other operand's dtype cannot hold.
+    """
+    return Eq()(x, y)  # type: ignore[no-any-return]
+
+
+def not_equal(x: Operand, y: Operand) -> Value:
+    """x != y as bool, broadcast; dtypes promote first. True with a NaN. Errors: see equal."""
+    return Ne()(x, y)  # type: ignore[no-any-return]
+
+
+def less(x: Operand, y: Operand) -> Value:
+    """x < y as bool, broadcast; dtypes promote first. False with a NaN. Errors: see equal."""
+    return Lt()(x, y)  # type: ignore[no-any-return]
+
+
+def less_equal(x: Operand, y: Operand) -> Value:
+    """x <= y as bool, broadcast; dtypes promote first. False with a NaN. Errors: see equal."""
+    return Le()(x, y)  # type: ignore[no-any-return]
+
+
+def greater(x: Operand, y: Operand) -> Value:
+    """x > y as bool, broadcast; dtypes promote first. False with a NaN. Errors: see equal."""
+    return Gt()(x, y)  # type: ignore[no-any-return]
+
+
+def greater_equal(x: Operand, y: Operand) -> Value:
+    """x >= y as bool, broadcast; dtypes promote first. False with a NaN. Errors: see equal."""
+    return Ge()(x, y)  # type: ignore[no-any-return]
+
+
+def logical_and(x: Operand, y: Operand) -> Value:
+    """Both are true (not zero), as bool, broadcast. Raises ShapeError."""
+    return LogicalAnd()(x, y)  # type: ignore[no-any-return]
+
+
+def logical_or(x: Operand, y: Operand) -> Value:
+    """At least one is true (not zero), as bool, broadcast. Raises ShapeError."""
+    return LogicalOr()(x, y)  # type: ignore[no-any-return]
+
+
+def logical_xor(x: Operand, y: Operand) -> Value:
+    """Exactly one is true (not zero), as bool, broadcast. Raises ShapeError."""
+    return LogicalXor()(x, y)  # type: ignore[no-any-return]
+
+
+def logical_not(x: Operand) -> Value:
+    """It is false (zero), as bool."""
+    return LogicalNot()(x)  # type: ignore[no-any-return]
+
+
+def bitwise_and(x: Operand, y: Operand) -> Value:
+    """x & y: logical on bools, bit by bit on integers; broadcast. Raises ShapeError, DTypeError."""
+    return _bitwise(LogicalAnd(), BitAnd(), x, y)
+
+
+def bitwise_or(x: Operand, y: Operand) -> Value:
+    """x | y: logical on bools, bit by bit on integers; broadcast. Raises ShapeError, DTypeError."""
+    return _bitwise(LogicalOr(), BitOr(), x, y)
+
+
+def bitwise_xor(x: Operand, y: Operand) -> Value:
+    """x ^ y: logical on bools, bit by bit on integers; broadcast. Raises ShapeError, DTypeError."""
+    return _bitwise(LogicalXor(), BitXor(), x, y)
+
+
+def invert(x: Operand) -> Value:
+    """~x: logical not on bools, every bit flipped on integers. Raises DTypeError on floats."""
+    return _bitwise(LogicalNot(), BitNot(), x)
+
+
+def _bitwise(on_bools: Elementwise, on_integers: Elementwise, *args: Operand) -> Value:
+    op = on_bools if common_dtype(on_integers.name, args).is_bool else on_integers
+    return op(*args)  # type: ignore[no-any-return]
+
+
+FUNCTIONS.update(
+    {
+        f.__name__: f
+        for f in (
+            equal, not_equal, less, less_equal, greater, greater_equal,
+            logical_and, logical_or, logical_xor, logical_not,
+            bitwise_and, bitwise_or, bitwise_xor, invert,
+        )
+    }
+)  # fmt: skip
+NUMPY_NAMES.update(bitwise_not="invert", bitwise_invert="invert")

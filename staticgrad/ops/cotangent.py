@@ -1,0 +1,163 @@
+"""Cotangent arithmetic, shared by the rules of ops and by reverse mode.
+
+A cotangent is a Value, or a ``Masked`` one: behind ``where`` it counts only where the condition
+holds, and the mask stays on through elementwise rules, so that a NaN or inf in the branch not taken
+never meets a zero. This file knows how cotangents scale, add up and shrink to an operand's shape;
+it does not know which op they belong to, and reaches other ops by their public names only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from staticgrad.ir.graph import Symbolic
+from staticgrad.ir.types import Shape, TensorType
+from staticgrad.ir.value import FUNCTIONS, Value, binding_kind
+
+#: Partial derivatives that cost nothing: recognised by ``times``, never multiplied.
+ONE: Final = 1.0
+MINUS_ONE: Final = -1.0
+ZERO: Final = 0.0
+
+#: A derivative with respect to one operand: a value, a number, or None (carries no gradient).
+Partial = Value | float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Masked:
+    """A cotangent that counts only where ``condition`` holds (with ``negated``: does not hold).
+
+    ``value`` has the full shape; ``condition`` is bool and broadcasts to it. Where the mask is off
+    ``value`` may be anything, NaN included.
+    """
+
+    condition: Value
+    value: Value
+    negated: bool = False
+
+    @property
+    def type(self) -> TensorType:
+        return self.value.type
+
+    def positive(self) -> Value:
+        """The condition itself, as a value."""
+        return not_(self.condition) if self.negated else self.condition
+
+
+Cotangent = Value | Masked
+
+
+def not_(condition: Value) -> Value:
+    """Elementwise logical not."""
+    return FUNCTIONS["logical_not"](condition)  # type: ignore[no-any-return]
+
+
+def same_value(a: Value, b: Value) -> bool:
+    """Whether two handles name the same value (never compares elements)."""
+    return a is b or (isinstance(a, Symbolic) and isinstance(b, Symbolic) and a.key == b.key)
+
+
+def map_cotangent(ct: Cotangent, function: Callable[[Any], Value]) -> Cotangent:
+    """``function`` applied under the mask, if there is one. It must keep the shape."""
+    if isinstance(ct, Masked):
+        return Masked(ct.condition, function(ct.value), ct.negated)
+    return function(ct)
+
+
+def times(ct: Cotangent, partial: Value | float) -> Cotangent:
+    """``ct * partial`` under the mask; the numbers 1 and -1 cost nothing or a negation."""
+    if isinstance(partial, float):
+        if partial == ONE:
+            return ct
+        if partial == MINUS_ONE:
+            return map_cotangent(ct, FUNCTIONS["negative"])
+        if partial == ZERO:
+            return zeros_like_type(ct.type, ct if isinstance(ct, Value) else ct.value)
+    return map_cotangent(ct, lambda value: FUNCTIONS["multiply"](value, partial))
+
+
+def resolve(ct: Cotangent) -> Value:
+    """The cotangent as a plain value: zero where the mask is off."""
+    if not isinstance(ct, Masked):
+        return ct
+    branches = (ZERO, ct.value) if ct.negated else (ct.value, ZERO)
+    return FUNCTIONS["where"](ct.condition, *branches)  # type: ignore[no-any-return]
+
+
+def under(outer: Cotangent, inner: Cotangent) -> Cotangent:
+    """``inner`` with the mask of ``outer`` on top of its own: both must hold."""
+    if not isinstance(outer, Masked):
+        return inner
+    if not isinstance(inner, Masked):
+        return Masked(outer.condition, inner, outer.negated)
+    if outer.negated == inner.negated and same_value(outer.condition, inner.condition):
+        return inner
+    both = FUNCTIONS["logical_and"](outer.positive(), inner.positive())
+    return Masked(both, inner.value)
+
+
+def add_cotangents(cotangents: Sequence[Cotangent]) -> Cotangent:
+    """The sum, added from left to right.
+
+    Under one condition the sum keeps the mask; a condition and its opposite meet in one select; two
+    other masks give a sum that counts where either holds, so that a NaN outside both stays outside.
+
+    Raises:
+        ValueError: nothing to add.
+    """
+    if not cotangents:
+        raise ValueError("the sum of no cotangents has no type")
+    total = cotangents[0]
+    for ct in cotangents[1:]:
+        total = _add(total, ct)
+    return total
+
+
+def _add(a: Cotangent, b: Cotangent) -> Cotangent:
+    plus = FUNCTIONS["add"]
+    if not (isinstance(a, Masked) and isinstance(b, Masked)):
+        return plus(resolve(a), resolve(b))  # type: ignore[no-any-return]
+    if same_value(a.condition, b.condition):
+        if a.negated == b.negated:
+            return Masked(a.condition, plus(a.value, b.value), a.negated)
+        branches = (b.value, a.value) if a.negated else (a.value, b.value)
+        return FUNCTIONS["where"](a.condition, *branches)  # type: ignore[no-any-return]
+    either = FUNCTIONS["logical_or"](a.positive(), b.positive())
+    return Masked(either, plus(resolve(a), resolve(b)))
+
+
+def unbroadcast(ct: Cotangent, type: TensorType) -> Cotangent:
+    """``ct`` as a cotangent of an operand of ``type`` that was broadcast to the shape of ``ct``.
+
+    Sums over the axes that were added or stretched. The mask stays if the shape does. Sizes that
+    agree only by a guard are brought to the operand's own by a reshape.
+    """
+    if ct.type.dtype != type.dtype:
+        ct = map_cotangent(ct, lambda value: FUNCTIONS["astype"](value, type.dtype))
+    if ct.type.shape == type.shape:
+        return ct
+    value = resolve(ct)
+    axes = stretched_axes(value.shape, type.shape)
+    if axes:
+        value = FUNCTIONS["sum"](value, axes)
+    return value if value.shape == type.shape else FUNCTIONS["reshape"](value, type.shape)
+
+
+def stretched_axes(shape: Shape, operand: Shape) -> tuple[int, ...]:
+    """Axes of ``shape`` that broadcasting added to ``operand`` or stretched from literal size 1."""
+    added = len(shape) - len(operand)
+    stretched = (
+        added + axis
+        for axis, (full, own) in enumerate(zip(shape[added:], operand, strict=True))
+        if own == 1 and full != 1
+    )
+    return (*range(added), *stretched)
+
+
+def zeros_like_type(type: TensorType, like: Value | None = None) -> Value:
+    """Zeros of ``type``, of the same kind of value as ``like`` (symbolic by default)."""
+    kind = binding_kind(() if like is None else (like,))
+    zero = kind.lift(ZERO, type.dtype)
+    return zero if not type.shape else FUNCTIONS["broadcast_to"](zero, type.shape)

@@ -1,0 +1,270 @@
+"""The family of elementwise ops: promotion, broadcasting, and both derivative rules from partials.
+
+A concrete op says what it does to one element (``scalar``), to arrays (``reference``) and its
+partial derivatives; everything about dtypes, shapes and masks stands here, once. The element types
+that an op takes are class attributes. This file names no concrete op.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from staticgrad.errors import DTypeError, ShapeError
+from staticgrad.ir.dim import Dim
+from staticgrad.ir.dtype import BOOL, F64, I64, DType, as_dtype, promote, promote_weak
+from staticgrad.ir.expr import Expr
+from staticgrad.ir.forms import Form, Pointwise
+from staticgrad.ir.op import Op, as_array
+from staticgrad.ir.types import BroadcastError, Shape, TensorType, broadcast_shapes
+from staticgrad.ir.value import FUNCTIONS, Value, binding_kind
+from staticgrad.ops.cotangent import Cotangent, Masked, Partial, times, unbroadcast, under
+
+#: What public functions take: a value, or what ``np.asarray`` takes; Python scalars are weak.
+Operand = Value | npt.ArrayLike
+
+#: Decorator of references: NumPy's warnings about overflow, NaN and division stay silent.
+quiet = np.errstate(all="ignore")
+
+_WEAK: Final[dict[type, DType]] = {bool: BOOL, int: I64, float: F64}
+_KIND_NAMES: Final = {"b": "bool", "i": "integer", "f": "floating"}
+
+
+class Elementwise(Op):
+    """An op that acts on each element by itself; operands broadcast.
+
+    Class attributes:
+        kinds: dtype kinds that operands may have (letters of ``DType.kind``).
+        hint: what to do instead, for a dtype that the op does not take.
+    """
+
+    elementwise = True
+    kinds: ClassVar[str] = "biuf"
+    hint: ClassVar[str] = ""
+
+    # -- what a concrete op says --------------------------------------------------------------
+
+    def scalar(self, *elements: Any) -> Expr:
+        """The result's element, from one Expr per operand."""
+        raise TypeError(f"op {self.name} does not say what it does to an element")
+
+    def partials(self, out: Any, *args: Any) -> tuple[Partial, ...]:
+        """d out / d operand for each operand: a value, a number (1.0 is free), or None.
+
+        None says that the operand carries no gradient: the function is piecewise constant in it.
+        """
+        return (None,) * len(args)
+
+    def operand_dtype(self, common: DType) -> DType:
+        """The dtype that operands are brought to, given the one in which they meet."""
+        return common
+
+    def result_dtype(self, operand: DType) -> DType:
+        """The result's dtype, given that of the operands."""
+        return operand
+
+    # -- what the family gives ----------------------------------------------------------------
+
+    def prepare(self, *args: Any) -> tuple[Value, ...]:
+        """Operands as values of one dtype: scalars lifted weakly, values cast explicitly."""
+        return promoted(self, args)
+
+    def infer(self, *types: TensorType) -> TensorType:
+        """The broadcast shape; see ``result_dtype``.
+
+        Raises:
+            DTypeError: dtypes that differ, or that the op does not take.
+            ShapeError: shapes that do not broadcast.
+        """
+        dtype = types[0].dtype
+        if any(t.dtype != dtype for t in types[1:]):
+            met = ", ".join(str(t.dtype.numpy) for t in types)
+            raise DTypeError(
+                f"{self.name}: operands of {met}", hint="convert them with astype first"
+            )
+        if dtype.kind not in self.kinds:
+            raise self.refuse(dtype)
+        return TensorType(self.result_dtype(dtype), broadcast(self.name, [t.shape for t in types]))
+
+    def refuse(self, dtype: DType) -> DTypeError:
+        """The error that says which element types the op takes."""
+        takes = " and ".join(name for kind, name in _KIND_NAMES.items() if kind in self.kinds)
+        return DTypeError(f"{self.name}: takes {takes} elements, got {dtype.numpy}", hint=self.hint)
+
+    def form(self, out: TensorType, *types: TensorType) -> Form:
+        """Pointwise."""
+        return Pointwise(self.scalar)
+
+    def pullback(self, ct: Any, out: Any, *args: Any) -> tuple[Cotangent | None, ...]:
+        """``ct`` times each partial, in the result's shape. Override where a form is cheaper."""
+        partials = self.partials(out, *args)
+        return tuple(None if p is None else times(ct, p) for p in partials)
+
+    def vjp(self, ct: Any, out: Any, *args: Any) -> tuple[Cotangent | None, ...]:
+        """One cotangent per operand, in its type; the mask of a ``Masked`` ct stays on."""
+        if not out.dtype.is_float or not self.differentiable:
+            return (None,) * len(args)
+        pulled = self.pullback(ct.value if isinstance(ct, Masked) else ct, out, *args)
+        return tuple(
+            None if own is None or not arg.dtype.is_float else unbroadcast(under(ct, own), arg.type)
+            for own, arg in zip(pulled, args, strict=True)
+        )
+
+    def pushforward(self, tangents: Sequence[Any], out: Any, *args: Any) -> Any:
+        """The sum of tangents times partials, or None; the shape may still need broadcasting."""
+        total = None
+        for tangent, partial in zip(tangents, self.partials(out, *args), strict=True):
+            if tangent is None or partial is None:
+                continue
+            term = times(tangent, partial)
+            total = term if total is None else FUNCTIONS["add"](total, term)
+        return total
+
+    def jvp(self, tangents: Sequence[Any], out: Any, *args: Any) -> Any:
+        """The result's tangent, in its type, given one tangent (None: zero) per operand.
+
+        None where no operand with a tangent carries a gradient.
+        """
+        if not out.dtype.is_float or not self.differentiable:
+            return None
+        total = self.pushforward(tangents, out, *args)
+        if total is None:
+            return None
+        if total.dtype != out.dtype:
+            total = FUNCTIONS["astype"](total, out.dtype)
+        return total if total.shape == out.shape else FUNCTIONS["broadcast_to"](total, out.shape)
+
+
+class Floating(Elementwise):
+    """An elementwise op over floating elements; integers and bools are converted to float64."""
+
+    kinds = "f"
+
+    def operand_dtype(self, common: DType) -> DType:
+        return common if common.is_float else F64
+
+
+# -- shapes ---------------------------------------------------------------------------------------
+
+
+def broadcast(name: str, shapes: Sequence[Shape]) -> Shape:
+    """The shape in which operands of op ``name`` meet.
+
+    Raises:
+        ShapeError: they do not broadcast; shows them aligned and which sizes differ.
+    """
+    try:
+        return broadcast_shapes(shapes)
+    except BroadcastError as error:
+        named = isinstance(error.left, Dim) or isinstance(error.right, Dim)
+        hint = "a named size meets itself or a literal 1 only; " if named else ""
+        raise ShapeError(
+            f"{name}: shapes do not broadcast, {error.left} != {error.right}",
+            details=_aligned(shapes, error.axis_from_end),
+            hint=hint + "align axes with reshape, or insert one of size 1 with x[..., None]",
+        ) from None
+
+
+def _aligned(shapes: Sequence[Shape], marked: int) -> list[str]:
+    """One line per shape, right-aligned by axis; carets under the axis ``marked`` from the end."""
+    rank = max(map(len, shapes))
+    rows = [[""] * (rank - len(shape)) + [str(size) for size in shape] for shape in shapes]
+    widths = [max(len(row[axis]) for row in rows) for axis in range(rank)]
+    lines = ["  ".join(f"{size:>{w}}" for size, w in zip(row, widths, strict=True)) for row in rows]
+    before = sum(widths[: rank - marked]) + 2 * (rank - marked)
+    return [
+        "aligned:",
+        *(f"  {line}" for line in lines),
+        "  " + " " * before + "^" * widths[-marked],
+    ]
+
+
+# -- promotion ------------------------------------------------------------------------------------
+
+
+def is_weak(arg: object) -> bool:
+    """Whether ``arg`` is a Python scalar that takes the dtype of what it meets."""
+    return type(arg) in _WEAK
+
+
+def strong_dtype(op: str, arg: object) -> DType:
+    """The dtype of a value or of an array-like.
+
+    Raises:
+        DTypeError: an element type that there is none of here.
+    """
+    if isinstance(arg, Value):
+        return arg.dtype
+    try:
+        return as_dtype(as_array(arg).dtype)
+    except TypeError as error:
+        raise DTypeError(f"{op}: {error}") from None
+
+
+def common_dtype(op: str, args: Sequence[object]) -> DType:
+    """The dtype in which ``args`` meet: NEP 50, except that an integer array takes a float's dtype.
+
+    Raises:
+        DTypeError: an element type that there is none of here.
+    """
+    met: DType | None = None
+    for arg in args:
+        if not is_weak(arg):
+            own = strong_dtype(op, arg)
+            met = own if met is None else promote(met, own)
+    for arg in args:
+        if isinstance(arg, bool | int | float) and is_weak(arg):
+            met = _WEAK[type(arg)] if met is None else promote_weak(arg, met)
+    return F64 if met is None else met
+
+
+def promoted(
+    op: Elementwise, args: Sequence[Any], kind: type[Value] | None = None
+) -> tuple[Value, ...]:
+    """``args`` as values of the one dtype that ``op`` wants for them."""
+    first = args[0].dtype if isinstance(args[0], Value) else None
+    if all(isinstance(arg, Value) and arg.dtype == first for arg in args):
+        common = first or F64
+    else:
+        common = common_dtype(op.name, args)
+    wanted = op.operand_dtype(common)
+    kind = kind or binding_kind(tuple(args))
+    return tuple(lifted(op.name, kind, arg, wanted) for arg in args)
+
+
+def lifted(op: str, kind: type[Value], arg: Any, dtype: DType) -> Value:
+    """``arg`` as a value of ``kind`` and ``dtype``.
+
+    Raises:
+        DTypeError: a Python integer that ``dtype`` cannot hold.
+    """
+    if isinstance(arg, Value):
+        return arg if arg.dtype == dtype else FUNCTIONS["astype"](arg, dtype)
+    if is_weak(arg):
+        check_range(op, arg, dtype)
+    with np.errstate(over="ignore"):  # 1e300 becomes inf in float32, as NumPy has it
+        return kind.lift(arg, dtype)
+
+
+def check_range(op: str, scalar: bool | int | float, dtype: DType) -> None:
+    """Refuse a Python integer that ``dtype`` cannot hold.
+
+    Raises:
+        DTypeError: with the number and the dtype.
+    """
+    if type(scalar) is not int:
+        return
+    if dtype.is_integer:
+        limits = np.iinfo(dtype.numpy.name)
+        low, high = int(limits.min), int(limits.max)
+    else:
+        high = int(np.finfo(np.float64).max)
+        low = -high
+    if not (dtype.is_bool or low <= scalar <= high):
+        raise DTypeError(
+            f"{op}: the Python integer {scalar} does not fit {dtype.numpy}",
+            hint="convert the other operand first, x.astype('int64'), or write a float",
+        )

@@ -1,0 +1,173 @@
+"""What every family but the elementwise one does to its arguments: lift, find axes, say what is wrong.
+
+Also the base of ops that are linear in their first operand. This file names no concrete op.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from operator import index
+from typing import Any
+
+from staticgrad.errors import ArgumentError, AxisError, Related, ShapeError
+from staticgrad.ir.dim import Dim, Size
+from staticgrad.ir.graph import Symbolic
+from staticgrad.ir.op import Op
+from staticgrad.ir.types import Shape, TensorType
+from staticgrad.ir.value import Value, binding_kind
+from staticgrad.ops.elementwise import Operand, common_dtype, lifted, strong_dtype
+
+Axes = int | Sequence[int] | None
+
+
+class Linear(Op):
+    """An op that is linear in its first operand; the others are indices and carry no gradient."""
+
+    def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
+        """The cotangent of ``x``, given that of the result."""
+        raise TypeError(f"op {self.name} does not say its transpose")
+
+    def vjp(self, ct: Any, out: Any, *args: Any) -> tuple[Any, ...]:
+        """The transpose, for floating elements."""
+        share = self.transposed(ct, *args) if out.dtype.is_float else None
+        return (share, *(None for _ in args[1:]))
+
+    def jvp(self, tangents: Sequence[Any], out: Any, *args: Any) -> Any:
+        """The op itself, applied to the tangent."""
+        if tangents[0] is None or not out.dtype.is_float:
+            return None
+        return self(tangents[0], *args[1:])
+
+
+def as_value(op: str, data: Operand, kind: type[Value] | None = None) -> Value:
+    """``data`` as a value.
+
+    Raises:
+        DTypeError: an element type that there is none of here.
+    """
+    if isinstance(data, Value):
+        return data
+    strong_dtype(op, data)
+    return (kind or binding_kind(())).lift(data)
+
+
+def as_values(op: str, *data: Operand) -> tuple[Value, ...]:
+    """``data`` as values of the kind that they have or ask for; nothing promotes."""
+    kind = binding_kind(data)
+    return tuple(as_value(op, item, kind) for item in data)
+
+
+def promoted_values(op: str, data: Sequence[Operand]) -> tuple[Value, ...]:
+    """``data`` as values of one kind and of the dtype in which they meet."""
+    kind, dtype = binding_kind(tuple(data)), common_dtype(op, data)
+    return tuple(lifted(op, kind, item, dtype) for item in data)
+
+
+def related(*values: object) -> list[Related]:
+    """Operands as an error message lists them: name, type, where made. Symbolic ones only."""
+    return [
+        (
+            getattr(value.node.op, "label", None) or f"operand {position}",
+            str(value.type),
+            value.node.origin,
+        )
+        for position, value in enumerate(values, 1)
+        if isinstance(value, Symbolic)
+    ]
+
+
+def axis_of(op: str, axis: Any, x: Value, rank: int | None = None) -> int:
+    """``axis`` as a non-negative int below ``rank`` (by default that of ``x``).
+
+    Raises:
+        AxisError: there is no such axis.
+        ArgumentError: it is no integer.
+    """
+    limit = x.ndim if rank is None else rank
+    number = integer(op, "axis", axis, x)
+    if not -limit <= number < limit:
+        of = "a 0-d value has none" if limit == 0 else f"there are {limit}: 0 to {limit - 1}"
+        raise AxisError(f"{op}: no axis {number} in {x.type}", hint=of, related=related(x))
+    return number % limit
+
+
+def axes_of(op: str, axis: Axes, x: Value) -> tuple[int, ...]:
+    """``axis`` as sorted non-negative ints: None is every axis.
+
+    Raises:
+        AxisError: an axis that there is not, or one named twice.
+        ArgumentError: no integers.
+    """
+    if axis is None:
+        return tuple(range(x.ndim))
+    given = axis if isinstance(axis, list | tuple) else (axis,)
+    return tuple(sorted(distinct_axes(op, given, x)))
+
+
+def distinct_axes(op: str, axes: Iterable[Any], x: Value, rank: int | None = None) -> list[int]:
+    """``axes`` as non-negative ints, in their order.
+
+    Raises:
+        AxisError: an axis that there is not, or one named twice.
+        ArgumentError: no integers.
+    """
+    found = [axis_of(op, axis, x, rank) for axis in axes]
+    for axis in found:
+        if found.count(axis) > 1:
+            raise AxisError(f"{op}: axis {axis} is named twice", related=related(x))
+    return found
+
+
+def integer(op: str, what: str, data: Any, *values: Value) -> int:
+    """``data`` as a Python int.
+
+    Raises:
+        ArgumentError: it is no integer, or only known at run time.
+    """
+    if not isinstance(data, Value | Dim):
+        try:
+            return index(data)
+        except TypeError:
+            pass
+    raise ArgumentError(f"{op}: {what} {data!r} is not an integer", related=related(*values))
+
+
+def size_of(op: str, data: Any, *values: Value) -> Size:
+    """``data`` as a size: a Dim, or a non-negative int.
+
+    Raises:
+        ArgumentError: it is neither.
+        ShapeError: it is negative.
+    """
+    if isinstance(data, Dim):
+        return data
+    size = integer(op, "size", data, *values)
+    if size < 0:
+        raise ShapeError(f"{op}: the size {size} is negative", related=related(*values))
+    return size
+
+
+def shape_of(op: str, data: Any, *values: Value) -> Shape:
+    """``data`` as a shape: one size or a sequence of them.
+
+    Raises:
+        ArgumentError: something that is no size.
+        ShapeError: a negative size.
+    """
+    entries = data if isinstance(data, list | tuple) else (data,)
+    return tuple(size_of(op, entry, *values) for entry in entries)
+
+
+def shape_text(shape: Shape) -> str:
+    """A shape as messages write it: ``[batch, 784]``."""
+    return f"[{', '.join(map(str, shape))}]"
+
+
+def kept_axes(rank: int, axes: tuple[int, ...]) -> tuple[int, ...]:
+    """The axes that a reduction over ``axes`` keeps."""
+    return tuple(axis for axis in range(rank) if axis not in axes)
+
+
+def without(x: TensorType, axes: tuple[int, ...]) -> Shape:
+    """The shape of ``x`` without ``axes``."""
+    return tuple(x.shape[axis] for axis in kept_axes(x.rank, axes))

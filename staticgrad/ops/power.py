@@ -1,0 +1,172 @@
+"""Powers: by an integer literal a fixed tree of multiplications, else the general ``pow``.
+
+``x ** 3`` *means* x * x * x: the compiled kernel and the reference multiply in the same order and
+give the same bytes. A literal 0.5 means the square root. This file decides which op it becomes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from staticgrad.errors import DTypeError
+from staticgrad.ir.expr import Expr, literal
+from staticgrad.ir.op import Array
+from staticgrad.ir.types import TensorType
+from staticgrad.ir.value import FUNCTIONS, NUMPY_NAMES, Value, binding_kind
+from staticgrad.ops.arithmetic import Div, Mul
+from staticgrad.ops.cotangent import ONE, ZERO, Partial
+from staticgrad.ops.elementwise import (
+    Elementwise,
+    Floating,
+    Operand,
+    check_range,
+    common_dtype,
+    lifted,
+    quiet,
+)
+
+#: Floating powers up to here are multiplied out, within 63 half-ULPs of the true power.
+_MAX_EXPONENT: Final = 64
+
+
+def multiplied(x: Any, exponent: int) -> Any:
+    """x ** exponent for exponent >= 1, squaring from the highest bit down."""
+    result = x
+    for bit in bin(exponent)[3:]:
+        result = result * result
+        if bit == "1":
+            result = result * x
+    return result
+
+
+class IntegerPow(Elementwise, name="integer_pow"):
+    """x ** exponent for an integer literal: repeated multiplication, 1 / that if negative.
+
+    x ** 0 is 1, of NaN too. Integers wrap and take no negative exponent.
+    d/dx = exponent * x ** (exponent - 1).
+    """
+
+    exact = True
+    kinds = "iuf"
+    hint = "for bools use x & y"
+    flops = 3
+    exponent: int
+
+    def infer(self, *types: TensorType) -> TensorType:
+        """The operand's type.
+
+        Raises:
+            DTypeError: a bool operand, or an integer one under a negative exponent.
+        """
+        if self.exponent < 0 and not types[0].dtype.is_float:
+            raise DTypeError(
+                f"integers have no negative powers: {types[0].dtype.numpy} ** {self.exponent}",
+                hint="convert the base first: x.astype('float64')",
+            )
+        return super().infer(*types)
+
+    @quiet
+    def reference(self, x: Array) -> Any:
+        if self.exponent == 0:
+            return np.ones_like(x)
+        power = multiplied(x, abs(self.exponent))
+        return power if self.exponent > 0 else 1 / power
+
+    def scalar(self, x: Expr) -> Expr:
+        if self.exponent == 0:
+            return literal(1, x.dtype)
+        power: Expr = multiplied(x, abs(self.exponent))
+        return power if self.exponent > 0 else 1 / power
+
+    def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
+        if self.exponent in (0, 1):
+            return (float(self.exponent),)
+        if self.exponent == -1:
+            return (-(out * out),)
+        if self.exponent == 2:
+            return (2.0 * x,)
+        return (float(self.exponent) * IntegerPow(self.exponent - 1)(x),)
+
+
+class Pow(Floating, name="pow"):
+    """x ** y for floating x and y: 1 at y = 0, NaN for negative x and a fraction y.
+
+    d/dx = y * x ** (y - 1), 0 at (0, 0). d/dy = out * log(x), 0 at x = 0 for y >= 0.
+    """
+
+    flops = 60
+
+    @quiet
+    def reference(self, x: Array, y: Array) -> Any:
+        return np.power(x, y)
+
+    def scalar(self, x: Expr, y: Expr) -> Expr:
+        return x.pow(y)
+
+    def partials(self, out: Any, x: Any, y: Any) -> tuple[Partial, ...]:
+        where, log, both = FUNCTIONS["where"], FUNCTIONS["log"], FUNCTIONS["logical_and"]
+        at_zero = x == 0.0
+        by_base = where(both(at_zero, y == 0.0), ZERO, y * Pow()(x, y - ONE))
+        by_exponent = where(both(at_zero, y >= 0.0), ZERO, out * log(x))
+        return by_base, by_exponent
+
+
+# -- public functions -----------------------------------------------------------------------------
+
+
+def power(x: Operand, y: Operand) -> Value:
+    """x ** y, broadcast; dtypes promote.
+
+    A whole-number literal y up to 64 means repeated multiplication, and 0.5 means sqrt(x); over an
+    integer x any literal y >= 0 does. Everything else is floating arithmetic. Integers to an array
+    of integers are refused: whether the result is whole would depend on the values.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+        DTypeError: integers under a negative exponent or an array of exponents; bools.
+    """
+    common = common_dtype("pow", (x, y))
+    exponent = _literal(y)
+    if exponent is None or (common.is_float and not _is_multiplied(exponent)):
+        if not common.is_float:
+            raise DTypeError(
+                f"pow: {common.numpy} to an array of integer exponents",
+                hint="make the exponent an int, or convert an operand: x.astype('float64') ** y",
+            )
+        return Pow()(x, y)  # type: ignore[no-any-return]
+    if common.is_integer:
+        check_range("pow", int(exponent), common)
+    base = lifted("pow", binding_kind((x,)), x, common)
+    if exponent == 0.5:
+        return FUNCTIONS["sqrt"](base)  # type: ignore[no-any-return]
+    return base if exponent == 1 else IntegerPow(int(exponent))(base)
+
+
+def square(x: Operand) -> Value:
+    """x * x, in the dtype of x; on bools, and."""
+    (value,) = Mul().prepare(x)
+    return value if value.dtype.is_bool else IntegerPow(2)(value)
+
+
+def reciprocal(x: Operand) -> Value:
+    """1 / x, always floating: integers and bools are converted to float64."""
+    (value,) = Div().prepare(x)
+    return IntegerPow(-1)(value)  # type: ignore[no-any-return]
+
+
+def _literal(y: object) -> int | float | None:
+    """A number known where the expression is written, or None."""
+    number = y.item() if isinstance(y, np.generic) else y
+    return number if isinstance(number, int | float) else None
+
+
+def _is_multiplied(exponent: int | float) -> bool:
+    """Whether a floating base to this literal is a product or a square root."""
+    whole = float(exponent).is_integer() and abs(exponent) <= _MAX_EXPONENT
+    return whole or exponent == 0.5
+
+
+FUNCTIONS.update(power=power, square=square, reciprocal=reciprocal)
+NUMPY_NAMES.update(pow="power")

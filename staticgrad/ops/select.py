@@ -1,0 +1,166 @@
+"""Choices between operands: ``where`` by a condition, maximum and minimum by size.
+
+The cotangent of an operand that was not chosen is masked, not multiplied by zero: whatever it
+holds, it contributes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from staticgrad.errors import DTypeError
+from staticgrad.ir.dtype import BOOL
+from staticgrad.ir.expr import Expr, select
+from staticgrad.ir.op import Array
+from staticgrad.ir.types import TensorType
+from staticgrad.ir.value import FUNCTIONS, Value, binding_kind
+from staticgrad.ops.cotangent import ZERO, Cotangent, Masked
+from staticgrad.ops.elementwise import Elementwise, Operand, broadcast, lifted, promoted, quiet
+
+
+class Where(Elementwise, name="where"):
+    """x where the condition holds, else y. Each branch takes the cotangent where it was chosen."""
+
+    exact = True
+
+    def prepare(self, *args: Any) -> tuple[Value, ...]:
+        """The condition as bool (its truth); x and y promote with each other."""
+        condition, *branches = args
+        kind = binding_kind(args)
+        values = promoted(self, branches, kind)
+        return (lifted(self.name, kind, condition, BOOL), *values)
+
+    def infer(self, *types: TensorType) -> TensorType:
+        """The branches' dtype, the shape of all three broadcast.
+
+        Raises:
+            DTypeError: a condition that is not bool, or branches of two dtypes.
+            ShapeError: shapes that do not broadcast.
+        """
+        condition, *branches = types
+        if condition.dtype != BOOL:
+            raise DTypeError(
+                f"where: the condition is {condition.dtype.numpy}, not bool", hint="compare: x != 0"
+            )
+        dtype = super().infer(*branches).dtype
+        return TensorType(dtype, broadcast(self.name, [t.shape for t in types]))
+
+    @quiet
+    def reference(self, condition: Array, x: Array, y: Array) -> Any:
+        return np.where(condition, x, y)
+
+    def scalar(self, condition: Expr, x: Expr, y: Expr) -> Expr:
+        return select(condition, x, y)
+
+    def pullback(
+        self, ct: Any, out: Any, condition: Any, x: Any, y: Any
+    ) -> tuple[Cotangent | None, ...]:
+        return None, Masked(condition, ct), Masked(condition, ct, negated=True)
+
+    def pushforward(self, tangents: Sequence[Any], out: Any, condition: Any, x: Any, y: Any) -> Any:
+        _, by_x, by_y = tangents
+        if by_x is None and by_y is None:
+            return None
+        return where(condition, ZERO if by_x is None else by_x, ZERO if by_y is None else by_y)
+
+
+class _Extremum(Elementwise):
+    """The shared rule: the operand that wins takes the cotangent, equal operands half each.
+
+    Where one is NaN neither has lost, so both take it.
+    """
+
+    exact = True
+
+    def loses(self, x: Any, y: Any) -> Value:
+        """Where x is not chosen although y is no NaN."""
+        raise TypeError(f"op {self.name} does not say which operand loses")
+
+    def pullback(self, ct: Any, out: Any, x: Any, y: Any) -> tuple[Cotangent | None, ...]:
+        share = where(FUNCTIONS["equal"](x, y), ct * 0.5, ct)
+        return tuple(
+            Masked(lost, share, negated=True) for lost in (self.loses(x, y), self.loses(y, x))
+        )
+
+    def pushforward(self, tangents: Sequence[Any], out: Any, x: Any, y: Any) -> Any:
+        by_x, by_y = (ZERO if tangent is None else tangent for tangent in tangents)
+        if by_x is ZERO and by_y is ZERO:
+            return None
+        one = where(self.loses(x, y), by_y, by_x)
+        other = where(self.loses(y, x), by_x, by_y)
+        return (one + other) * 0.5
+
+
+class Maximum(_Extremum, name="maximum"):
+    """The larger of x and y; NaN if either is, +0 over -0. Equal operands share the cotangent."""
+
+    @quiet
+    def reference(self, x: Array, y: Array) -> Any:
+        larger = np.maximum(x, y)
+        if larger.dtype.kind != "f":
+            return larger
+        return np.where((x == 0) & (y == 0), x + y, larger)  # -0 + +0 is +0
+
+    def scalar(self, x: Expr, y: Expr) -> Expr:
+        return x | y if x.dtype == BOOL else x.maximum(y)
+
+    def loses(self, x: Any, y: Any) -> Value:
+        return FUNCTIONS["less"](x, y)  # type: ignore[no-any-return]
+
+
+class Minimum(_Extremum, name="minimum"):
+    """The smaller of x and y; NaN if either is, -0 under +0. Equal operands share the cotangent."""
+
+    @quiet
+    def reference(self, x: Array, y: Array) -> Any:
+        smaller = np.minimum(x, y)
+        if smaller.dtype.kind != "f":
+            return smaller
+        return np.where((x == 0) & (y == 0), -(-x + -y), smaller)  # -(+0 + -0) is -0
+
+    def scalar(self, x: Expr, y: Expr) -> Expr:
+        return x & y if x.dtype == BOOL else x.minimum(y)
+
+    def loses(self, x: Any, y: Any) -> Value:
+        return FUNCTIONS["greater"](x, y)  # type: ignore[no-any-return]
+
+
+# -- public functions -----------------------------------------------------------------------------
+
+
+def where(condition: Operand, x: Operand, y: Operand) -> Value:
+    """x where the condition is true (not zero), else y; all three broadcast, x and y promote.
+
+    A gradient counts only where its operand was chosen, whatever the other one holds.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+        DTypeError: a Python integer that the other branch's dtype cannot hold.
+    """
+    return Where()(condition, x, y)  # type: ignore[no-any-return]
+
+
+def maximum(x: Operand, y: Operand) -> Value:
+    """The larger of x and y, broadcast; NaN if either is NaN. Equal operands share the gradient.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+        DTypeError: a Python integer that the other operand's dtype cannot hold.
+    """
+    return Maximum()(x, y)  # type: ignore[no-any-return]
+
+
+def minimum(x: Operand, y: Operand) -> Value:
+    """The smaller of x and y, broadcast; NaN if either is NaN. Equal operands share the gradient.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+        DTypeError: a Python integer that the other operand's dtype cannot hold.
+    """
+    return Minimum()(x, y)  # type: ignore[no-any-return]
+
+
+FUNCTIONS.update(where=where, maximum=maximum, minimum=minimum)

@@ -1,0 +1,258 @@
+"""Exponentials, logarithms, roots, circles and sigmoids: floating ops behind a polynomial.
+
+Only ``sqrt`` is exact; the others are vector-math blocks in kernels, and NumPy's functions in the
+reference. Integers and bools are converted to float64.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import numpy as np
+
+from staticgrad.ir.expr import Expr, literal, select
+from staticgrad.ir.op import Array
+from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ops.cotangent import Partial
+from staticgrad.ops.elementwise import Floating, Operand, quiet
+
+_TWO_OVER_ROOT_PI: Final = 2.0 / math.sqrt(math.pi)
+
+
+class Exp(Floating, name="exp"):
+    """e ** x. Derivative: exp(x)."""
+
+    flops = 20
+
+    @quiet
+    def reference(self, x: Array) -> Any:
+        return np.exp(x)
+
+    def scalar(self, x: Expr) -> Expr:
+        return x.exp()
+
+    def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
+        return (out,)
+
+
+class Expm1(Floating, name="expm1"):
+    """e ** x - 1, accurate near 0. Derivative: exp(x) = expm1(x) + 1."""
+
+    flops = 24
+
+    @quiet
+    def reference(self, x: Array) -> Any:
+        return np.expm1(x)
+
+    def scalar(self, x: Expr) -> Expr:
+        return x.expm1()
+
+    def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
+        return (out + 1.0,)
+
+
+class Log(Floating, name="log"):
+    """Natural logarithm; -inf at 0, NaN below. Derivative: 1 / x."""
+
+    flops = 22
+
+    @quiet
+    def reference(self, x: Array) -> Any:
+        return np.log(x)
+
+    def scalar(self, x: Expr) -> Expr:
+        return x.log()
+
+    def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
+        return (1.0 / x,)
+
+    def pullback(self, ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
+        return (ct / x,)
+
+
+class Log1p(Floating, name="log1p"):
+    """log(1 + x), accurate near 0; -inf at -1, NaN below. Derivative: 1 / (1 + x)."""
+
+    flops = 26
+
+    @quiet
+    def reference(self, x: Array) -> Any:
+        return np.log1p(x)
+
+    def scalar(self, x: Expr) -> Expr:
+        return x.log1p()
+
+    def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
+        return (1.0 / (x + 1.0),)
+
+    def pullback(self, ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
+        return (ct / (x + 1.0),)
+
+
+class Sqrt(Floating, name="sqrt"):
+    """Square root, rounded correctly; NaN below 0. Derivative: 0.5 / sqrt(x), inf at 0."""
+
+    exact = True
+    flops = 5
+
+    @quiet
+    def reference(self, x: Array) -> Any:
+        return np.sqrt(x)
+
+    def scalar(self, x: Expr) -> Expr:
+        return x.sqrt()
+
+    def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
+        return (0.5 / out,)
+
+
+class Sin(Floating, name="sin"):
+    """Sine of x in radians. Derivative: cos(x)."""
+
+    flops = 24
+
+    @quiet
+    def reference(self, x: Array) -> Any:
+        return np.sin(x)
+
+    def scalar(self, x: Expr) -> Expr:
+        return x.sin()
+
+    def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
+        return (Cos()(x),)
+
+
+class Cos(Floating, name="cos"):
+    """Cosine of x in radians. Derivative: -sin(x)."""
+
+    flops = 24
+
+    @quiet
+    def reference(self, x: Array) -> Any:
+        return np.cos(x)
+
+    def scalar(self, x: Expr) -> Expr:
+        return x.cos()
+
+    def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
+        return (-Sin()(x),)
+
+
+class Tanh(Floating, name="tanh"):
+    """Hyperbolic tangent. Derivative: 1 - tanh(x) ** 2."""
+
+    flops = 28
+
+    @quiet
+    def reference(self, x: Array) -> Any:
+        return np.tanh(x)
+
+    def scalar(self, x: Expr) -> Expr:
+        return x.tanh()
+
+    def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
+        return (1.0 - out * out,)
+
+
+class Sigmoid(Floating, name="sigmoid"):
+    """1 / (1 + exp(-x)), from e = exp(-abs(x)) so that neither end overflows or cancels.
+
+    At x >= 0 it is 1 / (1 + e), below it is e / (1 + e). Derivative: s * (1 - s).
+    """
+
+    flops = 28
+
+    @quiet
+    def reference(self, x: Array) -> Any:
+        e = np.exp(-np.absolute(x))
+        return np.where(x >= 0, 1, e) / (1 + e)
+
+    def scalar(self, x: Expr) -> Expr:
+        e = (-abs(x)).exp()
+        return select(x >= 0, literal(1, x.dtype), e) / (1 + e)
+
+    def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
+        return (out * (1.0 - out),)
+
+
+class Erf(Floating, name="erf"):
+    """The error function, 2 / sqrt(pi) * integral of exp(-t * t) from 0 to x.
+
+    Derivative: 2 / sqrt(pi) * exp(-x * x).
+    """
+
+    flops = 36
+
+    @quiet
+    def reference(self, x: Array) -> Any:
+        from scipy.special import erf  # building a graph must not load scipy
+
+        return np.asarray(erf(np.asarray(x, np.float64))).astype(x.dtype)
+
+    def scalar(self, x: Expr) -> Expr:
+        return x.erf()
+
+    def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
+        return (_TWO_OVER_ROOT_PI * Exp()(-(x * x)),)
+
+
+# -- public functions -----------------------------------------------------------------------------
+
+
+def exp(x: Operand) -> Value:
+    """e ** x, elementwise; integers and bools become float64."""
+    return Exp()(x)  # type: ignore[no-any-return]
+
+
+def expm1(x: Operand) -> Value:
+    """e ** x - 1, accurate near 0, elementwise; integers and bools become float64."""
+    return Expm1()(x)  # type: ignore[no-any-return]
+
+
+def log(x: Operand) -> Value:
+    """Natural logarithm, elementwise; -inf at 0, NaN below; integers and bools become float64."""
+    return Log()(x)  # type: ignore[no-any-return]
+
+
+def log1p(x: Operand) -> Value:
+    """log(1 + x), accurate near 0, elementwise; integers and bools become float64."""
+    return Log1p()(x)  # type: ignore[no-any-return]
+
+
+def sqrt(x: Operand) -> Value:
+    """Square root, elementwise; NaN below 0; integers and bools become float64.
+
+    Its derivative at 0 is inf.
+    """
+    return Sqrt()(x)  # type: ignore[no-any-return]
+
+
+def sin(x: Operand) -> Value:
+    """Sine of x in radians, elementwise; integers and bools become float64."""
+    return Sin()(x)  # type: ignore[no-any-return]
+
+
+def cos(x: Operand) -> Value:
+    """Cosine of x in radians, elementwise; integers and bools become float64."""
+    return Cos()(x)  # type: ignore[no-any-return]
+
+
+def tanh(x: Operand) -> Value:
+    """Hyperbolic tangent, elementwise; integers and bools become float64."""
+    return Tanh()(x)  # type: ignore[no-any-return]
+
+
+def sigmoid(x: Operand) -> Value:
+    """1 / (1 + exp(-x)), elementwise, right at both ends; integers and bools become float64."""
+    return Sigmoid()(x)  # type: ignore[no-any-return]
+
+
+def erf(x: Operand) -> Value:
+    """The error function, elementwise; integers and bools become float64."""
+    return Erf()(x)  # type: ignore[no-any-return]
+
+
+FUNCTIONS.update(
+    {f.__name__: f for f in (exp, expm1, log, log1p, sqrt, sin, cos, tanh, sigmoid, erf)}
+)

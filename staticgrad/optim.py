@@ -1,0 +1,297 @@
+"""Optimizers as graph updates: from a loss and parameters to the next value of each parameter.
+
+An optimizer is a frozen dataclass of hyperparameters. Its state (momenta, step counters, gradient
+accumulators) is made of ordinary parameters and its arithmetic of ordinary nodes, so that a whole
+training step is one graph: ``Graph({"loss": loss}, updates=opt.updates(loss, ws))``. Nothing here
+runs anything.
+
+    >>> import numpy as np, staticgrad as sg
+    >>> w = sg.parameter("w", np.ones(3))
+    >>> step = sg.Graph(updates=SGD(0.5).updates((w * w).sum(), [w]))
+    >>> sg.evaluate(step, {}, updates=True)[1]["w"]
+    array([0., 0., 0.])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from staticgrad.autodiff.reverse import grad
+from staticgrad.autodiff.structure import leaves, mapped
+from staticgrad.errors import ArgumentError
+from staticgrad.ir.graph import Parameter
+from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ops import parameter
+
+Updates = dict[Parameter, Any]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Optimizer:
+    """What all optimizers have. Subclasses say in ``step`` how a gradient becomes an update.
+
+    Args:
+        accumulate: gradients of this many runs are added up, in the order of the runs, and their
+            mean is applied in the last of them: k mini-batches of a mean loss act as one batch.
+        name: prefix of the state that belongs to no single parameter (``sgd.micro_step``); give
+            two optimizers of one graph two names.
+    """
+
+    accumulate: int = 1
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        """Check the hyperparameters that are numbers.
+
+        Raises:
+            ArgumentError: one is outside its range; it is named.
+        """
+        _require(type(self.accumulate) is int and self.accumulate >= 1, "accumulate", "1 or more")
+
+    def updates(self, loss: Any, params: Any) -> Updates:
+        """The next value of every parameter, and of the state that this call makes for them.
+
+        Args:
+            loss: a 0-d floating value.
+            params: parameters, in a list, tuple or dict (nested as one likes).
+
+        Returns:
+            Parameter -> value, for ``Graph(updates=...)``. Every call makes new state.
+
+        Raises:
+            GradientError: the loss has no gradient with respect to one of them.
+            ArgumentError: something among ``params`` is no parameter.
+        """
+        wanted = _parameters(params)
+        return self.apply(dict(zip(wanted, grad(loss, wanted), strict=True)))
+
+    def apply(self, grads: Mapping[Parameter, Any]) -> Updates:
+        """As ``updates``, for gradients made elsewhere (clipped, averaged, noised)."""
+        _parameters(list(grads))
+        if self.accumulate == 1:
+            return self.step(grads)
+        return self._accumulated(grads)
+
+    def step(self, grads: Mapping[Parameter, Any]) -> Updates:
+        """One application of the gradients: the parameters and their state afterwards."""
+        raise TypeError(f"{type(self).__name__} does not say how it steps")
+
+    def state(self, name: str, dtype: str = "int64") -> Parameter:
+        """A 0-d state parameter of the optimizer as a whole, zero at first."""
+        prefix = self.name or type(self).__name__.lower()
+        return parameter(f"{prefix}.{name}", np.zeros((), dtype))
+
+    def _accumulated(self, grads: Mapping[Parameter, Any]) -> Updates:
+        """Sum gradients in slots; every k-th run steps with their mean and empties the slots."""
+        seen = self.state("micro_step")
+        due = FUNCTIONS["equal"](seen + 1, self.accumulate)
+        where = FUNCTIONS["where"]
+        slots = {p: slot(p, "accumulator") for p in grads}
+        totals = {p: slots[p] + gradient for p, gradient in grads.items()}
+        stepped = self.step({p: total / self.accumulate for p, total in totals.items()})
+        return {
+            **{p: where(due, after, p) for p, after in stepped.items()},
+            **{slots[p]: where(due, 0.0, total) for p, total in totals.items()},
+            seen: where(due, 0, seen + 1),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class SGD(Optimizer):
+    """Stochastic gradient descent, with momentum as in Sutskever et al. (ICML 2013), eqs. 1 to 4.
+
+    With g the gradient (plus ``weight_decay * p``), v the slot ``<parameter>.momentum``:
+
+        v' = momentum * v + g
+        p' = p - learning_rate * v'                     (momentum)
+        p' = p - learning_rate * (g + momentum * v')    (nesterov)
+
+    The learning rate stands outside v, so that a changing rate does not act on past gradients.
+
+    Args:
+        learning_rate: a number, or a 0-d floating value (an input, a parameter, a schedule).
+        momentum: 0 (no slots) up to, not including, 1.
+        nesterov: look ahead; needs momentum.
+        weight_decay: the L2 penalty's factor.
+    """
+
+    learning_rate: Any
+    momentum: float = 0.0
+    nesterov: bool = False
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the hyperparameters."""
+        super().__post_init__()
+        _check_rate(self.learning_rate)
+        _require(0 <= self.momentum < 1, "momentum", "in [0, 1)")
+        _require(self.weight_decay >= 0, "weight_decay", "0 or more")
+        _require(self.momentum > 0 or not self.nesterov, "nesterov", "False without momentum")
+
+    def step(self, grads: Mapping[Parameter, Any]) -> Updates:
+        """Next parameters and momenta."""
+        updates: Updates = {}
+        for p, g in grads.items():
+            if self.weight_decay:
+                g = g + self.weight_decay * p
+            if self.momentum:
+                velocity = slot(p, "momentum")
+                updates[velocity] = moved = self.momentum * velocity + g
+                g = g + self.momentum * moved if self.nesterov else moved
+            updates[p] = p - _rate(self.learning_rate, p) * g
+        return updates
+
+
+@dataclass(frozen=True, eq=False)
+class Adam(Optimizer):
+    """Adam: Kingma and Ba (ICLR 2015), algorithm 1, in its order of operations.
+
+    With g the gradient, t the runs so far (``adam.step``, counted from 1), and the slots
+    ``<parameter>.first_moment`` m and ``<parameter>.second_moment`` v:
+
+        m' = beta1 * m + (1 - beta1) * g
+        v' = beta2 * v + (1 - beta2) * (g * g)
+        p' = p - learning_rate * (m' / (1 - beta1**t)) / (sqrt(v' / (1 - beta2**t)) + epsilon)
+
+    The bias corrections are computed in float64, once per step, then take the parameter's dtype.
+
+    Args:
+        learning_rate: a number, or a 0-d floating value.
+        beta1, beta2: decay of the moments, in [0, 1).
+        epsilon: added to the root, outside it.
+    """
+
+    learning_rate: Any = 1e-3
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+
+    def __post_init__(self) -> None:
+        """Check the hyperparameters."""
+        super().__post_init__()
+        _check_rate(self.learning_rate)
+        _require(0 <= self.beta1 < 1, "beta1", "in [0, 1)")
+        _require(0 <= self.beta2 < 1, "beta2", "in [0, 1)")
+        _require(self.epsilon >= 0, "epsilon", "0 or more")
+
+    def step(self, grads: Mapping[Parameter, Any]) -> Updates:
+        """Next parameters, moments and step counter."""
+        count = self.state("step")
+        t = (count + 1).astype("float64")
+        first_correction = 1.0 - FUNCTIONS["power"](self.beta1, t)
+        second_correction = 1.0 - FUNCTIONS["power"](self.beta2, t)
+        updates: Updates = {count: count + 1}
+        for p, g in grads.items():
+            m, v = slot(p, "first_moment"), slot(p, "second_moment")
+            updates[m] = self.beta1 * m + (1.0 - self.beta1) * g
+            updates[v] = self.beta2 * v + (1.0 - self.beta2) * (g * g)
+            unbiased = updates[m] / first_correction.astype(p.dtype)
+            spread = FUNCTIONS["sqrt"](updates[v] / second_correction.astype(p.dtype))
+            updates[p] = self.moved(p, unbiased / (spread + self.epsilon))
+        return updates
+
+    def moved(self, p: Parameter, direction: Any) -> Any:
+        """The parameter after a step of the learning rate along ``-direction``."""
+        return p - _rate(self.learning_rate, p) * direction
+
+
+@dataclass(frozen=True, eq=False)
+class AdamW(Adam):
+    """Adam with decoupled weight decay: Loshchilov and Hutter (ICLR 2019), algorithm 2.
+
+    As Adam, but ``p' = p - learning_rate * (direction + weight_decay * p)``. The decay is scaled by
+    the learning rate, as frameworks have it (the paper scales it by the schedule alone).
+
+    Args:
+        learning_rate, beta1, beta2, epsilon: as in Adam.
+        weight_decay: the factor of p.
+    """
+
+    weight_decay: float = 1e-2
+
+    def __post_init__(self) -> None:
+        """Check the hyperparameters."""
+        super().__post_init__()
+        _require(self.weight_decay >= 0, "weight_decay", "0 or more")
+
+    def moved(self, p: Parameter, direction: Any) -> Any:
+        """The parameter after a step along ``-direction`` and towards zero."""
+        return super().moved(p, direction + self.weight_decay * p)
+
+
+def global_norm(grads: Any) -> Any:
+    """The Euclidean norm of all gradients as one vector; a 0-d value.
+
+    Args:
+        grads: values in a list, tuple or dict; their squares are added in that order.
+
+    Raises:
+        ArgumentError: there are none.
+    """
+    squares = [(g * g).sum() for g in leaves(grads)]
+    if not squares:
+        raise ArgumentError("the norm of no gradients")
+    total = squares[0]
+    for square in squares[1:]:
+        total = total + square
+    return FUNCTIONS["sqrt"](total)
+
+
+def clip_by_global_norm(grads: Any, max_norm: float) -> Any:
+    """The gradients, scaled together so that their global norm is at most ``max_norm``.
+
+    ``g * (max_norm / max(norm, max_norm))``: Pascanu et al. (ICML 2013), algorithm 1. A NaN among
+    them makes all of them NaN. Returns the containers of ``grads``.
+
+    Raises:
+        ArgumentError: no gradients, or a ``max_norm`` that is not positive.
+    """
+    _require(max_norm > 0, "max_norm", "positive")
+    norm = global_norm(grads)
+    scale = max_norm / FUNCTIONS["maximum"](norm, max_norm)
+    return mapped(grads, lambda g: g * scale.astype(g.dtype))
+
+
+def slot(p: Parameter, name: str) -> Parameter:
+    """State of one parameter: zeros of its type, called ``<parameter>.<name>``."""
+    return parameter(f"{p.name}.{name}", np.zeros(p.value.shape, p.dtype.numpy))
+
+
+def _parameters(params: Any) -> list[Parameter]:
+    """The parameters in ``params``, each once."""
+    found: list[Any] = list(leaves(params))
+    for value in found:
+        if not isinstance(value, Parameter):
+            raise ArgumentError(f"an optimizer updates parameters; {value!r} is none")
+    _require_distinct(found)
+    return found
+
+
+def _require_distinct(params: Iterable[Parameter]) -> None:
+    seen = set()
+    for p in params:
+        if p.node in seen:
+            raise ArgumentError(f"parameter {p.name!r} is listed twice")
+        seen.add(p.node)
+
+
+def _check_rate(rate: Any) -> None:
+    if isinstance(rate, Value):
+        if rate.shape or not rate.dtype.is_float:
+            raise ArgumentError(f"learning_rate is {rate.type}, not a 0-d floating value")
+        return
+    _require(rate >= 0, "learning_rate", "0 or more")
+
+
+def _rate(rate: Any, p: Parameter) -> Any:
+    """The learning rate in the dtype of ``p``; a number is weak as it is."""
+    return rate.astype(p.dtype) if isinstance(rate, Value) else rate
+
+
+def _require(holds: bool, name: str, what: str) -> None:
+    if not holds:
+        raise ArgumentError(f"{name} must be {what}")

@@ -1,0 +1,61 @@
+"""The one block of memory that a compiled step works in.
+
+It is allocated once and replaced when a plan needs more; the old block is freed first, so that the
+two never stand side by side. It knows nothing of what lives where: that is the plan's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from staticgrad.errors import OutOfMemory
+from staticgrad.ir.parameter import ALIGNMENT, aligned_bytes
+
+
+class Arena:
+    """Bytes from ``base`` on, 64-byte aligned; ``words`` are the same bytes as i64.
+
+    ``capacity`` is what is allocated; a step uses exactly the ``peak_bytes`` of its plan.
+    """
+
+    def __init__(self) -> None:
+        self.capacity = -1
+        self.reserve(0)
+
+    def reserve(self, nbytes: int) -> None:
+        """Make room for ``nbytes``; what the arena held is lost where it has to grow.
+
+        Raises:
+            OutOfMemory: the system gives no such block. The arena is empty then, and a later step
+                that needs less runs.
+        """
+        if nbytes <= self.capacity:
+            return
+        if self.capacity > 0:
+            self._take(0)
+        try:
+            self._take(nbytes)
+        except (MemoryError, ValueError, OverflowError):
+            raise OutOfMemory(
+                f"the step needs an arena of {nbytes} bytes, which the system does not give",
+                hint="run it on smaller feeds; nothing was run and no parameter has changed",
+            ) from None
+
+    def array(
+        self, offset: int, dtype: np.dtype[Any], shape: tuple[int, ...]
+    ) -> npt.NDArray[Any]:
+        """The bytes from ``offset`` on as an array; to be dropped before the arena may grow."""
+        return np.ndarray(shape, dtype, self._block, offset)
+
+    def _take(self, nbytes: int) -> None:
+        # The old block goes before the new one comes.
+        self._block = np.empty(0, np.uint8)
+        self.words = memoryview(self._block).cast("q")
+        self.capacity = 0
+        self._block = aligned_bytes(-(-max(nbytes, ALIGNMENT) // ALIGNMENT) * ALIGNMENT)
+        self.words = memoryview(self._block).cast("q")
+        self.base = int(self._block.ctypes.data)
+        self.capacity = nbytes

@@ -1,0 +1,171 @@
+"""Runs of one compiled program: from feeds to results, all or nothing.
+
+It keeps what runs share: the arena, the tables of the plans seen lately, the output arrays. Every
+check of feeds, sizes and output arrays comes before the first kernel. One program called from two
+threads is serialised. How plans are made is not known here: a function is handed in.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from staticgrad.analysis.binding import Feeds, bind_sizes, concrete_shape
+from staticgrad.ir.graph import Graph
+from staticgrad.ir.plan import Plan
+from staticgrad.runtime.arena import Arena
+from staticgrad.runtime.feeds import BoundFeeds, FeedBinder
+from staticgrad.runtime.outputs import OutputPool, check_apart, given_outputs
+from staticgrad.runtime.step import ParameterLocks, Program, Table
+
+Array = npt.NDArray[Any]
+#: (sizes, buffer names of staged inputs) -> plan; raises when there is none within the budget.
+MakePlan = Callable[[Mapping[str, int], frozenset[str]], Plan]
+_TABLES: Final = 256  # plans kept ready, the longest unused out first
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of one step. ``arena`` is the plan's peak; the others stand beside it."""
+
+    arena: int
+    feeds: int
+    parameters: int
+    outputs: int
+    constants: int
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A table with the shapes of its outputs."""
+
+    table: Table
+    shapes: dict[str, tuple[int, ...]]
+
+
+class Executor:
+    """A program with its arena, tables and output arrays."""
+
+    def __init__(
+        self, graph: Graph, program: Program, make_plan: MakePlan, sizes: Mapping[str, int] | None = None
+    ) -> None:
+        """``graph`` gives types and guards of inputs and outputs; ``sizes`` are fixed beforehand."""
+        self._graph, self._program, self._make_plan = graph, program, make_plan
+        self._fixed_sizes = dict(sizes or {})
+        read = {name for step in program.schedule.steps for name in step.reads()}
+        self._input_buffers = {b.label: b.name for b in program.schedule.buffers if b.role == "input"}
+        self._names = tuple(value.node.op.label for value in graph.inputs)  # type: ignore[attr-defined]
+        unused = frozenset(n for n in self._names if self._input_buffers.get(n) not in read)
+        self._feeds = FeedBinder(graph, unused)
+        self._output_buffers = dict(program.schedule.outputs)
+        self._dtypes = {name: value.dtype.numpy for name, value in graph.outputs.items()}
+        self._pools = {name: OutputPool(name, dtype) for name, dtype in self._dtypes.items()}
+        self._locks = ParameterLocks(program)
+        self._arena = Arena()
+        self._tables: OrderedDict[object, _Prepared] = OrderedDict()
+        self._lock = threading.Lock()
+        self.latest: Plan | None = None
+        self.runs = 0
+
+    def run(self, feeds: Feeds, out: object = None) -> dict[str, Array]:
+        """The outputs by name, in the graph's order; parameters are updated.
+
+        Args:
+            feeds: input name or input value -> array; see ``runtime.feeds`` for what is taken.
+            out: arrays to write results into, by output name, or one array for the only output.
+                After an IndexOutOfRange their contents are not specified.
+
+        Raises:
+            FeedError, OutputArrayError, OutOfMemory, BudgetInfeasible: before anything has run.
+            IndexOutOfRange: before any parameter has changed.
+        """
+        bound = self._feeds.bind(feeds)
+        with self._lock:
+            prepared = self._prepare(bound)
+            results, addresses = self._results(prepared, bound, out)
+            table = prepared.table
+            self._arena.reserve(table.plan.peak_bytes)
+            table.bind_arena(self._arena)
+            self._bind_feeds(table, bound)
+            for name, address in addresses.items():
+                table.bind(self._output_buffers[name], address)
+            with self._locks:
+                table.run(self._arena)
+            self._copy_twins(results)
+            self.latest = table.plan
+            self.runs += 1
+        return results
+
+    def memory(self, plan: Plan) -> Memory:
+        """Bytes that a run of this plan uses."""
+        nbytes = dict(plan.buffer_bytes)
+        totals = dict.fromkeys(("input", "parameter", "output", "constant"), 0)
+        for buffer in self._program.schedule.buffers:
+            if buffer.role in totals:
+                totals[buffer.role] += nbytes[buffer.name]
+        return Memory(
+            plan.peak_bytes, totals["input"], totals["parameter"], totals["output"], totals["constant"]
+        )
+
+    def input_buffer(self, name: str) -> str | None:
+        """The schedule's buffer of an input; None when no kernel reads it."""
+        return self._input_buffers.get(name)
+
+    def _prepare(self, bound: BoundFeeds) -> _Prepared:
+        prepared = self._tables.get(bound.key)
+        if prepared is not None:
+            self._tables.move_to_end(bound.key)
+            return prepared
+        shapes = dict(zip(self._names, bound.shapes, strict=True))
+        sizes = bind_sizes(self._graph, shapes, self._fixed_sizes)
+        staged = frozenset(self._input_buffers[name] for name in bound.staged)
+        plan = self._make_plan(sizes, staged)
+        prepared = _Prepared(
+            Table(self._program, plan),
+            {name: concrete_shape(v.shape, sizes) for name, v in self._graph.outputs.items()},
+        )
+        self._tables[bound.key] = prepared
+        if len(self._tables) > _TABLES:
+            self._tables.popitem(last=False)
+        return prepared
+
+    def _results(
+        self, prepared: _Prepared, bound: BoundFeeds, out: object
+    ) -> tuple[dict[str, Array], dict[str, int]]:
+        """An array per output, and its address."""
+        given = {} if out is None else given_outputs(out, prepared.shapes, self._dtypes)
+        if given:
+            feeds = [(f"feed {n!r}", a) for n, a in zip(self._names, bound.arrays, strict=True)]
+            stores = [(f"parameter {n!r}", s.array) for n, s in self._program.stores.items()]
+            check_apart(given, [*feeds, *stores])
+        results, addresses = {}, {}
+        for name, pool in self._pools.items():
+            if name in given:
+                results[name] = given[name]
+                addresses[name] = int(given[name].ctypes.data)
+            else:
+                results[name], addresses[name] = pool.take(prepared.shapes[name])
+        return results, addresses
+
+    def _bind_feeds(self, table: Table, bound: BoundFeeds) -> None:
+        for name, array in zip(self._names, bound.arrays, strict=True):
+            if name in bound.staged:
+                place = self._arena.array(table.staged[name], self._feeds.dtype(name), array.shape)
+                with np.errstate(all="ignore"):
+                    np.copyto(place, array, casting="same_kind")
+            elif name in self._input_buffers:
+                table.bind(self._input_buffers[name], int(array.ctypes.data))
+
+    def _copy_twins(self, results: Mapping[str, Array]) -> None:
+        """Two outputs of one value share a buffer of the schedule; each gets an array of its own."""
+        first: dict[str, str] = {}
+        for name, buffer in reversed(self._output_buffers.items()):
+            first[buffer] = first.get(buffer, name)
+            if first[buffer] != name:
+                np.copyto(results[name], results[first[buffer]])

@@ -1,0 +1,87 @@
+"""Feeds of one run: checked, and sorted into those read in place and those copied first.
+
+A C-contiguous, aligned array of the input's dtype in native byte order is read where it lies. Any
+other is copied into the arena before the run, and the plan counts that copy. Dtypes convert as in
+NumPy's ``same_kind``: within a kind in both directions (float64 to float32 rounds, int64 to int32
+wraps), and from a lower kind to a higher (bool, integer, floating), never down. Feeds are never
+written, and no reference to them outlives the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from staticgrad.analysis.binding import Feeds, feed_array, name_feeds
+from staticgrad.ir.graph import Graph
+
+Array = npt.NDArray[Any]
+_IN_PLACE: Final = 0x0001 | 0x0100  # ndarray.flags.num: C_CONTIGUOUS and ALIGNED
+
+
+@dataclass(frozen=True)
+class BoundFeeds:
+    """One array per input, in the graph's order.
+
+    ``key`` decides the plan: the shapes, and the names of inputs that are copied first.
+    """
+
+    arrays: tuple[Array, ...]
+    key: tuple[tuple[tuple[int, ...], ...], frozenset[str]]
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        return self.key[0]
+
+    @property
+    def staged(self) -> frozenset[str]:
+        return self.key[1]
+
+
+class FeedBinder:
+    """What the inputs of a graph take; binds the feeds of a run."""
+
+    def __init__(self, graph: Graph, unused: frozenset[str] = frozenset()) -> None:
+        """``unused`` names inputs that no kernel reads: they are checked, never copied."""
+        self._graph = graph
+        self._inputs = {value.node.op.label: value for value in graph.inputs}  # type: ignore[attr-defined]
+        self._dtypes = tuple((name, value.dtype.numpy) for name, value in self._inputs.items())
+        self._unused = unused
+
+    def bind(self, feeds: Feeds) -> BoundFeeds:
+        """The feeds as arrays, with what a plan must know of them.
+
+        Args:
+            feeds: input name or input value -> array, or anything that NumPy sees as one.
+
+        Raises:
+            MissingFeedError, UnknownFeedError, FeedDTypeError: as ``analysis.binding`` words them.
+                Shapes are checked by ``bind_sizes`` when they are seen for the first time.
+        """
+        named = feeds
+        if type(feeds) is not dict or feeds.keys() != self._inputs.keys():
+            named = self._named(feeds)
+        arrays = []
+        staged = []
+        for name, dtype in self._dtypes:
+            data = named[name]
+            if type(data) is not np.ndarray:
+                data = feed_array(self._inputs[name], data)
+            if data.dtype != dtype or data.flags.num & _IN_PLACE != _IN_PLACE:
+                data = feed_array(self._inputs[name], data)
+                if name not in self._unused:
+                    staged.append(name)
+            arrays.append(data)
+        shapes = tuple(array.shape for array in arrays)
+        return BoundFeeds(tuple(arrays), (shapes, frozenset(staged)))
+
+    def dtype(self, name: str) -> np.dtype[Any]:
+        """The dtype of an input, in native byte order."""
+        return self._inputs[name].dtype.numpy
+
+    def _named(self, feeds: Feeds) -> Mapping[str, Any]:
+        return name_feeds(self._graph, feeds)

@@ -1,0 +1,224 @@
+"""One plan as the driver's table, and the run of it: checks first, then what writes parameters.
+
+A table holds the driver's rows and every kernel's record in one i64 array. It is filled once per
+plan; a run patches the addresses of feeds and outputs. Which numbers belong where is decided in
+the plan; this file turns them into addresses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from staticgrad.errors import IndexOutOfRange
+from staticgrad.ir.kernel import Check, Kernel, statements
+from staticgrad.ir.parameter import ParameterStore
+from staticgrad.ir.plan import Plan, PlannedStep
+from staticgrad.ir.schedule import Schedule, Step
+from staticgrad.native import ROW_WORDS
+from staticgrad.runtime.arena import Arena
+from staticgrad.source import Location
+
+Array = npt.NDArray[Any]
+#: Runs rows ``first`` to ``last`` (exclusive) of the table at an address.
+Driver = Callable[[int, int, int], object]
+
+
+@dataclass(frozen=True)
+class Program:
+    """A schedule with its code: kernels by address, parameters by their stores.
+
+    ``addresses`` holds one address per kernel object of the schedule; ``stores`` maps the labels
+    of parameter buffers to their storage. Tables made from it live as long as the stores do.
+    """
+
+    schedule: Schedule
+    addresses: Mapping[Kernel, int]
+    stores: Mapping[str, ParameterStore]
+    driver: Driver
+
+    @property
+    def updated(self) -> frozenset[str]:
+        """Labels of the parameters that the schedule writes."""
+        written = {name for step in self.schedule.steps for name in step.writes()}
+        return frozenset(b.label for b in self.schedule.buffers if b.role == "parameter" and b.name in written)
+
+
+class ParameterLocks:
+    """The locks of a program's parameters, in creation order, so that two runs cannot deadlock."""
+
+    def __init__(self, program: Program) -> None:
+        updated = program.updated
+        used = {b.label for b in program.schedule.buffers if b.role == "parameter"}
+        stores = sorted(program.stores.items(), key=lambda item: item[1].serial)
+        self._locks = [(store.lock, label in updated) for label, store in stores if label in used]
+        self._taken: list[int] = []
+
+    def __enter__(self) -> None:
+        try:
+            for i, (lock, write) in enumerate(self._locks):
+                lock.acquire(write)
+                self._taken.append(i)
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def __exit__(self, *_exc_info: object) -> None:
+        while self._taken:
+            lock, write = self._locks[self._taken.pop()]
+            lock.release(write)
+
+
+@dataclass(frozen=True)
+class _CheckWords:
+    """Two i64 words of the arena in which a step notes its smallest failing index."""
+
+    word: int
+    step: int
+    planned: PlannedStep
+    operand: str
+    origin: Location | None
+
+
+class Table:
+    """The rows and records of one plan.
+
+    A row is (kernel address, record address, 0, iterations); a record holds one pointer per kernel
+    operand, then one word per integer argument.
+    """
+
+    def __init__(self, program: Program, plan: Plan) -> None:
+        self.plan = plan
+        self._driver = program.driver
+        self._schedule = program.schedule
+        steps = [program.schedule.steps[planned.step] for planned in plan.steps]
+        starts = [ROW_WORDS * len(steps)]
+        for step in steps:
+            starts.append(starts[-1] + len(step.operands) + len(step.arguments))
+        self._words = np.zeros(starts[-1] + 1, np.int64)  # never empty: it has an address
+        self._view = memoryview(self._words)
+        self.address = int(self._words.ctypes.data)
+        self._slots: dict[str, list[tuple[int, int]]] = {}
+        self._bound: dict[str, int] = {}
+        self._fill(program, steps, starts)
+        self._checks = self._find_checks(steps)
+        self._reset = self._check_words()
+        places = {p.buffer: p.offset for p in plan.placements}
+        self.staged = dict(
+            (b.label, places[b.name])
+            for b in program.schedule.buffers
+            if b.role == "input" and b.name in places
+        )
+
+    def _fill(self, program: Program, steps: Sequence[Step], starts: Sequence[int]) -> None:
+        places = {p.buffer: p.offset for p in self.plan.placements}
+        fixed = _fixed_addresses(program)
+        words, offsets = [], []
+        for row, (planned, step) in enumerate(zip(self.plan.steps, steps, strict=True)):
+            at = starts[row]
+            record = self.address + 8 * at
+            self._words[ROW_WORDS * row : ROW_WORDS * (row + 1)] = (
+                program.addresses[step.kernel], record, 0, planned.total,
+            )  # fmt: skip
+            for word, (binding, inside) in enumerate(zip(step.operands, planned.offsets, strict=True), at):
+                name = binding.buffer
+                if name in places:
+                    words.append(word)
+                    offsets.append(places[name] + inside)
+                elif name in fixed:
+                    self._words[word] = fixed[name] + inside
+                else:
+                    self._slots.setdefault(name, []).append((word, inside))
+            arguments = at + len(step.operands)
+            self._words[arguments : arguments + len(planned.arguments)] = planned.arguments
+        self._arena_words = np.array(words, np.int64)
+        self._arena_offsets = np.array(offsets, np.int64)
+        self._arena_base = -1
+
+    def _find_checks(self, steps: Sequence[Step]) -> list[_CheckWords]:
+        found = []
+        places = {p.buffer: p.offset for p in self.plan.placements}
+        for planned, step in zip(self.plan.steps, steps, strict=True):
+            zipped = zip(step.kernel.operands, step.operands, planned.offsets, strict=True)
+            for operand, binding, inside in zipped:
+                if operand.mode == "check":
+                    word = (places[binding.buffer] + inside) // 8
+                    origin = self._schedule.buffer(binding.buffer).origin or _origin(step)
+                    found.append(_CheckWords(word, planned.step, planned, operand.name, origin))
+        return sorted(found, key=lambda check: check.step)
+
+    def _check_words(self) -> tuple[int, ...]:
+        """Every word that must be -1 before the run, each once."""
+        return tuple(dict.fromkeys(w for check in self._checks for w in (check.word, check.word + 1)))
+
+    def bind_arena(self, arena: Arena) -> None:
+        """Point the records into the arena, where it has moved."""
+        if self._arena_base != arena.base:
+            self._words[self._arena_words] = self._arena_offsets + arena.base
+            self._arena_base = arena.base
+
+    def bind(self, buffer: str, address: int) -> None:
+        """Point the records' operands bound to a feed or output buffer to ``address``."""
+        if self._bound.get(buffer) != address:
+            view = self._view
+            for word, inside in self._slots.get(buffer, ()):
+                view[word] = address + inside
+            self._bound[buffer] = address
+
+    def run(self, arena: Arena) -> None:
+        """Run the plan: all that is before the commit, a look at the checks, the rest.
+
+        Raises:
+            IndexOutOfRange: the smallest failing (step, position); no parameter was written.
+        """
+        words = arena.words
+        for word in self._reset:
+            words[word] = -1
+        self._driver(self.address, 0, self.plan.commit)
+        for check in self._checks:
+            if words[check.word] >= 0:
+                raise self._failure(check, words[check.word], words[check.word + 1])
+        if self.plan.commit < len(self.plan.steps):
+            self._driver(self.address, self.plan.commit, len(self.plan.steps))
+
+    def _failure(self, check: _CheckWords, position: int, found: int) -> IndexOutOfRange:
+        kernel = self._schedule.steps[check.step].kernel
+        extent = _extent(kernel, check, found)
+        return IndexOutOfRange(
+            f"index {found} is out of range for an axis of size {extent}",
+            details=[f"it is element {position} of the indices, counted in C order"],
+            hint=f"indices from {-extent} to {extent - 1} are valid" if extent else "the axis is empty",
+            at=check.origin,
+        )
+
+
+def _fixed_addresses(program: Program) -> dict[str, int]:
+    """Addresses that no run changes: parameters and constants."""
+    fixed = {}
+    for buffer in program.schedule.buffers:
+        if buffer.role == "parameter":
+            fixed[buffer.name] = int(program.stores[buffer.label].array.ctypes.data)
+        elif buffer.role == "constant" and buffer.data is not None:
+            fixed[buffer.name] = int(buffer.data.array.ctypes.data)
+    return fixed
+
+
+def _origin(step: Step) -> Location | None:
+    return step.origins[0] if step.origins else None
+
+
+def _extent(kernel: Kernel, check: _CheckWords, found: int) -> int:
+    """The size of the axis that ``found`` misses: of a kernel's checks into one operand, the first
+    that it fails."""
+    arguments = dict(zip(kernel.arguments, check.planned.arguments, strict=True))
+    extents = []
+    for stage in kernel.stages:
+        for statement in statements(stage):
+            if isinstance(statement, Check) and statement.operand == check.operand:
+                extent = statement.extent
+                extents.append(extent if isinstance(extent, int) else arguments[extent])
+    return next((e for e in extents if not -e <= found < e), extents[0])

@@ -1,0 +1,342 @@
+"""Where a value comes from: the line of the user's program that made it, and the named scope.
+
+``capture()`` is called for every node, so it only stores the code object and the instruction;
+file, line, columns and text are looked up when somebody asks. A frame belongs to the user when its
+file lies outside staticgrad, passes, NumPy and the few standard modules that merely carry calls.
+This module knows nothing of graphs, nodes or errors.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+import functools
+import linecache
+import re
+import sys
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Final
+
+_TEXT: Final = re.compile(r"(?P<file>.*):(?P<line>\d+)(?: \[(?P<scope>.*)\])?", re.DOTALL)
+_NOTEBOOK_CELL: Final = re.compile(r"ipykernel_\d+[/\\]")
+_WIDTH: Final = 100  # characters of a source line that a message shows
+
+_ROOT: Final = Path(__file__).parent.parent
+_LIBRARY_FOLDERS: Final = tuple(
+    f"{_ROOT / package}{separator}" for package in ("staticgrad", "passes") for separator in "/\\"
+)
+#: Standard modules that only carry a call (a context manager, ``replace``, ``copy``).
+_CARRIERS: Final = frozenset(
+    str(module.__file__) for module in (contextlib, functools, dataclasses, copy)
+)
+
+#: File name of a code object -> whether its frames are the library's own.
+_is_library: Final[dict[str, bool]] = {}
+
+
+@dataclass(frozen=True)
+class SourceLine:
+    """A place in a program.
+
+    Lines count from 1; columns count characters from 0, ``end_column`` is exclusive. What Python
+    does not know (no column table, no source text, a parsed graph) is None or empty.
+    """
+
+    file: str
+    line: int
+    column: int | None = None
+    end_column: int | None = None
+    end_line: int | None = None
+    text: str = ""
+    function: str = ""
+    scope: str = ""
+
+    @classmethod
+    def from_text(cls, text: str) -> SourceLine:
+        """Read ``train.py:8`` or ``train.py:8 [block3]``, as printed behind the nodes of a graph.
+
+        Raises ValueError when ``text`` does not end in a line number.
+        """
+        match = _TEXT.fullmatch(text.strip())
+        if match is None:
+            raise ValueError(f"not a source line: {text!r} (expected file:line)")
+        return cls(match["file"], int(match["line"]), scope=match["scope"] or "")
+
+    def resolve(self) -> SourceLine:
+        """Itself: the counterpart of ``Origin.resolve``."""
+        return self
+
+    @property
+    def short(self) -> str:
+        """``train.py:8``: base name and line."""
+        return f"{_base_name(self.file)}:{self.line}"
+
+    @property
+    def labelled(self) -> str:
+        """``train.py:8 [block3/attention]``: the short form with the scope, if there is one."""
+        return f"{self.short} [{self.scope}]" if self.scope else self.short
+
+    @property
+    def long(self) -> str:
+        """File, line, function, scope; then the text, and carets where the columns are known."""
+        where = f"{_path_from_here(self.file)}:{self.line}"
+        if self.function and self.function != "<module>":
+            where += f", in {self.function}"
+        if self.scope:
+            where += f" [{self.scope}]"
+        return "\n".join([where, *self.excerpt()])
+
+    def excerpt(self) -> list[str]:
+        """The source text, indented by four, and the caret line: zero to two lines."""
+        code = "".join(c if c.isprintable() else " " for c in self.text)  # tabs, form feeds
+        if not code.strip():
+            return []
+        start, stop = self._caret_range(code)
+        left = len(code) - len(code.lstrip())
+        if len(code) - left > _WIDTH:  # show a window that begins a little before the carets
+            left = max(left, min(start - _WIDTH // 4, len(code) - _WIDTH))
+        shown = code[left : left + _WIDTH]
+        start, stop = max(start - left, 0), min(stop - left, len(shown))
+        lines = ["    " + shown.rstrip()]
+        if self.column is not None and stop > start:
+            lines.append("    " + " " * start + "^" * (stop - start))
+        return lines
+
+    def _caret_range(self, code: str) -> tuple[int, int]:
+        if self.column is None:
+            return 0, 0
+        on_one_line = self.end_line in (None, self.line) and self.end_column is not None
+        stop = (
+            self.end_column if on_one_line and self.end_column is not None else len(code.rstrip())
+        )
+        return self.column, min(stop, len(code))
+
+    def __str__(self) -> str:
+        return self.short
+
+
+class Origin(tuple[CodeType, int, str]):
+    """The instruction that made something, not yet looked up: (code object, offset, scope path).
+
+    ``resolve()`` gives its SourceLine. Pickling and copying give the SourceLine as well, for a code
+    object does not travel. A tuple, because one is made for every node.
+    """
+
+    __slots__ = ()
+
+    @property
+    def scope(self) -> str:
+        """The named scopes it was made in, ``encoder/block3``; empty outside all."""
+        return self[2]
+
+    def resolve(self) -> SourceLine:
+        """Look the instruction up in its code object, and its text in linecache."""
+        code, offset, scope_path = self
+        line, end_line, column, end_column = _position(code, offset)
+        text = linecache.getline(code.co_filename, line).rstrip("\r\n")
+        last = text
+        if end_line is not None and end_line != line:
+            last = linecache.getline(code.co_filename, end_line)
+        return SourceLine(
+            file=code.co_filename,
+            line=line,
+            column=_characters(text, column),
+            end_column=_characters(last, end_column),
+            end_line=end_line,
+            text=text,
+            function=code.co_qualname,
+            scope=scope_path,
+        )
+
+    @property
+    def short(self) -> str:
+        """``train.py:8``: base name and line, without reading the file."""
+        return f"{_base_name(self[0].co_filename)}:{_position(self[0], self[1])[0]}"
+
+    @property
+    def labelled(self) -> str:
+        """``train.py:8 [block3/attention]``: the short form with the scope, if there is one."""
+        return f"{self.short} [{self.scope}]" if self.scope else self.short
+
+    @property
+    def long(self) -> str:
+        """As ``SourceLine.long``."""
+        return self.resolve().long
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Origin):
+            return NotImplemented
+        # Code objects compare without their file, so ``tuple.__eq__`` would find two cells equal.
+        return self[0] is other[0] and self[1] == other[1] and self[2] == other[2]
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash((id(self[0]), self[1], self[2]))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        line = self.resolve()
+        return SourceLine, tuple(getattr(line, field.name) for field in dataclasses.fields(line))
+
+    def __str__(self) -> str:
+        return self.short
+
+    def __repr__(self) -> str:
+        return f"Origin({self.labelled})"
+
+
+#: Anything that names a place; both kinds offer resolve, short, labelled, long and scope.
+Location = Origin | SourceLine
+
+#: (scope path, origin that overrides the frame walk)
+_state: Final[ContextVar[tuple[str, Location | None]]] = ContextVar(
+    "staticgrad_source", default=("", None)
+)
+
+
+def capture(skip: int = 0) -> Location:
+    """The user's line that is running now: the innermost frame outside the library.
+
+    Inside ``attribute_to(origin)`` it is that origin. ``skip`` counts frames, the caller's first,
+    that are known to be the library's; each one skipped saves a sixth of a microsecond.
+    """
+    scope_path, override = _state.get()
+    if override is not None:
+        return override
+    frame = sys._getframe(1 + skip)
+    try:
+        while _is_library[frame.f_code.co_filename]:
+            frame = frame.f_back  # type: ignore[assignment]  # None ends in the handler below
+    except (KeyError, AttributeError):  # a file not seen before, or no user frame at all
+        frame = user_frame()
+    return Origin((frame.f_code, frame.f_lasti, scope_path))
+
+
+def user_frame() -> FrameType:
+    """The innermost frame outside the library, else the outermost frame."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and _frame_is_library(frame):
+        frame = frame.f_back
+    return frame
+
+
+def count_as_user(file: str) -> None:
+    """Let the frames of a file inside the package be user lines: for the programs it ships."""
+    _is_library[file] = False
+
+
+class _Within:
+    """A context manager that sets the capture state; it can be entered again, also nested."""
+
+    __slots__ = ("_name", "_origin", "_saved")
+
+    def __init__(self, name: str, origin: Location | None) -> None:
+        self._name = name
+        self._origin = origin
+        self._saved: list[tuple[str, Location | None]] = []
+
+    def __enter__(self) -> None:
+        state = _state.get()
+        self._saved.append(state)
+        path, override = state
+        if self._name:
+            _state.set((f"{path}/{self._name}" if path else self._name, override))
+        else:
+            _state.set((path, self._origin))
+
+    def __exit__(self, *_exc_info: object) -> None:
+        _state.set(self._saved.pop())
+
+
+def scope(name: str) -> contextlib.AbstractContextManager[None]:
+    """Name the part of the program being built: ``with sg.scope("block3"): ...``.
+
+    Scopes nest into a path, ``encoder/block3``, which nodes, ``explain`` and errors show. Raises
+    TypeError or ValueError when ``name`` is not a non-empty line of text.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"scope takes a name, not {type(name).__name__}")
+    if not name or not name.isprintable() or "[" in name or "]" in name:
+        raise ValueError(f"scope takes a printable name without brackets, not {name!r}")
+    return _Within(name, None)
+
+
+def attribute_to(origin: Location) -> contextlib.AbstractContextManager[None]:
+    """Give everything built within the line of ``origin``: for gradients, rewrites and clones."""
+    return _Within("", origin)
+
+
+def _frame_is_library(frame: FrameType) -> bool:
+    file = frame.f_code.co_filename
+    known = _is_library.get(file)
+    if known is not None:
+        return known
+    if file == "<string>":  # a program of ``python -c``, or a method that dataclasses generated
+        return frame.f_code.co_qualname.startswith("__create_fn__.")
+    known = _is_library[file] = _file_is_library(file)
+    return known
+
+
+def _file_is_library(file: str) -> bool:
+    if file.startswith("<"):
+        return file.startswith(("<frozen ", "<staticgrad ", "<__array_function__ "))
+    numpy_file = getattr(sys.modules.get("numpy"), "__file__", None)
+    if numpy_file is not None and Path(numpy_file).parent in Path(file).parents:
+        return True
+    return file in _CARRIERS or file.startswith(_LIBRARY_FOLDERS)
+
+
+#: id(code) -> (the code, kept so that the id stays its own; its position table). Oldest out first.
+_positions: Final[dict[int, tuple[CodeType, list[tuple[int | None, ...]]]]] = {}
+_POSITION_TABLES: Final = 64
+
+
+def _position(code: CodeType, offset: int) -> tuple[int, int | None, int | None, int | None]:
+    """Line, end line, column, end column of an instruction; columns in UTF-8 bytes."""
+    entry = _positions.get(id(code))
+    if entry is None or entry[0] is not code:
+        if len(_positions) >= _POSITION_TABLES:
+            _positions.pop(next(iter(_positions)), None)
+        entry = _positions[id(code)] = (code, list(code.co_positions()))
+    table = entry[1]
+    index = offset // 2  # an instruction unit is two bytes
+    if not 0 <= index < len(table):
+        return code.co_firstlineno, None, None, None
+    line, end_line, column, end_column = table[index]
+    return line or code.co_firstlineno, end_line, column, end_column
+
+
+def _characters(text: str, column: int | None) -> int | None:
+    """A column in UTF-8 bytes as a column in characters."""
+    if column is None or text.isascii():
+        return column
+    return len(text.encode()[:column].decode(errors="ignore"))
+
+
+def _base_name(file: str) -> str:
+    if file.startswith("<"):
+        name = file
+    elif _NOTEBOOK_CELL.search(file):  # the kernel's own name is a hash in a temporary folder
+        name = "<cell>"
+    else:
+        name = re.split(r"[/\\]", file)[-1]
+    return _printable(name)
+
+
+def _printable(name: str) -> str:
+    return name if name.isprintable() else "".join(c if c.isprintable() else "?" for c in name)
+
+
+def _path_from_here(file: str) -> str:
+    """A path below the working directory without that directory; others as they are."""
+    if file.startswith("<") or _NOTEBOOK_CELL.search(file):
+        return _base_name(file)
+    try:
+        return _printable(str(Path(file).relative_to(Path.cwd())))
+    except (ValueError, OSError):
+        return _printable(file)

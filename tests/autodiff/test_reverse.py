@@ -1,0 +1,257 @@
+"""Gradients against hand values, the joint graph's structure, every form that ``wrt`` takes."""
+
+import linecache
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.errors import GradientError, OpDefinitionError
+from staticgrad.ir.graph import Symbolic, ancestors
+from staticgrad.ir.op import Op
+from staticgrad.ir.types import TensorType
+
+
+def scalar(name, dtype="float64"):
+    return sg.input(name, (), dtype)
+
+
+def origin_text(value):
+    line = value.node.origin.resolve()
+    return linecache.getline(line.file, line.line)
+
+
+class Pair(NamedTuple):
+    first: object
+    second: object
+
+
+def test_the_textbook_example():
+    x, y = scalar("x"), scalar("y")
+    z = x * y + x**2
+    dx, dy = sg.grad(z, [x, y])
+    assert sg.evaluate({"z": z, "dx": dx, "dy": dy}, {"x": 2.0, "y": 3.0}) == {
+        "z": 10.0,
+        "dx": 7.0,
+        "dy": 2.0,
+    }
+
+
+def test_the_result_has_the_structure_of_wrt():
+    x, y = scalar("x"), scalar("y")
+    z = x * y
+    assert isinstance(sg.grad(z, x), Symbolic)
+    assert isinstance(sg.grad(z, [x, y]), list)
+    assert isinstance(sg.grad(z, (x,)), tuple)
+    nested = sg.grad(z, {"a": x, "b": [y, {"c": (x,)}], "d": Pair(x, y)})
+    assert list(nested) == ["a", "b", "d"]
+    assert isinstance(nested["d"], Pair)
+    values = sg.evaluate([nested["a"], nested["b"][0], nested["b"][1]["c"][0], nested["d"].second],
+                         {"x": 2.0, "y": 3.0})  # fmt: skip
+    assert values == [3.0, 2.0, 3.0, 2.0]
+
+
+def test_by_an_intermediate_a_value_twice_and_the_output_itself():
+    x = scalar("x")
+    h = np.exp(x)
+    y = h * h
+    dh, dx, again, dy = sg.grad(y, [h, x, x, y])
+    found = sg.evaluate([dh, dx, again, dy], {"x": 0.5})
+    assert np.allclose(found, [2 * np.exp(0.5), 2 * np.exp(1.0), 2 * np.exp(1.0), 1.0], rtol=1e-15)
+
+
+def test_by_a_parameter():
+    w = sg.parameter("w", np.array([1.0, 2.0, 3.0]))
+    assert sg.evaluate(sg.grad((w * w).sum(), w)).tolist() == [2.0, 4.0, 6.0]
+
+
+def test_a_seed_weighs_the_rows_of_the_jacobian():
+    x = sg.input("x", (3,), "float64")
+    feeds = {"x": [1.0, 2.0, 3.0]}
+    by_array = sg.grad(x * x, x, seed=np.array([1.0, 10.0, 100.0]))
+    assert sg.evaluate(by_array, feeds).tolist() == [2.0, 40.0, 600.0]
+    s = sg.input("s", (3,), "float64")
+    by_value = sg.grad(x * x, x, seed=s)
+    assert sg.evaluate(by_value, {**feeds, "s": [0.0, 1.0, 0.0]}).tolist() == [0.0, 4.0, 0.0]
+
+
+def test_linear_in_the_seed(rng):
+    x = sg.input("x", (4,), "float64")
+    a, b = (sg.input(name, (4,), "float64") for name in "ab")
+    y = np.exp(x) * x
+    combined = sg.grad(y, x, seed=2.0 * a - 3.0 * b)
+    separate = 2.0 * sg.grad(y, x, seed=a) - 3.0 * sg.grad(y, x, seed=b)
+    feeds = {name: rng.normal(size=4) for name in "xab"}
+    found = sg.evaluate([combined, separate], feeds)
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-13)
+
+
+def test_derivatives_to_the_fourth_order():
+    x = scalar("x")
+    y = np.exp(x) * x
+    derivatives = [y]
+    for _ in range(4):
+        derivatives.append(sg.grad(derivatives[-1], x))
+    expected = [np.exp(0.3) * (0.3 + n) for n in range(5)]
+    np.testing.assert_allclose(sg.evaluate(derivatives, {"x": 0.3}), expected, rtol=1e-14)
+    assert [d.node.order for d in derivatives[1:]] == [1, 2, 3, 4]
+
+
+def test_orders_count_from_what_is_differentiated():
+    x = scalar("x")
+    y = np.exp(x)
+    first = sg.grad(y, x)
+    second = sg.grad(first * y, x)
+    orders = {node.order for node in ancestors([second])}
+    assert orders == {0, 1, 2}
+    assert y.node.order == 0
+    assert sg.grad(x * x, x).node.order == 1
+
+
+def test_gradient_nodes_carry_the_forward_line():
+    x = scalar("x")
+    y = np.tanh(x)  # the forward line
+    z = y * 3.0
+    new = [node for node in ancestors([sg.grad(z, x)]) if node.order == 1]
+    texts = [linecache.getline(n.origin.resolve().file, n.origin.resolve().line) for n in new]
+    assert any("the forward line" in text for text in texts)
+    assert not any("sg.grad" in text for text in texts)
+
+
+def test_no_gradient_node_reads_what_nobody_asked_for():
+    x, w = scalar("x"), scalar("w")
+    branch = np.exp(w) * 2.0
+    y = x * branch
+    gradient = sg.grad(y, x)
+    new = [node for node in ancestors([gradient]) if node.order == 1]
+    assert all(arg.node.op.name != "input" for node in new for arg in node.args)
+    assert sg.evaluate(gradient, {"w": 0.0}) == 2.0
+
+
+def test_gradients_have_the_type_of_their_value():
+    x = sg.input("x", ("batch", 3), "float32")
+    b = sg.input("b", (3,), "float64")
+    c = sg.input("c", (1, 1), "float32")
+    loss = (x * b + c).sum()
+    for value, gradient in zip((x, b, c), sg.grad(loss, [x, b, c]), strict=True):
+        assert gradient.type == value.type
+
+
+def test_sizes_that_agree_only_by_a_guard():
+    x = sg.input("x", ("n",), "float64")
+    y = sg.input("y", ("m",), "float64")
+    dx, dy = sg.grad((x * y).sum(), [x, y])
+    assert (dx.type, dy.type) == (x.type, y.type)
+    feeds = {"x": [1.0, 2.0], "y": [3.0, 4.0]}
+    found = sg.evaluate([dx, dy], feeds)
+    assert [f.tolist() for f in found] == [[3.0, 4.0], [1.0, 2.0]]
+
+
+def test_a_chain_of_100_000_nodes():
+    x = scalar("x")
+    y = x
+    for _ in range(100_000):
+        y = y + x
+    assert sg.evaluate(sg.grad(y, x), {}) == 100_001.0
+
+
+def test_a_value_with_many_users_adds_in_a_fixed_order():
+    x = scalar("x")
+    factors = [1e16, 1.0, -1e16, 3.0]
+    y = sum((x * f for f in factors[1:]), x * factors[0])
+    first, second = (sg.evaluate(sg.grad(y, x), {}) for _ in range(2))
+    assert first == second
+    assert first.tobytes() == second.tobytes()
+
+
+# Ops with more than one result
+
+
+class SumAndDifference(Op):
+    """(x + y, x - y); its rule fails on a missing cotangent that is not ZERO."""
+
+    name: ClassVar[str] = "test.sum_and_difference"
+
+    def infer(self, x, y):
+        return x, y
+
+    def reference(self, x, y):
+        return x + y, x - y
+
+    def vjp(self, ct, out, x, y):
+        assert isinstance(out, tuple)
+        plus, minus = ct
+        return plus + minus, plus - minus
+
+
+def test_unused_results_have_a_zero_cotangent():
+    x, y = scalar("x"), scalar("y")
+    total, difference = SumAndDifference()(x, y)
+    feeds = {"x": 2.0, "y": 5.0}
+    dx, dy = sg.grad(difference * difference, [x, y])
+    assert sg.evaluate([difference, dx, dy], feeds) == [-3.0, -6.0, 6.0]
+    both = sg.grad(total * difference, [x, y])  # x² - y²
+    assert sg.evaluate([total, difference, *both], feeds) == [7.0, -3.0, 4.0, -10.0]
+
+
+class WrongShape(Op):
+    name: ClassVar[str] = "test.wrong_shape"
+
+    def infer(self, x):
+        return TensorType(x.dtype, ())
+
+    def vjp(self, ct, out, x):
+        return (ct,)
+
+
+class WrongCount(WrongShape):
+    name: ClassVar[str] = "test.wrong_count"
+
+    def vjp(self, ct, out, x):
+        return ct, ct
+
+
+class NoRule(Op):
+    name: ClassVar[str] = "test.no_rule"
+
+    def infer(self, x):
+        return TensorType(x.dtype, ())
+
+
+@pytest.mark.parametrize(
+    ("op", "error", "says"),
+    [
+        (WrongShape(), OpDefinitionError, r"f64\[\] for an operand f64\[3\]"),
+        (WrongCount(), OpDefinitionError, "not a tuple of 1 cotangents"),
+        (NoRule(), GradientError, "op test.no_rule has no derivative rule"),
+    ],
+)
+def test_a_wrong_rule_is_reported_at_the_users_line(op, error, says):
+    x = sg.input("x", (3,), "float64")
+    y = op(x)  # the wrong op
+    with pytest.raises(error, match=says) as caught:
+        sg.grad(y, x)
+    assert "the wrong op" in caught.value.at.resolve().text
+
+
+# Mistakes
+
+
+def test_what_grad_refuses():
+    x = sg.input("x", (3,), "float64")
+    n = scalar("n", "int64")
+    with pytest.raises(GradientError, match="needs a seed"):
+        sg.grad(x * x, x)
+    with pytest.raises(GradientError, match=r"the seed is f64\[2\].* is f64\[3\]"):
+        sg.grad(x * x, x, seed=np.ones(2))
+    with pytest.raises(GradientError, match="only floating values have derivatives"):
+        sg.grad(n * n, n)
+    with pytest.raises(GradientError, match=r"'n' is i64.*no gradient with respect to it"):
+        sg.grad((x * n).sum(), [x, n])
+    with pytest.raises(GradientError, match="not a value or array"):
+        sg.grad(x, x, seed="one")
+    with pytest.raises(GradientError, match="takes values to differentiate by"):
+        sg.grad(x.sum(), ["x"])
+    with pytest.raises(GradientError, match="differentiates a value of a graph"):
+        sg.grad(3.0, x)

@@ -1,0 +1,49 @@
+"""One kernel cache, one set of seeds and one hypothesis profile for the whole run."""
+
+import os
+import random
+import shutil
+import tempfile
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+_PREFIX = "STATICGRAD_"
+_OWN_CACHE = pytest.StashKey[str]()
+
+settings.register_profile(
+    "staticgrad",
+    deadline=None,  # the first example may compile a kernel
+    max_examples=50,
+    derandomize=bool(os.environ.get("CI")),
+    suppress_health_check=[HealthCheck.too_slow],
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    settings.load_profile("staticgrad")
+    if hasattr(config, "workerinput"):
+        return  # a worker of xdist: it inherits the environment made below
+    for variable in [name for name in os.environ if name.startswith(_PREFIX)]:
+        del os.environ[variable]
+    folder = tempfile.mkdtemp(prefix="staticgrad-tests-")
+    os.environ[f"{_PREFIX}CACHE_DIR"] = config.stash[_OWN_CACHE] = folder
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    folder = config.stash.get(_OWN_CACHE, None)
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def _fixed_seeds() -> None:
+    random.seed(0)
+    np.random.seed(0)  # for code under test that uses the global state
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Random numbers that are the same in every run and on every worker."""
+    return np.random.default_rng(20240229)

@@ -1,0 +1,44 @@
+"""Running a kernel source both ways over arrays, and comparing bytes."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from staticgrad import native
+from staticgrad.config import options
+
+Array = NDArray[np.generic]
+
+
+def call(
+    source: str, arrays: Sequence[Array], words: Sequence[int], begin: int, end: int, *, jit: bool
+) -> None:
+    """Runs a kernel once through the driver; the record is the arrays' addresses, then words."""
+    with options(jit=jit):
+        record = np.array([*(a.ctypes.data for a in arrays), *words], np.int64)
+        address = native.kernel(source).address
+        table = np.array([[address, record.ctypes.data, begin, end]], np.int64)
+        native.run(table.ctypes.data, 0, 1)
+
+
+def canonical(array: Array) -> bytes:
+    """The bytes of an array with every NaN the same."""
+    copy = array.copy()
+    if copy.dtype.kind == "f":
+        copy[np.isnan(copy)] = np.nan
+    return copy.tobytes()
+
+
+def assert_same(found: Array, wanted: Array, what: str) -> None:
+    """Equal bytes, any NaN equal to any NaN; shows the first element that differs."""
+    assert found.dtype == wanted.dtype, what
+    if canonical(found) != canonical(wanted):
+        size = found.dtype.itemsize
+        rows = zip(
+            np.frombuffer(canonical(found), f"V{size}"),
+            np.frombuffer(canonical(wanted), f"V{size}"),
+            strict=True,
+        )
+        at = next(index for index, (a, b) in enumerate(rows) if a.tobytes() != b.tobytes())
+        raise AssertionError(f"{what}: element {at} is {found[at]!r}, wanted {wanted[at]!r}")

@@ -1,0 +1,194 @@
+"""The disk cache: damage is repaired, writers may race, a bad directory only costs time."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from staticgrad import native
+from staticgrad.native import cache, elf, jit, loader, target
+from staticgrad.native.jit import ObjectCode
+
+SOURCE = """
+def kernel(t, begin, end):
+    p = ptr_f32(t[0])
+    for i in range(begin, end, 16):
+        m = mask16(end - i)
+        store(p, i, load(p, i, m) * 2.0 + {constant}, m)
+"""
+
+PROGRAM = """
+import sys
+import numpy as np
+from staticgrad import native
+source = {source!r}
+for constant in range({first}, {last}):
+    kernel = native.kernel(source.replace("{{constant}}", f"{{constant}}.0"))
+    x = np.ones(21, np.float32)
+    record = np.array([x.ctypes.data], np.int64)
+    table = np.array([[kernel.address, record.ctypes.data, 0, 21]], np.int64)
+    native.run(table.ctypes.data, 0, 1)
+    assert (x == 2 + constant).all(), x
+found = native.statistics()
+print(found.compiled, found.disk, "numba" in sys.modules, "llvmlite" in sys.modules)
+"""
+
+
+def start(folder: Path, first: int, last: int) -> subprocess.Popen[str]:
+    program = PROGRAM.format(source=SOURCE, first=first, last=last)
+    return subprocess.Popen(
+        [sys.executable, "-c", program],
+        env={"STATICGRAD_CACHE_DIR": str(folder), "PYTHONPATH": str(Path.cwd()), "HOME": "/none"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> list[str]:
+    out, err = process.communicate(timeout=100)
+    assert process.returncode == 0, err
+    return out.split()
+
+
+def test_warm_start_compiles_nothing_and_leaves_numba_alone(tmp_path: Path) -> None:
+    assert finish(start(tmp_path, 0, 2)) == ["2", "0", "True", "True"]
+    assert finish(start(tmp_path, 0, 2)) == ["0", "2", "False", "True"]
+
+
+def test_concurrent_writers_leave_whole_entries(tmp_path: Path) -> None:
+    writers = [start(tmp_path, first, first + 3) for first in (0, 1, 2)]
+    for writer in writers:
+        finish(writer)
+    assert finish(start(tmp_path, 0, 5))[:2] == ["0", "5"]
+    assert not list((tmp_path / "kernels").glob(".new-*"))
+    assert (tmp_path / "kernels").stat().st_mode & 0o077 == 0
+
+
+def damage(path: Path, how: str) -> None:
+    content = path.read_bytes()
+    middle = len(content) // 2
+    path.write_bytes(
+        {
+            "truncated": content[:middle],
+            "flipped": content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :],
+            "foreign": b"\x80\x04not ours at all",
+            "empty": b"",
+        }[how]
+    )
+
+
+@pytest.fixture
+def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache directory, and a process that remembers no kernel."""
+    monkeypatch.setenv("STATICGRAD_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(native._process, "kernels", {})
+    return tmp_path / "kernels"
+
+
+@pytest.mark.parametrize("how", ["truncated", "flipped", "foreign", "empty"])
+def test_a_damaged_entry_is_compiled_anew(
+    how: str, fresh: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = SOURCE.format(constant="0.25")
+    assert native.kernel(source).origin == "compiled"
+    assert native.kernel(source).origin == "memory"
+    (path,) = (fresh / (cache.key(source, target.host()) + cache.SUFFIX),)
+    sound = path.read_bytes()
+    damage(path, how)
+    monkeypatch.setattr(native._process, "kernels", {})
+    again = native.kernel(source)
+    assert again.origin == "compiled"
+    assert "damaged" in caplog.text
+    assert path.read_bytes() == sound
+    monkeypatch.setattr(native._process, "kernels", {})
+    assert native.kernel(source).origin == "disk"
+
+
+def test_an_entry_that_is_no_object_is_compiled_anew(
+    fresh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = SOURCE.format(constant="0.75")
+    name = cache.key(source, target.host())
+    cache.write(name, ObjectCode(b"no ELF", jit.symbol_of(source)))
+    monkeypatch.setattr(loader, "_addresses", {})
+    assert native.kernel(source).origin == "compiled"
+    found = cache.read(name)
+    assert found is not None
+    assert found.elf.startswith(b"\x7fELF")
+
+
+def test_without_a_directory_kernels_are_compiled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("STATICGRAD_CACHE_DIR", str(tmp_path / "file" / "below"))
+    assert cache.directory() is None
+    assert native.kernel(SOURCE.format(constant="9.5")).origin == "compiled"
+    assert cache.info() == cache.CacheInfo(None, 0, 0)
+    assert cache.clear() == 0
+    assert not cache.write("name", ObjectCode(b"", "symbol"))
+
+
+def test_a_directory_that_vanishes_does_no_harm(fresh: Path) -> None:
+    native.kernel(SOURCE.format(constant="1.125"))
+    for path in fresh.iterdir():
+        path.unlink()
+    fresh.rmdir()
+    assert native.kernel(SOURCE.format(constant="2.125")).origin == "compiled"
+
+
+def test_info_and_clear(fresh: Path) -> None:
+    before = native.cache_info()
+    code = ObjectCode(b"\x00" * 100, "symbol")
+    assert cache.write("a", code)
+    assert cache.write("a", code)
+    assert cache.read("a") == code
+    assert cache.read("b") is None
+    after = native.cache_info()
+    assert after.entries == before.entries + 1
+    assert after.bytes > before.bytes + 100
+    assert native.clear_cache() == after.entries
+    assert native.cache_info().entries == 0
+
+
+def test_keys_tell_sources_and_targets_apart() -> None:
+    host = target.host()
+    other = target.Target(host.triple, host.cpu, host.features + ",-fma", 256, 1)
+    keys = {cache.key("a", host), cache.key("b", host), cache.key("a", other)}
+    assert len(keys) == 3
+    assert "numba" in cache.environment()
+
+
+def test_objects_are_read_before_llvm_sees_them() -> None:
+    text = """
+declare void @nobody_defines_this()
+define void @sg_entry() #0 {
+  call void @nobody_defines_this()
+  ret void
+}
+"""
+    code = jit.compile_ir(text, "sg_entry", target.host())
+    assert elf.symbols(code.elf).functions == {"sg_entry"}
+    with pytest.raises(Exception, match="nobody_defines_this, which nobody defines"):
+        loader.load(code.elf, "sg_entry", target.host())
+    with pytest.raises(Exception, match="no entry sg_other"):
+        loader.check(code.elf, "sg_other")
+    for length in (0, 10, 70, len(code.elf) - 100):
+        with pytest.raises(Exception, match="ELF"):
+            loader.check(code.elf[:length], "sg_entry")
+
+
+def test_library_calls_resolve() -> None:
+    source = """
+def kernel(t, begin, end):
+    p = ptr_f64(t[0])
+    store1(p, 0, fmod(load1(p, 0), load1(p, 1)))
+"""
+    x = np.array([7.5, 2.0])
+    record = np.array([x.ctypes.data], np.int64)
+    table = np.array([[native.kernel(source).address, record.ctypes.data, 0, 1]], np.int64)
+    native.run(table.ctypes.data, 0, 1)
+    assert x[0] == 1.5

@@ -1,0 +1,156 @@
+"""Lanes that are off touch no memory: arrays that end at an inaccessible page."""
+
+import ctypes
+import mmap
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from staticgrad.native.kinds import ELEMENTS, LANES
+from tests.native.support import Array, call
+
+PAGE = mmap.PAGESIZE
+
+
+class Guarded:
+    """Bytes between two inaccessible pages."""
+
+    def __init__(self) -> None:
+        self.memory = mmap.mmap(-1, 3 * PAGE)
+        self.view = (ctypes.c_char * (3 * PAGE)).from_buffer(self.memory)
+        self.start = ctypes.addressof(self.view) + PAGE
+        self.library = ctypes.CDLL(None, use_errno=True)
+        self._protect(0)
+
+    def _protect(self, access: int) -> None:
+        for page in (self.start - PAGE, self.start + PAGE):
+            if self.library.mprotect(ctypes.c_void_p(page), ctypes.c_size_t(PAGE), access):
+                raise OSError(ctypes.get_errno(), "mprotect")
+
+    def close(self) -> None:
+        self._protect(mmap.PROT_READ | mmap.PROT_WRITE)
+
+    def at_end(self, dtype: np.dtype[np.generic], count: int) -> Array:
+        """An array whose last byte is the last before the inaccessible page."""
+        bytes_ = dtype.itemsize * count
+        raw = (ctypes.c_char * bytes_).from_address(self.start + PAGE - bytes_)
+        return np.frombuffer(raw, dtype)
+
+    def at_start(self, dtype: np.dtype[np.generic], count: int) -> Array:
+        raw = (ctypes.c_char * (dtype.itemsize * count)).from_address(self.start)
+        return np.frombuffer(raw, dtype)
+
+
+@pytest.fixture
+def fence() -> Iterator[Guarded]:
+    guarded = Guarded()
+    yield guarded
+    guarded.close()
+
+
+def edge_source(name: str, lanes: int) -> str:
+    """Reads and writes back, contiguous, strided and by index, elements [begin, end)."""
+    return f"""
+def kernel(t, begin, end):
+    p = ptr_{name}(t[0]); far = t[1]
+    for i in range(begin, end, {lanes}):
+        m = mask{lanes}(end - i)
+        v = load(p, i, m)
+        w = load_strided(p, i, 1, m)
+        u = load_at(p, select_mask(m, iota{lanes}(i), i64x{lanes}(far)), m)
+        x = select((v == w) & (w == u), v, like(v, 0))
+        store(p, i, x, m)
+        store_strided(p, i, 1, x, m)
+        store_at(p, select_mask(m, iota{lanes}(i), i64x{lanes}(far)), x, m)
+    off = mask{lanes}(-3)
+    store(p, far, load(p, far, off), off)
+"""
+
+
+@pytest.mark.parametrize("jit", [True, False])
+@pytest.mark.parametrize("name", ["b8", "i16", "f32", "f64"])
+def test_masked_lanes_touch_nothing(name: str, jit: bool, fence: Guarded) -> None:
+    dtype = ELEMENTS[name].numpy
+    far = 1 << 40
+    for lanes in LANES:
+        for count in sorted({1, lanes - 1, lanes, lanes + 1, 2 * lanes + 3} - {0}):
+            for array in (fence.at_end(dtype, count), fence.at_start(dtype, count)):
+                before = np.arange(1, count + 1).astype(dtype) % 2 + (name != "b8") * 3
+                before = before.astype(dtype)
+                array[:] = before
+                call(edge_source(name, lanes), [array], [far], 0, count, jit=jit)
+                np.testing.assert_array_equal(array, before)
+
+
+@pytest.mark.parametrize("lanes", LANES)
+def test_off_lanes_read_as_zero(lanes: int) -> None:
+    source = f"""
+def kernel(t, begin, end):
+    p = ptr_i32(t[0]); out = ptr_i32(t[1])
+    for k in range(-1, {lanes} + 2):
+        m = mask{lanes}(k)
+        store{lanes}(out, (k + 1) * {lanes}, load(p, 0, m) + load_strided(p, 0, 2, m))
+"""
+    values = np.arange(1, 2 * lanes + 1, dtype=np.int32)
+    wanted = np.zeros((lanes + 3, lanes), np.int32)
+    for row, k in enumerate(range(-1, lanes + 2)):
+        on = np.arange(lanes) < k
+        wanted[row] = np.where(on, values[:lanes] + values[::2][:lanes], 0)
+    for jit in (True, False):
+        out = np.full_like(wanted, -1)
+        call(source, [values, out], [], 0, 1, jit=jit)
+        np.testing.assert_array_equal(out, wanted)
+
+
+def bool_source(lanes: int) -> str:
+    """The loop that LLVM's vectoriser gets wrong on AVX-512, in explicit lanes."""
+    return f"""
+def kernel(t, begin, end):
+    out = ptr_b8(t[0]); res = ptr_b8(t[1]); live = ptr_b8(t[2]); size = ptr_i64(t[3])
+    total = ptr_i64(t[4])
+    count = i64x{lanes}(0)
+    for i in range(begin, end, {lanes}):
+        m = mask{lanes}(end - i)
+        alive = load(out, i, m) & ~load(res, i, m)
+        store(live, i, alive, m)
+        count = count + select(alive, load(size, i, m), i64x{lanes}(0))
+    store1(total, 0, hsum(count))
+"""
+
+
+def branching_source() -> str:
+    return """
+def kernel(t, begin, end):
+    out = ptr_b8(t[0]); res = ptr_b8(t[1]); live = ptr_b8(t[2]); size = ptr_i64(t[3])
+    total = ptr_i64(t[4])
+    count = i64x1(0)
+    for i in range(begin, end):
+        alive = load1(out, i) & ~load1(res, i)
+        store1(live, i, alive)
+        if word(alive):
+            count = count + load1(size, i)
+    store1(total, 0, count)
+"""
+
+
+@pytest.mark.parametrize("lanes", [0, *LANES])
+def test_bool_loop_at_every_size(lanes: int, rng: np.random.Generator) -> None:
+    source = bool_source(lanes) if lanes else branching_source()
+    for n in range(1, 200):
+        out, res = rng.random((2, n)) < [[0.6], [0.3]]
+        size = rng.integers(1, 100, n)
+        live, total = np.full(n, 9, np.uint8), np.zeros(1, np.int64)
+        call(source, [out, res, live, size, total], [], 0, n, jit=True)
+        wanted = out & ~res
+        assert live.tolist() == wanted.tolist(), n
+        assert total[0] == size[wanted].sum(), n
+
+
+def test_bool_loop_as_plain_python(rng: np.random.Generator) -> None:
+    for n in (1, 15, 33):
+        out, res = rng.random((2, n)) < 0.5
+        live, total = np.zeros(n, np.uint8), np.zeros(1, np.int64)
+        call(bool_source(16), [out, res, live, np.ones(n, np.int64), total], [], 0, n, jit=False)
+        assert live.tolist() == (out & ~res).tolist()
+        assert total[0] == (out & ~res).sum()

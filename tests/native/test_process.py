@@ -1,0 +1,252 @@
+"""The driver and the process around it: threads, forks, floating-point state, other Numba users."""
+
+import ctypes
+import multiprocessing
+import os
+import platform
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from staticgrad import native
+from staticgrad.config import options
+from staticgrad.errors import CPUError, SelfTestError
+from staticgrad.native import jit, loader, selftest, target
+
+ADD = """
+def kernel(t, begin, end):
+    p = ptr_f64(t[0]); q = ptr_f64(t[1])
+    for i in range(begin, end, 8):
+        m = mask8(end - i)
+        store(q, i, load(q, i, m) + load(p, i, m) * {factor}, m)
+"""
+
+
+def python(program: str, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program],
+        env={**os.environ, "PYTHONPATH": str(Path.cwd()), **environment},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_importing_imports_nothing() -> None:
+    program = """
+import sys, staticgrad.native
+print(*(name in sys.modules for name in ("numba", "llvmlite", "scipy")))
+"""
+    assert python(program) == "False False False"
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_rows_run_in_order(on: bool) -> None:
+    with options(jit=on):
+        kernels = [native.kernel(ADD.format(factor=f"{factor}.0")) for factor in (1, 10)]
+        x, y = np.arange(20.0), np.zeros(20)
+        forth = np.array([x.ctypes.data, y.ctypes.data], np.int64)
+        back = np.array([y.ctypes.data, x.ctypes.data], np.int64)
+        rows = [
+            [kernels[0].address, forth.ctypes.data, 0, 20],
+            [kernels[1].address, back.ctypes.data, 3, 17],
+            [kernels[0].address, forth.ctypes.data, 20, 20],
+            [kernels[1].address, forth.ctypes.data, 0, 1000000],
+        ]
+        table = np.array(rows, np.int64)
+        assert table.shape[1] == native.ROW_WORDS
+        native.run(table.ctypes.data, 0, 3)
+        native.run(table.ctypes.data, 2, 2)
+        native.run(table.ctypes.data, 3, 1)
+    wanted = np.arange(20.0)
+    wanted[3:17] *= 11
+    np.testing.assert_array_equal(x, wanted)
+    np.testing.assert_array_equal(y, np.arange(20.0))
+    assert all(kernel.native is on for kernel in kernels)
+
+
+def test_statistics_count_origins() -> None:
+    before = native.statistics()
+    native.kernel(ADD.format(factor="0.125"))
+    native.kernel(ADD.format(factor="0.125"))
+    after = native.statistics()
+    assert after.memory == before.memory + 1
+    assert after.compiled + after.disk == before.compiled + before.disk + 1
+    assert after.compile_seconds >= before.compile_seconds
+
+
+STATE = """
+declare void @llvm.x86.sse.stmxcsr(ptr)
+declare void @llvm.x86.sse.ldmxcsr(ptr)
+define void @sg_{name}(ptr %state) #0 {{
+  call void @llvm.x86.sse.{name}(ptr %state)
+  ret void
+}}
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="MXCSR is x86's")
+@pytest.mark.parametrize("state", [0x1F80, 0x9FC0, 0x7F80, 0x3F80 | 0x21])
+def test_floating_point_state_is_set_and_restored(state: int) -> None:
+    host = target.host()
+    get, put = (
+        ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(
+            loader.load(
+                jit.compile_ir(STATE.format(name=name), f"sg_{name}", host).elf, f"sg_{name}", host
+            )
+        )
+        for name in ("stmxcsr", "ldmxcsr")
+    )
+    x, y = np.array([5e-324, 1.0, 0.1]), np.array([5e-324, 2.0**-53, 0.2])
+    record = np.array([x.ctypes.data, y.ctypes.data], np.int64)
+    address = native.kernel(ADD.format(factor="1.0")).address
+    table = np.array([[address, record.ctypes.data, 0, 3]], np.int64)
+    run, place = native.driver(), table.ctypes.data
+    before, wanted, after = (ctypes.c_uint32(value) for value in (0, state, 0))
+    get(ctypes.addressof(before))
+    put(ctypes.addressof(wanted))
+    run(place, 0, 1)
+    get(ctypes.addressof(after))
+    put(ctypes.addressof(before))
+    assert after.value == state
+    assert y.tolist() == [1e-323, 1.0, 0.1 + 0.2]
+
+
+def test_threads_share_one_compilation() -> None:
+    sources = [ADD.format(factor=f"{k}.375") for k in range(4)]
+    found: list[tuple[str, int]] = []
+    barrier = threading.Barrier(6)
+
+    def work() -> None:
+        barrier.wait()
+        for source in sources:
+            kernel = native.kernel(source)
+            found.append((kernel.symbol, kernel.address))
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 24
+    assert len(set(found)) == 4
+
+
+def _in_child(factor: str) -> float:
+    x, y = np.full(3, 2.0), np.zeros(3)
+    record = np.array([x.ctypes.data, y.ctypes.data], np.int64)
+    address = native.kernel(ADD.format(factor=factor)).address
+    table = np.array([[address, record.ctypes.data, 0, 3]], np.int64)
+    native.run(table.ctypes.data, 0, 1)
+    return float(y[2])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_forked_children_compile_and_run() -> None:
+    assert _in_child("3.0") == 6.0
+    stop = threading.Event()
+
+    def keep_compiling() -> None:
+        k = 0
+        while not stop.is_set():
+            native.kernel(ADD.format(factor=f"{k}.0625"))
+            k += 1
+
+    busy = threading.Thread(target=keep_compiling)
+    busy.start()
+    try:
+        with multiprocessing.get_context("fork").Pool(2) as pool:
+            results = pool.map(_in_child, ["3.0", "4.5", "5.5", "6.5"])
+    finally:
+        stop.set()
+        busy.join()
+    assert results == [6.0, 9.0, 11.0, 13.0]
+
+
+def test_numba_of_the_user_is_left_alone() -> None:
+    program = """
+import numba, numpy as np
+from numba.core import config
+from numba.core.registry import cpu_target
+before = {k: getattr(config, k) for k in dir(config) if k.isupper()}
+@numba.njit
+def f(x):
+    return x + 1
+assert f(1) == 2
+magic = cpu_target.target_context.codegen().magic_tuple()
+from staticgrad import native
+kernel = native.kernel("def kernel(t, begin, end):\\n    store1(ptr_f32(t[0]), 0, f32x1(2.5))\\n")
+x = np.zeros(1, np.float32)
+record = np.array([x.ctypes.data], np.int64)
+table = np.array([[kernel.address, record.ctypes.data, 0, 1]], np.int64)
+native.run(table.ctypes.data, 0, 1)
+assert x[0] == 2.5
+assert before == {k: getattr(config, k) for k in before}
+assert magic == cpu_target.target_context.codegen().magic_tuple()
+@numba.njit
+def g(x):
+    return f(x) * 2
+assert g(1) == 4
+print("same")
+"""
+    odd = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "", "NUMBA_OPT": "0"}
+    assert python(program, **odd) == "same"
+
+
+def test_a_target_that_fails_is_left_for_a_safer_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("STATICGRAD_CACHE_DIR", str(tmp_path))
+    ladder = target.ladder()
+    asked: list[int] = []
+
+    def only_the_last(candidate: target.Target) -> bool:
+        asked.append(candidate.level)
+        return candidate is ladder[-1]
+
+    monkeypatch.setattr(selftest, "sound", only_the_last)
+    assert selftest.first_sound(ladder) is ladder[-1]
+    assert asked == [rung.level for rung in ladder]
+    assert len(ladder) == 1 or "safer" in caplog.text
+    assert selftest.first_sound(ladder) is ladder[-1]
+    assert len(asked) == len(ladder), "the verdict is remembered"
+    with pytest.raises(SelfTestError, match="wrong on this processor"):
+        selftest.first_sound(ladder[:-1])
+
+
+def test_every_rung_of_this_machine_passes_the_self_test() -> None:
+    assert all(selftest.sound(rung) for rung in target.ladder())
+
+
+def test_the_self_test_sees_wrong_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = selftest.mask_source
+    monkeypatch.setattr(
+        selftest, "mask_source", lambda lanes: honest(lanes).replace("& ~load(res", "& load(res")
+    )
+    assert not selftest.sound(target.host())
+
+
+@pytest.mark.parametrize("missing", ["avx2", "fma"])
+def test_old_processors_are_refused_with_a_code(missing: str) -> None:
+    features = dict.fromkeys(target._REQUIRED_X86, True) | {missing: False}
+    with pytest.raises(CPUError, match=rf"no {missing}; .*x86-64-v3") as error:
+        target._x86_ladder("x86_64-unknown-linux-gnu", "core2", features)
+    assert "SG502" in str(error.value)
+
+
+def test_targets_are_explicit() -> None:
+    host = target.host()
+    assert host.cpu
+    assert "+fma" in host.features or not host.triple.startswith("x86_64")
+    if host.vector_bits == 512:
+        source = ADD.format(factor="7.0")
+        assert "zmm" in jit.assembly(source)
+        assert "zmm" not in jit.assembly(source, target.ladder()[-1])

@@ -1,0 +1,239 @@
+"""Every operation, element type and lane count against NumPy, compiled and interpreted.
+
+One kernel per element type and lane count holds all its operations: each output array takes the
+result of one operation over a table of pairs of special values.
+"""
+
+import functools
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from staticgrad.native.kinds import ELEMENTS, LANES
+from tests.native.support import Array, assert_same, call
+
+Oracle = Callable[..., Array]
+
+
+def specials(name: str) -> Array:
+    """Values around every edge of an element type."""
+    element = ELEMENTS[name]
+    if element.kind == "b":
+        return np.array([0, 1], np.uint8)
+    if element.kind == "f":
+        tiny = np.finfo(element.numpy).smallest_subnormal
+        big = np.finfo(element.numpy).max
+        values = [0.0, -0.0, 1, -1, 0.5, 1.5, 2.5, -2.5, 3.7, -3.7, 127.5, 128, -129, 255.9, 300]
+        values += [2.0**31, -(2.0**31), 2.0**31 - 0.5, -(2.0**31) - 0.5, 2.0**32, 2.0**53 + 2]
+        values += [2.0**63, -(2.0**63), 2.0**64, 1e30, -1e30, 1e-30, np.inf, -np.inf, np.nan]
+        return np.array([*values, tiny, -tiny, big, -big], element.numpy)
+    limits = np.iinfo(element.numpy)
+    near = [0, 1, 2, 3, 5, 7, 8, 63, 64, 100]
+    near += [limits.max, limits.max - 1, limits.min, limits.min + 1]
+    near += [-1, -2, -3, -7, 2**24 + 1, 2**53 + 1] if element.signed else [2**24 + 1, 2**53 + 1]
+    inside = [value for value in near if limits.min <= value <= limits.max]
+    return np.array(inside, element.numpy)
+
+
+def pairs(name: str) -> tuple[Array, Array]:
+    both = np.array(list(itertools.product(specials(name), repeat=2)), ELEMENTS[name].numpy)
+    return both[:, 0].copy(), both[:, 1].copy()
+
+
+def maximum(a: Array, b: Array) -> Array:
+    if a.dtype.kind != "f":
+        return np.maximum(a, b)
+    above = (a > b) | ((a == b) & ~np.signbit(a)) | np.isnan(a)
+    return np.where(np.isnan(b), b, np.where(above, a, b))
+
+
+def minimum(a: Array, b: Array) -> Array:
+    if a.dtype.kind != "f":
+        return np.minimum(a, b)
+    below = (a < b) | ((a == b) & np.signbit(a)) | np.isnan(a)
+    return np.where(np.isnan(b), b, np.where(below, a, b))
+
+
+def byte(function: Oracle) -> Oracle:
+    return lambda *operands: function(*operands).view(np.uint8)
+
+
+def fma(a: Array, b: Array, c: Array) -> Array:
+    """a*b + c in exact rational arithmetic where finite, rounded once."""
+    from fractions import Fraction
+
+    plain = a * b + c
+    out = np.where(np.isfinite(a) & np.isfinite(b) & np.isinf(c), c, plain)
+    for index in np.flatnonzero(np.isfinite(a) & np.isfinite(b) & np.isfinite(c)):
+        exact = Fraction(float(a[index])) * Fraction(float(b[index])) + Fraction(float(c[index]))
+        if exact != 0:
+            out[index] = _nearest(exact, a.dtype)
+    return out
+
+
+def _nearest(exact: object, dtype: np.dtype[np.generic]) -> np.generic:
+    from fractions import Fraction
+
+    value = Fraction(exact)  # type: ignore[arg-type]
+    single = dtype == np.float32
+    bits, least = (24, -149) if single else (53, -1074)
+    size = abs(value)
+    exponent = size.numerator.bit_length() - size.denominator.bit_length()
+    if Fraction(2) ** exponent > size:
+        exponent -= 1
+    unit = Fraction(2) ** max(exponent - bits + 1, least)
+    whole = round(size / unit)  # ties to even
+    limit = Fraction(float(np.finfo(dtype).max))
+    magnitude = whole * unit
+    result = np.inf if magnitude > limit else float(magnitude)
+    return dtype.type(result if value > 0 else -result)
+
+
+def shift(function: Oracle, *, left: bool) -> Oracle:
+    def oracle(a: Array, b: Array) -> Array:
+        bits = a.dtype.itemsize * 8
+        inside = (b >= 0) & (b < bits)
+        fill = np.where(a < 0, -1, 0).astype(a.dtype) if a.dtype.kind == "i" and not left else 0
+        return np.where(inside, function(a, np.where(inside, b, 0).astype(a.dtype)), fill).astype(
+            a.dtype
+        )
+
+    return oracle
+
+
+COMPARE: dict[str, Oracle] = {
+    "a == b": byte(np.equal),
+    "a != b": byte(np.not_equal),
+    "a < b": byte(np.less),
+    "a <= b": byte(np.less_equal),
+    "a > b": byte(np.greater),
+    "a >= b": byte(np.greater_equal),
+}
+BITS: dict[str, Oracle] = {"a & b": np.bitwise_and, "a | b": np.bitwise_or, "a ^ b": np.bitwise_xor}
+EXTREMA: dict[str, Oracle] = {"maximum(a, b)": maximum, "minimum(a, b)": minimum}
+ARITHMETIC: dict[str, Oracle] = {
+    "a + b": np.add,
+    "a - b": np.subtract,
+    "a * b": np.multiply,
+    "-a": lambda a, b: np.negative(a),
+    "absolute(a)": lambda a, b: np.abs(a),
+}
+
+
+def divide(function: Oracle) -> Oracle:
+    def oracle(a: Array, b: Array) -> Array:
+        return np.where(b == 0, 0, function(a, np.where(b == 0, 1, b))).astype(a.dtype)
+
+    return oracle
+
+
+def operations(name: str) -> dict[str, Oracle]:
+    """Expression over a and b -> NumPy."""
+    kind = ELEMENTS[name].kind
+    if kind == "b":
+        return {**COMPARE, **BITS, **EXTREMA, "~a": lambda a, b: a ^ 1}
+    if kind == "f":
+        return {
+            **COMPARE,
+            **EXTREMA,
+            **ARITHMETIC,
+            "a / b": np.divide,
+            "sqrt(a)": lambda a, b: np.sqrt(a),
+            "floor(a)": lambda a, b: np.floor(a),
+            "ceil(a)": lambda a, b: np.ceil(a),
+            "trunc(a)": lambda a, b: np.trunc(a),
+            "rint(a)": lambda a, b: np.rint(a),
+            "fmod(a, b)": np.fmod,
+            "fma(a, b, a)": lambda a, b: fma(a, b, a),
+            "fma(b, b, -a)": lambda a, b: fma(b, b, -a),
+            "a * 0.1 + 2": lambda a, b: a * a.dtype.type(0.1) + a.dtype.type(2),
+            "1.0 / b": lambda a, b: a.dtype.type(1) / b,
+            "like(a, inf) - a": lambda a, b: a.dtype.type(np.inf) - a,
+        }
+    return {
+        **COMPARE,
+        **BITS,
+        **EXTREMA,
+        **ARITHMETIC,
+        "~a": lambda a, b: np.invert(a),
+        "a << b": shift(np.left_shift, left=True),
+        "a >> b": shift(np.right_shift, left=False),
+        "floor_divide(a, b)": divide(np.floor_divide),
+        "remainder(a, b)": divide(np.remainder),
+        "a * 3 - 1": lambda a, b: a * a.dtype.type(3) - a.dtype.type(1),
+        "rint(a)": lambda a, b: a,
+    }
+
+
+def conversions(name: str) -> dict[str, Oracle]:
+    found: dict[str, Oracle] = {}
+    for target in ELEMENTS.values():
+        wanted = np.dtype(np.bool_) if target.kind == "b" else target.numpy
+        found[f"cast_{target.name}(a)"] = functools.partial(_astype, dtype=wanted)
+        if target.bits == ELEMENTS[name].bits and "b" not in (target.kind, ELEMENTS[name].kind):
+            found[f"bitcast_{target.name}(a)"] = functools.partial(_view, dtype=target.numpy)
+    return found
+
+
+def _astype(a: Array, b: Array, *, dtype: np.dtype[np.generic]) -> Array:
+    # one element at a time: NumPy's loops over many may use other instructions
+    cast = np.array([value.astype(dtype) for value in a])
+    return cast.view(np.uint8) if dtype == np.bool_ else cast
+
+
+def _view(a: Array, b: Array, *, dtype: np.dtype[np.generic]) -> Array:
+    return a.view(dtype)
+
+
+def elementwise(name: str, lanes: int) -> tuple[str, dict[str, Oracle]]:
+    """A kernel that stores every operation's result, and what NumPy says."""
+    cases = {
+        **operations(name),
+        **conversions(name),
+        "select(a < b, a, b)": lambda a, b: np.where(a < b, a, b),
+        "select_mask(mask_of(a < b), b, a)": lambda a, b: np.where(a < b, b, a),
+        "select_mask(mask_of(a < b) & mask_of(b != a), b, a)": lambda a, b: np.where(a < b, b, a),
+    }
+    lines = ["def kernel(t, begin, end):", f"    pa = ptr_{name}(t[0]); pb = ptr_{name}(t[1])"]
+    body = [f"    for i in range(begin, end, {lanes}):", f"        m = mask{lanes}(end - i)"]
+    body += ["        a = load(pa, i, m); b = load(pb, i, m)"]
+    for index, (expression, oracle) in enumerate(cases.items()):
+        a, b = (side[:1] for side in pairs(name))
+        with np.errstate(all="ignore"):
+            out = element_name(expression, oracle(a, b))
+        lines.append(f"    p{index} = ptr_{out}(t[{index + 2}])")
+        body.append(f"        store(p{index}, i, {expression}, m)")
+    return "\n".join([*lines, *body]), cases
+
+
+def element_name(expression: str, out: Array) -> str:
+    if expression in COMPARE or expression.startswith("cast_b8"):
+        return "b8"
+    return next(e.name for e in ELEMENTS.values() if e.numpy == out.dtype and e.name != "b8")
+
+
+@pytest.mark.parametrize("lanes", LANES)
+@pytest.mark.parametrize("name", ELEMENTS)
+def test_operations_equal_numpy(name: str, lanes: int) -> None:
+    source, cases = elementwise(name, lanes)
+    a, b = pairs(name)
+    with np.errstate(all="ignore"):
+        wanted = {text: oracle(a, b) for text, oracle in cases.items()}
+    for jit in (True, False):
+        count = len(a) if jit else min(len(a), 300)
+        found = {text: np.full_like(array, 77)[: count + 1] for text, array in wanted.items()}
+        call(_typed(source, name, cases), [a, b, *found.values()], [], 0, count, jit=jit)
+        for text, array in found.items():
+            assert_same(array[:count], wanted[text][:count], f"{name}x{lanes} jit={jit} {text}")
+
+
+def _typed(source: str, name: str, cases: dict[str, Oracle]) -> str:
+    """b8 results of &, | and select are b8, which NumPy holds in the same dtype as u8."""
+    if name != "b8":
+        return source
+    for index, text in enumerate(cases):
+        if not text.startswith(("cast_", "bitcast_")):
+            source = source.replace(f"p{index} = ptr_u8(", f"p{index} = ptr_b8(")
+    return source

@@ -1,0 +1,91 @@
+"""Scalar expressions evaluated on whole arrays: the tests' own reading of ``Expr``.
+
+Primitive by primitive in NumPy, conversions in Python integers, blocks by NumPy and scipy. It stays
+independent of the references it is compared with.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+from staticgrad.ir.dtype import DType
+from staticgrad.ir.expr import Expr, postorder, ref
+
+Array = np.ndarray[Any, Any]
+
+
+def on_arrays(
+    scalar: Callable[..., Expr], arrays: Sequence[Array], dtypes: Sequence[DType]
+) -> Array:
+    """``scalar`` applied to every element of ``arrays``, broadcast."""
+    leaves = [ref(str(i), dtype) for i, dtype in enumerate(dtypes)]
+    root = scalar(*leaves)
+    known: dict[int, Array] = {id(leaf): array for leaf, array in zip(leaves, arrays, strict=True)}
+    with np.errstate(all="ignore"):
+        for node in postorder([root]):
+            if id(node) in known:
+                continue
+            value = np.asarray(_apply(node, [known[id(arg)] for arg in node.args]))
+            assert value.dtype == node.dtype.numpy, (node, value.dtype)
+            known[id(node)] = value
+    return np.broadcast_to(known[id(root)], np.broadcast_shapes(*(a.shape for a in arrays)))
+
+
+def _apply(node: Expr, args: list[Array]) -> Any:
+    if node.op == "literal":
+        return np.asarray(node.attribute, node.dtype.numpy)
+    if node.op == "cast":
+        return _converted(args[0], node.dtype)
+    if node.op in ("maximum", "minimum"):
+        return _extremum(node.op, *args)
+    return _PRIMITIVES[node.op](*args)
+
+
+def _converted(x: Array, dtype: DType) -> Array:
+    """Element by element; a float that does not fit gives the x86 pattern."""
+    if dtype.is_bool:
+        return x != 0
+    if dtype.is_float or x.dtype.kind != "f":
+        return x.astype(dtype.numpy)
+    whole = [_truncated(float(element), dtype) for element in x.ravel()]
+    wrapped = [(n + 2 ** (dtype.bits - 1)) % 2**dtype.bits - 2 ** (dtype.bits - 1) for n in whole]
+    unsigned = [n % 2**dtype.bits for n in whole]
+    return np.array(unsigned if dtype.kind == "u" else wrapped, dtype.numpy).reshape(x.shape)
+
+
+def _truncated(x: float, dtype: DType) -> int:
+    bits = 64 if dtype.name in ("i64", "u32", "u64") else 32
+    limit = 2 ** (bits - 1)
+    if dtype.name == "u64" and x >= limit:
+        return math.trunc(x) if x < 2 * limit else 0
+    if math.isfinite(x) and -limit <= math.trunc(x) < limit:
+        return math.trunc(x)
+    return -limit
+
+
+def _extremum(op: str, x: Array, y: Array) -> Array:
+    """NaN wins, -0 < +0: by order of the sign bit where the operands are equal."""
+    if x.dtype.kind != "f":
+        return np.where((x > y) == (op == "maximum"), x, y)
+    x_first = (
+        (x > y) | ((x == y) & ~np.signbit(x))
+        if op == "maximum"
+        else (x < y) | ((x == y) & np.signbit(x))
+    )
+    return np.where(np.isnan(x), x, np.where(np.isnan(y), y, np.where(x_first, x, y)))
+
+
+_PRIMITIVES: dict[str, Callable[..., Any]] = {
+    "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.true_divide,
+    "neg": np.negative, "abs": np.abs, "sqrt": np.sqrt, "floor": np.floor, "ceil": np.ceil,
+    "trunc": np.trunc, "rint": np.rint, "and": np.bitwise_and, "or": np.bitwise_or,
+    "xor": np.bitwise_xor, "not": np.invert, "eq": np.equal, "ne": np.not_equal, "lt": np.less,
+    "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal, "select": np.where,
+    "exp": np.exp, "expm1": np.expm1, "log": np.log, "log1p": np.log1p, "sin": np.sin,
+    "cos": np.cos, "tanh": np.tanh, "pow": np.power, "erf": special.erf,
+}  # fmt: skip

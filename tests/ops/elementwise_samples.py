@@ -1,0 +1,188 @@
+"""Samples of the elementwise ops: special values in pairs, every dtype, broadcast shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from staticgrad.ir.dtype import ALL_DTYPES, BOOL, F32, F64, DType
+from staticgrad.ir.op import Op, op_class
+from tests.ops.samples import Rng, Sample, provides
+
+FLOATS = (F32, F64)
+INTEGERS = tuple(d for d in ALL_DTYPES if d.is_integer)
+
+
+def special(dtype: DType) -> np.ndarray:
+    """Values of ``dtype`` at which arithmetic goes wrong, and a few ordinary ones."""
+    if dtype.is_bool:
+        return np.array([False, True])
+    if dtype.is_integer:
+        info = np.iinfo(dtype.numpy)
+        near = [0, 1, 2, 3, 7, info.max, info.max - 1, info.max // 2, info.max // 2 + 1]
+        return np.array(
+            [*near, *([-1, -2, -7, info.min, info.min + 1] if info.min else [])], dtype.numpy
+        )
+    info = np.finfo(dtype.numpy)
+    sizes = [
+        0.0,
+        0.25,
+        0.5,
+        1.0,
+        1.5,
+        2.0,
+        2.5,
+        3.0,
+        10.3,
+        88.0,
+        127.5,
+        255.0,
+        300.0,
+        32768.0,
+        65536.5,
+    ]
+    sizes += [2.0**31, 2.0**32, 2.0**62, 2.0**63, 2.0**64, 1e30]
+    sizes += [info.max, info.tiny, info.smallest_subnormal, info.eps, 1.0 + info.eps, np.inf]
+    positive = np.array(sizes, dtype.numpy)
+    return np.concatenate([positive, -positive, np.array([np.nan], dtype.numpy)])
+
+
+def in_pairs(op: Op, dtypes: tuple[DType, ...], tolerance: float = 1e-5) -> Iterator[Sample]:
+    """Every pair of special values, then 0-d, empty and one-element operands."""
+    for dtype in dtypes:
+        values = special(dtype)
+        yield Sample(op, (values[:, None], values), tolerance=tolerance)
+        ones = np.ones((), dtype.numpy)
+        yield Sample(op, (ones, ones), tolerance=tolerance)
+        yield Sample(op, (np.ones((0, 3), dtype.numpy), np.ones((1, 3), dtype.numpy)))
+        yield Sample(op, (np.ones((1,), dtype.numpy), np.ones((2, 1, 1), dtype.numpy)))
+
+
+def in_line(op: Op, dtypes: tuple[DType, ...], tolerance: float = 1e-5) -> Iterator[Sample]:
+    """The special values, then 0-d, empty and one-element operands."""
+    for dtype in dtypes:
+        yield Sample(op, (special(dtype),), tolerance=tolerance)
+        for shape in ((), (0,), (1,), (2, 0, 3)):
+            yield Sample(op, (np.ones(shape, dtype.numpy),), tolerance=tolerance)
+
+
+def smooth_pairs(op: Op, rng: Rng, low: float = -2.0, high: float = 2.0) -> Iterator[Sample]:
+    """Float64 operands in [low, high), away from kinks and from each other."""
+    shapes = (((3, 4), (3, 4)), ((3, 4), (4,)), ((2, 1, 3), (4, 1)), ((), (5,)), ((1,), (1,)))
+    for left, right in shapes:
+        x, y = smooth(rng, left, low, high), smooth(rng, right, low, high)
+        yield Sample(op, (x, y + 0.11), smooth=True)
+
+
+def smooth_line(op: Op, rng: Rng, low: float = -2.0, high: float = 2.0) -> Iterator[Sample]:
+    """One float64 operand in [low, high), away from kinks."""
+    for shape in ((3, 4), (), (1,), (2, 1, 3)):
+        yield Sample(op, (smooth(rng, shape, low, high),), smooth=True)
+
+
+def smooth(rng: Rng, shape: tuple[int, ...], low: float, high: float) -> np.ndarray:
+    """Random points of a grid that keeps 0.07 away from whole numbers and halves."""
+    steps = rng.integers(int(np.ceil((low - 0.3) * 5)), int((high - 0.3) * 5), shape)
+    return np.asarray(0.3 + steps / 5 - np.where(steps % 5 == 1, 0.07, 0.0))
+
+
+#: Op -> dtypes, and the interval in which its derivatives are checked.
+BINARY = {
+    "add": (ALL_DTYPES, -2.0, 2.0),
+    "sub": ((*INTEGERS, *FLOATS), -2.0, 2.0),
+    "mul": (ALL_DTYPES, -2.0, 2.0),
+    "div": (FLOATS, 0.5, 3.0),
+    "pow": (FLOATS, 0.3, 3.0),
+    "maximum": (ALL_DTYPES, -2.0, 2.0),
+    "minimum": (ALL_DTYPES, -2.0, 2.0),
+    **dict.fromkeys(("eq", "ne", "lt", "le", "gt", "ge"), (ALL_DTYPES, -2.0, 2.0)),
+    **dict.fromkeys(("logical_and", "logical_or", "logical_xor"), ((BOOL,), 0.0, 0.0)),
+    **dict.fromkeys(("bit_and", "bit_or", "bit_xor"), (INTEGERS, 0.0, 0.0)),
+}
+UNARY = {
+    "neg": ((*INTEGERS, *FLOATS), -2.0, 2.0),
+    "abs": (ALL_DTYPES, -2.0, 2.0),
+    "sign": ((*INTEGERS, *FLOATS), -2.0, 2.0),
+    **dict.fromkeys(("floor", "ceil", "trunc", "rint"), (ALL_DTYPES, -2.0, 2.0)),
+    "logical_not": ((BOOL,), 0.0, 0.0),
+    "bit_not": (INTEGERS, 0.0, 0.0),
+    "stop_gradient": (ALL_DTYPES, 0.0, 0.0),
+    "exp": (FLOATS, -3.0, 3.0),
+    "expm1": (FLOATS, -3.0, 3.0),
+    "log": (FLOATS, 0.2, 4.0),
+    "log1p": (FLOATS, -0.6, 4.0),
+    "sqrt": (FLOATS, 0.2, 4.0),
+    "sin": (FLOATS, -4.0, 4.0),
+    "cos": (FLOATS, -4.0, 4.0),
+    "tanh": (FLOATS, -3.0, 3.0),
+    "sigmoid": (FLOATS, -6.0, 6.0),
+    "erf": (FLOATS, -2.5, 2.5),
+}
+
+
+def _table_entry(name: str, binary: bool) -> Callable[[Rng], Iterator[Sample]]:
+    dtypes, low, high = (BINARY if binary else UNARY)[name]
+
+    def provider(rng: Rng) -> Iterator[Sample]:
+        op = op_class(name)()
+        yield from (in_pairs if binary else in_line)(op, dtypes)
+        if low < high:
+            yield from (smooth_pairs if binary else smooth_line)(op, rng, low, high)
+
+    return provider
+
+
+for _name in BINARY:
+    provides(_name)(_table_entry(_name, binary=True))
+for _name in UNARY:
+    provides(_name)(_table_entry(_name, binary=False))
+
+
+@provides("integer_pow")
+def _integer_pow(rng: Rng) -> Iterator[Sample]:
+    for exponent in (0, 1, 2, 3, 4, 5, 7, 13, 64):
+        op = op_class("integer_pow")(exponent)
+        yield from in_line(op, (*INTEGERS, *FLOATS))
+    for exponent in (-1, -2, -3, -6):
+        yield from in_line(op_class("integer_pow")(exponent), FLOATS)
+    for exponent in (-3, -2, -1, 0, 1, 2, 3, 6):
+        yield from smooth_line(op_class("integer_pow")(exponent), rng, 0.5, 2.0)
+
+
+@provides("where")
+def _where(rng: Rng) -> Iterator[Sample]:
+    op = op_class("where")()
+    for dtype in ALL_DTYPES:
+        values = special(dtype)
+        yield Sample(op, (np.array([[[True]], [[False]]]), values[:, None], values))
+        yield Sample(op, (np.array(True), values[0], values[-1]))
+        yield Sample(op, (np.ones((0, 2), bool), values[:1], values[:1, None]))
+    for condition, left, right in (
+        ((3, 4), (3, 4), (3, 4)),
+        ((4,), (3, 4), (3, 1)),
+        ((3, 1), (4,), ()),
+        ((), (2,), (2,)),
+    ):
+        chosen = rng.integers(0, 2, condition).astype(bool)
+        x, y = smooth(rng, left, -2.0, 2.0), smooth(rng, right, -2.0, 2.0)
+        yield Sample(op, (chosen, x, y), smooth=True)
+
+
+@provides("cast")
+def _cast(rng: Rng) -> Iterator[Sample]:
+    for source in ALL_DTYPES:
+        for target in ALL_DTYPES:
+            op = op_class("cast")(target)
+            yield Sample(op, (special(source),))
+            yield Sample(op, (special(source)[1],))
+            yield Sample(op, (np.ones((0, 2), source.numpy),))
+    for target in (F64, BOOL, ALL_DTYPES[1]):
+        yield from smooth_line(op_class("cast")(target), rng)
+
+
+@provides("size")
+def _size(rng: Rng) -> Iterator[Sample]:
+    for size in (0, 1, 5, 127):
+        for dtype in ALL_DTYPES:
+            yield Sample(op_class("size")(size, dtype), ())

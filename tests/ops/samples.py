@@ -1,0 +1,83 @@
+"""Samples of every op: an instance with operands, for the tests that go over the registry.
+
+Each family has a file ``tests/ops/*_samples.py`` that registers one provider per op name:
+
+    @provides("sum")
+    def _(rng):
+        yield Sample(op_class("sum")(axes=(0,)), (rng.normal(size=(3, 4)),))
+
+An op without a provider, or whose provider yields nothing, fails ``test_every_op``. Give several
+shapes (0-d, size 0 and 1, broadcast), every dtype the op takes, and special values. The tests check
+the derivatives in float64 at the samples marked ``smooth``: no operand within 1e-3 of a kink.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import staticgrad.ops
+from staticgrad.ir.op import Op
+from staticgrad.ir.value import Value
+
+for _module in pkgutil.iter_modules(staticgrad.ops.__path__):  # so that the registry is full
+    importlib.import_module(f"staticgrad.ops.{_module.name}")
+
+Rng = np.random.Generator
+Provider = Callable[[Rng], Iterator["Sample"]]
+
+PROVIDERS: dict[str, Provider] = {}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One application of an op to concrete operands.
+
+    ``smooth``: all floating operands may move by 1e-3 without crossing a kink or leaving the
+    domain, so that derivatives can be compared with differences. ``tolerance`` is relative, for
+    the comparison of ``scalar`` with ``reference`` in float32 where the op is not exact.
+    """
+
+    op: Op
+    arrays: tuple[Any, ...]
+    smooth: bool = False
+    tolerance: float = 1e-5
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "arrays", tuple(map(np.asarray, self.arrays)))
+
+    def apply(self, *values: Value) -> Any:
+        """The op bound to values (or to the sample's own arrays as constants)."""
+        return self.op(*(values or self.arrays))
+
+
+def provides(*names: str) -> Callable[[Provider], Provider]:
+    """Register a generator of samples for the ops ``names``."""
+
+    def register(provider: Provider) -> Provider:
+        for name in names:
+            if name in PROVIDERS:
+                raise ValueError(f"op {name!r} has two sample providers")
+            PROVIDERS[name] = provider
+        return provider
+
+    return register
+
+
+def load_providers() -> dict[str, Provider]:
+    """Every provider of the ``*_samples.py`` files beside this one."""
+    for path in sorted(Path(__file__).parent.glob("*_samples.py")):
+        importlib.import_module(f"tests.ops.{path.stem}")
+    return PROVIDERS
+
+
+def samples_of(name: str, seed: int = 0) -> list[Sample]:
+    """The samples of op ``name``; the same for the same seed. Empty if there is no provider."""
+    provider = load_providers().get(name)
+    return [] if provider is None else list(provider(np.random.default_rng(seed)))

@@ -1,0 +1,647 @@
+"""The elementwise family: promotion, broadcasting, powers, operators, NumPy protocols, sizes."""
+
+from __future__ import annotations
+
+import itertools
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, strategies as st
+
+from staticgrad.analysis.evaluate import evaluate
+from staticgrad.autodiff.reverse import grad
+from staticgrad.errors import DisconnectedError, DTypeError, ShapeError
+from staticgrad.ir.dim import collecting_guards, dim
+from staticgrad.ir.dtype import ALL_DTYPES, BOOL, F32, F64, I64, DType, as_dtype
+from staticgrad.ir.graph import Input, Node, Symbolic, constant
+from staticgrad.ir.types import Shape, TensorType
+from staticgrad.ir.value import FUNCTIONS
+from staticgrad.ops.arithmetic import Add, Mul
+from staticgrad.ops.convert import size_value
+from staticgrad.ops.cotangent import (
+    Masked,
+    add_cotangents,
+    resolve,
+    stretched_axes,
+    times,
+    unbroadcast,
+    zeros_like_type,
+)
+from staticgrad.ops.elementwise import broadcast
+from staticgrad.ops.select import Where
+from staticgrad.source import capture
+from tests.ops.elementwise_samples import special
+
+INF, NAN = np.inf, np.nan
+
+
+def variable(label: str, dtype: DType = F64, shape: Shape = ()) -> Symbolic:
+    tensor_type = TensorType(dtype, shape)
+    return Symbolic(Node(Input(label, tensor_type), (), (tensor_type,), capture()))
+
+
+def call(name: str, *args: Any) -> Any:
+    return FUNCTIONS[name](*args)
+
+
+def op_names(value: Symbolic) -> list[str]:
+    """The ops of everything that ``value`` depends on, leaves left out, in creation order."""
+    seen: dict[Node, None] = {}
+    stack = [value.node]
+    while stack:
+        node = stack.pop()
+        if node not in seen:
+            seen[node] = None
+            stack += [arg.node for arg in node.args]
+    return [n.op.name for n in sorted(seen, key=lambda n: n.serial) if not n.is_leaf]
+
+
+# -- promotion ------------------------------------------------------------------------------------
+
+
+def numpy_promotion(a: DType, b: DType) -> np.dtype[Any]:
+    """NumPy's table but for one row: an integer or bool array takes a floating array's dtype."""
+    if a.is_float != b.is_float:
+        return (a if a.is_float else b).numpy
+    return np.promote_types(a.numpy, b.numpy)
+
+
+@pytest.mark.parametrize(("a", "b"), list(itertools.product(ALL_DTYPES, repeat=2)), ids=str)
+def test_arrays_promote_as_in_numpy(a: DType, b: DType) -> None:
+    x, y = variable("x", a, (2,)), variable("y", b, (2,))
+    expected = numpy_promotion(a, b)
+    for name in ("add", "multiply", "maximum", "minimum"):
+        assert call(name, x, y).dtype.numpy == expected
+    assert call("where", x > 0, x, y).dtype.numpy == expected
+    for name in ("equal", "less", "greater_equal", "logical_and"):
+        assert call(name, x, y).dtype == BOOL
+    floating = expected if expected.kind == "f" else np.dtype("float64")
+    assert call("divide", x, y).dtype.numpy == floating
+    assert (x + np.ones(2, b.numpy)).dtype.numpy == expected
+    assert (np.ones(2, b.numpy) + x).dtype.numpy == expected
+    assert (x + b.numpy.type(1)).dtype.numpy == expected  # a NumPy scalar is as strong as an array
+
+
+@pytest.mark.parametrize("dtype", ALL_DTYPES, ids=str)
+@pytest.mark.parametrize("scalar", [True, 1, 1.5], ids=["bool", "int", "float"])
+@pytest.mark.parametrize("name", ["add", "multiply", "maximum", "divide", "equal"])
+def test_python_scalars_are_weak_on_both_sides(dtype: DType, scalar: Any, name: str) -> None:
+    x = variable("x", dtype, (2,))
+    array = np.ones(2, dtype.numpy)
+    expected = getattr(np, name)(array, scalar).dtype
+    if name == "divide" and expected != np.float32:
+        expected = np.dtype("float64")
+    assert call(name, x, scalar).dtype.numpy == expected
+    assert call(name, scalar, x).dtype.numpy == expected
+
+
+def test_numpy_float64_is_strong() -> None:
+    x = variable("x", F32)
+    assert (x * 2.0).dtype == F32
+    assert (x * np.float64(2.0)).dtype == F64
+    assert (np.float64(2.0) * x).dtype == F64
+
+
+def test_scalars_alone_take_their_default_dtypes() -> None:
+    assert call("add", 1, 2).dtype == I64
+    assert call("add", True, False).dtype == BOOL
+    assert call("add", True, 2.0).dtype == F64
+    assert call("where", variable("c", BOOL, (3,)), 1, 0).dtype == I64
+
+
+@pytest.mark.parametrize("name", ["exp", "sin", "sqrt", "sigmoid", "erf"])
+@pytest.mark.parametrize("dtype", [d for d in ALL_DTYPES if not d.is_float], ids=str)
+def test_floating_functions_of_integers_are_float64(name: str, dtype: DType) -> None:
+    assert call(name, variable("x", dtype, (2,))).type == TensorType(F64, (2,))
+
+
+@pytest.mark.parametrize("name", ["add", "multiply", "maximum", "equal", "bitwise_and"])
+def test_a_python_integer_out_of_range_is_an_error(name: str) -> None:
+    x = variable("x", as_dtype("uint8"), (2,))
+    with pytest.raises(DTypeError, match="the Python integer 256 does not fit uint8"):
+        call(name, x, 256)
+    with pytest.raises(DTypeError, match="the Python integer -1 does not fit uint8"):
+        call(name, -1, x)
+    assert call(name, x, 255).node.args[1].dtype == x.dtype
+
+
+def test_a_huge_scalar_in_a_float_is_infinite_or_an_error() -> None:
+    x = variable("x", F32)
+    assert evaluate(x + 1e300, {"x": np.float32(0)}) == INF
+    with pytest.raises(DTypeError, match="does not fit float32"):
+        x + 10**400
+
+
+def test_unknown_element_types_are_refused() -> None:
+    x = variable("x", F32, (2,))
+    for array in (np.ones(2, complex), np.array(["a", "b"]), np.ones(2, np.float16)):
+        with pytest.raises(DTypeError, match="is not a dtype of staticgrad"):
+            call("add", x, array)
+    with pytest.raises(DTypeError, match=r"astype: .complex64. is not a dtype"):
+        x.astype("complex64")
+
+
+def test_promotion_casts_values_and_converts_constants() -> None:
+    x, i = variable("x", F32, (2,)), variable("i", I64, (2,))
+    assert op_names(x + i) == ["cast", "add"]
+    assert op_names(x + np.arange(2)) == ["add"]
+    assert op_names(x + 1) == ["add"]
+
+
+def test_infer_refuses_what_prepare_would_have_promoted() -> None:
+    with pytest.raises(DTypeError, match="add: operands of float32, int64"):
+        Add().infer(TensorType(F32), TensorType(I64))
+    with pytest.raises(DTypeError, match="the condition is int64"):
+        Where().infer(TensorType(I64), TensorType(F32), TensorType(F32))
+
+
+@pytest.mark.parametrize("name", ["subtract", "negative", "sign", "positive"])
+def test_bools_have_no_signs(name: str) -> None:
+    b = variable("b", BOOL, (2,))
+    with pytest.raises(DTypeError, match="takes integer and floating elements, got bool"):
+        call(name, *([b, b] if name == "subtract" else [b]))
+
+
+# -- shapes ---------------------------------------------------------------------------------------
+
+
+def test_shape_error_shows_shapes_aligned_and_the_sizes_that_differ() -> None:
+    with pytest.raises(ShapeError) as caught:
+        variable("x", F32, (dim("batch"), 784)) + variable("y", F32, (512,))
+    text = str(caught.value)
+    assert "add: shapes do not broadcast, 784 != 512" in text
+    assert "    batch  784\n           512\n           ^^^" in text
+    assert "x  f32[batch, 784]" in text
+
+
+def test_named_sizes_never_broadcast() -> None:
+    n, m = dim("n"), dim("m")
+    with collecting_guards() as guards:
+        assert broadcast("add", [(n, 1), (1, 4)]) == (n, 4)
+    assert not guards
+    with collecting_guards() as guards:
+        assert broadcast("add", [(n,), (m,)]) == (n,)
+        assert broadcast("add", [(n,), (3,)]) == (3,)
+    assert [(str(g.left), g.relation, str(g.right)) for g in guards] == [
+        ("n", "==", "m"),
+        ("3", "==", "n"),
+    ]
+    with pytest.raises(ShapeError, match="n != n \\+ 1"):
+        broadcast("add", [(n,), (n + 1,)])
+
+
+@given(st.lists(st.integers(0, 3), max_size=4), st.lists(st.integers(0, 3), max_size=4))
+def test_literal_shapes_broadcast_as_in_numpy(left: list[int], right: list[int]) -> None:
+    try:
+        expected = np.broadcast_shapes(tuple(left), tuple(right))
+    except ValueError:
+        with pytest.raises(ShapeError):
+            broadcast("add", [tuple(left), tuple(right)])
+        return
+    assert broadcast("add", [tuple(left), tuple(right)]) == expected
+    kept = [s for i, s in enumerate(expected) if i not in stretched_axes(expected, tuple(left))]
+    assert kept == [
+        s for i, s in enumerate(left) if s != 1 or expected[len(expected) - len(left) + i] == 1
+    ]
+
+
+# -- powers ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("dtype", "exponent", "ops", "result"),
+    [
+        (F32, 2, ["integer_pow"], F32),
+        (F32, 3.0, ["integer_pow"], F32),
+        (F32, -2, ["integer_pow"], F32),
+        (F32, 0.5, ["sqrt"], F32),
+        (F32, 1, [], F32),
+        (F32, 2.5, ["pow"], F32),
+        (F32, 65, ["pow"], F32),
+        (F32, INF, ["pow"], F32),
+        (F32, np.float64(2.0), ["cast", "integer_pow"], F64),
+        (F32, np.int64(2), ["integer_pow"], F32),
+        (I64, 2, ["integer_pow"], I64),
+        (I64, 100, ["integer_pow"], I64),
+        (I64, 2.0, ["cast", "integer_pow"], F64),
+        (I64, 0.5, ["cast", "sqrt"], F64),
+        (BOOL, 2, ["cast", "integer_pow"], I64),
+    ],
+)
+def test_a_literal_exponent_chooses_the_op(
+    dtype: DType, exponent: Any, ops: list[str], result: DType
+) -> None:
+    power = variable("x", dtype, (3,)) ** exponent
+    assert op_names(power) == ops
+    assert power.type == TensorType(result, (3,))
+
+
+def test_integer_powers_that_could_be_fractions_are_refused() -> None:
+    i = variable("i", I64, (2,))
+    with pytest.raises(DTypeError, match="no negative powers"):
+        i**-1
+    with pytest.raises(DTypeError, match="array of integer exponents"):
+        2**i
+    with pytest.raises(DTypeError, match="does not fit int8"):
+        variable("i", as_dtype("int8")) ** 300
+    assert (i.astype("float64") ** i).dtype == F64
+    assert call("reciprocal", i).dtype == F64
+
+
+@pytest.mark.parametrize("exponent", [2, 3, 5, 11])
+def test_integer_powers_are_those_of_numpy(exponent: int) -> None:
+    for name in ("int8", "uint32", "int64"):
+        values = special(as_dtype(name))
+        with np.errstate(all="ignore"):
+            expected = values**exponent
+        found = evaluate(variable("x", as_dtype(name), values.shape) ** exponent, {"x": values})
+        np.testing.assert_array_equal(found, expected)
+        assert found.dtype == expected.dtype
+
+
+@given(st.floats(0.5, 2.0), st.integers(-64, 64))
+def test_multiplied_powers_are_close_to_the_true_one(x: float, exponent: int) -> None:
+    found = evaluate(variable("x") ** exponent, {"x": x})
+    assert found == pytest.approx(x**exponent, rel=64 * 2.0**-52)
+
+
+# -- the signs of Python --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "operation", [operator.and_, operator.or_, operator.xor], ids=lambda f: f.__name__
+)
+def test_logic_operators_follow_numpy(operation: Callable[..., Any]) -> None:
+    for dtype in (BOOL, I64, as_dtype("uint8")):
+        values = special(dtype)
+        x = variable("x", dtype, values.shape)
+        for other in (values[::-1].copy(), True if dtype.is_bool else 3):
+            expected = operation(values, other)
+            for found in (operation(x, other), operation(other, x)):
+                array = evaluate(found, {"x": values})
+                np.testing.assert_array_equal(array, expected)
+                assert array.dtype == expected.dtype
+    with pytest.raises(DTypeError, match="compare first"):
+        operation(variable("x", F32), variable("x", F32))
+
+
+def test_invert_flips_truth_or_bits() -> None:
+    for dtype in (BOOL, I64, as_dtype("uint8")):
+        values = special(dtype)
+        found = evaluate(~variable("x", dtype, values.shape), {"x": values})
+        np.testing.assert_array_equal(found, ~values)
+        assert found.dtype == values.dtype
+    with pytest.raises(DTypeError, match="compare first"):
+        ~variable("x", F32)
+
+
+def test_logical_functions_take_the_truth_of_numbers() -> None:
+    values = np.array([0.0, -0.0, 1.0, NAN, INF])
+    x = variable("x", F64, (5,))
+    np.testing.assert_array_equal(
+        evaluate(np.logical_and(x, True), {"x": values}), np.logical_and(values, True)
+    )
+    np.testing.assert_array_equal(
+        evaluate(np.logical_not(x), {"x": values}), np.logical_not(values)
+    )
+
+
+NUMPY_UNARY = (
+    "negative positive absolute sign floor ceil trunc rint exp expm1 log log1p sqrt sin cos tanh"
+    " square reciprocal"
+)
+NUMPY_BINARY = (
+    "add subtract multiply divide true_divide maximum minimum power equal not_equal less less_equal"
+    " greater greater_equal logical_and logical_or logical_xor"
+)
+
+
+@pytest.mark.parametrize("name", NUMPY_UNARY.split())
+def test_unary_ufuncs_of_numpy_build_nodes(name: str) -> None:
+    values = np.array([0.25, 0.5, 1.0, 2.75])
+    found = getattr(np, name)(variable("x", F64, (4,)))
+    assert isinstance(found, Symbolic)
+    np.testing.assert_allclose(
+        evaluate(found, {"x": values}), getattr(np, name)(values), rtol=1e-15
+    )
+
+
+@pytest.mark.parametrize("name", NUMPY_BINARY.split())
+def test_binary_ufuncs_of_numpy_build_nodes(name: str) -> None:
+    values, others = np.array([0.25, 0.5, 1.0, 2.75]), np.array([2.5, 0.5, 0.0, 1.0])
+    x = variable("x", F64, (4,))
+    for found, expected in (
+        (getattr(np, name)(x, others), getattr(np, name)(values, others)),
+        (getattr(np, name)(others, x), getattr(np, name)(others, values)),
+    ):
+        assert isinstance(found, Symbolic)
+        np.testing.assert_allclose(evaluate(found, {"x": values}), expected, rtol=1e-15)
+
+
+def test_numpy_where_and_invert_build_nodes() -> None:
+    x = variable("x", F64, (3,))
+    values = np.array([-1.0, 0.0, 2.0])
+    np.testing.assert_array_equal(evaluate(np.where(x > 0, x, 0), {"x": values}), [0.0, 0.0, 2.0])
+    np.testing.assert_array_equal(evaluate(np.invert(x > 0), {"x": values}), [True, True, False])
+    np.testing.assert_array_equal(
+        evaluate(np.bitwise_or(x > 0, x < 0), {"x": values}), [True, False, True]
+    )
+
+
+def test_every_public_function_says_what_it_does() -> None:
+    for module in ("arithmetic", "power", "compare", "transcendental", "select", "convert"):
+        for name, function in FUNCTIONS.items():
+            if function.__module__ == f"staticgrad.ops.{module}":
+                assert function.__doc__, name
+
+
+# -- conventions at kinks -------------------------------------------------------------------------
+
+
+def slope(function: Callable[[Symbolic], Any], *points: float) -> list[float]:
+    """The derivative of ``function`` at each point."""
+    x = variable("x", F64, (len(points),))
+    y = function(x)
+    return list(evaluate(grad(y, x, seed=np.ones(len(points))), {"x": np.array(points)}))
+
+
+def test_slopes_at_kinks() -> None:
+    assert slope(abs, -2.0, -0.0, 0.0, 3.0) == [-1.0, 0.0, 0.0, 1.0]
+    assert slope(lambda x: call("where", x > 0, x, 0), -1.0, 0.0, 2.0) == [0.0, 0.0, 1.0]
+    assert slope(lambda x: call("maximum", x, 0.0), -1.0, 0.0, -0.0, 2.0) == [0.0, 0.5, 0.5, 1.0]
+    assert slope(lambda x: call("minimum", x, 0.0), -1.0, 0.0, -0.0, 2.0) == [1.0, 0.5, 0.5, 0.0]
+    assert slope(lambda x: call("maximum", x, x), -1.0, 2.0) == [1.0, 1.0]
+    assert slope(lambda x: call("sqrt", x), 0.0, 4.0) == [INF, 0.25]
+    assert slope(lambda x: x**0, 0.0, 3.0) == [0.0, 0.0]
+    assert slope(lambda x: x**2, 0.0, 3.0) == [0.0, 6.0]
+    assert slope(lambda x: call("sigmoid", x), -800.0, 0.0, 800.0) == [0.0, 0.25, 0.0]
+
+
+def test_slopes_of_a_power_at_zero() -> None:
+    x, y = variable("x", F64, (4,)), variable("y", F64, (4,))
+    by_x, by_y = grad(x**y, [x, y], seed=np.ones(4))
+    feeds = {"x": np.array([0.0, 0.0, 0.0, 0.0]), "y": np.array([0.0, 1.0, 2.0, 0.5])}
+    np.testing.assert_array_equal(evaluate(by_x, feeds), [0.0, 1.0, 0.0, INF])
+    np.testing.assert_array_equal(evaluate(by_y, feeds), [0.0, 0.0, 0.0, 0.0])
+
+
+def test_second_derivatives_of_a_power_where_the_first_vanishes() -> None:
+    x, y = variable("x"), variable("y")
+    by_x = grad(x**y, x)
+    mixed = grad(by_x, y)  # x**(y-1) * (1 + y log x)
+    assert evaluate(mixed, {"x": 2.0, "y": 0.0}) == pytest.approx(0.5)
+    assert evaluate(grad(by_x, x), {"x": 0.0, "y": 2.0}) == 2.0
+
+
+def test_extrema_let_nan_through() -> None:
+    x, y = variable("x", F64, (3,)), variable("y", F64, (3,))
+    feeds = {"x": np.array([NAN, 1.0, NAN]), "y": np.array([1.0, NAN, NAN])}
+    for name in ("maximum", "minimum"):
+        value = call(name, x, y)
+        assert np.isnan(evaluate(value, feeds)).all()
+        gradients = grad(value, [x, y], seed=np.full(3, NAN))
+        assert all(np.isnan(evaluate(g, feeds)).all() for g in gradients)
+
+
+def test_second_derivatives_by_hand() -> None:
+    cases: list[tuple[Callable[[Any], Any], float, float]] = [
+        (lambda x: call("exp", x), 0.7, np.exp(0.7)),
+        (lambda x: call("sigmoid", x), 0.0, 0.0),
+        (lambda x: call("tanh", x), 0.5, -2 * np.tanh(0.5) * (1 - np.tanh(0.5) ** 2)),
+        (lambda x: 1 / x, 2.0, 0.25),
+        (lambda x: x**3, 2.0, 12.0),
+        (lambda x: call("log", x), 2.0, -0.25),
+        (lambda x: abs(x) * x, -1.5, -2.0),
+        (lambda x: call("maximum", x * x, x), 3.0, 2.0),
+    ]
+    for function, point, expected in cases:
+        x = variable("x")
+        second = grad(grad(function(x), x), x)
+        assert evaluate(second, {"x": point}) == pytest.approx(expected, abs=1e-15)
+
+
+# -- no gradient ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: call("floor", x),
+        lambda x: call("sign", x),
+        lambda x: call("stop_gradient", x),
+        lambda x: x.astype("int64").astype("float64"),
+        lambda x: (x > 0).astype("float64"),
+    ],
+    ids=["floor", "sign", "stop_gradient", "integer", "comparison"],
+)
+def test_a_path_without_gradient_is_an_error_never_a_zero(function: Callable[[Any], Any]) -> None:
+    x = variable("x")
+    with pytest.raises(DisconnectedError):
+        grad(function(x), x)
+    assert evaluate(grad(function(x) + 3.0 * x, x), {"x": 1.5}) == 3.0
+
+
+# -- masked cotangents ----------------------------------------------------------------------------
+
+
+def test_a_branch_not_taken_contributes_nothing_whatever_it_holds() -> None:
+    assert slope(lambda x: call("where", x > 0, call("sqrt", x), 0.0), -1.0, 0.0, 4.0) == [
+        0.0,
+        0.0,
+        0.25,
+    ]
+    assert slope(lambda x: call("where", x > 0, call("log", x) * x, 1.0), 0.0, 1.0) == [0.0, 1.0]
+
+    def nested(x: Any) -> Any:
+        inner = call("where", x < 4, call("log", x), call("exp", x * 1e3))
+        return call("where", x > 0, inner, call("sqrt", -x))
+
+    assert slope(nested, 1.0, 2.0, -4.0) == [1.0, 0.5, -0.25]
+
+
+def test_two_masked_readers_keep_the_rest_out() -> None:
+    def function(x: Any) -> Any:
+        root = call("sqrt", x)
+        return call("where", x > 1, root, 0.0) + call("where", x > 4, 2.0 * root, 0.0)
+
+    assert slope(function, 0.0, -1.0, 2.25, 16.0) == [0.0, 0.0, 1 / 3, 0.375]
+
+
+def test_the_mask_stays_through_second_derivatives() -> None:
+    x = variable("x", F64, (3,))
+    first = grad(call("where", x > 0, call("sqrt", x), 0.0), x, seed=np.ones(3))
+    second = grad(first, x, seed=np.ones(3))
+    np.testing.assert_allclose(
+        evaluate(second, {"x": np.array([-1.0, 0.0, 4.0])}), [0, 0, -0.25 / 8]
+    )
+
+
+def test_unchosen_operands_of_extrema_are_masked() -> None:
+    x = variable("x", F64, (2,))
+    value = call("maximum", call("log", x), -1.0)
+    gradient = grad(value, x, seed=np.array([1.0, 1.0]))
+    np.testing.assert_array_equal(evaluate(gradient, {"x": np.array([0.0, 2.0])}), [0.0, 0.5])
+
+
+def test_times_is_free_for_plus_and_minus_one() -> None:
+    ct = variable("ct", F64, (2,))
+    assert times(ct, 1.0) is ct
+    minus = times(ct, -1.0)
+    assert isinstance(minus, Symbolic)
+    assert op_names(minus) == ["neg"]
+    masked = Masked(variable("c", BOOL, (2,)), ct)
+    assert times(masked, 1.0) is masked
+    zero = times(masked, 0.0)
+    assert isinstance(zero, Symbolic)
+    np.testing.assert_array_equal(evaluate(zero, {}), [0.0, 0.0])
+
+
+def test_adding_under_one_condition_keeps_the_mask() -> None:
+    c, a, b = variable("c", BOOL, (2,)), variable("a", F64, (2,)), variable("b", F64, (2,))
+    total = add_cotangents([Masked(c, a), Masked(c, b)])
+    assert isinstance(total, Masked)
+    assert total.condition is c
+    assert op_names(total.value) == ["add"]
+    same = Symbolic(c.node, 0)  # another handle of the same value
+    assert isinstance(add_cotangents([Masked(c, a), Masked(same, b)]), Masked)
+
+
+def test_a_condition_and_its_opposite_meet_in_one_select() -> None:
+    c, a, b = variable("c", BOOL, (2,)), variable("a", F64, (2,)), variable("b", F64, (2,))
+    feeds = {"c": np.array([True, False]), "a": np.array([1.0, NAN]), "b": np.array([NAN, 2.0])}
+    for pair in (
+        [Masked(c, a), Masked(c, b, negated=True)],
+        [Masked(c, b, negated=True), Masked(c, a)],
+    ):
+        total = add_cotangents(pair)
+        assert isinstance(total, Symbolic)
+        assert op_names(total) == ["where"]
+        np.testing.assert_array_equal(evaluate(total, feeds), [1.0, 2.0])
+
+
+def test_other_masks_add_up_where_either_holds() -> None:
+    names = ("c", "d")
+    c, d = (variable(n, BOOL, (4,)) for n in names)
+    a, b = variable("a", F64, (4,)), variable("b", F64, (4,))
+    feeds = {
+        "c": np.array([True, True, False, False]),
+        "d": np.array([True, False, True, False]),
+        "a": np.array([1.0, 1.0, NAN, NAN]),
+        "b": np.array([2.0, NAN, 2.0, NAN]),
+    }
+    total = add_cotangents([Masked(c, a), Masked(d, b)])
+    np.testing.assert_array_equal(evaluate(resolve(total), feeds), [3.0, 1.0, 2.0, 0.0])
+    assert isinstance(total, Masked)
+    np.testing.assert_array_equal(
+        evaluate(resolve(times(total, constant(np.full(4, INF)))), feeds), [INF, INF, INF, 0.0]
+    )
+    plain = add_cotangents([Masked(c, a), b, Masked(d, b)])
+    assert isinstance(plain, Symbolic)
+    with pytest.raises(ValueError, match="no cotangents"):
+        add_cotangents([])
+
+
+@pytest.mark.parametrize(("outer", "inner"), list(itertools.product([False, True], repeat=2)))
+def test_a_mask_of_a_mask_holds_where_both_do(outer: bool, inner: bool) -> None:
+    c, d = variable("c", BOOL, (4,)), variable("d", BOOL, (4,))
+    x, ct = variable("x", F64, (4,)), variable("ct", F64, (4,))
+    value = call("where", d, x, 0.0) if not inner else call("where", d, 0.0, x)
+    shares = value.node.op.vjp(Masked(c, ct, negated=outer), value, *value.node.args)
+    share = shares[2 if inner else 1]
+    feeds = {
+        "c": np.array([True, True, False, False]),
+        "d": np.array([True, False, True, False]),
+        "ct": np.arange(1.0, 5.0),
+    }
+    holds = (feeds["c"] != outer) & (feeds["d"] != inner)
+    np.testing.assert_array_equal(
+        evaluate(resolve(share), feeds), np.where(holds, feeds["ct"], 0.0)
+    )
+
+
+def test_unbroadcast_sums_what_was_stretched() -> None:
+    ct = variable("ct", F64, (2, 3, 4))
+    array = np.arange(24.0).reshape(2, 3, 4)
+    for shape in ((2, 3, 4), (3, 4), (3, 1), (1, 1, 4), (1,), (), (2, 1, 1)):
+        found = unbroadcast(ct, TensorType(F64, shape))
+        assert isinstance(found, Symbolic)
+        assert found.type == TensorType(F64, shape)
+        lead = tuple(range(3 - len(shape)))
+        expected = array.sum(axis=lead)
+        ones = tuple(i for i, s in enumerate(shape) if s == 1)
+        np.testing.assert_array_equal(
+            evaluate(found, {"ct": array}), expected.sum(axis=ones, keepdims=True)
+        )
+
+
+def test_unbroadcast_keeps_a_mask_while_the_shape_stays() -> None:
+    c, ct = variable("c", BOOL, (3, 1)), variable("ct", F32, (3, 4))
+    kept = unbroadcast(Masked(c, ct), TensorType(F64, (3, 4)))
+    assert isinstance(kept, Masked)
+    assert kept.type == TensorType(F64, (3, 4))
+    summed = unbroadcast(Masked(c, ct), TensorType(F32, (4,)))
+    assert isinstance(summed, Symbolic)
+    feeds = {"c": np.array([[True], [False], [True]]), "ct": np.ones((3, 4), np.float32)}
+    np.testing.assert_array_equal(evaluate(summed, feeds), np.full(4, 2.0))
+
+
+def test_sizes_that_agree_by_a_guard_come_back_exactly() -> None:
+    n, m = dim("n"), dim("m")
+    x, y = variable("x", F64, (n,)), variable("y", F64, (m,))
+    by_x, by_y = grad(x * y, [x, y], seed=variable("s", F64, (n,)))
+    assert (by_x.type, by_y.type) == (x.type, y.type)
+    feeds = {"y": np.arange(3.0), "s": np.ones(3)}
+    np.testing.assert_array_equal(evaluate(by_x, feeds), feeds["y"])
+    z = variable("z", F64, (3,))
+    assert grad(x * z, x, seed=np.ones(3)).type == x.type
+
+
+def test_cotangents_come_back_in_the_operands_dtype() -> None:
+    x = variable("x", F32, (2,))
+    y = x * variable("y", F64, (2,))
+    assert y.dtype == F64
+    assert grad(y, x, seed=np.ones(2)).type == x.type
+
+
+def test_zeros_have_the_type_that_was_asked_for() -> None:
+    n = dim("n")
+    for shape in ((), (2, 3), (n, 2)):
+        assert zeros_like_type(TensorType(F32, shape)).type == TensorType(F32, shape)
+
+
+# -- sizes as values ------------------------------------------------------------------------------
+
+
+def test_size_values() -> None:
+    n = dim("n")
+    x = variable("x", F32, (n, 3))
+    mean = call("sum", x, (0, 1)) / size_value(n * 3, "float32")
+    assert mean.dtype == F32
+    assert evaluate(mean, {"x": np.full((4, 3), 2.0, np.float32)}) == 2.0
+    literal = size_value(12, "float32")
+    assert isinstance(literal, np.float32)
+    assert (x / literal).dtype == F32
+    assert Mul()(variable("i", I64), size_value(5, "int64")).dtype == I64
+
+
+def test_astype_of_the_same_dtype_is_the_value_itself() -> None:
+    x = variable("x", F32)
+    assert x.astype("float32") is x
+    assert call("astype", 3, "float32").type == TensorType(F32)
+
+
+@pytest.mark.parametrize("source", [d for d in ALL_DTYPES if d.is_float], ids=str)
+@pytest.mark.parametrize("target", ALL_DTYPES, ids=str)
+def test_casts_within_range_are_those_of_numpy(source: DType, target: DType) -> None:
+    values = special(source)
+    if target.is_integer:
+        info = np.iinfo(target.numpy)
+        whole = np.trunc(values.astype(object).astype(float))
+        values = values[(whole >= float(info.min)) & (whole < float(info.max) + 1)]
+    x = variable("x", source, values.shape)
+    with np.errstate(all="ignore"):
+        expected = values.astype(target.numpy)
+    np.testing.assert_array_equal(evaluate(x.astype(target), {"x": values}), expected)

@@ -1,0 +1,249 @@
+"""What holds for every op in the registry, checked on its samples (see ``samples.py``).
+
+Types agree with the reference, attributes rebuild the op, the element's expression agrees with the
+reference (byte for byte where the op says so), and first and second derivatives agree with central
+differences of fourth order in float64.
+"""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+
+from staticgrad.analysis.evaluate import evaluate
+from staticgrad.autodiff.reverse import grad
+from staticgrad.ir.dtype import as_dtype
+from staticgrad.ir.forms import Form, Pointwise
+from staticgrad.ir.graph import Graph, Input, Node, Symbolic
+from staticgrad.ir.op import registered_ops
+from staticgrad.ir.types import TensorType
+from staticgrad.source import capture
+from tests.ops.elements import on_arrays
+from tests.ops.samples import Sample, samples_of
+
+#: The ops of this package but for the leaves; those from outside have a dot in their names.
+NAMES = [
+    n for n in registered_ops() if n not in ("input", "parameter", "constant") and "." not in n
+]
+STEP = 2e-4  # of the differences; samples stay clear of kinks by 1e-3
+
+every_op = pytest.mark.parametrize("name", NAMES)
+
+
+def types_of(arrays: tuple[Any, ...]) -> list[TensorType]:
+    return [TensorType(as_dtype(a.dtype), a.shape) for a in arrays]
+
+
+def as_tuple(result: Any) -> tuple[Any, ...]:
+    return result if isinstance(result, tuple) else (result,)
+
+
+@every_op
+def test_has_samples(name: str) -> None:
+    assert samples_of(name), f"no provider in tests/ops/*_samples.py gives samples of {name}"
+
+
+@every_op
+def test_says_what_it_is(name: str) -> None:
+    op = registered_ops()[name]
+    assert op.__doc__
+    assert not op.__doc__.startswith(f"{op.__name__}("), "a dataclass wrote this docstring"
+    assert isinstance(op.exact, bool)
+    assert isinstance(op.differentiable, bool)
+
+
+@every_op
+def test_infer_agrees_with_reference(name: str) -> None:
+    for sample in samples_of(name):
+        inferred = as_tuple(sample.op.infer(*types_of(sample.arrays)))
+        results = as_tuple(sample.op.reference(*sample.arrays))
+        assert len(inferred) == len(results)
+        for tensor_type, result in zip(inferred, results, strict=True):
+            array = np.asarray(result)
+            assert (array.dtype, array.shape) == (tensor_type.dtype.numpy, tensor_type.shape), (
+                sample
+            )
+
+
+@every_op
+def test_attributes_rebuild_the_op(name: str) -> None:
+    for sample in samples_of(name):
+        again = type(sample.op)(**dict(sample.op.attributes()))
+        assert again == sample.op
+        assert hash(again) == hash(sample.op)
+        assert pickle.loads(pickle.dumps(again)) == sample.op
+
+
+@every_op
+def test_form_and_element_agree_with_reference(name: str) -> None:
+    for sample in samples_of(name):
+        types = types_of(sample.arrays)
+        inferred = sample.op.infer(*types)
+        form = sample.op.form(inferred, *types)
+        assert isinstance(form, Form)
+        if not isinstance(form, Pointwise) or form.indexed:
+            continue
+        sizes = [np.asarray(size, np.int64) for size in form.sizes]
+        arrays = [*sample.arrays, *sizes]
+        found = on_arrays(form.scalar, arrays, [t.dtype for t in types_of(tuple(arrays))])
+        check_element(sample, np.asarray(found), np.asarray(sample.op.reference(*sample.arrays)))
+
+
+def check_element(sample: Sample, found: np.ndarray, expected: np.ndarray) -> None:
+    found = np.broadcast_to(found, expected.shape)
+    assert found.dtype == expected.dtype
+    if sample.op.exact:
+        assert same_bytes(found, expected), differing(sample, found, expected)
+    else:
+        tolerance = sample.tolerance if expected.dtype == np.float32 else 1e-12
+        np.testing.assert_allclose(found, expected, rtol=tolerance, atol=0)
+
+
+def same_bytes(found: np.ndarray, expected: np.ndarray) -> bool:
+    """Equal bits, any NaN being any NaN."""
+    if expected.dtype.kind != "f":
+        return np.array_equal(found, expected)
+    same = (found == expected) & (np.signbit(found) == np.signbit(expected))
+    return bool(np.all(same | (np.isnan(found) & np.isnan(expected))))
+
+
+def differing(sample: Sample, found: np.ndarray, expected: np.ndarray) -> str:
+    operands = np.broadcast_arrays(*sample.arrays)
+    both_nan = (found != found) & (expected != expected)
+    where = np.argwhere((found.astype(str) != expected.astype(str)) & ~both_nan)[:5]
+    return "\n".join(
+        f"{sample.op}({', '.join(repr(o[tuple(i)]) for o in operands)}):"
+        f" scalar {found[tuple(i)]!r}, reference {expected[tuple(i)]!r}"
+        for i in where
+    )
+
+
+# -- derivatives ----------------------------------------------------------------------------------
+
+
+def evaluated(values: list[Symbolic], feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+    """The arrays of ``values``, given feeds of which some may be of no use to them."""
+    used = {i.node.op.label for i in Graph({str(i): v for i, v in enumerate(values)}).inputs}
+    return list(evaluate(values, {name: a for name, a in feeds.items() if name in used}))
+
+
+class Application:
+    """A smooth sample as a graph: floating operands are inputs, the others constants."""
+
+    def __init__(self, sample: Sample, rng: np.random.Generator) -> None:
+        self.feeds: dict[str, np.ndarray] = {}
+        self.inputs: list[Symbolic] = []
+        values: list[Any] = []
+        for position, array in enumerate(sample.arrays):
+            if array.dtype != np.float64:
+                values.append(array)
+                continue
+            self.feeds[f"x{position}"] = array
+            self.inputs.append(input_like(f"x{position}", array))
+            values.append(self.inputs[-1])
+        outs = [out for out in as_tuple(sample.op(*values)) if out.dtype.is_float]
+        self.results = [(out, rng.normal(size=out.shape)) for out in outs]
+
+    def weighted(self, results: list[tuple[Symbolic, np.ndarray]], feeds: dict[str, Any]) -> float:
+        """The sum of results times their weights."""
+        arrays = evaluated([value for value, _ in results], feeds)
+        return float(sum(np.sum(a * w) for a, (_, w) in zip(arrays, results, strict=True)))
+
+    def gradients(self, results: list[tuple[Symbolic, np.ndarray]]) -> list[Symbolic]:
+        """The gradient of the weighted sum by every input."""
+        total: list[Any] = [None] * len(self.inputs)
+        for value, weight in results:
+            for i, g in enumerate(grad(value, self.inputs, seed=weight, allow_disconnected=True)):
+                total[i] = g if total[i] is None else total[i] + g
+        return total
+
+    def check(
+        self, results: list[tuple[Symbolic, np.ndarray]], rng: np.random.Generator
+    ) -> list[Symbolic]:
+        """Gradients of ``results`` against differences along a random direction; the gradients."""
+        gradients = self.gradients(results)
+        step = {name: rng.normal(size=x.shape) for name, x in self.feeds.items()}
+        for direction in step.values():
+            direction /= max(1.0, np.abs(direction).max(initial=0.0))
+        arrays = evaluated(gradients, self.feeds)
+        product = sum(np.sum(g * v) for g, v in zip(arrays, step.values(), strict=True))
+
+        def at(distance: float) -> float:
+            moved = {n: x + distance * step[n] for n, x in self.feeds.items()}
+            return self.weighted(results, moved)
+
+        near, far = at(STEP) - at(-STEP), at(2 * STEP) - at(-2 * STEP)
+        difference = (8 * near - far) / (12 * STEP)
+        scale = sum(
+            float(np.sum(np.abs(g * v))) for g, v in zip(arrays, step.values(), strict=True)
+        )
+        assert product == pytest.approx(difference, rel=1e-7, abs=1e-8 * max(1.0, scale))
+        return gradients
+
+
+def input_like(label: str, array: np.ndarray) -> Symbolic:
+    tensor_type = TensorType(as_dtype(array.dtype), array.shape)
+    return Symbolic(Node(Input(label, tensor_type), (), (tensor_type,), capture()))
+
+
+def smooth_samples(name: str) -> list[Sample]:
+    return [sample for sample in samples_of(name) if sample.smooth]
+
+
+@every_op
+def test_first_and_second_derivatives(name: str) -> None:
+    rng = np.random.default_rng(1)
+    for sample in smooth_samples(name):
+        application = Application(sample, rng)
+        if not application.inputs or not application.results:
+            continue
+        gradients = application.check(application.results, rng)
+        application.check([(g, rng.normal(size=g.shape)) for g in gradients], rng)
+
+
+@every_op
+def test_differentiable_ops_have_smooth_samples(name: str) -> None:
+    op = registered_ops()[name]
+    if op.differentiable:
+        assert smooth_samples(name), f"{name} carries gradients: mark samples of it as smooth"
+
+
+@every_op
+def test_rule_gives_nothing_without_gradient(name: str) -> None:
+    if registered_ops()[name].differentiable:
+        return
+    for sample in samples_of(name):
+        values = [input_like(f"x{i}", array) for i, array in enumerate(sample.arrays)]
+        for out in as_tuple(sample.op(*values)):
+            assert all(ct is None for ct in sample.op.vjp(out, out, *values))
+
+
+@every_op
+def test_jvp_is_the_transpose_of_vjp(name: str) -> None:
+    rng = np.random.default_rng(2)
+    for sample in smooth_samples(name):
+        jvp = getattr(sample.op, "jvp", None)
+        application = Application(sample, rng)
+        if jvp is None or not application.inputs or len(application.results) != 1:
+            continue
+        ((out, weight),) = application.results
+        tangents = [rng.normal(size=x.shape) for x in application.feeds.values()]
+        named = iter(tangents)
+        given = [
+            None if arg.node.is_leaf and arg.node.op.name == "constant" else next(named)
+            for arg in out.node.args
+        ]
+        lifted = [None if t is None else input_like(f"t{i}", t) for i, t in enumerate(given)]
+        pushed = jvp(lifted, out, *out.node.args)
+        if pushed is None:
+            assert not sample.op.differentiable
+            continue
+        assert pushed.type == out.type
+        feeds = application.feeds | {f"t{i}": t for i, t in enumerate(given) if t is not None}
+        forward = np.sum(evaluated([pushed], feeds)[0] * weight)
+        backward = evaluated(application.gradients(application.results), application.feeds)
+        expected = sum(np.sum(g * t) for g, t in zip(backward, tangents, strict=True))
+        assert forward == pytest.approx(expected, rel=1e-10, abs=1e-10)

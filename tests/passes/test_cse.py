@@ -1,0 +1,126 @@
+"""Equal expressions once: what merges, what must not, and whose line stays."""
+
+import numpy as np
+
+import staticgrad as sg
+from passes.cse import CommonSubexpressions
+from staticgrad.ir.graph import Symbolic, building_order
+from staticgrad.ir.verify import verify_graph
+
+cse = CommonSubexpressions()
+
+
+def names(graph):
+    return [node.op.name for node in graph.nodes]
+
+
+def scalar(name):
+    return sg.input(name, (), "float64")
+
+
+def test_equal_expressions_merge_into_the_first():
+    x = scalar("x")
+    first = np.exp(x)  # the line that stays
+    second = np.exp(x)
+    after = cse(sg.Graph({"y": np.tanh(first) * np.tanh(second)}))
+    verify_graph(after)
+    assert names(after) == ["input", "exp", "tanh", "mul"]
+    assert "the line that stays" in after.nodes[1].origin.resolve().text
+    assert sg.evaluate(after, {"x": 0.5})["y"] == np.tanh(np.exp(0.5)) ** 2
+
+
+def test_nothing_to_merge_gives_the_same_object():
+    x = scalar("x")
+    graph = sg.Graph({"y": np.exp(x) * np.tanh(x)})
+    assert cse(graph) is graph
+
+
+def test_outputs_and_updates_follow():
+    x = scalar("x")
+    w = sg.parameter("w", 1.0)
+    after = cse(sg.Graph({"a": x * w, "b": x * w}, updates={w: x * w}))
+    assert names(after) == ["input", "parameter", "mul"]
+    assert after["a"].key == after["b"].key == after.updates[0][1].key
+
+
+def test_attributes_and_operands_tell_apart():
+    x = scalar("x")
+    graph = sg.Graph({"y": (x - 1.0) * (1.0 - x) + x**3 + x**2})
+    assert sorted(set(names(cse(graph)))) == sorted(set(names(graph)))
+    assert names(cse(graph)).count("sub") == 2
+    assert names(cse(graph)).count("integer_pow") == 2
+
+
+def test_constants_merge_by_bits():
+    x = scalar("x")
+    one = sg.constant(np.float64(1.0))
+    graph = sg.Graph(
+        {
+            "same": x + one + sg.constant(np.float64(1.0)),
+            "zeros": (x / sg.constant(np.float64(0.0))) * (x / sg.constant(np.float64(-0.0))),
+            "dtypes": x.astype("float32") + sg.constant(np.float32(1.0)),
+        }
+    )
+    after = cse(graph)
+    values = [node.op.data for node in after.nodes if node.op.name == "constant"]
+    assert [(str(v.dtype), float(v.array)) for v in values] == [
+        ("f64", 1.0), ("f64", 0.0), ("f64", -0.0), ("f32", 1.0)]  # fmt: skip
+    feeds = {"x": 2.0}
+    assert sg.evaluate(after, feeds) == sg.evaluate(graph, feeds)
+
+
+def test_inputs_and_parameters_never_merge():
+    a, b = scalar("a"), scalar("b")
+    v, w = sg.parameter("v", 1.0), sg.parameter("w", 1.0)
+    graph = sg.Graph({"y": a + b + v + w})
+    assert cse(graph) is graph
+
+
+def both_sides():
+    x = scalar("x")
+    forward = np.tanh(x)
+    with building_order(1):
+        backward = np.tanh(x)
+        again = np.tanh(x)
+    return sg.Graph({"y": forward, "dy": backward * again})
+
+
+def test_the_border_between_orders_is_crossed_unless_asked_not_to():
+    graph = both_sides()
+    assert names(cse(graph)) == ["input", "tanh", "mul"]
+    kept = CommonSubexpressions(border=True)(graph)
+    assert [(node.op.name, node.order) for node in kept.nodes] == [
+        ("input", 0), ("tanh", 0), ("tanh", 1), ("mul", 1)]  # fmt: skip
+
+
+def test_users_of_merged_nodes_merge_in_the_same_run():
+    x = scalar("x")
+    chains = []
+    for _ in range(3):
+        y = x
+        for _ in range(50):
+            y = np.tanh(y)
+        chains.append(y)
+    after = cse(sg.Graph({str(i): y for i, y in enumerate(chains)}))
+    assert len(after.nodes) == 51
+    assert cse(after) is after
+
+
+def test_values_stay(rng):
+    x = sg.input("x", (4,), "float64")
+    loss = (np.exp(x) * x + np.exp(x) / (1.0 + np.exp(x))).sum()
+    graph = sg.Graph({"loss": loss, "dx": sg.grad(loss, x)})
+    after = cse(graph)
+    assert len(after.nodes) < len(graph.nodes)
+    feeds = {"x": rng.normal(size=4)}
+    before, now = sg.evaluate(graph, feeds), sg.evaluate(after, feeds)
+    assert all(before[name].tobytes() == now[name].tobytes() for name in before)
+
+
+def test_100_000_nodes():
+    x = scalar("x")
+    left: Symbolic = x
+    right: Symbolic = x
+    for _ in range(33_000):
+        left, right = left + x, right + x
+    assert len(cse(sg.Graph({"y": left * right})).nodes) == 33_002

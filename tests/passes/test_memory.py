@@ -1,0 +1,294 @@
+"""The planner: orders, lifetimes, in-place results, offsets; checked by an independent verifier."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import time
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from passes.memory import Planner, plan
+from passes.offsets import Spans, place
+from staticgrad.analysis.plan_check import lower_bound, peak_buffers, verify_plan
+from staticgrad.errors import UnknownNameError, VerifyError
+from staticgrad.ir.dim import dim
+from staticgrad.ir.dtype import I64
+from staticgrad.ir.plan import Plan
+from staticgrad.ir.schedule import Schedule
+from tests.runtime.handmade import ADD, ADD3, COPY, FORK, NEGATE, TAKE, Builder
+
+M = dim("m")
+
+
+def chain(length: int) -> Schedule:
+    """x -> -x -> x ... -> y, each link in its own buffer."""
+    build = Builder()
+    last = build.buffer("input", label="x")
+    for _ in range(length - 1):
+        link = build.buffer("temp")
+        build.step(NEGATE, last, link)
+        last = link
+    result = build.buffer("output", label="y")
+    build.step(NEGATE, last, result)
+    return build.schedule(y=result)
+
+
+def training_step(layers: int, check: bool = False) -> Schedule:
+    """Forward through ``layers``, backward, all updates listed at the end."""
+    build = Builder()
+    table = build.buffer("input", label="x")
+    weights = [build.buffer("parameter", label=f"w{i}") for i in range(layers)]
+    kept = [table]
+    for weight in weights:
+        kept.append(build.buffer("temp"))
+        build.step(ADD, kept[-2], weight, kept[-1])
+    cotangent = kept[-1]
+    gradients = []
+    for weight, value in reversed(list(zip(weights, kept, strict=False))):
+        gradient, onward = build.buffer("temp"), build.buffer("temp")
+        build.step(ADD, cotangent, value, gradient)
+        build.step(ADD, cotangent, weight, onward)
+        gradients.append((weight, gradient))
+        cotangent = onward
+    if check:
+        rows = build.buffer("input", label="i", dtype=I64)
+        taken, words = build.buffer("temp"), build.buffer("check", 2, dtype=I64)
+        build.step(TAKE, table, rows, taken, words, arguments=(dim("n"), dim("n")))
+    result = build.buffer("output", label="y")
+    build.step(COPY, cotangent, result)
+    for weight, gradient in gradients:
+        build.step(ADD, gradient, gradient, weight)
+    return build.schedule(y=result)
+
+
+def listed_peak(schedule: Schedule, size: int) -> int:
+    """Peak of the listed order without in-place results, all buffers of ``size`` f32."""
+    arena = {b.name for b in schedule.buffers if b.in_arena}
+    last = {name: i for i, step in enumerate(schedule.steps) for name in [*step.reads(), *step.writes()]}
+    live: set[str] = set()
+    peak = 0
+    for i, step in enumerate(schedule.steps):
+        live |= {name for name in step.writes() if name in arena}
+        peak = max(peak, len(live))
+        live = {name for name in live if last[name] > i}
+    return peak * -(-size * 4 // 64) * 64
+
+
+@st.composite
+def schedules(draw: st.DrawFn) -> Schedule:
+    """Random programs: reads of anything before, partial sizes, checks, updates, dead results."""
+    build = Builder()
+    values = [build.buffer("input", label="x"), build.buffer("input", label="z")]
+    parameters = [build.buffer("parameter", label=f"w{i}") for i in range(draw(st.integers(0, 3)))]
+    values += parameters
+    indices = build.buffer("input", label="i", dtype=I64)
+    for _ in range(draw(st.integers(1, 14))):
+        kind = draw(st.sampled_from([NEGATE, ADD, ADD3, FORK, TAKE]))
+        role = draw(st.sampled_from(["temp"] * 5 + ["output"]))
+        reads = [draw(st.sampled_from(values)) for _ in range(sum(o.mode == "in" for o in kind.operands))]
+        size = draw(st.sampled_from([dim("n"), M, dim("n") + M, 7, 0]))
+        wrote = [build.buffer(role, size) for o in kind.operands if o.mode == "out"]
+        if kind is TAKE:
+            words = build.buffer("check", 2, dtype=I64)
+            build.step(TAKE, reads[0], indices, *wrote, words, arguments=(size, size))
+        else:
+            build.step(kind, *reads, *wrote, arguments=(size,))
+        values += wrote
+    for parameter in draw(st.permutations(parameters)):
+        temps = [v for v in values if v not in parameters]
+        build.step(COPY, draw(st.sampled_from(temps)), parameter)
+    outputs = [b.name for b in build.buffers if b.role == "output"]
+    return build.schedule(**{f"o{i}": name for i, name in enumerate(outputs)})
+
+
+@settings(max_examples=150, deadline=None)
+@given(schedules(), st.integers(0, 70), st.integers(0, 40), st.booleans())
+def test_random_plans_hold_every_promise(schedule: Schedule, n: int, m: int, stage: bool) -> None:
+    inputs = [b.name for b in schedule.buffers if b.role == "input"]
+    made = plan(schedule, {"n": n, "m": m}, staged=frozenset(inputs if stage else ()))
+    verify_plan(made)
+    assert lower_bound(made) <= made.peak_bytes
+    assert made.peak_bytes == max((p.offset + -(-p.nbytes // 64) * 64 for p in made.placements), default=0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(schedules(), st.randoms(use_true_random=False))
+def test_the_verifier_sees_every_small_damage(schedule: Schedule, rng: random.Random) -> None:
+    """Two live buffers moved onto each other, a step exchanged with one it conflicts with."""
+    made = plan(schedule, {"n": 33, "m": 5})
+    placed = [p for p in made.placements if p.nbytes]
+    pairs = [
+        (p, q)
+        for p in placed
+        for q in placed
+        if p is not q and p.first < q.last and q.first < p.last and p.offset != q.offset
+    ]
+    if pairs:
+        moved, target = rng.choice(pairs)
+        damaged = [dataclasses.replace(p, offset=target.offset) if p is moved else p for p in made.placements]
+        with pytest.raises(VerifyError):
+            verify_plan(dataclasses.replace(made, placements=tuple(damaged)))
+    shortened = [p for p in made.placements if p.last > p.first]
+    if shortened:
+        chosen = rng.choice(shortened)
+        damaged = [dataclasses.replace(p, last=p.last - 1) if p is chosen else p for p in made.placements]
+        with pytest.raises(VerifyError):
+            verify_plan(dataclasses.replace(made, placements=tuple(damaged)))
+
+
+def test_a_step_moved_before_what_it_reads_is_refused() -> None:
+    made = plan(chain(4), {"n": 3})
+    first, second, *rest = made.steps
+    with pytest.raises(VerifyError, match=r"version|written"):
+        verify_plan(dataclasses.replace(made, steps=(second, first, *rest)))
+
+
+def test_a_chain_of_in_place_results_takes_one_buffer() -> None:
+    made = plan(chain(6), {"n": 100})
+    verify_plan(made)
+    assert made.peak_bytes == 448  # 400 bytes, rounded up to 64
+    assert {p.offset for p in made.placements} == {0}
+
+
+def test_a_staged_input_is_counted_and_taken_over() -> None:
+    schedule = chain(6)
+    made = plan(schedule, {"n": 16}, staged={"b0"})
+    verify_plan(made)
+    assert made.placement("b0").first == 0
+    assert made.peak_bytes == 64
+
+
+def test_two_results_take_over_one_operand_once() -> None:
+    build = Builder()
+    x, a, b, c = (build.buffer(role) for role in ("input", "temp", "temp", "temp"))
+    y = build.buffer("output")
+    build.step(NEGATE, x, a)
+    build.step(FORK, a, b, c)
+    build.step(ADD, b, c, y)
+    made = plan(build.schedule(y=y), {"n": 16})
+    verify_plan(made)
+    assert made.peak_bytes == 128
+
+
+def test_an_operand_that_lives_on_is_not_overwritten() -> None:
+    build = Builder()
+    x, a, b = (build.buffer(role) for role in ("input", "temp", "temp"))
+    y = build.buffer("output")
+    build.step(NEGATE, x, a)
+    build.step(NEGATE, a, b)
+    build.step(ADD, a, b, y)
+    made = plan(build.schedule(y=y), {"n": 16})
+    verify_plan(made)
+    assert made.peak_bytes == 128
+    assert made.placement("b1").offset != made.placement("b2").offset
+
+
+def test_updates_run_early_and_free_their_gradients() -> None:
+    schedule = training_step(12)
+    made = plan(schedule, {"n": 16})
+    verify_plan(made)
+    assert made.peak_bytes < listed_peak(schedule, 16)
+    # the twelve kept values and one cotangent with one gradient: nothing else lives at once
+    assert made.peak_bytes <= (12 + 2) * 64
+
+
+def test_no_parameter_is_written_before_the_last_check() -> None:
+    schedule = training_step(5, check=True)
+    made = plan(schedule, {"n": 16})
+    verify_plan(made)
+    checking = [i for i, s in enumerate(made.steps) if schedule.steps[s.step].kernel is TAKE]
+    assert max(checking) < made.commit
+    roles = [{schedule.buffer(n).role for n in schedule.steps[s.step].writes()} for s in made.steps]
+    assert made.commit == min(i for i, role in enumerate(roles) if "parameter" in role)
+
+
+def test_a_check_that_needs_a_written_parameter_is_refused() -> None:
+    build = Builder()
+    x = build.buffer("input")
+    w = build.buffer("parameter", label="w")
+    rows, words = build.buffer("input", dtype=I64), build.buffer("check", 2, dtype=I64)
+    y = build.buffer("output")
+    build.step(NEGATE, x, w)
+    build.step(TAKE, w, rows, y, words, arguments=(dim("n"), dim("n")))
+    with pytest.raises(VerifyError, match="checked after"):
+        plan(build.schedule(y=y), {"n": 4})
+
+
+def test_the_listed_order_stays_where_none_is_better() -> None:
+    made = plan(chain(5), {"n": 8})
+    assert [step.step for step in made.steps] == [0, 1, 2, 3, 4]
+
+
+def test_plans_do_not_depend_on_those_before() -> None:
+    planner = Planner(training_step(6))
+    sizes = [{"n": n} for n in (5, 100, 0, 5)]
+    again = [planner.plan(s) for s in sizes]
+    assert again == [plan(planner.schedule, s) for s in sizes]
+    assert again[0] == again[3]
+
+
+def test_an_unknown_staged_input_is_refused() -> None:
+    with pytest.raises(UnknownNameError, match="b9"):
+        plan(chain(2), {"n": 1}, staged={"b9"})
+
+
+def test_zero_sizes_take_no_bytes() -> None:
+    made = plan(chain(5), {"n": 0})
+    verify_plan(made)
+    assert made.peak_bytes == 0
+
+
+def test_a_new_batch_size_of_a_long_schedule_takes_milliseconds() -> None:
+    planner = Planner(training_step(50))
+    assert len(planner.schedule.steps) > 200
+    planner.plan({"n": 10})
+    best = min(_seconds(planner, n) for n in range(20, 40))
+    assert best < 0.02  # 5 ms on a quiet core; the bound leaves room for a busy one
+
+
+def _seconds(planner: Planner, n: int) -> float:
+    start = time.perf_counter()
+    planner.plan({"n": n})
+    return time.perf_counter() - start
+
+
+def test_what_lives_at_the_peak_is_named_largest_first() -> None:
+    build = Builder()
+    x, a = build.buffer("input"), build.buffer("temp", 100)
+    b, y = build.buffer("temp", 500), build.buffer("output")
+    build.step(NEGATE, x, a)
+    build.step(NEGATE, a, b)
+    build.step(ADD, a, b, y)
+    made = plan(build.schedule(y=y), {"n": 1})
+    assert [buffer.name for _, buffer in peak_buffers(made)] == [b, a]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 19), st.integers(0, 8), st.integers(0, 9).map(lambda k: 64 * k)),
+        max_size=25,
+    )
+)
+def test_placed_blocks_never_meet(blocks: list[tuple[int, int, int]]) -> None:
+    first = tuple(f for f, _, _ in blocks)
+    last = tuple(f + length for f, length, _ in blocks)
+    sizes = [size for _, _, size in blocks]
+    spans = Spans(first, last, 28)
+    bound = max(spans.load(sizes))
+    offsets, height = place(spans, sizes, bound)
+    assert height >= bound
+    for i in range(len(blocks)):
+        assert sizes[i] == 0 or 0 <= offsets[i] <= height - sizes[i]
+        for j in range(i):
+            together = first[i] <= last[j] and first[j] <= last[i]
+            apart = offsets[i] + sizes[i] <= offsets[j] or offsets[j] + sizes[j] <= offsets[i]
+            assert not together or apart or not sizes[i] or not sizes[j]
+    by_hand = [sum(s for f, e, s in zip(first, last, sizes, strict=True) if f <= t <= e) for t in range(28)]
+    assert spans.load(sizes) == by_hand
+
+
+def test_plan_is_a_plan() -> None:
+    assert isinstance(plan(chain(2), {"n": 1}), Plan)

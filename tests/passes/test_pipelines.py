@@ -1,0 +1,92 @@
+"""Pipeline text: reading, printing, levels, and a place for every mistake."""
+
+import pytest
+from hypothesis import given, strategies as st
+
+from passes.base import Fixpoint, Pass, Pipeline
+from passes.cse import CommonSubexpressions
+from passes.dce import DeadNodes
+from passes.fold import Fold
+from passes.pipelines import LEVELS, pipeline
+from staticgrad.errors import ParseError, PipelineError
+
+
+class Named(Pass, name="pkg.named-pass"):
+    """A pass from outside with an option of each kind."""
+
+    label: str
+    sizes: tuple[int, ...] = ()
+    table: object = None
+
+
+LEAVES = st.one_of(
+    st.just(DeadNodes()),
+    st.builds(CommonSubexpressions, border=st.booleans()),
+    st.builds(Fold, limit=st.integers(0, 99)),
+    st.builds(
+        Named,
+        label=st.text(max_size=8),
+        sizes=st.lists(st.integers(-9, 9), max_size=3).map(tuple),
+        table=st.one_of(st.none(), st.dictionaries(st.text(max_size=2), st.floats(0, 1))),
+    ),
+)
+PASSES = st.recursive(
+    LEAVES,
+    lambda inner: st.builds(
+        Fixpoint, st.lists(inner, min_size=1, max_size=3).map(tuple), st.integers(1, 30)
+    ),
+    max_leaves=6,
+)
+
+
+@given(st.lists(PASSES, max_size=4))
+def test_text_reads_back(passes):
+    built = Pipeline(tuple(passes))
+    assert pipeline(str(built), extra=[Named]) == built
+
+
+def test_spaces_do_not_count():
+    text = "  dce , cse { border = True } ,\n fixpoint{limit=3} ( fold{}, dce )"
+    assert str(pipeline(text)) == "dce,cse{border=True},fixpoint{limit=3}(fold,dce)"
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_levels_have_names(level):
+    assert str(pipeline(level)) == LEVELS[level]
+
+
+@pytest.mark.parametrize(
+    ("text", "says", "column"),
+    [
+        ("dce,fuze", "no pass is named 'fuze'", 5),
+        ("dce,", "expected the name of a pass", 5),
+        ("dce cse", "expected ',' or the end", 5),
+        ("dce,,cse", "expected the name of a pass", 5),
+        ("fold{size=3}", "no option 'size'", 6),
+        ("fold{limit=1,limit=2}", "'limit' twice", 14),
+        ("fold{limit 3}", "expected '='", 12),
+        ("fold{limit=x}", "expected a Python literal", 12),
+        ("fold{limit=3", "expected a Python literal", 12),
+        ("fixpoint(dce", "expected ')'", 13),
+        ("fixpoint", "expected '('", 9),
+        ("pkg.named-pass", "'pkg.named-pass' needs label", 1),
+    ],
+)
+def test_a_mistake_is_shown_where_it_stands(text, says, column):
+    with pytest.raises(ParseError, match=f"(?s){says}") as caught:
+        pipeline(text, extra=[Named])
+    assert (caught.value.line, caught.value.column) == (1, column)
+    assert text in str(caught.value)
+
+
+def test_a_near_name_is_suggested():
+    with pytest.raises(ParseError, match="did you mean 'fold'"):
+        pipeline("flod")
+
+
+def test_two_passes_of_one_name():
+    class Impostor(Pass, name="dce"):
+        """Not ours."""
+
+    with pytest.raises(PipelineError, match="two passes are named 'dce'"):
+        pipeline("dce", extra=[Impostor])

@@ -1,0 +1,486 @@
+"""Random valid graphs with feeds, for properties and differential tests.
+
+``random_graph(source)`` takes a NumPy ``Generator`` or the ``draw`` of a hypothesis strategy. The
+graphs mix element types, odd and named sizes, scalars, broadcasting, reductions, movement, matmul,
+``where`` and ``take``, as far as the ops are registered. Every value has a known bound on its
+magnitude, kept small, so that the feeds meet no overflow, no log of a negative number and no NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from hypothesis import strategies as st
+
+from staticgrad import source as lines
+from staticgrad.ir.dim import Dim, dim, evaluate
+from staticgrad.ir.discovery import load_ops
+from staticgrad.ir.dtype import DType, as_dtype
+from staticgrad.ir.graph import Graph, Input, Node, Parameter, ParameterLeaf, Symbolic, constant
+from staticgrad.ir.parameter import ParameterStore
+from staticgrad.ir.types import Shape, TensorType
+from staticgrad.ir.value import FUNCTIONS
+
+T = TypeVar("T")
+LIMIT = 50.0  # a value that may be larger than this is squashed before anything else reads it
+LITERAL_SIZES = (1, 1, 2, 3, 4, 5, 7, 8, 17)
+#: Op functions that are smooth everywhere on bounded operands.
+SMOOTH_UNARY = {
+    "negative": lambda b: b,
+    "tanh": lambda b: 1.0,
+    "sin": lambda b: 1.0,
+    "cos": lambda b: 1.0,
+    "sigmoid": lambda b: 1.0,
+    "erf": lambda b: 1.0,
+    "square": lambda b: b * b,
+}
+ROUGH_UNARY = {
+    "absolute": lambda b: b,
+    "sign": lambda b: 1.0,
+    "floor": lambda b: b + 1,
+    "ceil": lambda b: b + 1,
+    "rint": lambda b: b + 1,
+    "trunc": lambda b: b,
+}
+
+
+def input_value(name: str, tensor_type: TensorType) -> Symbolic:
+    """A fresh input."""
+    return Symbolic(Node(Input(name, tensor_type), (), (tensor_type,), lines.capture()))
+
+
+def parameter_value(name: str, array: Any) -> Parameter:
+    """A fresh parameter."""
+    op = ParameterLeaf(ParameterStore(name, array))
+    return Parameter(Node(op, (), (op.infer(),), lines.capture()))
+
+
+@dataclass
+class Entry:
+    """A value and a bound on the magnitude of its elements."""
+
+    value: Symbolic
+    bound: float
+
+
+class Chooser:
+    """Uniform choices from a NumPy generator or from hypothesis (which can then shrink them)."""
+
+    def __init__(self, source: Any) -> None:
+        self.generator = source if isinstance(source, np.random.Generator) else None
+        self.draw = source
+
+    def integer(self, low: int, high: int) -> int:
+        """An integer in [low, high]."""
+        if self.generator is not None:
+            return int(self.generator.integers(low, high, endpoint=True))
+        return int(self.draw(st.integers(low, high)))
+
+    def choice(self, options: Sequence[T]) -> T:
+        """One of the options; hypothesis shrinks towards the first."""
+        return options[self.integer(0, len(options) - 1)]
+
+
+def random_graph(
+    source: Any,
+    *,
+    min_ops: int = 1,
+    max_ops: int = 40,
+    dtypes: Sequence[str] = ("float32", "float64"),
+    named_sizes: bool = True,
+    integers: bool = True,
+    smooth: bool = False,
+    parameters: bool = True,
+    empty: bool = False,
+    max_rank: int = 3,
+) -> tuple[Graph, dict[str, np.ndarray]]:
+    """A valid graph and feeds for it.
+
+    Args:
+        source: a ``numpy.random.Generator``, or ``draw`` inside a composite strategy.
+        min_ops, max_ops: how many times an op is applied (some apply two or three nodes).
+        dtypes: floating element types that inputs may have.
+        named_sizes: whether some sizes are named; the feeds then bind them.
+        integers: whether integer and bool values (and ``where``, ``take``) occur.
+        smooth: only ops with a derivative everywhere, for finite differences.
+        parameters: whether parameters and updates occur.
+        empty: whether a size may be 0.
+        max_rank: most axes of a value.
+    """
+    load_ops()
+    builder = _Builder(
+        Chooser(source),
+        tuple(map(as_dtype, dtypes)),
+        named_sizes,
+        integers,
+        smooth,
+        empty,
+        max_rank,
+    )
+    return builder.build(builder.chooser.integer(min_ops, max_ops), parameters)
+
+
+@st.composite
+def graphs(draw: Any, **options: Any) -> tuple[Graph, dict[str, np.ndarray]]:
+    """``random_graph`` as a hypothesis strategy."""
+    return random_graph(draw, **options)
+
+
+@dataclass
+class _Builder:
+    chooser: Chooser
+    dtypes: tuple[DType, ...]
+    named: bool
+    integers: bool
+    smooth: bool
+    empty: bool
+    max_rank: int
+
+    def build(self, ops: int, parameters: bool) -> tuple[Graph, dict[str, np.ndarray]]:
+        pick = self.chooser
+        self.numbers = np.random.default_rng(pick.integer(0, 2**31))
+        lowest = 0 if self.empty else 1
+        self.sizes = {name: pick.integer(lowest, 9) for name in ("batch", "n")}
+        self.axes: list[Any] = list(LITERAL_SIZES) + ([0] if self.empty else [])
+        if self.named:
+            self.axes += [dim("batch"), dim("batch"), dim("n", hint=8)]
+        self.pool: list[Entry] = []
+        self.feeds: dict[str, np.ndarray] = {}
+        self.parameters: list[Parameter] = []
+        base = self.shape()
+        for index in range(pick.integer(1, 3)):
+            self.add_input(
+                f"x{index}", pick.choice(self.dtypes), base if index == 0 else self.near(base)
+            )
+        if self.integers:
+            self.add_input("i", as_dtype(pick.choice(("int64", "int32"))), self.near(base))
+        for index in range(pick.integer(0, 2) if parameters else 0):
+            self.add_parameter(f"w{index}", self.near(base))
+        steps = self.steps()
+        for _ in range(ops):
+            self.apply(pick.choice(steps))
+        return self.finish(), self.feeds
+
+    # leaves
+
+    def shape(self) -> Shape:
+        return tuple(
+            self.chooser.choice(self.axes) for _ in range(self.chooser.integer(0, self.max_rank))
+        )
+
+    def near(self, base: Shape) -> Shape:
+        """A shape that broadcasts with ``base``, or another one."""
+        if self.chooser.integer(0, 3) == 0:
+            return self.shape()
+        trailing = base[self.chooser.integer(0, len(base)) :]
+        return tuple(1 if self.chooser.integer(0, 4) == 0 else extent for extent in trailing)
+
+    def concrete(self, shape: Shape) -> tuple[int, ...]:
+        return tuple(evaluate(extent, self.sizes) for extent in shape)
+
+    def numbers_of(self, dtype: DType, shape: tuple[int, ...]) -> np.ndarray:
+        if dtype.is_float:
+            return np.asarray(self.numbers.uniform(-2, 2, shape)).astype(dtype.numpy)
+        return np.asarray(self.numbers.integers(-3, 4, shape)).astype(dtype.numpy)
+
+    def add_input(self, name: str, dtype: DType, shape: Shape) -> None:
+        self.feeds[name] = self.numbers_of(dtype, self.concrete(shape))
+        self.pool.append(Entry(input_value(name, TensorType(dtype, shape)), 3.0))
+
+    def add_parameter(self, name: str, shape: Shape) -> None:
+        literal = tuple(extent for extent in shape if isinstance(extent, int))
+        made = parameter_value(name, self.numbers_of(self.chooser.choice(self.dtypes), literal))
+        self.parameters.append(made)
+        self.pool.append(Entry(made, 2.0))
+
+    # steps: each takes what it needs from the pool, and gives a new entry or None
+
+    def steps(self) -> list[Callable[[], Entry | None]]:
+        """Steps whose functions exist; more frequent where listed twice."""
+        table: list[tuple[Callable[[], Entry | None], str]] = [
+            (self.binary, "add multiply subtract"),
+            (self.binary, "add multiply subtract"),
+            (self.unary, "tanh sin"),
+            (self.unary, "tanh sin"),
+            (self.scalar, "add multiply"),
+            (self.guarded, "log sqrt divide exp"),
+            (self.cast, "astype"),
+            (self.reduce, "sum mean"),
+            (self.transpose, "transpose"),
+            (self.reshape, "reshape"),
+            (self.broadcast, "broadcast_to"),
+            (self.matmul, "matmul"),
+            (self.slice, "getitem"),
+            (self.concat, "concat"),
+            (self.power, "power"),
+            (self.constant, "add"),
+        ]
+        if not self.smooth:
+            table += [(self.rough, "absolute sign floor maximum"), (self.extremum, "max min")]
+        if self.integers:
+            table += [(self.where, "where less"), (self.take, "take"), (self.bits, "bitwise_and")]
+        return [step for step, needs in table if set(needs.split()) <= FUNCTIONS.keys()]
+
+    def apply(self, step: Callable[[], Entry | None]) -> None:
+        made = step()
+        if made is not None:
+            self.pool.append(self.squashed(made))
+
+    def squashed(self, entry: Entry) -> Entry:
+        if entry.bound <= LIMIT:
+            return entry
+        if entry.value.dtype.is_float:
+            return Entry(FUNCTIONS["tanh"](entry.value), 1.0)
+        low = FUNCTIONS["maximum"](entry.value, 0 if entry.value.dtype.kind == "u" else -9)
+        return Entry(FUNCTIONS["minimum"](low, 9), 9.0)
+
+    def any_of(self, accepts: Callable[[Symbolic], bool] = lambda value: True) -> Entry | None:
+        fitting = [entry for entry in self.pool if accepts(entry.value)]
+        return self.chooser.choice(fitting[::-1]) if fitting else None
+
+    def floating(self) -> Entry | None:
+        return self.any_of(lambda value: value.dtype.is_float)
+
+    def partner(self, shape: Shape) -> Entry | None:
+        """A number that broadcasts with ``shape``."""
+        return self.any_of(lambda value: not value.dtype.is_bool and _broadcast(value.shape, shape))
+
+    def binary(self) -> Entry | None:
+        left = self.any_of(lambda value: not value.dtype.is_bool)
+        right = left and self.partner(left.value.shape)
+        if left is None or right is None:
+            return None
+        name = self.chooser.choice(("add", "subtract", "multiply"))
+        bound = left.bound * right.bound if name == "multiply" else left.bound + right.bound
+        return Entry(FUNCTIONS[name](left.value, right.value), bound)
+
+    def unary(self, table: Any = SMOOTH_UNARY) -> Entry | None:
+        entry = self.floating()
+        name = self.chooser.choice([name for name in table if name in FUNCTIONS])
+        return entry and Entry(FUNCTIONS[name](entry.value), table[name](entry.bound))
+
+    def rough(self) -> Entry | None:
+        entry = self.floating()
+        if entry is None or self.chooser.integer(0, 1):
+            return self.unary(ROUGH_UNARY)
+        other = self.partner(entry.value.shape)
+        name = self.chooser.choice(("maximum", "minimum"))
+        return other and Entry(
+            FUNCTIONS[name](entry.value, other.value), max(entry.bound, other.bound)
+        )
+
+    def scalar(self) -> Entry | None:
+        entry = self.any_of(lambda value: not value.dtype.is_bool)
+        if entry is None:
+            return None
+        number: Any = self.chooser.choice((2, 1, 3, 0))
+        if entry.value.dtype.is_float:
+            number = self.chooser.choice((0.5, 2, 1.0, 0.1, -0.75, 0))
+        if self.chooser.integer(0, 1):
+            return Entry(FUNCTIONS["add"](entry.value, number), entry.bound + abs(number))
+        return Entry(FUNCTIONS["multiply"](number, entry.value), entry.bound * abs(number))
+
+    def guarded(self) -> Entry | None:
+        """log, sqrt, exp and quotients where they are tame."""
+        entry = self.floating()
+        if entry is None:
+            return None
+        x = entry.value
+        one_more = FUNCTIONS["add"](FUNCTIONS["multiply"](x, x), 1.0)
+        kind = self.chooser.choice(("log", "sqrt", "divide", "exp"))
+        if kind == "divide":
+            other = self.partner(x.shape)
+            return other and Entry(FUNCTIONS["divide"](other.value, one_more), other.bound)
+        if kind == "exp":
+            return Entry(FUNCTIONS["exp"](FUNCTIONS["tanh"](x)), 3.0)
+        return Entry(FUNCTIONS[kind](one_more), entry.bound + 1)
+
+    def power(self) -> Entry | None:
+        entry = self.floating()
+        exponent = self.chooser.choice((2, 3))
+        return entry and Entry(FUNCTIONS["power"](entry.value, exponent), entry.bound**exponent)
+
+    def cast(self) -> Entry | None:
+        wanted: tuple[DType, ...] = self.dtypes
+        if self.integers and not self.smooth:
+            wanted += tuple(map(as_dtype, ("int64", "int32", "bool")))
+        entry = self.any_of()
+        return entry and Entry(
+            FUNCTIONS["astype"](entry.value, self.chooser.choice(wanted)), entry.bound + 1
+        )
+
+    def constant(self) -> Entry | None:
+        shape = tuple(n for n in self.near(self.any_shape()) if isinstance(n, int))
+        return Entry(constant(self.numbers_of(self.chooser.choice(self.dtypes), shape)), 2.0)
+
+    def any_shape(self) -> Shape:
+        return self.chooser.choice(self.pool).value.shape
+
+    def reduce(self) -> Entry | None:
+        entry = self.any_of(lambda value: value.dtype.is_float and value.ndim > 0)
+        if entry is None:
+            return None
+        name = self.chooser.choice(("sum", "mean"))
+        axes = self.axes_of(entry.value)
+        if name == "mean" and 0 in (self.concrete(entry.value.shape)[axis] for axis in axes):
+            return None
+        keep = bool(self.chooser.integer(0, 1))
+        count = float(np.prod([self.concrete(entry.value.shape)[axis] for axis in axes]))
+        bound = entry.bound * (max(count, 1.0) if name == "sum" else 1.0)
+        return Entry(FUNCTIONS[name](entry.value, axes, keepdims=keep), bound)
+
+    def axes_of(self, value: Symbolic) -> tuple[int, ...]:
+        chosen = [axis for axis in range(value.ndim) if self.chooser.integer(0, 1)]
+        return tuple(chosen) or (self.chooser.integer(0, value.ndim - 1),)
+
+    def extremum(self) -> Entry | None:
+        entry = self.any_of(
+            lambda value: (
+                value.dtype.is_float and value.ndim > 0 and 0 not in self.concrete(value.shape)
+            )
+        )
+        name = self.chooser.choice(("max", "min"))
+        return entry and Entry(FUNCTIONS[name](entry.value, self.axes_of(entry.value)), entry.bound)
+
+    def transpose(self) -> Entry | None:
+        entry = self.any_of(lambda value: value.ndim > 1)
+        if entry is None:
+            return None
+        remaining = list(range(entry.value.ndim))
+        axes = tuple(
+            remaining.pop(self.chooser.integer(0, len(remaining) - 1)) for _ in tuple(remaining)
+        )
+        return Entry(FUNCTIONS["transpose"](entry.value, axes), entry.bound)
+
+    def reshape(self) -> Entry | None:
+        entry = self.any_of()
+        if entry is None:
+            return None
+        shape = list(entry.value.shape)
+        if len(shape) > 1 and self.chooser.integer(0, 1):  # merge two neighbours
+            at = self.chooser.integer(0, len(shape) - 2)
+            shape[at : at + 2] = [shape[at] * shape[at + 1]]
+        elif len(shape) < self.max_rank:
+            shape.insert(self.chooser.integer(0, len(shape)), 1)
+        return Entry(FUNCTIONS["reshape"](entry.value, tuple(shape)), entry.bound)
+
+    def broadcast(self) -> Entry | None:
+        entry = self.any_of(lambda value: value.ndim < self.max_rank)
+        if entry is None:
+            return None
+        wider = tuple(
+            self.chooser.choice(LITERAL_SIZES) if extent == 1 else extent
+            for extent in entry.value.shape
+        )
+        return Entry(
+            FUNCTIONS["broadcast_to"](entry.value, (self.chooser.choice(self.axes), *wider)),
+            entry.bound,
+        )
+
+    def matmul(self) -> Entry | None:
+        left = self.any_of(lambda value: value.dtype.is_float and value.ndim >= 2)
+        if left is None:
+            return None
+        inner = left.value.shape[-1]
+        right = self.any_of(
+            lambda value: (
+                value.dtype == left.value.dtype and value.ndim == 2 and value.shape[0] == inner
+            )
+        )
+        if right is None:
+            if isinstance(inner, Dim):
+                return None
+            columns = self.chooser.choice(LITERAL_SIZES)
+            data = constant(self.numbers_of(left.value.dtype, (inner, columns)))
+            right = Entry(data, 2.0)
+        bound = left.bound * right.bound * max(self.concrete((inner,))[0], 1)
+        return Entry(FUNCTIONS["matmul"](left.value, right.value), bound)
+
+    def slice(self) -> Entry | None:
+        entry = self.any_of(lambda value: any(isinstance(n, int) and n > 1 for n in value.shape))
+        if entry is None:
+            return None
+        key: list[slice] = []
+        for extent in entry.value.shape:
+            if isinstance(extent, int) and extent > 1 and self.chooser.integer(0, 2):
+                start = self.chooser.integer(0, extent - 1)
+                key.append(
+                    slice(
+                        start, self.chooser.integer(start + 1, extent), self.chooser.integer(1, 2)
+                    )
+                )
+            else:
+                key.append(slice(None))
+        return Entry(FUNCTIONS["getitem"](entry.value, tuple(key)), entry.bound)
+
+    def concat(self) -> Entry | None:
+        left = self.any_of(lambda value: value.dtype.is_float and value.ndim > 0)
+        if left is None:
+            return None
+        axis = self.chooser.integer(0, left.value.ndim - 1)
+        if isinstance(left.value.shape[axis], int) and left.value.shape[axis] > 40:
+            return None
+        right = self.any_of(lambda value: value.type == left.value.type)
+        return right and Entry(
+            FUNCTIONS["concat"]([left.value, right.value], axis), max(left.bound, right.bound)
+        )
+
+    def where(self) -> Entry | None:
+        left = self.floating()
+        right = left and self.partner(left.value.shape)
+        if left is None or right is None or not right.value.dtype.is_float:
+            return None
+        condition = self.any_of(lambda v: v.dtype.is_bool and v.shape == left.value.shape)
+        if condition is None and self.smooth:
+            return None
+        test = condition.value if condition else FUNCTIONS["less"](left.value, 0.25)
+        return Entry(
+            FUNCTIONS["where"](test, left.value, right.value), max(left.bound, right.bound)
+        )
+
+    def take(self) -> Entry | None:
+        entry = self.any_of(
+            lambda value: (
+                value.dtype.is_float and any(isinstance(n, int) and n for n in value.shape)
+            )
+        )
+        if entry is None:
+            return None
+        literal = [a for a, n in enumerate(entry.value.shape) if isinstance(n, int) and n]
+        axis = self.chooser.choice(literal)
+        count = self.chooser.choice(LITERAL_SIZES)
+        indices = self.numbers.integers(0, entry.value.shape[axis], count)
+        return Entry(FUNCTIONS["take"](entry.value, constant(indices), axis), entry.bound)
+
+    def bits(self) -> Entry | None:
+        entry = self.any_of(lambda value: value.dtype.is_integer)
+        return entry and Entry(FUNCTIONS["bitwise_and"](entry.value, 5), 5.0)
+
+    # roots
+
+    def finish(self) -> Graph:
+        pick = self.chooser
+        outputs = {"out": self.pool[-1].value}
+        for index in range(pick.integer(0, 2)):
+            outputs[f"more {index}"] = pick.choice(self.pool).value
+        if not self.smooth and pick.integer(0, 3) == 0:
+            outputs["truth"] = FUNCTIONS["less"](pick.choice(self.pool).value, 1)
+        updates = []
+        for parameter in self.parameters:
+            entry = self.any_of(lambda value, p=parameter: value.type == p.type)  # type: ignore[misc]
+            new = FUNCTIONS["multiply"](entry.value if entry else parameter, 0.5)
+            if pick.integer(0, 1):
+                updates.append((parameter, new))
+        return Graph(outputs, updates, name="random", inputs=[self.pool[0].value])
+
+
+def _broadcast(left: Shape, right: Shape) -> bool:
+    """Whether two shapes meet in the larger one, without named sizes meeting others."""
+    pairs = zip(reversed(left), reversed(right), strict=False)
+    return all(
+        a == b or (isinstance(a, int) and a == 1) or (isinstance(b, int) and b == 1)
+        for a, b in pairs
+    )

@@ -1,0 +1,71 @@
+"""Kernels and schedules written by hand, for tests of the planner and the runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from staticgrad.ir.dim import Size, dim
+from staticgrad.ir.dtype import F32, I64, DType
+from staticgrad.ir.expr import Access, Expr, index, load
+from staticgrad.ir.kernel import Axis, Check, Kernel, Map, Operand, Store
+from staticgrad.ir.schedule import Binding, Buffer, Role, Schedule, Step
+
+ALONG_J = (("j", 1),)
+
+
+def elementwise(formula: Callable[..., Expr], inputs: int, outputs: int = 1) -> Kernel:
+    """p0..: f32 inputs, then outputs that each hold ``formula`` of the inputs, along one axis."""
+    operands = [Operand(f"p{i}", F32, "in") for i in range(inputs)]
+    results = [Operand(f"p{inputs + i}", F32, "out") for i in range(outputs)]
+    value = formula(*(load(Access(o.name, ALONG_J), F32) for o in operands))
+    stores = tuple(Store(Access(o.name, ALONG_J), value) for o in results)
+    return Kernel((*operands, *results), ("n0",), (), (Map(Axis("j", "n0"), stores),))
+
+
+ADD = elementwise(lambda a, b: a + b, 2)
+NEGATE = elementwise(lambda a: -a, 1)
+COPY = elementwise(lambda a: a, 1)
+FORK = elementwise(lambda a: a, 1, outputs=2)
+ADD3 = elementwise(lambda a, b, c: a + b + c, 3)
+
+
+def _take() -> Kernel:
+    """p2[j] = p0[p1[j]], the index checked against n1 into p3."""
+    wanted = load(Access("p1", ALONG_J), I64)
+    from staticgrad.ir.expr import ref
+
+    body = (
+        Check("found", wanted, "n1", index("j"), "p3"),
+        Store(Access("p2", ALONG_J), load(Access("p0", (), (1,)), F32, ref("found", I64))),
+    )
+    operands = (
+        Operand("p0", F32, "in"),
+        Operand("p1", I64, "in"),
+        Operand("p2", F32, "out"),
+        Operand("p3", I64, "check"),
+    )
+    return Kernel(operands, ("n0", "n1"), (), (Map(Axis("j", "n0"), body),))
+
+
+TAKE = _take()
+N = dim("n")
+
+
+class Builder:
+    """Collects buffers and steps; every buffer holds ``size`` elements."""
+
+    def __init__(self) -> None:
+        self.buffers: list[Buffer] = []
+        self.steps: list[Step] = []
+
+    def buffer(self, role: Role, size: Size = N, label: str = "", dtype: DType = F32) -> str:
+        name = f"b{len(self.buffers)}"
+        self.buffers.append(Buffer(name, role, dtype, size, label))
+        return name
+
+    def step(self, kernel: Kernel, *buffers: str, arguments: Sequence[Size] = (N,)) -> None:
+        bindings = tuple(Binding(name) for name in buffers)
+        self.steps.append(Step(kernel, bindings, tuple(arguments), arguments[0], 4096))
+
+    def schedule(self, **outputs: str) -> Schedule:
+        return Schedule("handmade", tuple(self.buffers), tuple(self.steps), tuple(outputs.items()))

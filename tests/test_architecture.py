@@ -1,0 +1,312 @@
+"""The rules that keep the house in order: sizes, names, layers, imports, the table of contents."""
+
+import ast
+import contextlib
+import importlib
+import inspect
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import staticgrad
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("staticgrad", "passes")
+FOLDERS = (*PACKAGES, "tests", "benchmarks", "examples")
+TEXT_SUFFIXES = {".py", ".md", ".toml", ".cfg", ".txt", ".sg", ".yml", ".yaml", ".json", ".ipynb"}
+
+MAX_FILE_LINES = 500
+MAX_FUNCTION_LINES = 60
+BANNED_NAMES = {"utils", "util", "common", "helpers", "helper", "misc", "tools", "types2"}
+HEAVY = {"numba", "llvmlite", "scipy", "rich", "click"}
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def python_files(*folders: str) -> list[Path]:
+    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def shown(path: Path, node: ast.AST | None = None) -> str:
+    line = f":{node.lineno}" if isinstance(node, ast.stmt | ast.expr) else ""
+    return f"{path.relative_to(ROOT)}{line}"
+
+
+def functions(tree: ast.AST) -> Iterator[Function]:
+    return (node for node in ast.walk(tree) if isinstance(node, Function))
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def run_python(program: str, *arguments: str) -> str:
+    """What a fresh interpreter prints that finds the packages in the checkout."""
+    command = [sys.executable, "-c", program, *arguments]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+# Sizes and names
+
+
+def test_files_are_short():
+    lengths = {shown(p): len(p.read_text("utf-8").splitlines()) for p in python_files(*FOLDERS)}
+    assert len(lengths) > 5
+    assert {name: n for name, n in lengths.items() if n > MAX_FILE_LINES} == {}
+
+
+def test_functions_are_short():
+    lengths = {
+        f"{shown(path, node)} {node.name}": (node.end_lineno or 0) - node.lineno + 1
+        for path in python_files(*FOLDERS)
+        for node in functions(tree_of(path))
+    }
+    assert len(lengths) > 50
+    assert {name: n for name, n in lengths.items() if n > MAX_FUNCTION_LINES} == {}
+
+
+def test_no_module_is_a_drawer_for_everything():
+    names = {
+        shown(path): {path.stem, *path.relative_to(ROOT).parts} for path in python_files(*FOLDERS)
+    }
+    assert [name for name, parts in names.items() if parts & BANNED_NAMES] == []
+
+
+def test_each_folder_of_the_packages_is_a_package():
+    folders = {path.parent for path in python_files(*PACKAGES)}
+    assert [shown(folder) for folder in folders if not (folder / "__init__.py").exists()] == []
+    assert all((ROOT / package / "py.typed").exists() for package in PACKAGES)
+
+
+def test_nothing_is_left_for_later():
+    marks = re.compile("|".join(["TO" + "DO", "FIX" + "ME", "NotImpl" + "ementedError"]))
+    found = [
+        f"{shown(path)}:{number}"
+        for path in python_files(*PACKAGES)
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1)
+        if marks.search(line)
+    ]
+    assert found == []
+
+
+# Words
+
+
+def test_modules_and_public_names_say_what_they_are():
+    silent = []
+    for path in python_files(*PACKAGES):
+        tree = tree_of(path)
+        public = [node for node in tree.body if isinstance(node, Function | ast.ClassDef)]
+        spoken_for = [tree, *(node for node in public if not node.name.startswith("_"))]
+        silent += [shown(path, node) for node in spoken_for if not ast.get_docstring(node)]
+    assert silent == []
+
+
+def test_no_file_names_the_machine_it_was_written_on():
+    listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    run = subprocess.run(listing, capture_output=True, text=True, cwd=ROOT, check=False)
+    if run.returncode == 0:
+        files = [ROOT / name for name in run.stdout.split("\0") if name]
+    else:  # a source archive
+        files = [path for path in ROOT.rglob("*") if ".venv" not in path.parts]
+    private = re.compile(r"(?<![\w.:/-])/(?:home|root|Users|work|tmp|private)/\w")
+    found = [
+        f"{shown(path)}: {line.strip()}"
+        for path in files
+        if path.is_file() and (path.suffix in TEXT_SUFFIXES or path.parent.name == ".ci")
+        for line in path.read_text("utf-8").splitlines()
+        if private.search(line)
+    ]
+    assert found == []
+
+
+# Imports
+
+
+def test_the_layers_hold(monkeypatch):
+    cli = pytest.importorskip("importlinter.cli")
+    monkeypatch.chdir(ROOT)
+    monkeypatch.syspath_prepend(str(ROOT))
+    report = io.StringIO()
+    with contextlib.redirect_stdout(report):
+        status = cli.lint_imports(config_filename="pyproject.toml", no_cache=True)
+    assert status == 0, report.getvalue()
+
+
+def test_every_module_stands_in_a_layer():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    contract = project["tool"]["importlinter"]["contracts"][0]
+    layered = {name for layer in contract["layers"] for name in re.findall(r"[\w.]+", layer)}
+    modules = {".".join(module_name(path).split(".")[:2]) for path in python_files("staticgrad")}
+    assert modules - {"staticgrad"} - layered == set()
+
+
+FIRST_IMPORTS = """
+import os, sys, traceback, warnings
+import numpy, scipy, numba, llvmlite.binding, click, rich  # shared: only our modules are fresh
+failed = False
+for name in sys.argv[1:]:
+    sys.stdout.flush()
+    child = os.fork()
+    if child == 0:
+        try:
+            warnings.simplefilter("error")
+            __import__(name)
+        except BaseException:
+            print(f"import {name} first:", file=sys.stderr)
+            traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(1)
+        os._exit(0)
+    failed |= os.waitpid(child, 0)[1] != 0
+sys.exit(failed)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="each import runs in a fork")
+def test_every_module_can_be_imported_first():
+    names = [module_name(path) for path in python_files(*PACKAGES) if path.stem != "__main__"]
+    assert {"staticgrad", "passes"} <= set(names)
+    run_python(FIRST_IMPORTS, *names)
+
+
+def loaded_after(program: str) -> set[str]:
+    """The top-level packages that are loaded when ``program`` has run."""
+    tail = "import sys, json\nprint(json.dumps([n for n in sys.modules if '.' not in n]))"
+    return set(json.loads(run_python(f"{program}\n{tail}").splitlines()[-1]))
+
+
+def test_importing_staticgrad_loads_nothing_else():
+    loaded = loaded_after("import staticgrad as sg; dir(sg); sg.scope; sg.options; sg.errors")
+    assert "staticgrad" in loaded
+    assert loaded & {*HEAVY, "numpy", "passes"} == set()
+
+
+def test_building_differentiating_and_printing_load_no_compiler():
+    program = """
+import numpy as np, staticgrad as sg
+x = sg.input("x", ("batch", 3), "float32")
+w = sg.parameter("w", np.ones((3, 2), "float32"))
+loss = sg.exp(x @ w).sum()
+graph = sg.Graph(outputs={"loss": loss, "dw": sg.grad(loss, w)})
+assert sg.same_graph(sg.parse(str(graph)), graph)
+"""
+    assert loaded_after(program) & HEAVY == set()
+
+
+# The table of contents
+
+
+def declared_for_type_checkers() -> dict[str, tuple[str, str]]:
+    """Public name -> (home, attribute there or ""), as read by type checkers."""
+    tree = tree_of(ROOT / "staticgrad" / "__init__.py")
+    (block,) = [node for node in tree.body if isinstance(node, ast.If)]
+    declared = {}
+    for node in block.body:
+        assert isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names:
+            home, attribute = alias.name, ""
+            if isinstance(node, ast.ImportFrom):
+                home, attribute = str(node.module), alias.name
+            # ``as`` even where the name stays: only so is it public to a strict type checker.
+            assert alias.asname is not None, shown(ROOT / "staticgrad" / "__init__.py", node)
+            declared[alias.asname] = (home, attribute)
+    return declared
+
+
+def test_the_tables_of_the_facade_agree():
+    modules = {name: (home, "") for name, home in staticgrad._MODULES.items()}
+    assert declared_for_type_checkers() == staticgrad._HOME | modules
+    assert set(staticgrad._HOME) & set(modules) == set()
+    entries = [entry for names in staticgrad._CONTENTS.values() for entry in names.split()]
+    assert len(entries) == len(staticgrad._HOME)
+    assert set(staticgrad.__all__) == {*staticgrad._HOME, *modules, "__version__"}
+    assert set(staticgrad.__all__) <= set(dir(staticgrad))
+
+
+@pytest.mark.parametrize("name", staticgrad.__all__)
+def test_every_public_name_resolves_and_is_documented(name):
+    value = getattr(staticgrad, name)
+    if name in staticgrad._MODULES:
+        assert value is importlib.import_module(staticgrad._MODULES[name])
+    elif name in staticgrad._HOME:
+        home, attribute = staticgrad._HOME[name]
+        assert value is getattr(importlib.import_module(home), attribute)
+    assert getattr(staticgrad, name) is value
+    assert inspect.getdoc(value)
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="module 'staticgrad' has no attribute 'gradient'"):
+        _ = staticgrad.gradient  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", ["passes/__init__.py", "passes.py"])
+def test_a_folder_that_hides_passes_is_named(tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).touch()
+    program = (
+        "import sys; sys.path[:0] = [sys.argv[1], sys.argv[2]]\n"
+        "import staticgrad\n"
+        "try: staticgrad.passes\n"
+        "except staticgrad.StaticgradError as error: print(error.code, error)"
+    )
+    said = run_python(program, str(tmp_path), str(ROOT))
+    assert said.startswith("SG505 ")
+    assert str(tmp_path / name.removesuffix("/__init__.py")) in said
+    assert str(ROOT / "passes") in said
+
+
+# Tests
+
+
+def can_fail(
+    function: Function, local: dict[str, Function], seen: frozenset[str] = frozenset()
+) -> bool:
+    """Whether a test asserts: by itself, by ``raises``/``warns``, a checker or a local function."""
+    for node in ast.walk(function):
+        if isinstance(node, ast.Assert | ast.Raise):
+            return True
+        if not isinstance(node, ast.Call):
+            continue
+        called = node.func.attr if isinstance(node.func, ast.Attribute) else ""
+        called = node.func.id if isinstance(node.func, ast.Name) else called
+        if re.match(r"(assert|check|verify|raises$|warns$|fail$|run_python$)", called):
+            return True
+        if (
+            called in local
+            and called not in seen
+            and can_fail(local[called], local, seen | {called})
+        ):
+            return True
+    return False
+
+
+def test_every_test_can_fail():
+    idle, count = [], 0
+    for path in python_files("tests"):
+        local = {node.name: node for node in functions(tree_of(path))}
+        tests = [node for name, node in local.items() if name.startswith("test_")]
+        count += len(tests)
+        idle += [f"{shown(path, node)} {node.name}" for node in tests if not can_fail(node, local)]
+        if path.stem.startswith("test_"):
+            assert tests, f"{shown(path)} holds no test"
+    assert count > 50
+    assert idle == []

@@ -1,0 +1,229 @@
+"""What a message says and in which order; one code per mistake."""
+
+import copy
+import inspect
+import pickle
+import re
+import warnings
+from pathlib import Path
+
+import pytest
+from hypothesis import given, strategies as st
+
+from staticgrad import errors, source
+from staticgrad.errors import (
+    CODES,
+    AxisError,
+    FeedError,
+    ParseError,
+    ShapeError,
+    StaticgradError,
+    StaticgradWarning,
+    UnknownNameError,
+)
+from staticgrad.source import SourceLine
+
+_PACKAGE = Path(errors.__file__).parent
+
+
+def defined(base: type) -> list[type]:
+    classes = [c for c in vars(errors).values() if inspect.isclass(c) and issubclass(c, base)]
+    return sorted(classes, key=lambda c: c.code)
+
+
+ERRORS = [c for c in defined(StaticgradError) if c is not ParseError]
+WARNINGS = defined(StaticgradWarning)
+
+
+def parse_error() -> ParseError:
+    text = "graph f(%x: f32) {\n  %0 = ezp(%x)\n}"
+    return ParseError("no op named 'ezp'", text=text, line=2, column=8, width=3, hint="exp?")
+
+
+def deep_in_the_library(**names: object) -> dict[str, object]:
+    """Functions whose frames belong to the package; ``h`` calls ``g`` calls ``f``, which raises."""
+    text = "def f(): raise make()\ndef g(): f()\ndef h(): g()"
+    exec(compile(text, str(_PACKAGE / "not_a_file.py"), "exec"), names)
+    return names
+
+
+def test_each_class_has_a_code_of_its_own_and_each_code_a_meaning():
+    codes = [c.code for c in [*defined(StaticgradError), *WARNINGS]]
+    assert sorted(codes) == sorted(set(codes)) == sorted(CODES)
+    assert all(re.fullmatch(r"SG\d{3}", code) for code in codes)
+    assert len(set(CODES.values())) == len(CODES)
+
+
+@pytest.mark.parametrize("kind", [*defined(StaticgradError), *WARNINGS], ids=lambda c: c.__name__)
+def test_each_class_says_what_it_means_as_the_table_does(kind):
+    said = kind.__doc__.splitlines()[0].lower()
+    meaning = re.split(r"[;:,]", CODES[kind.code])[0]
+    important = [word for word in meaning.split() if len(word) > 4]
+    generic = kind in (StaticgradError, StaticgradWarning)
+    assert generic or any(word in said for word in important)
+
+
+def test_the_message_reports_line_operands_and_hint():
+    with source.scope("head"):
+        x, w = (SourceLine("model.py", n, text=f"  {t}") for n, t in ((3, "x = a"), (12, "w = b")))
+        related = [("x", "f32[32, 784]", x), ("w10", "f32[9]", w), ("k", "i64[]", None)]
+        error = ShapeError(
+            "matmul: 784 != 9", details=["(inner)"], hint="try\nthis", related=related
+        )
+    lines = str(error).splitlines()
+    assert lines[0] == "[SG101] matmul: 784 != 9"
+    assert re.fullmatch(r"  (.*/)?test_errors\.py:\d+, in test_\w+ \[head\]", lines[1])
+    assert lines[2].strip().startswith("error = ShapeError(")
+    assert set(lines[3]) == {" ", "^"}
+    assert lines[4:] == [
+        "  x    f32[32, 784]  model.py:3  x = a",
+        "  w10  f32[9]        model.py:12  w = b",
+        "  k    i64[]",
+        "  (inner)",
+        "  hint: try",
+        "        this",
+    ]
+
+
+def test_an_error_deep_in_the_library_names_the_users_line():
+    call = deep_in_the_library(make=lambda: ShapeError("no"))
+    call["make"].__code__ = call["make"].__code__.replace(co_filename=str(_PACKAGE / "x.py"))
+    with pytest.raises(ShapeError) as caught:
+        call["h"]()
+    line = caught.value.at.resolve()
+    assert (line.file, line.text.strip()) == (__file__, 'call["h"]()')
+    assert str(caught.value).splitlines()[2:4] == ['      call["h"]()', "      ^^^^^^^^^^^"]
+
+
+def test_a_given_place_is_reported_instead_of_the_running_line():
+    made = source.capture()
+    assert f"test_errors.py:{made.resolve().line}" in str(ShapeError("no", at=made))
+    assert "\n  train.py:8" in str(ShapeError("no", at=SourceLine.from_text("train.py:8")))
+
+
+_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+_PLACE = st.builds(
+    SourceLine, st.just("a.py"), st.just(8), st.integers(0, 9), st.integers(0, 60), text=_TEXT
+)
+
+
+@given(
+    _TEXT,
+    st.lists(_TEXT, max_size=20),
+    st.text("ab\n", max_size=30),
+    _PLACE,
+    st.lists(st.tuples(_TEXT, _TEXT, st.none() | _PLACE), max_size=20),
+)
+def test_a_message_has_at_most_twelve_lines_and_starts_with_the_headline(
+    headline, details, hint, at, related
+):
+    error = ShapeError(headline, details=details, hint=hint, at=at, related=related)
+    lines = str(error).split("\n")
+    assert len(lines) <= 12
+    assert lines[0] == f"[SG101] {(headline.splitlines() or [''])[0]}"
+    assert lines[1] == "  a.py:8"
+
+
+def test_what_does_not_fit_is_counted_and_the_hint_stays():
+    error = ShapeError("no", details=[str(i) for i in range(50)], hint="do this", at=_line())
+    lines = str(error).splitlines()
+    assert len(lines) == 12
+    assert lines[-2:] == ["  ... and 42 more", "  hint: do this"]
+    assert lines[2:-2] == [f"  {i}" for i in range(8)]
+
+
+def _line() -> SourceLine:
+    return SourceLine("train.py", 8)
+
+
+def test_operands_are_named_once_by_whoever_knows_them():
+    error = ShapeError("no", at=_line())
+    assert error.with_related([("x", "f32[2]", None)]) is error
+    error.with_related([("y", "f32[3]", None)])
+    assert str(error) == "[SG101] no\n  train.py:8\n  x  f32[2]"
+
+
+@pytest.mark.parametrize(
+    ("kind", "bases"),
+    [
+        (errors.ShapeError, (ValueError,)),
+        (errors.DTypeError, (TypeError,)),
+        (errors.AxisError, (ValueError, IndexError)),
+        (errors.UnknownNameError, (KeyError,)),
+        (errors.SymbolicValueError, (TypeError,)),
+        (errors.FeedDTypeError, (errors.FeedError, TypeError, ValueError)),
+        (errors.FeedShapeError, (errors.FeedError, ValueError)),
+        (errors.MissingFeedError, (errors.FeedError,)),
+        (errors.UnknownFeedError, (errors.FeedError,)),
+        (errors.SizeGuardError, (errors.FeedError,)),
+        (errors.DisconnectedError, (errors.GradientError,)),
+        (errors.ParseError, (ValueError,)),
+        (errors.IndexOutOfRange, (IndexError,)),
+        (errors.CPUError, (RuntimeError,)),
+        (errors.MissingPackageError, (ImportError,)),
+        (errors.UnknownSettingError, (errors.ConfigError, ValueError)),
+    ],
+)
+def test_errors_are_what_python_calls_such_mistakes(kind, bases):
+    assert all(issubclass(kind, base) for base in (StaticgradError, *bases))
+
+
+def test_a_missing_name_is_not_quoted_as_a_key():
+    assert str(UnknownNameError("no 'y'", at=_line())) == "[SG106] no 'y'\n  train.py:8"
+
+
+@pytest.mark.parametrize("kind", ERRORS, ids=lambda c: c.__name__)
+def test_every_error_survives_pickling_and_copying(kind):
+    origin = source.capture()
+    error = kind("no", details=["d"], hint="h", related=[("x", "f32[]", origin)])
+    error.add_note("a note")
+    for twin in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
+        assert type(twin) is kind
+        assert str(twin) == str(error)
+        assert (twin.args, twin.__notes__) == (("no",), ["a note"])
+
+
+def test_a_parse_error_points_into_the_text():
+    error = pickle.loads(pickle.dumps(parse_error()))
+    assert (error.line, error.column) == (2, 8)
+    assert str(error).splitlines() == [
+        "[SG202] no op named 'ezp'",
+        "  <text>:2",
+        "      %0 = ezp(%x)",
+        "           ^^^",
+        "  hint: exp?",
+    ]
+
+
+@pytest.mark.parametrize(("line", "column"), [(1, 6), (1, 9), (2, 1), (9, 3)])
+def test_a_parse_error_may_point_behind_the_end(line, column):
+    error = ParseError("text ends", text="graph", line=line, column=column)
+    assert f"  <text>:{line}" in str(error).splitlines()
+    assert ("^" in str(error)) == (line == 1)
+
+
+def test_one_except_clause_catches_the_family():
+    for kind in (AxisError, FeedError):
+        with pytest.raises(StaticgradError, match=kind.code):
+            raise kind("no")
+
+
+def test_a_warning_stands_at_the_users_line_and_has_a_code():
+    text = "def f(): warn(category, 'slow')\ndef g(): f()"
+    names = {"warn": errors.warn, "category": errors.FallbackWarning}
+    exec(compile(text, str(_PACKAGE / "not_a_file.py"), "exec"), names)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        names["g"]()
+        line = source.capture().resolve().line - 1
+    assert [(w.filename, w.lineno, w.category) for w in seen] == [
+        (__file__, line, errors.FallbackWarning)
+    ]
+    assert str(seen[0].message) == "[SG903] slow"
+
+
+def test_a_warning_can_be_made_an_error():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", StaticgradWarning)
+        with pytest.raises(errors.RecompileWarning, match="SG905"):
+            errors.warn(errors.RecompileWarning, "again")

@@ -1,0 +1,275 @@
+"""Which line of the user's program is reported, and how it reads."""
+
+import copy
+import dataclasses
+import linecache
+import pickle
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from types import CodeType
+
+import numpy as np
+import pytest
+from hypothesis import given, strategies as st
+
+from staticgrad import source
+from staticgrad.source import Location, Origin, SourceLine
+
+_PACKAGE = Path(source.__file__).parent
+_HERE = Path(__file__).name
+
+
+def run_as(file: str, text: str, **names: object) -> dict[str, object]:
+    """Run ``text`` as the contents of ``file``; linecache knows it, as it does in a notebook."""
+    linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
+    names["capture"] = source.capture
+    exec(compile(text, file, "exec"), names)
+    return names
+
+
+def library(
+    text: str, file: Path = _PACKAGE / "not_a_file.py", **names: object
+) -> dict[str, object]:
+    return run_as(str(file), text, **names)
+
+
+def carets(location: Location) -> str:
+    """The part of the source text that the message underlines."""
+    _, text, marks = location.long.splitlines()
+    start = marks.index("^")
+    assert set(marks[:start]) <= {" "}
+    assert set(marks[start:]) == {"^"}
+    return text[start : len(marks)]
+
+
+def test_the_line_and_the_exact_columns():
+    made = [0, source.capture(), 1][1]
+    line = made.resolve()
+    assert line.file == __file__
+    assert line.text == "    made = [0, source.capture(), 1][1]"
+    assert carets(made) == "source.capture()"
+    assert made.short == f"{_HERE}:{line.line}" == str(made) == str(line)
+    assert line.function == "test_the_line_and_the_exact_columns"
+
+
+def test_library_frames_are_passed_over():
+    deep = library("def f(): return capture()\ndef g(): return f()\ndef h(): return g()")["h"]
+    assert carets(deep()) == "deep()"
+    from_passes = library("def f(): return capture()", _PACKAGE.parent / "passes" / "x.py")["f"]
+    assert carets(from_passes()) == "from_passes()"
+
+
+def test_a_folder_of_the_user_named_passes_is_the_users(tmp_path):
+    file = tmp_path / "passes" / "mine.py"
+    assert library("made = capture()", file)["made"].short == "mine.py:1"
+
+
+def test_frames_of_numpy_and_of_generated_code_are_passed_over():
+    inner = library("def f(*_): made.append(capture()); return 0", made=(made := []))["f"]
+    np.apply_along_axis(inner, 0, np.zeros((1, 1)))
+    assert carets(made[-1]) == "np.apply_along_axis(inner, 0, np.zeros((1, 1)))"
+
+    hook = library("def hook(self): self.made = capture()")["hook"]
+    op_class = dataclasses.make_dataclass("Op", ["n"], namespace={"__post_init__": hook})
+    op = op_class(1)
+    assert carets(op.made) == "op_class(1)"
+    assert carets(dataclasses.replace(op, n=2).made) == "dataclasses.replace(op, n=2)"
+
+
+def test_skipped_frames_do_not_change_the_answer():
+    deep = library("def f(n): return capture(n)\ndef g(n): return f(n)")["g"]
+    assert [carets(deep(0)), carets(deep(1)), carets(deep(2))] == ["deep(0)", "deep(1)", "deep(2)"]
+
+
+def test_without_a_user_frame_the_outermost_frame_is_reported(monkeypatch):
+    frame = sys._getframe()
+    while frame is not None:
+        monkeypatch.setitem(source._is_library, frame.f_code.co_filename, True)
+        outermost, frame = frame, frame.f_back
+    assert source.capture().resolve().file == outermost.f_code.co_filename
+
+
+def test_a_file_of_the_package_can_be_declared_a_program(monkeypatch):
+    file = _PACKAGE / "not_a_demo.py"
+    monkeypatch.setitem(source._is_library, str(file), True)
+    text = "def f(): return capture()"
+    assert library(text, file)["f"]().short.startswith(_HERE)
+    source.count_as_user(str(file))
+    assert library(text, file)["f"]().short == "not_a_demo.py:1"
+
+
+@pytest.mark.parametrize(
+    ("file", "shown"),
+    [
+        ("<ipython-input-3-0a1b2c>", "<ipython-input-3-0a1b2c>:2"),
+        ("/scratch/ipykernel_4711/1234567.py", "<cell>:2"),
+        ("C:\\Users\\ada\\train.py", "train.py:2"),
+        ("<stdin>", "<stdin>:2"),
+        ("odd\nname.py", "odd?name.py:2"),
+    ],
+)
+def test_notebooks_prompts_and_odd_names(file, shown):
+    names = run_as(file, "x = 1\nmade = [x, capture()]")
+    made = names["made"][1]
+    assert made.short == shown
+    assert carets(made) == "capture()"
+
+
+def test_a_program_without_source_text():
+    program = (
+        "import staticgrad as sg, staticgrad.source as s\n"
+        "with sg.scope('block'):\n"
+        "    print(s.capture().long)"
+    )
+    run = [sys.executable, "-c", program]
+    shown = subprocess.run(run, capture_output=True, text=True, check=True, cwd=_PACKAGE.parent)
+    assert shown.stdout.splitlines()[0] == "<string>:3 [block]"
+
+
+def test_columns_count_characters_not_bytes():
+    größe, made = "größe", source.capture()
+    assert größe in made.resolve().text
+    assert carets(made) == "source.capture()"
+
+
+def test_a_call_over_several_lines_is_marked_on_its_first():
+    made = [
+        source.capture(
+            0
+        )
+    ][0]  # fmt: skip
+    line = made.resolve()
+    assert (line.line + 2, line.column, line.end_column) == (line.end_line, 8, 9)
+    assert carets(made) == "source.capture("
+
+
+def test_a_long_line_is_cut_around_the_carets():
+    text = f"made = [{'0, ' * 200}capture(), {'1, ' * 200}][200]"
+    made = run_as("<long>", text)["made"]
+    assert carets(made) == "capture()"
+    assert max(map(len, made.long.splitlines())) <= 104
+
+
+@given(st.lists(st.sampled_from(["a", "+", "b  c", "\t"]), min_size=1, max_size=99), st.data())
+def test_carets_stand_under_their_text(parts, data):
+    text = "".join(parts) + "z"
+    column = data.draw(st.sampled_from([i for i, c in enumerate(text) if not c.isspace()]))
+    end = data.draw(st.integers(column + 1, min(len(text), column + 60)))
+    line = SourceLine("t.py", 1, column, end, 1, text)
+    assert carets(line) == text[column:end].replace("\t", " ")
+
+
+def test_scopes_nest_and_end():
+    block = source.scope("block")
+    with source.scope("encoder"), block:
+        made = source.capture()
+        with block:
+            inner = source.capture()
+    assert made.scope == "encoder/block"
+    assert inner.scope == "encoder/block/block"
+    assert made.labelled == f"{made.short} [encoder/block]"
+    assert made.long.splitlines()[0].endswith("[encoder/block]")
+    assert source.capture().scope == ""
+
+
+def test_a_scope_ends_with_an_exception_and_stays_in_its_thread():
+    seen = []
+    with source.scope("outer"):
+        thread = threading.Thread(target=lambda: seen.append(source.capture().scope))
+        thread.start()
+        thread.join()
+    assert seen == [""]
+    with pytest.raises(ZeroDivisionError), source.scope("outer"):
+        _ = 1 / 0
+    assert source.capture().scope == ""
+
+
+@pytest.mark.parametrize("name", ["", "a\nb", "a]"])
+def test_a_scope_needs_a_name_that_can_be_printed(name):
+    with pytest.raises(ValueError, match="scope takes a printable name"):
+        source.scope(name)
+
+
+def test_a_scope_needs_text():
+    with pytest.raises(TypeError, match="not int"):
+        source.scope(3)  # type: ignore[arg-type]
+
+
+def test_what_is_built_on_behalf_of_a_line_has_that_line():
+    with source.scope("layer"):
+        forward = source.capture()
+    with source.attribute_to(forward):
+        assert source.capture() is forward
+        with source.scope("inner"):
+            assert source.capture() is forward
+    assert source.capture() is not forward
+
+
+def test_copies_and_pickles_are_resolved_lines():
+    with source.scope("block"):
+        made = source.capture()
+    line = made.resolve()
+    assert isinstance(made, Origin)
+    for twin in (pickle.loads(pickle.dumps(made)), copy.copy(made), copy.deepcopy([made])[0]):
+        assert isinstance(twin, SourceLine)
+        assert twin == line == line.resolve()
+        assert twin.long == made.long
+    assert pickle.loads(pickle.dumps(line)) == line
+
+
+def test_origins_are_equal_when_the_instruction_and_scope_are():
+    first, second = (source.capture() for _ in range(2))
+    assert first == second
+    assert hash(first) == hash(second)
+    with source.scope("s"):
+        assert source.capture() != first
+    text = "made = capture()"
+    one, other = (run_as(file, text)["made"] for file in ("<cell 1>", "<cell 2>"))
+    assert one[0] == other[0]  # Python calls the two code objects equal
+    assert one != other
+    assert first != first.short
+
+
+def test_lines_read_back_from_text():
+    assert SourceLine.from_text(" train.py:8 ") == SourceLine("train.py", 8)
+    assert SourceLine.from_text("a b:c.py:8 [x/y z]") == SourceLine("a b:c.py", 8, scope="x/y z")
+    for text in ("", "train.py", "train.py:", "train.py:8 [x"):
+        with pytest.raises(ValueError, match="expected file:line"):
+            SourceLine.from_text(text)
+
+
+@given(st.text(min_size=1), st.integers(1, 10**6), st.lists(st.sampled_from(["a", "b c", "é"])))
+def test_the_printed_form_is_canonical(file, number, scopes):
+    line = SourceLine(file, number, scope="/".join(scopes))
+    text = line.labelled
+    assert text.isprintable()
+    if text == text.strip():
+        assert SourceLine.from_text(text).labelled == text
+
+
+def test_without_columns_there_are_no_carets():
+    line = SourceLine("train.py", 8, text="    y = x @ w")
+    assert line.long == "train.py:8\n    y = x @ w"
+    assert SourceLine.from_text("train.py:8").long == "train.py:8"
+
+
+def test_a_path_below_the_working_directory_is_shown_from_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    inside, outside = tmp_path / "models" / "mlp.py", tmp_path.parent / "mlp.py"
+    assert SourceLine(str(inside), 3).long == f"{Path('models', 'mlp.py')}:3"
+    assert SourceLine(str(outside), 3).long == f"{outside}:3"
+
+
+def test_an_origin_is_small_and_shares_its_code():
+    made = source.capture()
+    assert sys.getsizeof(made) <= 80
+    assert isinstance(made[0], CodeType)
+    assert made[0] is sys._getframe().f_code
+
+
+def test_many_programs_resolve_through_a_bounded_table():
+    lines = [run_as(f"<program {i}>", "\n" * i + "made = capture()")["made"] for i in range(200)]
+    assert [line.short for line in lines] == [f"<program {i}>:{i + 1}" for i in range(200)]
+    assert len(source._positions) <= source._POSITION_TABLES
