@@ -46,7 +46,8 @@ class Fold(Pass, name="fold"):
             return False
         operands = [arg.node.op for arg in args]
         elements = [tensor_type.size for tensor_type in node.types]
-        if any(isinstance(count, Dim) for count in elements):
+        sizes = [value for _, value in node.op.attributes()]
+        if any(isinstance(count, Dim) for count in (*elements, *sizes)):
             return False
         read = sum(op.data.array.size for op in operands if isinstance(op, Constant))
         room = max(1, min(self.limit, read))

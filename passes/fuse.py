@@ -22,15 +22,16 @@ from staticgrad.ir.schedule import Buffer, Role, Schedule
 from staticgrad.ir.types import TensorType
 
 
-def fuse(graph: Graph) -> Schedule:
+def fuse(graph: Graph, merge: bool = True) -> Schedule:
     """The schedule that computes ``graph``: outputs into output buffers, updates into parameters.
 
+    With ``merge`` off every node is a kernel of its own; the bytes of the results are the same.
     Near-linear in the nodes. The graph must be free of dead nodes (run ``dce`` first) or their
     kernels run for nothing.
     """
     copied_updates: set[str] = set()
     while True:
-        builder = _Builder(graph, copied_updates)
+        builder = _Builder(graph, merge, copied_updates)
         schedule = builder.build()
         if schedule is not None:
             return schedule
@@ -49,9 +50,9 @@ class _Work:
 
 
 class _Builder:
-    def __init__(self, graph: Graph, copied_updates: set[str]) -> None:
+    def __init__(self, graph: Graph, merge: bool, copied_updates: set[str]) -> None:
         self.graph = graph
-        self.grouping = Grouping(graph)
+        self.grouping = Grouping(graph, merge)
         self.copied_updates = set(copied_updates)  # parameters written by a copy at the end
         self.names: dict[Key, str] = {}
         self.buffers: dict[str, Buffer] = {}
@@ -74,7 +75,9 @@ class _Builder:
     # -- buffers ----------------------------------------------------------------------------------
 
     def _add(self, prefix: str, role: Role, dtype: DType, size: Size, **more: object) -> str:
-        name = prefix if role in ("input", "parameter", "output") else f"{prefix}{len(self.buffers)}"
+        name = (
+            prefix if role in ("input", "parameter", "output") else f"{prefix}{len(self.buffers)}"
+        )
         self.buffers[name] = Buffer(name, role, dtype, size, **more)  # type: ignore[arg-type]
         return name
 
@@ -93,11 +96,15 @@ class _Builder:
         kind = self._type_of(key)
         match node.op:
             case Input(label=label):
-                return self._add(f"in.{label}", "input", kind.dtype, kind.size, label=label, origin=node.origin)
+                return self._add(
+                    f"in.{label}", "input", kind.dtype, kind.size, label=label, origin=node.origin
+                )
             case ParameterLeaf() if index == 0:
                 return self._parameter_buffer(Parameter(node))
             case Constant(data=data) if index == 0:
-                return self._add("c", "constant", kind.dtype, kind.size, data=data, origin=node.origin)
+                return self._add(
+                    "c", "constant", kind.dtype, kind.size, data=data, origin=node.origin
+                )
         return self._add("t", "temp", kind.dtype, kind.size, origin=node.origin)
 
     def _parameter_buffer(self, parameter: Parameter) -> str:
@@ -123,12 +130,12 @@ class _Builder:
         self._copy_types[key] = kind
         return key
 
-    def _copied(self, source: Source, order: int, buffer: str | None = None) -> Source:
+    def _copied(self, source: Source, phase: int, buffer: str | None = None) -> Source:
         """``source`` copied contiguously, into ``buffer`` or a new temporary."""
         key = self._copy_key(source.base, source.type)
         if buffer is not None:
             self.names[key] = buffer
-        group = self.grouping.copied(source, key, source.type, order)
+        group = self.grouping.copied(source, key, source.type, phase)
         self.grouping.adopt(key, group)
         return Source(key, source.type, Layout.contiguous(source.type.shape))
 
@@ -148,12 +155,14 @@ class _Builder:
         source = self.grouping.source(value)
         origin = value.node.origin
         kind = source.type
-        buffer = self._add(f"out.{name}", "output", kind.dtype, kind.size, label=name, origin=origin)
+        buffer = self._add(
+            f"out.{name}", "output", kind.dtype, kind.size, label=name, origin=origin
+        )
         if self._computed(source):
             self.grouping.in_memory(source)
             self.names[source.base] = buffer
         else:
-            self._copied(source, value.node.order, buffer)
+            self._copied(source, self.grouping.phase(value.node), buffer)
         return buffer
 
     def _update(self, parameter: Parameter) -> None:
@@ -168,8 +177,8 @@ class _Builder:
         self.copied_updates.add(parameter.name)
         updated = {p.node for p, _ in self.graph.updates}
         if source.base[0] in updated:  # its old value must be read before anybody writes it
-            source = self._copied(source, value.node.order)
-        self._copied(source, value.node.order, buffer)
+            source = self._copied(source, self.grouping.phase(value.node))
+        self._copied(source, self.grouping.phase(value.node), buffer)
 
     # -- steps ------------------------------------------------------------------------------------
 
@@ -195,8 +204,10 @@ class _Builder:
             except RowNotContiguous as signal:
                 for walk in signal.walks:
                     kind = TensorType(self._type_of(walk.base).dtype, group.domain)
-                    source = Source(walk.base, kind, Layout(walk.offset, walk.strides), direct=False)
-                    copied[walk] = self._copied(source, group.order).base
+                    source = Source(
+                        walk.base, kind, Layout(walk.offset, walk.strides), direct=False
+                    )
+                    copied[walk] = self._copied(source, group.phase).base
 
     def _in_place_is_sound(self, works: list[_Work]) -> bool:
         """Whether every kernel that writes a parameter reads it only where, and before, it writes."""
@@ -208,8 +219,13 @@ class _Builder:
                 buffer = self.buffers[binding.buffer]
                 if buffer.role != "parameter" or out.mode == "in":
                     continue
-                reads = [(o.name, b) for o, b in bound if o.mode == "in" and b.buffer == binding.buffer]
-                if any((out.name, name) not in step.kernel.in_place or b != binding for name, b in reads):
+                reads = [
+                    (o.name, b) for o, b in bound if o.mode == "in" and b.buffer == binding.buffer
+                ]
+                if any(
+                    (out.name, name) not in step.kernel.in_place or b != binding
+                    for name, b in reads
+                ):
                     self.copied_updates.add(buffer.label)
                     sound = False
         return sound
@@ -221,7 +237,10 @@ class _Builder:
             for key in work.lowered.writes:
                 writers.setdefault(key, []).append(work)
         updates = {
-            id(w): w for w in works for b in w.lowered.step.writes() if self.buffers[b].role == "parameter"
+            id(w): w
+            for w in works
+            for b in w.lowered.step.writes()
+            if self.buffers[b].role == "parameter"
         }
         for work in works:
             for key in work.lowered.reads:
@@ -239,7 +258,9 @@ class _Builder:
 
     def _order_updates(self, works: list[_Work], updates: list[_Work]) -> None:
         """Writers of a parameter wait for all readers of its old value and for all checks."""
-        checking = [w for w in works if any(o.mode == "check" for o in w.lowered.step.kernel.operands)]
+        checking = [
+            w for w in works if any(o.mode == "check" for o in w.lowered.step.kernel.operands)
+        ]
         old_readers: dict[str, list[_Work]] = {}
         for work in works:
             for node, index in work.lowered.reads:
@@ -255,9 +276,13 @@ class _Builder:
     def _demote(self, works: list[_Work], ordered: list[_Work], updates: dict[int, _Work]) -> None:
         """A cycle: one stuck in-place update becomes a copy at the end; try again."""
         placed = {id(w) for w in ordered}
-        stuck = [w for w in works if id(w) not in placed and id(w) in updates and w.group.kind != "copy"]
+        stuck = [
+            w for w in works if id(w) not in placed and id(w) in updates and w.group.kind != "copy"
+        ]
         if not stuck:
-            raise GraphError("the schedule has a cycle", hint="this is a defect of staticgrad; please report it")
+            raise GraphError(
+                "the schedule has a cycle", hint="this is a defect of staticgrad; please report it"
+            )
         for buffer in min(stuck, key=lambda w: w.position).lowered.step.writes():
             if self.buffers[buffer].role == "parameter":
                 self.copied_updates.add(self.buffers[buffer].label)
@@ -283,4 +308,3 @@ def _sorted(works: list[_Work], priority: Callable[[_Work], tuple[bool, int]]) -
             if reader.waits == 0:
                 heapq.heappush(ready, (priority(reader), number[id(reader)], reader))
     return ordered
-

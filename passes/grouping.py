@@ -6,8 +6,8 @@ somebody outside that group reads it. Views share the bytes of their base.
 
 Why groups never form a cycle: a group has a level, one more than the highest level it reads. A
 node joins a group only if all it reads from elsewhere has a lower level, so no path can leave a
-group and come back. A group holds nodes of one derivative order: no kernel straddles the border
-between forward and backward, where the memory policy decides.
+group and come back. A group holds nodes of one *phase* (0 forward, 1 what needs a gradient, ...): no
+kernel straddles the border between forward and backward, where the memory policy decides.
 """
 
 from __future__ import annotations
@@ -19,7 +19,18 @@ from typing import Final, Literal
 from passes.layout import Layout
 from staticgrad.analysis.users import users_of
 from staticgrad.ir.forms import (
-    Assemble, Contract, Gather, GatherAlong, Leaf, Pointwise, Reduce, Region, Reshape, ScatterAdd, ScatterAlong, View,
+    Assemble,
+    Contract,
+    Gather,
+    GatherAlong,
+    Leaf,
+    Pointwise,
+    Reduce,
+    Region,
+    Reshape,
+    ScatterAdd,
+    ScatterAlong,
+    View,
 )  # fmt: skip
 from staticgrad.ir.graph import Constant, Graph, Node, Symbolic
 from staticgrad.ir.summation import decompose
@@ -80,6 +91,7 @@ class Copy:
 class Group:
     """Nodes that one kernel computes over ``domain``.
 
+    ``phase``: the highest derivative order that it depends on, its own nodes included.
     ``row``: how many trailing axes its reductions combine. ``summed``: the axes of a columns group.
     ``stored``: its values that somebody outside reads. ``copy`` groups do one Copy each.
     """
@@ -87,7 +99,7 @@ class Group:
     kind: GroupKind
     domain: Shape
     level: int
-    order: int
+    phase: int
     nodes: list[Node] = field(default_factory=list)
     row: int = 0
     summed: tuple[int, ...] = ()
@@ -97,25 +109,30 @@ class Group:
     copy: Copy | None = None
     merged_into: Group | None = None
 
-    def accepts(self, node: Node, domain: Shape) -> bool:
-        """Whether a pointwise node over ``domain`` may join, levels aside."""
+    def accepts(self, phase: int, domain: Shape) -> bool:
+        """Whether a pointwise node of ``phase`` over ``domain`` may join, levels aside."""
         return (
             self.kind in ("map", "gemm")
             and self.domain == domain
-            and self.order == node.order
+            and self.phase == phase
             and len(self.nodes) < MAX_NODES
         )
 
 
 class Grouping:
-    """The walk and its result: ``groups``, and how every value is read (``source``)."""
+    """The walk and its result: ``groups``, and how every value is read (``source``).
 
-    def __init__(self, graph: Graph) -> None:
+    With ``fuse`` off every node that computes something gets a group of its own.
+    """
+
+    def __init__(self, graph: Graph, fuse: bool = True) -> None:
         self.graph = graph
+        self.fuse = fuse
         self._groups: list[Group] = []
         self._sources: dict[Key, Source] = {}
         self._homes: dict[Key, Group] = {}
         self._partials: dict[Key, TensorType] = {}
+        self._phases: dict[Node, int] = {}
         self._users = users_of(graph)
         self._roots = {value.key for value in graph.roots}
         for node in graph.nodes:
@@ -147,7 +164,11 @@ class Grouping:
 
     def in_memory(self, source: Source) -> Source:
         """The same value, readable from a buffer: its home will store it."""
-        if source.inline and not isinstance(source.base[0].op, Constant) and self.home(source.base) is None:
+        if (
+            source.inline
+            and not isinstance(source.base[0].op, Constant)
+            and self.home(source.base) is None
+        ):
             self._give_home(source.base)
         group = self.home(source.base)
         if group is not None:
@@ -155,18 +176,28 @@ class Grouping:
         return Source(source.base, source.type, source.layout, source.direct)
 
     def copied(
-        self, source: Source, target: Key, target_type: TensorType, order: int, region: Region | None = None
+        self,
+        source: Source,
+        target: Key,
+        target_type: TensorType,
+        phase: int,
+        region: Region | None = None,
     ) -> Group:
         """A new group that copies a value into the buffer of ``target``, or into a region of it."""
         if not source.inline:
             source = self.in_memory(source)
-        group = self._new("copy", source.type.shape, order, [source])
+        group = self._new("copy", source.type.shape, phase, [source])
         group.copy = Copy(target, target_type, source, region)
         return group
 
     # -- the walk ---------------------------------------------------------------------------------
 
+    def phase(self, node: Node) -> int:
+        """The highest derivative order among a node and all it depends on."""
+        return self._phases[node]
+
     def _place(self, node: Node) -> None:
+        self._phases[node] = max((node.order, *(self._phases[arg.node] for arg in node.args)))
         form = node.op.form(*node.types, *(arg.type for arg in node.args))
         args = [self.source(arg) for arg in node.args]
         match form:
@@ -193,13 +224,15 @@ class Grouping:
     def _own(self, node: Node, group: Group | None, depth: int = 0) -> None:
         """Every result of ``node`` is a value of its own, computed by ``group``."""
         for index, kind in enumerate(node.types):
-            self._sources[(node, index)] = Source((node, index), kind, Layout.contiguous(kind.shape), depth=depth)
+            self._sources[(node, index)] = Source(
+                (node, index), kind, Layout.contiguous(kind.shape), depth=depth
+            )
             if group is not None:
                 self._homes[(node, index)] = group
 
-    def _new(self, kind: GroupKind, domain: Shape, order: int, reads: Sequence[Source]) -> Group:
+    def _new(self, kind: GroupKind, domain: Shape, phase: int, reads: Sequence[Source]) -> Group:
         level = 1 + max((self._level(s) for s in reads), default=0)
-        group = Group(kind, domain, level, order)
+        group = Group(kind, domain, level, phase)
         self._groups.append(group)
         return group
 
@@ -209,7 +242,7 @@ class Grouping:
 
     def _anchor(self, kind: GroupKind, node: Node, domain: Shape, args: Sequence[Source]) -> Group:
         """A group that starts with a node whose operands must lie in memory."""
-        group = self._new(kind, domain, node.order, [self.in_memory(a) for a in args])
+        group = self._new(kind, domain, self.phase(node), [self.in_memory(a) for a in args])
         group.nodes.append(node)
         self._own(node, group)
         return group
@@ -225,7 +258,7 @@ class Grouping:
         if layout is not None:
             self._alias(node, arg, layout)
         else:
-            self._own(node, self.copied(arg, (node, 0), arg.type, node.order))
+            self._own(node, self.copied(arg, (node, 0), arg.type, self.phase(node)))
 
     def _place_pointwise(self, node: Node, form: Pointwise, args: Sequence[Source]) -> None:
         depth = 1 + max((a.depth for a in args), default=0)
@@ -237,7 +270,7 @@ class Grouping:
         indexed = form.indexed or any(a.inline and a.type.rank for a in args)
         group = self._joinable(node, domain, args)
         if group is None or (indexed and group.row > 1):
-            group = self._new("map", domain, node.order, args)
+            group = self._new("map", domain, self.phase(node), args)
         for arg in args:
             inside = self._is_aligned(arg, domain) and self.home(arg.base) is group
             if not arg.inline and not inside:
@@ -249,14 +282,16 @@ class Grouping:
     def _joinable(self, node: Node, domain: Shape, args: Sequence[Source]) -> Group | None:
         """The group that ``node`` may join: the highest of its operands' groups, if no cycle arises."""
         homes = {id(g): g for a in args if self._is_aligned(a, domain) and (g := self.home(a.base))}
-        open_groups = [g for g in homes.values() if g.accepts(node, domain)]
-        if not open_groups:
+        open_groups = [g for g in homes.values() if g.accepts(self.phase(node), domain)]
+        if not (self.fuse and open_groups):
             return None
         best = max(open_groups, key=lambda g: g.level)
         rivals = [g for g in open_groups if g is not best and g.level == best.level]
         for rival in rivals:
             best = self._merge(best, rival) or best
-        outside = [a for a in args if not (self._is_aligned(a, domain) and self.home(a.base) is best)]
+        outside = [
+            a for a in args if not (self._is_aligned(a, domain) and self.home(a.base) is best)
+        ]
         return best if all(self._level(a) < best.level for a in outside) else None
 
     def _is_aligned(self, source: Source, domain: Shape) -> bool:
@@ -297,15 +332,18 @@ class Grouping:
         """Reduce the trailing ``row`` axes of ``arg``, in its own group where that is free."""
         group = self.home(arg.base) if self._is_aligned(arg, arg.type.shape) else None
         joins = (
-            group is not None
+            self.fuse
+            and group is not None
             and group.kind == "map"
-            and group.order == node.order
+            and group.phase == self.phase(node)
             and group.domain == arg.type.shape
             and group.row in (0, row)
             and not (group.indexed and row > 1)
         )
         if group is None or not joins:
-            group = self._new("map", arg.type.shape, node.order, [arg if arg.inline else self.in_memory(arg)])
+            group = self._new(
+                "map", arg.type.shape, self.phase(node), [arg if arg.inline else self.in_memory(arg)]
+            )
         group.row = row
         group.reductions[target] = Reduction(arg, kind)
         self._homes[target] = group
@@ -333,26 +371,29 @@ class Grouping:
             group.kind = "columns"
         else:
             reads = arg if arg.inline else self.in_memory(arg)
-            group = self._new("columns", arg.type.shape, node.order, [reads])
+            group = self._new("columns", arg.type.shape, self.phase(node), [reads])
         group.summed = axes
         group.reductions[(node, 0)] = Reduction(arg, form.kind)
         self._own(node, group)
 
     def _feeds_only(self, group: Group, reader: Node) -> bool:
         """Whether nobody but ``reader`` needs anything of a pointwise group."""
-        if group.kind != "map" or group.reductions or group.stored or group.order != reader.order:
+        if not self.fuse or group.kind != "map" or group.reductions or group.stored or group.phase != self.phase(reader):
             return False
         members = {*group.nodes, reader}
         return all(
-            (node, i) not in self._roots and all(user in members for user in self._users.get((node, i), ()))
+            (node, i) not in self._roots
+            and all(user in members for user in self._users.get((node, i), ()))
             for node in group.nodes
             for i in range(len(node.types))
         )
 
     def _place_scatter(self, node: Node, args: Sequence[Source]) -> None:
-        self._homes[(node, 0)] = self._cleared((node, 0), node.types[0], node.order, 0)
+        self._homes[(node, 0)] = self._cleared((node, 0), node.types[0], self.phase(node), 0)
         reads = [self.in_memory(a) for a in args]
-        group = self._new("scatter", args[0].type.shape, node.order, [*reads, self._plain((node, 0))])
+        group = self._new(
+            "scatter", args[0].type.shape, self.phase(node), [*reads, self._plain((node, 0))]
+        )
         group.nodes.append(node)
         group.stored[(node, 0)] = None
         self._own(node, group)
@@ -361,16 +402,16 @@ class Grouping:
         target: Key = (node, 0)
         writers: list[Group] = []
         if form.fill is not None:
-            writers.append(self._cleared(target, node.types[0], node.order, form.fill))
+            writers.append(self._cleared(target, node.types[0], self.phase(node), form.fill))
         for arg, region in zip(args, form.regions, strict=True):
-            writers.append(self.copied(arg, target, node.types[0], node.order, region))
+            writers.append(self.copied(arg, target, node.types[0], self.phase(node), region))
         for before, after in zip(writers, writers[1:], strict=False):
             after.level = max(after.level, before.level + 1)
         self._own(node, writers[-1])
 
-    def _cleared(self, target: Key, target_type: TensorType, order: int, fill: float) -> Group:
+    def _cleared(self, target: Key, target_type: TensorType, phase: int, fill: float) -> Group:
         """A new group that fills the buffer of ``target`` with one number."""
-        group = self._new("copy", target_type.shape, order, [])
+        group = self._new("copy", target_type.shape, phase, [])
         group.copy = Copy(target, target_type, None, fill=fill)
         return group
 
@@ -380,6 +421,6 @@ class Grouping:
     def _give_home(self, key: Key) -> None:
         """An inline value that somebody must read from memory gets a kernel of its own."""
         node = key[0]
-        group = self._new("map", node.types[0].shape, node.order, [])
+        group = self._new("map", node.types[0].shape, self.phase(node), [])
         group.nodes.append(node)
         self._homes[key] = group

@@ -42,7 +42,9 @@ class Layout:
         offset = self.offset
         for start, stride in zip(region.starts, self.strides, strict=True):
             offset = offset + start * stride
-        return Layout(offset, tuple(step * s for step, s in zip(region.steps, self.strides, strict=True)))
+        return Layout(
+            offset, tuple(step * s for step, s in zip(region.steps, self.strides, strict=True))
+        )
 
     def broadcast(self, shape: Shape, domain: Shape) -> Shape:
         """Strides over ``domain`` of a value of ``shape`` under this layout: 0 where it stretches."""
@@ -95,7 +97,9 @@ def _matching_run(
     return old[:i], new[:j]
 
 
-def collapse(extents: Sequence[Size], strides: Sequence[Sequence[Size]]) -> tuple[list[Size], list[list[Size]]]:
+def collapse(
+    extents: Sequence[Size], strides: Sequence[Sequence[Size]]
+) -> tuple[list[Size], list[list[Size]]]:
     """Merge neighbouring axes that all operands walk as one, and drop axes of size 1.
 
     Args:

@@ -8,8 +8,7 @@ derived once, so that a new batch size takes milliseconds. No kernel is compiled
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Iterable, Mapping, Sequence, Set as AbstractSet
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -21,10 +20,14 @@ from staticgrad.errors import UnknownNameError
 from staticgrad.ir.plan import Placement, Plan, PlannedStep
 from staticgrad.ir.schedule import Schedule
 
-_LAYOUTS: Final = 64  # derived layouts kept; one per order, set of staged inputs and in-place choice
+_LAYOUTS: Final = (
+    64  # derived layouts kept; one per order, set of staged inputs and in-place choice
+)
 
 
-def plan(schedule: Schedule, sizes: Mapping[str, int], *, staged: AbstractSet[str] = frozenset()) -> Plan:
+def plan(
+    schedule: Schedule, sizes: Mapping[str, int], *, staged: AbstractSet[str] = frozenset()
+) -> Plan:
     """The plan of a schedule for one set of sizes; ``Planner`` when there will be more of them."""
     return Planner(schedule).plan(sizes, staged=staged)
 
@@ -156,7 +159,7 @@ class _Timeline:
 def _chances(
     flow: Flow, order: Order, intervals: Mapping[int, Interval]
 ) -> Iterable[tuple[int, InPlace]]:
-    """Steps with what they may overwrite: the result begins its life there, the operand ends its."""
+    """Steps with what they may overwrite: where the result's life begins and the operand's ends."""
     for at, step in enumerate(order):
         for chance in flow.in_place[step]:
             into = intervals.get(chance.into)

@@ -67,7 +67,10 @@ def place(spans: Spans, sizes: Sequence[int], bound: int) -> tuple[list[int], in
     """
     best: tuple[list[int], int] = ([], -1)
     for key in _KEYS:
-        ranked = [(*key(*block), i) for i, block in enumerate(zip(sizes, spans.first, spans.last, strict=True))]
+        ranked = [
+            (*key(*block), i)
+            for i, block in enumerate(zip(sizes, spans.first, spans.last, strict=True))
+        ]
         offsets, height = _first_fit([entry[-1] for entry in sorted(ranked)], spans, sizes)
         if best[1] < 0 or height < best[1]:
             best = offsets, height

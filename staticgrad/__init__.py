@@ -11,11 +11,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # what type checkers and editors read; a test compares it with the tables
     import passes as passes
-    import staticgrad.eager as eager
     import staticgrad.errors as errors
-    import staticgrad.ops.functional as nn
+    import staticgrad.ops.nn as nn
     import staticgrad.optim as optim
-    import staticgrad.testing as testing
     from staticgrad.analysis.evaluate import evaluate as evaluate
     from staticgrad.autodiff.reverse import grad as grad
     from staticgrad.compiler import Compiled as Compiled, compile as compile
@@ -43,22 +41,99 @@ if TYPE_CHECKING:  # what type checkers and editors read; a test compares it wit
         Graph as Graph,
         Parameter as Parameter,
         Value as Value,
-        constant as constant,
-        input as input,
-        parameter as parameter,
-        parse as parse,
-        same_graph as same_graph,
-    )
-    from staticgrad.ops.functional import (
+        absolute as absolute,
+        add as add,
+        all as all,
+        any as any,
+        arange as arange,
+        argmax as argmax,
+        argmin as argmin,
+        astype as astype,
+        bitwise_and as bitwise_and,
+        bitwise_or as bitwise_or,
+        bitwise_xor as bitwise_xor,
+        broadcast_to as broadcast_to,
+        ceil as ceil,
         concat as concat,
+        concatenate as concatenate,
+        constant as constant,
+        cos as cos,
+        divide as divide,
+        dot as dot,
+        equal as equal,
+        erf as erf,
         exp as exp,
+        expand_dims as expand_dims,
+        expm1 as expm1,
+        eye as eye,
+        flip as flip,
+        floor as floor,
+        full as full,
+        full_like as full_like,
+        getitem as getitem,
+        greater as greater,
+        greater_equal as greater_equal,
+        input as input,
+        invert as invert,
+        iota as iota,
+        less as less,
+        less_equal as less_equal,
         log as log,
+        log1p as log1p,
+        logical_and as logical_and,
+        logical_not as logical_not,
+        logical_or as logical_or,
+        logical_xor as logical_xor,
+        matmul as matmul,
         max as max,
+        maximum as maximum,
         mean as mean,
         min as min,
+        minimum as minimum,
+        moveaxis as moveaxis,
+        multiply as multiply,
+        negative as negative,
+        not_equal as not_equal,
+        one_hot as one_hot,
+        ones as ones,
+        ones_like as ones_like,
+        outer as outer,
+        pad as pad,
+        parameter as parameter,
+        parse as parse,
+        positive as positive,
+        power as power,
+        ravel as ravel,
+        reciprocal as reciprocal,
+        reshape as reshape,
+        rint as rint,
+        same_graph as same_graph,
+        scatter_add as scatter_add,
+        sigmoid as sigmoid,
+        sign as sign,
+        sin as sin,
+        size_value as size_value,
+        sqrt as sqrt,
+        square as square,
+        squeeze as squeeze,
+        stack as stack,
+        std as std,
+        stop_gradient as stop_gradient,
+        subtract as subtract,
         sum as sum,
+        swapaxes as swapaxes,
+        take as take,
+        take_along_axis as take_along_axis,
         tanh as tanh,
+        transpose as transpose,
+        tril as tril,
+        triu as triu,
+        trunc as trunc,
+        var as var,
+        vdot as vdot,
         where as where,
+        zeros as zeros,
+        zeros_like as zeros_like,
     )
     from staticgrad.source import scope as scope
 
@@ -66,8 +141,17 @@ __version__ = "0.1.0"
 
 #: Home -> the names it gives. ``name=attribute`` where the home calls it otherwise.
 _CONTENTS = {
-    "staticgrad.ops": "Graph Parameter Value constant input parameter parse same_graph",
-    "staticgrad.ops.functional": "concat exp log max mean min sum tanh where",
+    "staticgrad.ops": (
+        "Graph Parameter Value absolute add all any arange argmax argmin astype bitwise_and"
+        " bitwise_or bitwise_xor broadcast_to ceil concat concatenate constant cos divide dot"
+        " equal erf exp expand_dims expm1 eye flip floor full full_like getitem greater"
+        " greater_equal input invert iota less less_equal log log1p logical_and logical_not"
+        " logical_or logical_xor matmul max maximum mean min minimum moveaxis multiply negative"
+        " not_equal one_hot ones ones_like outer pad parameter parse positive power ravel"
+        " reciprocal reshape rint same_graph scatter_add sigmoid sign sin size_value sqrt square"
+        " squeeze stack std stop_gradient subtract sum swapaxes take take_along_axis tanh"
+        " transpose tril triu trunc var vdot where zeros zeros_like"
+    ),
     "staticgrad.ir.dim": "dim",
     "staticgrad.ir.dtype": (
         "bool_=BOOL float32=F32 float64=F64 int8=I8 int16=I16 int32=I32 int64=I64"
@@ -82,12 +166,10 @@ _CONTENTS = {
 }
 #: Public name of a module -> where it stands.
 _MODULES = {
-    "eager": "staticgrad.eager",
     "errors": "staticgrad.errors",
-    "nn": "staticgrad.ops.functional",
+    "nn": "staticgrad.ops.nn",
     "optim": "staticgrad.optim",
     "passes": "passes",
-    "testing": "staticgrad.testing",
 }
 #: Public name -> (home, the attribute there)
 _HOME = {

@@ -1,4 +1,4 @@
-"""``python -m staticgrad``: the command line, with the name that ``cli`` gives it."""
+"""``python -m staticgrad``: the command line. It says nothing that ``cli`` does not."""
 
 from staticgrad.cli import main
 

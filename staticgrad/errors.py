@@ -125,7 +125,7 @@ class StaticgradError(Exception):
 
 def _rebuild(kind: type[StaticgradError], args: tuple[object, ...]) -> StaticgradError:
     """An error without its ``__init__``: unpickling restores the rest from the attributes."""
-    return kind.__new__(kind, *args)
+    return Exception.__new__(kind, *args)
 
 
 def _place(at: Location) -> list[str]:

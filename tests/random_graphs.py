@@ -24,8 +24,11 @@ from staticgrad.ir.parameter import ParameterStore
 from staticgrad.ir.types import Shape, TensorType
 from staticgrad.ir.value import FUNCTIONS
 
+load_ops()  # operators on values find their functions only after that
+
 T = TypeVar("T")
 LIMIT = 50.0  # a value that may be larger than this is squashed before anything else reads it
+MOST_ELEMENTS = 4096
 LITERAL_SIZES = (1, 1, 2, 3, 4, 5, 7, 8, 17)
 #: Op functions that are smooth everywhere on bounded operands.
 SMOOTH_UNARY = {
@@ -110,7 +113,6 @@ def random_graph(
         empty: whether a size may be 0.
         max_rank: most axes of a value.
     """
-    load_ops()
     builder = _Builder(
         Chooser(source),
         tuple(map(as_dtype, dtypes)),
@@ -226,7 +228,7 @@ class _Builder:
 
     def apply(self, step: Callable[[], Entry | None]) -> None:
         made = step()
-        if made is not None:
+        if made is not None and evaluate(made.value.size, self.sizes) <= MOST_ELEMENTS:
             self.pool.append(self.squashed(made))
 
     def squashed(self, entry: Entry) -> Entry:

@@ -30,7 +30,7 @@ from staticgrad.ir.op import Array
 Feeds = Mapping[Any, Any]
 
 
-def bind_feeds(graph: Graph, feeds: Feeds) -> dict[str, Array]:
+def bind_feeds(graph: Graph, feeds: Feeds, floats: DType | None = None) -> dict[str, Array]:
     """Every input's array by the input's name, in native byte order and the input's dtype.
 
     Args:
@@ -38,13 +38,20 @@ def bind_feeds(graph: Graph, feeds: Feeds) -> dict[str, Array]:
         feeds: input name or input value -> array, or anything that ``np.asarray`` takes. A dtype
             that converts within or above its kind (``float64`` to ``float32``, ``int64`` to
             ``float32``, never ``float32`` to ``int64``) is converted; Python numbers are weak.
+        floats: the dtype that floating inputs take instead of their own, for another precision.
 
     Raises:
         MissingFeedError, UnknownFeedError, FeedDTypeError: the feeds do not fit. Shapes are
             checked by ``bind_sizes``.
     """
-    named = name_feeds(graph, feeds)
-    return {_label(value): _converted(value, named[_label(value)]) for value in graph.inputs}
+    given = name_feeds(graph, feeds)
+    bound = {}
+    for value in graph.inputs:
+        dtype = floats if floats is not None and value.dtype.is_float else value.dtype
+        array = feed_array(value, given[_label(value)])
+        with np.errstate(all="ignore"):
+            bound[_label(value)] = array.astype(dtype.numpy, copy=False)
+    return bound
 
 
 def name_feeds(graph: Graph, feeds: Feeds) -> dict[str, Any]:
@@ -241,12 +248,6 @@ def _feed_name(inputs: Mapping[str, Symbolic], key: object) -> str:
     raise UnknownFeedError(
         f"the graph has no input {key!r}", hint=f"{hint}the graph's inputs are {known}"
     )
-
-
-def _converted(value: Symbolic, data: Any) -> Array:
-    array = feed_array(value, data)
-    with np.errstate(all="ignore"):
-        return array.astype(value.dtype.numpy, copy=False)
 
 
 def _converts(source: np.dtype[Any], target: DType) -> bool:

@@ -77,7 +77,7 @@ class _Run:
         self, graph: Graph, feeds: Feeds, sizes: Mapping[str, int] | None, wide: bool
     ) -> None:
         self.graph, self.wide = graph, wide
-        self.feeds = bind_feeds(graph, feeds)
+        self.feeds = bind_feeds(graph, feeds, F64 if wide else None)
         shapes = {name: array.shape for name, array in self.feeds.items()}
         self.sizes = bind_sizes(graph, shapes, sizes)
 
@@ -129,8 +129,7 @@ class _Run:
         declared = node.types[index]
         shape = concrete_shape(declared.shape, self.sizes)
         if self.wide and declared.dtype.is_float:
-            leaf = isinstance(node.op, Input | ParameterLeaf)
-            if leaf or node.op.keeps_dtype:
+            if isinstance(node.op, ParameterLeaf) or node.op.keeps_dtype:
                 array = array.astype(np.float64)
         wanted = self.dtype_of(declared.dtype)
         if array.dtype != wanted.numpy or array.shape != shape:

@@ -61,7 +61,9 @@ class Flow:
         self.checks = tuple(i for i, step in enumerate(schedule.steps) if _checks(step))
         roles = [b.role for b in schedule.buffers]
         self.commits = tuple(
-            i for i, written in enumerate(self.writes) if any(roles[b] == "parameter" for b in written)
+            i
+            for i, written in enumerate(self.writes)
+            if any(roles[b] == "parameter" for b in written)
         )
         self.before = _conflicts(self.reads, self.writes)
         self.in_place = tuple(self._in_place(step) for step in schedule.steps)
@@ -177,7 +179,8 @@ class Extents:
         self._nbytes = self._getter(b.nbytes for b in schedule.buffers)
         self._arguments = [self._getter(step.arguments) for step in schedule.steps]
         self._offsets = [
-            self._getter(b.offset * itemsize[b.buffer] for b in step.operands) for step in schedule.steps
+            self._getter(b.offset * itemsize[b.buffer] for b in step.operands)
+            for step in schedule.steps
         ]
         self._totals = self._getter(step.total for step in schedule.steps)
         self._sizes = tuple(self._slots)
@@ -197,7 +200,7 @@ class Extents:
         return self._fill([s if isinstance(s, int) else evaluate(s, sizes) for s in self._sizes])
 
     def typical(self) -> Numbers:
-        """The numbers at the hints of the named sizes: for decisions made before any size is known."""
+        """The numbers at the hints of the named sizes: for decisions before any size is known."""
         return self._fill([hint_value(s) if isinstance(s, Dim) else s for s in self._sizes])
 
     def _fill(self, values: Sequence[int]) -> Numbers:

@@ -37,6 +37,7 @@ def verify_plan(plan: Plan) -> None:
         _check_order(plan, buffer, found)
         _check_written(plan, buffer, found)
     _check_commit(plan)
+    _check_own_operands(plan)
     _check_placements(plan, uses)
     _check_overlaps(plan)
 
@@ -84,10 +85,16 @@ def _check_steps(plan: Plan) -> None:
     for planned in plan.steps:
         step = plan.schedule.steps[planned.step]
         offsets = tuple(evaluate(b.offset, sizes) * itemsize[b.buffer] for b in step.operands)
-        numbers = (tuple(evaluate(a, sizes) for a in step.arguments), offsets, evaluate(step.total, sizes))
+        numbers = (
+            tuple(evaluate(a, sizes) for a in step.arguments),
+            offsets,
+            evaluate(step.total, sizes),
+        )
         if (planned.arguments, planned.offsets, planned.total) != numbers:
             _refuse(plan, f"the numbers of step {planned.step} are not those at {sizes}")
-    if dict(plan.buffer_bytes) != {b.name: evaluate(b.nbytes, sizes) for b in plan.schedule.buffers}:
+    if dict(plan.buffer_bytes) != {
+        b.name: evaluate(b.nbytes, sizes) for b in plan.schedule.buffers
+    }:
         _refuse(plan, f"buffer_bytes are not those at {sizes}")
 
 
@@ -165,18 +172,38 @@ def _check_placements(plan: Plan, uses: dict[str, list[_Use]]) -> None:
             if buffer.in_arena and positions:
                 _refuse(plan, f"{buffer.name!r} has no place in the arena")
             continue
-        if not buffer.in_arena and buffer.role != "input":
-            _refuse(plan, f"{buffer.name!r} of role {buffer.role} is placed in the arena")
-        if buffer.role == "input":
-            positions.append(0)
-        if buffer.role == "check":
-            positions += [0, plan.commit - 1]
-        if not positions or place.first > min(positions) or place.last < max(positions):
-            _refuse(plan, f"{buffer.name!r} is used outside steps {place.first} to {place.last}")
+        _check_lifetime(plan, buffer, place, positions)
         if place.nbytes != nbytes[buffer.name] or place.offset % ALIGNMENT or place.offset < 0:
             _refuse(plan, f"{buffer.name!r} at {place.offset}: wrong size or alignment")
         if place.nbytes and place.offset + place.nbytes > plan.peak_bytes:
             _refuse(plan, f"{buffer.name!r} ends outside the arena of {plan.peak_bytes} bytes")
+
+
+def _check_lifetime(plan: Plan, buffer: Buffer, place: Placement, positions: list[int]) -> None:
+    if not buffer.in_arena and buffer.role != "input":
+        _refuse(plan, f"{buffer.name!r} of role {buffer.role} is placed in the arena")
+    if buffer.role == "input":  # its feed is copied before the first step
+        positions = [0, *positions]
+    if buffer.role == "check":  # reset before the first step, looked at before the commit
+        positions = [0, *positions, plan.commit - 1]
+    if not positions or place.first > min(positions) or place.last < max(positions):
+        _refuse(plan, f"{buffer.name!r} is used outside steps {place.first} to {place.last}")
+
+
+def _check_own_operands(plan: Plan) -> None:
+    """No step writes over what it reads, unless its kernel reads each element before that."""
+    for planned in plan.steps:
+        step = plan.schedule.steps[planned.step]
+        bound = list(zip(step.kernel.operands, step.operands, planned.offsets, strict=True))
+        for out, target, begin in (b for b in bound if b[0].mode not in ("in", "scratch")):
+            for operand, binding, offset in bound:
+                same = operand.mode == "in" and binding.buffer == target.buffer
+                if same and (
+                    (out.name, operand.name) not in step.kernel.in_place or begin != offset
+                ):
+                    _refuse(
+                        plan, f"step {planned.step} reads {binding.buffer!r} while it writes it"
+                    )
 
 
 def _check_overlaps(plan: Plan) -> None:
@@ -184,7 +211,10 @@ def _check_overlaps(plan: Plan) -> None:
     for place in sorted(plan.placements, key=lambda p: (p.first, p.last)):
         alive = [other for other in alive if other.last >= place.first]
         for other in alive:
-            meet = place.offset < other.offset + other.nbytes and other.offset < place.offset + place.nbytes
+            meet = (
+                place.offset < other.offset + other.nbytes
+                and other.offset < place.offset + place.nbytes
+            )
             if meet and place.nbytes and other.nbytes and not _takes_over(plan, place, other):
                 _refuse(plan, f"{place.buffer!r} and {other.buffer!r} share bytes while both live")
         alive.append(place)

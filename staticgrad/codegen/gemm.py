@@ -71,7 +71,9 @@ def _write_pack(stage: Gemm, out: Lines, columns: int, lanes: int) -> None:
         out.add(f"    store{lanes}({stage.pack}, k * {columns} + {half * lanes}, {value})")
 
 
-def _write_chains(out: Lines, stage: Gemm, vector: str, lanes: int, columns: int, floating: bool) -> None:
+def _write_chains(
+    out: Lines, stage: Gemm, vector: str, lanes: int, columns: int, floating: bool
+) -> None:
     """The sums over k, into ``tile``."""
     cells = [(r, c) for r in range(TILE_ROWS) for c in range(2)]
     zero = number(0.0 if floating else 0)
@@ -89,10 +91,16 @@ def _write_chains(out: Lines, stage: Gemm, vector: str, lanes: int, columns: int
     for half in range(2):
         step.add(f"b{half} = {_panel_load(stage, half, lanes, columns)}")
     for r in range(TILE_ROWS):
-        step.add(f"x{r} = splat{lanes}(load1({stage.a.operand}, a{r} + {_stride_text(stage.a, 'k', 'k')}))")
+        step.add(
+            f"x{r} = splat{lanes}(load1({stage.a.operand}, a{r} + {_stride_text(stage.a, 'k', 'k')}))"
+        )
         for c in range(2):
             cell = f"c{r}{c}"
-            step.add(f"{cell} = fma(x{r}, b{c}, {cell})" if floating else f"{cell} = {cell} + x{r} * b{c}")
+            step.add(
+                f"{cell} = fma(x{r}, b{c}, {cell})"
+                if floating
+                else f"{cell} = {cell} + x{r} * b{c}"
+            )
     block.lines += step.lines
     block.add("if block == 0:")
     for r, c in cells:

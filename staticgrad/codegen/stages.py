@@ -14,8 +14,7 @@ from staticgrad.codegen.expressions import VECTOR, Helpers, Lines, Scope, elemen
 from staticgrad.ir.dtype import DType
 from staticgrad.ir.expr import Access
 from staticgrad.ir.kernel import Accumulate, Axis, Check, Columns, Kernel, Map, Scalar, Store, roots
-from staticgrad.ir.summation import BLOCK, COLUMN_BLOCK, GROUPS, SHORTEST_GROUP
-from staticgrad.ir.summation import lanes as sum_lanes
+from staticgrad.ir.summation import BLOCK, COLUMN_BLOCK, GROUPS, SHORTEST_GROUP, lanes as sum_lanes
 
 #: Levels of the binary counter: enough for 2**40 blocks.
 LEVELS = 40
@@ -35,7 +34,9 @@ def base_text(access: Access, skip: frozenset[str] = frozenset({VECTOR})) -> str
     return " + ".join(terms) or "0"
 
 
-def scope_for(kernel: Kernel, inner: Sequence[str], before: Lines, body: Lines, helpers: Helpers, lanes: int) -> Scope:
+def scope_for(
+    kernel: Kernel, inner: Sequence[str], before: Lines, body: Lines, helpers: Helpers, lanes: int
+) -> Scope:
     """A scope over the loop axes ``inner``, positions named after their axes."""
     return Scope(
         lanes=lanes,
@@ -57,7 +58,9 @@ def identity(kind: str, dtype: DType) -> bool | int | float:
     if dtype.is_float:
         return float("-inf") if kind == "max" else float("inf")
     signed = dtype.kind == "i"
-    low, high = (-(2 ** (dtype.bits - 1)), 2 ** (dtype.bits - 1) - 1) if signed else (0, 2**dtype.bits - 1)
+    low, high = (
+        (-(2 ** (dtype.bits - 1)), 2 ** (dtype.bits - 1) - 1) if signed else (0, 2**dtype.bits - 1)
+    )
     return low if kind == "max" else high
 
 
@@ -84,7 +87,7 @@ def write_map(kernel: Kernel, stage: Map, out: Lines, loop: Loop, helpers: Helpe
     before = scope.before
     out.extend(before)
     for s in sums:
-        out.add(f"{s.name} = {_accumulator(s, lanes)}")
+        out.add(f"{s.name}_a = {_accumulator(s, lanes)}")
     if any(s.kind == "sum" for s in sums):
         _write_blocked_loop(out, loop, lanes, body, sums)
     else:
@@ -106,10 +109,12 @@ def _width(statement: Accumulate, lanes: int) -> int:
 
 def _horizontal(statement: Accumulate) -> str:
     verb = {"sum": "hsum", "max": "hmax", "min": "hmin"}[statement.kind]
-    return f"{verb}({statement.name})"
+    return f"{verb}({statement.name}_a)"
 
 
-def _write_vector_loop(out: Lines, start: str, stop: str, lanes: int, body: Lines, deeper: int = 0) -> None:
+def _write_vector_loop(
+    out: Lines, start: str, stop: str, lanes: int, body: Lines, deeper: int = 0
+) -> None:
     inner = Lines(out.indent + deeper)
     inner.add(f"for {VECTOR} in range({start}, {stop}, {lanes}):")
     inner.add(f"    m = mask{lanes}({stop} - {VECTOR})")
@@ -128,10 +133,12 @@ def _write_lane_step(scope: Scope, statement: Accumulate) -> None:
     if _width(statement, scope.lanes) < scope.lanes:
         parts = [f"low({parts[0]})", f"high({parts[0]})"]
     for part in parts:
-        scope.body.add(f"{statement.name} = {combine(statement.kind, statement.name, part)}")
+        scope.body.add(f"{statement.name}_a = {combine(statement.kind, f'{statement.name}_a', part)}")
 
 
-def _write_blocked_loop(out: Lines, loop: Loop, lanes: int, body: Lines, sums: Sequence[Accumulate]) -> None:
+def _write_blocked_loop(
+    out: Lines, loop: Loop, lanes: int, body: Lines, sums: Sequence[Accumulate]
+) -> None:
     """Rows in blocks; block sums in a binary counter, then folded from the latest to the earliest."""
     added = [s for s in sums if s.kind == "sum"]
     for s in added:
@@ -143,7 +150,7 @@ def _write_blocked_loop(out: Lines, loop: Loop, lanes: int, body: Lines, sums: S
     inner.add(f"if stop > {loop.stop}:")
     inner.add(f"    stop = {loop.stop}")
     for s in added:
-        inner.add(f"{s.name} = {_accumulator(s, lanes)}")
+        inner.add(f"{s.name}_a = {_accumulator(s, lanes)}")
     _write_vector_loop(inner, "block", "stop", lanes, body)
     for s in added:
         inner.add(f"{s.name}_b = {_horizontal(s)}")
@@ -219,8 +226,9 @@ def _write_uniform_check(scope: Scope, check: Check) -> None:
     n, p = check.name, check.operand
     lines.add(f"{n}_i = word({scope.one(check.index)})")
     lines.add(f"{n}_w = {n}_i")
-    lines.add(f"if {n}_w < 0:")
-    lines.add(f"    {n}_w = {n}_w + {check.extent}")
+    if check.wrap:
+        lines.add(f"if {n}_w < 0:")
+        lines.add(f"    {n}_w = {n}_w + {check.extent}")
     lines.add(f"if {n}_w < 0 or {n}_w >= {check.extent}:")
     lines.add(f"    {n}_w = 0")
     if scope.is_vector(check.position):
@@ -238,7 +246,8 @@ def _write_vector_check(scope: Scope, check: Check) -> None:
     lines, lanes = scope.body, scope.lanes
     n, p, i64 = check.name, check.operand, f"i64x{scope.lanes}"
     index = scope.vector(check.index)
-    lines.add(f"{n}_w = select({index} < 0, {index} + {check.extent}, {index})")
+    wrapped = f"select({index} < 0, {index} + {check.extent}, {index})"
+    lines.add(f"{n}_w = {wrapped if check.wrap else index}")
     lines.add(f"{n}_x = select_mask({scope.mask}, ({n}_w < 0) | ({n}_w >= {check.extent}), False)")
     lines.add(f"{n} = select({n}_x, {i64}(0), {n}_w)")
     lines.add(f"if word(cast_i64(hor({n}_x))) != 0:")
@@ -285,7 +294,9 @@ def write_columns(kernel: Kernel, stage: Columns, out: Lines, loop: Loop, helper
     if s.kind == "sum":
         _write_grouped_rows(column, stage.rows, s, inside, lanes)
     else:
-        column.add(f"{s.name} = {element(s.value.dtype)}x{lanes}({number(identity(s.kind, s.value.dtype))})")
+        column.add(
+            f"{s.name} = {element(s.value.dtype)}x{lanes}({number(identity(s.kind, s.value.dtype))})"
+        )
         _write_rows(column, stage.rows, "0", "rows", inside)
     final = Lines()
     stores = scope_for(kernel, [VECTOR], final, final, helpers, lanes)
@@ -319,7 +330,9 @@ def write_decode(out: Lines, flat: str, axes: Sequence[Axis]) -> None:
         out.add(f"{axes[0].name} = {rest}")
 
 
-def _write_grouped_rows(out: Lines, rows: Sequence[Axis], s: Accumulate, body: Lines, lanes: int) -> None:
+def _write_grouped_rows(
+    out: Lines, rows: Sequence[Axis], s: Accumulate, body: Lines, lanes: int
+) -> None:
     """The column tree: groups in order, blocks inside a group by the binary counter."""
     vector = f"{element(s.value.dtype)}x{lanes}"
     zero = number(0.0 if s.value.dtype.is_float else 0)

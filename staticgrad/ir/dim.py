@@ -71,8 +71,13 @@ _DIVISION_STEPS: Final = 64  # shapes have few terms; a division that needs more
 _ATOM_ORDER: Final = {Named: 0, FloorDiv: 1, Max: 2}
 
 
-def _order(monomial: Monomial) -> tuple[int, str]:
-    return (-len(monomial), "*".join(map(str, monomial)))
+def _atom_order(atom: Atom) -> tuple[int, str]:
+    return (_ATOM_ORDER[type(atom)], str(atom))
+
+
+def _order(monomial: Monomial) -> tuple[int, list[tuple[int, str]]]:
+    """High degrees first, then by atoms: an order that multiplication keeps, so division works."""
+    return (-len(monomial), [_atom_order(atom) for atom in monomial])
 
 
 class Dim:
@@ -116,9 +121,7 @@ class Dim:
         total: dict[Monomial, int] = {}
         for left, a in self.terms:
             for right, b in _terms(other):
-                product = tuple(
-                    sorted(left + right, key=lambda atom: (_ATOM_ORDER[type(atom)], str(atom)))
-                )
+                product = tuple(sorted(left + right, key=_atom_order))
                 total[product] = total.get(product, 0) + a * b
         return _normal(total)
 

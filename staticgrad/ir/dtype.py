@@ -65,7 +65,11 @@ _NUMPY: Final[dict[str, np.dtype[np.generic]]] = {
     "bool": np.dtype("bool"),
     "f32": np.dtype("float32"),
     "f64": np.dtype("float64"),
-    **{f"{k}{b}": np.dtype(f"{n}{b}") for k, n in (("i", "int"), ("u", "uint")) for b in (8, 16, 32, 64)},
+    **{
+        f"{k}{b}": np.dtype(f"{n}{b}")
+        for k, n in (("i", "int"), ("u", "uint"))
+        for b in (8, 16, 32, 64)
+    },
 }
 _BY_NAME: Final = {d.name: d for d in ALL_DTYPES} | {d.numpy.name: d for d in ALL_DTYPES}
 
@@ -74,14 +78,15 @@ def as_dtype(spec: object) -> DType:
     """The DType of a DType, a name (``"f32"``, ``"float32"``), a NumPy dtype or scalar class.
 
     Raises:
-        TypeError: the spec names no element type of this project; the message lists those there are.
+        TypeError: the spec names no element type there is; the message lists them.
     """
     if isinstance(spec, DType):
         return spec
     if isinstance(spec, str) and spec in _BY_NAME:
         return _BY_NAME[spec]
     try:
-        found = _BY_NAME.get(np.dtype(spec).name)  # type: ignore[call-overload]
+        # NumPy reads None as float64, which is never meant.
+        found = None if spec is None else _BY_NAME.get(np.dtype(spec).name)  # type: ignore[call-overload]
     except TypeError:
         found = None
     if found is None:

@@ -26,7 +26,14 @@ from staticgrad.ir.dtype import BOOL, F32, F64, I32, I64, DType
 ARITHMETIC: Final = {"add": 2, "sub": 2, "mul": 2, "div": 2, "neg": 1, "abs": 1}
 FLOATING: Final = {"sqrt": 1, "floor": 1, "ceil": 1, "trunc": 1, "rint": 1, "fma": 3}
 EXTREMA: Final = {"maximum": 2, "minimum": 2}  # NaN wins; -0 < +0
-BITWISE: Final = {"and": 2, "or": 2, "xor": 2, "not": 1, "shl": 2, "shr": 2}  # shr: arithmetic if signed
+BITWISE: Final = {
+    "and": 2,
+    "or": 2,
+    "xor": 2,
+    "not": 1,
+    "shl": 2,
+    "shr": 2,
+}  # shr: arithmetic if signed
 COMPARE: Final = {"eq": 2, "ne": 2, "lt": 2, "le": 2, "gt": 2, "ge": 2}  # result: bool
 BLOCKS: Final = {
     "exp": 1, "expm1": 1, "log": 1, "log1p": 1, "sin": 1, "cos": 1, "tanh": 1, "erf": 1, "pow": 2,
@@ -34,7 +41,14 @@ BLOCKS: Final = {
 SPECIAL: Final = {"select": 3, "cast": 1, "bitcast": 1}  # select: (bool, a, b)
 LEAVES: Final = ("literal", "load", "index", "size", "ref")
 PRIMITIVES: Final = (
-    ARITHMETIC | FLOATING | EXTREMA | BITWISE | COMPARE | BLOCKS | SPECIAL | dict.fromkeys(LEAVES, 0)
+    ARITHMETIC
+    | FLOATING
+    | EXTREMA
+    | BITWISE
+    | COMPARE
+    | BLOCKS
+    | SPECIAL
+    | dict.fromkeys(LEAVES, 0)
 )
 
 Number = bool | int | float
@@ -209,7 +223,12 @@ class Expr:
         return self if dtype == self.dtype else Expr("bitcast", dtype, (self,))
 
     def __repr__(self) -> str:
-        inner = ", ".join([*(a.op for a in self.args), *([repr(self.attribute)] if self.attribute is not None else [])])
+        inner = ", ".join(
+            [
+                *(a.op for a in self.args),
+                *([repr(self.attribute)] if self.attribute is not None else []),
+            ]
+        )
         return f"{self.op}({inner}): {self.dtype}"
 
 

@@ -97,22 +97,26 @@ class ScatterAdd:
 
 @dataclass(frozen=True)
 class GatherAlong:
-    """out[p, i, q] = x[p, indices[p, i, q], q], the index along ``axis``; checked, negatives wrap.
+    """out[p, i, q] = x[p, indices[p, i, q], q], the index along ``axis``; checked.
 
-    x and indices have equal sizes on all other axes.
+    x and indices have equal sizes on all other axes. Negatives wrap, or (``wrap`` False: class
+    labels) raise.
     """
 
     axis: int
+    wrap: bool = True
 
 
 @dataclass(frozen=True)
 class ScatterAlong:
     """Zeros of the result's shape; then out[p, indices[p, i, q], q] += x[p, i, q], in index order.
 
-    Operands: x, indices, of one shape. Negative indices wrap; out of range raises.
+    Operands: x, indices, of one shape. Negative indices wrap, or (``wrap`` False) raise; out of
+    range raises.
     """
 
     axis: int
+    wrap: bool = True
 
 
 @dataclass(frozen=True)

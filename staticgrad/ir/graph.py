@@ -60,7 +60,7 @@ class Node:
         return isinstance(self.op, Input | ParameterLeaf | Constant)
 
     def __reduce__(self) -> tuple[object, ...]:
-        from staticgrad.ir.pickling import pickle_node  # noqa: PLC0415 - built on printer and parser
+        from staticgrad.ir.pickling import pickle_node
 
         return pickle_node(self)
 
@@ -115,7 +115,7 @@ class Symbolic(Value):
             raise error.with_related([_describe(arg, i) for i, arg in enumerate(args)]) from None
         single = isinstance(inferred, TensorType)
         types = (inferred,) if isinstance(inferred, TensorType) else inferred
-        node = Node(op, args, types, source.capture(), _building.order)
+        node = Node(op, args, types, source.capture(skip=2), _building.order)
         return Symbolic(node) if single else node.values
 
     @classmethod
@@ -139,7 +139,9 @@ class Symbolic(Value):
         raise self._no_value("an index", "sg.take(x, index, axis) for an index known at run time")
 
     def __iter__(self) -> NoReturn:
-        raise self._no_value("iteration", "x[i] for i in range(n) with a literal n, or whole-array ops")
+        raise self._no_value(
+            "iteration", "x[i] for i in range(n) with a literal n, or whole-array ops"
+        )
 
     def __len__(self) -> NoReturn:
         raise self._no_value("len()", "x.shape[0]")
@@ -148,7 +150,9 @@ class Symbolic(Value):
         raise self._no_value("'in'", "(x == item).max() for the question inside the graph")
 
     def __array__(self, *_args: Any, **_kwargs: Any) -> NoReturn:
-        raise self._no_value("np.asarray()", "sg.evaluate(value, feeds) or sg.compile(value).run(feeds)")
+        raise self._no_value(
+            "np.asarray()", "sg.evaluate(value, feeds) or sg.compile(value).run(feeds)"
+        )
 
     def _no_value(self, what: str, instead: str) -> SymbolicValueError:
         return SymbolicValueError(
@@ -248,7 +252,7 @@ def constant(data: object, dtype: DType | None = None) -> Symbolic:
     """A constant node of an array or Python scalar; ``dtype`` converts scalars."""
     array = data if isinstance(data, bool | int | float) else as_array(data)
     op = Constant(ArrayData(array, dtype))
-    return Symbolic(Node(op, (), (op.data.type,), source.capture(), _building.order))
+    return Symbolic(Node(op, (), (op.data.type,), source.capture(skip=1), _building.order))
 
 
 # -- graphs ---------------------------------------------------------------------------------------
@@ -363,7 +367,9 @@ class Graph:
                         found.setdefault(named.name, named)
         return found
 
-    def replace_nodes(self, rewrite: Callable[[Node, tuple[Symbolic, ...]], Sequence[Symbolic] | None]) -> Graph:
+    def replace_nodes(
+        self, rewrite: Callable[[Node, tuple[Symbolic, ...]], Sequence[Symbolic] | None]
+    ) -> Graph:
         """Rebuild bottom-up: ``rewrite(node, new_args)`` gives the node's new results, or None to keep it.
 
         A kept node is rebuilt only if an operand changed. Returns the same object if nothing did.
@@ -401,23 +407,25 @@ class Graph:
         return self
 
     def __str__(self) -> str:
-        from staticgrad.ir.printer import print_graph  # noqa: PLC0415 - the printer reads graphs
+        from staticgrad.ir.printer import print_graph
 
         return print_graph(self)
 
     def __repr__(self) -> str:
-        from staticgrad.ir.printer import summary  # noqa: PLC0415 - the printer reads graphs
+        from staticgrad.ir.printer import summary
 
         return summary(self)
 
     def __reduce__(self) -> tuple[object, ...]:
-        from staticgrad.ir.pickling import pickle_graph  # noqa: PLC0415 - built on printer and parser
+        from staticgrad.ir.pickling import pickle_graph
 
         return pickle_graph(self)
 
 
 def rebuild(node: Node, args: tuple[Symbolic, ...]) -> Node:
     """The same op at the same line over other operands."""
+    if all(new.type == old.type for new, old in zip(args, node.args, strict=True)):
+        return Node(node.op, args, node.types, node.origin, node.order)
     inferred = node.op.infer(*[arg.type for arg in args])
     types = (inferred,) if isinstance(inferred, TensorType) else inferred
     return Node(node.op, args, types, node.origin, node.order)
@@ -469,7 +477,9 @@ def _check_roots(outputs: Mapping[str, object], updates: Sequence[tuple[object, 
     seen: set[Node] = set()
     for parameter, value in updates:
         if not isinstance(parameter, Parameter) or not isinstance(value, Symbolic):
-            raise GraphError(f"update {parameter!r}: {value!r}: updates map parameters to symbolic values")
+            raise GraphError(
+                f"update {parameter!r}: {value!r}: updates map parameters to symbolic values"
+            )
         if parameter.node in seen:
             raise GraphError(f"parameter {parameter.name!r} is updated twice")
         seen.add(parameter.node)

@@ -75,9 +75,9 @@ class Accumulate:
 
 @dataclass(frozen=True)
 class Check:
-    """name = index wrapped (negative from the end) and clamped to [0, extent); failures are noted.
+    """name = index, checked and clamped to [0, extent); failures are noted.
 
-    ``position`` (i64) identifies the element in messages; the smallest failing one is kept.
+    With ``wrap`` a negative index counts from the end; without, it fails. ``position`` (i64) identifies the element in messages; the smallest failing one is kept.
     """
 
     name: str
@@ -85,6 +85,7 @@ class Check:
     extent: Extent
     position: Expr
     operand: str
+    wrap: bool = True
 
 
 Statement = Store | Accumulate | Check
@@ -163,7 +164,9 @@ class Kernel:
     def lanes(self) -> int:
         """Vector width in elements: 8 where everything is 64 bits wide (or a bool), else 16."""
         kinds = {o.dtype.bits for o in self.operands if o.mode not in ("check", "scratch")}
-        kinds |= {e.dtype.bits for e in postorder(self.expressions) if e.op not in ("index", "size")}
+        kinds |= {
+            e.dtype.bits for e in postorder(self.expressions) if e.op not in ("index", "size")
+        }
         return 8 if kinds <= {64, 1} and 64 in kinds else 16
 
     @cached_property
@@ -193,7 +196,11 @@ def roots(statement: Statement) -> tuple[Expr, ...]:
     """The expressions a statement evaluates."""
     if isinstance(statement, Store):
         return (*statement.indices, statement.value)
-    return (statement.value,) if isinstance(statement, Accumulate) else (statement.index, statement.position)
+    return (
+        (statement.value,)
+        if isinstance(statement, Accumulate)
+        else (statement.index, statement.position)
+    )
 
 
 def _in_place_pairs(kernel: Kernel) -> list[tuple[str, str]]:
@@ -215,7 +222,15 @@ def _in_place_pairs(kernel: Kernel) -> list[tuple[str, str]]:
             continue
         for operand, accesses in loads.items():
             same_place = all(a.strides == store.access.strides and not a.gather for a in accesses)
-            same_width = kernel.operand(operand).dtype.itemsize == kernel.operand(store.access.operand).dtype.itemsize
-            if same_place and same_width and last_load[operand] <= position and operand not in forbidden:
+            same_width = (
+                kernel.operand(operand).dtype.itemsize
+                == kernel.operand(store.access.operand).dtype.itemsize
+            )
+            if (
+                same_place
+                and same_width
+                and last_load[operand] <= position
+                and operand not in forbidden
+            ):
                 pairs.append((store.access.operand, operand))
     return pairs

@@ -154,6 +154,8 @@ def node_text(node: Node, names: Names, *, orders: bool = True) -> str:
 
 def op_text(op: Op) -> str:
     """An op with its attributes: ``sum{axes=(0,)}``."""
+    if isinstance(op, Input | ParameterLeaf):  # in the header of a text, here in messages only
+        return op.name
     if isinstance(op, Constant):
         return f"constant{{{_constant_attribute(op.data)}}}"
     try:

@@ -57,7 +57,8 @@ class Step:
     """One use of a kernel: operands bound to buffers, arguments to sizes.
 
     ``total`` outer iterations in groups of ``grain`` (any worker may run a group). ``origins`` are
-    the user's lines it computes, ``label`` the ops, for people. ``order``: 0 forward, 1 gradient ...
+    the user's lines it computes, ``label`` the ops, for people. ``phase``: the
+    highest derivative order that it depends on (0 forward, 1 gradient, ...).
     """
 
     kernel: Kernel
@@ -65,7 +66,7 @@ class Step:
     arguments: tuple[Size, ...]
     total: Size
     grain: int
-    order: int = 0
+    phase: int = 0
     label: str = field(default="", compare=False)
     origins: tuple[Location, ...] = field(default=(), compare=False)
 

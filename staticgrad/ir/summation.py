@@ -10,26 +10,26 @@ the operand that are all reduced; if every axis is reduced and there are two or 
 them but axis 0. R is the rest of the reduced axes. The axes of T, and those of R, are each
 flattened in C order.
 
-1. T not empty: each row (the n elements of T, everything else held fixed) is summed by the *lane rule*;
-   then, if R is not empty, the m row sums along R are summed by the lane rule once more, as one row.
+1. T not empty: each row (the n elements of T, everything else held fixed) is summed by the *lane
+   rule*; then, if R is not empty, the m row sums along R are summed by it once more, as one row.
 2. T empty (the last axis is kept): the m terms along R are summed by the *column rule*.
 
 A sum over no elements is +0.0, also where a rule is asked for the sum of no terms.
 
 **Lane rule**, n terms t[0..n). L = ``lanes(dtype)``: 8 for 64-bit elements, else 16.
 
-- Blocks of ``BLOCK`` = 4096 consecutive terms; the last one may be shorter. A block of b terms has L
-  accumulators, each starting from -0.0. In step s = 0, 1, ..., ceil(b/L) - 1 lane l adds the
+- Blocks of ``BLOCK`` = 4096 consecutive terms; the last one may be shorter. A block of b terms has
+  L accumulators, each starting from -0.0. In step s = 0, 1, ..., ceil(b/L) - 1 lane l adds the
   block's term s*L + l; past the end of the block it adds -0.0.
 - The lanes are halved: for h = L/2, L/4, ..., 1: lane[l] = lane[l] + lane[l + h] for l < h. Lane 0
   is the block's sum.
 - The block sums, in order, are combined by the *counter rule*.
 
-**Column rule**, m terms. Groups of ``group_length(m)`` = max(32, ceil(m/32)) consecutive terms, so at
-most 32; the last one may be shorter.
+**Column rule**, m terms. Groups of ``group_length(m)`` = max(32, ceil(m/32)) consecutive terms, so
+at most 32 of them; the last one may be shorter.
 
-- In a group, blocks of ``COLUMN_BLOCK`` = 32 consecutive terms; the last one may be shorter. A block
-  is added up one term after the other, starting from -0.0.
+- In a group, blocks of ``COLUMN_BLOCK`` = 32 consecutive terms; the last one may be shorter. A
+  block is added up one term after the other, starting from -0.0.
 - The block sums of a group, in order, are combined by the *counter rule*.
 - The group sums are added one after the other: g[0] + g[1], then + g[2], ...
 
@@ -175,4 +175,6 @@ def _padded(terms: Array, count: int) -> Array:
     missing = count - terms.shape[-1]
     if not missing:
         return terms
-    return np.concatenate([terms, np.full((*terms.shape[:-1], missing), -0.0, terms.dtype)], axis=-1)
+    return np.concatenate(
+        [terms, np.full((*terms.shape[:-1], missing), -0.0, terms.dtype)], axis=-1
+    )

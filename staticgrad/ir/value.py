@@ -178,7 +178,9 @@ class Value:
 
     def reshape(self, *shape: Any) -> Any:
         """The elements in C order under another shape; one size may be -1."""
-        return FUNCTIONS["reshape"](self, shape[0] if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape)
+        return FUNCTIONS["reshape"](
+            self, shape[0] if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
+        )
 
     def transpose(self, *axes: Any) -> Any:
         """Axes permuted; reversed by default."""

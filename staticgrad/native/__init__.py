@@ -10,6 +10,7 @@ and everything here behaves the same. Safe to call from threads and after a fork
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,9 +22,12 @@ from staticgrad.native.lock import LOCK
 
 if TYPE_CHECKING:
     from staticgrad.native.cache import CacheInfo
+    from staticgrad.native.jit import ObjectCode
     from staticgrad.native.table import Driver
+    from staticgrad.native.target import Target
 
 __all__ = [
+    "Backend",
     "ROW_WORDS",
     "Kernel",
     "Statistics",
@@ -35,6 +39,8 @@ __all__ = [
     "statistics",
 ]
 
+Backend = Literal["auto", "numba", "vector"]
+Reader = Literal["numba", "vector"]
 Origin = Literal["memory", "disk", "compiled"]
 
 
@@ -73,7 +79,7 @@ class _Process:
     """What one process holds; a forked child keeps the loaded code."""
 
     def __init__(self) -> None:
-        self.kernels: dict[tuple[bool, str], Kernel] = {}
+        self.kernels: dict[tuple[str, str], Kernel] = {}
         self.drivers: dict[bool, Driver] = {}
         self.counts = Statistics()
 
@@ -90,49 +96,60 @@ class _Process:
 _process: Final = _Process()
 
 
-def kernel(source: str) -> Kernel:
+def kernel(source: str, *, backend: Backend = "auto") -> Kernel:
     """The kernel of a source text (see ``vocabulary.md`` in this package for the language).
+
+    ``backend`` says who reads the source: ``numba`` reads its bytecode, ``vector`` its syntax tree
+    without Numba; ``auto`` is ``vector``. Both give the same bytes. With the jit off there is none.
 
     Raises CompileError when the source is not in the language, CPUError on a processor that is
     not supported, SelfTestError when generated code is wrong on this machine.
     """
-    jit = config.current().jit
-    known = _process.kernels.get((jit, source))
-    if known is not None:
-        with LOCK:
-            _process.count("memory", 0.0)
-        return Kernel(known.symbol, known.address, "memory", 0.0, known.python)
+    reader = "vector" if backend == "auto" else backend
+    settings = config.current()
+    mode = reader if settings.jit else "python"
     with LOCK:
-        known = _process.kernels.get((jit, source))
+        known = _process.kernels.get((mode, source))
         if known is not None:
-            return kernel(source)
+            _process.count("memory", 0.0)
+            return Kernel(known.symbol, known.address, "memory", 0.0, known.python)
         start = time.perf_counter()
-        made = _load_native(source, start) if jit else _load_python(source, start)
-        _process.kernels[jit, source] = made
+        if mode == "python":
+            made = _load_python(source, start)
+        else:
+            made = _load(source, reader, settings, start)
+        _process.kernels[mode, source] = made
         _process.count(made.origin, made.compile_seconds)
-        config.log(
-            "cache", "%s %s in %.1f ms", made.symbol, made.origin, made.compile_seconds * 1e3
-        )
+        if "cache" in settings.log or config.logger.isEnabledFor(logging.INFO):
+            spent = made.compile_seconds * 1e3
+            config.log("cache", "%s %s in %.1f ms", made.symbol, made.origin, spent)
         return made
 
 
-def _load_native(source: str, start: float) -> Kernel:
+def _load(source: str, reader: Reader, settings: config.Config, start: float) -> Kernel:
     from staticgrad.native import jit
 
-    symbol = jit.symbol_of(source)
-    address, origin = _object(source, symbol, lambda target: jit.compile_source(source, target))
+    def compile_for(host: Target) -> ObjectCode:
+        return jit.compile_source(source, host, reader)
+
+    symbol = jit.symbol_of(source, reader)
+    address, origin = _object(f"{reader}\0{source}", symbol, compile_for, settings)
     return Kernel(symbol, address, origin, time.perf_counter() - start)
 
 
-def _object(text: str, symbol: str, compile_for: Callable[..., object]) -> tuple[int, Origin]:
+def _object(
+    text: str,
+    symbol: str,
+    compile_for: Callable[[Target], ObjectCode],
+    settings: config.Config,
+) -> tuple[int, Origin]:
     """The address of a text's code, from disk if it is there, else compiled and stored."""
     from staticgrad.errors import CompileError
     from staticgrad.native import cache, loader, target
-    from staticgrad.native.jit import ObjectCode
 
     host = target.host()
     name = cache.key(text, host)
-    stored = cache.read(name)
+    stored = cache.read(name, settings)
     if stored is not None and stored.symbol == symbol:
         try:
             return loader.load(stored.elf, symbol, host), "disk"
@@ -140,18 +157,16 @@ def _object(text: str, symbol: str, compile_for: Callable[..., object]) -> tuple
             config.logger.warning("a cached kernel does not load, compiled anew: %s", error)
             cache.discard(name)
     code = compile_for(host)
-    if not isinstance(code, ObjectCode):
-        raise TypeError(f"compilation gave {type(code).__name__}")
-    cache.write(name, code)
+    cache.write(name, code, settings)
     return loader.load(code.elf, symbol, host), "compiled"
 
 
 def _load_python(source: str, start: float) -> Kernel:
-    from staticgrad.native import interpret, jit
+    from staticgrad.native import interpret
 
     address, function = interpret.register(source)
     seconds = time.perf_counter() - start
-    return Kernel(jit.symbol_of(source), address, "compiled", seconds, function)
+    return Kernel(f"python_{address}", address, "compiled", seconds, function)
 
 
 def driver() -> Driver:
@@ -179,7 +194,11 @@ def _make_driver(jit: bool) -> Driver:
     from staticgrad.native.target import host
 
     text = rows.text(host())
-    address, _ = _object(text, rows.SYMBOL, lambda host: compile_ir(text, rows.SYMBOL, host))
+
+    def compile_for(target: Target) -> ObjectCode:
+        return compile_ir(text, rows.SYMBOL, target)
+
+    address, _ = _object(text, rows.SYMBOL, compile_for, config.current())
     return rows.bind(address)
 
 

@@ -57,12 +57,16 @@ def key(source: str, target: Target) -> str:
     return hashlib.blake2b(text.encode(), digest_size=20).hexdigest()
 
 
-def directory() -> Path | None:
-    """The cache directory, made if need be; None when there is no safe, writable one."""
-    chosen = config.current().cache_dir
+def directory(settings: config.Config | None = None) -> Path | None:
+    """The cache directory, made if need be; None when there is no safe, writable one.
+
+    Reading the settings costs more than finding a kernel, so a caller who has them passes them.
+    """
+    chosen = (settings or config.current()).cache_dir
     return _prepared(chosen or _default_directory())
 
 
+@functools.cache
 def _default_directory() -> Path:
     import platformdirs
 
@@ -88,9 +92,9 @@ def _prepared(base: Path) -> Path | None:
     return path
 
 
-def read(name: str) -> ObjectCode | None:
+def read(name: str, settings: config.Config | None = None) -> ObjectCode | None:
     """The entry called ``name``; None when there is none or it does not verify."""
-    folder = directory()
+    folder = directory(settings)
     if folder is None:
         return None
     path = folder / (name + SUFFIX)
@@ -107,9 +111,9 @@ def read(name: str) -> ObjectCode | None:
     return found
 
 
-def write(name: str, code: ObjectCode) -> bool:
+def write(name: str, code: ObjectCode, settings: config.Config | None = None) -> bool:
     """Stores an entry, replacing the file whole; False when the directory does not take it."""
-    folder = directory()
+    folder = directory(settings)
     if folder is None:
         return False
     temporary: Path | None = None

@@ -1,7 +1,8 @@
-"""Kernel source text -> LLVM module text, with Numba reading the Python.
+"""Kernel source text -> LLVM module text, by one of two readers of the same language.
 
-Numba is imported on first use. A helper function is lowered once per process for each choice of
-argument kinds and then pasted into the modules of the kernels that call it.
+``numba``: Numba reads the bytecode; ``vector``: the syntax tree is read directly, which is faster
+and needs no Numba. A helper function is lowered once per process for each choice of argument kinds
+and then pasted into the modules of the kernels that call it.
 """
 
 from __future__ import annotations
@@ -9,62 +10,28 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
-import types
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from staticgrad.native.constants import CONSTANTS, ENTRY
 from staticgrad.native.kinds import ELEMENTS, WORD, Kind, Pointer
-from staticgrad.native.lowering import (
-    FunctionLowering,
-    Helper,
-    KernelSourceError,
-    Lowered,
-    argument_name,
-)
+from staticgrad.native.lowering import Helper, KernelSourceError, Lowered, argument_name
+from staticgrad.native.numba_reader import NumbaReader
 from staticgrad.native.operations import FUNCTIONS
+from staticgrad.native.syntax_reader import SyntaxReader
+
+Backend = Literal["numba", "vector"]
 
 KERNEL_KINDS: Final[tuple[Kind, ...]] = (Pointer(ELEMENTS["i64"]), WORD, WORD)
 
 
-class _Numba:
-    """The parts of Numba that read bytecode."""
-
-    def __init__(self) -> None:
-        from numba.core import bytecode, interpreter
-
-        class Reader(interpreter.Interpreter):
-            """Without the rewrites for dicts, tuples and with-blocks, a third of the time."""
-
-            def post_process(self, peepholes: object, func_ir: Any) -> Any:
-                return func_ir
-
-        self.bytecode = bytecode
-        self.reader = Reader
-
-    def read(self, function: types.FunctionType) -> Any:
-        """A Python function as Numba IR."""
-        try:
-            identity = self.bytecode.FunctionIdentity.from_function(function)
-            code = self.bytecode.ByteCode(func_id=identity)
-            return self.reader(identity).interpret(code)
-        except Exception as error:  # Numba raises many kinds; none may reach a user
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise KernelSourceError(f"{function.__name__} cannot be read: {reason}") from None
-
-
-@functools.cache
-def _numba() -> _Numba:
-    return _Numba()
-
-
 @dataclass(frozen=True)
 class Function:
-    """One function of a source: its text, and the line it starts at."""
+    """One function of a source: its text, its syntax tree, with the source's line numbers."""
 
     name: str
     body: str
-    line: int
+    tree: ast.FunctionDef
 
 
 def split_source(source: str) -> dict[str, Function]:
@@ -79,7 +46,7 @@ def split_source(source: str) -> dict[str, Function]:
         if not isinstance(node, ast.FunctionDef):
             raise KernelSourceError(f"kernel source line {node.lineno}: only functions stand here")
         body = "\n".join(lines[node.lineno - 1 : node.end_lineno])
-        functions[node.name] = Function(node.name, body, node.lineno)
+        functions[node.name] = Function(node.name, body, node)
     if ENTRY not in functions:
         raise KernelSourceError(f"kernel source without a function named {ENTRY}")
     return functions
@@ -88,51 +55,58 @@ def split_source(source: str) -> dict[str, Function]:
 class _SourceHelper(Helper):
     """One helper's text with the helpers it may call."""
 
-    def __init__(self, function: Function, digest: str, visible: dict[str, Helper]) -> None:
+    def __init__(
+        self, function: Function, digest: str, visible: dict[str, Helper], backend: Backend
+    ) -> None:
         super().__init__(functools.cache(self._lower))
         self.function = function
         self.digest = digest
         self.visible = visible
+        self.backend = backend
 
     def _lower(self, kinds: tuple[Kind, ...]) -> Lowered:
         suffix = "_".join(kind.name for kind in kinds)
         symbol = f"{self.function.name}_{suffix}_{self.digest[:8]}"
-        return _lower(_define(self.function, self.visible), kinds, symbol, "internal ")
+        return _lower(self.function, self.visible, kinds, (symbol, "internal "), self.backend)
 
 
-_helpers: dict[str, _SourceHelper] = {}
-
-
-def _define(function: Function, visible: dict[str, Helper]) -> types.FunctionType:
-    """The Python function; empty lines before it keep the line numbers those of the source."""
-    namespace: dict[str, Any] = {**FUNCTIONS, **CONSTANTS, **visible}
-    text = "\n" * (function.line - 1) + function.body
-    exec(compile(text, f"<staticgrad {function.name}>", "exec"), namespace)
-    defined: types.FunctionType = namespace[function.name]
-    return defined
+_helpers: dict[tuple[str, Backend], _SourceHelper] = {}
 
 
 def _lower(
-    function: types.FunctionType, kinds: tuple[Kind, ...], symbol: str, linkage: str
+    function: Function,
+    visible: dict[str, Helper],
+    kinds: tuple[Kind, ...],
+    name: tuple[str, str],
+    backend: Backend,
 ) -> Lowered:
-    count = function.__code__.co_argcount
+    """``name`` is the symbol and its linkage."""
+    count = len(function.tree.args.args)
     if count != len(kinds):
-        raise KernelSourceError(f"{function.__name__} takes {count} arguments, given {len(kinds)}")
+        raise KernelSourceError(f"{function.name} takes {count} arguments, given {len(kinds)}")
     names = tuple(argument_name(kind, index) for index, kind in enumerate(kinds))
-    return FunctionLowering(_numba().read(function), kinds, names).run(symbol, linkage)
+    namespace: dict[str, Any] = {**FUNCTIONS, **CONSTANTS, **visible}
+    if backend == "vector":
+        return SyntaxReader(function.tree, namespace, kinds, names).run(*name)
+    module = ast.Module([function.tree], [])
+    exec(compile(module, f"<staticgrad {function.name}>", "exec"), namespace)
+    return NumbaReader(namespace[function.name], kinds, names).run(*name)
 
 
-def _helper(function: Function, visible: dict[str, _SourceHelper]) -> _SourceHelper:
+def _helper(
+    function: Function, visible: dict[str, _SourceHelper], backend: Backend
+) -> _SourceHelper:
     called = {name: helper for name, helper in visible.items() if name in function.body}
     parts = [function.body, *(helper.digest for helper in called.values())]
     digest = hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
-    found = _helpers.get(digest)
+    found = _helpers.get((digest, backend))
     if found is None:
-        found = _helpers[digest] = _SourceHelper(function, digest, dict(called))
+        found = _SourceHelper(function, digest, dict(called), backend)
+        _helpers[digest, backend] = found
     return found
 
 
-def module_text(source: str, symbol: str) -> str:
+def module_text(source: str, symbol: str, backend: Backend) -> str:
     """The LLVM module of a kernel: its entry as ``symbol(record, begin, end)``, helpers inside.
 
     Raises KernelSourceError when the source is not in the kernel language.
@@ -141,7 +115,7 @@ def module_text(source: str, symbol: str) -> str:
     entry = functions.pop(ENTRY)
     visible: dict[str, _SourceHelper] = {}
     for name, function in functions.items():
-        visible[name] = _helper(function, visible)
-    lowered = _lower(_define(entry, dict(visible)), KERNEL_KINDS, symbol, "")
+        visible[name] = _helper(function, visible, backend)
+    lowered = _lower(entry, dict(visible), KERNEL_KINDS, (symbol, ""), backend)
     parts = [*sorted(lowered.declarations), *(body for _, body in lowered.callees), lowered.body]
     return "\n".join(parts)

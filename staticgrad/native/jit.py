@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from staticgrad.errors import CompileError
 from staticgrad.native import target as targets
 from staticgrad.native.lock import LOCK
 from staticgrad.native.target import Target
+
+if TYPE_CHECKING:
+    from staticgrad.native.frontend import Backend
 
 _compilers: dict[str, _Compiler] = {}
 
@@ -73,9 +76,9 @@ def _compiler(target: Target) -> _Compiler:
     return found
 
 
-def symbol_of(source: str) -> str:
-    """The entry name of a source: unique by content."""
-    return "sg_" + hashlib.blake2b(source.encode(), digest_size=12).hexdigest()
+def symbol_of(source: str, backend: Backend) -> str:
+    """The entry name of a source: unique by content and reader."""
+    return f"sg_{backend[0]}_{hashlib.blake2b(source.encode(), digest_size=12).hexdigest()}"
 
 
 def compile_ir(text: str, symbol: str, target: Target) -> ObjectCode:
@@ -87,26 +90,28 @@ def compile_ir(text: str, symbol: str, target: Target) -> ObjectCode:
             raise CompileError("LLVM refused a kernel", details=[str(error)]) from error
 
 
-def compile_source(source: str, target: Target | None = None) -> ObjectCode:
-    """Compiles a kernel's source text.
+def compile_source(
+    source: str, target: Target | None = None, backend: Backend = "vector"
+) -> ObjectCode:
+    """Compiles a kernel's source text, read by Numba or directly (``vector``).
 
     Raises CompileError when the source is not in the kernel language.
     """
     from staticgrad.native import frontend, lowering
 
-    symbol = symbol_of(source)
+    symbol = symbol_of(source, backend)
     with LOCK:
         try:
-            text = frontend.module_text(source, symbol)
+            text = frontend.module_text(source, symbol, backend)
         except lowering.KernelSourceError as error:
             raise CompileError(f"a kernel could not be compiled: {error}") from error
         return compile_ir(text, symbol, target or targets.host())
 
 
-def assembly(source: str, target: Target | None = None) -> str:
+def assembly(source: str, target: Target | None = None, backend: Backend = "vector") -> str:
     """The machine code of a kernel's source as assembly text, for reading."""
     from staticgrad.native import frontend
 
     with LOCK:
-        text = frontend.module_text(source, symbol_of(source))
+        text = frontend.module_text(source, symbol_of(source, backend), backend)
         return _compiler(target or targets.host()).assembly(text)

@@ -55,7 +55,8 @@ def vector_operand(out: Emitter, kind: Vector, given: Kind, value: Operand) -> s
         return text.constant(kind, value)
     element = kind.element
     if given is TRUTH:
-        scalar = out.do(f"zext i1 {value} to i8")
+        verb = "uitofp" if element.kind == "f" else "zext"
+        scalar = out.do(f"{verb} i1 {value} to {element.llvm}")
     elif element.kind == "f":
         source = "i64" if given is WORD else "double"
         scalar = _real_of(out, element.llvm, source, value)

@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 
 from staticgrad import config
-from staticgrad.errors import SelfTestError
+from staticgrad.errors import CompileError, SelfTestError
 from staticgrad.native import cache, jit, loader
 from staticgrad.native.target import Target
 
@@ -64,8 +64,12 @@ def _memory_name(ladder: Sequence[Target]) -> str:
 
 
 def sound(target: Target) -> bool:
-    """Whether the suspicious loops give NumPy's results on this target, for 8 and 16 lanes."""
-    return all(_mask_loop_holds(_entry(mask_source(lanes), target)) for lanes in (8, 16))
+    """Whether the suspicious loops compile and give NumPy's results, for 8 and 16 lanes."""
+    try:
+        return all(_mask_loop_holds(_entry(mask_source(lanes), target)) for lanes in (8, 16))
+    except CompileError as error:
+        config.logger.warning("the self-test does not compile: %s", error)
+        return False
 
 
 def _entry(source: str, target: Target) -> Callable[[int, int, int], None]:

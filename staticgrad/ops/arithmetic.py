@@ -6,6 +6,7 @@ Integers wrap as in NumPy; on bools a sum is *or* and a product is *and*. Powers
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -87,9 +88,11 @@ class Div(Floating, name="div"):
     def partials(self, out: Any, x: Any, y: Any) -> tuple[Partial, ...]:
         return 1.0 / y, -out / y
 
-    def pullback(self, ct: Any, out: Any, x: Any, y: Any) -> tuple[Cotangent | None, ...]:
+    def pullback(
+        self, ct: Any, wanted: Sequence[bool], out: Any, x: Any, y: Any
+    ) -> tuple[Cotangent | None, ...]:
         share = ct / y
-        return share, -(share * out)
+        return share, -(share * out) if wanted[1] else None
 
 
 class Neg(Elementwise, name="neg"):

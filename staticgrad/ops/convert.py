@@ -133,7 +133,9 @@ def size_value(size: Size, dtype: Any = F64) -> Any:
         TypeError: ``dtype`` names no element type.
     """
     target = as_dtype(dtype)
-    return SizeValue(size, target)() if isinstance(size, Dim) else target.numpy.type(size)
+    return (
+        SizeValue(size, target)() if isinstance(size, Dim) else np.int64(size).astype(target.numpy)
+    )
 
 
 FUNCTIONS.update(astype=astype, cast=astype, stop_gradient=stop_gradient, size_value=size_value)

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Final
 import numpy as np
 import numpy.typing as npt
 
-from staticgrad.errors import DTypeError, ShapeError
+from staticgrad.errors import ArgumentError, DTypeError, ShapeError
 from staticgrad.ir.dim import Dim
 from staticgrad.ir.dtype import BOOL, F64, I64, DType, as_dtype, promote, promote_weak
 from staticgrad.ir.expr import Expr
@@ -39,11 +39,17 @@ class Elementwise(Op):
     Class attributes:
         kinds: dtype kinds that operands may have (letters of ``DType.kind``).
         hint: what to do instead, for a dtype that the op does not take.
+        arity: how many operands ``scalar`` has.
     """
 
     elementwise = True
     kinds: ClassVar[str] = "biuf"
     hint: ClassVar[str] = ""
+    arity: ClassVar[int] = 0
+
+    def __init_subclass__(cls, name: str = "", **kwargs: Any) -> None:
+        super().__init_subclass__(name=name, **kwargs)
+        cls.arity = cls.scalar.__code__.co_argcount - 1  # without self
 
     # -- what a concrete op says --------------------------------------------------------------
 
@@ -76,18 +82,28 @@ class Elementwise(Op):
         """The broadcast shape; see ``result_dtype``.
 
         Raises:
+            ArgumentError: too few or too many operands.
             DTypeError: dtypes that differ, or that the op does not take.
             ShapeError: shapes that do not broadcast.
+        """
+        if len(types) != self.arity:
+            raise ArgumentError(f"{self.name}: takes {self.arity} operands, got {len(types)}")
+        dtype = self.met_dtype(*types)
+        return TensorType(self.result_dtype(dtype), broadcast(self.name, [t.shape for t in types]))
+
+    def met_dtype(self, *types: TensorType) -> DType:
+        """The one dtype of the operands, checked.
+
+        Raises:
+            DTypeError: dtypes that differ, or that the op does not take.
         """
         dtype = types[0].dtype
         if any(t.dtype != dtype for t in types[1:]):
             met = ", ".join(str(t.dtype.numpy) for t in types)
-            raise DTypeError(
-                f"{self.name}: operands of {met}", hint="convert them with astype first"
-            )
+            raise DTypeError(f"{self.name}: operands of {met}", hint="convert them with astype")
         if dtype.kind not in self.kinds:
             raise self.refuse(dtype)
-        return TensorType(self.result_dtype(dtype), broadcast(self.name, [t.shape for t in types]))
+        return dtype
 
     def refuse(self, dtype: DType) -> DTypeError:
         """The error that says which element types the op takes."""
@@ -98,19 +114,34 @@ class Elementwise(Op):
         """Pointwise."""
         return Pointwise(self.scalar)
 
-    def pullback(self, ct: Any, out: Any, *args: Any) -> tuple[Cotangent | None, ...]:
-        """``ct`` times each partial, in the result's shape. Override where a form is cheaper."""
-        partials = self.partials(out, *args)
-        return tuple(None if p is None else times(ct, p) for p in partials)
+    def pullback(
+        self, ct: Any, wanted: Sequence[bool], out: Any, *args: Any
+    ) -> tuple[Cotangent | None, ...]:
+        """``ct`` times each partial, in the result's shape; what is not wanted may be None.
 
-    def vjp(self, ct: Any, out: Any, *args: Any) -> tuple[Cotangent | None, ...]:
-        """One cotangent per operand, in its type; the mask of a ``Masked`` ct stays on."""
+        Override where there is a cheaper form than partials.
+        """
+        partials = self.partials(out, *args)
+        return tuple(
+            times(ct, partial) if want and partial is not None else None
+            for partial, want in zip(partials, wanted, strict=True)
+        )
+
+    def vjp(
+        self, ct: Any, out: Any, *args: Any, wanted: Sequence[bool] | None = None
+    ) -> tuple[Cotangent | None, ...]:
+        """One cotangent per operand, in its type; the mask of a ``Masked`` ct stays on.
+
+        With ``wanted`` the rule builds nothing for operands that need no cotangent: None for them.
+        """
         if not out.dtype.is_float or not self.differentiable:
             return (None,) * len(args)
-        pulled = self.pullback(ct.value if isinstance(ct, Masked) else ct, out, *args)
+        asked = wanted or (True,) * len(args)
+        active = [want and arg.dtype.is_float for want, arg in zip(asked, args, strict=True)]
+        pulled = self.pullback(ct.value if isinstance(ct, Masked) else ct, active, out, *args)
         return tuple(
-            None if own is None or not arg.dtype.is_float else unbroadcast(under(ct, own), arg.type)
-            for own, arg in zip(pulled, args, strict=True)
+            unbroadcast(under(ct, own), arg.type) if own is not None and want else None
+            for own, want, arg in zip(pulled, active, args, strict=True)
         )
 
     def pushforward(self, tangents: Sequence[Any], out: Any, *args: Any) -> Any:

@@ -1,8 +1,8 @@
 """Ops that move elements without computing: another shape, order of axes, part, or place.
 
-Each is one canonical op with the transpose of another as its derivative: reshape, transpose,
-broadcast and sum, slice and pad. NumPy's many spellings (squeeze, flip, moveaxis, ...) are functions
-over them; indexing with ``[]`` stands in ``getitem.py``, concatenation in ``assemble.py``.
+Three canonical ops (reshape, transpose, broadcast), each with its transpose as derivative; NumPy's
+many spellings (squeeze, ravel, moveaxis, ...) are functions over them. Taking a part and putting
+parts together stand in ``slices.py``, indexing with ``[]`` in ``getitem.py``.
 """
 
 from __future__ import annotations
@@ -12,15 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from staticgrad.errors import ArgumentError, AxisError, RankError, ShapeError
+from staticgrad.errors import ArgumentError, AxisError, ShapeError
 from staticgrad.ir import dim as dims
 from staticgrad.ir.dim import Dim, Size
-from staticgrad.ir.forms import AxisMap, Form, View
-from staticgrad.ir.forms import Reshape as ReshapeForm
+from staticgrad.ir.forms import AxisMap, Form, Reshape as ReshapeForm, View
 from staticgrad.ir.op import Array
 from staticgrad.ir.types import Shape, TensorType
-from staticgrad.ir.value import FUNCTIONS, Value
-from staticgrad.ops.cotangent import unbroadcast
+from staticgrad.ir.value import FUNCTIONS, NUMPY_NAMES, Value
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.operands import (
     Axes,
@@ -29,7 +27,6 @@ from staticgrad.ops.operands import (
     axes_of,
     axis_of,
     distinct_axes,
-    integer,
     related,
     shape_of,
     shape_text,
@@ -137,8 +134,11 @@ class Broadcast(Linear, name="broadcast"):
         return np.broadcast_to(x.reshape(between), self.shape)  # type: ignore[arg-type]
 
     def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
-        new = tuple(axis for axis in range(len(self.shape)) if axis not in self.axes)
-        return unbroadcast(FUNCTIONS["sum"](ct, new), x.type)
+        single = dict(zip(self.axes, x.shape, strict=True))
+        repeated = (k for k, size in enumerate(self.shape) if single.get(k, 1) == 1 and size != 1)
+        added = (k for k in range(len(self.shape)) if k not in single)
+        axes = tuple(sorted({*repeated, *added}))
+        return reshape(FUNCTIONS["sum"](ct, axes), x.shape)
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
         (x,) = types
@@ -151,118 +151,168 @@ class Broadcast(Linear, name="broadcast"):
         )
 
 
-class Slice(Linear, name="slice"):
-    """Index i along axis k of the result is index ``starts[k] + steps[k] * i`` along that of x.
+# -- public functions -----------------------------------------------------------------------------
 
-    ``lengths`` is the result's shape. Every index must lie inside x; an axis of length 0 may start
-    anywhere. Steps may be negative, never 0.
+
+def reshape(x: Operand, shape: Any) -> Value:
+    """The elements of x in C order under another shape; one size may be -1: what is left.
+
+    Args:
+        x: a value.
+        shape: one size or a tuple of sizes; named sizes and expressions of them too.
+
+    Raises:
+        ShapeError: the number of elements differs, or two sizes are -1.
+        ArgumentError: an entry that is no size.
     """
-
-    exact = True
-    flops = 0
-    starts: tuple[Size, ...]
-    lengths: tuple[Size, ...]
-    steps: tuple[int, ...]
-
-    def infer(self, x: TensorType) -> TensorType:
-        """The dtype of x with shape ``lengths``; a guard where a named size may be too small.
-
-        Raises:
-            ShapeError: an index outside x.
-            RankError: not one start, length and step per axis.
-            ArgumentError: a step of 0.
-        """
-        if not len(self.starts) == len(self.lengths) == len(self.steps) == x.rank:
-            raise RankError(f"slice: one start, length and step per axis of {x} are needed")
-        if 0 in self.steps:
-            raise ArgumentError("slice: a step of 0 leads nowhere")
-        parts = zip(self.starts, self.lengths, self.steps, strict=True)
-        for axis, (start, length, step) in enumerate(parts):
-            _check_range(axis, x.shape[axis], start, length, step)
-        return x.with_shape(self.lengths)
-
-    def reference(self, x: Array) -> Any:
-        parts = zip(self.starts, self.lengths, self.steps, strict=True)
-        indices = [start + step * np.arange(length) for start, length, step in parts]  # type: ignore[arg-type]
-        return x[np.ix_(*indices)] if indices else x
-
-    def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
-        return Pad(x.shape, self.starts, self.steps)(ct)
-
-    def form(self, out: TensorType, *types: TensorType) -> Form:
-        parts = zip(self.starts, self.steps, strict=True)
-        return View(tuple(AxisMap(axis, start, step) for axis, (start, step) in enumerate(parts)))
+    value = as_value("reshape", x)
+    entries = tuple(shape) if isinstance(shape, list | tuple) else (shape,)
+    free = [i for i, entry in enumerate(entries) if not isinstance(entry, Dim) and entry == -1]
+    if len(free) > 1:
+        raise ShapeError("reshape: only one size can be -1", related=related(value))
+    if free:
+        entries = _filled(value, entries, free[0])
+    target = shape_of("reshape", entries, value)
+    return value if target == value.shape else Reshape(target)(value)
 
 
-def _check_range(axis: int, size: Size, start: Size, length: Size, step: int) -> None:
-    """Refuse a slice that leaves its axis, or note the guard under which it does not."""
-    if length == 0:
-        return
-    inner = _if_any(length)
-    first, last = (start, start + step * (inner - 1))[:: 1 if step > 0 else -1]
-    for low, high in ((0, first), (last + 1, size)):
-        below = dims.bounds(high - low)[0]
-        if below is not None and below >= 0:
-            continue
-        # Multiplied by the length: an empty part may start anywhere.
-        if not dims.at_least(high * length, low * length, _range_text(axis, size, start, length)):
+def _filled(x: Value, entries: tuple[Any, ...], free: int) -> Shape:
+    """The shape with the size at ``free`` computed from the others."""
+    sizes = tuple(size_of("reshape", entry, x) for i, entry in enumerate(entries) if i != free)
+    known = prod(sizes)
+    if known == 0:
+        raise ShapeError(
+            f"reshape: any size fits in place of -1 in {shape_text(entries)}", related=related(x)
+        )
+    return (*sizes[:free], dims.floordiv(x.size, known), *sizes[free:])
+
+
+def transpose(x: Operand, axes: Any = None) -> Value:
+    """Axis i of the result is axis ``axes[i]`` of x; all axes reversed by default.
+
+    Raises:
+        AxisError: ``axes`` is no permutation of the axes of x.
+    """
+    value = as_value("transpose", x)
+    if axes is None:
+        return _permuted(value, tuple(reversed(range(value.ndim))))
+    given = axes if isinstance(axes, list | tuple) else (axes,)
+    perm = distinct_axes("transpose", given, value)
+    if len(perm) != value.ndim:
+        raise AxisError(
+            f"transpose: {tuple(given)} names {len(perm)} of the {value.ndim} axes of {value.type}",
+            related=related(value),
+        )
+    return _permuted(value, tuple(perm))
+
+
+def _permuted(x: Value, perm: tuple[int, ...]) -> Value:
+    return x if perm == tuple(range(x.ndim)) else Transpose(perm)(x)
+
+
+def swapaxes(x: Operand, axis1: int, axis2: int) -> Value:
+    """x with two axes exchanged.
+
+    Raises:
+        AxisError: there is no such axis.
+    """
+    value = as_value("swapaxes", x)
+    first, second = axis_of("swapaxes", axis1, value), axis_of("swapaxes", axis2, value)
+    perm = list(range(value.ndim))
+    perm[first], perm[second] = second, first
+    return _permuted(value, tuple(perm))
+
+
+def moveaxis(x: Operand, source: Axes, destination: Axes) -> Value:
+    """x with the axes ``source`` moved to the places ``destination``; the others keep their order.
+
+    Raises:
+        AxisError: there is no such axis, or one is named twice.
+        ArgumentError: not as many places as axes.
+    """
+    value = as_value("moveaxis", x)
+    sources = distinct_axes("moveaxis", _listed(source), value)
+    places = distinct_axes("moveaxis", _listed(destination), value)
+    if len(sources) != len(places):
+        raise ArgumentError(
+            f"moveaxis: {len(sources)} axes cannot move to {len(places)} places",
+            related=related(value),
+        )
+    perm = [axis for axis in range(value.ndim) if axis not in sources]
+    for place, axis in sorted(zip(places, sources, strict=True)):
+        perm.insert(place, axis)
+    return _permuted(value, tuple(perm))
+
+
+def _listed(axes: Axes) -> list[Any]:
+    return list(axes) if isinstance(axes, list | tuple) else [axes]
+
+
+def expand_dims(x: Operand, axis: Axes) -> Value:
+    """x with axes of size 1 inserted, so that they are the axes ``axis`` of the result.
+
+    Raises:
+        AxisError: an axis that the result does not have, or one named twice.
+    """
+    value = as_value("expand_dims", x)
+    given = _listed(axis)
+    rank = value.ndim + len(given)
+    new = distinct_axes("expand_dims", given, value, rank)
+    sizes = iter(value.shape)
+    return reshape(value, tuple(1 if k in new else next(sizes) for k in range(rank)))
+
+
+def squeeze(x: Operand, axis: Axes = None) -> Value:
+    """x without the axes ``axis``, which must have literal size 1; without all such by default.
+
+    Raises:
+        ShapeError: an axis of another size, or of a named one.
+        AxisError: there is no such axis.
+    """
+    value = as_value("squeeze", x)
+    if axis is None:
+        return reshape(value, tuple(size for size in value.shape if size != 1))
+    dropped = axes_of("squeeze", axis, value)
+    for k in dropped:
+        if value.shape[k] != 1:
             raise ShapeError(
-                _range_text(axis, size, start, length),
-                hint=f"its indices go from 0 to {size - 1}" if size != 0 else "it has no elements",
+                f"squeeze: axis {k} has size {value.shape[k]}, not 1",
+                hint="take one index of it: x[..., 0]",
+                related=related(value),
             )
+    return reshape(value, tuple(size for k, size in enumerate(value.shape) if k not in dropped))
 
 
-def _if_any(length: Size) -> Size:
-    """``length`` where it is not 0: e for max(e, 0)."""
-    if isinstance(length, Dim) and len(length.terms) == 1:
-        (monomial, coefficient) = length.terms[0]
-        atom = monomial[0]
-        if coefficient == 1 and len(monomial) == 1 and isinstance(atom, dims.Max):
-            return atom.left if atom.right == 0 else atom.right if atom.left == 0 else length
-    return length
+def ravel(x: Operand) -> Value:
+    """All elements of x in C order, along one axis."""
+    return reshape(x, as_value("ravel", x).size)
 
 
-def _range_text(axis: int, size: Size, start: Size, length: Size) -> str:
-    from_end = start - size
-    shown = from_end if isinstance(start, Dim) and isinstance(from_end, int) else start
-    if length == 1:
-        return f"index {shown} is outside axis {axis} of size {size}"
-    return f"{length} elements from index {shown} are not inside axis {axis} of size {size}"
+def broadcast_to(x: Operand, shape: Any) -> Value:
+    """x repeated to ``shape`` by NumPy's rule: axes align at the right, literal size 1 stretches.
 
-
-class Pad(Linear, name="pad"):
-    """Zeros of ``shape`` with x placed at ``starts[k] + steps[k] * i`` along axis k: slice transposed.
-
-    Every element must land inside; an axis of length 0 may start anywhere.
+    Raises:
+        ShapeError: x does not fit ``shape``.
     """
+    value = as_value("broadcast_to", x)
+    target = shape_of("broadcast_to", shape, value)
+    if target == value.shape:
+        return value
+    added = len(target) - value.ndim
+    if added < 0:
+        raise ShapeError(
+            f"broadcast_to: {shape_text(value.shape)} has more axes than {shape_text(target)}",
+            related=related(value),
+        )
+    return Broadcast(target, tuple(range(added, len(target))))(value)  # type: ignore[no-any-return]
 
-    exact = True
-    flops = 0
-    shape: tuple[Size, ...]
-    starts: tuple[Size, ...]
-    steps: tuple[int, ...]
 
-    def infer(self, x: TensorType) -> TensorType:
-        """The dtype of x under the new shape.
-
-        Raises:
-            ShapeError: an element that lands outside.
-            RankError: not one size, start and step per axis.
-        """
-        if not len(self.shape) == len(self.starts) == len(self.steps) == x.rank:
-            raise RankError(f"pad: one size, start and step per axis of {x} are needed")
-        Slice(self.starts, x.shape, self.steps).infer(x.with_shape(self.shape))
-        return x.with_shape(self.shape)
-
-    def reference(self, x: Array) -> Any:
-        out = np.zeros(self.shape, x.dtype)  # type: ignore[arg-type]
-        parts = zip(self.starts, x.shape, self.steps, strict=True)
-        indices = [start + step * np.arange(length) for start, length, step in parts]
-        out[np.ix_(*indices) if indices else ()] = x
-        return out
-
-    def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
-        return Slice(self.starts, x.shape, self.steps)(ct)
-
-    def form(self, out: TensorType, *types: TensorType) -> Form:
-        return Assemble((Region(self.starts, self.steps),), fill=0)
+FUNCTIONS.update(
+    {
+        f.__name__: f
+        for f in (
+            reshape, transpose, swapaxes, moveaxis, expand_dims, squeeze, ravel, broadcast_to,
+        )
+    }
+)  # fmt: skip
+NUMPY_NAMES.update(permute_dims="transpose")

@@ -1,4 +1,4 @@
-"""What every family but the elementwise one does to its arguments: lift, find axes, say what is wrong.
+"""Reading arguments, for every family but the elementwise one: lift, find axes, say what is wrong.
 
 Also the base of ops that are linear in their first operand. This file names no concrete op.
 """
@@ -9,8 +9,9 @@ from collections.abc import Iterable, Sequence
 from operator import index
 from typing import Any
 
-from staticgrad.errors import ArgumentError, AxisError, Related, ShapeError
+from staticgrad.errors import ArgumentError, AxisError, DTypeError, Related, ShapeError
 from staticgrad.ir.dim import Dim, Size
+from staticgrad.ir.dtype import DType, as_dtype
 from staticgrad.ir.graph import Symbolic
 from staticgrad.ir.op import Op
 from staticgrad.ir.types import Shape, TensorType
@@ -156,6 +157,18 @@ def shape_of(op: str, data: Any, *values: Value) -> Shape:
     """
     entries = data if isinstance(data, list | tuple) else (data,)
     return tuple(size_of(op, entry, *values) for entry in entries)
+
+
+def dtype_of(op: str, spec: object) -> DType:
+    """The element type that ``spec`` names.
+
+    Raises:
+        DTypeError: it names none.
+    """
+    try:
+        return as_dtype(spec)
+    except TypeError as error:
+        raise DTypeError(f"{op}: {error}") from None
 
 
 def shape_text(shape: Shape) -> str:

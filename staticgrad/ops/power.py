@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad.errors import DTypeError
+from staticgrad.ir.dtype import DType
 from staticgrad.ir.expr import Expr, literal
 from staticgrad.ir.op import Array
 from staticgrad.ir.types import TensorType
@@ -54,8 +55,8 @@ class IntegerPow(Elementwise, name="integer_pow"):
     flops = 3
     exponent: int
 
-    def infer(self, *types: TensorType) -> TensorType:
-        """The operand's type.
+    def met_dtype(self, *types: TensorType) -> DType:
+        """The operand's dtype.
 
         Raises:
             DTypeError: a bool operand, or an integer one under a negative exponent.
@@ -65,7 +66,7 @@ class IntegerPow(Elementwise, name="integer_pow"):
                 f"integers have no negative powers: {types[0].dtype.numpy} ** {self.exponent}",
                 hint="convert the base first: x.astype('float64')",
             )
-        return super().infer(*types)
+        return super().met_dtype(*types)
 
     @quiet
     def reference(self, x: Array) -> Any:

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from staticgrad.errors import DTypeError
-from staticgrad.ir.dtype import BOOL
+from staticgrad.ir.dtype import BOOL, DType
 from staticgrad.ir.expr import Expr, select
 from staticgrad.ir.op import Array
 from staticgrad.ir.types import TensorType
 from staticgrad.ir.value import FUNCTIONS, Value, binding_kind
 from staticgrad.ops.cotangent import ZERO, Cotangent, Masked
-from staticgrad.ops.elementwise import Elementwise, Operand, broadcast, lifted, promoted, quiet
+from staticgrad.ops.elementwise import Elementwise, Operand, lifted, promoted, quiet
 
 
 class Where(Elementwise, name="where"):
@@ -33,20 +33,18 @@ class Where(Elementwise, name="where"):
         values = promoted(self, branches, kind)
         return (lifted(self.name, kind, condition, BOOL), *values)
 
-    def infer(self, *types: TensorType) -> TensorType:
-        """The branches' dtype, the shape of all three broadcast.
+    def met_dtype(self, *types: TensorType) -> DType:
+        """The branches' dtype; the condition is bool.
 
         Raises:
             DTypeError: a condition that is not bool, or branches of two dtypes.
-            ShapeError: shapes that do not broadcast.
         """
         condition, *branches = types
         if condition.dtype != BOOL:
             raise DTypeError(
                 f"where: the condition is {condition.dtype.numpy}, not bool", hint="compare: x != 0"
             )
-        dtype = super().infer(*branches).dtype
-        return TensorType(dtype, broadcast(self.name, [t.shape for t in types]))
+        return super().met_dtype(*branches)
 
     @quiet
     def reference(self, condition: Array, x: Array, y: Array) -> Any:
@@ -56,7 +54,7 @@ class Where(Elementwise, name="where"):
         return select(condition, x, y)
 
     def pullback(
-        self, ct: Any, out: Any, condition: Any, x: Any, y: Any
+        self, ct: Any, wanted: Sequence[bool], out: Any, condition: Any, x: Any, y: Any
     ) -> tuple[Cotangent | None, ...]:
         return None, Masked(condition, ct), Masked(condition, ct, negated=True)
 
@@ -79,11 +77,12 @@ class _Extremum(Elementwise):
         """Where x is not chosen although y is no NaN."""
         raise TypeError(f"op {self.name} does not say which operand loses")
 
-    def pullback(self, ct: Any, out: Any, x: Any, y: Any) -> tuple[Cotangent | None, ...]:
+    def pullback(
+        self, ct: Any, wanted: Sequence[bool], out: Any, x: Any, y: Any
+    ) -> tuple[Cotangent | None, ...]:
         share = where(FUNCTIONS["equal"](x, y), ct * 0.5, ct)
-        return tuple(
-            Masked(lost, share, negated=True) for lost in (self.loses(x, y), self.loses(y, x))
-        )
+        by_x = Masked(self.loses(x, y), share, negated=True) if wanted[0] else None
+        return by_x, Masked(self.loses(y, x), share, negated=True) if wanted[1] else None
 
     def pushforward(self, tangents: Sequence[Any], out: Any, x: Any, y: Any) -> Any:
         by_x, by_y = (ZERO if tangent is None else tangent for tangent in tangents)

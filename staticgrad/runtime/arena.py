@@ -15,6 +15,12 @@ from staticgrad.errors import OutOfMemory
 from staticgrad.ir.parameter import ALIGNMENT, aligned_bytes
 
 
+def address_of(array: npt.NDArray[Any]) -> int:
+    """Where an array's first element is. (``array.ctypes`` leaves cycles to the collector.)"""
+    address: int = array.__array_interface__["data"][0]
+    return address
+
+
 class Arena:
     """Bytes from ``base`` on, 64-byte aligned; ``words`` are the same bytes as i64.
 
@@ -22,7 +28,7 @@ class Arena:
     """
 
     def __init__(self) -> None:
-        self.capacity = -1
+        self._free()
         self.reserve(0)
 
     def reserve(self, nbytes: int) -> None:
@@ -34,8 +40,7 @@ class Arena:
         """
         if nbytes <= self.capacity:
             return
-        if self.capacity > 0:
-            self._take(0)
+        self._free()
         try:
             self._take(nbytes)
         except (MemoryError, ValueError, OverflowError):
@@ -44,18 +49,17 @@ class Arena:
                 hint="run it on smaller feeds; nothing was run and no parameter has changed",
             ) from None
 
-    def array(
-        self, offset: int, dtype: np.dtype[Any], shape: tuple[int, ...]
-    ) -> npt.NDArray[Any]:
+    def array(self, offset: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
         """The bytes from ``offset`` on as an array; to be dropped before the arena may grow."""
         return np.ndarray(shape, dtype, self._block, offset)
 
-    def _take(self, nbytes: int) -> None:
-        # The old block goes before the new one comes.
+    def _free(self) -> None:
         self._block = np.empty(0, np.uint8)
-        self.words = memoryview(self._block).cast("q")
-        self.capacity = 0
+        self.words = self._block.data.cast("q")
+        self.capacity = -1
+
+    def _take(self, nbytes: int) -> None:
         self._block = aligned_bytes(-(-max(nbytes, ALIGNMENT) // ALIGNMENT) * ALIGNMENT)
-        self.words = memoryview(self._block).cast("q")
-        self.base = int(self._block.ctypes.data)
+        self.words = self._block.data.cast("q")
+        self.base = address_of(self._block)
         self.capacity = nbytes

@@ -18,8 +18,9 @@ import numpy.typing as npt
 
 from staticgrad.analysis.binding import Feeds, bind_sizes, concrete_shape
 from staticgrad.ir.graph import Graph
+from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.plan import Plan
-from staticgrad.runtime.arena import Arena
+from staticgrad.runtime.arena import Arena, address_of
 from staticgrad.runtime.feeds import BoundFeeds, FeedBinder
 from staticgrad.runtime.outputs import OutputPool, check_apart, given_outputs
 from staticgrad.runtime.step import ParameterLocks, Program, Table
@@ -53,13 +54,19 @@ class Executor:
     """A program with its arena, tables and output arrays."""
 
     def __init__(
-        self, graph: Graph, program: Program, make_plan: MakePlan, sizes: Mapping[str, int] | None = None
+        self,
+        graph: Graph,
+        program: Program,
+        make_plan: MakePlan,
+        sizes: Mapping[str, int] | None = None,
     ) -> None:
-        """``graph`` gives types and guards of inputs and outputs; ``sizes`` are fixed beforehand."""
+        """``graph`` gives types and guards of inputs and outputs; ``sizes`` are fixed before."""
         self._graph, self._program, self._make_plan = graph, program, make_plan
         self._fixed_sizes = dict(sizes or {})
         read = {name for step in program.schedule.steps for name in step.reads()}
-        self._input_buffers = {b.label: b.name for b in program.schedule.buffers if b.role == "input"}
+        self._input_buffers = {
+            b.label: b.name for b in program.schedule.buffers if b.role == "input"
+        }
         self._names = tuple(value.node.op.label for value in graph.inputs)  # type: ignore[attr-defined]
         unused = frozenset(n for n in self._names if self._input_buffers.get(n) not in read)
         self._feeds = FeedBinder(graph, unused)
@@ -110,12 +117,17 @@ class Executor:
             if buffer.role in totals:
                 totals[buffer.role] += nbytes[buffer.name]
         return Memory(
-            plan.peak_bytes, totals["input"], totals["parameter"], totals["output"], totals["constant"]
+            plan.peak_bytes,
+            totals["input"],
+            totals["parameter"],
+            totals["output"],
+            totals["constant"],
         )
 
-    def input_buffer(self, name: str) -> str | None:
-        """The schedule's buffer of an input; None when no kernel reads it."""
-        return self._input_buffers.get(name)
+    @property
+    def addresses(self) -> Mapping[Kernel, int]:
+        """The native address of every kernel of the schedule."""
+        return self._program.addresses
 
     def _prepare(self, bound: BoundFeeds) -> _Prepared:
         prepared = self._tables.get(bound.key)
@@ -148,7 +160,7 @@ class Executor:
         for name, pool in self._pools.items():
             if name in given:
                 results[name] = given[name]
-                addresses[name] = int(given[name].ctypes.data)
+                addresses[name] = address_of(given[name])
             else:
                 results[name], addresses[name] = pool.take(prepared.shapes[name])
         return results, addresses
@@ -160,10 +172,10 @@ class Executor:
                 with np.errstate(all="ignore"):
                     np.copyto(place, array, casting="same_kind")
             elif name in self._input_buffers:
-                table.bind(self._input_buffers[name], int(array.ctypes.data))
+                table.bind(self._input_buffers[name], address_of(array))
 
     def _copy_twins(self, results: Mapping[str, Array]) -> None:
-        """Two outputs of one value share a buffer of the schedule; each gets an array of its own."""
+        """Give each of two outputs that share a buffer of the schedule an array of its own."""
         first: dict[str, str] = {}
         for name, buffer in reversed(self._output_buffers.items()):
             first[buffer] = first.get(buffer, name)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from staticgrad.errors import OutOfMemory, OutputArrayError
 from staticgrad.ir.parameter import aligned_bytes
+from staticgrad.runtime.arena import address_of
 
 Array = npt.NDArray[Any]
 _BLOCKS: Final = 2  # blocks kept per output: a loop holds its last result while it makes the next
@@ -33,7 +34,7 @@ class _Block:
             count *= extent
         self.template: Array = aligned_bytes(count).view(dtype).reshape(shape)
         self.owner = self.template.base
-        self.address = int(self.template.ctypes.data)
+        self.address = address_of(self.template)
 
     def references(self) -> int:
         return sys.getrefcount(self.owner)
@@ -143,6 +144,7 @@ def _meet(one: Array, two: Array) -> bool:
     if not np.may_share_memory(one, two):
         return False
     try:
-        return np.shares_memory(one, two, max_work=_OVERLAP_WORK)
+        # NumPy takes any amount of work; its stubs know two of them
+        return np.shares_memory(one, two, max_work=_OVERLAP_WORK)  # type: ignore[arg-type]
     except np.exceptions.TooHardError:
         return True

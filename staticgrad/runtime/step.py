@@ -20,7 +20,7 @@ from staticgrad.ir.parameter import ParameterStore
 from staticgrad.ir.plan import Plan, PlannedStep
 from staticgrad.ir.schedule import Schedule, Step
 from staticgrad.native import ROW_WORDS
-from staticgrad.runtime.arena import Arena
+from staticgrad.runtime.arena import Arena, address_of
 from staticgrad.source import Location
 
 Array = npt.NDArray[Any]
@@ -45,7 +45,9 @@ class Program:
     def updated(self) -> frozenset[str]:
         """Labels of the parameters that the schedule writes."""
         written = {name for step in self.schedule.steps for name in step.writes()}
-        return frozenset(b.label for b in self.schedule.buffers if b.role == "parameter" and b.name in written)
+        return frozenset(
+            b.label for b in self.schedule.buffers if b.role == "parameter" and b.name in written
+        )
 
 
 class ParameterLocks:
@@ -100,19 +102,19 @@ class Table:
         for step in steps:
             starts.append(starts[-1] + len(step.operands) + len(step.arguments))
         self._words = np.zeros(starts[-1] + 1, np.int64)  # never empty: it has an address
-        self._view = memoryview(self._words)
-        self.address = int(self._words.ctypes.data)
+        self._view = self._words.data
+        self.address = address_of(self._words)
         self._slots: dict[str, list[tuple[int, int]]] = {}
         self._bound: dict[str, int] = {}
         self._fill(program, steps, starts)
         self._checks = self._find_checks(steps)
         self._reset = self._check_words()
         places = {p.buffer: p.offset for p in plan.placements}
-        self.staged = dict(
-            (b.label, places[b.name])
+        self.staged = {
+            b.label: places[b.name]
             for b in program.schedule.buffers
             if b.role == "input" and b.name in places
-        )
+        }
 
     def _fill(self, program: Program, steps: Sequence[Step], starts: Sequence[int]) -> None:
         places = {p.buffer: p.offset for p in self.plan.placements}
@@ -124,7 +126,9 @@ class Table:
             self._words[ROW_WORDS * row : ROW_WORDS * (row + 1)] = (
                 program.addresses[step.kernel], record, 0, planned.total,
             )  # fmt: skip
-            for word, (binding, inside) in enumerate(zip(step.operands, planned.offsets, strict=True), at):
+            for word, (binding, inside) in enumerate(
+                zip(step.operands, planned.offsets, strict=True), at
+            ):
                 name = binding.buffer
                 if name in places:
                     words.append(word)
@@ -153,7 +157,9 @@ class Table:
 
     def _check_words(self) -> tuple[int, ...]:
         """Every word that must be -1 before the run, each once."""
-        return tuple(dict.fromkeys(w for check in self._checks for w in (check.word, check.word + 1)))
+        return tuple(
+            dict.fromkeys(w for check in self._checks for w in (check.word, check.word + 1))
+        )
 
     def bind_arena(self, arena: Arena) -> None:
         """Point the records into the arena, where it has moved."""
@@ -191,7 +197,9 @@ class Table:
         return IndexOutOfRange(
             f"index {found} is out of range for an axis of size {extent}",
             details=[f"it is element {position} of the indices, counted in C order"],
-            hint=f"indices from {-extent} to {extent - 1} are valid" if extent else "the axis is empty",
+            hint=f"indices from {-extent} to {extent - 1} are valid"
+            if extent
+            else "the axis is empty",
             at=check.origin,
         )
 
@@ -201,9 +209,9 @@ def _fixed_addresses(program: Program) -> dict[str, int]:
     fixed = {}
     for buffer in program.schedule.buffers:
         if buffer.role == "parameter":
-            fixed[buffer.name] = int(program.stores[buffer.label].array.ctypes.data)
+            fixed[buffer.name] = address_of(program.stores[buffer.label].array)
         elif buffer.role == "constant" and buffer.data is not None:
-            fixed[buffer.name] = int(buffer.data.array.ctypes.data)
+            fixed[buffer.name] = address_of(buffer.data.array)
     return fixed
 
 

@@ -1,6 +1,7 @@
-"""Running a kernel source both ways over arrays, and comparing bytes."""
+"""Running a kernel source every way over arrays, and comparing bytes."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,15 +10,24 @@ from staticgrad import native
 from staticgrad.config import options
 
 Array = NDArray[np.generic]
+Mode = Literal["vector", "numba", "python"]
+MODES: tuple[Mode, ...] = ("vector", "numba", "python")
 
 
 def call(
-    source: str, arrays: Sequence[Array], words: Sequence[int], begin: int, end: int, *, jit: bool
+    source: str,
+    arrays: Sequence[Array],
+    words: Sequence[int],
+    begin: int,
+    end: int,
+    *,
+    mode: Mode = "vector",
 ) -> None:
     """Runs a kernel once through the driver; the record is the arrays' addresses, then words."""
-    with options(jit=jit):
+    backend: native.Backend = "auto" if mode == "python" else mode
+    with options(jit=mode != "python"):
         record = np.array([*(a.ctypes.data for a in arrays), *words], np.int64)
-        address = native.kernel(source).address
+        address = native.kernel(source, backend=backend).address
         table = np.array([[address, record.ctypes.data, begin, end]], np.int64)
         native.run(table.ctypes.data, 0, 1)
 

@@ -9,9 +9,9 @@ from staticgrad.config import options
 from staticgrad.errors import CompileError
 from staticgrad.native import interpret, operations
 from staticgrad.native.kinds import ELEMENTS, LANES
-from tests.native.support import Array, assert_same, call
+from tests.native.support import MODES, Array, Mode, assert_same, call
 
-BOTH = pytest.mark.parametrize("jit", [True, False])
+EVERY_MODE = pytest.mark.parametrize("mode", MODES)
 
 
 def test_both_readings_have_the_same_words() -> None:
@@ -46,11 +46,11 @@ def kernel(t, begin, end):
 """
 
 
-@BOTH
-def test_control_flow_is_python(jit: bool) -> None:
+@EVERY_MODE
+def test_control_flow_is_python(mode: Mode) -> None:
     for end in (0, 1, 5, 12, 20, 50):
         found = np.full(3, 99, np.int64)
-        call(CONTROL, [found], [3], 0, end, jit=jit)
+        call(CONTROL, [found], [3], 0, end, mode=mode)
         total, last = 0, -1
         for i in range(end):
             j = next(j for j in range(100) if j * j > i)
@@ -66,6 +66,42 @@ def test_control_flow_is_python(jit: bool) -> None:
         assert found.tolist()[:2] == [total, last]
         if total >= 0:
             assert found[2] == total // 7
+
+
+CHOICES = """
+def twice(x, k):
+    if k > 2:
+        return x * k
+    y = x + 0.5
+    return y
+
+def kernel(t, begin, end):
+    out = ptr_i64(t[0]); p = ptr_i64(t[1]); q = ptr_f64(t[2])
+    a, b = begin, end
+    for i in range(begin, end):
+        a, b = b, a + 1
+        inside = 0 < i <= 3 or i == 5
+        c = (a if inside else b) + (i or 7)
+        if i < 4 and word(load1(p, i)) > 0:
+            c = -c
+        store1(out, i, i64x1(c) + i64x1(inside))
+        store1(q, i, twice(f64x1(i), i) + twice(f64x1(i), 1))
+"""
+
+
+@EVERY_MODE
+def test_choices_evaluate_one_side(mode: Mode) -> None:
+    p, out, q = np.array([0, 5, -5, 5]), np.zeros(8, np.int64), np.zeros(8)
+    call(CHOICES, [out, p, q], [], 0, 8, mode=mode)
+    a, b = 0, 8
+    for i in range(8):
+        a, b = b, a + 1
+        inside = 0 < i <= 3 or i == 5
+        c = (a if inside else b) + (i or 7)
+        if i < 4 and p[i] > 0:
+            c = -c
+        assert out[i] == c + inside
+        assert q[i] == (i * i if i > 2 else i + 0.5) + i + 0.5
 
 
 HELPERS = """
@@ -88,9 +124,9 @@ def kernel(t, begin, end):
 """
 
 
-@BOTH
+@EVERY_MODE
 @pytest.mark.parametrize("name", ["f32", "f64"])
-def test_helpers_take_any_lane_count(name: str, jit: bool, rng: np.random.Generator) -> None:
+def test_helpers_take_any_lane_count(name: str, mode: Mode, rng: np.random.Generator) -> None:
     dtype = ELEMENTS[name].numpy
     x = rng.normal(size=37).astype(dtype)
 
@@ -102,7 +138,7 @@ def test_helpers_take_any_lane_count(name: str, jit: bool, rng: np.random.Genera
 
     for lanes in LANES:
         found, single = np.zeros_like(x), np.zeros_like(x)
-        call(HELPERS.format(name=name, lanes=lanes), [x, found, single], [], 0, 37, jit=jit)
+        call(HELPERS.format(name=name, lanes=lanes), [x, found, single], [], 0, 37, mode=mode)
         assert_same(found, poly(x, x * x), f"{lanes} lanes")
         wanted = np.where(np.arange(37) % lanes == 0, poly(x, np.full_like(x, 2)), 0).astype(dtype)
         assert_same(single, wanted, f"{lanes} lanes, one lane")
@@ -115,9 +151,9 @@ def halving(values: Array, combine: np.ufunc) -> Array:
     return values
 
 
-@BOTH
+@EVERY_MODE
 @pytest.mark.parametrize("name", ELEMENTS)
-def test_horizontal_trees(name: str, jit: bool, rng: np.random.Generator) -> None:
+def test_horizontal_trees(name: str, mode: Mode, rng: np.random.Generator) -> None:
     element = ELEMENTS[name]
     reductions = {"hmax": np.maximum, "hmin": np.minimum}
     if element.kind != "b":
@@ -140,7 +176,7 @@ def test_horizontal_trees(name: str, jit: bool, rng: np.random.Generator) -> Non
     if element.kind in "iu":
         values = (rng.integers(0, 127, 16)).astype(element.numpy)
     found = np.zeros(base, element.numpy)
-    call("\n".join(lines), [values, found], [], 0, 1, jit=jit)
+    call("\n".join(lines), [values, found], [], 0, 1, mode=mode)
     with np.errstate(over="ignore"):
         wanted = [halving(values[:lanes], ufunc)[0] for _, ufunc, lanes in cases]
     assert_same(found[: len(cases)], np.array(wanted, element.numpy), name)
@@ -153,12 +189,20 @@ def test_horizontal_trees(name: str, jit: bool, rng: np.random.Generator) -> Non
         at += 32
 
 
-LITERALS = ["0", "1", "-1", "True", "255", "-129", "2**53 + 1", "2**63", "2**64 - 1", "-2**63"]
+LITERALS = [
+    "0",
+    "1",
+    "-1",
+    "True",
+    "255",
+    "-129",
+    *map(str, (2**53 + 1, 2**63, 2**64 - 1, -(2**63))),
+]
 REALS = ["0.1", "-0.0", "inf", "-inf", "nan", "1e39", "1e-46", "16777217.0", "3.40282357e38"]
 
 
-@BOTH
-def test_literals_take_exactly_the_type(jit: bool) -> None:
+@EVERY_MODE
+def test_literals_take_exactly_the_type(mode: Mode) -> None:
     for element in ELEMENTS.values():
         literals = LITERALS + (REALS if element.kind == "f" else [])
         lines = ["def kernel(t, begin, end):", f"    q = ptr_{element.name}(t[0])"]
@@ -168,7 +212,7 @@ def test_literals_take_exactly_the_type(jit: bool) -> None:
             for lanes in (16, 1)
         ]
         found = np.zeros((len(literals), 16), element.numpy)
-        call("\n".join(lines), [found], [], 0, 1, jit=jit)
+        call("\n".join(lines), [found], [], 0, 1, mode=mode)
         for row, text in zip(found, literals, strict=True):
             value = eval(text, {"inf": np.inf, "nan": np.nan})
             assert_same(row, np.full(16, _exact(value, element.name)), f"{element.name} {text}")
@@ -186,8 +230,8 @@ def _exact(value: float, name: str) -> np.generic:
     return np.uint64(int(value) % 2**64).astype(f"u{element.bytes}").view(element.numpy)
 
 
-@BOTH
-def test_words_become_vectors(jit: bool) -> None:
+@EVERY_MODE
+def test_words_become_vectors(mode: Mode) -> None:
     source = """
 def kernel(t, begin, end):
     q = ptr_f32(t[0]); r = ptr_f64(t[1]); s = ptr_i64(t[2]); n = t[3]; b = ptr_b8(t[4])
@@ -202,7 +246,7 @@ def kernel(t, begin, end):
     n = 2**24 + 1
     q, r, s = np.zeros(18, np.float32), np.zeros(16), np.zeros(17, np.int64)
     b = np.zeros(1, np.uint8)
-    call(source, [q, r, s], [n, b.ctypes.data], 0, 1, jit=jit)
+    call(source, [q, r, s], [n, b.ctypes.data], 0, 1, mode=mode)
     lanes = n + np.arange(16)
     assert q[0] == np.float32(n)
     assert q[16] == np.float32(1) / np.float32(n)
@@ -232,14 +276,16 @@ def kernel(t, begin, end):
     b = random.normal(size=count) * 10.0 ** random.integers(-30, 30, count)
     c = random.integers(-5, 5, count).astype(np.int32)
     results = []
-    for jit in (True, False):
+    for mode in MODES:
         out, bits = np.zeros(count), np.zeros(count, np.int32)
-        call(source, [a, b, c, out, bits], [], 0, count, jit=jit)
+        call(source, [a, b, c, out, bits], [], 0, count, mode=mode)
         results.append((out, bits))
-    for compiled, plain in zip(*results, strict=True):
-        assert_same(compiled, plain, f"{lanes} lanes")
+    for other in results[1:]:
+        for found, wanted in zip(results[0], other, strict=True):
+            assert_same(found, wanted, f"{lanes} lanes")
 
 
+BACKENDS: tuple[native.Backend, ...] = ("vector", "numba")
 WRONG = {
     "add does not take (f32x16, f64x16)": "v = f32x16(1.0) + f64x16(1.0)",
     "add does not take (f32x16, f32x8)": "v = f32x16(1.0) + f32x8(1.0)",
@@ -262,9 +308,10 @@ WRONG = {
 @pytest.mark.parametrize("message", WRONG)
 def test_mistakes_name_the_line_and_the_kinds(message: str) -> None:
     source = f"def kernel(t, begin, end):\n    {WRONG[message]}\n"
-    with pytest.raises(CompileError, match=r"source line [234]:") as error:
-        native.kernel(source)
-    assert message in str(error.value)
+    for backend in BACKENDS:
+        with pytest.raises(CompileError, match=r"source line [234]:") as error:
+            native.kernel(source, backend=backend)
+        assert message in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -280,8 +327,9 @@ def test_mistakes_name_the_line_and_the_kinds(message: str) -> None:
     ],
 )
 def test_sources_outside_the_language_are_refused(source: str) -> None:
-    with pytest.raises(CompileError):
-        native.kernel(source)
+    for backend in BACKENDS:
+        with pytest.raises(CompileError):
+            native.kernel(source, backend=backend)
 
 
 @pytest.mark.parametrize("source", ["def kernel(t, begin, end:\n", "def other(t):\n    pass\n"])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from staticgrad.native.kinds import ELEMENTS, LANES
-from tests.native.support import Array, call
+from tests.native.support import MODES, Array, Mode, call
 
 PAGE = mmap.PAGESIZE
 
@@ -68,9 +68,9 @@ def kernel(t, begin, end):
 """
 
 
-@pytest.mark.parametrize("jit", [True, False])
+@pytest.mark.parametrize("mode", ["vector", "python"])
 @pytest.mark.parametrize("name", ["b8", "i16", "f32", "f64"])
-def test_masked_lanes_touch_nothing(name: str, jit: bool, fence: Guarded) -> None:
+def test_masked_lanes_touch_nothing(name: str, mode: Mode, fence: Guarded) -> None:
     dtype = ELEMENTS[name].numpy
     far = 1 << 40
     for lanes in LANES:
@@ -79,7 +79,7 @@ def test_masked_lanes_touch_nothing(name: str, jit: bool, fence: Guarded) -> Non
                 before = np.arange(1, count + 1).astype(dtype) % 2 + (name != "b8") * 3
                 before = before.astype(dtype)
                 array[:] = before
-                call(edge_source(name, lanes), [array], [far], 0, count, jit=jit)
+                call(edge_source(name, lanes), [array], [far], 0, count, mode=mode)
                 np.testing.assert_array_equal(array, before)
 
 
@@ -97,9 +97,9 @@ def kernel(t, begin, end):
     for row, k in enumerate(range(-1, lanes + 2)):
         on = np.arange(lanes) < k
         wanted[row] = np.where(on, values[:lanes] + values[::2][:lanes], 0)
-    for jit in (True, False):
+    for mode in MODES:
         out = np.full_like(wanted, -1)
-        call(source, [values, out], [], 0, 1, jit=jit)
+        call(source, [values, out], [], 0, 1, mode=mode)
         np.testing.assert_array_equal(out, wanted)
 
 
@@ -141,7 +141,7 @@ def test_bool_loop_at_every_size(lanes: int, rng: np.random.Generator) -> None:
         out, res = rng.random((2, n)) < [[0.6], [0.3]]
         size = rng.integers(1, 100, n)
         live, total = np.full(n, 9, np.uint8), np.zeros(1, np.int64)
-        call(source, [out, res, live, size, total], [], 0, n, jit=True)
+        call(source, [out, res, live, size, total], [], 0, n, mode="vector")
         wanted = out & ~res
         assert live.tolist() == wanted.tolist(), n
         assert total[0] == size[wanted].sum(), n
@@ -151,6 +151,8 @@ def test_bool_loop_as_plain_python(rng: np.random.Generator) -> None:
     for n in (1, 15, 33):
         out, res = rng.random((2, n)) < 0.5
         live, total = np.zeros(n, np.uint8), np.zeros(1, np.int64)
-        call(bool_source(16), [out, res, live, np.ones(n, np.int64), total], [], 0, n, jit=False)
+        call(
+            bool_source(16), [out, res, live, np.ones(n, np.int64), total], [], 0, n, mode="python"
+        )
         assert live.tolist() == (out & ~res).tolist()
         assert total[0] == (out & ~res).sum()

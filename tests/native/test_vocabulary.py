@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from staticgrad.native.kinds import ELEMENTS, LANES
-from tests.native.support import Array, assert_same, call
+from tests.native.support import MODES, Array, Mode, assert_same, call
 
 Oracle = Callable[..., Array]
 
@@ -221,12 +221,13 @@ def test_operations_equal_numpy(name: str, lanes: int) -> None:
     a, b = pairs(name)
     with np.errstate(all="ignore"):
         wanted = {text: oracle(a, b) for text, oracle in cases.items()}
-    for jit in (True, False):
-        count = len(a) if jit else min(len(a), 300)
+    modes: tuple[Mode, ...] = MODES if lanes == 4 else ("vector", "python")
+    for mode in modes:
+        count = min(len(a), 300) if mode == "python" else len(a)
         found = {text: np.full_like(array, 77)[: count + 1] for text, array in wanted.items()}
-        call(_typed(source, name, cases), [a, b, *found.values()], [], 0, count, jit=jit)
+        call(_typed(source, name, cases), [a, b, *found.values()], [], 0, count, mode=mode)
         for text, array in found.items():
-            assert_same(array[:count], wanted[text][:count], f"{name}x{lanes} jit={jit} {text}")
+            assert_same(array[:count], wanted[text][:count], f"{name}x{lanes} {mode} {text}")
 
 
 def _typed(source: str, name: str, cases: dict[str, Oracle]) -> str:

@@ -14,7 +14,6 @@ the derivatives in float64 at the samples marked ``smooth``: no operand within 1
 from __future__ import annotations
 
 import importlib
-import pkgutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +21,9 @@ from typing import Any
 
 import numpy as np
 
-import staticgrad.ops
+import staticgrad.ops  # noqa: F401 - fills the registry
 from staticgrad.ir.op import Op
 from staticgrad.ir.value import Value
-
-for _module in pkgutil.iter_modules(staticgrad.ops.__path__):  # so that the registry is full
-    importlib.import_module(f"staticgrad.ops.{_module.name}")
 
 Rng = np.random.Generator
 Provider = Callable[[Rng], Iterator["Sample"]]

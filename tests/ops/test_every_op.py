@@ -13,15 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from staticgrad.analysis.evaluate import evaluate
 from staticgrad.autodiff.reverse import grad
+from staticgrad.ir.compare import same_graph
 from staticgrad.ir.dtype import as_dtype
 from staticgrad.ir.forms import Form, Pointwise
-from staticgrad.ir.graph import Graph, Input, Node, Symbolic
+from staticgrad.ir.graph import Graph, Symbolic
 from staticgrad.ir.op import registered_ops
+from staticgrad.ir.parser import parse
 from staticgrad.ir.types import TensorType
-from staticgrad.source import capture
 from tests.ops.elements import on_arrays
+from tests.ops.graphs import run, run_all, variable
 from tests.ops.samples import Sample, samples_of
 
 #: The ops of this package but for the leaves; those from outside have a dot in their names.
@@ -35,6 +36,10 @@ every_op = pytest.mark.parametrize("name", NAMES)
 
 def types_of(arrays: tuple[Any, ...]) -> list[TensorType]:
     return [TensorType(as_dtype(a.dtype), a.shape) for a in arrays]
+
+
+def variable_like(label: str, array: np.ndarray) -> Symbolic:
+    return variable(label, as_dtype(array.dtype), array.shape)
 
 
 def as_tuple(result: Any) -> tuple[Any, ...]:
@@ -75,6 +80,18 @@ def test_attributes_rebuild_the_op(name: str) -> None:
         assert again == sample.op
         assert hash(again) == hash(sample.op)
         assert pickle.loads(pickle.dumps(again)) == sample.op
+
+
+@every_op
+def test_text_reads_back(name: str) -> None:
+    for op in dict.fromkeys(sample.op for sample in samples_of(name)):
+        sample = next(s for s in samples_of(name) if s.op == op)
+        values = [variable_like(f"x{i}", array) for i, array in enumerate(sample.arrays)]
+        outs = as_tuple(op(*values))
+        graph = Graph({f"y{i}": out for i, out in enumerate(outs)})
+        again = parse(str(graph))
+        assert same_graph(again, graph)
+        assert again["y0"].node.op == op
 
 
 @every_op
@@ -124,12 +141,6 @@ def differing(sample: Sample, found: np.ndarray, expected: np.ndarray) -> str:
 # -- derivatives ----------------------------------------------------------------------------------
 
 
-def evaluated(values: list[Symbolic], feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
-    """The arrays of ``values``, given feeds of which some may be of no use to them."""
-    used = {i.node.op.label for i in Graph({str(i): v for i, v in enumerate(values)}).inputs}
-    return list(evaluate(values, {name: a for name, a in feeds.items() if name in used}))
-
-
 class Application:
     """A smooth sample as a graph: floating operands are inputs, the others constants."""
 
@@ -142,14 +153,14 @@ class Application:
                 values.append(array)
                 continue
             self.feeds[f"x{position}"] = array
-            self.inputs.append(input_like(f"x{position}", array))
+            self.inputs.append(variable_like(f"x{position}", array))
             values.append(self.inputs[-1])
         outs = [out for out in as_tuple(sample.op(*values)) if out.dtype.is_float]
         self.results = [(out, rng.normal(size=out.shape)) for out in outs]
 
     def weighted(self, results: list[tuple[Symbolic, np.ndarray]], feeds: dict[str, Any]) -> float:
         """The sum of results times their weights."""
-        arrays = evaluated([value for value, _ in results], feeds)
+        arrays = run_all([value for value, _ in results], feeds)
         return float(sum(np.sum(a * w) for a, (_, w) in zip(arrays, results, strict=True)))
 
     def gradients(self, results: list[tuple[Symbolic, np.ndarray]]) -> list[Symbolic]:
@@ -168,7 +179,7 @@ class Application:
         step = {name: rng.normal(size=x.shape) for name, x in self.feeds.items()}
         for direction in step.values():
             direction /= max(1.0, np.abs(direction).max(initial=0.0))
-        arrays = evaluated(gradients, self.feeds)
+        arrays = run_all(gradients, self.feeds)
         product = sum(np.sum(g * v) for g, v in zip(arrays, step.values(), strict=True))
 
         def at(distance: float) -> float:
@@ -182,11 +193,6 @@ class Application:
         )
         assert product == pytest.approx(difference, rel=1e-7, abs=1e-8 * max(1.0, scale))
         return gradients
-
-
-def input_like(label: str, array: np.ndarray) -> Symbolic:
-    tensor_type = TensorType(as_dtype(array.dtype), array.shape)
-    return Symbolic(Node(Input(label, tensor_type), (), (tensor_type,), capture()))
 
 
 def smooth_samples(name: str) -> list[Sample]:
@@ -216,7 +222,7 @@ def test_rule_gives_nothing_without_gradient(name: str) -> None:
     if registered_ops()[name].differentiable:
         return
     for sample in samples_of(name):
-        values = [input_like(f"x{i}", array) for i, array in enumerate(sample.arrays)]
+        values = [variable_like(f"x{i}", array) for i, array in enumerate(sample.arrays)]
         for out in as_tuple(sample.op(*values)):
             assert all(ct is None for ct in sample.op.vjp(out, out, *values))
 
@@ -236,14 +242,14 @@ def test_jvp_is_the_transpose_of_vjp(name: str) -> None:
             None if arg.node.is_leaf and arg.node.op.name == "constant" else next(named)
             for arg in out.node.args
         ]
-        lifted = [None if t is None else input_like(f"t{i}", t) for i, t in enumerate(given)]
+        lifted = [None if t is None else variable_like(f"t{i}", t) for i, t in enumerate(given)]
         pushed = jvp(lifted, out, *out.node.args)
         if pushed is None:
             assert not sample.op.differentiable
             continue
         assert pushed.type == out.type
         feeds = application.feeds | {f"t{i}": t for i, t in enumerate(given) if t is not None}
-        forward = np.sum(evaluated([pushed], feeds)[0] * weight)
-        backward = evaluated(application.gradients(application.results), application.feeds)
+        forward = np.sum(run(pushed, feeds) * weight)
+        backward = run_all(application.gradients(application.results), application.feeds)
         expected = sum(np.sum(g * t) for g, t in zip(backward, tangents, strict=True))
         assert forward == pytest.approx(expected, rel=1e-10, abs=1e-10)

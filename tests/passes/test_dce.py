@@ -3,6 +3,7 @@
 import staticgrad as sg
 from passes.dce import DeadNodes
 from staticgrad.ir.graph import Graph
+from tests.chains import sum_chain
 
 
 def test_what_nothing_needs_goes():
@@ -29,9 +30,6 @@ def test_updates_keep_what_they_need():
 
 def test_100_000_dead_nodes():
     x = sg.input("x", (), "float64")
-    y = x
-    for _ in range(100_000):
-        y = y + x
-    nodes = sg.Graph(y).nodes
+    nodes = sg.Graph(sum_chain(x, x, 100_000)).nodes
     graph = Graph.of_parts(nodes=nodes, inputs=(x,), parameters=(), outputs={"x": x})
     assert len(DeadNodes()(graph).nodes) == 1

@@ -13,6 +13,7 @@ from staticgrad.ir.graph import Constant, building_order
 from staticgrad.ir.op import Op
 from staticgrad.ir.types import TensorType
 from staticgrad.ir.verify import verify_graph
+from tests.chains import sum_chain
 
 
 class Grow(Op):
@@ -129,8 +130,5 @@ def test_values_stay_bit_for_bit():
 
 
 def test_100_000_nodes():
-    y = sg.constant(0.0)
-    one = sg.constant(1.0)
-    for _ in range(100_000):
-        y = y + one
+    y = sum_chain(sg.constant(0.0), sg.constant(1.0), 100_000)
     assert folded(y).data.array == 100_000.0

@@ -17,7 +17,7 @@ from staticgrad.ir.dim import dim
 from staticgrad.ir.dtype import I64
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import Schedule
-from tests.runtime.handmade import ADD, ADD3, COPY, FORK, NEGATE, TAKE, Builder
+from tests.runtime.handmade import ADD, ADD3, COPY, FORK, NEGATE, TAKE, Builder, N
 
 M = dim("m")
 
@@ -55,7 +55,7 @@ def training_step(layers: int, check: bool = False) -> Schedule:
     if check:
         rows = build.buffer("input", label="i", dtype=I64)
         taken, words = build.buffer("temp"), build.buffer("check", 2, dtype=I64)
-        build.step(TAKE, table, rows, taken, words, arguments=(dim("n"), dim("n")))
+        build.step(TAKE, table, rows, taken, words, arguments=(N, N))
     result = build.buffer("output", label="y")
     build.step(COPY, cotangent, result)
     for weight, gradient in gradients:
@@ -66,7 +66,9 @@ def training_step(layers: int, check: bool = False) -> Schedule:
 def listed_peak(schedule: Schedule, size: int) -> int:
     """Peak of the listed order without in-place results, all buffers of ``size`` f32."""
     arena = {b.name for b in schedule.buffers if b.in_arena}
-    last = {name: i for i, step in enumerate(schedule.steps) for name in [*step.reads(), *step.writes()]}
+    last = {
+        name: i for i, step in enumerate(schedule.steps) for name in [*step.reads(), *step.writes()]
+    }
     live: set[str] = set()
     peak = 0
     for i, step in enumerate(schedule.steps):
@@ -77,8 +79,11 @@ def listed_peak(schedule: Schedule, size: int) -> int:
 
 
 @st.composite
-def schedules(draw: st.DrawFn) -> Schedule:
-    """Random programs: reads of anything before, partial sizes, checks, updates, dead results."""
+def schedules(draw: st.DrawFn, uniform: bool = False) -> Schedule:
+    """Random programs: reads of anything before, checks, updates, dead results.
+
+    Sizes differ from step to step, so that buffers are half read, unless they are ``uniform``.
+    """
     build = Builder()
     values = [build.buffer("input", label="x"), build.buffer("input", label="z")]
     parameters = [build.buffer("parameter", label=f"w{i}") for i in range(draw(st.integers(0, 3)))]
@@ -87,8 +92,10 @@ def schedules(draw: st.DrawFn) -> Schedule:
     for _ in range(draw(st.integers(1, 14))):
         kind = draw(st.sampled_from([NEGATE, ADD, ADD3, FORK, TAKE]))
         role = draw(st.sampled_from(["temp"] * 5 + ["output"]))
-        reads = [draw(st.sampled_from(values)) for _ in range(sum(o.mode == "in" for o in kind.operands))]
-        size = draw(st.sampled_from([dim("n"), M, dim("n") + M, 7, 0]))
+        reads = [
+            draw(st.sampled_from(values)) for _ in range(sum(o.mode == "in" for o in kind.operands))
+        ]
+        size = N if uniform else draw(st.sampled_from([N, M, N + M, 7, 0]))
         wrote = [build.buffer(role, size) for o in kind.operands if o.mode == "out"]
         if kind is TAKE:
             words = build.buffer("check", 2, dtype=I64)
@@ -110,7 +117,9 @@ def test_random_plans_hold_every_promise(schedule: Schedule, n: int, m: int, sta
     made = plan(schedule, {"n": n, "m": m}, staged=frozenset(inputs if stage else ()))
     verify_plan(made)
     assert lower_bound(made) <= made.peak_bytes
-    assert made.peak_bytes == max((p.offset + -(-p.nbytes // 64) * 64 for p in made.placements), default=0)
+    assert made.peak_bytes == max(
+        (p.offset + -(-p.nbytes // 64) * 64 for p in made.placements), default=0
+    )
 
 
 @settings(max_examples=60, deadline=None)
@@ -127,13 +136,18 @@ def test_the_verifier_sees_every_small_damage(schedule: Schedule, rng: random.Ra
     ]
     if pairs:
         moved, target = rng.choice(pairs)
-        damaged = [dataclasses.replace(p, offset=target.offset) if p is moved else p for p in made.placements]
+        damaged = [
+            dataclasses.replace(p, offset=target.offset) if p is moved else p
+            for p in made.placements
+        ]
         with pytest.raises(VerifyError):
             verify_plan(dataclasses.replace(made, placements=tuple(damaged)))
     shortened = [p for p in made.placements if p.last > p.first]
     if shortened:
         chosen = rng.choice(shortened)
-        damaged = [dataclasses.replace(p, last=p.last - 1) if p is chosen else p for p in made.placements]
+        damaged = [
+            dataclasses.replace(p, last=p.last - 1) if p is chosen else p for p in made.placements
+        ]
         with pytest.raises(VerifyError):
             verify_plan(dataclasses.replace(made, placements=tuple(damaged)))
 
@@ -211,7 +225,7 @@ def test_a_check_that_needs_a_written_parameter_is_refused() -> None:
     rows, words = build.buffer("input", dtype=I64), build.buffer("check", 2, dtype=I64)
     y = build.buffer("output")
     build.step(NEGATE, x, w)
-    build.step(TAKE, w, rows, y, words, arguments=(dim("n"), dim("n")))
+    build.step(TAKE, w, rows, y, words, arguments=(N, N))
     with pytest.raises(VerifyError, match="checked after"):
         plan(build.schedule(y=y), {"n": 4})
 
@@ -286,7 +300,9 @@ def test_placed_blocks_never_meet(blocks: list[tuple[int, int, int]]) -> None:
             together = first[i] <= last[j] and first[j] <= last[i]
             apart = offsets[i] + sizes[i] <= offsets[j] or offsets[j] + sizes[j] <= offsets[i]
             assert not together or apart or not sizes[i] or not sizes[j]
-    by_hand = [sum(s for f, e, s in zip(first, last, sizes, strict=True) if f <= t <= e) for t in range(28)]
+    by_hand = [
+        sum(s for f, e, s in zip(first, last, sizes, strict=True) if f <= t <= e) for t in range(28)
+    ]
     assert spans.load(sizes) == by_hand
 
 

@@ -1,0 +1,293 @@
+"""The state of lowering one group: loops, operands, integer arguments, expressions.
+
+Every operand is first a *walk*: a start and a stride per axis of the group's domain. Axes that all
+walks take as one are collapsed; then names are given (operands ``p0...``, integer arguments
+``n0...``, loops ``i0...`` and ``j``), so that equal computations over other shapes give equal
+kernels. What the stages look like for each kind of group stands in ``lower``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from passes.grouping import CHECK, Group, Grouping, Key, Source
+from passes.layout import Layout, collapse
+from staticgrad.ir import expr as ex
+from staticgrad.ir.dim import Size, hint_value
+from staticgrad.ir.dtype import I64, DType
+from staticgrad.ir.expr import Access, Expr
+from staticgrad.ir.forms import Gather, GatherAlong, Pointwise, ScatterAdd
+from staticgrad.ir.graph import Constant, Node
+from staticgrad.ir.kernel import Axis, Check, Extent, Kernel, Operand, Stage
+from staticgrad.ir.schedule import Binding, Step
+from staticgrad.ir.types import Shape, c_strides
+
+#: Elements that one group of outer iterations covers, so that claiming a group costs nothing.
+GRAIN_ELEMENTS = 16384
+VECTOR = "j"
+
+
+@dataclass(frozen=True)
+class Walk:
+    """How an operand moves over the axes of a domain, in elements of its buffer."""
+
+    base: Key
+    offset: Size
+    strides: Shape
+
+
+@dataclass
+class Loops:
+    """The loops of a kernel after collapsing: per segment of the domain, axes and extents."""
+
+    names: list[list[str]]
+    extents: list[list[Size]]
+    strides: dict[Walk, tuple[tuple[str, Size], ...]]
+
+    def flat(self, segment: int) -> list[tuple[str, Size]]:
+        return list(zip(self.names[segment], self.extents[segment], strict=True))
+
+
+def loops_over(
+    domain: Shape, segments: Sequence[Sequence[int]], walks: Iterable[Walk], merge: bool
+) -> Loops:
+    """Collapse each segment of the domain's axes over all walks, and name what is left.
+
+    Args:
+        domain: extents of the axes.
+        segments: axes by role, each in order (outer axes; the row).
+        walks: every operand that moves.
+        merge: False keeps every axis (somebody asks for positions).
+    """
+    walks = list(dict.fromkeys(walks))
+    strides: dict[Walk, list[tuple[str, Size]]] = {w: [] for w in walks}
+    names: list[list[str]] = []
+    extents: list[list[Size]] = []
+    count = 0
+    for axes in segments:
+        kept = [domain[a] for a in axes]
+        moves: list[list[Size]] = [[w.strides[a] for a in axes] for w in walks]
+        if merge:
+            kept, moves = collapse(kept, moves)
+        labels = [f"i{count + n}" for n in range(len(kept))]
+        count += len(kept)
+        names.append(labels)
+        extents.append(kept)
+        for walk, move in zip(walks, moves, strict=True):
+            strides[walk] += [(n, s) for n, s in zip(labels, move, strict=True) if s != 0]
+    return Loops(names, extents, {w: tuple(s) for w, s in strides.items()})
+
+
+@dataclass
+class Lowering:
+    """The state of lowering one group; ``step()`` is the result."""
+
+    grouping: Grouping
+    group: Group
+    buffer_of: Callable[[Key], str]
+    new_buffer: Callable[[str, DType, Size], str]
+    loops: Loops = field(init=False)
+    rename: dict[str, str] = field(default_factory=dict)
+    operands: list[Operand] = field(default_factory=list)
+    bindings: list[Binding] = field(default_factory=list)
+    sizes: dict[Size, str] = field(default_factory=dict)
+    memo: dict[object, Expr] = field(default_factory=dict)
+    checks: list[Check] = field(default_factory=list)
+    reads: dict[Key, None] = field(default_factory=dict)
+    writes: dict[Key, None] = field(default_factory=dict)
+    copied: dict[Walk, Key] = field(default_factory=dict)  # operands read through a contiguous copy
+
+    # -- operands and arguments -------------------------------------------------------------------
+
+    def argument(self, value: Size) -> Extent:
+        """The integer argument that holds ``value``; 0 and 1 stay literal."""
+        if isinstance(value, int) and value in (0, 1):
+            return value
+        return self.extent(value)
+
+    def extent(self, value: Size) -> Extent:
+        """The integer argument of a loop extent: always an argument, so that kernels serve all shapes."""
+        return self.sizes.setdefault(value, f"n{len(self.sizes)}")
+
+    def operand(self, buffer: str, offset: Size, dtype: DType, mode: str) -> str:
+        """The kernel operand for a buffer from ``offset`` on, added if it is new."""
+        binding = Binding(buffer, offset)
+        for known, bound in zip(self.operands, self.bindings, strict=True):
+            if bound == binding and known.mode == mode:
+                return known.name
+        name = f"p{len(self.operands)}"
+        self.operands.append(Operand(name, dtype, mode))  # type: ignore[arg-type]
+        self.bindings.append(binding)
+        return name
+
+    def access(
+        self, walk: Walk, dtype: DType, mode: str = "in", gather: Sequence[Size] = ()
+    ) -> Access:
+        """An access along ``walk`` after collapsing."""
+        name = self.operand(self.buffer_of(walk.base), walk.offset, dtype, mode)
+        (self.reads if mode == "in" else self.writes)[walk.base] = None
+        strides = tuple(
+            (self.rename.get(a, a), self.argument(s)) for a, s in self.loops.strides[walk]
+        )
+        return Access(name, strides, tuple(self.argument(s) for s in gather))
+
+    def finish(
+        self,
+        stages: Sequence[Stage],
+        axes: Sequence[Axis],
+        total: Size,
+        inner: Size,
+        serial: bool = False,
+    ) -> Step:
+        """The step over the kernel made of these stages."""
+        kernel = Kernel(
+            tuple(self.operands), tuple(self.sizes.values()), tuple(axes), tuple(stages), serial
+        )
+        grain = (
+            GRAIN_ELEMENTS
+            if kernel.outer == "lanes"
+            else max(1, GRAIN_ELEMENTS // max(1, hint_value(inner)))
+        )
+        nodes = members(self.group)
+        return Step(
+            kernel=kernel,
+            operands=tuple(self.bindings),
+            arguments=tuple(self.sizes),
+            total=total,
+            grain=1 if kernel.outer == "tiles" else grain,
+            phase=self.group.phase,
+            label=", ".join(dict.fromkeys(n.op.name for n in nodes)),
+            origins=tuple(dict.fromkeys(n.origin for n in nodes)),
+        )
+
+    # -- expressions ------------------------------------------------------------------------------
+
+    def walk(self, source: Source) -> Walk:
+        """How a source moves over the group's domain."""
+        strides = source.layout.broadcast(source.type.shape, self.group.domain)
+        walk = Walk(source.base, source.layout.offset, strides)
+        if walk in self.copied:
+            return Walk(self.copied[walk], 0, c_strides(self.group.domain))
+        return walk
+
+    def store_walk(self, key: Key, shape: Shape) -> Walk:
+        """A contiguous buffer over the leading axes of the domain (``shape``), unmoved by the rest."""
+        rest = len(self.group.domain) - len(shape)
+        return Walk(key, 0, (*c_strides(shape), *(0,) * rest))
+
+    def inside(self, source: Source) -> bool:
+        """Whether the group itself computes the source, element by element."""
+        return (
+            source.direct
+            and source.base not in self.group.reductions
+            and source.type.shape == self.group.domain
+            and self.grouping.home(source.base) is self.group
+            and source.base[0] in self.member_set
+        )
+
+    @property
+    def member_set(self) -> set[Node]:
+        found: set[Node] | None = self.__dict__.get("_members")
+        if found is None:
+            found = self.__dict__["_members"] = set(self.group.nodes)
+        return found
+
+    def value(self, source: Source) -> Expr:
+        """The element of a source at the current position."""
+        if source.inline:
+            return self.inline(source)
+        if self.inside(source):
+            return self.memo[source.base]
+        walk = self.walk(source)
+        if walk not in self.memo:
+            self.memo[walk] = ex.load(self.access(walk, source.type.dtype), source.type.dtype)
+        return self.memo[walk]
+
+    def inline(self, source: Source) -> Expr:
+        """A literal, size or position, rebuilt here."""
+        node = source.base[0]
+        if isinstance(node.op, Constant):
+            return ex.literal(node.op.data.array[()].item(), node.op.data.dtype)
+        if node not in self.memo:
+            self.memo[node] = self.scalar(node)
+        return self.memo[node]
+
+    def scalar(self, node: Node) -> Expr:
+        """One element of a pointwise node."""
+        form = node.op.form(*node.types, *(a.type for a in node.args))
+        assert isinstance(form, Pointwise)
+        args = [self.value(self.grouping.source(a)) for a in node.args]
+        sizes = [self.size(s) for s in form.sizes]
+        positions = self.positions(node.types[0].shape) if form.indexed else []
+        return form.scalar(*args, *sizes, *positions)
+
+    def size(self, value: Size) -> Expr:
+        """A size as an i64 expression."""
+        argument = self.argument(value)
+        return ex.literal(argument, I64) if isinstance(argument, int) else ex.size(argument)
+
+    def positions(self, shape: Shape) -> list[Expr]:
+        """The position along each axis of a value that broadcasts to the domain."""
+        names = [self.rename.get(n, n) for segment in self.loops.names for n in segment]
+        trailing = list(zip(names, self.group.domain, strict=True))[len(names) - len(shape) :]
+        return [
+            ex.literal(0, I64) if extent == 1 and wanted != 1 else ex.index(name)
+            for extent, (name, wanted) in zip(shape, trailing, strict=True)
+        ]
+
+    # -- gathers ----------------------------------------------------------------------------------
+
+    def checked(self, node: Node, index: Expr, extent: Size, position: Expr) -> Expr:
+        """An index that is wrapped, clamped and, if it fails, noted."""
+        buffer = self.buffer_of((node, CHECK))
+        name = f"c{len(self.checks)}"
+        operand = self.operand(buffer, 0, I64, "check")
+        wide = index.cast(I64)
+        form = node.op.form(*node.types, *(a.type for a in node.args))
+        wrap = getattr(form, "wrap", True)
+        self.checks.append(Check(name, wide, self.extent(extent), position, operand, wrap))
+        return ex.ref(name, I64)
+
+    def position(self, shape: Shape, positions: Sequence[Expr]) -> Expr:
+        """The flat C-order position of a multi-index."""
+        flat: Expr = ex.literal(0, I64)
+        for extent, at in zip(shape, positions, strict=True):
+            flat = flat * self.size(extent) + at
+        return flat
+
+
+def members(group: Group) -> list[Node]:
+    """The nodes whose values a group computes, for labels and lines."""
+    if group.copy is not None:
+        return [group.copy.target[0]]
+    return [*group.nodes, *(key[0] for key in group.reductions if key[0] not in group.nodes)]
+
+
+def gather_walks(group: Group, grouping: Grouping, node: Node) -> tuple[Walk, Walk, Size]:
+    """For a gather: the walk of the data (unmoved by the index), that of the indices, the index's stride.
+
+    For a scatter the data is the result, laid out contiguously.
+    """
+    form = node.op.form(*node.types, *(a.type for a in node.args))
+    assert isinstance(form, Gather | GatherAlong) or hasattr(form, "axis")
+    axis: int = form.axis
+    indices = grouping.source(node.args[1])
+    if isinstance(form, Gather | GatherAlong):
+        data = grouping.source(node.args[0])
+        base, layout = data.base, data.layout
+    else:
+        base, layout = (node, 0), Layout.contiguous(node.types[0].shape)
+    before, stride, after = layout.strides[:axis], layout.strides[axis], layout.strides[axis + 1 :]
+    if isinstance(form, Gather | ScatterAdd):
+        rank = indices.type.rank
+        moves = (*before, *(0,) * rank, *after)
+        index_moves = (*(0,) * axis, *indices.layout.strides, *(0,) * len(after))
+    else:
+        moves = (*before, 0, *after)
+        index_moves = indices.layout.strides
+    return (
+        Walk(base, layout.offset, moves),
+        Walk(indices.base, indices.layout.offset, index_moves),
+        stride,
+    )

@@ -1,0 +1,211 @@
+"""Scalar expressions over NumPy arrays: the exact meaning of every primitive.
+
+``interpret`` is the oracle that renderers are compared with, bit for bit (any NaN equals any NaN). It
+evaluates a DAG once, operands before users, and drops each array after its last reader. Blocks are
+evaluated by their definitions. Knows nothing of kernels: what a load, an index, a size or a ref holds
+is the caller's to say.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from staticgrad.ir.dtype import F32, DType
+from staticgrad.ir.expr import BLOCKS, LEAVES, Expr, postorder, ref
+from staticgrad.ir.vecmath import expand
+
+Array = NDArray[Any]
+
+
+def interpret(roots: Iterable[Expr], leaf: Callable[..., Array]) -> list[Array]:
+    """The values of ``roots``, in their dtypes, of the common broadcast shape of their leaves.
+
+    Args:
+        roots: expressions; shared parts are evaluated once.
+        leaf: called once per distinct load, index, size or ref, as ``leaf(node, *indices)`` with the
+            evaluated gather indices of a load. Its arrays must broadcast with each other.
+
+    Raises:
+        TypeError: ``leaf`` gave an array of another dtype than its node's.
+    """
+    roots = list(roots)
+    order = list(postorder(roots))
+    readers = Counter(id(arg) for node in order for arg in node.args)
+    readers.update(id(root) for root in roots)
+    values: dict[int, Array] = {}
+    with np.errstate(all="ignore"):
+        for node in order:
+            operands = [values[id(arg)] for arg in node.args]
+            values[id(node)] = _evaluate(node, operands, leaf)
+            for arg in node.args:
+                readers[id(arg)] -= 1
+                if not readers[id(arg)]:
+                    del values[id(arg)]
+    return [values[id(root)] for root in roots]
+
+
+def _evaluate(node: Expr, operands: list[Array], leaf: Callable[..., Array]) -> Array:
+    if node.op == "literal":
+        return np.asarray(node.attribute, node.dtype.numpy)
+    if node.op in LEAVES:
+        value = np.asarray(leaf(node, *operands))
+        if value.dtype != node.dtype.numpy:
+            raise TypeError(f"the leaf {node!r} got an array of {value.dtype}")
+        return value
+    if node.op in BLOCKS:
+        return _block(node.op, node.dtype, operands)
+    if node.op == "cast":
+        return operands[0].astype(node.dtype.numpy)
+    if node.op == "bitcast":
+        return operands[0].view(node.dtype.numpy)
+    return np.asarray(_MEANING[node.op](*operands))
+
+
+@lru_cache(maxsize=64)
+def _definition(op: str, dtype: DType) -> Expr:
+    """The expansion of a block over refs named by operand position."""
+    return expand(op, *(ref(str(position), dtype) for position in range(BLOCKS[op])))
+
+
+def _block(op: str, dtype: DType, operands: Sequence[Array]) -> Array:
+    return interpret([_definition(op, dtype)], lambda node: operands[int(node.attribute)])[0]
+
+
+def _divide(a: Array, b: Array) -> Array:
+    """IEEE for floats. Integers: towards zero; 0 for a zero divisor, and the smallest by -1 wraps."""
+    if a.dtype.kind == "f":
+        return np.asarray(a / b)
+    divisor = np.where(b == 0, b.dtype.type(1), b)
+    quotient = a // divisor
+    inexact = (quotient * divisor != a) & ((a < 0) != (divisor < 0))
+    return np.where(b == 0, b.dtype.type(0), quotient + inexact.astype(a.dtype))
+
+
+def _maximum(a: Array, b: Array) -> Array:
+    """NaN wins; -0 < +0."""
+    larger = np.maximum(a, b)
+    return np.where(a == b, np.where(np.signbit(a), b, a), larger) if a.dtype.kind == "f" else larger
+
+
+def _minimum(a: Array, b: Array) -> Array:
+    """NaN wins; -0 < +0."""
+    smaller = np.minimum(a, b)
+    return np.where(a == b, np.where(np.signbit(a), a, b), smaller) if a.dtype.kind == "f" else smaller
+
+
+def _shift_left(a: Array, count: Array) -> Array:
+    """Counts of the width or more, and negative ones, shift everything out."""
+    inside, width = _within_width(count)
+    return np.where(inside, a << np.where(inside, count, count.dtype.type(0)), a.dtype.type(0))
+
+
+def _shift_right(a: Array, count: Array) -> Array:
+    """Arithmetic if signed. Counts of the width or more, and negative ones, leave only the sign."""
+    inside, width = _within_width(count)
+    return np.asarray(a >> np.where(inside, count, count.dtype.type(width - 1))) if a.dtype.kind == "i" else np.where(
+        inside, a >> np.where(inside, count, count.dtype.type(0)), a.dtype.type(0)
+    )
+
+
+def _within_width(count: Array) -> tuple[Array, int]:
+    width = 8 * count.dtype.itemsize
+    return (count >= 0) & (count < width), width
+
+
+def _round_to_odd(total: Array, lost: Array) -> Array:
+    """The f64 sum ``total``, which lost ``lost`` to rounding, rounded to odd instead.
+
+    A value rounded so can be rounded again, to a format at least two bits shorter, as if only once
+    (Boldo & Melquiond 2008).
+    """
+    pattern = np.atleast_1d(total).view(np.int64).copy()
+    wrong = ((lost > 0) | (lost < 0)) & (pattern & 1 == 0)
+    away = (lost > 0) == (total > 0)
+    pattern += np.where(wrong, np.where(away, 1, -1), 0)
+    return pattern.view(np.float64).reshape(np.shape(total))
+
+
+def _two_sum(a: Array, b: Array) -> tuple[Array, Array]:
+    """a + b rounded, and exactly what the rounding lost (Knuth)."""
+    total = a + b
+    taken = total - a
+    return total, (a - (total - taken)) + (b - taken)
+
+
+def _two_product(a: Array, b: Array) -> tuple[Array, Array]:
+    """a * b rounded, and exactly what the rounding lost (Dekker; Veltkamp's splitting)."""
+    product = a * b
+    a_high, b_high = (v * 134217729.0 - (v * 134217729.0 - v) for v in (a, b))
+    a_low, b_low = a - a_high, b - b_high
+    return product, ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low
+
+
+def fma(a: Array, b: Array, c: Array) -> Array:
+    """a * b + c rounded once, for float32 and float64 arrays of one dtype that broadcast."""
+    a, b, c = np.broadcast_arrays(a, b, c)
+    if a.dtype == F32.numpy:
+        total, lost = _two_sum(a.astype(np.float64) * b, c.astype(np.float64))
+        return _round_to_odd(total, lost).astype(np.float32)
+    return _fma64(a.ravel(), b.ravel(), c.ravel()).reshape(a.shape)
+
+
+def _fma64(a: Array, b: Array, c: Array) -> Array:
+    """Where all magnitudes are moderate by error-free transformations, elsewhere after scaling."""
+    result = np.where(np.isfinite(a) & np.isfinite(b) & ~np.isfinite(c), c, a * b + c)
+    proper = np.isfinite(a) & np.isfinite(b) & np.isfinite(c) & (a != 0) & (b != 0)
+    moderate = proper & _between(a, 400) & _between(b, 400) & ((c == 0) | _between(c, 900))
+    if moderate.all():
+        return _fma_moderate(a, b, c)
+    result[moderate] = _fma_moderate(a[moderate], b[moderate], c[moderate])
+    rest = proper & ~moderate
+    result[rest] = _fma_scaled(a[rest], b[rest], c[rest])
+    return result
+
+
+def _between(x: Array, exponent: int) -> Array:
+    return (np.abs(x) >= 2.0**-exponent) & (np.abs(x) <= 2.0**exponent)
+
+
+def _fma_moderate(a: Array, b: Array, c: Array) -> Array:
+    """No step of this over- or underflows (Boldo & Melquiond 2008, figure 9)."""
+    product, product_low = _two_product(a, b)
+    middle, low = _two_sum(c, product_low)
+    high, middle_low = _two_sum(product, middle)
+    return np.asarray(high + _round_to_odd(*_two_sum(low, middle_low)))
+
+
+def _fma_scaled(a: Array, b: Array, c: Array) -> Array:
+    """Finite a, b, c with a * b not 0: mantissas are combined, exponents apart.
+
+    A summand more than 300 binades below the other acts by its sign alone and is kept at 300. Results
+    that come out denormal must not be rounded twice; those few go through exact fractions.
+    """
+    (fa, ea), (fb, eb), (fc, ec) = np.frexp(a), np.frexp(b), np.frexp(c)
+    ep = ea + eb
+    top = np.where(c == 0, ep, np.maximum(ep, ec))
+    fa = np.ldexp(fa, np.maximum(ep - top, -300))
+    fc = np.ldexp(fc, np.maximum(ec - top, -300))
+    scaled = _fma_moderate(fa, fb, fc)
+    result = np.ldexp(scaled, top)
+    for i in np.flatnonzero((np.frexp(scaled)[1] + top < -1020) & (scaled != 0)):
+        result[i] = float(Fraction(float(a[i])) * Fraction(float(b[i])) + Fraction(float(c[i])))
+    return result
+
+
+_MEANING: Final[dict[str, Callable[..., Any]]] = {
+    "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": _divide,
+    "neg": np.negative, "abs": np.abs,
+    "sqrt": np.sqrt, "floor": np.floor, "ceil": np.ceil, "trunc": np.trunc, "rint": np.rint, "fma": fma,
+    "maximum": _maximum, "minimum": _minimum,
+    "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor, "not": np.invert,
+    "shl": _shift_left, "shr": _shift_right,
+    "eq": np.equal, "ne": np.not_equal, "lt": np.less, "le": np.less_equal,
+    "gt": np.greater, "ge": np.greater_equal, "select": np.where,
+}  # fmt: skip

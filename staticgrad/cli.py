@@ -1,0 +1,320 @@
+"""The command line: ``staticgrad demo | doctor | cache | opt | explain``, and how answers look.
+
+A command computes an ``Answer``; one place prints it, as text or with ``--json`` as one JSON
+document on standard output. Exit codes: 0, it holds; 1, it does not, or staticgrad reported an
+error (its message on standard error, never a traceback); 2, the command was misspelt.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any, Final
+
+import click
+
+import staticgrad as sg
+from staticgrad.errors import ParseError, StaticgradError
+
+if TYPE_CHECKING:
+    from staticgrad.demo import Progress, Report
+
+_PLAIN_LINES: Final = 6  # lines of progress where there is no terminal to redraw
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command says: as data, as text or a table for people, and whether it holds."""
+
+    data: Mapping[str, Any]
+    text: object
+    holds: bool = True
+
+
+def answering(command: Callable[..., Answer]) -> Callable[..., None]:
+    """The command with ``--json``; its answer printed and turned into the exit code."""
+
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead.")
+    @functools.wraps(command)
+    def run(as_json: bool, **arguments: Any) -> None:
+        try:
+            answer = command(**arguments)
+        except StaticgradError as error:
+            if as_json:
+                click.echo(json.dumps({"error": {"code": error.code, "message": error.headline}}))
+            click.echo(f"error: {_message(error)}", err=True)
+            sys.exit(1)
+        _say(json.dumps(answer.data, indent=2) if as_json else answer.text)
+        sys.exit(0 if answer.holds else 1)
+
+    return run
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(sg.__version__, prog_name="staticgrad")
+def main() -> None:
+    """A define-then-run autodiff compiler for CPUs."""
+
+
+# Demo
+
+
+@main.command()
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--epochs", type=click.IntRange(min=1), default=30, show_default=True)
+@answering
+def demo(seed: int, epochs: int) -> Answer:
+    """Train a digit classifier and print what was compiled, planned and measured."""
+    from staticgrad import demo as program
+
+    with _shown_progress() as watch:
+        report = program.run(seed, epochs, watch)
+    return Answer(report.as_json(), _demo_table(report))
+
+
+@contextmanager
+def _shown_progress() -> Iterator[Callable[[Progress], None]]:
+    """What to call with progress: redraws a line on a terminal, else prints a few; on stderr."""
+    if click.get_current_context().params["as_json"]:
+        yield _silent
+        return
+    if not sys.stderr.isatty():
+        yield _plain_progress
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress as Bar, TextColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[loss]}"))
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("compiling", total=None, loss="")
+
+        def watch(progress: Progress) -> None:
+            bar.update(
+                task,
+                description=_stage(progress),
+                completed=progress.epoch,
+                total=progress.epochs if progress.epoch else None,
+                loss=_loss(progress),
+            )
+
+        yield watch
+
+
+def _silent(progress: Progress) -> None:
+    """Show nothing."""
+
+
+def _plain_progress(progress: Progress) -> None:
+    every = max(1, progress.epochs // _PLAIN_LINES)
+    if progress.epoch % every == 0 or progress.epoch == progress.epochs:
+        click.echo(f"{_stage(progress)}  {_loss(progress)}".rstrip(), err=True)
+
+
+def _stage(progress: Progress) -> str:
+    return f"epoch {progress.epoch}/{progress.epochs}" if progress.epoch else "compiling"
+
+
+def _loss(progress: Progress) -> str:
+    return "" if progress.loss is None else f"loss {progress.loss:.4f}"
+
+
+def _demo_table(report: Report) -> object:
+    return _table(
+        "staticgrad demo: scikit-learn's digits",
+        [
+            ("network", "-".join(map(str, report.layers))),
+            ("parameters", f"{report.parameters:,}"),
+            ("images", f"{report.train_images} to train on, {report.test_images} to test on"),
+            *((f"nodes after {count.after}", str(count.nodes)) for count in report.nodes),
+            ("kernels", str(report.kernels)),
+            ("  compiled now", str(report.kernels_compiled)),
+            ("  read from the disk cache", str(report.kernels_from_disk)),
+            ("  compiled after the first step", str(report.kernels_compiled_after_first_step)),
+            ("batch sizes", ", ".join(map(str, report.batch_sizes))),
+            *(
+                (f"peak bytes, batch {size}", f"{peak:,}")
+                for size, peak in report.peak_bytes.items()
+            ),
+            ("compile", f"{report.compile_seconds:.2f} s"),
+            ("training", f"{report.steps} steps in {report.train_seconds:.2f} s"),
+            ("step (median)", f"{report.step_microseconds:.0f} µs"),
+            ("loss, last epoch", f"{report.final_loss:.5f}"),
+            ("test accuracy", f"{report.test_accuracy:.2%}"),
+        ],
+    )
+
+
+# Doctor
+
+
+@main.command()
+@answering
+def doctor() -> Answer:
+    """Say what is installed and whether generated code is right on this machine."""
+    from staticgrad.doctor import examine
+
+    findings = examine()
+    holds = all(finding.holds for finding in findings)
+    width = max(len(finding.check) for finding in findings)
+    lines = [
+        f"{'ok  ' if each.holds else 'FAIL'}  {each.check:<{width}}  {each.found}"
+        for each in findings
+    ]
+    checks = [{"check": f.check, "holds": f.holds, "found": f.found} for f in findings]
+    return Answer({"holds": holds, "checks": checks}, "\n".join(lines), holds)
+
+
+# Cache
+
+
+@main.group()
+def cache() -> None:
+    """Compiled kernels on disk."""
+
+
+@cache.command()
+@answering
+def info() -> Answer:
+    """Where the cache is, how many kernels it holds, and their bytes."""
+    from staticgrad import native
+
+    found = native.cache_info()
+    data = {
+        "directory": None if found.directory is None else str(found.directory),
+        "kernels": found.entries,
+        "bytes": found.bytes,
+    }
+    shown = data["directory"] or "no directory that is safe to write"
+    return Answer(data, f"{shown}: {found.entries} kernels, {found.bytes} bytes")
+
+
+@cache.command()
+@answering
+def clear() -> Answer:
+    """Remove every kernel from the cache."""
+    from staticgrad import native
+
+    removed = native.clear_cache()
+    return Answer({"removed": removed}, f"{removed} kernels removed")
+
+
+@cache.command("dir")
+@answering
+def directory() -> Answer:
+    """Print the cache's directory; exit code 1 if there is none."""
+    from staticgrad import native
+
+    found = native.cache_info().directory
+    shown = None if found is None else str(found)
+    return Answer({"directory": shown}, shown or "", found is not None)
+
+
+# Graphs as text
+
+_GRAPH_FILE: Final = click.File("r", encoding="utf-8", errors="replace")
+
+
+@main.command("opt")
+@click.argument("file", type=_GRAPH_FILE, default="-")
+@click.option("-p", "--pipeline", "passes", default="O1", show_default=True, metavar="TEXT")
+@click.option("--disable", multiple=True, metavar="PASS", help="Leave a pass out; repeatable.")
+@click.option("-o", "--output", type=click.File("w", encoding="utf-8", lazy=True))
+@click.option("--report", is_flag=True, help="Say on standard error what each pass did.")
+@answering
+def opt(
+    file: IO[str], passes: str, disable: tuple[str, ...], output: IO[str] | None, report: bool
+) -> Answer:
+    """Run passes over the graph in FILE (standard input by default) and write it as text.
+
+    TEXT names passes, "dce,cse{border=True},fixpoint(cse,fold)", or a level: O0, O1.
+    """
+    from passes.pipelines import pipeline
+
+    graph, reports = pipeline(passes).run(_read_graph(file), disable=disable)
+    text = str(graph).rstrip("\n")
+    if report:
+        click.echo("\n".join(map(str, reports)), err=True)
+    if output is not None:
+        output.write(text + "\n")
+    steps = [
+        {
+            "pass": each.name,
+            "nodes_before": each.nodes_before,
+            "nodes_after": each.nodes_after,
+            "changed": each.changed,
+            "seconds": each.seconds,
+        }
+        for each in reports
+    ]
+    return Answer({"graph": text, "passes": steps}, text if output is None else None)
+
+
+@main.command()
+@click.argument("file", type=_GRAPH_FILE, default="-")
+@click.option("--size", "sizes", multiple=True, metavar="NAME=N", help="A named size; repeatable.")
+@click.option("--source", is_flag=True, help="Print the generated source of every kernel, too.")
+@answering
+def explain(file: IO[str], sizes: tuple[str, ...], source: bool) -> Answer:
+    """Compile the graph in FILE; print its kernels and, for given sizes, the memory it needs."""
+    program = sg.compile(_read_graph(file), sizes=dict(map(_size, sizes)))
+    open_sizes = set(program.graph.sizes) - {name for name, _ in program.options.sizes}
+    kernels = [{"name": k.name, "computes": k.label, "code": k.origin} for k in program.kernels]
+    data = {
+        "graph": program.graph.name,
+        "nodes": len(program.graph.nodes),
+        "steps": len(program.schedule.steps),
+        "kernels": kernels,
+        "peak_bytes": None if open_sizes else program.peak_bytes,
+    }
+    if source:
+        data["source"] = program.source
+    text = program.explain()
+    return Answer(data, f"{text}\n\n{program.source}" if source else text)
+
+
+def _read_graph(file: IO[str]) -> sg.Graph:
+    name = "<stdin>" if file.name == "-" else file.name
+    return sg.parse(file.read(), file=name)
+
+
+def _size(text: str) -> tuple[str, int]:
+    name, _, number = text.rpartition("=")
+    if not name or not number.isdecimal():
+        raise click.BadParameter(f"{text!r} is not NAME=N", param_hint="--size")
+    return name, int(number)
+
+
+# How things look
+
+
+def _table(title: str, rows: list[tuple[str, str]]) -> object:
+    from rich.table import Table
+
+    table = Table(title=title, show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    for name, value in rows:
+        table.add_row(name, value)
+    return table
+
+
+def _say(text: object) -> None:
+    """Print a text, or a table as wide as the terminal allows; nothing for None."""
+    if isinstance(text, str):
+        click.echo(text)
+    elif text is not None:
+        from rich.console import Console
+
+        Console().print(text)
+
+
+def _message(error: StaticgradError) -> str:
+    """The error's text; without the line that raised it, which here is never the user's own."""
+    if isinstance(error, ParseError) or error.related:
+        return str(error)
+    more = [*error.details, *([f"hint: {error.hint}"] if error.hint else [])]
+    return "\n".join([f"[{error.code}] {error.headline}", *(f"  {line}" for line in more)])

@@ -1,0 +1,388 @@
+"""Graph -> Compiled: passes, fusion, rendering, native code, plans. The only file where they meet.
+
+Nothing is decided here: each stage is a function of the one before. What is kept is what a user
+asks about afterwards: the graph, the schedule, the kernels' sources, and why each was compiled.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from operator import index
+from typing import Any, Final
+
+import numpy.typing as npt
+
+from staticgrad import _refuse_shadowed_passes, config, native
+from staticgrad.analysis.binding import Feeds, check_sizes
+from staticgrad.analysis.plan_check import lower_bound, peak_buffers, verify_plan
+from staticgrad.codegen.numba_source import render
+from staticgrad.errors import ArgumentError, BudgetInfeasible, GraphError, UnknownNameError
+from staticgrad.ir.graph import Graph, Symbolic
+from staticgrad.ir.kernel import Kernel
+from staticgrad.ir.plan import Plan
+from staticgrad.ir.schedule import Schedule
+from staticgrad.runtime.executor import Executor, Memory
+from staticgrad.runtime.step import Program
+
+try:
+    from passes.fuse import fuse as fuse_graph
+    from passes.memory import Planner
+    from passes.pipelines import pipeline as read_pipeline
+except ImportError:
+    _refuse_shadowed_passes()
+    raise
+
+Array = npt.NDArray[Any]
+Compilable = Graph | Symbolic | Mapping[str, Symbolic]
+_UNITS: Final = {
+    "": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30,
+}  # fmt: skip
+_BYTES: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
+_REASONS: Final = 1000  # latest reasons that ``stats`` keeps
+_SHOWN: Final = 5  # buffers that a budget error names
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a program was compiled; part of its pickle.
+
+    ``memory_budget`` is in bytes, None for no limit.
+    """
+
+    memory_budget: int | None = None
+    checkpoint: str = "store_all"
+    sizes: tuple[tuple[str, int], ...] = ()
+    pipeline: str = "O1"
+
+
+@dataclass(frozen=True)
+class Stats:
+    """What a compiled program has cost so far.
+
+    ``compiles``, ``disk_hits`` and ``memory_hits`` count its distinct kernels by where their code
+    came from; ``reasons`` says why for each of them and for each plan, oldest first.
+    """
+
+    compiles: int = 0
+    disk_hits: int = 0
+    memory_hits: int = 0
+    compile_seconds: float = 0.0
+    plans: int = 0
+    runs: int = 0
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CompiledKernel:
+    """One distinct kernel: its generated source, what it computes, where its code came from."""
+
+    name: str
+    source: str
+    label: str
+    origin: str
+    address: int
+
+
+def compile(
+    program: Compilable,
+    *,
+    memory_budget: int | str | None = None,
+    checkpoint: str = "store_all",
+    sizes: Mapping[str, int] | None = None,
+    pipeline: str = "O1",
+    fuse: bool = True,
+) -> Compiled:
+    """Compile a Graph, one Value, or a dict of Values, for all values of its named sizes.
+
+    Args:
+        program: what to compute. One Value in, one array out; else results come in a dict.
+        memory_budget: upper limit of the arena's peak, in bytes or as text (``"2MiB"``).
+        checkpoint: what is kept for the backward pass; this version keeps all (``"store_all"``).
+        sizes: values of named sizes that every run will have; the feeds must agree.
+        pipeline: the passes to run first, as text, or a level (``"O0"``, ``"O1"``).
+        fuse: merge neighbouring operations into kernels; this version always does.
+
+    Raises:
+        ArgumentError: an option of the wrong kind, or one that this version does not have.
+        BudgetInfeasible: all sizes are known, and the step needs more than the budget.
+        CompileError, CPUError: a kernel, or this machine, cannot be compiled for.
+    """
+    if checkpoint != "store_all":
+        raise ArgumentError(
+            f"checkpoint={checkpoint!r} is not a policy of this version",
+            hint="'store_all' is: every intermediate value is kept until its last use",
+        )
+    if fuse is not True:
+        raise ArgumentError(f"fuse={fuse!r} is not available in this version; leave it True")
+    options = Options(_bytes(memory_budget), checkpoint, _sizes(sizes), pipeline)
+    return Compiled(program, options)
+
+
+class Compiled:
+    """A program that runs: ``run`` it, ask for its ``plan``, read its ``source``.
+
+    Safe to call from several threads; runs of one object follow each other. Pickles as the graph's
+    text with the options, and compiles again (from the kernel cache) where it is loaded.
+    """
+
+    def __init__(self, program: Compilable, options: Options) -> None:
+        self.program_graph, self.single = _as_graph(program)
+        self.options = options
+        self.graph: Graph = read_pipeline(options.pipeline)(self.program_graph)
+        self._check_fixed_sizes()
+        self.schedule: Schedule = fuse_graph(self.graph)
+        self._planner = Planner(self.schedule)
+        self._lock = threading.Lock()
+        self._reasons: deque[str] = deque(maxlen=_REASONS)
+        self._stats = Stats()
+        addresses = self._compile_kernels()
+        stores = {parameter.name: parameter.store for parameter in self.graph.parameters}
+        step = Program(self.schedule, addresses, stores, native.driver())
+        self._executor = Executor(self.graph, step, self._make_plan, dict(options.sizes))
+        self._fixed_plan = self._plan_if_sizes_are_known()
+
+    # -- running ----------------------------------------------------------------------------------
+
+    def run(self, feeds: Feeds | None = None, out: object = None) -> Any:
+        """The results for these feeds; parameters take their updates.
+
+        Args:
+            feeds: input name or input Value -> array, or anything that NumPy sees as one. They
+                are never written, and read in place where they are contiguous and of the input's
+                dtype.
+            out: arrays to write into, in the structure of the results; a dict may lack some.
+
+        Returns:
+            One array where one Value was compiled, else a dict of arrays by output name. They
+            alias nothing; an array is used again for later results once the caller dropped it.
+
+        Raises:
+            FeedError, OutputArrayError, OutOfMemory, BudgetInfeasible: before anything has run.
+            IndexOutOfRange: before any parameter has changed.
+        """
+        results = self._executor.run({} if feeds is None else feeds, out)
+        return results["output"] if self.single else results
+
+    __call__ = run
+
+    # -- planning and memory ----------------------------------------------------------------------
+
+    def plan(self, **sizes: int) -> Plan:
+        """The plan at these sizes, for feeds that need no copy; nothing runs or is compiled.
+
+        Raises:
+            UnknownNameError: a size that the graph does not have, or one that is missing.
+            SizeGuardError: sizes that the graph's conditions exclude.
+            BudgetInfeasible: the plan needs more than ``memory_budget``.
+        """
+        known = {**dict(self.options.sizes), **sizes}
+        declared = self.graph.sizes
+        wrong = [name for name in known if name not in declared]
+        missing = [name for name in declared if name not in known]
+        if wrong or missing:
+            what = f"no size is named {wrong[0]!r}" if wrong else f"size {missing[0]!r} is missing"
+            named = ", ".join(declared) or "none"
+            raise UnknownNameError(what, hint=f"the sizes of the graph: {named}")
+        check_sizes(self.graph, known)
+        return self._make_plan({name: known[name] for name in declared}, frozenset())
+
+    @property
+    def peak_bytes(self) -> int:
+        """Bytes of the arena: where all sizes are known beforehand, else those of the latest run.
+
+        Raises:
+            GraphError: sizes are open and nothing has run yet.
+        """
+        return self._current_plan().peak_bytes
+
+    @property
+    def memory(self) -> Memory:
+        """Bytes of arena, feeds, parameters, outputs and constants, by the plan of ``peak_bytes``."""
+        return self._executor.memory(self._current_plan())
+
+    def _current_plan(self) -> Plan:
+        plan = self._fixed_plan or self._executor.latest
+        if plan is None:
+            names = ", ".join(self.graph.sizes)
+            raise GraphError(
+                f"the peak depends on {names}, and nothing has run yet",
+                hint="ask for a plan: f.plan("
+                + ", ".join(f"{n}=..." for n in self.graph.sizes)
+                + ")",
+            )
+        return plan
+
+    def _plan_if_sizes_are_known(self) -> Plan | None:
+        sizes = dict(self.options.sizes)
+        return self.plan() if self.graph.sizes.keys() <= sizes.keys() else None
+
+    def _make_plan(self, sizes: Mapping[str, int], staged: frozenset[str]) -> Plan:
+        with self._lock:
+            plan = self._planner.plan(sizes, staged=staged)
+            copied = f", copies of {', '.join(sorted(staged))}" if staged else ""
+            given = ", ".join(f"{name}={value}" for name, value in sizes.items()) or "no open sizes"
+            self._note(f"planned for {given}{copied}: {plan.peak_bytes} bytes")
+            self._stats = replace(self._stats, plans=self._stats.plans + 1)
+        if config.current().check:
+            verify_plan(plan)
+        budget = self.options.memory_budget
+        if budget is not None and plan.peak_bytes > budget:
+            raise _over_budget(plan, budget)
+        return plan
+
+    # -- kernels ----------------------------------------------------------------------------------
+
+    def _compile_kernels(self) -> dict[Kernel, int]:
+        """Native code for each distinct source; the address of every kernel of the schedule."""
+        first_step = {step.kernel: step for step in reversed(self.schedule.steps)}
+        found: dict[str, CompiledKernel] = {}
+        addresses = {}
+        for kernel in self.schedule.kernels:
+            source = render(kernel)
+            if source not in found:
+                handle = native.kernel(source)
+                step = first_step[kernel]
+                lines = ", ".join(dict.fromkeys(o.resolve().short for o in step.origins))
+                label = f"{step.label} at {lines}" if lines else step.label
+                name = f"k{len(found)}"
+                found[source] = CompiledKernel(name, source, label, handle.origin, handle.address)
+                self._count(name, label, handle)
+            addresses[kernel] = found[source].address
+        self.kernels = tuple(found.values())
+        return addresses
+
+    def _count(self, name: str, label: str, handle: native.Kernel) -> None:
+        stats = self._stats
+        if handle.origin == "compiled":
+            why = f"compiled in {handle.compile_seconds * 1e3:.1f} ms: no code for its source yet"
+            stats = replace(
+                stats,
+                compiles=stats.compiles + 1,
+                compile_seconds=stats.compile_seconds + handle.compile_seconds,
+            )
+        elif handle.origin == "disk":
+            why = "read from the kernel cache on disk"
+            stats = replace(stats, disk_hits=stats.disk_hits + 1)
+        else:
+            why = "in memory: this process had the same source before"
+            stats = replace(stats, memory_hits=stats.memory_hits + 1)
+        self._stats = stats
+        self._note(f"{name} ({label}) {why}")
+
+    @property
+    def source(self) -> str:
+        """The source of every distinct kernel, each under a line that says what it is."""
+        return (
+            "\n\n".join(f"# {k.name}: {k.label}\n{k.source.rstrip()}" for k in self.kernels) + "\n"
+        )
+
+    # -- reports ----------------------------------------------------------------------------------
+
+    @property
+    def stats(self) -> Stats:
+        """Counts of compiles, cache hits, plans and runs, with reasons."""
+        with self._lock:
+            return replace(self._stats, runs=self._executor.runs, reasons=tuple(self._reasons))
+
+    def explain(self) -> str:
+        """Which kernels run, in the order listed, and what memory the step needs."""
+        by_address = {k.address: k.name for k in self.kernels}
+        addresses = self._executor.addresses
+        lines = [
+            f"{self.graph.name}: {len(self.schedule.steps)} steps, {len(self.kernels)} kernels"
+        ]
+        for i, step in enumerate(self.schedule.steps):
+            where = ", ".join(dict.fromkeys(o.resolve().labelled for o in step.origins))
+            order = f" ^{step.phase}" if step.phase else ""
+            lines.append(
+                f"  {i:3} {by_address[addresses[step.kernel]]}{order} {step.label}  # {where}"
+            )
+        plan = self._fixed_plan or self._executor.latest
+        if plan is None:
+            lines.append(f"arena: depends on {', '.join(self.graph.sizes)}")
+        else:
+            at = ", ".join(f"{name}={value}" for name, value in plan.sizes)
+            lines.append(f"arena: {plan.peak_bytes} bytes" + (f" at {at}" if at else ""))
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        outputs = ", ".join(self.graph.outputs) or "none"
+        return f"<compiled {self.graph.name}: {len(self.kernels)} kernels, outputs {outputs}>"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _restore, (self.program_graph, self.single, self.options)
+
+    def _note(self, reason: str) -> None:
+        self._reasons.append(reason)
+        config.log("recompiles", "%s", reason)
+
+    def _check_fixed_sizes(self) -> None:
+        unknown = [name for name, _ in self.options.sizes if name not in self.graph.sizes]
+        if unknown:
+            named = ", ".join(self.graph.sizes) or "none"
+            raise UnknownNameError(
+                f"sizes= names {unknown[0]!r}", hint=f"the sizes of the graph: {named}"
+            )
+
+
+def _restore(graph: Graph, single: bool, options: Options) -> Compiled:
+    return Compiled(graph.outputs["output"] if single else graph, options)
+
+
+def _as_graph(program: object) -> tuple[Graph, bool]:
+    """The graph of what was given, and whether it is one Value."""
+    if isinstance(program, Graph):
+        return program, False
+    if isinstance(program, Symbolic):
+        return Graph(program), True
+    if isinstance(program, Mapping):
+        return Graph(program), False
+    raise ArgumentError(
+        f"compile takes a Graph, a Value or a dict of Values, not a {type(program).__name__}"
+    )
+
+
+def _sizes(sizes: Mapping[str, int] | None) -> tuple[tuple[str, int], ...]:
+    found = {}
+    for name, value in (sizes or {}).items():
+        try:
+            found[name] = index(value)
+        except TypeError:
+            found[name] = -1
+        if found[name] < 0:
+            raise ArgumentError(f"sizes: {name!r} is {value!r}, not a number of elements")
+    return tuple(found.items())
+
+
+def _bytes(budget: int | str | None) -> int | None:
+    """A number of bytes from a number or a text with a unit."""
+    if budget is None or (isinstance(budget, int) and not isinstance(budget, bool) and budget >= 0):
+        return budget
+    match = _BYTES.fullmatch(budget) if isinstance(budget, str) else None
+    if match is None or match[2].lower() not in _UNITS:
+        raise ArgumentError(
+            f"memory_budget={budget!r} is not a number of bytes",
+            hint="write 2000000, '2MB' (10**6) or '2MiB' (2**20); B, kB, MB, GB, KiB, MiB, GiB",
+        )
+    return int(float(match[1]) * _UNITS[match[2].lower()])
+
+
+def _over_budget(plan: Plan, budget: int) -> BudgetInfeasible:
+    at = ", ".join(f"{name}={value}" for name, value in plan.sizes)
+    largest = peak_buffers(plan)[:_SHOWN]
+    return BudgetInfeasible(
+        f"the step needs {plan.peak_bytes} bytes"
+        + (f" at {at}" if at else "")
+        + f", the budget is {budget}",
+        details=[f"no order of its kernels needs fewer than {lower_bound(plan)} bytes"],
+        hint="nothing was run; give it more memory or smaller feeds",
+        related=[
+            (buffer.name, f"{placed.nbytes} bytes", buffer.origin)
+            for placed, buffer in largest
+            if placed.nbytes
+        ],
+    )

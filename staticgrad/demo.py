@@ -1,0 +1,260 @@
+"""The demo: a digit classifier trained by a compiled step, and the facts that describe it.
+
+An ordinary user's program with a stop-watch: 1797 images of 8x8 pixels that scikit-learn carries
+(nothing is downloaded), a multilayer perceptron, Adam, mini-batches whose last is smaller. What it
+finds is a ``Report``; how that is shown is the command line's business, and so is the clock's face.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+import staticgrad as sg
+from passes.base import Report as PassReport
+from passes.pipelines import pipeline
+from staticgrad import native
+from staticgrad.errors import MissingPackageError
+
+Array = npt.NDArray[Any]
+
+LAYERS: Final = (64, 256, 128, 10)
+BATCH: Final = 64
+EPOCHS: Final = 30
+LEARNING_RATE: Final = 3e-3
+_TEST_SHARE: Final = 0.2
+_PIPELINE: Final = "O1"
+
+
+@dataclass(frozen=True)
+class Digits:
+    """Images as rows of 64 float32 in [0, 1], and their classes as int64; split in two."""
+
+    train_images: Array
+    train_classes: Array
+    test_images: Array
+    test_classes: Array
+
+
+@dataclass(frozen=True)
+class Progress:
+    """``epoch`` of ``epochs`` is done (0: compiling), with the epoch's mean loss."""
+
+    epoch: int
+    epochs: int
+    loss: float | None = None
+
+
+@dataclass(frozen=True)
+class NodeCount:
+    """Nodes of the training step after a pass."""
+
+    after: str
+    nodes: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one run of the demo found.
+
+    ``kernels`` counts the distinct kernels of the training step and of the prediction together,
+    ``kernels_compiled`` and ``kernels_from_disk`` where their code came from (the driver of the
+    kernel table is not counted). ``peak_bytes`` maps a batch size to the bytes of the training
+    step's arena, known before the first step. ``step_microseconds`` is the median over the full
+    batches of one call of ``run``, feeds bound and results returned.
+    """
+
+    seed: int
+    epochs: int
+    layers: tuple[int, ...]
+    train_images: int
+    test_images: int
+    batch_sizes: tuple[int, ...]
+    parameters: int
+    nodes: tuple[NodeCount, ...]
+    kernels: int
+    kernels_compiled: int
+    kernels_from_disk: int
+    kernels_compiled_after_first_step: int
+    peak_bytes: Mapping[int, int]
+    compile_seconds: float
+    train_seconds: float
+    steps: int
+    step_microseconds: float
+    final_loss: float
+    test_accuracy: float
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as JSON has it: names to numbers, lists and objects with text keys."""
+        return {
+            **asdict(self),
+            "peak_bytes": {str(size): peak for size, peak in self.peak_bytes.items()},
+        }
+
+
+@dataclass(frozen=True)
+class Network:
+    """The perceptron's two graphs, over the same parameters."""
+
+    step: sg.Graph
+    predict: sg.Graph
+    weights: tuple[sg.Parameter, ...]
+
+
+def run(
+    seed: int = 0, epochs: int = EPOCHS, watch: Callable[[Progress], None] | None = None
+) -> Report:
+    """Train, test, and report.
+
+    Args:
+        seed: of the initial weights and the order of the images; the split is always the same.
+        epochs: passes over the training images.
+        watch: called when compiling starts and after every epoch.
+
+    Raises:
+        MissingPackageError: scikit-learn is not installed.
+    """
+    notify = watch or (lambda progress: None)
+    digits = load_digits()
+    random = np.random.default_rng(seed)
+    notify(Progress(0, epochs))
+    network = build(random)
+    start = time.perf_counter()
+    step, predict = sg.compile(network.step, pipeline=_PIPELINE), sg.compile(network.predict)
+    compile_seconds = time.perf_counter() - start
+    full, last = BATCH, len(digits.train_images) % BATCH
+    sizes = [full, *([last] if last else [])]
+    peaks = {size: step.plan(batch=size).peak_bytes for size in sizes}
+    training = _train(step, digits, random, epochs, notify)
+    logits = predict.run({"images": digits.test_images})["logits"]
+    accuracy = float(np.mean(np.argmax(logits, axis=1) == digits.test_classes))
+    programs = (step.stats, predict.stats)
+    return Report(
+        seed=seed,
+        epochs=epochs,
+        layers=LAYERS,
+        train_images=len(digits.train_images),
+        test_images=len(digits.test_images),
+        batch_sizes=(*sizes, len(digits.test_images)),
+        parameters=sum(weight.value.size for weight in network.weights),
+        nodes=_node_counts(network.step),
+        kernels=len({kernel.source for f in (step, predict) for kernel in f.kernels}),
+        kernels_compiled=sum(stats.compiles for stats in programs),
+        kernels_from_disk=sum(stats.disk_hits for stats in programs),
+        kernels_compiled_after_first_step=native.statistics().compiled - training.compiled_at_first,
+        peak_bytes=peaks,
+        compile_seconds=compile_seconds,
+        train_seconds=training.seconds,
+        steps=len(training.nanoseconds),
+        step_microseconds=statistics.median(training.full_batches(full)) / 1e3,
+        final_loss=training.loss,
+        test_accuracy=accuracy,
+    )
+
+
+def load_digits() -> Digits:
+    """scikit-learn's digits, split 80 to 20 with every class in proportion.
+
+    Raises:
+        MissingPackageError: scikit-learn is not installed.
+    """
+    try:
+        from sklearn import datasets, model_selection
+    except ImportError:
+        raise MissingPackageError(
+            "the demo's images come with scikit-learn, which is not installed: "
+            'python -m pip install "staticgrad[demo]"'
+        ) from None
+    images, classes = datasets.load_digits(return_X_y=True)
+    scaled = (images / 16.0).astype(np.float32)
+    split = model_selection.train_test_split(
+        scaled, classes.astype(np.int64), test_size=_TEST_SHARE, stratify=classes, random_state=0
+    )
+    train_images, test_images, train_classes, test_classes = split
+    return Digits(train_images, train_classes, test_images, test_classes)
+
+
+def build(random: np.random.Generator) -> Network:
+    """The graphs of an Adam step and of a prediction; weights drawn as by He et al. (ICCV 2015)."""
+    images = sg.input("images", ("batch", LAYERS[0]), "float32")
+    classes = sg.input("classes", ("batch",), "int64")
+    weights: list[sg.Parameter] = []
+    hidden: Any = images
+    for depth, (width, after) in enumerate(pairwise(LAYERS), 1):
+        initial = random.normal(0.0, np.sqrt(2.0 / width), (width, after)).astype(np.float32)
+        w = sg.parameter(f"w{depth}", initial)
+        b = sg.parameter(f"b{depth}", np.zeros(after, np.float32))
+        weights += [w, b]
+        hidden = hidden @ w + b
+        if after != LAYERS[-1]:
+            hidden = sg.nn.relu(hidden)
+    loss = sg.nn.cross_entropy(hidden, classes)
+    updates = sg.optim.Adam(LEARNING_RATE).updates(loss, weights)
+    return Network(
+        sg.Graph(outputs={"loss": loss}, updates=updates, name="train"),
+        sg.Graph(outputs={"logits": hidden}, name="predict"),
+        tuple(weights),
+    )
+
+
+@dataclass
+class _Training:
+    """What a training run has measured: per step its batch size, time and, over all, the rest."""
+
+    sizes: list[int]
+    nanoseconds: list[int]
+    compiled_at_first: int = 0
+    seconds: float = 0.0
+    loss: float = 0.0
+
+    def full_batches(self, size: int) -> list[int]:
+        """Times of the steps over ``size`` images but the first, which also made the plan."""
+        times = [ns for n, ns in zip(self.sizes, self.nanoseconds, strict=True) if n == size]
+        return times[1:] or times
+
+
+def _train(
+    step: sg.Compiled,
+    digits: Digits,
+    random: np.random.Generator,
+    epochs: int,
+    notify: Callable[[Progress], None],
+) -> _Training:
+    """All epochs; the loss of an epoch is the mean over its images."""
+    done = _Training([], [])
+    start = time.perf_counter()
+    for epoch in range(1, epochs + 1):
+        total = 0.0
+        for images, classes in _batches(digits, random):
+            before = time.perf_counter_ns()
+            loss = step.run({"images": images, "classes": classes})["loss"]
+            done.nanoseconds.append(time.perf_counter_ns() - before)
+            done.sizes.append(len(images))
+            total += float(loss) * len(images)
+            if len(done.sizes) == 1:
+                done.compiled_at_first = native.statistics().compiled
+        done.loss = total / len(digits.train_images)
+        notify(Progress(epoch, epochs, done.loss))
+    done.seconds = time.perf_counter() - start
+    return done
+
+
+def _batches(digits: Digits, random: np.random.Generator) -> Iterator[tuple[Array, Array]]:
+    """The training images once, in random order; the last batch holds what is left."""
+    order = random.permutation(len(digits.train_images))
+    for start in range(0, len(order), BATCH):
+        chosen = order[start : start + BATCH]
+        yield digits.train_images[chosen], digits.train_classes[chosen]
+
+
+def _node_counts(graph: sg.Graph) -> tuple[NodeCount, ...]:
+    reports: tuple[PassReport, ...] = pipeline(_PIPELINE).run(graph)[1]
+    first = NodeCount("build", len(graph.nodes))
+    return (first, *(NodeCount(each.name, each.nodes_after) for each in reports))

@@ -1,0 +1,115 @@
+"""What an installation is made of, and whether it works: versions, processor, self-test, cache.
+
+Every check is a function that returns what it found and raises what is wrong; none of them changes
+the installation beyond filling the kernel cache as any compilation would.
+"""
+
+from __future__ import annotations
+
+import platform
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Final
+
+import numpy as np
+
+import staticgrad as sg
+from staticgrad import config
+from staticgrad.errors import SelfTestError, StaticgradError
+from staticgrad.native import cache, selftest, target
+
+_REQUIRED: Final = ("numpy", "scipy", "numba", "llvmlite", "opt_einsum", "platformdirs", "filelock")
+_OPTIONAL: Final = ("scikit-learn",)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the doctor: what was looked at, whether it holds, what was found."""
+
+    check: str
+    holds: bool
+    found: str
+
+
+def examine() -> tuple[Finding, ...]:
+    """Every check, in order; a check that fails does not stop the next."""
+    return (
+        Finding("staticgrad", True, sg.__version__),
+        Finding("python", True, f"{platform.python_version()} on {platform.platform()}"),
+        *(_version(name, required=True) for name in _REQUIRED),
+        *(_version(name, required=False) for name in _OPTIONAL),
+        *(_checked(name, check) for name, check in _CHECKS.items()),
+    )
+
+
+def _version(name: str, *, required: bool) -> Finding:
+    try:
+        return Finding(name, True, metadata.version(name))
+    except metadata.PackageNotFoundError:
+        return Finding(name, not required, "not installed" + ("" if required else " (optional)"))
+
+
+def _checked(name: str, check: Callable[[], str]) -> Finding:
+    try:
+        return Finding(name, True, check())
+    except StaticgradError as error:
+        return Finding(name, False, "; ".join([error.headline, *filter(None, [error.hint])]))
+    except (ImportError, OSError) as error:
+        return Finding(name, False, f"{type(error).__name__}: {error}")
+
+
+def _settings() -> str:
+    changed = [str(setting) for setting in config.settings() if setting.source != "default"]
+    return "; ".join(changed) or "all at their defaults"
+
+
+def _processor() -> str:
+    chosen = target.host()
+    return f"{chosen.cpu}, {chosen.vector_bits}-bit vectors, rung {chosen.level} of the ladder"
+
+
+def _self_test() -> str:
+    if not config.current().jit:
+        return "not run: the jit is off"
+    if not selftest.sound(target.host()):
+        raise SelfTestError(
+            "generated code is wrong on this processor",
+            hint="clear the kernel cache so that a safer target is chosen: staticgrad cache clear",
+        )
+    return "masked loops at 17 sizes give NumPy's results"
+
+
+def _compiled_gradient() -> str:
+    """A small program through the whole compiler, against the NumPy evaluator."""
+    x = sg.input("x", ("rows", 5), "float32")
+    loss = (sg.tanh(x) * x).sum()
+    program = {"loss": loss, "slope": sg.grad(loss, x)}
+    feeds = {"x": np.linspace(-2.0, 2.0, 35, dtype=np.float32).reshape(7, 5)}
+    found, wanted = sg.compile(program).run(feeds), sg.evaluate(program, feeds)
+    errors = [float(np.max(np.abs(found[name] - wanted[name]))) for name in program]
+    if max(errors) > 1e-4:
+        raise SelfTestError(
+            f"a compiled gradient is off by {max(errors):.1e}", hint="report this machine"
+        )
+    return f"agrees with NumPy to {max(errors):.0e}"
+
+
+def _cache() -> str:
+    folder = cache.directory()
+    if folder is None:
+        raise OSError("no kernel cache: kernels are compiled anew in every process")
+    with tempfile.TemporaryFile(dir=folder):
+        pass
+    held = cache.info()
+    return f"{folder}, writable, {held.entries} kernels, {held.bytes} bytes"
+
+
+_CHECKS: Final[dict[str, Callable[[], str]]] = {
+    "settings": _settings,
+    "processor": _processor,
+    "self-test": _self_test,
+    "compiled gradient": _compiled_gradient,
+    "kernel cache": _cache,
+}

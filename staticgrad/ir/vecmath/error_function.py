@@ -1,0 +1,91 @@
+"""erf: a polynomial near 0, and 1 - 2**t(|x|) beyond.
+
+Near 0, x + x P(x**2). Beyond, t is log2(erfc) as a polynomial in |x|: weighted by erfc, because only
+the absolute error of 2**t counts there, a low degree is enough, and no error of t is amplified by
+more than erfc * ln2 < 0.2. There is no division. Fits by Lawson's iteration in 60 digits,
+coefficients rounded one by one with refits. Does not know how it is rendered.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from staticgrad.ir.dtype import F32, F64, DType
+from staticgrad.ir.expr import Expr, select
+from staticgrad.ir.vecmath.layout import (
+    at_most,
+    even_odd,
+    flip_sign,
+    horner,
+    layout_of,
+    power_of_two,
+    round_scaled,
+    sign_bit,
+)
+
+
+@dataclass(frozen=True)
+class ErrorFunction:
+    """Polynomials of one format: ``near`` in x**2 below ``border``, ``log2_erfc`` in |x|, 2**r."""
+
+    border: float
+    saturate: float
+    near: tuple[float, ...]
+    log2_erfc: tuple[float, ...]
+    exp2: tuple[float, ...]
+
+
+CONSTANTS: Final[dict[DType, ErrorFunction]] = {
+    F32: ErrorFunction(
+        border=0.8,
+        saturate=3.95,
+        near=(
+            0.12837916612625122, -0.37612611055374146, 0.11283208429813385, -0.02682449482381344,
+            0.00509121036157012, -0.000657118100207299,
+        ),
+        log2_erfc=(
+            -9.501846943749115e-05, -1.6276910305023193, -0.9178727865219116, -0.15119405090808868,
+            0.03268678858876228, -0.0045499433763325214, 0.000299322564387694,
+        ),
+        exp2=(
+            1.0000001192092896, 0.6931471824645996, 0.24021971225738525, 0.05550358071923256,
+            0.009681304916739464, 0.0013391588581725955,
+        ),
+    ),
+    F64: ErrorFunction(
+        border=0.9,
+        saturate=5.95,
+        near=(
+            0.1283791670955126, -0.37612638903184104, 0.11283791670971703, -0.026866170648205817,
+            0.005223977654662608, -0.0008548328635201741, 0.00012055387827456975,
+            -1.4926825165243308e-05, 1.6477619745216072e-06, -1.6480009110667248e-07,
+            1.51019542448342e-08, -1.08373070187e-09,
+        ),
+        log2_erfc=(
+            -3.62063038601797e-07, -1.6279031730557558, -0.9184672255290212, -0.14821175630542435,
+            0.02747624515405224, 0.0004830637614062988, -0.00264968447114878, 0.0010190792130933789,
+            -0.00013595632309742, -5.8704968944156266e-05, 4.454645617928838e-05, -1.6094680544710716e-05,
+            3.939715556932203e-06, -6.941078064087748e-07, 8.759195491781752e-08, -7.560227517820244e-09,
+            4.01041954084499e-10, -9.875576526214279e-12,
+        ),
+        exp2=(
+            1.0, 0.69314718055995, 0.24022650695910175, 0.05550410866444875, 0.009618129107577705,
+            0.0013333558230071978, 0.00015403530476580692, 1.5252657289991331e-05, 1.3215426122778052e-06,
+            1.0208687741195898e-07, 7.07527411595795e-09,
+        ),
+    ),
+}  # fmt: skip
+
+
+def erf(x: Expr) -> Expr:
+    """The error function. Never beyond 1 in magnitude; -0 stays -0."""
+    c = CONSTANTS[x.dtype]
+    magnitude = at_most(abs(x), c.saturate)
+    squared = magnitude * magnitude
+    near = magnitude.fma(horner(squared, c.near), magnitude)
+    t = even_odd(magnitude, squared, c.log2_erfc)
+    n, low_bits = round_scaled(t, 1.0, layout_of(x).bias)
+    r = t - n
+    far = (-even_odd(r, r * r, c.exp2)).fma(power_of_two(low_bits), 1.0)
+    return flip_sign(select(magnitude < c.border, near, far), sign_bit(x))

@@ -1,0 +1,180 @@
+"""The ops: one class each, by family, and the public functions that apply them.
+
+Importing this package registers every built-in op, so that text can name them and operators find
+their functions. What is listed here is public as ``sg.<name>``; activations and losses are ``nn``.
+"""
+
+from staticgrad.ir.compare import same_graph
+from staticgrad.ir.dim import dim
+from staticgrad.ir.graph import Graph, Parameter
+from staticgrad.ir.parser import parse
+from staticgrad.ir.value import Value
+from staticgrad.ops import nn
+from staticgrad.ops.aggregate import all, any, argmax, argmin, max, mean, min, std, sum, var
+from staticgrad.ops.arithmetic import (
+    absolute,
+    add,
+    ceil,
+    divide,
+    floor,
+    multiply,
+    negative,
+    positive,
+    rint,
+    sign,
+    subtract,
+    trunc,
+)
+from staticgrad.ops.compare import (
+    bitwise_and,
+    bitwise_or,
+    bitwise_xor,
+    equal,
+    greater,
+    greater_equal,
+    invert,
+    less,
+    less_equal,
+    logical_and,
+    logical_not,
+    logical_or,
+    logical_xor,
+    not_equal,
+)
+from staticgrad.ops.contract import dot, matmul, outer, vdot
+from staticgrad.ops.convert import astype, size_value, stop_gradient
+from staticgrad.ops.creation import (
+    arange,
+    constant,
+    eye,
+    full,
+    full_like,
+    input,
+    ones,
+    ones_like,
+    parameter,
+    tril,
+    triu,
+    zeros,
+    zeros_like,
+)
+from staticgrad.ops.getitem import getitem
+from staticgrad.ops.indexing import iota, one_hot, scatter_add, take, take_along_axis
+from staticgrad.ops.movement import (
+    broadcast_to,
+    expand_dims,
+    moveaxis,
+    ravel,
+    reshape,
+    squeeze,
+    swapaxes,
+    transpose,
+)
+from staticgrad.ops.power import power, reciprocal, square
+from staticgrad.ops.select import maximum, minimum, where
+from staticgrad.ops.slices import concatenate, flip, pad, stack
+from staticgrad.ops.transcendental import cos, erf, exp, expm1, log, log1p, sigmoid, sin, sqrt, tanh
+
+#: NumPy's other spelling.
+concat = concatenate
+
+__all__ = [
+    "Graph",
+    "Parameter",
+    "Value",
+    "absolute",
+    "add",
+    "all",
+    "any",
+    "arange",
+    "argmax",
+    "argmin",
+    "astype",
+    "bitwise_and",
+    "bitwise_or",
+    "bitwise_xor",
+    "broadcast_to",
+    "ceil",
+    "concat",
+    "concatenate",
+    "constant",
+    "cos",
+    "dim",
+    "divide",
+    "dot",
+    "equal",
+    "erf",
+    "exp",
+    "expand_dims",
+    "expm1",
+    "eye",
+    "flip",
+    "floor",
+    "full",
+    "full_like",
+    "getitem",
+    "greater",
+    "greater_equal",
+    "input",
+    "invert",
+    "iota",
+    "less",
+    "less_equal",
+    "log",
+    "log1p",
+    "logical_and",
+    "logical_not",
+    "logical_or",
+    "logical_xor",
+    "matmul",
+    "max",
+    "maximum",
+    "mean",
+    "min",
+    "minimum",
+    "moveaxis",
+    "multiply",
+    "negative",
+    "nn",
+    "not_equal",
+    "one_hot",
+    "ones",
+    "ones_like",
+    "outer",
+    "pad",
+    "parameter",
+    "parse",
+    "positive",
+    "power",
+    "ravel",
+    "reciprocal",
+    "reshape",
+    "rint",
+    "same_graph",
+    "scatter_add",
+    "sigmoid",
+    "sign",
+    "sin",
+    "size_value",
+    "sqrt",
+    "square",
+    "squeeze",
+    "stack",
+    "std",
+    "stop_gradient",
+    "subtract",
+    "sum",
+    "swapaxes",
+    "take",
+    "take_along_axis",
+    "tanh",
+    "transpose",
+    "tril",
+    "triu",
+    "trunc",
+    "var",
+    "vdot",
+    "where",
+    "zeros",
+    "zeros_like",
+]

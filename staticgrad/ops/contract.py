@@ -1,0 +1,213 @@
+"""Contractions: the matrix product, and the products that are made of it.
+
+One op with a transpose flag per operand, so that no derivative ever transposes an array. The order
+in which a kernel adds up the inner products is the kernel's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any, ClassVar
+
+import numpy as np
+
+from staticgrad.errors import DTypeError, RankError, ShapeError
+from staticgrad.ir import dim as dims
+from staticgrad.ir.dim import Size
+from staticgrad.ir.forms import Contract, Form
+from staticgrad.ir.op import Array, Op
+from staticgrad.ir.types import BroadcastError, Shape, TensorType, broadcast_shapes
+from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ops.cotangent import unbroadcast
+from staticgrad.ops.elementwise import Operand
+from staticgrad.ops.movement import reshape
+from staticgrad.ops.operands import promoted_values, related, shape_text
+
+
+class MatMul(Op, name="matmul"):
+    """a @ b over the last two axes; the axes before them broadcast.
+
+    With ``transpose_a`` the operand is read as if its last two axes were exchanged, and so for b.
+    """
+
+    flops: ClassVar[int] = 2  # per element and inner index
+    transpose_a: bool = False
+    transpose_b: bool = False
+
+    def prepare(self, *args: Any) -> tuple[Value, ...]:
+        """Operands as values of the dtype in which they meet."""
+        return promoted_values("matmul", args)
+
+    def infer(self, a: TensorType, b: TensorType) -> TensorType:
+        """The dtype of the operands; guards where sizes agree only for some names.
+
+        Raises:
+            ShapeError: inner sizes that differ, or batch axes that do not broadcast.
+            RankError: an operand with fewer than two axes.
+            DTypeError: bools, or two dtypes.
+        """
+        if a.dtype != b.dtype:
+            raise DTypeError(f"matmul: operands of {a.dtype.numpy} and {b.dtype.numpy}")
+        if a.dtype.is_bool:
+            raise DTypeError("matmul: takes numbers, not bools", hint="x.astype('int64')")
+        if a.rank < 2 or b.rank < 2:
+            raise RankError(f"matmul: {a} and {b} need two axes each, or more")
+        rows, inner = _matrix(a.shape, self.transpose_a)
+        inner_b, columns = _matrix(b.shape, self.transpose_b)
+        _check_inner(inner, inner_b, _flagged(a, self.transpose_a), _flagged(b, self.transpose_b))
+        return TensorType(a.dtype, (*_batch(a.shape, b.shape), rows, columns))
+
+    def reference(self, a: Array, b: Array) -> Any:
+        left = a.swapaxes(-1, -2) if self.transpose_a else a
+        right = b.swapaxes(-1, -2) if self.transpose_b else b
+        with np.errstate(all="ignore"):
+            return np.matmul(left, right)
+
+    def vjp(self, ct: Any, out: Any, a: Any, b: Any) -> tuple[Any, ...]:
+        """ct @ bᵀ and aᵀ @ ct, by flags alone; summed over batch axes that were broadcast."""
+        if not out.dtype.is_float:
+            return None, None
+        ta, tb = self.transpose_a, self.transpose_b
+        by_a = MatMul(tb, True)(b, ct) if ta else MatMul(False, not tb)(ct, b)
+        by_b = MatMul(True, ta)(ct, a) if tb else MatMul(not ta, False)(a, ct)
+        return unbroadcast(by_a, a.type), unbroadcast(by_b, b.type)
+
+    def jvp(self, tangents: Sequence[Any], out: Any, a: Any, b: Any) -> Any:
+        """da @ b + a @ db."""
+        if not out.dtype.is_float:
+            return None
+        by_a, by_b = tangents
+        terms = [self(by_a, b)] if by_a is not None else []
+        terms += [self(a, by_b)] if by_b is not None else []
+        if len(terms) == 2:
+            return terms[0] + terms[1]
+        return terms[0] if terms else None
+
+    def form(self, out: TensorType, *types: TensorType) -> Form:
+        return Contract(self.transpose_a, self.transpose_b)
+
+
+def _matrix(shape: Shape, transposed: bool) -> tuple[Size, Size]:
+    """Rows and columns of the operand as it is read."""
+    rows, columns = shape[-2:]
+    return (columns, rows) if transposed else (rows, columns)
+
+
+def _flagged(x: TensorType, transposed: bool) -> str:
+    return f"{shape_text(x.shape)} transposed" if transposed else shape_text(x.shape)
+
+
+def _check_inner(left: Size, right: Size, a: str, b: str) -> None:
+    """Refuse inner sizes that cannot agree, or note the guard under which they do."""
+    text = f"matmul: inner sizes differ, {left} != {right}"
+    if not dims.equal(left, right, text):
+        raise ShapeError(
+            text,
+            details=[f"{a} @ {b}"],
+            hint="the last axis of the first and the second to last of the second must agree",
+        )
+
+
+def _batch(a: Shape, b: Shape) -> Shape:
+    try:
+        return broadcast_shapes((a[:-2], b[:-2]))
+    except BroadcastError as error:
+        raise ShapeError(
+            f"matmul: batch axes do not broadcast, {error.left} != {error.right}",
+            details=[f"{shape_text(a)} @ {shape_text(b)}: all axes but the last two"],
+        ) from None
+
+
+# -- public functions -----------------------------------------------------------------------------
+
+
+def matmul(a: Operand, b: Operand) -> Value:
+    """a @ b: over the last axis of a and the second to last of b; axes before them broadcast.
+
+    A vector (one axis) on the left is a row, on the right a column; its axis is not in the result.
+    Integers multiply and add in their promoted dtype, and wrap.
+
+    Raises:
+        ShapeError: inner sizes that differ, or batch axes that do not broadcast.
+        RankError: a 0-d operand.
+        DTypeError: bools.
+    """
+    left, right = promoted_values("matmul", (a, b))
+    if left.ndim == 0 or right.ndim == 0:
+        raise RankError(
+            f"matmul: {shape_text(left.shape)} @ {shape_text(right.shape)}: a scalar is no matrix",
+            hint="multiply with *",
+            related=related(left, right),
+        )
+    if left.ndim == 1 or right.ndim == 1:
+        return _with_vectors(left, right)
+    if left.ndim > 2 and right.ndim == 2:
+        return _one_matrix(left, right)
+    return MatMul()(left, right)  # type: ignore[no-any-return]
+
+
+def _with_vectors(left: Value, right: Value) -> Value:
+    """The product where an operand is a vector: a matrix for the op, its axis dropped after."""
+    _check_vectors(left, right)
+    a = reshape(left, (1, *left.shape)) if left.ndim == 1 else left
+    b = reshape(right, (*right.shape, 1)) if right.ndim == 1 else right
+    out = matmul(a, b)
+    kept = out.shape[:-2]
+    kept += () if left.ndim == 1 else out.shape[-2:-1]
+    kept += () if right.ndim == 1 else out.shape[-1:]
+    return reshape(out, kept)
+
+
+def _one_matrix(left: Value, right: Value) -> Value:
+    """A batch times one matrix, its batch axes as rows: the matrix' gradient is one product too."""
+    _check_vectors(left, right)
+    rows = reshape(left, (prod(left.shape[:-1]), left.shape[-1]))
+    return reshape(MatMul()(rows, right), (*left.shape[:-1], right.shape[-1]))
+
+
+def _check_vectors(left: Value, right: Value) -> None:
+    """The check of inner sizes while the operands still have the user's shapes."""
+    inner = right.shape[-2] if right.ndim > 1 else right.shape[0]
+    try:
+        _check_inner(left.shape[-1], inner, shape_text(left.shape), shape_text(right.shape))
+    except ShapeError as error:
+        raise error.with_related(related(left, right)) from None
+
+
+def dot(a: Operand, b: Operand) -> Value:
+    """NumPy's ``dot`` for up to two axes each: the matrix product, or * where one is 0-d.
+
+    Raises:
+        ShapeError: inner sizes that differ.
+        RankError: an operand with three axes or more, where ``dot`` and ``@`` differ.
+    """
+    left, right = promoted_values("dot", (a, b))
+    if left.ndim == 0 or right.ndim == 0:
+        return left * right  # type: ignore[no-any-return]
+    if left.ndim > 2 or right.ndim > 2:
+        raise RankError(
+            f"dot: {shape_text(left.shape)} and {shape_text(right.shape)} have more than two axes",
+            hint="use a @ b",
+            related=related(left, right),
+        )
+    return matmul(left, right)
+
+
+def vdot(a: Operand, b: Operand) -> Value:
+    """The sum of the products of all elements, both flattened in C order.
+
+    Raises:
+        ShapeError: different numbers of elements.
+    """
+    left, right = promoted_values("vdot", (a, b))
+    return matmul(reshape(left, left.size), reshape(right, right.size))
+
+
+def outer(a: Operand, b: Operand) -> Value:
+    """out[i, j] = a[i] * b[j], both flattened in C order."""
+    left, right = promoted_values("outer", (a, b))
+    return reshape(left, (left.size, 1)) * reshape(right, (1, right.size))  # type: ignore[no-any-return]
+
+
+FUNCTIONS.update(matmul=matmul, dot=dot, vdot=vdot, outer=outer)

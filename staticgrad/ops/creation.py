@@ -1,0 +1,224 @@
+"""Where values come from: inputs, parameters, constants, and arrays that follow from a shape.
+
+Here the user's spelling of names, shapes and element types is read and checked. How parameters are
+stored is in ``ir/parameter.py``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from staticgrad.errors import ArgumentError, RankError
+from staticgrad.ir.dim import Dim, Size, dim, floordiv, maximum
+from staticgrad.ir.dtype import F32, I64
+from staticgrad.ir.graph import (
+    Input,
+    Node,
+    Parameter,
+    ParameterLeaf,
+    Symbolic,
+    constant as constant_node,
+)
+from staticgrad.ir.parameter import ParameterStore
+from staticgrad.ir.types import Shape, TensorType
+from staticgrad.ir.value import FUNCTIONS, Value, binding_kind
+from staticgrad.ops.elementwise import Operand, strong_dtype
+from staticgrad.ops.indexing import iota
+from staticgrad.ops.movement import broadcast_to
+from staticgrad.ops.operands import as_value, dtype_of, integer, related, shape_of, size_of
+
+
+def input(name: str, shape: Any = (), dtype: Any = "float32") -> Symbolic:
+    """A value that is fed at each run, under ``name``.
+
+    Args:
+        name: the key of its feed; each input of a graph has its own.
+        shape: one entry per axis: an int; a name (the same name is the same size everywhere in the
+            graph); ``sg.dim(...)`` or an expression of sizes; None for a size of its own.
+        dtype: the element type.
+
+    Raises:
+        ArgumentError: a name that is no text or empty, or an entry that is no size.
+        ShapeError: a negative size.
+        DTypeError: an element type that there is none of.
+    """
+    _check_name("input", name)
+    entries = shape if isinstance(shape, list | tuple) else (shape,)
+    sizes = tuple(_size(name, axis, entry) for axis, entry in enumerate(entries))
+    kind = TensorType(dtype_of(f"input {name!r}", dtype), sizes)
+    return Symbolic.bind(Input(name, kind), ())  # type: ignore[no-any-return]
+
+
+def _size(name: str, axis: int, entry: Any) -> Size:
+    if entry is None:
+        return dim(f"{name}.{axis}")
+    if isinstance(entry, str):
+        if not entry:
+            raise ArgumentError(f"input {name!r}: the name of axis {axis} is empty")
+        return dim(entry)
+    if isinstance(entry, bool | np.bool_):
+        raise ArgumentError(f"input {name!r}: {entry} is no size for axis {axis}")
+    return size_of(f"input {name!r}, axis {axis}", entry)
+
+
+def parameter(name: str, array: npt.ArrayLike, dtype: Any = None) -> Parameter:
+    """A value with an array of its own, which updates replace; the array given is copied.
+
+    Args:
+        name: each parameter of a graph has its own.
+        array: the first value; its shape never changes.
+        dtype: the element type; that of the array by default.
+
+    Raises:
+        ArgumentError: a name that is no text or empty.
+        DTypeError: an element type that there is none of.
+    """
+    _check_name("parameter", name)
+    return Parameter(_leaf(ParameterLeaf(ParameterStore(name, _array(name, array, dtype)))))
+
+
+def constant(array: npt.ArrayLike, dtype: Any = None) -> Symbolic:
+    """A value known now: the array, copied.
+
+    Args:
+        array: an array, a number, or nested lists of numbers.
+        dtype: the element type; that of the array by default (Python floats: float64).
+
+    Raises:
+        DTypeError: an element type that there is none of.
+    """
+    if isinstance(array, Symbolic):
+        return array if dtype is None else FUNCTIONS["astype"](array, dtype)
+    return constant_node(_array("constant", array, dtype))
+
+
+def _leaf(op: ParameterLeaf) -> Node:
+    return Symbolic.bind(op, ()).node  # type: ignore[no-any-return]
+
+
+def _check_name(what: str, name: Any) -> None:
+    if not isinstance(name, str):
+        raise ArgumentError(f"{what}: the name comes first, got {name!r}")
+    if not name:
+        raise ArgumentError(f"{what}: the name is empty")
+
+
+def _array(op: str, data: Any, dtype: Any) -> Any:
+    own = strong_dtype(op, data)
+    wanted = own if dtype is None else dtype_of(op, dtype)
+    return np.asarray(data).astype(wanted.numpy, copy=False)
+
+
+# -- arrays that follow from a shape --------------------------------------------------------------
+
+
+def full(shape: Any, value: Any, dtype: Any = None) -> Value:
+    """``value`` repeated to ``shape``; in ``dtype``, by default that of the value.
+
+    Raises:
+        ShapeError: a negative size, or a value that does not broadcast to the shape.
+        DTypeError: ``dtype`` names no element type.
+    """
+    filled = as_value("full", value)
+    if dtype is not None:
+        filled = FUNCTIONS["astype"](filled, dtype_of("full", dtype))
+    return broadcast_to(filled, shape_of("full", shape))
+
+
+def zeros(shape: Any, dtype: Any = F32) -> Value:
+    """Zeros; float32 by default."""
+    return full(shape, _number(0, dtype))
+
+
+def ones(shape: Any, dtype: Any = F32) -> Value:
+    """Ones; float32 by default."""
+    return full(shape, _number(1, dtype))
+
+
+def full_like(x: Operand, value: Any, dtype: Any = None) -> Value:
+    """``value`` repeated to the shape of x, in ``dtype``, by default that of x."""
+    like = as_value("full_like", x)
+    wanted = like.dtype if dtype is None else dtype_of("full_like", dtype)
+    filled = value if isinstance(value, Value) else binding_kind((like,)).lift(value, wanted)
+    return broadcast_to(FUNCTIONS["astype"](filled, wanted), like.shape)
+
+
+def zeros_like(x: Operand, dtype: Any = None) -> Value:
+    """Zeros in the shape and dtype of x."""
+    return full_like(x, 0, dtype)
+
+
+def ones_like(x: Operand, dtype: Any = None) -> Value:
+    """Ones in the shape and dtype of x."""
+    return full_like(x, 1, dtype)
+
+
+def arange(start: Any, stop: Any = None, step: int = 1, dtype: Any = I64) -> Value:
+    """start, start + step, ... up to but without ``stop``; ``arange(n)`` starts at 0. int64.
+
+    Args:
+        start, stop: integers or sizes; literal ones where the step is negative.
+        step: a literal integer other than 0.
+        dtype: the element type of the result.
+
+    Raises:
+        ArgumentError: something that is no integer, or a step of 0.
+    """
+    first: Any = 0 if stop is None else start
+    end: Any = start if stop is None else stop
+    stride = integer("arange", "step", step)
+    if stride == 0:
+        raise ArgumentError("arange: a step of 0 leads nowhere")
+    first, end = (v if isinstance(v, Dim) else integer("arange", "end", v) for v in (first, end))
+    span = end - first if stride > 0 else first - end
+    count = maximum(floordiv(span + (abs(stride) - 1), abs(stride)), 0)
+    positions = iota((count,))
+    if stride != 1:
+        positions = positions * stride
+    if isinstance(first, Dim) or first != 0:
+        positions = positions + FUNCTIONS["size_value"](first, I64)
+    return FUNCTIONS["astype"](positions, dtype_of("arange", dtype))  # type: ignore[no-any-return]
+
+
+def eye(rows: Size, columns: Size | None = None, dtype: Any = F32) -> Value:
+    """Ones on the diagonal, zeros elsewhere: the identity matrix where it is square."""
+    shape: Shape = shape_of("eye", (rows, rows if columns is None else columns))
+    hit = FUNCTIONS["equal"](iota(shape, 0), iota(shape, 1))
+    return FUNCTIONS["astype"](hit, dtype_of("eye", dtype))  # type: ignore[no-any-return]
+
+
+def tril(x: Operand, k: int = 0) -> Value:
+    """x on and below the k-th diagonal of its last two axes, zeros above."""
+    return _triangle("tril", x, k, "greater_equal")
+
+
+def triu(x: Operand, k: int = 0) -> Value:
+    """x on and above the k-th diagonal of its last two axes, zeros below."""
+    return _triangle("triu", x, k, "less_equal")
+
+
+def _triangle(op: str, x: Operand, k: int, relation: str) -> Value:
+    value = as_value(op, x)
+    if value.ndim < 2:
+        raise RankError(f"{op}: {value.type} has no last two axes", related=related(value))
+    shape = value.shape[-2:]
+    shifted = iota(shape, 0) + integer(op, "k", k)
+    inside = FUNCTIONS[relation](shifted, iota(shape, 1))
+    return FUNCTIONS["where"](inside, value, np.zeros((), value.dtype.numpy))  # type: ignore[no-any-return]
+
+
+def _number(value: int, dtype: Any) -> Any:
+    return dtype_of("zeros", dtype).numpy.type(value)
+
+
+FUNCTIONS.update(
+    {
+        f.__name__: f
+        for f in (
+            full, zeros, ones, full_like, zeros_like, ones_like, arange, eye, tril, triu,
+        )
+    }
+)  # fmt: skip

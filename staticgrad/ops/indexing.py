@@ -1,0 +1,366 @@
+"""Reading and adding at positions that are only known in a run; and positions as values.
+
+``take`` reads whole rows, ``take_along`` one element per position; each has its transpose, which
+adds duplicates in index order. Indices are checked: a reference raises, a kernel records the first
+failure.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from staticgrad.errors import DTypeError, IndexOutOfRange, RankError, ShapeError
+from staticgrad.ir import dim as dims
+from staticgrad.ir.dim import Size
+from staticgrad.ir.dtype import F32, I64, DType
+from staticgrad.ir.expr import Expr
+from staticgrad.ir.forms import Form, Gather, GatherAlong, Pointwise, ScatterAdd, ScatterAlong
+from staticgrad.ir.op import Array, Op
+from staticgrad.ir.types import Shape, TensorType
+from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ops.elementwise import Operand
+from staticgrad.ops.movement import expand_dims, ravel
+from staticgrad.ops.operands import (
+    Linear,
+    as_values,
+    axis_of,
+    dtype_of,
+    integer,
+    shape_of,
+    size_of,
+)
+
+
+class Take(Linear, name="take"):
+    """x read at ``indices`` along ``axis``: out[p, i, q] = x[p, indices[i], q].
+
+    The axes of the indices stand in place of the axis. Negative indices count from the end; others
+    outside the axis raise.
+    """
+
+    exact = True
+    flops = 0
+    axis: int
+
+    def infer(self, x: TensorType, indices: TensorType) -> TensorType:
+        """The dtype of x.
+
+        Raises:
+            DTypeError: indices that are no integers.
+            RankError: x has no such axis.
+        """
+        _check_indices(self.name, x, indices, self.axis)
+        before, after = x.shape[: self.axis], x.shape[self.axis + 1 :]
+        return x.with_shape((*before, *indices.shape, *after))
+
+    def reference(self, x: Array, indices: Array) -> Any:
+        return np.take(x, checked(indices, x.shape[self.axis], self.axis), self.axis)
+
+    def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
+        return ScatterIntoAxis(self.axis, x.shape[self.axis])(ct, *indices)
+
+    def form(self, out: TensorType, *types: TensorType) -> Form:
+        return Gather(self.axis)
+
+
+class ScatterIntoAxis(Linear, name="scatter_add"):
+    """``take`` transposed: zeros; then out[p, indices[i], q] += x[p, i, q], i ascending.
+
+    The axes of the indices, from ``axis`` of x on, become one axis of size ``size``.
+    """
+
+    exact = True
+    axis: int
+    size: Size
+
+    def infer(self, x: TensorType, indices: TensorType) -> TensorType:
+        """The dtype of x.
+
+        Raises:
+            DTypeError: indices that are no integers, or bools to add.
+            RankError, ShapeError: x does not have the axes of the indices at ``axis``.
+        """
+        _check_addends(self.name, x)
+        after = self.axis + indices.rank
+        if not 0 <= self.axis <= after <= x.rank:
+            raise RankError(f"scatter_add: {x} does not have the axes of {indices} at {self.axis}")
+        out = x.with_shape((*x.shape[: self.axis], self.size, *x.shape[after:]))
+        _check_indices(self.name, out, indices, self.axis)
+        for own, of in zip(x.shape[self.axis : after], indices.shape, strict=True):
+            text = f"scatter_add: {x} has size {own} where the indices {indices} have {of}"
+            if not dims.equal(own, of, text):
+                raise ShapeError(text)
+        return out
+
+    def reference(self, x: Array, indices: Array) -> Any:
+        size = integer(self.name, "size", self.size)
+        places = checked(indices, size, self.axis).ravel()
+        before, after = x.shape[: self.axis], x.shape[self.axis + indices.ndim :]
+        rows = np.moveaxis(x.reshape(*before, places.size, *after), self.axis, 0)
+        out = np.zeros((size, *before, *after), x.dtype)
+        with np.errstate(all="ignore"):
+            for turn in _turns(places):  # within a turn no place occurs twice
+                out[places[turn]] += rows[turn]
+        return np.moveaxis(out, 0, self.axis)
+
+    def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
+        return Take(self.axis)(ct, *indices)
+
+    def form(self, out: TensorType, *types: TensorType) -> Form:
+        return ScatterAdd(self.axis)
+
+
+class TakeAlong(Linear, name="take_along"):
+    """x read at one position per element: out[p, i, q] = x[p, indices[p, i, q], q] along ``axis``.
+
+    Negative indices count from the end, unless ``wrap`` is False; others outside the axis raise.
+    """
+
+    exact = True
+    flops = 0
+    axis: int
+    wrap: bool = True
+
+    def infer(self, x: TensorType, indices: TensorType) -> TensorType:
+        """The dtype of x, the shape of the indices.
+
+        Raises:
+            DTypeError: indices that are no integers.
+            RankError, ShapeError: the indices differ from x on an axis other than ``axis``.
+        """
+        _check_along(self.name, x, indices, self.axis)
+        return x.with_shape(indices.shape)
+
+    def reference(self, x: Array, indices: Array) -> Any:
+        places = checked(indices, x.shape[self.axis], self.axis, self.wrap)
+        return np.take_along_axis(x, places, self.axis)
+
+    def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
+        return ScatterIntoAlong(self.axis, x.shape[self.axis], self.wrap)(ct, *indices)
+
+    def form(self, out: TensorType, *types: TensorType) -> Form:
+        return GatherAlong(self.axis, self.wrap)
+
+
+class ScatterIntoAlong(Linear, name="scatter_along"):
+    """``take_along`` transposed: zeros; then out[p, indices[p, i, q], q] += x[p, i, q] in order.
+
+    The result has size ``size`` along ``axis``. For ``wrap`` see ``take_along``.
+    """
+
+    exact = True
+    axis: int
+    size: Size
+    wrap: bool = True
+
+    def infer(self, x: TensorType, indices: TensorType) -> TensorType:
+        """The dtype of x.
+
+        Raises:
+            DTypeError: indices that are no integers, or bools to add.
+            RankError, ShapeError: x and the indices have different shapes.
+        """
+        _check_addends(self.name, x)
+        _check_along(self.name, x, indices, self.axis, whole=True)
+        return x.with_shape((*x.shape[: self.axis], self.size, *x.shape[self.axis + 1 :]))
+
+    def reference(self, x: Array, indices: Array) -> Any:
+        size = integer(self.name, "size", self.size)
+        places = np.moveaxis(checked(indices, size, self.axis, self.wrap), self.axis, 0)
+        rows = np.moveaxis(x, self.axis, 0)
+        out = np.zeros((size, *rows.shape[1:]), x.dtype)
+        others = np.indices(rows.shape[1:])
+        with np.errstate(all="ignore"):
+            for place, row in zip(places, rows, strict=True):
+                out[(place, *others)] += row
+        return np.moveaxis(out, 0, self.axis)
+
+    def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
+        return TakeAlong(self.axis, self.wrap)(ct, *indices)
+
+    def form(self, out: TensorType, *types: TensorType) -> Form:
+        return ScatterAlong(self.axis, self.wrap)
+
+
+class Iota(Op, name="iota"):
+    """The position along ``axis``, for every element of ``shape``, in ``dtype``."""
+
+    exact = True
+    differentiable = False
+    flops = 0
+    shape: tuple[Size, ...]
+    axis: int
+    dtype: DType
+
+    def infer(self) -> TensorType:
+        """The dtype and shape asked for.
+
+        Raises:
+            RankError: the shape has no such axis.
+        """
+        if not 0 <= self.axis < len(self.shape):
+            raise RankError(f"iota: no axis {self.axis} in the shape {self.shape}")
+        return TensorType(self.dtype, self.shape)
+
+    def reference(self) -> Any:
+        own = [size if k == self.axis else 1 for k, size in enumerate(self.shape)]
+        positions = np.arange(self.shape[self.axis]).astype(self.dtype.numpy)  # type: ignore[arg-type]
+        return np.broadcast_to(positions.reshape(own), self.shape)  # type: ignore[arg-type]
+
+    def vjp(self, ct: Any, out: Any, *args: Any) -> tuple[Any, ...]:
+        """No operands, no cotangents."""
+        return ()
+
+    def scalar(self, *positions: Expr) -> Expr:
+        """The element at ``positions``, one i64 per axis."""
+        return positions[self.axis].cast(self.dtype)
+
+    def form(self, out: TensorType, *types: TensorType) -> Form:
+        return Pointwise(self.scalar, indexed=True)
+
+
+def checked(indices: Array, size: int, axis: int, wrap: bool = True) -> Array:
+    """``indices`` as int64 in [0, size), negative ones counted from the end if ``wrap``.
+
+    Raises:
+        IndexOutOfRange: the first, in C order, that is outside.
+    """
+    unsigned = indices.dtype.kind == "u"
+    wrong = indices >= size
+    if not unsigned:
+        wrong |= indices < (-size if wrap else 0)
+    if wrong.any():
+        position = int(np.argmax(wrong.ravel()))
+        at = ", ".join(str(int(i)) for i in np.unravel_index(position, indices.shape))
+        where = f" (at [{at}] of the indices)" if at else ""
+        raise IndexOutOfRange(
+            f"index {int(indices.ravel()[position])} is outside axis {axis} of size {size}{where}"
+        )
+    places = indices.astype(np.int64)
+    return np.where(places < 0, places + size, places)
+
+
+def _turns(places: Array) -> list[Array]:
+    """Positions in ``places``, cut so that the k-th turn holds every place's k-th occurrence."""
+    order = np.argsort(places, kind="stable")
+    ordered = places[order]
+    first = np.searchsorted(ordered, ordered, side="left")
+    occurrence = np.arange(places.size) - first
+    by_turn = order[np.argsort(occurrence, kind="stable")]
+    return np.split(by_turn, np.cumsum(np.bincount(occurrence))[:-1]) if places.size else []
+
+
+def _check_indices(op: str, x: TensorType, indices: TensorType, axis: int) -> None:
+    if not indices.dtype.is_integer:
+        raise DTypeError(
+            f"{op}: indices are integers, not {indices.dtype.numpy}",
+            hint="convert: astype('int64')",
+        )
+    if not 0 <= axis < x.rank:
+        raise RankError(f"{op}: no axis {axis} in {x}")
+
+
+def _check_addends(op: str, x: TensorType) -> None:
+    if x.dtype.is_bool:
+        raise DTypeError(f"{op}: bools are counted as integers", hint="x.astype('int64')")
+
+
+def _check_along(
+    op: str, x: TensorType, indices: TensorType, axis: int, whole: bool = False
+) -> None:
+    _check_indices(op, x, indices, axis)
+    if x.rank != indices.rank:
+        raise RankError(f"{op}: {x} and the indices {indices} have different numbers of axes")
+    for k, (own, of) in enumerate(zip(x.shape, indices.shape, strict=True)):
+        text = f"{op}: axis {k} has size {own} in {x}, {of} in the indices {indices}"
+        if (k != axis or whole) and not dims.equal(own, of, text):
+            raise ShapeError(text)
+
+
+# -- public functions -----------------------------------------------------------------------------
+
+
+def take(x: Operand, indices: Operand, axis: int | None = None) -> Value:
+    """x read at ``indices`` (integers of any shape) along ``axis``; of x flattened if it is None.
+
+    Negative indices count from the end. One outside raises, in the run that meets it.
+
+    Raises:
+        AxisError: there is no such axis.
+        DTypeError: indices that are no integers.
+    """
+    value, places = as_values("take", x, indices)
+    if axis is None:
+        value, axis = ravel(value), 0
+    return Take(axis_of("take", axis, value))(value, places)  # type: ignore[no-any-return]
+
+
+def take_along_axis(x: Operand, indices: Operand, axis: int = -1) -> Value:
+    """x read at one position per element along ``axis``: out[i, j] = x[i, indices[i, j]].
+
+    x and the indices have equal sizes on the other axes. Negative indices count from the end. One
+    outside raises, in the run that meets it.
+
+    Raises:
+        AxisError: there is no such axis.
+        DTypeError: indices that are no integers.
+        RankError, ShapeError: sizes of other axes that differ.
+    """
+    value, places = as_values("take_along_axis", x, indices)
+    return TakeAlong(axis_of("take_along_axis", axis, value))(value, places)  # type: ignore[no-any-return]
+
+
+def scatter_add(x: Operand, indices: Operand, size: Size, axis: int = 0) -> Value:
+    """Zeros with ``size`` places along ``axis``, to which x is added at ``indices``, in order.
+
+    The transpose of ``take``: x has the axes of the indices, which become the one axis. Sums per
+    group: ``scatter_add(values, group_of, groups)``.
+
+    Raises:
+        AxisError: there is no such axis.
+        DTypeError: indices that are no integers, or bools to add.
+        RankError, ShapeError: x does not have the axes of the indices.
+    """
+    value, places = as_values("scatter_add", x, indices)
+    place = axis_of("scatter_add", axis, value, value.ndim - places.ndim + 1)
+    return ScatterIntoAxis(place, size_of("scatter_add", size, value))(value, places)  # type: ignore[no-any-return]
+
+
+def iota(shape: Any, axis: int = -1, dtype: Any = I64) -> Value:
+    """The position along ``axis`` for every element of ``shape``.
+
+    Raises:
+        RankError: the shape has no such axis.
+        DTypeError: ``dtype`` names no element type.
+    """
+    sizes: Shape = shape_of("iota", shape)
+    place = integer("iota", "axis", axis)
+    return Iota(sizes, place + len(sizes) if place < 0 else place, dtype_of("iota", dtype))()  # type: ignore[no-any-return]
+
+
+def one_hot(labels: Operand, classes: Size, dtype: Any = F32) -> Value:
+    """1 at the label and 0 elsewhere, along a new last axis of size ``classes``.
+
+    A label outside [0, classes) gives a row of zeros.
+
+    Raises:
+        DTypeError: labels that are no integers.
+    """
+    (value,) = as_values("one_hot", labels)
+    if not value.dtype.is_integer:
+        raise DTypeError(f"one_hot: labels are integers, not {value.dtype.numpy}")
+    # Bool to float: the comparison is made in int64, where every class has its own number.
+    column = expand_dims(FUNCTIONS["astype"](value, I64), -1)
+    hit = FUNCTIONS["equal"](column, iota((size_of("one_hot", classes, value),)))
+    return FUNCTIONS["astype"](hit, dtype_of("one_hot", dtype))  # type: ignore[no-any-return]
+
+
+FUNCTIONS.update(
+    take=take,
+    take_along_axis=take_along_axis,
+    scatter_add=scatter_add,
+    iota=iota,
+    one_hot=one_hot,
+)

@@ -1,0 +1,245 @@
+"""Activations, normalisation and losses, written with the ordinary operators.
+
+Nothing here is an op: every function is a few lines over values, so that it differentiates as often
+as one likes, and fusion puts the pieces into one kernel. A floating dtype is kept.
+Public as ``sg.nn``.
+"""
+
+from __future__ import annotations
+
+from math import pi, sqrt
+from typing import Any, Final
+
+from staticgrad.errors import DTypeError, RankError, ShapeError
+from staticgrad.ir import dim as dims
+from staticgrad.ir.dtype import F64
+from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ops import transcendental as of
+from staticgrad.ops.aggregate import max as largest, mean, sum as total
+from staticgrad.ops.convert import stop_gradient
+from staticgrad.ops.elementwise import Operand
+from staticgrad.ops.indexing import TakeAlong
+from staticgrad.ops.movement import expand_dims, reshape
+from staticgrad.ops.operands import (
+    as_value,
+    as_values,
+    axis_of,
+    promoted_values,
+    related,
+    shape_text,
+)
+from staticgrad.ops.select import where
+
+_ROOT_TWO: Final = sqrt(2.0)
+_ROOT_TWO_OVER_PI: Final = sqrt(2.0 / pi)
+_CUBIC: Final = 0.044715  # of the tanh approximation: Hendrycks and Gimpel, arXiv 1606.08415
+_INFINITY: Final = float("inf")
+
+
+# -- activations ----------------------------------------------------------------------------------
+
+
+def relu(x: Operand) -> Value:
+    """x where x > 0, else 0 (of NaN too). Its derivative at 0 is 0."""
+    value = as_value("relu", x)
+    return where(value > 0, value, 0)
+
+
+def silu(x: Operand) -> Value:
+    """x * sigmoid(x), also called swish."""
+    value = _floating("silu", x)
+    return value * of.sigmoid(value)  # type: ignore[no-any-return]
+
+
+def softplus(x: Operand) -> Value:
+    """log(1 + exp(x)), without overflow. Its derivative is sigmoid(x), at 0 too."""
+    value = _floating("softplus", x)
+    positive = value > 0
+    return where(positive, value, 0.0) + of.log1p(of.exp(where(positive, -value, value)))  # type: ignore[no-any-return]
+
+
+def gelu(x: Operand, approximate: bool = False) -> Value:
+    """x * Phi(x), Phi the normal distribution function, by erf; with ``approximate`` by tanh.
+
+    Hendrycks and Gimpel, arXiv 1606.08415. The approximation differs by up to 5e-4.
+    """
+    value = _floating("gelu", x)
+    if approximate:
+        inner = _ROOT_TWO_OVER_PI * (value + _CUBIC * (value * value * value))
+        return 0.5 * value * (1.0 + of.tanh(inner))  # type: ignore[no-any-return]
+    return 0.5 * value * (1.0 + of.erf(value / _ROOT_TWO))  # type: ignore[no-any-return]
+
+
+# -- normalisation --------------------------------------------------------------------------------
+
+
+def softmax(x: Operand, axis: int = -1) -> Value:
+    """exp(x) divided by its sum along ``axis``, without overflow.
+
+    NaN where the row holds +inf or NaN, or nothing above -inf.
+
+    Raises:
+        AxisError: there is no such axis.
+        EmptyReductionError: the axis is empty.
+    """
+    value = _floating("softmax", x)
+    place = axis_of("softmax", axis, value)
+    raised = of.exp(value - stop_gradient(largest(value, place, keepdims=True)))
+    return raised / total(raised, place, keepdims=True)  # type: ignore[no-any-return]
+
+
+def log_softmax(x: Operand, axis: int = -1) -> Value:
+    """The logarithm of ``softmax``: x less its ``logsumexp`` along ``axis``, without overflow.
+
+    Raises:
+        AxisError: there is no such axis.
+        EmptyReductionError: the axis is empty.
+    """
+    value = _floating("log_softmax", x)
+    place = axis_of("log_softmax", axis, value)
+    away = value - _shift(value, place)
+    return away - of.log(total(of.exp(away), place, keepdims=True))  # type: ignore[no-any-return]
+
+
+def logsumexp(x: Operand, axis: int = -1, *, keepdims: bool = False) -> Value:
+    """log(sum(exp(x))) along ``axis``, without overflow.
+
+    -inf where all elements are -inf, +inf where one is +inf.
+
+    Raises:
+        AxisError: there is no such axis.
+        EmptyReductionError: the axis is empty.
+    """
+    value = _floating("logsumexp", x)
+    place = axis_of("logsumexp", axis, value)
+    shift = _shift(value, place)
+    out = of.log(total(of.exp(value - shift), place, keepdims=True)) + shift
+    kept = tuple(size for k, size in enumerate(value.shape) if k != place)
+    return out if keepdims else reshape(out, kept)
+
+
+def _shift(x: Value, axis: int) -> Value:
+    """The maximum along ``axis`` as a constant of the derivative; 0 where it is not finite."""
+    top = stop_gradient(largest(x, axis, keepdims=True))
+    return where(FUNCTIONS["absolute"](top) < _INFINITY, top, 0.0)
+
+
+def layer_norm(
+    x: Operand, gain: Operand | None = None, bias: Operand | None = None, eps: float = 1e-5
+) -> Value:
+    """(x - mean) / sqrt(variance + eps) along the last axis, times ``gain``, plus ``bias``.
+
+    Ba, Kiros and Hinton, arXiv 1607.06450. The variance is the mean square; ``gain`` and ``bias``
+    have the size of the last axis.
+
+    Raises:
+        RankError: a 0-d operand.
+        ShapeError: a gain or bias of another shape.
+    """
+    value = _floating("layer_norm", x)
+    if value.ndim == 0:
+        raise RankError("layer_norm: a 0-d value has no last axis", related=related(value))
+    away = value - mean(value, -1, keepdims=True)
+    out = away * (1.0 / of.sqrt(mean(away * away, -1, keepdims=True) + eps))
+    for name, factor in (("gain", gain), ("bias", bias)):
+        if factor is not None:
+            operand = _row(name, factor, value)
+            out = out * operand if name == "gain" else out + operand
+    return out  # type: ignore[no-any-return]
+
+
+def _row(name: str, data: Operand, x: Value) -> Value:
+    """A gain or bias, of the shape of the last axis of x."""
+    _, row = as_values("layer_norm", x, data)
+    text = f"layer_norm: the {name} is {shape_text(row.shape)}, the last axis has {x.shape[-1]}"
+    if row.ndim != 1 or not dims.equal(row.shape[0], x.shape[-1], text):
+        raise ShapeError(text, related=related(x, row))
+    return row
+
+
+# -- losses ---------------------------------------------------------------------------------------
+
+
+def mse(prediction: Operand, target: Operand) -> Value:
+    """The mean of (prediction - target) squared, over all elements.
+
+    Raises:
+        ShapeError: the shapes differ; they do not broadcast, unless one is 0-d.
+    """
+    left, right = _alike("mse", prediction, target)
+    away = left - right
+    return mean(away * away)
+
+
+def cross_entropy(logits: Operand, labels: Operand) -> Value:
+    """The mean over all labels of -log_softmax(logits) at the label.
+
+    Args:
+        logits: floating [..., C]: one unnormalised log-probability per class.
+        labels: integers [...], the class of each row. One outside [0, C) raises, in the run.
+
+    Raises:
+        DTypeError: labels that are no integers.
+        RankError, ShapeError: the labels do not have the shape of the logits without its last axis.
+    """
+    scores, classes = as_values("cross_entropy", logits, labels)
+    scores = _floating("cross_entropy", scores)
+    _check_labels(scores, classes)
+    away = scores - _shift(scores, scores.ndim - 1)
+    normaliser = of.log(total(of.exp(away), -1))
+    chosen = TakeAlong(scores.ndim - 1, wrap=False)(away, expand_dims(classes, -1))
+    return mean(normaliser - reshape(chosen, normaliser.shape))
+
+
+def _check_labels(logits: Value, labels: Value) -> None:
+    if not labels.dtype.is_integer:
+        raise DTypeError(
+            f"cross_entropy: labels are integers, not {labels.dtype.numpy}",
+            hint="convert class ids with astype('int64'); for probabilities use"
+            " -(p * sg.nn.log_softmax(logits)).sum(-1).mean()",
+            related=related(logits, labels),
+        )
+    text = (
+        f"cross_entropy: logits {shape_text(logits.shape)} take one label per row,"
+        f" got {shape_text(labels.shape)}"
+    )
+    if labels.ndim != logits.ndim - 1:
+        raise RankError(text, related=related(logits, labels))
+    for own, of_labels in zip(logits.shape, labels.shape, strict=False):
+        if not dims.equal(own, of_labels, text):
+            raise ShapeError(text, related=related(logits, labels))
+
+
+def binary_cross_entropy_with_logits(logits: Operand, targets: Operand) -> Value:
+    """The mean of softplus(logits) - targets * logits: -log of the probability of the target.
+
+    Args:
+        logits: floating, log-odds of the target being 1.
+        targets: of the same shape, in [0, 1].
+
+    Raises:
+        ShapeError: the shapes differ; they do not broadcast, unless one is 0-d.
+    """
+    scores, wanted = _alike("binary_cross_entropy_with_logits", logits, targets)
+    return mean(softplus(scores) - wanted * scores)
+
+
+def _alike(op: str, left: Operand, right: Operand) -> tuple[Value, Value]:
+    """Two floating operands of one shape (or one of them 0-d)."""
+    first, second = (_floating(op, value) for value in promoted_values(op, (left, right)))
+    text = f"{op}: shapes {shape_text(first.shape)} and {shape_text(second.shape)} differ"
+    if first.ndim and second.ndim:
+        pairs = zip(first.shape, second.shape, strict=False)
+        if first.ndim != second.ndim or not all(dims.equal(a, b, text) for a, b in pairs):
+            raise ShapeError(
+                text,
+                hint="losses do not broadcast: reshape one of the two",
+                related=related(first, second),
+            )
+    return first, second
+
+
+def _floating(op: str, x: Any) -> Value:
+    """x as a floating value: integers and bools become float64."""
+    value = as_value(op, x)
+    return value if value.dtype.is_float else FUNCTIONS["astype"](value, F64)

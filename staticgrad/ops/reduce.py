@@ -1,0 +1,163 @@
+"""The reductions: sum, max and min over axes, which the result drops.
+
+A sum adds in the order that ``ir/summation.py`` defines; of max and min the order cannot be told.
+Choosing axes and dtypes, and what is made of these three, is in ``aggregate.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any, ClassVar
+
+import numpy as np
+
+from staticgrad.errors import AxisError, DTypeError, EmptyReductionError
+from staticgrad.ir import dim as dims
+from staticgrad.ir.forms import Form, Reduce
+from staticgrad.ir.op import Array, Op
+from staticgrad.ir.summation import tree_sum
+from staticgrad.ir.types import TensorType
+from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ops.movement import Broadcast
+from staticgrad.ops.operands import kept_axes, without
+
+
+class Reduction(Op):
+    """Elements combined over ``axes`` (ascending, at least one), which the result drops."""
+
+    kind: ClassVar[str] = ""
+    axes: tuple[int, ...]
+
+    def infer(self, x: TensorType) -> TensorType:
+        """The dtype of x, its shape without the axes.
+
+        Raises:
+            AxisError: axes that x does not have, out of order, or none at all.
+        """
+        canonical = list(self.axes) == sorted(set(self.axes)) and self.axes
+        if not canonical or not all(0 <= axis < x.rank for axis in self.axes):
+            raise AxisError(f"{self.name}: {self.axes} are not ascending axes of {x}")
+        return x.with_shape(without(x, self.axes))
+
+    def spread(self, reduced: Any, x: Any) -> Value:
+        """A value of the result's shape, repeated to the shape of x."""
+        return Broadcast(x.shape, kept_axes(x.ndim, self.axes))(reduced)  # type: ignore[no-any-return]
+
+    def form(self, out: TensorType, *types: TensorType) -> Form:
+        return Reduce(self.kind, self.axes)
+
+
+class Sum(Reduction, name="sum"):
+    """The sum over ``axes``, in the dtype of x; 0 of no elements. Integers wrap."""
+
+    exact = True
+    kind = "sum"
+
+    def infer(self, x: TensorType) -> TensorType:
+        """The dtype of x, its shape without the axes.
+
+        Raises:
+            DTypeError: bools.
+            AxisError: axes that x does not have.
+        """
+        if x.dtype.is_bool:
+            raise DTypeError("sum: bools are counted as integers", hint="x.astype('int64')")
+        return super().infer(x)
+
+    def reference(self, x: Array) -> Any:
+        return tree_sum(x, self.axes)
+
+    def vjp(self, ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
+        """Every element takes the cotangent of its sum."""
+        return (self.spread(ct, x) if out.dtype.is_float else None,)
+
+    def jvp(self, tangents: Sequence[Any], out: Any, x: Any) -> Any:
+        """The sum of the tangents."""
+        return self(tangents[0]) if out.dtype.is_float and tangents[0] is not None else None
+
+
+class Extreme(Reduction):
+    """The one that wins over ``axes``. All elements equal to it share the cotangent equally.
+
+    Where the result is NaN none has lost, so all share.
+    """
+
+    exact = True
+
+    def infer(self, x: TensorType) -> TensorType:
+        """The dtype of x, its shape without the axes; a guard where a named size could be 0.
+
+        Raises:
+            EmptyReductionError: there are no elements to choose from.
+            AxisError: axes that x does not have.
+        """
+        out = super().infer(x)
+        count = prod(x.shape[axis] for axis in self.axes)
+        text = f"{self.kind} of no elements: {_named(self.axes)} of {x}"
+        if not dims.at_least(count, 1, text):
+            raise EmptyReductionError(text, hint=f"there is no {self.kind} of an empty axis")
+        return out
+
+    def loses(self, x: Any, out: Any) -> Value:
+        """Where an element is not the one chosen."""
+        raise TypeError(f"op {self.name} does not say which elements lose")
+
+    def weights(self, out: Any, x: Any) -> tuple[Value, Any]:
+        """Where elements lose, and how many of each result's elements do not, in its dtype."""
+        lost = self.loses(x, self.spread(out, x))
+        chosen = FUNCTIONS["logical_not"](lost)
+        return lost, Sum(self.axes)(FUNCTIONS["astype"](chosen, out.dtype))
+
+    def vjp(self, ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
+        """An equal share of the cotangent for each element that was chosen."""
+        if not out.dtype.is_float:
+            return (None,)
+        lost, count = self.weights(out, x)
+        return (FUNCTIONS["where"](lost, 0.0, self.spread(ct / count, x)),)
+
+    def jvp(self, tangents: Sequence[Any], out: Any, x: Any) -> Any:
+        """The mean tangent of the elements that were chosen."""
+        if not out.dtype.is_float or tangents[0] is None:
+            return None
+        lost, count = self.weights(out, x)
+        return Sum(self.axes)(FUNCTIONS["where"](lost, 0.0, tangents[0])) / count
+
+
+class Max(Extreme, name="max"):
+    """The largest element over ``axes``: NaN wins, +0 is above -0. On bools: any."""
+
+    kind = "max"
+
+    def reference(self, x: Array) -> Any:
+        return _extreme(np.maximum, x, self.axes, zero=np.logical_and)
+
+    def loses(self, x: Any, out: Any) -> Value:
+        return FUNCTIONS["less"](x, out)  # type: ignore[no-any-return]
+
+
+class Min(Extreme, name="min"):
+    """The smallest element over ``axes``: NaN wins, -0 is below +0. On bools: all."""
+
+    kind = "min"
+
+    def reference(self, x: Array) -> Any:
+        return _extreme(np.minimum, x, self.axes, zero=np.logical_or)
+
+    def loses(self, x: Any, out: Any) -> Value:
+        return FUNCTIONS["greater"](x, out)  # type: ignore[no-any-return]
+
+
+def _extreme(choose: np.ufunc, x: Array, axes: tuple[int, ...], zero: np.ufunc) -> Array:
+    """NumPy's reduction with the sign of a zero decided: ``zero`` combines the sign bits."""
+    found = np.asarray(choose.reduce(x, axis=axes))
+    if x.dtype.kind != "f":
+        return found
+    # Elements that are not zero vote neutrally: for `and` with True, for `or` with False.
+    negative = np.where(x == 0, np.signbit(x), zero is np.logical_and)
+    signed = np.where(zero.reduce(negative, axis=axes), x.dtype.type(-0.0), x.dtype.type(0.0))
+    return np.asarray(np.where(found == 0, signed, found))
+
+
+def _named(axes: tuple[int, ...]) -> str:
+    return f"ax{'i' if len(axes) == 1 else 'e'}s {', '.join(map(str, axes))}"

@@ -1,0 +1,347 @@
+"""Taking a part of a value, and putting parts together: slice, pad, concatenation.
+
+``slice`` and ``pad`` are each other's transpose, and regular: a start and a step per axis, every
+size possibly named. Reading Python's indexing syntax is the business of ``getitem.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+
+from staticgrad.errors import ArgumentError, AxisError, DTypeError, RankError, ShapeError
+from staticgrad.ir import dim as dims
+from staticgrad.ir.dim import Dim, Size
+from staticgrad.ir.forms import Assemble, AxisMap, Form, Region, View
+from staticgrad.ir.op import Array, Op
+from staticgrad.ir.types import Shape, TensorType
+from staticgrad.ir.value import FUNCTIONS, NUMPY_NAMES, Value
+from staticgrad.ops.cotangent import zeros_like_type
+from staticgrad.ops.elementwise import Operand
+from staticgrad.ops.movement import expand_dims
+from staticgrad.ops.operands import (
+    Axes,
+    Linear,
+    as_value,
+    axes_of,
+    axis_of,
+    promoted_values,
+    related,
+    shape_text,
+    size_of,
+)
+
+
+class Slice(Linear, name="slice"):
+    """Index i along axis k of the result is index ``starts[k] + steps[k] * i`` along that of x.
+
+    ``lengths`` is the result's shape. Every index must lie inside x; an axis of length 0 may start
+    anywhere. Steps may be negative, never 0.
+    """
+
+    exact = True
+    flops = 0
+    starts: tuple[Size, ...]
+    lengths: tuple[Size, ...]
+    steps: tuple[int, ...]
+
+    def infer(self, x: TensorType) -> TensorType:
+        """The dtype of x with shape ``lengths``; a guard where a named size may be too small.
+
+        Raises:
+            ShapeError: an index outside x.
+            RankError: not one start, length and step per axis.
+            ArgumentError: a step of 0.
+        """
+        if not len(self.starts) == len(self.lengths) == len(self.steps) == x.rank:
+            raise RankError(f"slice: one start, length and step per axis of {x} are needed")
+        if 0 in self.steps:
+            raise ArgumentError("slice: a step of 0 leads nowhere")
+        parts = zip(self.starts, self.lengths, self.steps, strict=True)
+        for axis, (start, length, step) in enumerate(parts):
+            _check_range(axis, x.shape[axis], start, length, step)
+        return x.with_shape(self.lengths)
+
+    def reference(self, x: Array) -> Any:
+        return x[_positions(self.starts, self.lengths, self.steps)]
+
+    def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
+        return Pad(x.shape, self.starts, self.steps)(ct)
+
+    def form(self, out: TensorType, *types: TensorType) -> Form:
+        parts = zip(self.starts, self.steps, strict=True)
+        return View(tuple(AxisMap(axis, start, step) for axis, (start, step) in enumerate(parts)))
+
+
+def _check_range(axis: int, size: Size, start: Size, length: Size, step: int) -> None:
+    """Refuse a slice that leaves its axis, or note the guard under which it does not."""
+    if length == 0:
+        return
+    inner = _if_any(length)
+    first, last = (start, start + step * (inner - 1))[:: 1 if step > 0 else -1]
+    for low, high in ((0, first), (last + 1, size)):
+        below = dims.bounds(high - low)[0]
+        if below is not None and below >= 0:
+            continue
+        # Multiplied by the length: an empty part may start anywhere.
+        if not dims.at_least(high * length, low * length, _range_text(axis, size, start, length)):
+            raise ShapeError(
+                _range_text(axis, size, start, length),
+                hint=f"its indices go from 0 to {size - 1}" if size != 0 else "it has no elements",
+            )
+
+
+def _if_any(length: Size) -> Size:
+    """``length`` where it is not 0: e for max(e, 0)."""
+    if isinstance(length, Dim) and len(length.terms) == 1:
+        (monomial, coefficient) = length.terms[0]
+        atom = monomial[0]
+        if coefficient == 1 and len(monomial) == 1 and isinstance(atom, dims.Max):
+            return atom.left if atom.right == 0 else atom.right if atom.left == 0 else length
+    return length
+
+
+def _range_text(axis: int, size: Size, start: Size, length: Size) -> str:
+    from_end = start - size
+    shown = from_end if isinstance(start, Dim) and isinstance(from_end, int) else start
+    if length == 1:
+        return f"index {shown} is outside axis {axis} of size {size}"
+    return f"{length} elements from index {shown} are not inside axis {axis} of size {size}"
+
+
+def _positions(starts: Any, lengths: Any, steps: tuple[int, ...]) -> tuple[Array, ...]:
+    """The indices of a slice with integers for sizes, as NumPy takes them."""
+    parts = zip(starts, lengths, steps, strict=True)
+    return np.ix_(*(start + step * np.arange(length) for start, length, step in parts))
+
+
+class Pad(Linear, name="pad"):
+    """``slice`` transposed: zeros of ``shape``, x at ``starts[k] + steps[k] * i`` along axis k.
+
+    Every element must land inside; an axis of length 0 may start anywhere. Steps are not 0.
+    """
+
+    exact = True
+    flops = 0
+    shape: tuple[Size, ...]
+    starts: tuple[Size, ...]
+    steps: tuple[int, ...]
+
+    def infer(self, x: TensorType) -> TensorType:
+        """The dtype of x under the new shape.
+
+        Raises:
+            ShapeError: an element that lands outside.
+            RankError: not one size, start and step per axis.
+        """
+        if not len(self.shape) == len(self.starts) == len(self.steps) == x.rank:
+            raise RankError(f"pad: one size, start and step per axis of {x} are needed")
+        Slice(self.starts, x.shape, self.steps).infer(x.with_shape(self.shape))
+        return x.with_shape(self.shape)
+
+    def reference(self, x: Array) -> Any:
+        out = np.zeros(self.shape, x.dtype)
+        out[_positions(self.starts, x.shape, self.steps)] = x
+        return out
+
+    def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
+        return Slice(self.starts, x.shape, self.steps)(ct)
+
+    def form(self, out: TensorType, *types: TensorType) -> Form:
+        return Assemble((Region(self.starts, self.steps),), fill=0)
+
+
+class Concat(Op, name="concat"):
+    """The operands one after the other along ``axis``; all other sizes are equal."""
+
+    exact = True
+    flops = 0
+    axis: int
+
+    def prepare(self, *args: Any) -> tuple[Value, ...]:
+        """Operands as values of the dtype in which they meet."""
+        return promoted_values("concat", args)
+
+    def infer(self, *types: TensorType) -> TensorType:
+        """The dtype of the operands; their sizes along the axis added up.
+
+        Raises:
+            RankError: operands of different rank.
+            ShapeError: another size that differs.
+            DTypeError: dtypes that differ.
+        """
+        first = types[0]
+        for position, other in enumerate(types[1:], 2):
+            if other.rank != first.rank:
+                raise RankError(f"concat: operand 1 is {first}, operand {position} is {other}")
+            if other.dtype != first.dtype:
+                raise DTypeError(f"concat: dtypes {first.dtype.numpy} and {other.dtype.numpy}")
+            for k, (one, two) in enumerate(zip(first.shape, other.shape, strict=True)):
+                text = f"concat: sizes {one} and {two} of axis {k} differ"
+                if k != self.axis and not dims.equal(one, two, text):
+                    details = [f"operand 1 is {first}, operand {position} is {other}"]
+                    raise ShapeError(
+                        text, details=details, hint=f"only axis {self.axis} may differ"
+                    )
+        if not 0 <= self.axis < first.rank:
+            raise AxisError(f"concat: no axis {self.axis} in {first}")
+        total = first.shape[self.axis]
+        for other in types[1:]:
+            total = total + other.shape[self.axis]
+        return first.with_shape((*first.shape[: self.axis], total, *first.shape[self.axis + 1 :]))
+
+    def reference(self, *arrays: Array) -> Any:
+        return np.concatenate(arrays, self.axis)
+
+    def vjp(self, ct: Any, out: Any, *args: Any) -> tuple[Any, ...]:
+        """Each operand's part of the cotangent."""
+        if not out.dtype.is_float:
+            return (None,) * len(args)
+        starts = self.starts([arg.type for arg in args])
+        return tuple(
+            part(ct, self.axis, start, arg.shape[self.axis])
+            for start, arg in zip(starts, args, strict=True)
+        )
+
+    def jvp(self, tangents: Sequence[Any], out: Any, *args: Any) -> Any:
+        """The tangents one after the other, zeros where there is none."""
+        if not out.dtype.is_float or all(tangent is None for tangent in tangents):
+            return None
+        pairs = zip(tangents, args, strict=True)
+        return self(*(zeros_like_type(x.type, x) if t is None else t for t, x in pairs))
+
+    def starts(self, types: Sequence[TensorType]) -> list[Size]:
+        """Where each operand begins along the axis."""
+        sizes: list[Size] = [t.shape[self.axis] for t in types]
+        return list(accumulate(sizes[:-1], initial=0))
+
+    def form(self, out: TensorType, *types: TensorType) -> Form:
+        steps = (1,) * out.rank
+        return Assemble(
+            tuple(
+                Region(tuple(start if k == self.axis else 0 for k in range(out.rank)), steps)
+                for start in self.starts(types)
+            )
+        )
+
+
+# -- public functions -----------------------------------------------------------------------------
+
+
+def part(x: Value, axis: int, start: Size, length: Size) -> Value:
+    """``length`` elements of x from ``start`` along ``axis``, the other axes whole."""
+    starts = tuple(start if k == axis else 0 for k in range(x.ndim))
+    lengths = tuple(length if k == axis else size for k, size in enumerate(x.shape))
+    return sliced(x, starts, lengths, (1,) * x.ndim)
+
+
+def sliced(x: Value, starts: Shape, lengths: Shape, steps: tuple[int, ...]) -> Value:
+    """The slice of x, or x itself where that is all of it."""
+    if lengths == x.shape and all(step == 1 for step in steps) and all(s == 0 for s in starts):
+        return x
+    return Slice(starts, lengths, steps)(x)  # type: ignore[no-any-return]
+
+
+def flip(x: Operand, axis: Axes = None) -> Value:
+    """x with its elements in reverse order along ``axis`` (all axes by default).
+
+    Raises:
+        AxisError: there is no such axis, or one is named twice.
+    """
+    value = as_value("flip", x)
+    axes = axes_of("flip", axis, value)
+    starts = tuple(size - 1 if k in axes else 0 for k, size in enumerate(value.shape))
+    steps = tuple(-1 if k in axes else 1 for k in range(value.ndim))
+    return sliced(value, starts, value.shape, steps)
+
+
+def concatenate(values: Sequence[Operand], axis: int | None = 0) -> Value:
+    """The values one after the other along ``axis``; flattened first if it is None.
+
+    Raises:
+        ArgumentError: no values.
+        ShapeError, RankError: sizes of other axes, or numbers of axes, that differ.
+        AxisError: there is no such axis.
+    """
+    operands = _several("concatenate", values)
+    if axis is None:
+        operands = tuple(FUNCTIONS["ravel"](value) for value in operands)
+        axis = 0
+    if operands[0].ndim == 0:
+        raise RankError("concatenate: 0-d values have no axis to join", hint="use sg.stack")
+    place = axis_of("concatenate", axis, operands[0])
+    return operands[0] if len(operands) == 1 else Concat(place)(*operands)
+
+
+def stack(values: Sequence[Operand], axis: int = 0) -> Value:
+    """The values, all of one shape, side by side along a new axis ``axis`` of the result.
+
+    Raises:
+        ArgumentError: no values.
+        ShapeError, RankError: shapes that differ.
+        AxisError: the result has no such axis.
+    """
+    operands = _several("stack", values)
+    place = axis_of("stack", axis, operands[0], operands[0].ndim + 1)
+    for value in operands[1:]:
+        if value.ndim != operands[0].ndim:
+            raise RankError(
+                f"stack: {shape_text(operands[0].shape)} and {shape_text(value.shape)} differ",
+                related=related(operands[0], value),
+            )
+    return concatenate([expand_dims(value, place) for value in operands], place)
+
+
+def _several(op: str, values: Any) -> tuple[Value, ...]:
+    if isinstance(values, Value) or not isinstance(values, Sequence | np.ndarray):
+        raise ArgumentError(
+            f"{op}: takes a list or tuple of values, not {values!r}",
+            hint=f"sg.{op}([a, b])",
+        )
+    if not len(values):
+        raise ArgumentError(f"{op}: no values to join")
+    return promoted_values(op, list(values))
+
+
+def pad(x: Operand, pad_width: Any) -> Value:
+    """x with zeros around it.
+
+    Args:
+        x: a value.
+        pad_width: how many before and after: one size for all, (before, after) for all axes, or
+            one such pair per axis. Sizes may be named.
+
+    Raises:
+        ArgumentError: ``pad_width`` has another form.
+    """
+    value = as_value("pad", x)
+    pairs = _pad_pairs(value, pad_width)
+    shape = tuple(size + a + b for size, (a, b) in zip(value.shape, pairs, strict=True))
+    if shape == value.shape:
+        return value
+    return Pad(shape, tuple(before for before, _ in pairs), (1,) * value.ndim)(value)  # type: ignore[no-any-return]
+
+
+def _pad_pairs(x: Value, width: Any) -> list[tuple[Size, Size]]:
+    if isinstance(width, np.ndarray):
+        width = width.tolist()
+    if not isinstance(width, list | tuple):
+        width = (width, width)
+    if len(width) == 2 and not any(isinstance(entry, list | tuple) for entry in width):
+        width = [width] * x.ndim
+    if len(width) == 1:
+        width = [width[0]] * x.ndim
+    pairs = [entry if isinstance(entry, list | tuple) else (entry, entry) for entry in width]
+    if len(pairs) != x.ndim or any(len(pair) != 2 for pair in pairs):
+        raise ArgumentError(
+            f"pad: {width!r} is not one (before, after) for each of the {x.ndim} axes",
+            related=related(x),
+        )
+    return [(size_of("pad", a, x), size_of("pad", b, x)) for a, b in pairs]
+
+
+FUNCTIONS.update(flip=flip, concatenate=concatenate, concat=concatenate, stack=stack, pad=pad)
+NUMPY_NAMES.update(concat="concatenate")

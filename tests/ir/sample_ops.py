@@ -1,0 +1,58 @@
+"""Ops that exist for tests of the text form: odd attributes, several results, failing inference."""
+
+from __future__ import annotations
+
+from staticgrad.errors import ShapeError
+from staticgrad.ir.constant import ArrayData
+from staticgrad.ir.dim import Size
+from staticgrad.ir.dtype import I64, DType
+from staticgrad.ir.op import Op
+from staticgrad.ir.types import TensorType
+
+
+class Everything(Op, name="sample.everything"):
+    """Hands its operand on; has an attribute of every kind."""
+
+    count: int
+    extent: Size = 1
+    flag: bool = False
+    dense: bool = True
+    scale: float = 1.0
+    mode: str = "linear"
+    dtype: DType | None = None
+    like: TensorType | None = None
+    axes: tuple[int, ...] = ()
+    nested: tuple[tuple[int, ...], str] = ((), "")
+    table: ArrayData | None = None
+
+    def infer(self, x: TensorType) -> TensorType:
+        return x
+
+
+class TopTwo(Op, name="sample.top_two"):
+    """Two results: values and positions."""
+
+    def infer(self, x: TensorType) -> tuple[TensorType, ...]:
+        if x.rank != 1:
+            raise ShapeError(f"sample.top_two: takes one axis, got {x}")
+        return TensorType(x.dtype, (2,)), TensorType(I64, (2,))
+
+
+class Link(Op, name="sample.link"):
+    """Hands its first operand on; takes any number of them."""
+
+    def infer(self, *types: TensorType) -> TensorType:
+        return types[0]
+
+
+class Picky(Op, name="sample.picky"):
+    """Refuses an odd ``size`` at construction."""
+
+    size: int = 2
+
+    def __post_init__(self) -> None:
+        if self.size % 2:
+            raise ValueError(f"an even size, not {self.size}")
+
+    def infer(self, x: TensorType) -> TensorType:
+        return x

@@ -1,0 +1,211 @@
+"""Sizes: arithmetic agrees with integers, equal sizes are equal objects, bounds are sound."""
+
+import copy
+import pickle
+
+import pytest
+from hypothesis import given, strategies as st
+
+from staticgrad.ir import dim as dims
+from staticgrad.ir.dim import Dim, Size, bounds, dim, evaluate, floordiv, maximum
+from staticgrad.ir.lexis import Tokens
+from staticgrad.ir.text import Reader
+
+A, B = dim("a"), dim("b")
+BOUNDED = dim("c", min=2, max=9)
+EVEN = dim("d", multiple_of=4, hint=8)
+SMALL = st.integers(-6, 6)
+VALUES = st.fixed_dictionaries(
+    {
+        "a": st.integers(0, 30),
+        "b": st.integers(0, 30),
+        "c": st.integers(2, 9),
+        "d": st.integers(0, 7).map(lambda k: 4 * k),
+    }
+)
+
+
+def python(size: Size, values: dict[str, int]) -> int:
+    """The value of a size's text, read as Python."""
+    return int(eval(str(size), {"max": max, "__builtins__": {}}, values))
+
+
+def arithmetic(children: st.SearchStrategy[Size]) -> st.SearchStrategy[Size]:
+    pairs = st.tuples(children, children)
+    return st.one_of(
+        pairs.map(lambda p: p[0] + p[1]),
+        pairs.map(lambda p: p[0] - p[1]),
+        pairs.map(lambda p: p[0] * p[1]),
+        pairs.map(lambda p: maximum(*p)),
+        st.tuples(children, st.sampled_from([-3, -2, 1, 2, 3, 4, 6])).map(lambda p: floordiv(*p)),
+    )
+
+
+ATOMS = st.one_of(st.sampled_from([A, B, BOUNDED, EVEN]), SMALL)
+SIZES = st.recursive(ATOMS, arithmetic, max_leaves=6)
+
+
+def read(text: str, *known: Size) -> Size:
+    reader = Reader(Tokens(text))
+    reader.sizes = {named.name: size for size in known for named in dims.named_sizes(size)}
+    size = reader.size()
+    assert reader.kinds[reader.at] == "end"
+    return size
+
+
+@given(SIZES, SIZES, VALUES)
+def test_arithmetic_is_that_of_integers(left: Size, right: Size, values: dict[str, int]) -> None:
+    x, y = evaluate(left, values), evaluate(right, values)
+    assert evaluate(left + right, values) == x + y
+    assert evaluate(left - right, values) == x - y
+    assert evaluate(left * right, values) == x * y
+    assert evaluate(maximum(left, right), values) == max(x, y)
+    if y:
+        assert evaluate(floordiv(left, right), values) == x // y
+
+
+@given(SIZES, st.integers(-7, 7).filter(bool), VALUES)
+def test_division_by_a_literal(size: Size, divisor: int, values: dict[str, int]) -> None:
+    value = evaluate(size, values)
+    assert evaluate(floordiv(size, divisor), values) == value // divisor
+    if isinstance(size, Dim):
+        assert evaluate(size % divisor, values) == value % divisor
+
+
+@given(SIZES, SIZES, SIZES)
+def test_one_form_per_polynomial(x: Size, y: Size, z: Size) -> None:
+    assert x + y == y + x
+    assert x * y == y * x
+    assert (x + y) * z == x * z + y * z
+    assert (x + y) - y == x
+    assert maximum(x, y) == maximum(y, x)
+    assert hash((x + y) + z) == hash(x + (y + z))
+
+
+@given(
+    st.integers(-9, 9), st.integers(-9, 9), st.integers(-9, 9), st.integers(1, 6), st.integers(1, 4)
+)
+def test_one_form_per_floor_division(a: int, b: int, k: int, divisor: int, factor: int) -> None:
+    """Multiples leave the quotient, and common factors the fraction."""
+    numerator = a * A + b * B + k
+    once = floordiv(numerator, divisor)
+    assert floordiv(numerator + divisor * A, divisor) == once + A
+    assert floordiv(numerator * factor, divisor * factor) == once
+    assert floordiv(-numerator, -divisor) == once
+
+
+@given(st.integers(-4, 4), st.integers(-4, 4), st.integers(1, 5))
+def test_what_divides_exactly_leaves_no_division(a: int, k: int, factor: int) -> None:
+    divisor = A + factor
+    assert floordiv((a * B + k) * divisor, divisor) == a * B + k
+
+
+@given(SIZES, VALUES)
+def test_bounds_hold_every_value(size: Size, values: dict[str, int]) -> None:
+    low, high = bounds(size)
+    value = evaluate(size, values)
+    assert low is None or low <= value
+    assert high is None or value <= high
+
+
+@given(SIZES, VALUES)
+def test_text_is_python(size: Size, values: dict[str, int]) -> None:
+    assert python(size, values) == evaluate(size, values)
+
+
+@given(SIZES)
+def test_text_reads_back(size: Size) -> None:
+    again = read(str(size), A, B, BOUNDED, EVEN)
+    assert again == size
+    assert str(again) == str(size)
+    assert type(again) is type(size)
+
+
+@given(SIZES)
+def test_pickles_and_copies_are_equal(size: Size) -> None:
+    assert pickle.loads(pickle.dumps(size)) == size
+    assert copy.deepcopy(size) == size
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (3 * A - 3, "3*a - 3"),
+        ((A + 1) // 2, "(a + 1)//2"),
+        ((A - 1) // 2, "(a + 1)//2 - 1"),
+        ((6 * A) // 3, "2*a"),
+        (-(A // 2), "-(a//2)"),
+        (B - A // 2, "b - a//2"),
+        (3 - (A * A // 2) - B, "-b - (a*a)//2 + 3"),
+        (2 * (A // 2), "2*(a//2)"),
+        (A // B, "a//b"),
+        ((A // 2) // 3, "(a//2)//3"),
+        (maximum(A - 1, 0), "max(a - 1, 0)"),
+        (maximum(0, A), "a"),
+        (maximum(BOUNDED, 12), "12"),
+        (A * A * B + A, "a*a*b + a"),
+        (A - A, "0"),
+        (dim("max") + dim("f32") + dim("two words"), '$"f32" + $"max" + $"two words"'),
+        (dim('quote"') * 2, '2*$"quote\\""'),
+    ],
+)
+def test_examples(size: Size, text: str) -> None:
+    assert str(size) == text
+    assert read(text, A, B) == size
+
+
+def test_named_sizes_in_text_order() -> None:
+    assert [n.name for n in dims.named_sizes(maximum(B + A, 3) + BOUNDED // 2)] == ["c", "a", "b"]
+
+
+def test_a_hint_is_no_part_of_equality() -> None:
+    assert dim("n", hint=3) == dim("n", hint=4)
+    assert dim("n", min=1) != dim("n")
+
+
+def test_typical_values_respect_promises() -> None:
+    assert dims.hint_value(2 * dim("n", hint=5)) == 10
+    assert dims.hint_value(dim("n", max=10)) == 10
+    assert dims.hint_value(dim("n", min=100)) == 100
+    assert dims.hint_value(dim("n", multiple_of=48)) == 96
+    assert dims.hint_value(dim("n", multiple_of=48, max=64)) == 48
+
+
+def test_a_promised_multiple_divides_exactly() -> None:
+    assert dims.divide_exactly(EVEN + 8, 4) == EVEN // 4 + 2
+    assert dims.divide_exactly(A + 8, 4) is None
+    assert dims.divide_exactly(EVEN, 8) is None
+
+
+def test_guards_are_noted_only_where_they_are_needed() -> None:
+    with dims.collecting_guards() as guards:
+        assert dims.equal(A, A, "same")
+        assert not dims.equal(3, 4, "never")
+        assert not dims.equal(BOUNDED, 10, "out of bounds")
+        assert dims.at_least(A, 0, "always")
+        assert not dims.at_least(BOUNDED, 10, "out of bounds")
+        assert guards == []
+        assert dims.equal(A, B, "a must be b")
+        assert dims.equal(A, B, "a must be b")
+        assert dims.at_least(A, 3, "a must be at least 3")
+    assert [g.text for g in guards] == ["a must be b", "a must be at least 3"]
+    assert guards[0].holds({"a": 4, "b": 4})
+    assert not guards[0].holds({"a": 4, "b": 5})
+    assert guards[1].holds({"a": 3})
+    assert not guards[1].holds({"a": 2})
+
+
+def test_what_is_no_size_is_refused() -> None:
+    for wrong in ("", 3):
+        with pytest.raises(ValueError, match="name"):
+            dim(wrong)  # type: ignore[arg-type]
+    for bounds_ in ({"min": -1}, {"min": 3, "max": 2}, {"multiple_of": 0}):
+        with pytest.raises(ValueError, match="no size has"):
+            dim("n", **bounds_)
+    with pytest.raises(TypeError):
+        A * 0.5  # type: ignore[operator]
+    with pytest.raises(ZeroDivisionError):
+        A // 0
+    for convert in (bool, int, range):
+        with pytest.raises(TypeError, match="no value before"):
+            convert(A)

@@ -1,0 +1,210 @@
+"""Graphs: what they collect, what they refuse, how they are rewritten, how they die."""
+
+import gc
+import weakref
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, strategies as st
+
+from staticgrad.errors import GraphError, NameConflictError, SymbolicValueError
+from staticgrad.ir.dim import dim
+from staticgrad.ir.dtype import F32, F64
+from staticgrad.ir.graph import Graph, Node, Symbolic, ancestors, building_order, constant
+from staticgrad.ir.types import TensorType
+from staticgrad.ir.verify import verify_graph
+from tests.ir.sample_ops import Link, TopTwo
+from tests.random_graphs import graphs, input_value, parameter_value
+
+VECTOR = TensorType(F32, (3,))
+
+
+def names(graph: Graph) -> list[str]:
+    return [node.op.name for node in graph.nodes]
+
+
+def test_a_graph_holds_what_its_roots_need_in_creation_order() -> None:
+    x, w = input_value("x", VECTOR), parameter_value("w", np.ones(3, "float32"))
+    unused = input_value("unused", VECTOR)
+    y = np.tanh(x)
+    np.sin(y)  # nobody asks for it
+    z = y * w
+    graph = Graph({"z": z, "x": x}, {w: z}, name="g", inputs=[unused])
+    assert [n.serial for n in graph.nodes] == sorted(n.serial for n in graph.nodes)
+    assert names(graph) == ["input", "parameter", "input", "tanh", "mul"]
+    assert [v.node for v in graph.inputs] == [x.node, unused.node]
+    assert graph.parameters[0].store is w.store
+    assert graph["z"] is z
+    assert [r.node for r in graph.roots] == [z.node, x.node, z.node]
+    assert list(Graph(y).outputs) == ["output"]
+    assert Graph(updates=[(w, z)]).outputs == {}
+
+
+def test_an_updated_parameter_belongs_to_the_graph_even_if_unread() -> None:
+    x, w = input_value("x", VECTOR), parameter_value("w", np.ones(3, "float32"))
+    assert names(Graph(updates={w: np.tanh(x)})) == ["input", "parameter", "tanh"]
+
+
+def test_what_is_no_graph_is_refused() -> None:
+    x, w = input_value("x", VECTOR), parameter_value("w", np.ones(3, "float32"))
+    with pytest.raises(GraphError, match="at least one output or update"):
+        Graph()
+    with pytest.raises(GraphError, match="outputs map names to symbolic values"):
+        Graph({"y": np.zeros(3)})  # type: ignore[dict-item]
+    with pytest.raises(GraphError, match="outputs map names"):
+        Graph({1: x})  # type: ignore[dict-item]
+    with pytest.raises(GraphError, match="updates map parameters"):
+        Graph(updates=[(x, x)])  # type: ignore[list-item]
+    with pytest.raises(GraphError, match="updated twice"):
+        Graph(updates=[(w, x), (w, x)])
+    with pytest.raises(GraphError, match=r"f32\[3\] becomes f64\[3\]") as caught:
+        Graph(updates={w: constant(np.zeros(3))})
+    assert "w" in str(caught.value)
+
+
+def test_names_are_unique_per_kind() -> None:
+    x, w = input_value("same", VECTOR), parameter_value("same", np.ones(3, "float32"))
+    Graph(x * w)
+    with pytest.raises(NameConflictError, match="two inputs are named 'same'"):
+        Graph(x * input_value("same", VECTOR))
+    with pytest.raises(NameConflictError, match="two parameters are named 'same'"):
+        Graph(w * parameter_value("same", np.ones(3, "float32")))
+    one = input_value("one", TensorType(F32, (dim("n"),)))
+    other = input_value("other", TensorType(F32, (dim("n", min=1),)))
+    with pytest.raises(NameConflictError, match="size 'n' is declared twice"):
+        Graph({"one": one, "other": other})
+
+
+def test_sizes_and_guards_come_from_the_types() -> None:
+    a, b = dim("a"), dim("b")
+    x, y = input_value("x", TensorType(F32, (a,))), input_value("y", TensorType(F32, (b,)))
+    z = x + y
+    graph = Graph({"z": z, "more": np.tanh(z)})
+    assert list(graph.sizes) == ["a", "b"]
+    [(guard, node)] = graph.guards
+    assert node is z.node
+    assert guard.holds({"a": 2, "b": 2})
+    assert not guard.holds({"a": 2, "b": 3})
+    assert graph.guards is graph.guards
+    assert Graph(x + x).guards == ()
+
+
+def test_derivative_orders_nest() -> None:
+    x = input_value("x", VECTOR)
+    with building_order(1):
+        y = np.tanh(x)
+        with building_order(2):
+            z = np.tanh(y)
+        w = np.tanh(z)
+    assert [v.node.order for v in (y, z, w, np.tanh(w))] == [1, 2, 1, 0]
+
+
+def test_a_symbolic_value_has_no_number() -> None:
+    x = input_value("x", TensorType(F64))
+    for convert in (bool, float, int, complex, list, len, np.asarray, range):
+        with pytest.raises(SymbolicValueError, match="symbolic"):
+            convert(x)
+    with pytest.raises(SymbolicValueError):
+        3 in x  # noqa: B015
+    assert repr(x) == "<x: f64[]>"
+
+
+def test_results_of_one_node() -> None:
+    values, positions = TopTwo()(input_value("x", VECTOR))
+    assert values.node is positions.node
+    assert (values.index, positions.index) == (0, 1)
+    assert str(values.type) == "f32[2]"
+    assert str(positions.type) == "i64[2]"
+
+
+def test_ancestors_stop_where_told() -> None:
+    x = input_value("x", VECTOR)
+    y = np.tanh(x)
+    z = y + y
+    assert set(ancestors([z])) == {x.node, y.node, z.node}
+    assert set(ancestors([z], stop={y.node: None})) == {z.node}
+
+
+# -- rewriting ------------------------------------------------------------------------------------
+
+
+def test_no_change_is_the_same_object() -> None:
+    x = input_value("x", VECTOR)
+    graph = Graph(np.tanh(x) + x)
+    assert graph.replace_nodes(lambda node, args: None) is graph
+    assert graph.replace_nodes(lambda node, args: node.values) is graph
+
+
+def test_replacing_rebuilds_what_depends_on_it() -> None:
+    x, w = input_value("x", VECTOR), parameter_value("w", np.ones(3, "float32"))
+    kept, old = np.sin(x), np.tanh(x)
+    with building_order(1):
+        user = old * w
+    graph = Graph({"kept": kept, "user": user}, {w: user})
+
+    def sigmoid_for_tanh(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+        return [-(np.cos(args[0]))] if node.op.name == "tanh" else None
+
+    new = graph.replace_nodes(sigmoid_for_tanh)
+    verify_graph(new)
+    assert names(new) == ["input", "parameter", "sin", "cos", "neg", "mul"]
+    assert new["kept"].node is kept.node
+    assert (new["user"].node.order, new["user"].node.origin) == (1, user.node.origin)
+    assert new.updates[0][1].node is new["user"].node
+    assert new.inputs == graph.inputs or new.inputs[0].node is x.node
+    assert names(graph) == ["input", "parameter", "sin", "tanh", "mul"]
+
+
+def test_replacing_by_an_operand_leaves_the_rest() -> None:
+    x = input_value("x", VECTOR)
+    graph = Graph(np.sin(np.tanh(x)))
+    new = graph.replace_nodes(lambda node, args: args if node.op.name == "tanh" else None)
+    verify_graph(new)
+    assert names(new) == ["input", "sin"]
+    assert new["output"].node.args[0].node is x.node
+
+
+@given(graphs(), st.integers(0, 1000))
+def test_rewritten_graphs_are_sound(made: tuple[Graph, dict[str, np.ndarray]], which: int) -> None:
+    graph, _ = made
+    inner = [node for node in graph.nodes if not node.is_leaf]
+    if not inner:
+        return
+    target = inner[which % len(inner)]
+
+    def doubled(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+        if node is not target or not node.types[0].dtype.is_float:
+            return None
+        return [node.op(*args) * 1.0]
+
+    verify_graph(graph.replace_nodes(doubled))
+
+
+# -- life and death -------------------------------------------------------------------------------
+
+
+def test_nothing_keeps_a_dropped_graph_alive() -> None:
+    x = input_value("x", VECTOR)
+    graph = Graph(np.tanh(x))
+    node = weakref.ref(graph.nodes[-1])
+    str(graph)
+    repr(graph)
+    graph.guards  # noqa: B018
+    del graph
+    gc.collect()
+    assert node() is None
+
+
+def test_a_hundred_thousand_nodes_build_and_die() -> None:
+    x = input_value("x", VECTOR)
+    value = x
+    link = Link()
+    for _ in range(100_000):
+        value = link(value)
+    graph = Graph(value)
+    assert len(graph.nodes) == 100_001
+    last = weakref.ref(value.node)
+    del graph, value
+    gc.collect()
+    assert last() is None

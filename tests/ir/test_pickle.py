@@ -1,0 +1,145 @@
+"""Pickles and copies of graphs: complete, shared where they were shared, never deep."""
+
+import copy
+import gc
+import os
+import pickle
+import subprocess
+import sys
+import weakref
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+
+from staticgrad.errors import GraphError, StaticgradError
+from staticgrad.ir.compare import first_difference, same_graph
+from staticgrad.ir.dtype import F32
+from staticgrad.ir.graph import Graph, Parameter, Symbolic, constant
+from staticgrad.ir.parser import parse
+from staticgrad.ir.types import TensorType
+from staticgrad.ir.verify import verify_graph
+from tests.ir.sample_ops import Link
+from tests.random_graphs import graphs, input_value, parameter_value
+
+LINK = Link()
+VECTOR = TensorType(F32, (3,))
+
+
+def model() -> tuple[Graph, Symbolic, Parameter]:
+    x, w = input_value("x", VECTOR), parameter_value("w", np.arange(3, dtype="float32"))
+    table = constant(np.arange(20, dtype="float32"))
+    return Graph({"y": np.tanh(x * w), "table": table}, {w: w * 0.5}, name="model"), x, w
+
+
+@given(graphs(empty=True))
+def test_graphs_travel_whole(made: tuple[Graph, dict[str, np.ndarray]]) -> None:
+    graph, _ = made
+    read = pickle.loads(pickle.dumps(graph))
+    assert first_difference(read, graph) is None
+    assert str(read) == str(graph)
+    verify_graph(read)
+    for old, new in zip(graph.parameters, read.parameters, strict=True):
+        assert new.store is not old.store
+        assert np.array_equal(new.value, old.value)
+
+
+@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
+def test_what_was_shared_stays_shared(protocol: int) -> None:
+    graph, x, w = model()
+    other = Graph(np.sin(w))
+    read, read_x, read_w, read_other = pickle.loads(pickle.dumps((graph, x, w, other), protocol))
+    assert read.inputs[0].node is read_x.node
+    assert read.parameters[0].node is read_other.parameters[0].node is read_w.node
+    assert read.updates[0][0].node is read_w.node
+    assert isinstance(read_w, Parameter)
+    read_w.value = np.ones(3, "float32")
+    assert np.array_equal(read_other.parameters[0].value, np.ones(3))
+    assert np.array_equal(w.value, np.arange(3))
+
+
+def test_lines_of_leaves_travel_with_their_text() -> None:
+    graph, x, _ = model()
+    made = x.node.origin.resolve()
+    read = pickle.loads(pickle.dumps(graph))
+    assert read.inputs[0].node.origin.resolve() == made
+    assert read.nodes[-1].origin.short == graph.nodes[-1].origin.short
+
+
+def test_a_copy_is_the_graph_and_a_deep_copy_is_independent() -> None:
+    graph, x, w = model()
+    assert copy.copy(graph) is graph
+    deep, deep_x, deep_w = copy.deepcopy((graph, x, w))
+    assert same_graph(deep, graph)
+    assert deep.parameters[0].store is not w.store
+    assert deep.parameters[0].node is deep_w.node
+    assert deep.inputs[0].node is deep_x.node
+    deep_w.value = np.zeros(3, "float32")
+    assert np.array_equal(w.value, np.arange(3))
+
+
+def test_an_inner_value_is_refused_with_its_line() -> None:
+    _, x, _ = model()
+    y = np.tanh(x)
+    for action in (pickle.dumps, copy.deepcopy):
+        with pytest.raises(GraphError, match="without its graph") as caught:
+            action(y)
+        assert "Graph" in caught.value.hint
+        assert y.node.origin.short in str(caught.value)
+    assert copy.copy(y).node is y.node
+
+
+def test_a_fresh_process_knows_the_ops() -> None:
+    graph, _, _ = model()
+    program = (
+        "import pickle, sys; g = pickle.load(sys.stdin.buffer); sys.stdout.write(str(g));"
+        "assert not {'numba', 'llvmlite', 'scipy', 'rich', 'click'} & set(sys.modules)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        input=pickle.dumps(graph),
+        env={**os.environ, "PYTHONPATH": str(Path.cwd())},
+        capture_output=True,
+        check=True,
+    )
+    assert run.stdout.decode() == str(graph)
+
+
+def test_a_pickle_names_no_code() -> None:
+    data = pickle.dumps(model()[0])
+    assert b"test_pickle" not in data.replace(str(Path(__file__)).encode(), b"").replace(
+        b"test_pickle.py", b""
+    )
+    assert b"code" not in data.replace(b"_codecs", b"").replace(b"encode", b"")
+
+
+def test_damage_is_a_clear_error() -> None:
+    graph, _, _ = model()
+    rebuild, (text, *rest) = graph.__reduce__()  # type: ignore[misc]
+    with pytest.raises(StaticgradError, match="reads version 1"):
+        rebuild(text.replace("-ir 1", "-ir 9"), *rest)  # type: ignore[operator]
+
+
+def test_long_chains_never_recurse() -> None:
+    x = input_value("x", VECTOR)
+    value = x
+    for _ in range(20_000):
+        value = LINK(value)
+    graph = Graph(value)
+    alive = weakref.ref(value.node)
+    assert len(graph.nodes) == 20_001
+    text = str(graph)
+    read = pickle.loads(pickle.dumps(graph))
+    deep = copy.deepcopy(graph)
+    assert str(read) == text
+    assert str(deep) == str(parse(text)) == text
+    verify_graph(deep)
+    assert same_graph(deep, graph)
+    assert copy.copy(graph) is graph
+    assert repr(value.node)
+    with pytest.raises(GraphError):
+        pickle.dumps(value)
+    del graph, read, deep, value
+    gc.collect()
+    assert alive() is None

@@ -1,0 +1,171 @@
+"""Each invariant of a graph, broken once."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+
+from staticgrad.errors import VerifyError
+from staticgrad.ir.dim import dim
+from staticgrad.ir.dtype import F32, F64
+from staticgrad.ir.graph import Graph, Node, Symbolic, building_order
+from staticgrad.ir.types import TensorType
+from staticgrad.ir.verify import verify_graph
+from tests.ir.sample_ops import Link
+from tests.random_graphs import graphs, input_value, parameter_value
+
+VECTOR = TensorType(F32, (3,))
+
+
+def parts(**changes: Any) -> Graph:
+    """x, w, tanh(x), tanh(x) + w; some parts replaced."""
+    x, w = input_value("x", VECTOR), parameter_value("w", np.zeros(3, "float32"))
+    middle = np.tanh(x)
+    out = middle + w
+    values = {"x": x, "w": w, "middle": middle, "out": out}
+    made: dict[str, Any] = {
+        "nodes": [x.node, w.node, middle.node, out.node],
+        "inputs": [x],
+        "parameters": [w],
+        "outputs": {"out": out},
+        "updates": [(w, out)],
+    }
+    for name, change in changes.items():
+        made[name] = change(values)
+    return Graph.of_parts(**made)
+
+
+def typed(node: Node, *types: TensorType) -> Node:
+    return Node(node.op, node.args, types, node.origin, node.order)
+
+
+def test_a_sound_graph_passes() -> None:
+    verify_graph(parts())
+
+
+@given(graphs(empty=True))
+def test_graphs_that_users_build_are_sound(made: tuple[Graph, dict[str, np.ndarray]]) -> None:
+    verify_graph(made[0])
+
+
+def foreign(values: dict[str, Symbolic]) -> Symbolic:
+    return np.tanh(input_value("other", VECTOR))
+
+
+BROKEN: list[tuple[dict[str, Any], str]] = [
+    (
+        {"nodes": lambda v: [v[k].node for k in ("x", "w", "middle", "middle", "out")]},
+        "listed twice",
+    ),
+    (
+        {"nodes": lambda v: [v[k].node for k in ("x", "w", "out", "middle")]},
+        "operand 0 of add is listed after it",
+    ),
+    (
+        {"nodes": lambda v: [v[k].node for k in ("x", "w", "out")]},
+        "operand 0 of add belongs to no node of the graph",
+    ),
+    (
+        {"outputs": lambda v: {"out": foreign(v)}},
+        "output 'out' belongs to no node of the graph",
+    ),
+    ({"outputs": lambda v: {"out": Symbolic(v["out"].node, 1)}}, "output 'out' belongs to no node"),
+    (
+        {"updates": lambda v: [(v["w"], foreign(v))]},
+        "the update of 'w' belongs to no node of the graph",
+    ),
+    ({"inputs": lambda v: []}, "the input is listed 0 times"),
+    ({"inputs": lambda v: [v["x"], v["x"]]}, "the input is listed 2 times"),
+    ({"inputs": lambda v: [v["x"], input_value("y", VECTOR)]}, "no such node of the graph"),
+    ({"parameters": lambda v: []}, "the parameter is listed 0 times"),
+    ({"outputs": lambda v: {}, "updates": lambda v: []}, "there is no output and no update"),
+    ({"updates": lambda v: [(v["w"], v["out"])] * 2}, "parameter 'w' is updated twice"),
+    (
+        {"updates": lambda v: [(parameter_value("v", np.zeros(3, "float32")), v["out"])]},
+        "replaces no parameter of the graph",
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), BROKEN)
+def test_broken_parts(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(VerifyError, match=message):
+        verify_graph(parts(**changes))
+
+
+def graph_of(*nodes: Node) -> Graph:
+    values = [Symbolic(node) for node in nodes]
+    return Graph.of_parts(
+        nodes=nodes,
+        inputs=[v for v in values if v.node.op.name == "input"],
+        parameters=[],
+        outputs={"out": values[-1]},
+    )
+
+
+def test_types_that_inference_does_not_give() -> None:
+    x = input_value("x", VECTOR)
+    for types, message in (
+        ((TensorType(F64, (3,)),), r"tanh gives f32\[3\]"),
+        ((VECTOR, VECTOR), r"tanh gives f32\[3\]"),
+        ((), "tanh has no result"),
+    ):
+        with pytest.raises(VerifyError, match=message):
+            verify_graph(graph_of(x.node, typed(np.tanh(x).node, *types)))
+
+
+def test_operands_that_an_op_refuses() -> None:
+    x, y = input_value("x", VECTOR), input_value("y", TensorType(F32, (4,)))
+    add = (x + x).node
+    bad = Node(add.op, (x, y), add.types, add.origin)
+    with pytest.raises(VerifyError, match="add refuses its operands: add: shapes do not broadcast"):
+        verify_graph(graph_of(x.node, y.node, bad))
+    with pytest.raises(VerifyError, match=r"sample\.link refuses its operands"):
+        verify_graph(graph_of(x.node, Node(Link(), (), (VECTOR,), add.origin)))
+
+
+def test_results_that_do_not_exist() -> None:
+    x = input_value("x", VECTOR)
+    node = np.tanh(x).node
+    with pytest.raises(VerifyError, match="operand 0 of tanh is a result that does not exist"):
+        verify_graph(
+            graph_of(x.node, Node(node.op, (Symbolic(x.node, 2),), node.types, node.origin))
+        )
+
+
+def test_names_and_sizes() -> None:
+    x, twin = input_value("x", VECTOR), input_value("x", VECTOR)
+    with pytest.raises(VerifyError, match="two are called 'x'"):
+        verify_graph(graph_of(x.node, twin.node, (x + twin).node))
+    one = input_value("one", TensorType(F32, (dim("n"),)))
+    other = input_value("other", TensorType(F32, (dim("n", min=1),)))
+    with pytest.raises(VerifyError, match="size 'n' is declared twice"):
+        verify_graph(graph_of(one.node, other.node))
+    negative = input_value("negative", TensorType(F32, (-2,)))
+    with pytest.raises(VerifyError, match="negative size"):
+        verify_graph(graph_of(negative.node))
+
+
+def test_orders() -> None:
+    x = input_value("x", VECTOR)
+    with building_order(-1):
+        y = np.tanh(x)
+    with pytest.raises(VerifyError, match="-1 is no derivative order"):
+        verify_graph(graph_of(x.node, y.node))
+    with building_order(2):
+        y = np.tanh(x)
+    verify_graph(Graph(np.sin(y)))  # a later node may be of a lower order
+
+
+def test_the_message_shows_the_node_and_the_line() -> None:
+    x = input_value("x", VECTOR)
+    node = np.tanh(x).node
+    graph = graph_of(x.node, typed(node, TensorType(F64, (3,))))
+    with pytest.raises(VerifyError) as caught:
+        verify_graph(graph)
+    text = str(caught.value)
+    assert "%0: f64[3] = tanh(%x)" in text
+    assert node.origin.short in text
+    assert "node = np.tanh(x).node" in text
+    assert len(text.splitlines()) <= 12

@@ -1,0 +1,220 @@
+"""Samples of the ops that move, combine or read elements by position."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from staticgrad.ir.dtype import ALL_DTYPES, F32, F64, I64, DType
+from staticgrad.ir.op import Op, op_class
+from tests.ops.samples import Rng, Sample, provides
+
+NUMBERS = tuple(d for d in ALL_DTYPES if not d.is_bool)
+
+
+def counted(shape: tuple[int, ...], dtype: DType) -> np.ndarray:
+    """0, 1, 2, ... in ``dtype``: every element tells its place."""
+    return np.arange(int(np.prod(shape))).reshape(shape).astype(dtype.numpy)
+
+
+def everywhere(
+    op: Op, shape: tuple[int, ...], rng: Rng, dtypes: tuple[DType, ...] = ALL_DTYPES
+) -> Iterator[Sample]:
+    """One operand in every dtype; special values; smooth in float64."""
+    for dtype in dtypes:
+        yield Sample(op, (counted(shape, dtype),))
+    for dtype in (F32, F64):
+        special = rng.choice([0.0, -0.0, np.inf, -np.inf, np.nan, 1.5, -2.5], shape)
+        yield Sample(op, (special.astype(dtype.numpy),))
+    yield Sample(op, (apart(rng, shape),), smooth=True)
+
+
+def apart(rng: Rng, shape: tuple[int, ...]) -> np.ndarray:
+    """Random float64 numbers, no two within 0.01 of each other."""
+    count = int(np.prod(shape))
+    return (rng.permutation(count) * 0.07 + rng.uniform(-0.02, 0.02, count) - 0.6).reshape(shape)
+
+
+REDUCED = (((4,), (0,)), ((3, 4), (0,)), ((3, 4), (1,)), ((3, 4), (0, 1)), ((2, 3, 4), (1,)))
+REDUCED += (((2, 3, 4), (0, 2)), ((2, 3, 4), (0, 1, 2)), ((1, 5, 1), (0, 2)))
+
+
+@provides("sum")
+def _sum(rng: Rng) -> Iterator[Sample]:
+    cls = op_class("sum")
+    for shape, axes in REDUCED:
+        yield from everywhere(cls(axes), shape, rng, NUMBERS)
+    for shape, axes in (((0,), (0,)), ((0, 3), (0,)), ((3, 0), (1,)), ((0, 3), (1,))):
+        yield Sample(cls(axes), (np.ones(shape, np.float32),))
+    for shape, axes in (((9000,), (0,)), ((3, 70), (1,)), ((1100, 3), (0,)), ((33, 40), (0, 1))):
+        yield Sample(cls(axes), (rng.normal(size=shape).astype(np.float32),))
+    yield Sample(cls((0,)), (np.array([127, 1], np.int8),))
+
+
+@provides("max", "min")
+def _extremes(rng: Rng) -> Iterator[Sample]:
+    for name in ("max", "min"):
+        for shape, axes in REDUCED:
+            yield from everywhere(op_class(name)(axes), shape, rng)
+        yield Sample(op_class(name)((1,)), (np.ones((0, 3), np.float32),))
+
+
+@provides("reshape")
+def _reshape(rng: Rng) -> Iterator[Sample]:
+    pairs = (((3, 4), (12,)), ((3, 4), (2, 6)), ((6,), (1, 2, 3)), ((1, 1), ()), ((), (1, 1)))
+    for shape, target in (*pairs, ((0, 3), (5, 0)), ((2, 3, 4), (6, 4))):
+        yield from everywhere(op_class("reshape")(target), shape, rng)
+
+
+@provides("transpose")
+def _transpose(rng: Rng) -> Iterator[Sample]:
+    for shape, perm in (
+        ((), ()), ((3,), (0,)), ((3, 4), (1, 0)), ((2, 3, 4), (1, 2, 0)), ((2, 0, 4), (2, 0, 1)),
+    ):  # fmt: skip
+        yield from everywhere(op_class("transpose")(perm), shape, rng)
+
+
+@provides("broadcast")
+def _broadcast(rng: Rng) -> Iterator[Sample]:
+    for shape, target, axes in (
+        ((), (), ()), ((), (2, 3), ()), ((3,), (2, 3), (1,)), ((2,), (2, 3), (0,)),
+        ((1, 3), (4, 3), (0, 1)), ((1,), (3,), (0,)), ((1, 2), (5, 3, 4, 2), (1, 3)),
+        ((1,), (0,), (0,)), ((2, 1), (2, 3, 1), (0, 2)), ((3,), (0, 3), (1,)),
+    ):  # fmt: skip
+        yield from everywhere(op_class("broadcast")(target, axes), shape, rng)
+
+
+#: Operand's shape, starts, lengths, steps.
+SLICES = (
+    ((), (), (), ()), ((5,), (0,), (5,), (1,)), ((5,), (1,), (3,), (1,)), ((5,), (4,), (5,), (-1,)),
+    ((7,), (1,), (3,), (2,)), ((7,), (6,), (3,), (-3,)), ((4,), (4,), (0,), (1,)),
+    ((4,), (9,), (0,), (3,)), ((3, 4), (0, 3), (3, 2), (1, -2)), ((0, 4), (0, 1), (0, 2), (1, 2)),
+    ((2, 3, 4), (1, 0, 2), (1, 2, 1), (1, 2, 1)),
+)  # fmt: skip
+
+
+@provides("slice")
+def _slice(rng: Rng) -> Iterator[Sample]:
+    for shape, starts, lengths, steps in SLICES:
+        yield from everywhere(op_class("slice")(starts, lengths, steps), shape, rng)
+
+
+@provides("pad")
+def _pad(rng: Rng) -> Iterator[Sample]:
+    for shape, starts, lengths, steps in SLICES:
+        yield from everywhere(op_class("pad")(shape, starts, steps), lengths, rng)
+
+
+@provides("concat")
+def _concat(rng: Rng) -> Iterator[Sample]:
+    for axis, shapes in (
+        (0, ((3,), (2,))), (0, ((3,), (0,), (1,))), (1, ((2, 1), (2, 3))), (0, ((0, 2), (0, 2))),
+        (0, ((2, 2),)), (2, ((1, 2, 3), (1, 2, 1), (1, 2, 2))),
+    ):  # fmt: skip
+        op = op_class("concat")(axis)
+        for dtype in ALL_DTYPES:
+            yield Sample(op, tuple(counted(shape, dtype) for shape in shapes))
+        yield Sample(op, tuple(apart(rng, shape) for shape in shapes), smooth=True)
+
+
+#: Shape of x, axis, shape of the indices.
+TAKEN = (
+    ((5,), 0, ()), ((5,), 0, (3,)), ((5,), 0, (2, 3)), ((4, 3), 0, (7,)), ((4, 3), 1, (2, 2)),
+    ((2, 3, 4), 1, (5,)), ((2, 3, 4), 2, ()), ((3, 0), 0, (2,)), ((3, 2), 0, (0,)), ((1,), 0, (4,)),
+)  # fmt: skip
+INDEX_DTYPES = tuple(d for d in ALL_DTYPES if d.is_integer)
+
+
+def indices_into(rng: Rng, size: int, shape: tuple[int, ...], dtype: DType) -> np.ndarray:
+    low = 0 if dtype.kind == "u" else -size
+    return rng.integers(low, size, shape).astype(dtype.numpy)
+
+
+@provides("take")
+def _take(rng: Rng) -> Iterator[Sample]:
+    for shape, axis, of in TAKEN:
+        op = op_class("take")(axis)
+        for dtype in ALL_DTYPES:
+            yield Sample(op, (counted(shape, dtype), indices_into(rng, shape[axis], of, I64)))
+        for dtype in INDEX_DTYPES:
+            yield Sample(op, (counted(shape, F32), indices_into(rng, shape[axis], of, dtype)))
+        places = indices_into(rng, shape[axis], of, I64)
+        yield Sample(op, (apart(rng, shape), places), smooth=True)
+
+
+@provides("scatter_add")
+def _scatter_add(rng: Rng) -> Iterator[Sample]:
+    for shape, axis, of in TAKEN:
+        op = op_class("scatter_add")(axis, shape[axis])
+        added = (*shape[:axis], *of, *shape[axis + 1 :])
+        places = indices_into(rng, shape[axis], of, I64)
+        for dtype in NUMBERS:
+            yield Sample(op, (counted(added, dtype), places))
+        yield Sample(op, (np.full(added, -0.0), places))
+        yield Sample(op, (apart(rng, added), places), smooth=True)
+
+
+#: Shape of x, axis, size of the indices along it.
+ALONG = (
+    ((5,), 0, 3),
+    ((4, 3), 1, 1),
+    ((4, 3), 0, 6),
+    ((2, 3, 4), 1, 2),
+    ((0, 3), 1, 1),
+    ((2, 3), 0, 0),
+)
+
+
+@provides("take_along")
+def _take_along(rng: Rng) -> Iterator[Sample]:
+    for shape, axis, count in ALONG:
+        of = (*shape[:axis], count, *shape[axis + 1 :])
+        for dtype in ALL_DTYPES:
+            places = indices_into(rng, shape[axis], of, I64)
+            yield Sample(op_class("take_along")(axis), (counted(shape, dtype), places))
+        for dtype in INDEX_DTYPES:
+            labels = np.abs(indices_into(rng, shape[axis] - 1, of, dtype))
+            yield Sample(op_class("take_along")(axis, False), (counted(shape, F32), labels))
+        places = indices_into(rng, shape[axis], of, I64)
+        yield Sample(op_class("take_along")(axis), (apart(rng, shape), places), smooth=True)
+
+
+@provides("scatter_along")
+def _scatter_along(rng: Rng) -> Iterator[Sample]:
+    for shape, axis, count in ALONG:
+        of = (*shape[:axis], count, *shape[axis + 1 :])
+        places = indices_into(rng, shape[axis], of, I64)
+        for wrap in (True, False):
+            op = op_class("scatter_along")(axis, shape[axis], wrap)
+            where = places if wrap else places % shape[axis]
+            for dtype in NUMBERS:
+                yield Sample(op, (counted(of, dtype), where))
+            yield Sample(op, (apart(rng, of), where), smooth=True)
+
+
+@provides("iota")
+def _iota(rng: Rng) -> Iterator[Sample]:
+    for shape, axis in (
+        ((4,), 0),
+        ((2, 3), 0),
+        ((2, 3), 1),
+        ((0,), 0),
+        ((300,), 0),
+        ((2, 0, 3), 2),
+    ):
+        for dtype in ALL_DTYPES:
+            yield Sample(op_class("iota")(shape, axis, dtype), ())
+
+
+@provides("matmul")
+def _matmul(rng: Rng) -> Iterator[Sample]:
+    for batch_a, batch_b in (((), ()), ((2,), ()), ((), (3,)), ((2, 1), (1, 3)), ((0,), (1,))):
+        for rows, inner, columns in ((2, 3, 4), (1, 1, 1), (2, 0, 3), (0, 2, 1), (5, 4, 1)):
+            for flags in ((False, False), (True, False), (False, True), (True, True)):
+                op = op_class("matmul")(*flags)
+                a = (*batch_a, *((inner, rows) if flags[0] else (rows, inner)))
+                b = (*batch_b, *((columns, inner) if flags[1] else (inner, columns)))
+                yield Sample(op, (apart(rng, a), apart(rng, b)), smooth=True)
+    for dtype in NUMBERS:
+        yield Sample(op_class("matmul")(), (counted((3, 4), dtype), counted((4, 2), dtype)))

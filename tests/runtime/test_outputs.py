@@ -1,0 +1,149 @@
+"""Output arrays: aligned, never handed out while anybody sees them, checked when given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from staticgrad.errors import OutOfMemory, OutputArrayError
+from staticgrad.runtime.outputs import OutputPool, check_apart, given_outputs
+
+F4 = np.dtype(np.float32)
+SHAPES: dict[str, tuple[int, ...]] = {"y": (3, 4)}
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (1,), (3, 0, 2), (5, 7)])
+def test_arrays_are_aligned_contiguous_and_of_the_shape(shape: tuple[int, ...]) -> None:
+    array, address = OutputPool("y", F4).take(shape)
+    assert (array.shape, array.dtype, array.ctypes.data) == (shape, F4, address)
+    assert array.flags.c_contiguous
+    assert array.flags.writeable
+    assert address % 64 == 0 or not array.size
+
+
+def test_a_dropped_array_is_used_again_and_a_held_one_is_not() -> None:
+    pool = OutputPool("y", F4)
+    first, address = pool.take((100,))
+    second, other = pool.take((100,))
+    assert other != address
+    del first
+    third, again = pool.take((100,))
+    assert again == address
+    assert not np.shares_memory(second, third)
+
+
+def _slice(a: Any) -> Any:
+    return a[3:]
+
+
+def _memoryview(a: Any) -> Any:
+    return memoryview(a)
+
+
+def _subclass(a: Any) -> Any:
+    return a.view(np.ma.MaskedArray)
+
+
+def _reshaped_transpose(a: Any) -> Any:
+    return a.reshape(10, 10).T[::2]
+
+
+def _interface(a: Any) -> Any:
+    return np.asarray(memoryview(a)[5:])
+
+
+def _dlpack(a: Any) -> Any:
+    return np.from_dlpack(a)
+
+
+@pytest.mark.parametrize(
+    "view", [_slice, _memoryview, _subclass, _reshaped_transpose, _interface, _dlpack]
+)
+def test_a_view_of_a_dropped_array_keeps_its_memory(view: Any) -> None:
+    pool = OutputPool("y", F4)
+    array, address = pool.take((100,))
+    seen = view(array)
+    del array
+    others = [pool.take((100,)) for _ in range(4)]
+    assert address not in [a for _, a in others]
+    del seen, others
+    assert pool.take((100,))[0].shape == (100,)
+
+
+def test_an_array_changed_in_place_comes_back_as_it_was() -> None:
+    pool = OutputPool("y", F4)
+    array, address = pool.take((6,))
+    array.shape = (2, 3)
+    array.flags.writeable = False
+    del array
+    again, same = pool.take((6,))
+    assert same == address
+    assert again.shape == (6,)
+    assert again.flags.writeable
+
+
+def test_other_shapes_let_go_of_the_memory() -> None:
+    pool = OutputPool("y", F4)
+    for n in (10, 20, 30, 10):
+        array, _ = pool.take((n,))
+        assert array.shape == (n,)
+    assert len(pool._blocks) <= 2
+
+
+def test_an_output_that_does_not_fit_into_memory() -> None:
+    with pytest.raises(OutOfMemory, match="output 'y'"):
+        OutputPool("y", F4).take((2**61,))
+
+
+def _read_only() -> Any:
+    array = np.empty((3, 4), F4)
+    array.flags.writeable = False
+    return array
+
+
+def _misaligned() -> Any:
+    return np.empty(49, np.uint8)[1:].view(F4).reshape(3, 4)
+
+
+@pytest.mark.parametrize(
+    ("array", "says"),
+    [
+        ([[0.0] * 4] * 3, "is a list"),
+        (np.empty((4, 3), F4), r"has shape \(4, 3\)"),
+        (np.empty((3, 4)), "is float64, the result float32"),
+        (np.empty((3, 4), ">f4"), "is >f4"),
+        (_read_only(), "read-only"),
+        (np.empty((4, 3), F4).T, "contiguous"),
+        (np.empty((3, 8), F4)[:, ::2], "contiguous"),
+        (_misaligned(), "aligned"),
+    ],
+)
+def test_an_array_that_the_result_does_not_fit_is_refused(array: Any, says: str) -> None:
+    with pytest.raises(OutputArrayError, match=says):
+        given_outputs({"y": array}, SHAPES, {"y": F4})
+
+
+def test_an_unknown_output_and_one_array_for_two_are_refused() -> None:
+    with pytest.raises(OutputArrayError, match="names 'z'"):
+        given_outputs({"z": np.empty((3, 4), F4)}, SHAPES, {"y": F4})
+    with pytest.raises(OutputArrayError, match="2 outputs"):
+        given_outputs(np.empty(3, F4), {"y": (3,), "z": (3,)}, {"y": F4, "z": F4})
+
+
+def test_one_array_stands_for_the_only_output() -> None:
+    array = np.empty((3, 4), F4)
+    assert given_outputs(array, SHAPES, {"y": F4})["y"] is array
+
+
+def test_overlaps_are_found_and_neighbours_are_not() -> None:
+    whole = np.zeros(100, F4)
+    check_apart({"y": whole[:50]}, [("feed 'x'", whole[50:])])
+    check_apart({"y": whole[:50], "z": whole[50:]}, [])
+    with pytest.raises(OutputArrayError, match="shares memory with feed 'x'"):
+        check_apart({"y": whole[:50]}, [("feed 'x'", whole[49:])])
+    with pytest.raises(OutputArrayError, match="output 'y'"):
+        check_apart({"y": whole[:51], "z": whole[50:]}, [])
+    grid = np.zeros((10, 10), F4)
+    check_apart({"y": grid[1]}, [("feed 'x'", grid[::2])])

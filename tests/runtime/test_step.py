@@ -1,0 +1,255 @@
+"""The driver's table of a plan: addresses, checks before the commit, all or nothing."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, strategies as st
+
+from passes.memory import plan
+from staticgrad import native
+from staticgrad.analysis.plan_check import verify_plan
+from staticgrad.codegen.numba_source import render
+from staticgrad.errors import IndexOutOfRange
+from staticgrad.ir.constant import ArrayData
+from staticgrad.ir.dim import dim
+from staticgrad.ir.dtype import F32, I64
+from staticgrad.ir.parameter import ParameterStore
+from staticgrad.ir.plan import Plan
+from staticgrad.ir.schedule import Binding, Buffer, Schedule, Step
+from staticgrad.runtime.arena import Arena
+from staticgrad.runtime.step import ParameterLocks, Program, Table
+from tests.passes.test_memory import schedules
+from tests.runtime.handmade import ADD, COPY, NEGATE, TAKE, Builder, N
+
+Arrays = dict[str, Any]
+
+
+def program(schedule: Schedule, **stores: ParameterStore) -> Program:
+    addresses = {k: native.kernel(render(k)).address for k in schedule.kernels}
+    return Program(schedule, addresses, stores, native.driver())
+
+
+def run(
+    schedule: Schedule, made: Plan, feeds: Mapping[str, Any], **stores: ParameterStore
+) -> Arrays:
+    """Run a plan once; feeds and results by buffer name."""
+    table = Table(program(schedule, **stores), made)
+    arena = Arena()
+    arena.reserve(made.peak_bytes)
+    arena.array(0, np.dtype(np.uint8), (made.peak_bytes,))[:] = 0xA5
+    table.bind_arena(arena)
+    nbytes = dict(made.buffer_bytes)
+    results = {}
+    for buffer in schedule.buffers:
+        if buffer.role == "input" and buffer.label in table.staged:
+            data = np.asarray(feeds[buffer.name])
+            arena.array(table.staged[buffer.label], data.dtype, data.shape)[...] = data
+        elif buffer.role == "input":
+            table.bind(buffer.name, feeds[buffer.name].ctypes.data)
+        elif buffer.role == "output":
+            results[buffer.name] = np.full(nbytes[buffer.name] // 4, np.nan, np.float32)
+            table.bind(buffer.name, results[buffer.name].ctypes.data)
+    table.run(arena)
+    return results
+
+
+def update_program() -> tuple[Schedule, tuple[str, str, str]]:
+    """y = x + w; then w = -y, with y an output; a lookup is checked between."""
+    build = Builder()
+    x, w = build.buffer("input", label="x"), build.buffer("parameter", label="w")
+    y, taken = build.buffer("output", label="y"), build.buffer("output", label="t")
+    rows = build.buffer("input", label="i", dtype=I64)
+    words = build.buffer("check", 2, dtype=I64)
+    old = build.buffer("temp")
+    build.step(ADD, x, w, y)
+    build.step(NEGATE, y, old)
+    build.step(COPY, old, w)
+    build.step(TAKE, x, rows, taken, words, arguments=(N, N))
+    return build.schedule(y=y, t=taken), (x, rows, y)
+
+
+def test_outputs_read_the_old_value_and_the_parameter_takes_the_new() -> None:
+    schedule, (x, rows, y) = update_program()
+    made = plan(schedule, {"n": 37})
+    verify_plan(made)
+    store = ParameterStore("w", np.arange(37, dtype=np.float32))
+    data = np.linspace(-1, 1, 37, dtype=np.float32)
+    results = run(schedule, made, {x: data, rows: np.arange(37)[::-1].copy()}, w=store)
+    assert np.array_equal(results[y], data + np.arange(37, dtype=np.float32))
+    assert np.array_equal(results["b3"], data[::-1])
+    assert np.array_equal(store.read(), -results[y])
+
+
+@pytest.mark.parametrize("bad", [{5: 37}, {36: -38, 20: 99}, {0: 2**40, 1: -(2**40)}])
+def test_the_smallest_failing_position_is_raised_before_any_parameter_changes(
+    bad: dict[int, int],
+) -> None:
+    schedule, (x, rows, _) = update_program()
+    made = plan(schedule, {"n": 37})
+    store = ParameterStore("w", np.ones(37, np.float32))
+    indices = np.zeros(37, np.int64)
+    for position, index in bad.items():
+        indices[position] = index
+    first = min(bad)
+    with pytest.raises(
+        IndexOutOfRange, match=f"index {bad[first]} is out of range .* size 37"
+    ) as error:
+        run(schedule, made, {x: np.ones(37, np.float32), rows: indices}, w=store)
+    assert f"element {first} " in str(error.value)
+    assert np.array_equal(store.read(), np.ones(37, np.float32))
+
+
+def test_negative_indices_count_from_the_end() -> None:
+    schedule, (x, rows, _) = update_program()
+    store = ParameterStore("w", np.ones(5, np.float32))
+    data = np.arange(5, dtype=np.float32)
+    feeds = {x: data, rows: np.array([-1, -5, 4, 0, -2])}
+    results = run(schedule, plan(schedule, {"n": 5}), feeds, w=store)
+    assert results["b3"].tolist() == [4, 0, 4, 0, 3]
+
+
+def test_of_two_failing_steps_the_first_listed_is_raised() -> None:
+    build = Builder()
+    x = build.buffer("input", label="x")
+    rows = [build.buffer("input", label=f"i{k}", dtype=I64) for k in range(2)]
+    results = [build.buffer("output", label=f"y{k}") for k in range(2)]
+    words = [build.buffer("check", 2, dtype=I64) for _ in range(2)]
+    for k in range(2):
+        build.step(TAKE, x, rows[k], results[k], words[k], arguments=(N, N))
+    schedule = build.schedule(y0=results[0], y1=results[1])
+    feeds = {x: np.ones(20, np.float32), rows[0]: np.arange(20) + 10, rows[1]: np.full(20, 77)}
+    with pytest.raises(IndexOutOfRange, match="index 20 "):
+        run(schedule, plan(schedule, {"n": 20}), feeds)
+
+
+def test_a_second_run_forgets_the_failure_of_the_first() -> None:
+    build = Builder()
+    x, rows = build.buffer("input", label="x"), build.buffer("input", label="i", dtype=I64)
+    y, words = build.buffer("output", label="y"), build.buffer("check", 2, dtype=I64)
+    build.step(TAKE, x, rows, y, words, arguments=(N, N))
+    schedule = build.schedule(y=y)
+    made = plan(schedule, {"n": 4})
+    table, arena = Table(program(schedule), made), Arena()
+    arena.reserve(made.peak_bytes)
+    table.bind_arena(arena)
+    data, result = np.arange(4, dtype=np.float32), np.zeros(4, np.float32)
+    good, wrong = np.array([3, 2, 1, 0]), np.array([0, 9, 0, 0])
+    for buffer, array in ((x, data), (y, result)):
+        table.bind(buffer, array.ctypes.data)
+    for indices in (good, wrong, good):
+        table.bind(rows, indices.ctypes.data)
+        if indices is wrong:
+            with pytest.raises(IndexOutOfRange, match="index 9 "):
+                table.run(arena)
+        else:
+            table.run(arena)
+            assert result.tolist() == [3, 2, 1, 0]
+
+
+def test_a_table_follows_an_arena_that_moves() -> None:
+    build = Builder()
+    x, t, y = build.buffer("input", label="x"), build.buffer("temp"), build.buffer("output")
+    build.step(NEGATE, x, t)
+    build.step(NEGATE, t, y)
+    schedule = build.schedule(y=y)
+    made = plan(schedule, {"n": 50})
+    table, arena = Table(program(schedule), made), Arena()
+    data, result = np.arange(50, dtype=np.float32), np.zeros(50, np.float32)
+    table.bind(x, data.ctypes.data)
+    table.bind(y, result.ctypes.data)
+    for nbytes in (made.peak_bytes, 100_000, 2_000_000):
+        arena.reserve(nbytes)
+        table.bind_arena(arena)
+        result[:] = 0
+        table.run(arena)
+        assert np.array_equal(result, data)
+
+
+def test_constants_and_offsets_inside_a_buffer() -> None:
+    data = ArrayData(np.arange(10, dtype=np.float32))
+    buffers = (
+        Buffer("c", "constant", F32, 10, data=data),
+        Buffer("y", "output", F32, 6, label="y"),
+    )
+    steps = (
+        Step(NEGATE, (Binding("c", 4), Binding("y", 3)), (3,), 3, 4096),
+        Step(COPY, (Binding("c", dim("n")), Binding("y")), (3,), 3, 4096),
+    )
+    schedule = Schedule("parts", buffers, steps, (("y", "y"),))
+    made = plan(schedule, {"n": 7})
+    verify_plan(made)
+    assert run(schedule, made, {})["y"].tolist() == [7, 8, 9, -4, -5, -6]
+
+
+@given(schedules(uniform=True), st.integers(0, 70), st.booleans())
+def test_random_schedules_give_the_bytes_of_the_listed_order(
+    schedule: Schedule, n: int, stage: bool
+) -> None:
+    """Orders, in-place results and shared bytes against NumPy with one array per buffer."""
+    random = np.random.default_rng(n)
+    values: Arrays = {}
+    for buffer in schedule.buffers:
+        data = random.integers(0, max(n, 1), n) if buffer.dtype == I64 else random.random(n)
+        values[buffer.name] = data.astype(buffer.dtype.numpy)
+    stores = {
+        b.label: ParameterStore(b.label, values[b.name])
+        for b in schedule.buffers
+        if b.role == "parameter"
+    }
+    inputs = frozenset(b.name for b in schedule.buffers if b.role == "input")
+    feeds = {name: values[name].copy() for name in inputs}
+    made = plan(schedule, {"n": n}, staged=inputs if stage else frozenset())
+    verify_plan(made)
+    results = run(schedule, made, feeds, **stores)
+    run_in_numpy(schedule, values)
+    for name, array in results.items():
+        assert np.array_equal(array, values[name])
+    for buffer in schedule.buffers:
+        if buffer.role == "parameter":
+            assert np.array_equal(stores[buffer.label].read(), values[buffer.name])
+    assert all(np.array_equal(feeds[name], values[name]) for name in inputs)
+
+
+def run_in_numpy(schedule: Schedule, values: Arrays) -> None:
+    """The listed order, one array per buffer."""
+    for step in schedule.steps:
+        names = [b.buffer for b in step.operands]
+        if step.kernel is TAKE:
+            values[names[2]] = values[names[0]][values[names[1]]]
+            continue
+        modes = [o.mode for o in step.kernel.operands]
+        total, *more = [values[n] for n, mode in zip(names, modes, strict=True) if mode == "in"]
+        for each in more:
+            total = total + each
+        for name, mode in zip(names, modes, strict=True):
+            if mode == "out":
+                values[name] = -total if step.kernel is NEGATE else total
+
+
+def test_parameter_locks_are_taken_in_creation_order_and_given_back() -> None:
+    first, second = ParameterStore("a", np.zeros(1)), ParameterStore("b", np.zeros(1))
+    build = Builder()
+    x = build.buffer("input", label="x")
+    b, a = build.buffer("parameter", label="b"), build.buffer("parameter", label="a")
+    y = build.buffer("output", label="y")
+    build.step(ADD, x, a, y)
+    build.step(NEGATE, x, b)
+    locks = ParameterLocks(program(build.schedule(y=y), b=second, a=first))
+    assert [
+        lock is store.lock for (lock, _), store in zip(locks._locks, (first, second), strict=True)
+    ]
+    assert [write for _, write in locks._locks] == [False, True]
+    with locks:
+        assert first.read() == 0  # readers share
+        blocked = threading.Thread(target=second.read)
+        blocked.start()
+        blocked.join(0.05)
+        assert blocked.is_alive()
+    blocked.join(5)
+    assert not blocked.is_alive()
+    second.write(np.ones(1))

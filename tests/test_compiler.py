@@ -1,0 +1,511 @@
+"""Compiled programs from outside: results, sizes, updates, aliasing, memory, failures, threads."""
+
+from __future__ import annotations
+
+import gc
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad import compiler
+from staticgrad.analysis.plan_check import verify_plan
+from staticgrad.compiler import Compiled, compile
+from staticgrad.errors import (
+    ArgumentError,
+    BudgetInfeasible,
+    FeedShapeError,
+    GraphError,
+    IndexOutOfRange,
+    MissingFeedError,
+    OutOfMemory,
+    OutputArrayError,
+    SizeGuardError,
+    UnknownNameError,
+)
+from staticgrad.ops import take
+from staticgrad.runtime import arena as arena_module, outputs as outputs_module
+
+LAYOUTS = ("plain", "reversed", "strided", "fortran", "float64", "big-endian", "read-only")
+
+
+def laid_out(data: Any, layout: str) -> Any:
+    """The same values in another layout."""
+    if layout == "reversed":
+        return data[::-1].copy()[::-1]
+    if layout == "strided":
+        return np.repeat(data, 2, axis=1)[:, ::2]
+    if layout == "fortran":
+        return np.asfortranarray(data)
+    if layout == "float64":
+        return data.astype(np.float64)
+    if layout == "big-endian":
+        return data.astype(">f4")
+    copy = data.copy()
+    copy.flags.writeable = layout != "read-only"
+    return copy
+
+
+def chain(x: Any) -> Any:
+    """Kernels that cannot become one: two products around elementwise work."""
+    a = sg.constant(np.linspace(-1, 1, 30).reshape(5, 6).astype(np.float32))
+    b = sg.constant(np.linspace(-2, 1, 24).reshape(6, 4).astype(np.float32))
+    return ((x * 2.0 + 1.0) @ a) @ b - 0.5
+
+
+def chain_numpy(x: Any) -> Any:
+    a = np.linspace(-1, 1, 30).reshape(5, 6).astype(np.float32)
+    b = np.linspace(-2, 1, 24).reshape(6, 4).astype(np.float32)
+    return ((x.astype(np.float64) * 2 + 1) @ a) @ b - 0.5
+
+
+@pytest.fixture(scope="module")
+def many() -> Compiled:
+    return compile(chain(sg.input("x", ("batch", 5), "float32")))
+
+
+def test_two_hundred_batch_sizes_compile_once(many: Compiled, rng: np.random.Generator) -> None:
+    many.run({"x": np.ones((3, 5), np.float32)})
+    compiled = many.stats.compiles + many.stats.disk_hits + many.stats.memory_hits
+    sizes = [0, 1, 2, 31, 32, 33, 63, 64, 65, *rng.choice(np.arange(66, 3000), 191, replace=False)]
+    for i, n in enumerate(sizes):
+        data = rng.standard_normal((n, 5)).astype(np.float32)
+        layout = LAYOUTS[i % len(LAYOUTS)]
+        feed = laid_out(data, layout)
+        before = feed.tobytes()
+        result = many.run({"x": feed})
+        assert result.shape == (n, 4)
+        assert np.allclose(result, chain_numpy(data), rtol=1e-4, atol=1e-5)
+        assert feed.tobytes() == before
+        plain = many.run({"x": data})
+        assert plain.tobytes() == result.tobytes()
+    stats = many.stats
+    assert stats.compiles + stats.disk_hits + stats.memory_hits == compiled == len(many.kernels)
+    assert stats.plans >= 200
+
+
+def test_staging_is_part_of_the_peak(many: Compiled) -> None:
+    data = np.ones((1000, 5), np.float32)
+    many.run({"x": data})
+    direct = many.peak_bytes
+    assert direct == many.plan(batch=1000).peak_bytes
+    many.run({"x": np.asfortranarray(data)})
+    assert direct <= many.peak_bytes <= direct + 20032
+
+
+def test_plans_hold_their_promises(many: Compiled) -> None:
+    for n in (0, 1, 100):
+        verify_plan(many.plan(batch=n))
+
+
+def swap() -> tuple[Any, Any, Compiled]:
+    a = sg.parameter("a", np.arange(6, dtype=np.float32))
+    b = sg.parameter("b", -np.arange(6, dtype=np.float32))
+    graph = sg.Graph(outputs={"a": a, "sum": a + b * 2.0}, updates={a: b, b: a})
+    return a, b, compile(graph)
+
+
+def test_a_swap_works_and_outputs_read_the_old_values() -> None:
+    a, b, f = swap()
+    first, second = a.value, b.value
+    for _ in range(5):
+        results = f.run()
+        assert np.array_equal(results["a"], first)
+        assert np.array_equal(results["sum"], first + second * 2)
+        first, second = second, first
+        assert np.array_equal(a.value, first)
+        assert np.array_equal(b.value, second)
+
+
+def test_an_update_that_reads_another_updated_parameter_sees_its_old_value() -> None:
+    w = sg.parameter("w", np.ones(100, np.float32))
+    v = sg.parameter("v", np.full(100, 2, np.float32))
+    f = compile(sg.Graph(updates={w: w + v, v: v + w}))
+    assert f.run() == {}
+    assert (w.value[0], v.value[0]) == (3, 3)
+    f.run()
+    assert (w.value[0], v.value[0]) == (6, 6)
+
+
+def test_two_programs_share_a_parameter() -> None:
+    w = sg.parameter("w", np.zeros(3, np.float32))
+    x = sg.input("x", (3,), "float32")
+    add, read = compile(sg.Graph(updates={w: w + x})), compile(w * 1.0)
+    add.run({x: np.ones(3, np.float32)})
+    w.value = w.value + 1
+    add.run({x: np.ones(3, np.float32)})
+    assert read.run().tolist() == [3, 3, 3]
+
+
+def test_results_alias_nothing() -> None:
+    x = sg.input("x", (4,), "float32")
+    w = sg.parameter("w", np.ones(4, np.float32))
+    c = sg.constant(np.full(4, 5, np.float32))
+    y = x + w
+    f = compile({"x": x, "w": w, "c": c, "y": y, "y2": y, "view": y.reshape(2, 2), "x2": x})
+    data = np.arange(4, dtype=np.float32)
+    results = f.run({"x": data})
+    arrays = [data, *results.values()]
+    for i, one in enumerate(arrays):
+        assert not any(np.shares_memory(one, other) for other in arrays[:i])
+    for array in results.values():
+        array[...] = -1
+    data[...] = 7
+    again = f.run({"x": data})
+    assert again["x"].tolist() == again["x2"].tolist() == [7] * 4
+    assert again["w"].tolist() == [1] * 4
+    assert again["c"].tolist() == [5] * 4
+    assert again["y"].tolist() == again["y2"].tolist() == again["view"].ravel().tolist() == [8] * 4
+    assert all(np.all(array == -1) for array in results.values())
+    assert w.value.tolist() == [1] * 4
+
+
+def test_held_results_stay_and_dropped_ones_are_used_again() -> None:
+    x = sg.input("x", (1000,), "float32")
+    f = compile(x + 1.0)
+    held = [f.run({x: np.full(1000, i, np.float32)}) for i in range(10)]
+    assert [float(array[0]) for array in held] == [i + 1 for i in range(10)]
+    tail = f.run({x: np.zeros(1000, np.float32)})[-3:]
+    for i in range(5):
+        f.run({x: np.full(1000, 50 + i, np.float32)})
+    assert tail.tolist() == [1, 1, 1]
+    del held, tail
+    addresses = {f.run({x: np.zeros(1000, np.float32)}).ctypes.data for _ in range(20)}
+    assert len(addresses) == 1
+
+
+def test_a_result_may_be_the_next_feed() -> None:
+    x = sg.input("x", (10,), "float32")
+    f = compile(x + 1.0)
+    value = np.zeros(10, np.float32)
+    for _ in range(7):
+        value = f.run({x: value})
+    assert value.tolist() == [7] * 10
+
+
+def test_out_is_written_and_returned() -> None:
+    x = sg.input("x", ("n",), "float32")
+    one = compile(x * 2.0)
+    data, mine = np.arange(5, dtype=np.float32), np.zeros(5, np.float32)
+    assert one.run({x: data}, out=mine) is mine
+    assert mine.tolist() == [0, 2, 4, 6, 8]
+    two = compile({"a": x * 2.0, "b": x * 3.0})
+    results = two.run({x: data}, out={"b": mine})
+    assert results["b"] is mine
+    assert (results["a"][1], mine[1]) == (2, 3)
+
+
+def test_out_that_does_not_fit_stops_before_anything_runs() -> None:
+    x = sg.input("x", (4,), "float32")
+    w = sg.parameter("w", np.zeros(4, np.float32))
+    f = compile(sg.Graph(outputs={"y": x + w}, updates={w: w + 1.0}))
+    data = np.ones(4, np.float32)
+    for out in (
+        data,
+        {"z": np.empty(4, np.float32)},
+        {"y": np.empty(3, np.float32)},
+        w.store.array,
+    ):
+        with pytest.raises(OutputArrayError):
+            f.run({x: data}, out=out)
+    assert w.value.tolist() == [0] * 4
+    assert data.tolist() == [1] * 4
+    assert f.stats.runs == 0
+
+
+def test_a_failing_index_leaves_every_parameter_as_it_was() -> None:
+    table = sg.parameter("table", np.arange(12, dtype=np.float32).reshape(6, 2))
+    rows = sg.input("rows", ("n",), "int64")
+    f = compile(sg.Graph(outputs={"y": take(table, rows, axis=0)}, updates={table: table + 1.0}))
+    line = "test_compiler.py"
+    with pytest.raises(IndexOutOfRange, match=r"index 6 is out of range .* size 6") as error:
+        f.run({rows: np.array([0, 6, 99, -7])})
+    assert line in str(error.value)
+    assert "take(table, rows" in str(error.value)
+    assert table.value[0, 1] == 1
+    assert f.run({rows: np.array([5, -6])})["y"].tolist() == [[10, 11], [0, 1]]
+    assert table.value[0, 1] == 2
+
+
+@pytest.fixture
+def training() -> tuple[Any, Compiled]:
+    w = sg.parameter("w", np.zeros((5, 6), np.float32))
+    x = sg.input("x", ("batch", 5), "float32")
+    h = (x * 0.5) @ w + 1.0
+    return w, compile(sg.Graph(outputs={"h": h}, updates={w: w + x.T @ h}))
+
+
+def test_a_warm_step_allocates_nothing(training: tuple[Any, Compiled]) -> None:
+    _, f = training
+    data = np.ones((200, 5), np.float32)
+    out = {"h": np.empty((200, 6), np.float32)}
+    feeds = {"x": data}
+    f.run(feeds, out=out)
+    f.run({"x": np.asfortranarray(data)}, out=out)
+    strided = {"x": np.asfortranarray(data)}
+    f.run(strided)
+    tracemalloc.start()
+    try:
+        for _ in range(20):
+            f.run(feeds, out=out)
+            f.run(strided)
+        gc.collect()  # it empties the interpreter's lists of free objects as well
+        before, _ = tracemalloc.get_traced_memory()
+        for _ in range(200):
+            f.run(feeds, out=out)
+            f.run(strided)
+        gc.collect()
+        after, _ = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        f.run(feeds, out=out)
+        f.run(strided)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 1000
+    assert peak - after < 4000  # Python's own objects of one call; an intermediate has 4800 bytes
+
+
+def test_the_first_step_allocates_the_arena_and_the_outputs(training: tuple[Any, Compiled]) -> None:
+    _, f = training
+    data = np.ones((40_000, 5), np.float32)
+    peak = f.plan(batch=40_000).peak_bytes
+    assert peak >= 40_000 * 5 * 4
+    tracemalloc.start()
+    try:
+        f.run({"x": data})
+        used = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    memory = f.memory
+    assert memory.arena == f.peak_bytes == peak
+    assert memory.feeds == data.nbytes
+    assert memory.outputs == 40_000 * 6 * 4
+    assert memory.parameters == 120
+    assert peak + memory.outputs <= used < peak + memory.outputs + 40_000
+
+
+@pytest.mark.parametrize("module", [arena_module, outputs_module])
+def test_memory_that_the_system_does_not_give_changes_nothing(
+    module: Any, training: tuple[Any, Compiled], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    w, f = training
+    f.run({"x": np.ones((2, 5), np.float32)})
+    before = w.value
+
+    def refuse(count: int) -> Any:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "aligned_bytes", refuse)
+        with pytest.raises(OutOfMemory):
+            f.run({"x": np.ones((3000, 5), np.float32)})
+    assert np.array_equal(w.value, before)
+    assert f.run({"x": np.ones((3000, 5), np.float32)})["h"].shape == (3000, 6)
+
+
+@pytest.mark.parametrize("call", [0, 1])
+def test_ctrl_c_leaves_all_old_or_all_new(call: int) -> None:
+    """The interrupt is seen between the driver's calls: before the updates, or after them all."""
+    a, b, f = swap()
+    old = (a.value, b.value)
+    table = next(iter(_tables(f, {})))
+    driver, calls = table._driver, []
+
+    def interrupted(*words: int) -> None:
+        driver(*words)
+        calls.append(words)
+        if len(calls) == call + 1:
+            raise KeyboardInterrupt
+
+    table._driver = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        f.run()
+    new = (a.value, b.value)
+    wanted = old if call == 0 else old[::-1]
+    assert all(np.array_equal(one, two) for one, two in zip(new, wanted, strict=True))
+    table._driver = driver
+    assert np.array_equal(f.run()["a"], wanted[0])
+
+
+def _tables(f: Compiled, feeds: Any) -> list[Any]:
+    """The tables of a program after binding (not running) these feeds."""
+    executor = f._executor
+    executor._prepare(executor._feeds.bind(feeds))
+    return [prepared.table for prepared in executor._tables.values()]
+
+
+def test_threads_share_one_program(rng: np.random.Generator) -> None:
+    f = compile(chain(sg.input("x", ("batch", 5), "float32")))
+    feeds = [rng.standard_normal((n, 5)).astype(np.float32) for n in (1, 40, 300, 5)]
+    wanted = [f.run({"x": feed}).copy() for feed in feeds]
+    right: list[bool] = []
+
+    def work(k: int) -> None:
+        right.extend(np.array_equal(f.run({"x": feeds[k]}), wanted[k]) for _ in range(100))
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert right == [True] * 400
+
+
+def test_threads_compile_and_update_together() -> None:
+    w = sg.parameter("w", np.zeros(7, np.float32))
+    graph = sg.Graph(outputs={"w": w}, updates={w: w + 1.0})
+    failed: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            f = compile(graph)
+            for _ in range(50):
+                f.run()
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
+    assert w.value.tolist() == [200] * 7
+
+
+def test_a_feed_that_runs_the_program_itself_does_not_hang() -> None:
+    x = sg.input("x", (2,), "float32")
+    f = compile(x + 1.0)
+
+    class Lazy:
+        def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+            return f.run({"x": np.zeros(2, np.float32)})
+
+    assert f.run({"x": Lazy()}).tolist() == [2, 2]
+
+
+def test_pickles_as_text_and_options() -> None:
+    _, b, f = swap()
+    b.value = np.full(6, 9, np.float32)
+    twin = pickle.loads(pickle.dumps(f))
+    assert twin.run()["sum"].tolist() == f.run()["sum"].tolist()
+    x = sg.input("x", ("n",), "float32")
+    one = pickle.loads(pickle.dumps(compile(x * 2.0, memory_budget="1MB", sizes={"n": 3})))
+    assert one.run({"x": np.ones(3, np.float32)}).tolist() == [2, 2, 2]
+    assert one.options.memory_budget == 1_000_000
+    assert one.peak_bytes == 0
+
+
+def test_sizes_known_beforehand() -> None:
+    x = sg.input("x", ("n", 5), "float32")
+    f = compile(chain(x), sizes={"n": 10})
+    assert f.peak_bytes == f.plan().peak_bytes > 0
+    with pytest.raises(FeedShapeError, match="10 in 'sizes'"):
+        f.run({"x": np.ones((11, 5), np.float32)})
+    with pytest.raises(UnknownNameError, match="'m'"):
+        compile(x * 1.0, sizes={"m": 1})
+    for wrong in (-1, 2.5, "3"):
+        with pytest.raises(ArgumentError, match="'n'"):
+            compile(x * 1.0, sizes={"n": wrong})  # type: ignore[dict-item]
+
+
+def test_plans_by_name(many: Compiled) -> None:
+    fresh = compile(chain(sg.input("x", (sg.dim("batch", max=50), 5), "float32")))
+    with pytest.raises(GraphError, match=r"f\.plan\(batch=\.\.\.\)"):
+        _ = fresh.peak_bytes
+    assert fresh.plan(batch=50).peak_bytes == many.plan(batch=50).peak_bytes
+    with pytest.raises(UnknownNameError, match="'bach'"):
+        fresh.plan(bach=1)
+    with pytest.raises(UnknownNameError, match="missing"):
+        fresh.plan()
+    with pytest.raises(SizeGuardError, match="max=50"):
+        fresh.plan(batch=51)
+
+
+def test_a_budget_below_the_peak_is_an_error_before_anything_runs() -> None:
+    w = sg.parameter("w", np.zeros((5, 6), np.float32))
+    x = sg.input("x", ("batch", 5), "float32")
+    h = ((x * 0.5) @ w) @ sg.constant(np.ones((6, 6), np.float32))
+    f = compile(sg.Graph(outputs={"h": h}, updates={w: w + 1.0}), memory_budget="4KiB")
+    f.run({"x": np.ones((10, 5), np.float32)})
+    with pytest.raises(BudgetInfeasible, match=r"at batch=1000, the budget is 4096") as error:
+        f.run({"x": np.ones((1000, 5), np.float32)})
+    assert "h = ((x * 0.5) @ w)" in str(error.value)
+    assert "fewer than" in str(error.value)
+    assert w.value[0, 0] == 1
+    with pytest.raises(BudgetInfeasible):
+        compile(h, memory_budget=100, sizes={"batch": 1000})
+    peak = compile(h).plan(batch=1000).peak_bytes
+    assert compile(h, memory_budget=peak).plan(batch=1000).peak_bytes == peak
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"checkpoint": "sqrt"},
+        {"fuse": False},
+        {"memory_budget": "2 parsecs"},
+        {"memory_budget": -1},
+        {"memory_budget": True},
+    ],
+)
+def test_options_that_this_version_lacks_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ArgumentError, match=next(iter(options))):
+        compile(sg.input("x", (2,), "float32") + 1.0, **options)
+
+
+def test_only_programs_compile() -> None:
+    with pytest.raises(ArgumentError, match="list"):
+        compile([sg.input("x", (2,), "float32")])  # type: ignore[arg-type]
+    with pytest.raises(MissingFeedError):
+        compile(sg.input("x", (2,), "float32") + 1.0).run()
+
+
+def test_budgets_as_text() -> None:
+    assert compiler._bytes("2MiB") == 2 * 2**20
+    assert compiler._bytes(" 1.5 kB ") == 1500
+    assert compiler._bytes("10") == 10
+    assert compiler._bytes(0) == 0
+
+
+def test_reports_name_kernels_lines_and_reasons(many: Compiled) -> None:
+    many.run({"x": np.ones((2, 5), np.float32)})
+    text = many.explain()
+    assert "matmul" in text
+    assert "test_compiler.py" in text
+    assert "arena:" in text
+    assert len(many.kernels) == many.source.count("# k")
+    assert all("def kernel(t, begin, end):" in kernel.source for kernel in many.kernels)
+    reasons = many.stats.reasons
+    assert sum("batch=2:" in reason for reason in reasons) >= 1
+    assert any(reason.startswith("k0 ") for reason in reasons)
+    twin = compile(many.program_graph)
+    assert twin.stats.memory_hits == len(twin.kernels)
+    assert twin.stats.compiles == 0
+
+
+def test_a_folder_named_passes_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "passes").mkdir()
+    (tmp_path / "passes" / "__init__.py").write_text("")
+    (tmp_path / "passes" / "fuse.py").write_text("")
+    root = Path(sg.__file__).parent.parent
+    for program in ("import staticgrad.compiler", "import staticgrad as sg; sg.compile"):
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{root}"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert "ShadowedPackageError" in done.stderr
+        assert str(tmp_path / "passes") in done.stderr
