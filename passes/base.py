@@ -232,8 +232,6 @@ def _verified(program: Any, level: str, culprit: str) -> None:
         return
     try:
         verifier(program)
-    except PipelineError:
-        raise
     except Exception as error:
         error.add_note(f"found after {culprit}")
         raise

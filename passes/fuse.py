@@ -95,7 +95,7 @@ class _Builder:
             return self._add("k", "check", I64, 2, origin=node.origin)
         kind = self._type_of(key)
         match node.op:
-            case Input(label=label):
+            case Input(label=label) if index == 0:
                 return self._add(
                     f"in.{label}", "input", kind.dtype, kind.size, label=label, origin=node.origin
                 )

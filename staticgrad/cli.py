@@ -68,7 +68,10 @@ def main() -> None:
 @click.option("--epochs", type=click.IntRange(min=1), default=30, show_default=True)
 @answering
 def demo(seed: int, epochs: int) -> Answer:
-    """Train a digit classifier and print what was compiled, planned and measured."""
+    """Train a digit classifier and print the figures.
+
+    Its images come with scikit-learn; nothing is downloaded.
+    """
     from staticgrad import demo as program
 
     with _shown_progress() as watch:
@@ -154,7 +157,7 @@ def _demo_table(report: Report) -> object:
 @main.command()
 @answering
 def doctor() -> Answer:
-    """Say what is installed and whether generated code is right on this machine."""
+    """Examine the installation and test generated code."""
     from staticgrad.doctor import examine
 
     findings = examine()
@@ -228,9 +231,9 @@ _GRAPH_FILE: Final = click.File("r", encoding="utf-8", errors="replace")
 def opt(
     file: IO[str], passes: str, disable: tuple[str, ...], output: IO[str] | None, report: bool
 ) -> Answer:
-    """Run passes over the graph in FILE (standard input by default) and write it as text.
+    """Run passes over a graph's text.
 
-    TEXT names passes, "dce,cse{border=True},fixpoint(cse,fold)", or a level: O0, O1.
+    The graph is read from FILE, by default standard input, and written to standard output. TEXT names passes, "dce,cse{border=True},fixpoint(cse,fold)", or a level: O0, O1.
     """
     from passes.pipelines import pipeline
 
@@ -259,9 +262,14 @@ def opt(
 @click.option("--source", is_flag=True, help="Print the generated source of every kernel, too.")
 @answering
 def explain(file: IO[str], sizes: tuple[str, ...], source: bool) -> Answer:
-    """Compile the graph in FILE; print its kernels and, for given sizes, the memory it needs."""
-    program = sg.compile(_read_graph(file), sizes=dict(map(_size, sizes)))
-    open_sizes = set(program.graph.sizes) - {name for name, _ in program.options.sizes}
+    """Show the kernels and memory of a graph's text.
+
+    The graph is read from FILE, by default standard input. Its memory depends on its named sizes:
+    give them all, --size batch=64.
+    """
+    known = dict(map(_size, sizes))
+    program = sg.compile(_read_graph(file), sizes=known)
+    open_sizes = set(program.graph.sizes) - set(known)
     kernels = [{"name": k.name, "computes": k.label, "code": k.origin} for k in program.kernels]
     data = {
         "graph": program.graph.name,
@@ -277,8 +285,7 @@ def explain(file: IO[str], sizes: tuple[str, ...], source: bool) -> Answer:
 
 
 def _read_graph(file: IO[str]) -> sg.Graph:
-    name = "<stdin>" if file.name == "-" else file.name
-    return sg.parse(file.read(), file=name)
+    return sg.parse(file.read(), file=getattr(file, "name", "<stdin>"))
 
 
 def _size(text: str) -> tuple[str, int]:

@@ -258,7 +258,7 @@ def clip_by_global_norm(grads: Any, max_norm: float) -> Any:
 
 def slot(p: Parameter, name: str) -> Parameter:
     """State of one parameter: zeros of its type, called ``<parameter>.<name>``."""
-    return parameter(f"{p.name}.{name}", np.zeros(p.value.shape, p.dtype.numpy))
+    return parameter(f"{p.name}.{name}", np.zeros(p.store.array.shape, p.dtype.numpy))
 
 
 def _parameters(params: Any) -> list[Parameter]:

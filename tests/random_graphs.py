@@ -151,6 +151,7 @@ class _Builder:
             self.axes += [dim("batch"), dim("batch"), dim("n", hint=8)]
         self.pool: list[Entry] = []
         self.feeds: dict[str, np.ndarray] = {}
+        self.inputs: list[Symbolic] = []
         self.parameters: list[Parameter] = []
         base = self.shape()
         for index in range(pick.integer(1, 3)):
@@ -190,7 +191,8 @@ class _Builder:
 
     def add_input(self, name: str, dtype: DType, shape: Shape) -> None:
         self.feeds[name] = self.numbers_of(dtype, self.concrete(shape))
-        self.pool.append(Entry(input_value(name, TensorType(dtype, shape)), 3.0))
+        self.inputs.append(input_value(name, TensorType(dtype, shape)))
+        self.pool.append(Entry(self.inputs[-1], 3.0))
 
     def add_parameter(self, name: str, shape: Shape) -> None:
         literal = tuple(extent for extent in shape if isinstance(extent, int))
@@ -377,10 +379,10 @@ class _Builder:
             self.chooser.choice(LITERAL_SIZES) if extent == 1 else extent
             for extent in entry.value.shape
         )
-        return Entry(
-            FUNCTIONS["broadcast_to"](entry.value, (self.chooser.choice(self.axes), *wider)),
-            entry.bound,
-        )
+        # A named size must be bound by a feed.
+        bound = [extent for value in self.inputs for extent in value.shape]
+        shape = (self.chooser.choice([*LITERAL_SIZES, *bound]), *wider)
+        return Entry(FUNCTIONS["broadcast_to"](entry.value, shape), entry.bound)
 
     def matmul(self) -> Entry | None:
         left = self.any_of(lambda value: value.dtype.is_float and value.ndim >= 2)
@@ -476,7 +478,7 @@ class _Builder:
             new = FUNCTIONS["multiply"](entry.value if entry else parameter, 0.5)
             if pick.integer(0, 1):
                 updates.append((parameter, new))
-        return Graph(outputs, updates, name="random", inputs=[self.pool[0].value])
+        return Graph(outputs, updates, name="random", inputs=self.inputs)
 
 
 def _broadcast(left: Shape, right: Shape) -> bool:

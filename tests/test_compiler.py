@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import threading
@@ -334,6 +335,35 @@ def test_ctrl_c_leaves_all_old_or_all_new(call: int) -> None:
     assert all(np.array_equal(one, two) for one, two in zip(new, wanted, strict=True))
     table._driver = driver
     assert np.array_equal(f.run()["a"], wanted[0])
+
+
+def test_a_real_ctrl_c_leaves_no_lock_taken() -> None:
+    """SIGINT at random moments: the swap is whole, and every lock is free for another thread."""
+    if threading.current_thread() is not threading.main_thread():
+        pytest.skip("signals arrive in the main thread")
+    a, b, f = swap()
+    pair = sorted([a.value.tolist(), b.value.tolist()])
+    delays = np.random.default_rng(1).uniform(1e-5, 2e-4, 300)
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    interrupts = 0
+    try:
+        for delay in delays:
+            try:
+                signal.setitimer(signal.ITIMER_REAL, delay)
+                while True:
+                    f.run()
+            except KeyboardInterrupt:
+                interrupts += 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert interrupts == 300
+    assert sorted([a.value.tolist(), b.value.tolist()]) == pair
+    done: list[Any] = []
+    other = threading.Thread(target=lambda: done.append(f.run()["a"]), daemon=True)
+    other.start()
+    other.join(10)
+    assert done
 
 
 def _tables(f: Compiled, feeds: Any) -> list[Any]:

@@ -128,9 +128,9 @@ class _Run:
         """``array`` if it has the declared type, in this run's precision."""
         declared = node.types[index]
         shape = concrete_shape(declared.shape, self.sizes)
-        if self.wide and declared.dtype.is_float:
-            if isinstance(node.op, ParameterLeaf) or node.op.keeps_dtype:
-                array = array.astype(np.float64)
+        narrow = isinstance(node.op, ParameterLeaf) or node.op.keeps_dtype
+        if self.wide and narrow and declared.dtype.is_float:
+            array = array.astype(np.float64)
         wanted = self.dtype_of(declared.dtype)
         if array.dtype != wanted.numpy or array.shape != shape:
             raise OpDefinitionError(

@@ -1,9 +1,9 @@
 """Scalar expressions over NumPy arrays: the exact meaning of every primitive.
 
-``interpret`` is the oracle that renderers are compared with, bit for bit (any NaN equals any NaN). It
-evaluates a DAG once, operands before users, and drops each array after its last reader. Blocks are
-evaluated by their definitions. Knows nothing of kernels: what a load, an index, a size or a ref holds
-is the caller's to say.
+``interpret`` is the oracle that renderers are compared with, bit for bit (any NaN equals any NaN).
+It evaluates a DAG once, operands before users, and drops each array after its last reader. Blocks
+are evaluated by their definitions. Knows nothing of kernels: what a load, an index, a size or a
+ref holds is the caller's to say.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from staticgrad.ir.conversion import convert_array
 from staticgrad.ir.dtype import F32, DType
 from staticgrad.ir.expr import BLOCKS, LEAVES, Expr, postorder, ref
 from staticgrad.ir.vecmath import expand
@@ -29,8 +30,8 @@ def interpret(roots: Iterable[Expr], leaf: Callable[..., Array]) -> list[Array]:
 
     Args:
         roots: expressions; shared parts are evaluated once.
-        leaf: called once per distinct load, index, size or ref, as ``leaf(node, *indices)`` with the
-            evaluated gather indices of a load. Its arrays must broadcast with each other.
+        leaf: called once per distinct load, index, size or ref, as ``leaf(node, *indices)`` with
+            the evaluated gather indices of a load. Its arrays must broadcast with each other.
 
     Raises:
         TypeError: ``leaf`` gave an array of another dtype than its node's.
@@ -62,7 +63,7 @@ def _evaluate(node: Expr, operands: list[Array], leaf: Callable[..., Array]) -> 
     if node.op in BLOCKS:
         return _block(node.op, node.dtype, operands)
     if node.op == "cast":
-        return operands[0].astype(node.dtype.numpy)
+        return convert_array(operands[0], node.dtype)
     if node.op == "bitcast":
         return operands[0].view(node.dtype.numpy)
     return np.asarray(_MEANING[node.op](*operands))
@@ -75,13 +76,15 @@ def _definition(op: str, dtype: DType) -> Expr:
 
 
 def _block(op: str, dtype: DType, operands: Sequence[Array]) -> Array:
-    return interpret([_definition(op, dtype)], lambda node: operands[int(node.attribute)])[0]
+    named = {str(position): operand for position, operand in enumerate(operands)}
+    return interpret([_definition(op, dtype)], lambda node: named[node.attribute])[0]
 
 
 def _divide(a: Array, b: Array) -> Array:
-    """IEEE for floats. Integers: towards zero; 0 for a zero divisor, and the smallest by -1 wraps."""
+    """IEEE for floats. Integers: towards zero, 0 for a zero divisor, the smallest by -1 wraps."""
     if a.dtype.kind == "f":
-        return np.asarray(a / b)
+        quotient: Array = a / b
+        return quotient
     divisor = np.where(b == 0, b.dtype.type(1), b)
     quotient = a // divisor
     inexact = (quotient * divisor != a) & ((a < 0) != (divisor < 0))
@@ -90,33 +93,37 @@ def _divide(a: Array, b: Array) -> Array:
 
 def _maximum(a: Array, b: Array) -> Array:
     """NaN wins; -0 < +0."""
-    larger = np.maximum(a, b)
-    return np.where(a == b, np.where(np.signbit(a), b, a), larger) if a.dtype.kind == "f" else larger
+    larger: Array = np.maximum(a, b)
+    if a.dtype.kind != "f":
+        return larger
+    return np.where(a == b, np.where(np.signbit(a), b, a), larger)
 
 
 def _minimum(a: Array, b: Array) -> Array:
     """NaN wins; -0 < +0."""
-    smaller = np.minimum(a, b)
-    return np.where(a == b, np.where(np.signbit(a), a, b), smaller) if a.dtype.kind == "f" else smaller
+    smaller: Array = np.minimum(a, b)
+    if a.dtype.kind != "f":
+        return smaller
+    return np.where(a == b, np.where(np.signbit(a), a, b), smaller)
 
 
 def _shift_left(a: Array, count: Array) -> Array:
     """Counts of the width or more, and negative ones, shift everything out."""
-    inside, width = _within_width(count)
+    inside = _within_width(count)
     return np.where(inside, a << np.where(inside, count, count.dtype.type(0)), a.dtype.type(0))
 
 
 def _shift_right(a: Array, count: Array) -> Array:
     """Arithmetic if signed. Counts of the width or more, and negative ones, leave only the sign."""
-    inside, width = _within_width(count)
-    return np.asarray(a >> np.where(inside, count, count.dtype.type(width - 1))) if a.dtype.kind == "i" else np.where(
-        inside, a >> np.where(inside, count, count.dtype.type(0)), a.dtype.type(0)
-    )
+    inside = _within_width(count)
+    if a.dtype.kind == "i":
+        last = count.dtype.type(8 * a.dtype.itemsize - 1)
+        return np.asarray(a >> np.where(inside, count, last))
+    return np.where(inside, a >> np.where(inside, count, count.dtype.type(0)), a.dtype.type(0))
 
 
-def _within_width(count: Array) -> tuple[Array, int]:
-    width = 8 * count.dtype.itemsize
-    return (count >= 0) & (count < width), width
+def _within_width(count: Array) -> Array:
+    return np.asarray((count >= 0) & (count < 8 * count.dtype.itemsize))
 
 
 def _round_to_odd(total: Array, lost: Array) -> Array:
@@ -150,10 +157,11 @@ def _two_product(a: Array, b: Array) -> tuple[Array, Array]:
 def fma(a: Array, b: Array, c: Array) -> Array:
     """a * b + c rounded once, for float32 and float64 arrays of one dtype that broadcast."""
     a, b, c = np.broadcast_arrays(a, b, c)
-    if a.dtype == F32.numpy:
-        total, lost = _two_sum(a.astype(np.float64) * b, c.astype(np.float64))
-        return _round_to_odd(total, lost).astype(np.float32)
-    return _fma64(a.ravel(), b.ravel(), c.ravel()).reshape(a.shape)
+    with np.errstate(all="ignore"):
+        if a.dtype == F32.numpy:
+            total, lost = _two_sum(a.astype(np.float64) * b, c.astype(np.float64))
+            return _round_to_odd(total, lost).astype(np.float32)
+        return _fma64(a.ravel(), b.ravel(), c.ravel()).reshape(a.shape)
 
 
 def _fma64(a: Array, b: Array, c: Array) -> Array:
@@ -184,8 +192,8 @@ def _fma_moderate(a: Array, b: Array, c: Array) -> Array:
 def _fma_scaled(a: Array, b: Array, c: Array) -> Array:
     """Finite a, b, c with a * b not 0: mantissas are combined, exponents apart.
 
-    A summand more than 300 binades below the other acts by its sign alone and is kept at 300. Results
-    that come out denormal must not be rounded twice; those few go through exact fractions.
+    A summand more than 300 binades below the other acts by its sign alone and is kept at 300.
+    Results that come out denormal must not be rounded twice; those go through exact fractions.
     """
     (fa, ea), (fb, eb), (fc, ec) = np.frexp(a), np.frexp(b), np.frexp(c)
     ep = ea + eb
@@ -202,7 +210,8 @@ def _fma_scaled(a: Array, b: Array, c: Array) -> Array:
 _MEANING: Final[dict[str, Callable[..., Any]]] = {
     "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": _divide,
     "neg": np.negative, "abs": np.abs,
-    "sqrt": np.sqrt, "floor": np.floor, "ceil": np.ceil, "trunc": np.trunc, "rint": np.rint, "fma": fma,
+    "sqrt": np.sqrt, "floor": np.floor, "ceil": np.ceil, "trunc": np.trunc, "rint": np.rint,
+    "fma": fma,
     "maximum": _maximum, "minimum": _minimum,
     "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor, "not": np.invert,
     "shl": _shift_left, "shr": _shift_right,

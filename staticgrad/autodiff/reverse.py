@@ -8,7 +8,9 @@ knows no op; the arithmetic of cotangents is in ``ops.cotangent``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import cache
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -36,7 +38,7 @@ def grad(y: Any, wrt: Any, seed: Any = None, allow_disconnected: bool = False) -
 
     Returns:
         One value for one value, else the containers of ``wrt``; each gradient has exactly the type
-        of what it belongs to. The gradient by an intermediate is that by a copy of it held fixed.
+        of what it belongs to. An intermediate counts as if it could vary by itself.
 
     Raises:
         GradientError: ``y`` is not floating, or not 0-d and has no seed; the seed does not fit;
@@ -82,18 +84,19 @@ class _Sweep:
             with attribute_to(node.origin):
                 for index, ct in enumerate(cotangents):
                     if ct is not None and (node, index) in self.wanted:
-                        cotangents[index] = found[node, index] = resolve(ct)
+                        # The mask itself goes on: no gradient depends on who else is asked for.
+                        found[node, index] = resolve(ct)
                 self.hand_back(node, cotangents)
         return found
 
     def hand_back(self, node: Node, cotangents: list[Any]) -> None:
         """Give the operands of ``node`` their share; a fixed order of addition follows from it."""
-        active = self.cone.active
-        if not any(arg.key in active for arg in node.args):
+        wanted = tuple(arg.key in self.cone.active for arg in node.args)
+        if not any(wanted):
             return
-        shares = _vjp(node, cotangents)
-        for arg, share in zip(node.args, shares, strict=True):
-            if arg.key not in active:
+        shares = _vjp(node, cotangents, wanted)
+        for arg, share, want in zip(node.args, shares, wanted, strict=True):
+            if not want:
                 continue
             if share is None:
                 self.blocked.add((arg.key, node))
@@ -103,7 +106,7 @@ class _Sweep:
             self.pending[arg.key] = share if before is None else add_cotangents([before, share])
 
 
-def _vjp(node: Node, cotangents: list[Any]) -> tuple[Any, ...]:
+def _vjp(node: Node, cotangents: list[Any], wanted: tuple[bool, ...]) -> tuple[Any, ...]:
     """The op's rule, with cotangents as it expects them; its answer checked."""
     op = node.op
     if type(op).vjp is Op.vjp:
@@ -111,7 +114,9 @@ def _vjp(node: Node, cotangents: list[Any]) -> tuple[Any, ...]:
     cts = [ZERO if ct is None else ct if op.elementwise else resolve(ct) for ct in cotangents]
     single = len(node.types) == 1
     outs = node.values
-    shares: Any = op.vjp(cts[0] if single else tuple(cts), outs[0] if single else outs, *node.args)
+    ct, out = (cts[0], outs[0]) if single else (tuple(cts), outs)
+    options = {"wanted": wanted} if _takes_wanted(type(op).vjp) else {}
+    shares: Any = op.vjp(ct, out, *node.args, **options)
     if not isinstance(shares, tuple) or len(shares) != len(node.args):
         raise OpDefinitionError(
             f"{op.name}: vjp gives {shares!r}, not a tuple of {len(node.args)} cotangents",
@@ -120,12 +125,20 @@ def _vjp(node: Node, cotangents: list[Any]) -> tuple[Any, ...]:
     return shares
 
 
+@cache
+def _takes_wanted(rule: Callable[..., Any]) -> bool:
+    """Whether an op's rule can be told which operands need a cotangent, to build no others."""
+    return "wanted" in signature(rule).parameters
+
+
 def _fitting(share: Any, arg: Symbolic, node: Node) -> Any:
     """``share`` with exactly the type of ``arg``: sizes that agree only by a guard are renamed.
 
     Raises:
         OpDefinitionError: the op's rule gives another dtype or rank, or sizes that cannot agree.
     """
+    if isinstance(share, float) and share == ZERO:  # a rule that hands on an unused cotangent
+        return zeros_like_type(arg.type)
     if share.type == arg.type:
         return share
     fits = share.type.dtype == arg.dtype and len(share.type.shape) == arg.ndim

@@ -29,30 +29,43 @@ def aligned_bytes(count: int) -> npt.NDArray[np.uint8]:
 
 
 class ReadWriteLock:
-    """Many readers or one writer; writers wait for readers. Not re-entrant."""
+    """Many readers or one writer; writers wait for readers. Not re-entrant.
+
+    What is held is held by a *holder*, any object. Giving back what is not held does nothing, so
+    that ``release`` in a ``finally`` is right wherever in ``acquire`` an interrupt came.
+    """
 
     def __init__(self) -> None:
-        self._condition = threading.Condition()
-        self._readers = 0
-        self._writing = False
+        self._mutex = threading.Lock()
+        self._readers: set[object] = set()
+        self._writer: object = None
+        self._gates: list[threading.Lock] = []  # one per waiting thread, locked while it waits
 
-    def acquire(self, write: bool) -> None:
-        """Wait until no writer (and for a writer, no reader) holds the lock."""
-        with self._condition:
-            self._condition.wait_for(lambda: not self._writing and not (write and self._readers))
-            if write:
-                self._writing = True
-            else:
-                self._readers += 1
+    def acquire(self, write: bool, holder: object) -> None:
+        """Wait until no writer (and for a writer, no reader) holds the lock, then hold it."""
+        while True:
+            with self._mutex:
+                if self._writer is None and not (write and self._readers):
+                    if write:
+                        self._writer = holder
+                    else:
+                        self._readers.add(holder)
+                    return
+                gate = threading.Lock()
+                gate.acquire()
+                self._gates.append(gate)
+            gate.acquire()
 
-    def release(self, write: bool) -> None:
-        """Give back what ``acquire`` with the same argument took."""
-        with self._condition:
-            if write:
-                self._writing = False
-            else:
-                self._readers -= 1
-            self._condition.notify_all()
+    def release(self, holder: object) -> None:
+        """Give back what ``holder`` holds, and wake all that wait."""
+        with self._mutex:
+            if self._writer is holder:
+                self._writer = None
+            self._readers.discard(holder)
+            while self._gates:
+                if self._gates[-1].locked():
+                    self._gates[-1].release()
+                self._gates.pop()
 
 
 class ParameterStore:
@@ -71,11 +84,12 @@ class ParameterStore:
 
     def read(self) -> npt.NDArray[Any]:
         """A copy of the current value."""
-        self.lock.acquire(write=False)
+        holder = object()
         try:
+            self.lock.acquire(False, holder)
             return self.array.copy()
         finally:
-            self.lock.release(write=False)
+            self.lock.release(holder)
 
     def write(self, value: npt.ArrayLike) -> None:
         """Set the value; nothing changes if shape or dtype do not fit.
@@ -94,11 +108,12 @@ class ParameterStore:
                 f"parameter {self.name!r} is {self.type.dtype.numpy.name}, got {source.dtype}",
                 hint=f"convert it first: value.astype({self.type.dtype.numpy.name!r})",
             )
-        self.lock.acquire(write=True)
+        holder = object()
         try:
+            self.lock.acquire(True, holder)
             self.array[...] = source
         finally:
-            self.lock.release(write=True)
+            self.lock.release(holder)
 
     def __reduce__(self) -> tuple[object, ...]:
         return (ParameterStore, (self.name, self.read()))

@@ -83,10 +83,14 @@ def var(x: Operand, axis: Axes = None, *, ddof: int = 0, keepdims: bool = False)
     Raises:
         AxisError: there is no such axis, or one is named twice.
     """
-    value = as_value("var", x)
+    return _variance("var", x, axis, ddof, keepdims)
+
+
+def _variance(op: str, x: Operand, axis: Axes, ddof: int, keepdims: bool) -> Value:
+    value = as_value(op, x)
+    axes = axes_of(op, axis, value)
     if not value.dtype.is_float:
         value = FUNCTIONS["astype"](value, F64)
-    axes = axes_of("var", axis, value)
     away = value - mean(value, axes, keepdims=True)
     return sum(away * away, axes, keepdims=keepdims) / _count(value, axes, ddof)  # type: ignore[no-any-return]
 
@@ -97,7 +101,7 @@ def std(x: Operand, axis: Axes = None, *, ddof: int = 0, keepdims: bool = False)
     Raises:
         AxisError: there is no such axis, or one is named twice.
     """
-    return FUNCTIONS["sqrt"](var(x, axis, ddof=ddof, keepdims=keepdims))  # type: ignore[no-any-return]
+    return FUNCTIONS["sqrt"](_variance("std", x, axis, ddof, keepdims))  # type: ignore[no-any-return]
 
 
 def any(x: Operand, axis: Axes = None, *, keepdims: bool = False) -> Value:
@@ -106,8 +110,9 @@ def any(x: Operand, axis: Axes = None, *, keepdims: bool = False) -> Value:
     Raises:
         AxisError: there is no such axis, or one is named twice.
     """
-    value = FUNCTIONS["astype"](as_value("any", x), BOOL)
-    return sum(value, axes_of("any", axis, value), keepdims=keepdims) > 0  # type: ignore[no-any-return]
+    value = as_value("any", x)
+    axes = axes_of("any", axis, value)
+    return sum(FUNCTIONS["astype"](value, BOOL), axes, keepdims=keepdims) > 0  # type: ignore[no-any-return]
 
 
 def all(x: Operand, axis: Axes = None, *, keepdims: bool = False) -> Value:
@@ -116,8 +121,10 @@ def all(x: Operand, axis: Axes = None, *, keepdims: bool = False) -> Value:
     Raises:
         AxisError: there is no such axis, or one is named twice.
     """
-    false = FUNCTIONS["logical_not"](FUNCTIONS["astype"](as_value("all", x), BOOL))
-    return FUNCTIONS["logical_not"](any(false, axis, keepdims=keepdims))  # type: ignore[no-any-return]
+    value = as_value("all", x)
+    axes = axes_of("all", axis, value)
+    false = FUNCTIONS["logical_not"](FUNCTIONS["astype"](value, BOOL))
+    return sum(false, axes, keepdims=keepdims) == 0  # type: ignore[no-any-return]
 
 
 def argmax(x: Operand, axis: int | None = None, *, keepdims: bool = False) -> Value:

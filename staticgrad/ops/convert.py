@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from staticgrad.errors import DTypeError
+from staticgrad.ir.conversion import convert_array
 from staticgrad.ir.dim import Dim, Size
 from staticgrad.ir.dtype import F64, DType, as_dtype
 from staticgrad.ir.expr import Expr
@@ -19,10 +20,9 @@ from staticgrad.ops.elementwise import Elementwise, Operand, quiet
 
 
 class Cast(Elementwise, name="cast"):
-    """x converted to ``dtype``, as NumPy converts on x86-64.
+    """x converted to ``dtype``, as NumPy does it; ``ir/conversion.py`` says what does not fit.
 
-    Float to integer truncates; NaN and what does not fit become the smallest int32 (for integers of
-    8 and 16 bits and int32) or int64, narrowed. To bool: x != 0.
+    Carries gradients between floating dtypes only.
     """
 
     exact = True
@@ -37,32 +37,13 @@ class Cast(Elementwise, name="cast"):
 
     @quiet
     def reference(self, x: Array) -> Any:
-        if x.dtype.kind == "f" and self.dtype.is_integer:
-            return _whole(np.asarray(x), self.dtype)
-        return x.astype(self.dtype.numpy)
+        return convert_array(np.asarray(x), self.dtype)
 
     def scalar(self, x: Expr) -> Expr:
         return x.cast(self.dtype)
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
         return (ONE,)
-
-
-def _whole(x: Array, dtype: DType) -> Array:
-    """Float to integer with every result defined: never the C compiler's choice of the day."""
-    if dtype.name == "u64":
-        large = x >= 2.0**63
-        low = _truncated(np.where(large, x - x.dtype.type(2.0**63), x), 64)
-        return np.where(large, low ^ np.int64(-(2**63)), low).astype(dtype.numpy)
-    return _truncated(x, 64 if dtype.name in ("i64", "u32") else 32).astype(dtype.numpy)
-
-
-def _truncated(x: Array, bits: int) -> Array:
-    """x without its fraction as a signed integer; the smallest one where it does not fit."""
-    whole = np.trunc(x)
-    fits = (whole >= -(2.0 ** (bits - 1))) & (whole < 2.0 ** (bits - 1))
-    inside = np.where(fits, whole, 0).astype(f"int{bits}")
-    return np.where(fits, inside, inside.dtype.type(-(2 ** (bits - 1))))
 
 
 class StopGradient(Elementwise, name="stop_gradient"):

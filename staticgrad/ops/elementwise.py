@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from staticgrad.errors import ArgumentError, DTypeError, ShapeError
 from staticgrad.ir.dim import Dim
-from staticgrad.ir.dtype import BOOL, F64, I64, DType, as_dtype, promote, promote_weak
+from staticgrad.ir.dtype import BOOL, F32, F64, I64, DType, as_dtype, promote, promote_weak
 from staticgrad.ir.expr import Expr
 from staticgrad.ir.forms import Form, Pointwise
 from staticgrad.ir.op import Op, as_array
@@ -256,12 +256,9 @@ def promoted(
     op: Elementwise, args: Sequence[Any], kind: type[Value] | None = None
 ) -> tuple[Value, ...]:
     """``args`` as values of the one dtype that ``op`` wants for them."""
-    first = args[0].dtype if isinstance(args[0], Value) else None
-    if all(isinstance(arg, Value) and arg.dtype == first for arg in args):
-        common = first or F64
-    else:
-        common = common_dtype(op.name, args)
-    wanted = op.operand_dtype(common)
+    wanted = op.operand_dtype(common_dtype(op.name, args))
+    if all(isinstance(arg, Value) and arg.dtype == wanted for arg in args):
+        return tuple(args)
     kind = kind or binding_kind(tuple(args))
     return tuple(lifted(op.name, kind, arg, wanted) for arg in args)
 
@@ -276,6 +273,8 @@ def lifted(op: str, kind: type[Value], arg: Any, dtype: DType) -> Value:
         return arg if arg.dtype == dtype else FUNCTIONS["astype"](arg, dtype)
     if is_weak(arg):
         check_range(op, arg, dtype)
+        if dtype != F32:
+            return kind.lift(arg, dtype)
     with np.errstate(over="ignore"):  # 1e300 becomes inf in float32, as NumPy has it
         return kind.lift(arg, dtype)
 

@@ -229,12 +229,18 @@ def sqrt(x: Operand) -> Value:
 
 
 def sin(x: Operand) -> Value:
-    """Sine of x in radians, elementwise; integers and bools become float64."""
+    """Sine of x in radians, elementwise; integers and bools become float64.
+
+    Compiled float64 serves abs(x) < 2 ** 42 and gives NaN beyond; float32 serves every x.
+    """
     return Sin()(x)  # type: ignore[no-any-return]
 
 
 def cos(x: Operand) -> Value:
-    """Cosine of x in radians, elementwise; integers and bools become float64."""
+    """Cosine of x in radians, elementwise; integers and bools become float64.
+
+    Compiled float64 serves abs(x) < 2 ** 42 and gives NaN beyond; float32 serves every x.
+    """
     return Cos()(x)  # type: ignore[no-any-return]
 
 

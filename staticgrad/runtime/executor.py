@@ -102,8 +102,7 @@ class Executor:
             self._bind_feeds(table, bound)
             for name, address in addresses.items():
                 table.bind(self._output_buffers[name], address)
-            with self._locks:
-                table.run(self._arena)
+            self._run(table)
             self._copy_twins(results)
             self.latest = table.plan
             self.runs += 1
@@ -173,6 +172,17 @@ class Executor:
                     np.copyto(place, array, casting="same_kind")
             elif name in self._input_buffers:
                 table.bind(self._input_buffers[name], address_of(array))
+
+    def _run(self, table: Table) -> None:
+        try:
+            try:
+                self._locks.acquire()
+                table.run(self._arena)
+            finally:
+                self._locks.release()
+        except BaseException:
+            self._locks.release()  # the interrupt may have come while they were being released
+            raise
 
     def _copy_twins(self, results: Mapping[str, Array]) -> None:
         """Give each of two outputs that share a buffer of the schedule an array of its own."""

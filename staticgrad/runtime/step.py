@@ -58,21 +58,16 @@ class ParameterLocks:
         used = {b.label for b in program.schedule.buffers if b.role == "parameter"}
         stores = sorted(program.stores.items(), key=lambda item: item[1].serial)
         self._locks = [(store.lock, label in updated) for label, store in stores if label in used]
-        self._taken: list[int] = []
 
-    def __enter__(self) -> None:
-        try:
-            for i, (lock, write) in enumerate(self._locks):
-                lock.acquire(write)
-                self._taken.append(i)
-        except BaseException:
-            self.__exit__()
-            raise
+    def acquire(self) -> None:
+        """Take them all; an interrupt may leave some of them taken, for ``release``."""
+        for lock, write in self._locks:
+            lock.acquire(write, self)
 
-    def __exit__(self, *_exc_info: object) -> None:
-        while self._taken:
-            lock, write = self._locks[self._taken.pop()]
-            lock.release(write)
+    def release(self) -> None:
+        """Give back those that are taken; harmless where none is."""
+        for lock, _ in self._locks:
+            lock.release(self)
 
 
 @dataclass(frozen=True)

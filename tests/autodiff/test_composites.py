@@ -109,6 +109,17 @@ def test_a_mask_survives_a_sum_of_cotangents():
     assert found[1] == pytest.approx(np.cos(1.0) - np.sin(1.0) - 1.0, rel=1e-14)
 
 
+def test_masks_do_not_depend_on_which_gradients_are_asked():
+    x = sg.input("x", (2,), "float64")
+    root = np.sqrt(x)
+    y = sg.where(x > 0.0, root * 3.0, 0.0).sum()
+    feeds = {"x": [0.0, 4.0]}
+    alone = sg.grad(y, x)
+    by_root, by_x = sg.grad(y, [root, x])
+    found = sg.evaluate([alone, by_x, by_root], feeds)
+    assert [f.tolist() for f in found] == [[0.0, 0.75], [0.0, 0.75], [0.0, 3.0]]
+
+
 def test_second_derivatives_behind_a_mask():
     x = sg.input("x", (2,), "float64")
     first = sg.grad(sg.where(x > 0.0, x * np.log(x), 0.0).sum(), x)

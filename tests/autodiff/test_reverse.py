@@ -130,6 +130,16 @@ def test_no_gradient_node_reads_what_nobody_asked_for():
     assert sg.evaluate(gradient, {"w": 0.0}) == 2.0
 
 
+def test_nothing_is_built_for_operands_that_need_no_gradient():
+    x, w = scalar("x"), scalar("w")
+    y = x * np.exp(w) * 3.0
+    before = sg.constant(0.0).node.serial
+    gradient = sg.grad(y, x)
+    built = sg.constant(0.0).node.serial - before - 1
+    assert gradient.node.op.name == "mul"
+    assert built == 3  # the seed, times 3, times exp(w)
+
+
 def test_gradients_have_the_type_of_their_value():
     x = sg.input("x", ("batch", 3), "float32")
     b = sg.input("b", (3,), "float64")
@@ -192,6 +202,28 @@ def test_unused_results_have_a_zero_cotangent():
     assert sg.evaluate([difference, dx, dy], feeds) == [-3.0, -6.0, 6.0]
     both = sg.grad(total * difference, [x, y])  # x² - y²
     assert sg.evaluate([total, difference, *both], feeds) == [7.0, -3.0, 4.0, -10.0]
+
+
+class Swap(Op):
+    """(y, x); its rule hands cotangents on as they come, ZERO too."""
+
+    name: ClassVar[str] = "test.swap"
+
+    def infer(self, x, y):
+        return y, x
+
+    def reference(self, x, y):
+        return y, x
+
+    def vjp(self, ct, out, x, y):
+        return ct[1], ct[0]
+
+
+def test_a_zero_that_is_handed_on_is_a_connected_zero():
+    x, y = scalar("x"), scalar("y")
+    first, second = Swap()(x * 2.0, y)
+    dx, dy = sg.grad(first * first, [x, y])
+    assert sg.evaluate([dx, dy, second], {"x": 2.0, "y": 5.0}) == [0.0, 10.0, 4.0]
 
 
 class WrongShape(Op):

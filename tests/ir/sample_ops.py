@@ -1,4 +1,4 @@
-"""Ops that exist for tests of the text form: odd attributes, several results, failing inference."""
+"""A text with a bit of everything, and ops with odd attributes, several results, failing inference."""
 
 from __future__ import annotations
 
@@ -56,3 +56,21 @@ class Picky(Op, name="sample.picky"):
 
     def infer(self, x: TensorType) -> TensorType:
         return x
+
+
+#: A canonical text with a bit of everything.
+STEP = """\
+staticgrad-ir 1
+size batch {min=1, hint=64}
+graph step(%x: f32[batch, 4], %"x:0": i64[batch//2]) params(@w: f32[4], @"w/b": f32[]) {
+  %0: f32[batch, 4] = mul(%x, @w)   # train.py:8 [a/b]
+  %1: f32[batch, 4] ^1 = tanh(%0)   # train.py:9
+  %2: f32[3] = constant{value=[1.0, nan, -0.0]}
+  %3: f32[] = constant{value=1e-05}
+  %4: i64[0, 3] = constant{value=[]}
+  %5, %6: f32[2], i64[2] = sample.top_two(%2)
+  %7: f32[] = add(@"w/b", %3)
+  return loss = %1, "" = %x, "größe" = @w
+  update @"w/b" = %7
+}
+"""

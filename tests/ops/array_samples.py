@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -52,12 +52,17 @@ def _sum(rng: Rng) -> Iterator[Sample]:
     yield Sample(cls((0,)), (np.array([127, 1], np.int8),))
 
 
-@provides("max", "min")
-def _extremes(rng: Rng) -> Iterator[Sample]:
-    for name in ("max", "min"):
+def _extreme(name: str) -> Callable[[Rng], Iterator[Sample]]:
+    def provider(rng: Rng) -> Iterator[Sample]:
         for shape, axes in REDUCED:
             yield from everywhere(op_class(name)(axes), shape, rng)
         yield Sample(op_class(name)((1,)), (np.ones((0, 3), np.float32),))
+
+    return provider
+
+
+for _name in ("max", "min"):
+    provides(_name)(_extreme(_name))
 
 
 @provides("reshape")

@@ -48,7 +48,7 @@ def special(dtype: DType) -> np.ndarray:
     return np.concatenate([positive, -positive, np.array([np.nan], dtype.numpy)])
 
 
-def in_pairs(op: Op, dtypes: tuple[DType, ...], tolerance: float = 1e-5) -> Iterator[Sample]:
+def in_pairs(op: Op, dtypes: tuple[DType, ...], tolerance: float = 1e-6) -> Iterator[Sample]:
     """Every pair of special values, then 0-d, empty and one-element operands."""
     for dtype in dtypes:
         values = special(dtype)
@@ -59,7 +59,7 @@ def in_pairs(op: Op, dtypes: tuple[DType, ...], tolerance: float = 1e-5) -> Iter
         yield Sample(op, (np.ones((1,), dtype.numpy), np.ones((2, 1, 1), dtype.numpy)))
 
 
-def in_line(op: Op, dtypes: tuple[DType, ...], tolerance: float = 1e-5) -> Iterator[Sample]:
+def in_line(op: Op, dtypes: tuple[DType, ...], tolerance: float = 1e-6) -> Iterator[Sample]:
     """The special values, then 0-d, empty and one-element operands."""
     for dtype in dtypes:
         yield Sample(op, (special(dtype),), tolerance=tolerance)

@@ -43,7 +43,7 @@ class Sample:
     op: Op
     arrays: tuple[Any, ...]
     smooth: bool = False
-    tolerance: float = 1e-5
+    tolerance: float = 1e-6
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "arrays", tuple(map(np.asarray, self.arrays)))

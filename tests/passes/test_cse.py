@@ -1,10 +1,13 @@
 """Equal expressions once: what merges, what must not, and whose line stays."""
 
+from typing import ClassVar
+
 import numpy as np
 
 import staticgrad as sg
 from passes.cse import CommonSubexpressions
 from staticgrad.ir.graph import building_order
+from staticgrad.ir.op import Op
 from staticgrad.ir.verify import verify_graph
 from tests.chains import sum_chain
 
@@ -68,6 +71,27 @@ def test_constants_merge_by_bits():
         ("f64", 1.0), ("f64", 0.0), ("f64", -0.0), ("f32", 1.0)]  # fmt: skip
     feeds = {"x": 2.0}
     assert sg.evaluate(after, feeds) == sg.evaluate(graph, feeds)
+
+
+class Distance(Op):
+    """|x - y|, the same either way round."""
+
+    name: ClassVar[str] = "test.distance"
+    commutative: ClassVar[bool] = True
+
+    def infer(self, x, y):
+        return x
+
+    def reference(self, x, y):
+        return np.abs(x - y)
+
+
+def test_operands_of_an_op_that_commutes_may_stand_either_way():
+    x, y = scalar("x"), scalar("y")
+    graph = sg.Graph({"a": Distance()(x, y), "b": Distance()(y, x), "c": x - y, "d": y - x})
+    after = cse(graph)
+    assert names(after) == ["input", "input", "test.distance", "sub", "sub"]
+    assert [arg.key for arg in after["b"].node.args] == [x.key, y.key]
 
 
 def test_inputs_and_parameters_never_merge():

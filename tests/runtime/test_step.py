@@ -244,12 +244,15 @@ def test_parameter_locks_are_taken_in_creation_order_and_given_back() -> None:
         lock is store.lock for (lock, _), store in zip(locks._locks, (first, second), strict=True)
     ]
     assert [write for _, write in locks._locks] == [False, True]
-    with locks:
+    locks.acquire()
+    try:
         assert first.read() == 0  # readers share
         blocked = threading.Thread(target=second.read)
         blocked.start()
         blocked.join(0.05)
         assert blocked.is_alive()
+    finally:
+        locks.release()
     blocked.join(5)
     assert not blocked.is_alive()
     second.write(np.ones(1))

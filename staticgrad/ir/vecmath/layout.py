@@ -20,7 +20,7 @@ from staticgrad.ir.expr import Expr, Number, literal, select
 
 @dataclass(frozen=True)
 class Layout:
-    """A binary floating format: ``dtype``, the unsigned integer as wide, and where its fields are."""
+    """A binary floating format: the unsigned integer as wide, and where its fields are."""
 
     dtype: DType
     word: DType
@@ -88,7 +88,7 @@ def sign_bit(x: Expr) -> Expr:
 
 
 def flip_sign(magnitude: Expr, sign: Expr) -> Expr:
-    """``magnitude`` negated where the word ``sign`` has its sign bit set (other bits must be zero)."""
+    """``magnitude`` negated where the word ``sign``, otherwise zero, has its sign bit set."""
     return (bits(magnitude) ^ sign).bitcast(magnitude.dtype)
 
 
@@ -124,7 +124,10 @@ def scale_gradually(p: Expr, low_bits: Expr) -> Expr:
 
 @dataclass(frozen=True)
 class Split:
-    """x = 2**exponent * mantissa with mantissa in [sqrt(1/2), sqrt(2)); ``field`` is the biased exponent."""
+    """x = 2**exponent * mantissa, mantissa in [sqrt(1/2), sqrt(2)).
+
+    ``field`` is the word that holds exponent + bias + 1 in the place of an exponent, else zeros.
+    """
 
     exponent: Expr
     mantissa: Expr
@@ -132,11 +135,11 @@ class Split:
 
 
 def split(x: Expr, denormals: bool) -> Split:
-    """Take a positive x apart; zero, negative and non-finite x give meaningless numbers, never a trap.
+    """Take a positive x apart; other x give meaningless numbers, never a trap.
 
-    With ``denormals`` they are first scaled into the normal range. The field is exponent + bias + 1,
-    in place. Splitting at sqrt(2) by one integer subtraction is Cephes' and musl's; the conversion
-    through the low bits of 2**fraction needs no integer-to-float instruction.
+    With ``denormals`` those are first scaled into the normal range; without, they are meaningless
+    too. Splitting at sqrt(2) by one integer subtraction is musl's; the conversion through the low
+    bits of 2**fraction needs no integer-to-float instruction.
     """
     layout = layout_of(x)
     lift, whole = layout.bias + 1, 2.0**layout.fraction

@@ -21,12 +21,13 @@ LN2: Final[dict[DType, tuple[float, float]]] = {
     F64: (0.6931471803691238, 1.9082149292705877e-10),
 }
 Q32: Final = (
-    -0.49999988079071045, 0.33333316445350647, -0.2500159442424774, 0.2000260204076767, -0.16609424352645874,
-    0.14169996976852417, -0.1322784125804901, 0.12971989810466766, -0.0774034783244133,
+    -0.49999988079071045, 0.33333316445350647, -0.2500159442424774, 0.2000260204076767,
+    -0.16609424352645874, 0.14169996976852417, -0.1322784125804901, 0.12971989810466766,
+    -0.0774034783244133,
 )  # fmt: skip
 R64: Final = (
-    0.6666666666666734, 0.3999999999941682, 0.2857142874196969, 0.22222198612087116, 0.18183562456926236,
-    0.15314095309223175, 0.14795527020963326,
+    0.6666666666666734, 0.3999999999941682, 0.2857142874196969, 0.22222198612087116,
+    0.18183562456926236, 0.15314095309223175, 0.14795527020963326,
 )  # fmt: skip
 
 
@@ -46,7 +47,7 @@ def exponent_and_reduced(exponent: Expr, f: Expr) -> Expr:
 
 
 def with_borders(x: Expr, distance: Expr, finite: Expr) -> Expr:
-    """The result ``finite`` where 0 < distance and x < inf; else -inf at 0, NaN below, x (inf, NaN) above."""
+    """``finite`` where 0 < distance and x < inf; -inf at distance 0, NaN below; x if inf or NaN."""
     outside = choose(distance.eq(0.0), -math.inf, math.nan, x.dtype)
     return select(x < math.inf, select(distance > 0.0, finite, outside), x)
 
@@ -60,7 +61,7 @@ def log(x: Expr) -> Expr:
 def log1p(x: Expr) -> Expr:
     """log(1 + x), relative to itself also near 0. -0 stays -0; -inf at -1, NaN below.
 
-    With 1 + x rounded only to choose e, the reduced argument f = 2**-e x + (2**-e - 1) is one fma of
+    1 + x, rounded, only chooses e; the reduced argument f = 2**-e x + (2**-e - 1) is one fma of
     exact terms (the scheme of SLEEF's log1p). 2**-e can be denormal, so it is built four times as
     large and x is scaled down by four instead.
     """

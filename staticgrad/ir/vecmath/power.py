@@ -1,7 +1,7 @@
-"""pow: exp(y log|x|) with a logarithm accurate beyond the format, and the sign and border rules of C99.
+"""pow: exp(y log|x|) with a logarithm accurate beyond the format, and the border rules of C99.
 
-f32 goes through f64: log2 to 2**-36 and exp2 to 2**-29 leave a correctly rounded result but for rare
-halfway cases. f64 carries log|x| as an unevaluated sum of two numbers (double-double; Dekker 1971,
+f32 goes through f64: log2 to 2**-36 and exp2 to 2**-29 leave a correctly rounded result but for
+rare halfway cases. f64 carries log|x| as an unevaluated sum of two numbers (double-double; Dekker 1971,
 with fma for exact products): 2 atanh(s) with s = (m - 1)/(m + 1), where the terms up to s**3 are
 kept in two parts and the rest, below 2**-12 of the sum, in one. Does not know how it is rendered.
 """
@@ -15,7 +15,6 @@ from staticgrad.ir.dtype import F32, F64
 from staticgrad.ir.expr import Expr, literal, select
 from staticgrad.ir.vecmath.exponential import CONSTANTS, exp_reduced
 from staticgrad.ir.vecmath.layout import (
-    choose,
     clamp,
     even_odd,
     flip_sign,
@@ -29,7 +28,10 @@ from staticgrad.ir.vecmath.layout import (
 )
 
 #: log2((1 + s)/(1 - s)) / s in s**2; relative error 2**-36.
-LOG2: Final = (2.885390081790142, 0.9617966732826506, 0.5770835946569907, 0.41167220885754874, 0.34073851603769817)
+LOG2: Final = (
+    2.885390081790142, 0.9617966732826506, 0.5770835946569907, 0.41167220885754874,
+    0.34073851603769817,
+)  # fmt: skip
 #: 2**r for |r| <= 1/2; relative error 2**-29.
 EXP2: Final = (
     0.9999999999229898, 0.6931472067418465, 0.24022651476856358, 0.05550327146893427,
@@ -37,8 +39,8 @@ EXP2: Final = (
 )  # fmt: skip
 #: ((2 atanh(s)/s - 2)/s**2 - 2/3)/s**2 in s**2; relative to the logarithm 2**-66.
 ATANH_TAIL: Final = (
-    0.3999999999999998, 0.2857142857144384, 0.22222222217789744, 0.18181818843990447, 0.15384558428860254,
-    0.1333626448078013, 0.11675781190460502, 0.11981748635286325,
+    0.3999999999999998, 0.2857142857144384, 0.22222222217789744, 0.18181818843990447,
+    0.15384558428860254, 0.1333626448078013, 0.11675781190460502, 0.11981748635286325,
 )  # fmt: skip
 TWO_THIRDS: Final = (0.6666666666666666, 3.700743415417188e-17)
 #: The first part has 42 bits: its product with an exponent is exact.

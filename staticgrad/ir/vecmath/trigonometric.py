@@ -13,11 +13,11 @@ from typing import Final
 
 from staticgrad.ir.dtype import F32, F64, U32, DType
 from staticgrad.ir.expr import Expr, literal, select
-from staticgrad.ir.vecmath.layout import bits, choose, flip_sign, horner, layout_of, round_scaled, sign_bit
+from staticgrad.ir.vecmath.layout import bits, flip_sign, horner, layout_of, round_scaled, sign_bit
 
 HALF_PI: Final = (1.5707963267948966, 6.123233995736766e-17, -1.4973849048591698e-33)
 #: f64 angles are served below this.
-LIMIT: Final = 2.0**42
+LIMIT: Final = 2.0**49
 TWO_OVER_PI: Final = 0.6366197723675814
 #: From |x| on: two factors that turn x into quarter turns, whole circles left out (see below).
 TURNS: Final = (
@@ -29,15 +29,15 @@ TURNS: Final = (
 SIN: Final[dict[DType, tuple[float, ...]]] = {
     F32: (-0.1666664481163025, 0.008331594057381153, -0.00019444628560449928),
     F64: (
-        -0.16666666666666632, 0.008333333333322474, -0.00019841269829837436, 2.7557313697968152e-06,
-        -2.5050758585079918e-08, 1.5896801622808085e-10,
+        -0.16666666666666607, 0.008333333333316303, -0.00019841269824933012, 2.755731201217231e-06,
+        -2.505049763742401e-08, 1.5881877117696425e-10,
     ),
 }  # fmt: skip
 COS: Final[dict[DType, tuple[float, ...]]] = {
     F32: (0.041666630655527115, -0.0013886626111343503, 2.4359129383810796e-05),
     F64: (
-        0.0416666666666666, -0.001388888888887446, 2.4801587289656937e-05, -2.7557314395261417e-07,
-        2.0875728316757894e-09, -1.1359876143578975e-11,
+        0.04166666666666655, -0.001388888888886605, 2.4801587284423043e-05, -2.755731289347426e-07,
+        2.087552610141278e-09, -1.134952760455447e-11,
     ),
 }  # fmt: skip
 
@@ -54,8 +54,9 @@ class Reduced:
 def _reduce_f32(magnitude: Expr, shift: int) -> Reduced:
     """Every finite f32, through f64.
 
-    x = k 2**w with an integer k < 2**50 may lose whole circles from its factor: k ((2**w 2/pi) mod 4),
-    that number in two parts. One of four w serves each exponent; the fma that subtracts n is exact.
+    x = k 2**w with an integer k < 2**50 may lose whole circles from its factor: x 2/pi is, but for
+    multiples of 4, k ((2**w 2/pi) mod 4), that number in two parts. Each of four w serves a range
+    of x. Only the first part chooses n, so r reaches 0.87 instead of pi/4 at the end of a range.
     """
     x = magnitude.cast(F64)
     high, low = (literal(part, F64) for part in TURNS[0][1:])
@@ -70,7 +71,7 @@ def _reduce_f32(magnitude: Expr, shift: int) -> Reduced:
 
 
 def _reduce_f64(x: Expr, shift: int) -> Reduced:
-    """0 <= x < LIMIT: pi/2 in three parts; the second product and the subtraction keep their errors."""
+    """0 <= x < LIMIT: pi/2 in three parts; the second product and difference keep their errors."""
     n, low_bits = round_scaled(x, TWO_OVER_PI, shift)
     first = n.fma(-HALF_PI[0], x)
     product = n * HALF_PI[1]
@@ -111,11 +112,11 @@ def _quadrant(x: Expr, shift: int) -> tuple[Expr, Expr]:
 
 
 def sin(x: Expr) -> Expr:
-    """sin x; NaN at inf. -0 stays -0. f64: NaN from LIMIT on, where the reduction would lose its accuracy."""
+    """sin x; NaN at inf. -0 stays -0. f64: NaN from LIMIT on, see ``_reduce_f64``."""
     wave, sign = _quadrant(x, 0)
     return flip_sign(wave, sign ^ sign_bit(x))
 
 
 def cos(x: Expr) -> Expr:
-    """cos x; NaN at inf. f64: NaN from LIMIT on, where the reduction would lose its accuracy."""
+    """cos x; NaN at inf. f64: NaN from LIMIT on, see ``_reduce_f64``."""
     return flip_sign(*_quadrant(x, 1))

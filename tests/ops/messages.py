@@ -1,0 +1,24 @@
+"""How the tests of ops look at an error: its class, its words, and the line it blames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from staticgrad.errors import StaticgradError
+
+
+@contextmanager
+def refused(kind: type[StaticgradError], *words: str, line: str = "") -> Iterator[None]:
+    """The block raises ``kind``; its message has all ``words`` and shows the text ``line``."""
+    with pytest.raises(kind) as caught:
+        yield
+    message = str(caught.value)
+    for word in words:
+        assert word in message, message
+    assert len(message.splitlines()) <= 12
+    place = caught.value.at.resolve()
+    assert "/staticgrad/" not in place.file.replace("\\", "/"), place
+    assert line in place.text, place

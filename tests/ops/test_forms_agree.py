@@ -1,0 +1,198 @@
+"""What an op's form says about memory is what its reference does, element by element.
+
+A small interpreter of the forms, written from their docstrings; kernels are made from forms alone.
+And tangents: the forward rule of every op is the transpose of its backward rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad.ops  # noqa: F401 - fills the registry
+from staticgrad.ir import forms
+from staticgrad.ir.dtype import I64, as_dtype
+from staticgrad.ir.expr import literal
+from staticgrad.ir.op import Op, registered_ops
+from staticgrad.ir.types import TensorType
+from staticgrad.ops.cotangent import resolve
+from tests.ops.elements import on_arrays
+from tests.ops.graphs import run, variable
+from tests.ops.samples import Sample, samples_of
+
+
+def interpret(form: forms.Form, out: np.ndarray, arrays: tuple[np.ndarray, ...]) -> None:
+    """Fill ``out`` with the result that ``form`` describes, one element at a time."""
+    READINGS[type(form)](form, out, *arrays)
+
+
+def view(form: forms.View, out: np.ndarray, x: np.ndarray) -> None:
+    for i in np.ndindex(*out.shape):
+        at = (a.start + (0 if a.source is None else a.step * i[a.source]) for a in form.axes)
+        out[i] = x[tuple(at)]
+
+
+def reshape(form: forms.Reshape, out: np.ndarray, x: np.ndarray) -> None:
+    for element, i in zip(x.flat, np.ndindex(*out.shape), strict=True):
+        out[i] = element
+
+
+def gather(form: forms.Gather, out: np.ndarray, x: np.ndarray, indices: np.ndarray) -> None:
+    after = form.axis + indices.ndim
+    for i in np.ndindex(*out.shape):
+        out[i] = x[(*i[: form.axis], int(indices[i[form.axis : after]]), *i[after:])]
+
+
+def scatter(form: forms.ScatterAdd, out: np.ndarray, x: np.ndarray, indices: np.ndarray) -> None:
+    out[...] = 0
+    after = form.axis + indices.ndim
+    for i in np.ndindex(*x.shape):
+        out[(*i[: form.axis], int(indices[i[form.axis : after]]), *i[after:])] += x[i]
+
+
+def along(form: forms.GatherAlong, out: np.ndarray, x: np.ndarray, indices: np.ndarray) -> None:
+    for i in np.ndindex(*out.shape):
+        out[i] = x[(*i[: form.axis], int(indices[i]), *i[form.axis + 1 :])]
+
+
+def onto(form: forms.ScatterAlong, out: np.ndarray, x: np.ndarray, indices: np.ndarray) -> None:
+    out[...] = 0
+    for i in np.ndindex(*x.shape):
+        out[(*i[: form.axis], int(indices[i]), *i[form.axis + 1 :])] += x[i]
+
+
+def assemble(form: forms.Assemble, out: np.ndarray, *arrays: np.ndarray) -> None:
+    written = np.zeros(out.shape, int)
+    for region, array in zip(form.regions, arrays, strict=True):
+        for i in np.ndindex(*array.shape):
+            parts = zip(region.starts, region.steps, i, strict=True)
+            place = tuple(start + step * k for start, step, k in parts)
+            assert all(0 <= k < n for k, n in zip(place, out.shape, strict=True))
+            out[place] = array[i]
+            written[place] += 1
+    assert (written <= 1).all(), "two operands land on one place"
+    if form.fill is None:
+        assert (written == 1).all(), "a place that no operand covers"
+    else:
+        out[written == 0] = form.fill
+
+
+def contract(form: forms.Contract, out: np.ndarray, a: np.ndarray, b: np.ndarray) -> None:
+    batch = out.shape[:-2]
+    a = np.broadcast_to(a, (*batch, *a.shape[-2:]))
+    b = np.broadcast_to(b, (*batch, *b.shape[-2:]))
+    for *p, i, j in np.ndindex(*out.shape):
+        left = a[(*p, slice(None), i)] if form.transpose_a else a[(*p, i)]
+        right = b[(*p, j)] if form.transpose_b else b[(*p, slice(None), j)]
+        out[(*p, i, j)] = np.sum(left * right, dtype=out.dtype)
+
+
+READINGS: dict[type, Callable[..., None]] = {
+    forms.View: view,
+    forms.Reshape: reshape,
+    forms.Assemble: assemble,
+    forms.Gather: gather,
+    forms.ScatterAdd: scatter,
+    forms.GatherAlong: along,
+    forms.ScatterAlong: onto,
+    forms.Contract: contract,
+}
+
+
+def inferred(sample: Sample) -> tuple[TensorType, forms.Form]:
+    types = [TensorType(as_dtype(a.dtype), a.shape) for a in sample.arrays]
+    out = sample.op.infer(*types)
+    return out, sample.op.form(out, *types)
+
+
+MOVING = [
+    "reshape", "transpose", "broadcast", "slice", "pad", "concat", "take", "scatter_add",
+    "take_along", "scatter_along", "matmul",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MOVING)
+def test_the_form_does_what_the_reference_does(name):
+    for sample in samples_of(name):
+        out, form = inferred(sample)
+        found = np.empty(out.shape, out.dtype.numpy)
+        with np.errstate(all="ignore"):
+            interpret(form, found, sample.arrays)
+        expected = np.asarray(sample.op.reference(*sample.arrays))
+        if sample.op.exact:
+            assert found.tobytes() == expected.tobytes(), sample
+        else:
+            np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["sum", "max", "min"])
+def test_reductions_name_their_axes(name):
+    for sample in samples_of(name):
+        assert inferred(sample)[1] == forms.Reduce(name, sample.op.axes)
+
+
+def test_iota_reads_the_position():
+    for sample in samples_of("iota"):
+        out, form = inferred(sample)
+        assert isinstance(form, forms.Pointwise)
+        assert form.indexed
+        positions = list(np.indices(out.shape))
+        found = on_arrays(form.scalar, positions, [I64] * len(positions))
+        np.testing.assert_array_equal(found, sample.op.reference())
+        assert form.scalar(*[literal(0, I64)] * out.rank).dtype == out.dtype
+
+
+def test_class_labels_do_not_wrap_and_indices_do():
+    for name, form in (("take_along", forms.GatherAlong), ("scatter_along", forms.ScatterAlong)):
+        for sample in samples_of(name):
+            assert inferred(sample)[1] == form(sample.op.axis, sample.op.wrap)
+
+
+# -- tangents -------------------------------------------------------------------------------------
+
+
+WITH_TANGENTS = [name for name, op in registered_ops().items() if hasattr(op, "jvp")]
+
+
+def jvp_against_vjp(sample: Sample, rng: np.random.Generator) -> None:
+    """<ct, J t> = <Jᵀ ct, t> for a random tangent and cotangent; also with one tangent alone."""
+    feeds: dict[str, np.ndarray] = {}
+
+    def fed(name: str, array: np.ndarray) -> Any:
+        feeds[name] = array
+        return variable(name, as_dtype(array.dtype), array.shape)
+
+    floating = [a.dtype == np.float64 for a in sample.arrays]
+    args = [
+        fed(f"x{i}", a) if is_float else Op.prepare(sample.op, a)[0]
+        for i, (a, is_float) in enumerate(zip(sample.arrays, floating, strict=True))
+    ]
+    out = sample.op(*args)
+    ct = fed("ct", rng.normal(size=out.shape))
+    shares = sample.op.vjp(ct, out, *args)
+    positions = [i for i, is_float in enumerate(floating) if is_float]
+    for chosen in [positions, *[[i] for i in positions]]:
+        tangents = [
+            fed(f"t{i}", rng.normal(size=a.shape)) if i in chosen else None
+            for i, a in enumerate(sample.arrays)
+        ]
+        forward = sample.op.jvp(tangents, out, *args)
+        assert forward.type == out.type
+        left = np.sum(run(forward, feeds) * feeds["ct"])
+        right = sum(np.sum(run(resolve(shares[i]), feeds) * feeds[f"t{i}"]) for i in chosen)
+        assert left == pytest.approx(right, rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", WITH_TANGENTS)
+def test_forward_and_backward_rules_are_transposes(name):
+    rng = np.random.default_rng(3)
+    smooth = [s for s in samples_of(name) if s.smooth and registered_ops()[name].differentiable]
+    for sample in smooth:
+        out, _ = inferred(sample)
+        if out.dtype.is_float and any(a.dtype == np.float64 for a in sample.arrays):
+            jvp_against_vjp(sample, rng)
+    assert "matmul" in WITH_TANGENTS
+    assert "sum" in WITH_TANGENTS

@@ -1,0 +1,187 @@
+"""``x[...]`` against NumPy on literal sizes, and on named ones for every size that it may have."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, strategies as st
+
+from staticgrad import ops as sg
+from staticgrad.autodiff.reverse import grad
+from staticgrad.errors import ArgumentError, AxisError, IndexOutOfRange, SizeGuardError
+from tests.ops.graphs import op_names, run
+from tests.ops.messages import refused
+
+bounds = st.none() | st.integers(-8, 8)
+steps = st.none() | st.integers(-4, 4).filter(bool)
+slices = st.builds(slice, bounds, bounds, steps)
+
+
+@st.composite
+def keys(draw, shape):
+    """An index of an array of ``shape``: integers, slices, None, ..., at most one index array."""
+    items = []
+    rank = draw(st.integers(0, len(shape)))
+    has_array = False
+    for size in shape[:rank]:
+        kinds = [slices]
+        if size:
+            kinds.append(st.integers(-size, size - 1))
+        if size and not has_array:
+            kinds.append(st.lists(st.integers(-size, size - 1), min_size=1, max_size=3))
+            kinds.append(st.just(np.array([[0, -1], [-1, 0]])))
+        item = draw(st.one_of(kinds))
+        has_array = has_array or isinstance(item, list | np.ndarray)
+        items.append(item)
+    if draw(st.booleans()):  # the end of the axes, counted from the back
+        items.append(Ellipsis)
+        if draw(st.booleans()) and rank < len(shape):
+            items.append(draw(slices))
+    for _ in range(draw(st.integers(0, 2))):
+        items.insert(draw(st.integers(0, len(items))), None)
+    return tuple(items)
+
+
+@given(shape=st.lists(st.integers(0, 5), min_size=1, max_size=4).map(tuple), data=st.data())
+def test_as_numpy(shape, data):
+    key = data.draw(keys(shape))
+    array = np.arange(np.prod(shape), dtype=np.float64).reshape(shape)
+    expected = array[key]
+    found = run(sg.constant(array)[key])
+    assert found.shape == expected.shape
+    np.testing.assert_array_equal(found, expected)
+
+
+@given(first=slices, second=slices, sizes=st.lists(st.integers(0, 9), min_size=2, max_size=2))
+def test_slices_of_named_sizes(first, second, sizes):
+    x = sg.input("x", ("n", "m"), "float64")
+    array = np.arange(np.prod(sizes), dtype=np.float64).reshape(sizes)
+    found = run(x[first, second], {"x": array})
+    np.testing.assert_array_equal(found, array[first, second])
+
+
+@given(key=slices, bound=st.integers(0, 3), more=st.integers(0, 4))
+def test_a_promise_about_a_size_is_used_and_kept(key, bound, more):
+    x = sg.input("x", (sg.dim("n", min=bound),), "float64")
+    array = np.arange(bound + more, dtype=np.float64)
+    np.testing.assert_array_equal(run(x[key], {"x": array}), array[key])
+
+
+def test_common_slices_have_plain_sizes():
+    n = sg.dim("n", min=1)
+    x = sg.input("x", (n, 6))
+    assert x[1:].shape == x[:-1].shape == (n - 1, 6)
+    assert x[::-1].shape == (n, 6)
+    assert x[:, 2:4].shape == (n, 2)
+    assert x[::2].shape == ((n + 1) // 2, 6)
+    assert sg.input("y", (sg.dim("m", min=5),))[:5].shape == (5,)
+    for part in (x[1:] - x[:-1], x[::-1], x[0], x[-1]):
+        assert sg.Graph(part).guards == ()
+
+
+def test_differences_of_a_named_size():
+    x = sg.input("x", ("n",), "float64")
+    step = x[1:] - x[:-1]
+    for size in (0, 1, 2, 7):
+        array = np.arange(size, dtype=np.float64) ** 2
+        np.testing.assert_array_equal(run(step, {"x": array}), np.diff(array))
+
+
+def test_a_size_may_be_an_index():
+    n = sg.dim("n", min=2)
+    x = sg.input("x", (n,), "float64")
+    array = np.arange(6.0)
+    assert run(x[n - 2], {"x": array}) == 4
+    np.testing.assert_array_equal(run(x[: n // 2], {"x": array}), array[:3])
+    np.testing.assert_array_equal(run(x[n // 2 :], {"x": array}), array[3:])
+
+
+def test_indices_known_in_the_run():
+    x = sg.input("x", ("n", 3), "float64")
+    at = sg.input("at", ("k",), "int64")
+    one = sg.input("one", (), "int32")
+    array = np.arange(12.0).reshape(4, 3)
+    feeds = {"x": array, "at": [3, -1, 0], "one": -2}
+    np.testing.assert_array_equal(run(x[at], feeds), array[[3, -1, 0]])
+    np.testing.assert_array_equal(run(x[1:, at - at], feeds), array[1:, [0, 0, 0]])
+    np.testing.assert_array_equal(run(x[one], feeds), array[-2])
+    np.testing.assert_array_equal(run(x[at, ..., 1], feeds), array[[3, -1, 0], 1])
+    with refused(IndexOutOfRange, "index 4", "size 4", line="taken = x[at]"):
+        taken = x[at]
+        run(taken, feeds | {"at": [0, 4, 9]})
+
+
+def test_all_of_it_is_no_node():
+    x = sg.input("x", ("n", 3))
+    assert x[:] is x
+    assert x[...] is x
+    assert x[:, 0:] is x
+    assert x[()] is x
+
+
+def test_the_gradient_lands_where_the_elements_came_from():
+    x = sg.input("x", (5, 4), "float64")
+    part = x[-1:0:-2, 1]
+    array = np.arange(20.0).reshape(5, 4)
+    expected = np.zeros((5, 4))
+    expected[[4, 2], 1] = 2 * array[[4, 2], 1]
+    derivative = grad((part * part).sum(), x)
+    np.testing.assert_array_equal(run(derivative, {"x": array}), expected)
+    assert "pad" in op_names(derivative)
+    named = sg.input("n", ("n",), "float64")
+    second = grad(grad((named[1:] * named[:-1]).sum(), named).sum(), named)
+    np.testing.assert_array_equal(run(second, {"n": np.ones(4)}), [1, 2, 2, 1])
+
+
+# -- refusals -------------------------------------------------------------------------------------
+
+
+def test_indices_outside_a_literal_size():
+    x = sg.input("x", (3, 4))
+    with refused(IndexOutOfRange, "index 3", "axis 0 of size 3", "0 to 2", line="x[3]"):
+        x[3]
+    with refused(IndexOutOfRange, "index -5", "axis 1 of size 4", "x  f32[3, 4]", line="x[:, -5]"):
+        x[:, -5]
+    with refused(IndexOutOfRange, "no elements"):
+        sg.input("e", (0,))[0]
+    with pytest.raises(IndexError):
+        x[7]
+
+
+@pytest.mark.parametrize("index", [3, -4])
+def test_indices_outside_a_named_size_are_found_in_the_run(index):
+    x = sg.input("x", ("n", 2), "float64")
+    row = x[index]
+    array = np.arange(8.0).reshape(4, 2)
+    np.testing.assert_array_equal(run(row, {"x": array}), array[index])
+    with refused(SizeGuardError, f"index {index} is outside", "n = 3", line="row = x[index]"):
+        run(row, {"x": array[:3]})
+    never = sg.input("m", (sg.dim("m", max=3),))
+    with refused(IndexOutOfRange, "axis 0 of size m"):
+        never[index]
+
+
+def test_keys_that_are_none():
+    x = sg.input("x", (3, 4))
+    with refused(ArgumentError, "mask", "sg.where", line="x[x > 0]"):
+        x[x > 0]
+    with refused(ArgumentError, "sg.where"):
+        x[np.array([True, False, True])]
+    with refused(ArgumentError, "sg.where"):
+        x[True]
+    with refused(AxisError, "3 indices for 2 axes: f32[3, 4]", line="x[0, 0, 0]"):
+        x[0, 0, 0]
+    with refused(ArgumentError, "two", "sg.take", line="x[[0], [1]]"):
+        x[[0], [1]]
+    with refused(ArgumentError, "'...'"):
+        x[..., ...]
+    with refused(ArgumentError, "no index", "int64"):
+        x[1.0]
+    with refused(ArgumentError, "no index"):
+        x[x]
+    with refused(ArgumentError, "no index"):
+        x["row"]
+    with refused(ArgumentError, "step of 0", line="x[::0]"):
+        x[::0]
+    with refused(ArgumentError, "not an integer"):
+        x[0.5:]

@@ -1,0 +1,201 @@
+"""Reshape, transpose, broadcast and their spellings, against NumPy; sizes 0, 1 and named."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+import pytest
+from hypothesis import given, strategies as st
+
+from staticgrad import ops as sg
+from staticgrad.autodiff.reverse import grad
+from staticgrad.errors import ArgumentError, AxisError, ShapeError, SizeGuardError
+from staticgrad.ops.movement import Broadcast, Transpose
+from tests.ops.graphs import op_names, run
+from tests.ops.messages import refused
+
+
+def counted(*shape):
+    return np.arange(prod(shape), dtype=np.float64).reshape(shape)
+
+
+# -- reshape --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("shape", "target"),
+    [
+        ((3, 4), (4, 3)), ((3, 4), 12), ((3, 4), -1), ((3, 4), (2, -1)), ((3, 4), (-1, 1, 6)),
+        ((1,), ()), ((), (1, 1)), ((0, 3), (3, 0)), ((0, 3), (-1, 3)), ((3, 4), [12]),
+        ((6,), (np.int64(2), 3)),
+    ],
+)  # fmt: skip
+def test_reshape_as_numpy(shape, target):
+    array = counted(*shape)
+    found = run(sg.reshape(array, target))
+    np.testing.assert_array_equal(found, array.reshape(target))
+
+
+def test_reshape_with_named_sizes():
+    x = sg.input("x", ("batch", 4, 6), "float64")
+    batch = sg.dim("batch")
+    for target, expected in [
+        ((batch, 24), (5, 24)), ((-1, 24), (5, 24)), ((batch, -1), (5, 24)), (-1, (120,)),
+        ((4 * batch, 6), (20, 6)), ((batch * 2, -1), (10, 12)), ((2, -1), (2, 60)),
+    ]:  # fmt: skip
+        y = x.reshape(target)
+        array = counted(5, 4, 6)
+        np.testing.assert_array_equal(run(y, {"x": array}), array.reshape(expected))
+    assert sg.Graph(x.reshape(-1, 24)).guards == ()
+    assert x.reshape(batch, -1).shape == (batch, 24)
+
+
+def test_a_reshape_that_divides_only_sometimes_is_checked_in_the_run():
+    x = sg.input("x", ("n",), "float64")
+    y = x.reshape(3, -1)
+    np.testing.assert_array_equal(run(y, {"x": counted(6)}), counted(3, 2))
+    with refused(SizeGuardError, "reshape", "n = 7", line="x.reshape(3, -1)"):
+        run(y, {"x": counted(7)})
+
+
+def test_a_reshape_to_the_same_shape_is_no_node():
+    x = sg.input("x", ("n", 3))
+    assert x.reshape(-1, 3) is x
+    assert sg.ravel(sg.ravel(x)) is not x
+
+
+def test_reshapes_that_cannot_be():
+    x = sg.input("x", (3, 4))
+    with refused(ShapeError, "12 elements", "[5, 2]", "x  f32[3, 4]", line="x.reshape(5, 2)"):
+        x.reshape(5, 2)
+    with refused(ShapeError, "12 elements", "[5, 2]"):
+        x.reshape(5, -1)
+    with refused(ShapeError, "only one size can be -1"):
+        x.reshape(-1, -1)
+    with refused(ShapeError, "negative"):
+        x.reshape(-2, 6)
+    with refused(ShapeError, "any size fits", line='sg.input("e", (0,)).reshape(0, -1)'):
+        sg.input("e", (0,)).reshape(0, -1)
+    with refused(ArgumentError, "2.5"):
+        x.reshape(2.5, 2)
+    n = sg.input("n", (sg.dim("n", min=1), 2))
+    with refused(ShapeError, "elements do not fill"):
+        n.reshape(sg.dim("n", min=1), 3)
+
+
+# -- transpose and its kin ------------------------------------------------------------------------
+
+
+def test_transposes_as_numpy():
+    array = counted(2, 3, 4)
+    x = sg.input("x", (2, 3, 4), "float64")
+    pairs = [
+        (sg.transpose(x), array.T),
+        (x.T, array.T),
+        (x.transpose(1, 2, 0), array.transpose(1, 2, 0)),
+        (x.transpose((0, -1, 1)), array.transpose(0, 2, 1)),
+        (np.transpose(x, (2, 0, 1)), array.transpose(2, 0, 1)),
+        (sg.swapaxes(x, 0, -1), array.swapaxes(0, -1)),
+        (np.moveaxis(x, 0, 2), np.moveaxis(array, 0, 2)),
+        (sg.moveaxis(x, (0, 1), (-1, 0)), np.moveaxis(array, (0, 1), (-1, 0))),
+        (sg.moveaxis(x, (2, 0), (0, 1)), np.moveaxis(array, (2, 0), (0, 1))),
+        (np.expand_dims(x, 1), np.expand_dims(array, 1)),
+        (sg.expand_dims(x, (0, -1)), np.expand_dims(array, (0, -1))),
+        (np.ravel(x), array.ravel()),
+        (np.squeeze(np.expand_dims(x, (0, 2))), array),
+        (sg.squeeze(np.expand_dims(x, (0, 2)), 0), array[:, None]),
+        (sg.squeeze(np.expand_dims(x, (0, 2)), (-3, 0)), array),
+    ]
+    for found, expected in pairs:
+        np.testing.assert_array_equal(run(found, {"x": array}), expected)
+
+
+@given(perm=st.permutations(range(4)))
+def test_any_permutation(perm):
+    array = counted(2, 3, 4, 5)
+    np.testing.assert_array_equal(run(sg.transpose(array, perm)), array.transpose(perm))
+    op = Transpose(tuple(perm))
+    np.testing.assert_array_equal(run(Transpose(op.inverse)(op(array))), array)
+
+
+def test_transposing_nothing_is_no_node():
+    x = sg.input("x", (3, "n"))
+    assert x.transpose(0, 1) is x
+    assert sg.swapaxes(x, 1, -1) is x
+    assert sg.input("v", ("n",)).T.ndim == 1
+
+
+def test_permutations_that_are_none():
+    x = sg.input("x", (3, 4))
+    with refused(AxisError, "names 1 of the 2 axes", line="x.transpose(0)"):
+        x.transpose(0)
+    with refused(AxisError, "axis 0 is named twice", line="x.transpose(0, 0)"):
+        x.transpose(0, 0)
+    with refused(AxisError, "no axis 2", line="sg.swapaxes(x, 0, 2)"):
+        sg.swapaxes(x, 0, 2)
+    with refused(AxisError, "no axis 4", line="sg.expand_dims(x, (0, 4))"):
+        sg.expand_dims(x, (0, 4))
+    with refused(ArgumentError, "2 axes cannot move to 1"):
+        sg.moveaxis(x, (0, 1), 0)
+    with refused(AxisError, "no permutation", line="Transpose((0, 0))"):
+        Transpose((0, 0))(x)
+    with refused(ShapeError, "axis 0 has size 3, not 1", line="sg.squeeze(x, 0)"):
+        sg.squeeze(x, 0)
+    with refused(ShapeError, "axis 0 has size n, not 1", "x[..., 0]"):
+        sg.squeeze(sg.input("n", ("n", 1)), 0)
+
+
+# -- broadcast ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("shape", "target"),
+    [
+        ((), (2, 3)),
+        ((3,), (2, 3)),
+        ((2, 1), (2, 3)),
+        ((1, 1), (0, 4)),
+        ((3,), (3,)),
+        ((1,), (5, 1)),
+    ],
+)
+def test_broadcast_as_numpy(shape, target):
+    array = counted(*shape)
+    np.testing.assert_array_equal(
+        run(sg.broadcast_to(array, target)), np.broadcast_to(array, target)
+    )
+
+
+def test_broadcast_to_a_named_size():
+    like = sg.input("x", ("n", 3), "float64")
+    row = sg.input("row", (3,), "float64")
+    spread = sg.broadcast_to(row, like.shape)
+    feeds = {"x": np.ones((2, 3)), "row": [1.0, 2, 3]}
+    np.testing.assert_array_equal(run(spread + like, feeds), [[2, 3, 4]] * 2)
+    np.testing.assert_array_equal(run(grad((spread * like).sum(), row), feeds), [2, 2, 2])
+
+
+def test_the_gradient_of_a_broadcast_is_one_sum():
+    x = sg.input("x", (1, 3), "float64")
+    wide = sg.broadcast_to(x, (5, 4, 3))
+    derivative = grad((wide * wide).sum(), x)
+    assert derivative.shape == (1, 3)
+    assert op_names(derivative).count("sum") == 1
+    np.testing.assert_array_equal(run(derivative, {"x": [[1.0, 2, 3]]}), [[40, 80, 120]])
+
+
+def test_broadcasts_that_do_not_fit():
+    x = sg.input("x", (3, 4))
+    with refused(ShapeError, "[3, 4]", "[5, 4]", "axis 0", line="sg.broadcast_to(x, (5, 4))"):
+        sg.broadcast_to(x, (5, 4))
+    with refused(ShapeError, "more axes"):
+        sg.broadcast_to(x, (4,))
+    with refused(AxisError, "does not place", line="Broadcast"):
+        Broadcast((4, 3), (1, 0))(x)
+    with refused(AxisError, "does not place"):
+        Broadcast((3, 4), (0,))(x)
+    named = sg.broadcast_to(sg.input("n", ("n",), "float64"), (2, 3))
+    np.testing.assert_array_equal(run(named, {"n": [1.0, 2, 3]}), [[1, 2, 3]] * 2)
+    with refused(SizeGuardError, "broadcast", "n = 1"):
+        run(named, {"n": [1.0]})

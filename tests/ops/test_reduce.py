@@ -1,0 +1,260 @@
+"""Sums, extremes and what is made of them, against NumPy; ties, NaN, zeros and empty axes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, strategies as st
+
+from staticgrad import ops as sg
+from staticgrad.analysis.evaluate import evaluate
+from staticgrad.autodiff.reverse import grad
+from staticgrad.errors import (
+    ArgumentError,
+    AxisError,
+    DTypeError,
+    EmptyReductionError,
+    SizeGuardError,
+)
+from staticgrad.ir.dtype import ALL_DTYPES
+from staticgrad.ir.summation import tree_sum
+from staticgrad.ops.reduce import Max, Sum
+from tests.ops.graphs import op_names, run
+from tests.ops.messages import refused
+
+AXES = [None, 0, 1, -1, (0, 1), (2, 0), (-1, -3), (), (0, 1, 2)]
+FUNCTIONS = ["sum", "mean", "max", "min", "var", "std", "any", "all"]
+
+
+@pytest.mark.parametrize("keepdims", [False, True])
+@pytest.mark.parametrize("axis", AXES, ids=str)
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_as_numpy(name, axis, keepdims, rng):
+    array = rng.normal(size=(3, 4, 5))
+    array[0, 0] = 0
+    found = run(getattr(sg, name)(array, axis, keepdims=keepdims))
+    expected = getattr(np, name)(array, axis=axis, keepdims=keepdims)
+    assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
+    np.testing.assert_allclose(found, expected, rtol=1e-14, atol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", [d.numpy for d in ALL_DTYPES], ids=str)
+@pytest.mark.parametrize("name", ["sum", "mean", "max", "min", "any", "all", "argmax", "argmin"])
+def test_dtypes_as_numpy(name, dtype):
+    array = (np.arange(12).reshape(3, 4) % 5).astype(dtype)
+    found = run(getattr(sg, name)(array, 1))
+    expected = getattr(np, name)(array, axis=1)
+    if name == "sum" and dtype.kind in "bi":
+        expected = expected.astype(np.int64)  # NumPy's default integer, 64 bits on every system
+    assert found.dtype == expected.dtype
+    np.testing.assert_array_equal(found, expected)
+
+
+@given(
+    shape=st.lists(st.integers(0, 6), min_size=1, max_size=4),
+    keepdims=st.booleans(),
+    data=st.data(),
+)
+def test_sum_of_any_shape_over_any_axes(shape, keepdims, data):
+    axes = data.draw(st.sets(st.integers(-len(shape), len(shape) - 1)).map(tuple))
+    axes = tuple({axis % len(shape): axis for axis in axes}.values())
+    array = np.random.default_rng(0).normal(size=shape)
+    found = run(sg.sum(array, axes, keepdims=keepdims))
+    expected = array.sum(axis=axes, keepdims=keepdims)
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+def test_a_sum_follows_its_tree(rng):
+    array = rng.normal(size=(50, 70)).astype(np.float32)
+    for axis in (0, 1, (0, 1)):
+        axes = axis if isinstance(axis, tuple) else (axis,)
+        assert run(sg.sum(array, axis)).tobytes() == tree_sum(array, axes).tobytes()
+
+
+def test_numpys_functions_and_the_methods_reach_ours(rng):
+    x = sg.input("x", (3, 4), "float64")
+    array = rng.normal(size=(3, 4))
+    pairs = [
+        (np.sum(x, axis=1), array.sum(1)),
+        (x.sum(1, keepdims=True), array.sum(1, keepdims=True)),
+        (np.mean(x), array.mean()),
+        (x.mean(axis=0), array.mean(0)),
+        (np.max(x, axis=0), array.max(0)),
+        (np.amax(x), array.max()),
+        (x.min(), array.min()),
+        (np.amin(x, axis=1), array.min(1)),
+        (np.argmax(x, axis=1), array.argmax(1)),
+        (np.var(x, axis=1, ddof=1), array.var(1, ddof=1)),
+        (np.std(x), array.std()),
+    ]
+    for found, expected in pairs:
+        np.testing.assert_allclose(run(found, {"x": array}), expected, rtol=1e-13)
+
+
+def test_float32_stays():
+    x = sg.input("x", ("n", 4))
+    for name in ("sum", "mean", "max", "min", "var", "std"):
+        for axis in (0, 1, None):
+            value = getattr(sg, name)(x, axis)
+            assert value.dtype.name == "f32"
+            assert run(value, {"x": np.ones((3, 4))}).dtype == np.float32
+
+
+def test_a_sum_takes_a_dtype():
+    assert run(sg.sum(np.array([200, 100], np.uint8), dtype="uint8")) == 44
+    assert run(sg.sum(np.array([0.25, 0.5], np.float32), dtype="float64")).dtype == np.float64
+    assert run(sg.mean(np.array([True, False, False, False]))) == 0.25
+
+
+def test_over_no_axes_there_is_nothing_to_do():
+    x = sg.input("x", (3,))
+    assert sg.sum(x, ()) is x
+    assert sg.max(x, ()) is x
+    scalar = sg.input("s", ())
+    assert sg.mean(scalar) is scalar
+
+
+# -- empty ----------------------------------------------------------------------------------------
+
+
+def test_nothing_sums_to_zero_and_has_no_mean():
+    empty = np.zeros((0, 3), np.float32)
+    np.testing.assert_array_equal(run(sg.sum(empty, 0)), np.zeros(3))
+    assert np.isnan(run(sg.mean(empty, 0))).all()
+    assert run(sg.mean(empty, 1)).shape == (0,)
+    x = sg.input("x", ("n", 3))
+    assert np.isnan(run(x.mean(), {"x": empty}))
+
+
+@pytest.mark.parametrize("name", ["max", "min", "argmax", "argmin"])
+def test_nothing_has_no_extreme(name):
+    x = sg.input("x", (3, 0))
+    with refused(EmptyReductionError, "no elements", "f32[3, 0]", line="getattr(sg, name)(x, 1)"):
+        getattr(sg, name)(x, 1)
+    assert run(getattr(sg, name)(x, 0), {"x": np.ones((3, 0))}).shape == (0,)
+
+
+def test_a_named_size_may_turn_out_empty():
+    x = sg.input("x", ("n", 3))
+    top = x.max(0)
+    np.testing.assert_array_equal(run(top, {"x": np.ones((1, 3))}), np.ones(3))
+    with refused(SizeGuardError, "max of no elements", "n = 0", line="x.max(0)"):
+        run(top, {"x": np.ones((0, 3))})
+    assert run(x.max(1), {"x": np.ones((0, 3))}).shape == (0,)
+
+
+def test_a_size_of_at_least_one_needs_no_guard():
+    x = sg.input("x", (sg.dim("n", min=1), 3))
+    assert sg.Graph(x.max(0)).guards == ()
+    assert len(sg.Graph(sg.input("x", ("n", 3)).max(0)).guards) == 1
+
+
+# -- special values -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_nan_wins_and_zeros_have_signs(dtype):
+    rows = [
+        [1.0, np.nan, 3.0], [np.nan] * 3, [-np.inf, np.inf, 0], [0.0, -0.0, -0.0],
+        [-0.0, -0.0, 0.0], [-0.0, -0.0, -0.0], [-1.0, -0.0, -0.0], [1.0, 0.0, 0.0], [-np.inf] * 3,
+    ]  # fmt: skip
+    array = np.array(rows, dtype)
+    top, bottom = run(sg.max(array, 1)), run(sg.min(array, 1))
+    expected_top = [np.nan, np.nan, np.inf, 0.0, 0.0, -0.0, -0.0, 1.0, -np.inf]
+    expected_bottom = [np.nan, np.nan, -np.inf, -0.0, -0.0, -0.0, -1.0, 0.0, -np.inf]
+    for found, expected in ((top, expected_top), (bottom, expected_bottom)):
+        np.testing.assert_array_equal(found, expected)
+        known = ~np.isnan(expected)
+        np.testing.assert_array_equal(np.signbit(found)[known], np.signbit(expected)[known])
+
+
+def test_positions_as_numpy(rng):
+    array = rng.integers(0, 3, (4, 5, 6)).astype(np.float64)
+    array[1, 2, 3] = array[1, 0, 0] = np.nan
+    for name in ("argmax", "argmin"):
+        for axis in (None, 0, 1, -1):
+            for keepdims in (False, True):
+                found = run(getattr(sg, name)(array, axis, keepdims=keepdims))
+                expected = getattr(np, name)(array, axis=axis, keepdims=keepdims)
+                assert found.dtype == np.int64
+                np.testing.assert_array_equal(found, expected)
+    x = sg.input("x", ("n", 3))
+    feeds = {"x": np.array([[1.0, 5, 2], [7, 0, 7]])}
+    np.testing.assert_array_equal(run(sg.argmax(x, 1), feeds), [1, 0])
+    assert run(sg.argmax(x), feeds) == 3
+
+
+# -- derivatives ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ([1.0, 3.0, 2.0], [0, 1, 0]),
+        ([3.0, 3.0, 2.0], [0.5, 0.5, 0]),
+        ([4.0, 4.0, 4.0], [1 / 3, 1 / 3, 1 / 3]),
+        ([0.0, -0.0, -1.0], [0.5, 0.5, 0]),
+        ([np.inf, 1.0, 2.0], [1, 0, 0]),
+        ([-np.inf, -np.inf, -np.inf], [1 / 3, 1 / 3, 1 / 3]),
+        ([1.0, np.nan, 2.0], [1 / 3, 1 / 3, 1 / 3]),
+    ],
+)
+def test_equal_elements_share_the_gradient(row, expected):
+    x = sg.input("x", (3,), "float64")
+    np.testing.assert_allclose(run(grad(x.max(), x), {"x": row}), expected)
+    mirrored = run(grad((-x).min(), x), {"x": row})
+    np.testing.assert_allclose(mirrored, -np.array(expected))
+
+
+def test_the_gradient_of_a_mean_over_a_named_size():
+    x = sg.input("x", ("n", 2), "float64")
+    graph = sg.Graph({"dx": grad(x.mean(), x)}, inputs=[x])  # only the size of x matters
+    found = evaluate(graph, {"x": np.ones((4, 2))})["dx"]
+    np.testing.assert_allclose(found, np.full((4, 2), 1 / 8))
+
+
+def test_the_gradient_of_a_sum_is_one_broadcast():
+    x = sg.input("x", (3, 4), "float64")
+    assert op_names(grad(x.sum(), x)).count("broadcast") == 1
+
+
+def test_a_second_derivative_through_variance(rng):
+    x = sg.input("x", (4,), "float64")
+    array = rng.normal(size=4)
+    first = grad(sg.var(x), x)
+    np.testing.assert_allclose(run(first, {"x": array}), 2 * (array - array.mean()) / 4)
+    second = run(grad(first[0], x), {"x": array})
+    np.testing.assert_allclose(second, [3 / 8, -1 / 8, -1 / 8, -1 / 8], atol=1e-12)
+
+
+# -- refusals -------------------------------------------------------------------------------------
+
+
+def test_axes_that_there_are_not():
+    x = sg.input("x", (3, "n"))
+    for name in [*FUNCTIONS, "argmax"]:
+        with refused(AxisError, "no axis 2", "f32[3, n]", "0 to 1", line="getattr(sg, name)(x, 2)"):
+            getattr(sg, name)(x, 2)
+    with refused(AxisError, "no axis -3", "x  f32[3, n]", line="x.sum(-3)"):
+        x.sum(-3)
+    with refused(AxisError, "axis 1 is named twice", line="x.sum((1, -1))"):
+        x.sum((1, -1))
+    with refused(AxisError, "a 0-d value has none"):
+        sg.sum(1.0, 0)
+    with pytest.raises(IndexError):
+        x.sum(5)
+    for axis in (1.5, "rows", x, sg.dim("n")):
+        with refused(ArgumentError, "is not an integer"):
+            x.sum(axis)
+
+
+def test_what_an_op_itself_refuses():
+    x = sg.input("x", (3, 4))
+    with refused(DTypeError, "bools", line="Sum((0,))"):
+        Sum((0,))(np.array([True]))
+    for axes in ((), (1, 0), (0, 0), (2,), (-1,)):
+        with refused(AxisError, "ascending axes", line="Max(axes)"):
+            Max(axes)(x)
+    with refused(DTypeError, "sum", "complex"):
+        sg.sum(x, dtype="complex64")

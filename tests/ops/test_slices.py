@@ -1,0 +1,135 @@
+"""Flip, pad, concatenate and stack against NumPy; what slice and pad refuse."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from staticgrad import ops as sg
+from staticgrad.autodiff.reverse import grad
+from staticgrad.errors import (
+    ArgumentError,
+    AxisError,
+    DTypeError,
+    RankError,
+    ShapeError,
+    SizeGuardError,
+)
+from staticgrad.ops.slices import Concat, Pad, Slice
+from tests.ops.graphs import run
+from tests.ops.messages import refused
+
+
+@pytest.mark.parametrize("axis", [None, 0, 1, -1, (0, 2)])
+def test_flip_as_numpy(axis):
+    array = np.arange(24.0).reshape(2, 3, 4)
+    np.testing.assert_array_equal(run(sg.flip(array, axis)), np.flip(array, axis))
+    x = sg.input("x", ("a", "b", "c"), "float64")
+    for some in (array, array[:0], array[:, :1]):
+        np.testing.assert_array_equal(run(np.flip(x, axis), {"x": some}), np.flip(some, axis))
+
+
+@pytest.mark.parametrize(
+    "width", [1, (1, 2), ((1, 2),), ((0, 1), (2, 0)), np.array([[1, 0], [0, 1]])]
+)
+def test_pad_as_numpy(width):
+    array = np.arange(1.0, 7.0).reshape(2, 3)
+    np.testing.assert_array_equal(run(sg.pad(array, width)), np.pad(array, width))
+    x = sg.input("x", ("n", 3), "float64")
+    np.testing.assert_array_equal(run(np.pad(x, width), {"x": array}), np.pad(array, width))
+
+
+def test_pad_by_a_named_size():
+    n = sg.dim("n")
+    x = sg.input("x", (n, 2), "float64")
+    padded = sg.pad(x, ((n, 0), (0, 0)))
+    assert padded.shape == (2 * n, 2)
+    array = np.arange(6.0).reshape(3, 2)
+    np.testing.assert_array_equal(run(padded, {"x": array})[3:], array)
+    assert sg.pad(x, 0) is x
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1, None])
+def test_concatenate_as_numpy(axis):
+    arrays = [np.ones((2, 3)), np.zeros((2, 3)), np.full((2, 3), 7.0)]
+    found = run(sg.concatenate(arrays, axis))
+    np.testing.assert_array_equal(found, np.concatenate(arrays, axis))
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2, -1])
+def test_stack_as_numpy(axis):
+    arrays = [np.arange(6.0).reshape(2, 3), np.ones((2, 3))]
+    np.testing.assert_array_equal(run(sg.stack(arrays, axis)), np.stack(arrays, axis))
+
+
+def test_joining_values_of_named_sizes():
+    x, y = sg.input("x", ("n", 2), "float64"), sg.input("y", ("m", 2), "float64")
+    joined = np.concatenate([x, y, x])
+    assert joined.shape == (2 * sg.dim("n") + sg.dim("m"), 2)
+    feeds = {"x": np.ones((2, 2)), "y": np.zeros((1, 2))}
+    np.testing.assert_array_equal(run(joined, feeds)[:, 0], [1, 1, 0, 1, 1])
+    derivative = grad((joined * joined).sum(), x)
+    np.testing.assert_array_equal(run(derivative, feeds), np.full((2, 2), 4.0))
+    side = np.stack([x, y])
+    np.testing.assert_array_equal(run(side, feeds | {"y": np.zeros((2, 2))}).shape, (2, 2, 2))
+    with refused(SizeGuardError, "concat", "n = 2", "m = 1", line="side = np.stack([x, y])"):
+        run(side, feeds)
+
+
+def test_joined_values_promote():
+    x = sg.input("x", (2,))
+    assert sg.concatenate([x, np.arange(3)]).dtype.name == "f32"
+    assert sg.stack([1, 2.5]).dtype.name == "f64"
+    assert run(sg.concatenate([np.array([1], np.int8), np.array([300], np.int16)]))[1] == 300
+    assert sg.concatenate([x]) is x
+
+
+# -- refusals -------------------------------------------------------------------------------------
+
+
+def test_values_that_do_not_join():
+    x, y, v = sg.input("x", (2, 3)), sg.input("y", (4, 5)), sg.input("v", (3,))
+    with refused(ShapeError, "sizes 3 and 5 of axis 1 differ", "y  f32[4, 5]", line="[x, y], 0"):
+        sg.concatenate([x, y], 0)
+    with refused(RankError, "f32[2, 3]", "f32[3]", line="sg.concatenate([x, v])"):
+        sg.concatenate([x, v])
+    with refused(ShapeError, "differ", line="sg.stack([x, y])"):
+        sg.stack([x, y])
+    with refused(RankError, "[2, 3]", "[3]", line="sg.stack([x, v])"):
+        sg.stack([x, v])
+    with refused(AxisError, "no axis 2", line="sg.concatenate([x, x], 2)"):
+        sg.concatenate([x, x], 2)
+    with refused(ArgumentError, "no values"):
+        sg.concatenate([])
+    for one in (x, 3.0, "xy"):
+        with refused(ArgumentError, "a list or tuple") if one != "xy" else refused(DTypeError):
+            sg.concatenate(one)
+    with refused(RankError, "sg.stack"):
+        sg.concatenate([1.0, 2.0])
+    with refused(DTypeError, "dtypes"):
+        Concat(0).infer(x.type, sg.input("i", (2, 3), "int32").type)
+
+
+def test_pad_widths_that_are_none():
+    x = sg.input("x", (2, 3))
+    with refused(
+        ArgumentError, "for each of the 2 axes", line="sg.pad(x, ((1, 1), (1, 1), (1, 1)))"
+    ):
+        sg.pad(x, ((1, 1), (1, 1), (1, 1)))
+    with refused(ShapeError, "negative"):
+        sg.pad(x, -1)
+    with refused(ArgumentError, "not an integer"):
+        sg.pad(x, 0.5)
+
+
+def test_slices_that_leave_their_axis():
+    x = sg.input("x", (5,))
+    for start, length, step in ((3, 3, 1), (-1, 2, 1), (0, 4, 2), (1, 3, -1), (5, 1, -1)):
+        with refused(ShapeError, "axis 0 of size 5", line="Slice("):
+            Slice((start,), (length,), (step,))(x)
+        with refused(ShapeError, "axis 0 of size 5", line="Pad("):
+            Pad((5,), (start,), (step,))(sg.input("y", (length,)))
+    with refused(RankError, "per axis"):
+        Slice((0,), (1,), (1, 1))(x)
+    with refused(ArgumentError, "step of 0"):
+        Slice((0,), (1,), (0,))(x)

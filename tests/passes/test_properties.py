@@ -1,0 +1,57 @@
+"""Every pass on random joint graphs: the same bytes, the same signature, nothing left to do."""
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from passes.pipelines import LEVELS, pipeline
+from staticgrad.ir.verify import verify_graph
+from tests.random_graphs import random_graph
+
+PIPELINES = ("dce", "cse", "cse{border=True}", "fold", "fold,dce,cse", *LEVELS.values())
+
+
+def joint_graph(seed):
+    """A random graph with the gradient of its floating outputs, and feeds."""
+    graph, feeds = random_graph(np.random.default_rng(seed), max_ops=30)
+    outputs = dict(graph.outputs)
+    floats = [value for value in outputs.values() if value.dtype.is_float]
+    inputs = [value for value in graph.inputs if value.dtype.is_float]
+    for position, value in enumerate(floats[:2]):
+        gradients = sg.grad(value.sum(), inputs, allow_disconnected=True)
+        outputs |= {f"d{position}_{i}": gradient for i, gradient in enumerate(gradients)}
+    return sg.Graph(outputs, graph.updates, inputs=graph.inputs), feeds
+
+
+def assert_same_bytes(before, after):
+    assert before.keys() == after.keys()
+    for name, array in before.items():
+        np.testing.assert_array_equal(after[name], array, strict=True)
+        signs = (np.signbit(x[~np.isnan(x)]) for x in (array, after[name]))
+        assert array.dtype.kind != "f" or np.array_equal(*signs)
+
+
+@pytest.mark.parametrize("text", PIPELINES)
+@pytest.mark.parametrize("seed", range(8))
+def test_values_and_signature_stay(seed, text):
+    graph, feeds = joint_graph(seed)
+    after = pipeline(text)(graph)
+    verify_graph(after)
+    assert after.inputs == graph.inputs
+    assert after.parameters == graph.parameters
+    assert list(after.outputs) == list(graph.outputs)
+    assert len(after.nodes) <= len(graph.nodes)
+    before, now = (sg.evaluate(g, feeds, updates=True) for g in (graph, after))
+    assert_same_bytes(before[0], now[0])
+    assert_same_bytes(before[1], now[1])
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_second_run_changes_nothing(seed):
+    graph, _ = joint_graph(seed)
+    settle = pipeline("fixpoint(cse,fold,dce)")
+    after = settle(graph)
+    assert settle(after) is after
+    for text in ("dce", "cse", "cse{border=True}"):
+        once = pipeline(text)(graph)
+        assert pipeline(text)(once) is once

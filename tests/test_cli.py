@@ -1,0 +1,301 @@
+"""The command line: what each command prints, as text and as JSON, and how it exits."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+import staticgrad as sg
+from passes.pipelines import pipeline
+from staticgrad import cli, doctor
+from staticgrad.native import selftest
+
+ROOT = Path(__file__).parents[1]
+
+TWICE = """\
+staticgrad-ir 1
+graph twice(%x: f32[n]) {
+  %0: f32[n] = tanh(%x)
+  %1: f32[n] = tanh(%x)
+  %2: f32[n] = exp(%x)
+  %3: f32[n] = add(%0, %1)
+  return y = %3
+}
+"""
+ONCE = """\
+staticgrad-ir 1
+graph twice(%x: f32[n]) {
+  %0: f32[n] = tanh(%x)
+  %1: f32[n] = add(%0, %0)
+  return y = %1
+}
+"""
+
+
+def invoke(*arguments: str, text: str | None = None) -> Result:
+    """A command's result; an error that staticgrad did not report itself is raised here."""
+    return CliRunner().invoke(cli.main, arguments, input=text, catch_exceptions=False)
+
+
+def answer(*arguments: str, text: str | None = None) -> dict:
+    """What a command that succeeds prints with --json: one document, and nothing else."""
+    result = invoke(*arguments, "--json", text=text)
+    assert result.exit_code == 0, result.output
+    assert result.stderr == ""
+    return json.loads(result.stdout)
+
+
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    """A kernel cache for one test."""
+    monkeypatch.setenv("STATICGRAD_CACHE_DIR", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "kernels"
+
+
+# The command as a whole
+
+
+def test_the_version_and_the_commands_are_listed():
+    assert invoke("--version").stdout == f"staticgrad, version {sg.__version__}\n"
+    listed = invoke("--help").stdout
+    for command in ("cache", "demo", "doctor", "explain", "opt"):
+        assert f"\n  {command} " in listed
+    assert "..." not in listed.split("Commands:")[1], "a summary that does not fit its line"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["dmeo"],
+        ["cache", "list"],
+        ["opt", "no-such-file.sg"],
+        ["demo", "--epochs", "0"],
+        ["demo", "--seed", "-1"],
+        ["explain", "-", "--size", "batch"],
+        ["explain", "-", "--size", "batch=-1"],
+    ],
+)
+def test_a_misspelt_command_exits_with_2(arguments):
+    result = invoke(*arguments, text=TWICE)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith("Usage: ")
+
+
+def test_the_module_is_the_command():
+    command = [sys.executable, "-m", "staticgrad", "opt", "--pipeline", "dce,cse", "-"]
+    run = subprocess.run(command, input=TWICE, capture_output=True, text=True, cwd=ROOT)
+    assert (run.returncode, run.stdout, run.stderr) == (0, ONCE, "")
+
+
+def test_help_loads_no_compiler():
+    program = """
+import sys
+from staticgrad.cli import main
+try: main(["demo", "--help"])
+except SystemExit: pass
+print(*{"numba", "llvmlite", "scipy", "sklearn", "rich"} & set(sys.modules), sep=",")
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
+    assert run.stderr == ""
+    assert run.stdout.splitlines()[-1] == ""
+
+
+def test_a_wrong_setting_is_reported_without_a_traceback(monkeypatch):
+    monkeypatch.setenv("STATICGRAD_DEBUG", "loud")
+    result = invoke("cache", "dir")
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith("error: [SG601] environment STATICGRAD_DEBUG: 'loud' is not ")
+
+
+def test_an_error_as_json():
+    result = invoke("opt", "--pipeline", "dce,csse", "--json", text=TWICE)
+    assert result.exit_code == 1
+    error = json.loads(result.stdout)["error"]
+    assert error["code"] == "SG202"
+    assert "'csse'" in error["message"]
+
+
+# cache
+
+
+def test_the_cache_is_counted_and_cleared(own_cache):
+    assert invoke("cache", "dir").stdout == f"{own_cache}\n"
+    assert answer("cache", "info") == {"directory": str(own_cache), "kernels": 0, "bytes": 0}
+    (own_cache / "one.kernel").write_bytes(b"12345")
+    (own_cache / "two.kernel").write_bytes(b"123")
+    assert answer("cache", "info") == {"directory": str(own_cache), "kernels": 2, "bytes": 8}
+    assert invoke("cache", "info").stdout == f"{own_cache}: 2 kernels, 8 bytes\n"
+    assert answer("cache", "clear") == {"removed": 2}
+    assert list(own_cache.glob("*.kernel")) == []
+    assert invoke("cache", "clear").stdout == "0 kernels removed\n"
+
+
+def test_without_a_cache_dir_says_so(tmp_path, monkeypatch):
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "kernels").write_text("a file in the way")
+    monkeypatch.setenv("STATICGRAD_CACHE_DIR", str(tmp_path / "cache"))
+    assert invoke("cache", "dir").exit_code == 1
+    assert json.loads(invoke("cache", "dir", "--json").stdout) == {"directory": None}
+    assert "no directory that is safe to write" in invoke("cache", "info").stdout
+
+
+# opt
+
+
+@pytest.mark.parametrize("options", [["--pipeline", "dce,cse"], ["-p", "O1"], []])
+def test_opt_runs_passes_over_standard_input(options):
+    result = invoke("opt", *options, text=TWICE)
+    assert (result.exit_code, result.stdout, result.stderr) == (0, ONCE, "")
+
+
+def test_opt_gives_what_the_pipeline_gives(tmp_path):
+    x, w = sg.input("x", ("rows", 3), "float32"), sg.parameter("w", np.ones((3, 2), "float32"))
+    loss = (sg.tanh(x @ w) * sg.tanh(x @ w)).mean()
+    graph = sg.Graph({"loss": loss}, updates={w: w - 0.1 * sg.grad(loss, w)}, name="step")
+    source, target = tmp_path / "in.sg", tmp_path / "out.sg"
+    source.write_text(str(graph))
+    result = invoke("opt", str(source), "-o", str(target))
+    assert (result.exit_code, result.output) == (0, "")
+    wanted = pipeline("O1")(graph)
+    assert sg.same_graph(sg.parse(target.read_text()), wanted)
+    assert len(wanted.nodes) < len(graph.nodes)
+
+
+def test_opt_may_write_over_its_input(tmp_path):
+    path = tmp_path / "graph.sg"
+    path.write_text(TWICE)
+    assert invoke("opt", str(path), "-o", str(path)).exit_code == 0
+    assert path.read_text() == ONCE
+
+
+def test_opt_reports_what_each_pass_did():
+    found = answer("opt", "-p", "dce,cse,cse", text=TWICE)
+    assert found["graph"] + "\n" == ONCE
+    counts = [(p["pass"], p["nodes_before"], p["nodes_after"]) for p in found["passes"]]
+    assert counts == [("dce", 5, 4), ("cse", 4, 3), ("cse", 3, 3)]
+    assert [p["changed"] for p in found["passes"]] == [True, True, False]
+    assert all(p["seconds"] >= 0 for p in found["passes"])
+    shown = invoke("opt", "-p", "dce,cse,cse", "--report", text=TWICE)
+    assert shown.stdout == ONCE
+    lines = shown.stderr.splitlines()
+    assert [line.split(",")[0] for line in lines] == [
+        "dce: 5 -> 4 nodes",
+        "cse: 4 -> 3 nodes",
+        "cse: unchanged",
+    ]
+
+
+def test_opt_leaves_out_a_disabled_pass():
+    kept = invoke("opt", "-p", "dce,cse", "--disable", "cse", text=TWICE).stdout
+    assert kept.count("tanh(") == 2
+    assert "exp(" not in kept
+    refused = invoke("opt", "-p", "dce", "--disable", "cse", text=TWICE)
+    assert refused.exit_code == 1
+    assert "[SG205] no pass 'cse' to disable" in refused.stderr
+
+
+def test_a_mistake_in_a_graph_is_shown_where_it_stands(tmp_path):
+    path = tmp_path / "wrong.sg"
+    path.write_text(TWICE.replace("exp(%x)", "exq(%x)"))
+    result = invoke("opt", str(path))
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert "error: [SG202]" in result.stderr
+    assert "wrong.sg:5" in result.stderr
+    assert "exq(%x)" in result.stderr
+    assert "^^^" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_bytes_that_are_no_text_are_a_mistake_in_the_graph(tmp_path):
+    path = tmp_path / "binary.sg"
+    path.write_bytes(b"staticgrad-ir 1\n\xff\xfe")
+    result = invoke("opt", str(path))
+    assert result.exit_code == 1
+    assert "[SG202]" in result.stderr
+
+
+# explain
+
+
+def test_explain_needs_sizes_for_the_memory():
+    found = invoke("explain", text=TWICE)
+    assert found.exit_code == 0
+    assert "twice: 1 steps, 1 kernels" in found.stdout
+    assert "arena: depends on n" in found.stdout
+    assert answer("explain", text=TWICE)["peak_bytes"] is None
+
+
+def test_explain_at_given_sizes():
+    program = sg.compile(sg.parse(TWICE), sizes={"n": 1000})
+    found = answer("explain", "--size", "n=1000", text=TWICE)
+    assert found["peak_bytes"] == program.peak_bytes
+    assert (found["graph"], found["nodes"]) == ("twice", len(program.graph.nodes))
+    assert (found["steps"], len(found["kernels"])) == (1, 1)
+    assert set(found["kernels"][0]) == {"name", "computes", "code"}
+    assert f"arena: {program.peak_bytes} bytes at n=1000" in invoke(
+        "explain", "--size", "n=1000", text=TWICE
+    ).stdout  # fmt: skip
+
+
+def test_explain_shows_the_kernels_on_request():
+    assert "def kernel(" not in invoke("explain", text=TWICE).stdout
+    assert "def kernel(" in invoke("explain", "--source", text=TWICE).stdout
+    assert answer("explain", "--source", text=TWICE)["source"].count("def kernel(") == 1
+
+
+def test_explain_refuses_a_size_that_the_graph_does_not_have():
+    result = invoke("explain", "--size", "m=3", text=TWICE)
+    assert result.exit_code == 1
+    assert "[SG106]" in result.stderr
+
+
+# doctor
+
+
+def test_the_doctor_finds_this_installation_well():
+    found = answer("doctor")
+    assert found["holds"] is True
+    checks = {each["check"]: each for each in found["checks"]}
+    assert checks["staticgrad"]["found"] == sg.__version__
+    assert checks["numpy"]["found"] == np.__version__
+    assert {"llvmlite", "processor", "self-test", "compiled gradient"} <= set(checks)
+    assert "writable" in checks["kernel cache"]["found"]
+    shown = invoke("doctor")
+    assert shown.exit_code == 0
+    assert len(shown.stdout.splitlines()) == len(checks)
+    assert "FAIL" not in shown.stdout
+
+
+def test_wrong_code_is_what_the_doctor_is_for(monkeypatch):
+    monkeypatch.setattr(selftest, "sound", lambda target: False)
+    result = invoke("doctor")
+    assert result.exit_code == 1
+    (line,) = [line for line in result.stdout.splitlines() if line.startswith("FAIL")]
+    assert "self-test" in line
+    assert "staticgrad cache clear" in line
+    assert json.loads(invoke("doctor", "--json").stdout)["holds"] is False
+
+
+def test_the_doctor_goes_on_after_a_failure(monkeypatch):
+    def absent(name: str) -> str:
+        raise doctor.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(doctor.metadata, "version", absent)
+    findings = {finding.check: finding for finding in doctor.examine()}
+    assert not findings["numpy"].holds
+    assert findings["scikit-learn"].holds, "an optional package may be missing"
+    assert findings["kernel cache"].holds
+
+
+def test_the_doctor_sees_a_gradient_that_is_off(monkeypatch):
+    monkeypatch.setattr(doctor.sg, "evaluate", lambda program, feeds: dict.fromkeys(program, 1e6))
+    finding = next(f for f in doctor.examine() if f.check == "compiled gradient")
+    assert not finding.holds
+    assert "off by" in finding.found

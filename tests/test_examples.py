@@ -1,0 +1,52 @@
+"""The examples run, print what they are about, and stay short enough to read at one sitting."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+#: Example -> what its output must hold, besides what the example asserts by itself.
+SAID = {
+    "01_hello_gradient": ["z        10", "dz/dx    7", "d2z/dxdy 1", "[SG302]", "hint:"],
+    "02_linear_regression": ["step  300", "least squares", "plans 1 -> 2"],
+    "03_digits": ["arena at batch 64", "epoch 30", "test accuracy 9"],
+    "04_what_the_texts_say": ["3,279,872 B", "3.13 MiB", "432,640 B", "= 1.29 x", "= 2.00 x"],
+    "05_hessian_vector": ["relative error", "iteration 0"],
+    "06_read_the_kernel": ["== schedule", "def kernel(t, begin, end):", "== result"],
+}
+
+
+def test_every_example_is_expected():
+    assert {path.stem for path in EXAMPLES} == set(SAID)
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_runs_and_says_what_it_is_about(path, tmp_path):
+    if path.stem == "03_digits":
+        pytest.importorskip("sklearn")
+    run = subprocess.run(
+        [sys.executable, "-W", "error", str(path)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        timeout=120,
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stderr == ""
+    assert [words for words in SAID[path.stem] if words not in run.stdout] == []
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_is_short_says_why_and_checks_what_it_claims(path):
+    text = path.read_text("utf-8")
+    tree = ast.parse(text)
+    assert len(text.splitlines()) < 120
+    assert ast.get_docstring(tree)
+    assert any(isinstance(node, ast.Assert) for node in ast.walk(tree))

@@ -1,0 +1,45 @@
+"""The generator of random graphs keeps its promises: valid types, tame values, the same by seed."""
+
+import numpy as np
+import pytest
+
+from staticgrad.analysis.evaluate import evaluate
+from staticgrad.ir.compare import same_graph
+from staticgrad.ir.graph import Graph
+from tests.random_graphs import LIMIT, random_graph
+
+OPTIONS = [{}, {"empty": True}, {"smooth": True}, {"integers": False}, {"named_sizes": False}]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_every_value_is_tame(options: dict[str, bool]) -> None:
+    """The evaluator checks shapes and dtypes against the types on the way."""
+    for seed in range(40):
+        graph, feeds = random_graph(np.random.default_rng(seed), **options)
+        values = [value for node in graph.nodes for value in node.values]
+        everything = Graph({str(i): value for i, value in enumerate(values)}, inputs=graph.inputs)
+        for array in evaluate(everything, feeds).values():
+            assert np.all(np.isfinite(array))
+            assert np.all(np.abs(array.astype(float)) <= LIMIT**3 * 4096)
+
+
+def test_a_seed_gives_one_graph() -> None:
+    first, feeds = random_graph(np.random.default_rng(5))
+    second, again = random_graph(np.random.default_rng(5))
+    assert same_graph(first, second)
+    assert all(np.array_equal(feeds[name], again[name]) for name in feeds)
+
+
+def test_smooth_graphs_have_only_smooth_ops() -> None:
+    rough = {"abs", "sign", "floor", "ceil", "rint", "trunc", "maximum", "minimum", "max", "min"}
+    for seed in range(40):
+        graph, _ = random_graph(np.random.default_rng(seed), smooth=True, integers=False)
+        assert all(value.dtype.is_float for value in graph.outputs.values())
+        assert not rough & {node.op.name for node in graph.nodes}
+
+
+def test_named_sizes_occur_and_can_be_left_out() -> None:
+    made = [random_graph(np.random.default_rng(seed))[0] for seed in range(40)]
+    assert sum(bool(graph.sizes) for graph in made) > 10
+    made = [random_graph(np.random.default_rng(seed), named_sizes=False)[0] for seed in range(40)]
+    assert not any(graph.sizes for graph in made)
