@@ -44,14 +44,14 @@ class Fold(Pass, name="fold"):
         """Whether ``node`` over ``args`` is exact, constant and small enough."""
         if node.is_leaf or not node.op.exact:
             return False
+        if any(isinstance(value, Dim) for _, value in node.op.attributes()):
+            return False  # the value of a size, which only the feeds tell
         operands = [arg.node.op for arg in args]
-        elements = [tensor_type.size for tensor_type in node.types]
-        sizes = [value for _, value in node.op.attributes()]
-        if any(isinstance(count, Dim) for count in (*elements, *sizes)):
-            return False
         read = sum(op.data.array.size for op in operands if isinstance(op, Constant))
         room = max(1, min(self.limit, read))
-        return all(isinstance(op, Constant) for op in operands) and max(elements) <= room  # type: ignore[type-var,operator]
+        return all(isinstance(op, Constant) for op in operands) and all(
+            isinstance(result.size, int) and result.size <= room for result in node.types
+        )
 
 
 def _computed(node: Node, args: tuple[Symbolic, ...]) -> tuple[Any, ...] | None:

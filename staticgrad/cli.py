@@ -223,9 +223,19 @@ _GRAPH_FILE: Final = click.File("r", encoding="utf-8", errors="replace")
 
 @main.command("opt")
 @click.argument("file", type=_GRAPH_FILE, default="-")
-@click.option("-p", "--pipeline", "passes", default="O1", show_default=True, metavar="TEXT")
+@click.option(
+    "-p",
+    "--pipeline",
+    "passes",
+    default="O1",
+    show_default=True,
+    metavar="TEXT",
+    help="Passes.",
+)
 @click.option("--disable", multiple=True, metavar="PASS", help="Leave a pass out; repeatable.")
-@click.option("-o", "--output", type=click.File("w", encoding="utf-8", lazy=True))
+@click.option(
+    "-o", "--output", type=click.File("w", encoding="utf-8", lazy=True), help="Write to a file."
+)
 @click.option("--report", is_flag=True, help="Say on standard error what each pass did.")
 @answering
 def opt(
@@ -233,7 +243,8 @@ def opt(
 ) -> Answer:
     """Run passes over a graph's text.
 
-    The graph is read from FILE, by default standard input, and written to standard output. TEXT names passes, "dce,cse{border=True},fixpoint(cse,fold)", or a level: O0, O1.
+    The graph is read from FILE, by default standard input, and written to standard output. TEXT
+    names passes, "dce,cse{border=True},fixpoint(cse,fold)", or a level: O0, O1.
     """
     from passes.pipelines import pipeline
 

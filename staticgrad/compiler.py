@@ -225,7 +225,7 @@ class Compiled:
             plan = self._planner.plan(sizes, staged=staged)
             copied = f", copies of {', '.join(sorted(staged))}" if staged else ""
             given = ", ".join(f"{name}={value}" for name, value in sizes.items()) or "no open sizes"
-            self._note(f"planned for {given}{copied}: {plan.peak_bytes} bytes")
+            self._reasons.append(f"planned for {given}{copied}: {plan.peak_bytes} bytes")
             self._stats = replace(self._stats, plans=self._stats.plans + 1)
         if config.current().check:
             verify_plan(plan)
@@ -271,7 +271,8 @@ class Compiled:
             why = "in memory: this process had the same source before"
             stats = replace(stats, memory_hits=stats.memory_hits + 1)
         self._stats = stats
-        self._note(f"{name} ({label}) {why}")
+        self._reasons.append(f"{name} ({label}) {why}")
+        config.log("recompiles", "%s (%s) %s", name, label, why)
 
     @property
     def source(self) -> str:
@@ -315,10 +316,6 @@ class Compiled:
 
     def __reduce__(self) -> tuple[object, ...]:
         return _restore, (self.program_graph, self.single, self.options)
-
-    def _note(self, reason: str) -> None:
-        self._reasons.append(reason)
-        config.log("recompiles", "%s", reason)
 
     def _check_fixed_sizes(self) -> None:
         unknown = [name for name, _ in self.options.sizes if name not in self.graph.sizes]

@@ -3,7 +3,7 @@
 A setting is taken from the first of: the argument of a call, ``with sg.options(...)``, the
 environment (``STATICGRAD_DEBUG=2``), ``[tool.staticgrad]`` of the ``pyproject.toml`` in the working
 directory, the default. This module holds settings that concern the whole process; what belongs to
-one compilation (budget, policy, backend) is an argument of ``sg.compile``. It holds the logger too.
+one compilation (budget, policy) is an argument of ``sg.compile``. It holds the logger too.
 
     >>> with options(debug=2):
     ...     current().debug
@@ -66,6 +66,15 @@ def _folder(raw: object) -> Path | None:
     return path
 
 
+_BACKENDS: Final = ("auto", "numba", "vector")
+
+
+def _backend(raw: object) -> str:
+    if not isinstance(raw, str) or raw not in _BACKENDS:
+        raise _UnfitError(f"one of {', '.join(_BACKENDS)}")
+    return raw
+
+
 _TOPICS: Final = ("passes", "recompiles", "memory", "cache")
 
 
@@ -83,6 +92,8 @@ class Config:
 
     Attributes:
         jit: compile kernels; off: their source runs as plain Python.
+        backend: who compiles kernels: vector (LLVM IR of our own), numba (Numba's pipeline), or
+            auto: vector, and numba for a source that vector does not take. The results are equal.
         cache_dir: folder of compiled kernels; None: the cache folder of the user.
         dump: folder that takes the text after each pass; None: nothing is dumped.
         debug: 0 to 5, each level with what the lower ones print.
@@ -91,6 +102,7 @@ class Config:
     """
 
     jit: bool = True
+    backend: str = "auto"
     cache_dir: Path | None = None
     dump: Path | None = None
     debug: int = 0
@@ -101,6 +113,7 @@ class Config:
 #: Field of Config -> (how a raw value is read, what the setting does)
 _SETTINGS: Final[dict[str, tuple[Callable[[object], object], str]]] = {
     "jit": (_flag, "compile kernels; off: run their source as plain Python"),
+    "backend": (_backend, "who compiles kernels: auto, numba or vector; the results are equal"),
     "cache_dir": (_folder, "folder of compiled kernels; none: the user's cache folder"),
     "dump": (_folder, "folder that takes the text after each pass"),
     "debug": (_level, "0 silent; 1 compiles, 2 passes, 3 rules, 4 text, 5 kernels"),

@@ -22,6 +22,8 @@ from passes.base import Report as PassReport
 from passes.pipelines import pipeline
 from staticgrad import native
 from staticgrad.errors import MissingPackageError
+from staticgrad.ops import nn
+from staticgrad.optim import Adam
 
 Array = npt.NDArray[Any]
 
@@ -194,9 +196,9 @@ def build(random: np.random.Generator) -> Network:
         weights += [w, b]
         hidden = hidden @ w + b
         if after != LAYERS[-1]:
-            hidden = sg.nn.relu(hidden)
-    loss = sg.nn.cross_entropy(hidden, classes)
-    updates = sg.optim.Adam(LEARNING_RATE).updates(loss, weights)
+            hidden = nn.relu(hidden)
+    loss: Any = nn.cross_entropy(hidden, classes)
+    updates = Adam(LEARNING_RATE).updates(loss, weights)
     return Network(
         sg.Graph(outputs={"loss": loss}, updates=updates, name="train"),
         sg.Graph(outputs={"logits": hidden}, name="predict"),

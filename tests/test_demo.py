@@ -31,6 +31,18 @@ def test_the_split_is_stratified_and_scaled():
     assert np.all(np.abs(in_test - 0.2 * everywhere) <= 1)
 
 
+def test_a_prediction_is_the_perceptron_s_by_hand():
+    network = demo.build(np.random.default_rng(3))
+    images = demo.load_digits().test_images
+    hidden = images.astype(np.float64)
+    for w, b in zip(network.weights[::2], network.weights[1::2], strict=True):
+        b.value = np.linspace(-0.1, 0.1, b.value.size, dtype=np.float32)
+        hidden = hidden @ w.value + b.value
+        hidden = np.maximum(hidden, 0.0) if w.name != "w3" else hidden
+    found = sg.compile(network.predict).run({"images": images})["logits"]
+    np.testing.assert_allclose(found, hidden, rtol=1e-4, atol=1e-4)
+
+
 def test_a_step_is_the_oracle_s_step():
     network = demo.build(np.random.default_rng(3))
     digits = demo.load_digits()
@@ -128,6 +140,7 @@ def test_without_scikit_learn_one_line_names_the_extra(monkeypatch):
     assert 'pip install "staticgrad[demo]"' in line
 
 
+@pytest.mark.slow
 def test_the_promised_accuracy():
     reached = [demo.run(seed).test_accuracy for seed in range(5)]
     assert statistics.median(reached) >= 0.97

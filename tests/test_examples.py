@@ -26,7 +26,14 @@ def test_every_example_is_expected():
     assert {path.stem for path in EXAMPLES} == set(SAID)
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def each_example():
+    """One parameter per example; the one that trains for thirty epochs is slow."""
+    for path in EXAMPLES:
+        marks = [pytest.mark.slow] if path.stem == "03_digits" else []
+        yield pytest.param(path, id=path.stem, marks=marks)
+
+
+@pytest.mark.parametrize("path", list(each_example()))
 def test_an_example_runs_and_says_what_it_is_about(path, tmp_path):
     if path.stem == "03_digits":
         pytest.importorskip("sklearn")

@@ -83,12 +83,12 @@ def _block(op: str, dtype: DType, operands: Sequence[Array]) -> Array:
 def _divide(a: Array, b: Array) -> Array:
     """IEEE for floats. Integers: towards zero, 0 for a zero divisor, the smallest by -1 wraps."""
     if a.dtype.kind == "f":
-        quotient: Array = a / b
-        return quotient
+        return np.asarray(a / b)
     divisor = np.where(b == 0, b.dtype.type(1), b)
-    quotient = a // divisor
-    inexact = (quotient * divisor != a) & ((a < 0) != (divisor < 0))
-    return np.where(b == 0, b.dtype.type(0), quotient + inexact.astype(a.dtype))
+    floored = a // divisor
+    inexact = (floored * divisor != a) & ((a < 0) != (divisor < 0))
+    quotient: Array = np.where(b == 0, b.dtype.type(0), floored + inexact.astype(a.dtype))
+    return quotient
 
 
 def _maximum(a: Array, b: Array) -> Array:

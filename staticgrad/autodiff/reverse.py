@@ -46,6 +46,11 @@ def grad(y: Any, wrt: Any, seed: Any = None, allow_disconnected: bool = False) -
         DisconnectedError: the only paths to a wanted value lead through ops that pass no gradient
             on (comparisons, ``floor``, integers, ``stop_gradient``), or there is none. It names
             the line at which the path dies.
+
+    >>> import staticgrad as sg
+    >>> x = sg.input("x", (), "float64")
+    >>> sg.evaluate(grad(x**3, x), {"x": 2.0})
+    array(12.)
     """
     _check_output(y)
     wanted = list(leaves(wrt))

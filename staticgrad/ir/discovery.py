@@ -30,8 +30,10 @@ def find_op(name: str) -> type[Op] | None:
 
 
 def load_ops() -> None:
-    """Import the modules that define ops: the built-in ones, then those that are announced."""
+    """Import, once, the modules that define ops: the built-in ones, then those announced."""
     global _loaded
+    if _loaded:
+        return
     package = importlib.import_module(BUILT_IN)
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"{BUILT_IN}.{module.name}")

@@ -381,7 +381,10 @@ class Graph:
             args = tuple(new.get(a.key, a) for a in node.args)
             results = rewrite(node, args)
             if results is None:
-                results = node.values if _same(args, node.args) else rebuild(node, args).values
+                if _same(args, node.args):  # then its operands are listed already
+                    order[node] = None
+                    continue
+                results = rebuild(node, args).values
             for index, result in enumerate(results):
                 if result.node is not node or result.index != index:
                     new[(node, index)] = result
@@ -468,7 +471,7 @@ def _has_names(tensor_type: TensorType) -> bool:
     return any(not isinstance(extent, int) for extent in tensor_type.shape)
 
 
-def _check_roots(outputs: Mapping[str, object], updates: Sequence[tuple[object, object]]) -> None:
+def _check_roots(outputs: Mapping[Any, object], updates: Sequence[tuple[object, object]]) -> None:
     if not outputs and not updates:
         raise GraphError("a graph needs at least one output or update")
     for label, value in outputs.items():

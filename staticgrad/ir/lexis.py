@@ -24,8 +24,8 @@ _STRING: Final = r'"(?:[^"\\\x00-\x1f\x7f-\x9f\u2028\u2029]|\\[^\n])*"'
 _ESCAPE: Final = re.compile(r'\\(?:u\{([0-9A-Fa-f]{1,6})\}|(["\\])|(.))')
 
 _TOKEN: Final = re.compile(
-    rf"""(?P<space>[ \t\n]+)
-    |(?P<name>[A-Za-z_]\w*(?:\.\w+)*)
+    rf"""[ \t]*(?:
+    (?P<name>[A-Za-z_]\w*(?:\.\w+)*)
     |(?P<value>[%@](?:\w+(?:\.\w+)*|{_STRING}))
     |(?P<float>\d+(?:\.\d+(?:[eE][+-]?\d+)?|[eE][+-]?\d+))
     |(?P<int>\d+)
@@ -33,7 +33,9 @@ _TOKEN: Final = re.compile(
     |(?P<string>{_STRING})
     |(?P<size>\${_STRING})
     |(?P<comment>\#[^\n]*)
-    |(?P<wrong>.)""",
+    |(?P<break>\n[ \t\n]*)
+    |(?P<last>\Z)
+    |(?P<wrong>.))""",
     re.VERBOSE | re.ASCII | re.DOTALL,
 )
 
@@ -92,18 +94,18 @@ class Tokens:
         add_kind, add_text, add_start = self.kinds.append, self.texts.append, self.starts.append
         fresh_line = True
         for match in _TOKEN.finditer(self.text):
-            kind = match.lastgroup
-            if kind == "space":
-                fresh_line = fresh_line or "\n" in match[0]
+            kind = match.lastgroup or "wrong"
+            if kind == "break":
+                fresh_line = True
             elif kind == "comment":
                 if not fresh_line:
-                    self.comments[len(self.kinds) - 1] = match[0][1:].strip()
-            elif kind == "wrong" or kind is None:
-                self._refuse(match.start(), match[0])
-            else:
+                    self.comments[len(self.kinds) - 1] = match[kind][1:].strip()
+            elif kind == "wrong":
+                self._refuse(match.start(kind), match[kind])
+            elif kind != "last":
                 add_kind(kind)
-                add_text(match[0])
-                add_start(match.start())
+                add_text(match[kind])
+                add_start(match.start(kind))
                 fresh_line = False
         add_kind("end")
         add_text("")

@@ -15,6 +15,7 @@ from typing import Any
 import numpy.typing as npt
 
 from staticgrad.errors import GraphError
+from staticgrad.ir.discovery import load_ops
 from staticgrad.ir.graph import Graph, Input, Node, Parameter, ParameterLeaf, Symbolic
 from staticgrad.ir.op import Op
 from staticgrad.ir.parser import parse
@@ -64,5 +65,6 @@ def pickle_node(node: Node) -> Reduced:
 
 def restore_leaf(op: Op, origin: Location, order: int) -> Node:
     """An input or parameter node."""
+    load_ops()  # whoever unpickles a value may use its operators next
     inferred: Any = op.infer()
     return Node(op, (), (inferred,), origin, order)

@@ -3,8 +3,10 @@
     >>> add = native.kernel(source)          # compiled, or found in memory or on disk
     >>> native.run(table.ctypes.data, 0, 3)  # rows of (add.address, record address, begin, end)
 
-Importing this package imports neither Numba nor llvmlite; a kernel found on disk needs llvmlite
-only. With ``STATICGRAD_JIT=0`` sources run as plain Python over NumPy lanes, with the same bytes,
+Two backends compile the one source to the same bytes of results: ``vector`` reads its syntax tree
+and writes LLVM IR itself, ``numba`` hands its functions to Numba's pipeline, with the vectors as
+types of Numba's. Importing this package imports neither Numba nor llvmlite; ``vector``, and a kernel
+found on disk, need llvmlite only. With ``STATICGRAD_JIT=0`` sources run as plain Python over NumPy lanes, with the same bytes,
 and everything here behaves the same. Safe to call from threads and after a fork.
 """
 
@@ -22,7 +24,7 @@ from staticgrad.native.lock import LOCK
 
 if TYPE_CHECKING:
     from staticgrad.native.cache import CacheInfo
-    from staticgrad.native.jit import ObjectCode
+    from staticgrad.native.jit import Compiled, ObjectCode
     from staticgrad.native.table import Driver
     from staticgrad.native.target import Target
 
@@ -40,7 +42,7 @@ __all__ = [
 ]
 
 Backend = Literal["auto", "numba", "vector"]
-Reader = Literal["numba", "vector"]
+Mode = Literal["numba", "vector", "python"]
 Origin = Literal["memory", "disk", "compiled"]
 
 
@@ -96,44 +98,68 @@ class _Process:
 _process: Final = _Process()
 
 
-def kernel(source: str, *, backend: Backend = "auto") -> Kernel:
+def kernel(source: str, *, backend: Backend | None = None) -> Kernel:
     """The kernel of a source text (see ``vocabulary.md`` in this package for the language).
 
-    ``backend`` says who reads the source: ``numba`` reads its bytecode, ``vector`` its syntax tree
-    without Numba; ``auto`` is ``vector``. Both give the same bytes. With the jit off there is none.
+    ``backend`` says who compiles it, None: the setting ``backend``. ``auto`` is ``vector``, and
+    ``numba`` for a source that goes beyond the language. With the jit off the source runs as it is.
 
-    Raises CompileError when the source is not in the language, CPUError on a processor that is
+    Raises CompileError when the backend does not take the source, CPUError on a processor that is
     not supported, SelfTestError when generated code is wrong on this machine.
     """
-    reader = "vector" if backend == "auto" else backend
-    settings = config.current()
-    mode = reader if settings.jit else "python"
+    settings = config.current(backend=backend)
     with LOCK:
-        known = _process.kernels.get((mode, source))
-        if known is not None:
-            _process.count("memory", 0.0)
-            return Kernel(known.symbol, known.address, "memory", 0.0, known.python)
-        start = time.perf_counter()
-        if mode == "python":
-            made = _load_python(source, start)
-        else:
-            made = _load(source, reader, settings, start)
-        _process.kernels[mode, source] = made
-        _process.count(made.origin, made.compile_seconds)
-        if "cache" in settings.log or config.logger.isEnabledFor(logging.INFO):
-            spent = made.compile_seconds * 1e3
-            config.log("cache", "%s %s in %.1f ms", made.symbol, made.origin, spent)
-        return made
+        if not settings.jit:
+            return _found(source, "python", settings)
+        if settings.backend != "auto":
+            return _found(source, settings.backend, settings)
+        return _automatic(source, settings)
 
 
-def _load(source: str, reader: Reader, settings: config.Config, start: float) -> Kernel:
+def _automatic(source: str, settings: config.Config) -> Kernel:
+    """By ``vector`` if it takes the source, else by ``numba``; the reason is the former's."""
+    from staticgrad.errors import CompileError
+
+    if ("numba", source) in _process.kernels and ("vector", source) not in _process.kernels:
+        return _found(source, "numba", settings)
+    try:
+        return _found(source, "vector", settings)
+    except CompileError as error:
+        refused = error
+    try:
+        return _found(source, "numba", settings)
+    except CompileError as error:
+        refused.add_note(f"nor does Numba take the source: {error}")
+        raise refused from None
+
+
+def _found(source: str, mode: Mode, settings: config.Config) -> Kernel:
+    """The kernel from memory, from disk, or compiled."""
+    known = _process.kernels.get((mode, source))
+    if known is not None:
+        _process.count("memory", 0.0)
+        return Kernel(known.symbol, known.address, "memory", 0.0, known.python)
+    start = time.perf_counter()
+    if mode == "python":
+        made = _load_python(source, start)
+    else:
+        made = _load(source, mode, settings, start)
+    _process.kernels[mode, source] = made
+    _process.count(made.origin, made.compile_seconds)
+    if "cache" in settings.log or config.logger.isEnabledFor(logging.INFO):
+        spent = made.compile_seconds * 1e3
+        config.log("cache", "%s %s in %.1f ms", made.symbol, made.origin, spent)
+    return made
+
+
+def _load(source: str, mode: Compiled, settings: config.Config, start: float) -> Kernel:
     from staticgrad.native import jit
 
     def compile_for(host: Target) -> ObjectCode:
-        return jit.compile_source(source, host, reader)
+        return jit.compile_source(source, host, mode)
 
-    symbol = jit.symbol_of(source, reader)
-    address, origin = _object(f"{reader}\0{source}", symbol, compile_for, settings)
+    symbol = jit.symbol_of(source, mode)
+    address, origin = _object(f"{mode}\0{source}", symbol, compile_for, settings)
     return Kernel(symbol, address, origin, time.perf_counter() - start)
 
 
@@ -196,7 +222,7 @@ def _make_driver(jit: bool) -> Driver:
     text = rows.text(host())
 
     def compile_for(target: Target) -> ObjectCode:
-        return compile_ir(text, rows.SYMBOL, target)
+        return compile_ir([text], rows.SYMBOL, target)
 
     address, _ = _object(text, rows.SYMBOL, compile_for, config.current())
     return rows.bind(address)

@@ -13,3 +13,6 @@ ROW_WORDS: Final = 4
 
 CONSTANTS: Final = {"inf": math.inf, "nan": math.nan}
 """Float literals that Python cannot spell."""
+
+MODULES: Final = {"math": math}
+"""Modules that a source finds by name where Numba or Python itself reads it."""

@@ -14,6 +14,10 @@ Operand = str | int | float | bool
 """An SSA name or constant expression as text, or a literal of the source as a Python number."""
 
 
+External = tuple[str, tuple[str, ...]]
+"""Result type and argument types of a function that is declared, by its name."""
+
+
 def literal(element: Element, value: int | float | bool) -> str:
     """The LLVM constant of a Python number in exactly this element type."""
     exact = literal_value(element, value)
@@ -30,17 +34,18 @@ def _bits(value: float) -> int:
 class Emitter:
     """Collects the text of one LLVM function, block by block."""
 
-    def __init__(self) -> None:
+    def __init__(self, stem: str = "v") -> None:
         self.lines: list[str] = []
         self.scratch: list[str] = []
-        self.declarations: set[str] = set()
+        self.externals: dict[str, External] = {}
         self.callees: dict[str, str] = {}
+        self._stem = stem
         self._count = 0
 
     def fresh(self) -> str:
         """A new SSA name."""
         self._count += 1
-        return f"%v{self._count}"
+        return f"%{self._stem}{self._count}"
 
     def do(self, instruction: str) -> str:
         """Appends an instruction that gives a value; returns its name."""
@@ -66,8 +71,7 @@ class Emitter:
 
     def intrinsic(self, result: str, name: str, arguments: list[tuple[str, str]]) -> str:
         """Calls a named LLVM intrinsic; ``arguments`` are (type, value) pairs."""
-        types = ", ".join(kind for kind, _ in arguments)
-        self.declarations.add(f"declare {result} @{name}({types})")
+        self.externals[name] = (result, tuple(kind for kind, _ in arguments))
         passed = ", ".join(f"{kind} {value}" for kind, value in arguments)
         call = f"call {result} @{name}({passed})"
         if result == "void":
@@ -82,6 +86,11 @@ class Emitter:
         first = self.do(f"insertelement {kind.llvm} poison, {kind.element.llvm} {scalar}, i64 0")
         zeros = f"<{kind.lanes} x i32> zeroinitializer"
         return self.do(f"shufflevector {kind.llvm} {first}, {kind.llvm} poison, {zeros}")
+
+
+def declaration(name: str, result: str, arguments: tuple[str, ...]) -> str:
+    """The line that declares an external function."""
+    return f"declare {result} @{name}({', '.join(arguments)})"
 
 
 def constant(kind: Vector, value: int | float | bool) -> str:

@@ -1,8 +1,8 @@
-"""Kernel source text -> LLVM module text, by one of two readers of the same language.
+"""Kernel source text -> LLVM module text, directly, without Numba: the ``vector`` backend.
 
-``numba``: Numba reads the bytecode; ``vector``: the syntax tree is read directly, which is faster
-and needs no Numba. A helper function is lowered once per process for each choice of argument kinds
-and then pasted into the modules of the kernels that call it.
+A helper function is lowered once per process for each choice of argument kinds and then pasted into
+the modules of the kernels that call it. The ``numba`` backend (:mod:`numba_frontend`) splits sources
+the same way.
 """
 
 from __future__ import annotations
@@ -11,16 +11,14 @@ import ast
 import functools
 import hashlib
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from staticgrad.native.constants import CONSTANTS, ENTRY
+from staticgrad.native.emitter import declaration
 from staticgrad.native.kinds import ELEMENTS, WORD, Kind, Pointer
 from staticgrad.native.lowering import Helper, KernelSourceError, Lowered, argument_name
-from staticgrad.native.numba_reader import NumbaReader
 from staticgrad.native.operations import FUNCTIONS
 from staticgrad.native.syntax_reader import SyntaxReader
-
-Backend = Literal["numba", "vector"]
 
 KERNEL_KINDS: Final[tuple[Kind, ...]] = (Pointer(ELEMENTS["i64"]), WORD, WORD)
 
@@ -55,30 +53,23 @@ def split_source(source: str) -> dict[str, Function]:
 class _SourceHelper(Helper):
     """One helper's text with the helpers it may call."""
 
-    def __init__(
-        self, function: Function, digest: str, visible: dict[str, Helper], backend: Backend
-    ) -> None:
+    def __init__(self, function: Function, digest: str, visible: dict[str, Helper]) -> None:
         super().__init__(functools.cache(self._lower))
         self.function = function
         self.digest = digest
         self.visible = visible
-        self.backend = backend
 
     def _lower(self, kinds: tuple[Kind, ...]) -> Lowered:
         suffix = "_".join(kind.name for kind in kinds)
         symbol = f"{self.function.name}_{suffix}_{self.digest[:8]}"
-        return _lower(self.function, self.visible, kinds, (symbol, "internal "), self.backend)
+        return _lower(self.function, self.visible, kinds, (symbol, "internal "))
 
 
-_helpers: dict[tuple[str, Backend], _SourceHelper] = {}
+_helpers: dict[str, _SourceHelper] = {}
 
 
 def _lower(
-    function: Function,
-    visible: dict[str, Helper],
-    kinds: tuple[Kind, ...],
-    name: tuple[str, str],
-    backend: Backend,
+    function: Function, visible: dict[str, Helper], kinds: tuple[Kind, ...], name: tuple[str, str]
 ) -> Lowered:
     """``name`` is the symbol and its linkage."""
     count = len(function.tree.args.args)
@@ -86,27 +77,20 @@ def _lower(
         raise KernelSourceError(f"{function.name} takes {count} arguments, given {len(kinds)}")
     names = tuple(argument_name(kind, index) for index, kind in enumerate(kinds))
     namespace: dict[str, Any] = {**FUNCTIONS, **CONSTANTS, **visible}
-    if backend == "vector":
-        return SyntaxReader(function.tree, namespace, kinds, names).run(*name)
-    module = ast.Module([function.tree], [])
-    exec(compile(module, f"<staticgrad {function.name}>", "exec"), namespace)
-    return NumbaReader(namespace[function.name], kinds, names).run(*name)
+    return SyntaxReader(function.tree, namespace, kinds, names).run(*name)
 
 
-def _helper(
-    function: Function, visible: dict[str, _SourceHelper], backend: Backend
-) -> _SourceHelper:
+def _helper(function: Function, visible: dict[str, _SourceHelper]) -> _SourceHelper:
     called = {name: helper for name, helper in visible.items() if name in function.body}
     parts = [function.body, *(helper.digest for helper in called.values())]
     digest = hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
-    found = _helpers.get((digest, backend))
+    found = _helpers.get(digest)
     if found is None:
-        found = _SourceHelper(function, digest, dict(called), backend)
-        _helpers[digest, backend] = found
+        found = _helpers[digest] = _SourceHelper(function, digest, dict(called))
     return found
 
 
-def module_text(source: str, symbol: str, backend: Backend) -> str:
+def module_text(source: str, symbol: str) -> str:
     """The LLVM module of a kernel: its entry as ``symbol(record, begin, end)``, helpers inside.
 
     Raises KernelSourceError when the source is not in the kernel language.
@@ -115,7 +99,8 @@ def module_text(source: str, symbol: str, backend: Backend) -> str:
     entry = functions.pop(ENTRY)
     visible: dict[str, _SourceHelper] = {}
     for name, function in functions.items():
-        visible[name] = _helper(function, visible, backend)
-    lowered = _lower(entry, dict(visible), KERNEL_KINDS, (symbol, ""), backend)
-    parts = [*sorted(lowered.declarations), *(body for _, body in lowered.callees), lowered.body]
+        visible[name] = _helper(function, visible)
+    lowered = _lower(entry, dict(visible), KERNEL_KINDS, (symbol, ""))
+    declared = [declaration(name, *types) for name, types in sorted(lowered.externals.items())]
+    parts = [*declared, *(body for _, body in lowered.callees), lowered.body]
     return "\n".join(parts)

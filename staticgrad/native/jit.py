@@ -8,16 +8,17 @@ LLVM contexts and target machines are made once per target.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 from staticgrad.errors import CompileError
 from staticgrad.native import target as targets
 from staticgrad.native.lock import LOCK
 from staticgrad.native.target import Target
 
-if TYPE_CHECKING:
-    from staticgrad.native.frontend import Backend
+Compiled = Literal["numba", "vector"]
+"""Who turns a source into LLVM IR."""
 
 _compilers: dict[str, _Compiler] = {}
 
@@ -47,26 +48,38 @@ class _Compiler:
     def attributes(self) -> str:
         return f'attributes #0 = {{ nounwind "prefer-vector-width"="{self.target.vector_bits}" }}'
 
-    def passes(self) -> Any:
+    def optimise(self, module: Any, rounds: int) -> None:
+        """Inlines, then turns stack slots into registers; pointers to slots take a second round."""
         manager = self.llvm.create_new_module_pass_manager()
         manager.add_always_inliner_pass()
-        manager.add_sroa_pass()
-        manager.add_instruction_combine_pass()
-        manager.add_simplify_cfg_pass()
-        return manager
+        for _ in range(rounds):
+            manager.add_sroa_pass()
+            manager.add_instruction_combine_pass()
+            manager.add_simplify_cfg_pass()
+        if rounds > 1:
+            manager.add_global_dead_code_eliminate_pass()
+        manager.run(module, self.builder)
 
-    def emit(self, text: str) -> bytes:
+    def module(self, texts: Sequence[str]) -> Any:
+        """The texts as one optimised module; the first defines what is seen from outside."""
         header = f'target datalayout = "{self.layout}"\ntarget triple = "{self.target.triple}"\n'
-        module = self.llvm.parse_assembly(f"{header}{text}\n{self.attributes()}\n")
+        first, *rest = texts
+        module = self.llvm.parse_assembly(f"{header}{first}\n{self.attributes()}\n")
+        entries = {function.name for function in module.functions if not function.is_declaration}
+        for text in rest:
+            module.link_in(self.llvm.parse_assembly(text))
+        for value in (*module.functions, *module.global_variables):
+            if not value.is_declaration and value.name not in entries:
+                value.linkage = "internal"
         module.verify()
-        self.passes().run(module, self.builder)
-        return bytes(self.machine.emit_object(module))
+        self.optimise(module, 2 if rest else 1)
+        return module
 
-    def assembly(self, text: str) -> str:
-        header = f'target datalayout = "{self.layout}"\ntarget triple = "{self.target.triple}"\n'
-        module = self.llvm.parse_assembly(f"{header}{text}\n{self.attributes()}\n")
-        self.passes().run(module, self.builder)
-        return str(self.machine.emit_assembly(module))
+    def emit(self, texts: Sequence[str]) -> bytes:
+        return bytes(self.machine.emit_object(self.module(texts)))
+
+    def assembly(self, texts: Sequence[str]) -> str:
+        return str(self.machine.emit_assembly(self.module(texts)))
 
 
 def _compiler(target: Target) -> _Compiler:
@@ -76,42 +89,53 @@ def _compiler(target: Target) -> _Compiler:
     return found
 
 
-def symbol_of(source: str, backend: Backend) -> str:
-    """The entry name of a source: unique by content and reader."""
+def symbol_of(source: str, backend: Compiled) -> str:
+    """The entry name of a source: unique by content and backend."""
     return f"sg_{backend[0]}_{hashlib.blake2b(source.encode(), digest_size=12).hexdigest()}"
 
 
-def compile_ir(text: str, symbol: str, target: Target) -> ObjectCode:
-    """Compiles LLVM IR text (functions and declarations only, attributes ``#0``)."""
+def compile_ir(texts: Sequence[str], symbol: str, target: Target) -> ObjectCode:
+    """Compiles LLVM IR modules, of which the first has ``symbol`` and the attributes ``#0``."""
     with LOCK:
         try:
-            return ObjectCode(_compiler(target).emit(text), symbol)
+            return ObjectCode(_compiler(target).emit(texts), symbol)
         except RuntimeError as error:
             raise CompileError("LLVM refused a kernel", details=[str(error)]) from error
 
 
-def compile_source(
-    source: str, target: Target | None = None, backend: Backend = "vector"
-) -> ObjectCode:
-    """Compiles a kernel's source text, read by Numba or directly (``vector``).
+def modules(source: str, backend: Compiled) -> Sequence[str]:
+    """The LLVM IR of a kernel's source.
 
-    Raises CompileError when the source is not in the kernel language.
+    Raises CompileError when the backend does not take the source.
     """
-    from staticgrad.native import frontend, lowering
+    from staticgrad.native import lowering
 
     symbol = symbol_of(source, backend)
+    try:
+        if backend == "numba":
+            from staticgrad.native import numba_frontend
+
+            return numba_frontend.modules(source, symbol)
+        from staticgrad.native import frontend
+
+        return [frontend.module_text(source, symbol)]
+    except lowering.KernelSourceError as error:
+        raise CompileError(f"a kernel could not be compiled: {error}") from error
+
+
+def compile_source(
+    source: str, target: Target | None = None, backend: Compiled = "vector"
+) -> ObjectCode:
+    """Compiles a kernel's source text, by Numba's pipeline or directly (``vector``).
+
+    Raises CompileError when the backend does not take the source.
+    """
     with LOCK:
-        try:
-            text = frontend.module_text(source, symbol, backend)
-        except lowering.KernelSourceError as error:
-            raise CompileError(f"a kernel could not be compiled: {error}") from error
-        return compile_ir(text, symbol, target or targets.host())
+        texts = modules(source, backend)
+        return compile_ir(texts, symbol_of(source, backend), target or targets.host())
 
 
-def assembly(source: str, target: Target | None = None, backend: Backend = "vector") -> str:
+def assembly(source: str, target: Target | None = None, backend: Compiled = "vector") -> str:
     """The machine code of a kernel's source as assembly text, for reading."""
-    from staticgrad.native import frontend
-
     with LOCK:
-        text = frontend.module_text(source, symbol_of(source, backend), backend)
-        return _compiler(target or targets.host()).assembly(text)
+        return _compiler(target or targets.host()).assembly(modules(source, backend))

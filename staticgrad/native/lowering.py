@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from staticgrad.native import cast_operations, lane_operations, memory_operations
-from staticgrad.native.emitter import Emitter, word
+from staticgrad.native.emitter import Emitter, External, word
 from staticgrad.native.kinds import (
     NOTHING,
     RANGE,
@@ -56,7 +56,7 @@ class Lowered:
     symbol: str
     result: Kind
     body: str
-    declarations: frozenset[str]
+    externals: dict[str, External]
     callees: tuple[tuple[str, str], ...]
 
 
@@ -95,7 +95,7 @@ class FunctionLowering:
             symbol,
             result,
             "\n".join(lines),
-            frozenset(self.out.declarations),
+            dict(self.out.externals),
             tuple(self.out.callees.items()),
         )
 
@@ -167,13 +167,9 @@ class FunctionLowering:
 
     def _call(self, operation: Operation, arguments: list[Bound]) -> Bound:
         kinds = tuple(argument.kind for argument in arguments)
-        try:
-            result = operation.result(*kinds)
-        except TypeError:
-            result = None
+        result = operation.of(kinds)
         if result is None:
-            given = ", ".join(kind.name for kind in kinds)
-            raise self._fail(f"{operation.name} does not take ({given})")
+            raise self._fail(operation.refusal(kinds))
         try:
             value = operation.emit(self.out, kinds, tuple(argument.value for argument in arguments))
         except TypeError as error:
@@ -183,7 +179,7 @@ class FunctionLowering:
     def _helper_call(self, helper: Helper, arguments: list[Bound]) -> Bound:
         kinds = tuple(argument.kind for argument in arguments)
         lowered = helper.lower(kinds)
-        self.out.declarations |= lowered.declarations
+        self.out.externals.update(lowered.externals)
         self.out.callees.update(lowered.callees)
         self.out.callees[lowered.symbol] = lowered.body
         passed = ", ".join(f"{item.kind.llvm} {text_of(item)}" for item in arguments)

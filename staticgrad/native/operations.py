@@ -37,6 +37,17 @@ class Operation:
     result: Rule
     emit: Emit
 
+    def of(self, kinds: tuple[Kind, ...]) -> Kind | None:
+        """The kind it gives for operands of these kinds; None when it does not take them."""
+        try:
+            return self.result(*kinds)
+        except TypeError:
+            return None
+
+    def refusal(self, kinds: tuple[Kind, ...]) -> str:
+        """What to say when it does not take these kinds."""
+        return f"{self.name} does not take ({', '.join(kind.name for kind in kinds)})"
+
 
 FUNCTIONS: Final[dict[str, Operation]] = {}
 OPERATORS: Final[dict[str, Operation]] = {}

@@ -58,7 +58,6 @@ from staticgrad.ops.creation import (
     zeros,
     zeros_like,
 )
-from staticgrad.ops.getitem import getitem
 from staticgrad.ops.indexing import iota, one_hot, scatter_add, take, take_along_axis
 from staticgrad.ops.movement import (
     broadcast_to,
@@ -73,6 +72,7 @@ from staticgrad.ops.movement import (
 from staticgrad.ops.power import power, reciprocal, square
 from staticgrad.ops.select import maximum, minimum, where
 from staticgrad.ops.slices import concatenate, flip, pad, stack
+from staticgrad.ops.subscript import getitem
 from staticgrad.ops.transcendental import cos, erf, exp, expm1, log, log1p, sigmoid, sin, sqrt, tanh
 
 #: NumPy's other spelling.

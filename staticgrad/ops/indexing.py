@@ -28,9 +28,11 @@ from staticgrad.ops.operands import (
     axis_of,
     dtype_of,
     integer,
+    related,
     shape_of,
     size_of,
 )
+from staticgrad.source import Location
 
 
 class Take(Linear, name="take"):
@@ -56,7 +58,7 @@ class Take(Linear, name="take"):
         return x.with_shape((*before, *indices.shape, *after))
 
     def reference(self, x: Array, indices: Array) -> Any:
-        return np.take(x, checked(indices, x.shape[self.axis], self.axis), self.axis)
+        return np.take(x, checked(indices, x.shape[self.axis]), self.axis)
 
     def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
         return ScatterIntoAxis(self.axis, x.shape[self.axis])(ct, *indices)
@@ -96,7 +98,7 @@ class ScatterIntoAxis(Linear, name="scatter_add"):
 
     def reference(self, x: Array, indices: Array) -> Any:
         size = integer(self.name, "size", self.size)
-        places = checked(indices, size, self.axis).ravel()
+        places = checked(indices, size).ravel()
         before, after = x.shape[: self.axis], x.shape[self.axis + indices.ndim :]
         rows = np.moveaxis(x.reshape(*before, places.size, *after), self.axis, 0)
         out = np.zeros((size, *before, *after), x.dtype)
@@ -134,7 +136,7 @@ class TakeAlong(Linear, name="take_along"):
         return x.with_shape(indices.shape)
 
     def reference(self, x: Array, indices: Array) -> Any:
-        places = checked(indices, x.shape[self.axis], self.axis, self.wrap)
+        places = checked(indices, x.shape[self.axis], self.wrap)
         return np.take_along_axis(x, places, self.axis)
 
     def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
@@ -168,7 +170,7 @@ class ScatterIntoAlong(Linear, name="scatter_along"):
 
     def reference(self, x: Array, indices: Array) -> Any:
         size = integer(self.name, "size", self.size)
-        places = np.moveaxis(checked(indices, size, self.axis, self.wrap), self.axis, 0)
+        places = np.moveaxis(checked(indices, size, self.wrap), self.axis, 0)
         rows = np.moveaxis(x, self.axis, 0)
         out = np.zeros((size, *rows.shape[1:]), x.dtype)
         others = np.indices(rows.shape[1:])
@@ -221,25 +223,41 @@ class Iota(Op, name="iota"):
         return Pointwise(self.scalar, indexed=True)
 
 
-def checked(indices: Array, size: int, axis: int, wrap: bool = True) -> Array:
+def checked(indices: Array, size: int, wrap: bool = True) -> Array:
     """``indices`` as int64 in [0, size), negative ones counted from the end if ``wrap``.
 
     Raises:
         IndexOutOfRange: the first, in C order, that is outside.
     """
-    unsigned = indices.dtype.kind == "u"
     wrong = indices >= size
-    if not unsigned:
+    if indices.dtype.kind != "u":
         wrong |= indices < (-size if wrap else 0)
     if wrong.any():
         position = int(np.argmax(wrong.ravel()))
-        at = ", ".join(str(int(i)) for i in np.unravel_index(position, indices.shape))
-        where = f" (at [{at}] of the indices)" if at else ""
-        raise IndexOutOfRange(
-            f"index {int(indices.ravel()[position])} is outside axis {axis} of size {size}{where}"
-        )
+        raise out_of_range(int(indices.ravel()[position]), size, position, wrap)
     places = indices.astype(np.int64)
     return np.where(places < 0, places + size, places)
+
+
+def out_of_range(
+    found: int, size: int, position: int, wrap: bool = True, at: Location | None = None
+) -> IndexOutOfRange:
+    """The error about an index that a run met: in the same words whoever runs it.
+
+    Args:
+        found: the index, as it was given.
+        size: that of the axis it should lie in.
+        position: which of the indices it is, counted in C order.
+        wrap: whether negative indices count from the end.
+        at: the line to blame; by default the one that is running now.
+    """
+    valid = f"indices from {-size if wrap else 0} to {size - 1} are valid"
+    return IndexOutOfRange(
+        f"index {found} is out of range for an axis of size {size}",
+        details=[f"it is element {position} of the indices, counted in C order"],
+        hint=valid if size else "the axis is empty",
+        at=at,
+    )
 
 
 def _turns(places: Array) -> list[Array]:
@@ -254,12 +272,14 @@ def _turns(places: Array) -> list[Array]:
 
 def _check_indices(op: str, x: TensorType, indices: TensorType, axis: int) -> None:
     if not indices.dtype.is_integer:
-        raise DTypeError(
-            f"{op}: indices are integers, not {indices.dtype.numpy}",
-            hint="convert: astype('int64')",
-        )
+        raise _not_integers(op, indices.dtype)
     if not 0 <= axis < x.rank:
         raise RankError(f"{op}: no axis {axis} in {x}")
+
+
+def _not_integers(op: str, dtype: DType) -> DTypeError:
+    text = f"{op}: indices are integers, not {dtype.numpy}"
+    return DTypeError(text, hint="convert: astype('int64')")
 
 
 def _check_addends(op: str, x: TensorType) -> None:
@@ -292,6 +312,8 @@ def take(x: Operand, indices: Operand, axis: int | None = None) -> Value:
         DTypeError: indices that are no integers.
     """
     value, places = as_values("take", x, indices)
+    if not places.dtype.is_integer:  # said here, where x still has the user's shape
+        raise _not_integers("take", places.dtype).with_related(related(value, places))
     if axis is None:
         value, axis = ravel(value), 0
     return Take(axis_of("take", axis, value))(value, places)  # type: ignore[no-any-return]
@@ -315,8 +337,8 @@ def take_along_axis(x: Operand, indices: Operand, axis: int = -1) -> Value:
 def scatter_add(x: Operand, indices: Operand, size: Size, axis: int = 0) -> Value:
     """Zeros with ``size`` places along ``axis``, to which x is added at ``indices``, in order.
 
-    The transpose of ``take``: x has the axes of the indices, which become the one axis. Sums per
-    group: ``scatter_add(values, group_of, groups)``.
+    The transpose of ``take``: x has the axes of the indices, which become the axis ``axis`` of the
+    result. Sums per group: ``scatter_add(values, group_of, groups)``.
 
     Raises:
         AxisError: there is no such axis.

@@ -2,7 +2,7 @@
 
 Three canonical ops (reshape, transpose, broadcast), each with its transpose as derivative; NumPy's
 many spellings (squeeze, ravel, moveaxis, ...) are functions over them. Taking a part and putting
-parts together stand in ``slices.py``, indexing with ``[]`` in ``getitem.py``.
+parts together stand in ``slices.py``, indexing with ``[]`` in ``subscript.py``.
 """
 
 from __future__ import annotations

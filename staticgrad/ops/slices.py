@@ -1,7 +1,7 @@
 """Taking a part of a value, and putting parts together: slice, pad, concatenation.
 
 ``slice`` and ``pad`` are each other's transpose, and regular: a start and a step per axis, every
-size possibly named. Reading Python's indexing syntax is the business of ``getitem.py``.
+size possibly named. Reading Python's indexing syntax is the business of ``subscript.py``.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def _range_text(axis: int, size: Size, start: Size, length: Size) -> str:
     from_end = start - size
     shown = from_end if isinstance(start, Dim) and isinstance(from_end, int) else start
     if length == 1:
-        return f"index {shown} is outside axis {axis} of size {size}"
+        return f"index {shown} is out of range for axis {axis} of size {size}"
     return f"{length} elements from index {shown} are not inside axis {axis} of size {size}"
 
 

@@ -40,6 +40,20 @@ def test_a_cast_to_an_integer(x):
     assert "dies here" in error.at.resolve().text
 
 
+@pytest.mark.parametrize(
+    ("blocks", "says"),
+    [
+        (sg.stop_gradient, "stop_gradient passes no gradient on"),
+        (lambda x: sg.one_hot(sg.argmax(x), 3), "passes no gradient on"),
+        (np.sign, "sign passes no gradient on"),
+        (lambda x: np.rint(x) * 2.0, "rint"),
+        (lambda x: sg.take(sg.constant(np.ones(3)), x.astype("int32")), "gives i32"),
+    ],
+)
+def test_other_ops_that_pass_nothing(x, blocks, says):
+    assert says in error_of(blocks(x).astype("float64").sum(), x).headline
+
+
 def test_every_dead_path_is_listed(x):
     down = np.floor(x)
     up = np.ceil(x)

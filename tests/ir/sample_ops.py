@@ -1,4 +1,4 @@
-"""A text with a bit of everything, and ops with odd attributes, several results, failing inference."""
+"""A text with a bit of everything; ops with odd attributes, many results, failing inference."""
 
 from __future__ import annotations
 

@@ -92,14 +92,15 @@ def test_an_inner_value_is_refused_with_its_line() -> None:
 
 
 def test_a_fresh_process_knows_the_ops() -> None:
-    graph, _, _ = model()
+    graph, x, w = model()
     program = (
-        "import pickle, sys; g = pickle.load(sys.stdin.buffer); sys.stdout.write(str(g));"
+        "import pickle, sys; x, w, g = pickle.load(sys.stdin.buffer); sys.stdout.write(str(g));"
+        "assert str((x * w + 1).type) == 'f32[3]';"
         "assert not {'numba', 'llvmlite', 'scipy', 'rich', 'click'} & set(sys.modules)"
     )
     run = subprocess.run(
         [sys.executable, "-c", program],
-        input=pickle.dumps(graph),
+        input=pickle.dumps((x, w, graph)),
         env={**os.environ, "PYTHONPATH": str(Path.cwd())},
         capture_output=True,
         check=True,

@@ -89,7 +89,7 @@ def test_joined_values_promote():
 
 def test_values_that_do_not_join():
     x, y, v = sg.input("x", (2, 3)), sg.input("y", (4, 5)), sg.input("v", (3,))
-    with refused(ShapeError, "sizes 3 and 5 of axis 1 differ", "y  f32[4, 5]", line="[x, y], 0"):
+    with refused(ShapeError, "sizes 3 and 5 of axis 1 differ", "y f32[4, 5]", line="[x, y], 0"):
         sg.concatenate([x, y], 0)
     with refused(RankError, "f32[2, 3]", "f32[3]", line="sg.concatenate([x, v])"):
         sg.concatenate([x, v])

@@ -2,8 +2,8 @@
 
 Near 0, x + x P(x**2). Beyond, t is log2(erfc) as a polynomial in |x|: only the absolute error of
 2**t counts there, so the fit is weighted by erfc and a low degree is enough, and no error of t is
-amplified by more than erfc * ln2 < 0.2. There is no division. Fits by Lawson's iteration in 60 digits,
-coefficients rounded one by one with refits. Does not know how it is rendered.
+amplified by more than erfc * ln2 < 0.2. There is no division. Fits by Lawson's iteration in 60
+digits, coefficients rounded one by one with refits. Knows no renderer.
 """
 
 from __future__ import annotations
@@ -71,9 +71,10 @@ CONSTANTS: Final[dict[DType, ErrorFunction]] = {
             4.01041954084499e-10, -9.875576526214279e-12,
         ),
         exp2=(
-            1.0, 0.69314718055995, 0.24022650695910175, 0.05550410866444875, 0.009618129107577705,
-            0.0013333558230071978, 0.00015403530476580692, 1.5252657289991331e-05,
-            1.3215426122778052e-06, 1.0208687741195898e-07, 7.07527411595795e-09,
+            1.0, 0.6931471805599453, 0.2402265069591012, 0.05550410866482261, 0.009618129107597653,
+            0.0013333558146255491, 0.00015403530453556025, 1.525273394867691e-05,
+            1.3215436762677528e-06, 1.0178021368058218e-07, 7.073564339283045e-09,
+            4.460350109586523e-10,
         ),
     ),
 }  # fmt: skip

@@ -129,7 +129,7 @@ def _index_of(x: Value, item: Any, axis: int) -> Size:
     above, below = bounds(found)[1], bounds(size - found)[1]
     if (above is not None and above < 0) or (below is not None and below < 1):
         raise IndexOutOfRange(
-            f"index {item} is outside axis {axis} of size {size}",
+            f"index {item} is out of range for axis {axis} of size {size}",
             hint=f"its indices go from 0 to {size - 1}" if size != 0 else "it has no elements",
             related=related(x),
         )

@@ -1,0 +1,109 @@
+"""Kernel source -> LLVM modules by Numba's pipeline.
+
+The entry and the helpers of a source become :class:`KernelFunction` s, which Numba types and lowers;
+a helper is kept for the process by its text, so it is typed once per choice of argument types. A
+small LLVM function gives the entry the name and the signature that the driver calls.
+Importing this module imports Numba.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import re
+from typing import Any, Final
+
+from numba.core import errors, types
+
+from staticgrad.native.constants import CONSTANTS, ENTRY, MODULES
+from staticgrad.native.frontend import KERNEL_KINDS, Function, split_source
+from staticgrad.native.lowering import KernelSourceError
+from staticgrad.native.numba_target import KernelFunction
+from staticgrad.native.simd import WORDS, numba_type
+
+_SHIM: Final = """
+declare i32 @"{callee}"(ptr, ptr, i64, i64)
+define void @{symbol}(ptr %record, i64 %begin, i64 %end) #0 {{
+  %nothing = alloca ptr
+  %status = call i32 @"{callee}"(ptr %nothing, ptr %record, i64 %begin, i64 %end)
+  ret void
+}}
+"""
+
+_functions: dict[str, KernelFunction] = {}
+
+
+def modules(source: str, symbol: str) -> list[str]:
+    """The LLVM modules of a kernel, first the one that defines ``symbol(record, begin, end)``.
+
+    Raises KernelSourceError when Numba cannot compile the source.
+    """
+    functions = split_source(source)
+    visible: dict[str, tuple[str, KernelFunction]] = {}
+    for name, function in functions.items():
+        visible[name] = _jitted(function, visible)
+    entry = visible[ENTRY][1]
+    if len(functions[ENTRY].tree.args.args) != len(KERNEL_KINDS):
+        raise KernelSourceError(f"{ENTRY} takes {len(KERNEL_KINDS)} arguments")
+    signature = types.void(*map(numba_type, KERNEL_KINDS))
+    try:
+        entry.compile(signature)
+    except errors.NumbaError as error:
+        raise KernelSourceError(_reason(error)) from None
+    made = entry.overloads[signature.args]
+    callee = made.fndesc.llvm_func_name
+    return [_SHIM.format(symbol=symbol, callee=callee), *made.library.everything()]
+
+
+def _jitted(
+    function: Function, visible: dict[str, tuple[str, KernelFunction]]
+) -> tuple[str, KernelFunction]:
+    """The digest and the jitted function of a source's function, which sees those before it."""
+    _refuse_statements(function.tree)
+    called = {name: known for name, known in visible.items() if name in function.body}
+    parts = [function.body, *(digest for digest, _ in called.values())]
+    digest = hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
+    found = _functions.get(digest)
+    if found is None:
+        namespace: dict[str, Any] = {**WORDS, **CONSTANTS, **MODULES, "__name__": __name__}
+        namespace |= {name: jitted for name, (_, jitted) in called.items()}
+        code = compile(ast.Module([function.tree], []), f"<staticgrad {function.name}>", "exec")
+        exec(code, namespace)
+        found = KernelFunction(namespace[function.name])
+        if function.name != ENTRY:
+            _functions[digest] = found
+    return digest, found
+
+
+def _refuse_statements(tree: ast.FunctionDef) -> None:
+    """Nobody would see an exception of a kernel, so none may be raised."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Raise() | ast.Assert():
+                raise KernelSourceError(f"kernel source line {node.lineno}: a kernel cannot raise")
+            case ast.Call(func=ast.Name(id="range"), args=[_, _, ast.Constant(value=0)]):
+                line = f"kernel source line {node.lineno}"
+                raise KernelSourceError(f"{line}: a range's step must not be zero")
+
+
+_COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
+_PLACE: Final = re.compile(r'at <staticgrad \w+> \((\d+)\)|File "<staticgrad \w+>", line (\d+)')
+_OURS: Final = re.compile(r"\w+ does not take \([^)]*\)|local_\w+ needs .*|calls take .* only")
+_UNIFIED: Final = re.compile(r"Cannot unify (\S+) and (\S+) for '([^'.]+)[^']*'")
+
+
+def _reason(error: Exception) -> str:
+    """Numba's long message in one line: the place in the source and what was wrong there."""
+    text = _COLOUR.sub("", str(error))
+    ours, unified = _OURS.search(text), _UNIFIED.search(text)
+    place = _PLACE.search(text, ours.end() if ours else 0) or _PLACE.search(text)
+    if ours:
+        message = ours.group()
+    elif unified:
+        before, after, name = unified.groups()
+        message = f"{name} is {before} and becomes {after}"
+    else:
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        message = " ".join(lines[:2])
+    line = f" line {place.group(1) or place.group(2)}" if place else ""
+    return f"kernel source{line}: {message}"

@@ -1,0 +1,249 @@
+"""Every primitive by hand or against exact fractions."""
+
+import struct
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, strategies as st
+from numpy.typing import NDArray
+
+from staticgrad.analysis.interpret import fma, interpret
+from staticgrad.ir.dtype import BOOL, F32, F64, I8, I32, I64, U8, U32, U64, DType
+from staticgrad.ir.expr import Access, Expr, apply, index, literal, load, ref, select
+from staticgrad.ir.vecmath import expand
+
+Array = NDArray[np.generic]
+
+
+def evaluate(root: Expr, **named: Array) -> Array:
+    return interpret([root], lambda node: named[str(node.attribute)])[0]
+
+
+def binary(op: str, a: list[float], b: list[float], dtype: DType) -> Array:
+    x, y = np.array(a, dtype.numpy), np.array(b, dtype.numpy)
+    return evaluate(apply(op, ref("x", dtype), ref("y", dtype)), x=x, y=y)
+
+
+def bits(values: Array) -> list[int]:
+    return values.view(f"u{values.itemsize}").tolist()
+
+
+def rounded(exact: Fraction, dtype: DType) -> float:
+    """The nearest number of the format, ties to even; exact is not 0."""
+    fraction, least = (23, -149) if dtype == F32 else (52, -1074)
+    limit = float(np.finfo(dtype.numpy).max)
+    size = abs(exact)
+    exponent = size.numerator.bit_length() - size.denominator.bit_length()
+    exponent -= size < Fraction(2) ** exponent
+    unit = Fraction(2) ** max(exponent - fraction, least)
+    nearest = round(size / unit) * unit
+    value = float(nearest) if nearest <= limit else float("inf")
+    return value if exact > 0 else -value
+
+
+def exact_fma(a: float, b: float, c: float, dtype: DType) -> float:
+    if not np.isfinite([a, b, c]).all():
+        with np.errstate(all="ignore"):
+            finite = np.isfinite([a, b]).all()
+            return float(c if finite else np.float64(a) * np.float64(b) + np.float64(c))
+    exact = Fraction(a) * Fraction(b) + Fraction(c)
+    if exact:
+        return rounded(exact, dtype)
+    product = np.copysign(1.0, a) * np.copysign(1.0, b)
+    return -0.0 if product < 0 and np.copysign(1.0, c) < 0 and c == 0 else 0.0
+
+
+def close_calls(width: int) -> st.SearchStrategy[tuple[float, float, float]]:
+    """Random operands, few-bit ones that make ties, and summands that nearly cancel the product."""
+    any_float = st.floats(width=width)
+    few_bits = st.builds(
+        lambda m, e: float(np.ldexp(m, e)),
+        st.integers(-(2 ** (width // 2 - 3)), 2 ** (width // 2 - 3)),
+        st.integers(-75, 20) if width == 32 else st.integers(-560, 60),
+    )
+    operand = any_float | few_bits
+    power = st.builds(
+        lambda s, e: s * 2.0**e,
+        st.sampled_from([-1, 1]),
+        st.integers(-149, 60) if width == 32 else st.integers(-1074, 200),
+    )
+    cancelling = st.tuples(few_bits, few_bits, st.integers(-2, 2)).map(
+        lambda t: (t[0], t[1], _next_to(-t[0] * t[1], t[2], width))
+    )
+    return st.tuples(operand, operand, operand | power) | cancelling
+
+
+def _next_to(value: float, steps: int, width: int) -> float:
+    kind = np.float32 if width == 32 else np.float64
+    x = kind(value)
+    for _ in range(abs(steps)):
+        x = np.nextafter(x, kind(np.inf if steps > 0 else -np.inf))
+    return float(x)
+
+
+def assert_fma(cases: list[tuple[float, float, float]], dtype: DType) -> None:
+    a, b, c = (np.array(column, dtype.numpy) for column in zip(*cases, strict=True))
+    got = fma(a, b, c)
+    expected = np.array([exact_fma(*case, dtype) for case in cases], dtype.numpy)
+    both_nan = np.isnan(got) & np.isnan(expected)
+    np.testing.assert_array_equal(np.where(both_nan, 0, got), np.where(both_nan, 0, expected))
+    np.testing.assert_array_equal(np.signbit(got[~both_nan]), np.signbit(expected[~both_nan]))
+
+
+@given(st.lists(close_calls(32), min_size=1, max_size=20))
+def test_fma_f32_rounds_once(cases: list[tuple[float, float, float]]):
+    assert_fma(cases, F32)
+
+
+@given(st.lists(close_calls(64), min_size=1, max_size=20))
+def test_fma_f64_rounds_once(cases: list[tuple[float, float, float]]):
+    assert_fma(cases, F64)
+
+
+def test_fma_hard_cases():
+    tiny, huge = 2.0**-1074, 1.7976931348623157e308
+    assert_fma(
+        [
+            (huge, 2.0, -huge), (huge, huge, -np.inf), (tiny, 0.5, tiny), (tiny, 0.5, -tiny),
+            (1 + 2.0**-52, 1 - 2.0**-52, -1.0), (tiny, tiny, 1.0), (-tiny, tiny, 1.0),
+            (2.0**-600, 2.0**-600, 2.0**-1022), (-0.0, 1.0, 0.0), (-0.0, 1.0, -0.0),
+            (3.0, 7.0, -21.0), (np.inf, 0.0, 1.0), (134217729.0, 134217729.0, 2.0**-60),
+        ],
+        F64,
+    )  # fmt: skip
+
+
+def test_fma_broadcasts_and_serves_zero_dimensions():
+    assert fma(np.float64(2), np.array([3.0, 4.0]), np.float64(1)).tolist() == [7, 9]
+    assert evaluate(literal(2.0, F32).fma(3.0, 4.0)).shape == ()
+
+
+def test_extrema_put_nan_first_and_order_zeros():
+    nan, a, b = np.nan, [0.0, -0.0, np.nan, 1.0, 2.0, -np.inf], [-0.0, 0.0, 1.0, np.nan, 3.0, 0.0]
+    for dtype in (F32, F64):
+        larger, smaller = binary("maximum", a, b, dtype), binary("minimum", a, b, dtype)
+        np.testing.assert_array_equal(larger, [0, 0, nan, nan, 3, 0])
+        np.testing.assert_array_equal(smaller, [0, 0, nan, nan, 2, -np.inf])
+        assert np.signbit(larger[:2]).tolist() == [False, False]
+        assert np.signbit(smaller[:2]).tolist() == [True, True]
+    assert binary("maximum", [-3], [2], I8).tolist() == [2]
+
+
+def test_shifts_beyond_the_width_fill():
+    counts = [0, 1, 31, 32, 1000, -1]
+    assert binary("shl", [3] * 6, counts, I32).tolist() == [3, 6, -(2**31), 0, 0, 0]
+    assert binary("shr", [-8] * 6, counts, I32).tolist() == [-8, -4, -1, -1, -1, -1]
+    assert binary("shr", [0x80000000] * 4, [0, 31, 32, 255], U32).tolist() == [2**31, 1, 0, 0]
+    assert binary("shl", [1, 1], [63, 64], U64).tolist() == [2**63, 0]
+    assert binary("shr", [-128, 127], [7, 9], I8).tolist() == [-1, 0]
+
+
+def test_integer_division_never_traps():
+    a, b = [7, -7, 7, -7, 5, -128, 0], [2, 2, -2, -2, 0, -1, 3]
+    assert binary("div", a, b, I8).tolist() == [3, -3, -3, 3, 0, -128, 0]
+    assert binary("div", [200, 7], [3, 0], U8).tolist() == [66, 0]
+
+
+def test_integers_wrap():
+    assert binary("add", [127], [1], I8).tolist() == [-128]
+    assert binary("mul", [200], [2], U8).tolist() == [144]
+    assert evaluate(-ref("x", U8), x=np.array([1], np.uint8)).tolist() == [255]
+    assert evaluate(abs(ref("x", I8)), x=np.array([-128], np.int8)).tolist() == [-128]
+
+
+def test_casts_are_numpy_s():
+    x = np.array([1.5, -1.5, 300.0, np.nan, 3e9])
+    kept = evaluate(ref("x", F64).cast(I32), x=x).tolist()
+    assert kept[:3] == [1, -1, 300]
+    assert evaluate(ref("x", F64).cast(I64), x=x).tolist()[3:] == [-(2**63), 3_000_000_000]
+    assert evaluate(ref("x", I64).cast(U8), x=np.array([257, -1])).tolist() == [1, 255]
+    assert evaluate(ref("x", F64).cast(BOOL), x=np.array([0.0, -0.0, 1e-300, np.nan])).tolist() == [
+        False, False, True, True,
+    ]  # fmt: skip
+    narrow = evaluate(ref("x", F64).cast(F32), x=np.array([1e-46, 1e39, 1 + 2.0**-24]))
+    assert narrow.tolist() == [0, np.inf, 1]
+
+
+@given(st.floats(width=32))
+def test_bitcast_keeps_the_pattern(value: float):
+    x = np.array([value], np.float32)
+    word = evaluate(ref("x", F32).bitcast(U32), x=x)
+    assert word.tolist() == [struct.unpack("<I", x.tobytes())[0]]
+    assert bits(evaluate(ref("x", F32).bitcast(I32).bitcast(F32), x=x)) == bits(x)
+
+
+def test_comparisons_with_nan_and_select():
+    x, y = ref("x", F64), ref("y", F64)
+    a, b = np.array([1.0, np.nan, 2.0]), np.array([1.0, 1.0, 3.0])
+    table = {
+        "eq": [1, 0, 0], "ne": [0, 1, 1], "lt": [0, 0, 1], "le": [1, 0, 1], "gt": [0, 0, 0],
+        "ge": [1, 0, 0],
+    }  # fmt: skip
+    for op, expected in table.items():
+        got = evaluate(apply(op, x, y), x=a, y=b)
+        assert got.dtype == np.bool_
+        assert got.tolist() == expected
+    assert evaluate(select((x < y) | ~x.eq(x), y, x), x=a, y=b).tolist() == [1, 1, 3]
+
+
+def test_roundings():
+    x = np.array([2.5, -2.5, 3.5, -0.4])
+    expected = {
+        "rint": [2, -2, 4, -0.0], "floor": [2, -3, 3, -1], "ceil": [3, -2, 4, -0.0],
+        "trunc": [2, -2, 3, -0.0], "sqrt": [2.5**0.5, np.nan, 3.5**0.5, np.nan],
+    }  # fmt: skip
+    for op, values in expected.items():
+        got = evaluate(apply(op, ref("x", F64)), x=x)
+        np.testing.assert_array_equal(got, values)
+
+
+def test_every_dtype_of_a_result_is_its_node_s():
+    x = np.array([3.0], np.float32)
+    for root in (ref("x", F32) * 2, ref("x", F32).fma(1.0, 1.0), expand("exp", ref("x", F32))):
+        assert evaluate(root, x=x).dtype == np.float32
+    assert evaluate(ref("x", I8) + 1, x=np.array([1], np.int8)).dtype == np.int8
+
+
+def test_a_block_means_its_definition():
+    x = np.linspace(-3, 3, 101)
+    node = ref("x", F64)
+    got, expected = interpret([node.tanh().exp(), expand("exp", expand("tanh", node))], lambda _: x)
+    assert bits(got) == bits(expected)
+
+
+def test_shared_nodes_and_leaves_are_evaluated_once():
+    calls: list[str] = []
+
+    def leaf(node: Expr) -> Array:
+        calls.append(str(node.attribute))
+        return np.array([2.0])
+
+    x = ref("x", F64)
+    total = x
+    for _ in range(60):
+        total = total + total  # 2**60 paths
+    assert interpret([total, x, total], leaf)[2].tolist() == [2.0**61]
+    assert calls == ["x"]
+
+
+def test_a_long_chain_needs_no_recursion():
+    total = ref("x", F64)
+    for _ in range(20_000):
+        total = total + 1.0
+    assert evaluate(total, x=np.array([0.5])).tolist() == [20_000.5]
+
+
+def test_gather_indices_reach_the_leaf():
+    table = np.array([10.0, 20.0, 30.0])
+    gathered = load(Access("t", (), ("s",)), F64, index("i") * 2)
+
+    def leaf(node: Expr, *indices: Array) -> Array:
+        return np.arange(2) if node.op == "index" else table[indices[0]]
+
+    assert interpret([gathered], leaf)[0].tolist() == [10, 30]
+
+
+def test_a_leaf_of_another_dtype_is_refused():
+    with pytest.raises(TypeError, match="float64"):
+        evaluate(ref("x", F32), x=np.array([1.0]))

@@ -1,0 +1,142 @@
+"""Matrix products against NumPy: every shape it takes, integers, derivatives, messages."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from staticgrad import ops as sg
+from staticgrad.autodiff.reverse import grad
+from staticgrad.errors import DTypeError, RankError, ShapeError, SizeGuardError
+from staticgrad.ir.dtype import ALL_DTYPES
+from staticgrad.ops.contract import MatMul
+from tests.ops.graphs import op_names, run
+from tests.ops.messages import refused
+
+SHAPES = [
+    ((3,), (3,)), ((2, 3), (3,)), ((3,), (3, 4)), ((2, 3), (3, 4)), ((5, 2, 3), (3, 4)),
+    ((2, 3), (5, 3, 4)), ((5, 2, 3), (5, 3, 4)), ((5, 1, 2, 3), (6, 3, 4)), ((5, 2, 3), (3,)),
+    ((3,), (5, 3, 4)), ((1, 2, 3), (5, 3, 4)), ((6, 5, 2, 3), (3, 4)), ((0, 3), (3, 2)),
+    ((2, 0), (0, 3)), ((0, 2, 3), (3, 1)), ((1, 1), (1, 1)), ((0,), (0,)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("left", "right"), SHAPES, ids=str)
+def test_as_numpy(left, right, rng):
+    a, b = rng.normal(size=left), rng.normal(size=right)
+    found = run(sg.matmul(a, b))
+    expected = np.matmul(a, b)
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(("left", "right"), SHAPES, ids=str)
+def test_gradients_are_those_of_the_products_of_all_elements(left, right, rng):
+    """By hand: d sum(c * (a @ b)) for every element of a and b, with einsum."""
+    a, b = sg.input("a", left, "float64"), sg.input("b", right, "float64")
+    out = a @ b
+    feeds = {"a": rng.normal(size=left), "b": rng.normal(size=right)}
+    weights = rng.normal(size=np.matmul(feeds["a"], feeds["b"]).shape)
+    found = [run(g, feeds) for g in grad(out, [a, b], seed=weights)]
+    for position, name in enumerate("ab"):
+        expected = np.zeros(feeds[name].size)
+        for element in range(expected.size):
+            unit = np.zeros(feeds[name].size)
+            unit[element] = 1
+            moved = feeds | {name: unit.reshape(feeds[name].shape)}
+            expected[element] = np.sum(weights * np.matmul(moved["a"], moved["b"]))
+        np.testing.assert_allclose(
+            found[position], expected.reshape(feeds[name].shape), rtol=1e-10, atol=1e-10
+        )
+
+
+@pytest.mark.parametrize("dtype", [d.numpy for d in ALL_DTYPES if not d.is_bool], ids=str)
+def test_dtypes_as_numpy(dtype):
+    a, b = np.arange(6).reshape(2, 3).astype(dtype), np.arange(12).reshape(3, 4).astype(dtype)
+    found = run(sg.matmul(a, b))
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, np.matmul(a, b))
+
+
+def test_operands_promote():
+    assert sg.matmul(np.ones((2, 3), np.float32), np.ones((3, 1), np.int64)).dtype.name == "f32"
+    assert sg.matmul(np.ones((2, 3), np.float32), np.ones((3, 1))).dtype.name == "f64"
+    assert sg.matmul(np.ones((2, 3), np.int8), np.ones((3, 1), np.int16)).dtype.name == "i16"
+    wrapped = run(sg.matmul(np.full((1, 2), 100, np.int8), np.ones((2, 1), np.int8)))
+    assert wrapped == np.int8(-56)
+
+
+def test_the_operator_and_numpys_function(rng):
+    x = sg.input("x", ("n", 3), "float64")
+    array, w = rng.normal(size=(4, 3)), rng.normal(size=(3, 2))
+    for value in (x @ w, np.matmul(x, w), np.dot(x, w)):
+        np.testing.assert_allclose(run(value, {"x": array}), array @ w)
+    np.testing.assert_allclose(run(w.T @ x.T, {"x": array}), w.T @ array.T)
+    np.testing.assert_allclose(run(np.outer(x, w), {"x": array}), np.outer(array, w))
+    np.testing.assert_allclose(run(np.vdot(x, x), {"x": array}), np.vdot(array, array))
+    np.testing.assert_allclose(run(sg.dot(x, 2.0), {"x": array}), array * 2)
+
+
+def test_derivatives_never_transpose():
+    a, b = sg.input("a", (4, 3), "float64"), sg.input("b", (3, 5), "float64")
+    first = grad((sg.tanh(a @ b)).sum(), [a, b])
+    second = grad((first[0] * first[0]).sum(), [a, b])
+    for value in (*first, *second):
+        assert "transpose" not in op_names(value)
+
+
+def test_a_batch_times_one_matrix_is_one_product():
+    x, w = sg.input("x", ("batch", 7, 3), "float64"), sg.input("w", (3, 2), "float64")
+    assert (x @ w).shape == (sg.dim("batch"), 7, 2)
+    products = [op for op in op_names(grad((x @ w).sum(), w)) if op in ("matmul", "sum")]
+    assert products == ["matmul"], "the gradient of w is no sum of products"
+
+
+# -- refusals -------------------------------------------------------------------------------------
+
+
+def test_inner_sizes_that_differ():
+    x, w = sg.input("x", ("batch", 784)), sg.parameter("w", np.zeros((512, 10), "float32"))
+    with refused(
+        ShapeError, "inner sizes differ, 784 != 512", "[batch, 784] @ [512, 10]", "w f32[512, 10]",
+        line="x @ w",
+    ):  # fmt: skip
+        x @ w
+    v = sg.input("v", (5,))
+    for left, right, shapes in (
+        (v, w, "[5] @ [512, 10]"),
+        (x, v, "[batch, 784] @ [5]"),
+        (sg.input("t", (2, 3, 4)), w, "[2, 3, 4] @ [512, 10]"),
+    ):
+        with refused(ShapeError, "inner sizes differ", shapes, line="left @ right"):
+            left @ right
+    with refused(ShapeError, "[4, 2] transposed @ [2, 4]", line="MatMul(True, False)"):
+        MatMul(True, False)(np.ones((4, 2)), np.ones((2, 4)))
+
+
+def test_inner_sizes_that_may_agree_are_checked_in_the_run():
+    x, w = sg.input("x", (2, "n"), "float64"), np.ones((3, 1))
+    np.testing.assert_array_equal(run(x @ w, {"x": np.ones((2, 3))}), [[3], [3]])
+    with refused(SizeGuardError, "inner sizes differ, n != 3", "n = 4", line="y = x @ w"):
+        y = x @ w
+        run(y, {"x": np.ones((2, 4))})
+    same = sg.input("a", ("n", "k")) @ sg.input("b", ("k", "n"))
+    assert sg.Graph(same).guards == ()
+
+
+def test_other_operands_that_do_not_fit():
+    a = sg.input("a", (2, 3, 4))
+    with refused(ShapeError, "batch axes", "2 != 5", "a f32[2, 3, 4]", line="a @ np.ones"):
+        a @ np.ones((5, 4, 1), np.float32)
+    with refused(RankError, "a scalar is no matrix", "*", line="sg.matmul(a, 2.0)"):
+        sg.matmul(a, 2.0)
+    with refused(DTypeError, "bools", "int64"):
+        sg.matmul(np.ones((2, 2), bool), np.ones((2, 2), bool))
+    with refused(RankError, "a @ b", line="sg.dot(a, a)"):
+        sg.dot(a, a)
+    with refused(ShapeError, "inner sizes differ, 2 != 3"):
+        sg.vdot([1.0, 2], [1.0, 2, 3])
+    with refused(RankError, "two axes each"):
+        MatMul()(np.ones(3), np.ones(3))
+    with refused(DTypeError, "operands of"):
+        MatMul().infer(a.type, sg.input("b", (4, 1), "float64").type)

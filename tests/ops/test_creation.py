@@ -1,0 +1,142 @@
+"""Inputs, parameters, constants and arrays from shapes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from staticgrad import ops as sg
+from staticgrad.errors import ArgumentError, DTypeError, RankError, ShapeError
+from staticgrad.ir.graph import Input
+from tests.ops.graphs import run
+from tests.ops.messages import refused
+
+
+def test_an_input_says_its_type():
+    batch = sg.dim("batch", min=1)
+    for shape, expected in [
+        ((), "f32[]"), ((2, 3), "f32[2, 3]"), (4, "f32[4]"), ("n", "f32[n]"),
+        (("n", 3), "f32[n, 3]"),
+        ((batch, 2 * batch), "f32[batch, 2*batch]"), ([np.int64(5)], "f32[5]"), (0, "f32[0]"),
+        (None, "f32[x.0]"), ((2, None, None), "f32[2, x.1, x.2]"), (batch, "f32[batch]"),
+    ]:  # fmt: skip
+        assert str(sg.input("x", shape).type) == expected
+    assert sg.input("y", ("batch",)).shape != sg.input("z", (batch,)).shape
+
+
+@pytest.mark.parametrize("dtype", ["int64", np.int64, np.dtype("int64"), "i64"])
+def test_an_input_takes_a_dtype(dtype):
+    assert sg.input("x", (2,), dtype).dtype.name == "i64"
+
+
+def test_an_input_knows_its_line():
+    x = sg.input("x", (2,))  # this line
+    assert isinstance(x.node.op, Input)
+    assert "this line" in x.node.origin.resolve().text
+
+
+def test_a_parameter_owns_a_copy():
+    array = np.ones((2, 3), np.float32)
+    w = sg.parameter("w", array)
+    array[:] = 7
+    assert (w.value == 1).all()
+    assert (w.name, str(w.type)) == ("w", "f32[2, 3]")
+    assert "sg.parameter" in w.node.origin.resolve().text
+    assert sg.parameter("v", [1, 2], "float32").dtype.name == "f32"
+    assert sg.parameter("s", 2.5).shape == ()
+    assert (run(w + 1) == 2).all()
+
+
+def test_a_constant_is_a_copy():
+    array = np.arange(3)
+    value = sg.constant(array)
+    array[:] = 0
+    np.testing.assert_array_equal(run(value), [0, 1, 2])
+    assert sg.constant(2.5).dtype.name == "f64"
+    assert sg.constant(2, "float32").dtype.name == "f32"
+    assert sg.constant([[1, 2]], "int8").type.dtype.name == "i8"
+    assert sg.constant(value) is value
+    big_endian = sg.constant(np.arange(3, dtype=">i4"))
+    np.testing.assert_array_equal(run(big_endian), [0, 1, 2])
+
+
+def test_names_shapes_and_dtypes_that_are_none():
+    with refused(ArgumentError, "the name comes first", line="sg.input((2, 3))"):
+        sg.input((2, 3))
+    with refused(ArgumentError, "the name is empty", line='sg.parameter("", [1.0])'):
+        sg.parameter("", [1.0])
+    with refused(ShapeError, "'x', axis 1", "-3", line='sg.input("x", (2, -3))'):
+        sg.input("x", (2, -3))
+    for entry in (2.5, "", True, [3]):
+        with refused(ArgumentError, "'x'"):
+            sg.input("x", (2, entry))
+    with refused(
+        DTypeError, "input 'x'", "float16", "float32", line='sg.input("x", (), "float16")'
+    ):
+        sg.input("x", (), "float16")
+    for data in ("text", 1j, [object()]):
+        with refused(DTypeError, "constant"):
+            sg.constant(data)
+        with refused(DTypeError, "parameter"):
+            sg.parameter("p", data)
+
+
+# -- arrays from shapes ---------------------------------------------------------------------------
+
+
+def test_filled_arrays_as_numpy():
+    x = sg.input("x", ("n", 2), "float64")
+    array = np.arange(6.0).reshape(3, 2)
+    pairs = [
+        (sg.zeros((2, 3)), np.zeros((2, 3), np.float32)),
+        (sg.ones(2, "int8"), np.ones(2, np.int8)),
+        (sg.full((2, 2), 7), np.full((2, 2), 7)),
+        (sg.full((2, 3), [1.0, 2, 3], "float32"), np.full((2, 3), [1, 2, 3], np.float32)),
+        (sg.zeros_like(x) + x, array),
+        (np.ones_like(x) * x, array),
+        (np.full_like(x, 2.5) + x, array + 2.5),
+        (sg.full_like(x, 3, "int64") * sg.astype(x, "int64"), 3 * array.astype(int)),
+        (sg.eye(3), np.eye(3, dtype=np.float32)),
+        (sg.eye(2, 4, "int64"), np.eye(2, 4, dtype=np.int64)),
+        (np.tril(x @ x.T), np.tril(array @ array.T)),
+        (np.triu(x @ x.T, 1), np.triu(array @ array.T, 1)),
+        (sg.tril(np.ones((2, 2, 3), np.float32), -1), np.tril(np.ones((2, 2, 3), np.float32), -1)),
+    ]
+    for found, expected in pairs:
+        result = run(found, {"x": array})
+        assert result.dtype == expected.dtype
+        np.testing.assert_array_equal(result, expected)
+
+
+@pytest.mark.parametrize(
+    "args", [(5,), (2, 5), (2, 9, 3), (5, 0, -2), (0,), (5, 2), (0, 7, 7), (-3, 3)]
+)
+def test_arange_as_numpy(args):
+    found = run(sg.arange(*args))
+    assert found.dtype == np.int64
+    np.testing.assert_array_equal(found, np.arange(*args))
+
+
+def test_arange_to_a_named_size():
+    x = sg.input("x", ("n",), "float32")
+    n = x.shape[0]
+    feeds = {"x": np.zeros(5, np.float32)}
+    np.testing.assert_array_equal(run(x + sg.arange(n), feeds), np.arange(5))
+    np.testing.assert_array_equal(run(x[2:] + sg.arange(2, n), feeds), [2, 3, 4])
+    np.testing.assert_array_equal(run(x + sg.arange(n, 2 * n), feeds), np.arange(5, 10))
+    assert sg.arange(n, dtype="float32").dtype.name == "f32"
+
+
+def test_what_these_refuse():
+    with refused(ArgumentError, "step of 0", line="sg.arange(0, 3, 0)"):
+        sg.arange(0, 3, 0)
+    with refused(ArgumentError, "not an integer"):
+        sg.arange(2.5)
+    with refused(RankError, "last two axes"):
+        sg.tril([1.0, 2])
+    with refused(ShapeError, "negative"):
+        sg.zeros((2, -1))
+    with refused(DTypeError, "complex64"):
+        sg.ones(2, "complex64")
+    with refused(ShapeError, "does not fit"):
+        sg.full((2, 3), [1.0, 2])

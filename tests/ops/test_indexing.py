@@ -1,0 +1,229 @@
+"""take, scatter_add, take_along_axis, iota and one_hot: against NumPy; indices that are outside."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, strategies as st
+
+from staticgrad import ops as sg
+from staticgrad.autodiff.reverse import grad
+from staticgrad.errors import (
+    ArgumentError,
+    AxisError,
+    DTypeError,
+    IndexOutOfRange,
+    RankError,
+    ShapeError,
+    SizeGuardError,
+)
+from staticgrad.ir.dtype import ALL_DTYPES, I64
+from staticgrad.ops.indexing import Iota, ScatterIntoAlong, Take, TakeAlong
+from tests.ops.graphs import run
+from tests.ops.messages import refused
+
+INTEGERS = [d.numpy for d in ALL_DTYPES if d.is_integer]
+
+
+# -- take and scatter_add -------------------------------------------------------------------------
+
+
+@given(
+    shape=st.lists(st.integers(1, 4), min_size=1, max_size=3).map(tuple),
+    of=st.lists(st.integers(0, 3), max_size=2).map(tuple),
+    data=st.data(),
+)
+def test_take_as_numpy(shape, of, data):
+    axis = data.draw(st.none() | st.integers(-len(shape), len(shape) - 1))
+    size = int(np.prod(shape)) if axis is None else shape[axis]
+    rng = np.random.default_rng(0)
+    array, places = rng.normal(size=shape), rng.integers(-size, size, of)
+    np.testing.assert_array_equal(run(sg.take(array, places, axis)), np.take(array, places, axis))
+
+
+def test_take_of_named_sizes():
+    x, at = sg.input("x", ("n", 2), "float64"), sg.input("at", ("k",), "int64")
+    rows = np.take(x, at, axis=0)
+    assert rows.shape == (sg.dim("k"), 2)
+    feeds = {"x": np.arange(8.0).reshape(4, 2), "at": np.array([3, 3, 0])}
+    np.testing.assert_array_equal(run(rows, feeds), feeds["x"][feeds["at"]])
+    derivative = run(grad((rows * rows).sum(), x), feeds)
+    np.testing.assert_array_equal(derivative, [[0, 2], [0, 0], [0, 0], [24, 28]])
+
+
+@pytest.mark.parametrize("dtype", INTEGERS, ids=str)
+def test_indices_of_every_integer_dtype(dtype):
+    places = np.array([0, 2, 1], dtype)
+    array = np.array([5.0, 6.0, 7.0])
+    np.testing.assert_array_equal(run(sg.take(array, places)), [5, 7, 6])
+    np.testing.assert_array_equal(run(sg.scatter_add(array, places, 3)), [5, 7, 6])
+
+
+def test_duplicates_are_added_in_index_order(rng):
+    x = (rng.normal(size=(50, 3)) * 10.0 ** rng.integers(-4, 5, (50, 1))).astype(np.float32)
+    places = rng.integers(0, 4, 50)
+    expected = np.zeros((4, 3), np.float32)
+    for place, row in zip(places, x, strict=True):
+        expected[place] += row
+    found = run(sg.scatter_add(x, places, 4))
+    assert found.tobytes() == expected.tobytes()
+    reordered = run(sg.scatter_add(x[::-1].copy(), places[::-1].copy(), 4))
+    assert reordered.tobytes() != expected.tobytes(), "the order could not be seen"
+
+
+def test_scatter_add_into_an_inner_axis(rng):
+    x, places = rng.normal(size=(2, 3, 4, 5)), rng.integers(-6, 6, (3, 4))
+    expected = np.zeros((2, 6, 5))
+    np.add.at(expected, (slice(None), places), x)
+    found = run(sg.scatter_add(x, places, 6, axis=1))
+    np.testing.assert_allclose(found, expected, rtol=1e-14)
+    assert run(sg.scatter_add(x, places, 6, axis=-2)).shape == (2, 6, 5)
+
+
+def test_scatter_add_to_a_named_size():
+    n = sg.dim("n")
+    like = sg.input("like", (n,), "float64")
+    total = sg.scatter_add(np.array([1.0, 2.0, 4.0]), np.array([0, -1, 0]), n) + like
+    np.testing.assert_array_equal(run(total, {"like": np.zeros(3)}), [5, 0, 2])
+
+
+def test_the_sum_per_group_has_a_gradient():
+    x = sg.input("x", (4,), "float64")
+    totals = sg.scatter_add(x, np.array([1, 0, 1, 1]), 2)
+    derivative = grad((totals * totals).sum(), x)
+    np.testing.assert_array_equal(run(derivative, {"x": [1.0, 2, 3, 4]}), [16, 4, 16, 16])
+
+
+# -- take_along_axis ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1])
+def test_take_along_axis_as_numpy(axis, rng):
+    array = rng.normal(size=(3, 4, 5))
+    places = np.argsort(array, axis)
+    np.testing.assert_array_equal(
+        run(sg.take_along_axis(array, places, axis)), np.take_along_axis(array, places, axis)
+    )
+    x = sg.input("x", (3, 4, 5), "float64")
+    found = run(np.take_along_axis(x, places - 1, axis), {"x": array})
+    np.testing.assert_array_equal(found, np.take_along_axis(array, places - 1, axis))
+
+
+def test_the_gradient_of_take_along_adds_duplicates():
+    x = sg.input("x", (2, 3), "float64")
+    taken = sg.take_along_axis(x, np.array([[0, 0, 2], [1, -2, 1]]))
+    derivative = grad((taken * taken).sum(), x)
+    found = run(derivative, {"x": [[1.0, 2, 3], [4, 5, 6]]})
+    np.testing.assert_array_equal(found, [[4, 0, 6], [0, 30, 0]])
+
+
+# -- indices outside ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("index", "fits"), [(3, False), (-4, False), (2, True), (-3, True)])
+def test_the_ends_of_an_axis(index, fits):
+    array = np.array([1.0, 2.0, 3.0])
+    values = [
+        sg.take(array, index),
+        sg.scatter_add(np.array([1.0]), np.array([index]), 3),
+        sg.take_along_axis(array, np.array([index])),
+        ScatterIntoAlong(0, 3)(np.array([1.0]), np.array([index])),
+    ]
+    for value in values:
+        if fits:
+            assert run(value).size
+        else:
+            with refused(IndexOutOfRange, f"index {index} is out of range for an axis of size 3"):
+                run(value)
+
+
+def test_the_first_index_outside_is_named():
+    places = np.array([[0, 1], [9, -7], [8, 0]])
+    with refused(
+        IndexOutOfRange, "index 9", "element 2 of the indices", "from -3 to 2", line="taken = "
+    ):
+        taken = sg.take(np.arange(3.0), places)
+        run(taken)
+    with refused(IndexOutOfRange, "index 18446744073709551615"):
+        run(sg.take(np.arange(3.0), np.array([2**64 - 1], np.uint64)))
+    with refused(IndexOutOfRange, "size 0", "empty"):
+        run(sg.take(np.zeros((0, 2)), np.array([0]), 0))
+
+
+def test_without_wrapping_a_negative_index_is_outside():
+    array, places = np.array([[1.0, 2.0]]), np.array([[-1]])
+    assert run(TakeAlong(1)(array, places)) == 2
+    with refused(IndexOutOfRange, "index -1", "axis of size 2", "from 0 to 1"):
+        run(TakeAlong(1, wrap=False)(array, places))
+    with refused(IndexOutOfRange, "index -1"):
+        run(ScatterIntoAlong(1, 2, wrap=False)(np.array([[1.0]]), places))
+
+
+# -- refusals -------------------------------------------------------------------------------------
+
+
+def test_what_take_refuses():
+    x = sg.input("x", (3, 4))
+    with refused(DTypeError, "take", "not float64", "x f32[3, 4]", line="sg.take(x, [0.5])"):
+        sg.take(x, [0.5])
+    with refused(DTypeError, "not bool"):
+        sg.take(x, [True], 0)
+    with refused(AxisError, "no axis 2", line="sg.take(x, [0], 2)"):
+        sg.take(x, [0], 2)
+    with refused(RankError, "no axis 5"):
+        Take(5)(x, np.array([0]))
+    with refused(DTypeError, "indices are integers"):
+        sg.take_along_axis(x, np.ones((3, 1)))
+    with refused(RankError, "different numbers of axes", line="sg.take_along_axis(x, [0])"):
+        sg.take_along_axis(x, [0])
+    with refused(ShapeError, "axis 0 has size 3", "2 in the indices"):
+        sg.take_along_axis(x, np.zeros((2, 1), int))
+    named = sg.take_along_axis(sg.input("n", ("n", 2), "float64"), np.zeros((2, 1), int))
+    with refused(SizeGuardError, "axis 0 has size n", "n = 3"):
+        run(named, {"n": np.ones((3, 2))})
+
+
+def test_what_scatter_add_refuses():
+    x = sg.input("x", (3, 4))
+    with refused(ShapeError, "has size 3 where the indices", line="sg.scatter_add(x, [0, 1], 5)"):
+        sg.scatter_add(x, [0, 1], 5)
+    with refused(DTypeError, "bools"):
+        sg.scatter_add(np.array([True]), [0], 1)
+    with refused(AxisError, "no axis"):
+        sg.scatter_add(x, [0, 1, 2], 5, axis=2)
+    with refused(ShapeError, "negative"):
+        sg.scatter_add(x, [0, 1, 2], -5)
+    with refused(ShapeError):
+        ScatterIntoAlong(0, 3)(np.ones((2, 1)), np.zeros((1, 1), int))
+
+
+# -- positions ------------------------------------------------------------------------------------
+
+
+def test_iota_counts_along_its_axis():
+    np.testing.assert_array_equal(run(sg.iota((2, 3), 0)), [[0, 0, 0], [1, 1, 1]])
+    np.testing.assert_array_equal(run(sg.iota((2, 3))), [[0, 1, 2], [0, 1, 2]])
+    assert run(sg.iota(3, dtype="float32")).dtype == np.float32
+    np.testing.assert_array_equal(run(sg.iota(260, dtype="uint8"))[-4:], [0, 1, 2, 3])
+    x = sg.input("x", ("n",), "float64")
+    np.testing.assert_array_equal(run(x + sg.iota(x.shape), {"x": np.zeros(3)}), [0, 1, 2])
+    with refused(RankError, "no axis", line="sg.iota((2, 3), 2)"):
+        sg.iota((2, 3), 2)
+    with refused(RankError, "no axis -1"):
+        Iota((), -1, I64)()
+    with refused(DTypeError, "iota", "complex128"):
+        sg.iota(3, dtype="complex128")
+
+
+def test_one_hot():
+    found = run(sg.one_hot(np.array([[0, 2], [1, -1]]), 3))
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, [[[1, 0, 0], [0, 0, 1]], [[0, 1, 0], [0, 0, 0]]])
+    labels = sg.input("labels", ("n",), "uint8")
+    wide = sg.one_hot(labels, sg.dim("classes", min=1), dtype="int32")
+    assert wide.shape == (sg.dim("n"), sg.dim("classes", min=1))
+    assert run(sg.one_hot(np.array([250], np.uint8), 300, "bool"))[0, 250]
+    with refused(DTypeError, "one_hot", "float64", line="sg.one_hot([0.5], 3)"):
+        sg.one_hot([0.5], 3)
+    with refused(ArgumentError, "not an integer"):
+        sg.one_hot([1], 3.5)

@@ -1,0 +1,155 @@
+"""fuse: what shares a kernel, what never may, and that no kernel touches what is not its own."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, strategies as st
+
+import staticgrad as sg
+from passes.fuse import fuse
+from passes.pipelines import pipeline
+from staticgrad.analysis.binding import bind_sizes
+from staticgrad.errors import FeedError
+from tests.random_graphs import random_graph
+from tests.schedules import run_schedule
+
+
+def labels(graph: sg.Graph, merge: bool = True) -> list[str]:
+    return [step.label for step in fuse(pipeline("O1")(graph), merge).steps]
+
+
+def batch_input(name: str = "x", *more: int) -> sg.Value:
+    return sg.input(name, ("batch", *more), "float32")
+
+
+def test_an_elementwise_chain_is_one_kernel_with_two_outputs():
+    x = batch_input("x", 10)
+    t = sg.exp(x)
+    y = t / (1 + t)
+    assert labels(sg.Graph({"y": y, "d": y * (1 - y)})) == ["exp, add, div, sub, mul"]
+
+
+def test_bias_and_activation_are_the_epilogue_of_a_matmul():
+    x = batch_input("x", 10)
+    w = sg.parameter("w", np.zeros((10, 5), "float32"))
+    b = sg.parameter("b", np.zeros(5, "float32"))
+    assert labels(sg.Graph(sg.nn.relu(x @ w + b))) == ["matmul, add, gt, where"]
+
+
+def test_a_row_sum_runs_with_the_values_it_adds():
+    x = batch_input("x", 10)
+    e = sg.exp(x)
+    assert labels(sg.Graph({"e": e, "s": e.sum(axis=1)})) == ["exp, sum"]
+
+
+def test_a_column_sum_takes_in_what_only_it_reads():
+    x = batch_input("x", 10)
+    assert labels(sg.Graph(sg.exp(x).sum(axis=0))) == ["exp, sum"]
+
+
+def test_movement_is_no_kernel():
+    x = batch_input("x", 10)
+    (step,) = fuse(sg.Graph(sg.tanh(x.T[2:5, ::-1]))).steps
+    assert step.label == "tanh"
+
+
+def test_a_gradient_and_its_update_are_one_kernel_that_writes_the_parameter():
+    x = batch_input("x", 10)
+    w = sg.parameter("w", np.zeros((10, 5), "float32"))
+    (dw,) = sg.grad((x @ w).sum(), [w])
+    schedule = fuse(pipeline("O1")(sg.Graph(updates={w: w - 0.1 * dw})))
+    assert [s.label for s in schedule.steps][-1] == "matmul, mul, sub"
+    assert "param.w" in schedule.steps[-1].writes()
+    assert not any(b.role == "temp" and b.size == 50 for b in schedule.buffers)
+
+
+def test_forward_and_backward_never_share_a_kernel():
+    x = batch_input("x", 10)
+    h = sg.tanh(x)
+    (dx,) = sg.grad((h * h).sum(), [x])
+    phases = [step.phase for step in fuse(pipeline("O1")(sg.Graph({"h": h, "dx": dx}))).steps]
+    assert set(phases) == {0, 1}
+
+
+def test_without_merging_every_node_is_a_kernel():
+    x = batch_input("x", 10)
+    graph = sg.Graph(sg.exp(x * 2.0 + 1.0))
+    assert labels(graph, merge=False) == ["mul", "add", "exp"]
+
+
+@pytest.mark.parametrize("merge", [True, False])
+def test_a_swap_of_parameters_reads_the_old_values(merge):
+    a = sg.parameter("a", np.arange(5.0))
+    b = sg.parameter("b", -np.arange(5.0))
+    graph = sg.Graph({"a": a}, updates={a: b, b: a})
+    got = run_schedule(fuse(graph, merge), graph, {}, {})
+    assert (got["@a"] == -np.arange(5.0)).all() and (got["@b"] == np.arange(5.0)).all()
+    assert (got["a"] == np.arange(5.0)).all()
+
+
+@pytest.mark.parametrize("merge", [True, False])
+def test_a_computed_swap_reads_the_old_values(merge):
+    a = sg.parameter("a", np.arange(5.0))
+    b = sg.parameter("b", -np.arange(5.0))
+    graph = sg.Graph({"both": a + b}, updates={a: 2.0 * b, b: a.T + 1.0})
+    got = run_schedule(fuse(graph, merge), graph, {}, {})
+    assert (got["@a"] == -2 * np.arange(5.0)).all() and (got["@b"] == np.arange(5.0) + 1).all()
+
+
+@pytest.mark.parametrize("merge", [True, False])
+def test_an_update_that_reads_its_parameter_elsewhere_is_not_in_place(merge):
+    a = sg.parameter("a", np.arange(6.0))
+    graph = sg.Graph(updates={a: a + a[::-1]})
+    got = run_schedule(fuse(graph, merge), graph, {}, {})
+    assert (got["@a"] == 5.0).all()
+
+
+@pytest.mark.parametrize("merge", [True, False])
+def test_a_parameter_that_a_later_kernel_reads_keeps_its_old_value_until_then(merge):
+    a = sg.parameter("a", np.arange(6.0).reshape(2, 3))
+    new = a * 2.0
+    graph = sg.Graph({"product": a @ new.T}, updates={a: new})
+    got = run_schedule(fuse(graph, merge), graph, {}, {})
+    old = np.arange(6.0).reshape(2, 3)
+    assert (got["product"] == old @ (2 * old).T).all() and (got["@a"] == 2 * old).all()
+
+
+def with_gradients(graph: sg.Graph) -> sg.Graph:
+    """The outputs, and the gradient of the sum of their squares."""
+    floats = [v for v in graph.outputs.values() if v.dtype.is_float]
+    wrt = [v for v in graph.inputs if v.dtype.is_float]
+    outputs = dict(graph.outputs)
+    if floats and wrt:
+        total = sum(
+            (sg.sum(sg.astype(v * v, "float64")) for v in floats[1:]),
+            sg.sum(sg.astype(floats[0] * floats[0], "float64")),
+        )
+        gradients = sg.grad(total, wrt, allow_disconnected=True)
+        outputs |= {f"d{n}": g for n, g in enumerate(gradients)}
+    return sg.Graph(outputs, inputs=graph.inputs)
+
+
+def same_bytes(a: np.ndarray, b: np.ndarray) -> bool:
+    """Equal dtype, shape and bytes; any NaN equals any NaN."""
+    if a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    return (
+        bool(((a == b) & (np.signbit(a) == np.signbit(b)) | ((a != a) & (b != b))).all())
+        if a.dtype.kind == "f"
+        else bool((a == b).all())
+    )
+
+
+@given(st.integers(0, 2**32))
+def test_no_kernel_touches_what_is_not_its_own_and_merging_changes_no_bit(seed):
+    graph, feeds = random_graph(np.random.default_rng(seed))
+    graph = with_gradients(graph)
+    try:
+        sizes = bind_sizes(graph, {name: np.shape(array) for name, array in feeds.items()}, None)
+    except FeedError:
+        return  # a size that no feed determines
+    merged = run_schedule(fuse(pipeline("O1")(graph)), graph, feeds, sizes)
+    plain = run_schedule(fuse(graph, merge=False), graph, feeds, sizes)
+    for name, array in merged.items():
+        assert same_bytes(array, plain[name]), name
