@@ -323,7 +323,7 @@ def _keep_matrix_axes(low: Lowering, walks: Sequence[Walk], rank: int) -> None:
     """Add the two matrix axes, uncollapsed, to the loops."""
     low.loops.names += [["i"], ["j"]]
     low.loops.extents += [[low.group.domain[-2]], [low.group.domain[-1]]]
-    for walk in walks:
+    for walk in dict.fromkeys(walks):
         moves = [
             (n, walk.strides[a])
             for n, a in (("i", rank - 2), ("j", rank - 1))

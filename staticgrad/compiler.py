@@ -20,11 +20,17 @@ from staticgrad import _refuse_shadowed_passes, config, native
 from staticgrad.analysis.binding import Feeds, check_sizes
 from staticgrad.analysis.plan_check import lower_bound, peak_buffers, verify_plan
 from staticgrad.codegen.numba_source import render
-from staticgrad.errors import ArgumentError, BudgetInfeasible, GraphError, UnknownNameError
+from staticgrad.errors import (
+    ArgumentError,
+    BudgetInfeasible,
+    CompileError,
+    GraphError,
+    UnknownNameError,
+)
 from staticgrad.ir.graph import Graph, Symbolic
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.plan import Plan
-from staticgrad.ir.schedule import Schedule
+from staticgrad.ir.schedule import Schedule, Step
 from staticgrad.runtime.executor import Executor, Memory
 from staticgrad.runtime.step import Program
 
@@ -201,7 +207,7 @@ class Compiled:
 
     @property
     def memory(self) -> Memory:
-        """Bytes of arena, feeds, parameters, outputs and constants, by the plan of ``peak_bytes``."""
+        """Bytes of arena, feeds, parameters, outputs, constants, by the plan of ``peak_bytes``."""
         return self._executor.memory(self._current_plan())
 
     def _current_plan(self) -> Plan:
@@ -244,8 +250,8 @@ class Compiled:
         for kernel in self.schedule.kernels:
             source = render(kernel)
             if source not in found:
-                handle = native.kernel(source)
                 step = first_step[kernel]
+                handle = _native(source, step)
                 lines = ", ".join(dict.fromkeys(o.resolve().short for o in step.origins))
                 label = f"{step.label} at {lines}" if lines else step.label
                 name = f"k{len(found)}"
@@ -324,6 +330,15 @@ class Compiled:
             raise UnknownNameError(
                 f"sizes= names {unknown[0]!r}", hint=f"the sizes of the graph: {named}"
             )
+
+
+def _native(source: str, step: Step) -> native.Kernel:
+    try:
+        return native.kernel(source)
+    except CompileError as error:
+        error.at = step.origins[0] if step.origins else error.at
+        error.add_note(f"the kernel computes {step.label}; its source:\n{source}")
+        raise
 
 
 def _restore(graph: Graph, single: bool, options: Options) -> Compiled:

@@ -136,6 +136,14 @@ def test_an_update_that_reads_another_updated_parameter_sees_its_old_value() -> 
     assert (w.value[0], v.value[0]) == (6, 6)
 
 
+def test_without_the_jit_the_bytes_are_the_same(rng: np.random.Generator) -> None:
+    graph = sg.Graph(chain(sg.input("x", ("batch", 5), "float32")))
+    data = rng.standard_normal((9, 5)).astype(np.float32)
+    with sg.options(jit=False):
+        slow = compile(graph).run({"x": data})
+    assert slow.tobytes() == compile(graph).run({"x": data}).tobytes()
+
+
 def test_two_programs_share_a_parameter() -> None:
     w = sg.parameter("w", np.zeros(3, np.float32))
     x = sg.input("x", (3,), "float32")
@@ -343,7 +351,7 @@ def test_a_real_ctrl_c_leaves_no_lock_taken() -> None:
         pytest.skip("signals arrive in the main thread")
     a, b, f = swap()
     pair = sorted([f.run()["a"].tolist(), a.value.tolist()])
-    delays = np.random.default_rng(1).uniform(1e-5, 1e-4, 500)
+    delays = np.random.default_rng(1).uniform(1e-5, 1e-4, 200)
     before = signal.signal(signal.SIGALRM, signal.default_int_handler)
     interrupts = 0
     try:
@@ -357,7 +365,7 @@ def test_a_real_ctrl_c_leaves_no_lock_taken() -> None:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-    assert interrupts == 500
+    assert interrupts == 200
     assert sorted([a.value.tolist(), b.value.tolist()]) == pair
     done: list[Any] = []
     other = threading.Thread(target=lambda: done.append(f.run()["a"]), daemon=True)

@@ -92,10 +92,13 @@ class _Library(CodeLibrary):
 
     def everything(self) -> Iterator[str]:
         """The modules of this function and of all that it calls, each once."""
-        seen: list[_Library] = [self]
-        for library in seen:
+        waiting, seen = [self], {self}
+        while waiting:
+            library = waiting.pop()
             yield from library.texts
-            seen += [other for other in library.called if other not in seen]
+            fresh = [other for other in dict.fromkeys(library.called) if other not in seen]
+            seen.update(fresh)
+            waiting += fresh
 
 
 class _Codegen(Codegen):

@@ -115,6 +115,15 @@ def test_a_parameter_that_a_later_kernel_reads_keeps_its_old_value_until_then(me
     assert (got["product"] == old @ (2 * old).T).all() and (got["@a"] == 2 * old).all()
 
 
+@pytest.mark.parametrize("merge", [True, False])
+def test_an_epilogue_may_read_an_operand_twice(merge):
+    rng = np.random.default_rng(0)
+    x, p = sg.input("x", (6, 8), "float64"), sg.input("p", (8, 4), "float64")
+    graph = sg.Graph(sg.where(x[0, 0] > 100.0, p - x.T @ (x @ p), p))
+    feeds = {"x": rng.standard_normal((6, 8)), "p": rng.standard_normal((8, 4))}
+    assert (run_schedule(fuse(graph, merge), graph, feeds, {})["output"] == feeds["p"]).all()
+
+
 def with_gradients(graph: sg.Graph) -> sg.Graph:
     """The outputs, and the gradient of the sum of their squares."""
     floats = [v for v in graph.outputs.values() if v.dtype.is_float]
