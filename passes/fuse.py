@@ -8,16 +8,18 @@ the first step that writes a parameter.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from passes.grouping import CHECK, FIRST_COPY, Group, Grouping, Key, Source
 from passes.layout import Layout
-from passes.lower import Lowered, RowNotContiguous, Walk, lower_group
+from passes.lower import Lowered, RowNotContiguous, lower_group
+from passes.lowering import Walk
 from staticgrad.errors import GraphError
 from staticgrad.ir.dim import Size
 from staticgrad.ir.dtype import I64, DType
-from staticgrad.ir.graph import Constant, Graph, Input, Parameter, ParameterLeaf
+from staticgrad.ir.graph import Constant, Graph, Input, Node, Parameter, ParameterLeaf, Symbolic
 from staticgrad.ir.schedule import Buffer, Role, Schedule
 from staticgrad.ir.types import TensorType
 
@@ -61,8 +63,9 @@ class _Builder:
     def build(self) -> Schedule | None:
         """The schedule, or None if another update has to be a copy (now in ``copied_updates``)."""
         outputs = tuple((name, self._output(name)) for name in self.graph.outputs)
-        for parameter, _ in self.graph.updates:
-            self._update(parameter)
+        updated = {parameter.node for parameter, _ in self.graph.updates}
+        for parameter, value in self.graph.updates:
+            self._update(parameter, value, updated)
         works = self._lower_all()
         if not self._in_place_is_sound(works):
             return None
@@ -150,32 +153,33 @@ class _Builder:
             and source.base not in self.names
         )
 
+    def _root(self, value: Symbolic) -> Source:
+        """How an output or update is read; a value of positions gets a kernel of its own."""
+        source = self.grouping.source(value)
+        return source if source.uniform else self.grouping.in_memory(source)
+
     def _output(self, name: str) -> str:
         value = self.graph.outputs[name]
-        source = self.grouping.source(value)
+        source = self._root(value)
         origin = value.node.origin
         kind = source.type
         buffer = self._add(
             f"out.{name}", "output", kind.dtype, kind.size, label=name, origin=origin
         )
         if self._computed(source):
-            self.grouping.in_memory(source)
             self.names[source.base] = buffer
         else:
             self._copied(source, self.grouping.phase(value.node), buffer)
         return buffer
 
-    def _update(self, parameter: Parameter) -> None:
-        value = next(v for p, v in self.graph.updates if p.node is parameter.node)
-        source = self.grouping.source(value)
+    def _update(self, parameter: Parameter, value: Symbolic, updated: Set[Node]) -> None:
+        source = self._root(value)
         buffer = self._parameter_buffer(parameter)
         self.names.setdefault((parameter.node, 0), buffer)
         if parameter.name not in self.copied_updates and self._computed(source):
-            self.grouping.in_memory(source)
             self.names[source.base] = buffer
             return
         self.copied_updates.add(parameter.name)
-        updated = {p.node for p, _ in self.graph.updates}
         if source.base[0] in updated:  # its old value must be read before anybody writes it
             source = self._copied(source, self.grouping.phase(value.node))
         self._copied(source, self.grouping.phase(value.node), buffer)
@@ -210,7 +214,7 @@ class _Builder:
                     copied[walk] = self._copied(source, group.phase).base
 
     def _in_place_is_sound(self, works: list[_Work]) -> bool:
-        """Whether every kernel that writes a parameter reads it only where, and before, it writes."""
+        """Whether kernels that write a parameter read it only where, and before, they write."""
         sound = True
         for work in works:
             step = work.lowered.step
@@ -248,13 +252,14 @@ class _Builder:
                     _after(work, writer)
         for chain in writers.values():
             chain.sort(key=lambda w: w.group.level)
-            for before, later in zip(chain, chain[1:], strict=False):
+            for before, later in pairwise(chain):
                 _after(later, before)
         self._order_updates(works, list(updates.values()))
         ordered = _sorted(works, lambda w: (id(w) not in updates, w.position))
-        if len(ordered) == len(works):
-            return ordered
-        return self._demote(works, ordered, updates)
+        if len(ordered) < len(works):
+            self._demote(works, ordered, updates)
+            return None
+        return ordered
 
     def _order_updates(self, works: list[_Work], updates: list[_Work]) -> None:
         """Writers of a parameter wait for all readers of its old value and for all checks."""

@@ -1,8 +1,8 @@
 """Which nodes share a kernel: one walk over the graph that grows groups, near-linear.
 
-A group is a set of nodes over one iteration domain. A value is either *inline* (a literal, a size, a
-position: rebuilt in each reader) or has a *home*, the group that computes it, and is stored only if
-somebody outside that group reads it. Views share the bytes of their base.
+A group is a set of nodes over one iteration domain. A value is either *inline* (a literal, a size,
+a position: rebuilt in each reader) or has a *home*, the group that computes it, and is stored only
+if somebody outside that group reads it. Views share the bytes of their base.
 
 Why groups never form a cycle: a group has a level, one more than the highest level it reads. A
 node joins a group only if all it reads from elsewhere has a lower level, so no path can leave a
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Final, Literal
 
 from passes.layout import Layout
@@ -42,7 +43,7 @@ MAX_NODES: Final = 48
 MAX_INLINE_DEPTH: Final = 3
 
 #: A node's result by its index. Negative indices are further buffers that belong to a node: the
-#: partial result of a two-step reduction, its check words, and copies numbered downwards from there.
+#: partial result of a two-step reduction, its check words, and copies, numbered downwards.
 Key = tuple[Node, int]
 PARTIAL: Final = -1
 CHECK: Final = -2
@@ -55,6 +56,7 @@ class Source:
     """A value as it is read: ``layout`` over the buffer of ``base``, or inline at ``depth`` > 0.
 
     ``direct``: it is the base itself, not a view of it, so its own group reads it from registers.
+    ``uniform``: an inline value with the same number everywhere, so a view of it is the same.
     """
 
     base: Key
@@ -62,6 +64,7 @@ class Source:
     layout: Layout
     direct: bool = True
     depth: int = 0
+    uniform: bool = False
 
     @property
     def inline(self) -> bool:
@@ -184,7 +187,7 @@ class Grouping:
         region: Region | None = None,
     ) -> Group:
         """A new group that copies a value into the buffer of ``target``, or into a region of it."""
-        if not source.inline:
+        if not source.uniform:
             source = self.in_memory(source)
         group = self._new("copy", source.type.shape, phase, [source])
         group.copy = Copy(target, target_type, source, region)
@@ -198,12 +201,12 @@ class Grouping:
 
     def _place(self, node: Node) -> None:
         self._phases[node] = max((node.order, *(self._phases[arg.node] for arg in node.args)))
-        form = node.op.form(*node.types, *(arg.type for arg in node.args))
+        form = node.form
         args = [self.source(arg) for arg in node.args]
         match form:
             case Leaf():
                 inline = isinstance(node.op, Constant) and node.types[0].rank == 0
-                self._own(node, None, depth=1 if inline else 0)
+                self._own(node, None, depth=1 if inline else 0, uniform=inline)
             case Pointwise():
                 self._place_pointwise(node, form, args)
             case View():
@@ -221,11 +224,14 @@ class Grouping:
             case Assemble():
                 self._place_assemble(node, form, args)
 
-    def _own(self, node: Node, group: Group | None, depth: int = 0) -> None:
+    def _own(
+        self, node: Node, group: Group | None, depth: int = 0, uniform: bool = False
+    ) -> None:
         """Every result of ``node`` is a value of its own, computed by ``group``."""
         for index, kind in enumerate(node.types):
+            layout = Layout.contiguous(kind.shape)
             self._sources[(node, index)] = Source(
-                (node, index), kind, Layout.contiguous(kind.shape), depth=depth
+                (node, index), kind, layout, depth=depth, uniform=uniform
             )
             if group is not None:
                 self._homes[(node, index)] = group
@@ -249,9 +255,10 @@ class Grouping:
 
     def _alias(self, node: Node, arg: Source, layout: Layout) -> None:
         """A movement op: the same bytes under another layout."""
-        uniform = arg.inline and arg.base[0].types[arg.base[1]].rank == 0
-        source = arg if uniform else self.in_memory(arg)
-        self._sources[(node, 0)] = Source(source.base, node.types[0], layout, False, source.depth)
+        source = arg if arg.uniform else self.in_memory(arg)
+        self._sources[(node, 0)] = Source(
+            source.base, node.types[0], layout, False, source.depth, source.uniform
+        )
 
     def _place_reshape(self, node: Node, arg: Source) -> None:
         layout = arg.layout.reshaped(arg.type.shape, node.types[0].shape)
@@ -262,12 +269,12 @@ class Grouping:
 
     def _place_pointwise(self, node: Node, form: Pointwise, args: Sequence[Source]) -> None:
         depth = 1 + max((a.depth for a in args), default=0)
-        inline = all(a.inline for a in args) and depth <= MAX_INLINE_DEPTH
-        if inline and (not args or node.types[0].rank == 0):
-            self._own(node, None, depth)
+        uniform = all(a.uniform for a in args) and not form.indexed
+        if (uniform or not args) and depth <= MAX_INLINE_DEPTH:
+            self._own(node, None, depth, uniform)
             return
         domain = node.types[0].shape
-        indexed = form.indexed or any(a.inline and a.type.rank for a in args)
+        indexed = form.indexed or any(a.inline and not a.uniform for a in args)
         group = self._joinable(node, domain, args)
         if group is None or (indexed and group.row > 1):
             group = self._new("map", domain, self.phase(node), args)
@@ -280,7 +287,7 @@ class Grouping:
         self._own(node, group)
 
     def _joinable(self, node: Node, domain: Shape, args: Sequence[Source]) -> Group | None:
-        """The group that ``node`` may join: the highest of its operands' groups, if no cycle arises."""
+        """The group that ``node`` may join: the highest of its operands', if no cycle arises."""
         homes = {id(g): g for a in args if self._is_aligned(a, domain) and (g := self.home(a.base))}
         open_groups = [g for g in homes.values() if g.accepts(self.phase(node), domain)]
         if not (self.fuse and open_groups):
@@ -300,7 +307,7 @@ class Grouping:
         return source.direct and not source.inline and source.type.shape == domain and not in_rows
 
     def _merge(self, group: Group, other: Group) -> Group | None:
-        """Two groups of one level have no path between them: put them together if their forms allow."""
+        """Put two groups of one level together if their forms allow: no path joins them."""
         gemms = (group.kind == "gemm") + (other.kind == "gemm")
         rows = {g.row for g in (group, other) if g.reductions}
         lost = any(row > 1 for row in rows) and (group.indexed or other.indexed)
@@ -342,7 +349,10 @@ class Grouping:
         )
         if group is None or not joins:
             group = self._new(
-                "map", arg.type.shape, self.phase(node), [arg if arg.inline else self.in_memory(arg)]
+                "map",
+                arg.type.shape,
+                self.phase(node),
+                [arg if arg.inline else self.in_memory(arg)],
             )
         group.row = row
         group.reductions[target] = Reduction(arg, kind)
@@ -378,7 +388,13 @@ class Grouping:
 
     def _feeds_only(self, group: Group, reader: Node) -> bool:
         """Whether nobody but ``reader`` needs anything of a pointwise group."""
-        if not self.fuse or group.kind != "map" or group.reductions or group.stored or group.phase != self.phase(reader):
+        if (
+            not self.fuse
+            or group.kind != "map"
+            or group.reductions
+            or group.stored
+            or group.phase != self.phase(reader)
+        ):
             return False
         members = {*group.nodes, reader}
         return all(
@@ -405,7 +421,7 @@ class Grouping:
             writers.append(self._cleared(target, node.types[0], self.phase(node), form.fill))
         for arg, region in zip(args, form.regions, strict=True):
             writers.append(self.copied(arg, target, node.types[0], self.phase(node), region))
-        for before, after in zip(writers, writers[1:], strict=False):
+        for before, after in pairwise(writers):
             after.level = max(after.level, before.level + 1)
         self._own(node, writers[-1])
 
@@ -423,4 +439,5 @@ class Grouping:
         node = key[0]
         group = self._new("map", node.types[0].shape, self.phase(node), [])
         group.nodes.append(node)
+        group.indexed = not self._sources[(node, 0)].uniform
         self._homes[key] = group

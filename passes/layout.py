@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from staticgrad.ir.dim import Size, bounds
 from staticgrad.ir.forms import Region, View
@@ -47,7 +48,7 @@ class Layout:
         )
 
     def broadcast(self, shape: Shape, domain: Shape) -> Shape:
-        """Strides over ``domain`` of a value of ``shape`` under this layout: 0 where it stretches."""
+        """Strides over ``domain`` of a value of ``shape``: 0 where it stretches."""
         missing = len(domain) - len(shape)
         stretched = (
             0 if extent == 1 and wanted != 1 else stride
@@ -58,8 +59,8 @@ class Layout:
     def reshaped(self, old: Shape, new: Shape) -> Layout | None:
         """The layout under another shape of the same elements; None where that takes a copy.
 
-        Walks both shapes in parallel, matching runs of axes of equal size (as NumPy does for views),
-        on symbolic sizes: what cannot be proven is a copy.
+        Walks both shapes in parallel, matching runs of axes of equal size (as NumPy does for
+        views), on symbolic sizes: what cannot be proven is a copy.
         """
         kept = [(e, s) for e, s in zip(old, self.strides, strict=True) if e != 1]
         wanted = [e for e in new if e != 1]
@@ -69,7 +70,7 @@ class Layout:
             if run is None:
                 return None
             olds, news = run
-            if any(s != e2 * s2 for (_, s), (e2, s2) in zip(olds, olds[1:], strict=False)):
+            if any(s != e2 * s2 for (_, s), (e2, s2) in pairwise(olds)):
                 return None
             stride = olds[-1][1]
             runs += [stride * inner for inner in c_strides(tuple(news))]

@@ -87,7 +87,7 @@ def _lower_copy(low: Lowering) -> Step:
 
 
 def _vector(low: Lowering, segment: int) -> tuple[list[Axis], Axis]:
-    """Outer axes and the vector axis, made of the last axis of a segment (extent 1 if it is empty)."""
+    """Outer axes, and the last axis of a segment as the vector axis (extent 1 if empty)."""
     flat = low.loops.flat(segment)
     outer = [pair for n in range(segment) for pair in low.loops.flat(n)] + flat[:-1]
     if flat:
@@ -111,7 +111,7 @@ def _node_walks(low: Lowering) -> list[Walk]:
     walks: list[Walk] = []
     grouping, group = low.grouping, low.group
     for node in group.nodes:
-        form = node.op.form(*node.types, *(a.type for a in node.args))
+        form = node.form
         if isinstance(form, Gather | GatherAlong):
             walks += gather_walks(group, grouping, node)[:2]
         elif not isinstance(form, Contract):
@@ -133,7 +133,7 @@ def _source_walks(low: Lowering, sources: Iterable[Source]) -> list[Walk]:
 def _evaluate_nodes(low: Lowering) -> None:
     """Give every node of the group its expression, in order."""
     for node in low.group.nodes:
-        form = node.op.form(*node.types, *(a.type for a in node.args))
+        form = node.form
         if isinstance(form, Gather | GatherAlong):
             low.memo[(node, 0)] = _gathered(low, node)
         elif isinstance(form, Pointwise):
@@ -142,7 +142,7 @@ def _evaluate_nodes(low: Lowering) -> None:
 
 def _gathered(low: Lowering, node: Node) -> Expr:
     data, indices, stride = gather_walks(low.group, low.grouping, node)
-    form = node.op.form(*node.types, *(a.type for a in node.args))
+    form = node.form
     axis: int = form.axis  # type: ignore[union-attr]
     index = low.checked(
         node,
@@ -161,9 +161,9 @@ def _index_load(low: Lowering, node: Node, walk: Walk) -> Expr:
 
 def _index_position(low: Lowering, node: Node) -> Expr:
     """The flat position in the index array; where it is broadcast, of the first reader."""
-    form = node.op.form(*node.types, *(a.type for a in node.args))
+    form = node.form
     shape = node.args[1].type.shape
-    start = form.axis if isinstance(form, Gather | ScatterAdd) else 0  # type: ignore[union-attr]
+    start = form.axis if isinstance(form, Gather | ScatterAdd) else 0
     names = [low.rename.get(n, n) for segment in low.loops.names for n in segment]
     strides = low.grouping.source(node.args[1]).layout.strides
     at = [
@@ -258,12 +258,8 @@ def _lower_columns(low: Lowering) -> Step:
 
 def _lower_gemm(low: Lowering) -> Step:
     group = low.group
-    anchor = next(
-        n
-        for n in group.nodes
-        if isinstance(n.op.form(*n.types, *(a.type for a in n.args)), Contract)
-    )
-    form = anchor.op.form(*anchor.types, *(a.type for a in anchor.args))
+    anchor = next(n for n in group.nodes if isinstance(n.form, Contract))
+    form = anchor.form
     assert isinstance(form, Contract)
     rank = len(group.domain)
     a, b = (low.grouping.source(arg) for arg in anchor.args)
@@ -335,14 +331,14 @@ def _keep_matrix_axes(low: Lowering, walks: Sequence[Walk], rank: int) -> None:
 def _lower_scatter(low: Lowering) -> Step:
     group = low.group
     node = group.nodes[0]
-    form = node.op.form(*node.types, *(a.type for a in node.args))
+    form = node.form
     axis: int = form.axis  # type: ignore[union-attr]
     rank = len(group.domain)
     target, indices, stride = gather_walks(group, low.grouping, node)
     update = low.grouping.source(node.args[0])
     walks = [target, indices, *_source_walks(low, [update])]
-    # The last axis is the vector axis unless lanes could meet in one element: then it is serial too.
-    conflict = indices.strides[-1] != 0 or (
+    # The last axis is the vector axis unless lanes could meet in one element: then it is serial.
+    conflict = rank == 0 or indices.strides[-1] != 0 or (
         isinstance(form, ScatterAdd) and axis + node.args[1].type.rank == rank
     )
     low.loops = loops_over(group.domain, [range(rank)], walks, merge=False)

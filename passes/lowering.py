@@ -107,7 +107,7 @@ class Lowering:
         return self.extent(value)
 
     def extent(self, value: Size) -> Extent:
-        """The integer argument of a loop extent: always an argument, so that kernels serve all shapes."""
+        """The argument that holds a loop extent: never a literal, so that kernels serve all shapes."""
         return self.sizes.setdefault(value, f"n{len(self.sizes)}")
 
     def operand(self, buffer: str, offset: Size, dtype: DType, mode: str) -> str:
@@ -172,7 +172,7 @@ class Lowering:
         return walk
 
     def store_walk(self, key: Key, shape: Shape) -> Walk:
-        """A contiguous buffer over the leading axes of the domain (``shape``), unmoved by the rest."""
+        """A contiguous buffer over the domain's leading axes (``shape``), unmoved by the rest."""
         rest = len(self.group.domain) - len(shape)
         return Walk(key, 0, (*c_strides(shape), *(0,) * rest))
 
@@ -215,7 +215,7 @@ class Lowering:
 
     def scalar(self, node: Node) -> Expr:
         """One element of a pointwise node."""
-        form = node.op.form(*node.types, *(a.type for a in node.args))
+        form = node.form
         assert isinstance(form, Pointwise)
         args = [self.value(self.grouping.source(a)) for a in node.args]
         sizes = [self.size(s) for s in form.sizes]
@@ -244,7 +244,7 @@ class Lowering:
         name = f"c{len(self.checks)}"
         operand = self.operand(buffer, 0, I64, "check")
         wide = index.cast(I64)
-        form = node.op.form(*node.types, *(a.type for a in node.args))
+        form = node.form
         wrap = getattr(form, "wrap", True)
         self.checks.append(Check(name, wide, self.extent(extent), position, operand, wrap))
         return ex.ref(name, I64)
@@ -265,11 +265,11 @@ def members(group: Group) -> list[Node]:
 
 
 def gather_walks(group: Group, grouping: Grouping, node: Node) -> tuple[Walk, Walk, Size]:
-    """For a gather: the walk of the data (unmoved by the index), that of the indices, the index's stride.
+    """Of a gather: the walk of the data, that of the indices, and the stride of the index.
 
     For a scatter the data is the result, laid out contiguously.
     """
-    form = node.op.form(*node.types, *(a.type for a in node.args))
+    form = node.form
     assert isinstance(form, Gather | GatherAlong) or hasattr(form, "axis")
     axis: int = form.axis
     indices = grouping.source(node.args[1])

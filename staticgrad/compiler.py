@@ -63,6 +63,7 @@ class Options:
     checkpoint: str = "store_all"
     sizes: tuple[tuple[str, int], ...] = ()
     pipeline: str = "O1"
+    fuse: bool = True
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def compile(
         checkpoint: what is kept for the backward pass; this version keeps all (``"store_all"``).
         sizes: values of named sizes that every run will have; the feeds must agree.
         pipeline: the passes to run first, as text, or a level (``"O0"``, ``"O1"``).
-        fuse: merge neighbouring operations into kernels; this version always does.
+        fuse: merge neighbouring operations into kernels; the bytes of results do not depend on it.
 
     Raises:
         ArgumentError: an option of the wrong kind, or one that this version does not have.
@@ -122,9 +123,9 @@ def compile(
             f"checkpoint={checkpoint!r} is not a policy of this version",
             hint="'store_all' is: every intermediate value is kept until its last use",
         )
-    if fuse is not True:
-        raise ArgumentError(f"fuse={fuse!r} is not available in this version; leave it True")
-    options = Options(_bytes(memory_budget), checkpoint, _sizes(sizes), pipeline)
+    if not isinstance(fuse, bool):
+        raise ArgumentError(f"fuse={fuse!r} is neither True nor False")
+    options = Options(_bytes(memory_budget), checkpoint, _sizes(sizes), pipeline, fuse)
     return Compiled(program, options)
 
 
@@ -136,11 +137,16 @@ class Compiled:
     """
 
     def __init__(self, program: Compilable, options: Options) -> None:
+        """Compile at once; see ``compile``.
+
+        ``program_graph`` is the graph as given, whose conditions the feeds must meet; ``graph`` is
+        what the passes made of it.
+        """
         self.program_graph, self.single = _as_graph(program)
         self.options = options
         self.graph: Graph = read_pipeline(options.pipeline)(self.program_graph)
         self._check_fixed_sizes()
-        self.schedule: Schedule = fuse_graph(self.graph)
+        self.schedule: Schedule = fuse_graph(self.graph, options.fuse)
         self._planner = Planner(self.schedule)
         self._lock = threading.Lock()
         self._reasons: deque[str] = deque(maxlen=_REASONS)
@@ -148,7 +154,7 @@ class Compiled:
         addresses = self._compile_kernels()
         stores = {parameter.name: parameter.store for parameter in self.graph.parameters}
         step = Program(self.schedule, addresses, stores, native.driver())
-        self._executor = Executor(self.graph, step, self._make_plan, dict(options.sizes))
+        self._executor = Executor(self.program_graph, step, self._make_plan, dict(options.sizes))
         self._fixed_plan = self._plan_if_sizes_are_known()
 
     # -- running ----------------------------------------------------------------------------------
@@ -186,14 +192,14 @@ class Compiled:
             BudgetInfeasible: the plan needs more than ``memory_budget``.
         """
         known = {**dict(self.options.sizes), **sizes}
-        declared = self.graph.sizes
+        declared = self.program_graph.sizes
         wrong = [name for name in known if name not in declared]
         missing = [name for name in declared if name not in known]
         if wrong or missing:
             what = f"no size is named {wrong[0]!r}" if wrong else f"size {missing[0]!r} is missing"
             named = ", ".join(declared) or "none"
             raise UnknownNameError(what, hint=f"the sizes of the graph: {named}")
-        check_sizes(self.graph, known)
+        check_sizes(self.program_graph, known)
         return self._make_plan({name: known[name] for name in declared}, frozenset())
 
     @property
@@ -213,18 +219,18 @@ class Compiled:
     def _current_plan(self) -> Plan:
         plan = self._fixed_plan or self._executor.latest
         if plan is None:
-            names = ", ".join(self.graph.sizes)
+            names = ", ".join(self.program_graph.sizes)
             raise GraphError(
                 f"the peak depends on {names}, and nothing has run yet",
                 hint="ask for a plan: f.plan("
-                + ", ".join(f"{n}=..." for n in self.graph.sizes)
+                + ", ".join(f"{n}=..." for n in self.program_graph.sizes)
                 + ")",
             )
         return plan
 
     def _plan_if_sizes_are_known(self) -> Plan | None:
         sizes = dict(self.options.sizes)
-        return self.plan() if self.graph.sizes.keys() <= sizes.keys() else None
+        return self.plan() if self.program_graph.sizes.keys() <= sizes.keys() else None
 
     def _make_plan(self, sizes: Mapping[str, int], staged: frozenset[str]) -> Plan:
         with self._lock:
@@ -310,7 +316,7 @@ class Compiled:
             )
         plan = self._fixed_plan or self._executor.latest
         if plan is None:
-            lines.append(f"arena: depends on {', '.join(self.graph.sizes)}")
+            lines.append(f"arena: depends on {', '.join(self.program_graph.sizes)}")
         else:
             at = ", ".join(f"{name}={value}" for name, value in plan.sizes)
             lines.append(f"arena: {plan.peak_bytes} bytes" + (f" at {at}" if at else ""))
@@ -324,9 +330,9 @@ class Compiled:
         return _restore, (self.program_graph, self.single, self.options)
 
     def _check_fixed_sizes(self) -> None:
-        unknown = [name for name, _ in self.options.sizes if name not in self.graph.sizes]
+        unknown = [name for name, _ in self.options.sizes if name not in self.program_graph.sizes]
         if unknown:
-            named = ", ".join(self.graph.sizes) or "none"
+            named = ", ".join(self.program_graph.sizes) or "none"
             raise UnknownNameError(
                 f"sizes= names {unknown[0]!r}", hint=f"the sizes of the graph: {named}"
             )
@@ -393,7 +399,7 @@ def _over_budget(plan: Plan, budget: int) -> BudgetInfeasible:
         details=[f"no order of its kernels needs fewer than {lower_bound(plan)} bytes"],
         hint="nothing was run; give it more memory or smaller feeds",
         related=[
-            (buffer.name, f"{placed.nbytes} bytes", buffer.origin)
+            (buffer.label or buffer.name, f"{placed.nbytes} bytes", buffer.origin)
             for placed, buffer in largest
             if placed.nbytes
         ],

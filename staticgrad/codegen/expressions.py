@@ -15,7 +15,8 @@ from staticgrad.ir.expr import BLOCKS, Access, Expr, postorder
 from staticgrad.ir.vecmath import expand
 
 _OPERATORS = {
-    "add": "+", "sub": "-", "mul": "*", "div": "/", "and": "&", "or": "|", "xor": "^", "shl": "<<", "shr": ">>",
+    "add": "+", "sub": "-", "mul": "*", "div": "/",
+    "and": "&", "or": "|", "xor": "^", "shl": "<<", "shr": ">>",
     "eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=",
 }  # fmt: skip
 _FUNCTIONS = {"abs": "absolute"}

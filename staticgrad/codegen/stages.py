@@ -103,7 +103,7 @@ def _accumulator(statement: Accumulate, lanes: int) -> str:
 
 
 def _width(statement: Accumulate, lanes: int) -> int:
-    """Lanes of an accumulator: sums have as many as their tree says, whatever the loop's vectors."""
+    """Lanes of an accumulator: sums have as many as their tree says, whatever the loop's."""
     return min(sum_lanes(statement.value.dtype), lanes)
 
 
@@ -133,13 +133,15 @@ def _write_lane_step(scope: Scope, statement: Accumulate) -> None:
     if _width(statement, scope.lanes) < scope.lanes:
         parts = [f"low({parts[0]})", f"high({parts[0]})"]
     for part in parts:
-        scope.body.add(f"{statement.name}_a = {combine(statement.kind, f'{statement.name}_a', part)}")
+        scope.body.add(
+            f"{statement.name}_a = {combine(statement.kind, f'{statement.name}_a', part)}"
+        )
 
 
 def _write_blocked_loop(
     out: Lines, loop: Loop, lanes: int, body: Lines, sums: Sequence[Accumulate]
 ) -> None:
-    """Rows in blocks; block sums in a binary counter, then folded from the latest to the earliest."""
+    """Rows in blocks; block sums in a binary counter, then folded from the latest on."""
     added = [s for s in sums if s.kind == "sum"]
     for s in added:
         out.add(f"{s.name}_s = local_{element(s.value.dtype)}({LEVELS})")

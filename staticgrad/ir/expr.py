@@ -22,7 +22,7 @@ import numpy as np
 
 from staticgrad.ir.dtype import BOOL, F32, F64, I32, I64, DType
 
-#: Primitive -> number of operands. Operands share one dtype unless noted, which is also the result's.
+#: Primitive -> number of operands. They share one dtype, which is the result's, unless noted.
 ARITHMETIC: Final = {"add": 2, "sub": 2, "mul": 2, "div": 2, "neg": 1, "abs": 1}
 FLOATING: Final = {"sqrt": 1, "floor": 1, "ceil": 1, "trunc": 1, "rint": 1, "fma": 3}
 EXTREMA: Final = {"maximum": 2, "minimum": 2}  # NaN wins; -0 < +0
@@ -182,7 +182,7 @@ class Expr:
         return apply("rint", self)
 
     def fma(self, factor: Expr | Number, addend: Expr | Number) -> Expr:
-        """self * factor + addend, rounded once. Only inside named blocks (see the design of bits)."""
+        """self * factor + addend, rounded once; only inside named blocks, never by contraction."""
         return apply("fma", self, self._lift(factor), self._lift(addend))
 
     def exp(self) -> Expr:
@@ -213,7 +213,7 @@ class Expr:
         return apply("pow", self, self._lift(exponent))
 
     def cast(self, dtype: DType) -> Expr:
-        """NumPy's conversion; float to integer of NaN or out of range gives the x86 pattern (INT_MIN)."""
+        """NumPy's conversion on x86-64: an integer of NaN or out of range is INT_MIN."""
         return self if dtype == self.dtype else Expr("cast", dtype, (self,))
 
     def bitcast(self, dtype: DType) -> Expr:

@@ -80,7 +80,7 @@ class Contract:
 
 @dataclass(frozen=True)
 class Gather:
-    """out[p, i, q] = x[p, indices[i], q] with ``indices`` in place of ``axis``; checked, negatives wrap."""
+    """out[p, i, q] = x[p, indices[i], q], indices in place of ``axis``; checked, negatives wrap."""
 
     axis: int
 
@@ -129,7 +129,7 @@ class Region:
 
 @dataclass(frozen=True)
 class Assemble:
-    """The result put together from its operands, one Region each; ``fill`` elsewhere (None: covered)."""
+    """The result put together from operands, one Region each; ``fill`` elsewhere (None: covered)."""
 
     regions: tuple[Region, ...]
     fill: bool | int | float | None = None

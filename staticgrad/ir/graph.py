@@ -1,7 +1,7 @@
 """Nodes, symbolic values and graphs: what to compute, forward and backward together.
 
 A Node is one application of an op; a Symbolic is one of its results. Nodes are immutable and
-compared by ``is``: two equal nodes are two nodes (recomputation needs that; merging them is a pass).
+compared by ``is``: two equal nodes are two (recomputation needs that; merging them is a pass).
 A Graph is an ordered tuple of nodes with inputs, parameters, named outputs and simultaneous
 updates. Nothing here knows a concrete op beyond the three leaves.
 """
@@ -33,7 +33,7 @@ class Node:
     """One application of an op.
 
     ``origin`` is the user's line, ``order`` the derivative order (0: built by the user, k+1: built
-    while differentiating order k); both stand outside equality. ``serial`` orders nodes by creation.
+    while differentiating order k); both stand outside equality. ``serial`` is the creation order.
     """
 
     __slots__ = ("__weakref__", "args", "op", "order", "origin", "serial", "types")
@@ -54,6 +54,11 @@ class Node:
     def values(self) -> tuple[Symbolic, ...]:
         """The results."""
         return tuple(Symbolic(self, i) for i in range(len(self.types)))
+
+    @property
+    def form(self) -> Form:
+        """How the node touches memory."""
+        return self.op.form(*self.types, *(arg.type for arg in self.args))
 
     @property
     def is_leaf(self) -> bool:
@@ -261,8 +266,8 @@ def constant(data: object, dtype: DType | None = None) -> Symbolic:
 class Graph:
     """Nodes in topological order, with what goes in and what comes out. Immutable.
 
-    ``outputs`` maps names to values, ``updates`` pairs parameters with their next value; outputs and
-    updates read the old values, all updates happen at once.
+    ``outputs`` maps names to values, ``updates`` pairs parameters with their next value; outputs
+    and updates read the old values, all updates happen at once.
     """
 
     __slots__ = ("_guards", "inputs", "name", "nodes", "outputs", "parameters", "updates")
@@ -370,7 +375,7 @@ class Graph:
     def replace_nodes(
         self, rewrite: Callable[[Node, tuple[Symbolic, ...]], Sequence[Symbolic] | None]
     ) -> Graph:
-        """Rebuild bottom-up: ``rewrite(node, new_args)`` gives the node's new results, or None to keep it.
+        """Rebuild bottom-up: ``rewrite(node, new_args)`` gives new results, or None to keep the node.
 
         A kept node is rebuilt only if an operand changed. Returns the same object if nothing did.
         Inputs, parameters, names and order of the outputs stay.
@@ -445,7 +450,7 @@ def _unlisted(results: Iterable[Symbolic], listed: Mapping[Node, None]) -> list[
 
 
 def ancestors(values: Iterable[Symbolic], stop: Mapping[Node, object] | None = None) -> list[Node]:
-    """Every node that ``values`` depend on (their own included), each once, unordered; iterative."""
+    """Every node that ``values`` depend on (their own included), each once; iterative."""
     seen: dict[Node, None] = {}
     stack = [value.node for value in values]
     while stack:

@@ -121,7 +121,7 @@ class Scalar:
 
 @dataclass(frozen=True)
 class Gemm:
-    """ref("acc")[i, j] = sum over k of a[i, k] * b[k, j]; then the stores, at (i, j), vector over j.
+    """ref("acc") = sum over k of a[i, k] * b[k, j]; then the stores, at (i, j), vector over j.
 
     ``a`` strides over (i, k), ``b`` over (k, j), both also over the kernel's outer axes. If b's j
     stride is not 1, the panel is first packed into the scratch operand ``pack`` ([k, columns]).

@@ -1,9 +1,9 @@
 """The Op base class and the registry: one frozen dataclass per op, its fields are its attributes.
 
 An op is read in different worlds by its methods: ``infer`` on types, ``reference`` on arrays,
-``scalar`` on one element, ``partials``/``vjp``/``jvp`` on values, ``form`` on memory. The base gives
-for nothing: frozen fields, registration by name, equality by type and bits (0.0 is not -0.0, True is
-not 1), and binding to whatever kind of value the operands are. This file knows no concrete op.
+``scalar`` on one element, ``partials``/``vjp``/``jvp`` on values, ``form`` on memory. The base
+gives for nothing: frozen fields, registration by name, equality by type and bits (0.0 is not -0.0,
+True is not 1), and binding to whatever kind of value the operands are. No concrete op stands here.
 """
 
 from __future__ import annotations

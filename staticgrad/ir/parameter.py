@@ -1,6 +1,7 @@
 """Parameters' storage: an aligned buffer that graphs read and update, and the lock around it.
 
-A store outlives every graph that names it; its layout (C-contiguous, 64-byte aligned) never changes.
+A store outlives every graph that names it; its layout (C-contiguous, 64-byte aligned) never
+changes.
 Runs take a read or write lock of each store they touch, in creation order, so two cannot deadlock.
 """
 
@@ -13,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from staticgrad.errors import FeedError
+from staticgrad.errors import ParameterValueError
 from staticgrad.ir.dtype import as_dtype
 from staticgrad.ir.types import TensorType
 
@@ -95,16 +96,16 @@ class ParameterStore:
         """Set the value; nothing changes if shape or dtype do not fit.
 
         Raises:
-            FeedError: another shape, or a dtype that would lose information.
+            ParameterValueError: another shape, or a dtype that would lose information.
         """
         source = np.asarray(value)
         if source.shape != self.array.shape:
-            raise FeedError(
+            raise ParameterValueError(
                 f"parameter {self.name!r} has shape {self.array.shape}, got {source.shape}",
                 hint="a parameter keeps its shape; make a new one for another shape",
             )
         if not np.can_cast(source.dtype, self.array.dtype, "same_kind"):
-            raise FeedError(
+            raise ParameterValueError(
                 f"parameter {self.name!r} is {self.type.dtype.numpy.name}, got {source.dtype}",
                 hint=f"convert it first: value.astype({self.type.dtype.numpy.name!r})",
             )

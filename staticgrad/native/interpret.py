@@ -15,7 +15,7 @@ import numpy as np
 
 from staticgrad.errors import CompileError
 from staticgrad.native import lane_memory, lanes
-from staticgrad.native.constants import CONSTANTS, ENTRY, ROW_WORDS
+from staticgrad.native.constants import CONSTANTS, ENTRY, MODULES, ROW_WORDS
 from staticgrad.native.kinds import ELEMENTS
 from staticgrad.native.lock import LOCK
 
@@ -30,7 +30,7 @@ def register(source: str) -> tuple[int, PythonKernel]:
 
     Raises CompileError when the source is no Python or has no entry.
     """
-    namespace: dict[str, Any] = {**VOCABULARY, **CONSTANTS}
+    namespace: dict[str, Any] = {**VOCABULARY, **CONSTANTS, **MODULES}
     filename = f"<staticgrad kernel {len(_kernels)}>"
     try:
         exec(compile(source, filename, "exec"), namespace)

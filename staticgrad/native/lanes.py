@@ -332,6 +332,13 @@ def word(v: Lanes) -> int:
     return int(v.data.astype(np.int64)[0])
 
 
+def real(v: Lanes) -> float:
+    """The float of a one-lane vector as a plain number."""
+    if v.kind.lanes != 1 or v.kind.element.kind != "f":
+        raise TypeError(f"real of {v.kind.name}")
+    return float(v.data[0])
+
+
 def _vocabulary() -> dict[str, Callable[..., Any]]:
     found: dict[str, Callable[..., Any]] = {
         "absolute": _family("iuf", np.absolute),
@@ -351,6 +358,7 @@ def _vocabulary() -> dict[str, Callable[..., Any]]:
         "high": high,
         "like": like,
         "word": word,
+        "real": real,
     }
     found["hsum"] = _horizontal(_family("iuf", np.add))
     found["hprod"] = _horizontal(_family("iuf", np.multiply))

@@ -7,6 +7,7 @@ error here, where LLVM would end the process. Needs llvmlite, never Numba.
 
 from __future__ import annotations
 
+import ctypes
 from typing import Any, Final
 
 from staticgrad.errors import CompileError
@@ -18,6 +19,17 @@ LIBRARY_SYMBOLS: Final = frozenset(
     {"memset", "memcpy", "memmove", "fmod", "fmodf", "_GLOBAL_OFFSET_TABLE_"}
 )
 """What compiled code may call outside itself: the C library's."""
+
+_ONE_ARGUMENT: Final = (
+    "sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh exp exp2 expm1 log log2 log10 "
+    "log1p sqrt cbrt floor ceil trunc round rint nearbyint erf erfc lgamma tgamma"
+)
+MATH_SYMBOLS: Final = frozenset(
+    name + width
+    for name in (*_ONE_ARGUMENT.split(), "atan2", "pow", "hypot", "copysign", "fma", "ldexp")
+    for width in ("", "f")
+)
+"""What a user's own scalar code may call too, where the process has it: the C math library's."""
 
 _engines: dict[str, Any] = {}
 _addresses: dict[str, int] = {}
@@ -40,9 +52,14 @@ def check(code: bytes, symbol: str) -> None:
         raise CompileError(f"a compiled kernel is {error}") from error
     if symbol not in found.functions:
         raise CompileError(f"a compiled kernel has no entry {symbol}")
-    strange = sorted(found.undefined - LIBRARY_SYMBOLS)
+    wanted = found.undefined - LIBRARY_SYMBOLS
+    strange = sorted(name for name in wanted if not (name in MATH_SYMBOLS and _present(name)))
     if strange:
         raise CompileError(f"a compiled kernel calls {', '.join(strange)}, which nobody defines")
+
+
+def _present(name: str) -> bool:
+    return hasattr(ctypes.CDLL(None), name)
 
 
 def load(code: bytes, symbol: str, target: Target) -> int:

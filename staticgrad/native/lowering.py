@@ -1,7 +1,6 @@
-"""What both readers of kernel source share: kinds of variables, calls, literals, the text's frame.
+"""A function being lowered: kinds of variables, calls, literals, the text's frame.
 
-A reader walks a function - :mod:`numba_reader` the IR that Numba makes of its bytecode,
-:mod:`syntax_reader` its syntax tree - and this base finds the kinds by one forward walk (every
+:mod:`syntax_reader` walks the syntax tree; this base finds the kinds by one forward walk (every
 variable has one kind, no promotion) and writes LLVM IR through the operations. Variables that
 cross blocks live in stack slots, which LLVM turns into registers. No environments, no exceptions,
 no reference counts.
@@ -30,7 +29,7 @@ from staticgrad.native.kinds import (
 from staticgrad.native.operations import FUNCTIONS, OPERATORS, Operation
 
 FUNCTION = Scalar("function", "function")
-TIMELESS = (REAL, RANGE, FUNCTION, NOTHING)
+TIMELESS = (RANGE, FUNCTION, NOTHING)
 """Kinds that exist while compiling only."""
 
 REGISTERED = (cast_operations, lane_operations, memory_operations)

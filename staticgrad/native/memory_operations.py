@@ -12,6 +12,7 @@ from staticgrad.native.kinds import (
     ELEMENTS,
     LANES,
     NOTHING,
+    REAL,
     WORD,
     Element,
     Kind,
@@ -296,6 +297,18 @@ def _word_result(kind: Kind) -> Kind | None:
     return None
 
 
+def _real(out: Emitter, kinds: Kinds, values: Values) -> Operand:
+    if _element(kinds[0]).bits == 64:
+        return values[0]
+    return out.do(f"fpext float {values[0]} to double")
+
+
+def _real_result(kind: Kind) -> Kind | None:
+    if isinstance(kind, Vector) and kind.lanes == 1 and kind.element.kind == "f":
+        return REAL
+    return None
+
+
 for _count in LANES:
     _mask(_count)
     _whole(_count)
@@ -309,4 +322,5 @@ define("load_at", _gathered, _load_at)
 define("store_at", _store_at_result, _store_at)
 define("mask_of", _mask_of_result, _mask_of)
 define("word", _word_result, _word)
+define("real", _real_result, _real)
 define("getitem", _item_result, _item)

@@ -13,7 +13,7 @@ import hashlib
 import re
 from typing import Any, Final
 
-from numba.core import errors, types
+from numba.core import types
 
 from staticgrad.native.constants import CONSTANTS, ENTRY, MODULES
 from staticgrad.native.frontend import KERNEL_KINDS, Function, split_source
@@ -48,8 +48,10 @@ def modules(source: str, symbol: str) -> list[str]:
     signature = types.void(*map(numba_type, KERNEL_KINDS))
     try:
         entry.compile(signature)
-    except errors.NumbaError as error:
-        raise KernelSourceError(_reason(error)) from None
+    except KernelSourceError:
+        raise
+    except Exception as error:  # Numba raises many kinds; none may reach a user
+        raise KernelSourceError(_reason(error)) from error
     made = entry.overloads[signature.args]
     callee = made.fndesc.llvm_func_name
     return [_SHIM.format(symbol=symbol, callee=callee), *made.library.everything()]

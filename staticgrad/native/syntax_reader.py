@@ -1,7 +1,7 @@
 """The direct reading of a kernel source: syntax tree -> LLVM IR text, without Numba.
 
-The same language and the same operations as :mod:`numba_reader`, so the same machine code within
-the names of blocks; it takes a fraction of the time and needs llvmlite only.
+The same operations as in Numba's pipeline (:mod:`simd`), so the same bytes; it takes a fraction of
+the time and needs llvmlite only, and it knows the kernel language and nothing else of Python.
 """
 
 from __future__ import annotations
@@ -95,10 +95,10 @@ class SyntaxReader(FunctionLowering):
         self.open = False
 
     def _bind(self, name: str, value: Bound) -> None:
-        """Assigns a name. It needs a slot unless it is set once, outside loops and branches."""
+        """Assigns a name. It needs a slot unless it is a literal, or set outside loops, and once."""
         self.local[name] = value
-        once = self.assigned[name] == 1
-        if once and (self.depth == 0 or value.kind in TIMELESS):
+        always = self.depth == 0 or value.kind in TIMELESS or not isinstance(value.value, str)
+        if self.assigned[name] == 1 and always:
             self.lasting[name] = value
         else:
             self._store(name, value)

@@ -192,9 +192,7 @@ class Table:
         return IndexOutOfRange(
             f"index {found} is out of range for an axis of size {extent}",
             details=[f"it is element {position} of the indices, counted in C order"],
-            hint=f"indices from {-extent} to {extent - 1} are valid"
-            if extent
-            else "the axis is empty",
+            hint=f"the largest valid index is {extent - 1}" if extent else "the axis is empty",
             at=check.origin,
         )
 

@@ -114,6 +114,22 @@ def test_fma_hard_cases():
     )  # fmt: skip
 
 
+@pytest.mark.parametrize(("dtype", "step"), [(F32, 2.0**-12), (F64, 2.0**-27)])
+def test_fma_breaks_ties_by_what_lies_far_below(dtype: DType, step: float):
+    """The product (1 + step)(1 + n step) ends in half a unit; the summand is far smaller."""
+    scale = 1 if dtype == F32 else 2
+    ties = [(s * (1 + step), 1 + n * scale * step) for s in (1, -1) for n in (1, 3)]
+    assert_fma([(a, b, c) for a, b in ties for c in (-(2.0**-100), 0.0, 2.0**-100)], dtype)
+
+
+def test_fma_f64_rounds_once_where_denormals_begin():
+    rng = np.random.default_rng(5)
+    a, b = rng.uniform(1, 2, 400), rng.uniform(0.5, 1, 400) * 2.0**-500
+    exponents = rng.choice([2.0**-525, 2.0**-522, 2.0**-540], 400)
+    c = rng.uniform(-1, 1, 400) * 2.0**-1022 * rng.choice([0, 1, 2.0**-30], 400)
+    assert_fma(list(zip((a * exponents).tolist(), b.tolist(), c.tolist(), strict=True)), F64)
+
+
 def test_fma_broadcasts_and_serves_zero_dimensions():
     assert fma(np.float64(2), np.array([3.0, 4.0]), np.float64(1)).tolist() == [7, 9]
     assert evaluate(literal(2.0, F32).fma(3.0, 4.0)).shape == ()

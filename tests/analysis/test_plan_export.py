@@ -19,7 +19,7 @@ class InvalidError(Exception):
 
 
 class Simulator:
-    """Runs a schedule over a live set and byte ranges; ``top`` is the highest byte that was used."""
+    """Runs a schedule over a live set and byte ranges; ``top`` is the highest byte used."""
 
     def __init__(self, graph: dict[str, Any], schedule: dict[str, Any]) -> None:
         self.sizes = {v["id"]: v["size"] for v in graph["values"]}

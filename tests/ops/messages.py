@@ -11,7 +11,7 @@ from staticgrad.errors import StaticgradError
 
 
 @contextmanager
-def refused(kind: type[StaticgradError], *words: str, line: str = "") -> Iterator[None]:
+def assert_refused(kind: type[StaticgradError], *words: str, line: str = "") -> Iterator[None]:
     """The block raises ``kind``; its message has ``words``, the line it blames has ``line``."""
     with pytest.raises(kind) as caught:
         yield

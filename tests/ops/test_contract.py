@@ -11,7 +11,7 @@ from staticgrad.errors import DTypeError, RankError, ShapeError, SizeGuardError
 from staticgrad.ir.dtype import ALL_DTYPES
 from staticgrad.ops.contract import MatMul
 from tests.ops.graphs import op_names, run
-from tests.ops.messages import refused
+from tests.ops.messages import assert_refused
 
 SHAPES = [
     ((3,), (3,)), ((2, 3), (3,)), ((3,), (3, 4)), ((2, 3), (3, 4)), ((5, 2, 3), (3, 4)),
@@ -97,7 +97,7 @@ def test_a_batch_times_one_matrix_is_one_product():
 
 def test_inner_sizes_that_differ():
     x, w = sg.input("x", ("batch", 784)), sg.parameter("w", np.zeros((512, 10), "float32"))
-    with refused(
+    with assert_refused(
         ShapeError, "inner sizes differ, 784 != 512", "[batch, 784] @ [512, 10]", "w f32[512, 10]",
         line="x @ w",
     ):  # fmt: skip
@@ -108,16 +108,16 @@ def test_inner_sizes_that_differ():
         (x, v, "[batch, 784] @ [5]"),
         (sg.input("t", (2, 3, 4)), w, "[2, 3, 4] @ [512, 10]"),
     ):
-        with refused(ShapeError, "inner sizes differ", shapes, line="left @ right"):
+        with assert_refused(ShapeError, "inner sizes differ", shapes, line="left @ right"):
             left @ right
-    with refused(ShapeError, "[4, 2] transposed @ [2, 4]", line="MatMul(True, False)"):
+    with assert_refused(ShapeError, "[4, 2] transposed @ [2, 4]", line="MatMul(True, False)"):
         MatMul(True, False)(np.ones((4, 2)), np.ones((2, 4)))
 
 
 def test_inner_sizes_that_may_agree_are_checked_in_the_run():
     x, w = sg.input("x", (2, "n"), "float64"), np.ones((3, 1))
     np.testing.assert_array_equal(run(x @ w, {"x": np.ones((2, 3))}), [[3], [3]])
-    with refused(SizeGuardError, "inner sizes differ, n != 3", "n = 4", line="y = x @ w"):
+    with assert_refused(SizeGuardError, "inner sizes differ, n != 3", "n = 4", line="y = x @ w"):
         y = x @ w
         run(y, {"x": np.ones((2, 4))})
     same = sg.input("a", ("n", "k")) @ sg.input("b", ("k", "n"))
@@ -126,17 +126,17 @@ def test_inner_sizes_that_may_agree_are_checked_in_the_run():
 
 def test_other_operands_that_do_not_fit():
     a = sg.input("a", (2, 3, 4))
-    with refused(ShapeError, "batch axes", "2 != 5", "a f32[2, 3, 4]", line="a @ np.ones"):
+    with assert_refused(ShapeError, "batch axes", "2 != 5", "a f32[2, 3, 4]", line="a @ np.ones"):
         a @ np.ones((5, 4, 1), np.float32)
-    with refused(RankError, "a scalar is no matrix", "*", line="sg.matmul(a, 2.0)"):
+    with assert_refused(RankError, "a scalar is no matrix", "*", line="sg.matmul(a, 2.0)"):
         sg.matmul(a, 2.0)
-    with refused(DTypeError, "bools", "int64"):
+    with assert_refused(DTypeError, "bools", "int64"):
         sg.matmul(np.ones((2, 2), bool), np.ones((2, 2), bool))
-    with refused(RankError, "a @ b", line="sg.dot(a, a)"):
+    with assert_refused(RankError, "a @ b", line="sg.dot(a, a)"):
         sg.dot(a, a)
-    with refused(ShapeError, "inner sizes differ, 2 != 3"):
+    with assert_refused(ShapeError, "inner sizes differ, 2 != 3"):
         sg.vdot([1.0, 2], [1.0, 2, 3])
-    with refused(RankError, "two axes each"):
+    with assert_refused(RankError, "two axes each"):
         MatMul()(np.ones(3), np.ones(3))
-    with refused(DTypeError, "operands of"):
+    with assert_refused(DTypeError, "operands of"):
         MatMul().infer(a.type, sg.input("b", (4, 1), "float64").type)

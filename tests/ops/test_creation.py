@@ -9,7 +9,7 @@ from staticgrad import ops as sg
 from staticgrad.errors import ArgumentError, DTypeError, RankError, ShapeError
 from staticgrad.ir.graph import Input
 from tests.ops.graphs import run
-from tests.ops.messages import refused
+from tests.ops.messages import assert_refused
 
 
 def test_an_input_says_its_type():
@@ -61,23 +61,23 @@ def test_a_constant_is_a_copy():
 
 
 def test_names_shapes_and_dtypes_that_are_none():
-    with refused(ArgumentError, "the name comes first", line="sg.input((2, 3))"):
+    with assert_refused(ArgumentError, "the name comes first", line="sg.input((2, 3))"):
         sg.input((2, 3))
-    with refused(ArgumentError, "the name is empty", line='sg.parameter("", [1.0])'):
+    with assert_refused(ArgumentError, "the name is empty", line='sg.parameter("", [1.0])'):
         sg.parameter("", [1.0])
-    with refused(ShapeError, "'x', axis 1", "-3", line='sg.input("x", (2, -3))'):
+    with assert_refused(ShapeError, "'x', axis 1", "-3", line='sg.input("x", (2, -3))'):
         sg.input("x", (2, -3))
     for entry in (2.5, "", True, [3]):
-        with refused(ArgumentError, "'x'"):
+        with assert_refused(ArgumentError, "'x'"):
             sg.input("x", (2, entry))
-    with refused(
+    with assert_refused(
         DTypeError, "input 'x'", "float16", "float32", line='sg.input("x", (), "float16")'
     ):
         sg.input("x", (), "float16")
     for data in ("text", 1j, [object()]):
-        with refused(DTypeError, "constant"):
+        with assert_refused(DTypeError, "constant"):
             sg.constant(data)
-        with refused(DTypeError, "parameter"):
+        with assert_refused(DTypeError, "parameter"):
             sg.parameter("p", data)
 
 
@@ -128,15 +128,15 @@ def test_arange_to_a_named_size():
 
 
 def test_what_these_refuse():
-    with refused(ArgumentError, "step of 0", line="sg.arange(0, 3, 0)"):
+    with assert_refused(ArgumentError, "step of 0", line="sg.arange(0, 3, 0)"):
         sg.arange(0, 3, 0)
-    with refused(ArgumentError, "not an integer"):
+    with assert_refused(ArgumentError, "not an integer"):
         sg.arange(2.5)
-    with refused(RankError, "last two axes"):
+    with assert_refused(RankError, "last two axes"):
         sg.tril([1.0, 2])
-    with refused(ShapeError, "negative"):
+    with assert_refused(ShapeError, "negative"):
         sg.zeros((2, -1))
-    with refused(DTypeError, "complex64"):
+    with assert_refused(DTypeError, "complex64"):
         sg.ones(2, "complex64")
-    with refused(ShapeError, "does not fit"):
+    with assert_refused(ShapeError, "does not fit"):
         sg.full((2, 3), [1.0, 2])

@@ -10,7 +10,7 @@ from staticgrad import ops as sg
 from staticgrad.autodiff.reverse import grad
 from staticgrad.errors import ArgumentError, AxisError, IndexOutOfRange, SizeGuardError
 from tests.ops.graphs import op_names, run
-from tests.ops.messages import refused
+from tests.ops.messages import assert_refused
 
 bounds = st.none() | st.integers(-8, 8)
 steps = st.none() | st.integers(-4, 4).filter(bool)
@@ -106,7 +106,7 @@ def test_indices_known_in_the_run():
     np.testing.assert_array_equal(run(x[1:, at - at], feeds), array[1:, [0, 0, 0]])
     np.testing.assert_array_equal(run(x[one], feeds), array[-2])
     np.testing.assert_array_equal(run(x[at, ..., 1], feeds), array[[3, -1, 0], 1])
-    with refused(IndexOutOfRange, "index 4", "size 4", line="taken = x[at]"):
+    with assert_refused(IndexOutOfRange, "index 4", "size 4", line="taken = x[at]"):
         taken = x[at]
         run(taken, feeds | {"at": [0, 4, 9]})
 
@@ -138,11 +138,13 @@ def test_the_gradient_lands_where_the_elements_came_from():
 
 def test_indices_outside_a_literal_size():
     x = sg.input("x", (3, 4))
-    with refused(IndexOutOfRange, "index 3", "axis 0 of size 3", "0 to 2", line="x[3]"):
+    with assert_refused(IndexOutOfRange, "index 3", "axis 0 of size 3", "0 to 2", line="x[3]"):
         x[3]
-    with refused(IndexOutOfRange, "index -5", "axis 1 of size 4", "x f32[3, 4]", line="x[:, -5]"):
+    with assert_refused(
+        IndexOutOfRange, "index -5", "axis 1 of size 4", "x f32[3, 4]", line="x[:, -5]"
+    ):
         x[:, -5]
-    with refused(IndexOutOfRange, "no elements"):
+    with assert_refused(IndexOutOfRange, "no elements"):
         sg.input("e", (0,))[0]
     with pytest.raises(IndexError):
         x[7]
@@ -154,7 +156,7 @@ def test_indices_outside_a_named_size_are_found_in_the_run(index):
     row = x[index]
     array = np.arange(8.0).reshape(4, 2)
     np.testing.assert_array_equal(run(row, {"x": array}), array[index])
-    with refused(
+    with assert_refused(
         SizeGuardError,
         f"index {index} is out of range for axis 0 of size n",
         "n = 3",
@@ -162,31 +164,31 @@ def test_indices_outside_a_named_size_are_found_in_the_run(index):
     ):
         run(row, {"x": array[:3]})
     never = sg.input("m", (sg.dim("m", max=3),))
-    with refused(IndexOutOfRange, "axis 0 of size m"):
+    with assert_refused(IndexOutOfRange, "axis 0 of size m"):
         never[index]
 
 
 def test_keys_that_are_none():
     x = sg.input("x", (3, 4))
-    with refused(ArgumentError, "mask", "sg.where", line="x[x > 0]"):
+    with assert_refused(ArgumentError, "mask", "sg.where", line="x[x > 0]"):
         x[x > 0]
-    with refused(ArgumentError, "sg.where"):
+    with assert_refused(ArgumentError, "sg.where"):
         x[np.array([True, False, True])]
-    with refused(ArgumentError, "sg.where"):
+    with assert_refused(ArgumentError, "sg.where"):
         x[True]
-    with refused(AxisError, "3 indices for 2 axes: f32[3, 4]", line="x[0, 0, 0]"):
+    with assert_refused(AxisError, "3 indices for 2 axes: f32[3, 4]", line="x[0, 0, 0]"):
         x[0, 0, 0]
-    with refused(ArgumentError, "two", "sg.take", line="x[[0], [1]]"):
+    with assert_refused(ArgumentError, "two", "sg.take", line="x[[0], [1]]"):
         x[[0], [1]]
-    with refused(ArgumentError, "'...'"):
+    with assert_refused(ArgumentError, "'...'"):
         x[..., ...]
-    with refused(ArgumentError, "no index", "int64"):
+    with assert_refused(ArgumentError, "no index", "int64"):
         x[1.0]
-    with refused(ArgumentError, "no index"):
+    with assert_refused(ArgumentError, "no index"):
         x[x]
-    with refused(ArgumentError, "no index"):
+    with assert_refused(ArgumentError, "no index"):
         x["row"]
-    with refused(ArgumentError, "step of 0", line="x[::0]"):
+    with assert_refused(ArgumentError, "step of 0", line="x[::0]"):
         x[::0]
-    with refused(ArgumentError, "not an integer"):
+    with assert_refused(ArgumentError, "not an integer"):
         x[0.5:]

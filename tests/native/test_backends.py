@@ -1,0 +1,278 @@
+"""Two backends, one meaning: equal bytes, the setting that chooses, Numba's own Python in a kernel."""
+
+import math
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad import native
+from staticgrad.config import options
+from staticgrad.errors import CompileError, ConfigError
+from staticgrad.ir.value import Value
+from staticgrad.native import jit, loader
+from tests.native.support import Array, assert_same
+
+Programs = dict[str, tuple[Callable[..., Value | list[Value]], dict[str, Array]]]
+
+
+def _arrays() -> dict[str, Array]:
+    random = np.random.default_rng(7)
+    special = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1e-40, -87.5, 88.9, 3e38], np.float32)
+    return {
+        "x": np.concatenate([special, random.normal(size=91).astype(np.float32) * 3]),
+        "d": random.normal(size=77) * 4,
+        "a": random.normal(size=(19, 37)).astype(np.float32),
+        "w": random.normal(size=(37, 53)).astype(np.float32),
+        "b": random.normal(size=53).astype(np.float32),
+        "i": random.integers(0, 19, 23),
+    }
+
+
+def _dense(a: Value, w: Value, b: Value) -> list[Value]:
+    """A product with its epilogue, and the products and sums of its gradient."""
+    out = sg.tanh(a @ w + b)
+    loss = sg.sum(out * out)
+    return [out, *sg.grad(loss, [a, w, b])]
+
+
+def _rows(a: Value) -> list[Value]:
+    """Sums and maxima of rows and columns, in f32 and in f64."""
+    wide = sg.cast(a, "float64")
+    return [sg.nn.softmax(a), sg.sum(a, axis=0), sg.max(a, axis=1), sg.sum(wide), sg.var(wide, 0)]
+
+
+def _gathered(a: Value, i: Value) -> list[Value]:
+    """Rows picked and counted, rows added at indices (the gradient of picking)."""
+    picked = sg.take(a, i, 0)
+    return [picked, *sg.grad(sg.sum(picked * picked), [a]), sg.take(a, i % 7 - 7, 1)]
+
+
+def _smooth(x: Value) -> list[Value]:
+    return [sg.exp(x), sg.log(sg.abs(x)), sg.tanh(x) * 2 - 1, sg.erf(x), sg.sin(x) > 0.5]
+
+
+PROGRAMS: dict[str, tuple[Callable[..., list[Value]], str]] = {
+    "elementwise f32": (_smooth, "x"),
+    "elementwise f64": (_smooth, "d"),
+    "dense layer": (_dense, "a w b"),
+    "reductions": (_rows, "a"),
+    "gather and scatter": (_gathered, "a i"),
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_compiled_programs_have_the_same_bytes(name: str) -> None:
+    build, names = PROGRAMS[name]
+    feeds = {key: _arrays()[key] for key in names.split()}
+    places = {
+        key: sg.input(key, tuple(f"{key}{axis}" for axis in range(array.ndim)), array.dtype)
+        for key, array in feeds.items()
+    }
+    if name == "dense layer":
+        places = {k: sg.input(k, v.shape, v.dtype) for k, v in feeds.items()}
+    outputs = {f"out{at}": value for at, value in enumerate(build(*places.values()))}
+    found = []
+    for backend in ("vector", "numba"):
+        with options(backend=backend):
+            compiled = sg.compile(outputs)
+            assert {native.kernel(k.source).symbol[:4] for k in compiled.kernels} == {
+                f"sg_{backend[0]}"
+            }
+            found.append(compiled.run(feeds))
+    for key, wanted in found[0].items():
+        assert_same(found[1][key], wanted, f"{name} {key}")
+
+
+SCALARS = """
+def series(x, terms):
+    total = 0.0
+    for k in range(terms):
+        total += math.pow(x, float(k)) / math.gamma(1.0) if k else 1.0
+    return total
+
+def wave(x):
+    if abs(x) > 1.0:
+        return math.sin(x), math.atan2(x, 2.0)
+    return x / 2.0, float(int(x * 8.0) // 3)
+
+def kernel(t, begin, end):
+    p = ptr_f64(t[0]); q = ptr_f32(t[1]); r = ptr_f64(t[2])
+    for i in range(begin, end):
+        x = real(load1(p, i))
+        up, down = wave(x)
+        store1(q, i, f32x1(max(up, -0.75)))
+        store1(r, i, f64x1(down) + f64x1(0.5))
+"""
+
+
+def wave(x: float) -> tuple[float, float]:
+    if abs(x) > 1:
+        return math.sin(x), math.atan2(x, 2)
+    return x / 2, float(int(x * 8) // 3)
+
+
+def test_what_numba_takes_runs_without_being_asked_for() -> None:
+    x = np.linspace(-3, 3, 41)
+    wanted = np.array([wave(value) for value in x])
+    for on in (True, False):
+        q, r = np.zeros(41, np.float32), np.zeros(41)
+        with options(jit=on):
+            kernel = native.kernel(SCALARS)
+            assert not on or kernel.symbol.startswith("sg_n")
+            record = np.array([a.ctypes.data for a in (x, q, r)], np.int64)
+            table = np.array([[kernel.address, record.ctypes.data, 0, 41]], np.int64)
+            native.run(table.ctypes.data, 0, 1)
+            assert native.kernel(SCALARS).origin == "memory"
+        np.testing.assert_array_equal(q, np.maximum(wanted[:, 0], -0.75).astype(np.float32))
+        np.testing.assert_array_equal(r, wanted[:, 1] + 0.5)
+    with pytest.raises(CompileError, match="math is not defined"):
+        native.kernel(SCALARS.replace("series", "unused"), backend="vector")
+
+
+def test_a_source_that_nobody_takes_is_refused_with_both_reasons() -> None:
+    source = "def kernel(t, begin, end):\n    v = [f32x4(1)]\n"
+    with pytest.raises(CompileError, match="List is not part of the kernel language") as error:
+        native.kernel(source)
+    assert "nor does Numba take the source" in "".join(error.value.__notes__)
+
+
+@pytest.mark.parametrize("statement", ["raise ValueError", "assert end > 0"])
+def test_kernels_cannot_raise(statement: str) -> None:
+    with pytest.raises(CompileError, match=r"line 2: a kernel cannot raise"):
+        native.kernel(f"def kernel(t, begin, end):\n    {statement}\n", backend="numba")
+
+
+def test_math_that_the_process_lacks_is_refused() -> None:
+    code = jit.compile_source(
+        """
+def kernel(t, begin, end):
+    store1(ptr_f64(t[0]), 0, f64x1(math.gamma(real(load1(ptr_f64(t[0]), 0)))))
+""",
+        backend="numba",
+    )
+    with pytest.raises(CompileError, match="which nobody defines"):
+        loader.check(code.elf, code.symbol)
+
+
+ADD = """
+def kernel(t, begin, end):
+    p = ptr_f32(t[0])
+    for i in range(begin, end, 16):
+        m = mask16(end - i)
+        store(p, i, load(p, i, m) + {constant}, m)
+"""
+
+
+def test_the_setting_chooses_the_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = ADD.format(constant="3.0")
+    assert native.kernel(source).symbol.startswith("sg_v")
+    monkeypatch.setenv("STATICGRAD_BACKEND", "numba")
+    assert native.kernel(source).symbol.startswith("sg_n")
+    with options(backend="vector"):
+        assert native.kernel(source).symbol.startswith("sg_v")
+        assert native.kernel(source, backend="numba").symbol.startswith("sg_n")
+    with pytest.raises(ConfigError, match="not one of auto, numba, vector"), options(backend="c"):
+        pass
+
+
+def test_backends_have_cache_entries_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STATICGRAD_CACHE_DIR", str(tmp_path))
+    source = ADD.format(constant="4.0")
+    for backend in ("vector", "numba"):
+        for origin in ("compiled", "disk", "memory"):
+            if origin == "disk":
+                monkeypatch.setattr(native._process, "kernels", {})
+            with options(backend=backend):
+                assert native.kernel(source).origin == origin
+
+
+def test_threads_compile_by_numba_one_after_another() -> None:
+    found: list[int] = []
+    source = ADD.format(constant="5.0")
+
+    def work() -> None:
+        found.append(native.kernel(source, backend="numba").address)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 4
+    assert len(set(found)) == 1
+
+
+USER = """
+import operator, sys
+import numba, numpy as np
+from numba.core import config, datamodel, typing
+from numba.core.registry import cpu_target
+
+@numba.njit
+def f(x, y):
+    return x + y * 0.5
+
+assert f(1.0, 2) == 2.0
+before = {k: getattr(config, k) for k in dir(config) if k.isupper()}
+magic = cpu_target.target_context.codegen().magic_tuple()
+models = dict(datamodel.default_manager._handlers)
+adders = len(cpu_target.typing_context.resolve_value_type(operator.add).templates)
+
+from staticgrad import native
+source = "def kernel(t, begin, end):\\n    p = ptr_f32(t[0])\\n    store4(p, 0, load4(p, 0) * 3.0)\\n"
+kernel = native.kernel(source, backend="numba")
+x = np.ones(4, np.float32)
+record = np.array([x.ctypes.data], np.int64)
+table = np.array([[kernel.address, record.ctypes.data, 0, 1]], np.int64)
+native.run(table.ctypes.data, 0, 1)
+assert (x == 3).all()
+
+assert before == {k: getattr(config, k) for k in before}
+assert magic == cpu_target.target_context.codegen().magic_tuple()
+assert models == datamodel.default_manager._handlers
+
+@numba.njit
+def g(x):
+    return f(x, x) - 1
+
+assert g(2) == 2.0
+assert adders == len(cpu_target.typing_context.resolve_value_type(operator.add).templates)
+from staticgrad.native import jit
+print(jit.assembly(source, backend="numba"))
+"""
+
+
+def user_program(**environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", USER],
+        env={**os.environ, "PYTHONPATH": str(Path.cwd()), **environment},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_numba_settings_change_nothing_and_numba_stays_as_it_was(tmp_path: Path) -> None:
+    odd = {
+        "NUMBA_CPU_NAME": "generic",
+        "NUMBA_CPU_FEATURES": "",
+        "NUMBA_OPT": "0",
+        "NUMBA_BOUNDSCHECK": "1",
+        "NUMBA_DEBUGINFO": "1",
+        "NUMBA_CAPTURED_ERRORS": "new_style",
+    }
+    plain = user_program(STATICGRAD_CACHE_DIR=str(tmp_path / "plain"))
+    assert "mulps" in plain
+    assert plain == user_program(STATICGRAD_CACHE_DIR=str(tmp_path / "odd"), **odd)

@@ -1,0 +1,205 @@
+"""Runs of compiled programs: what they allocate, what a failure or an interrupt leaves, threads."""
+
+from __future__ import annotations
+
+import gc
+import signal
+import threading
+import tracemalloc
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.compiler import Compiled, compile
+from staticgrad.errors import OutOfMemory
+from staticgrad.runtime import arena as arena_module, outputs as outputs_module
+from tests.test_compiler import chain, swap
+
+
+@pytest.fixture
+def training() -> tuple[Any, Compiled]:
+    w = sg.parameter("w", np.zeros((5, 6), np.float32))
+    x = sg.input("x", ("batch", 5), "float32")
+    h = (x * 0.5) @ w + 1.0
+    return w, compile(sg.Graph(outputs={"h": h}, updates={w: w + x.T @ h}))
+
+
+def test_a_warm_step_allocates_nothing(training: tuple[Any, Compiled]) -> None:
+    _, f = training
+    data = np.ones((200, 5), np.float32)
+    out = {"h": np.empty((200, 6), np.float32)}
+    feeds = {"x": data}
+    f.run(feeds, out=out)
+    f.run({"x": np.asfortranarray(data)}, out=out)
+    strided = {"x": np.asfortranarray(data)}
+    f.run(strided)
+    tracemalloc.start()
+    try:
+        for _ in range(20):
+            f.run(feeds, out=out)
+            f.run(strided)
+        gc.collect()  # it empties the interpreter's lists of free objects as well
+        before, _ = tracemalloc.get_traced_memory()
+        for _ in range(200):
+            f.run(feeds, out=out)
+            f.run(strided)
+        gc.collect()
+        after, _ = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        f.run(feeds, out=out)
+        f.run(strided)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 1000
+    assert peak - after < 4000  # Python's own objects of one call; an intermediate has 4800 bytes
+
+
+def test_the_first_step_allocates_the_arena_and_the_outputs(training: tuple[Any, Compiled]) -> None:
+    _, f = training
+    data = np.ones((40_000, 5), np.float32)
+    peak = f.plan(batch=40_000).peak_bytes
+    assert peak >= 40_000 * 5 * 4
+    tracemalloc.start()
+    try:
+        f.run({"x": data})
+        used = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    memory = f.memory
+    assert memory.arena == f.peak_bytes == peak
+    assert memory.feeds == data.nbytes
+    assert memory.outputs == 40_000 * 6 * 4
+    assert memory.parameters == 120
+    assert peak + memory.outputs <= used < peak + memory.outputs + 40_000
+
+
+@pytest.mark.parametrize("module", [arena_module, outputs_module])
+def test_memory_that_the_system_does_not_give_changes_nothing(
+    module: Any, training: tuple[Any, Compiled], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    w, f = training
+    f.run({"x": np.ones((2, 5), np.float32)})
+    before = w.value
+
+    def refuse(count: int) -> Any:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "aligned_bytes", refuse)
+        with pytest.raises(OutOfMemory):
+            f.run({"x": np.ones((3000, 5), np.float32)})
+    assert np.array_equal(w.value, before)
+    assert f.run({"x": np.ones((3000, 5), np.float32)})["h"].shape == (3000, 6)
+
+
+@pytest.mark.parametrize("call", [0, 1])
+def test_ctrl_c_leaves_all_old_or_all_new(call: int) -> None:
+    """The interrupt is seen between the driver's calls: before the updates, or after them all."""
+    a, b, f = swap()
+    old = (a.value, b.value)
+    table = next(iter(_tables(f, {})))
+    driver, calls = table._driver, []
+
+    def interrupted(*words: int) -> None:
+        driver(*words)
+        calls.append(words)
+        if len(calls) == call + 1:
+            raise KeyboardInterrupt
+
+    table._driver = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        f.run()
+    new = (a.value, b.value)
+    wanted = old if call == 0 else old[::-1]
+    assert all(np.array_equal(one, two) for one, two in zip(new, wanted, strict=True))
+    table._driver = driver
+    assert np.array_equal(f.run()["a"], wanted[0])
+
+
+def test_a_real_ctrl_c_leaves_no_lock_taken() -> None:
+    """SIGINT at random moments: the swap is whole, and every lock is free for another thread."""
+    if threading.current_thread() is not threading.main_thread():
+        pytest.skip("signals arrive in the main thread")
+    a, b, f = swap()
+    pair = sorted([f.run()["a"].tolist(), a.value.tolist()])
+    delays = np.random.default_rng(1).uniform(1e-5, 1e-4, 200)
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    interrupts = 0
+    try:
+        for delay in delays:
+            try:
+                signal.setitimer(signal.ITIMER_REAL, delay, 0.2)
+                while True:
+                    f.run()
+            except KeyboardInterrupt:
+                interrupts += 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert interrupts == 200
+    assert sorted([a.value.tolist(), b.value.tolist()]) == pair
+    done: list[Any] = []
+    other = threading.Thread(target=lambda: done.append(f.run()["a"]), daemon=True)
+    other.start()
+    other.join(10)
+    assert done
+
+
+def _tables(f: Compiled, feeds: Any) -> list[Any]:
+    """The tables of a program after binding (not running) these feeds."""
+    executor = f._executor
+    executor._prepare(executor._feeds.bind(feeds))
+    return [prepared.table for prepared in executor._tables.values()]
+
+
+def test_threads_share_one_program(rng: np.random.Generator) -> None:
+    f = compile(chain(sg.input("x", ("batch", 5), "float32")))
+    feeds = [rng.standard_normal((n, 5)).astype(np.float32) for n in (1, 40, 300, 5)]
+    wanted = [f.run({"x": feed}).copy() for feed in feeds]
+    right: list[bool] = []
+
+    def work(k: int) -> None:
+        right.extend(np.array_equal(f.run({"x": feeds[k]}), wanted[k]) for _ in range(100))
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert right == [True] * 400
+
+
+def test_threads_compile_and_update_together() -> None:
+    w = sg.parameter("w", np.zeros(7, np.float32))
+    graph = sg.Graph(outputs={"w": w}, updates={w: w + 1.0})
+    failed: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            f = compile(graph)
+            for _ in range(50):
+                f.run()
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
+    assert w.value.tolist() == [200] * 7
+
+
+def test_a_feed_that_runs_the_program_itself_does_not_hang() -> None:
+    x = sg.input("x", (2,), "float32")
+    f = compile(x + 1.0)
+
+    class Lazy:
+        def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+            return f.run({"x": np.zeros(2, np.float32)})
+
+    assert f.run({"x": Lazy()}).tolist() == [2, 2]
