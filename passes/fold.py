@@ -44,14 +44,20 @@ class Fold(Pass, name="fold"):
         """Whether ``node`` over ``args`` is exact, constant and small enough."""
         if node.is_leaf or not node.op.exact:
             return False
-        if any(isinstance(value, Dim) for _, value in node.op.attributes()):
-            return False  # the value of a size, which only the feeds tell
+        if any(_names_a_size(value) for _, value in node.op.attributes()):
+            return False  # only the feeds tell its value, also where the result is empty anyway
         operands = [arg.node.op for arg in args]
         read = sum(op.data.array.size for op in operands if isinstance(op, Constant))
         room = max(1, min(self.limit, read))
         return all(isinstance(op, Constant) for op in operands) and all(
             isinstance(result.size, int) and result.size <= room for result in node.types
         )
+
+
+def _names_a_size(value: object) -> bool:
+    if isinstance(value, tuple):
+        return any(map(_names_a_size, value))
+    return isinstance(value, Dim)
 
 
 def _computed(node: Node, args: tuple[Symbolic, ...]) -> tuple[Any, ...] | None:

@@ -6,7 +6,7 @@ if somebody outside that group reads it. Views share the bytes of their base.
 
 Why groups never form a cycle: a group has a level, one more than the highest level it reads. A
 node joins a group only if all it reads from elsewhere has a lower level, so no path can leave a
-group and come back. A group holds nodes of one *phase* (0 forward, 1 what needs a gradient, ...): no
+group and come back. A group holds nodes of one *phase* (0 forward, 1 what needs a gradient): no
 kernel straddles the border between forward and backward, where the memory policy decides.
 """
 
@@ -224,9 +224,7 @@ class Grouping:
             case Assemble():
                 self._place_assemble(node, form, args)
 
-    def _own(
-        self, node: Node, group: Group | None, depth: int = 0, uniform: bool = False
-    ) -> None:
+    def _own(self, node: Node, group: Group | None, depth: int = 0, uniform: bool = False) -> None:
         """Every result of ``node`` is a value of its own, computed by ``group``."""
         for index, kind in enumerate(node.types):
             layout = Layout.contiguous(kind.shape)

@@ -338,8 +338,10 @@ def _lower_scatter(low: Lowering) -> Step:
     update = low.grouping.source(node.args[0])
     walks = [target, indices, *_source_walks(low, [update])]
     # The last axis is the vector axis unless lanes could meet in one element: then it is serial.
-    conflict = rank == 0 or indices.strides[-1] != 0 or (
-        isinstance(form, ScatterAdd) and axis + node.args[1].type.rank == rank
+    conflict = (
+        rank == 0
+        or indices.strides[-1] != 0
+        or (isinstance(form, ScatterAdd) and axis + node.args[1].type.rank == rank)
     )
     low.loops = loops_over(group.domain, [range(rank)], walks, merge=False)
     flat = low.loops.flat(0)

@@ -107,7 +107,7 @@ class Lowering:
         return self.extent(value)
 
     def extent(self, value: Size) -> Extent:
-        """The argument that holds a loop extent: never a literal, so that kernels serve all shapes."""
+        """The argument that holds a loop extent; never a literal: kernels serve all shapes."""
         return self.sizes.setdefault(value, f"n{len(self.sizes)}")
 
     def operand(self, buffer: str, offset: Size, dtype: DType, mode: str) -> str:

@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # what type checkers and editors read; a test compares it with the tables
     import passes as passes
-    import staticgrad.errors as errors
-    import staticgrad.ops.nn as nn
-    import staticgrad.optim as optim
+    from staticgrad import errors as errors, optim as optim
     from staticgrad.analysis.evaluate import evaluate as evaluate
     from staticgrad.autodiff.reverse import grad as grad
     from staticgrad.compiler import Compiled as Compiled, compile as compile
@@ -93,6 +91,7 @@ if TYPE_CHECKING:  # what type checkers and editors read; a test compares it wit
         moveaxis as moveaxis,
         multiply as multiply,
         negative as negative,
+        nn as nn,
         not_equal as not_equal,
         one_hot as one_hot,
         ones as ones,

@@ -31,6 +31,7 @@ from staticgrad.ir.graph import Graph, Symbolic
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import Schedule, Step
+from staticgrad.ir.value import Value
 from staticgrad.runtime.executor import Executor, Memory
 from staticgrad.runtime.step import Program
 
@@ -43,7 +44,7 @@ except ImportError:
     raise
 
 Array = npt.NDArray[Any]
-Compilable = Graph | Symbolic | Mapping[str, Symbolic]
+Compilable = Graph | Value | Mapping[str, Value]
 _UNITS: Final = {
     "": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30,
 }  # fmt: skip

@@ -227,6 +227,8 @@ def declared_for_type_checkers() -> dict[str, tuple[str, str]]:
                 home, attribute = str(node.module), alias.name
             # ``as`` even where the name stays: only so is it public to a strict type checker.
             assert alias.asname is not None, shown(ROOT / "staticgrad" / "__init__.py", node)
+            if f"{home}.{attribute}" in staticgrad._MODULES.values():  # a module of a package
+                home, attribute = f"{home}.{attribute}", ""
             declared[alias.asname] = (home, attribute)
     return declared
 

@@ -134,7 +134,8 @@ def bind_sizes(
     if unbound:
         raise FeedShapeError(
             f"no feed determines the size {', '.join(map(repr, unbound))}",
-            hint="give an input an axis of that size, or pass its value: sizes={...}",
+            hint="give an input an axis of that size, or pass its value: sizes={...}\n"
+            "an input that nothing reads is listed by hand: sg.Graph(outputs, inputs=[...])",
         )
     for axis in composite:
         _check_axis(axis, values)
@@ -246,7 +247,9 @@ def _feed_name(inputs: Mapping[str, Symbolic], key: object) -> str:
     close = get_close_matches(key, inputs, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     raise UnknownFeedError(
-        f"the graph has no input {key!r}", hint=f"{hint}the graph's inputs are {known}"
+        f"the graph has no input {key!r}",
+        hint=f"{hint}the graph's inputs are {known}\n"
+        "an input that nothing reads is listed by hand: sg.Graph(outputs, inputs=[...])",
     )
 
 

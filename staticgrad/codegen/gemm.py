@@ -91,9 +91,8 @@ def _write_chains(
     for half in range(2):
         step.add(f"b{half} = {_panel_load(stage, half, lanes, columns)}")
     for r in range(TILE_ROWS):
-        step.add(
-            f"x{r} = splat{lanes}(load1({stage.a.operand}, a{r} + {_stride_text(stage.a, 'k', 'k')}))"
-        )
+        at = f"a{r} + {_stride_text(stage.a, 'k', 'k')}"
+        step.add(f"x{r} = splat{lanes}(load1({stage.a.operand}, {at}))")
         for c in range(2):
             cell = f"c{r}{c}"
             step.add(
@@ -116,8 +115,8 @@ def _write_chains(
 def _panel_load(stage: Gemm, half: int, lanes: int, columns: int) -> str:
     if stage.pack is not None:
         return f"load{lanes}({stage.pack}, k * {columns} + {half * lanes})"
-    base = base_text(stage.b, _MATRIX)
-    return f"load({stage.b.operand}, {base} + {_stride_text(stage.b, 'k', 'k')} + j0 + {half * lanes}, m{half})"
+    row = f"{base_text(stage.b, _MATRIX)} + {_stride_text(stage.b, 'k', 'k')}"
+    return f"load({stage.b.operand}, {row} + j0 + {half * lanes}, m{half})"
 
 
 def _write_epilogue(

@@ -296,9 +296,8 @@ def write_columns(kernel: Kernel, stage: Columns, out: Lines, loop: Loop, helper
     if s.kind == "sum":
         _write_grouped_rows(column, stage.rows, s, inside, lanes)
     else:
-        column.add(
-            f"{s.name} = {element(s.value.dtype)}x{lanes}({number(identity(s.kind, s.value.dtype))})"
-        )
+        neutral = number(identity(s.kind, s.value.dtype))
+        column.add(f"{s.name} = {element(s.value.dtype)}x{lanes}({neutral})")
         _write_rows(column, stage.rows, "0", "rows", inside)
     final = Lines()
     stores = scope_for(kernel, [VECTOR], final, final, helpers, lanes)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from itertools import zip_longest
 
+from staticgrad.ir.document import size_line
 from staticgrad.ir.graph import Graph, Node
-from staticgrad.ir.printer import leaf_name, node_text, root_lines, size_line, sizes_of, value_names
+from staticgrad.ir.printer import leaf_name, node_text, root_lines, sizes_of, value_names
 
 
 def same_graph(left: Graph, right: Graph) -> bool:

@@ -129,7 +129,7 @@ class Region:
 
 @dataclass(frozen=True)
 class Assemble:
-    """The result put together from operands, one Region each; ``fill`` elsewhere (None: covered)."""
+    """The result put together from operands, a Region each; ``fill`` elsewhere (None: covered)."""
 
     regions: tuple[Region, ...]
     fill: bool | int | float | None = None

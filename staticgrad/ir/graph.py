@@ -281,11 +281,11 @@ class Graph:
 
     def __init__(
         self,
-        outputs: Symbolic | Mapping[str, Symbolic] | None = None,
-        updates: Mapping[Parameter, Symbolic] | Iterable[tuple[Parameter, Symbolic]] = (),
+        outputs: Value | Mapping[str, Value] | None = None,
+        updates: Mapping[Parameter, Value] | Iterable[tuple[Parameter, Value]] = (),
         *,
         name: str = "graph",
-        inputs: Sequence[Symbolic] = (),
+        inputs: Sequence[Value] = (),
     ) -> None:
         """The graph of everything that ``outputs`` and ``updates`` depend on.
 
@@ -299,8 +299,10 @@ class Graph:
             GraphError: nothing to compute, a wrong kind of object, an update of another type.
             NameConflictError: two inputs, parameters or declarations of a size share a name.
         """
-        named = {"output": outputs} if isinstance(outputs, Symbolic) else dict(outputs or {})
-        pairs = tuple(updates.items()) if isinstance(updates, Mapping) else tuple(updates)
+        named: dict[str, Any] = (
+            {"output": outputs} if isinstance(outputs, Value) else dict(outputs or {})
+        )
+        pairs: tuple[Any, ...] = tuple(updates.items() if isinstance(updates, Mapping) else updates)
         _check_roots(named, pairs)
         roots = [*named.values(), *(value for _, value in pairs), *(p for p, _ in pairs), *inputs]
         nodes = sorted(ancestors(roots), key=lambda node: node.serial)
@@ -375,7 +377,7 @@ class Graph:
     def replace_nodes(
         self, rewrite: Callable[[Node, tuple[Symbolic, ...]], Sequence[Symbolic] | None]
     ) -> Graph:
-        """Rebuild bottom-up: ``rewrite(node, new_args)`` gives new results, or None to keep the node.
+        """Rebuild bottom-up: ``rewrite(node, new_args)`` gives new results, or None to keep it.
 
         A kept node is rebuilt only if an operand changed. Returns the same object if nothing did.
         Inputs, parameters, names and order of the outputs stay.

@@ -77,7 +77,8 @@ class Accumulate:
 class Check:
     """name = index, checked and clamped to [0, extent); failures are noted.
 
-    With ``wrap`` a negative index counts from the end; without, it fails. ``position`` (i64) identifies the element in messages; the smallest failing one is kept.
+    With ``wrap`` a negative index counts from the end; without, it fails. ``position`` (i64)
+    identifies the element in messages; the smallest failing one is kept.
     """
 
     name: str

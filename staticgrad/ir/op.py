@@ -106,7 +106,7 @@ class Op:
         return cached
 
     def __eq__(self, other: object) -> bool:
-        return self is other or (type(self) is type(other) and self.key == other.key)  # type: ignore[attr-defined]
+        return self is other or (type(self) is type(other) and self.key == other.key)
 
     def __hash__(self) -> int:
         return hash(self.key)

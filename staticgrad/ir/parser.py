@@ -13,23 +13,21 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from staticgrad.errors import ArgumentError, StaticgradError, UnknownNameError
+from staticgrad.errors import StaticgradError, UnknownNameError
 from staticgrad.ir.attributes import AttributeMistake, build_op
 from staticgrad.ir.constant import ArrayData
-from staticgrad.ir.dim import dim
 from staticgrad.ir.discovery import find_op
+from staticgrad.ir.document import DocumentReader, bound_constants
 from staticgrad.ir.dtype import as_dtype
 from staticgrad.ir.graph import Constant, Graph, Input, Node, Parameter, ParameterLeaf, Symbolic
 from staticgrad.ir.lexis import Tokens, name_text
 from staticgrad.ir.op import Op, registered_ops
 from staticgrad.ir.parameter import ParameterStore
 from staticgrad.ir.printer import NO_FILE
-from staticgrad.ir.text import Reader, suggestion
+from staticgrad.ir.text import suggestion
 from staticgrad.ir.types import TensorType
 from staticgrad.source import Location, SourceLine
 
-VERSION: Final = 1
-_PROMISES: Final = ("min", "max", "multiple_of", "hint")
 _LEAVES: Final = ("input", "parameter")
 
 
@@ -57,21 +55,12 @@ def parse(
         UnknownNameError: a name bound here that the text does not have.
         ArgumentError: an array whose content is not that of its digest.
     """
-    bound = {digest: _checked(digest, array) for digest, array in (constants or {}).items()}
+    bound = bound_constants(constants)
     reader = _GraphReader(Tokens(text, file), bound, parameters or {}, inputs or {})
     return reader.document()
 
 
-def _checked(digest: str, array: npt.ArrayLike) -> ArrayData:
-    data = ArrayData(array)
-    if data.digest != digest:
-        raise ArgumentError(
-            f"the array bound for constant {digest!r} has the digest {data.digest!r}"
-        )
-    return data
-
-
-class _GraphReader(Reader):
+class _GraphReader(DocumentReader):
     """Reads one graph. ``values`` maps names as the text writes them to values."""
 
     def __init__(
@@ -92,9 +81,8 @@ class _GraphReader(Reader):
         self._origins: dict[str, Location | None] = {}
 
     def document(self) -> Graph:
-        self._header()
-        while self.accept("size"):
-            self._size_declaration()
+        self.header("ir", "graph")
+        self.size_declarations()
         self.expect("graph")
         name = self.name("the graph's name")
         self.expect("(", "the graph's name")
@@ -105,8 +93,7 @@ class _GraphReader(Reader):
         self._refuse_unknown_bindings()
         self.expect("{", "the graph's signature")
         self._body()
-        if self.kinds[self.at] != "end":
-            self.fail(f"the graph has ended, but {self.found} follows")
+        self.finished("graph")
         return Graph.of_parts(
             nodes=self.nodes,
             inputs=self.inputs,
@@ -117,37 +104,6 @@ class _GraphReader(Reader):
         )
 
     # header
-
-    def _header(self) -> None:
-        if self.texts[:3] != ["staticgrad", "-", "ir"]:
-            self.fail(f"the text of a graph starts with 'staticgrad-ir {VERSION}'", 0)
-        self.at = 3
-        if self.integer("the version of the text form") != VERSION:
-            self.fail(
-                f"this is staticgrad-ir {self.texts[3]}; this release reads version {VERSION}", 3
-            )
-
-    def _size_declaration(self) -> None:
-        start = self.at
-        token = self.texts[self.at]
-        quoted = self.kinds[self.at] == "size"
-        self.at += quoted
-        name = self.unquote(token[1:]) if quoted else self.take("name", "the name of a size")
-        if name in self.sizes:
-            self.fail(f"the size {token} is declared twice", start)
-        self.expect("{", "the name of the size")
-        promises = dict(self.sequence(self._promise, "}"))
-        try:
-            self.sizes[name] = dim(name, **promises)
-        except ValueError as error:
-            self.fail(str(error), start)
-
-    def _promise(self) -> tuple[str, int]:
-        key = self.take("name", f"one of {', '.join(_PROMISES)}")
-        if key not in _PROMISES:
-            self.fail(f"a size promises {', '.join(_PROMISES)}, not {key}", self.at - 1)
-        self.expect("=", key)
-        return key, self.integer(f"the number of {key}")
 
     def _leaf_name(self, sigil: str, what: str) -> str:
         token = self.take("value", what)

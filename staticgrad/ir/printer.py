@@ -26,13 +26,13 @@ import numpy.typing as npt
 from staticgrad.errors import OpDefinitionError
 from staticgrad.ir.constant import ArrayData
 from staticgrad.ir.dim import Dim, Named, named_sizes
+from staticgrad.ir.document import header_line, size_lines
 from staticgrad.ir.graph import Constant, Graph, Input, Node, ParameterLeaf, Symbolic
 from staticgrad.ir.lexis import name_text, quoted
 from staticgrad.ir.op import Op
 from staticgrad.ir.text import INLINE_ELEMENTS, array_text, value_text
 from staticgrad.ir.types import TensorType
 
-HEADER: Final = "staticgrad-ir 1"
 #: File of the origins that the parser gives to nodes without a comment; never printed.
 NO_FILE: Final = "<text>"
 
@@ -45,7 +45,7 @@ def print_graph(graph: Graph, *, comments: bool = True) -> str:
     Raises:
         OpDefinitionError: an attribute that the text form cannot hold.
     """
-    lines = [HEADER, *(size_line(named) for named in sizes_of(graph) if _is_declared(named))]
+    lines = [header_line("ir"), *size_lines(sizes_of(graph))]
     names = value_names(graph)
     lines += [signature(graph), *node_lines(graph, names, comments), *root_lines(graph, names), "}"]
     return "\n".join(lines) + "\n"
@@ -69,23 +69,6 @@ def leaf_name(node: Node) -> str:
     """The name of an input (``%x``) or parameter (``@w``) node."""
     label: str = getattr(node.op, "label", "?")
     return ("@" if isinstance(node.op, ParameterLeaf) else "%") + name_text(label)
-
-
-def size_line(named: Named, *, hint: bool = True) -> str:
-    """The declaration of a named size with its promises."""
-    promises = {
-        "min": (named.min, 0),
-        "max": (named.max, None),
-        "multiple_of": (named.multiple_of, 1),
-    }
-    if hint:
-        promises["hint"] = (named.hint, None)
-    stated = [f"{key}={value}" for key, (value, default) in promises.items() if value != default]
-    return f"size {named} {{{', '.join(stated)}}}"
-
-
-def _is_declared(named: Named) -> bool:
-    return (named.min, named.max, named.multiple_of, named.hint) != (0, None, 1, None)
 
 
 def sizes_of(graph: Graph) -> list[Named]:

@@ -89,8 +89,10 @@ def _refuse_statements(tree: ast.FunctionDef) -> None:
 
 
 _COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
-_PLACE: Final = re.compile(r'at <staticgrad \w+> \((\d+)\)|File "<staticgrad \w+>", line (\d+)')
+_PLACE: Final = re.compile(r'<staticgrad \w+> \((\d+)\)|File "<staticgrad \w+>", line (\d+)')
 _OURS: Final = re.compile(r"\w+ does not take \([^)]*\)|local_\w+ needs .*|calls take .* only")
+_HEADING: Final = "Failed in nopython mode pipeline"
+_PLAIN: Final = {"int64": "word", "float64": "real", "bool": "truth"}
 _UNIFIED: Final = re.compile(r"Cannot unify (\S+) and (\S+) for '([^'.]+)[^']*'")
 
 
@@ -103,9 +105,9 @@ def _reason(error: Exception) -> str:
         message = ours.group()
     elif unified:
         before, after, name = unified.groups()
-        message = f"{name} is {before} and becomes {after}"
+        message = f"{name} is {_PLAIN.get(before, before)} and becomes {_PLAIN.get(after, after)}"
     else:
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
-        message = " ".join(lines[:2])
+        lines = [line.strip() for line in text.splitlines() if not line.startswith(_HEADING)]
+        message = next(filter(None, lines), type(error).__name__)
     line = f" line {place.group(1) or place.group(2)}" if place else ""
     return f"kernel source{line}: {message}"

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from llvmlite import ir
-from numba.core import callconv, compiler, cpu, dispatcher, typing
+from numba.core import callconv, cpu, dispatcher, errors, typing
 from numba.core.base import BaseContext
 from numba.core.codegen import Codegen, CodeLibrary
 from numba.core.descriptors import TargetDescriptor
@@ -35,7 +35,15 @@ _FLAGS: Final = {
     "no_cpython_wrapper": True,
     "no_cfunc_wrapper": True,
     "forceinline": True,
+    "nrt": False,
+    "boundscheck": False,
+    "debuginfo": False,
+    "dbg_extend_lifetimes": False,
+    "enable_pyobject": False,
+    "enable_looplift": False,
+    "enable_ssa": False,
 }
+"""Every flag that Numba would otherwise take from its settings, or that its default has on."""
 
 
 class KernelTarget(CPU):
@@ -160,6 +168,11 @@ class _TargetContext(BaseContext):
         self.install_registry(cmathimpl.registry)
         self.install_registry(_registries()[1])
 
+    def _refuse(self, *given: Any) -> None:
+        raise errors.UnsupportedError("lists, sets and dicts need memory that kernels do not have")
+
+    build_list = build_set = build_map = _refuse
+
     def declare_env_global(self, module: Any, envname: str) -> None:
         """No Python environment: kernels call nothing of Python's."""
 
@@ -171,8 +184,16 @@ class _TargetContext(BaseContext):
         return library
 
 
+class _Options(cpu.CPUTargetOptions):
+    """The same flags for every function, whatever a decorator or a variable asks for."""
+
+    def finalize(self, flags: Any, options: Any) -> None:
+        for name, value in _FLAGS.items():
+            setattr(flags, name, value)
+
+
 class _Descriptor(TargetDescriptor):
-    options = cpu.CPUTargetOptions
+    options = _Options
 
     @functools.cached_property
     def typing_context(self) -> Any:
@@ -189,7 +210,7 @@ class KernelFunction(dispatcher.Dispatcher):
     targetdescr = _Descriptor(NAME)
 
     def __init__(self, function: Callable[..., Any], *args: Any, **options: Any) -> None:
-        super().__init__(function, targetoptions={"nopython": True, **_FLAGS})
+        super().__init__(function, targetoptions={"nopython": True})
 
     def compile(self, sig: Any) -> Any:
         with target_override(NAME):

@@ -69,7 +69,7 @@ from staticgrad.ops.movement import (
     swapaxes,
     transpose,
 )
-from staticgrad.ops.power import power, reciprocal, square
+from staticgrad.ops.powers import power, reciprocal, square
 from staticgrad.ops.select import maximum, minimum, where
 from staticgrad.ops.slices import concatenate, flip, pad, stack
 from staticgrad.ops.subscript import getitem

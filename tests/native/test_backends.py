@@ -44,18 +44,18 @@ def _dense(a: Value, w: Value, b: Value) -> list[Value]:
 
 def _rows(a: Value) -> list[Value]:
     """Sums and maxima of rows and columns, in f32 and in f64."""
-    wide = sg.cast(a, "float64")
+    wide = a.astype("float64")
     return [sg.nn.softmax(a), sg.sum(a, axis=0), sg.max(a, axis=1), sg.sum(wide), sg.var(wide, 0)]
 
 
 def _gathered(a: Value, i: Value) -> list[Value]:
     """Rows picked and counted, rows added at indices (the gradient of picking)."""
     picked = sg.take(a, i, 0)
-    return [picked, *sg.grad(sg.sum(picked * picked), [a]), sg.take(a, i % 7 - 7, 1)]
+    return [picked, *sg.grad(sg.sum(picked * picked), [a]), sg.take(a, i, 1)]
 
 
 def _smooth(x: Value) -> list[Value]:
-    return [sg.exp(x), sg.log(sg.abs(x)), sg.tanh(x) * 2 - 1, sg.erf(x), sg.sin(x) > 0.5]
+    return [sg.exp(x), sg.log(sg.absolute(x)), sg.tanh(x) * 2 - 1, sg.erf(x), sg.sin(x) > 0.5]
 
 
 PROGRAMS: dict[str, tuple[Callable[..., list[Value]], str]] = {
@@ -94,11 +94,11 @@ SCALARS = """
 def series(x, terms):
     total = 0.0
     for k in range(terms):
-        total += math.pow(x, float(k)) / math.gamma(1.0) if k else 1.0
+        total += math.pow(x, float(k)) if k else 1.0
     return total
 
 def wave(x):
-    if abs(x) > 1.0:
+    if math.fabs(x) > 1.0:
         return math.sin(x), math.atan2(x, 2.0)
     return x / 2.0, float(int(x * 8.0) // 3)
 
@@ -132,13 +132,13 @@ def test_what_numba_takes_runs_without_being_asked_for() -> None:
             assert native.kernel(SCALARS).origin == "memory"
         np.testing.assert_array_equal(q, np.maximum(wanted[:, 0], -0.75).astype(np.float32))
         np.testing.assert_array_equal(r, wanted[:, 1] + 0.5)
-    with pytest.raises(CompileError, match="math is not defined"):
-        native.kernel(SCALARS.replace("series", "unused"), backend="vector")
+    with pytest.raises(CompileError, match="Attribute is not part of the kernel language"):
+        native.kernel(SCALARS, backend="vector")
 
 
 def test_a_source_that_nobody_takes_is_refused_with_both_reasons() -> None:
-    source = "def kernel(t, begin, end):\n    v = [f32x4(1)]\n"
-    with pytest.raises(CompileError, match="List is not part of the kernel language") as error:
+    source = "def kernel(t, begin, end):\n    v = unknown(t)\n"
+    with pytest.raises(CompileError, match="unknown is not defined") as error:
         native.kernel(source)
     assert "nor does Numba take the source" in "".join(error.value.__notes__)
 
@@ -153,7 +153,7 @@ def test_math_that_the_process_lacks_is_refused() -> None:
     code = jit.compile_source(
         """
 def kernel(t, begin, end):
-    store1(ptr_f64(t[0]), 0, f64x1(math.gamma(real(load1(ptr_f64(t[0]), 0)))))
+    store1(ptr_f64(t[0]), 0, f64x1(math.frexp(real(load1(ptr_f64(t[0]), 0)))[0]))
 """,
         backend="numba",
     )
@@ -222,6 +222,7 @@ def f(x, y):
     return x + y * 0.5
 
 assert f(1.0, 2) == 2.0
+cpu_target.target_context.refresh()
 before = {k: getattr(config, k) for k in dir(config) if k.isupper()}
 magic = cpu_target.target_context.codegen().magic_tuple()
 models = dict(datamodel.default_manager._handlers)
@@ -253,7 +254,7 @@ print(jit.assembly(source, backend="numba"))
 
 def user_program(**environment: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", USER],
+        [sys.executable, "-c", USER],
         env={**os.environ, "PYTHONPATH": str(Path.cwd()), **environment},
         capture_output=True,
         text=True,
@@ -271,6 +272,8 @@ def test_numba_settings_change_nothing_and_numba_stays_as_it_was(tmp_path: Path)
         "NUMBA_OPT": "0",
         "NUMBA_BOUNDSCHECK": "1",
         "NUMBA_DEBUGINFO": "1",
+        "NUMBA_EXTEND_VARIABLE_LIFETIMES": "1",
+        "NUMBA_DISABLE_JIT": "1",
         "NUMBA_CAPTURED_ERRORS": "new_style",
     }
     plain = user_program(STATICGRAD_CACHE_DIR=str(tmp_path / "plain"))

@@ -162,6 +162,14 @@ def test_a_branch_not_taken_contributes_nothing_whatever_it_holds() -> None:
     assert slope(nested, 1.0, 2.0, -4.0) == [1.0, 0.5, -0.25]
 
 
+def test_opposite_masks_of_one_condition_leave_nothing() -> None:
+    def function(x: Any) -> Any:
+        chosen = x > 0
+        return call("where", chosen, call("where", chosen, x, 3.0 * x), 5.0 * x)
+
+    assert slope(function, 2.0, -2.0) == [1.0, 5.0]
+
+
 def test_two_masked_readers_keep_the_rest_out() -> None:
     def function(x: Any) -> Any:
         root = call("sqrt", x)
