@@ -121,6 +121,11 @@ class Group:
             and len(self.nodes) < MAX_NODES
         )
 
+    @property
+    def checks(self) -> bool:
+        """Whether it looks up indices that are checked, which only a map can."""
+        return any(isinstance(node.form, Gather | GatherAlong) for node in self.nodes)
+
 
 class Grouping:
     """The walk and its result: ``groups``, and how every value is read (``source``).
@@ -310,7 +315,8 @@ class Grouping:
         rows = {g.row for g in (group, other) if g.reductions}
         lost = any(row > 1 for row in rows) and (group.indexed or other.indexed)
         crowded = len(group.nodes) + len(other.nodes) >= MAX_NODES
-        if gemms == 2 or len(rows) > 1 or (gemms and rows) or lost or crowded:
+        checked = gemms == 1 and (group.checks or other.checks)
+        if gemms == 2 or len(rows) > 1 or (gemms and rows) or lost or crowded or checked:
             return None
         if other.kind == "gemm":
             group, other = other, group
@@ -391,6 +397,7 @@ class Grouping:
             or group.kind != "map"
             or group.reductions
             or group.stored
+            or group.checks
             or group.phase != self.phase(reader)
         ):
             return False

@@ -164,7 +164,7 @@ def _index_position(low: Lowering, node: Node) -> Expr:
     form = node.form
     shape = node.args[1].type.shape
     start = form.axis if isinstance(form, Gather | ScatterAdd) else 0
-    names = [low.rename.get(n, n) for segment in low.loops.names for n in segment]
+    names = low.axis_names()
     strides = low.grouping.source(node.args[1]).layout.strides
     at = [
         ex.index(name) if stride != 0 else ex.literal(0, I64)
@@ -318,6 +318,7 @@ def _matrix(low: Lowering, source: Source, transposed: bool) -> tuple[Walk, Size
 def _keep_matrix_axes(low: Lowering, walks: Sequence[Walk], rank: int) -> None:
     """Add the two matrix axes, uncollapsed, to the loops."""
     low.loops.names += [["i"], ["j"]]
+    low.loops.axes += [rank - 2, rank - 1]
     low.loops.extents += [[low.group.domain[-2]], [low.group.domain[-1]]]
     for walk in dict.fromkeys(walks):
         moves = [

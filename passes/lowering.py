@@ -39,11 +39,16 @@ class Walk:
 
 @dataclass
 class Loops:
-    """The loops of a kernel after collapsing: per segment of the domain, axes and extents."""
+    """The loops of a kernel after collapsing: per segment of the domain, axes and extents.
+
+    ``axes`` holds the domain's axes in the order of the segments; where nothing was merged, they
+    correspond to the names.
+    """
 
     names: list[list[str]]
     extents: list[list[Size]]
     strides: dict[Walk, tuple[tuple[str, Size], ...]]
+    axes: list[int]
 
     def flat(self, segment: int) -> list[tuple[str, Size]]:
         return list(zip(self.names[segment], self.extents[segment], strict=True))
@@ -76,7 +81,8 @@ def loops_over(
         extents.append(kept)
         for walk, move in zip(walks, moves, strict=True):
             strides[walk] += [(n, s) for n, s in zip(labels, move, strict=True) if s != 0]
-    return Loops(names, extents, {w: tuple(s) for w, s in strides.items()})
+    order = [axis for axes in segments for axis in axes]
+    return Loops(names, extents, {w: tuple(s) for w, s in strides.items()}, order)
 
 
 @dataclass
@@ -227,9 +233,15 @@ class Lowering:
         argument = self.argument(value)
         return ex.literal(argument, I64) if isinstance(argument, int) else ex.size(argument)
 
+    def axis_names(self) -> list[str]:
+        """The loop of every axis of the domain, in the domain's order; nothing may be merged."""
+        names = [self.rename.get(n, n) for segment in self.loops.names for n in segment]
+        by_axis = dict(zip(self.loops.axes, names, strict=True))
+        return [by_axis[axis] for axis in range(len(by_axis))]
+
     def positions(self, shape: Shape) -> list[Expr]:
         """The position along each axis of a value that broadcasts to the domain."""
-        names = [self.rename.get(n, n) for segment in self.loops.names for n in segment]
+        names = self.axis_names()
         trailing = list(zip(names, self.group.domain, strict=True))[len(names) - len(shape) :]
         return [
             ex.literal(0, I64) if extent == 1 and wanted != 1 else ex.index(name)

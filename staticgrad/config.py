@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Literal
 
 from staticgrad.errors import ConfigError, UnknownSettingError
 
@@ -102,7 +102,7 @@ class Config:
     """
 
     jit: bool = True
-    backend: str = "auto"
+    backend: Literal["auto", "numba", "vector"] = "auto"
     cache_dir: Path | None = None
     dump: Path | None = None
     debug: int = 0

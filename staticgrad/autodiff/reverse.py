@@ -52,7 +52,7 @@ def grad(y: Any, wrt: Any, seed: Any = None, allow_disconnected: bool = False) -
     >>> sg.evaluate(grad(x**3, x), {"x": 2.0})
     array(12.)
     """
-    _check_output(y)
+    _check_output(y, seed)
     wanted = list(leaves(wrt))
     if not allow_disconnected:
         _check_floating(wanted)
@@ -166,13 +166,19 @@ def _or_zeros(found: Symbolic | None, value: Symbolic) -> Value:
         return zeros_like_type(value.type)
 
 
-def _check_output(y: Any) -> None:
+def _check_output(y: Any, seed: Any) -> None:
     if not isinstance(y, Symbolic):
         raise GradientError(f"grad differentiates a value of a graph, not {y!r}")
     if not y.dtype.is_float:
         raise GradientError(
             f"{named(y)} is {y.type}: only floating values have derivatives",
             hint="differentiate what it was made from, before the conversion",
+            related=[("of", str(y.type), y.node.origin)],
+        )
+    if seed is None and y.shape:
+        raise GradientError(
+            f"{named(y)} has shape {y.type}, not one element: its gradient needs a seed",
+            hint="reduce it first, y.sum(), or pass seed= with the cotangent of y",
             related=[("of", str(y.type), y.node.origin)],
         )
 
@@ -190,12 +196,6 @@ def _check_floating(wanted: Iterable[Symbolic]) -> None:
 def _seed(y: Symbolic, seed: Any) -> Symbolic:
     """The cotangent of ``y`` as a value of y's type."""
     if seed is None:
-        if y.shape:
-            raise GradientError(
-                f"{named(y)} has shape {y.type}, not one element: its gradient needs a seed",
-                hint="reduce it first, y.sum(), or pass seed= with the cotangent of y",
-                related=[("of", str(y.type), y.node.origin)],
-            )
         return constant(1.0, y.dtype)
     given = seed if isinstance(seed, Symbolic) else _seed_constant(y, seed)
     if given.type != y.type:

@@ -455,13 +455,20 @@ def equal(left: Size, right: Size, text: str) -> bool:
     """Whether two sizes agree: False if they never can, else True, with a guard if it depends."""
     if left == right:
         return True
-    low, high = bounds(left - right)
+    difference = left - right
+    low, high = bounds(difference)
     if (low is not None and low > 0) or (high is not None and high < 0):
         return False
-    if isinstance(left, int) and isinstance(right, int):
+    if isinstance(difference, int) or not _reaches_zero(difference):
         return False
     _note(Guard(left, "==", right, text))
     return True
+
+
+def _reaches_zero(size: Dim) -> bool:
+    """Whether the coefficients allow the value 0 at all: their divisor divides the constant."""
+    constant = dict(size.terms).get((), 0)
+    return constant % gcd(*(c for monomial, c in size.terms if monomial)) == 0
 
 
 def at_least(left: Size, right: Size, text: str) -> bool:

@@ -3,11 +3,11 @@
     >>> add = native.kernel(source)          # compiled, or found in memory or on disk
     >>> native.run(table.ctypes.data, 0, 3)  # rows of (add.address, record address, begin, end)
 
-Two backends compile the one source to the same bytes of results: ``vector`` reads its syntax tree
-and writes LLVM IR itself, ``numba`` hands its functions to Numba's pipeline, with the vectors as
-types of Numba's. Importing this package imports neither Numba nor llvmlite; ``vector``, and a kernel
-found on disk, need llvmlite only. With ``STATICGRAD_JIT=0`` sources run as plain Python over NumPy lanes, with the same bytes,
-and everything here behaves the same. Safe to call from threads and after a fork.
+Two backends compile one source, and its results have the same bytes: ``vector`` writes LLVM IR from
+the syntax tree, ``numba`` gives the functions to Numba's pipeline, in which vectors are types. This
+package imports neither Numba nor llvmlite by itself; ``vector``, and a kernel found on disk, need
+llvmlite only. With ``STATICGRAD_JIT=0`` sources run as plain Python over NumPy lanes, to the same
+bytes. Safe to call from threads and after a fork.
 """
 
 from __future__ import annotations

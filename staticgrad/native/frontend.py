@@ -1,8 +1,7 @@
 """Kernel source text -> LLVM module text, directly, without Numba: the ``vector`` backend.
 
-A helper function is lowered once per process for each choice of argument kinds and then pasted into
-the modules of the kernels that call it. The ``numba`` backend (:mod:`numba_frontend`) splits sources
-the same way.
+A helper function is lowered once per process for each choice of argument kinds and then pasted
+into the modules of the kernels that call it. :mod:`numba_frontend` splits sources the same way.
 """
 
 from __future__ import annotations

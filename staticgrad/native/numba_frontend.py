@@ -1,8 +1,8 @@
 """Kernel source -> LLVM modules by Numba's pipeline.
 
-The entry and the helpers of a source become :class:`KernelFunction` s, which Numba types and lowers;
-a helper is kept for the process by its text, so it is typed once per choice of argument types. A
-small LLVM function gives the entry the name and the signature that the driver calls.
+The entry and the helpers of a source become a :class:`KernelFunction` each, which Numba types and
+lowers; a helper is kept for the process by its text, so that it is compiled once for each choice of
+argument types. A small LLVM function gives the entry the name and signature that the driver calls.
 Importing this module imports Numba.
 """
 
@@ -52,7 +52,7 @@ def modules(source: str, symbol: str) -> list[str]:
         raise
     except Exception as error:  # Numba raises many kinds; none may reach a user
         raise KernelSourceError(_reason(error)) from error
-    made = entry.overloads[signature.args]
+    made: Any = entry.overloads[signature.args]
     callee = made.fndesc.llvm_func_name
     return [_SHIM.format(symbol=symbol, callee=callee), *made.library.everything()]
 

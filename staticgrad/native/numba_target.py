@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from llvmlite import ir
-from numba.core import callconv, cpu, dispatcher, errors, typing
+from numba.core import callconv, cpu, dispatcher, errors
 from numba.core.base import BaseContext
 from numba.core.codegen import Codegen, CodeLibrary
 from numba.core.descriptors import TargetDescriptor
@@ -25,6 +25,7 @@ from numba.core.target_extension import (
     target_override,
     target_registry,
 )
+from numba.core.typing.context import Context
 
 from staticgrad.native import simd, target as targets
 
@@ -53,7 +54,7 @@ class KernelTarget(CPU):
 target_registry[NAME] = KernelTarget
 
 
-class _TypingContext(typing.Context):
+class _TypingContext(Context):
     """Types of the language, of scalars, tuples and ranges, and of :mod:`math`."""
 
     def load_additional_registries(self) -> None:

@@ -1,9 +1,9 @@
 """The kernel language inside Numba: its types, their models, the typing and lowering of its words.
 
 One Numba type per vector, pointer and mask kind; int64 words, truths and floats stay Numba's own.
-Every word and operator has one definition, its :class:`Operation`: ``result`` is Numba's typing rule
-here, and what ``emit`` writes becomes part of the LLVM function that Numba builds. All of it stands
-in registries of its own, which only :mod:`numba_target` installs: Numba elsewhere stays as it is.
+A word or operator has one definition, its :class:`Operation`: here ``result`` is Numba's typing rule,
+and what ``emit`` writes becomes part of the LLVM function that Numba builds. All of it is in
+registries of its own, which only :mod:`numba_target` installs: Numba elsewhere stays as it is.
 Importing this module imports Numba.
 """
 
@@ -16,10 +16,16 @@ from typing import Any, Final
 
 from llvmlite import ir
 from numba.core import cgutils, errors, imputils, types
-from numba.core.datamodel import default_manager, models
+from numba.core.datamodel import models
 from numba.core.datamodel.manager import DataModelManager
+from numba.core.datamodel.registry import default_manager
 from numba.core.typing import templates
 
+from staticgrad.native import (  # noqa: F401  # the three fill FUNCTIONS
+    cast_operations,
+    lane_operations,
+    memory_operations,
+)
 from staticgrad.native.emitter import Emitter, Operand
 from staticgrad.native.kinds import (
     NOTHING,
@@ -33,8 +39,6 @@ from staticgrad.native.kinds import (
     Vector,
 )
 from staticgrad.native.operations import FUNCTIONS, OPERATORS, Operation
-
-_WORD_BITS: Final = 64
 
 
 class SimdType(types.Type):

@@ -95,7 +95,7 @@ class SyntaxReader(FunctionLowering):
         self.open = False
 
     def _bind(self, name: str, value: Bound) -> None:
-        """Assigns a name. It needs a slot unless it is a literal, or set outside loops, and once."""
+        """Assigns a name. It needs no slot if set once, to a literal or outside loops and ifs."""
         self.local[name] = value
         always = self.depth == 0 or value.kind in TIMELESS or not isinstance(value.value, str)
         if self.assigned[name] == 1 and always:

@@ -1,4 +1,4 @@
-"""Two backends, one meaning: equal bytes, the setting that chooses, Numba's own Python in a kernel."""
+"""Two backends, one meaning: equal bytes, the setting that chooses, Python that Numba takes."""
 
 import math
 import os
@@ -229,7 +229,8 @@ models = dict(datamodel.default_manager._handlers)
 adders = len(cpu_target.typing_context.resolve_value_type(operator.add).templates)
 
 from staticgrad import native
-source = "def kernel(t, begin, end):\\n    p = ptr_f32(t[0])\\n    store4(p, 0, load4(p, 0) * 3.0)\\n"
+head = "def kernel(t, begin, end):\\n    p = ptr_f32(t[0])\\n"
+source = head + "    store4(p, 0, load4(p, 0) * 3.0)\\n"
 kernel = native.kernel(source, backend="numba")
 x = np.ones(4, np.float32)
 record = np.array([x.ctypes.data], np.int64)

@@ -99,7 +99,9 @@ def test_floating_point_state_is_set_and_restored(state: int) -> None:
     get, put = (
         ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(
             loader.load(
-                jit.compile_ir([STATE.format(name=name)], f"sg_{name}", host).elf, f"sg_{name}", host
+                jit.compile_ir([STATE.format(name=name)], f"sg_{name}", host).elf,
+                f"sg_{name}",
+                host,
             )
         )
         for name in ("stmxcsr", "ldmxcsr")

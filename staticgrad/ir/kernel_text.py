@@ -1,0 +1,195 @@
+"""Kernels as text: one canonical spelling, which is also what kernels are compared by.
+
+::
+
+    kernel(p0: in f32, p1: in i64, p2: out f32, p3: check i64; n0, n1, n2) over i0: n0 {
+      map j: n1 {
+        %0: i64 = load p1[j]
+        @c0: i64 = check %0 in n2 wrap at j to p3
+        %1: f32 = load p0[i0*n1 + @c0]
+        %2: f32 = mul %1, f32(2.0)
+        store p2[i0*n1 + j] = %2
+        @r0: f32 = sum %2
+      }
+    }
+
+Every load and every primitive has a line of its own, numbered through the kernel and written before
+the first statement that needs it, so that what is shared stays shared. Literals, loop positions
+(``j``), sizes (``n2``) and results of statements (``@c0``, ``@r0``) stand where they are used.
+Stages evaluate what they need themselves: nothing numbered is used in another stage.
+
+An access adds a term per loop, then one per gather index. A Columns stage holds its accumulations
+in an inner ``rows i0: n0 { ... }``; a Gemm starts with ``@acc: f32 = sum p0[...] * p1[...]``, then
+``pack p4`` if it packs. ``kernel_parser`` reads the text back; this module only writes, also what a
+verifier would refuse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import count, zip_longest
+from typing import Final
+
+from staticgrad.ir.dtype import ALL_DTYPES
+from staticgrad.ir.expr import Access, Expr, postorder
+from staticgrad.ir.kernel import (
+    Accumulate,
+    Axis,
+    Check,
+    Columns,
+    Extent,
+    Gemm,
+    Kernel,
+    Map,
+    Scalar,
+    Stage,
+    Statement,
+    Store,
+    roots,
+)
+from staticgrad.ir.lexis import name_text
+from staticgrad.ir.text import element_text
+
+#: Words that start a literal where a loop or size may stand.
+_RESERVED: Final = {dtype.name for dtype in ALL_DTYPES}
+INDENT: Final = "  "
+
+
+def print_kernel(kernel: Kernel) -> str:
+    """The canonical text of a kernel that stands alone."""
+    return "\n".join([f"{signature(kernel)} {{", *_body(kernel), "}"]) + "\n"
+
+
+def kernel_lines(kernel: Kernel, name: str) -> list[str]:
+    """The same in a schedule, where a kernel has a name."""
+    return [f"{signature(kernel, name)} {{", *kernel.key.split("\n")[1:-1]]
+
+
+def signature(kernel: Kernel, name: str = "") -> str:
+    """``kernel k0(p0: in f32, p1: out f32; n0) over i0: n0``."""
+    operands = ", ".join(f"{_name(o.name)}: {o.mode} {o.dtype}" for o in kernel.operands)
+    arguments = f"; {', '.join(map(_name, kernel.arguments))}" if kernel.arguments else ""
+    serial = "serial " if kernel.serial else ""
+    outer = f" over {_axes(kernel.axes)}" if kernel.axes else ""
+    called = f" {name_text(name)}" if name else ""
+    return f"{serial}kernel{called}({operands}{arguments}){outer}"
+
+
+def _body(kernel: Kernel) -> Iterator[str]:
+    numbers = count()
+    for stage in kernel.stages:
+        yield INDENT + _head(stage)
+        for line in _stage_lines(kernel, stage, numbers):
+            yield INDENT * 2 + line
+        yield INDENT + "}"
+
+
+def _head(stage: Stage) -> str:
+    match stage:
+        case Map(axis=axis):
+            return f"map {_axis(axis)} {{"
+        case Columns(axis=axis):
+            return f"columns {_axis(axis)} {{"
+        case Scalar():
+            return "scalar {"
+        case Gemm(i=i, j=j, k=k):
+            return f"gemm {_axes((i, j, k))} {{"
+
+
+def _stage_lines(kernel: Kernel, stage: Stage, numbers: Iterator[int]) -> Iterator[str]:
+    if isinstance(stage, Columns):
+        yield f"rows {_axes(stage.rows)} {{" if stage.rows else "rows {"
+        for line in _statement_lines(stage.body, numbers):
+            yield INDENT + line
+        yield "}"
+        yield from _statement_lines(stage.stores, numbers)
+    elif isinstance(stage, Gemm):
+        yield _product(kernel, stage)
+        yield from _statement_lines(stage.stores, numbers)
+    else:
+        yield from _statement_lines(stage.body, numbers)
+
+
+def _product(kernel: Kernel, stage: Gemm) -> str:
+    dtype = next((o.dtype for o in kernel.operands if o.name == stage.a.operand), "?")
+    pack = "" if stage.pack is None else f" pack {_name(stage.pack)}"
+    return f"@acc: {dtype} = sum {access_text(stage.a)} * {access_text(stage.b)}{pack}"
+
+
+def _statement_lines(statements: Sequence[Statement], numbers: Iterator[int]) -> Iterator[str]:
+    """Statements in order, each behind the lines of what it is the first to need."""
+    known: dict[int, str] = {}
+    walk = postorder(root for statement in statements for root in roots(statement))
+    for statement in statements:
+        for root in roots(statement):
+            while id(root) not in known:
+                expr = next(walk)
+                if _has_line(expr):
+                    known[id(expr)] = f"%{next(numbers)}"
+                    args = [known[id(arg)] for arg in expr.args]
+                    yield f"{known[id(expr)]}: {expr.dtype} = {_primitive(expr, args)}"
+                else:
+                    known[id(expr)] = leaf_text(expr)
+        yield statement_text(statement, [known[id(root)] for root in roots(statement)])
+
+
+def _has_line(expr: Expr) -> bool:
+    return expr.op not in ("literal", "index", "size", "ref")
+
+
+def leaf_text(expr: Expr) -> str:
+    """A literal, loop position, size or result of a statement."""
+    if expr.op == "literal":
+        return f"{expr.dtype}({element_text(expr.attribute, expr.dtype)})"
+    name = str(expr.attribute)
+    return f"@{name_text(name)}" if expr.op == "ref" else _name(name)
+
+
+def _primitive(expr: Expr, args: Sequence[str]) -> str:
+    if isinstance(expr.attribute, Access):
+        return f"{expr.op} {access_text(expr.attribute, args)}"
+    return f"{expr.op} {', '.join(args)}"
+
+
+def statement_text(statement: Statement, values: Sequence[str]) -> str:
+    """A statement over the texts of the expressions it evaluates, as ``roots`` lists them."""
+    match statement:
+        case Store(access=access, add=add):
+            assign = "+=" if add else "="
+            return f"store {access_text(access, values[:-1])} {assign} {values[-1]}"
+        case Accumulate(name=name, kind=kind, value=value):
+            return f"@{name_text(name)}: {value.dtype} = {kind} {values[0]}"
+        case Check(name=name, extent=extent, wrap=wrap, operand=operand):
+            wrapped = " wrap" if wrap else ""
+            inside = f"check {values[0]} in {_extent(extent)}{wrapped}"
+            return f"@{name_text(name)}: i64 = {inside} at {values[1]} to {_name(operand)}"
+
+
+def access_text(access: Access, indices: Iterable[str] = ()) -> str:
+    """``p0[i0*n1 + j + @c0*n2]``; ``p0[0]`` for one that nothing moves."""
+    terms = [_scaled(_name(axis), stride) for axis, stride in access.strides]
+    for index, stride in zip_longest(indices, access.gather, fillvalue="?"):
+        text = str(index)
+        value = text if text[0] in "%@" or text.endswith(")") else f"({text})"
+        terms.append(_scaled(value, stride))
+    return f"{_name(access.operand)}[{' + '.join(terms) or '0'}]"
+
+
+def _scaled(text: str, stride: Extent) -> str:
+    return text if stride == 1 else f"{text}*{_extent(stride)}"
+
+
+def _axes(axes: Iterable[Axis]) -> str:
+    return ", ".join(map(_axis, axes))
+
+
+def _axis(axis: Axis) -> str:
+    return f"{_name(axis.name)}: {_extent(axis.extent)}"
+
+
+def _extent(extent: Extent) -> str:
+    return _name(extent) if isinstance(extent, str) else str(extent)
+
+
+def _name(name: str) -> str:
+    return name_text(name, _RESERVED)

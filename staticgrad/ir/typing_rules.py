@@ -1,0 +1,84 @@
+"""The typing rules of scalar expressions: what each primitive takes and gives.
+
+``mistyped`` looks at one node, not below it, so that a parser and a verifier that walk a DAG once
+both stay linear. Which loops, arguments and results exist around an expression is not known here.
+"""
+
+from __future__ import annotations
+
+from staticgrad.ir.dtype import BOOL, I64, DType
+from staticgrad.ir.expr import BITWISE, BLOCKS, COMPARE, FLOATING, PRIMITIVES, Access, Expr
+
+
+def mistyped(expr: Expr) -> str:
+    """What is wrong with the operands, dtype or attribute of ``expr``; empty if nothing is."""
+    if expr.op not in PRIMITIVES:
+        return f"{expr.op!r} is no primitive"
+    if expr.op == "load":
+        return _mistyped_load(expr)
+    if expr.op == "literal":
+        return "" if _holds(expr.dtype, expr.attribute) else f"{expr.attribute!r} is no {expr.dtype}"
+    if len(expr.args) != PRIMITIVES[expr.op]:
+        return f"{expr.op} takes {_operands(PRIMITIVES[expr.op])}, got {len(expr.args)}"
+    if expr.op in ("index", "size", "ref"):
+        return _mistyped_name(expr)
+    if expr.op in ("cast", "bitcast"):
+        source = expr.args[0].dtype
+        if expr.op == "cast" or source.bits == expr.dtype.bits:
+            return ""
+        return f"bitcast of {source} to {expr.dtype}: widths differ"
+    return _mistyped_arithmetic(expr)
+
+
+def _mistyped_arithmetic(expr: Expr) -> str:
+    op, args = expr.op, expr.args
+    dtype = args[-1].dtype
+    listed = ", ".join(arg.dtype.name for arg in args)
+    if op == "select" and args[0].dtype != BOOL:
+        return f"select of {listed}: the condition is no bool"
+    if any(arg.dtype != dtype for arg in (args[1:] if op == "select" else args)):
+        return f"{op} of {listed}: dtypes differ"
+    if (op in FLOATING or op in BLOCKS) and not dtype.is_float:
+        return f"{op} of {dtype}: takes floating dtypes only"
+    if (op in BITWISE and dtype.is_float) or (op in ("shl", "shr") and not dtype.is_integer):
+        return f"{op} of {dtype}: takes {'integers' if op[:2] == 'sh' else 'integers and bools'} only"
+    result = BOOL if op in COMPARE else dtype
+    return "" if result == expr.dtype else f"{op} of {listed} gives {result}, not {expr.dtype}"
+
+
+def _mistyped_load(expr: Expr) -> str:
+    access = expr.attribute
+    if not isinstance(access, Access):
+        return "a load without an access"
+    return mistyped_indices(access, expr.args)
+
+
+def mistyped_indices(access: Access, indices: tuple[Expr, ...]) -> str:
+    """What is wrong with the gather (or scatter) indices of an access."""
+    if len(indices) != len(access.gather):
+        return f"{len(access.gather)} gather strides for {_operands(len(indices), 'index')}"
+    wrong = next((index.dtype for index in indices if index.dtype != I64), None)
+    return "" if wrong is None else f"a gather index is {wrong}, not i64"
+
+
+def _mistyped_name(expr: Expr) -> str:
+    if not isinstance(expr.attribute, str):
+        return f"{expr.op} takes a name, not {expr.attribute!r}"
+    if expr.op != "ref" and expr.dtype != I64:
+        return f"{expr.op} gives i64, not {expr.dtype}"
+    return ""
+
+
+def _holds(dtype: DType, value: object) -> bool:
+    """Whether a literal's value is what ``literal`` makes of a number of this dtype."""
+    if dtype.is_float or dtype.is_bool:
+        return isinstance(value, float if dtype.is_float else bool)
+    if not isinstance(value, int) or isinstance(value, bool):
+        return False
+    low = -(2 ** (dtype.bits - 1)) if dtype.kind == "i" else 0
+    return low <= value < low + 2**dtype.bits
+
+
+def _operands(count: int, what: str = "operand") -> str:
+    plural = "indices" if what == "index" else f"{what}s"
+    return f"{count} {what if count == 1 else plural}"

@@ -1,0 +1,374 @@
+"""The invariants of a kernel, one small function each; linear in its text.
+
+A kernel that keeps them can be rendered: every name is declared once and where it is used, every
+expression is typed, nothing is read before it is written. A broken invariant is a VerifyError that
+shows the place as text. What operands are bound to is ``verify_schedule``'s to check.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from keyword import iskeyword
+from typing import Final, NoReturn
+
+from staticgrad.errors import VerifyError
+from staticgrad.ir.dtype import I64, DType
+from staticgrad.ir.expr import Access, Expr, postorder
+from staticgrad.ir.kernel import (
+    Accumulate,
+    Axis,
+    Check,
+    Columns,
+    Extent,
+    Gemm,
+    Kernel,
+    Map,
+    Scalar,
+    Stage,
+    Statement,
+    Store,
+    roots,
+)
+from staticgrad.ir.kernel_text import access_text, signature, statement_text
+from staticgrad.ir.typing_rules import mistyped, mistyped_indices
+
+KINDS: Final = ("sum", "max", "min")
+#: The result of a Gemm's product.
+PRODUCT: Final = "acc"
+
+
+def verify_kernel(kernel: Kernel) -> None:
+    """Check every invariant.
+
+    Raises:
+        VerifyError: the first that does not hold, with the kernel's first line and the place.
+    """
+    for check in CHECKS:
+        check(kernel)
+
+
+def _broken(kernel: Kernel, headline: str, *place: str) -> NoReturn:
+    raise VerifyError(f"kernel: {headline}", details=[*place, signature(kernel)])
+
+
+@dataclass(frozen=True)
+class Body:
+    """Statements under the same loops, outermost first; ``stage`` is the one they belong to."""
+
+    stage: Stage
+    statements: tuple[Statement, ...]
+    loops: tuple[Axis, ...]
+
+    def expressions(self) -> Iterator[Expr]:
+        """Every distinct expression, operands first."""
+        return postorder(root for statement in self.statements for root in roots(statement))
+
+
+def bodies(kernel: Kernel) -> Iterator[Body]:
+    """Every body of every stage, in the order in which they run."""
+    for stage in kernel.stages:
+        match stage:
+            case Map(axis=axis, body=body):
+                yield Body(stage, body, (*kernel.axes, axis))
+            case Columns(axis=axis, rows=rows, body=accumulations, stores=stores):
+                yield Body(stage, accumulations, (*kernel.axes, axis, *rows))
+                yield Body(stage, stores, (*kernel.axes, axis))
+            case Scalar(body=body):
+                yield Body(stage, body, kernel.axes)
+            case Gemm(i=i, j=j, stores=stores):
+                yield Body(stage, stores, (*kernel.axes, i, j))
+
+
+def accesses(kernel: Kernel) -> Iterator[tuple[Access, tuple[Axis, ...]]]:
+    """Every access with the loops around it."""
+    for stage in kernel.stages:
+        if isinstance(stage, Gemm):
+            yield stage.a, (*kernel.axes, stage.i, stage.k)
+            yield stage.b, (*kernel.axes, stage.k, stage.j)
+    for body in bodies(kernel):
+        for expr in body.expressions():
+            if isinstance(expr.attribute, Access):
+                yield expr.attribute, body.loops
+        for statement in body.statements:
+            if isinstance(statement, Store):
+                yield statement.access, body.loops
+
+
+def _shown(statement: Statement) -> str:
+    return statement_text(statement, ["..." for _ in roots(statement)])
+
+
+# -- names ----------------------------------------------------------------------------------------
+
+
+def stages_fit_together(kernel: Kernel) -> None:
+    """There is a stage; a Gemm stands alone; accumulations stand where a loop runs over them."""
+    if not kernel.stages:
+        _broken(kernel, "there is no stage")
+    if len(kernel.stages) > 1 and any(isinstance(stage, Gemm) for stage in kernel.stages):
+        _broken(kernel, "a gemm shares the kernel with other stages")
+    allowed = {Map: (Store, Accumulate, Check), Scalar: (Store, Check)}
+    for body in bodies(kernel):
+        inner = isinstance(body.stage, Columns) and body.statements is body.stage.body
+        kinds = (Accumulate,) if inner else allowed.get(type(body.stage), (Store,))
+        for statement in body.statements:
+            if not isinstance(statement, kinds):
+                what = type(statement).__name__.lower()
+                where = type(body.stage).__name__.lower()
+                _broken(kernel, f"a {what} has no place there in a {where} stage", _shown(statement))
+        if inner and not body.statements:
+            _broken(kernel, "a columns stage accumulates nothing")
+
+
+def names_are_distinct(kernel: Kernel) -> None:
+    """Operands, arguments, outer loops and results have identifiers of their own; so do the loops
+    around each body."""
+    results = [
+        statement.name
+        for body in bodies(kernel)
+        for statement in body.statements
+        if isinstance(statement, Accumulate | Check)
+    ]
+    if any(isinstance(stage, Gemm) for stage in kernel.stages):
+        results.append(PRODUCT)
+    outer = [axis.name for axis in kernel.axes]
+    fixed = [*(o.name for o in kernel.operands), *kernel.arguments, *outer, *results]
+    for loops in [(), *dict.fromkeys(_loops(kernel))]:
+        seen: set[str] = set()
+        for name in (*fixed, *loops):
+            if not name.isidentifier() or iskeyword(name):
+                _broken(kernel, f"{name!r} is no identifier")
+            if name in seen:
+                _broken(kernel, f"two things are called {name}")
+            seen.add(name)
+
+
+def _loops(kernel: Kernel) -> Iterator[tuple[str, ...]]:
+    """The names of the loops of each stage, the outer ones aside."""
+    for stage in kernel.stages:
+        match stage:
+            case Map(axis=axis):
+                yield (axis.name,)
+            case Columns(axis=axis, rows=rows):
+                yield (axis.name, *(row.name for row in rows))
+            case Gemm(i=i, j=j, k=k):
+                yield i.name, j.name, k.name
+
+
+def extents_are_arguments(kernel: Kernel) -> None:
+    """Extents, strides and sizes are declared integer arguments or literals; no extent is negative."""
+    declared = frozenset(kernel.arguments)
+    for axis in dict.fromkeys(_axes(kernel)):
+        _check_extent(kernel, declared, axis.extent, f"the extent of {axis.name}")
+    for access, _ in accesses(kernel):
+        for stride in (*(stride for _, stride in access.strides), *access.gather):
+            if isinstance(stride, str) and stride not in declared:
+                _broken(kernel, f"the stride {stride} is no argument", access_text(access))
+    for body in bodies(kernel):
+        for statement in body.statements:
+            if isinstance(statement, Check):
+                _check_extent(kernel, declared, statement.extent, "the extent of a check")
+        for expr in body.expressions():
+            if expr.op == "size" and expr.attribute not in declared:
+                _broken(kernel, f"the size {expr.attribute} is no argument")
+
+
+def _axes(kernel: Kernel) -> Iterator[Axis]:
+    yield from kernel.axes
+    for stage in kernel.stages:
+        if isinstance(stage, Gemm):
+            yield from (stage.i, stage.j, stage.k)
+    for body in bodies(kernel):
+        yield from body.loops[len(kernel.axes) :]
+
+
+def _check_extent(kernel: Kernel, declared: frozenset[str], extent: Extent, what: str) -> None:
+    if isinstance(extent, str):
+        if extent not in declared:
+            _broken(kernel, f"{what} is {extent}, which is no argument")
+    elif extent < 0:
+        _broken(kernel, f"{what} is {extent}")
+
+
+def accesses_move_along_loops(kernel: Kernel) -> None:
+    """Every access names a declared operand and strides along loops around it, each once."""
+    declared = {operand.name for operand in kernel.operands}
+    for access, loops in accesses(kernel):
+        if access.operand not in declared:
+            _broken(kernel, f"{access.operand} is no operand", access_text(access))
+        around = {axis.name for axis in loops}
+        for axis, _ in access.strides:
+            if axis not in around:
+                _broken(kernel, f"no loop {axis} runs around this access", access_text(access))
+            around.remove(axis)
+
+
+def positions_name_loops(kernel: Kernel) -> None:
+    """Every position that an expression asks for is that of a loop around it."""
+    for body in bodies(kernel):
+        around = {axis.name for axis in body.loops}
+        for expr in body.expressions():
+            if expr.op == "index" and expr.attribute not in around:
+                _broken(kernel, f"no loop {expr.attribute} runs around its position")
+
+
+# -- types ----------------------------------------------------------------------------------------
+
+
+def expressions_are_typed(kernel: Kernel) -> None:
+    """Every primitive takes the dtypes of its operands and gives its own."""
+    for body in bodies(kernel):
+        for expr in body.expressions():
+            wrong = mistyped(expr)
+            if wrong:
+                _broken(kernel, wrong, repr(expr))
+
+
+def memory_is_typed(kernel: Kernel) -> None:
+    """Loads, stores and products have the dtypes of their operands; indices are i64."""
+    dtypes = {operand.name: operand.dtype for operand in kernel.operands}
+    for body in bodies(kernel):
+        for expr in body.expressions():
+            if isinstance(expr.attribute, Access):
+                _check_dtype(kernel, dtypes, expr.attribute, expr.dtype, "load")
+        for statement in body.statements:
+            _check_statement(kernel, dtypes, statement)
+    for stage in kernel.stages:
+        if isinstance(stage, Gemm):
+            product = dtypes[stage.a.operand]
+            _check_dtype(kernel, dtypes, stage.b, product, "product")
+            if stage.pack is not None and dtypes.get(stage.pack) != product:
+                _broken(kernel, f"the panel of a product of {product} is packed to {stage.pack}")
+
+
+def _check_statement(kernel: Kernel, dtypes: dict[str, DType], statement: Statement) -> None:
+    match statement:
+        case Store(access=access, value=value, indices=indices):
+            _check_dtype(kernel, dtypes, access, value.dtype, "store")
+            wrong = mistyped_indices(access, indices)
+            if wrong:
+                _broken(kernel, wrong, access_text(access))
+        case Accumulate(kind=kind):
+            if kind not in KINDS:
+                _broken(kernel, f"{kind!r} is no kind of accumulation", _shown(statement))
+        case Check(index=index, position=position, operand=operand):
+            if (index.dtype, position.dtype, dtypes.get(operand)) != (I64, I64, I64):
+                _broken(kernel, "a check takes and notes i64 only", _shown(statement))
+
+
+def _check_dtype(
+    kernel: Kernel, dtypes: dict[str, DType], access: Access, dtype: DType, what: str
+) -> None:
+    own = dtypes[access.operand]
+    if own != dtype:
+        _broken(kernel, f"{access.operand} is {own}, the {what} {dtype}", access_text(access))
+
+
+# -- order ----------------------------------------------------------------------------------------
+
+
+def results_come_first(kernel: Kernel) -> None:
+    """A ref names a result of its dtype that is there: a check before it in its body, or what an
+    earlier stage (in Columns: the rows) accumulated or checked once per outer iteration."""
+    ready: dict[str, DType] = {}
+    for body in bodies(kernel):
+        local = dict(ready)
+        if isinstance(body.stage, Gemm):
+            product = body.stage.a.operand
+            local[PRODUCT] = kernel.operand(product).dtype
+        seen: set[int] = set()
+        for statement in body.statements:
+            for expr in _unseen(statement, seen):
+                if expr.op == "ref":
+                    _check_ref(kernel, expr, local)
+            if isinstance(statement, Check):
+                local[statement.name] = I64
+                if isinstance(body.stage, Scalar):
+                    ready[statement.name] = I64
+        ready |= {s.name: s.value.dtype for s in body.statements if isinstance(s, Accumulate)}
+
+
+def _check_ref(kernel: Kernel, expr: Expr, ready: dict[str, DType]) -> None:
+    name = str(expr.attribute)
+    if name not in ready:
+        _broken(kernel, f"@{name} is used before anything gives it")
+    if ready[name] != expr.dtype:
+        _broken(kernel, f"@{name} is {ready[name]}, it is used as {expr.dtype}")
+
+
+def _unseen(statement: Statement, seen: set[int]) -> Iterator[Expr]:
+    """The expressions of a statement that no earlier one of its body evaluates."""
+    stack: list[Expr] = list(roots(statement))
+    while stack:
+        expr = stack.pop()
+        if id(expr) not in seen:
+            seen.add(id(expr))
+            yield expr
+            stack += expr.args
+
+
+def modes_are_kept(kernel: Kernel) -> None:
+    """in is only read; out and scratch are read only after a statement before has stored to them;
+    check is only noted to; each operand is used for what it says."""
+    modes = {operand.name: operand.mode for operand in kernel.operands}
+    read: set[str] = set()
+    stored: set[str] = set()
+    noted: set[str] = set()
+    for stage in kernel.stages:
+        if isinstance(stage, Gemm):
+            read |= {stage.a.operand, stage.b.operand}
+            if stage.pack is not None and modes.get(stage.pack) != "scratch":
+                _broken(kernel, f"a panel is packed to {stage.pack}, which is no scratch")
+            stored |= {stage.pack} if stage.pack is not None else set()
+    for body in bodies(kernel):
+        seen: set[int] = set()
+        for statement in body.statements:
+            for expr in _unseen(statement, seen):
+                if isinstance(expr.attribute, Access):
+                    _check_read(kernel, modes, stored, expr.attribute)
+                    read.add(expr.attribute.operand)
+            if isinstance(statement, Store):
+                _check_store(kernel, modes, stored, statement)
+                stored.add(statement.access.operand)
+            elif isinstance(statement, Check):
+                noted.add(statement.operand)
+    _check_uses(kernel, read, stored, noted)
+
+
+def _check_read(kernel: Kernel, modes: dict[str, str], stored: set[str], access: Access) -> None:
+    mode = modes[access.operand]
+    if mode == "check" or (mode in ("out", "scratch") and access.operand not in stored):
+        _broken(kernel, f"{mode} operand {access.operand} is read", access_text(access))
+
+
+def _check_store(kernel: Kernel, modes: dict[str, str], stored: set[str], store: Store) -> None:
+    mode = modes[store.access.operand]
+    if mode in ("in", "check"):
+        _broken(kernel, f"{mode} operand {store.access.operand} is written", _shown(store))
+    if store.add:
+        _check_read(kernel, modes, stored, store.access)
+
+
+def _check_uses(kernel: Kernel, read: set[str], stored: set[str], noted: set[str]) -> None:
+    used = {"in": read, "out": stored, "inout": stored, "scratch": stored, "check": noted}
+    for operand in kernel.operands:
+        if operand.name not in used[operand.mode]:
+            _broken(kernel, f"{operand.mode} operand {operand.name} is not used as such")
+    wrong = noted - {operand.name for operand in kernel.operands if operand.mode == "check"}
+    if wrong:
+        _broken(kernel, f"a check is noted to {min(wrong)}, which is no check operand")
+
+
+#: Every invariant, in an order in which each may rely on those before it.
+CHECKS: Final[tuple[Callable[[Kernel], None], ...]] = (
+    stages_fit_together,
+    names_are_distinct,
+    extents_are_arguments,
+    accesses_move_along_loops,
+    positions_name_loops,
+    expressions_are_typed,
+    memory_is_typed,
+    results_come_first,
+    modes_are_kept,
+)

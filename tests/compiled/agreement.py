@@ -1,0 +1,84 @@
+"""What "compiled equals the oracle" means: bytes where that is promised, else a stated error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+import staticgrad as sg
+from staticgrad.ir.dtype import as_dtype
+from staticgrad.ir.graph import Graph, Input, Node, Symbolic
+from staticgrad.ir.types import TensorType
+from staticgrad.source import capture
+
+Arrays = Mapping[str, np.ndarray]
+
+
+def same_bytes(found: np.ndarray, expected: np.ndarray) -> bool:
+    """Equal dtype, shape and bytes; any NaN equals any NaN."""
+    if found.dtype != expected.dtype or found.shape != expected.shape:
+        return False
+    if found.dtype.kind != "f":
+        return np.array_equal(found, expected)
+    same = (found == expected) & (np.signbit(found) == np.signbit(expected))
+    return bool(np.all(same | (np.isnan(found) & np.isnan(expected))))
+
+
+def differing(found: np.ndarray, expected: np.ndarray) -> str:
+    """Where and how two arrays differ, for messages."""
+    if found.dtype != expected.dtype or found.shape != expected.shape:
+        return f"{found.dtype}{found.shape} for {expected.dtype}{expected.shape}"
+    places = [i for i in np.ndindex(*found.shape) if not same_bytes(found[i], expected[i])]
+    shown = (f"{i}: {found[i]!r} for {expected[i]!r}" for i in places[:4])
+    return f"{len(places)} elements, " + "; ".join(shown)
+
+
+def assert_same(found: Arrays, expected: Arrays, what: object = "") -> None:
+    """Equal names, types and bytes."""
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        assert same_bytes(found[name], array), f"{what} {name}: {differing(found[name], array)}"
+
+
+def assert_near(found: Arrays, graph: Graph, feeds: Mapping[Any, Any], what: object = "") -> None:
+    """Integers and bools as the oracle has them; floats as near to float64 as its own precision.
+
+    The oracle's own distance from its run in float64 is the measure: it runs the same operations
+    in the same precision. Beside it stands an allowance of 64 units in the last place of the
+    largest element, for elements that the oracle happens to hit.
+    """
+    expected, wide = sg.evaluate(graph, feeds), sg.evaluate(graph, feeds, dtype="float64")
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        got = found[name]
+        assert (got.dtype, got.shape) == (array.dtype, array.shape), f"{what} {name}"
+        if got.dtype.kind != "f":
+            assert np.array_equal(got, array), f"{what} {name}: {differing(got, array)}"
+            continue
+        assert np.array_equal(np.isnan(got), np.isnan(array)), f"{what} {name}"
+        if not got.size:
+            continue
+        with np.errstate(invalid="ignore"):
+            scale = max(1.0, float(np.nanmax(np.abs(wide[name]), initial=0.0)))
+            own = float(np.nanmax(np.abs(array - wide[name]), initial=0.0))
+            error = float(np.nanmax(np.abs(got - wide[name]), initial=0.0))
+        allowed = 16 * own + 64 * float(np.finfo(got.dtype).eps) * scale
+        assert error <= allowed, f"{what} {name}: off by {error}, allowed {allowed}"
+
+
+def input_like(name: str, array: np.ndarray) -> Symbolic:
+    """An input of an array's type."""
+    kind = TensorType(as_dtype(array.dtype), array.shape)
+    return Symbolic(Node(Input(name, kind), (), (kind,), capture()))
+
+
+def used_feeds(graph: Graph, feeds: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the feeds that the graph takes."""
+    return {name: feeds[name] for name in (value.node.op.label for value in graph.inputs)}
+
+
+def as_tuple(result: Any) -> tuple[Any, ...]:
+    """Results of an op, one or several."""
+    return result if isinstance(result, tuple) else (result,)

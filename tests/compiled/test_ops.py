@@ -1,0 +1,253 @@
+"""Every op of the registry, compiled: on its samples, at sizes round the vector width, derived.
+
+An op that has no samples, or none of some kind, fails here; nothing has to be added for a new op.
+All samples of one op are one program, so that this costs little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.analysis.interpret import interpret
+from staticgrad.autodiff.reverse import grad
+from staticgrad.ir.dtype import F32, F64, I64, as_dtype
+from staticgrad.ir.expr import BLOCKS, ref
+from staticgrad.ir.forms import Contract, Pointwise
+from staticgrad.ir.graph import ancestors
+from staticgrad.ir.op import registered_ops
+from staticgrad.ir.types import TensorType
+from staticgrad.ir.vecmath import ULP
+from tests.compiled.agreement import (
+    as_tuple,
+    assert_near,
+    assert_same,
+    differing,
+    input_like,
+    same_bytes,
+    used_feeds,
+)
+from tests.ir.test_vecmath import power_samples, samples as block_samples, truth, ulps
+from tests.ops.samples import Sample, samples_of
+
+LEAVES = ("input", "parameter", "constant")
+NAMES = [name for name in registered_ops() if name not in LEAVES and "." not in name]
+SIZES = (0, 1, 7, 8, 15, 16, 17, 31, 32, 33, 257)
+
+every_op = pytest.mark.parametrize("name", NAMES)
+
+
+class Program:
+    """Many applications of ops as one graph: inputs and outputs are numbered."""
+
+    def __init__(self) -> None:
+        self.outputs: dict[str, sg.Value] = {}
+        self.feeds: dict[str, np.ndarray] = {}
+
+    def operand(self, array: np.ndarray) -> sg.Value:
+        name = f"x{len(self.feeds)}"
+        self.feeds[name] = array
+        return input_like(name, array)
+
+    def output(self, value: sg.Value) -> str:
+        name = f"y{len(self.outputs)}"
+        self.outputs[name] = value
+        return name
+
+    def graph(self) -> sg.Graph:
+        return sg.Graph(self.outputs)
+
+    def run(self, **options: object) -> dict[str, np.ndarray]:
+        graph = self.graph()
+        return sg.compile(graph, **options).run(used_feeds(graph, self.feeds))
+
+
+def types_of(sample: Sample) -> list[TensorType]:
+    return [TensorType(as_dtype(a.dtype), a.shape) for a in sample.arrays]
+
+
+def expected(sample: Sample) -> tuple[np.ndarray, ...]:
+    """What a kernel must give, to the byte: by the reference if the op is exact, else by the
+    element's expression."""
+    op = sample.op
+    if op.exact:
+        return tuple(np.asarray(r) for r in as_tuple(op.reference(*sample.arrays)))
+    types = types_of(sample)
+    out = op.infer(*types)
+    form = op.form(out, *types)
+    if isinstance(form, Contract):
+        return ()
+    assert isinstance(form, Pointwise) and not form.indexed and not form.sizes
+    leaves = [ref(str(i), t.dtype) for i, t in enumerate(types)]
+    found = interpret([form.scalar(*leaves)], lambda leaf: sample.arrays[int(leaf.attribute)])
+    return (np.broadcast_to(found[0], out.shape),)
+
+
+@every_op
+@pytest.mark.parametrize("fuse", [True, False])
+def test_samples_agree(name: str, fuse: bool) -> None:
+    samples = samples_of(name)
+    assert samples, f"{name} has no samples"
+    program = Program()
+    named: list[tuple[Sample, list[str]]] = []
+    for sample in samples:
+        results = as_tuple(sample.op(*(program.operand(a) for a in sample.arrays)))
+        named.append((sample, [program.output(value) for value in results]))
+    found = program.run(fuse=fuse)
+    for sample, names in named:
+        for got, want in zip([found[n] for n in names], expected(sample), strict=False):
+            assert same_bytes(got, want), f"{sample.op}: {differing(got, want)}"
+
+
+def test_products_of_the_samples_are_within_their_bound() -> None:
+    samples = samples_of("matmul")
+    program = Program()
+    names = [program.output(s.op(*map(program.operand, s.arrays))) for s in samples]
+    found = program.run()
+    for sample, name in zip(samples, names, strict=True):
+        assert_product(found[name], *sample.arrays, *flags_of(sample))
+
+
+def flags_of(sample: Sample) -> tuple[bool, bool]:
+    return sample.op.transpose_a, sample.op.transpose_b  # type: ignore[attr-defined]
+
+
+def assert_product(
+    got: np.ndarray, a: np.ndarray, b: np.ndarray, flip_a: bool = False, flip_b: bool = False
+) -> None:
+    """Within 4 eps log2(k) of the sum of the terms' magnitudes; integers to the bit."""
+    a, b = (np.swapaxes(x, -1, -2) if flip else x for x, flip in ((a, flip_a), (b, flip_b)))
+    if got.dtype.kind != "f":
+        np.testing.assert_array_equal(got, np.matmul(a, b))
+        return
+    wide_a, wide_b = a.astype(np.longdouble), b.astype(np.longdouble)
+    allowed = error_bound(got.dtype, a.shape[-1]) * np.matmul(np.abs(wide_a), np.abs(wide_b))
+    error = np.abs(got - np.matmul(wide_a, wide_b))
+    assert got.shape == error.shape
+    assert np.all(error <= allowed), f"{a.shape} @ {b.shape}: {np.max(error - allowed)}"
+
+
+def error_bound(dtype: np.dtype, terms: int) -> float:
+    return 4 * float(np.finfo(dtype).eps) * float(np.log2(max(terms, 2)))
+
+
+# -- sizes ----------------------------------------------------------------------------------------
+
+
+def pointwise_samples(name: str) -> Iterator[Sample]:
+    """One sample per combination of attributes and operand types: the one with most elements."""
+    best: dict[object, Sample] = {}
+    for sample in samples_of(name):
+        types = types_of(sample)
+        form = sample.op.form(sample.op.infer(*types), *types)
+        if not types or not isinstance(form, Pointwise) or form.indexed or form.sizes:
+            continue
+        key = (sample.op, *(t.dtype for t in types))
+        size = max(a.size for a in sample.arrays)
+        if key not in best or size > max(a.size for a in best[key].arrays):
+            best[key] = sample
+    yield from best.values()
+
+
+@every_op
+def test_any_size_of_one_compiled_program(name: str) -> None:
+    """Named sizes at and around multiples of the vector width, each element in its place."""
+    samples = list(pointwise_samples(name))
+    if not samples:
+        return
+    full: dict[str, np.ndarray] = {}
+    outputs = {}
+    for at, sample in enumerate(samples):
+        arrays = [np.ravel(a) for a in np.broadcast_arrays(*sample.arrays)]
+        inputs = []
+        for position, array in enumerate(arrays):
+            full[f"x{at}_{position}"] = array
+            inputs.append(sg.input(f"x{at}_{position}", ("n",), array.dtype))
+        outputs[f"y{at}"] = sample.op(*inputs)
+    graph = sg.Graph(outputs)
+    f = sg.compile(graph)
+    for n in SIZES:
+        feeds = {label: np.resize(array, n) for label, array in full.items()}
+        found = f.run(feeds)
+        for at, sample in enumerate(samples):
+            arrays = tuple(feeds[f"x{at}_{i}"] for i in range(len(sample.arrays)))
+            (want,) = expected(Sample(sample.op, arrays))
+            got = found[f"y{at}"]
+            assert same_bytes(got, want), f"{sample.op} at {n}: {differing(got, want)}"
+
+
+@pytest.mark.parametrize("dtype", [F32, F64])
+def test_blocks_are_within_their_table_of_errors(dtype) -> None:
+    """exp, log, ... as compiled, in units of the last place."""
+    unary = [op for op, operands in BLOCKS.items() if operands == 1]
+    x = block_samples(dtype, 20_000 if dtype == F32 else 2_000)
+    outputs = {op: registered_ops()[op]()(input_like("x", x)) for op in unary}
+    left, right = power_samples(dtype, 5_000 if dtype == F32 else 1_000)
+    outputs["pow"] = registered_ops()["pow"]()(input_like("l", left), input_like("r", right))
+    assert outputs.keys() == BLOCKS.keys()
+    found = sg.compile(outputs).run({"x": x, "l": left, "r": right})
+    for op, got in found.items():
+        operands = (left, right) if op == "pow" else (x,)
+        distance = ulps(got, truth(op, *operands))
+        if op in ("sin", "cos") and dtype == F64:
+            distance = distance[~(np.abs(x) >= 2.0**42)]
+        assert np.max(distance) <= ULP[op, dtype], op
+
+
+# -- derivatives ----------------------------------------------------------------------------------
+
+
+def derived(sample: Sample, program: Program, rng: np.random.Generator) -> list[sg.Value]:
+    """Results, gradients and gradients of a random combination of gradients."""
+    inputs: list[sg.Value] = []
+    operands: list[object] = []
+    for array in sample.arrays:
+        operands.append(program.operand(array) if array.dtype.kind == "f" else array)
+        inputs += operands[-1:] if array.dtype.kind == "f" else []
+    results = [out for out in as_tuple(sample.op(*operands)) if out.dtype.is_float]
+    if not inputs or not results:
+        return []
+    first = combined_gradient(results, inputs, rng)
+    return [*results, *first, *combined_gradient(first, inputs, rng)]
+
+
+def combined_gradient(
+    results: list[sg.Value], inputs: list[sg.Value], rng: np.random.Generator
+) -> list[sg.Value]:
+    total = 0.0
+    for value in results:
+        weights = rng.integers(-3, 4, value.shape) / 4
+        total = total + sg.sum(value * np.asarray(weights).astype(value.dtype.numpy))
+    return list(grad(total, inputs, allow_disconnected=True))
+
+
+@every_op
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_gradients_of_first_and_second_order(name: str, precision: str) -> None:
+    """Compiled gradient graphs equal the oracle's: to the byte where every op is exact."""
+    rng = np.random.default_rng(3)
+    program = Program()
+    exact: list[str] = []
+    for sample in samples_of(name):
+        if not sample.smooth:
+            continue
+        arrays = [a.astype(precision) if a.dtype == np.float64 else a for a in sample.arrays]
+        for value in derived(Sample(sample.op, tuple(arrays)), program, rng):
+            label = program.output(value)
+            if all(node.op.exact or node.is_leaf for node in ancestors([value])):
+                exact.append(label)
+    if not program.outputs:
+        return
+    graph = program.graph()
+    feeds = used_feeds(graph, program.feeds)
+    found = program.run()
+    assert_near(found, graph, feeds, name)
+    oracle = sg.evaluate(graph, feeds)
+    assert_same({n: found[n] for n in exact}, {n: oracle[n] for n in exact}, name)
+
+
+def test_positions_and_sizes_have_their_dtype() -> None:
+    assert registered_ops()["size"](3, I64)().dtype == I64
