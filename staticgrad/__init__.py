@@ -5,8 +5,7 @@ imported from its home when it is first used, so that building and printing a gr
 compiler's tools. To add a public name, add it to ``_CONTENTS`` and to the block for type checkers.
 """
 
-from importlib import import_module, util
-from pathlib import Path
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # what type checkers and editors read; a test compares it with the tables
@@ -21,6 +20,7 @@ if TYPE_CHECKING:  # what type checkers and editors read; a test compares it wit
         StaticgradError as StaticgradError,
         StaticgradWarning as StaticgradWarning,
     )
+    from staticgrad.ir.compare import same_graph as same_graph
     from staticgrad.ir.dim import dim as dim
     from staticgrad.ir.dtype import (
         BOOL as bool_,
@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # what type checkers and editors read; a test compares it wit
         U32 as uint32,
         U64 as uint64,
     )
+    from staticgrad.ir.parser import parse as parse
     from staticgrad.ops import (
         Graph as Graph,
         Parameter as Parameter,
@@ -99,14 +100,12 @@ if TYPE_CHECKING:  # what type checkers and editors read; a test compares it wit
         outer as outer,
         pad as pad,
         parameter as parameter,
-        parse as parse,
         positive as positive,
         power as power,
         ravel as ravel,
         reciprocal as reciprocal,
         reshape as reshape,
         rint as rint,
-        same_graph as same_graph,
         scatter_add as scatter_add,
         sigmoid as sigmoid,
         sign as sign,
@@ -146,16 +145,18 @@ _CONTENTS = {
         " equal erf exp expand_dims expm1 eye flip floor full full_like getitem greater"
         " greater_equal input invert iota less less_equal log log1p logical_and logical_not"
         " logical_or logical_xor matmul max maximum mean min minimum moveaxis multiply negative"
-        " not_equal one_hot ones ones_like outer pad parameter parse positive power ravel"
-        " reciprocal reshape rint same_graph scatter_add sigmoid sign sin size_value sqrt square"
+        " not_equal one_hot ones ones_like outer pad parameter positive power ravel"
+        " reciprocal reshape rint scatter_add sigmoid sign sin size_value sqrt square"
         " squeeze stack std stop_gradient subtract sum swapaxes take take_along_axis tanh"
         " transpose tril triu trunc var vdot where zeros zeros_like"
     ),
+    "staticgrad.ir.compare": "same_graph",
     "staticgrad.ir.dim": "dim",
     "staticgrad.ir.dtype": (
         "bool_=BOOL float32=F32 float64=F64 int8=I8 int16=I16 int32=I32 int64=I64"
         " uint8=U8 uint16=U16 uint32=U32 uint64=U64"
     ),
+    "staticgrad.ir.parser": "parse",
     "staticgrad.autodiff.reverse": "grad",
     "staticgrad.analysis.evaluate": "evaluate",
     "staticgrad.compiler": "Compiled compile",
@@ -202,6 +203,9 @@ def __dir__() -> list[str]:
 
 def _refuse_shadowed_passes() -> None:
     """Raise ShadowedPackageError when ``import passes`` finds a folder that is not ours."""
+    from importlib import util
+    from pathlib import Path
+
     ours = Path(__file__).parent.parent / "passes"
     spec = util.find_spec("passes")
     found = [Path(place) for place in (spec and spec.submodule_search_locations) or ()]

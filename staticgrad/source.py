@@ -13,11 +13,11 @@ import copy
 import dataclasses
 import functools
 import linecache
+import os
 import re
 import sys
 from contextvars import ContextVar
 from dataclasses import dataclass
-from pathlib import Path
 from types import CodeType, FrameType
 from typing import Final
 
@@ -25,9 +25,11 @@ _TEXT: Final = re.compile(r"(?P<file>.*):(?P<line>\d+)(?: \[(?P<scope>.*)\])?", 
 _NOTEBOOK_CELL: Final = re.compile(r"ipykernel_\d+[/\\]")
 _WIDTH: Final = 100  # characters of a source line that a message shows
 
-_ROOT: Final = Path(__file__).parent.parent
+_ROOT: Final = __file__.rpartition(f"{os.sep}staticgrad{os.sep}")[0]
 _LIBRARY_FOLDERS: Final = tuple(
-    f"{_ROOT / package}{separator}" for package in ("staticgrad", "passes") for separator in "/\\"
+    f"{_ROOT}{os.sep}{package}{separator}"
+    for package in ("staticgrad", "passes")
+    for separator in "/\\"
 )
 #: Standard modules that only carry a call (a context manager, ``replace``, ``copy``).
 _CARRIERS: Final = frozenset(
@@ -286,7 +288,8 @@ def _file_is_library(file: str) -> bool:
     if file.startswith("<"):
         return file.startswith(("<frozen ", "<staticgrad ", "<__array_function__ "))
     numpy_file = getattr(sys.modules.get("numpy"), "__file__", None)
-    if numpy_file is not None and Path(numpy_file).parent in Path(file).parents:
+    numpy_folder = (numpy_file or "").rpartition(os.sep)[0]
+    if numpy_folder and file.startswith(numpy_folder + os.sep):
         return True
     return file in _CARRIERS or file.startswith(_LIBRARY_FOLDERS)
 
@@ -336,6 +339,8 @@ def _path_from_here(file: str) -> str:
     """A path below the working directory without that directory; others as they are."""
     if file.startswith("<") or _NOTEBOOK_CELL.search(file):
         return _base_name(file)
+    from pathlib import Path  # for messages: a program that makes no mistake never loads it
+
     try:
         return _printable(str(Path(file).relative_to(Path.cwd())))
     except (ValueError, OSError):

@@ -33,6 +33,16 @@ def number(value: bool | int | float | str | None) -> str:
     return repr(value)
 
 
+def scaled(position: str, stride: str | int) -> str:
+    """position * stride, as source."""
+    return "0" if stride == 0 else position if stride == 1 else f"{position} * {stride}"
+
+
+def total(*terms: str) -> str:
+    """The sum of int64 terms, as source."""
+    return " + ".join(term for term in terms if term != "0") or "0"
+
+
 class Lines:
     """Source lines under construction, at one indentation."""
 
@@ -222,23 +232,24 @@ class Scope:
     def addressing(self, access: Access, indices: tuple[Expr, ...]) -> tuple[str, str]:
         """How a vector access finds its lanes: contiguous, strided, or by a vector of positions."""
         if any(self.is_vector(i) for i in indices):
-            text = self.base(access)
-            for stride, index in zip(access.gather, indices, strict=True):
-                text += f" + {self.vector(index)} * {stride}"
+            steps = [  # the multiplication stays even by 0: it makes the sum a vector
+                f"{self.vector(index)} * {stride}"
+                for stride, index in zip(access.gather, indices, strict=True)
+            ]
             moved = access.stride(VECTOR)
             if moved != 0:
-                text = f"iota{self.lanes}({self.position(VECTOR)}) * {moved} + {text}"
-            return "lanes", f"({text})"
+                steps.insert(0, scaled(f"iota{self.lanes}({self.position(VECTOR)})", moved))
+            return "lanes", total(*steps, self.base(access))
         return ("contiguous" if access.stride(VECTOR) == 1 else "strided"), ""
 
     def place(self, access: Access, indices: tuple[Expr, ...], vector: bool) -> str:
         """The position of the first lane, as int64 source."""
         if any(self.is_vector(i) for i in indices):
             return ""
-        text = self.base(access)
-        for stride, index in zip(access.gather, indices, strict=True):
-            text += f" + word({self.one(index)}) * {stride}"
-        moved = access.stride(VECTOR)
-        if vector and moved != 0:
-            text += f" + {self.position(VECTOR)}" + ("" if moved == 1 else f" * {moved}")
-        return text
+        steps = [
+            scaled(f"word({self.one(index)})", stride)
+            for stride, index in zip(access.gather, indices, strict=True)
+        ]
+        if vector:
+            steps.append(scaled(self.position(VECTOR), access.stride(VECTOR)))
+        return total(self.base(access), *steps)

@@ -7,9 +7,16 @@ tile: rows past the end are computed on the last row and not stored.
 
 from __future__ import annotations
 
-from staticgrad.codegen.expressions import VECTOR, Helpers, Lines, element, number
+from staticgrad.codegen.expressions import (
+    VECTOR,
+    Helpers,
+    Lines,
+    element,
+    number,
+    scaled,
+    total,
+)
 from staticgrad.codegen.stages import base_text, scope_for, write_decode, write_store
-from staticgrad.ir.expr import Access
 from staticgrad.ir.kernel import GEMM_BLOCK, GEMM_COLUMNS, GEMM_ROWS, Gemm, Kernel
 
 #: Rows of the register tile: 8 rows of 2 vectors fill 16 of 32 vector registers.
@@ -30,18 +37,14 @@ def write_gemm(kernel: Kernel, stage: Gemm, out: Lines, helpers: Helpers) -> Non
     out.add(f"for i0_tile in range(first_row, last_row, {TILE_ROWS}):")
     inner = Lines(out.indent + 1)
     for r in range(TILE_ROWS):
-        inner.add(f"row{r} = i0_tile + {r}")
+        inner.add(f"row{r} = {total('i0_tile', str(r))}")
         inner.add(f"if row{r} >= {stage.i.extent}:")
         inner.add(f"    row{r} = {stage.i.extent} - 1")
-        inner.add(f"a{r} = {_stride_text(stage.a, 'i', f'row{r}')} + {base_text(stage.a, _MATRIX)}")
+        row = scaled(f"row{r}", stage.a.stride("i"))
+        inner.add(f"a{r} = {total(row, base_text(stage.a, _MATRIX))}")
     _write_chains(inner, stage, vector, lanes, columns, dtype.is_float)
     _write_epilogue(inner, kernel, stage, helpers, columns, lanes)
     out.lines += inner.lines
-
-
-def _stride_text(access: Access, axis: str, position: str) -> str:
-    stride = access.stride(axis)
-    return "0" if stride == 0 else position if stride == 1 else f"{position} * {stride}"
 
 
 def _write_tile_position(kernel: Kernel, stage: Gemm, out: Lines, columns: int, lanes: int) -> None:
@@ -64,11 +67,12 @@ def _write_pack(stage: Gemm, out: Lines, columns: int, lanes: int) -> None:
     step = stage.b.stride("j")
     base = base_text(stage.b, _MATRIX)
     out.add(f"for k in range(0, {stage.k.extent}):")
-    at = f"{base} + {_stride_text(stage.b, 'k', 'k')}"
     for half in range(2):
-        start = f"(j0 + {half * lanes}) * {step}" if step != 0 else "0"
-        value = f"load_strided({stage.b.operand}, {at} + {start}, {step}, m{half})"
-        out.add(f"    store{lanes}({stage.pack}, k * {columns} + {half * lanes}, {value})")
+        column = scaled(f"({total('j0', str(half * lanes))})", step)
+        at = total(base, scaled("k", stage.b.stride("k")), column)
+        value = f"load_strided({stage.b.operand}, {at}, {step}, m{half})"
+        place = total(f"k * {columns}", str(half * lanes))
+        out.add(f"    store{lanes}({stage.pack}, {place}, {value})")
 
 
 def _write_chains(
@@ -91,7 +95,7 @@ def _write_chains(
     for half in range(2):
         step.add(f"b{half} = {_panel_load(stage, half, lanes, columns)}")
     for r in range(TILE_ROWS):
-        at = f"a{r} + {_stride_text(stage.a, 'k', 'k')}"
+        at = total(f"a{r}", scaled("k", stage.a.stride("k")))
         step.add(f"x{r} = splat{lanes}(load1({stage.a.operand}, {at}))")
         for c in range(2):
             cell = f"c{r}{c}"
@@ -114,9 +118,9 @@ def _write_chains(
 
 def _panel_load(stage: Gemm, half: int, lanes: int, columns: int) -> str:
     if stage.pack is not None:
-        return f"load{lanes}({stage.pack}, k * {columns} + {half * lanes})"
-    row = f"{base_text(stage.b, _MATRIX)} + {_stride_text(stage.b, 'k', 'k')}"
-    return f"load({stage.b.operand}, {row} + j0 + {half * lanes}, m{half})"
+        return f"load{lanes}({stage.pack}, {total(f'k * {columns}', str(half * lanes))})"
+    row = total(base_text(stage.b, _MATRIX), scaled("k", stage.b.stride("k")))
+    return f"load({stage.b.operand}, {total(row, 'j0', str(half * lanes))}, m{half})"
 
 
 def _write_epilogue(

@@ -10,7 +10,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from staticgrad.codegen.expressions import VECTOR, Helpers, Lines, Scope, element, number
+from staticgrad.codegen.expressions import (
+    VECTOR,
+    Helpers,
+    Lines,
+    Scope,
+    element,
+    number,
+    scaled,
+    total,
+)
 from staticgrad.ir.dtype import DType
 from staticgrad.ir.expr import Access
 from staticgrad.ir.kernel import Accumulate, Axis, Check, Columns, Kernel, Map, Scalar, Store, roots
@@ -30,8 +39,7 @@ class Loop:
 
 def base_text(access: Access, skip: frozenset[str] = frozenset({VECTOR})) -> str:
     """The element offset of an access from the loops around the vector axis."""
-    terms = [a if s == 1 else f"{a} * {s}" for a, s in access.strides if a not in skip and s != 0]
-    return " + ".join(terms) or "0"
+    return total(*(scaled(axis, s) for axis, s in access.strides if axis not in skip))
 
 
 def scope_for(

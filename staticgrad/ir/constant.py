@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import numpy as np
@@ -33,6 +32,8 @@ class ArrayData:
     def digest(self) -> str:
         """BLAKE2b of dtype, shape and bytes, as hexadecimal text."""
         if self._digest is None:
+            import hashlib  # loads OpenSSL, and most programs compare no constants
+
             head = f"{self.dtype}{self.array.shape}".encode()
             self._digest = hashlib.blake2b(head + self.array.tobytes(), digest_size=16).hexdigest()
         return self._digest

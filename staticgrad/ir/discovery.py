@@ -7,8 +7,6 @@ yet. This module imports them when a name is unknown; it knows where ops are, no
 from __future__ import annotations
 
 import importlib
-import pkgutil
-from importlib.metadata import entry_points
 
 from staticgrad.ir.op import Op, op_class
 
@@ -34,6 +32,10 @@ def load_ops() -> None:
     global _loaded
     if _loaded:
         return
+    # A name that is unknown is rare, and these two load half of the standard library.
+    import pkgutil
+    from importlib.metadata import entry_points
+
     package = importlib.import_module(BUILT_IN)
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"{BUILT_IN}.{module.name}")

@@ -8,7 +8,7 @@ its dtype, nothing promotes by itself, and no tensor op survives below this line
     >>> (x * x + 1).dtype
     sg.float32
 
-The vector-math primitives (``exp``, ``log``, ...) are blocks: ``ir/vecmath.py`` defines each as
+The vector-math primitives (``exp``, ``log``, ...) are blocks: ``ir/vecmath`` defines each as
 an Expr over the plain primitives, with its error in ULP.
 """
 

@@ -142,13 +142,29 @@ Stage = Map | Columns | Scalar | Gemm
 
 @dataclass(frozen=True, eq=False)
 class Kernel:
-    """Operands, integer arguments, outer axes, stages. Compared by its text."""
+    """Operands, integer arguments, outer axes, stages. Two of one text are one kernel."""
 
     operands: tuple[Operand, ...]
     arguments: tuple[str, ...]
     axes: tuple[Axis, ...]
     stages: tuple[Stage, ...]
     serial: bool = False  # iterations run in order, in one group (scatter with duplicates)
+
+    @cached_property
+    def key(self) -> str:
+        """The canonical text, by which kernels are compared."""
+        from staticgrad.ir.kernel_text import print_kernel
+
+        return print_kernel(self)
+
+    def __str__(self) -> str:
+        return self.key
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, Kernel) and self.key == other.key)
+
+    def __hash__(self) -> int:
+        return hash(self.key)
 
     @cached_property
     def outer(self) -> Literal["axes", "lanes", "tiles"]:

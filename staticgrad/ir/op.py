@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import MISSING, dataclass, fields
-from typing import Any, ClassVar, dataclass_transform
+from dataclasses import MISSING, FrozenInstanceError, dataclass, fields
+from typing import Any, ClassVar, NoReturn, dataclass_transform
 
 import numpy as np
 import numpy.typing as npt
@@ -27,8 +27,19 @@ Array = npt.NDArray[Any]
 _REGISTRY: dict[str, type[Op]] = {}
 
 
+class _Frozen:
+    """Refuses assignment, whatever the attribute."""
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise FrozenInstanceError(f"cannot assign to field {name!r}")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise FrozenInstanceError(f"cannot delete field {name!r}")
+
+
 @dataclass_transform(frozen_default=True)
-class Op:
+@dataclass(frozen=True, eq=False, repr=False)
+class Op(_Frozen):
     """What is computed, with its attributes. Subclasses are frozen dataclasses by themselves.
 
     Class attributes:
@@ -53,7 +64,9 @@ class Op:
 
     def __init_subclass__(cls, name: str = "", **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        dataclass(frozen=True, eq=False, repr=False)(cls)
+        # Most ops declare no field of their own: what they inherit serves, and import is quicker.
+        if cls.__annotations__ or "__post_init__" in cls.__dict__:
+            dataclass(frozen=True, eq=False, repr=False)(cls)
         if name:
             if name in _REGISTRY and _REGISTRY[name].__qualname__ != cls.__qualname__:
                 raise ValueError(f"an op named {name!r} exists already: {_REGISTRY[name]!r}")

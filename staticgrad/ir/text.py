@@ -12,7 +12,6 @@ graph and no op.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from difflib import get_close_matches
 from typing import Any, Final, NoReturn
 
 import numpy as np
@@ -370,6 +369,8 @@ class Reader:
 
 def suggestion(wrong: str, known: Iterable[str]) -> str:
     """``did you mean 'matmul'?``, or nothing when no known name is near."""
+    from difflib import get_close_matches
+
     near = get_close_matches(wrong, list(known), n=1, cutoff=0.6)
     return f"did you mean {near[0]}?" if near else ""
 

@@ -6,8 +6,12 @@ both stay linear. Which loops, arguments and results exist around an expression 
 
 from __future__ import annotations
 
+from typing import Final
+
 from staticgrad.ir.dtype import BOOL, I64, DType
 from staticgrad.ir.expr import BITWISE, BLOCKS, COMPARE, FLOATING, PRIMITIVES, Access, Expr
+
+_SHIFTS: Final = ("shl", "shr")
 
 
 def mistyped(expr: Expr) -> str:
@@ -17,7 +21,8 @@ def mistyped(expr: Expr) -> str:
     if expr.op == "load":
         return _mistyped_load(expr)
     if expr.op == "literal":
-        return "" if _holds(expr.dtype, expr.attribute) else f"{expr.attribute!r} is no {expr.dtype}"
+        held = _holds(expr.dtype, expr.attribute)
+        return "" if held else f"{expr.attribute!r} is no {expr.dtype}"
     if len(expr.args) != PRIMITIVES[expr.op]:
         return f"{expr.op} takes {_operands(PRIMITIVES[expr.op])}, got {len(expr.args)}"
     if expr.op in ("index", "size", "ref"):
@@ -40,8 +45,8 @@ def _mistyped_arithmetic(expr: Expr) -> str:
         return f"{op} of {listed}: dtypes differ"
     if (op in FLOATING or op in BLOCKS) and not dtype.is_float:
         return f"{op} of {dtype}: takes floating dtypes only"
-    if (op in BITWISE and dtype.is_float) or (op in ("shl", "shr") and not dtype.is_integer):
-        return f"{op} of {dtype}: takes {'integers' if op[:2] == 'sh' else 'integers and bools'} only"
+    if (op in BITWISE and dtype.is_float) or (op in _SHIFTS and not dtype.is_integer):
+        return f"{op} of {dtype}: takes integers {'' if op in _SHIFTS else 'and bools '}only"
     result = BOOL if op in COMPARE else dtype
     return "" if result == expr.dtype else f"{op} of {listed} gives {result}, not {expr.dtype}"
 
@@ -76,7 +81,7 @@ def _holds(dtype: DType, value: object) -> bool:
     if not isinstance(value, int) or isinstance(value, bool):
         return False
     low = -(2 ** (dtype.bits - 1)) if dtype.kind == "i" else 0
-    return low <= value < low + 2**dtype.bits
+    return bool(low <= value < low + 2**dtype.bits)
 
 
 def _operands(count: int, what: str = "operand") -> str:

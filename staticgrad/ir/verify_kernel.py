@@ -7,7 +7,7 @@ shows the place as text. What operands are bound to is ``verify_schedule``'s to 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from keyword import iskeyword
 from typing import Final, NoReturn
@@ -114,9 +114,8 @@ def stages_fit_together(kernel: Kernel) -> None:
         kinds = (Accumulate,) if inner else allowed.get(type(body.stage), (Store,))
         for statement in body.statements:
             if not isinstance(statement, kinds):
-                what = type(statement).__name__.lower()
-                where = type(body.stage).__name__.lower()
-                _broken(kernel, f"a {what} has no place there in a {where} stage", _shown(statement))
+                where = "the rows" if inner else f"a {type(body.stage).__name__.lower()} stage"
+                _broken(kernel, f"this statement has no place in {where}", _shown(statement))
         if inner and not body.statements:
             _broken(kernel, "a columns stage accumulates nothing")
 
@@ -157,7 +156,7 @@ def _loops(kernel: Kernel) -> Iterator[tuple[str, ...]]:
 
 
 def extents_are_arguments(kernel: Kernel) -> None:
-    """Extents, strides and sizes are declared integer arguments or literals; no extent is negative."""
+    """Extents, strides and sizes are declared arguments or literals; no extent is negative."""
     declared = frozenset(kernel.arguments)
     for axis in dict.fromkeys(_axes(kernel)):
         _check_extent(kernel, declared, axis.extent, f"the extent of {axis.name}")
@@ -237,6 +236,9 @@ def memory_is_typed(kernel: Kernel) -> None:
     for stage in kernel.stages:
         if isinstance(stage, Gemm):
             product = dtypes[stage.a.operand]
+            for access in (stage.a, stage.b):
+                if access.gather:
+                    _broken(kernel, "a factor of a product is not gathered", access_text(access))
             _check_dtype(kernel, dtypes, stage.b, product, "product")
             if stage.pack is not None and dtypes.get(stage.pack) != product:
                 _broken(kernel, f"the panel of a product of {product} is packed to {stage.pack}")
@@ -336,13 +338,17 @@ def modes_are_kept(kernel: Kernel) -> None:
     _check_uses(kernel, read, stored, noted)
 
 
-def _check_read(kernel: Kernel, modes: dict[str, str], stored: set[str], access: Access) -> None:
+def _check_read(
+    kernel: Kernel, modes: Mapping[str, str], stored: set[str], access: Access
+) -> None:
     mode = modes[access.operand]
     if mode == "check" or (mode in ("out", "scratch") and access.operand not in stored):
         _broken(kernel, f"{mode} operand {access.operand} is read", access_text(access))
 
 
-def _check_store(kernel: Kernel, modes: dict[str, str], stored: set[str], store: Store) -> None:
+def _check_store(
+    kernel: Kernel, modes: Mapping[str, str], stored: set[str], store: Store
+) -> None:
     mode = modes[store.access.operand]
     if mode in ("in", "check"):
         _broken(kernel, f"{mode} operand {store.access.operand} is written", _shown(store))

@@ -4,10 +4,8 @@ Importing this package registers every built-in op, so that text can name them a
 their functions. What is listed here is public as ``sg.<name>``; activations and losses are ``nn``.
 """
 
-from staticgrad.ir.compare import same_graph
 from staticgrad.ir.dim import dim
 from staticgrad.ir.graph import Graph, Parameter
-from staticgrad.ir.parser import parse
 from staticgrad.ir.value import Value
 from staticgrad.ops import nn
 from staticgrad.ops.aggregate import all, any, argmax, argmin, max, mean, min, std, sum, var
@@ -143,14 +141,12 @@ __all__ = [
     "outer",
     "pad",
     "parameter",
-    "parse",
     "positive",
     "power",
     "ravel",
     "reciprocal",
     "reshape",
     "rint",
-    "same_graph",
     "scatter_add",
     "sigmoid",
     "sign",

@@ -37,7 +37,8 @@ DEFINITIONS: Final[Mapping[str, Callable[..., Expr]]] = MappingProxyType(
 #: (block, dtype) -> a bound on the distance from the true value, for all inputs, in units of the
 #: last place of the true value's binade (of the denormal spacing, for denormal results). f32 blocks
 #: of one operand: the maximum over all 2**32 inputs, rounded up. Others: above the largest of some
-#: ten million samples each. f64 sin and cos: below ``trigonometric.LIMIT``; NaN from there on.
+#: millions of samples, dense where errors peak. f64 sin and cos: below ``trigonometric.LIMIT``; NaN
+#: from there on.
 ULP: Final[Mapping[tuple[str, DType], float]] = MappingProxyType(
     {
         ("exp", F32): 0.95, ("exp", F64): 0.95,

@@ -1,0 +1,271 @@
+"""Schedules as text, and read back.
+
+::
+
+    staticgrad-schedule 1
+    size batch {min=1, hint=64}
+    schedule step {
+      buffer in.x: f32[10*batch] input "x"           # train.py:3
+      buffer c1: f32[2] constant = f32[2] [1.0, 0.5]
+      buffer t2: f32[10*batch] temp                  # train.py:8 [head]
+      kernel k0(p0: in f32, p1: out f32; n0) {
+        ...
+      }
+      step k0(in.x, t2 + 8*batch; 10*batch) total 10*batch grain 16384 ^1 "mul, add"  # train.py:8
+      return z = out.z
+    }
+
+Buffers come first, with their size in elements; a constant of more than 16 elements is named by its
+digest and bound from outside. A kernel stands before the first step that uses it. ``step`` binds
+the kernel's operands, then its arguments; ``^k`` is the phase, the string the label, a comment the
+user's lines. ``kernel_text`` has the form of kernels.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+import numpy.typing as npt
+
+from staticgrad.ir.constant import ArrayData
+from staticgrad.ir.dim import Size
+from staticgrad.ir.document import bound_constants, distinct_sizes, header_line, size_lines
+from staticgrad.ir.kernel import Kernel
+from staticgrad.ir.kernel_parser import KernelReader
+from staticgrad.ir.kernel_text import INDENT, kernel_lines
+from staticgrad.ir.lexis import Tokens, name_text, quoted
+from staticgrad.ir.printer import NO_FILE
+from staticgrad.ir.schedule import Binding, Buffer, Schedule, Step
+from staticgrad.ir.text import INLINE_ELEMENTS, value_text
+from staticgrad.source import Location, SourceLine
+
+_ROLES: Final = ("input", "parameter", "constant", "temp", "output", "scratch", "check")
+#: One of the user's lines in a comment, and what separates it from the next.
+_ORIGIN: Final = re.compile(r"(.*?:\d+(?: \[[^\[\]]*\])?)(?:, |\Z)")
+
+
+# -- writing --------------------------------------------------------------------------------------
+
+
+def print_schedule(schedule: Schedule, *, comments: bool = True) -> str:
+    """The canonical text; without ``comments`` nothing in it names the user's files."""
+    lines = [header_line("schedule"), *size_lines(distinct_sizes(sizes_in(schedule)))]
+    return "\n".join([*lines, *schedule_lines(schedule, comments)]) + "\n"
+
+
+def sizes_in(schedule: Schedule) -> Iterator[Size]:
+    """Every size in the order of the text."""
+    for buffer in schedule.buffers:
+        yield buffer.size
+    for step in schedule.steps:
+        for binding in step.operands:
+            yield binding.offset
+        yield from step.arguments
+        yield step.total
+
+
+def kernel_names(schedule: Schedule) -> dict[Kernel, str]:
+    """The name of every kernel in the text: ``k0``, ``k1``, in order of first use."""
+    return {kernel: f"k{number}" for number, kernel in enumerate(schedule.kernels)}
+
+
+def schedule_lines(schedule: Schedule, comments: bool = True) -> Iterator[str]:
+    """``schedule step { ... }``, line by line."""
+    yield f"schedule {name_text(schedule.name)} {{"
+    for buffer in schedule.buffers:
+        origins = () if buffer.origin is None or not comments else (buffer.origin,)
+        yield INDENT + buffer_text(buffer) + _comment(origins)
+    names = kernel_names(schedule)
+    written: set[str] = set()
+    for step in schedule.steps:
+        name = names[step.kernel]
+        if name not in written:
+            written.add(name)
+            for line in kernel_lines(step.kernel, name):
+                yield INDENT + line
+        yield INDENT + step_text(step, name) + _comment(step.origins if comments else ())
+    returned = ", ".join(f"{name_text(n)} = {name_text(buffer)}" for n, buffer in schedule.outputs)
+    if returned:
+        yield f"{INDENT}return {returned}"
+    yield "}"
+
+
+def _comment(origins: Iterable[Location]) -> str:
+    lines = (o.labelled for o in origins if getattr(o, "file", None) != NO_FILE)
+    where = ", ".join(dict.fromkeys(lines))
+    return f"   # {where}" if where else ""
+
+
+def buffer_text(buffer: Buffer) -> str:
+    """``buffer in.x: f32[784*batch] input "x"``."""
+    label = f" {quoted(buffer.label)}" if buffer.label else ""
+    data = "" if buffer.data is None else f" = {value_text(buffer.data)}"
+    head = f"buffer {name_text(buffer.name)}: {buffer.dtype}[{buffer.size}]"
+    return f"{head} {buffer.role}{label}{data}"
+
+
+def step_text(step: Step, kernel: str) -> str:
+    """``step k0(in.x, t2 + 8; batch) total batch grain 16384 ^1 "mul"``."""
+    operands = ", ".join(map(binding_text, step.operands))
+    arguments = f"; {', '.join(map(str, step.arguments))}" if step.arguments else ""
+    phase = f" ^{step.phase}" if step.phase else ""
+    label = f" {quoted(step.label)}" if step.label else ""
+    cut = f"total {step.total} grain {step.grain}"
+    return f"step {name_text(kernel)}({operands}{arguments}) {cut}{phase}{label}"
+
+
+def binding_text(binding: Binding) -> str:
+    """A buffer, and the element from which on it is bound: ``t2 + 8*batch``."""
+    name = name_text(binding.buffer)
+    if binding.offset == 0:
+        return name
+    offset = str(binding.offset)
+    return f"{name} - {offset[1:]}" if offset[0] == "-" else f"{name} + {offset}"
+
+
+def schedule_constants(schedule: Schedule) -> dict[str, npt.NDArray[Any]]:
+    """The arrays that the text names by digest: ``parse_schedule(text, constants=...)``."""
+    data = (buffer.data for buffer in schedule.buffers)
+    return {d.digest: d.array for d in data if d is not None and d.array.size > INLINE_ELEMENTS}
+
+
+# -- reading --------------------------------------------------------------------------------------
+
+
+def parse_schedule(
+    text: str, *, constants: Mapping[str, npt.ArrayLike] | None = None, file: str = "<text>"
+) -> Schedule:
+    """The schedule that ``text`` describes.
+
+    Args:
+        text: what ``print(schedule)`` wrote, or what somebody wrote like it.
+        constants: digest -> array, for those of more than 16 elements; see ``schedule_constants``.
+        file: what messages call the text.
+
+    Raises:
+        ParseError: the text is no schedule; with the line, the column and the reason.
+        ArgumentError: an array whose content is not that of its digest.
+    """
+    reader = ScheduleReader(Tokens(text, file), bound_constants(constants))
+    reader.header("schedule", "schedule")
+    reader.size_declarations()
+    schedule = reader.schedule()
+    reader.finished("schedule")
+    return schedule
+
+
+class ScheduleReader(KernelReader):
+    """Reads one schedule; ``kernels`` are by the names that the text gives them."""
+
+    def __init__(self, tokens: Tokens, constants: dict[str, ArrayData] | None = None) -> None:
+        super().__init__(tokens, constants)
+        self.kernels: dict[str, Kernel] = {}
+        self._buffers: dict[str, Buffer] = {}
+        self._idle: dict[str, int] = {}  # kernels without a step, with the token that names them
+
+    def schedule(self) -> Schedule:
+        """``schedule step { buffers, kernels and steps; return }``."""
+        self.expect("schedule")
+        name = self.name("the schedule's name")
+        self.expect("{", "the schedule's name")
+        steps: list[Step] = []
+        while not self.accept("}") and not self.accept("return"):
+            self._item(steps)
+        outputs: dict[str, str] = {}
+        if self.texts[self.at - 1] == "return":
+            self.separated(lambda: self._output(outputs))
+            if not self.accept("}"):
+                self.fail(f"expected ',' or '}}', found {self.found}")
+        for kernel, at in self._idle.items():
+            self.fail(f"no step uses the kernel {name_text(kernel)}", at)
+        return Schedule(name, tuple(self._buffers.values()), tuple(steps), tuple(outputs.items()))
+
+    def _item(self, steps: list[Step]) -> None:
+        if self.accept("buffer"):
+            self._buffer()
+        elif self.accept("step"):
+            steps.append(self._step())
+        elif self.texts[self.at] in ("kernel", "serial") and self.kinds[self.at] == "name":
+            self._kernel()
+        else:
+            self.fail(f"expected a buffer, kernel, step, 'return' or '}}', found {self.found}")
+
+    def _buffer(self) -> None:
+        at = self.at
+        name = self._new(self.name("the name of a buffer"), self._buffers, "buffer")
+        self.expect(":", "the buffer")
+        declared = self.type()
+        if declared.rank != 1:
+            self.fail("a buffer has one size, in elements", at)
+        role = self._word(_ROLES, "the role of a buffer")
+        label = self.name("a label") if self.kinds[self.at] == "string" else ""
+        data = self._data() if self.accept("=") else None
+        self._buffers[name] = Buffer(
+            name,
+            role,  # type: ignore[arg-type]
+            declared.dtype,
+            declared.shape[0],
+            label,
+            data,
+            next(iter(self._origins()), None),
+        )
+
+    def _data(self) -> ArrayData:
+        at = self.at
+        data = self.value()
+        if not isinstance(data, ArrayData):
+            self.fail("expected an array: f32[2] [1.0, 0.5], or f32[99] and its digest", at)
+        return data
+
+    def _origins(self) -> tuple[SourceLine, ...]:
+        """The lines that the comment behind the token just read names."""
+        comment = self.tokens.comments.get(self.at - 1, "")
+        found, end = [], 0
+        for match in _ORIGIN.finditer(comment):
+            found.append(match[1])
+            end = match.end()
+        return tuple(map(SourceLine.from_text, found)) if end == len(comment) else ()
+
+    def _kernel(self) -> None:
+        serial = self.texts[self.at] == "serial"
+        at = self.at + 1 + serial
+        name, kernel = self.kernel(named=True)
+        if name in self.kernels:
+            self.fail(f"the kernel {name_text(name)} is defined twice", at)
+        self.kernels[name] = kernel
+        self._idle[name] = at
+
+    def _step(self) -> Step:
+        at = self.at
+        name = self._declared(self.kernels, "a kernel defined before this line")
+        kernel = self.kernels[name]
+        self._idle.pop(name, None)
+        operands, arguments = self.listed(self._binding, self.size, f"the kernel {name_text(name)}")
+        for what, given, own in (
+            ("operands", operands, kernel.operands),
+            ("arguments", arguments, kernel.arguments),
+        ):
+            if len(given) != len(own):
+                self.fail(f"{name_text(name)} has {len(own)} {what}, {len(given)} are given", at)
+        self.expect("total", "the operands")
+        total = self.size()
+        self.expect("grain", "the number of iterations")
+        grain = self.integer("the iterations of a group")
+        phase = self.integer("the phase") if self.accept("^") else 0
+        label = self.name("a label") if self.kinds[self.at] == "string" else ""
+        origins = self._origins()
+        return Step(
+            kernel, tuple(operands), tuple(arguments), total, grain, phase, label, origins
+        )
+
+    def _binding(self) -> Binding:
+        name = self._declared(self._buffers, "a buffer of the schedule")
+        offset = self.size(0) if self.texts[self.at] in ("+", "-") else 0
+        return Binding(name, offset)
+
+    def _output(self, outputs: dict[str, str]) -> None:
+        name = self._new(self.name("the name of an output"), outputs, "output")
+        self.expect("=", "the name of the output")
+        outputs[name] = self._declared(self._buffers, "a buffer of the schedule")
