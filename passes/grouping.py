@@ -12,7 +12,7 @@ kernel straddles the border between forward and backward, where the memory polic
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final, Literal
@@ -140,9 +140,9 @@ class Grouping:
         self._sources: dict[Key, Source] = {}
         self._homes: dict[Key, Group] = {}
         self._partials: dict[Key, TensorType] = {}
-        self._phases: dict[Node, int] = {}
         self._users = users_of(graph)
         self._roots = {value.key for value in graph.roots}
+        self._phases = self._find_phases()
         for node in graph.nodes:
             self._place(node)
 
@@ -201,11 +201,24 @@ class Grouping:
     # -- the walk ---------------------------------------------------------------------------------
 
     def phase(self, node: Node) -> int:
-        """The highest derivative order among a node and all it depends on."""
+        """The highest derivative order among a node and all it depends on.
+
+        A pointwise node that only later phases read belongs to the first of them: computed there,
+        with its readers, it need not be stored across the border.
+        """
         return self._phases[node]
 
+    def _find_phases(self) -> dict[Node, int]:
+        phases: dict[Node, int] = {}
+        for node in self.graph.nodes:
+            phases[node] = max((node.order, *(phases[arg.node] for arg in node.args)))
+        for node in reversed(self.graph.nodes):
+            if isinstance(node.form, Pointwise) and (node, 0) not in self._roots:
+                readers = [phases[user] for user in self._users[(node, 0)]]
+                phases[node] = max(phases[node], min(readers, default=0))
+        return phases
+
     def _place(self, node: Node) -> None:
-        self._phases[node] = max((node.order, *(self._phases[arg.node] for arg in node.args)))
         form = node.form
         args = [self.source(arg) for arg in node.args]
         match form:
@@ -296,9 +309,10 @@ class Grouping:
         if not (self.fuse and open_groups):
             return None
         best = max(open_groups, key=lambda g: g.level)
-        rivals = [g for g in open_groups if g is not best and g.level == best.level]
-        for rival in rivals:
-            best = self._merge(best, rival) or best
+        for other in open_groups:
+            rival = other is not best and other.level == best.level
+            if rival or (other.level < best.level and self._read_only_by(other, best, node)):
+                best = self._merge(best, other) or best
         outside = [
             a for a in args if not (self._is_aligned(a, domain) and self.home(a.base) is best)
         ]
@@ -392,26 +406,29 @@ class Grouping:
 
     def _feeds_only(self, group: Group, reader: Node) -> bool:
         """Whether nobody but ``reader`` needs anything of a pointwise group."""
-        if (
-            not self.fuse
-            or group.kind != "map"
-            or group.reductions
-            or group.stored
-            or group.checks
-            or group.phase != self.phase(reader)
-        ):
+        return (
+            self.fuse
+            and group.phase == self.phase(reader)
+            and self._only_readers(group, {*group.nodes, reader})
+        )
+
+    def _read_only_by(self, group: Group, other: Group, reader: Node) -> bool:
+        """Whether nobody but ``other`` and ``reader`` needs anything of a pointwise group."""
+        return self._only_readers(group, {*group.nodes, *other.nodes, reader})
+
+    def _only_readers(self, group: Group, readers: Set[Node]) -> bool:
+        if group.kind != "map" or group.reductions or group.stored or group.checks:
             return False
-        members = {*group.nodes, reader}
+        values = ((node, i) for node in group.nodes for i in range(len(node.types)))
         return all(
-            (node, i) not in self._roots
-            and all(user in members for user in self._users.get((node, i), ()))
-            for node in group.nodes
-            for i in range(len(node.types))
+            value not in self._roots and all(user in readers for user in self._users[value])
+            for value in values
         )
 
     def _place_scatter(self, node: Node, args: Sequence[Source]) -> None:
         self._homes[(node, 0)] = self._cleared((node, 0), node.types[0], self.phase(node), 0)
-        reads = [self.in_memory(a) for a in args]
+        reads = [a if a.uniform else self.in_memory(a) for a in args[:1]]
+        reads += [self.in_memory(a) for a in args[1:]]
         group = self._new(
             "scatter", args[0].type.shape, self.phase(node), [*reads, self._plain((node, 0))]
         )

@@ -31,6 +31,7 @@ from staticgrad.ir.graph import Graph, Symbolic
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import Schedule, Step
+from staticgrad.ir.verify_schedule import verify_schedule
 from staticgrad.ir.value import Value
 from staticgrad.runtime.executor import Executor, Memory
 from staticgrad.runtime.step import Program
@@ -148,6 +149,8 @@ class Compiled:
         self.graph: Graph = read_pipeline(options.pipeline)(self.program_graph)
         self._check_fixed_sizes()
         self.schedule: Schedule = fuse_graph(self.graph, options.fuse)
+        if config.current().check:
+            verify_schedule(self.schedule)
         self._planner = Planner(self.schedule)
         self._lock = threading.Lock()
         self._reasons: deque[str] = deque(maxlen=_REASONS)

@@ -17,6 +17,7 @@ from staticgrad.codegen.numba_source import render
 from staticgrad.ir.dim import evaluate
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.schedule import Schedule, Step
+from staticgrad.ir.verify_schedule import verify_schedule
 
 ZONE = 1024  # bytes on each side
 POISON = 0xA5
@@ -52,6 +53,7 @@ def run_schedule(
     schedule: Schedule, graph: Graph, feeds: Mapping[str, Any], sizes: Mapping[str, int]
 ) -> dict[str, np.ndarray]:
     """Outputs by name, and parameters after the run as ``@name``; the stores are not touched."""
+    verify_schedule(schedule)
     memory = {b.name: _filled(b, graph, feeds, sizes) for b in schedule.buffers}
     for step in schedule.steps:
         _run_step(step, memory, sizes)

@@ -91,6 +91,16 @@ def _divide(a: Array, b: Array) -> Array:
     return quotient
 
 
+def _floor_divide(a: Array, b: Array) -> Array:
+    """Rounded down; 0 for a zero divisor, the smallest by -1 wraps."""
+    return np.asarray(np.floor_divide(a, b))
+
+
+def _remainder(a: Array, b: Array) -> Array:
+    """With the sign of the divisor; 0 for a zero divisor."""
+    return np.asarray(np.remainder(a, b))
+
+
 def _maximum(a: Array, b: Array) -> Array:
     """NaN wins; -0 < +0."""
     larger: Array = np.maximum(a, b)
@@ -211,7 +221,7 @@ _MEANING: Final[dict[str, Callable[..., Any]]] = {
     "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": _divide,
     "neg": np.negative, "abs": np.abs,
     "sqrt": np.sqrt, "floor": np.floor, "ceil": np.ceil, "trunc": np.trunc, "rint": np.rint,
-    "fma": fma,
+    "fma": fma, "fmod": np.fmod, "floor_divide": _floor_divide, "remainder": _remainder,
     "maximum": _maximum, "minimum": _minimum,
     "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor, "not": np.invert,
     "shl": _shift_left, "shr": _shift_right,

@@ -6,7 +6,7 @@ not older than the oldest target, and says where and why a path dies when there 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from staticgrad.errors import DisconnectedError, Related
@@ -17,7 +17,7 @@ ValueKey = tuple[Node, int]
 
 @dataclass(frozen=True)
 class Cone:
-    """The values of ``y``'s past that depend on a target through differentiable ops.
+    """The values in the outputs' past that depend on a target through differentiable ops.
 
     ``nodes`` have such a value, operands first; ``active`` holds the values themselves; ``order``
     is the highest derivative order among the nodes.
@@ -28,20 +28,21 @@ class Cone:
     order: int
 
 
-def cone_between(y: Symbolic, targets: Iterable[Symbolic]) -> Cone:
-    """The cone from ``targets`` to ``y``; without nodes if no target leads to ``y``."""
+def cone_between(outputs: Sequence[Symbolic], targets: Iterable[Symbolic]) -> Cone:
+    """The cone from ``targets`` to ``outputs`` (at least one); empty if no target leads there."""
     wanted = {target.key for target in targets}
-    oldest = min((node.serial for node, _ in wanted), default=y.node.serial)
+    newest = max(y.node.serial for y in outputs)
+    oldest = min((node.serial for node, _ in wanted), default=newest)
     active: dict[ValueKey, None] = {}
     nodes = []
-    for node in _past(y, oldest):
+    for node in _past(outputs, oldest):
         found = [key for key in _results(node) if key in wanted]
         if any(arg.key in active for arg in node.args):
             found += [key for key in _results(node) if _passes(node, key[1])]
         if found:
             active.update(dict.fromkeys(found))
             nodes.append(node)
-    order = max((node.order for node in nodes), default=y.node.order)
+    order = max((node.order for node in nodes), default=max(y.node.order for y in outputs))
     return Cone(tuple(nodes), active.keys(), order)
 
 
@@ -80,10 +81,10 @@ def _related(role: str, value: Symbolic) -> Related:
     return role, str(value.type), value.node.origin
 
 
-def _past(y: Symbolic, oldest: int) -> list[Node]:
-    """``y``'s ancestors (its own node included) no older than serial ``oldest``, in order."""
-    seen = {y.node}
-    stack = [y.node]
+def _past(outputs: Iterable[Symbolic], oldest: int) -> list[Node]:
+    """The outputs' ancestors (own nodes included) no older than serial ``oldest``, in order."""
+    seen = {y.node for y in outputs}
+    stack = list(seen)
     while stack:
         for arg in stack.pop().args:
             if arg.node.serial >= oldest and arg.node not in seen:
@@ -104,7 +105,7 @@ def _path_ends(
     y: Symbolic, target: Symbolic, blocked: Collection[tuple[ValueKey, Node]]
 ) -> Iterator[tuple[Node, str]]:
     """The nodes of ``y``'s past at which the gradient's way to ``target`` ends, with the reason."""
-    past = _past(y, target.node.serial)
+    past = _past([y], target.node.serial)
     reached = {target.key} if target.node in past[:1] else set()
     for node in past:
         read = [arg.key for arg in node.args if arg.key in reached]

@@ -1,22 +1,20 @@
-"""Reverse mode: the gradient of one value, as new nodes of the graph it lives in.
+"""Reverse mode: products of cotangents with the Jacobian, as new nodes of the graph.
 
-Walks from ``y`` back to what it is differentiated by, each node once, users before producers, and
-asks each op for its VJP. The new nodes are ordinary: they carry the forward node's line, their
-``order`` is one above what was differentiated, and they can be differentiated again. This file
-knows no op; the arithmetic of cotangents is in ``ops.cotangent``.
+Walks from the outputs back to what they are differentiated by, each node once, users before
+producers, and asks each op for its VJP. The new nodes are ordinary: they carry the forward node's
+line, their ``order`` is one above what was differentiated, and they can be differentiated again.
+This file knows no op; the arithmetic of cotangents is in ``ops.cotangent``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from inspect import signature
 from typing import Any
 
-import numpy as np
-
 from staticgrad.autodiff.cone import Cone, ValueKey, cone_between, disconnected, named
-from staticgrad.autodiff.structure import leaves, mapped
+from staticgrad.autodiff.structure import check_floating, fitted, leaves, mapped, paired
 from staticgrad.errors import GradientError, OpDefinitionError
 from staticgrad.ir.dim import Size, equal
 from staticgrad.ir.graph import Node, Symbolic, building_order, constant
@@ -33,7 +31,7 @@ def grad(y: Any, wrt: Any, seed: Any = None, allow_disconnected: bool = False) -
         y: a floating value; 0-d unless a seed is given.
         wrt: a value (input, parameter or intermediate), or a list, tuple or dict of them.
         seed: the cotangent of ``y``, a value or array of y's type; 1 by default. The result is
-            then the product of the seed with the Jacobian.
+            then the product of the seed with the Jacobian, as ``vjp`` gives it.
         allow_disconnected: zeros, instead of an error, for what no differentiable path leads to.
 
     Returns:
@@ -53,19 +51,64 @@ def grad(y: Any, wrt: Any, seed: Any = None, allow_disconnected: bool = False) -
     array(12.)
     """
     _check_output(y, seed)
-    wanted = list(leaves(wrt))
+    return _differentiated([(y, 1.0 if seed is None else seed)], "seed", wrt, allow_disconnected)
+
+
+def vjp(y: Any, x: Any, ct: Any, allow_disconnected: bool = False) -> Any:
+    """Reverse mode: the cotangents of ``x``, given those of ``y``; ct times the Jacobian.
+
+    Args:
+        y: a floating value, or a list, tuple or dict of them, of any shapes.
+        x: what to differentiate by, as ``wrt`` of ``grad``.
+        ct: for each value of ``y`` a value or array of its type, in the containers of ``y``.
+        allow_disconnected: zeros, instead of an error, for what no differentiable path leads to.
+
+    Returns:
+        The containers of ``x``, each cotangent of exactly the type of what it belongs to.
+
+    Raises:
+        GradientError, DisconnectedError: as ``grad``.
+
+    >>> import staticgrad as sg
+    >>> x = sg.input("x", (2,), "float64")
+    >>> sg.evaluate(vjp(x**2, x, [1.0, 10.0]), {"x": [3.0, 4.0]})
+    array([ 6., 80.])
+    """
+    check_floating(leaves(y, "vjp"), "of")
+    return _differentiated(list(paired(y, ct, "cotangent")), "cotangent", x, allow_disconnected)
+
+
+def _differentiated(
+    given: Sequence[tuple[Symbolic, Any]], role: str, wrt: Any, allow_disconnected: bool
+) -> Any:
+    """The gradients in the containers of ``wrt``, given outputs with their cotangents."""
+    wanted = leaves(wrt, "differentiation")
     if not allow_disconnected:
-        _check_floating(wanted)
-    cone = cone_between(y, [value for value in wanted if value.dtype.is_float])
+        check_floating(wanted, "by")
+    outputs = [y for y, _ in given]
+    if not (outputs and wanted):
+        return mapped(wrt, lambda value: _or_zeros(None, value))
+    cone = cone_between(outputs, [value for value in wanted if value.dtype.is_float])
     with building_order(cone.order + 1):
-        with attribute_to(y.node.origin):
-            start = _seed(y, seed)
+        seeds = []
+        for y, ct in given:
+            with attribute_to(y.node.origin):
+                seeds.append((y, fitted(y, ct, role)))
         sweep = _Sweep(cone, {value.key for value in wanted})
-        found = sweep.run(y, start)
+        found = sweep.run(seeds)
         for value in wanted:
             if found.get(value.key) is None and not allow_disconnected:
-                raise disconnected(y, value, sweep.blocked)
+                raise disconnected(outputs[-1], value, sweep.blocked)
         return mapped(wrt, lambda value: _or_zeros(found.get(value.key), value))
+
+
+def pulled_back(
+    given: Sequence[tuple[Symbolic, Symbolic]], targets: Sequence[Symbolic]
+) -> list[Symbolic | None]:
+    """The cotangent of each target (None: no path), given outputs with theirs; the order stays."""
+    cone = cone_between([y for y, _ in given], targets)
+    found = _Sweep(cone, {target.key for target in targets}).run(given)
+    return [found.get(target.key) for target in targets]
 
 
 class _Sweep:
@@ -76,12 +119,12 @@ class _Sweep:
         self.pending: dict[ValueKey, Any] = {}
         self.blocked: set[tuple[ValueKey, Node]] = set()
 
-    def run(self, y: Symbolic, seed: Symbolic) -> dict[ValueKey, Any]:
-        """The cotangent of every wanted value that a path leads to, given that of ``y``."""
+    def run(self, given: Iterable[tuple[Symbolic, Symbolic]]) -> dict[ValueKey, Any]:
+        """The cotangent of every wanted value that a path leads to, given those of outputs."""
         found: dict[ValueKey, Any] = {}
-        if y.key not in self.cone.active:
-            return found
-        self.pending[y.key] = seed
+        for y, seed in given:
+            if y.key in self.cone.active:
+                self.add(y.key, seed)
         for node in reversed(self.cone.nodes):
             cotangents = [self.pending.pop((node, i), None) for i in range(len(node.types))]
             if all(ct is None for ct in cotangents):
@@ -95,24 +138,30 @@ class _Sweep:
         return found
 
     def hand_back(self, node: Node, cotangents: list[Any]) -> None:
-        """Give the operands of ``node`` their share; a fixed order of addition follows from it."""
+        """Give the operands of ``node`` their share."""
         wanted = tuple(arg.key in self.cone.active for arg in node.args)
         if not any(wanted):
             return
-        shares = _vjp(node, cotangents, wanted)
+        shares = shares_of(node, cotangents, wanted)
         for arg, share, want in zip(node.args, shares, wanted, strict=True):
             if not want:
                 continue
             if share is None:
                 self.blocked.add((arg.key, node))
                 continue
-            share = _fitting(share, arg, node)
-            before = self.pending.get(arg.key)
-            self.pending[arg.key] = share if before is None else add_cotangents([before, share])
+            self.add(arg.key, fitting(share, arg, node, "vjp gives a cotangent"))
+
+    def add(self, key: ValueKey, share: Any) -> None:
+        """Add to the cotangent of a value; shares come in a fixed order."""
+        before = self.pending.get(key)
+        self.pending[key] = share if before is None else add_cotangents([before, share])
 
 
-def _vjp(node: Node, cotangents: list[Any], wanted: tuple[bool, ...]) -> tuple[Any, ...]:
-    """The op's rule, with cotangents as it expects them; its answer checked."""
+def shares_of(node: Node, cotangents: Sequence[Any], wanted: tuple[bool, ...]) -> tuple[Any, ...]:
+    """One cotangent or None per operand, by the op's rule, given those of the results (or None).
+
+    Nothing is built for operands that are not ``wanted``, if the rule can be told.
+    """
     op = node.op
     if type(op).vjp is Op.vjp:
         raise GradientError(f"op {op.name} has no derivative rule", at=node.origin)
@@ -136,7 +185,7 @@ def _takes_wanted(rule: Callable[..., Any]) -> bool:
     return "wanted" in signature(rule).parameters
 
 
-def _fitting(share: Any, arg: Symbolic, node: Node) -> Any:
+def fitting(share: Any, arg: Symbolic, node: Node, gives: str) -> Any:
     """``share`` with exactly the type of ``arg``: sizes that agree only by a guard are renamed.
 
     Raises:
@@ -149,7 +198,7 @@ def _fitting(share: Any, arg: Symbolic, node: Node) -> Any:
     fits = share.type.dtype == arg.dtype and len(share.type.shape) == arg.ndim
     if not fits or not all(map(_may_agree, share.type.shape, arg.shape)):
         raise OpDefinitionError(
-            f"{node.op.name}: vjp gives a cotangent {share.type} for an operand {arg.type}",
+            f"{node.op.name}: {gives} {share.type} for {arg.type}",
             at=node.origin,
         )
     return FUNCTIONS["reshape"](resolve(share), arg.shape)
@@ -159,7 +208,7 @@ def _may_agree(left: Size, right: Size) -> bool:
     return equal(left, right, f"sizes {left} and {right} must agree")
 
 
-def _or_zeros(found: Symbolic | None, value: Symbolic) -> Value:
+def _or_zeros(found: Value | None, value: Symbolic) -> Value:
     if found is not None:
         return found
     with attribute_to(value.node.origin):
@@ -169,48 +218,10 @@ def _or_zeros(found: Symbolic | None, value: Symbolic) -> Value:
 def _check_output(y: Any, seed: Any) -> None:
     if not isinstance(y, Symbolic):
         raise GradientError(f"grad differentiates a value of a graph, not {y!r}")
-    if not y.dtype.is_float:
-        raise GradientError(
-            f"{named(y)} is {y.type}: only floating values have derivatives",
-            hint="differentiate what it was made from, before the conversion",
-            related=[("of", str(y.type), y.node.origin)],
-        )
+    check_floating([y], "of")
     if seed is None and y.shape:
         raise GradientError(
             f"{named(y)} has shape {y.type}, not one element: its gradient needs a seed",
             hint="reduce it first, y.sum(), or pass seed= with the cotangent of y",
             related=[("of", str(y.type), y.node.origin)],
         )
-
-
-def _check_floating(wanted: Iterable[Symbolic]) -> None:
-    for value in wanted:
-        if not value.dtype.is_float:
-            raise GradientError(
-                f"{named(value)} is {value.type}: there is no gradient with respect to it",
-                hint="leave it out, or pass allow_disconnected=True for zeros",
-                related=[("by", str(value.type), value.node.origin)],
-            )
-
-
-def _seed(y: Symbolic, seed: Any) -> Symbolic:
-    """The cotangent of ``y`` as a value of y's type."""
-    if seed is None:
-        return constant(1.0, y.dtype)
-    given = seed if isinstance(seed, Symbolic) else _seed_constant(y, seed)
-    if given.type != y.type:
-        raise GradientError(
-            f"the seed is {given.type}, {named(y)} is {y.type}: they must be equal",
-            related=[
-                ("seed", str(given.type), given.node.origin),
-                ("of", str(y.type), y.node.origin),
-            ],
-        )
-    return given
-
-
-def _seed_constant(y: Symbolic, seed: Any) -> Symbolic:
-    array = np.asarray(seed)
-    if array.dtype.kind not in "biuf":
-        raise GradientError(f"the seed is {seed!r}, not a value or array of type {y.type}")
-    return constant(array, y.dtype)

@@ -24,7 +24,11 @@ from staticgrad.ir.dtype import BOOL, F32, F64, I32, I64, DType
 
 #: Primitive -> number of operands. They share one dtype, which is the result's, unless noted.
 ARITHMETIC: Final = {"add": 2, "sub": 2, "mul": 2, "div": 2, "neg": 1, "abs": 1}
-FLOATING: Final = {"sqrt": 1, "floor": 1, "ceil": 1, "trunc": 1, "rint": 1, "fma": 3}
+FLOATING: Final = {
+    "sqrt": 1, "floor": 1, "ceil": 1, "trunc": 1, "rint": 1, "fma": 3, "fmod": 2,
+}  # fmt: skip
+#: As NumPy: rounded down, the remainder with the divisor's sign; 0 for a zero divisor.
+DIVISION: Final = {"floor_divide": 2, "remainder": 2}
 EXTREMA: Final = {"maximum": 2, "minimum": 2}  # NaN wins; -0 < +0
 BITWISE: Final = {
     "and": 2,
@@ -37,12 +41,14 @@ BITWISE: Final = {
 COMPARE: Final = {"eq": 2, "ne": 2, "lt": 2, "le": 2, "gt": 2, "ge": 2}  # result: bool
 BLOCKS: Final = {
     "exp": 1, "expm1": 1, "log": 1, "log1p": 1, "sin": 1, "cos": 1, "tanh": 1, "erf": 1, "pow": 2,
+    "exp2": 1, "log2": 1, "log10": 1, "cbrt": 1, "atan": 1, "asin": 1, "acos": 1, "erfc": 1,
 }  # fmt: skip
 SPECIAL: Final = {"select": 3, "cast": 1, "bitcast": 1}  # select: (bool, a, b)
 LEAVES: Final = ("literal", "load", "index", "size", "ref")
 PRIMITIVES: Final = (
     ARITHMETIC
     | FLOATING
+    | DIVISION
     | EXTREMA
     | BITWISE
     | COMPARE
@@ -185,6 +191,18 @@ class Expr:
         """self * factor + addend, rounded once; only inside named blocks, never by contraction."""
         return apply("fma", self, self._lift(factor), self._lift(addend))
 
+    def fmod(self, divisor: Expr | Number) -> Expr:
+        """The remainder of a floating division with the sign of self (C's), exact."""
+        return apply("fmod", self, self._lift(divisor))
+
+    def floor_divide(self, divisor: Expr | Number) -> Expr:
+        """The quotient of integers, rounded down; 0 for a zero divisor. INT_MIN / -1 wraps."""
+        return apply("floor_divide", self, self._lift(divisor))
+
+    def remainder(self, divisor: Expr | Number) -> Expr:
+        """What ``floor_divide`` leaves, with the divisor's sign; 0 for a zero divisor."""
+        return apply("remainder", self, self._lift(divisor))
+
     def exp(self) -> Expr:
         return apply("exp", self)
 
@@ -211,6 +229,30 @@ class Expr:
 
     def pow(self, exponent: Expr | Number) -> Expr:
         return apply("pow", self, self._lift(exponent))
+
+    def exp2(self) -> Expr:
+        return apply("exp2", self)
+
+    def log2(self) -> Expr:
+        return apply("log2", self)
+
+    def log10(self) -> Expr:
+        return apply("log10", self)
+
+    def cbrt(self) -> Expr:
+        return apply("cbrt", self)
+
+    def atan(self) -> Expr:
+        return apply("atan", self)
+
+    def asin(self) -> Expr:
+        return apply("asin", self)
+
+    def acos(self) -> Expr:
+        return apply("acos", self)
+
+    def erfc(self) -> Expr:
+        return apply("erfc", self)
 
     def cast(self, dtype: DType) -> Expr:
         """NumPy's conversion on x86-64: an integer of NaN or out of range is INT_MIN."""
@@ -246,6 +288,8 @@ def apply(op: str, *args: Expr) -> Expr:
         raise TypeError(f"{op} of {', '.join(a.dtype.name for a in args)}: dtypes differ")
     if (op in FLOATING or op in BLOCKS) and not dtype.is_float:
         raise TypeError(f"{op} of {dtype}: takes floating dtypes only")
+    if op in DIVISION and not dtype.is_integer:
+        raise TypeError(f"{op} of {dtype}: takes integers only")
     return Expr(op, BOOL if op in COMPARE else dtype, args)
 
 

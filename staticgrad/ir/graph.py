@@ -3,7 +3,7 @@
 A Node is one application of an op; a Symbolic is one of its results. Nodes are immutable and
 compared by ``is``: two equal nodes are two (recomputation needs that; merging them is a pass).
 A Graph is an ordered tuple of nodes with inputs, parameters, named outputs and simultaneous
-updates. Nothing here knows a concrete op beyond the three leaves.
+updates. Nothing here knows a concrete op beyond the three of ``leaves``.
 """
 
 from __future__ import annotations
@@ -12,14 +12,25 @@ import itertools
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn, Self
+from typing import Any, Final, NoReturn, Self
 
 from staticgrad import source
-from staticgrad.errors import GraphError, StaticgradError, SymbolicValueError
+from staticgrad.errors import (
+    GraphError,
+    LargeConstantWarning,
+    StaticgradError,
+    SymbolicValueError,
+    warn,
+)
 from staticgrad.ir.constant import ArrayData
 from staticgrad.ir.dim import Guard, Named, collecting_guards, named_sizes
 from staticgrad.ir.dtype import DType
-from staticgrad.ir.forms import Form, Leaf
+from staticgrad.ir.forms import Form
+from staticgrad.ir.leaves import (
+    Constant as Constant,
+    Input as Input,
+    ParameterLeaf as ParameterLeaf,
+)
 from staticgrad.ir.names import check_names
 from staticgrad.ir.op import Op, as_array
 from staticgrad.ir.parameter import ParameterStore
@@ -27,6 +38,7 @@ from staticgrad.ir.types import TensorType
 from staticgrad.ir.value import Value, set_default_kind
 
 _serial = itertools.count()
+_LARGE_CONSTANT: Final = 10**6  # bytes
 
 
 class Node:
@@ -208,55 +220,19 @@ def _describe(value: Symbolic, position: int) -> tuple[str, str, source.Location
 # -- leaves ---------------------------------------------------------------------------------------
 
 
-class _LeafOp(Op):
-    def form(self, out: TensorType, *types: TensorType) -> Form:
-        return Leaf()
-
-
-class Input(_LeafOp, name="input"):
-    """A value fed at each run."""
-
-    label: str
-    type: TensorType
-
-    def infer(self) -> TensorType:
-        return self.type
-
-
-class ParameterLeaf(_LeafOp, name="parameter"):
-    """The current value of a parameter; compared by the identity of its store."""
-
-    store: ParameterStore
-
-    @property
-    def label(self) -> str:
-        return self.store.name
-
-    @property
-    def key(self) -> tuple[Any, ...]:
-        return ("parameter", id(self.store))
-
-    def infer(self) -> TensorType:
-        return self.store.type
-
-
-class Constant(_LeafOp, name="constant"):
-    """Array data known at build time."""
-
-    exact = True
-    data: ArrayData
-
-    def infer(self) -> TensorType:
-        return self.data.type
-
-    def reference(self) -> Any:
-        return self.data.array
-
-
 def constant(data: object, dtype: DType | None = None) -> Symbolic:
-    """A constant node of an array or Python scalar; ``dtype`` converts scalars."""
+    """A constant node of an array or Python scalar; ``dtype`` converts scalars.
+
+    Warns (LargeConstantWarning) of more than a megabyte.
+    """
     array = data if isinstance(data, bool | int | float) else as_array(data)
     op = Constant(ArrayData(array, dtype))
+    if op.data.array.nbytes > _LARGE_CONSTANT:
+        warn(
+            LargeConstantWarning,
+            f"{op.data.type}, {op.data.array.nbytes / 1e6:.1f} MB, is copied into the graph as a"
+            " constant: an input or a parameter is not",
+        )
     return Symbolic(Node(op, (), (op.data.type,), source.capture(skip=1), _building.order))
 
 

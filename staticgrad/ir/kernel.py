@@ -9,6 +9,8 @@ One call runs outer iterations ``[begin, end)``. What is counted is ``Kernel.out
 - ``axes``: the outer axes, flattened in C order; every stage runs once per iteration.
 - ``lanes``: no outer axes, and the vector axis of the single stage itself is cut (elements).
 - ``tiles``: a Gemm; iterations are (outer axes..., row chunk, column panel), flattened.
+
+Within a stage every distinct Expr object is evaluated once, where the first statement needs it.
 """
 
 from __future__ import annotations
@@ -225,13 +227,15 @@ def _in_place_pairs(kernel: Kernel) -> list[tuple[str, str]]:
         return []
     stage = kernel.stages[0]
     loads: dict[str, set[Access]] = {}
-    last_load: dict[str, int] = {}  # operand -> the last statement that reads it
+    last_load: dict[str, int] = {}  # operand -> the last statement that reads its memory
+    evaluated: set[Expr] = set()
     for position, statement in enumerate(statements(stage)):
         for expr in postorder(roots(statement)):
-            if expr.op == "load":
+            if expr.op == "load" and expr not in evaluated:
                 assert isinstance(expr.attribute, Access)
                 loads.setdefault(expr.attribute.operand, set()).add(expr.attribute)
                 last_load[expr.attribute.operand] = position
+            evaluated.add(expr)
     forbidden = {stage.a.operand, stage.b.operand} if isinstance(stage, Gemm) else set()
     pairs = []
     for position, store in enumerate(statements(stage)):

@@ -27,6 +27,7 @@ verifier would refuse.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import count, zip_longest
 from typing import Final
 
@@ -191,5 +192,6 @@ def _extent(extent: Extent) -> str:
     return _name(extent) if isinstance(extent, str) else str(extent)
 
 
+@lru_cache(maxsize=256)
 def _name(name: str) -> str:
     return name_text(name, _RESERVED)

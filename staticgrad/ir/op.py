@@ -50,6 +50,7 @@ class Op(_Frozen):
         differentiable: False for ops whose results carry no gradient (integers, comparisons).
         flops: floating-point operations per element of the result, for cost decisions.
         commutative: swapping two operands changes no bit (NaN payloads aside).
+        kink: what the derivative is where there is none, in words; see ``sg.conventions``.
         keeps_dtype: the values depend on the bits of the dtype (random draws, bit casts), so that
             evaluation in float64 runs the op as declared and widens its result.
     """
@@ -60,6 +61,7 @@ class Op(_Frozen):
     elementwise: ClassVar[bool] = False
     flops: ClassVar[int] = 1
     commutative: ClassVar[bool] = False
+    kink: ClassVar[str] = ""
     keeps_dtype: ClassVar[bool] = False
 
     def __init_subclass__(cls, name: str = "", **kwargs: Any) -> None:

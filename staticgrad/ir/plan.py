@@ -46,6 +46,11 @@ class Plan:
     commit: int
     buffer_bytes: tuple[tuple[str, int], ...] = ()  # every buffer, also those outside the arena
 
+    def __str__(self) -> str:
+        from staticgrad.ir.plan_text import print_plan
+
+        return print_plan(self)
+
     def placement(self, buffer: str) -> Placement:
         """The placement of an arena buffer."""
         return next(p for p in self.placements if p.buffer == buffer)

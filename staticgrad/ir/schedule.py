@@ -95,6 +95,11 @@ class Schedule:
     steps: tuple[Step, ...]
     outputs: tuple[tuple[str, str], ...]
 
+    def __str__(self) -> str:
+        from staticgrad.ir.schedule_text import print_schedule
+
+        return print_schedule(self)
+
     def buffer(self, name: str) -> Buffer:
         """The buffer called ``name``."""
         return self.by_name[name]
@@ -109,5 +114,5 @@ class Schedule:
 
     @property
     def kernels(self) -> tuple[Kernel, ...]:
-        """Distinct kernel objects in order of first use."""
+        """Distinct kernels in order of first use."""
         return tuple(dict.fromkeys(step.kernel for step in self.steps))

@@ -256,16 +256,18 @@ class ScheduleReader(KernelReader):
         phase = self.integer("the phase") if self.accept("^") else 0
         label = self.name("a label") if self.kinds[self.at] == "string" else ""
         origins = self._origins()
-        return Step(
-            kernel, tuple(operands), tuple(arguments), total, grain, phase, label, origins
-        )
+        return Step(kernel, tuple(operands), tuple(arguments), total, grain, phase, label, origins)
 
     def _binding(self) -> Binding:
-        name = self._declared(self._buffers, "a buffer of the schedule")
+        name = self.buffer_name()
         offset = self.size(0) if self.texts[self.at] in ("+", "-") else 0
         return Binding(name, offset)
 
     def _output(self, outputs: dict[str, str]) -> None:
         name = self._new(self.name("the name of an output"), outputs, "output")
         self.expect("=", "the name of the output")
-        outputs[name] = self._declared(self._buffers, "a buffer of the schedule")
+        outputs[name] = self.buffer_name()
+
+    def buffer_name(self) -> str:
+        """The name of a buffer declared before."""
+        return self._declared(self._buffers, "a buffer of the schedule")

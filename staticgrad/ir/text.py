@@ -360,7 +360,7 @@ class Reader:
             self.fail(
                 f"no array is bound for the constant {quoted(digest)}",
                 at,
-                hint="parse(text, constants=graph_constants(graph)) binds those of a graph",
+                hint="constants=graph_constants(graph), or schedule_constants, gives it",
             )
         if data.type != declared:
             self.fail(f"the bound array is {data.type}, the text says {declared}", at)

@@ -9,7 +9,16 @@ from __future__ import annotations
 from typing import Final
 
 from staticgrad.ir.dtype import BOOL, I64, DType
-from staticgrad.ir.expr import BITWISE, BLOCKS, COMPARE, FLOATING, PRIMITIVES, Access, Expr
+from staticgrad.ir.expr import (
+    BITWISE,
+    BLOCKS,
+    COMPARE,
+    DIVISION,
+    FLOATING,
+    PRIMITIVES,
+    Access,
+    Expr,
+)
 
 _SHIFTS: Final = ("shl", "shr")
 
@@ -45,6 +54,8 @@ def _mistyped_arithmetic(expr: Expr) -> str:
         return f"{op} of {listed}: dtypes differ"
     if (op in FLOATING or op in BLOCKS) and not dtype.is_float:
         return f"{op} of {dtype}: takes floating dtypes only"
+    if op in DIVISION and not dtype.is_integer:
+        return f"{op} of {dtype}: takes integers only"
     if (op in BITWISE and dtype.is_float) or (op in _SHIFTS and not dtype.is_integer):
         return f"{op} of {dtype}: takes integers {'' if op in _SHIFTS else 'and bools '}only"
     result = BOOL if op in COMPARE else dtype

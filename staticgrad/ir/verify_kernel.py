@@ -338,17 +338,13 @@ def modes_are_kept(kernel: Kernel) -> None:
     _check_uses(kernel, read, stored, noted)
 
 
-def _check_read(
-    kernel: Kernel, modes: Mapping[str, str], stored: set[str], access: Access
-) -> None:
+def _check_read(kernel: Kernel, modes: Mapping[str, str], stored: set[str], access: Access) -> None:
     mode = modes[access.operand]
     if mode == "check" or (mode in ("out", "scratch") and access.operand not in stored):
         _broken(kernel, f"{mode} operand {access.operand} is read", access_text(access))
 
 
-def _check_store(
-    kernel: Kernel, modes: Mapping[str, str], stored: set[str], store: Store
-) -> None:
+def _check_store(kernel: Kernel, modes: Mapping[str, str], stored: set[str], store: Store) -> None:
     mode = modes[store.access.operand]
     if mode in ("in", "check"):
         _broken(kernel, f"{mode} operand {store.access.operand} is written", _shown(store))

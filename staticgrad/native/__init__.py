@@ -1,7 +1,7 @@
 """The only door to Numba and llvmlite: kernels from source text, and the driver that runs them.
 
-    >>> add = native.kernel(source)          # compiled, or found in memory or on disk
-    >>> native.run(table.ctypes.data, 0, 3)  # rows of (add.address, record address, begin, end)
+    add = native.kernel(source)          # compiled, or found in memory or on disk
+    native.run(table.ctypes.data, 0, 3)  # rows of (add.address, record address, begin, end)
 
 Two backends compile one source, and its results have the same bytes: ``vector`` writes LLVM IR from
 the syntax tree, ``numba`` gives the functions to Numba's pipeline, in which vectors are types. This

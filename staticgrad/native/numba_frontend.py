@@ -53,6 +53,7 @@ def modules(source: str, symbol: str) -> list[str]:
     except Exception as error:  # Numba raises many kinds; none may reach a user
         raise KernelSourceError(_reason(error)) from error
     made: Any = entry.overloads[signature.args]
+    entry.targetctx.remove_user_function(made.entry_point)  # nothing calls it; it may be freed
     callee = made.fndesc.llvm_func_name
     return [_SHIM.format(symbol=symbol, callee=callee), *made.library.everything()]
 

@@ -1,8 +1,8 @@
 """The kernel language inside Numba: its types, their models, the typing and lowering of its words.
 
 One Numba type per vector, pointer and mask kind; int64 words, truths and floats stay Numba's own.
-A word or operator has one definition, its :class:`Operation`: ``result`` is Numba's typing rule, and
-what ``emit`` writes becomes part of the LLVM function that Numba builds. All of it stands in
+A word or operator has one definition, its :class:`Operation`: ``result`` is Numba's typing rule,
+and what ``emit`` writes becomes part of the LLVM function that Numba builds. All of it stands in
 registries of its own, which only :mod:`numba_target` installs: Numba elsewhere stays as it is.
 Importing this module imports Numba.
 """

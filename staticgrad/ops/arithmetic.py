@@ -23,6 +23,7 @@ class Add(Elementwise, name="add"):
     """x + y. Integers wrap; on bools, or."""
 
     exact = True
+    commutative = True
 
     @quiet
     def reference(self, x: Array, y: Array) -> Any:
@@ -57,6 +58,7 @@ class Mul(Elementwise, name="mul"):
     """x * y. Integers wrap; on bools, and."""
 
     exact = True
+    commutative = True
 
     @quiet
     def reference(self, x: Array, y: Array) -> Any:
@@ -117,6 +119,7 @@ class Abs(Elementwise, name="abs"):
     """abs(x) = x if x > 0 else -x. Integers wrap: abs(INT_MIN) is INT_MIN. abs'(0) = 0."""
 
     exact = True
+    kink = "the derivative at 0 is 0"
 
     @quiet
     def reference(self, x: Array) -> Any:

@@ -30,6 +30,8 @@ class _Truth(Elementwise):
 class Eq(_Truth, name="eq"):
     """x == y; False where either is NaN."""
 
+    commutative = True
+
     @quiet
     def reference(self, x: Array, y: Array) -> Any:
         return np.equal(x, y)
@@ -40,6 +42,8 @@ class Eq(_Truth, name="eq"):
 
 class Ne(_Truth, name="ne"):
     """x != y; True where either is NaN."""
+
+    commutative = True
 
     @quiet
     def reference(self, x: Array, y: Array) -> Any:
@@ -106,6 +110,8 @@ class _Logical(_Truth):
 class LogicalAnd(_Logical, name="logical_and"):
     """Both are true."""
 
+    commutative = True
+
     def reference(self, x: Array, y: Array) -> Any:
         return np.logical_and(x, y)
 
@@ -116,6 +122,8 @@ class LogicalAnd(_Logical, name="logical_and"):
 class LogicalOr(_Logical, name="logical_or"):
     """At least one is true."""
 
+    commutative = True
+
     def reference(self, x: Array, y: Array) -> Any:
         return np.logical_or(x, y)
 
@@ -125,6 +133,8 @@ class LogicalOr(_Logical, name="logical_or"):
 
 class LogicalXor(_Logical, name="logical_xor"):
     """Exactly one is true."""
+
+    commutative = True
 
     def reference(self, x: Array, y: Array) -> Any:
         return np.logical_xor(x, y)
@@ -155,6 +165,8 @@ class _Bitwise(Elementwise):
 class BitAnd(_Bitwise, name="bit_and"):
     """x & y on integers."""
 
+    commutative = True
+
     def reference(self, x: Array, y: Array) -> Any:
         return np.bitwise_and(x, y)
 
@@ -165,6 +177,8 @@ class BitAnd(_Bitwise, name="bit_and"):
 class BitOr(_Bitwise, name="bit_or"):
     """x | y on integers."""
 
+    commutative = True
+
     def reference(self, x: Array, y: Array) -> Any:
         return np.bitwise_or(x, y)
 
@@ -174,6 +188,8 @@ class BitOr(_Bitwise, name="bit_or"):
 
 class BitXor(_Bitwise, name="bit_xor"):
     """x ^ y on integers."""
+
+    commutative = True
 
     def reference(self, x: Array, y: Array) -> Any:
         return np.bitwise_xor(x, y)

@@ -64,14 +64,22 @@ class MatMul(Op, name="matmul"):
         with np.errstate(all="ignore"):
             return np.matmul(left, right)
 
-    def vjp(self, ct: Any, out: Any, a: Any, b: Any) -> tuple[Any, ...]:
-        """ct @ bᵀ and aᵀ @ ct, by flags alone; summed over batch axes that were broadcast."""
+    def vjp(
+        self, ct: Any, out: Any, a: Any, b: Any, wanted: Sequence[bool] = (True, True)
+    ) -> tuple[Any, ...]:
+        """ct @ bᵀ and aᵀ @ ct, by flags alone; summed over batch axes that were broadcast.
+
+        None for an operand that is not ``wanted``.
+        """
         if not out.dtype.is_float:
             return None, None
         ta, tb = self.transpose_a, self.transpose_b
-        by_a = MatMul(tb, True)(b, ct) if ta else MatMul(False, not tb)(ct, b)
-        by_b = MatMul(True, ta)(ct, a) if tb else MatMul(not ta, False)(a, ct)
-        return unbroadcast(by_a, a.type), unbroadcast(by_b, b.type)
+        by_a = by_b = None
+        if wanted[0]:
+            by_a = unbroadcast(MatMul(tb, True)(b, ct) if ta else MatMul(False, not tb)(ct, b), a.type)
+        if wanted[1]:
+            by_b = unbroadcast(MatMul(True, ta)(ct, a) if tb else MatMul(not ta, False)(a, ct), b.type)
+        return by_a, by_b
 
     def jvp(self, tangents: Sequence[Any], out: Any, a: Any, b: Any) -> Any:
         """da @ b + a @ db."""

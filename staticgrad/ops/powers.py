@@ -6,6 +6,7 @@ give the same bytes. A literal 0.5 means the square root. This file decides whic
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -17,7 +18,7 @@ from staticgrad.ir.op import Array
 from staticgrad.ir.types import TensorType
 from staticgrad.ir.value import FUNCTIONS, NUMPY_NAMES, Value, binding_kind
 from staticgrad.ops.arithmetic import Div, Mul
-from staticgrad.ops.cotangent import ONE, ZERO, Partial
+from staticgrad.ops.cotangent import ONE, ZERO, Cotangent, Partial, times
 from staticgrad.ops.elementwise import (
     Elementwise,
     Floating,
@@ -98,6 +99,7 @@ class Pow(Floating, name="pow"):
     """
 
     flops = 60
+    kink = "d/dx is 0 at (0, 0); d/dy is 0 at x = 0 for y >= 0"
 
     @quiet
     def reference(self, x: Array, y: Array) -> Any:
@@ -107,11 +109,23 @@ class Pow(Floating, name="pow"):
         return x.pow(y)
 
     def partials(self, out: Any, x: Any, y: Any) -> tuple[Partial, ...]:
-        where, log, both = FUNCTIONS["where"], FUNCTIONS["log"], FUNCTIONS["logical_and"]
-        at_zero = x == 0.0
-        by_base = where(both(at_zero, y == 0.0), ZERO, y * Pow()(x, y - ONE))
-        by_exponent = where(both(at_zero, y >= 0.0), ZERO, out * log(x))
-        return by_base, by_exponent
+        return _by_base(x, y), _by_exponent(out, x, y)
+
+    def pullback(
+        self, ct: Any, wanted: Sequence[bool], out: Any, x: Any, y: Any
+    ) -> tuple[Cotangent | None, ...]:
+        by_base = times(ct, _by_base(x, y)) if wanted[0] else None
+        return by_base, times(ct, _by_exponent(out, x, y)) if wanted[1] else None
+
+
+def _by_base(x: Any, y: Any) -> Value:
+    zeros = FUNCTIONS["logical_and"](x == 0.0, y == 0.0)
+    return FUNCTIONS["where"](zeros, ZERO, y * Pow()(x, y - ONE))  # type: ignore[no-any-return]
+
+
+def _by_exponent(out: Any, x: Any, y: Any) -> Value:
+    zeros = FUNCTIONS["logical_and"](x == 0.0, y >= 0.0)
+    return FUNCTIONS["where"](zeros, ZERO, out * FUNCTIONS["log"](x))  # type: ignore[no-any-return]
 
 
 # -- public functions -----------------------------------------------------------------------------

@@ -84,6 +84,7 @@ class Extreme(Reduction):
     """
 
     exact = True
+    kink = "all elements equal to the result share the cotangent equally; all do where it is NaN"
 
     def infer(self, x: TensorType) -> TensorType:
         """The dtype of x, its shape without the axes; a guard where a named size could be 0.

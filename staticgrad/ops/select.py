@@ -25,6 +25,7 @@ class Where(Elementwise, name="where"):
     """x where the condition holds, else y. Each branch takes the cotangent where it was chosen."""
 
     exact = True
+    kink = "a branch that is not taken contributes 0, whatever it holds"
 
     def prepare(self, *args: Any) -> tuple[Value, ...]:
         """The condition as bool (its truth); x and y promote with each other."""
@@ -72,6 +73,8 @@ class _Extremum(Elementwise):
     """
 
     exact = True
+    commutative = True
+    kink = "equal operands take half of the cotangent each; where one is NaN, both take all of it"
 
     def loses(self, x: Any, y: Any) -> Value:
         """Where x is not chosen although y is no NaN."""

@@ -196,14 +196,17 @@ class Concat(Op, name="concat"):
     def reference(self, *arrays: Array) -> Any:
         return np.concatenate(arrays, self.axis)
 
-    def vjp(self, ct: Any, out: Any, *args: Any) -> tuple[Any, ...]:
-        """Each operand's part of the cotangent."""
+    def vjp(
+        self, ct: Any, out: Any, *args: Any, wanted: Sequence[bool] | None = None
+    ) -> tuple[Any, ...]:
+        """Each operand's part of the cotangent; None for an operand that is not ``wanted``."""
         if not out.dtype.is_float:
             return (None,) * len(args)
         starts = self.starts([arg.type for arg in args])
+        asked = wanted or (True,) * len(args)
         return tuple(
-            part(ct, self.axis, start, arg.shape[self.axis])
-            for start, arg in zip(starts, args, strict=True)
+            part(ct, self.axis, start, arg.shape[self.axis]) if want else None
+            for start, arg, want in zip(starts, args, asked, strict=True)
         )
 
     def jvp(self, tangents: Sequence[Any], out: Any, *args: Any) -> Any:

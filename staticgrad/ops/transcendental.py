@@ -95,6 +95,7 @@ class Sqrt(Floating, name="sqrt"):
 
     exact = True
     flops = 5
+    kink = "the derivative at 0 is inf"
 
     @quiet
     def reference(self, x: Array) -> Any:

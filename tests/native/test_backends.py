@@ -161,6 +161,16 @@ def kernel(t, begin, end):
         loader.check(code.elf, code.symbol)
 
 
+def test_compiled_kernels_are_not_kept_by_numba() -> None:
+    from staticgrad.native.numba_target import KernelFunction
+
+    known = []
+    for constant in range(3):
+        jit.compile_source(ADD.format(constant=f"{constant}.5"), backend="numba")
+        known.append(len(KernelFunction.targetdescr.target_context._defns))
+    assert known[1] == known[2]
+
+
 ADD = """
 def kernel(t, begin, end):
     p = ptr_f32(t[0])

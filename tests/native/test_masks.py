@@ -68,8 +68,13 @@ def kernel(t, begin, end):
 """
 
 
-@pytest.mark.parametrize("mode", ["vector", "python"])
-@pytest.mark.parametrize("name", ["b8", "i16", "f32", "f64"])
+EDGES: list[tuple[str, Mode]] = [
+    *((name, mode) for name in ("b8", "i16", "f32", "f64") for mode in ("vector", "python")),
+    ("f32", "numba"),
+]
+
+
+@pytest.mark.parametrize(("name", "mode"), EDGES)
 def test_masked_lanes_touch_nothing(name: str, mode: Mode, fence: Guarded) -> None:
     dtype = ELEMENTS[name].numpy
     far = 1 << 40

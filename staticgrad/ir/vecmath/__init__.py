@@ -14,9 +14,13 @@ from typing import Final
 
 from staticgrad.ir.dtype import F32, F64, DType
 from staticgrad.ir.expr import Expr
+from staticgrad.ir.vecmath.complementary_error import erfc
+from staticgrad.ir.vecmath.cube_root import cbrt
 from staticgrad.ir.vecmath.error_function import erf
 from staticgrad.ir.vecmath.exponential import exp, expm1, tanh
+from staticgrad.ir.vecmath.inverse_trigonometric import acos, asin, atan
 from staticgrad.ir.vecmath.logarithm import log, log1p
+from staticgrad.ir.vecmath.other_bases import exp2, log2, log10
 from staticgrad.ir.vecmath.power import pow_
 from staticgrad.ir.vecmath.trigonometric import cos, sin
 
@@ -31,6 +35,14 @@ DEFINITIONS: Final[Mapping[str, Callable[..., Expr]]] = MappingProxyType(
         "tanh": tanh,
         "erf": erf,
         "pow": pow_,
+        "exp2": exp2,
+        "log2": log2,
+        "log10": log10,
+        "cbrt": cbrt,
+        "atan": atan,
+        "asin": asin,
+        "acos": acos,
+        "erfc": erfc,
     }
 )
 
@@ -50,6 +62,14 @@ ULP: Final[Mapping[tuple[str, DType], float]] = MappingProxyType(
         ("tanh", F32): 2.5, ("tanh", F64): 2.5,
         ("erf", F32): 1.95, ("erf", F64): 1.8,
         ("pow", F32): 0.6, ("pow", F64): 1.2,
+        ("exp2", F32): 9, ("exp2", F64): 9,
+        ("log2", F32): 9, ("log2", F64): 9,
+        ("log10", F32): 9, ("log10", F64): 9,
+        ("cbrt", F32): 9, ("cbrt", F64): 9,
+        ("atan", F32): 9, ("atan", F64): 9,
+        ("asin", F32): 9, ("asin", F64): 9,
+        ("acos", F32): 9, ("acos", F64): 9,
+        ("erfc", F32): 9, ("erfc", F64): 9,
     }
 )  # fmt: skip
 

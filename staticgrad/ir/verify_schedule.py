@@ -1,0 +1,252 @@
+"""The invariants of a schedule, one small function each; linear, once per distinct kernel.
+
+A broken invariant is a VerifyError that shows the step as text and blames the user's line. What
+depends on order and bytes at concrete sizes is the plan's, and checked there; here the listed order
+must be one that computes what it says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final, NoReturn
+
+from staticgrad.errors import VerifyError
+from staticgrad.ir.dim import Named, Size, bounds, named_sizes
+from staticgrad.ir.kernel import Kernel, Operand
+from staticgrad.ir.schedule import Binding, Buffer, Schedule, Step
+from staticgrad.ir.schedule_text import buffer_text, kernel_names, sizes_in, step_text
+from staticgrad.ir.verify_kernel import verify_kernel
+
+_LABELLED: Final = ("input", "parameter", "output")
+#: What a kernel may do, by mode, with a buffer of each role.
+_ROLES: Final = {
+    "in": ("input", "parameter", "constant", "temp", "output"),
+    "out": ("parameter", "temp", "output"),
+    "inout": ("parameter", "temp", "output"),
+    "scratch": ("scratch",),
+    "check": ("check",),
+}
+
+
+def verify_schedule(schedule: Schedule) -> None:
+    """Check every invariant, and those of every kernel.
+
+    Raises:
+        VerifyError: the first that does not hold, with the step and the user's line.
+    """
+    for check in CHECKS:
+        check(schedule)
+
+
+def _broken(schedule: Schedule, headline: str, at: Step | Buffer | None = None) -> NoReturn:
+    where = f"schedule {schedule.name!r}"
+    if at is None:
+        raise VerifyError(f"{where}: {headline}")
+    if isinstance(at, Buffer):
+        raise VerifyError(f"{where}: {headline}", details=[buffer_text(at)], at=at.origin)
+    text = step_text(at, kernel_names(schedule)[at.kernel])
+    number = next(n for n, step in enumerate(schedule.steps) if step is at)
+    label = f" ({at.label})" if at.label else ""
+    raise VerifyError(
+        f"{where}, step {number}{label}: {headline}",
+        details=[text],
+        at=at.origins[0] if at.origins else None,
+    )
+
+
+def _bound(step: Step) -> Iterator[tuple[Operand, Binding]]:
+    return zip(step.kernel.operands, step.operands, strict=True)
+
+
+# -- buffers --------------------------------------------------------------------------------------
+
+
+def buffers_are_unique(schedule: Schedule) -> None:
+    """No two buffers share a name; no two inputs, parameters or outputs share a label."""
+    names: set[str] = set()
+    labels: set[tuple[str, str]] = set()
+    for buffer in schedule.buffers:
+        if buffer.name in names:
+            _broken(schedule, f"two buffers are called {buffer.name!r}", buffer)
+        names.add(buffer.name)
+        if buffer.role in _LABELLED:
+            if (buffer.role, buffer.label) in labels:
+                _broken(schedule, f"two buffers are {buffer.role} {buffer.label!r}", buffer)
+            labels.add((buffer.role, buffer.label))
+
+
+def constants_have_data(schedule: Schedule) -> None:
+    """A constant buffer, and no other, has data, of its element type and size."""
+    for buffer in schedule.buffers:
+        if (buffer.role == "constant") != (buffer.data is not None):
+            _broken(schedule, "a constant has data, and nothing else has", buffer)
+        if buffer.data is None:
+            continue
+        own = (buffer.data.dtype, buffer.data.array.size)
+        if own != (buffer.dtype, buffer.size):
+            _broken(schedule, f"its data are {own[1]} elements of {own[0]}", buffer)
+
+
+def sizes_are_possible(schedule: Schedule) -> None:
+    """No size or number of iterations is negative for all values of the names."""
+    for buffer in schedule.buffers:
+        if _is_negative(buffer.size):
+            _broken(schedule, "the size of a buffer is negative", buffer)
+    for step in schedule.steps:
+        if _is_negative(step.total):
+            _broken(schedule, f"{step.total} iterations", step)
+        if step.grain < 1 or step.phase < 0:
+            _broken(schedule, f"grain {step.grain}, phase {step.phase}", step)
+
+
+def _is_negative(size: Size) -> bool:
+    high = size if isinstance(size, int) else bounds(size)[1]
+    return high is not None and high < 0
+
+
+def size_names_agree(schedule: Schedule) -> None:
+    """One named size has one set of promises, wherever it occurs."""
+    declared: dict[str, Named] = {}
+    for size in dict.fromkeys(sizes_in(schedule)):
+        for named in () if isinstance(size, int) else named_sizes(size):
+            if declared.setdefault(named.name, named) != named:
+                _broken(schedule, f"size {named.name!r} is declared twice, with different bounds")
+
+
+# -- steps ----------------------------------------------------------------------------------------
+
+
+def kernels_are_sound(schedule: Schedule) -> None:
+    """Every kernel keeps its own invariants."""
+    seen: set[Kernel] = set()
+    for step in schedule.steps:
+        if step.kernel in seen:
+            continue
+        seen.add(step.kernel)
+        try:
+            verify_kernel(step.kernel)
+        except VerifyError as error:
+            headline, details = error.headline, error.details
+        else:
+            continue
+        name = kernel_names(schedule)[step.kernel]
+        origin = step.origins[0] if step.origins else None
+        raise VerifyError(
+            f"schedule {schedule.name!r}, {name} ({step.label}): {headline}",
+            details=[*details, step_text(step, name)],
+            at=origin,
+        )
+
+
+def steps_bind_everything(schedule: Schedule) -> None:
+    """A step binds every operand to a buffer that exists, and every argument to a size."""
+    for step in schedule.steps:
+        for what, given, own in (
+            ("operands", step.operands, step.kernel.operands),
+            ("arguments", step.arguments, step.kernel.arguments),
+        ):
+            if len(given) != len(own):
+                _broken(schedule, f"the kernel has {len(own)} {what}, {len(given)} are given", step)
+        for binding in step.operands:
+            if binding.buffer not in schedule.by_name:
+                _broken(schedule, f"there is no buffer {binding.buffer!r}", step)
+
+
+def operands_fit_their_buffers(schedule: Schedule) -> None:
+    """An operand has its buffer's element type, does what its role allows, and starts inside."""
+    for step in schedule.steps:
+        for operand, binding in _bound(step):
+            buffer = schedule.by_name[binding.buffer]
+            if operand.dtype != buffer.dtype:
+                wrong = f"{operand.name} is {operand.dtype}, {buffer.name!r} is {buffer.dtype}"
+                _broken(schedule, wrong, step)
+            if buffer.role not in _ROLES[operand.mode]:
+                wrong = f"{operand.mode} operand {operand.name} is {buffer.role} {buffer.name!r}"
+                _broken(schedule, wrong, step)
+            if binding.offset != 0 and _is_outside(binding, buffer):
+                _broken(schedule, f"{operand.name} starts outside {buffer.name!r}", step)
+
+
+def _is_outside(binding: Binding, buffer: Buffer) -> bool:
+    """Whether a binding starts outside its buffer for all values of the names."""
+    return _is_negative(binding.offset) or _is_negative(buffer.size - binding.offset)
+
+
+def steps_do_not_overwrite_what_they_read(schedule: Schedule) -> None:
+    """A buffer that a step writes is bound once, except where its kernel may work in place."""
+    for step in schedule.steps:
+        bound: dict[str, list[tuple[Operand, Binding]]] = {}
+        for operand, binding in _bound(step):
+            bound.setdefault(binding.buffer, []).append((operand, binding))
+        for buffer, uses in bound.items():
+            written = [use for use in uses if use[0].mode != "in"]
+            if not written or len(uses) == 1:
+                continue
+            if len(written) > 1:
+                _broken(schedule, f"it writes {buffer!r} through two operands", step)
+            (out, place), in_place = written[0], step.kernel.in_place
+            for operand, binding in uses:
+                if operand is not out and (
+                    (out.name, operand.name) not in in_place or binding != place
+                ):
+                    _broken(schedule, f"it reads {buffer!r} while it writes it", step)
+
+
+# -- order ----------------------------------------------------------------------------------------
+
+
+def values_are_written_before_they_are_read(schedule: Schedule) -> None:
+    """What a step reads from a temp or output, an earlier step has written."""
+    written: set[str] = set()
+    for step in schedule.steps:
+        for name in step.reads():
+            if schedule.by_name[name].role in ("temp", "output") and name not in written:
+                _broken(schedule, f"it reads {name!r}, which no earlier step writes", step)
+        written.update(step.writes())
+
+
+def parameters_are_written_last(schedule: Schedule) -> None:
+    """No step reads the old value of a parameter, or checks an index, after it was written."""
+    written: set[str] = set()
+    for step in schedule.steps:
+        for operand, binding in _bound(step):
+            if operand.mode == "in" and binding.buffer in written:
+                _broken(schedule, f"it reads {binding.buffer!r} after it was written", step)
+        parameters = {name for name in step.writes() if schedule.by_name[name].role == "parameter"}
+        checks = any(operand.mode == "check" for operand in step.kernel.operands)
+        if checks and (written or parameters):
+            _broken(schedule, "it checks an index after a parameter was written", step)
+        written |= parameters
+
+
+def outputs_are_written(schedule: Schedule) -> None:
+    """Outputs have names of their own; each is a buffer of role output that some step writes."""
+    written = {name for step in schedule.steps for name in step.writes()}
+    returned = [name for name, _ in schedule.outputs]
+    if len(set(returned)) != len(returned):
+        _broken(schedule, "two outputs share a name")
+    for name, held in schedule.outputs:
+        buffer = schedule.by_name.get(held)
+        if buffer is None or buffer.role != "output":
+            _broken(schedule, f"output {name!r} is {held!r}, no buffer of role output", buffer)
+        if held not in written:
+            _broken(schedule, f"no step writes output {name!r}", buffer)
+    for buffer in schedule.buffers:
+        if buffer.role == "output" and (buffer.label, buffer.name) not in schedule.outputs:
+            _broken(schedule, f"output {buffer.label!r} is not returned", buffer)
+
+
+#: Every invariant, in an order in which each may rely on those before it.
+CHECKS: Final[tuple[Callable[[Schedule], None], ...]] = (
+    buffers_are_unique,
+    constants_have_data,
+    sizes_are_possible,
+    size_names_agree,
+    kernels_are_sound,
+    steps_bind_everything,
+    operands_fit_their_buffers,
+    steps_do_not_overwrite_what_they_read,
+    values_are_written_before_they_are_read,
+    parameters_are_written_last,
+    outputs_are_written,
+)

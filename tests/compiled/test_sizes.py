@@ -1,0 +1,209 @@
+"""Sums, extremes and matrix products on both sides of every size that the kernels know."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.ir.summation import tree_sum
+from tests.compiled.agreement import assert_same, differing, same_bytes
+
+ROWS = (0, 1, 7, 8, 9, 15, 16, 17, 31, 32, 33, 4095, 4096, 4097, 3 * 4096 + 5)
+COLUMNS = (0, 1, 31, 32, 33, 1023, 1024, 1025, 1056, 2081)
+FLOATS = ("float32", "float64")
+
+
+def uneven(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """Numbers of many magnitudes, so that another order of addition gives other bits."""
+    return (rng.normal(size=shape) * 10.0 ** rng.uniform(-3, 3, shape)).astype(dtype)
+
+
+def sums(dtype: str) -> tuple[sg.Graph, dict[str, Any]]:
+    """A program that sums one matrix in many ways, and what each is of that matrix."""
+    x = sg.input("x", ("m", "n"), dtype)
+    cube = sg.expand_dims(x, 1) * np.asarray([[1.0], [-2.0], [0.5]], dtype)
+    ways = {
+        "rows": (x.sum(1), lambda a, c: tree_sum(a, (1,))),
+        "columns": (x.sum(0), lambda a, c: tree_sum(a, (0,))),
+        "all": (x.sum(), lambda a, c: tree_sum(a, (0, 1))),
+        "rows of a transpose": (x.T.sum(1), lambda a, c: tree_sum(a.T, (1,))),
+        "columns of a transpose": (x.T.sum(0), lambda a, c: tree_sum(a.T, (0,))),
+        "all of a transpose": (x.T.sum(), lambda a, c: tree_sum(a.T, (0, 1))),
+        "reversed rows": (x[::-1, ::-1].sum(1), lambda a, c: tree_sum(a[::-1, ::-1], (1,))),
+        "reversed columns": (x[::-1, ::-1].sum(0), lambda a, c: tree_sum(a[::-1, ::-1], (0,))),
+        "rows of a square": ((x * x).sum(1), lambda a, c: tree_sum(a * a, (1,))),
+        "columns of a square": ((x * x).sum(0), lambda a, c: tree_sum(a * a, (0,))),
+        "two trailing axes": (cube.sum((1, 2)), lambda a, c: tree_sum(c, (1, 2))),
+        "first and last axis": (cube.sum((0, 2)), lambda a, c: tree_sum(c, (0, 2))),
+        "two leading axes": (cube.sum((0, 1)), lambda a, c: tree_sum(c, (0, 1))),
+        "the middle axis": (cube.sum(1), lambda a, c: tree_sum(c, (1,))),
+        "all three axes": (cube.sum(), lambda a, c: tree_sum(c, (0, 1, 2))),
+    }
+    graph = sg.Graph({name: value for name, (value, _) in ways.items()})
+    return graph, {name: oracle for name, (_, oracle) in ways.items()}
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_sums_follow_the_tree_at_every_size(dtype: str, rng: np.random.Generator) -> None:
+    graph, oracles = sums(dtype)
+    whole, apart = sg.compile(graph), sg.compile(graph, fuse=False)
+    shapes = [(3, n) for n in ROWS] + [(m, n) for m in COLUMNS for n in (0, 1, 17)] + [(40, 33)]
+    for m, n in shapes:
+        data = uneven(rng, (m, n), dtype)
+        cube = data[:, None, :] * np.asarray([[1.0], [-2.0], [0.5]], dtype)
+        wanted = {name: np.asarray(oracle(data, cube)) for name, oracle in oracles.items()}
+        assert_same(whole.run({"x": data}), wanted, (m, n))
+        assert_same(apart.run({"x": data}), wanted, (m, n))
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_sums_are_near_the_true_sum(dtype: str, rng: np.random.Generator) -> None:
+    x = sg.input("x", ("m", "n"), dtype)
+    f = sg.compile({"rows": x.sum(1), "columns": x.sum(0), "all": x.sum()})
+    for shape in ((2, 100_003), (100_003, 2), (1000, 1000)):
+        data = uneven(rng, shape, dtype)
+        found = f.run({"x": data})
+        for name, axes in (("rows", 1), ("columns", 0), ("all", None)):
+            wide = data.astype(np.longdouble)
+            terms = data.size // max(found[name].size, 1)
+            bound = 4 * np.finfo(dtype).eps * np.log2(terms) * np.abs(wide).sum(axes)
+            assert np.all(np.abs(found[name] - wide.sum(axes)) <= bound), (name, shape)
+
+
+@pytest.mark.parametrize("dtype", [*FLOATS, "int8", "uint64", "bool"])
+def test_extremes_at_every_size(dtype: str, rng: np.random.Generator) -> None:
+    """NaN wins, -0 < +0; elements round the identity of the reduction."""
+    x = sg.input("x", ("m", "n"), dtype)
+    reduced = {
+        f"{name} {axes}": getattr(sg, name)(x, axes)
+        for name, axes in product(("max", "min"), (0, 1, (0, 1)))
+    }
+    graph = sg.Graph(reduced)
+    f = sg.compile(graph)
+    if np.dtype(dtype).kind == "f":
+        plain = np.array([0.0, -0.0, -1.0, 1e-45, np.inf, -np.inf], dtype)
+        pools = [plain, plain[:2], plain[4:], np.append(plain, np.nan).astype(dtype)]
+    elif dtype == "bool":
+        pools = [np.array([True]), np.array([False]), np.array([True, False])]
+    else:
+        info = np.iinfo(dtype)
+        pools = [np.array([info.min, info.max, 0, 1], dtype), np.array([info.min], dtype)]
+    for shape in ((1, 1), (3, 15), (2, 16), (2, 17), (33, 5), (1, 4097), (1025, 3)):
+        for pool in pools:
+            data = rng.choice(pool, shape)
+            assert_same(f.run({"x": data}), sg.evaluate(graph, {"x": data}), shape)
+
+
+# -- matrix products ------------------------------------------------------------------------------
+
+SMALL = (0, 1, 2, 7, 8, 9)
+LARGE = (31, 32, 33, 95, 96, 97)
+
+
+def products(dtype: str) -> sg.Graph:
+    """Every transposition, one with an epilogue."""
+    a, b = sg.input("a", ("m", "k"), dtype), sg.input("b", ("k", "n"), dtype)
+    a_t, b_t = sg.input("at", ("k", "m"), dtype), sg.input("bt", ("n", "k"), dtype)
+    bias = sg.input("bias", ("n",), dtype)
+    return sg.Graph(
+        {
+            "plain": a @ b,
+            "left": a_t.T @ b,
+            "right": a @ b_t.T,
+            "both": a_t.T @ b_t.T,
+            "epilogue": sg.maximum(a @ b + bias, 1) * 2,
+        }
+    )
+
+
+def operands(
+    rng: np.random.Generator, m: int, n: int, k: int, dtype: str, whole: bool
+) -> dict[str, np.ndarray]:
+    """a, b, their transposes, and a bias."""
+    draw = (
+        (lambda *shape: rng.integers(-3, 4, shape).astype(dtype))
+        if whole
+        else (lambda *shape: rng.normal(size=shape).astype(dtype))
+    )
+    a, b = draw(m, k), draw(k, n)
+    return {"a": a, "b": b, "at": a.T.copy(), "bt": b.T.copy(), "bias": draw(n)}
+
+
+def shapes(rng: np.random.Generator) -> list[tuple[int, int, int]]:
+    """All small M, N, K; each pair of large ones with a third; long K."""
+    large = [
+        tuple(int(x) for x in rng.permutation([one, two, rng.choice(SMALL[1:] + LARGE)]))
+        for one, two in product(LARGE, LARGE)
+    ]
+    return [*product(SMALL, SMALL, SMALL), *large, (9, 33, 4096), (2, 17, 4097), (1, 1, 8193)]
+
+
+@pytest.mark.parametrize("dtype", [*FLOATS, "int32"])
+def test_products_of_whole_numbers_are_exact(dtype: str, rng: np.random.Generator) -> None:
+    """Whole numbers leave no rounding: every element must be in its place, at every size."""
+    f = sg.compile(products(dtype))
+    for m, n, k in shapes(rng):
+        feeds = operands(rng, m, n, k, dtype, whole=True)
+        want = np.matmul(feeds["a"].astype("float64"), feeds["b"].astype("float64"))
+        found = f.run(feeds)
+        for name in ("plain", "left", "right", "both"):
+            got = found[name]
+            assert np.array_equal(got, want), f"{name} {m, n, k}: {differing(got, want)}"
+        activated = np.maximum(want + feeds["bias"], 1) * 2
+        assert np.array_equal(found["epilogue"], activated), (m, n, k)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_products_are_near_the_true_product(dtype: str, rng: np.random.Generator) -> None:
+    f = sg.compile(products(dtype))
+    for m, n, k in ((9, 33, 100), (97, 31, 96), (3, 5, 4096), (8, 16, 4097), (1, 1, 20_000)):
+        feeds = operands(rng, m, n, k, dtype, whole=False)
+        a, b = feeds["a"].astype(np.longdouble), feeds["b"].astype(np.longdouble)
+        bound = 4 * np.finfo(dtype).eps * np.log2(k) * (np.abs(a) @ np.abs(b))
+        found = f.run(feeds)
+        for name in ("plain", "left", "right", "both"):
+            assert np.all(np.abs(found[name] - a @ b) <= bound), (name, m, n, k)
+
+
+def chain(a: np.ndarray, b: np.ndarray) -> float:
+    """Fused multiply-adds in ascending k, 4,096 at a time, rounded from exact rationals."""
+    total: float | None = None
+    for start in range(0, len(a), 4096):
+        part = 0.0
+        for x, y in zip(a[start : start + 4096], b[start : start + 4096], strict=True):
+            part = float(Fraction(float(x)) * Fraction(float(y)) + Fraction(part))
+        total = part if total is None else total + part
+    return total if total is not None else 0.0
+
+
+def test_an_element_of_a_product_is_one_chain_of_fused_multiply_adds(
+    rng: np.random.Generator,
+) -> None:
+    f = sg.compile(products("float64"))
+    for m, n, k in ((9, 17, 3), (3, 2, 40), (2, 2, 4099)):
+        feeds = operands(rng, m, n, k, "float64", whole=False)
+        want = np.array([[chain(row, column) for column in feeds["bt"]] for row in feeds["a"]])
+        found = f.run(feeds)
+        for name in ("plain", "left", "right", "both"):
+            assert same_bytes(found[name], want), (name, m, n, k)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_nothing_of_a_padded_tile_gets_into_a_product(dtype: str) -> None:
+    """NaN and infinity in one row or column stay there, at ragged edges too."""
+    f = sg.compile(products(dtype))
+    rng = np.random.default_rng(4)
+    for m, n, k in ((9, 33, 8), (95, 31, 5), (1, 1, 1), (2, 47, 3)):
+        feeds = operands(rng, m, n, k, dtype, whole=True)
+        feeds["a"][m - 1], feeds["b"][:, n - 1] = np.nan, np.inf
+        feeds |= {"at": feeds["a"].T.copy(), "bt": feeds["b"].T.copy()}
+        with np.errstate(invalid="ignore"):
+            want = np.matmul(feeds["a"].astype("float64"), feeds["b"].astype("float64"))
+        found = f.run(feeds)
+        for name in ("plain", "left", "right", "both"):
+            assert np.array_equal(found[name], want, equal_nan=True), (name, m, n, k)
