@@ -108,7 +108,8 @@ class _Builder:
                 return self._add(
                     "c", "constant", kind.dtype, kind.size, data=data, origin=node.origin
                 )
-        return self._add("t", "temp", kind.dtype, kind.size, origin=node.origin)
+        kept = key in self.grouping.kept
+        return self._add("t", "temp", kind.dtype, kind.size, origin=node.origin, kept=kept)
 
     def _parameter_buffer(self, parameter: Parameter) -> str:
         name = f"param.{parameter.name}"

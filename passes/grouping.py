@@ -29,6 +29,8 @@ from staticgrad.ir.forms import (
     Reduce,
     Region,
     Reshape,
+    Same,
+    Scan,
     ScatterAdd,
     ScatterAlong,
     View,
@@ -48,7 +50,7 @@ Key = tuple[Node, int]
 PARTIAL: Final = -1
 CHECK: Final = -2
 FIRST_COPY: Final = -3
-GroupKind = Literal["map", "columns", "gemm", "scatter", "copy"]
+GroupKind = Literal["map", "columns", "gemm", "scatter", "scan", "copy"]
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,7 @@ class Grouping:
         self._sources: dict[Key, Source] = {}
         self._homes: dict[Key, Group] = {}
         self._partials: dict[Key, TensorType] = {}
+        self.kept: set[Key] = set()  # values that the user wants kept until their last use
         self._users = users_of(graph)
         self._roots = {value.key for value in graph.roots}
         self._phases = self._find_phases()
@@ -227,18 +230,16 @@ class Grouping:
                 self._own(node, None, depth=1 if inline else 0, uniform=inline)
             case Pointwise():
                 self._place_pointwise(node, form, args)
-            case View():
-                self._alias(node, args[0], args[0].layout.viewed(form, node.types[0].rank))
-            case Reshape():
-                self._place_reshape(node, args[0])
+            case View() | Same() | Reshape():
+                self._place_movement(node, form, args[0])
             case Reduce():
                 self._place_reduce(node, form, args[0])
             case Contract():
                 self._anchor("gemm", node, node.types[0].shape, args)
             case Gather() | GatherAlong():
                 self._anchor("map", node, node.types[0].shape, args).indexed = True
-            case ScatterAdd() | ScatterAlong():
-                self._place_scatter(node, args)
+            case ScatterAdd() | ScatterAlong() | Scan():
+                self._place_in_order(node, args)
             case Assemble():
                 self._place_assemble(node, form, args)
 
@@ -276,7 +277,14 @@ class Grouping:
             source.base, node.types[0], layout, False, source.depth, source.uniform
         )
 
-    def _place_reshape(self, node: Node, arg: Source) -> None:
+    def _place_movement(self, node: Node, form: View | Same | Reshape, arg: Source) -> None:
+        if isinstance(form, Same):  # the operand itself, not a view: it still fuses with readers
+            self._sources[(node, 0)] = arg
+            self.kept.add(arg.base)
+            return
+        if isinstance(form, View):
+            self._alias(node, arg, arg.layout.viewed(form, node.types[0].rank))
+            return
         layout = arg.layout.reshaped(arg.type.shape, node.types[0].shape)
         if layout is not None:
             self._alias(node, arg, layout)
@@ -425,13 +433,14 @@ class Grouping:
             for value in values
         )
 
-    def _place_scatter(self, node: Node, args: Sequence[Source]) -> None:
+    def _place_in_order(self, node: Node, args: Sequence[Source]) -> None:
+        """A step of its own that reads, and adds to, what it wrote before."""
         self._homes[(node, 0)] = self._cleared((node, 0), node.types[0], self.phase(node), 0)
         reads = [a if a.uniform else self.in_memory(a) for a in args[:1]]
         reads += [self.in_memory(a) for a in args[1:]]
-        group = self._new(
-            "scatter", args[0].type.shape, self.phase(node), [*reads, self._plain((node, 0))]
-        )
+        kind: GroupKind = "scan" if isinstance(node.form, Scan) else "scatter"
+        reads.append(self._plain((node, 0)))
+        group = self._new(kind, args[0].type.shape, self.phase(node), reads)
         group.nodes.append(node)
         group.stored[(node, 0)] = None
         self._own(node, group)

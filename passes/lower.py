@@ -17,7 +17,7 @@ from staticgrad.ir import expr as ex
 from staticgrad.ir.dim import Size
 from staticgrad.ir.dtype import I64, DType
 from staticgrad.ir.expr import Access, Expr
-from staticgrad.ir.forms import Contract, Gather, GatherAlong, Pointwise, ScatterAdd
+from staticgrad.ir.forms import Contract, Gather, GatherAlong, Pointwise, Scan, ScatterAdd
 from staticgrad.ir.graph import Node
 from staticgrad.ir.kernel import (
     GEMM_COLUMNS,
@@ -360,10 +360,41 @@ def _lower_scatter(low: Lowering) -> Step:
     return low.finish([Map(vector, (*low.checks, store))], axes, total, 1, serial=True)
 
 
+def _lower_scan(low: Lowering) -> Step:
+    """Each element from the one before it along the axis, which the step itself wrote."""
+    (node,) = low.group.nodes
+    form, domain = node.form, low.group.domain
+    assert isinstance(form, Scan)
+    sources = [low.grouping.source(arg) for arg in node.args]
+    strides = c_strides(domain)
+    here = Walk((node, 0), 0, strides)
+    before = Walk((node, 0), 0, tuple(0 if k == form.axis else s for k, s in enumerate(strides)))
+    walks = [here, before, *_source_walks(low, sources)]
+    low.loops = loops_over(domain, [range(len(domain))], walks, merge=False)
+    flat = low.loops.flat(0)
+    if form.axis == len(domain) - 1:  # lanes would depend on each other
+        axes, vector = [Axis(n, low.extent(e)) for n, e in flat], Axis(VECTOR, 1)
+    else:
+        flat = flat[:-1]
+        axes, vector = _vector(low, 0)
+    dtype = node.types[0].dtype
+    position = ex.index(low.axis_names()[form.axis])
+    first = position.eq(0)
+    access = low.access(before, dtype, "inout", gather=(strides[form.axis],))
+    previous = ex.load(access, dtype, ex.select(first, position, position - 1))
+    *factors, value = (low.value(source) for source in sources)
+    grown = previous * (factors[0] if factors else value) if form.kind != "sum" else previous
+    total = grown if form.kind == "prod" else grown + value
+    store = Store(low.access(here, dtype, "inout"), ex.select(first, value, total))
+    count = prod((extent for _, extent in flat), start=1)
+    return low.finish([Map(vector, (store,))], axes, count, 1, serial=True)
+
+
 _LOWERINGS = {
     "copy": _lower_copy,
     "map": _lower_map,
     "columns": _lower_columns,
     "gemm": _lower_gemm,
     "scatter": _lower_scatter,
+    "scan": _lower_scan,
 }

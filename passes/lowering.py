@@ -15,7 +15,7 @@ from passes.grouping import CHECK, Group, Grouping, Key, Source
 from passes.layout import Layout, collapse
 from staticgrad.ir import expr as ex
 from staticgrad.ir.dim import Size, hint_value
-from staticgrad.ir.dtype import I64, DType
+from staticgrad.ir.dtype import I64, U64, DType
 from staticgrad.ir.expr import Access, Expr
 from staticgrad.ir.forms import Gather, GatherAlong, Pointwise, ScatterAdd
 from staticgrad.ir.graph import Constant, Node
@@ -255,6 +255,8 @@ class Lowering:
         buffer = self.buffer_of((node, CHECK))
         name = f"c{len(self.checks)}"
         operand = self.operand(buffer, 0, I64, "check")
+        if index.dtype == U64:  # what no i64 holds must not come out as a negative index
+            index = index.minimum(ex.literal(2**63 - 1, U64))
         wide = index.cast(I64)
         form = node.form
         wrap = getattr(form, "wrap", True)

@@ -1,16 +1,22 @@
 """Where blocks of memory go in one arena: offsets for intervals of time and sizes.
 
 First fit over several orders; the first that reaches the maximum load, a lower bound for any
-placement, ends the search, else the lowest arena wins. Sizes come in aligned, so offsets leave
+placement, ends the search, else the lowest arena wins. Where too many blocks live together for
+that, blocks are placed as they begin, in near-linear time. Sizes come in aligned, so offsets leave
 aligned. This file knows neither schedules nor buffers.
 """
 
 from __future__ import annotations
 
+import heapq
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
+
+#: Pairs of blocks alive together up to which every order is tried: about a second of work.
+MOST_PAIRS: Final = 500_000
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,19 @@ class Spans:
                 found[block].append(other)
             alive.append(block)
         return tuple(map(tuple, found))
+
+    @cached_property
+    def pairs(self) -> int:
+        """How many pairs of blocks are alive at one step."""
+        ends = sorted(self.last)
+        begins = enumerate(sorted(self.first))
+        return sum(before - bisect_left(ends, first) for before, first in begins)
+
+    def reversed(self) -> Spans:
+        """The same lives with time running backwards."""
+        end = self.steps - 1
+        first, last = (tuple(end - at for at in ends) for ends in (self.last, self.first))
+        return Spans(first, last, self.steps)
 
     def load(self, sizes: Sequence[int]) -> list[int]:
         """Bytes alive at each step."""
@@ -65,6 +84,9 @@ def place(spans: Spans, sizes: Sequence[int], bound: int) -> tuple[list[int], in
         sizes: bytes of each block, multiples of the alignment.
         bound: the maximum load; a placement that reaches it is taken at once.
     """
+    if spans.pairs > MOST_PAIRS:
+        tries = (as_they_begin(spans, sizes), as_they_begin(spans.reversed(), sizes))
+        return min(tries, key=lambda placed: placed[1])
     best: tuple[list[int], int] = ([], -1)
     for key in _KEYS:
         ranked = [
@@ -82,23 +104,77 @@ def place(spans: Spans, sizes: Sequence[int], bound: int) -> tuple[list[int], in
 def _first_fit(order: Sequence[int], spans: Spans, sizes: Sequence[int]) -> tuple[list[int], int]:
     """Place blocks one by one into the lowest gap that no block alive at the same time covers."""
     offsets = [-1] * len(sizes)
+    ranges: list[tuple[int, int] | None] = [None] * len(sizes)
     height = 0
     for block in order:
         size = sizes[block]
         if not size:
             offsets[block] = 0
             continue
-        placed = [
-            (offsets[other], sizes[other])
-            for other in spans.neighbours[block]
-            if offsets[other] >= 0 and sizes[other]
-        ]
+        placed = [taken for i in spans.neighbours[block] if (taken := ranges[i])]
         placed.sort()
         end = 0
-        for offset, length in placed:
-            if offset - end >= size:
+        for begin, behind in placed:
+            if begin - end >= size:
                 break
-            end = max(end, offset + length)
+            if behind > end:
+                end = behind
         offsets[block] = end
+        ranges[block] = (end, end + size)
         height = max(height, end + size)
     return offsets, height
+
+
+def as_they_begin(spans: Spans, sizes: Sequence[int]) -> tuple[list[int], int]:
+    """Walk through time: a block that begins takes the lowest gap that it fits, one that ends
+    leaves its bytes to the gap around it."""
+    offsets = [0] * len(sizes)
+    gaps = _Gaps()
+    alive: list[tuple[int, int]] = []
+    sized = (block for block, size in enumerate(sizes) if size)
+    for block in sorted(sized, key=lambda b: (spans.first[b], -spans.last[b], -sizes[b], b)):
+        while alive and alive[0][0] < spans.first[block]:
+            _, ended = heapq.heappop(alive)
+            gaps.give_back(offsets[ended], offsets[ended] + sizes[ended])
+        offsets[block] = gaps.take(sizes[block])
+        heapq.heappush(alive, (spans.last[block], block))
+    return offsets, gaps.height
+
+
+class _Gaps:
+    """Free bytes below ``top``, as disjoint stretches in ascending order; all above is free."""
+
+    def __init__(self) -> None:
+        self.starts: list[int] = []
+        self.ends: list[int] = []
+        self.top = self.height = 0
+
+    def take(self, size: int) -> int:
+        """The offset of ``size`` bytes that are free no more."""
+        for at, (start, end) in enumerate(zip(self.starts, self.ends, strict=True)):
+            if end - start > size:
+                self.starts[at] += size
+                return start
+            if end - start == size:
+                del self.starts[at], self.ends[at]
+                return start
+        offset = self.top
+        self.top += size
+        self.height = max(self.height, self.top)
+        return offset
+
+    def give_back(self, start: int, end: int) -> None:
+        """Make [start, end) free, joined with the free bytes on both sides."""
+        at = bisect_right(self.starts, start)
+        if at < len(self.starts) and self.starts[at] == end:
+            end = self.ends[at]
+            del self.starts[at], self.ends[at]
+        if at and self.ends[at - 1] == start:
+            at -= 1
+            start = self.starts[at]
+            del self.starts[at], self.ends[at]
+        if end == self.top:
+            self.top = start
+        else:
+            self.starts.insert(at, start)
+            self.ends.insert(at, end)

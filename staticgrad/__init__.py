@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # what type checkers and editors read; a test compares it with the tables
     import passes as passes
-    from staticgrad import errors as errors, optim as optim
+    from staticgrad import errors as errors, optim as optim, testing as testing
     from staticgrad.analysis.evaluate import evaluate as evaluate
-    from staticgrad.autodiff.reverse import grad as grad
+    from staticgrad.autodiff.forward import jvp as jvp
+    from staticgrad.autodiff.jacobian import hessian as hessian, hvp as hvp, jacobian as jacobian
+    from staticgrad.autodiff.reverse import grad as grad, vjp as vjp
     from staticgrad.compiler import Compiled as Compiled, compile as compile
     from staticgrad.config import options as options, show_config as show_config
     from staticgrad.errors import (
@@ -40,59 +42,128 @@ if TYPE_CHECKING:  # what type checkers and editors read; a test compares it wit
         Graph as Graph,
         Parameter as Parameter,
         Value as Value,
+        abs as abs,
         absolute as absolute,
         add as add,
         all as all,
+        allclose as allclose,
         any as any,
         arange as arange,
+        arccos as arccos,
+        arccosh as arccosh,
+        arcsin as arcsin,
+        arcsinh as arcsinh,
+        arctan as arctan,
+        arctan2 as arctan2,
+        arctanh as arctanh,
         argmax as argmax,
         argmin as argmin,
+        array_split as array_split,
         astype as astype,
+        at as at,
+        atleast_1d as atleast_1d,
+        atleast_2d as atleast_2d,
+        atleast_3d as atleast_3d,
+        average as average,
         bitwise_and as bitwise_and,
         bitwise_or as bitwise_or,
         bitwise_xor as bitwise_xor,
+        broadcast_arrays as broadcast_arrays,
         broadcast_to as broadcast_to,
+        cbrt as cbrt,
         ceil as ceil,
+        checkpoint as checkpoint,
+        clip as clip,
+        column_stack as column_stack,
         concat as concat,
         concatenate as concatenate,
         constant as constant,
+        conventions as conventions,
+        copysign as copysign,
         cos as cos,
+        cosh as cosh,
+        count_nonzero as count_nonzero,
+        cross as cross,
+        cumprod as cumprod,
+        cumsum as cumsum,
+        custom_vjp as custom_vjp,
+        deg2rad as deg2rad,
+        diag as diag,
+        diagonal as diagonal,
+        diff as diff,
         divide as divide,
+        divmod as divmod,
         dot as dot,
+        dstack as dstack,
+        einsum as einsum,
         equal as equal,
         erf as erf,
+        erfc as erfc,
         exp as exp,
+        exp2 as exp2,
         expand_dims as expand_dims,
         expm1 as expm1,
         eye as eye,
+        fabs as fabs,
         flip as flip,
+        fliplr as fliplr,
+        flipud as flipud,
+        float_power as float_power,
         floor as floor,
+        floor_divide as floor_divide,
+        fmax as fmax,
+        fmin as fmin,
+        fmod as fmod,
         full as full,
         full_like as full_like,
         getitem as getitem,
         greater as greater,
         greater_equal as greater_equal,
+        heaviside as heaviside,
+        hstack as hstack,
+        hypot as hypot,
+        identity as identity,
+        inner as inner,
         input as input,
         invert as invert,
         iota as iota,
+        isclose as isclose,
+        isfinite as isfinite,
+        isinf as isinf,
+        isnan as isnan,
+        kron as kron,
+        left_shift as left_shift,
         less as less,
         less_equal as less_equal,
+        linear_scan as linear_scan,
+        linspace as linspace,
         log as log,
         log1p as log1p,
+        log2 as log2,
+        log10 as log10,
+        logaddexp as logaddexp,
         logical_and as logical_and,
         logical_not as logical_not,
         logical_or as logical_or,
         logical_xor as logical_xor,
         matmul as matmul,
+        matrix_transpose as matrix_transpose,
         max as max,
         maximum as maximum,
         mean as mean,
+        meshgrid as meshgrid,
         min as min,
         minimum as minimum,
         moveaxis as moveaxis,
         multiply as multiply,
+        nan_to_num as nan_to_num,
+        nanmax as nanmax,
+        nanmean as nanmean,
+        nanmin as nanmin,
+        nansum as nansum,
         negative as negative,
         nn as nn,
+        norm as norm,
         not_equal as not_equal,
         one_hot as one_hot,
         ones as ones,
@@ -101,16 +172,31 @@ if TYPE_CHECKING:  # what type checkers and editors read; a test compares it wit
         pad as pad,
         parameter as parameter,
         positive as positive,
+        pow as pow,
         power as power,
+        prod as prod,
+        ptp as ptp,
+        rad2deg as rad2deg,
+        random as random,
         ravel as ravel,
         reciprocal as reciprocal,
+        remainder as remainder,
+        repeat as repeat,
         reshape as reshape,
+        right_shift as right_shift,
         rint as rint,
+        roll as roll,
+        rot90 as rot90,
+        round as round,
         scatter_add as scatter_add,
         sigmoid as sigmoid,
         sign as sign,
+        signbit as signbit,
         sin as sin,
+        sinc as sinc,
+        sinh as sinh,
         size_value as size_value,
+        split as split,
         sqrt as sqrt,
         square as square,
         squeeze as squeeze,
@@ -122,14 +208,23 @@ if TYPE_CHECKING:  # what type checkers and editors read; a test compares it wit
         swapaxes as swapaxes,
         take as take,
         take_along_axis as take_along_axis,
+        tan as tan,
         tanh as tanh,
+        tensordot as tensordot,
+        tile as tile,
+        trace as trace,
         transpose as transpose,
+        tri as tri,
         tril as tril,
         triu as triu,
         trunc as trunc,
+        unstack as unstack,
         var as var,
         vdot as vdot,
+        vecdot as vecdot,
+        vstack as vstack,
         where as where,
+        xlogy as xlogy,
         zeros as zeros,
         zeros_like as zeros_like,
     )
@@ -140,15 +235,24 @@ __version__ = "0.1.0"
 #: Home -> the names it gives. ``name=attribute`` where the home calls it otherwise.
 _CONTENTS = {
     "staticgrad.ops": (
-        "Graph Parameter Value absolute add all any arange argmax argmin astype bitwise_and"
-        " bitwise_or bitwise_xor broadcast_to ceil concat concatenate constant cos divide dot"
-        " equal erf exp expand_dims expm1 eye flip floor full full_like getitem greater"
-        " greater_equal input invert iota less less_equal log log1p logical_and logical_not"
-        " logical_or logical_xor matmul max maximum mean min minimum moveaxis multiply negative"
-        " not_equal one_hot ones ones_like outer pad parameter positive power ravel"
-        " reciprocal reshape rint scatter_add sigmoid sign sin size_value sqrt square"
-        " squeeze stack std stop_gradient subtract sum swapaxes take take_along_axis tanh"
-        " transpose tril triu trunc var vdot where zeros zeros_like"
+        "Graph Parameter Value abs absolute add all allclose any arange arccos arccosh arcsin"
+        " arcsinh arctan arctan2 arctanh argmax argmin array_split astype at atleast_1d"
+        " atleast_2d atleast_3d average bitwise_and bitwise_or bitwise_xor broadcast_arrays"
+        " broadcast_to cbrt ceil checkpoint clip column_stack concat concatenate constant"
+        " conventions copysign cos cosh count_nonzero cross cumprod cumsum custom_vjp deg2rad"
+        " diag diagonal diff divide divmod dot dstack einsum equal erf erfc exp exp2"
+        " expand_dims expm1 eye fabs flip fliplr flipud float_power floor floor_divide fmax"
+        " fmin fmod full full_like getitem greater greater_equal heaviside hstack hypot"
+        " identity inner input invert iota isclose isfinite isinf isnan kron left_shift less"
+        " less_equal linear_scan linspace log log10 log1p log2 logaddexp logical_and"
+        " logical_not logical_or logical_xor matmul matrix_transpose max maximum mean meshgrid"
+        " min minimum moveaxis multiply nan_to_num nanmax nanmean nanmin nansum negative norm"
+        " not_equal one_hot ones ones_like outer pad parameter positive pow power prod ptp"
+        " rad2deg ravel reciprocal remainder repeat reshape right_shift rint roll rot90 round"
+        " scatter_add sigmoid sign signbit sin sinc sinh size_value split sqrt square squeeze"
+        " stack std stop_gradient subtract sum swapaxes take take_along_axis tan tanh"
+        " tensordot tile trace transpose tri tril triu trunc unstack var vdot vecdot vstack"
+        " where xlogy zeros zeros_like"
     ),
     "staticgrad.ir.compare": "same_graph",
     "staticgrad.ir.dim": "dim",
@@ -157,7 +261,9 @@ _CONTENTS = {
         " uint8=U8 uint16=U16 uint32=U32 uint64=U64"
     ),
     "staticgrad.ir.parser": "parse",
-    "staticgrad.autodiff.reverse": "grad",
+    "staticgrad.autodiff.forward": "jvp",
+    "staticgrad.autodiff.jacobian": "hessian hvp jacobian",
+    "staticgrad.autodiff.reverse": "grad vjp",
     "staticgrad.analysis.evaluate": "evaluate",
     "staticgrad.compiler": "Compiled compile",
     "staticgrad.source": "scope",
@@ -170,6 +276,8 @@ _MODULES = {
     "nn": "staticgrad.ops.nn",
     "optim": "staticgrad.optim",
     "passes": "passes",
+    "random": "staticgrad.ops.random",
+    "testing": "staticgrad.testing",
 }
 #: Public name -> (home, the attribute there)
 _HOME = {

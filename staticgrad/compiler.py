@@ -18,21 +18,16 @@ import numpy.typing as npt
 
 from staticgrad import _refuse_shadowed_passes, config, native
 from staticgrad.analysis.binding import Feeds, check_sizes
-from staticgrad.analysis.plan_check import lower_bound, peak_buffers, verify_plan
+from staticgrad.analysis.plan_check import verify_plan
+from staticgrad.analysis.plan_report import memory_table
 from staticgrad.codegen.numba_source import render
-from staticgrad.errors import (
-    ArgumentError,
-    BudgetInfeasible,
-    CompileError,
-    GraphError,
-    UnknownNameError,
-)
+from staticgrad.errors import ArgumentError, CompileError, GraphError, UnknownNameError
 from staticgrad.ir.graph import Graph, Symbolic
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import Schedule, Step
-from staticgrad.ir.verify_schedule import verify_schedule
 from staticgrad.ir.value import Value
+from staticgrad.ir.verify_schedule import verify_schedule
 from staticgrad.runtime.executor import Executor, Memory
 from staticgrad.runtime.step import Program
 
@@ -40,6 +35,7 @@ try:
     from passes.fuse import fuse as fuse_graph
     from passes.memory import Planner
     from passes.pipelines import pipeline as read_pipeline
+    from passes.remat import Policy, as_policy
 except ImportError:
     _refuse_shadowed_passes()
     raise
@@ -51,18 +47,17 @@ _UNITS: Final = {
 }  # fmt: skip
 _BYTES: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
 _REASONS: Final = 1000  # latest reasons that ``stats`` keeps
-_SHOWN: Final = 5  # buffers that a budget error names
 
 
 @dataclass(frozen=True)
 class Options:
     """How a program was compiled; part of its pickle.
 
-    ``memory_budget`` is in bytes, None for no limit.
+    ``memory_budget`` is in bytes, None for no limit; ``checkpoint`` the policy, by name or itself.
     """
 
     memory_budget: int | None = None
-    checkpoint: str = "store_all"
+    checkpoint: str | Policy = "store_all"
     sizes: tuple[tuple[str, int], ...] = ()
     pipeline: str = "O1"
     fuse: bool = True
@@ -100,7 +95,7 @@ def compile(
     program: Compilable,
     *,
     memory_budget: int | str | None = None,
-    checkpoint: str = "store_all",
+    checkpoint: str | Policy = "store_all",
     sizes: Mapping[str, int] | None = None,
     pipeline: str = "O1",
     fuse: bool = True,
@@ -109,22 +104,21 @@ def compile(
 
     Args:
         program: what to compute. One Value in, one array out; else results come in a dict.
-        memory_budget: upper limit of the arena's peak, in bytes or as text (``"2MiB"``).
-        checkpoint: what is kept for the backward pass; this version keeps all (``"store_all"``).
+        memory_budget: upper limit of the arena's peak, in bytes or as text (``"2MiB"``). Kernels
+            run twice where that is what it takes, the cheapest first; results keep their bytes.
+        checkpoint: what is kept for the backward pass, and what is computed again: ``"store_all"``,
+            ``"sqrt"``, ``"recompute"``, or an object of ``passes.remat.Policy``. With a budget, the
+            peak is at most that of the policy as well. What ``sg.checkpoint`` marks is kept.
         sizes: values of named sizes that every run will have; the feeds must agree.
         pipeline: the passes to run first, as text, or a level (``"O0"``, ``"O1"``).
         fuse: merge neighbouring operations into kernels; the bytes of results do not depend on it.
 
     Raises:
-        ArgumentError: an option of the wrong kind, or one that this version does not have.
+        ArgumentError: an option of the wrong kind, or an unknown policy.
         BudgetInfeasible: all sizes are known, and the step needs more than the budget.
         CompileError, CPUError: a kernel, or this machine, cannot be compiled for.
     """
-    if checkpoint != "store_all":
-        raise ArgumentError(
-            f"checkpoint={checkpoint!r} is not a policy of this version",
-            hint="'store_all' is: every intermediate value is kept until its last use",
-        )
+    as_policy(checkpoint)
     if not isinstance(fuse, bool):
         raise ArgumentError(f"fuse={fuse!r} is neither True nor False")
     options = Options(_bytes(memory_budget), checkpoint, _sizes(sizes), pipeline, fuse)
@@ -151,7 +145,8 @@ class Compiled:
         self.schedule: Schedule = fuse_graph(self.graph, options.fuse)
         if config.current().check:
             verify_schedule(self.schedule)
-        self._planner = Planner(self.schedule)
+        policy = as_policy(options.checkpoint)
+        self._planner = Planner(self.schedule, policy, options.memory_budget)
         self._lock = threading.Lock()
         self._reasons: deque[str] = deque(maxlen=_REASONS)
         self._stats = Stats()
@@ -241,13 +236,12 @@ class Compiled:
             plan = self._planner.plan(sizes, staged=staged)
             copied = f", copies of {', '.join(sorted(staged))}" if staged else ""
             given = ", ".join(f"{name}={value}" for name, value in sizes.items()) or "no open sizes"
-            self._reasons.append(f"planned for {given}{copied}: {plan.peak_bytes} bytes")
+            again = len(plan.steps) - len(self.schedule.steps)
+            repeated = f", {again} runs of kernels again" if again else ""
+            self._reasons.append(f"planned for {given}{copied}: {plan.peak_bytes} bytes{repeated}")
             self._stats = replace(self._stats, plans=self._stats.plans + 1)
         if config.current().check:
             verify_plan(plan)
-        budget = self.options.memory_budget
-        if budget is not None and plan.peak_bytes > budget:
-            raise _over_budget(plan, budget)
         return plan
 
     # -- kernels ----------------------------------------------------------------------------------
@@ -305,8 +299,13 @@ class Compiled:
         with self._lock:
             return replace(self._stats, runs=self._executor.runs, reasons=tuple(self._reasons))
 
-    def explain(self) -> str:
-        """Which kernels run, in the order listed, and what memory the step needs."""
+    def explain(self, **sizes: int) -> str:
+        """Which kernels run, in the order listed, and what memory the step needs.
+
+        That is the plan at ``sizes`` where they are given, else that of ``peak_bytes``: what lives
+        at the peak, what is stored from forward to backward, what is computed again, each with the
+        user's lines.
+        """
         by_address = {k.address: k.name for k in self.kernels}
         addresses = self._executor.addresses
         lines = [
@@ -318,12 +317,11 @@ class Compiled:
             lines.append(
                 f"  {i:3} {by_address[addresses[step.kernel]]}{order} {step.label}  # {where}"
             )
-        plan = self._fixed_plan or self._executor.latest
+        plan = self.plan(**sizes) if sizes else self._fixed_plan or self._executor.latest
         if plan is None:
             lines.append(f"arena: depends on {', '.join(self.program_graph.sizes)}")
         else:
-            at = ", ".join(f"{name}={value}" for name, value in plan.sizes)
-            lines.append(f"arena: {plan.peak_bytes} bytes" + (f" at {at}" if at else ""))
+            lines.append(memory_table(plan))
         return "\n".join(lines)
 
     def __repr__(self) -> str:
@@ -391,20 +389,3 @@ def _bytes(budget: int | str | None) -> int | None:
             hint="write 2000000, '2MB' (10**6) or '2MiB' (2**20); B, kB, MB, GB, KiB, MiB, GiB",
         )
     return int(float(match[1]) * _UNITS[match[2].lower()])
-
-
-def _over_budget(plan: Plan, budget: int) -> BudgetInfeasible:
-    at = ", ".join(f"{name}={value}" for name, value in plan.sizes)
-    largest = peak_buffers(plan)[:_SHOWN]
-    return BudgetInfeasible(
-        f"the step needs {plan.peak_bytes} bytes"
-        + (f" at {at}" if at else "")
-        + f", the budget is {budget}",
-        details=[f"no order of its kernels needs fewer than {lower_bound(plan)} bytes"],
-        hint="nothing was run; give it more memory or smaller feeds",
-        related=[
-            (buffer.label or buffer.name, f"{placed.nbytes} bytes", buffer.origin)
-            for placed, buffer in largest
-            if placed.nbytes
-        ],
-    )

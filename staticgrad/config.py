@@ -15,12 +15,10 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Literal
@@ -213,8 +211,9 @@ def _from_options() -> _Layer:
 
 def _from_environment() -> _Layer:
     layer: _Layer = {}
-    for variable, raw in sorted(os.environ.items()):
-        if variable.startswith(_PREFIX) and raw:  # empty is the shell's way of unset
+    for variable in sorted(v for v in os.environ if v.startswith(_PREFIX)):
+        raw = os.environ.get(variable)
+        if raw:  # empty is the shell's way of unset
             name = variable.removeprefix(_PREFIX).lower()
             shown = f"environment {variable}"
             layer[name] = (_read(name, raw, shown, known_as=_variable), shown)
@@ -247,22 +246,30 @@ def _project_table(path: Path) -> Mapping[str, object]:
         stamp = (status.st_mtime_ns, status.st_size)
         known = _projects.get(path)
         if known is None or known[0] != stamp:
-            tool = tomllib.loads(path.read_text(encoding="utf-8")).get("tool")
-            table = tool.get("staticgrad", {}) if isinstance(tool, dict) else {}
-            known = _projects[path] = (stamp, table)
+            known = _projects[path] = (stamp, _read_table(path))
     except OSError:  # no such file, or one that we may not read
-        return {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
-        # A broken pyproject.toml is for the tools that need it to report.
         return {}
     if not isinstance(known[1], dict):
         raise ConfigError(f"{path}: tool.staticgrad is {known[1]!r}, not a table of settings")
     return known[1]
 
 
+def _read_table(path: Path) -> object:
+    import tomllib
+
+    try:
+        tool = tomllib.loads(path.read_text(encoding="utf-8")).get("tool")
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+        # A broken pyproject.toml is for the tools that need it to report.
+        return {}
+    return tool.get("staticgrad", {}) if isinstance(tool, dict) else {}
+
+
 def _read(name: str, raw: object, shown: str, known_as: Callable[[str], str] = str) -> object:
     """``raw`` as the value of setting ``name``; ``shown`` says where it was written."""
     if name not in _SETTINGS:
+        from difflib import get_close_matches
+
         close = get_close_matches(name, _SETTINGS, n=1)
         hint = f"did you mean {known_as(close[0])}? " if close else ""
         known = ", ".join(known_as(known) for known in _SETTINGS)

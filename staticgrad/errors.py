@@ -37,6 +37,7 @@ CODES: Final[dict[str, str]] = {
     "SG204": "a pass that changed what the graph computes",
     "SG205": "a pipeline whose passes do not follow each other",
     "SG206": "the definition of an op that contradicts itself",
+    "SG207": "a check of a derivative, an op or a graph that fails",
     "SG301": "a derivative that does not exist or was not defined",
     "SG302": "a wanted gradient that no differentiable path leads to",
     "SG401": "a feed that does not fit the graph",
@@ -273,6 +274,12 @@ class OpDefinitionError(StaticgradError, TypeError):
     code = "SG206"
 
 
+class CheckError(StaticgradError, AssertionError):
+    """A check of a derivative, an op or a graph that fails; see ``staticgrad.testing``."""
+
+    code = "SG207"
+
+
 # Derivatives
 
 
@@ -367,9 +374,16 @@ class CPUError(StaticgradError, RuntimeError):
 
 
 class BudgetInfeasible(StaticgradError, ValueError):  # noqa: N818  # the planner's term
-    """A memory budget below what the graph needs."""
+    """A memory budget below what the graph needs.
+
+    In bytes: the ``budget``, the ``smallest_peak`` of any plan found, and a proven ``lower_bound``
+    of every plan.
+    """
 
     code = "SG503"
+    budget: int = 0
+    smallest_peak: int = 0
+    lower_bound: int = 0
 
 
 class SelfTestError(StaticgradError, RuntimeError):

@@ -303,7 +303,8 @@ def test_a_budget_below_the_peak_is_an_error_before_anything_runs() -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        {"checkpoint": "sqrt"},
+        {"checkpoint": "squirt"},
+        {"checkpoint": 3},
         {"fuse": 2},
         {"memory_budget": "2 parsecs"},
         {"memory_budget": -1},

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from staticgrad.ir.conversion import convert_array
 from staticgrad.ir.dtype import F32, DType
 from staticgrad.ir.expr import BLOCKS, LEAVES, Expr, postorder, ref
-from staticgrad.ir.vecmath import expand
+from staticgrad.ir.vecmath.blocks import expand
 
 Array = NDArray[Any]
 

@@ -1,15 +1,17 @@
 """Which steps of a schedule must stay in order, when its buffers live, and its sizes as integers.
 
 ``Flow`` is what no size changes: accesses, conflicts between steps, in-place chances. It is derived
-once per schedule and serves every order and every batch size. ``Extents`` fills in the numbers for
+once per schedule and serves every order and every batch size. A *sequence* is an order in which
+steps may occur several times; lifetimes follow from it alone. ``Extents`` fills in the numbers for
 one set of sizes, each distinct expression evaluated once. Where the bytes go is not known here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set as AbstractSet
 from dataclasses import dataclass
 from operator import itemgetter
+from typing import NamedTuple
 
 from staticgrad.errors import VerifyError
 from staticgrad.ir.dim import Dim, Size, evaluate, hint_value
@@ -29,10 +31,14 @@ class InPlace:
     into_operand: int
 
 
-@dataclass(frozen=True)
-class Interval:
-    """Positions of the first and last step, inclusive, during which a buffer holds something."""
+class Life(NamedTuple):
+    """A buffer holds something from position ``first`` to ``last`` of a sequence, inclusive.
 
+    It begins where the buffer is written anew and ends at the last access before that happens
+    again: whether a value is kept or computed twice is nothing but the sequence.
+    """
+
+    buffer: int
     first: int
     last: int
 
@@ -46,6 +52,10 @@ class Flow:
         before: per step, steps that must come earlier (enough of them: the closure is complete).
         checks, commits: steps that check an index, and steps that write a parameter. Every check
             comes before every commit.
+        begins: per step, the arena buffers of which it is the first writer (or that are its
+            scratch): each of its runs begins a life of theirs.
+        continues: per step, the other temporary buffers that it touches.
+        resident: per step, the inputs and check words that it touches.
         in_place: per step, what it may overwrite, as far as kernels and bindings say.
     """
 
@@ -66,6 +76,14 @@ class Flow:
             if any(roles[b] == "parameter" for b in written)
         )
         self.before = _conflicts(self.reads, self.writes)
+        self.begins = self._begins()
+        self.continues = tuple(
+            tuple(b for b in touched if roles[b] in ("temp", "scratch") and b not in begun)
+            for touched, begun in zip(self.touches, self.begins, strict=True)
+        )
+        self.resident = tuple(
+            tuple(b for b in touched if roles[b] in ("input", "check")) for touched in self.touches
+        )
         self.in_place = tuple(self._in_place(step) for step in schedule.steps)
         both = set(self.checks) & set(self.commits)
         if both:
@@ -106,26 +124,70 @@ class Flow:
         commits = set(self.commits)
         return next((at for at, step in enumerate(order) if step in commits), len(order))
 
-    def intervals(self, order: Sequence[int], staged: Iterable[int] = ()) -> dict[int, Interval]:
-        """When each arena buffer lives, by number, in order of first use.
+    def lives(self, sequence: Sequence[int], staged: Iterable[int] = ()) -> list[Life]:
+        """When each arena buffer lives: inputs and checks, then the others in order of first use.
 
-        A check lives from the start, where its words are reset, to the commit, where they are
-        read; a staged input lives from the start.
+        Checks live from the start, where their words are reset, to the commit, where they are
+        read; where a check runs again after that, its words live for that step alone. A staged
+        input lives from the start to its last read.
         """
-        arena = {i for i, b in enumerate(self.schedule.buffers) if b.in_arena} | set(staged)
-        checks = {i for i, b in enumerate(self.schedule.buffers) if b.role == "check"}
-        first: dict[int, int] = {}
+        buffers: list[int] = []
+        first: list[int] = []
+        last: list[int] = []
+        current: dict[int, int] = {}
+
+        def begin(buffer: int, at: int) -> None:
+            current[buffer] = len(buffers)
+            buffers.append(buffer)
+            first.append(at)
+            last.append(at)
+
+        for at, step in enumerate(sequence):
+            for buffer in self.continues[step]:
+                life = current.get(buffer)
+                if life is None:
+                    begin(buffer, at)
+                else:
+                    last[life] = at
+            for buffer in self.begins[step]:
+                begin(buffer, at)
+        found = [Life(*life) for life in zip(buffers, first, last, strict=True)]
+        return [*self._resident_lives(sequence, frozenset(staged)), *found]
+
+    def _resident_lives(self, sequence: Sequence[int], staged: AbstractSet[int]) -> list[Life]:
+        commit = self.commit(sequence)
         last: dict[int, int] = {}
-        for at, step in enumerate(order):
-            for buffer in self.touches[step]:
-                if buffer in arena:
-                    first.setdefault(buffer, at)
+        again: list[Life] = []
+        for at, step in enumerate(sequence):
+            for buffer in self.resident[step]:
+                if self.schedule.buffers[buffer].role == "check":
+                    last[buffer] = commit - 1
+                    if at >= commit:
+                        again.append(Life(buffer, at, at))
+                elif buffer in staged:
                     last[buffer] = at
-        for buffer in checks & first.keys():
-            first[buffer], last[buffer] = 0, self.commit(order) - 1
-        for buffer in set(staged) & first.keys():
-            first[buffer] = 0
-        return {buffer: Interval(first[buffer], last[buffer]) for buffer in first}
+        return [*(Life(buffer, 0, at) for buffer, at in last.items()), *again]
+
+    def _begins(self) -> tuple[tuple[int, ...], ...]:
+        written: set[int] = set()
+        found = []
+        for step, reads, writes in zip(self.schedule.steps, self.reads, self.writes, strict=True):
+            scratch = {
+                self.index[binding.buffer]
+                for operand, binding in zip(step.kernel.operands, step.operands, strict=True)
+                if operand.mode == "scratch"
+            }
+            fresh = [b for b in writes if b in scratch or not (b in written or b in reads)]
+            found.append(
+                tuple(
+                    b
+                    for b in fresh
+                    if self.schedule.buffers[b].in_arena
+                    and self.schedule.buffers[b].role != "check"
+                )
+            )
+            written.update(writes)
+        return tuple(found)
 
 
 def _checks(step: Step) -> bool:

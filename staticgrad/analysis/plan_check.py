@@ -6,7 +6,10 @@ planner: a mistake there is found here, before a kernel writes over a value that
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Mapping
+from itertools import groupby, pairwise
 from typing import NoReturn
 
 from staticgrad.errors import VerifyError
@@ -22,23 +25,26 @@ _Use = tuple[int, int, int]
 def verify_plan(plan: Plan) -> None:
     """Check every promise of a plan.
 
-    Each step runs once; conflicting accesses keep the listed order; everything read was written;
-    parameters are written after all checks and all reads of them, from ``commit`` on; arena buffers
-    are aligned, inside ``peak_bytes``, placed for as long as they are used, and two that live at
-    the same time share no byte unless one takes over the other's in place.
+    Each step runs, and once if it writes a parameter; each run finds the versions of buffers that
+    the listed order gives it, in the place where they were written; parameters are written after
+    all checks and all reads of them, from ``commit`` on; arena buffers are aligned, inside
+    ``peak_bytes``, placed for as long as they are used, and two that live at the same time share no
+    byte unless one takes over the other's in place.
 
     Raises:
         VerifyError: the first promise that does not hold.
     """
     _check_steps(plan)
     uses = _uses(plan)
+    writers, places = _listed_writers(plan), _places(plan)
     for buffer in plan.schedule.buffers:
         found = uses.get(buffer.name, [])
-        _check_order(plan, buffer, found)
-        _check_written(plan, buffer, found)
+        if buffer.role not in ("check", "scratch"):
+            there = places.get(buffer.name, [])
+            _check_versions(plan, buffer, found, writers.get(buffer.name, []), there)
     _check_commit(plan)
     _check_own_operands(plan)
-    _check_placements(plan, uses)
+    _check_placements(plan, uses, places)
     _check_overlaps(plan)
 
 
@@ -59,18 +65,28 @@ def peak_buffers(plan: Plan) -> list[tuple[Placement, Buffer]]:
 
 
 def lower_bound(plan: Plan) -> int:
-    """Arena bytes that no order can do without: the largest footprint of one step.
+    """Arena bytes that no sequence of steps can do without: the largest footprint of one step.
 
-    What the step touches, less what an in-place result could take over.
+    What the step touches, less what an in-place result could take over; and what lives at the
+    first position whatever runs there, staged feeds and check words.
     """
-    best = 0
     aligned = {p.buffer: -(-p.nbytes // ALIGNMENT) * ALIGNMENT for p in plan.placements}
-    for step in plan.schedule.steps:
-        touched = {b.buffer for b in step.operands if b.buffer in aligned}
-        bound = {o.name: b.buffer for o, b in zip(step.kernel.operands, step.operands, strict=True)}
-        shared = {bound[out] for out, into in step.kernel.in_place if bound[into] in touched}
-        best = max(best, sum(aligned[b] for b in touched - shared))
-    return best
+    roles = {b.name: b.role for b in plan.schedule.buffers}
+    early = sum(size for name, size in aligned.items() if roles[name] in ("input", "check"))
+    return max([early, *(_footprint(step, aligned) for step in plan.schedule.steps)])
+
+
+def largest_step(plan: Plan) -> Step:
+    """The step of the largest footprint, which ``lower_bound`` rests on."""
+    aligned = {p.buffer: -(-p.nbytes // ALIGNMENT) * ALIGNMENT for p in plan.placements}
+    return max(plan.schedule.steps, key=lambda step: _footprint(step, aligned))
+
+
+def _footprint(step: Step, aligned: Mapping[str, int]) -> int:
+    touched = {b.buffer for b in step.operands if b.buffer in aligned}
+    bound = {o.name: b.buffer for o, b in zip(step.kernel.operands, step.operands, strict=True)}
+    shared = {bound[out] for out, into in step.kernel.in_place if bound[into] in touched}
+    return sum(aligned[b] for b in touched - shared)
 
 
 def _refuse(plan: Plan, text: str) -> NoReturn:
@@ -78,8 +94,14 @@ def _refuse(plan: Plan, text: str) -> NoReturn:
 
 
 def _check_steps(plan: Plan) -> None:
-    if sorted(step.step for step in plan.steps) != list(range(len(plan.schedule.steps))):
-        _refuse(plan, "it does not run every step once")
+    runs = Counter(planned.step for planned in plan.steps)
+    if runs.keys() != set(range(len(plan.schedule.steps))):
+        _refuse(plan, "it does not run every step")
+    roles = {b.name: b.role for b in plan.schedule.buffers}
+    for number, count in runs.items():
+        writes = plan.schedule.steps[number].writes()
+        if count > 1 and any(roles[name] == "parameter" for name in writes):
+            _refuse(plan, f"step {number} writes a parameter and runs {count} times")
     sizes = dict(plan.sizes)
     itemsize = {b.name: b.dtype.itemsize for b in plan.schedule.buffers}
     for planned in plan.steps:
@@ -110,45 +132,60 @@ def _mode(plan: Plan, use: _Use) -> str:
     return plan.schedule.steps[use[1]].kernel.operands[use[2]].mode
 
 
-def _check_order(plan: Plan, buffer: Buffer, uses: list[_Use]) -> None:
-    """Every access sees as many writers before it as in the listed order."""
+def _listed_writers(plan: Plan) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for number, step in enumerate(plan.schedule.steps):
+        for name in dict.fromkeys(step.writes()):
+            found.setdefault(name, []).append(number)
+    return found
 
-    def writers_seen(in_order: list[_Use]) -> Iterator[tuple[int, tuple[int, ...]]]:
-        writers: list[int] = []
-        for use in in_order:
-            yield use[1], tuple(step for step in writers if step != use[1])
-            if _mode(plan, use) != "in" and use[1] not in writers:
-                writers.append(use[1])
 
-    planned = {step: len(seen) for step, seen in writers_seen(uses)}
-    listed = {step: len(seen) for step, seen in writers_seen(sorted(uses, key=lambda use: use[1]))}
-    for step, count in listed.items():
-        if planned[step] != count:
+def _places(plan: Plan) -> dict[str, list[Placement]]:
+    """The places of each buffer, one after the other."""
+    found: dict[str, list[Placement]] = {}
+    for placement in sorted(plan.placements, key=lambda p: p.first):
+        found.setdefault(placement.buffer, []).append(placement)
+    return found
+
+
+def _check_versions(
+    plan: Plan, buffer: Buffer, uses: list[_Use], writers: list[int], places: list[Placement]
+) -> None:
+    """Every run meets the version that the listed order gives it: as many writers before it, and
+    in the same place. The first writer begins anew."""
+    version, here = 0, -1
+    for at, group in groupby(uses, key=lambda use: use[0]):
+        modes = {_mode(plan, use) for use in group}
+        step = plan.steps[at].step
+        place = next((i for i, p in enumerate(places) if p.first <= at <= p.last), -1)
+        if place != here:
+            version, here = 0, place
+        listed = bisect_left(writers, step)
+        starts = listed == 0 and modes == {"out"}
+        if not starts and version != listed:
             _refuse(plan, f"step {step} meets {buffer.name!r} at another version than listed")
+        _check_modes(plan, buffer, step, modes, listed)
+        version = listed + 1 if modes != {"in"} else version
+    missing = any(name == buffer.name for _, name in plan.schedule.outputs)
+    if missing and (not writers or version != len(writers)):
+        _refuse(plan, f"output {buffer.name!r} is not written, or not wholly")
 
 
-def _check_written(plan: Plan, buffer: Buffer, uses: list[_Use]) -> None:
-    written: set[int] = set()
-    for at, step, operand in uses:
-        mode = _mode(plan, (at, step, operand))
-        outside = buffer.role in ("input", "parameter", "constant", "check", "scratch")
-        if mode in ("in", "inout") and not outside and not written - {at}:
-            _refuse(plan, f"step {step} reads {buffer.name!r}, which no step has written")
-        if mode == "in" and buffer.role == "parameter" and written - {at}:
-            _refuse(plan, f"step {step} reads parameter {buffer.label!r} after it was written")
-        if mode != "in":
-            written.add(at)
-            if buffer.role in ("input", "constant"):
-                _refuse(plan, f"step {step} writes {buffer.name!r}, a buffer of role {buffer.role}")
-    missing = {name for _, name in plan.schedule.outputs if name == buffer.name}
-    if missing and not written:
-        _refuse(plan, f"no step writes output {buffer.name!r}")
+def _check_modes(plan: Plan, buffer: Buffer, step: int, modes: set[str], listed: int) -> None:
+    outside = buffer.role in ("input", "parameter", "constant")
+    if modes != {"out"} and not outside and not listed:
+        _refuse(plan, f"step {step} reads {buffer.name!r}, which no step has written")
+    if "in" in modes and buffer.role == "parameter" and listed:
+        _refuse(plan, f"step {step} reads parameter {buffer.label!r} after it was written")
+    if modes != {"in"} and buffer.role in ("input", "constant"):
+        _refuse(plan, f"step {step} writes {buffer.name!r}, a buffer of role {buffer.role}")
 
 
 def _check_commit(plan: Plan) -> None:
     roles = {b.name: b.role for b in plan.schedule.buffers}
     if not 0 <= plan.commit <= len(plan.steps):
         _refuse(plan, f"commit {plan.commit} is no step")
+    seen: set[int] = set()
     for at, planned in enumerate(plan.steps):
         step = plan.schedule.steps[planned.step]
         writes = any(roles[name] == "parameter" for name in step.writes())
@@ -156,38 +193,46 @@ def _check_commit(plan: Plan) -> None:
             _refuse(plan, f"step {planned.step} writes a parameter before the commit")
         if at == plan.commit and not writes:
             _refuse(plan, f"step {planned.step} stands at the commit and writes no parameter")
-        if at >= plan.commit and any(o.mode == "check" for o in step.kernel.operands):
+        checks = any(o.mode == "check" for o in step.kernel.operands)
+        if at >= plan.commit and checks and planned.step not in seen:
             _refuse(plan, f"step {planned.step} checks an index after the commit")
+        seen.add(planned.step)
 
 
-def _check_placements(plan: Plan, uses: dict[str, list[_Use]]) -> None:
-    placed = {p.buffer: p for p in plan.placements}
+def _check_placements(
+    plan: Plan, uses: dict[str, list[_Use]], places: dict[str, list[Placement]]
+) -> None:
     nbytes = dict(plan.buffer_bytes)
-    if len(placed) != len(plan.placements):
-        _refuse(plan, "a buffer is placed twice")
     for buffer in plan.schedule.buffers:
-        place = placed.get(buffer.name)
+        found = places.get(buffer.name, [])
         positions = [at for at, _, _ in uses.get(buffer.name, [])]
-        if place is None:
-            if buffer.in_arena and positions:
-                _refuse(plan, f"{buffer.name!r} has no place in the arena")
-            continue
-        _check_lifetime(plan, buffer, place, positions)
-        if place.nbytes != nbytes[buffer.name] or place.offset % ALIGNMENT or place.offset < 0:
-            _refuse(plan, f"{buffer.name!r} at {place.offset}: wrong size or alignment")
-        if place.nbytes and place.offset + place.nbytes > plan.peak_bytes:
-            _refuse(plan, f"{buffer.name!r} ends outside the arena of {plan.peak_bytes} bytes")
+        if found or (buffer.in_arena and positions):
+            _check_lifetimes(plan, buffer, found, positions)
+        if any(later.first <= before.last for before, later in pairwise(found)):
+            _refuse(plan, f"{buffer.name!r} is in two places at once")
+        for place in found:
+            if place.nbytes != nbytes[buffer.name] or place.offset % ALIGNMENT or place.offset < 0:
+                _refuse(plan, f"{buffer.name!r} at {place.offset}: wrong size or alignment")
+            if place.nbytes and place.offset + place.nbytes > plan.peak_bytes:
+                _refuse(plan, f"{buffer.name!r} ends outside the arena of {plan.peak_bytes} bytes")
 
 
-def _check_lifetime(plan: Plan, buffer: Buffer, place: Placement, positions: list[int]) -> None:
+def _check_lifetimes(
+    plan: Plan, buffer: Buffer, places: list[Placement], positions: list[int]
+) -> None:
     if not buffer.in_arena and buffer.role != "input":
         _refuse(plan, f"{buffer.name!r} of role {buffer.role} is placed in the arena")
+    if buffer.role == "input" and len(places) > 1:
+        _refuse(plan, f"{buffer.name!r} is copied once and placed {len(places)} times")
     if buffer.role == "input":  # its feed is copied before the first step
         positions = [0, *positions]
     if buffer.role == "check":  # reset before the first step, looked at before the commit
         positions = [0, *positions, plan.commit - 1]
-    if not positions or place.first > min(positions) or place.last < max(positions):
-        _refuse(plan, f"{buffer.name!r} is used outside steps {place.first} to {place.last}")
+        if places and places[0].last < plan.commit - 1:
+            _refuse(plan, f"{buffer.name!r} is not there until the commit")
+    for at in positions:
+        if not any(place.first <= at <= place.last for place in places):
+            _refuse(plan, f"{buffer.name!r} is used at position {at}, where it has no place")
 
 
 def _check_own_operands(plan: Plan) -> None:

@@ -1,19 +1,23 @@
 """A plan as JSON data for checkers that know nothing of this project.
 
 Two documents: a graph of values and ops (``staticgrad-memgraph/1``) and a schedule of computes and
-frees with offsets (``staticgrad-schedule/1``). Every version of a buffer is a value; later versions
-are views of the first, which owns the bytes. What stands outside the arena has size 0 here.
+frees with offsets (``staticgrad-schedule/1``). Every version of a buffer is a value; a later one
+takes over the bytes of the one before. An op that runs again makes the same values again. Copies of
+feeds and resets of check words are ops of their own. What stands outside the arena has size 0.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import Any
 
+from staticgrad.analysis.cost import all_seconds
 from staticgrad.ir.parameter import ALIGNMENT
-from staticgrad.ir.plan import Plan
+from staticgrad.ir.plan import Placement, Plan
+from staticgrad.ir.schedule import Step
 
 Document = dict[str, Any]
-_BEGIN = "begin"  # the op that copies staged feeds and resets checks
+_BEGIN = "begin:"  # the op that copies a staged feed or resets check words
 _LOOK = "look"  # the op that reads the checks before the commit
 
 
@@ -27,10 +31,16 @@ class _Export:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.buffers = plan.schedule.by_name
-        self.places = {p.buffer: p for p in plan.placements}
-        self.versions = dict.fromkeys(self.buffers, 0)
+        self.places: dict[str, list[Placement]] = {}
+        for place in plan.placements:
+            self.places.setdefault(place.buffer, []).append(place)
+        self.writers: dict[str, list[int]] = {}
+        for number, step in enumerate(plan.schedule.steps):
+            for name in dict.fromkeys(step.writes()):
+                self.writers.setdefault(name, []).append(number)
+        self.current: dict[str, str] = {}  # buffer -> its live value
         self.values: dict[str, Document] = {}
-        self.ops: list[Document] = []
+        self.ops: dict[str, Document] = {}
         self.steps: list[list[Any]] = []
         outside = ("input", "parameter", "constant")
         self.resident = [
@@ -39,25 +49,32 @@ class _Export:
             if b.role in outside and name not in self.places
         ]
         for name in self.resident:
-            self._value(name, 0)
-        self._begin()
+            self._value(name, name)
+        self._walk()
+
+    def _walk(self) -> None:
+        plan = self.plan
+        kernels = [plan.schedule.steps[planned.step].kernel for planned in plan.steps]
+        seconds = all_seconds(kernels, [planned.arguments for planned in plan.steps])
+        for name, places in self.places.items():
+            if self.buffers[name].role in ("input", "check") and places[0].first == 0:
+                self._begin(name, places[0])
         for at in range(len(plan.steps)):
             if at == plan.commit:
                 self._look()
-            self._step(at)
+            self._step(at, seconds[at])
         if plan.commit == len(plan.steps):
             self._look()
 
     def graph(self) -> Document:
+        outputs = [name for name, b in self.buffers.items() if b.role == "output"]
         return {
             "format": "staticgrad-memgraph/1",
             "name": self.plan.schedule.name,
             "values": list(self.values.values()),
-            "ops": self.ops,
+            "ops": list(self.ops.values()),
             "resident": self.resident,
-            "outputs": [
-                self._latest(name) for name, b in self.buffers.items() if self._is_output(name)
-            ],
+            "outputs": [self.current[name] for name in outputs if name in self.current],
         }
 
     def schedule(self) -> Document:
@@ -67,95 +84,122 @@ class _Export:
             "arena": self.plan.peak_bytes,
         }
 
-    def _is_output(self, name: str) -> bool:
-        return self.buffers[name].role == "output" and self.versions[name] > 0
-
-    def _latest(self, name: str) -> str:
-        count = self.versions[name]
-        return name if count <= 1 else f"{name}#{count}"
-
-    def _value(self, identity: str, size: int, base: str | None = None) -> None:
+    def _value(self, name: str, identity: str) -> str:
         kind = {"input": "input", "parameter": "param", "constant": "const"}
-        role = self.buffers[base or identity].role
+        nbytes = self.places[name][0].nbytes if name in self.places else 0
+        size = -(-nbytes // ALIGNMENT) * ALIGNMENT
+        role = self.buffers[name].role
         self.values[identity] = {"id": identity, "size": size, "kind": kind.get(role, "act")}
-        if base is not None:
-            self.values[identity]["alias_of"] = base
+        return identity
 
-    def _write(self, name: str) -> str:
-        """A new version of a buffer: the first owns the bytes, later ones are views of it."""
-        self.versions[name] += 1
-        place = self.places.get(name)
-        size = -(-place.nbytes // ALIGNMENT) * ALIGNMENT if place else 0
-        version = self._latest(name)
-        self._value(version, 0 if version != name else size, None if version == name else name)
-        return version
+    def _version(self, name: str, step: int) -> str:
+        """The version of a buffer that a step reads; its own, if it writes, is the next."""
+        return _named(name, bisect_left(self.writers.get(name, ()), step))
 
-    def _compute(self, op: Document, options: Document) -> None:
-        self.ops.append({"cost": 1, "max_runs": 1, **op})
-        self.steps.append(["c", op["id"], options])
+    def _compute(self, identity: str, op: Document, **options: Any) -> None:
+        self.ops.setdefault(identity, {"id": identity, "cost": 0, **op})
+        self.steps.append(["c", identity, options])
 
-    def _offsets(self, values: list[str]) -> dict[str, int]:
-        return {v: self.places[v].offset for v in values if v in self.places}
+    def _free(self, name: str) -> None:
+        self.steps.append(["f", self.current.pop(name)])
 
-    def _begin(self) -> None:
-        early = [
-            name
-            for name in self.places
-            if self.buffers[name].role in ("input", "check") and not self.versions[name]
-        ]
-        if early:
-            made = [self._write(name) for name in early]
-            op = {"id": _BEGIN, "name": _BEGIN, "inputs": [], "outputs": made}
-            self._compute(op, {"offsets": self._offsets(made)})
+    # -- what is no step --------------------------------------------------------------------------
+
+    def _begin(self, name: str, place: Placement) -> None:
+        made = self._value(name, name)
+        op: Document = {"name": _BEGIN, "inputs": [], "outputs": [made]}
+        if self.buffers[name].role == "input":
+            op["max_runs"] = 1
+        self._compute(f"{_BEGIN}{name}", op, offsets={made: place.offset})
+        self.current[name] = made
 
     def _look(self) -> None:
-        checks = [name for name in self.places if self.buffers[name].role == "check"]
+        checks = [name for name in self.current if self.buffers[name].role == "check"]
         if checks:
-            read = [self._latest(name) for name in checks]
-            self._compute({"id": _LOOK, "name": _LOOK, "inputs": read, "outputs": []}, {})
-            self.steps += [["f", name] for name in checks]
+            op = {"name": _LOOK, "inputs": checks, "outputs": [], "max_runs": 1}
+            self._compute(_LOOK, op)
+            for name in checks:
+                self._free(name)
 
-    def _step(self, at: int) -> None:
-        step = self.plan.schedule.steps[self.plan.steps[at].step]
-        again = [n for n in dict.fromkeys(step.writes()) if self.versions[n] or n in self.resident]
-        read = dict.fromkeys([*step.reads(), *(n for n in again if n not in self.resident)])
-        inputs = [self._latest(name) for name in read]
-        written = [n for n in dict.fromkeys(step.writes()) if n not in self.resident]
-        taken = {out: into for into, out in self._in_place(at)}
-        outputs = [self._write(name) for name in written]
-        pairs = [[into, out] for out, into in taken.items()]
-        identity = f"s{self.plan.steps[at].step}"
-        mutated = [name for name in again if name in self.resident]
+    # -- steps ------------------------------------------------------------------------------------
+
+    def _step(self, at: int, seconds: float) -> None:
+        number = self.plan.steps[at].step
+        step = self.plan.schedule.steps[number]
+        checks = [n for n in dict.fromkeys(step.writes()) if self.buffers[n].role == "check"]
+        for name in checks:
+            if name not in self.current:  # it runs again after the commit
+                self._begin(name, self._place(name, at))
+        begins = {name for name in step.writes() if self._begins(name, number)}
+        read = [n for n in dict.fromkeys([*step.reads(), *step.writes()]) if n not in begins]
+        mutated = [n for n in dict.fromkeys(step.writes()) if n in self.resident]
+        made = [n for n in dict.fromkeys(step.writes()) if n not in (*checks, *mutated)]
+        pairs = self._pairs(at, number, step, made)
         op = {
-            "id": identity,
-            "name": step.label or identity,
-            "inputs": inputs,
-            "outputs": outputs,
-            "inplace": pairs,
+            "name": step.label or f"s{number}",
+            "cost": seconds,
+            "inputs": [n if n in (*checks, *mutated) else self._version(n, number) for n in read],
+            "outputs": [self._value(n, self._after(n, number)) for n in made],
+            "inplace": [],
             "mutates": mutated,
             "reads_updated": mutated,
         }
-        fresh = [out for out in outputs if out not in taken]
-        self._compute(op, {"inplace": pairs, "offsets": self._offsets(fresh)})
-        over = [
-            name
-            for name, place in self.places.items()
-            if place.last == at
-            and self.buffers[name].role != "check"
-            and name not in taken.values()
-        ]
-        self.steps += [["f", name] for name in over]
+        if mutated:
+            op["max_runs"] = 1
+        identity = f"s{number}"
+        fresh = [n for n in made if n in self.places and self._after(n, number) not in pairs]
+        self._compute(
+            identity,
+            op,
+            inplace=[[into, out] for out, into in pairs.items()],
+            offsets={self._after(n, number): self._place(n, at).offset for n in fresh},
+        )
+        known = self.ops[identity]["inplace"]
+        known += [pair for pair in self.steps[-1][2]["inplace"] if pair not in known]
+        over = set(pairs.values())
+        self.current = {name: value for name, value in self.current.items() if value not in over}
+        self.current |= {name: self._after(name, number) for name in made}
+        for name in [n for n in self.current if self._ends(n, at)]:
+            self._free(name)
 
-    def _in_place(self, at: int) -> list[tuple[str, str]]:
-        """Pairs (operand, result) of buffers of which one takes over the other's bytes here."""
-        begins = [p for p in self.plan.placements if p.first == at and p.nbytes]
-        ends = [p for p in self.plan.placements if p.last == at and p.nbytes]
-        return [
-            (into.buffer, out.buffer)
-            for out in begins
-            for into in ends
-            if into is not out
-            and into.offset == out.offset
-            and not self.versions[out.buffer]
-            and self.versions[into.buffer]
-        ]
+    def _begins(self, name: str, step: int) -> bool:
+        """Whether a step that writes a buffer is the first to do so."""
+        fresh = self.buffers[name].role not in ("check", "parameter")
+        return fresh and (self.writers[name][0] == step or self.buffers[name].role == "scratch")
+
+    def _after(self, name: str, step: int) -> str:
+        """The version of a buffer that a step writes."""
+        if self.buffers[name].role == "scratch":
+            return name
+        return _named(name, bisect_left(self.writers[name], step) + 1)
+
+    def _ends(self, name: str, at: int) -> bool:
+        if name not in self.places or (
+            self.buffers[name].role == "check" and at < self.plan.commit
+        ):
+            return False
+        return self._place(name, at).last == at
+
+    def _place(self, name: str, at: int) -> Placement:
+        return next(p for p in self.places[name] if p.first <= at <= p.last)
+
+    def _pairs(self, at: int, number: int, step: Step, made: list[str]) -> dict[str, str]:
+        """Value -> the value whose bytes it takes over here: of its own buffer or of another."""
+        found = {}
+        for name in made:
+            if not self._begins(name, number):
+                found[self._after(name, number)] = self._version(name, number)
+                continue
+            if name not in self.places:
+                continue
+            place = self._place(name, at)
+            for other in dict.fromkeys(step.reads()):
+                if other in self.places and other != name and place.nbytes:
+                    into = self._place(other, at)
+                    if into.last == at and into.offset == place.offset and into.nbytes:
+                        found[self._after(name, number)] = self._version(other, number)
+        return found
+
+
+def _named(name: str, version: int) -> str:
+    return name if version <= 1 else f"{name}#{version}"

@@ -38,12 +38,12 @@ def _widened(leaf: Any) -> Any:
 def _mapped(op: Op, change: Callable[[Any], Any]) -> Op:
     """``op`` with ``change`` applied to each leaf of its attributes; itself if nothing changed."""
     changed = {}
-    for name in op.__dataclass_fields__:  # type: ignore[attr-defined]  # ops are dataclasses
+    for name in op.__dataclass_fields__:
         before = getattr(op, name)
         after = _map_leaves(before, change)
         if after is not before:
             changed[name] = after
-    return replace(op, **changed) if changed else op  # type: ignore[type-var]
+    return replace(op, **changed) if changed else op
 
 
 def _map_leaves(value: Any, change: Callable[[Any], Any]) -> Any:

@@ -17,7 +17,7 @@ from staticgrad.autodiff.cone import Cone, ValueKey, cone_between, disconnected,
 from staticgrad.autodiff.structure import check_floating, fitted, leaves, mapped, paired
 from staticgrad.errors import GradientError, OpDefinitionError
 from staticgrad.ir.dim import Size, equal
-from staticgrad.ir.graph import Node, Symbolic, building_order, constant
+from staticgrad.ir.graph import Node, Symbolic, building_order
 from staticgrad.ir.op import Op
 from staticgrad.ir.value import FUNCTIONS, Value
 from staticgrad.ops.cotangent import ZERO, add_cotangents, resolve, zeros_like_type
@@ -51,7 +51,10 @@ def grad(y: Any, wrt: Any, seed: Any = None, allow_disconnected: bool = False) -
     array(12.)
     """
     _check_output(y, seed)
-    return _differentiated([(y, 1.0 if seed is None else seed)], "seed", wrt, allow_disconnected)
+    wanted = leaves(wrt)
+    given = [(y, 1.0 if seed is None else seed)]
+    found = _differentiated(given, "seed", wanted, allow_disconnected)
+    return mapped(wrt, lambda value: found[value.key])
 
 
 def vjp(y: Any, x: Any, ct: Any, allow_disconnected: bool = False) -> Any:
@@ -74,20 +77,25 @@ def vjp(y: Any, x: Any, ct: Any, allow_disconnected: bool = False) -> Any:
     >>> sg.evaluate(vjp(x**2, x, [1.0, 10.0]), {"x": [3.0, 4.0]})
     array([ 6., 80.])
     """
-    check_floating(leaves(y, "vjp"), "of")
-    return _differentiated(list(paired(y, ct, "cotangent")), "cotangent", x, allow_disconnected)
+    check_floating(leaves(y, "vjp takes values to differentiate"), "of")
+    wanted = leaves(x, "vjp takes values to differentiate by")
+    given = list(paired(y, ct, "cotangent"))
+    found = _differentiated(given, "cotangent", wanted, allow_disconnected)
+    return mapped(x, lambda value: found[value.key])
 
 
 def _differentiated(
-    given: Sequence[tuple[Symbolic, Any]], role: str, wrt: Any, allow_disconnected: bool
-) -> Any:
-    """The gradients in the containers of ``wrt``, given outputs with their cotangents."""
-    wanted = leaves(wrt, "differentiation")
+    given: Sequence[tuple[Symbolic, Any]],
+    role: str,
+    wanted: Sequence[Symbolic],
+    allow_disconnected: bool,
+) -> dict[ValueKey, Value]:
+    """The gradient of every wanted value, given outputs with their cotangents."""
     if not allow_disconnected:
         check_floating(wanted, "by")
     outputs = [y for y, _ in given]
-    if not (outputs and wanted):
-        return mapped(wrt, lambda value: _or_zeros(None, value))
+    if not outputs:
+        raise GradientError("there is nothing to differentiate: no value is given")
     cone = cone_between(outputs, [value for value in wanted if value.dtype.is_float])
     with building_order(cone.order + 1):
         seeds = []
@@ -99,7 +107,7 @@ def _differentiated(
         for value in wanted:
             if found.get(value.key) is None and not allow_disconnected:
                 raise disconnected(outputs[-1], value, sweep.blocked)
-        return mapped(wrt, lambda value: _or_zeros(found.get(value.key), value))
+        return {value.key: or_zeros(found.get(value.key), value) for value in wanted}
 
 
 def pulled_back(
@@ -149,7 +157,7 @@ class _Sweep:
             if share is None:
                 self.blocked.add((arg.key, node))
                 continue
-            self.add(arg.key, fitting(share, arg, node, "vjp gives a cotangent"))
+            self.add(arg.key, fitting(share, arg, node))
 
     def add(self, key: ValueKey, share: Any) -> None:
         """Add to the cotangent of a value; shares come in a fixed order."""
@@ -185,11 +193,14 @@ def _takes_wanted(rule: Callable[..., Any]) -> bool:
     return "wanted" in signature(rule).parameters
 
 
-def fitting(share: Any, arg: Symbolic, node: Node, gives: str) -> Any:
+def fitting(
+    share: Any, arg: Symbolic, node: Node, what: str = "vjp gives a cotangent {} for an operand {}"
+) -> Any:
     """``share`` with exactly the type of ``arg``: sizes that agree only by a guard are renamed.
 
     Raises:
-        OpDefinitionError: the op's rule gives another dtype or rank, or sizes that cannot agree.
+        OpDefinitionError: the op's rule gives another dtype or rank, or sizes that cannot agree;
+            ``what`` is the message over the two types.
     """
     if isinstance(share, float) and share == ZERO:  # a rule that hands on an unused cotangent
         return zeros_like_type(arg.type)
@@ -198,8 +209,7 @@ def fitting(share: Any, arg: Symbolic, node: Node, gives: str) -> Any:
     fits = share.type.dtype == arg.dtype and len(share.type.shape) == arg.ndim
     if not fits or not all(map(_may_agree, share.type.shape, arg.shape)):
         raise OpDefinitionError(
-            f"{node.op.name}: {gives} {share.type} for {arg.type}",
-            at=node.origin,
+            f"{node.op.name}: {what.format(share.type, arg.type)}", at=node.origin
         )
     return FUNCTIONS["reshape"](resolve(share), arg.shape)
 
@@ -208,7 +218,8 @@ def _may_agree(left: Size, right: Size) -> bool:
     return equal(left, right, f"sizes {left} and {right} must agree")
 
 
-def _or_zeros(found: Value | None, value: Symbolic) -> Value:
+def or_zeros(found: Value | None, value: Symbolic) -> Value:
+    """``found``, or zeros of the type of ``value`` where there is none."""
     if found is not None:
         return found
     with attribute_to(value.node.origin):

@@ -16,27 +16,27 @@ from staticgrad.errors import GradientError
 from staticgrad.ir.graph import Symbolic, constant
 
 
-def leaves(structure: Any, caller: str) -> list[Symbolic]:
-    """Every value in nested dicts, lists and tuples, in order.
+def leaves(structure: Any, takes: str = "grad takes values to differentiate by") -> list[Symbolic]:
+    """Every value in nested dicts, lists and tuples, in order; ``takes`` begins the message.
 
     Raises:
         GradientError: something else stands among them.
     """
-    return list(_leaves(structure, caller))
+    return list(_leaves(structure, takes))
 
 
-def _leaves(structure: Any, caller: str) -> Iterator[Symbolic]:
+def _leaves(structure: Any, takes: str) -> Iterator[Symbolic]:
     if isinstance(structure, Symbolic):
         yield structure
     elif isinstance(structure, dict):
         for item in structure.values():
-            yield from _leaves(item, caller)
+            yield from _leaves(item, takes)
     elif isinstance(structure, list | tuple):
         for item in structure:
-            yield from _leaves(item, caller)
+            yield from _leaves(item, takes)
     else:
         raise GradientError(
-            f"{caller} takes values of a graph, not {structure!r}",
+            f"{takes}, not {structure!r}",
             hint="pass an input, a parameter, any other value, or a list, tuple or dict of them",
         )
 
@@ -125,6 +125,4 @@ def check_floating(values: Iterable[Symbolic], role: str) -> None:
         else:
             text = f"{named(value)} is {value.type}: there is no gradient with respect to it"
             hint = "leave it out, or pass allow_disconnected=True for zeros"
-        raise GradientError(
-            text, hint=hint, related=[(role, str(value.type), value.node.origin)]
-        )
+        raise GradientError(text, hint=hint, related=[(role, str(value.type), value.node.origin)])

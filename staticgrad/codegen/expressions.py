@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from staticgrad.ir.dtype import BOOL, DType
 from staticgrad.ir.expr import BLOCKS, Access, Expr, postorder
-from staticgrad.ir.vecmath import expand
+from staticgrad.ir.vecmath.blocks import expand
 
 _OPERATORS = {
     "add": "+", "sub": "-", "mul": "*", "div": "/",

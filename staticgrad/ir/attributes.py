@@ -51,7 +51,7 @@ def build_op(cls: type[Op], attributes: Mapping[str, Any]) -> Op:
 
 
 def _fields(cls: type[Op]) -> dict[str, Field[Any]]:
-    return {field.name: field for field in fields(cls) if field.init}  # type: ignore[arg-type]
+    return {field.name: field for field in fields(cls) if field.init}
 
 
 def _hints(cls: type[Op]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import lru_cache
 from math import gcd, inf
 from operator import index
 from typing import Final
@@ -83,12 +84,15 @@ def _order(monomial: Monomial) -> tuple[int, list[tuple[int, str]]]:
 class Dim:
     """A non-constant polynomial over named sizes. Build with ``dim`` and arithmetic."""
 
-    __slots__ = ("_hash", "terms")
+    __slots__ = ("_hash", "_text", "terms")
 
     terms: tuple[tuple[Monomial, int], ...]
 
     def __init__(self, terms: Mapping[Monomial, int]) -> None:
-        self.terms = tuple(sorted(terms.items(), key=lambda term: _order(term[0])))
+        pairs = list(terms.items())
+        if len(pairs) > 1:
+            pairs.sort(key=lambda term: _order(term[0]))
+        self.terms, self._text = tuple(pairs), ""
         self._hash = hash(self.terms)
 
     def __eq__(self, other: object) -> bool:
@@ -121,7 +125,7 @@ class Dim:
         total: dict[Monomial, int] = {}
         for left, a in self.terms:
             for right, b in _terms(other):
-                product = tuple(sorted(left + right, key=_atom_order))
+                product = tuple(sorted(left + right, key=_atom_order)) if right else left
                 total[product] = total.get(product, 0) + a * b
         return _normal(total)
 
@@ -144,6 +148,12 @@ class Dim:
         raise TypeError(f"the size {self} has no value before feeds are bound")
 
     def __str__(self) -> str:
+        self._text = self._text or self._written()
+        return self._text
+
+    __repr__ = __str__
+
+    def _written(self) -> str:
         text = ""
         for monomial, coefficient in self.terms:
             factors = [str(abs(coefficient))] if abs(coefficient) != 1 or not monomial else []
@@ -153,8 +163,6 @@ class Dim:
             negative, positive = (" - ", " + ") if text else ("-", "")
             text += (negative if coefficient < 0 else positive) + "*".join(factors)
         return text
-
-    __repr__ = __str__
 
     def __reduce__(self) -> tuple[object, ...]:
         return (Dim, (dict(self.terms),))
@@ -321,6 +329,7 @@ def _multiple_atom(numerator: Size, denominator: Size) -> bool:
 Bounds = tuple[int | None, int | None]  # lowest and highest value; None: unbounded
 
 
+@lru_cache(maxsize=4096)
 def bounds(size: Size) -> Bounds:
     """An interval that holds every value of ``size``; None where it is unbounded."""
     low: int | None = 0

@@ -15,9 +15,12 @@ import numpy as np
 _KIND_ORDER: Final = {"b": 0, "i": 1, "u": 1, "f": 2}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DType:
-    """An element type. ``name`` is its text form (``f32``), ``kind`` one of b, i, u, f."""
+    """An element type. ``name`` is its text form (``f32``), ``kind`` one of b, i, u, f.
+
+    There is one object per element type, copies and pickles included, so ``==`` is identity.
+    """
 
     name: str
     kind: str
@@ -71,6 +74,7 @@ _NUMPY: Final[dict[str, np.dtype[np.generic]]] = {
         for b in (8, 16, 32, 64)
     },
 }
+_BY_NUMPY: Final = {d.numpy: d for d in ALL_DTYPES}
 _BY_NAME: Final = {d.name: d for d in ALL_DTYPES} | {d.numpy.name: d for d in ALL_DTYPES}
 
 
@@ -84,6 +88,8 @@ def as_dtype(spec: object) -> DType:
         return spec
     if isinstance(spec, str) and spec in _BY_NAME:
         return _BY_NAME[spec]
+    if isinstance(spec, np.dtype) and spec in _BY_NUMPY:
+        return _BY_NUMPY[spec]
     try:
         # NumPy reads None as float64, which is never meant.
         found = None if spec is None else _BY_NAME.get(np.dtype(spec).name)  # type: ignore[call-overload]

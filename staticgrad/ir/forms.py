@@ -55,6 +55,11 @@ class View:
 
 
 @dataclass(frozen=True)
+class Same:
+    """out = x, the very same value, which is wanted in memory until its last use. Free."""
+
+
+@dataclass(frozen=True)
 class Reshape:
     """The elements in C order under another shape: a view where strides allow it, else a copy."""
 
@@ -120,6 +125,17 @@ class ScatterAlong:
 
 
 @dataclass(frozen=True)
+class Scan:
+    """out[i] = x[0] combined with ... x[i] along ``axis``, in that order: ``kind`` is sum or prod.
+
+    Kind linear, of operands a and b: out[0] = b[0], then out[i] = a[i] * out[i - 1] + b[i].
+    """
+
+    kind: str
+    axis: int
+
+
+@dataclass(frozen=True)
 class Region:
     """Where an operand lands in the result: per axis, position start + step * index."""
 
@@ -139,6 +155,7 @@ Form = (
     Leaf
     | Pointwise
     | View
+    | Same
     | Reshape
     | Reduce
     | Contract
@@ -146,5 +163,6 @@ Form = (
     | GatherAlong
     | ScatterAdd
     | ScatterAlong
+    | Scan
     | Assemble
 )

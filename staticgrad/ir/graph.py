@@ -12,7 +12,7 @@ import itertools
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, NoReturn, Self
+from typing import Any, ClassVar, Final, NoReturn, Self
 
 from staticgrad import source
 from staticgrad.errors import (
@@ -46,9 +46,10 @@ class Node:
 
     ``origin`` is the user's line, ``order`` the derivative order (0: built by the user, k+1: built
     while differentiating order k); both stand outside equality. ``serial`` is the creation order.
+    ``verified``: ``ir.verify`` has found ``types`` to be what the op infers; a node never changes.
     """
 
-    __slots__ = ("__weakref__", "args", "op", "order", "origin", "serial", "types")
+    __slots__ = ("__weakref__", "args", "op", "order", "origin", "serial", "types", "verified")
 
     def __init__(
         self,
@@ -61,6 +62,7 @@ class Node:
         self.op, self.args, self.types = op, args, types
         self.origin, self.order = origin, order
         self.serial = next(_serial)
+        self.verified = False
 
     @property
     def values(self) -> tuple[Symbolic, ...]:
@@ -107,12 +109,10 @@ class Symbolic(Value):
 
     __slots__ = ("index", "node")
 
+    kind: ClassVar[type[Value]]
+
     def __init__(self, node: Node, index: int = 0) -> None:
         self.node, self.index = node, index
-
-    @property
-    def kind(self) -> type[Value]:
-        return Symbolic
 
     @property
     def type(self) -> TensorType:
@@ -127,13 +127,12 @@ class Symbolic(Value):
     def bind(cls, op: Op, args: tuple[Any, ...]) -> Any:
         """A new node; its result, or a tuple of them."""
         try:
-            inferred = op.infer(*[arg.type for arg in args])
+            inferred = op.infer(*[arg.node.types[arg.index] for arg in args])
         except StaticgradError as error:
             raise error.with_related([_describe(arg, i) for i, arg in enumerate(args)]) from None
-        single = isinstance(inferred, TensorType)
-        types = (inferred,) if isinstance(inferred, TensorType) else inferred
-        node = Node(op, args, types, source.capture(skip=2), _building.order)
-        return Symbolic(node) if single else node.values
+        if isinstance(inferred, TensorType):
+            return Symbolic(Node(op, args, (inferred,), source.capture(skip=2), _building.order))
+        return Node(op, args, inferred, source.capture(skip=2), _building.order).values
 
     @classmethod
     def lift(cls, data: object, like: DType | None = None) -> Self:
@@ -183,6 +182,7 @@ class Symbolic(Value):
         return f"<{name}: {self.type}>"
 
 
+Symbolic.kind = Symbolic  # parameters too
 set_default_kind(Symbolic)
 
 

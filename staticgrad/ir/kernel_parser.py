@@ -161,12 +161,12 @@ class KernelReader(DocumentReader):
     # stages
 
     def _stage(self) -> Stage:
-        outer = dict(self._loops)
+        outer, at = dict(self._loops), self.at
         kind = self._word(_STAGES, "a stage")
         axes = [] if kind == "scalar" else self._axes()
         if len(axes) != {"gemm": 3, "scalar": 0}.get(kind, 1):
             wanted = "three loops (i, j, k)" if kind == "gemm" else "one loop"
-            self.fail(f"a {kind} stage has {wanted}", self.at - 1)
+            self.fail(f"a {kind} stage has {wanted}", at)
         self.expect("{", "the head of the stage")
         stage: Stage
         if kind == "map":
@@ -331,11 +331,11 @@ class KernelReader(DocumentReader):
     def _known(self, token: str) -> Expr:
         found = self._values.get(token)
         if found is None:
-            where = "belongs to another stage" if token in self._numbered else "is not defined"
+            elsewhere = token in self._numbered
             self.fail(
-                f"{token} {where}, before this line",
+                f"{token} {'belongs to another stage' if elsewhere else 'is not defined yet'}",
                 self.at - 1,
-                suggestion(token, self._values),
+                "" if elsewhere else suggestion(token, self._values),
             )
         self._unused.pop(token, None)
         return found

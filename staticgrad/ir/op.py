@@ -63,12 +63,14 @@ class Op(_Frozen):
     commutative: ClassVar[bool] = False
     kink: ClassVar[str] = ""
     keeps_dtype: ClassVar[bool] = False
+    _fields: ClassVar[tuple[tuple[str, Any], ...]] = ()  # (name, default)
 
     def __init_subclass__(cls, name: str = "", **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         # Most ops declare no field of their own: what they inherit serves, and import is quicker.
         if cls.__annotations__ or "__post_init__" in cls.__dict__:
             dataclass(frozen=True, eq=False, repr=False)(cls)
+            cls._fields = tuple((field.name, field.default) for field in fields(cls))
         if name:
             if name in _REGISTRY and _REGISTRY[name].__qualname__ != cls.__qualname__:
                 raise ValueError(f"an op named {name!r} exists already: {_REGISTRY[name]!r}")
@@ -105,18 +107,17 @@ class Op(_Frozen):
 
     def attributes(self) -> Iterator[tuple[str, Any]]:
         """Fields that differ from their default, in declaration order."""
-        for field in fields(self):  # type: ignore[arg-type]
-            value = getattr(self, field.name)
-            if field.default is MISSING or _key(value) != _key(field.default):
-                yield field.name, value
+        for name, default in self._fields:
+            value = getattr(self, name)
+            if default is MISSING or _key(value) != _key(default):
+                yield name, value
 
     @property
     def key(self) -> tuple[Any, ...]:
         """Hashable identity: name and every attribute by type and bits."""
         cached: tuple[Any, ...] | None = self.__dict__.get("_key")
         if cached is None:
-            values = (getattr(self, field.name) for field in fields(self))  # type: ignore[arg-type]
-            cached = (self.name, *map(_key, values))
+            cached = (self.name, *[_key(getattr(self, name)) for name, _ in self._fields])
             object.__setattr__(self, "_key", cached)
         return cached
 

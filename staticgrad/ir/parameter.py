@@ -8,7 +8,9 @@ Runs take a read or write lock of each store they touch, in creation order, so t
 from __future__ import annotations
 
 import itertools
+import os
 import threading
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -29,6 +31,14 @@ def aligned_bytes(count: int) -> npt.NDArray[np.uint8]:
     return raw[start : start + count]
 
 
+#: Guards the state of every lock: held for a few instructions, taken once for many locks.
+_state: Final = threading.RLock()
+if hasattr(os, "register_at_fork"):  # no child starts while another thread holds it
+    os.register_at_fork(
+        before=_state.acquire, after_in_parent=_state.release, after_in_child=_state.release
+    )
+
+
 class ReadWriteLock:
     """Many readers or one writer; writers wait for readers. Not re-entrant.
 
@@ -37,36 +47,60 @@ class ReadWriteLock:
     """
 
     def __init__(self) -> None:
-        self._mutex = threading.Lock()
         self._readers: set[object] = set()
         self._writer: object = None
         self._gates: list[threading.Lock] = []  # one per waiting thread, locked while it waits
 
     def acquire(self, write: bool, holder: object) -> None:
         """Wait until no writer (and for a writer, no reader) holds the lock, then hold it."""
-        while True:
-            with self._mutex:
-                if self._writer is None and not (write and self._readers):
-                    if write:
-                        self._writer = holder
-                    else:
-                        self._readers.add(holder)
-                    return
-                gate = threading.Lock()
-                gate.acquire()
-                self._gates.append(gate)
-            gate.acquire()
+        acquire_all(((self, write),), holder)
 
     def release(self, holder: object) -> None:
         """Give back what ``holder`` holds, and wake all that wait."""
-        with self._mutex:
-            if self._writer is holder:
-                self._writer = None
-            self._readers.discard(holder)
-            while self._gates:
-                if self._gates[-1].locked():
-                    self._gates[-1].release()
-                self._gates.pop()
+        release_all(((self, False),), holder)
+
+    def _new_gate(self) -> threading.Lock:
+        """A gate to wait at until somebody gives the lock back."""
+        gate = threading.Lock()
+        gate.acquire()
+        self._gates.append(gate)
+        return gate
+
+    def _open_gates(self) -> None:
+        while self._gates:
+            if self._gates[-1].locked():
+                self._gates[-1].release()
+            self._gates.pop()
+
+
+def acquire_all(locks: Sequence[tuple[ReadWriteLock, bool]], holder: object) -> None:
+    """Hold all of (lock, whether to write), one after the other, waiting where one is taken."""
+    held = 0
+    while held < len(locks):
+        with _state:
+            for lock, write in locks[held:]:
+                if lock._writer is not None or (write and lock._readers):
+                    gate = lock._new_gate()
+                    break
+                if write:
+                    lock._writer = holder
+                else:
+                    lock._readers.add(holder)
+                held += 1
+            else:
+                return
+        gate.acquire()
+
+
+def release_all(locks: Iterable[tuple[ReadWriteLock, bool]], holder: object) -> None:
+    """Give back what ``holder`` holds of ``locks``, and wake all that wait."""
+    with _state:
+        for lock, _ in locks:
+            if lock._writer is holder:
+                lock._writer = None
+            lock._readers.discard(holder)
+            if lock._gates:
+                lock._open_gates()
 
 
 class ParameterStore:

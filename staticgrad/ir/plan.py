@@ -9,7 +9,10 @@ from staticgrad.ir.schedule import Schedule
 
 @dataclass(frozen=True)
 class Placement:
-    """Where an arena buffer lives: bytes [offset, offset + nbytes) during steps [first, last]."""
+    """Where an arena buffer lives: bytes [offset, offset + nbytes) at positions [first, last].
+
+    A buffer that is computed again has several, one after the other.
+    """
 
     buffer: str
     offset: int
@@ -31,11 +34,11 @@ class PlannedStep:
 
 @dataclass(frozen=True)
 class Plan:
-    """Order, placements and numbers for one set of sizes.
+    """Order, placements and numbers for one set of sizes. A step may run several times.
 
     ``peak_bytes`` is the size of the arena: the step uses exactly it and allocates nothing else.
     ``commit`` is the index (into ``steps``) of the first step that writes a parameter: every
-    run-time check has been made before it. ``output_shapes`` and ``buffer_bytes`` are concrete.
+    run-time check has been made before it.
     """
 
     schedule: Schedule = field(repr=False)
@@ -52,5 +55,5 @@ class Plan:
         return print_plan(self)
 
     def placement(self, buffer: str) -> Placement:
-        """The placement of an arena buffer."""
+        """The first placement of an arena buffer."""
         return next(p for p in self.placements if p.buffer == buffer)

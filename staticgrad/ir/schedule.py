@@ -24,7 +24,8 @@ class Buffer:
     """A contiguous span of ``size`` elements. temp, scratch and check buffers live in the arena.
 
     ``name``: unique in the schedule; for inputs, parameters and outputs the user's name follows in
-    ``label``. ``origin`` is the line whose value it holds.
+    ``label``. ``origin`` is the line whose value it holds. ``kept``: the user wants the value kept
+    until its last use, whatever else is computed twice.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Buffer:
     label: str = ""
     data: ArrayData | None = field(default=None, compare=False)
     origin: Location | None = field(default=None, compare=False)
+    kept: bool = False
 
     @property
     def nbytes(self) -> Size:

@@ -103,7 +103,7 @@ def buffer_text(buffer: Buffer) -> str:
     label = f" {quoted(buffer.label)}" if buffer.label else ""
     data = "" if buffer.data is None else f" = {value_text(buffer.data)}"
     head = f"buffer {name_text(buffer.name)}: {buffer.dtype}[{buffer.size}]"
-    return f"{head} {buffer.role}{label}{data}"
+    return f"{head} {buffer.role}{' kept' if buffer.kept else ''}{label}{data}"
 
 
 def step_text(step: Step, kernel: str) -> str:
@@ -200,6 +200,7 @@ class ScheduleReader(KernelReader):
         if declared.rank != 1:
             self.fail("a buffer has one size, in elements", at)
         role = self._word(_ROLES, "the role of a buffer")
+        kept = self.accept("kept")
         label = self.name("a label") if self.kinds[self.at] == "string" else ""
         data = self._data() if self.accept("=") else None
         self._buffers[name] = Buffer(
@@ -210,6 +211,7 @@ class ScheduleReader(KernelReader):
             label,
             data,
             next(iter(self._origins()), None),
+            kept,
         )
 
     def _data(self) -> ArrayData:

@@ -63,7 +63,10 @@ def broadcast_shapes(shapes: Sequence[Shape]) -> Shape:
     Raises:
         BroadcastError: two sizes of one axis can never agree.
     """
-    if all(shape == shapes[0] for shape in shapes[1:]):
+    if shapes.count(shapes[0]) == len(shapes):
+        return shapes[0]
+    shapes = [shape for shape in shapes if shape]  # a scalar meets everything
+    if len(shapes) == 1:
         return shapes[0]
     rank = max(len(shape) for shape in shapes)
     out: list[Size] = []
@@ -80,7 +83,7 @@ def _meet(sizes: Sequence[Size], position: int) -> Size:
     # A literal size is the better name of the two, a named size the more general: literals win.
     chosen = next((size for size in stretched if not isinstance(size, Dim)), stretched[0])
     for size in stretched:
-        if not dims.equal(chosen, size, f"sizes {chosen} and {size} must agree"):
+        if size != chosen and not dims.equal(chosen, size, f"sizes {chosen} and {size} must agree"):
             raise BroadcastError(position, chosen, size)
     return chosen
 

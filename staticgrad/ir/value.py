@@ -88,6 +88,36 @@ class Value:
     def __rtruediv__(self, other: Any) -> Any:
         return _binary("divide", other, self)
 
+    def __floordiv__(self, other: Any) -> Any:
+        return _binary("floor_divide", self, other)
+
+    def __rfloordiv__(self, other: Any) -> Any:
+        return _binary("floor_divide", other, self)
+
+    def __mod__(self, other: Any) -> Any:
+        return _binary("remainder", self, other)
+
+    def __rmod__(self, other: Any) -> Any:
+        return _binary("remainder", other, self)
+
+    def __divmod__(self, other: Any) -> Any:
+        return _binary("divmod", self, other)
+
+    def __rdivmod__(self, other: Any) -> Any:
+        return _binary("divmod", other, self)
+
+    def __lshift__(self, other: Any) -> Any:
+        return _binary("left_shift", self, other)
+
+    def __rlshift__(self, other: Any) -> Any:
+        return _binary("left_shift", other, self)
+
+    def __rshift__(self, other: Any) -> Any:
+        return _binary("right_shift", self, other)
+
+    def __rrshift__(self, other: Any) -> Any:
+        return _binary("right_shift", other, self)
+
     def __pow__(self, other: Any) -> Any:
         return _binary("power", self, other)
 
@@ -153,6 +183,11 @@ class Value:
     def __getitem__(self, key: Any) -> Any:
         return FUNCTIONS["getitem"](self, key)
 
+    @property
+    def at(self) -> Any:
+        """Elements by key, for copies in which they differ: ``x.at[key].set(y)``, ``.add(y)``."""
+        return FUNCTIONS["at"](self)
+
     # -- methods, as on an ndarray ----------------------------------------------------------------
 
     @property
@@ -175,6 +210,86 @@ class Value:
     def min(self, axis: Any = None, keepdims: bool = False) -> Any:
         """Minimum over ``axis`` (all axes by default)."""
         return FUNCTIONS["min"](self, axis, keepdims=keepdims)
+
+    def prod(self, axis: Any = None, keepdims: bool = False) -> Any:
+        """Product over ``axis`` (all axes by default)."""
+        return FUNCTIONS["prod"](self, axis, keepdims=keepdims)
+
+    def var(self, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> Any:
+        """Variance over ``axis`` (all axes by default)."""
+        return FUNCTIONS["var"](self, axis, ddof=ddof, keepdims=keepdims)
+
+    def std(self, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> Any:
+        """Standard deviation over ``axis`` (all axes by default)."""
+        return FUNCTIONS["std"](self, axis, ddof=ddof, keepdims=keepdims)
+
+    def any(self, axis: Any = None, keepdims: bool = False) -> Any:
+        """Whether an element over ``axis`` is true."""
+        return FUNCTIONS["any"](self, axis, keepdims=keepdims)
+
+    def all(self, axis: Any = None, keepdims: bool = False) -> Any:
+        """Whether every element over ``axis`` is true."""
+        return FUNCTIONS["all"](self, axis, keepdims=keepdims)
+
+    def argmax(self, axis: Any = None, keepdims: bool = False) -> Any:
+        """Position of the largest element along ``axis``."""
+        return FUNCTIONS["argmax"](self, axis, keepdims=keepdims)
+
+    def argmin(self, axis: Any = None, keepdims: bool = False) -> Any:
+        """Position of the smallest element along ``axis``."""
+        return FUNCTIONS["argmin"](self, axis, keepdims=keepdims)
+
+    def cumsum(self, axis: Any = None) -> Any:
+        """Running sum along ``axis`` (of all elements by default)."""
+        return FUNCTIONS["cumsum"](self, axis)
+
+    def cumprod(self, axis: Any = None) -> Any:
+        """Running product along ``axis`` (of all elements by default)."""
+        return FUNCTIONS["cumprod"](self, axis)
+
+    def clip(self, min: Any = None, max: Any = None) -> Any:
+        """Held between ``min`` and ``max``."""
+        return FUNCTIONS["clip"](self, min, max)
+
+    def round(self, decimals: int = 0) -> Any:
+        """Rounded to ``decimals`` places, ties to even."""
+        return FUNCTIONS["round"](self, decimals)
+
+    def ravel(self) -> Any:
+        """All elements in C order, along one axis."""
+        return FUNCTIONS["ravel"](self)
+
+    def flatten(self) -> Any:
+        """All elements in C order, along one axis."""
+        return FUNCTIONS["ravel"](self)
+
+    def squeeze(self, axis: Any = None) -> Any:
+        """Without axes of literal size 1."""
+        return FUNCTIONS["squeeze"](self, axis)
+
+    def swapaxes(self, axis1: int, axis2: int) -> Any:
+        """With two axes exchanged."""
+        return FUNCTIONS["swapaxes"](self, axis1, axis2)
+
+    def repeat(self, repeats: Any, axis: Any = None) -> Any:
+        """Each element ``repeats`` times along ``axis``."""
+        return FUNCTIONS["repeat"](self, repeats, axis)
+
+    def take(self, indices: Any, axis: Any = None) -> Any:
+        """Read at ``indices`` along ``axis``."""
+        return FUNCTIONS["take"](self, indices, axis)
+
+    def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+        """The diagonal of two axes."""
+        return FUNCTIONS["diagonal"](self, offset, axis1, axis2)
+
+    def trace(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+        """The sum of the diagonal of two axes."""
+        return FUNCTIONS["trace"](self, offset, axis1, axis2)
+
+    def dot(self, other: Any) -> Any:
+        """NumPy's ``dot``."""
+        return FUNCTIONS["dot"](self, other)
 
     def reshape(self, *shape: Any) -> Any:
         """The elements in C order under another shape; one size may be -1."""

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Final, NoReturn
 
 from staticgrad.errors import StaticgradError, VerifyError
-from staticgrad.ir.dim import Named, bounds, named_sizes
+from staticgrad.ir.dim import Named, Size, bounds, named_sizes
 from staticgrad.ir.graph import Graph, Input, Node, ParameterLeaf
 from staticgrad.ir.printer import node_text, value_names
 from staticgrad.ir.types import TensorType
@@ -68,6 +68,8 @@ def operands_come_first(graph: Graph) -> None:
 def types_are_inferred(graph: Graph) -> None:
     """The result types of every node are those that its op infers from its operands."""
     for node in graph.nodes:
+        if node.verified:
+            continue
         if not node.types:
             _broken(graph, node, f"{node.op.name} has no result")
         try:
@@ -83,6 +85,7 @@ def types_are_inferred(graph: Graph) -> None:
                 node,
                 f"{node.op.name} gives {', '.join(map(str, types))}, the node says otherwise",
             )
+        node.verified = True
 
 
 def sizes_are_possible(graph: Graph) -> None:
@@ -90,7 +93,7 @@ def sizes_are_possible(graph: Graph) -> None:
     for node in graph.nodes:
         for tensor_type in node.types:
             for extent in tensor_type.shape:
-                _, high = bounds(extent)
+                high = extent if isinstance(extent, int) else bounds(extent)[1]
                 if high is not None and high < 0:
                     _broken(graph, node, f"an axis of {tensor_type} has a negative size")
 
@@ -98,10 +101,14 @@ def sizes_are_possible(graph: Graph) -> None:
 def size_names_agree(graph: Graph) -> None:
     """One named size has one set of promises, wherever it occurs."""
     declared: dict[str, Named] = {}
+    seen: set[Size] = set()
     for node in graph.nodes:
         for tensor_type in node.types:
             for extent in tensor_type.shape:
-                for named in () if isinstance(extent, int) else named_sizes(extent):
+                if isinstance(extent, int) or extent in seen:
+                    continue
+                seen.add(extent)
+                for named in named_sizes(extent):
                     if declared.setdefault(named.name, named) != named:
                         _broken(
                             graph,

@@ -153,7 +153,7 @@ def steps_bind_everything(schedule: Schedule) -> None:
 
 
 def operands_fit_their_buffers(schedule: Schedule) -> None:
-    """An operand has its buffer's element type, does what its role allows, and starts inside."""
+    """An operand has the element type of its buffer, and does with it what its role allows."""
     for step in schedule.steps:
         for operand, binding in _bound(step):
             buffer = schedule.by_name[binding.buffer]
@@ -163,13 +163,6 @@ def operands_fit_their_buffers(schedule: Schedule) -> None:
             if buffer.role not in _ROLES[operand.mode]:
                 wrong = f"{operand.mode} operand {operand.name} is {buffer.role} {buffer.name!r}"
                 _broken(schedule, wrong, step)
-            if binding.offset != 0 and _is_outside(binding, buffer):
-                _broken(schedule, f"{operand.name} starts outside {buffer.name!r}", step)
-
-
-def _is_outside(binding: Binding, buffer: Buffer) -> bool:
-    """Whether a binding starts outside its buffer for all values of the names."""
-    return _is_negative(binding.offset) or _is_negative(buffer.size - binding.offset)
 
 
 def steps_do_not_overwrite_what_they_read(schedule: Schedule) -> None:

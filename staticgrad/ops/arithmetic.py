@@ -296,4 +296,4 @@ FUNCTIONS.update(
         )
     }
 )  # fmt: skip
-NUMPY_NAMES.update({"true_divide": "divide", "abs": "absolute"})
+NUMPY_NAMES.update({"true_divide": "divide", "abs": "absolute", "fix": "trunc"})

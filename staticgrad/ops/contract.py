@@ -76,9 +76,13 @@ class MatMul(Op, name="matmul"):
         ta, tb = self.transpose_a, self.transpose_b
         by_a = by_b = None
         if wanted[0]:
-            by_a = unbroadcast(MatMul(tb, True)(b, ct) if ta else MatMul(False, not tb)(ct, b), a.type)
+            by_a = unbroadcast(
+                MatMul(tb, True)(b, ct) if ta else MatMul(False, not tb)(ct, b), a.type
+            )
         if wanted[1]:
-            by_b = unbroadcast(MatMul(True, ta)(ct, a) if tb else MatMul(not ta, False)(a, ct), b.type)
+            by_b = unbroadcast(
+                MatMul(True, ta)(ct, a) if tb else MatMul(not ta, False)(a, ct), b.type
+            )
         return by_a, by_b
 
     def jvp(self, tangents: Sequence[Any], out: Any, a: Any, b: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Conversions: between element types, from sizes to values, and out of the reach of gradients."""
+"""Conversions: between element types, from sizes to values, out of the reach of gradients, kept."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from staticgrad.ir.conversion import convert_array
 from staticgrad.ir.dim import Dim, Size
 from staticgrad.ir.dtype import F64, DType, as_dtype
 from staticgrad.ir.expr import Expr
-from staticgrad.ir.forms import Form, Pointwise
+from staticgrad.ir.forms import Form, Pointwise, Same
 from staticgrad.ir.op import Array, Op, lift_all
 from staticgrad.ir.types import TensorType
 from staticgrad.ir.value import FUNCTIONS, Value
@@ -58,6 +58,26 @@ class StopGradient(Elementwise, name="stop_gradient"):
 
     def scalar(self, x: Expr) -> Expr:
         return x
+
+
+class Checkpoint(Elementwise, name="checkpoint"):
+    """x itself, kept in memory from its first computation to its last use."""
+
+    exact = True
+    flops = 0
+
+    def reference(self, x: Array) -> Any:
+        return x
+
+    def scalar(self, x: Expr) -> Expr:
+        return x
+
+    def form(self, out: TensorType, *types: TensorType) -> Form:
+        """The same value; readers fuse with its producer as if the op were not there."""
+        return Same()
+
+    def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
+        return (ONE,)
 
 
 class SizeValue(Op, name="size"):
@@ -107,6 +127,15 @@ def stop_gradient(x: Operand) -> Value:
     return StopGradient()(x)  # type: ignore[no-any-return]
 
 
+def checkpoint(x: Operand) -> Value:
+    """x itself, marked to be kept: no policy or budget drops it and computes it again.
+
+    Where a step is compiled to use less memory (``compile(checkpoint=..., memory_budget=...)``),
+    the values between marked ones are what is recomputed first.
+    """
+    return Checkpoint()(x)  # type: ignore[no-any-return]
+
+
 def size_value(size: Size, dtype: Any = F64) -> Any:
     """A size as a 0-d value of ``dtype``; of a literal size, a NumPy scalar (an operand like any).
 
@@ -119,4 +148,10 @@ def size_value(size: Size, dtype: Any = F64) -> Any:
     )
 
 
-FUNCTIONS.update(astype=astype, cast=astype, stop_gradient=stop_gradient, size_value=size_value)
+FUNCTIONS.update(
+    astype=astype,
+    cast=astype,
+    checkpoint=checkpoint,
+    stop_gradient=stop_gradient,
+    size_value=size_value,
+)

@@ -30,6 +30,7 @@ Operand = Value | npt.ArrayLike
 quiet = np.errstate(all="ignore")
 
 _WEAK: Final[dict[type, DType]] = {bool: BOOL, int: I64, float: F64}
+_F32_MAX: Final = float(np.finfo(np.float32).max)
 _KIND_NAMES: Final = {"b": "bool", "i": "integer", "f": "floating"}
 
 
@@ -88,8 +89,11 @@ class Elementwise(Op):
         """
         if len(types) != self.arity:
             raise ArgumentError(f"{self.name}: takes {self.arity} operands, got {len(types)}")
-        dtype = self.met_dtype(*types)
-        return TensorType(self.result_dtype(dtype), broadcast(self.name, [t.shape for t in types]))
+        dtype = self.result_dtype(self.met_dtype(*types))
+        shape = broadcast(self.name, [t.shape for t in types])
+        first = types[0]
+        same = dtype is first.dtype and shape is first.shape
+        return first if same else TensorType(dtype, shape)
 
     def met_dtype(self, *types: TensorType) -> DType:
         """The one dtype of the operands, checked.
@@ -98,9 +102,10 @@ class Elementwise(Op):
             DTypeError: dtypes that differ, or that the op does not take.
         """
         dtype = types[0].dtype
-        if any(t.dtype != dtype for t in types[1:]):
-            met = ", ".join(str(t.dtype.numpy) for t in types)
-            raise DTypeError(f"{self.name}: operands of {met}", hint="convert them with astype")
+        for other in types:
+            if other.dtype is not dtype:
+                met = ", ".join(str(t.dtype.numpy) for t in types)
+                raise DTypeError(f"{self.name}: operands of {met}", hint="convert them with astype")
         if dtype.kind not in self.kinds:
             raise self.refuse(dtype)
         return dtype
@@ -256,11 +261,25 @@ def promoted(
     op: Elementwise, args: Sequence[Any], kind: type[Value] | None = None
 ) -> tuple[Value, ...]:
     """``args`` as values of the one dtype that ``op`` wants for them."""
-    wanted = op.operand_dtype(common_dtype(op.name, args))
-    if all(isinstance(arg, Value) and arg.dtype == wanted for arg in args):
+    shared = _shared_dtype(args)
+    wanted = op.operand_dtype(shared or common_dtype(op.name, args))
+    if shared is wanted:
         return tuple(args)
     kind = kind or binding_kind(tuple(args))
     return tuple(lifted(op.name, kind, arg, wanted) for arg in args)
+
+
+def _shared_dtype(args: Sequence[object]) -> DType | None:
+    """The dtype of operands that are all values of one; None: they are to be promoted."""
+    shared: DType | None = None
+    for arg in args:
+        if not isinstance(arg, Value):
+            return None
+        own = arg.type.dtype
+        if shared is not None and own is not shared:
+            return None
+        shared = own
+    return shared
 
 
 def lifted(op: str, kind: type[Value], arg: Any, dtype: DType) -> Value:
@@ -273,7 +292,7 @@ def lifted(op: str, kind: type[Value], arg: Any, dtype: DType) -> Value:
         return arg if arg.dtype == dtype else FUNCTIONS["astype"](arg, dtype)
     if is_weak(arg):
         check_range(op, arg, dtype)
-        if dtype != F32:
+        if dtype is not F32 or -_F32_MAX <= arg <= _F32_MAX:
             return kind.lift(arg, dtype)
     with np.errstate(over="ignore"):  # 1e300 becomes inf in float32, as NumPy has it
         return kind.lift(arg, dtype)

@@ -307,6 +307,12 @@ def broadcast_to(x: Operand, shape: Any) -> Value:
     return Broadcast(target, tuple(range(added, len(target))))(value)  # type: ignore[no-any-return]
 
 
+def with_size(x: Value, axis: int, size: Size) -> Value:
+    """x, its axis of a size that may equal ``size`` taken to be so; a run checks it."""
+    shape = (*x.shape[:axis], size, *x.shape[axis + 1 :])
+    return x if shape == x.shape else Broadcast(shape, tuple(range(x.ndim)))(x)
+
+
 FUNCTIONS.update(
     {
         f.__name__: f

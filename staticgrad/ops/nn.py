@@ -8,22 +8,29 @@ Public as ``sg.nn``.
 from __future__ import annotations
 
 from math import pi, sqrt
-from typing import Any, Final
+from typing import Final
 
 from staticgrad.errors import DTypeError, RankError, ShapeError
 from staticgrad.ir import dim as dims
-from staticgrad.ir.dtype import F64
 from staticgrad.ir.value import FUNCTIONS, Value
 from staticgrad.ops import transcendental as of
 from staticgrad.ops.aggregate import max as largest, mean, sum as total
+from staticgrad.ops.attention import attention as attention, embedding as embedding
 from staticgrad.ops.convert import stop_gradient
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.indexing import TakeAlong
 from staticgrad.ops.movement import expand_dims, reshape
+from staticgrad.ops.normalization import (
+    batch_norm as batch_norm,
+    batch_statistics as batch_statistics,
+    group_norm as group_norm,
+    rms_norm as rms_norm,
+)
 from staticgrad.ops.operands import (
     as_value,
     as_values,
     axis_of,
+    floating,
     promoted_values,
     related,
     shape_text,
@@ -47,13 +54,13 @@ def relu(x: Operand) -> Value:
 
 def silu(x: Operand) -> Value:
     """x * sigmoid(x), also called swish."""
-    value = _floating("silu", x)
+    value = floating("silu", x)
     return value * of.sigmoid(value)  # type: ignore[no-any-return]
 
 
 def softplus(x: Operand) -> Value:
     """log(1 + exp(x)), without overflow. Its derivative is sigmoid(x), at 0 too."""
-    value = _floating("softplus", x)
+    value = floating("softplus", x)
     positive = value > 0
     return where(positive, value, 0.0) + of.log1p(of.exp(where(positive, -value, value)))  # type: ignore[no-any-return]
 
@@ -63,11 +70,27 @@ def gelu(x: Operand, approximate: bool = False) -> Value:
 
     Hendrycks and Gimpel, arXiv 1606.08415. The approximation differs by up to 5e-4.
     """
-    value = _floating("gelu", x)
+    value = floating("gelu", x)
     if approximate:
         inner = _ROOT_TWO_OVER_PI * (value + _CUBIC * (value * value * value))
         return 0.5 * value * (1.0 + of.tanh(inner))  # type: ignore[no-any-return]
     return 0.5 * value * (1.0 + of.erf(value / _ROOT_TWO))  # type: ignore[no-any-return]
+
+
+def elu(x: Operand, alpha: float = 1.0) -> Value:
+    """x where x > 0, else alpha * (exp(x) - 1). Its derivative at 0 is alpha.
+
+    Clevert, Unterthiner and Hochreiter, arXiv 1511.07289.
+    """
+    value = floating("elu", x)
+    positive = value > 0
+    return where(positive, value, alpha * of.expm1(where(positive, 0.0, value)))
+
+
+def leaky_relu(x: Operand, slope: float = 0.01) -> Value:
+    """x where x > 0, else slope * x. Its derivative at 0 is the slope."""
+    value = floating("leaky_relu", x)
+    return where(value > 0, value, slope * value)
 
 
 # -- normalisation --------------------------------------------------------------------------------
@@ -82,7 +105,7 @@ def softmax(x: Operand, axis: int = -1) -> Value:
         AxisError: there is no such axis.
         EmptyReductionError: the axis is empty.
     """
-    value = _floating("softmax", x)
+    value = floating("softmax", x)
     place = axis_of("softmax", axis, value)
     raised = of.exp(value - stop_gradient(largest(value, place, keepdims=True)))
     return raised / total(raised, place, keepdims=True)  # type: ignore[no-any-return]
@@ -95,7 +118,7 @@ def log_softmax(x: Operand, axis: int = -1) -> Value:
         AxisError: there is no such axis.
         EmptyReductionError: the axis is empty.
     """
-    value = _floating("log_softmax", x)
+    value = floating("log_softmax", x)
     place = axis_of("log_softmax", axis, value)
     away = value - _shift(value, place)
     return away - of.log(total(of.exp(away), place, keepdims=True))  # type: ignore[no-any-return]
@@ -110,7 +133,7 @@ def logsumexp(x: Operand, axis: int = -1, *, keepdims: bool = False) -> Value:
         AxisError: there is no such axis.
         EmptyReductionError: the axis is empty.
     """
-    value = _floating("logsumexp", x)
+    value = floating("logsumexp", x)
     place = axis_of("logsumexp", axis, value)
     shift = _shift(value, place)
     out = of.log(total(of.exp(value - shift), place, keepdims=True)) + shift
@@ -136,7 +159,7 @@ def layer_norm(
         RankError: a 0-d operand.
         ShapeError: a gain or bias of another shape.
     """
-    value = _floating("layer_norm", x)
+    value = floating("layer_norm", x)
     if value.ndim == 0:
         raise RankError("layer_norm: a 0-d value has no last axis", related=related(value))
     away = value - mean(value, -1, keepdims=True)
@@ -171,6 +194,20 @@ def mse(prediction: Operand, target: Operand) -> Value:
     return mean(away * away)
 
 
+def huber(prediction: Operand, target: Operand, delta: float = 1.0) -> Value:
+    """The mean of r ** 2 / 2 where abs(r) <= delta, else delta * (abs(r) - delta / 2).
+
+    r = prediction - target; Huber, Ann. Math. Statist. 35 (1964).
+
+    Raises:
+        ShapeError: the shapes differ; they do not broadcast, unless one is 0-d.
+    """
+    left, right = _alike("huber", prediction, target)
+    away = left - right
+    size = FUNCTIONS["absolute"](away)
+    return mean(where(size <= delta, 0.5 * (away * away), delta * (size - 0.5 * delta)))
+
+
 def cross_entropy(logits: Operand, labels: Operand) -> Value:
     """The mean over all labels of -log_softmax(logits) at the label.
 
@@ -183,7 +220,7 @@ def cross_entropy(logits: Operand, labels: Operand) -> Value:
         RankError, ShapeError: the labels do not have the shape of the logits without its last axis.
     """
     scores, classes = as_values("cross_entropy", logits, labels)
-    scores = _floating("cross_entropy", scores)
+    scores = floating("cross_entropy", scores)
     _check_labels(scores, classes)
     away = scores - _shift(scores, scores.ndim - 1)
     normaliser = of.log(total(of.exp(away), -1))
@@ -226,7 +263,7 @@ def binary_cross_entropy_with_logits(logits: Operand, targets: Operand) -> Value
 
 def _alike(op: str, left: Operand, right: Operand) -> tuple[Value, Value]:
     """Two floating operands of one shape (or one of them 0-d)."""
-    first, second = (_floating(op, value) for value in promoted_values(op, (left, right)))
+    first, second = (floating(op, value) for value in promoted_values(op, (left, right)))
     text = f"{op}: shapes {shape_text(first.shape)} and {shape_text(second.shape)} differ"
     if first.ndim and second.ndim:
         pairs = zip(first.shape, second.shape, strict=False)
@@ -237,9 +274,3 @@ def _alike(op: str, left: Operand, right: Operand) -> tuple[Value, Value]:
                 related=related(first, second),
             )
     return first, second
-
-
-def _floating(op: str, x: Any) -> Value:
-    """x as a floating value: integers and bools become float64."""
-    value = as_value(op, x)
-    return value if value.dtype.is_float else FUNCTIONS["astype"](value, F64)

@@ -11,11 +11,11 @@ from typing import Any
 
 from staticgrad.errors import ArgumentError, AxisError, DTypeError, Related, ShapeError
 from staticgrad.ir.dim import Dim, Size
-from staticgrad.ir.dtype import DType, as_dtype
+from staticgrad.ir.dtype import F64, DType, as_dtype
 from staticgrad.ir.graph import Symbolic
 from staticgrad.ir.op import Op
 from staticgrad.ir.types import Shape, TensorType
-from staticgrad.ir.value import Value, binding_kind
+from staticgrad.ir.value import FUNCTIONS, Value, binding_kind
 from staticgrad.ops.elementwise import Operand, common_dtype, lifted, strong_dtype
 
 Axes = int | Sequence[int] | None
@@ -50,6 +50,12 @@ def as_value(op: str, data: Operand, kind: type[Value] | None = None) -> Value:
         return data
     strong_dtype(op, data)
     return (kind or binding_kind(())).lift(data)
+
+
+def floating(op: str, x: Operand) -> Value:
+    """x as a floating value: integers and bools become float64."""
+    value = as_value(op, x)
+    return value if value.dtype.is_float else FUNCTIONS["astype"](value, F64)
 
 
 def as_values(op: str, *data: Operand) -> tuple[Value, ...]:

@@ -1,61 +1,116 @@
 """NumPy's indexing syntax, ``x[...]``: which slice, reshape or take a key means.
 
-Integers, slices with any step, ``...``, ``None``, and one array of integers in any combination. An
-index beyond a literal size is an error where it is written; beyond a named size, in the run.
+Integers, slices with any step, ``...``, ``None``, arrays of integers, and masks known now. An index
+beyond a literal size is an error where it is written; beyond a named size, or in an array, in the
+run. What several arrays mean together stands in ``index_arrays.py``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from staticgrad.errors import ArgumentError, AxisError, IndexOutOfRange
+from staticgrad.errors import ArgumentError, AxisError, IndexOutOfRange, ShapeError
 from staticgrad.ir.dim import Dim, Size, bounds, floordiv, maximum
 from staticgrad.ir.value import FUNCTIONS, Value
 from staticgrad.ops.elementwise import Operand
+from staticgrad.ops.index_arrays import rows_and_places
 from staticgrad.ops.movement import moveaxis, reshape
 from staticgrad.ops.operands import as_value, integer, related
 from staticgrad.ops.slices import sliced
 
 
 @dataclass
-class _Plan:
-    """A key being read: the slice per axis of x, then the shape that its result takes."""
+class Selection:
+    """A key as it was read: the slice per axis of x, and the shape that this part takes.
+
+    ``arrays``: the axes of that shape that index arrays read, and these. ``advanced``: positions in
+    the key of integers and arrays.
+    """
 
     x: Value
-    starts: list[Size]
-    lengths: list[Size]
-    steps: list[int]
-    shape: list[Size]
-    array: tuple[int, Any] | None = None  # the axis of ``shape`` that an index array reads
-    advanced: list[int] | None = None  # positions in the key of integers and arrays
+    starts: list[Size] = field(default_factory=list)
+    lengths: list[Size] = field(default_factory=list)
+    steps: list[int] = field(default_factory=list)
+    shape: list[Size] = field(default_factory=list)
+    arrays: list[tuple[int, Any]] = field(default_factory=list)
+    advanced: list[int] = field(default_factory=list)
+
+    def part(self) -> Value:
+        """The slices alone, index arrays left out."""
+        part = sliced(self.x, tuple(self.starts), tuple(self.lengths), tuple(self.steps))
+        return reshape(part, tuple(self.shape))
+
+    @property
+    def place(self) -> int:
+        """Where NumPy puts the axes of the index arrays: first, if others stand between them."""
+        apart = self.advanced[-1] - self.advanced[0] >= len(self.advanced)
+        return 0 if apart else self.arrays[0][0]
 
 
 def getitem(x: Operand, key: Any) -> Value:
-    """``x[key]`` as NumPy has it: integers, slices, ``...``, ``None``, and one array of integers.
+    """``x[key]`` as NumPy has it: integers, slices, ``...``, ``None``, arrays of integers, masks.
 
     Slices clip; of a named size the result's size is an expression of it. An array or value of
-    integers reads along its axis as ``take`` does.
+    integers reads along its axis as ``take`` does; several broadcast and read together. A mask is
+    an array of bools known now, no value.
 
     Raises:
         IndexOutOfRange: an integer outside a literal size (a named size is checked in the run).
         AxisError: more indices than axes.
-        ArgumentError: a bool mask, two index arrays, or something that is no index.
+        ArgumentError: a mask that is only known in a run, or something that is no index.
+        ShapeError: index arrays that do not broadcast, or a mask of another shape.
     """
-    value = as_value("getitem", x)
-    items = _expanded(value, key if isinstance(key, tuple) else (key,))
-    plan = _Plan(value, [], [], [], [], advanced=[])
-    for position, item in enumerate(items):
-        _read(plan, position, item)
-    part = sliced(value, tuple(plan.starts), tuple(plan.lengths), tuple(plan.steps))
-    part = reshape(part, tuple(plan.shape))
-    if plan.array is None:
+    found = selection(x, key)
+    part = found.part()
+    if not found.arrays:
         return part
-    axis, indices = plan.array
-    taken = FUNCTIONS["take"](part, indices, axis)
-    return _placed(taken, axis, taken.ndim - part.ndim + 1, plan.advanced or [])
+    if len(found.arrays) == 1:
+        ((axis, indices),) = found.arrays
+        taken = FUNCTIONS["take"](part, indices, axis)
+    else:
+        rows, places = rows_and_places(part, found.arrays)
+        axis, taken = 0, FUNCTIONS["take"](rows, places, 0)
+    count = taken.ndim - part.ndim + len(found.arrays)
+    return moveaxis(taken, _run_of(axis, count), _run_of(found.place, count))
+
+
+def selection(x: Operand, key: Any) -> Selection:
+    """``key``, read for x. Raises as ``getitem``."""
+    value = as_value("getitem", x)
+    items = _unmasked(value, key if isinstance(key, tuple) else (key,))
+    found = Selection(value)
+    for position, item in enumerate(_expanded(value, items)):
+        _read(found, position, item)
+    return found
+
+
+def _run_of(first: int, count: int) -> list[int]:
+    return list(range(first, first + count))
+
+
+def _unmasked(x: Value, key: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The key with masks that are known now as the positions where they hold, axis by axis."""
+    items: list[Any] = []
+    for item in key:
+        array = np.asarray(item) if isinstance(item, np.ndarray | list) else None
+        if array is not None and array.dtype == np.bool_ and array.ndim:
+            items += [
+                _MaskAxis(places, n) for places, n in zip(array.nonzero(), array.shape, strict=True)
+            ]
+        else:
+            items.append(item)
+    return tuple(items)
+
+
+@dataclass(frozen=True)
+class _MaskAxis:
+    """One axis of a mask: where it holds, and how long it is."""
+
+    places: Any
+    size: int
 
 
 def _expanded(x: Value, key: tuple[Any, ...]) -> list[Any]:
@@ -74,9 +129,8 @@ def _expanded(x: Value, key: tuple[Any, ...]) -> list[Any]:
     return [*key[:at], *fill, *key[at + 1 :]]
 
 
-def _read(plan: _Plan, position: int, item: Any) -> None:
-    """Add one entry of the key to the plan."""
-    advanced = plan.advanced if plan.advanced is not None else []
+def _read(plan: Selection, position: int, item: Any) -> None:
+    """Add one entry of the key to the selection."""
     if item is None:
         plan.shape.append(1)
         return
@@ -87,29 +141,27 @@ def _read(plan: _Plan, position: int, item: Any) -> None:
         plan.shape.append(length)
     elif isinstance(item, Dim) or _is_integer(item):
         start, length, step = _index_of(plan.x, item, axis), 1, 1
-        advanced.append(position)
+        plan.advanced.append(position)
     else:
         start, length, step = 0, size, 1
-        if plan.array is not None:
-            raise ArgumentError(
-                "two index arrays in one x[...]",
-                hint="index one axis at a time: sg.take(x, indices, axis)",
-                related=related(plan.x),
-            )
-        plan.array = len(plan.shape), _index_array(plan.x, item)
+        if isinstance(item, _MaskAxis):
+            item = _mask_places(plan.x, item, axis)
+        plan.arrays.append((len(plan.shape), _index_array(plan.x, item)))
         plan.shape.append(size)
-        advanced.append(position)
+        plan.advanced.append(position)
     plan.starts.append(start)
     plan.lengths.append(length)
     plan.steps.append(step)
 
 
-def _placed(taken: Value, axis: int, count: int, advanced: list[int]) -> Value:
-    """NumPy's place for the axes of an index array: first, where integers stand apart from it."""
-    apart = advanced[-1] - advanced[0] >= len(advanced)
-    if not apart or axis == 0:
-        return taken
-    return moveaxis(taken, list(range(axis, axis + count)), list(range(count)))
+def _mask_places(x: Value, item: _MaskAxis, axis: int) -> Any:
+    """Positions along ``axis``, which the mask must be as long as."""
+    if x.shape[axis] != item.size:
+        raise ShapeError(
+            f"a mask of size {item.size} for axis {axis} of size {x.shape[axis]}",
+            related=related(x),
+        )
+    return item.places
 
 
 def _is_integer(item: Any) -> bool:

@@ -6,7 +6,9 @@ two never stand side by side. It knows nothing of what lives where: that is the 
 
 from __future__ import annotations
 
-from typing import Any
+import ctypes
+import sys
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +16,33 @@ import numpy.typing as npt
 from staticgrad.errors import OutOfMemory
 from staticgrad.ir.parameter import ALIGNMENT, aligned_bytes
 
+#: NumPy's C interface: the pointer to the data is the first field after the object's header.
+_DATA: Final = object.__basicsize__
+_word: Final = ctypes.c_size_t.from_address
 
-def address_of(array: npt.NDArray[Any]) -> int:
+
+def address_as_asked(array: npt.NDArray[Any]) -> int:
     """Where an array's first element is. (``array.ctypes`` leaves cycles to the collector.)"""
     address: int = array.__array_interface__["data"][0]
     return address
+
+
+def address_as_laid_out(array: npt.NDArray[Any]) -> int:
+    """The same, read from the array's own field: a tenth of the time."""
+    return _word(id(array) + _DATA).value
+
+
+def _layout_is_known() -> bool:
+    """Whether reading the field gives what NumPy says, on this interpreter."""
+    if sys.implementation.name != "cpython":
+        return False
+    block = np.empty((4, 6), np.uint8)
+    views = (block, block[1:, 2:], block[::-1], block.T, block[:0])
+    return all(address_as_laid_out(view) == address_as_asked(view) for view in views)
+
+
+#: Where an array's first element is, the quicker way that is known to be right.
+address_of: Final = address_as_laid_out if _layout_is_known() else address_as_asked
 
 
 class Arena:

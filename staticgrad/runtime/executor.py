@@ -68,9 +68,11 @@ class Executor:
             b.label: b.name for b in program.schedule.buffers if b.role == "input"
         }
         self._names = tuple(value.node.op.label for value in graph.inputs)  # type: ignore[attr-defined]
+        self._places = tuple((name, self._input_buffers.get(name)) for name in self._names)
         unused = frozenset(n for n in self._names if self._input_buffers.get(n) not in read)
         self._feeds = FeedBinder(graph, unused)
         self._output_buffers = dict(program.schedule.outputs)
+        self._twins = _twins(self._output_buffers)
         self._dtypes = {name: value.dtype.numpy for name, value in graph.outputs.items()}
         self._pools = {name: OutputPool(name, dtype) for name, dtype in self._dtypes.items()}
         self._locks = ParameterLocks(program)
@@ -103,7 +105,8 @@ class Executor:
             for name, address in addresses.items():
                 table.bind(self._output_buffers[name], address)
             self._run(table)
-            self._copy_twins(results)
+            for name, first in self._twins:
+                np.copyto(results[name], results[first])
             self.latest = table.plan
             self.runs += 1
         return results
@@ -165,13 +168,14 @@ class Executor:
         return results, addresses
 
     def _bind_feeds(self, table: Table, bound: BoundFeeds) -> None:
-        for name, array in zip(self._names, bound.arrays, strict=True):
-            if name in bound.staged:
+        staged = bound.staged
+        for (name, buffer), array in zip(self._places, bound.arrays, strict=True):
+            if name in staged:
                 place = self._arena.array(table.staged[name], self._feeds.dtype(name), array.shape)
                 with np.errstate(all="ignore"):
                     np.copyto(place, array, casting="same_kind")
-            elif name in self._input_buffers:
-                table.bind(self._input_buffers[name], address_of(array))
+            elif buffer is not None:
+                table.bind(buffer, address_of(array))
 
     def _run(self, table: Table) -> None:
         try:
@@ -184,10 +188,12 @@ class Executor:
             self._locks.release()  # the interrupt may have come while they were being released
             raise
 
-    def _copy_twins(self, results: Mapping[str, Array]) -> None:
-        """Give each of two outputs that share a buffer of the schedule an array of its own."""
-        first: dict[str, str] = {}
-        for name, buffer in reversed(self._output_buffers.items()):
-            first[buffer] = first.get(buffer, name)
-            if first[buffer] != name:
-                np.copyto(results[name], results[first[buffer]])
+
+def _twins(buffers: dict[str, str]) -> tuple[tuple[str, str], ...]:
+    """(output, the one that is written) for outputs that share a buffer of the schedule."""
+    written: dict[str, str] = {}
+    found = []
+    for name, buffer in reversed(buffers.items()):
+        if written.setdefault(buffer, name) != name:
+            found.append((name, written[buffer]))
+    return tuple(found)

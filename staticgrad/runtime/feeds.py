@@ -10,8 +10,7 @@ written, and no reference to them outlives the run.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,8 +22,7 @@ Array = npt.NDArray[Any]
 _IN_PLACE: Final = 0x0001 | 0x0100  # ndarray.flags.num: C_CONTIGUOUS and ALIGNED
 
 
-@dataclass(frozen=True)
-class BoundFeeds:
+class BoundFeeds(NamedTuple):
     """One array per input, in the graph's order.
 
     ``key`` decides the plan: the shapes, and the names of inputs that are copied first.
@@ -49,7 +47,9 @@ class FeedBinder:
         """``unused`` names inputs that no kernel reads: they are checked, never copied."""
         self._graph = graph
         self._inputs = {value.node.op.label: value for value in graph.inputs}  # type: ignore[attr-defined]
-        self._dtypes = tuple((name, value.dtype.numpy) for name, value in self._inputs.items())
+        self._dtypes = tuple(
+            (name, value.dtype.numpy, value.dtype.is_bool) for name, value in self._inputs.items()
+        )
         self._unused = unused
 
     def bind(self, feeds: Feeds) -> BoundFeeds:
@@ -67,16 +67,21 @@ class FeedBinder:
             named = self._named(feeds)
         arrays = []
         staged = []
-        for name, dtype in self._dtypes:
+        for name, dtype, is_bool in self._dtypes:
             data = named[name]
             if type(data) is not np.ndarray:
                 data = feed_array(self._inputs[name], data)
-            if data.dtype != dtype or data.flags.num & _IN_PLACE != _IN_PLACE:
+            own = data.dtype  # mostly the very object
+            if (own is not dtype and own != dtype) or data.flags.num & _IN_PLACE != _IN_PLACE:
                 data = feed_array(self._inputs[name], data)
                 if name not in self._unused:
                     staged.append(name)
+            if is_bool and data.size and data.view(np.uint8).max() > 1:
+                data = data.view(np.uint8) != 0  # NumPy allows any byte for True, kernels only 1
+                if name in staged:
+                    staged.remove(name)
             arrays.append(data)
-        shapes = tuple(array.shape for array in arrays)
+        shapes = tuple([array.shape for array in arrays])
         return BoundFeeds(tuple(arrays), (shapes, frozenset(staged)))
 
     def dtype(self, name: str) -> np.dtype[Any]:

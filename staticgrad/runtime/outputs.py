@@ -57,10 +57,10 @@ class OutputPool:
         Raises:
             OutOfMemory: the system gives no such block.
         """
-        kept = [block for block in self._blocks if block.template.shape == shape]
-        for block in kept:
-            if block.references() == _UNUSED:
+        for block in self._blocks:
+            if block.template.shape == shape and block.references() == _UNUSED:
                 return block.template.view(), block.address
+        kept = [block for block in self._blocks if block.template.shape == shape]
         try:
             block = _Block(shape, self.dtype)
         except (MemoryError, ValueError, OverflowError):

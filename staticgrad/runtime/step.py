@@ -7,16 +7,18 @@ the plan; this file turns them into addresses.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from staticgrad.errors import IndexOutOfRange
+from staticgrad.errors import IndexOutOfRange, VerifyError
 from staticgrad.ir.kernel import Check, Kernel, statements
-from staticgrad.ir.parameter import ParameterStore
+from staticgrad.ir.parameter import ParameterStore, acquire_all, release_all
 from staticgrad.ir.plan import Plan, PlannedStep
 from staticgrad.ir.schedule import Schedule, Step
 from staticgrad.native import ROW_WORDS
@@ -61,13 +63,11 @@ class ParameterLocks:
 
     def acquire(self) -> None:
         """Take them all; an interrupt may leave some of them taken, for ``release``."""
-        for lock, write in self._locks:
-            lock.acquire(write, self)
+        acquire_all(self._locks, self)
 
     def release(self) -> None:
         """Give back those that are taken; harmless where none is."""
-        for lock, _ in self._locks:
-            lock.release(self)
+        release_all(self._locks, self)
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,27 @@ class _CheckWords:
     planned: PlannedStep
     operand: str
     origin: Location | None
+
+
+class _Places:
+    """Where arena buffers are at a row: a buffer has a place for each of its lives."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._lives: dict[str, list[tuple[int, int, int]]] = {}
+        for p in plan.placements:
+            self._lives.setdefault(p.buffer, []).append((p.first, p.last, p.offset))
+        for lives in self._lives.values():
+            lives.sort()
+
+    def offset(self, buffer: str, row: int) -> int | None:
+        """Bytes from the start of the arena; None for a buffer outside it."""
+        lives = self._lives.get(buffer)
+        if lives is None:
+            return None
+        first, last, offset = lives[bisect_right(lives, row, key=itemgetter(0)) - 1]
+        if not first <= row <= last:
+            raise VerifyError(f"row {row} uses {buffer!r}, which has no place then")
+        return offset
 
 
 class Table:
@@ -101,18 +122,17 @@ class Table:
         self.address = address_of(self._words)
         self._slots: dict[str, list[tuple[int, int]]] = {}
         self._bound: dict[str, int] = {}
+        self._places = _Places(plan)
         self._fill(program, steps, starts)
         self._checks = self._find_checks(steps)
         self._reset = self._check_words()
-        places = {p.buffer: p.offset for p in plan.placements}
         self.staged = {
-            b.label: places[b.name]
+            b.label: offset
             for b in program.schedule.buffers
-            if b.role == "input" and b.name in places
+            if b.role == "input" and (offset := self._places.offset(b.name, 0)) is not None
         }
 
     def _fill(self, program: Program, steps: Sequence[Step], starts: Sequence[int]) -> None:
-        places = {p.buffer: p.offset for p in self.plan.placements}
         fixed = _fixed_addresses(program)
         words, offsets = [], []
         for row, (planned, step) in enumerate(zip(self.plan.steps, steps, strict=True)):
@@ -125,9 +145,10 @@ class Table:
                 zip(step.operands, planned.offsets, strict=True), at
             ):
                 name = binding.buffer
-                if name in places:
+                place = self._places.offset(name, row)
+                if place is not None:
                     words.append(word)
-                    offsets.append(places[name] + inside)
+                    offsets.append(place + inside)
                 elif name in fixed:
                     self._words[word] = fixed[name] + inside
                 else:
@@ -139,13 +160,15 @@ class Table:
         self._arena_base = -1
 
     def _find_checks(self, steps: Sequence[Step]) -> list[_CheckWords]:
+        """The words of every check; what runs again after the commit has passed its check."""
         found = []
-        places = {p.buffer: p.offset for p in self.plan.placements}
-        for planned, step in zip(self.plan.steps, steps, strict=True):
+        for row in range(self.plan.commit):
+            planned, step = self.plan.steps[row], steps[row]
             zipped = zip(step.kernel.operands, step.operands, planned.offsets, strict=True)
             for operand, binding, inside in zipped:
-                if operand.mode == "check":
-                    word = (places[binding.buffer] + inside) // 8
+                place = self._places.offset(binding.buffer, row)
+                if operand.mode == "check" and place is not None:
+                    word = (place + inside) // 8
                     origin = self._schedule.buffer(binding.buffer).origin or _origin(step)
                     found.append(_CheckWords(word, planned.step, planned, operand.name, origin))
         return sorted(found, key=lambda check: check.step)

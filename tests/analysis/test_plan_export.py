@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -23,38 +24,43 @@ class Simulator:
 
     def __init__(self, graph: dict[str, Any], schedule: dict[str, Any]) -> None:
         self.sizes = {v["id"]: v["size"] for v in graph["values"]}
-        self.base = {v["id"]: v.get("alias_of", v["id"]) for v in graph["values"]}
         self.ops = {op["id"]: op for op in graph["ops"]}
         self.arena = schedule["arena"]
         self.live = set(graph["resident"])
         self.updated: set[str] = set()
         self.ranges: dict[str, tuple[int, int]] = {}
         self.top = 0
+        self.runs = Counter()
         for kind, name, *options in schedule["steps"]:
             if kind == "f":
                 self.free(name)
             else:
-                self.compute(self.ops.pop(name), options[0])
-        if self.ops or not self.live.issuperset(graph["outputs"]):
+                self.compute(self.ops[name], options[0])
+        if self.runs.keys() != self.ops.keys() or not self.live.issuperset(graph["outputs"]):
             raise InvalidError("not everything was computed")
 
     def free(self, name: str) -> None:
         if name not in self.live:
             raise InvalidError(f"{name} is freed and not live")
-        self.live = {value for value in self.live if self.base[value] != name}
+        self.live.discard(name)
         self.ranges.pop(name, None)
 
     def compute(self, op: dict[str, Any], options: dict[str, Any]) -> None:
+        self.runs[op["id"]] += 1
+        if self.runs[op["id"]] > op.get("max_runs", self.runs[op["id"]]):
+            raise InvalidError(f"{op['id']} runs again")
         for value in op["inputs"]:
             late = value in self.updated and value not in op.get("reads_updated", ())
             if value not in self.live or late:
                 raise InvalidError(f"{op['id']} reads {value}")
         offsets = dict(options.get("offsets", {}))
         for into, out in options.get("inplace", ()):
+            if [into, out] not in op["inplace"] or self.sizes[into] != self.sizes[out]:
+                raise InvalidError(f"{op['id']} cannot write {out} over {into}")
             self.live.discard(into)
-            offsets[out] = self.ranges.pop(into)[0]
+            offsets[out] = self.ranges.pop(into, (0, 0))[0]
         for value in op["outputs"]:
-            if self.base[value] == value and self.sizes[value]:
+            if self.sizes[value]:
                 self.place(value, offsets[value], offsets[value] + self.sizes[value])
             self.live.add(value)
         self.updated |= set(op.get("mutates", ()))

@@ -286,3 +286,85 @@ def test_what_grad_refuses():
         sg.grad(x.sum(), ["x"])
     with pytest.raises(GradientError, match="differentiates a value of a graph"):
         sg.grad(3.0, x)
+
+
+# Nothing is built in vain
+
+
+def nodes_built(y, x):
+    before = sg.constant(0.0).node.serial
+    sg.grad(y, x)
+    return sg.constant(0.0).node.serial - before - 1
+
+
+def test_one_node_for_each_multiplication_of_a_chain():
+    x, w = scalar("x"), scalar("w")
+    y = x
+    for _ in range(50):
+        y = y * w
+    assert nodes_built(y, x) == 1 + 50  # the seed, and one product each
+
+
+@pytest.mark.parametrize(
+    ("build", "built"),
+    [
+        (lambda x, w: x @ w, 1),  # ct @ w.T, by flags alone
+        (lambda x, w: w @ x, 1),
+        (lambda x, w: sg.concatenate([x, w]), 1),  # its part of the cotangent
+        (lambda x, w: x / w, 1),
+        (lambda x, w: w / x, 3),  # ct / x, times the result, negated
+        (lambda x, w: x - w, 0),
+        (lambda x, w: w - x, 1),
+    ],
+)
+def test_operands_without_gradient_cost_nothing(build, built):
+    x, w = sg.input("x", (3, 3), "float64"), sg.input("w", (3, 3), "float64")
+    y = build(x, w)
+    ct = sg.input("ct", y.shape, "float64")
+    before = sg.constant(0.0).node.serial
+    sg.vjp(y, x, ct)
+    assert sg.constant(0.0).node.serial - before - 1 == built
+
+
+def test_a_power_builds_the_partial_that_is_asked_for():
+    x, p = scalar("x"), scalar("p")
+    y = x**p
+    alone = nodes_built(y, x), nodes_built(y, p)
+    assert sum(alone) == nodes_built(y, [x, p]) + 1  # the seed twice
+
+
+# Several outputs
+
+
+def test_vjp_of_several_outputs_adds_up(rng):
+    x, w = sg.input("x", (3,), "float64"), sg.input("w", (2, 3), "float64")
+    y = {"a": np.exp(x), "b": [w @ x, (x * x).sum()]}
+    ct = {"a": np.array([1.0, 2.0, 3.0]), "b": [np.array([4.0, 5.0]), 6.0]}
+    by_x, by_w = sg.vjp(y, (x, w), ct)
+    feeds = {"x": rng.normal(size=3), "w": rng.normal(size=(2, 3))}
+    found = sg.evaluate([by_x, by_w], feeds)
+    expected = ct["a"] * np.exp(feeds["x"]) + ct["b"][0] @ feeds["w"] + 12.0 * feeds["x"]
+    np.testing.assert_allclose(found[0], expected, rtol=1e-14)
+    np.testing.assert_allclose(found[1], np.outer(ct["b"][0], feeds["x"]), rtol=1e-14)
+
+
+def test_vjp_of_an_output_inside_another():
+    x = scalar("x")
+    h = x * x
+    by_x, by_h = sg.vjp([h, h * h], [x, h], [10.0, 1.0])
+    assert sg.evaluate([by_x, by_h], {"x": 3.0}) == [6.0 * 10.0 + 4.0 * 27.0, 10.0 + 18.0]
+
+
+def test_what_vjp_refuses():
+    x = sg.input("x", (3,), "float64")
+    y = [x * 2.0, x.sum()]
+    with pytest.raises(GradientError, match=r"cotangents are 1 items, not a list or tuple of 2"):
+        sg.vjp(y, x, [1.0])
+    with pytest.raises(GradientError, match=r"the cotangent is f64\[\], .* is f64\[3\]"):
+        sg.vjp(y, x, [1.0, 1.0])
+    with pytest.raises(GradientError, match="a dict of 'b', not a dict of 'a'"):
+        sg.vjp({"a": x}, x, {"b": np.ones(3)})
+    with pytest.raises(GradientError, match="nothing to differentiate"):
+        sg.vjp([], x, [])
+    with pytest.raises(GradientError, match="only floating values"):
+        sg.vjp(x > 0.0, x, np.ones(3))

@@ -20,7 +20,7 @@ from staticgrad.ir.forms import Contract, Pointwise
 from staticgrad.ir.graph import ancestors
 from staticgrad.ir.op import registered_ops
 from staticgrad.ir.types import TensorType
-from staticgrad.ir.vecmath import ULP
+from staticgrad.ir.vecmath.blocks import ULP
 from tests.compiled.agreement import (
     as_tuple,
     assert_near,

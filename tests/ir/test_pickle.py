@@ -117,8 +117,8 @@ def test_a_pickle_names_data_classes_and_two_functions() -> None:
     assert {name for name in names if name is not None and name.startswith("staticgrad")} == {
         "staticgrad.ir.pickling restore_graph",
         "staticgrad.ir.pickling restore_leaf",
-        "staticgrad.ir.graph Input",
-        "staticgrad.ir.graph ParameterLeaf",
+        "staticgrad.ir.leaves Input",
+        "staticgrad.ir.leaves ParameterLeaf",
         "staticgrad.ir.parameter ParameterStore",
         "staticgrad.ir.types TensorType",
         "staticgrad.ir.dtype as_dtype",

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from staticgrad.analysis.interpret import interpret
 from staticgrad.ir.dtype import F32, F64, DType
 from staticgrad.ir.expr import BLOCKS, Expr, postorder, ref
-from staticgrad.ir.vecmath import ULP, expand
+from staticgrad.ir.vecmath.blocks import ULP, expand
 from staticgrad.ir.vecmath.trigonometric import LIMIT
 
 Array = NDArray[np.generic]
@@ -22,6 +22,7 @@ needs_extended = pytest.mark.skipif(not EXTENDED, reason="long double is no wide
 #: Where something changes: region borders, saturation, over- and underflow, zeros of the result.
 LANDMARKS = (
     0.0, 2.0**-55, 2.0**-26, math.log(2) / 2, 3 * math.log(2) / 2, math.sqrt(0.5), 0.8, 0.9, 1.0,
+    0.5, math.tan(math.pi / 8), 1 / math.tan(math.pi / 8), 10.3, 27.4, 150.0, 1075.0,
     math.sqrt(2), 3.95, 5.95, 9.02, 17.33, 18.0, 19.1, 37.43, 38.5, 87.336, 88.3763, 88.7228, 89.0,
     103.97, 176.4, 708.396, 709.78, 710.0, 745.13, 1418.5, 2.0**49, 2.0**75, 2.0**102, 2.0**127.4,
     *(k * math.pi / 2 for k in (1, 2, 3, 4, 7, 101, 10**5)),
@@ -78,10 +79,30 @@ def extended_erf(x: Array) -> Array:
     return np.where(np.isnan(x), x, 2 / root_pi * np.exp(-inside * inside) * total)
 
 
+def extended_erfc(x: Array) -> Array:
+    """1 - erf below 1, beyond by its continued fraction (A&S 7.1.14), x**2 split at 20 bits."""
+    a = np.minimum(np.abs(x), 110)
+    head = np.rint(a * 2**20) / 2**20
+    gauss = np.exp(-head * head) * np.exp(-(a - head) * (a + head))
+    b = np.maximum(a, 1)
+    fraction = b
+    for k in range(400, 0, -1):
+        fraction = b + k / (2 * fraction)
+    root_pi = np.sqrt(np.longdouble(2) * np.arcsin(np.longdouble(1)))
+    tail = np.where(a < 1, 1 - extended_erf(a), gauss / (fraction * root_pi))
+    return np.where(np.isnan(x), x, np.where(x < 0, 2 - tail, tail))
+
+
+def double_erfc(x: Array) -> Array:
+    return np.frompyfunc(math.erfc, 1, 1)(x).astype(np.float64)
+
+
 def truth(op: str, *arrays: Array) -> Array:
     """The function to at least 50 bits for f32 operands, 63 for f64."""
     with np.errstate(all="ignore"):
         wide = [a.astype(np.float64 if a.dtype == np.float32 else np.longdouble) for a in arrays]
+        if op == "erfc":
+            return extended_erfc(*wide) if wide[0].dtype == np.longdouble else double_erfc(*wide)
         if op != "erf":
             return {"pow": np.power}.get(op, getattr(np, op, None))(*wide)
         if wide[0].dtype == np.float64:
@@ -205,7 +226,7 @@ def test_f64_angles_beyond_the_limit_are_nan(op: str):
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-@pytest.mark.parametrize("op", ["expm1", "log1p", "sin", "tanh"])
+@pytest.mark.parametrize("op", ["expm1", "log1p", "sin", "tanh", "atan", "asin"])
 def test_tiny_inputs_return_themselves(op: str, dtype: DType):
     tiny = np.finfo(dtype.numpy).smallest_subnormal * np.array([1, 3, 2**20, 2**40], dtype.numpy)
     x = np.concatenate([tiny, -tiny])
@@ -213,7 +234,7 @@ def test_tiny_inputs_return_themselves(op: str, dtype: DType):
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-@pytest.mark.parametrize("op", ["sin", "tanh", "erf"])
+@pytest.mark.parametrize("op", ["sin", "tanh", "erf", "atan", "asin", "cbrt"])
 def test_odd_functions_are_odd_to_the_bit(op: str, dtype: DType):
     x = samples(dtype, 2_000)
     np.testing.assert_array_equal(block(op, -x), -block(op, x))
@@ -229,7 +250,8 @@ def test_bounded_by_one(op: str, dtype: DType):
 @pytest.mark.parametrize(
     ("op", "low", "high"),
     [("exp", -110, 88), ("expm1", -9, 20), ("log", 1e-3, 12), ("log1p", -0.99, 9), ("tanh", -5, 5),
-     ("erf", -3, 3)],
+     ("erf", -3, 3), ("exp2", -140, 127), ("log2", 1e-3, 12), ("log10", 1e-3, 12), ("cbrt", -9, 9),
+     ("atan", -9, 9), ("asin", -1, 1)],
 )  # fmt: skip
 def test_never_falls_over_a_grid(op: str, low: float, high: float, dtype: DType):
     x = np.linspace(low, high, 20_001)
@@ -239,7 +261,9 @@ def test_never_falls_over_a_grid(op: str, low: float, high: float, dtype: DType)
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_expansions_hold_plain_primitives_only_and_few(dtype: DType):
     budget = {"exp": 28, "expm1": 30, "tanh": 31, "log": 36, "log1p": 39, "erf": 56, "sin": 54,
-              "cos": 52, "pow": 128}  # fmt: skip
+              "cos": 52, "pow": 128,
+              "exp2": 26, "log2": 45, "log10": 45, "cbrt": 55, "atan": 33, "asin": 31, "acos": 36,
+              "erfc": 83}  # fmt: skip
     for op, operands in BLOCKS.items():
         root = expand(op, *(ref(str(i), dtype) for i in range(operands)))
         kinds = Counter(node.op for node in postorder([root]))

@@ -152,7 +152,9 @@ def _in_child(factor: str) -> float:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_forked_children_compile_and_run() -> None:
+@pytest.mark.parametrize("backend", ["vector", "numba"])
+def test_forked_children_compile_and_run(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STATICGRAD_BACKEND", backend)
     assert _in_child("3.0") == 6.0
     stop = threading.Event()
 

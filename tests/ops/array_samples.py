@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
 from staticgrad.ir.dtype import ALL_DTYPES, F32, F64, I64, DType
 from staticgrad.ir.op import Op, op_class
+from staticgrad.ops.custom import CustomFunction
 from tests.ops.samples import Rng, Sample, provides
 
 NUMBERS = tuple(d for d in ALL_DTYPES if not d.is_bool)
@@ -210,6 +212,23 @@ def _iota(rng: Rng) -> Iterator[Sample]:
     ):
         for dtype in ALL_DTYPES:
             yield Sample(op_class("iota")(shape, axis, dtype), ())
+
+
+def _nothing(ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
+    """The rule of a body that does not depend on its operand."""
+    return (x * 0.0 * ct.astype(x.dtype).sum(),)
+
+
+CustomFunction(_nothing, "tests.nothing").rule(_nothing)
+
+
+@provides("custom_vjp")
+def _custom_vjp(rng: Rng) -> Iterator[Sample]:
+    op = op_class("custom_vjp")("tests.nothing")
+    for dtype in ALL_DTYPES:
+        yield Sample(op, (counted((2, 3), dtype), counted((3,), F64)))
+        yield Sample(op, (counted((), dtype), counted((4, 0), F32), counted((2,), I64)))
+    yield Sample(op, (counted((2, 3), F32), apart(rng, (3,))), smooth=True)
 
 
 @provides("matmul")

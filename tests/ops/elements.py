@@ -41,6 +41,8 @@ def _apply(node: Expr, args: list[Array]) -> Any:
         return np.asarray(node.attribute, node.dtype.numpy)
     if node.op == "cast":
         return _converted(args[0], node.dtype)
+    if node.op == "bitcast":
+        return args[0].view(node.dtype.numpy)
     if node.op in ("maximum", "minimum"):
         return _extremum(node.op, *args)
     return _PRIMITIVES[node.op](*args)
@@ -88,4 +90,8 @@ _PRIMITIVES: dict[str, Callable[..., Any]] = {
     "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal, "select": np.where,
     "exp": np.exp, "expm1": np.expm1, "log": np.log, "log1p": np.log1p, "sin": np.sin,
     "cos": np.cos, "tanh": np.tanh, "pow": np.power, "erf": special.erf,
+    "exp2": np.exp2, "log2": np.log2, "log10": np.log10, "cbrt": np.cbrt, "atan": np.arctan,
+    "asin": np.arcsin, "acos": np.arccos, "erfc": special.erfc, "fmod": np.fmod,
+    "floor_divide": np.floor_divide, "remainder": np.remainder, "shl": np.left_shift,
+    "shr": np.right_shift,
 }  # fmt: skip

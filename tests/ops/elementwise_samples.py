@@ -108,6 +108,7 @@ UNARY = {
     "logical_not": ((BOOL,), 0.0, 0.0),
     "bit_not": (INTEGERS, 0.0, 0.0),
     "stop_gradient": (ALL_DTYPES, 0.0, 0.0),
+    "checkpoint": (ALL_DTYPES, -2.0, 2.0),
     "exp": (FLOATS, -3.0, 3.0),
     "expm1": (FLOATS, -3.0, 3.0),
     "log": (FLOATS, 0.2, 4.0),

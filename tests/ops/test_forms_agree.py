@@ -22,6 +22,7 @@ from staticgrad.ops.cotangent import resolve
 from tests.ops.elements import on_arrays
 from tests.ops.graphs import run, variable
 from tests.ops.samples import Sample, samples_of
+from tests.ops.test_every_op import same_bytes
 
 
 def interpret(form: forms.Form, out: np.ndarray, arrays: tuple[np.ndarray, ...]) -> None:
@@ -80,6 +81,20 @@ def assemble(form: forms.Assemble, out: np.ndarray, *arrays: np.ndarray) -> None
         out[written == 0] = form.fill
 
 
+def scan(form: forms.Scan, out: np.ndarray, *arrays: np.ndarray) -> None:
+    *factors, x = arrays
+    for i in np.ndindex(*out.shape):
+        before = (*i[: form.axis], i[form.axis] - 1, *i[form.axis + 1 :])
+        if i[form.axis] == 0:
+            out[i] = x[i]
+        elif form.kind == "sum":
+            out[i] = out[before] + x[i]
+        elif form.kind == "prod":
+            out[i] = out[before] * x[i]
+        else:
+            out[i] = factors[0][i] * out[before] + x[i]
+
+
 def contract(form: forms.Contract, out: np.ndarray, a: np.ndarray, b: np.ndarray) -> None:
     batch = out.shape[:-2]
     a = np.broadcast_to(a, (*batch, *a.shape[-2:]))
@@ -99,6 +114,7 @@ READINGS: dict[type, Callable[..., None]] = {
     forms.GatherAlong: along,
     forms.ScatterAlong: onto,
     forms.Contract: contract,
+    forms.Scan: scan,
 }
 
 
@@ -110,7 +126,7 @@ def inferred(sample: Sample) -> tuple[TensorType, forms.Form]:
 
 MOVING = [
     "reshape", "transpose", "broadcast", "slice", "pad", "concat", "take", "scatter_add",
-    "take_along", "scatter_along", "matmul",
+    "take_along", "scatter_along", "matmul", "cumsum", "cumprod", "linear_scan",
 ]  # fmt: skip
 
 
@@ -123,7 +139,7 @@ def test_the_form_does_what_the_reference_does(name):
             interpret(form, found, sample.arrays)
         expected = np.asarray(sample.op.reference(*sample.arrays))
         if sample.op.exact:
-            assert found.tobytes() == expected.tobytes(), sample
+            assert same_bytes(found, expected), sample
         else:
             np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
 

@@ -3,12 +3,14 @@
 from typing import ClassVar
 
 import numpy as np
+import pytest
 
 import staticgrad as sg
 from passes.cse import CommonSubexpressions
 from staticgrad.ir.graph import building_order
 from staticgrad.ir.op import Op
 from staticgrad.ir.verify import verify_graph
+from staticgrad.testing.graphs import same_bytes
 from tests.chains import sum_chain
 
 cse = CommonSubexpressions()
@@ -146,3 +148,38 @@ def test_100_000_nodes():
     x = scalar("x")
     left, right = sum_chain(x, x, 50_000), sum_chain(x, x, 50_000)
     assert len(cse(sg.Graph({"y": left * right})).nodes) == 50_002
+
+
+COMMUTATIVE = {
+    "add": np.add, "mul": np.multiply, "maximum": np.maximum, "minimum": np.minimum,
+    "eq": np.equal, "ne": np.not_equal,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COMMUTATIVE)
+def test_exchanged_operands_merge_and_no_bit_changes(name):
+    x, y = sg.input("x", (196,), "float64"), sg.input("y", (196,), "float64")
+    graph = sg.Graph({"a": COMMUTATIVE[name](x, y), "b": COMMUTATIVE[name](y, x)})
+    after = cse(graph)
+    assert names(after) == ["input", "input", name]
+    special = [0.0, -0.0, 1.0, -1.5, np.inf, -np.inf, np.nan, 5e-324, -5e-324, 1.7e308, 1e-300]
+    special += [np.pi, 1 / 3, -2.0]
+    one, other = (a.ravel() for a in np.meshgrid(special, special))
+    before = sg.evaluate(graph, {"x": one, "y": other})
+    now = sg.compile(after).run({"x": one, "y": other})
+    for output in "ab":
+        assert same_bytes(now[output], before[output])
+
+
+@pytest.mark.parametrize("function", [sg.bitwise_and, sg.bitwise_or, sg.bitwise_xor])
+@pytest.mark.parametrize("dtype", ["int8", "bool"])
+def test_logic_commutes(function, dtype):
+    x, y = sg.input("x", (2,), dtype), sg.input("y", (2,), dtype)
+    after = cse(sg.Graph({"a": function(x, y), "b": function(y, x)}))
+    assert len(after.nodes) == 3
+
+
+def test_operands_of_other_ops_do_not_move():
+    x, y = scalar("x"), scalar("y")
+    graph = sg.Graph({"a": x - y, "b": y - x, "c": x / y, "d": y / x})
+    assert cse(graph) is graph

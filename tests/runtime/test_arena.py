@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from staticgrad.errors import OutOfMemory
-from staticgrad.runtime.arena import Arena
+from staticgrad.runtime.arena import Arena, address_as_asked, address_of
 
 
 @pytest.mark.parametrize("nbytes", [0, 1, 63, 64, 65, 4096, 1_000_000])
@@ -59,3 +59,10 @@ def test_words_and_arrays_are_the_same_bytes() -> None:
     arena.reserve(128)
     arena.array(64, np.dtype(np.int64), (2,))[:] = (7, -1)
     assert (arena.words[8], arena.words[9]) == (7, -1)
+
+
+def test_the_address_read_from_an_array_is_the_one_that_numpy_tells() -> None:
+    block = np.zeros((6, 5), np.float32)
+    views = [block, block[2:, 1:], block[::-1, ::2], block.T, block[:0], block[3, 2:3], block.real]
+    for view in [*views, np.zeros(()), np.frombuffer(b"12345678", np.int64)]:
+        assert address_of(view) == address_as_asked(view)

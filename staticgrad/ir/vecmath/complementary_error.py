@@ -2,8 +2,8 @@
 
 For a = |x| and q = (a - 4)/(a + 4), e**(a**2) erfc(a) (a + 4) is smooth in q (the substitution of
 Shepherd & Laframboise 1981): one polynomial serves all a up to where erfc vanishes. a**2 is kept in
-two parts, as e would amplify its rounding by a**2. Fits in 50 digits, 2**-28 for f32 and 2**-54 for
-f64. Knows no renderer.
+two parts, as e would amplify its rounding by a**2. Near 0 it is 1 - erf(x). Fits in 50 digits,
+2**-28 for f32 and 2**-54 for f64. Knows no renderer.
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ from typing import Final
 
 from staticgrad.ir.dtype import F32, F64, DType
 from staticgrad.ir.expr import Expr, literal, select
+from staticgrad.ir.vecmath.error_function import CONSTANTS as ERF
 from staticgrad.ir.vecmath.exponential import exp_reduced, reduce_by_ln2
-from staticgrad.ir.vecmath.layout import at_most, even_odd, layout_of, scale_gradually
+from staticgrad.ir.vecmath.layout import at_most, horner, layout_of, scale_gradually
 
+#: Below, 1 - erf(x) loses nothing to cancellation.
+NEAR: Final = 0.5
 #: From here on erfc is below the smallest number of the format.
 VANISHED: Final[dict[DType, float]] = {F32: 10.3, F64: 27.4}
 SCALED: Final[dict[DType, tuple[float, ...]]] = {
@@ -39,10 +42,13 @@ def erfc(x: Expr) -> Expr:
     """1 - erf(x) without cancellation: 2 at -inf, 0 at inf, gradual underflow between."""
     a = at_most(abs(x), VANISHED[x.dtype])
     quotient = literal(1.0, x.dtype) / (a + 4.0)
-    q = (a - 4.0) * quotient
+    rough = (a - 4.0) * quotient
+    missed = (-rough).fma(a, (rough + 1.0).fma(-4.0, a))  # a - 4 - rough (a + 4)
+    q = quotient.fma(missed, rough)
     square = a * a
     lost = a.fma(a, -square)
     r, d, low_bits = reduce_by_ln2(-square, 2 * layout_of(x).bias)
-    p = exp_reduced(r + (d - lost)) * (even_odd(q, q * q, SCALED[x.dtype]) * quotient)
+    p = exp_reduced(r + (d - lost)) * (horner(q, SCALED[x.dtype]) * quotient)
     tail = scale_gradually(p, low_bits)
-    return select(x < 0.0, 2.0 - tail, tail)
+    near = (1.0 - x) - x * horner(square, ERF[x.dtype].near)
+    return select(a < NEAR, near, select(x < 0.0, 2.0 - tail, tail))

@@ -27,7 +27,7 @@ from staticgrad.ir.vecmath.logarithm import Q32, R64, with_borders
 
 @dataclass(frozen=True)
 class Base:
-    """1/log(base) and log(2)/log(base), in two parts each; integers times ``octave[0]`` are exact."""
+    """1/log(base) and log(2)/log(base), two parts each; integers times ``octave[0]`` are exact."""
 
     scale: tuple[float, float]
     octave: tuple[float, float]
@@ -38,7 +38,9 @@ TWO: Final[dict[DType, Base]] = {
     F64: Base((1.4426950408889634, 2.0355273740931033e-17), (1.0, 0.0)),
 }
 TEN: Final[dict[DType, Base]] = {
-    F32: Base((0.4342944920063019, -1.0103049952192578e-08), (0.301025390625, 4.605039066518657e-06)),
+    F32: Base(
+        (0.4342944920063019, -1.0103049952192578e-08), (0.301025390625, 4.605039066518657e-06)
+    ),
     F64: Base(
         (0.4342944819032518, 1.098319650216765e-17), (0.3010299956658855, -1.9043128467164274e-12)
     ),

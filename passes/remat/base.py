@@ -1,0 +1,125 @@
+"""What a policy of recomputation is, and the problem that it is given.
+
+A policy is a frozen dataclass with a ``name``; its fields are its options. It proposes sequences
+of steps, in which a step may occur several times; the planner lays each out in the true arena and
+takes the lowest. A policy cannot give a wrong result: sequences are checked, and lifetimes follow
+from them. A class from outside registers by its name when it is defined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import cached_property
+from typing import Any, ClassVar, dataclass_transform
+
+from passes.timeline import Layout, Timeline
+from staticgrad.analysis.liveness import Flow, Numbers
+from staticgrad.analysis.repeats import Repeats
+from staticgrad.errors import ArgumentError
+
+Steps = Sequence[int]
+_REGISTRY: dict[str, type[Policy]] = {}
+
+
+@dataclass_transform(frozen_default=True)
+class Policy:
+    """Proposes sequences for a schedule at concrete sizes. Subclasses are frozen dataclasses.
+
+    >>> class Nothing(Policy, name="nothing"):
+    ...     def sequences(self, problem):
+    ...         return [problem.order]
+    >>> as_policy("nothing") == Nothing()
+    True
+    """
+
+    name: ClassVar[str] = ""
+
+    def __init_subclass__(cls, name: str = "", **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        dataclass(frozen=True)(cls)
+        if name:
+            known = _REGISTRY.setdefault(name, cls)
+            if (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
+                raise ArgumentError(f"a policy named {name!r} exists already: {known!r}")
+            cls.name = name
+            _REGISTRY[name] = cls
+
+    def sequences(self, problem: Problem) -> Iterable[Steps]:
+        """Sequences to choose from; invalid ones are passed over, the lowest arena is taken."""
+        raise TypeError(f"policy {self.name!r} does not say what runs again")
+
+
+def as_policy(given: object) -> Policy:
+    """A policy, or the registered one of that name with its defaults.
+
+    Raises:
+        ArgumentError: neither.
+    """
+    if isinstance(given, Policy):
+        return given
+    if isinstance(given, str) and given in _REGISTRY:
+        return _REGISTRY[given]()
+    close = get_close_matches(str(given), _REGISTRY, n=1)
+    raise ArgumentError(
+        f"checkpoint={given!r} is no policy",
+        hint=(f"did you mean {close[0]!r}? " if close else "")
+        + f"there are {', '.join(map(repr, _REGISTRY))}, and objects of passes.remat.base.Policy",
+    )
+
+
+@dataclass
+class Problem:
+    """A schedule at concrete sizes, as policies see it. Steps and buffers are numbers.
+
+    Attributes:
+        flow: accesses and conflicts; ``flow.schedule`` is the schedule.
+        repeats: what may run again, and what that takes.
+        numbers: bytes of buffers; ``numbers.aligned(buffer)`` is what one takes in the arena.
+        staged: inputs that are copied into the arena.
+        orders: valid orders without repetition.
+        seconds: predicted seconds of each step.
+        kept: buffers that the user wants kept; no policy drops them.
+        effort: positions laid out so far; searches stop at a limit of it, never at a time.
+    """
+
+    flow: Flow
+    repeats: Repeats
+    numbers: Numbers
+    staged: frozenset[int]
+    orders: Sequence[Steps]
+    seconds: Sequence[float]
+    kept: frozenset[int] = frozenset()
+    effort: int = field(default=0, compare=False)
+
+    @cached_property
+    def order(self) -> Steps:
+        """The order of the lowest peak, and among those of the fewest bytes on average."""
+        layouts = [self.layout(order) for order in self.orders]
+        best = min(layouts, key=lambda layout: (layout.load, sum(layout.loads)))
+        return best.timeline.sequence
+
+    @cached_property
+    def last_phase(self) -> int:
+        """The phase of the steps that everything before is recomputed for."""
+        return max((step.phase for step in self.flow.schedule.steps), default=0)
+
+    @cached_property
+    def dropping(self) -> tuple[tuple[int, ...], ...]:
+        """Per step, the droppable buffers that it touches."""
+        return tuple(tuple(filter(self.droppable, touched)) for touched in self.flow.touches)
+
+    def layout(self, sequence: Steps) -> Layout:
+        """Lives and loads of a valid sequence, in-place results included."""
+        self.effort += len(sequence)
+        return Timeline(self.flow, sequence, self.staged).layout(self.numbers)
+
+    def cost(self, sequence: Steps) -> float:
+        """Predicted seconds of a sequence."""
+        return sum(self.seconds[step] for step in sequence)
+
+    def droppable(self, buffer: int) -> bool:
+        """Whether a buffer holds a value that may be computed again."""
+        writer = self.repeats.writer.get(buffer)
+        return writer is not None and buffer not in self.kept and self.repeats.repeatable[writer]

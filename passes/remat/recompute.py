@@ -1,0 +1,60 @@
+"""recompute: the lowest peak that segments can give when forward steps run twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from passes.remat.base import Policy, Problem, Steps
+from passes.remat.segments import Forward
+
+_FINEST = 64  # the smallest bound tried is this fraction of what store_all keeps
+
+
+class Recompute(Policy, name="recompute"):
+    """Segments that shrink towards the end, so that each meets the same number of bytes.
+
+    While a segment runs backward, what is kept of earlier segments lies beside it, but nothing of
+    later ones: the first segment may be the longest. For a bound P on kept plus recomputed bytes
+    the borders follow from one walk; ``tries`` bounds, evenly spaced by ratio, are laid out and the
+    lowest peak wins. On a chain of n equal steps that needs about sqrt(2n) of them at once, where
+    equal segments need 2 sqrt(n). Where the user marked values (``sg.checkpoint``), keeping just
+    those is tried as well.
+    """
+
+    tries: int = 24
+
+    def sequences(self, problem: Problem) -> Iterable[Steps]:
+        """One sequence per bound, over the best order."""
+        forward = Forward.of(problem, problem.order)
+        marked = [forward.first[b] for b in problem.kept if b in forward.first]
+        by_marks = forward.keeping((), max(marked)) if marked else None
+        if by_marks is not None:
+            yield by_marks
+        seen: set[tuple[int, ...]] = set()
+        for bound in self._bounds(forward):
+            borders = tuple(self.borders(forward, bound))
+            found = None if borders in seen else forward.sequence(borders)
+            seen.add(borders)
+            if found is not None:
+                yield found
+
+    def _bounds(self, forward: Forward) -> Iterator[int]:
+        total = sum(forward.bytes_crossing())
+        for step in range(self.tries):
+            yield int(total / _FINEST ** (step / max(self.tries - 1, 1)))
+
+    def borders(self, forward: Forward, bound: int) -> list[int]:
+        """Borders such that each segment's bytes, and all that is kept before it, fit ``bound``."""
+        crossing, across = forward.bytes_crossing(), forward.bytes_at_borders()
+        borders: list[int] = []
+        kept = filled = start = 0
+        for place, size in enumerate(crossing):
+            filled += size
+            if filled + kept > bound and place > start:
+                middle = (start + place) // 2
+                at = min(range(middle, place), key=lambda p: (across[p], -p))
+                borders.append(at)
+                kept += across[at]
+                filled = sum(crossing[at + 1 : place + 1])
+                start = at + 1
+        return borders

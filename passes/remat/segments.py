@@ -1,0 +1,124 @@
+"""Forward steps in segments: what is kept at the borders, and how the rest is computed again.
+
+Shared by the policies that store what crosses the borders between segments and compute each segment
+again when the backward steps reach it (Chen et al., arXiv 1604.06174). Borders may lie anywhere:
+what crosses one is every value that later forward steps read, be it one or several. Where the
+borders lie is for the policies.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from passes.remat.base import Problem, Steps
+
+
+@dataclass(frozen=True)
+class Forward:
+    """The forward steps of an order, by place 0, 1, ... among themselves.
+
+    Attributes:
+        problem, order: what it was made from.
+        crossing: droppable buffers that backward steps read, each with the place that computes it.
+        last_read: temporary buffer -> the last place that reads or writes it.
+        first: temporary buffer -> the place that begins it.
+    """
+
+    problem: Problem
+    order: Steps
+    crossing: dict[int, int]
+    first: dict[int, int]
+    last_read: dict[int, int]
+    places: int
+
+    @classmethod
+    def of(cls, problem: Problem, order: Steps) -> Forward:
+        """The forward steps of ``order``: those before the last phase."""
+        steps, flow = problem.flow.schedule.steps, problem.flow
+        first: dict[int, int] = {}
+        last: dict[int, int] = {}
+        crossing: dict[int, int] = {}
+        place = 0
+        for step in order:
+            if steps[step].phase == problem.last_phase:
+                for buffer in flow.reads[step]:
+                    if buffer in first and problem.droppable(buffer):
+                        crossing[buffer] = first[buffer]
+                continue
+            for buffer in flow.touches[step]:
+                if buffer in problem.repeats.writer:
+                    first.setdefault(buffer, place)
+                    last[buffer] = place
+            place += 1
+        return cls(problem, order, crossing, first, last, place)
+
+    def bytes_at_borders(self) -> list[int]:
+        """Per place, bytes computed there or before that a later place reads: they cross a border
+        behind it."""
+        change = [0] * (self.places + 1)
+        for buffer, begin in self.first.items():
+            size = self.problem.numbers.aligned(buffer)
+            change[begin] += size
+            change[self.last_read[buffer]] -= size
+        return _running(change)[: self.places]
+
+    def bytes_crossing(self) -> list[int]:
+        """Bytes of the ``crossing`` buffers that each place computes."""
+        found = [0] * self.places
+        for buffer, place in self.crossing.items():
+            found[place] += self.problem.numbers.aligned(buffer)
+        return found
+
+    def sequence(self, borders: Collection[int]) -> Steps | None:
+        """The order, with what does not cross a border dropped and computed again, a segment at a
+        time; what comes after the last border is kept. None where updates stand in the way."""
+        if not borders:
+            return self.order
+        places = sorted(borders)
+        kept = set()
+        for buffer, begin in self.first.items():
+            at = bisect_left(places, begin)
+            if at < len(places) and places[at] < self.last_read[buffer]:
+                kept.add(buffer)
+        return self.keeping(kept, places[-1])
+
+    def keeping(self, kept: Collection[int], until: int) -> Steps | None:
+        """As ``sequence``, with everything computed at or before the place ``until`` dropped but
+        ``kept`` and what the user wants kept."""
+        dropped = {
+            b
+            for b, place in self.first.items()
+            if place <= until and b not in kept and self.problem.droppable(b)
+        }
+        return self.problem.repeats.settled(self._replay(dropped))
+
+    def _replay(self, dropped: Collection[int]) -> list[int]:
+        flow, repeats = self.problem.flow, self.problem.repeats
+        steps = flow.schedule.steps
+        present: set[int] = set()
+        done: list[int] = []
+        place = 0
+        for step in self.order:
+            for buffer in flow.reads[step]:
+                if buffer in dropped and buffer not in present:
+                    for again in repeats.closure(buffer, present) or ():
+                        done.append(again)
+                        present.update(flow.writes[again])
+            done.append(step)
+            present.update(flow.writes[step])
+            if steps[step].phase < self.problem.last_phase:
+                present -= {
+                    b for b in flow.touches[step] if b in dropped and self.last_read[b] == place
+                }
+                place += 1
+        return done
+
+
+def _running(changes: Sequence[int]) -> list[int]:
+    total, found = 0, []
+    for change in changes:
+        total += change
+        found.append(total)
+    return found

@@ -1,0 +1,170 @@
+"""What a step is predicted to take: seconds from its kernel and the values of its sizes.
+
+The roofline of Williams et al. (CACM 2009) and a fixed price per step:
+``max(flops / peak, bytes / bandwidth) + launch``. Work is counted once per kernel, as polynomials
+of its integer arguments; a new batch size only evaluates them. Predictions choose between plans;
+they never decide what is correct, and no clock is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+from staticgrad.ir.expr import LEAVES, Access, Expr, postorder, ref
+from staticgrad.ir.kernel import (
+    Axis,
+    Columns,
+    Extent,
+    Gemm,
+    Kernel,
+    Map,
+    Stage,
+    Store,
+    roots as roots_of,
+    statements,
+)
+from staticgrad.ir.plan import Plan
+from staticgrad.ir.vecmath.blocks import DEFINITIONS, expand
+
+#: coefficient * product of extents
+Term = tuple[float, tuple[Extent, ...]]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The rates that predictions are made with.
+
+    The defaults are round figures of one core of a server with 512-bit vectors: ``product_flops``
+    per second inside matrix products of f32 (half of it for f64), ``map_flops`` elsewhere,
+    ``bandwidth`` in bytes per second beyond the caches, ``launch`` seconds per step.
+    """
+
+    product_flops: float = 60e9
+    map_flops: float = 20e9
+    bandwidth: float = 8e9
+    launch: float = 1e-6
+
+
+DEFAULT: Final = Machine()
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one run of a kernel does: operations inside products and elsewhere, bytes moved."""
+
+    products: tuple[Term, ...]
+    maps: tuple[Term, ...]
+    traffic: tuple[Term, ...]
+
+
+@lru_cache(maxsize=1024)
+def work_of(kernel: Kernel) -> Work:
+    """The work of a kernel, counted from its stages."""
+    products: list[Term] = []
+    maps: list[Term] = []
+    footprints: dict[tuple[str, bool], list[tuple[Extent, ...]]] = {}
+    for stage in kernel.stages:
+        axes = {axis.name: axis.extent for axis in (*kernel.axes, *_axes(stage))}
+        if isinstance(stage, Gemm):
+            wide = kernel.operand(stage.a.operand).dtype.itemsize / 4
+            products.append((2.0 * wide, tuple(axes.values())))
+            del axes[stage.k.name]
+        maps.append((float(_flops(stage)), tuple(axes.values())))
+        for access, written in _accesses(stage):
+            inner = {**axes, stage.k.name: stage.k.extent} if isinstance(stage, Gemm) else axes
+            moved = inner if access.gather else {n: inner[n] for n, s in access.strides if s != 0}
+            footprints.setdefault((access.operand, written), []).append(tuple(moved.values()))
+    traffic = tuple(
+        (float(kernel.operand(name).dtype.itemsize), max(found, key=len))
+        for (name, _), found in footprints.items()
+    )
+    return Work(tuple(products), tuple(maps), traffic)
+
+
+def step_seconds(kernel: Kernel, arguments: Sequence[int], machine: Machine = DEFAULT) -> float:
+    """Predicted seconds of one run of ``kernel`` with these values of its integer arguments."""
+    work = work_of(kernel)
+    values = dict(zip(kernel.arguments, arguments, strict=True))
+    busy = (
+        _total(work.products, values) / machine.product_flops
+        + _total(work.maps, values) / machine.map_flops
+    )
+    return max(busy, _total(work.traffic, values) / machine.bandwidth) + machine.launch
+
+
+def all_seconds(
+    kernels: Sequence[Kernel], arguments: Sequence[tuple[int, ...]], machine: Machine = DEFAULT
+) -> tuple[float, ...]:
+    """``step_seconds`` of many steps; equal ones are computed once."""
+    known: dict[tuple[Kernel, tuple[int, ...]], float] = {}
+    found = []
+    for key in zip(kernels, arguments, strict=True):
+        if key not in known:
+            known[key] = step_seconds(*key, machine)
+        found.append(known[key])
+    return tuple(found)
+
+
+def plan_seconds(plan: Plan, machine: Machine = DEFAULT) -> float:
+    """Predicted seconds of one run of a plan, repeated steps counted as often as they run."""
+    kernels = [plan.schedule.steps[planned.step].kernel for planned in plan.steps]
+    return sum(all_seconds(kernels, [planned.arguments for planned in plan.steps], machine))
+
+
+def _total(terms: Iterable[Term], values: Mapping[str, int]) -> float:
+    total = 0.0
+    for factor, extents in terms:
+        for extent in extents:
+            factor *= extent if isinstance(extent, int) else values[extent]
+        total += factor
+    return total
+
+
+def _axes(stage: Stage) -> tuple[Axis, ...]:
+    if isinstance(stage, Map):
+        return (stage.axis,)
+    if isinstance(stage, Columns):
+        return (stage.axis, *stage.rows)
+    return (stage.i, stage.j, stage.k) if isinstance(stage, Gemm) else ()
+
+
+def _flops(stage: Stage) -> int:
+    """Operations of one iteration of a stage, equal subexpressions once, besides the product."""
+    found = statements(stage)
+    exprs = postorder(e for s in found for e in roots_of(s))
+    return sum(map(_price, exprs)) + sum(not isinstance(s, Store) or s.add for s in found)
+
+
+def _price(expr: Expr) -> int:
+    if expr.op in DEFINITIONS:
+        return _block_price(expr)
+    return 0 if expr.op in LEAVES else 1
+
+
+def _block_price(expr: Expr) -> int:
+    args = tuple(ref(f"x{i}", a.dtype) for i, a in enumerate(expr.args))
+    key = (expr.op, args[0].dtype.name)
+    if key not in _BLOCK_PRICES:
+        _BLOCK_PRICES[key] = sum(e.op not in LEAVES for e in postorder([expand(expr.op, *args)]))
+    return _BLOCK_PRICES[key]
+
+
+_BLOCK_PRICES: dict[tuple[str, str], int] = {}
+
+
+def _accesses(stage: Stage) -> Iterator[tuple[Access, bool]]:
+    """Every place that a stage reads (False) or writes (True)."""
+    if isinstance(stage, Gemm):
+        yield stage.a, False
+        yield stage.b, False
+    for statement in statements(stage):
+        if isinstance(statement, Store):
+            yield statement.access, True
+            if statement.add:
+                yield statement.access, False
+    for expr in postorder(e for s in statements(stage) for e in roots_of(s)):
+        if isinstance(expr.attribute, Access):
+            yield expr.attribute, False

@@ -1,0 +1,142 @@
+"""What a plan does with memory, in words: what lives at the peak, what is stored, what runs again.
+
+Everything is read from the plan; how it was chosen is not known here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from staticgrad.analysis.cost import all_seconds, plan_seconds
+from staticgrad.analysis.plan_check import largest_step, lower_bound, peak_buffers
+from staticgrad.errors import BudgetInfeasible
+from staticgrad.ir.plan import Plan
+from staticgrad.ir.schedule import Buffer, Step
+
+_SHOWN: Final = 5  # buffers that an error names
+_ROWS: Final = 10  # rows of each part of a table
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """A step that runs more than once: ``runs`` times, ``seconds`` each (predicted).
+
+    ``nbytes``: the arena bytes that it computes again.
+    """
+
+    step: int
+    runs: int
+    nbytes: int
+    seconds: float
+
+
+def repeated_steps(plan: Plan) -> list[Repeated]:
+    """The steps that run more than once, in listed order."""
+    runs = Counter(planned.step for planned in plan.steps)
+    arguments = {planned.step: planned.arguments for planned in plan.steps}
+    again = sorted(step for step, count in runs.items() if count > 1)
+    kernels = [plan.schedule.steps[step].kernel for step in again]
+    seconds = all_seconds(kernels, [arguments[step] for step in again])
+    nbytes, roles = dict(plan.buffer_bytes), {b.name: b.role for b in plan.schedule.buffers}
+    return [
+        Repeated(
+            step,
+            runs[step],
+            sum(
+                nbytes[name]
+                for name in dict.fromkeys(plan.schedule.steps[step].writes())
+                if roles[name] == "temp"
+            ),
+            each,
+        )
+        for step, each in zip(again, seconds, strict=True)
+    ]
+
+
+def stored_buffers(plan: Plan) -> list[Buffer]:
+    """Temporary buffers that lie across the first step of the last phase, largest first."""
+    phases = [plan.schedule.steps[planned.step].phase for planned in plan.steps]
+    last = max(phases, default=0)
+    border = phases.index(last) if last else 0
+    by_name, nbytes = plan.schedule.by_name, dict(plan.buffer_bytes)
+    found = [
+        by_name[place.buffer]
+        for place in plan.placements
+        if place.first < border <= place.last and by_name[place.buffer].role == "temp"
+    ]
+    return sorted(found, key=lambda buffer: (-nbytes[buffer.name], buffer.name))
+
+
+def memory_table(plan: Plan) -> str:
+    """The arena at its peak, what is stored for the last phase, and what is computed again."""
+    return "\n".join(_table(plan))
+
+
+def _table(plan: Plan) -> Iterator[str]:
+    again = repeated_steps(plan)
+    total = plan_seconds(plan)
+    extra = sum(r.seconds * (r.runs - 1) for r in again)
+    yield f"arena: {plan.peak_bytes} bytes{_at(plan)}"
+    yield f"predicted: {total * 1e3:.3f} ms, of which {extra * 1e3:.3f} ms run again"
+    yield "largest at the peak:"
+    live = [(place.nbytes, _line(buffer)) for place, buffer in peak_buffers(plan) if place.nbytes]
+    yield from _rows([f"{nbytes:>12} bytes  {line}" for nbytes, line in live])
+    nbytes = dict(plan.buffer_bytes)
+    stored = stored_buffers(plan)
+    yield f"stored from forward to backward: {sum(nbytes[b.name] for b in stored)} bytes"
+    yield from _rows([f"{nbytes[b.name]:>12} bytes  {_line(b)}" for b in stored])
+    if again:
+        yield f"computed again: {sum(r.runs - 1 for r in again)} runs"
+        yield from _rows(
+            [
+                f"{r.nbytes:>12} bytes  {r.seconds * 1e6:9.1f} us"
+                f"  {r.runs} runs  {_label(plan.schedule.steps[r.step])}"
+                for r in sorted(again, key=lambda r: (-r.nbytes, r.step))
+            ]
+        )
+
+
+def _rows(rows: list[str]) -> Iterator[str]:
+    yield from rows[:_ROWS]
+    if len(rows) > _ROWS:
+        yield f"{'':12} and {len(rows) - _ROWS} more"
+
+
+def _line(buffer: Buffer) -> str:
+    name = buffer.label or buffer.name
+    return f"{name}  # {buffer.origin.resolve().labelled}" if buffer.origin else name
+
+
+def _label(step: Step) -> str:
+    lines = ", ".join(dict.fromkeys(origin.resolve().labelled for origin in step.origins))
+    return f"{step.label}  # {lines}" if lines else step.label
+
+
+def _at(plan: Plan) -> str:
+    sizes = ", ".join(f"{name}={value}" for name, value in plan.sizes)
+    return f" at {sizes}" if sizes else ""
+
+
+def over_budget(plan: Plan, budget: int) -> BudgetInfeasible:
+    """The error of a budget that not even ``plan``, the smallest found, meets."""
+    bound = lower_bound(plan)
+    step = largest_step(plan)
+    error = BudgetInfeasible(
+        f"the step needs {plan.peak_bytes} bytes{_at(plan)}, the budget is {budget}",
+        details=[
+            f"the smallest peak found is {plan.peak_bytes} bytes",
+            f"no plan of its kernels needs fewer than {bound} bytes: {_label(step)}",
+        ],
+        hint="nothing was run; give it more memory or smaller feeds",
+        at=step.origins[0] if step.origins else None,
+        related=[
+            (buffer.label or buffer.name, f"{placed.nbytes} bytes", buffer.origin)
+            for placed, buffer in peak_buffers(plan)[:_SHOWN]
+            if placed.nbytes
+        ],
+    )
+    error.budget, error.smallest_peak, error.lower_bound = budget, plan.peak_bytes, bound
+    return error

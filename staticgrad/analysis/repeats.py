@@ -1,0 +1,182 @@
+"""What it takes to run steps of a schedule again: units, closures, and which sequences are valid.
+
+A *unit* is what can only run again as a whole: the steps that write one buffer bit by bit (a fill
+and copies into regions, a scatter), else a single step. A *closure* is the steps that bring values
+back from what is still there. Nothing here knows bytes, costs or policies.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Container, Mapping, Sequence
+
+from staticgrad.analysis.liveness import Flow
+
+Version = tuple[int, int]  # (buffer, number of its writers that have run)
+
+
+class Repeats:
+    """Units and versions of a schedule, by step and buffer numbers.
+
+    Attributes:
+        unit: per step, the steps of its unit in listed order.
+        repeatable: per step, whether its unit may run more than once: it writes no parameter, and
+            nobody reads what it has half written.
+        writer: a temporary buffer -> a step of the unit that computes it.
+        needs: per step, the temporary buffers that its unit reads from elsewhere.
+    """
+
+    def __init__(self, flow: Flow) -> None:
+        self.flow = flow
+        roles = [b.role for b in flow.schedule.buffers]
+        self._temp = {i for i, role in enumerate(roles) if role == "temp"}
+        self._parameters = {i for i, role in enumerate(roles) if role == "parameter"}
+        versioned = {i for i, role in enumerate(roles) if role in ("temp", "output", "parameter")}
+        writers = _writers(flow, versioned)
+        self._reads, self._writes = _versions(flow, writers)
+        self.unit = _units(len(flow.writes), writers)
+        self.writer = {b: steps[0] for b, steps in writers.items() if b in self._temp}
+        self.repeatable = self._repeatable(writers)
+        self.needs = tuple(map(self._needs, range(len(flow.writes))))
+
+    def closure(self, wanted: int, present: Container[int]) -> tuple[int, ...] | None:
+        """Steps, in listed order, that compute a buffer again from those ``present``.
+
+        None where something that it needs cannot be computed twice.
+        """
+        found: set[int] = set()
+        stack = [wanted]
+        while stack:
+            step = self.writer.get(stack.pop())
+            if step is None or not self.repeatable[step]:
+                return None
+            if step not in found:
+                found.update(self.unit[step])
+                stack.extend(b for b in self.needs[step] if b not in present)
+        return tuple(sorted(found))
+
+    def is_valid(self, sequence: Sequence[int]) -> bool:
+        """Whether every run finds the versions it reads in the listed order, every step runs,
+        updates run once, and every index is checked before the first update."""
+        state: dict[int, int] = {}
+        for step in sequence:
+            if any(state.get(b, 0) != version for b, version in self._reads[step]):
+                return False
+            for buffer, version in self._writes[step]:
+                if version and state.get(buffer, 0) != version:
+                    return False
+                state[buffer] = version + 1
+        runs = Counter(sequence)
+        if len(runs) < len(self._reads) or any(runs[step] > 1 for step in self.flow.commits):
+            return False
+        return set(self.flow.checks) <= set(sequence[: self.flow.commit(sequence)])
+
+    def settled(self, sequence: Sequence[int]) -> Sequence[int] | None:
+        """The sequence with each update behind the last read of the parameters that it writes.
+
+        The rest of the sequence must be valid. Steps that depend on a delayed update wait with it.
+        None where that cannot be.
+        """
+        if self._updates_wait(sequence):
+            return sequence
+        left = Counter(b for step in sequence for b in self._parameters_read(step))
+        done: list[int] = []
+        waiting: list[int] = []
+
+        def blocked(step: int, held: Container[int]) -> bool:
+            own = self._parameters_read(step)
+            written = (b for b in self.flow.writes[step] if b in self._parameters)
+            return any(left[b] > (b in own) for b in written) or any(
+                earlier in held for earlier in self.flow.before[step]
+            )
+
+        def run(step: int) -> None:
+            done.append(step)
+            left.subtract(self._parameters_read(step))
+
+        for step in sequence:
+            if blocked(step, waiting):
+                waiting.append(step)
+                continue
+            run(step)
+            held: list[int] = []
+            for other in waiting:
+                if blocked(other, held):
+                    held.append(other)
+                else:
+                    run(other)
+            waiting = held
+        return done if not waiting and self.is_valid(done) else None
+
+    def _parameters_read(self, step: int) -> tuple[int, ...]:
+        return tuple(b for b in self.flow.reads[step] if b in self._parameters)
+
+    def _updates_wait(self, sequence: Sequence[int]) -> bool:
+        written: set[int] = set()
+        commits = set(self.flow.commits)
+        for step in sequence:
+            if written and not written.isdisjoint(self.flow.reads[step]):
+                return False
+            if step in commits:
+                written.update(b for b in self.flow.writes[step] if b in self._parameters)
+        return True
+
+    def _repeatable(self, writers: Mapping[int, Sequence[int]]) -> tuple[bool, ...]:
+        fixed = set(self.flow.commits)
+        for step, versions in enumerate(self._reads):
+            for buffer, version in versions:
+                inside = version > 0 and self.unit[writers[buffer][0]] is self.unit[step]
+                if version < len(writers[buffer]) and not inside:
+                    fixed.add(writers[buffer][0])
+        units = {self.unit[step] for step in fixed}
+        return tuple(unit not in units for unit in self.unit)
+
+    def _needs(self, step: int) -> tuple[int, ...]:
+        written = {b for s in self.unit[step] for b in self.flow.writes[s]}
+        read = dict.fromkeys(b for s in self.unit[step] for b in self.flow.reads[s])
+        return tuple(b for b in read if b in self._temp and b not in written)
+
+
+def _writers(flow: Flow, versioned: Container[int]) -> dict[int, list[int]]:
+    """The steps that write each buffer, in listed order."""
+    found: dict[int, list[int]] = {}
+    for step, written in enumerate(flow.writes):
+        for buffer in written:
+            if buffer in versioned:
+                found.setdefault(buffer, []).append(step)
+    return found
+
+
+def _versions(
+    flow: Flow, writers: Mapping[int, Sequence[int]]
+) -> tuple[tuple[tuple[Version, ...], ...], tuple[tuple[Version, ...], ...]]:
+    """Per step, the versions that it reads, and those that it writes over."""
+    count = dict.fromkeys(writers, 0)
+    reads, writes = [], []
+    for read, written in zip(flow.reads, flow.writes, strict=True):
+        reads.append(tuple((b, count[b]) for b in read if b in count))
+        writes.append(tuple((b, count[b]) for b in written if b in count))
+        for buffer, version in writes[-1]:
+            count[buffer] = version + 1
+    return tuple(reads), tuple(writes)
+
+
+def _units(steps: int, writers: Mapping[int, Sequence[int]]) -> tuple[tuple[int, ...], ...]:
+    """Per step, all steps that share a buffer written several times with it, directly or not."""
+    leader = list(range(steps))
+
+    def find(step: int) -> int:
+        while leader[step] != step:
+            leader[step] = leader[leader[step]]
+            step = leader[step]
+        return step
+
+    for several in writers.values():
+        for other in several[1:]:
+            one, two = sorted((find(several[0]), find(other)))
+            leader[two] = one
+    members: dict[int, list[int]] = {}
+    for step in range(steps):
+        members.setdefault(find(step), []).append(step)
+    units = {first: tuple(found) for first, found in members.items()}
+    return tuple(units[find(step)] for step in range(steps))

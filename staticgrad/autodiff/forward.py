@@ -1,0 +1,150 @@
+"""Forward mode: products of the Jacobian with tangents, as new nodes of the graph.
+
+Walks from what is moved to the outputs, each node once, producers before users, and asks each op
+for its ``jvp``. An op without one is pushed forward by transposing its VJP: that is linear in the
+cotangent, so its own gradient, with the tangents as seeds, is the tangent of the result. This file
+knows no op.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from staticgrad.autodiff.cone import Cone, ValueKey, cone_between, disconnected
+from staticgrad.autodiff.reverse import fitting, or_zeros, pulled_back, shares_of
+from staticgrad.autodiff.structure import check_floating, fitted, leaves, mapped, paired
+from staticgrad.errors import GradientError, OpDefinitionError
+from staticgrad.ir.graph import Node, Symbolic, building_order
+from staticgrad.ir.value import FUNCTIONS
+from staticgrad.ops.cotangent import resolve, zeros_like_type
+from staticgrad.source import attribute_to
+
+_GIVES = "jvp gives a tangent {} for a result {}"
+
+
+def jvp(y: Any, x: Any, tangent: Any, allow_disconnected: bool = False) -> Any:
+    """Forward mode: the tangents of ``y`` when ``x`` moves along ``tangent``; Jacobian times it.
+
+    One tangent costs about as much as ``y`` itself, whatever the sizes; the gradient of a value
+    with one element is cheaper by ``grad``.
+
+    Args:
+        y: a floating value, or a list, tuple or dict of them, of any shapes.
+        x: a floating value (input, parameter or intermediate), or a list, tuple or dict of them.
+        tangent: for each value of ``x`` a value or array of its type, in the containers of ``x``.
+        allow_disconnected: zeros, instead of an error, for what no differentiable path leads to.
+
+    Returns:
+        The containers of ``y``, each tangent of exactly the type of what it belongs to.
+
+    Raises:
+        GradientError: something else than floating values; a tangent that does not fit; an op on
+            the way without a rule.
+        DisconnectedError: a value of ``y`` that no differentiable path leads to, or one of ``x``
+            that none starts from.
+
+    >>> import staticgrad as sg
+    >>> x = sg.input("x", (2,), "float64")
+    >>> sg.evaluate(jvp(x**2, x, [1.0, 10.0]), {"x": [3.0, 4.0]})
+    array([ 6., 80.])
+    """
+    outputs = leaves(y, "jvp takes values to differentiate")
+    moved = leaves(x, "jvp takes values to differentiate by")
+    check_floating(outputs, "of")
+    check_floating(moved, "by")
+    if not (outputs and moved):
+        raise GradientError("there is nothing to differentiate: no value is given")
+    given = list(paired(x, tangent, "tangent"))
+    cone = cone_between(outputs, moved)
+    with building_order(cone.order + 1):
+        push = _Push(cone)
+        for value, direction in given:
+            with attribute_to(value.node.origin):
+                push.add(value.key, fitted(value, direction, "tangent"))
+        push.run()
+        if not allow_disconnected:
+            push.check(outputs, moved)
+        return mapped(y, lambda value: or_zeros(push.tangents.get(value.key), value))
+
+
+class _Push:
+    """One walk forwards: the tangents known so far, and who took part in which."""
+
+    def __init__(self, cone: Cone) -> None:
+        self.cone = cone
+        self.tangents: dict[ValueKey, Any] = {}
+        self.blocked: set[tuple[ValueKey, Node]] = set()
+
+    def add(self, key: ValueKey, tangent: Any) -> None:
+        """Add to the tangent of a value: one that is moved may move by itself and by others."""
+        before = self.tangents.get(key)
+        self.tangents[key] = tangent if before is None else FUNCTIONS["add"](before, tangent)
+
+    def run(self) -> None:
+        """Give every value of the cone its tangent."""
+        for node in self.cone.nodes:
+            tangents = [self.tangents.get(arg.key) for arg in node.args]
+            if all(tangent is None for tangent in tangents):
+                continue
+            with attribute_to(node.origin):
+                for value, found in zip(node.values, _pushed(node, tangents), strict=True):
+                    if found is None:
+                        self.blocked.update((arg.key, node) for arg in node.args)
+                    elif value.key in self.cone.active:
+                        self.add(value.key, fitting(found, value, node, _GIVES))
+
+    def check(self, outputs: Sequence[Symbolic], moved: Sequence[Symbolic]) -> None:
+        """Refuse an output without a tangent, and a moved value that no output moves with.
+
+        Raises:
+            DisconnectedError: with the line at which the path dies.
+        """
+        for y in outputs:
+            if y.key not in self.tangents:
+                raise disconnected(y, moved[0], self.blocked)
+        used = {y.key for y in outputs}
+        for node in reversed(self.cone.nodes):
+            if any(value.key in used for value in node.values):
+                used.update(arg.key for arg in node.args if (arg.key, node) not in self.blocked)
+        for value in moved:
+            if value.key not in used:
+                raise disconnected(outputs[-1], value, self.blocked)
+
+
+def _pushed(node: Node, tangents: Sequence[Any]) -> tuple[Any, ...]:
+    """The tangent (None: zero) of each result, by the op's rule, given those of the operands."""
+    op = node.op
+    if not op.differentiable:
+        return (None,) * len(node.types)
+    rule = getattr(op, "jvp", None)
+    if rule is None:
+        return _transposed(node, tangents)
+    single = len(node.types) == 1
+    found = rule(tangents, node.values[0] if single else node.values, *node.args)
+    results = (found,) if single else found
+    if not isinstance(results, tuple) or len(results) != len(node.types):
+        raise OpDefinitionError(
+            f"{op.name}: jvp gives {results!r}, not a tuple of {len(node.types)} tangents",
+            at=node.origin,
+        )
+    return results
+
+
+def _transposed(node: Node, tangents: Sequence[Any]) -> tuple[Any, ...]:
+    """The tangents of the results from the VJP alone, which is linear in the cotangents.
+
+    Its operands' shares are differentiated by stand-ins for the cotangents; nothing of the result
+    reads the stand-ins but a rule that is not linear on paper, hence they are zeros.
+    """
+    stand_ins = [zeros_like_type(t) if t.dtype.is_float else None for t in node.types]
+    wanted = tuple(tangent is not None for tangent in tangents)
+    shares = shares_of(node, stand_ins, wanted)
+    given: list[tuple[Any, Any]] = [
+        (resolve(fitting(share, arg, node)), tangent)
+        for share, arg, tangent in zip(shares, node.args, tangents, strict=True)
+        if share is not None and tangent is not None
+    ]
+    targets = [stand_in for stand_in in stand_ins if isinstance(stand_in, Symbolic)]
+    found = iter(pulled_back(given, targets) if given and targets else [None] * len(targets))
+    return tuple(None if stand_in is None else next(found) for stand_in in stand_ins)

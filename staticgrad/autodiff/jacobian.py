@@ -1,0 +1,165 @@
+"""Whole Jacobians and Hessians, row by row or column by column, and products with a Hessian.
+
+Everything here is made of ``jvp`` and ``grad``. A matrix of n rows is n products: the graph grows
+with it, so sizes that the rows come from must be literal, and few.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from typing import Any, Final
+
+from staticgrad.autodiff.cone import named
+from staticgrad.autodiff.forward import jvp
+from staticgrad.autodiff.reverse import grad
+from staticgrad.autodiff.structure import check_floating, leaves, mapped
+from staticgrad.errors import ArgumentError, GradientError
+from staticgrad.ir.graph import Symbolic, building_order
+from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ops.cotangent import zeros_like_type
+from staticgrad.source import attribute_to
+
+#: Rows or columns that a matrix may be made of, each a copy of the derivative's nodes.
+MOST_PRODUCTS: Final = 1024
+
+
+def jacobian(y: Any, x: Any, mode: str | None = None, allow_disconnected: bool = False) -> Any:
+    """The derivative of every element of ``y`` by every element of ``x``.
+
+    ``jacobian(y, x)[i, j]`` is d y[i] / d x[j], with as many axes for i and j as y and x have. It
+    takes one ``grad`` per element of y (``"reverse"``) or one ``jvp`` per element of x
+    (``"forward"``), whose common parts are computed once when compiled: prefer ``vjp``, ``jvp`` or
+    ``hvp`` where a product is enough.
+
+    Args:
+        y: a floating value.
+        x: a floating value, or a list, tuple or dict of them.
+        mode: ``"forward"`` or ``"reverse"``; by default the one that takes fewer products.
+        allow_disconnected: zeros, instead of an error, for what no differentiable path leads to.
+
+    Returns:
+        A value of shape ``y.shape + x.shape`` in the dtype of ``y`` (in reverse mode: of ``x``), in
+        the containers of ``x``.
+
+    Raises:
+        GradientError: as ``grad``; or the products are more than 1024, or as many as a named size.
+        DisconnectedError: as ``grad``.
+        ArgumentError: another mode.
+
+    >>> import staticgrad as sg
+    >>> x = sg.input("x", (2,), "float64")
+    >>> y = sg.stack([x[0] * x[1], x[0] + 3.0 * x[1]])
+    >>> sg.evaluate(jacobian(y, x), {"x": [5.0, 7.0]})
+    array([[7., 5.],
+           [1., 3.]])
+    """
+    if mode not in (None, "forward", "reverse"):
+        raise ArgumentError(f"jacobian: mode={mode!r} is neither 'forward' nor 'reverse'")
+    (output,) = _one(y, "jacobian")
+    check_floating([output], "of")
+    check_floating(leaves(x, "jacobian takes values to differentiate by"), "by")
+    return mapped(x, lambda value: _matrix(output, value, mode, allow_disconnected))
+
+
+def hvp(y: Any, x: Any, v: Any, allow_disconnected: bool = False) -> Any:
+    """The Hessian of ``y`` by ``x``, times ``v``, without the Hessian.
+
+    Forward over reverse: the tangent of the gradient when x moves along v. It costs about as much
+    as two gradients, and keeps fewer values than reverse over reverse would: nothing waits for a
+    second way back.
+
+    Args:
+        y: a floating 0-d value.
+        x: a floating value, or a list, tuple or dict of them.
+        v: for each value of ``x`` a value or array of its type, in the containers of ``x``.
+        allow_disconnected: zeros, instead of an error, where the gradient of ``y`` does not depend
+            on ``x`` (it is linear in it), or y itself does not.
+
+    Returns:
+        The containers of ``x``, each product of exactly the type of what it belongs to.
+
+    Raises:
+        GradientError, DisconnectedError: as ``grad`` and ``jvp``.
+
+    >>> import staticgrad as sg
+    >>> x = sg.input("x", (2,), "float64")
+    >>> sg.evaluate(hvp((x**3).sum(), x, [1.0, 10.0]), {"x": [2.0, 3.0]})
+    array([ 12., 180.])
+    """
+    return jvp(grad(y, x, None, allow_disconnected), x, v, allow_disconnected)
+
+
+def hessian(y: Any, x: Any, allow_disconnected: bool = False) -> Value:
+    """The second derivatives of ``y``, a 0-d value, by every pair of elements of ``x``, one value.
+
+    The Jacobian of the gradient, forward over reverse: one ``hvp`` per element of x. Prefer ``hvp``
+    where a product is enough. Blocks of several values: ``jacobian(grad(y, a), b)``.
+
+    Returns:
+        A value of shape ``x.shape + x.shape`` in the dtype of ``x``.
+
+    Raises:
+        GradientError, DisconnectedError: as ``jacobian``.
+
+    >>> import staticgrad as sg
+    >>> x = sg.input("x", (2,), "float64")
+    >>> sg.evaluate(hessian(x[0] ** 2 * x[1], x), {"x": [5.0, 7.0]})
+    array([[14., 10.],
+           [10.,  0.]])
+    """
+    (value,) = _one(x, "hessian")
+    slope = grad(y, value, None, allow_disconnected)
+    return jacobian(slope, value, "forward", allow_disconnected)  # type: ignore[no-any-return]
+
+
+def _one(value: Any, caller: str) -> tuple[Symbolic]:
+    if not isinstance(value, Symbolic):
+        raise GradientError(f"{caller} takes one value of a graph here, not {value!r}")
+    return (value,)
+
+
+def _matrix(y: Symbolic, x: Symbolic, mode: str | None, allow_disconnected: bool) -> Value:
+    forward = mode == "forward" if mode else _count(x) < _count(y)
+    along = x if forward else y
+    count = _count(along)
+    if count > MOST_PRODUCTS:
+        raise _too_many(y, x, along)
+    shape = (*y.shape, *x.shape)
+    with building_order(max(y.node.order, x.node.order) + 1), attribute_to(y.node.origin):
+        if not count:
+            return zeros_like_type((y if forward else x).type.with_shape(shape))
+        seeds = [_unit(along, int(count), position) for position in range(int(count))]
+    product: Callable[[Value], Value] = (
+        (lambda seed: jvp(y, x, seed, allow_disconnected))
+        if forward
+        else (lambda seed: grad(y, x, seed, allow_disconnected))
+    )
+    products = [product(seed) for seed in seeds]
+    with building_order(products[0].node.order), attribute_to(y.node.origin):  # type: ignore[attr-defined]
+        stacked = FUNCTIONS["stack"](products, axis=y.ndim if forward else 0)
+        return FUNCTIONS["reshape"](stacked, shape)  # type: ignore[no-any-return]
+
+
+def _count(value: Symbolic) -> float:
+    """How many elements; infinitely many if a named size decides."""
+    count = prod(value.shape)
+    return count if isinstance(count, int) else float("inf")
+
+
+def _unit(value: Symbolic, count: int, position: int) -> Value:
+    """1 at ``position``, in C order, and 0 elsewhere, of the type of ``value``."""
+    places = FUNCTIONS["reshape"](FUNCTIONS["iota"]((count,)), value.shape)
+    hit = FUNCTIONS["equal"](places, position)
+    return FUNCTIONS["astype"](hit, value.dtype)  # type: ignore[no-any-return]
+
+
+def _too_many(y: Symbolic, x: Symbolic, along: Symbolic) -> GradientError:
+    count = _count(along)
+    how_many = "as many as a named size says" if count == float("inf") else f"{int(count)}"
+    return GradientError(
+        f"the Jacobian of {named(y)}, {y.type}, by {named(x)}, {x.type}, takes {how_many}"
+        f" products; at most {MOST_PRODUCTS} are built",
+        hint="use sg.vjp, sg.jvp or sg.hvp for a product with it, or literal sizes",
+        related=[("of", str(y.type), y.node.origin), ("by", str(x.type), x.node.origin)],
+    )

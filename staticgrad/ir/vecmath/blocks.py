@@ -1,0 +1,81 @@
+"""The table of the vector-math blocks: name to definition, and the error of each.
+
+It loads every block's file, so only those who expand or price blocks import it: an op that needs a
+few bits of a float takes them from ``layout``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+from staticgrad.ir.dtype import F32, F64, DType
+from staticgrad.ir.expr import Expr
+from staticgrad.ir.vecmath.complementary_error import erfc
+from staticgrad.ir.vecmath.cube_root import cbrt
+from staticgrad.ir.vecmath.error_function import erf
+from staticgrad.ir.vecmath.exponential import exp, expm1, tanh
+from staticgrad.ir.vecmath.inverse_trigonometric import acos, asin, atan
+from staticgrad.ir.vecmath.logarithm import log, log1p
+from staticgrad.ir.vecmath.other_bases import exp2, log2, log10
+from staticgrad.ir.vecmath.power import pow_
+from staticgrad.ir.vecmath.trigonometric import cos, sin
+
+DEFINITIONS: Final[Mapping[str, Callable[..., Expr]]] = MappingProxyType(
+    {
+        "exp": exp,
+        "expm1": expm1,
+        "log": log,
+        "log1p": log1p,
+        "sin": sin,
+        "cos": cos,
+        "tanh": tanh,
+        "erf": erf,
+        "pow": pow_,
+        "exp2": exp2,
+        "log2": log2,
+        "log10": log10,
+        "cbrt": cbrt,
+        "atan": atan,
+        "asin": asin,
+        "acos": acos,
+        "erfc": erfc,
+    }
+)
+
+#: (block, dtype) -> a bound on the distance from the true value, for all inputs, in units of the
+#: last place of the true value's binade (of the denormal spacing, for denormal results). f32 blocks
+#: of one operand: the maximum over all 2**32 inputs, rounded up. Others: above the largest of some
+#: millions of samples, dense where errors peak. f64 sin and cos: below ``trigonometric.LIMIT``; NaN
+#: from there on.
+ULP: Final[Mapping[tuple[str, DType], float]] = MappingProxyType(
+    {
+        ("exp", F32): 0.95, ("exp", F64): 0.95,
+        ("expm1", F32): 1.6, ("expm1", F64): 1.9,
+        ("log", F32): 1.0, ("log", F64): 1.0,
+        ("log1p", F32): 1.6, ("log1p", F64): 1.6,
+        ("sin", F32): 1.7, ("sin", F64): 0.85,
+        ("cos", F32): 1.7, ("cos", F64): 0.85,
+        ("tanh", F32): 2.5, ("tanh", F64): 2.5,
+        ("erf", F32): 1.95, ("erf", F64): 1.8,
+        ("pow", F32): 0.6, ("pow", F64): 1.2,
+        ("exp2", F32): 0.95, ("exp2", F64): 0.95,
+        ("log2", F32): 1.15, ("log2", F64): 1.0,
+        ("log10", F32): 0.95, ("log10", F64): 0.95,
+        ("cbrt", F32): 0.51, ("cbrt", F64): 0.51,
+        ("atan", F32): 1.9, ("atan", F64): 1.9,
+        ("asin", F32): 1.6, ("asin", F64): 1.7,
+        ("acos", F32): 1.1, ("acos", F64): 1.15,
+        ("erfc", F32): 4.6, ("erfc", F64): 4.8,
+    }
+)  # fmt: skip
+
+
+def expand(op: str, *args: Expr) -> Expr:
+    """The definition of the block ``op`` over its operands, in plain primitives.
+
+    Raises:
+        KeyError: ``op`` is no block. TypeError: wrong operand count.
+    """
+    return DEFINITIONS[op](*args)

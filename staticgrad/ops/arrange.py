@@ -1,0 +1,298 @@
+"""Arrays put together from one array, or taken apart: roll, split, repeat, tile, diagonals, grids.
+
+No op stands here: everything is made of slices, reshapes, broadcasts and index lookups, so that
+gradients follow from theirs. Ops that move elements stand in ``movement.py`` and ``slices.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+
+from staticgrad.errors import ArgumentError, RankError, ShapeError
+from staticgrad.ir import dim as dims
+from staticgrad.ir.dim import Dim, Size
+from staticgrad.ir.dtype import I64
+from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ops.elementwise import Operand, broadcast
+from staticgrad.ops.indexing import iota
+from staticgrad.ops.movement import broadcast_to, expand_dims, moveaxis, ravel, reshape, with_size
+from staticgrad.ops.operands import (
+    Axes,
+    as_value,
+    as_values,
+    axis_of,
+    integer,
+    related,
+    shape_of,
+)
+from staticgrad.ops.slices import concatenate, flip, pad, part, sliced
+
+
+def roll(x: Operand, shift: Any, axis: Axes = None) -> Value:
+    """x with its elements moved ``shift`` places along ``axis``, round the end.
+
+    Args:
+        x: a value.
+        shift: an integer, or one per axis.
+        axis: one axis or several; x flattened and rolled if None.
+
+    Raises:
+        AxisError: there is no such axis.
+        ArgumentError: shifts that are no integers, or not as many as axes.
+    """
+    value = as_value("roll", x)
+    if axis is None:
+        return reshape(roll(ravel(value), shift, 0), value.shape)
+    axes = list(axis) if isinstance(axis, list | tuple) else [axis]
+    shifts = list(shift) if isinstance(shift, list | tuple) else [shift] * len(axes)
+    if len(shifts) != len(axes):
+        raise ArgumentError(f"roll: {len(shifts)} shifts for {len(axes)} axes")
+    for places, number in zip(shifts, axes, strict=True):
+        steps = integer("roll", "shift", places, value)
+        value = _rolled(value, steps, axis_of("roll", number, value))
+    return value
+
+
+def _rolled(x: Value, shift: int, axis: int) -> Value:
+    size = x.shape[axis]
+    if isinstance(size, Dim):  # the shift may be longer than the axis: only a run can tell
+        length = FUNCTIONS["size_value"](size, I64)
+        return FUNCTIONS["take"](x, (iota((size,)) - shift) % length, axis)  # type: ignore[no-any-return]
+    moved = shift % size if size else 0
+    if not moved:
+        return x
+    tail, head = part(x, axis, size - moved, moved), part(x, axis, 0, size - moved)
+    return concatenate([tail, head], axis)
+
+
+def split(x: Operand, indices_or_sections: Any, axis: int = 0) -> list[Value]:
+    """x in consecutive parts along ``axis``: so many of equal size, or cut at the given positions.
+
+    Raises:
+        ShapeError: a size that the number of parts does not divide.
+        AxisError: there is no such axis.
+        ArgumentError: no parts, or positions that are no integers.
+    """
+    value = as_value("split", x)
+    place = axis_of("split", axis, value)
+    if isinstance(indices_or_sections, list | tuple | np.ndarray):
+        return _cut(value, list(indices_or_sections), place)
+    count = _sections("split", indices_or_sections, value)
+    size = value.shape[place]
+    each = dims.floordiv(size, count)
+    text = f"split: an axis of size {size} is not {count} equal parts"
+    if not dims.equal(each * count, size, text):
+        raise ShapeError(text, hint="use sg.array_split", related=related(value))
+    value = with_size(value, place, each * count)
+    return [part(value, place, each * k, each) for k in range(count)]
+
+
+def array_split(x: Operand, indices_or_sections: Any, axis: int = 0) -> list[Value]:
+    """As ``split``, but the first parts are one longer where the size does not divide evenly.
+
+    Raises:
+        AxisError: there is no such axis.
+        ArgumentError: no parts, or positions that are no integers.
+    """
+    value = as_value("array_split", x)
+    place = axis_of("array_split", axis, value)
+    if isinstance(indices_or_sections, list | tuple | np.ndarray):
+        return _cut(value, list(indices_or_sections), place)
+    count = _sections("array_split", indices_or_sections, value)
+    size = value.shape[place]
+    lengths = [dims.floordiv(size + (count - 1 - k), count) for k in range(count)]
+    starts = accumulate(lengths[:-1], initial=0)
+    return [part(value, place, s, n) for s, n in zip(starts, lengths, strict=True)]
+
+
+def _sections(op: str, data: Any, x: Value) -> int:
+    count = integer(op, "number of parts", data, x)
+    if count < 1:
+        raise ArgumentError(f"{op}: {count} parts", related=related(x))
+    return count
+
+
+def _cut(x: Value, at: Sequence[Any], axis: int) -> list[Value]:
+    """The parts between positions, clipped as slices are."""
+    before = (slice(None),) * axis
+    ends = [*at, None]
+    return [x[(*before, slice(a, b))] for a, b in zip([0, *at], ends, strict=True)]
+
+
+def repeat(x: Operand, repeats: Any, axis: int | None = None) -> Value:
+    """Each element of x ``repeats`` times along ``axis``; of x flattened if it is None.
+
+    Args:
+        x: a value.
+        repeats: one number (or size) for all, or integers known now, one per place of the axis.
+        axis: which axis.
+
+    Raises:
+        AxisError: there is no such axis.
+        ShapeError: not one number per place.
+        ArgumentError: numbers that are no integers.
+    """
+    value = as_value("repeat", x)
+    if axis is None:
+        value, axis = ravel(value), 0
+    place = axis_of("repeat", axis, value)
+    if isinstance(repeats, list | tuple | np.ndarray) and np.ndim(repeats) > 0:
+        counts = np.asarray(repeats)
+        text = f"repeat: {counts.size} numbers for an axis of size {value.shape[place]}"
+        if not dims.equal(value.shape[place], counts.size, text):
+            raise ShapeError(text, related=related(value))
+        value = with_size(value, place, counts.size)
+        return FUNCTIONS["take"](value, np.repeat(np.arange(counts.size), counts), place)  # type: ignore[no-any-return]
+    (times,) = shape_of("repeat", (repeats,), value)
+    shape = value.shape
+    wide = expand_dims(value, place + 1)
+    wide = broadcast_to(wide, (*shape[: place + 1], times, *shape[place + 1 :]))
+    return reshape(wide, (*shape[:place], shape[place] * times, *shape[place + 1 :]))
+
+
+def tile(x: Operand, reps: Any) -> Value:
+    """x laid side by side, ``reps`` times along each axis; missing axes come first.
+
+    Raises:
+        ArgumentError: numbers that are no sizes.
+    """
+    value = as_value("tile", x)
+    times = shape_of("tile", reps, value)
+    rank = max(len(times), value.ndim)
+    times = (1,) * (rank - len(times)) + times
+    shape = (1,) * (rank - value.ndim) + value.shape
+    between = reshape(value, tuple(size for pair in shape for size in (1, pair)))
+    wide = broadcast_to(between, tuple(s for pair in zip(times, shape, strict=True) for s in pair))
+    return reshape(wide, tuple(n * size for n, size in zip(times, shape, strict=True)))
+
+
+# -- diagonals ------------------------------------------------------------------------------------
+
+
+def diagonal(x: Operand, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Value:
+    """The elements x[.., i, .., i + offset, ..] of two axes, along a new last axis.
+
+    Raises:
+        AxisError: there is no such axis, or both are one.
+    """
+    value = as_value("diagonal", x)
+    if value.ndim < 2:
+        raise RankError(f"diagonal: {value.type} has no two axes", related=related(value))
+    moved = moveaxis(value, [axis1, axis2], [-2, -1])
+    k = integer("diagonal", "offset", offset, value)
+    rows, columns = moved.shape[-2:]
+    first_row, first_column = max(-k, 0), max(k, 0)
+    length = _at_least_0(_smaller(rows - first_row, columns - first_column))
+    flat = reshape(moved, (*moved.shape[:-2], rows * columns))
+    if isinstance(columns, Dim):
+        step = FUNCTIONS["size_value"](columns + 1, I64)
+        start = FUNCTIONS["size_value"](columns * first_row + first_column, I64)
+        return FUNCTIONS["take"](flat, iota((length,)) * step + start, flat.ndim - 1)  # type: ignore[no-any-return]
+    rank = flat.ndim - 1
+    starts = (0,) * rank + (columns * first_row + first_column if length != 0 else 0,)
+    return sliced(flat, starts, (*flat.shape[:-1], length), (*(1,) * rank, columns + 1))
+
+
+def _smaller(a: Size, b: Size) -> Size:
+    return a + b - dims.maximum(a, b)
+
+
+def _at_least_0(size: Size) -> Size:
+    return dims.maximum(size, 0)
+
+
+def diag(x: Operand, k: int = 0) -> Value:
+    """The k-th diagonal of a matrix; of a vector, the matrix that has it there and 0 elsewhere.
+
+    Raises:
+        RankError: neither a vector nor a matrix.
+    """
+    value = as_value("diag", x)
+    if value.ndim == 2:
+        return diagonal(value, k)
+    if value.ndim != 1:
+        raise RankError(f"diag: {value.type} is no vector or matrix", related=related(value))
+    shift = integer("diag", "k", k, value)
+    size = value.shape[0] + abs(shift)
+    across = pad(value, (max(shift, 0), max(-shift, 0)))  # out[i, j] holds the one of column j
+    hit = FUNCTIONS["equal"](iota((size, size), 0) + shift, iota((size, size), 1))
+    return FUNCTIONS["where"](hit, across, np.zeros((), value.dtype.numpy))  # type: ignore[no-any-return]
+
+
+def trace(x: Operand, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Value:
+    """The sum of a diagonal. Raises as ``diagonal``."""
+    return FUNCTIONS["sum"](diagonal(x, offset, axis1, axis2), -1)  # type: ignore[no-any-return]
+
+
+# -- several arrays -------------------------------------------------------------------------------
+
+
+def broadcast_arrays(*values: Operand) -> list[Value]:
+    """The values, each repeated to the shape in which they meet; dtypes stay.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+    """
+    operands = as_values("broadcast_arrays", *values)
+    shape = broadcast("broadcast_arrays", [value.shape for value in operands])
+    return [broadcast_to(value, shape) for value in operands]
+
+
+def meshgrid(*values: Operand, indexing: str = "xy", sparse: bool = False) -> list[Value]:
+    """Coordinate grids from vectors: one array per vector, each varying along one axis.
+
+    Args:
+        values: vectors (or 0-d values).
+        indexing: ``"ij"`` puts the first vector along axis 0, ``"xy"`` along axis 1.
+        sparse: leave the other axes at size 1.
+
+    Raises:
+        ArgumentError: another indexing.
+        RankError: an operand with more than one axis.
+    """
+    if indexing not in ("xy", "ij"):
+        raise ArgumentError(f"meshgrid: indexing is 'xy' or 'ij', not {indexing!r}")
+    vectors = [FUNCTIONS["ravel"](v) for v in as_values("meshgrid", *values)]
+    rank = len(vectors)
+    places = list(range(rank))
+    if indexing == "xy" and rank > 1:
+        places[:2] = [1, 0]
+    grids = [
+        reshape(vector, tuple(vector.shape[0] if k == place else 1 for k in range(rank)))
+        for vector, place in zip(vectors, places, strict=True)
+    ]
+    return grids if sparse or not grids else broadcast_arrays(*grids)
+
+
+def rot90(x: Operand, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Value:
+    """x turned by 90 degrees, ``k`` times, in the plane of two axes, from the first to the second.
+
+    Raises:
+        AxisError: there is no such axis.
+    """
+    value = as_value("rot90", x)
+    first, second = (axis_of("rot90", axis, value) for axis in axes)
+    match integer("rot90", "k", k, value) % 4:
+        case 0:
+            return value
+        case 1:
+            return FUNCTIONS["swapaxes"](flip(value, second), first, second)  # type: ignore[no-any-return]
+        case 2:
+            return flip(value, (first, second))
+        case _:
+            return flip(FUNCTIONS["swapaxes"](value, first, second), second)
+
+
+FUNCTIONS.update(
+    {
+        f.__name__: f
+        for f in (
+            roll, split, array_split, repeat, tile, diagonal, diag, trace, broadcast_arrays,
+            meshgrid, rot90,
+        )
+    }
+)  # fmt: skip

@@ -1,0 +1,139 @@
+"""``x.at[key].set(y)``: a copy of x with some elements set, or added to.
+
+A key is what ``x[key]`` takes. Regular keys become a pad and a select; index arrays a scatter:
+duplicates add up in order (``add``), or the last one stays (``set``). Values never change; a
+planner may still write in place.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from staticgrad.ir.dtype import I64
+from staticgrad.ir.value import FUNCTIONS, Value, binding_kind
+from staticgrad.ops.elementwise import Operand, lifted
+from staticgrad.ops.index_arrays import rows_and_places
+from staticgrad.ops.indexing import ScatterIntoAxis, iota
+from staticgrad.ops.movement import broadcast_to, moveaxis, reshape
+from staticgrad.ops.operands import as_value
+from staticgrad.ops.select import where
+from staticgrad.ops.slices import Pad
+from staticgrad.ops.subscript import Selection, selection
+
+
+@dataclass(frozen=True, eq=False)
+class At:
+    """The elements of ``x`` by key: ``x.at[key]`` is a ``Place``."""
+
+    x: Value
+
+    def __getitem__(self, key: Any) -> Place:
+        return Place(self.x, key)
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Some elements of ``x``: read them, or make a copy of x in which they differ."""
+
+    x: Value
+    key: Any
+
+    def get(self) -> Value:
+        """``x[key]``."""
+        return self.x[self.key]  # type: ignore[no-any-return]
+
+    def set(self, values: Operand) -> Value:
+        """x with the elements replaced, in the dtype of x; of equal places the last one counts.
+
+        With index arrays that are only known in a run, every index is compared with those after it.
+
+        Raises:
+            ShapeError: values that do not broadcast to the shape of ``x[key]``.
+        """
+        chosen = selection(self.x, self.key)
+        new = self._values(values)
+        if not chosen.arrays:
+            return _put(chosen, reshape(new, tuple(chosen.shape)))
+        rows, places = rows_and_places(chosen.part(), chosen.arrays)
+        flat, many = _flat_updates(chosen, new, places)
+        lost = _overwritten(flat)
+        wide = (flat.shape[0], *(1,) * (many.ndim - 1))
+        kept = where(reshape(lost, wide), np.zeros((), many.dtype.numpy), many)
+        added = _scattered(kept, flat, rows)
+        counted = FUNCTIONS["astype"](FUNCTIONS["logical_not"](lost), I64)
+        hit = _scattered(counted, flat, rows) > 0
+        hit = reshape(hit, (hit.shape[0], *(1,) * (rows.ndim - 1)))
+        return _put(chosen, _back(chosen, where(hit, added, rows)))
+
+    def add(self, values: Operand) -> Value:
+        """x with ``values`` added to the elements, as often as the key names them, in order.
+
+        Raises:
+            ShapeError: values that do not broadcast to the shape of ``x[key]``.
+            DTypeError: bools.
+        """
+        chosen = selection(self.x, self.key)
+        new = self._values(values)
+        if not chosen.arrays:
+            new = reshape(new, tuple(chosen.lengths))
+            placed = Pad(self.x.shape, tuple(chosen.starts), tuple(chosen.steps))(new)
+            return self.x + placed  # type: ignore[no-any-return]
+        rows, places = rows_and_places(chosen.part(), chosen.arrays)
+        flat, many = _flat_updates(chosen, new, places)
+        return _put(chosen, _back(chosen, rows + _scattered(many, flat, rows)))
+
+    def _values(self, values: Operand) -> Value:
+        """``values`` in the dtype of x and the shape of ``x[key]``."""
+        value = lifted("at", binding_kind((self.x,)), values, self.x.dtype)
+        return broadcast_to(value, self.get().shape)
+
+
+def _flat_updates(chosen: Selection, new: Value, places: Value) -> tuple[Value, Value]:
+    """Places along one axis, and for each the row that goes there."""
+    rank = places.ndim
+    front = moveaxis(new, list(range(chosen.place, chosen.place + rank)), list(range(rank)))
+    flat = reshape(places, (places.size,))
+    return flat, reshape(front, (places.size, *front.shape[rank:]))
+
+
+def _scattered(updates: Value, flat: Value, rows: Value) -> Value:
+    return ScatterIntoAxis(0, rows.shape[0])(updates, flat)  # type: ignore[no-any-return]
+
+
+def _overwritten(flat: Value) -> Value:
+    """Which entries name a place that a later entry names too."""
+    count = flat.shape[0]
+    same = reshape(flat, (count, 1)) == reshape(flat, (1, count))
+    later = iota((count, count), 1) > iota((count, count), 0)
+    return FUNCTIONS["any"](FUNCTIONS["logical_and"](same, later), 1)  # type: ignore[no-any-return]
+
+
+def _back(chosen: Selection, rows: Value) -> Value:
+    """Rows as the part of x that they were made of."""
+    axes = [axis for axis, _ in chosen.arrays]
+    rest = tuple(size for axis, size in enumerate(chosen.shape) if axis not in axes)
+    apart = reshape(rows, (*(chosen.shape[axis] for axis in axes), *rest))
+    return moveaxis(apart, list(range(len(axes))), axes)
+
+
+def _put(chosen: Selection, part: Value) -> Value:
+    """x with ``part`` in place of the sliced part."""
+    x, lengths = chosen.x, tuple(chosen.lengths)
+    part = reshape(part, lengths)
+    whole = all(s == 0 for s in chosen.starts) and all(s == 1 for s in chosen.steps)
+    if whole and lengths == x.shape:
+        return part
+    place = Pad(x.shape, tuple(chosen.starts), tuple(chosen.steps))
+    inside = place(FUNCTIONS["full"](lengths, np.True_))
+    return where(inside, place(part), x)
+
+
+def at(x: Operand) -> At:
+    """Elements of x to be read, set or added to: ``sg.at(x)[2:].set(0)``, or ``x.at[2:]``."""
+    return At(as_value("at", x))
+
+
+FUNCTIONS["at"] = at

@@ -1,0 +1,110 @@
+"""Embedding and attention, written with the ordinary operators.
+
+Scores and weights are ordinary values: fusion and the planner decide what of them reaches memory.
+Public as ``sg.nn``.
+"""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import Any
+
+import numpy as np
+
+from staticgrad.errors import DTypeError, RankError
+from staticgrad.ir.dim import Dim
+from staticgrad.ir.dtype import I64
+from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ops.aggregate import max as largest, sum as total
+from staticgrad.ops.contract import MatMul
+from staticgrad.ops.convert import stop_gradient
+from staticgrad.ops.elementwise import Operand
+from staticgrad.ops.indexing import iota
+from staticgrad.ops.operands import as_value, floating, promoted_values, related
+from staticgrad.ops.select import where
+
+
+def embedding(table: Operand, ids: Operand) -> Value:
+    """The rows of ``table`` [n, d] that ``ids`` [...] name: [..., d].
+
+    An id outside raises, in the run; negative ones count from the end. The gradient adds up the
+    cotangents of equal ids, in order.
+
+    Raises:
+        DTypeError: ids that are no integers.
+        RankError: a table that is no matrix.
+    """
+    rows = as_value("embedding", table)
+    if rows.ndim != 2:
+        raise RankError(f"embedding: the table is {rows.type}, not a matrix", related=related(rows))
+    return FUNCTIONS["take"](rows, ids, 0)  # type: ignore[no-any-return]
+
+
+def attention(
+    query: Operand,
+    key: Operand,
+    value: Operand,
+    mask: Operand | None = None,
+    *,
+    causal: bool = False,
+    scale: float | None = None,
+) -> Value:
+    """softmax(query @ keyᵀ * scale) @ value (Vaswani et al., arXiv 1706.03762).
+
+    Args:
+        query: [..., t, d]; the axes before t are batches and heads.
+        key: [..., s, d].
+        value: [..., s, e].
+        mask: bools that broadcast to [..., t, s]: False forbids a key to a query.
+        causal: forbid every query the keys after it; the last query is beside the last key.
+        scale: by default 1 / sqrt(d).
+
+    Returns:
+        [..., t, e]. A query that all keys are forbidden to gives zeros.
+
+    Raises:
+        RankError: an operand with fewer than two axes.
+        ShapeError: sizes that do not fit.
+        DTypeError: a mask that is no bool.
+    """
+    q, k, v = (floating("attention", x) for x in promoted_values("attention", (query, key, value)))
+    for operand in (q, k, v):
+        if operand.ndim < 2:
+            raise RankError(f"attention: {operand.type} has no two axes", related=related(q, k, v))
+    scores: Any = MatMul(False, True)(q, k) * _scale(q, scale)
+    allowed = _allowed(scores, mask, causal)
+    if allowed is not None:
+        scores = where(allowed, scores, float(np.finfo(q.dtype.numpy.name).min))
+    raised = FUNCTIONS["exp"](scores - stop_gradient(largest(scores, -1, keepdims=True)))
+    weights = raised / total(raised, -1, keepdims=True)
+    if allowed is not None:
+        weights = where(allowed, weights, 0.0)
+    return FUNCTIONS["matmul"](weights, v)  # type: ignore[no-any-return]
+
+
+def _scale(query: Value, scale: float | None) -> Any:
+    depth = query.shape[-1]
+    if scale is not None:
+        return scale
+    if isinstance(depth, Dim):
+        return 1.0 / FUNCTIONS["sqrt"](FUNCTIONS["size_value"](depth, query.dtype))
+    return 1.0 / sqrt(max(depth, 1))
+
+
+def _allowed(scores: Value, mask: Operand | None, causal: bool) -> Value | None:
+    """Where a query may look, or None: everywhere."""
+    found = None
+    if mask is not None:
+        found = as_value("attention", mask)
+        if not found.dtype.is_bool:
+            raise DTypeError(
+                f"attention: the mask is {found.dtype.numpy}, not bool",
+                hint="True allows; compare: mask != 0",
+                related=related(scores, found),
+            )
+    if causal:
+        t, s = scores.shape[-2:]
+        moved = iota((t, s), 0) + FUNCTIONS["size_value"](s - t, I64)
+        before: Value = iota((t, s), 1) <= moved
+        found = before if found is None else FUNCTIONS["logical_and"](found, before)
+    return found

@@ -1,0 +1,203 @@
+"""Functions with a derivative rule of the user's own, written over values.
+
+Calling such a function builds its body as usual and puts a marker behind it: an op that passes the
+body's value on, and at grad time hands the cotangent to the rule instead of the body. The marker
+holds the rule's *name*, so that graphs with it print, parse and pickle like any other; the rule is
+looked up when a gradient is asked for. For a function that is no composition of others, write an
+Op class instead: it brings its own rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final, overload
+
+from staticgrad.errors import ArgumentError, GradientError, OpDefinitionError
+from staticgrad.ir.forms import AxisMap, Form, Pointwise, View
+from staticgrad.ir.graph import Constant, Node, Symbolic
+from staticgrad.ir.op import Op, lift_all
+from staticgrad.ir.types import TensorType
+from staticgrad.ir.value import Value, binding_kind
+from staticgrad.ops.elementwise import common_dtype, is_weak, lifted
+from staticgrad.ops.operands import as_value, related
+
+Rule = Callable[..., Any]
+_rules: Final[dict[str, Rule]] = {}
+
+
+class CustomVjp(Op, name="custom_vjp"):
+    """The first operand; its cotangent goes to the others, as the rule named ``rule`` says."""
+
+    exact = True
+    flops = 0
+    rule: str
+
+    def prepare(self, *args: Any) -> tuple[Value, ...]:
+        """Operands as they are: nothing promotes."""
+        return lift_all(args)
+
+    def infer(self, body: TensorType, *types: TensorType) -> TensorType:
+        """The type of the first operand."""
+        return body
+
+    def reference(self, body: Any, *arrays: Any) -> Any:
+        return body
+
+    def vjp(self, ct: Any, out: Any, body: Any, *args: Any) -> tuple[Any, ...]:
+        """The rule's cotangents.
+
+        Raises:
+            GradientError: this process has no rule of that name.
+            OpDefinitionError: the rule does not give one cotangent per operand.
+        """
+        if not out.dtype.is_float:
+            return (None,) * (1 + len(args))
+        rule = _rules.get(self.rule)
+        if rule is None:
+            raise GradientError(
+                f"this process has no derivative rule named {self.rule!r}",
+                hint="import the module that defines it with @sg.custom_vjp",
+            )
+        shares = rule(ct, out, *args)
+        if not isinstance(shares, tuple) or len(shares) != len(args):
+            raise OpDefinitionError(
+                f"{self.rule}: the rule gives {shares!r}, not a tuple of {len(args)} cotangents"
+            )
+        return (None, *shares)
+
+    def form(self, out: TensorType, *types: TensorType) -> Form:
+        """The first operand's element, so that fusion goes on through the marker.
+
+        A view where another operand does not broadcast to the result.
+        """
+        if all(_fits(t, out) for t in types):
+            return Pointwise(lambda body, *_: body)
+        return View(tuple(AxisMap(axis) for axis in range(out.rank)))
+
+
+def _fits(operand: TensorType, out: TensorType) -> bool:
+    """Whether an operand broadcasts to ``out`` whatever the named sizes are."""
+    trailing = out.shape[max(out.rank - operand.rank, 0) :]
+    sizes = zip(operand.shape[-len(trailing) :] if trailing else (), trailing, strict=False)
+    return operand.rank <= out.rank and all(own in (1, size) for own, size in sizes)
+
+
+class CustomFunction:
+    """A function of values with a derivative rule of its own; ``custom_vjp`` makes it."""
+
+    def __init__(self, function: Callable[..., Any], name: str) -> None:
+        self.function, self.name = function, name
+        self.__doc__ = function.__doc__
+
+    def rule(self, rule: Rule) -> Rule:
+        """Register the derivative rule, ``rule(ct, out, *args)``: a decorator.
+
+        ``ct`` is the cotangent of the result ``out``; the rule returns a tuple with the cotangent
+        of each operand, in its type (None: it carries no gradient).
+        """
+        _rules[self.name] = rule
+        return rule
+
+    def __call__(self, *args: Any) -> Value:
+        """The function's value, its derivative that of the rule.
+
+        Raises:
+            GradientError: no rule has been registered; or the function reads a floating value that
+                is not among ``args``, which would get no gradient.
+            OpDefinitionError: the function does not give one value.
+        """
+        if self.name not in _rules:
+            raise GradientError(
+                f"{self.name} has no derivative rule yet",
+                hint="write one below it: @function.rule, def _(ct, out, *args)",
+            )
+        kind, dtype = binding_kind(args), common_dtype(self.name, args)
+        values = [
+            lifted(self.name, kind, arg, dtype) if is_weak(arg) else as_value(self.name, arg, kind)
+            for arg in args
+        ]
+        body = self.function(*values)
+        if not isinstance(body, Value):
+            raise OpDefinitionError(f"{self.name} gives {body!r}, not one value")
+        captured = list(_captured(body, values))
+        if captured:
+            raise GradientError(
+                f"{self.name} reads a value that is not among its operands: it would get no"
+                " gradient",
+                hint="pass it as an operand, or take sg.stop_gradient of it",
+                related=related(*captured),
+            )
+        return CustomVjp(self.name)(body, *values)  # type: ignore[no-any-return]
+
+    def __repr__(self) -> str:
+        return f"<custom_vjp {self.name}>"
+
+
+def _captured(body: Value, values: list[Value]) -> Iterator[Symbolic]:
+    """Floating inputs and parameters that ``body`` depends on otherwise than through ``values``."""
+    operands = {value.key for value in values if isinstance(value, Symbolic)}
+    stack = [body] if isinstance(body, Symbolic) else []
+    seen: set[tuple[Node, int]] = set()
+    while stack:
+        value = stack.pop()
+        if value.key in seen or value.key in operands or not _carries_gradient(value):
+            continue
+        seen.add(value.key)
+        if value.node.is_leaf:
+            yield value
+        stack.extend(value.node.args)
+
+
+def _carries_gradient(value: Symbolic) -> bool:
+    op = value.node.op
+    return value.dtype.is_float and op.differentiable and not isinstance(op, Constant)
+
+
+@overload
+def custom_vjp(function: Callable[..., Any], *, name: str = "") -> CustomFunction:
+    """The decorator itself."""
+
+
+@overload
+def custom_vjp(*, name: str = "") -> Callable[[Callable[..., Any]], CustomFunction]:
+    """A decorator that gives the rule a name."""
+
+
+def custom_vjp(function: Callable[..., Any] | None = None, *, name: str = "") -> Any:
+    """Make a function of values differentiable by a rule of your own: a decorator.
+
+    The function builds its one result with the ordinary functions, and so does the rule: both fuse,
+    and both differentiate again. Forward mode follows from the rule by transposing it, so the rule
+    must be linear in the cotangent.
+
+    Args:
+        function: takes values, arrays or numbers by position, each an operand of the result.
+            Everything floating that it reads must be among them.
+        name: what the text of graphs calls the rule; by default ``module.function``. A graph that
+            was parsed or unpickled finds the rule by it, in a process that has defined it.
+
+    Raises:
+        ArgumentError: a function inside another takes a name that is taken: two functions made by
+            one piece of code would share a rule.
+
+    >>> import staticgrad as sg
+    >>> @sg.custom_vjp
+    ... def clipped(x):
+    ...     return sg.minimum(x, 1.0)
+    >>> @clipped.rule
+    ... def _(ct, out, x):  # straight through: as if nothing had been clipped
+    ...     return (ct,)
+    >>> x = sg.input("x", (2,), "float64")
+    >>> y = clipped(x)
+    >>> sg.evaluate([y, sg.grad(y.sum(), x)], {"x": [0.5, 3.0]})
+    [array([0.5, 1. ]), array([1., 1.])]
+    """
+    if function is None:
+        return lambda decorated: custom_vjp(decorated, name=name)
+    chosen = name or f"{function.__module__}.{function.__qualname__}"
+    if chosen in _rules and (name or "<locals>" in chosen):
+        raise ArgumentError(
+            f"a derivative rule named {chosen!r} exists already",
+            hint="give each function a name of its own: @sg.custom_vjp(name=...)",
+        )
+    return CustomFunction(function, chosen)

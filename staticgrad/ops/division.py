@@ -1,0 +1,222 @@
+"""Quotients rounded down, remainders, and shifts: what NumPy gives for whole numbers.
+
+Integers never trap: a zero divisor gives 0, INT_MIN by -1 wraps, a shift by the width or more (or
+by a negative count) leaves 0 or the sign. Floats follow NumPy's ``divmod``, zeros and infinities
+included; their exact remainder is a library call per element in kernels.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from staticgrad.ir.expr import Expr, literal, select
+from staticgrad.ir.op import Array
+from staticgrad.ir.value import FUNCTIONS, NUMPY_NAMES, Value
+from staticgrad.ir.vecmath.layout import sign_bit
+from staticgrad.ops.cotangent import ONE, Partial
+from staticgrad.ops.elementwise import Elementwise, Operand, quiet
+
+
+def _signed_zero(like: Expr) -> Expr:
+    """A zero with the sign of ``like``."""
+    return sign_bit(like).bitcast(like.dtype)
+
+
+def _divided(x: Expr, y: Expr) -> tuple[Expr, Expr]:
+    """x // y and x % y of floats with y not 0, as NumPy's ``npy_divmod``."""
+    left = x.fmod(y)
+    quotient = (x - left) / y
+    some = left.ne(0.0)
+    opposite = (sign_bit(y) ^ sign_bit(left)).ne(0)
+    adjusted = some & opposite
+    remainder = select(adjusted, left + y, select(some, left, _remainder_zero(left, y)))
+    quotient = select(adjusted, quotient - 1.0, quotient)
+    whole = quotient.floor()
+    whole = select(quotient - whole > 0.5, whole + 1.0, whole)
+    return select(quotient.ne(0.0), whole, _signed_zero(x / y)), remainder
+
+
+def _remainder_zero(left: Expr, y: Expr) -> Expr:
+    """A zero remainder takes the divisor's sign; NaN stays."""
+    return select(left.eq(0.0), _signed_zero(y), left)
+
+
+class FloorDivide(Elementwise, name="floor_divide"):
+    """x / y rounded down. Integers: 0 for a zero divisor, INT_MIN / -1 wraps. No gradient."""
+
+    exact = True
+    differentiable = False
+    kinds = "iuf"
+    flops = 30
+    hint = "convert bools with astype('int64')"
+
+    @quiet
+    def reference(self, x: Array, y: Array) -> Any:
+        return np.floor_divide(x, y)
+
+    def scalar(self, x: Expr, y: Expr) -> Expr:
+        if x.dtype.is_integer:
+            return x.floor_divide(y)
+        return select(y.eq(0.0), x / y, _divided(x, y)[0])
+
+
+class Remainder(Elementwise, name="remainder"):
+    """x - y * floor(x / y), with the sign of y. Integers: 0 for a zero divisor.
+
+    Derivatives: 1 and -floor(x / y).
+    """
+
+    kink = "the derivatives at the jumps are 1 and -floor(x / y)"
+    exact = True
+    kinds = "iuf"
+    flops = 30
+    hint = "convert bools with astype('int64')"
+
+    @quiet
+    def reference(self, x: Array, y: Array) -> Any:
+        return np.remainder(x, y)
+
+    def scalar(self, x: Expr, y: Expr) -> Expr:
+        if x.dtype.is_integer:
+            return x.remainder(y)
+        return select(y.eq(0.0), literal(math.nan, x.dtype), _divided(x, y)[1])
+
+    def partials(self, out: Any, x: Any, y: Any) -> tuple[Partial, ...]:
+        return ONE, -FloorDivide()(x, y)
+
+
+class Fmod(Elementwise, name="fmod"):
+    """x - y * trunc(x / y), with the sign of x (C's). Integers: 0 for a zero divisor.
+
+    Derivatives: 1 and -trunc(x / y).
+    """
+
+    kink = "the derivatives at the jumps are 1 and -trunc(x / y)"
+    exact = True
+    kinds = "iuf"
+    flops = 30
+    hint = "convert bools with astype('int64')"
+
+    @quiet
+    def reference(self, x: Array, y: Array) -> Any:
+        return np.fmod(x, y)
+
+    def scalar(self, x: Expr, y: Expr) -> Expr:
+        if x.dtype.is_float:
+            return x.fmod(y)
+        left = x.remainder(y)
+        if x.dtype.kind == "u":
+            return left
+        zero = literal(0, x.dtype)
+        opposite = left.ne(zero) & ((left ^ x) < zero)
+        return select(opposite, left - y, left)
+
+    def partials(self, out: Any, x: Any, y: Any) -> tuple[Partial, ...]:
+        return ONE, -FUNCTIONS["rint"]((x - out) / y)
+
+
+class _Shift(Elementwise):
+    """The bits of an integer moved; carries no gradient."""
+
+    exact = True
+    differentiable = False
+    kinds = "iu"
+    hint = "shifts take integers; convert with astype('int64')"
+
+
+class LeftShift(_Shift, name="left_shift"):
+    """x << y: 0 where y is negative or at least the width."""
+
+    def reference(self, x: Array, y: Array) -> Any:
+        return np.left_shift(x, y)
+
+    def scalar(self, x: Expr, y: Expr) -> Expr:
+        return x << y
+
+
+class RightShift(_Shift, name="right_shift"):
+    """x >> y, filled with the sign; only that is left where y is negative or at least the width."""
+
+    def reference(self, x: Array, y: Array) -> Any:
+        return np.right_shift(x, y)
+
+    def scalar(self, x: Expr, y: Expr) -> Expr:
+        return x >> y
+
+
+# -- public functions -----------------------------------------------------------------------------
+
+
+def floor_divide(x: Operand, y: Operand) -> Value:
+    """x // y, rounded down, broadcast; dtypes promote. Carries no gradient.
+
+    Integers divided by zero give 0; floats what NumPy gives (infinite, or NaN of 0 // 0).
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+        DTypeError: bools.
+    """
+    return FloorDivide()(x, y)  # type: ignore[no-any-return]
+
+
+def remainder(x: Operand, y: Operand) -> Value:
+    """x % y with the sign of y, broadcast; dtypes promote. Modulo zero: 0 of integers, else NaN.
+
+    Derivatives: 1 by x and -floor(x / y) by y, at the jumps too.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+        DTypeError: bools.
+    """
+    return Remainder()(x, y)  # type: ignore[no-any-return]
+
+
+def fmod(x: Operand, y: Operand) -> Value:
+    """The remainder with the sign of x (C's), broadcast. Modulo zero: 0 of integers, else NaN.
+
+    Derivatives: 1 by x and -trunc(x / y) by y, at the jumps too.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+        DTypeError: bools.
+    """
+    return Fmod()(x, y)  # type: ignore[no-any-return]
+
+
+def divmod(x: Operand, y: Operand) -> tuple[Value, Value]:
+    """The pair (x // y, x % y). Raises as ``floor_divide``."""
+    return floor_divide(x, y), remainder(x, y)
+
+
+def left_shift(x: Operand, y: Operand) -> Value:
+    """x << y on integers, broadcast; 0 where y is negative or at least the width.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+        DTypeError: bools or floats.
+    """
+    return LeftShift()(x, y)  # type: ignore[no-any-return]
+
+
+def right_shift(x: Operand, y: Operand) -> Value:
+    """x >> y on integers, broadcast; for a negative y, or one of the width or more, the sign alone.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+        DTypeError: bools or floats.
+    """
+    return RightShift()(x, y)  # type: ignore[no-any-return]
+
+
+FUNCTIONS.update(
+    {
+        f.__name__: f
+        for f in (floor_divide, remainder, fmod, divmod, left_shift, right_shift)
+    }
+)  # fmt: skip
+NUMPY_NAMES.update(
+    mod="remainder", bitwise_left_shift="left_shift", bitwise_right_shift="right_shift"
+)

@@ -1,0 +1,255 @@
+"""Products over named axes: einsum, tensordot, inner, kron.
+
+An einsum becomes matrix products of two operands at a time, in the order that opt_einsum finds for
+the sizes at build (named ones by their hints); axes that only one operand has are summed before,
+and axes that both have and the result keeps are batch axes. Nothing here is an op.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from staticgrad.errors import ArgumentError, RankError, ShapeError
+from staticgrad.ir import dim as dims
+from staticgrad.ir.dim import Size, hint_value
+from staticgrad.ir.types import Shape
+from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ops.contract import matmul
+from staticgrad.ops.elementwise import Operand
+from staticgrad.ops.movement import moveaxis, reshape, transpose, with_size
+from staticgrad.ops.operands import axis_of, promoted_values, related, shape_text
+from staticgrad.ops.subscripts import Subscripts, check_text
+
+
+@dataclass(frozen=True)
+class _Term:
+    """An operand and one label per axis, each once."""
+
+    value: Value
+    labels: tuple[str, ...]
+
+    def size(self, label: str) -> Size:
+        return self.value.shape[self.labels.index(label)]
+
+    def ordered(self, labels: Sequence[str]) -> Value:
+        """The operand with its axes in the order of ``labels``, which are all of its own."""
+        return transpose(self.value, [self.labels.index(label) for label in labels])
+
+
+def einsum(subscripts: str, *operands: Operand) -> Value:
+    """Sums of products over labelled axes, as ``np.einsum``: ``einsum("bij,bjk->bik", a, b)``.
+
+    Args:
+        subscripts: one letter per axis and operand, ``...`` for broadcast axes; after ``->`` the
+            axes of the result (without it: the letters that occur once, in alphabetical order). A
+            letter twice in one operand takes its diagonal.
+        operands: numbers; dtypes promote. An axis of literal size 1 stretches.
+
+    Raises:
+        ArgumentError: subscripts that cannot be read, or do not fit the operands.
+        ShapeError: one letter for two sizes.
+        DTypeError: bools.
+    """
+    check_text(subscripts)
+    values = promoted_values("einsum", operands)
+    parsed = Subscripts.of(subscripts, [value.ndim for value in values])
+    terms = [_plain(v, labels) for v, labels in zip(values, parsed.inputs, strict=True)]
+    sizes = _sizes(terms)
+    terms = [_squeezed(term, sizes) for term in terms]
+    for places in _order(terms, parsed.output, sizes):
+        chosen = [terms[k] for k in places]
+        terms = [term for k, term in enumerate(terms) if k not in places]
+        needed = {*parsed.output, *(label for term in terms for label in term.labels)}
+        terms.append(_combined(chosen, needed))
+    (last,) = terms
+    kept = tuple(label for label in parsed.output if label in last.labels)
+    last = _summed(last, set(kept))
+    out = last.ordered(kept)
+    return reshape(out, tuple(sizes[label] if label in kept else 1 for label in parsed.output))
+
+
+def _plain(value: Value, labels: Sequence[str]) -> _Term:
+    """An operand whose repeated labels are read along their diagonal."""
+    names = list(labels)
+    for label in dict.fromkeys(labels):
+        while names.count(label) > 1:
+            first = names.index(label)
+            second = names.index(label, first + 1)
+            left, right = value.shape[first], value.shape[second]
+            text = f"einsum: {label!r} stands for sizes {left} and {right} of one operand"
+            if not dims.equal(left, right, text):
+                raise ShapeError(text, related=related(value))
+            value = with_size(value, second, left)
+            value = FUNCTIONS["diagonal"](value, 0, first, second)
+            names = [n for k, n in enumerate(names) if k not in (first, second)] + [label]
+    return _Term(value, tuple(names))
+
+
+def _sizes(terms: Sequence[_Term]) -> dict[str, Size]:
+    """The size of every label; literal 1 gives way.
+
+    Raises:
+        ShapeError: one label for two sizes.
+    """
+    sizes: dict[str, Size] = {}
+    for term in terms:
+        for label, size in zip(term.labels, term.value.shape, strict=True):
+            known = sizes.setdefault(label, size)
+            if known == 1:
+                sizes[label] = size
+            elif size != 1:
+                text = f"einsum: {label!r} stands for sizes {known} and {size}"
+                if not dims.equal(known, size, text):
+                    raise ShapeError(text, related=related(*(t.value for t in terms)))
+    return sizes
+
+
+def _squeezed(term: _Term, sizes: dict[str, Size]) -> _Term:
+    """The operand without axes of literal size 1, which change no product; sizes as of labels."""
+    kept = [k for k, size in enumerate(term.value.shape) if size != 1]
+    value = reshape(term.value, tuple(term.value.shape[k] for k in kept))
+    labels = tuple(term.labels[k] for k in kept)
+    for axis, label in enumerate(labels):
+        value = with_size(value, axis, sizes[label])
+    return _Term(value, labels)
+
+
+def _order(
+    terms: Sequence[_Term], output: Sequence[str], sizes: dict[str, Size]
+) -> list[tuple[int, ...]]:
+    """Which operands meet, step by step, as positions in the shrinking list of operands."""
+    if len(terms) <= 2:
+        return [tuple(range(len(terms)))]
+    from opt_einsum import contract_path  # building other graphs need not load it
+
+    inputs = ["".join(term.labels) for term in terms]
+    shapes = [tuple(hint_value(size) for size in term.value.shape) for term in terms]
+    kept = "".join(label for label in output if any(label in text for text in inputs))
+    path, _ = contract_path(f"{','.join(inputs)}->{kept}", *shapes, shapes=True)
+    return [tuple(places) for places in path]
+
+
+def _combined(terms: Sequence[_Term], needed: set[str]) -> _Term:
+    """The product of a few operands, summed over the labels that nobody needs."""
+    total = _summed(terms[0], needed.union(*(term.labels for term in terms[1:])))
+    for position, term in enumerate(terms[1:], 1):
+        later = needed.union(*(other.labels for other in terms[position + 1 :]))
+        other = _summed(term, later.union(total.labels))
+        total = _summed(_product(total, other, later), later)
+    return total
+
+
+def _summed(term: _Term, needed: set[str]) -> _Term:
+    """The operand summed over labels that are not needed."""
+    axes = tuple(k for k, label in enumerate(term.labels) if label not in needed)
+    if not axes:
+        return term
+    total = FUNCTIONS["sum"](term.value, axes, dtype=term.value.dtype)
+    return _Term(total, tuple(label for label in term.labels if label in needed))
+
+
+def _product(a: _Term, b: _Term, needed: set[str]) -> _Term:
+    """Two operands: a matrix product over what both have and nobody needs, or elementwise."""
+    shared = [label for label in a.labels if label in b.labels]
+    batch = [label for label in shared if label in needed]
+    inner = [label for label in shared if label not in needed]
+    rows = [label for label in a.labels if label not in shared]
+    columns = [label for label in b.labels if label not in shared]
+    labels = (*batch, *rows, *columns)
+    outer = tuple(a.size(label) for label in batch)
+    tall, wide = (tuple(t.size(label) for label in names) for t, names in ((a, rows), (b, columns)))
+    if not inner:
+        left = reshape(a.ordered([*batch, *rows]), (*outer, *tall, *(1,) * len(wide)))
+        right = reshape(b.ordered([*batch, *columns]), (*outer, *(1,) * len(tall), *wide))
+        return _Term(left * right, labels)
+    deep = prod(a.size(label) for label in inner)
+    left = reshape(a.ordered([*batch, *rows, *inner]), (*outer, prod(tall), deep))
+    right = reshape(b.ordered([*batch, *inner, *columns]), (*outer, deep, prod(wide)))
+    return _Term(reshape(matmul(left, right), (*outer, *tall, *wide)), labels)
+
+
+# -- the special cases ----------------------------------------------------------------------------
+
+
+def tensordot(a: Operand, b: Operand, axes: Any = 2) -> Value:
+    """The product summed over the last ``axes`` axes of a and the first of b, or over pairs.
+
+    Args:
+        a, b: numbers; dtypes promote.
+        axes: a number of axes, or two lists: axes of a and the axes of b that they meet.
+
+    Raises:
+        ShapeError: sizes that differ.
+        AxisError: there is no such axis.
+        ArgumentError: not as many axes of a as of b.
+    """
+    left, right = promoted_values("tensordot", (a, b))
+    ours, theirs = _paired_axes(left, right, axes)
+    if len(ours) != len(theirs):
+        raise ArgumentError(f"tensordot: {len(ours)} axes of a meet {len(theirs)} of b")
+    for one, other in zip(ours, theirs, strict=True):
+        sizes = left.shape[one], right.shape[other]
+        text = f"tensordot: axis {one} of a has size {sizes[0]}, axis {other} of b {sizes[1]}"
+        if not dims.equal(*sizes, text):
+            raise ShapeError(text, related=related(left, right))
+    for one, other in zip(ours, theirs, strict=True):
+        right = with_size(right, other, left.shape[one])
+    rest = tuple(size for k, size in enumerate(left.shape) if k not in ours)
+    others = tuple(size for k, size in enumerate(right.shape) if k not in theirs)
+    deep = prod(left.shape[k] for k in ours)
+    rows = moveaxis(left, ours, list(range(left.ndim - len(ours), left.ndim)))
+    columns = moveaxis(right, theirs, list(range(len(theirs))))
+    out = matmul(reshape(rows, (prod(rest), deep)), reshape(columns, (deep, prod(others))))
+    return reshape(out, (*rest, *others))
+
+
+def _paired_axes(left: Value, right: Value, axes: Any) -> tuple[list[int], list[int]]:
+    if not isinstance(axes, list | tuple):
+        count = int(axes)
+        if not 0 <= count <= min(left.ndim, right.ndim):
+            raise ArgumentError(f"tensordot: {count} axes of {left.type} and {right.type}")
+        return list(range(left.ndim - count, left.ndim)), list(range(count))
+    if len(axes) != 2:
+        raise ArgumentError("tensordot: axes are a number, or a list for a and one for b")
+    ours, theirs = (list(own) if isinstance(own, list | tuple) else [own] for own in axes)
+    return (
+        [axis_of("tensordot", axis, left) for axis in ours],
+        [axis_of("tensordot", axis, right) for axis in theirs],
+    )
+
+
+def inner(a: Operand, b: Operand) -> Value:
+    """The product summed over the last axis of both; their product where one is 0-d.
+
+    Raises:
+        ShapeError: last axes of different sizes.
+    """
+    left, right = promoted_values("inner", (a, b))
+    if left.ndim == 0 or right.ndim == 0:
+        return left * right  # type: ignore[no-any-return]
+    return tensordot(left, right, ([-1], [-1]))
+
+
+def kron(a: Operand, b: Operand) -> Value:
+    """The Kronecker product: every element of a times all of b, in blocks.
+
+    Raises:
+        RankError: different numbers of axes.
+    """
+    left, right = promoted_values("kron", (a, b))
+    if left.ndim != right.ndim:
+        raise RankError(
+            f"kron: {shape_text(left.shape)} and {shape_text(right.shape)} have different ranks",
+            related=related(left, right),
+        )
+    coarse: Shape = tuple(s for size in left.shape for s in (size, 1))
+    fine: Shape = tuple(s for size in right.shape for s in (1, size))
+    product = reshape(left, coarse) * reshape(right, fine)
+    shape = tuple(m * n for m, n in zip(left.shape, right.shape, strict=True))
+    return reshape(product, shape)
+
+
+FUNCTIONS.update({f.__name__: f for f in (einsum, tensordot, inner, kron)})

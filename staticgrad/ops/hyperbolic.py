@@ -1,0 +1,166 @@
+"""Hyperbolic functions and their inverses, by expm1, exp, log1p and log.
+
+Compositions round the vector-math blocks, written so that nothing cancels near 0 and nothing
+overflows early: within 4 units in the last place (arctanh and arcsinh within 5). The tangent stands
+in ``transcendental.py``. Integers and bools are converted to float64.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import numpy as np
+
+from staticgrad.ir.dtype import F32, F64, DType
+from staticgrad.ir.expr import Expr, literal, select
+from staticgrad.ir.op import Array
+from staticgrad.ir.value import FUNCTIONS, NUMPY_NAMES, Value
+from staticgrad.ir.vecmath.layout import flip_sign, sign_bit
+from staticgrad.ops.cotangent import Partial
+from staticgrad.ops.elementwise import Floating, Operand, quiet
+
+#: From here on exp(-x) is nothing beside exp(x) / 2.
+_FAR: Final = 20.0
+#: From here on 1 is nothing beside the square of x.
+_HUGE: Final[dict[DType, float]] = {F32: 2.0**13, F64: 2.0**28}
+_LN2: Final = math.log(2.0)
+
+
+def _half_exponential(magnitude: Expr) -> Expr:
+    """exp(magnitude) / 2, which overflows one binade later than exp."""
+    root = (magnitude * 0.5).exp()
+    return root * (root * 0.5)
+
+
+class Sinh(Floating, name="sinh"):
+    """Hyperbolic sine, accurate near 0. Derivative: cosh(x)."""
+
+    flops = 46
+
+    @quiet
+    def reference(self, x: Array) -> Any:
+        return np.sinh(x)
+
+    def scalar(self, x: Expr) -> Expr:
+        magnitude = abs(x)
+        less_one = magnitude.expm1()
+        near = (less_one + less_one / (less_one + 1.0)) * 0.5
+        far = _half_exponential(magnitude)
+        return flip_sign(select(magnitude < _FAR, near, far), sign_bit(x))
+
+    def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
+        return (Cosh()(x),)
+
+
+class Cosh(Floating, name="cosh"):
+    """Hyperbolic cosine. Derivative: sinh(x)."""
+
+    flops = 44
+
+    @quiet
+    def reference(self, x: Array) -> Any:
+        return np.cosh(x)
+
+    def scalar(self, x: Expr) -> Expr:
+        magnitude = abs(x)
+        e = magnitude.exp()
+        return select(magnitude < _FAR, (e + 1.0 / e) * 0.5, _half_exponential(magnitude))
+
+    def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
+        return (Sinh()(x),)
+
+
+class Asinh(Floating, name="asinh"):
+    """The inverse of sinh. Derivative: 1 / sqrt(x ** 2 + 1)."""
+
+    flops = 60
+
+    @quiet
+    def reference(self, x: Array) -> Any:
+        return np.arcsinh(x)
+
+    def scalar(self, x: Expr) -> Expr:
+        magnitude = abs(x)
+        squared = magnitude * magnitude
+        near = (magnitude + squared / ((squared + 1.0).sqrt() + 1.0)).log1p()
+        far = magnitude.log() + _LN2
+        return flip_sign(select(magnitude < _HUGE[x.dtype], near, far), sign_bit(x))
+
+    def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
+        return (1.0 / FUNCTIONS["hypot"](x, 1.0),)
+
+
+class Acosh(Floating, name="acosh"):
+    """The inverse of cosh, at least 0; NaN below 1.
+
+    Derivative: 1 / sqrt((x - 1)(x + 1)), inf at 1.
+    """
+
+    kink = "the derivative at 1 is inf"
+    flops = 60
+
+    @quiet
+    def reference(self, x: Array) -> Any:
+        return np.arccosh(x)
+
+    def scalar(self, x: Expr) -> Expr:
+        above = x - 1.0
+        near = (above + (above + above + above * above).sqrt()).log1p()
+        inside = select(x < _HUGE[x.dtype], near, x.log() + _LN2)
+        return select(x < 1.0, literal(math.nan, x.dtype), inside)
+
+    def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
+        return (1.0 / (FUNCTIONS["sqrt"](x - 1.0) * FUNCTIONS["sqrt"](x + 1.0)),)
+
+
+class Atanh(Floating, name="atanh"):
+    """The inverse of tanh; infinite at -1 and 1, NaN beyond. Derivative: 1 / ((1 - x)(1 + x))."""
+
+    flops = 36
+
+    @quiet
+    def reference(self, x: Array) -> Any:
+        return np.arctanh(x)
+
+    def scalar(self, x: Expr) -> Expr:
+        magnitude = abs(x)
+        double = magnitude + magnitude
+        grown = double + double * magnitude / (1.0 - magnitude)
+        angle = select(magnitude > 1.0, literal(math.nan, x.dtype), grown.log1p() * 0.5)
+        return flip_sign(angle, sign_bit(x))
+
+    def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
+        return (1.0 / ((1.0 - x) * (1.0 + x)),)
+
+
+# -- public functions -----------------------------------------------------------------------------
+
+
+def sinh(x: Operand) -> Value:
+    """Hyperbolic sine, elementwise; integers and bools become float64."""
+    return Sinh()(x)  # type: ignore[no-any-return]
+
+
+def cosh(x: Operand) -> Value:
+    """Hyperbolic cosine, elementwise; integers and bools become float64."""
+    return Cosh()(x)  # type: ignore[no-any-return]
+
+
+def arcsinh(x: Operand) -> Value:
+    """The inverse of sinh, elementwise; integers and bools become float64."""
+    return Asinh()(x)  # type: ignore[no-any-return]
+
+
+def arccosh(x: Operand) -> Value:
+    """The inverse of cosh, elementwise; NaN below 1. Its derivative at 1 is inf."""
+    return Acosh()(x)  # type: ignore[no-any-return]
+
+
+def arctanh(x: Operand) -> Value:
+    """The inverse of tanh, elementwise; infinite at -1 and 1, NaN beyond."""
+    return Atanh()(x)  # type: ignore[no-any-return]
+
+
+FUNCTIONS.update({f.__name__: f for f in (sinh, cosh, arcsinh, arccosh, arctanh)})
+NUMPY_NAMES.update(asinh="arcsinh", acosh="arccosh", atanh="arctanh")

@@ -1,0 +1,209 @@
+"""NumPy's shorthands for joining arrays, adding axes, and making grids: one line each.
+
+No op stands here, and nothing that ``slices.py``, ``movement.py`` or ``creation.py`` does not do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from staticgrad.errors import ArgumentError, RankError
+from staticgrad.ir.dim import Size
+from staticgrad.ir.dtype import F32, F64
+from staticgrad.ir.value import FUNCTIONS, NUMPY_NAMES, Value
+from staticgrad.ops.contract import matmul
+from staticgrad.ops.creation import eye
+from staticgrad.ops.elementwise import Operand
+from staticgrad.ops.indexing import iota
+from staticgrad.ops.movement import expand_dims, moveaxis, reshape
+from staticgrad.ops.operands import (
+    as_value,
+    axis_of,
+    dtype_of,
+    floating,
+    integer,
+    promoted_values,
+    related,
+    shape_of,
+)
+from staticgrad.ops.slices import concatenate, flip, part, stack
+
+
+def atleast_1d(x: Operand) -> Value:
+    """x, a 0-d value as a vector of one."""
+    value = as_value("atleast_1d", x)
+    return value if value.ndim else reshape(value, (1,))
+
+
+def atleast_2d(x: Operand) -> Value:
+    """x with at least two axes: a vector becomes a row."""
+    value = atleast_1d(x)
+    return value if value.ndim > 1 else expand_dims(value, 0)
+
+
+def atleast_3d(x: Operand) -> Value:
+    """x with at least three axes: a vector becomes [1, n, 1], a matrix [m, n, 1]."""
+    value = atleast_2d(x)
+    return value if value.ndim > 2 else expand_dims(value, 2)
+
+
+def vstack(values: Sequence[Operand]) -> Value:
+    """Matrices, or vectors as rows, one below the other. Raises as ``concatenate``."""
+    return concatenate([atleast_2d(value) for value in values], 0)
+
+
+def hstack(values: Sequence[Operand]) -> Value:
+    """Arrays side by side: along axis 1, vectors along their own. Raises as ``concatenate``."""
+    wide = [atleast_1d(value) for value in values]
+    return concatenate(wide, 0 if not wide or wide[0].ndim == 1 else 1)
+
+
+def dstack(values: Sequence[Operand]) -> Value:
+    """Arrays one behind the other: along axis 2. Raises as ``concatenate``."""
+    return concatenate([atleast_3d(value) for value in values], 2)
+
+
+def column_stack(values: Sequence[Operand]) -> Value:
+    """Vectors as the columns of a matrix; matrices side by side. Raises as ``concatenate``."""
+    wide = [atleast_1d(value) for value in values]
+    return concatenate([v if v.ndim > 1 else expand_dims(v, 1) for v in wide], 1)
+
+
+def unstack(x: Operand, axis: int = 0) -> list[Value]:
+    """The parts of x at each place of ``axis``, which they lose; its size must be literal.
+
+    Raises:
+        AxisError: there is no such axis.
+        ArgumentError: an axis of a named size.
+    """
+    value = as_value("unstack", x)
+    place = axis_of("unstack", axis, value)
+    count = integer("unstack", "the size of the axis", value.shape[place], value)
+    rest = tuple(size for k, size in enumerate(value.shape) if k != place)
+    return [reshape(part(value, place, k, 1), rest) for k in range(count)]
+
+
+def flipud(x: Operand) -> Value:
+    """x upside down: axis 0 in reverse order. Raises AxisError."""
+    return flip(x, 0)
+
+
+def fliplr(x: Operand) -> Value:
+    """x left to right: axis 1 in reverse order. Raises AxisError."""
+    return flip(x, 1)
+
+
+def matrix_transpose(x: Operand) -> Value:
+    """x with its last two axes exchanged. Raises AxisError."""
+    return FUNCTIONS["swapaxes"](x, -1, -2)  # type: ignore[no-any-return]
+
+
+def vecdot(a: Operand, b: Operand, axis: int = -1) -> Value:
+    """The sum of the products along ``axis``; other axes broadcast.
+
+    Raises:
+        ShapeError: sizes that differ.
+        AxisError: there is no such axis.
+    """
+    left, right = promoted_values("vecdot", (a, b))
+    left, right = (moveaxis(v, axis_of("vecdot", axis, v), -1) for v in (left, right))
+    product = matmul(expand_dims(left, -2), expand_dims(right, -1))
+    return reshape(product, product.shape[:-2])
+
+
+def cross(a: Operand, b: Operand) -> Value:
+    """The vector product along the last axis, of size 3; other axes broadcast.
+
+    Raises:
+        ArgumentError: last axes of another size.
+        ShapeError: other axes that do not broadcast.
+    """
+    left, right = promoted_values("cross", (a, b))
+    if any(v.ndim == 0 or v.shape[-1] != 3 for v in (left, right)):
+        raise ArgumentError(
+            f"cross: {left.type} and {right.type} are not vectors of 3",
+            related=related(left, right),
+        )
+    (a0, a1, a2), (b0, b1, b2) = (unstack(v, -1) for v in (left, right))
+    return stack([a1 * b2 - a2 * b1, a2 * b0 - a0 * b2, a0 * b1 - a1 * b0], -1)
+
+
+def identity(n: Size, dtype: Any = F32) -> Value:
+    """The identity matrix of ``n`` rows; float32 by default."""
+    return eye(n, dtype=dtype)
+
+
+def tri(rows: Size, columns: Size | None = None, k: int = 0, dtype: Any = F32) -> Value:
+    """Ones on and below the k-th diagonal, zeros above."""
+    shape = shape_of("tri", (rows, rows if columns is None else columns))
+    inside = FUNCTIONS["greater_equal"](iota(shape, 0) + integer("tri", "k", k), iota(shape, 1))
+    return FUNCTIONS["astype"](inside, dtype_of("tri", dtype))  # type: ignore[no-any-return]
+
+
+def linspace(
+    start: Operand, stop: Operand, num: int = 50, *, endpoint: bool = True, dtype: Any = None
+) -> Value:
+    """``num`` numbers from ``start`` to ``stop`` at equal distances; float64 for integer ends.
+
+    start + step * k, and exactly ``stop`` at the end; gradients flow to both ends.
+
+    Raises:
+        RankError: ends that are not 0-d.
+        ArgumentError: a negative number of numbers.
+    """
+    first, last = (floating("linspace", v) for v in promoted_values("linspace", (start, stop)))
+    count = integer("linspace", "num", num)
+    if count < 0:
+        raise ArgumentError(f"linspace: {count} numbers")
+    if first.ndim or last.ndim:
+        raise RankError(f"linspace: from {first.type} to {last.type}: the ends are 0-d")
+    gaps = max(count - 1 if endpoint else count, 1)
+    places = FUNCTIONS["astype"](iota((count,)), first.dtype)
+    line = first + (last - first) / gaps * places
+    if endpoint and count > 1:
+        line = FUNCTIONS["where"](iota((count,)) == count - 1, last, line)
+    wanted = line.dtype if dtype is None else dtype_of("linspace", dtype)
+    return FUNCTIONS["astype"](line, wanted)  # type: ignore[no-any-return]
+
+
+def isclose(
+    x: Operand, y: Operand, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
+) -> Value:
+    """Whether abs(x - y) <= atol + rtol * abs(y), or both are equal; with ``equal_nan`` both NaN.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+    """
+    left, right = promoted_values("isclose", (x, y))
+    if not left.dtype.is_float:
+        left, right = (FUNCTIONS["astype"](v, F64) for v in (left, right))
+    absolute, both = FUNCTIONS["absolute"], FUNCTIONS["logical_and"]
+    near = both(absolute(left - right) <= atol + rtol * absolute(right), absolute(right) < np.inf)
+    found = FUNCTIONS["logical_or"](near, FUNCTIONS["equal"](left, right))
+    if equal_nan:
+        nan = both(FUNCTIONS["isnan"](left), FUNCTIONS["isnan"](right))
+        found = FUNCTIONS["logical_or"](found, nan)
+    return found  # type: ignore[no-any-return]
+
+
+def allclose(
+    x: Operand, y: Operand, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
+) -> Value:
+    """Whether all elements are close, as a 0-d bool; see ``isclose``."""
+    return FUNCTIONS["all"](isclose(x, y, rtol, atol, equal_nan))  # type: ignore[no-any-return]
+
+
+FUNCTIONS.update(
+    {
+        f.__name__: f
+        for f in (
+            atleast_1d, atleast_2d, atleast_3d, vstack, hstack, dstack, column_stack, unstack,
+            flipud, fliplr, matrix_transpose, vecdot, cross, identity, tri, linspace, isclose,
+            allclose,
+        )
+    }
+)  # fmt: skip
+NUMPY_NAMES.update(row_stack="vstack")

@@ -1,0 +1,45 @@
+"""What derivatives are where there is none: the table of every op's own statement.
+
+Each op says it in its class attribute ``kink``; what is a function over ops, and no op, is added
+here. The names of both are those of the text form and of ``sg``.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from staticgrad.ir.op import registered_ops
+
+#: Functions made of ops whose convention follows from theirs.
+_OF_FUNCTIONS: Final = {
+    "argmax": "no gradient; the first of equal elements is the position",
+    "argmin": "no gradient; the first of equal elements is the position",
+    "nn.relu": "the derivative at 0 is 0",
+    "std": "the derivative where all elements are equal is NaN: 0 times the infinite one of sqrt",
+}
+_NO_GRADIENT: Final = "carries no gradient"
+
+
+class Conventions(dict[str, str]):
+    """Name of an op or function -> what its derivative is at kinks; prints as a table."""
+
+    def __str__(self) -> str:
+        width = max(map(len, self), default=0)
+        return "\n".join(f"{name:<{width}}  {text}" for name, text in self.items())
+
+
+def conventions() -> Conventions:
+    """What the derivative of each op is at its kinks, and which ops carry none.
+
+    An op that is not listed has the derivative that mathematics gives, wherever there is one.
+    Ops from outside are listed too, once they are defined.
+
+    >>> conventions()["abs"]
+    'the derivative at 0 is 0'
+    """
+    found = {
+        name: op.kink or ("" if op.differentiable else _NO_GRADIENT)
+        for name, op in registered_ops().items()
+    }
+    stated = {name: text for name, text in (found | _OF_FUNCTIONS).items() if text}
+    return Conventions(sorted(stated.items()))

@@ -1,0 +1,136 @@
+"""Normalisation over batches, over groups of channels, and by the root mean square.
+
+Written with the ordinary operators, so that it differentiates as often as one likes. Public as
+``sg.nn``, where ``layer_norm`` stands too.
+"""
+
+from __future__ import annotations
+
+from staticgrad.errors import ArgumentError, RankError, ShapeError
+from staticgrad.ir import dim as dims
+from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ops.aggregate import mean
+from staticgrad.ops.elementwise import Operand
+from staticgrad.ops.movement import reshape
+from staticgrad.ops.operands import as_values, axis_of, floating, integer, related, shape_text
+
+
+def rms_norm(x: Operand, gain: Operand | None = None, eps: float = 1e-5) -> Value:
+    """x / sqrt(mean(x ** 2) + eps) along the last axis, times ``gain`` (of that axis' size).
+
+    Zhang and Sennrich, arXiv 1910.07467.
+
+    Raises:
+        RankError: a 0-d operand.
+        ShapeError: a gain of another shape.
+    """
+    value = _with_axes("rms_norm", x)
+    out = value * (1.0 / FUNCTIONS["sqrt"](mean(value * value, -1, keepdims=True) + eps))
+    return _affine("rms_norm", out, gain, None, value.ndim - 1)
+
+
+def batch_norm(
+    x: Operand,
+    gain: Operand | None = None,
+    bias: Operand | None = None,
+    *,
+    statistics: tuple[Operand, Operand] | None = None,
+    axis: int = 1,
+    eps: float = 1e-5,
+) -> Value:
+    """(x - mean) / sqrt(variance + eps) per channel, times ``gain``, plus ``bias``.
+
+    Ioffe and Szegedy, arXiv 1502.03167.
+
+    Args:
+        x: a value; its axis ``axis`` counts channels.
+        gain, bias: one number per channel.
+        statistics: mean and variance per channel, for use; by default those of x over all other
+            axes (``batch_statistics``), through which gradients flow.
+        axis: which axis.
+        eps: added to the variance.
+
+    Raises:
+        AxisError: there is no such axis.
+        ShapeError: numbers that are not one per channel.
+    """
+    value = _with_axes("batch_norm", x)
+    place = axis_of("batch_norm", axis, value)
+    given = batch_statistics(value, place) if statistics is None else statistics
+    middle, spread = (_per_channel("batch_norm", s, value, place) for s in given)
+    out = (value - middle) * (1.0 / FUNCTIONS["sqrt"](spread + eps))
+    return _affine("batch_norm", out, gain, bias, place)
+
+
+def batch_statistics(x: Operand, axis: int = 1) -> tuple[Value, Value]:
+    """Mean and variance (mean square) per channel, over all axes but ``axis``.
+
+    Raises:
+        AxisError: there is no such axis.
+    """
+    value = _with_axes("batch_statistics", x)
+    place = axis_of("batch_statistics", axis, value)
+    others = tuple(k for k in range(value.ndim) if k != place)
+    middle = mean(value, others, keepdims=True)
+    away = value - middle
+    size = value.shape[place]
+    return reshape(middle, (size,)), mean(away * away, others)
+
+
+def group_norm(
+    x: Operand,
+    groups: int,
+    gain: Operand | None = None,
+    bias: Operand | None = None,
+    *,
+    axis: int = 1,
+    eps: float = 1e-5,
+) -> Value:
+    """(x - mean) / sqrt(variance + eps) over groups of channels and the axes after them.
+
+    Wu and He, arXiv 1803.08494. Each element of the axes before the channels has statistics of its
+    own; gain and bias are one number per channel.
+
+    Raises:
+        AxisError: there is no such axis.
+        ArgumentError: fewer than one group.
+        ShapeError: channels that are not so many equal groups, or numbers not one per channel.
+    """
+    value = _with_axes("group_norm", x)
+    place = axis_of("group_norm", axis, value)
+    count, channels = integer("group_norm", "groups", groups, value), value.shape[place]
+    if count < 1:
+        raise ArgumentError(f"group_norm: {count} groups", related=related(value))
+    each = dims.floordiv(channels, count)
+    text = f"group_norm: {channels} channels are not {count} equal groups"
+    if not dims.equal(each * count, channels, text):
+        raise ShapeError(text, related=related(value))
+    shape = (*value.shape[:place], count, each, *value.shape[place + 1 :])
+    apart = reshape(value, shape)
+    over = tuple(range(place + 1, apart.ndim))
+    away = apart - mean(apart, over, keepdims=True)
+    out = away * (1.0 / FUNCTIONS["sqrt"](mean(away * away, over, keepdims=True) + eps))
+    return _affine("group_norm", reshape(out, value.shape), gain, bias, place)
+
+
+def _with_axes(op: str, x: Operand) -> Value:
+    value = floating(op, x)
+    if value.ndim == 0:
+        raise RankError(f"{op}: a 0-d value has no axes", related=related(value))
+    return value
+
+
+def _affine(op: str, x: Value, gain: Operand | None, bias: Operand | None, axis: int) -> Value:
+    """x times the gain plus the bias, where they are given."""
+    out = x if gain is None else x * _per_channel(op, gain, x, axis)
+    return out if bias is None else out + _per_channel(op, bias, x, axis)
+
+
+def _per_channel(op: str, data: Operand, x: Value, axis: int) -> Value:
+    """One number per place of ``axis``, in an array that broadcasts with x."""
+    _, row = as_values(op, x, data)
+    size = x.shape[axis]
+    text = f"{op}: {shape_text(row.shape)} is not one number for each of {size} channels"
+    if row.ndim != 1 or not dims.equal(row.shape[0], size, text):
+        raise ShapeError(text, related=related(x, row))
+    return reshape(row, (row.shape[0], *(1,) * (x.ndim - 1 - axis)))

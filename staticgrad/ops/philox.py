@@ -1,0 +1,129 @@
+"""Random bits as a pure function: Philox-4x32-10 of a key, a step, a stream and a position.
+
+Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3" (SC 2011). Each element
+encrypts a counter of its own, so that shape, order and thread count change nothing and running
+again gives the same bits. What distributions are made of them stands in ``random.py``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from staticgrad.errors import ArgumentError, DTypeError
+from staticgrad.ir.dim import Size
+from staticgrad.ir.dtype import U32, U64, DType
+from staticgrad.ir.expr import Expr, literal
+from staticgrad.ir.forms import Form, Pointwise
+from staticgrad.ir.op import Array, Op
+from staticgrad.ir.types import TensorType
+from staticgrad.ir.value import Value
+from staticgrad.ops.operands import as_values
+
+MULTIPLIERS: Final = (0xD2511F53, 0xCD9E8D57)
+WEYL: Final = (0x9E3779B9, 0xBB67AE85)  # of the golden ratio and the square root of 3
+ROUNDS: Final = 10
+#: Streams of one generator: they stand above the position in the counter.
+STREAMS: Final = 1 << 16
+
+
+class RandomBits(Op, name="random_bits"):
+    """Uniform random bits, by key and step (0-d uint64): words of Philox-4x32-10.
+
+    The element at the flat C-order position p (below 2**48) encrypts the counter (p mod 2**32,
+    p div 2**32 + stream * 2**16, step mod 2**32, step div 2**32) under the two halves of the key.
+    ``half`` chooses words 0 and 1 of the four that come out, or 2 and 3: as uint32 the first of
+    the two, as uint64 both, the first one low. Carries no gradient.
+    """
+
+    exact = True
+    differentiable = False
+    keeps_dtype = True
+    flops = 90
+    shape: tuple[Size, ...]
+    dtype: DType
+    stream: int
+    half: int = 0
+
+    def prepare(self, *args: Any) -> tuple[Value, ...]:
+        """Key and step as they are: nothing promotes."""
+        return as_values(self.name, *args)
+
+    def infer(self, key: TensorType, step: TensorType) -> TensorType:
+        """The dtype and shape asked for.
+
+        Raises:
+            DTypeError: a key or step that is no 0-d uint64, or a dtype of other bits.
+            ArgumentError: a stream or half that there is not.
+        """
+        if self.dtype not in (U32, U64):
+            raise DTypeError(f"random_bits: makes uint32 or uint64, not {self.dtype.numpy}")
+        if any(t.dtype != U64 or t.rank for t in (key, step)):
+            raise DTypeError(f"random_bits: key and step are 0-d uint64, got {key} and {step}")
+        if not (0 <= self.stream < STREAMS and self.half in (0, 1)):
+            raise ArgumentError(f"random_bits: no stream {self.stream}, half {self.half}")
+        return TensorType(self.dtype, self.shape)
+
+    def reference(self, key: Array, step: Array) -> Any:
+        count = int(np.prod(self.shape, dtype=np.int64))  # type: ignore[arg-type]
+        position = np.arange(count, dtype=np.uint64)
+        low = np.uint64(0xFFFFFFFF)
+        high = position >> np.uint64(32) | np.uint64(self.stream << 16)
+        counter = [position & low, high, step & low, step >> np.uint64(32)]
+        words = _encrypted([np.broadcast_to(c, (count,)) for c in counter], int(key))
+        first, second = words[2 * self.half : 2 * self.half + 2]
+        bits = first if self.dtype == U32 else first | second << np.uint64(32)
+        return bits.astype(self.dtype.numpy).reshape(self.shape)
+
+    def vjp(self, ct: Any, out: Any, *args: Any) -> tuple[Any, ...]:
+        """None: bits carry no gradient."""
+        return None, None
+
+    def scalar(self, key: Expr, step: Expr, *places: Expr) -> Expr:
+        """One element; ``places`` are the sizes of all axes, then the positions along them."""
+        rank = len(places) // 2
+        position = literal(0, places[0].dtype) if places else literal(0, U64)
+        for size, at in zip(places[:rank], places[rank:], strict=True):
+            position = position * size + at
+        counter = [
+            position.cast(U32),
+            (position >> 32).cast(U32) | (self.stream << 16),
+            step.cast(U32),
+            (step >> 32).cast(U32),
+        ]
+        words = _rounds(counter, [key.cast(U32), (key >> 32).cast(U32)])
+        first, second = words[2 * self.half : 2 * self.half + 2]
+        return first if self.dtype == U32 else first.cast(U64) | (second.cast(U64) << 32)
+
+    def form(self, out: TensorType, *types: TensorType) -> Form:
+        return Pointwise(self.scalar, sizes=self.shape, indexed=True)
+
+
+def _rounds(counter: list[Expr], key: list[Expr]) -> list[Expr]:
+    """The four words of the encrypted counter."""
+    for turn in range(ROUNDS):
+        if turn:
+            key = [k + w for k, w in zip(key, WEYL, strict=True)]
+        products = [
+            c.cast(U64) * m for c, m in zip((counter[0], counter[2]), MULTIPLIERS, strict=True)
+        ]
+        high, low = [(p >> 32).cast(U32) for p in products], [p.cast(U32) for p in products]
+        counter = [high[1] ^ counter[1] ^ key[0], low[1], high[0] ^ counter[3] ^ key[1], low[0]]
+    return counter
+
+
+def _encrypted(counter: list[Array], key: int) -> list[Array]:
+    """The same in NumPy, words in uint64."""
+    low, shift = np.uint64(0xFFFFFFFF), np.uint64(32)
+    for turn in range(ROUNDS):
+        k0, k1 = (
+            np.uint64(((key >> 32 * half) + turn * w) & 0xFFFFFFFF) for half, w in enumerate(WEYL)
+        )
+        p0, p1 = (
+            c * np.uint64(m) for c, m in zip((counter[0], counter[2]), MULTIPLIERS, strict=True)
+        )
+        counter = [
+            p1 >> shift ^ counter[1] ^ k0, p1 & low, p0 >> shift ^ counter[3] ^ k1, p0 & low,
+        ]  # fmt: skip
+    return counter

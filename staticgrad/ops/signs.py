@@ -1,0 +1,120 @@
+"""Signs, and what is no ordinary number: signbit, copysign, isnan and their kin.
+
+Signs are read from the bits, so those of zeros and NaN count. The tests for NaN and infinity are
+comparisons; of integers they are constants.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from staticgrad.ir.dtype import BOOL, DType
+from staticgrad.ir.expr import Expr
+from staticgrad.ir.op import Array
+from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ir.vecmath.layout import sign_bit
+from staticgrad.ops.elementwise import Floating, Operand
+from staticgrad.ops.operands import as_value, floating, promoted_values
+
+
+class Signbit(Floating, name="signbit"):
+    """Whether the sign bit is set: of -0 and of a NaN with it, too. Carries no gradient."""
+
+    exact = True
+    differentiable = False
+
+    def result_dtype(self, operand: DType) -> DType:
+        return BOOL
+
+    def reference(self, x: Array) -> Any:
+        return np.signbit(x)
+
+    def scalar(self, x: Expr) -> Expr:
+        return sign_bit(x).ne(0)
+
+
+# -- public functions -----------------------------------------------------------------------------
+
+
+def signbit(x: Operand) -> Value:
+    """Whether the sign bit of x is set, as bool: of -0 too. Of integers: whether x is negative."""
+    value = as_value("signbit", x)
+    if value.dtype.is_float:
+        return Signbit()(value)  # type: ignore[no-any-return]
+    return FUNCTIONS["less"](value, np.zeros((), value.dtype.numpy))  # type: ignore[no-any-return]
+
+
+def copysign(x: Operand, y: Operand) -> Value:
+    """The magnitude of x with the sign of y, broadcast; always floating.
+
+    Derivative by x: 1 where the signs agree, else -1, at zero too; by y none.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+    """
+    left, right = (floating("copysign", v) for v in promoted_values("copysign", (x, y)))
+    kept = FUNCTIONS["equal"](signbit(left), signbit(right))
+    return FUNCTIONS["where"](kept, left, -left)  # type: ignore[no-any-return]
+
+
+def isnan(x: Operand) -> Value:
+    """Whether x is no number, as bool."""
+    value = as_value("isnan", x)
+    return FUNCTIONS["not_equal"](value, value)  # type: ignore[no-any-return]
+
+
+def isinf(x: Operand) -> Value:
+    """Whether x is infinite, as bool."""
+    value = as_value("isinf", x)
+    if not value.dtype.is_float:
+        return FUNCTIONS["not_equal"](value, value)  # type: ignore[no-any-return]
+    return FUNCTIONS["equal"](FUNCTIONS["absolute"](value), math.inf)  # type: ignore[no-any-return]
+
+
+def isfinite(x: Operand) -> Value:
+    """Whether x is neither infinite nor NaN, as bool."""
+    value = as_value("isfinite", x)
+    if not value.dtype.is_float:
+        return FUNCTIONS["equal"](value, value)  # type: ignore[no-any-return]
+    return FUNCTIONS["less"](FUNCTIONS["absolute"](value), math.inf)  # type: ignore[no-any-return]
+
+
+def nan_to_num(
+    x: Operand, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None
+) -> Value:
+    """x with NaN and infinities replaced: by ``nan``, and by the ends of the dtype's range.
+
+    What is replaced takes no gradient.
+    """
+    value = as_value("nan_to_num", x)
+    if not value.dtype.is_float:
+        return value
+    ends = np.finfo(value.dtype.numpy.name)
+    high = float(ends.max) if posinf is None else posinf
+    low = float(ends.min) if neginf is None else neginf
+    where, equal = FUNCTIONS["where"], FUNCTIONS["equal"]
+    finite = where(equal(value, math.inf), high, where(equal(value, -math.inf), low, value))
+    return where(isnan(value), nan, finite)  # type: ignore[no-any-return]
+
+
+def heaviside(x: Operand, at_zero: Operand) -> Value:
+    """0 below 0, ``at_zero`` at 0, 1 above; NaN of NaN; always floating. No gradient by x.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+    """
+    left, right = (floating("heaviside", v) for v in promoted_values("heaviside", (x, at_zero)))
+    where, one = FUNCTIONS["where"], np.ones((), left.dtype.numpy)
+    step = where(left < 0.0, 0.0, where(left > 0.0, one, right))
+    return where(isnan(left), np.full((), np.nan, left.dtype.numpy), step)  # type: ignore[no-any-return]
+
+
+FUNCTIONS.update(
+    {
+        f.__name__: f
+        for f in (signbit, copysign, isnan, isinf, isfinite, nan_to_num, heaviside)
+    }
+)  # fmt: skip

@@ -1,0 +1,208 @@
+"""Other bases, the cube root, sums in the log domain, and the complementary error function.
+
+Each is a vector-math block in kernels (``logaddexp`` and ``xlogy`` are a few operations round one)
+and NumPy's function in the reference. Integers and bools are converted to float64.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import numpy as np
+
+from staticgrad.ir.expr import Expr, literal, select
+from staticgrad.ir.op import Array
+from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ops.cotangent import ZERO, Partial
+from staticgrad.ops.elementwise import Floating, Operand, quiet
+from staticgrad.ops.transcendental import Exp, Log
+
+_LN2: Final = math.log(2.0)
+_LN10: Final = math.log(10.0)
+_MINUS_TWO_OVER_ROOT_PI: Final = -2.0 / math.sqrt(math.pi)
+
+
+class Exp2(Floating, name="exp2"):
+    """2 ** x, exact for whole x. Derivative: 2 ** x * log(2)."""
+
+    flops = 20
+
+    @quiet
+    def reference(self, x: Array) -> Any:
+        return np.exp2(x)
+
+    def scalar(self, x: Expr) -> Expr:
+        return x.exp2()
+
+    def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
+        return (out * _LN2,)
+
+
+class Log2(Floating, name="log2"):
+    """Logarithm to base 2, exact for powers of two; -inf at 0, NaN below. 1 / (x log(2))."""
+
+    flops = 26
+
+    @quiet
+    def reference(self, x: Array) -> Any:
+        return np.log2(x)
+
+    def scalar(self, x: Expr) -> Expr:
+        return x.log2()
+
+    def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
+        return (1.0 / (x * _LN2),)
+
+    def pullback(self, ct: Any, wanted: Any, out: Any, x: Any) -> tuple[Any, ...]:
+        return (ct / (x * _LN2),)
+
+
+class Log10(Floating, name="log10"):
+    """Logarithm to base 10; -inf at 0, NaN below. Derivative: 1 / (x log(10))."""
+
+    flops = 26
+
+    @quiet
+    def reference(self, x: Array) -> Any:
+        return np.log10(x)
+
+    def scalar(self, x: Expr) -> Expr:
+        return x.log10()
+
+    def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
+        return (1.0 / (x * _LN10),)
+
+    def pullback(self, ct: Any, wanted: Any, out: Any, x: Any) -> tuple[Any, ...]:
+        return (ct / (x * _LN10),)
+
+
+class Cbrt(Floating, name="cbrt"):
+    """The real cube root, of negative x too. Derivative: 1 / (3 cbrt(x) ** 2), inf at 0."""
+
+    kink = "the derivative at 0 is inf"
+    flops = 30
+
+    @quiet
+    def reference(self, x: Array) -> Any:
+        return np.cbrt(x)
+
+    def scalar(self, x: Expr) -> Expr:
+        return x.cbrt()
+
+    def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
+        return (1.0 / (3.0 * (out * out)),)
+
+
+class LogAddExp(Floating, name="logaddexp"):
+    """log(exp(x) + exp(y)) without overflow: the larger one plus log1p(exp(-abs(x - y))).
+
+    Derivatives: exp(x - out) and exp(y - out); NaN where x and y are the same infinity.
+    """
+
+    flops = 50
+
+    @quiet
+    def reference(self, x: Array, y: Array) -> Any:
+        return np.logaddexp(x, y)
+
+    def scalar(self, x: Expr, y: Expr) -> Expr:
+        apart = x.maximum(y) + (-abs(x - y)).exp().log1p()
+        return select(x.eq(y), x + _LN2, apart)
+
+    def partials(self, out: Any, x: Any, y: Any) -> tuple[Partial, ...]:
+        return Exp()(x - out), Exp()(y - out)
+
+
+class XLogY(Floating, name="xlogy"):
+    """x * log(y), and 0 where x is 0 unless y is NaN.
+
+    Derivatives: log(y), but 0 where x is 0 and y at most 0; and x / y, 0 where x is 0.
+    """
+
+    kink = "the derivatives where x is 0 are 0, by x only where y is at most 0"
+    flops = 25
+
+    @quiet
+    def reference(self, x: Array, y: Array) -> Any:
+        zero = np.zeros((), x.dtype)
+        return np.where((x == 0) & (y == y), zero, x * np.log(y))
+
+    def scalar(self, x: Expr, y: Expr) -> Expr:
+        return select(x.eq(0.0) & y.eq(y), literal(0.0, x.dtype), x * y.log())
+
+    def partials(self, out: Any, x: Any, y: Any) -> tuple[Partial, ...]:
+        where = FUNCTIONS["where"]
+        nothing = x == 0.0
+        undefined = FUNCTIONS["logical_and"](nothing, y <= 0.0)
+        return where(undefined, ZERO, Log()(y)), where(nothing, ZERO, x / y)
+
+
+class Erfc(Floating, name="erfc"):
+    """1 - erf(x), accurate where that vanishes. Derivative: -2 / sqrt(pi) * exp(-x * x)."""
+
+    flops = 60
+
+    @quiet
+    def reference(self, x: Array) -> Any:
+        from scipy.special import erfc  # building a graph must not load scipy
+
+        return np.asarray(erfc(np.asarray(x, np.float64))).astype(x.dtype)
+
+    def scalar(self, x: Expr) -> Expr:
+        return x.erfc()
+
+    def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
+        return (_MINUS_TWO_OVER_ROOT_PI * Exp()(-(x * x)),)
+
+
+# -- public functions -----------------------------------------------------------------------------
+
+
+def exp2(x: Operand) -> Value:
+    """2 ** x, elementwise, exact for whole x; integers and bools become float64."""
+    return Exp2()(x)  # type: ignore[no-any-return]
+
+
+def log2(x: Operand) -> Value:
+    """Logarithm to base 2, elementwise; -inf at 0, NaN below; integers and bools become float64.
+
+    Powers of two give whole numbers exactly.
+    """
+    return Log2()(x)  # type: ignore[no-any-return]
+
+
+def log10(x: Operand) -> Value:
+    """Logarithm to base 10, elementwise; -inf at 0, NaN below. Integers become float64."""
+    return Log10()(x)  # type: ignore[no-any-return]
+
+
+def cbrt(x: Operand) -> Value:
+    """The real cube root, elementwise; its derivative at 0 is inf. Integers become float64."""
+    return Cbrt()(x)  # type: ignore[no-any-return]
+
+
+def logaddexp(x: Operand, y: Operand) -> Value:
+    """log(exp(x) + exp(y)) without overflow, broadcast; always floating.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+    """
+    return LogAddExp()(x, y)  # type: ignore[no-any-return]
+
+
+def xlogy(x: Operand, y: Operand) -> Value:
+    """x * log(y), broadcast, and 0 where x is 0 (unless y is NaN); its derivatives there are 0 too.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+    """
+    return XLogY()(x, y)  # type: ignore[no-any-return]
+
+
+def erfc(x: Operand) -> Value:
+    """1 - erf(x), elementwise, accurate where that vanishes; integers and bools become float64."""
+    return Erfc()(x)  # type: ignore[no-any-return]
+
+
+FUNCTIONS.update({f.__name__: f for f in (exp2, log2, log10, cbrt, logaddexp, xlogy, erfc)})

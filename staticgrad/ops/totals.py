@@ -1,0 +1,235 @@
+"""More functions over axes: products, norms, weighted means, and totals that overlook NaN.
+
+Made of the reductions of ``reduce.py`` and the scans of ``scans.py``; nothing here is an op.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import numpy as np
+
+from staticgrad.errors import ArgumentError
+from staticgrad.ir.dim import Dim, floordiv
+from staticgrad.ir.dtype import BOOL
+from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ops import aggregate as of
+from staticgrad.ops.elementwise import Operand
+from staticgrad.ops.movement import moveaxis, reshape
+from staticgrad.ops.operands import (
+    Axes,
+    as_value,
+    axes_of,
+    axis_of,
+    dtype_of,
+    floating,
+    integer,
+    promoted_values,
+    related,
+)
+from staticgrad.ops.scans import CumProd, counting_dtype
+from staticgrad.ops.select import where
+from staticgrad.ops.slices import concatenate, part
+
+#: Longer axes are multiplied one element after the other.
+_LONGEST_TREE: Final = 65536
+
+
+def prod(x: Operand, axis: Axes = None, *, dtype: Any = None, keepdims: bool = False) -> Value:
+    """The product over ``axis`` (all axes by default); 1 of no elements. Integers widen to 64 bits.
+
+    A literal size is multiplied pairwise, half by half; a named one from the first element on, on
+    one thread. No division: the gradient is right where elements are 0.
+
+    Raises:
+        AxisError: there is no such axis, or one is named twice.
+    """
+    value = as_value("prod", x)
+    axes = axes_of("prod", axis, value)
+    wanted = counting_dtype(value.dtype) if dtype is None else dtype_of("prod", dtype)
+    value = as_value("prod", FUNCTIONS["astype"](value, wanted))
+    if not axes:
+        return value
+    kept = tuple(1 if k in axes else size for k, size in enumerate(value.shape))
+    rest = tuple(size for k, size in enumerate(value.shape) if k not in axes)
+    rows = moveaxis(value, axes, tuple(range(value.ndim - len(axes), value.ndim)))
+    count = math.prod(value.shape[k] for k in axes)
+    rows = reshape(rows, (*rest, count))
+    if isinstance(count, Dim) or count > _LONGEST_TREE:
+        last = part(CumProd(rows.ndim - 1)(_with_one(rows)), rows.ndim - 1, count, 1)
+    else:
+        last = _halved(rows if count else _with_one(rows))
+    return reshape(last, kept if keepdims else rest)
+
+
+def _with_one(rows: Value) -> Value:
+    """A one in front of every row."""
+    one = FUNCTIONS["full"]((*rows.shape[:-1], 1), np.ones((), rows.dtype.numpy))
+    return concatenate([one, rows], rows.ndim - 1)
+
+
+def _halved(rows: Value) -> Value:
+    """The product along the last axis: first half times second, until one is left."""
+    last = rows.ndim - 1
+    while (count := rows.shape[last]) != 1:
+        half = floordiv(count, 2)
+        pairs = part(rows, last, 0, half) * part(rows, last, half, half)
+        odd = count - 2 * half
+        rows = concatenate([pairs, part(rows, last, 2 * half, odd)], last) if odd else pairs
+    return rows
+
+
+def norm(x: Operand, ord: Any = None, axis: Axes = None, *, keepdims: bool = False) -> Value:
+    """The length of the vectors along ``axis``: of all elements by default, as ``np.linalg.norm``.
+
+    Args:
+        x: a value; integers and bools become float64.
+        ord: None or 2: the square root of the sum of squares (over two axes: Frobenius', also as
+            ``"fro"``). 1, inf, -inf, 0 or another number p: of the magnitudes the sum, the largest,
+            the smallest, the count that is not 0, the p-th root of the sum of p-th powers; along
+            one axis.
+        axis: which axes; all by default.
+        keepdims: keep them, with size 1.
+
+    The gradient of a vector of zeros is 0. Nothing is scaled: squares may overflow.
+
+    Raises:
+        ArgumentError: an ``ord`` that the number of axes has no norm for.
+        AxisError: there is no such axis.
+    """
+    value = floating("norm", x)
+    axes = axes_of("norm", axis, value)
+    squares = ord is None or ord == "fro" or (ord == 2 and len(axes) == 1)
+    if not squares and (len(axes) != 1 or isinstance(ord, str)):
+        raise ArgumentError(
+            f"norm: no norm {ord!r} over {len(axes)} axes",
+            hint="matrices have ord='fro'; vectors 1, 2, inf, -inf, 0 or a number",
+            related=related(value),
+        )
+    if squares:
+        total = of.sum(FUNCTIONS["square"](value), axes, keepdims=keepdims)
+        return where(total > 0.0, FUNCTIONS["sqrt"](total), total)
+    return _vector_norm(FUNCTIONS["absolute"](value), ord, axes, keepdims)
+
+
+def _vector_norm(magnitude: Value, ord: Any, axes: tuple[int, ...], keepdims: bool) -> Value:
+    if ord == math.inf:
+        return of.max(magnitude, axes, keepdims=keepdims)
+    if ord == -math.inf:
+        return of.min(magnitude, axes, keepdims=keepdims)
+    if ord == 0:
+        some = FUNCTIONS["astype"](magnitude != 0.0, magnitude.dtype)
+        return of.sum(some, axes, keepdims=keepdims)
+    if ord == 1:
+        return of.sum(magnitude, axes, keepdims=keepdims)
+    total = of.sum(FUNCTIONS["power"](magnitude, ord), axes, keepdims=keepdims)
+    return where(total > 0.0, FUNCTIONS["power"](total, 1.0 / ord), total)
+
+
+def average(x: Operand, axis: Axes = None, weights: Operand | None = None) -> Value:
+    """The mean over ``axis``, each element counted by its weight; weights have the shape of x.
+
+    Raises:
+        ShapeError: weights that do not broadcast with x.
+        AxisError: there is no such axis.
+    """
+    if weights is None:
+        return of.mean(x, axis)
+    value, weight = (floating("average", v) for v in promoted_values("average", (x, weights)))
+    if weight.ndim == 1 and value.ndim > 1 and isinstance(axis, int):
+        place = axis_of("average", axis, value)
+        weight = reshape(
+            weight, tuple(weight.shape[0] if k == place else 1 for k in range(value.ndim))
+        )
+    value, weight = FUNCTIONS["broadcast_arrays"](value, weight)
+    return of.sum(value * weight, axis) / of.sum(weight, axis)  # type: ignore[no-any-return]
+
+
+def ptp(x: Operand, axis: Axes = None, *, keepdims: bool = False) -> Value:
+    """The largest less the smallest element over ``axis``. Raises as ``max``."""
+    value = as_value("ptp", x)
+    return of.max(value, axis, keepdims=keepdims) - of.min(value, axis, keepdims=keepdims)  # type: ignore[no-any-return]
+
+
+def count_nonzero(x: Operand, axis: Axes = None, *, keepdims: bool = False) -> Value:
+    """How many elements over ``axis`` are not 0, as int64.
+
+    Raises:
+        AxisError: there is no such axis.
+    """
+    return of.sum(FUNCTIONS["astype"](as_value("count_nonzero", x), BOOL), axis, keepdims=keepdims)
+
+
+def diff(x: Operand, n: int = 1, axis: int = -1) -> Value:
+    """The differences between neighbours along ``axis``, taken ``n`` times.
+
+    Raises:
+        AxisError: there is no such axis.
+        ArgumentError: a negative ``n``.
+    """
+    value = as_value("diff", x)
+    place = axis_of("diff", axis, value)
+    times = integer("diff", "n", n, value)
+    if times < 0:
+        raise ArgumentError(f"diff: taken {times} times", related=related(value))
+    before = (slice(None),) * place
+    for _ in range(times):
+        left, right = value[(*before, slice(None, -1))], value[(*before, slice(1, None))]
+        value = right != left if value.dtype.is_bool else right - left
+    return value
+
+
+def nansum(x: Operand, axis: Axes = None, *, keepdims: bool = False) -> Value:
+    """The sum over ``axis`` of what is no NaN; 0 of nothing. NaN elements take no gradient.
+
+    Raises:
+        AxisError: there is no such axis.
+    """
+    return of.sum(_without_nan("nansum", x, 0.0), axis, keepdims=keepdims)
+
+
+def nanmean(x: Operand, axis: Axes = None, *, keepdims: bool = False) -> Value:
+    """The mean over ``axis`` of what is no NaN; NaN of nothing.
+
+    Raises:
+        AxisError: there is no such axis.
+    """
+    value = floating("nanmean", x)
+    counted = FUNCTIONS["astype"](FUNCTIONS["equal"](value, value), value.dtype)
+    count = of.sum(counted, axis, keepdims=keepdims)
+    return nansum(value, axis, keepdims=keepdims) / count  # type: ignore[no-any-return]
+
+
+def nanmax(x: Operand, axis: Axes = None, *, keepdims: bool = False) -> Value:
+    """The largest element over ``axis`` that is no NaN; NaN where all are. Raises as ``max``."""
+    found = of.max(_without_nan("nanmax", x, -math.inf), axis, keepdims=keepdims)
+    return _or_nan(as_value("nanmax", x), found, axis, keepdims)
+
+
+def nanmin(x: Operand, axis: Axes = None, *, keepdims: bool = False) -> Value:
+    """The smallest element over ``axis`` that is no NaN; NaN where all are. Raises as ``max``."""
+    found = of.min(_without_nan("nanmin", x, math.inf), axis, keepdims=keepdims)
+    return _or_nan(as_value("nanmin", x), found, axis, keepdims)
+
+
+def _without_nan(op: str, x: Operand, instead: float) -> Value:
+    value = as_value(op, x)
+    return where(value != value, instead, value) if value.dtype.is_float else value
+
+
+def _or_nan(x: Value, found: Value, axis: Axes, keepdims: bool) -> Value:
+    if not x.dtype.is_float:
+        return found
+    nothing = of.all(FUNCTIONS["isnan"](x), axis, keepdims=keepdims)
+    return where(nothing, np.full((), np.nan, x.dtype.numpy), found)
+
+
+FUNCTIONS.update(
+    {
+        f.__name__: f
+        for f in (
+            prod, norm, average, ptp, count_nonzero, diff, nansum, nanmean, nanmax, nanmin,
+        )
+    }
+)  # fmt: skip

@@ -1,0 +1,230 @@
+"""Angles: the tangent, the inverse functions, the angle and length of a vector.
+
+The inverse functions are vector-math blocks in kernels; ``tan``, ``arctan2`` and ``hypot`` are a
+few operations round them, within 4 units in the last place. Sine and cosine stand in
+``transcendental.py``. Integers and bools are converted to float64.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from staticgrad.ir.expr import Expr, literal, select
+from staticgrad.ir.op import Array
+from staticgrad.ir.value import FUNCTIONS, NUMPY_NAMES, Value
+from staticgrad.ir.vecmath.inverse_trigonometric import HALF_PI
+from staticgrad.ir.vecmath.layout import flip_sign, sign_bit
+from staticgrad.ops.cotangent import ZERO, Partial
+from staticgrad.ops.elementwise import Floating, Operand, quiet
+
+
+class Tan(Floating, name="tan"):
+    """Tangent of x in radians, sin(x) / cos(x). Derivative: 1 + tan(x) ** 2."""
+
+    flops = 50
+
+    @quiet
+    def reference(self, x: Array) -> Any:
+        return np.tan(x)
+
+    def scalar(self, x: Expr) -> Expr:
+        return x.sin() / x.cos()
+
+    def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
+        return (1.0 + out * out,)
+
+
+class Asin(Floating, name="asin"):
+    """The angle in [-pi/2, pi/2] whose sine is x; NaN beyond 1.
+
+    Derivative: 1 / sqrt((1 - x)(1 + x)), inf at the ends.
+    """
+
+    kink = "the derivative at -1 and 1 is inf"
+    flops = 30
+
+    @quiet
+    def reference(self, x: Array) -> Any:
+        return np.arcsin(x)
+
+    def scalar(self, x: Expr) -> Expr:
+        return x.asin()
+
+    def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
+        return (1.0 / FUNCTIONS["sqrt"]((1.0 - x) * (1.0 + x)),)
+
+
+class Acos(Floating, name="acos"):
+    """The angle in [0, pi] whose cosine is x; NaN beyond 1.
+
+    Derivative: -1 / sqrt((1 - x)(1 + x)), -inf at the ends.
+    """
+
+    kink = "the derivative at -1 and 1 is -inf"
+    flops = 30
+
+    @quiet
+    def reference(self, x: Array) -> Any:
+        return np.arccos(x)
+
+    def scalar(self, x: Expr) -> Expr:
+        return x.acos()
+
+    def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
+        return (-1.0 / FUNCTIONS["sqrt"]((1.0 - x) * (1.0 + x)),)
+
+
+class Atan(Floating, name="atan"):
+    """The angle in [-pi/2, pi/2] whose tangent is x. Derivative: 1 / (1 + x ** 2)."""
+
+    flops = 26
+
+    @quiet
+    def reference(self, x: Array) -> Any:
+        return np.arctan(x)
+
+    def scalar(self, x: Expr) -> Expr:
+        return x.atan()
+
+    def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
+        return (1.0 / (1.0 + x * x),)
+
+
+class Atan2(Floating, name="atan2"):
+    """The angle of the point (x, y) in [-pi, pi], signs of zeros counted; 0 or pi at the origin.
+
+    Derivatives: x / (x ** 2 + y ** 2) by y and -y / (x ** 2 + y ** 2) by x, NaN at the origin.
+    """
+
+    kink = "the derivatives at the origin are NaN"
+    flops = 40
+
+    @quiet
+    def reference(self, y: Array, x: Array) -> Any:
+        return np.arctan2(y, x)
+
+    def scalar(self, y: Expr, x: Expr) -> Expr:
+        high, low = HALF_PI[x.dtype]
+        across, up = abs(x), abs(y)
+        larger, smaller = across.maximum(up), across.minimum(up)
+        infinite = smaller.eq(math.inf)
+        ratio = select(infinite, literal(1.0, x.dtype), smaller / larger)
+        angle = select(larger.eq(0.0), larger, ratio).atan()
+        angle = select(up > across, high - (angle - low), angle)
+        left = sign_bit(x).ne(0)
+        angle = select(left, (high + high) - (angle - (low + low)), angle)
+        return flip_sign(angle, sign_bit(y))
+
+    def partials(self, out: Any, y: Any, x: Any) -> tuple[Partial, ...]:
+        squared = x * x + y * y
+        return x / squared, -(y / squared)
+
+
+class Hypot(Floating, name="hypot"):
+    """sqrt(x ** 2 + y ** 2) without overflow or underflow; inf where either is infinite.
+
+    Derivatives: x / out and y / out; 0 at the origin.
+    """
+
+    kink = "the derivatives at the origin are 0"
+    flops = 20
+
+    @quiet
+    def reference(self, x: Array, y: Array) -> Any:
+        return np.hypot(x, y)
+
+    def scalar(self, x: Expr, y: Expr) -> Expr:
+        across, up = abs(x), abs(y)
+        larger = across.maximum(up)
+        ratio = across.minimum(up) / larger
+        length = select(larger.eq(0.0), larger, larger * (ratio * ratio + 1.0).sqrt())
+        infinite = across.eq(math.inf) | up.eq(math.inf)
+        return select(infinite, literal(math.inf, x.dtype), length)
+
+    def partials(self, out: Any, x: Any, y: Any) -> tuple[Partial, ...]:
+        where, origin = FUNCTIONS["where"], out == 0.0
+        return where(origin, ZERO, x / out), where(origin, ZERO, y / out)
+
+
+# -- public functions -----------------------------------------------------------------------------
+
+
+def tan(x: Operand) -> Value:
+    """Tangent of x in radians, elementwise; integers and bools become float64.
+
+    Compiled float64 serves abs(x) < 2 ** 42 and gives NaN beyond; float32 serves every x.
+    """
+    return Tan()(x)  # type: ignore[no-any-return]
+
+
+def arcsin(x: Operand) -> Value:
+    """The angle in [-pi/2, pi/2] whose sine is x, elementwise; NaN beyond 1.
+
+    Its derivative at -1 and 1 is inf.
+    """
+    return Asin()(x)  # type: ignore[no-any-return]
+
+
+def arccos(x: Operand) -> Value:
+    """The angle in [0, pi] whose cosine is x, elementwise; NaN beyond 1.
+
+    Its derivative at -1 and 1 is -inf.
+    """
+    return Acos()(x)  # type: ignore[no-any-return]
+
+
+def arctan(x: Operand) -> Value:
+    """The angle in [-pi/2, pi/2] whose tangent is x, elementwise; integers become float64."""
+    return Atan()(x)  # type: ignore[no-any-return]
+
+
+def arctan2(y: Operand, x: Operand) -> Value:
+    """The angle in [-pi, pi] of the point (x, y), y first, broadcast; always floating.
+
+    Its derivatives at the origin are NaN.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+    """
+    return Atan2()(y, x)  # type: ignore[no-any-return]
+
+
+def hypot(x: Operand, y: Operand) -> Value:
+    """sqrt(x ** 2 + y ** 2) without overflow, broadcast; always floating.
+
+    Its derivatives at the origin are 0.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+    """
+    return Hypot()(x, y)  # type: ignore[no-any-return]
+
+
+def deg2rad(x: Operand) -> Value:
+    """Degrees as radians, x * (pi / 180), elementwise; integers and bools become float64."""
+    return _scaled(x, math.pi / 180.0)
+
+
+def rad2deg(x: Operand) -> Value:
+    """Radians as degrees, x * (180 / pi), elementwise; integers and bools become float64."""
+    return _scaled(x, 180.0 / math.pi)
+
+
+def _scaled(x: Operand, factor: float) -> Value:
+    (value,) = Tan().prepare(x)
+    return value * factor  # type: ignore[no-any-return]
+
+
+FUNCTIONS.update(
+    {
+        f.__name__: f
+        for f in (tan, arcsin, arccos, arctan, arctan2, hypot, deg2rad, rad2deg)
+    }
+)  # fmt: skip
+NUMPY_NAMES.update(
+    asin="arcsin", acos="arccos", atan="arctan", atan2="arctan2",
+    radians="deg2rad", degrees="rad2deg",
+)  # fmt: skip

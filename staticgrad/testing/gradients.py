@@ -1,0 +1,278 @@
+"""Derivatives of whole programs against central differences of the NumPy oracle in float64.
+
+The oracle knows no rule and no kernel; the rules are those of the ops, in reverse and in forward
+mode. Whoever writes an op or a ``custom_vjp`` is checked with this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from staticgrad.analysis.evaluate import evaluate
+from staticgrad.autodiff.forward import jvp
+from staticgrad.autodiff.reverse import grad
+from staticgrad.errors import ArgumentError, CheckError
+from staticgrad.ir.dtype import F64, as_dtype
+from staticgrad.ir.graph import Graph, Input, Node, Symbolic
+from staticgrad.ir.op import Array
+from staticgrad.ir.types import TensorType
+from staticgrad.ir.value import FUNCTIONS
+from staticgrad.source import capture
+from staticgrad.testing.graphs import array_text
+
+Feeds = Mapping[Any, npt.ArrayLike] | Sequence[npt.ArrayLike]
+#: Forward and reverse mode compute one number from the same partials, in another order.
+_MODES_AGREE: Final = 1e-9
+_MOST_PROBES: Final = 256  # elements that are moved one by one to find the worst
+
+
+def check_gradients(
+    target: Callable[..., Any] | Graph | Symbolic | Sequence[Symbolic],
+    feeds: Feeds = (),
+    *,
+    order: int = 2,
+    directions: int = 3,
+    step: float = 2e-4,
+    rtol: float = 1e-6,
+    atol: float = 1e-9,
+    seed: int = 0,
+) -> float:
+    """Check derivatives of every order up to ``order``, along random directions, in both modes.
+
+    The outputs are weighed with random numbers and added up to one number L. Then, per order, the
+    product of the gradient of L with a random direction v must agree with the central difference
+    of fourth order, (8 (L(h) - L(-h)) - L(2h) + L(-2h)) / 12h where L(h) is at x + h v (Abramowitz
+    and Stegun, 25.3.6); the tangent by ``jvp`` must agree with the product; and the product is the
+    L of the next order. Everything is evaluated by NumPy in float64, whatever the dtypes.
+
+    Args:
+        target: a function of values that gives a value or several; or a Graph, a value, or a list
+            of values. Its floating outputs are checked.
+        feeds: where to check. For a function, its operands as a sequence of arrays (or a dict, by
+            the names of its arguments); else a feed per input. Floating inputs are differentiated
+            by, and so are floating parameters, at their present values. The point must be smooth:
+            at least ``2 * step`` away from any kink.
+        order: the highest order of derivatives.
+        directions: how many random directions are tried at each order.
+        step: h, relative to directions whose largest element is about 1.
+        rtol, atol: the error allowed, relative to the sum of abs(gradient * direction).
+        seed: of the random numbers.
+
+    Returns:
+        The worst error met, relative to the same sum.
+
+    Raises:
+        CheckError: a derivative that is wrong; shows order, direction, and the element of the
+            input whose derivative is farthest off, with both numbers.
+        ArgumentError: no floating input or output, or feeds that are no operands.
+
+    >>> import staticgrad as sg
+    >>> x = sg.input("x", (2,), "float32")
+    >>> check_gradients(sg.exp(x) / x, {"x": [0.5, 1.5]}) < 1e-7
+    True
+    """
+    program = _program(target, feeds)
+    if not program.moved or not program.outputs:
+        raise ArgumentError("there is no floating input or no floating output to check")
+    check = _Check(program, np.random.default_rng(seed), step, rtol, atol)
+    current = check.weighted_sum()
+    for level in range(1, order + 1):
+        current = check.level(current, level, directions)
+    return check.worst
+
+
+@dataclass
+class _Program:
+    """Values over inputs only, with a feed for each; ``moved`` are the floating inputs."""
+
+    outputs: list[Symbolic]
+    moved: list[Symbolic]
+    feeds: dict[Symbolic, Array]
+
+
+def _program(target: Any, feeds: Feeds) -> _Program:
+    if callable(target):
+        return _of_function(target, feeds)
+    graph = target if isinstance(target, Graph) else _graph(target)
+    if not isinstance(feeds, Mapping):
+        if len(feeds):
+            raise ArgumentError("the feeds of a graph are a dict, by input")
+        feeds = {}
+    given = {_name(k) if isinstance(k, Symbolic) else k: a for k, a in feeds.items()}
+    bound: dict[Node, Symbolic] = {value.node: value for value in graph.inputs}
+    arrays: dict[Symbolic, Any] = {x: given.pop(_name(x), None) for x in graph.inputs}
+    for parameter in graph.parameters:
+        bound[parameter.node] = _variable(parameter.name, parameter.type)
+        arrays[bound[parameter.node]] = parameter.value
+    wrong = [*map(str, given), *(_name(x) for x, array in arrays.items() if array is None)]
+    if wrong:
+        raise ArgumentError(f"{wrong[0]!r} has no feed, or is no input")
+    graph = graph.replace_nodes(lambda node, _: [bound[node]] if node in bound else None)
+    return _of_values(list(graph.outputs.values()), arrays)
+
+
+def _of_function(function: Callable[..., Any], feeds: Feeds) -> _Program:
+    named = feeds if isinstance(feeds, Mapping) else {f"x{i}": a for i, a in enumerate(feeds)}
+    arrays = {}
+    for name, data in named.items():
+        array = np.asarray(data)
+        array = array.astype(np.float64) if array.dtype.kind == "f" else array
+        arrays[_variable(name, TensorType(as_dtype(array.dtype), array.shape))] = array
+    values = list(arrays)
+    by_name = dict(zip(named, values, strict=True))
+    found = function(**by_name) if isinstance(feeds, Mapping) else function(*values)
+    return _of_values(list(_graph(found).outputs.values()), arrays)
+
+
+def _of_values(outputs: list[Symbolic], arrays: Mapping[Symbolic, Any]) -> _Program:
+    feeds = {
+        value: np.asarray(a, np.float64 if value.dtype.is_float else value.dtype.numpy)
+        for value, a in arrays.items()
+    }
+    floating = [value for value in outputs if value.dtype.is_float]
+    return _Program(floating, [value for value in feeds if value.dtype.is_float], feeds)
+
+
+def _graph(target: Any) -> Graph:
+    values = list(target) if isinstance(target, list | tuple) else target
+    if isinstance(values, Symbolic):
+        values = [values]
+    elif isinstance(values, Mapping):
+        values = list(values.values())
+    if not isinstance(values, list) or not all(isinstance(v, Symbolic) for v in values):
+        raise ArgumentError(
+            f"check_gradients takes a function, a Graph or values, not {target!r}",
+            hint="a function gives a value, or a list, tuple or dict of them",
+        )
+    return Graph({str(i): value for i, value in enumerate(values)})
+
+
+def _variable(name: str, tensor_type: TensorType) -> Symbolic:
+    return Symbolic(Node(Input(name, tensor_type), (), (tensor_type,), capture()))
+
+
+@dataclass
+class _Check:
+    """The state of one check: random numbers, added inputs, the worst error so far."""
+
+    program: _Program
+    rng: np.random.Generator
+    step: float
+    rtol: float
+    atol: float
+    worst: float = 0.0
+    added: dict[Symbolic, Array] = field(default_factory=dict)
+
+    def weighted_sum(self) -> Symbolic:
+        """The outputs, weighed by inputs of their shapes, as one number."""
+        arrays = self.values(self.program.outputs)
+        weights = [
+            _variable(f"weight {i}", y.type.with_dtype(F64))
+            for i, y in enumerate(self.program.outputs)
+        ]
+        for weight, array in zip(weights, arrays, strict=True):
+            self.added[weight] = self.rng.normal(size=array.shape)
+        return _total(zip(self.program.outputs, weights, strict=True))
+
+    def level(self, current: Symbolic, order: int, directions: int) -> Symbolic:
+        """Check the first derivative of ``current``; give its product with a direction."""
+        moved = self.program.moved
+        along = [
+            _variable(f"direction {order} of {_name(x)}", x.type.with_dtype(F64)) for x in moved
+        ]
+        gradients = grad(current, moved, allow_disconnected=True)
+        slope = _total(zip(gradients, along, strict=True))
+        scale = _total((abs(g), abs(v)) for g, v in zip(gradients, along, strict=True))
+        tangents = [v.astype(x.dtype) for v, x in zip(along, moved, strict=True)]
+        tangent = jvp(current, moved, tangents, allow_disconnected=True)
+        for turn in range(directions):
+            for x, v in zip(moved, along, strict=True):
+                self.added[v] = self.direction(self.program.feeds[x].shape)
+            found = self.values([slope, tangent, scale])
+            by_rule, by_tangent, size = (float(number) for number in found)
+            here = {x: self.added[v] for x, v in zip(moved, along, strict=True)}
+            difference = self.difference(current, here)
+            error = abs(by_rule - difference)
+            where = f"order {order}, direction {turn + 1} of {directions}"
+            if not error <= self.atol + self.rtol * max(size, abs(difference)):
+                raise self.failure(current, gradients, where, by_rule, difference)
+            if not abs(by_rule - by_tangent) <= self.atol + _MODES_AGREE * max(size, 1.0):
+                raise CheckError(
+                    f"forward mode gives {by_tangent!r}, reverse mode {by_rule!r} ({where})",
+                    details=self.sample(),
+                )
+            self.worst = max(self.worst, error / max(size, abs(difference), self.atol))
+        return slope
+
+    def direction(self, shape: tuple[int, ...]) -> Array:
+        """Random numbers of which the largest is 1."""
+        numbers = self.rng.normal(size=shape)
+        return np.asarray(numbers / max(1.0, np.abs(numbers).max(initial=0.0)))
+
+    def values(
+        self, values: Sequence[Symbolic], moved: Mapping[Symbolic, Array] | None = None
+    ) -> list[Any]:
+        """The arrays of ``values`` in float64, with some inputs elsewhere."""
+        feeds = {**self.program.feeds, **self.added, **(moved or {})}
+        named = {str(i): value for i, value in enumerate(values)}
+        return list(evaluate(Graph(named, inputs=list(feeds)), feeds, dtype="float64").values())
+
+    def difference(self, value: Symbolic, along: Mapping[Symbolic, Array]) -> float:
+        """The central difference of fourth order of ``value`` along a direction."""
+
+        def at(distance: float) -> float:
+            feeds = self.program.feeds
+            moved = {x: feeds[x] + distance * self.step * v for x, v in along.items()}
+            return float(self.values([value], moved)[0])
+
+        return (8 * (at(1) - at(-1)) - (at(2) - at(-2))) / (12 * self.step)
+
+    def failure(
+        self, value: Symbolic, gradients: Sequence[Symbolic], where: str, rule: float, found: float
+    ) -> CheckError:
+        """The error, with the element that is farthest off."""
+        return CheckError(
+            f"the rules give a slope of {rule!r}, differences {found!r} ({where})",
+            details=[*self.farthest(value, gradients), *self.sample()],
+            hint="" if np.isfinite(found) else "the point is too near the border of the domain",
+        )
+
+    def farthest(self, value: Symbolic, gradients: Sequence[Symbolic]) -> list[str]:
+        """Which element of which input is farthest off, if there are not too many to try."""
+        feeds, moved = self.program.feeds, self.program.moved
+        if sum(feeds[x].size for x in moved) > _MOST_PROBES:
+            return []
+        lines = [(-1.0, "")]
+        for x, slopes in zip(moved, self.values(gradients), strict=True):
+            for place in np.ndindex(*feeds[x].shape):
+                unit = np.zeros(feeds[x].shape)
+                unit[place] = 1.0
+                found = self.difference(value, {x: unit})
+                error = abs(found - float(slopes[place]))
+                at = f"[{', '.join(map(str, place))}]" if place else ""
+                text = f"by {_name(x)}{at} = {feeds[x][place]:.6g}: rule {slopes[place]:.9g},"
+                text += f" difference {found:.9g}"
+                lines.append((np.inf if np.isnan(error) else error, text))
+        return [max(lines)[1]]
+
+    def sample(self) -> list[str]:
+        """The point at which the check stands, a line per input."""
+        return [f"at {_name(x)} = {array_text(a)}" for x, a in self.program.feeds.items()]
+
+
+def _name(value: Symbolic) -> str:
+    return str(value.node.op.label)  # type: ignore[attr-defined]
+
+
+def _total(pairs: Any) -> Symbolic:
+    """The sum of all products, in float64."""
+    total: Any = None
+    for left, right in pairs:
+        term = FUNCTIONS["sum"](left.astype(F64) * right)
+        total = term if total is None else total + term
+    return total  # type: ignore[no-any-return]

@@ -1,0 +1,53 @@
+"""Comparing graphs in tests, and arrays as messages show them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from staticgrad.errors import CheckError
+from staticgrad.ir.compare import first_difference
+from staticgrad.ir.graph import Graph, Symbolic
+from staticgrad.ir.op import Array
+
+
+def assert_same_graph(found: Graph | Symbolic, expected: Graph | Symbolic) -> None:
+    """Refuse two graphs that differ in structure, with the first line in which they do.
+
+    Nodes are compared in order: ops with attributes, operands, types; then inputs, parameters (by
+    name and type), sizes, outputs and updates. Names of graphs, lines and orders do not count. A
+    value stands for the graph that computes it.
+
+    Raises:
+        CheckError: they differ; one line of each is shown.
+
+    >>> import staticgrad as sg
+    >>> x = sg.input("x", (), "float64")
+    >>> assert_same_graph(x + 1.0, x + 1.0)
+    """
+    left, right = (g if isinstance(g, Graph) else Graph(g) for g in (found, expected))
+    difference = first_difference(left, right)
+    if difference is not None:
+        one, other = difference.split("\n")
+        raise CheckError(
+            "the graphs differ",
+            details=[
+                f"found:    {one.partition(': ')[2].strip()}",
+                f"expected: {other.partition(': ')[2].strip()}",
+            ],
+        )
+
+
+def array_text(array: Any) -> str:
+    """An array in one line: its elements, in the middle left out if there are many."""
+    shown = np.array2string(np.asarray(array), threshold=12, edgeitems=3, separator=", ")
+    return " ".join(shown.split())
+
+
+def same_bytes(found: Array, expected: Array) -> bool:
+    """Equal bits in every element; any NaN equals any NaN."""
+    if expected.dtype.kind != "f":
+        return np.array_equal(found, expected)
+    same = (found == expected) & (np.signbit(found) == np.signbit(expected))
+    return bool(np.all(same | (np.isnan(found) & np.isnan(expected))))

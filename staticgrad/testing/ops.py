@@ -1,0 +1,306 @@
+"""Everything that must hold for one op, tried on samples: for whoever writes an op.
+
+Types, dtypes, shapes, edge values, both readings of its arithmetic, the derivatives, the text, the
+kernel. What is tried follows from the op's family; that no built-in op is special here is the
+point: the same check serves an op of another package.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib import util
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from staticgrad.analysis.interpret import interpret
+from staticgrad.compiler import compile as compile_graph
+from staticgrad.errors import ArgumentError, CheckError, StaticgradError
+from staticgrad.ir.compare import same_graph
+from staticgrad.ir.dtype import as_dtype
+from staticgrad.ir.expr import ref
+from staticgrad.ir.forms import Pointwise
+from staticgrad.ir.graph import Graph, Input, Node, Symbolic, constant
+from staticgrad.ir.op import Array, Op, registered_ops
+from staticgrad.ir.parser import parse
+from staticgrad.ir.types import TensorType
+from staticgrad.source import capture
+from staticgrad.testing.gradients import check_gradients
+from staticgrad.testing.graphs import array_text, same_bytes
+from staticgrad.testing.variants import edge_samples, refused_samples, type_variants
+
+_MOST_SHOWN: Final = 4  # elements of a mismatch
+
+
+def check_op(
+    op: Op,
+    samples: Iterable[Sequence[npt.ArrayLike]],
+    *,
+    rough: Iterable[Sequence[npt.ArrayLike]] = (),
+    order: int = 2,
+    edges: bool = True,
+    rtol: float = 64.0,
+    atol: float = 0.0,
+    compiled: bool | None = None,
+) -> None:
+    """Check one op on samples of its operands, and on what can be made of them.
+
+    For every sample, for its floating operands in float32 and float64, and with ``edges`` for
+    special values (signed zeros, infinities, NaN, denormals, extremes) in their place:
+
+    - ``infer`` gives the dtypes and shapes of ``reference``, which leaves its operands alone;
+    - the element's expression (``scalar``), evaluated by NumPy, agrees with ``reference``: in every
+      bit if the op is ``exact``, else within ``rtol`` and ``atol``;
+    - so does the compiled kernel;
+    - exchanging the operands of a ``commutative`` op changes no bit.
+
+    An elementwise op is also tried in every dtype of its ``kinds``, refuses every other with a
+    StaticgradError, and takes shapes of size 0, 1 and 17, 0-d ones, and broadcasting. At the
+    samples, in float64, derivatives up to ``order`` agree with differences, in both modes (see
+    ``check_gradients``); an op that is not ``differentiable`` gives no cotangents. Attributes, text
+    and pickle rebuild the op.
+
+    Args:
+        op: an instance; register its class with a name, ``class MyOp(Elementwise, name="my.op")``.
+        samples: operands, as sequences of arrays; smooth points if the op is differentiable.
+        rough: further samples, at kinks or outside the domain: no derivatives are compared there.
+        order: the highest order of derivatives.
+        edges: try special values too.
+        rtol, atol: relative and absolute error allowed to an op that is not exact, in units of
+            the dtype's epsilon.
+        compiled: compile and compare; by default where numba and llvmlite are installed.
+
+    Raises:
+        CheckError: something does not hold; shows the sample.
+        ArgumentError: there are no samples.
+    """
+    smooth = [tuple(map(np.array, sample)) for sample in samples]  # copied: the op may be wrong
+    given = [*smooth, *(tuple(map(np.array, sample)) for sample in rough)]
+    if not given:
+        raise ArgumentError(f"check_op: there are no samples of {op.name}")
+    native = all(map(util.find_spec, ("numba", "llvmlite"))) if compiled is None else compiled
+    check = _OpCheck(op, rtol, atol, native)
+    check.definition()
+    with np.errstate(all="ignore"):
+        check.everywhere(given, edges)
+        for sample in smooth:
+            check.derivatives(sample, order)
+
+
+@dataclass
+class _OpCheck:
+    """One op under test; every method refuses with the sample that it was given."""
+
+    op: Op
+    rtol: float
+    atol: float
+    native: bool
+
+    def everywhere(self, given: Sequence[tuple[Array, ...]], edges: bool) -> None:
+        """Values and text at the samples and at what can be made of them."""
+        for sample in given:
+            self.values(sample)
+            self.text(sample)
+        for sample in type_variants(self.op, given):
+            self.values(sample)
+        for sample in refused_samples(self.op, given):
+            self.refuses(sample)
+        for sample in edge_samples(self.op, given) if edges else ():
+            self.values(sample)
+
+    def definition(self) -> None:
+        """Attributes and pickle rebuild the op, under a registered name."""
+        op = self.op
+        if registered_ops().get(op.name) is not type(op):
+            raise CheckError(
+                f"{type(op).__name__} is not registered: its text could not be read back",
+                hint=f'class {type(op).__name__}(..., name="package.op")',
+            )
+        for again in (type(op)(**dict(op.attributes())), pickle.loads(pickle.dumps(op))):
+            if again != op or hash(again) != hash(op):
+                raise CheckError(f"{op.name}: attributes or pickle give {again!r}, not {op!r}")
+
+    def infer(self, sample: tuple[Array, ...]) -> None:
+        """Types agree with the reference on a sample as it was given."""
+        with_types = self.attempt("infer", sample, lambda: self.op.infer(*types_of(sample)))
+        before = [array.tobytes() for array in sample]
+        found = self.attempt("reference", sample, lambda: self.op.reference(*sample))
+        if before != [array.tobytes() for array in sample]:
+            raise self.failure("reference writes to its operands", sample)
+        inferred, arrays = as_tuple(with_types), as_tuple(found)
+        said = [str(t) for t in inferred]
+        given = [str(types_of((np.asarray(a),))[0]) for a in arrays]
+        if said != given:
+            text = f"infer says {', '.join(said)}, reference gives {', '.join(given)}"
+            raise self.failure(text, sample)
+
+    def values(self, sample: tuple[Array, ...]) -> None:
+        """All readings of the op's arithmetic agree, in types too."""
+        self.infer(sample)
+        expected = [np.asarray(a) for a in as_tuple(self.op.reference(*sample))]
+        self.element(sample, expected)
+        if self.op.commutative and len(sample) == 2:
+            swapped = [np.asarray(a) for a in as_tuple(self.op.reference(*sample[::-1]))]
+            if not all(map(same_bytes, swapped, expected)):
+                raise self.failure("commutative, but exchanged operands give other bits", sample)
+        if self.native:
+            self.kernel(sample, expected)
+
+    def element(self, sample: tuple[Array, ...], expected: list[Array]) -> None:
+        """The element's expression, read by NumPy, against the reference."""
+        if type(self.op).form is Op.form:
+            if self.native:
+                raise self.failure("no kernel form", sample, hint="pass compiled=False")
+            return
+        types = types_of(sample)
+        inferred: Any = self.op.infer(*types)
+        form = self.attempt("form", sample, lambda: self.op.form(inferred, *types))
+        if not isinstance(form, Pointwise) or form.indexed or form.sizes or not sample:
+            return
+        leaves = [ref(str(i), t.dtype) for i, t in enumerate(types)]
+        root = self.attempt("scalar", sample, lambda: form.scalar(*leaves))
+        named = {str(i): array for i, array in enumerate(sample)}
+        (found,) = interpret([root], lambda leaf: named[leaf.attribute])
+        self.compare("scalar", sample, np.broadcast_to(found, expected[0].shape), expected[0])
+
+    def kernel(self, sample: tuple[Array, ...], expected: list[Array]) -> None:
+        """The compiled op against the reference."""
+        inputs = variables(sample)
+        outs = as_tuple(self.op(*inputs))
+        graph = Graph({f"y{i}": out for i, out in enumerate(outs)}, inputs=inputs)
+        feeds = {f"x{i}": array for i, array in enumerate(sample)}
+        found = self.attempt("the kernel", sample, lambda: compile_graph(graph).run(feeds))
+        for name, array in zip(found, expected, strict=True):
+            self.compare("the kernel", sample, found[name], array)
+
+    def text(self, sample: tuple[Array, ...]) -> None:
+        """A graph with the op prints as text that reads back."""
+        outs = as_tuple(self.attempt("binding", sample, lambda: self.op(*variables(sample))))
+        graph = Graph({f"y{i}": out for i, out in enumerate(outs)})
+        again = self.attempt("its text", sample, lambda: parse(str(graph)))
+        if not same_graph(again, graph):
+            raise self.failure("the text of a graph with it reads back as another graph", sample)
+
+    def refuses(self, sample: tuple[Array, ...]) -> None:
+        """An element type that the op does not take is refused, by a StaticgradError."""
+        try:
+            inferred = self.op.infer(*types_of(sample))
+        except StaticgradError:
+            return
+        raise self.failure(f"infer gives {inferred} for a dtype that is not of its kinds", sample)
+
+    def derivatives(self, sample: tuple[Array, ...], order: int) -> None:
+        """Cotangents only where the op is differentiable, and those right."""
+        wide = tuple(a.astype(np.float64) if a.dtype.kind == "f" else a for a in sample)
+        if self.op.differentiable:
+            moved = [i for i, array in enumerate(wide) if array.dtype.kind == "f"]
+            outs = as_tuple(self.op.infer(*types_of(wide)))
+            if moved and any(t.dtype.is_float for t in outs):
+                self.attempt("a derivative", wide, lambda: self.differences(wide, moved, order))
+            return
+        inputs = variables(wide)
+        outs = as_tuple(self.op(*inputs))
+        ct, out = (outs[0], outs[0]) if len(outs) == 1 else (outs, outs)
+        if any(share is not None for share in self.op.vjp(ct, out, *inputs)):
+            raise self.failure("not differentiable, but vjp gives a cotangent", sample)
+
+    def differences(self, sample: tuple[Array, ...], moved: list[int], order: int) -> None:
+        """Derivatives by the operands ``moved`` against differences."""
+
+        def applied(*values: Symbolic) -> list[Symbolic]:
+            by_place = dict(zip(moved, values, strict=True))
+            operands = [by_place.get(i, array) for i, array in enumerate(sample)]
+            lifted = [constant(a) if isinstance(a, np.ndarray) else a for a in operands]
+            return list(as_tuple(self.op(*lifted)))
+
+        check_gradients(applied, [sample[i] for i in moved], order=order)
+
+    def compare(self, what: str, sample: tuple[Array, ...], found: Array, expected: Array) -> None:
+        """Refuse an array that is not the reference's: in bits, or within the tolerance."""
+        if (found.dtype, found.shape) != (expected.dtype, expected.shape):
+            text = f"{found.dtype}{list(found.shape)}, reference {expected.dtype}"
+            raise self.failure(f"{what} gives {text}{list(expected.shape)}", sample)
+        exact = self.op.exact or expected.dtype.kind != "f"
+        if exact:
+            wrong = _differing_bits(found, expected)
+        else:
+            limits = np.finfo(expected.dtype)
+            relative, absolute = self.rtol * limits.eps, self.atol * limits.eps + limits.tiny
+            wrong = ~np.isclose(found, expected, relative, absolute, equal_nan=True)
+        if wrong.any():
+            raise self.failure(
+                f"{what} and reference differ in {int(wrong.sum())} of {wrong.size} elements",
+                sample,
+                _shown(sample, found, expected, wrong),
+            )
+
+    def attempt(self, what: str, sample: tuple[Array, ...], action: Callable[[], Any]) -> Any:
+        """What ``action`` gives; what it raises, with the sample.
+
+        Raises:
+            CheckError: from the exception.
+        """
+        try:
+            return action()
+        except CheckError as error:
+            raise CheckError(
+                f"{self.op.name}: {error.headline}", details=error.details, hint=error.hint
+            ) from None
+        except Exception as error:
+            lines = str(getattr(error, "headline", error)).splitlines() or [""]
+            text = f"{what} raises {type(error).__name__}: {lines[0]}"
+            raise self.failure(text, sample) from error
+
+    def failure(
+        self,
+        text: str,
+        sample: tuple[Array, ...],
+        details: Iterable[str] = (),
+        hint: str = "",
+    ) -> CheckError:
+        """The error, with the op and the operands."""
+        operands = [
+            f"operand {i}: {t} = {array_text(array)}"
+            for i, (t, array) in enumerate(zip(types_of(sample), sample, strict=True), 1)
+        ]
+        return CheckError(f"{self.op!r}: {text}", details=[*details, *operands], hint=hint)
+
+
+def _differing_bits(found: Array, expected: Array) -> Array:
+    if expected.dtype.kind != "f":
+        return np.asarray(found != expected)
+    same = (found == expected) & (np.signbit(found) == np.signbit(expected))
+    return np.asarray(~(same | (np.isnan(found) & np.isnan(expected))))
+
+
+def _shown(sample: tuple[Array, ...], found: Array, expected: Array, wrong: Array) -> Iterator[str]:
+    """The first elements that differ, with their operands where those broadcast."""
+    try:
+        operands = [np.broadcast_to(array, expected.shape) for array in sample]
+    except ValueError:
+        operands = []
+    for place in np.argwhere(wrong)[:_MOST_SHOWN]:
+        at = tuple(int(i) for i in place)
+        of = ", ".join(repr(array[at].item()) for array in operands)
+        where = f"at ({of})" if operands else f"at {list(at)}"
+        yield f"{where}: {found[at].item()!r}, reference {expected[at].item()!r}"
+
+
+def types_of(arrays: Iterable[Array]) -> list[TensorType]:
+    """The types of arrays."""
+    return [TensorType(as_dtype(a.dtype), a.shape) for a in arrays]
+
+
+def variables(arrays: Iterable[Array]) -> list[Symbolic]:
+    """An input x0, x1, ... of the type of each array."""
+    types = types_of(arrays)
+    leaves = [Input(f"x{i}", tensor_type) for i, tensor_type in enumerate(types)]
+    return [Symbolic(Node(leaf, (), (leaf.type,), capture())) for leaf in leaves]
+
+
+def as_tuple(result: Any) -> tuple[Any, ...]:
+    """Results of an op, one or several."""
+    return result if isinstance(result, tuple) else (result,)

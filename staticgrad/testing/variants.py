@@ -1,0 +1,112 @@
+"""Samples made of samples: other element types and shapes, special values, what must be refused.
+
+Only an elementwise op can be given any shape and dtype; of others the floating operands change
+between float32 and float64, and take special values in place, so that indices stay indices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import numpy as np
+
+from staticgrad.errors import StaticgradError
+from staticgrad.ir.dtype import ALL_DTYPES, DType, as_dtype
+from staticgrad.ir.op import Array, Op
+from staticgrad.ir.types import TensorType
+from staticgrad.ops.elementwise import Elementwise
+
+Operands = tuple[Array, ...]
+#: Shapes that an elementwise op is tried in; the operands take turns, so that they broadcast.
+_SHAPES: Final = ((), (0,), (1,), (17,), (3, 1), (4,), (2, 3, 4), (1, 4))
+_FLOATS: Final = ("float32", "float64")
+
+
+def type_variants(op: Op, samples: Sequence[Operands]) -> Iterator[Operands]:
+    """The samples in other dtypes, and in other shapes, as far as ``infer`` takes them."""
+    for sample in samples:
+        for width in _FLOATS:
+            if any(a.dtype.kind == "f" and a.dtype != width for a in sample):
+                changed = tuple(a.astype(width) if a.dtype.kind == "f" else a for a in sample)
+                yield from _taken(op, changed)
+    if isinstance(op, Elementwise):
+        first = samples[0]
+        for dtype in _uniform(op, first):
+            yield from _taken(op, tuple(_converted(a, dtype) for a in first))
+        for turn in range(len(_SHAPES)):
+            yield from _taken(op, tuple(_reshaped(a, turn + 5 * i) for i, a in enumerate(first)))
+
+
+def refused_samples(op: Op, samples: Sequence[Operands]) -> Iterator[Operands]:
+    """The first sample in each dtype that an elementwise op says it does not take."""
+    first = samples[0]
+    if isinstance(op, Elementwise) and _is_uniform(first) and first:
+        for dtype in ALL_DTYPES:
+            if dtype.kind not in op.kinds:
+                yield tuple(_converted(a, dtype) for a in first)
+
+
+def edge_samples(op: Op, samples: Sequence[Operands]) -> Iterator[Operands]:
+    """Special values in place of floating operands; for an elementwise op, in all pairs."""
+    if not isinstance(op, Elementwise):
+        for sample in samples:
+            for turn, _ in enumerate(a for a in sample if a.dtype.kind == "f"):
+                yield tuple(_special_like(a, turn + i) for i, a in enumerate(sample))
+        return
+    for dtype in _uniform(op, samples[0]):
+        axes = [special_values(dtype) for _ in samples[0]]
+        if axes:
+            grid = np.meshgrid(*axes, indexing="ij")
+            yield from _taken(op, tuple(np.ascontiguousarray(a.ravel()) for a in grid))
+
+
+def special_values(dtype: DType) -> Array:
+    """Values of ``dtype`` at which arithmetic goes wrong, and a few ordinary ones."""
+    if dtype.is_bool:
+        return np.array([False, True])
+    if dtype.is_integer:
+        info = np.iinfo(dtype.numpy.name)
+        return np.unique(np.array([info.min, info.max, 0, 1, 2, 7], dtype.numpy))
+    limits = np.finfo(dtype.numpy.name)
+    denormal = limits.smallest_subnormal
+    numbers = [
+        0.0, -0.0, 1.0, -1.0, 0.5, -2.5, 3.0, np.inf, -np.inf, np.nan,
+        limits.max, limits.min, limits.tiny, denormal, -denormal, limits.eps,
+    ]  # fmt: skip
+    return np.array(numbers, dtype.numpy)
+
+
+def _special_like(array: Array, turn: int) -> Array:
+    if array.dtype.kind != "f":
+        return array
+    values = np.roll(special_values(as_dtype(array.dtype)), turn)
+    return np.resize(values, array.shape).astype(array.dtype)
+
+
+def _uniform(op: Elementwise, sample: Operands) -> list[DType]:
+    """The dtypes that all operands may have at once."""
+    return [d for d in ALL_DTYPES if d.kind in op.kinds] if _is_uniform(sample) else []
+
+
+def _is_uniform(sample: Operands) -> bool:
+    return len({a.dtype for a in sample}) <= 1
+
+
+def _converted(array: Array, dtype: DType) -> Array:
+    with np.errstate(all="ignore"):
+        return array.astype(dtype.numpy)
+
+
+def _reshaped(array: Array, turn: int) -> Array:
+    shape = _SHAPES[turn % len(_SHAPES)]
+    return np.resize(array, shape).astype(array.dtype) if array.size else array
+
+
+def _taken(op: Op, sample: Operands) -> Iterator[Operands]:
+    """The sample, if ``infer`` takes it."""
+    try:
+        op.infer(*(TensorType(as_dtype(a.dtype), a.shape) for a in sample))
+    except StaticgradError:
+        return
+    yield sample

@@ -1,0 +1,76 @@
+"""Predicted seconds: operations and bytes counted by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+import staticgrad as sg
+from passes.fuse import fuse
+from passes.memory import plan
+from passes.pipelines import pipeline
+from staticgrad.analysis.cost import Machine, all_seconds, plan_seconds, step_seconds, work_of
+from tests.passes.test_memory import chain
+from tests.runtime.handmade import ADD3, NEGATE, TAKE
+
+SLOW_MEMORY = Machine(product_flops=1e30, map_flops=1e30, bandwidth=1.0, launch=0.0)
+SLOW_MAPS = Machine(product_flops=1e30, map_flops=1.0, bandwidth=1e30, launch=0.0)
+SLOW_PRODUCTS = Machine(product_flops=1.0, map_flops=1e30, bandwidth=1e30, launch=0.0)
+
+
+def test_elementwise_kernels() -> None:
+    assert step_seconds(NEGATE, [10], SLOW_MEMORY) == pytest.approx(2 * 4 * 10)
+    assert step_seconds(ADD3, [10], SLOW_MEMORY) == pytest.approx(4 * 4 * 10)
+    assert step_seconds(ADD3, [10], SLOW_MAPS) == pytest.approx(2 * 10)
+    assert step_seconds(ADD3, [0], Machine(launch=3.0)) == 3.0
+
+
+def test_gathered_elements_are_counted_once_each() -> None:
+    # indices of 8 bytes, the elements they find, the result; an index check per element
+    assert step_seconds(TAKE, [10, 1000], SLOW_MEMORY) == pytest.approx((8 + 4 + 4) * 10)
+    assert step_seconds(TAKE, [10, 1000], SLOW_MAPS) == pytest.approx(10)
+
+
+def test_products_and_their_epilogues() -> None:
+    x = sg.input("x", ("m", 30), "float32")
+    w = sg.input("w", (30, 50), "float32")
+    (step,) = fuse(pipeline("O1")(sg.Graph({"y": x @ w * 2.0 + 1.0}))).steps
+    made = plan(fuse(pipeline("O1")(sg.Graph({"y": x @ w * 2.0 + 1.0}))), {"m": 7})
+    arguments = made.steps[0].arguments
+    assert step_seconds(step.kernel, arguments, SLOW_PRODUCTS) == pytest.approx(2 * 7 * 30 * 50)
+    assert step_seconds(step.kernel, arguments, SLOW_MAPS) == pytest.approx(2 * 7 * 50)
+    moved = 4 * (7 * 30 + 30 * 50 + 7 * 50)
+    assert step_seconds(step.kernel, arguments, SLOW_MEMORY) == pytest.approx(moved)
+
+
+def test_double_precision_products_cost_twice() -> None:
+    seconds = []
+    for dtype in ("float32", "float64"):
+        x = sg.input("x", (20, 20), dtype)
+        made = plan(fuse(sg.Graph({"y": x @ x})), {})
+        kernel = made.schedule.steps[0].kernel
+        seconds.append(step_seconds(kernel, made.steps[0].arguments, SLOW_PRODUCTS))
+    assert seconds[1] == 2 * seconds[0]
+
+
+def test_reductions_read_what_they_add() -> None:
+    x = sg.input("x", (40, 60), "float32")
+    for axis, kept in ((0, 60), (1, 40)):
+        made = plan(fuse(sg.Graph({"y": x.sum(axis)})), {})
+        kernel = made.schedule.steps[0].kernel
+        moved = step_seconds(kernel, made.steps[0].arguments, SLOW_MEMORY)
+        assert moved == pytest.approx(4 * (40 * 60 + kept))
+        assert step_seconds(kernel, made.steps[0].arguments, SLOW_MAPS) == pytest.approx(2400)
+
+
+def test_vector_math_costs_more_than_arithmetic() -> None:
+    x = sg.input("x", (1000,), "float32")
+    seconds = [plan_seconds(plan(fuse(sg.Graph({"y": y})), {}), SLOW_MAPS) for y in (-x, sg.exp(x))]
+    assert seconds[1] > 8 * seconds[0]
+
+
+def test_a_plan_costs_what_its_runs_cost() -> None:
+    made = plan(chain(5), {"n": 100})
+    each = step_seconds(NEGATE, [100])
+    assert plan_seconds(made) == pytest.approx(5 * each)
+    assert all_seconds([NEGATE] * 3, [(100,)] * 3) == (each,) * 3
+    assert work_of(NEGATE) is work_of(NEGATE)

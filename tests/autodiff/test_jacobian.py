@@ -1,0 +1,129 @@
+"""Jacobians, Hessians and products with them, against hand values and each other."""
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.errors import ArgumentError, DisconnectedError, GradientError
+from staticgrad.ir.graph import ancestors
+
+
+def inputs(**shapes):
+    return [sg.input(name, shape, "float64") for name, shape in shapes.items()]
+
+
+@pytest.mark.parametrize("mode", ["forward", "reverse", None])
+@pytest.mark.parametrize("shapes", [((2, 3), (3, 2)), ((1, 4), (4, 1)), ((2, 1), (1, 2))])
+def test_the_jacobian_of_a_matrix_product(mode, shapes, rng):
+    a, b = inputs(a=shapes[0], b=shapes[1])
+    feeds = {"a": rng.normal(size=shapes[0]), "b": rng.normal(size=shapes[1])}
+    by_a = sg.jacobian(a @ b, a, mode)
+    found = sg.evaluate(by_a, {"b": feeds["b"]})
+    rows = shapes[0][0]
+    expected = np.einsum("ip,kj->ijpk", np.eye(rows), feeds["b"])
+    assert by_a.shape == (rows, shapes[1][1], *shapes[0])
+    np.testing.assert_allclose(found, expected, rtol=1e-14)
+
+
+def test_both_modes_agree_and_both_compile(rng):
+    (x,) = inputs(x=(4,))
+    y = sg.stack([np.exp(x[0] * x[1]), np.sin(x).sum(), x[2] / x[3]])
+    forward, reverse = (sg.jacobian(y, x, mode) for mode in ("forward", "reverse"))
+    feeds = {"x": rng.uniform(0.5, 1.5, size=4)}
+    found = sg.compile({"f": forward, "r": reverse}).run(feeds)
+    np.testing.assert_allclose(found["f"], found["r"], rtol=1e-14)
+    x0, x1, x2, x3 = feeds["x"]
+    e = np.exp(x0 * x1)
+    expected = [[x1 * e, x0 * e, 0, 0], np.cos(feeds["x"]), [0, 0, 1 / x3, -x2 / x3**2]]
+    np.testing.assert_allclose(found["f"], expected, rtol=1e-13)
+
+
+def test_the_mode_follows_the_shapes():
+    (x,) = inputs(x=(5,))
+    few, many = sg.stack([x.sum(), (x * x).sum()]), sg.concatenate([x, np.exp(x)])
+
+    def products(matrix):
+        return sum(node.op.name == "eq" for node in ancestors([matrix]))  # a seed each
+
+    assert products(sg.jacobian(few, x)) == 2
+    assert products(sg.jacobian(many, x)) == 5
+    assert products(sg.jacobian(few, x, "forward")) == 5
+
+
+def test_one_side_may_have_a_named_size(rng):
+    x, w = sg.input("x", ("batch", 2), "float64"), sg.input("w", (2,), "float64")
+    y = np.tanh(x @ w)
+    matrix = sg.jacobian(y, w)
+    feeds = {"x": rng.normal(size=(6, 2)), "w": rng.normal(size=2)}
+    slope = 1.0 - np.tanh(feeds["x"] @ feeds["w"]) ** 2
+    np.testing.assert_allclose(sg.evaluate(matrix, feeds), slope[:, None] * feeds["x"], rtol=1e-13)
+    with pytest.raises(GradientError, match="as many as a named size says"):
+        sg.jacobian(y, x)
+    with pytest.raises(GradientError, match="as many as a named size says"):
+        sg.jacobian(y, w, "reverse")
+
+
+def test_scalars_structures_and_empty_sides():
+    x, s, e = inputs(x=(3,), s=(), e=(0,))
+    found = sg.jacobian((x * s).sum(), {"x": x, "s": (s,)})
+    values = sg.evaluate([found["x"], found["s"][0]], {"x": [1.0, 2.0, 3.0], "s": 4.0})
+    assert [v.tolist() for v in values] == [[4.0, 4.0, 4.0], 6.0]
+    assert sg.evaluate(sg.jacobian(s * s, s), {"s": 3.0}) == 6.0
+    assert sg.jacobian(e * s, s).shape == (0,)
+    assert sg.jacobian(x * e.sum(), e).shape == (3, 0)
+
+
+def test_what_jacobian_refuses():
+    (x,) = inputs(x=(3,))
+    with pytest.raises(ArgumentError, match="neither 'forward' nor 'reverse'"):
+        sg.jacobian(x, x, "both")
+    with pytest.raises(GradientError, match="takes one value"):
+        sg.jacobian([x], x)
+    (large,) = inputs(large=(40, 40))
+    with pytest.raises(GradientError, match="takes 1600 products; at most 1024"):
+        sg.jacobian(large * 2.0, large)
+    with pytest.raises(DisconnectedError):
+        sg.jacobian(np.floor(x), x)
+
+
+# Second derivatives
+
+
+def quartic(x, matrix):
+    return (matrix @ (x * x)) @ (x * x)
+
+
+def test_the_hessian_of_a_quartic(rng):
+    x, m = inputs(x=(4,), m=(4, 4))
+    feeds = {"x": rng.normal(size=4), "m": rng.normal(size=(4, 4))}
+    xs, both = feeds["x"], feeds["m"] + feeds["m"].T
+    expected = 4 * both * np.outer(xs, xs) + 2 * np.diag(both @ (xs * xs))
+    hessian = sg.hessian(quartic(x, m), x)
+    found = sg.evaluate(hessian, feeds)
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+    assert hessian.node.order == 2
+    v = rng.normal(size=4)
+    product = sg.evaluate(sg.hvp(quartic(x, m), x, v), feeds)
+    np.testing.assert_allclose(product, expected @ v, rtol=1e-12)
+
+
+def test_hvp_agrees_with_reverse_over_reverse(rng):
+    x, w, b = inputs(x=(5, 3), w=(3, 2), b=(2,))
+    loss = sg.nn.log_softmax(np.tanh(x @ w) + b).mean() ** 2
+    v = {"w": rng.normal(size=(3, 2)), "b": rng.normal(size=2)}
+    product = sg.hvp(loss, {"w": w, "b": b}, v)
+    slope = sg.grad(loss, {"w": w, "b": b})
+    again = sg.grad((slope["w"] * v["w"]).sum() + (slope["b"] * v["b"]).sum(), [w, b])
+    feeds = {"x": rng.normal(size=(5, 3)), "w": rng.normal(size=(3, 2)), "b": rng.normal(size=2)}
+    found = sg.evaluate([product["w"], product["b"], *again], feeds)
+    np.testing.assert_allclose(found[0], found[2], rtol=1e-10, atol=1e-14)
+    np.testing.assert_allclose(found[1], found[3], rtol=1e-10, atol=1e-14)
+
+
+def test_a_linear_function_has_no_curvature():
+    (x,) = inputs(x=(3,))
+    y = (x * 2.0).sum()
+    with pytest.raises(DisconnectedError):
+        sg.hvp(y, x, np.ones(3))
+    assert sg.evaluate(sg.hvp(y, x, np.ones(3), allow_disconnected=True)).tolist() == [0.0] * 3
+    assert not sg.evaluate(sg.hessian(y, x, allow_disconnected=True)).any()

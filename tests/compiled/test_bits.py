@@ -1,0 +1,102 @@
+"""Equal bytes on every way through: native or plain Python, repeated, in any neighbourhood."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.errors import FeedError
+from staticgrad.ir.op import registered_ops
+from tests.compiled.agreement import as_tuple, assert_same, input_like, same_bytes
+from tests.compiled.test_programs import with_derivatives
+from tests.compiled.whole_programs import Maker
+from tests.ops.samples import Sample, samples_of
+from tests.random_graphs import random_graph
+
+NAMES = [name for name in registered_ops() if "." not in name and samples_of(name)]
+FEW = 8
+
+
+def plain_python(graph: sg.Graph, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The results of the generated source as Python runs it."""
+    with sg.options(jit=False):
+        return sg.compile(graph).run(feeds)
+
+
+def few(name: str) -> list[Sample]:
+    """Some samples of an op, small ones, evenly picked."""
+    small = [s for s in samples_of(name) if sum(a.size for a in s.arrays) <= 600]
+    return small[:: -(-len(small) // FEW)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_op_in_plain_python(name: str) -> None:
+    feeds: dict[str, np.ndarray] = {}
+    outputs: dict[str, sg.Value] = {}
+    for sample in few(name):
+        operands = []
+        for array in sample.arrays:
+            label = f"x{len(feeds)}"
+            feeds[label] = array
+            operands.append(input_like(label, array))
+        for result in as_tuple(sample.op(*operands)):
+            outputs[f"y{len(outputs)}"] = result
+    graph = sg.Graph(outputs)
+    used = {v.node.op.label: feeds[v.node.op.label] for v in graph.inputs}
+    assert_same(plain_python(graph, used), sg.compile(graph).run(used), name)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_programs_in_plain_python(seed: int) -> None:
+    graph, feeds = random_graph(np.random.default_rng(seed), max_ops=8, parameters=False)
+    graph = with_derivatives(graph)
+    try:
+        sg.evaluate(graph, feeds)
+    except FeedError:
+        return
+    assert_same(plain_python(graph, feeds), sg.compile(graph).run(feeds), seed)
+    maker = Maker(seed)
+    graph = maker.build(5)
+    feeds = maker.feeds(graph, {"b": 3, "c": 2})
+    assert_same(plain_python(graph, feeds), sg.compile(graph).run(feeds), seed)
+
+
+def test_the_same_value_beside_other_neighbours(rng: np.random.Generator) -> None:
+    """A value is the same whatever else is asked for, and however often it is computed."""
+    x, w = sg.input("x", ("b", 40), "float32"), sg.constant(rng.normal(size=(40, 7)).astype("f4"))
+    hidden = sg.tanh(x @ w)
+    values = {
+        "sum": (hidden * hidden).sum(0),
+        "soft": sg.nn.softmax(hidden, 1),
+        "norm": sg.nn.layer_norm(hidden),
+        "slope": sg.grad(sg.exp(hidden).sum(), x),
+        "mean": hidden.mean(),
+    }
+    data = {"x": rng.normal(size=(37, 40)).astype("float32")}
+    together = sg.compile(values).run(data)
+    for name, value in values.items():
+        assert same_bytes(sg.compile(value).run(data), together[name]), name
+    cut = sg.compile({**values, "hidden": hidden, "more": hidden + 1.0, "twice": hidden * hidden})
+    assert_same({name: cut.run(data)[name] for name in values}, together)
+
+
+def test_a_second_run_and_a_second_program_give_the_same_bytes(rng: np.random.Generator) -> None:
+    x = sg.input("x", ("b", 33), "float64")
+    graph = sg.Graph({"soft": sg.nn.softmax(x, 1), "all": sg.exp(x).sum(), "gram": x.T @ x})
+    data = rng.normal(size=(65, 33))
+    f = sg.compile(graph)
+    first = {name: array.copy() for name, array in f.run({"x": data}).items()}
+    f.run({"x": rng.normal(size=(200, 33))})  # the arena holds other numbers now
+    assert_same(f.run({"x": data}), first)
+    assert_same(sg.compile(sg.parse(str(graph))).run({"x": data}), first)
+
+
+def test_the_rounding_mode_and_denormals_are_left_as_found() -> None:
+    x = sg.input("x", (4,), "float32")
+    f = sg.compile({"half": x * 0.5, "log": sg.log(x)})
+    tiny = np.full(4, 1e-45, np.float32) * np.array([1, 2, 3, 4], np.float32)
+    found = f.run({"x": tiny})
+    assert_same({"half": found["half"]}, {"half": tiny * np.float32(0.5)})
+    assert np.isfinite(found["log"]).all()
+    assert float(np.float32(1e-45) * np.float32(1)) > 0

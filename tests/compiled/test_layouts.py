@@ -1,0 +1,235 @@
+"""Feeds and operands in every layout: equal bytes to the contiguous one, and never written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.ir.dtype import ALL_DTYPES, as_dtype
+from tests.compiled.agreement import assert_same, same_bytes
+
+DTYPES = [d.numpy for d in ALL_DTYPES]
+
+
+def numbers(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    return np.asarray(rng.integers(0, 2, shape) if dtype == bool else rng.integers(0, 9, shape)).astype(dtype)
+
+
+def misaligned(data: np.ndarray) -> np.ndarray:
+    """The same elements one byte off their alignment."""
+    raw = np.zeros(data.nbytes + 64, np.uint8)
+    start = 1 - raw.ctypes.data % 64 + 64 if raw.ctypes.data % 64 > 1 else 1
+    view = raw[start % 64 :][: data.nbytes].view(data.dtype).reshape(data.shape)
+    view[...] = data
+    return view
+
+
+def layouts(data: np.ndarray, folder: Path) -> Iterator[tuple[str, Any]]:
+    """``data`` (two axes) laid out in other ways."""
+    yield "contiguous", data
+    yield "reversed rows", data[::-1].copy()[::-1]
+    yield "reversed columns", data[:, ::-1].copy()[:, ::-1]
+    yield "both reversed", data[::-1, ::-1].copy()[::-1, ::-1]
+    yield "every second column", np.repeat(data, 2, axis=1)[:, ::2]
+    yield "every second row", np.repeat(data, 2, axis=0)[::2]
+    yield "part of a wider array", np.pad(data, 3)[3:-3, 3:-3]
+    yield "Fortran", np.asfortranarray(data)
+    yield "misaligned", misaligned(data)
+    yield "swapped bytes", data.astype(data.dtype.newbyteorder())
+    yield "swapped bytes, reversed", data.astype(data.dtype.newbyteorder())[::-1].copy()[::-1]
+    frozen = data.copy()
+    frozen.flags.writeable = False
+    yield "read-only", frozen
+    strided = np.asfortranarray(data)
+    strided.flags.writeable = False
+    yield "read-only Fortran", strided
+    np.save(folder / "feed.npy", data)
+    yield "memory-mapped", np.load(folder / "feed.npy", mmap_mode="r")
+    yield "memory-mapped Fortran", np.load(folder / "feed.npy", mmap_mode="r").T.copy().T
+    yield "a subclass", data.view(np.matrix) if data.ndim == 2 else data
+    yield "a buffer", memoryview(np.ascontiguousarray(data))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_feeds_in_any_layout(dtype: Any, rng: np.random.Generator, tmp_path: Path) -> None:
+    x = sg.input("x", ("m", "n"), dtype)
+    outputs = {"x": x, "flipped": x[::-1, ::-1], "largest": x.T.max(0), "equal": x == x}
+    if dtype != bool:
+        outputs |= {"sum": x.sum(0), "more": x * x + x}
+    f = sg.compile(outputs)
+    for shape in ((5, 17), (1, 1), (33, 3), (64, 16)):
+        data = numbers(rng, shape, dtype)
+        want = {name: array.copy() for name, array in f.run({"x": data}).items()}
+        assert np.array_equal(want["x"], data)
+        for name, feed in layouts(data, tmp_path):
+            before = np.asarray(feed).tobytes()
+            assert_same(f.run({"x": feed}), want, name)
+            assert np.asarray(feed).tobytes() == before, f"{name} was written to"
+
+
+def test_a_feed_with_broadcast_axes(rng: np.random.Generator) -> None:
+    x = sg.input("x", ("m", "n"), "float32")
+    f = sg.compile({"x": x * 2.0, "rows": x.sum(1), "product": x @ x.T})
+    row = rng.integers(-4, 5, 9).astype("float32")
+    for data in (np.broadcast_to(row, (7, 9)), np.broadcast_to(row[:, None], (9, 4))):
+        assert_same(f.run({"x": data}), f.run({"x": data.copy()}))
+
+
+CASTABLE = {
+    "float32": ("float64", "float16", "int64", "int8", "uint64", "bool", ">f8", ">i2", "longdouble"),
+    "float64": ("float32", "float16", "int64", "uint8", "bool", ">f4", "longdouble"),
+    "int64": ("int8", "int32", "uint8", "uint32", "bool", ">i4"),
+    "int32": ("int64", "int8", "uint16", "bool", ">i8"),
+    "uint8": ("uint64", "bool", ">u4"),
+}
+
+
+@pytest.mark.parametrize("dtype", CASTABLE)
+def test_feeds_of_another_dtype_are_converted_as_by_numpy(
+    dtype: str, rng: np.random.Generator, tmp_path: Path
+) -> None:
+    x = sg.input("x", ("m", "n"), dtype)
+    f = sg.compile({"x": x, "more": x + 1})
+    for source in CASTABLE[dtype]:
+        kind = np.dtype(source)
+        values = rng.uniform(-300, 300, (5, 17)) if kind.kind == "f" else numbers(rng, (5, 17), kind)
+        data = values.astype(kind)
+        for name, feed in layouts(data, tmp_path):
+            want = data.astype(as_dtype(dtype).numpy)
+            assert_same(f.run({"x": feed}), {"x": want, "more": want + 1}, (source, name))
+
+
+def test_lists_scalars_and_arrays_of_no_axes() -> None:
+    x = sg.input("x", (), "float32")
+    rows = sg.input("rows", ("m", 2), "int32")
+    f = sg.compile({"x": x * 2.0, "rows": rows + 1})
+    for number in (3, 3.0, True, np.float64(3), np.array(3.0), np.float32(3), np.array(3, "int8")):
+        assert f.run({x: number, rows: [[1, 2]]})["x"] == np.float32(2 * float(number))
+    for table in ([[1, 2], [3, 4]], ((1, 2), (3, 4)), [np.array([1, 2]), np.array([3, 4])]):
+        assert f.run({x: 0, rows: table})["rows"].tolist() == [[2, 3], [4, 5]]
+    assert f.run({x: 0, rows: np.zeros((0, 2), "int32")})["rows"].shape == (0, 2)
+
+
+# -- views inside a program ------------------------------------------------------------------------
+
+
+def matrices(x: sg.Value) -> dict[str, sg.Value]:
+    """Matrices [6, 8] that are views of x [13, 17], each with other strides."""
+    return {
+        "part": x[2:8, 3:11],
+        "transposed": x[2:10, 3:9].T,
+        "reversed rows": x[8:2:-1, 3:11],
+        "reversed columns": x[2:8, 11:3:-1],
+        "both reversed": x[8:2:-1, 11:3:-1],
+        "strided": x[1:13:2, 0:16:2],
+        "strided, reversed, transposed": x[::-1, ::-1][0:8, 0:12:2].T,
+        "one row": sg.broadcast_to(x[3, 2:10], (6, 8)),
+        "one column": sg.broadcast_to(x[2:8, 3:4], (6, 8)),
+        "one element": sg.broadcast_to(x[3, 4], (6, 8)),
+        "reshaped": x[:6, :8].reshape(6, 2, 4).reshape(6, 8),
+        "folded": x[:12, :4].reshape(6, 8),
+    }
+
+
+@pytest.mark.parametrize(("dtype", "shift"), [("float32", 5), ("float64", 0), ("int16", 1)])
+def test_operands_of_a_product_may_be_any_views(dtype: str, shift: int) -> None:
+    rng = np.random.default_rng(5)
+    x, y = sg.input("x", (13, 17), dtype), sg.input("y", (13, 17), dtype)
+    left, right = list(matrices(x).items()), list(matrices(y).items())
+    outputs = {}
+    for at, (name, a) in enumerate(left):
+        other, b = right[(at + shift) % len(right)]
+        outputs[f"{name} @ {other}.T"] = a @ b.T
+        outputs[f"{name}.T @ {other}"] = a.T @ b
+    graph = sg.Graph(outputs)
+    feeds = {"x": numbers(rng, (13, 17), dtype), "y": numbers(rng, (13, 17), dtype)}
+    assert_same(sg.compile(graph).run(feeds), sg.evaluate(graph, feeds))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "fuse"), [("float32", True), ("float32", False), ("float64", True), ("int16", True)]
+)
+def test_every_consumer_takes_any_view(dtype: str, fuse: bool) -> None:
+    """Reductions, elementwise ops, gathers, scatters and copies of strided, reversed views."""
+    rng = np.random.default_rng(6)
+    x = sg.input("x", (13, 17), dtype)
+    places = sg.constant(np.array([[1, -1], [5, 0]]))
+    outputs: dict[str, sg.Value] = {}
+    for name, view in matrices(x).items():
+        outputs |= {
+            f"{name}: copy": view,
+            f"{name}: add": view + view[::-1],
+            f"{name}: rows": (view + 1).sum(1),
+            f"{name}: columns": view.sum(0),
+            f"{name}: all": view.sum(),
+            f"{name}: largest": view.max(1),
+            f"{name}: take": sg.take(view, places, 0),
+            f"{name}: take columns": sg.take(view, places, 1),
+            f"{name}: along": sg.take_along_axis(view, sg.argmax(view, 1, keepdims=True), 1),
+            f"{name}: scatter": sg.scatter_add(view, np.array([0, 2, 2, -1, 0, 2]), 4, 0),
+            f"{name}: scatter columns": sg.scatter_add(view.T, np.array([0, 2, 2, -1, 0, 2]), 4, 1),
+            f"{name}: concat": sg.concat([view, view[::-1], view[:, ::-1]], 1),
+            f"{name}: pad": sg.pad(view, [(1, 0), (2, 3)]),
+            f"{name}: flat": view.reshape(48),
+        }
+    graph = sg.Graph(outputs)
+    feeds = {"x": numbers(rng, (13, 17), dtype)}
+    assert_same(sg.compile(graph, fuse=fuse).run(feeds), sg.evaluate(graph, feeds))
+
+
+@pytest.mark.parametrize("fuse", [True, False])
+def test_batches_of_products_broadcast(fuse: bool, rng: np.random.Generator) -> None:
+    shapes = (
+        (("p", "q", "m", "k"), ("k", "n")),
+        (("m", "k"), ("p", "k", "n")),
+        (("p", 1, "m", "k"), ("q", "k", "n")),
+        (("p", "m", "k"), ("p", "k", "n")),
+        ((1, "m", "k"), (3, "k", "n")),
+    )
+    outputs, inputs = {}, []
+    for number, (left, right) in enumerate(shapes):
+        a, b = sg.input(f"a{number}", left, "float32"), sg.input(f"b{number}", right, "float32")
+        inputs += [a, b]
+        outputs[f"y{number}"] = sg.maximum(a @ b, 0)
+        outputs[f"t{number}"] = sg.swapaxes(sg.swapaxes(b, -1, -2) @ sg.swapaxes(a, -1, -2), -1, -2)
+    graph = sg.Graph(outputs)
+    f = sg.compile(graph, fuse=fuse)
+    for sizes in (
+        {"p": 2, "q": 3, "m": 5, "k": 7, "n": 33},
+        {"p": 1, "q": 1, "m": 1, "k": 1, "n": 1},
+        {"p": 3, "q": 2, "m": 97, "k": 3, "n": 9},
+        {"p": 0, "q": 2, "m": 4, "k": 3, "n": 2},
+        {"p": 2, "q": 2, "m": 4, "k": 0, "n": 2},
+        {"p": 2, "q": 0, "m": 0, "k": 3, "n": 0},
+    ):
+        feeds = {
+            v.node.op.label: numbers(rng, tuple(sizes.get(str(n), n) for n in v.shape), "float32")
+            for v in inputs
+        }
+        assert_same(f.run(feeds), sg.evaluate(graph, feeds), sizes)
+
+
+def test_bool_bytes_are_zero_or_one() -> None:
+    """Comparisons, conversions and copies write clean bools."""
+    x = sg.input("x", ("n",), "float32")
+    f = sg.compile({"gt": x > 0, "cast": x.astype("bool"), "not": ~(x > 0), "flip": (x > 0)[::-1]})
+    data = np.array([np.nan, -0.0, 3, 1e-45, np.inf, -7] * 7, "float32")
+    for array in f.run({"x": data}).values():
+        assert set(array.view(np.uint8).tolist()) <= {0, 1}
+
+
+def test_a_bool_feed_may_hold_any_byte() -> None:
+    """NumPy's bools can be any byte by way of a view; all but zero are true."""
+    x = sg.input("x", (6,), "bool")
+    f = sg.compile({"count": x.astype("int32"), "not": ~x, "picked": sg.where(x, 1.0, 2.0)})
+    raw = np.array([0, 1, 2, 255, 128, 0], np.uint8).view(bool)
+    want = {k: v.copy() for k, v in f.run({"x": raw != 0}).items()}
+    found = f.run({"x": raw})
+    assert same_bytes(found["picked"], want["picked"])
+    assert same_bytes(found["not"].view(np.uint8), want["not"].view(np.uint8))
+    assert same_bytes(found["count"], want["count"])

@@ -1,0 +1,296 @@
+"""The text of schedules: canonical, complete, and read back to what computes the same bytes."""
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+
+import staticgrad as sg
+from passes.fuse import fuse
+from passes.pipelines import pipeline
+from staticgrad.analysis.binding import bind_sizes
+from staticgrad.errors import ArgumentError, FeedError, ParseError
+from staticgrad.ir.constant import ArrayData
+from staticgrad.ir.dim import dim
+from staticgrad.ir.dtype import F32, F64
+from staticgrad.ir.graph import Graph
+from staticgrad.ir.schedule import Binding, Buffer, Schedule, Step
+from staticgrad.ir.schedule_text import parse_schedule, print_schedule, schedule_constants
+from tests.ir.schedule_samples import SCHEDULE
+from tests.passes.test_fuse import same_bytes, with_gradients
+from tests.random_graphs import random_graph
+from tests.runtime.handmade import ADD, COPY, TAKE, Builder, N
+from tests.schedules import run_schedule
+
+
+def again(schedule: Schedule) -> Schedule:
+    return parse_schedule(str(schedule), constants=schedule_constants(schedule))
+
+
+# -- the laws -------------------------------------------------------------------------------------
+
+
+def test_canonical_text_is_a_fixed_point() -> None:
+    assert str(parse_schedule(SCHEDULE)) == SCHEDULE
+
+
+@given(st.integers(0, 2**32))
+def test_a_schedule_reads_back(seed: int) -> None:
+    graph = with_gradients(random_graph(np.random.default_rng(seed), empty=True)[0])
+    for schedule in (fuse(pipeline("O1")(graph)), fuse(graph, merge=False)):
+        read = again(schedule)
+        assert read == schedule
+        assert str(read) == str(schedule)
+        assert read.kernels == schedule.kernels
+        assert [b.data for b in read.buffers] == [b.data for b in schedule.buffers]
+        assert [s.label for s in read.steps] == [s.label for s in schedule.steps]
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=8)
+def test_a_schedule_that_was_read_computes_the_same_bytes(seed: int) -> None:
+    graph, feeds = random_graph(np.random.default_rng(seed))
+    graph = with_gradients(graph)
+    try:
+        sizes = bind_sizes(graph, {name: np.shape(array) for name, array in feeds.items()}, None)
+    except FeedError:
+        return  # a size that no feed determines
+    computes_the_same(fuse(pipeline("O1")(graph)), graph, feeds, sizes)
+
+
+def computes_the_same(
+    schedule: Schedule, graph: Graph, feeds: dict[str, Any], sizes: dict[str, int]
+) -> None:
+    expected = run_schedule(schedule, graph, feeds, sizes)
+    found = run_schedule(again(schedule), graph, feeds, sizes)
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        assert same_bytes(array, found[name]), name
+
+
+def test_every_kind_of_stage_computes_the_same_bytes(rng: np.random.Generator) -> None:
+    x, y = sg.input("x", ("batch", 7), "float32"), sg.input("y", ("batch",), "int64")
+    w = sg.parameter("w", rng.standard_normal((7, 5)).astype("float32"))
+    table = sg.constant(rng.standard_normal((5, 6)).astype("float32"))
+    loss = sg.nn.cross_entropy(sg.tanh(x @ w) @ table, y)
+    dx, dw = sg.grad(loss, [x, w])
+    rows = sg.take(x, y, axis=1)
+    (scattered,) = sg.grad((rows * rows).sum(), [x])
+    outputs = {"loss": loss, "dx": dx, "columns": dx.sum(axis=0), "scattered": scattered}
+    graph = pipeline("O1")(sg.Graph(outputs, updates={w: w - 0.1 * dw}))
+    schedule = fuse(graph)
+    stages = {type(stage).__name__ for kernel in schedule.kernels for stage in kernel.stages}
+    assert stages == {"Map", "Columns", "Scalar", "Gemm"}
+    assert any(kernel.serial for kernel in schedule.kernels)
+    feeds = {"x": rng.standard_normal((4, 7)).astype("float32"), "y": np.array([0, 5, 2, 2])}
+    computes_the_same(schedule, graph, feeds, {"batch": 4})
+
+
+# -- what a text holds ----------------------------------------------------------------------------
+
+
+def test_a_text_is_read_as_what_it_says() -> None:
+    schedule = parse_schedule(SCHEDULE)
+    batch = dim("batch", min=1)
+    assert schedule.name == "train step"
+    assert [b.role for b in schedule.buffers] == [
+        *("input", "input", "parameter", "constant", "temp", "check", "output")
+    ]
+    x, ints, w, c, t, _, y = schedule.buffers
+    assert (x.name, x.label, x.size, x.dtype) == ("in.x", "x", 3 * batch, F32)
+    assert (ints.name, ints.label, ints.origin) == ("in.a b", "a b", None)
+    assert w.origin is not None
+    assert w.origin.labelled == "train.py:4 [head]"
+    assert c.data == ArrayData(np.array([[1, -0.0, np.inf]], "float32"))
+    assert t.size == 3 * batch + 3
+    assert schedule.outputs == (("y", y.name),)
+    first, second, last = schedule.steps
+    assert first.operands == (Binding("in.x"), Binding("c3"), Binding("t4", 3))
+    assert first.arguments == (batch, 3)
+    assert (first.total, first.grain, first.phase, first.label) == (batch, 5461, 0, "mul")
+    assert [o.labelled for o in first.origins] == ["train.py:8", "train.py:9 [a/b]"]
+    assert (second.label, last.phase, last.origins) == ("", 1, ())
+
+
+def handmade() -> Builder:
+    built = Builder()
+    x, y = built.buffer("input", label="x"), built.buffer("output", label="y")
+    built.step(ADD, x, x, y)
+    return built
+
+
+def test_kernels_of_one_text_are_one_kernel() -> None:
+    built = Builder()
+    x, t, y = (built.buffer(role, label=role) for role in ("input", "temp", "output"))
+    copied = parse_schedule(str(handmade().schedule(y="b1"))).kernels[0]
+    assert copied is not ADD
+    built.step(ADD, x, x, t)
+    built.step(copied, t, x, y)
+    schedule = built.schedule(y=y)
+    assert schedule.kernels == (ADD,)
+    assert str(schedule).count("kernel") == 1
+    assert len({id(step.kernel) for step in again(schedule).steps}) == 1
+
+
+@pytest.mark.parametrize("offset", [5, -5, N, -N + 8, 2 * N - 3, -(N // 2), N // 2, 3 - N * N])
+def test_offsets_read_back(offset: Any) -> None:
+    built = handmade()
+    step = built.steps[0]
+    built.steps[0] = Step(
+        step.kernel, (Binding("b0", offset), *step.operands[1:]), (N,), N - 1, 3, 2, 'a "label"'
+    )
+    schedule = built.schedule(y="b1")
+    assert again(schedule) == schedule
+    assert again(schedule).steps[0].label == 'a "label"'
+
+
+def test_constants_are_inline_or_named_by_their_digest() -> None:
+    large, small = ArrayData(np.arange(40.0)), ArrayData(np.float32(0.1))
+    empty = ArrayData(np.zeros((0, 3), "float32"))
+    buffers = tuple(
+        Buffer(f"c{n}", "constant", data.dtype, data.array.size, data=data)
+        for n, data in enumerate((large, small, empty))
+    )
+    schedule = Schedule("constants", buffers, (), ())
+    assert f'f64[40] constant = f64[40] "{large.digest}"' in str(schedule)
+    assert "f32[1] constant = f32[] 0.1\n" in str(schedule)
+    assert "f32[0] constant = f32[0, 3] []\n" in str(schedule)
+    constants = schedule_constants(schedule)
+    assert list(constants) == [large.digest]
+    assert [b.data for b in again(schedule).buffers] == [large, small, empty]
+    with pytest.raises(ParseError, match="no array is bound"):
+        parse_schedule(str(schedule))
+    with pytest.raises(ArgumentError, match="has the digest"):
+        parse_schedule(str(schedule), constants={large.digest: np.arange(41.0)})
+
+
+@pytest.mark.parametrize(
+    "where", ["a, b.py:3", "train.py:3 [a, b:7]", "<cell>:1", "odd name:2.py:9 [s]"]
+)
+def test_odd_file_names_in_comments_are_kept(where: str) -> None:
+    text = SCHEDULE.replace("train.py:8, train.py:9 [a/b]", f"x.py:1, {where}, y.py:2")
+    assert str(parse_schedule(text)) == text
+    assert len(parse_schedule(text).steps[0].origins) >= 3
+
+
+def test_remarks_are_no_lines() -> None:
+    schedule = parse_schedule(SCHEDULE.replace("# train.py:3", "# a remark"))
+    assert schedule.buffers[0].origin is None
+
+
+def test_without_comments_nothing_names_the_users_files() -> None:
+    schedule = parse_schedule(SCHEDULE)
+    text = print_schedule(schedule, comments=False)
+    assert "#" not in text
+    assert parse_schedule(text) == schedule
+
+
+def test_promises_of_sizes_are_part_of_the_schedule() -> None:
+    loose = SCHEDULE.replace("size batch {min=1, hint=64}\n", "")
+    assert parse_schedule(loose) != parse_schedule(SCHEDULE)
+    assert str(parse_schedule(loose)) == loose
+
+
+def test_a_long_schedule_needs_no_recursion() -> None:
+    built = Builder()
+    names = [built.buffer("input", label="x"), *(built.buffer("temp") for _ in range(5_000))]
+    for source, target in pairwise(names):
+        built.step(COPY, source, target)
+    schedule = built.schedule()
+    assert again(schedule) == schedule
+
+
+# -- mistakes -------------------------------------------------------------------------------------
+
+#: Old text, new text with § before what is to blame, headline, hint.
+MISTAKES = [
+    ("-schedule 1", "-schedule §2", "this is staticgrad-schedule 2; this release reads", ""),
+    ("staticgrad-schedule 1", "§staticgrad-ir 1", "the text of a schedule starts with", ""),
+    ("{min=1", "{§least=1", "a size promises min, max, multiple_of, hint, not least", ""),
+    ("buffer param.w", "buffer §in.x", "the buffer in.x is declared twice", ""),
+    ("buffer param.w", "§buffers param.w", "expected a buffer, kernel, step, 'return'", ""),
+    ("f32[3] parameter", "f32[3] §param", "param is not the role of a buffer", ""),
+    ("buffer param.w: f32[3]", "buffer §param.w: f32[3, 1]", "one size, in elements", ""),
+    ("param.w: f32", "param.w: §float", "expected an element type", ""),
+    ("f32[1, 3] [[1.0", "§f32[1, 3] [[true", "true is no float32", ""),
+    ("= f32[1, 3]", "= §f32[3]", "the elements do not have the shape (3,)", ""),
+    ("= f32[1, 3] [[1.0, -0.0, inf]]", "= §7", "expected an array", ""),
+    ("step k0(", "step §k9(", "k9 is not a kernel defined before this line", ""),
+    ("kernel k1(", "kernel §k0(", "the kernel k0 is defined twice", ""),
+    ("(in.x, c3,", "(in.x, §cc3,", "cc3 is not a buffer of the schedule", "did you mean c3?"),
+    ("step k0(in.x, c3,", "step §k0(in.x,", "k0 has 3 operands, 2 are given", ""),
+    ("step k0(in.x, c3, t4 + 3; batch, 3)", "step §k0(in.x, c3, t4)", "k0 has 2 arguments", ""),
+    ("t4 + 3; batch", "t4 §* 3; batch", "expected ',', ';' or ')'", ""),
+    ("total batch", "§batch", "expected 'total' after the operands", ""),
+    ("grain 5461", "grain §batch", "expected the iterations of a group", ""),
+    ("return y = out.y", "return y = out.y, §y = out.y", "the output y is declared twice", ""),
+    ("return y = out.y", "return y = §out.z", "out.z is not a buffer", "did you mean out.y?"),
+    ("return y = out.y\n}\n", "return y = out.y§\n", "expected ',' or '}'", ""),
+    ("return y = out.y\n}\n", "return y = out.y\n} §more\n", "the schedule has ended", ""),
+    ("%2: f32 = mul", "%2: f32 = §add3", "add3 is not a primitive", ""),
+    ('schedule "train step"', "schedule §{", "expected the schedule's name", ""),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "message", "hint"), MISTAKES)
+def test_mistakes_are_shown_where_they_are(old: str, new: str, message: str, hint: str) -> None:
+    assert old in SCHEDULE
+    marked = SCHEDULE.replace(old, new, 1)
+    before = marked.partition("§")[0].split("\n")
+    with pytest.raises(ParseError) as caught:
+        parse_schedule(marked.replace("§", ""), file="step.sg")
+    error = caught.value
+    assert message in error.headline
+    assert hint in error.hint
+    assert (error.line, error.column) == (len(before), len(before[-1]) + 1)
+    shown = str(error).splitlines()
+    assert len(shown) <= 12
+    assert f"step.sg:{error.line}" in shown[1]
+    assert "^" in shown[3]
+
+
+def test_a_kernel_without_a_step_is_a_mistake() -> None:
+    lines = [line for line in SCHEDULE.splitlines() if "step k2(" not in line]
+    with pytest.raises(ParseError, match="no step uses the kernel k2") as caught:
+        parse_schedule("\n".join(lines))
+    assert lines[caught.value.line - 1].startswith("  kernel k2(")
+
+
+@given(data=st.data())
+@settings(max_examples=200)
+def test_damaged_text_is_a_parse_error_or_a_schedule(data: st.DataObject) -> None:
+    text = SCHEDULE
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(text)))
+        end = data.draw(st.integers(at, min(at + 4, len(text))))
+        extra = data.draw(st.sampled_from(["", "(", ")", "9", "-", ",", '"', "+", "}", "\n", "#"]))
+        text = text[:at] + extra + text[end:]
+    schedule, error = attempt(text)
+    if schedule is not None:
+        assert str(parse_schedule(str(schedule))) == str(schedule)
+        return
+    assert error is not None
+    assert 1 <= error.line <= len(text.splitlines()) + 1
+    assert len(str(error).splitlines()) <= 12
+
+
+def attempt(text: str) -> tuple[Schedule | None, ParseError | None]:
+    try:
+        return parse_schedule(text), None
+    except ParseError as error:
+        return None, error
+
+
+def test_checks_are_kept() -> None:
+    built = Builder()
+    x = built.buffer("input", label="x")
+    wanted = built.buffer("input", 5, "i", dtype=TAKE.operands[1].dtype)
+    y, words = (
+        built.buffer("output", 5, "y"),
+        built.buffer("check", 2, dtype=TAKE.operands[3].dtype),
+    )
+    built.step(TAKE, x, wanted, y, words, arguments=(5, N))
+    assert again(built.schedule(y=y)) == built.schedule(y=y)
+    assert F64 not in {b.dtype for b in built.buffers}

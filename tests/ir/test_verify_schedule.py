@@ -1,0 +1,350 @@
+"""Each invariant of a schedule and of a kernel, broken once."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+
+import staticgrad as sg
+from passes.fuse import fuse
+from passes.pipelines import pipeline
+from staticgrad.errors import VerifyError
+from staticgrad.ir.constant import ArrayData
+from staticgrad.ir.dim import dim
+from staticgrad.ir.dtype import BOOL, F32, F64, I32, I64
+from staticgrad.ir.expr import Access, Expr, index, literal, load, ref, size
+from staticgrad.ir.kernel import (
+    Accumulate,
+    Axis,
+    Check,
+    Columns,
+    Gemm,
+    Kernel,
+    Map,
+    Operand,
+    Scalar,
+    Store,
+)
+from staticgrad.ir.kernel_parser import parse_kernel
+from staticgrad.ir.schedule import Binding, Buffer, Schedule
+from staticgrad.ir.schedule_text import parse_schedule
+from staticgrad.ir.verify_kernel import verify_kernel
+from staticgrad.ir.verify_schedule import verify_schedule
+from tests.ir.schedule_samples import SCHEDULE
+from tests.passes.test_fuse import with_gradients
+from tests.random_graphs import random_graph
+
+
+def test_a_sound_schedule_passes() -> None:
+    verify_schedule(parse_schedule(SCHEDULE))
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=25)
+def test_schedules_that_fusion_makes_are_sound(seed: int) -> None:
+    graph = with_gradients(random_graph(np.random.default_rng(seed), empty=True)[0])
+    verify_schedule(fuse(pipeline("O1")(graph)))
+    verify_schedule(fuse(graph, merge=False))
+
+
+# -- schedules ------------------------------------------------------------------------------------
+
+K2 = """\
+  kernel k2(p0: in f32, p1: in f32, p2: out f32; n0) {
+    map j: n0 {
+      %0: f32 = load p0[j]
+"""
+UPDATE = "step k2(param.w, out.y, param.w; 3)"
+
+#: Old text, new text, headline, a line of the details.
+BROKEN = [
+    ('"in.a b": i64[batch] input "a b"', '"in.a b": i64[batch] input "x"', "two buffers are", ""),
+    ("temp", "temp = f32[1] [0.5]", "a constant has data, and nothing else has", "buffer t4"),
+    ("constant = f32[1, 3] [[1.0, -0.0, inf]]", "constant", "a constant has data", "buffer c3"),
+    ("f32[1, 3] [[1.0, -0.0, inf]]", "f32[2] [1.0, 2.0]", "are 2 elements of f32", "buffer c3"),
+    ("f32[1, 3] [[1.0, -0.0, inf]]", "i32[3] [1, 2, 3]", "are 3 elements of i32", "buffer c3"),
+    ("total 3", "total -3", "-3 iterations", UPDATE),
+    ("total 3 grain 16384", "total 3 grain 0", "grain 0, phase 1", UPDATE),
+    ("i64[2] check", "i32[2] check", "p2 is i64, 'k5' is i32", "step k1("),
+    ("t4: f32[3*batch + 3] temp", "t4: f32[3*batch + 3] check", "out operand p2 is check", ""),
+    ("t4: f32[3*batch + 3] temp", 't4: f32[9] input "t"', "out operand p2 is input 't4'", ""),
+    ("k5: i64[2] check", "k5: i64[2] temp", "check operand p2 is temp 'k5'", "step k1("),
+    ("out.y: f32[batch] output", "out.y: f32[batch] parameter", "after a parameter was", "k1("),
+    ("step k0(in.x, c3, t4", "step k0(in.x, c3, c3", "out operand p2 is constant 'c3'", "step k0("),
+    (
+        "param.w, out.y, param.w; 3",
+        "out.y, param.w, param.w; 3",
+        "it reads 'param.w' while",
+        UPDATE,
+    ),
+    (
+        "step k0(in.x, c3, t4 + 3; batch, 3)",
+        "step k0(t4, c3, t4 + 3; batch, 3)",
+        "it reads 't4'",
+        "",
+    ),
+    (
+        "step k0(in.x, c3,",
+        "step k0(out.y, c3,",
+        "'out.y', which no earlier step writes",
+        "step k0(",
+    ),
+    ("  return", "  step k2(param.w, out.y, t4; 3) total 3 grain 1\n  return", "after it was", ""),
+    ("return y = out.y", "return y = t4", "output 'y' is 't4', no buffer of role output", ""),
+    ("return y = out.y", "", "output 'y' is not returned", "buffer out.y"),
+    ("return y = out.y", "return z = out.y", "output 'y' is not returned", "buffer out.y"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "message", "detail"), BROKEN)
+def test_broken_schedules_are_refused(old: str, new: str, message: str, detail: str) -> None:
+    assert old in SCHEDULE
+    refused(parse_schedule(SCHEDULE.replace(old, new, 1)), message, detail.removeprefix("step "))
+
+
+def refused(schedule: Schedule, message: str, detail: str = "") -> VerifyError:
+    with pytest.raises(VerifyError) as caught:
+        verify_schedule(schedule)
+    error = caught.value
+    assert message in error.headline
+    assert "schedule 'train step'" in error.headline
+    assert detail.split("(")[0] in "\n".join(error.details)
+    assert len(str(error).splitlines()) <= 12
+    return error
+
+
+def changed(**changes: Callable[[Any], Any]) -> Schedule:
+    schedule = parse_schedule(SCHEDULE)
+    return replace(schedule, **{k: change(getattr(schedule, k)) for k, change in changes.items()})
+
+
+def first(**changes: Any) -> Callable[[Any], Any]:
+    """The first step changed."""
+    return lambda steps: (replace(steps[0], **changes), *steps[1:])
+
+
+BATCH = dim("batch", min=2)
+#: What no text can say.
+CHANGED: list[tuple[dict[str, Callable[[Any], Any]], str]] = [
+    ({"buffers": lambda b: (*b, b[0])}, "two buffers are called 'in.x'"),
+    ({"buffers": lambda b: (replace(b[0], size=-1), *b[1:])}, "the size of a buffer is negative"),
+    (
+        {"buffers": lambda b: (*b, Buffer("u", "temp", F32, BATCH))},
+        "declared twice, with different",
+    ),
+    ({"steps": first(operands=(Binding("in.x"), Binding("c3")))}, "has 3 operands, 2 are given"),
+    ({"steps": first(arguments=(1,))}, "the kernel has 2 arguments, 1 are given"),
+    ({"steps": first(operands=(Binding("in.z"),) * 3)}, "there is no buffer 'in.z'"),
+    ({"outputs": lambda o: (*o, *o)}, "two outputs share a name"),
+    ({"outputs": lambda o: (("y", "out.z"),)}, "no buffer of role output"),
+    ({"steps": lambda s: s[:1]}, "no step writes output 'y'"),
+    ({"steps": lambda s: (s[0], s[2], s[1])}, "it reads 'out.y', which no earlier step writes"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), CHANGED)
+def test_what_no_text_can_say_is_refused(
+    changes: dict[str, Callable[[Any], Any]], message: str
+) -> None:
+    refused(changed(**changes), message)
+
+
+def test_an_error_names_the_step_and_the_users_line() -> None:
+    error = refused(
+        parse_schedule(SCHEDULE.replace("step k0(in.x, c3, t4", "step k0(in.x, c3, c3")),
+        "step 0 (mul): out operand p2 is constant 'c3'",
+        "step k0",
+    )
+    assert error.at.labelled == "train.py:8"
+    assert "train.py:8" in str(error)
+
+
+def test_an_unsound_kernel_is_shown_with_its_step() -> None:
+    text = SCHEDULE.replace(
+        "%2: f32 = sub %0, %1\n      store p2[j]", "%2: f32 = sub %0, %1\n      store p0[j]"
+    )
+    error = refused(parse_schedule(text), "k2 (sub): kernel: in operand p0 is written", "step k2")
+    assert any("kernel(p0: in f32" in line for line in error.details)
+
+
+def test_a_write_through_two_operands_is_refused() -> None:
+    kernel = parse_kernel(TWO_RESULTS)
+    schedule = parse_schedule(SCHEDULE)
+    step = replace(schedule.steps[0], kernel=kernel, operands=(Binding("out.y"),) * 2)
+    refused(replace(schedule, steps=(replace(step, arguments=(3,)),)), "through two operands")
+
+
+def test_compiling_verifies_where_checks_are_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Schedule] = []
+    monkeypatch.setattr("staticgrad.compiler.verify_schedule", seen.append)
+    x = sg.input("x", (3,), "float32")
+    with sg.options(check=True):
+        sg.compile(x * 2.0)
+    assert len(seen) == 1
+    with sg.options(check=False):
+        sg.compile(x * 2.0)
+    assert len(seen) == 1
+
+
+# -- kernels --------------------------------------------------------------------------------------
+
+TWO_RESULTS = """\
+kernel(p0: out f32, p1: out f32; n0) {
+  map j: n0 {
+    store p0[j] = f32(1.0)
+    store p1[j] = f32(2.0)
+  }
+}
+"""
+J = (("j", 1),)
+LOADED = load(Access("p0", J), F32)
+WORD = literal(0, I64)
+SUM = Accumulate("r0", "sum", LOADED)
+CHECK = Check("c0", WORD, "n0", WORD, "p3", True)
+MAP = Map(Axis("j", "n0"), (Store(Access("p1", J), LOADED),))
+GEMM = Gemm(
+    Axis("i", "n0"),
+    Axis("j", "n0"),
+    Axis("k", "n0"),
+    Access("p0", (("i", "n0"), ("k", 1))),
+    Access("p0", (("k", "n0"), ("j", 1))),
+    (Store(Access("p1", (("i", "n0"), ("j", 1))), ref("acc", F32)),),
+)
+P = {
+    "p0": Operand("p0", F32, "in"),
+    "p1": Operand("p1", F32, "out"),
+    "p2": Operand("p2", F32, "scratch"),
+    "p3": Operand("p3", I64, "check"),
+}
+
+
+def kernel(*stages: Any, operands: str = "p0 p1", **changes: Any) -> Kernel:
+    made = Kernel(tuple(P[name] for name in operands.split()), ("n0",), (), stages)
+    return replace(made, **changes)
+
+
+def stores(value: Expr, *more: Any) -> Map:
+    """p1[j] = value, then more statements."""
+    return Map(MAP.axis, (Store(Access("p1", J), value), *more))
+
+
+def total(*statements: Any) -> Columns:
+    return Columns(Axis("j", "n0"), (Axis("i0", 2),), statements, MAP.body)
+
+
+R0, C0 = ref("r0", F32), ref("c0", I64)
+KERNELS: list[tuple[Kernel, str]] = [
+    (kernel(), "there is no stage"),
+    (kernel(GEMM, MAP), "a gemm shares the kernel with other stages"),
+    (kernel(MAP, Scalar((SUM,))), "no place in a scalar stage"),
+    (kernel(replace(GEMM, stores=(SUM,))), "no place in a gemm stage"),
+    (kernel(total(*MAP.body)), "no place in the rows"),
+    (kernel(total()), "a columns stage accumulates nothing"),
+    (kernel(MAP, operands="p0 p1 p1"), "two things are called p1"),
+    (kernel(MAP, arguments=("n0", "p0")), "two things are called p0"),
+    (kernel(MAP, axes=(Axis("j", 2),)), "two things are called j"),
+    (kernel(stores(LOADED, SUM, SUM)), "two things are called r0"),
+    (kernel(MAP, arguments=("n0", "n 1")), "'n 1' is no identifier"),
+    (kernel(MAP, arguments=("n0", "for")), "'for' is no identifier"),
+    (kernel(MAP, axes=(Axis("i0", "n1"),)), "the extent of i0 is n1, which is no argument"),
+    (kernel(MAP, axes=(Axis("i0", -1),)), "the extent of i0 is -1"),
+    (kernel(stores(load(Access("p0", (("j", "n1"),)), F32))), "the stride n1 is no argument"),
+    (kernel(stores(LOADED, replace(CHECK, extent="n1"))), "the extent of a check is n1"),
+    (kernel(stores(size("n1").cast(F32))), "the size n1 is no argument"),
+    (kernel(stores(load(Access("p7", J), F32))), "p7 is no operand"),
+    (kernel(stores(load(Access("p0", (("i", 1),)), F32))), "no loop i runs around this access"),
+    (kernel(stores(load(Access("p0", (*J, *J)), F32))), "no loop j runs around this access"),
+    (kernel(replace(GEMM, a=Access("p0", J))), "no loop j runs around this access"),
+    (
+        kernel(MAP, Scalar((Store(Access("p1"), index("j").cast(F32)),))),
+        "no loop j runs around its",
+    ),
+    (kernel(stores(Expr("tan", F32, (LOADED,)))), "'tan' is no primitive"),
+    (kernel(stores(Expr("add", F32, (LOADED,)))), "add takes 2 operands, got 1"),
+    (kernel(stores(Expr("add", F32, (LOADED, WORD)))), "add of f32, i64: dtypes differ"),
+    (kernel(stores(Expr("add", F64, (LOADED, LOADED)))), "add of f32, f32 gives f32, not f64"),
+    (kernel(stores(Expr("lt", F32, (LOADED, LOADED)))), "gives bool, not f32"),
+    (kernel(stores(Expr("select", F32, (LOADED,) * 3))), "the condition is no bool"),
+    (kernel(stores(Expr("exp", I64, (WORD,)).cast(F32))), "exp of i64: takes floating dtypes only"),
+    (kernel(stores(Expr("xor", F32, (LOADED, LOADED)))), "xor of f32: takes integers and bools"),
+    (kernel(stores(Expr("shl", BOOL, (LOADED < 0,) * 2).cast(F32))), "shl of bool: takes integers"),
+    (kernel(stores(Expr("bitcast", F32, (WORD,)))), "bitcast of i64 to f32: widths differ"),
+    (kernel(stores(Expr("literal", F32, (), 1))), "1 is no f32"),
+    (kernel(stores(Expr("literal", I32, (), 2**31).cast(F32))), "2147483648 is no i32"),
+    (kernel(stores(Expr("index", F32, (), "j"))), "index gives i64, not f32"),
+    (kernel(stores(Expr("load", F32))), "a load without an access"),
+    (kernel(stores(load(Access("p0", (), (1,)), F32))), "1 gather strides for 0 indices"),
+    (kernel(stores(load(Access("p0", (), (1,)), F32, LOADED))), "a gather index is f32, not i64"),
+    (
+        kernel(Map(MAP.axis, (Store(Access("p1", J), LOADED, (WORD,)),))),
+        "0 gather strides for 1 ind",
+    ),
+    (kernel(stores(load(Access("p0", J), F64))), "p0 is f32, the load f64"),
+    (kernel(stores(LOADED.cast(F64))), "p1 is f32, the store f64"),
+    (kernel(stores(LOADED, replace(SUM, kind="product"))), "'product' is no kind of accumulation"),
+    (kernel(stores(LOADED, replace(CHECK, index=LOADED))), "a check takes and notes i64 only"),
+    (kernel(stores(LOADED, replace(CHECK, operand="p0"))), "a check takes and notes i64 only"),
+    (kernel(replace(GEMM, b=Access("p3"), pack=None), operands="p0 p1 p3"), "the product f32"),
+    (kernel(replace(GEMM, pack="p3"), operands="p0 p1 p3"), "packed to p3"),
+    (kernel(replace(GEMM, a=Access("p0", (), (1,)))), "a factor of a product is not gathered"),
+    (kernel(stores(R0)), "@r0 is used before anything gives it"),
+    (kernel(stores(R0, SUM)), "@r0 is used before anything gives it"),
+    (kernel(stores(C0.cast(F32), CHECK), operands="p1 p3"), "@c0 is used before"),
+    (kernel(Map(MAP.axis, (CHECK,)), stores(C0.cast(F32)), operands="p1 p3"), "@c0 is used before"),
+    (kernel(Map(MAP.axis, (SUM,)), stores(ref("r0", I64).cast(F32))), "it is used as i64"),
+    (kernel(stores(load(Access("p1", J), F32))), "out operand p1 is read"),
+    (kernel(stores(load(Access("p2", J), F32)), operands="p1 p2"), "scratch operand p2 is read"),
+    (kernel(Map(MAP.axis, (Store(Access("p1", J), LOADED, add=True),))), "out operand p1 is read"),
+    (kernel(Map(MAP.axis, (Store(Access("p0", J), LOADED),)), operands="p0"), "p0 is written"),
+    (kernel(stores(literal(0, F32))), "in operand p0 is not used as such"),
+    (kernel(MAP, operands="p0 p1 p3"), "check operand p3 is not used as such"),
+    (kernel(MAP, operands="p0 p1 p2"), "scratch operand p2 is not used as such"),
+    (kernel(Map(MAP.axis, (SUM,))), "out operand p1 is not used as such"),
+    (kernel(replace(GEMM, pack="p1")), "packed to p1, which is no scratch"),
+]
+
+
+@pytest.mark.parametrize(("broken", "message"), KERNELS, ids=range(len(KERNELS)))
+def test_broken_kernels_are_refused(broken: Kernel, message: str) -> None:
+    with pytest.raises(VerifyError) as caught:
+        verify_kernel(broken)
+    error = caught.value
+    assert message in error.headline
+    assert error.details[-1].startswith("kernel(")
+    assert len(str(error).splitlines()) <= 12
+
+
+SOUND = {
+    "map": kernel(MAP),
+    "gemm": kernel(GEMM),
+    "a row sum, then a map that reads it": kernel(Map(MAP.axis, (SUM,)), stores(LOADED - R0)),
+    "columns": kernel(replace(total(SUM), stores=(Store(Access("p1", J), R0),))),
+    "scratch between two maps": kernel(
+        Map(MAP.axis, (Store(Access("p2", J), LOADED),)),
+        stores(load(Access("p2", J), F32)),
+        operands="p0 p1 p2",
+    ),
+    "a check once per row": kernel(
+        Scalar((CHECK,)), stores(load(Access("p0", J, (1,)), F32, C0)), operands="p0 p1 p3"
+    ),
+    "a check in its map": kernel(
+        Map(MAP.axis, (CHECK, Store(Access("p1", (), (1,)), LOADED, (C0,)))), operands="p0 p1 p3"
+    ),
+    "two maps over axes of one name": kernel(MAP, MAP),
+}
+
+
+@pytest.mark.parametrize("sound", SOUND.values(), ids=SOUND)
+def test_sound_kernels_pass_and_read_back(sound: Kernel) -> None:
+    verify_kernel(sound)
+    assert parse_kernel(str(sound)) == sound
+
+
+def test_constants_of_a_wrong_dtype_are_refused() -> None:
+    data = ArrayData(np.zeros(3))
+    schedule = Schedule("s", (Buffer("c", "constant", F32, 3, data=data),), (), ())
+    with pytest.raises(VerifyError, match="3 elements of f64"):
+        verify_schedule(schedule)

@@ -1,0 +1,127 @@
+"""The table of NumPy's functions: which ones build nodes here, and why the others do not.
+
+``python -m tests.numpy_names`` writes ``docs/numpy.md``; a test compares the page with the code.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+import staticgrad.ops
+from staticgrad.ir.value import NUMPY_NAMES, numpy_function
+
+PAGE = Path(__file__).parents[1] / "docs" / "numpy.md"
+
+#: Why a function is missing -> its names. Every missing one stands here once.
+MISSING = {
+    "there are no complex numbers": (
+        "angle conj conjugate imag iscomplex iscomplexobj isreal isrealobj real real_if_close"
+        " sort_complex"
+    ),
+    "the result's size depends on values; use a mask with where, or indices known at build": (
+        "argwhere compress delete extract flatnonzero intersect1d nonzero setdiff1d setxor1d"
+        " trim_zeros union1d unique unique_all unique_counts unique_inverse unique_values"
+    ),
+    "needs sorting, which no kernel does yet": (
+        "argpartition argsort digitize histogram histogram2d histogram_bin_edges histogramdd isin"
+        " lexsort median nanmedian nanpercentile nanquantile partition percentile quantile"
+        " searchsorted sort"
+    ),
+    "writes into its operand; use x.at[key].set or .add, which give a new value": (
+        "copyto fill_diagonal place put put_along_axis putmask"
+    ),
+    "a composite that nobody has written yet": (
+        "append apply_along_axis apply_over_axes array_equal array_equiv bincount block bmat choose"
+        " convolve corrcoef correlate cov cumulative_prod cumulative_sum diagflat dsplit ediff1d"
+        " gradient hsplit insert interp isneginf isposinf ldexp logaddexp2 matvec nanargmax"
+        " nanargmin nancumprod nancumsum nanprod nanstd nanvar piecewise resize rollaxis select"
+        " trapezoid unwrap vander vecmat vsplit"
+    ),
+    "an op on bits or number pairs that nobody has written yet": (
+        "bitwise_count frexp gcd lcm modf nextafter packbits spacing unpackbits"
+    ),
+    "a special function without a kernel": "i0",
+    "makes an array of numbers known at build: use NumPy's, and index or compute with it": (
+        "bartlett blackman diag_indices diag_indices_from geomspace hamming hanning indices ix_"
+        " kaiser logspace mask_indices poly polyadd polyder polydiv polyfit polyint polymul polysub"
+        " polyval ravel_multi_index roots tril_indices tril_indices_from triu_indices"
+        " triu_indices_from unravel_index"
+    ),
+    "makes arrays from other data: use NumPy's, and sg.constant or a feed": (
+        "array asanyarray asarray asarray_chkfinite ascontiguousarray asfortranarray asmatrix copy"
+        " empty empty_like from_dlpack frombuffer fromfile fromfunction fromiter fromregex"
+        " fromstring frompyfunc genfromtxt load loadtxt require"
+    ),
+    "is about memory, files, printing, dtypes or settings": (
+        "array2string array_repr array_str base_repr binary_repr broadcast_shapes can_cast"
+        " common_type einsum_path format_float_positional format_float_scientific get_include"
+        " get_printoptions getbufsize geterr geterrcall info isdtype isfortran isscalar issubdtype"
+        " iterable may_share_memory min_scalar_type mintypecode ndim nested_iters printoptions"
+        " promote_types result_type save savetxt savez savez_compressed set_printoptions setbufsize"
+        " seterr seterrcall shape shares_memory show_config show_runtime size test typename"
+    ),
+    "there are no dates": (
+        "busday_count busday_offset datetime_as_string datetime_data is_busday isnat"
+    ),
+}
+REASONS = {name: reason for reason, names in MISSING.items() for name in names.split()}
+
+
+def functions_of_numpy() -> list[str]:
+    """The functions of NumPy's main namespace, classes and dtypes left out."""
+    public = ((name, getattr(np, name)) for name in np.__all__)
+    return sorted(name for name, f in public if callable(f) and not isinstance(f, type))
+
+
+def covered() -> list[str]:
+    """Those that take values: ``np.exp(x)`` builds a node."""
+    return [name for name in functions_of_numpy() if numpy_function(name) is not None]
+
+
+def page() -> str:
+    """``docs/numpy.md``."""
+    names, there = functions_of_numpy(), covered()
+    lines = [
+        "# NumPy's functions",
+        "",
+        f"Of the {len(names)} functions in the main namespace of NumPy"
+        f" {'.'.join(np.__version__.split('.')[:2])}, {len(there)} take values: `np.exp(x)` builds"
+        " the same node as `sg.exp(x)`. Written by `python -m tests.numpy_names`.",
+        "",
+        "## Covered",
+        "",
+        *wrapped([f"{n} (sg.{NUMPY_NAMES[n]})" if n in NUMPY_NAMES else n for n in there]),
+    ]
+    lines += [
+        "",
+        "Beside them: `np.linalg.norm`, and under `sg.random` a generator of its own.",
+        "",
+    ]
+    lines += ["## Missing, and why", ""]
+    for reason in MISSING:
+        gone = [name for name in names if REASONS.get(name) == reason and name not in there]
+        if gone:
+            lines += [f"**{reason[0].upper()}{reason[1:]}.**", "", *wrapped(gone), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def wrapped(names: list[str]) -> list[str]:
+    """Names in code style, in lines of at most 100 characters."""
+    lines = [""]
+    for name in names:
+        text = (
+            f"`{name}`"
+            if " " not in name
+            else f"`{name.partition(' ')[0]}` {name.partition(' ')[2]}"
+        )
+        if len(lines[-1]) + len(text) > 96:
+            lines.append("")
+        lines[-1] += f"{', ' if lines[-1] else ''}{text}"
+    return [line + ("," if k < len(lines) - 1 else "") for k, line in enumerate(lines)]
+
+
+if __name__ == "__main__":
+    assert staticgrad.ops
+    PAGE.write_text(page(), "utf-8")

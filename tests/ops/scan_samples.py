@@ -1,0 +1,40 @@
+"""Samples of the running totals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from staticgrad.ir.op import op_class
+from tests.ops.array_samples import NUMBERS, apart, counted, everywhere
+from tests.ops.samples import Rng, Sample, provides
+
+#: Shape, axis.
+SCANNED = (
+    ((5,), 0), ((1,), 0), ((0,), 0), ((3, 4), 0), ((3, 4), 1), ((2, 3, 20), 1), ((2, 3, 4), 2),
+    ((4, 2, 3), 0), ((3, 0), 0), ((0, 3), 0), ((2, 70), 1),
+)  # fmt: skip
+
+
+def _running(name: str) -> Callable[[Rng], Iterator[Sample]]:
+    def provider(rng: Rng) -> Iterator[Sample]:
+        for shape, axis in SCANNED:
+            yield from everywhere(op_class(name)(axis), shape, rng, NUMBERS)
+
+    return provider
+
+
+for _name in ("cumsum", "cumprod"):
+    provides(_name)(_running(_name))
+
+
+@provides("linear_scan")
+def _linear_scan(rng: Rng) -> Iterator[Sample]:
+    for shape, axis in SCANNED:
+        op = op_class("linear_scan")(axis)
+        for dtype in NUMBERS:
+            yield Sample(op, (counted(shape, dtype), counted(shape, dtype)))
+        special = rng.choice([0.0, -0.0, np.inf, -np.inf, np.nan, 1.5, -2.5], (2, *shape))
+        yield Sample(op, tuple(special.astype(np.float32)))
+        yield Sample(op, (apart(rng, shape), apart(rng, shape)), smooth=True)

@@ -1,0 +1,155 @@
+"""Several index arrays, masks, and ``x.at[key]`` against NumPy's indexing and assignment."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.autodiff.reverse import grad
+from staticgrad.errors import ArgumentError, IndexOutOfRange, ShapeError
+from tests.ops.graphs import op_names, run
+from tests.ops.messages import assert_refused
+
+A = np.arange(60.0).reshape(3, 4, 5)
+ROWS, COLUMNS, APART = np.array([0, 2, -1, 0]), np.array([3, 0, -4, 3]), np.array([[1], [-2]])
+
+#: Keys of an array of shape (3, 4, 5).
+KEYS = {
+    "integer": 1,
+    "slice": slice(1, None),
+    "steps": (slice(None, None, -2), slice(1, 4, 2)),
+    "integer and slice": (2, slice(None), slice(None, None, 2)),
+    "new axis": (None, slice(0, 2)),
+    "ellipsis": (Ellipsis, -1),
+    "array": ROWS,
+    "array of an inner axis": (slice(None), COLUMNS),
+    "array and integer apart": (ROWS, slice(1, 3), 2),
+    "two arrays": (ROWS, COLUMNS),
+    "two arrays apart": (ROWS, slice(None), COLUMNS % 5),
+    "two arrays inside": (slice(1, 3), COLUMNS, ROWS),
+    "arrays that broadcast": (ROWS, APART),
+    "three arrays": (ROWS, COLUMNS, APART),
+    "arrays, slices, integers": (slice(None, None, -1), [0, 1], 2),
+    "no places": (np.zeros(0, int), slice(None)),
+    "mask": A[..., 0] > 30,
+    "mask of an axis": (slice(None), np.array([True, False, True, True])),
+    "mask of everything": A % 7 == 0,
+    "mask and array": (np.array([True, False, True]), [0, 3]),
+}
+
+
+@pytest.mark.parametrize("shape", [A.shape, ("a", "b", "c")], ids=["literal", "named"])
+@pytest.mark.parametrize("name", KEYS)
+def test_reading_as_numpy(name, shape):
+    if "mask" in name and shape != A.shape:
+        return
+    x = sg.input("x", shape, "float64")
+    found = run(x[KEYS[name]], {"x": A})
+    np.testing.assert_array_equal(found, A[KEYS[name]])
+    np.testing.assert_array_equal(run(x.at[KEYS[name]].get(), {"x": A}), A[KEYS[name]])
+
+
+@pytest.mark.parametrize("shape", [A.shape, ("a", "b", "c")], ids=["literal", "named"])
+@pytest.mark.parametrize("name", KEYS)
+def test_setting_and_adding_as_numpy(name, shape, rng):
+    if "mask" in name and shape != A.shape:
+        return
+    key = KEYS[name]
+    x = sg.input("x", shape, "float64")
+    values = rng.normal(size=A[key].shape)
+    v = sg.input("v", x[key].shape, "float64")
+    feeds = {"x": A, "v": values}
+    expected = A.copy()
+    expected[key] = values
+    found = run(x.at[key].set(v), feeds)
+    np.testing.assert_array_equal(found, expected)
+    expected = A.copy()
+    np.add.at(expected, key, values)
+    np.testing.assert_allclose(run(x.at[key].add(v), feeds), expected, rtol=1e-14)
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_gradients_of_setting_and_adding(name, rng):
+    """By x what was kept, by the values what arrived: of duplicates only the last."""
+    key = KEYS[name]
+    x, v = sg.input("x", A.shape, "float64"), sg.input("v", A[key].shape, "float64")
+    weights, values = rng.normal(size=A.shape), rng.normal(size=A[key].shape)
+    feeds = {"x": A, "v": values}
+    by_x, by_v = (run(g, feeds) for g in grad((x.at[key].set(v) * weights).sum(), [x, v]))
+    kept = weights.copy()
+    kept[key] = 0.0
+    np.testing.assert_array_equal(by_x, kept)
+    order = np.zeros(A.shape)
+    numbers = np.arange(1.0, values.size + 1).reshape(values.shape)
+    order[key] = numbers
+    np.testing.assert_array_equal(by_v, np.where(order[key] == numbers, weights[key], 0.0))
+    by_x, by_v = (run(g, feeds) for g in grad((x.at[key].add(v) * weights).sum(), [x, v]))
+    np.testing.assert_array_equal(by_x, weights)
+    np.testing.assert_array_equal(by_v, weights[key])
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_compiled(name, rng):
+    key = KEYS[name]
+    x = sg.input("x", A.shape, "float64")
+    values = rng.normal(size=A[key].shape)
+    outputs = {"get": x[key], "set": x.at[key].set(values), "add": x.at[key].add(values)}
+    found, expected = sg.compile(outputs).run({"x": A}), sg.evaluate(outputs, {"x": A})
+    for label, array in expected.items():
+        np.testing.assert_array_equal(found[label], array)
+
+
+def test_indices_of_the_run():
+    x = sg.input("x", ("n", "m"), "float64")
+    i, j = sg.input("i", ("k",), "int64"), sg.input("j", ("k",), "int32")
+    array = A[0]
+    feeds = {"x": array, "i": [0, -1, 0], "j": [4, 2, -1]}
+    f = sg.compile({"get": x[i, j], "set": x.at[i, j].set(7.0), "add": x.at[i, j].add(1.0)})
+    found = f.run(feeds)
+    np.testing.assert_array_equal(found["get"], array[[0, -1, 0], [4, 2, -1]])
+    expected = array.copy()
+    expected[[0, -1], [4, 2]] = 7.0
+    np.testing.assert_array_equal(found["set"], expected)
+    expected = array.copy()
+    np.add.at(expected, ([0, -1, 0], [4, 2, -1]), 1.0)
+    np.testing.assert_array_equal(found["add"], expected)
+    with assert_refused(IndexOutOfRange, "index 5", "size 5", line="x[i, j]"):
+        f.run(feeds | {"j": np.array([0, 5, 0], np.int32)})
+
+
+def test_an_index_beyond_its_own_axis_is_found_though_the_place_exists():
+    x = sg.input("x", (3, 4), "float64")
+    with assert_refused(IndexOutOfRange, "index 4", "axis of size 4", line="x[[0], [4]]"):
+        x[[0], [4]]
+    j = sg.input("j", (1,), "int64")
+    with assert_refused(IndexOutOfRange, "index 4", "axis of size 4", line="taken = x[[0], j]"):
+        taken = x[[0], j]
+        run(taken, {"x": np.zeros((3, 4)), "j": [4]})
+
+
+def test_values_take_the_dtype_of_the_array():
+    x = sg.input("x", (3,), "int32")
+    feeds = {"x": np.array([1, 2, 3], np.int32)}
+    found = run(x.at[1].set(7.9), feeds)
+    assert found.dtype == np.int32
+    np.testing.assert_array_equal(found, [1, 7, 3])
+    mask = sg.input("m", (3,), "bool")
+    np.testing.assert_array_equal(run(mask.at[:2].set(True), {"m": np.zeros(3, bool)}), [1, 1, 0])
+
+
+def test_regular_keys_need_no_index_arrays():
+    x = sg.input("x", (4, 5))
+    assert not {"take", "scatter_add"} & set(op_names(x.at[1:3, ::2].set(0.0)))
+    assert op_names(x.at[1:3].add(1.0)) == ["constant", "broadcast", "pad", "add"][1:]
+
+
+def test_refusals():
+    x = sg.input("x", (3, 4))
+    with assert_refused(ShapeError, "[3]", line="x.at[0].set"):
+        x.at[0].set(np.zeros(3))
+    with assert_refused(ShapeError, "a mask of size 3 for axis 0 of size n", line="named["):
+        named = sg.input("y", ("n",))
+        named[np.array([True, False, True])]
+    with assert_refused(ArgumentError, "only known in a run", line="x.at[x > 0]"):
+        x.at[x > 0].set(0.0)

@@ -1,0 +1,88 @@
+"""The table of conventions says what the derivatives do: each entry is tried at its kink."""
+
+import re
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.ir.op import registered_ops
+
+NAN, INF = np.nan, np.inf
+
+#: Name -> function of values, operands at the kink, derivatives by each operand.
+CASES = {
+    "abs": [(sg.abs, [0.0], [0.0])],
+    "sqrt": [(sg.sqrt, [0.0], [INF])],
+    "maximum": [
+        (sg.maximum, [1.0, 1.0], [0.5, 0.5]),
+        (sg.maximum, [0.0, -0.0], [0.5, 0.5]),
+        (sg.maximum, [NAN, 1.0], [1.0, 1.0]),
+    ],
+    "minimum": [
+        (sg.minimum, [1.0, 1.0], [0.5, 0.5]),
+        (sg.minimum, [2.0, NAN], [1.0, 1.0]),
+    ],
+    "pow": [
+        (lambda x, y: x**y, [0.0, 0.0], [0.0, 0.0]),
+        (lambda x, y: x**y, [0.0, 2.0], [0.0, 0.0]),
+    ],
+    "where": [
+        (lambda x: sg.where(x > 0.0, sg.log(x), 0.0), [-1.0], [0.0]),
+        (lambda x, y: sg.where(x > 0.0, x, y), [1.0, NAN], [1.0, 0.0]),
+    ],
+    "max": [
+        (lambda x, y: sg.stack([x, y, x]).max(), [3.0, 3.0], [2 / 3, 1 / 3]),
+        (lambda x, y: sg.stack([x, y]).max(), [NAN, 3.0], [0.5, 0.5]),
+    ],
+    "min": [(lambda x, y: sg.stack([x, y]).min(), [3.0, 3.0], [0.5, 0.5])],
+    "nn.relu": [(sg.nn.relu, [0.0], [0.0])],
+    "asin": [(sg.arcsin, [1.0], [INF])],
+    "acos": [(sg.arccos, [-1.0], [-INF])],
+    "acosh": [(sg.arccosh, [1.0], [INF])],
+    "atan2": [(sg.arctan2, [0.0, 0.0], [NAN, NAN])],
+    "hypot": [(sg.hypot, [0.0, 0.0], [0.0, 0.0])],
+    "cbrt": [(sg.cbrt, [0.0], [INF])],
+    "xlogy": [(sg.xlogy, [0.0, 0.0], [0.0, 0.0]), (sg.xlogy, [0.0, 1.0], [0.0, 0.0])],
+    "remainder": [(sg.remainder, [-4.0, 2.0], [1.0, 2.0])],
+    "fmod": [(sg.fmod, [-4.0, 2.0], [1.0, 2.0])],
+    "at_least": [(lambda x, y: sg.clip(x, y, None), [1.0, 1.0], [1.0, 0.0])],
+    "at_most": [(lambda x, y: sg.clip(x, None, y), [1.0, 1.0], [1.0, 0.0])],
+    "std": [(lambda x, y: sg.std(sg.stack([x, y])), [2.0, 2.0], [NAN, NAN])],
+}
+
+
+def stated():
+    """The entries of this package's ops that say more than that there is no gradient."""
+    said = [name for name, text in sg.conventions().items() if "no gradient" not in text]
+    return {name for name in said if name == "nn.relu" or "." not in name}
+
+
+def test_every_convention_is_tried():
+    assert sorted(CASES) == sorted(stated())
+
+
+@pytest.mark.parametrize("name", sorted(CASES.keys() & stated()))
+def test_every_convention_holds(name):
+    for function, at, expected in CASES[name]:
+        values = [sg.input(f"x{i}", (), "float64") for i in range(len(at))]
+        gradients = sg.grad(function(*values), values, allow_disconnected=True)
+        feeds = dict(zip(values, at, strict=True))
+        graph = sg.Graph({str(i): g for i, g in enumerate(gradients)}, inputs=values)
+        found = list(sg.evaluate(graph, feeds).values())
+        np.testing.assert_allclose(found, expected, rtol=1e-15)
+
+
+def test_ops_without_gradient_are_listed():
+    table = sg.conventions()
+    without = {name for name, op in registered_ops().items() if not op.differentiable}
+    assert without
+    assert all("no gradient" in table[name] for name in without)
+
+
+def test_the_table_prints_a_line_per_name():
+    table = sg.conventions()
+    lines = str(table).splitlines()
+    assert len(lines) == len(table) > 10
+    assert list(table) == sorted(table)
+    assert any(re.fullmatch(r"abs +the derivative at 0 is 0", line) for line in lines)

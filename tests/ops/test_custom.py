@@ -1,0 +1,175 @@
+"""Functions with a rule of the user's own: value, gradient, fusion, text, pickle, mistakes."""
+
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.errors import ArgumentError, GradientError, OpDefinitionError
+from staticgrad.ir.graph import ancestors
+
+
+@sg.custom_vjp(name="tests.softplus")
+def softplus(x, sharpness):
+    """log(1 + exp(sharpness * x)) / sharpness; carries no gradient to the sharpness."""
+    return sg.log1p(sg.exp(sharpness * x)) / sharpness
+
+
+@softplus.rule
+def _(ct, out, x, sharpness):
+    return ct * sg.sigmoid(sharpness * x), None
+
+
+@sg.custom_vjp(name="tests.norm")
+def norm(x):
+    return sg.sqrt((x * x).sum())
+
+
+@norm.rule
+def _(ct, out, x):
+    safe = sg.where(out > 0.0, out, 1.0)
+    return (ct * x / safe,)
+
+
+def test_the_value_is_the_bodys_and_the_gradient_the_rules():
+    x = sg.input("x", (3,), "float32")
+    y = softplus(x, 2.0)
+    assert y.type == x.type  # the number is weak
+    feeds = {"x": np.array([-1.0, 0.0, 300.0], "float32")}
+    value, slope = sg.evaluate([y, sg.grad(y.sum(), x)], feeds)
+    assert value[1] == np.float32(np.log(2.0) / 2.0)
+    np.testing.assert_allclose(slope, [1 / (1 + np.exp(2.0)), 0.5, 1.0], rtol=1e-6)
+    assert np.isinf(value[2])  # and exp' would have given NaN
+
+
+def test_a_rule_at_a_kink():
+    x = sg.input("x", (3,), "float64")
+    assert sg.evaluate(sg.grad(norm(x), x), {"x": [0.0, 0.0, 0.0]}).tolist() == [0.0, 0.0, 0.0]
+    assert sg.evaluate(sg.grad(norm(x), x), {"x": [3.0, 0.0, 4.0]}).tolist() == [0.6, 0.0, 0.8]
+
+
+def test_it_differentiates_again_in_both_modes(rng):
+    worst = sg.testing.check_gradients(lambda x: softplus(x, 2.0), [rng.normal(size=4)], order=3)
+    assert worst < 1e-7
+    assert sg.testing.check_gradients(norm, [rng.normal(size=4)], order=2) < 1e-7
+
+
+def test_it_fuses():
+    x = sg.input("x", ("n",), "float32")
+    f = sg.compile(softplus(x * 3.0, 2.0) + 1.0)
+    assert len(f.kernels) == 1
+    xs = np.linspace(-2, 2, 21).astype("float32")
+    np.testing.assert_allclose(f.run({"x": xs}), np.log1p(np.exp(6 * xs)) / 2 + 1, rtol=1e-5)
+
+
+def test_it_compiles_where_operands_do_not_broadcast_to_the_result():
+    x = sg.input("x", (3,), "float64")
+    y = norm(x)
+    found = sg.compile({"y": y, "dx": sg.grad(y, x)}).run({"x": np.array([3.0, 0.0, 4.0])})
+    assert found["y"] == 5.0
+    np.testing.assert_allclose(found["dx"], [0.6, 0.0, 0.8], rtol=1e-15)
+
+
+def test_text_and_pickle_keep_the_rule():
+    x = sg.input("x", (3,), "float64")
+    graph = sg.Graph({"y": softplus(x, 2.0)})
+    assert 'custom_vjp{rule="tests.softplus"}(' in str(graph)
+    for again in (sg.parse(str(graph)), pickle.loads(pickle.dumps(graph))):
+        assert sg.same_graph(again, graph)
+        (own,) = again.inputs
+        slope = sg.grad(again["y"].sum(), own)
+        assert sg.evaluate(slope, {"x": [0.0, 0.0, 0.0]}).tolist() == [0.5, 0.5, 0.5]
+
+
+def test_a_process_without_the_rule_runs_the_graph_and_says_what_is_missing():
+    x = sg.input("x", (), "float64")
+    program = (
+        "import sys, staticgrad as sg\n"
+        "g = sg.parse(sys.stdin.read())\n"
+        "print(float(sg.evaluate(g, {'x': 0.0})['y']))\n"
+        "try: sg.grad(g['y'], g.inputs[0])\n"
+        "except sg.StaticgradError as error: print(error.headline)\n"
+    )
+    text = str(sg.Graph({"y": softplus(x, 1.0)}))
+    run = subprocess.run(
+        [sys.executable, "-c", program], input=text, capture_output=True, text=True, check=True
+    )
+    value, message = run.stdout.splitlines()
+    assert float(value) == np.log(2.0)
+    assert message == "this process has no derivative rule named 'tests.softplus'"
+
+
+def test_rule_nodes_carry_the_line_of_the_call():
+    x = sg.input("x", (), "float64")
+    y = softplus(x, 2.0)  # the call
+    new = [node for node in ancestors([sg.grad(y, x)]) if node.order == 1]
+    assert any(node.op.name == "sigmoid" for node in new)
+    assert all("the call" in node.origin.resolve().text for node in new)
+
+
+# Mistakes
+
+
+def test_a_value_that_is_not_an_operand_is_refused():
+    x, w = sg.input("x", (), "float64"), sg.parameter("w", 2.0)
+
+    @sg.custom_vjp
+    def hidden(x):
+        return x * sg.exp(w)
+
+    @hidden.rule
+    def _(ct, out, x):
+        return (ct,)
+
+    with pytest.raises(GradientError, match="not among its operands") as caught:
+        hidden(x)
+    assert caught.value.related[0][0] == "w"
+
+    @sg.custom_vjp
+    def stopped(x):
+        return x * sg.stop_gradient(w) * (w > 0.0)
+
+    stopped.rule(lambda ct, out, x: (ct,))
+    assert sg.evaluate(stopped(x), {"x": 3.0}) == 6.0
+
+
+def test_wrong_definitions_are_refused():
+    x = sg.input("x", (), "float64")
+
+    @sg.custom_vjp
+    def bare(x):
+        return x * 2.0
+
+    with pytest.raises(GradientError, match="has no derivative rule yet"):
+        bare(x)
+    bare.rule(lambda ct, out, x: ct)
+    with pytest.raises(OpDefinitionError, match="not a tuple of 1 cotangents"):
+        sg.grad(bare(x), x)
+
+    @sg.custom_vjp
+    def two(x):
+        return x, x
+
+    two.rule(lambda ct, out, x: (ct,))
+    with pytest.raises(OpDefinitionError, match="not one value"):
+        two(x)
+
+
+def test_two_functions_of_one_piece_of_code_need_names():
+    def scaled(factor, name=""):
+        @sg.custom_vjp(name=name)
+        def scale(x):
+            return x * factor
+
+        scale.rule(lambda ct, out, x: (ct * factor,))
+        return scale
+
+    scaled(2.0)
+    with pytest.raises(ArgumentError, match="exists already"):
+        scaled(3.0)
+    x = sg.input("x", (), "float64")
+    y = scaled(4.0, "tests.four")(scaled(5.0, "tests.five")(x))
+    assert sg.evaluate(sg.grad(y, x)) == 20.0

@@ -1,0 +1,158 @@
+"""einsum and its special cases against NumPy; what they are made of; gradients; refusals."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from staticgrad import ops as sg
+from staticgrad.autodiff.reverse import grad
+from staticgrad.errors import ArgumentError, DTypeError, RankError, ShapeError, SizeGuardError
+from tests.ops.graphs import op_names, run
+from tests.ops.messages import assert_refused
+
+EINSUMS = {
+    "ij,jk->ik": ((2, 3), (3, 4)),
+    "ij,jk": ((2, 3), (3, 4)),
+    "ij,kj->ik": ((2, 3), (4, 3)),
+    "bij,bjk->bik": ((5, 2, 3), (5, 3, 4)),
+    "bhqd,bhkd->bhqk": ((2, 3, 4, 5), (2, 3, 6, 5)),
+    "i,i": ((3,), (3,)),
+    "i,j->ij": ((3,), (4,)),
+    "i,j->ji": ((3,), (4,)),
+    "ij->ji": ((2, 3),),
+    "ji": ((2, 3),),
+    "ij->": ((2, 3),),
+    "ij->j": ((2, 3),),
+    "ii": ((3, 3),),
+    "ii->i": ((3, 3),),
+    "iij->ji": ((3, 3, 2),),
+    "iji->j": ((3, 2, 3),),
+    "ij,jk,kl->il": ((2, 3), (3, 4), (4, 5)),
+    "ij,jk,kl,lm->im": ((2, 9), (9, 2), (2, 8), (8, 3)),
+    "i,i,i->i": ((3,), (3,), (3,)),
+    "ij,i,j->": ((2, 3), (2,), (3,)),
+    "ij,ik,il->jkl": ((2, 3), (2, 4), (2, 5)),
+    "...ij,...jk->...ik": ((2, 5, 2, 3), (5, 3, 4)),
+    "...i->...": ((2, 3),),
+    "...,...": ((2, 3), (3,)),
+    "i...,i->...": ((3, 2, 4), (3,)),
+    "...ij": ((2, 3, 4),),
+    "ij,ij->ij": ((2, 1), (2, 3)),
+    "ij,jk->ik ": ((2, 1), (3, 4)),
+    "ij,k->ij": ((2, 3), (4,)),
+    "aab,bc->ac": ((2, 2, 3), (3, 4)),
+    "ij,jk->i": ((2, 3), (3, 4)),
+    ",ij->ij": ((), (2, 3)),
+    "ijk,ilm,njm,nlk,abc->": ((2, 3, 4), (2, 5, 6), (7, 3, 6), (7, 5, 4), (2, 2, 2)),
+    "i,i->": ((0,), (0,)),
+    "bi,bj->ij": ((4, 2), (4, 3)),
+}
+
+
+def operands(shapes, rng):
+    return [rng.normal(size=shape) for shape in shapes]
+
+
+@pytest.mark.parametrize("text", EINSUMS)
+def test_einsum_as_numpy(text, rng):
+    arrays = operands(EINSUMS[text], rng)
+    expected = np.einsum(text, *arrays)
+    found = run(sg.einsum(text, *arrays))
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("text", EINSUMS)
+def test_einsum_differentiates(text, rng):
+    """Multilinear: the gradient by an operand, times it, is the result."""
+    arrays = operands(EINSUMS[text], rng)
+    inputs = [sg.input(f"x{k}", a.shape, "float64") for k, a in enumerate(arrays)]
+    feeds = {f"x{k}": a for k, a in enumerate(arrays)}
+    weights = rng.normal(size=np.einsum(text, *arrays).shape)
+    expected = np.sum(np.einsum(text, *arrays) * weights)
+    for gradient, array in zip(
+        grad(sg.einsum(text, *inputs), inputs, seed=weights), arrays, strict=True
+    ):
+        assert np.sum(run(gradient, feeds) * array) == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
+def test_einsum_over_named_sizes(rng):
+    a, b = sg.input("a", ("n", "h", "d"), "float64"), sg.input("b", ("n", "h", "d"), "float64")
+    w = sg.input("w", ("h", "d", 3), "float64")
+    arrays = {
+        "a": rng.normal(size=(4, 2, 5)),
+        "b": rng.normal(size=(4, 2, 5)),
+        "w": rng.normal(size=(2, 5, 3)),
+    }
+    text = "nhd,mhd,hdk->nmk"
+    np.testing.assert_allclose(
+        run(sg.einsum(text, a, b, w), arrays), np.einsum(text, *arrays.values()), rtol=1e-12
+    )
+    assert sg.Graph(sg.einsum("nhd,mhd->nmh", a, b)).guards == ()
+    with assert_refused(SizeGuardError, "n = 4", "d = 5", line="again = sg.einsum"):
+        again = sg.einsum("ihi->h", a)
+        run(again, {"a": arrays["a"]})
+
+
+def test_einsum_is_matrix_products():
+    a, b, c = (sg.input(n, s) for n, s in (("a", (10, 1000)), ("b", (1000, 10)), ("c", (10, 2))))
+    names = op_names(sg.einsum("ij,jk,kl->il", a, b, c))
+    assert names.count("matmul") == 2
+    assert "mul" not in names
+    assert op_names(sg.einsum("ij,jk->ik", a, b)).count("matmul") == 1
+    assert "matmul" not in op_names(sg.einsum("i,j->ij", c[:, 0], c[0]))
+
+
+def test_numpys_einsum_and_integers():
+    a = np.arange(6).reshape(2, 3)
+    x = sg.input("x", (2, 3), "int64")
+    found = run(np.einsum("ij,kj->ik", x, a), {"x": a})
+    assert found.dtype == np.int64
+    np.testing.assert_array_equal(found, a @ a.T)
+
+
+@pytest.mark.parametrize("axes", [0, 1, 2, ([0, 1], [1, 0]), (1, 0), ([-1], [0])])
+def test_tensordot(axes, rng):
+    shapes = {0: ((2, 3), (4,)), 2: ((2, 3, 4), (3, 4, 5))}
+    left, right = shapes.get(axes if isinstance(axes, int) else -1, ((3, 4), (4, 3)))
+    a, b = rng.normal(size=left), rng.normal(size=right)
+    for function in (sg.tensordot, np.tensordot):
+        found = run(function(sg.constant(a), b, axes=axes))
+        np.testing.assert_allclose(found, np.tensordot(a, b, axes), rtol=1e-12)
+
+
+def test_inner_and_kron(rng):
+    a, b = rng.normal(size=(2, 3)), rng.normal(size=(4, 3))
+    np.testing.assert_allclose(run(sg.inner(a, b)), np.inner(a, b))
+    np.testing.assert_allclose(run(sg.inner(a, 2.0)), np.inner(a, 2.0))
+    np.testing.assert_allclose(run(sg.kron(a, b)), np.kron(a, b))
+    np.testing.assert_allclose(run(sg.kron(a[0], b[0])), np.kron(a[0], b[0]))
+
+
+def test_refusals():
+    x = sg.input("x", (2, 3))
+    with assert_refused(ArgumentError, "names 2 operands, there are 1", line="sg.einsum"):
+        sg.einsum("ij,jk", x)
+    with assert_refused(ArgumentError, "names 3 axes, the operand has 2", line="sg.einsum"):
+        sg.einsum("ijk", x)
+    with assert_refused(ArgumentError, "'k' of the result", "in no operand", line="sg.einsum"):
+        sg.einsum("ij->k", x)
+    with assert_refused(ArgumentError, "twice in the result", line="sg.einsum"):
+        sg.einsum("ij->ii", x)
+    with assert_refused(ArgumentError, "not letters", line="sg.einsum"):
+        sg.einsum("i1", x)
+    with assert_refused(ArgumentError, "subscripts come first", line="sg.einsum"):
+        sg.einsum(x, "ij")
+    with assert_refused(ShapeError, "'j' stands for sizes 3 and 2", line="sg.einsum"):
+        sg.einsum("ij,jk", x, x)
+    with assert_refused(ShapeError, "'i' stands for sizes 2 and 3", line="sg.einsum"):
+        sg.einsum("ii", x)
+    with assert_refused(DTypeError, "bools", line="sg.einsum"):
+        sg.einsum("ij,kj->ik", np.ones((2, 2), bool), np.ones((2, 2), bool))
+    with assert_refused(ShapeError, "axis 1 of a has size 3, axis 0 of b 2", line="sg.tensordot"):
+        sg.tensordot(x, x, 1)
+    with assert_refused(ArgumentError, "3 axes", line="sg.tensordot"):
+        sg.tensordot(x, x, 3)
+    with assert_refused(RankError, "different ranks", line="sg.kron"):
+        sg.kron(x, x[0])

@@ -1,0 +1,212 @@
+"""Normalisation, attention, embedding, ELU and their kin against float64 formulas."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import special
+
+import staticgrad as sg
+from staticgrad.autodiff.reverse import grad
+from staticgrad.errors import (
+    ArgumentError,
+    AxisError,
+    DTypeError,
+    IndexOutOfRange,
+    RankError,
+    ShapeError,
+)
+from staticgrad.ops import nn
+from tests.ops.graphs import run
+from tests.ops.messages import assert_refused
+
+POINTS = np.array([-1e3, -3.0, -0.5, 0.0, 0.25, 2.0, 1e3])
+
+
+def derivatives(function, points):
+    x = sg.input("x", points.shape, "float64")
+    out = function(x)
+    slope = grad(out.sum(), x)
+    curve = grad(slope.sum(), x, allow_disconnected=True)
+    return [run(value, {"x": points}) for value in (out, slope, curve)]
+
+
+def test_elu_and_leaky_relu():
+    out, slope, curve = derivatives(lambda x: nn.elu(x, 0.5), POINTS)
+    positive = POINTS > 0
+    np.testing.assert_allclose(
+        out, np.where(positive, POINTS, 0.5 * np.expm1(np.minimum(POINTS, 0)))
+    )
+    falling = 0.5 * np.exp(np.minimum(POINTS, 0))
+    np.testing.assert_allclose(slope, np.where(positive, 1.0, falling), rtol=1e-12)
+    np.testing.assert_allclose(curve, np.where(positive, 0.0, falling), rtol=1e-12)
+    out, slope, _ = derivatives(lambda x: nn.leaky_relu(x, 0.1), POINTS)
+    np.testing.assert_allclose(out, np.where(positive, POINTS, 0.1 * POINTS))
+    np.testing.assert_allclose(slope, np.where(positive, 1.0, 0.1))
+    assert nn.elu(np.zeros(2, np.float32)).dtype.name == "f32"
+
+
+def test_huber():
+    target = np.zeros(POINTS.size)
+    out, slope, curve = derivatives(lambda x: nn.huber(x, target, 0.5), POINTS)
+    assert out == pytest.approx(special.huber(0.5, POINTS).mean(), rel=1e-12)
+    np.testing.assert_allclose(slope, np.clip(POINTS, -0.5, 0.5) / POINTS.size, rtol=1e-12)
+    np.testing.assert_allclose(curve, (np.abs(POINTS) <= 0.5) / POINTS.size)
+    with assert_refused(ShapeError, "do not broadcast", line="nn.huber"):
+        nn.huber(POINTS, np.zeros(2))
+
+
+# -- normalisation --------------------------------------------------------------------------------
+
+
+def test_rms_norm(rng):
+    x, gain = rng.normal(size=(3, 5)), rng.normal(size=5)
+    expected = x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-5)
+    np.testing.assert_allclose(run(nn.rms_norm(x)), expected, rtol=1e-12)
+    np.testing.assert_allclose(run(nn.rms_norm(x, gain)), expected * gain, rtol=1e-12)
+    with assert_refused(ShapeError, "[4] is not one number for each of 5 channels", line="nn.rms"):
+        nn.rms_norm(x, np.ones(4))
+    with assert_refused(RankError, "no axes", line="nn.rms_norm"):
+        nn.rms_norm(1.0)
+
+
+@pytest.mark.parametrize("axis", [1, -1, 0])
+def test_batch_norm(axis, rng):
+    x = rng.normal(size=(4, 3, 5)) * 2 + 1
+    place = axis % 3
+    others = tuple(k for k in range(3) if k != place)
+    mean, variance = x.mean(others), x.var(others)
+    gain, bias = rng.normal(size=(2, x.shape[place]))
+    wide = [1, 1, 1]
+    wide[place] = -1
+    expected = (x - mean.reshape(wide)) / np.sqrt(variance.reshape(wide) + 1e-3)
+    expected = expected * gain.reshape(wide) + bias.reshape(wide)
+    found = run(nn.batch_norm(x, gain, bias, axis=axis, eps=1e-3))
+    np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
+    in_use = nn.batch_norm(x, gain, bias, statistics=(mean, variance), axis=axis, eps=1e-3)
+    np.testing.assert_allclose(run(in_use), expected, rtol=1e-10, atol=1e-12)
+    for found, array in zip(nn.batch_statistics(x, axis), (mean, variance), strict=True):
+        np.testing.assert_allclose(run(found), array, rtol=1e-10)
+
+
+def test_group_norm(rng):
+    x = rng.normal(size=(2, 6, 4, 3))
+    gain, bias = rng.normal(size=(2, 6))
+    parts = x.reshape(2, 3, 2, 4, 3)
+    away = parts - parts.mean((2, 3, 4), keepdims=True)
+    expected = (away / np.sqrt(parts.var((2, 3, 4), keepdims=True) + 1e-5)).reshape(x.shape)
+    expected = expected * gain[:, None, None] + bias[:, None, None]
+    v = sg.input("x", ("n", 6, "h", 3), "float64")
+    np.testing.assert_allclose(
+        run(nn.group_norm(v, 3, gain, bias), {"x": x}), expected, rtol=1e-10, atol=1e-12
+    )
+    with assert_refused(ShapeError, "6 channels are not 4 equal groups", line="nn.group_norm"):
+        nn.group_norm(v, 4)
+    with assert_refused(ArgumentError, "0 groups", line="nn.group_norm"):
+        nn.group_norm(v, 0)
+    with assert_refused(AxisError, "no axis 7", line="nn.group_norm"):
+        nn.group_norm(v, 3, axis=7)
+
+
+def check_gradient(function, feeds, rng, second=True):
+    """Along a random direction of all feeds, against central differences; twice."""
+    t = sg.input("t", (), "float64")
+    directions = {name: rng.normal(size=a.shape) for name, a in feeds.items()}
+    moved = [sg.input(n, a.shape, "float64") + t * directions[n] for n, a in feeds.items()]
+    out = function(*moved)
+    total = (out * rng.normal(size=out.shape)).sum()
+    first = grad(total, t)
+    step = 1e-4
+    for value, slope in ((total, first), (first, grad(first, t)))[: 1 + second]:
+        near, far = (run(value, {**feeds, "t": s}) for s in (step, -step))
+        assert run(slope, {**feeds, "t": 0.0}) == pytest.approx(
+            (near - far) / (2 * step), rel=1e-5, abs=1e-6
+        )
+
+
+def test_derivatives_of_layers(rng):
+    x, gain, bias = rng.normal(size=(4, 6)), rng.normal(size=6), rng.normal(size=6)
+    check_gradient(nn.rms_norm, {"x": x, "g": gain}, rng)
+    check_gradient(nn.batch_norm, {"x": x, "g": gain, "b": bias}, rng)
+    check_gradient(lambda v, g, b: nn.group_norm(v, 3, g, b), {"x": x, "g": gain, "b": bias}, rng)
+    q, k, v = rng.normal(size=(3, 2, 3, 4))
+    check_gradient(lambda *a: nn.attention(*a, causal=True), {"q": q, "k": k, "v": v}, rng)
+
+
+# -- attention ------------------------------------------------------------------------------------
+
+
+def plain_attention(q, k, v, allowed=True, scale=None):
+    scores = np.einsum("...td,...sd->...ts", q, k) * (scale or q.shape[-1] ** -0.5)
+    weights = special.softmax(np.where(allowed, scores, -np.inf), -1)
+    return np.einsum("...ts,...se->...te", weights, v)
+
+
+def test_attention(rng):
+    q, k, v = (
+        rng.normal(size=(2, 3, 4, 8)),
+        rng.normal(size=(2, 3, 6, 8)),
+        rng.normal(size=(2, 3, 6, 5)),
+    )
+    np.testing.assert_allclose(run(nn.attention(q, k, v)), plain_attention(q, k, v), rtol=1e-10)
+    scaled = nn.attention(q, k, v, scale=2.0)
+    np.testing.assert_allclose(run(scaled), plain_attention(q, k, v, scale=2.0), rtol=1e-10)
+    mask = rng.random((4, 6)) < 0.7
+    mask[:, 0] = True
+    np.testing.assert_allclose(
+        run(nn.attention(q, k, v, mask)), plain_attention(q, k, v, mask), rtol=1e-10
+    )
+    causal = np.arange(6) <= np.arange(4)[:, None] + 2
+    for shape in (None, "named"):
+        sizes = ("b", "h", "t", "d"), ("b", "h", "s", "d"), ("b", "h", "s", "e")
+        names = sizes if shape else (q.shape, k.shape, v.shape)
+        inputs = [sg.input(n, s, "float64") for n, s in zip("qkv", names, strict=True)]
+        found = run(nn.attention(*inputs, causal=True), {"q": q, "k": k, "v": v})
+        np.testing.assert_allclose(found, plain_attention(q, k, v, causal), rtol=1e-10)
+
+
+def test_a_query_that_may_look_nowhere_gives_zeros_and_no_nan(rng):
+    q, k, v = (sg.input(n, (2, 3), "float64") for n in "qkv")
+    mask = np.array([[True, False], [False, False]])
+    out = nn.attention(q, k, v, mask)
+    feeds = {n: rng.normal(size=(2, 3)) for n in "qkv"}
+    np.testing.assert_allclose(run(out, feeds), [feeds["v"][0], np.zeros(3)])
+    for gradient in grad(out.sum(), [q, k, v]):
+        assert np.isfinite(run(gradient, feeds)).all()
+
+
+def test_refusals_of_attention():
+    q = np.zeros((2, 3))
+    with assert_refused(DTypeError, "mask is float64", line="nn.attention"):
+        nn.attention(q, q, q, np.zeros((2, 2)))
+    with assert_refused(RankError, "no two axes", line="nn.attention"):
+        nn.attention(np.zeros(3), q, q)
+    with assert_refused(ShapeError, "inner sizes differ, 3 != 4", line="nn.attention"):
+        nn.attention(q, np.zeros((2, 4)), q)
+
+
+def test_embedding(rng):
+    table = sg.parameter("table", rng.normal(size=(5, 3)))
+    ids = sg.input("ids", ("n", 2), "int32")
+    rows = nn.embedding(table, ids)
+    feeds = {"ids": np.array([[4, 0], [4, 2]], np.int32)}
+    np.testing.assert_array_equal(run(rows, feeds), table.value[feeds["ids"]])
+    np.testing.assert_array_equal(run(grad(rows.sum(), table), feeds)[:, 0], [1, 0, 1, 0, 2])
+    with assert_refused(IndexOutOfRange, "index 5", line="nn.embedding"):
+        run(nn.embedding(table, ids), {"ids": np.array([[5, 0]], np.int32)})
+    with assert_refused(RankError, "not a matrix", line="nn.embedding"):
+        nn.embedding(np.zeros(3), ids)
+
+
+def test_compiled_layers_agree_with_the_oracle(rng):
+    x = sg.input("x", ("n", 6))
+    gain = np.ones(6, np.float32)
+    outputs = {
+        "rms": nn.rms_norm(x, gain), "batch": nn.batch_norm(x, gain), "elu": nn.elu(x),
+        "group": nn.group_norm(x, 2), "attention": nn.attention(x, x, x, causal=True),
+    }  # fmt: skip
+    outputs |= {f"d_{k}": grad((v * v).sum(), x) for k, v in list(outputs.items())}
+    feeds = {"x": rng.normal(size=(9, 6)).astype(np.float32)}
+    found, wide = sg.compile(outputs).run(feeds), sg.evaluate(outputs, feeds, dtype="float64")
+    for name, array in wide.items():
+        np.testing.assert_allclose(found[name], array, rtol=2e-4, atol=2e-5, err_msg=name)

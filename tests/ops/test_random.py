@@ -1,0 +1,223 @@
+"""Random numbers: the bits against Philox written down again, the distributions, the purity."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import staticgrad as sg
+from staticgrad.autodiff.reverse import grad
+from staticgrad.errors import ArgumentError, DTypeError, ShapeError
+from staticgrad.ir.dtype import F32, U32, U64
+from staticgrad.ops.philox import STREAMS, RandomBits
+from tests.ops.graphs import run
+from tests.ops.messages import assert_refused
+
+MASK = 0xFFFFFFFF
+
+
+def philox(counter: tuple[int, int, int, int], key: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Philox-4x32-10 in Python integers, from its definition (Salmon et al. 2011, section 3.3).
+
+    A round maps (L1, R1, L0, R0) by mulhi and mullo; the key is bumped by Weyl constants.
+    """
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
+    for _ in range(10):
+        product0, product1 = 0xD2511F53 * c0, 0xCD9E8D57 * c2
+        c0, c1, c2, c3 = (
+            (product1 >> 32) ^ c1 ^ k0,
+            product1 & MASK,
+            (product0 >> 32) ^ c3 ^ k1,
+            product0 & MASK,
+        )
+        k0, k1 = (k0 + 0x9E3779B9) & MASK, (k1 + 0xBB67AE85) & MASK
+    return c0, c1, c2, c3
+
+
+def test_the_plain_philox_gives_the_published_answers():
+    """Known answers of the authors' Random123 distribution, kat_vectors, philox4x32-10."""
+    assert philox((0,) * 4, (0, 0)) == (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)
+    assert philox((MASK,) * 4, (MASK, MASK)) == (0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD)
+    pi = (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344), (0xA4093822, 0x299F31D0)
+    assert philox(*pi) == (0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize(("key", "step", "stream"), [(0, 0, 0), (2**63 + 12345, 2**32 + 7, 4095)])
+def test_bits_are_philox_of_their_position(key, step, stream, compiled):
+    shape = (3, 7)
+    outputs = {
+        f"{dtype}{half}": RandomBits(shape, dtype, stream, half)(np.uint64(key), np.uint64(step))
+        for dtype in (U32, U64)
+        for half in (0, 1)
+    }
+    found = sg.compile(outputs).run({}) if compiled else sg.evaluate(outputs)
+    for position in range(21):
+        counter = (position, stream << 16, step & MASK, step >> 32)
+        words = philox(counter, (key & MASK, key >> 32))
+        for half in (0, 1):
+            first, second = words[2 * half : 2 * half + 2]
+            assert found[f"u32{half}"].ravel()[position] == first
+            assert found[f"u64{half}"].ravel()[position] == first | second << 32
+
+
+# -- generators -----------------------------------------------------------------------------------
+
+
+def test_each_run_draws_anew_and_going_back_repeats():
+    rng = sg.random.Generator(3)
+    f = sg.compile(sg.Graph({"x": rng.normal(shape=(4,))}, updates=rng.updates))
+    first, second = f.run({})["x"].copy(), f.run({})["x"].copy()
+    assert not np.array_equal(first, second)
+    assert int(rng.step.value) == 2
+    rng.step.value = np.uint64(0)
+    np.testing.assert_array_equal(f.run({})["x"], first)
+    rng.step.value, rng.key.value = np.uint64(0), np.uint64(4)
+    assert not np.array_equal(f.run({})["x"], first)
+
+
+def test_the_same_seed_builds_the_same_numbers_and_draws_differ():
+    def draws(seed):
+        rng = sg.random.Generator(seed)
+        return [run(rng.bits((64,), "uint64")) for _ in range(3)]
+
+    first, again, other = draws(5), draws(5), draws(6)
+    np.testing.assert_array_equal(first, again)
+    seen = np.concatenate([*first, *other])
+    assert np.unique(seen).size == seen.size
+
+
+def test_a_prefix_does_not_depend_on_the_size():
+    rng = sg.random.Generator(1)
+    x = sg.input("x", ("n",))
+    step = sg.Graph({"u": rng.uniform(shape=x.shape), "sum": x.sum()})
+    f = sg.compile(step)
+    long = f.run({"x": np.zeros(1000, np.float32)})["u"].copy()
+    for n in (0, 1, 17, 333):
+        np.testing.assert_array_equal(f.run({"x": np.zeros(n, np.float32)})["u"], long[:n])
+
+
+def test_compiled_draws_are_those_of_the_oracle():
+    rng = sg.random.Generator(11)
+    outputs = {
+        "uniform": rng.uniform(-1, 3, (500,)),
+        "double": rng.uniform(shape=(500,), dtype="float64"),
+        "integers": rng.integers(-5, 6, (500,), "int8"),
+        "coins": rng.bernoulli(0.3, (500,)),
+    }
+    found, expected = sg.compile(outputs).run({}), sg.evaluate(outputs)
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array)
+    normal = {k: rng.normal(2, 3, (500,), k) for k in ("float32", "float64")}
+    found, expected = sg.compile(normal).run({}), sg.evaluate(normal)
+    for name, array in expected.items():
+        assert found[name].dtype == np.dtype(name)
+        np.testing.assert_allclose(found[name], array, rtol=2e-5, atol=1e-5)
+
+
+def test_evaluation_in_float64_sees_the_same_draws():
+    rng = sg.random.Generator(2)
+    values = {
+        "u": rng.uniform(shape=(50,)),
+        "z": rng.normal(shape=(50,)),
+        "c": rng.bernoulli(0.5, (50,)),
+    }
+    narrow, wide = sg.evaluate(values), sg.evaluate(values, dtype="float64")
+    np.testing.assert_array_equal(narrow["u"], wide["u"])
+    np.testing.assert_array_equal(narrow["c"], wide["c"])
+    np.testing.assert_allclose(narrow["z"], wide["z"], rtol=1e-4, atol=1e-5)
+
+
+# -- distributions --------------------------------------------------------------------------------
+
+COUNT = 40_000
+CONTINUOUS = {
+    "uniform": (lambda rng, dtype: rng.uniform(2.0, 5.0, (COUNT,), dtype), stats.uniform(2, 3)),
+    "normal": (lambda rng, dtype: rng.normal(1.0, 2.0, (COUNT,), dtype), stats.norm(1, 2)),
+    "exponential": (lambda rng, dtype: rng.exponential(0.5, (COUNT,), dtype), stats.expon(0, 0.5)),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", CONTINUOUS)
+def test_continuous_distributions(name, dtype):
+    draw, distribution = CONTINUOUS[name]
+    found = run(draw(sg.random.Generator(17), dtype))
+    assert found.dtype == dtype
+    assert np.isfinite(found).all()
+    assert stats.kstest(found.astype(np.float64), distribution.cdf).pvalue > 1e-3
+    assert abs(np.corrcoef(found[1:], found[:-1])[0, 1]) < 4 / np.sqrt(COUNT)
+
+
+def test_integers_are_even():
+    found = run(sg.random.Generator(8).integers(-3, 4, (COUNT,)))
+    values, counts = np.unique(found, return_counts=True)
+    np.testing.assert_array_equal(values, np.arange(-3, 4))
+    assert stats.chisquare(counts).pvalue > 1e-3
+    wide = run(sg.random.Generator(8).integers(0, 2**32, (1000,), "uint32"))
+    assert wide.dtype == np.uint32
+    assert wide.max() > 2**31
+    assert set(run(sg.random.Generator(8).integers(-128, 128, (5000,), "int8"))) == set(
+        range(-128, 128)
+    )
+
+
+def test_bernoulli_by_element():
+    p = np.array([0.0, 0.25, 1.0])
+    found = run(sg.random.Generator(9).bernoulli(p, (COUNT // 4, 3))).mean(0)
+    assert found[0] == 0
+    assert found[2] == 1
+    assert abs(found[1] - 0.25) < 0.02
+
+
+def test_dropout():
+    x = sg.input("x", (200, 50))
+    out = sg.random.Generator(1).dropout(x, 0.25)
+    slope = grad(out.sum(), x)
+    feeds = {"x": np.full((200, 50), 3.0, np.float32)}
+    found = run(out, feeds)
+    assert set(np.unique(found)) == {np.float32(0), np.float32(4)}
+    assert abs((found == 0).mean() - 0.25) < 0.02
+    np.testing.assert_array_equal(run(slope, feeds), found / 3.0)
+    assert sg.random.Generator(1).dropout(x, 0.0) is x
+
+
+def test_gradients_flow_to_the_parameters_of_a_distribution():
+    mean, spread = sg.input("m", (), "float64"), sg.input("s", (), "float64")
+    z = sg.random.Generator(4).normal(mean, spread, (6,), "float64")
+    by_mean, by_spread = grad(z.sum(), [mean, spread])
+    feeds = {"m": 2.0, "s": 0.5}
+    assert run(by_mean, feeds) == 6
+    assert run(by_spread, feeds) == pytest.approx((run(z, feeds) - 2.0).sum() / 0.5)
+
+
+# -- refusals -------------------------------------------------------------------------------------
+
+
+def test_refusals():
+    rng = sg.random.Generator(0)
+    with assert_refused(ArgumentError, "seed -1", line="sg.random.Generator(-1)"):
+        sg.random.Generator(-1)
+    with assert_refused(ArgumentError, "holds 0 numbers", line="rng.integers"):
+        rng.integers(3, 3)
+    with assert_refused(ArgumentError, "holds 300 numbers for int8", line="rng.integers"):
+        rng.integers(0, 300, dtype="int8")
+    with assert_refused(DTypeError, "float32", line="rng.integers"):
+        rng.integers(0, 3, dtype=F32)
+    with assert_refused(DTypeError, "int32", line="rng.normal"):
+        rng.normal(dtype="int32")
+    with assert_refused(ArgumentError, "the rate 1.0", line="rng.dropout"):
+        rng.dropout(np.ones(3), 1.0)
+    with assert_refused(DTypeError, "uint32 or uint64", line="rng.bits"):
+        rng.bits((), "int64")
+    with assert_refused(ShapeError, "do not broadcast", line="rng.bernoulli"):
+        rng.bernoulli(np.zeros(3), (4,))
+    with assert_refused(ArgumentError, "no stream", line="RandomBits"):
+        RandomBits((), U32, STREAMS)(np.uint64(0), np.uint64(0))
+    with assert_refused(DTypeError, "0-d uint64", line="RandomBits"):
+        RandomBits((), U32, 0)(np.int64(0), np.uint64(0))
+    rng._streams = STREAMS
+    with assert_refused(ArgumentError, "draws in a graph", line="rng.uniform"):
+        rng.uniform(shape=())

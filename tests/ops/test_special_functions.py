@@ -1,0 +1,236 @@
+"""Angles, hyperbolic functions, division, signs, borders: values, kinks, errors in last places."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import special
+
+from staticgrad import ops as sg
+from staticgrad.analysis.interpret import interpret
+from staticgrad.autodiff.reverse import grad
+from staticgrad.errors import ArgumentError, DTypeError
+from staticgrad.ir.dtype import F32, F64
+from staticgrad.ir.expr import ref
+from staticgrad.ir.op import op_class
+from tests.ir.test_vecmath import needs_extended, ulps
+from tests.ops.elementwise_samples import special as special_values
+from tests.ops.graphs import op_names, run
+from tests.ops.messages import assert_refused
+
+X = np.array([-3.5, -1.0, -0.6, -0.0, 0.0, 0.3, 0.9, 1.0, 2.5, 40.0, np.inf, -np.inf, np.nan])
+
+UNARY = {
+    "exp2": np.exp2, "log2": np.log2, "log10": np.log10, "cbrt": np.cbrt, "tan": np.tan,
+    "arcsin": np.arcsin, "arccos": np.arccos, "arctan": np.arctan, "sinh": np.sinh,
+    "cosh": np.cosh, "arcsinh": np.arcsinh, "arccosh": np.arccosh, "arctanh": np.arctanh,
+    "deg2rad": np.deg2rad, "rad2deg": np.rad2deg, "isnan": np.isnan, "isinf": np.isinf,
+    "isfinite": np.isfinite, "signbit": np.signbit, "nan_to_num": np.nan_to_num, "fabs": np.fabs,
+    "sinc": np.sinc, "round": np.round,
+}  # fmt: skip
+BINARY = {
+    "arctan2": np.arctan2, "hypot": np.hypot, "logaddexp": np.logaddexp, "copysign": np.copysign,
+    "heaviside": np.heaviside, "floor_divide": np.floor_divide, "remainder": np.remainder,
+    "fmod": np.fmod, "fmax": np.fmax, "fmin": np.fmin, "float_power": np.float_power,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNARY)
+def test_functions_of_one_operand(name):
+    x = sg.input("x", X.shape, "float64")
+    with np.errstate(all="ignore"):
+        expected, of_integers = UNARY[name](X), UNARY[name](np.array([1, 0]))
+    for found in (run(getattr(sg, name)(x), {"x": X}), run(UNARY[name](x), {"x": X})):
+        assert found.dtype == expected.dtype
+        np.testing.assert_allclose(found, expected, rtol=1e-13)
+        np.testing.assert_array_equal(np.signbit(found[3:5]), np.signbit(expected[3:5]))
+    assert run(getattr(sg, name)(np.array([1, 0]))).dtype == of_integers.dtype
+
+
+@pytest.mark.parametrize("name", BINARY)
+def test_functions_of_two_operands(name):
+    x = sg.input("x", (X.size, 1), "float64")
+    with np.errstate(all="ignore"):
+        expected = BINARY[name](X[:, None], X)
+    for found in (getattr(sg, name)(x, X), BINARY[name](x, X)):
+        np.testing.assert_allclose(run(found, {"x": X[:, None]}), expected, rtol=1e-13)
+
+
+def test_other_spellings_of_numpy():
+    x = sg.input("x", (2,), "float64")
+    feeds = {"x": np.array([0.25, -0.5])}
+    for function in (np.asin, np.acos, np.atan, np.asinh, np.atanh, np.radians, np.degrees):
+        np.testing.assert_allclose(run(function(x), feeds), function(feeds["x"]))
+    np.testing.assert_allclose(run(np.mod(x, 0.3), feeds), np.mod(feeds["x"], 0.3))
+    np.testing.assert_allclose(run(np.around(x, 1), feeds), np.around(feeds["x"], 1))
+
+
+# -- errors of compositions -----------------------------------------------------------------------
+
+#: Op -> NumPy's function, the domain, the largest error in units of the last place.
+COMPOSED = {
+    "tan": (np.tan, (-20.0, 20.0), 4.0),
+    "sinh": (np.sinh, (-95.0, 95.0), 4.0),
+    "cosh": (np.cosh, (-95.0, 95.0), 4.0),
+    "asinh": (np.arcsinh, (-300.0, 300.0), 5.0),
+    "acosh": (np.arccosh, (1.0, 300.0), 4.0),
+    "atanh": (np.arctanh, (-1.0, 1.0), 5.0),
+}
+
+
+@needs_extended
+@pytest.mark.parametrize("dtype", [F32, F64])
+@pytest.mark.parametrize("name", COMPOSED)
+def test_compositions_stay_within_their_stated_error(name, dtype):
+    function, (low, high), bound = COMPOSED[name]
+    rng = np.random.default_rng(5)
+    near = np.exp(rng.uniform(-30, 0, 4000)) * rng.choice([-1, 1], 4000)
+    x = np.concatenate([rng.uniform(low, high, 20_000), near + (name == "acosh")])
+    x = x[(x >= low) & (x <= high)].astype(dtype.numpy)
+    (found,) = interpret([op_class(name)().scalar(ref("x", dtype))], lambda leaf: x)
+    wide = x.astype(np.float64 if dtype == F32 else np.longdouble)
+    with np.errstate(all="ignore"):
+        assert np.max(ulps(found, function(wide))) <= bound
+
+
+@needs_extended
+@pytest.mark.parametrize("dtype", [F32, F64])
+@pytest.mark.parametrize(("name", "function"), [("atan2", np.arctan2), ("hypot", np.hypot)])
+def test_angle_and_length_stay_within_their_stated_error(name, function, dtype):
+    rng = np.random.default_rng(6)
+    size = np.exp(rng.uniform(-40, 40, (2, 20_000))) * rng.choice([-1, 1], (2, 20_000))
+    y, x = np.concatenate([rng.normal(size=(2, 20_000)), size], axis=1).astype(dtype.numpy)
+    root = op_class(name)().scalar(ref("y", dtype), ref("x", dtype))
+    (found,) = interpret([root], lambda leaf: {"y": y, "x": x}[leaf.attribute])
+    wide = np.float64 if dtype == F32 else np.longdouble
+    assert np.max(ulps(found, function(y.astype(wide), x.astype(wide)))) <= 4.0
+
+
+def test_powers_of_two_are_exact():
+    powers = np.arange(-1074, 1024).astype(np.float64)
+    scalar = {name: op_class(name)().scalar(ref("x", F64)) for name in ("exp2", "log2")}
+    (raised,) = interpret([scalar["exp2"]], lambda leaf: powers)
+    np.testing.assert_array_equal(raised, np.ldexp(1.0, powers.astype(int)))
+    (back,) = interpret([scalar["log2"]], lambda leaf: raised)
+    np.testing.assert_array_equal(back, powers)
+
+
+# -- slopes ---------------------------------------------------------------------------------------
+
+
+def slope(function, x, *, order=1):
+    """The derivative of a function of one variable at the points ``x``."""
+    v = sg.input("v", np.shape(x), "float64")
+    value = function(v)
+    for _ in range(order):
+        value = grad(value.sum(), v, allow_disconnected=True)
+    return run(value, {"v": x})
+
+
+def test_clip_as_numpy():
+    x = np.array([-2.0, -1.0, 0.0, 1.0, 3.0, np.nan])
+    for low, high in ((-1.0, 1.0), (None, 1.0), (-1.0, None), (1.0, -1.0), (np.nan, 1.0)):
+        np.testing.assert_array_equal(run(sg.clip(x, low, high)), np.clip(x, low, high))
+    v = sg.input("v", (6,), "float64")
+    np.testing.assert_array_equal(run(np.clip(v, -1, 1), {"v": x}), np.clip(x, -1, 1))
+    assert sg.clip(np.array([1, 200], np.uint8), 3, 100).dtype.name == "u8"
+    np.testing.assert_array_equal(run(sg.clip(np.arange(5), 1, 3)), [1, 1, 2, 3, 3])
+
+
+def test_clip_has_slope_1_on_its_borders():
+    x = np.array([-2.0, -1.0, 0.0, 1.0, 3.0])
+    np.testing.assert_array_equal(slope(lambda v: sg.clip(v, -1.0, 1.0), x), [0, 1, 1, 1, 0])
+    low, high = np.full(5, -1.0), np.full(5, 1.0)
+    by_low = slope(lambda v: sg.clip(x, v, high), low)
+    by_high = slope(lambda v: sg.clip(x, low, v), high)
+    np.testing.assert_array_equal(by_low, [1, 0, 0, 0, 0])
+    np.testing.assert_array_equal(by_high, [0, 0, 0, 0, 1])
+
+
+def test_what_lies_beyond_a_border_does_not_reach_the_gradient():
+    x = np.array([-1.0, 0.25])
+    found = slope(lambda v: sg.log(sg.clip(v, 0.0, 1.0)).sum() + sg.sqrt(sg.clip(v, 0.0, 1.0)), x)
+    assert np.isfinite(found[1])
+    masked = slope(lambda v: sg.clip(sg.sqrt(v), 0.5, 9.0), np.array([0.0, 4.0]))
+    np.testing.assert_array_equal(masked, [0, 0.25])
+
+
+def test_kinks():
+    zero = np.zeros(1)
+    assert slope(lambda v: sg.hypot(v, 0.0), zero) == 0
+    assert slope(lambda v: sg.hypot(v, 0.0), zero, order=2) == 0
+    assert slope(sg.cbrt, zero) == np.inf
+    assert slope(sg.arcsin, np.ones(1)) == np.inf
+    assert slope(sg.arccosh, np.ones(1)) == np.inf
+    assert slope(lambda v: sg.xlogy(v, 0.0), zero) == 0
+    assert slope(lambda v: sg.xlogy(0.0, v), zero) == 0
+    np.testing.assert_allclose(slope(sg.sinc, zero, order=2), -(np.pi**2) / 3)
+    np.testing.assert_array_equal(
+        slope(lambda v: sg.copysign(v, -1.0), np.array([2.0, -2.0])), [-1, 1]
+    )
+    np.testing.assert_array_equal(slope(lambda v: v % 2.0, np.array([2.0, 3.5])), [1, 1])
+
+
+def test_xlogy_as_scipy():
+    x = np.array([0.0, 0.0, 0.0, 2.0, -1.0])[:, None]
+    y = np.array([0.0, 3.0, np.nan, np.inf, -1.0])
+    np.testing.assert_allclose(run(sg.xlogy(x, y)), special.xlogy(x, y))
+    np.testing.assert_allclose(run(sg.erfc(y)), special.erfc(y))
+
+
+# -- integers -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int64", "uint8", "uint32"])
+def test_integer_operators_never_trap(dtype):
+    from staticgrad.ir.dtype import as_dtype
+
+    values = special_values(as_dtype(dtype))
+    x = sg.input("x", (values.size, 1), dtype)
+    feeds = {"x": values[:, None]}
+    with np.errstate(all="ignore"):
+        for apply in (
+            lambda a, b: a // b, lambda a, b: a % b, lambda a, b: a << b, lambda a, b: a >> b,
+            np.fmod, lambda a, b: divmod(a, b)[1],
+        ):  # fmt: skip
+            expected = apply(values[:, None], values)
+            found = run(apply(x, values), feeds)
+            assert found.dtype == expected.dtype
+            np.testing.assert_array_equal(found, expected)
+
+
+def test_operators_from_the_right():
+    x = sg.input("x", (3,), "int32")
+    feeds = {"x": np.array([1, 2, 3], np.int32)}
+    for value, expected in (
+        (7 // x, [7, 3, 2]),
+        (7 % x, [0, 1, 1]),
+        (1 << x, [2, 4, 8]),
+        (9 >> x, [4, 2, 1]),
+    ):
+        np.testing.assert_array_equal(run(value, feeds), expected)
+    quotient, rest = divmod(7, x)
+    np.testing.assert_array_equal(run(quotient * x + rest, feeds), 7)
+
+
+def test_rounding_to_decimals():
+    x = np.array([1.25, -2.675, 1234.5, 0.5, np.inf])
+    for decimals in (0, 1, 2, -2):
+        np.testing.assert_array_equal(run(sg.round(x, decimals)), np.round(x, decimals))
+    assert run(sg.round(np.array([3, 4]), 2)).dtype == np.int64
+    with assert_refused(ArgumentError, "not rounded to tens", line="sg.round"):
+        sg.round(np.array([15]), -1)
+
+
+def test_refusals():
+    with assert_refused(DTypeError, "shifts take integers", line="sg.left_shift"):
+        sg.left_shift(1.0, 2)
+    with assert_refused(DTypeError, "bool", line="sg.floor_divide"):
+        sg.floor_divide(np.array([True]), np.array([True]))
+
+
+def test_no_needless_nodes():
+    x = sg.input("x", (3,), "float64")
+    assert op_names(sg.isnan(x)) == ["ne"]
+    assert op_names(sg.clip(x, 0.0)) == ["at_least"]
+    assert sg.clip(x) is x

@@ -1,0 +1,88 @@
+"""What a process loads: building, differentiating and printing a graph needs NumPy and our own."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+BUILD = """
+import sys
+import numpy as np
+numpys = set(sys.modules)
+import staticgrad as sg
+
+x = sg.input("x", ("batch", 3), "float32")
+y = sg.input("y", ("batch",), "int64")
+w = sg.parameter("w", np.zeros((3, 2), "float32"))
+b = sg.parameter("b", np.zeros(2, "float32"))
+loss = sg.nn.cross_entropy(x @ w + b, y)
+dw, db = sg.grad(loss, [w, b])
+step = sg.Graph({"loss": loss}, updates={w: w - dw, b: b - db}, name="step")
+assert "cross" not in str(step) and len(str(step).splitlines()) > 10
+"""
+REPORT = """
+import json
+print(json.dumps([name for name in sys.modules if name not in numpys]))
+"""
+#: Heavy, and for what runs later: compiling, the command line, messages, reading text.
+LATER = (
+    *("numba", "llvmlite", "scipy", "rich", "click", "platformdirs", "filelock", "opt_einsum"),
+    *("importlib.metadata", "email", "socket", "urllib", "zipfile", "tempfile", "random", "csv"),
+    *(
+        "pathlib",
+        "hashlib",
+        "difflib",
+        "logging",
+        "tomllib",
+        "asyncio",
+        "subprocess",
+        "ctypes.util",
+    ),
+)
+#: Ours that the same is true of.
+OURS_LATER = (
+    *("staticgrad.compiler", "staticgrad.native", "staticgrad.codegen", "staticgrad.runtime"),
+    *("staticgrad.config", "staticgrad.cli", "staticgrad.optim", "staticgrad.ir.parser"),
+    *("staticgrad.ir.kernel", "staticgrad.ir.vecmath.blocks", "passes"),
+)
+
+
+def loaded(program: str) -> list[str]:
+    """The modules that a fresh process has loaded after ``program``, besides those of NumPy."""
+    run = subprocess.run(
+        [sys.executable, "-c", program + REPORT], capture_output=True, text=True, check=True
+    )
+    names: list[str] = json.loads(run.stdout)
+    return names
+
+
+@pytest.fixture(scope="module")
+def after_building() -> list[str]:
+    return loaded(BUILD)
+
+
+@pytest.mark.parametrize("name", [*LATER, *OURS_LATER])
+def test_building_and_printing_load_nothing_of(name: str, after_building: list[str]) -> None:
+    inside = name + "."
+    assert [module for module in after_building if (module + ".").startswith(inside)] == []
+
+
+def test_import_loads_the_table_of_contents_alone() -> None:
+    program = "import sys\nnumpys = set(sys.modules)\nimport staticgrad\n"
+    assert [name for name in loaded(program) if name.startswith(("staticgrad", "numpy"))] == [
+        "staticgrad"
+    ]
+
+
+def test_the_standard_library_beyond_numpys_is_small(after_building: list[str]) -> None:
+    others = [name for name in after_building if not name.startswith(("staticgrad", "numpy"))]
+    assert len(others) < 20, others
+
+
+@pytest.mark.parametrize("name", ["importlib.metadata", "staticgrad.ir.parser"])
+def test_they_load_when_they_are_needed(name: str) -> None:
+    """An unknown op is the reason to look at other packages' entry points."""
+    unknown = "contextlib.suppress(sg.StaticgradError):"
+    read = "    sg.parse(str(step).replace('= log', '= other.log'))"
+    assert name in loaded(f"{BUILD}import contextlib\nwith {unknown}\n{read}\n")
