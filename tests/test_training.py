@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -14,7 +16,7 @@ def initial(rng: np.random.Generator) -> list[tuple[np.ndarray, np.ndarray]]:
     """Weights scaled by fan-in and zero biases, float64."""
     return [
         (rng.standard_normal((m, n)) / np.sqrt(m), np.zeros(n))
-        for m, n in zip(SIZES, SIZES[1:], strict=False)
+        for m, n in itertools.pairwise(SIZES)
     ]
 
 
@@ -55,7 +57,10 @@ def test_twenty_sgd_steps_of_an_mlp_equal_a_numpy_loop(dtype, tolerance):
     updates = {p: p - 0.1 * g for p, g in zip(parameters, sg.grad(loss, parameters), strict=True)}
     f = sg.compile(sg.Graph({"loss": loss}, updates))
     for _ in range(20):
-        feeds = {"x": rng.standard_normal((64, SIZES[0])).astype(dtype), "labels": rng.integers(0, 10, 64)}
+        feeds = {
+            "x": rng.standard_normal((64, SIZES[0])).astype(dtype),
+            "labels": rng.integers(0, 10, 64),
+        }
         expected, layers = numpy_step(feeds["x"].astype("float64"), feeds["labels"], layers, 0.1)
         got = f.run(feeds)["loss"]
         assert abs(got - expected) <= tolerance * abs(expected)
@@ -75,7 +80,8 @@ def test_a_linear_layer_and_its_gradients(dtype, tolerance):
     x64, w64, ct64 = (a.astype("float64") for a in (x0, w0, ct0))
     expected = {"y": x64 @ w64 + 1, "dx": ct64 @ w64.T, "dw": x64.T @ ct64, "db": ct64.sum(axis=0)}
     for name, array in expected.items():
-        assert got[name].dtype == dtype and got[name].shape == array.shape
+        assert got[name].dtype == dtype
+        assert got[name].shape == array.shape
         assert np.abs(got[name] - array).max() <= tolerance * np.abs(array).max(), name
 
 
@@ -84,7 +90,12 @@ def test_the_gradient_of_a_product_and_a_square():
     z = x * y + x**2
     dx, dy = sg.grad(z, [x, y])
     got = sg.compile({"z": z, "dx": dx, "dy": dy, "dxx": sg.grad(dx, x)}).run({"x": 2.0, "y": 3.0})
-    assert {name: array.item() for name, array in got.items()} == {"z": 10, "dx": 7, "dy": 2, "dxx": 2}
+    assert {name: array.item() for name, array in got.items()} == {
+        "z": 10,
+        "dx": 7,
+        "dy": 2,
+        "dxx": 2,
+    }
 
 
 def test_parameters_are_shared_by_programs():
@@ -94,7 +105,8 @@ def test_parameters_are_shared_by_programs():
     assert (read.run({})["output"] == 2).all()
     w.value = np.zeros(3)
     step.run({})
-    assert (read.run({})["output"] == 0).all() and (w.value == 0).all()
+    assert (read.run({})["output"] == 0).all()
+    assert (w.value == 0).all()
 
 
 @pytest.mark.parametrize("labels", [[0, 10, 3], [0, -1, 3]])

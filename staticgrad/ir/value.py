@@ -317,7 +317,9 @@ class Value:
         return result.astype(kwargs["dtype"]) if kwargs.get("dtype") is not None else result
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        function = numpy_function(func.__name__)
+        # np.linalg.trace takes other axes than np.trace: such a one has its module in its name.
+        module = func.__module__.removeprefix("numpy").removeprefix(".")
+        function = numpy_function(f"{module}.{func.__name__}" if module else func.__name__)
         return NotImplemented if function is None else function(*args, **kwargs)
 
 

@@ -36,7 +36,6 @@ from staticgrad.ops.arrange import (
     tile,
     trace,
 )
-from staticgrad.ops.at import at
 from staticgrad.ops.bounds import clip, fmax, fmin
 from staticgrad.ops.compare import (
     bitwise_and,
@@ -73,7 +72,7 @@ from staticgrad.ops.creation import (
 )
 from staticgrad.ops.custom import custom_vjp
 from staticgrad.ops.division import divmod, floor_divide, fmod, left_shift, remainder, right_shift
-from staticgrad.ops.einsum import einsum, inner, kron, tensordot
+from staticgrad.ops.einstein import einsum, inner, kron, tensordot
 from staticgrad.ops.hyperbolic import arccosh, arcsinh, arctanh, cosh, sinh
 from staticgrad.ops.indexing import iota, one_hot, scatter_add, take, take_along_axis
 from staticgrad.ops.joining import (
@@ -107,6 +106,7 @@ from staticgrad.ops.movement import (
     swapaxes,
     transpose,
 )
+from staticgrad.ops.places import at
 from staticgrad.ops.powers import power, reciprocal, square
 from staticgrad.ops.rounding import fabs, float_power, round, sinc
 from staticgrad.ops.scans import cumprod, cumsum, linear_scan

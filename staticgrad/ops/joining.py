@@ -206,4 +206,10 @@ FUNCTIONS.update(
         )
     }
 )  # fmt: skip
-NUMPY_NAMES.update(row_stack="vstack")
+NUMPY_NAMES["row_stack"] = "vstack"
+NUMPY_NAMES.update(
+    {
+        f"linalg.{n}": n
+        for n in ("matmul", "tensordot", "vecdot", "cross", "matrix_transpose", "outer")
+    }
+)

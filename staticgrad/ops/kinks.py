@@ -14,7 +14,10 @@ from staticgrad.ir.op import registered_ops
 _OF_FUNCTIONS: Final = {
     "argmax": "no gradient; the first of equal elements is the position",
     "argmin": "no gradient; the first of equal elements is the position",
+    "nn.elu": "the derivative at 0 is alpha",
+    "nn.leaky_relu": "the derivative at 0 is the slope",
     "nn.relu": "the derivative at 0 is 0",
+    "norm": "the derivative of a vector of zeros is 0",
     "std": "the derivative where all elements are equal is NaN: 0 times the infinite one of sqrt",
 }
 _NO_GRADIENT: Final = "carries no gradient"

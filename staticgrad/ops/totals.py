@@ -13,7 +13,7 @@ import numpy as np
 from staticgrad.errors import ArgumentError
 from staticgrad.ir.dim import Dim, floordiv
 from staticgrad.ir.dtype import BOOL
-from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ir.value import FUNCTIONS, NUMPY_NAMES, Value
 from staticgrad.ops import aggregate as of
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.movement import moveaxis, reshape
@@ -233,3 +233,4 @@ FUNCTIONS.update(
         )
     }
 )  # fmt: skip
+NUMPY_NAMES["linalg.norm"] = "norm"

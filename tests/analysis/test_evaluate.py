@@ -70,6 +70,7 @@ def test_symbolic_sizes_take_the_size_of_the_feeds():
         assert sg.evaluate(mean, {"x": np.full(n, 2.0)}) == n
 
 
+@pytest.mark.slow
 def test_100_000_nodes_and_values_are_dropped_after_their_last_use():
     x = sg.input("x", (1000,), "float64")
     y = sum_chain(x, sg.constant(np.ones(1000)), 100_000)

@@ -122,6 +122,7 @@ def test_a_wrong_rule_is_reported_at_the_users_line():
     assert "the wrong op" in e.value.at.resolve().text
 
 
+@pytest.mark.slow
 def test_a_chain_of_100_000_nodes():
     x = sg.input("x", (), "float64")
     assert sg.evaluate(sg.jvp(sum_chain(x, x, 100_000), x, 1.0)) == 100_001.0

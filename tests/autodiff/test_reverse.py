@@ -159,6 +159,7 @@ def test_sizes_that_agree_only_by_a_guard():
     assert [f.tolist() for f in found] == [[3.0, 4.0], [1.0, 2.0]]
 
 
+@pytest.mark.slow
 def test_a_chain_of_100_000_nodes():
     x = scalar("x")
     y = sum_chain(x, x, 100_000)

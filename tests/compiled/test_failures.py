@@ -93,7 +93,11 @@ def test_of_two_failing_lookups_the_first_step_is_named() -> None:
     table = sg.input("table", (6,), "float32")
     one, two = sg.input("one", (3,), "int64"), sg.input("two", (3,), "int64")
     f = sg.compile({"a": sg.take(table, one), "b": sg.take(table, two)})
-    feeds = {"table": np.zeros(6, np.float32), "one": np.array([0, 0, 9]), "two": np.array([8, 0, 0])}
+    feeds = {
+        "table": np.zeros(6, np.float32),
+        "one": np.array([0, 0, 9]),
+        "two": np.array([8, 0, 0]),
+    }
     with pytest.raises(IndexOutOfRange, match="index 9"):
         f.run(feeds)
 

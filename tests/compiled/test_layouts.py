@@ -17,7 +17,11 @@ DTYPES = [d.numpy for d in ALL_DTYPES]
 
 
 def numbers(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    return np.asarray(rng.integers(0, 2, shape) if dtype == bool else rng.integers(0, 9, shape)).astype(dtype)
+    return np.asarray(rng.integers(0, 2 if is_bool(dtype) else 9, shape)).astype(dtype)
+
+
+def is_bool(dtype: Any) -> bool:
+    return np.dtype(dtype).kind == "b"
 
 
 def misaligned(data: np.ndarray) -> np.ndarray:
@@ -59,7 +63,7 @@ def layouts(data: np.ndarray, folder: Path) -> Iterator[tuple[str, Any]]:
 def test_feeds_in_any_layout(dtype: Any, rng: np.random.Generator, tmp_path: Path) -> None:
     x = sg.input("x", ("m", "n"), dtype)
     outputs = {"x": x, "flipped": x[::-1, ::-1], "largest": x.T.max(0), "equal": x == x}
-    if dtype != bool:
+    if not is_bool(dtype):
         outputs |= {"sum": x.sum(0), "more": x * x + x}
     f = sg.compile(outputs)
     for shape in ((5, 17), (1, 1), (33, 3), (64, 16)):
@@ -81,7 +85,7 @@ def test_a_feed_with_broadcast_axes(rng: np.random.Generator) -> None:
 
 
 CASTABLE = {
-    "float32": ("float64", "float16", "int64", "int8", "uint64", "bool", ">f8", ">i2", "longdouble"),
+    "float32": ("float64", "float16", "int64", "int8", "uint64", "bool", ">f8", "longdouble"),
     "float64": ("float32", "float16", "int64", "uint8", "bool", ">f4", "longdouble"),
     "int64": ("int8", "int32", "uint8", "uint32", "bool", ">i4"),
     "int32": ("int64", "int8", "uint16", "bool", ">i8"),
@@ -97,7 +101,9 @@ def test_feeds_of_another_dtype_are_converted_as_by_numpy(
     f = sg.compile({"x": x, "more": x + 1})
     for source in CASTABLE[dtype]:
         kind = np.dtype(source)
-        values = rng.uniform(-300, 300, (5, 17)) if kind.kind == "f" else numbers(rng, (5, 17), kind)
+        values = (
+            rng.uniform(-300, 300, (5, 17)) if kind.kind == "f" else numbers(rng, (5, 17), kind)
+        )
         data = values.astype(kind)
         for name, feed in layouts(data, tmp_path):
             want = data.astype(as_dtype(dtype).numpy)

@@ -36,7 +36,8 @@ from tests.ops.samples import Sample, samples_of
 LEAVES = ("input", "parameter", "constant")
 NAMES = [name for name in registered_ops() if name not in LEAVES and "." not in name]
 SIZES = (0, 1, 7, 8, 15, 16, 17, 31, 32, 33, 257)
-MOST_PRODUCTS = 24  # a matrix product takes some 50 ms to compile
+MOST_SAMPLES = 48  # of one op in a quick test: a kernel takes some 10 ms to compile
+MOST_PRODUCTS = 12  # a matrix product 50 ms
 
 every_op = pytest.mark.parametrize("name", NAMES)
 
@@ -66,11 +67,16 @@ class Program:
         return sg.compile(graph).run(used_feeds(graph, self.feeds))
 
 
-def spread(samples: list[Sample]) -> list[Sample]:
-    """All samples; of matrix products some, evenly picked."""
-    if not samples or samples[0].op.name != "matmul":
-        return samples
-    return samples[:: -(-len(samples) // MOST_PRODUCTS)]
+def spread(samples: list[Sample], most: int = MOST_SAMPLES) -> list[Sample]:
+    """Some of many samples, evenly picked, with the first of every op and choice of dtypes."""
+    if samples and samples[0].op.name == "matmul":
+        most = min(most, MOST_PRODUCTS)
+    kinds: dict[object, Sample] = {}
+    for sample in samples:
+        kinds.setdefault((type(sample.op), *(a.dtype for a in sample.arrays)), sample)
+    rest = [s for s in samples if all(s is not kept for kept in kinds.values())]
+    room = max(1, most - len(kinds))
+    return [*kinds.values(), *rest[:: max(1, -(-len(rest) // room))]]
 
 
 def types_of(sample: Sample) -> list[TensorType]:
@@ -88,7 +94,9 @@ def expected(sample: Sample) -> tuple[np.ndarray, ...]:
     form = op.form(out, *types)
     if isinstance(form, Contract):
         return ()
-    assert isinstance(form, Pointwise) and not form.indexed and not form.sizes
+    assert isinstance(form, Pointwise)
+    assert not form.indexed
+    assert not form.sizes
     leaves = [ref(str(i), t.dtype) for i, t in enumerate(types)]
     found = interpret([form.scalar(*leaves)], lambda leaf: sample.arrays[int(leaf.attribute)])
     return (np.broadcast_to(found[0], out.shape),)
@@ -98,6 +106,17 @@ def expected(sample: Sample) -> tuple[np.ndarray, ...]:
 def test_samples_agree(name: str) -> None:
     samples = spread(samples_of(name))
     assert samples, f"{name} has no samples"
+    check_samples(samples)
+
+
+@pytest.mark.slow
+@every_op
+def test_all_samples_agree(name: str) -> None:
+    check_samples(samples_of(name))
+
+
+def check_samples(samples: list[Sample]) -> None:
+    """All in one program, each result to the byte."""
     program = Program()
     named: list[tuple[Sample, list[str]]] = []
     for sample in samples:
@@ -240,7 +259,7 @@ def test_gradients_of_first_and_second_order(name: str, precision: str) -> None:
     rng = np.random.default_rng(3)
     program = Program()
     exact: list[str] = []
-    for sample in spread([s for s in samples_of(name) if s.smooth]):
+    for sample in spread([s for s in samples_of(name) if s.smooth], 10):
         arrays = [a.astype(precision) if a.dtype == np.float64 else a for a in sample.arrays]
         for value in derived(Sample(sample.op, tuple(arrays)), program, rng):
             label = program.output(value)

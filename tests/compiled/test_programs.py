@@ -21,7 +21,7 @@ from tests.random_graphs import random_graph
 
 CHUNK = 20
 
-quick = pytest.mark.parametrize("start", range(0, 200, CHUNK))
+quick = pytest.mark.parametrize("start", range(0, 100, CHUNK))
 thorough = pytest.mark.parametrize("start", range(1000, 2000, CHUNK))
 
 
@@ -63,12 +63,54 @@ def test_more_programs_over_whole_numbers(start: int) -> None:
         check_whole(seed, 16)
 
 
+def check(graph: sg.Graph, feeds: dict[str, Any]) -> None:
+    assert_same(sg.compile(graph).run(feeds), sg.evaluate(graph, feeds))
+
+
+def test_positions_inside_a_column_reduction() -> None:
+    """The kept axis is walked first there; a position must still be that of its own axis."""
+    x, i = sg.input("x", ("b", 4), "float32"), sg.input("i", ("b",), "int64")
+    graph = sg.Graph(
+        {
+            "triangle": sg.tril(x).sum(0),
+            "upper": sg.maximum(sg.triu(x, 1), 0).max(0),
+            "counts": sg.one_hot(i, 9, dtype="float32").sum(0),
+            "places": (x * sg.iota(x.shape, 0, "float32") + sg.iota(x.shape, 1, "float32")).sum(0),
+            "largest": sg.argmax(x, 0),
+        }
+    )
+    rng = np.random.default_rng(0)
+    data = rng.integers(-3, 4, (19, 4)).astype("float32")
+    check(graph, {"x": data, "i": rng.integers(0, 9, 19)})
+
+
+def test_lookups_beside_products_and_inside_column_reductions() -> None:
+    """Kernels that cannot check an index do not take one in."""
+    x, i = sg.input("x", ("b", 4), "float32"), sg.input("i", ("b",), "int64")
+    rng = np.random.default_rng(0)
+    w = sg.parameter("w", rng.integers(-3, 4, (4, 5)).astype("float32"))
+    table = sg.parameter("table", rng.integers(-3, 4, (7, 5)).astype("float32"))
+    rows = sg.take(table, i, 0)
+    graph = sg.Graph({"sum": x @ w + rows, "columns": rows.sum(0), "most": (rows * 2).max(0)})
+    data = rng.integers(-3, 4, (19, 4)).astype("float32")
+    check(graph, {"x": data, "i": rng.integers(-7, 7, 19)})
+
+
+def test_an_empty_constant_under_a_named_size_is_not_folded() -> None:
+    none = sg.constant(np.zeros((0, 1), "float32"))
+    x = sg.input("x", ("b",), "float32")
+    graph = sg.Graph({"y": sg.broadcast_to(none, (0, sg.dim("b"))) + x})
+    check(graph, {"x": np.ones(3, np.float32)})
+
+
 # -- real numbers ---------------------------------------------------------------------------------
 
 
 def with_derivatives(graph: sg.Graph) -> sg.Graph:
     """The outputs, the gradient of a smooth loss by all leaves, and a Hessian-vector product."""
-    floats = [np.tanh(v.astype("float64")).sum() for v in graph.outputs.values() if v.dtype.is_float]
+    floats = [
+        np.tanh(v.astype("float64")).sum() for v in graph.outputs.values() if v.dtype.is_float
+    ]
     leaves = [v for v in (*graph.inputs, *graph.parameters) if v.dtype.is_float]
     if not floats or not leaves:
         return graph
@@ -78,8 +120,7 @@ def with_derivatives(graph: sg.Graph) -> sg.Graph:
     outputs = dict(graph.outputs)
     outputs |= {f"gradient {n}": g for n, g in enumerate(first)}
     outputs |= {f"product {n}": g for n, g in enumerate(second)}
-    updates = {p: v for p, v in graph.updates}
-    return sg.Graph(outputs, updates, inputs=graph.inputs)
+    return sg.Graph(outputs, dict(graph.updates), inputs=graph.inputs)
 
 
 def run_fresh(graph: sg.Graph, feeds: Any, **options: Any) -> tuple[Arrays, Arrays]:
@@ -109,11 +150,11 @@ def check_real(seed: int, ops: int) -> None:
     graph, feeds = random_graph(rng, max_ops=ops, empty=seed % 3 == 0)
     graph = with_derivatives(graph)
     try:
-        expected, updated = sg.evaluate(graph, feeds, updates=True)
+        _, updated = sg.evaluate(graph, feeds, updates=True)
     except FeedError:
         return  # a size that no feed determines
     found, after = run_fresh(graph, feeds)
-    assert_near(found, graph, feeds, seed)
+    assert_near(found, graph, feeds, seed, floats_only=True)
     for name, array in updated.items():
         np.testing.assert_allclose(after[name], array, rtol=1e-4, atol=1e-3)
     options = ({"pipeline": "O0"}, {"fuse": False}, {"pipeline": "O0", "fuse": False})[seed % 3]
@@ -133,7 +174,7 @@ def check_other_sizes(
     for _ in range(2):
         other = resized(graph, feeds, rng)
         try:
-            assert_near(f.run(other), graph, other, f"{seed} resized")
+            assert_near(f.run(other), graph, other, f"{seed} resized", floats_only=True)
         except StaticgradError:
             continue  # sizes that the program excludes
     stats = f.stats

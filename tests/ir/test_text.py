@@ -416,6 +416,7 @@ def min_seconds(action: Callable[[], object], runs: int) -> float:
     return min(times)
 
 
+@pytest.mark.slow
 def test_printing_and_parsing_are_linear() -> None:
     small, large = chain(2_000), chain(20_000)
     texts = str(small), str(large)

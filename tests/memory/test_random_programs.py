@@ -69,7 +69,7 @@ def recomputing_runs(seed: int) -> int:
 
 
 def test_bytes_do_not_depend_on_policy_or_budget() -> None:
-    assert sum(recomputing_runs(seed) for seed in (0, 3, 6, 9, 13)) > 0
+    assert sum(recomputing_runs(seed) for seed in (3, 6, 13)) > 0
 
 
 @pytest.mark.slow

@@ -47,6 +47,17 @@ def test_as_numpy(name):
     np.testing.assert_allclose(found, expected, rtol=1e-14)
 
 
+def test_functions_of_linalg_are_not_taken_for_their_namesakes():
+    x = sg.input("x", (2, 3, 3), "float64")
+    array = np.arange(18.0).reshape(2, 3, 3)
+    for function in (np.linalg.matrix_transpose, np.linalg.norm):
+        np.testing.assert_allclose(run(function(x), {"x": array}), function(array))
+    np.testing.assert_allclose(run(np.linalg.matmul(x, x), {"x": array}), array @ array)
+    for function in (np.linalg.trace, np.linalg.diagonal, np.linalg.inv):
+        with pytest.raises(TypeError, match="no implementation"):
+            function(x)
+
+
 def test_arrays_from_nothing():
     np.testing.assert_array_equal(run(sg.identity(3)), np.identity(3))
     np.testing.assert_array_equal(run(sg.tri(3, 4, 1)), np.tri(3, 4, 1))

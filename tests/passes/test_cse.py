@@ -144,6 +144,7 @@ def test_values_stay(rng):
     assert all(before[name].tobytes() == now[name].tobytes() for name in before)
 
 
+@pytest.mark.slow
 def test_100_000_nodes():
     x = scalar("x")
     left, right = sum_chain(x, x, 50_000), sum_chain(x, x, 50_000)

@@ -129,6 +129,7 @@ def test_values_stay_bit_for_bit():
     assert sg.evaluate(after, feeds)["y"].tobytes() == sg.evaluate(graph, feeds)["y"].tobytes()
 
 
+@pytest.mark.slow
 def test_100_000_nodes():
     y = sum_chain(sg.constant(0.0), sg.constant(1.0), 100_000)
     assert folded(y).data.array == 100_000.0

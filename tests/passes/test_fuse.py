@@ -84,7 +84,8 @@ def test_a_swap_of_parameters_reads_the_old_values(merge):
     b = sg.parameter("b", -np.arange(5.0))
     graph = sg.Graph({"a": a}, updates={a: b, b: a})
     got = run_schedule(fuse(graph, merge), graph, {}, {})
-    assert (got["@a"] == -np.arange(5.0)).all() and (got["@b"] == np.arange(5.0)).all()
+    assert (got["@a"] == -np.arange(5.0)).all()
+    assert (got["@b"] == np.arange(5.0)).all()
     assert (got["a"] == np.arange(5.0)).all()
 
 
@@ -94,7 +95,8 @@ def test_a_computed_swap_reads_the_old_values(merge):
     b = sg.parameter("b", -np.arange(5.0))
     graph = sg.Graph({"both": a + b}, updates={a: 2.0 * b, b: a.T + 1.0})
     got = run_schedule(fuse(graph, merge), graph, {}, {})
-    assert (got["@a"] == -2 * np.arange(5.0)).all() and (got["@b"] == np.arange(5.0) + 1).all()
+    assert (got["@a"] == -2 * np.arange(5.0)).all()
+    assert (got["@b"] == np.arange(5.0) + 1).all()
 
 
 @pytest.mark.parametrize("merge", [True, False])
@@ -112,7 +114,8 @@ def test_a_parameter_that_a_later_kernel_reads_keeps_its_old_value_until_then(me
     graph = sg.Graph({"product": a @ new.T}, updates={a: new})
     got = run_schedule(fuse(graph, merge), graph, {}, {})
     old = np.arange(6.0).reshape(2, 3)
-    assert (got["product"] == old @ (2 * old).T).all() and (got["@a"] == 2 * old).all()
+    assert (got["product"] == old @ (2 * old).T).all()
+    assert (got["@a"] == 2 * old).all()
 
 
 @pytest.mark.parametrize("merge", [True, False])

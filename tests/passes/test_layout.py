@@ -19,7 +19,9 @@ def elements(layout: Layout, shape: tuple[int, ...], buffer: np.ndarray) -> np.n
     """The elements that a layout with literal strides sees, one by one."""
     out = np.empty(shape, buffer.dtype)
     for index in product(*map(range, shape)):
-        out[index] = buffer[layout.offset + sum(i * s for i, s in zip(index, layout.strides, strict=True))]
+        out[index] = buffer[
+            layout.offset + sum(i * s for i, s in zip(index, layout.strides, strict=True))
+        ]
     return out
 
 
@@ -71,7 +73,8 @@ def test_symbolic_reshapes_that_can_be_views_are():
     batch = dim("batch")
     layout = Layout.contiguous((batch, 784))
     split = layout.reshaped((batch, 784), (batch, 28, 28))
-    assert split is not None and split.strides == (784, 28, 1)
+    assert split is not None
+    assert split.strides == (784, 28, 1)
     assert split.reshaped((batch, 28, 28), (batch * 784,)) == Layout(0, (1,))
     assert Layout.contiguous((batch * 784,)).reshaped((batch * 784,), (batch, 784)) == layout
 

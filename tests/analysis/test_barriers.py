@@ -1,0 +1,69 @@
+"""Barriers: none missing, none idle, and those of a training step."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+
+import staticgrad as sg
+from staticgrad.analysis.barriers import barriers, touched_bytes
+from staticgrad.ir.plan import Plan
+from tests.random_graphs import random_graph
+
+
+def conflicts(plan: Plan, i: int, j: int) -> bool:
+    """Whether two steps of a plan may not run at the same time, word by word."""
+    steps = list(touched_bytes(plan))
+
+    def covered(spans):
+        return {(s.memory, byte) for s in spans for byte in range(s.start, s.stop, 4)}
+
+    reads, writes = (
+        [covered(getattr(steps[n], kind)) for n in (i, j)] for kind in ("reads", "writes")
+    )
+    return bool(writes[0] & (reads[1] | writes[1]) or writes[1] & reads[0])
+
+
+def check_barriers(plan: Plan) -> None:
+    found = barriers(plan)
+    edges = [0, *found, len(plan.steps)]
+    for start, stop in itertools.pairwise(edges):
+        pairs = ((i, j) for i in range(start, stop) for j in range(i + 1, stop))
+        assert not any(conflicts(plan, i, j) for i, j in pairs)
+    for before, at in zip([0, *found], found, strict=False):
+        assert at == plan.commit or any(conflicts(plan, i, at) for i in range(before, at))
+
+
+def training_step(**options) -> sg.Compiled:
+    x, y = sg.input("x", ("batch", 8)), sg.input("y", ("batch",), "int64")
+    w = [sg.parameter(f"w{n}", np.ones((8, 8), "float32")) for n in range(3)]
+    h = x
+    for parameter in w:
+        h = sg.tanh(h @ parameter)
+    loss = sg.nn.cross_entropy(h, y)
+    updates = {p: p - g for p, g in zip(w, sg.grad(loss, w), strict=True)}
+    return sg.compile(sg.Graph({"loss": loss}, updates), **options)
+
+
+@pytest.mark.parametrize("checkpoint", ["store_all", "recompute"])
+def test_a_training_step_waits_exactly_where_bytes_meet(checkpoint):
+    plan = training_step(checkpoint=checkpoint).plan(batch=16)
+    assert plan.commit in barriers(plan)
+    check_barriers(plan)
+
+
+def test_steps_without_a_common_byte_need_no_barrier():
+    x, y = sg.input("x", (64,)), sg.input("y", (32,))
+    plan = sg.compile({"a": sg.exp(x), "b": sg.exp(y)}).plan()
+    assert len(plan.steps) == 2
+    assert barriers(plan) == ()
+
+
+@settings(max_examples=15)
+@given(st.integers(0, 2**32))
+def test_random_programs_wait_exactly_where_bytes_meet(seed):
+    graph, _ = random_graph(np.random.default_rng(seed), named_sizes=False, max_ops=12)
+    check_barriers(sg.compile(graph).plan())
