@@ -36,7 +36,7 @@ from tests.ops.samples import Sample, samples_of
 LEAVES = ("input", "parameter", "constant")
 NAMES = [name for name in registered_ops() if name not in LEAVES and "." not in name]
 SIZES = (0, 1, 7, 8, 15, 16, 17, 31, 32, 33, 257)
-MOST_SAMPLES = 48  # of one op in a quick test: a kernel takes some 10 ms to compile
+MOST_SAMPLES = 32  # of one op in a quick test: a kernel takes some 10 ms to compile
 MOST_PRODUCTS = 12  # a matrix product 50 ms
 
 every_op = pytest.mark.parametrize("name", NAMES)
@@ -259,7 +259,7 @@ def test_gradients_of_first_and_second_order(name: str, precision: str) -> None:
     rng = np.random.default_rng(3)
     program = Program()
     exact: list[str] = []
-    for sample in spread([s for s in samples_of(name) if s.smooth], 10):
+    for sample in spread([s for s in samples_of(name) if s.smooth], 5):
         arrays = [a.astype(precision) if a.dtype == np.float64 else a for a in sample.arrays]
         for value in derived(Sample(sample.op, tuple(arrays)), program, rng):
             label = program.output(value)

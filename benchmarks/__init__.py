@@ -1,0 +1,1 @@
+"""Measurements: each file is a command of its own (``python -m benchmarks.startup``)."""
