@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Final, dataclass_transform
 
 from staticgrad import config
 from staticgrad.errors import PipelineError
+from staticgrad.ir.collection import collection_paused
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.verify import verify_graph
 
@@ -109,6 +110,7 @@ class Pipeline(Pass, name="pipeline"):
         """``run`` without the reports."""
         return self.run(program)[0]
 
+    @collection_paused()
     def run(
         self,
         program: Any,

@@ -16,6 +16,7 @@ from typing import Any
 from staticgrad.autodiff.cone import Cone, ValueKey, cone_between, disconnected, named
 from staticgrad.autodiff.structure import check_floating, fitted, leaves, mapped, paired
 from staticgrad.errors import GradientError, OpDefinitionError
+from staticgrad.ir.collection import collection_paused
 from staticgrad.ir.dim import Size, equal
 from staticgrad.ir.graph import Node, Symbolic, building_order
 from staticgrad.ir.op import Op
@@ -84,6 +85,7 @@ def vjp(y: Any, x: Any, ct: Any, allow_disconnected: bool = False) -> Any:
     return mapped(x, lambda value: found[value.key])
 
 
+@collection_paused()
 def _differentiated(
     given: Sequence[tuple[Symbolic, Any]],
     role: str,
