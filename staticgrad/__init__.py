@@ -14,7 +14,11 @@ if TYPE_CHECKING:  # what type checkers and editors read; a test compares it wit
     from staticgrad.analysis.evaluate import evaluate as evaluate
     from staticgrad.autodiff.forward import jvp as jvp
     from staticgrad.autodiff.jacobian import hessian as hessian, hvp as hvp, jacobian as jacobian
-    from staticgrad.autodiff.reverse import grad as grad, vjp as vjp
+    from staticgrad.autodiff.reverse import (
+        grad as grad,
+        value_and_grad as value_and_grad,
+        vjp as vjp,
+    )
     from staticgrad.compiler import Compiled as Compiled, compile as compile
     from staticgrad.config import options as options, show_config as show_config
     from staticgrad.errors import (
@@ -48,6 +52,7 @@ if TYPE_CHECKING:  # what type checkers and editors read; a test compares it wit
         all as all,
         allclose as allclose,
         any as any,
+        append as append,
         arange as arange,
         arccos as arccos,
         arccosh as arccosh,
@@ -58,6 +63,8 @@ if TYPE_CHECKING:  # what type checkers and editors read; a test compares it wit
         arctanh as arctanh,
         argmax as argmax,
         argmin as argmin,
+        array_equal as array_equal,
+        array_equiv as array_equiv,
         array_split as array_split,
         astype as astype,
         at as at,
@@ -68,11 +75,13 @@ if TYPE_CHECKING:  # what type checkers and editors read; a test compares it wit
         bitwise_and as bitwise_and,
         bitwise_or as bitwise_or,
         bitwise_xor as bitwise_xor,
+        block as block,
         broadcast_arrays as broadcast_arrays,
         broadcast_to as broadcast_to,
         cbrt as cbrt,
         ceil as ceil,
         checkpoint as checkpoint,
+        choose as choose,
         clip as clip,
         column_stack as column_stack,
         concat as concat,
@@ -80,12 +89,16 @@ if TYPE_CHECKING:  # what type checkers and editors read; a test compares it wit
         constant as constant,
         conventions as conventions,
         copysign as copysign,
+        corrcoef as corrcoef,
         cos as cos,
         cosh as cosh,
         count_nonzero as count_nonzero,
+        cov as cov,
         cross as cross,
         cumprod as cumprod,
         cumsum as cumsum,
+        cumulative_prod as cumulative_prod,
+        cumulative_sum as cumulative_sum,
         custom_vjp as custom_vjp,
         deg2rad as deg2rad,
         diag as diag,
@@ -94,7 +107,9 @@ if TYPE_CHECKING:  # what type checkers and editors read; a test compares it wit
         divide as divide,
         divmod as divmod,
         dot as dot,
+        dsplit as dsplit,
         dstack as dstack,
+        ediff1d as ediff1d,
         einsum as einsum,
         equal as equal,
         erf as erf,
@@ -116,10 +131,13 @@ if TYPE_CHECKING:  # what type checkers and editors read; a test compares it wit
         fmod as fmod,
         full as full,
         full_like as full_like,
+        geomspace as geomspace,
         getitem as getitem,
+        gradient as gradient,
         greater as greater,
         greater_equal as greater_equal,
         heaviside as heaviside,
+        hsplit as hsplit,
         hstack as hstack,
         hypot as hypot,
         identity as identity,
@@ -131,6 +149,8 @@ if TYPE_CHECKING:  # what type checkers and editors read; a test compares it wit
         isfinite as isfinite,
         isinf as isinf,
         isnan as isnan,
+        isneginf as isneginf,
+        isposinf as isposinf,
         kron as kron,
         left_shift as left_shift,
         less as less,
@@ -142,12 +162,15 @@ if TYPE_CHECKING:  # what type checkers and editors read; a test compares it wit
         log2 as log2,
         log10 as log10,
         logaddexp as logaddexp,
+        logaddexp2 as logaddexp2,
         logical_and as logical_and,
         logical_not as logical_not,
         logical_or as logical_or,
         logical_xor as logical_xor,
+        logspace as logspace,
         matmul as matmul,
         matrix_transpose as matrix_transpose,
+        matvec as matvec,
         max as max,
         maximum as maximum,
         mean as mean,
@@ -157,10 +180,15 @@ if TYPE_CHECKING:  # what type checkers and editors read; a test compares it wit
         moveaxis as moveaxis,
         multiply as multiply,
         nan_to_num as nan_to_num,
+        nancumprod as nancumprod,
+        nancumsum as nancumsum,
         nanmax as nanmax,
         nanmean as nanmean,
         nanmin as nanmin,
+        nanprod as nanprod,
+        nanstd as nanstd,
         nansum as nansum,
+        nanvar as nanvar,
         negative as negative,
         nn as nn,
         norm as norm,
@@ -171,6 +199,7 @@ if TYPE_CHECKING:  # what type checkers and editors read; a test compares it wit
         outer as outer,
         pad as pad,
         parameter as parameter,
+        piecewise as piecewise,
         positive as positive,
         pow as pow,
         power as power,
@@ -189,6 +218,7 @@ if TYPE_CHECKING:  # what type checkers and editors read; a test compares it wit
         rot90 as rot90,
         round as round,
         scatter_add as scatter_add,
+        select as select,
         sigmoid as sigmoid,
         sign as sign,
         signbit as signbit,
@@ -214,14 +244,18 @@ if TYPE_CHECKING:  # what type checkers and editors read; a test compares it wit
         tile as tile,
         trace as trace,
         transpose as transpose,
+        trapezoid as trapezoid,
         tri as tri,
         tril as tril,
         triu as triu,
         trunc as trunc,
         unstack as unstack,
+        unwrap as unwrap,
         var as var,
         vdot as vdot,
         vecdot as vecdot,
+        vecmat as vecmat,
+        vsplit as vsplit,
         vstack as vstack,
         where as where,
         xlogy as xlogy,
@@ -235,24 +269,27 @@ __version__ = "0.1.0"
 #: Home -> the names it gives. ``name=attribute`` where the home calls it otherwise.
 _CONTENTS = {
     "staticgrad.ops": (
-        "Graph Parameter Value abs absolute add all allclose any arange arccos arccosh arcsin"
-        " arcsinh arctan arctan2 arctanh argmax argmin array_split astype at atleast_1d"
-        " atleast_2d atleast_3d average bitwise_and bitwise_or bitwise_xor broadcast_arrays"
-        " broadcast_to cbrt ceil checkpoint clip column_stack concat concatenate constant"
-        " conventions copysign cos cosh count_nonzero cross cumprod cumsum custom_vjp deg2rad"
-        " diag diagonal diff divide divmod dot dstack einsum equal erf erfc exp exp2"
-        " expand_dims expm1 eye fabs flip fliplr flipud float_power floor floor_divide fmax"
-        " fmin fmod full full_like getitem greater greater_equal heaviside hstack hypot"
-        " identity inner input invert iota isclose isfinite isinf isnan kron left_shift less"
-        " less_equal linear_scan linspace log log10 log1p log2 logaddexp logical_and"
-        " logical_not logical_or logical_xor matmul matrix_transpose max maximum mean meshgrid"
-        " min minimum moveaxis multiply nan_to_num nanmax nanmean nanmin nansum negative norm"
-        " not_equal one_hot ones ones_like outer pad parameter positive pow power prod ptp"
-        " rad2deg ravel reciprocal remainder repeat reshape right_shift rint roll rot90 round"
-        " scatter_add sigmoid sign signbit sin sinc sinh size_value split sqrt square squeeze"
-        " stack std stop_gradient subtract sum swapaxes take take_along_axis tan tanh"
-        " tensordot tile trace transpose tri tril triu trunc unstack var vdot vecdot vstack"
-        " where xlogy zeros zeros_like"
+        "Graph Parameter Value abs absolute add all allclose any append arange arccos arccosh"
+        " arcsin arcsinh arctan arctan2 arctanh argmax argmin array_equal array_equiv"
+        " array_split astype at atleast_1d atleast_2d atleast_3d average bitwise_and"
+        " bitwise_or bitwise_xor block broadcast_arrays broadcast_to cbrt ceil checkpoint"
+        " choose clip column_stack concat concatenate constant conventions copysign corrcoef"
+        " cos cosh count_nonzero cov cross cumprod cumsum cumulative_prod cumulative_sum"
+        " custom_vjp deg2rad diag diagonal diff divide divmod dot dsplit dstack ediff1d einsum"
+        " equal erf erfc exp exp2 expand_dims expm1 eye fabs flip fliplr flipud float_power"
+        " floor floor_divide fmax fmin fmod full full_like geomspace getitem gradient greater"
+        " greater_equal heaviside hsplit hstack hypot identity inner input invert iota isclose"
+        " isfinite isinf isnan isneginf isposinf kron left_shift less less_equal linear_scan"
+        " linspace log log10 log1p log2 logaddexp logaddexp2 logical_and logical_not"
+        " logical_or logical_xor logspace matmul matrix_transpose matvec max maximum mean"
+        " meshgrid min minimum moveaxis multiply nan_to_num nancumprod nancumsum nanmax"
+        " nanmean nanmin nanprod nanstd nansum nanvar negative norm not_equal one_hot ones"
+        " ones_like outer pad parameter piecewise positive pow power prod ptp rad2deg ravel"
+        " reciprocal remainder repeat reshape right_shift rint roll rot90 round scatter_add"
+        " select sigmoid sign signbit sin sinc sinh size_value split sqrt square squeeze stack"
+        " std stop_gradient subtract sum swapaxes take take_along_axis tan tanh tensordot tile"
+        " trace transpose trapezoid tri tril triu trunc unstack unwrap var vdot vecdot vecmat"
+        " vsplit vstack where xlogy zeros zeros_like"
     ),
     "staticgrad.ir.compare": "same_graph",
     "staticgrad.ir.dim": "dim",
@@ -263,7 +300,7 @@ _CONTENTS = {
     "staticgrad.ir.parser": "parse",
     "staticgrad.autodiff.forward": "jvp",
     "staticgrad.autodiff.jacobian": "hessian hvp jacobian",
-    "staticgrad.autodiff.reverse": "grad vjp",
+    "staticgrad.autodiff.reverse": "grad value_and_grad vjp",
     "staticgrad.analysis.evaluate": "evaluate",
     "staticgrad.compiler": "Compiled compile",
     "staticgrad.source": "scope",

@@ -255,8 +255,8 @@ def test_every_public_name_resolves_and_is_documented(name):
 
 
 def test_an_unknown_name_is_an_attribute_error():
-    with pytest.raises(AttributeError, match="module 'staticgrad' has no attribute 'gradient'"):
-        _ = staticgrad.gradient  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError, match="module 'staticgrad' has no attribute 'gradients'"):
+        _ = staticgrad.gradients  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("name", ["passes/__init__.py", "passes.py"])

@@ -58,6 +58,21 @@ def grad(y: Any, wrt: Any, seed: Any = None, allow_disconnected: bool = False) -
     return mapped(wrt, lambda value: found[value.key])
 
 
+def value_and_grad(y: Symbolic, wrt: Any, allow_disconnected: bool = False) -> tuple[Symbolic, Any]:
+    """``y`` itself and its gradient: ``(y, grad(y, wrt))``, to be returned from one graph.
+
+    Both are parts of the same graph, so that asking for both costs no second forward pass.
+    Arguments and errors as ``grad``.
+
+    >>> import staticgrad as sg
+    >>> x = sg.input("x", (), "float64")
+    >>> y, slope = value_and_grad(x**3, x)
+    >>> sg.evaluate({"y": y, "slope": slope}, {"x": 2.0})
+    {'y': array(8.), 'slope': array(12.)}
+    """
+    return y, grad(y, wrt, allow_disconnected=allow_disconnected)
+
+
 def vjp(y: Any, x: Any, ct: Any, allow_disconnected: bool = False) -> Any:
     """Reverse mode: the cotangents of ``x``, given those of ``y``; ct times the Jacobian.
 

@@ -21,7 +21,7 @@ from staticgrad.ops.convert import stop_gradient
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.indexing import iota
 from staticgrad.ops.operands import as_value, floating, promoted_values, related
-from staticgrad.ops.select import where
+from staticgrad.ops.selection import where
 
 
 def embedding(table: Operand, ids: Operand) -> Value:

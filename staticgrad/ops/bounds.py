@@ -13,7 +13,7 @@ from staticgrad.ir.value import FUNCTIONS, Value
 from staticgrad.ops.cotangent import ZERO, Cotangent, Masked
 from staticgrad.ops.elementwise import Elementwise, Operand
 from staticgrad.ops.operands import as_value, promoted_values
-from staticgrad.ops.select import Maximum, Minimum, where
+from staticgrad.ops.selection import Maximum, Minimum, where
 
 
 class _Bounded(Elementwise):

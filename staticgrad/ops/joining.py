@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from staticgrad.errors import ArgumentError, RankError
 from staticgrad.ir.dim import Size
-from staticgrad.ir.dtype import F32, F64
+from staticgrad.ir.dtype import F32
 from staticgrad.ir.value import FUNCTIONS, NUMPY_NAMES, Value
+from staticgrad.ops.arrange import split
 from staticgrad.ops.contract import matmul
 from staticgrad.ops.creation import eye
 from staticgrad.ops.elementwise import Operand
@@ -72,6 +71,62 @@ def column_stack(values: Sequence[Operand]) -> Value:
     return concatenate([v if v.ndim > 1 else expand_dims(v, 1) for v in wide], 1)
 
 
+def append(x: Operand, values: Operand, axis: int | None = None) -> Value:
+    """x, then ``values`` along ``axis``; both flattened for None. Raises as ``concatenate``."""
+    return concatenate([x, values], axis)
+
+
+def block(blocks: Any) -> Value:
+    """Blocks, in lists nested as the axes are, put together: innermost lists side by side.
+
+    Raises as ``concatenate``.
+
+    Raises:
+        ArgumentError: an empty list, or lists nested to different depths.
+    """
+    depth = _depth(blocks)
+    rank = max(depth, *(v.ndim for v in _blocks(blocks)))
+    return _assembled(blocks, rank, depth)
+
+
+def _depth(blocks: Any) -> int:
+    if not isinstance(blocks, list):
+        return 0
+    depths = {_depth(each) for each in blocks}
+    if len(depths) != 1:
+        raise ArgumentError("block: lists that are empty, or nested to different depths")
+    return 1 + depths.pop()
+
+
+def _blocks(blocks: Any) -> list[Value]:
+    if not isinstance(blocks, list):
+        return [as_value("block", blocks)]
+    return [value for each in blocks for value in _blocks(each)]
+
+
+def _assembled(blocks: Any, rank: int, depth: int) -> Value:
+    if isinstance(blocks, list):
+        return concatenate([_assembled(each, rank, depth - 1) for each in blocks], rank - depth)
+    value = as_value("block", blocks)
+    return reshape(value, (1,) * (rank - value.ndim) + value.shape)
+
+
+def hsplit(x: Operand, indices_or_sections: Any) -> list[Value]:
+    """``split`` along axis 1, a vector along its own."""
+    value = as_value("hsplit", x)
+    return split(value, indices_or_sections, 0 if value.ndim == 1 else 1)
+
+
+def vsplit(x: Operand, indices_or_sections: Any) -> list[Value]:
+    """``split`` along axis 0."""
+    return split(x, indices_or_sections, 0)
+
+
+def dsplit(x: Operand, indices_or_sections: Any) -> list[Value]:
+    """``split`` along axis 2."""
+    return split(x, indices_or_sections, 2)
+
+
 def unstack(x: Operand, axis: int = 0) -> list[Value]:
     """The parts of x at each place of ``axis``, which they lose; its size must be literal.
 
@@ -112,6 +167,25 @@ def vecdot(a: Operand, b: Operand, axis: int = -1) -> Value:
     left, right = (moveaxis(v, axis_of("vecdot", axis, v), -1) for v in (left, right))
     product = matmul(expand_dims(left, -2), expand_dims(right, -1))
     return reshape(product, product.shape[:-2])
+
+
+def matvec(a: Operand, x: Operand) -> Value:
+    """Matrices times vectors: [..., m, n] by [..., n]; leading axes broadcast.
+
+    Raises:
+        ShapeError: sizes that differ.
+        RankError: no matrix, or no vector.
+    """
+    left, right = promoted_values("matvec", (a, x))
+    product = matmul(left, expand_dims(right, -1))
+    return reshape(product, product.shape[:-1])
+
+
+def vecmat(x: Operand, a: Operand) -> Value:
+    """Vectors times matrices: [..., m] by [..., m, n]; otherwise as ``matvec``."""
+    left, right = promoted_values("vecmat", (x, a))
+    product = matmul(expand_dims(left, -2), right)
+    return reshape(product, (*product.shape[:-2], product.shape[-1]))
 
 
 def cross(a: Operand, b: Operand) -> Value:
@@ -169,31 +243,30 @@ def linspace(
     return FUNCTIONS["astype"](line, wanted)  # type: ignore[no-any-return]
 
 
-def isclose(
-    x: Operand, y: Operand, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
+def logspace(
+    start: Operand,
+    stop: Operand,
+    num: int = 50,
+    endpoint: bool = True,
+    base: Operand = 10.0,
+    dtype: Any = None,
 ) -> Value:
-    """Whether abs(x - y) <= atol + rtol * abs(y), or both are equal; with ``equal_nan`` both NaN.
+    """``base`` to the powers of ``linspace(start, stop)``. Raises as ``linspace``."""
+    line = FUNCTIONS["power"](base, linspace(start, stop, num, endpoint=endpoint))
+    return line if dtype is None else FUNCTIONS["astype"](line, dtype_of("logspace", dtype))  # type: ignore[no-any-return]
 
-    Raises:
-        ShapeError: the shapes do not broadcast.
+
+def geomspace(
+    start: Operand, stop: Operand, num: int = 50, endpoint: bool = True, dtype: Any = None
+) -> Value:
+    """``num`` numbers from ``start`` to ``stop``, each the same multiple of the one before.
+
+    Both ends have one sign; other ends give NaN. Raises as ``linspace``.
     """
-    left, right = promoted_values("isclose", (x, y))
-    if not left.dtype.is_float:
-        left, right = (FUNCTIONS["astype"](v, F64) for v in (left, right))
-    absolute, both = FUNCTIONS["absolute"], FUNCTIONS["logical_and"]
-    near = both(absolute(left - right) <= atol + rtol * absolute(right), absolute(right) < np.inf)
-    found = FUNCTIONS["logical_or"](near, FUNCTIONS["equal"](left, right))
-    if equal_nan:
-        nan = both(FUNCTIONS["isnan"](left), FUNCTIONS["isnan"](right))
-        found = FUNCTIONS["logical_or"](found, nan)
-    return found  # type: ignore[no-any-return]
-
-
-def allclose(
-    x: Operand, y: Operand, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
-) -> Value:
-    """Whether all elements are close, as a 0-d bool; see ``isclose``."""
-    return FUNCTIONS["all"](isclose(x, y, rtol, atol, equal_nan))  # type: ignore[no-any-return]
+    first, last = (floating("geomspace", v) for v in promoted_values("geomspace", (start, stop)))
+    places = linspace(0.0, 1.0, num, endpoint=endpoint, dtype=first.dtype)
+    line = first * FUNCTIONS["power"](last / first, places)
+    return line if dtype is None else FUNCTIONS["astype"](line, dtype_of("geomspace", dtype))  # type: ignore[no-any-return]
 
 
 FUNCTIONS.update(
@@ -201,8 +274,8 @@ FUNCTIONS.update(
         f.__name__: f
         for f in (
             atleast_1d, atleast_2d, atleast_3d, vstack, hstack, dstack, column_stack, unstack,
-            flipud, fliplr, matrix_transpose, vecdot, cross, identity, tri, linspace, isclose,
-            allclose,
+            flipud, fliplr, matrix_transpose, vecdot, cross, identity, tri, linspace,
+            append, block, hsplit, vsplit, dsplit, matvec, vecmat, logspace, geomspace,
         )
     }
 )  # fmt: skip

@@ -35,7 +35,7 @@ from staticgrad.ops.operands import (
     related,
     shape_text,
 )
-from staticgrad.ops.select import where
+from staticgrad.ops.selection import where
 
 _ROOT_TWO: Final = sqrt(2.0)
 _ROOT_TWO_OVER_PI: Final = sqrt(2.0 / pi)

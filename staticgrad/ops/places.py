@@ -19,7 +19,7 @@ from staticgrad.ops.index_arrays import rows_and_places
 from staticgrad.ops.indexing import ScatterIntoAxis, iota
 from staticgrad.ops.movement import broadcast_to, moveaxis, reshape
 from staticgrad.ops.operands import as_value
-from staticgrad.ops.select import where
+from staticgrad.ops.selection import where
 from staticgrad.ops.slices import Pad
 from staticgrad.ops.subscript import Selection, selection
 

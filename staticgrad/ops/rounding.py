@@ -17,7 +17,7 @@ from staticgrad.ir.value import FUNCTIONS, NUMPY_NAMES, Value
 from staticgrad.ops.arithmetic import divide, multiply, rint
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.operands import as_value, floating, integer, related
-from staticgrad.ops.select import where
+from staticgrad.ops.selection import where
 
 
 def round(x: Operand, decimals: int = 0) -> Value:

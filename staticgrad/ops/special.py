@@ -191,6 +191,16 @@ def logaddexp(x: Operand, y: Operand) -> Value:
     return LogAddExp()(x, y)  # type: ignore[no-any-return]
 
 
+def logaddexp2(x: Operand, y: Operand) -> Value:
+    """log2(2 ** x + 2 ** y) without overflow, broadcast; always floating.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+    """
+    multiply = FUNCTIONS["multiply"]
+    return multiply(LogAddExp()(multiply(x, _LN2), multiply(y, _LN2)), 1.0 / _LN2)  # type: ignore[no-any-return]
+
+
 def xlogy(x: Operand, y: Operand) -> Value:
     """x * log(y), broadcast, and 0 where x is 0 (unless y is NaN); its derivatives there are 0 too.
 
@@ -205,4 +215,6 @@ def erfc(x: Operand) -> Value:
     return Erfc()(x)  # type: ignore[no-any-return]
 
 
-FUNCTIONS.update({f.__name__: f for f in (exp2, log2, log10, cbrt, logaddexp, xlogy, erfc)})
+FUNCTIONS.update(
+    {f.__name__: f for f in (exp2, log2, log10, cbrt, logaddexp, logaddexp2, xlogy, erfc)}
+)

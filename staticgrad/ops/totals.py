@@ -1,4 +1,4 @@
-"""More functions over axes: products, norms, weighted means, and totals that overlook NaN.
+"""More functions over axes: products, norms, ranges and counts.
 
 Made of the reductions of ``reduce.py`` and the scans of ``scans.py``; nothing here is an op.
 """
@@ -21,15 +21,12 @@ from staticgrad.ops.operands import (
     Axes,
     as_value,
     axes_of,
-    axis_of,
     dtype_of,
     floating,
-    integer,
-    promoted_values,
     related,
 )
 from staticgrad.ops.scans import CumProd, counting_dtype
-from staticgrad.ops.select import where
+from staticgrad.ops.selection import where
 from staticgrad.ops.slices import concatenate, part
 
 #: Longer axes are multiplied one element after the other.
@@ -127,25 +124,6 @@ def _vector_norm(magnitude: Value, ord: Any, axes: tuple[int, ...], keepdims: bo
     return where(total > 0.0, FUNCTIONS["power"](total, 1.0 / ord), total)
 
 
-def average(x: Operand, axis: Axes = None, weights: Operand | None = None) -> Value:
-    """The mean over ``axis``, each element counted by its weight; weights have the shape of x.
-
-    Raises:
-        ShapeError: weights that do not broadcast with x.
-        AxisError: there is no such axis.
-    """
-    if weights is None:
-        return of.mean(x, axis)
-    value, weight = (floating("average", v) for v in promoted_values("average", (x, weights)))
-    if weight.ndim == 1 and value.ndim > 1 and isinstance(axis, int):
-        place = axis_of("average", axis, value)
-        weight = reshape(
-            weight, tuple(weight.shape[0] if k == place else 1 for k in range(value.ndim))
-        )
-    value, weight = FUNCTIONS["broadcast_arrays"](value, weight)
-    return of.sum(value * weight, axis) / of.sum(weight, axis)  # type: ignore[no-any-return]
-
-
 def ptp(x: Operand, axis: Axes = None, *, keepdims: bool = False) -> Value:
     """The largest less the smallest element over ``axis``. Raises as ``max``."""
     value = as_value("ptp", x)
@@ -161,75 +139,11 @@ def count_nonzero(x: Operand, axis: Axes = None, *, keepdims: bool = False) -> V
     return of.sum(FUNCTIONS["astype"](as_value("count_nonzero", x), BOOL), axis, keepdims=keepdims)
 
 
-def diff(x: Operand, n: int = 1, axis: int = -1) -> Value:
-    """The differences between neighbours along ``axis``, taken ``n`` times.
-
-    Raises:
-        AxisError: there is no such axis.
-        ArgumentError: a negative ``n``.
-    """
-    value = as_value("diff", x)
-    place = axis_of("diff", axis, value)
-    times = integer("diff", "n", n, value)
-    if times < 0:
-        raise ArgumentError(f"diff: taken {times} times", related=related(value))
-    before = (slice(None),) * place
-    for _ in range(times):
-        left, right = value[(*before, slice(None, -1))], value[(*before, slice(1, None))]
-        value = right != left if value.dtype.is_bool else right - left
-    return value
-
-
-def nansum(x: Operand, axis: Axes = None, *, keepdims: bool = False) -> Value:
-    """The sum over ``axis`` of what is no NaN; 0 of nothing. NaN elements take no gradient.
-
-    Raises:
-        AxisError: there is no such axis.
-    """
-    return of.sum(_without_nan("nansum", x, 0.0), axis, keepdims=keepdims)
-
-
-def nanmean(x: Operand, axis: Axes = None, *, keepdims: bool = False) -> Value:
-    """The mean over ``axis`` of what is no NaN; NaN of nothing.
-
-    Raises:
-        AxisError: there is no such axis.
-    """
-    value = floating("nanmean", x)
-    counted = FUNCTIONS["astype"](FUNCTIONS["equal"](value, value), value.dtype)
-    count = of.sum(counted, axis, keepdims=keepdims)
-    return nansum(value, axis, keepdims=keepdims) / count  # type: ignore[no-any-return]
-
-
-def nanmax(x: Operand, axis: Axes = None, *, keepdims: bool = False) -> Value:
-    """The largest element over ``axis`` that is no NaN; NaN where all are. Raises as ``max``."""
-    found = of.max(_without_nan("nanmax", x, -math.inf), axis, keepdims=keepdims)
-    return _or_nan(as_value("nanmax", x), found, axis, keepdims)
-
-
-def nanmin(x: Operand, axis: Axes = None, *, keepdims: bool = False) -> Value:
-    """The smallest element over ``axis`` that is no NaN; NaN where all are. Raises as ``max``."""
-    found = of.min(_without_nan("nanmin", x, math.inf), axis, keepdims=keepdims)
-    return _or_nan(as_value("nanmin", x), found, axis, keepdims)
-
-
-def _without_nan(op: str, x: Operand, instead: float) -> Value:
-    value = as_value(op, x)
-    return where(value != value, instead, value) if value.dtype.is_float else value
-
-
-def _or_nan(x: Value, found: Value, axis: Axes, keepdims: bool) -> Value:
-    if not x.dtype.is_float:
-        return found
-    nothing = of.all(FUNCTIONS["isnan"](x), axis, keepdims=keepdims)
-    return where(nothing, np.full((), np.nan, x.dtype.numpy), found)
-
-
 FUNCTIONS.update(
     {
         f.__name__: f
         for f in (
-            prod, norm, average, ptp, count_nonzero, diff, nansum, nanmean, nanmax, nanmin,
+            prod, norm, ptp, count_nonzero,
         )
     }
 )  # fmt: skip

@@ -21,7 +21,7 @@ from staticgrad.ops.arithmetic import Add, Mul
 from staticgrad.ops.convert import size_value
 from staticgrad.ops.cotangent import stretched_axes
 from staticgrad.ops.elementwise import broadcast
-from staticgrad.ops.select import Where
+from staticgrad.ops.selection import Where
 from tests.ops.elementwise_samples import special
 from tests.ops.graphs import call, op_names, run, variable
 

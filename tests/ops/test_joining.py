@@ -29,11 +29,21 @@ CASES = {
     "vecdot": lambda m, x: m.vecdot(x, x[0]),
     "vecdot of columns": lambda m, x: m.vecdot(x, x, axis=0),
     "cross": lambda m, x: m.cross(x, x[::-1]),
-    "isclose": lambda m, x: m.isclose(x, x + np.array([0.0, 1e-9, 1e-3])),
-    "isclose of NaN": lambda m, x: m.isclose(x * np.array([np.nan, np.inf, 1]), x, equal_nan=True),
     "allclose": lambda m, x: m.allclose(x, x + 1e-12),
     "linspace": lambda m, x: m.linspace(x[0, 0], x[0, 1], 7),
     "linspace without its end": lambda m, x: m.linspace(x[0, 0], x[0, 1], 4, endpoint=False),
+    "append": lambda m, x: m.append(x, x[:1] * 2.0, axis=0),
+    "append flat": lambda m, x: m.append(x, [1.0, 2.0]),
+    "block": lambda m, x: m.block([[x, x * 2.0], [x[:1], x[1:]]]),
+    "block of a list": lambda m, x: m.block([x[0], x[1], 3.0]),
+    "hsplit": lambda m, x: m.hsplit(x, 3)[1],
+    "hsplit of a vector": lambda m, x: m.hsplit(x[0], [1, 2])[1],
+    "vsplit": lambda m, x: m.vsplit(x, 2)[1],
+    "dsplit": lambda m, x: m.dsplit(m.atleast_3d(x), [0])[1],
+    "matvec": lambda m, x: m.matvec(x, x[0]),
+    "vecmat": lambda m, x: m.vecmat(x[:, 0], x),
+    "logspace": lambda m, x: m.logspace(x[0, 0], x[0, 1], 5, base=2.0),
+    "geomspace": lambda m, x: m.geomspace(1.0 + x[0, 0], 7.0, 4),
     "linspace of one": lambda m, x: m.linspace(x[0, 0], x[0, 1], 1),
 }
 
@@ -108,5 +118,8 @@ def test_refusals():
         sg.cross(np.zeros(2), np.zeros(2))
     with assert_refused(ArgumentError, "-1 numbers", line="sg.linspace"):
         sg.linspace(0.0, 1.0, -1)
+    for blocks in ([], [A, [A]]):
+        with assert_refused(ArgumentError, "empty, or nested", line="sg.block"):
+            sg.block(blocks)
     with assert_refused(RankError, "the ends are 0-d", line="sg.linspace"):
         sg.linspace(np.zeros(2), 1.0)

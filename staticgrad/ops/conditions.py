@@ -1,0 +1,167 @@
+"""Which elements hold, and choices by conditions, as NumPy's. Nothing here is an op."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from staticgrad.errors import ArgumentError
+from staticgrad.ir.dtype import BOOL, F64
+from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ops.elementwise import Operand
+from staticgrad.ops.operands import as_value, promoted_values
+
+
+def isposinf(x: Operand) -> Value:
+    """Whether x is infinite and positive, as bool."""
+    return _equals("isposinf", x, math.inf)
+
+
+def isneginf(x: Operand) -> Value:
+    """Whether x is infinite and negative, as bool."""
+    return _equals("isneginf", x, -math.inf)
+
+
+def _equals(op: str, x: Operand, what: float) -> Value:
+    value = as_value(op, x)
+    if not value.dtype.is_float:
+        return FUNCTIONS["not_equal"](value, value)  # type: ignore[no-any-return]
+    return FUNCTIONS["equal"](value, what)  # type: ignore[no-any-return]
+
+
+def isclose(
+    x: Operand, y: Operand, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
+) -> Value:
+    """Whether abs(x - y) <= atol + rtol * abs(y), or both are equal; with ``equal_nan`` both NaN.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+    """
+    left, right = promoted_values("isclose", (x, y))
+    if not left.dtype.is_float:
+        left, right = (FUNCTIONS["astype"](v, F64) for v in (left, right))
+    absolute, both = FUNCTIONS["absolute"], FUNCTIONS["logical_and"]
+    near = both(absolute(left - right) <= atol + rtol * absolute(right), absolute(right) < np.inf)
+    found = FUNCTIONS["logical_or"](near, FUNCTIONS["equal"](left, right))
+    if equal_nan:
+        nan = both(FUNCTIONS["isnan"](left), FUNCTIONS["isnan"](right))
+        found = FUNCTIONS["logical_or"](found, nan)
+    return found  # type: ignore[no-any-return]
+
+
+def allclose(
+    x: Operand, y: Operand, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
+) -> Value:
+    """Whether all elements are close, as a 0-d bool; see ``isclose``."""
+    return FUNCTIONS["all"](isclose(x, y, rtol, atol, equal_nan))  # type: ignore[no-any-return]
+
+
+def array_equal(x: Operand, y: Operand, equal_nan: bool = False) -> Value:
+    """Whether x and y have the same shape and elements, as a 0-d bool.
+
+    Shapes are compared where the graph is built: named sizes that may differ are different.
+    """
+    left, right = promoted_values("array_equal", (x, y))
+    if left.shape != right.shape:
+        return FUNCTIONS["full"]((), False)  # type: ignore[no-any-return]
+    return _all_equal(left, right, equal_nan)
+
+
+def array_equiv(x: Operand, y: Operand) -> Value:
+    """Whether x and y, broadcast against each other, have the same elements, as a 0-d bool.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+    """
+    left, right = promoted_values("array_equiv", (x, y))
+    return _all_equal(left, right, False)
+
+
+def _all_equal(left: Value, right: Value, equal_nan: bool) -> Value:
+    same = FUNCTIONS["equal"](left, right)
+    if equal_nan and left.dtype.is_float:
+        nan = FUNCTIONS["logical_and"](FUNCTIONS["isnan"](left), FUNCTIONS["isnan"](right))
+        same = FUNCTIONS["logical_or"](same, nan)
+    return FUNCTIONS["all"](same)  # type: ignore[no-any-return]
+
+
+def select(
+    condlist: Sequence[Operand], choicelist: Sequence[Operand], default: Operand = 0
+) -> Value:
+    """Per element the choice of the first condition that holds, else ``default``; all broadcast.
+
+    Raises:
+        ArgumentError: no condition, or not one choice per condition.
+        DTypeError: a condition that is not bool.
+        ShapeError: the shapes do not broadcast.
+    """
+    if not condlist or len(condlist) != len(choicelist):
+        raise ArgumentError(f"select: {len(condlist)} conditions, {len(choicelist)} choices")
+    *choices, found = promoted_values("select", [*choicelist, default])
+    for condition, choice in zip(reversed(condlist), reversed(choices), strict=True):
+        found = FUNCTIONS["where"](condition, choice, found)
+    return found
+
+
+def choose(a: Operand, choices: Sequence[Operand]) -> Value:
+    """Per element ``choices[a]``; a is an integer and is held between the first and the last one.
+
+    (NumPy's mode="clip": NumPy itself raises where a is out of range.)
+
+    Raises:
+        ArgumentError: no choice.
+        ShapeError: the shapes do not broadcast.
+    """
+    if not choices:
+        raise ArgumentError("choose: there is no choice")
+    which = as_value("choose", a)
+    *others, last = promoted_values("choose", list(choices))
+    for number in reversed(range(len(others))):
+        last = FUNCTIONS["where"](which <= number, others[number], last)
+    return last
+
+
+def piecewise(
+    x: Operand,
+    condlist: Sequence[Operand],
+    funclist: Sequence[Operand | Callable[..., Operand]],
+    *args: Any,
+    **kw: Any,
+) -> Value:
+    """Per element the value of the last function whose condition holds, in the dtype of x.
+
+    Every function is applied to all of x; a number is a constant. One function more than conditions
+    stands for where none holds, else that is 0.
+
+    Raises:
+        ArgumentError: too few or too many functions.
+        ShapeError: the shapes do not broadcast.
+    """
+    value = as_value("piecewise", x)
+    if len(funclist) - len(condlist) not in (0, 1):
+        raise ArgumentError(f"piecewise: {len(condlist)} conditions, {len(funclist)} functions")
+    pieces = [f(value, *args, **kw) if callable(f) else f for f in funclist]
+    rest = pieces.pop() if len(pieces) > len(condlist) else 0
+    kind = value.dtype.numpy
+    found = FUNCTIONS["full_like"](value, 0) + FUNCTIONS["astype"](
+        as_value("piecewise", rest), kind
+    )
+    for condition, piece in zip(condlist, pieces, strict=True):
+        holds = FUNCTIONS["astype"](as_value("piecewise", condition), BOOL)
+        chosen = FUNCTIONS["astype"](as_value("piecewise", piece), kind)
+        found = FUNCTIONS["where"](holds, chosen, found)
+    return found  # type: ignore[no-any-return]
+
+
+FUNCTIONS.update(
+    {
+        f.__name__: f
+        for f in (
+            isposinf, isneginf, isclose, allclose, array_equal, array_equiv, select, choose,
+            piecewise,
+        )
+    }
+)  # fmt: skip

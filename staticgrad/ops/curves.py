@@ -1,0 +1,230 @@
+"""Elements along an axis as samples of a curve: differences, slopes, integrals, running totals.
+
+NumPy's finite-difference and integration functions, made of slices and sums; nothing here is an op.
+"""
+
+from __future__ import annotations
+
+from math import pi
+from typing import Any
+
+from staticgrad.errors import ArgumentError, RankError, ShapeError
+from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ops import aggregate as of
+from staticgrad.ops.elementwise import Operand
+from staticgrad.ops.operands import (
+    Axes,
+    as_value,
+    axis_of,
+    distinct_axes,
+    floating,
+    integer,
+    promoted_values,
+    related,
+)
+from staticgrad.ops.scans import cumprod, cumsum
+from staticgrad.ops.selection import where
+from staticgrad.ops.slices import concatenate
+
+
+def diff(x: Operand, n: int = 1, axis: int = -1) -> Value:
+    """The differences between neighbours along ``axis``, taken ``n`` times.
+
+    Raises:
+        AxisError: there is no such axis.
+        ArgumentError: a negative ``n``.
+    """
+    value = as_value("diff", x)
+    place = axis_of("diff", axis, value)
+    times = integer("diff", "n", n, value)
+    if times < 0:
+        raise ArgumentError(f"diff: taken {times} times", related=related(value))
+    for _ in range(times):
+        left, right = _along(value, place, None, -1), _along(value, place, 1, None)
+        value = right != left if value.dtype.is_bool else right - left
+    return value
+
+
+def ediff1d(x: Operand) -> Value:
+    """The differences between neighbours of x flattened."""
+    return diff(FUNCTIONS["ravel"](x))
+
+
+def trapezoid(y: Operand, x: Operand | None = None, dx: Operand = 1.0, axis: int = -1) -> Value:
+    """The integral of samples y along ``axis`` by the trapezoidal rule.
+
+    Args:
+        y: samples; integers and bools become float64.
+        x: where they were taken: of the shape of y, or a vector along ``axis``.
+        dx: the distance between them, where x is not given.
+        axis: the axis to integrate along, which goes.
+
+    Raises:
+        AxisError: there is no such axis.
+        ShapeError: an x that does not fit y.
+    """
+    value = floating("trapezoid", y)
+    place = axis_of("trapezoid", axis, value)
+    steps = dx if x is None else _steps("trapezoid", floating("trapezoid", x), value, place)
+    pairs = _along(value, place, 1, None) + _along(value, place, None, -1)
+    return of.sum(pairs * steps / 2.0, place)
+
+
+def _steps(op: str, x: Value, value: Value, place: int) -> Value:
+    """The distances between the places x, to be multiplied with differences of ``value``."""
+    if x.ndim == 1:
+        return _column(diff(x), value.ndim, place)
+    if x.ndim != value.ndim:
+        raise RankError(
+            f"{op}: places of {x.type} for samples of {value.type}", related=related(x, value)
+        )
+    return diff(x, axis=place)
+
+
+def gradient(
+    f: Operand, *spacing: Operand, axis: Axes = None, edge_order: int = 1
+) -> Value | tuple[Value, ...]:
+    """The slopes of samples f by central differences, one-sided at both ends.
+
+    (This differentiates data; ``sg.grad`` differentiates the graph.) Where the places are not
+    equidistant, the formula of second order of NumPy's documentation.
+
+    Args:
+        f: samples; integers and bools become float64.
+        spacing: nothing (distance 1), one number for all axes, or per axis a number or the places
+            as a vector.
+        axis: which axes; all by default.
+        edge_order: 1 or 2, the order of the formula at both ends.
+
+    Returns:
+        One value of the shape of f per axis; a single one is returned itself.
+
+    Raises:
+        AxisError: there is no such axis, or one is named twice.
+        ArgumentError: another number of spacings than of axes; another ``edge_order``.
+        ShapeError: an axis with too few samples.
+    """
+    value = floating("gradient", f)
+    given = range(value.ndim) if axis is None else axis
+    places = distinct_axes("gradient", (given,) if isinstance(given, int) else given, value)
+    if edge_order not in (1, 2):
+        raise ArgumentError(f"gradient: edge_order is 1 or 2, not {edge_order!r}")
+    steps = list(spacing) or [1.0]
+    if len(steps) == 1 and not (isinstance(steps[0], Value) and steps[0].ndim):
+        steps *= len(places)
+    if len(steps) != len(places):
+        raise ArgumentError(
+            f"gradient: {len(steps)} spacings for {len(places)} axes",
+            hint="this one takes differences of data; sg.grad differentiates the graph",
+            related=related(value),
+        )
+    slopes = [_slope(value, p, s, edge_order) for p, s in zip(places, steps, strict=True)]
+    return slopes[0] if len(slopes) == 1 else tuple(slopes)
+
+
+def _slope(f: Value, axis: int, spacing: Operand, edge_order: int) -> Value:
+    size = f.shape[axis]
+    if isinstance(size, int) and size <= edge_order:
+        raise ShapeError(
+            f"gradient: axis {axis} has {size} samples, {edge_order + 1} are needed",
+            related=related(f),
+        )
+    value, step = promoted_values("gradient", (f, spacing))
+    if step.ndim > 1:
+        raise RankError(f"gradient: places of {step.type}", related=related(step))
+    if step.ndim:
+        steps = _column(diff(step), value.ndim, axis)
+        before, after = _along(steps, axis, None, -1), _along(steps, axis, 1, None)
+        ends = _along(steps, axis, None, 2), _along(steps, axis, -2, None)
+    else:
+        before = after = step
+        ends = None
+    rises = diff(value, axis=axis)
+    slopes = rises / (steps if step.ndim else step)  # between neighbours
+    left, right = _along(slopes, axis, None, -1), _along(slopes, axis, 1, None)
+    inner = (left * after + right * before) / (before + after)
+    first, last = _along(slopes, axis, None, 1), _along(slopes, axis, -1, None)
+    if edge_order == 2:
+        near, far = _along(slopes, axis, 1, 2), _along(slopes, axis, -2, -1)
+        first = first - (near - first) * _share(ends[0] if ends else None, axis, 0)
+        last = last + (last - far) * _share(ends[1] if ends else None, axis, 1)
+    return concatenate([first, inner, last], axis)
+
+
+def _share(steps: Value | None, axis: int, at: int) -> Any:
+    """The outermost of two steps as a share of both."""
+    if steps is None:
+        return 0.5
+    outer = _along(steps, axis, at, at + 1)
+    return outer / of.sum(steps, axis, keepdims=True)
+
+
+def unwrap(p: Operand, discont: float | None = None, axis: int = -1) -> Value:
+    """Angles in radians without jumps: steps beyond ``discont`` (pi) lose whole turns.
+
+    Raises:
+        AxisError: there is no such axis.
+    """
+    value = floating("unwrap", p)
+    place = axis_of("unwrap", axis, value)
+    steps = diff(value, axis=place)
+    turned = FUNCTIONS["remainder"](steps + pi, 2 * pi) - pi
+    up = FUNCTIONS["logical_and"](turned == -pi, steps > 0.0)
+    turned = where(up, pi, turned)
+    kept = FUNCTIONS["absolute"](steps) < (pi if discont is None else discont)
+    moved = cumsum(where(kept, 0.0, turned - steps), place)
+    rest = _along(value, place, 1, None) + moved
+    return concatenate([_along(value, place, None, 1), rest], place)
+
+
+def cumulative_sum(
+    x: Operand, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
+) -> Value:
+    """The running sum along ``axis``, which a vector does without; a 0 in front where asked for.
+
+    Raises:
+        AxisError: there is no such axis.
+        ArgumentError: no axis is given and x is no vector.
+    """
+    return _cumulative("cumulative_sum", cumsum, x, axis, dtype, 0 if include_initial else None)
+
+
+def cumulative_prod(
+    x: Operand, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
+) -> Value:
+    """The running product along ``axis``, with a 1 in front where asked for. Raises as the sum."""
+    return _cumulative("cumulative_prod", cumprod, x, axis, dtype, 1 if include_initial else None)
+
+
+def _cumulative(
+    op: str, running: Any, x: Operand, axis: int | None, dtype: Any, first: int | None
+) -> Value:
+    value = as_value(op, x)
+    if axis is None and value.ndim != 1:
+        raise ArgumentError(f"{op}: which axis of {value.type}?", related=related(value))
+    place = axis_of(op, 0 if axis is None else axis, value)
+    total: Value = running(value, place, dtype=dtype)
+    if first is None:
+        return total
+    shape = tuple(1 if k == place else size for k, size in enumerate(total.shape))
+    return concatenate([FUNCTIONS["full"](shape, first, dtype=total.dtype), total], place)
+
+
+def _along(x: Value, axis: int, start: int | None, stop: int | None) -> Value:
+    return x[(slice(None),) * axis + (slice(start, stop),)]  # type: ignore[no-any-return]
+
+
+def _column(x: Value, rank: int, axis: int) -> Value:
+    """A vector along ``axis`` of ``rank`` axes."""
+    shape = tuple(x.shape[0] if k == axis else 1 for k in range(rank))
+    return FUNCTIONS["reshape"](x, shape)  # type: ignore[no-any-return]
+
+
+FUNCTIONS.update(
+    {
+        f.__name__: f
+        for f in (
+            diff, ediff1d, trapezoid, gradient, unwrap, cumulative_sum, cumulative_prod,
+        )
+    }
+)  # fmt: skip
