@@ -59,6 +59,7 @@ class _Builder:
         self.names: dict[Key, str] = {}
         self.buffers: dict[str, Buffer] = {}
         self.copies = 0
+        self._copy_types: dict[Key, TensorType] = {}
 
     def build(self) -> Schedule | None:
         """The schedule, or None if another update has to be a copy (now in ``copied_updates``)."""
@@ -121,11 +122,6 @@ class _Builder:
 
     def _type_of(self, key: Key) -> TensorType:
         return self._copy_types[key] if key in self._copy_types else self.grouping.value_type(key)
-
-    @property
-    def _copy_types(self) -> dict[Key, TensorType]:
-        found: dict[Key, TensorType] = self.__dict__.setdefault("_types", {})
-        return found
 
     def _copy_key(self, near: Key, kind: TensorType) -> Key:
         """The key of a new copy that belongs to the node of ``near``."""

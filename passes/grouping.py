@@ -33,6 +33,7 @@ from staticgrad.ir.forms import (
     Scan,
     ScatterAdd,
     ScatterAlong,
+    Sort,
     View,
 )  # fmt: skip
 from staticgrad.ir.graph import Constant, Graph, Node, Symbolic
@@ -50,7 +51,7 @@ Key = tuple[Node, int]
 PARTIAL: Final = -1
 CHECK: Final = -2
 FIRST_COPY: Final = -3
-GroupKind = Literal["map", "columns", "gemm", "scatter", "scan", "copy"]
+GroupKind = Literal["map", "columns", "gemm", "scatter", "scan", "sort", "copy"]
 
 
 @dataclass(frozen=True)
@@ -238,6 +239,8 @@ class Grouping:
                 self._anchor("gemm", node, node.types[0].shape, args)
             case Gather() | GatherAlong():
                 self._anchor("map", node, node.types[0].shape, args).indexed = True
+            case Sort():
+                self._anchor("sort", node, args[0].type.shape, args)
             case ScatterAdd() | ScatterAlong() | Scan():
                 self._place_in_order(node, args)
             case Assemble():

@@ -17,7 +17,7 @@ from staticgrad.ir import expr as ex
 from staticgrad.ir.dim import Size
 from staticgrad.ir.dtype import I64, DType
 from staticgrad.ir.expr import Access, Expr
-from staticgrad.ir.forms import Contract, Gather, GatherAlong, Pointwise, Scan, ScatterAdd
+from staticgrad.ir.forms import INDEXED, Contract, Gather, GatherAlong, Pointwise, Scan, ScatterAdd
 from staticgrad.ir.graph import Node
 from staticgrad.ir.kernel import (
     GEMM_COLUMNS,
@@ -143,7 +143,8 @@ def _evaluate_nodes(low: Lowering) -> None:
 def _gathered(low: Lowering, node: Node) -> Expr:
     data, indices, stride = gather_walks(low.group, low.grouping, node)
     form = node.form
-    axis: int = form.axis  # type: ignore[union-attr]
+    assert isinstance(form, INDEXED)
+    axis = form.axis
     index = low.checked(
         node,
         _index_load(low, node, indices),
@@ -333,7 +334,8 @@ def _lower_scatter(low: Lowering) -> Step:
     group = low.group
     node = group.nodes[0]
     form = node.form
-    axis: int = form.axis  # type: ignore[union-attr]
+    assert isinstance(form, INDEXED)
+    axis = form.axis
     rank = len(group.domain)
     target, indices, stride = gather_walks(group, low.grouping, node)
     update = low.grouping.source(node.args[0])

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from passes.grouping import CHECK, Group, Grouping, Key, Source
 from passes.layout import Layout, collapse
@@ -17,7 +18,7 @@ from staticgrad.ir import expr as ex
 from staticgrad.ir.dim import Size, hint_value
 from staticgrad.ir.dtype import I64, U64, DType
 from staticgrad.ir.expr import Access, Expr
-from staticgrad.ir.forms import Gather, GatherAlong, Pointwise, ScatterAdd
+from staticgrad.ir.forms import INDEXED, Gather, GatherAlong, Pointwise, ScatterAdd
 from staticgrad.ir.graph import Constant, Node
 from staticgrad.ir.kernel import Axis, Check, Extent, Kernel, Operand, Stage
 from staticgrad.ir.schedule import Binding, Step
@@ -189,15 +190,13 @@ class Lowering:
             and source.base not in self.group.reductions
             and source.type.shape == self.group.domain
             and self.grouping.home(source.base) is self.group
-            and source.base[0] in self.member_set
+            and source.base[0] in self.members
         )
 
-    @property
-    def member_set(self) -> set[Node]:
-        found: set[Node] | None = self.__dict__.get("_members")
-        if found is None:
-            found = self.__dict__["_members"] = set(self.group.nodes)
-        return found
+    @cached_property
+    def members(self) -> frozenset[Node]:
+        """The nodes of the group, to be asked whether a value is among them."""
+        return frozenset(self.group.nodes)
 
     def value(self, source: Source) -> Expr:
         """The element of a source at the current position."""
@@ -259,8 +258,8 @@ class Lowering:
             index = index.minimum(ex.literal(2**63 - 1, U64))
         wide = index.cast(I64)
         form = node.form
-        wrap = getattr(form, "wrap", True)
-        self.checks.append(Check(name, wide, self.extent(extent), position, operand, wrap))
+        assert isinstance(form, INDEXED)
+        self.checks.append(Check(name, wide, self.extent(extent), position, operand, form.wrap))
         return ex.ref(name, I64)
 
     def position(self, shape: Shape, positions: Sequence[Expr]) -> Expr:
@@ -284,8 +283,8 @@ def gather_walks(group: Group, grouping: Grouping, node: Node) -> tuple[Walk, Wa
     For a scatter the data is the result, laid out contiguously.
     """
     form = node.form
-    assert isinstance(form, Gather | GatherAlong) or hasattr(form, "axis")
-    axis: int = form.axis
+    assert isinstance(form, INDEXED)
+    axis = form.axis
     indices = grouping.source(node.args[1])
     if isinstance(form, Gather | GatherAlong):
         data = grouping.source(node.args[0])

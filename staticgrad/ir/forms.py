@@ -85,19 +85,24 @@ class Contract:
 
 @dataclass(frozen=True)
 class Gather:
-    """out[p, i, q] = x[p, indices[i], q], indices in place of ``axis``; checked, negatives wrap."""
+    """out[p, i, q] = x[p, indices[i], q], indices in place of ``axis``; checked.
+
+    Negatives wrap, or (``wrap`` False) raise.
+    """
 
     axis: int
+    wrap: bool = True
 
 
 @dataclass(frozen=True)
 class ScatterAdd:
     """Zeros of the result's shape; then out[p, indices[i], q] += x[p, i, q] in index order.
 
-    Operands: x, indices. Negative indices wrap; out of range raises.
+    Operands: x, indices. Negative indices wrap, or (``wrap`` False) raise; out of range raises.
     """
 
     axis: int
+    wrap: bool = True
 
 
 @dataclass(frozen=True)
@@ -136,6 +141,19 @@ class Scan:
 
 
 @dataclass(frozen=True)
+class Sort:
+    """Two results: the elements along ``axis`` in the order of their keys, and their positions.
+
+    ``key`` gives the i32 or i64 Expr of an element; the smallest comes first, of equal ones the one
+    that stands first. The results hold the first ``keep`` along the axis.
+    """
+
+    axis: int
+    keep: Size
+    key: Callable[[Expr], Expr]
+
+
+@dataclass(frozen=True)
 class Region:
     """Where an operand lands in the result: per axis, position start + step * index."""
 
@@ -164,5 +182,8 @@ Form = (
     | ScatterAdd
     | ScatterAlong
     | Scan
+    | Sort
     | Assemble
 )
+#: The forms that look places up in an operand of indices, along ``axis``.
+INDEXED = Gather | GatherAlong | ScatterAdd | ScatterAlong
