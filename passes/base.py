@@ -8,8 +8,9 @@ pass itself. This module knows no concrete pass; ``passes.pipelines`` names thos
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Final, dataclass_transform
 
@@ -46,12 +47,19 @@ class Pass:
         """The transformed program, or ``program`` itself when nothing changed."""
         raise TypeError(f"pass {self.name!r} does not say what it does")
 
+    def traced(self, program: Any) -> tuple[Any, Mapping[str, int]]:
+        """The transformed program, and how often each of the pass's rules applied, if it has any.
+
+        The pipeline calls this one; a pass without rules only says ``__call__``.
+        """
+        return self(program), {}
+
     def options(self) -> dict[str, Any]:
         """Fields that differ from their default, in declaration order."""
         return {
-            field.name: getattr(self, field.name)
-            for field in fields(self)  # type: ignore[arg-type]  # subclasses are dataclasses
-            if field.default is MISSING or getattr(self, field.name) != field.default
+            each.name: getattr(self, each.name)
+            for each in fields(self)  # type: ignore[arg-type]  # subclasses are dataclasses
+            if each.default is MISSING or getattr(self, each.name) != each.default
         }
 
     def __str__(self) -> str:
@@ -68,17 +76,22 @@ VERIFIERS: Final[dict[str, Callable[[Any], object]]] = {"graph": verify_graph}
 
 @dataclass(frozen=True)
 class Report:
-    """What one pass did: seconds of wall time, nodes before and after, whether anything changed."""
+    """What one pass did: seconds of wall time, nodes before and after, whether anything changed.
+
+    ``hits`` counts, for a pass made of rules, how often each applied.
+    """
 
     name: str
     seconds: float
     nodes_before: int
     nodes_after: int
     changed: bool
+    hits: Mapping[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
         change = f"{self.nodes_before} -> {self.nodes_after} nodes" if self.changed else "unchanged"
-        return f"{self.name}: {change}, {self.seconds * 1e3:.2f} ms"
+        rules = "".join(f", {name} {count}x" for name, count in self.hits.items())
+        return f"{self.name}: {change}, {self.seconds * 1e3:.2f} ms{rules}"
 
 
 class Pipeline(Pass, name="pipeline"):
@@ -178,13 +191,19 @@ class Fixpoint(Pass, name="fixpoint"):
 
     def __call__(self, program: Any) -> Any:
         """The program after the first round without a change, or after ``limit`` rounds."""
+        return self.traced(program)[0]
+
+    def traced(self, program: Any) -> tuple[Any, Mapping[str, int]]:
+        """The same, with the hits of all rounds."""
+        hits: Counter[str] = Counter()
         for _ in range(self.limit):
             before = program
             for each in self.passes:
-                program = each(program)
+                program, own = each.traced(program)
+                hits.update(own)
             if program is before:
                 break
-        return program
+        return program, hits
 
     def __str__(self) -> str:
         options = "" if self.limit == 25 else f"{{limit={self.limit}}}"
@@ -222,10 +241,11 @@ def _without(pipeline: Pipeline, names: Collection[str]) -> Pipeline:
 
 def _timed(each: Pass, program: Any) -> tuple[Any, Report]:
     start = time.perf_counter()
-    after = each(program)
+    after, hits = each.traced(program)
     seconds = time.perf_counter() - start
     changed = after is not program
-    return after, Report(each.name, seconds, count_nodes(program), count_nodes(after), changed)
+    report = Report(each.name, seconds, count_nodes(program), count_nodes(after), changed, hits)
+    return after, report
 
 
 def _verified(program: Any, level: str, culprit: str) -> None:

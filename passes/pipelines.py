@@ -1,7 +1,7 @@
 """The passes there are, the pipelines with a name, and the text form of both.
 
 >>> print(pipeline("O1"))
-dce,cse,fold,dce
+dce,fixpoint(simplify,cse,fold),dce
 >>> print(pipeline("fixpoint(cse{border=True},fold),dce"))
 fixpoint(cse{border=True},fold),dce
 """
@@ -19,13 +19,19 @@ from passes.base import Fixpoint, Pass, Pipeline, names_of
 from passes.cse import CommonSubexpressions
 from passes.dce import DeadNodes
 from passes.fold import Fold
+from passes.simplify import Simplify
 from staticgrad.errors import ParseError
 
 #: Every built-in pass, in the order a pipeline usually has them.
-PASSES: Final[tuple[type[Pass], ...]] = (DeadNodes, CommonSubexpressions, Fold)
+PASSES: Final[tuple[type[Pass], ...]] = (
+    DeadNodes,
+    Simplify,
+    CommonSubexpressions,
+    Fold,
+)
 
 #: Optimisation level -> its pipeline. O0 and O1 give equal bytes.
-LEVELS: Final[Mapping[str, str]] = {"O0": "", "O1": "dce,cse,fold,dce"}
+LEVELS: Final[Mapping[str, str]] = {"O0": "", "O1": "dce,fixpoint(simplify,cse,fold),dce"}
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]*")
 

@@ -1,0 +1,25 @@
+"""The tables of rewrite rules, by subject; ``RULES`` has all of them by name.
+
+A rule states its class: ``exact`` keeps every byte, ``stable`` comes closer to the true value,
+``value`` holds within a stated error. Every rule here is tested by ``tests/passes/test_rules.py``
+the moment it is written: nothing has to be added there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from passes.rewrite.rule import Rule, table
+from passes.rules import casts, choices, identities, movement, strength
+
+#: Table -> its rules, in the order in which they are tried.
+TABLES: Final[Mapping[str, tuple[Rule, ...]]] = {
+    "identities": identities.RULES,
+    "strength": strength.RULES,
+    "casts": casts.RULES,
+    "choices": choices.RULES,
+    "movement": movement.RULES,
+}
+RULES: Final[Mapping[str, Rule]] = table(rule for rules in TABLES.values() for rule in rules)
+EXACT: Final = tuple(rule for rule in RULES.values() if rule.kind == "exact")

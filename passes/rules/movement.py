@@ -1,0 +1,240 @@
+"""Algebra of movement: chains of reshapes, transposes, broadcasts, slices and joins. All exact.
+
+Chains become one step or none, and elementwise work moves below the broadcast that repeats its
+operands, so that it is done once per element instead of once per copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any, Final
+
+from passes.rewrite import Match, Rule, holes, number_of, rule, some
+from staticgrad.ir.dim import Size
+from staticgrad.ir.graph import Symbolic
+from staticgrad.ops.contract import MatMul
+from staticgrad.ops.elementwise import Elementwise
+from staticgrad.ops.movement import Broadcast, Reshape, Transpose
+from staticgrad.ops.slices import Concat, Pad, Slice
+
+x, y = holes("x y")
+
+
+def _same_type(match: Match) -> Any:
+    return match.x if match.x.type == match.root.type else None
+
+
+# -- reshape, transpose, broadcast ----------------------------------------------------------------
+
+
+def _identity_transpose(match: Match) -> Any:
+    return match.x if match.op("outer").perm == tuple(range(match.x.ndim)) else None
+
+
+def _transposes(match: Match) -> Any:
+    inner, outer = match.op("inner").perm, match.op("outer").perm
+    return Transpose(tuple(inner[axis] for axis in outer))(match.x)
+
+
+def _broadcasts(match: Match) -> Any:
+    inner, outer = match.op("inner"), match.op("outer")
+    return Broadcast(outer.shape, tuple(outer.axes[axis] for axis in inner.axes))(match.x)
+
+
+def _transposed_broadcast(match: Match) -> Any:
+    """A broadcast of the transposed operand, which is smaller."""
+    inner, outer = match.op("inner"), match.op("outer")
+    place = {axis: k for k, axis in enumerate(outer.perm)}  # axis of the broadcast -> of the result
+    places = [place[axis] for axis in inner.axes]
+    order = tuple(sorted(range(len(places)), key=places.__getitem__))
+    moved = match.x if order == tuple(range(len(order))) else Transpose(order)(match.x)
+    return Broadcast(match.root.shape, tuple(sorted(places)))(moved)
+
+
+def _reshaped_number(match: Match) -> Any:
+    """A reshape or transpose of a value that is one number throughout: broadcast it anew."""
+    inner = match.op("inner")
+    return Broadcast(match.root.shape, ())(match.x) if not inner.axes else None
+
+
+def _below_broadcast(match: Match) -> Any:
+    """f(broadcast(a), broadcast(b)) as broadcast(f(a, b)); one number throughout joins any."""
+    root = match.root
+    spread = [arg.node.op for arg in root.node.args if isinstance(arg.node.op, Broadcast)]
+    if not spread or any(op != spread[0] for op in spread) or spread[0].shape != root.shape:
+        return None
+    below, sources = [], []
+    for arg in root.node.args:
+        if isinstance(arg.node.op, Broadcast):
+            sources.append(arg.node.args[0])
+            below.append(sources[-1])
+        elif (number := _alone(arg)) is not None:
+            below.append(number)
+        else:
+            return None
+    if any(source.shape != sources[0].shape for source in sources):
+        return None
+    return spread[0](root.node.op(*below))
+
+
+def _alone(value: Symbolic) -> Symbolic | None:
+    """The 0-d constant that ``value`` repeats, if it is one."""
+    while not value.node.is_leaf and isinstance(value.node.op, Broadcast | Reshape | Transpose):
+        value = value.node.args[0]
+    return value if value.ndim == 0 and number_of(value) is not None else None
+
+
+# -- slices and joins -----------------------------------------------------------------------------
+
+
+def _whole(match: Match) -> Any:
+    cut = match.op("outer")
+    plain = all(start == 0 for start in cut.starts) and all(step == 1 for step in cut.steps)
+    return match.x if plain and cut.lengths == match.x.shape else None
+
+
+def _slices(match: Match) -> Any:
+    inner, outer = match.op("inner"), match.op("outer")
+    starts = tuple(
+        a + s * b for a, s, b in zip(inner.starts, inner.steps, outer.starts, strict=True)
+    )
+    steps = tuple(a * b for a, b in zip(inner.steps, outer.steps, strict=True))
+    return Slice(starts, outer.lengths, steps)(match.x)
+
+
+def _part_of_join(match: Match) -> Any:
+    """The slice of the one operand in which it lies."""
+    cut, axis = match.op("outer"), match.op("inner").axis
+    start, length, step = cut.starts[axis], cut.lengths[axis], cut.steps[axis]
+    parts = match.inner.node.args
+    sizes = [part.shape[axis] for part in parts]
+    begins = list(accumulate(sizes[:-1], initial=0))
+    for part, begin, size in zip(parts, begins, sizes, strict=True):
+        if _inside(start, length, step, begin, size):
+            starts = (*cut.starts[:axis], start - begin, *cut.starts[axis + 1 :])
+            return Slice(starts, cut.lengths, cut.steps)(part)
+    return None
+
+
+def _inside(start: Size, length: Size, step: int, begin: Size, size: Size) -> bool:
+    first = start - begin
+    if step == 1 and first == 0 and length == size:
+        return True
+    if not (isinstance(first, int) and isinstance(length, int) and isinstance(size, int)):
+        return False
+    last = first + step * (length - 1)
+    return length > 0 and min(first, last) >= 0 and max(first, last) < size
+
+
+def _joined(match: Match) -> Any:
+    """Operands of a join that are neighbouring slices of one value, as one slice."""
+    axis = match.op("outer").axis
+    parts: list[Symbolic] = []
+    for part in match.root.node.args:
+        whole = _neighbours(parts[-1], part, axis) if parts else None
+        if whole is not None:
+            parts[-1] = whole
+        else:
+            parts.append(part)
+    if len(parts) == len(match.root.node.args):
+        return None
+    return parts[0] if len(parts) == 1 else Concat(axis)(*parts)
+
+
+def _neighbours(left: Symbolic, right: Symbolic, axis: int) -> Symbolic | None:
+    one, two = left.node.op, right.node.op
+    if not (isinstance(one, Slice) and isinstance(two, Slice)):
+        return None
+    (source,), (other,) = left.node.args, right.node.args
+    follows = two.starts[axis] == one.starts[axis] + one.steps[axis] * one.lengths[axis]
+    others = _except(one.starts, axis) == _except(two.starts, axis)
+    if source.key != other.key or one.steps != two.steps or not (follows and others):
+        return None
+    lengths = list(one.lengths)
+    lengths[axis] = one.lengths[axis] + two.lengths[axis]
+    return Slice(one.starts, tuple(lengths), one.steps)(source)  # type: ignore[no-any-return]
+
+
+def _except(sizes: Sequence[Size], axis: int) -> list[Size]:
+    return [size for k, size in enumerate(sizes) if k != axis]
+
+
+def _nothing_padded(match: Match) -> Any:
+    steps = match.op("outer").steps
+    same = match.x.type == match.root.type
+    return match.x if same and all(step == 1 for step in steps) else None
+
+
+# -- matrix products ------------------------------------------------------------------------------
+
+
+def _transposed_operand(match: Match) -> Any:
+    """A product reads an operand either way round: the exchange of its last two axes goes in."""
+    product = match.op("outer")
+    flags = [product.transpose_a, product.transpose_b]
+    args = list(match.root.node.args)
+    for k, arg in enumerate(args):
+        op = arg.node.op
+        if isinstance(op, Transpose) and op.perm == _exchanged(arg.ndim):
+            args[k], flags[k] = arg.node.args[0], not flags[k]
+    if flags == [product.transpose_a, product.transpose_b]:
+        return None
+    return MatMul(*flags)(*args)
+
+
+def _exchanged(rank: int) -> tuple[int, ...]:
+    return (*range(rank - 2), rank - 1, rank - 2)
+
+
+# -- examples -------------------------------------------------------------------------------------
+
+
+def _spread(value: Any) -> Any:
+    return Broadcast((3, *value.shape), tuple(range(1, value.ndim + 1)))(value)
+
+
+def _five(like: Any) -> Any:
+    return Broadcast((5,), ())(like.sum())
+
+
+RULES: Final[tuple[Rule, ...]] = (
+    rule("reshape-to-itself", some(Reshape, x), _same_type,
+         examples=(lambda x: Reshape(x.shape)(x),)),
+    rule("reshape-twice", some(Reshape, some(Reshape, x), name="outer"),
+         lambda m: Reshape(m.op("outer").shape)(m.x),
+         examples=(lambda x: x.reshape(-1, 1).reshape(1, -1),)),
+    rule("transpose-to-itself", some(Transpose, x, name="outer"), _identity_transpose,
+         examples=(lambda x: Transpose(tuple(range(x.ndim)))(x),)),
+    rule("transpose-twice", some(Transpose, some(Transpose, x, name="inner"), name="outer"),
+         _transposes, examples=(lambda x: x.reshape(-1, 1, 1).transpose(2, 0, 1).T,)),
+    rule("broadcast-to-itself", some(Broadcast, x), _same_type,
+         examples=(lambda x: Broadcast(x.shape, tuple(range(x.ndim)))(x),)),
+    rule("broadcast-twice", some(Broadcast, some(Broadcast, x, name="inner"), name="outer"),
+         _broadcasts,
+         examples=(lambda x: Broadcast((3, *x.shape, 2), tuple(range(1, x.ndim + 1)))(
+             Broadcast(x.shape, tuple(range(x.ndim)))(x)),)),
+    rule("transpose-below-broadcast",
+         some(Transpose, some(Broadcast, x, name="inner"), name="outer"), _transposed_broadcast,
+         examples=(lambda x: Broadcast((3, *x.shape, 2), tuple(range(1, x.ndim + 1)))(x).T,)),
+    rule("reshape-of-repeated-number", some(Reshape, some(Broadcast, x, name="inner")),
+         _reshaped_number, examples=(lambda x: Broadcast((4, 3), ())(x.sum()).reshape(2, 6),)),
+    rule("elementwise-below-broadcast", some(Elementwise, ...), _below_broadcast,
+         examples=(lambda x: -Broadcast((3, *x.shape), tuple(range(1, x.ndim + 1)))(x),
+                   lambda x, y: _spread(x + y) * _spread(x - y) + 1.0)),
+    rule("slice-of-everything", some(Slice, x, name="outer"), _whole,
+         examples=(lambda x: Slice((0,) * x.ndim, x.shape, (1,) * x.ndim)(x),)),
+    rule("slice-of-slice", some(Slice, some(Slice, x, name="inner"), name="outer"), _slices,
+         examples=(lambda x: x.reshape(-1)[::-1][1:][::2],)),
+    rule("slice-of-join", some(Slice, some(Concat, ..., name="inner"), name="outer"),
+         _part_of_join,
+         examples=(lambda x: Concat(0)(x.reshape(-1), _five(x), x.reshape(-1))[x.size + 5 :],
+                   lambda x: Concat(0)(_five(x), x.reshape(-1))[3:0:-1])),
+    rule("join-of-neighbours", some(Concat, ..., name="outer"), _joined,
+         examples=(lambda x: Concat(0)(x[:1], x[1:]), lambda x: Concat(0)(x[:1], x[1:], x))),
+    rule("join-of-one", some(Concat, x), x, examples=(lambda x: Concat(0)(x.reshape(-1)),)),
+    rule("pad-with-nothing", some(Pad, x, name="outer"), _nothing_padded,
+         examples=(lambda x: Pad(x.shape, (0,) * x.ndim, (1,) * x.ndim)(x),)),
+    rule("transpose-into-product", some(MatMul, ..., name="outer"), _transposed_operand,
+         examples=(lambda x: x.reshape(-1, 1).T @ x.reshape(-1, 1),)),
+)  # fmt: skip

@@ -1,0 +1,34 @@
+"""Strength reduction: the same bytes from a cheaper op."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import numpy as np
+
+from passes.rewrite import Match, Rule, holes, number_of, rule
+
+x, y = holes("x y")
+
+
+def _by_inverse(match: Match) -> Any:
+    """x * (1/c) for a power of two with a normal inverse: one rounding of the same number."""
+    divisor = number_of(match.y)
+    if divisor is None or abs(math.frexp(float(divisor))[0]) != 0.5:
+        return None
+    with np.errstate(all="ignore"):
+        inverse = divisor.dtype.type(1) / divisor
+    normal = np.finfo(divisor.dtype).tiny <= abs(inverse) < np.inf
+    return match.x * inverse if normal else None
+
+
+RULES: Final[tuple[Rule, ...]] = (
+    rule(
+        "divide-by-power-of-two",
+        x / y,
+        _by_inverse,
+        dtypes="f",
+        examples=(lambda x: x / 8.0, lambda x: x / -0.25),
+    ),
+)

@@ -1,0 +1,241 @@
+"""Every rewrite rule, tried on adversarial values over all the dtypes and shapes that it takes.
+
+A rule needs nothing here to be tested: where its pattern is closed, the pattern over inputs is the
+program; else its ``examples`` are. Both sides are evaluated; ``exact`` rules must give equal bytes.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from passes.rewrite import Rule, hole, holes, rewrite, rule, some
+from passes.rewrite.terms import Applied, Hole, filled, subterms
+from passes.rules import RULES
+from staticgrad.errors import PipelineError, StaticgradError
+from staticgrad.ir.verify import verify_graph
+
+FLOATS = [0.0, -0.0, 1.0, -1.0, 2.5, -0.5, np.inf, -np.inf, np.nan, 5e-324, -1e-310, 1e-40,
+          1.7e308, -3.4e38, 1.0 + 2**-52, 0.1, 3.0, 3.0]  # fmt: skip
+SHAPES = {"vector": (18,), "empty": (0,), "one": (1,), "matrix": (6, 3)}
+DTYPES = ["float64", "float32", "int64", "int8", "uint8", "uint64", "bool"]
+
+
+def values(dtype: str, shape: tuple[int, ...], turn: int) -> np.ndarray:
+    """Adversarial elements, another arrangement for each ``turn``."""
+    kind = np.dtype(dtype).kind
+    if kind == "f":
+        with np.errstate(over="ignore"):
+            pool = np.array(FLOATS).astype(dtype)
+    elif kind == "b":
+        pool = np.array([True, False, False])
+    else:
+        ends = np.iinfo(dtype)
+        pool = np.array([0, 1, 2, 7, ends.max, ends.min, ends.max - 1, 3, 3], dtype)
+    count = int(np.prod(shape))
+    return np.roll(np.resize(pool, max(count, len(pool))), turn * 5 + turn)[:count].reshape(shape)
+
+
+def programs(each: Rule, dtype: str, shape: tuple[int, ...]):
+    """The programs that the rule is tried on: (value, feeds)."""
+    builders = each.examples or (_closed(each),)
+    for build in builders:
+        names = list(inspect.signature(build).parameters)
+        bools = {t.name for t in subterms(each.pattern) if isinstance(t, Hole) and t.dtype.is_bool}
+        kinds = {n: "bool" if n in bools else dtype for n in names}
+        for turns in itertools.product(range(3), repeat=len(names) - 1):
+            feeds = {
+                n: values(kinds[n], shape, turn) for n, turn in zip(names, (0, *turns), strict=True)
+            }
+            inputs = [sg.input(n, shape, kinds[n]) for n in names]
+            yield build(*inputs), feeds
+
+
+def _closed(each: Rule):
+    """The pattern itself, as a function of what is in its holes."""
+    assert all(t.op is not None for t in subterms(each.pattern) if isinstance(t, Applied)), (
+        f"rule {each.name!r} leaves attributes open: give it examples that it applies to"
+    )
+    names = sorted({t.name for t in subterms(each.pattern) if isinstance(t, Hole)})
+
+    def build(*given):
+        return filled(each.pattern, dict(zip(names, given, strict=True)))
+
+    parameters = [inspect.Parameter(n, inspect.Parameter.POSITIONAL_ONLY) for n in names]
+    build.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return build
+
+
+def same_bytes(a: np.ndarray, b: np.ndarray) -> bool:
+    """Equal shapes, dtypes and bytes, where any NaN equals any NaN."""
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    if a.dtype.kind == "f":
+        nan = np.isnan(a)
+        if not np.array_equal(nan, np.isnan(b)):
+            return False
+        a, b = np.where(nan, 0, a), np.where(nan, 0, b)
+    return a.tobytes() == b.tobytes()
+
+
+def attempts(each: Rule):
+    """Every program that can be built for the rule, rewritten by it: (before, after, feeds)."""
+    for dtype in DTYPES:
+        for shape in SHAPES.values():
+            try:
+                built = list(programs(each, dtype, shape))
+            except (StaticgradError, TypeError):
+                continue  # the ops of the rule take other dtypes or shapes
+            for value, feeds in built:
+                used = {i.node.op.label for i in sg.Graph(value).inputs}
+                graph = sg.Graph(value)
+                after, hits = rewrite(graph, [each])
+                yield graph, after, hits, {n: a for n, a in feeds.items() if n in used}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_rule_keeps_what_it_promises(name):
+    each, applied = RULES[name], 0
+    for before, after, hits, feeds in attempts(each):
+        applied += bool(hits)
+        verify_graph(after)
+        kept = {i.node.op.label for i in after.inputs}
+        assert kept == set(feeds)
+        one, two = sg.evaluate(before, feeds), sg.evaluate(after, feeds)
+        if each.kind == "exact":
+            assert same_bytes(one["output"], two["output"]), f"\n{before}\n{after}\n{feeds}"
+    assert applied, f"rule {name!r} applied to none of its own examples"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "kind"),
+    [
+        (lambda x, y: (x + 0.0, x), "-0.0 + 0.0 is 0.0"),
+        (lambda x, y: (x * 0.0, 0.0), "inf * 0 is NaN"),
+        (lambda x, y: (-(x - y), y - x), "-(1 - 1) is -0.0"),
+        (lambda x, y: (sg.log(sg.exp(x)), x), "it overflows"),
+        (lambda x, y: (sg.maximum(x, y), sg.where(x > y, x, y)), "NaN wins"),
+    ],
+)
+def test_a_wrong_rule_is_caught(wrong, kind):
+    left, right = wrong(*holes("x y"))
+    each = rule("wrong", left, right)
+    differences = [
+        before
+        for before, after, _, feeds in attempts(each)
+        if not same_bytes(sg.evaluate(before, feeds)["output"], sg.evaluate(after, feeds)["output"])
+    ]
+    assert differences, kind
+
+
+def test_rules_that_are_none():
+    x, y = holes("x y")
+    with pytest.raises(PipelineError, match="y is not in neg"):
+        rule("free", -x, y)
+    with pytest.raises(PipelineError, match="is no op"):
+        rule("hole", x, x)
+    with pytest.raises(PipelineError, match="states no error"):
+        rule("vague", -x, x, "value")
+    with pytest.raises(PipelineError, match="none of"):
+        rule("what", -x, x, "fast")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="a pattern holds numbers"):
+        _ = x + np.ones(3)
+
+
+def test_rules_that_undo_each_other_are_named():
+    x, y = holes("x y")
+    graph = sg.Graph(sg.input("a", (3,)) - sg.input("b", (3,)))
+    there = rule("there", x - y, x + (-y))
+    back = rule("back", x + (-y), x - y)
+    with pytest.raises(PipelineError, match="without end: there, back"):
+        rewrite(graph, [there, back])
+
+
+def test_a_rule_may_not_change_the_type():
+    x = hole("x")
+    graph = sg.Graph(-sg.input("a", (3,)))
+    with pytest.raises(PipelineError, match="puts"):
+        rewrite(graph, [rule("widens", -x, lambda m: m.x.astype("float64"))])
+    with pytest.raises(PipelineError, match="puts"):
+        rewrite(graph, [rule("grows", -x, lambda m: sg.stack([m.x, m.x]))])
+
+
+def test_a_smaller_replacement_is_repeated():
+    a, b = sg.input("a", ("n", 1)), sg.input("b", (4,))
+    x, y = holes("x y")
+    after, hits = rewrite(sg.Graph(a * b), [rule("left", x * y, x)])
+    assert after["output"].shape == (a * b).shape
+    assert hits == {"left": 1}
+
+
+def test_operands_of_commutative_ops_match_both_ways():
+    a, b = sg.input("a", (3,)), sg.input("b", (3,))
+    x, y = holes("x y")
+    each = rule("add-negative", (-x) + y, y - x)
+    for value in (a + (-b), (-b) + a):
+        after, _ = rewrite(sg.Graph(value), [each])
+        assert [n.op.name for n in after.nodes] == ["input", "input", "sub"]
+    after, hits = rewrite(sg.Graph((-b) - a), [rule("no", (-x) - y, -(x + y))])
+    assert hits == {"no": 1}
+    assert not rewrite(sg.Graph(a - (-b)), [rule("no", (-x) - y, -(x + y))])[1]
+
+
+def test_a_hole_that_occurs_twice_is_one_value():
+    a, b = sg.input("a", (3,), "int32"), sg.input("b", (3,), "int32")
+    graph = sg.Graph({"same": a - a, "other": a - b})
+    after, hits = rewrite(graph, [RULES["subtract-itself"]])
+    assert hits == {"subtract-itself": 1}
+    assert after["other"].node.op.name == "sub"
+
+
+def test_a_number_is_matched_bit_for_bit_wherever_it_is_repeated():
+    a = sg.input("a", (2, 3))
+    zeros = [0.0, np.zeros((2, 3), "f4"), sg.zeros((2, 3)), sg.zeros((3, 2)).T]
+    for zero in zeros:
+        assert rewrite(sg.Graph(a - zero), [RULES["subtract-zero"]])[1]
+        assert not rewrite(sg.Graph(a + zero), [RULES["add-minus-zero"]])[1]
+    for other in (-0.0, np.array([0.0, 0.0, 1.0], "f4"), np.zeros((0, 1, 1), "f4")):
+        assert not rewrite(sg.Graph(a - other), [RULES["subtract-zero"]])[1]
+
+
+def test_the_limit_stops_between_two_rewrites():
+    value = sg.input("a", (3,))
+    for _ in range(4):
+        value = sg.negative(-value)
+    graph = sg.Graph(value)
+    seen = []
+    after, hits = rewrite(graph, [RULES["negate-twice"]], limit=1, watch=seen.append)
+    assert (len(after.nodes), hits, len(seen)) == (7, {"negate-twice": 1}, 1)
+    assert seen[0].rule is RULES["negate-twice"]
+    assert rewrite(graph, [RULES["negate-twice"]], limit=0)[0] is graph
+
+
+def test_new_nodes_stand_at_the_line_and_order_of_the_old():
+    x = sg.input("x", (3,))
+    slope = sg.grad((sg.sin(x) / 8.0).sum(), x)
+    graph = sg.Graph(slope)
+    after, hits = rewrite(graph, [RULES["divide-by-power-of-two"]])
+    assert hits
+    made = [node for node in after.nodes if node not in graph.nodes]
+    assert {node.order for node in made} == {1}
+    assert {node.origin.resolve().line for node in made} == {x.node.origin.resolve().line + 1}
+
+
+def test_open_patterns_and_families():
+    from staticgrad.ops.elementwise import Elementwise
+    from staticgrad.ops.slices import Concat
+
+    x = hole("x")
+    a = sg.input("a", (3,))
+    found = []
+    watcher = rule("watch", some(Elementwise, x, name="op"), lambda m: found.append(m.op("op")))
+    rewrite(sg.Graph(sg.exp(sg.sin(a)) + 1.0), [watcher])
+    assert [op.name for op in found] == ["sin", "exp"]
+    joins = rule("joins", some(Concat, ..., name="join"), lambda m: m.join.node.args[0])
+    with pytest.raises(PipelineError, match="puts"):
+        rewrite(sg.Graph(sg.concatenate([a, a, a])), [joins])
+    assert str(joins) == "joins: join:concat(...) -> ..."
