@@ -1,7 +1,7 @@
 """The passes there are, the pipelines with a name, and the text form of both.
 
 >>> print(pipeline("O1"))
-dce,fixpoint(simplify,cse,fold),dce
+stabilize,dce,fixpoint(simplify,cse,fold),dce
 >>> print(pipeline("fixpoint(cse{border=True},fold),dce"))
 fixpoint(cse{border=True},fold),dce
 """
@@ -12,7 +12,6 @@ import ast
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields
-from difflib import get_close_matches
 from typing import Any, Final, NoReturn
 
 from passes.base import Fixpoint, Pass, Pipeline, names_of
@@ -20,10 +19,13 @@ from passes.cse import CommonSubexpressions
 from passes.dce import DeadNodes
 from passes.fold import Fold
 from passes.simplify import Simplify
+from passes.stabilize import Stabilize
 from staticgrad.errors import ParseError
+from staticgrad.message import did_you_mean
 
 #: Every built-in pass, in the order a pipeline usually has them.
 PASSES: Final[tuple[type[Pass], ...]] = (
+    Stabilize,
     DeadNodes,
     Simplify,
     CommonSubexpressions,
@@ -31,7 +33,10 @@ PASSES: Final[tuple[type[Pass], ...]] = (
 )
 
 #: Optimisation level -> its pipeline. O0 and O1 give equal bytes.
-LEVELS: Final[Mapping[str, str]] = {"O0": "", "O1": "dce,fixpoint(simplify,cse,fold),dce"}
+LEVELS: Final[Mapping[str, str]] = {
+    "O0": "stabilize",
+    "O1": "stabilize,dce,fixpoint(simplify,cse,fold),dce",
+}
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]*")
 
@@ -78,12 +83,12 @@ class _Reader:
             self.fail("expected the name of a pass")
         start, name = self.at, match[0]
         if name != Fixpoint.name and name not in self.known:
-            close = get_close_matches(name, self.known, n=1)
-            hint = f"did you mean {close[0]!r}? " if close else ""
+            names = (*self.known, Fixpoint.name)
             self.fail(
                 f"no pass is named {name!r}",
                 width=len(name),
-                hint=f"{hint}there are {', '.join((*self.known, Fixpoint.name))}",
+                hint=f"{did_you_mean(name, names)}there are {', '.join(names)},"
+                f" and the levels {', '.join(LEVELS)}",
             )
         self.at = match.end()
         self.skip()
@@ -120,7 +125,14 @@ class _Reader:
             self.fail(f"{what}", width=max(len(name), 1), hint=f"the options are {known}")
         self.at += len(name)
         self.need("=")
-        found[name] = self.literal()
+        self.skip()
+        start, value = self.at, self.literal()
+        field = next(field for field in options if field.name == name)
+        if not _is_like(value, field.default):
+            self.at, width = start, self.at - start
+            kind = type(field.default).__name__
+            self.fail(f"{name!r} takes a value like {field.default!r}, {kind}", width)
+        found[name] = value
 
     def literal(self) -> Any:
         """A Python literal up to the comma or brace that ends it."""
@@ -164,6 +176,13 @@ class _Reader:
             file="<pipeline>",
             hint=hint,
         )
+
+
+def _is_like(value: Any, default: Any) -> bool:
+    """Whether an option may have ``value``, judged by its default where that tells."""
+    if default is MISSING or default is None:
+        return True
+    return type(value) is type(default) or (type(value) is int and type(default) is float)
 
 
 def _ends(text: str, start: int) -> list[int]:

@@ -43,6 +43,9 @@ class Match:
     def __getitem__(self, name: str) -> Symbolic:
         return self._found[name]
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._found
+
     def op(self, name: str) -> Any:
         """The op of the node that the named term of the pattern found."""
         return self._found[name].node.op

@@ -10,7 +10,7 @@ import staticgrad as sg
 from passes.fuse import fuse
 from passes.pipelines import pipeline
 from staticgrad.analysis.binding import bind_sizes
-from staticgrad.errors import FeedError
+from staticgrad.errors import FeedError, IndexOutOfRange
 from tests.random_graphs import random_graph
 from tests.schedules import run_schedule
 
@@ -105,6 +105,18 @@ def test_an_update_that_reads_its_parameter_elsewhere_is_not_in_place(merge):
     graph = sg.Graph(updates={a: a + a[::-1]})
     got = run_schedule(fuse(graph, merge), graph, {}, {})
     assert (got["@a"] == 5.0).all()
+
+
+@pytest.mark.parametrize("merge", [True, False])
+def test_an_update_computed_from_checked_indices_waits_for_the_check(merge):
+    x, places = sg.input("x", (6,), "float32"), sg.input("places", (4,), "int64")
+    w = sg.parameter("w", np.arange(4, dtype="float32"))
+    f = sg.compile(sg.Graph({}, updates={w: w - sg.take(x, places) * 0.5}), fuse=merge)
+    with pytest.raises(IndexOutOfRange):
+        f.run({"x": np.arange(6), "places": [0, 1, 2, 6]})
+    assert w.value.tolist() == [0, 1, 2, 3]
+    f.run({"x": np.arange(6), "places": [0, 1, 2, 5]})
+    assert w.value.tolist() == [0, 0.5, 1, 0.5]
 
 
 @pytest.mark.parametrize("merge", [True, False])

@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
+from passes.cse import CommonSubexpressions
 from passes.rewrite import Rule, hole, holes, rewrite, rule, some
 from passes.rewrite.terms import Applied, Hole, filled, subterms
 from passes.rules import RULES
 from staticgrad.errors import PipelineError, StaticgradError
 from staticgrad.ir.verify import verify_graph
+from tests.passes.true_values import true_values
 
 FLOATS = [0.0, -0.0, 1.0, -1.0, 2.5, -0.5, np.inf, -np.inf, np.nan, 5e-324, -1e-310, 1e-40,
           1.7e308, -3.4e38, 1.0 + 2**-52, 0.1, 3.0, 3.0]  # fmt: skip
@@ -92,7 +94,7 @@ def attempts(each: Rule):
                 continue  # the ops of the rule take other dtypes or shapes
             for value, feeds in built:
                 used = {i.node.op.label for i in sg.Graph(value).inputs}
-                graph = sg.Graph(value)
+                graph = CommonSubexpressions()(sg.Graph(value))
                 after, hits = rewrite(graph, [each])
                 yield graph, after, hits, {n: a for n, a in feeds.items() if n in used}
 
@@ -109,6 +111,48 @@ def test_a_rule_keeps_what_it_promises(name):
         if each.kind == "exact":
             assert same_bytes(one["output"], two["output"]), f"\n{before}\n{after}\n{feeds}"
     assert applied, f"rule {name!r} applied to none of its own examples"
+
+
+#: Where formulas overflow, cancel and underflow in float32, but not yet in float64.
+STEEP = np.float32([-80.0, -20.5, -3.0, -0.75, -1e-3, -1e-9, 0.0, 2e-9, 1e-4, 0.5, 1.0, 4.0, 17.25,
+                    30.0, 95.0, 120.0, 200.0, -300.0])  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [n for n, r in RULES.items() if r.kind == "stable"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_stable_rule_comes_closer(name, dtype):
+    """Both sides against the left one with 800 digits; what is finite in truth stays so."""
+    each = RULES[name]
+    scale = 1.0 if dtype == "float32" else 8.0
+    for build in each.examples or (_closed(each),):
+        names = list(inspect.signature(build).parameters)
+        graph = CommonSubexpressions()(
+            sg.Graph(build(*(sg.input(n, (6, 3), dtype) for n in names)))
+        )
+        feeds = {
+            n: (np.roll(STEEP, 7 * k).reshape(6, 3) * scale).astype(dtype)
+            for k, n in enumerate(names)
+            if n in _labels(graph)
+        }
+        after, hits = rewrite(graph, [each])
+        assert hits, "it does not apply to its own example"
+        truth = true_values(graph, feeds)
+        limits = np.finfo(dtype)
+        known = np.isfinite(truth) & (np.abs(truth) < limits.max)
+        assert known.any()
+        with np.errstate(invalid="ignore"):
+            was, now = (
+                np.abs(sg.evaluate(side, feeds)["output"].astype("float64") - truth)[known]
+                for side in (graph, after)
+            )
+        near = 8 * limits.eps * np.abs(truth[known]) + limits.tiny
+        assert np.isfinite(now).all()
+        assert ((now <= was) | np.isnan(was) | (now <= near)).all()
+        assert (now <= 64 * limits.eps * np.abs(truth[known]) + limits.tiny).all()
+
+
+def _labels(graph):
+    return {i.node.op.label for i in graph.inputs}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,155 @@
+"""Stabilisation: the same function by a formula that does not overflow, cancel, or meet inf - inf.
+
+Written by hand, log(softmax(x)) is -inf where softmax underflows, and its gradient NaN. Each rule
+here gives values at least as close to the true ones, and finite ones where those are finite. The
+rules on products and ratios mend what differentiation makes of such formulas: c / p * p is c, for a
+p that is positive whatever it rounds to.
+
+Sources: Blanchard, Higham and Higham, "Accurately computing the log-sum-exp and softmax functions",
+IMA J. Numer. Anal. 41 (2021); Maechler, "Accurately computing log(1 - exp(-|a|))" (2012).
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Any, Final
+
+from passes.rewrite import Match, Rule, holes, rule, some
+from staticgrad import ops as sg
+from staticgrad.ir.dim import bounds
+from staticgrad.ir.graph import Symbolic
+from staticgrad.ir.value import FUNCTIONS
+from staticgrad.ops.movement import Broadcast, Reshape
+from staticgrad.ops.reduce import Max, Sum
+
+x, y, z, c, p, r, e = holes("x y z c p r e")
+stable = partial(rule, kind="stable", dtypes="f")
+
+#: Positive for every finite operand, and so is a ratio, product or sum of such.
+_POSITIVE: Final = ("exp", "exp2", "sigmoid", "cosh")
+_KEEPING: Final = ("div", "mul", "add", "sum", "broadcast", "reshape", "transpose", "max")
+
+
+def positive(value: Symbolic) -> bool:
+    """Whether the true elements of ``value`` are positive, whatever they round to."""
+    pending = [value]
+    for _ in range(16):
+        if not pending:
+            return True
+        node = pending.pop().node
+        if node.op.name in _KEEPING:
+            pending += node.args
+        elif node.op.name not in _POSITIVE:
+            return False
+    return False
+
+
+def _below_zero(value: Symbolic) -> bool:
+    """Whether ``value`` is written as -abs(...): its exponential cannot overflow."""
+    node = value.node
+    return node.op.name == "neg" and node.args[0].node.op.name == "abs"
+
+
+def softplus(value: Any) -> Any:
+    """log(1 + exp(x)) without overflow."""
+    return FUNCTIONS["maximum"](value, 0.0) + sg.log1p(sg.exp(-abs(value)))
+
+
+# -- log of a sum of exponentials ----------------------------------------------------------------
+
+
+def _shifted(match: Match) -> Any:
+    """x less the largest element of its sum, as numbers below 0; and that element."""
+    axes = match.op("sum").axes
+    top = sg.max(match.x, axes, keepdims=True)
+    top = sg.where(abs(top) < math.inf, top, 0.0)
+    return match.x - top, top
+
+
+def _is_plain(match: Match) -> bool:
+    """Whether there are elements, and nobody has taken the largest one off already."""
+    below = match.x.node
+    if any((bounds(match.x.shape[axis])[0] or 0) < 1 for axis in match.op("sum").axes):
+        return False
+    return below.op.name != "sub" or not _holds_max(below.args[1])
+
+
+def _holds_max(value: Symbolic) -> bool:
+    node = value.node
+    for _ in range(8):
+        if isinstance(node.op, Max):
+            return True
+        if not node.args or node.op.name not in ("reshape", "broadcast", "where", "stop_gradient"):
+            return False
+        node = node.args[-2].node if node.op.name == "where" else node.args[0].node
+    return False
+
+
+def _log_sum_exp(match: Match) -> Any:
+    less, top = _shifted(match)
+    total = sg.sum(sg.exp(less), match.op("sum").axes, keepdims=True)
+    return sg.reshape(sg.log(total) + top, match.root.shape)
+
+
+def _softmax_of(match: Match) -> Any:
+    """c / sum(exp(x)) * exp(x), the gradient of the above: c times the softmax."""
+    less, _ = _shifted(match)
+    grown = sg.exp(less)
+    share = grown / sg.sum(grown, match.op("sum").axes, keepdims=True)
+    spread = match.op("spread")
+    c = FUNCTIONS["broadcast_to"](match.c, match.ratio.shape)
+    return spread(c) * share
+
+
+_RATIO = c / some(Sum, sg.exp(x), name="sum")
+_ratio = some(type(_RATIO.op), *_RATIO.args, name="ratio")
+
+RULES: Final[tuple[Rule, ...]] = (
+    stable("log-of-exp", sg.log(sg.exp(x)), x),
+    stable("log-one-plus-exp", sg.log(1.0 + sg.exp(x)), lambda m: softplus(m.x),
+           examples=(lambda x: sg.log(1.0 + sg.exp(x)),)),
+    stable("log-one-plus", sg.log(1.0 + x), sg.log1p(x)),
+    stable("log-one-minus", sg.log(1.0 - x), sg.log1p(-x)),
+    stable("log1p-of-exp", sg.log1p(sg.exp(x)), lambda m: softplus(m.x),
+           where=lambda m: not _below_zero(m.x), examples=(lambda x: sg.log1p(sg.exp(x)),)),
+    stable("exp-minus-one", sg.exp(x) - 1.0, sg.expm1(x)),
+    stable("one-minus-exp", 1.0 - sg.exp(x), -sg.expm1(x)),
+    stable("one-minus-erf", 1.0 - sg.erf(x), sg.erfc(x)),
+    stable("one-minus-sigmoid", 1.0 - sg.sigmoid(x), sg.sigmoid(-x)),
+    stable("sigmoid-by-hand", 1.0 / (1.0 + sg.exp(x)), sg.sigmoid(-x)),
+    stable("log-sigmoid", sg.log(sg.sigmoid(x)), lambda m: -softplus(-m.x),
+           examples=(lambda x: sg.log(sg.sigmoid(x)),)),
+    stable("log-of-ratio", sg.log(sg.exp(x) / y), x - sg.log(y),
+           where=lambda m: positive(m.y),
+           examples=(lambda x, y: sg.log(sg.exp(x) / sg.cosh(sg.tanh(y))),)),
+    stable("log-sum-exp", sg.log(some(Sum, sg.exp(x), name="sum")), _log_sum_exp, where=_is_plain,
+           examples=(lambda x: sg.log(sg.exp(x).sum(-1)),)),
+    stable("log-sum-exp-kept", sg.log(some(Reshape, some(Sum, sg.exp(x), name="sum"))),
+           _log_sum_exp, where=_is_plain,
+           examples=(lambda x: sg.log(sg.exp(x).sum(-1, keepdims=True)),)),
+    stable("x-times-sigmoid", x * sg.sigmoid(x), sg.where(x > -math.inf, x, 0.0) * sg.sigmoid(x)),
+    # What differentiation makes of these, once the rules above have been there.
+    stable("gradient-of-log-sum-exp", some(Broadcast, _ratio, name="spread") * sg.exp(x),
+           _softmax_of, where=_is_plain,
+           examples=(lambda x, y: Broadcast(x.shape, tuple(range(x.ndim - 1)))(
+               y.sum(-1) / sg.exp(x).sum(-1)) * sg.exp(x),)),
+    stable("ratio-times-divisor", (c / p) * p, c, where=lambda m: positive(m.p),
+           examples=(lambda x, y: x / sg.sigmoid(y) * sg.sigmoid(y),)),
+    stable("ratio-times-multiple", (c / p) * (p * z), c * z, where=lambda m: positive(m.p),
+           examples=(lambda x, y: (x / sg.exp(y)) * (sg.exp(y) * (x + 1.0)),)),
+    stable("ratio-of-ratio-times-divisor", ((c / p) / r) * p, c / r,
+           where=lambda m: positive(m.p),
+           examples=(lambda x, y: x / sg.sigmoid(y) / (x + 2.0) * sg.sigmoid(y),)),
+    stable("share-times-whole", ((c / (e / r)) / r) * e, c,
+           where=lambda m: positive(m.e) and positive(m.r),
+           examples=(lambda x, y: x / (sg.exp(y) / sg.exp(x)) / sg.exp(x) * sg.exp(y),)),
+    stable("shares-times-whole", ((c / (e / r)) / r + z) * e, c + z * e,
+           where=lambda m: positive(m.e) and positive(m.r),
+           examples=(lambda x, y: (x / (sg.exp(y) / sg.exp(x)) / sg.exp(x) + x) * sg.exp(y),)),
+    stable("gradient-of-softplus", (c / (1.0 + sg.exp(x))) * sg.exp(x), c * sg.sigmoid(x)),
+    stable("gradient-of-sigmoid-by-hand", ((c / (1.0 + sg.exp(x))) * z) * sg.exp(x),
+           (c * sg.sigmoid(x)) * z),
+    stable("gradient-of-x-times-sigmoid", (c * x) * (sg.sigmoid(x) * sg.sigmoid(-x)),
+           (c * sg.where(abs(x) < math.inf, x, 0.0)) * (sg.sigmoid(x) * sg.sigmoid(-x))),
+)  # fmt: skip
