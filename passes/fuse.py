@@ -211,11 +211,12 @@ class _Builder:
                     copied[walk] = self._copied(source, group.phase).base
 
     def _in_place_is_sound(self, works: list[_Work]) -> bool:
-        """Whether kernels that write a parameter read it only where, and before, they write."""
+        """Whether kernels that write a parameter check nothing, and read it where they write."""
         sound = True
         for work in works:
             step = work.lowered.step
             bound = list(zip(step.kernel.operands, step.operands, strict=True))
+            checks = any(operand.mode == "check" for operand, _ in bound)
             for out, binding in bound:
                 buffer = self.buffers[binding.buffer]
                 if buffer.role != "parameter" or out.mode == "in":
@@ -223,7 +224,7 @@ class _Builder:
                 reads = [
                     (o.name, b) for o, b in bound if o.mode == "in" and b.buffer == binding.buffer
                 ]
-                if any(
+                if checks or any(
                     (out.name, name) not in step.kernel.in_place or b != binding
                     for name, b in reads
                 ):

@@ -33,6 +33,7 @@ from staticgrad.ir.forms import (
     Scan,
     ScatterAdd,
     ScatterAlong,
+    Search,
     Sort,
     View,
 )  # fmt: skip
@@ -126,8 +127,8 @@ class Group:
 
     @property
     def checks(self) -> bool:
-        """Whether it looks up indices that are checked, which only a map can."""
-        return any(isinstance(node.form, Gather | GatherAlong) for node in self.nodes)
+        """Whether it looks up indices that are checked, or searches, which only a map can."""
+        return any(isinstance(node.form, Gather | GatherAlong | Search) for node in self.nodes)
 
 
 class Grouping:
@@ -237,8 +238,9 @@ class Grouping:
                 self._place_reduce(node, form, args[0])
             case Contract():
                 self._anchor("gemm", node, node.types[0].shape, args)
-            case Gather() | GatherAlong():
-                self._anchor("map", node, node.types[0].shape, args).indexed = True
+            case Gather() | GatherAlong() | Search():
+                group = self._anchor("map", node, node.types[0].shape, args)
+                group.indexed = not isinstance(form, Search)  # a failing index tells its position
             case Sort():
                 self._anchor("sort", node, args[0].type.shape, args)
             case ScatterAdd() | ScatterAlong() | Scan():
@@ -366,6 +368,9 @@ class Grouping:
 
     def _reduce_rows(self, node: Node, target: Key, kind: str, arg: Source, row: int) -> None:
         """Reduce the trailing ``row`` axes of ``arg``, in its own group where that is free."""
+        positions = arg.inline and not arg.uniform
+        if positions and row > 1:  # the row's axes may merge, and then nobody knows positions
+            arg, positions = self.in_memory(arg), False
         group = self.home(arg.base) if self._is_aligned(arg, arg.type.shape) else None
         joins = (
             self.fuse
@@ -384,6 +389,7 @@ class Grouping:
                 [arg if arg.inline else self.in_memory(arg)],
             )
         group.row = row
+        group.indexed |= positions
         group.reductions[target] = Reduction(arg, kind)
         self._homes[target] = group
 
@@ -412,6 +418,7 @@ class Grouping:
             reads = arg if arg.inline else self.in_memory(arg)
             group = self._new("columns", arg.type.shape, self.phase(node), [reads])
         group.summed = axes
+        group.indexed |= arg.inline and not arg.uniform
         group.reductions[(node, 0)] = Reduction(arg, form.kind)
         self._own(node, group)
 

@@ -13,7 +13,7 @@ from math import prod
 from passes.grouping import Group, Grouping, Key, Source
 from passes.layout import Layout, collapse
 from passes.lowering import VECTOR, Lowering, Walk, gather_walks, loops_over
-from staticgrad.ir import expr as ex
+from staticgrad.ir import expr as ex, forms
 from staticgrad.ir.dim import Size
 from staticgrad.ir.dtype import I64, DType
 from staticgrad.ir.expr import Access, Expr
@@ -24,13 +24,17 @@ from staticgrad.ir.kernel import (
     GEMM_ROWS,
     Accumulate,
     Axis,
-    Check,
     Columns,
     Gemm,
     Map,
+    Order,
     Scalar,
+    Search,
+    Sort,
     Stage,
+    Statement,
     Store,
+    order_words,
 )  # fmt: skip
 from staticgrad.ir.schedule import Step
 from staticgrad.ir.types import Shape, c_strides
@@ -114,6 +118,8 @@ def _node_walks(low: Lowering) -> list[Walk]:
         form = node.form
         if isinstance(form, Gather | GatherAlong):
             walks += gather_walks(group, grouping, node)[:2]
+        elif isinstance(form, forms.Search):
+            walks += _source_walks(low, [grouping.source(node.args[1])])
         elif not isinstance(form, Contract):
             walks += _source_walks(low, [grouping.source(a) for a in node.args])
     walks += _source_walks(low, [r.source for r in group.reductions.values()])
@@ -136,6 +142,8 @@ def _evaluate_nodes(low: Lowering) -> None:
         form = node.form
         if isinstance(form, Gather | GatherAlong):
             low.memo[(node, 0)] = _gathered(low, node)
+        elif isinstance(form, forms.Search):
+            low.memo[(node, 0)] = _searched(low, node, form.right)
         elif isinstance(form, Pointwise):
             low.memo[(node, 0)] = low.scalar(node)
 
@@ -153,6 +161,18 @@ def _gathered(low: Lowering, node: Node) -> Expr:
     )
     dtype = node.types[0].dtype
     return ex.load(low.access(data, dtype, gather=(stride,)), dtype, index)
+
+
+def _searched(low: Lowering, node: Node, right: bool) -> Expr:
+    row, value = map(low.grouping.source, node.args)
+    operand = low.operand(low.buffer_of(row.base), row.layout.offset, row.type.dtype, "in")
+    low.reads[row.base] = None
+    (stride,), (size,) = row.layout.strides, row.type.shape
+    name = f"c{len(low.checks)}"
+    low.checks.append(
+        Search(name, low.value(value), operand, low.argument(stride), low.extent(size), right)
+    )
+    return ex.ref(name, I64)
 
 
 def _index_load(low: Lowering, node: Node, walk: Walk) -> Expr:
@@ -199,7 +219,7 @@ def _lower_map(low: Lowering) -> Step:
     if group.reductions and len(low.loops.names[1]) > 1:
         raise RowNotContiguous([w for w in walks if not _one_run(w, group)])
     _evaluate_nodes(low)
-    body: list[Store | Accumulate | Check] = list(low.checks)
+    body: list[Statement] = list(low.checks)
     body += [
         Store(low.access(w, key[0].types[key[1]].dtype, "out"), low.memo[key]) for key, w in stores
     ]
@@ -392,6 +412,43 @@ def _lower_scan(low: Lowering) -> Step:
     return low.finish([Map(vector, (store,))], axes, count, 1, serial=True)
 
 
+def _lower_sort(low: Lowering) -> Step:
+    """Rows along one axis, in order; of the results those that somebody reads."""
+    (node,) = low.group.nodes
+    form, domain = node.form, low.group.domain
+    assert isinstance(form, forms.Sort)
+    others = [axis for axis in range(len(domain)) if axis != form.axis]
+    row = low.walk(low.grouping.source(node.args[0]))
+    chosen = Walk(row.base, row.offset, _without(row.strides, form.axis))
+    shape = node.types[0].shape
+    results = {key: low.store_walk(key, shape) for key in low.group.stored}
+    low.loops = loops_over(domain, [others, [form.axis]], [row, chosen, *results.values()], True)
+    axes, _ = _vector(low, 1)
+    key = form.key(ex.load(low.access(row, node.args[0].type.dtype), node.args[0].type.dtype))
+    words = order_words(key.dtype, domain[form.axis], form.keep)
+    scratch = low.operand(low.new_buffer("scratch", I64, words), 0, I64, "scratch")
+    order = Order("at", key, scratch)
+    place = ex.ref(order.name, I64)
+    values: list[Expr] = [place, place]
+    if (node, 0) in results:
+        dtype = node.types[0].dtype
+        values[0] = ex.load(
+            low.access(chosen, dtype, gather=(row.strides[form.axis],)), dtype, place
+        )
+    stores = tuple(
+        Store(low.access(walk, node.types[key[1]].dtype, "out"), values[key[1]])
+        for key, walk in results.items()
+    )
+    kept = Axis(VECTOR, low.extent(form.keep))
+    total = prod((extent for _, extent in low.loops.flat(0)), start=1)
+    stage = Sort(Axis(VECTOR, low.extent(domain[form.axis])), kept, order, stores)
+    return low.finish([stage], axes, total, domain[form.axis])
+
+
+def _without(strides: Shape, axis: int) -> Shape:
+    return tuple(0 if k == axis else stride for k, stride in enumerate(strides))
+
+
 _LOWERINGS = {
     "copy": _lower_copy,
     "map": _lower_map,
@@ -399,4 +456,5 @@ _LOWERINGS = {
     "gemm": _lower_gemm,
     "scatter": _lower_scatter,
     "scan": _lower_scan,
+    "sort": _lower_sort,
 }

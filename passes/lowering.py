@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 
 from passes.grouping import CHECK, Group, Grouping, Key, Source
 from passes.layout import Layout, collapse
@@ -20,9 +19,10 @@ from staticgrad.ir.dtype import I64, U64, DType
 from staticgrad.ir.expr import Access, Expr
 from staticgrad.ir.forms import INDEXED, Gather, GatherAlong, Pointwise, ScatterAdd
 from staticgrad.ir.graph import Constant, Node
-from staticgrad.ir.kernel import Axis, Check, Extent, Kernel, Operand, Stage
+from staticgrad.ir.kernel import Axis, Check, Extent, Kernel, Operand, Search, Stage
 from staticgrad.ir.schedule import Binding, Step
 from staticgrad.ir.types import Shape, c_strides
+from staticgrad.lazy import cached_property
 
 #: Elements that one group of outer iterations covers, so that claiming a group costs nothing.
 GRAIN_ELEMENTS = 16384
@@ -100,7 +100,7 @@ class Lowering:
     bindings: list[Binding] = field(default_factory=list)
     sizes: dict[Size, str] = field(default_factory=dict)
     memo: dict[object, Expr] = field(default_factory=dict)
-    checks: list[Check] = field(default_factory=list)
+    checks: list[Check | Search] = field(default_factory=list)
     reads: dict[Key, None] = field(default_factory=dict)
     writes: dict[Key, None] = field(default_factory=dict)
     copied: dict[Walk, Key] = field(default_factory=dict)  # operands read through a contiguous copy

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence, Set as AbstractSet
-from functools import cached_property
 from typing import Final
 
 from passes.order import Order, candidate_orders
@@ -27,6 +26,7 @@ from staticgrad.analysis.repeats import Repeats
 from staticgrad.errors import GraphError, UnknownNameError
 from staticgrad.ir.plan import Placement, Plan, PlannedStep
 from staticgrad.ir.schedule import Schedule
+from staticgrad.lazy import cached_property
 
 _TIMELINES: Final = 64  # derived timelines kept; one per order and set of staged inputs
 _FRONTS: Final = 16  # fronts kept; one per sizes and set of staged inputs

@@ -12,8 +12,9 @@ import heapq
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Final
+
+from staticgrad.lazy import cached_property
 
 #: Pairs of blocks alive together up to which every order is tried: about a second of work.
 MOST_PAIRS: Final = 500_000

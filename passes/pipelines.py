@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields
 from typing import Any, Final, NoReturn
 
+from passes.algebra import Algebra
 from passes.base import Fixpoint, Pass, Pipeline, names_of
 from passes.cse import CommonSubexpressions
 from passes.dce import DeadNodes
@@ -28,14 +29,16 @@ PASSES: Final[tuple[type[Pass], ...]] = (
     Stabilize,
     DeadNodes,
     Simplify,
+    Algebra,
     CommonSubexpressions,
     Fold,
 )
 
-#: Optimisation level -> its pipeline. O0 and O1 give equal bytes.
+#: Optimisation level -> its pipeline. O0 and O1 give equal bytes; O2 may move the last digits.
 LEVELS: Final[Mapping[str, str]] = {
     "O0": "stabilize",
     "O1": "stabilize,dce,fixpoint(simplify,cse,fold),dce",
+    "O2": "stabilize,dce,fixpoint(simplify,algebra,cse,fold),dce",
 }
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]*")

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Final, NamedTuple
 
 from passes.offsets import Spans, place
 from staticgrad.analysis.liveness import Flow, InPlace, Life, Numbers
+from staticgrad.lazy import cached_property
 
 _LAYOUTS: Final = 64  # choices of in-place results that a timeline keeps ready
 

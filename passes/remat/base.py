@@ -10,14 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
-from functools import cached_property
 from typing import Any, ClassVar, dataclass_transform
 
 from passes.timeline import Layout, Timeline
 from staticgrad.analysis.liveness import Flow, Numbers
 from staticgrad.analysis.repeats import Repeats
 from staticgrad.errors import ArgumentError
+from staticgrad.ir.value import Value
+from staticgrad.lazy import cached_property
+from staticgrad.message import did_you_mean
 
 Steps = Sequence[int]
 _REGISTRY: dict[str, type[Policy]] = {}
@@ -61,10 +62,13 @@ def as_policy(given: object) -> Policy:
         return given
     if isinstance(given, str) and given in _REGISTRY:
         return _REGISTRY[given]()
-    close = get_close_matches(str(given), _REGISTRY, n=1)
+    if isinstance(given, Value):
+        hint = "a value is marked to be kept where it is made: h = sg.checkpoint(h)\n"
+    else:
+        hint = did_you_mean(given, _REGISTRY)
     raise ArgumentError(
         f"checkpoint={given!r} is no policy",
-        hint=(f"did you mean {close[0]!r}? " if close else "")
+        hint=hint
         + f"there are {', '.join(map(repr, _REGISTRY))}, and objects of passes.remat.base.Policy",
     )
 

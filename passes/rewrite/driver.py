@@ -77,10 +77,13 @@ class _Driver:
         self.hits: Counter[str] = Counter()
         self._new: dict[Key, Symbolic] = {}
         self._done: dict[Node, None] = {}
+        self._reads: Counter[Key] = Counter()
         self._patience = 0
         self._recent: list[str] = []
 
     def run(self, graph: Graph) -> Graph:
+        self._reads.update(value.key for value in graph.roots)
+        self._reads.update(arg.key for node in graph.nodes for arg in node.args)
         for node in graph.nodes:
             self._patience = _PATIENCE
             self._settle(node)
@@ -127,7 +130,12 @@ class _Driver:
         rebuilt = rebuild(node, args)
         for index, result in enumerate(rebuilt.values):
             self._new[(node, index)] = result
+            self._reads[result.key] = self._reads[(node, index)]
         return rebuilt
+
+    def _readers(self, value: Symbolic) -> int:
+        """How often the input reads a value; what rules have made is read once."""
+        return self._reads.get(value.key, 1)
 
     def _fresh(self, value: Symbolic) -> list[Node]:
         """The nodes below ``value`` that have not been looked at, operands first."""
@@ -138,7 +146,7 @@ class _Driver:
         if self._limit is not None and self.hits.total() >= self._limit:
             return None
         before = Symbolic(node)
-        for rule, match in self._index.matches(before):
+        for rule, match in self._index.matches(before, self._readers):
             after = _replacement(rule, match)
             if after is None or after.key == before.key:
                 continue

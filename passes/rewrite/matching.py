@@ -6,7 +6,7 @@ it cannot match. Operands of a commutative op are tried both ways round.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -20,6 +20,8 @@ from staticgrad.ir.op import Op
 #: Larger constants are not searched for being one number throughout.
 _SEARCHED: Final = 4096
 Bindings = Mapping[str, Symbolic]
+#: How often a value is read.
+Readers = Callable[[Symbolic], int]
 _Heads = tuple[type[Op] | None, ...] | None
 
 
@@ -29,10 +31,10 @@ class Match:
     ``match.root`` is the value to be replaced.
     """
 
-    __slots__ = ("_found", "root")
+    __slots__ = ("_found", "_readers", "root")
 
-    def __init__(self, root: Symbolic, found: Bindings) -> None:
-        self.root, self._found = root, found
+    def __init__(self, root: Symbolic, found: Bindings, readers: Readers) -> None:
+        self.root, self._found, self._readers = root, found, readers
 
     def __getattr__(self, name: str) -> Symbolic:
         try:
@@ -46,6 +48,10 @@ class Match:
     def __contains__(self, name: str) -> bool:
         return name in self._found
 
+    def readers(self, name: str) -> int:
+        """How many nodes and roots read the value in the hole (or of the named op)."""
+        return self._readers(self._found[name])
+
     def op(self, name: str) -> Any:
         """The op of the node that the named term of the pattern found."""
         return self._found[name].node.op
@@ -58,7 +64,7 @@ class Index:
         self._rules = [(rule, _heads(rule.pattern)) for rule in rules]
         self._by_root: dict[type[Op], list[tuple[Rule, _Heads]]] = {}
 
-    def matches(self, value: Symbolic) -> Iterator[tuple[Rule, Match]]:
+    def matches(self, value: Symbolic, readers: Readers) -> Iterator[tuple[Rule, Match]]:
         """Every rule whose pattern, dtype and condition hold at ``value``, in order."""
         node = value.node
         if len(node.types) != 1:
@@ -67,7 +73,7 @@ class Index:
             if value.type.dtype.kind not in rule.dtypes or not _plausible(heads, node):
                 continue
             for found in _found(rule.pattern, value, {}):
-                match = Match(value, found)
+                match = Match(value, found, readers)
                 if rule.where is None or rule.where(match):
                     yield rule, match
                     break

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from passes.rewrite.rule import Rule, table
-from passes.rules import casts, choices, identities, movement, stable, strength
+from passes.rules import algebra, casts, choices, identities, movement, stable, strength
 
 #: Table -> its rules, in the order in which they are tried.
 TABLES: Final[Mapping[str, tuple[Rule, ...]]] = {
@@ -21,7 +21,9 @@ TABLES: Final[Mapping[str, tuple[Rule, ...]]] = {
     "choices": choices.RULES,
     "movement": movement.RULES,
     "stable": stable.RULES,
+    "algebra": algebra.RULES,
 }
 RULES: Final[Mapping[str, Rule]] = table(rule for rules in TABLES.values() for rule in rules)
 EXACT: Final = tuple(rule for rule in RULES.values() if rule.kind == "exact")
+VALUE: Final = tuple(rule for rule in RULES.values() if rule.kind == "value")
 STABLE: Final = tuple(rule for rule in RULES.values() if rule.kind == "stable")

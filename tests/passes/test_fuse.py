@@ -177,3 +177,19 @@ def test_no_kernel_touches_what_is_not_its_own_and_merging_changes_no_bit(seed):
     plain = run_schedule(fuse(graph, merge=False), graph, feeds, sizes)
     for name, array in merged.items():
         assert same_bytes(array, plain[name]), name
+
+
+@pytest.mark.parametrize(
+    ("shape", "axis", "over"),
+    [
+        ((1, 18), 1, 0), ((1, 18), 0, 0), ((18, 1), 0, 1), ((3, 18), 1, 0), ((3, 18), 0, 1),
+        ((2, 3, 18), 2, (0, 1)), ((2, 3, 18), 1, (1, 2)), ((1, 1, 18), 2, (0, 1)),
+        ((1, 4, 5), 1, 0), ((4, 1, 5), 2, (1, 2)), ((4, 5, 1), 0, (0, 2)), ((2, 3), 1, (0, 1)),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("merge", [True, False])
+def test_positions_are_reduced_without_a_kernel_in_between(merge, shape, axis, over):
+    graph = sg.Graph(sg.iota(shape, axis, "float64").sum(over))
+    found = run_schedule(fuse(graph, merge), graph, {}, {})["output"]
+    places = np.broadcast_to(np.indices(shape)[axis], shape).astype("float64")
+    assert np.array_equal(found, places.sum(over))

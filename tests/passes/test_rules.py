@@ -151,6 +151,23 @@ def test_a_stable_rule_comes_closer(name, dtype):
         assert (now <= 64 * limits.eps * np.abs(truth[known]) + limits.tiny).all()
 
 
+@pytest.mark.parametrize("name", [n for n, r in RULES.items() if r.kind == "value"])
+def test_a_value_rule_stays_near(name):
+    """Ordinary numbers in float64: what rounding explains, relative to the largest summand."""
+    each = RULES[name]
+    random = np.random.default_rng(5)
+    for build in each.examples or (_closed(each),):
+        names = list(inspect.signature(build).parameters)
+        graph = CommonSubexpressions()(
+            sg.Graph(build(*(sg.input(n, (6, 3), "float64") for n in names)))
+        )
+        feeds = {n: random.normal(size=(6, 3)) for n in names if n in _labels(graph)}
+        after, hits = rewrite(graph, [each])
+        assert hits, "it does not apply to its own example"
+        one, two = (sg.evaluate(side, feeds)["output"] for side in (graph, after))
+        np.testing.assert_allclose(two, one, rtol=1e-13, atol=1e-13)
+
+
 def _labels(graph):
     return {i.node.op.label for i in graph.inputs}
 

@@ -1,4 +1,4 @@
-"""A graph evaluated with eight hundred digits and unlimited exponents: the true values of its formulas."""
+"""A graph evaluated with 800 digits and unlimited exponents: the true values of its formulas."""
 
 from __future__ import annotations
 

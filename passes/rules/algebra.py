@@ -1,0 +1,194 @@
+"""Algebra: what holds for real numbers, but not to the last bit. Only at O2, or by name.
+
+Each rule says how far a result may move, in units of the last place (ulp) of what is added up. None
+of them makes a NaN or an infinity out of finite numbers that did not overflow before.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from math import prod
+from typing import Any, Final
+
+import numpy as np
+
+from passes.rewrite import Match, Rule, holes, number_of, rule, some
+from staticgrad import ops as sg
+from staticgrad.ir.dim import Size, hint_value
+from staticgrad.ir.graph import Symbolic
+from staticgrad.ir.value import FUNCTIONS
+from staticgrad.ops.arithmetic import Div, Mul
+from staticgrad.ops.contract import MatMul
+from staticgrad.ops.movement import Broadcast
+from staticgrad.ops.reduce import Sum
+
+x, y, z = holes("x y z")
+value = partial(rule, kind="value", dtypes="f")
+ROUNDINGS: Final = "one rounding of each step that is replaced"
+ORDER: Final = "that of adding up in another order"
+
+
+# -- numbers --------------------------------------------------------------------------------------
+
+
+def _numbers(match: Match) -> tuple[Any, Any] | None:
+    one, two = number_of(match.y), number_of(match.z)
+    return None if one is None or two is None else (one, two)
+
+
+def _joined(match: Match, combine: Any) -> Any:
+    """x * a * b as x * (a * b), x + a + b as x + (a + b): where the number does not overflow."""
+    both = _numbers(match)
+    if both is None:
+        return None
+    with np.errstate(all="ignore"):
+        number = combine(*both)
+    return number if np.isfinite(number) and (number != 0 or 0 in both) else None
+
+
+def _one_factor(match: Match) -> Any:
+    number = _joined(match, np.multiply)
+    return None if number is None else match.x * number
+
+
+def _one_term(match: Match) -> Any:
+    number = _joined(match, np.add)
+    return None if number is None else match.x + number
+
+
+def _by_inverse(match: Match) -> Any:
+    divisor = number_of(match.y)
+    if divisor is None or match.y.dtype != match.root.dtype:
+        return None
+    with np.errstate(all="ignore"):
+        inverse = divisor.dtype.type(1) / divisor
+    normal = np.finfo(divisor.dtype).tiny <= abs(inverse) < np.inf
+    return match.x * inverse if normal else None
+
+
+# -- sums -----------------------------------------------------------------------------------------
+
+
+def _sum_of_repeated(match: Match) -> Any:
+    """The sum of a broadcast over axes that it added: the operand times their size."""
+    spread, axes = match.op("inner"), match.op("outer").axes
+    if any(axis in spread.axes for axis in axes):
+        return None
+    kept = [k for k in range(len(spread.shape)) if k not in axes]
+    places = tuple(kept.index(axis) for axis in spread.axes)
+    count = FUNCTIONS["size_value"](prod(spread.shape[a] for a in axes), match.root.dtype)
+    return Broadcast(match.root.shape, places)(match.x * count)
+
+
+def _sum_of_sum(match: Match) -> Any:
+    inner, outer = match.op("inner").axes, match.op("outer").axes
+    kept = [k for k in range(match.x.ndim) if k not in inner]
+    return Sum(tuple(sorted({*inner, *(kept[axis] for axis in outer)})))(match.x)
+
+
+def _sum_of_multiple(match: Match) -> Any:
+    """sum(x * c) as sum(x) * c for one number c."""
+    number = number_of(match.y)
+    if number is None or not np.isfinite(number) or match.x.shape != match.inner.shape:
+        return None
+    return match.op("outer")(match.x) * number
+
+
+def _sum_of_negative(match: Match) -> Any:
+    return -match.op("outer")(match.x)
+
+
+def _sum_of_product(match: Match) -> Any:
+    """The sum over the rows of a @ b: the sum over the rows of a, times b; and over columns."""
+    flags, axes = match.op("inner"), match.op("outer").axes
+    a, b = match.inner.node.args
+    rank = match.inner.ndim
+    if len(axes) != 1 or a.ndim != rank or b.ndim != rank or match.readers("inner") > 1:
+        return None
+    if axes == (rank - 2,):
+        reduced = sg.sum(a, -1 if flags.transpose_a else -2, keepdims=True)
+        found = MatMul(flags.transpose_a, flags.transpose_b)(reduced, b)
+    elif axes == (rank - 1,):
+        reduced = sg.sum(b, -2 if flags.transpose_b else -1, keepdims=True)
+        found = MatMul(flags.transpose_a, flags.transpose_b)(a, reduced)
+    else:
+        return None
+    return sg.reshape(found, match.root.shape)
+
+
+# -- chains of matrix products --------------------------------------------------------------------
+
+
+def _cost(*products: Symbolic) -> float:
+    """Multiplications of matrix products, at typical sizes."""
+    return sum(map(_multiplications, products))
+
+
+def _multiplications(product: Symbolic) -> float:
+    op, (a, _) = product.node.op, product.node.args
+    assert isinstance(op, MatMul)
+    return float(_typical((*product.shape, a.shape[-2 if op.transpose_a else -1])))
+
+
+def _typical(sizes: tuple[Size, ...]) -> int:
+    return prod(hint_value(size) for size in sizes)
+
+
+def _right_first(match: Match) -> Any:
+    """(a @ b) @ c as a @ (b @ c), where that takes fewer multiplications."""
+    inner, outer = match.op("inner"), match.op("outer")
+    if outer.transpose_a or match.readers("inner") > 1 or _batched(match.x, match.y, match.z):
+        return None
+    right = MatMul(inner.transpose_b, outer.transpose_b)(match.y, match.z)
+    found = MatMul(inner.transpose_a, False)(match.x, right)
+    return found if _cost(right, found) < _cost(match.inner, match.root) else None
+
+
+def _left_first(match: Match) -> Any:
+    """a @ (b @ c) as (a @ b) @ c, where that takes fewer multiplications."""
+    inner, outer = match.op("inner"), match.op("outer")
+    if outer.transpose_b or match.readers("inner") > 1 or _batched(match.x, match.y, match.z):
+        return None
+    left = MatMul(outer.transpose_a, inner.transpose_a)(match.x, match.y)
+    found = MatMul(False, inner.transpose_b)(left, match.z)
+    return found if _cost(left, found) < _cost(match.inner, match.root) else None
+
+
+def _batched(*values: Symbolic) -> bool:
+    return any(each.ndim != 2 for each in values)
+
+
+RULES: Final[tuple[Rule, ...]] = (
+    value("add-zero-float", x + 0.0, x, error="the sign of a zero"),
+    value("multiply-twice", (x * y) * z, _one_factor, error=ROUNDINGS,
+          examples=(lambda x: x * 3.0 * 7.0,)),
+    value("add-twice", (x + y) + z, _one_term, error=ROUNDINGS,
+          examples=(lambda x: x + 3.0 + 0.1,)),
+    value("divide-by-number", some(Div, x, y), _by_inverse, error=ROUNDINGS,
+          examples=(lambda x: x / 3.0,)),
+    value("exp-times-exp", sg.exp(x) * sg.exp(y), sg.exp(x + y),
+          error="that of one exponential in the place of two"),
+    value("root-squared", sg.sqrt(x) * sg.sqrt(x), sg.where(x >= 0.0, x, np.nan),
+          error="two roundings"),
+    value("common-factor", x * y + x * z, x * (y + z), error=ROUNDINGS,
+          where=lambda m: m.root.shape == m.x.shape == m.y.shape == m.z.shape),
+    value("sum-of-repeated", some(Sum, some(Broadcast, x, name="inner"), name="outer"),
+          _sum_of_repeated, error=ORDER,
+          examples=(lambda x: Broadcast((5, *x.shape), tuple(range(1, x.ndim + 1)))(x).sum(0),)),
+    value("sum-of-sum", some(Sum, some(Sum, x, name="inner"), name="outer"), _sum_of_sum,
+          error=ORDER, examples=(lambda x: Sum((0,))(Sum((1,))(x)),)),
+    value("sum-of-multiple", some(Sum, some(Mul, x, y, name="inner"), name="outer"),
+          _sum_of_multiple, error=ORDER, examples=(lambda x: (x * 3.0).sum(-1),)),
+    value("sum-of-negative", some(Sum, -x, name="outer"), _sum_of_negative,
+          error="the sign of a zero", examples=(lambda x: (-x).sum(0),)),
+    value("sum-of-product", some(Sum, some(MatMul, ..., name="inner"), name="outer"),
+          _sum_of_product, error=ORDER,
+          examples=(lambda x: (x.reshape(-1, 1) @ x.reshape(1, -1)).sum(0),
+                    lambda x: (x.reshape(-1, 1) @ x.reshape(1, -1)).sum(1))),
+    value("product-right-first", some(MatMul, some(MatMul, x, y, name="inner"), z, name="outer"),
+          _right_first, error=ORDER,
+          examples=(lambda x: (x.reshape(-1, 1) @ x.reshape(1, -1)) @ x.reshape(-1, 1),)),
+    value("product-left-first", some(MatMul, x, some(MatMul, y, z, name="inner"), name="outer"),
+          _left_first, error=ORDER,
+          examples=(lambda x: x.reshape(1, -1) @ (x.reshape(-1, 1) @ x.reshape(1, -1)),)),
+)  # fmt: skip
