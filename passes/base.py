@@ -20,6 +20,9 @@ from staticgrad.ir.collection import collection_paused
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.verify import verify_graph
 
+#: Is told of each change as it happens; what it gets prints as a line.
+Watch = Callable[[object], object]
+
 
 @dataclass_transform(frozen_default=True)
 class Pass:
@@ -47,10 +50,11 @@ class Pass:
         """The transformed program, or ``program`` itself when nothing changed."""
         raise TypeError(f"pass {self.name!r} does not say what it does")
 
-    def traced(self, program: Any) -> tuple[Any, Mapping[str, int]]:
+    def traced(self, program: Any, watch: Watch | None = None) -> tuple[Any, Mapping[str, int]]:
         """The transformed program, and how often each of the pass's rules applied, if it has any.
 
-        The pipeline calls this one; a pass without rules only says ``__call__``.
+        The pipeline calls this one; a pass without rules only says ``__call__``. ``watch`` is told
+        of every single change that the pass can tell apart.
         """
         return self(program), {}
 
@@ -131,6 +135,7 @@ class Pipeline(Pass, name="pipeline"):
         verify: bool = True,
         disable: Collection[str] = (),
         dump: Path | str | None = None,
+        watch: Watch | None = None,
     ) -> tuple[Any, tuple[Report, ...]]:
         """The transformed program, with one report per pass that ran, in order.
 
@@ -141,6 +146,7 @@ class Pipeline(Pass, name="pipeline"):
             disable: names of passes to leave out; all of them must occur in the pipeline.
             dump: a folder that takes ``00-input.sg``, ``01-dce.sg`` and so on; the setting
                 ``dump`` (``STATICGRAD_DUMP``) by default.
+            watch: told of each rewrite, with its rule, as it happens.
 
         Raises:
             VerifyError: an invariant that does not hold, naming the pass behind it.
@@ -154,7 +160,7 @@ class Pipeline(Pass, name="pipeline"):
             _dump(folder, 0, "input", program)
         reports = []
         for position, each in enumerate(kept.passes, 1):
-            program, report = _timed(each, program)
+            program, report = _timed(each, program, watch)
             reports.append(report)
             config.log("passes", "%s", report)
             if verify and report.changed:
@@ -193,13 +199,13 @@ class Fixpoint(Pass, name="fixpoint"):
         """The program after the first round without a change, or after ``limit`` rounds."""
         return self.traced(program)[0]
 
-    def traced(self, program: Any) -> tuple[Any, Mapping[str, int]]:
+    def traced(self, program: Any, watch: Watch | None = None) -> tuple[Any, Mapping[str, int]]:
         """The same, with the hits of all rounds."""
         hits: Counter[str] = Counter()
         for _ in range(self.limit):
             before = program
             for each in self.passes:
-                program, own = each.traced(program)
+                program, own = each.traced(program, watch)
                 hits.update(own)
             if program is before:
                 break
@@ -239,9 +245,9 @@ def _without(pipeline: Pipeline, names: Collection[str]) -> Pipeline:
     return Pipeline(tuple(each for each in pipeline.passes if each.name not in names))
 
 
-def _timed(each: Pass, program: Any) -> tuple[Any, Report]:
+def _timed(each: Pass, program: Any, watch: Watch | None) -> tuple[Any, Report]:
     start = time.perf_counter()
-    after, hits = each.traced(program)
+    after, hits = each.traced(program, watch)
     seconds = time.perf_counter() - start
     changed = after is not program
     report = Report(each.name, seconds, count_nodes(program), count_nodes(after), changed, hits)

@@ -21,7 +21,7 @@ from passes.dce import DeadNodes
 from passes.fold import Fold
 from passes.simplify import Simplify
 from passes.stabilize import Stabilize
-from staticgrad.errors import ParseError
+from staticgrad.errors import ParseError, PipelineError
 from staticgrad.message import did_you_mean
 
 #: Every built-in pass, in the order a pipeline usually has them.
@@ -33,6 +33,9 @@ PASSES: Final[tuple[type[Pass], ...]] = (
     CommonSubexpressions,
     Fold,
 )
+
+#: Where other packages announce their passes.
+GROUP: Final = "staticgrad.passes"
 
 #: Optimisation level -> its pipeline. O0 and O1 give equal bytes; O2 may move the last digits.
 LEVELS: Final[Mapping[str, str]] = {
@@ -50,7 +53,8 @@ def pipeline(text: str, extra: Iterable[type[Pass]] = ()) -> Pipeline:
     Args:
         text: pass names separated by commas, options in braces as Python literals, passes to
             repeat in parentheses: ``dce,cse{border=True},fixpoint{limit=9}(cse,fold)``.
-        extra: pass classes from outside, known by their ``name``.
+        extra: pass classes from outside, known by their ``name``. Those of installed packages
+            are known too: entry points of the group ``staticgrad.passes``.
 
     Raises:
         ParseError: text that is no pipeline, an unknown pass or option; points at the place.
@@ -58,6 +62,23 @@ def pipeline(text: str, extra: Iterable[type[Pass]] = ()) -> Pipeline:
     """
     known = names_of((*PASSES, *extra))
     return _Reader(LEVELS.get(text.strip(), text), known).pipeline()
+
+
+def installed() -> tuple[type[Pass], ...]:
+    """The passes of other installed packages: entry points of the group ``staticgrad.passes``.
+
+    Raises:
+        PipelineError: an entry point that is no Pass.
+    """
+    from importlib.metadata import entry_points
+
+    found = []
+    for entry in entry_points(group=GROUP):
+        loaded = entry.load()
+        if not (isinstance(loaded, type) and issubclass(loaded, Pass) and loaded.name):
+            raise PipelineError(f"the entry point {entry.value!r} of {GROUP} is no named Pass")
+        found.append(loaded)
+    return tuple(found)
 
 
 class _Reader:
@@ -85,6 +106,8 @@ class _Reader:
         if match is None:
             self.fail("expected the name of a pass")
         start, name = self.at, match[0]
+        if name != Fixpoint.name and name not in self.known:
+            self.known = names_of((*self.known.values(), *installed()))
         if name != Fixpoint.name and name not in self.known:
             names = (*self.known, Fixpoint.name)
             self.fail(

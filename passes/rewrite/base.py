@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import ClassVar
 
-from passes.base import Pass
-from passes.rewrite.driver import Rewriting, rewrite
+from passes.base import Pass, Watch
+from passes.rewrite.driver import rewrite
 from passes.rewrite.rule import Rule, table
 from staticgrad.errors import PipelineError
 from staticgrad.ir.graph import Graph
@@ -39,9 +39,7 @@ class Rewrite(Pass):
         """The rewritten graph."""
         return self.traced(graph)[0]
 
-    def traced(
-        self, program: Graph, watch: Callable[[Rewriting], object] | None = None
-    ) -> tuple[Graph, Mapping[str, int]]:
+    def traced(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
         """The rewritten graph, and how often each rule applied."""
         chosen = [each for each in self.rules if each.name not in self.without]
         limit = None if self.limit < 0 else self.limit

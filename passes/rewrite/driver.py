@@ -42,6 +42,10 @@ class Rewriting:
     before: Symbolic
     after: Symbolic
 
+    def __str__(self) -> str:
+        where = self.before.node.origin.labelled
+        return f"{where}: {self.rule} ({self.rule.kind})"
+
 
 def rewrite(
     graph: Graph,

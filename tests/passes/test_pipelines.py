@@ -5,6 +5,7 @@ import re
 import pytest
 from hypothesis import given, strategies as st
 
+import staticgrad as sg
 from passes.base import Fixpoint, Pass, Pipeline
 from passes.cse import CommonSubexpressions
 from passes.dce import DeadNodes
@@ -92,3 +93,58 @@ def test_two_passes_of_one_name():
 
     with pytest.raises(PipelineError, match="two passes are named 'dce'"):
         pipeline("dce", extra=[Impostor])
+
+
+class _Entry:
+    """An entry point as ``importlib.metadata`` gives it."""
+
+    def __init__(self, loaded):
+        self.value, self._loaded = "elsewhere:Loaded", loaded
+
+    def load(self):
+        return self._loaded
+
+
+class Elsewhere(Pass, name="elsewhere"):
+    """A pass of another package."""
+
+    def __call__(self, graph):
+        return graph
+
+
+def test_passes_of_other_packages_are_known(monkeypatch):
+    asked = []
+
+    def entries(group):
+        asked.append(group)
+        return [_Entry(Elsewhere)]
+
+    monkeypatch.setattr("importlib.metadata.entry_points", entries)
+    assert str(pipeline("dce,elsewhere")) == "dce,elsewhere"
+    assert asked == ["staticgrad.passes"]
+    assert str(pipeline("dce,cse")) == "dce,cse"
+    assert len(asked) == 1, "only an unknown name is worth the search"
+
+
+def test_an_entry_point_that_is_no_pass_is_refused(monkeypatch):
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [_Entry(int)])
+    with pytest.raises(PipelineError, match=r"elsewhere:Loaded.*no named Pass"):
+        pipeline("elsewhere")
+
+
+def test_levels_reach_their_fixpoint():
+    x = sg.input("x", ("n",))
+    graph = sg.Graph(sg.log(sg.exp(sg.negative(-(x * 1.0))) / 2.0))
+    for level in ("O1", "O2"):
+        once = pipeline(level)(graph)
+        assert pipeline(level)(once) is once
+
+
+def test_hits_are_reported_and_rewrites_watched():
+    x = sg.input("x", ("n",))
+    seen = []
+    graph = sg.Graph(sg.negative(-x))
+    _, reports = pipeline("dce,fixpoint(simplify,cse)").run(graph, watch=seen.append)
+    assert dict(reports[1].hits) == {"negate-twice": 1}
+    assert "negate-twice 1x" in str(reports[1])
+    assert len(seen) == 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -272,6 +273,7 @@ def test_the_limit_stops_between_two_rewrites():
     after, hits = rewrite(graph, [RULES["negate-twice"]], limit=1, watch=seen.append)
     assert (len(after.nodes), hits, len(seen)) == (7, {"negate-twice": 1}, 1)
     assert seen[0].rule is RULES["negate-twice"]
+    assert re.fullmatch(r"test_rules.py:\d+: negate-twice: neg.*-> x \(exact\)", str(seen[0]))
     assert rewrite(graph, [RULES["negate-twice"]], limit=0)[0] is graph
 
 
