@@ -12,4 +12,5 @@ class Algebra(Rewrite, name="algebra"):
     Results move by what the rules state; a policy, a budget or fusion still changes no bit.
     """
 
+    keeps = "close"
     rules = VALUE

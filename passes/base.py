@@ -33,10 +33,12 @@ class Pass:
 
     Class attributes:
         name: what pipeline text calls it.
+        keeps: ``exact`` if results keep every byte, else ``close``.
         takes, gives: the level of its input and output; ``graph`` unless said otherwise.
     """
 
     name: ClassVar[str] = ""
+    keeps: ClassVar[str] = "exact"
     takes: ClassVar[str] = "graph"
     gives: ClassVar[str] = "graph"
 
@@ -136,6 +138,7 @@ class Pipeline(Pass, name="pipeline"):
         disable: Collection[str] = (),
         dump: Path | str | None = None,
         watch: Watch | None = None,
+        check: bool | None = None,
     ) -> tuple[Any, tuple[Report, ...]]:
         """The transformed program, with one report per pass that ran, in order.
 
@@ -147,20 +150,27 @@ class Pipeline(Pass, name="pipeline"):
             dump: a folder that takes ``00-input.sg``, ``01-dce.sg`` and so on; the setting
                 ``dump`` (``STATICGRAD_DUMP``) by default.
             watch: told of each rewrite, with its rule, as it happens.
+            check: evaluate each graph before and after each pass on small random feeds; the setting
+                ``check`` (``STATICGRAD_CHECK``) by default.
 
         Raises:
             VerifyError: an invariant that does not hold, naming the pass behind it.
+            PassMismatchError: with ``check``, a pass that changed a result; with a minimal graph.
             PipelineError: a disabled name that does not occur, or a border that it tore open.
         """
         kept = _without(self, disable)
-        folder = config.current(dump=dump).dump
+        settings = config.current(dump=dump, check=check)
+        folder = settings.dump
         if verify:
             _verified(program, kept.passes[0].takes if kept.passes else "graph", "the input")
         if folder is not None:
             _dump(folder, 0, "input", program)
         reports = []
         for position, each in enumerate(kept.passes, 1):
+            before = program
             program, report = _timed(each, program, watch)
+            if settings.check and report.changed and isinstance(before, Graph):
+                _validated(each, before, program)
             reports.append(report)
             config.log("passes", "%s", report)
             if verify and report.changed:
@@ -263,6 +273,18 @@ def _verified(program: Any, level: str, culprit: str) -> None:
     except Exception as error:
         error.add_note(f"found after {culprit}")
         raise
+
+
+def _validated(each: Pass, before: Graph, after: Graph) -> None:
+    from passes.validation import validate  # evaluation is loaded where somebody checks
+
+    validate(str(each), each, before, after, keeps(each))
+
+
+def keeps(each: Pass) -> str:
+    """``exact`` if a pass and all those in it keep every byte, else ``close``."""
+    inner = getattr(each, "passes", ())
+    return "close" if any(keeps(p) == "close" for p in inner) else each.keeps
 
 
 def _dump(folder: Path, position: int, name: str, program: Any) -> None:

@@ -13,4 +13,5 @@ class Stabilize(Rewrite, name="stabilize"):
     ``stabilize{without=('log-one-plus',)}``, or the pass by leaving it out of the pipeline.
     """
 
+    keeps = "close"
     rules = STABLE

@@ -63,6 +63,8 @@ if TYPE_CHECKING:  # what type checkers and editors read; a test compares it wit
         arctanh as arctanh,
         argmax as argmax,
         argmin as argmin,
+        argpartition as argpartition,
+        argsort as argsort,
         array_equal as array_equal,
         array_equiv as array_equiv,
         array_split as array_split,
@@ -104,6 +106,7 @@ if TYPE_CHECKING:  # what type checkers and editors read; a test compares it wit
         diag as diag,
         diagonal as diagonal,
         diff as diff,
+        digitize as digitize,
         divide as divide,
         divmod as divmod,
         dot as dot,
@@ -137,6 +140,8 @@ if TYPE_CHECKING:  # what type checkers and editors read; a test compares it wit
         greater as greater,
         greater_equal as greater_equal,
         heaviside as heaviside,
+        histogram as histogram,
+        histogram_bin_edges as histogram_bin_edges,
         hsplit as hsplit,
         hstack as hstack,
         hypot as hypot,
@@ -147,6 +152,7 @@ if TYPE_CHECKING:  # what type checkers and editors read; a test compares it wit
         iota as iota,
         isclose as isclose,
         isfinite as isfinite,
+        isin as isin,
         isinf as isinf,
         isnan as isnan,
         isneginf as isneginf,
@@ -155,6 +161,7 @@ if TYPE_CHECKING:  # what type checkers and editors read; a test compares it wit
         left_shift as left_shift,
         less as less,
         less_equal as less_equal,
+        lexsort as lexsort,
         linear_scan as linear_scan,
         linspace as linspace,
         log as log,
@@ -174,6 +181,7 @@ if TYPE_CHECKING:  # what type checkers and editors read; a test compares it wit
         max as max,
         maximum as maximum,
         mean as mean,
+        median as median,
         meshgrid as meshgrid,
         min as min,
         minimum as minimum,
@@ -184,8 +192,11 @@ if TYPE_CHECKING:  # what type checkers and editors read; a test compares it wit
         nancumsum as nancumsum,
         nanmax as nanmax,
         nanmean as nanmean,
+        nanmedian as nanmedian,
         nanmin as nanmin,
+        nanpercentile as nanpercentile,
         nanprod as nanprod,
+        nanquantile as nanquantile,
         nanstd as nanstd,
         nansum as nansum,
         nanvar as nanvar,
@@ -199,12 +210,15 @@ if TYPE_CHECKING:  # what type checkers and editors read; a test compares it wit
         outer as outer,
         pad as pad,
         parameter as parameter,
+        partition as partition,
+        percentile as percentile,
         piecewise as piecewise,
         positive as positive,
         pow as pow,
         power as power,
         prod as prod,
         ptp as ptp,
+        quantile as quantile,
         rad2deg as rad2deg,
         random as random,
         ravel as ravel,
@@ -218,6 +232,7 @@ if TYPE_CHECKING:  # what type checkers and editors read; a test compares it wit
         rot90 as rot90,
         round as round,
         scatter_add as scatter_add,
+        searchsorted as searchsorted,
         select as select,
         sigmoid as sigmoid,
         sign as sign,
@@ -226,6 +241,7 @@ if TYPE_CHECKING:  # what type checkers and editors read; a test compares it wit
         sinc as sinc,
         sinh as sinh,
         size_value as size_value,
+        sort as sort,
         split as split,
         sqrt as sqrt,
         square as square,
@@ -242,6 +258,7 @@ if TYPE_CHECKING:  # what type checkers and editors read; a test compares it wit
         tanh as tanh,
         tensordot as tensordot,
         tile as tile,
+        topk as topk,
         trace as trace,
         transpose as transpose,
         trapezoid as trapezoid,
@@ -262,7 +279,7 @@ if TYPE_CHECKING:  # what type checkers and editors read; a test compares it wit
         zeros as zeros,
         zeros_like as zeros_like,
     )
-    from staticgrad.source import scope as scope
+    from staticgrad.scopes import scope as scope
 
 __version__ = "0.1.0"
 
@@ -270,24 +287,26 @@ __version__ = "0.1.0"
 _CONTENTS = {
     "staticgrad.ops": (
         "Graph Parameter Value abs absolute add all allclose any append arange arccos arccosh"
-        " arcsin arcsinh arctan arctan2 arctanh argmax argmin array_equal array_equiv"
-        " array_split astype at atleast_1d atleast_2d atleast_3d average bitwise_and"
-        " bitwise_or bitwise_xor block broadcast_arrays broadcast_to cbrt ceil checkpoint"
-        " choose clip column_stack concat concatenate constant conventions copysign corrcoef"
-        " cos cosh count_nonzero cov cross cumprod cumsum cumulative_prod cumulative_sum"
-        " custom_vjp deg2rad diag diagonal diff divide divmod dot dsplit dstack ediff1d einsum"
-        " equal erf erfc exp exp2 expand_dims expm1 eye fabs flip fliplr flipud float_power"
-        " floor floor_divide fmax fmin fmod full full_like geomspace getitem gradient greater"
-        " greater_equal heaviside hsplit hstack hypot identity inner input invert iota isclose"
-        " isfinite isinf isnan isneginf isposinf kron left_shift less less_equal linear_scan"
-        " linspace log log10 log1p log2 logaddexp logaddexp2 logical_and logical_not"
-        " logical_or logical_xor logspace matmul matrix_transpose matvec max maximum mean"
-        " meshgrid min minimum moveaxis multiply nan_to_num nancumprod nancumsum nanmax"
-        " nanmean nanmin nanprod nanstd nansum nanvar negative norm not_equal one_hot ones"
-        " ones_like outer pad parameter piecewise positive pow power prod ptp rad2deg ravel"
-        " reciprocal remainder repeat reshape right_shift rint roll rot90 round scatter_add"
-        " select sigmoid sign signbit sin sinc sinh size_value split sqrt square squeeze stack"
-        " std stop_gradient subtract sum swapaxes take take_along_axis tan tanh tensordot tile"
+        " arcsin arcsinh arctan arctan2 arctanh argmax argmin argpartition argsort array_equal"
+        " array_equiv array_split astype at atleast_1d atleast_2d atleast_3d average"
+        " bitwise_and bitwise_or bitwise_xor block broadcast_arrays broadcast_to cbrt ceil"
+        " checkpoint choose clip column_stack concat concatenate constant conventions copysign"
+        " corrcoef cos cosh count_nonzero cov cross cumprod cumsum cumulative_prod"
+        " cumulative_sum custom_vjp deg2rad diag diagonal diff digitize divide divmod dot"
+        " dsplit dstack ediff1d einsum equal erf erfc exp exp2 expand_dims expm1 eye fabs flip"
+        " fliplr flipud float_power floor floor_divide fmax fmin fmod full full_like geomspace"
+        " getitem gradient greater greater_equal heaviside histogram histogram_bin_edges hsplit"
+        " hstack hypot identity inner input invert iota isclose isfinite isin isinf isnan"
+        " isneginf isposinf kron left_shift less less_equal lexsort linear_scan linspace log"
+        " log10 log1p log2 logaddexp logaddexp2 logical_and logical_not logical_or logical_xor"
+        " logspace matmul matrix_transpose matvec max maximum mean median meshgrid min minimum"
+        " moveaxis multiply nan_to_num nancumprod nancumsum nanmax nanmean nanmedian nanmin"
+        " nanpercentile nanprod nanquantile nanstd nansum nanvar negative norm not_equal"
+        " one_hot ones ones_like outer pad parameter partition percentile piecewise positive"
+        " pow power prod ptp quantile rad2deg ravel reciprocal remainder repeat reshape"
+        " right_shift rint roll rot90 round scatter_add searchsorted select sigmoid sign"
+        " signbit sin sinc sinh size_value sort split sqrt square squeeze stack std"
+        " stop_gradient subtract sum swapaxes take take_along_axis tan tanh tensordot tile topk"
         " trace transpose trapezoid tri tril triu trunc unstack unwrap var vdot vecdot vecmat"
         " vsplit vstack where xlogy zeros zeros_like"
     ),
@@ -303,7 +322,7 @@ _CONTENTS = {
     "staticgrad.autodiff.reverse": "grad value_and_grad vjp",
     "staticgrad.analysis.evaluate": "evaluate",
     "staticgrad.compiler": "Compiled compile",
-    "staticgrad.source": "scope",
+    "staticgrad.scopes": "scope",
     "staticgrad.config": "options show_config",
     "staticgrad.errors": "BudgetInfeasible StaticgradError StaticgradWarning",
 }
@@ -328,7 +347,7 @@ __all__ = ["__version__", *sorted({*_HOME, *_MODULES})]
 
 def __getattr__(name: str) -> object:
     if name not in _HOME and name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        raise _no_such_name(name)
     home, attribute = _HOME.get(name, (_MODULES.get(name, ""), ""))
     try:
         module = import_module(home)
@@ -340,6 +359,17 @@ def __getattr__(name: str) -> object:
         _refuse_shadowed_passes()
     value = getattr(module, attribute) if attribute else module
     return globals().setdefault(name, value)
+
+
+def _no_such_name(name: str) -> AttributeError:
+    """The error for an unknown name; a plain one where ``from staticgrad import module`` asks."""
+    from importlib.util import find_spec
+
+    if name.startswith("_") or find_spec(f"{__name__}.{name}"):
+        return AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from staticgrad.elsewhere import no_such_name
+
+    return no_such_name("sg", name, tuple(__all__))
 
 
 def __dir__() -> list[str]:

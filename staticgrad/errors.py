@@ -1,8 +1,8 @@
-"""Every error and warning of staticgrad: what a message looks like, and one code per mistake.
+"""Every error and warning of staticgrad, and one code per kind of mistake.
 
 A message reports the user's own line first, then the operands (name, type, where each was made),
-then what to do, in at most twelve lines. ``CODES`` is the one table of codes. This module formats
-what it is handed; it knows nothing of shapes, graphs or plans.
+then what to do, in at most twelve lines (``message.py``). ``CODES`` is the one table of codes. This
+module knows nothing of shapes, graphs or plans.
 
     >>> raise ShapeError("matmul: inner sizes differ, 784 != 512", hint="transpose w")
     Traceback (most recent call last):
@@ -12,11 +12,11 @@ what it is handed; it knows nothing of shapes, graphs or plans.
 
 from __future__ import annotations
 
-import textwrap
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import ClassVar, Final, Self
 
+from staticgrad.message import Related as Related, message
 from staticgrad.source import Location, SourceLine, capture, user_frame
 
 #: Code -> what went wrong. A code never changes its meaning; a retired one is not used again.
@@ -31,6 +31,8 @@ CODES: Final[dict[str, str]] = {
     "SG107": "the number, truth or array of a value that has none before the graph runs",
     "SG108": "an argument or attribute outside what the operation accepts",
     "SG109": "a value assigned to a parameter that does not fit it",
+    "SG110": "an attribute, method or function that does not exist",
+    "SG111": "an attempt to write into something that never changes",
     "SG201": "a graph that cannot be: its outputs, inputs or updates contradict each other",
     "SG202": "text that is no graph, schedule, plan or pipeline",
     "SG203": "an invariant of a graph, schedule or plan that does not hold",
@@ -40,6 +42,7 @@ CODES: Final[dict[str, str]] = {
     "SG207": "a check of a derivative, an op or a graph that fails",
     "SG301": "a derivative that does not exist or was not defined",
     "SG302": "a wanted gradient that no differentiable path leads to",
+    "SG303": "a backward pass over a tape that was not recorded, was released, or no longer holds",
     "SG401": "a feed that does not fit the graph",
     "SG402": "an input without a feed",
     "SG403": "a feed for an input that the graph does not have",
@@ -50,12 +53,15 @@ CODES: Final[dict[str, str]] = {
     "SG408": "an output array that the result does not fit",
     "SG409": "a reduction that has no value over no elements",
     "SG410": "memory that the system does not give",
+    "SG411": "a kernel that touches memory which is not its own",
+    "SG412": "a NaN or an infinity made of finite numbers",
     "SG501": "a kernel that could not be compiled",
     "SG502": "a processor that staticgrad does not compile for",
     "SG503": "a memory budget below what the graph needs",
     "SG504": "an installation whose generated code fails its own test",
     "SG505": "a folder of the user that hides one of staticgrad's packages",
     "SG506": "an optional package that is not installed",
+    "SG507": "a measurement whose process failed",
     "SG601": "a setting with a wrong value",
     "SG602": "a setting that does not exist",
     "SG900": "a warning without a more exact class",
@@ -65,12 +71,6 @@ CODES: Final[dict[str, str]] = {
     "SG904": "an expression whose derivative can be NaN where the result is not",
     "SG905": "a kernel compiled where none was expected",
 }
-
-_MAX_LINES: Final = 12
-_MAX_OPERAND: Final = 60  # characters of an operand's name, type or source text
-
-#: (name, type text, where it was made)
-Related = tuple[str, str, Location | None]
 
 
 class StaticgradError(Exception):
@@ -100,17 +100,8 @@ class StaticgradError(Exception):
         self.related = tuple(related)
 
     def __str__(self) -> str:
-        head, *more = self.headline.splitlines() or [""]
-        lines = [f"[{self.code}] {head}", *_place(self.at)]
-        tail = textwrap.indent(self.hint, "        ").splitlines()
-        tail[:1] = [f"  hint: {line.strip()}" for line in tail[:1]]
-        details = [line for text in self.details for line in text.splitlines()]
-        middle = [*_operands(self.related), *(f"  {line}" for line in [*more, *details])]
-        room = max(_MAX_LINES - len(lines) - len(tail), 0)
-        if len(middle) > room:
-            kept = max(room - 1, 0)
-            middle = [*middle[:kept], f"  ... and {len(middle) - kept} more"]
-        return "\n".join([*lines, *middle, *tail][:_MAX_LINES])
+        headline = f"[{self.code}] {self.headline}"
+        return message(headline, self.at, self.related, self.details, self.hint)
 
     def with_related(self, related: Sequence[Related]) -> Self:
         """The error itself, now naming these operands, unless it names some already.
@@ -127,30 +118,6 @@ class StaticgradError(Exception):
 def _rebuild(kind: type[StaticgradError], args: tuple[object, ...]) -> StaticgradError:
     """An error without its ``__init__``: unpickling restores the rest from the attributes."""
     return Exception.__new__(kind, *args)
-
-
-def _place(at: Location) -> list[str]:
-    return ["  " + line for line in at.resolve().long.split("\n")]
-
-
-def _operands(related: Iterable[Related]) -> list[str]:
-    """One aligned line per operand: name, type, file and line, source text."""
-    rows = [(_one_line(name), _one_line(kind), where) for name, kind, where in related]
-    name_width = max((len(name) for name, _, _ in rows), default=0)
-    type_width = max((len(kind) for _, kind, _ in rows), default=0)
-    lines = []
-    for name, kind, where in rows:
-        line = f"  {name:<{name_width}}  {kind:<{type_width}}"
-        if where is not None:
-            made = where.resolve()
-            line += f"  {made.labelled}  {_one_line(made.text)}"
-        lines.append(line.rstrip())
-    return lines
-
-
-def _one_line(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _MAX_OPERAND else line[: _MAX_OPERAND - 3] + "..."
 
 
 # Building a graph
@@ -208,6 +175,18 @@ class ParameterValueError(StaticgradError, ValueError):
     """A value assigned to a parameter that does not fit its shape or element type."""
 
     code = "SG109"
+
+
+class UnknownAttributeError(StaticgradError, AttributeError):
+    """An attribute, method or function that does not exist."""
+
+    code = "SG110"
+
+
+class ImmutableError(StaticgradError, TypeError):
+    """An attempt to write into something that never changes: a value of a graph, a graph."""
+
+    code = "SG111"
 
 
 # Graphs, text, passes
@@ -295,6 +274,12 @@ class DisconnectedError(GradientError):
     code = "SG302"
 
 
+class TapeError(StaticgradError, RuntimeError):
+    """A backward pass over a tape that was not recorded, was released, or no longer holds."""
+
+    code = "SG303"
+
+
 # Running
 
 
@@ -358,6 +343,18 @@ class OutOfMemory(StaticgradError, MemoryError):  # noqa: N818  # MemoryError is
     code = "SG410"
 
 
+class KernelAccessError(StaticgradError, RuntimeError):
+    """A kernel that touches memory which is not its own; looked for with ``debug=True``."""
+
+    code = "SG411"
+
+
+class NonFiniteError(StaticgradError, FloatingPointError):
+    """A NaN or an infinity made of finite numbers; looked for with ``debug="nan"``."""
+
+    code = "SG412"
+
+
 # Compiling and installing
 
 
@@ -402,6 +399,12 @@ class MissingPackageError(StaticgradError, ImportError):
     """An optional package that is not installed."""
 
     code = "SG506"
+
+
+class MeasurementError(StaticgradError, RuntimeError):
+    """A measurement whose process failed."""
+
+    code = "SG507"
 
 
 class ConfigError(StaticgradError, ValueError):

@@ -16,16 +16,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from math import inf
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from staticgrad.autodiff.reverse import grad
 from staticgrad.autodiff.structure import leaves, mapped
-from staticgrad.errors import ArgumentError
+from staticgrad.elsewhere import no_such_name
+from staticgrad.errors import ArgumentError, ShapeError
 from staticgrad.ir.graph import Parameter
 from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.message import kind_of, shown
 from staticgrad.ops import parameter
+from staticgrad.ops.operands import is_number, related
 
 Updates = dict[Parameter, Any]
 
@@ -64,14 +68,26 @@ class Optimizer:
 
         Raises:
             GradientError: the loss has no gradient with respect to one of them.
-            ArgumentError: something among ``params`` is no parameter.
+            ArgumentError: something among ``params`` is no parameter, or there are none.
         """
         wanted = _parameters(params)
+        if not wanted:
+            raise ArgumentError("there are no parameters to update", hint="updates(loss, [w, b])")
         return self.apply(dict(zip(wanted, grad(loss, wanted), strict=True)))
 
     def apply(self, grads: Mapping[Parameter, Any]) -> Updates:
-        """As ``updates``, for gradients made elsewhere (clipped, averaged, noised)."""
-        _parameters(list(grads))
+        """As ``updates``, for gradients made elsewhere (clipped, averaged, noised).
+
+        Raises:
+            ShapeError: a gradient that is not of its parameter's shape.
+        """
+        if not isinstance(grads, Mapping):
+            raise ArgumentError(
+                f"apply takes gradients by parameter, not {kind_of(grads)}",
+                hint="dict(zip(params, sg.grad(loss, params))), or updates(loss, params)",
+            )
+        for p, gradient in zip(_parameters(list(grads)), grads.values(), strict=True):
+            _check_gradient(p, gradient)
         if self.accumulate == 1:
             return self.step(grads)
         return self._accumulated(grads)
@@ -128,8 +144,8 @@ class SGD(Optimizer):
         """Check the hyperparameters."""
         super().__post_init__()
         _check_rate(self.learning_rate)
-        _require(0 <= self.momentum < 1, "momentum", "in [0, 1)")
-        _require(self.weight_decay >= 0, "weight_decay", "0 or more")
+        _require_between(self.momentum, "momentum", 0, 1, "in [0, 1)")
+        _require_between(self.weight_decay, "weight_decay", 0, inf, "0 or more")
         _require(self.momentum > 0 or not self.nesterov, "nesterov", "False without momentum")
 
     def step(self, grads: Mapping[Parameter, Any]) -> Updates:
@@ -174,9 +190,9 @@ class Adam(Optimizer):
         """Check the hyperparameters."""
         super().__post_init__()
         _check_rate(self.learning_rate)
-        _require(0 <= self.beta1 < 1, "beta1", "in [0, 1)")
-        _require(0 <= self.beta2 < 1, "beta2", "in [0, 1)")
-        _require(self.epsilon >= 0, "epsilon", "0 or more")
+        _require_between(self.beta1, "beta1", 0, 1, "in [0, 1)")
+        _require_between(self.beta2, "beta2", 0, 1, "in [0, 1)")
+        _require_between(self.epsilon, "epsilon", 0, inf, "0 or more")
 
     def step(self, grads: Mapping[Parameter, Any]) -> Updates:
         """Next parameters, moments and step counter."""
@@ -216,7 +232,7 @@ class AdamW(Adam):
     def __post_init__(self) -> None:
         """Check the hyperparameters."""
         super().__post_init__()
-        _require(self.weight_decay >= 0, "weight_decay", "0 or more")
+        _require_between(self.weight_decay, "weight_decay", 0, inf, "0 or more")
 
     def moved(self, p: Parameter, direction: Any) -> Any:
         """The parameter after a step along ``-direction`` and towards zero."""
@@ -250,7 +266,7 @@ def clip_by_global_norm(grads: Any, max_norm: float) -> Any:
     Raises:
         ArgumentError: no gradients, or a ``max_norm`` that is not positive.
     """
-    _require(max_norm > 0, "max_norm", "positive")
+    _require_number(max_norm, is_number(max_norm) and max_norm > 0, "max_norm", "positive")
     norm = global_norm(grads)
     scale = max_norm / FUNCTIONS["maximum"](norm, max_norm)
     return mapped(grads, lambda g: g * scale.astype(g.dtype))
@@ -266,7 +282,11 @@ def _parameters(params: Any) -> list[Parameter]:
     found: list[Any] = list(leaves(params))
     for value in found:
         if not isinstance(value, Parameter):
-            raise ArgumentError(f"an optimizer updates parameters; {value!r} is none")
+            raise ArgumentError(
+                f"an optimizer updates parameters; {value!r} is none",
+                hint="sg.parameter(name, array) makes one",
+                related=related(value),
+            )
     _require_distinct(found)
     return found
 
@@ -279,12 +299,22 @@ def _require_distinct(params: Iterable[Parameter]) -> None:
         seen.add(p.node)
 
 
+def _check_gradient(p: Parameter, gradient: Any) -> None:
+    if isinstance(gradient, Value) and gradient.shape != p.shape:
+        raise ShapeError(
+            f"the gradient of {p.name!r} is {gradient.type}, the parameter {p.type}",
+            related=related(p, gradient),
+        )
+
+
 def _check_rate(rate: Any) -> None:
     if isinstance(rate, Value):
         if rate.shape or not rate.dtype.is_float:
-            raise ArgumentError(f"learning_rate is {rate.type}, not a 0-d floating value")
+            raise ArgumentError(
+                f"learning_rate is {rate.type}, not a 0-d floating value", related=related(rate)
+            )
         return
-    _require(rate >= 0, "learning_rate", "0 or more")
+    _require_between(rate, "learning_rate", 0, inf, "0 or more")
 
 
 def _rate(rate: Any, p: Parameter) -> Any:
@@ -292,6 +322,27 @@ def _rate(rate: Any, p: Parameter) -> Any:
     return rate.astype(p.dtype) if isinstance(rate, Value) else rate
 
 
+def _require_number(number: Any, holds: bool, name: str, what: str) -> None:
+    if not is_number(number):
+        raise ArgumentError(
+            f"{name} is {shown(number)}, not a number",
+            hint="parameters go to updates: sg.optim.SGD(0.1).updates(loss, [w, b])"
+            if isinstance(number, list | tuple | dict)
+            else "",
+        )
+    _require(holds, name, f"{what}, not {number}")
+
+
+def _require_between(number: Any, name: str, low: float, high: float, what: str) -> None:
+    _require_number(number, is_number(number) and low <= number < high, name, what)
+
+
 def _require(holds: bool, name: str, what: str) -> None:
     if not holds:
         raise ArgumentError(f"{name} must be {what}")
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> NoReturn:
+        raise no_such_name("sg.optim", name)

@@ -255,16 +255,8 @@ class _Within:
         _state.set(self._saved.pop())
 
 
-def scope(name: str) -> contextlib.AbstractContextManager[None]:
-    """Name the part of the program being built: ``with sg.scope("block3"): ...``.
-
-    Scopes nest into a path, ``encoder/block3``, which nodes, ``explain`` and errors show. Raises
-    TypeError or ValueError when ``name`` is not a non-empty line of text.
-    """
-    if not isinstance(name, str):
-        raise TypeError(f"scope takes a name, not {type(name).__name__}")
-    if not name or not name.isprintable() or "[" in name or "]" in name:
-        raise ValueError(f"scope takes a printable name without brackets, not {name!r}")
+def named_block(name: str) -> contextlib.AbstractContextManager[None]:
+    """What is built within belongs to the scope ``name`` inside the scopes around it."""
     return _Within(name, None)
 
 

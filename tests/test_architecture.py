@@ -255,7 +255,7 @@ def test_every_public_name_resolves_and_is_documented(name):
 
 
 def test_an_unknown_name_is_an_attribute_error():
-    with pytest.raises(AttributeError, match="module 'staticgrad' has no attribute 'gradients'"):
+    with pytest.raises(AttributeError, match="sg has no 'gradients'"):
         _ = staticgrad.gradients  # type: ignore[attr-defined]
 
 

@@ -21,6 +21,7 @@ from staticgrad.errors import (
     StaticgradWarning,
     UnknownNameError,
 )
+from staticgrad.scopes import scope
 from staticgrad.source import SourceLine
 
 _PACKAGE = Path(errors.__file__).parent
@@ -64,7 +65,7 @@ def test_each_class_says_what_it_means_as_the_table_does(kind):
 
 
 def test_the_message_reports_line_operands_and_hint():
-    with source.scope("head"):
+    with scope("head"):
         x, w = (SourceLine("model.py", n, text=f"  {t}") for n, t in ((3, "x = a"), (12, "w = b")))
         related = [("x", "f32[32, 784]", x), ("w10", "f32[9]", w), ("k", "i64[]", None)]
         error = ShapeError(

@@ -15,6 +15,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from staticgrad import source
+from staticgrad.errors import ArgumentError
+from staticgrad.scopes import scope
 from staticgrad.source import Location, Origin, SourceLine
 
 _PACKAGE = Path(source.__file__).parent
@@ -162,8 +164,8 @@ def test_carets_stand_under_their_text(parts, data):
 
 
 def test_scopes_nest_and_end():
-    block = source.scope("block")
-    with source.scope("encoder"), block:
+    block = scope("block")
+    with scope("encoder"), block:
         made = source.capture()
         with block:
             inner = source.capture()
@@ -176,39 +178,39 @@ def test_scopes_nest_and_end():
 
 def test_a_scope_ends_with_an_exception_and_stays_in_its_thread():
     seen = []
-    with source.scope("outer"):
+    with scope("outer"):
         thread = threading.Thread(target=lambda: seen.append(source.capture().scope))
         thread.start()
         thread.join()
     assert seen == [""]
-    with pytest.raises(ZeroDivisionError), source.scope("outer"):
+    with pytest.raises(ZeroDivisionError), scope("outer"):
         _ = 1 / 0
     assert source.capture().scope == ""
 
 
 @pytest.mark.parametrize("name", ["", "a\nb", "a]"])
 def test_a_scope_needs_a_name_that_can_be_printed(name):
-    with pytest.raises(ValueError, match="scope takes a printable name"):
-        source.scope(name)
+    with pytest.raises(ArgumentError, match="scope takes a printable name"):
+        scope(name)
 
 
 def test_a_scope_needs_text():
-    with pytest.raises(TypeError, match="not int"):
-        source.scope(3)  # type: ignore[arg-type]
+    with pytest.raises(ArgumentError, match="not 3"):
+        scope(3)  # type: ignore[arg-type]
 
 
 def test_what_is_built_on_behalf_of_a_line_has_that_line():
-    with source.scope("layer"):
+    with scope("layer"):
         forward = source.capture()
     with source.attribute_to(forward):
         assert source.capture() is forward
-        with source.scope("inner"):
+        with scope("inner"):
             assert source.capture() is forward
     assert source.capture() is not forward
 
 
 def test_copies_and_pickles_are_resolved_lines():
-    with source.scope("block"):
+    with scope("block"):
         made = source.capture()
     line = made.resolve()
     assert isinstance(made, Origin)
@@ -223,7 +225,7 @@ def test_origins_are_equal_when_the_instruction_and_scope_are():
     first, second = (source.capture() for _ in range(2))
     assert first == second
     assert hash(first) == hash(second)
-    with source.scope("s"):
+    with scope("s"):
         assert source.capture() != first
     text = "made = capture()"
     one, other = (run_as(file, text)["made"] for file in ("<cell 1>", "<cell 2>"))

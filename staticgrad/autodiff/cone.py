@@ -56,10 +56,12 @@ def disconnected(
     related: list[Related] = [_related("by", target), _related("of", y)]
     ends = list(_path_ends(y, target, blocked))
     if not ends:
+        twin = _namesake(y, target)
         return DisconnectedError(
             f"{named(y)} does not depend on {named(target)}",
-            hint="leave it out, or pass allow_disconnected=True for zeros",
-            related=related,
+            hint=f"it reads another {named(target)}, made before" * (twin is not None)
+            or "leave it out, or pass allow_disconnected=True for zeros",
+            related=related if twin is None else [*related, _related("reads", twin)],
         )
     (node, reason), *more = ends
     return DisconnectedError(
@@ -75,6 +77,15 @@ def named(value: Symbolic) -> str:
     """A value in a message: the user's name for it, or the op that made it."""
     label = getattr(value.node.op, "label", None)
     return repr(label) if label else f"the result of {value.node.op.name}"
+
+
+def _namesake(y: Symbolic, target: Symbolic) -> Symbolic | None:
+    """An input or parameter of the same name as ``target`` that ``y`` depends on, if any."""
+    label = getattr(target.node.op, "label", None)
+    for node in _past([y], 0) if label else ():
+        if node.is_leaf and getattr(node.op, "label", None) == label:
+            return node.values[0]
+    return None
 
 
 def _related(role: str, value: Symbolic) -> Related:

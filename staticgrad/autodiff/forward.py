@@ -60,8 +60,9 @@ def jvp(y: Any, x: Any, tangent: Any, allow_disconnected: bool = False) -> Any:
     with building_order(cone.order + 1):
         push = _Push(cone)
         for value, direction in given:
+            fit = fitted(value, direction, "tangent")
             with attribute_to(value.node.origin):
-                push.add(value.key, fitted(value, direction, "tangent"))
+                push.add(value.key, fit)
         push.run()
         if not allow_disconnected:
             push.check(outputs, moved)
@@ -88,10 +89,11 @@ class _Push:
             if all(tangent is None for tangent in tangents):
                 continue
             with attribute_to(node.origin):
-                for value, found in zip(node.values, _pushed(node, tangents), strict=True):
-                    if found is None:
-                        self.blocked.update((arg.key, node) for arg in node.args)
-                    elif value.key in self.cone.active:
+                results = _pushed(node, tangents)
+                if all(found is None for found in results):
+                    self.blocked.update((arg.key, node) for arg in node.args)
+                for value, found in zip(node.values, results, strict=True):
+                    if found is not None and value.key in self.cone.active:
                         self.add(value.key, fitting(found, value, node, _GIVES))
 
     def check(self, outputs: Sequence[Symbolic], moved: Sequence[Symbolic]) -> None:

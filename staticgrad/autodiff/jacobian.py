@@ -13,13 +13,17 @@ from typing import Any, Final
 from staticgrad.autodiff.cone import named
 from staticgrad.autodiff.forward import jvp
 from staticgrad.autodiff.reverse import grad
-from staticgrad.autodiff.structure import check_floating, leaves, mapped
-from staticgrad.errors import ArgumentError, GradientError
+from staticgrad.autodiff.structure import check_floating, leaves, mapped, not_a_value
+from staticgrad.errors import ArgumentError, DisconnectedError, GradientError
 from staticgrad.ir.graph import Symbolic, building_order
 from staticgrad.ir.value import FUNCTIONS, Value
 from staticgrad.ops.cotangent import zeros_like_type
 from staticgrad.source import attribute_to
 
+_LINEAR: Final = (
+    "the gradient of what is linear in a value does not depend on it\n"
+    "allow_disconnected=True gives zeros there"
+)
 #: Rows or columns that a matrix may be made of, each a copy of the derivative's nodes.
 MOST_PRODUCTS: Final = 1024
 
@@ -87,7 +91,12 @@ def hvp(y: Any, x: Any, v: Any, allow_disconnected: bool = False) -> Any:
     >>> sg.evaluate(hvp((x**3).sum(), x, [1.0, 10.0]), {"x": [2.0, 3.0]})
     array([ 12., 180.])
     """
-    return jvp(grad(y, x, None, allow_disconnected), x, v, allow_disconnected)
+    slope = grad(y, x, None, allow_disconnected)
+    try:
+        return jvp(slope, x, v, allow_disconnected)
+    except DisconnectedError as error:
+        error.hint = _LINEAR
+        raise
 
 
 def hessian(y: Any, x: Any, allow_disconnected: bool = False) -> Value:
@@ -115,7 +124,7 @@ def hessian(y: Any, x: Any, allow_disconnected: bool = False) -> Value:
 
 def _one(value: Any, caller: str) -> tuple[Symbolic]:
     if not isinstance(value, Symbolic):
-        raise GradientError(f"{caller} takes one value of a graph here, not {value!r}")
+        raise not_a_value(caller, value)
     return (value,)
 
 

@@ -8,20 +8,30 @@ This file knows no op; the arithmetic of cotangents is in ``ops.cotangent``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from functools import cache
-from inspect import signature
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from staticgrad.autodiff.cone import Cone, ValueKey, cone_between, disconnected, named
-from staticgrad.autodiff.structure import check_floating, fitted, leaves, mapped, paired
+from staticgrad.autodiff.structure import (
+    check_floating,
+    fitted,
+    leaves,
+    mapped,
+    not_a_value,
+    paired,
+)
 from staticgrad.errors import GradientError, OpDefinitionError
 from staticgrad.ir.collection import collection_paused
 from staticgrad.ir.dim import Size, equal
 from staticgrad.ir.graph import Node, Symbolic, building_order
-from staticgrad.ir.op import Op
 from staticgrad.ir.value import FUNCTIONS, Value
-from staticgrad.ops.cotangent import ZERO, add_cotangents, resolve, zeros_like_type
+from staticgrad.ops.cotangent import (
+    ZERO,
+    add_cotangents,
+    resolve,
+    shares_of as rule_shares,
+    zeros_like_type,
+)
 from staticgrad.source import attribute_to
 
 
@@ -115,10 +125,7 @@ def _differentiated(
         raise GradientError("there is nothing to differentiate: no value is given")
     cone = cone_between(outputs, [value for value in wanted if value.dtype.is_float])
     with building_order(cone.order + 1):
-        seeds = []
-        for y, ct in given:
-            with attribute_to(y.node.origin):
-                seeds.append((y, fitted(y, ct, role)))
+        seeds = [(y, fitted(y, ct, role)) for y, ct in given]
         sweep = _Sweep(cone, {value.key for value in wanted})
         found = sweep.run(seeds)
         for value in wanted:
@@ -183,31 +190,9 @@ class _Sweep:
 
 
 def shares_of(node: Node, cotangents: Sequence[Any], wanted: tuple[bool, ...]) -> tuple[Any, ...]:
-    """One cotangent or None per operand, by the op's rule, given those of the results (or None).
-
-    Nothing is built for operands that are not ``wanted``, if the rule can be told.
-    """
-    op = node.op
-    if type(op).vjp is Op.vjp:
-        raise GradientError(f"op {op.name} has no derivative rule", at=node.origin)
-    cts = [ZERO if ct is None else ct if op.elementwise else resolve(ct) for ct in cotangents]
-    single = len(node.types) == 1
-    outs = node.values
-    ct, out = (cts[0], outs[0]) if single else (tuple(cts), outs)
-    options = {"wanted": wanted} if _takes_wanted(type(op).vjp) else {}
-    shares: Any = op.vjp(ct, out, *node.args, **options)
-    if not isinstance(shares, tuple) or len(shares) != len(node.args):
-        raise OpDefinitionError(
-            f"{op.name}: vjp gives {shares!r}, not a tuple of {len(node.args)} cotangents",
-            at=node.origin,
-        )
-    return shares
-
-
-@cache
-def _takes_wanted(rule: Callable[..., Any]) -> bool:
-    """Whether an op's rule can be told which operands need a cotangent, to build no others."""
-    return "wanted" in signature(rule).parameters
+    """One cotangent or None per operand, by the op's rule, given those of the results (or None)."""
+    with attribute_to(node.origin):
+        return rule_shares(node.op, cotangents, node.values, node.args, wanted)
 
 
 def fitting(
@@ -226,9 +211,14 @@ def fitting(
     fits = share.type.dtype == arg.dtype and len(share.type.shape) == arg.ndim
     if not fits or not all(map(_may_agree, share.type.shape, arg.shape)):
         raise OpDefinitionError(
-            f"{node.op.name}: {what.format(share.type, arg.type)}", at=node.origin
+            f"{_rule_name(node)}: {what.format(share.type, arg.type)}", at=node.origin
         )
     return FUNCTIONS["reshape"](resolve(share), arg.shape)
+
+
+def _rule_name(node: Node) -> str:
+    """Whose rule it is: the op's, or one of the user's own."""
+    return str(getattr(node.op, "rule", node.op.name))
 
 
 def _may_agree(left: Size, right: Size) -> bool:
@@ -245,11 +235,13 @@ def or_zeros(found: Value | None, value: Symbolic) -> Value:
 
 def _check_output(y: Any, seed: Any) -> None:
     if not isinstance(y, Symbolic):
-        raise GradientError(f"grad differentiates a value of a graph, not {y!r}")
+        raise not_a_value("grad", y)
     check_floating([y], "of")
     if seed is None and y.shape:
         raise GradientError(
             f"{named(y)} has shape {y.type}, not one element: its gradient needs a seed",
-            hint="reduce it first, y.sum(), or pass seed= with the cotangent of y",
+            hint="the loss comes first, then what to differentiate by: sg.grad(loss, w)"
+            if y.node.is_leaf
+            else "reduce it first, y.sum(), or pass seed= with the cotangent of y",
             related=[("of", str(y.type), y.node.origin)],
         )

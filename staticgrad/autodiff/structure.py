@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 
 from staticgrad.autodiff.cone import named
-from staticgrad.errors import GradientError
+from staticgrad.errors import GradientError, StaticgradError
 from staticgrad.ir.graph import Symbolic, constant
+from staticgrad.message import kind_of, shown
+from staticgrad.source import attribute_to
 
 
 def leaves(structure: Any, takes: str = "grad takes values to differentiate by") -> list[Symbolic]:
@@ -35,10 +37,36 @@ def _leaves(structure: Any, takes: str) -> Iterator[Symbolic]:
         for item in structure:
             yield from _leaves(item, takes)
     else:
-        raise GradientError(
-            f"{takes}, not {structure!r}",
-            hint="pass an input, a parameter, any other value, or a list, tuple or dict of them",
-        )
+        raise GradientError(f"{takes}, not {shown(structure)}", hint=_instead_of(structure))
+
+
+def _instead_of(structure: Any) -> str:
+    """What to pass instead of something that holds no values."""
+    if isinstance(structure, np.ndarray | np.generic | float):
+        return 'numbers are constants: make it sg.parameter("w", array), or an input'
+    if isinstance(structure, str):
+        return "pass the value itself, not its name"
+    if isinstance(structure, set | frozenset):
+        return "a set has no order: pass a list, whose order the gradients keep"
+    if callable(structure):
+        return "a function has no gradient: call it with inputs and differentiate what it gives"
+    return "pass an input, a parameter, any other value, or a list, tuple or dict of them"
+
+
+def not_a_value(caller: str, data: Any) -> GradientError:
+    """The error for something to differentiate that is no value of a graph."""
+    what = f"{caller} differentiates a value of a graph, not {shown(data)}"
+    if hasattr(data, "outputs"):
+        hint = 'one of its outputs: graph["loss"]'
+    elif hasattr(data, "run"):
+        hint = "differentiate the value, then compile the gradients: sg.compile({'dw': dw})"
+    elif isinstance(data, list | tuple | dict):
+        hint = "add them up to one loss first; sg.vjp takes several values with a cotangent each"
+    elif isinstance(data, np.ndarray | np.generic | float):
+        hint = "an array is a result, after the run: differentiate the value that was compiled"
+    else:
+        hint = _instead_of(data)
+    return GradientError(what, hint=hint)
 
 
 def mapped(structure: Any, function: Callable[[Symbolic], Any]) -> Any:
@@ -74,11 +102,11 @@ def paired(structure: Any, given: Any, role: str) -> Iterator[tuple[Symbolic, An
 
 
 def _differs(role: str, wanted: str, given: Any) -> GradientError:
-    what = repr(given) if isinstance(given, Symbolic) else f"a {type(given).__name__}"
+    what = repr(given) if isinstance(given, Symbolic) else kind_of(given)
     if isinstance(given, dict):
         what = f"a dict of {', '.join(map(repr, given)) or 'nothing'}"
     elif isinstance(given, list | tuple):
-        what = f"{len(given)} items"
+        what = f"{len(given)} item{'s' * (len(given) != 1)}"
     return GradientError(
         f"the {role}s are {what}, not {wanted}",
         hint=f"one {role} per value, in the same containers",
@@ -93,21 +121,27 @@ def fitted(value: Symbolic, given: Any, role: str) -> Symbolic:
     """
     found = given if isinstance(given, Symbolic) else _constant(value, given, role)
     if found.type != value.type:
+        made = [(role, str(found.type), found.node.origin)] if found is given else []
         raise GradientError(
             f"the {role} is {found.type}, {named(value)} is {value.type}: they must be equal",
-            related=[
-                (role, str(found.type), found.node.origin),
-                ("of", str(value.type), value.node.origin),
-            ],
+            related=[*made, ("of", str(value.type), value.node.origin)],
         )
     return found
 
 
 def _constant(value: Symbolic, given: Any, role: str) -> Symbolic:
-    array = np.asarray(given)
+    try:
+        array = np.asarray(given)
+    except StaticgradError:
+        raise
+    except (TypeError, ValueError):  # ragged lists, among others
+        array = np.asarray(None)
     if array.dtype.kind not in "biuf":
-        raise GradientError(f"the {role} is {given!r}, not a value or array of type {value.type}")
-    return constant(array, value.dtype)
+        raise GradientError(
+            f"the {role} is {shown(given)}, not a value or array of type {value.type}"
+        )
+    with attribute_to(value.node.origin):
+        return constant(array, value.dtype)
 
 
 def check_floating(values: Iterable[Symbolic], role: str) -> None:
@@ -124,5 +158,8 @@ def check_floating(values: Iterable[Symbolic], role: str) -> None:
             hint = "differentiate what it was made from, before the conversion"
         else:
             text = f"{named(value)} is {value.type}: there is no gradient with respect to it"
-            hint = "leave it out, or pass allow_disconnected=True for zeros"
+            hint = (
+                "a parameter of floats: sg.parameter(name, array.astype('float32'))\n"
+                "or leave it out, or pass allow_disconnected=True for zeros"
+            )
         raise GradientError(text, hint=hint, related=[(role, str(value.type), value.node.origin)])

@@ -24,6 +24,8 @@ from typing import Final
 
 from staticgrad.ir.dtype import ALL_DTYPES
 from staticgrad.ir.lexis import name_text
+from staticgrad.ir.size_names import check_size
+from staticgrad.ir.unknown import UnknownNumber, over_sizes
 
 #: Words that mean something else where a size may stand in text; a size of that name is quoted.
 _RESERVED: Final = {"max", "inf", "nan", "True", "False", "None", *(d.name for d in ALL_DTYPES)}
@@ -81,7 +83,7 @@ def _order(monomial: Monomial) -> tuple[int, list[tuple[int, str]]]:
     return (-len(monomial), [_atom_order(atom) for atom in monomial])
 
 
-class Dim:
+class Dim(UnknownNumber):
     """A non-constant polynomial over named sizes. Build with ``dim`` and arithmetic."""
 
     __slots__ = ("_hash", "_text", "terms")
@@ -103,24 +105,29 @@ class Dim:
     def __hash__(self) -> int:
         return self._hash
 
+    @over_sizes
     def __add__(self, other: Size) -> Size:
         total = dict(self.terms)
         for monomial, coefficient in _terms(other):
             total[monomial] = total.get(monomial, 0) + coefficient
         return _normal(total)
 
+    @over_sizes
     def __radd__(self, other: int) -> Size:
         return self + other
 
     def __neg__(self) -> Size:
         return _normal({monomial: -c for monomial, c in self.terms})
 
+    @over_sizes
     def __sub__(self, other: Size) -> Size:
         return self + -other
 
+    @over_sizes
     def __rsub__(self, other: int) -> Size:
         return -self + other
 
+    @over_sizes
     def __mul__(self, other: Size) -> Size:
         total: dict[Monomial, int] = {}
         for left, a in self.terms:
@@ -129,23 +136,21 @@ class Dim:
                 total[product] = total.get(product, 0) + a * b
         return _normal(total)
 
+    @over_sizes
     def __rmul__(self, other: int) -> Size:
         return self * other
 
+    @over_sizes
     def __floordiv__(self, other: Size) -> Size:
         return floordiv(self, other)
 
+    @over_sizes
     def __rfloordiv__(self, other: int) -> Size:
         return floordiv(other, self)
 
+    @over_sizes
     def __mod__(self, other: Size) -> Size:
         return self - floordiv(self, other) * other
-
-    def __bool__(self) -> bool:
-        raise TypeError(f"the size {self} has no value before feeds are bound")
-
-    def __index__(self) -> int:
-        raise TypeError(f"the size {self} has no value before feeds are bound")
 
     def __str__(self) -> str:
         self._text = self._text or self._written()
@@ -218,14 +223,9 @@ def dim(
         hint: a typical value; cost decisions use it, correctness never does.
 
     Raises:
-        ValueError: an empty name, or bounds that no size can meet.
+        ArgumentError: an empty name, bounds that no size can meet, a hint outside of them.
     """
-    if not name or not isinstance(name, str):
-        raise ValueError(f"a size needs a name, got {name!r}")
-    if min < 0 or multiple_of < 1 or (max is not None and max < min):
-        raise ValueError(
-            f"size {name!r}: no size has min={min}, max={max}, multiple_of={multiple_of}"
-        )
+    check_size(name, min, max, hint, multiple_of)
     return _of_atom(Named(name, min, max, multiple_of, hint))
 
 

@@ -8,9 +8,10 @@ weak: they take the dtype of the other operand, or the default of their kind whe
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 _KIND_ORDER: Final = {"b": 0, "i": 1, "u": 1, "f": 2}
 
@@ -97,8 +98,17 @@ def as_dtype(spec: object) -> DType:
         found = None
     if found is None:
         known = ", ".join(d.numpy.name for d in ALL_DTYPES)
-        raise TypeError(f"{spec!r} is not a dtype of staticgrad; there are {known}")
+        name = spec.name if isinstance(spec, np.dtype) else repr(spec)
+        raise TypeError(f"{name} is not a dtype of staticgrad; there are {known}")
     return found
+
+
+def whole_bools(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The array; one of bools as a copy in which every true byte is 1.
+
+    NumPy takes any byte for True (by way of a view or a buffer), kernels compute with 0 and 1.
+    """
+    return array.view(np.uint8) != 0 if array.dtype == np.bool_ else array
 
 
 def promote(a: DType, b: DType) -> DType:

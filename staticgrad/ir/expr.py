@@ -16,16 +16,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NoReturn
 
 import numpy as np
 
-from staticgrad.ir.dtype import BOOL, F32, F64, I32, I64, DType
+from staticgrad.errors import OpDefinitionError
+from staticgrad.ir.dtype import BOOL, F32, F64, I32, I64, U64, DType
 
 #: Primitive -> number of operands. They share one dtype, which is the result's, unless noted.
 ARITHMETIC: Final = {"add": 2, "sub": 2, "mul": 2, "div": 2, "neg": 1, "abs": 1}
 FLOATING: Final = {
-    "sqrt": 1, "floor": 1, "ceil": 1, "trunc": 1, "rint": 1, "fma": 3, "fmod": 2,
+    "sqrt": 1, "floor": 1, "ceil": 1, "trunc": 1, "rint": 1, "fma": 3, "c_fmod": 2,
 }  # fmt: skip
 #: As NumPy: rounded down, the remainder with the divisor's sign; 0 for a zero divisor.
 DIVISION: Final = {"floor_divide": 2, "remainder": 2}
@@ -42,8 +43,11 @@ COMPARE: Final = {"eq": 2, "ne": 2, "lt": 2, "le": 2, "gt": 2, "ge": 2}  # resul
 BLOCKS: Final = {
     "exp": 1, "expm1": 1, "log": 1, "log1p": 1, "sin": 1, "cos": 1, "tanh": 1, "erf": 1, "pow": 2,
     "exp2": 1, "log2": 1, "log10": 1, "cbrt": 1, "atan": 1, "asin": 1, "acos": 1, "erfc": 1,
+    "tan": 1, "fmod": 2, "floor_quotient": 2, "ndtri": 1,
 }  # fmt: skip
-SPECIAL: Final = {"select": 3, "cast": 1, "bitcast": 1}  # select: (bool, a, b)
+#: (bool, a, b): a where it holds, else b; of ``rarely`` a kernel computes a only where it must.
+CHOICES: Final = {"select": 3, "rarely": 3}
+SPECIAL: Final = CHOICES | {"cast": 1, "bitcast": 1, "window": 1}
 LEAVES: Final = ("literal", "load", "index", "size", "ref")
 PRIMITIVES: Final = (
     ARITHMETIC
@@ -81,11 +85,16 @@ class Access:
 Attribute = None | Number | str | Access
 
 
+def _no_number(what: str, instead: str) -> OpDefinitionError:
+    return OpDefinitionError(f"{what} of an element that a kernel will compute", hint=instead)
+
+
 class Expr:
     """One scalar value: a primitive over other scalars.
 
     ``attribute`` is the value of a literal, the Access of a load, the axis of an index (i64), the
-    integer argument of a size (i64), the name of an earlier stage's result for a ref.
+    integer argument of a size (i64), the name of an earlier stage's result for a ref, the words of
+    a window in hexadecimal.
     """
 
     __slots__ = ("args", "attribute", "dtype", "op")
@@ -94,6 +103,14 @@ class Expr:
         self, op: str, dtype: DType, args: tuple[Expr, ...] = (), attribute: Attribute = None
     ) -> None:
         self.op, self.dtype, self.args, self.attribute = op, dtype, args, attribute
+
+    def __bool__(self) -> NoReturn:
+        raise _no_number("bool()", "select(condition, a, b) of staticgrad.ir.expr chooses")
+
+    def __float__(self) -> NoReturn:
+        raise _no_number("float()", "for a function of math, its method: x.sin(), x.exp()")
+
+    __int__ = __index__ = __float__
 
     def _lift(self, other: Expr | Number) -> Expr:
         return other if isinstance(other, Expr) else literal(other, self.dtype)
@@ -195,6 +212,10 @@ class Expr:
         """The remainder of a floating division with the sign of self (C's), exact."""
         return apply("fmod", self, self._lift(divisor))
 
+    def floor_quotient(self, divisor: Expr | Number) -> Expr:
+        """The quotient of floats rounded down, as NumPy's."""
+        return apply("floor_quotient", self, self._lift(divisor))
+
     def floor_divide(self, divisor: Expr | Number) -> Expr:
         """The quotient of integers, rounded down; 0 for a zero divisor. INT_MIN / -1 wraps."""
         return apply("floor_divide", self, self._lift(divisor))
@@ -220,6 +241,9 @@ class Expr:
 
     def cos(self) -> Expr:
         return apply("cos", self)
+
+    def tan(self) -> Expr:
+        return apply("tan", self)
 
     def tanh(self) -> Expr:
         return apply("tanh", self)
@@ -254,6 +278,10 @@ class Expr:
     def erfc(self) -> Expr:
         return apply("erfc", self)
 
+    def ndtri(self) -> Expr:
+        """The quantile of the standard normal distribution at self."""
+        return apply("ndtri", self)
+
     def cast(self, dtype: DType) -> Expr:
         """NumPy's conversion on x86-64: an integer of NaN or out of range is INT_MIN."""
         return self if dtype == self.dtype else Expr("cast", dtype, (self,))
@@ -283,7 +311,7 @@ def apply(op: str, *args: Expr) -> Expr:
     if len(args) != PRIMITIVES[op]:
         raise TypeError(f"{op} takes {PRIMITIVES[op]} operands, got {len(args)}")
     dtype = args[-1].dtype
-    compared = args[1:] if op == "select" else args
+    compared = args[1:] if op in CHOICES else args
     if any(a.dtype != dtype for a in compared):
         raise TypeError(f"{op} of {', '.join(a.dtype.name for a in args)}: dtypes differ")
     if (op in FLOATING or op in BLOCKS) and not dtype.is_float:
@@ -323,6 +351,36 @@ def ref(name: str, dtype: DType) -> Expr:
 def select(condition: Expr, a: Expr, b: Expr) -> Expr:
     """a where the condition holds, else b."""
     return apply("select", condition, a, b)
+
+
+def rarely(condition: Expr, unusual: Iterable[Expr], usual: Iterable[Expr]) -> tuple[Expr, ...]:
+    """Pairwise ``select(condition, unusual, usual)``, for a condition that hardly ever holds.
+
+    Inside a named block, a kernel goes through what only the unusual values need if the condition
+    holds in some lane, once for all of them; what they share with other values is computed always.
+    No usual value may be made from a result of this call.
+    """
+    pairs = zip(unusual, usual, strict=True)
+    return tuple(apply("rarely", condition, a, b) for a, b in pairs)
+
+
+def window(position: Expr, words: Iterable[int]) -> Expr:
+    """52 bits of a constant, given as u64 words, most significant first, from ``position`` on.
+
+    A position whose byte is past the last word reads from the start of that word, at the same bit.
+    Only inside named blocks.
+
+    Raises:
+        TypeError: a position that is no u64.
+    """
+    if position.dtype != U64:
+        raise TypeError(f"a window's position is u64, not {position.dtype}")
+    return Expr("window", U64, (position,), "".join(f"{word:016x}" for word in words))
+
+
+def words_of(digits: str) -> list[int]:
+    """The u64 words of a window's attribute."""
+    return [int(digits[at : at + 16], 16) for at in range(0, len(digits), 16)]
 
 
 def same_width_int(dtype: DType) -> DType:

@@ -154,6 +154,16 @@ class Sort:
 
 
 @dataclass(frozen=True)
+class Search:
+    """out[i] = how many elements of the vector a are below x[i], or (``right``) not above it.
+
+    Operands: a, whose elements ascend, and x, of one dtype that is no bool. NaN is above all.
+    """
+
+    right: bool
+
+
+@dataclass(frozen=True)
 class Region:
     """Where an operand lands in the result: per axis, position start + step * index."""
 
@@ -183,6 +193,7 @@ Form = (
     | ScatterAlong
     | Scan
     | Sort
+    | Search
     | Assemble
 )
 #: The forms that look places up in an operand of indices, along ``axis``.

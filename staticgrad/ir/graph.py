@@ -12,14 +12,15 @@ import itertools
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar, Final, NoReturn, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 from staticgrad import source
 from staticgrad.errors import (
-    GraphError,
     LargeConstantWarning,
+    OpDefinitionError,
+    Related,
     StaticgradError,
-    SymbolicValueError,
+    UnknownNameError,
     warn,
 )
 from staticgrad.ir.constant import ArrayData
@@ -34,8 +35,11 @@ from staticgrad.ir.leaves import (
 from staticgrad.ir.names import check_names
 from staticgrad.ir.op import Op, as_array
 from staticgrad.ir.parameter import ParameterStore
+from staticgrad.ir.refusals import NoNumbers, no_graph_attribute
+from staticgrad.ir.roots import check_roots, read_outputs, read_updates
 from staticgrad.ir.types import TensorType
 from staticgrad.ir.value import Value, set_default_kind
+from staticgrad.message import did_you_mean, listed, shown
 
 _serial = itertools.count()
 _LARGE_CONSTANT: Final = 10**6  # bytes
@@ -72,7 +76,11 @@ class Node:
     @property
     def form(self) -> Form:
         """How the node touches memory."""
-        return self.op.form(*self.types, *(arg.type for arg in self.args))
+        try:
+            return self.op.form(*self.types, *(arg.type for arg in self.args))
+        except OpDefinitionError as error:
+            error.at = self.origin
+            raise
 
     @property
     def is_leaf(self) -> bool:
@@ -104,7 +112,7 @@ def building_order(order: int) -> Iterator[None]:
         _building.order = before
 
 
-class Symbolic(Value):
+class Symbolic(NoNumbers, Value):
     """A value of a graph under construction: result ``index`` of ``node``."""
 
     __slots__ = ("index", "node")
@@ -132,6 +140,7 @@ class Symbolic(Value):
             raise error.with_related([_describe(arg, i) for i, arg in enumerate(args)]) from None
         if isinstance(inferred, TensorType):
             return Symbolic(Node(op, args, (inferred,), source.capture(skip=2), _building.order))
+        _check_types(op, inferred)
         return Node(op, args, inferred, source.capture(skip=2), _building.order).values
 
     @classmethod
@@ -139,43 +148,8 @@ class Symbolic(Value):
         """A constant node."""
         return constant(data, like)  # type: ignore[return-value]
 
-    def __bool__(self) -> NoReturn:
-        raise self._no_value("bool()", "sg.where(condition, a, b)")
-
-    def __float__(self) -> NoReturn:
-        raise self._no_value("float()", "sg.evaluate(value, feeds) or sg.compile(value).run(feeds)")
-
-    def __int__(self) -> NoReturn:
-        raise self._no_value("int()", "x.astype('int64') for a conversion inside the graph")
-
-    def __complex__(self) -> NoReturn:
-        raise self._no_value("complex()", "sg.evaluate(value, feeds)")
-
-    def __index__(self) -> NoReturn:
-        raise self._no_value("an index", "sg.take(x, index, axis) for an index known at run time")
-
-    def __iter__(self) -> NoReturn:
-        raise self._no_value(
-            "iteration", "x[i] for i in range(n) with a literal n, or whole-array ops"
-        )
-
-    def __len__(self) -> NoReturn:
-        raise self._no_value("len()", "x.shape[0]")
-
-    def __contains__(self, item: object) -> NoReturn:
-        raise self._no_value("'in'", "(x == item).max() for the question inside the graph")
-
-    def __array__(self, *_args: Any, **_kwargs: Any) -> NoReturn:
-        raise self._no_value(
-            "np.asarray()", "sg.evaluate(value, feeds) or sg.compile(value).run(feeds)"
-        )
-
-    def _no_value(self, what: str, instead: str) -> SymbolicValueError:
-        return SymbolicValueError(
-            f"{what} needs a number, but {self!r} is symbolic: it has no value before a run",
-            hint=f"use {instead}",
-            related=[_describe(self, 0)],
-        )
+    def _described(self) -> Related:
+        return _describe(self, 0, "value")
 
     def __repr__(self) -> str:
         name = getattr(self.node.op, "label", self.node.op.name)
@@ -190,6 +164,7 @@ class Parameter(Symbolic):
     """A symbolic value with a stored array that updates may replace."""
 
     __slots__ = ()
+    _numbers = "its present array: w.value; later ones: sg.Graph(updates={w: value})"
 
     @property
     def store(self) -> ParameterStore:
@@ -211,9 +186,18 @@ class Parameter(Symbolic):
         self.store.write(array)
 
 
-def _describe(value: Symbolic, position: int) -> tuple[str, str, source.Location]:
+def _check_types(op: Op, inferred: Any) -> None:
+    """Refuse what is no tuple of types; ops from outside may infer anything."""
+    if not isinstance(inferred, tuple) or not all(isinstance(t, TensorType) for t in inferred):
+        raise OpDefinitionError(
+            f"{op.name}: infer gives {shown(inferred)}, not a TensorType or a tuple of them",
+            hint="the operand's own type, or x.with_shape(shape), x.with_dtype(dtype)",
+        )
+
+
+def _describe(value: Symbolic, position: int, what: str = "") -> Related:
     """Operand as (name, type text, origin) for an error message."""
-    label = getattr(value.node.op, "label", None) or f"operand {position + 1}"
+    label = getattr(value.node.op, "label", None) or what or f"operand {position + 1}"
     return label, str(value.type), value.node.origin
 
 
@@ -275,11 +259,8 @@ class Graph:
             GraphError: nothing to compute, a wrong kind of object, an update of another type.
             NameConflictError: two inputs, parameters or declarations of a size share a name.
         """
-        named: dict[str, Any] = (
-            {"output": outputs} if isinstance(outputs, Value) else dict(outputs or {})
-        )
-        pairs: tuple[Any, ...] = tuple(updates.items() if isinstance(updates, Mapping) else updates)
-        _check_roots(named, pairs)
+        named, pairs = read_outputs(outputs), read_updates(updates)
+        check_roots(named, pairs, inputs)
         roots = [*named.values(), *(value for _, value in pairs), *(p for p, _ in pairs), *inputs]
         nodes = sorted(ancestors(roots), key=lambda node: node.serial)
         self._fill(
@@ -325,7 +306,17 @@ class Graph:
         return graph
 
     def __getitem__(self, name: str) -> Symbolic:
+        if name not in self.outputs:
+            raise UnknownNameError(
+                f"the graph has no output {name!r}",
+                hint=f"{did_you_mean(name, self.outputs)}its outputs are {listed([*self.outputs])}",
+            )
         return self.outputs[name]
+
+    if not TYPE_CHECKING:  # a type checker shall find what is not there
+
+        def __getattr__(self, name: str) -> Any:
+            raise no_graph_attribute(name, dir(Graph))
 
     @property
     def roots(self) -> tuple[Symbolic, ...]:
@@ -341,13 +332,13 @@ class Graph:
 
     @property
     def sizes(self) -> dict[str, Named]:
-        """Every named size, by name, in order of first appearance."""
+        """Every named size of a type or of an op, by name, in order of first appearance."""
         found: dict[str, Named] = {}
         for node in self.nodes:
-            for tensor_type in node.types:
-                for extent in tensor_type.shape:
-                    for named in named_sizes(extent):
-                        found.setdefault(named.name, named)
+            extents = [extent for kind in node.types for extent in kind.shape]
+            for extent in (*extents, *node.op.sizes()):
+                for named in named_sizes(extent):
+                    found.setdefault(named.name, named)
         return found
 
     def replace_nodes(
@@ -452,26 +443,3 @@ def _derive_guards(nodes: Iterable[Node]) -> Iterator[tuple[Guard, Node]]:
 
 def _has_names(tensor_type: TensorType) -> bool:
     return any(not isinstance(extent, int) for extent in tensor_type.shape)
-
-
-def _check_roots(outputs: Mapping[Any, object], updates: Sequence[tuple[object, object]]) -> None:
-    if not outputs and not updates:
-        raise GraphError("a graph needs at least one output or update")
-    for label, value in outputs.items():
-        if not isinstance(label, str) or not isinstance(value, Symbolic):
-            raise GraphError(f"output {label!r} is {value!r}: outputs map names to symbolic values")
-    seen: set[Node] = set()
-    for parameter, value in updates:
-        if not isinstance(parameter, Parameter) or not isinstance(value, Symbolic):
-            raise GraphError(
-                f"update {parameter!r}: {value!r}: updates map parameters to symbolic values"
-            )
-        if parameter.node in seen:
-            raise GraphError(f"parameter {parameter.name!r} is updated twice")
-        seen.add(parameter.node)
-        if parameter.type != value.type:
-            raise GraphError(
-                f"update of parameter {parameter.name!r}: {parameter.type} becomes {value.type}",
-                hint="an update keeps shape and dtype; cast or reshape the new value",
-                related=[_describe(parameter, 0), _describe(value, 1)],
-            )

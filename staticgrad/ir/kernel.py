@@ -16,11 +16,12 @@ Within a stage every distinct Expr object is evaluated once, where the first sta
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Final, Literal
 
+from staticgrad.ir.dim import Size
 from staticgrad.ir.dtype import DType
 from staticgrad.ir.expr import Access, Expr, postorder
+from staticgrad.lazy import cached_property
 
 Extent = str | int  # an integer argument's name, or a literal
 
@@ -30,6 +31,9 @@ GEMM_ROWS: Final = 96
 GEMM_COLUMNS: Final = {32: 32, 64: 16}
 #: A Gemm element is one FMA chain per this many k; partial results are added in ascending order.
 GEMM_BLOCK: Final = 4096
+#: Elements that a Sort that keeps a few collects, beyond twice as many as it keeps, before it puts
+#: them in order. The results do not depend on it.
+ORDER_ROOM: Final = 32
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,41 @@ class Check:
     wrap: bool = True
 
 
-Statement = Store | Accumulate | Check
+@dataclass(frozen=True)
+class Search:
+    """name = how many of the first ``extent`` elements of an operand are below ``value``.
+
+    With ``right`` also those that equal it. The elements ascend, ``stride`` apart, from the
+    operand's first on; NaN is above all numbers.
+    """
+
+    name: str
+    value: Expr
+    operand: str
+    stride: Extent
+    extent: Extent
+    right: bool = False
+
+    @property
+    def access(self) -> Access:
+        """Where it reads, at a position that it finds itself."""
+        return Access(self.operand, (), (self.stride,))
+
+
+@dataclass(frozen=True)
+class Order:
+    """The positions along the stage's first loop by ascending ``key`` (i32 or i64), stable.
+
+    ``name`` is a ref in the stage's stores: the position of the j-th. ``scratch`` is an i64 operand
+    of ``order_words`` elements.
+    """
+
+    name: str
+    key: Expr
+    scratch: str
+
+
+Statement = Store | Accumulate | Check | Search | Order
 
 
 @dataclass(frozen=True)
@@ -139,7 +177,25 @@ class Gemm:
     pack: str | None = None
 
 
-Stage = Map | Columns | Scalar | Gemm
+@dataclass(frozen=True)
+class Sort:
+    """for j in axis: the order of the keys; then, for j in kept: the stores, in that order.
+
+    ``kept`` is the same extent, or a smaller one: then no more than that many are ever in order.
+    """
+
+    axis: Axis
+    kept: Axis
+    order: Order
+    stores: tuple[Store, ...]
+
+    @property
+    def whole(self) -> bool:
+        """Whether everything is kept."""
+        return self.axis.extent == self.kept.extent
+
+
+Stage = Map | Columns | Scalar | Gemm | Sort
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,7 +233,7 @@ class Kernel:
         if self.axes or len(self.stages) > 1 or self.serial:
             return "axes"
         accumulates = isinstance(first, Map) and any(isinstance(s, Accumulate) for s in first.body)
-        return "axes" if accumulates or isinstance(first, Scalar) else "lanes"
+        return "axes" if accumulates or isinstance(first, Scalar | Sort) else "lanes"
 
     @cached_property
     def lanes(self) -> int:
@@ -208,6 +264,8 @@ def statements(stage: Stage) -> tuple[Statement, ...]:
     """The statements of a stage, in order."""
     if isinstance(stage, Columns):
         return (*stage.body, *stage.stores)
+    if isinstance(stage, Sort):
+        return (stage.order, *stage.stores)
     return stage.stores if isinstance(stage, Gemm) else stage.body
 
 
@@ -215,15 +273,26 @@ def roots(statement: Statement) -> tuple[Expr, ...]:
     """The expressions a statement evaluates."""
     if isinstance(statement, Store):
         return (*statement.indices, statement.value)
+    if isinstance(statement, Order):
+        return (statement.key,)
     return (
         (statement.value,)
-        if isinstance(statement, Accumulate)
+        if isinstance(statement, Accumulate | Search)
         else (statement.index, statement.position)
     )
 
 
+def order_words(key: DType, extent: Size, kept: Size) -> Size:
+    """Elements of the scratch of an Order: twice its room, a word each, or two for wide keys.
+
+    The room is the whole axis, or (where fewer are kept) what is kept, twice, and some more.
+    """
+    room = extent if kept == extent else 2 * kept + ORDER_ROOM
+    return room * (2 * key.bits // 32)
+
+
 def _in_place_pairs(kernel: Kernel) -> list[tuple[str, str]]:
-    if len(kernel.stages) != 1 or isinstance(kernel.stages[0], Columns) or kernel.serial:
+    if len(kernel.stages) != 1 or isinstance(kernel.stages[0], Columns | Sort) or kernel.serial:
         return []
     stage = kernel.stages[0]
     loads: dict[str, set[Access]] = {}
@@ -236,7 +305,9 @@ def _in_place_pairs(kernel: Kernel) -> list[tuple[str, str]]:
                 loads.setdefault(expr.attribute.operand, set()).add(expr.attribute)
                 last_load[expr.attribute.operand] = position
             evaluated.add(expr)
-    forbidden = {stage.a.operand, stage.b.operand} if isinstance(stage, Gemm) else set()
+    forbidden = {s.operand for s in statements(stage) if isinstance(s, Search)}
+    if isinstance(stage, Gemm):
+        forbidden |= {stage.a.operand, stage.b.operand}
     pairs = []
     for position, store in enumerate(statements(stage)):
         if not isinstance(store, Store) or store.access.gather:

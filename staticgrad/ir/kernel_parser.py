@@ -25,7 +25,10 @@ from staticgrad.ir.kernel import (
     Kernel,
     Map,
     Operand,
+    Order,
     Scalar,
+    Search,
+    Sort,
     Stage,
     Statement,
     Store,
@@ -37,7 +40,8 @@ from staticgrad.ir.typing_rules import mistyped
 from staticgrad.ir.verify_kernel import KINDS, PRODUCT
 
 _MODES: Final = ("in", "out", "inout", "scratch", "check")
-_STAGES: Final = ("map", "columns", "scalar", "gemm")
+_ANYWHERE: Final = (Store, Accumulate, Check, Search)
+_STAGES: Final = ("map", "columns", "scalar", "gemm", "sort")
 _DTYPES: Final = {dtype.name for dtype in ALL_DTYPES}
 _LINES: Final = PRIMITIVES.keys() - set(LEAVES) | {"load"}
 
@@ -163,8 +167,8 @@ class KernelReader(DocumentReader):
     def _stage(self) -> Stage:
         outer, at = dict(self._loops), self.at
         kind = self._word(_STAGES, "a stage")
-        axes = [] if kind == "scalar" else self._axes()
-        if len(axes) != {"gemm": 3, "scalar": 0}.get(kind, 1):
+        axes = [] if kind in ("scalar", "sort") else self._axes()
+        if len(axes) != {"gemm": 3, "scalar": 0, "sort": 0}.get(kind, 1):
             wanted = "three loops (i, j, k)" if kind == "gemm" else "one loop"
             self.fail(f"a {kind} stage has {wanted}", at)
         self.expect("{", "the head of the stage")
@@ -175,6 +179,8 @@ class KernelReader(DocumentReader):
             stage = Scalar(self._body())
         elif kind == "columns":
             stage = self._columns(axes[0])
+        elif kind == "sort":
+            stage = self._sort()
         else:
             stage = self._gemm(*axes)
         self._loops = outer
@@ -188,6 +194,23 @@ class KernelReader(DocumentReader):
         body = self._body((Accumulate,))
         self._loops = inside
         return Columns(axis, rows, body, self._body((Store,)))
+
+    def _sort(self) -> Sort:
+        around = dict(self._loops)
+        axis, body = self._block("keys", (Order,))
+        if len(body) != 1:
+            self.fail("keys are put in order once", self.at - 1)
+        self._loops = dict(around)
+        kept, stores = self._block("kept", (Store,))
+        self.expect("}", "the stores")
+        return Sort(axis, kept, body[0], stores)
+
+    def _block(self, word: str, kinds: tuple[type[Statement], ...]) -> tuple[Axis, Any]:
+        """``word j: n0 { ... }``: the loop and its statements."""
+        self.expect(word)
+        axis = self._axis()
+        self.expect("{", "the loop")
+        return axis, self._body(kinds)
 
     def _gemm(self, i: Axis, j: Axis, k: Axis) -> Gemm:
         at = self.at
@@ -218,7 +241,7 @@ class KernelReader(DocumentReader):
 
     # statements
 
-    def _body(self, kinds: tuple[type[Statement], ...] = (Store, Accumulate, Check)) -> Any:
+    def _body(self, kinds: tuple[type[Statement], ...] = _ANYWHERE) -> Any:
         """Numbered values and statements up to ``}``; the tuple of statements."""
         self._values = {}
         statements: list[Statement] = []
@@ -250,12 +273,24 @@ class KernelReader(DocumentReader):
         if name in self._results:
             self.fail(f"{self.texts[at]} is defined twice", at)
         dtype = self._result_dtype()
-        statement = self._check(name) if self.accept("check") else self._accumulate(name)
+        statement = self._defined(name)
         given = statement.value.dtype if isinstance(statement, Accumulate) else I64
         if given != dtype:
             self.fail(f"{self.texts[at]} is {given}, the text says {dtype}", at + 2)
         self._results[name] = dtype
         return statement
+
+    def _defined(self, name: str) -> Accumulate | Check | Search | Order:
+        if self.accept("check"):
+            return self._check(name)
+        if self.accept("search"):
+            return self._search(name)
+        if self.accept("order"):
+            key = self._expression()
+            self.expect("in", "the key")
+            return Order(name, key, self._declared(self._operands, "an operand"))
+        kind = self._word((*KINDS, "check", "search", "order"), "an accumulation")
+        return Accumulate(name, kind, self._expression())
 
     def _result_name(self) -> str:
         token = self.take("value", "the name of a result (@name)")
@@ -269,10 +304,6 @@ class KernelReader(DocumentReader):
         self.expect("=", "the element type")
         return dtype
 
-    def _accumulate(self, name: str) -> Accumulate:
-        kind = self._word((*KINDS, "check"), "an accumulation")
-        return Accumulate(name, kind, self._expression())
-
     def _check(self, name: str) -> Check:
         wanted = self._expression()
         self.expect("in", "the index")
@@ -283,6 +314,16 @@ class KernelReader(DocumentReader):
         self.expect("to", "the position")
         operand = self._declared(self._operands, "an operand")
         return Check(name, wanted, extent, position, operand, wrap)
+
+    def _search(self, name: str) -> Search:
+        right = self._word(("left", "right"), "a side") == "right"
+        value = self._expression()
+        self.expect("in", "the value")
+        operand = self._declared(self._operands, "an operand")
+        self.expect("step", "the operand")
+        stride = self._integer()
+        self.expect("of", "the step")
+        return Search(name, value, operand, stride, self._integer(), right)
 
     # expressions
 

@@ -20,8 +20,9 @@ Stages evaluate what they need themselves: nothing numbered is used in another s
 
 An access adds a term per loop, then one per gather index. A Columns stage holds its accumulations
 in an inner ``rows i0: n0 { ... }``; a Gemm starts with ``@acc: f32 = sum p0[...] * p1[...]``, then
-``pack p4`` if it packs. ``kernel_parser`` reads the text back; this module only writes, also what a
-verifier would refuse.
+``pack p4`` if it packs. A Sort is ``keys j: n0 { ... @at: i64 = order %3 in p4 }`` and then
+``kept j: n1 { stores }``. ``kernel_parser`` reads the text back; this module only writes, also what
+a verifier would refuse.
 """
 
 from __future__ import annotations
@@ -42,7 +43,10 @@ from staticgrad.ir.kernel import (
     Gemm,
     Kernel,
     Map,
+    Order,
     Scalar,
+    Search,
+    Sort,
     Stage,
     Statement,
     Store,
@@ -95,6 +99,8 @@ def _head(stage: Stage) -> str:
             return "scalar {"
         case Gemm(i=i, j=j, k=k):
             return f"gemm {_axes((i, j, k))} {{"
+        case Sort():
+            return "sort {"
 
 
 def _stage_lines(kernel: Kernel, stage: Stage, numbers: Iterator[int]) -> Iterator[str]:
@@ -104,6 +110,15 @@ def _stage_lines(kernel: Kernel, stage: Stage, numbers: Iterator[int]) -> Iterat
             yield INDENT + line
         yield "}"
         yield from _statement_lines(stage.stores, numbers)
+    elif isinstance(stage, Sort):
+        for head, axis, body in (
+            ("keys", stage.axis, (stage.order,)),
+            ("kept", stage.kept, stage.stores),
+        ):
+            yield f"{head} {_axis(axis)} {{"
+            for line in _statement_lines(body, numbers):
+                yield INDENT + line
+            yield "}"
     elif isinstance(stage, Gemm):
         yield _product(kernel, stage)
         yield from _statement_lines(stage.stores, numbers)
@@ -164,6 +179,13 @@ def statement_text(statement: Statement, values: Sequence[str]) -> str:
             wrapped = " wrap" if wrap else ""
             inside = f"check {values[0]} in {_extent(extent)}{wrapped}"
             return f"@{name_text(name)}: i64 = {inside} at {values[1]} to {_name(operand)}"
+        case Search(name=name, operand=operand, right=right):
+            side = "right" if right else "left"
+            place = f"{_name(operand)} step {_extent(statement.stride)}"
+            inside = f"{values[0]} in {place} of {_extent(statement.extent)}"
+            return f"@{name_text(name)}: i64 = search {side} {inside}"
+        case Order(name=name, scratch=scratch):
+            return f"@{name_text(name)}: i64 = order {values[0]} in {_name(scratch)}"
 
 
 def access_text(access: Access, indices: Iterable[str] = ()) -> str:

@@ -16,12 +16,13 @@ from typing import Any, ClassVar, NoReturn, dataclass_transform
 import numpy as np
 import numpy.typing as npt
 
+from staticgrad.errors import NameConflictError, OpDefinitionError
 from staticgrad.ir.constant import ArrayData
 from staticgrad.ir.dim import Dim
 from staticgrad.ir.dtype import DType
 from staticgrad.ir.forms import Form
 from staticgrad.ir.types import TensorType
-from staticgrad.ir.value import Value, bind, binding_kind
+from staticgrad.ir.value import Value, binding_kind
 
 Array = npt.NDArray[Any]
 _REGISTRY: dict[str, type[Op]] = {}
@@ -73,7 +74,10 @@ class Op(_Frozen):
             cls._fields = tuple((field.name, field.default) for field in fields(cls))
         if name:
             if name in _REGISTRY and _REGISTRY[name].__qualname__ != cls.__qualname__:
-                raise ValueError(f"an op named {name!r} exists already: {_REGISTRY[name]!r}")
+                raise NameConflictError(
+                    f"an op named {name!r} exists already: {_REGISTRY[name].__qualname__}",
+                    hint='an op from outside has its package in its name: name="package.op"',
+                )
             cls.name = name
             _REGISTRY[name] = cls
 
@@ -81,29 +85,45 @@ class Op(_Frozen):
 
     def infer(self, *types: Any) -> TensorType | tuple[TensorType, ...]:
         """Types in, type out. Raises errors in the user's terms; may note guards on sizes."""
-        raise TypeError(f"op {self.name} does not say its result type")
+        raise self._undefined("its result type", "infer(self, *types)")
 
     def reference(self, *arrays: Any) -> Any:
         """The meaning, in NumPy: arrays in, array (or tuple of arrays) out."""
-        raise TypeError(f"op {self.name} has no reference")
+        raise self._undefined("what it computes", "reference(self, *arrays)")
+
+    def eager(self, *arrays: Any) -> Any:
+        """What define-by-run tensors compute: ``reference``, unless that is written for clarity.
+
+        An op overrides it where NumPy has a much faster form of the same function: another order
+        of adding up, say, or a view where the reference gathers.
+        """
+        return self.reference(*arrays)
 
     def vjp(self, ct: Any, out: Any, *args: Any) -> tuple[Any, ...]:
         """One cotangent per operand (None: carries no gradient), given that of the result."""
-        raise TypeError(f"op {self.name} has no VJP rule")
+        raise self._undefined("its derivative", "vjp(self, ct, out, *args)")
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
         """How the op touches memory."""
-        raise TypeError(f"op {self.name} has no kernel form")
+        raise self._undefined("how it touches memory", "form(self, out, *types)")
 
     def prepare(self, *args: Any) -> tuple[Value, ...]:
         """Operands as values of one kind, scalars and arrays lifted. Families promote here."""
         return lift_all(args)
 
+    def _undefined(self, what: str, method: str) -> OpDefinitionError:
+        kind = type(self).__name__
+        return OpDefinitionError(
+            f"op {self.name or kind} does not say {what}: {method} is missing",
+            hint=f"class {kind}: def {method}; an Elementwise op has most of it from scalar",
+        )
+
     # -- given by the base ------------------------------------------------------------------------
 
     def __call__(self, *args: Any) -> Any:
         """Bind the op to operands: a new node, an eager result, or a pattern, as they are."""
-        return bind(self, self.prepare(*args))
+        operands = self.prepare(*args)
+        return binding_kind(operands).bind(self, operands)
 
     def attributes(self) -> Iterator[tuple[str, Any]]:
         """Fields that differ from their default, in declaration order."""
@@ -111,6 +131,14 @@ class Op(_Frozen):
             value = getattr(self, name)
             if default is MISSING or _key(value) != _key(default):
                 yield name, value
+
+    def sizes(self) -> Iterator[Dim]:
+        """The symbolic sizes among the attributes."""
+        for name, _ in self._fields:
+            value = getattr(self, name)
+            for each in value if isinstance(value, tuple) else (value,):
+                if isinstance(each, Dim):
+                    yield each
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -161,8 +189,11 @@ def registered_ops() -> dict[str, type[Op]]:
 
 def lift_all(args: tuple[Any, ...], like: DType | None = None) -> tuple[Value, ...]:
     """Every operand as a Value of the kind of the others; arrays and scalars become constants."""
-    kind = binding_kind(args)
-    return tuple(a if isinstance(a, Value) else kind.lift(a, like) for a in args)
+    for arg in args:
+        if not isinstance(arg, Value):
+            kind = binding_kind(args)
+            return tuple([a if isinstance(a, Value) else kind.lift(a, like) for a in args])
+    return args
 
 
 def as_array(data: object) -> Array:

@@ -10,15 +10,17 @@ from __future__ import annotations
 import itertools
 import os
 import threading
+import weakref
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from staticgrad.errors import ParameterValueError
-from staticgrad.ir.dtype import as_dtype
+from staticgrad.errors import ParameterValueError, SymbolicValueError
+from staticgrad.ir.dtype import as_dtype, whole_bools
 from staticgrad.ir.types import TensorType
+from staticgrad.message import kind_of, shown, why_no_array
 
 ALIGNMENT: Final = 64  # bytes: a cache line, and the widest vector
 _serial = itertools.count()
@@ -33,10 +35,7 @@ def aligned_bytes(count: int) -> npt.NDArray[np.uint8]:
 
 #: Guards the state of every lock: held for a few instructions, taken once for many locks.
 _state: Final = threading.RLock()
-if hasattr(os, "register_at_fork"):  # no child starts while another thread holds it
-    os.register_at_fork(
-        before=_state.acquire, after_in_parent=_state.release, after_in_child=_state.release
-    )
+_locks: Final[weakref.WeakSet[ReadWriteLock]] = weakref.WeakSet()
 
 
 class ReadWriteLock:
@@ -49,7 +48,10 @@ class ReadWriteLock:
     def __init__(self) -> None:
         self._readers: set[object] = set()
         self._writer: object = None
+        self._writing_thread = 0
         self._gates: list[threading.Lock] = []  # one per waiting thread, locked while it waits
+        with _state:
+            _locks.add(self)
 
     def acquire(self, write: bool, holder: object) -> None:
         """Wait until no writer (and for a writer, no reader) holds the lock, then hold it."""
@@ -83,6 +85,7 @@ def acquire_all(locks: Sequence[tuple[ReadWriteLock, bool]], holder: object) -> 
                     gate = lock._new_gate()
                     break
                 if write:
+                    lock._writing_thread = threading.get_ident()
                     lock._writer = holder
                 else:
                     lock._readers.add(holder)
@@ -103,6 +106,36 @@ def release_all(locks: Iterable[tuple[ReadWriteLock, bool]], holder: object) -> 
                 lock._open_gates()
 
 
+def _before_fork() -> None:
+    """Wait until no other thread writes a parameter, so that the child's are old or new."""
+    while True:
+        _state.acquire()
+        here = threading.get_ident()
+        for lock in _locks:
+            if lock._writer is not None and lock._writing_thread != here:
+                gate = lock._new_gate()
+                break
+        else:
+            return
+        _state.release()
+        gate.acquire()
+
+
+def _in_the_child() -> None:
+    """The threads that held or awaited locks are not here."""
+    for lock in _locks:
+        lock._writer = None
+        lock._readers.clear()
+        lock._gates.clear()
+    _state.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_state.release, after_in_child=_in_the_child
+    )
+
+
 class ParameterStore:
     """The current value of one parameter: name, type, bytes, lock."""
 
@@ -115,7 +148,7 @@ class ParameterStore:
         self.lock = ReadWriteLock()
         raw = aligned_bytes(source.size * dtype.itemsize)
         self.array: npt.NDArray[Any] = raw.view(dtype.numpy).reshape(source.shape)
-        self.array[...] = source
+        self.array[...] = whole_bools(source)
 
     def read(self) -> npt.NDArray[Any]:
         """A copy of the current value."""
@@ -132,7 +165,7 @@ class ParameterStore:
         Raises:
             ParameterValueError: another shape, or a dtype that would lose information.
         """
-        source = np.asarray(value)
+        source = self._as_array(value)
         if source.shape != self.array.shape:
             raise ParameterValueError(
                 f"parameter {self.name!r} has shape {self.array.shape}, got {source.shape}",
@@ -146,9 +179,27 @@ class ParameterStore:
         holder = object()
         try:
             self.lock.acquire(True, holder)
-            self.array[...] = source
+            self.array[...] = whole_bools(source)
         finally:
             self.lock.release(holder)
+
+    def _as_array(self, value: Any) -> npt.NDArray[Any]:
+        """``value`` as an array of numbers."""
+        why = "None is none" if value is None else f"{shown(value)} is {kind_of(value)}"
+        try:
+            found = np.asarray(value)
+            if found.dtype.kind in "biufc":
+                return found
+        except SymbolicValueError:
+            why = f"{shown(value)} is symbolic: it has no numbers before a run"
+        except ValueError as error:
+            why = why_no_array(error)
+        raise ParameterValueError(
+            f"parameter {self.name!r} takes an array of numbers; {why}",
+            hint="sg.Graph(updates={w: value}) sets it to what a graph computes"
+            if "symbolic" in why
+            else f"an array of shape {self.array.shape} and dtype {self.type.dtype.numpy.name}",
+        )
 
     def __reduce__(self) -> tuple[object, ...]:
         return (ParameterStore, (self.name, self.read()))

@@ -8,12 +8,13 @@ ParseError with its line, column and caret. See ``printer`` for the form.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from inspect import signature
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from staticgrad.errors import StaticgradError, UnknownNameError
+from staticgrad.errors import ArgumentError, StaticgradError, UnknownNameError
 from staticgrad.ir.attributes import AttributeMistake, build_op
 from staticgrad.ir.constant import ArrayData
 from staticgrad.ir.discovery import find_op
@@ -26,6 +27,7 @@ from staticgrad.ir.parameter import ParameterStore
 from staticgrad.ir.printer import NO_FILE
 from staticgrad.ir.text import suggestion
 from staticgrad.ir.types import TensorType
+from staticgrad.message import kind_of
 from staticgrad.source import Location, SourceLine
 
 _LEAVES: Final = ("input", "parameter")
@@ -53,8 +55,13 @@ def parse(
     Raises:
         ParseError: the text is no graph; with the line, the column and the reason.
         UnknownNameError: a name bound here that the text does not have.
-        ArgumentError: an array whose content is not that of its digest.
+        ArgumentError: no text; an array whose content is not that of its digest.
     """
+    if not isinstance(text, str):
+        raise ArgumentError(
+            f"parse takes a text, not {kind_of(text)}",
+            hint="what print(graph) writes: sg.parse(str(graph)); bytes are decoded first",
+        )
     bound = bound_constants(constants)
     reader = _GraphReader(Tokens(text, file), bound, parameters or {}, inputs or {})
     return reader.document()
@@ -292,6 +299,12 @@ class _GraphReader(DocumentReader):
         return Constant(self.bound_array(attributes["digest"], declared, at))
 
     def _infer(self, op: Op, args: tuple[Symbolic, ...], at: int) -> tuple[TensorType, ...]:
+        try:
+            signature(op.infer).bind(*args)
+        except TypeError:
+            takes = len(signature(op.infer).parameters)
+            operands = f"{takes} operand{'s' * (takes != 1)}"
+            self.fail(f"{op.name} takes {operands}, {len(args)} are given", at)
         try:
             inferred = op.infer(*[arg.type for arg in args])
         except Exception as error:  # inference is the op's own code, over types it may not expect

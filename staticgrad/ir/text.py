@@ -119,7 +119,7 @@ class Reader:
 
     def fail(self, headline: str, at: int | None = None, hint: str = "") -> NoReturn:
         """Raise that ParseError."""
-        raise self.mistake(headline, at, hint)
+        raise self.mistake(headline, at, hint) from None
 
     def accept(self, text: str) -> bool:
         """Step over the word or mark ``text`` if it stands at the cursor."""

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from staticgrad.ir.dtype import BOOL, I64, DType
+from staticgrad.ir.dtype import BOOL, I64, U64, DType
 from staticgrad.ir.expr import (
     BITWISE,
     BLOCKS,
+    CHOICES,
     COMPARE,
     DIVISION,
     FLOATING,
@@ -41,6 +42,9 @@ def mistyped(expr: Expr) -> str:
         if expr.op == "cast" or source.bits == expr.dtype.bits:
             return ""
         return f"bitcast of {source} to {expr.dtype}: widths differ"
+    if expr.op == "window":
+        held = isinstance(expr.attribute, str) and expr.args[0].dtype == expr.dtype == U64
+        return "" if held else "a window takes a u64 and its words"
     return _mistyped_arithmetic(expr)
 
 
@@ -48,9 +52,9 @@ def _mistyped_arithmetic(expr: Expr) -> str:
     op, args = expr.op, expr.args
     dtype = args[-1].dtype
     listed = ", ".join(arg.dtype.name for arg in args)
-    if op == "select" and args[0].dtype != BOOL:
-        return f"select of {listed}: the condition is no bool"
-    if any(arg.dtype != dtype for arg in (args[1:] if op == "select" else args)):
+    if op in CHOICES and args[0].dtype != BOOL:
+        return f"{op} of {listed}: the condition is no bool"
+    if any(arg.dtype != dtype for arg in (args[1:] if op in CHOICES else args)):
         return f"{op} of {listed}: dtypes differ"
     if (op in FLOATING or op in BLOCKS) and not dtype.is_float:
         return f"{op} of {dtype}: takes floating dtypes only"

@@ -9,10 +9,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
-from staticgrad.ir.dim import Size
+import numpy as np
+
+from staticgrad.errors import DTypeError
+from staticgrad.ir.dim import Dim, Size
 from staticgrad.ir.dtype import DType
+from staticgrad.ir.refusals import no_function, no_operand, no_ufunc
 from staticgrad.ir.types import Shape, TensorType
 
 if TYPE_CHECKING:
@@ -255,6 +259,9 @@ class Value:
         """Rounded to ``decimals`` places, ties to even."""
         return FUNCTIONS["round"](self, decimals)
 
+    def __round__(self, decimals: int | None = None) -> Any:
+        return FUNCTIONS["round"](self, decimals or 0)
+
     def ravel(self) -> Any:
         """All elements in C order, along one axis."""
         return FUNCTIONS["ravel"](self)
@@ -310,17 +317,28 @@ class Value:
     # -- NumPy protocols: np.exp(x), np.where(c, x, y), np.sum(x) build nodes ---------------------
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if any(_overrides(item, "__array_ufunc__") for item in inputs):
+            return NotImplemented
         function = numpy_function(ufunc.__name__)
         if method != "__call__" or function is None or set(kwargs) - {"dtype"}:
-            return NotImplemented
+            raise no_ufunc(ufunc, method, kwargs)
         result = function(*inputs)
         return result.astype(kwargs["dtype"]) if kwargs.get("dtype") is not None else result
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        if not all(issubclass(each, Value | np.ndarray) for each in types):
+            return NotImplemented
         # np.linalg.trace takes other axes than np.trace: such a one has its module in its name.
         module = func.__module__.removeprefix("numpy").removeprefix(".")
         function = numpy_function(f"{module}.{func.__name__}" if module else func.__name__)
-        return NotImplemented if function is None else function(*args, **kwargs)
+        if function is None:
+            raise no_function(func)
+        return function(*args, **kwargs)
+
+
+def _overrides(item: object, protocol: str) -> bool:
+    """Whether ``item`` is neither a value nor an array and follows a protocol of NumPy's itself."""
+    return not isinstance(item, Value | np.ndarray | np.generic) and hasattr(item, protocol)
 
 
 def numpy_function(name: str) -> Callable[..., Any] | None:
@@ -328,21 +346,41 @@ def numpy_function(name: str) -> Callable[..., Any] | None:
     return FUNCTIONS.get(NUMPY_NAMES.get(name, name))
 
 
+#: Function name -> what Python asks the right operand for when the left one has no answer.
+_REFLECTED: Final = {
+    "add": "__radd__", "subtract": "__rsub__", "multiply": "__rmul__", "divide": "__rtruediv__",
+    "floor_divide": "__rfloordiv__", "remainder": "__rmod__", "divmod": "__rdivmod__",
+    "left_shift": "__rlshift__", "right_shift": "__rrshift__", "power": "__rpow__",
+    "matmul": "__rmatmul__", "bitwise_and": "__rand__", "bitwise_or": "__ror__",
+    "bitwise_xor": "__rxor__",
+}  # fmt: skip
+
+
 def _binary(name: str, left: Any, right: Any) -> Any:
-    if not (_is_operand(left) and _is_operand(right)):
+    if _is_operand(left) and _is_operand(right):
+        return FUNCTIONS[name](left, right)
+    other = right if isinstance(left, Value) else left
+    if name in ("equal", "not_equal"):  # then it is another thing, and Python says so
         return NotImplemented
-    return FUNCTIONS[name](left, right)
+    if other is None or isinstance(other, complex | str | bytes | dict | set):
+        raise no_operand(name, other)
+    if other is right and hasattr(type(other), _REFLECTED.get(name, "__eq__")):
+        return NotImplemented  # it may know what to do
+    raise no_operand(name, other)
+
+
+_OPERANDS: Final = (Value, bool, int, float, list, tuple, Dim)
 
 
 def _is_operand(data: object) -> bool:
-    return isinstance(data, Value | bool | int | float | list | tuple) or hasattr(data, "__array__")
+    return isinstance(data, _OPERANDS) or hasattr(data, "__array__")
 
 
 def bind(op: Op, args: tuple[Value, ...]) -> Any:
     """Apply ``op`` to values of one kind.
 
     Raises:
-        TypeError: operands of two kinds meet (an eager tensor in a symbolic graph).
+        DTypeError: operands of two kinds meet (an eager tensor in a symbolic graph).
     """
     kind = binding_kind(args)
     return kind.bind(op, args)
@@ -360,7 +398,7 @@ def binding_kind(args: tuple[Any, ...]) -> type[Value]:
     """The kind of value that the operands ask for.
 
     Raises:
-        TypeError: operands of two kinds meet.
+        DTypeError: operands of two kinds meet.
     """
     found: type[Value] | None = None
     for arg in args:
@@ -368,6 +406,9 @@ def binding_kind(args: tuple[Any, ...]) -> type[Value]:
             kind: type[Value] = getattr(arg, "kind", type(arg))
             if found is not None and kind is not found:
                 names = f"{found.__name__} and {kind.__name__}"
-                raise TypeError(f"values of two kinds cannot meet in one op: {names}")
+                raise DTypeError(
+                    f"values of two kinds cannot meet in one op: {names}",
+                    hint="a graph knows no numbers yet: an array is fed, or is sg.constant(array)",
+                )
             found = kind
     return found or _DEFAULT_KIND[0]

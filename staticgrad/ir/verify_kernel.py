@@ -13,7 +13,7 @@ from keyword import iskeyword
 from typing import Final, NoReturn
 
 from staticgrad.errors import VerifyError
-from staticgrad.ir.dtype import I64, DType
+from staticgrad.ir.dtype import I32, I64, DType
 from staticgrad.ir.expr import Access, Expr, postorder
 from staticgrad.ir.kernel import (
     Accumulate,
@@ -24,7 +24,10 @@ from staticgrad.ir.kernel import (
     Gemm,
     Kernel,
     Map,
+    Order,
     Scalar,
+    Search,
+    Sort,
     Stage,
     Statement,
     Store,
@@ -78,6 +81,9 @@ def bodies(kernel: Kernel) -> Iterator[Body]:
                 yield Body(stage, body, kernel.axes)
             case Gemm(i=i, j=j, stores=stores):
                 yield Body(stage, stores, (*kernel.axes, i, j))
+            case Sort(axis=axis, kept=kept, order=order, stores=stores):
+                yield Body(stage, (order,), (*kernel.axes, axis))
+                yield Body(stage, stores, (*kernel.axes, kept))
 
 
 def accesses(kernel: Kernel) -> Iterator[tuple[Access, tuple[Axis, ...]]]:
@@ -91,7 +97,7 @@ def accesses(kernel: Kernel) -> Iterator[tuple[Access, tuple[Axis, ...]]]:
             if isinstance(expr.attribute, Access):
                 yield expr.attribute, body.loops
         for statement in body.statements:
-            if isinstance(statement, Store):
+            if isinstance(statement, Store | Search):
                 yield statement.access, body.loops
 
 
@@ -103,15 +109,20 @@ def _shown(statement: Statement) -> str:
 
 
 def stages_fit_together(kernel: Kernel) -> None:
-    """There is a stage; a Gemm stands alone; accumulations stand where a loop runs over them."""
+    """There is a stage; a Gemm or Sort stands alone; accumulations stand where a loop runs over
+    them, an order where its keys are."""
     if not kernel.stages:
         _broken(kernel, "there is no stage")
-    if len(kernel.stages) > 1 and any(isinstance(stage, Gemm) for stage in kernel.stages):
-        _broken(kernel, "a gemm shares the kernel with other stages")
-    allowed = {Map: (Store, Accumulate, Check), Scalar: (Store, Check)}
+    for stage in kernel.stages:
+        if len(kernel.stages) > 1 and isinstance(stage, Gemm | Sort):
+            _broken(kernel, f"a {type(stage).__name__.lower()} shares the kernel with other stages")
+    allowed: dict[type, tuple[type[Statement], ...]]
+    allowed = {Map: (Store, Accumulate, Check, Search), Scalar: (Store, Check)}
     for body in bodies(kernel):
         inner = isinstance(body.stage, Columns) and body.statements is body.stage.body
         kinds = (Accumulate,) if inner else allowed.get(type(body.stage), (Store,))
+        if isinstance(body.stage, Sort) and body.statements is not body.stage.stores:
+            kinds = (Order,)
         for statement in body.statements:
             if not isinstance(statement, kinds):
                 where = "the rows" if inner else f"a {type(body.stage).__name__.lower()} stage"
@@ -127,7 +138,7 @@ def names_are_distinct(kernel: Kernel) -> None:
         statement.name
         for body in bodies(kernel)
         for statement in body.statements
-        if isinstance(statement, Accumulate | Check)
+        if isinstance(statement, Accumulate | Check | Search | Order)
     ]
     if any(isinstance(stage, Gemm) for stage in kernel.stages):
         results.append(PRODUCT)
@@ -153,6 +164,9 @@ def _loops(kernel: Kernel) -> Iterator[tuple[str, ...]]:
                 yield (axis.name, *(row.name for row in rows))
             case Gemm(i=i, j=j, k=k):
                 yield i.name, j.name, k.name
+            case Sort(axis=axis, kept=kept):
+                yield (axis.name,)
+                yield (kept.name,)
 
 
 def extents_are_arguments(kernel: Kernel) -> None:
@@ -166,8 +180,9 @@ def extents_are_arguments(kernel: Kernel) -> None:
                 _broken(kernel, f"the stride {stride} is no argument", access_text(access))
     for body in bodies(kernel):
         for statement in body.statements:
-            if isinstance(statement, Check):
-                _check_extent(kernel, declared, statement.extent, "the extent of a check")
+            if isinstance(statement, Check | Search):
+                what = f"the extent of a {type(statement).__name__.lower()}"
+                _check_extent(kernel, declared, statement.extent, what)
         for expr in body.expressions():
             if expr.op == "size" and expr.attribute not in declared:
                 _broken(kernel, f"the size {expr.attribute} is no argument")
@@ -254,9 +269,20 @@ def _check_statement(kernel: Kernel, dtypes: dict[str, DType], statement: Statem
         case Accumulate(kind=kind):
             if kind not in KINDS:
                 _broken(kernel, f"{kind!r} is no kind of accumulation", _shown(statement))
+        case Search(access=access, value=value):
+            _check_dtype(kernel, dtypes, access, value.dtype, "search")
+            _refuse(kernel, value.dtype.is_bool, "a search takes numbers only", statement)
+        case Order(key=key, scratch=scratch):
+            wrong_order = key.dtype not in (I32, I64) or dtypes.get(scratch) != I64
+            _refuse(kernel, wrong_order, "keys are i32 or i64, their scratch is i64", statement)
         case Check(index=index, position=position, operand=operand):
             if (index.dtype, position.dtype, dtypes.get(operand)) != (I64, I64, I64):
                 _broken(kernel, "a check takes and notes i64 only", _shown(statement))
+
+
+def _refuse(kernel: Kernel, wrong: bool, headline: str, statement: Statement) -> None:
+    if wrong:
+        _broken(kernel, headline, _shown(statement))
 
 
 def _check_dtype(
@@ -284,11 +310,12 @@ def results_come_first(kernel: Kernel) -> None:
             for expr in _unseen(statement, seen):
                 if expr.op == "ref":
                     _check_ref(kernel, expr, local)
-            if isinstance(statement, Check):
+            if isinstance(statement, Check | Search):
                 local[statement.name] = I64
                 if isinstance(body.stage, Scalar):
                     ready[statement.name] = I64
         ready |= {s.name: s.value.dtype for s in body.statements if isinstance(s, Accumulate)}
+        ready |= {s.name: I64 for s in body.statements if isinstance(s, Order)}
 
 
 def _check_ref(kernel: Kernel, expr: Expr, ready: dict[str, DType]) -> None:
@@ -320,22 +347,40 @@ def modes_are_kept(kernel: Kernel) -> None:
     for stage in kernel.stages:
         if isinstance(stage, Gemm):
             read |= {stage.a.operand, stage.b.operand}
-            if stage.pack is not None and modes.get(stage.pack) != "scratch":
-                _broken(kernel, f"a panel is packed to {stage.pack}, which is no scratch")
-            stored |= {stage.pack} if stage.pack is not None else set()
+            stored |= set(_packed(kernel, stage, modes))
     for body in bodies(kernel):
         seen: set[int] = set()
         for statement in body.statements:
-            for expr in _unseen(statement, seen):
-                if isinstance(expr.attribute, Access):
-                    _check_read(kernel, modes, stored, expr.attribute)
-                    read.add(expr.attribute.operand)
-            if isinstance(statement, Store):
-                _check_store(kernel, modes, stored, statement)
-                stored.add(statement.access.operand)
-            elif isinstance(statement, Check):
-                noted.add(statement.operand)
+            for access in _accesses_of(statement, seen):
+                _check_read(kernel, modes, stored, access)
+                read.add(access.operand)
+            match statement:
+                case Store():
+                    _check_store(kernel, modes, stored, statement)
+                    stored.add(statement.access.operand)
+                case Check(operand=operand):
+                    noted.add(operand)
+                case Order(scratch=scratch):
+                    own = modes.get(scratch) == "scratch"
+                    _refuse(kernel, not own, "keys are ordered in what is no scratch", statement)
+                    stored.add(scratch)
     _check_uses(kernel, read, stored, noted)
+
+
+def _packed(kernel: Kernel, stage: Gemm, modes: Mapping[str, str]) -> Iterator[str]:
+    if stage.pack is not None:
+        if modes.get(stage.pack) != "scratch":
+            _broken(kernel, f"a panel is packed to {stage.pack}, which is no scratch")
+        yield stage.pack
+
+
+def _accesses_of(statement: Statement, seen: set[int]) -> Iterator[Access]:
+    """What a statement reads, but for what an earlier one of its body evaluates."""
+    for expr in _unseen(statement, seen):
+        if isinstance(expr.attribute, Access):
+            yield expr.attribute
+    if isinstance(statement, Search):
+        yield statement.access
 
 
 def _check_read(kernel: Kernel, modes: Mapping[str, str], stored: set[str], access: Access) -> None:

@@ -93,6 +93,7 @@ from staticgrad.ops.curves import (
 from staticgrad.ops.custom import custom_vjp
 from staticgrad.ops.division import divmod, floor_divide, fmod, left_shift, remainder, right_shift
 from staticgrad.ops.einstein import einsum, inner, kron, tensordot
+from staticgrad.ops.histograms import histogram, histogram_bin_edges
 from staticgrad.ops.hyperbolic import arccosh, arcsinh, arctanh, cosh, sinh
 from staticgrad.ops.indexing import iota, one_hot, scatter_add, take, take_along_axis
 from staticgrad.ops.joining import (
@@ -144,6 +145,16 @@ from staticgrad.ops.movement import (
     swapaxes,
     transpose,
 )
+from staticgrad.ops.order_statistics import (
+    digitize,
+    isin,
+    median,
+    nanmedian,
+    nanpercentile,
+    nanquantile,
+    percentile,
+    quantile,
+)
 from staticgrad.ops.places import at
 from staticgrad.ops.powers import power, reciprocal, square
 from staticgrad.ops.rounding import fabs, float_power, round, sinc
@@ -151,6 +162,15 @@ from staticgrad.ops.scans import cumprod, cumsum, linear_scan
 from staticgrad.ops.selection import maximum, minimum, where
 from staticgrad.ops.signs import copysign, heaviside, isfinite, isinf, isnan, nan_to_num, signbit
 from staticgrad.ops.slices import concatenate, flip, pad, stack
+from staticgrad.ops.sorting import (
+    argpartition,
+    argsort,
+    lexsort,
+    partition,
+    searchsorted,
+    sort,
+    topk,
+)
 from staticgrad.ops.special import (
     cbrt,
     erfc,
@@ -211,6 +231,8 @@ __all__ = [
     "arctanh",
     "argmax",
     "argmin",
+    "argpartition",
+    "argsort",
     "array_equal",
     "array_equiv",
     "array_split",
@@ -252,6 +274,7 @@ __all__ = [
     "diag",
     "diagonal",
     "diff",
+    "digitize",
     "dim",
     "divide",
     "divmod",
@@ -286,6 +309,8 @@ __all__ = [
     "greater",
     "greater_equal",
     "heaviside",
+    "histogram",
+    "histogram_bin_edges",
     "hsplit",
     "hstack",
     "hypot",
@@ -296,6 +321,7 @@ __all__ = [
     "iota",
     "isclose",
     "isfinite",
+    "isin",
     "isinf",
     "isnan",
     "isneginf",
@@ -304,6 +330,7 @@ __all__ = [
     "left_shift",
     "less",
     "less_equal",
+    "lexsort",
     "linear_scan",
     "linspace",
     "log",
@@ -323,6 +350,7 @@ __all__ = [
     "max",
     "maximum",
     "mean",
+    "median",
     "meshgrid",
     "min",
     "minimum",
@@ -333,8 +361,11 @@ __all__ = [
     "nancumsum",
     "nanmax",
     "nanmean",
+    "nanmedian",
     "nanmin",
+    "nanpercentile",
     "nanprod",
+    "nanquantile",
     "nanstd",
     "nansum",
     "nanvar",
@@ -348,12 +379,15 @@ __all__ = [
     "outer",
     "pad",
     "parameter",
+    "partition",
+    "percentile",
     "piecewise",
     "positive",
     "pow",
     "power",
     "prod",
     "ptp",
+    "quantile",
     "rad2deg",
     "random",
     "ravel",
@@ -367,6 +401,7 @@ __all__ = [
     "rot90",
     "round",
     "scatter_add",
+    "searchsorted",
     "select",
     "sigmoid",
     "sign",
@@ -375,6 +410,7 @@ __all__ = [
     "sinc",
     "sinh",
     "size_value",
+    "sort",
     "split",
     "sqrt",
     "square",
@@ -391,6 +427,7 @@ __all__ = [
     "tanh",
     "tensordot",
     "tile",
+    "topk",
     "trace",
     "transpose",
     "trapezoid",

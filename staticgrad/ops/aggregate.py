@@ -161,7 +161,7 @@ def _position(op: str, kind: type[Extreme], x: Operand, axis: int | None, keepdi
     if value.dtype.is_float:
         hit = FUNCTIONS["logical_or"](hit, FUNCTIONS["not_equal"](value, value))
     count = FUNCTIONS["size_value"](value.shape[place], I64)
-    positions = FUNCTIONS["iota"](value.shape, place)
+    positions = FUNCTIONS["iota"](value.shape, place, like=value)
     found = _reduced(Min, FUNCTIONS["where"](hit, positions, count), (place,), keepdims)
     return reshape(found, (1,) * len(shape)) if axis is None and keepdims else found
 
@@ -185,7 +185,9 @@ def _sum_dtype(dtype: DType) -> DType:
 
 def _count(x: Value, axes: tuple[int, ...], ddof: int = 0) -> Any:
     """How many elements a reduction of x combines, less ``ddof``, in the dtype of x."""
-    return FUNCTIONS["size_value"](prod(x.shape[axis] for axis in axes) - ddof, x.dtype)
+    count = prod(x.shape[axis] for axis in axes) - ddof
+    # A literal count is a Python number: it takes the dtype of x.
+    return float(count) if isinstance(count, int) else FUNCTIONS["size_value"](count, x.dtype)
 
 
 FUNCTIONS.update(

@@ -35,6 +35,11 @@ class Add(Elementwise, name="add"):
     def partials(self, out: Any, *args: Any) -> tuple[Partial, ...]:
         return ONE, ONE
 
+    def pullback(
+        self, ct: Any, wanted: Sequence[bool], out: Any, *args: Any
+    ) -> tuple[Cotangent | None, ...]:
+        return ct, ct
+
 
 class Sub(Elementwise, name="sub"):
     """x - y. Integers wrap."""

@@ -219,7 +219,9 @@ def diag(x: Operand, k: int = 0) -> Value:
     shift = integer("diag", "k", k, value)
     size = value.shape[0] + abs(shift)
     across = pad(value, (max(shift, 0), max(-shift, 0)))  # out[i, j] holds the one of column j
-    hit = FUNCTIONS["equal"](iota((size, size), 0) + shift, iota((size, size), 1))
+    hit = FUNCTIONS["equal"](
+        iota((size, size), 0, like=value) + shift, iota((size, size), 1, like=value)
+    )
     return FUNCTIONS["where"](hit, across, np.zeros((), value.dtype.numpy))  # type: ignore[no-any-return]
 
 

@@ -14,13 +14,13 @@ import numpy as np
 from staticgrad.errors import DTypeError, RankError
 from staticgrad.ir.dim import Dim
 from staticgrad.ir.dtype import I64
-from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ir.value import FUNCTIONS, Value, binding_kind
 from staticgrad.ops.aggregate import max as largest, sum as total
 from staticgrad.ops.contract import MatMul
 from staticgrad.ops.convert import stop_gradient
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.indexing import iota
-from staticgrad.ops.operands import as_value, floating, promoted_values, related
+from staticgrad.ops.operands import as_value, as_values, floating, promoted_values, related
 from staticgrad.ops.selection import where
 
 
@@ -34,7 +34,7 @@ def embedding(table: Operand, ids: Operand) -> Value:
         DTypeError: ids that are no integers.
         RankError: a table that is no matrix.
     """
-    rows = as_value("embedding", table)
+    rows, ids = as_values("embedding", table, ids)
     if rows.ndim != 2:
         raise RankError(f"embedding: the table is {rows.type}, not a matrix", related=related(rows))
     return FUNCTIONS["take"](rows, ids, 0)  # type: ignore[no-any-return]
@@ -95,7 +95,7 @@ def _allowed(scores: Value, mask: Operand | None, causal: bool) -> Value | None:
     """Where a query may look, or None: everywhere."""
     found = None
     if mask is not None:
-        found = as_value("attention", mask)
+        found = as_value("attention", mask, binding_kind((scores,)))
         if not found.dtype.is_bool:
             raise DTypeError(
                 f"attention: the mask is {found.dtype.numpy}, not bool",
@@ -104,7 +104,7 @@ def _allowed(scores: Value, mask: Operand | None, causal: bool) -> Value | None:
             )
     if causal:
         t, s = scores.shape[-2:]
-        moved = iota((t, s), 0) + FUNCTIONS["size_value"](s - t, I64)
-        before: Value = iota((t, s), 1) <= moved
+        moved = iota((t, s), 0, like=scores) + FUNCTIONS["size_value"](s - t, I64)
+        before: Value = iota((t, s), 1, like=scores) <= moved
         found = before if found is None else FUNCTIONS["logical_and"](found, before)
     return found

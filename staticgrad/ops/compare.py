@@ -159,7 +159,10 @@ class _Bitwise(Elementwise):
     exact = True
     differentiable = False
     kinds = "iu"
-    hint = "bitwise logic takes bools or integers; compare first (x > 0), or convert with astype"
+    hint = (
+        "bitwise logic takes bools or integers; compare first, in parentheses:"
+        " (x > 0) & (x < 1)\nor convert with astype"
+    )
 
 
 class BitAnd(_Bitwise, name="bit_and"):

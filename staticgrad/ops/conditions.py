@@ -12,7 +12,7 @@ from staticgrad.errors import ArgumentError
 from staticgrad.ir.dtype import BOOL, F64
 from staticgrad.ir.value import FUNCTIONS, Value
 from staticgrad.ops.elementwise import Operand
-from staticgrad.ops.operands import as_value, promoted_values
+from staticgrad.ops.operands import as_value, as_values, promoted_values
 
 
 def isposinf(x: Operand) -> Value:
@@ -66,7 +66,7 @@ def array_equal(x: Operand, y: Operand, equal_nan: bool = False) -> Value:
     """
     left, right = promoted_values("array_equal", (x, y))
     if left.shape != right.shape:
-        return FUNCTIONS["full"]((), False)  # type: ignore[no-any-return]
+        return FUNCTIONS["full"]((), False, like=left)  # type: ignore[no-any-return]
     return _all_equal(left, right, equal_nan)
 
 
@@ -117,8 +117,8 @@ def choose(a: Operand, choices: Sequence[Operand]) -> Value:
     """
     if not choices:
         raise ArgumentError("choose: there is no choice")
-    which = as_value("choose", a)
-    *others, last = promoted_values("choose", list(choices))
+    which, *values = as_values("choose", a, *choices)
+    *others, last = promoted_values("choose", values)
     for number in reversed(range(len(others))):
         last = FUNCTIONS["where"](which <= number, others[number], last)
     return last
@@ -147,11 +147,12 @@ def piecewise(
     rest = pieces.pop() if len(pieces) > len(condlist) else 0
     kind = value.dtype.numpy
     found = FUNCTIONS["full_like"](value, 0) + FUNCTIONS["astype"](
-        as_value("piecewise", rest), kind
+        as_values("piecewise", value, rest)[1], kind
     )
     for condition, piece in zip(condlist, pieces, strict=True):
-        holds = FUNCTIONS["astype"](as_value("piecewise", condition), BOOL)
-        chosen = FUNCTIONS["astype"](as_value("piecewise", piece), kind)
+        _, condition, piece = as_values("piecewise", value, condition, piece)
+        holds = FUNCTIONS["astype"](condition, BOOL)
+        chosen = FUNCTIONS["astype"](piece, kind)
         found = FUNCTIONS["where"](holds, chosen, found)
     return found  # type: ignore[no-any-return]
 

@@ -16,7 +16,7 @@ from staticgrad.ir.op import Array, Op, lift_all
 from staticgrad.ir.types import TensorType
 from staticgrad.ir.value import FUNCTIONS, Value
 from staticgrad.ops.cotangent import ONE, Partial
-from staticgrad.ops.elementwise import Elementwise, Operand, quiet
+from staticgrad.ops.elementwise import Elementwise, Operand, dtype_hint, quiet
 
 
 class Cast(Elementwise, name="cast"):
@@ -117,7 +117,7 @@ def astype(x: Operand, dtype: Any) -> Value:
     try:
         target = as_dtype(dtype)
     except TypeError as error:
-        raise DTypeError(f"astype: {error}") from None
+        raise DTypeError(f"astype: {error}", hint=dtype_hint(dtype)) from None
     (value,) = lift_all((x,))
     return value if value.dtype == target else Cast(target)(value)
 

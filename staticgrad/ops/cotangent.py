@@ -10,11 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
+from inspect import signature
 from typing import Any, Final
 
+from staticgrad.errors import GradientError, OpDefinitionError
 from staticgrad.ir.graph import Symbolic
+from staticgrad.ir.op import Op
 from staticgrad.ir.types import Shape, TensorType
 from staticgrad.ir.value import FUNCTIONS, Value, binding_kind
+from staticgrad.lazy import cached_property
 
 #: Partial derivatives that cost nothing: recognised by ``times``, never multiplied.
 ONE: Final = 1.0
@@ -44,6 +49,12 @@ class Masked:
     def positive(self) -> Value:
         """The condition itself, as a value."""
         return not_(self.condition) if self.negated else self.condition
+
+    @cached_property
+    def resolved(self) -> Value:
+        """The plain cotangent, zero where the mask is off; made once, however many ask for it."""
+        branches = (ZERO, self.value) if self.negated else (self.value, ZERO)
+        return FUNCTIONS["where"](self.condition, *branches)  # type: ignore[no-any-return]
 
 
 Cotangent = Value | Masked
@@ -80,16 +91,15 @@ def times(ct: Cotangent, partial: Value | float) -> Cotangent:
 
 def resolve(ct: Cotangent) -> Value:
     """The cotangent as a plain value: zero where the mask is off."""
-    if not isinstance(ct, Masked):
-        return ct
-    branches = (ZERO, ct.value) if ct.negated else (ct.value, ZERO)
-    return FUNCTIONS["where"](ct.condition, *branches)  # type: ignore[no-any-return]
+    return ct.resolved if isinstance(ct, Masked) else ct
 
 
 def under(outer: Cotangent, inner: Cotangent) -> Cotangent:
     """``inner`` with the mask of ``outer`` on top of its own: both must hold."""
     if not isinstance(outer, Masked):
         return inner
+    if inner is outer.value:
+        return outer
     if not isinstance(inner, Masked):
         return Masked(outer.condition, inner, outer.negated)
     if outer.negated == inner.negated and same_value(outer.condition, inner.condition):
@@ -128,12 +138,50 @@ def _add(a: Cotangent, b: Cotangent) -> Cotangent:
     return Masked(either, plus(resolve(a), resolve(b)))
 
 
+def shares_of(
+    op: Op, cts: Sequence[Any], outs: Sequence[Any], args: Sequence[Any], wanted: tuple[bool, ...]
+) -> tuple[Any, ...]:
+    """One cotangent or None per operand, by the op's rule, given those of the results (or None).
+
+    Nothing is built for operands that are not ``wanted``, if the rule can be told.
+
+    Raises:
+        GradientError: the op has no rule.
+        OpDefinitionError: the rule does not give one cotangent per operand.
+    """
+    rule: Any = type(op).vjp
+    if rule is Op.vjp:
+        raise GradientError(f"op {op.name} has no derivative rule")
+    if len(cts) == 1:
+        ct, out = cts[0] if op.elementwise else resolve(cts[0]), outs[0]
+    else:
+        ct, out = tuple([ZERO if ct is None else resolve(ct) for ct in cts]), tuple(outs)
+    shares: Any
+    if _takes_wanted(rule):
+        shares = rule(op, ct, out, *args, wanted=wanted)
+    else:
+        shares = rule(op, ct, out, *args)
+    if not isinstance(shares, tuple) or len(shares) != len(args):
+        raise OpDefinitionError(
+            f"{op.name}: vjp gives {shares!r}, not a tuple of {len(args)} cotangents"
+        )
+    return shares
+
+
+@cache
+def _takes_wanted(rule: Callable[..., Any]) -> bool:
+    """Whether an op's rule can be told which operands need a cotangent, to build no others."""
+    return "wanted" in signature(rule).parameters
+
+
 def unbroadcast(ct: Cotangent, type: TensorType) -> Cotangent:
     """``ct`` as a cotangent of an operand of ``type`` that was broadcast to the shape of ``ct``.
 
     Sums over the axes that were added or stretched. The mask stays if the shape does. Sizes that
     agree only by a guard are brought to the operand's own by a reshape.
     """
+    if ct.type is type:
+        return ct
     if ct.type.dtype != type.dtype:
         ct = map_cotangent(ct, lambda value: FUNCTIONS["astype"](value, type.dtype))
     if ct.type.shape == type.shape:

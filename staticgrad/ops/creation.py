@@ -6,14 +6,14 @@ stored is in ``ir/parameter.py``.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from staticgrad.errors import ArgumentError, RankError
+from staticgrad.errors import ArgumentError, DTypeError, RankError
 from staticgrad.ir.dim import Dim, Size, dim, floordiv, maximum
-from staticgrad.ir.dtype import F32, I64
+from staticgrad.ir.dtype import ALL_DTYPES, F32, I64, DType
 from staticgrad.ir.graph import (
     Input,
     Node,
@@ -25,10 +25,13 @@ from staticgrad.ir.graph import (
 from staticgrad.ir.parameter import ParameterStore
 from staticgrad.ir.types import Shape, TensorType
 from staticgrad.ir.value import FUNCTIONS, Value, binding_kind
-from staticgrad.ops.elementwise import Operand, strong_dtype
+from staticgrad.message import shown
+from staticgrad.ops.elementwise import Operand, array_dtype
 from staticgrad.ops.indexing import iota
 from staticgrad.ops.movement import broadcast_to
 from staticgrad.ops.operands import as_value, dtype_of, integer, related, shape_of, size_of
+
+_DTYPE_NAMES: Final = {name for d in ALL_DTYPES for name in (d.name, d.numpy.name)}
 
 
 def input(name: str, shape: Any = (), dtype: Any = "float32") -> Symbolic:
@@ -46,10 +49,26 @@ def input(name: str, shape: Any = (), dtype: Any = "float32") -> Symbolic:
         DTypeError: an element type that there is none of.
     """
     _check_name("input", name)
+    if isinstance(shape, str | DType | type):
+        _check_shape_text(name, shape)
     entries = shape if isinstance(shape, list | tuple) else (shape,)
     sizes = tuple(_size(name, axis, entry) for axis, entry in enumerate(entries))
     kind = TensorType(dtype_of(f"input {name!r}", dtype), sizes)
     return Symbolic.bind(Input(name, kind), ())  # type: ignore[no-any-return]
+
+
+def _check_shape_text(name: str, shape: Any) -> None:
+    """Refuse what stands in the place of the shape and is a dtype, or several names in one text."""
+    if not isinstance(shape, str) or shape in _DTYPE_NAMES:
+        raise ArgumentError(
+            f"input {name!r}: {shown(shape)} stands where the shape does",
+            hint=f"the shape comes first: sg.input({name!r}, shape, dtype); () is one number",
+        )
+    if "," in shape:
+        raise ArgumentError(
+            f"input {name!r}: {shown(shape)} is no shape",
+            hint='one entry per axis, in a tuple: ("batch", "features")',
+        )
 
 
 def _size(name: str, axis: int, entry: Any) -> Size:
@@ -77,7 +96,9 @@ def parameter(name: str, array: npt.ArrayLike, dtype: Any = None) -> Parameter:
         DTypeError: an element type that there is none of.
     """
     _check_name("parameter", name)
-    return Parameter(_leaf(ParameterLeaf(ParameterStore(name, _array(name, array, dtype)))))
+    return Parameter(
+        _leaf(ParameterLeaf(ParameterStore(name, _array(f"parameter {name!r}", array, dtype))))
+    )
 
 
 def constant(array: npt.ArrayLike, dtype: Any = None) -> Symbolic:
@@ -101,13 +122,22 @@ def _leaf(op: ParameterLeaf) -> Node:
 
 def _check_name(what: str, name: Any) -> None:
     if not isinstance(name, str):
-        raise ArgumentError(f"{what}: the name comes first, got {name!r}")
+        raise ArgumentError(
+            f"{what}: the name comes first, got {shown(name)}",
+            hint='sg.input("x", shape, dtype), sg.parameter("w", array)',
+        )
     if not name:
         raise ArgumentError(f"{what}: the name is empty")
 
 
 def _array(op: str, data: Any, dtype: Any) -> Any:
-    own = strong_dtype(op, data)
+    if isinstance(data, Value):
+        raise DTypeError(
+            f"{op}: {data!r} is a value of a graph, not an array",
+            hint="a first value is an array; sg.Graph(updates={w: value}) sets later ones",
+            related=related(data),
+        )
+    own = array_dtype(op, data)
     wanted = own if dtype is None else dtype_of(op, dtype)
     return np.asarray(data).astype(wanted.numpy, copy=False)
 
@@ -115,14 +145,16 @@ def _array(op: str, data: Any, dtype: Any) -> Any:
 # -- arrays that follow from a shape --------------------------------------------------------------
 
 
-def full(shape: Any, value: Any, dtype: Any = None) -> Value:
+def full(shape: Any, value: Any, dtype: Any = None, like: Value | None = None) -> Value:
     """``value`` repeated to ``shape``; in ``dtype``, by default that of the value.
+
+    A value of the kind of ``like``, where ``value`` is none itself.
 
     Raises:
         ShapeError: a negative size, or a value that does not broadcast to the shape.
         DTypeError: ``dtype`` names no element type.
     """
-    filled = as_value("full", value)
+    filled = as_value("full", value, None if like is None else binding_kind((like,)))
     if dtype is not None:
         filled = FUNCTIONS["astype"](filled, dtype_of("full", dtype))
     return broadcast_to(filled, shape_of("full", shape))
@@ -205,8 +237,8 @@ def _triangle(op: str, x: Operand, k: int, relation: str) -> Value:
     if value.ndim < 2:
         raise RankError(f"{op}: {value.type} has no last two axes", related=related(value))
     shape = value.shape[-2:]
-    shifted = iota(shape, 0) + integer(op, "k", k)
-    inside = FUNCTIONS[relation](shifted, iota(shape, 1))
+    shifted = iota(shape, 0, like=value) + integer(op, "k", k)
+    inside = FUNCTIONS[relation](shifted, iota(shape, 1, like=value))
     return FUNCTIONS["where"](inside, value, np.zeros((), value.dtype.numpy))  # type: ignore[no-any-return]
 
 

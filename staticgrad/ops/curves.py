@@ -15,6 +15,7 @@ from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.operands import (
     Axes,
     as_value,
+    as_values,
     axis_of,
     distinct_axes,
     floating,
@@ -65,7 +66,10 @@ def trapezoid(y: Operand, x: Operand | None = None, dx: Operand = 1.0, axis: int
     """
     value = floating("trapezoid", y)
     place = axis_of("trapezoid", axis, value)
-    steps = dx if x is None else _steps("trapezoid", floating("trapezoid", x), value, place)
+    steps = dx
+    if x is not None:
+        places = floating("trapezoid", as_values("trapezoid", value, x)[1])
+        steps = _steps("trapezoid", places, value, place)
     pairs = _along(value, place, 1, None) + _along(value, place, None, -1)
     return of.sum(pairs * steps / 2.0, place)
 
@@ -207,7 +211,7 @@ def _cumulative(
     if first is None:
         return total
     shape = tuple(1 if k == place else size for k, size in enumerate(total.shape))
-    return concatenate([FUNCTIONS["full"](shape, first, dtype=total.dtype), total], place)
+    return concatenate([FUNCTIONS["full"](shape, first, total.dtype, total), total], place)
 
 
 def _along(x: Value, axis: int, start: int | None, stop: int | None) -> Value:

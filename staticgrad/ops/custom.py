@@ -10,6 +10,7 @@ Op class instead: it brings its own rule.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from inspect import signature
 from typing import Any, Final, overload
 
 from staticgrad.errors import ArgumentError, GradientError, OpDefinitionError
@@ -18,6 +19,7 @@ from staticgrad.ir.graph import Constant, Node, Symbolic
 from staticgrad.ir.op import Op, lift_all
 from staticgrad.ir.types import TensorType
 from staticgrad.ir.value import Value, binding_kind
+from staticgrad.message import shown
 from staticgrad.ops.elementwise import common_dtype, is_weak, lifted
 from staticgrad.ops.operands import as_value, related
 
@@ -58,10 +60,13 @@ class CustomVjp(Op, name="custom_vjp"):
                 f"this process has no derivative rule named {self.rule!r}",
                 hint="import the module that defines it with @sg.custom_vjp",
             )
+        check_arguments(rule, 2 + len(args), f"the rule of {self.rule}", "(ct, out, *operands)")
         shares = rule(ct, out, *args)
         if not isinstance(shares, tuple) or len(shares) != len(args):
             raise OpDefinitionError(
-                f"{self.rule}: the rule gives {shares!r}, not a tuple of {len(args)} cotangents"
+                f"{self.rule}: the rule gives {shown(shares)},"
+                f" not a tuple of {len(args)} cotangent{'s' * (len(args) != 1)}",
+                hint="one per operand, None where there is none: return (ct * 2.0,)",
             )
         return (None, *shares)
 
@@ -80,6 +85,20 @@ def _fits(operand: TensorType, out: TensorType) -> bool:
     trailing = out.shape[max(out.rank - operand.rank, 0) :]
     sizes = zip(operand.shape[-len(trailing) :] if trailing else (), trailing, strict=False)
     return operand.rank <= out.rank and all(own in (1, size) for own, size in sizes)
+
+
+def check_arguments(rule: Rule, count: int, what: str, takes: str) -> None:
+    """Refuse a rule that cannot be called with ``count`` arguments.
+
+    Raises:
+        OpDefinitionError: with what it is called with.
+    """
+    try:
+        signature(rule).bind(*range(count))
+    except TypeError:
+        raise OpDefinitionError(
+            f"{what} is called with {count} arguments, {takes}", hint=f"it takes {signature(rule)}"
+        ) from None
 
 
 class CustomFunction:
@@ -118,7 +137,12 @@ class CustomFunction:
         ]
         body = self.function(*values)
         if not isinstance(body, Value):
-            raise OpDefinitionError(f"{self.name} gives {body!r}, not one value")
+            raise OpDefinitionError(
+                f"{self.name} gives {shown(body)}, not one value",
+                hint="it returns the value that it builds"
+                if body is None
+                else "one function per value, or one value that sg.concatenate joins",
+            )
         captured = list(_captured(body, values))
         if captured:
             raise GradientError(

@@ -2,12 +2,11 @@
 
 Integers never trap: a zero divisor gives 0, INT_MIN by -1 wraps, a shift by the width or more (or
 by a negative count) leaves 0 or the sign. Floats follow NumPy's ``divmod``, zeros and infinities
-included; their exact remainder is a library call per element in kernels.
+included.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -18,30 +17,6 @@ from staticgrad.ir.value import FUNCTIONS, NUMPY_NAMES, Value
 from staticgrad.ir.vecmath.layout import sign_bit
 from staticgrad.ops.cotangent import ONE, Partial
 from staticgrad.ops.elementwise import Elementwise, Operand, quiet
-
-
-def _signed_zero(like: Expr) -> Expr:
-    """A zero with the sign of ``like``."""
-    return sign_bit(like).bitcast(like.dtype)
-
-
-def _divided(x: Expr, y: Expr) -> tuple[Expr, Expr]:
-    """x // y and x % y of floats with y not 0, as NumPy's ``npy_divmod``."""
-    left = x.fmod(y)
-    quotient = (x - left) / y
-    some = left.ne(0.0)
-    opposite = (sign_bit(y) ^ sign_bit(left)).ne(0)
-    adjusted = some & opposite
-    remainder = select(adjusted, left + y, select(some, left, _remainder_zero(left, y)))
-    quotient = select(adjusted, quotient - 1.0, quotient)
-    whole = quotient.floor()
-    whole = select(quotient - whole > 0.5, whole + 1.0, whole)
-    return select(quotient.ne(0.0), whole, _signed_zero(x / y)), remainder
-
-
-def _remainder_zero(left: Expr, y: Expr) -> Expr:
-    """A zero remainder takes the divisor's sign; NaN stays."""
-    return select(left.eq(0.0), _signed_zero(y), left)
 
 
 class FloorDivide(Elementwise, name="floor_divide"):
@@ -60,7 +35,7 @@ class FloorDivide(Elementwise, name="floor_divide"):
     def scalar(self, x: Expr, y: Expr) -> Expr:
         if x.dtype.is_integer:
             return x.floor_divide(y)
-        return select(y.eq(0.0), x / y, _divided(x, y)[0])
+        return x.floor_quotient(y)
 
 
 class Remainder(Elementwise, name="remainder"):
@@ -82,7 +57,10 @@ class Remainder(Elementwise, name="remainder"):
     def scalar(self, x: Expr, y: Expr) -> Expr:
         if x.dtype.is_integer:
             return x.remainder(y)
-        return select(y.eq(0.0), literal(math.nan, x.dtype), _divided(x, y)[1])
+        left = x.fmod(y)
+        opposite = (sign_bit(y) ^ sign_bit(left)).ne(0)
+        zero = sign_bit(y).bitcast(y.dtype)
+        return select(left.eq(0.0), zero, select(opposite, left + y, left))
 
     def partials(self, out: Any, x: Any, y: Any) -> tuple[Partial, ...]:
         return ONE, -FloorDivide()(x, y)

@@ -13,18 +13,37 @@ from typing import Any, ClassVar, Final
 import numpy as np
 import numpy.typing as npt
 
-from staticgrad.errors import ArgumentError, DTypeError, ShapeError
+from staticgrad.errors import (
+    ArgumentError,
+    DTypeError,
+    OpDefinitionError,
+    ShapeError,
+    SymbolicValueError,
+)
 from staticgrad.ir.dim import Dim
-from staticgrad.ir.dtype import BOOL, F32, F64, I64, DType, as_dtype, promote, promote_weak
+from staticgrad.ir.dtype import (
+    ALL_DTYPES,
+    BOOL,
+    F32,
+    F64,
+    I64,
+    DType,
+    as_dtype,
+    promote,
+    promote_weak,
+)
 from staticgrad.ir.expr import Expr
 from staticgrad.ir.forms import Form, Pointwise
 from staticgrad.ir.op import Op, as_array
+from staticgrad.ir.refusals import no_operand
 from staticgrad.ir.types import BroadcastError, Shape, TensorType, broadcast_shapes
 from staticgrad.ir.value import FUNCTIONS, Value, binding_kind
+from staticgrad.message import did_you_mean, kind_of, shown, why_no_array
 from staticgrad.ops.cotangent import Cotangent, Masked, Partial, times, unbroadcast, under
 
-#: What public functions take: a value, or what ``np.asarray`` takes; Python scalars are weak.
-Operand = Value | npt.ArrayLike
+#: What public functions take: a value, a size, or what ``np.asarray`` takes. Sizes and Python
+#: scalars are weak.
+Operand = Value | Dim | npt.ArrayLike
 
 #: Decorator of references: NumPy's warnings about overflow, NaN and division stay silent.
 quiet = np.errstate(all="ignore")
@@ -56,7 +75,7 @@ class Elementwise(Op):
 
     def scalar(self, *elements: Any) -> Expr:
         """The result's element, from one Expr per operand."""
-        raise TypeError(f"op {self.name} does not say what it does to an element")
+        raise self._undefined("what it does to an element", "scalar(self, *elements)")
 
     def partials(self, out: Any, *args: Any) -> tuple[Partial, ...]:
         """d out / d operand for each operand: a value, a number (1.0 is free), or None.
@@ -88,6 +107,8 @@ class Elementwise(Op):
             ShapeError: shapes that do not broadcast.
         """
         if len(types) != self.arity:
+            if type(self).scalar is Elementwise.scalar:
+                self.scalar()  # says that it is missing
             raise ArgumentError(f"{self.name}: takes {self.arity} operands, got {len(types)}")
         dtype = self.result_dtype(self.met_dtype(*types))
         shape = broadcast(self.name, [t.shape for t in types])
@@ -126,11 +147,10 @@ class Elementwise(Op):
 
         Override where there is a cheaper form than partials.
         """
-        partials = self.partials(out, *args)
-        return tuple(
-            times(ct, partial) if want and partial is not None else None
-            for partial, want in zip(partials, wanted, strict=True)
-        )
+        shares: list[Cotangent | None] = []
+        for partial, want in zip(self.checked_partials(out, *args), wanted, strict=True):
+            shares.append(times(ct, partial) if want and partial is not None else None)
+        return tuple(shares)
 
     def vjp(
         self, ct: Any, out: Any, *args: Any, wanted: Sequence[bool] | None = None
@@ -139,20 +159,37 @@ class Elementwise(Op):
 
         With ``wanted`` the rule builds nothing for operands that need no cotangent: None for them.
         """
-        if not out.dtype.is_float or not self.differentiable:
+        if out.type.dtype.kind != "f" or not self.differentiable:
             return (None,) * len(args)
         asked = wanted or (True,) * len(args)
-        active = [want and arg.dtype.is_float for want, arg in zip(asked, args, strict=True)]
-        pulled = self.pullback(ct.value if isinstance(ct, Masked) else ct, active, out, *args)
-        return tuple(
-            unbroadcast(under(ct, own), arg.type) if own is not None and want else None
-            for own, want, arg in zip(pulled, active, args, strict=True)
-        )
+        masked = isinstance(ct, Masked)
+        shares: list[Cotangent | None] = []
+        pulled = self.pullback(ct.value if masked else ct, asked, out, *args)
+        for own, want, arg in zip(pulled, asked, args, strict=True):
+            if own is None or not want or arg.type.dtype.kind != "f":
+                shares.append(None)
+            else:
+                shares.append(unbroadcast(under(ct, own) if masked else own, arg.type))
+        return tuple(shares)
+
+    def checked_partials(self, out: Any, *args: Any) -> tuple[Partial, ...]:
+        """``partials``, one for each operand.
+
+        Raises:
+            OpDefinitionError: the op gives something else.
+        """
+        found: Any = self.partials(out, *args)
+        if not isinstance(found, tuple) or len(found) != len(args):
+            many = f"{len(found)} partials" if isinstance(found, tuple) else shown(found)
+            raise OpDefinitionError(
+                f"{self.name}: partials gives {many}, not a tuple of {len(args)} for its operands"
+            )
+        return found
 
     def pushforward(self, tangents: Sequence[Any], out: Any, *args: Any) -> Any:
         """The sum of tangents times partials, or None; the shape may still need broadcasting."""
         total = None
-        for tangent, partial in zip(tangents, self.partials(out, *args), strict=True):
+        for tangent, partial in zip(tangents, self.checked_partials(out, *args), strict=True):
             if tangent is None or partial is None:
                 continue
             term = times(tangent, partial)
@@ -226,6 +263,13 @@ def is_weak(arg: object) -> bool:
     return type(arg) in _WEAK
 
 
+def _weak_scalar(arg: object) -> bool | int | float | None:
+    """The Python scalar as which ``arg`` promotes; a named size is a weak integer. Else None."""
+    if isinstance(arg, Dim):
+        return 0
+    return arg if isinstance(arg, bool | int | float) and is_weak(arg) else None
+
+
 def strong_dtype(op: str, arg: object) -> DType:
     """The dtype of a value or of an array-like.
 
@@ -234,10 +278,44 @@ def strong_dtype(op: str, arg: object) -> DType:
     """
     if isinstance(arg, Value):
         return arg.dtype
+    if isinstance(arg, Dim):
+        return I64
+    return array_dtype(op, arg)
+
+
+def array_dtype(what: str, data: object) -> DType:
+    """The dtype of an array-like that is no value; ``what`` begins the message.
+
+    Raises:
+        DTypeError: no array, or an element type that there is none of here.
+    """
     try:
-        return as_dtype(as_array(arg).dtype)
+        found = as_array(data).dtype
+    except SymbolicValueError:
+        raise SymbolicValueError(
+            f"{what}: {kind_of(data)} with values of a graph in it is no array",
+            hint="sg.stack([a, b]) makes one value of several, sg.concatenate joins them",
+        ) from None
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DTypeError(f"{what}: {shown(data)} is no array: {why_no_array(error)}") from None
+    if found.kind in "OUS" and not isinstance(data, np.ndarray | list | tuple):
+        raise no_operand(what, data)
+    try:
+        return as_dtype(found)
     except TypeError as error:
-        raise DTypeError(f"{op}: {error}") from None
+        raise DTypeError(f"{what}: {error}", hint=dtype_hint(found)) from None
+
+
+def dtype_hint(spec: object) -> str:
+    """What to use in place of an element type that there is none of."""
+    name = str(spec)
+    if "float16" in name or name in ("half", "e"):
+        return "float32 is the narrowest floating type here: array.astype('float32')"
+    if "complex" in name:
+        return "there are no complex numbers here: keep real and imaginary part apart"
+    if isinstance(spec, np.dtype) and spec.kind in "OUS":
+        return "arrays of numbers; object arrays come from None or lists of unequal lengths"
+    return did_you_mean(name, [d.numpy.name for d in ALL_DTYPES])
 
 
 def common_dtype(op: str, args: Sequence[object]) -> DType:
@@ -247,13 +325,14 @@ def common_dtype(op: str, args: Sequence[object]) -> DType:
         DTypeError: an element type that there is none of here.
     """
     met: DType | None = None
-    for arg in args:
-        if not is_weak(arg):
+    weak = [_weak_scalar(arg) for arg in args]
+    for arg, scalar in zip(args, weak, strict=True):
+        if scalar is None:
             own = strong_dtype(op, arg)
             met = own if met is None else promote(met, own)
-    for arg in args:
-        if isinstance(arg, bool | int | float) and is_weak(arg):
-            met = _WEAK[type(arg)] if met is None else promote_weak(arg, met)
+    for scalar in weak:
+        if scalar is not None:
+            met = _WEAK[type(scalar)] if met is None else promote_weak(scalar, met)
     return F64 if met is None else met
 
 
@@ -261,25 +340,33 @@ def promoted(
     op: Elementwise, args: Sequence[Any], kind: type[Value] | None = None
 ) -> tuple[Value, ...]:
     """``args`` as values of the one dtype that ``op`` wants for them."""
-    shared = _shared_dtype(args)
+    shared, numbers = shared_dtype(args)
     wanted = op.operand_dtype(shared or common_dtype(op.name, args))
-    if shared is wanted:
+    if shared is wanted and not numbers:
         return tuple(args)
     kind = kind or binding_kind(tuple(args))
-    return tuple(lifted(op.name, kind, arg, wanted) for arg in args)
+    return tuple([lifted(op.name, kind, arg, wanted) for arg in args])
 
 
-def _shared_dtype(args: Sequence[object]) -> DType | None:
-    """The dtype of operands that are all values of one; None: they are to be promoted."""
+def shared_dtype(args: Sequence[object]) -> tuple[DType | None, bool]:
+    """The dtype that all operands have which are values, and whether there are numbers beside them.
+
+    Python's numbers count only beside floating values: those give them their dtype. None where
+    there is more to promote; a short cut of ``common_dtype`` for nearly all that programs do.
+    """
     shared: DType | None = None
+    numbers = False
     for arg in args:
-        if not isinstance(arg, Value):
-            return None
-        own = arg.type.dtype
-        if shared is not None and own is not shared:
-            return None
-        shared = own
-    return shared
+        if isinstance(arg, Value):
+            own = arg.type.dtype
+            if shared is not None and own is not shared:
+                return None, numbers
+            shared = own
+        elif type(arg) is float or type(arg) is int:
+            numbers = True
+        else:
+            return None, numbers
+    return (None if numbers and shared is not None and shared.kind != "f" else shared), numbers
 
 
 def lifted(op: str, kind: type[Value], arg: Any, dtype: DType) -> Value:
@@ -290,6 +377,8 @@ def lifted(op: str, kind: type[Value], arg: Any, dtype: DType) -> Value:
     """
     if isinstance(arg, Value):
         return arg if arg.dtype == dtype else FUNCTIONS["astype"](arg, dtype)
+    if isinstance(arg, Dim):
+        return FUNCTIONS["size_value"](arg, dtype)  # type: ignore[no-any-return]
     if is_weak(arg):
         check_range(op, arg, dtype)
         if dtype is not F32 or -_F32_MAX <= arg <= _F32_MAX:
@@ -304,7 +393,7 @@ def check_range(op: str, scalar: bool | int | float, dtype: DType) -> None:
     Raises:
         DTypeError: with the number and the dtype.
     """
-    if type(scalar) is not int:
+    if type(scalar) is not int or (dtype.is_float and -_F32_MAX <= scalar <= _F32_MAX):
         return
     if dtype.is_integer:
         limits = np.iinfo(dtype.numpy.name)
@@ -314,6 +403,6 @@ def check_range(op: str, scalar: bool | int | float, dtype: DType) -> None:
         low = -high
     if not (dtype.is_bool or low <= scalar <= high):
         raise DTypeError(
-            f"{op}: the Python integer {scalar} does not fit {dtype.numpy}",
+            f"{op}: the Python integer {shown(scalar)} does not fit {dtype.numpy}",
             hint="convert the other operand first, x.astype('int64'), or write a float",
         )

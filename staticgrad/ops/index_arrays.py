@@ -54,4 +54,4 @@ def _within(indices: Any, size: Size) -> Any:
     if not isinstance(indices, Value) and not isinstance(size, Dim):
         return checked(np.asarray(indices), size)
     value = as_value("getitem", indices)
-    return FUNCTIONS["take"](iota((size,)), value, 0)
+    return FUNCTIONS["take"](iota((size,), like=value), value, 0)

@@ -19,7 +19,7 @@ from staticgrad.ir.expr import Expr
 from staticgrad.ir.forms import Form, Gather, GatherAlong, Pointwise, ScatterAdd, ScatterAlong
 from staticgrad.ir.op import Array, Op
 from staticgrad.ir.types import Shape, TensorType
-from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ir.value import FUNCTIONS, Value, binding_kind
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.movement import expand_dims, ravel
 from staticgrad.ops.operands import (
@@ -178,6 +178,16 @@ class ScatterIntoAlong(Linear, name="scatter_along"):
             for place, row in zip(places, rows, strict=True):
                 out[(place, *others)] += row
         return np.moveaxis(out, 0, self.axis)
+
+    def eager(self, x: Array, indices: Array) -> Any:
+        """Written at once where there is one element per row, as of class labels."""
+        if x.shape[self.axis] != 1:
+            return self.reference(x, indices)
+        size = integer(self.name, "size", self.size)
+        shape = (*x.shape[: self.axis], size, *x.shape[self.axis + 1 :])
+        out = np.zeros(shape, x.dtype)
+        np.put_along_axis(out, checked(indices, size, self.wrap), x, self.axis)
+        return out
 
     def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
         return TakeAlong(self.axis, self.wrap)(ct, *indices)
@@ -350,8 +360,8 @@ def scatter_add(x: Operand, indices: Operand, size: Size, axis: int = 0) -> Valu
     return ScatterIntoAxis(place, size_of("scatter_add", size, value))(value, places)  # type: ignore[no-any-return]
 
 
-def iota(shape: Any, axis: int = -1, dtype: Any = I64) -> Value:
-    """The position along ``axis`` for every element of ``shape``.
+def iota(shape: Any, axis: int = -1, dtype: Any = I64, like: Value | None = None) -> Value:
+    """The position along ``axis`` for every element of ``shape``; a value of the kind of ``like``.
 
     Raises:
         RankError: the shape has no such axis.
@@ -359,7 +369,8 @@ def iota(shape: Any, axis: int = -1, dtype: Any = I64) -> Value:
     """
     sizes: Shape = shape_of("iota", shape)
     place = integer("iota", "axis", axis)
-    return Iota(sizes, place + len(sizes) if place < 0 else place, dtype_of("iota", dtype))()  # type: ignore[no-any-return]
+    op = Iota(sizes, place + len(sizes) if place < 0 else place, dtype_of("iota", dtype))
+    return binding_kind(() if like is None else (like,)).bind(op, ())  # type: ignore[no-any-return]
 
 
 def one_hot(labels: Operand, classes: Size, dtype: Any = F32) -> Value:
@@ -375,7 +386,7 @@ def one_hot(labels: Operand, classes: Size, dtype: Any = F32) -> Value:
         raise DTypeError(f"one_hot: labels are integers, not {value.dtype.numpy}")
     # Bool to float: the comparison is made in int64, where every class has its own number.
     column = expand_dims(FUNCTIONS["astype"](value, I64), -1)
-    hit = FUNCTIONS["equal"](column, iota((size_of("one_hot", classes, value),)))
+    hit = FUNCTIONS["equal"](column, iota((size_of("one_hot", classes, value),), like=value))
     return FUNCTIONS["astype"](hit, dtype_of("one_hot", dtype))  # type: ignore[no-any-return]
 
 

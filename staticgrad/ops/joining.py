@@ -235,10 +235,11 @@ def linspace(
     if first.ndim or last.ndim:
         raise RankError(f"linspace: from {first.type} to {last.type}: the ends are 0-d")
     gaps = max(count - 1 if endpoint else count, 1)
-    places = FUNCTIONS["astype"](iota((count,)), first.dtype)
+    positions = iota((count,), like=first)
+    places = FUNCTIONS["astype"](positions, first.dtype)
     line = first + (last - first) / gaps * places
     if endpoint and count > 1:
-        line = FUNCTIONS["where"](iota((count,)) == count - 1, last, line)
+        line = FUNCTIONS["where"](positions == count - 1, last, line)
     wanted = line.dtype if dtype is None else dtype_of("linspace", dtype)
     return FUNCTIONS["astype"](line, wanted)  # type: ignore[no-any-return]
 

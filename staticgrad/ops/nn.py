@@ -8,9 +8,10 @@ Public as ``sg.nn``.
 from __future__ import annotations
 
 from math import pi, sqrt
-from typing import Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
-from staticgrad.errors import DTypeError, RankError, ShapeError
+from staticgrad.elsewhere import no_such_name
+from staticgrad.errors import ArgumentError, DTypeError, RankError, ShapeError
 from staticgrad.ir import dim as dims
 from staticgrad.ir.value import FUNCTIONS, Value
 from staticgrad.ops import transcendental as of
@@ -31,6 +32,7 @@ from staticgrad.ops.operands import (
     as_values,
     axis_of,
     floating,
+    is_number,
     promoted_values,
     related,
     shape_text,
@@ -90,7 +92,7 @@ def elu(x: Operand, alpha: float = 1.0) -> Value:
 def leaky_relu(x: Operand, slope: float = 0.01) -> Value:
     """x where x > 0, else slope * x. Its derivative at 0 is the slope."""
     value = floating("leaky_relu", x)
-    return where(value > 0, value, slope * value)
+    return where(value > 0, value, FUNCTIONS["multiply"](slope, value))
 
 
 # -- normalisation --------------------------------------------------------------------------------
@@ -200,9 +202,12 @@ def huber(prediction: Operand, target: Operand, delta: float = 1.0) -> Value:
     r = prediction - target; Huber, Ann. Math. Statist. 35 (1964).
 
     Raises:
+        ArgumentError: a ``delta`` that is not positive.
         ShapeError: the shapes differ; they do not broadcast, unless one is 0-d.
     """
     left, right = _alike("huber", prediction, target)
+    if is_number(delta) and delta <= 0:
+        raise ArgumentError(f"huber: delta={delta!r} is not a positive number")
     away = left - right
     size = FUNCTIONS["absolute"](away)
     return mean(where(size <= delta, 0.5 * (away * away), delta * (size - 0.5 * delta)))
@@ -220,8 +225,8 @@ def cross_entropy(logits: Operand, labels: Operand) -> Value:
         RankError, ShapeError: the labels do not have the shape of the logits without its last axis.
     """
     scores, classes = as_values("cross_entropy", logits, labels)
-    scores = floating("cross_entropy", scores)
     _check_labels(scores, classes)
+    scores = floating("cross_entropy", scores)
     away = scores - _shift(scores, scores.ndim - 1)
     normaliser = of.log(total(of.exp(away), -1))
     chosen = TakeAlong(scores.ndim - 1, wrap=False)(away, expand_dims(classes, -1))
@@ -232,19 +237,37 @@ def _check_labels(logits: Value, labels: Value) -> None:
     if not labels.dtype.is_integer:
         raise DTypeError(
             f"cross_entropy: labels are integers, not {labels.dtype.numpy}",
-            hint="convert class ids with astype('int64'); for probabilities use"
-            " -(p * sg.nn.log_softmax(logits)).sum(-1).mean()",
+            hint=_how_to_label(logits, labels),
             related=related(logits, labels),
+        )
+    if logits.ndim == 0:
+        raise RankError(
+            "cross_entropy: the logits have no axis of classes", related=related(logits)
         )
     text = (
         f"cross_entropy: logits {shape_text(logits.shape)} take one label per row,"
         f" got {shape_text(labels.shape)}"
     )
     if labels.ndim != logits.ndim - 1:
-        raise RankError(text, related=related(logits, labels))
+        hint = ""
+        if labels.ndim == logits.ndim:
+            column = labels.shape[-1] == 1 and logits.shape[-1] != 1
+            hint = "a column of labels is labels[:, 0]" if column else "one-hot: y.argmax(axis=-1)"
+        raise RankError(text, hint=hint, related=related(logits, labels))
     for own, of_labels in zip(logits.shape, labels.shape, strict=False):
         if not dims.equal(own, of_labels, text):
             raise ShapeError(text, related=related(logits, labels))
+
+
+def _how_to_label(logits: Value, labels: Value) -> str:
+    if logits.dtype.is_integer:
+        return "the logits come first: cross_entropy(logits, labels), here they are exchanged"
+    if labels.ndim == logits.ndim:
+        return (
+            "one-hot: labels.argmax(axis=-1) gives the classes\n"
+            "probabilities: -(p * sg.nn.log_softmax(logits)).sum(-1).mean()"
+        )
+    return "class ids are whole numbers: labels.astype('int64')"
 
 
 def binary_cross_entropy_with_logits(logits: Operand, targets: Operand) -> Value:
@@ -274,3 +297,9 @@ def _alike(op: str, left: Operand, right: Operand) -> tuple[Value, Value]:
                 related=related(first, second),
             )
     return first, second
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> NoReturn:
+        raise no_such_name("sg.nn", name)

@@ -6,9 +6,12 @@ Written with the ordinary operators, so that it differentiates as often as one l
 
 from __future__ import annotations
 
+from typing import Any
+
 from staticgrad.errors import ArgumentError, RankError, ShapeError
 from staticgrad.ir import dim as dims
 from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.message import shown
 from staticgrad.ops.aggregate import mean
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.movement import reshape
@@ -52,11 +55,17 @@ def batch_norm(
 
     Raises:
         AxisError: there is no such axis.
+        ArgumentError: statistics that are no pair.
         ShapeError: numbers that are not one per channel.
     """
     value = _with_axes("batch_norm", x)
     place = axis_of("batch_norm", axis, value)
-    given = batch_statistics(value, place) if statistics is None else statistics
+    given: Any = batch_statistics(value, place) if statistics is None else statistics
+    if not isinstance(given, tuple | list) or len(given) != 2:
+        raise ArgumentError(
+            f"batch_norm: statistics={shown(statistics)} is no pair",
+            hint="statistics=(mean, variance), as batch_statistics gives them",
+        )
     middle, spread = (_per_channel("batch_norm", s, value, place) for s in given)
     out = (value - middle) * (1.0 / FUNCTIONS["sqrt"](spread + eps))
     return _affine("batch_norm", out, gain, bias, place)

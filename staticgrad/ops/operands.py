@@ -9,14 +9,24 @@ from collections.abc import Iterable, Sequence
 from operator import index
 from typing import Any
 
+import numpy as np
+
 from staticgrad.errors import ArgumentError, AxisError, DTypeError, Related, ShapeError
 from staticgrad.ir.dim import Dim, Size
-from staticgrad.ir.dtype import F64, DType, as_dtype
+from staticgrad.ir.dtype import F64, I64, DType, as_dtype
 from staticgrad.ir.graph import Symbolic
 from staticgrad.ir.op import Op
 from staticgrad.ir.types import Shape, TensorType
 from staticgrad.ir.value import FUNCTIONS, Value, binding_kind
-from staticgrad.ops.elementwise import Operand, common_dtype, lifted, strong_dtype
+from staticgrad.message import shown
+from staticgrad.ops.elementwise import (
+    Operand,
+    common_dtype,
+    dtype_hint,
+    lifted,
+    shared_dtype,
+    strong_dtype,
+)
 
 Axes = int | Sequence[int] | None
 
@@ -26,7 +36,7 @@ class Linear(Op):
 
     def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
         """The cotangent of ``x``, given that of the result."""
-        raise TypeError(f"op {self.name} does not say its transpose")
+        raise self._undefined("its transpose", "transposed(self, ct, x, *indices)")
 
     def vjp(self, ct: Any, out: Any, *args: Any) -> tuple[Any, ...]:
         """The transpose, for floating elements."""
@@ -48,6 +58,8 @@ def as_value(op: str, data: Operand, kind: type[Value] | None = None) -> Value:
     """
     if isinstance(data, Value):
         return data
+    if isinstance(data, Dim):
+        return FUNCTIONS["size_value"](data, I64)  # type: ignore[no-any-return]
     strong_dtype(op, data)
     return (kind or binding_kind(())).lift(data)
 
@@ -66,6 +78,9 @@ def as_values(op: str, *data: Operand) -> tuple[Value, ...]:
 
 def promoted_values(op: str, data: Sequence[Operand]) -> tuple[Value, ...]:
     """``data`` as values of one kind and of the dtype in which they meet."""
+    shared, numbers = shared_dtype(data)
+    if shared is not None and not numbers:
+        return tuple(data)  # type: ignore[arg-type]
     kind, dtype = binding_kind(tuple(data)), common_dtype(op, data)
     return tuple(lifted(op, kind, item, dtype) for item in data)
 
@@ -93,7 +108,9 @@ def axis_of(op: str, axis: Any, x: Value, rank: int | None = None) -> int:
     limit = x.ndim if rank is None else rank
     number = integer(op, "axis", axis, x)
     if not -limit <= number < limit:
-        of = "a 0-d value has none" if limit == 0 else f"there are {limit}: 0 to {limit - 1}"
+        of = {0: "a 0-d value has none", 1: "there is one: axis 0"}.get(
+            limit, f"there are {limit}: 0 to {limit - 1}"
+        )
         raise AxisError(f"{op}: no axis {number} in {x.type}", hint=of, related=related(x))
     return number % limit
 
@@ -136,7 +153,29 @@ def integer(op: str, what: str, data: Any, *values: Value) -> int:
             return index(data)
         except TypeError:
             pass
-    raise ArgumentError(f"{op}: {what} {data!r} is not an integer", related=related(*values))
+    raise ArgumentError(
+        f"{op}: {what} {shown(data)} is not an integer",
+        hint=_whole(what, data),
+        related=related(*values, data),
+    )
+
+
+def _whole(what: str, data: object) -> str:
+    """What to write in place of something that is no integer."""
+    if isinstance(data, Value):
+        return "it is only known in a run, and shapes are decided when the graph is built"
+    if isinstance(data, str):
+        is_axis = what == "axis"
+        return "axes are numbers: 0, 1, -1" if is_axis else "a named size: x.shape[0], sg.dim(name)"
+    if isinstance(data, float) and data.is_integer():
+        return f"write {int(data)}; a division that stays whole is //"
+    return ""
+
+
+def is_number(data: object) -> bool:
+    """Whether ``data`` is a real number of Python or NumPy; bools are none."""
+    kinds = int | float | np.integer | np.floating
+    return isinstance(data, kinds) and not isinstance(data, bool)
 
 
 def size_of(op: str, data: Any, *values: Value) -> Size:
@@ -174,7 +213,7 @@ def dtype_of(op: str, spec: object) -> DType:
     try:
         return as_dtype(spec)
     except TypeError as error:
-        raise DTypeError(f"{op}: {error}") from None
+        raise DTypeError(f"{op}: {error}", hint=dtype_hint(spec)) from None
 
 
 def shape_text(shape: Shape) -> str:

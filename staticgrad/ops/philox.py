@@ -24,6 +24,7 @@ from staticgrad.ops.operands import as_values
 MULTIPLIERS: Final = (0xD2511F53, 0xCD9E8D57)
 WEYL: Final = (0x9E3779B9, 0xBB67AE85)  # of the golden ratio and the square root of 3
 ROUNDS: Final = 10
+LOW: Final = 0xFFFFFFFF
 #: Streams of one generator: they stand above the position in the counter.
 STREAMS: Final = 1 << 16
 
@@ -86,30 +87,39 @@ class RandomBits(Op, name="random_bits"):
         position = literal(0, places[0].dtype) if places else literal(0, U64)
         for size, at in zip(places[:rank], places[rank:], strict=True):
             position = position * size + at
+        position = position.cast(U64)
         counter = [
-            position.cast(U32),
-            (position >> 32).cast(U32) | (self.stream << 16),
-            step.cast(U32),
-            (step >> 32).cast(U32),
+            position,
+            (position >> 32) | (self.stream << 16),
+            step,
+            step >> 32,
         ]
-        words = _rounds(counter, [key.cast(U32), (key >> 32).cast(U32)])
+        words = _rounds(counter, [key & LOW, key >> 32])
         first, second = words[2 * self.half : 2 * self.half + 2]
-        return first if self.dtype == U32 else first.cast(U64) | (second.cast(U64) << 32)
+        return first.cast(U32) if self.dtype == U32 else (first & LOW) | (second << 32)
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
         return Pointwise(self.scalar, sizes=self.shape, indexed=True)
 
 
 def _rounds(counter: list[Expr], key: list[Expr]) -> list[Expr]:
-    """The four words of the encrypted counter."""
+    """The four words of the encrypted counter, in the lower halves of u64.
+
+    Nothing is narrowed in between: a product reads lower halves only, and what stands above them is
+    left there. So a round is two multiplications, two shifts and four exclusive ors of vectors.
+    """
     for turn in range(ROUNDS):
         if turn:
-            key = [k + w for k, w in zip(key, WEYL, strict=True)]
-        products = [
-            c.cast(U64) * m for c, m in zip((counter[0], counter[2]), MULTIPLIERS, strict=True)
+            key = [(k + w) & LOW for k, w in zip(key, WEYL, strict=True)]
+        first, second = (
+            (c & LOW) * m for c, m in zip((counter[0], counter[2]), MULTIPLIERS, strict=True)
+        )
+        counter = [
+            (second >> 32) ^ counter[1] ^ key[0],
+            second,
+            (first >> 32) ^ counter[3] ^ key[1],
+            first,
         ]
-        high, low = [(p >> 32).cast(U32) for p in products], [p.cast(U32) for p in products]
-        counter = [high[1] ^ counter[1] ^ key[0], low[1], high[0] ^ counter[3] ^ key[1], low[0]]
     return counter
 
 

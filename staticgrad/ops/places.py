@@ -107,7 +107,7 @@ def _overwritten(flat: Value) -> Value:
     """Which entries name a place that a later entry names too."""
     count = flat.shape[0]
     same = reshape(flat, (count, 1)) == reshape(flat, (1, count))
-    later = iota((count, count), 1) > iota((count, count), 0)
+    later = iota((count, count), 1, like=flat) > iota((count, count), 0, like=flat)
     return FUNCTIONS["any"](FUNCTIONS["logical_and"](same, later), 1)  # type: ignore[no-any-return]
 
 
@@ -127,7 +127,7 @@ def _put(chosen: Selection, part: Value) -> Value:
     if whole and lengths == x.shape:
         return part
     place = Pad(x.shape, tuple(chosen.starts), tuple(chosen.steps))
-    inside = place(FUNCTIONS["full"](lengths, np.True_))
+    inside = place(FUNCTIONS["full"](lengths, np.True_, like=x))
     return where(inside, place(part), x)
 
 

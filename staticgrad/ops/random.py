@@ -12,23 +12,34 @@ numbers again. Public as ``sg.random``. The bits themselves come from ``philox.p
 
 from __future__ import annotations
 
-import math
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import numpy as np
 
-from staticgrad.errors import ArgumentError, DTypeError
+from staticgrad.elsewhere import no_such_name
+from staticgrad.errors import ArgumentError, DTypeError, UnknownAttributeError
 from staticgrad.ir.dim import dim
-from staticgrad.ir.dtype import F32, F64, I64, U32, U64, DType
+from staticgrad.ir.dtype import F32, F64, I32, I64, U32, U64, DType
 from staticgrad.ir.graph import Parameter
 from staticgrad.ir.types import Shape
 from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.message import did_you_mean, shown
 from staticgrad.ops.creation import parameter
-from staticgrad.ops.elementwise import Operand
-from staticgrad.ops.operands import dtype_of, floating, integer, shape_of
+from staticgrad.ops.elementwise import Operand, array_dtype
+from staticgrad.ops.normal_quantile import Ndtri
+from staticgrad.ops.operands import dtype_of, floating, integer, is_number, related, shape_of
 from staticgrad.ops.philox import STREAMS, RandomBits
 
-_TAU: Final = 2.0 * math.pi
+#: How others call it -> what to write here.
+_ELSEWHERE: Final = {
+    **dict.fromkeys(("random", "rand"), "rng.uniform(shape=(3,))"),
+    **dict.fromkeys(("standard_normal", "randn"), "rng.normal(shape=(3,))"),
+    "randint": "rng.integers(low, high, shape=(3,))",
+    "choice": "sg.take(x, rng.integers(0, n, shape=(3,)))",
+    **dict.fromkeys(
+        ("permutation", "shuffle"), "order the rows with NumPy, and feed them in order"
+    ),
+}
 
 
 class Generator:
@@ -58,6 +69,17 @@ class Generator:
         self.key = parameter(f"{name}.key", np.uint64(number))
         self.step = parameter(f"{name}.step", np.uint64(0))
         self._streams = 0
+
+    if not TYPE_CHECKING:  # a type checker shall find what is not there
+
+        def __getattr__(self, name: str) -> NoReturn:
+            if name.startswith("_"):
+                raise AttributeError(name)
+            known = [each for each in vars(Generator) if not each.startswith("_")]
+            raise UnknownAttributeError(
+                f"a generator has no {name!r}",
+                hint=_ELSEWHERE.get(name) or did_you_mean(name, known),
+            )
 
     @property
     def updates(self) -> dict[Parameter, Value]:
@@ -96,8 +118,8 @@ class Generator:
     ) -> Value:
         """Normal with mean ``loc`` and standard deviation ``scale``, to which gradients flow.
 
-        By Box and Muller's transform (1958): sqrt(-2 log(u)) cos(2 pi v). float32 reaches 6.6
-        standard deviations, float64 8.5.
+        The quantile of a uniform draw, one word per element: the highest bit is the sign, the rest
+        says how far out. float32 reaches 6.3 standard deviations, float64 8.2.
 
         Raises:
             DTypeError: a dtype that is not floating.
@@ -106,13 +128,13 @@ class Generator:
         kind = _floating_dtype("normal", dtype)
         sizes, stream = _drawn("normal", shape, loc, scale), self._stream()
         if kind == F32:
-            both = self._bits(sizes, U64, stream)
-            u = (_cast(both >> np.uint64(32), F32) + 1.0) * 2.0**-32
-            v = _cast(both & np.uint64(0xFFFFFFFF), F32) * 2.0**-32
+            word = _cast(self._bits(sizes, U32, stream), I32)
+            half = (_cast(word & np.int32(2**31 - 1), F32) + 0.5) * 2.0**-32
         else:
-            u = (_cast(self._bits(sizes, U64, stream) >> np.uint64(11), F64) + 1.0) * 2.0**-53
-            v = _cast(self._bits(sizes, U64, stream, 1) >> np.uint64(11), F64) * 2.0**-53
-        z = FUNCTIONS["sqrt"](-2.0 * FUNCTIONS["log"](u)) * FUNCTIONS["cos"](v * _TAU)
+            word = _cast(self._bits(sizes, U64, stream), I64)
+            half = (_cast(word >> np.int64(10) & np.int64(2**53 - 1), F64) + 0.5) * 2.0**-54
+        below = Ndtri()(half)
+        z = FUNCTIONS["where"](word < 0, below, -below)
         if type(loc) in (int, float) and type(scale) in (int, float) and (loc, scale) == (0, 1):
             return z  # type: ignore[no-any-return]
         return z * scale + loc  # type: ignore[no-any-return]
@@ -131,8 +153,11 @@ class Generator:
         """True with probability ``p`` (to 2**-24), as bool; p broadcasts to the shape.
 
         Raises:
+            ArgumentError: a probability outside [0, 1]; values of a graph are not checked.
             ShapeError: probabilities that do not broadcast to the shape.
         """
+        if not isinstance(p, Value):
+            _check_probabilities(p)
         return self._unit(_drawn("bernoulli", shape, p), F32) < p  # type: ignore[no-any-return]
 
     def integers(self, low: int, high: int, shape: Any = (), dtype: Any = I64) -> Value:
@@ -170,8 +195,12 @@ class Generator:
         Raises:
             ArgumentError: a rate outside [0, 1).
         """
-        if not 0.0 <= rate < 1.0:
-            raise ArgumentError(f"dropout: the rate {rate} is not in [0, 1)")
+        if not is_number(rate) or not 0.0 <= rate < 1.0:
+            raise ArgumentError(
+                f"dropout: the rate {shown(rate)} is not in [0, 1)",
+                hint="a number, the share of elements that become 0: dropout(x, 0.1)",
+                related=related(rate),
+            )
         value = floating("dropout", x)
         if rate == 0.0:
             return value
@@ -194,6 +223,16 @@ class Generator:
             )
         self._streams += 1
         return self._streams - 1
+
+
+def _check_probabilities(p: Any) -> None:
+    array_dtype("bernoulli", p)
+    found = np.asarray(p)
+    if not np.all((found >= 0.0) & (found <= 1.0)):
+        raise ArgumentError(
+            f"bernoulli: the probability {shown(p)} is not in [0, 1]",
+            hint="the probability comes first, then the shape: bernoulli(0.5, shape=(3,))",
+        )
 
 
 def _cast(x: Value, kind: DType) -> Any:
@@ -219,3 +258,9 @@ def _drawn(op: str, shape: Any, *parameters: Operand) -> Shape:
     values = FUNCTIONS["broadcast_arrays"](*parameters)
     met: Shape = values[0].shape
     return met
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> NoReturn:
+        raise no_such_name("sg.random", name)

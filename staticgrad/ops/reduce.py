@@ -68,6 +68,10 @@ class Sum(Reduction, name="sum"):
     def reference(self, x: Array) -> Any:
         return tree_sum(x, self.axes)
 
+    def eager(self, x: Array) -> Any:
+        """NumPy's own order of adding up, several times faster than the tree written out."""
+        return np.add.reduce(x, self.axes, dtype=x.dtype)
+
     def vjp(self, ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
         """Every element takes the cotangent of its sum."""
         return (self.spread(ct, x) if out.dtype.is_float else None,)
@@ -133,6 +137,10 @@ class Max(Extreme, name="max"):
     def reference(self, x: Array) -> Any:
         return _extreme(np.maximum, x, self.axes, zero=np.logical_and)
 
+    def eager(self, x: Array) -> Any:
+        """NumPy's: of zeros of both signs either may win."""
+        return np.maximum.reduce(x, self.axes)
+
     def loses(self, x: Any, out: Any) -> Value:
         return FUNCTIONS["less"](x, out)  # type: ignore[no-any-return]
 
@@ -144,6 +152,10 @@ class Min(Extreme, name="min"):
 
     def reference(self, x: Array) -> Any:
         return _extreme(np.minimum, x, self.axes, zero=np.logical_or)
+
+    def eager(self, x: Array) -> Any:
+        """NumPy's: of zeros of both signs either may win."""
+        return np.minimum.reduce(x, self.axes)
 
     def loses(self, x: Any, out: Any) -> Value:
         return FUNCTIONS["greater"](x, out)  # type: ignore[no-any-return]

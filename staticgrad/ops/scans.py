@@ -148,7 +148,7 @@ def _backwards(op: _Scan, *values: Value) -> Value:
 def _preceding(x: Value, axis: int, first: int) -> Value:
     """x one place later along ``axis``, with the number ``first`` in front."""
     shape = tuple(1 if k == axis else size for k, size in enumerate(x.shape))
-    front = FUNCTIONS["full"](shape, np.full((), first, x.dtype.numpy))
+    front = FUNCTIONS["full"](shape, np.full((), first, x.dtype.numpy), like=x)
     return part(concatenate([front, x], axis), axis, 0, x.shape[axis])
 
 

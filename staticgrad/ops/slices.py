@@ -68,6 +68,10 @@ class Slice(Linear, name="slice"):
     def reference(self, x: Array) -> Any:
         return x[_positions(self.starts, self.lengths, self.steps)]
 
+    def eager(self, x: Array) -> Any:
+        """A view, instead of a gathered copy."""
+        return x[_slices(self.starts, self.lengths, self.steps)]
+
     def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
         return Pad(x.shape, self.starts, self.steps)(ct)
 
@@ -118,6 +122,15 @@ def _positions(starts: Any, lengths: Any, steps: tuple[int, ...]) -> tuple[Array
     return np.ix_(*(start + step * np.arange(length) for start, length, step in parts))
 
 
+def _slices(starts: Any, lengths: Any, steps: tuple[int, ...]) -> tuple[slice, ...]:
+    """The same as Python's slices."""
+    found = []
+    for start, length, step in zip(starts, lengths, steps, strict=True):
+        stop = start + step * length if length else start
+        found.append(slice(start, None if stop < 0 else stop, step))
+    return tuple(found)
+
+
 class Pad(Linear, name="pad"):
     """``slice`` transposed: zeros of ``shape``, x at ``starts[k] + steps[k] * i`` along axis k.
 
@@ -145,6 +158,12 @@ class Pad(Linear, name="pad"):
     def reference(self, x: Array) -> Any:
         out = np.zeros(self.shape, x.dtype)
         out[_positions(self.starts, x.shape, self.steps)] = x
+        return out
+
+    def eager(self, x: Array) -> Any:
+        """Written through a view, instead of element by element."""
+        out = np.zeros(self.shape, x.dtype)
+        out[_slices(self.starts, x.shape, self.steps)] = x
         return out
 
     def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
@@ -289,12 +308,13 @@ def stack(values: Sequence[Operand], axis: int = 0) -> Value:
     """
     operands = _several("stack", values)
     place = axis_of("stack", axis, operands[0], operands[0].ndim + 1)
+    first = operands[0].shape
     for value in operands[1:]:
-        if value.ndim != operands[0].ndim:
-            raise RankError(
-                f"stack: {shape_text(operands[0].shape)} and {shape_text(value.shape)} differ",
-                related=related(operands[0], value),
-            )
+        text = f"stack: {shape_text(first)} and {shape_text(value.shape)} differ"
+        if value.ndim != len(first):
+            raise RankError(text, related=related(operands[0], value))
+        if not all(dims.equal(a, b, text) for a, b in zip(first, value.shape, strict=True)):
+            raise ShapeError(text, hint="sg.concatenate joins", related=related(operands[0], value))
     return concatenate([expand_dims(value, place) for value in operands], place)
 
 

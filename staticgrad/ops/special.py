@@ -197,8 +197,8 @@ def logaddexp2(x: Operand, y: Operand) -> Value:
     Raises:
         ShapeError: the shapes do not broadcast.
     """
-    multiply = FUNCTIONS["multiply"]
-    return multiply(LogAddExp()(multiply(x, _LN2), multiply(y, _LN2)), 1.0 / _LN2)  # type: ignore[no-any-return]
+    left, right = LogAddExp().prepare(x, y)
+    return LogAddExp()(left * _LN2, right * _LN2) * (1.0 / _LN2)  # type: ignore[no-any-return]
 
 
 def xlogy(x: Operand, y: Operand) -> Value:

@@ -15,6 +15,7 @@ import numpy as np
 from staticgrad.errors import ArgumentError, AxisError, IndexOutOfRange, ShapeError
 from staticgrad.ir.dim import Dim, Size, bounds, floordiv, maximum
 from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.message import shown
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.index_arrays import rows_and_places
 from staticgrad.ops.movement import moveaxis, reshape
@@ -233,7 +234,13 @@ def _index_array(x: Value, item: Any) -> Any:
         )
     if kind not in "iu":
         raise ArgumentError(
-            f"{item!r} is no index", hint="convert it: astype('int64')", related=related(x, array)
+            f"{shown(item)} is no index",
+            hint="parts are named by position: x[0], x[1:3], x[..., None]"
+            if isinstance(item, str)
+            else f"whole numbers: {int(item)}"
+            if isinstance(item, float) and item.is_integer()
+            else "convert it: astype('int64')",
+            related=related(x, array),
         )
     return array
 

@@ -62,7 +62,7 @@ def prod(x: Operand, axis: Axes = None, *, dtype: Any = None, keepdims: bool = F
 
 def _with_one(rows: Value) -> Value:
     """A one in front of every row."""
-    one = FUNCTIONS["full"]((*rows.shape[:-1], 1), np.ones((), rows.dtype.numpy))
+    one = FUNCTIONS["full"]((*rows.shape[:-1], 1), np.ones((), rows.dtype.numpy), like=rows)
     return concatenate([one, rows], rows.ndim - 1)
 
 

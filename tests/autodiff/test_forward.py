@@ -165,5 +165,5 @@ def test_what_jvp_refuses():
         sg.jvp(x * n, n, 1)
     with pytest.raises(GradientError, match="takes values to differentiate by, not 3"):
         sg.jvp(x, 3, 1.0)
-    with pytest.raises(GradientError, match="tangents are a ndarray, not a list or tuple of 1"):
+    with pytest.raises(GradientError, match="tangents are an array, not a list or tuple of 1"):
         sg.jvp(x, [x], np.ones(3))

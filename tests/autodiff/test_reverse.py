@@ -359,7 +359,7 @@ def test_vjp_of_an_output_inside_another():
 def test_what_vjp_refuses():
     x = sg.input("x", (3,), "float64")
     y = [x * 2.0, x.sum()]
-    with pytest.raises(GradientError, match=r"cotangents are 1 items, not a list or tuple of 2"):
+    with pytest.raises(GradientError, match=r"cotangents are 1 item, not a list or tuple of 2"):
         sg.vjp(y, x, [1.0])
     with pytest.raises(GradientError, match=r"the cotangent is f64\[\], .* is f64\[3\]"):
         sg.vjp(y, x, [1.0, 1.0])

@@ -19,6 +19,8 @@ from staticgrad.ir.kernel import (
     Map,
     Operand,
     Scalar,
+    Search,
+    Sort,
     Store,
 )
 from staticgrad.ir.kernel_parser import parse_kernel
@@ -94,7 +96,34 @@ kernel(p0: in f32, p1: out f32; n0) {
   }
 }
 """
-EXAMPLES = [EVERYTHING, COLUMNS, GEMM, SCATTER, INDICES]
+SORT = """\
+kernel(p0: in f32, p1: scratch i64, p2: out f32, p3: out i64; n0, n1, n2) over i0: n0 {
+  sort {
+    keys j: n1 {
+      %0: f32 = load p0[i0*n1 + j]
+      %1: i32 = bitcast %0
+      @at: i64 = order %1 in p1
+    }
+    kept j: n2 {
+      store p3[i0*n2 + j] = @at
+      %2: f32 = load p0[i0*n1 + @at]
+      store p2[i0*n2 + j] = %2
+    }
+  }
+}
+"""
+SEARCH = """\
+kernel(p0: in f64, p1: in f64, p2: out i64; n0, n1) {
+  map j: n0 {
+    %0: f64 = load p1[j]
+    @c0: i64 = search left %0 in p0 step 1 of n1
+    @c1: i64 = search right %0 in p0 step -1 of 3
+    %1: i64 = sub @c1, @c0
+    store p2[j] = %1
+  }
+}
+"""
+EXAMPLES = [EVERYTHING, COLUMNS, GEMM, SCATTER, INDICES, SORT, SEARCH]
 
 
 def same(left: Kernel, right: Kernel) -> bool:
@@ -162,6 +191,14 @@ def test_stages_are_read_as_what_they_are() -> None:
     assert gemm.a == Access("p0", (("i0", "n3"), ("i", "n3"), ("k", 0)))
     assert gemm.b == Access("p1", (("k", 1), ("j", "n3")))
     assert gemm.pack == "p4"
+    (sort,) = parse_kernel(SORT).stages
+    assert isinstance(sort, Sort)
+    assert (sort.axis, sort.kept) == (Axis("j", "n1"), Axis("j", "n2"))
+    assert (sort.order.name, sort.order.scratch, sort.order.key.op) == ("at", "p1", "bitcast")
+    assert not sort.whole
+    left, right, _ = parse_kernel(SEARCH).stages[0].body  # type: ignore[union-attr]
+    assert left == Search("c0", left.value, "p0", 1, "n1", right=False)
+    assert right == Search("c1", left.value, "p0", -1, 3, right=True)
     scatter = parse_kernel(SCATTER)
     assert scatter.serial
     assert not scatter.stages[0].body[0].wrap  # type: ignore[union-attr]
@@ -334,6 +371,12 @@ MISTAKES = [
     (EVERYTHING, "@r1: f32", "§@r0: f32", "@r0 is defined twice", ""),
     (EVERYTHING, "@r1: f32 = max", "@r1: §f64 = max", "@r1 is f32, the text says f64", ""),
     (EVERYTHING, "= max f32", "= §maxi f32", "maxi is not an accumulation", ""),
+    (SORT, "keys j", "§rows j", "expected 'keys'", ""),
+    (SORT, "kept j: n2", "kept j: §n3", "n3 is not an integer argument", ""),
+    (SORT, "@at: i64 = order %1 in p1", "§@at: i32 = sum %1", "this statement has no place", ""),
+    (SORT, "sort {", "sort §j: n0 {", "", ""),
+    (SEARCH, "search left", "search §middle", "middle is not a side", ""),
+    (SEARCH, "%0 in p0 step 1", "%0 in §p9 step 1", "p9 is not an operand", ""),
     (EVERYTHING, "wrap at", "wrap §to", "expected 'at' after the extent", ""),
     (EVERYTHING, "to p5", "to §p9", "p9 is not an operand", ""),
     (EVERYTHING, "%9: f32 = add", "§%6: f32 = add", "%6 is defined twice", ""),

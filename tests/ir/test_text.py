@@ -22,7 +22,7 @@ from staticgrad.ir.parser import parse
 from staticgrad.ir.printer import graph_constants, print_graph
 from staticgrad.ir.text import Reader, float_text, value_text
 from staticgrad.ir.types import TensorType
-from staticgrad.source import scope
+from staticgrad.scopes import scope
 from tests.ir.sample_ops import STEP, Everything, Link, TopTwo
 from tests.random_graphs import graphs, input_value, parameter_value
 

@@ -25,7 +25,10 @@ from staticgrad.ir.kernel import (
     Kernel,
     Map,
     Operand,
+    Order,
     Scalar,
+    Search,
+    Sort,
     Store,
 )
 from staticgrad.ir.kernel_parser import parse_kernel
@@ -218,6 +221,7 @@ P = {
     "p1": Operand("p1", F32, "out"),
     "p2": Operand("p2", F32, "scratch"),
     "p3": Operand("p3", I64, "check"),
+    "p4": Operand("p4", I64, "scratch"),
 }
 
 
@@ -236,6 +240,11 @@ def total(*statements: Any) -> Columns:
 
 
 R0, C0 = ref("r0", F32), ref("c0", I64)
+KEY, AT = LOADED.bitcast(I32), ref("at", I64)
+ORDER = Order("at", KEY, "p4")
+CIRCULAR = replace(ORDER, key=AT)
+SORT = Sort(MAP.axis, MAP.axis, ORDER, (Store(Access("p1", J), load(Access("p0", J), F32)),))
+SEARCH = Search("c0", LOADED, "p0", 1, "n0")
 KERNELS: list[tuple[Kernel, str]] = [
     (kernel(), "there is no stage"),
     (kernel(GEMM, MAP), "a gemm shares the kernel with other stages"),
@@ -304,6 +313,20 @@ KERNELS: list[tuple[Kernel, str]] = [
     (kernel(MAP, operands="p0 p1 p2"), "scratch operand p2 is not used as such"),
     (kernel(Map(MAP.axis, (SUM,))), "out operand p1 is not used as such"),
     (kernel(replace(GEMM, pack="p1")), "packed to p1, which is no scratch"),
+    (kernel(SORT, MAP, operands="p0 p1 p4"), "a sort shares the kernel with other stages"),
+    (kernel(stores(LOADED, ORDER), operands="p0 p1 p4"), "no place in a map stage"),
+    (kernel(replace(SORT, stores=(SUM,)), operands="p0 p4"), "no place in a sort stage"),
+    (kernel(replace(SORT, order=replace(ORDER, name="p0")), operands="p0 p1 p4"), "called p0"),
+    (kernel(replace(SORT, kept=Axis("j", -1)), operands="p0 p1 p4"), "the extent of j is -1"),
+    (kernel(replace(SORT, order=replace(ORDER, key=LOADED)), operands="p0 p1 p4"), "keys are i32"),
+    (kernel(replace(SORT, order=replace(ORDER, scratch="p2")), operands="p0 p1 p2"), "keys are"),
+    (kernel(replace(SORT, order=replace(ORDER, scratch="p3")), operands="p0 p1 p3"), "no scratch"),
+    (kernel(stores(AT.cast(F32), ORDER), operands="p1 p4"), "no place in a map stage"),
+    (kernel(replace(SORT, order=CIRCULAR), operands="p0 p1 p4"), "@at is used before"),
+    (kernel(stores(LOADED, replace(SEARCH, extent="n1"))), "the extent of a search is n1"),
+    (kernel(stores(LOADED, replace(SEARCH, stride="n1"))), "the stride n1 is no argument"),
+    (kernel(stores(LOADED, replace(SEARCH, value=WORD))), "p0 is f32, the search i64"),
+    (kernel(Map(MAP.axis, (replace(SEARCH, operand="p1"), *MAP.body))), "out operand p1 is read"),
 ]
 
 
@@ -318,6 +341,8 @@ def test_broken_kernels_are_refused(broken: Kernel, message: str) -> None:
 
 
 SOUND = {
+    "sort": kernel(SORT, operands="p0 p1 p4"),
+    "search": kernel(Map(MAP.axis, (SEARCH, Store(Access("p1", J), C0.cast(F32))))),
     "map": kernel(MAP),
     "gemm": kernel(GEMM),
     "a row sum, then a map that reads it": kernel(Map(MAP.axis, (SUM,)), stores(LOADED - R0)),

@@ -146,7 +146,7 @@ def test_wrong_definitions_are_refused():
     with pytest.raises(GradientError, match="has no derivative rule yet"):
         bare(x)
     bare.rule(lambda ct, out, x: ct)
-    with pytest.raises(OpDefinitionError, match="not a tuple of 1 cotangents"):
+    with pytest.raises(OpDefinitionError, match="not a tuple of 1 cotangent"):
         sg.grad(bare(x), x)
 
     @sg.custom_vjp

@@ -14,13 +14,15 @@ from staticgrad.ir.dtype import F32, F64, DType
 from staticgrad.ir.expr import Expr
 from staticgrad.ir.vecmath.complementary_error import erfc
 from staticgrad.ir.vecmath.cube_root import cbrt
+from staticgrad.ir.vecmath.division import floor_quotient, fmod
 from staticgrad.ir.vecmath.error_function import erf
 from staticgrad.ir.vecmath.exponential import exp, expm1, tanh
 from staticgrad.ir.vecmath.inverse_trigonometric import acos, asin, atan
 from staticgrad.ir.vecmath.logarithm import log, log1p
+from staticgrad.ir.vecmath.normal_quantile import ndtri
 from staticgrad.ir.vecmath.other_bases import exp2, log2, log10
 from staticgrad.ir.vecmath.power import pow_
-from staticgrad.ir.vecmath.trigonometric import cos, sin
+from staticgrad.ir.vecmath.trigonometric import cos, sin, tan
 
 DEFINITIONS: Final[Mapping[str, Callable[..., Expr]]] = MappingProxyType(
     {
@@ -30,6 +32,10 @@ DEFINITIONS: Final[Mapping[str, Callable[..., Expr]]] = MappingProxyType(
         "log1p": log1p,
         "sin": sin,
         "cos": cos,
+        "tan": tan,
+        "ndtri": ndtri,
+        "fmod": fmod,
+        "floor_quotient": floor_quotient,
         "tanh": tanh,
         "erf": erf,
         "pow": pow_,
@@ -47,8 +53,8 @@ DEFINITIONS: Final[Mapping[str, Callable[..., Expr]]] = MappingProxyType(
 #: (block, dtype) -> a bound on the distance from the true value, for all inputs, in units of the
 #: last place of the true value's binade (of the denormal spacing, for denormal results). f32 blocks
 #: of one operand: the maximum over all 2**32 inputs, rounded up. Others: above the largest of some
-#: millions of samples, dense where errors peak. f64 sin and cos: below ``trigonometric.LIMIT``; NaN
-#: from there on.
+#: millions of samples, dense where errors peak (so f32 ndtri). floor_quotient is exact below 2**49
+#: (f32: 2**20) and rounds as NumPy's from there on.
 ULP: Final[Mapping[tuple[str, DType], float]] = MappingProxyType(
     {
         ("exp", F32): 0.95, ("exp", F64): 0.95,
@@ -57,6 +63,7 @@ ULP: Final[Mapping[tuple[str, DType], float]] = MappingProxyType(
         ("log1p", F32): 1.6, ("log1p", F64): 1.6,
         ("sin", F32): 1.7, ("sin", F64): 0.85,
         ("cos", F32): 1.7, ("cos", F64): 0.85,
+        ("tan", F32): 3.8, ("tan", F64): 2.2,
         ("tanh", F32): 2.5, ("tanh", F64): 2.5,
         ("erf", F32): 1.95, ("erf", F64): 1.8,
         ("pow", F32): 0.6, ("pow", F64): 1.2,
@@ -68,6 +75,9 @@ ULP: Final[Mapping[tuple[str, DType], float]] = MappingProxyType(
         ("asin", F32): 1.65, ("asin", F64): 1.75,
         ("acos", F32): 1.1, ("acos", F64): 1.2,
         ("erfc", F32): 4.6, ("erfc", F64): 5.0,
+        ("ndtri", F32): 5.0, ("ndtri", F64): 5.0,
+        ("fmod", F32): 0.0, ("fmod", F64): 0.0,
+        ("floor_quotient", F32): 2.0, ("floor_quotient", F64): 2.0,
     }
 )  # fmt: skip
 

@@ -12,15 +12,16 @@ import math
 from typing import Final
 
 from staticgrad.ir.dtype import F32, F64
-from staticgrad.ir.expr import Expr, literal, select
+from staticgrad.ir.expr import Expr, literal, rarely, select
 from staticgrad.ir.vecmath.exponential import CONSTANTS, exp_reduced
 from staticgrad.ir.vecmath.layout import (
+    Split,
+    bits,
     clamp,
     even_odd,
     flip_sign,
     horner,
     layout_of,
-    power_of_two,
     round_scaled,
     scale_gradually,
     sign_bit,
@@ -49,14 +50,17 @@ LN2: Final = (0.6931471805598903, 5.497923018708371e-14)
 
 def pow_(x: Expr, y: Expr) -> Expr:
     """x**y with the special values of C99 Annex F (NumPy's): 1**y and x**0 are 1, even for NaN."""
-    magnitude = abs(x)
-    power = _power_through_f64(magnitude, y) if x.dtype == F32 else _power_f64(magnitude, y)
+    return _power_f32(x, y) if x.dtype == F32 else _power_f64(x, y)
+
+
+def _with_signs(x: Expr, y: Expr, power: Expr) -> Expr:
+    """x**y from |x|**y."""
     whole = y.rint().eq(y)
     half = y * 0.5
     odd = whole & half.rint().ne(half)
     zero = literal(0, layout_of(x).word)
     signed = flip_sign(power, select(odd, sign_bit(x), zero))
-    undefined = (x < 0.0) & (magnitude < math.inf) & ~whole
+    undefined = (x < 0.0) & (abs(x) < math.inf) & ~whole
     result = select(undefined, literal(math.nan, x.dtype), signed)
     return select(x.eq(1.0) | y.eq(0.0), literal(1.0, x.dtype), result)
 
@@ -67,34 +71,82 @@ def _with_infinite_ends(magnitude: Expr, logarithm: Expr) -> Expr:
     return select(magnitude < math.inf, select(magnitude.eq(0.0), low, logarithm), magnitude)
 
 
-def _power_through_f64(magnitude: Expr, y: Expr) -> Expr:
-    """magnitude**y in f32; neither its denormals nor its overflow are special in f64.
+def _out_of(x: Expr, smallest: float) -> Expr:
+    """Whether x is not in [smallest, inf): one unsigned comparison."""
+    first, end = (layout_of(x).bits_of(v) for v in (smallest, math.inf))
+    return (bits(x) - first) >= end - first
 
-    y is clamped to a size where every power but that of 1 has long overflown or vanished.
+
+def _power_f32(x: Expr, y: Expr) -> Expr:
+    """x**y through f64, where the denormals of f32 and its overflow are nothing special.
+
+    The rare way round clamps y to a size where every power but that of 1 has overflown or vanished.
     """
-    x = magnitude.cast(F64)
+    magnitude = abs(x).cast(F64)
+    log2 = _log2(magnitude)
+    product = y.cast(F64) * log2
+    ends = clamp(y, -(2.0**100), 2.0**100).cast(F64) * _with_infinite_ends(magnitude, log2)
+    seldom = _out_of(x, 2.0**-149) | ~(abs(product) <= 160.0)
+    unusual = _with_signs(x, y, _exp2(clamp(ends, -160.0, 160.0)))
+    return rarely(seldom, [unusual], [_exp2(product)])[0]
+
+
+def _log2(x: Expr) -> Expr:
+    """log2 of a normal f64 to 2**-36."""
     parts = split(x, denormals=False)
     s = (parts.mantissa - 1.0) / (parts.mantissa + 1.0)
-    log2 = _with_infinite_ends(x, s.fma(horner(s * s, LOG2), parts.exponent))
-    exponent = clamp(clamp(y, -(2.0**100), 2.0**100).cast(F64) * log2, -160.0, 160.0)
-    n, low_bits = round_scaled(exponent, 1.0, layout_of(x).bias)
+    return s.fma(horner(s * s, LOG2), parts.exponent)
+
+
+def _exp2(exponent: Expr) -> Expr:
+    """2**exponent as f32, for |exponent| <= 160."""
+    n, low_bits = round_scaled(exponent, 1.0)
     r = exponent - n
-    return (even_odd(r, r * r, EXP2) * power_of_two(low_bits)).cast(F32)
+    return _scaled(even_odd(r, r * r, EXP2), low_bits).cast(F32)
 
 
-def _power_f64(magnitude: Expr, y: Expr) -> Expr:
-    """magnitude**y in f64: y times the logarithm in two parts, and its exponential."""
-    high, low = _log_in_two_parts(magnitude)
+def _scaled(p: Expr, low_bits: Expr) -> Expr:
+    """p * 2**n by the exponent's bits, where neither end is reached."""
+    return (bits(p) + (bits(low_bits) << layout_of(p).fraction)).bitcast(p.dtype)
+
+
+def _power_f64(x: Expr, y: Expr) -> Expr:
+    """x**y by y times the logarithm in two parts, and its exponential.
+
+    The rare way round: x not positive and normal, or a result that may over- or underflow.
+    """
+    smallest, largest = layout_of(x).smallest_normal, 708.0
+    logarithm = _log_in_two_parts(split(abs(x), denormals=False))
+    high, low = logarithm
+    product = y * high
+    rest = y.fma(low, y.fma(high, -product))
+    p, low_bits = _exponential(product, rest, 0)
+    seldom = _out_of(x, smallest) | ~(abs(product) <= largest)
+    unusual = _unusual_power_f64(x, y, logarithm)
+    return rarely(seldom, [unusual], [_scaled(p, low_bits)])[0]
+
+
+def _unusual_power_f64(x: Expr, y: Expr, logarithm: tuple[Expr, Expr]) -> Expr:
+    """x**y anywhere, given the logarithm of |x| where that is normal."""
+    magnitude = abs(x)
+    tiny = magnitude < layout_of(x).smallest_normal
+    high, low = rarely(tiny, _log_in_two_parts(split(magnitude, denormals=True)), logarithm)
     high = _with_infinite_ends(magnitude, high)
     y = clamp(y, -(2.0**1000), 2.0**1000)
     product = y * high
     rest = y.fma(low, y.fma(high, -product))
     rest = select(abs(product) < 2000.0, rest, literal(0.0, F64))
     inside = clamp(product, CONSTANTS[F64].vanish, 1000.0)
+    p, low_bits = _exponential(inside, rest, 2 * layout_of(y).bias)
+    return _with_signs(x, y, scale_gradually(p, low_bits))
+
+
+def _exponential(x: Expr, rest: Expr, bias: int) -> tuple[Expr, Expr]:
+    """e**(x + rest) / 2**n, and a float whose low bits hold n + bias."""
     ln2_high, ln2_low = CONSTANTS[F64].ln2
-    n, low_bits = round_scaled(inside, math.log2(math.e), 2 * layout_of(y).bias)
-    r = n.fma(-ln2_high, inside) + n.fma(-ln2_low, rest)
-    return scale_gradually(exp_reduced(r), low_bits)
+    n, low_bits = round_scaled(x, math.log2(math.e), bias)
+    r = n.fma(-ln2_high, x) + n.fma(-ln2_low, rest)
+    return exp_reduced(r), low_bits
 
 
 def _fast_two_sum(a: Expr, b: Expr) -> tuple[Expr, Expr]:
@@ -103,15 +155,8 @@ def _fast_two_sum(a: Expr, b: Expr) -> tuple[Expr, Expr]:
     return total, b - (total - a)
 
 
-def _product(a: Expr, a_low: Expr, b: Expr, b_low: Expr) -> tuple[Expr, Expr]:
-    """(a + a_low)(b + b_low) in two parts, to about 2**-100."""
-    leading = a * b
-    return leading, a.fma(b, -leading) + a.fma(b_low, a_low * b)
-
-
-def _log_in_two_parts(x: Expr) -> tuple[Expr, Expr]:
-    """log(x) as high + low for positive x, relative error about 2**-65."""
-    parts = split(x, denormals=True)
+def _log_in_two_parts(parts: Split) -> tuple[Expr, Expr]:
+    """The logarithm of what was split, as high + low, relative error about 2**-65."""
     m = parts.mantissa
     f = m - 1.0
     divisor = m + 1.0
@@ -119,10 +164,17 @@ def _log_in_two_parts(x: Expr) -> tuple[Expr, Expr]:
     reciprocal = literal(1.0, F64) / divisor
     s = f * reciprocal
     s_low = (-s).fma(divisor_low, (-s).fma(divisor, f)) * reciprocal
-    z, z_low = _product(s, s_low, s, s_low)
-    factor, factor_low = _fast_two_sum(literal(TWO_THIRDS[0], F64), z * horner(z, ATANH_TAIL))
-    w, w_low = _product(z, z_low, factor, factor_low + TWO_THIRDS[1])
-    cubic, cubic_low = _product(s, s_low, w, w_low)
-    atanh, atanh_low = _fast_two_sum(s + s, cubic)
+    double = s + s
+    z = s * s
+    z_low = double.fma(s_low, s.fma(s, -z))
+    cube = s * z
+    cube_low = s.fma(z_low, s_low.fma(z, s.fma(z, -cube)))
+    tail = even_odd(z, z * z, ATANH_TAIL)
+    factor = z.fma(tail, TWO_THIRDS[0])
+    factor_low = z.fma(tail, TWO_THIRDS[0] - factor) + TWO_THIRDS[1]
+    rest = cube * factor
+    rest_low = cube.fma(factor_low, cube_low.fma(factor, cube.fma(factor, -rest)))
+    atanh, atanh_low = _fast_two_sum(double, rest)
     high, high_low = _fast_two_sum(parts.exponent * LN2[0], atanh)
-    return high, high_low + parts.exponent.fma(LN2[1], atanh_low + (s_low + s_low + cubic_low))
+    low = atanh_low + s_low.fma(2.0, rest_low)
+    return high, high_low + parts.exponent.fma(LN2[1], low)

@@ -1,23 +1,22 @@
-"""sin and cos: the quarter turn, the rest of it, two polynomials, one selected.
+"""sin, cos and tan: the quarter turn, the rest of it, two polynomials, one selected.
 
 |x| = n pi/2 + r with |r| <= pi/4; sin r = r + r z S(z) and cos r = 1 - z/2 + z**2 C(z), z = r**2
 (Cody & Waite 1980; fits by Lawson's iteration in 60 digits, coefficients rounded one by one with
-refits). f32 finds r in f64 for every finite x; f64 in two parts. Knows no renderer.
+refits). f32 finds r in f64 for every finite x; f64 in two parts, of large x by ``large_angles``.
+Knows no renderer.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Final
 
 from staticgrad.ir.dtype import F32, F64, U32, DType
-from staticgrad.ir.expr import Expr, literal, select
+from staticgrad.ir.expr import Expr, literal, rarely, select
+from staticgrad.ir.vecmath.large_angles import SMALLEST, quarter_turns
 from staticgrad.ir.vecmath.layout import bits, flip_sign, horner, layout_of, round_scaled, sign_bit
 
 HALF_PI: Final = (1.5707963267948966, 6.123233995736766e-17, -1.4973849048591698e-33)
-#: f64 angles are served below this.
-LIMIT: Final = 2.0**49
 TWO_OVER_PI: Final = 0.6366197723675814
 #: From |x| on: two factors that turn x into quarter turns, whole circles left out (see below).
 TURNS: Final = (
@@ -71,7 +70,10 @@ def _reduce_f32(magnitude: Expr, shift: int) -> Reduced:
 
 
 def _reduce_f64(x: Expr, shift: int) -> Reduced:
-    """0 <= x < LIMIT: pi/2 in three parts; the second product and difference keep their errors."""
+    """Every finite f64 x >= 0, its size asked for once per vector.
+
+    Below SMALLEST: pi/2 in three parts; the second product and difference keep their errors.
+    """
     n, low_bits = round_scaled(x, TWO_OVER_PI, shift)
     first = n.fma(-HALF_PI[0], x)
     product = n * HALF_PI[1]
@@ -81,7 +83,10 @@ def _reduce_f64(x: Expr, shift: int) -> Reduced:
     lost = (first - (difference - taken)) - (product + taken)
     rest = n.fma(-HALF_PI[2], lost - product_low)
     r = difference + rest
-    return Reduced(r, rest - (r - difference), bits(low_bits))
+    usual = r, rest - (r - difference), bits(low_bits)
+    turns, far, far_low = quarter_turns(x)
+    r, low, quarter = rarely(x >= SMALLEST, (far, far_low, turns + shift), usual)
+    return Reduced(r, low, quarter)
 
 
 def _waves(reduced: Reduced) -> tuple[Expr, Expr]:
@@ -97,26 +102,38 @@ def _waves(reduced: Reduced) -> tuple[Expr, Expr]:
     return r + (r * z).fma(sin_tail, low * base), cosine
 
 
+def _reduce(x: Expr, shift: int) -> Reduced:
+    return _reduce_f32(abs(x), shift) if x.dtype == F32 else _reduce_f64(abs(x), shift)
+
+
 def _quadrant(x: Expr, shift: int) -> tuple[Expr, Expr]:
     """sin(|x| + shift pi/2) without its sign, and its sign bit."""
-    magnitude = abs(x)
-    reduced = _reduce_f32(magnitude, shift) if x.dtype == F32 else _reduce_f64(magnitude, shift)
+    reduced = _reduce(x, shift)
     sine, cosine = _waves(reduced)
-    layout, quarter = layout_of(x), reduced.quarter
-    odd = (quarter & 1).ne(0)
-    sign = (quarter << (x.dtype.bits - 2)) & layout.sign_mask
-    wave = select(odd, cosine, sine)
-    if x.dtype == F64:
-        wave = select(magnitude < LIMIT, wave, literal(math.nan, F64))
-    return wave, sign
+    sign = (reduced.quarter << (x.dtype.bits - 2)) & layout_of(x).sign_mask
+    return select(_is_odd(reduced), cosine, sine), sign
+
+
+def _is_odd(reduced: Reduced) -> Expr:
+    return (reduced.quarter & 1).ne(0)
 
 
 def sin(x: Expr) -> Expr:
-    """sin x; NaN at inf. -0 stays -0. f64: NaN from LIMIT on, see ``_reduce_f64``."""
+    """sin x; NaN at inf. -0 stays -0."""
     wave, sign = _quadrant(x, 0)
     return flip_sign(wave, sign ^ sign_bit(x))
 
 
 def cos(x: Expr) -> Expr:
-    """cos x; NaN at inf. f64: NaN from LIMIT on, see ``_reduce_f64``."""
+    """cos x; NaN at inf."""
     return flip_sign(*_quadrant(x, 1))
+
+
+def tan(x: Expr) -> Expr:
+    """tan x; NaN at inf. -0 stays -0. No float is a pole: the largest f64 result is about 2e18."""
+    reduced = _reduce(x, 0)
+    sine, cosine = _waves(reduced)
+    odd = _is_odd(reduced)
+    ratio = select(odd, cosine, sine) / select(odd, sine, cosine)
+    word = reduced.quarter << (x.dtype.bits - 1)
+    return flip_sign(ratio, word ^ sign_bit(x))

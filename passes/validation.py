@@ -1,0 +1,207 @@
+"""Translation validation: does a graph compute after a pass what it computed before?
+
+Both graphs are evaluated by NumPy on small random feeds, special values among them. Where they
+differ, the program is shrunk: to the first value that differs, then by putting inputs in the place
+of what it is computed from, as long as the pass still gets it wrong. What is left is printed as
+text that reproduces the mistake. Not a proof: sizes are small, so that many feeds can be tried.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from staticgrad.analysis.binding import check_sizes, concrete_shape
+from staticgrad.analysis.evaluate import evaluate
+from staticgrad.errors import PassMismatchError, StaticgradError
+from staticgrad.ir.dim import Named
+from staticgrad.ir.dtype import DType
+from staticgrad.ir.graph import Graph, Input, Node, Symbolic, rebuild
+from staticgrad.ir.op import Array
+from staticgrad.source import capture
+
+#: How a result may differ: not at all, or as ``numpy.isclose`` has it where the old one is finite.
+EXACT, CLOSE = "exact", "close"
+Transform = Callable[[Graph], Graph]
+Feeds = Mapping[str, Array]
+
+_TURNS: Final = 3
+_MOST_NODES: Final = 400  # of a program that is shrunk value by value
+_SIZES: Final = (3, 2, 4, 5, 8, 1)
+_SPECIAL: Final = (0.0, -0.0, np.inf, -np.inf, np.nan, 1e-40, -1.0, 1.0)
+_CLOSE: Final = {4: (2e-3, 1e-4), 8: (1e-8, 1e-10)}
+
+
+def validate(name: str, transform: Transform, before: Graph, after: Graph, allowed: str) -> None:
+    """Compare ``after`` with ``before`` on several feeds.
+
+    Args:
+        name: of the pass, for the message.
+        transform: the pass itself, to be tried on smaller graphs.
+        before, after: its input and output.
+        allowed: ``exact`` or ``close``.
+
+    Raises:
+        PassMismatchError: they differ; the message ends in a minimal graph as text, with feeds.
+    """
+    if mismatch(before, after, allowed) is None:
+        return
+
+    def wrong(graph: Graph) -> str | None:
+        try:
+            return mismatch(graph, transform(graph), allowed)
+        except StaticgradError:
+            return None  # another mistake than the one that is being shrunk
+
+    smallest = _shrunk(before, wrong)
+    found = wrong(smallest) or mismatch(before, after, allowed)
+    raise PassMismatchError(
+        f"pass {name} changes what the graph computes",
+        details=[*str(found).splitlines(), *str(smallest).rstrip().splitlines()],
+        at=next(iter(smallest.roots)).node.origin,
+    )
+
+
+def mismatch(before: Graph, after: Graph, allowed: str) -> str | None:
+    """What differs and on which feeds, or None. Feeds that ``before`` refuses are left out."""
+    for feeds, sizes in sample_feeds(before):
+        try:
+            expected = _computed(before, feeds, sizes)
+        except StaticgradError:
+            continue
+        found = _computed(after, feeds, sizes)
+        for name, array in expected.items():
+            if not _agree(array, found[name], allowed):
+                given = ", ".join(f"{n} = {a.tolist()}" for n, a in feeds.items())
+                return f"{name}: {array.tolist()} became {found[name].tolist()}\nwith {given}"
+    return None
+
+
+def sample_feeds(graph: Graph) -> Iterator[tuple[Feeds, dict[str, int]]]:
+    """Small feeds for a graph: ordinary numbers first, then special values; at several sizes."""
+    random = np.random.default_rng(0)
+    for sizes in itertools.islice(_sample_sizes(graph), 2):
+        for turn in range(_TURNS):
+            yield (
+                {
+                    _label(x): _sample(random, x.dtype, concrete_shape(x.shape, sizes), turn)
+                    for x in graph.inputs
+                },
+                sizes,
+            )
+
+
+def _sample_sizes(graph: Graph) -> Iterator[dict[str, int]]:
+    """Values of the named sizes that the graph's conditions allow."""
+    names = list(graph.sizes.items())
+    choices = [_small(named) for _, named in names]
+    for values in itertools.islice(itertools.product(*choices), 200):
+        sizes = {name: value for (name, _), value in zip(names, values, strict=True)}
+        try:
+            check_sizes(graph, sizes)
+        except StaticgradError:
+            continue
+        yield sizes
+
+
+def _small(named: Named) -> list[int]:
+    step = named.multiple_of
+    rounded = (max(-(-max(size, named.min) // step), 1) * step for size in _SIZES)
+    fitting = (size for size in rounded if named.max is None or size <= named.max)
+    return list(dict.fromkeys(fitting)) or [named.min]
+
+
+def _sample(random: Any, dtype: DType, shape: tuple[int, ...], turn: int) -> Array:
+    if dtype.is_bool:
+        return np.asarray(random.integers(0, 2, shape), bool)
+    if dtype.is_integer:
+        return np.asarray(random.integers(0, 2, shape), dtype.numpy)
+    ordinary = random.normal(size=shape) * (1.0, 4.0, 1.0)[turn]
+    if turn == _TURNS - 1:
+        special = np.resize(random.permutation(_SPECIAL), shape)  # each of them, if there is room
+        ordinary = np.where(random.random(shape) < 0.75, special, ordinary)
+    return np.asarray(ordinary).astype(dtype.numpy)
+
+
+def _computed(graph: Graph, feeds: Feeds, sizes: Mapping[str, int]) -> dict[str, Array]:
+    outputs, updates = evaluate(graph, feeds, sizes=sizes, updates=True)
+    return {
+        **{f"output {name!r}": array for name, array in outputs.items()},
+        **{f"update of {name!r}": array for name, array in updates.items()},
+    }
+
+
+def _agree(expected: Array, found: Array, allowed: str) -> bool:
+    if (expected.shape, expected.dtype) != (found.shape, found.dtype):
+        return False
+    if expected.dtype.kind != "f":
+        return bool(np.array_equal(expected, found)) or allowed == CLOSE
+    nan = np.isnan(expected)
+    if allowed == EXACT:
+        same = np.array_equal(nan, np.isnan(found))
+        one, two = (np.where(nan, 0, array) for array in (expected, found))
+        return bool(same and one.tobytes() == two.tobytes())
+    rtol, atol = _CLOSE[expected.dtype.itemsize]
+    known = np.isfinite(expected)
+    with np.errstate(all="ignore"):
+        return bool(np.isclose(found[known], expected[known], rtol=rtol, atol=atol).all())
+
+
+# -- shrinking ------------------------------------------------------------------------------------
+
+
+def _shrunk(graph: Graph, wrong: Callable[[Graph], str | None]) -> Graph:
+    """The smallest program found that is still wrong: one value, of as few nodes as possible."""
+    smallest = _first_wrong_value(graph, wrong)
+    for _ in range(len(smallest.nodes)):
+        smaller = next(
+            (cut for cut in _cuts(smallest) if len(cut.nodes) < len(smallest.nodes) and wrong(cut)),
+            None,
+        )
+        if smaller is None:
+            break
+        smallest = smaller
+    return smallest
+
+
+def _first_wrong_value(graph: Graph, wrong: Callable[[Graph], str | None]) -> Graph:
+    """The earliest value that is wrong when asked for alone; else the graph."""
+    values = [v for node in graph.nodes[:_MOST_NODES] for v in node.values if not node.is_leaf]
+    roots = [value for value in graph.roots if value.node not in graph.nodes[:_MOST_NODES]]
+    for value in (*values, *roots):
+        alone = Graph({"output": value}, name=graph.name)
+        if wrong(alone):
+            return alone
+    return graph
+
+
+def _cuts(graph: Graph) -> Iterator[Graph]:
+    """The graph with one inner value as an input; those nearest to the result first."""
+    root = next(iter(graph.roots))
+    for cut in reversed(graph.nodes):
+        if cut.is_leaf or cut is root.node:
+            continue
+        yield _with_input(graph, root, cut)
+
+
+def _with_input(graph: Graph, root: Symbolic, cut: Node) -> Graph:
+    taken = {_label(value) for value in graph.inputs}
+    names = (f"x{k}" for k in itertools.count() if f"x{k}" not in taken)
+    new: dict[tuple[Node, int], Symbolic] = {}
+    for index, kind in enumerate(cut.types):
+        leaf = Node(Input(next(names), kind), (), (kind,), capture())
+        new[(cut, index)] = Symbolic(leaf)
+    for node in graph.nodes:
+        args = tuple(new.get(arg.key, arg) for arg in node.args)
+        if node is not cut and any(a.key != b.key for a, b in zip(args, node.args, strict=True)):
+            for index, value in enumerate(rebuild(node, args).values):
+                new[(node, index)] = value
+    return Graph({"output": new.get(root.key, root)}, name=graph.name)
+
+
+def _label(value: Symbolic) -> str:
+    assert isinstance(value.node.op, Input)
+    return value.node.op.label

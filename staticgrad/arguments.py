@@ -1,0 +1,131 @@
+"""The arguments of ``sg.compile`` and of compiled programs, read and checked in the user's words.
+
+Nothing here compiles, plans or runs: from what a user wrote to what ``compiler.py`` works with.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from operator import index
+from typing import Any, Final
+
+from staticgrad.errors import ArgumentError, UnknownFeedError, UnknownNameError
+from staticgrad.ir.dim import Dim
+from staticgrad.ir.graph import Graph, Symbolic
+from staticgrad.message import did_you_mean, kind_of, listed
+
+_UNITS: Final = {
+    "": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30,
+}  # fmt: skip
+_BYTES: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
+
+
+def read_program(program: object) -> tuple[Graph, bool]:
+    """The graph of what was given to ``compile``, and whether it is one Value.
+
+    Raises:
+        ArgumentError: neither a Graph, nor a Value, nor a dict of Values.
+    """
+    if isinstance(program, Graph):
+        return program, False
+    if isinstance(program, Symbolic):
+        return Graph(program), True
+    if isinstance(program, Mapping):
+        return Graph(program), False
+    hint = ""
+    if isinstance(program, list | tuple):
+        hint = 'name the results: sg.compile({"loss": loss, "dw": dw})'
+    elif isinstance(program, str):
+        hint = "read a text first: sg.compile(sg.parse(text))"
+    elif hasattr(program, "run"):
+        hint = "it is compiled already: f.run(feeds)"
+    elif callable(program):
+        hint = "call it with inputs, and compile the value that it gives: sg.compile(model(x))"
+    raise ArgumentError(
+        f"compile takes a Graph, a Value or a dict of Values, not {kind_of(program)}", hint=hint
+    )
+
+
+def read_pipeline_text(pipeline: object) -> str:
+    """The text of a pipeline.
+
+    Raises:
+        ArgumentError: no text.
+    """
+    if isinstance(pipeline, str):
+        return pipeline
+    raise ArgumentError(
+        f"pipeline={pipeline!r} is no text", hint='a level, "O0" or "O1", or passes: "dce,cse,fold"'
+    )
+
+
+def read_sizes(sizes: Any) -> tuple[tuple[str, int], ...]:
+    """Values of named sizes, by name; a size that is only a name may stand for it.
+
+    Raises:
+        ArgumentError: no dict, or a value that is no number of elements.
+    """
+    if sizes is not None and not isinstance(sizes, Mapping):
+        raise ArgumentError(f"sizes={sizes!r} is no dict", hint='sizes={"batch": 64}')
+    return tuple(
+        (str(name) if isinstance(name, Dim) else name, read_size(name, value))
+        for name, value in (sizes or {}).items()
+    )
+
+
+def read_size(name: object, value: Any) -> int:
+    """The value of one named size.
+
+    Raises:
+        ArgumentError: it is no number of elements.
+    """
+    try:
+        found = -1 if isinstance(value, bool) else index(value)
+    except TypeError:
+        found = -1
+    if found < 0:
+        raise ArgumentError(
+            f"size {str(name)!r} is {value!r}, not a number of elements", hint="a whole number"
+        )
+    return found
+
+
+def unknown_size(name: object, known: Iterable[str]) -> UnknownNameError:
+    """The error for a size that the graph does not have."""
+    names = [*known]
+    return UnknownNameError(
+        f"the graph has no size {str(name)!r}",
+        hint=f"{did_you_mean(name, names)}its sizes are {listed(names)}",
+    )
+
+
+def read_budget(budget: Any) -> int | None:
+    """A number of bytes from a number or a text with a unit; None for no limit.
+
+    Raises:
+        ArgumentError: neither.
+    """
+    if budget is None:
+        return None
+    match = _BYTES.fullmatch(budget) if isinstance(budget, str) else None
+    if match is not None and match[2].lower() in _UNITS:
+        return int(float(match[1]) * _UNITS[match[2].lower()])
+    try:
+        found = -1 if isinstance(budget, bool) else index(budget)
+    except TypeError:
+        found = -1
+    if found < 0:
+        raise ArgumentError(
+            f"memory_budget={budget!r} is not a number of bytes",
+            hint="write 2000000, '2MB' (10**6) or '2MiB' (2**20); B, kB, MB, GB, KiB, MiB, GiB",
+        )
+    return found
+
+
+def feeds_by_keyword(names: Iterable[str]) -> UnknownFeedError:
+    """The error for ``f.run(x=array)``."""
+    shown = ", ".join(f'"{name}": ...' for name in names)
+    return UnknownFeedError(
+        f"feeds are no keywords: {listed([*names])}", hint=f"they go in a dict: f.run({{{shown}}})"
+    )

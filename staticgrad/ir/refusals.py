@@ -1,0 +1,227 @@
+"""What values refuse, and what to write instead: for everybody who comes from other libraries.
+
+A symbolic value has no number, no truth and no elements before its graph runs, it is never written
+into, and NumPy's functions take it only where there is one of ours. Each of these ends in one error
+at the user's line. Nothing here builds a node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
+
+import numpy as np
+
+from staticgrad.errors import (
+    ArgumentError,
+    DTypeError,
+    ImmutableError,
+    StaticgradError,
+    SymbolicValueError,
+    UnknownAttributeError,
+)
+from staticgrad.message import Related, did_you_mean, kind_of, shown
+
+_NUMBERS: Final = "for its numbers: sg.evaluate(value, feeds) or sg.compile(value).run(feeds)"
+_NO_COPY: Final = "a value never changes: use the value itself"
+_WRITE: Final = "a value never changes; x.at[key].set(y) and x.at[key].add(y) give a new one"
+
+#: How others call it -> what to write here.
+_ELSEWHERE: Final[dict[str, str]] = {
+    **dict.fromkeys(("backward", "grad"), "gradients are values: dw, db = sg.grad(loss, [w, b])"),
+    **dict.fromkeys(("requires_grad", "requires_grad_"), "name what you want: sg.grad(loss, [w])"),
+    **dict.fromkeys(("item", "numpy", "tolist", "eval", "cpu", "asnumpy", "get_value"), _NUMBERS),
+    **dict.fromkeys(("detach", "data"), "sg.stop_gradient(x) lets no gradient through"),
+    **dict.fromkeys(("copy", "clone", "contiguous"), _NO_COPY),
+    **dict.fromkeys(("fill", "put", "itemset", "set_value", "resize"), _WRITE),
+    **dict.fromkeys(("to", "float", "double", "half", "long", "int", "type_as"), "x.astype(dtype)"),
+    **dict.fromkeys(("cuda", "device"), "kernels run on the CPU: there is nothing to move"),
+    "run": "f = sg.compile(value), then f.run(feeds)",
+    "value": "a parameter has one; an input is fed: f.run({name: array})",
+    "assign": "sg.Graph(outputs, updates={parameter: its next value})",
+    "view": "x.reshape(shape)",
+    "permute": "x.transpose(axes)",
+    "t": "x.T",
+    "unsqueeze": "x[..., None] or sg.expand_dims(x, axis)",
+    "expand": "sg.broadcast_to(x, shape)",
+    "dim": "x.ndim",
+    "mm": "a @ b",
+    "bmm": "a @ b",
+    "name": "an input's name is the key of its feed; give values names as outputs of a graph",
+}  # fmt: skip
+
+
+class NoNumbers:
+    """Base of symbolic values. Subclasses say in ``_described`` how messages list them."""
+
+    __slots__ = ()
+    #: How to come by the numbers; a parameter has some already.
+    _numbers: ClassVar[str] = _NUMBERS
+
+    def _described(self) -> Related:
+        """The value as an operand of a message: name, type text, where made."""
+        raise TypeError("a symbolic value says how messages list it")
+
+    def __bool__(self) -> NoReturn:
+        raise self._no_value(
+            "bool()",
+            "sg.where(condition, a, b) chooses; a & b, a | b, ~a for 'and', 'or', 'not'\n"
+            "(a < x) & (x < b) for a < x < b; sg.maximum(a, b) for max(a, b)",
+        )
+
+    def __float__(self) -> NoReturn:
+        raise self._no_value(
+            "float()", f"inside the graph: sg.sin(x) for math.sin(x), and so on\n{self._numbers}"
+        )
+
+    def __int__(self) -> NoReturn:
+        raise self._no_value("int()", f"inside the graph: x.astype('int64')\n{self._numbers}")
+
+    def __complex__(self) -> NoReturn:
+        raise self._no_value("complex()", self._numbers)
+
+    def __index__(self) -> NoReturn:
+        raise self._no_value(
+            "an index",
+            "an index known in a run: x[i], or sg.take(x, i, axis)\n"
+            "range() takes an int: Python's loops run while the graph is built",
+        )
+
+    def __iter__(self) -> NoReturn:
+        raise self._no_value(
+            "iteration",
+            "whole-array operations: x.sum() for sum(x), x.max() for max(x)\n"
+            "or its parts: [x[i] for i in range(3)], sg.unstack(x), for a literal size",
+        )
+
+    def __len__(self) -> NoReturn:
+        raise self._no_value("len()", "x.shape[0] is the size of the first axis")
+
+    def __contains__(self, item: object) -> NoReturn:
+        raise self._no_value(
+            "'in'",
+            "inside the graph: (x == item).any()\n"
+            "for a place in a list: any(x is y for y in values)",
+        )
+
+    def __array__(self, *_args: Any, **_kwargs: Any) -> NoReturn:
+        raise self._no_value(
+            "np.asarray()", f"to make one value of several: sg.stack([a, b])\n{self._numbers}"
+        )
+
+    def __format__(self, spec: str) -> str:
+        if spec:
+            raise self._no_value(f"the format {spec!r}", self._numbers)
+        return repr(self)
+
+    def __setitem__(self, key: object, item: object) -> NoReturn:
+        raise ImmutableError(
+            f"{self!r} cannot be written into", hint=_WRITE, related=[self._described()]
+        )
+
+    def __delitem__(self, key: object) -> NoReturn:
+        raise ImmutableError(
+            f"nothing can be deleted from {self!r}",
+            hint="join what stays: sg.concatenate([x[:i], x[i + 1 :]])",
+            related=[self._described()],
+        )
+
+    if not TYPE_CHECKING:  # a type checker shall find what is not there
+
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("__"):  # Python and NumPy ask for what a class may have
+                raise AttributeError(name)
+            raise self._no_attribute(name)
+
+        @property
+        def value(self) -> Any:
+            raise self._no_attribute("value")
+
+        @value.setter
+        def value(self, array: Any) -> None:
+            raise self._no_attribute("value")
+
+    def _no_attribute(self, name: str) -> UnknownAttributeError:
+        known = [each for each in dir(type(self)) if not each.startswith("_")]
+        return UnknownAttributeError(
+            f"{self!r} has no attribute {name!r}",
+            hint=self._numbers
+            if _instead(name) is _NUMBERS
+            else _instead(name) or did_you_mean(name, known),
+            related=[self._described()],
+        )
+
+    def _no_value(self, what: str, instead: str) -> SymbolicValueError:
+        return SymbolicValueError(
+            f"{what} needs a number, but {self!r} is symbolic: it has no value before a run",
+            hint=instead,
+            related=[self._described()],
+        )
+
+
+def _instead(name: str) -> str:
+    """What to write for a method of another library, if that is known."""
+    from staticgrad.ir.value import FUNCTIONS  # for messages: that module reads this one
+
+    if name in _ELSEWHERE:
+        return _ELSEWHERE[name]
+    if name.endswith("_") and name.rstrip("_"):
+        return _WRITE
+    return f"sg.{name}(x)" if name in FUNCTIONS else ""
+
+
+def no_graph_attribute(name: str, known: Iterable[str]) -> AttributeError:
+    """The error for an attribute that a graph does not have."""
+    if name.startswith("_"):
+        return AttributeError(name)
+    runs = name in ("run", "eval", "evaluate", "execute", "compile", "forward")
+    return UnknownAttributeError(
+        f"a graph has no attribute {name!r}",
+        hint="f = sg.compile(graph), then f.run(feeds)" if runs else did_you_mean(name, known),
+    )
+
+
+def no_operand(function: str, other: object) -> DTypeError:
+    """The error for an operand that no array can be made of."""
+    hints = {
+        "NoneType": "a function without return gives None",
+        "complex": "there are no complex numbers here: keep real and imaginary part apart",
+        "str": "a value by name: the input itself, graph[name] for an output",
+        "Dim": "",
+    }
+    what = "None is" if other is None else f"{shown(other)} is {kind_of(other)},"
+    return DTypeError(
+        f"{function}: {what} not a value, a number or an array",
+        hint=hints.get(type(other).__name__, ""),
+    )
+
+
+def no_ufunc(ufunc: Any, method: str, keywords: Iterable[str]) -> StaticgradError:
+    """The error for a NumPy ufunc that values do not follow, or not in this way."""
+    library = "np." if hasattr(np, ufunc.__name__) else ""
+    called = library + ufunc.__name__ + ("" if method == "__call__" else f".{method}")
+    unfit = [word for word in keywords if word != "dtype"]
+    if unfit and method == "__call__":
+        return ArgumentError(
+            f"{called}: {unfit[0]}= is not for values of a graph",
+            hint=_WRITE if unfit[0] == "out" else "sg.where(condition, a, b) chooses elements",
+        )
+    reduction = {"add": "sum", "multiply": "prod", "maximum": "max", "minimum": "min"}
+    if method in ("reduce", "accumulate") and ufunc.__name__ in reduction:
+        named = {"sum": "cumsum", "prod": "cumprod"} if method == "accumulate" else {}
+        function = reduction[ufunc.__name__]
+        return _not_covered(called, f"sg.{named.get(function, function)}(x, axis)")
+    return _not_covered(called)
+
+
+def no_function(function: Any) -> StaticgradError:
+    """The error for a NumPy function that values do not follow."""
+    module = function.__module__.removeprefix("numpy").removeprefix(".")
+    return _not_covered(".".join(["np", *module.split("."), function.__name__]).replace("..", "."))
+
+
+def _not_covered(called: str, instead: str = "") -> SymbolicValueError:
+    return SymbolicValueError(
+        f"{called} takes arrays: there is no such function of values here",
+        hint=instead or "docs/numpy.md lists the functions that take values\n" + _NUMBERS,
+    )

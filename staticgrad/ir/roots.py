@@ -1,0 +1,143 @@
+"""What a graph is asked to compute, as the user wrote it: outputs by name, updates by parameter.
+
+Read and checked here, in the user's words; what depends on what is found in ``graph.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from staticgrad.errors import GraphError, Related
+from staticgrad.ir.leaves import Input, ParameterLeaf
+from staticgrad.ir.value import Value
+from staticgrad.message import kind_of, shown
+
+if TYPE_CHECKING:
+    from staticgrad.ir.graph import Parameter, Symbolic
+
+_PAIRS = "updates map parameters to their next values: {w: w - 0.1 * dw}, or pairs of them"
+
+
+def read_outputs(outputs: Any) -> dict[Any, Any]:
+    """Outputs by name; one value is called ``"output"``.
+
+    Raises:
+        GraphError: neither a value nor a dict.
+    """
+    if isinstance(outputs, Value):
+        return {"output": outputs}
+    if isinstance(outputs, Mapping) or outputs is None:
+        return dict(outputs or {})
+    raise GraphError(
+        f"the outputs are {kind_of(outputs)}, not a dict",
+        hint='name them: sg.Graph({"loss": loss, "accuracy": accuracy})',
+    )
+
+
+def read_updates(updates: Any) -> tuple[tuple[Any, Any], ...]:
+    """Updates as pairs.
+
+    Raises:
+        GraphError: no dict and no pairs.
+    """
+    if isinstance(updates, Mapping):
+        return tuple(updates.items())
+    pairs = tuple(updates) if isinstance(updates, Iterable) and not _is_value(updates) else (None,)
+    for pair in pairs:
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise GraphError(f"the updates hold {shown(pair)}", hint=_PAIRS)
+    return tuple((parameter, value) for parameter, value in pairs)
+
+
+def check_roots(
+    outputs: Mapping[Any, Any], updates: Sequence[tuple[Any, Any]], inputs: Sequence[Any]
+) -> None:
+    """Check what a graph shall compute, and the inputs that it shall have in any case.
+
+    Raises:
+        GraphError: nothing to compute, the wrong kind of object, an update of another type or two
+            of one parameter.
+    """
+    if not outputs and not updates:
+        raise GraphError("a graph needs at least one output or update")
+    for label, value in outputs.items():
+        _check_output(label, value)
+    seen: set[Any] = set()
+    for parameter, value in updates:
+        _check_update(parameter, value)
+        if parameter.node in seen:
+            raise GraphError(
+                f"parameter {parameter.name!r} is updated twice",
+                hint="updates are simultaneous: write its next value as one expression",
+                related=[_related(parameter)],
+            )
+        seen.add(parameter.node)
+    for value in inputs:
+        if not (_is_value(value) and isinstance(value.node.op, Input)):
+            raise GraphError(
+                f"inputs= holds {shown(value)}, which is no input",
+                hint="list the values themselves: inputs=[x]",
+            )
+
+
+def _check_output(label: Any, value: Any) -> None:
+    if _is_value(label):
+        raise GraphError(
+            f"output {shown(label)} has a value for a name: outputs map names to symbolic values",
+            hint="updates stand beside them: sg.Graph(outputs, updates={w: its next value})",
+            related=[_related(label)],
+        )
+    if not isinstance(label, str) or not _is_value(value):
+        raise GraphError(
+            f"output {label!r} is {shown(value)}: outputs map names to symbolic values",
+            hint=_hint(value) if isinstance(label, str) else "a name is a text",
+        )
+
+
+def _check_update(parameter: Parameter, value: Symbolic) -> None:
+    if not (_is_value(parameter) and isinstance(parameter.node.op, ParameterLeaf)):
+        raise GraphError(
+            f"update of {shown(parameter)}, which is no parameter",
+            hint="sg.parameter(name, array) makes what updates can change",
+            related=[_related(parameter)] if _is_value(parameter) else [],
+        )
+    if not _is_value(value):
+        raise GraphError(
+            f"update of parameter {parameter.name!r}: {shown(value)} is no symbolic value",
+            hint=_hint(value),
+            related=[_related(parameter)],
+        )
+    if parameter.type != value.type:
+        raise GraphError(
+            f"update of parameter {parameter.name!r}: {parameter.type} becomes {value.type}",
+            hint=_how_to_keep(parameter, value),
+            related=[_related(parameter), _related(value, "its next value")],
+        )
+
+
+def _how_to_keep(parameter: Parameter, value: Symbolic) -> str:
+    if parameter.shape != value.shape:
+        return "an update keeps shape and dtype; reduce or reshape the new value"
+    own = parameter.dtype.numpy.name
+    if parameter.dtype.is_float and value.dtype.is_float:
+        return (
+            "an update keeps its dtype, and np.float64 and float64 arrays widen what they meet\n"
+            f"use Python floats or {own} arrays, or convert: value.astype({own!r})"
+        )
+    return f"an update keeps its dtype: value.astype({own!r}), or a parameter of another one"
+
+
+def _hint(value: Any) -> str:
+    if isinstance(value, list | tuple | dict):
+        return "one name per value; sg.stack([a, b]) makes one value of several"
+    return "sg.constant(array) makes a value of an array or a number"
+
+
+def _is_value(data: Any) -> bool:
+    return isinstance(data, Value) and hasattr(data, "node")
+
+
+def _related(value: Any, what: str = "value") -> Related:
+    label = getattr(value.node.op, "label", None) or what
+    return label, str(value.type), value.node.origin

@@ -1,0 +1,129 @@
+"""What a named size refuses: to be a number before the feeds are known.
+
+Every way in which Python and NumPy ask an object for its number ends here, in one message that
+says what to write instead. Knows no arithmetic of sizes: that is ``dim.py``.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Final, NoReturn, TypeVar
+
+from staticgrad.errors import SymbolicValueError
+
+Operator = TypeVar("Operator", bound=Callable[..., Any])
+
+#: NumPy functions that are Python operators: ``np.int64(2) * batch`` arrives as one of them.
+_OPERATORS: Final[dict[str, Callable[[Any, Any], Any]]] = {
+    "add": operator.add,
+    "subtract": operator.sub,
+    "multiply": operator.mul,
+    "floor_divide": operator.floordiv,
+    "remainder": operator.mod,
+    "equal": operator.eq,
+    "not_equal": operator.ne,
+}
+
+
+class UnknownNumber:
+    """Base of sizes that depend on names."""
+
+    __slots__ = ()
+
+    def _refuse(self, what: str, instead: str) -> SymbolicValueError:
+        return SymbolicValueError(
+            f"{what}: the size {self} has no value before feeds are bound",
+            hint=f"{instead}\nor give the axis a literal size where it is declared",
+        )
+
+    def __bool__(self) -> NoReturn:
+        raise self._refuse("bool()", "a condition on a size cannot steer how a graph is built")
+
+    def __index__(self) -> NoReturn:
+        raise self._refuse(
+            "a whole number is needed", "use x.shape, sg.zeros(shape) and whole-array operations"
+        )
+
+    def __float__(self) -> NoReturn:
+        raise self._refuse("float()", "as a number inside the graph: sg.size_value(size)")
+
+    def __truediv__(self, other: object) -> Any:
+        if _takes_over(other):
+            return NotImplemented
+        raise self._refuse("/", "a size divides with //; for a number: sg.size_value(size) / 2")
+
+    def __rtruediv__(self, other: object) -> Any:
+        if _takes_over(other):
+            return NotImplemented
+        raise self._refuse("/", "as a number inside the graph: 1.0 / sg.size_value(size)")
+
+    def __pow__(self, other: object) -> Any:
+        if _takes_over(other):
+            return NotImplemented
+        raise self._refuse("**", "as a number inside the graph: sg.size_value(size) ** 2")
+
+    def __lt__(self, other: object) -> Any:
+        return self._compared("<", other)
+
+    def __le__(self, other: object) -> Any:
+        return self._compared("<=", other)
+
+    def __gt__(self, other: object) -> Any:
+        return self._compared(">", other)
+
+    def __ge__(self, other: object) -> Any:
+        return self._compared(">=", other)
+
+    def _compared(self, sign: str, other: object) -> Any:
+        if _takes_over(other):
+            return NotImplemented
+        raise self._refuse(
+            f"{self} {sign} {other}", "promise it where it is declared: sg.dim(name, min=, max=)"
+        )
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        same = _OPERATORS.get(ufunc.__name__)
+        if same is None or method != "__call__" or kwargs:
+            raise self._refuse(
+                f"np.{ufunc.__name__}", "as a number inside the graph: sg.size_value(size)"
+            )
+        left, right = (i if isinstance(i, UnknownNumber) else self.whole(i) for i in inputs)
+        return same(left, right)
+
+    def whole(self, number: Any) -> int:
+        """What stands beside a size in its arithmetic, as an int.
+
+        Raises:
+            SymbolicValueError: it is no whole number.
+        """
+        try:
+            return operator.index(number)
+        except TypeError:
+            raise self._refuse(
+                f"{number!r} is no size",
+                "sizes are whole numbers; as a number inside the graph: sg.size_value(size)",
+            ) from None
+
+
+def _takes_over(other: object) -> bool:
+    """Whether ``other`` brings operators that come first: NumPy's convention, which values keep."""
+    return getattr(other, "__array_priority__", 0.0) > 0.0
+
+
+def over_sizes(method: Operator) -> Operator:
+    """An operator over sizes: takes whole numbers and sizes, leaves values to their own operators.
+
+    Raises SymbolicValueError for other numbers.
+    """
+
+    @wraps(method)
+    def operated(self: UnknownNumber, other: Any) -> Any:
+        if not isinstance(other, int | UnknownNumber):
+            if _takes_over(other):
+                return NotImplemented
+            other = self.whole(other)
+        return method(self, other)
+
+    return operated  # type: ignore[return-value]  # it also takes what has an index

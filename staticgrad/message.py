@@ -1,0 +1,108 @@
+"""What a message looks like: the user's line, the operands, details and a hint, in twelve lines.
+
+Text only: it knows neither codes nor classes of errors, nor what the message is about.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from staticgrad.source import Location
+
+_MAX_LINES: Final = 12
+_MAX_OPERAND: Final = 60  # characters of an operand's name, type or source text
+_MAX_HEADLINE: Final = 240  # characters of a headline: it may quote what the user passed
+
+#: (name, type text, where it was made)
+Related = tuple[str, str, Location | None]
+
+
+def message(
+    headline: str,
+    at: Location,
+    related: Iterable[Related] = (),
+    details: Iterable[str] = (),
+    hint: str = "",
+) -> str:
+    """The whole text, in at most twelve lines: what does not fit in the middle is counted."""
+    head, *more = headline.splitlines() or [""]
+    lines = [shortened(head, _MAX_HEADLINE), *_place(at)]
+    tail = textwrap.indent(hint, "        ").splitlines()
+    tail[:1] = [f"  hint: {line.strip()}" for line in tail[:1]]
+    split = [line for text in details for line in text.splitlines()]
+    middle = [*_operands(related), *(f"  {line}" for line in [*more, *split])]
+    room = max(_MAX_LINES - len(lines) - len(tail), 0)
+    if len(middle) > room:
+        kept = max(room - 1, 0)
+        middle = [*middle[:kept], f"  ... and {len(middle) - kept} more"]
+    return "\n".join([*lines, *middle, *tail][:_MAX_LINES])
+
+
+def shortened(text: str, width: int = _MAX_OPERAND) -> str:
+    """``text`` in at most ``width`` characters, dots for what is left out."""
+    return text if len(text) <= width else text[: width - 3] + "..."
+
+
+def shown(data: object) -> str:
+    """Something that the user passed, as a message quotes it: its text, in one short line."""
+    name = getattr(data, "__name__", None)  # a function: its address says nothing
+    return shortened(" ".join((name if isinstance(name, str) else repr(data)).split()))
+
+
+def kind_of(data: object) -> str:
+    """What something is, with its article: ``a list``, ``an ndarray``, ``None``."""
+    if data is None:
+        return "None"
+    name = data.__name__ if isinstance(data, type) else type(data).__name__
+    plain = {"str": "text", "ndarray": "array", "bytes": "text of bytes"}
+    what = f"class {name}" if isinstance(data, type) else plain.get(name, name)
+    return f"{'an' if what[0].lower() in 'aeio' else 'a'} {what}"
+
+
+def why_no_array(error: Exception) -> str:
+    """What NumPy could not make an array of, without its own words for ragged lists."""
+    text = str(error)
+    return "its lists have different lengths" if "inhomogeneous" in text else text
+
+
+def closest(wrong: object, known: Iterable[str]) -> str | None:
+    """The known name that ``wrong`` is close to, if there is one."""
+    from difflib import get_close_matches  # for messages: a correct program never loads it
+
+    return next(iter(get_close_matches(str(wrong), list(known), n=1)), None)
+
+
+def did_you_mean(wrong: object, known: Iterable[str]) -> str:
+    """``did you mean 'batch'? `` for a name close to ``wrong``, else an empty text."""
+    found = closest(wrong, known)
+    return "" if found is None else f"did you mean {found!r}? "
+
+
+def _place(at: Location) -> list[str]:
+    return ["  " + line for line in at.resolve().long.split("\n")]
+
+
+def _operands(related: Iterable[Related]) -> list[str]:
+    """One aligned line per operand: name, type, file and line, source text."""
+    rows = [(_one_line(name), _one_line(kind), where) for name, kind, where in related]
+    name_width = max((len(name) for name, _, _ in rows), default=0)
+    type_width = max((len(kind) for _, kind, _ in rows), default=0)
+    lines = []
+    for name, kind, where in rows:
+        line = f"  {name:<{name_width}}  {kind:<{type_width}}"
+        if where is not None:
+            made = where.resolve()
+            line += f"  {made.labelled}  {_one_line(made.text)}"
+        lines.append(line.rstrip())
+    return lines
+
+
+def _one_line(text: str) -> str:
+    return shortened(" ".join(text.split()))
+
+
+def listed(names: Sequence[object]) -> str:
+    """Names as a message lists them: ``batch, time``; ``none`` where there are none."""
+    return ", ".join(map(str, names)) or "none"

@@ -1,0 +1,278 @@
+"""Medians, quantiles, places among edges, membership: what follows from elements put in order.
+
+All of it is made of the sorts and searches of ``sorting``; nothing here is an op. The gradient of a
+quantile goes to the elements that it lies between. Probabilities are numbers known at build.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from staticgrad.errors import ArgumentError, EmptyReductionError
+from staticgrad.ir.dim import Dim, Size, floordiv
+from staticgrad.ir.dtype import F64, I64
+from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ops import aggregate as of
+from staticgrad.ops.elementwise import Operand
+from staticgrad.ops.indexing import TakeAlong, take
+from staticgrad.ops.movement import moveaxis, ravel, reshape
+from staticgrad.ops.operands import (
+    Axes,
+    axes_of,
+    floating,
+    promoted_values,
+    related,
+)
+from staticgrad.ops.selection import where
+from staticgrad.ops.slices import part, stack
+from staticgrad.ops.sorting import searchsorted, sort
+
+_METHODS: Final = ("linear", "lower", "higher", "midpoint", "nearest")
+
+
+def median(x: Operand, axis: Axes = None, *, keepdims: bool = False) -> Value:
+    """The middle element over ``axis`` (all axes by default), or the mean of the two middle ones.
+
+    NaN where an element is NaN. Integers and bools become float64.
+
+    Raises:
+        EmptyReductionError: there are no elements.
+        AxisError: there is no such axis, or one is named twice.
+    """
+    rows = _Rows("median", x, axis, keepdims)
+    count = rows.count
+    left, right = rows.part(floordiv(count - 1, 2)), rows.part(floordiv(count, 2))
+    return rows.result(_middle(left, right, count - 2 * floordiv(count, 2)))
+
+
+def nanmedian(x: Operand, axis: Axes = None, *, keepdims: bool = False) -> Value:
+    """``median`` of what is no NaN; NaN where all are. Raises as ``median``."""
+    rows = _Rows("nanmedian", x, axis, keepdims)
+    count = rows.numbers()
+    left, right = rows.at((count - 1) // 2), rows.at(count // 2)
+    return rows.result(_middle(left, right, count % 2), overlook=True)
+
+
+def quantile(
+    x: Operand, q: Any, axis: Axes = None, *, method: str = "linear", keepdims: bool = False
+) -> Value:
+    """The element below which a part ``q`` of the elements over ``axis`` lies.
+
+    Of n elements in order that is number q * (n - 1), counted from 0; where this is no whole
+    number, the value between its neighbours. NaN where an element is NaN.
+
+    Args:
+        x: a value; integers and bools become float64.
+        q: a number in [0, 1], or several: then their results are stacked along a new first axis.
+        axis: which axes; all by default.
+        method: between two elements, ``"linear"`` interpolation, the ``"lower"``, the ``"higher"``,
+            their ``"midpoint"`` or the ``"nearest"`` (halfway: the one of even number).
+        keepdims: keep the reduced axes, with size 1.
+
+    The dtype is that of x. Positions are computed in float64.
+
+    Raises:
+        ArgumentError: a q outside [0, 1] or only known in a run; another method.
+        EmptyReductionError: there are no elements.
+        AxisError: there is no such axis, or one is named twice.
+    """
+    rows = _Rows("quantile", x, axis, keepdims)
+    return _each(rows, q, 1.0, method, _quantile)
+
+
+def nanquantile(
+    x: Operand, q: Any, axis: Axes = None, *, method: str = "linear", keepdims: bool = False
+) -> Value:
+    """``quantile`` of what is no NaN; NaN where all are. Raises as ``quantile``."""
+    return _each(_Rows("nanquantile", x, axis, keepdims), q, 1.0, method, _nanquantile)
+
+
+def percentile(
+    x: Operand, q: Any, axis: Axes = None, *, method: str = "linear", keepdims: bool = False
+) -> Value:
+    """``quantile``, with q in [0, 100]. Raises as ``quantile``."""
+    return _each(_Rows("percentile", x, axis, keepdims), q, 100.0, method, _quantile)
+
+
+def nanpercentile(
+    x: Operand, q: Any, axis: Axes = None, *, method: str = "linear", keepdims: bool = False
+) -> Value:
+    """``nanquantile``, with q in [0, 100]. Raises as ``quantile``."""
+    return _each(_Rows("nanpercentile", x, axis, keepdims), q, 100.0, method, _nanquantile)
+
+
+class _Rows:
+    """Floating elements in order along one axis, and how a result gets its shape."""
+
+    def __init__(self, op: str, x: Operand, axis: Axes, keepdims: bool) -> None:
+        value = floating(op, x)
+        axes = axes_of(op, axis, value)
+        kept = tuple(size for k, size in enumerate(value.shape) if k not in axes)
+        ones = tuple(1 if k in axes else size for k, size in enumerate(value.shape))
+        self.op, self.shape = op, ones if keepdims else kept
+        if len(axes) != 1:
+            last = tuple(range(value.ndim - len(axes), value.ndim))
+            count = math.prod(value.shape[k] for k in axes)
+            value = reshape(moveaxis(value, axes, last), (*kept, count))
+            axes = (len(kept),)
+        (self.axis,) = axes
+        self.count: Size = value.shape[self.axis]
+        if self.count == 0:
+            raise EmptyReductionError(f"{op}: no elements in {value.type}", related=related(value))
+        self.sorted = sort(value, self.axis)
+
+    def part(self, place: Size) -> Value:
+        """The elements at a place that is known at build, up to the size's name."""
+        return part(self.sorted, self.axis, place, 1)
+
+    def at(self, places: Value) -> Value:
+        """The elements at places of a run: one for all rows, or one for each."""
+        if places.ndim == 0:
+            return take(self.sorted, reshape(places, (1,)), self.axis)
+        return TakeAlong(self.axis)(self.sorted, places)  # type: ignore[no-any-return]
+
+    def numbers(self) -> Value:
+        """How many elements of each row are no NaN, as int64; 1 where all are."""
+        there = FUNCTIONS["equal"](self.sorted, self.sorted)
+        return FUNCTIONS["maximum"](of.sum(there, self.axis, keepdims=True), 1)  # type: ignore[no-any-return]
+
+    def result(self, found: Value, overlook: bool = False) -> Value:
+        """``found``, NaN in rows that end with one (unless it is overlooked), in its shape."""
+        if not overlook:
+            last = self.part(self.count - 1)
+            found = where(last != last, last, found)
+        return reshape(found, self.shape)
+
+
+def _middle(left: Value, right: Value, odd: Any) -> Value:
+    """The left element of an odd number, else the mean of both."""
+    if isinstance(odd, int):
+        return left if odd else (left + right) * 0.5
+    if isinstance(odd, Dim):
+        odd = FUNCTIONS["size_value"](odd, I64)
+    return where(odd == 1, left, (left + right) * 0.5)
+
+
+def _each(
+    rows: _Rows,
+    q: Any,
+    whole: float,
+    method: str,
+    one: Callable[[_Rows, float, str], Value],
+) -> Value:
+    """The quantile of every number of q, stacked where q is no single number."""
+    if method not in _METHODS:
+        known = ", ".join(map(repr, _METHODS))
+        raise ArgumentError(f"{rows.op}: method={method!r}", hint=f"there are {known}")
+    parts = None if isinstance(q, Value) else np.asarray(q)
+    if parts is None or parts.dtype.kind not in "iuf":
+        raise ArgumentError(f"{rows.op}: q={q!r} is no number known when the graph is built")
+    if not np.all((parts >= 0) & (parts <= whole)):
+        raise ArgumentError(f"{rows.op}: q={q!r} reaches outside [0, {whole:g}]")
+    found = [one(rows, float(number) / whole, method) for number in parts.ravel()]
+    if parts.ndim == 0:
+        return found[0]
+    if not found:
+        nothing = np.zeros((), rows.sorted.dtype.numpy)
+        shape = (*parts.shape, *rows.shape)
+        return FUNCTIONS["full"](shape, nothing, like=rows.sorted)  # type: ignore[no-any-return]
+    return reshape(stack(found), (*parts.shape, *rows.shape))
+
+
+def _quantile(rows: _Rows, q: float, method: str) -> Value:
+    if isinstance(rows.count, Dim):
+        last = FUNCTIONS["size_value"](rows.count - 1, F64)
+        return rows.result(_between_places(rows, last * q, method))
+    place = q * (rows.count - 1)
+    below = _rounded(place, method)
+    left = rows.part(below)
+    weight = 0.5 if method == "midpoint" and place != below else place - below
+    if method not in ("linear", "midpoint") or weight == 0.0:
+        return rows.result(left)
+    return rows.result(_interpolated(left, rows.part(below + 1), weight))
+
+
+def _nanquantile(rows: _Rows, q: float, method: str) -> Value:
+    last = FUNCTIONS["astype"](rows.numbers() - 1, F64)
+    return rows.result(_between_places(rows, last * q, method), overlook=True)
+
+
+def _rounded(place: float, method: str) -> int:
+    """The place of the element, or of the lower of two."""
+    if method == "nearest":
+        return round(place)
+    return math.ceil(place) if method == "higher" else math.floor(place)
+
+
+def _between_places(rows: _Rows, place: Value, method: str) -> Value:
+    """The value at float64 places of a run."""
+    rounding = {"nearest": "rint", "higher": "ceil"}.get(method, "floor")
+    below = FUNCTIONS[rounding](place)
+    left = rows.at(FUNCTIONS["astype"](below, I64))
+    if method not in ("linear", "midpoint"):
+        return left
+    right = rows.at(FUNCTIONS["astype"](FUNCTIONS["ceil"](place), I64))
+    weight = FUNCTIONS["astype"](place - below, rows.sorted.dtype)
+    half = 0.5 if method == "midpoint" else weight
+    return where(weight == 0.0, left, _interpolated(left, right, half))
+
+
+def _interpolated(left: Value, right: Value, weight: Any) -> Value:
+    """From the nearer end, as NumPy does: left + d * weight, or right - d * (1 - weight)."""
+    step = right - left
+    near_left, near_right = left + step * weight, right - step * (1.0 - weight)
+    if isinstance(weight, float):
+        return near_left if weight < 0.5 else near_right  # type: ignore[no-any-return]
+    return where(weight < 0.5, near_left, near_right)
+
+
+# -- places among edges, membership ---------------------------------------------------------------
+
+
+def digitize(x: Operand, bins: Operand, right: bool = False) -> Value:
+    """The number of the bin that each element of x falls into, as int64: 0 below the first edge.
+
+    Args:
+        x: a value.
+        bins: a vector of edges. An array may also descend; a value of the graph ascends.
+        right: an element that equals an edge belongs to the bin on its left.
+
+    Raises:
+        ArgumentError: an array that neither ascends nor descends.
+        RankError: bins that are no vector.
+    """
+    side = "left" if right else "right"
+    if isinstance(bins, Value):
+        return searchsorted(bins, x, side)
+    edges = np.asarray(bins)
+    if np.all(edges[:-1] <= edges[1:]):
+        return searchsorted(edges, x, side)
+    if not np.all(edges[:-1] >= edges[1:]):
+        raise ArgumentError("digitize: the edges neither ascend nor descend")
+    return edges.size - searchsorted(edges[::-1], x, side)  # type: ignore[no-any-return]
+
+
+def isin(element: Operand, test_elements: Operand, *, invert: bool = False) -> Value:
+    """Whether each element is among the others, as bool; ``invert``: is not. NaN is among none.
+
+    The others are put in order and searched: n log m operations for n elements and m others.
+    """
+    among, others = promoted_values("isin", (element, test_elements))
+    row = ravel(others)
+    if row.size == 0:
+        return FUNCTIONS["full"](among.shape, np.bool_(invert), like=among)  # type: ignore[no-any-return]
+    row = sort(row)
+    last = FUNCTIONS["size_value"](row.shape[0] - 1, I64)
+    places = FUNCTIONS["minimum"](searchsorted(row, among), last)
+    found = take(row, places, 0)
+    return found != among if invert else found == among  # type: ignore[no-any-return]
+
+
+_PUBLIC: Final[Sequence[Callable[..., Any]]] = (
+    median, nanmedian, quantile, nanquantile, percentile, nanpercentile, digitize, isin,
+)  # fmt: skip
+FUNCTIONS.update({function.__name__: function for function in _PUBLIC})

@@ -1,0 +1,371 @@
+"""Putting elements in order: sort, argsort, the k largest; each gives values and positions at once.
+
+An element's place is decided by an integer key: a float's bits with those below its sign flipped
+where it is negative, so that kernels compare integers only and every NaN has one place, the last.
+Positions carry no gradient; a value's cotangent goes to the element it came from. What is built on
+these (medians, quantiles) stands in ``order_statistics``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from staticgrad.errors import ArgumentError, AxisError, DTypeError, RankError, ShapeError
+from staticgrad.ir import dim as dims
+from staticgrad.ir.dim import Size
+from staticgrad.ir.dtype import I8, I32, I64, DType
+from staticgrad.ir.expr import Expr, literal, same_width_int, select
+from staticgrad.ir.forms import Form, Search as SearchForm, Sort as SortForm
+from staticgrad.ir.op import Array, Op
+from staticgrad.ir.types import TensorType
+from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ops.cotangent import ZERO
+from staticgrad.ops.elementwise import Operand
+from staticgrad.ops.indexing import ScatterIntoAlong, TakeAlong
+from staticgrad.ops.movement import ravel
+from staticgrad.ops.operands import (
+    as_value,
+    axis_of,
+    integer,
+    promoted_values,
+    related,
+    size_of,
+)
+
+#: Longer rows are refused: a position shares a word with a key of 32 bits.
+_LONGEST: Final = 2**32 - 1
+_KINDS: Final = (None, "quicksort", "mergesort", "heapsort", "stable")
+
+
+class _Ordered(Op):
+    """Elements along ``axis`` in order and their positions: two results."""
+
+    exact = True
+    kink = "equal elements keep their order; the cotangent of a place goes to the one that took it"
+    axis: int
+
+    def kept(self, size: Size) -> Size:
+        """How many of ``size`` elements the results hold."""
+        return size
+
+    def falls(self) -> bool:
+        """Whether the largest element comes first."""
+        raise TypeError(f"op {self.name} does not say its order")
+
+    def infer(self, x: TensorType) -> tuple[TensorType, TensorType]:
+        """The dtype of x, and int64.
+
+        Raises:
+            AxisError: there is no such axis.
+            ShapeError: fewer elements than are asked for, or 2**32 and more.
+        """
+        if not 0 <= self.axis < x.rank:
+            raise AxisError(f"{self.name}: no axis {self.axis} in {x}")
+        size = x.shape[self.axis]
+        if isinstance(size, int) and size > _LONGEST:
+            raise ShapeError(f"{self.name}: axis {self.axis} of {x} is too long to be put in order")
+        keep = self.kept(size)
+        text = f"{self.name}: k is {keep}, axis {self.axis} of {x} has size {size}"
+        if not (dims.at_least(size, keep, text) and dims.at_least(keep, 0, text)):
+            raise ShapeError(text)
+        shape = (*x.shape[: self.axis], keep, *x.shape[self.axis + 1 :])
+        return x.with_shape(shape), TensorType(I64, shape)
+
+    def reference(self, x: Array) -> tuple[Array, Array]:
+        if self.falls():
+            last = x.shape[self.axis] - 1
+            mirrored = np.argsort(np.flip(x, self.axis), self.axis, kind="stable")
+            places = last - np.flip(mirrored, self.axis)
+        else:
+            places = np.argsort(x, self.axis, kind="stable")
+        keep = integer(self.name, "k", self.kept(x.shape[self.axis]))
+        first = (slice(None),) * self.axis + (slice(keep),)
+        places = places[first].astype(np.int64)
+        return np.take_along_axis(x, places, self.axis), places
+
+    def form(self, *types: TensorType) -> Form:
+        keep = types[0].shape[self.axis]
+        return SortForm(self.axis, keep, descending_key if self.falls() else ascending_key)
+
+    def vjp(self, ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
+        """The cotangent of the values, each element's at the position that it came from."""
+        _, places = out
+        share, _ = ct
+        if not x.dtype.is_float:
+            return (None,)
+        if isinstance(share, float):
+            return (ZERO,)
+        return (ScatterIntoAlong(self.axis, x.shape[self.axis])(share, places),)
+
+    def jvp(self, tangents: Sequence[Any], out: Any, x: Any) -> tuple[Any, ...]:
+        """The tangent, read at the positions."""
+        if tangents[0] is None or not x.dtype.is_float:
+            return None, None
+        return TakeAlong(self.axis)(tangents[0], out[1]), None
+
+
+class Sort(_Ordered, name="sort"):
+    """x along ``axis`` from the smallest to the largest element, and where each stood.
+
+    Equal elements (-0 and 0 are) keep their order; NaN comes last. ``descending`` turns all of it
+    round but the order of equal elements: NaN comes first.
+    """
+
+    descending: bool = False
+
+    def falls(self) -> bool:
+        return self.descending
+
+
+class TopK(_Ordered, name="topk"):
+    """The first ``k`` of a descending (``smallest``: ascending) sort along ``axis``."""
+
+    axis: int
+    k: Size
+    smallest: bool = False
+
+    def kept(self, size: Size) -> Size:
+        return self.k
+
+    def falls(self) -> bool:
+        return not self.smallest
+
+
+class SearchSorted(Op, name="searchsorted"):
+    """How many elements of the ascending vector a are below each of v (``right``: not above it).
+
+    NaN is above all numbers. A binary search of one length for all: its way through an a that does
+    not ascend is defined too.
+    """
+
+    exact = True
+    differentiable = False
+    right: bool = False
+
+    def infer(self, a: TensorType, v: TensorType) -> TensorType:
+        """int64, the shape of v.
+
+        Raises:
+            RankError: a is no vector.
+            DTypeError: two dtypes, or bools.
+        """
+        if a.rank != 1:
+            raise RankError(f"searchsorted: {a} is no vector")
+        if a.dtype != v.dtype or a.dtype.is_bool:
+            raise DTypeError(f"searchsorted: numbers of one dtype, not {v} among {a}")
+        return TensorType(I64, v.shape)
+
+    def reference(self, a: Array, v: Array) -> Any:
+        found, left = np.zeros(v.shape, np.int64), a.size
+        while left > 1:
+            half = left // 2
+            found = np.where(self._before(a[found + (half - 1)], v), found + half, found)
+            left -= half
+        return found + self._before(a[found], v) if left else found
+
+    def _before(self, element: Array, value: Array) -> Array:
+        """Whether an element comes before the place of a value."""
+        nan = np.not_equal(value, value)
+        if self.right:
+            return np.asarray((element <= value) | nan)
+        return np.asarray((element < value) | (nan & (element == element)))
+
+    def vjp(self, ct: Any, out: Any, a: Any, v: Any) -> tuple[Any, ...]:
+        return None, None
+
+    def form(self, out: TensorType, *types: TensorType) -> Form:
+        return SearchForm(self.right)
+
+
+def ascending_key(x: Expr) -> Expr:
+    """An i32 (for elements of 64 bits: i64) Expr in the order of x; NaN is the largest."""
+    dtype = x.dtype
+    if dtype.is_float:
+        return _float_key(x, same_width_int(dtype))
+    if dtype.kind == "u" and dtype.bits >= 32:
+        signed = I32 if dtype.bits == 32 else I64
+        return x.bitcast(signed) ^ -(1 << (signed.bits - 1))
+    return x if dtype == I64 else x.cast(I32)
+
+
+def descending_key(x: Expr) -> Expr:
+    """The same in the opposite order."""
+    return ~ascending_key(x)
+
+
+def _float_key(x: Expr, signed: DType) -> Expr:
+    """The bits, those of a negative number below its sign flipped; 0 for both zeros."""
+    bits = x.bitcast(signed)
+    largest = literal((1 << (signed.bits - 1)) - 1, signed)
+    key = bits ^ ((bits >> (signed.bits - 1)) & largest)
+    return select(x.eq(x), select(x.eq(0.0), literal(0, signed), key), largest)
+
+
+# -- public functions -----------------------------------------------------------------------------
+
+
+def sort(
+    x: Operand,
+    axis: int | None = -1,
+    kind: str | None = None,
+    order: None = None,
+    *,
+    stable: bool | None = None,
+    descending: bool = False,
+) -> Value:
+    """x with its elements along ``axis`` in ascending order; of x flattened if it is None.
+
+    Always stable: equal elements (-0 and 0 are equal) stay in their order. NaN comes last.
+
+    Args:
+        x: a value of any dtype.
+        axis: one axis; negative ones count from the end.
+        kind, stable: accepted as NumPy does; there is one algorithm, a merge sort.
+        order: there are no fields; None.
+        descending: from the largest to the smallest, NaN first, equal elements in their order.
+
+    Raises:
+        AxisError: there is no such axis.
+        ArgumentError: a ``kind`` that NumPy does not know, or an ``order``.
+    """
+    return _sorted("sort", x, axis, (kind, order, stable), descending)[0]
+
+
+def argsort(
+    x: Operand,
+    axis: int | None = -1,
+    kind: str | None = None,
+    order: None = None,
+    *,
+    stable: bool | None = None,
+    descending: bool = False,
+) -> Value:
+    """The positions (int64) along ``axis`` that put x in order; arguments as for ``sort``.
+
+    Of equal elements the lowest position comes first. Raises as ``sort``.
+    """
+    return _sorted("argsort", x, axis, (kind, order, stable), descending)[1]
+
+
+def topk(x: Operand, k: Size, axis: int = -1, *, largest: bool = True) -> tuple[Value, Value]:
+    """The ``k`` largest elements along ``axis``, largest first, and their positions (int64).
+
+    Of equal elements the lowest position comes first. NaN counts as larger than every number, as
+    it does in a sort. For a small k no row is sorted.
+
+    Args:
+        x: a value of any dtype, with an axis of n elements.
+        k: a literal int, or a size; at most n, which is an error when the graph is built, and for
+            named sizes in the run that finds otherwise.
+        axis: one axis; negative ones count from the end.
+        largest: False takes the smallest, smallest first; NaN then comes last.
+
+    Returns:
+        Values and positions, with k elements along the axis.
+
+    Raises:
+        AxisError: there is no such axis.
+        ShapeError: a negative k, or one larger than the axis.
+        ArgumentError: a k that is no integer.
+    """
+    value = as_value("topk", x)
+    place = axis_of("topk", axis, value)
+    count = size_of("topk", k, value)
+    found = TopK(place, count, not largest)(value)
+    return found[0], found[1]
+
+
+def partition(x: Operand, kth: Any, axis: int | None = -1) -> Value:
+    """x sorted along ``axis``, which is one of the orders that NumPy's ``partition`` may give.
+
+    ``kth`` is not looked at: every position holds what a sort puts there. Raises as ``sort``.
+    """
+    return _sorted("partition", x, axis, (None, None, None), False)[0]
+
+
+def argpartition(x: Operand, kth: Any, axis: int | None = -1) -> Value:
+    """The positions that sort x along ``axis``; see ``partition``. Raises as ``sort``."""
+    return _sorted("argpartition", x, axis, (None, None, None), False)[1]
+
+
+def lexsort(keys: Any, axis: int = -1) -> Value:
+    """The positions along ``axis`` that put several keys in order, the last of them first.
+
+    Where elements of the last key are equal the one before it decides, and so on.
+
+    Args:
+        keys: a list or tuple of values of one shape, or one value with the keys along axis 0.
+        axis: one axis of a key.
+
+    Raises:
+        ArgumentError: there are no keys.
+        AxisError: there is no such axis.
+        ShapeError: keys of different shapes.
+    """
+    if isinstance(keys, Value):
+        keys = FUNCTIONS["unstack"](keys)
+    values = [as_value("lexsort", key) for key in keys]
+    if not values:
+        raise ArgumentError("lexsort: there are no keys")
+    place = axis_of("lexsort", axis, values[0])
+    found = argsort(values[0], place)
+    for value in values[1:]:
+        order = argsort(TakeAlong(place)(value, found), place)
+        found = TakeAlong(place)(found, order)
+    return found
+
+
+def searchsorted(
+    a: Operand, v: Operand, side: str = "left", sorter: Operand | None = None
+) -> Value:
+    """Where each element of v would go into the vector a to keep it ascending, as int64.
+
+    Among equal elements of a the first place (``"right"``: behind the last); n behind all. NaN is
+    above all numbers. A binary search for every element; a that does not ascend is not noticed.
+
+    Args:
+        a: n numbers in ascending order.
+        v: what to place, of any shape; both are converted to the dtype in which they meet.
+        side: ``"left"`` or ``"right"``.
+        sorter: positions that put a in order, as ``argsort`` gives them.
+
+    Raises:
+        RankError: a is no vector.
+        ArgumentError: another side.
+    """
+    if side not in ("left", "right"):
+        raise ArgumentError(f"searchsorted: side={side!r} is neither 'left' nor 'right'")
+    row, values = promoted_values("searchsorted", (a, v))
+    if sorter is not None:
+        row = FUNCTIONS["take"](row, sorter, 0)
+    if row.dtype.is_bool:
+        row, values = (FUNCTIONS["astype"](x, I8) for x in (row, values))
+    return SearchSorted(side == "right")(row, values)  # type: ignore[no-any-return]
+
+
+def _sorted(
+    op: str, x: Operand, axis: int | None, unused: Sequence[Any], descending: bool
+) -> tuple[Value, Value]:
+    kind, order, stable = unused
+    value = as_value(op, x)
+    if kind not in _KINDS or (kind is not None and stable is not None):
+        raise ArgumentError(
+            f"{op}: kind={kind!r}, stable={stable!r}",
+            hint=f"one of them at most; kinds are {', '.join(map(repr, _KINDS[1:]))}",
+            related=related(value),
+        )
+    if order is not None:
+        raise ArgumentError(f"{op}: order={order!r}: elements have no fields")
+    if axis is None:
+        value, axis = ravel(value), 0
+    values, places = Sort(axis_of(op, axis, value), bool(descending))(value)
+    return values, places
+
+
+_PUBLIC: Final[Sequence[Callable[..., Any]]] = (
+    sort, argsort, topk, partition, argpartition, lexsort, searchsorted,
+)  # fmt: skip
+FUNCTIONS.update({function.__name__: function for function in _PUBLIC})

@@ -1,0 +1,28 @@
+"""Named parts of a program: ``with sg.scope("block3"): ...``, which nodes, plans and errors show.
+
+Only the name is checked here; how it reaches the nodes is in ``source.py``.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+
+from staticgrad.errors import ArgumentError
+from staticgrad.source import named_block
+
+
+def scope(name: str) -> AbstractContextManager[None]:
+    """Name the part of the program being built: ``with sg.scope("block3"): ...``.
+
+    Scopes nest into a path, ``encoder/block3``, which nodes, ``explain`` and errors show.
+
+    Raises:
+        ArgumentError: ``name`` is not a non-empty line of text without brackets.
+    """
+    if not isinstance(name, str):
+        raise ArgumentError(
+            f"scope takes a name, not {name!r}", hint=f'a text: sg.scope("block{name}")'
+        )
+    if not name or not name.isprintable() or "[" in name or "]" in name:
+        raise ArgumentError(f"scope takes a printable name without brackets, not {name!r}")
+    return named_block(name)

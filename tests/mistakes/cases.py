@@ -1,0 +1,213 @@
+"""Mistakes of users as small programs: how they are written down, and how one is run and judged.
+
+A file of ``programs/`` holds many. ``=== name`` begins one; ``# <- SG101 words | words`` marks the
+line at fault, with the code of the error and what its message says; a place before the code
+(``<text>:3``) stands for an error that points elsewhere; a class (``TypeError``) stands for an
+error of Python's own. A program without a mark runs through.
+
+A program runs from a file of its own, one statement after the other. Whatever it does wrong, no
+parameter has changed meanwhile, and what was compiled before runs on with the feeds ``good``.
+
+``python -O -m tests.mistakes.cases`` runs all, and prints what is not as it should be.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import io
+import linecache
+import re
+import sys
+import tempfile
+import traceback
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import staticgrad as sg
+
+PROGRAMS = Path(__file__).parent / "programs"
+MOST_LINES = 12
+_PROLOGUE = ["import numpy as np, staticgrad as sg"]
+_MARK = re.compile(r"(.*?)  # <- (?:(\S+:\d+|<\w+>) )?(\w+)(?: (.*))?")
+#: What no message to a user contains.
+_INTERNAL = re.compile(
+    r"Traceback|object has no attribute|NoneType|site-packages|staticgrad/\w+\.py"
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One program. ``line`` counts from 1 and is 0 where nothing is wrong with it."""
+
+    family: str
+    name: str
+    program: str
+    line: int = 0
+    place: str = ""
+    expected: str = ""
+    words: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.family}: {self.name}"
+
+
+def read(text: str, family: str) -> list[Case]:
+    """The programs that a file holds."""
+    return [_case(part, family) for part in re.split(r"^=== ", text, flags=re.M)[1:]]
+
+
+def _case(part: str, family: str) -> Case:
+    name, *lines = part.rstrip().splitlines()
+    program, mark = list(_PROLOGUE), None
+    for line in lines:
+        found = _MARK.fullmatch(line)
+        program.append(found[1] if found else line)
+        mark = (len(program), found) if found else mark
+    if mark is None:
+        return Case(family, name, "\n".join(program) + "\n")
+    words = tuple(word.strip() for word in (mark[1][4] or "").split(" | ") if word.strip())
+    place = mark[1][2] or f"program.py:{mark[0]}"
+    return Case(family, name, "\n".join(program) + "\n", mark[0], place, mark[1][3], words)
+
+
+CASES = [
+    case for file in sorted(PROGRAMS.glob("*.txt")) for case in read(file.read_text(), file.stem)
+]
+
+
+def problem(case: Case, folder: Path) -> str:
+    """Run a program from a file in ``folder``; what is not as it should be, or nothing."""
+    path = folder / "program.py"
+    path.write_text(case.program, "utf-8")
+    linecache.checkcache(str(path))
+    run = _Run(path, case.program)
+    with warnings.catch_warnings(record=True) as warned, contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("always")
+        run.to_the_end()
+        found = [*_message_problems(case, run, warned), *run.state_problems()]
+    if not found:
+        return ""
+    return "\n".join([str(case), *found, f"{type(run.error).__name__}: {run.error}"])
+
+
+class _Run:
+    """A program under way: its names, and what it ended with."""
+
+    def __init__(self, path: Path, program: str) -> None:
+        self.path, self.error = path, None
+        self.statements = ast.parse(program, str(path)).body
+        self.names: dict[str, Any] = {"__name__": "__main__", "__file__": str(path), "check": check}
+        self.before: dict[str, Any] = {}
+        self.after: dict[str, Any] = {}
+
+    def to_the_end(self) -> None:
+        """Run statement by statement, to the first error."""
+        for statement in self.statements:
+            self.before = self.state()
+            try:
+                exec(compile(ast.Module([statement], []), str(self.path), "exec"), self.names)
+            except Exception as error:
+                self.error = error
+                self.after = self.state()
+                return
+
+    def state(self) -> dict[str, Any]:
+        """What a mistake must leave alone: parameters, and what compiled objects count."""
+        found: dict[str, Any] = {}
+        for name, thing in self.names.items():
+            if isinstance(thing, sg.Parameter):
+                found[name] = thing.value
+            if isinstance(thing, sg.Compiled):
+                found[f"{name}.stats.runs"] = thing.stats.runs
+                for parameter in thing.program_graph.parameters:
+                    found[f"{name}: {parameter.name}"] = parameter.value
+        return found
+
+    def state_problems(self) -> list[str]:
+        """What the failing statement changed, and compiled objects that run no longer."""
+        found = []
+        for name, value in self.before.items() if self.error else ():
+            is_float = np.asarray(value).dtype.kind == "f"
+            if not np.array_equal(self.after[name], value, equal_nan=is_float):
+                found.append(f"{name} has changed: {self.after[name]}")
+        programs = [f for f in self.names.values() if isinstance(f, sg.Compiled)]
+        for f in programs if "good" in self.names else ():
+            wanted = sg.evaluate(f.program_graph, self.names["good"])
+            result = f.run(self.names["good"])
+            results = {"output": result} if f.single else result
+            for name, array in wanted.items():
+                if not np.allclose(results[name], array, rtol=1e-5, equal_nan=True):
+                    found.append(f"afterwards output {name!r} is {results[name]}, not {array}")
+        return found
+
+    def line(self) -> int:
+        """The innermost line of the program that was running when the error came."""
+        frames = traceback.extract_tb(self.error.__traceback__) if self.error else []
+        return next((f.lineno or 0 for f in reversed(frames) if f.filename == str(self.path)), 0)
+
+
+def check(found: Any, wanted: Any) -> None:
+    """For programs: their results."""
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+
+
+def _message_problems(case: Case, run: _Run, warned: list[warnings.WarningMessage]) -> list[str]:
+    error = run.error
+    if case.expected.startswith("SG9"):
+        return _warning_problems(case, run, warned)
+    found = [f"it warned: {w.message}" for w in warned]
+    if not case.expected:
+        return [*found, *(["it does not run through"] if error else [])]
+    if error is None:
+        return [*found, f"nothing was raised, {case.expected} expected"]
+    if not case.expected.startswith("SG"):
+        if case.expected != type(error).__name__ or run.line() != case.line:
+            found.append(f"{case.expected} expected, at line {case.line}, not {run.line()}")
+        return found + _missing_words(case, str(error))
+    return [*found, *_report_problems(case, error)]
+
+
+def _report_problems(case: Case, error: Exception) -> list[str]:
+    """What is wrong with an error of ours: code, first place, length, words, what hangs on it."""
+    if not isinstance(error, sg.StaticgradError):
+        return [f"{case.expected} expected"]
+    text = str(error)
+    lines = text.splitlines()
+    found = _missing_words(case, text)
+    if not text.startswith(f"[{case.expected}] "):
+        found.append(f"{case.expected} expected")
+    if not re.search(rf"(^|[\s/]){re.escape(case.place)}\b", lines[1]):
+        found.append(f"reported at {lines[1].strip()}, not {case.place}")
+    if len(lines) > MOST_LINES:
+        found.append(f"{len(lines)} lines")
+    if _INTERNAL.search(text):
+        found.append(f"it speaks of {_INTERNAL.search(text)}")
+    if error.__cause__ or (error.__context__ and not error.__suppress_context__):
+        found.append(f"behind it {error.__cause__ or error.__context__!r} would be shown")
+    return found
+
+
+def _warning_problems(case: Case, run: _Run, warned: list[warnings.WarningMessage]) -> list[str]:
+    if run.error or len(warned) != 1:
+        return [f"one warning expected, not {[str(w.message) for w in warned]}"]
+    text, place = str(warned[0].message), (warned[0].filename, warned[0].lineno)
+    found = _missing_words(case, text)
+    if place != (str(run.path), case.line) or not text.startswith(f"[{case.expected}] "):
+        found.append(f"{case.expected} at line {case.line} expected, not {text} at {place}")
+    return found
+
+
+def _missing_words(case: Case, text: str) -> list[str]:
+    return [f"it does not say {word!r}" for word in case.words if word not in text]
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as name:
+        problems = [text for case in CASES if (text := problem(case, Path(name)))]
+    sys.stdout.write("\n\n".join([*problems, f"{len(CASES)} programs, {len(problems)} problems\n"]))
+    sys.exit(bool(problems))

@@ -1,0 +1,86 @@
+"""A named size among the operands: the number that a literal size would be, weak like it."""
+
+from __future__ import annotations
+
+import operator
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.errors import SymbolicValueError
+from staticgrad.ir.dim import Dim
+
+BATCH = sg.dim("batch")
+X = np.arange(1.0, 13.0, dtype="float32").reshape(4, 3)
+OPERATORS = [
+    operator.add, operator.sub, operator.mul, operator.truediv, operator.floordiv, operator.mod,
+    operator.lt, operator.le, operator.gt, operator.ge,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "int64", "bool"])
+@pytest.mark.parametrize("function", OPERATORS, ids=lambda f: f.__name__)
+def test_on_either_side_it_acts_as_the_literal_would(function, dtype):
+    x = sg.input("x", (BATCH, 3), dtype)
+    feeds = {"x": X.astype(dtype)}
+    for with_name, with_number in (
+        (function(x, x.shape[0]), function(x, 4)),
+        (function(x.shape[0], x), function(4, x)),
+    ):
+        assert with_name.type == with_number.type
+        found, expected = sg.evaluate([with_name, with_number], feeds)
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_functions_take_it_too():
+    x = sg.input("x", (BATCH, 3))
+    batch = x.shape[0]
+    values = [sg.where(x > batch, batch, x), sg.maximum(x, 2 * batch - 1), sg.sqrt(batch) * x]
+    expected = [np.where(X > 4, 4, X), np.maximum(X, 7), 2 * X]
+    for found, array in zip(sg.evaluate(values, {"x": X}), expected, strict=True):
+        np.testing.assert_allclose(found, array)
+
+
+def test_a_mean_by_hand_compiles_and_differentiates():
+    x = sg.input("x", (BATCH, 3))
+    mean = (x * x).sum() / x.shape[0]
+    f = sg.compile({"mean": mean, "slope": sg.grad(mean, x)})
+    for rows in (1, 4):
+        out = f.run({"x": X[:rows]})
+        np.testing.assert_allclose(out["mean"], (X[:rows] ** 2).sum() / rows, rtol=1e-6)
+        np.testing.assert_allclose(out["slope"], 2 * X[:rows] / rows, rtol=1e-6)
+    graph = sg.Graph(mean)
+    assert sg.same_graph(sg.parse(str(graph)), graph)
+
+
+def test_it_meets_numpys_integers_as_a_size():
+    for number in (np.int64(2), np.uint8(2)):
+        assert number * BATCH == BATCH * number == 2 * BATCH
+        assert number + BATCH == BATCH + number == BATCH + 2
+        assert isinstance(number - BATCH, Dim)
+        assert BATCH // number == BATCH // 2
+
+
+@pytest.mark.parametrize(
+    ("refused", "word"),
+    [
+        (lambda: BATCH / 2, "divides with //"),
+        (lambda: 2 / BATCH, "size_value"),
+        (lambda: BATCH * 0.5, "0.5 is no size"),
+        (lambda: np.float64(0.5) * BATCH, "0.5) is no size"),
+        (lambda: np.arange(3) * BATCH, "is no size"),
+        (lambda: BATCH**2, "size_value"),
+        (lambda: BATCH < 3, "sg.dim"),
+        (lambda: BATCH >= 3, "sg.dim"),
+        (lambda: float(BATCH), "size_value"),
+        (lambda: np.sqrt(BATCH), "np.sqrt"),
+        (lambda: np.add.reduce(BATCH), "np.add"),
+        (lambda: np.zeros((BATCH,)), "whole number"),
+        (lambda: [0] * BATCH, "is no size"),
+    ],
+)
+def test_as_a_number_of_python_it_is_refused(refused, word):
+    with pytest.raises(SymbolicValueError, match="has no value before feeds are bound") as caught:
+        refused()
+    assert word in str(caught.value)
