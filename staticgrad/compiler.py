@@ -6,13 +6,10 @@ asks about afterwards: the graph, the schedule, the kernels' sources, and why ea
 
 from __future__ import annotations
 
-import re
-import threading
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from operator import index
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy.typing as npt
 
@@ -20,16 +17,34 @@ from staticgrad import _refuse_shadowed_passes, config, native
 from staticgrad.analysis.binding import Feeds, check_sizes
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.analysis.plan_report import memory_table
+from staticgrad.arguments import (
+    feeds_by_keyword,
+    read_budget,
+    read_pipeline_text,
+    read_program,
+    read_size,
+    read_sizes,
+    unknown_size,
+)
 from staticgrad.codegen.numba_source import render
-from staticgrad.errors import ArgumentError, CompileError, GraphError, UnknownNameError
-from staticgrad.ir.graph import Graph, Symbolic
+from staticgrad.errors import (
+    ArgumentError,
+    CompileError,
+    GraphError,
+    ParseError,
+    UnknownNameError,
+)
+from staticgrad.ir.graph import Graph
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import Schedule, Step
 from staticgrad.ir.value import Value
 from staticgrad.ir.verify_schedule import verify_schedule
-from staticgrad.runtime.executor import Executor, Memory
-from staticgrad.runtime.step import Program
+from staticgrad.native.environment import default_environment
+from staticgrad.native.lock import lock_of_this_process
+from staticgrad.runtime.executor import Executor, MakeTable, Memory
+from staticgrad.runtime.step import Program, Table
+from staticgrad.source import capture
 
 try:
     from passes.fuse import fuse as fuse_graph
@@ -40,12 +55,11 @@ except ImportError:
     _refuse_shadowed_passes()
     raise
 
+if TYPE_CHECKING:
+    from staticgrad.runtime.probed import SideProgram
+
 Array = npt.NDArray[Any]
 Compilable = Graph | Value | Mapping[str, Value]
-_UNITS: Final = {
-    "": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30,
-}  # fmt: skip
-_BYTES: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
 _REASONS: Final = 1000  # latest reasons that ``stats`` keeps
 
 
@@ -61,6 +75,7 @@ class Options:
     sizes: tuple[tuple[str, int], ...] = ()
     pipeline: str = "O1"
     fuse: bool = True
+    debug: bool | Literal["nan"] = False
 
 
 @dataclass(frozen=True)
@@ -99,6 +114,7 @@ def compile(
     sizes: Mapping[str, int] | None = None,
     pipeline: str = "O1",
     fuse: bool = True,
+    debug: bool | Literal["nan"] | None = None,
 ) -> Compiled:
     """Compile a Graph, one Value, or a dict of Values, for all values of its named sizes.
 
@@ -112,16 +128,30 @@ def compile(
         sizes: values of named sizes that every run will have; the feeds must agree.
         pipeline: the passes to run first, as text, or a level (``"O0"``, ``"O1"``).
         fuse: merge neighbouring operations into kernels; the bytes of results do not depend on it.
+        debug: run step by step and suspiciously; results keep their bytes. True: every kernel's
+            reads and writes are checked against the plan, in poisoned memory between red zones
+            (``staticgrad.runtime.guarded``). ``"nan"``: a run in which an operation makes a NaN
+            or an infinity of finite numbers raises NonFiniteError (``staticgrad.runtime.probed``).
+            None: the setting ``debug``, which is False by default. Plans and stats are those of a
+            plain program; the memory and kernels that debugging itself takes are beside them.
 
     Raises:
         ArgumentError: an option of the wrong kind, or an unknown policy.
+        ConfigError: ``debug`` is none of its values.
         BudgetInfeasible: all sizes are known, and the step needs more than the budget.
         CompileError, CPUError: a kernel, or this machine, cannot be compiled for.
     """
     as_policy(checkpoint)
     if not isinstance(fuse, bool):
         raise ArgumentError(f"fuse={fuse!r} is neither True nor False")
-    options = Options(_bytes(memory_budget), checkpoint, _sizes(sizes), pipeline, fuse)
+    options = Options(
+        memory_budget=read_budget(memory_budget),
+        checkpoint=checkpoint,
+        sizes=read_sizes(sizes),
+        pipeline=read_pipeline_text(pipeline),
+        fuse=fuse,
+        debug=config.current(debug=debug).debug,
+    )
     return Compiled(program, options)
 
 
@@ -132,33 +162,44 @@ class Compiled:
     text with the options, and compiles again (from the kernel cache) where it is loaded.
     """
 
+    @default_environment()
     def __init__(self, program: Compilable, options: Options) -> None:
         """Compile at once; see ``compile``.
 
         ``program_graph`` is the graph as given, whose conditions the feeds must meet; ``graph`` is
         what the passes made of it.
         """
-        self.program_graph, self.single = _as_graph(program)
+        self.program_graph, self.single = read_program(program)
         self.options = options
-        self.graph: Graph = read_pipeline(options.pipeline)(self.program_graph)
+        try:
+            passes = read_pipeline(options.pipeline)
+        except ParseError as error:
+            error.details = ("in the pipeline", *error.at.resolve().excerpt(), *error.details)
+            error.at = capture()
+            raise
+        self.graph: Graph = passes(self.program_graph)
         self._check_fixed_sizes()
         self.schedule: Schedule = fuse_graph(self.graph, options.fuse)
         if config.current().check:
             verify_schedule(self.schedule)
         policy = as_policy(options.checkpoint)
         self._planner = Planner(self.schedule, policy, options.memory_budget)
-        self._lock = threading.Lock()
+        self._lock = lock_of_this_process()
         self._reasons: deque[str] = deque(maxlen=_REASONS)
         self._stats = Stats()
         addresses = self._compile_kernels()
         stores = {parameter.name: parameter.store for parameter in self.graph.parameters}
-        step = Program(self.schedule, addresses, stores, native.driver())
-        self._executor = Executor(self.program_graph, step, self._make_plan, dict(options.sizes))
+        by_address = {kernel.address: kernel.name for kernel in self.kernels}
+        names = {kernel: by_address[address] for kernel, address in addresses.items()}
+        step = Program(self.schedule, addresses, stores, native.driver(), names)
+        self._executor = Executor(
+            self.program_graph, step, self._make_plan, dict(options.sizes), self._table_maker()
+        )
         self._fixed_plan = self._plan_if_sizes_are_known()
 
     # -- running ----------------------------------------------------------------------------------
 
-    def run(self, feeds: Feeds | None = None, out: object = None) -> Any:
+    def run(self, feeds: Feeds | None = None, out: object = None, **unknown: object) -> Any:
         """The results for these feeds; parameters take their updates.
 
         Args:
@@ -175,6 +216,8 @@ class Compiled:
             FeedError, OutputArrayError, OutOfMemory, BudgetInfeasible: before anything has run.
             IndexOutOfRange: before any parameter has changed.
         """
+        if unknown:
+            raise feeds_by_keyword(unknown)
         results = self._executor.run({} if feeds is None else feeds, out)
         return results["output"] if self.single else results
 
@@ -190,14 +233,17 @@ class Compiled:
             SizeGuardError: sizes that the graph's conditions exclude.
             BudgetInfeasible: the plan needs more than ``memory_budget``.
         """
-        known = {**dict(self.options.sizes), **sizes}
+        asked = {name: read_size(name, value) for name, value in sizes.items()}
+        known = {**dict(self.options.sizes), **asked}
         declared = self.program_graph.sizes
-        wrong = [name for name in known if name not in declared]
+        for name in known:
+            if name not in declared:
+                raise unknown_size(name, declared)
         missing = [name for name in declared if name not in known]
-        if wrong or missing:
-            what = f"no size is named {wrong[0]!r}" if wrong else f"size {missing[0]!r} is missing"
-            named = ", ".join(declared) or "none"
-            raise UnknownNameError(what, hint=f"the sizes of the graph: {named}")
+        if missing:
+            raise UnknownNameError(
+                f"size {missing[0]!r} is missing", hint=f"its sizes are {', '.join(declared)}"
+            )
         check_sizes(self.program_graph, known)
         return self._make_plan({name: known[name] for name in declared}, frozenset())
 
@@ -214,6 +260,16 @@ class Compiled:
     def memory(self) -> Memory:
         """Bytes of arena, feeds, parameters, outputs, constants, by the plan of ``peak_bytes``."""
         return self._executor.memory(self._current_plan())
+
+    @property
+    def highest_touched(self) -> int | None:
+        """Arena bytes that the latest run has been seen to work in, counted from the start.
+
+        Measured under ``debug=True``, None otherwise: where the highest byte ends that was really
+        written, or that a kernel got as scratch (which it need not fill), on the next border of 64.
+        It is the ``peak_bytes`` of the plan that ran, for a buffer takes whole lines of 64 bytes.
+        """
+        return self._executor.highest_touched
 
     def _current_plan(self) -> Plan:
         plan = self._fixed_plan or self._executor.latest
@@ -291,6 +347,20 @@ class Compiled:
             "\n\n".join(f"# {k.name}: {k.label}\n{k.source.rstrip()}" for k in self.kernels) + "\n"
         )
 
+    # -- debug modes ------------------------------------------------------------------------------
+
+    def _table_maker(self) -> MakeTable:
+        """What runs plans; a program that is not debugged loads no debug mode."""
+        if self.options.debug == "nan":
+            from staticgrad.runtime.probed import Watch
+
+            return Watch(self.graph, _side_program).table
+        if self.options.debug:
+            from staticgrad.runtime.guarded import GuardedTable
+
+            return GuardedTable
+        return Table
+
     # -- reports ----------------------------------------------------------------------------------
 
     @property
@@ -332,12 +402,21 @@ class Compiled:
         return _restore, (self.program_graph, self.single, self.options)
 
     def _check_fixed_sizes(self) -> None:
-        unknown = [name for name, _ in self.options.sizes if name not in self.program_graph.sizes]
-        if unknown:
-            named = ", ".join(self.program_graph.sizes) or "none"
-            raise UnknownNameError(
-                f"sizes= names {unknown[0]!r}", hint=f"the sizes of the graph: {named}"
-            )
+        for name, _ in self.options.sizes:
+            if name not in self.program_graph.sizes:
+                raise unknown_size(name, self.program_graph.sizes)
+
+
+def _side_program(graph: Graph) -> SideProgram:
+    """A graph compiled to run beside another, one kernel per operation."""
+    from staticgrad.runtime.probed import SideProgram
+
+    schedule = fuse_graph(graph, False)
+    first_step = {step.kernel: step for step in reversed(schedule.steps)}
+    addresses = {k: _native(render(k), first_step[k]).address for k in schedule.kernels}
+    stores = {parameter.name: parameter.store for parameter in graph.parameters}
+    program = Program(schedule, addresses, stores, native.driver())
+    return SideProgram(graph, program, Planner(schedule).plan)
 
 
 def _native(source: str, step: Step) -> native.Kernel:
@@ -351,41 +430,3 @@ def _native(source: str, step: Step) -> native.Kernel:
 
 def _restore(graph: Graph, single: bool, options: Options) -> Compiled:
     return Compiled(graph.outputs["output"] if single else graph, options)
-
-
-def _as_graph(program: object) -> tuple[Graph, bool]:
-    """The graph of what was given, and whether it is one Value."""
-    if isinstance(program, Graph):
-        return program, False
-    if isinstance(program, Symbolic):
-        return Graph(program), True
-    if isinstance(program, Mapping):
-        return Graph(program), False
-    raise ArgumentError(
-        f"compile takes a Graph, a Value or a dict of Values, not a {type(program).__name__}"
-    )
-
-
-def _sizes(sizes: Mapping[str, int] | None) -> tuple[tuple[str, int], ...]:
-    found = {}
-    for name, value in (sizes or {}).items():
-        try:
-            found[name] = index(value)
-        except TypeError:
-            found[name] = -1
-        if found[name] < 0:
-            raise ArgumentError(f"sizes: {name!r} is {value!r}, not a number of elements")
-    return tuple(found.items())
-
-
-def _bytes(budget: int | str | None) -> int | None:
-    """A number of bytes from a number or a text with a unit."""
-    if budget is None or (isinstance(budget, int) and not isinstance(budget, bool) and budget >= 0):
-        return budget
-    match = _BYTES.fullmatch(budget) if isinstance(budget, str) else None
-    if match is None or match[2].lower() not in _UNITS:
-        raise ArgumentError(
-            f"memory_budget={budget!r} is not a number of bytes",
-            hint="write 2000000, '2MB' (10**6) or '2MiB' (2**20); B, kB, MB, GB, KiB, MiB, GiB",
-        )
-    return int(float(match[1]) * _UNITS[match[2].lower()])

@@ -1,13 +1,13 @@
 """Settings: one frozen Config, and where each of its values came from.
 
 A setting is taken from the first of: the argument of a call, ``with sg.options(...)``, the
-environment (``STATICGRAD_DEBUG=2``), ``[tool.staticgrad]`` of the ``pyproject.toml`` in the working
-directory, the default. This module holds settings that concern the whole process; what belongs to
-one compilation (budget, policy) is an argument of ``sg.compile``. It holds the logger too.
+environment (``STATICGRAD_DEBUG=nan``), ``[tool.staticgrad]`` of the ``pyproject.toml`` in the
+working directory, the default. This module holds settings that concern the whole process; what
+belongs to one compilation (budget, policy) is an argument of ``sg.compile``. It holds the logger.
 
-    >>> with options(debug=2):
+    >>> with options(debug="nan"):
     ...     current().debug
-    2
+    'nan'
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,12 +45,13 @@ def _flag(raw: object) -> bool:
     return value
 
 
-def _level(raw: object) -> int:
-    if isinstance(raw, str) and raw.strip().isdecimal():
-        raw = int(raw)
-    if type(raw) is not int or not 0 <= raw <= 5:
-        raise _UnfitError("a whole number from 0 to 5")
-    return raw
+def _debug(raw: object) -> bool | str:
+    if isinstance(raw, str) and raw.strip().lower() == "nan":
+        return "nan"
+    try:
+        return _flag(raw)
+    except _UnfitError:
+        raise _UnfitError("true or false (1 or 0) or nan") from None
 
 
 def _folder(raw: object) -> Path | None:
@@ -94,7 +95,8 @@ class Config:
             auto: vector, and numba for a source that vector does not take. The results are equal.
         cache_dir: folder of compiled kernels; None: the cache folder of the user.
         dump: folder that takes the text after each pass; None: nothing is dumped.
-        debug: 0 to 5, each level with what the lower ones print.
+        debug: how programs run that are compiled without ``debug=``: True watches what each kernel
+            reads and writes, "nan" stops at the first NaN or infinity; see ``sg.compile``.
         check: compare what the graph computes before and after each pass.
         log: topics that are logged to standard error.
     """
@@ -103,7 +105,7 @@ class Config:
     backend: Literal["auto", "numba", "vector"] = "auto"
     cache_dir: Path | None = None
     dump: Path | None = None
-    debug: int = 0
+    debug: bool | Literal["nan"] = False
     check: bool = False
     log: tuple[str, ...] = ()
 
@@ -114,7 +116,7 @@ _SETTINGS: Final[dict[str, tuple[Callable[[object], object], str]]] = {
     "backend": (_backend, "who compiles kernels: auto, numba or vector; the results are equal"),
     "cache_dir": (_folder, "folder of compiled kernels; none: the user's cache folder"),
     "dump": (_folder, "folder that takes the text after each pass"),
-    "debug": (_level, "0 silent; 1 compiles, 2 passes, 3 rules, 4 text, 5 kernels"),
+    "debug": (_debug, "on: watch what kernels touch; nan: stop at the first NaN or infinity"),
     "check": (_flag, "compare the graph before and after each pass"),
     "log": (_topics, f"topics to log: {', '.join(_TOPICS)}"),
 }
@@ -123,7 +125,7 @@ _DEFAULTS: Final = Config()
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting with its source: ``debug = 2  (environment STATICGRAD_DEBUG)``."""
+    """One setting with its source: ``debug = nan  (environment STATICGRAD_DEBUG)``."""
 
     name: str
     value: object
@@ -142,14 +144,17 @@ _overrides: Final[ContextVar[Mapping[str, object]]] = ContextVar(
 )
 
 
-@contextmanager
-def options(**settings: object) -> Iterator[Config]:
-    """Settings for the code of one block: ``with sg.options(debug=2): ...``.
+def options(**settings: object) -> AbstractContextManager[Config]:
+    """Settings for the code of one block: ``with sg.options(debug=True): ...``.
 
     Blocks nest; threads started inside do not inherit. Raises ConfigError for a wrong value and
     UnknownSettingError for a wrong name.
     """
-    values = {name: _read(name, raw, f"options({name}=...)") for name, raw in settings.items()}
+    return _held({n: _read(n, raw, f"options({n}=...)") for n, raw in settings.items()})
+
+
+@contextmanager
+def _held(values: Mapping[str, object]) -> Iterator[Config]:
     token = _overrides.set({**_overrides.get(), **values})
     try:
         yield current()

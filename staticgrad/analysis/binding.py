@@ -8,26 +8,32 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 
 from staticgrad.errors import (
     FeedDTypeError,
+    FeedError,
     FeedShapeError,
     MissingFeedError,
     Related,
     SizeGuardError,
-    StaticgradError,
+    SymbolicValueError,
     UnknownFeedError,
 )
 from staticgrad.ir.dim import Dim, FloorDiv, Max, Named, Size, evaluate, named_sizes
 from staticgrad.ir.dtype import DType
 from staticgrad.ir.graph import Graph, Input, Symbolic
 from staticgrad.ir.op import Array
+from staticgrad.ir.value import Value
+from staticgrad.message import did_you_mean, kind_of, shown, why_no_array
 
 Feeds = Mapping[Any, Any]
+_LINE_UP = (
+    "axes meet from the last to the first: keepdims=True keeps one that is reduced,\n"
+    "x[..., None] adds one of size 1"
+)
 
 
 def bind_feeds(graph: Graph, feeds: Feeds, floats: DType | None = None) -> dict[str, Array]:
@@ -61,7 +67,7 @@ def name_feeds(graph: Graph, feeds: Feeds) -> dict[str, Any]:
         MissingFeedError, UnknownFeedError: the feeds are not those of the graph's inputs.
     """
     inputs = {_label(value): value for value in graph.inputs}
-    given = _by_name(inputs, feeds)
+    given = _by_name(graph, inputs, feeds)
     missing = [name for name in inputs if name not in given]
     if missing:
         raise MissingFeedError(
@@ -84,27 +90,55 @@ def feed_array(value: Symbolic, data: Any) -> Array:
         data = _weak_array(value, data)
     array = _as_seen(value, data)
     if array.dtype != value.dtype.numpy and not _converts(array.dtype, value.dtype):
-        raise FeedDTypeError(
-            f"feed {_label(value)!r} is {array.dtype}, the input takes {value.dtype.numpy.name}",
-            hint=f"convert it: feed.astype({value.dtype.numpy.name!r})",
-            related=[_related(value)],
-        )
+        raise _no_conversion(value, data, array)
     return array
 
 
+def _no_conversion(value: Symbolic, data: Any, array: Array) -> FeedDTypeError:
+    name, wanted = _label(value), value.dtype.numpy.name
+    what = {"O": "object", "U": "text", "S": "bytes"}.get(array.dtype.kind, array.dtype)
+    if array.dtype.kind in "OUS" and not isinstance(data, np.ndarray):
+        what = kind_of(data)
+    hint = f"convert it: feed.astype({wanted!r})"
+    if array.dtype.kind == "O":
+        hint = "an array of numbers: no None, no nested objects, no integers above 2**64"
+    elif array.dtype.kind in "US":
+        hint = "texts are not read as numbers, nor as names of files"
+    elif array.dtype.kind == "c":
+        hint = "there are no complex numbers here: feed .real and .imag"
+    return FeedDTypeError(
+        f"feed {name!r} is {what}, the input takes {wanted}", hint=hint, related=[_related(value)]
+    )
+
+
 def _as_seen(value: Symbolic, data: Any) -> Array:
+    if type(data) is not np.ndarray and hasattr(data, "mask"):  # np.ma is loaded by its users
+        raise FeedDTypeError(
+            f"feed {_label(value)!r} is a masked array, and no kernel reads its mask",
+            hint="fill it, array.filled(0), and feed the mask as an input of its own",
+            related=[_related(value)],
+        )
     if isinstance(data, np.ndarray):
         return data
+    if isinstance(data, Value):
+        raise _symbolic_feed(value, data)
     try:
         if hasattr(data, "__dlpack__") and not hasattr(data, "__array__"):
             return np.from_dlpack(data)
         return np.asarray(data)
-    except StaticgradError:
-        raise
     except (TypeError, ValueError, RuntimeError, BufferError) as error:
         raise FeedDTypeError(
-            f"feed {_label(value)!r} is no array: {error}", related=[_related(value)]
+            f"feed {_label(value)!r} is no array: {why_no_array(error)}", related=[_related(value)]
         ) from None
+
+
+def _symbolic_feed(value: Symbolic, data: Any) -> FeedDTypeError:
+    made = getattr(data, "node", None)
+    return FeedDTypeError(
+        f"feed {_label(value)!r} is symbolic, {data!r}: it has no numbers before a run",
+        hint="feed an array; what one graph computes, f.run(...), can be fed to another",
+        related=[_related(value), *([("fed", str(data.type), made.origin)] if made else [])],
+    )
 
 
 def bind_sizes(
@@ -122,7 +156,7 @@ def bind_sizes(
             one name two values, or a size that no feed determines.
         SizeGuardError: a bound of ``sg.dim``, or a guard of a node, does not hold.
     """
-    known = {name: _Known(value, "sizes", None) for name, value in (sizes or {}).items()}
+    known = {name: _Found(value, "sizes", None) for name, value in (sizes or {}).items()}
     axes = [
         axis for value in graph.inputs if _label(value) in shapes for axis in _axes(value, shapes)
     ]
@@ -162,6 +196,7 @@ def check_sizes(graph: Graph, values: Mapping[str, int]) -> None:
             raise SizeGuardError(
                 guard.text,
                 details=[f"{name} = {values[name]} in this run" for name in names],
+                hint=_LINE_UP if guard.relation == "==" and "must agree" in guard.text else "",
                 at=node.origin,
                 related=[_related(v) for v in graph.inputs if any(_mentions(v, n) for n in names)],
             )
@@ -173,7 +208,7 @@ def concrete_shape(shape: Iterable[Size], sizes: Mapping[str, int]) -> tuple[int
 
 
 @dataclass(frozen=True)
-class _Known:
+class _Found:
     """The value of a named size and who said so; ``value_of`` is None when the caller did."""
 
     value: int
@@ -194,11 +229,16 @@ class _Axis:
     def declared(self) -> Size:
         return self.value.shape[self.position]
 
+    def _fits_reversed(self) -> bool:
+        pairs = list(zip(self.value.shape, reversed(self.shape), strict=True))
+        return len(pairs) > 1 and all(isinstance(s, Dim) or s == own for s, own in pairs)
+
     def error(self, headline: str, other: Symbolic | None = None) -> FeedShapeError:
         """The error about this axis, in the user's terms."""
         return FeedShapeError(
             headline,
             details=[f"feed {_label(self.value)!r} has shape {self.shape}"],
+            hint="its axes the other way round would fit: x.T" if self._fits_reversed() else "",
             related=[_related(v) for v in dict.fromkeys((self.value, other)) if v is not None],
         )
 
@@ -216,41 +256,57 @@ def _mentions(value: Symbolic, name: str) -> bool:
     return any(named.name == name for extent in value.shape for named in named_sizes(extent))
 
 
-def _by_name(inputs: Mapping[str, Symbolic], feeds: Feeds) -> dict[str, Any]:
+def _by_name(graph: Graph, inputs: Mapping[str, Symbolic], feeds: Any) -> dict[str, Any]:
+    if not isinstance(feeds, Mapping):
+        first = next(iter(inputs), "x")
+        raise FeedError(
+            f"the feeds are {kind_of(feeds)}, not a dict",
+            hint=f'by name or by input: {{"{first}": array}}, {{{first}: array}}',
+        )
     given: dict[str, Any] = {}
     for key, data in feeds.items():
-        name = _feed_name(inputs, key)
+        name = _feed_name(graph, inputs, key)
         if name in given:
             raise UnknownFeedError(f"input {name!r} is fed twice, by name and by value")
         given[name] = data
     return given
 
 
-def _feed_name(inputs: Mapping[str, Symbolic], key: object) -> str:
-    known = ", ".join(map(repr, inputs)) or "none"
+def _feed_name(graph: Graph, inputs: Mapping[str, Symbolic], key: object) -> str:
+    if isinstance(key, str) and key in inputs:
+        return key
     if isinstance(key, Symbolic) and isinstance(key.node.op, Input):
         name = _label(key)
         if name in inputs and inputs[name].node is key.node:
             return name
+        twin = [_related(inputs[name])] if name in inputs else []
         raise UnknownFeedError(
-            f"the graph does not read input {name!r}",
-            hint=f"leave it out; the graph's inputs are {known}",
-            related=[_related(key)],
+            f"the graph does not read input {name!r}" + ", but another of that name" * len(twin),
+            hint=f"{'feed it by its name' if twin else 'leave it out'}; {_known(inputs)}",
+            related=[_related(key), *twin],
         )
-    if isinstance(key, str) and key in inputs:
-        return key
+    for parameter in graph.parameters:
+        if key == parameter.name or getattr(key, "node", None) is parameter.node:
+            raise UnknownFeedError(
+                f"{parameter.name!r} is a parameter: it has its value already",
+                hint=f"set it before the run: {parameter.name}.value = array\n{_known(inputs)}",
+                related=[_related(parameter)],
+            )
     if not isinstance(key, str):
         raise UnknownFeedError(
-            f"{key!r} is no input: feeds are keyed by input or by an input's name",
-            hint=f"the graph's inputs are {known}",
+            f"{shown(key)} is no input: feeds are keyed by input or by an input's name",
+            hint=_known(inputs),
+            related=[("it", str(key.type), key.node.origin)] if isinstance(key, Symbolic) else [],
         )
-    close = get_close_matches(key, inputs, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
     raise UnknownFeedError(
         f"the graph has no input {key!r}",
-        hint=f"{hint}the graph's inputs are {known}\n"
+        hint=f"{did_you_mean(key, inputs)}{_known(inputs)}\n"
         "an input that nothing reads is listed by hand: sg.Graph(outputs, inputs=[...])",
     )
+
+
+def _known(inputs: Mapping[str, Symbolic]) -> str:
+    return f"the graph's inputs are {', '.join(map(repr, inputs)) or 'none'}"
 
 
 def _converts(source: np.dtype[Any], target: DType) -> bool:
@@ -262,26 +318,46 @@ def _weak_array(value: Symbolic, data: Any) -> Array:
         array = np.asarray(data)
         if (array.dtype.kind in "iu" and value.dtype.is_integer) or array.size == 0:
             return np.asarray(data, value.dtype.numpy)
+    except SymbolicValueError:
+        raise _symbolic_feed(value, _first_value(data)) from None
     except (ValueError, OverflowError) as error:
         raise FeedDTypeError(
-            f"feed {_label(value)!r} is no array of {value.dtype.numpy.name}: {error}",
+            f"feed {_label(value)!r} is no array of {value.dtype.numpy.name}:"
+            f" {why_no_array(error)}",
             related=[_related(value)],
         ) from None
     return array
 
 
+def _first_value(data: Any) -> Any:
+    """The first symbolic value in nested lists."""
+    while isinstance(data, list | tuple):
+        data = next(x for x in data if isinstance(x, list | tuple | Value))
+    return data
+
+
 def _axes(value: Symbolic, shapes: Mapping[str, Sequence[int]]) -> list[_Axis]:
     shape = tuple(shapes[_label(value)])
     if len(shape) != value.ndim:
+        axes = "1 axis" if len(shape) == 1 else f"{len(shape)} axes"
         raise FeedShapeError(
-            f"feed {_label(value)!r} has {len(shape)} axes, the input has {value.ndim}",
+            f"feed {_label(value)!r} has {axes}, the input has {value.ndim}",
             details=[f"its shape is {shape}"],
+            hint=_how_many_axes(shape, value),
             related=[_related(value)],
         )
     return [_Axis(value, i, int(extent), shape) for i, extent in enumerate(shape)]
 
 
-def _bind_axis(axis: _Axis, known: dict[str, _Known]) -> bool:
+def _how_many_axes(shape: tuple[int, ...], value: Symbolic) -> str:
+    if len(shape) + 1 == value.ndim:
+        return "one row is a batch of one: x[None]" if isinstance(value.shape[0], Dim) else ""
+    if len(shape) == value.ndim + 1 and shape[-1] == 1:
+        return "without its last axis, of size 1: x[..., 0]"
+    return "merge axes: x.reshape(len(x), -1)" if len(shape) > value.ndim > 1 else ""
+
+
+def _bind_axis(axis: _Axis, known: dict[str, _Found]) -> bool:
     """Bind or check an axis of literal or plainly named size; False: it needs the other names."""
     declared = axis.declared
     if isinstance(declared, int):
@@ -294,7 +370,7 @@ def _bind_axis(axis: _Axis, known: dict[str, _Known]) -> bool:
     name = _plain_name(declared)
     if name is None:
         return False
-    first = known.setdefault(name, _Known(axis.extent, _label(axis.value), axis.value))
+    first = known.setdefault(name, _Found(axis.extent, _label(axis.value), axis.value))
     if first.value != axis.extent:
         raise axis.error(
             f"size {name!r} is {first.value} in {first.said_by!r}"
@@ -312,7 +388,7 @@ def _plain_name(size: Dim) -> str | None:
     return monomial[0].name
 
 
-def _solve(axes: Sequence[_Axis], known: dict[str, _Known]) -> None:
+def _solve(axes: Sequence[_Axis], known: dict[str, _Found]) -> None:
     """Find names that occur only inside expressions (``2*n + 1``), one unknown at a time."""
     waiting = list(axes)
     while waiting:
@@ -322,7 +398,7 @@ def _solve(axes: Sequence[_Axis], known: dict[str, _Known]) -> None:
         waiting = later
 
 
-def _solve_axis(axis: _Axis, known: dict[str, _Known]) -> bool:
+def _solve_axis(axis: _Axis, known: dict[str, _Found]) -> bool:
     """Solve a linear expression with one unknown name; True when nothing is left to find here."""
     size = axis.declared
     assert isinstance(size, Dim)
@@ -342,7 +418,7 @@ def _solve_axis(axis: _Axis, known: dict[str, _Known]) -> bool:
             f"axis {axis.position} of feed {_label(axis.value)!r} is {axis.extent},"
             f" which is {size} for no {name}"
         )
-    known[name] = _Known(found, _label(axis.value), axis.value)
+    known[name] = _Found(found, _label(axis.value), axis.value)
     return True
 
 

@@ -21,6 +21,8 @@ from staticgrad.ir.kernel import (
     Gemm,
     Kernel,
     Map,
+    Search,
+    Sort,
     Stage,
     Store,
     roots as roots_of,
@@ -49,6 +51,11 @@ class Machine:
 
 
 DEFAULT: Final = Machine()
+#: What it takes to put an element in its place, in a row of about a thousand; and to pass it over
+#: where only the first few places are wanted. As many operations as fit in the time measured.
+ORDER_FLOPS: Final = (500.0, 40.0)
+#: What it takes to find a place among some thousand elements.
+SEARCH_FLOPS: Final = 100
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,8 @@ def work_of(kernel: Kernel) -> Work:
             wide = kernel.operand(stage.a.operand).dtype.itemsize / 4
             products.append((2.0 * wide, tuple(axes.values())))
             del axes[stage.k.name]
+        if isinstance(stage, Sort):
+            maps.append((ORDER_FLOPS[not stage.whole], tuple(axes.values())))
         maps.append((float(_flops(stage)), tuple(axes.values())))
         for access, written in _accesses(stage):
             inner = {**axes, stage.k.name: stage.k.extent} if isinstance(stage, Gemm) else axes
@@ -124,7 +133,7 @@ def _total(terms: Iterable[Term], values: Mapping[str, int]) -> float:
 
 
 def _axes(stage: Stage) -> tuple[Axis, ...]:
-    if isinstance(stage, Map):
+    if isinstance(stage, Map | Sort):  # a Sort stores no more than it reads
         return (stage.axis,)
     if isinstance(stage, Columns):
         return (stage.axis, *stage.rows)
@@ -135,7 +144,9 @@ def _flops(stage: Stage) -> int:
     """Operations of one iteration of a stage, equal subexpressions once, besides the product."""
     found = statements(stage)
     exprs = postorder(e for s in found for e in roots_of(s))
-    return sum(map(_price, exprs)) + sum(not isinstance(s, Store) or s.add for s in found)
+    counted = sum(not isinstance(s, Store) or s.add for s in found)
+    searches = sum(isinstance(s, Search) for s in found)
+    return sum(map(_price, exprs)) + counted + SEARCH_FLOPS * searches
 
 
 def _price(expr: Expr) -> int:
@@ -161,6 +172,8 @@ def _accesses(stage: Stage) -> Iterator[tuple[Access, bool]]:
         yield stage.a, False
         yield stage.b, False
     for statement in statements(stage):
+        if isinstance(statement, Search):
+            yield statement.access, False
         if isinstance(statement, Store):
             yield statement.access, True
             if statement.add:

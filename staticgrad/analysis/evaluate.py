@@ -24,6 +24,7 @@ from staticgrad.errors import ArgumentError, OpDefinitionError
 from staticgrad.ir.dtype import F64, DType, as_dtype
 from staticgrad.ir.graph import Graph, Input, Node, ParameterLeaf, Symbolic
 from staticgrad.ir.op import Array, Op
+from staticgrad.message import shown
 from staticgrad.source import attribute_to
 
 
@@ -63,7 +64,7 @@ def evaluate(
         raise ArgumentError("only a Graph has updates", hint="evaluate(sg.Graph(...), ...)")
     if graph is None:
         return type(target)()
-    values = _Run(graph, feeds or {}, sizes, wide).values()
+    values = _Run(graph, {} if feeds is None else feeds, sizes, wide).values()
     outputs = {name: np.array(values[value.key]) for name, value in graph.outputs.items()}
     if updates:
         return outputs, {p.name: np.array(values[v.key]) for p, v in graph.updates}
@@ -165,7 +166,9 @@ def _as_graph(target: Any) -> Graph | None:
     values = list(target.values()) if isinstance(target, dict) else target
     if not isinstance(values, list | tuple) or not all(isinstance(v, Symbolic) for v in values):
         raise ArgumentError(
-            f"evaluate takes a Graph, a value, or a dict, list or tuple of values, not {target!r}"
+            "evaluate takes a Graph, a value, or a dict, list or tuple of values,"
+            f" not {shown(target)}",
+            hint="what is compiled runs: f.run(feeds)" if hasattr(target, "run") else "",
         )
     return Graph({str(i): value for i, value in enumerate(values)}) if values else None
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from staticgrad.ir.conversion import convert_array
 from staticgrad.ir.dtype import F32, DType
-from staticgrad.ir.expr import BLOCKS, LEAVES, Expr, postorder, ref
+from staticgrad.ir.expr import BLOCKS, LEAVES, Expr, postorder, ref, words_of
 from staticgrad.ir.vecmath.blocks import expand
 
 Array = NDArray[Any]
@@ -66,6 +66,8 @@ def _evaluate(node: Expr, operands: list[Array], leaf: Callable[..., Array]) -> 
         return convert_array(operands[0], node.dtype)
     if node.op == "bitcast":
         return operands[0].view(node.dtype.numpy)
+    if node.op == "window":
+        return _window(operands[0], words_of(str(node.attribute)))
     return np.asarray(_MEANING[node.op](*operands))
 
 
@@ -99,6 +101,15 @@ def _floor_divide(a: Array, b: Array) -> Array:
 def _remainder(a: Array, b: Array) -> Array:
     """With the sign of the divisor; 0 for a zero divisor."""
     return np.asarray(np.remainder(a, b))
+
+
+def _window(position: Array, words: Sequence[int]) -> Array:
+    """52 bits from a bit position on; see ``ir.expr.window``."""
+    content = b"".join(word.to_bytes(8, "big") for word in words)
+    starts = np.minimum(position >> 3, len(content) - 8).astype(np.int64)
+    around = np.frombuffer(content, np.uint8)[starts[..., None] + np.arange(8)]
+    whole = np.ascontiguousarray(around).view(">u8")[..., 0].astype(np.uint64)
+    return np.asarray(whole << (position & 7) >> 12)
 
 
 def _maximum(a: Array, b: Array) -> Array:
@@ -221,10 +232,10 @@ _MEANING: Final[dict[str, Callable[..., Any]]] = {
     "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": _divide,
     "neg": np.negative, "abs": np.abs,
     "sqrt": np.sqrt, "floor": np.floor, "ceil": np.ceil, "trunc": np.trunc, "rint": np.rint,
-    "fma": fma, "fmod": np.fmod, "floor_divide": _floor_divide, "remainder": _remainder,
+    "fma": fma, "c_fmod": np.fmod, "floor_divide": _floor_divide, "remainder": _remainder,
     "maximum": _maximum, "minimum": _minimum,
     "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor, "not": np.invert,
     "shl": _shift_left, "shr": _shift_right,
     "eq": np.equal, "ne": np.not_equal, "lt": np.less, "le": np.less_equal,
-    "gt": np.greater, "ge": np.greater_equal, "select": np.where,
+    "gt": np.greater, "ge": np.greater_equal, "select": np.where, "rarely": np.where,
 }  # fmt: skip

@@ -73,6 +73,14 @@ class Arena:
                 hint="run it on smaller feeds; nothing was run and no parameter has changed",
             ) from None
 
+    @classmethod
+    def over(cls, block: npt.NDArray[np.uint8]) -> Arena:
+        """An arena of exactly these bytes, which start on a 64-byte border; it cannot grow."""
+        arena = cls.__new__(cls)
+        arena._block, arena.words = block, block.data.cast("q")
+        arena.base, arena.capacity = address_of(block), block.size
+        return arena
+
     def array(self, offset: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
         """The bytes from ``offset`` on as an array; to be dropped before the arena may grow."""
         return np.ndarray(shape, dtype, self._block, offset)

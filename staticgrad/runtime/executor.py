@@ -7,7 +7,7 @@ threads is serialised. How plans are made is not known here: a function is hande
 
 from __future__ import annotations
 
-import threading
+from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,9 +17,12 @@ import numpy as np
 import numpy.typing as npt
 
 from staticgrad.analysis.binding import Feeds, bind_sizes, concrete_shape
+from staticgrad.errors import FeedError
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.plan import Plan
+from staticgrad.native.environment import default_environment
+from staticgrad.native.lock import lock_of_this_process
 from staticgrad.runtime.arena import Arena, address_of
 from staticgrad.runtime.feeds import BoundFeeds, FeedBinder
 from staticgrad.runtime.outputs import OutputPool, check_apart, given_outputs
@@ -28,6 +31,8 @@ from staticgrad.runtime.step import ParameterLocks, Program, Table
 Array = npt.NDArray[Any]
 #: (sizes, buffer names of staged inputs) -> plan; raises when there is none within the budget.
 MakePlan = Callable[[Mapping[str, int], frozenset[str]], Plan]
+#: (program, plan) -> what runs the plan: a Table, or one that watches its kernels.
+MakeTable = Callable[[Program, Plan], Table]
 _TABLES: Final = 256  # plans kept ready, the longest unused out first
 
 
@@ -59,9 +64,11 @@ class Executor:
         program: Program,
         make_plan: MakePlan,
         sizes: Mapping[str, int] | None = None,
+        make_table: MakeTable = Table,
     ) -> None:
         """``graph`` gives types and guards of inputs and outputs; ``sizes`` are fixed before."""
         self._graph, self._program, self._make_plan = graph, program, make_plan
+        self._make_table = make_table
         self._fixed_sizes = dict(sizes or {})
         read = {name for step in program.schedule.steps for name in step.reads()}
         self._input_buffers = {
@@ -76,10 +83,14 @@ class Executor:
         self._dtypes = {name: value.dtype.numpy for name, value in graph.outputs.items()}
         self._pools = {name: OutputPool(name, dtype) for name, dtype in self._dtypes.items()}
         self._locks = ParameterLocks(program)
+        written = [program.stores[name].array for name in program.updated]
+        written = sorted((array for array in written if array.nbytes), key=address_of)
+        self._written_starts = [address_of(array) for array in written]
+        self._written_ends = [address_of(array) + array.nbytes for array in written]
         self._arena = Arena()
         self._tables: OrderedDict[object, _Prepared] = OrderedDict()
-        self._lock = threading.Lock()
-        self.latest: Plan | None = None
+        self._lock = lock_of_this_process()
+        self._latest: Table | None = None
         self.runs = 0
 
     def run(self, feeds: Feeds, out: object = None) -> dict[str, Array]:
@@ -107,7 +118,7 @@ class Executor:
             self._run(table)
             for name, first in self._twins:
                 np.copyto(results[name], results[first])
-            self.latest = table.plan
+            self._latest = table
             self.runs += 1
         return results
 
@@ -127,6 +138,16 @@ class Executor:
         )
 
     @property
+    def latest(self) -> Plan | None:
+        """The plan of the latest run that ended well."""
+        return None if self._latest is None else self._latest.plan
+
+    @property
+    def highest_touched(self) -> int | None:
+        """What the table of the latest run has seen of the arena; see ``Table``."""
+        return None if self._latest is None else self._latest.highest_touched
+
+    @property
     def addresses(self) -> Mapping[Kernel, int]:
         """The native address of every kernel of the schedule."""
         return self._program.addresses
@@ -141,7 +162,7 @@ class Executor:
         staged = frozenset(self._input_buffers[name] for name in bound.staged)
         plan = self._make_plan(sizes, staged)
         prepared = _Prepared(
-            Table(self._program, plan),
+            self._make_table(self._program, plan),
             {name: concrete_shape(v.shape, sizes) for name, v in self._graph.outputs.items()},
         )
         self._tables[bound.key] = prepared
@@ -172,10 +193,22 @@ class Executor:
         for (name, buffer), array in zip(self._places, bound.arrays, strict=True):
             if name in staged:
                 place = self._arena.array(table.staged[name], self._feeds.dtype(name), array.shape)
-                with np.errstate(all="ignore"):
+                with np.errstate(all="ignore"), default_environment():
                     np.copyto(place, array, casting="same_kind")
             elif buffer is not None:
-                table.bind(buffer, address_of(array))
+                address = address_of(array)
+                if self._written_ends:
+                    self._check_not_written(name, address, address + array.nbytes)
+                table.bind(buffer, address)
+
+    def _check_not_written(self, name: str, first: int, end: int) -> None:
+        """Refuse a feed that lies in the memory of a parameter that the step updates."""
+        at = bisect_left(self._written_starts, end) - 1
+        if at >= 0 and self._written_ends[at] > first < end:
+            raise FeedError(
+                f"feed {name!r} shares memory with a parameter that the step updates",
+                hint="feed a copy: parameter.value is one",
+            )
 
     def _run(self, table: Table) -> None:
         try:

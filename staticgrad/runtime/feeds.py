@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from staticgrad.analysis.binding import Feeds, feed_array, name_feeds
 from staticgrad.ir.graph import Graph
+from staticgrad.native.environment import default_environment
 
 Array = npt.NDArray[Any]
 _IN_PLACE: Final = 0x0001 | 0x0100  # ndarray.flags.num: C_CONTIGUOUS and ALIGNED
@@ -70,7 +71,8 @@ class FeedBinder:
         for name, dtype, is_bool in self._dtypes:
             data = named[name]
             if type(data) is not np.ndarray:
-                data = feed_array(self._inputs[name], data)
+                with default_environment():
+                    data = feed_array(self._inputs[name], data)
             own = data.dtype  # mostly the very object
             if (own is not dtype and own != dtype) or data.flags.num & _IN_PLACE != _IN_PLACE:
                 data = feed_array(self._inputs[name], data)

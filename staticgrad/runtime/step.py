@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any
 
@@ -23,6 +23,7 @@ from staticgrad.ir.plan import Plan, PlannedStep
 from staticgrad.ir.schedule import Schedule, Step
 from staticgrad.native import ROW_WORDS
 from staticgrad.runtime.arena import Arena, address_of
+from staticgrad.runtime.lookups import failing_checks
 from staticgrad.source import Location
 
 Array = npt.NDArray[Any]
@@ -36,12 +37,14 @@ class Program:
 
     ``addresses`` holds one address per kernel object of the schedule; ``stores`` maps the labels
     of parameter buffers to their storage. Tables made from it live as long as the stores do.
+    ``names`` are what messages call the kernels.
     """
 
     schedule: Schedule
     addresses: Mapping[Kernel, int]
     stores: Mapping[str, ParameterStore]
     driver: Driver
+    names: Mapping[Kernel, str] = field(default_factory=dict)
 
     @property
     def updated(self) -> frozenset[str]:
@@ -72,13 +75,17 @@ class ParameterLocks:
 
 @dataclass(frozen=True)
 class _CheckWords:
-    """Two i64 words of the arena in which a step notes its smallest failing index."""
+    """Two i64 words of the arena in which a step notes its smallest failing index.
+
+    ``certain``: the step cannot but fail, and does not run.
+    """
 
     word: int
     step: int
     planned: PlannedStep
     operand: str
     origin: Location | None
+    certain: bool
 
 
 class _Places:
@@ -109,6 +116,10 @@ class Table:
     operand, then one word per integer argument.
     """
 
+    #: Where the highest arena byte ends that the latest run touched, on the next border of 64
+    #: bytes; None in a table that does not watch its kernels.
+    highest_touched: int | None = None
+
     def __init__(self, program: Program, plan: Plan) -> None:
         self.plan = plan
         self._driver = program.driver
@@ -133,7 +144,7 @@ class Table:
         }
 
     def _fill(self, program: Program, steps: Sequence[Step], starts: Sequence[int]) -> None:
-        fixed = _fixed_addresses(program)
+        fixed = self._fixed_addresses(program)
         words, offsets = [], []
         for row, (planned, step) in enumerate(zip(self.plan.steps, steps, strict=True)):
             at = starts[row]
@@ -159,18 +170,28 @@ class Table:
         self._arena_offsets = np.array(offsets, np.int64)
         self._arena_base = -1
 
+    def _fixed_addresses(self, program: Program) -> Mapping[str, int]:
+        """The buffers whose addresses are written once, when the table is filled."""
+        return fixed_addresses(program)
+
     def _find_checks(self, steps: Sequence[Step]) -> list[_CheckWords]:
         """The words of every check; what runs again after the commit has passed its check."""
         found = []
         for row in range(self.plan.commit):
             planned, step = self.plan.steps[row], steps[row]
+            failing = failing_checks(step.kernel, planned)
+            if failing:
+                self._words[ROW_WORDS * row + ROW_WORDS - 1] = 0  # no iterations
             zipped = zip(step.kernel.operands, step.operands, planned.offsets, strict=True)
             for operand, binding, inside in zipped:
                 place = self._places.offset(binding.buffer, row)
                 if operand.mode == "check" and place is not None:
                     word = (place + inside) // 8
                     origin = self._schedule.buffer(binding.buffer).origin or _origin(step)
-                    found.append(_CheckWords(word, planned.step, planned, operand.name, origin))
+                    certain = operand.name in failing
+                    found.append(
+                        _CheckWords(word, planned.step, planned, operand.name, origin, certain)
+                    )
         return sorted(found, key=lambda check: check.step)
 
     def _check_words(self) -> tuple[int, ...]:
@@ -182,6 +203,7 @@ class Table:
     def bind_arena(self, arena: Arena) -> None:
         """Point the records into the arena, where it has moved."""
         if self._arena_base != arena.base:
+            self._arena_base = -1  # an interrupt between the words must not leave half of them old
             self._words[self._arena_words] = self._arena_offsets + arena.base
             self._arena_base = arena.base
 
@@ -189,6 +211,7 @@ class Table:
         """Point the records' operands bound to a feed or output buffer to ``address``."""
         if self._bound.get(buffer) != address:
             view = self._view
+            self._bound.pop(buffer, None)  # as above: until all words are written, none counts
             for word, inside in self._slots.get(buffer, ()):
                 view[word] = address + inside
             self._bound[buffer] = address
@@ -204,6 +227,12 @@ class Table:
             words[word] = -1
         self._driver(self.address, 0, self.plan.commit)
         for check in self._checks:
+            if check.certain:
+                raise IndexOutOfRange(
+                    "no index is in range for an axis of size 0",
+                    hint="the axis is empty",
+                    at=check.origin,
+                )
             if words[check.word] >= 0:
                 raise self._failure(check, words[check.word], words[check.word + 1])
         if self.plan.commit < len(self.plan.steps):
@@ -215,13 +244,13 @@ class Table:
         return IndexOutOfRange(
             f"index {found} is out of range for an axis of size {extent}",
             details=[f"it is element {position} of the indices, counted in C order"],
-            hint=f"the largest valid index is {extent - 1}" if extent else "the axis is empty",
+            hint=f"the largest valid index is {extent - 1}",
             at=check.origin,
         )
 
 
-def _fixed_addresses(program: Program) -> dict[str, int]:
-    """Addresses that no run changes: parameters and constants."""
+def fixed_addresses(program: Program) -> dict[str, int]:
+    """Addresses that no run changes: parameters and constants, by buffer."""
     fixed = {}
     for buffer in program.schedule.buffers:
         if buffer.role == "parameter":

@@ -1,0 +1,212 @@
+"""Which operation of a graph first makes a NaN or an infinity: the question, put as a graph.
+
+``Probe`` answers for every floating value in one run: has an element of it become NaN or infinite
+although what it was computed from was finite? ``evidence`` and ``accusation`` say more of the one
+that has. This file builds graphs and reads arrays; it runs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any, Literal
+
+import numpy as np
+
+from staticgrad.analysis.counted import Mask, counted
+from staticgrad.analysis.users import ValueKey
+from staticgrad.errors import NonFiniteError, Related
+from staticgrad.ir.dtype import as_dtype
+from staticgrad.ir.graph import Constant, Graph, Input, Node, Parameter, ParameterLeaf, Symbolic
+from staticgrad.ir.op import Array
+from staticgrad.ir.types import TensorType
+from staticgrad.ir.value import Value
+from staticgrad.ops.aggregate import sum as total
+from staticgrad.ops.compare import logical_and, logical_not
+from staticgrad.ops.elementwise import Elementwise
+from staticgrad.ops.signs import isfinite, isnan
+from staticgrad.source import Location
+
+#: What is looked for: what is not finite, made of finite numbers; or NaNs made of no NaN.
+Kind = Literal["nonfinite", "nan"]
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A value whose operation may make bad numbers.
+
+    It has where ``made`` holds, if that is anywhere (the answer ``found``, a count) and the
+    answers ``clean`` are all 0.
+    """
+
+    value: Symbolic
+    kind: Kind
+    made: Value
+    found: str
+    clean: tuple[str, ...]
+
+
+class Probe:
+    """The suspects of a graph, and the ``graph`` that counts what convicts them (None: nobody).
+
+    A value is guilty where an element of it that counts (see ``counted``) is NaN or infinite and
+    the operation's operands are finite: of an elementwise operation at that element, of any other
+    everywhere. The kind "nan" looks for NaNs made of operands without NaN, infinities or not.
+    """
+
+    def __init__(self, graph: Graph, kind: Kind = "nonfinite") -> None:
+        """``graph``: what runs, after its passes."""
+        self._kind, self._nodes = kind, graph.nodes
+        self._good: dict[ValueKey, Value] = {}
+        self._answers: dict[str, Value] = {}
+        self._names: dict[ValueKey, str] = {}
+        counting = counted(graph)
+        self.suspects = [
+            self._suspect(value, counting[value.key])
+            for node in graph.nodes
+            if not node.is_leaf
+            for value in node.values
+            if value.dtype.is_float and value.key in counting
+        ]
+        read = {arg.key for node in graph.nodes for arg in node.args}
+        leaves = [leaf for leaf in (*graph.inputs, *graph.parameters) if leaf.key in read]
+        self._leaves = [self._bad(leaf) for leaf in leaves if leaf.dtype.is_float]
+        roots = [value for value in graph.roots if value.dtype.is_float]
+        self._roots = [self._count(f"root{i}", isnan(value)) for i, value in enumerate(roots)]
+        self.graph = Graph(self._answers, name="probe") if self.suspects else None
+
+    def guilty(self, answers: Mapping[str, Any], before: Location | None = None) -> Suspect | None:
+        """The first suspect, in the order of the graph, that the answers of ``graph`` convict.
+
+        ``before``: the line of a lookup that failed, so that what comes after it says nothing.
+        """
+        after = set() if before is None else self._from(before)
+        for suspect in self.suspects:
+            if suspect.value.node in after:
+                return None
+            if answers[suspect.found] and not any(answers[name] for name in suspect.clean):
+                return suspect
+        return None
+
+    def _from(self, line: Location) -> set[Node]:
+        """The nodes from the first one of a line on; none of those before depends on it."""
+        lines = [node.origin for node in self._nodes]
+        return set(self._nodes[lines.index(line) :]) if line in lines else set()
+
+    def is_a_mystery(self, answers: Mapping[str, Any]) -> bool:
+        """Whether a result has a NaN although all feeds and parameters are finite."""
+        outside = any(answers[name] for name in self._leaves)
+        return not outside and any(answers[name] for name in self._roots)
+
+    def _suspect(self, value: Symbolic, mask: Mask) -> Suspect:
+        floats = [arg for arg in value.node.args if arg.dtype.is_float]
+        if not isinstance(value.node.op, Elementwise):
+            made = logical_not(self._is_good(value))
+            clean = tuple(self._bad(arg) for arg in floats)
+        elif floats:
+            made = reduce(logical_and, map(self._is_good, floats)) > self._is_good(value)
+            clean = ()
+        else:
+            made, clean = logical_not(self._is_good(value)), ()
+        if not isinstance(mask, bool):
+            made = logical_and(made, mask)
+        found = self._count(f"suspect{len(self._answers)}", made)
+        return Suspect(value, self._kind, made, found, clean)
+
+    def _is_good(self, value: Symbolic) -> Value:
+        """Per element, whether it is none of what is looked for."""
+        if value.key not in self._good:
+            good = value == value if self._kind == "nan" else isfinite(value)
+            self._good[value.key] = good
+        return self._good[value.key]
+
+    def _bad(self, value: Symbolic) -> str:
+        """The answer to how many elements are bad."""
+        if value.key not in self._names:
+            name = f"bad{len(self._answers)}"
+            self._names[value.key] = self._count(name, logical_not(self._is_good(value)))
+        return self._names[value.key]
+
+    def _count(self, name: str, where: Value) -> str:
+        """A new answer: in how many places a bool value is true."""
+        self._answers[name] = total(where)
+        return name
+
+
+def evidence(suspect: Suspect) -> Graph:
+    """What ``accusation`` wants to see: the result, where it went wrong, and the operands."""
+    operands = {f"operand{i}": arg for i, arg in enumerate(suspect.value.node.args)}
+    return Graph({"result": suspect.value, "made": suspect.made, **operands}, name="evidence")
+
+
+def accusation(suspect: Suspect, seen: Mapping[str, Array]) -> NonFiniteError:
+    """The error that names the operation, its line, operands, result, and the first bad element.
+
+    Args:
+        suspect: the guilty one.
+        seen: the outputs of ``evidence``.
+    """
+    node, result, made = suspect.value.node, seen["result"], seen["made"]
+    first = np.unravel_index(int(np.argmax(made)), made.shape)
+    operands = [seen[f"operand{i}"] for i in range(len(node.args))]
+    names = [_name(arg, i) for i, arg in enumerate(node.args)]
+    what = "NaN" if np.isnan(result[first]) else "an infinity"
+    source = "numbers that are not NaN" if suspect.kind == "nan" else "finite numbers"
+    bad = str(result[first])
+    if isinstance(node.op, Elementwise):
+        bad = f"{node.op.name}({', '.join(_elements(operands, result.shape, first))}) = {bad}"
+    if first:
+        count = f"{int(made.sum())} of {made.size} elements, the first at"
+        bad = f"{count} {[int(i) for i in first]}: {bad}"
+    rows: list[Related] = [("result", _summary(result), None)]
+    rows += [
+        (name, _summary(array), arg.node.origin)
+        for name, array, arg in zip(names, operands, node.args, strict=True)
+    ]
+    return NonFiniteError(
+        f"{_derivative(node.order)}{node.op.name} makes {what} out of {source}",
+        details=[bad],
+        hint="no parameter has changed; sg.where and sg.clip keep operands out of such places",
+        at=node.origin,
+        related=rows,
+    )
+
+
+def _derivative(order: int) -> str:
+    """Where a node belongs that ``grad`` built."""
+    if order == 0:
+        return ""
+    which = {1: "gradient", 2: "second derivative", 3: "third derivative"}
+    return f"in the {which.get(order, f'derivative of order {order}')} of this line, "
+
+
+def _name(value: Symbolic, position: int) -> str:
+    op = value.node.op
+    if isinstance(op, Input):
+        return op.label
+    if isinstance(op, ParameterLeaf):
+        return Parameter(value.node).name
+    return "constant" if isinstance(op, Constant) else f"operand {position + 1}"
+
+
+def _elements(
+    operands: list[Array], shape: tuple[int, ...], index: tuple[Any, ...]
+) -> Iterator[str]:
+    """Each operand's element that went into one of the result."""
+    for array in operands:
+        yield str(np.broadcast_to(array, shape)[index])
+
+
+def _summary(array: Array) -> str:
+    """Type, range of what is finite, and how much is zero, infinite or NaN."""
+    kind = str(TensorType(as_dtype(array.dtype), array.shape))
+    finite = array[np.isfinite(array)]
+    ends = (
+        dict.fromkeys(f"{end:.4g}" for end in (finite.min(), finite.max())) if finite.size else ()
+    )
+    parts = [" .. ".join(ends)] if ends else []
+    counts = (np.sum(array == 0), np.sum(np.isinf(array)), np.sum(np.isnan(array)))
+    for count, word in zip(counts, ("zero", "inf", "nan"), strict=True):
+        parts += [f"{count} {word}"] if count else []
+    return f"{kind}  {', '.join(parts)}"

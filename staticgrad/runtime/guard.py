@@ -1,0 +1,247 @@
+"""The checks of ``debug=True``: what each kernel of a run may read and write, against what it does.
+
+The guarded copy holds the arena in its planned layout and every feed, parameter, constant and
+output, with red zones between them. A kernel sees the bytes of its operands; all else, and what
+nobody has written since a buffer's life began, is poison. Each step runs twice, over two different
+poisons: whatever changes outside the buffers that it writes was written wrongly, and wherever its
+results differ they depend on bytes that it may not read. Which buffer is where, is the plan's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from staticgrad.errors import KernelAccessError
+from staticgrad.ir.parameter import ALIGNMENT
+from staticgrad.ir.plan import Placement
+from staticgrad.runtime.arena import Arena
+from staticgrad.runtime.guarded_copy import Bytes, GuardedCopy, Span, bytes_at, span_of
+
+if TYPE_CHECKING:
+    from staticgrad.runtime.guarded import GuardedTable
+
+#: What stands in bytes that a kernel may not read, in its first and second run: NaN in every
+#: floating dtype, -1 in every integer; then small numbers that are none of those.
+POISON: Final = (0xFF, 0xA5)
+#: What stands in results before they are written, so that copied poison is told from unwritten.
+UNWRITTEN: Final = (0x7B, 0x3C)
+
+
+class Touched(NamedTuple):
+    """An operand of one row: its buffer, where all of that buffer lies, and how it is touched."""
+
+    buffer: str
+    span: Span
+    mode: Literal["in", "out", "inout", "scratch", "check"]
+
+    @property
+    def is_read(self) -> bool:
+        return self.mode in ("in", "inout", "check")
+
+    @property
+    def is_written(self) -> bool:
+        return self.mode != "in"
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """One run of a row: the poison under it, and what it left in each span that it writes."""
+
+    poison: Bytes
+    results: dict[Span, Bytes]
+
+    def left(self, span: Span) -> npt.NDArray[np.bool_]:
+        """Where a span of results is still the poison that was there before."""
+        same: npt.NDArray[np.bool_] = self.results[span] == self.poison[span.slice]
+        return same
+
+
+class Guard:
+    """One watched run.
+
+    ``truth`` holds what each byte of the copy is worth, ``known`` whether it was written in this
+    life of its buffer; kernels run in the copy's ``block``, where the records point. ``highest`` is
+    where the highest arena byte ends that was written, or given to a kernel as scratch, on the next
+    border of 64: the planner aligns to it, and counts it in the peak.
+    """
+
+    def __init__(self, table: GuardedTable, arena: Arena, copy: GuardedCopy) -> None:
+        self._table, self._plan, self._copy = table, table.plan, copy
+        self.block = copy.block
+        self.truth = np.full(self.block.size, POISON[0], np.uint8)
+        self.known = np.zeros(self.block.size, np.bool_)
+        self.highest = 0
+        self._lives: dict[str, list[Placement]] = {}
+        self._ending: dict[int, list[Placement]] = {}
+        for place in table.plan.placements:
+            self._lives.setdefault(place.buffer, []).append(place)
+            self._ending.setdefault(place.last, []).append(place)
+        self._fill(arena)
+        self.block[:] = self.truth
+
+    def _fill(self, arena: Arena) -> None:
+        """What is there before the first step: feeds, parameters, constants, check words."""
+        roles = self._plan.schedule.by_name
+        for name, span in self._copy.outside.items():
+            if roles[name].role != "output":
+                self.truth[span.slice] = self._copy.original(name)
+                self.known[span.slice] = True
+        for place in self._plan.placements:
+            role, span = roles[place.buffer].role, span_of(place)
+            if role == "input":
+                self.truth[span.slice] = bytes_at(arena.base + place.offset, place.nbytes)
+            if role == "input" or (role == "check" and place.first < self._plan.commit):
+                self.known[span.slice] = True
+                self._note(span.end)
+
+    def _note(self, end: int) -> None:
+        """The arena bytes below ``end`` (in the copy) count as touched."""
+        begin, behind = self._copy.in_arena
+        if end <= behind:
+            self.highest = max(self.highest, -(-(end - begin) // ALIGNMENT) * ALIGNMENT)
+
+    def run(self, first: int, last: int) -> None:
+        """Rows ``first`` to ``last`` (exclusive); ``block`` holds the truth before and after."""
+        self.truth[:] = self.block
+        for row in range(first, last):
+            self._step(row)
+        self.block[:] = self.truth
+
+    def finish(self) -> None:
+        """Check that outputs are written wholly; then write them and the parameters.
+
+        Raises:
+            KernelAccessError: an output with bytes that no kernel wrote.
+        """
+        roles = self._plan.schedule.by_name
+        spans = self._copy.outside
+        written = [n for n in spans if roles[n].role in ("output", "parameter")]
+        for name in written:
+            missing = np.flatnonzero(~self.known[spans[name].slice])
+            if missing.size:
+                text = f"leaves byte {missing[0]} of {name!r} unwritten"
+                row, size = self._last_writer(name), spans[name].end - spans[name].begin
+                raise self._table.error(row, text, [f"{missing.size} of {size} bytes are missing"])
+        for name in written:
+            self._copy.original(name)[:] = self.truth[spans[name].slice]
+
+    def _last_writer(self, buffer: str) -> int:
+        steps = self._plan.schedule.steps
+        rows = (r for r, p in enumerate(self._plan.steps) if buffer in steps[p.step].writes())
+        return max(rows, default=len(self._plan.steps) - 1)
+
+    # -- one step ---------------------------------------------------------------------------------
+
+    def _step(self, row: int) -> None:
+        """Run a row over both poisons, compare, and take over what it wrote."""
+        touched = self._table.touched(row, self._copy.base)
+        first, second = (self._execute(row, touched, self._poison(touched, k)) for k in (0, 1))
+        # a check that runs again after the commit notes failures in words that nobody looks at
+        compared = [t.span for t in touched if t.is_written and self._is_looked_at(t, row)]
+        if self._differ(first, second, compared):
+            raise self._stray_read(row, touched, first, second, compared)
+        fresh = []
+        for operand in (t for t in touched if t.is_written):
+            span = operand.span
+            known = self.known[span.slice] | ~(first.left(span) & second.left(span))
+            known |= self._table.is_skipped(row)  # a failing check is raised when all have run
+            self.truth[span.slice] = second.results[span]
+            fresh.append((operand, known))
+        for place in self._ending.get(row, ()):
+            self.known[span_of(place).slice] = False
+        for operand, known in fresh:
+            last = np.flatnonzero(known)[-1:]
+            if last.size:
+                self._note(operand.span.begin + int(last[0]) + 1)
+            if operand.mode == "scratch":  # a kernel's own room, which it need not fill
+                self._note(operand.span.end)
+            self.known[operand.span.slice] = known if self._lives_on(operand.buffer, row) else False
+
+    def _is_looked_at(self, operand: Touched, row: int) -> bool:
+        return operand.mode != "check" or row < self._plan.commit
+
+    def _lives_on(self, buffer: str, row: int) -> bool:
+        """Whether a buffer is there after the row."""
+        lives = self._lives.get(buffer)
+        return lives is None or any(place.first <= row < place.last for place in lives)
+
+    def _differ(self, first: _Outcome, second: _Outcome, spans: Sequence[Span]) -> bool:
+        """Whether the results of two runs differ, other than by poison that neither wrote over."""
+        for span in spans:
+            different = first.results[span] != second.results[span]
+            unwritten = first.left(span) & second.left(span) & ~self.known[span.slice]
+            if np.any(different & ~unwritten):
+                return True
+        return False
+
+    def _poison(self, touched: list[Touched], which: int) -> Bytes:
+        """Poison for the whole copy, another one where results go that the row does not read."""
+        poison = np.full(self.block.size, POISON[which], np.uint8)
+        for operand in touched:
+            if operand.is_written and not operand.is_read:
+                poison[operand.span.slice] = UNWRITTEN[which]
+        for operand in touched:
+            if operand.is_read:
+                poison[operand.span.slice] = POISON[which]
+        return poison
+
+    def _execute(self, row: int, touched: list[Touched], poison: Bytes) -> _Outcome:
+        """Run a row where only known bytes of its operands are not poison.
+
+        Raises:
+            KernelAccessError: a byte has changed outside the buffers that the row writes.
+        """
+        before = poison.copy()
+        for span in dict.fromkeys(operand.span for operand in touched):
+            np.copyto(before[span.slice], self.truth[span.slice], where=self.known[span.slice])
+        self.block[:] = before
+        self._table.run_row(row)
+        results = {t.span: self.block[t.span.slice].copy() for t in touched if t.is_written}
+        for span in results:
+            self.block[span.slice] = before[span.slice]
+        if not np.array_equal(self.block.view(np.int64), before.view(np.int64)):
+            raise self._stray_write(row, touched, np.flatnonzero(self.block != before))
+        return _Outcome(poison, results)
+
+    # -- what went wrong --------------------------------------------------------------------------
+
+    def _stray_write(
+        self, row: int, touched: list[Touched], changed: npt.NDArray[np.intp]
+    ) -> KernelAccessError:
+        begin, last = int(changed[0]), int(changed[-1])
+        return self._table.error(
+            row,
+            f"writes {self._copy.describe(begin, row)}",
+            [f"{changed.size} bytes changed there that it may not write, the last {last - begin} "
+             "further", self._may("write", [t for t in touched if t.is_written])],
+        )  # fmt: skip
+
+    def _stray_read(
+        self, row: int, touched: list[Touched], first: _Outcome, second: _Outcome,
+        compared: Sequence[Span],
+    ) -> KernelAccessError:  # fmt: skip
+        """Find a byte that the result depends on, by exchanging the poison of ever fewer bytes."""
+        low, high = 0, self.block.size
+        while high - low > 1:
+            middle = (low + high) // 2
+            mixed = first.poison.copy()
+            mixed[:middle] = second.poison[:middle]
+            if self._differ(first, self._execute(row, touched, mixed), compared):
+                high = middle
+            else:
+                low = middle
+        reads = [t for t in touched if t.is_read]
+        inside = any(t.span.begin <= low < t.span.end for t in touched)
+        why = "which nobody has written yet" if inside else "which is none of its operands"
+        return self._table.error(
+            row, f"depends on {self._copy.describe(low, row)}, {why}", [self._may("read", reads)]
+        )
+
+    def _may(self, what: str, operands: list[Touched]) -> str:
+        spans = [f"{t.buffer} ({t.span.end - t.span.begin} bytes)" for t in operands]
+        return f"it may {what} {', '.join(dict.fromkeys(spans)) or 'nothing'}"

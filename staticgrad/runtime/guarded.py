@@ -1,0 +1,116 @@
+"""``debug=True``: a table whose plan runs step by step, in a guarded copy of all it may touch.
+
+It hands the guard what it knows of a row: the buffers that its record points into, and the one
+kernel to run. What is looked for, and what poison is, is said in ``runtime.guard``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from staticgrad.analysis.plan_check import verify_plan
+from staticgrad.errors import KernelAccessError
+from staticgrad.ir.plan import Plan
+from staticgrad.native import ROW_WORDS
+from staticgrad.runtime.arena import Arena
+from staticgrad.runtime.guard import Guard, Touched
+from staticgrad.runtime.guarded_copy import GuardedCopy, Span
+from staticgrad.runtime.step import Program, Table, fixed_addresses
+
+
+class GuardedTable(Table):
+    """A table whose every run is watched. Results and parameters have the bytes of a plain run.
+
+    The caller's arrays and the parameters are written when all steps have passed, so that an error
+    leaves them as they were. Costs a copy of all that the step touches, and about ten passes over
+    it per step.
+    """
+
+    def __init__(self, program: Program, plan: Plan) -> None:
+        """Check the plan too, which the guard believes: who may touch what, and for how long.
+
+        Raises:
+            VerifyError: the plan breaks a promise of plans.
+        """
+        verify_plan(plan)
+        super().__init__(program, plan)
+        self._program = program
+        self._row_driver, self._driver = self._driver, self._watched
+        self._nbytes = dict(plan.buffer_bytes)
+        self._guard: Guard | None = None
+
+    def _fixed_addresses(self, program: Program) -> Mapping[str, int]:
+        """None: parameters and constants are reached through their guarded copies."""
+        return {}
+
+    def bind(self, buffer: str, address: int) -> None:
+        """Note where a feed or output really is."""
+        self._bound[buffer] = address
+
+    def bind_arena(self, arena: Arena) -> None:
+        """Nothing: the records point into the guarded copy."""
+
+    def run(self, arena: Arena) -> None:
+        """As ``Table.run``, one row at a time.
+
+        Raises:
+            KernelAccessError: a kernel touched what it may not; nothing was written outside the
+                guarded copy.
+        """
+        real = {**fixed_addresses(self._program), **self._bound}
+        copy = GuardedCopy(self.plan, {name: real[name] for name in self._slots})
+        self._point(copy)
+        guard = self._guard = Guard(self, arena, copy)
+        try:
+            super().run(copy.arena)
+            guard.finish()
+        finally:
+            self._guard = None
+        self.highest_touched = guard.highest
+
+    def _watched(self, table: int, first: int, last: int) -> None:
+        if self._guard is not None:
+            self._guard.run(first, last)
+
+    def _point(self, copy: GuardedCopy) -> None:
+        """Let the records point into a copy."""
+        self._words[self._arena_words] = self._arena_offsets + copy.arena.base
+        for buffer, span in copy.outside.items():
+            for word, inside in self._slots[buffer]:
+                self._words[word] = copy.base + span.begin + inside
+
+    # -- what the guard asks ----------------------------------------------------------------------
+
+    def run_row(self, row: int) -> None:
+        """One kernel, on what the records point to."""
+        self._row_driver(self.address, row, row + 1)
+
+    def is_skipped(self, row: int) -> bool:
+        """Whether a row has no iterations because an index of it cannot but fail."""
+        return bool(self._words[ROW_WORDS * row + 3] != self.plan.steps[row].total)
+
+    def touched(self, row: int, base: int) -> list[Touched]:
+        """The buffers that a row's record points into, in bytes from ``base``."""
+        planned = self.plan.steps[row]
+        step = self._schedule.steps[planned.step]
+        at = (int(self._words[ROW_WORDS * row + 1]) - self.address) // 8
+        found = []
+        zipped = zip(step.kernel.operands, step.operands, planned.offsets, strict=True)
+        for word, (operand, binding, inside) in enumerate(zipped, at):
+            begin = int(self._words[word]) - inside - base
+            span = Span(begin, begin + self._nbytes[binding.buffer])
+            found.append(Touched(binding.buffer, span, operand.mode))
+        return found
+
+    def error(self, row: int, what: str, details: list[str]) -> KernelAccessError:
+        """A fault of the kernel at a row, with the lines that it computes."""
+        number = self.plan.steps[row].step
+        step = self._schedule.steps[number]
+        name = self._program.names.get(step.kernel, "its kernel")
+        lines = dict.fromkeys(o.resolve().short for o in step.origins)
+        return KernelAccessError(
+            f"step {number}, {name} ({step.label}), {what}",
+            details=[*details, f"it computes {', '.join(lines) or 'no line of yours'}"],
+            hint="staticgrad, or an op or pass that you added, is wrong here, not your program",
+            at=step.origins[0] if step.origins else None,
+        )

@@ -1,0 +1,142 @@
+"""``debug="nan"``: before a plan runs, another program looks for what makes NaNs of its feeds.
+
+That program computes the same values on the same feeds and parameters, one kernel per operation,
+and writes neither parameters nor outputs; only where it finds nothing, the plan itself runs, as
+always. What is looked for, and how, is said in ``analysis.nonfinite``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from staticgrad.analysis.binding import concrete_shape
+from staticgrad.analysis.nonfinite import Probe, Suspect, accusation, evidence
+from staticgrad.errors import IndexOutOfRange
+from staticgrad.ir.graph import Graph
+from staticgrad.ir.plan import Plan
+from staticgrad.lazy import cached_property
+from staticgrad.runtime.arena import Arena, address_of
+from staticgrad.runtime.step import Program, Table
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class SideProgram:
+    """A program without updates that runs beside another, under the locks that the other holds."""
+
+    graph: Graph
+    program: Program
+    make_plan: Callable[[Mapping[str, int]], Plan]
+
+    def run(
+        self, sizes: Mapping[str, int], feeds: Mapping[str, int]
+    ) -> tuple[dict[str, Array], IndexOutOfRange | None]:
+        """The outputs by name, and the failure of an index, which has been clamped.
+
+        Args:
+            sizes: the value of every named size.
+            feeds: where each input's elements are, contiguous and of its dtype, by the input's
+                name.
+        """
+        table = Table(self.program, self.make_plan(sizes))
+        arena = Arena()
+        arena.reserve(table.plan.peak_bytes)
+        table.bind_arena(arena)
+        for buffer in self.program.schedule.buffers:
+            if buffer.role == "input":
+                table.bind(buffer.name, feeds[buffer.label])
+        results, made = {}, dict[str, Array]()
+        for name, buffer_name in self.program.schedule.outputs:
+            value = self.graph.outputs[name]
+            if buffer_name not in made:
+                made[buffer_name] = np.empty(concrete_shape(value.shape, sizes), value.dtype.numpy)
+                table.bind(buffer_name, address_of(made[buffer_name]))
+            results[name] = made[buffer_name]
+        try:
+            table.run(arena)
+        except IndexOutOfRange as error:
+            return results, error
+        return results, None
+
+
+#: Compiles a graph without updates.
+Compile = Callable[[Graph], SideProgram]
+
+
+class _Search:
+    """A probe with its questions compiled."""
+
+    def __init__(self, probe: Probe, compile_graph: Compile) -> None:
+        self._probe = probe
+        self._program = None if probe.graph is None else compile_graph(probe.graph)
+
+    def find(
+        self, sizes: Mapping[str, int], feeds: Mapping[str, int]
+    ) -> tuple[Suspect | None, bool]:
+        """Who is guilty, and if nobody is, whether it remains a mystery where a NaN comes from.
+
+        Before an index that is out of range there may be a NaN, which is the better news; if not,
+        the index is reported by the run that follows.
+        """
+        if self._program is None:
+            return None, False
+        answers, failure = self._program.run(sizes, feeds)
+        guilty = self._probe.guilty(answers, None if failure is None else failure.at)
+        return guilty, failure is None and self._probe.is_a_mystery(answers)
+
+
+class Watch:
+    """Looks for operations of one graph that make NaNs, at any sizes."""
+
+    def __init__(self, graph: Graph, compile_graph: Compile) -> None:
+        self._graph, self._compile = graph, compile_graph
+        self._search = _Search(Probe(graph), compile_graph)
+
+    @cached_property
+    def _nan_search(self) -> _Search:
+        return _Search(Probe(self._graph, "nan"), self._compile)
+
+    def look(self, sizes: Mapping[str, int], feeds: Mapping[str, int]) -> None:
+        """See ``SideProgram.run`` for the arguments.
+
+        Raises:
+            NonFiniteError: the first operation that made a NaN or an infinity of finite numbers;
+                or, where feeds and parameters are finite and a result is not a number, the first
+                that made a NaN of infinities.
+        """
+        guilty, mysterious = self._search.find(sizes, feeds)
+        if guilty is None and mysterious:
+            guilty, _ = self._nan_search.find(sizes, feeds)
+        if guilty is not None:
+            seen, _ = self._compile(evidence(guilty)).run(sizes, feeds)
+            raise accusation(guilty, seen)
+
+    def table(self, program: Program, plan: Plan) -> Table:
+        """A table that looks before it runs."""
+        return _ProbedTable(program, plan, self)
+
+
+class _ProbedTable(Table):
+    def __init__(self, program: Program, plan: Plan, watch: Watch) -> None:
+        super().__init__(program, plan)
+        self._watch = watch
+        self._inputs = {b.name: b.label for b in program.schedule.buffers if b.role == "input"}
+
+    def run(self, arena: Arena) -> None:
+        """As ``Table.run``, if no operation makes a NaN or an infinity.
+
+        Raises:
+            NonFiniteError: one does; nothing was written.
+        """
+        feeds = {label: arena.base + offset for label, offset in self.staged.items()}
+        for name, label in self._inputs.items():
+            if name in self._bound:
+                feeds[label] = self._bound[name]
+        self._watch.look(dict(self.plan.sizes), feeds)
+        super().run(arena)

@@ -1,0 +1,244 @@
+"""``debug=True``: the same bytes as without, the peak measured, and faults named for the user."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad import compiler
+from staticgrad.errors import (
+    BudgetInfeasible,
+    FeedError,
+    IndexOutOfRange,
+    KernelAccessError,
+    VerifyError,
+)
+from staticgrad.ir.kernel import Kernel
+from tests.compiled.agreement import assert_same
+from tests.compiled.test_programs import with_derivatives
+from tests.compiled.whole_programs import Maker
+from tests.memory.test_deep_mlp import deep
+from tests.random_graphs import random_graph
+
+OPTIONS: tuple[dict[str, Any], ...] = (
+    {},
+    {"checkpoint": "recompute"},
+    {"checkpoint": "sqrt"},
+    {"fuse": False, "pipeline": "O0"},
+    {"memory_budget": "lowest"},
+)
+
+
+def peak_of(program: sg.Compiled) -> int:
+    """The peak of the plan that the latest run followed, staged feeds included."""
+    plan = program._executor.latest
+    assert plan is not None
+    return plan.peak_bytes
+
+
+def smallest_budget(graph: sg.Graph, feeds: Any) -> int:
+    """The smallest peak that the planner finds for a step."""
+    try:
+        sg.compile(graph, memory_budget=0, debug=False).run(feeds)
+    except BudgetInfeasible as error:
+        return error.smallest_peak
+    return 0
+
+
+def run_both(graph: sg.Graph, feeds: Any, **options: Any) -> sg.Compiled:
+    """Run without and with ``debug``, compare all bytes, and the peak with what was touched."""
+    if options.get("memory_budget") == "lowest":
+        options["memory_budget"] = smallest_budget(graph, feeds)
+    before = [p.value for p in graph.parameters]
+    states = []
+    for debug in (False, True):
+        for parameter, value in zip(graph.parameters, before, strict=True):
+            parameter.value = value
+        program = sg.compile(graph, debug=debug, **options)
+        found = program.run(feeds)
+        states.append((found, {p.name: p.value for p in graph.parameters}))
+        assert program.highest_touched == (peak_of(program) if debug else None)
+    for plain, watched in zip(*states, strict=True):
+        assert_same(watched, plain, options)
+    for parameter, value in zip(graph.parameters, before, strict=True):
+        parameter.value = value
+    return program
+
+
+def check_real(seed: int) -> None:
+    graph, feeds = random_graph(np.random.default_rng(seed), max_ops=10, empty=seed % 3 == 0)
+    graph = with_derivatives(graph)
+    try:
+        sg.evaluate(graph, feeds)
+        run_both(graph, feeds, **OPTIONS[seed % len(OPTIONS)])
+    except (FeedError, VerifyError):
+        return  # a size that no feed determines; an update that looks something up
+
+
+def check_whole(seed: int) -> None:
+    maker = Maker(seed)
+    graph = maker.build(8)
+    feeds = maker.feeds(graph, {"b": 5, "c": 3})
+    try:
+        sg.evaluate(graph, feeds)
+    except (FeedError, IndexOutOfRange):
+        return
+    run_both(graph, feeds, **OPTIONS[seed % len(OPTIONS)])
+
+
+def test_random_programs_keep_their_bytes_and_touch_their_peak() -> None:
+    for seed in range(6):
+        check_real(seed)
+    for seed in range(10):
+        check_whole(seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", [1200, 1220])
+def test_more_random_programs(start: int) -> None:
+    for seed in range(start, start + 20):
+        check_real(seed)
+        check_whole(seed)
+
+
+def test_every_policy_and_budget_of_a_deep_network() -> None:
+    """Steps that occur again find their buffers anew, poisoned in between."""
+    graph = deep(6, "tanh", 16)
+    rng = np.random.default_rng(0)
+    feeds = {name: rng.standard_normal((24, 16)).astype("float32") for name in ("x", "y")}
+    repeated = []
+    for options in OPTIONS:
+        program = run_both(graph, feeds, **options)
+        plan = program._executor.latest
+        assert plan is not None
+        repeated.append(len(plan.steps) > len(plan.schedule.steps))
+    assert repeated == [False, True, True, False, True]
+
+
+def test_feeds_that_are_copied_first_and_several_sizes() -> None:
+    x = sg.input("x", ("n", 5), "float32")
+    graph = sg.Graph({"y": sg.tanh(x) @ x.T, "s": x.sum(0)})
+    f = sg.compile(graph, debug=True)
+    for rows in (3, 17, 0, 64, 1):
+        data = np.random.default_rng(rows).standard_normal((5, rows)).T
+        assert_same(f.run({"x": data}), sg.compile(graph, debug=False).run({"x": data}))
+        assert f.highest_touched == peak_of(f)
+
+
+# -- a run like any other -------------------------------------------------------------------------
+
+
+def training() -> tuple[sg.Graph, sg.Parameter]:
+    w = sg.parameter("w", np.full((3, 2), 0.5, "float32"))
+    x, y = sg.input("x", ("n", 3), "float32"), sg.input("y", ("n",), "int64")
+    loss = sg.nn.cross_entropy(x @ w, y)
+    return sg.Graph({"loss": loss, "old": w}, updates={w: w - sg.grad(loss, w)}), w
+
+
+FEEDS = {"x": np.arange(12, dtype="float32").reshape(4, 3) / 10, "y": np.array([0, 1, 1, 1])}
+
+
+def test_outputs_of_the_caller_and_recycled_ones() -> None:
+    graph, w = training()
+    f = sg.compile(graph, debug=True)
+    out = np.empty((3, 2), "float32")
+    results = f.run(FEEDS, out={"old": out})
+    assert results["old"] is out
+    assert np.array_equal(out, np.full((3, 2), 0.5))
+    first = f.run(FEEDS)
+    second = f.run(FEEDS)
+    assert float(first["loss"]) > float(second["loss"])
+    assert not np.shares_memory(first["old"], second["old"])
+    assert not np.shares_memory(second["old"], w.store.array)
+
+
+def test_checks_are_raised_before_a_parameter_changes() -> None:
+    graph, w = training()
+    f = sg.compile(graph, debug=True)
+    with pytest.raises(IndexOutOfRange):
+        f.run({**FEEDS, "y": np.array([0, 1, 2, 0])})
+    assert np.array_equal(w.value, np.full((3, 2), 0.5))
+    f.run(FEEDS)
+
+
+def test_a_lookup_in_an_empty_axis_is_an_index_out_of_range() -> None:
+    x, i = sg.input("x", ("n",), "float32"), sg.input("i", ("m",), "int64")
+    program = {"y": sg.exp(sg.take(x, i)).sum()}
+    for debug in (False, True):
+        with pytest.raises(IndexOutOfRange):
+            sg.compile(program, debug=debug).run({"x": np.zeros(0, "float32"), "i": [0, 0]})
+
+
+def test_pickles_options_and_settings() -> None:
+    x = sg.input("x", ("n",), "float32")
+    f = pickle.loads(pickle.dumps(sg.compile(x * 2.0, debug=True)))
+    assert f.options.debug is True
+    assert f.highest_touched is None
+    f.run({"x": np.ones(3, "float32")})
+    assert f.highest_touched == 0
+    with sg.options(debug=True):
+        assert sg.compile(x * 2.0).options.debug is True
+        assert sg.compile(x * 2.0, debug=False).options.debug is False
+    with pytest.raises(sg.StaticgradError, match="debug=: 3 is not true or false"):
+        sg.compile(x, debug=3)  # type: ignore[arg-type]
+
+
+def test_several_threads_and_plain_python() -> None:
+    graph, w = training()
+    f = sg.compile(graph, debug=True)
+    threads = [threading.Thread(target=lambda: [f.run(FEEDS) for _ in range(5)]) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert f.stats.runs == 20
+    watched, w.value = w.value, np.full((3, 2), 0.5, "float32")
+    plain = sg.compile(graph, debug=False)
+    for _ in range(20):
+        plain.run(FEEDS)
+    assert np.array_equal(w.value, watched)
+    with sg.options(jit=False):
+        run_both(graph, FEEDS)
+
+
+# -- faults, as a user sees them ------------------------------------------------------------------
+
+
+def test_a_wrong_kernel_is_named_with_the_users_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    render = compiler.render
+
+    def wrong(kernel: Kernel) -> str:
+        source = render(kernel)
+        return source + "    store1(p0, 1, f32x1(9.0))\n" if "tanh" in source else source
+
+    monkeypatch.setattr(compiler, "render", wrong)
+    x = sg.input("x", ("n",), "float32")
+    f = sg.compile({"y": sg.tanh(x)}, debug=True)
+    data = np.zeros(4, "float32")
+    with pytest.raises(KernelAccessError) as error:
+        f.run({"x": data})
+    lines = str(error.value).splitlines()
+    assert lines[0] == "[SG411] step 0, k0 (tanh), writes byte 6 of 'in.x'"
+    assert lines[2].strip() == 'f = sg.compile({"y": sg.tanh(x)}, debug=True)'
+    assert any("it may write out.y (16 bytes)" in line for line in lines)
+    assert any("it computes test_debug.py:" in line for line in lines)
+    assert not data.any()
+    assert f.stats.runs == 0
+
+
+def test_a_kernel_that_writes_too_little_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    render = compiler.render
+    monkeypatch.setattr(
+        compiler, "render", lambda kernel: render(kernel).replace("mask16(end", "mask16(end - 1")
+    )
+    x = sg.input("x", ("n",), "float32")
+    f = sg.compile({"y": sg.tanh(x)}, debug=True)
+    with pytest.raises(
+        KernelAccessError, match=r"k0 \(tanh\), leaves byte 12 of 'out.y' unwritten"
+    ):
+        f.run({"x": np.zeros(4, "float32")})

@@ -1,0 +1,405 @@
+"""``debug="nan"``: the operation that made a NaN or an infinity is named, and nothing else is."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.errors import IndexOutOfRange, NonFiniteError
+from tests.compiled.agreement import assert_same
+
+X = np.array([[0.5, -1.0, 2.0], [3.0, 0.0, -0.25]], "float32")
+POSITIVE = np.abs(X) + 1
+
+
+def vector() -> Any:
+    return sg.input("x", ("n", 3), "float32")
+
+
+def refused(program: Any, feeds: dict[str, Any]) -> NonFiniteError:
+    """The error of a debug run; the program itself runs without."""
+    with pytest.raises(NonFiniteError) as error:
+        sg.compile(program, debug="nan").run(feeds)
+    sg.compile(program, debug=False).run(feeds)
+    assert len(str(error.value).splitlines()) <= 12
+    return error.value
+
+
+def log_of_zero(x: Any) -> Any:
+    return sg.log(abs(x))
+
+
+def log_of_a_negative(x: Any) -> Any:
+    return sg.log(x)
+
+
+def slope_of_sqrt_at_zero(x: Any) -> Any:
+    return sg.grad(sg.sqrt(abs(x)).sum(), x)
+
+
+def zero_by_zero(x: Any) -> Any:
+    return (x * 0.0) / (x * 0.0)
+
+
+def one_by_zero(x: Any) -> Any:
+    return 1.0 / x
+
+
+def exp_overflow(x: Any) -> Any:
+    return sg.exp(x * 50.0)
+
+
+def sum_overflow(x: Any) -> Any:
+    return (abs(x) * 1e38).sum()
+
+
+def product_overflow(x: Any) -> Any:
+    return (x * 1e30) @ (x * 1e30).T
+
+
+def cancelled_variance(x: Any) -> Any:
+    """E[x^2] - E[x]^2 of equal numbers is below 0 in floating point."""
+    y = x * 0.0 + np.array([0.1, 0.1, 0.1], "float32")
+    return sg.sqrt((y * y).mean(1) - y.mean(1) * y.mean(1) - 1e-7)
+
+
+def power_of_a_negative(x: Any) -> Any:
+    return x**0.5 * 2.0
+
+
+def softmax_by_hand(x: Any) -> Any:
+    e = sg.exp(x * 40.0)
+    return e / e.sum(1, keepdims=True)
+
+
+def slope_behind_where(x: Any) -> Any:
+    """The mask of where ends at the sum: behind it the slope of sqrt is infinite times 0."""
+    norm = sg.sqrt((x * 0.0 * x).sum(1))
+    return sg.grad(sg.where(x[:, 0] > 100.0, norm.sum(), 0.0).sum(), x)
+
+
+def slope_of_norm_at_zero(x: Any) -> Any:
+    y = x * 0.0
+    return sg.grad(sg.sqrt((y * y).sum()), x)
+
+
+def cast_overflow(x: Any) -> Any:
+    return (x.astype("float64") * 1e300).astype("float32")
+
+
+def second_derivative(x: Any) -> Any:
+    """x**1.5 has slope 0 at 0, whose own slope is infinite."""
+    return sg.grad(sg.grad((abs(x) ** 1.5).sum(), x).sum(), x)
+
+
+def reciprocal_of_underflow(x: Any) -> Any:
+    return 1.0 / sg.exp(x * 0.0 - 150.0)
+
+
+def arccos_outside(x: Any) -> Any:
+    return sg.arccos(x)
+
+
+#: How a value is made -> how the message begins, and ends its line about the first bad element.
+MAKERS: dict[Callable[[Any], Any], tuple[str, str]] = {
+    log_of_zero: ("log makes an infinity", "1 of 6 elements, the first at [1, 1]: log(0.0) = -inf"),
+    log_of_a_negative: ("log makes NaN", "3 of 6 elements, the first at [0, 1]: log(-1.0) = nan"),
+    slope_of_sqrt_at_zero: ("in the gradient of this line, div makes an", "div(0.5, 0.0) = inf"),
+    zero_by_zero: ("div makes NaN", "6 of 6 elements, the first at [0, 0]: div(0.0, 0.0) = nan"),
+    one_by_zero: ("div makes an infinity", "the first at [1, 1]: div(1.0, 0.0) = inf"),
+    exp_overflow: (
+        "exp makes an infinity",
+        "2 of 6 elements, the first at [0, 2]: exp(100.0) = inf",
+    ),
+    sum_overflow: ("sum makes an infinity", "  inf"),
+    product_overflow: ("matmul makes an infinity", "4 of 4 elements, the first at [0, 0]: inf"),
+    cancelled_variance: ("sqrt makes NaN", "the first at [0]: sqrt(-1e-07) = nan"),
+    power_of_a_negative: ("sqrt makes NaN", "the first at [0, 1]: sqrt(-1.0) = nan"),
+    softmax_by_hand: ("exp makes an infinity", "the first at [1, 0]: exp(120.0) = inf"),
+    slope_behind_where: ("in the gradient of this line, div makes", "[0]: div(0.5, 0.0) = inf"),
+    slope_of_norm_at_zero: ("in the gradient of this line, div makes", "  div(0.5, 0.0) = inf"),
+    cast_overflow: ("cast makes an infinity", "the first at [0, 0]: cast(5e+299) = inf"),
+    second_derivative: ("in the second derivative of this line, ", "= inf"),
+    reciprocal_of_underflow: ("div makes an infinity", "[0, 0]: div(1.0, 0.0) = inf"),
+    arccos_outside: ("acos makes NaN", "2 of 6 elements, the first at [0, 2]: acos(2.0) = nan"),
+}
+
+
+@pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
+def test_the_maker_is_named_with_its_line_and_element(make: Callable[[Any], Any]) -> None:
+    error = refused(make(vector()), {"x": X})
+    begins, ends = MAKERS[make]
+    assert error.headline.startswith(begins)
+    assert error.headline.endswith(" out of finite numbers")
+    lines = str(error).splitlines()
+    assert lines[1].endswith(f"in {make.__name__}")
+    assert any(line.endswith(ends) for line in lines)
+    assert error.code == "SG412"
+
+
+def test_the_message() -> None:
+    error = refused(log_of_a_negative(vector()), {"x": X})
+    text = re.sub(r"test_debug_nan\.py:\d+", "file", str(error)).splitlines()
+    assert text[0] == "[SG412] log makes NaN out of finite numbers"
+    assert text[2].strip() == "return sg.log(x)"
+    assert " ".join(text[4].split()) == "result f32[2, 3] -0.6931 .. 1.099, 1 inf, 2 nan"
+    assert " ".join(text[5].split()).startswith("x f32[2, 3] -1 .. 3, 1 zero file return sg.input")
+    assert text[6].strip() == "3 of 6 elements, the first at [0, 1]: log(-1.0) = nan"
+    assert text[7].strip().startswith("hint: no parameter has changed")
+
+
+def test_the_first_of_several_is_named() -> None:
+    x = vector()
+    rooted = sg.sqrt(x)
+    error = refused({"y": rooted, "z": sg.log(x * 0.0)}, {"x": X})
+    assert error.headline.startswith("sqrt")
+
+
+def test_nothing_is_updated_when_an_update_goes_wrong() -> None:
+    w = sg.parameter("w", np.ones(3, "float32"))
+    v = sg.parameter("v", np.zeros(3, "float32"))
+    x = vector()
+    loss = (x * w).sum()
+    slope = sg.grad(loss, w)
+    step = sg.Graph({"loss": loss}, updates={w: w - slope / sg.sqrt(v), v: v + slope * slope})
+    out = np.full((), 7.0, "float32")
+    f = sg.compile(step, debug="nan")
+    with pytest.raises(NonFiniteError, match="div makes an infinity out of finite") as error:
+        f.run({"x": X}, out={"loss": out})
+    assert "updates={w: w - slope / sg.sqrt(v)" in str(error.value)
+    assert (w.value.tolist(), v.value.tolist(), float(out)) == ([1.0] * 3, [0.0] * 3, 7.0)
+    assert f.stats.runs == 0
+    v.value = np.ones(3, "float32")
+    f.run({"x": X})
+    assert w.value.tolist() == (1.0 - X.sum(0)).tolist()
+    assert f.stats.runs == 1
+
+
+def test_an_update_of_an_optimizer() -> None:
+    w = sg.parameter("w", np.full(3, 2.0, "float32"))
+    loss = (w * w).sum()
+    updates = sg.optim.SGD(1e38).updates(loss, [w])
+    before = w.value
+    error = refused(sg.Graph({"loss": loss}, updates=updates), {})
+    assert error.headline == "mul makes an infinity out of finite numbers"
+    assert ".updates(" in str(error)
+    w.value = before
+    with pytest.raises(NonFiniteError):
+        sg.compile(sg.Graph({"loss": loss}, updates=updates), debug="nan").run({})
+    assert np.array_equal(w.value, before)
+
+
+# -- what is no maker -----------------------------------------------------------------------------
+
+NOT_FINITE = np.array([[np.inf, 1.0, np.nan], [-np.inf, 2.0, 3.0]], "float32")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda x: x * 2.0 - x,
+        lambda x: sg.log(x),
+        lambda x: sg.grad((x * x).sum(), x),
+        lambda x: x.sum(),
+        lambda x: sg.nn.softmax(x),
+        lambda x: x @ x.T,
+        lambda x: sg.grad(sg.nn.logsumexp(x, 1).sum(), x),
+    ],
+)
+def test_what_was_in_the_feeds_already_is_no_fault(make: Callable[[Any], Any]) -> None:
+    program = make(vector())
+    found = sg.compile(program, debug="nan").run({"x": NOT_FINITE})
+    plain = sg.compile(program, debug=False).run({"x": NOT_FINITE})
+    assert_same({"y": found}, {"y": plain})
+    assert not np.isfinite(found).all()
+
+
+def test_elements_are_told_apart_in_elementwise_operations() -> None:
+    """The infinity of a feed does not hide the log of 0 beside it."""
+    x = vector()
+    data = NOT_FINITE.copy()
+    data[1, 1] = 0.0
+    assert "the first at [1, 1]: log(0.0) = -inf" in str(refused(sg.log(abs(x)), {"x": data}))
+
+
+def test_nan_in_a_parameter_is_no_fault() -> None:
+    w = sg.parameter("w", np.array([np.nan, 1.0, np.inf], "float32"))
+    f = sg.compile(sg.Graph({"y": w * 2.0}, updates={w: w - 1.0}), debug="nan")
+    assert np.isnan(f.run({})["y"][0])
+    assert np.array_equal(w.value, np.array([np.nan, 0.0, np.inf]), equal_nan=True)
+
+
+MASKED = {
+    "log": lambda x: sg.where(x > 0.0, sg.log(x), 0.0),
+    "chain": lambda x: sg.where(x > 0.0, 1.0 + sg.sqrt(sg.log(x) * 0.0 + x) * 3.0, x),
+    "transposed": lambda x: sg.where((x > 0.0).T, sg.log(x).T[:, ::-1][:, ::-1], 0.0),
+    "moved": lambda x: sg.where(x[0] > 1e9, sg.flip(sg.log(x[1] * 0.0)), 1.0),
+    "broadcast": lambda x: sg.where(x[0, 0] > 1e9, 1.0 / (x[0] * 0.0), x),
+    "reduced": lambda x: sg.where(x.sum(1) > 1e9, sg.exp(x * 1e9).sum(1), 1.0),
+    "twice": lambda x: sg.where(x > 1.0, sg.log(x), sg.where(x > 0.0, sg.log(x), -9.0)),
+    "gradient": lambda x: sg.grad(sg.where(x > 0.0, sg.log(x), 0.0).sum(), x),
+    "second": lambda x: sg.grad(sg.grad(sg.where(x > 0.0, sg.log(x), 0.0).sum(), x).sum(), x),
+    "nan_to_num": lambda x: sg.nan_to_num(sg.log(x)),
+    "isfinite": lambda x: sg.where(sg.isfinite(sg.log(x)), sg.log(x), 0.0),
+    "isnan": lambda x: sg.isnan(sg.sqrt(x)).astype("float32"),
+}
+
+
+@pytest.mark.parametrize("name", MASKED)
+def test_what_a_where_throws_away_is_no_fault(name: str) -> None:
+    program = MASKED[name](vector())
+    found = sg.compile(program, debug="nan").run({"x": X})
+    assert np.isfinite(found).all()
+    assert_same({"y": found}, {"y": sg.compile(program, debug=False).run({"x": X})})
+
+
+def test_what_a_where_lets_through_is_a_fault() -> None:
+    x = vector()
+    error = refused(sg.where(x > -0.5, sg.log(x), 0.0), {"x": X})
+    assert "2 of 6 elements, the first at [1, 1]: log(0.0) = -inf" in str(error)
+
+
+def scores(mask: np.ndarray) -> Any:
+    """Softmax by hand over masked scores."""
+    masked = sg.where(mask, vector(), -np.inf)
+    e = sg.exp(masked - masked.max(1, keepdims=True))
+    return e / e.sum(1, keepdims=True)
+
+
+def test_the_infinity_of_a_mask_is_no_fault() -> None:
+    f = sg.compile(scores(np.array([True, True, False])), debug="nan")
+    assert np.allclose(f.run({"x": X}).sum(1), 1.0)
+
+
+def test_a_nan_out_of_the_programs_own_infinities_is_a_fault() -> None:
+    """A row that is masked wholly: -inf - -inf."""
+    program = scores(np.array([[True, True, True], [False, False, False]]))
+    error = refused(program, {"x": X})
+    assert error.headline == "sub makes NaN out of numbers that are not NaN"
+    assert "3 of 6 elements, the first at [1, 0]: sub(-inf, -inf) = nan" in str(error)
+    assert np.isnan(sg.compile(program, debug="nan").run({"x": NOT_FINITE})).any()
+
+
+# -- a run like any other -------------------------------------------------------------------------
+
+
+def training() -> tuple[sg.Graph, Any]:
+    w = sg.parameter("w", np.full((3, 2), 0.5, "float32"))
+    loss = sg.nn.cross_entropy(vector() @ w, sg.input("y", ("n",), "int64"))
+    return sg.Graph({"loss": loss}, updates={w: w - sg.grad(loss, w)}), w
+
+
+def test_runs_that_make_no_nan_are_as_without_debugging() -> None:
+    losses = []
+    for debug in (False, "nan", True):
+        graph, w = training()
+        f = sg.compile(graph, debug=debug)
+        feeds = {"x": X.astype("float64")[:, ::-1], "y": [0, 1]}  # a feed that is copied first
+        losses.append([f.run(feeds)["loss"] for _ in range(3)] + [w.value])
+        kernels, plans = len(f.kernels), f.stats.plans
+        losses[-1] += [f.stats.runs, kernels, plans, f.peak_bytes, f.memory]
+    for other in losses[1:]:
+        assert all(np.array_equal(a, b) for a, b in zip(other, losses[0], strict=True))
+
+
+def test_an_index_out_of_range_is_reported_unless_a_nan_is_behind_it() -> None:
+    table = np.arange(4.0)
+    x = vector()
+    program = sg.take(table, (x * 10.0).astype("int64"))
+    with pytest.raises(IndexOutOfRange):
+        sg.compile(program, debug="nan").run({"x": X})
+    with pytest.raises(NonFiniteError):
+        sg.compile(sg.take(table, sg.log(x * 0.0).astype("int64")), debug="nan").run({"x": X})
+
+
+def test_what_comes_after_a_failed_lookup_says_nothing() -> None:
+    """In an empty axis the lookup does not run at all, and what it would have made is garbage."""
+    x, i = sg.input("x", ("n",), "float32"), sg.input("i", ("m",), "int64")
+    f = sg.compile(1.0 / sg.take(x, i) + sg.log(sg.take(x, i)), debug="nan")
+    with pytest.raises(IndexOutOfRange):
+        f.run({"x": np.zeros(0, "float32"), "i": [0, 0]})
+    with pytest.raises(IndexOutOfRange):
+        f.run({"x": np.zeros(2, "float32"), "i": [0, 5]})
+    with pytest.raises(NonFiniteError):
+        f.run({"x": np.zeros(2, "float32"), "i": [0, 1]})
+
+
+def test_new_sizes_pickles_threads_and_plain_python() -> None:
+    x = vector()
+    f = pickle.loads(pickle.dumps(sg.compile(sg.log(x), debug="nan")))
+    assert f.options.debug == "nan"
+    outcomes: list[Any] = []
+
+    def call(rows: int, bad: bool) -> None:
+        data = np.ones((rows, 3), "float32")
+        data[-1, 1] = 0.0 if bad else 1.0
+        try:
+            outcomes.append((bad, f.run({"x": data}).shape))
+        except NonFiniteError as error:
+            outcomes.append((bad, f"[{rows - 1}, 1]: log(0.0)" in str(error)))
+
+    threads = [threading.Thread(target=call, args=(1 + n % 3, n % 2 == 0)) for n in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(outcomes) == 6
+    assert all(seen is True for bad, seen in outcomes if bad)
+    assert all(seen[1] == 3 for bad, seen in outcomes if not bad)
+    with sg.options(jit=False):
+        assert "log(0.0) = -inf" in str(refused(sg.log(abs(x)), {"x": X}))
+
+
+def test_two_programs_that_share_a_parameter() -> None:
+    """The question and the step are asked and done under the same locks."""
+    w = sg.parameter("w", np.ones(3, "float32"))
+    step = sg.compile(sg.Graph({"y": 1.0 / w}, updates={w: w * 1.0}), debug="nan")
+    other = sg.compile(sg.Graph({"z": w}, updates={w: 1.0 - w}), debug=False)
+    stop = threading.Event()
+
+    def flip() -> None:
+        while not stop.is_set():
+            other.run({})
+            other.run({})
+
+    thread = threading.Thread(target=flip)
+    thread.start()
+    try:
+        for _ in range(50):
+            try:
+                assert np.isfinite(step.run({})["y"]).all()
+            except NonFiniteError:
+                continue
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_graphs_without_floats_and_with_leaves_only() -> None:
+    n = sg.input("n", (3,), "int64")
+    assert sg.compile(n + 1, debug="nan").run({"n": [1, 2, 3]}).tolist() == [2, 3, 4]
+    x = vector()
+    assert np.array_equal(
+        sg.compile(x, debug="nan").run({"x": NOT_FINITE}), NOT_FINITE, equal_nan=True
+    )
+    assert sg.compile(sg.log(x), debug="nan").run({"x": np.zeros((0, 3), "float32")}).size == 0
+
+
+def test_the_setting_is_the_default_and_an_argument_wins() -> None:
+    x = vector()
+    with sg.options(debug="nan"):
+        with pytest.raises(NonFiniteError):
+            sg.compile(sg.log(x)).run({"x": X})
+        sg.compile(sg.log(x), debug=False).run({"x": X})
+        kept = sg.compile(sg.log(x))
+    with pytest.raises(NonFiniteError):
+        kept.run({"x": X})
+    with pytest.raises(sg.StaticgradError, match="debug=: 'inf' is not true or false"):
+        sg.compile(x, debug="inf")  # type: ignore[arg-type]
