@@ -24,17 +24,12 @@ MISSING = {
         "argwhere bincount compress delete extract flatnonzero intersect1d nonzero setdiff1d"
         " setxor1d trim_zeros union1d unique unique_all unique_counts unique_inverse unique_values"
     ),
-    "needs sorting, which no kernel does yet": (
-        "argpartition argsort digitize histogram histogram2d histogram_bin_edges histogramdd isin"
-        " lexsort median nanmedian nanpercentile nanquantile partition percentile quantile"
-        " searchsorted sort"
-    ),
     "writes into its operand; use x.at[key].set or .add, which give a new value": (
         "copyto fill_diagonal place put put_along_axis putmask"
     ),
     "a composite that nobody has written yet": (
-        "apply_along_axis apply_over_axes bmat convolve correlate diagflat insert interp ldexp"
-        " nanargmax nanargmin resize rollaxis vander"
+        "apply_along_axis apply_over_axes bmat convolve correlate diagflat histogram2d"
+        " histogramdd insert interp ldexp nanargmax nanargmin resize rollaxis vander"
     ),
     "an op on bits or number pairs that nobody has written yet": (
         "bitwise_count frexp gcd lcm modf nextafter packbits spacing unpackbits"

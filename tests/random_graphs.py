@@ -70,14 +70,20 @@ class Entry:
 
 
 class Chooser:
-    """Uniform choices from a NumPy generator or from hypothesis (which can then shrink them)."""
+    """Uniform choices from a NumPy generator, from hypothesis, or written down as bytes.
+
+    Bytes that are used up give the lowest choice, so that zeros and a shorter text are simpler.
+    """
 
     def __init__(self, source: Any) -> None:
         self.generator = source if isinstance(source, np.random.Generator) else None
+        self.written = iter(source) if isinstance(source, bytes) else None
         self.draw = source
 
     def integer(self, low: int, high: int) -> int:
         """An integer in [low, high]."""
+        if self.written is not None:
+            return low + next(self.written, 0) % (high - low + 1)
         if self.generator is not None:
             return int(self.generator.integers(low, high, endpoint=True))
         return int(self.draw(st.integers(low, high)))
@@ -113,7 +119,7 @@ def random_graph(
         empty: whether a size may be 0.
         max_rank: most axes of a value.
     """
-    builder = _Builder(
+    builder = Builder(
         Chooser(source),
         tuple(map(as_dtype, dtypes)),
         named_sizes,
@@ -132,7 +138,9 @@ def graphs(draw: Any, **options: Any) -> tuple[Graph, dict[str, np.ndarray]]:
 
 
 @dataclass
-class _Builder:
+class Builder:
+    """One graph in the making: a pool of values, and steps that add to it."""
+
     chooser: Chooser
     dtypes: tuple[DType, ...]
     named: bool

@@ -10,6 +10,7 @@ from staticgrad.errors import ArgumentError, CheckError
 from staticgrad.ir.forms import Assemble, Region
 from staticgrad.ops.elementwise import Elementwise, Floating
 from staticgrad.ops.operands import Linear
+from staticgrad.ops.selection import Maximum
 from staticgrad.testing import assert_same_graph, check_gradients, check_op
 from staticgrad.testing.graphs import array_text, same_bytes
 
@@ -195,7 +196,7 @@ def test_an_op_without_a_kernel_form():
 
 def test_built_in_ops_pass_too(rng):
     x, y = rng.uniform(0.5, 2.0, size=(2, 3, 4))
-    for op in (sg.ops.arithmetic.Mul(), sg.ops.arithmetic.Div(), sg.ops.select.Maximum()):
+    for op in (sg.ops.arithmetic.Mul(), sg.ops.arithmetic.Div(), Maximum()):
         check_op(op, [(x, y)], compiled=False)
     check_op(sg.ops.reduce.Max((0,)), [(x,)], rough=[(np.ones((2, 2)),)], compiled=False)
     check_op(sg.ops.indexing.Take(0), [(x, np.array([2, 0, 2]))], compiled=False)

@@ -13,7 +13,11 @@ whole graph, and ``base`` makes passes of tables of rules.
 
 from passes.rewrite.base import Rewrite as Rewrite
 from passes.rewrite.driver import rewrite as rewrite
-from passes.rewrite.matching import Match as Match, number_of as number_of
+from passes.rewrite.matching import (
+    Match as Match,
+    is_number as is_number,
+    number_of as number_of,
+)
 from passes.rewrite.rule import Rule as Rule, rule as rule
 from passes.rewrite.terms import Term as Term, hole as hole, holes as holes, some as some
 
@@ -24,6 +28,7 @@ __all__ = [
     "Term",
     "hole",
     "holes",
+    "is_number",
     "number_of",
     "rewrite",
     "rule",

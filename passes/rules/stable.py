@@ -15,7 +15,7 @@ import math
 from functools import partial
 from typing import Any, Final
 
-from passes.rewrite import Match, Rule, holes, rule, some
+from passes.rewrite import Match, Rule, holes, is_number, rule, some
 from staticgrad import ops as sg
 from staticgrad.ir.dim import bounds
 from staticgrad.ir.graph import Symbolic
@@ -46,8 +46,13 @@ def positive(value: Symbolic) -> bool:
 
 
 def _below_zero(value: Symbolic) -> bool:
-    """Whether ``value`` is written as -abs(...): its exponential cannot overflow."""
+    """Whether ``value`` is written as -abs(x), or as x > 0 ? -x : x: it cannot overflow exp."""
     node = value.node
+    if node.op.name == "where":
+        condition, taken, other = node.args
+        mirrored = taken.node.op.name == "neg" and taken.node.args[0].key == other.key
+        above = condition.node.op.name == "gt" and is_number(condition.node.args[1], 0.0)
+        return mirrored and above and condition.node.args[0].key == other.key
     return node.op.name == "neg" and node.args[0].node.op.name == "abs"
 
 

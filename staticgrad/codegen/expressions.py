@@ -7,11 +7,11 @@ language is the kernel vocabulary of ``staticgrad.native``; nothing here knows s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from staticgrad.ir.dtype import BOOL, DType
-from staticgrad.ir.expr import BLOCKS, Access, Expr, postorder
+from staticgrad.ir.expr import BLOCKS, CHOICES, Access, Expr, postorder, words_of
 from staticgrad.ir.vecmath.blocks import expand
 
 _OPERATORS = {
@@ -19,7 +19,7 @@ _OPERATORS = {
     "and": "&", "or": "|", "xor": "^", "shl": "<<", "shr": ">>",
     "eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=",
 }  # fmt: skip
-_FUNCTIONS = {"abs": "absolute"}
+_FUNCTIONS = {"abs": "absolute", "rarely": "select", "c_fmod": "fmod"}
 VECTOR = "j"
 
 
@@ -71,36 +71,91 @@ class Helpers:
         if name not in self.sources:
             parameters = ["x", "y"][: BLOCKS[op]]
             leaves = [Expr("ref", dtype, (), p) for p in parameters]
-            body = _helper_body(expand(op, *leaves))
+            body = _HelperBody(expand(op, *leaves), dtype).lines.lines
             self.sources[name] = f"def {name}({', '.join(parameters)}):\n" + "\n".join(body)
         return name
 
 
-def _helper_body(root: Expr) -> list[str]:
-    """A block as a function of vectors with any number of lanes."""
-    names: dict[int, str] = {}
-    lines: list[str] = []
-    model = "x"
-    for expr in postorder([root]):
+class _HelperBody:
+    """The lines of a block's definition, as a function of vectors with any number of lanes.
+
+    What only the first values of ``rarely`` need stands under an ``if``, once per condition.
+    """
+
+    def __init__(self, root: Expr, model: DType) -> None:
+        self.lines = Lines(1)
+        self.model = model
+        self.count = 0
+        self.names: dict[Expr, str] = {}
+        self.together: dict[Expr, list[Expr]] = {}
+        for expr in postorder([root]):
+            if expr.op == "rarely":
+                self.together.setdefault(expr.args[0], []).append(expr)
+        self._write([root])
+        self.lines.add(f"return {self.names[root]}")
+
+    def _write(self, roots: Iterable[Expr]) -> None:
+        """Lines for everything that ``roots`` need whatever the lanes hold."""
+        stack = [(root, False) for root in reversed(list(roots))]
+        while stack:
+            expr, ready = stack.pop()
+            if expr in self.names:
+                continue
+            if ready:
+                self._line(expr)
+                continue
+            stack.append((expr, True))
+            stack += [(a, False) for a in reversed(self._needs(expr)) if a not in self.names]
+
+    def _needs(self, expr: Expr) -> list[Expr]:
+        if expr.op != "rarely":
+            return list(expr.args)
+        return [expr.args[0], *(other.args[2] for other in self.together[expr.args[0]])]
+
+    def _line(self, expr: Expr) -> None:
         if expr.op == "ref":
-            names[id(expr)] = str(expr.attribute)
-            continue
-        if expr.op == "literal":
-            names[id(expr)] = number(expr.attribute)  # type: ignore[arg-type]
-            continue
-        names[id(expr)] = f"v{len(lines)}"
-        lines.append(f"    v{len(lines)} = {_helper_call(expr, names, model)}")
-    lines.append(f"    return {names[id(root)]}")
-    return lines
+            self.names[expr] = str(expr.attribute)
+        elif expr.op == "literal":
+            self.names[expr] = number(expr.attribute)  # type: ignore[arg-type]
+        elif expr.op == "rarely":
+            self._branch(self.together[expr.args[0]])
+        else:
+            self._assign(expr, self._call(expr))
 
+    def _assign(self, expr: Expr, text: str) -> None:
+        self.names[expr] = f"v{self.count}"
+        self.count += 1
+        self.lines.add(f"{self.names[expr]} = {text}")
 
-def _helper_call(expr: Expr, names: Mapping[int, str], model: str) -> str:
-    texts = [names[id(a)] for a in expr.args]
-    values = expr.args[1:] if expr.op == "select" else expr.args
-    if all(a.op == "literal" for a in values):  # a literal alone has no lanes: take them from x
-        kind = values[0].dtype
-        texts[-1] = f"like(cast_{element(kind)}({model}), {texts[-1]})"
-    return primitive(expr, texts)
+    def _branch(self, choices: list[Expr]) -> None:
+        condition = self.names[choices[0].args[0]]
+        for choice in choices:
+            usual = choice.args[2]
+            self._assign(choice, self._vector(usual))
+        known = dict(self.names)
+        self.lines.add(f"if some({condition}):")
+        self.lines.indent += 1
+        self._write(choice.args[1] for choice in choices)
+        for choice in choices:
+            name, unusual = self.names[choice], self.names[choice.args[1]]
+            self.lines.add(f"{name} = select({condition}, {unusual}, {name})")
+        self.lines.indent -= 1
+        self.names = known
+
+    def _call(self, expr: Expr) -> str:
+        texts = [self.names[a] for a in expr.args]
+        values = expr.args[1:] if expr.op in CHOICES else expr.args
+        if all(a.op == "literal" for a in values):
+            texts[-1] = self._vector(values[-1])
+        return primitive(expr, texts)
+
+    def _vector(self, expr: Expr) -> str:
+        """A value as a vector: a literal alone has no lanes, they are taken from x."""
+        if expr.op != "literal":
+            return self.names[expr]
+        same = expr.dtype.bits == self.model.bits and expr.dtype != BOOL
+        model = "x" if expr.dtype == self.model else f"{'bit' * same}cast_{element(expr.dtype)}(x)"
+        return f"like({model}, {self.names[expr]})"
 
 
 def primitive(expr: Expr, args: list[str]) -> str:
@@ -113,6 +168,8 @@ def primitive(expr: Expr, args: list[str]) -> str:
         return f"~{args[0]}"
     if expr.op in ("cast", "bitcast"):
         return f"{expr.op}_{element(expr.dtype)}({args[0]})"
+    if expr.op == "window":
+        return f"window({', '.join([*args, *map(hex, words_of(str(expr.attribute)))])})"
     return f"{_FUNCTIONS.get(expr.op, expr.op)}({', '.join(args)})"
 
 

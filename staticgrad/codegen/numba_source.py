@@ -10,8 +10,9 @@ from collections.abc import Iterable
 
 from staticgrad.codegen.expressions import Helpers, Lines, element
 from staticgrad.codegen.gemm import write_gemm
+from staticgrad.codegen.sorting import write_sort
 from staticgrad.codegen.stages import Loop, write_columns, write_decode, write_map, write_scalar
-from staticgrad.ir.kernel import Columns, Gemm, Kernel, Map, Scalar
+from staticgrad.ir.kernel import Columns, Gemm, Kernel, Map, Scalar, Sort
 
 
 def render(kernel: Kernel) -> str:
@@ -52,6 +53,8 @@ def _write_stages(kernel: Kernel, out: Lines, loop: Loop | None, helpers: Helper
                 write_columns(kernel, stage, out, loop or Loop("0", str(axis.extent)), helpers)
             case Scalar():
                 write_scalar(kernel, stage, out, helpers)
+            case Sort():
+                write_sort(kernel, stage, out, helpers)
 
 
 def annotated(source: str, label: str, lines: Iterable[str]) -> str:

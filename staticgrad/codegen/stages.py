@@ -20,13 +20,27 @@ from staticgrad.codegen.expressions import (
     scaled,
     total,
 )
+from staticgrad.codegen.searching import write_search
 from staticgrad.ir.dtype import DType
 from staticgrad.ir.expr import Access
-from staticgrad.ir.kernel import Accumulate, Axis, Check, Columns, Kernel, Map, Scalar, Store, roots
+from staticgrad.ir.kernel import (
+    Accumulate,
+    Axis,
+    Check,
+    Columns,
+    Kernel,
+    Map,
+    Scalar,
+    Search,
+    Store,
+    roots,
+)
 from staticgrad.ir.summation import BLOCK, COLUMN_BLOCK, GROUPS, SHORTEST_GROUP, lanes as sum_lanes
 
 #: Levels of the binary counter: enough for 2**40 blocks.
 LEVELS = 40
+#: Lines of a loop's body, helpers included, up to which whole vectors get a loop of their own.
+SHORT_BODY = 32
 
 
 @dataclass(frozen=True)
@@ -86,20 +100,20 @@ def write_map(kernel: Kernel, stage: Map, out: Lines, loop: Loop, helpers: Helpe
     body = Lines()
     scope = scope_for(kernel, [VECTOR], Lines(), body, helpers, lanes)
     sums = [s for s in stage.body if isinstance(s, Accumulate)]
-    _write_checks(scope, [s for s in stage.body if isinstance(s, Check)])
+    _write_lookups(scope, [s for s in stage.body if isinstance(s, Check | Search)])
     for statement in stage.body:
         if isinstance(statement, Store):
             write_store(scope, statement)
         elif isinstance(statement, Accumulate):
             _write_lane_step(scope, statement)
-    before = scope.before
+    before, split = scope.before, _pays_to_split(body, helpers)
     out.extend(before)
     for s in sums:
         out.add(f"{s.name}_a = {_accumulator(s, lanes)}")
     if any(s.kind == "sum" for s in sums):
-        _write_blocked_loop(out, loop, lanes, body, sums)
+        _write_blocked_loop(out, loop, lanes, body, sums, split)
     else:
-        _write_vector_loop(out, loop.start, loop.stop, lanes, body)
+        _write_vector_loop(out, loop.start, loop.stop, lanes, body, split)
     for s in sums:
         if s.kind != "sum":
             out.add(f"{s.name} = {_horizontal(s)}")
@@ -121,13 +135,34 @@ def _horizontal(statement: Accumulate) -> str:
 
 
 def _write_vector_loop(
-    out: Lines, start: str, stop: str, lanes: int, body: Lines, deeper: int = 0
+    out: Lines, start: str, stop: str, lanes: int, body: Lines, split: bool
 ) -> None:
-    inner = Lines(out.indent + deeper)
-    inner.add(f"for {VECTOR} in range({start}, {stop}, {lanes}):")
-    inner.add(f"    m = mask{lanes}({stop} - {VECTOR})")
-    inner.extend(body, 1)
-    out.lines += inner.lines
+    """All vectors; with ``split``, whole ones first, whose mask is a constant and costs nothing."""
+    if split:
+        out.add(f"m = mask{lanes}({lanes})")
+        out.add(f"{VECTOR} = {start}")
+        out.add(f"while {VECTOR} + {lanes} <= {stop}:")
+        out.extend(body, 1)
+        out.add(f"    {VECTOR} = {VECTOR} + {lanes}")
+        out.add(f"if {VECTOR} < {stop}:")
+    else:
+        out.add(f"for {VECTOR} in range({start}, {stop}, {lanes}):")
+    out.add(f"    m = mask{lanes}({stop} - {VECTOR})")
+    out.extend(body, 1)
+
+
+def _pays_to_split(body: Lines, helpers: Helpers) -> bool:
+    """Whether a body is so short that the masks of its loop are a part of its time to speak of.
+
+    The rest of a split loop is the body once more, which is compiled once more.
+    """
+    called = sum(
+        source.count("\n")
+        for name, source in helpers.sources.items()
+        for line in body.lines
+        if f"{name}(" in line
+    )
+    return len(body.lines) + called <= SHORT_BODY
 
 
 def _write_lane_step(scope: Scope, statement: Accumulate) -> None:
@@ -147,7 +182,7 @@ def _write_lane_step(scope: Scope, statement: Accumulate) -> None:
 
 
 def _write_blocked_loop(
-    out: Lines, loop: Loop, lanes: int, body: Lines, sums: Sequence[Accumulate]
+    out: Lines, loop: Loop, lanes: int, body: Lines, sums: Sequence[Accumulate], split: bool
 ) -> None:
     """Rows in blocks; block sums in a binary counter, then folded from the latest on."""
     added = [s for s in sums if s.kind == "sum"]
@@ -161,7 +196,7 @@ def _write_blocked_loop(
     inner.add(f"    stop = {loop.stop}")
     for s in added:
         inner.add(f"{s.name}_a = {_accumulator(s, lanes)}")
-    _write_vector_loop(inner, "block", "stop", lanes, body)
+    _write_vector_loop(inner, "block", "stop", lanes, body, split)
     for s in added:
         inner.add(f"{s.name}_b = {_horizontal(s)}")
         write_push(inner, f"{s.name}_s", f"{s.name}_b", "blocks", 1)
@@ -221,9 +256,13 @@ def write_store(scope: Scope, statement: Store) -> None:
     scope.body.add(f"store{verb}({access.operand}, {target}, {extra}{value}, {scope.mask})")
 
 
-def _write_checks(scope: Scope, checks: Sequence[Check]) -> None:
-    for check in checks:
-        scope.emit((check.index, check.position))
+def _write_lookups(scope: Scope, lookups: Sequence[Check | Search]) -> None:
+    for check in lookups:
+        scope.emit(roots(check))
+        if isinstance(check, Search):
+            write_search(scope, check)
+            scope.vector_refs |= {check.name}
+            continue
         if scope.is_vector(check.index):
             _write_vector_check(scope, check)
             scope.vector_refs |= {check.name}

@@ -15,6 +15,7 @@ import os
 import stat
 import struct
 import sys
+import time
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,6 +30,8 @@ from staticgrad.native.target import Target
 MAGIC: Final = b"staticgrad-kernel-1\n"
 SUFFIX: Final = ".kernel"
 _DIGEST_BYTES: Final = 32
+_UNFINISHED: Final = ".new-"
+_ABANDONED: Final = 3600.0  # seconds after which an unfinished file has no writer
 
 
 @dataclass(frozen=True)
@@ -125,26 +128,42 @@ def read(name: str, settings: config.Config | None = None) -> ObjectCode | None:
 
 
 def write(name: str, code: ObjectCode, settings: config.Config | None = None) -> bool:
-    """Stores an entry, replacing the file whole; False when the directory does not take it."""
+    """Stores an entry, replacing the file whole; False when the directory does not take it.
+
+    Whatever stops it leaves the old entry or the new one. What a killed process left half written
+    is removed by a later one.
+    """
     folder = directory(settings)
     if folder is None:
         return False
     temporary: Path | None = None
+    stored = False
     try:
         import tempfile  # a warm start writes nothing
 
-        handle, path = tempfile.mkstemp(dir=folder, prefix=".new-")
+        _sweep(folder)
+        handle, path = tempfile.mkstemp(dir=folder, prefix=_UNFINISHED)
         temporary = Path(path)
         with os.fdopen(handle, "wb") as stream:
             stream.write(_encode(code))
         temporary.replace(folder / (name + SUFFIX))
+        stored = True
     except OSError as error:
         config.log("cache", "%s takes no kernels: %s", folder, error)
-        if temporary is not None:
+    finally:
+        if temporary is not None and not stored:
             with contextlib.suppress(OSError):
                 temporary.unlink()
-        return False
-    return True
+    return stored
+
+
+@functools.cache
+def _sweep(folder: Path) -> None:
+    """Removes unfinished files that nobody can be writing any more; once per process."""
+    for path in folder.glob(_UNFINISHED + "*"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > _ABANDONED:
+                path.unlink()
 
 
 def remember(name: str, text: str) -> None:
@@ -182,7 +201,9 @@ def clear() -> int:
     """Removes every entry and abandoned temporary file; returns how many kernels there were."""
     folder = directory()
     removed = 0
-    for path in [] if folder is None else [*folder.glob("*" + SUFFIX), *folder.glob(".new-*")]:
+    for path in (
+        [] if folder is None else [*folder.glob("*" + SUFFIX), *folder.glob(_UNFINISHED + "*")]
+    ):
         with contextlib.suppress(OSError):
             path.unlink()
             removed += path.suffix == SUFFIX

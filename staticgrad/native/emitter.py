@@ -6,6 +6,7 @@ It knows how values are spelled, not what the operations of the kernel language 
 
 from __future__ import annotations
 
+import hashlib
 import struct
 
 from staticgrad.native.kinds import Element, Vector, literal_value
@@ -39,6 +40,7 @@ class Emitter:
         self.scratch: list[str] = []
         self.externals: dict[str, External] = {}
         self.callees: dict[str, str] = {}
+        self.tables: dict[str, bytes] = {}
         self._stem = stem
         self._count = 0
 
@@ -78,6 +80,15 @@ class Emitter:
             self.effect(call)
             return ""
         return self.do(call)
+
+    def table(self, content: bytes) -> str:
+        """The address of constant bytes, which every function that names them shares."""
+        name = f"sg_table_{hashlib.blake2b(content, digest_size=8).hexdigest()}"
+        self.tables[name] = content
+        data = "".join(f"\\{byte:02X}" for byte in content)
+        kind = f"[{len(content)} x i8]"
+        self.callees[name] = f'@{name} = internal constant {kind} c"{data}", align 64'
+        return f"@{name}"
 
     def splat(self, kind: Vector, scalar: str) -> str:
         """Broadcasts a runtime scalar of the element type to all lanes."""

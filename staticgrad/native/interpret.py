@@ -16,6 +16,7 @@ import numpy as np
 from staticgrad.errors import CompileError
 from staticgrad.native import lane_memory, lanes
 from staticgrad.native.constants import CONSTANTS, ENTRY, MODULES, ROW_WORDS
+from staticgrad.native.environment import default_environment
 from staticgrad.native.kinds import ELEMENTS
 from staticgrad.native.lock import LOCK
 
@@ -54,6 +55,7 @@ def register(source: str) -> tuple[int, PythonKernel]:
 def run(table: int, first: int, last: int) -> None:
     """Runs rows ``first`` to ``last`` (exclusive) of the table at an address."""
     words = (ctypes.c_int64 * (ROW_WORDS * max(last, 0))).from_address(table)
-    for row in range(first, last):
-        token, record, begin, end = words[ROW_WORDS * row : ROW_WORDS * (row + 1)]
-        _kernels[token](record, begin, end)
+    with default_environment():
+        for row in range(first, last):
+            token, record, begin, end = words[ROW_WORDS * row : ROW_WORDS * (row + 1)]
+            _kernels[token](record, begin, end)

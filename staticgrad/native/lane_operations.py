@@ -15,7 +15,9 @@ from staticgrad.native.operations import (
     Emit,
     Operation,
     Rule,
+    bit_of,
     define,
+    kind_lanes,
     meet,
     vector_operand,
 )
@@ -88,6 +90,22 @@ def _truth(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -
     return out.do(f"icmp ne i64 {text.word(values[0])}, 0")
 
 
+def _some(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
+    """The bits of all lanes as one integer: a test of mask registers, no tree over lanes."""
+    (kind,) = kinds
+    lanes = kind_lanes(kind)
+    bits = bit_of(out, lanes, str(values[0]))
+    if lanes == 1:
+        return bits
+    whole = out.do(f"bitcast <{lanes} x i1> {bits} to i{lanes}")
+    return out.do(f"icmp ne i{lanes} {whole}, 0")
+
+
+def _some_result(kind: Kind) -> Kind | None:
+    return TRUTH if isinstance(kind, Vector) and kind.element.kind == "b" else None
+
+
+define("some", _some_result, _some)
 define("bool", lambda kind: TRUTH if kind in (WORD, TRUTH) else None, _truth)
 
 

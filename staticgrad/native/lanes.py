@@ -339,6 +339,25 @@ def real(v: Lanes) -> float:
     return float(v.data[0])
 
 
+def window(position: Lanes, *words: int) -> Lanes:
+    """52 bits of constant words, most significant first, from a bit position on."""
+    if position.kind.element.name != "u64":
+        raise TypeError(f"a window at {position.kind.name}")
+    content = b"".join(word.to_bytes(8, "big") for word in words)
+    found = np.zeros_like(position.data)
+    for lane, at in enumerate(position.data.tolist()):
+        start = min(at >> 3, len(content) - 8)
+        whole = int.from_bytes(content[start : start + 8], "big") << (at & 7)
+        found[lane] = (whole & (2**64 - 1)) >> 12
+    return Lanes(position.kind, found)
+
+
+def some(v: Lanes) -> bool:
+    """Whether any lane of a bool vector is true."""
+    _require(v.kind, "b")
+    return bool(v.data.any())
+
+
 def _vocabulary() -> dict[str, Callable[..., Any]]:
     found: dict[str, Callable[..., Any]] = {
         "absolute": _family("iuf", np.absolute),
@@ -359,6 +378,8 @@ def _vocabulary() -> dict[str, Callable[..., Any]]:
         "like": like,
         "word": word,
         "real": real,
+        "some": some,
+        "window": window,
     }
     found["hsum"] = _horizontal(_family("iuf", np.add))
     found["hprod"] = _horizontal(_family("iuf", np.multiply))

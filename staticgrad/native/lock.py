@@ -1,18 +1,38 @@
-"""The one lock of native compilation, held across a fork so that no child starts mid-compile.
+"""Locks and forks: the one lock of native compilation, and locks that a child finds free.
 
 LLVM has one process-wide lock of its own, so a single reentrant lock costs no parallelism, and
-it leaves no order of locks to get wrong.
+it leaves no order of locks to get wrong. It is held across a fork, so that no child starts in the
+middle of a compilation.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from typing import Final
+import weakref
+from typing import Any, Final
 
 LOCK: Final = threading.RLock()
+_free_in_children: Final[weakref.WeakSet[Any]] = weakref.WeakSet()
+
+
+def lock_of_this_process() -> threading.Lock:
+    """A lock that a forked child finds free, although its holder's thread is only in the parent.
+
+    For what may be left behind in the middle: each use of it starts by writing all that it reads.
+    """
+    lock = threading.Lock()
+    _free_in_children.add(lock)
+    return lock
+
+
+def _in_the_child() -> None:
+    for lock in _free_in_children:
+        lock._at_fork_reinit()  # as the standard library does with its own
+    LOCK.release()
+
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
-        before=LOCK.acquire, after_in_parent=LOCK.release, after_in_child=LOCK.release
+        before=LOCK.acquire, after_in_parent=LOCK.release, after_in_child=_in_the_child
     )

@@ -170,9 +170,16 @@ def _addresses(out: Emitter, pointer: Kind, lanes: int, base: Operand, index: st
 
 
 def _gather(
-    out: Emitter, pointer: Kind, base: Operand, index: str, mask: Operand, lanes: int
+    out: Emitter,
+    pointer: Kind,
+    base: Operand,
+    index: str,
+    mask: Operand,
+    lanes: int,
+    kind: Vector | None = None,
 ) -> str:
-    kind = vector(_element(pointer), lanes)
+    """Lanes from their places, counted in the pointer's elements; of another ``kind`` if given."""
+    kind = kind or vector(_element(pointer), lanes)
     if lanes == 1:
         return _masked_load(out, kind, _address(out, pointer, base, index), mask)
     name = f"llvm.masked.gather.{_mangled(kind)}.v{lanes}p0"
@@ -309,6 +316,27 @@ def _real_result(kind: Kind) -> Kind | None:
     return None
 
 
+def _window(out: Emitter, kinds: Kinds, values: Values) -> Operand:
+    """Bytes in reverse order, so that a little-endian load gives the bits in their order."""
+    (position, *words), lanes = values, _lanes(kinds[0])
+    content = b"".join(int(word).to_bytes(8, "big") for word in words)[::-1]
+    table, kind, last = out.table(content), vector("u64", lanes), len(content) - 8
+    name, pair = f"llvm.usub.sat.{text.suffix(kind)}", (kind.llvm, text.constant(kind, last))
+    byte = out.do(f"lshr {kind.llvm} {position}, {text.constant(kind, 3)}")
+    place = out.intrinsic(kind.llvm, name, [pair, (kind.llvm, byte)])
+    every = "true" if lanes == 1 else "splat (i1 true)"
+    whole = _gather(out, Pointer(ELEMENTS["u8"]), table, place, every, lanes, kind)
+    shift = out.do(f"and {kind.llvm} {position}, {text.constant(kind, 7)}")
+    moved = out.do(f"shl {kind.llvm} {whole}, {shift}")
+    return out.do(f"lshr {kind.llvm} {moved}, {text.constant(kind, 12)}")
+
+
+def _window_result(position: Kind, *words: Kind) -> Kind | None:
+    if not isinstance(position, Vector) or position.element.name != "u64" or not words:
+        return None
+    return position if all(word is WORD for word in words) else None
+
+
 for _count in LANES:
     _mask(_count)
     _whole(_count)
@@ -323,4 +351,5 @@ define("store_at", _store_at_result, _store_at)
 define("mask_of", _mask_of_result, _mask_of)
 define("word", _word_result, _word)
 define("real", _real_result, _real)
+define("window", _window_result, _window)
 define("getitem", _item_result, _item)

@@ -186,6 +186,11 @@ def _write(builder: Any, out: Emitter) -> None:
     for name, (result, arguments) in out.externals.items():
         kind = ir.FunctionType(llvm_type(result), [llvm_type(text) for text in arguments])
         cgutils.get_or_insert_function(builder.module, kind, name)
+    for name, content in out.tables.items():
+        if name not in builder.module.globals:
+            data = ir.Constant(ir.ArrayType(ir.IntType(8), len(content)), bytearray(content))
+            table = cgutils.add_global_variable(builder.module, data.type, name)
+            table.linkage, table.global_constant, table.initializer = "internal", True, data
     if out.scratch:
         with builder.goto_entry_block():
             builder._insert(_Written(out.scratch))

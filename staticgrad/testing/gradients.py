@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from inspect import signature
 from typing import Any, Final
 
 import numpy as np
@@ -117,7 +118,13 @@ def _program(target: Any, feeds: Feeds) -> _Program:
 
 
 def _of_function(function: Callable[..., Any], feeds: Feeds) -> _Program:
+    if isinstance(feeds, np.ndarray):
+        raise ArgumentError(
+            "the feeds of a function are its operands, one array each, in a list",
+            hint="check_gradients(function, [array])",
+        )
     named = feeds if isinstance(feeds, Mapping) else {f"x{i}": a for i, a in enumerate(feeds)}
+    _check_call(function, named, isinstance(feeds, Mapping))
     arrays = {}
     for name, data in named.items():
         array = np.asarray(data)
@@ -127,6 +134,21 @@ def _of_function(function: Callable[..., Any], feeds: Feeds) -> _Program:
     by_name = dict(zip(named, values, strict=True))
     found = function(**by_name) if isinstance(feeds, Mapping) else function(*values)
     return _of_values(list(_graph(found).outputs.values()), arrays)
+
+
+def _check_call(function: Callable[..., Any], named: Mapping[str, Any], by_name: bool) -> None:
+    """Refuse a function that does not take the operands that it is given."""
+    try:
+        called = signature(function)
+    except ValueError:  # a builtin may hide what it takes
+        return
+    try:
+        called.bind(*(() if by_name else named), **(named if by_name else {}))
+    except TypeError as error:
+        raise ArgumentError(
+            f"the function takes {called}, the feeds are {len(named)}: {error}",
+            hint="one array per operand, in a list, or in a dict by the names of the arguments",
+        ) from None
 
 
 def _of_values(outputs: list[Symbolic], arrays: Mapping[Symbolic, Any]) -> _Program:

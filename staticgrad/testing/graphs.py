@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from staticgrad.errors import CheckError
+from staticgrad.errors import ArgumentError, CheckError
 from staticgrad.ir.compare import first_difference
 from staticgrad.ir.graph import Graph, Symbolic
 from staticgrad.ir.op import Array
+from staticgrad.message import kind_of
 
 
 def assert_same_graph(found: Graph | Symbolic, expected: Graph | Symbolic) -> None:
@@ -21,11 +22,15 @@ def assert_same_graph(found: Graph | Symbolic, expected: Graph | Symbolic) -> No
 
     Raises:
         CheckError: they differ; one line of each is shown.
+        ArgumentError: something else than graphs and values.
 
     >>> import staticgrad as sg
     >>> x = sg.input("x", (), "float64")
     >>> assert_same_graph(x + 1.0, x + 1.0)
     """
+    for graph in (found, expected):
+        if not isinstance(graph, Graph | Symbolic):
+            raise ArgumentError(f"assert_same_graph takes graphs or values, not {kind_of(graph)}")
     left, right = (g if isinstance(g, Graph) else Graph(g) for g in (found, expected))
     difference = first_difference(left, right)
     if difference is not None:

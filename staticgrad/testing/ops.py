@@ -10,14 +10,17 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import util
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from staticgrad.analysis.evaluate import evaluate
 from staticgrad.analysis.interpret import interpret
-from staticgrad.compiler import compile as compile_graph
+from staticgrad.autodiff.reverse import grad
+from staticgrad.compiler import Compiled, compile as compile_graph
 from staticgrad.errors import ArgumentError, CheckError, StaticgradError
 from staticgrad.ir.compare import same_graph
 from staticgrad.ir.dtype import as_dtype
@@ -27,12 +30,26 @@ from staticgrad.ir.graph import Graph, Input, Node, Symbolic, constant
 from staticgrad.ir.op import Array, Op, registered_ops
 from staticgrad.ir.parser import parse
 from staticgrad.ir.types import TensorType
+from staticgrad.ir.value import FUNCTIONS
+from staticgrad.message import kind_of
 from staticgrad.source import capture
 from staticgrad.testing.gradients import check_gradients
 from staticgrad.testing.graphs import array_text, same_bytes
-from staticgrad.testing.variants import edge_samples, refused_samples, type_variants
+from staticgrad.testing.layouts import LAYOUTS, SURROUNDED, views
+from staticgrad.testing.slopes import is_smooth, kinks
+from staticgrad.testing.variants import (
+    corner_samples,
+    edge_samples,
+    probe_samples,
+    refused_samples,
+    sized_samples,
+    type_variants,
+)
 
 _MOST_SHOWN: Final = 4  # elements of a mismatch
+_MOST_NARROW: Final = 3  # samples whose float32 derivatives are tried
+_NARROW: Final = 1e-3  # error of a float32 derivative, relative to the largest
+_WAYS: Final = 4  # kinds of views
 
 
 def check_op(
@@ -54,14 +71,19 @@ def check_op(
     - ``infer`` gives the dtypes and shapes of ``reference``, which leaves its operands alone;
     - the element's expression (``scalar``), evaluated by NumPy, agrees with ``reference``: in every
       bit if the op is ``exact``, else within ``rtol`` and ``atol``;
-    - so does the compiled kernel;
+    - so does the compiled kernel, from feeds of every layout (strided, reversed, misaligned,
+      byte-swapped, read-only, Fortran) and from views of every kind inside a graph; what stands in
+      memory before and behind an operand has no influence;
     - exchanging the operands of a ``commutative`` op changes no bit.
 
     An elementwise op is also tried in every dtype of its ``kinds``, refuses every other with a
-    StaticgradError, and takes shapes of size 0, 1 and 17, 0-d ones, and broadcasting. At the
-    samples, in float64, derivatives up to ``order`` agree with differences, in both modes (see
-    ``check_gradients``); an op that is not ``differentiable`` gives no cotangents. Attributes, text
-    and pickle rebuild the op.
+    StaticgradError, and takes 0-d shapes, broadcasting, and any size: 0, 1, and those round the
+    widths of lanes and the length of a block. Derivatives up to ``order`` agree in float64 with
+    differences, in both modes (see ``check_gradients``): at the samples, at the samples with other
+    signs and sizes where the reference is smooth there, and for an elementwise op on a grid of
+    points of both signs. In float32 they have the operands' types, and compiled they are near those
+    in float64. Where the reference has a kink the class says in ``kink`` what the derivative is. An
+    op that is not ``differentiable`` gives no cotangents. Attributes, text and pickle rebuild it.
 
     Args:
         op: an instance; register its class with a name, ``class MyOp(Elementwise, name="my.op")``.
@@ -75,19 +97,31 @@ def check_op(
 
     Raises:
         CheckError: something does not hold; shows the sample.
-        ArgumentError: there are no samples.
+        ArgumentError: no op, or no samples.
     """
     smooth = [tuple(map(np.array, sample)) for sample in samples]  # copied: the op may be wrong
     given = [*smooth, *(tuple(map(np.array, sample)) for sample in rough)]
     if not given:
-        raise ArgumentError(f"check_op: there are no samples of {op.name}")
+        raise ArgumentError(f"check_op: there are no samples of {_checked(op).name}")
     native = all(map(util.find_spec, ("numba", "llvmlite"))) if compiled is None else compiled
-    check = _OpCheck(op, rtol, atol, native)
+    check = _OpCheck(_checked(op), rtol, atol, native)
     check.definition()
     with np.errstate(all="ignore"):
         check.everywhere(given, edges)
         for sample in smooth:
             check.derivatives(sample, order)
+        check.elsewhere(smooth, order)
+        check.kinks(given)
+
+
+def _checked(op: Any) -> Op:
+    """``op``, if it is one."""
+    if isinstance(op, Op):
+        return op
+    hint = "functions of values are checked by sg.testing.check_gradients"
+    if isinstance(op, type):
+        hint = f"an instance, {op.__name__}(): its fields are its attributes"
+    raise ArgumentError(f"check_op takes an op, not {kind_of(op)}", hint=hint)
 
 
 @dataclass
@@ -110,6 +144,8 @@ class _OpCheck:
             self.refuses(sample)
         for sample in edge_samples(self.op, given) if edges else ():
             self.values(sample)
+        if self.native:
+            self.kernels(given)
 
     def definition(self) -> None:
         """Attributes and pickle rebuild the op, under a registered name."""
@@ -157,7 +193,7 @@ class _OpCheck:
             return
         types = types_of(sample)
         inferred: Any = self.op.infer(*types)
-        form = self.attempt("form", sample, lambda: self.op.form(inferred, *types))
+        form = self.attempt("form", sample, lambda: self.op.form(*as_tuple(inferred), *types))
         if not isinstance(form, Pointwise) or form.indexed or form.sizes or not sample:
             return
         leaves = [ref(str(i), t.dtype) for i, t in enumerate(types)]
@@ -172,9 +208,42 @@ class _OpCheck:
         outs = as_tuple(self.op(*inputs))
         graph = Graph({f"y{i}": out for i, out in enumerate(outs)}, inputs=inputs)
         feeds = {f"x{i}": array for i, array in enumerate(sample)}
-        found = self.attempt("the kernel", sample, lambda: compile_graph(graph).run(feeds))
+        f = self.attempt("the kernel", sample, lambda: compile_graph(graph))
+        found = self.attempt("the kernel", sample, lambda: f.run(feeds))
         for name, array in zip(found, expected, strict=True):
             self.compare("the kernel", sample, found[name], array)
+        self.layouts(sample, f, feeds)
+
+    def kernels(self, given: Sequence[tuple[Array, ...]]) -> None:
+        """The compiled op at any size, and with views for operands."""
+        for sample in sized_samples(self.op, given):
+            self.kernel(sample, [np.asarray(a) for a in as_tuple(self.op.reference(*sample))])
+        for sample in given:
+            expected = [np.asarray(a) for a in as_tuple(self.op.reference(*sample))]
+            for way in range(_WAYS):
+                kinds, feeds, operands = viewed(sample, way)
+                outs = as_tuple(self.op(*operands))
+                graph = Graph({f"y{i}": out for i, out in enumerate(outs)})
+                found = self.attempt(kinds, sample, partial(self.run, graph, feeds))
+                for name, array in zip(found, expected, strict=True):
+                    self.compare(f"the kernel, {kinds},", sample, found[name], array)
+
+    def run(self, graph: Graph, feeds: dict[str, Array]) -> dict[str, Array]:
+        """The results of a graph, whose inputs may be fewer than the feeds."""
+        used = [value.node.op.label for value in graph.inputs]  # type: ignore[attr-defined]
+        found: dict[str, Array] = compile_graph(graph).run({name: feeds[name] for name in used})
+        return found
+
+    def layouts(self, sample: tuple[Array, ...], f: Compiled, feeds: dict[str, Array]) -> None:
+        """The kernel gives the same bytes from every layout, whatever stands round the operands."""
+        wanted = {name: array.copy() for name, array in f.run(feeds).items()}
+        for way, change in {**LAYOUTS, **SURROUNDED}.items():
+            found = f.run({name: change(array) for name, array in feeds.items()})
+            for name, array in wanted.items():
+                if not same_bytes(found[name], array):
+                    text = f"the kernel gives other bytes from operands that are {way}"
+                    details = [f"{array_text(found[name])}, not {array_text(array)}"]
+                    raise self.failure(text, sample, details)
 
     def text(self, sample: tuple[Array, ...]) -> None:
         """A graph with the op prints as text that reads back."""
@@ -207,6 +276,51 @@ class _OpCheck:
         if any(share is not None for share in self.op.vjp(ct, out, *inputs)):
             raise self.failure("not differentiable, but vjp gives a cotangent", sample)
 
+    def elsewhere(self, smooth: Sequence[tuple[Array, ...]], order: int) -> None:
+        """Derivatives at other signs and sizes, where the reference is smooth; float32 ones."""
+        if not self.op.differentiable or not smooth:
+            return
+        rng = np.random.default_rng(0)
+        for sample in probe_samples(self.op, smooth):
+            if sample and is_smooth(self.op.reference, sample, rng):
+                self.derivatives(sample, order)
+        for sample in smooth[:_MOST_NARROW]:
+            self.attempt("a float32 derivative", sample, partial(self.narrow, sample))
+
+    def narrow(self, sample: tuple[Array, ...]) -> None:
+        """Gradients in float32: of the operands' types, and near those in float64."""
+        arrays = tuple(a.astype(np.float32) if a.dtype.kind == "f" else a for a in sample)
+        inputs = variables(arrays)
+        moved = [x for x in inputs if x.dtype.is_float]
+        outs = [out for out in as_tuple(self.op(*inputs)) if out.dtype.is_float]
+        if not moved or not outs:
+            return
+        total = sum((FUNCTIONS["sum"](out) for out in outs[1:]), FUNCTIONS["sum"](outs[0]))
+        gradients = grad(total, moved, allow_disconnected=True)
+        graph = Graph({f"by {i}": g for i, g in enumerate(gradients)}, inputs=inputs)
+        feeds = {f"x{i}": array for i, array in enumerate(arrays)}
+        wide = evaluate(graph, feeds, dtype="float64")
+        found = compile_graph(graph).run(feeds) if self.native else evaluate(graph, feeds)
+        for (name, array), x in zip(found.items(), moved, strict=True):
+            if (array.dtype, array.shape) != (np.float32, x.shape):
+                raise self.failure(f"a derivative is {array.dtype}{list(array.shape)}", arrays)
+            scale = 1.0 + float(np.abs(wide[name]).max(initial=0.0))
+            if not np.allclose(array, wide[name], rtol=_NARROW, atol=_NARROW * scale):
+                details = [f"{array_text(array)}, in float64 {array_text(wide[name])}"]
+                raise self.failure("a float32 derivative is off", arrays, details)
+
+    def kinks(self, given: Sequence[tuple[Array, ...]]) -> None:
+        """A class says what the derivative is where its reference has a kink."""
+        if not self.op.differentiable or self.op.kink:
+            return
+        for sample in corner_samples(self.op, given):
+            for place in kinks(self.op.reference, sample):
+                raise self.failure(
+                    f"has a kink, {place}, and its class says nothing in `kink`",
+                    sample,
+                    hint='say what the derivative is there: kink = "the derivative at 0 is 0"',
+                )
+
     def differences(self, sample: tuple[Array, ...], moved: list[int], order: int) -> None:
         """Derivatives by the operands ``moved`` against differences."""
 
@@ -228,8 +342,12 @@ class _OpCheck:
             wrong = _differing_bits(found, expected)
         else:
             limits = np.finfo(expected.dtype)
-            relative, absolute = self.rtol * limits.eps, self.atol * limits.eps + limits.tiny
+            relative = self.rtol * limits.eps
+            absolute = self.atol * limits.eps + self.rtol * limits.smallest_subnormal
             wrong = ~np.isclose(found, expected, relative, absolute, equal_nan=True)
+            zero = (found == 0) & (expected == 0)
+            if self.op.elementwise:  # a sum of one -0 is what the sum begins with
+                wrong |= zero & (np.signbit(found) != np.signbit(expected))
         if wrong.any():
             raise self.failure(
                 f"{what} and reference differ in {int(wrong.sum())} of {wrong.size} elements",
@@ -299,6 +417,20 @@ def variables(arrays: Iterable[Array]) -> list[Symbolic]:
     types = types_of(arrays)
     leaves = [Input(f"x{i}", tensor_type) for i, tensor_type in enumerate(types)]
     return [Symbolic(Node(leaf, (), (leaf.type,), capture())) for leaf in leaves]
+
+
+def viewed(sample: tuple[Array, ...], way: int) -> tuple[str, dict[str, Array], list[Symbolic]]:
+    """What the views are, feeds, and a view of each that has the elements of an operand."""
+    kinds, feeds, made = [], {}, []
+    for i, array in enumerate(sample):
+        ways = list(views(array)) or [("as it is", array, lambda x: x)]
+        kind, feed, view = ways[way % len(ways)]
+        kinds.append(kind)
+        feeds[f"x{i}"] = feed
+        made.append((feed, view))
+    inputs = variables(feed for feed, _ in made)
+    operands = [view(x) for x, (_, view) in zip(inputs, made, strict=True)]
+    return f"of operands {', '.join(kinds)}", feeds, operands
 
 
 def as_tuple(result: Any) -> tuple[Any, ...]:

@@ -16,11 +16,16 @@ from staticgrad.ir.dtype import ALL_DTYPES, DType, as_dtype
 from staticgrad.ir.op import Array, Op
 from staticgrad.ir.types import TensorType
 from staticgrad.ops.elementwise import Elementwise
+from staticgrad.testing.slopes import CORNERS, PROBES, grid, smooth_points
 
 Operands = tuple[Array, ...]
 #: Shapes that an elementwise op is tried in; the operands take turns, so that they broadcast.
 _SHAPES: Final = ((), (0,), (1,), (17,), (3, 1), (4,), (2, 3, 4), (1, 4))
 _FLOATS: Final = ("float32", "float64")
+#: Round the widths of lanes, where a row of lanes begins anew, and round a block.
+_SIZES: Final = (0, 1, 7, 8, 9, 15, 16, 17, 31, 32, 33, 4097)
+_MOST_PROBES: Final = 200
+_MOST_CORNERS: Final = 4
 
 
 def type_variants(op: Op, samples: Sequence[Operands]) -> Iterator[Operands]:
@@ -59,6 +64,45 @@ def edge_samples(op: Op, samples: Sequence[Operands]) -> Iterator[Operands]:
         if axes:
             grid = np.meshgrid(*axes, indexing="ij")
             yield from _taken(op, tuple(np.ascontiguousarray(a.ravel()) for a in grid))
+
+
+def sized_samples(op: Op, samples: Sequence[Operands]) -> Iterator[Operands]:
+    """The first sample of an elementwise op at the sizes where kernels turn a corner."""
+    if isinstance(op, Elementwise):
+        for size in _SIZES:
+            yield from _taken(op, tuple(np.resize(a, size).astype(a.dtype) for a in samples[0]))
+
+
+def probe_samples(op: Op, samples: Sequence[Operands]) -> Iterator[Operands]:
+    """Points for derivatives: samples with other signs and sizes; for an elementwise op, a grid."""
+    if isinstance(op, Elementwise) and samples[0]:
+        most = max(2, int(_MOST_PROBES ** (1 / len(samples[0]))))
+        axes = [
+            PROBES[:most] + 0.017 * i if a.dtype.kind == "f" else np.unique(a)[:most]
+            for i, a in enumerate(samples[0])
+        ]
+        yield smooth_points(op.reference, grid(axes))
+        return
+    for sample in samples:
+        for change in (np.negative, lambda a: 3 * a + 0.011, lambda a: a * _signs(a.shape)):
+            moved = (change(a.astype(np.float64)) if a.dtype.kind == "f" else a for a in sample)
+            yield from _taken(op, tuple(moved))
+
+
+def corner_samples(op: Op, samples: Sequence[Operands]) -> Iterator[Operands]:
+    """Where kinks are looked for: round numbers of every sign, in all pairs; equal elements."""
+    if isinstance(op, Elementwise) and samples[0]:
+        axes = [CORNERS if a.dtype.kind == "f" else np.unique(a)[:2] for a in samples[0]]
+        for chosen in zip(*grid(axes), strict=True):
+            yield tuple(np.array([number]) for number in chosen)
+        return
+    for sample in samples[:_MOST_CORNERS]:
+        for number in (0.5, 0.0):
+            yield tuple(np.full(a.shape, number) if a.dtype.kind == "f" else a for a in sample)
+
+
+def _signs(shape: tuple[int, ...]) -> Array:
+    return np.resize(np.array([1.0, -1.0, -1.0]), shape)
 
 
 def special_values(dtype: DType) -> Array:

@@ -2,8 +2,8 @@
 
 Sums and products of whole numbers leave no rounding, so a compiled program must give the oracle's
 values to the last bit whatever it fuses: each wrong stride, position, mask or order of steps shows.
-The programs are DAGs of views, positions, reductions, products, gathers and scatters over literal
-and named sizes; values that grow are squashed.
+The programs are DAGs of views, positions, reductions, products, gathers, scatters and sorts over
+literal and named sizes; values that grow are squashed.
 """
 
 from __future__ import annotations
@@ -221,6 +221,21 @@ class Maker:
         parts = [x, self.unary(x).astype(x.dtype), sg.flip(x, axis)]
         return sg.concat(parts[: self.integer(1, 4)], axis)
 
+    def ordered(self, x: sg.Value) -> sg.Value:
+        """In order along an axis, the positions of that, the first few, or places among all."""
+        if not x.ndim:
+            return x
+        axis, down = self.axis(x), bool(self.integer(0, 2))
+        kind = self.integer(0, 4)
+        if kind < 2:
+            return (sg.sort, sg.argsort)[kind](x, axis, descending=down)
+        if kind == 2:
+            return sg.searchsorted(sg.sort(x, None), self.moved(x), self.one_of(("left", "right")))
+        size = x.shape[axis]
+        count = size // 2 if isinstance(size, Dim) else self.integer(0, size + 1)
+        values, places = sg.topk(x, count, axis, largest=down)
+        return values * 2 - places if self.integer(0, 2) else self.one_of((values, places))
+
     def padded(self, x: sg.Value) -> sg.Value:
         return sg.pad(x, [(self.integer(0, 3), self.integer(0, 3)) for _ in x.shape])
 
@@ -268,5 +283,5 @@ STEPS: tuple[Step, ...] = (
     Maker.unary, Maker.binary, Maker.binary, Maker.binary, Maker.cast, Maker.reduce, Maker.reduce,
     Maker.extreme, Maker.centred, Maker.product, Maker.gram, Maker.take, Maker.take_along,
     Maker.looked_up, Maker.scatter, Maker.joined, Maker.padded, Maker.triangle, Maker.positions,
-    Maker.one_hot, Maker.gradient,
+    Maker.one_hot, Maker.gradient, Maker.ordered, Maker.ordered,
 )  # fmt: skip

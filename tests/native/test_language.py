@@ -338,3 +338,29 @@ def test_sources_outside_the_language_are_refused(source: str) -> None:
 def test_plain_python_refuses_the_same(source: str) -> None:
     with options(jit=False), pytest.raises(CompileError):
         native.kernel(source)
+
+
+@EVERY_MODE
+@pytest.mark.parametrize("lanes", LANES)
+def test_some_and_window(mode: Mode, lanes: int) -> None:
+    """A branch on any lane; bits of a constant from a position, past the end from the last word."""
+    words = (0x0123456789ABCDEF, 0xFEDCBA9876543210, 0x0F1E2D3C4B5A6978)
+    source = f"""
+def kernel(t, begin, end):
+    p = ptr_u64(t[0]); out = ptr_u64(t[1])
+    at = load{lanes}(p, 0)
+    v = window(at, {", ".join(map(hex, words))})
+    if some(at > 100):
+        v = select(at > 100, v + 1, v)
+    store{lanes}(out, 0, v)
+"""
+    content = b"".join(word.to_bytes(8, "big") for word in words)
+    for first in (0, 5, 60, 96, 120, 1 << 40):
+        at = np.arange(first, first + lanes, dtype=np.uint64)
+        found = np.zeros(lanes, np.uint64)
+        call(source, [at, found], [], 0, 1, mode=mode)
+        for lane, position in enumerate(at.tolist()):
+            start = min(position // 8, len(content) - 8)
+            shifted = int.from_bytes(content[start : start + 8], "big") << position % 8
+            wanted = (shifted % 2**64 >> 12) + (position > 100)
+            assert int(found[lane]) == wanted

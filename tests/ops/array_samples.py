@@ -27,9 +27,16 @@ def everywhere(
     for dtype in dtypes:
         yield Sample(op, (counted(shape, dtype),))
     for dtype in (F32, F64):
-        special = rng.choice([0.0, -0.0, np.inf, -np.inf, np.nan, 1.5, -2.5], shape)
-        yield Sample(op, (special.astype(dtype.numpy),))
+        yield Sample(op, (extraordinary(rng, shape, dtype),))
     yield Sample(op, (apart(rng, shape),), smooth=True)
+
+
+def extraordinary(rng: Rng, shape: tuple[int, ...], dtype: DType) -> np.ndarray:
+    """Signed zeros, infinities, NaN, denormals, the largest; some of them equal."""
+    limits = np.finfo(dtype.numpy)
+    tiny, most = float(limits.smallest_subnormal), float(limits.max)
+    numbers = [0.0, -0.0, np.inf, -np.inf, np.nan, tiny, -tiny, most, -most, 1.5, -2.5]
+    return np.asarray(rng.choice(np.array(numbers, dtype.numpy), shape))
 
 
 def apart(rng: Rng, shape: tuple[int, ...]) -> np.ndarray:
@@ -78,6 +85,7 @@ def _reshape(rng: Rng) -> Iterator[Sample]:
 def _transpose(rng: Rng) -> Iterator[Sample]:
     for shape, perm in (
         ((), ()), ((3,), (0,)), ((3, 4), (1, 0)), ((2, 3, 4), (1, 2, 0)), ((2, 0, 4), (2, 0, 1)),
+        ((5, 9), (1, 0)),
     ):  # fmt: skip
         yield from everywhere(op_class("transpose")(perm), shape, rng)
 
@@ -88,6 +96,7 @@ def _broadcast(rng: Rng) -> Iterator[Sample]:
         ((), (), ()), ((), (2, 3), ()), ((3,), (2, 3), (1,)), ((2,), (2, 3), (0,)),
         ((1, 3), (4, 3), (0, 1)), ((1,), (3,), (0,)), ((1, 2), (5, 3, 4, 2), (1, 3)),
         ((1,), (0,), (0,)), ((2, 1), (2, 3, 1), (0, 2)), ((3,), (0, 3), (1,)),
+        ((40,), (2, 40), (1,)),
     ):  # fmt: skip
         yield from everywhere(op_class("broadcast")(target, axes), shape, rng)
 
@@ -117,11 +126,13 @@ def _pad(rng: Rng) -> Iterator[Sample]:
 def _concat(rng: Rng) -> Iterator[Sample]:
     for axis, shapes in (
         (0, ((3,), (2,))), (0, ((3,), (0,), (1,))), (1, ((2, 1), (2, 3))), (0, ((0, 2), (0, 2))),
-        (0, ((2, 2),)), (2, ((1, 2, 3), (1, 2, 1), (1, 2, 2))),
+        (0, ((2, 2),)), (2, ((1, 2, 3), (1, 2, 1), (1, 2, 2))), (1, ((4, 9), (4, 3))),
     ):  # fmt: skip
         op = op_class("concat")(axis)
         for dtype in ALL_DTYPES:
             yield Sample(op, tuple(counted(shape, dtype) for shape in shapes))
+        for dtype in (F32, F64):
+            yield Sample(op, tuple(extraordinary(rng, shape, dtype) for shape in shapes))
         yield Sample(op, tuple(apart(rng, shape) for shape in shapes), smooth=True)
 
 
@@ -147,6 +158,8 @@ def _take(rng: Rng) -> Iterator[Sample]:
         for dtype in INDEX_DTYPES:
             yield Sample(op, (counted(shape, F32), indices_into(rng, shape[axis], of, dtype)))
         places = indices_into(rng, shape[axis], of, I64)
+        for dtype in (F32, F64):
+            yield Sample(op, (extraordinary(rng, shape, dtype), places))
         yield Sample(op, (apart(rng, shape), places), smooth=True)
 
 
@@ -158,6 +171,10 @@ def _scatter_add(rng: Rng) -> Iterator[Sample]:
         places = indices_into(rng, shape[axis], of, I64)
         for dtype in NUMBERS:
             yield Sample(op, (counted(added, dtype), places))
+        for dtype in INDEX_DTYPES:
+            yield Sample(op, (counted(added, F32), indices_into(rng, shape[axis], of, dtype)))
+        for dtype in (F32, F64):
+            yield Sample(op, (extraordinary(rng, added, dtype), places))
         yield Sample(op, (np.full(added, -0.0), places))
         yield Sample(op, (apart(rng, added), places), smooth=True)
 
@@ -184,6 +201,9 @@ def _take_along(rng: Rng) -> Iterator[Sample]:
             labels = np.abs(indices_into(rng, shape[axis] - 1, of, dtype))
             yield Sample(op_class("take_along")(axis, False), (counted(shape, F32), labels))
         places = indices_into(rng, shape[axis], of, I64)
+        for dtype in (F32, F64):
+            x = extraordinary(rng, shape, dtype)
+            yield Sample(op_class("take_along")(axis), (x, places))
         yield Sample(op_class("take_along")(axis), (apart(rng, shape), places), smooth=True)
 
 
@@ -197,6 +217,10 @@ def _scatter_along(rng: Rng) -> Iterator[Sample]:
             where = places if wrap else places % shape[axis]
             for dtype in NUMBERS:
                 yield Sample(op, (counted(of, dtype), where))
+            for dtype in INDEX_DTYPES:
+                yield Sample(op, (counted(of, F32), (places % shape[axis]).astype(dtype.numpy)))
+            for dtype in (F32, F64):
+                yield Sample(op, (extraordinary(rng, of, dtype), where))
             yield Sample(op, (apart(rng, of), where), smooth=True)
 
 
@@ -228,6 +252,10 @@ def _custom_vjp(rng: Rng) -> Iterator[Sample]:
     for dtype in ALL_DTYPES:
         yield Sample(op, (counted((2, 3), dtype), counted((3,), F64)))
         yield Sample(op, (counted((), dtype), counted((4, 0), F32), counted((2,), I64)))
+        yield Sample(op, (counted((3,), F32), counted((2, 3), dtype)))
+    for dtype in (F32, F64):
+        strange = (extraordinary(rng, (5, 9), dtype), extraordinary(rng, (5, 9), dtype))
+        yield Sample(op, strange)
     yield Sample(op, (counted((2, 3), F32), apart(rng, (3,))), smooth=True)
 
 
@@ -242,3 +270,8 @@ def _matmul(rng: Rng) -> Iterator[Sample]:
                 yield Sample(op, (apart(rng, a), apart(rng, b)), smooth=True)
     for dtype in NUMBERS:
         yield Sample(op_class("matmul")(), (counted((3, 4), dtype), counted((4, 2), dtype)))
+    for dtype in (F32, F64):
+        for shape in ((5, 1), (40, 3)):  # one strange term in each sum, and several
+            a, b = extraordinary(rng, shape, dtype), extraordinary(rng, shape[::-1], dtype)
+            yield Sample(op_class("matmul")(), (a, np.ones((shape[1], 4), dtype.numpy)))
+            yield Sample(op_class("matmul")(), (np.ones((4, shape[1]), dtype.numpy), b))

@@ -92,6 +92,7 @@ _PRIMITIVES: dict[str, Callable[..., Any]] = {
     "cos": np.cos, "tanh": np.tanh, "pow": np.power, "erf": special.erf,
     "exp2": np.exp2, "log2": np.log2, "log10": np.log10, "cbrt": np.cbrt, "atan": np.arctan,
     "asin": np.arcsin, "acos": np.arccos, "erfc": special.erfc, "fmod": np.fmod,
+    "tan": np.tan, "floor_quotient": np.floor_divide, "ndtri": special.ndtri,
     "floor_divide": np.floor_divide, "remainder": np.remainder, "shl": np.left_shift,
     "shr": np.right_shift,
 }  # fmt: skip

@@ -6,9 +6,10 @@ Each family has a file ``tests/ops/*_samples.py`` that registers one provider pe
     def _(rng):
         yield Sample(op_class("sum")(axes=(0,)), (rng.normal(size=(3, 4)),))
 
-An op without a provider, or whose provider yields nothing, fails ``test_every_op``. Give several
-shapes (0-d, size 0 and 1, broadcast), every dtype the op takes, and special values. The tests check
-the derivatives in float64 at the samples marked ``smooth``: no operand within 1e-3 of a kink.
+Give several shapes (0-d, size 0 and 1, broadcast), every dtype the op takes, and special values.
+The tests check the derivatives in float64 at the samples marked ``smooth``: no operand within 1e-3
+of a kink. Beside them an op has a ``declare`` (see ``declared_samples.py``). An op that lacks any
+of this fails ``test_completeness`` with a sentence that says what to add.
 """
 
 from __future__ import annotations
@@ -29,6 +30,40 @@ Rng = np.random.Generator
 Provider = Callable[[Rng], Iterator["Sample"]]
 
 PROVIDERS: dict[str, Provider] = {}
+AtSize = Callable[[int], Iterator["Sample"]]
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What the tests need to know of an op beside samples; ``declare`` registers one.
+
+    ``spelling`` is an expression of NumPy over ``x``, ``y``, ``z`` (the operands), ``operands`` and
+    ``op``; or, where there is none, a sentence that begins with "no ". ``kinds`` has the letters of
+    the element types of each operand, the last standing for all further ones; None: those of the
+    class. ``at_size`` gives samples over rows of n elements; None for an elementwise op. ``fixed``
+    are positions of floating operands that carry no gradient by the op's definition.
+    """
+
+    spelling: str
+    kinds: tuple[str, ...] | None = None
+    at_size: AtSize | None = None
+    fixed: tuple[int, ...] = ()
+
+
+DECLARATIONS: dict[str, Declaration] = {}
+
+
+def declare(
+    name: str,
+    spelling: str,
+    kinds: tuple[str, ...] | None = None,
+    at_size: AtSize | None = None,
+    fixed: tuple[int, ...] = (),
+) -> None:
+    """Say what op ``name`` is in NumPy, which elements it takes, and how to make it large."""
+    if name in DECLARATIONS:
+        raise ValueError(f"op {name!r} is declared twice")
+    DECLARATIONS[name] = Declaration(spelling, kinds, at_size, fixed)
 
 
 @dataclass(frozen=True)
@@ -71,6 +106,12 @@ def load_providers() -> dict[str, Provider]:
     for path in sorted(Path(__file__).parent.glob("*_samples.py")):
         importlib.import_module(f"tests.ops.{path.stem}")
     return PROVIDERS
+
+
+def declaration_of(name: str) -> Declaration | None:
+    """What was declared of op ``name``."""
+    load_providers()
+    return DECLARATIONS.get(name)
 
 
 def samples_of(name: str, seed: int = 0) -> list[Sample]:

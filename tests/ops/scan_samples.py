@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-import numpy as np
-
+from staticgrad.ir.dtype import F32, F64
 from staticgrad.ir.op import op_class
-from tests.ops.array_samples import NUMBERS, apart, counted, everywhere
+from tests.ops.array_samples import NUMBERS, apart, counted, everywhere, extraordinary
 from tests.ops.samples import Rng, Sample, provides
 
 #: Shape, axis.
@@ -35,6 +34,6 @@ def _linear_scan(rng: Rng) -> Iterator[Sample]:
         op = op_class("linear_scan")(axis)
         for dtype in NUMBERS:
             yield Sample(op, (counted(shape, dtype), counted(shape, dtype)))
-        special = rng.choice([0.0, -0.0, np.inf, -np.inf, np.nan, 1.5, -2.5], (2, *shape))
-        yield Sample(op, tuple(special.astype(np.float32)))
+        for dtype in (F32, F64):
+            yield Sample(op, tuple(extraordinary(rng, (2, *shape), dtype)))
         yield Sample(op, (apart(rng, shape), apart(rng, shape)), smooth=True)

@@ -51,6 +51,11 @@ CASES = {
     "fmod": [(sg.fmod, [-4.0, 2.0], [1.0, 2.0])],
     "at_least": [(lambda x, y: sg.clip(x, y, None), [1.0, 1.0], [1.0, 0.0])],
     "at_most": [(lambda x, y: sg.clip(x, None, y), [1.0, 1.0], [1.0, 0.0])],
+    "sort": [
+        (lambda x, y: (sg.sort(sg.stack([x, y])) * [1.0, 3.0]).sum(), [2.0, 2.0], [1.0, 3.0]),
+        (lambda x, y: (sg.sort(sg.stack([x, y])) * [1.0, 3.0]).sum(), [0.0, -0.0], [1.0, 3.0]),
+    ],
+    "topk": [(lambda x, y: sg.topk(sg.stack([x, y, x]), 1)[0].sum(), [2.0, 2.0], [1.0, 0.0])],
     "std": [(lambda x, y: sg.std(sg.stack([x, y])), [2.0, 2.0], [NAN, NAN])],
 }
 

@@ -18,11 +18,11 @@ from staticgrad.ir.dtype import I64, as_dtype
 from staticgrad.ir.expr import literal
 from staticgrad.ir.op import Op, registered_ops
 from staticgrad.ir.types import TensorType
-from staticgrad.ops.cotangent import resolve
+from staticgrad.ops.cotangent import ZERO, resolve
 from tests.ops.elements import on_arrays
 from tests.ops.graphs import run, variable
 from tests.ops.samples import Sample, samples_of
-from tests.ops.test_every_op import same_bytes
+from tests.ops.test_every_op import as_tuple, same_bytes
 
 
 def interpret(form: forms.Form, out: np.ndarray, arrays: tuple[np.ndarray, ...]) -> None:
@@ -121,7 +121,7 @@ READINGS: dict[type, Callable[..., None]] = {
 def inferred(sample: Sample) -> tuple[TensorType, forms.Form]:
     types = [TensorType(as_dtype(a.dtype), a.shape) for a in sample.arrays]
     out = sample.op.infer(*types)
-    return out, sample.op.form(out, *types)
+    return out, sample.op.form(*as_tuple(out), *types)
 
 
 MOVING = [
@@ -142,6 +142,34 @@ def test_the_form_does_what_the_reference_does(name):
             assert same_bytes(found, expected), sample
         else:
             np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["sort", "topk"])
+def test_orders_are_those_of_the_keys(name):
+    """Keys and positions in order, by Python's sort; the results are the first of them."""
+    for sample in samples_of(name):
+        (x,) = sample.arrays
+        (values, places), form = inferred(sample)
+        assert isinstance(form, forms.Sort)
+        assert form.keep == places.shape[form.axis]
+        keys = np.moveaxis(on_arrays(form.key, [x], [as_dtype(x.dtype)]), form.axis, -1)
+        assert keys.dtype == (np.int64 if x.dtype.itemsize == 8 else np.int32)
+        found, at = (np.moveaxis(a, form.axis, -1) for a in sample.op.reference(x))
+        rows = np.moveaxis(x, form.axis, -1)
+        assert (values.shape, places.dtype) == (places.shape, I64)
+        for i in np.ndindex(*rows.shape[:-1]):
+            order = sorted(range(rows.shape[-1]), key=lambda k: (keys[i][k], k))[: form.keep]
+            assert list(at[i]) == order
+            assert same_bytes(found[i], rows[i][order])
+
+
+def test_searches_count_what_comes_before():
+    for sample in samples_of("searchsorted"):
+        a, v = sample.arrays
+        _, form = inferred(sample)
+        assert form == forms.Search(sample.op.right)
+        side = "right" if form.right else "left"
+        np.testing.assert_array_equal(sample.op.reference(a, v), np.searchsorted(a, v, side))
 
 
 @pytest.mark.parametrize("name", ["sum", "max", "min"])
@@ -186,16 +214,18 @@ def jvp_against_vjp(sample: Sample, rng: np.random.Generator) -> None:
         fed(f"x{i}", a) if is_float else Op.prepare(sample.op, a)[0]
         for i, (a, is_float) in enumerate(zip(sample.arrays, floating, strict=True))
     ]
-    out = sample.op(*args)
+    results = as_tuple(sample.op(*args))
+    out, rest = results[0], results[1:]  # of several results the first alone is floating
     ct = fed("ct", rng.normal(size=out.shape))
-    shares = sample.op.vjp(ct, out, *args)
+    given, outs = ((ct, *(ZERO for _ in rest)), results) if rest else (ct, out)
+    shares = sample.op.vjp(given, outs, *args)
     positions = [i for i, is_float in enumerate(floating) if is_float]
     for chosen in [positions, *[[i] for i in positions]]:
         tangents = [
             fed(f"t{i}", rng.normal(size=a.shape)) if i in chosen else None
             for i, a in enumerate(sample.arrays)
         ]
-        forward = sample.op.jvp(tangents, out, *args)
+        forward = as_tuple(sample.op.jvp(tangents, outs, *args))[0]
         assert forward.type == out.type
         left = np.sum(run(forward, feeds) * feeds["ct"])
         right = sum(np.sum(run(resolve(shares[i]), feeds) * feeds[f"t{i}"]) for i in chosen)
@@ -207,7 +237,7 @@ def test_forward_and_backward_rules_are_transposes(name):
     rng = np.random.default_rng(3)
     smooth = [s for s in samples_of(name) if s.smooth and registered_ops()[name].differentiable]
     for sample in smooth:
-        out, _ = inferred(sample)
+        out = as_tuple(inferred(sample)[0])[0]
         if out.dtype.is_float and any(a.dtype == np.float64 for a in sample.arrays):
             jvp_against_vjp(sample, rng)
     assert "matmul" in WITH_TANGENTS

@@ -37,7 +37,7 @@ def philox(counter: tuple[int, int, int, int], key: tuple[int, int]) -> tuple[in
 
 
 def test_the_plain_philox_gives_the_published_answers():
-    """Known answers of the authors' Random123 distribution, kat_vectors, philox4x32-10."""
+    """The known answers of Random123 1.14 (tests/kat_vectors, lines "philox4x32 10")."""
     assert philox((0,) * 4, (0, 0)) == (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)
     assert philox((MASK,) * 4, (MASK, MASK)) == (0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD)
     pi = (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344), (0xA4093822, 0x299F31D0)

@@ -1,0 +1,265 @@
+"""What an op must have before it may be registered, and a table of op by check.
+
+``missing(name)`` says in sentences what an op lacks; a test wants no sentence. What can be derived
+from samples (layouts, views, compiled bits, text) is tested for every op without anybody's help;
+the rest stands here. ``python -m tests.ops.completeness`` prints the table.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import numpy as np
+
+from staticgrad.errors import StaticgradError
+from staticgrad.ir.dtype import ALL_DTYPES, DType, as_dtype
+from staticgrad.ir.op import registered_ops
+from staticgrad.ir.types import TensorType
+from staticgrad.ops.elementwise import Elementwise
+from staticgrad.testing.slopes import CORNERS, grid, kinks
+from tests.ops.samples import Sample, declaration_of, samples_of
+
+LEAVES: Final = ("input", "parameter", "constant")
+#: Around the widths of lanes, where a row of lanes begins anew, and round a block of sums.
+SIZES: Final = (0, 1, 7, 8, 9, 15, 16, 17, 31, 32, 33, 4095, 4096, 4097)
+
+
+def op_names() -> list[str]:
+    """The ops of this package but for the leaves; those from outside have a dot in their names."""
+    return [name for name in registered_ops() if name not in LEAVES and "." not in name]
+
+
+def types_of(sample: Sample) -> list[TensorType]:
+    """The types of a sample's operands."""
+    return [TensorType(as_dtype(a.dtype), a.shape) for a in sample.arrays]
+
+
+# -- element types ---------------------------------------------------------------------------------
+
+
+def kinds_of(name: str) -> tuple[str, ...] | None:
+    """The letters of the element types that each operand may have, or None if nobody says."""
+    declared, cls = declaration_of(name), registered_ops()[name]
+    if declared is not None and declared.kinds is not None:
+        return declared.kinds
+    return (cls.kinds,) * cls.arity if issubclass(cls, Elementwise) else None
+
+
+def operands_of(name: str, samples: list[Sample]) -> int:
+    """How many operands are looked at: those with kinds of their own."""
+    most = max(len(s.arrays) for s in samples)
+    return min(most, len(kinds_of(name) or ()) or most)
+
+
+def kind_at(kinds: tuple[str, ...], position: int) -> str:
+    """The kinds of one operand; the last stands for all further ones."""
+    return kinds[min(position, len(kinds) - 1)]
+
+
+def variants(sample: Sample, position: int, dtype: DType) -> Iterator[list[TensorType]]:
+    """The sample's types with ``dtype`` at a position: alone, and for all of its kind at once."""
+    types = types_of(sample)
+    together = [t.with_dtype(dtype) if t.dtype == types[position].dtype else t for t in types]
+    alone = [t.with_dtype(dtype) if i == position else t for i, t in enumerate(types)]
+    yield together
+    yield alone
+
+
+def takes(sample: Sample, position: int, dtype: DType) -> bool:
+    """Whether ``infer`` takes an element type; it refuses by an error that names the op."""
+    for types in variants(sample, position, dtype):
+        try:
+            sample.op.infer(*types)
+        except StaticgradError as error:
+            if sample.op.name not in str(error):
+                raise AssertionError(f"{sample.op.name}: {error} does not name the op") from None
+            continue
+        return True
+    return False
+
+
+def lacks_dtypes(name: str, samples: list[Sample]) -> Iterator[str]:
+    kinds = kinds_of(name)
+    if kinds is None:
+        yield "declares no element types: give `kinds` to declare(), or to an Elementwise class"
+        return
+    arity = operands_of(name, samples)
+    if arity and not kinds:
+        yield f"declares no element types of its {arity} operands"
+        return
+    for position in range(arity):
+        applied = [s for s in samples if len(s.arrays) > position and s.arrays[position].size]
+        sampled = {s.arrays[position].dtype for s in applied}
+        for dtype in ALL_DTYPES:
+            wanted = dtype.kind in kind_at(kinds, position)
+            if dtype.numpy in sampled and not wanted:
+                yield f"has samples of {dtype.numpy} for operand {position}, not declared"
+            if wanted and dtype.numpy not in sampled and not is_fixed(applied, position, dtype):
+                yield f"has no sample of {dtype.numpy} for operand {position}"
+            if not wanted and any(takes(s, position, dtype) for s in applied[:3]):
+                yield f"takes {dtype.numpy} for operand {position}, not declared"
+
+
+def is_fixed(samples: list[Sample], position: int, dtype: DType) -> bool:
+    """Whether no sample may have ``dtype`` there: an op may take some dtypes of a kind only."""
+    return not any(takes(sample, position, dtype) for sample in samples[:40])
+
+
+# -- values ----------------------------------------------------------------------------------------
+
+
+def special_kinds(array: np.ndarray) -> set[str]:
+    """Which special values an array of floats has."""
+    limits = np.finfo(array.dtype)
+    zero, size = array == 0, np.abs(array)
+    found = {
+        "+0": zero & ~np.signbit(array),
+        "-0": zero & np.signbit(array),
+        "inf": array == np.inf,
+        "-inf": array == -np.inf,
+        "nan": np.isnan(array),
+        "a denormal": (size > 0) & (size < limits.tiny),
+        "the largest": size == limits.max,
+    }
+    return {kind for kind, where in found.items() if where.any()}
+
+
+SPECIAL: Final = special_kinds(
+    np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 5e-324, np.finfo(np.float64).max])
+)
+
+
+def lacks_special(name: str, samples: list[Sample]) -> Iterator[str]:
+    for position in range(operands_of(name, samples)):
+        arrays = [s.arrays[position] for s in samples if len(s.arrays) > position]
+        for width in (np.float32, np.float64):
+            floats = [a for a in arrays if a.dtype == width]
+            have = set().union(*map(special_kinds, floats)) if floats else SPECIAL
+            if SPECIAL - have:
+                gone = ", ".join(sorted(SPECIAL - have))
+                yield f"operand {position} in {np.dtype(width)} never holds {gone}"
+        if not issubclass(registered_ops()[name], Elementwise) and not any(map(has_ties, arrays)):
+            yield f"operand {position} never holds two equal elements (ties)"
+
+
+def has_ties(array: np.ndarray) -> bool:
+    """Whether two elements are equal; one that holds a single element has no ties to show."""
+    return array.ndim == 0 or len(np.unique(array)) < array.size
+
+
+def lacks_sizes(name: str, samples: list[Sample]) -> Iterator[str]:
+    declared, cls = declaration_of(name), registered_ops()[name]
+    if issubclass(cls, Elementwise) or declared is None:
+        return
+    if declared.at_size is None:
+        yield "gives no samples at a size: give `at_size` to declare()"
+        return
+    for n in SIZES:
+        if not list(declared.at_size(n)):
+            yield f"gives no sample at size {n}"
+
+
+# -- derivatives -----------------------------------------------------------------------------------
+
+
+def lacks_derivatives(name: str, samples: list[Sample]) -> Iterator[str]:
+    if not registered_ops()[name].differentiable:
+        return
+    smooth = [s for s in samples if s.smooth]
+    if not smooth:
+        yield "carries gradients, but no sample is smooth (or say differentiable = False)"
+        return
+    for position in range(operands_of(name, samples)):
+        floats = any(
+            a.dtype.kind == "f" for s in samples for a in s.arrays[position : position + 1]
+        )
+        moved = any(
+            a.dtype == np.float64 and a.size
+            for s in smooth
+            for a in s.arrays[position : position + 1]
+        )
+        declared = declaration_of(name)
+        fixed = declared is not None and position in declared.fixed
+        if floats and not moved and not fixed:
+            yield f"no smooth sample moves its floating operand {position}"
+
+
+def points(name: str, samples: list[Sample]) -> Iterator[Sample]:
+    """Where kinks are looked for: small numbers of every sign, in pairs; and equal elements."""
+    cls = registered_ops()[name]
+    if issubclass(cls, Elementwise):
+        ops = {type(s.op)(**dict(s.op.attributes())): s for s in samples}
+        for op, sample in list(ops.items())[:12]:
+            kinds = kinds_of(name) or ()
+            axes = [
+                CORNERS if "f" in kind_at(kinds, i) else np.unique(a)
+                for i, a in enumerate(sample.arrays)
+            ]
+            for chosen in zip(*grid(axes), strict=True):
+                yield Sample(op, tuple(np.array([number]) for number in chosen))
+        return
+    for sample in [s for s in samples if s.smooth and s.arrays[0].size][:12]:
+        flat = [np.full_like(a, 0.5) if a.dtype.kind == "f" else a for a in sample.arrays]
+        yield Sample(sample.op, tuple(flat))
+        yield Sample(sample.op, tuple(np.zeros_like(a) if a.dtype.kind == "f" else a for a in flat))
+
+
+def lacks_kink(name: str, samples: list[Sample]) -> Iterator[str]:
+    cls = registered_ops()[name]
+    if not cls.differentiable or cls.kink:
+        return
+    for sample in points(name, samples):
+        for place in kinks(sample.op.reference, sample.arrays):
+            yield f"has a kink, {place}, and its class says nothing in `kink`"
+            return
+
+
+# -- words -----------------------------------------------------------------------------------------
+
+
+def lacks_words(name: str, samples: list[Sample]) -> Iterator[str]:
+    cls, declared = registered_ops()[name], declaration_of(name)
+    said = inspect.cleandoc(cls.__doc__ or "")
+    if len(said) < 8 or said.startswith(f"{cls.__name__}("):
+        yield "has no docstring"
+    if declared is None:
+        yield 'says nothing of NumPy: declare(name, "np.function(x)") in declared_samples.py'
+
+
+CHECKS: Final[dict[str, Callable[[str, list[Sample]], Iterator[str]]]] = {
+    "dtypes": lacks_dtypes,
+    "special values": lacks_special,
+    "sizes": lacks_sizes,
+    "derivatives": lacks_derivatives,
+    "kink": lacks_kink,
+    "words": lacks_words,
+}
+
+
+def missing(name: str) -> dict[str, list[str]]:
+    """Check -> what op ``name`` lacks for it; empty if nothing."""
+    samples = samples_of(name)
+    if not samples:
+        return {"samples": [f"{name} has no samples: write @provides({name!r}) in a *_samples.py"]}
+    found = {check: list(lacks(name, samples)) for check, lacks in CHECKS.items()}
+    return {check: [f"{name} {s}" for s in said] for check, said in found.items() if said}
+
+
+def table(names: list[str]) -> str:
+    """Op by check: a dot where all is there."""
+    columns = ["samples", *CHECKS]
+    width = max(map(len, names))
+    lines = [f"{'':{width}}  {'  '.join(columns)}"]
+    for name in names:
+        lacks = missing(name)
+        marks = (f"{'lacks' if c in lacks else '.':^{len(c)}}" for c in columns)
+        lines.append(f"{name:{width}}  {'  '.join(marks)}")
+        lines += [f"{'':{width}}    {said[0]}" for said in lacks.values()]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(table(op_names()) + "\n")

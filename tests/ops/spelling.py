@@ -1,0 +1,114 @@
+"""An op's NumPy expression, evaluated: what "as NumPy" means for it.
+
+The expressions stand in ``declared_samples.py``; the few ops without a single function of NumPy
+have one here, written from the definition. Sums and vector math differ in their last places only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import scipy.special
+
+from staticgrad.ir.op import Op
+
+
+def spelled(text: str, op: Op, operands: tuple[Any, ...]) -> tuple[np.ndarray, ...]:
+    """The arrays that the expression ``text`` gives."""
+    names = dict(zip("xyz", operands, strict=False))
+    with np.errstate(all="ignore"):
+        found = eval(text, {**HELPERS, **names, "op": op, "operands": operands})
+    return tuple(map(np.asarray, found)) if isinstance(found, tuple) else (np.asarray(found),)
+
+
+def raised(x: np.ndarray, op: Any) -> np.ndarray:
+    """x to a whole power: repeated multiplication, and its reciprocal below 0."""
+    power = np.power(x, x.dtype.type(abs(op.exponent)))
+    return power if op.exponent >= 0 else 1 / power
+
+
+def scanned(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
+    """out[0] = b[0], then out[i] = a[i] * out[i - 1] + b[i]."""
+    out = np.moveaxis(b.copy(), axis, 0)
+    factors = np.moveaxis(a, axis, 0)
+    for i in range(1, len(out)):
+        out[i] += factors[i] * out[i - 1]
+    return np.moveaxis(out, 0, axis)
+
+
+def aligned(x: np.ndarray, op: Any) -> np.ndarray:
+    """x with an axis of size 1 wherever ``broadcast`` makes a new one."""
+    shape = [1] * len(op.shape)
+    for own, axis in zip(x.shape, op.axes, strict=True):
+        shape[axis] = own
+    return x.reshape(shape)
+
+
+def keys(starts: Any, lengths: Any, steps: Any) -> tuple[Any, ...]:
+    """Starts, lengths and steps as a key of indexing."""
+    parts = zip(starts, lengths, steps, strict=True)
+    return np.ix_(*(start + step * np.arange(length) for start, length, step in parts))
+
+
+def padded(x: np.ndarray, op: Any) -> np.ndarray:
+    """Zeros, with x at its places."""
+    out = np.zeros(op.shape, x.dtype)
+    out[keys(op.starts, x.shape, op.steps)] = x
+    return out
+
+
+def turned(x: np.ndarray, flip: bool) -> np.ndarray:
+    """x, or its transpose."""
+    return np.swapaxes(x, -1, -2) if flip else x
+
+
+def scattered(x: np.ndarray, places: np.ndarray, op: Any) -> np.ndarray:
+    """Zeros, to which ``np.add.at`` adds x along an axis."""
+    shape = (*x.shape[: op.axis], op.size, *x.shape[op.axis + places.ndim :])
+    out = np.zeros(shape, x.dtype)
+    where = (*(slice(None),) * op.axis, places.astype(np.int64))
+    np.add.at(out, where, x)
+    return out
+
+
+def scattered_along(x: np.ndarray, places: np.ndarray, op: Any) -> np.ndarray:
+    """Zeros, to which ``np.add.at`` adds every element at its own index."""
+    out = np.zeros((*x.shape[: op.axis], op.size, *x.shape[op.axis + 1 :]), x.dtype)
+    where = list(np.indices(x.shape))
+    where[op.axis] = places.astype(np.int64)
+    np.add.at(out, tuple(where), x)
+    return out
+
+
+def counted(op: Any) -> np.ndarray:
+    """Positions along an axis."""
+    return np.indices(op.shape)[op.axis].astype(op.dtype.numpy)
+
+
+def ordered(x: np.ndarray, op: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Elements in order, equal ones as they came, with their places; the first k where asked."""
+    rows = np.moveaxis(x, op.axis, -1)
+    falls = getattr(op, "descending", None)
+    if falls is None:
+        falls = not op.smallest
+    if falls:  # stable: the order of the reversed row, reversed
+        places = rows.shape[-1] - 1 - np.argsort(rows[..., ::-1], -1, kind="stable")[..., ::-1]
+    else:
+        places = np.argsort(rows, -1, kind="stable")
+    places = places[..., : getattr(op, "k", rows.shape[-1])]
+    found = np.take_along_axis(rows, places, -1)
+    return np.moveaxis(found, -1, op.axis), np.moveaxis(places, -1, op.axis)
+
+
+HELPERS = {
+    "np": np,
+    "scipy": scipy,
+    **{
+        f.__name__: f
+        for f in (
+            raised, scanned, aligned, keys, padded, turned, scattered, scattered_along, counted,
+            ordered,
+        )
+    },
+}  # fmt: skip

@@ -1,0 +1,170 @@
+"""No op is registered without samples, element types, special values, sizes, derivatives, words.
+
+And every one is what its NumPy expression says, on all samples. See ``completeness.py``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from staticgrad.ir.op import _REGISTRY, registered_ops
+from staticgrad.ops.elementwise import Elementwise, Floating
+from tests.ops import samples as registry
+from tests.ops.completeness import SIZES, SPECIAL, missing, op_names, special_kinds, table
+from tests.ops.samples import Sample, declaration_of, declare, provides, samples_of
+from tests.ops.spelling import spelled
+
+every_op = pytest.mark.parametrize("name", op_names())
+
+
+@every_op
+def test_nothing_is_missing(name: str) -> None:
+    said = [sentence for sentences in missing(name).values() for sentence in sentences]
+    assert said == []
+
+
+def test_nothing_is_declared_of_ops_that_are_none() -> None:
+    samples_of("add")
+    declared = {name for name in registry.DECLARATIONS if not name.startswith("tests.")}
+    assert declared <= registered_ops().keys()
+
+
+def test_the_table_marks_what_is_missing(bare: str) -> None:
+    provides(bare)(lambda rng: iter([Sample(Bare(), (np.array([1.0], np.float32),))]))
+    first, full, lacking, *why = table(["neg", bare]).splitlines()
+    assert first.split()[0] == "samples"
+    assert full.split() == ["neg", *"......."]
+    assert lacking.split()[:2] == [bare, "."]
+    assert len(why) == lacking.count("lacks") == 5
+
+
+# -- NumPy -----------------------------------------------------------------------------------------
+
+ADDING = ("sum", "cumsum", "linear_scan", "matmul", "scatter_add", "scatter_along")
+#: Last places in which vector math and sums may differ from NumPy's, over all samples.
+PLACES = {"float32": 64, "float64": 64}
+
+
+@every_op
+def test_reference_is_the_numpy_expression(name: str) -> None:
+    declared = declaration_of(name)
+    assert declared is not None
+    if declared.spelling.startswith("no "):
+        assert len(declared.spelling) > 20
+        return
+    compared = 0
+    for sample in samples_of(name):
+        if outside_numpy(name, sample):
+            continue
+        compared += 1
+        wanted = spelled(declared.spelling, sample.op, sample.arrays)
+        with np.errstate(all="ignore"):
+            found = sample.op.reference(*sample.arrays)
+        found = tuple(map(np.asarray, found)) if isinstance(found, tuple) else (np.asarray(found),)
+        assert len(found) == len(wanted)
+        for got, want in zip(found, wanted, strict=True):
+            assert (got.dtype, got.shape) == (want.dtype, want.shape), (sample, got, want)
+            check_alike(name, sample, got, want)
+    assert compared > 0
+
+
+def outside_numpy(name: str, sample: Sample) -> bool:
+    """What NumPy refuses, or leaves to the processor: there our own tests say what holds."""
+    kinds = {a.dtype.kind for a in sample.arrays}
+    if name == "integer_pow":
+        return kinds <= set("iu") and sample.op.exponent < 0  # type: ignore[attr-defined]
+    if name == "cast":
+        return kinds == {"f"} and sample.op.dtype.kind in "iu"  # type: ignore[attr-defined]
+    return name in ("abs", "at_least", "ceil", "floor", "trunc", "rint") and kinds == {"b"}
+
+
+def check_alike(name: str, sample: Sample, got: np.ndarray, want: np.ndarray) -> None:
+    if got.dtype.kind != "f":
+        np.testing.assert_array_equal(got, want, err_msg=str(sample))
+        return
+    places = float(PLACES[got.dtype.name] * np.finfo(got.dtype).eps)
+    floats = [np.abs(a.astype(np.float64)) for a in sample.arrays if a.dtype.kind == "f"]
+    with np.errstate(all="ignore"):
+        near = np.isclose(got, want, rtol=places, atol=0.0, equal_nan=True)
+        if name in ADDING:
+            scale = sum(float(a[np.isfinite(a)].sum()) for a in floats)
+            near |= np.abs(got - want) <= places * scale
+            near |= ~np.isfinite(want) & ~np.isfinite(got)  # it may overflow on one way only
+    assert near.all(), f"{sample}: {got[~near]} for {want[~near]}"
+
+
+# -- what each refusal says ------------------------------------------------------------------------
+
+
+class Bare(Floating, name="tests.bare"):
+    """x, but 0 below 0: with a kink at 0."""
+
+    def reference(self, x):
+        return np.where(x > 0, x, np.zeros((), x.dtype))
+
+    def scalar(self, x):
+        return x.maximum(0)
+
+
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch) -> str:
+    for kept in ("PROVIDERS", "DECLARATIONS"):
+        monkeypatch.setattr(registry, kept, dict(getattr(registry, kept)))
+    return "tests.bare"
+
+
+def sentences(name: str) -> str:
+    return "\n".join(s for said in missing(name).values() for s in said)
+
+
+def test_an_op_without_anything_is_told_what_to_write(bare: str) -> None:
+    assert sentences(bare) == (
+        "tests.bare has no samples: write @provides('tests.bare') in a *_samples.py"
+    )
+
+
+def test_an_op_with_one_sample_is_told_what_else(bare: str) -> None:
+    provides(bare)(lambda rng: iter([Sample(Bare(), (np.array([1.0, -2.0], np.float32),))]))
+    said = sentences(bare)
+    assert "tests.bare has no sample of float64 for operand 0" in said
+    assert "never holds +0, -0, -inf, a denormal, inf, nan, the largest" in said
+    assert "carries gradients, but no sample is smooth" in said
+    assert "tests.bare has a kink, operand 1 at 0.0" in said
+    assert 'says nothing of NumPy: declare(name, "np.function(x)")' in said
+
+
+def test_an_op_that_takes_more_than_it_declares_is_found(bare: str) -> None:
+    rows = [Sample(Bare(), (np.array([1.0, -2.0], np.float32),))]
+    provides(bare)(lambda rng: iter(rows))
+    declare(bare, "np.maximum(x, 0)", kinds=("i",))
+    said = sentences(bare)
+    assert "has samples of float32 for operand 0, not declared" in said
+    assert "takes float64 for operand 0, not declared" in said
+
+
+def test_an_op_that_is_not_elementwise_needs_kinds_and_sizes(
+    bare: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sample = next(s for s in samples_of("cumsum") if s.smooth)
+    monkeypatch.setitem(_REGISTRY, "tests.running", type(sample.op))
+    provides("tests.running")(lambda rng: iter([sample]))
+    assert "tests.running declares no element types" in sentences("tests.running")
+    declare("tests.running", "np.cumsum(x)")
+    assert "tests.running gives no samples at a size" in sentences("tests.running")
+    registry.DECLARATIONS.pop("tests.running")
+    declare("tests.running", "np.cumsum(x)", ("f",), lambda n: iter([sample] if n else []))
+    assert "tests.running gives no sample at size 0" in sentences("tests.running")
+
+
+def test_a_class_without_a_docstring_is_found(bare: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Bare, "__doc__", None)
+    provides(bare)(lambda rng: iter([Sample(Bare(), (np.array([1.0]),))]))
+    assert "tests.bare has no docstring" in sentences(bare)
+
+
+def test_special_values_are_told_apart() -> None:
+    assert special_kinds(np.array([1.0, -2.5])) == set()
+    assert len(SPECIAL) == 7
+    assert max(SIZES) > 4096
+    assert issubclass(Bare, Elementwise)

@@ -1,0 +1,209 @@
+"""Medians, quantiles, bins and membership: against NumPy, also over named sizes, and derived."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+
+import staticgrad as sg
+from staticgrad.errors import ArgumentError, AxisError, EmptyReductionError, RankError
+from staticgrad.testing import check_gradients
+from tests.compiled.agreement import assert_same
+from tests.ops.graphs import run
+from tests.ops.messages import assert_refused
+
+METHODS = ["linear", "lower", "higher", "midpoint", "nearest"]
+
+
+def matrix(rng: np.random.Generator, shape: tuple[int, ...], kind: str) -> np.ndarray:
+    x = rng.normal(size=shape)
+    if kind == "nan":
+        return np.where(rng.random(shape) < 0.3, np.nan, x)
+    return np.round(x) if kind == "ties" else x
+
+
+def numpys(name: str, *args: object, **options: object) -> np.ndarray:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # rows of NaN alone
+        return np.asarray(getattr(np, name)(*args, **options))
+
+
+@settings(deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 4), st.integers(1, 7)),
+    kind=st.sampled_from(["plain", "nan", "ties"]),
+    axis=st.sampled_from([None, 0, 1, -1, (0, 1)]),
+    keepdims=st.booleans(),
+    named=st.booleans(),
+    nan=st.sampled_from(["", "nan"]),
+)
+def test_medians_as_numpy(shape, kind, axis, keepdims, named, nan):
+    array = matrix(np.random.default_rng(0), shape, kind)
+    x = sg.input("x", ("m", "n") if named else shape, "float64")
+    found = run(getattr(sg, nan + "median")(x, axis, keepdims=keepdims), {"x": array})
+    expected = numpys(nan + "median", array, axis, keepdims=keepdims)
+    assert found.shape == expected.shape
+    np.testing.assert_array_equal(found, expected)
+
+
+@settings(deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 3), st.integers(1, 7)),
+    q=st.floats(0, 1) | st.sampled_from([0.0, 0.25, 0.5, 1.0, (0.1, 0.9), ((0.2,), (0.4,))]),
+    method=st.sampled_from(METHODS),
+    axis=st.sampled_from([None, 0, 1]),
+    named=st.booleans(),
+    nan=st.sampled_from(["", "nan"]),
+)
+def test_quantiles_as_numpy(shape, q, method, axis, named, nan):
+    array = matrix(np.random.default_rng(1), shape, nan or "plain")
+    x = sg.input("x", ("m", "n") if named else shape, "float64")
+    found = run(getattr(sg, nan + "quantile")(x, q, axis, method=method), {"x": array})
+    expected = numpys(nan + "quantile", array, np.asarray(q), axis, method=method)
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-15)
+
+
+def test_a_nan_wins_and_an_infinity_beside_the_place_does_not():
+    x = sg.input("x", (4,), "float32")
+    thirds = sg.quantile(x, [0.0, 1 / 3, 1.0])
+    found = run(thirds, {"x": np.float32([np.inf, 1, 2, np.inf])})
+    np.testing.assert_array_equal(found, np.float32([1, 2, np.inf]))
+    assert found.dtype == np.float32
+    assert np.isnan(run(sg.median(x), {"x": np.float32([1, np.nan, 2, 3])}))
+    assert run(sg.median(x), {"x": np.float32([np.inf] * 4)}) == np.inf
+
+
+def test_percentiles_and_other_dtypes():
+    x = sg.input("x", (2, 3), "int32")
+    feeds = {"x": np.array([[3, 1, 2], [7, 5, 4]], "int32")}
+    for name in ("percentile", "nanpercentile"):
+        found = run(getattr(np, name)(x, [0, 50, 80], axis=1), feeds)
+        np.testing.assert_allclose(found, np.percentile(feeds["x"], [0, 50, 80], axis=1))
+    assert run(np.median(x), feeds) == 3.5
+    assert run(sg.median(x > 2, 1), feeds).tolist() == [0.0, 1.0]
+    assert run(sg.quantile(x, []), feeds).shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("make", "kind", "words"),
+    [
+        (lambda x: sg.quantile(x, 1.5), ArgumentError, ["reaches outside [0, 1]"]),
+        (lambda x: sg.percentile(x, [50, 101]), ArgumentError, ["reaches outside [0, 100]"]),
+        (lambda x: sg.quantile(x, np.nan), ArgumentError, ["nan"]),
+        (lambda x: sg.quantile(x, x), ArgumentError, ["known when the graph is built"]),
+        (lambda x: sg.quantile(x, "a"), ArgumentError, ["known when the graph is built"]),
+        (lambda x: sg.quantile(x, 0.5, method="hazen"), ArgumentError, ["'hazen'", "'midpoint'"]),
+        (lambda x: sg.median(x, 2), AxisError, ["no axis 2"]),
+        (lambda x: sg.median(x[:0], 0), EmptyReductionError, ["no elements"]),
+        (lambda x: sg.digitize(x, [1, 3, 2]), ArgumentError, ["neither ascend nor descend"]),
+        (lambda x: sg.histogram(x, 0), ArgumentError, ["0 bins"]),
+        (lambda x: sg.histogram(x, 3, (1, 0)), ArgumentError, ["does not ascend"]),
+        (lambda x: sg.histogram(x, x), RankError, ["are no vector"]),
+    ],
+)
+def test_what_is_refused(make, kind, words):
+    x = sg.input("x", (2, 3), "float32")
+    with assert_refused(kind, *words):
+        make(x)
+
+
+def test_gradients_go_to_the_elements_between():
+    rng = np.random.default_rng(4)
+    x = rng.permutation(20).reshape(4, 5) * 0.2
+
+    def curve(x: sg.Value) -> sg.Value:
+        median = sg.median(x, 0) ** 2
+        return median.sum() + (sg.quantile(x, [0.3, 0.95]) ** 3).sum() + sg.nanmedian(x * x)
+
+    check_gradients(curve, [x], order=2)
+    named = sg.input("x", ("n",), "float64")
+    slope = sg.grad(sg.quantile(named, 0.25), named)
+    found = run(slope, {"x": np.array([4.0, 1.0, 3.0])})
+    np.testing.assert_array_equal(found, [0.0, 0.5, 0.5])
+
+
+def test_compiled_statistics_of_any_size():
+    x = sg.input("x", ("m", "n"), "float32")
+    outputs = {
+        "median": sg.median(x, 1), "all": sg.median(x), "quantile": sg.quantile(x, [0.1, 0.9], 0),
+        "nan": sg.nanquantile(x, 0.7, 1), "counts": sg.histogram(x, 5, (-1, 1))[0],
+    }  # fmt: skip
+    graph = sg.Graph(outputs)
+    f = sg.compile(graph)
+    for shape in ((1, 1), (3, 10), (20, 7)):
+        for kind in ("plain", "nan"):
+            feeds = {"x": matrix(np.random.default_rng(5), shape, kind).astype("float32")}
+            assert_same(f.run(feeds), sg.evaluate(graph, feeds), str(shape))
+
+
+# -- bins and membership --------------------------------------------------------------------------
+
+
+@given(
+    edges=st.lists(st.integers(-3, 3), max_size=5).map(sorted),
+    down=st.booleans(),
+    right=st.booleans(),
+)
+def test_digitize_as_numpy(edges, down, right):
+    bins = np.array(edges[::-1] if down else edges, float)
+    x = np.arange(-4, 5, 0.5).reshape(2, 9)
+    np.testing.assert_array_equal(run(sg.digitize(x, bins, right)), np.digitize(x, bins, right))
+    if not down:
+        found = sg.digitize(x, sg.input("bins", ("n",), "float64"), right)
+        np.testing.assert_array_equal(run(found, {"bins": bins}), np.digitize(x, bins, right))
+
+
+@given(
+    element=st.lists(st.sampled_from([0.0, -0.0, 1.0, np.nan, np.inf]), max_size=6),
+    others=st.lists(st.sampled_from([0.0, 2.0, np.nan, np.inf]), max_size=5),
+    invert=st.booleans(),
+)
+def test_isin_as_numpy(element, others, invert):
+    expected = np.isin(np.array(element), np.array(others), invert=invert)
+    found = run(sg.isin(np.array(element), np.array(others), invert=invert))
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_isin_of_bools_and_integers():
+    x = sg.input("x", (3,), "int8")
+    assert run(np.isin(x, [2, 300]), {"x": np.int8([1, 2, 44])}).tolist() == [False, True, False]
+    assert run(sg.isin([True, False], [True])).tolist() == [True, False]
+
+
+@given(
+    numbers=st.lists(st.integers(-8, 8), max_size=12),
+    bins=st.integers(1, 6) | st.just([-3.0, 0.0, 0.5, 4.0]),
+    span=st.sampled_from([None, (-2.0, 3.0), (1, 1)]),
+    density=st.booleans(),
+)
+def test_histograms_as_numpy(numbers, bins, span, density):
+    x = np.array(numbers, float) / 2
+    if isinstance(bins, list) and density:
+        x = np.append(x, 0.0)  # a density of nothing is NaN
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = np.histogram(x, bins, span, density)
+    found = sg.histogram(x, bins, span, density)
+    for got, want in zip(found, expected, strict=True):
+        np.testing.assert_allclose(run(got), want, rtol=1e-12)
+        assert run(got).dtype == want.dtype
+    np.testing.assert_array_equal(
+        run(sg.histogram_bin_edges(x, bins, span)), np.histogram_bin_edges(x, bins, span)
+    )
+
+
+def test_weights_of_a_histogram_carry_a_gradient():
+    x, w = np.array([0.5, 1.5, 0.7, 9.0, np.nan]), sg.input("w", (5,), "float64")
+    counts, _ = sg.histogram(x, [0.0, 1.0, 2.0], weights=w)
+    np.testing.assert_array_equal(run(counts, {"w": np.arange(1.0, 6.0)}), [4.0, 2.0])
+    slope = sg.grad((counts * np.array([10.0, 20.0])).sum(), w)
+    np.testing.assert_array_equal(run(slope), [10, 20, 10, 0, 0])
+    named = sg.input("x", ("n",), "float32")
+    counts, edges = np.histogram(named, bins=3)
+    feeds = {"x": np.float32([4, 4, 4])}
+    assert run(counts, feeds).tolist() == [0, 3, 0]
+    np.testing.assert_allclose(run(edges, feeds), np.histogram(feeds["x"], 3)[1])

@@ -1,0 +1,361 @@
+"""sort, argsort, topk, searchsorted: against NumPy, in every mode, with their derivatives."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+
+import staticgrad as sg
+from passes.cse import CommonSubexpressions
+from passes.fold import Fold
+from passes.fuse import fuse
+from staticgrad.errors import (
+    ArgumentError,
+    AxisError,
+    DisconnectedError,
+    DTypeError,
+    GradientError,
+    RankError,
+    ShapeError,
+    SizeGuardError,
+)
+from staticgrad.ir.dtype import ALL_DTYPES, I64
+from staticgrad.ir.kernel import Sort as SortStage
+from staticgrad.ops.sorting import SearchSorted, Sort, TopK
+from staticgrad.testing import check_gradients, check_op
+from tests.compiled.agreement import assert_same, same_bytes
+from tests.ops.graphs import run
+from tests.ops.messages import assert_refused
+from tests.ops.sorting_samples import mixed
+from tests.schedules import run_schedule
+
+DTYPES = [d.numpy for d in ALL_DTYPES]
+MODES: list[dict[str, Any]] = [{"backend": "vector"}, {"backend": "numba"}, {"jit": False}]
+PROGRAMS: dict[str, sg.Compiled] = {}
+
+
+def program(dtype: str) -> sg.Compiled:
+    """Sorts of a matrix of named sizes along both axes, and its largest elements; compiled once."""
+    if dtype not in PROGRAMS:
+        x = sg.input("x", ("m", "n"), dtype)
+        outputs = {f"sort{axis}": sg.sort(x, axis) for axis in (0, 1)}
+        outputs |= {f"argsort{axis}": sg.argsort(x, axis) for axis in (0, 1)}
+        outputs["down"] = sg.argsort(x, descending=True)
+        outputs["flat"] = sg.argsort(x, None)
+        padded = sg.concatenate([x, sg.zeros((x.shape[0], 2), dtype)], 1)
+        for largest in (True, False):
+            values, places = sg.topk(padded, 2, largest=largest)
+            outputs |= {f"values{largest}": values, f"places{largest}": places}
+        PROGRAMS[dtype] = sg.compile(outputs)
+    return PROGRAMS[dtype]
+
+
+def as_numpy(x: np.ndarray) -> dict[str, np.ndarray]:
+    """What ``program`` computes."""
+    found = {}
+    for axis in (0, 1):
+        found[f"argsort{axis}"] = np.argsort(x, axis, kind="stable")
+        found[f"sort{axis}"] = np.take_along_axis(x, found[f"argsort{axis}"], axis)
+    found["down"] = falling(x)
+    found["flat"] = np.argsort(x, None, kind="stable")
+    padded = np.concatenate([x, np.zeros((len(x), 2), x.dtype)], 1)
+    for largest in (True, False):
+        order = falling(padded) if largest else np.argsort(padded, 1, kind="stable")
+        found[f"places{largest}"] = order[:, :2]
+        found[f"values{largest}"] = np.take_along_axis(padded, order[:, :2], 1)
+    return found
+
+
+def falling(x: np.ndarray) -> np.ndarray:
+    """A stable descending argsort of rows."""
+    return x.shape[1] - 1 - np.argsort(x[:, ::-1], 1, kind="stable")[:, ::-1]
+
+
+@settings(deadline=None)
+@given(
+    dtype=st.sampled_from(["float32", "float64", "int64", "uint64", "uint32", "int8", "bool"]),
+    shape=st.tuples(st.integers(0, 5), st.integers(0, 40) | st.sampled_from([64, 129, 300])),
+    seed=st.integers(0, 2**32 - 1),
+    kind=st.sampled_from(["mixed", "random", "ascending", "descending", "two runs"]),
+)
+def test_compiled_rows_as_numpy(dtype, shape, seed, kind):
+    rng = np.random.default_rng(seed)
+    x = mixed(rng, shape, next(d for d in ALL_DTYPES if d.numpy == dtype))
+    if kind != "mixed":
+        numbers = rng.normal(size=shape) * 50
+        numbers = {
+            "random": numbers,
+            "ascending": np.sort(numbers),
+            "descending": -np.sort(-numbers),
+            "two runs": np.sort(numbers[:, ::-1] if shape[1] < 2 else numbers, axis=1)[:, ::-1],
+        }[kind]
+        if dtype.startswith("uint"):
+            numbers = np.abs(numbers)
+        x = numbers.astype(dtype)
+    found = program(dtype).run({"x": x})
+    assert_same(found, as_numpy(x), kind)
+
+
+@given(
+    shape=st.lists(st.integers(0, 4), min_size=1, max_size=4).map(tuple),
+    descending=st.booleans(),
+    data=st.data(),
+)
+def test_any_axis_as_numpy(shape, descending, data):
+    axis = data.draw(st.integers(-len(shape), len(shape) - 1))
+    x = mixed(np.random.default_rng(0), shape, data.draw(st.sampled_from(ALL_DTYPES)))
+    values = run(sg.sort(x, axis, descending=descending))
+    if not descending:
+        np.testing.assert_array_equal(values, np.sort(x, axis))
+        np.testing.assert_array_equal(run(sg.argsort(x, axis)), np.argsort(x, axis, kind="stable"))
+    else:
+        np.testing.assert_array_equal(values, np.flip(np.sort(x, axis), axis))
+
+
+@pytest.mark.parametrize("mode", MODES, ids=str)
+def test_every_mode_gives_the_same_bytes(mode):
+    rng = np.random.default_rng(1)
+    feeds: dict[str, np.ndarray] = {}
+    outputs: dict[str, sg.Value] = {}
+    compiled_by_numba = mode.get("backend") == "numba"  # which takes its time
+    for dtype in ("float32",) if compiled_by_numba else ("float32", "float64", "int8", "uint64"):
+        feeds[dtype] = mixed(rng, (2, 90), next(d for d in ALL_DTYPES if d.numpy == dtype))
+        x = sg.input(dtype, (2, "n"), dtype)
+        outputs |= {f"s{dtype}": sg.sort(x), f"a{dtype}": sg.argsort(x, 0)}
+        outputs[f"v{dtype}"], outputs[f"i{dtype}"] = sg.topk(x, 2)
+        outputs[f"p{dtype}"] = sg.searchsorted(sg.sort(x[0]), x)
+    graph = sg.Graph(outputs)
+    with sg.options(**mode):
+        assert_same(sg.compile(graph).run(feeds), sg.evaluate(graph, feeds), str(mode))
+
+
+def test_numpys_functions_and_arguments():
+    x = sg.input("x", (2, 3), "float32")
+    array = np.array([[3, 1, np.nan], [0.0, -0.0, -1]], "float32")
+    feeds = {"x": array}
+    for found, expected in (
+        (np.sort(x), np.sort(array)),
+        (np.sort(x, axis=0, kind="stable"), np.sort(array, axis=0)),
+        (np.sort(x, axis=None), np.sort(array, axis=None)),
+        (np.sort(x, stable=True), np.sort(array)),
+        (np.argsort(x, axis=0), np.argsort(array, axis=0, kind="stable")),
+        (np.partition(x, 1), np.sort(array)),
+        (np.argpartition(x, 1, axis=0), np.argsort(array, axis=0, kind="stable")),
+        (np.searchsorted(x[1], [0.0, 5.0], side="right"), [3, 3]),
+        (np.lexsort((x[0], x[1])), np.lexsort((array[0], array[1]))),
+        (sg.lexsort(x, 0), np.lexsort(array)),
+    ):
+        assert same_bytes(run(found, feeds), np.asarray(expected).astype(found.dtype.numpy))
+
+
+@pytest.mark.parametrize(
+    ("make", "kind", "words"),
+    [
+        (lambda x: sg.sort(x, 2), AxisError, ["no axis 2"]),
+        (lambda x: sg.sort(x[0, 0]), AxisError, ["a 0-d value has none"]),
+        (lambda x: sg.sort(x, kind="bubble"), ArgumentError, ["'bubble'", "'mergesort'"]),
+        (lambda x: sg.sort(x, kind="stable", stable=True), ArgumentError, ["one of them"]),
+        (lambda x: sg.argsort(x, order="f"), ArgumentError, ["no fields"]),
+        (lambda x: sg.topk(x, 4), ShapeError, ["k is 4", "axis 1", "size 3"]),
+        (lambda x: sg.topk(x, -1), ShapeError, ["-1"]),
+        (lambda x: sg.topk(x, 1.5), ArgumentError, ["1.5"]),
+        (lambda x: sg.topk(x, x), ArgumentError, ["is not an integer"]),
+        (lambda x: sg.searchsorted(x, x), RankError, ["is no vector"]),
+        (lambda x: sg.searchsorted(x[0], x, "middle"), ArgumentError, ["'middle'"]),
+        (lambda x: sg.lexsort([]), ArgumentError, ["no keys"]),
+        (lambda x: sg.sort(np.zeros(3, complex)), DTypeError, ["complex"]),
+    ],
+)
+def test_what_is_refused(make, kind, words):
+    x = sg.input("x", (2, 3), "float32")
+    with assert_refused(kind, *words):
+        make(x)
+
+
+def test_a_row_too_long_for_its_positions_is_refused():
+    with assert_refused(ShapeError, "too long"):
+        sg.sort(sg.input("x", (2**32,), "float32"))
+
+
+def test_k_of_a_named_size_is_checked_in_the_run():
+    x = sg.input("x", ("n",), "float32")
+    f = sg.compile(sg.topk(x, 3)[0])
+    np.testing.assert_array_equal(f.run({"x": np.float32([1, 4, 2, 3])}), [4, 3, 2])
+    with pytest.raises(SizeGuardError, match="k is 3, axis 0"):
+        f.run({"x": np.float32([1, 2])})
+
+
+def test_k_may_be_a_size():
+    x = sg.input("x", ("n",), "float64")
+    half = sg.dim("n") // 2
+    values, places = sg.topk(x, half)
+    assert values.shape == (half,)
+    f = sg.compile({"values": values, "places": places})
+    for n in (0, 1, 2, 9, 400):
+        array = np.random.default_rng(n).normal(size=n)
+        order = np.argsort(-array, kind="stable")[: n // 2]
+        assert_same(f.run({"x": array}), {"values": array[order], "places": order})
+
+
+# -- several results ------------------------------------------------------------------------------
+
+
+def test_text_pickle_and_equality_of_two_results():
+    x = sg.input("x", ("n",), "float32")
+    values, places = sg.topk(x, 5)
+    graph = sg.Graph({"places": places, "values": values})
+    assert "%0, %1: f32[5], i64[5] = topk{axis=0, k=5}(%x)" in str(graph)
+    for again in (sg.parse(str(graph)), pickle.loads(pickle.dumps(graph))):
+        assert sg.same_graph(again, graph)
+        assert again["places"].index == 1
+    swapped = sg.Graph({"places": values, "values": places})
+    assert not sg.same_graph(swapped, graph)
+
+
+def test_equal_sorts_merge_and_constant_ones_fold():
+    x = sg.input("x", (4,), "float32")
+    graph = sg.Graph({"values": sg.sort(x), "places": sg.argsort(x)})
+    assert len(graph.nodes) == 3
+    merged = CommonSubexpressions()(graph)
+    assert len(merged.nodes) == 2
+    assert merged["values"].node is merged["places"].node
+    row = sg.constant(np.array([2.0, 1.0, 3.0]))
+    folded = Fold()(sg.Graph(dict(zip(("values", "places"), sg.topk(row, 2), strict=True))))
+    assert [node.op.name for node in folded.nodes][-2:] == ["constant", "constant"]
+    np.testing.assert_array_equal(sg.evaluate(folded)["places"], [2, 0])
+
+
+def stages_of(program: Any) -> list[SortStage]:
+    kernels = sg.compile(program).schedule.kernels
+    return [stage for k in kernels for stage in k.stages if isinstance(stage, SortStage)]
+
+
+def test_a_kernel_writes_only_the_results_that_are_read():
+    x = sg.input("x", (3, "n"), "float32")
+    for wanted, count in (
+        ({"values": sg.sort(x)}, 1),
+        ({"places": sg.argsort(x)}, 1),
+        (dict(zip("vp", sg.topk(x, 1), strict=True)), 2),
+        ({"total": sg.sort(x)[:, 1:].sum()}, 1),
+    ):
+        (stage,) = stages_of(wanted)
+        assert len(stage.stores) == count
+    buffers = sg.compile(sg.sort(x)).schedule.buffers
+    assert not any(b.dtype == I64 and b.role == "temp" for b in buffers)
+
+
+def test_the_scratch_is_counted():
+    x = sg.input("x", ("n",), "float32")
+    f = sg.compile(sg.sort(x))
+    assert f.plan(n=1000).peak_bytes == 2 * 8 * 1000
+    wide = sg.compile(sg.sort(sg.input("x", (4, "n"), "float64")))
+    assert wide.plan(n=1000).peak_bytes == 4 * 8 * 1000
+    few = sg.compile(sg.topk(x, 8)[1])
+    assert few.plan(n=10**6).peak_bytes == 2 * 8 * (2 * 8 + 32)
+
+
+def test_policies_and_fusion_change_no_byte():
+    x = sg.input("x", (8, 90), "float32")
+    y = sg.tanh(x)
+    for _ in range(3):
+        values, places = sg.topk(sg.tanh(sg.sort(y) * 1.5), 40)
+        y = sg.concatenate([values, -values[:, ::-1] * places[:, :1].astype("float32")], 1)
+    total = (y * y).sum()
+    graph = sg.Graph({"total": total, "slope": sg.grad(total, x), "places": places})
+    feeds = {"x": np.random.default_rng(6).normal(size=(8, 90)).astype("float32")}
+    wanted = sg.compile(graph).run(feeds)
+    for policy in ("store_all", "sqrt", "recompute"):
+        assert_same(sg.compile(graph, checkpoint=policy).run(feeds), wanted, policy)
+    least = sg.compile(graph, checkpoint="recompute").peak_bytes
+    assert_same(sg.compile(graph, memory_budget=least).run(feeds), wanted, "budget")
+    sizes: dict[str, int] = {}
+    plain = run_schedule(fuse(graph, merge=False), graph, feeds, sizes)
+    assert_same({name: plain[name] for name in wanted}, wanted, "every node by itself")
+
+
+def test_the_public_check_of_ops_takes_several_results():
+    rows = [(np.array([[0.3, -1.0, 2.0], [5.0, 0.1, 0.7]]),)]
+    check_op(Sort(1), rows, rough=[(np.array([[0.0, -0.0, np.nan]]),)])
+    check_op(TopK(0, 1), rows)
+    check_op(SearchSorted(), [(np.array([1.0, 2.0]), np.array([1.5, 0.0]))])
+
+
+# -- derivatives ----------------------------------------------------------------------------------
+
+
+def test_cotangents_go_where_the_values_came_from():
+    x = sg.input("x", (4,), "float64")
+    feeds = {"x": np.array([3.0, 1.0, 2.0, 1.0])}
+    values, places = sg.topk(x, 3)
+    (found,) = sg.vjp([values, sg.sort(x)], [x], [[1.0, 10.0, 100.0], np.zeros(4)])
+    np.testing.assert_array_equal(run(found, feeds), [1, 100, 10, 0])
+    tangent = sg.jvp(values, x, np.array([1.0, 2.0, 3.0, 4.0]))
+    np.testing.assert_array_equal(run(tangent, feeds), [1, 3, 2])
+    with pytest.raises(GradientError, match="only floating values"):
+        sg.grad(places, x, seed=np.ones(3, int))
+    with pytest.raises(DisconnectedError):
+        sg.grad(places.astype("float64").sum(), x)
+
+
+def test_derivatives_of_higher_order():
+    rng = np.random.default_rng(2)
+    x = rng.permutation(12).reshape(3, 4) * 0.3
+
+    def curve(x: sg.Value) -> sg.Value:
+        weights = np.arange(1.0, 5.0)
+        values, _ = sg.topk(sg.tanh(x), 2, axis=0)
+        return (sg.sort(x * x) * weights).sum() + (values**3).sum()
+
+    check_gradients(curve, [x], order=3)
+
+
+def test_a_gradient_of_a_sort_compiled():
+    x = sg.input("x", ("m", "n"), "float32")
+    weights = sg.iota(x.shape, dtype="float32")
+    total = (sg.sort(x) * weights).sum() + (sg.sort(x, 0) ** 2).sum()
+    graph = sg.Graph({"total": total, "slope": sg.grad(total, x)})
+    f = sg.compile(graph)
+    for shape in ((1, 1), (3, 40), (0, 4), (20, 2)):
+        array = np.random.default_rng(3).normal(size=shape).astype("float32")
+        found = f.run({"x": array})
+        place = np.argsort(np.argsort(array, kind="stable"), kind="stable")
+        np.testing.assert_allclose(found["slope"], place + 2 * array, rtol=1e-5, atol=1e-5)
+
+
+def test_integers_and_places_carry_nothing():
+    x = sg.input("x", (3,), "int32")
+    with pytest.raises(GradientError):
+        sg.grad(sg.sort(x).astype("float64").sum(), x)
+
+
+# -- searchsorted ---------------------------------------------------------------------------------
+
+
+@given(
+    size=st.integers(0, 20),
+    shape=st.lists(st.integers(0, 4), max_size=2).map(tuple),
+    dtype=st.sampled_from(DTYPES),
+    side=st.sampled_from(["left", "right"]),
+)
+def test_searchsorted_as_numpy(size, shape, dtype, side):
+    rng = np.random.default_rng(size)
+    kind = next(d for d in ALL_DTYPES if d.numpy == dtype)
+    a, v = mixed(rng, (size,), kind), mixed(rng, shape, kind)
+    order = np.argsort(a, kind="stable")
+    expected = np.searchsorted(a[order], v, side)
+    np.testing.assert_array_equal(run(sg.searchsorted(a[order], v, side)), expected)
+    np.testing.assert_array_equal(run(sg.searchsorted(a, v, side, sorter=order)), expected)
+
+
+def test_a_search_joins_what_reads_it():
+    a, v = sg.input("a", ("n",), "float64"), sg.input("v", (2, "m"), "float64")
+    between = sg.searchsorted(a[::-1], v, "right") - sg.searchsorted(a[::-1], v)
+    f = sg.compile((between * 2).sum(1))
+    assert len(f.schedule.steps) <= 2
+    row = np.repeat([3.0, 2.0, 1.0], [1, 4, 2])
+    wanted = np.array([[2.0, 2.5, 1.0], [3.0, -1.0, np.nan]])
+    np.testing.assert_array_equal(f.run({"a": row, "v": wanted}), [12, 2])

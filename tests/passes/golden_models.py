@@ -1,0 +1,83 @@
+"""Four training steps as benchmarks have them, small; their texts after O1 are kept in ``golden/``.
+
+``python -m tests.passes.golden_models`` writes the texts anew; reviewers read the difference.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+import staticgrad as sg
+from passes.pipelines import pipeline
+
+FOLDER = Path(__file__).parent / "golden"
+
+
+def mlp() -> sg.Graph:
+    """Three layers with ReLU, cross entropy, gradient descent."""
+    x, y = sg.input("x", ("batch", 12)), sg.input("y", ("batch",), "int64")
+    weights, hidden = [], x
+    for layer, (before, after) in enumerate([(12, 8), (8, 8), (8, 4)], 1):
+        w = sg.parameter(f"w{layer}", np.ones((before, after), "f4"))
+        b = sg.parameter(f"b{layer}", np.zeros(after, "f4"))
+        weights += [w, b]
+        hidden = hidden @ w + b
+        hidden = sg.nn.relu(hidden) if layer < 3 else hidden
+    return trained(sg.nn.cross_entropy(hidden, y), weights, "mlp")
+
+
+def logreg() -> sg.Graph:
+    """Logistic regression with an L2 term: value, gradient and Hessian-vector product."""
+    x, y = sg.input("x", ("n", 6), "float64"), sg.input("y", ("n",), "float64")
+    w = sg.parameter("w", np.zeros(6))
+    direction = sg.input("v", (6,), "float64")
+    loss = sg.nn.binary_cross_entropy_with_logits(x @ w, y) + 0.5 * (w * w).sum()
+    return sg.Graph(
+        {"loss": loss, "slope": sg.grad(loss, w), "hvp": sg.hvp(loss, w, direction)}, name="logreg"
+    )
+
+
+def lnblock() -> sg.Graph:
+    """Layer norm, GELU and mean square, with three gradients."""
+    x = sg.input("x", ("rows", 16))
+    gain, bias = sg.parameter("gain", np.ones(16, "f4")), sg.parameter("bias", np.zeros(16, "f4"))
+    loss = sg.square(sg.nn.gelu(sg.nn.layer_norm(x, gain, bias))).mean()
+    dx, dgain, dbias = sg.grad(loss, [x, gain, bias])
+    return sg.Graph({"loss": loss, "dx": dx, "dgain": dgain, "dbias": dbias}, name="lnblock")
+
+
+def attention() -> sg.Graph:
+    """One causal head with its projections and a softmax over the scores; gradient descent."""
+    x = sg.input("x", ("batch", 5, 8))
+    names = ("query", "key", "value", "out")
+    weights = [sg.parameter(name, np.ones((8, 8), "f4")) for name in names]
+    query, key, value, out = weights
+    mixed = sg.nn.attention(x @ query, x @ key, x @ value, causal=True)
+    return trained(sg.square(mixed @ out - x).mean(), weights, "attention")
+
+
+def trained(loss, weights, name: str) -> sg.Graph:
+    """The loss, and a step of gradient descent."""
+    slopes = sg.grad(loss, weights)
+    updates = {w: w - 0.1 * slope for w, slope in zip(weights, slopes, strict=True)}
+    return sg.Graph({"loss": loss}, updates, name=name)
+
+
+MODELS: dict[str, Callable[[], sg.Graph]] = {
+    f.__name__: f for f in (mlp, logreg, lnblock, attention)
+}
+
+
+def golden_text(name: str) -> str:
+    """The model after O1, without the lines of this file."""
+    return re.sub(r"\s+#.*", "", str(pipeline("O1")(MODELS[name]()))).rstrip() + "\n"
+
+
+if __name__ == "__main__":
+    FOLDER.mkdir(exist_ok=True)
+    for each in MODELS:
+        (FOLDER / f"{each}.sg").write_text(golden_text(each), "utf-8")

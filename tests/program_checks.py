@@ -1,0 +1,319 @@
+"""What must hold for a program, whatever it is: each node by itself, and equal bytes on every way.
+
+``check_nodes`` compares every node with its op's reference, at the operands that the kernels gave:
+exact ops in every bit, vector math with the interpreter of its expression in every bit and with
+float64 within its error, products within theirs. So errors do not add up, and a comparison near its
+border is no excuse. ``check_program`` runs the program as planned and compiled otherwise too. The
+nodes are those after ``stabilize``, which every level runs first; ``check_stable`` has its values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import numpy as np
+
+import staticgrad as sg
+from staticgrad.analysis.binding import bind_sizes
+from staticgrad.analysis.interpret import interpret
+from staticgrad.analysis.specialize import at_sizes, in_float64
+from staticgrad.compiler import Compiled
+from staticgrad.errors import FeedError
+from staticgrad.ir.expr import ref
+from staticgrad.ir.forms import Contract, Pointwise
+from staticgrad.ir.graph import Node, Symbolic
+from staticgrad.ir.op import Op
+from staticgrad.ir.types import TensorType
+from staticgrad.testing.layouts import LAYOUTS
+from tests.compiled.agreement import as_tuple, differing, same_bytes
+from tests.random_programs import Program, label
+
+Arrays = dict[str, np.ndarray]
+#: Error of a result that is not exact, in eps of its magnitude: the largest is ``logaddexp``'s.
+VECTOR_MATH: Final = 64.0
+
+
+class MismatchError(AssertionError):
+    """A program that gives a wrong result; shows it as text and as a script."""
+
+    def __init__(self, program: Program, what: str) -> None:
+        super().__init__(f"{what}\n\n{program.told()}")
+        self.what, self.program = what, program
+
+
+# -- each node by itself ---------------------------------------------------------------------------
+
+
+def named_nodes(graph: sg.Graph) -> dict[str, Symbolic]:
+    """A name for every value that is computed."""
+    values = (v for node in graph.nodes if not node.is_leaf for v in node.values)
+    return {f"v{i}": value for i, value in enumerate(values)}
+
+
+def node_arrays(program: Program, feeds: Arrays) -> dict[tuple[Node, int], np.ndarray]:
+    """Every value of the graph, each by a kernel of its own."""
+    graph = program.stable
+    named = named_nodes(graph)
+    program.reset()
+    found: Arrays = {}
+    if named:
+        every = sg.Graph(named, inputs=graph.inputs)
+        found = sg.compile(every, fuse=False, pipeline="").run(feeds)
+    arrays = {value.key: found[name] for name, value in named.items()}
+    for node in graph.nodes:
+        if node.is_leaf:
+            arrays[node, 0] = leaf_array(program, node, feeds)
+    return arrays
+
+
+def leaf_array(program: Program, node: Node, feeds: Arrays) -> np.ndarray:
+    """What a leaf is bound to."""
+    if node.op.name == "input":
+        return feeds[node.op.label]  # type: ignore[attr-defined]
+    if node.op.name == "parameter":
+        return np.array(node.op.store.read())  # type: ignore[attr-defined]
+    return np.asarray(node.op.reference())
+
+
+def check_nodes(program: Program, feeds: Arrays) -> dict[tuple[Node, int], np.ndarray]:
+    """Every node against its op's reference; the arrays of all."""
+    arrays = node_arrays(program, feeds)
+    shapes = {name: a.shape for name, a in feeds.items()}
+    sizes = bind_sizes(program.graph, shapes, {})
+    for node in program.stable.nodes:
+        if node.is_leaf:
+            continue
+        op = at_sizes(node.op, sizes)
+        operands = [arrays[arg.key] for arg in node.args]
+        found = [arrays[value.key] for value in node.values]
+        problem = node_problem(op, operands, found)
+        if problem:
+            lines = [f"{op!r} of {[f'{a.dtype}{list(a.shape)}' for a in operands]}: {problem}"]
+            lines += [f"operand {i}: {a!r}" for i, a in enumerate(operands) if a.size < 40]
+            raise MismatchError(program, "\n".join(lines))
+    return arrays
+
+
+def node_problem(op: Op, operands: list[np.ndarray], found: list[np.ndarray]) -> str:
+    """What is wrong with one node; empty if nothing is."""
+    with np.errstate(all="ignore"):
+        expected = [np.asarray(a) for a in as_tuple(op.reference(*operands))]
+        for got, want in zip(found, expected, strict=True):
+            if (got.dtype, got.shape) != (want.dtype, want.shape):
+                return differing(got, want)
+            if op.exact or want.dtype.kind != "f":
+                return "" if same_bytes(got, want) else differing(got, want)
+        (got,) = found
+        types = [TensorType(sg.constant(a).dtype, a.shape) for a in operands]
+        form = op.form(op.infer(*types), *types)
+        if isinstance(form, Contract):
+            return product_problem(form, operands, got)
+        assert isinstance(form, Pointwise)
+        leaves = [ref(str(i), t.dtype) for i, t in enumerate(types)]
+        (bits,) = interpret([form.scalar(*leaves)], lambda leaf: operands[int(leaf.attribute)])
+        bits = np.broadcast_to(bits, got.shape)
+        if not same_bytes(got, bits):
+            return f"not what its expression gives: {differing(got, bits)}"
+        return inexact_problem(op, operands, got)
+
+
+def inexact_problem(op: Op, operands: list[np.ndarray], got: np.ndarray) -> str:
+    """Vector math against its reference in float64."""
+    wide = [a.astype(np.float64) if a.dtype.kind == "f" else a for a in operands]
+    true = np.asarray(in_float64(op).reference(*wide))
+    info = np.finfo(got.dtype)
+    allowed = VECTOR_MATH * info.eps * np.maximum(np.abs(true), info.tiny)
+    near = np.abs(got - true) <= allowed
+    near |= (got == true.astype(got.dtype)) | (np.isnan(got) & np.isnan(true))
+    return "" if near.all() else f"not near float64: {differing(got, true.astype(got.dtype))}"
+
+
+def product_problem(form: Contract, operands: list[np.ndarray], got: np.ndarray) -> str:
+    """A product: within 4 eps log2(k) of the sum of the terms' magnitudes."""
+    a, b = operands
+    a = np.swapaxes(a, -1, -2) if form.transpose_a else a
+    b = np.swapaxes(b, -1, -2) if form.transpose_b else b
+    a, b = a.astype(np.longdouble), b.astype(np.longdouble)
+    eps = float(np.finfo(got.dtype).eps) * 4 * float(np.log2(max(a.shape[-1], 2)))
+    error = np.abs(got - np.matmul(a, b))
+    wrong = error > eps * np.matmul(np.abs(a), np.abs(b))
+    return f"{int(wrong.sum())} elements of a product are off" if wrong.any() else ""
+
+
+# -- every way -------------------------------------------------------------------------------------
+
+
+def run(program: Program, f: Compiled, feeds: Mapping[str, Any]) -> Arrays:
+    """Outputs, and parameters after the run, from the same start."""
+    program.reset()
+    found = dict(f.run(feeds))
+    program_parameters = {f"parameter {p.name}": p.value for p in program.parameters}
+    return found | program_parameters
+
+
+def wanted(program: Program, arrays: Mapping[tuple[Node, int], np.ndarray]) -> Arrays:
+    """What ``run`` must give, from the arrays of all nodes."""
+    graph = program.stable
+    found = {name: arrays[value.key] for name, value in graph.outputs.items()}
+    after = dict(zip((p.name for p in program.parameters), program.start, strict=True))
+    after |= {parameter.name: arrays[value.key] for parameter, value in graph.updates}
+    return found | {f"parameter {name}": array for name, array in after.items()}
+
+
+def compare(program: Program, way: object, found: Arrays, expected: Arrays) -> None:
+    """Equal names, types and bytes."""
+    if found.keys() != expected.keys():
+        raise MismatchError(program, f"{way}: {sorted(found)} for {sorted(expected)}")
+    for name, array in expected.items():
+        if not same_bytes(found[name], array):
+            raise MismatchError(program, f"{way}: {name}: {differing(found[name], array)}")
+
+
+def ways(program: Program, budgets: int, more: bool) -> Iterator[dict[str, Any]]:
+    """Options of ``sg.compile`` that may change no byte."""
+    yield {"fuse": False}
+    yield {"checkpoint": "recompute"}
+    yield {"checkpoint": "sqrt"}
+    if more:
+        yield {"pipeline": "O0"}
+        yield {"debug": True}
+    for budget in front_budgets(program, budgets):
+        yield {"memory_budget": budget}
+
+
+def front_budgets(program: Program, count: int) -> list[int]:
+    """Peaks of the front of plans, the smallest first."""
+    if not count:
+        return []
+    shapes = {name: a.shape for name, a in program.feeds.items()}
+    sizes = bind_sizes(program.graph, shapes, {})
+    peaks = [plan.peak_bytes for plan, _ in sg.compile(program.graph)._planner.front(sizes)]
+    peaks = sorted(set(peaks))
+    return [peaks[0], *peaks[1 : -1 : max(1, len(peaks) // count)]][:count]
+
+
+def check_program(
+    program: Program, *, budgets: int = 2, more: bool = True, backends: tuple[str, ...] = ()
+) -> None:
+    """Each node, then every way against the nodes, at the program's sizes and at others."""
+    feeds = program.feeds
+    check_stable(program)
+    expected = wanted(program, check_nodes(program, feeds))
+    f = sg.compile(program.graph)
+    compare(program, "fused", run(program, f, feeds), expected)
+    compare(program, "run again", run(program, f, feeds), expected)
+    for options in ways(program, budgets, more):
+        with sg.options(check=more):
+            g = sg.compile(program.graph, **options)
+            compare(program, options, run(program, g, feeds), expected)
+        if g.peak_bytes > options.get("memory_budget", g.peak_bytes):
+            raise MismatchError(program, f"{options}: the peak is {g.peak_bytes}")
+    for name, change in LAYOUTS.items():
+        other = {key: change(array) for key, array in feeds.items()}
+        compare(program, name, run(program, f, other), expected)
+    for settings in backends:
+        with sg.options(jit=False) if settings == "python" else sg.options(backend=settings):
+            compare(program, settings, run(program, sg.compile(program.graph), feeds), expected)
+    check_other_sizes(program, f)
+
+
+def check_other_sizes(program: Program, f: Compiled) -> None:
+    """The same compiled program at other sizes."""
+    if not program.graph.sizes:
+        return
+    for sizes in ({"batch": 1, "n": 1}, {"batch": 18, "n": 15}):
+        feeds = program.at_sizes(**sizes)
+        try:
+            expected = wanted(program, check_nodes(program, feeds))
+        except FeedError:
+            continue  # sizes that the program excludes
+        compare(program, sizes, run(program, f, feeds), expected)
+
+
+def check_stable(program: Program, rtol: float = 1e-7) -> None:
+    """In float64 the graph means what it meant before it was stabilised."""
+    if program.stable is program.graph or not program.description.smooth:
+        return
+    program.reset()
+    before, after = (
+        sg.evaluate(g, program.feeds, dtype="float64") for g in (program.graph, program.stable)
+    )
+    for name, array in before.items():
+        scale = 1.0 + float(np.abs(array).max(initial=0.0))
+        if not np.allclose(after[name], array, rtol=rtol, atol=rtol * scale):
+            raise MismatchError(program, f"stabilised, {name} is {after[name]}, not {array}")
+
+
+# -- derivatives -----------------------------------------------------------------------------------
+
+
+def check_derivatives(program: Program, rtol: float = 1e-5, step: float = 1e-4) -> None:
+    """Gradients and curvatures of a smooth program against differences, in float64."""
+    graph, description = program.graph, program.description
+    if not description.order or program.loss is None:
+        return
+    at: dict[Any, np.ndarray] = {label(v): a for v, a in by_leaf(program).items()}
+    moves = {name: direction_of(program, name, array) for name, array in at.items()}
+    levels = [("loss", "gradient of {}")]
+    levels += [("slope", "curvature by {}")] if description.order > 1 else []
+    for value, gradient in levels:
+        here = values(program, graph, {})
+        product = sum(
+            float(np.sum(here[gradient.format(name)] * move)) for name, move in moves.items()
+        )
+        scale = sum(
+            float(np.sum(np.abs(here[gradient.format(name)] * move)))
+            for name, move in moves.items()
+        )
+
+        def moved(distance: float, value: str = value) -> float:
+            changed = {name: at[name] + distance * step * moves[name] for name in moves}
+            return float(values(program, graph, changed)[value])
+
+        near, far = moved(1) - moved(-1), moved(2) - moved(-2)
+        difference = (8 * near - far) / (12 * step)
+        if not abs(product - difference) <= rtol * max(1.0, scale, abs(float(here[value]))):
+            raise MismatchError(
+                program, f"{value}: the rules give {product}, differences {difference}"
+            )
+
+
+def by_leaf(program: Program) -> dict[Symbolic, np.ndarray]:
+    """Floating leaves but for directions, with their arrays."""
+    graph = program.graph
+    start = dict(zip((p.name for p in program.parameters), program.start, strict=True))
+    known = {**program.feeds, **start}
+    along = {label(v) for v in program.directions.values()}
+    leaves = [*graph.inputs, *graph.parameters]
+    return {v: known[label(v)] for v in leaves if v.dtype.is_float and label(v) not in along}
+
+
+def direction_of(program: Program, name: str, array: np.ndarray) -> np.ndarray:
+    """Random numbers of which the largest is about 1."""
+    return np.random.default_rng([len(name), array.size]).uniform(-1, 1, array.shape)
+
+
+def values(program: Program, graph: sg.Graph, changed: Mapping[str, np.ndarray]) -> Arrays:
+    """Outputs in float64 with some leaves elsewhere: parameters stand as inputs."""
+    leaves = {p: sg.input(f"at {p.name}", p.shape, p.dtype) for p in graph.parameters}
+    if not hasattr(program, "open"):
+        floats = {p: v for p, v in leaves.items() if p.dtype.is_float}
+        program.open = opened(graph, floats)  # type: ignore[attr-defined]
+    feeds = dict(program.feeds)
+    start = dict(zip((p.name for p in program.parameters), program.start, strict=True))
+    feeds |= {f"at {n}": a for n, a in start.items()}
+    for name, array in changed.items():
+        feeds[name if name in feeds else f"at {name}"] = array
+    target: sg.Graph = program.open  # type: ignore[attr-defined]
+    feeds = {label(value): feeds[label(value)] for value in target.inputs}
+    sizes = {name: program.sizes[name] for name in target.sizes}
+    return dict(sg.evaluate(target, feeds, sizes=sizes, dtype="float64"))
+
+
+def opened(graph: sg.Graph, leaves: Mapping[Any, Symbolic]) -> sg.Graph:
+    """The graph's outputs with parameters replaced by inputs."""
+    by_node = {p.node: value for p, value in leaves.items()}
+    plain = sg.Graph(graph.outputs, inputs=graph.inputs)
+    made = plain.replace_nodes(lambda node, _: [by_node[node]] if node in by_node else None)
+    return sg.Graph(made.outputs)

@@ -1,0 +1,185 @@
+"""Random programs against the oracle, against themselves on every way, and against differences.
+
+A few dozen in the ordinary suite, a thousand in the slow one. A failure shrinks to a few nodes and
+prints its text and a script; the last tests plant mistakes and see that this is so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import hypothesis
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+
+import staticgrad as sg
+from staticgrad.ir.forms import Assemble, Region
+from staticgrad.ir.graph import ancestors
+from staticgrad.ir.op import registered_ops
+from tests.program_checks import (
+    MismatchError,
+    check_derivatives,
+    check_nodes,
+    check_program,
+    compare,
+)
+from tests.random_programs import Description, Program, described, descriptions
+
+CHUNK = 50
+QUIET = settings(
+    deadline=None,
+    database=None,
+    phases=[Phase.generate, Phase.shrink],
+    suppress_health_check=list(HealthCheck),
+    print_blob=False,
+    report_multiple_bugs=False,
+)
+
+
+def check(description: Description, thorough: bool) -> None:
+    """Everything that must hold; what is costly on one program in so many."""
+    turn = sum(description.header)
+    program = Program(description)
+    backends = ("numba",) if thorough and turn % 40 == 0 else ()
+    backends += ("python",) if turn % 40 == 1 else ()
+    check_program(program, budgets=2 if turn % 4 == 0 else 0, more=turn % 4 == 1, backends=backends)
+    if description.smooth:
+        check_derivatives(program)
+
+
+def run_chunk(chunk: int, count: int, check: Callable[[Description], None], **options: Any) -> None:
+    """``check`` on ``count`` programs, the same ones for the same chunk."""
+
+    @hypothesis.seed(chunk)
+    @settings(QUIET, max_examples=count)
+    @given(descriptions(**options))
+    def on_each(description: Description) -> None:
+        check(description)
+
+    on_each()
+
+
+@pytest.mark.parametrize("chunk", range(3))
+def test_random_programs(chunk: int) -> None:
+    run_chunk(chunk, 10, lambda d: check(d, False), max_steps=20)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("chunk", range(100, 100 + 1000 // CHUNK))
+def test_a_thousand_random_programs(chunk: int) -> None:
+    run_chunk(chunk, CHUNK, lambda d: check(d, True))
+
+
+# -- what the generator gives ----------------------------------------------------------------------
+
+
+def drawn(count: int, **options: Any) -> list[Program]:
+    found: list[Program] = []
+    run_chunk(7, count, lambda d: found.append(Program(d)), **options)
+    return found
+
+
+def test_programs_hold_every_kind_of_op() -> None:
+    programs = drawn(150)
+    nodes = [node for program in programs for node in program.graph.nodes]
+    held = {node.op.name for node in nodes}
+    rare = {"custom_vjp", "logical_and", "logical_not", "logical_xor", "logical_or", "bit_not"}
+    missing = {n for n in registered_ops() if "." not in n} - held - rare
+    assert len(missing) <= 16, sorted(missing)
+    dtypes = {t.dtype.numpy.name for node in nodes for t in node.types}
+    assert dtypes >= {"float32", "float64", "int64", "int32", "uint64", "bool"}
+    assert len(dtypes) >= 9
+    assert sum(bool(p.graph.updates) for p in programs) > 20
+    assert sum(bool(p.graph.sizes) for p in programs) > 40
+    assert sum(len(p.graph.outputs) > 2 for p in programs) > 40
+    assert sum(any(node.order == 2 for node in p.graph.nodes) for p in programs) > 15
+
+
+def test_values_are_tame() -> None:
+    for program in drawn(40):
+        for name, array in sg.evaluate(program.graph, program.feeds).items():
+            assert np.all(np.isfinite(array)) or "of" in name or "by" in name, program.told()
+
+
+def test_a_description_reads_back_and_gives_one_program() -> None:
+    program = drawn(3)[-1]
+    again = Program(eval(str(program.description), {"described": described}))
+    assert again.description == program.description
+    assert sg.same_graph(again.graph, program.graph)
+    assert all(np.array_equal(again.feeds[name], a) for name, a in program.feeds.items())
+
+
+def test_the_script_of_a_failure_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    program = drawn(5)[-1]
+    exec(program.script(), {})
+    assert len(capsys.readouterr().out.splitlines()) == len(program.graph.outputs)
+
+
+# -- planted mistakes ------------------------------------------------------------------------------
+
+
+def shrunk(check: Callable[[Program], None], **options: Any) -> MismatchError:
+    """The smallest failure that hypothesis finds."""
+
+    def on(description: Description) -> None:
+        check(Program(description))
+
+    with pytest.raises(MismatchError) as caught:
+        run_chunk(1, 300, on, **{"min_steps": 1, "max_steps": 30} | options)
+    return caught.value
+
+
+def written(program: Program) -> list[str]:
+    """The ops that are left of the program, without its loss and derivatives."""
+    outputs = program.graph.outputs
+    own = [value for name, value in outputs.items() if name == "out" or name.startswith("more")]
+    nodes = ancestors(own)
+    return [node.op.name for node in nodes if not node.is_leaf]
+
+
+def nodes_alone(program: Program) -> None:
+    check_nodes(program, program.feeds)
+
+
+def a_wrong_pass(program: Program) -> None:
+    """The graph before and after a pass that exchanges the operands of differences."""
+    graph = program.stable.replace_nodes(
+        lambda node, args: [node.op(*args[::-1])] if node.op.name == "sub" else None
+    )
+    before, after = (sg.evaluate(g, program.feeds) for g in (program.stable, graph))
+    compare(program, "the pass", after, before)
+
+
+#: Op, what of it is wrong, who notices, what is drawn, and how many ops may be left.
+Planted = tuple[str, str, Any, Callable[[Program], None], dict[str, Any], int]
+PLANTED: dict[str, Planted] = {
+    "an element is wrong": ("cos", "scalar", lambda self, x: x.sin(), nodes_alone, {}, 4),
+    "padding is wrong": (
+        "pad", "form", lambda self, out, x: Assemble((Region(self.starts, self.steps),), 1),
+        nodes_alone, {}, 8,  # one step: x.at[...].set
+    ),
+    "a pass is wrong": ("sub", "flops", 1, a_wrong_pass, {}, 4),
+    "the second partial is wrong": (
+        "sin", "partials", lambda self, out, x: (sg.cos(sg.stop_gradient(x)),), check_derivatives,
+        {"smooth": True, "max_steps": 12}, 4,
+    ),
+}  # fmt: skip
+
+
+SLOWER = ("padding is wrong", "the second partial is wrong")
+
+
+@pytest.mark.parametrize(
+    "mistake", [pytest.param(m, marks=pytest.mark.slow) if m in SLOWER else m for m in PLANTED]
+)
+def test_a_planted_mistake_shrinks_to_a_few_nodes(
+    mistake: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, method, wrong, check, options, most = PLANTED[mistake]
+    monkeypatch.setattr(registered_ops()[name], method, wrong)
+    error = shrunk(check, **options)
+    assert len(written(error.program)) <= most, str(error)
+    assert "staticgrad-ir 1" in str(error)
+    assert "sg.parse(text" in str(error)
