@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from passes.rewrite.base import Rewrite
-from passes.rules import STABLE
+from passes.rules import RULES, STABLE
 
 
 class Stabilize(Rewrite, name="stabilize"):
@@ -14,4 +14,5 @@ class Stabilize(Rewrite, name="stabilize"):
     """
 
     keeps = "close"
-    rules = STABLE
+    # Exact ones that bring what differentiation builds into the form that the others look for.
+    rules = (*STABLE, RULES["reshape-twice"], RULES["reshape-to-itself"])

@@ -15,7 +15,8 @@ import math
 from functools import partial
 from typing import Any, Final
 
-from passes.rewrite import Match, Rule, holes, is_number, rule, some
+from passes.rewrite import Match, Rule, holes, is_number, number_of, rule, some
+from passes.rewrite.terms import named
 from staticgrad import ops as sg
 from staticgrad.ir.dim import bounds
 from staticgrad.ir.graph import Symbolic
@@ -37,10 +38,11 @@ def positive(value: Symbolic) -> bool:
     for _ in range(16):
         if not pending:
             return True
-        node = pending.pop().node
-        if node.op.name in _KEEPING:
-            pending += node.args
-        elif node.op.name not in _POSITIVE:
+        each = pending.pop()
+        number = number_of(each)
+        if each.node.op.name in _KEEPING and number is None:
+            pending += each.node.args
+        elif each.node.op.name not in _POSITIVE and not (number is not None and number > 0):
             return False
     return False
 
@@ -107,8 +109,31 @@ def _softmax_of(match: Match) -> Any:
     return spread(c) * share
 
 
-_RATIO = c / some(Sum, sg.exp(x), name="sum")
-_ratio = some(type(_RATIO.op), *_RATIO.args, name="ratio")
+def _sum_of_shares(match: Match) -> Any:
+    """sum(c / r) as sum(c) / r, for the r = sum(exp(x)) of the same axes: a ratio to be mended."""
+    outer, inner = match.op("outer"), match.op("sum")
+    kept = tuple(1 if k in inner.axes else size for k, size in enumerate(match.x.shape))
+    whole = match["whole" if "whole" in match else "sum"].shape
+    if outer.axes != inner.axes or match.c.shape != match.x.shape or not _is_plain(match):
+        return None
+    if whole != kept and (whole or len(inner.axes) != match.x.ndim):
+        return None
+    return outer(match.c) / match["sum"]
+
+
+def _negative_shares(match: Match) -> Any:
+    found = _sum_of_shares(match)
+    return None if found is None else -match.op("outer")(match.c) / match["sum"]
+
+
+def _total(value: Any) -> Any:
+    """The sum of all elements."""
+    return Sum(tuple(range(value.ndim)))(value)
+
+
+_RATIO = named(c / some(Sum, sg.exp(x), name="sum"), "ratio")
+_WHOLE = some(Sum, sg.exp(x), name="sum")
+_KEPT = some(Reshape, _WHOLE, name="whole")
 
 RULES: Final[tuple[Rule, ...]] = (
     stable("log-of-exp", sg.log(sg.exp(x)), x),
@@ -135,7 +160,7 @@ RULES: Final[tuple[Rule, ...]] = (
            examples=(lambda x: sg.log(sg.exp(x).sum(-1, keepdims=True)),)),
     stable("x-times-sigmoid", x * sg.sigmoid(x), sg.where(x > -math.inf, x, 0.0) * sg.sigmoid(x)),
     # What differentiation makes of these, once the rules above have been there.
-    stable("gradient-of-log-sum-exp", some(Broadcast, _ratio, name="spread") * sg.exp(x),
+    stable("gradient-of-log-sum-exp", some(Broadcast, _RATIO, name="spread") * sg.exp(x),
            _softmax_of, where=_is_plain,
            examples=(lambda x, y: Broadcast(x.shape, tuple(range(x.ndim - 1)))(
                y.sum(-1) / sg.exp(x).sum(-1)) * sg.exp(x),)),
@@ -157,4 +182,17 @@ RULES: Final[tuple[Rule, ...]] = (
            (c * sg.sigmoid(x)) * z),
     stable("gradient-of-x-times-sigmoid", (c * x) * (sg.sigmoid(x) * sg.sigmoid(-x)),
            (c * sg.where(abs(x) < math.inf, x, 0.0)) * (sg.sigmoid(x) * sg.sigmoid(-x))),
+    stable("gradient-of-softplus-negated",
+           -(c / (1.0 + sg.exp(x))) * sg.exp(x), -(c * sg.sigmoid(x))),
+    stable("gradient-of-sigmoid-by-hand-negated",
+           -((c / (1.0 + sg.exp(x))) * z) * sg.exp(x), -((c * sg.sigmoid(x)) * z)),
+    stable("sum-of-shares", some(Sum, c / _WHOLE, name="outer"), _sum_of_shares,
+           examples=(lambda x, y: _total(y / _total(sg.exp(x))),)),
+    stable("sum-of-shares-kept", some(Sum, c / _KEPT, name="outer"), _sum_of_shares,
+           examples=(lambda x, y: (y / sg.exp(x).sum(-1, keepdims=True)).sum(-1),)),
+    stable("sum-of-negative-shares", some(Sum, -(c / _WHOLE), name="outer"), _negative_shares,
+           examples=(lambda x, y: _total(-(y / _total(sg.exp(x)))),)),
+    stable("sum-of-negative-shares-kept", some(Sum, -(c / _KEPT), name="outer"),
+           _negative_shares,
+           examples=(lambda x, y: (-(y / sg.exp(x).sum(-1, keepdims=True))).sum(-1),)),
 )  # fmt: skip
