@@ -1,4 +1,4 @@
-"""The command line: ``staticgrad demo | doctor | cache | opt | explain``, and how answers look.
+"""The command line: ``staticgrad demo | compare | doctor | cache | opt | explain``.
 
 A command computes an ``Answer``; one place prints it, as text or with ``--json`` as one JSON
 document on standard output. Exit codes: 0, it holds; 1, it does not, or staticgrad reported an
@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
 import click
@@ -151,6 +152,75 @@ def _demo_table(report: Report) -> object:
     )
 
 
+# Comparison
+
+
+@main.command()
+@click.option(
+    "--model",
+    "spec",
+    default="mlp",
+    show_default=True,
+    metavar="NAME",
+    help="linear, mlp, deep, chars, or path.py:function.",
+)
+@click.option(
+    "--batch",
+    "batches",
+    multiple=True,
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="A batch size to time; repeatable.",
+)
+@click.option(
+    "--depth",
+    "depths",
+    multiple=True,
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="A number of layers to time; repeatable.",
+)
+@click.option(
+    "--seconds",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(min=0.0),
+    help="How long each timing takes.",
+)
+@click.option(
+    "--html",
+    "page",
+    is_flag=False,
+    flag_value="staticgrad-comparison.html",
+    type=click.Path(dir_okay=False, writable=True),
+    metavar="[FILE]",
+    help="Write a page with pictures.",
+)
+@answering
+def compare(
+    spec: str, batches: tuple[int, ...], depths: tuple[int, ...], seconds: float, page: str | None
+) -> Answer:
+    """Run a model define-by-run and define-then-run.
+
+    Both ways start from the same values, see the same batches and use the same rules. The function
+    of path.py:function returns a staticgrad.comparison.Model.
+    """
+    from staticgrad.comparison import compare as run, page as pages, table
+
+    found = run(spec, batches=batches, depths=depths, seconds=seconds, watch=_plain_watch())
+    if page is not None:
+        Path(page).write_text(pages.page(found), encoding="utf-8")
+        click.echo(f"written: {page}", err=True)
+    return Answer(found.as_json(), table.tables(found))
+
+
+def _plain_watch() -> Callable[[str], object]:
+    """Says on standard error what is being measured, unless JSON is wanted."""
+    if click.get_current_context().params["as_json"]:
+        return lambda what: None
+    return lambda what: click.echo(f"measuring {what}", err=True)
+
+
 # Doctor
 
 
@@ -237,34 +307,47 @@ _GRAPH_FILE: Final = click.File("r", encoding="utf-8", errors="replace")
     "-o", "--output", type=click.File("w", encoding="utf-8", lazy=True), help="Write to a file."
 )
 @click.option("--report", is_flag=True, help="Say on standard error what each pass did.")
+@click.option("--steps", is_flag=True, help="Say on standard error which rule applied where.")
 @answering
 def opt(
-    file: IO[str], passes: str, disable: tuple[str, ...], output: IO[str] | None, report: bool
+    file: IO[str],
+    passes: str,
+    disable: tuple[str, ...],
+    output: IO[str] | None,
+    report: bool,
+    steps: bool,
 ) -> Answer:
     """Run passes over a graph's text.
 
     The graph is read from FILE, by default standard input, and written to standard output. TEXT
-    names passes, "dce,cse{border=True},fixpoint(cse,fold)", or a level: O0, O1.
+    names passes, "dce,cse{border=True},fixpoint(cse,fold)", or a level: O0, O1, O2. To stop after
+    the twelfth rewrite: "simplify{limit=12}".
     """
     from passes.pipelines import pipeline
 
-    graph, reports = pipeline(passes).run(_read_graph(file), disable=disable)
+    def watch(rewriting: object) -> None:
+        if steps:
+            click.echo(str(rewriting), err=True)
+
+    chosen = pipeline(passes)
+    graph, reports = chosen.run(_read_graph(file), disable=disable, watch=watch)
     text = str(graph).rstrip("\n")
     if report:
         click.echo("\n".join(map(str, reports)), err=True)
     if output is not None:
         output.write(text + "\n")
-    steps = [
+    did = [
         {
             "pass": each.name,
             "nodes_before": each.nodes_before,
             "nodes_after": each.nodes_after,
             "changed": each.changed,
             "seconds": each.seconds,
+            "rules": dict(each.hits),
         }
         for each in reports
     ]
-    return Answer({"graph": text, "passes": steps}, text if output is None else None)
+    return Answer({"graph": text, "passes": did}, text if output is None else None)
 
 
 @main.command()
@@ -280,18 +363,11 @@ def explain(file: IO[str], sizes: tuple[str, ...], source: bool) -> Answer:
     """
     known = dict(map(_size, sizes))
     program = sg.compile(_read_graph(file), sizes=known)
-    open_sizes = set(program.graph.sizes) - set(known)
-    kernels = [{"name": k.name, "computes": k.label, "code": k.origin} for k in program.kernels]
-    data = {
-        "graph": program.graph.name,
-        "nodes": len(program.graph.nodes),
-        "steps": len(program.schedule.steps),
-        "kernels": kernels,
-        "peak_bytes": None if open_sizes else program.peak_bytes,
-    }
+    explanation = program.explanation()
+    data = explanation.as_json()
     if source:
         data["source"] = program.source
-    text = program.explain()
+    text = str(explanation)
     return Answer(data, f"{text}\n\n{program.source}" if source else text)
 
 

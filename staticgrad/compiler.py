@@ -16,7 +16,6 @@ import numpy.typing as npt
 from staticgrad import _refuse_shadowed_passes, config, native
 from staticgrad.analysis.binding import Feeds, check_sizes
 from staticgrad.analysis.plan_check import verify_plan
-from staticgrad.analysis.plan_report import memory_table
 from staticgrad.arguments import (
     feeds_by_keyword,
     read_budget,
@@ -34,6 +33,7 @@ from staticgrad.errors import (
     ParseError,
     UnknownNameError,
 )
+from staticgrad.explain import Explanation, PassSection, StepSection
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.plan import Plan
@@ -177,7 +177,12 @@ class Compiled:
             error.details = ("in the pipeline", *error.at.resolve().excerpt(), *error.details)
             error.at = capture()
             raise
-        self.graph: Graph = passes(self.program_graph)
+        self.graph: Graph
+        self.graph, reports = passes.run(self.program_graph)
+        self._passes = tuple(
+            PassSection(r.name, r.nodes_before, r.nodes_after, r.changed, dict(r.hits))
+            for r in reports
+        )
         self._check_fixed_sizes()
         self.schedule: Schedule = fuse_graph(self.graph, options.fuse)
         if config.current().check:
@@ -370,29 +375,36 @@ class Compiled:
             return replace(self._stats, runs=self._executor.runs, reasons=tuple(self._reasons))
 
     def explain(self, **sizes: int) -> str:
-        """Which kernels run, in the order listed, and what memory the step needs.
+        """What each pass did, which kernels run, in the order listed, and what memory that needs.
 
         That is the plan at ``sizes`` where they are given, else that of ``peak_bytes``: what lives
         at the peak, what is stored from forward to backward, what is computed again, each with the
         user's lines.
         """
+        return str(self.explanation(**sizes))
+
+    def explanation(self, **sizes: int) -> Explanation:
+        """What ``explain`` says as data, with ``as_json``: equal for equal programs."""
         by_address = {k.address: k.name for k in self.kernels}
         addresses = self._executor.addresses
-        lines = [
-            f"{self.graph.name}: {len(self.schedule.steps)} steps, {len(self.kernels)} kernels"
-        ]
-        for i, step in enumerate(self.schedule.steps):
-            where = ", ".join(dict.fromkeys(o.resolve().labelled for o in step.origins))
-            order = f" ^{step.phase}" if step.phase else ""
-            lines.append(
-                f"  {i:3} {by_address[addresses[step.kernel]]}{order} {step.label}  # {where}"
+        steps = (
+            StepSection(
+                by_address[addresses[step.kernel]],
+                step.phase,
+                step.label,
+                tuple(dict.fromkeys(o.resolve().labelled for o in step.origins)),
             )
-        plan = self.plan(**sizes) if sizes else self._fixed_plan or self._executor.latest
-        if plan is None:
-            lines.append(f"arena: depends on {', '.join(self.program_graph.sizes)}")
-        else:
-            lines.append(memory_table(plan))
-        return "\n".join(lines)
+            for step in self.schedule.steps
+        )
+        return Explanation(
+            graph=self.graph.name,
+            pipeline=str(self.options.pipeline),
+            passes=self._passes,
+            steps=tuple(steps),
+            kernels=len(self.kernels),
+            open_sizes=tuple(self.program_graph.sizes),
+            plan=self.plan(**sizes) if sizes else self._fixed_plan or self._executor.latest,
+        )
 
     def __repr__(self) -> str:
         outputs = ", ".join(self.graph.outputs) or "none"

@@ -236,9 +236,10 @@ def test_explain_at_given_sizes():
     program = sg.compile(sg.parse(TWICE), sizes={"n": 1000})
     found = answer("explain", "--size", "n=1000", text=TWICE)
     assert found["peak_bytes"] == program.peak_bytes
-    assert (found["graph"], found["nodes"]) == ("twice", len(program.graph.nodes))
-    assert (found["steps"], len(found["kernels"])) == (1, 1)
-    assert set(found["kernels"][0]) == {"name", "computes", "code"}
+    assert (found["graph"], found["pipeline"], found["kernels"]) == ("twice", "O1", 1)
+    assert [each["name"] for each in found["passes"]][:2] == ["stabilize", "dce"]
+    assert found["passes"][-1]["nodes_after"] == len(program.graph.nodes)
+    assert set(found["steps"][0]) == {"kernel", "phase", "computes", "lines"}
     assert f"arena: {program.peak_bytes} bytes at n=1000" in invoke(
         "explain", "--size", "n=1000", text=TWICE
     ).stdout  # fmt: skip

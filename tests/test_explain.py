@@ -1,0 +1,43 @@
+"""What a compiled program says about itself: passes with their rules, steps, memory; reproducible."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+import staticgrad as sg
+
+
+def program() -> sg.Compiled:
+    x = sg.input("x", ("n", 4))
+    w = sg.parameter("w", np.ones((4, 3), "f4"))
+    loss = sg.log(sg.exp(sg.negative(-(x @ w))).sum(-1)).sum()
+    return sg.compile(sg.Graph({"loss": loss}, {w: w - 0.1 * sg.grad(loss, w)}, name="told"))
+
+
+def test_text_and_data_are_the_same_for_the_same_program():
+    one, two = program(), program()
+    assert one.explain(n=8) == two.explain(n=8)
+    assert one.explanation(n=8).as_json() == two.explanation(n=8).as_json()
+    json.dumps(one.explanation(n=8).as_json())
+
+
+def test_every_pass_and_rule_is_named():
+    found = program().explanation()
+    hits = {name: count for each in found.passes for name, count in each.rules.items()}
+    assert hits["log-sum-exp"] == 1
+    assert hits["negate-twice"] == 1
+    assert "1x log-sum-exp" in str(found)
+    assert found.plan is None
+    assert "arena: depends on n" in str(found)
+
+
+def test_nodes_are_those_of_the_graph():
+    compiled = program()
+    found = compiled.explanation(n=8)
+    assert found.passes[0].nodes_before == len(compiled.program_graph.nodes)
+    assert found.passes[-1].nodes_after == len(compiled.graph.nodes)
+    assert len(found.steps) == len(compiled.schedule.steps)
+    assert found.as_json()["peak_bytes"] == compiled.plan(n=8).peak_bytes
+    assert any("test_explain.py" in line for step in found.steps for line in step.lines)
