@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad import compiler
+from staticgrad import arguments
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.compiler import Compiled, compile
 from staticgrad.errors import (
@@ -324,10 +324,10 @@ def test_only_programs_compile() -> None:
 
 
 def test_budgets_as_text() -> None:
-    assert compiler._bytes("2MiB") == 2 * 2**20
-    assert compiler._bytes(" 1.5 kB ") == 1500
-    assert compiler._bytes("10") == 10
-    assert compiler._bytes(0) == 0
+    assert arguments.read_budget("2MiB") == 2 * 2**20
+    assert arguments.read_budget(" 1.5 kB ") == 1500
+    assert arguments.read_budget("10") == 10
+    assert arguments.read_budget(0) == 0
 
 
 def test_reports_name_kernels_lines_and_reasons(many: Compiled) -> None:

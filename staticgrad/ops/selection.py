@@ -20,7 +20,6 @@ from staticgrad.ir.value import FUNCTIONS, Value, binding_kind
 from staticgrad.ops.cotangent import ZERO, Cotangent, Masked
 from staticgrad.ops.elementwise import Elementwise, Operand, lifted, promoted, quiet
 
-
 #: From how many elements on, and for which item sizes, a choice is made on bits.
 _FEW: Final = 1024
 _WORDS: Final[dict[int, Any]] = {4: np.int32, 8: np.int64}
@@ -126,6 +125,10 @@ class Maximum(_Extremum, name="maximum"):
             return larger
         return np.where((x == 0) & (y == 0), x + y, larger)  # -0 + +0 is +0
 
+    def eager(self, x: Array, y: Array) -> Any:
+        """NumPy's: of zeros of both signs either may win."""
+        return np.maximum(x, y)
+
     def scalar(self, x: Expr, y: Expr) -> Expr:
         return x | y if x.dtype == BOOL else x.maximum(y)
 
@@ -142,6 +145,10 @@ class Minimum(_Extremum, name="minimum"):
         if smaller.dtype.kind != "f":
             return smaller
         return np.where((x == 0) & (y == 0), -(-x + -y), smaller)  # -(+0 + -0) is -0
+
+    def eager(self, x: Array, y: Array) -> Any:
+        """NumPy's: of zeros of both signs either may win."""
+        return np.minimum(x, y)
 
     def scalar(self, x: Expr, y: Expr) -> Expr:
         return x & y if x.dtype == BOOL else x.minimum(y)

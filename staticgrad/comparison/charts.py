@@ -1,0 +1,168 @@
+"""Small charts as SVG text, readable on light and dark pages, drawn from numbers alone.
+
+A page is written on a plain installation, so nothing is needed to draw it. Colours and sizes of
+text come from the page's style sheet (classes ``a`` to ``d``, ``axis``, ``grid``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Final
+
+_WIDTH: Final = 560
+_HEIGHT: Final = 300
+_LEFT, _RIGHT, _TOP, _BOTTOM = 66, 130, 16, 46
+_CLASSES: Final = "abcd"
+Format = Callable[[float], str]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A named series of points; ``band`` are lower and upper values round them."""
+
+    name: str
+    points: Sequence[tuple[float, float]]
+    band: Sequence[tuple[float, float]] = ()
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """Numbers to pixels, linear or logarithmic, and where the ticks stand."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+    log: bool
+
+    def __call__(self, value: float) -> float:
+        low, high, at = self.low, self.high, value
+        if self.log:
+            low, high, at = math.log(low), math.log(high), math.log(max(value, self.low))
+        share = (at - low) / (high - low) if high > low else 0.5
+        return self.start + share * (self.end - self.start)
+
+    def ticks(self) -> list[float]:
+        if not self.log:
+            step = _round_step((self.high - self.low) / 4)
+            first = math.ceil(self.low / step)
+            return [k * step for k in range(first, math.floor(self.high / step + 1e-9) + 1)]
+        decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
+        several = len(decades) > 3
+        marks = [m * 10.0**d for d in decades for m in ((1,) if several else (1, 2, 5))]
+        return [mark for mark in marks if self.low * 0.999 <= mark <= self.high * 1.001]
+
+
+def lines(
+    series: Sequence[Line],
+    x: str,
+    y: str,
+    show_x: Format = "{:g}".format,
+    show_y: Format = "{:g}".format,
+    log_x: bool = True,
+    log_y: bool = True,
+) -> str:
+    """A line chart; ``x`` and ``y`` name the axes, ``show_x`` and ``show_y`` write their ticks."""
+    xs = [a for line in series for a, _ in line.points]
+    ys = [b for line in series for _, b in line.points]
+    ys += [b for line in series for pair in line.band for b in pair]
+    across = _scale(xs, _LEFT, _WIDTH - _RIGHT, log_x, 0.0)
+    up = _scale(ys, _HEIGHT - _BOTTOM, _TOP, log_y, 0.06)
+    parts = [_grid(across, up, x, y, show_x, show_y, sorted(set(xs)) if log_x else None)]
+    ends: list[float] = []
+    for kind, line in zip(_CLASSES, series, strict=False):
+        parts.append(_series(kind, line, across, up))
+        at = up(line.points[-1][1])
+        while any(abs(at - other) < 14 for other in ends):
+            at += 14
+        ends.append(at)
+        right = across(line.points[-1][0]) + 8
+        parts.append(
+            f'<text class="{kind}" x="{right:.1f}" y="{at + 4:.1f}">{escape(line.name)}</text>'
+        )
+    return _svg(f"{y} against {x}", _HEIGHT, parts)
+
+
+def _series(kind: str, line: Line, across: _Scale, up: _Scale) -> str:
+    path = " ".join(f"{across(a):.1f},{up(b):.1f}" for a, b in line.points)
+    dots = "".join(
+        f'<circle class="{kind}" cx="{across(a):.1f}" cy="{up(b):.1f}" r="3"/>'
+        for a, b in (line.points if len(line.points) < 30 else ())
+    )
+    band = ""
+    if line.band:
+        xs = [a for a, _ in line.points]
+        low = [f"{across(a):.1f},{up(b):.1f}" for a, (b, _) in zip(xs, line.band, strict=True)]
+        high = [f"{across(a):.1f},{up(b):.1f}" for a, (_, b) in zip(xs, line.band, strict=True)]
+        band = f'<polygon class="band {kind}" points="{" ".join([*low, *reversed(high)])}"/>'
+    return f'{band}<polyline class="{kind}" points="{path}"/>{dots}'
+
+
+def bars(values: Sequence[tuple[str, float]], show: Format, title: str) -> str:
+    """Horizontal bars, one per name, each with its number."""
+    top = max((value for _, value in values), default=1.0) or 1.0
+    widest = max((len(name) for name, _ in values), default=0)
+    left = min(16 + 7 * widest, 250)
+    room = _WIDTH - left - 100
+    parts = []
+    for row, (name, value) in enumerate(values):
+        y = 8 + row * 30
+        width = max(value / top * room, 1.0)
+        kind = _CLASSES[min(row, len(_CLASSES) - 1)]
+        parts.append(
+            f'<text class="label" x="{left - 8}" y="{y + 15}">{escape(name)}</text>'
+            f'<rect class="{kind}" x="{left}" y="{y}" width="{width:.1f}" height="20" rx="2"/>'
+            f'<text class="axis" x="{left + width + 6:.1f}" y="{y + 15}">'
+            f"{escape(show(value))}</text>"
+        )
+    return _svg(title, 16 + 30 * len(values), parts)
+
+
+def _grid(
+    across: _Scale, up: _Scale, x: str, y: str, show_x: Format, show_y: Format,
+    marks: Sequence[float] | None,
+) -> str:  # fmt: skip
+    parts = []
+    for value in up.ticks():
+        at = up(value)
+        parts.append(
+            f'<line class="grid" x1="{_LEFT}" x2="{across.end}" y1="{at:.1f}" y2="{at:.1f}"/>'
+        )
+        parts.append(
+            f'<text class="axis end" x="{_LEFT - 8}" y="{at + 4:.1f}">'
+            f"{escape(show_y(value))}</text>"
+        )
+    parts += [
+        f'<text class="axis middle" x="{across(value):.1f}" y="{_HEIGHT - _BOTTOM + 18}">'
+        f"{escape(show_x(value))}</text>"
+        for value in (across.ticks() if marks is None else marks)
+    ]
+    middle = (_LEFT + across.end) / 2
+    parts.append(f'<text class="axis middle" x="{middle}" y="{_HEIGHT - 8}">{escape(x)}</text>')
+    parts.append(f'<text class="axis" x="4" y="{_TOP - 4}">{escape(y)}</text>')
+    return "".join(parts)
+
+
+def _scale(values: Sequence[float], start: float, end: float, log: bool, margin: float) -> _Scale:
+    low, high = min(values), max(values)
+    if log:
+        room = (high / low) ** margin if high > low else 1.5
+        return _Scale(low / room, high * room, start, end, True)
+    return _Scale(min(low, 0.0), high or 1.0, start, end, False)
+
+
+def _round_step(size: float) -> float:
+    if size <= 0:
+        return 1.0
+    unit = 10.0 ** math.floor(math.log10(size))
+    return next(m * unit for m in (1, 2, 5, 10) if m * unit >= size * 0.999)
+
+
+def _svg(title: str, height: int, parts: Sequence[str]) -> str:
+    return (
+        f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{escape(title, quote=True)}">'
+        f"<title>{escape(title)}</title>{''.join(parts)}</svg>"
+    )

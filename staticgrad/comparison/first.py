@@ -1,0 +1,44 @@
+"""A fresh process that trains a model for one step and prints what each part took, as JSON.
+
+Run as ``python -m staticgrad.comparison.first WAY MODEL SIZE STARTED``, the last being the
+monotonic clock when the process was asked for: starting Python and importing count, fetching data
+does not.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from itertools import pairwise
+
+import numpy as np
+
+from staticgrad.comparison.models import model
+from staticgrad.comparison.ways import DefineByRun, DefineThenRun, Way, training_graph
+
+
+def main(way: str, spec: str, size: int, started: float) -> dict[str, float]:
+    """Seconds by part; see ``report.FirstResult``."""
+    imports = time.monotonic() - started
+    chosen = model(spec)
+    batch = chosen.batch(size, np.random.default_rng(0))
+    marks = [time.monotonic()]
+    trained: Way
+    if way == "tape":
+        trained = DefineByRun(chosen)
+        marks += [time.monotonic()] * 2
+    else:
+        graph = training_graph(chosen)
+        marks.append(time.monotonic())
+        trained = DefineThenRun(chosen, graph=graph)
+        marks.append(time.monotonic())
+    trained.step(batch)
+    marks.append(time.monotonic())
+    build, compiling, step = (after - before for before, after in pairwise(marks))
+    return {"imports": imports, "build": build, "compile": compiling, "step": step}
+
+
+if __name__ == "__main__":
+    _, name, where, count, begun = sys.argv
+    print(json.dumps(main(name, where, int(count), float(begun))))  # noqa: T201

@@ -1,0 +1,265 @@
+"""What is trained: models written once, over any kind of value, and the data they are fed with.
+
+The loss of a model is an ordinary function of parameters and a batch; it runs on tensors as it does
+on symbolic values. All data comes with Python or is drawn from a seed; nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+import staticgrad as sg
+from staticgrad.errors import ArgumentError, MissingPackageError, UnknownNameError
+
+Array = npt.NDArray[Any]
+Values = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A training problem.
+
+    Attributes:
+        name: what tables and pages call it.
+        parameters: initial values by name; floating arrays.
+        loss: from parameters and a batch, both by name, the 0-d loss; written with ``sg`` functions
+            and operators, so that it runs on symbolic values and on eager tensors.
+        batch: draws a batch of so many examples, arrays by name whose first axis counts them.
+        batch_size: the usual one.
+        learning_rate: of plain gradient descent.
+        depth: how many layers it has, where that can be chosen.
+        note: a line on where the data comes from.
+    """
+
+    name: str
+    parameters: Mapping[str, Array]
+    loss: Callable[[Values, Values], Any]
+    batch: Callable[[int, np.random.Generator], Mapping[str, Array]]
+    batch_size: int = 64
+    learning_rate: float = 0.05
+    depth: int | None = None
+    note: str = ""
+
+
+def linear(depth: None = None) -> Model:
+    """Linear regression from 64 numbers to one."""
+    random = np.random.default_rng(0)
+    truth = random.normal(size=(64, 1)).astype("float32")
+
+    def batch(size: int, draw: np.random.Generator) -> Mapping[str, Array]:
+        x = draw.normal(size=(size, 64)).astype("float32")
+        noise = draw.normal(0.0, 0.1, (size, 1)).astype("float32")
+        return {"x": x, "y": x @ truth + noise}
+
+    def loss(p: Values, b: Values) -> Any:
+        return sg.nn.mse(b["x"] @ p["w"] + p["b"], b["y"])
+
+    start = {"w": np.zeros((64, 1), "float32"), "b": np.zeros(1, "float32")}
+    return Model("linear layer", start, loss, batch, note="drawn from a seed")
+
+
+def mlp(depth: int = 3) -> Model:
+    """A perceptron with ReLU that reads scikit-learn's digits."""
+    widths = (64, *(256, 128, *(128,) * max(depth - 3, 0))[: depth - 1], 10)
+    start = _layers(widths)
+
+    def loss(p: Values, b: Values) -> Any:
+        hidden = b["images"]
+        for layer in range(1, depth + 1):
+            hidden = hidden @ p[f"w{layer}"] + p[f"b{layer}"]
+            hidden = sg.nn.relu(hidden) if layer < depth else hidden
+        return sg.nn.cross_entropy(hidden, b["classes"])
+
+    return Model(
+        f"digits MLP, {depth} layers", start, loss, _digits, depth=depth,
+        note="1,797 images of 8x8 pixels that come with scikit-learn",
+    )  # fmt: skip
+
+
+def deep(depth: int = 20) -> Model:
+    """A deep, narrow perceptron with tanh: where the memory of the backward pass counts."""
+    start = _layers((64, *(128,) * (depth - 1), 10))
+
+    def loss(p: Values, b: Values) -> Any:
+        hidden = b["x"]
+        for layer in range(1, depth + 1):
+            hidden = hidden @ p[f"w{layer}"] + p[f"b{layer}"]
+            hidden = sg.tanh(hidden) if layer < depth else hidden
+        return sg.nn.cross_entropy(hidden, b["classes"])
+
+    def batch(size: int, draw: np.random.Generator) -> Mapping[str, Array]:
+        x = draw.normal(size=(size, 64)).astype("float32")
+        return {"x": x, "classes": (np.abs(x[:, :10]).argmax(1)).astype("int64")}
+
+    return Model(
+        f"deep MLP, {depth} layers", start, loss, batch, batch_size=256, depth=depth,
+        note="drawn from a seed",
+    )  # fmt: skip
+
+
+#: Of the character model: what one position is, how far it looks back, and how many look at once.
+WIDTH: Final = 64
+CONTEXT: Final = 32
+HEADS: Final = 4
+
+
+def chars(depth: int = 2) -> Model:
+    """A small transformer that continues Python's own documentation, character by character.
+
+    Pre-norm decoder blocks, Radford et al., "Language models are unsupervised multitask learners"
+    (2019), at a size that a laptop trains in a minute.
+    """
+    text, vocabulary = _documentation()
+    start = _transformer(len(vocabulary), depth)
+
+    def batch(size: int, draw: np.random.Generator) -> Mapping[str, Array]:
+        begins = draw.integers(0, len(text) - CONTEXT - 1, size)
+        windows = text[begins[:, None] + np.arange(CONTEXT + 1)]
+        return {"before": windows[:, :-1].copy(), "after": windows[:, 1:].copy()}
+
+    def loss(p: Values, b: Values) -> Any:
+        hidden = sg.nn.embedding(p["tokens"], b["before"]) + p["places"]
+        for layer in range(depth):
+            hidden = _block(hidden, p, f"{layer}.")
+        logits = sg.nn.layer_norm(hidden, p["gain"], p["bias"]) @ p["out"]
+        flat = sg.reshape(logits, (-1, len(vocabulary)))
+        return sg.nn.cross_entropy(flat, sg.reshape(b["after"], (-1,)))
+
+    return Model(
+        f"character transformer, {depth} blocks", start, loss, batch, batch_size=16,
+        depth=depth, note=f"{len(text):,} characters of pydoc_data.topics, {len(vocabulary)} kinds",
+    )  # fmt: skip
+
+
+def _block(x: Any, p: Values, at: str) -> Any:
+    """Attention, then a two-layer perceptron, each around a residual connection."""
+    normal = sg.nn.layer_norm(x, p[at + "gain1"], p[at + "bias1"])
+    query, key, value = (_heads(normal @ p[at + name]) for name in ("query", "key", "value"))
+    mixed = sg.nn.attention(query, key, value, causal=True)
+    joined = sg.reshape(sg.moveaxis(mixed, 1, 2), (-1, CONTEXT, WIDTH))
+    x = x + joined @ p[at + "mix"]
+    normal = sg.nn.layer_norm(x, p[at + "gain2"], p[at + "bias2"])
+    return x + sg.nn.gelu(normal @ p[at + "up"] + p[at + "up_bias"]) @ p[at + "down"]
+
+
+def _heads(x: Any) -> Any:
+    """[batch, context, width] as [batch, heads, context, width of a head]."""
+    return sg.moveaxis(sg.reshape(x, (-1, CONTEXT, HEADS, WIDTH // HEADS)), 2, 1)
+
+
+def _transformer(vocabulary: int, depth: int) -> dict[str, Array]:
+    random = np.random.default_rng(0)
+
+    def drawn(*shape: int) -> Array:
+        return random.normal(0.0, shape[0] ** -0.5, shape).astype("float32")
+
+    start = {"tokens": drawn(vocabulary, WIDTH), "places": drawn(CONTEXT, WIDTH)}
+    ones, zeros = np.ones(WIDTH, "float32"), np.zeros(WIDTH, "float32")
+    for layer in range(depth):
+        at = f"{layer}."
+        for name in ("query", "key", "value", "mix"):
+            start[at + name] = drawn(WIDTH, WIDTH)
+        start |= {at + "up": drawn(WIDTH, 4 * WIDTH), at + "down": drawn(4 * WIDTH, WIDTH)}
+        start[at + "up_bias"] = np.zeros(4 * WIDTH, "float32")
+        for number in ("1", "2"):
+            start |= {at + "gain" + number: ones.copy(), at + "bias" + number: zeros.copy()}
+    return start | {"gain": ones, "bias": zeros, "out": drawn(WIDTH, vocabulary)}
+
+
+def _layers(widths: tuple[int, ...]) -> dict[str, Array]:
+    """Weights drawn as by He et al. (ICCV 2015), biases 0."""
+    random = np.random.default_rng(0)
+    start: dict[str, Array] = {}
+    for layer, (width, after) in enumerate(pairwise(widths), 1):
+        drawn = random.normal(0.0, np.sqrt(2.0 / width), (width, after))
+        start[f"w{layer}"] = drawn.astype("float32")
+        start[f"b{layer}"] = np.zeros(after, "float32")
+    return start
+
+
+def _digits(size: int, draw: np.random.Generator) -> Mapping[str, Array]:
+    images, classes = _all_digits()
+    chosen = draw.integers(0, len(images), size)
+    return {"images": images[chosen], "classes": classes[chosen]}
+
+
+@cache
+def _all_digits() -> tuple[Array, Array]:
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError:
+        raise MissingPackageError(
+            "the digits come with scikit-learn, which is not installed: "
+            'python -m pip install "staticgrad[demo]"; --model deep needs nothing'
+        ) from None
+    images, classes = load_digits(return_X_y=True)
+    return (images / 16.0).astype("float32"), classes.astype("int64")
+
+
+@cache
+def _documentation() -> tuple[Array, str]:
+    """The text as numbers of characters, and the characters."""
+    from pydoc_data.topics import topics
+
+    text = "\n".join(topics[name] for name in sorted(topics))
+    vocabulary = "".join(sorted(set(text)))
+    number = {character: k for k, character in enumerate(vocabulary)}
+    return np.array([number[c] for c in text], "int64"), vocabulary
+
+
+MODELS: Final[Mapping[str, Callable[..., Model]]] = {
+    "linear": linear,
+    "mlp": mlp,
+    "deep": deep,
+    "chars": chars,
+}
+
+
+def model(spec: str, depth: int | None = None) -> Model:
+    """A model by its name, or a user's by ``path.py:function``; the function returns a Model.
+
+    Args:
+        spec: ``linear``, ``mlp``, ``deep``, ``chars``, or where the user's function stands.
+        depth: how many layers, for functions with an argument ``depth``.
+
+    Raises:
+        UnknownNameError: no such model, file or function.
+        ArgumentError: the function returns something else than a Model, or takes no depth.
+    """
+    make = MODELS.get(spec) or _users(spec)
+    takes_depth = "depth" in inspect.signature(make).parameters
+    if depth is not None and not takes_depth:
+        raise ArgumentError(f"model {spec!r} has no argument depth")
+    found = make() if depth is None else make(depth=depth)
+    if not isinstance(found, Model):
+        raise ArgumentError(
+            f"model {spec!r} returns {type(found).__name__}",
+            hint="it returns a staticgrad.comparison.Model",
+        )
+    return found
+
+
+def _users(spec: str) -> Callable[..., Any]:
+    path, colon, name = spec.rpartition(":")
+    if not colon:
+        raise UnknownNameError(
+            f"no model is named {spec!r}", hint=f"{', '.join(MODELS)}, or path.py:function"
+        )
+    loading = importlib.util.spec_from_file_location(Path(path).stem, path)
+    if loading is None or loading.loader is None or not Path(path).is_file():
+        raise UnknownNameError(f"there is no Python file {path!r}")
+    module = importlib.util.module_from_spec(loading)
+    loading.loader.exec_module(module)
+    if not callable(getattr(module, name, None)):
+        raise UnknownNameError(f"{path!r} has no function {name!r}")
+    return getattr(module, name)  # type: ignore[no-any-return]

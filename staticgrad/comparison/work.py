@@ -1,0 +1,68 @@
+"""How much one step does: node by node as a tape would, after each pass, and as kernels.
+
+Floating-point operations are those that each op states per element (a matrix product two per
+multiplication); bytes are those of the results that are written to memory.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Final
+
+from passes.pipelines import pipeline
+from staticgrad.analysis.binding import concrete_shape
+from staticgrad.comparison.models import Model
+from staticgrad.comparison.report import Work
+from staticgrad.comparison.ways import DefineThenRun
+from staticgrad.ir.forms import Contract, Reduce, Reshape, Same, View
+from staticgrad.ir.graph import Graph, Node
+from staticgrad.ir.types import TensorType
+
+#: The passes of O1, one by one.
+_PIPELINE: Final = "dce,simplify,cse,fold,dce"
+#: Buffers of a plan that a step writes for itself or its caller.
+_WRITTEN: Final = ("temp", "output", "scratch")
+
+
+def work(model: Model) -> tuple[Work, ...]:
+    """One line each: the joint graph as written, after each pass that changed it, as kernels."""
+    step = DefineThenRun(model)
+    sizes = {"batch": model.batch_size}
+    graph = step.graph
+    found = [_of_graph("written out, node by node", graph, sizes)]
+    for each in pipeline(_PIPELINE).passes:
+        after = each(graph)
+        if after is not graph:
+            found.append(_of_graph(f"after {each}", after, sizes))
+            graph = after
+    plan = step.compiled.plan(**sizes)
+    nbytes = dict(plan.buffer_bytes)
+    written = [b.name for b in plan.schedule.buffers if b.role in _WRITTEN]
+    flops = found[-1].flops
+    total = sum(nbytes[name] for name in written)
+    return (*found, Work("fused into kernels", len(plan.steps), total, flops))
+
+
+def _of_graph(name: str, graph: Graph, sizes: dict[str, int]) -> Work:
+    nodes = [node for node in graph.nodes if not node.is_leaf]
+    moved = [n for n in nodes if not isinstance(n.form, View | Reshape | Same)]
+    return Work(
+        name,
+        len(nodes),
+        sum(_elements(t, sizes) * t.dtype.itemsize for node in moved for t in node.types),
+        sum(_flops(node, sizes) for node in moved),
+    )
+
+
+def _flops(node: Node, sizes: dict[str, int]) -> int:
+    form = node.form
+    if isinstance(form, Contract):
+        left = concrete_shape(node.args[0].type.shape, sizes)
+        inner = left[-2 if form.transpose_a else -1]
+        return 2 * inner * _elements(node.types[0], sizes)
+    counted = node.args[0].type if isinstance(form, Reduce) else node.types[0]
+    return node.op.flops * _elements(counted, sizes)
+
+
+def _elements(kind: TensorType, sizes: dict[str, int]) -> int:
+    return prod(concrete_shape(kind.shape, sizes))

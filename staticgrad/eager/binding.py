@@ -1,0 +1,111 @@
+"""What runs an op on arrays: found once per op and types of its operands, then looked up.
+
+Type inference says in the user's terms what is wrong with operands; for types that it has accepted
+before it need not run again. References keep NumPy's warnings silent one by one; here whole
+operations run in a context in which they are, which takes a tenth of the time.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextvars import Context
+from operator import attrgetter
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from staticgrad.eager.tape import OpNode, named_node
+from staticgrad.errors import StaticgradError
+from staticgrad.ir.dtype import as_dtype
+from staticgrad.ir.op import Array, Op
+from staticgrad.ir.types import TensorType
+from staticgrad.ops.elementwise import quiet
+
+_MOST_KEPT: Final = 10_000
+_type: Final = attrgetter("type")
+_types: Final[dict[tuple[Any, ...], TensorType]] = {}
+_applications: Final[dict[tuple[Any, ...], Application]] = {}
+#: What ``quiet`` makes of every function is this code around it.
+_QUIET_CODE: Final = quiet(len).__code__
+
+
+class Application(NamedTuple):
+    """An op on operands of certain types.
+
+    ``outs`` are the types of the results; ``several``: they come as a tuple. ``node`` is the class
+    that records it, None where nothing can carry a gradient. ``types`` are those of the operands,
+    kept so that their ids stay theirs.
+    """
+
+    run: Callable[..., Any]
+    outs: tuple[TensorType, ...]
+    several: bool
+    node: type[OpNode] | None
+    types: tuple[TensorType, ...]
+
+
+class _Silent(threading.local):
+    """A context of this thread in which NumPy warns of nothing."""
+
+    def __init__(self) -> None:
+        self.context = Context()
+        self.context.run(np.seterr, all="ignore")
+
+
+silent: Final = _Silent()
+
+
+def application(op: Op, args: tuple[Any, ...]) -> Application:
+    """How ``op`` runs on tensors of the types of ``args``.
+
+    Raises:
+        StaticgradError: as type inference does, if the operands do not fit.
+    """
+    key = (op.__class__, *op.__dict__.values(), *map(id, map(_type, args)))
+    found = _applications.get(key)
+    if found is None:
+        found = _kept(_applications, key, _inferred(op, list(map(_type, args))))
+    return found
+
+
+def _inferred(op: Op, types: list[TensorType]) -> Application:
+    try:
+        inferred = op.infer(*types)
+    except StaticgradError as error:
+        operands = [(f"operand {i}", str(t), None) for i, t in enumerate(types, 1)]
+        raise error.with_related(operands) from None
+    several = isinstance(inferred, tuple)
+    outs = tuple(map(_interned, inferred if isinstance(inferred, tuple) else (inferred,)))
+    carries = op.differentiable and any(t.dtype.is_float for t in outs)
+    node: Any = named_node(OpNode, type(op).__name__) if carries else None
+    return Application(_runner(type(op)), outs, several, node, tuple(types))
+
+
+def _runner(op: type[Op]) -> Callable[..., Any]:
+    """The function of an op's instance and arrays: its shortcut, or its reference."""
+    found: Any = op.reference if op.eager is Op.eager else op.eager
+    if getattr(found, "__code__", None) is _QUIET_CODE:
+        found = found.__wrapped__
+    return found  # type: ignore[no-any-return]
+
+
+def type_of(array: Array) -> TensorType:
+    """The type of an array: one object for all arrays that have it."""
+    key = (array.dtype, array.shape)
+    found = _types.get(key)
+    return _interned(TensorType(as_dtype(array.dtype), array.shape)) if found is None else found
+
+
+def _interned(found: TensorType) -> TensorType:
+    key = (found.dtype.numpy, found.shape)
+    known = _types.get(key)
+    return _kept(_types, key, found) if known is None else known
+
+
+def _kept(table: dict[Any, Any], key: Any, entry: Any) -> Any:
+    """``entry``, put into a table that is emptied when it is full."""
+    if len(table) >= _MOST_KEPT:
+        table.clear()
+    table[key] = entry
+    return entry

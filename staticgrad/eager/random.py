@@ -1,0 +1,92 @@
+"""Random numbers for tensors: the generators of ``sg.random``, drawn from at once.
+
+The same seed and the same draws give the same bits as in a compiled graph, for it is the same op.
+Here the generator itself moves on: after each draw, and to the next step by ``advance``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+from weakref import WeakSet
+
+import numpy as np
+
+from staticgrad.eager.tensor import Tensor
+from staticgrad.errors import ArgumentError
+from staticgrad.ops import random
+from staticgrad.ops.operands import integer
+from staticgrad.ops.philox import STREAMS
+
+_generators: Final[WeakSet[Generator]] = WeakSet()
+State = tuple[list[tuple["Generator", tuple[int, int]]], Any]
+
+
+class Generator(random.Generator):
+    """A source of random tensors with a seed. ``key`` and ``step`` are 0-d uint64 tensors."""
+
+    key: Any
+    step: Any
+
+    def __init__(self, seed: int) -> None:
+        """A generator.
+
+        Raises:
+            ArgumentError: a seed that is no whole number in [0, 2**64).
+        """
+        number = integer("Generator", "seed", seed)
+        if not 0 <= number < 1 << 64:
+            raise ArgumentError(f"Generator: the seed {number} is not in [0, 2**64)")
+        self.key = Tensor.of(np.array(number, np.uint64))
+        self.state = (0, 0)
+        _generators.add(self)
+
+    @property
+    def updates(self) -> Any:
+        """There are none: the generator moves on by itself.
+
+        Raises:
+            ArgumentError: always.
+        """
+        raise ArgumentError("an eager generator has no graph updates", hint="call advance()")
+
+    @property
+    def state(self) -> tuple[int, int]:
+        """The step, and how many draws have been made in it; may be set."""
+        return int(self.step), self._streams
+
+    @state.setter
+    def state(self, state: tuple[int, int]) -> None:
+        self.step, self._streams = Tensor.of(np.array(state[0], np.uint64)), state[1]
+
+    def advance(self) -> None:
+        """Begin the next step: its draws are those of a compiled graph's next run."""
+        self.state = (int(self.step) + 1, 0)
+
+    def _stream(self) -> int:
+        if self._streams == STREAMS:
+            self.advance()
+        return super()._stream()
+
+
+def states() -> State:
+    """Where every generator stands, and NumPy's global state."""
+    return [(g, g.state) for g in list(_generators)], np.random.get_state()
+
+
+@contextmanager
+def replayed(before: State) -> Iterator[None]:
+    """Draw again from ``before``; afterwards go on from where all stood."""
+    now = states()
+    try:
+        _restore(before)
+        yield
+    finally:
+        _restore(now)
+
+
+def _restore(state: State) -> None:
+    for generator, own in state[0]:
+        generator.state = own
+    np.random.set_state(state[1])

@@ -1,0 +1,58 @@
+"""The common operators without the detour: on tensors of one floating dtype, and with numbers.
+
+What the general path finds out (is the operand a value, what do the dtypes promote to) is known
+here; it takes most of the time of an operation on a few elements. Everything else goes there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from staticgrad.eager.tensor import Tensor
+from staticgrad.ir.op import Op
+from staticgrad.ir.value import Value
+from staticgrad.ops.arithmetic import Add, Div, Mul, Sub
+from staticgrad.ops.compare import Ge, Gt, Le, Lt
+
+Operator = Callable[[Any, Any], Any]
+
+_ARITHMETIC: Final[dict[str, Op]] = {"add": Add(), "sub": Sub(), "mul": Mul(), "truediv": Div()}
+_ORDER: Final[dict[str, Op]] = {"lt": Lt(), "le": Le(), "gt": Gt(), "ge": Ge()}
+_NUMBERS: Final = (float, int)
+_LARGEST: Final = 3e38  # what any floating dtype holds
+_INFINITY: Final = float("inf")
+
+
+def _operator(op: Op, general: Operator) -> Operator:
+    def operator(self: Tensor, other: Any) -> Any:
+        dtype = self.type.dtype
+        if dtype.kind == "f":
+            if other.__class__ is Tensor and other.type.dtype is dtype:
+                return Tensor.bind(op, (self, other))
+            if other.__class__ in _NUMBERS and _is_held(other):
+                return Tensor.bind(op, (self, Tensor.lift(other, dtype)))
+        return general(self, other)
+
+    return operator
+
+
+def _reflected(op: Op, general: Operator) -> Operator:
+    def operator(self: Tensor, other: Any) -> Any:
+        dtype = self.type.dtype
+        if dtype.kind == "f" and other.__class__ in _NUMBERS and _is_held(other):
+            return Tensor.bind(op, (Tensor.lift(other, dtype), self))
+        return general(self, other)
+
+    return operator
+
+
+def _is_held(number: float) -> bool:
+    """Whether converting the number to any floating dtype warns of nothing."""
+    return -_LARGEST < number < _LARGEST or number in (_INFINITY, -_INFINITY)
+
+
+for _name, _op in (_ARITHMETIC | _ORDER).items():
+    setattr(Tensor, f"__{_name}__", _operator(_op, getattr(Value, f"__{_name}__")))
+for _name, _op in _ARITHMETIC.items():
+    setattr(Tensor, f"__r{_name}__", _reflected(_op, getattr(Value, f"__r{_name}__")))

@@ -1,0 +1,215 @@
+"""One model both ways: what is measured, what the page shows, and a user's own model."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import staticgrad as sg
+from staticgrad.cli import main
+from staticgrad.comparison import charts, compare, model
+from staticgrad.comparison.abilities import abilities
+from staticgrad.comparison.models import MODELS
+from staticgrad.comparison.page import page
+from staticgrad.comparison.report import EMPTY, TAPE, WARM
+from staticgrad.comparison.ways import DefineByRun, DefineThenRun
+from staticgrad.comparison.wording import nbytes, number, ratio, seconds
+from staticgrad.errors import ArgumentError, MeasurementError, UnknownNameError
+
+OWN = """
+import numpy as np
+import staticgrad as sg
+from staticgrad.comparison import Model
+
+def cubic():
+    def loss(p, b):
+        return ((p["a"] * b["x"] ** 3 + p["c"] - b["y"]) ** 2).mean()
+
+    def batch(size, random):
+        x = random.normal(size=(size,)).astype("float32")
+        return {"x": x, "y": 2.0 * x**3 + 1.0}
+
+    return Model("cubic", {n: np.zeros((), "float32") for n in "ac"}, loss, batch, 8)
+
+def number():
+    return 3
+"""
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    path = tmp_path_factory.mktemp("own") / "own_model.py"
+    path.write_text(OWN)
+    return f"{path}:cubic"
+
+
+@pytest.fixture(scope="module")
+def found(own):
+    return compare(own, batches=[2], seconds=0.0)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_both_ways_train_alike(name):
+    """Relative difference of the losses at most 1e-6 times the number of steps."""
+    chosen = model(name)
+    ways = [DefineByRun(chosen), DefineThenRun(chosen)]
+    random = np.random.default_rng(3)
+    for step in range(5):
+        batch = chosen.batch(4, random)
+        one, two = (way.step(batch) for way in ways)
+        assert abs(one - two) <= 1e-6 * (step + 1) * abs(one)
+
+
+def test_every_figure_is_there(found):
+    assert [pair.at for pair in found.batches] == [2, 8]
+    assert found.depths == ()
+    assert set(found.first) == {TAPE, EMPTY, WARM}
+    for timing in (found.usual.by_run, found.usual.then_run):
+        assert 0 < timing.lower <= timing.median <= timing.upper
+    assert found.first[TAPE].compile == 0
+    assert found.first[EMPTY].compile > 0
+    assert found.memory.tape > 0
+    assert found.agreement.largest_difference < 1e-5
+    counts = [work.operations for work in found.work]
+    assert counts == sorted(counts, reverse=True)
+    assert json.loads(json.dumps(found.as_json()))["schema"] == 1
+
+
+def test_the_planned_bytes_are_those_of_the_plan(found, own):
+    compiled = DefineThenRun(model(own)).compiled
+    compiled.run(model(own).batch(8, np.random.default_rng(0)))
+    assert found.memory.arena["store_all"] == compiled.peak_bytes
+
+
+def test_what_a_matrix_product_costs():
+    chosen = model("linear")
+    from staticgrad.comparison.work import work
+
+    first = work(chosen)[0]
+    # One product forward, one for the weights: 2 * 64 examples * 64 inputs * 1 output each.
+    products = 2 * (2 * 64 * 64)
+    assert products < first.flops < products + 64 * 64
+
+
+class _Wellformed(HTMLParser):
+    VOID = ("meta", "br", "line", "rect", "circle", "polyline", "polygon")
+
+    def __init__(self):
+        super().__init__()
+        self.open = []
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+
+def test_the_page_stands_alone(found):
+    text = page(found)
+    reader = _Wellformed()
+    reader.feed(text)
+    assert reader.open == []
+    assert not re.search(r"(src|href)=|@import|url\(", text), "nothing is fetched"
+    drawn = re.findall(r"<svg.*?</svg>", text, re.S)
+    assert len(drawn) == 4
+    for svg in drawn:
+        ElementTree.fromstring(svg)
+    assert "NaN" not in text
+    assert len(text) < 300_000
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="there is no Chromium")
+def test_the_page_in_a_browser(found, tmp_path):
+    (tmp_path / "page.html").write_text(page(found), encoding="utf-8")
+    shot = tmp_path / "page.png"
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--screenshot={shot}"]
+    subprocess.run(
+        [*command, "--window-size=1000,2000", f"file://{tmp_path}/page.html"],
+        check=True, capture_output=True, timeout=120,
+    )  # fmt: skip
+    assert shot.read_bytes().startswith(b"\x89PNG")
+    assert shot.stat().st_size > 50_000, "an empty page is smaller"
+
+
+def test_charts_put_points_where_they_belong():
+    line = charts.Line("a", [(1, 10.0), (10, 100.0), (100, 1000.0)])
+    svg = charts.lines([line], "x", "y")
+    points = re.search(r'points="([^"]*)"', svg)[1].split()
+    places = [tuple(map(float, p.split(","))) for p in points]
+    (x0, y0), (x1, y1), (x2, y2) = places
+    assert x1 - x0 == pytest.approx(x2 - x1, abs=0.2)  # a log axis: equal steps
+    assert y0 - y1 == pytest.approx(y1 - y2, abs=0.2)
+    assert y0 > y2
+    widths = [
+        float(w)
+        for w in re.findall(r'width="([\d.]+)"', charts.bars([("a", 2.0), ("b", 1.0)], str, "t"))
+    ]
+    assert widths[0] == pytest.approx(2 * widths[1], rel=1e-3)
+    assert "&lt;b&gt;" in charts.bars([("<b>", 1.0)], str, "t")
+
+
+def test_numbers_as_people_read_them():
+    assert [seconds(v) for v in (2.5, 0.0123, 4.5e-6, 3e-9)] == [
+        "2.50 s", "12.3 ms", "4.50 us", "3 ns",
+    ]  # fmt: skip
+    assert [nbytes(v) for v in (12, 2048, 3 * 2**20)] == ["12 B", "2.00 KiB", "3.00 MiB"]
+    assert [number(v) for v in (950, 12_300, 4.56e6)] == ["950", "12.3 k", "4.56 M"]
+    assert ratio(3.4) == "3.40x"
+
+
+def test_what_each_way_can_do_is_what_it_says():
+    refused = [a for a in abilities() if not a.then_run]
+    assert any("symbolic: it has no value before a run" in a.reason for a in refused)
+    assert not any("it works" in a.reason for a in abilities())
+
+
+def test_a_model_that_is_none(own):
+    path = own.rpartition(":")[0]
+    for spec, error in [
+        ("resnet", UnknownNameError),
+        ("nowhere.py:f", UnknownNameError),
+        (f"{path}:missing", UnknownNameError),
+        (f"{path}:number", ArgumentError),
+    ]:
+        with pytest.raises(error):
+            model(spec)
+    with pytest.raises(ArgumentError, match="no argument depth"):
+        model(own, depth=3)
+
+
+def test_a_process_that_fails_is_reported(monkeypatch, own):
+    from staticgrad.comparison import measure
+
+    monkeypatch.setattr(measure, "_FIRST", "staticgrad.no_such_module")
+    with pytest.raises(MeasurementError, match="no_such_module"):
+        compare(own, seconds=0.0)
+
+
+def test_the_command(own, tmp_path):
+    target = tmp_path / "out.html"
+    arguments = ["compare", "--model", own, "--seconds", "0", "--html", str(target)]
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 0, done.output
+    assert "memory of a step" in done.output
+    assert target.read_text().startswith("<!doctype html>")
+    wrong = CliRunner().invoke(main, ["compare", "--model", "resnet"])
+    assert wrong.exit_code == 1
+    assert "no model is named 'resnet'" in wrong.output
+
+
+def test_depth_is_a_choice():
+    assert model("mlp", 5).depth == 5
+    assert len(model("mlp", 5).parameters) == 10
+    assert isinstance(sg.Graph(DefineThenRun(model("deep", 2)).graph.outputs["loss"]), sg.Graph)

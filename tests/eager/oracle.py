@@ -1,0 +1,55 @@
+"""What the graph computes where tensors compute: values and gradients by ``sg.evaluate``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from staticgrad.analysis.evaluate import evaluate
+from staticgrad.autodiff.reverse import grad
+from staticgrad.ir.dtype import as_dtype
+from staticgrad.ir.graph import Graph, Symbolic
+from tests.ops.graphs import variable
+
+
+def as_tuple(result: Any) -> tuple[Any, ...]:
+    return tuple(result) if isinstance(result, tuple | list) else (result,)
+
+
+def values(function: Callable[..., Any], arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The results of ``function`` of inputs that hold ``arrays``."""
+    inputs = variables(arrays)
+    return evaluated(list(as_tuple(function(*inputs))), arrays)
+
+
+def gradients(
+    function: Callable[..., Any],
+    arrays: Sequence[np.ndarray],
+    weights: Sequence[np.ndarray],
+    order: int = 1,
+) -> list[np.ndarray]:
+    """The gradients of the weighted results by every floating operand.
+
+    Of order 2: those of the sum of the squares of the first ones.
+    """
+    inputs = variables(arrays)
+    outs = [out for out in as_tuple(function(*inputs)) if out.dtype.is_float]
+    total: Any = sum((out * weight).sum() for out, weight in zip(outs, weights, strict=True))
+    moved = [value for value in inputs if value.dtype.is_float]
+    found = grad(total, moved, allow_disconnected=True)
+    if order == 2:
+        found = grad(sum((g * g).sum() for g in found), moved, allow_disconnected=True)
+    return evaluated(list(found), arrays)
+
+
+def variables(arrays: Sequence[np.ndarray]) -> list[Symbolic]:
+    return [variable(f"x{i}", as_dtype(a.dtype), a.shape) for i, a in enumerate(arrays)]
+
+
+def evaluated(targets: list[Any], arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    graph = Graph({str(i): target for i, target in enumerate(targets)})
+    used = {value.node.op.label for value in graph.inputs}
+    feeds = {f"x{i}": array for i, array in enumerate(arrays) if f"x{i}" in used}
+    return list(evaluate(targets, feeds))

@@ -1,0 +1,372 @@
+"""The walk back over the tape: seeds, accumulation, release, hooks, depth, modes, mutation."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import weakref
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.eager import (
+    Tensor,
+    clip_grad_norm,
+    detect_mutation,
+    enable_autograd,
+    enable_grad,
+    grad,
+    no_grad,
+)
+from staticgrad.errors import DisconnectedError, OpDefinitionError, TapeError
+
+
+def leaf(*data: float) -> Tensor:
+    return Tensor(list(data), requires_grad=True)
+
+
+def test_a_scalar_needs_no_seed() -> None:
+    x = leaf(1.0, 2.0, 3.0)
+    (x * x).sum().backward()
+    assert x.grad is not None
+    assert x.grad.dtype == np.float32
+    assert x.grad.tolist() == [2.0, 4.0, 6.0]
+
+
+def test_a_seed_of_the_wrong_shape_changes_nothing() -> None:
+    x = leaf(1.0, 2.0)
+    y = x * 3.0
+    with pytest.raises(ValueError, match="seed"):
+        y.backward()
+    for wrong in (np.ones(3), np.ones((2, 1)), 1.0, Tensor(np.ones((1, 2)))):
+        with pytest.raises(ValueError, match="shape"):
+            y.backward(wrong)
+    assert x.grad is y.grad is None
+    y.backward(np.array([1.0, 10.0]))  # and the tape is still there
+    assert x.grad is not None
+    assert x.grad.tolist() == [3.0, 30.0]
+
+
+def test_gradients_add_up_over_paths_and_calls() -> None:
+    x = leaf(3.0)
+    y = x * 2.0
+    z = y * y + y + x
+    z.backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [2 * 2 * 6 + 2 + 1]
+    before = x.grad
+    (x * 1.0).backward()
+    assert x.grad.tolist() == [28.0]
+    assert before.tolist() == [27.0]  # the array that somebody may hold is left alone
+    x.zero_grad()
+    assert x.grad is None
+
+
+def test_interior_tensors_get_gradients_too() -> None:
+    x = leaf(1.0, 2.0)
+    y = x * 3.0
+    z = sg.nn.relu(y - 4.0)
+    total = z.sum()
+    total.backward()
+    assert [t.grad.tolist() for t in (total, z, y, x) if t.grad is not None] == [
+        1.0, [1.0, 1.0], [0.0, 1.0], [0.0, 3.0],
+    ]  # fmt: skip
+
+
+def test_no_two_gradients_share_an_array() -> None:
+    x, y = leaf(1.0, 2.0), leaf(3.0, 4.0)
+    seed = Tensor([1.0, 1.0])
+    z = x + y
+    z.backward(seed)
+    arrays = [t.grad for t in (x, y, z)] + [seed.data]
+    for i, array in enumerate(arrays):
+        assert array is not None
+        for other in arrays[:i]:
+            assert not np.shares_memory(array, other)
+    total = leaf(1.0, 2.0)
+    total.sum().backward()
+    assert total.grad is not None
+    total.grad *= 2.0  # writable, though the rule gives a broadcast
+
+
+def test_only_what_requires_a_gradient_is_recorded() -> None:
+    x, c = leaf(1.0), Tensor([2.0])
+    y = c * 3.0
+    assert not y.requires_grad
+    assert y.grad_fn is None
+    (x * y).backward()
+    assert c.grad is y.grad is None
+    with pytest.raises(RuntimeError, match="no gradient"):
+        y.backward()
+    assert not sg.stop_gradient(x).requires_grad
+    assert not (x > 0.0).requires_grad
+    assert not sg.floor(x).requires_grad
+
+
+def test_a_leaf_has_a_gradient_by_itself() -> None:
+    x = leaf(4.0)
+    x.backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [1.0]
+
+
+def test_grad_fn_tells_what_made_a_tensor() -> None:
+    x, w = leaf(1.0, 2.0), leaf(3.0, 4.0)
+    y = x * w
+    z = sg.tanh(y)
+    assert type(y.grad_fn).__name__ == "MulBackward"
+    assert type(z.grad_fn).__name__ == "TanhBackward"
+    assert z.grad_fn is not None
+    assert z.grad_fn.next_functions == (y.grad_fn,)
+    assert y.grad_fn is not None
+    assert y.grad_fn.next_functions == (None, None)
+    assert [saved is t for saved, t in zip(y.grad_fn.saved_tensors, (x, w), strict=True)] == [
+        True, True,
+    ]  # fmt: skip
+    z.backward(np.ones(2))
+    with pytest.raises(RuntimeError, match="released"):
+        _ = z.grad_fn.saved_tensors
+
+
+def test_a_released_tape_is_an_error_that_changes_nothing() -> None:
+    x, w = leaf(1.0), leaf(5.0)
+    y = x * 2.0
+    first, second = y * y, sg.tanh(y) * w
+    first.backward()
+    assert x.grad is not None
+    kept = [t.grad.copy() if t.grad is not None else None for t in (x, y, w, first, second)]
+    for _ in range(2):
+        for again in (first, second):  # the second one was never walked over, but its operand was
+            with pytest.raises(RuntimeError, match="released"):
+                again.backward()
+        now = [t.grad for t in (x, y, w, first, second)]
+        assert [None if g is None else g.tolist() for g in now] == [
+            None if g is None else g.tolist() for g in kept
+        ]
+    part = w * w  # what was not released still works
+    part.backward()
+    assert w.grad is not None
+    assert w.grad.tolist() == [10.0]
+
+
+def test_retain_graph_keeps_the_tape() -> None:
+    x = leaf(3.0)
+    y = x * x
+    y.backward(retain_graph=True)
+    y.backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [12.0]
+    with pytest.raises(TapeError):
+        y.backward()
+
+
+def test_a_rule_that_fails_changes_nothing() -> None:
+    x = leaf(1.0, 2.0)
+    y = x * 2.0
+    handle = y.register_hook(lambda g: np.ones(3))
+    z = (y * y).sum()
+    with pytest.raises(OpDefinitionError):
+        z.backward()
+    assert x.grad is y.grad is z.grad is None
+    handle.remove()
+    z.backward()
+    assert x.grad is not None
+
+
+def test_hooks_see_and_replace_gradients() -> None:
+    x = leaf(1.0, 2.0)
+    y = x * 3.0
+    seen: list[Any] = []
+    y.register_hook(lambda g: seen.append(g.data.tolist()))
+    doubled = y.register_hook(lambda g: g * 2.0)
+    leafs = x.register_hook(lambda g: seen.append(np.asarray(g).tolist()))
+    (y * y + y).sum().backward(retain_graph=True)  # two paths, one call
+    assert seen == [[7.0, 13.0], [42.0, 78.0]]
+    assert x.grad is not None
+    assert y.grad is not None
+    assert y.grad.tolist() == [14.0, 26.0]
+    assert x.grad.tolist() == [42.0, 78.0]
+    doubled.remove()
+    leafs.remove()
+    leafs.remove()
+    x.grad = None
+    (y * y + y).sum().backward()
+    assert x.grad.tolist() == [21.0, 39.0]
+    assert len(seen) == 3
+    with pytest.raises(ValueError, match="hook"):
+        Tensor([1.0]).register_hook(print)
+
+
+DEPTH = 10_000
+
+
+def test_deep_chains_need_no_recursion() -> None:
+    x = leaf(1.0, 2.0)
+    y = x
+    for _ in range(DEPTH):
+        y = y + x
+    y.sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [DEPTH + 1.0] * 2
+    for _ in range(DEPTH):
+        y = y * 1.0
+    del y  # a tape that nobody walked over dies as deep as it is
+
+
+def test_a_tape_dies_with_its_result_without_the_collector() -> None:
+    x = leaf(1.0, 2.0)
+    y = sg.nn.softmax(x * 2.0)
+    node = weakref.ref(y)
+    gc.disable()
+    try:
+        del y
+        assert node() is None
+        z = (x * x).sum()
+        z.backward()
+        kept = weakref.ref(z)
+        del z
+        assert kept() is None
+    finally:
+        gc.enable()
+
+
+# -- modes ----------------------------------------------------------------------------------------
+
+
+def test_nothing_is_recorded_under_no_grad() -> None:
+    x = leaf(1.0)
+
+    @no_grad()
+    def doubled(v: Tensor) -> Tensor:
+        return v * 2.0
+
+    with no_grad():
+        assert not (x * 2.0).requires_grad
+        with enable_grad():
+            assert (x * 2.0).requires_grad
+        assert not (x * 2.0).requires_grad
+    assert not doubled(x).requires_grad
+    assert (x * 2.0).requires_grad
+    with pytest.raises(ZeroDivisionError), no_grad():
+        raise ZeroDivisionError
+    assert (x * 2.0).requires_grad
+
+
+def test_modes_belong_to_the_thread() -> None:
+    x = leaf(1.0)
+    seen = []
+    with no_grad():
+        thread = threading.Thread(target=lambda: seen.append((x * 2.0).requires_grad))
+        thread.start()
+        thread.join()
+    assert seen == [True]
+
+
+def test_enable_autograd_is_harmless(caplog: pytest.LogCaptureFixture) -> None:
+    x = leaf(2.0)
+    enable_autograd()
+    enable_autograd(quiet=True)
+    assert not caplog.records
+    with no_grad(), caplog.at_level("INFO", "staticgrad"):
+        enable_autograd()
+        assert (x * x).requires_grad
+    assert len(caplog.records) == 1
+    assert (x * x).requires_grad
+
+
+def test_optimizers_may_write_in_place() -> None:
+    w = leaf(1.0, 2.0)
+    (w * w).sum().backward()
+    with no_grad():
+        assert w.grad is not None
+        w.data -= 0.5 * w.grad
+    assert w.data.tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("what", ["operand 1", "operand 2", "the result"])
+def test_mutation_between_forward_and_backward_is_found(what: str) -> None:
+    x, w = leaf(1.0, 2.0), leaf(3.0, 4.0)
+    with detect_mutation():
+        y = x * w
+    {"operand 1": x, "operand 2": w, "the result": y}[what].data[0] = 9.0
+    with pytest.raises(RuntimeError, match=f"mul: the data of {what} changed") as caught:
+        y.backward(np.ones(2))
+    assert "test_backward.py" in str(caught.value)
+    assert "y = x * w" in str(caught.value)
+    assert x.grad is w.grad is y.grad is None
+
+
+def test_mutation_is_only_found_where_it_is_looked_for() -> None:
+    x = leaf(1.0)
+    y = x * x
+    x.data = np.array([5.0], np.float32)
+    y.backward()
+    with detect_mutation():
+        y = x * x
+    x.data = np.array([6.0, 7.0], np.float32)
+    with pytest.raises(TapeError, match="changed"):
+        y.backward()
+
+
+# -- gradients as values --------------------------------------------------------------------------
+
+
+def test_grad_gives_tensors_and_stores_nothing() -> None:
+    x, w = leaf(2.0), leaf(5.0)
+    y = x * x * w
+    assert [g.item() for g in grad(y, [x, w], retain_graph=True)] == [20.0, 4.0]
+    assert grad(y, x).item() == 20.0
+    assert x.grad is w.grad is None
+    with pytest.raises(TapeError):
+        grad(y, x)
+
+
+def test_higher_orders() -> None:
+    x = Tensor(2.0, True, "float64")
+    y = x**5
+    expected = [80.0, 160.0, 240.0, 240.0, 120.0]
+    for order in expected:
+        y = grad(y, x, create_graph=True)
+        assert y.item() == pytest.approx(order)
+    assert not grad(sg.exp(x), x).requires_grad
+
+
+def test_grad_by_interior_tensors_and_of_several_outputs() -> None:
+    x = leaf(1.0, 2.0)
+    y = x * 3.0
+    z, t = y * y, sg.exp(x)
+    by_y, by_x = grad([z, t], [y, x], [np.ones(2), None if t.size == 1 else np.ones(2)])
+    np.testing.assert_allclose(by_y.data, 2 * y.data)
+    np.testing.assert_allclose(by_x.data, 18 * x.data + np.exp(x.data), rtol=1e-6)
+
+
+def test_grad_never_invents_a_zero() -> None:
+    x, w = leaf(1.0), leaf(1.0)
+    y = x * 2.0
+    with pytest.raises(DisconnectedError):
+        grad(y, [x, w], retain_graph=True)
+    assert grad(y, [x, w], allow_disconnected=True)[1].item() == 0.0
+    with pytest.raises(ValueError, match="require"):
+        grad(x * 2.0, Tensor([1.0]))
+    with pytest.raises(ValueError, match="seeds"):
+        grad([x * 2.0], x, [1.0, 1.0])
+    with pytest.raises(ValueError, match="shape"):
+        grad(x * 2.0, x, np.ones(2))
+
+
+def test_clip_grad_norm() -> None:
+    a, b, c = leaf(1.0), leaf(1.0, 1.0), leaf(0.0)
+    a.grad, b.grad = np.array([3.0], np.float32), np.array([0.0, 4.0], np.float32)
+    assert clip_grad_norm([a, b, c], 10.0) == pytest.approx(5.0)
+    assert b.grad.tolist() == [0.0, 4.0]
+    assert clip_grad_norm([a, b, c], 1.0) == pytest.approx(5.0)
+    np.testing.assert_allclose(np.concatenate([a.grad, b.grad]), [0.6, 0.0, 0.8], rtol=1e-6)
+    assert c.grad is None
+    a.grad = np.array([np.inf], np.float32)
+    with np.errstate(all="raise"):
+        clip_grad_norm([a, b], 1.0)
+    with pytest.raises(ValueError, match="max_norm"):
+        clip_grad_norm([a], 0.0)
+    assert clip_grad_norm([c], 1.0) == 0.0

@@ -1,0 +1,85 @@
+"""Every op of the registry on tensors: the values of its reference, the gradients of the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from staticgrad.eager import Tensor, grad
+from staticgrad.ir.op import registered_ops
+from tests.eager import oracle
+from tests.ops.samples import Sample, samples_of
+
+LEAVES = ("input", "parameter", "constant")
+NAMES = [name for name in registered_ops() if name not in LEAVES and "." not in name]
+every_op = pytest.mark.parametrize("name", NAMES)
+
+#: Ops that add up in another order than the reference: where sums overflow depends on it.
+OTHER_ORDER = ("sum", "matmul")
+
+
+def check_equal(name: str, found: np.ndarray, expected: np.ndarray) -> None:
+    assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
+    if expected.dtype.kind != "f":
+        np.testing.assert_array_equal(found, expected)
+        return
+    if name in OTHER_ORDER:
+        known = np.isfinite(expected) & np.isfinite(found)
+        found, expected = found[known], expected[known]
+    tolerance = 1e-6 if expected.dtype == np.float32 else 1e-14
+    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance * 100)
+
+
+@every_op
+def test_values_are_those_of_the_reference(name: str, refuse_nodes: Callable[[], None]) -> None:
+    refuse_nodes()
+    for sample in samples_of(name):
+        if not sample.arrays:
+            continue
+        with np.errstate(all="raise"):  # what the user asks of NumPy does not reach into ops
+            found = oracle.as_tuple(sample.op(*map(Tensor.of, sample.arrays)))
+        expected = oracle.as_tuple(sample.op.reference(*sample.arrays))
+        for ours, theirs in zip(found, expected, strict=True):
+            check_equal(name, ours.data, np.asarray(theirs))
+
+
+def applied(sample: Sample) -> tuple[list[Tensor], list[Any]]:
+    """Operands that need gradients where they are floating, and the results that carry them."""
+    args = [Tensor(a, a.dtype.kind == "f", a.dtype) for a in sample.arrays]
+    outs = [out for out in oracle.as_tuple(sample.op(*args)) if out.requires_grad]
+    return [arg for arg in args if arg.requires_grad], outs
+
+
+@every_op
+def test_gradients_are_those_of_the_graph(name: str) -> None:
+    rng = np.random.default_rng(3)
+    for sample in samples_of(name):
+        moved, outs = applied(sample) if sample.smooth else ([], [])
+        if not outs:
+            continue
+        weights = [rng.normal(size=out.shape) for out in outs]
+        found = grad(outs, moved, weights, allow_disconnected=True)
+        expected = oracle.gradients(sample.op, sample.arrays, weights)
+        for ours, theirs in zip(found, expected, strict=True):
+            np.testing.assert_allclose(ours.data, theirs, rtol=1e-12, atol=1e-12)
+
+
+@every_op
+def test_second_gradients_are_those_of_the_graph(name: str) -> None:
+    rng = np.random.default_rng(4)
+    for sample in [s for s in samples_of(name) if s.smooth][:1]:
+        moved, outs = applied(sample)
+        if not outs:
+            continue
+        weights = [rng.normal(size=out.shape) for out in outs]
+        first = grad(outs, moved, weights, create_graph=True, allow_disconnected=True)
+        squares: Any = sum((g * g).sum() for g in first)
+        if not squares.requires_grad:
+            continue
+        found = grad(squares, moved, allow_disconnected=True)
+        expected = oracle.gradients(sample.op, sample.arrays, weights, order=2)
+        for ours, theirs in zip(found, expected, strict=True):
+            np.testing.assert_allclose(ours.data, theirs, rtol=1e-10, atol=1e-10)

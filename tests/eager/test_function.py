@@ -1,0 +1,245 @@
+"""Operations of the user's own, recomputation, and checks of gradients."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.eager import (
+    Dropout,
+    Function,
+    Generator,
+    Linear,
+    Sequential,
+    Tensor,
+    checkpoint,
+    grad,
+    gradcheck,
+    no_grad,
+)
+from staticgrad.errors import ArgumentError, CheckError, GradientError, OpDefinitionError
+
+
+def leaf(*data: float, dtype: Any = None) -> Tensor:
+    return Tensor(list(data), True, dtype)
+
+
+class Cube(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        ctx.save_for_backward(x)
+        return x * x * x
+
+    @staticmethod
+    def backward(ctx: Any, ct: Any) -> Any:
+        (x,) = ctx.saved_tensors
+        return ct * 3.0 * x * x
+
+
+class Exp(Function):
+    """Saves its result; forward in plain NumPy."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, scale: float) -> Any:
+        out = Tensor(np.exp(scale * x.data), dtype=x.dtype)
+        ctx.save_for_backward(out)
+        ctx.scale = scale
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, ct: Any) -> Any:
+        (out,) = ctx.saved_tensors
+        return ct * out * ctx.scale, None
+
+
+class SumAndDifference(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Any, y: Any) -> Any:
+        assert ctx.needs_input_grad == (True, False)
+        return x.data + y.data, x.data - y.data
+
+    @staticmethod
+    def backward(ctx: Any, by_sum: Any, by_difference: Any) -> Any:
+        return (by_sum + by_difference).data, None
+
+
+def test_a_function_has_its_own_rule() -> None:
+    x = leaf(2.0, 3.0)
+    y = Cube.apply(x)
+    assert type(y.grad_fn).__name__ == "CubeBackward"
+    y.backward(np.ones(2))
+    assert x.grad is not None
+    assert x.grad.tolist() == [12.0, 27.0]
+    with pytest.raises(RuntimeError, match="released"):
+        y.backward(np.ones(2))
+    with no_grad():
+        assert not Cube.apply(x).requires_grad
+    assert not Cube.apply(Tensor([1.0])).requires_grad
+
+
+def test_functions_differentiate_again_through_what_they_saved() -> None:
+    x = Tensor(2.0, True, "float64")
+    second = grad(grad(Cube.apply(x), x, create_graph=True), x)
+    assert second.item() == 12.0
+    first = grad(Exp.apply(x, 3.0), x, create_graph=True)
+    assert first.item() == pytest.approx(3 * np.exp(6))
+    assert grad(first, x).item() == pytest.approx(9 * np.exp(6))
+
+
+def test_several_results_of_which_some_are_not_used() -> None:
+    x, c = leaf(1.0, 2.0), Tensor([5.0, 5.0])
+    total, _ = SumAndDifference.apply(x, c)
+    del _
+    total.backward(np.array([1.0, 10.0]))
+    assert x.grad is not None
+    assert x.grad.tolist() == [1.0, 10.0]
+
+
+def test_an_op_with_several_results_of_which_one_is_dropped() -> None:
+    x = leaf(1.0, 3.0, 2.0, dtype="float64")
+    y = sg.topk(x * x, 2)[0]  # the places are gone, and the rule reads them
+    g = grad(y, x, np.array([1.0, 10.0]), create_graph=True)
+    assert g.data.tolist() == [0.0, 6.0, 40.0]
+    assert grad(g.sum(), x).data.tolist() == [0.0, 2.0, 20.0]
+
+
+def test_a_function_keeps_its_result_alive_no_longer_than_needed() -> None:
+    x = leaf(1.0)
+    y = Exp.apply(x, 1.0)
+    alive = weakref.ref(y)
+    gc.disable()
+    try:
+        del y
+        assert alive() is None
+    finally:
+        gc.enable()
+
+
+def test_rules_that_are_wrong_are_named() -> None:
+    class Few(Cube):
+        @staticmethod
+        def backward(ctx: Any, ct: Any) -> Any:
+            return ct, ct
+
+    class Shape(Cube):
+        @staticmethod
+        def backward(ctx: Any, ct: Any) -> Any:
+            return np.ones(7)
+
+    class Silent(Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            return x * 1.0
+
+    x = leaf(1.0)
+    with pytest.raises(OpDefinitionError, match="Few: backward gives 2 cotangents"):
+        Few.apply(x).backward()
+    with pytest.raises(OpDefinitionError, match="Shape"):
+        Shape.apply(x).backward()
+    with pytest.raises(GradientError, match="backward"):
+        Silent.apply(x).backward()
+    with pytest.raises(OpDefinitionError, match="forward"):
+        Function.apply(x)
+    assert x.grad is None
+
+
+# -- recomputation --------------------------------------------------------------------------------
+
+
+def test_a_checkpoint_gives_the_same_and_keeps_less() -> None:
+    w = leaf(0.5, -0.5, dtype="float64")
+    seen: list[Any] = []
+
+    def block(x: Tensor, scale: float) -> Tensor:
+        inner = sg.tanh(x * w)
+        seen.append(weakref.ref(inner))
+        return (inner * scale) @ inner
+
+    def run(call: Any) -> list[Any]:
+        x = leaf(1.0, 2.0, dtype="float64")
+        w.grad = None
+        y = call(x * 2.0, 3.0)
+        y.backward()
+        return [y.item(), x.grad, w.grad]
+
+    plain = run(block)
+    seen.clear()
+    x = leaf(1.0, 2.0, dtype="float64")
+    y = checkpoint(block, x, 3.0)
+    assert seen[0]() is None
+    assert type(y.grad_fn).__name__ == "CheckpointBackward"
+    for ours, theirs in zip(run(lambda *a: checkpoint(block, *a)), plain, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert len(seen) == 3  # x alone above; then forward and backward
+
+
+def test_checkpoints_nest_and_differentiate_again() -> None:
+    x = Tensor(1.5, True, "float64")
+
+    def cube(v: Tensor) -> Tensor:
+        return checkpoint(lambda u: u * u, v) * v
+
+    first = grad(checkpoint(cube, x), x, create_graph=True)
+    assert first.item() == pytest.approx(3 * 1.5**2)
+    assert grad(first, x).item() == pytest.approx(6 * 1.5)
+
+
+def test_random_numbers_come_out_the_same_in_a_checkpoint() -> None:
+    generator, drop = Generator(3), Dropout(0.5, seed=4)
+
+    def noisy(x: Tensor) -> Tensor:
+        noise = generator.normal(shape=(64,)) + np.float32(np.random.rand())
+        return drop(x * noise)
+
+    x = Tensor(np.ones(64), requires_grad=True)
+    y = checkpoint(noisy, x)
+    after, state = np.random.rand(), generator.state
+    np.random.seed(0)
+    np.random.rand()
+    y.backward(np.ones(64))
+    assert x.grad is not None
+    np.testing.assert_allclose(x.grad, y.data, rtol=1e-6)  # linear in x = 1
+    assert generator.state == state
+    assert np.random.rand() == after
+
+
+def test_checkpoints_of_layers_and_of_nothing() -> None:
+    net = Sequential(Linear(3, 4), Linear(4, 2))
+    x = Tensor(np.ones((5, 3)))
+    y = checkpoint(net, x)  # only the parameters need gradients
+    y.sum().backward()
+    assert all(p.grad is not None for p in net.parameters())
+    with no_grad():
+        assert not checkpoint(net, x).requires_grad
+    assert not checkpoint(lambda v: v * 2.0, x).requires_grad
+    first, second = checkpoint(lambda v: (v, v * 2.0), leaf(1.0))
+    assert (first + second).item() == 3.0
+    with pytest.raises(ArgumentError):
+        checkpoint(lambda v: 3.0, x)
+
+
+# -- checks ---------------------------------------------------------------------------------------
+
+
+def test_gradcheck() -> None:
+    x, w = Tensor(np.random.default_rng(0).normal(size=(2, 3)), True), leaf(1.0, 2.0, 3.0)
+    assert gradcheck(lambda a, b: sg.nn.softmax(a * b), [x, w])
+    assert gradcheck(lambda a: (sg.tanh(a), (a * a).sum()), x)
+    assert gradcheck(Cube.apply, w)
+    assert x.grad is None
+
+    class Wrong(Cube):
+        @staticmethod
+        def backward(ctx: Any, ct: Any) -> Any:
+            return ct * 3.0
+
+    with pytest.raises(CheckError, match="input 1"):
+        gradcheck(Wrong.apply, w)
+    assert not gradcheck(Wrong.apply, w, raise_exception=False)
+    with pytest.raises(CheckError):
+        gradcheck(sg.exp, Tensor([1.0]))

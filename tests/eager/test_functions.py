@@ -1,0 +1,124 @@
+"""The public functions on tensors give what the graph gives, and build none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.eager import Generator, Tensor
+from staticgrad.ir.value import FUNCTIONS
+from tests.eager import oracle
+
+X = np.array([[0.3, 0.7, 0.2, 0.9], [0.5, 0.1, 0.8, 0.6], [0.15, 0.25, 0.35, 0.45]], np.float32)
+V = X[0]
+I = np.array([2, 0, 1])  # noqa: E741
+
+#: Function -> a call of it, where it takes none of ``OPERANDS``, or for another aspect of it.
+CALLS: dict[str, Any] = {
+    "astype": lambda x, v, i: sg.astype(x, "float64"),
+    "at": lambda x, v, i: x.at[1:].set(v),
+    "at add": lambda x, v, i: x.at[i].add(v),
+    "at set": lambda x, v, i: x.at[i, 1].set(9.0),
+    "attention": lambda x, v, i: sg.nn.attention(x, x, x, causal=True),
+    "cast": lambda x, v, i: sg.astype(x, "int32"),
+    "choose": lambda x, v, i: sg.choose(i, [v[:3], 1.0, v[1:]]),
+    "cross": lambda x, v, i: sg.cross(x[:, :3], v[1:]),
+    "cross_entropy": lambda x, v, i: sg.nn.cross_entropy(x, i),
+    "dsplit": lambda x, v, i: sg.dsplit(x[:, :, None] + v, 2),
+    "einsum": lambda x, v, i: sg.einsum("ij,kj,j->ik", x, x, v),
+    "embedding": lambda x, v, i: sg.nn.embedding(x, i),
+    "getitem": lambda x, v, i: x[::-1, 1:3],
+    "getitem arrays": lambda x, v, i: x[i, i],
+    "getitem mask": lambda x, v, i: x[X > 0.4],
+    "group_norm": lambda x, v, i: sg.nn.group_norm(x, 2),
+    "huber": lambda x, v, i: sg.nn.huber(x, 2.0 * x, 0.3),
+    "invert": lambda x, v, i: ~(x > 0.5),
+    "linspace": lambda x, v, i: sg.linspace(v[0], v[1], 7),
+    "moveaxis": lambda x, v, i: sg.moveaxis(x, 0, 1),
+    "numpy": lambda x, v, i: np.exp(np.where(x > 0.5, x, np.float32(0))) + np.sum(x, axis=0),
+    "one_hot": lambda x, v, i: sg.one_hot(i, 4),
+    "piecewise": lambda x, v, i: sg.piecewise(x, [x > 0.5], [lambda y: y * 2.0, 3.0]),
+    "scatter_add": lambda x, v, i: sg.scatter_add(x, i, 5),
+    "select": lambda x, v, i: sg.select([x > 0.8, x > 0.4], [x, 2.0 * x], 0.0),
+    "swapaxes": lambda x, v, i: sg.swapaxes(x, 0, 1),
+    "right_shift": lambda x, v, i: (i + 9) >> i,
+    "take": lambda x, v, i: sg.take(x, i, 0),
+    "take_along_axis": lambda x, v, i: sg.take_along_axis(x, i[:, None], 1),
+    "tensordot": lambda x, v, i: sg.tensordot(x, v, 1),
+}
+#: What is tried for every other function: the first operands that the graph's one takes.
+OPERANDS = (
+    lambda x, v, i: (x,),
+    lambda x, v, i: (x, v),
+    lambda x, v, i: (v,),
+    lambda x, v, i: (v, v),
+    lambda x, v, i: (i, i),
+    lambda x, v, i: ([x, x],),
+    lambda x, v, i: (x, 1),
+    lambda x, v, i: (x, (3, 4)),
+    lambda x, v, i: (x > 0.5, x, v),
+)
+#: Without operands, or about sizes: there is nothing to decide that the result is a tensor.
+MADE_OF_NOTHING = (
+    *("arange", "eye", "full", "geomspace", "identity", "iota", "linspace", "logspace", "ones"),
+    *("size_value", "tri", "zeros"),
+)
+
+
+def same(found: Any, expected: list[np.ndarray]) -> None:
+    outs = oracle.as_tuple(found)
+    assert len(outs) == len(expected)
+    for ours, theirs in zip(outs, expected, strict=True):
+        assert isinstance(ours, Tensor)
+        assert (ours.data.dtype, ours.data.shape) == (theirs.dtype, theirs.shape)
+        np.testing.assert_allclose(ours.data, theirs, rtol=2e-6, atol=2e-6)
+
+
+def tensors() -> list[Tensor]:
+    return [Tensor(array, dtype=array.dtype) for array in (X, V, I)]
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_calls(name: str, refuse_nodes: Callable[[], None]) -> None:
+    expected = oracle.values(CALLS[name], (X, V, I))
+    refuse_nodes()
+    same(CALLS[name](*tensors()), expected)
+
+
+@pytest.mark.parametrize("name", sorted(set(FUNCTIONS) - set(MADE_OF_NOTHING) - set(CALLS)))
+def test_functions_of_simple_operands(name: str, refuse_nodes: Callable[[], None]) -> None:
+    function = FUNCTIONS[name]
+    for operands in OPERANDS:
+
+        def call(*inputs: Any, operands: Any = operands) -> Any:
+            return function(*operands(*inputs))
+
+        try:
+            expected = oracle.values(call, (X, V, I))
+        except (sg.StaticgradError, TypeError, AttributeError, ValueError):
+            continue  # not its operands
+        refuse_nodes()
+        same(call(*tensors()), expected)
+        return
+    pytest.fail(f"no operands for {name}: write a call")
+
+
+def test_random_numbers_have_the_bits_of_the_graph() -> None:
+    symbolic, eager = sg.random.Generator(7), Generator(7)
+    drawn = [symbolic.normal(shape=(3, 2)), symbolic.uniform(shape=(4,), dtype="float64")]
+    graph = sg.Graph({"a": drawn[0], "b": drawn[1]}, updates=symbolic.updates)
+    run = sg.compile(graph)
+    for _ in range(3):
+        expected = run.run({})
+        np.testing.assert_allclose(eager.normal(shape=(3, 2)).data, expected["a"], rtol=1e-5)
+        np.testing.assert_array_equal(
+            eager.uniform(shape=(4,), dtype="float64").data, expected["b"]
+        )
+        eager.advance()
+    assert eager.state == (3, 0)
+    with pytest.raises(sg.errors.ArgumentError):
+        _ = eager.updates

@@ -1,0 +1,205 @@
+"""Tensors as arrays: what they store, their operators, methods and conversions."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.eager import Tensor
+
+
+@pytest.mark.parametrize("data", [[1, 2], [1.5, 2.0], np.arange(2), np.ones(2), np.array([True])])
+def test_stores_float32_unless_told_otherwise(data: Any) -> None:
+    assert Tensor(data).data.dtype == np.float32
+
+
+@pytest.mark.parametrize("dtype", ["float64", "int64", "uint8", "bool", np.int32, sg.float64])
+def test_stores_what_it_is_told(dtype: Any) -> None:
+    name = str(Tensor([0, 1], dtype=dtype).data.dtype)
+    assert name in (dtype, getattr(dtype, "__name__", None), repr(dtype).removeprefix("sg."))
+
+
+def test_the_data_are_a_copy() -> None:
+    source = np.ones(3, np.float32)
+    x = Tensor(source)
+    source[0] = 5
+    assert x.data[0] == 1
+    assert Tensor(x).data is not x.data
+
+
+def test_refuses_what_is_no_number() -> None:
+    with pytest.raises(sg.errors.DTypeError):
+        Tensor([1.0], dtype="complex64")
+    with pytest.raises(sg.errors.DTypeError):
+        Tensor(["a"])
+    with pytest.raises(ValueError, match="no gradient"):
+        Tensor([1], requires_grad=True, dtype="int64")
+
+
+def test_attributes() -> None:
+    x = Tensor(np.zeros((2, 3)), requires_grad=True)
+    assert (x.shape, x.size, x.ndim, x.T.shape) == ((2, 3), 6, 2, (3, 2))
+    assert x.requires_grad
+    assert x.grad is None
+    assert x.grad_fn is None
+    assert x.numpy() is x.data
+    assert Tensor(2.5).item() == 2.5
+    assert not x.detach().requires_grad
+    assert x.detach().data is x.data
+    assert len(x) == 2
+    assert [row.shape for row in x] == [(3,), (3,)]
+    assert float(Tensor(2.5)) == 2.5
+    assert int(Tensor(2.5)) == 2
+    assert bool(Tensor(1.0))
+    assert not Tensor(0.0)
+    assert np.asarray(x).shape == (2, 3)
+    assert x.tolist() == [[0.0] * 3] * 2
+    with pytest.raises(ValueError, match="size 1"):
+        x.item()
+
+
+def test_data_may_be_assigned() -> None:
+    x = Tensor([1.0, 2.0])
+    x.data = [[1.0, 2.0, 3.0]]
+    assert x.shape == (1, 3)
+    assert (x + 1.0).data.tolist() == [[2.0, 3.0, 4.0]]
+
+
+def test_prints() -> None:
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    assert repr(x) == "Tensor([1., 2.], requires_grad=True)"
+    assert repr(x * x) == "Tensor([1., 4.], grad_fn=<MulBackward>)"
+    assert repr(x.detach()) == "Tensor([1., 2.])"
+
+
+OPERATORS: dict[str, Any] = {
+    "+": lambda a, b: a + b,
+    "-": lambda a, b: a - b,
+    "*": lambda a, b: a * b,
+    "/": lambda a, b: a / b,
+    "//": lambda a, b: a // b,
+    "%": lambda a, b: a % b,
+    "**": lambda a, b: a**b,
+    "<": lambda a, b: a < b,
+    "<=": lambda a, b: a <= b,
+    ">": lambda a, b: a > b,
+    ">=": lambda a, b: a >= b,
+    "==": lambda a, b: a == b,
+    "!=": lambda a, b: a != b,
+}
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+@pytest.mark.parametrize("other", [2, 2.0, 0.5, np.float32(3), np.array([2.0, 3.0], np.float32)])
+def test_operators_with_numbers_on_either_side(operator: str, other: Any) -> None:
+    apply = OPERATORS[operator]
+    a = np.array([1.5, 4.0], np.float32)
+    x = Tensor(a)
+    for found, expected in (
+        (apply(x, other), apply(a, other)),
+        (apply(other, x), apply(other, a)),
+        (apply(x, Tensor(other)), apply(a, np.float32(other))),
+    ):
+        assert isinstance(found, Tensor)
+        assert found.data.dtype == expected.dtype
+        np.testing.assert_allclose(found.data, expected, rtol=1e-6)
+
+
+def test_numbers_are_weak_and_arrays_are_not() -> None:
+    x = Tensor([1.0])
+    assert (x * 2.0).data.dtype == np.float32
+    assert (x * 1e300).data.tolist() == [np.inf]
+    assert (x * np.float64(2.0)).data.dtype == np.float64
+    assert (x * np.arange(1)).data.dtype == np.float32
+    assert (Tensor([1], dtype="int64") / 2).data.dtype == np.float64
+    assert (-x).data.tolist() == [-1.0]
+    assert abs(-x).data.tolist() == [1.0]
+
+
+def test_a_shape_that_does_not_fit_is_an_error_of_the_users_line() -> None:
+    with pytest.raises(sg.errors.ShapeError, match="test_tensor") as caught:
+        Tensor([1.0, 2.0]) + Tensor([1.0, 2.0, 3.0])
+    assert "operand 1" in str(caught.value)
+    with pytest.raises(ValueError, match="inner sizes"):
+        Tensor(np.ones((2, 3))) @ Tensor(np.ones((2, 3)))
+
+
+def test_graph_values_and_tensors_do_not_meet() -> None:
+    with pytest.raises(TypeError, match="two kinds"):
+        Tensor([1.0]) + sg.input("x", (1,))
+
+
+@pytest.mark.parametrize("axis", [None, 0, 1, -1, (0, 2), (-1, 0), (0, 1, 2), ()])
+@pytest.mark.parametrize("keepdims", [False, True])
+@pytest.mark.parametrize("method", ["sum", "mean", "max", "min"])
+def test_reductions(method: str, axis: Any, keepdims: bool) -> None:
+    a = np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32)
+    found = getattr(Tensor(a), method)(axis=axis, keepdims=keepdims)
+    expected = getattr(a, method)(axis=axis, keepdims=keepdims)
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found.data, expected, rtol=1e-5)
+
+
+def test_shapes() -> None:
+    a = np.arange(24.0).reshape(2, 3, 4)
+    x = Tensor(a)
+    assert x.reshape(4, -1).shape == x.reshape((4, 6)).shape == (4, 6)
+    np.testing.assert_array_equal(x.transpose().data, a.swapaxes(-1, -2))
+    np.testing.assert_array_equal(x.transpose(0, 1).data, a.swapaxes(0, 1))
+    np.testing.assert_array_equal(x.transpose((2, 0, 1)).data, a.transpose(2, 0, 1))
+    np.testing.assert_array_equal(x.transpose(2, 0, 1).data, a.transpose(2, 0, 1))
+    np.testing.assert_array_equal(x.permute(2, 0, 1).data, a.transpose(2, 0, 1))
+    np.testing.assert_array_equal(x.permute((2, 0, 1)).data, a.transpose(2, 0, 1))
+    np.testing.assert_array_equal(x.T.data, a.T)
+    assert Tensor([1.0, 2.0]).transpose().shape == (2,)
+    np.testing.assert_array_equal(x[0, ::2, 1:].data, a[0, ::2, 1:])
+    np.testing.assert_array_equal(x[..., -1].data, a[..., -1])
+    np.testing.assert_array_equal(x[[1, 0]].data, a[[1, 0]])
+    np.testing.assert_array_equal(x[np.array([0, 1]), [2, 0]].data, a[[0, 1], [2, 0]])
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ((3,), (3,)), ((3,), (3, 4)), ((2, 3), (3,)), ((2, 3), (3, 4)), ((5, 2, 3), (3, 4)),
+        ((5, 2, 3), (5, 3, 4)), ((5, 1, 2, 3), (6, 3, 4)), ((3,), (5, 3, 4)), ((5, 2, 3), (3,)),
+        ((0, 3), (3, 2)), ((2, 0), (0, 3)),
+    ],
+)  # fmt: skip
+def test_matrix_products(left: tuple[int, ...], right: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=left), rng.normal(size=right)
+    x, y = Tensor(a, True, "float64"), Tensor(b, True, "float64")
+    out = x @ y
+    np.testing.assert_allclose(out.data, a @ b, atol=1e-12)
+    weight = rng.normal(size=out.shape)
+    out.backward(weight)
+    assert x.grad is not None
+    assert y.grad is not None
+    assert (x.grad.shape, y.grad.shape) == (left, right)
+    # The product is linear in each operand: <weight, a @ b> = <x.grad, a> = <y.grad, b>.
+    total = np.sum(weight * (a @ b))
+    assert np.sum(x.grad * a) == pytest.approx(total, abs=1e-10)
+    assert np.sum(y.grad * b) == pytest.approx(total, abs=1e-10)
+
+
+@pytest.mark.parametrize("value", [1e3, -1e3, np.inf, -np.inf, np.nan, 0.0])
+@pytest.mark.parametrize(
+    "function",
+    [
+        sg.exp, sg.log, sg.sqrt, sg.tanh, sg.sigmoid, sg.nn.relu, sg.nn.softplus, sg.nn.silu,
+        sg.nn.gelu, sg.nn.softmax, sg.nn.log_softmax, sg.nn.layer_norm, sg.nn.elu, sg.square,
+    ],
+)  # fmt: skip
+def test_numpy_never_warns(function: Any, value: float) -> None:
+    with warnings.catch_warnings(), np.errstate(all="raise"):
+        warnings.simplefilter("error")
+        x = Tensor([[value, 1.0, -2.0]], requires_grad=True)
+        out = function(x)
+        out.backward(np.ones((1, 3)))
+    assert out.shape == (1, 3)
+    assert x.grad is not None
