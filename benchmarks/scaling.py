@@ -34,7 +34,7 @@ SHORTEST = 0.05  # seconds: below, a ratio says nothing
 def deep(nodes: int) -> tuple[sg.Value, sg.Value]:
     """A chain; views cut it into kernels, so that the schedule is long too."""
     x = sg.input("x", (8,), "float32")
-    value = x
+    value: sg.Value = x
     for number in range(nodes):
         value = (lambda v: v * 0.5, sg.tanh, lambda v: v + x, lambda v: v[::-1])[number % 4](value)
     return x, value

@@ -47,12 +47,13 @@ LEVELS: Final[Mapping[str, str]] = {
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]*")
 
 
-def pipeline(text: str, extra: Iterable[type[Pass]] = ()) -> Pipeline:
+def pipeline(text: str | Pass, extra: Iterable[type[Pass]] = ()) -> Pipeline:
     """The pipeline that ``text`` describes, or the one of a level (``"O1"``).
 
     Args:
         text: pass names separated by commas, options in braces as Python literals, passes to
-            repeat in parentheses: ``dce,cse{border=True},fixpoint{limit=9}(cse,fold)``.
+            repeat in parentheses: ``dce,cse{border=True},fixpoint{limit=9}(cse,fold)``. A pass
+            is the pipeline of itself alone.
         extra: pass classes from outside, known by their ``name``. Those of installed packages
             are known too: entry points of the group ``staticgrad.passes``.
 
@@ -60,6 +61,8 @@ def pipeline(text: str, extra: Iterable[type[Pass]] = ()) -> Pipeline:
         ParseError: text that is no pipeline, an unknown pass or option; points at the place.
         PipelineError: passes that do not follow each other.
     """
+    if isinstance(text, Pass):
+        return text if isinstance(text, Pipeline) else Pipeline((text,))
     known = names_of((*PASSES, *extra))
     return _Reader(LEVELS.get(text.strip(), text), known).pipeline()
 

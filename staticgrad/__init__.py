@@ -42,6 +42,7 @@ if TYPE_CHECKING:  # what type checkers and editors read; a test compares it wit
         U64 as uint64,
     )
     from staticgrad.ir.parser import parse as parse
+    from staticgrad.lints import lint as lint
     from staticgrad.ops import (
         Graph as Graph,
         Parameter as Parameter,
@@ -317,6 +318,7 @@ _CONTENTS = {
         " uint8=U8 uint16=U16 uint32=U32 uint64=U64"
     ),
     "staticgrad.ir.parser": "parse",
+    "staticgrad.lints": "lint",
     "staticgrad.autodiff.forward": "jvp",
     "staticgrad.autodiff.jacobian": "hessian hvp jacobian",
     "staticgrad.autodiff.reverse": "grad value_and_grad vjp",

@@ -8,12 +8,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from operator import index
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from staticgrad.errors import ArgumentError, UnknownFeedError, UnknownNameError
 from staticgrad.ir.dim import Dim
 from staticgrad.ir.graph import Graph, Symbolic
-from staticgrad.message import did_you_mean, kind_of, listed
+from staticgrad.message import did_you_mean, kind_of, listed, shown
+
+if TYPE_CHECKING:
+    from passes.base import Pass
 
 _UNITS: Final = {
     "": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30,
@@ -47,16 +50,20 @@ def read_program(program: object) -> tuple[Graph, bool]:
     )
 
 
-def read_pipeline_text(pipeline: object) -> str:
-    """The text of a pipeline.
+def read_passes(pipeline: object) -> str | Pass:
+    """The text of a pipeline, or the pass or pipeline itself.
 
     Raises:
-        ArgumentError: no text.
+        ArgumentError: neither of them.
     """
-    if isinstance(pipeline, str):
+    from passes.base import Pass  # not before the compiler has seen whether a folder hides it
+
+    if isinstance(pipeline, str | Pass):
         return pipeline
+    what = kind_of(pipeline)
     raise ArgumentError(
-        f"pipeline={pipeline!r} is no text", hint='a level, "O0" or "O1", or passes: "dce,cse,fold"'
+        f"pipeline={shown(pipeline)} is neither text nor a pass, but {what}",
+        hint='a level, "O0" or "O1", passes as text, "dce,cse,fold", or a passes.base.Pass',
     )
 
 

@@ -19,7 +19,7 @@ from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.arguments import (
     feeds_by_keyword,
     read_budget,
-    read_pipeline_text,
+    read_passes,
     read_program,
     read_size,
     read_sizes,
@@ -47,6 +47,7 @@ from staticgrad.runtime.step import Program, Table
 from staticgrad.source import capture
 
 try:
+    from passes.base import Pass
     from passes.fuse import fuse as fuse_graph
     from passes.memory import Planner
     from passes.pipelines import pipeline as read_pipeline
@@ -73,7 +74,7 @@ class Options:
     memory_budget: int | None = None
     checkpoint: str | Policy = "store_all"
     sizes: tuple[tuple[str, int], ...] = ()
-    pipeline: str = "O1"
+    pipeline: str | Pass = "O1"
     fuse: bool = True
     debug: bool | Literal["nan"] = False
 
@@ -112,7 +113,7 @@ def compile(
     memory_budget: int | str | None = None,
     checkpoint: str | Policy = "store_all",
     sizes: Mapping[str, int] | None = None,
-    pipeline: str = "O1",
+    pipeline: str | Pass = "O1",
     fuse: bool = True,
     debug: bool | Literal["nan"] | None = None,
 ) -> Compiled:
@@ -126,7 +127,8 @@ def compile(
             ``"sqrt"``, ``"recompute"``, or an object of ``passes.remat.Policy``. With a budget, the
             peak is at most that of the policy as well. What ``sg.checkpoint`` marks is kept.
         sizes: values of named sizes that every run will have; the feeds must agree.
-        pipeline: the passes to run first, as text, or a level (``"O0"``, ``"O1"``).
+        pipeline: the passes to run first, as text, or a level (``"O0"``, ``"O1"``), or a
+            ``passes.base.Pass`` or ``Pipeline`` itself.
         fuse: merge neighbouring operations into kernels; the bytes of results do not depend on it.
         debug: run step by step and suspiciously; results keep their bytes. True: every kernel's
             reads and writes are checked against the plan, in poisoned memory between red zones
@@ -148,7 +150,7 @@ def compile(
         memory_budget=read_budget(memory_budget),
         checkpoint=checkpoint,
         sizes=read_sizes(sizes),
-        pipeline=read_pipeline_text(pipeline),
+        pipeline=read_passes(pipeline),
         fuse=fuse,
         debug=config.current(debug=debug).debug,
     )

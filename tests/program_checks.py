@@ -9,7 +9,7 @@ nodes are those after ``stabilize``, which every level runs first; ``check_stabl
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -58,13 +58,20 @@ def node_arrays(program: Program, feeds: Arrays) -> dict[tuple[Node, int], np.nd
     program.reset()
     found: Arrays = {}
     if named:
-        every = sg.Graph(named, inputs=graph.inputs)
-        found = sg.compile(every, fuse=False, pipeline="").run(feeds)
+        found = compiled_nodes(program, named).run(feeds)
     arrays = {value.key: found[name] for name, value in named.items()}
     for node in graph.nodes:
         if node.is_leaf:
             arrays[node, 0] = leaf_array(program, node, feeds)
     return arrays
+
+
+def compiled_nodes(program: Program, named: dict[str, Symbolic]) -> Compiled:
+    """A kernel of its own for every value, compiled once."""
+    if program.nodes is None:
+        every = sg.Graph(named, inputs=program.stable.inputs)
+        program.nodes = sg.compile(every, fuse=False, pipeline="")
+    return program.nodes
 
 
 def leaf_array(program: Program, node: Node, feeds: Arrays) -> np.ndarray:
@@ -170,31 +177,24 @@ def compare(program: Program, way: object, found: Arrays, expected: Arrays) -> N
             raise MismatchError(program, f"{way}: {name}: {differing(found[name], array)}")
 
 
-def ways(program: Program, budgets: int, more: bool) -> Iterator[dict[str, Any]]:
-    """Options of ``sg.compile`` that may change no byte."""
-    yield {"fuse": False}
-    yield {"checkpoint": "recompute"}
-    yield {"checkpoint": "sqrt"}
-    if more:
-        yield {"pipeline": "O0"}
-        yield {"debug": True}
-    for budget in front_budgets(program, budgets):
-        yield {"memory_budget": budget}
-
-
-def front_budgets(program: Program, count: int) -> list[int]:
-    """Peaks of the front of plans, the smallest first."""
-    if not count:
-        return []
-    shapes = {name: a.shape for name, a in program.feeds.items()}
-    sizes = bind_sizes(program.graph, shapes, {})
-    peaks = [plan.peak_bytes for plan, _ in sg.compile(program.graph)._planner.front(sizes)]
-    peaks = sorted(set(peaks))
-    return [peaks[0], *peaks[1 : -1 : max(1, len(peaks) // count)]][:count]
+#: Options of ``sg.compile`` that may change no byte; a budget is that place in the front of plans.
+WAYS: Final[tuple[dict[str, Any], ...]] = (
+    {"fuse": False},
+    {"checkpoint": "recompute"},
+    {"memory_budget": -1},
+    {"checkpoint": "sqrt"},
+    {"debug": True},
+    {"memory_budget": -2},
+    {"pipeline": "O0"},
+    {"backend": "numba"},
+    {"jit": False},
+)
+SETTINGS: Final = ("backend", "jit")  # of the process, not of one program
+SLOW_WAYS: Final = WAYS[-2:]
 
 
 def check_program(
-    program: Program, *, budgets: int = 2, more: bool = True, backends: tuple[str, ...] = ()
+    program: Program, ways: Sequence[dict[str, Any]] = WAYS[:-2], layouts: int = len(LAYOUTS)
 ) -> None:
     """Each node, then every way against the nodes, at the program's sizes and at others."""
     feeds = program.feeds
@@ -203,19 +203,35 @@ def check_program(
     f = sg.compile(program.graph)
     compare(program, "fused", run(program, f, feeds), expected)
     compare(program, "run again", run(program, f, feeds), expected)
-    for options in ways(program, budgets, more):
-        with sg.options(check=more):
-            g = sg.compile(program.graph, **options)
-            compare(program, options, run(program, g, feeds), expected)
-        if g.peak_bytes > options.get("memory_budget", g.peak_bytes):
-            raise MismatchError(program, f"{options}: the peak is {g.peak_bytes}")
-    for name, change in LAYOUTS.items():
-        other = {key: change(array) for key, array in feeds.items()}
+    for options in ways:
+        check_way(program, f, options, expected)
+    first = sum(program.description.header)
+    for turn in range(first, first + layouts):
+        name = list(LAYOUTS)[turn % len(LAYOUTS)]
+        other = {key: LAYOUTS[name](array) for key, array in feeds.items()}
         compare(program, name, run(program, f, other), expected)
-    for settings in backends:
-        with sg.options(jit=False) if settings == "python" else sg.options(backend=settings):
-            compare(program, settings, run(program, sg.compile(program.graph), feeds), expected)
     check_other_sizes(program, f)
+
+
+def check_way(program: Program, f: Compiled, options: dict[str, Any], expected: Arrays) -> None:
+    """The program compiled or planned otherwise, with verified plans and passes."""
+    chosen = dict(options)
+    if "memory_budget" in chosen:
+        chosen["memory_budget"] = budget = front_budget(program, f, chosen["memory_budget"])
+    settings = {name: chosen.pop(name) for name in SETTINGS if name in chosen}
+    with sg.options(check=not settings, **settings):
+        g = sg.compile(program.graph, **chosen)
+        compare(program, options, run(program, g, program.feeds), expected)
+    if "memory_budget" in chosen and g.peak_bytes > budget:
+        raise MismatchError(program, f"{options}: the peak is {g.peak_bytes}, above {budget}")
+
+
+def front_budget(program: Program, f: Compiled, place: int) -> int:
+    """A peak of the front of plans: -1 is the smallest."""
+    shapes = {name: a.shape for name, a in program.feeds.items()}
+    sizes = bind_sizes(program.graph, shapes, {})
+    peaks = [plan.peak_bytes for plan, _ in f._planner.front(sizes)]
+    return peaks[max(place, -len(peaks))]
 
 
 def check_other_sizes(program: Program, f: Compiled) -> None:

@@ -205,6 +205,7 @@ class Program:
         builder = _Described(chooser, dtypes, True, not smooth, smooth, False, 3)
         self.graph = builder.graph_of(description)
         self.stable = pipeline("stabilize")(self.graph)
+        self.nodes: Any = None  # compiled apart, by whoever compares nodes
         self.feeds = dict(builder.feeds)
         self.sizes = builder.sizes
         self.loss, self.directions = builder.loss, builder.directions

@@ -10,28 +10,33 @@ from __future__ import annotations
 import ctypes
 import functools
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ContextDecorator
 from typing import Any, Final
 
-_BYTES: Final = 64  # room for any C library's fenv_t
+_Room: Final = ctypes.c_char * 64  # for any C library's fenv_t
 
 
-@contextmanager
-def default_environment() -> Iterator[None]:
+class default_environment(ContextDecorator):  # noqa: N801 - a context, read as a function
     """Within it, arithmetic rounds to nearest and keeps denormals; then all is as it was found."""
-    found = _library()
-    if found is None:
-        yield
-        return
-    library, default = found
-    saved = ctypes.create_string_buffer(_BYTES)
-    library.fegetenv(saved)
-    try:
-        library.fesetenv(default)
-        yield
-    finally:
-        library.fesetenv(saved)
+
+    __slots__ = ("_saved",)
+
+    def __enter__(self) -> None:
+        found = _library()
+        if found is not None:
+            library, default = found
+            self._saved = _Room()
+            library.fegetenv(self._saved)
+            library.fesetenv(default)
+
+    def __exit__(self, *failure: object) -> None:
+        found = _library()
+        if found is not None:
+            found[0].fesetenv(self._saved)
+
+    def _recreate_cm(self) -> default_environment:
+        """A context of its own for every call of a decorated function."""
+        return default_environment()
 
 
 @functools.cache
@@ -41,9 +46,8 @@ def _library() -> tuple[Any, ctypes.c_void_p] | None:
         library = ctypes.PyDLL(None)
         library.fegetenv.argtypes = library.fesetenv.argtypes = (ctypes.c_void_p,)
         if sys.platform == "darwin":
-            return library, ctypes.c_void_p(
-                ctypes.addressof(ctypes.c_char.in_dll(library, "_FE_DFL_ENV"))
-            )
+            place = ctypes.addressof(ctypes.c_char.in_dll(library, "_FE_DFL_ENV"))
+            return library, ctypes.c_void_p(place)
     except (AttributeError, OSError, ValueError):
         return None
     return (library, ctypes.c_void_p(-1)) if sys.platform == "linux" else None

@@ -135,7 +135,8 @@ class CustomFunction:
             lifted(self.name, kind, arg, dtype) if is_weak(arg) else as_value(self.name, arg, kind)
             for arg in args
         ]
-        body = self.function(*values)
+        # Tensors that were recorded inside would say so: only what is captured is.
+        body = self.function(*(v.detach() if hasattr(v, "detach") else v for v in values))
         if not isinstance(body, Value):
             raise OpDefinitionError(
                 f"{self.name} gives {shown(body)}, not one value",
@@ -144,7 +145,7 @@ class CustomFunction:
                 else "one function per value, or one value that sg.concatenate joins",
             )
         captured = list(_captured(body, values))
-        if captured:
+        if captured or getattr(body, "requires_grad", False):
             raise GradientError(
                 f"{self.name} reads a value that is not among its operands: it would get no"
                 " gradient",

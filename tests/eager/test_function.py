@@ -243,3 +243,23 @@ def test_gradcheck() -> None:
     assert not gradcheck(Wrong.apply, w, raise_exception=False)
     with pytest.raises(CheckError):
         gradcheck(sg.exp, Tensor([1.0]))
+
+
+def test_a_custom_rule_refuses_a_tensor_that_it_only_captures():
+    w = Tensor([2.0], requires_grad=True)
+    x = Tensor([3.0], requires_grad=True)
+
+    @sg.custom_vjp
+    def scaled(value):
+        return value * w
+
+    @scaled.rule
+    def _(ct, out, value):
+        return (ct * 2.0,)
+
+    with pytest.raises(GradientError, match="not among its operands"):
+        scaled(x)
+    w.requires_grad = False
+    scaled(x).sum().backward()
+    assert x.grad.tolist() == [2.0]
+    assert w.grad is None
