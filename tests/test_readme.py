@@ -85,8 +85,8 @@ def test_public_names_and_codes_of_a_page_exist(page):
 
 def test_commands_of_the_readme_exist():
     text = (ROOT / "README.md").read_text("utf-8")
-    named = set(re.findall(r"(?:python -m )?\bstaticgrad (demo|doctor|cache|opt|explain)\b", text))
-    assert named == set(main.commands)
+    shown = re.findall(r"(?:`|python -m )staticgrad (\w+)", text)
+    assert set(shown) == set(main.commands)
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"][
         "optional-dependencies"
     ]
