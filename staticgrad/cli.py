@@ -1,4 +1,4 @@
-"""The command line: ``staticgrad demo | compare | doctor | cache | opt | explain``.
+"""The command line: ``staticgrad demo | compare | doctor | cache | opt | explain | lint``.
 
 A command computes an ``Answer``; one place prints it, as text or with ``--json`` as one JSON
 document on standard output. Exit codes: 0, it holds; 1, it does not, or staticgrad reported an
@@ -369,6 +369,21 @@ def explain(file: IO[str], sizes: tuple[str, ...], source: bool) -> Answer:
         data["source"] = program.source
     text = str(explanation)
     return Answer(data, f"{text}\n\n{program.source}" if source else text)
+
+
+@main.command("lint")
+@click.argument("file", type=_GRAPH_FILE, default="-")
+@click.option("--without", multiple=True, metavar="LINT", help="Leave a lint out; repeatable.")
+@click.option("--notes", is_flag=True, help="Also show what is less certain.")
+@answering
+def lint(file: IO[str], without: tuple[str, ...], notes: bool) -> Answer:
+    """Look for numeric hazards in a graph's text.
+
+    The graph is read from FILE, by default standard input. Exit code 1 if there are any.
+    """
+    found = sg.lint(_read_graph(file), without=without, notes=notes)
+    data = {"holds": not found, "findings": [finding.as_json() for finding in found]}
+    return Answer(data, "\n\n".join(map(str, found)) or "no hazards found", not found)
 
 
 def _read_graph(file: IO[str]) -> sg.Graph:

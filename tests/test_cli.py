@@ -62,7 +62,7 @@ def own_cache(tmp_path, monkeypatch):
 def test_the_version_and_the_commands_are_listed():
     assert invoke("--version").stdout == f"staticgrad, version {sg.__version__}\n"
     listed = invoke("--help").stdout
-    for command in ("cache", "demo", "doctor", "explain", "opt"):
+    for command in ("cache", "demo", "doctor", "explain", "lint", "opt"):
         assert f"\n  {command} " in listed
     assert "..." not in listed.split("Commands:")[1], "a summary that does not fit its line"
 

@@ -185,11 +185,11 @@ class ParameterStore:
 
     def _as_array(self, value: Any) -> npt.NDArray[Any]:
         """``value`` as an array of numbers."""
-        why = "None is none" if value is None else f"{shown(value)} is {kind_of(value)}"
         try:
             found = np.asarray(value)
             if found.dtype.kind in "biufc":
                 return found
+            why = "None is none" if value is None else f"{shown(value)} is {kind_of(value)}"
         except SymbolicValueError:
             why = f"{shown(value)} is symbolic: it has no numbers before a run"
         except ValueError as error:

@@ -1,7 +1,9 @@
 """Pipeline text: reading, printing, levels, and a place for every mistake."""
 
+import pickle
 import re
 
+import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
@@ -11,7 +13,7 @@ from passes.cse import CommonSubexpressions
 from passes.dce import DeadNodes
 from passes.fold import Fold
 from passes.pipelines import LEVELS, pipeline
-from staticgrad.errors import ParseError, PipelineError
+from staticgrad.errors import ArgumentError, ParseError, PipelineError
 
 
 class Named(Pass, name="pkg.named-pass"):
@@ -148,3 +150,30 @@ def test_hits_are_reported_and_rewrites_watched():
     assert dict(reports[1].hits) == {"negate-twice": 1}
     assert "negate-twice 1x" in str(reports[1])
     assert len(seen) == 1
+
+
+# -- pipelines as objects -------------------------------------------------------------------------
+
+
+def test_a_pass_is_the_pipeline_of_itself():
+    assert pipeline(DeadNodes()) == Pipeline((DeadNodes(),))
+    whole = Pipeline((DeadNodes(), CommonSubexpressions()))
+    assert pipeline(whole) is whole
+
+
+@pytest.mark.parametrize("passes", ["dce,cse", Pipeline((DeadNodes(), CommonSubexpressions()))])
+def test_compile_takes_a_pipeline_as_text_or_itself(passes):
+    x = sg.input("x", ("n",), "float32")
+    value = sg.tanh(x) + sg.tanh(x)
+    f = sg.compile(value, pipeline=passes)
+    assert str(f.graph).count("tanh(") == 1
+    assert "dce,cse" in str(f.explanation().as_json())
+    again = pickle.loads(pickle.dumps(f))
+    feeds = {"x": np.linspace(-1, 1, 5, dtype="float32")}
+    assert again.run(feeds).tobytes() == f.run(feeds).tobytes()
+
+
+def test_compile_refuses_what_is_no_pipeline():
+    x = sg.input("x", ("n",), "float32")
+    with pytest.raises(ArgumentError, match="neither text nor a pass, but a list"):
+        sg.compile(x + 1.0, pipeline=["dce"])

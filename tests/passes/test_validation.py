@@ -54,7 +54,10 @@ def program():
 
 @pytest.mark.parametrize("level", ["O0", "O1", "O2", "dce,simplify,cse{border=True},fold"])
 def test_the_passes_there_are_hold(level):
-    pipeline(level).run(program(), check=True)
+    before = program()
+    after, reports = pipeline(level).run(before, check=True)
+    assert any(report.changed for report in reports)
+    assert list(after.outputs) == list(before.outputs)
 
 
 @pytest.mark.parametrize("wrong", [Wrong(), Zero(), Overflow(), Dropped()])
@@ -71,12 +74,14 @@ def test_a_wrong_pass_is_caught_and_shrunk(wrong):
 
 
 def test_without_check_nothing_is_evaluated():
-    Pipeline((Wrong(),)).run(program())
+    _, reports = Pipeline((Wrong(),)).run(program())
+    assert reports[0].hits
 
 
 def test_the_setting_asks_for_it():
     with sg.options(check=True), pytest.raises(PassMismatchError):
-        Pipeline((Wrong(),)).run(program())
+        _, reports = Pipeline((Wrong(),)).run(program())
+    assert reports[0].hits
 
 
 def test_feeds_meet_the_conditions_of_the_graph():

@@ -1,0 +1,162 @@
+"""What lints ask about a graph: ranges, readers, where gradients flow, what ``where`` guards.
+
+Each answer is computed once, or by a walk of bounded length, so that linting stays near-linear.
+This file knows no lint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import Enum
+from typing import Final
+
+from passes.pipelines import pipeline
+from staticgrad.analysis.users import ValueKey, users_of
+from staticgrad.ir.graph import Graph, Node, Symbolic
+from staticgrad.lazy import cached_property
+from staticgrad.lints.ranges import Range, Zero, ranges_of
+from staticgrad.source import Location, Origin
+
+#: Nodes that one walk looks at.
+_WALK: Final = 64
+
+
+class Guard(Enum):
+    """Which choices stand behind a value that can be infinite.
+
+    ``NONE``: it reaches a result. ``WHOLE``: a ``where`` drops it, in the gradient too.
+    ``FORWARD``: a ``where`` drops it, but between the two stands an op through which the
+    gradient's mask does not pass.
+    """
+
+    NONE = "none"
+    WHOLE = "whole"
+    FORWARD = "forward"
+
+
+class Program:
+    """A graph with what lints ask about it; ``built`` is the graph before any pass."""
+
+    def __init__(self, graph: Graph, built: Graph | None = None) -> None:
+        self.graph = graph
+        self.built = graph if built is None else built
+        self.ranges = ranges_of(graph)
+        self.users = users_of(graph)
+        self.roots = frozenset(root.key for root in graph.roots)
+
+    def range(self, value: Symbolic) -> Range:
+        return self.ranges[value.key]
+
+    def readers(self, node: Node) -> list[Node]:
+        """What reads the first result of ``node``, gradients left out."""
+        return [user for user in self.users[(node, 0)] if user.order == node.order]
+
+    def is_internal(self, node: Node, operand: Symbolic) -> bool:
+        """Whether the call that made ``node`` made the operand's zeros, too.
+
+        Then they are what a composite documents (``nanmean`` of a row of NaN), not what its caller
+        wrote. Unknown, hence False, where origins are lines without columns.
+        """
+        pending, seen = [operand], 0
+        while pending and seen < _WALK:
+            value, seen = pending.pop(), seen + 1
+            if not isinstance(node.origin, Origin) or value.node.origin != node.origin:
+                return False
+            pending += [arg for arg in value.node.args if self.range(arg).zero >= Zero.CHOSEN]
+        return True
+
+    # -- gradients --------------------------------------------------------------------------------
+
+    @cached_property
+    def differentiated(self) -> bool:
+        """Whether the graph holds gradients; else anything in it may yet be differentiated."""
+        return any(node.order for node in self.built.nodes)
+
+    @cached_property
+    def _lines_of_gradients(self) -> frozenset[Location]:
+        return frozenset(node.origin for node in self.built.nodes if node.order)
+
+    @cached_property
+    def moving(self) -> frozenset[ValueKey]:
+        """Values through which a gradient can flow to an input or parameter."""
+        found: set[ValueKey] = set()
+        for node in self.graph.nodes:
+            if node.is_leaf:
+                flows = node.op.name in ("input", "parameter")
+            else:
+                flows = node.op.differentiable and any(arg.key in found for arg in node.args)
+            if flows:
+                found.update(v.key for v in node.values if v.dtype.is_float)
+        return frozenset(found)
+
+    def takes_gradient(self, node: Node, operand: Symbolic) -> bool:
+        """Whether the gradient of ``operand`` through ``node`` is asked for, or may be later."""
+        if operand.key not in self.moving or node.order:
+            return False
+        return not self.differentiated or node.origin in self._lines_of_gradients
+
+    # -- guards -----------------------------------------------------------------------------------
+
+    def guard(self, node: Node, operand: Symbolic) -> Guard:
+        """How ``node``, which is infinite for some ``operand``, is kept from the results.
+
+        A ``where`` counts if its condition is computed from the operand, or from what the operand
+        is computed from.
+        """
+        told = _origins(operand)
+        found = Guard.WHOLE
+        pending: list[tuple[Node, bool]] = [(node, True)]
+        seen: set[tuple[Node, bool]] = set()
+        while pending:
+            each, masked = pending.pop()
+            if (each, masked) in seen:
+                continue
+            seen.add((each, masked))
+            if len(seen) > _WALK or any(v.key in self.roots for v in each.values):
+                return Guard.NONE
+            for reader in self.readers(each):
+                if not any(kind.dtype.is_float for kind in reader.types):
+                    continue  # a comparison has no infinity to hand on
+                if _chooses(reader, each, told):
+                    found = found if masked and _keeps_shape(reader, each) else Guard.FORWARD
+                else:
+                    pending.append((reader, masked and _keeps_mask(reader, each)))
+        return found
+
+
+def _chooses(reader: Node, node: Node, told: frozenset[Node]) -> bool:
+    """Whether ``reader`` is a ``where`` that drops ``node`` by what is known of its operand."""
+    if reader.op.name != "where" or reader.args[0].node is node:
+        return False
+    return any(each in told for each in _ancestors(reader.args[0], _WALK))
+
+
+def _keeps_mask(reader: Node, node: Node) -> bool:
+    return reader.op.elementwise and _keeps_shape(reader, node)
+
+
+def _keeps_shape(reader: Node, node: Node) -> bool:
+    return reader.types[0].shape == node.types[0].shape
+
+
+def _origins(operand: Symbolic) -> frozenset[Node]:
+    """The operand, and what it is computed from within a few steps; no constants."""
+    return frozenset(_ancestors(operand, 8))
+
+
+def _ancestors(value: Symbolic, limit: int) -> Iterator[Node]:
+    seen: dict[Node, None] = {}
+    pending = [value.node]
+    while pending and len(seen) < limit:
+        node = pending.pop(0)
+        if node in seen or node.op.name in ("constant", "size"):
+            continue
+        seen[node] = None
+        pending += [arg.node for arg in node.args]
+    return iter(seen)
+
+
+def stabilized(program: Program) -> Program:
+    """The program as every level compiles it: formulas that a rule mends are gone."""
+    graph = pipeline("stabilize")(program.graph)
+    return program if graph is program.graph else Program(graph, program.graph)

@@ -1,0 +1,80 @@
+"""What a lint is: a name, the ops it looks at, its check, and programs with and without the hazard.
+
+``tests/lints`` runs every lint on its own examples: one without both kinds cannot be registered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from staticgrad.errors import OpDefinitionError
+from staticgrad.ir.graph import Node
+from staticgrad.lints.finding import Finding, Severity
+from staticgrad.lints.program import Program
+from staticgrad.source import Location
+
+#: What a lint sees at a node, or None.
+Check = Callable[[Program, Node], "Seen | None"]
+#: A function of float32 values [n, 3] that builds a program.
+Example = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A hazard at a node: in words, and at which line if that is not the node's own."""
+
+    headline: str
+    fix: str
+    severity: Severity = "warning"
+    at: Location | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Lint:
+    """One kind of hazard.
+
+    Attributes:
+        name: how findings and options call it.
+        about: the hazard in one line, for lists.
+        ops: names of the ops at which ``check`` is asked.
+        check: what it sees at a node of derivative order 0, or None.
+        bad, good: functions of float32 values [n, 3] that build a program with the hazard, and one
+            without.
+        where: ``built`` looks at the graph as written, ``stabilized`` behind the rules that mend
+            formulas in every level.
+    """
+
+    name: str
+    about: str
+    ops: tuple[str, ...]
+    check: Check
+    bad: tuple[Example, ...]
+    good: tuple[Example, ...]
+    where: Literal["built", "stabilized"] = "built"
+
+    def __post_init__(self) -> None:
+        """Refuse a lint that nobody has tried.
+
+        Raises:
+            OpDefinitionError: an example of either kind is missing.
+        """
+        if not (self.bad and self.good):
+            raise OpDefinitionError(f"lint {self.name!r} needs an example with and one without it")
+
+    def findings(self, program: Program, node: Node) -> Iterator[Finding]:
+        """What it says of one node."""
+        seen = self.check(program, node)
+        if seen is not None:
+            at = node.origin if seen.at is None else seen.at
+            yield Finding(self.name, seen.headline, at, seen.fix, seen.severity)
+
+
+def by_op(lints: Iterable[Lint]) -> dict[str, list[Lint]]:
+    """Op name -> the lints that look at it."""
+    found: dict[str, list[Lint]] = {}
+    for lint in lints:
+        for name in lint.ops:
+            found.setdefault(name, []).append(lint)
+    return found

@@ -1,0 +1,218 @@
+"""Every lint on its own examples, the whole programs without hazards, and what a finding prints."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from passes.pipelines import pipeline
+from staticgrad import lints as package, source
+from staticgrad.errors import ArgumentError, OpDefinitionError
+from staticgrad.ir.graph import Graph
+from staticgrad.lints import LINTS, Lint, lint
+from tests.passes import golden_models
+
+EXAMPLES = sorted(Path(__file__).parents[2].joinpath("examples").glob("*.py"))
+
+
+@pytest.fixture(autouse=True)
+def _examples_are_user_code(monkeypatch):
+    """The examples stand in the package; here their lines are those of a user."""
+    for file in Path(str(package.__file__)).parent.glob("*.py"):
+        monkeypatch.setitem(source._is_library, str(file), False)
+
+
+def program(build):
+    """The program that an example builds, over as many float32 inputs as it takes."""
+    names = list(inspect.signature(build).parameters)
+    return build(*(sg.input(name, ("n", 3), "float32") for name in names))
+
+
+def cases(kind):
+    return [
+        pytest.param(name, build, id=f"{name}-{k}")
+        for name, each in LINTS.items()
+        for k, build in enumerate(getattr(each, kind))
+    ]
+
+
+@pytest.mark.parametrize(("name", "build"), cases("bad"))
+def test_a_lint_sees_its_hazard(name, build):
+    found = [each for each in lint(program(build), notes=True) if each.rule == name]
+    assert found
+    for each in found:
+        assert len(str(each).splitlines()) <= 5
+        assert each.fix in str(each)
+        assert name in str(each)
+    assert all(each.rule != name for each in lint(program(build), notes=True, without=[name]))
+
+
+@pytest.mark.parametrize(("name", "build"), cases("good"))
+def test_a_lint_says_nothing_of_what_is_right(name, build):
+    assert [str(each) for each in lint(program(build), notes=True) if each.rule == name] == []
+
+
+def test_a_lint_without_examples_is_refused():
+    one = next(iter(LINTS.values()))
+    with pytest.raises(OpDefinitionError):
+        dataclasses.replace(one, good=())
+    with pytest.raises(OpDefinitionError):
+        Lint("name", "about", (), one.check, bad=(), good=one.good)
+
+
+def test_the_names_are_one_per_lint():
+    assert all(each.name == name for name, each in LINTS.items())
+    assert len(LINTS) >= 12
+
+
+# -- the derivative lints against derivatives -----------------------------------------------------
+
+#: Lints whose hazard is a NaN or infinity in a gradient, with the points where it shows.
+SHOWN = {
+    "sqrt-at-zero": [[0.0] * 3, [0.0, 1.0, -2.0], [1.0, 2.0, -0.5]],
+    "where-gradient": [[0.0] * 3, [90.0, 1.0, 0.0], [0.0, 0.0, -1.0], [1.0, -2.0, 3.0]],
+    "arc-at-one": [[1.0, 0.5, 0.0], [-1.0, 0.0, 0.3], [0.9, 2.0, -3.0]],
+}
+
+
+def gradients_at(build, points):
+    """Gradients of the sum of an example, with respect to each of its inputs."""
+    value = program(build)
+    wanted = list(Graph(value).inputs)
+    with np.errstate(all="ignore"):
+        found = sg.grad(value.sum(), wanted, allow_disconnected=True)
+        gradients = Graph({f"g{k}": g for k, g in enumerate(found)}, inputs=wanted)
+        feed = np.array([points], "float32")
+        return sg.evaluate(gradients, {x.node.op.label: feed for x in wanted})
+
+
+@pytest.mark.parametrize(("name", "build"), [c for c in cases("bad") if c.values[0] in SHOWN])
+def test_the_gradient_is_not_finite_where_a_lint_says_so(name, build):
+    found = [gradients_at(build, points) for points in SHOWN[name]]
+    assert not all(np.isfinite(g).all() for each in found for g in each.values())
+
+
+@pytest.mark.parametrize(("name", "build"), [c for c in cases("good") if c.values[0] in SHOWN])
+def test_the_gradient_has_no_nan_where_it_does_not(name, build):
+    for points in SHOWN[name]:
+        for gradient in gradients_at(build, points).values():
+            assert not np.isnan(gradient).any(), points
+
+
+# -- whole programs -------------------------------------------------------------------------------
+
+
+def test_the_examples_of_the_project_are_clean(monkeypatch, capsys):
+    """Every graph that an example compiles or prints is linted where it is compiled."""
+    compiled, compile_program = [], sg.compile
+
+    def keep(what, **options):
+        compiled.append(what)
+        return compile_program(what, **options)
+
+    monkeypatch.setattr(sg, "compile", keep)
+    for path in EXAMPLES:
+        if path.stem != "03_digits":
+            runpy.run_path(str(path))
+    assert len(compiled) >= 8
+    assert [str(each) for one in compiled for each in lint(one)] == []
+
+
+def losses():
+    """One loss per composite of ``sg.nn``, over float32 inputs and parameters."""
+    x = sg.input("x", ("n", 8), "float32")
+    y = sg.input("y", ("n",), "int64")
+    t = sg.input("t", ("n", 8), "float32")
+    image = sg.input("image", ("n", 4, 5, 5), "float32")
+    w = sg.parameter("w", np.ones((8, 8), "float32"))
+    h = x @ w
+    nn = sg.nn
+    for name in ("relu", "silu", "softplus", "gelu", "elu", "leaky_relu", "softmax", "log_softmax",
+                 "logsumexp", "layer_norm", "rms_norm"):  # fmt: skip
+        yield name, getattr(nn, name)(h).sum(), [w]
+    yield "gelu, approximate", nn.gelu(h, approximate=True).sum(), [w]
+    for name in ("mse", "huber", "binary_cross_entropy_with_logits"):
+        yield name, getattr(nn, name)(h, t), [w]
+    yield "cross_entropy", nn.cross_entropy(h, y), [w]
+    yield "group_norm", nn.group_norm(image * w[0, 0], 2).sum(), [w]
+    yield "attention", nn.attention(h, h, h).sum(), [w]
+    yield "batch_statistics", sg.add(*map(sg.sum, nn.batch_statistics(h))), [w]
+    yield "embedding", nn.embedding(w, y % 8).sum(), [w]
+
+
+@pytest.mark.parametrize("case", list(losses()), ids=lambda case: case[0])
+def test_a_training_step_of_a_composite_is_clean(case):
+    _, loss, weights = case
+    optimizer = sg.optim.Adam(1e-3)
+    assert [str(each) for each in lint(loss)] == []
+    step = Graph({"loss": loss}, updates=optimizer.updates(loss, weights))
+    assert [str(each) for each in lint(step)] == []
+    assert [str(each) for each in lint(sg.parse(str(step)))] == []
+
+
+# -- findings -------------------------------------------------------------------------------------
+
+
+def test_a_finding_prints_the_users_line_and_what_to_write():
+    x, y = sg.input("x", ("n",), "float32"), sg.input("y", ("n",), "float32")
+    (found,) = sg.lint({"r": sg.sqrt(x * x + y * y)})
+    first, place, text, carets, fix = str(found).splitlines()
+    assert first == (
+        "[sqrt-at-zero] sqrt: the operand can be 0, where the derivative is infinite and the"
+        " gradient NaN"
+    )
+    assert "test_lints.py" in place
+    assert "sg.sqrt(x * x + y * y)" in text
+    assert set(carets.strip()) == {"^"}
+    assert fix.startswith("  hint: sg.hypot(x, y)")
+    assert found.as_json()["line"] == found.at.resolve().line
+
+
+def test_a_hazard_of_the_derivative_counts_where_a_gradient_flows():
+    x, w = sg.input("x", ("n", 3), "float32"), sg.parameter("w", np.ones((3, 2), "float32"))
+    spread = sg.std(x)  # only reported
+    loss = sg.mean((x @ w) * 2.0)
+    assert len(lint({"loss": loss, "spread": spread})) == 1
+    assert lint({"loss": loss, "spread": spread, "dw": sg.grad(loss, w)}) == ()
+    scaled = loss * sg.std(x @ w)
+    assert [f.rule for f in lint({"loss": scaled, "dw": sg.grad(scaled, w)})] == ["sqrt-at-zero"]
+
+
+def test_notes_are_left_out_unless_asked_for():
+    value = sg.arccos(sg.input("x", ("n",), "float32"))
+    assert lint(value) == ()
+    assert [each.severity for each in lint(value, notes=True)] == ["note"]
+
+
+def test_findings_come_by_line_and_once_per_line():
+    x = sg.input("x", ("n",), "float32")
+    first = sg.log(abs(x))
+    second = 1.0 / abs(x)
+    found = lint({"b": second, "a": first + second})
+    assert [each.rule for each in found] == ["log-at-zero", "division-by-zero"]
+
+
+def test_an_unknown_lint_is_refused_with_the_closest_name():
+    with pytest.raises(ArgumentError, match="did you mean 'log-at-zero'"):
+        lint(sg.input("x", (3,), "float32"), without=["log-at-zer"])
+
+
+def test_linting_is_linear_and_deep_graphs_are_no_trouble():
+    value = sg.input("x", ("n",), "float32")
+    for _ in range(1000):
+        value = sg.sqrt(value * value + 1.0) / abs(value)
+    assert len(lint(value)) == 1  # one line, a thousand quotients
+
+
+def test_models_and_their_steps_are_clean():
+    """The golden models, before and after the passes, and as parsed text."""
+    for make in golden_models.MODELS.values():
+        graph = make()
+        for each in (graph, pipeline("O1")(graph), sg.parse(str(graph))):
+            assert [str(found) for found in lint(each, notes=True)] == []

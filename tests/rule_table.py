@@ -1,0 +1,81 @@
+"""The tables of passes, rewrite rules and lints in ``docs/passes.md``.
+
+``python -m tests.rule_table`` writes them; a test compares the page with the code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+from passes.pipelines import LEVELS, PASSES
+from passes.rewrite import Rewrite, Rule
+from passes.rewrite.terms import Term
+from passes.rules import TABLES
+from staticgrad.lints import LINTS
+
+PAGE = Path(__file__).parents[1] / "docs" / "passes.md"
+BEGIN, END = "<!-- written by python -m tests.rule_table -->", "<!-- end of what is written -->"
+
+
+def replacement(rule: Rule) -> str:
+    """The right side: a term, a number, or what the function that makes it says of itself."""
+    right = rule.replacement
+    if isinstance(right, Term | float | int):
+        return f"`{right!r}`"
+    said = (right.__doc__ or "").strip().splitlines()
+    name = right.__name__.strip("_").replace("_", " ")
+    return said[0] if said else "computed" if name == "<lambda>" else f"computed: {name}"
+
+
+def rows(rules: tuple[Rule, ...]) -> list[str]:
+    """One line of the table per rule."""
+    head = ["| rule | class | pattern | becomes | error |", "|---|---|---|---|---|"]
+    return head + [
+        f"| `{each.name}` | {each.kind} | `{_escaped(repr(each.pattern))}`"
+        f" | {_escaped(replacement(each))} | {each.error or '-'} |"
+        for each in rules
+    ]
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def passes() -> list[str]:
+    """The built-in passes, what they keep, and the levels."""
+    lines = ["| pass | options | rules | keeps |", "|---|---|---|---|"]
+    for each in PASSES:
+        count = len(each.rules) if issubclass(each, Rewrite) else 0
+        names = [field.name for field in fields(each)]  # type: ignore[arg-type]
+        options = ", ".join(f"`{name}`" for name in names) or "-"
+        lines.append(f"| `{each.name}` | {options} | {count or '-'} | {each.keeps} |")
+    lines += ["", "| level | pipeline |", "|---|---|"]
+    return lines + [f"| `{name}` | `{text}` |" for name, text in LEVELS.items()]
+
+
+def lints() -> list[str]:
+    """What ``sg.lint`` looks for."""
+    lines = ["| lint | sees |", "|---|---|"]
+    return lines + [f"| `{each.name}` | {_escaped(each.about)} |" for each in LINTS.values()]
+
+
+def generated() -> str:
+    """All that stands between the two marks of the page."""
+    total = sum(map(len, TABLES.values()))
+    lines = [BEGIN, "", *passes(), "", f"There are {total} rules.", ""]
+    for name, rules in TABLES.items():
+        lines += [f"### {name.capitalize()} (`passes/rules/{name}.py`)", "", *rows(rules), ""]
+    lines += ["### Hazards that no rule mends (`staticgrad/lints/`)", "", *lints(), ""]
+    return "\n".join([*lines, END])
+
+
+def page() -> str:
+    """``docs/passes.md`` with its generated part renewed."""
+    text = PAGE.read_text("utf-8")
+    before, _, rest = text.partition(BEGIN)
+    return before + generated() + rest.partition(END)[2]
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), "utf-8")
