@@ -271,7 +271,7 @@ KERNELS: list[tuple[Kernel, str]] = [
         kernel(MAP, Scalar((Store(Access("p1"), index("j").cast(F32)),))),
         "no loop j runs around its",
     ),
-    (kernel(stores(Expr("tan", F32, (LOADED,)))), "'tan' is no primitive"),
+    (kernel(stores(Expr("tangent", F32, (LOADED,)))), "'tangent' is no primitive"),
     (kernel(stores(Expr("add", F32, (LOADED,)))), "add takes 2 operands, got 1"),
     (kernel(stores(Expr("add", F32, (LOADED, WORD)))), "add of f32, i64: dtypes differ"),
     (kernel(stores(Expr("add", F64, (LOADED, LOADED)))), "add of f32, f32 gives f32, not f64"),

@@ -1,0 +1,175 @@
+"""Makes the float64 truth of a workload, with a certificate that no differentiation rule made it.
+
+Results come from ``sg.evaluate`` of the float64 graph (NumPy, node by node); before they count,
+the loss must agree with the same program in plain NumPy, and the gradients with central
+differences of that, along random directions in which every variable has equal weight. Operation
+counts come from the unfused schedule (``staticgrad/analysis/cost.py``). Nothing is compiled here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+from typing import Any
+
+import numpy as np
+import scipy.special
+
+import staticgrad as sg
+from benchmarks.implementations.with_staticgrad import (
+    Staticgrad,
+    feeds_of,
+    graph_of,
+    open_sizes,
+)
+from benchmarks.operations import Operations
+from benchmarks.truth import Truth
+from benchmarks.workload import Arrays, Data, Workload
+from passes.fuse import fuse
+from passes.memory import Planner
+from passes.pipelines import pipeline
+from staticgrad.analysis.cost import Term, work_of
+
+CERTAIN = 1e-4  # relative error of a central difference that still certifies
+
+
+class UncertifiedError(Exception):
+    """The evaluated gradients disagree with differences of the loss: there is no truth."""
+
+
+class NumPy(Operations):
+    """Plain NumPy and SciPy."""
+
+    def __init__(self) -> None:
+        super().__init__(np)
+        self.erf = scipy.special.erf
+
+
+class Sliced(Staticgrad):
+    """staticgrad with convolution spelled as slices and products: slow, but a truth."""
+
+    conv2d = Operations.conv2d
+
+
+def truth_of(workload: Workload, small: bool = False) -> Truth:
+    """The truth at the workload's sizes, certified.
+
+    Raises:
+        UncertifiedError: the evaluated gradients are not those of the loss.
+    """
+    given = workload.make(small)
+    data = given.astype("float64")
+    results, after = _evaluated(workload, data)
+    certify(workload, data, results)
+    second = None
+    if after is not None:
+        moved = Data(after, data.feeds, data.along, data.batch, data.sizes)
+        second = float(_loss(workload, moved, after))
+    flops, products = _operations(workload, given)
+    moved_bytes = (
+        given.nbytes * 1.0
+        + sum(array.size for name, array in results.items() if not _is_update(workload, name))
+        * np.dtype(workload.dtype).itemsize
+    )
+    if workload.kind == "sgd":
+        moved_bytes += sum(array.nbytes for array in given.variables.values())
+    return Truth(results, second, flops, products, moved_bytes)
+
+
+def _is_update(workload: Workload, name: str) -> bool:
+    return workload.kind == "sgd" and name.startswith("gradient:")
+
+
+def _evaluated(workload: Workload, data: Data) -> tuple[Arrays, Arrays | None]:
+    """Results, and the parameters after a step."""
+    graph = graph_of(workload, data, Sliced())
+    feeds = feeds_of(workload, data)
+    if workload.kind != "sgd":
+        return dict(sg.evaluate(graph, feeds)), None
+    outputs, after = sg.evaluate(graph, feeds, updates=True)
+    results = dict(outputs)
+    for name, before in data.variables.items():
+        results[f"gradient:{name}"] = (before - after[name]) / workload.rate
+    return results, {name: np.asarray(array) for name, array in after.items()}
+
+
+def _loss(workload: Workload, data: Data, variables: Mapping[str, Any]) -> Any:
+    with np.errstate(all="ignore"):
+        return workload.loss(NumPy(), {**variables, **data.feeds}, data.sizes)[0]
+
+
+def certify(workload: Workload, data: Data, results: Arrays) -> None:
+    """Check results against plain NumPy and central differences.
+
+    Raises:
+        UncertifiedError: with what disagrees, and by how much.
+    """
+    loss = float(_loss(workload, data, data.variables))
+    if not np.isclose(loss, results["loss"], rtol=1e-9):
+        raise UncertifiedError(f"{workload.name}: loss {results['loss']}, NumPy has {loss}")
+    random = np.random.default_rng(7)
+    gradients = {name: results[f"gradient:{name}"] for name in data.variables}
+    for _ in range(2):
+        along = _direction(random, gradients)
+        expected = sum(float(np.vdot(gradients[name], d)) for name, d in along.items())
+        found = _difference(workload, data, along)
+        scale = max(abs(expected), np.sqrt(len(along)) * 0.1)
+        if not abs(found - expected) <= CERTAIN * scale:
+            raise UncertifiedError(f"{workload.name}: slope {expected}, differences give {found}")
+    if workload.kind == "hvp":
+        _certify_product(workload, data, results)
+
+
+def _direction(random: np.random.Generator, gradients: Arrays) -> Arrays:
+    """Every variable contributes one standard normal number to the slope."""
+    found = {}
+    for name, gradient in gradients.items():
+        draw = random.normal(size=gradient.shape)
+        norm = float(np.linalg.norm(gradient))
+        found[name] = draw / norm if norm else draw * 0
+    return found
+
+
+def _difference(workload: Workload, data: Data, along: Arrays) -> float:
+    """(f(x + h d) - f(x - h d)) / 2h, h small beside every variable."""
+    reach = max(float(np.max(np.abs(d))) for d in along.values())
+    h = 2e-6 * max(float(np.mean(np.abs(a))) for a in data.variables.values()) / reach
+    up, down = (
+        _loss(workload, data, {n: a + s * h * along[n] for n, a in data.variables.items()})
+        for s in (1, -1)
+    )
+    return float(up - down) / (2 * h)
+
+
+def _certify_product(workload: Workload, data: Data, results: Arrays) -> None:
+    """The Hessian times a vector, by differences of the certified gradients."""
+    h = 1e-5
+    ends = []
+    for sign in (1, -1):
+        at = {name: a + sign * h * data.along[name] for name, a in data.variables.items()}
+        moved = Data(at, data.feeds, data.along, data.batch, data.sizes)
+        ends.append(_evaluated(workload, moved)[0])
+    for name in data.variables:
+        found = (ends[0][f"gradient:{name}"] - ends[1][f"gradient:{name}"]) / (2 * h)
+        wanted = results[f"hvp:{name}"]
+        if not np.allclose(found, wanted, rtol=0, atol=CERTAIN * np.max(np.abs(wanted))):
+            raise UncertifiedError(f"{workload.name}: the Hessian-vector product of {name} is off")
+
+
+def _operations(workload: Workload, data: Data) -> tuple[float, float]:
+    """(all operations, those inside products) of one step."""
+    graph = pipeline("O1")(graph_of(workload, data, Sliced()))
+    schedule = fuse(graph, False)  # nothing is computed twice: the count stays as fusion changes
+    plan = Planner(schedule).plan(open_sizes(data))
+    products = others = 0.0
+    for planned in plan.steps:
+        kernel = plan.schedule.steps[planned.step].kernel
+        values = dict(zip(kernel.arguments, planned.arguments, strict=True))
+        work = work_of(kernel)
+        products += sum(2 * _extent(term, values) for term in work.products)
+        others += sum(term[0] * _extent(term, values) for term in work.maps)
+    return products + others, products
+
+
+def _extent(term: Term, values: Mapping[str, int]) -> float:
+    return float(prod(e if isinstance(e, int) else values[e] for e in term[1]))

@@ -1,0 +1,108 @@
+"""Figures derived from rows: medians over rounds, spread, rates, the best peer, ratios.
+
+Pure functions of a report; tables, plots and comparisons all read them here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from statistics import median
+from typing import Final
+
+from benchmarks.schema import Limits, Report, Row
+
+OWN: Final = "staticgrad"
+
+
+def seconds(row: Row, kept: bool = False) -> float:
+    """Seconds per call: the median over rounds of the medians within them."""
+    return median((r.kept if kept else r.dropped).median for r in row.rounds)
+
+
+def quartiles(row: Row) -> tuple[float, float]:
+    """The lower and upper quartile, each the median over rounds."""
+    return median(r.dropped.low for r in row.rounds), median(r.dropped.high for r in row.rounds)
+
+
+def noise(row: Row) -> float:
+    """Half the width that the time may have by chance, relative to it.
+
+    The larger of half the range of the medians over rounds, and half the quartile distance.
+    """
+    middles = [r.dropped.median for r in row.rounds]
+    low, high = quartiles(row)
+    return max(max(middles) - min(middles), high - low) / 2 / seconds(row)
+
+
+def disturbed(report: Report) -> list[Row]:
+    """One-thread rows that got less than nine tenths of their core: others were running."""
+    alone = [row for row in measured(report) if row.threads == 1]
+    return [row for row in alone if median(r.busy for r in row.rounds) < 0.9]
+
+
+def ready(row: Row, cold: bool) -> float | None:
+    """Seconds from arrays to the first result: with empty caches, or with filled ones (median)."""
+    found = [r.phases.ready for r in row.rounds if r.cold == cold]
+    return median(found) if found else None
+
+
+def imports(row: Row) -> float:
+    """Seconds of the import, median over rounds."""
+    return median(r.phases.imports for r in row.rounds)
+
+
+def flops(row: Row) -> float:
+    """Operations per second, by the count of staticgrad's schedule for every implementation."""
+    return (row.flops or 0.0) / seconds(row)
+
+
+def bandwidth(row: Row) -> float:
+    """Bytes per second: those that must move at least, over the time."""
+    return (row.nbytes or 0.0) / seconds(row)
+
+
+def limits_of(report: Report, threads: int) -> Limits:
+    """The limits at these threads, or those nearest."""
+    return min(report.limits, key=lambda found: abs(found.threads - threads))
+
+
+def measured(report: Report) -> list[Row]:
+    """The rows with times."""
+    return [row for row in report.rows if row.status == "ok"]
+
+
+def best_peer(rows: Iterable[Row], workload: str, threads: int) -> Row | None:
+    """The fastest peer at up to these threads that passed its gate."""
+    found = [
+        row
+        for row in rows
+        if row.status == "ok" and row.peer and row.workload == workload and row.threads <= threads
+    ]
+    return min(found, key=seconds) if found else None
+
+
+def ratio(report: Report, row: Row, threads: int | None = None) -> float | None:
+    """Seconds over those of the best other peer at these threads (its own): below 1 is faster."""
+    others = [r for r in report.rows if r.implementation != row.implementation]
+    best = best_peer(others, row.workload, threads or row.threads)
+    return None if best is None else seconds(row) / seconds(best)
+
+
+def duration(value: float | None) -> str:
+    """Seconds as text with three digits and a unit."""
+    if value is None:
+        return "-"
+    for unit, factor in (("s", 1.0), ("ms", 1e3), ("us", 1e6)):
+        if value * factor >= 0.9995 or unit == "us":
+            return f"{value * factor:.3g} {unit}"
+    return "-"
+
+
+def size(value: float | None) -> str:
+    """Bytes as text."""
+    if value is None:
+        return "-"
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if value >= factor:
+            return f"{value / factor:.3g} {unit}"
+    return f"{value:.0f} B"

@@ -1,0 +1,104 @@
+"""What the measurements ask of a library: load, build, compile, step, and its results as arrays.
+
+An ``Implementation`` is configured as its own documentation advises, and says so in ``settings``.
+It makes a ``Program`` from a workload; the phases are separate calls so that each can be timed.
+Nothing here measures.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from benchmarks.workload import Array, Arrays, Data, Workload
+
+
+class UnsupportedError(Exception):
+    """The library cannot do this, by its own account; the row says why and shows no time."""
+
+
+@dataclass
+class Settings:
+    """How a process is configured: threads to use, a folder for compiled code, the dtype."""
+
+    threads: int
+    cache: str
+    dtype: str = "float32"
+
+
+class Program(ABC):
+    """One workload in one library. Phases in order: ``build``, ``compile``, then ``step``s.
+
+    ``step`` makes one call, waits until it has finished, and returns what the library returns.
+    Results are named ``loss``, the workload's outputs, ``gradient:<variable>`` and
+    ``hvp:<variable>``; an "sgd" step returns the loss only, and changes ``parameters``.
+    """
+
+    step: Callable[[], Any]
+
+    def __init__(self, workload: Workload, data: Data, settings: Settings) -> None:
+        self.workload, self.data, self.settings = workload, data, settings
+
+    @abstractmethod
+    def build(self) -> None:
+        """From arrays and a loss to the library's own form of the program."""
+
+    def compile(self) -> None:
+        """To code that runs, where that is a call of its own; else the first ``step`` does it."""
+        return
+
+    def tune(self) -> str:
+        """Choose among settings that the documentation leaves open; what was chosen, as text."""
+        return ""
+
+    @abstractmethod
+    def results(self, returned: Any) -> Mapping[str, Array]:
+        """What ``step`` returned, as NumPy arrays."""
+
+    @abstractmethod
+    def parameters(self) -> Arrays:
+        """The present values of the parameters; empty but for "sgd"."""
+
+    def planned_bytes(self) -> int | None:
+        """Working memory of a step as the library predicts it, or None."""
+        return None
+
+
+class Implementation(ABC):
+    """A library, by the name that rows show.
+
+    ``package`` is what has to be installed; ``quick`` says that ``--quick`` includes it, and
+    ``default`` that a run without ``--impl`` does. Ratios are to the best with ``peer``.
+    """
+
+    name: ClassVar[str]
+    package: ClassVar[str]
+    settings: ClassVar[str] = ""
+    threads: ClassVar[int | None] = None  # None: as many as it is given
+    quick: ClassVar[bool] = True
+    default: ClassVar[bool] = True
+    peer: ClassVar[bool] = True
+
+    @classmethod
+    def environment(cls, settings: Settings) -> dict[str, str]:
+        """Variables that must be set before the process starts."""
+        return {}
+
+    @abstractmethod
+    def load(self, settings: Settings) -> dict[str, str]:
+        """Import and configure; versions by package name."""
+
+    @abstractmethod
+    def program(self, workload: Workload, data: Data, settings: Settings) -> Program:
+        """A program that is not built yet.
+
+        Raises:
+            UnsupportedError, NotYetError: here or while building, if the library cannot.
+        """
+
+
+def values_of(data: Data) -> Arrays:
+    """Every array that a loss may read, by name."""
+    return {**data.variables, **data.feeds}

@@ -1,0 +1,29 @@
+"""The libraries: modules here have ``IMPLEMENTATIONS``; a new one is found without being listed.
+
+Modules import the library they adapt only when they are asked to ``load`` it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+from pkgutil import iter_modules
+
+from benchmarks.implementation import Implementation
+
+
+def all_implementations() -> dict[str, type[Implementation]]:
+    """Every implementation by name, staticgrad first."""
+    found: dict[str, type[Implementation]] = {}
+    for module in iter_modules(__path__):
+        for implementation in import_module(f"{__name__}.{module.name}").IMPLEMENTATIONS:
+            found[implementation.name] = implementation
+    return dict(sorted(found.items(), key=lambda pair: (pair[1].peer, len(pair[0]))))
+
+
+def is_installed(implementation: type[Implementation]) -> bool:
+    """Whether its package can be imported; the package is not loaded."""
+    try:
+        return find_spec(implementation.package) is not None
+    except ModuleNotFoundError:
+        return False

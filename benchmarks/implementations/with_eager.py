@@ -1,0 +1,106 @@
+"""The define-by-run twin, ``staticgrad.eager``: the same ops and rules, run at once on NumPy.
+
+Feeds are tensors made beforehand; SGD is its own optimizer, or updates of ``data`` by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+import staticgrad as sg
+from benchmarks.implementation import Implementation, Program, Settings
+from benchmarks.implementations.with_staticgrad import Staticgrad
+from benchmarks.operations import Operations
+from benchmarks.workload import Array, Arrays, Data, Workload
+
+
+class Eager(Staticgrad):
+    """All functions of ``sg`` and ``sg.nn`` take tensors; constants become tensors."""
+
+    def __init__(self, eager: Any) -> None:
+        super().__init__()
+        self.eager = eager
+
+    conv2d = Operations.conv2d
+
+    def constant(self, array: Any) -> Any:
+        return self.eager.Tensor(array, dtype=array.dtype)
+
+
+class EagerProgram(Program):
+    """See ``Program``."""
+
+    def build(self) -> None:
+        self.eager = eager = import_module("staticgrad.eager")
+        ops, workload, data = Eager(eager), self.workload, self.data
+        feeds = {n: eager.Tensor(a, dtype=a.dtype) for n, a in data.feeds.items()}
+        along = [eager.Tensor(a, dtype=a.dtype) for a in data.along.values()]
+        self.variables = variables = {
+            n: eager.Tensor(a, requires_grad=True, dtype=a.dtype) for n, a in data.variables.items()
+        }
+        wanted, names = list(variables.values()), list(variables)
+
+        def forward() -> tuple[Any, dict[str, Any]]:
+            loss, outputs = workload.loss(ops, {**variables, **feeds}, data.sizes)
+            return loss, {"loss": loss, **outputs}
+
+        if workload.kind == "sgd":
+            optimizer = eager.SGD(wanted, workload.rate)
+
+            def train() -> Any:
+                optimizer.zero_grad()
+                loss, outputs = forward()
+                loss.backward()
+                optimizer.step()
+                return outputs
+
+            self.step = train
+            return
+
+        def gradient() -> Any:
+            loss, outputs = forward()
+            product = workload.kind == "hvp"
+            gradients = eager.grad(loss, wanted, create_graph=product)
+            outputs |= {f"gradient:{n}": g for n, g in zip(names, gradients, strict=True)}
+            if product:
+                (g,), (v,) = gradients, along
+                (moved,) = eager.grad(sg.sum(g * v), wanted)
+                outputs[f"hvp:{names[0]}"] = moved
+            return outputs
+
+        self.step = gradient
+
+    def results(self, returned: Any) -> Mapping[str, Array]:
+        return {name: np.asarray(value.data) for name, value in returned.items()}
+
+    def parameters(self) -> Arrays:
+        if self.workload.kind != "sgd":
+            return {}
+        return {name: tensor.data.copy() for name, tensor in self.variables.items()}
+
+
+class EagerImplementation(Implementation):
+    """See ``Implementation``."""
+
+    name = "staticgrad.eager"
+    package = "staticgrad.eager"
+    settings = "define-by-run over NumPy, SGD of the twin"
+    peer = False
+
+    @classmethod
+    def environment(cls, settings: Settings) -> dict[str, str]:
+        return {"STATICGRAD_CACHE_DIR": settings.cache}
+
+    def load(self, settings: Settings) -> dict[str, str]:
+        import_module("staticgrad.eager")
+        return {"staticgrad": sg.__version__, "numpy": np.__version__}
+
+    def program(self, workload: Workload, data: Data, settings: Settings) -> Program:
+        return EagerProgram(workload, data, settings)
+
+
+IMPLEMENTATIONS = (EagerImplementation,)

@@ -1,0 +1,165 @@
+"""JAX: the whole step under ``jax.jit``, parameters donated, results waited for.
+
+As its documentation advises: arrays are put on the device beforehand, ``donate_argnums`` for state
+that is replaced, ``block_until_ready`` when timing, ``lax.scan`` for loops, and the persistent
+compilation cache for warm starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from benchmarks.implementation import Implementation, Program, Settings
+from benchmarks.operations import Operations
+from benchmarks.workload import Array, Arrays, Data, Workload
+
+
+class Jax(Operations):
+    """``jax.numpy``, with the fused composites of ``jax.nn`` and ``jax.lax``."""
+
+    def __init__(self, jax: Any) -> None:
+        super().__init__(jax.numpy)
+        self.jax = jax
+        self.erf = jax.scipy.special.erf
+        self.replace(jax.nn, "relu", "softplus", "softmax", "sigmoid", "logsumexp")
+
+    def gelu(self, x: Any) -> Any:
+        return self.jax.nn.gelu(x, approximate=False)
+
+    def pick(self, x: Any, labels: Any) -> Any:
+        return self.namespace.take_along_axis(x, labels[:, None], axis=1)[:, 0]
+
+    def conv2d(self, x: Any, w: Any, b: Any, channels: tuple[int, int], side: int) -> Any:
+        out = self.jax.lax.conv_general_dilated(x, w, (1, 1), "SAME")
+        return out + b[:, None, None]
+
+    def max_pool(self, x: Any, channels: int, side: int) -> Any:
+        lax, window = self.jax.lax, (1, 1, 2, 2)
+        return lax.reduce_window(x, -np.inf, lax.max, window, window, "VALID")
+
+    def repeat(self, body: Callable[[Any, Sequence[Any]], Any], start: Any, times: int,
+               constants: Sequence[Any]) -> Any:  # fmt: skip
+        return self.jax.lax.scan(lambda y, _: (body(y, constants), None), start, length=times)[0]
+
+    def lstm(self, x: Any, wx: Any, wh: Any, b: Any, time: int, hidden: int) -> Any:
+        zeros = self.namespace.zeros((x.shape[1], hidden), x.dtype)
+
+        def cell(state: Any, at: Any) -> Any:
+            h, c = state
+            return self.lstm_cell(at, h, c, (wx, wh, b), hidden), None
+
+        return self.jax.lax.scan(cell, (zeros, zeros), x)[0][0]
+
+
+class JaxProgram(Program):
+    """See ``Program``."""
+
+    def build(self) -> None:
+        self.jax = jax = import_module("jax")
+        self.state = jax.device_put(self.data.variables)
+        self.feeds = jax.device_put(self.data.feeds)
+        self.along = jax.device_put(self.data.along)
+        function = getattr(self, f"_{self.workload.kind}")()
+        donated = (0,) if self.workload.kind == "sgd" else ()
+        self.function = jax.jit(function, donate_argnums=donated)
+        self.lowered = self.function.lower(self.state, self.feeds, self.along)
+
+    def compile(self) -> None:
+        self.executable = self.lowered.compile()
+        function, feeds, along, state = self.function, self.feeds, self.along, self.state
+        wait = self.jax.block_until_ready
+        if self.workload.kind == "sgd":
+
+            def step() -> Any:
+                self.state, outputs = wait(function(self.state, feeds, along))
+                return outputs
+
+            self.step = step
+        else:
+            self.step = lambda: wait(function(state, feeds, along))
+
+    def results(self, returned: Any) -> Mapping[str, Array]:
+        return {name: np.asarray(value) for name, value in returned.items()}
+
+    def parameters(self) -> Arrays:
+        if self.workload.kind != "sgd":
+            return {}
+        return {name: np.array(value) for name, value in self.state.items()}
+
+    def planned_bytes(self) -> int | None:
+        analysis = self.executable.memory_analysis()
+        return None if analysis is None else int(analysis.temp_size_in_bytes)
+
+    def _loss(self) -> Callable[[Any, Any], Any]:
+        ops, workload, sizes = Jax(self.jax), self.workload, self.data.sizes
+        return lambda variables, feeds: workload.loss(ops, {**variables, **feeds}, sizes)
+
+    def _sgd(self) -> Callable[[Any, Any, Any], Any]:
+        both = self.jax.value_and_grad(self._loss(), has_aux=True)
+        rate = self.workload.rate
+
+        def step(state: Any, feeds: Any, _: Any) -> Any:
+            (loss, outputs), gradients = both(state, feeds)
+            new = {name: value - rate * gradients[name] for name, value in state.items()}
+            return new, {"loss": loss, **outputs}
+
+        return step
+
+    def _gradient(self) -> Callable[[Any, Any, Any], Any]:
+        both = self.jax.value_and_grad(self._loss(), has_aux=True)
+
+        def value(variables: Any, feeds: Any, _: Any) -> Any:
+            (loss, outputs), gradients = both(variables, feeds)
+            named = {f"gradient:{name}": g for name, g in gradients.items()}
+            return {"loss": loss, **outputs, **named}
+
+        return value
+
+    def _hvp(self) -> Callable[[Any, Any, Any], Any]:
+        value = self._gradient()
+
+        def product(variables: Any, feeds: Any, along: Any) -> Any:
+            def at(point: Any) -> Any:
+                return value(point, feeds, None)
+
+            results, moved = self.jax.jvp(at, (variables,), (along,))
+            return {**results, **{f"hvp:{n}": moved[f"gradient:{n}"] for n in variables}}
+
+        return product
+
+
+class JaxImplementation(Implementation):
+    """See ``Implementation``."""
+
+    name = "jax"
+    package = "jax"
+    settings = "jit of the whole step, donated parameters, block_until_ready, persistent cache"
+
+    @classmethod
+    def environment(cls, settings: Settings) -> dict[str, str]:
+        found = {
+            "JAX_PLATFORMS": "cpu",
+            "JAX_ENABLE_X64": "1",
+            "JAX_COMPILATION_CACHE_DIR": settings.cache,
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        }
+        if settings.threads == 1:
+            found["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"
+        return found
+
+    def load(self, settings: Settings) -> dict[str, str]:
+        jax = import_module("jax")
+        import_module("jax.scipy.special")
+        jax.devices()  # the backend starts here
+        return {"jax": jax.__version__, "jaxlib": import_module("jaxlib").__version__}
+
+    def program(self, workload: Workload, data: Data, settings: Settings) -> Program:
+        return JaxProgram(workload, data, settings)
+
+
+IMPLEMENTATIONS = (JaxImplementation,)

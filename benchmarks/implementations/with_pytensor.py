@@ -1,0 +1,144 @@
+"""PyTensor: ``pytensor.function`` in its default mode, parameters as shared variables with updates.
+
+As its documentation advises: float32 configured, ``pytensor.scan`` for loops, static shapes given,
+``trust_input`` for the call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from benchmarks.implementation import Implementation, Program, Settings
+from benchmarks.operations import Operations
+from benchmarks.workload import Array, Arrays, Data, Workload
+
+
+class PyTensor(Operations):
+    """``pytensor.tensor``."""
+
+    def __init__(self, pytensor: Any) -> None:
+        super().__init__(pytensor.tensor)
+        self.pytensor = pytensor
+
+    def linear(self, x: Any, w: Any, b: Any) -> Any:
+        return self.namespace.dot(x, w) + b
+
+    def pick(self, x: Any, labels: Any) -> Any:
+        return x[self.namespace.arange(x.shape[0]), labels]
+
+    def cross_entropy(self, logits: Any, labels: Any) -> Any:
+        scores = self.namespace.special.log_softmax(logits, axis=-1)
+        return -self.mean(self.pick(scores, labels))
+
+    def softmax(self, x: Any) -> Any:
+        return self.namespace.special.softmax(x, axis=-1)
+
+    def logsumexp(self, x: Any, axis: int) -> Any:
+        return self.namespace.logsumexp(x, axis=axis)
+
+    def sigmoid(self, x: Any) -> Any:
+        return self.namespace.sigmoid(x)
+
+    def softplus(self, x: Any) -> Any:
+        return self.namespace.softplus(x)
+
+    def repeat(self, body: Callable[[Any, Sequence[Any]], Any], start: Any, times: int,
+               constants: Sequence[Any]) -> Any:  # fmt: skip
+        values = self.pytensor.scan(
+            lambda y, *rest: body(y, rest), outputs_info=[start], n_steps=times,
+            non_sequences=list(constants), return_updates=False,
+        )  # fmt: skip
+        return values[-1]
+
+    def lstm(self, x: Any, wx: Any, wh: Any, b: Any, time: int, hidden: int) -> Any:
+        zeros = self.namespace.zeros((x.shape[1], hidden), x.dtype)
+
+        def cell(at: Any, h: Any, c: Any, *weights: Any) -> Any:
+            return self.lstm_cell(at, h, c, weights, hidden)
+
+        states, _ = self.pytensor.scan(
+            cell, sequences=[x], outputs_info=[zeros, zeros], non_sequences=[wx, wh, b],
+            return_updates=False,
+        )  # fmt: skip
+        return states[-1]
+
+
+class PyTensorProgram(Program):
+    """See ``Program``."""
+
+    def build(self) -> None:
+        self.pytensor = pytensor = import_module("pytensor")
+        self.shared: dict[str, Any] = {}
+        values = {name: self._input(name, array) for name, array in self.data.feeds.items()}
+        for name, array in self.data.variables.items():
+            if self.workload.kind == "sgd":
+                self.shared[name] = pytensor.shared(array.copy(), name, shape=array.shape)
+                values[name] = self.shared[name]
+            else:
+                values[name] = self._input(name, array)
+        loss, outputs = self.workload.loss(PyTensor(pytensor), values, self.data.sizes)
+        variables = [values[name] for name in self.data.variables]
+        gradients = pytensor.grad(loss, variables)
+        self.outputs = {"loss": loss, **outputs}
+        self.updates = []
+        if self.workload.kind == "sgd":
+            rate = np.asarray(self.workload.rate, self.workload.dtype)
+            self.updates = [(w, w - rate * g) for w, g in zip(variables, gradients, strict=True)]
+        else:
+            names = [f"gradient:{name}" for name in self.data.variables]
+            self.outputs |= dict(zip(names, gradients, strict=True))
+        along = {name: self._input(f"along_{name}", a) for name, a in self.data.along.items()}
+        for name, vector in along.items():
+            i = list(self.data.variables).index(name)
+            product = pytensor.tensor.sum(gradients[i] * vector)
+            self.outputs[f"hvp:{name}"] = pytensor.grad(product, variables[i])
+        self.inputs = [v for n, v in values.items() if n not in self.shared] + list(along.values())
+
+    def compile(self) -> None:
+        arrays = list(self.data.feeds.values())
+        if self.workload.kind != "sgd":
+            arrays += self.data.variables.values()
+        arrays += self.data.along.values()
+        outputs = list(self.outputs.values())
+        function = self.pytensor.function(self.inputs, outputs, updates=self.updates)
+        function.trust_input = True
+        self.step = lambda: function(*arrays)
+
+    def results(self, returned: Any) -> Mapping[str, Array]:
+        return {n: np.asarray(v) for n, v in zip(self.outputs, returned, strict=True)}
+
+    def parameters(self) -> Arrays:
+        return {name: np.array(value.get_value()) for name, value in self.shared.items()}
+
+    def _input(self, name: str, array: Array) -> Any:
+        return self.pytensor.tensor.tensor(name, dtype=array.dtype.name, shape=array.shape)
+
+
+class PyTensorImplementation(Implementation):
+    """See ``Implementation``."""
+
+    name = "pytensor"
+    package = "pytensor"
+    quick = False  # the first call compiles for a minute or more
+    settings = "default mode, shared variables with updates, scan, trust_input"
+
+    @classmethod
+    def environment(cls, settings: Settings) -> dict[str, str]:
+        flags = f"base_compiledir={settings.cache},floatX={settings.dtype}"
+        return {"PYTENSOR_FLAGS": flags, "NUMBA_CACHE_DIR": settings.cache}
+
+    def load(self, settings: Settings) -> dict[str, str]:
+        pytensor = import_module("pytensor")
+        import_module("pytensor.tensor.special")
+        linker = str(pytensor.compile.mode.get_default_mode().linker)
+        return {"pytensor": pytensor.__version__, "linker": linker}
+
+    def program(self, workload: Workload, data: Data, settings: Settings) -> Program:
+        return PyTensorProgram(workload, data, settings)
+
+
+IMPLEMENTATIONS = (PyTensorImplementation,)

@@ -1,0 +1,125 @@
+"""staticgrad: the step as one graph, compiled; feeds are NumPy arrays, parameters its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import staticgrad as sg
+from benchmarks.implementation import Implementation, Program, Settings
+from benchmarks.operations import NotYetError, Operations
+from benchmarks.workload import Array, Arrays, Data, Workload
+
+
+class Staticgrad(Operations):
+    """``sg`` spells like NumPy; ``sg.nn`` has the composites."""
+
+    def __init__(self) -> None:
+        super().__init__(sg)
+        self.replace(sg.nn, "relu", "softplus", "gelu", "softmax", "logsumexp")
+        self.replace(sg.nn, "cross_entropy", "layer_norm", "embedding")
+
+    def constant(self, array: Any) -> Any:
+        return sg.constant(array)
+
+    def take(self, x: Any, indices: Any, axis: int) -> Any:
+        return sg.take(x, self.constant(indices), axis)
+
+    def causal_attention(self, q: Any, k: Any, v: Any, time: int, size: int) -> Any:
+        return sg.nn.attention(q, k, v, causal=True)
+
+    def sigmoid(self, x: Any) -> Any:
+        return sg.sigmoid(x)
+
+    def framed(self, x: Any) -> Any:
+        return sg.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
+
+    def conv2d(self, x: Any, w: Any, b: Any, channels: tuple[int, int], side: int) -> Any:
+        raise NotYetError("convolution")
+
+
+def graph_of(workload: Workload, data: Data, ops: Operations) -> sg.Graph:
+    """The graph of a workload: batch axes are one named size, all others literal."""
+    values: dict[str, Any] = {}
+    for name, array in data.feeds.items():
+        shape: list[Any] = list(array.shape)
+        if name in data.batch:
+            shape[data.batch[name]] = "batch"
+        values[name] = sg.input(name, tuple(shape), array.dtype.name)
+    for name, array in data.variables.items():
+        training = workload.kind == "sgd"
+        values[name] = (
+            sg.parameter(name, array) if training else sg.input(name, array.shape, array.dtype.name)
+        )
+    loss, outputs = workload.loss(ops, values, data.sizes)
+    variables = [values[name] for name in data.variables]
+    gradients = sg.grad(loss, variables)
+    if workload.kind == "sgd":
+        updates = {w: w - workload.rate * g for w, g in zip(variables, gradients, strict=True)}
+        return sg.Graph({"loss": loss, **outputs}, updates=updates, name=workload.name)
+    outputs = {"loss": loss, **outputs}
+    outputs |= {f"gradient:{n}": g for n, g in zip(data.variables, gradients, strict=True)}
+    if workload.kind == "hvp":
+        along = [sg.input(f"along:{n}", a.shape, a.dtype.name) for n, a in data.along.items()]
+        products = sg.hvp(loss, variables, along)
+        outputs |= {f"hvp:{n}": p for n, p in zip(data.variables, products, strict=True)}
+    return sg.Graph(outputs, name=workload.name)
+
+
+def feeds_of(workload: Workload, data: Data) -> Arrays:
+    """What ``run`` is given, by the names of the graph."""
+    feeds = dict(data.feeds)
+    if workload.kind != "sgd":
+        feeds |= data.variables
+    return feeds | {f"along:{name}": array for name, array in data.along.items()}
+
+
+def open_sizes(data: Data) -> dict[str, int]:
+    """The value of ``batch`` in these arrays, if any axis is open."""
+    for name, axis in data.batch.items():  # they all agree
+        return {"batch": data.feeds[name].shape[axis]}
+    return {}
+
+
+class StaticgradProgram(Program):
+    """See ``Program``."""
+
+    def build(self) -> None:
+        self.graph = graph_of(self.workload, self.data, Staticgrad())
+
+    def compile(self) -> None:
+        self.compiled = sg.compile(self.graph)
+        run, feeds = self.compiled.run, feeds_of(self.workload, self.data)
+        self.step = lambda: run(feeds)
+
+    def results(self, returned: Any) -> Mapping[str, Array]:
+        return returned  # type: ignore[no-any-return]
+
+    def parameters(self) -> Arrays:
+        return {p.name: p.value for p in self.graph.parameters}
+
+    def planned_bytes(self) -> int | None:
+        return self.compiled.plan(**open_sizes(self.data)).peak_bytes
+
+
+class StaticgradImplementation(Implementation):
+    """See ``Implementation``."""
+
+    name = "staticgrad"
+    package = "staticgrad"
+    settings = "sg.compile(graph), batch a named size; one thread"
+    threads = 1
+    peer = False
+
+    @classmethod
+    def environment(cls, settings: Settings) -> dict[str, str]:
+        return {"STATICGRAD_CACHE_DIR": settings.cache}
+
+    def load(self, settings: Settings) -> dict[str, str]:
+        return {"staticgrad": sg.__version__}
+
+    def program(self, workload: Workload, data: Data, settings: Settings) -> Program:
+        return StaticgradProgram(workload, data, settings)
+
+
+IMPLEMENTATIONS = (StaticgradImplementation,)

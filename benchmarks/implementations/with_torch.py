@@ -1,0 +1,252 @@
+"""PyTorch, eager and compiled, for CPUs.
+
+As its documentation advises: ``torch.set_num_threads``, ``zero_grad(set_to_none=True)``, the fused
+functions of ``torch.nn.functional``, ``torch.optim.SGD`` with whichever of its loops (``foreach``
+on, off, or ``fused``) is fastest here, ``torch.func`` for Hessian-vector products; and
+``torch.compile`` of the loss, whose backward pass it compiles with it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from benchmarks.implementation import Implementation, Program, Settings, UnsupportedError
+from benchmarks.operations import Operations
+from benchmarks.workload import Array, Arrays, Data, Workload
+
+
+class Torch(Operations):
+    """``torch``, with ``torch.nn.functional`` for what it fuses."""
+
+    def __init__(self, torch: Any) -> None:
+        super().__init__(torch)
+        self.functional = torch.nn.functional
+        self.replace(self.functional, "relu", "softplus", "cross_entropy", "gelu")
+        self.replace(torch, "sigmoid")
+
+    def constant(self, array: Any) -> Any:
+        return self.namespace.from_numpy(array)
+
+    def max(self, x: Any, axis: int, keepdims: bool = False) -> Any:
+        return self.namespace.amax(x, axis, keepdims)
+
+    def cumprod(self, x: Any, axis: int) -> Any:
+        return self.namespace.cumprod(x, axis)
+
+    def transpose(self, x: Any, axes: tuple[int, ...]) -> Any:
+        return x.permute(axes)
+
+    def concatenate(self, parts: Any, axis: int) -> Any:
+        return self.namespace.cat(parts, axis)
+
+    def logsumexp(self, x: Any, axis: int) -> Any:
+        return self.namespace.logsumexp(x, axis)
+
+    def embedding(self, table: Any, ids: Any) -> Any:
+        return self.functional.embedding(ids, table)
+
+    def linear(self, x: Any, w: Any, b: Any) -> Any:
+        return self.functional.linear(x, w.t(), b)
+
+    def layer_norm(self, x: Any, gain: Any, bias: Any, eps: float = 1e-5) -> Any:
+        return self.functional.layer_norm(x, x.shape[-1:], gain, bias, eps)
+
+    def causal_attention(self, q: Any, k: Any, v: Any, time: int, size: int) -> Any:
+        return self.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+
+    def conv2d(self, x: Any, w: Any, b: Any, channels: tuple[int, int], side: int) -> Any:
+        return self.functional.conv2d(x, w, b, padding=1)
+
+    def max_pool(self, x: Any, channels: int, side: int) -> Any:
+        return self.functional.max_pool2d(x, 2)
+
+    def lstm(self, x: Any, wx: Any, wh: Any, b: Any, time: int, hidden: int) -> Any:
+        zeros = x.new_zeros(1, x.shape[1], hidden)
+        weights = [wx.t(), wh.t(), b, self.namespace.zeros_like(b)]
+        return self.namespace.lstm(
+            x, (zeros, zeros), weights, True, 1, 0.0, True, False, False
+        )[0][-1]  # fmt: skip
+
+
+class TorchLoops(Torch):
+    """For torch.compile, which unrolls a Python loop but does not trace the fused LSTM."""
+
+    lstm = Operations.lstm
+
+
+class TorchProgram(Program):
+    """Eager; see ``Program``."""
+
+    operations: type[Torch] = Torch
+
+    def build(self) -> None:
+        self.torch = torch = import_module("torch")
+        ops, workload, sizes = self.operations(torch), self.workload, self.data.sizes
+
+        def loss(variables: Any, feeds: Any) -> Any:
+            return workload.loss(ops, {**variables, **feeds}, sizes)
+
+        self.loss = self.wrap(loss)
+        self.feeds = self._tensors(self.data.feeds)
+        self.along = self._tensors(self.data.along)
+        self.variables = self._tensors(self.data.variables)
+        if workload.kind == "hvp":
+            self.step = self._hvp()
+            return
+        for tensor in self.variables.values():
+            tensor.requires_grad_()
+        self.step = self._training(None) if workload.kind == "sgd" else self._gradient()
+
+    def wrap(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """What the compiled variants replace."""
+        return function
+
+    def tune(self) -> str:
+        """The fastest loop of the optimizer, by a short trial of each."""
+        if self.workload.kind != "sgd":
+            return ""
+        times = {}
+        for name in ("foreach", "single", "fused"):
+            step = self._training(name)
+            step()
+            start, calls = time.perf_counter(), 0
+            while time.perf_counter() - start < 0.1:
+                step()
+                calls += 1
+            times[name] = (time.perf_counter() - start) / calls
+        best = min(times, key=lambda name: times[name])
+        self.step = self._training(best)
+        return f"SGD: {best}"
+
+    def results(self, returned: Any) -> Mapping[str, Array]:
+        return {name: value.detach().numpy() for name, value in returned.items()}
+
+    def parameters(self) -> Arrays:
+        if self.workload.kind != "sgd":
+            return {}
+        return {name: t.detach().numpy().copy() for name, t in self.variables.items()}
+
+    def _tensors(self, arrays: Arrays) -> dict[str, Any]:
+        return {name: self.torch.from_numpy(np.array(array)) for name, array in arrays.items()}
+
+    def _training(self, loop: str | None) -> Callable[[], Any]:
+        options = {"foreach": loop == "foreach", "fused": loop == "fused"} if loop else {}
+        optimizer = self.torch.optim.SGD(
+            list(self.variables.values()), lr=self.workload.rate, **options
+        )
+        loss_of, variables, feeds = self.loss, self.variables, self.feeds
+
+        def step() -> Any:
+            optimizer.zero_grad(set_to_none=True)
+            loss, outputs = loss_of(variables, feeds)
+            loss.backward()
+            optimizer.step()
+            return {"loss": loss.detach(), **outputs}
+
+        return step
+
+    def _gradient(self) -> Callable[[], Any]:
+        loss_of, variables, feeds = self.loss, self.variables, self.feeds
+        wanted, names = list(variables.values()), [f"gradient:{name}" for name in variables]
+        grad = self.torch.autograd.grad
+
+        def step() -> Any:
+            loss, outputs = loss_of(variables, feeds)
+            gradients = grad(loss, wanted)
+            return {"loss": loss, **outputs, **dict(zip(names, gradients, strict=True))}
+
+        return step
+
+    def _hvp(self) -> Callable[[], Any]:
+        func, ops = self.torch.func, self.operations(self.torch)
+        workload, sizes = self.workload, self.data.sizes
+
+        def loss(variables: Any, feeds: Any) -> Any:
+            return workload.loss(ops, {**variables, **feeds}, sizes)[0]
+
+        def product(variables: Any, feeds: Any, along: Any) -> Any:
+            both = func.grad_and_value(loss)
+
+            def slope(at: Any) -> Any:
+                return both(at, feeds)
+
+            (gradients, value), (moved, _) = func.jvp(slope, (variables,), (along,))
+            return value, gradients, moved
+
+        compiled, names = self.wrap(product), list(self.variables)
+
+        def step() -> Any:
+            value, gradients, moved = compiled(self.variables, self.feeds, self.along)
+            found = {"loss": value} | {f"gradient:{n}": gradients[n] for n in names}
+            return found | {f"hvp:{n}": moved[n] for n in names}
+
+        return step
+
+
+class TorchImplementation(Implementation):
+    """Eager PyTorch."""
+
+    name = "torch"
+    package = "torch"
+    settings = "eager, fused functions, zero_grad(set_to_none), fastest SGD loop"
+    mode: str | None = None
+
+    def load(self, settings: Settings) -> dict[str, str]:
+        torch = import_module("torch")
+        torch.set_num_threads(settings.threads)
+        return {"torch": torch.__version__}
+
+    def program(self, workload: Workload, data: Data, settings: Settings) -> Program:
+        return TorchProgram(workload, data, settings)
+
+
+class CompiledTorchProgram(TorchProgram):
+    """The same through torch.compile."""
+
+    operations = TorchLoops
+
+    def __init__(self, workload: Workload, data: Data, settings: Settings, mode: str) -> None:
+        super().__init__(workload, data, settings)
+        self.mode = mode
+
+    def wrap(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        return self.torch.compile(function, mode=self.mode)  # type: ignore[no-any-return]
+
+
+class CompiledTorch(TorchImplementation):
+    """torch.compile in its default mode."""
+
+    name = "torch.compile"
+    settings = "torch.compile(loss), default mode, zero_grad(set_to_none), fastest SGD loop"
+    mode = "default"
+    quick = False
+
+    @classmethod
+    def environment(cls, settings: Settings) -> dict[str, str]:
+        return {"TORCHINDUCTOR_CACHE_DIR": settings.cache, "TORCHINDUCTOR_FX_GRAPH_CACHE": "1"}
+
+    def load(self, settings: Settings) -> dict[str, str]:
+        if not any(shutil.which(name) for name in ("g++", "clang++", "c++")):
+            raise UnsupportedError("torch.compile needs a C++ compiler")
+        return super().load(settings)
+
+    def program(self, workload: Workload, data: Data, settings: Settings) -> Program:
+        return CompiledTorchProgram(workload, data, settings, str(self.mode))
+
+
+class TunedTorch(CompiledTorch):
+    """torch.compile, max-autotune."""
+
+    name = "torch.compile-max"
+    settings = "torch.compile(loss), mode max-autotune, zero_grad(set_to_none), fastest SGD loop"
+    default = False  # on CPUs it tunes matrix products only, and takes minutes to do so
+    mode = "max-autotune"
+
+
+IMPLEMENTATIONS = (TorchImplementation, CompiledTorch, TunedTorch)

@@ -1,0 +1,104 @@
+"""The machine that a run was made on: in words, and as limits measured in the same run.
+
+The limits are a square matrix product and a copy far beyond the caches, with NumPy: what
+GFLOP/s and GB/s of the rows are compared with. No host or user name is read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import platform
+import re
+import time
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.schema import Limits, Machine
+
+_SIDE = 1536
+_COPIED = 1 << 27  # bytes
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def describe() -> Machine:
+    """What can be said about this machine."""
+    return Machine(
+        processor=_processor(),
+        cores=cores(),
+        memory=_memory(),
+        system=f"{platform.system()} {platform.machine()}",
+        python=platform.python_version(),
+        numpy=np.__version__,
+        blas=_blas(),
+    )
+
+
+def measure_limits(threads: int, seconds: float = 0.5) -> Limits:
+    """The best of repeated products and copies; the threads are set before the process starts."""
+    gemm = {}
+    for dtype in ("float32", "float64"):
+        a = np.ones((_SIDE, _SIDE), dtype)
+        out = np.empty_like(a)
+        product = partial(np.matmul, a, a, out=out)
+        gemm[dtype] = 2 * _SIDE**3 / _best(product, seconds)
+    source = np.ones(_COPIED // 8)
+    target = np.empty_like(source)
+    copied = 2 * _COPIED / _best(lambda: np.copyto(target, source), seconds)
+    return Limits(threads, gemm["float32"], gemm["float64"], copied)
+
+
+def _best(work: Callable[[], Any], seconds: float) -> float:
+    best, end = float("inf"), time.perf_counter() + seconds
+    work()
+    while time.perf_counter() < end or best == float("inf"):
+        start = time.perf_counter()
+        work()
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+def _processor() -> str:
+    """The model, its vector extensions."""
+    name, flags = platform.processor() or platform.machine(), ""
+    with contextlib.suppress(OSError):
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        model = re.search(r"model name\s*:\s*(.+)", text)
+        name = model[1].strip() if model else name
+        present = re.search(r"flags\s*:\s*(.+)", text)
+        known = ("avx2", "fma", "avx512f", "avx512dq", "amx_tile")
+        flags = " ".join(f for f in known if present and f in present[1].split())
+    return f"{name} ({flags})" if flags else name
+
+
+def _memory() -> int:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError, AttributeError):
+        return 0
+
+
+def _blas() -> str:
+    """NumPy's BLAS, with the core that it chose if threadpoolctl is there to say so."""
+    with contextlib.suppress(ImportError):
+        found = import_module("threadpoolctl").threadpool_info()
+        for library in found:
+            if library.get("user_api") == "blas":
+                core = library.get("architecture", "")
+                return f"{library['internal_api']} {library['version']} {core}".strip()
+    with contextlib.redirect_stdout(io.StringIO()):
+        config: Any = np.show_config(mode="dicts")
+    blas = config["Build Dependencies"]["blas"]
+    return f"{blas['name']} {blas['version']}"

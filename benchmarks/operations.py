@@ -1,0 +1,151 @@
+"""The vocabulary that workloads are written in, over any namespace that spells like NumPy.
+
+Each implementation subclasses ``Operations``: plain names (``exp``, ``sum``, ``concatenate``) come
+from its namespace, and composites here are replaced by whatever its own documentation recommends
+(a fused cross entropy, a scan, a convolution). Nothing here knows which library runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import sqrt
+from typing import Any
+
+import numpy as np
+
+
+class NotYetError(Exception):
+    """The implementation has no such operation; the row says so and shows no time."""
+
+
+class Operations:
+    """NumPy's names from ``namespace``, and composites in terms of them."""
+
+    def __init__(self, namespace: Any) -> None:
+        self.namespace = namespace
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.namespace, name)
+
+    def replace(self, source: Any, *names: str) -> None:
+        """Take composites from ``source``, which spells them alike."""
+        for name in names:
+            setattr(self, name, getattr(source, name))
+
+    # -- data -------------------------------------------------------------------------------------
+
+    def constant(self, array: Any) -> Any:
+        """An array of the program, as the library wants it."""
+        return array
+
+    def take(self, x: Any, indices: Any, axis: int) -> Any:
+        """Rows of ``x`` along ``axis`` by an integer array."""
+        return x[(slice(None),) * axis + (self.constant(indices),)]
+
+    def embedding(self, table: Any, ids: Any) -> Any:
+        """Rows of a table [n, d] by ids [...]."""
+        return table[ids]
+
+    def pick(self, x: Any, labels: Any) -> Any:
+        """x[i, labels[i]] of a matrix."""
+        return x[np.arange(x.shape[0]), labels]
+
+    # -- composites -------------------------------------------------------------------------------
+
+    def linear(self, x: Any, w: Any, b: Any) -> Any:
+        """A dense layer: x @ w + b."""
+        return x @ w + b
+
+    def relu(self, x: Any) -> Any:
+        """max(x, 0), with derivative 0 at 0."""
+        return self.maximum(x, 0.0)
+
+    def sigmoid(self, x: Any) -> Any:
+        """1 / (1 + exp(-x))."""
+        return 0.5 * self.tanh(0.5 * x) + 0.5
+
+    def softplus(self, x: Any) -> Any:
+        """log(1 + exp(x)), without overflow."""
+        return self.logaddexp(x, 0.0)
+
+    def gelu(self, x: Any) -> Any:
+        """x * Phi(x), by erf."""
+        return 0.5 * x * (1.0 + self.erf(x * (1.0 / sqrt(2.0))))
+
+    def logsumexp(self, x: Any, axis: int) -> Any:
+        """log(sum(exp(x))) along one axis, without overflow."""
+        top = self.max(x, axis=axis, keepdims=True)
+        total = self.log(self.sum(self.exp(x - top), axis=axis, keepdims=True)) + top
+        return self.sum(total, axis=axis)
+
+    def softmax(self, x: Any) -> Any:
+        """exp(x) over its sum, along the last axis."""
+        raised = self.exp(x - self.max(x, axis=-1, keepdims=True))
+        return raised / self.sum(raised, axis=-1, keepdims=True)
+
+    def cross_entropy(self, logits: Any, labels: Any) -> Any:
+        """The mean of -log softmax at the label: logits [n, classes], labels [n]."""
+        return self.mean(self.logsumexp(logits, axis=-1) - self.pick(logits, labels))
+
+    def layer_norm(self, x: Any, gain: Any, bias: Any, eps: float = 1e-5) -> Any:
+        """Over the last axis; the variance is the mean square."""
+        away = x - self.mean(x, axis=-1, keepdims=True)
+        variance = self.mean(away * away, axis=-1, keepdims=True)
+        return away / self.sqrt(variance + eps) * gain + bias
+
+    def causal_attention(self, q: Any, k: Any, v: Any, time: int, size: int) -> Any:
+        """softmax(q @ k^T / sqrt(size) + mask) @ v for [batch, heads, time, size]."""
+        hidden = np.triu(np.full((time, time), -1e30, "float32"), 1)
+        scale = 1.0 / sqrt(size)
+        scores = self.matmul(q, self.transpose(k, (0, 1, 3, 2))) * scale
+        return self.matmul(self.softmax(scores + self.constant(hidden)), v)
+
+    def conv2d(self, x: Any, w: Any, b: Any, channels: tuple[int, int], side: int) -> Any:
+        """3x3, padding 1: [n, c, side, side] and [o, c, 3, 3] -> [n, o, side, side].
+
+        ``channels`` is (c, o). Here as one matrix product over nine shifted copies of the image.
+        """
+        inputs, outputs = channels
+        n = x.shape[0]
+        padded = self.framed(x)
+        shifted = [padded[:, :, i : i + side, j : j + side] for i in range(3) for j in range(3)]
+        columns = self.reshape(self.stack(shifted, axis=2), (n, inputs * 9, side * side))
+        product = self.matmul(self.reshape(w, (outputs, inputs * 9)), columns)
+        out = self.reshape(product, (n, outputs, side, side))
+        return out + self.reshape(b, (outputs, 1, 1))
+
+    def framed(self, x: Any) -> Any:
+        """[n, c, h, w] with one row or column of zeros on each side of the image."""
+        return self.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="constant")
+
+    def max_pool(self, x: Any, channels: int, side: int) -> Any:
+        """2x2 with stride 2: [n, c, side, side] -> [n, c, side / 2, side / 2]."""
+        half = side // 2
+        blocks = self.reshape(x, (x.shape[0], channels, half, 2, half, 2))
+        return self.max(self.max(blocks, axis=5), axis=3)
+
+    # -- loops ------------------------------------------------------------------------------------
+
+    def repeat(self, body: Callable[[Any, Sequence[Any]], Any], start: Any, times: int,
+               constants: Sequence[Any]) -> Any:  # fmt: skip
+        """start, then ``times`` times body(value, constants); the last value. Unrolled here."""
+        value = start
+        for _ in range(times):
+            value = body(value, constants)
+        return value
+
+    def lstm(self, x: Any, wx: Any, wh: Any, b: Any, time: int, hidden: int) -> Any:
+        """The last hidden state over x [time, batch, inputs]; gates i, f, g, o. Unrolled here."""
+        h = c = None
+        for t in range(time):
+            h, c = self.lstm_cell(x[t], h, c, (wx, wh, b), hidden)
+        return h
+
+    def lstm_cell(self, x: Any, h: Any, c: Any, weights: Any, hidden: int) -> tuple[Any, Any]:
+        """One step (Hochreiter and Schmidhuber 1997, with forget gates); None is a zero state."""
+        wx, wh, b = weights
+        z = x @ wx + b if h is None else x @ wx + h @ wh + b
+        i, f, g, o = (z[:, k * hidden : (k + 1) * hidden] for k in range(4))
+        fresh = self.sigmoid(i) * self.tanh(g)
+        c = fresh if c is None else self.sigmoid(f) * c + fresh
+        return self.sigmoid(o) * self.tanh(c), c

@@ -1,0 +1,149 @@
+"""The report as text: tables for a terminal, and Markdown for the README, losses included."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import figures
+from benchmarks.schema import Machine, Report, Row
+
+COLUMNS = (
+    "implementation", "threads", "median", "quartiles", "noise", "kept", "x best peer",
+    "tiny call", "GFLOP/s", "GB/s", "first cold", "first warm", "import", "peak RSS", "planned",
+    "error",
+)  # fmt: skip
+
+
+def show(report: Report, console: Console) -> None:
+    """Print everything: the machine, a table per workload, and what did not pass."""
+    console.print(machine_text(report.machine))
+    for found in report.limits:
+        console.print(
+            f"limits at {found.threads} threads: {found.gemm32 / 1e9:.0f} GFLOP/s float32,"
+            f" {found.gemm64 / 1e9:.0f} float64, copy {found.copy / 1e9:.1f} GB/s"
+        )
+    for note in (*report.notes, *quietness(report)):
+        console.print(note)
+    for name in dict.fromkeys(row.workload for row in report.rows):
+        rows = [row for row in report.rows if row.workload == name]
+        table = Table(title=f"{name} ({rows[0].dtype})", title_justify="left")
+        for column in COLUMNS:
+            table.add_column(column, justify="left" if column == "implementation" else "right")
+        for row in sorted(rows, key=_order):
+            table.add_row(*cells(report, row))
+        console.print(table)
+
+
+def quietness(report: Report) -> Iterator[str]:
+    """A warning where other programs held the cores during the run."""
+    found = figures.disturbed(report)
+    if found:
+        share = min(min(r.busy for r in row.rounds) for row in found)
+        yield (
+            f"The machine was not quiet: {len(found)} of {len(figures.measured(report))} rows got"
+            f" less than 90 % of their core, the least {share:.0%}; their times are too long."
+        )
+
+
+def machine_text(machine: Machine) -> str:
+    """One line about the machine."""
+    return (
+        f"{machine.processor}, {machine.cores} cores, {machine.memory / 2**30:.0f} GiB,"
+        f" {machine.system}, Python {machine.python}, NumPy {machine.numpy} with {machine.blas}"
+    )
+
+
+def cells(report: Report, row: Row) -> list[str]:
+    """The texts of a row, as ``COLUMNS``."""
+    head = [row.implementation, str(row.threads)]
+    if row.status != "ok":
+        what = f"{row.status}: {row.detail}" if row.detail else row.status
+        return [*head, what[:60], *[""] * (len(COLUMNS) - 3)]
+    low, high = figures.quartiles(row)
+    ratio, memory = figures.ratio(report, row), row.memory
+    limits = figures.limits_of(report, row.threads)
+    peak = limits.gemm32 if row.dtype == "float32" else limits.gemm64
+    return [
+        *head,
+        figures.duration(figures.seconds(row)),
+        f"{figures.duration(low)} .. {figures.duration(high)}",
+        f"{figures.noise(row):.0%}",
+        figures.duration(figures.seconds(row, kept=True)),
+        "-" if ratio is None else f"{ratio:.2f}",
+        figures.duration(row.overhead),
+        f"{figures.flops(row) / 1e9:.3g} ({figures.flops(row) / peak:.0%})",
+        f"{figures.bandwidth(row) / 1e9:.3g} ({figures.bandwidth(row) / limits.copy:.0%})",
+        figures.duration(figures.ready(row, cold=True)),
+        figures.duration(figures.ready(row, cold=False)),
+        figures.duration(figures.imports(row)),
+        "-" if memory is None else figures.size(memory.peak),
+        "-" if memory is None else figures.size(memory.planned),
+        "-" if row.error is None else f"{row.error:.0e}",
+    ]
+
+
+def _order(row: Row) -> tuple[bool, float]:
+    return row.status != "ok", figures.seconds(row) if row.status == "ok" else 0.0
+
+
+def markdown(report: Report) -> str:
+    """Time per call of every implementation, and staticgrad's ratio to the best peer."""
+    most = max((row.threads for row in report.rows), default=1)
+    threads = f"one thread or {most}, whichever is faster" if most > 1 else "one thread"
+    names = list(dict.fromkeys(row.implementation for row in report.rows))
+    names.sort(key=lambda name: name != figures.OWN)
+    lines = [
+        f"Measured on {machine_text(report.machine)}: median time per call over {report.rounds}"
+        " processes each, results checked against a float64 truth first. Peers use"
+        f" {threads}; staticgrad runs on one thread. Below a ratio of 1 staticgrad is faster"
+        " than the best peer.",
+        *quietness(report),
+        "",
+        "| workload | " + " | ".join(names) + " | ratio |",
+        "|---|" + "--:|" * (len(names) + 1),
+    ]
+    lines += [_markdown_line(report, name, names, most) for name in _workloads(report)]
+    lines += ["", *_first_results(report, names)]
+    return "\n".join(lines) + "\n"
+
+
+def _workloads(report: Report) -> list[str]:
+    return list(dict.fromkeys(row.workload for row in report.rows))
+
+
+def _markdown_line(report: Report, workload: str, names: list[str], most: int) -> str:
+    rows = [row for row in report.rows if row.workload == workload]
+    texts = []
+    for name in names:
+        found = [row for row in rows if row.implementation == name]
+        passed = [row for row in found if row.status == "ok"]
+        if passed:
+            texts.append(figures.duration(min(map(figures.seconds, passed))))
+        else:
+            texts.append(found[0].status if found else "-")
+    own = next((r for r in rows if r.implementation == figures.OWN and r.status == "ok"), None)
+    ratio = None if own is None else figures.ratio(report, own, most)
+    return f"| {workload} | {' | '.join(texts)} | {'-' if ratio is None else f'{ratio:.2f}'} |"
+
+
+def _soonest(rows: list[Row], cold: bool) -> str:
+    """The shortest time to the first result over numbers of threads."""
+    found = [ready for row in rows if (ready := figures.ready(row, cold)) is not None]
+    return figures.duration(min(found, default=None))
+
+
+def _first_results(report: Report, names: list[str]) -> Iterator[str]:
+    yield "Time from arrays to the first result (build, compile, call), caches empty / filled:"
+    yield ""
+    yield "| workload | " + " | ".join(names) + " |"
+    yield "|---|" + "--:|" * len(names)
+    for workload in _workloads(report):
+        texts = []
+        for name in names:
+            rows = [r for r in figures.measured(report) if r.implementation == name]
+            rows = [row for row in rows if row.workload == workload]
+            texts.append(" / ".join(_soonest(rows, cold) for cold in (True, False)))
+        yield f"| {workload} | {' | '.join(texts)} |"

@@ -1,0 +1,94 @@
+"""Slower beyond noise is caught, noise is not; more planned bytes and lost rows are."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from benchmarks import __main__ as command, schema
+from benchmarks.compare import Comparison, compare, text
+from benchmarks.measure import steady, summary
+from benchmarks.schema import Memory, Row
+from tests.benchmarks.made_up import report, row
+
+
+def compared(old: Row, new: Row) -> Comparison:
+    return compare(report(old), report(new))
+
+
+def worse(found: Comparison) -> list[str]:
+    return [change.what for change in found.changes if change.worse]
+
+
+def drawn(center: float, spread: float, seed: int) -> Row:
+    """A row whose samples are drawn from a lognormal distribution, as times are."""
+    random = np.random.default_rng(seed)
+    base = row("staticgrad", [center] * 3)
+    rounds = tuple(
+        replace(r, dropped=summary(center * np.exp(random.normal(0, spread, 300))))
+        for r in base.rounds
+    )
+    return replace(base, rounds=rounds)
+
+
+@pytest.mark.parametrize("spread", [0.001, 0.01, 0.05, 0.2])
+def test_the_same_distribution_is_never_slower(spread: float) -> None:
+    for seed in range(20):
+        found = compared(drawn(1e-3, spread, seed), drawn(1e-3, spread, seed + 100))
+        assert worse(found) == []
+
+
+@pytest.mark.parametrize(("spread", "factor"), [(0.001, 1.06), (0.01, 1.1), (0.05, 1.2)])
+def test_a_slower_distribution_is_caught(spread: float, factor: float) -> None:
+    for seed in range(20):
+        slow = drawn(1e-3 * factor, spread, seed + 100)
+        assert worse(compared(drawn(1e-3, spread, seed), slow)) == ["time per call"]
+
+
+def test_a_difference_within_the_range_over_rounds_is_noise() -> None:
+    assert worse(compared(row("a", [1.0, 1.2, 1.4]), row("a", [1.3, 1.4, 1.5]))) == []
+    assert worse(compared(row("a", [1.2, 1.2, 1.2]), row("a", [1.4, 1.4, 1.4]))) != []
+
+
+def test_one_more_planned_byte_is_caught() -> None:
+    old = row("staticgrad", [1.0])
+    found = compared(old, replace(old, memory=Memory(1, 2, 4097)))
+    assert worse(found) == ["planned bytes"]
+    assert worse(compared(old, replace(old, memory=Memory(9, 9, 4095)))) == []
+
+
+def test_a_row_that_no_longer_passes_is_lost() -> None:
+    old = row("staticgrad", [1.0])
+    found = compared(old, replace(old, status="wrong", detail="w is off", rounds=()))
+    assert found.worse
+    assert "LOST    mlp staticgrad 1: wrong: w is off" in text(found)
+
+
+def test_faster_is_said_and_fails_nothing() -> None:
+    found = compared(row("a", [1.0]), row("a", [0.5]))
+    assert not found.worse
+    assert "better  mlp a 1: time per call 1 s -> 500 ms" in text(found)
+
+
+def test_a_slowed_kernel_is_caught_by_the_command(tmp_path, capsys) -> None:
+    """The measuring loop itself runs, on a clock that only the measured program moves."""
+    now = [0.0]
+
+    def kernel(cost: float):
+        def step() -> None:
+            now[0] += cost
+
+        return step
+
+    files = []
+    for name, cost in (("old", 1e-3), ("same", 1.01e-3), ("slow", 1.3e-3)):
+        base = row("staticgrad", [1.0, 1.0])
+        measured = steady(kernel(cost), 0.1, clock=lambda: now[0])
+        rounds = tuple(replace(r, dropped=measured) for r in base.rounds)
+        files.append(str(tmp_path / name))
+        text_of = schema.dump(report(replace(base, rounds=rounds)))
+        (tmp_path / name).write_text(text_of, encoding="utf-8")
+    old, same, slow = files
+    assert command.main(["--compare", old, same]) == 0
+    assert command.main(["--compare", old, slow]) == 1
+    assert "WORSE" in capsys.readouterr().out

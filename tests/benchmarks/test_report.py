@@ -1,0 +1,98 @@
+"""Figures, tables, Markdown and the page, from made-up reports."""
+
+import io
+import re
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from benchmarks import __main__ as command, figures, schema
+from benchmarks.report import markdown, show
+from tests.benchmarks.made_up import report, row
+
+FAST, SLOW = row("staticgrad", [1e-3, 1.1e-3, 1e-3]), row("jax", [2e-3, 2e-3, 2e-3])
+FAILED = replace(row("torch", [1.0]), status="crashed", detail="it <b>fell</b>", rounds=())
+WHOLE = report(FAST, SLOW, FAILED)
+
+
+def test_figures() -> None:
+    assert figures.seconds(FAST) == 1e-3
+    assert figures.noise(FAST) == pytest.approx(0.05)
+    assert figures.ratio(WHOLE, FAST) == pytest.approx(0.5)
+    assert figures.ratio(WHOLE, SLOW) is None  # no other peer passed
+    assert figures.flops(FAST) == pytest.approx(1e11)
+    assert figures.bandwidth(FAST) == pytest.approx(5e9)
+    assert figures.ready(FAST, cold=True) == pytest.approx(1.03)
+    assert figures.ready(FAST, cold=False) == pytest.approx(0.13)
+    assert figures.ready(row("a", [1.0]), cold=False) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "-"), (12.3456, "12.3 s"), (0.9996, "1 s"), (0.5, "500 ms"), (1.5e-6, "1.5 us")],
+)
+def test_durations(value: float | None, text: str) -> None:
+    assert figures.duration(value) == text
+
+
+def test_the_best_peer_is_one_that_passed_with_few_enough_threads() -> None:
+    quick = replace(row("pytensor", [1e-4]), threads=2)
+    rows = [*WHOLE.rows, quick]
+    one, two = (figures.best_peer(rows, "mlp", threads) for threads in (1, 2))
+    assert one is SLOW
+    assert two is quick
+
+
+def test_a_busy_machine_is_said() -> None:
+    busy = replace(FAST, rounds=tuple(replace(r, busy=0.5) for r in FAST.rounds))
+    assert "not quiet: 1 of 2 rows" in markdown(report(busy, SLOW))
+    assert "not quiet" not in markdown(WHOLE)
+
+
+def test_the_table_has_every_row() -> None:
+    target = io.StringIO()
+    show(WHOLE, Console(file=target, width=250))
+    text = target.getvalue()
+    assert "crashed: it <b>fell</b>" in text
+    assert "0.50" in text
+    assert "limits at 2 threads: 200 GFLOP/s float32" in text
+
+
+def test_markdown_shows_losses_too() -> None:
+    lines = markdown(WHOLE).splitlines()
+    assert "| workload | staticgrad | jax | torch | ratio |" in lines
+    assert "| mlp | 1 ms | 2 ms | crashed | 0.50 |" in lines
+    slower = markdown(report(row("staticgrad", [4e-3]), SLOW))
+    assert "| mlp | 4 ms | 2 ms | 2.00 |" in slower
+
+
+def test_the_page_renders_and_escapes() -> None:
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("jinja2")
+    from benchmarks.plot import page
+
+    text = page(WHOLE)
+    assert text.count("<svg") == 3
+    assert "&lt;b&gt;fell" in text
+    assert "<b>fell" not in text
+    assert not re.search(r"(src|href)=\"(?!#)|url\((?!#)|@import", text)  # self-contained
+
+
+def test_the_command_reads_a_report(tmp_path, capsys) -> None:
+    file = tmp_path / "report.json"
+    file.write_text(schema.dump(WHOLE), encoding="utf-8")
+    assert command.main(["--from", str(file), "--markdown"]) == 0
+    assert "| mlp | 1 ms |" in capsys.readouterr().out
+    lost = report(replace(FAST, status="wrong", rounds=()), SLOW)
+    file.write_text(schema.dump(lost), encoding="utf-8")
+    assert command.main(["--from", str(file), "--markdown"]) == 1
+
+
+def test_the_command_lists_and_refuses_unknown_names(capsys) -> None:
+    assert command.main(["--list"]) == 0
+    listed = capsys.readouterr().out
+    assert "blackscholes" in listed
+    assert "staticgrad" in listed
+    with pytest.raises(SystemExit, match="no workload is named 'nothing'"):
+        command.main(["--workload", "nothing"])

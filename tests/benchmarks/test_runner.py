@@ -1,0 +1,93 @@
+"""Runs in processes of their own: what goes wrong there becomes a row that says so."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from benchmarks import runner
+from benchmarks.implementations.with_staticgrad import StaticgradImplementation
+from benchmarks.runner import Run, environment, execute, pairs_of
+from benchmarks.schema import Row, dump, load
+from benchmarks.worker import Job
+from benchmarks.workloads import all_workloads
+from tests.benchmarks import made_up
+
+ROSENBROCK = all_workloads()["rosenbrock_200"]
+
+
+@pytest.fixture(scope="module")
+def rows() -> dict[str, Row]:
+    """One run with everything that can happen."""
+    implementations = (
+        StaticgradImplementation,
+        made_up.Wrong,
+        made_up.Crashing,
+        made_up.Raising,
+        made_up.Declining,
+    )
+    lines: list[str] = []
+    run = Run((ROSENBROCK,), implementations, (1,), 2, 0.01, timeout=120.0, small=True)
+    report = execute(run, lines.append)
+    assert load(dump(report)) == report
+    assert report.limits[0].gemm32 > 0
+    assert len(lines) == 1 + 1 + (5 + 1) + 1  # what failed once is not run again
+    return {row.implementation: row for row in report.rows}
+
+
+def test_a_row_that_passes_has_every_figure(rows: dict[str, Row]) -> None:
+    row = rows["staticgrad"]
+    assert row.status == "ok", row.detail
+    assert len(row.rounds) == 2
+    assert row.error is not None
+    assert row.error <= ROSENBROCK.tolerance
+    assert row.memory is not None
+    assert row.memory.planned is not None
+    assert row.memory.peak > row.memory.before > 0
+    assert row.overhead is not None
+    assert all(r.phases.ready > 0 and r.kept.samples >= 3 for r in row.rounds)
+    assert row.flops is not None
+    assert row.flops > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "detail"),
+    [
+        ("wrong", "wrong", "gradient:x is off by 1.0e-03, tolerance 1e-05"),
+        ("crashing", "crashed", "exit status 3"),
+        ("raising", "crashed", "RuntimeError: no such thing"),
+        ("declining", "unsupported", "double backward"),
+    ],
+)
+def test_what_goes_wrong_is_said_and_shows_no_time(
+    rows: dict[str, Row], name: str, status: str, detail: str
+) -> None:
+    row = rows[name]
+    assert (row.status, row.detail) == (status, detail)
+    assert row.rounds == ()
+
+
+def test_a_process_that_hangs_is_ended(tmp_path: Path) -> None:
+    place = f"{made_up.Hanging.__module__}:{made_up.Hanging.__name__}"
+    job = Job(str(tmp_path / "result"), str(tmp_path), 1, ROSENBROCK.name, place)
+    start = time.monotonic()
+    assert runner.launch(job, {}, 1.0) == (None, "no result within 1 s", "timeout")
+    assert time.monotonic() - start < 60
+
+
+def test_no_inherited_variable_pins_a_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    pinned = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "STATICGRAD_JIT", "XLA_FLAGS")
+    for name in pinned:
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("KEPT_AS_IT_IS", "1")
+    found = environment(3, {"XLA_FLAGS": "ours"})
+    assert found["KEPT_AS_IT_IS"] == "1"
+    assert found["OPENBLAS_NUM_THREADS"] == found["OMP_NUM_THREADS"] == "3"
+    assert found["XLA_FLAGS"] == "ours"
+    assert not found.keys() & set(pinned[:3])
+    assert found["PYTHONPATH"].startswith(str(runner.ROOT))
+
+
+def test_one_threaded_implementations_run_once() -> None:
+    run = Run((ROSENBROCK,), (StaticgradImplementation,), (1, 2, 8))
+    assert [pair.threads for pair in pairs_of(run)] == [1]

@@ -1,0 +1,46 @@
+"""Reports are written and read back whole; what is no report is refused, with the place."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from benchmarks import schema
+from tests.benchmarks.made_up import report, row
+
+
+def test_a_report_reads_back_as_it_was_written() -> None:
+    failed = replace(row("jax", [1e-3]), status="crashed", detail="why", rounds=(), memory=None)
+    whole = report(row("staticgrad", [1e-3, 2e-3]), failed)
+    assert schema.load(schema.dump(whole)) == whole
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d.update(version=99), "version 1 is wanted, this is 99"),
+        (lambda d: d.pop("rows"), "missing field 'rows'"),
+        (lambda d: d.update(extra=1), "unknown field 'extra'"),
+        (lambda d: d["rows"][0].update(threads="two"), r"rows\[0\].threads: 'two'"),
+        (lambda d: d["rows"][0].update(status="fine"), r"rows\[0\].status: 'fine' is none of"),
+        (lambda d: d["rows"][0].update(threads=True), r"rows\[0\].threads: True"),
+        (lambda d: d["rows"][0]["rounds"][0].pop("busy"), r"rounds\[0\]: missing field 'busy'"),
+        (lambda d: d.update(rows={}), "report.rows"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_its_place(change, message) -> None:
+    data = json.loads(schema.dump(report(row("staticgrad", [1e-3]))))
+    change(data)
+    with pytest.raises(schema.SchemaError, match=message):
+        schema.load(json.dumps(data))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3"])
+def test_what_is_no_json_object_is_refused(text: str) -> None:
+    with pytest.raises(schema.SchemaError):
+        schema.load(text)
+
+
+def test_infinite_figures_are_not_written() -> None:
+    with pytest.raises(ValueError, match="Out of range"):
+        schema.dump(report(row("staticgrad", [1e-3], error=float("inf"))))

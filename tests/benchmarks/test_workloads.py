@@ -1,0 +1,79 @@
+"""Every workload: staticgrad and its twin pass the gate at small sizes; names and data hold."""
+
+import numpy as np
+import pytest
+
+from benchmarks.certificate import truth_of
+from benchmarks.gate import judge, judge_second
+from benchmarks.implementation import Program, Settings
+from benchmarks.implementations.with_eager import EagerProgram
+from benchmarks.implementations.with_staticgrad import StaticgradProgram
+from benchmarks.operations import NotYetError
+from benchmarks.workloads import all_workloads
+
+WORKLOADS = all_workloads()
+SETTINGS = Settings(1, "")
+NOT_YET = {"cnn"}
+
+
+def check(kind: type[Program], name: str) -> None:
+    workload = WORKLOADS[name]
+    data, truth = workload.make(small=True), truth_of(workload, small=True)
+    program = kind(workload, data, SETTINGS)
+    program.build()
+    program.compile()
+    results = {k: np.array(v) for k, v in program.results(program.step()).items()}
+    verdict = judge(workload, data, truth, results, program.parameters())
+    if workload.kind == "sgd":
+        second = float(program.results(program.step())["loss"])
+        verdict = judge_second(workload, truth, verdict, second)
+    assert verdict.passed, verdict.reason
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *sorted(WORKLOADS.keys() - NOT_YET - {"deep100"}),
+        pytest.param("deep100", marks=pytest.mark.slow),  # a hundred layers at any size
+    ],
+)
+def test_staticgrad_passes_the_gate(name: str) -> None:
+    check(StaticgradProgram, name)
+
+
+@pytest.mark.parametrize("name", ["mlp", "gpt", "lnblock", "logreg", "gmm_f64", "blackscholes"])
+def test_the_twin_passes_the_gate(name: str) -> None:
+    check(EagerProgram, name)
+
+
+@pytest.mark.parametrize("name", sorted(NOT_YET))
+def test_what_staticgrad_lacks_is_said(name: str) -> None:
+    workload = WORKLOADS[name]
+    program = StaticgradProgram(workload, workload.make(small=True), SETTINGS)
+    with pytest.raises(NotYetError):
+        program.build()
+    assert truth_of(workload, small=True).results["loss"] > 0
+
+
+@pytest.mark.parametrize("name", sorted(WORKLOADS))
+def test_arrays_are_the_same_every_time_and_of_the_dtype(name: str) -> None:
+    workload = WORKLOADS[name]
+    first, second = workload.make(small=True), workload.make(small=True)
+    for group in ("variables", "feeds", "along"):
+        arrays, again = getattr(first, group), getattr(second, group)
+        for key, array in arrays.items():
+            assert np.array_equal(array, again[key])
+            assert array.dtype in (workload.dtype, "int64")
+    assert first.batch.keys() <= first.feeds.keys()
+
+
+def test_the_counted_work_is_that_of_the_products() -> None:
+    """Two products of a layer's size forward and backward, three where a gradient flows on."""
+    truth, data = truth_of(WORKLOADS["tiny"]), WORKLOADS["tiny"].make()
+    layers = [a.size for name, a in data.variables.items() if name.startswith("w")]
+    batch = len(data.feeds["x"])
+    assert truth.product_flops == 2 * batch * (3 * sum(layers) - layers[0])
+    assert truth.flops > truth.product_flops
+    arrays = sum(a.nbytes for a in (*data.variables.values(), *data.feeds.values()))
+    updated = sum(a.nbytes for a in data.variables.values())
+    assert truth.nbytes == arrays + updated + 4  # and the loss
