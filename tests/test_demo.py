@@ -121,7 +121,7 @@ def test_the_table_and_the_lines_of_progress():
     assert said[0] == "compiling"
     assert [line.split("  ")[0] for line in said[1:]] == ["epoch 1/2", "epoch 2/2"]
     for row in (
-        "parameters", "50,826", "nodes after build", "nodes after cse", "kernels",
+        "parameters", "50,826", "nodes after build", "nodes after fixpoint", "kernels",
         "compiled after the first step", "64, 29, 360", "peak bytes, batch 64",
         "peak bytes, batch 29", "step (median)", "µs", "test accuracy", "%",
     ):  # fmt: skip
