@@ -1,0 +1,161 @@
+"""Child process: compilations that fail at the n-th call of a function on their way, for every n.
+
+    python -m tests.safety.failing_compiles <folder for caches> <largest n>
+
+With 0 for n, some of the failures of first calls. After each failure parameters are as they were,
+another thread can compile and gets the right results, the cache holds whole entries only and no
+temporary file. Where only the disk fails, the compilation does not.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import staticgrad as sg
+from staticgrad import native
+from staticgrad.native import cache, jit, loader, selftest, target
+from tests.safety.child import say
+from tests.safety.failing_steps import in_another_thread
+
+#: What a compilation goes through, by owner and name.
+DOORS: tuple[tuple[Any, str], ...] = (
+    (jit, "compile_source"), (jit, "compile_ir"), (jit._Compiler, "emit"),
+    (jit._Compiler, "module"), (jit._Compiler, "optimise"), (loader, "load"), (loader, "check"),
+    (cache, "key"), (cache, "read"), (cache, "write"), (cache, "_encode"), (cache, "_decode"),
+    (selftest, "sound"), (target, "machine"), (native, "_load"),
+)  # fmt: skip
+DISK: tuple[tuple[Any, str], ...] = (
+    (tempfile, "mkstemp"), (os, "fdopen"), (Path, "replace"), (Path, "read_bytes"),
+)  # fmt: skip
+
+
+class FailureError(Exception):
+    """What an injected failure raises where no real one has a name."""
+
+
+@contextmanager
+def failing(
+    owner: Any, name: str, n: int, error: BaseException, after: bool
+) -> Iterator[list[int]]:
+    """The n-th call raises ``error``, before its work or after it; yields the calls so far."""
+    honest = getattr(owner, name)
+    calls = [0]
+
+    def call(*args: Any, **options: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == n and not after:
+            raise error
+        result = honest(*args, **options)
+        if calls[0] == n:
+            if name == "mkstemp":
+                os.close(result[0])
+                os.unlink(result[1])  # noqa: PTH108 - what mkstemp gives is a text
+            raise error
+        return result
+
+    setattr(owner, name, call)
+    try:
+        yield calls
+    finally:
+        setattr(owner, name, honest)
+
+
+def forget(folder: Path) -> None:
+    """An empty cache in ``folder``, and a process that remembers nothing of what it compiled."""
+    os.environ["STATICGRAD_CACHE_DIR"] = str(folder)
+    native._process.kernels.clear()
+    native._process.drivers.clear()
+    loader._addresses.clear()
+    target._chosen.clear()
+
+
+def check_cache(folder: Path, what: str) -> None:
+    for path in (folder / "kernels").glob("*"):
+        if path.suffix != cache.SUFFIX or cache._decode(path.read_bytes()) is None:
+            sys.exit(f"{what}: the cache holds {path.name}")
+
+
+class Program:
+    """Two kernels, one of which updates a parameter."""
+
+    def __init__(self) -> None:
+        self.x = np.arange(5, dtype=np.float32)
+        x = sg.input("x", ("n",), "float32")
+        self.w = sg.parameter("w", np.zeros(3, np.float32))
+        self.graph = sg.Graph({"y": sg.exp(x) * 2}, updates={self.w: self.w + 1.0})
+
+    def results(self) -> list[bytes]:
+        """The bytes of a run of the program, compiled anew."""
+        self.w.value = np.zeros(3, np.float32)
+        y = sg.compile(self.graph).run({"x": self.x})["y"]
+        found = [y.tobytes(), self.w.value.tobytes()]
+        self.w.value = np.zeros(3, np.float32)
+        return found
+
+
+Door = tuple[Any, str]
+
+
+def trial(program: Program, door: Door, n: int, error: BaseException, after: bool) -> bool:
+    """One compilation with a failure at the n-th call; whether there was an n-th call."""
+    harmless = isinstance(error, OSError)
+    with failing(*door, n, error, after) as calls:
+        try:
+            sg.compile(program.graph)
+        except type(error) as raised:
+            if raised is not error or harmless:
+                raise
+        except sg.StaticgradError:
+            if harmless:
+                raise
+    if program.w.value.any():
+        sys.exit("a compilation changed a parameter")
+    return calls[0] >= n
+
+
+def trials() -> Iterator[tuple[Door, BaseException]]:
+    for door in DOORS:
+        yield door, FailureError("injected")
+    for door in DOORS[:6]:
+        yield door, MemoryError()
+    for door in (*DOORS, *DISK):
+        yield door, KeyboardInterrupt()
+    for door in DISK:
+        yield door, OSError(errno.ENOSPC, "no space left on device")
+
+
+def main() -> None:
+    root, most = Path(sys.argv[1]), int(sys.argv[2])
+    program = Program()
+    wanted = program.results()
+    number = 0
+    chosen = list(product(trials(), (False, True)))
+    for (door, error), after in chosen if most else chosen[::4]:
+        for n in range(1, max(most, 1) + 1):
+            number += 1
+            what = f"{door[1]} {n} {'after' if after else 'before'} {type(error).__name__}"
+            say(what)
+            folder = root / str(number)
+            forget(folder)
+            met = trial(program, door, n, error, after)
+            check_cache(folder, what)
+            if in_another_thread(program.results) != wanted:
+                sys.exit(f"other results after {what}")
+            check_cache(folder, "compiling again")
+            if not met:
+                break
+    say("done", number)
+
+
+if __name__ == "__main__":
+    main()

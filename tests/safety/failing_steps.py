@@ -1,0 +1,196 @@
+"""Child process: a step fails at its n-th allocation, or is interrupted at its n-th moment.
+
+    python -m tests.safety.failing_steps memory|interrupt warm|staged|new|grown/<stride> ...
+
+For every n (or one of each ``stride``) until the step comes through: both parameters are old or
+both new, another thread can run the program, and results are right, whatever feeds the failed step
+had half bound.
+"""
+
+from __future__ import annotations
+
+import dis
+import gc
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from itertools import count, pairwise
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+import numpy as np
+
+import staticgrad as sg
+from tests.safety.child import say
+
+Feeds = dict[str, np.ndarray]
+PACKAGES = tuple(str(Path(sg.__file__).parents[1] / name) for name in ("staticgrad", "passes"))
+
+
+class Step:
+    """A training step of two parameters, ``w`` and a count of steps, with gathers and a product."""
+
+    def __init__(self) -> None:
+        x, rows = sg.input("x", ("b", 9), "float32"), sg.input("rows", ("b",), "int64")
+        self.start = np.ones((9, 5), np.float32)
+        self.w = sg.parameter("w", self.start)
+        self.steps = sg.parameter("steps", np.zeros(3, np.float32))
+        h = sg.tanh(x @ self.w) + sg.take(self.w.T, rows, 0).sum(1, keepdims=True)
+        loss = (h * h).mean()
+        updates = {self.w: self.w - 0.1 * sg.grad(loss, self.w), self.steps: self.steps + 1.0}
+        self.graph = sg.Graph({"h": h, "loss": loss}, updates)
+        self.compile()
+
+    def compile(self) -> None:
+        self.f = sg.compile(self.graph)
+
+    def reset(self) -> None:
+        self.w.value = self.start
+        self.steps.value = np.zeros(3, np.float32)
+
+    def results(self, feeds: Feeds) -> list[bytes]:
+        """The bytes of one run from the start."""
+        self.reset()
+        found = self.f.run(feeds)
+        return [found["h"].tobytes(), found["loss"].tobytes(), self.w.value.tobytes()]
+
+    def check_whole(self, n: int) -> bool:
+        """Whether the parameters are the new ones; ends the process if one is and one is not."""
+        steps = self.steps.value
+        new = bool((self.w.value != self.start).any())
+        if not (steps == float(new)).all():
+            sys.exit(f"torn at {n}: {steps} steps, w is {'new' if new else 'old'}")
+        return new
+
+
+def feeds_at(size: int, seed: int = 0) -> Feeds:
+    x = np.random.default_rng(seed).normal(size=(size, 9)).astype("f4")
+    return {"x": x, "rows": np.arange(size) % 5}
+
+
+def next_feeds(kind: str, trial: int) -> Feeds:
+    """Feeds of a trial: at the same sizes, or at smaller and smaller, or larger and larger."""
+    if kind == "new":
+        return feeds_at(4000 - trial)
+    if kind == "grown":
+        return feeds_at(10 + trial)
+    feeds = feeds_at(7, seed=trial)
+    return {**feeds, "x": np.asfortranarray(feeds["x"])} if kind == "staged" else feeds
+
+
+@contextmanager
+def no_memory_at(n: int) -> Iterator[None]:
+    """The n-th allocation of Python's own allocators from here on fails, and only that."""
+    import _testcapi
+
+    _testcapi.set_nomemory(n, n + 1)
+    try:
+        yield
+    finally:
+        _testcapi.remove_mem_hooks()
+
+
+#: Instructions after which the interpreter looks for signals.
+LOOKS = {"CALL", "CALL_KW", "CALL_FUNCTION_EX", "JUMP_BACKWARD", "RESUME"}
+
+
+@cache
+def places_of_interrupts(code: CodeType) -> frozenset[int]:
+    """The offsets in code before which Ctrl-C may come in.
+
+    That is behind an instruction that looks for signals. The interpreter raises there on behalf of
+    that instruction: where another handler guards the next one, raising before the next would not
+    be the same.
+    """
+    guards = dis._parse_exception_table(code)  # type: ignore[attr-defined]
+
+    def guard(offset: int) -> list[int]:
+        return [entry.target for entry in guards if entry.start <= offset < entry.end]
+
+    found = set()
+    for one, two in pairwise(dis.get_instructions(code)):
+        following = one.argval if one.opname == "JUMP_BACKWARD" else two.offset
+        if one.opname in LOOKS and guard(one.offset) == guard(following):
+            found.add(following)
+    return frozenset(found)
+
+
+@contextmanager
+def interrupted_at(n: int) -> Iterator[None]:
+    """Ctrl-C at the n-th moment from here on at which code of this project could see it."""
+    seen = 0
+
+    def trace(frame: Any, event: str, argument: Any) -> Any:
+        nonlocal seen
+        if not frame.f_code.co_filename.startswith(PACKAGES):
+            return None
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        if event == "opcode" and frame.f_lasti in places_of_interrupts(frame.f_code):
+            seen += 1
+            if seen == n:
+                raise KeyboardInterrupt
+        return trace
+
+    sys.settrace(trace)
+    try:
+        yield
+    finally:
+        sys.settrace(None)
+
+
+FAILURES: dict[str, Callable[[int], Any]] = {"memory": no_memory_at, "interrupt": interrupted_at}
+
+
+def in_another_thread(call: Callable[[], Any]) -> Any:
+    """The result of a call made in another thread, which a lock left taken would stop."""
+    found: list[Any] = []
+    thread = threading.Thread(target=lambda: found.append(call()), daemon=True)
+    thread.start()
+    thread.join(20)
+    if not found:
+        sys.exit("a lock is still taken")
+    return found[0]
+
+
+def fail_everywhere(step: Step, failure: Callable[[int], Any], kind: str, stride: int) -> None:
+    """Trials with the failure at 1, 1 + stride, ... until a step comes through."""
+    others = feeds_at(7, seed=12345)
+    wanted = step.results(others)
+    step.results(next_feeds(kind, 0))
+    seen: Counter[str] = Counter()
+    for trial in count(1):
+        n = 1 + (trial - 1) * stride
+        step.reset()
+        feeds = next_feeds(kind, trial)
+        say(kind, n)
+        try:
+            with failure(n):
+                step.f.run(feeds)
+        except BaseException as error:  # what it is called is NumPy's or ctypes' choice
+            seen[type(error).__name__] += 1
+            seen["new"] += step.check_whole(n)
+        else:
+            break
+        if in_another_thread(lambda: step.results(others)) != wanted:
+            sys.exit(f"other results after a failure at {n}")
+        del feeds  # its memory is soon somebody else's
+    if not seen:
+        sys.exit("nothing has failed")
+    say("done", kind, dict(seen))
+
+
+def main() -> None:
+    failure, *kinds = sys.argv[1:]
+    gc.disable()  # it allocates whenever it likes
+    step = Step()
+    for entry in kinds:
+        kind, stride = entry.split("/")
+        fail_everywhere(step, FAILURES[failure], kind, int(stride))
+
+
+if __name__ == "__main__":
+    main()

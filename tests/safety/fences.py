@@ -1,0 +1,90 @@
+"""Memory between two pages that nobody may touch, for tests of what kernels read and write.
+
+``Fences`` takes the place of every allocation that kernels see: the arena, outputs, parameters and
+constants. With ``at_end`` the last byte lies before a forbidden page, else the first byte behind
+one. Feeds and constants cannot be written at all. An access outside ends the process, so tests run
+in a child (``child.py``).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from staticgrad.ir import constant, parameter
+from staticgrad.runtime import arena, outputs
+
+PAGE = mmap.PAGESIZE
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mprotect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+
+
+def fenced_bytes(count: int, at_end: bool) -> np.ndarray:
+    """``count`` bytes whose end (or start) is the border of a page that cannot be accessed.
+
+    They are filled with 0xA5, not with the zeros of fresh pages.
+    """
+    return _fenced(count, at_end)[0]
+
+
+def _fenced(count: int, at_end: bool) -> tuple[np.ndarray, int, int]:
+    """The bytes, with the address and the number of their pages."""
+    pages = max(1, -(-count // PAGE))
+    memory = mmap.mmap(-1, (pages + 2) * PAGE)
+    whole = np.frombuffer(memory, np.uint8)
+    whole[:] = 0xA5
+    base = whole.ctypes.data
+    for fence in (base, base + (pages + 1) * PAGE):
+        _protect(fence, PAGE, 0)
+    start = (pages + 1) * PAGE - count if at_end else PAGE
+    return whole[start : start + count], base + PAGE, pages
+
+
+def _protect(address: int, size: int, access: int) -> None:
+    if _libc.mprotect(address, size, access):
+        raise OSError(ctypes.get_errno(), "mprotect")
+
+
+def fenced(data: Any, at_end: bool, *, writeable: bool = False) -> np.ndarray:
+    """A C-contiguous copy of an array between fences; a write to it ends the process, too."""
+    source = np.asarray(data)
+    raw, first, pages = _fenced(source.nbytes, at_end)
+    place = raw.view(source.dtype).reshape(source.shape)
+    place[...] = source
+    if not writeable:
+        _protect(first, pages * PAGE, mmap.PROT_READ)
+        place.flags.writeable = False
+    return place
+
+
+@contextmanager
+def fences(at_end: bool) -> Iterator[None]:
+    """Within it, whatever kernels see of new programs and runs is fenced."""
+    doors: list[tuple[Any, str, Any]] = [
+        (module, "aligned_bytes", lambda count: fenced_bytes(count, at_end))
+        for module in (parameter, arena, outputs)
+    ]
+    doors.append((constant.ArrayData, "__init__", _fenced_constant(at_end)))
+    before = [getattr(owner, name) for owner, name, _ in doors]
+    for owner, name, new in doors:
+        setattr(owner, name, new)
+    try:
+        yield
+    finally:
+        for (owner, name, _), old in zip(doors, before, strict=True):
+            setattr(owner, name, old)
+
+
+def _fenced_constant(at_end: bool) -> Callable[..., None]:
+    honest = constant.ArrayData.__init__
+
+    def init(self: constant.ArrayData, data: Any, dtype: Any = None) -> None:
+        honest(self, data, dtype)
+        self.array = fenced(self.array, at_end)
+
+    return init

@@ -1,0 +1,127 @@
+"""All old or all new: allocations, compilations and the disk fail at every turn, and Ctrl-C comes.
+
+The trials run in children, so that a lock that is left taken or a crash is one failed test.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from staticgrad.native import cache
+from tests.safety.child import ROOT, run_child
+
+slow = pytest.mark.slow
+needs_hooks = pytest.mark.skipif(
+    find_spec("_testcapi") is None, reason="this Python cannot refuse single allocations"
+)
+
+
+#: Kinds of steps, and of how many places to fail at one is tried. A first step plans as well.
+QUICK = ["warm/1", "staged/3", "new/151", "grown/151"]
+THOROUGH = ["staged/1", "new/41", "grown/41"]
+amount = pytest.mark.parametrize("kinds", [QUICK, pytest.param(THOROUGH, marks=slow)], ids=len)
+
+
+@needs_hooks
+@amount
+def test_the_nth_allocation_of_a_step_fails(kinds: list[str]) -> None:
+    assert run_child("failing_steps", "memory", *kinds).count("done") == len(kinds)
+
+
+@amount
+def test_ctrl_c_at_the_nth_moment_of_a_step(kinds: list[str]) -> None:
+    assert run_child("failing_steps", "interrupt", *kinds).count("done") == len(kinds)
+
+
+@pytest.mark.parametrize("most", [0, pytest.param(4, marks=slow)])
+def test_the_nth_call_of_a_compilation_fails(most: int, tmp_path: Path) -> None:
+    """Every call of each function; quickly, some failures of the first call."""
+    assert "done" in run_child("failing_compiles", str(tmp_path), str(most))
+
+
+WRITER = """
+import itertools, sys
+from staticgrad.native import cache
+from staticgrad.native.jit import ObjectCode
+print("writing", flush=True)
+for n in itertools.count():
+    cache.write(f"entry{n % 5}", ObjectCode(bytes([n % 251]) * 200_000, f"symbol{n}"))
+"""
+
+
+def whole_entries(folder: Path) -> int:
+    """How many entries there are; all of them are whole."""
+    paths = list(folder.glob("*" + cache.SUFFIX))
+    for path in paths:
+        found = cache._decode(path.read_bytes())
+        assert found is not None, path
+        assert len(set(found.elf)) == 1
+    return len(paths)
+
+
+def test_kill_9_while_the_cache_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Entries stay whole; what was half written is swept away once nobody can be writing it."""
+    environment = {**os.environ, "STATICGRAD_CACHE_DIR": str(tmp_path)}
+    folder = tmp_path / "kernels"
+    delays = random.Random(0)
+    for _ in range(2):
+        writer = subprocess.Popen(
+            [sys.executable, "-c", WRITER], cwd=ROOT, env=environment, stdout=subprocess.PIPE
+        )
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == b"writing\n"
+        time.sleep(0.01 + delays.uniform(0, 0.01))
+        writer.send_signal(signal.SIGKILL)
+        writer.communicate()
+        assert whole_entries(folder) <= 5
+    monkeypatch.setenv("STATICGRAD_CACHE_DIR", str(tmp_path))
+    left, young = folder / ".new-left", folder / ".new-young"
+    for path in (left, young):
+        path.write_bytes(b"half")
+    os.utime(left, (0, 0))
+    cache._sweep.cache_clear()
+    assert cache.write("entry", cache.ObjectCode(b"x", "symbol"))
+    assert not left.exists()
+    assert young.exists()
+
+
+FULL_DISK = """
+import resource, signal, sys
+import numpy as np
+import staticgrad as sg
+from staticgrad import native
+x = sg.input("x", ("n",), "float32")
+f = sg.compile(sg.exp(x))                          # the self-test's verdict fits
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))  # no file may grow beyond
+g = sg.compile(sg.tanh(x) * 3 + 1)
+assert g.stats.compiles == 1, g.stats
+y = g.run({"x": np.zeros(4, np.float32)})
+assert y.tolist() == [1.0] * 4
+"""
+
+
+def test_a_full_disk_only_costs_time(tmp_path: Path) -> None:
+    environment = {**os.environ, "STATICGRAD_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    names = sorted(path.name for path in (tmp_path / "kernels").iterdir())
+    assert not [name for name in names if not name.endswith(cache.SUFFIX)]
+    for path in (tmp_path / "kernels").iterdir():
+        assert cache._decode(path.read_bytes()) is not None

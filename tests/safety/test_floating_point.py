@@ -1,0 +1,104 @@
+"""Results and the caller's floating-point environment leave each other alone.
+
+Whatever rounding or flushing the caller has set, a program gives the bytes of the default
+environment (round to nearest, denormals kept), and the caller finds his setting again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.errors import IndexOutOfRange
+from tests.safety.mxcsr import STATES, only_x86, register, state
+
+pytestmark = only_x86
+TINY = 5e-324
+settings = pytest.mark.parametrize("name", STATES)
+
+
+def program() -> sg.Graph:
+    """Denormals, halves of last places, constants to fold, gathers and an update."""
+    x = sg.input("x", ("n",), "float64")
+    z = sg.input("z", ("n",), "float32")
+    rows = sg.input("rows", ("k",), "int64")
+    w = sg.parameter("w", np.full(3, TINY))
+    tiny = sg.constant(np.full(3, 3 * TINY)) * np.full(3, 0.5)
+    third = sg.constant(np.float64(1)) / np.float64(3)
+    outputs = {
+        "tiny": x * 0.5, "sum": (x * 0.1).sum(), "exp": sg.exp(x), "folded": tiny + third,
+        "third": x / 3.0, "narrow": x.astype("float32"), "z": z * 1.5, "taken": sg.take(x, rows),
+        "product": x.reshape((x.size, 1)) @ x.reshape((1, x.size)),
+    }  # fmt: skip
+    return sg.Graph(outputs, updates={w: w * 1.0 + TINY})
+
+
+def feeds(layout: str) -> dict[str, Any]:
+    x = np.array([TINY, 1e-310, 1.0, 0.1, -3e-39, 1e-45, 2.0**-1074, 0.7] * 3)
+    made: dict[str, Any] = {"x": x, "z": (x * 1e-6).astype("f4"), "rows": np.array([0, 5, -1])}
+    if layout == "staged":  # float64 is rounded to float32 on its way in
+        made |= {"x": x[::-1].copy()[::-1], "z": x * 1e-6}
+    if layout == "lists":
+        made |= {"x": x.tolist(), "z": (x * 1e-6).tolist()}
+    return made
+
+
+def results(f: Any, data: dict[str, Any]) -> list[bytes]:
+    w = f.program_graph.parameters[0]
+    w.value = np.full(3, TINY)
+    return [*(a.tobytes() for a in f.run(data).values()), w.value.tobytes()]
+
+
+@pytest.fixture(scope="module")
+def wanted() -> dict[str, list[bytes]]:
+    f = sg.compile(program())
+    return {layout: results(f, feeds(layout)) for layout in ("plain", "staged", "lists")}
+
+
+@settings
+@pytest.mark.parametrize("jit", [True, False])
+def test_results_do_not_depend_on_the_caller(
+    name: str, jit: bool, wanted: dict[str, list[bytes]]
+) -> None:
+    """Compiled and run where another environment rules, to the bytes of the default one."""
+    graph, data = program(), {layout: feeds(layout) for layout in wanted}
+    with sg.options(jit=jit):
+        with state(STATES[name]):
+            f = sg.compile(graph)
+        for layout, expected in wanted.items():
+            w = f.program_graph.parameters[0]
+            w.value = np.full(3, TINY)
+            with state(STATES[name]):
+                found = f.run(data[layout])
+            assert [*(a.tobytes() for a in found.values()), w.value.tobytes()] == expected, layout
+
+
+@settings
+def test_a_refused_run_leaves_the_environment_as_well(name: str) -> None:
+    f, data = sg.compile(program()), feeds("staged")
+    bad = {**data, "rows": np.array([99, 0, 0])}
+    with state(STATES[name]):
+        with pytest.raises(IndexOutOfRange):
+            f.run(bad)
+        with pytest.raises(sg.errors.FeedError):
+            f.run({**data, "rows": 0.5})
+
+
+def test_flags_of_exceptions_are_left_as_found() -> None:
+    """Divisions by zero inside a kernel raise no flag outside."""
+    x = sg.input("x", (4,), "float64")
+    f = sg.compile({"y": 1.0 / x, "z": sg.sqrt(x - 1.0), "e": sg.exp(x * 1e6)})
+    data = {"x": np.array([0.0, 1e-320, 1e300, -1.0])}
+    f.run(data)
+    mxcsr = register()
+    before = mxcsr.get()
+    mxcsr.set(0x1F80)
+    try:
+        f._executor._run(f._executor._prepare(f._executor._feeds.bind(data)).table)
+        found = mxcsr.get()
+    finally:
+        mxcsr.set(before)
+    assert found == 0x1F80

@@ -1,0 +1,82 @@
+"""Forks amid running threads, threads that share parameters, and ``python -O``."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.lazy import cached_property
+from tests.safety.child import run_child
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("forks", [5, pytest.param(40, marks=pytest.mark.slow)])
+def test_forks_while_threads_run_plan_and_compile(forks: int) -> None:
+    assert run_child("forks", str(forks)).endswith("done\n")
+
+
+def test_the_safety_checks_do_not_stand_in_assert_statements() -> None:
+    out = run_child("failing_steps", "interrupt", "warm/5", flags=("-O",))
+    assert "done" in out
+
+
+def test_programs_that_share_parameters_see_whole_steps() -> None:
+    """One program writes two parameters that are always equal; others read both meanwhile."""
+    v, w = (sg.parameter(name, np.zeros(50_000, np.float32)) for name in "vw")
+    writer = sg.compile(sg.Graph({"first": v[0]}, {p: p + 1.0 for p in (v, w)}))
+    other = sg.compile(sg.Graph({"last": w[-1]}, {p: p + 1.0 for p in (w, v)}))
+    reader = sg.compile(sg.max(sg.absolute(v - w)))
+    problems: list[object] = []
+
+    def repeat(f: Any, check: Any) -> None:
+        try:
+            problems.extend(f for _ in range(60) if not check(f.run()))
+        except BaseException as error:
+            problems.append(error)
+
+    work = [(writer, bool), (other, bool), (reader, lambda y: y == 0), (reader, lambda y: y == 0)]
+    threads = [threading.Thread(target=repeat, args=pair) for pair in work]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not problems
+    assert not any(thread.is_alive() for thread in threads)
+    assert (v.value == 120).all()
+    assert (w.value == 120).all()
+
+
+def test_cached_properties_take_no_lock() -> None:
+    """A thread that computes one does not keep another from it, as a forked child would be."""
+    inside, go_on = threading.Event(), threading.Event()
+
+    class Slow:
+        calls = 0
+
+        @cached_property
+        def value(self) -> int:
+            """What takes long."""
+            self.calls += 1
+            if self.calls == 1:
+                inside.set()
+                go_on.wait(20)
+            return 7
+
+    one = Slow()
+    first = threading.Thread(target=lambda: one.value)
+    first.start()
+    assert inside.wait(20)
+    assert Slow().__dict__ == {}
+    assert one.value == 7
+    go_on.set()
+    first.join(20)
+    assert one.__dict__["value"] == 7
+    assert one.calls == 2
+    assert one.value == 7
+    assert one.calls == 2
+    assert Slow.value.__doc__ == "What takes long."
