@@ -18,7 +18,7 @@ from staticgrad.analysis.binding import check_sizes, concrete_shape
 from staticgrad.analysis.evaluate import evaluate
 from staticgrad.errors import PassMismatchError, StaticgradError
 from staticgrad.ir.dim import Named
-from staticgrad.ir.dtype import DType
+from staticgrad.ir.dtype import F32, DType
 from staticgrad.ir.graph import Graph, Input, Node, Symbolic, rebuild
 from staticgrad.ir.op import Array
 from staticgrad.source import capture
@@ -32,7 +32,8 @@ _TURNS: Final = 3
 _MOST_NODES: Final = 400  # of a program that is shrunk value by value
 _SIZES: Final = (3, 2, 4, 5, 8, 1)
 _SPECIAL: Final = (0.0, -0.0, np.inf, -np.inf, np.nan, 1e-40, -1.0, 1.0)
-_CLOSE: Final = {4: (2e-3, 1e-4), 8: (1e-8, 1e-10)}
+#: Whether anything is computed in float32 -> the relative and absolute tolerance of ``close``.
+_CLOSE: Final = {True: (2e-3, 1e-4), False: (1e-8, 1e-10)}
 
 
 def validate(name: str, transform: Transform, before: Graph, after: Graph, allowed: str) -> None:
@@ -67,6 +68,8 @@ def validate(name: str, transform: Transform, before: Graph, after: Graph, allow
 
 def mismatch(before: Graph, after: Graph, allowed: str) -> str | None:
     """What differs and on which feeds, or None. Feeds that ``before`` refuses are left out."""
+    narrow = any(kind.dtype == F32 for node in before.nodes for kind in node.types)
+    rtol, atol = _CLOSE[narrow]
     for feeds, sizes in sample_feeds(before):
         try:
             expected = _computed(before, feeds, sizes)
@@ -74,7 +77,7 @@ def mismatch(before: Graph, after: Graph, allowed: str) -> str | None:
             continue
         found = _computed(after, feeds, sizes)
         for name, array in expected.items():
-            if not _agree(array, found[name], allowed):
+            if not _agree(array, found[name], allowed, rtol, atol):
                 given = ", ".join(f"{n} = {a.tolist()}" for n, a in feeds.items())
                 return f"{name}: {array.tolist()} became {found[name].tolist()}\nwith {given}"
     return None
@@ -134,7 +137,7 @@ def _computed(graph: Graph, feeds: Feeds, sizes: Mapping[str, int]) -> dict[str,
     }
 
 
-def _agree(expected: Array, found: Array, allowed: str) -> bool:
+def _agree(expected: Array, found: Array, allowed: str, rtol: float, atol: float) -> bool:
     if (expected.shape, expected.dtype) != (found.shape, found.dtype):
         return False
     if expected.dtype.kind != "f":
@@ -144,7 +147,6 @@ def _agree(expected: Array, found: Array, allowed: str) -> bool:
         same = np.array_equal(nan, np.isnan(found))
         one, two = (np.where(nan, 0, array) for array in (expected, found))
         return bool(same and one.tobytes() == two.tobytes())
-    rtol, atol = _CLOSE[expected.dtype.itemsize]
     known = np.isfinite(expected)
     with np.errstate(all="ignore"):
         return bool(np.isclose(found[known], expected[known], rtol=rtol, atol=atol).all())
