@@ -43,6 +43,6 @@ def loss(ops: Any, v: Mapping[str, Any], sizes: Mapping[str, int]) -> tuple[Any,
 WORKLOADS = (
     Workload(
         "deep100", "sgd", loss, layers(100, 256, 10, 64), layers(100, 32, 2, 4), 1e-4,
-        "100 layers of 256 with tanh, batch 64, SGD step",
+        "100 layers of 256 with tanh, batch 64, SGD step", rate=0.1,
     ),
 )  # fmt: skip
