@@ -67,7 +67,7 @@ def test_random_programs(chunk: int) -> None:
     run_chunk(chunk, 10, check, max_steps=20)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("chunk", range(100, 100 + 1000 // CHUNK))
 def test_a_thousand_random_programs(chunk: int) -> None:
     run_chunk(chunk, CHUNK, check, max_steps=30)
