@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 import staticgrad as sg
+from staticgrad.analysis.agreement import same_bytes
 from staticgrad.analysis.binding import bind_sizes
 from staticgrad.analysis.interpret import interpret
 from staticgrad.analysis.specialize import at_sizes, in_float64
@@ -26,7 +27,7 @@ from staticgrad.ir.graph import Node, Symbolic
 from staticgrad.ir.op import Op
 from staticgrad.ir.types import TensorType
 from staticgrad.testing.layouts import LAYOUTS
-from tests.compiled.agreement import as_tuple, differing, same_bytes
+from tests.compiled.agreement import as_tuple, differing
 from tests.random_programs import Program, label
 
 Arrays = dict[str, np.ndarray]

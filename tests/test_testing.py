@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
+from staticgrad.analysis.agreement import same_bytes
 from staticgrad.errors import ArgumentError, CheckError
 from staticgrad.ir.forms import Assemble, Region
 from staticgrad.ops.elementwise import Elementwise, Floating
 from staticgrad.ops.operands import Linear
 from staticgrad.ops.selection import Maximum
 from staticgrad.testing import assert_same_graph, check_gradients, check_op
-from staticgrad.testing.graphs import array_text, same_bytes
+from staticgrad.testing.graphs import array_text
 
 LOG_TWO = float(np.log(2.0))
 

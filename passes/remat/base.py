@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from math import fsum
 from typing import Any, ClassVar, dataclass_transform
 
 from passes.timeline import Layout, Timeline
@@ -120,8 +121,8 @@ class Problem:
         return Timeline(self.flow, sequence, self.staged).layout(self.numbers)
 
     def cost(self, sequence: Steps) -> float:
-        """Predicted seconds of a sequence."""
-        return sum(self.seconds[step] for step in sequence)
+        """Predicted seconds of a sequence; equal for orders of the same steps, to the last bit."""
+        return fsum(self.seconds[step] for step in sequence)
 
     def droppable(self, buffer: int) -> bool:
         """Whether a buffer holds a value that may be computed again."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from passes.rewrite.matching import Index, Match
@@ -69,8 +70,14 @@ def rewrite(
         PipelineError: a rule whose replacement has another type, or that raises; rules that undo
             each other.
     """
-    driver = _Driver(Index(rules), limit, watch)
+    driver = _Driver(_index(tuple(rules)), limit, watch)
     return driver.run(graph), driver.hits
+
+
+@lru_cache(maxsize=64)
+def _index(rules: tuple[Rule, ...]) -> Index:
+    """The index of a table, made once: a pipeline runs the same tables again and again."""
+    return Index(rules)
 
 
 class _Driver:

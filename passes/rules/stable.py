@@ -58,11 +58,6 @@ def _below_zero(value: Symbolic) -> bool:
     return node.op.name == "neg" and node.args[0].node.op.name == "abs"
 
 
-def softplus(value: Any) -> Any:
-    """log(1 + exp(x)) without overflow."""
-    return FUNCTIONS["maximum"](value, 0.0) + sg.log1p(sg.exp(-abs(value)))
-
-
 # -- log of a sum of exponentials ----------------------------------------------------------------
 
 
@@ -137,18 +132,18 @@ _KEPT = some(Reshape, _WHOLE, name="whole")
 
 RULES: Final[tuple[Rule, ...]] = (
     stable("log-of-exp", sg.log(sg.exp(x)), x),
-    stable("log-one-plus-exp", sg.log(1.0 + sg.exp(x)), lambda m: softplus(m.x),
+    stable("log-one-plus-exp", sg.log(1.0 + sg.exp(x)), lambda m: sg.nn.softplus(m.x),
            examples=(lambda x: sg.log(1.0 + sg.exp(x)),)),
     stable("log-one-plus", sg.log(1.0 + x), sg.log1p(x)),
     stable("log-one-minus", sg.log(1.0 - x), sg.log1p(-x)),
-    stable("log1p-of-exp", sg.log1p(sg.exp(x)), lambda m: softplus(m.x),
+    stable("log1p-of-exp", sg.log1p(sg.exp(x)), lambda m: sg.nn.softplus(m.x),
            where=lambda m: not _below_zero(m.x), examples=(lambda x: sg.log1p(sg.exp(x)),)),
     stable("exp-minus-one", sg.exp(x) - 1.0, sg.expm1(x)),
     stable("one-minus-exp", 1.0 - sg.exp(x), -sg.expm1(x)),
     stable("one-minus-erf", 1.0 - sg.erf(x), sg.erfc(x)),
     stable("one-minus-sigmoid", 1.0 - sg.sigmoid(x), sg.sigmoid(-x)),
     stable("sigmoid-by-hand", 1.0 / (1.0 + sg.exp(x)), sg.sigmoid(-x)),
-    stable("log-sigmoid", sg.log(sg.sigmoid(x)), lambda m: -softplus(-m.x),
+    stable("log-sigmoid", sg.log(sg.sigmoid(x)), lambda m: -sg.nn.softplus(-m.x),
            examples=(lambda x: sg.log(sg.sigmoid(x)),)),
     stable("log-of-ratio", sg.log(sg.exp(x) / y), x - sg.log(y),
            where=lambda m: positive(m.y),

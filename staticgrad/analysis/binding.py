@@ -54,9 +54,9 @@ def bind_feeds(graph: Graph, feeds: Feeds, floats: DType | None = None) -> dict[
     bound = {}
     for value in graph.inputs:
         dtype = floats if floats is not None and value.dtype.is_float else value.dtype
-        array = feed_array(value, given[_label(value)])
+        array = feed_array(value, given[input_label(value)])
         with np.errstate(all="ignore"):
-            bound[_label(value)] = array.astype(dtype.numpy, copy=False)
+            bound[input_label(value)] = array.astype(dtype.numpy, copy=False)
     return bound
 
 
@@ -66,7 +66,7 @@ def name_feeds(graph: Graph, feeds: Feeds) -> dict[str, Any]:
     Raises:
         MissingFeedError, UnknownFeedError: the feeds are not those of the graph's inputs.
     """
-    inputs = {_label(value): value for value in graph.inputs}
+    inputs = {input_label(value): value for value in graph.inputs}
     given = _by_name(graph, inputs, feeds)
     missing = [name for name in inputs if name not in given]
     if missing:
@@ -95,7 +95,7 @@ def feed_array(value: Symbolic, data: Any) -> Array:
 
 
 def _no_conversion(value: Symbolic, data: Any, array: Array) -> FeedDTypeError:
-    name, wanted = _label(value), value.dtype.numpy.name
+    name, wanted = input_label(value), value.dtype.numpy.name
     what = {"O": "object", "U": "text", "S": "bytes"}.get(array.dtype.kind, array.dtype)
     if array.dtype.kind in "OUS" and not isinstance(data, np.ndarray):
         what = kind_of(data)
@@ -114,7 +114,7 @@ def _no_conversion(value: Symbolic, data: Any, array: Array) -> FeedDTypeError:
 def _as_seen(value: Symbolic, data: Any) -> Array:
     if type(data) is not np.ndarray and hasattr(data, "mask"):  # np.ma is loaded by its users
         raise FeedDTypeError(
-            f"feed {_label(value)!r} is a masked array, and no kernel reads its mask",
+            f"feed {input_label(value)!r} is a masked array, and no kernel reads its mask",
             hint="fill it, array.filled(0), and feed the mask as an input of its own",
             related=[_related(value)],
         )
@@ -128,14 +128,15 @@ def _as_seen(value: Symbolic, data: Any) -> Array:
         return np.asarray(data)
     except (TypeError, ValueError, RuntimeError, BufferError) as error:
         raise FeedDTypeError(
-            f"feed {_label(value)!r} is no array: {why_no_array(error)}", related=[_related(value)]
+            f"feed {input_label(value)!r} is no array: {why_no_array(error)}",
+            related=[_related(value)],
         ) from None
 
 
 def _symbolic_feed(value: Symbolic, data: Any) -> FeedDTypeError:
     made = getattr(data, "node", None)
     return FeedDTypeError(
-        f"feed {_label(value)!r} is symbolic, {data!r}: it has no numbers before a run",
+        f"feed {input_label(value)!r} is symbolic, {data!r}: it has no numbers before a run",
         hint="feed an array; what one graph computes, f.run(...), can be fed to another",
         related=[_related(value), *([("fed", str(data.type), made.origin)] if made else [])],
     )
@@ -158,7 +159,10 @@ def bind_sizes(
     """
     known = {name: _Found(value, "sizes", None) for name, value in (sizes or {}).items()}
     axes = [
-        axis for value in graph.inputs if _label(value) in shapes for axis in _axes(value, shapes)
+        axis
+        for value in graph.inputs
+        if input_label(value) in shapes
+        for axis in _axes(value, shapes)
     ]
     composite = [axis for axis in axes if not _bind_axis(axis, known)]
     _solve(composite, known)
@@ -237,19 +241,20 @@ class _Axis:
         """The error about this axis, in the user's terms."""
         return FeedShapeError(
             headline,
-            details=[f"feed {_label(self.value)!r} has shape {self.shape}"],
+            details=[f"feed {input_label(self.value)!r} has shape {self.shape}"],
             hint="its axes the other way round would fit: x.T" if self._fits_reversed() else "",
             related=[_related(v) for v in dict.fromkeys((self.value, other)) if v is not None],
         )
 
 
-def _label(value: Symbolic) -> str:
+def input_label(value: Symbolic) -> str:
+    """The name by which an input is fed."""
     label: str = value.node.op.label  # type: ignore[attr-defined]  # leaves have one
     return label
 
 
 def _related(value: Symbolic) -> Related:
-    return _label(value), str(value.type), value.node.origin
+    return input_label(value), str(value.type), value.node.origin
 
 
 def _mentions(value: Symbolic, name: str) -> bool:
@@ -276,7 +281,7 @@ def _feed_name(graph: Graph, inputs: Mapping[str, Symbolic], key: object) -> str
     if isinstance(key, str) and key in inputs:
         return key
     if isinstance(key, Symbolic) and isinstance(key.node.op, Input):
-        name = _label(key)
+        name = input_label(key)
         if name in inputs and inputs[name].node is key.node:
             return name
         twin = [_related(inputs[name])] if name in inputs else []
@@ -322,7 +327,7 @@ def _weak_array(value: Symbolic, data: Any) -> Array:
         raise _symbolic_feed(value, _first_value(data)) from None
     except (ValueError, OverflowError) as error:
         raise FeedDTypeError(
-            f"feed {_label(value)!r} is no array of {value.dtype.numpy.name}:"
+            f"feed {input_label(value)!r} is no array of {value.dtype.numpy.name}:"
             f" {why_no_array(error)}",
             related=[_related(value)],
         ) from None
@@ -337,11 +342,11 @@ def _first_value(data: Any) -> Any:
 
 
 def _axes(value: Symbolic, shapes: Mapping[str, Sequence[int]]) -> list[_Axis]:
-    shape = tuple(shapes[_label(value)])
+    shape = tuple(shapes[input_label(value)])
     if len(shape) != value.ndim:
         axes = "1 axis" if len(shape) == 1 else f"{len(shape)} axes"
         raise FeedShapeError(
-            f"feed {_label(value)!r} has {axes}, the input has {value.ndim}",
+            f"feed {input_label(value)!r} has {axes}, the input has {value.ndim}",
             details=[f"its shape is {shape}"],
             hint=_how_many_axes(shape, value),
             related=[_related(value)],
@@ -363,18 +368,18 @@ def _bind_axis(axis: _Axis, known: dict[str, _Found]) -> bool:
     if isinstance(declared, int):
         if axis.extent != declared:
             raise axis.error(
-                f"axis {axis.position} of feed {_label(axis.value)!r} is {axis.extent},"
+                f"axis {axis.position} of feed {input_label(axis.value)!r} is {axis.extent},"
                 f" the input says {declared}"
             )
         return True
     name = _plain_name(declared)
     if name is None:
         return False
-    first = known.setdefault(name, _Found(axis.extent, _label(axis.value), axis.value))
+    first = known.setdefault(name, _Found(axis.extent, input_label(axis.value), axis.value))
     if first.value != axis.extent:
         raise axis.error(
             f"size {name!r} is {first.value} in {first.said_by!r}"
-            f" and {axis.extent} in {_label(axis.value)!r}",
+            f" and {axis.extent} in {input_label(axis.value)!r}",
             first.value_of,
         )
     return True
@@ -415,10 +420,10 @@ def _solve_axis(axis: _Axis, known: dict[str, _Found]) -> bool:
     found, rest = divmod(axis.extent - at[0], slope)
     if rest or found < 0:
         raise axis.error(
-            f"axis {axis.position} of feed {_label(axis.value)!r} is {axis.extent},"
+            f"axis {axis.position} of feed {input_label(axis.value)!r} is {axis.extent},"
             f" which is {size} for no {name}"
         )
-    known[name] = _Found(found, _label(axis.value), axis.value)
+    known[name] = _Found(found, input_label(axis.value), axis.value)
     return True
 
 
@@ -432,7 +437,7 @@ def _check_axis(axis: _Axis, values: Mapping[str, int]) -> None:
     wanted = evaluate(axis.declared, values)
     if wanted != axis.extent:
         raise axis.error(
-            f"axis {axis.position} of feed {_label(axis.value)!r} is {axis.extent},"
+            f"axis {axis.position} of feed {input_label(axis.value)!r} is {axis.extent},"
             f" the input says {axis.declared} = {wanted}"
         )
 

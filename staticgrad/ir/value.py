@@ -376,16 +376,6 @@ def _is_operand(data: object) -> bool:
     return isinstance(data, _OPERANDS) or hasattr(data, "__array__")
 
 
-def bind(op: Op, args: tuple[Value, ...]) -> Any:
-    """Apply ``op`` to values of one kind.
-
-    Raises:
-        DTypeError: operands of two kinds meet (an eager tensor in a symbolic graph).
-    """
-    kind = binding_kind(args)
-    return kind.bind(op, args)
-
-
 _DEFAULT_KIND: list[type[Value]] = []
 
 

@@ -9,7 +9,6 @@ import numpy as np
 from staticgrad.errors import ArgumentError, CheckError
 from staticgrad.ir.compare import first_difference
 from staticgrad.ir.graph import Graph, Symbolic
-from staticgrad.ir.op import Array
 from staticgrad.message import kind_of
 
 
@@ -48,11 +47,3 @@ def array_text(array: Any) -> str:
     """An array in one line: its elements, in the middle left out if there are many."""
     shown = np.array2string(np.asarray(array), threshold=12, edgeitems=3, separator=", ")
     return " ".join(shown.split())
-
-
-def same_bytes(found: Array, expected: Array) -> bool:
-    """Equal bits in every element; any NaN equals any NaN."""
-    if expected.dtype.kind != "f":
-        return np.array_equal(found, expected)
-    same = (found == expected) & (np.signbit(found) == np.signbit(expected))
-    return bool(np.all(same | (np.isnan(found) & np.isnan(expected))))

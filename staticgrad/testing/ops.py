@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from staticgrad.analysis.agreement import same_bytes
 from staticgrad.analysis.evaluate import evaluate
 from staticgrad.analysis.interpret import interpret
 from staticgrad.autodiff.reverse import grad
@@ -34,7 +35,7 @@ from staticgrad.ir.value import FUNCTIONS
 from staticgrad.message import kind_of
 from staticgrad.source import capture
 from staticgrad.testing.gradients import check_gradients
-from staticgrad.testing.graphs import array_text, same_bytes
+from staticgrad.testing.graphs import array_text
 from staticgrad.testing.layouts import LAYOUTS, SURROUNDED, views
 from staticgrad.testing.slopes import is_smooth, kinks
 from staticgrad.testing.variants import (

@@ -8,22 +8,13 @@ from typing import Any
 import numpy as np
 
 import staticgrad as sg
+from staticgrad.analysis.agreement import same_bytes
 from staticgrad.ir.dtype import as_dtype
 from staticgrad.ir.graph import Graph, Input, Node, Symbolic
 from staticgrad.ir.types import TensorType
 from staticgrad.source import capture
 
 Arrays = Mapping[str, np.ndarray]
-
-
-def same_bytes(found: np.ndarray, expected: np.ndarray) -> bool:
-    """Equal dtype, shape and bytes; any NaN equals any NaN."""
-    if found.dtype != expected.dtype or found.shape != expected.shape:
-        return False
-    if found.dtype.kind != "f":
-        return np.array_equal(found, expected)
-    same = (found == expected) & (np.signbit(found) == np.signbit(expected))
-    return bool(np.all(same | (np.isnan(found) & np.isnan(expected))))
 
 
 def differing(found: np.ndarray, expected: np.ndarray) -> str:

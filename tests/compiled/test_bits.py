@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
+from staticgrad.analysis.agreement import same_bytes
 from staticgrad.errors import FeedError
 from staticgrad.ir.op import registered_ops
-from tests.compiled.agreement import as_tuple, assert_same, input_like, same_bytes
+from tests.compiled.agreement import as_tuple, assert_same, input_like
 from tests.compiled.test_programs import with_derivatives
 from tests.compiled.whole_programs import Maker
 from tests.ops.samples import Sample, samples_of

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
+from staticgrad.analysis.agreement import same_bytes
 from staticgrad.analysis.interpret import interpret
 from staticgrad.autodiff.reverse import grad
 from staticgrad.ir.dtype import F32, F64, as_dtype
@@ -28,7 +29,6 @@ from tests.compiled.agreement import (
     assert_same,
     differing,
     input_like,
-    same_bytes,
     used_feeds,
 )
 from tests.ir.test_vecmath import power_samples, samples as block_samples, truth, ulps

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
+from staticgrad.analysis.agreement import same_bytes
 from staticgrad.ir.summation import tree_sum
-from tests.compiled.agreement import assert_same, differing, same_bytes
+from tests.compiled.agreement import assert_same, differing
 
 ROWS = (0, 1, 7, 8, 9, 15, 16, 17, 31, 32, 33, 4095, 4096, 4097, 3 * 4096 + 5)
 COLUMNS = (0, 1, 31, 32, 33, 1023, 1024, 1025, 1056, 2081)

@@ -10,6 +10,7 @@ from hypothesis import given, settings, strategies as st
 import staticgrad as sg
 from passes.fuse import fuse
 from passes.pipelines import pipeline
+from staticgrad.analysis.agreement import same_bytes
 from staticgrad.analysis.binding import bind_sizes
 from staticgrad.errors import ArgumentError, FeedError, ParseError
 from staticgrad.ir.constant import ArrayData
@@ -19,7 +20,7 @@ from staticgrad.ir.graph import Graph
 from staticgrad.ir.schedule import Binding, Buffer, Schedule, Step
 from staticgrad.ir.schedule_text import parse_schedule, print_schedule, schedule_constants
 from tests.ir.schedule_samples import SCHEDULE
-from tests.passes.test_fuse import same_bytes, with_gradients
+from tests.passes.test_fuse import with_gradients
 from tests.random_graphs import random_graph
 from tests.runtime.handmade import ADD, COPY, TAKE, Builder, N
 from tests.schedules import run_schedule

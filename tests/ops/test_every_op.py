@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from staticgrad.analysis.agreement import same_bytes
 from staticgrad.analysis.interpret import interpret
 from staticgrad.autodiff.reverse import grad
 from staticgrad.ir.compare import same_graph
@@ -138,14 +139,6 @@ def check_element(sample: Sample, found: np.ndarray, expected: np.ndarray) -> No
     else:
         tolerance = sample.tolerance if expected.dtype == np.float32 else 1e-14
         np.testing.assert_allclose(found, expected, rtol=tolerance, atol=0)
-
-
-def same_bytes(found: np.ndarray, expected: np.ndarray) -> bool:
-    """Equal bits, any NaN being any NaN."""
-    if expected.dtype.kind != "f":
-        return np.array_equal(found, expected)
-    same = (found == expected) & (np.signbit(found) == np.signbit(expected))
-    return bool(np.all(same | (np.isnan(found) & np.isnan(expected))))
 
 
 def differing(sample: Sample, found: np.ndarray, expected: np.ndarray) -> str:

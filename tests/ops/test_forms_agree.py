@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import staticgrad.ops  # noqa: F401 - fills the registry
+from staticgrad.analysis.agreement import same_bytes
 from staticgrad.ir import forms
 from staticgrad.ir.dtype import I64, as_dtype
 from staticgrad.ir.expr import literal
@@ -22,7 +23,7 @@ from staticgrad.ops.cotangent import ZERO, resolve
 from tests.ops.elements import on_arrays
 from tests.ops.graphs import run, variable
 from tests.ops.samples import Sample, samples_of
-from tests.ops.test_every_op import as_tuple, same_bytes
+from tests.ops.test_every_op import as_tuple
 
 
 def interpret(form: forms.Form, out: np.ndarray, arrays: tuple[np.ndarray, ...]) -> None:

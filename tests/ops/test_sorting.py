@@ -13,6 +13,7 @@ import staticgrad as sg
 from passes.cse import CommonSubexpressions
 from passes.fold import Fold
 from passes.fuse import fuse
+from staticgrad.analysis.agreement import same_bytes
 from staticgrad.errors import (
     ArgumentError,
     AxisError,
@@ -27,7 +28,7 @@ from staticgrad.ir.dtype import ALL_DTYPES, I64
 from staticgrad.ir.kernel import Sort as SortStage
 from staticgrad.ops.sorting import SearchSorted, Sort, TopK
 from staticgrad.testing import check_gradients, check_op
-from tests.compiled.agreement import assert_same, same_bytes
+from tests.compiled.agreement import assert_same
 from tests.ops.graphs import run
 from tests.ops.messages import assert_refused
 from tests.ops.sorting_samples import mixed

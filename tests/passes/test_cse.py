@@ -7,10 +7,10 @@ import pytest
 
 import staticgrad as sg
 from passes.cse import CommonSubexpressions
+from staticgrad.analysis.agreement import same_bytes
 from staticgrad.ir.graph import building_order
 from staticgrad.ir.op import Op
 from staticgrad.ir.verify import verify_graph
-from staticgrad.testing.graphs import same_bytes
 from tests.chains import sum_chain
 
 cse = CommonSubexpressions()

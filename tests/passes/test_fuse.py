@@ -9,6 +9,7 @@ from hypothesis import given, strategies as st
 import staticgrad as sg
 from passes.fuse import fuse
 from passes.pipelines import pipeline
+from staticgrad.analysis.agreement import same_bytes
 from staticgrad.analysis.binding import bind_sizes
 from staticgrad.errors import FeedError, IndexOutOfRange
 from tests.random_graphs import random_graph
@@ -152,17 +153,6 @@ def with_gradients(graph: sg.Graph) -> sg.Graph:
         gradients = sg.grad(total, wrt, allow_disconnected=True)
         outputs |= {f"d{n}": g for n, g in enumerate(gradients)}
     return sg.Graph(outputs, inputs=graph.inputs)
-
-
-def same_bytes(a: np.ndarray, b: np.ndarray) -> bool:
-    """Equal dtype, shape and bytes; any NaN equals any NaN."""
-    if a.dtype != b.dtype or a.shape != b.shape:
-        return False
-    return (
-        bool(((a == b) & (np.signbit(a) == np.signbit(b)) | ((a != a) & (b != b))).all())
-        if a.dtype.kind == "f"
-        else bool((a == b).all())
-    )
 
 
 @given(st.integers(0, 2**32))

@@ -18,6 +18,7 @@ from passes.cse import CommonSubexpressions
 from passes.rewrite import Rule, hole, holes, rewrite, rule, some
 from passes.rewrite.terms import Applied, Hole, filled, subterms
 from passes.rules import RULES
+from staticgrad.analysis.agreement import same_bytes
 from staticgrad.errors import PipelineError, StaticgradError
 from staticgrad.ir.verify import verify_graph
 from tests.passes.true_values import true_values
@@ -71,18 +72,6 @@ def _closed(each: Rule):
     parameters = [inspect.Parameter(n, inspect.Parameter.POSITIONAL_ONLY) for n in names]
     build.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return build
-
-
-def same_bytes(a: np.ndarray, b: np.ndarray) -> bool:
-    """Equal shapes, dtypes and bytes, where any NaN equals any NaN."""
-    if a.shape != b.shape or a.dtype != b.dtype:
-        return False
-    if a.dtype.kind == "f":
-        nan = np.isnan(a)
-        if not np.array_equal(nan, np.isnan(b)):
-            return False
-        a, b = np.where(nan, 0, a), np.where(nan, 0, b)
-    return a.tobytes() == b.tobytes()
 
 
 def attempts(each: Rule):
