@@ -7,6 +7,7 @@ middle of a compilation.
 
 from __future__ import annotations
 
+import logging  # noqa: F401  # its handlers of forks are registered before ours, so ours come first
 import os
 import threading
 import weakref

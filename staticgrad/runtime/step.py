@@ -18,7 +18,8 @@ import numpy.typing as npt
 
 from staticgrad.errors import IndexOutOfRange, VerifyError
 from staticgrad.ir.kernel import Check, Kernel, statements
-from staticgrad.ir.parameter import ParameterStore, acquire_all, release_all
+from staticgrad.ir.locks import acquire_all, release_all
+from staticgrad.ir.parameter import ParameterStore
 from staticgrad.ir.plan import Plan, PlannedStep
 from staticgrad.ir.schedule import Schedule, Step
 from staticgrad.native import ROW_WORDS
@@ -61,7 +62,7 @@ class ParameterLocks:
     def __init__(self, program: Program) -> None:
         updated = program.updated
         used = {b.label for b in program.schedule.buffers if b.role == "parameter"}
-        stores = sorted(program.stores.items(), key=lambda item: item[1].serial)
+        stores = sorted(program.stores.items(), key=lambda item: item[1].lock.serial)
         self._locks = [(store.lock, label in updated) for label, store in stores if label in used]
 
     def acquire(self) -> None:
