@@ -198,7 +198,7 @@ def _rows(b: Builder) -> Entry | None:
         ),
         (lambda: sg.nn.layer_norm(x), 99.0),
         (lambda: x - sg.mean(x, axis, keepdims=True), 2 * entry.bound),
-        (lambda: sg.prod(sg.tanh(x) + 1.25, axis), 2.25 ** _count(b, entry, axis)),
+        (lambda: sg.prod(sg.tanh(x) + 1.25, axis), 2.25 ** min(_count(b, entry, axis), 99)),
     )
     made, bound = b.chooser.choice(functions)
     return Entry(made(), bound)
