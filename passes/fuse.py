@@ -1,8 +1,8 @@
 """fuse: Graph -> Schedule. Groups become kernels, values get buffers, steps get a valid order.
 
 Updates are written straight into the parameter's buffer where no reader of the old value can come
-later; else through a temporary and a copy at the end. Every step with a run-time check comes before
-the first step that writes a parameter.
+later; else through a temporary and a copy at the end; one that changes nothing is no step. Every
+step with a run-time check comes before the first step that writes a parameter.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from passes.grouping import CHECK, FIRST_COPY, Group, Grouping, Key, Source
 from passes.layout import Layout
 from passes.lower import Lowered, RowNotContiguous, lower_group
 from passes.lowering import Walk
+from passes.vector_products import expand_vector_products
 from staticgrad.errors import GraphError
 from staticgrad.ir.dim import Size
 from staticgrad.ir.dtype import I64, DType
@@ -31,6 +32,7 @@ def fuse(graph: Graph, merge: bool = True) -> Schedule:
     Near-linear in the nodes. The graph must be free of dead nodes (run ``dce`` first) or their
     kernels run for nothing.
     """
+    graph = expand_vector_products(graph)
     copied_updates: set[str] = set()
     while True:
         builder = _Builder(graph, merge, copied_updates)
@@ -64,8 +66,9 @@ class _Builder:
     def build(self) -> Schedule | None:
         """The schedule, or None if another update has to be a copy (now in ``copied_updates``)."""
         outputs = tuple((name, self._output(name)) for name in self.graph.outputs)
-        updated = {parameter.node for parameter, _ in self.graph.updates}
-        for parameter, value in self.graph.updates:
+        updates = [pair for pair in self.graph.updates if not self._keeps_its_value(*pair)]
+        updated = {parameter.node for parameter, _ in updates}
+        for parameter, value in updates:
             self._update(parameter, value, updated)
         works = self._lower_all()
         if not self._in_place_is_sound(works):
@@ -142,13 +145,18 @@ class _Builder:
     # -- outputs and updates ----------------------------------------------------------------------
 
     def _computed(self, source: Source) -> bool:
-        """Whether a group computes exactly this value into a buffer that is still unnamed."""
+        """Whether a group computes just these bytes into a buffer that is still unnamed."""
         return (
-            source.direct
+            self._is_whole(source)
             and not source.inline
             and self.grouping.home(source.base) is not None
             and source.base not in self.names
         )
+
+    def _is_whole(self, source: Source) -> bool:
+        """Whether a value is all of its base in C order: the base, or a reshape of it."""
+        whole = source.type.size == self._type_of(source.base).size
+        return source.direct or (whole and source.layout.is_contiguous(source.type.shape))
 
     def _root(self, value: Symbolic) -> Source:
         """How an output or update is read; a value of positions gets a kernel of its own."""
@@ -168,6 +176,15 @@ class _Builder:
         else:
             self._copied(source, self.grouping.phase(value.node), buffer)
         return buffer
+
+    def _keeps_its_value(self, parameter: Parameter, value: Symbolic) -> bool:
+        """Whether an update writes what is there already: then it is no step, and takes no lock."""
+        source = self.grouping.source(value)
+        return (
+            source.base == (parameter.node, 0)
+            and source.type == parameter.type
+            and source.layout == Layout.contiguous(parameter.type.shape)
+        )
 
     def _update(self, parameter: Parameter, value: Symbolic, updated: Set[Node]) -> None:
         source = self._root(value)

@@ -18,6 +18,7 @@ from itertools import pairwise
 from typing import Final, Literal
 
 from passes.layout import Layout
+from staticgrad.analysis.phases import phases_of
 from staticgrad.analysis.users import users_of
 from staticgrad.ir.forms import (
     Assemble,
@@ -147,7 +148,7 @@ class Grouping:
         self.kept: set[Key] = set()  # values that the user wants kept until their last use
         self._users = users_of(graph)
         self._roots = {value.key for value in graph.roots}
-        self._phases = self._find_phases()
+        self._phases = phases_of(graph, self._users)
         for node in graph.nodes:
             self._place(node)
 
@@ -206,22 +207,8 @@ class Grouping:
     # -- the walk ---------------------------------------------------------------------------------
 
     def phase(self, node: Node) -> int:
-        """The highest derivative order among a node and all it depends on.
-
-        A pointwise node that only later phases read belongs to the first of them: computed there,
-        with its readers, it need not be stored across the border.
-        """
+        """The part of the step that a node belongs to; see ``analysis.phases``."""
         return self._phases[node]
-
-    def _find_phases(self) -> dict[Node, int]:
-        phases: dict[Node, int] = {}
-        for node in self.graph.nodes:
-            phases[node] = max((node.order, *(phases[arg.node] for arg in node.args)))
-        for node in reversed(self.graph.nodes):
-            if isinstance(node.form, Pointwise) and (node, 0) not in self._roots:
-                readers = [phases[user] for user in self._users[(node, 0)]]
-                phases[node] = max(phases[node], min(readers, default=0))
-        return phases
 
     def _place(self, node: Node) -> None:
         form = node.form
@@ -319,6 +306,8 @@ class Grouping:
         """The group that ``node`` may join: the highest of its operands', if no cycle arises."""
         homes = {id(g): g for a in args if self._is_aligned(a, domain) and (g := self.home(a.base))}
         open_groups = [g for g in homes.values() if g.accepts(self.phase(node), domain)]
+        if self._only_sums_read(node):  # a tile cannot sum: it would have to store them
+            open_groups = [g for g in open_groups if g.kind != "gemm"]
         if not (self.fuse and open_groups):
             return None
         best = max(open_groups, key=lambda g: g.level)
@@ -330,6 +319,10 @@ class Grouping:
             a for a in args if not (self._is_aligned(a, domain) and self.home(a.base) is best)
         ]
         return best if all(self._level(a) < best.level for a in outside) else None
+
+    def _only_sums_read(self, node: Node) -> bool:
+        users = self._users[(node, 0)]
+        return (node, 0) not in self._roots and all(isinstance(u.form, Reduce) for u in users)
 
     def _is_aligned(self, source: Source, domain: Shape) -> bool:
         """Whether a reader over ``domain`` meets exactly the element its home computes."""

@@ -28,6 +28,13 @@ class Layout:
         """C order from the buffer's first element."""
         return cls(0, c_strides(shape))
 
+    def is_contiguous(self, shape: Shape) -> bool:
+        """Whether this is C order from the buffer's first element; axes of size 1 do not move."""
+        return self.offset == 0 and all(
+            extent == 1 or stride == wanted
+            for extent, stride, wanted in zip(shape, self.strides, c_strides(shape), strict=True)
+        )
+
     def viewed(self, view: View, rank: int) -> Layout:
         """The layout of a view's result, which has ``rank`` axes."""
         strides: list[Size] = [0] * rank

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import Final
 
 from passes.grouping import Group, Grouping, Key, Source
 from passes.layout import Layout, collapse
 from passes.lowering import VECTOR, Lowering, Walk, gather_walks, loops_over
 from staticgrad.ir import expr as ex, forms
-from staticgrad.ir.dim import Size
+from staticgrad.ir.dim import Size, hint_value
 from staticgrad.ir.dtype import I64, DType
 from staticgrad.ir.expr import Access, Expr
 from staticgrad.ir.forms import INDEXED, Contract, Gather, GatherAlong, Pointwise, Scan, ScatterAdd
@@ -38,6 +39,10 @@ from staticgrad.ir.kernel import (
 )  # fmt: skip
 from staticgrad.ir.schedule import Step
 from staticgrad.ir.types import Shape, c_strides
+
+#: Sums from here on, as far as a hint tells, are taken a vector of them at a time where their terms
+#: lie across memory; fewer would leave most lanes empty.
+_FEWEST_ACROSS: Final = 8
 
 
 @dataclass(frozen=True)
@@ -207,6 +212,9 @@ def _lower_map(low: Lowering) -> Step:
     rank = len(group.domain)
     outer_shape = group.domain[: rank - group.row]
     stores = _stores(low, lambda key: key[0].types[key[1]].shape)
+    if not stores and _row_lies_across(low):
+        split = rank - group.row
+        return _columns_step(low, range(split), range(split, rank), in_lanes=True)
     results = [(key, low.store_walk(key, outer_shape)) for key in group.reductions]
     segments = (
         [range(rank)]
@@ -249,17 +257,40 @@ def _one_run(walk: Walk, group: Group) -> bool:
     return len(extents) <= 1
 
 
+def _row_lies_across(low: Lowering) -> bool:
+    """Whether the terms of the one sum of a group follow each other across memory, not along it.
+
+    Then whole vectors of neighbouring rows are read at once, a term of each.
+    """
+    group = low.group
+    last = len(group.domain) - group.row - 1
+    if len(group.reductions) != 1 or last < 0 or group.indexed or group.checks:
+        return False
+    moves = {(w.strides[last], w.strides[-1]) for w in _node_walks(low)}
+    across = any(kept == 1 and term not in (0, 1) for kept, term in moves)
+    along = any(kept not in (0, 1) for kept, _ in moves)
+    return across and not along and hint_value(group.domain[last]) >= _FEWEST_ACROSS
+
+
 def _lower_columns(low: Lowering) -> Step:
     group = low.group
     kept = [a for a in range(len(group.domain)) if a not in group.summed]
+    return _columns_step(low, kept, group.summed, in_lanes=False)
+
+
+def _columns_step(
+    low: Lowering, kept: Sequence[int], summed: Sequence[int], in_lanes: bool
+) -> Step:
+    """The one reduction of a group over the axes ``summed``, a vector of results at a time."""
+    group = low.group
     shape = tuple(group.domain[a] for a in kept)
-    (key, reduction), *_ = group.reductions.items()
+    ((key, reduction),) = group.reductions.items()
     strides: list[Size] = [0] * len(group.domain)
     for axis, stride in zip(kept, c_strides(shape), strict=True):
         strides[axis] = stride
     target = Walk(key, 0, tuple(strides))
     merge = not group.indexed
-    low.loops = loops_over(group.domain, [kept, group.summed], [*_node_walks(low), target], merge)
+    low.loops = loops_over(group.domain, [kept, summed], [*_node_walks(low), target], merge)
     flat = low.loops.flat(0)
     if flat:
         low.rename[flat[-1][0]] = VECTOR
@@ -268,13 +299,13 @@ def _lower_columns(low: Lowering) -> Step:
     rows = tuple(Axis(name, low.extent(extent)) for name, extent in low.loops.flat(1))
     _evaluate_nodes(low)
     dtype = reduction.source.type.dtype
+    in_lanes &= reduction.kind == "sum" and dtype.is_float  # the rest comes out alike in any order
     total = Accumulate("r0", reduction.kind, low.value(reduction.source))
     store = Store(low.access(target, dtype, "out"), ex.ref("r0", dtype))
     inner: Size = flat[-1][1] if flat else 1
     count = prod((extent for _, extent in flat[:-1]), start=1)
-    return low.finish(
-        [Columns(vector, rows, (total,), (store,))], axes, inner if not axes else count, inner
-    )
+    stage = Columns(vector, rows, (total,), (store,), in_lanes)
+    return low.finish([stage], axes, inner if not axes else count, inner)
 
 
 def _lower_gemm(low: Lowering) -> Step:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from passes.grouping import CHECK, Group, Grouping, Key, Source
+from passes.grouping import CHECK, FIRST_COPY, Group, Grouping, Key, Source
 from passes.layout import Layout, collapse
 from staticgrad.ir import expr as ex
 from staticgrad.ir.dim import Size, hint_value
@@ -164,8 +164,8 @@ class Lowering:
             total=total,
             grain=1 if kernel.outer == "tiles" else grain,
             phase=self.group.phase,
-            label=", ".join(dict.fromkeys(n.op.name for n in nodes)),
-            origins=tuple(dict.fromkeys(n.origin for n in nodes)),
+            label=_label(self.group, nodes),
+            origins=tuple(dict.fromkeys(place for n in nodes for place in n.origin.places)),
         )
 
     # -- expressions ------------------------------------------------------------------------------
@@ -275,6 +275,13 @@ def members(group: Group) -> list[Node]:
     if group.copy is not None:
         return [group.copy.target[0]]
     return [*group.nodes, *(key[0] for key in group.reductions if key[0] not in group.nodes)]
+
+
+def _label(group: Group, nodes: Sequence[Node]) -> str:
+    """What a step computes, for people: its ops, or what it copies."""
+    names = ", ".join(dict.fromkeys(node.op.name for node in nodes))
+    copies = group.copy is not None and group.copy.target[1] <= FIRST_COPY
+    return f"copy of {names}" if copies else names
 
 
 def gather_walks(group: Group, grouping: Grouping, node: Node) -> tuple[Walk, Walk, Size]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from staticgrad.codegen.columns import write_columns
 from staticgrad.codegen.expressions import Helpers, Lines, element
 from staticgrad.codegen.gemm import write_gemm
 from staticgrad.codegen.sorting import write_sort
-from staticgrad.codegen.stages import Loop, write_columns, write_decode, write_map, write_scalar
+from staticgrad.codegen.stages import Loop, write_decode, write_map, write_scalar
 from staticgrad.ir.kernel import Columns, Gemm, Kernel, Map, Scalar, Sort
 
 

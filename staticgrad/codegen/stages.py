@@ -1,8 +1,7 @@
-"""Map, Columns and Scalar stages to source: loops, sums by their tree, checks, stores.
+"""Map and Scalar stages to source: loops, sums by their tree, checks, stores.
 
 Sums follow ``ir/summation.py`` to the bit: lanes inside a block, blocks combined by a binary
-counter, column groups in order. This module knows the loops; expressions are written by
-``codegen.expressions``.
+counter. This module knows the loops; expressions are written by ``codegen.expressions``.
 """
 
 from __future__ import annotations
@@ -27,7 +26,6 @@ from staticgrad.ir.kernel import (
     Accumulate,
     Axis,
     Check,
-    Columns,
     Kernel,
     Map,
     Scalar,
@@ -35,7 +33,7 @@ from staticgrad.ir.kernel import (
     Store,
     roots,
 )
-from staticgrad.ir.summation import BLOCK, COLUMN_BLOCK, GROUPS, SHORTEST_GROUP, lanes as sum_lanes
+from staticgrad.ir.summation import BLOCK, lanes as sum_lanes
 
 #: Levels of the binary counter: enough for 2**40 blocks.
 LEVELS = 40
@@ -199,38 +197,60 @@ def _write_blocked_loop(
     _write_vector_loop(inner, "block", "stop", lanes, body, split)
     for s in added:
         inner.add(f"{s.name}_b = {_horizontal(s)}")
-        write_push(inner, f"{s.name}_s", f"{s.name}_b", "blocks", 1)
+        write_push(inner, Counter(f"{s.name}_s", "blocks", 1, 1), f"{s.name}_b")
     inner.add("blocks = blocks + 1")
     out.lines += inner.lines
     for s in added:
         zero = f"{element(s.value.dtype)}x1({number(0.0 if s.value.dtype.is_float else 0)})"
-        write_fold(out, f"{s.name}_s", s.name, "blocks", 1, zero)
+        write_fold(out, Counter(f"{s.name}_s", "blocks", 1, 1), s.name, zero)
 
 
-def write_push(out: Lines, stack: str, value: str, count: str, lanes: int) -> None:
+@dataclass(frozen=True)
+class Counter:
+    """A binary counter of partial sums: ``pushed`` of them so far, a vector a level.
+
+    Levels are ``step`` elements apart in ``stack``, from the element ``first`` on (source text).
+    """
+
+    stack: str
+    pushed: str
+    lanes: int
+    step: int
+    first: str = "0"
+
+    def load(self) -> str:
+        """The partial sum at ``level``."""
+        return f"load{self.lanes}({self.stack}, {self.place})"
+
+    @property
+    def place(self) -> str:
+        return total(f"level * {self.step}", self.first)
+
+
+def write_push(out: Lines, counter: Counter, value: str) -> None:
     """Add a block result to the binary counter: merge neighbours of equal height as they arrive."""
     out.add("level = 0")
-    out.add(f"bits = {count}")
+    out.add(f"bits = {counter.pushed}")
     out.add("while bits % 2 == 1:")
-    out.add(f"    {value} = load{lanes}({stack}, level * {lanes}) + {value}")
+    out.add(f"    {value} = {counter.load()} + {value}")
     out.add("    bits = bits // 2")
     out.add("    level = level + 1")
-    out.add(f"store{lanes}({stack}, level * {lanes}, {value})")
+    out.add(f"store{counter.lanes}({counter.stack}, {counter.place}, {value})")
 
 
-def write_fold(out: Lines, stack: str, result: str, count: str, lanes: int, empty: str) -> None:
+def write_fold(out: Lines, counter: Counter, result: str, empty: str) -> None:
     """The sum of what is left in the counter, from the most recent to the oldest."""
     out.add(f"{result} = {empty}")
     out.add("level = 0")
     out.add("found = 0")
-    out.add(f"bits = {count}")
+    out.add(f"bits = {counter.pushed}")
     out.add("while bits > 0:")
     out.add("    if bits % 2 == 1:")
     out.add("        if found == 0:")
-    out.add(f"            {result} = load{lanes}({stack}, level * {lanes})")
+    out.add(f"            {result} = {counter.load()}")
     out.add("            found = 1")
     out.add("        else:")
-    out.add(f"            {result} = load{lanes}({stack}, level * {lanes}) + {result}")
+    out.add(f"            {result} = {counter.load()} + {result}")
     out.add("    bits = bits // 2")
     out.add("    level = level + 1")
 
@@ -322,51 +342,6 @@ def write_scalar(kernel: Kernel, stage: Scalar, out: Lines, helpers: Helpers) ->
         out.add(f"store1({statement.access.operand}, {where}, {scope.one(statement.value)})")
 
 
-# -- Columns --------------------------------------------------------------------------------------
-
-
-def write_columns(kernel: Kernel, stage: Columns, out: Lines, loop: Loop, helpers: Helpers) -> None:
-    """For each vector of columns: all rows, grouped and blocked for sums; then the stores."""
-    lanes = kernel.lanes
-    rows = [a.name for a in stage.rows]
-    inside = Lines()
-    scope = scope_for(kernel, [VECTOR, *rows], Lines(), inside, helpers, lanes)
-    for s in stage.body:
-        scope.emit(roots(s))
-        inside.add(f"{s.name} = {combine(s.kind, s.name, scope.vector(s.value))}")
-    out.extend(scope.before)
-    out.add(f"rows = {' * '.join(str(a.extent) for a in stage.rows) or '1'}")
-    out.add(f"for {VECTOR} in range({loop.start}, {loop.stop}, {lanes}):")
-    column = Lines(out.indent + 1)
-    column.add(f"m = mask{lanes}({loop.stop} - {VECTOR})")
-    (s,) = stage.body
-    if s.kind == "sum":
-        _write_grouped_rows(column, stage.rows, s, inside, lanes)
-    else:
-        neutral = number(identity(s.kind, s.value.dtype))
-        column.add(f"{s.name} = {element(s.value.dtype)}x{lanes}({neutral})")
-        _write_rows(column, stage.rows, "0", "rows", inside)
-    final = Lines()
-    stores = scope_for(kernel, [VECTOR], final, final, helpers, lanes)
-    stores.vector_refs = frozenset({s.name})
-    stores.counter = scope.counter
-    for store in stage.stores:
-        write_store(stores, store)
-    column.extend(final)
-    out.lines += column.lines
-
-
-def _write_rows(out: Lines, rows: Sequence[Axis], start: str, stop: str, body: Lines) -> None:
-    """for every row of the flattened row axes: body."""
-    single = rows[0].name if len(rows) == 1 else "row"
-    out.add(f"for {single} in range({start}, {stop}):")
-    inner = Lines(out.indent + 1)
-    if len(rows) > 1:
-        write_decode(inner, "row", rows)
-    inner.extend(body)
-    out.lines += inner.lines
-
-
 def write_decode(out: Lines, flat: str, axes: Sequence[Axis]) -> None:
     """The positions along ``axes`` from their flat C-order number."""
     rest = flat
@@ -376,39 +351,3 @@ def write_decode(out: Lines, flat: str, axes: Sequence[Axis]) -> None:
         rest = f"rest_{axis.name}"
     if axes:
         out.add(f"{axes[0].name} = {rest}")
-
-
-def _write_grouped_rows(
-    out: Lines, rows: Sequence[Axis], s: Accumulate, body: Lines, lanes: int
-) -> None:
-    """The column tree: groups in order, blocks inside a group by the binary counter."""
-    vector = f"{element(s.value.dtype)}x{lanes}"
-    zero = number(0.0 if s.value.dtype.is_float else 0)
-    out.add(f"{s.name}_s = local_{element(s.value.dtype)}({LEVELS * lanes})")
-    out.add(f"{s.name}_t = {vector}({zero})")
-    out.add(f"group = (rows + {GROUPS - 1}) // {GROUPS}")
-    out.add(f"if group < {SHORTEST_GROUP}:")
-    out.add(f"    group = {SHORTEST_GROUP}")
-    out.add("for first in range(0, rows, group):")
-    inner = Lines(out.indent + 1)
-    inner.add("last = first + group")
-    inner.add("if last > rows:")
-    inner.add("    last = rows")
-    inner.add("blocks = 0")
-    inner.add(f"for block in range(first, last, {COLUMN_BLOCK}):")
-    block = Lines(inner.indent + 1)
-    block.add(f"stop = block + {COLUMN_BLOCK}")
-    block.add("if stop > last:")
-    block.add("    stop = last")
-    block.add(f"{s.name} = {vector}({number(identity('sum', s.value.dtype))})")
-    _write_rows(block, rows, "block", "stop", body)
-    write_push(block, f"{s.name}_s", s.name, "blocks", lanes)
-    block.add("blocks = blocks + 1")
-    inner.lines += block.lines
-    write_fold(inner, f"{s.name}_s", s.name, "blocks", lanes, f"{vector}({zero})")
-    inner.add("if first == 0:")
-    inner.add(f"    {s.name}_t = {s.name}")
-    inner.add("else:")
-    inner.add(f"    {s.name}_t = {s.name}_t + {s.name}")
-    out.lines += inner.lines
-    out.add(f"{s.name} = {s.name}_t")

@@ -144,13 +144,15 @@ class Map:
 class Columns:
     """for j in axis: for rows...: accumulations; then stores. Accumulations run over the rows.
 
-    The rows are flattened in C order; their sum follows the column tree of ``ir/summation.py``.
+    The rows are flattened in C order; their sum follows the column rule of ``ir/summation.py``, or
+    (``in_lanes``) the lane rule: what is summed is a row that lies across memory.
     """
 
     axis: Axis
     rows: tuple[Axis, ...]
     body: tuple[Accumulate, ...]
     stores: tuple[Store, ...]
+    in_lanes: bool = False
 
 
 @dataclass(frozen=True)

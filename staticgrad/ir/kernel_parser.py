@@ -187,13 +187,14 @@ class KernelReader(DocumentReader):
         return stage
 
     def _columns(self, axis: Axis) -> Columns:
-        self.expect("rows")
+        in_lanes = self.texts[self.at] == "lanes"
+        self.expect("lanes" if in_lanes else "rows")
         inside = dict(self._loops)
         rows = () if self.texts[self.at] == "{" else tuple(self._axes())
         self.expect("{", "the rows")
         body = self._body((Accumulate,))
         self._loops = inside
-        return Columns(axis, rows, body, self._body((Store,)))
+        return Columns(axis, rows, body, self._body((Store,)), in_lanes)
 
     def _sort(self) -> Sort:
         around = dict(self._loops)

@@ -19,10 +19,10 @@ the first statement that needs it, so that what is shared stays shared. Literals
 Stages evaluate what they need themselves: nothing numbered is used in another stage.
 
 An access adds a term per loop, then one per gather index. A Columns stage holds its accumulations
-in an inner ``rows i0: n0 { ... }``; a Gemm starts with ``@acc: f32 = sum p0[...] * p1[...]``, then
-``pack p4`` if it packs. A Sort is ``keys j: n0 { ... @at: i64 = order %3 in p4 }`` and then
-``kept j: n1 { stores }``. ``kernel_parser`` reads the text back; this module only writes, also what
-a verifier would refuse.
+in an inner ``rows i0: n0 { ... }``, or ``lanes i0: n0 { ... }`` where they follow the lane rule. A
+Gemm starts with ``@acc: f32 = sum p0[...] * p1[...]``, then ``pack p4`` if it packs. A Sort is
+``keys j: n0 { ... @at: i64 = order %3 in p4 }`` and then ``kept j: n1 { stores }``.
+``kernel_parser`` reads the text back; this module only writes, also what a verifier would refuse.
 """
 
 from __future__ import annotations
@@ -105,7 +105,8 @@ def _head(stage: Stage) -> str:
 
 def _stage_lines(kernel: Kernel, stage: Stage, numbers: Iterator[int]) -> Iterator[str]:
     if isinstance(stage, Columns):
-        yield f"rows {_axes(stage.rows)} {{" if stage.rows else "rows {"
+        word = "lanes" if stage.in_lanes else "rows"
+        yield f"{word} {_axes(stage.rows)} {{" if stage.rows else f"{word} {{"
         for line in _statement_lines(stage.body, numbers):
             yield INDENT + line
         yield "}"

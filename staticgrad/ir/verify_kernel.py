@@ -116,6 +116,8 @@ def stages_fit_together(kernel: Kernel) -> None:
     for stage in kernel.stages:
         if len(kernel.stages) > 1 and isinstance(stage, Gemm | Sort):
             _broken(kernel, f"a {type(stage).__name__.lower()} shares the kernel with other stages")
+        if isinstance(stage, Columns) and stage.in_lanes and {s.kind for s in stage.body} - {"sum"}:
+            _broken(kernel, "only sums have a rule of lanes")
     allowed: dict[type, tuple[type[Statement], ...]]
     allowed = {Map: (Store, Accumulate, Check, Search), Scalar: (Store, Check)}
     for body in bodies(kernel):

@@ -185,6 +185,10 @@ def test_stages_are_read_as_what_they_are() -> None:
     assert columns.rows == (Axis("i0", "n1"), Axis("i1", "n2"))
     assert [a.kind for a in columns.body] == ["sum", "min"]
     assert columns.body[0].value is columns.body[1].value
+    assert not columns.in_lanes
+    (across,) = parse_kernel(COLUMNS.replace("rows i0", "lanes i0").replace("min", "sum")).stages
+    assert isinstance(across, Columns)
+    assert across.in_lanes
     (gemm,) = parse_kernel(GEMM).stages
     assert isinstance(gemm, Gemm)
     assert (gemm.i, gemm.j, gemm.k) == (Axis("i", "n1"), Axis("j", "n2"), Axis("k", "n3"))

@@ -252,6 +252,7 @@ KERNELS: list[tuple[Kernel, str]] = [
     (kernel(replace(GEMM, stores=(SUM,))), "no place in a gemm stage"),
     (kernel(total(*MAP.body)), "no place in the rows"),
     (kernel(total()), "a columns stage accumulates nothing"),
+    (kernel(replace(total(replace(SUM, kind="max")), in_lanes=True)), "only sums have a rule of"),
     (kernel(MAP, operands="p0 p1 p1"), "two things are called p1"),
     (kernel(MAP, arguments=("n0", "p0")), "two things are called p0"),
     (kernel(MAP, axes=(Axis("j", 2),)), "two things are called j"),

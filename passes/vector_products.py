@@ -1,0 +1,49 @@
+"""Matrix products that are no matrix-matrix product become what they are: products and their sums.
+
+A product with one column, one row, or one inner index moves far more bytes than a tile of registers
+can reuse. As a multiplication that a sum reads it streams through its matrix once, and shares a
+kernel with what stands before and behind it. ``fuse`` does this first, at every level. The sum
+follows the lane rule of ``ir/summation.py`` along the inner axis, however its operands lie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from staticgrad.ir.graph import Graph, Node, Symbolic, building_order
+from staticgrad.ops.arithmetic import Mul
+from staticgrad.ops.contract import MatMul
+from staticgrad.ops.movement import Reshape, Transpose
+from staticgrad.ops.reduce import Sum
+from staticgrad.source import attribute_to
+
+
+def expand_vector_products(graph: Graph) -> Graph:
+    """The graph with its vector products as multiplications and sums."""
+
+    def expanded(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+        product = node.op
+        if not isinstance(product, MatMul):
+            return None
+        *_, rows, columns = node.types[0].shape
+        inner = args[0].shape[-2 if product.transpose_a else -1]
+        if 1 not in (rows, columns, inner):
+            return None
+        with attribute_to(node.origin), building_order(node.order):
+            a = _exchanged(args[0]) if product.transpose_a else args[0]  # [..., rows, inner]
+            b = args[1] if product.transpose_b else _exchanged(args[1])  # [..., columns, inner]
+            if 1 not in (rows, columns):  # one inner index: nothing to add up
+                return (Mul()(a, _exchanged(b)),)
+            terms = Mul()(a, b)
+            return (Reshape(node.types[0].shape)(Sum((terms.ndim - 1,))(terms)),)
+
+    return graph.replace_nodes(expanded)
+
+
+def _exchanged(x: Any) -> Any:
+    """x with its last two axes exchanged; where one of them has size 1, that is a reshape."""
+    perm = (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2)
+    if 1 in x.shape[-2:]:
+        return Reshape(tuple(x.shape[axis] for axis in perm))(x)
+    return Transpose(perm)(x)

@@ -1,0 +1,124 @@
+"""Products with one row, one column or one inner index: sums by the lane rule, however they lie."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from passes.fuse import fuse
+from passes.pipelines import pipeline
+from staticgrad.analysis.agreement import same_bytes
+from staticgrad.ir.kernel import Columns, Gemm
+from staticgrad.ir.summation import tree_sum
+from staticgrad.ops.contract import MatMul
+
+#: (rows, inner, columns)
+SIZES = [(1, 33, 1), (40, 17, 1), (1, 300, 40), (9, 1, 20), (1, 1, 1), (1, 4097, 9), (5, 0, 1)]
+FLAGS = [(False, False), (True, False), (False, True), (True, True)]
+
+
+def expected(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The lane rule over the inner axis of a[..., i, k] and b[..., k, j]."""
+    if a.shape[-1] == 1:
+        return a * b
+    terms = a[..., :, None, :] * np.swapaxes(b, -1, -2)[..., None, :, :]
+    return tree_sum(terms, (terms.ndim - 1,))
+
+
+def operands(
+    sizes: tuple[int, int, int], flags: tuple[bool, bool], dtype: str, batch: tuple[int, ...] = ()
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Two matrices as they are stored, and as the product reads them."""
+    rng = np.random.default_rng(list(sizes))
+    rows, inner, columns = sizes
+    stored = []
+    for (m, n), flag in zip(((rows, inner), (inner, columns)), flags, strict=True):
+        shape = (*batch, n, m) if flag else (*batch, m, n)
+        stored.append((rng.normal(size=shape) * 9).astype(dtype))
+    read = [np.swapaxes(x, -1, -2) if f else x for x, f in zip(stored, flags, strict=True)]
+    return stored, read
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
+@pytest.mark.parametrize("flags", FLAGS, ids=str)
+def test_they_follow_the_lane_rule_whatever_the_transposes(
+    flags: tuple[bool, bool], dtype: str
+) -> None:
+    outputs: dict[str, Any] = {}
+    feeds, wanted = {}, {}
+    for n, sizes in enumerate(SIZES):
+        stored, read = operands(sizes, flags, dtype)
+        a, b = (
+            sg.input(f"{name}{n}", x.shape, dtype) for name, x in zip("ab", stored, strict=True)
+        )
+        outputs[str(sizes)] = MatMul(*flags)(a, b)
+        feeds |= {f"a{n}": stored[0], f"b{n}": stored[1]}
+        wanted[str(sizes)] = expected(*read)
+    for options in ({}, {"pipeline": "O0"}, {"fuse": False}):
+        found = sg.compile(outputs, **options).run(feeds)  # type: ignore[arg-type]
+        for name, array in wanted.items():
+            assert same_bytes(found[name], array), (name, options)
+
+
+def test_batches_broadcast() -> None:
+    (a, _), _ = operands((6, 50, 1), (False, False), "float32", (4, 3))
+    (_, b), _ = operands((6, 50, 1), (False, False), "float32", (3,))
+    x, y = sg.input("x", a.shape, "float32"), sg.input("y", b.shape, "float32")
+    found = sg.compile(x @ y).run({"x": a, "y": b})
+    assert same_bytes(found, expected(a, np.broadcast_to(b, (4, 3, 50, 1))))
+
+
+def test_transposes_that_rewrites_move_change_no_byte() -> None:
+    """A broadcast of a transpose is not a transpose of a broadcast to whom looks at flags alone."""
+    x, y = sg.input("x", (40,), "float32"), sg.input("y", (70,), "float32")
+    spread = sg.broadcast_to(sg.expand_dims(x, 1), (40, 70))
+    ways = {
+        "one": spread @ y,
+        "two": sg.transpose(sg.broadcast_to(x, (70, 40))) @ y,
+        "three": sg.transpose(sg.transpose(spread)) @ y,
+        "four": sg.transpose(y @ sg.broadcast_to(x, (70, 40))),
+    }
+    rng = np.random.default_rng(0)
+    feeds = {"x": rng.normal(size=40).astype("f4"), "y": rng.normal(size=70).astype("f4")}
+    results = [
+        array
+        for level in ("O0", "O1")
+        for array in sg.compile(ways, pipeline=level).run(feeds).values()
+    ]
+    for array in results[1:]:
+        assert same_bytes(array, results[0])
+
+
+def stages(*outputs: Any) -> list[Any]:
+    graph = sg.Graph({str(n): value for n, value in enumerate(outputs)})
+    return [stage for step in fuse(pipeline("O1")(graph)).steps for stage in step.kernel.stages]
+
+
+def test_one_pass_over_the_matrix_whichever_way_it_lies() -> None:
+    x, v = sg.input("x", (40, 70), "float32"), sg.input("v", (70,), "float32")
+    u = sg.input("u", (40,), "float32")
+    assert [type(stage).__name__ for stage in stages(x @ v)] == ["Map", "Scalar"]
+    (across,) = stages(x.T @ u)
+    assert isinstance(across, Columns)
+    assert across.in_lanes
+
+
+def test_a_product_of_a_product_stores_no_terms() -> None:
+    """The tile of the first product does not write what only the sum of the second one reads."""
+    a, b = sg.input("a", (40, 30), "float32"), sg.input("b", (30, 70), "float32")
+    v = sg.input("v", (70,), "float32")
+    product, *rest = stages((a @ b) @ v)
+    assert isinstance(product, Gemm)
+    assert len(product.stores) == 1
+    assert [type(stage).__name__ for stage in rest] == ["Map", "Scalar"]
+
+
+def test_what_stands_before_and_behind_shares_the_kernel() -> None:
+    x, v = sg.input("x", (40, 70), "float32"), sg.input("v", (70,), "float32")
+    first, last = stages(sg.tanh(x) @ v)
+    assert type(first).__name__ == "Map"
+    assert len(first.body) == 1  # neither tanh nor the terms are stored
+    assert type(last).__name__ == "Scalar"
