@@ -341,9 +341,6 @@ def _lower_gemm(low: Lowering) -> Step:
         (*b_access.strides, ("k", low.argument(b_inner)), ("j", low.argument(b_columns))),
     )
     columns = GEMM_COLUMNS.get(dtype.bits, 32)
-    pack = None
-    if b_columns != 1:
-        pack = low.operand(low.new_buffer("scratch", dtype, inner * columns), 0, dtype, "scratch")
     low.memo[(anchor, 0)] = ex.ref("acc", dtype)
     _evaluate_nodes(low)
     body = tuple(
@@ -352,7 +349,7 @@ def _lower_gemm(low: Lowering) -> Step:
     rows, width = group.domain[-2], group.domain[-1]
     total = prod((extent for _, extent in batch), start=1) * ((rows + (GEMM_ROWS - 1)) // GEMM_ROWS)
     total = total * ((width + (columns - 1)) // columns)
-    return low.finish([Gemm(i, j, k, a_access, b_access, body, pack)], axes, total, 1)
+    return low.finish([Gemm(i, j, k, a_access, b_access, body)], axes, total, 1)
 
 
 def _matrix(low: Lowering, source: Source, transposed: bool) -> tuple[Walk, Size, Size]:
@@ -392,11 +389,7 @@ def _lower_scatter(low: Lowering) -> Step:
     update = low.grouping.source(node.args[0])
     walks = [target, indices, *_source_walks(low, [update])]
     # The last axis is the vector axis unless lanes could meet in one element: then it is serial.
-    conflict = (
-        rank == 0
-        or indices.strides[-1] != 0
-        or (isinstance(form, ScatterAdd) and axis + node.args[1].type.rank == rank)
-    )
+    conflict = rank == 0 or indices.strides[-1] != 0 or target.strides[-1] == 0
     low.loops = loops_over(group.domain, [range(rank)], walks, merge=False)
     flat = low.loops.flat(0)
     if conflict or not flat:

@@ -7,6 +7,9 @@ tile: rows past the end are computed on the last row and not stored.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Final
+
 from staticgrad.codegen.expressions import (
     VECTOR,
     Helpers,
@@ -20,7 +23,9 @@ from staticgrad.codegen.stages import base_text, scope_for, write_decode, write_
 from staticgrad.ir.kernel import GEMM_BLOCK, GEMM_COLUMNS, GEMM_ROWS, Gemm, Kernel
 
 #: Rows of the register tile: 8 rows of 2 vectors fill 16 of 32 vector registers.
-TILE_ROWS = 8
+TILE_ROWS: Final = 8
+#: Inner indices whose part of the panel is packed at a time: 16 KiB, which stay in the first cache.
+DEPTH: Final = 128
 _MATRIX = frozenset({"i", "j", "k"})
 
 
@@ -28,23 +33,132 @@ def write_gemm(kernel: Kernel, stage: Gemm, out: Lines, helpers: Helpers) -> Non
     """The body for one outer iteration ``o``."""
     dtype = kernel.operand(stage.a.operand).dtype
     columns = GEMM_COLUMNS.get(dtype.bits, 32)
-    lanes = columns // 2
-    vector = f"{element(dtype)}x{lanes}"
-    _write_tile_position(kernel, stage, out, columns, lanes)
-    out.add(f"tile = local_{element(dtype)}({TILE_ROWS * columns})")
-    if stage.pack is not None:
-        _write_pack(stage, out, columns, lanes)
-    out.add(f"for i0_tile in range(first_row, last_row, {TILE_ROWS}):")
-    inner = Lines(out.indent + 1)
-    for r in range(TILE_ROWS):
-        inner.add(f"row{r} = {total('i0_tile', str(r))}")
-        inner.add(f"if row{r} >= {stage.i.extent}:")
-        inner.add(f"    row{r} = {stage.i.extent} - 1")
-        row = scaled(f"row{r}", stage.a.stride("i"))
-        inner.add(f"a{r} = {total(row, base_text(stage.a, _MATRIX))}")
-    _write_chains(inner, stage, vector, lanes, columns, dtype.is_float)
-    _write_epilogue(inner, kernel, stage, helpers, columns, lanes)
-    out.lines += inner.lines
+    tile = _Tile(stage, columns, columns // 2, element(dtype), dtype.is_float)
+    _write_tile_position(kernel, stage, out, columns, tile.lanes)
+    depth, whole = DEPTH * 32 // dtype.bits, GEMM_ROWS * columns
+    out.add(f"tile = local_{tile.element}({2 * whole})")
+    out.add(f"panel = local_{tile.element}({depth * columns})")
+    if tile.turns_rows:
+        out.add(f"turned = local_{tile.element}({depth * TILE_ROWS})")
+    out.add(f"for block in range(0, {stage.k.extent}, {GEMM_BLOCK}):")
+    block = Lines(out.indent + 1)
+    block.add(f"stop = block + {GEMM_BLOCK}")
+    block.add(f"if stop > {stage.k.extent}:")
+    block.add(f"    stop = {stage.k.extent}")
+    block.add("into = 0")
+    block.add("if block > 0:")
+    block.add(f"    into = {whole}")
+    block.add(f"for depth in range(block, stop, {depth}):")
+    deep = Lines(block.indent + 1)
+    deep.add(f"past = depth + {depth}")
+    deep.add("if past > stop:")
+    deep.add("    past = stop")
+    tile.write_pack(deep)
+    deep.add(f"for i0_tile in range(first_row, last_row, {TILE_ROWS}):")
+    inner = Lines(deep.indent + 1)
+    tile.write_chains(inner)
+    block.lines += [*deep.lines, *inner.lines]
+    block.add("if block > 0:")
+    block.add(f"    for at in range(0, {whole}, {tile.lanes}):")
+    both = f"load{tile.lanes}(tile, at) + load{tile.lanes}(tile, at + {whole})"
+    block.add(f"        store{tile.lanes}(tile, at, {both})")
+    out.lines += block.lines
+    out.add(f"if {stage.k.extent} == 0:")
+    out.add(f"    for at in range(0, {whole}, {tile.lanes}):")
+    out.add(f"        store{tile.lanes}(tile, at, {tile.zero})")
+    _write_epilogue(out, kernel, stage, helpers, columns, tile.lanes)
+
+
+@dataclass(frozen=True)
+class _Tile:
+    """A chunk of rows times a panel of two vectors of columns."""
+
+    stage: Gemm
+    columns: int
+    lanes: int
+    element: str
+    floating: bool
+
+    @property
+    def zero(self) -> str:
+        return f"{self.element}x{self.lanes}({number(0.0 if self.floating else 0)})"
+
+    def write_pack(self, out: Lines) -> None:
+        """Rows ``depth`` to ``past`` of the panel of b, one behind the other."""
+        b, lanes = self.stage.b, self.lanes
+        (down, across), base = (b.stride("k"), b.stride("j")), base_text(b, _MATRIX)
+        if down == 1 and across != 1:
+            self._write_turned_pack(out, base)
+            return
+        out.add("for k in range(depth, past):")
+        for half in (0, lanes):
+            place = total(f"(k - depth) * {self.columns}", str(half))
+            at = total(base, scaled("k", down), scaled(f"({total('j0', str(half))})", across))
+            verb, extra = ("load", "") if across == 1 else ("load_strided", f"{across}, ")
+            value = f"{verb}({b.operand}, {at}, {extra}m{half // lanes})"
+            out.add(f"    store{lanes}(panel, {place}, {value})")
+
+    def _write_turned_pack(self, out: Lines, base: str) -> None:
+        """The same where b lies the other way round: square blocks, transposed in registers."""
+        b, lanes = self.stage.b, self.lanes
+        out.add(f"for half in range(0, {self.columns}, {lanes}):")
+        out.add(f"    for k in range(depth, past, {lanes}):")
+        at = total(base, "k", scaled("(j0 + half)", b.stride("j")))
+        size = f"{b.stride('j')}, {self.stage.j.extent} - (j0 + half), past - k"
+        to = f"panel, {total(f'(k - depth) * {self.columns}', 'half')}, {self.columns}"
+        out.add(f"        transpose{lanes}({b.operand}, {at}, {size}, {to})")
+
+    @property
+    def turns_rows(self) -> bool:
+        """Whether the rows of a lie across memory: then a tile of them is packed as well."""
+        return self.stage.a.stride("i") == 1 and self.stage.a.stride("k") != 1
+
+    def _write_rows(self, out: Lines) -> None:
+        """Where the eight rows are: ``a0`` and on, or packed behind one another by their depth."""
+        stage, base = self.stage, base_text(self.stage.a, _MATRIX)
+        if self.turns_rows:
+            out.add(f"rows = mask{TILE_ROWS}({stage.i.extent} - i0_tile)")
+            out.add("for k in range(depth, past):")
+            at = total(base, scaled("k", stage.a.stride("k")), "i0_tile")
+            value = f"load({stage.a.operand}, {at}, rows)"
+            out.add(f"    store{TILE_ROWS}(turned, (k - depth) * {TILE_ROWS}, {value})")
+            return
+        for r in range(TILE_ROWS):
+            out.add(f"row{r} = {total('i0_tile', str(r))}")
+            out.add(f"if row{r} >= {stage.i.extent}:")
+            out.add(f"    row{r} = {stage.i.extent} - 1")
+            out.add(f"a{r} = {total(scaled(f'row{r}', stage.a.stride('i')), base)}")
+
+    def write_chains(self, out: Lines) -> None:
+        """Eight rows of FMA chains, from ``depth`` to ``past``."""
+        stage, lanes = self.stage, self.lanes
+        cells = [(r, c) for r in range(TILE_ROWS) for c in range(2)]
+        self._write_rows(out)
+        out.add(f"first = into + (i0_tile - first_row) * {self.columns}")
+        out.add("if depth == block:")
+        for r, c in cells:
+            out.add(f"    c{r}{c} = {self.zero}")
+        out.add("else:")
+        for r, c in cells:
+            place = total("first", str(r * self.columns + c * lanes))
+            out.add(f"    c{r}{c} = load{lanes}(tile, {place})")
+        out.add("for k in range(depth, past):")
+        for half in range(2):
+            place = total(f"(k - depth) * {self.columns}", str(half * lanes))
+            out.add(f"    b{half} = load{lanes}(panel, {place})")
+        for r in range(TILE_ROWS):
+            at = total(f"a{r}", scaled("k", stage.a.stride("k")))
+            one = f"load1({stage.a.operand}, {at})"
+            if self.turns_rows:
+                one = f"load1(turned, {total(f'(k - depth) * {TILE_ROWS}', str(r))})"
+            out.add(f"    x{r} = splat{lanes}({one})")
+            for c in range(2):
+                cell = f"c{r}{c}"
+                fused = f"fma(x{r}, b{c}, {cell})"
+                out.add(f"    {cell} = {fused if self.floating else f'{cell} + x{r} * b{c}'}")
+        for r, c in cells:
+            place = total("first", str(r * self.columns + c * lanes))
+            out.add(f"store{lanes}(tile, {place}, c{r}{c})")
 
 
 def _write_tile_position(kernel: Kernel, stage: Gemm, out: Lines, columns: int, lanes: int) -> None:
@@ -62,67 +176,6 @@ def _write_tile_position(kernel: Kernel, stage: Gemm, out: Lines, columns: int, 
     out.add(f"m1 = mask{lanes}({stage.j.extent} - j0 - {lanes})")
 
 
-def _write_pack(stage: Gemm, out: Lines, columns: int, lanes: int) -> None:
-    """Copy the panel of b to [k, columns], so that its rows are contiguous."""
-    step = stage.b.stride("j")
-    base = base_text(stage.b, _MATRIX)
-    out.add(f"for k in range(0, {stage.k.extent}):")
-    for half in range(2):
-        column = scaled(f"({total('j0', str(half * lanes))})", step)
-        at = total(base, scaled("k", stage.b.stride("k")), column)
-        value = f"load_strided({stage.b.operand}, {at}, {step}, m{half})"
-        place = total(f"k * {columns}", str(half * lanes))
-        out.add(f"    store{lanes}({stage.pack}, {place}, {value})")
-
-
-def _write_chains(
-    out: Lines, stage: Gemm, vector: str, lanes: int, columns: int, floating: bool
-) -> None:
-    """The sums over k, into ``tile``."""
-    cells = [(r, c) for r in range(TILE_ROWS) for c in range(2)]
-    zero = number(0.0 if floating else 0)
-    for r, c in cells:
-        out.add(f"s{r}{c} = {vector}({zero})")
-    out.add(f"for block in range(0, {stage.k.extent}, {GEMM_BLOCK}):")
-    block = Lines(out.indent + 1)
-    block.add(f"stop = block + {GEMM_BLOCK}")
-    block.add(f"if stop > {stage.k.extent}:")
-    block.add(f"    stop = {stage.k.extent}")
-    for r, c in cells:
-        block.add(f"c{r}{c} = {vector}({zero})")
-    block.add("for k in range(block, stop):")
-    step = Lines(block.indent + 1)
-    for half in range(2):
-        step.add(f"b{half} = {_panel_load(stage, half, lanes, columns)}")
-    for r in range(TILE_ROWS):
-        at = total(f"a{r}", scaled("k", stage.a.stride("k")))
-        step.add(f"x{r} = splat{lanes}(load1({stage.a.operand}, {at}))")
-        for c in range(2):
-            cell = f"c{r}{c}"
-            step.add(
-                f"{cell} = fma(x{r}, b{c}, {cell})"
-                if floating
-                else f"{cell} = {cell} + x{r} * b{c}"
-            )
-    block.lines += step.lines
-    block.add("if block == 0:")
-    for r, c in cells:
-        block.add(f"    s{r}{c} = c{r}{c}")
-    block.add("else:")
-    for r, c in cells:
-        block.add(f"    s{r}{c} = s{r}{c} + c{r}{c}")
-    out.lines += block.lines
-    for r, c in cells:
-        out.add(f"store{lanes}(tile, {r * columns + c * lanes}, s{r}{c})")
-
-
-def _panel_load(stage: Gemm, half: int, lanes: int, columns: int) -> str:
-    if stage.pack is not None:
-        return f"load{lanes}({stage.pack}, {total(f'k * {columns}', str(half * lanes))})"
-    row = total(base_text(stage.b, _MATRIX), scaled("k", stage.b.stride("k")))
-    return f"load({stage.b.operand}, {total(row, 'j0', str(half * lanes))}, m{half})"
-
-
 def _write_epilogue(
     out: Lines, kernel: Kernel, stage: Gemm, helpers: Helpers, columns: int, lanes: int
 ) -> None:
@@ -133,14 +186,11 @@ def _write_epilogue(
     for store in stage.stores:
         write_store(scope, store)
     out.extend(scope.before)
-    out.add(f"tile_stop = i0_tile + {TILE_ROWS}")
-    out.add("if tile_stop > last_row:")
-    out.add("    tile_stop = last_row")
-    out.add("for i in range(i0_tile, tile_stop):")
+    out.add("for i in range(first_row, last_row):")
     out.add(f"    for half in range(0, {columns}, {lanes}):")
     inner = Lines(out.indent + 2)
     inner.add(f"{VECTOR} = j0 + half")
     inner.add(f"m = mask{lanes}({stage.j.extent} - {VECTOR})")
-    inner.add(f"acc = load{lanes}(tile, (i - i0_tile) * {columns} + half)")
+    inner.add(f"acc = load{lanes}(tile, (i - first_row) * {columns} + half)")
     inner.extend(body)
     out.lines += inner.lines

@@ -166,8 +166,7 @@ class Scalar:
 class Gemm:
     """ref("acc") = sum over k of a[i, k] * b[k, j]; then the stores, at (i, j), vector over j.
 
-    ``a`` strides over (i, k), ``b`` over (k, j), both also over the kernel's outer axes. If b's j
-    stride is not 1, the panel is first packed into the scratch operand ``pack`` ([k, columns]).
+    ``a`` strides over (i, k), ``b`` over (k, j), both also over the kernel's outer axes.
     """
 
     i: Axis
@@ -176,7 +175,6 @@ class Gemm:
     a: Access
     b: Access
     stores: tuple[Store, ...]
-    pack: str | None = None
 
 
 @dataclass(frozen=True)

@@ -226,12 +226,11 @@ class KernelReader(DocumentReader):
         self._loops = {name: axis for name, axis in around.items() if axis is not i}
         b = self._factor_access()
         self._loops = {name: axis for name, axis in around.items() if axis is not k}
-        pack = self._declared(self._operands, "an operand") if self.accept("pack") else None
         given = self._operands[a.operand].dtype
         if dtype != given:
             self.fail(f"{a.operand} is {given}, the text says {dtype}", at + 2)
         self._results[PRODUCT] = dtype
-        return Gemm(i, j, k, a, b, self._body((Store,)), pack)
+        return Gemm(i, j, k, a, b, self._body((Store,)))
 
     def _factor_access(self) -> Access:
         at = self.at

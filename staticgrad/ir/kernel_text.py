@@ -20,7 +20,7 @@ Stages evaluate what they need themselves: nothing numbered is used in another s
 
 An access adds a term per loop, then one per gather index. A Columns stage holds its accumulations
 in an inner ``rows i0: n0 { ... }``, or ``lanes i0: n0 { ... }`` where they follow the lane rule. A
-Gemm starts with ``@acc: f32 = sum p0[...] * p1[...]``, then ``pack p4`` if it packs. A Sort is
+Gemm starts with ``@acc: f32 = sum p0[...] * p1[...]``. A Sort is
 ``keys j: n0 { ... @at: i64 = order %3 in p4 }`` and then ``kept j: n1 { stores }``.
 ``kernel_parser`` reads the text back; this module only writes, also what a verifier would refuse.
 """
@@ -129,8 +129,7 @@ def _stage_lines(kernel: Kernel, stage: Stage, numbers: Iterator[int]) -> Iterat
 
 def _product(kernel: Kernel, stage: Gemm) -> str:
     dtype = next((o.dtype for o in kernel.operands if o.name == stage.a.operand), "?")
-    pack = "" if stage.pack is None else f" pack {_name(stage.pack)}"
-    return f"@acc: {dtype} = sum {access_text(stage.a)} * {access_text(stage.b)}{pack}"
+    return f"@acc: {dtype} = sum {access_text(stage.a)} * {access_text(stage.b)}"
 
 
 def _statement_lines(statements: Sequence[Statement], numbers: Iterator[int]) -> Iterator[str]:

@@ -7,7 +7,7 @@ shows the place as text. What operands are bound to is ``verify_schedule``'s to 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from keyword import iskeyword
 from typing import Final, NoReturn
@@ -32,6 +32,7 @@ from staticgrad.ir.kernel import (
     Statement,
     Store,
     roots,
+    statements,
 )
 from staticgrad.ir.kernel_text import access_text, signature, statement_text
 from staticgrad.ir.typing_rules import mistyped, mistyped_indices
@@ -257,8 +258,6 @@ def memory_is_typed(kernel: Kernel) -> None:
                 if access.gather:
                     _broken(kernel, "a factor of a product is not gathered", access_text(access))
             _check_dtype(kernel, dtypes, stage.b, product, "product")
-            if stage.pack is not None and dtypes.get(stage.pack) != product:
-                _broken(kernel, f"the panel of a product of {product} is packed to {stage.pack}")
 
 
 def _check_statement(kernel: Kernel, dtypes: dict[str, DType], statement: Statement) -> None:
@@ -339,6 +338,34 @@ def _unseen(statement: Statement, seen: set[int]) -> Iterator[Expr]:
             stack += expr.args
 
 
+def lanes_store_apart(kernel: Kernel) -> None:
+    """No two lanes of a vector store to one element: it moves along the loop, or its index does."""
+    for body in bodies(kernel):
+        if isinstance(body.stage, Scalar) or body.loops[-1].extent == 1:
+            continue
+        axis = body.loops[-1].name
+        moving = {s.name for s in statements(body.stage) if isinstance(s, Order)}
+        for statement in body.statements:
+            if isinstance(statement, Check | Search):
+                if _moves(roots(statement)[:1], axis, moving):
+                    moving.add(statement.name)
+            elif isinstance(statement, Store):
+                stays = not statement.access.stride(axis)
+                stays &= not _moves(statement.indices, axis, moving)
+                _refuse(kernel, stays, f"all lanes of {axis} store to one element", statement)
+
+
+def _moves(exprs: Iterable[Expr], axis: str, moving: Set[str]) -> bool:
+    """Whether an expression varies along a loop, given the results that do."""
+    for expr in postorder(exprs):
+        access = expr.attribute
+        if isinstance(access, Access) and access.stride(axis):
+            return True
+        if (expr.op, access) == ("index", axis) or (expr.op == "ref" and access in moving):
+            return True
+    return False
+
+
 def modes_are_kept(kernel: Kernel) -> None:
     """in is only read; out and scratch are read only after a statement before has stored to them;
     check is only noted to; each operand is used for what it says."""
@@ -349,7 +376,6 @@ def modes_are_kept(kernel: Kernel) -> None:
     for stage in kernel.stages:
         if isinstance(stage, Gemm):
             read |= {stage.a.operand, stage.b.operand}
-            stored |= set(_packed(kernel, stage, modes))
     for body in bodies(kernel):
         seen: set[int] = set()
         for statement in body.statements:
@@ -367,13 +393,6 @@ def modes_are_kept(kernel: Kernel) -> None:
                     _refuse(kernel, not own, "keys are ordered in what is no scratch", statement)
                     stored.add(scratch)
     _check_uses(kernel, read, stored, noted)
-
-
-def _packed(kernel: Kernel, stage: Gemm, modes: Mapping[str, str]) -> Iterator[str]:
-    if stage.pack is not None:
-        if modes.get(stage.pack) != "scratch":
-            _broken(kernel, f"a panel is packed to {stage.pack}, which is no scratch")
-        yield stage.pack
 
 
 def _accesses_of(statement: Statement, seen: set[int]) -> Iterator[Access]:
@@ -419,5 +438,6 @@ CHECKS: Final[tuple[Callable[[Kernel], None], ...]] = (
     expressions_are_typed,
     memory_is_typed,
     results_come_first,
+    lanes_store_apart,
     modes_are_kept,
 )

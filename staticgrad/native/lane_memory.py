@@ -165,6 +165,22 @@ def _whole_store(lanes: int) -> Callable[[Address, int, Lanes], None]:
     return operation
 
 
+def _transpose(lanes: int) -> Callable[..., None]:
+    def operation(
+        source: Address, at: int, stride: int, rows: int, columns: int,
+        target: Address, to: int, step: int,
+    ) -> None:  # fmt: skip
+        """target[to + c*step + r] = source[at + r*stride + c], zeros beyond rows by columns."""
+        block = np.zeros((lanes, lanes), source.element.numpy)
+        kept = min(max(columns, 0), lanes)
+        for row in range(min(rows, lanes) if kept else 0):
+            block[row, :kept] = _read(source, at + row * stride, kept)
+        for column in range(lanes):
+            _write(target, to + column * step, block[:, column])
+
+    return operation
+
+
 def _pointer(element: Element) -> Callable[[int], Address]:
     return lambda word: Address(element, word)
 
@@ -199,6 +215,8 @@ def _vocabulary() -> dict[str, Callable[..., Any]]:
         found[f"mask{lanes}"] = _mask(lanes)
         found[f"load{lanes}"] = _whole_load(lanes)
         found[f"store{lanes}"] = _whole_store(lanes)
+        if lanes > 1:
+            found[f"transpose{lanes}"] = _transpose(lanes)
     for element in ELEMENTS.values():
         found[f"ptr_{element.name}"] = _pointer(element)
         found[f"local_{element.name}"] = _scratch(element)

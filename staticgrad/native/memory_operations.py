@@ -21,7 +21,7 @@ from staticgrad.native.kinds import (
     Vector,
     vector,
 )
-from staticgrad.native.operations import bit_of, define
+from staticgrad.native.operations import FUNCTIONS, bit_of, define
 
 Values = tuple[Operand, ...]
 Kinds = tuple[Kind, ...]
@@ -241,6 +241,62 @@ def _store_at(out: Emitter, kinds: Kinds, values: Values) -> Operand:
     return ""
 
 
+def _transpose(lanes: int) -> None:
+    """``transposeN(p, i, s, m, n, q, k, t)``: q[k + c*t + r] = p[i + r*s + c], zeros beyond m by n.
+
+    All N by N elements of the target are written. Rows become columns by exchanging one bit of the
+    row's number with one of the lane's at a time.
+    """
+
+    def result(*kinds: Kind) -> Kind | None:
+        pointers, words = (kinds[0], kinds[5]), (*kinds[1:5], *kinds[6:])
+        same = isinstance(kinds[0], Pointer) and pointers[0] == pointers[1]
+        return NOTHING if same and all(word is WORD for word in words) else None
+
+    def emit(out: Emitter, kinds: Kinds, values: Values) -> Operand:
+        source, at, stride, rows, columns, target, to, step = values
+        kind = vector(_element(kinds[0]), lanes)
+        mask = FUNCTIONS[f"mask{lanes}"].emit(out, (WORD,), (columns,))
+        bits, loaded = f"<{lanes} x i1>", []
+        for row in range(lanes):
+            there = out.do(f"icmp sgt i64 {text.word(rows)}, {row}")
+            kept = out.do(f"select i1 {there}, {bits} {mask}, {bits} zeroinitializer")
+            moved = out.do(f"mul i64 {text.word(stride)}, {row}")
+            place = out.do(f"add i64 {text.word(at)}, {moved}")
+            address = _address(out, kinds[0], source, place)
+            # where nothing is mapped, a load that is off costs hundreds of cycles
+            address = out.do(f"select i1 {there}, ptr {address}, ptr {target}")
+            loaded.append(_masked_load(out, kind, address, kept))
+        for column, value in enumerate(_exchanged(out, kind, loaded)):
+            moved = out.do(f"mul i64 {text.word(step)}, {column}")
+            place = out.do(f"add i64 {text.word(to)}, {moved}")
+            address = _address(out, kinds[5], target, place)
+            out.effect(f"store {kind.llvm} {value}, ptr {address}, align 1")
+        return ""
+
+    define(f"transpose{lanes}", result, emit)
+
+
+def _exchanged(out: Emitter, kind: Vector, rows: list[str]) -> list[str]:
+    """The transpose of a square of as many vectors as they have lanes."""
+    bit = 1
+    while bit < kind.lanes:
+        upper = [lane + kind.lanes - bit if lane & bit else lane for lane in range(kind.lanes)]
+        lower = [lane + kind.lanes if lane & bit else lane + bit for lane in range(kind.lanes)]
+        for row in range(kind.lanes):
+            if not row & bit:
+                pair = f"{kind.llvm} {rows[row]}, {kind.llvm} {rows[row + bit]}"
+                rows[row], rows[row + bit] = (
+                    out.do(f"shufflevector {pair}, {_choice(lanes)}") for lanes in (upper, lower)
+                )
+        bit *= 2
+    return rows
+
+
+def _choice(lanes: list[int]) -> str:
+    return f"<{len(lanes)} x i32> <{', '.join(f'i32 {lane}' for lane in lanes)}>"
+
+
 def _gathered(pointer: Kind, index: Kind, mask: Kind) -> Kind | None:
     if isinstance(mask, Mask) and index == vector("i64", mask.lanes):
         return _loaded(pointer, WORD, mask)
@@ -340,6 +396,8 @@ def _window_result(position: Kind, *words: Kind) -> Kind | None:
 for _count in LANES:
     _mask(_count)
     _whole(_count)
+    if _count > 1:
+        _transpose(_count)
 for _kind in ELEMENTS.values():
     _pointers(_kind)
 define("load", _loaded, _load)

@@ -67,10 +67,10 @@ kernel(p0: in f64, p1: out f64; n0, n1, n2) {
 }
 """
 GEMM = """\
-kernel(p0: in f32, p1: in f32, p2: in f32, p3: out f32, p4: scratch f32; \
+kernel(p0: in f32, p1: in f32, p2: in f32, p3: out f32; \
 n0, n1, n2, n3) over i0: n0 {
   gemm i: n1, j: n2, k: n3 {
-    @acc: f32 = sum p0[i0*n3 + i*n3 + k*0] * p1[k + j*n3] pack p4
+    @acc: f32 = sum p0[i0*n3 + i*n3 + k*0] * p1[k + j*n3]
     %0: f32 = load p2[j]
     %1: f32 = add @acc, %0
     %2: f32 = maximum %1, f32(0.0)
@@ -194,7 +194,6 @@ def test_stages_are_read_as_what_they_are() -> None:
     assert (gemm.i, gemm.j, gemm.k) == (Axis("i", "n1"), Axis("j", "n2"), Axis("k", "n3"))
     assert gemm.a == Access("p0", (("i0", "n3"), ("i", "n3"), ("k", 0)))
     assert gemm.b == Access("p1", (("k", 1), ("j", "n3")))
-    assert gemm.pack == "p4"
     (sort,) = parse_kernel(SORT).stages
     assert isinstance(sort, Sort)
     assert (sort.axis, sort.kept) == (Axis("j", "n1"), Axis("j", "n2"))
@@ -403,7 +402,6 @@ MISTAKES = [
     (GEMM, "@acc: f32", "@acc: §f64", "p0 is f32, the text says f64", ""),
     (GEMM, "p1[k + j*n3]", "p1[k + §n0]", "n0 is not a loop around this access", ""),
     (GEMM, "p1[k + j*n3]", "§p1[k + (n0)]", "a factor of a product is not gathered", ""),
-    (GEMM, "pack p4", "pack §p5", "p5 is not an operand", ""),
     (GEMM, "; n0, n1", "; §7, n1", "expected an integer argument, found '7'", ""),
     (SCATTER, "}\n}\n", "}\n} §}\n", "the kernel has ended, but '}' follows", ""),
     (SCATTER, "serial kernel", "§schedule", "expected 'kernel'", ""),

@@ -108,6 +108,33 @@ def kernel(t, begin, end):
         np.testing.assert_array_equal(out, wanted)
 
 
+@pytest.mark.parametrize("lanes", [lanes for lanes in LANES if lanes > 1])
+@pytest.mark.parametrize("name", ["f32", "i16", "f64"])
+def test_squares_are_transposed_and_read_nothing_beyond(
+    name: str, lanes: int, fence: Guarded
+) -> None:
+    """Rows of ``columns`` elements, ``stride`` apart, that end at an inaccessible page."""
+    stride, step, dtype = lanes + 2, lanes + 3, ELEMENTS[name].numpy
+    source = f"""
+def kernel(t, begin, end):
+    p = ptr_{name}(t[0]); q = ptr_{name}(t[1])
+    transpose{lanes}(p, t[2], {stride}, t[3], t[4], q, 1, {step})
+"""
+    for rows, columns in ((lanes, lanes), (1, lanes), (lanes - 1, 1), (0, 2), (lanes + 5, 2)):
+        there, far = min(rows, lanes), 1 << 40
+        square = fence.at_end(dtype, max((there - 1) * stride + columns, 1))
+        square[:] = np.arange(1, len(square) + 1)
+        wanted = np.full(2 + lanes * step, 77, dtype)
+        for column in range(lanes):
+            wanted[1 + column * step :][:lanes] = 0
+            if column < columns:
+                wanted[1 + column * step :][:there] = square[column::stride][:there]
+        for mode in MODES:
+            out = np.full_like(wanted, 77)
+            call(source, [square, out], [0 if rows else far, rows, columns], 0, 1, mode=mode)
+            np.testing.assert_array_equal(out, wanted)
+
+
 def bool_source(lanes: int) -> str:
     """The loop that LLVM's vectoriser gets wrong on AVX-512, in explicit lanes."""
     return f"""

@@ -1,0 +1,65 @@
+"""Indices that are views, broadcast or turned: what is taken, and where its gradient lands."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from tests.compiled.agreement import assert_same
+
+
+def spread(x: sg.Value, over: tuple[bool, bool], shape: tuple[int, int]) -> sg.Value:
+    """The first elements of x along each axis where ``over``, broadcast back to ``shape``."""
+    kept = x[tuple(slice(0, 1) if flag else slice(None) for flag in over)]
+    return sg.broadcast_to(kept, shape)
+
+
+@pytest.mark.parametrize("debug", [False, True])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_along_an_axis(axis: int, debug: bool) -> None:
+    shape, rng = (5, 37), np.random.default_rng(axis)
+    x, at = sg.input("x", shape, "float64"), sg.input("at", shape, "int64")
+    ways = {
+        f"{over} {flip}": spread(at, over, shape)[::-1, ::-1] if flip else spread(at, over, shape)
+        for over, flip in product(product((False, True), repeat=2), (False, True))
+    }
+    outputs: dict[str, sg.Value] = {}
+    for name, places in ways.items():
+        taken = sg.take_along_axis(x, places, axis)
+        outputs[name] = taken
+        outputs[f"{name} back"] = sg.grad((taken * x).sum(), x)
+    graph = sg.Graph(outputs)
+    feeds = {
+        "x": rng.integers(-9, 9, shape).astype("float64"),  # whole numbers add up exactly
+        "at": rng.integers(-shape[axis], shape[axis], shape),
+    }
+    found = sg.compile(graph, debug=debug).run(feeds)
+    assert_same(found, sg.evaluate(graph, feeds))
+
+
+@pytest.mark.parametrize("debug", [False, True])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_of_whole_slices(axis: int, debug: bool) -> None:
+    shape, rng = (4, 6, 5), np.random.default_rng(axis)
+    x, at = sg.input("x", shape, "float64"), sg.input("at", (3, 20), "int32")
+    outputs: dict[str, sg.Value] = {}
+    for name, places in {
+        "plain": at,
+        "turned": at.T,
+        "rows alike": sg.broadcast_to(at[:1], (3, 20)),
+        "columns alike": sg.broadcast_to(at[:, :1], (3, 20)),
+        "one": sg.broadcast_to(at[1, 1], (20,)),
+    }.items():
+        taken = sg.take(x, places, axis)
+        outputs[name] = taken
+        outputs[f"{name} back"] = sg.grad((taken * taken).sum(), x)
+    graph = sg.Graph(outputs)
+    feeds = {
+        "x": rng.integers(-9, 9, shape).astype("float64"),
+        "at": rng.integers(-shape[axis], shape[axis], (3, 20)).astype("int32"),
+    }
+    found = sg.compile(graph, debug=debug).run(feeds)
+    assert_same(found, sg.evaluate(graph, feeds))
