@@ -447,7 +447,7 @@ def _lower_sort(low: Lowering) -> Step:
     shape = node.types[0].shape
     results = {key: low.store_walk(key, shape) for key in low.group.stored}
     low.loops = loops_over(domain, [others, [form.axis]], [row, chosen, *results.values()], True)
-    axes, _ = _vector(low, 1)
+    axes, along = _vector(low, 1)
     key = form.key(ex.load(low.access(row, node.args[0].type.dtype), node.args[0].type.dtype))
     words = order_words(key.dtype, domain[form.axis], form.keep)
     scratch = low.operand(low.new_buffer("scratch", I64, words), 0, I64, "scratch")
@@ -463,9 +463,10 @@ def _lower_sort(low: Lowering) -> Step:
         Store(low.access(walk, node.types[key[1]].dtype, "out"), values[key[1]])
         for key, walk in results.items()
     )
-    kept = Axis(VECTOR, low.extent(form.keep))
+    single = along.extent == 1  # an axis of size 1 has no loop
+    kept = Axis(VECTOR, low.argument(form.keep) if single else low.extent(form.keep))
     total = prod((extent for _, extent in low.loops.flat(0)), start=1)
-    stage = Sort(Axis(VECTOR, low.extent(domain[form.axis])), kept, order, stores)
+    stage = Sort(along, kept, order, stores)
     return low.finish([stage], axes, total, domain[form.axis])
 
 

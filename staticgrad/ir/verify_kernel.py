@@ -341,7 +341,7 @@ def _unseen(statement: Statement, seen: set[int]) -> Iterator[Expr]:
 def lanes_store_apart(kernel: Kernel) -> None:
     """No two lanes of a vector store to one element: it moves along the loop, or its index does."""
     for body in bodies(kernel):
-        if isinstance(body.stage, Scalar) or body.loops[-1].extent == 1:
+        if isinstance(body.stage, Scalar) or body.loops[-1].extent in (0, 1):
             continue
         axis = body.loops[-1].name
         moving = {s.name for s in statements(body.stage) if isinstance(s, Order)}
