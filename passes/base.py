@@ -1,8 +1,8 @@
 """What a pass is, and the pipeline that runs passes: text, checks, clocks, dumps.
 
-A pass only transforms. The pipeline verifies before and after each one, times it, counts nodes,
-dumps text, and leaves passes out by name. A pipeline is text, ``dce,cse{border=True},fold``, and a
-pass itself. This module knows no concrete pass; ``passes.pipelines`` names those there are.
+A pass only transforms. The pipeline verifies before and after each one, times it, counts what it
+did, dumps text, and leaves passes out by name. A pipeline is text, ``dce,cse{border=True},fold``,
+and a pass itself. This module knows no concrete pass; ``passes.pipelines`` names those there are.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Final, dataclass_transform
 
 from staticgrad import config
+from staticgrad.analysis.pass_report import Report as Report
 from staticgrad.errors import PipelineError
 from staticgrad.ir.collection import collection_paused
 from staticgrad.ir.graph import Graph
@@ -55,8 +56,9 @@ class Pass:
     def traced(self, program: Any, watch: Watch | None = None) -> tuple[Any, Mapping[str, int]]:
         """The transformed program, and how often each of the pass's rules applied, if it has any.
 
-        The pipeline calls this one; a pass without rules only says ``__call__``. ``watch`` is told
-        of every single change that the pass can tell apart.
+        The pipeline calls this one; a pass that has one rule counts it under its own name, one
+        without rules only says ``__call__``. ``watch`` is told of every single change that the
+        pass can tell apart.
         """
         return self(program), {}
 
@@ -78,26 +80,6 @@ class Pass:
 
 #: Level of a program -> what checks its invariants. A level without an entry is not checked.
 VERIFIERS: Final[dict[str, Callable[[Any], object]]] = {"graph": verify_graph}
-
-
-@dataclass(frozen=True)
-class Report:
-    """What one pass did: seconds of wall time, nodes before and after, whether anything changed.
-
-    ``hits`` counts, for a pass made of rules, how often each applied.
-    """
-
-    name: str
-    seconds: float
-    nodes_before: int
-    nodes_after: int
-    changed: bool
-    hits: Mapping[str, int] = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        change = f"{self.nodes_before} -> {self.nodes_after} nodes" if self.changed else "unchanged"
-        rules = "".join(f", {name} {count}x" for name, count in self.hits.items())
-        return f"{self.name}: {change}, {self.seconds * 1e3:.2f} ms{rules}"
 
 
 class Pipeline(Pass, name="pipeline"):
@@ -167,12 +149,12 @@ class Pipeline(Pass, name="pipeline"):
             _dump(folder, 0, "input", program)
         reports = []
         for position, each in enumerate(kept.passes, 1):
-            before = program
-            program, report = _timed(each, program, watch)
+            report = _reported(each, program, watch)
+            before, program = program, report.after
             if settings.check and report.changed and isinstance(before, Graph):
                 _validated(each, before, program)
             reports.append(report)
-            config.log("passes", "%s", report)
+            config.log("passes", "%s, %.2f ms", report, report.seconds * 1e3)  # counted if shown
             if verify and report.changed:
                 _verified(program, each.gives, f"pass {each}")
             if folder is not None:
@@ -228,11 +210,6 @@ class Fixpoint(Pass, name="fixpoint"):
     __repr__ = __str__
 
 
-def count_nodes(program: Any) -> int:
-    """Nodes of a graph, steps of what comes after it."""
-    return len(program.nodes) if isinstance(program, Graph) else len(program.steps)
-
-
 def _takes(each: Pass) -> str:
     inner = getattr(each, "passes", ())
     return _takes(inner[0]) if inner else each.takes
@@ -255,13 +232,10 @@ def _without(pipeline: Pipeline, names: Collection[str]) -> Pipeline:
     return Pipeline(tuple(each for each in pipeline.passes if each.name not in names))
 
 
-def _timed(each: Pass, program: Any, watch: Watch | None) -> tuple[Any, Report]:
+def _reported(each: Pass, program: Any, watch: Watch | None) -> Report:
     start = time.perf_counter()
     after, hits = each.traced(program, watch)
-    seconds = time.perf_counter() - start
-    changed = after is not program
-    report = Report(each.name, seconds, count_nodes(program), count_nodes(after), changed, hits)
-    return after, report
+    return Report(each.name, program, after, hits, time.perf_counter() - start)
 
 
 def _verified(program: Any, level: str, culprit: str) -> None:

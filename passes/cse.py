@@ -2,47 +2,84 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from passes.base import Pass
-from staticgrad.ir.graph import Graph, Input, Node, ParameterLeaf, Symbolic, rebuild
+from passes.base import Pass, Watch
+from staticgrad.ir.graph import (
+    Graph,
+    Input,
+    Node,
+    ParameterLeaf,
+    Symbolic,
+    reads_any,
+    rebuild,
+)
+from staticgrad.source import Location, merged
 
 
 class CommonSubexpressions(Pass, name="cse"):
     """Merge nodes of equal op and identical operands into the first of them.
 
-    The kept node keeps its line and its order. Constants of equal bytes merge; inputs and
-    parameters are what they are. With ``border`` only nodes of one derivative order merge: sharing
-    across the border between forward and backward makes a residual, which is a memory decision.
+    The kept node keeps its order, and has the lines of all that it stands for. Constants of equal
+    bytes merge; inputs and parameters are what they are. With ``border`` only nodes of one
+    derivative order merge: sharing across the border between forward and backward makes a
+    residual, which is a memory decision.
     """
 
     border: bool = False
 
     def __call__(self, graph: Graph) -> Graph:
         """The graph with each expression once."""
-        seen: dict[Any, Node] = {}
+        return self.traced(graph)[0]
 
-        def merged(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+    def traced(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
+        """The same, and how many nodes were merged into others."""
+        same = self._duplicates(program)
+        if not same:
+            return program, {}
+        origins = _origins(same)
+        new: dict[Node, Node] = {}  # node that went -> what stands for it
+        nodes = []
+        for node in program.nodes:
+            kept = same.get(node)
+            if kept is not None:
+                new[node] = new.get(kept, kept)
+                continue
+            if node in origins or reads_any(node, new):
+                args = [Symbolic(new.get(arg.node, arg.node), arg.index) for arg in node.args]
+                new[node] = rebuild(node, tuple(args), origins.get(node))
+            nodes.append(new.get(node, node))
+        roots = {v.key: Symbolic(new[v.node], v.index) for v in program.roots if v.node in new}
+        return program.with_nodes(nodes, roots), {self.name: len(same)}
+
+    def _duplicates(self, graph: Graph) -> dict[Node, Node]:
+        """Every node that computes what an earlier one does, and that one."""
+        first: dict[Any, Node] = {}
+        same: dict[Node, Node] = {}
+        for node in graph.nodes:
             if isinstance(node.op, Input | ParameterLeaf):
-                return None
-            key = (node.op.key, _operands(node, args), node.order if self.border else None)
-            found = seen.get(key)
-            if found is None:
-                found = seen[key] = _over(node, args)
-            return None if found is node else found.values
-
-        return graph.replace_nodes(merged)
-
-
-def _operands(node: Node, args: tuple[Symbolic, ...]) -> tuple[Any, ...]:
-    """The identity of the operands; in order of creation where the op commutes bit for bit."""
-    if node.op.commutative:
-        args = tuple(sorted(args, key=lambda arg: (arg.node.serial, arg.index)))
-    return tuple(arg.key for arg in args)
+                continue
+            args = [(same.get(arg.node, arg.node), arg.index) for arg in node.args]
+            if node.op.commutative and len(args) > 1:
+                args.sort(key=_creation)
+            key = (node.op.key, node.order if self.border else None, *args)
+            found = first.setdefault(key, node)
+            if found is not node:
+                same[node] = found
+        return same
 
 
-def _over(node: Node, args: tuple[Symbolic, ...]) -> Node:
-    """``node`` itself if it reads ``args`` already, else rebuilt over them."""
-    same = all(new.key == old.key for new, old in zip(args, node.args, strict=True))
-    return node if same else rebuild(node, args)
+def _origins(same: Mapping[Node, Node]) -> dict[Node, Location]:
+    """The origin of every node that stands for some of other lines; a constant has one, its own."""
+    lines: dict[Node, list[Location]] = {}
+    for node, kept in same.items():
+        if not node.is_leaf and node.origin != kept.origin:
+            lines.setdefault(kept, [kept.origin]).append(node.origin)
+    found = {kept: merged(each) for kept, each in lines.items()}
+    return {kept: origin for kept, origin in found.items() if origin != kept.origin}
+
+
+def _creation(result: tuple[Node, int]) -> tuple[int, int]:
+    """The order of creation, for operands of what commutes bit for bit."""
+    return (result[0].serial, result[1])

@@ -9,7 +9,8 @@ from staticgrad.ir.graph import Graph, ancestors
 class DeadNodes(Pass, name="dce"):
     """Drop every node that no output, update, input or parameter needs.
 
-    Inputs and parameters stay: they are the graph's signature, read or not.
+    Inputs and parameters stay: they are the graph's signature, read or not. One that nothing reads
+    costs nothing: ``passes.fuse`` gives it no buffer, so that it is not copied, bound or locked.
     """
 
     def __call__(self, graph: Graph) -> Graph:

@@ -6,12 +6,12 @@ of a constant subgraph runs once, at plan time, through the compiled kernels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from passes.base import Pass
+from passes.base import Pass, Watch
 from staticgrad.errors import StaticgradError
 from staticgrad.ir.constant import ArrayData
 from staticgrad.ir.graph import Constant, Graph, Node, Symbolic
@@ -30,27 +30,36 @@ class Fold(Pass, name="fold"):
 
     def __call__(self, graph: Graph) -> Graph:
         """The graph with its foldable nodes as constants."""
+        return self.traced(graph)[0]
+
+    def traced(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
+        """The same, and how many nodes were folded."""
+        count = 0
 
         def folded(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
-            if not self.folds(node, args):
+            nonlocal count
+            arrays = _computed(node, args) if self.folds(node, args) else None
+            if arrays is None:
                 return None
-            arrays = _computed(node, args)
-            return None if arrays is None else [_constant(node, array) for array in arrays]
+            count += 1
+            return [_constant(node, array) for array in arrays]
 
-        return graph.replace_nodes(folded)
+        after = program.replace_nodes(folded)
+        return after, {self.name: count} if count else {}
 
     def folds(self, node: Node, args: tuple[Symbolic, ...]) -> bool:
         """Whether ``node`` over ``args`` is exact, constant and small enough."""
-        if node.is_leaf or not node.op.exact:
+        if not node.op.exact or node.is_leaf:
             return False
+        read = 0
+        for arg in args:
+            if not isinstance(arg.node.op, Constant):
+                return False
+            read += arg.node.op.data.array.size
         if any(True for _ in node.op.sizes()):
             return False  # only the feeds tell its value, also where the result is empty anyway
-        operands = [arg.node.op for arg in args]
-        read = sum(op.data.array.size for op in operands if isinstance(op, Constant))
         room = max(1, min(self.limit, read))
-        return all(isinstance(op, Constant) for op in operands) and all(
-            isinstance(result.size, int) and result.size <= room for result in node.types
-        )
+        return all(isinstance(t.size, int) and t.size <= room for t in node.types)
 
 
 def _computed(node: Node, args: tuple[Symbolic, ...]) -> tuple[Any, ...] | None:

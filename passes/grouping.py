@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from passes.layout import Layout
 from staticgrad.analysis.phases import phases_of
@@ -56,8 +56,7 @@ FIRST_COPY: Final = -3
 GroupKind = Literal["map", "columns", "gemm", "scatter", "scan", "sort", "copy"]
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(NamedTuple):
     """A value as it is read: ``layout`` over the buffer of ``base``, or inline at ``depth`` > 0.
 
     ``direct``: it is the base itself, not a view of it, so its own group reads it from registers.
@@ -212,7 +211,7 @@ class Grouping:
 
     def _place(self, node: Node) -> None:
         form = node.form
-        args = [self.source(arg) for arg in node.args]
+        args = [self._sources[arg.node, arg.index] for arg in node.args]
         match form:
             case Leaf():
                 inline = isinstance(node.op, Constant) and node.types[0].rank == 0
@@ -238,22 +237,20 @@ class Grouping:
     def _own(self, node: Node, group: Group | None, depth: int = 0, uniform: bool = False) -> None:
         """Every result of ``node`` is a value of its own, computed by ``group``."""
         for index, kind in enumerate(node.types):
-            layout = Layout.contiguous(kind.shape)
-            self._sources[(node, index)] = Source(
-                (node, index), kind, layout, depth=depth, uniform=uniform
-            )
+            key, layout = (node, index), Layout.contiguous(kind.shape)
+            self._sources[key] = Source(key, kind, layout, True, depth, uniform)
             if group is not None:
-                self._homes[(node, index)] = group
+                self._homes[key] = group
 
     def _new(self, kind: GroupKind, domain: Shape, phase: int, reads: Sequence[Source]) -> Group:
-        level = 1 + max((self._level(s) for s in reads), default=0)
+        level = 1 + max([self._level(s) for s in reads], default=0)
         group = Group(kind, domain, level, phase)
         self._groups.append(group)
         return group
 
     def _level(self, source: Source) -> int:
-        group = self.home(source.base)
-        return 0 if group is None or source.inline else group.level
+        group = None if source.inline else self.home(source.base)
+        return 0 if group is None else group.level
 
     def _anchor(self, kind: GroupKind, node: Node, domain: Shape, args: Sequence[Source]) -> Group:
         """A group that starts with a node whose operands must lie in memory."""
@@ -284,19 +281,20 @@ class Grouping:
             self._own(node, self.copied(arg, (node, 0), arg.type, self.phase(node)))
 
     def _place_pointwise(self, node: Node, form: Pointwise, args: Sequence[Source]) -> None:
-        depth = 1 + max((a.depth for a in args), default=0)
-        uniform = all(a.uniform for a in args) and not form.indexed
+        depth, uniform, indexed = 1, not form.indexed, form.indexed
+        for arg in args:
+            depth = max(depth, arg.depth + 1)
+            uniform &= arg.uniform
+            indexed |= arg.depth > 0 and not arg.uniform
         if (uniform or not args) and depth <= MAX_INLINE_DEPTH:
             self._own(node, None, depth, uniform)
             return
         domain = node.types[0].shape
-        indexed = form.indexed or any(a.inline and not a.uniform for a in args)
         group = self._joinable(node, domain, args)
         if group is None or (indexed and group.row > 1):
             group = self._new("map", domain, self.phase(node), args)
         for arg in args:
-            inside = self._is_aligned(arg, domain) and self.home(arg.base) is group
-            if not arg.inline and not inside:
+            if not arg.inline and self._aligned_home(arg, domain) is not group:
                 self.in_memory(arg)
         group.nodes.append(node)
         group.indexed |= indexed
@@ -304,9 +302,10 @@ class Grouping:
 
     def _joinable(self, node: Node, domain: Shape, args: Sequence[Source]) -> Group | None:
         """The group that ``node`` may join: the highest of its operands', if no cycle arises."""
-        homes = {id(g): g for a in args if self._is_aligned(a, domain) and (g := self.home(a.base))}
-        open_groups = [g for g in homes.values() if g.accepts(self.phase(node), domain)]
-        if self._only_sums_read(node):  # a tile cannot sum: it would have to store them
+        homes = dict.fromkeys([self._aligned_home(a, domain) for a in args])
+        open_groups = [g for g in homes if g is not None and g.accepts(self.phase(node), domain)]
+        if any(g.kind == "gemm" for g in open_groups) and self._only_sums_read(node):
+            # A tile cannot sum: it would have to store them.
             open_groups = [g for g in open_groups if g.kind != "gemm"]
         if not (self.fuse and open_groups):
             return None
@@ -315,19 +314,19 @@ class Grouping:
             rival = other is not best and other.level == best.level
             if rival or (other.level < best.level and self._read_only_by(other, best, node)):
                 best = self._merge(best, other) or best
-        outside = [
-            a for a in args if not (self._is_aligned(a, domain) and self.home(a.base) is best)
-        ]
+        outside = [a for a in args if self._aligned_home(a, domain) is not best]
         return best if all(self._level(a) < best.level for a in outside) else None
 
     def _only_sums_read(self, node: Node) -> bool:
         users = self._users[(node, 0)]
         return (node, 0) not in self._roots and all(isinstance(u.form, Reduce) for u in users)
 
-    def _is_aligned(self, source: Source, domain: Shape) -> bool:
-        """Whether a reader over ``domain`` meets exactly the element its home computes."""
-        in_rows = (home := self.home(source.base)) is not None and source.base in home.reductions
-        return source.direct and not source.inline and source.type.shape == domain and not in_rows
+    def _aligned_home(self, source: Source, domain: Shape) -> Group | None:
+        """The value's home, if a reader over ``domain`` meets exactly the element it computes."""
+        if not source.direct or source.depth > 0 or source.type.shape != domain:
+            return None
+        home = self.home(source.base)
+        return None if home is None or source.base in home.reductions else home
 
     def _merge(self, group: Group, other: Group) -> Group | None:
         """Put two groups of one level together if their forms allow: no path joins them."""
@@ -364,7 +363,7 @@ class Grouping:
         positions = arg.inline and not arg.uniform
         if positions and row > 1:  # the row's axes may merge, and then nobody knows positions
             arg, positions = self.in_memory(arg), False
-        group = self.home(arg.base) if self._is_aligned(arg, arg.type.shape) else None
+        group = self._aligned_home(arg, arg.type.shape)
         joins = (
             self.fuse
             and group is not None
@@ -404,7 +403,7 @@ class Grouping:
         self._own(node, self.home((node, 0)))
 
     def _place_columns(self, node: Node, form: Reduce, arg: Source, axes: tuple[int, ...]) -> None:
-        group = self.home(arg.base) if self._is_aligned(arg, arg.type.shape) else None
+        group = self._aligned_home(arg, arg.type.shape)
         if group is not None and self._feeds_only(group, node):
             group.kind = "columns"
         else:

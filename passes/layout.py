@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 from staticgrad.ir.dim import Size, bounds
@@ -26,7 +27,7 @@ class Layout:
     @classmethod
     def contiguous(cls, shape: Shape) -> Layout:
         """C order from the buffer's first element."""
-        return cls(0, c_strides(shape))
+        return _contiguous(shape)
 
     def is_contiguous(self, shape: Shape) -> bool:
         """Whether this is C order from the buffer's first element; axes of size 1 do not move."""
@@ -69,23 +70,35 @@ class Layout:
         Walks both shapes in parallel, matching runs of axes of equal size (as NumPy does for
         views), on symbolic sizes: what cannot be proven is a copy.
         """
-        kept = [(e, s) for e, s in zip(old, self.strides, strict=True) if e != 1]
-        wanted = [e for e in new if e != 1]
-        runs: list[Size] = []
-        while kept and wanted:
-            run = _matching_run(kept, wanted)
-            if run is None:
-                return None
-            olds, news = run
-            if any(s != e2 * s2 for (_, s), (e2, s2) in pairwise(olds)):
-                return None
-            stride = olds[-1][1]
-            runs += [stride * inner for inner in c_strides(tuple(news))]
-            del kept[: len(olds)], wanted[: len(news)]
-        if kept or wanted:
+        strides = _reshaped(self.strides, old, new)
+        return None if strides is None else Layout(self.offset, strides)
+
+
+@lru_cache(maxsize=1024)
+def _contiguous(shape: Shape) -> Layout:
+    return Layout(0, c_strides(shape))
+
+
+@lru_cache(maxsize=1024)
+def _reshaped(strides: Shape, old: Shape, new: Shape) -> Shape | None:
+    """The strides of ``Layout.reshaped``: programs reshape in the same few ways again and again."""
+    kept = [(e, s) for e, s in zip(old, strides, strict=True) if e != 1]
+    wanted = [e for e in new if e != 1]
+    runs: list[Size] = []
+    while kept and wanted:
+        run = _matching_run(kept, wanted)
+        if run is None:
             return None
-        steps = iter(runs)
-        return Layout(self.offset, tuple(0 if e == 1 else next(steps) for e in new))
+        olds, news = run
+        if any(s != e2 * s2 for (_, s), (e2, s2) in pairwise(olds)):
+            return None
+        stride = olds[-1][1]
+        runs += [stride * inner for inner in c_strides(tuple(news))]
+        del kept[: len(olds)], wanted[: len(news)]
+    if kept or wanted:
+        return None
+    steps = iter(runs)
+    return tuple(0 if e == 1 else next(steps) for e in new)
 
 
 def _matching_run(

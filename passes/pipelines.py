@@ -1,9 +1,11 @@
 """The passes there are, the pipelines with a name, and the text form of both.
 
 >>> print(pipeline("O1"))
-stabilize,dce,fixpoint(simplify,cse,fold),dce
+stabilize,dce,fixpoint(simplify,cse,fold),dce,residuals
 >>> print(pipeline("fixpoint(cse{border=True},fold),dce"))
 fixpoint(cse{border=True},fold),dce
+>>> print(pipeline("O0,fold"))
+stabilize,fold
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from passes.base import Fixpoint, Pass, Pipeline, names_of
 from passes.cse import CommonSubexpressions
 from passes.dce import DeadNodes
 from passes.fold import Fold
+from passes.residuals import Residuals
 from passes.simplify import Simplify
 from passes.stabilize import Stabilize
 from staticgrad.errors import ParseError, PipelineError
@@ -32,6 +35,7 @@ PASSES: Final[tuple[type[Pass], ...]] = (
     Algebra,
     CommonSubexpressions,
     Fold,
+    Residuals,
 )
 
 #: Where other packages announce their passes.
@@ -40,8 +44,8 @@ GROUP: Final = "staticgrad.passes"
 #: Optimisation level -> its pipeline. O0 and O1 give equal bytes; O2 may move the last digits.
 LEVELS: Final[Mapping[str, str]] = {
     "O0": "stabilize",
-    "O1": "stabilize,dce,fixpoint(simplify,cse,fold),dce",
-    "O2": "stabilize,dce,fixpoint(simplify,algebra,cse,fold),dce",
+    "O1": "stabilize,dce,fixpoint(simplify,cse,fold),dce,residuals",
+    "O2": "stabilize,dce,fixpoint(simplify,algebra,cse,fold),dce,residuals",
 }
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]*")
@@ -52,8 +56,8 @@ def pipeline(text: str | Pass, extra: Iterable[type[Pass]] = ()) -> Pipeline:
 
     Args:
         text: pass names separated by commas, options in braces as Python literals, passes to
-            repeat in parentheses: ``dce,cse{border=True},fixpoint{limit=9}(cse,fold)``. A pass
-            is the pipeline of itself alone.
+            repeat in parentheses: ``dce,cse{border=True},fixpoint{limit=9}(cse,fold)``. A level
+            stands for its passes: ``O1,residuals``. A pass is the pipeline of itself alone.
         extra: pass classes from outside, known by their ``name``. Those of installed packages
             are known too: entry points of the group ``staticgrad.passes``.
 
@@ -63,8 +67,7 @@ def pipeline(text: str | Pass, extra: Iterable[type[Pass]] = ()) -> Pipeline:
     """
     if isinstance(text, Pass):
         return text if isinstance(text, Pipeline) else Pipeline((text,))
-    known = names_of((*PASSES, *extra))
-    return _Reader(LEVELS.get(text.strip(), text), known).pipeline()
+    return _Reader(text, names_of((*PASSES, *extra))).pipeline()
 
 
 def installed() -> tuple[type[Pass], ...]:
@@ -98,16 +101,23 @@ class _Reader:
         return Pipeline(passes)
 
     def passes(self) -> tuple[Pass, ...]:
-        found = [self.one()]
+        found = self.some()
         while self.take(","):
-            found.append(self.one())
-        return tuple(found)
+            found += self.some()
+        return found
 
-    def one(self) -> Pass:
+    def some(self) -> tuple[Pass, ...]:
+        """One pass, or those of a level."""
         self.skip()
         match = _NAME.match(self.text, self.at)
         if match is None:
             self.fail("expected the name of a pass")
+        if match[0] in LEVELS:
+            self.at = match.end()
+            return _Reader(LEVELS[match[0]], self.known).passes()
+        return (self.one(match),)
+
+    def one(self, match: re.Match[str]) -> Pass:
         start, name = self.at, match[0]
         if name != Fixpoint.name and name not in self.known:
             self.known = names_of((*self.known.values(), *installed()))

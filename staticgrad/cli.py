@@ -333,20 +333,11 @@ def opt(
     graph, reports = chosen.run(_read_graph(file), disable=disable, watch=watch)
     text = str(graph).rstrip("\n")
     if report:
-        click.echo("\n".join(map(str, reports)), err=True)
+        took = [f"{each}, {each.seconds * 1e3:.2f} ms" for each in reports]
+        click.echo("\n".join(took), err=True)
     if output is not None:
         output.write(text + "\n")
-    did = [
-        {
-            "pass": each.name,
-            "nodes_before": each.nodes_before,
-            "nodes_after": each.nodes_after,
-            "changed": each.changed,
-            "seconds": each.seconds,
-            "rules": dict(each.hits),
-        }
-        for each in reports
-    ]
+    did = [{**each.as_json(), "seconds": each.seconds} for each in reports]
     return Answer({"graph": text, "passes": did}, text if output is None else None)
 
 

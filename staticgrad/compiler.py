@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy.typing as npt
 
 from staticgrad import _refuse_shadowed_passes, config, native
-from staticgrad.analysis.binding import Feeds, check_sizes
+from staticgrad.analysis.binding import Feeds, check_sizes, input_label
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.arguments import (
     feeds_by_keyword,
@@ -33,7 +33,7 @@ from staticgrad.errors import (
     ParseError,
     UnknownNameError,
 )
-from staticgrad.explain import Explanation, PassSection, StepSection
+from staticgrad.explain import Explanation, StepSection, Unread
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.plan import Plan
@@ -180,11 +180,7 @@ class Compiled:
             error.at = capture()
             raise
         self.graph: Graph
-        self.graph, reports = passes.run(self.program_graph)
-        self._passes = tuple(
-            PassSection(r.name, r.nodes_before, r.nodes_after, r.changed, dict(r.hits))
-            for r in reports
-        )
+        self.graph, self._reports = passes.run(self.program_graph)
         self._check_fixed_sizes()
         self.schedule: Schedule = fuse_graph(self.graph, options.fuse)
         if config.current().check:
@@ -401,9 +397,10 @@ class Compiled:
         return Explanation(
             graph=self.graph.name,
             pipeline=str(self.options.pipeline),
-            passes=self._passes,
+            passes=self._reports,
             steps=tuple(steps),
             kernels=len(self.kernels),
+            unread=_unread(self.graph, self.schedule),
             open_sizes=tuple(self.program_graph.sizes),
             plan=self.plan(**sizes) if sizes else self._fixed_plan or self._executor.latest,
         )
@@ -419,6 +416,21 @@ class Compiled:
         for name, _ in self.options.sizes:
             if name not in self.program_graph.sizes:
                 raise unknown_size(name, self.program_graph.sizes)
+
+
+def _unread(graph: Graph, schedule: Schedule) -> Unread:
+    """What is declared and touched by no step."""
+    read = {name for step in schedule.steps for name in step.reads()}
+    written = {name for step in schedule.steps for name in step.writes()}
+    own = [(b.role, b.label, b.name) for b in schedule.buffers]
+    touched = {(role, label) for role, label, name in own if name in read | written}
+    changed = {label for role, label, name in own if role == "parameter" and name in written}
+    inputs = [input_label(value) for value in graph.inputs]
+    return Unread(
+        tuple(name for name in inputs if ("input", name) not in touched),
+        tuple(p.name for p in graph.parameters if ("parameter", p.name) not in touched),
+        tuple(p.name for p, _ in graph.updates if p.name not in changed),
+    )
 
 
 def _side_program(graph: Graph) -> SideProgram:

@@ -6,31 +6,16 @@ are equal and a difference is a difference of the program. Who makes the section
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from staticgrad.analysis.pass_report import Report
 from staticgrad.analysis.plan_report import memory_table
 from staticgrad.ir.plan import Plan
 
 #: Counts up when a field of the JSON document changes its meaning or goes.
 SCHEMA = 1
-
-
-@dataclass(frozen=True)
-class PassSection:
-    """One pass: nodes before and after, and for a pass made of rules how often each applied."""
-
-    name: str
-    nodes_before: int
-    nodes_after: int
-    changed: bool
-    rules: Mapping[str, int]
-
-    def __str__(self) -> str:
-        did = f"{self.nodes_before} -> {self.nodes_after} nodes" if self.changed else "unchanged"
-        rules = "".join(f"\n      {count:4}x {name}" for name, count in self.rules.items())
-        return f"  {self.name}: {did}{rules}"
 
 
 @dataclass(frozen=True)
@@ -48,14 +33,37 @@ class StepSection:
 
 
 @dataclass(frozen=True)
+class Unread:
+    """What is declared and takes no part: names of inputs, of parameters, of updated parameters.
+
+    No step reads the inputs: their feeds are checked, never copied. The parameters are neither
+    read nor written, and not locked. The updates write what is there already.
+    """
+
+    inputs: tuple[str, ...] = ()
+    parameters: tuple[str, ...] = ()
+    updates: tuple[str, ...] = ()
+
+    def lines(self) -> Iterator[str]:
+        """A line for each kind that there is."""
+        if self.inputs:
+            yield f"inputs that nothing reads: {', '.join(self.inputs)}"
+        if self.parameters:
+            yield f"parameters that nothing reads: {', '.join(self.parameters)}"
+        if self.updates:
+            yield f"updates that change nothing: {', '.join(self.updates)}"
+
+
+@dataclass(frozen=True)
 class Explanation:
     """All sections of one program; ``plan`` None where its sizes are open."""
 
     graph: str
     pipeline: str
-    passes: tuple[PassSection, ...]
+    passes: tuple[Report, ...]
     steps: tuple[StepSection, ...]
     kernels: int
+    unread: Unread
     open_sizes: tuple[str, ...]
     plan: Plan | None
 
@@ -65,10 +73,13 @@ class Explanation:
     def _lines(self) -> Iterator[str]:
         yield f"{self.graph}: {len(self.steps)} steps, {self.kernels} kernels"
         yield f"passes: {self.pipeline or 'none'}"
-        yield from map(str, self.passes)
+        for each in self.passes:
+            yield f"  {each.summary}"
+            yield from (f"      {count:4}x {name}" for name, count in each.hits.items())
         yield "steps:"
         for number, step in enumerate(self.steps):
             yield f"  {number:3} {step}"
+        yield from self.unread.lines()
         if self.plan is None:
             yield f"arena: depends on {', '.join(self.open_sizes)}"
         else:
@@ -80,9 +91,10 @@ class Explanation:
             "schema": SCHEMA,
             "graph": self.graph,
             "pipeline": self.pipeline,
-            "passes": [asdict(each) for each in self.passes],
+            "passes": [each.as_json() for each in self.passes],
             "steps": [asdict(each) for each in self.steps],
             "kernels": self.kernels,
+            "unread": asdict(self.unread),
             "sizes": None if self.plan is None else dict(self.plan.sizes),
             "peak_bytes": None if self.plan is None else self.plan.peak_bytes,
         }

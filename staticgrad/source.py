@@ -1,8 +1,9 @@
 """Where a value comes from: the line of the user's program that made it, and the named scope.
 
 ``capture()`` is called for every node, so it only stores the code object and the instruction;
-file, line, columns and text are looked up when somebody asks. A frame belongs to the user when its
-file lies outside staticgrad, passes, NumPy and the few standard modules that merely carry calls.
+file, line, columns and text are looked up when somebody asks. What a rewrite builds of nodes of
+several lines has them all (``merged``). A frame belongs to the user when its file lies outside
+staticgrad, passes, NumPy and the few standard modules that merely carry calls.
 This module knows nothing of graphs, nodes or errors.
 """
 
@@ -16,6 +17,7 @@ import linecache
 import os
 import re
 import sys
+from collections.abc import Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import CodeType, FrameType
@@ -23,7 +25,10 @@ from typing import Final
 
 _TEXT: Final = re.compile(r"(?P<file>.*):(?P<line>\d+)(?: \[(?P<scope>.*)\])?", re.DOTALL)
 _NOTEBOOK_CELL: Final = re.compile(r"ipykernel_\d+[/\\]")
+#: One place in a list of them, and what separates it from the next.
+_LISTED: Final = re.compile(r"(.*?:\d+(?: \[[^\[\]]*\])?)(?:, |\Z)", re.DOTALL)
 _WIDTH: Final = 100  # characters of a source line that a message shows
+_MOST_PLACES: Final = 4  # lines that what several nodes became is said to come from
 
 _ROOT: Final = __file__.rpartition(f"{os.sep}staticgrad{os.sep}")[0]
 _LIBRARY_FOLDERS: Final = tuple(
@@ -45,7 +50,8 @@ class SourceLine:
     """A place in a program.
 
     Lines count from 1; columns count characters from 0, ``end_column`` is exclusive. What Python
-    does not know (no column table, no source text, a parsed graph) is None or empty.
+    does not know (no column table, no source text, a parsed graph) is None or empty. ``also`` are
+    further places that it comes from, as of ``Merged``.
     """
 
     file: str
@@ -56,21 +62,29 @@ class SourceLine:
     text: str = ""
     function: str = ""
     scope: str = ""
+    also: tuple[SourceLine, ...] = ()
 
     @classmethod
     def from_text(cls, text: str) -> SourceLine:
         """Read ``train.py:8`` or ``train.py:8 [block3]``, as printed behind the nodes of a graph.
 
+        Several, ``train.py:8 [block3], train.py:5``, are the first and what it comes from also.
+
         Raises ValueError when ``text`` does not end in a line number.
         """
-        match = _TEXT.fullmatch(text.strip())
-        if match is None:
-            raise ValueError(f"not a source line: {text!r} (expected file:line)")
-        return cls(match["file"], int(match["line"]), scope=match["scope"] or "")
+        text = text.strip()
+        first, *more = (_one_line(part) for part in _parts(text))
+        found = dataclasses.replace(first, also=tuple(more)) if more else first
+        return found if found.labelled == text else _one_line(text)
 
     def resolve(self) -> SourceLine:
         """Itself: the counterpart of ``Origin.resolve``."""
         return self
+
+    @property
+    def places(self) -> tuple[SourceLine, ...]:
+        """Every place one by one, itself first."""
+        return (dataclasses.replace(self, also=()), *self.also) if self.also else (self,)
 
     @property
     def short(self) -> str:
@@ -79,18 +93,26 @@ class SourceLine:
 
     @property
     def labelled(self) -> str:
-        """``train.py:8 [block3/attention]``: the short form with the scope, if there is one."""
-        return f"{self.short} [{self.scope}]" if self.scope else self.short
+        """``train.py:8 [block3/attention]``: the short form with the scope, if there is one.
+
+        All places, where there are several: ``train.py:8 [block3/attention], train.py:5``.
+        """
+        own = f"{self.short} [{self.scope}]" if self.scope else self.short
+        return ", ".join([own, *[other.labelled for other in self.also]]) if self.also else own
 
     @property
     def long(self) -> str:
-        """File, line, function, scope; then the text, and carets where the columns are known."""
+        """File, line, function, scope; then the text, and carets where the columns are known.
+
+        At the end the other places, if it comes from several.
+        """
         where = f"{_path_from_here(self.file)}:{self.line}"
         if self.function and self.function != "<module>":
             where += f", in {self.function}"
         if self.scope:
             where += f" [{self.scope}]"
-        return "\n".join([where, *self.excerpt()])
+        more = [f"also from {', '.join(other.labelled for other in self.also)}"] * bool(self.also)
+        return "\n".join([where, *self.excerpt(), *more])
 
     def excerpt(self) -> list[str]:
         """The source text, indented by four, and the caret line: zero to two lines."""
@@ -121,6 +143,11 @@ class SourceLine:
         return self.short
 
 
+def _as_line(line: SourceLine) -> tuple[object, ...]:
+    """How a place travels: as its line, looked up, for code objects stay where they are."""
+    return SourceLine, tuple(getattr(line, field.name) for field in dataclasses.fields(line))
+
+
 class Origin(tuple[CodeType, int, str]):
     """The instruction that made something, not yet looked up: (code object, offset, scope path).
 
@@ -134,6 +161,11 @@ class Origin(tuple[CodeType, int, str]):
     def scope(self) -> str:
         """The named scopes it was made in, ``encoder/block3``; empty outside all."""
         return self[2]
+
+    @property
+    def places(self) -> tuple[Origin, ...]:
+        """Itself: the counterpart of ``Merged.places``."""
+        return (self,)
 
     def resolve(self) -> SourceLine:
         """Look the instruction up in its code object, and its text in linecache."""
@@ -182,8 +214,7 @@ class Origin(tuple[CodeType, int, str]):
         return hash((id(self[0]), self[1], self[2]))
 
     def __reduce__(self) -> tuple[object, ...]:
-        line = self.resolve()
-        return SourceLine, tuple(getattr(line, field.name) for field in dataclasses.fields(line))
+        return _as_line(self.resolve())
 
     def __str__(self) -> str:
         return self.short
@@ -192,8 +223,91 @@ class Origin(tuple[CodeType, int, str]):
         return f"Origin({self.labelled})"
 
 
-#: Anything that names a place; both kinds offer resolve, short, labelled, long and scope.
-Location = Origin | SourceLine
+class Merged(tuple[Origin | SourceLine, ...]):
+    """Several places, the one that counts first, as yet not looked up. ``merged`` makes them."""
+
+    __slots__ = ()
+
+    def resolve(self) -> SourceLine:
+        """The first as a line, with the others beside it."""
+        first, *others = (place.resolve() for place in self)
+        return dataclasses.replace(first, also=tuple(others))
+
+    @property
+    def scope(self) -> str:
+        """That of the first."""
+        return self[0].scope
+
+    @property
+    def places(self) -> tuple[Origin | SourceLine, ...]:
+        """Every place one by one."""
+        return tuple(self)
+
+    @property
+    def short(self) -> str:
+        """``train.py:8``: base name and line of the first."""
+        return self[0].short
+
+    @property
+    def labelled(self) -> str:
+        """``train.py:8 [block3], train.py:5``."""
+        return ", ".join(place.labelled for place in self)
+
+    @property
+    def long(self) -> str:
+        """As ``SourceLine.long``."""
+        return self.resolve().long
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _as_line(self.resolve())
+
+    def __str__(self) -> str:
+        return self.short
+
+    def __repr__(self) -> str:
+        return f"Merged({self.labelled})"
+
+
+#: Anything that names a place; all kinds offer resolve, places, short, labelled, long and scope.
+Location = Origin | SourceLine | Merged
+
+
+def merged(origins: Iterable[Location]) -> Location:
+    """The origin of what is made of nodes of these origins (at least one), the first one first.
+
+    Each line once, and no more than a few of them.
+    """
+    found: dict[object, Origin | SourceLine] = {}
+    for origin in origins:
+        for place in origin.places:
+            found.setdefault(_spot(place), place)
+    places = tuple(found.values())[:_MOST_PLACES]
+    return places[0] if len(places) == 1 else Merged(places)
+
+
+def _spot(place: Origin | SourceLine) -> object:
+    """What two places on one line have in common, without reading a file."""
+    if isinstance(place, SourceLine):
+        return (place.file, place.line, place.scope)
+    code, offset, scope_path = place
+    return (code.co_filename, _position(code, offset)[0], scope_path)
+
+
+def _parts(text: str) -> list[str]:
+    """The single places of a list; the text itself if it is none."""
+    found, end = [], 0
+    for match in _LISTED.finditer(text):
+        found.append(match[1])
+        end = match.end()
+    return found if found and end == len(text) else [text]
+
+
+def _one_line(text: str) -> SourceLine:
+    match = _TEXT.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"not a source line: {text!r} (expected file:line)")
+    return SourceLine(match["file"], int(match["line"]), scope=match["scope"] or "")
+
 
 #: (scope path, origin that overrides the frame walk)
 _state: Final[ContextVar[tuple[str, Location | None]]] = ContextVar(

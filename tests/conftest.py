@@ -27,6 +27,8 @@ def pytest_configure(config: pytest.Config) -> None:
         return  # a worker of xdist: it inherits the environment made below
     for variable in [name for name in os.environ if name.startswith(_PREFIX)]:
         del os.environ[variable]
+    # The tests start many a Python; without bytecode each would compile the whole package.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     folder = tempfile.mkdtemp(prefix="staticgrad-tests-")
     os.environ[f"{_PREFIX}CACHE_DIR"] = config.stash[_OWN_CACHE] = folder
 

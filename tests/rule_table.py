@@ -13,6 +13,7 @@ from passes.rewrite import Rewrite, Rule
 from passes.rewrite.terms import Term
 from passes.rules import TABLES
 from staticgrad.lints import LINTS
+from tests.passes.golden_models import hits_table
 
 PAGE = Path(__file__).parents[1] / "docs" / "passes.md"
 BEGIN, END = "<!-- written by python -m tests.rule_table -->", "<!-- end of what is written -->"
@@ -67,7 +68,8 @@ def generated() -> str:
     for name, rules in TABLES.items():
         lines += [f"### {name.capitalize()} (`passes/rules/{name}.py`)", "", *rows(rules), ""]
     lines += ["### Hazards that no rule mends (`staticgrad/lints/`)", "", *lints(), ""]
-    return "\n".join([*lines, END])
+    lines += ["### What O1 does in four training steps (`tests/passes/golden_models.py`)", ""]
+    return "\n".join([*lines, *hits_table(), "", END])
 
 
 def page() -> str:

@@ -177,7 +177,7 @@ def test_opt_may_write_over_its_input(tmp_path):
 def test_opt_reports_what_each_pass_did():
     found = answer("opt", "-p", "dce,cse,cse", text=TWICE)
     assert found["graph"] + "\n" == ONCE
-    counts = [(p["pass"], p["nodes_before"], p["nodes_after"]) for p in found["passes"]]
+    counts = [(p["name"], p["nodes_before"], p["nodes_after"]) for p in found["passes"]]
     assert counts == [("dce", 5, 4), ("cse", 4, 3), ("cse", 3, 3)]
     assert [p["changed"] for p in found["passes"]] == [True, True, False]
     assert all(p["seconds"] >= 0 for p in found["passes"])

@@ -92,16 +92,14 @@ def check_whole(seed: int) -> None:
 
 
 def test_random_programs_keep_their_bytes_and_touch_their_peak() -> None:
-    for seed in range(6):
+    for seed in range(5):  # each of OPTIONS once
         check_real(seed)
-    for seed in range(10):
         check_whole(seed)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("start", [1200, 1220])
-def test_more_random_programs(start: int) -> None:
-    for seed in range(start, start + 20):
+def test_more_random_programs() -> None:
+    for seed in range(1200, 1225):
         check_real(seed)
         check_whole(seed)
 

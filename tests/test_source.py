@@ -275,3 +275,36 @@ def test_many_programs_resolve_through_a_bounded_table():
     lines = [run_as(f"<program {i}>", "\n" * i + "made = capture()")["made"] for i in range(200)]
     assert [line.short for line in lines] == [f"<program {i}>:{i + 1}" for i in range(200)]
     assert len(source._positions) <= source._POSITION_TABLES
+
+
+def test_a_merged_origin_has_every_line_once_and_resolves_to_the_first_with_the_others():
+    first, again = (source.capture() for _ in range(2))
+    with scope("block"):
+        other = source.capture()
+    both = source.merged([first, other, again])
+    assert source.merged([first, again]) is first
+    assert both.places == (first, other)
+    assert both == source.merged([both, first])
+    assert hash(both) == hash(source.merged([first, other]))
+    line = both.resolve()
+    assert (line.line, line.also) == (first.resolve().line, (other.resolve(),))
+    assert line.places == (first.resolve(), other.resolve())
+    assert both.labelled == line.labelled == f"{first.short}, {other.labelled}"
+    assert (both.short, both.scope, str(both)) == (first.short, "", first.short)
+    assert both.long == line.long == f"{first.long}\nalso from {other.labelled}"
+    for twin in (pickle.loads(pickle.dumps(both)), copy.copy(both), copy.deepcopy([both])[0]):
+        assert twin == line
+    with source.attribute_to(both):
+        assert source.capture() is both
+
+
+def test_several_lines_read_back_from_text():
+    text = "train.py:8 [a, b], model.py:5, x y.py:1 [c]"
+    line = SourceLine.from_text(text)
+    assert [(each.file, each.line, each.scope) for each in line.places] == [
+        ("train.py", 8, "a, b"), ("model.py", 5, ""), ("x y.py", 1, "c"),
+    ]  # fmt: skip
+    assert line.labelled == text
+    assert SourceLine.from_text("a:1,  b.py:2") == SourceLine("a:1,  b.py", 2)  # one odd name
+    with pytest.raises(ValueError, match="expected file:line"):
+        SourceLine.from_text("train.py:8, and a remark")

@@ -15,6 +15,7 @@ from passes.rewrite.base import Rewrite as Rewrite
 from passes.rewrite.driver import rewrite as rewrite
 from passes.rewrite.matching import (
     Match as Match,
+    holds as holds,
     is_number as is_number,
     number_of as number_of,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "Rewrite",
     "Rule",
     "Term",
+    "holds",
     "hole",
     "holes",
     "is_number",

@@ -1,8 +1,13 @@
 """The driver: every node once, operands first, rules until none applies; near-linear.
 
 Operands are in their final form before a node is looked at, and what a rule builds is looked at
-before whatever reads it: one walk reaches the fixpoint of rules that look downwards. New nodes
-stand at the line and in the derivative order of what they replace. Nothing recurses over the graph.
+before whatever reads it: one walk reaches the fixpoint of rules that look downwards. New nodes have
+the lines of all that the pattern found, and the derivative order of what they replace. Nothing
+recurses over the graph.
+
+That no rule applies at a node is a fact about that node and what is below it, which never change:
+it is marked, and a later walk with the same rules, in another round or another pipeline, looks only
+at what is new.
 """
 
 from __future__ import annotations
@@ -13,22 +18,24 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
-from passes.rewrite.matching import Index, Match
+from passes.rewrite.matching import Index, Match, matches, repeats_first
 from passes.rewrite.rule import Rule
 from passes.rewrite.terms import Term, filled
 from staticgrad.errors import PipelineError, StaticgradError
 from staticgrad.ir.graph import (
+    Constant,
     Graph,
     Node,
     Symbolic,
     ancestors,
     building_order,
     constant,
+    reads_any,
     rebuild,
 )
 from staticgrad.ir.types import TensorType
 from staticgrad.ir.value import FUNCTIONS
-from staticgrad.source import attribute_to
+from staticgrad.source import Location, attribute_to, merged
 
 #: Rewrites for one node of the input, all that follows from it included, before a cycle is assumed.
 _PATIENCE: Final = 500
@@ -37,15 +44,18 @@ Key = tuple[Node, int]
 
 @dataclass(frozen=True)
 class Rewriting:
-    """One rewrite that happened: the rule, the value that went, the value that came."""
+    """One rewrite that happened: the rule, the value that went, the value that came.
+
+    ``origin`` has the user's lines of all that the rule's pattern found.
+    """
 
     rule: Rule
     before: Symbolic
     after: Symbolic
+    origin: Location
 
     def __str__(self) -> str:
-        where = self.before.node.origin.labelled
-        return f"{where}: {self.rule} ({self.rule.kind})"
+        return f"{self.origin.labelled}: {self.rule} ({self.rule.kind})"
 
 
 def rewrite(
@@ -86,18 +96,28 @@ class _Driver:
     ) -> None:
         self._index, self._limit, self._watch = index, limit, watch
         self.hits: Counter[str] = Counter()
-        self._new: dict[Key, Symbolic] = {}
+        #: Node that went -> its results by now.
+        self._new: dict[Node, tuple[Symbolic, ...]] = {}
+        #: Nodes in their final form, and the numbers of patterns that they are throughout.
         self._done: dict[Node, None] = {}
-        self._reads: Counter[Key] = Counter()
+        self._numbers: dict[Node, int] = {}
+        self._reads = _Reads()
         self._patience = 0
         self._recent: list[str] = []
 
     def run(self, graph: Graph) -> Graph:
-        self._reads.update(value.key for value in graph.roots)
-        self._reads.update(arg.key for node in graph.nodes for arg in node.args)
-        for node in graph.nodes:
-            self._patience = _PATIENCE
-            self._settle(node)
+        mark = self._index.mark
+        if all(node.settled & mark for node in graph.nodes):
+            return graph
+        self._reads.graph = graph
+        for original in graph.nodes:
+            node = self._over_final_operands(original)
+            if node.settled & mark or not self._index.candidates(node, self._numbers):
+                node.settled |= mark
+                self._finish(node)
+            else:
+                self._patience = _PATIENCE
+                self._settle(node)
         if not self.hits:
             return graph
         final = {value.key: self._final(value) for value in graph.roots}
@@ -112,60 +132,73 @@ class _Driver:
             task = pending.pop()
             if isinstance(task, tuple):  # what replaces the node is in its final form now
                 node, after = task
-                self._new[(node, 0)] = self._final(after)
+                self._new[node] = (self._final(after),)
                 continue
             node = self._over_final_operands(task)
             if node in self._done:
                 continue
             rewriting = self._rewritten(node)
             if rewriting is None:
-                self._done[node] = None
+                self._finish(node)
                 continue
             pending.append((node, rewriting.after))
             pending.extend(reversed(self._fresh(rewriting.after)))
 
+    def _finish(self, node: Node) -> None:
+        """The node stays as it is."""
+        self._done[node] = None
+        if isinstance(node.op, Constant):
+            numbers = self._index.numbers(Symbolic(node))
+            if numbers:
+                self._numbers[node] = numbers
+        elif node.args and node.args[0].node in self._numbers and repeats_first(node):
+            self._numbers[node] = self._numbers[node.args[0].node]
+
     def _final(self, value: Symbolic) -> Symbolic:
         """What stands for ``value`` by now; the steps on the way are shortened."""
         passed = []
-        while (after := self._new.get(value.key)) is not None:
-            passed.append(value.key)
-            value = after
-        for key in passed[:-1]:
-            self._new[key] = value
+        while (results := self._new.get(value.node)) is not None:
+            passed.append(value.node)
+            value = results[value.index]
+        for node in passed[:-1]:
+            if len(node.types) == 1:
+                self._new[node] = (value,)
         return value
 
     def _over_final_operands(self, node: Node) -> Node:
-        args = tuple(map(self._final, node.args))
-        if all(new.key == old.key for new, old in zip(args, node.args, strict=True)):
+        if not reads_any(node, self._new):
             return node
-        rebuilt = rebuild(node, args)
-        for index, result in enumerate(rebuilt.values):
-            self._new[(node, index)] = result
-            self._reads[result.key] = self._reads[(node, index)]
+        rebuilt = rebuild(node, tuple(map(self._final, node.args)))
+        self._new[node] = rebuilt.values
+        self._reads.same[rebuilt] = node
         return rebuilt
-
-    def _readers(self, value: Symbolic) -> int:
-        """How often the input reads a value; what rules have made is read once."""
-        return self._reads.get(value.key, 1)
 
     def _fresh(self, value: Symbolic) -> list[Node]:
         """The nodes below ``value`` that have not been looked at, operands first."""
+        if value.node in self._done:
+            return []
         found = ancestors([value], stop=self._done)
         return sorted(found, key=lambda node: node.serial)
 
     def _rewritten(self, node: Node) -> Rewriting | None:
+        """The first rewrite that applies; where none ever will, the node is marked."""
         if self._limit is not None and self.hits.total() >= self._limit:
             return None
+        asked = self._reads.asked
+        candidates = self._index.candidates(node, self._numbers)
         before = Symbolic(node)
-        for rule, match in self._index.matches(before, self._readers):
-            after = _replacement(rule, match)
+        for rule, match in matches(candidates, before, self._reads) if candidates else ():
+            origin = _origin(rule, match)
+            after = _replacement(rule, match, origin)
             if after is None or after.key == before.key:
                 continue
             self._count(rule, node)
-            rewriting = Rewriting(rule, before, after)
+            rewriting = Rewriting(rule, before, after, origin)
             if self._watch is not None:
                 self._watch(rewriting)
             return rewriting
+        if self._reads.asked == asked:  # then nothing but the node itself has been looked at
+            node.settled |= self._index.mark
         return None
 
     def _count(self, rule: Rule, node: Node) -> None:
@@ -178,11 +211,38 @@ class _Driver:
             raise PipelineError(f"rules rewrite {node} without end: {cycle}", at=node.origin)
 
 
-def _replacement(rule: Rule, match: Match) -> Symbolic | None:
+class _Reads:
+    """How often the input reads a value; what rules have made is read once. Counted on demand."""
+
+    def __init__(self) -> None:
+        self.graph: Graph
+        #: Rebuilt node -> the one that it was.
+        self.same: dict[Node, Node] = {}
+        self.asked = 0
+        self._counts: Counter[Key] | None = None
+
+    def __call__(self, value: Symbolic) -> int:
+        self.asked += 1
+        if self._counts is None:
+            self._counts = Counter(root.key for root in self.graph.roots)
+            self._counts.update(arg.key for node in self.graph.nodes for arg in node.args)
+        node = value.node
+        while node in self.same:
+            node = self.same[node]
+        return self._counts.get((node, value.index), 1)
+
+
+def _origin(rule: Rule, match: Match) -> Location:
+    """The lines of all that goes, that of the value to be replaced first."""
+    if not rule.is_deep:
+        return match.root.node.origin
+    return merged([node.origin for node in match.nodes])
+
+
+def _replacement(rule: Rule, match: Match, origin: Location) -> Symbolic | None:
     """What the rule puts in the place of the match, of the same type; None: it does not apply."""
-    node = match.root.node
     try:
-        with attribute_to(node.origin), building_order(node.order):
+        with attribute_to(origin), building_order(match.root.node.order):
             right = rule.replacement
             built = filled(right, match) if isinstance(right, Term | float | int) else right(match)
             if built is None:
@@ -197,12 +257,15 @@ def _fitted(rule: Rule, wanted: TensorType, built: Any) -> Symbolic:
     """``built``, a value or a number, as a value of exactly the type ``wanted``."""
     if isinstance(built, bool | int | float):
         built = constant(wanted.dtype.numpy.type(built))
-    refused = PipelineError(f"rule {rule.name!r} puts {built!r} in the place of {wanted}")
     if not isinstance(built, Symbolic) or built.dtype != wanted.dtype:
-        raise refused
-    if built.shape != wanted.shape:
-        try:
-            built = FUNCTIONS["broadcast_to"](built, wanted.shape)
-        except StaticgradError:
-            raise refused from None
-    return built  # type: ignore[no-any-return]
+        raise _refused(rule, wanted, built)
+    if built.shape == wanted.shape:
+        return built
+    try:
+        return FUNCTIONS["broadcast_to"](built, wanted.shape)  # type: ignore[no-any-return]
+    except StaticgradError:
+        raise _refused(rule, wanted, built) from None
+
+
+def _refused(rule: Rule, wanted: TensorType, built: object) -> PipelineError:
+    return PipelineError(f"rule {rule.name!r} puts {built!r} in the place of {wanted}")

@@ -1,7 +1,8 @@
 """Matching: whether a rule's pattern is what stands at a value, and with what in its holes.
 
-Rules are looked up by the op at the top and the ops one level below, so that no rule is tried where
-it cannot match. Operands of a commutative op are tried both ways round.
+Rules are looked up by the op at the top, the dtype, and the ops one level below, so that no rule is
+tried where it cannot match; most places have none to try. Operands of a commutative op are tried
+both ways round.
 """
 
 from __future__ import annotations
@@ -13,16 +14,17 @@ import numpy as np
 
 from passes.rewrite.rule import Rule
 from passes.rewrite.terms import Applied, Hole, Number, Term
+from staticgrad.errors import OpDefinitionError
 from staticgrad.ir.forms import Reshape, Same, View
-from staticgrad.ir.graph import Constant, Node, Symbolic
-from staticgrad.ir.op import Op
+from staticgrad.ir.graph import Constant, Node, Symbolic, new_mark
+from staticgrad.ops.elementwise import Elementwise
 
 #: Larger constants are not searched for being one number throughout.
 _SEARCHED: Final = 4096
-Bindings = Mapping[str, Symbolic]
+#: What was found, by the name of the hole or op, and by the op of the pattern itself.
+Bindings = Mapping[str | Applied, Symbolic]
 #: How often a value is read.
 Readers = Callable[[Symbolic], int]
-_Heads = tuple[type[Op] | None, ...] | None
 
 
 class Match:
@@ -56,103 +58,150 @@ class Match:
         """The op of the node that the named term of the pattern found."""
         return self._found[name].node.op
 
-
-class Index:
-    """Rules by the op of their root; those of a family stand with each of its ops."""
-
-    def __init__(self, rules: Iterable[Rule]) -> None:
-        self._rules = [(rule, _heads(rule.pattern)) for rule in rules]
-        self._by_root: dict[type[Op], list[tuple[Rule, _Heads]]] = {}
-
-    def matches(self, value: Symbolic, readers: Readers) -> Iterator[tuple[Rule, Match]]:
-        """Every rule whose pattern, dtype and condition hold at ``value``, in order."""
-        node = value.node
-        if len(node.types) != 1:
-            return
-        for rule, heads in self._candidates(type(node.op)):
-            if value.type.dtype.kind not in rule.dtypes or not _plausible(heads, node):
-                continue
-            for found in _found(rule.pattern, value, {}):
-                match = Match(value, found, readers)
-                if rule.where is None or rule.where(match):
-                    yield rule, match
-                    break
-
-    def _candidates(self, op_class: type[Op]) -> list[tuple[Rule, _Heads]]:
-        found = self._by_root.get(op_class)
-        if found is None:
-            found = [each for each in self._rules if issubclass(op_class, each[0].pattern.op_class)]
-            self._by_root[op_class] = found
+    @property
+    def nodes(self) -> list[Node]:
+        """The nodes that the pattern says something of, the root first; what is in holes is not."""
+        found: list[Node] = []
+        for term, value in self._found.items():
+            if isinstance(term, Applied):
+                found.append(value.node)
+                over = term.over or ()
+                found += [a.node for a in value.node.args if over and isinstance(a.node.op, over)]
         return found
 
 
-def _heads(pattern: Applied) -> _Heads:
-    """What the operands of a node can be asked for at once: their op, or nothing (None)."""
-    if pattern.open:
-        return None
-    return tuple(arg.op_class if isinstance(arg, Applied) else None for arg in pattern.args)
+class Index:
+    """Rules by what can be seen of a place at once: op, dtype, the ops and numbers it reads.
+
+    ``mark`` is the bit of ``Node.settled`` that says: no rule of this index applies here.
+    """
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        self.mark = new_mark()
+        self._rules = tuple(rules)
+        read = (arg for rule in self._rules for arg in rule.pattern.args)
+        numbers = {repr(each.number): each.number for each in read if isinstance(each, Number)}
+        self._numbers = tuple(numbers.values())
+        self._any_number = frozenset(self._numbers)
+        self._known: dict[tuple[Any, ...], tuple[Rule, ...]] = {}
+
+    def numbers(self, value: Symbolic) -> int:
+        """Which numbers of the patterns ``value`` is throughout, a bit each."""
+        found = number_of(value)
+        if found is None or found not in self._any_number:
+            return 0
+        return sum(1 << bit for bit, each in enumerate(self._numbers) if _is(found, each))
+
+    def candidates(self, node: Node, numbers: Mapping[Node, int]) -> tuple[Rule, ...]:
+        """The rules that may match at ``node``, in order, given the ``numbers`` of operands."""
+        if len(node.types) != 1:
+            return ()
+        seen: list[Any] = [type(node.op), node.types[0].dtype.kind]
+        for arg in node.args:
+            seen.append(type(arg.node.op))
+            if arg.node in numbers:
+                seen.append(numbers[arg.node])
+        key = tuple(seen)
+        found = self._known.get(key)
+        if found is None:
+            found = tuple(rule for rule in self._rules if self._may_match(rule, node, numbers))
+            self._known[key] = found
+        return found
+
+    def _may_match(self, rule: Rule, node: Node, numbers: Mapping[Node, int]) -> bool:
+        pattern = rule.pattern
+        if not issubclass(type(node.op), pattern.op_class):
+            return False
+        if node.types[0].dtype.kind not in rule.dtypes:
+            return False
+        if pattern.open:
+            over = pattern.over
+            return over is None or any(isinstance(arg.node.op, over) for arg in node.args)
+        if len(pattern.args) != len(node.args):
+            return False
+        return any(
+            all(self._fits(*pair, numbers) for pair in zip(pattern.args, args, strict=True))
+            for args in _orders(node)
+        )
+
+    def _fits(self, pattern: Term, arg: Symbolic, numbers: Mapping[Node, int]) -> bool:
+        if isinstance(pattern, Number):
+            own = [repr(each) for each in self._numbers].index(repr(pattern.number))
+            return bool(numbers.get(arg.node, 0) >> own & 1)
+        return not isinstance(pattern, Applied) or isinstance(arg.node.op, pattern.op_class)
 
 
-def _plausible(heads: _Heads, node: Node) -> bool:
-    if heads is None:
-        return True
-    if len(heads) != len(node.args):
-        return False
-    args = node.args
-    return _fits(heads, args) or (node.op.commutative and _fits(heads, args[::-1]))
+def matches(
+    rules: Iterable[Rule], value: Symbolic, readers: Readers
+) -> Iterator[tuple[Rule, Match]]:
+    """Those of ``rules`` whose pattern and condition hold at ``value``, in order."""
+    for rule in rules:
+        for found in _found(rule.pattern, value, {}):
+            match = Match(value, found, readers)
+            if rule.where is None or rule.where(match):
+                yield rule, match
+                break
 
 
-def _fits(heads: tuple[type[Op] | None, ...], args: tuple[Symbolic, ...]) -> bool:
-    pairs = zip(heads, args, strict=True)
-    return all(head is None or isinstance(arg.node.op, head) for head, arg in pairs)
+def holds(pattern: Term, value: Symbolic) -> bool:
+    """Whether ``pattern`` is what stands at ``value``."""
+    return next(_found_all((pattern,), (value,), {}), None) is not None
 
 
-def _found(pattern: Term, value: Symbolic, found: dict[str, Symbolic]) -> Iterator[Bindings]:
+def _found(pattern: Applied, value: Symbolic, found: Bindings) -> Iterator[Bindings]:
     """Every way in which ``pattern`` holds at ``value``, given what is bound already."""
-    if isinstance(pattern, Hole):
-        bound = found.get(pattern.name)
-        if bound is None:
-            yield {**found, pattern.name: value}
-        elif bound.key == value.key:
-            yield found
-    elif isinstance(pattern, Number):
-        if is_number(value, pattern.number):
-            yield found
-    elif isinstance(pattern, Applied):
-        yield from _found_op(pattern, value, found)
-
-
-def _found_op(pattern: Applied, value: Symbolic, found: dict[str, Symbolic]) -> Iterator[Bindings]:
     node = value.node
     if not isinstance(node.op, pattern.op_class):
         return
     if pattern.op is not None and node.op != pattern.op:
         return
+    found = {**found, pattern: value}
     if pattern.name:
         bound = found.get(pattern.name)
         if bound is not None and bound.key != value.key:
             return
-        found = {**found, pattern.name: value}
+        found[pattern.name] = value
     if pattern.open:
         yield found
         return
     if len(node.args) != len(pattern.args):
         return
-    orders = [node.args]
-    if node.op.commutative and len(node.args) == 2 and node.args[0].key != node.args[1].key:
-        orders.append(node.args[::-1])
-    for args in orders:
+    for args in _orders(node):
         yield from _found_all(pattern.args, args, found)
 
 
+def _orders(node: Node) -> tuple[tuple[Symbolic, ...], ...]:
+    """The operands in every order in which they may be taken."""
+    args = node.args
+    if node.op.commutative and len(args) == 2 and args[0].key != args[1].key:
+        return (args, args[::-1])
+    return (args,)
+
+
 def _found_all(
-    patterns: tuple[Term, ...], values: tuple[Symbolic, ...], found: Any
+    patterns: tuple[Term, ...], values: tuple[Symbolic, ...], found: Bindings
 ) -> Iterator[Bindings]:
-    if not patterns:
-        yield found
-        return
-    for each in _found(patterns[0], values[0], found):
-        yield from _found_all(patterns[1:], values[1:], each)
+    """Every way in which all patterns hold; what can hold in one way only is looked at first."""
+    below: list[tuple[Applied, Symbolic]] = []
+    for pattern, value in zip(patterns, values, strict=True):
+        if isinstance(pattern, Applied):
+            below.append((pattern, value))
+        elif isinstance(pattern, Number):
+            if not is_number(value, pattern.number):
+                return
+        elif isinstance(pattern, Hole):
+            bound = found.get(pattern.name)
+            if bound is None:
+                found = {**found, pattern.name: value}
+            elif bound.key != value.key:
+                return
+    yield from _found_below(below, found) if below else (found,)
+
+
+def _found_below(pairs: list[tuple[Applied, Symbolic]], found: Bindings) -> Iterator[Bindings]:
+    (pattern, value), *others = pairs
+    for each in _found(pattern, value, found):
+        yield from _found_below(others, each) if others else (each,)
 
 
 def number_of(value: Symbolic) -> Any:
@@ -161,10 +210,10 @@ def number_of(value: Symbolic) -> Any:
     Sees through what moves or broadcasts elements. Of no elements nothing is known.
     """
     node = value.node
-    while not node.is_leaf and isinstance(node.form, View | Reshape | Same):
+    while not isinstance(node.op, Constant):
+        if not repeats_first(node):
+            return None
         node = node.args[0].node
-    if not isinstance(node.op, Constant):
-        return None
     array = node.op.data.array
     if array.ndim == 0:
         return array[()]
@@ -174,12 +223,25 @@ def number_of(value: Symbolic) -> Any:
     return first if (array.view(np.uint8).reshape(array.size, -1) == _bytes(first)).all() else None
 
 
+def repeats_first(node: Node) -> bool:
+    """Whether every element of the result is one of the first operand, moved or repeated."""
+    if not node.args or type(node.op).form is Elementwise.form:
+        return False
+    try:
+        return isinstance(node.form, View | Reshape | Same)
+    except OpDefinitionError:  # an op that does not say how it touches memory
+        return False
+
+
 def is_number(value: Symbolic, number: bool | int | float) -> bool:
     """Whether every element of ``value`` is ``number``, bit for bit in its dtype."""
     found = number_of(value)
-    if found is None:
-        return False
-    if isinstance(number, float) and found.dtype.kind != "f":
+    return found is not None and _is(found, number)
+
+
+def _is(found: Any, number: bool | int | float) -> bool:
+    """Whether a NumPy scalar is ``number``, bit for bit in its dtype."""
+    if found != number or (isinstance(number, float) and found.dtype.kind != "f"):
         return False
     try:
         wanted = found.dtype.type(number)

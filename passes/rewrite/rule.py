@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from passes.rewrite.terms import Applied, Hole, Term, subterms
 from staticgrad.errors import PipelineError
+from staticgrad.lazy import cached_property
 
 if TYPE_CHECKING:
     from passes.rewrite.matching import Match
@@ -67,6 +68,12 @@ class Rule:
             for free in _holes(self.replacement):
                 if free.name not in known:
                     raise PipelineError(f"rule {self.name!r}: {free} is not in {self.pattern}")
+
+    @cached_property
+    def is_deep(self) -> bool:
+        """Whether the pattern says something of other nodes than the one at its top."""
+        below = (isinstance(each, Applied) for each in self.pattern.args)
+        return self.pattern.over is not None or any(below)
 
     def __repr__(self) -> str:
         function = callable(self.replacement) and not isinstance(self.replacement, Term)

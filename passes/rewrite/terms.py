@@ -90,10 +90,10 @@ class Applied(Term):
     """An op over terms. ``op`` None: an op of the class or of one below it, with any attributes.
 
     With a ``name`` the node that it matches can be asked for by the rule's replacement. ``open``:
-    it may have any operands.
+    it may have any operands, if one of them at least is the result of an op ``over``.
     """
 
-    __slots__ = ("args", "name", "op", "op_class", "open")
+    __slots__ = ("args", "name", "op", "op_class", "open", "over")
 
     def __init__(
         self,
@@ -102,9 +102,10 @@ class Applied(Term):
         op: Op | None = None,
         name: str = "",
         open: bool = False,
+        over: type[Op] | None = None,
     ) -> None:
         self.op_class, self.args, self.op, self.name = op_class, args, op, name
-        self.open = open
+        self.open, self.over = open, over
         self._type = _inferred(op, args)
 
     def __repr__(self) -> str:
@@ -112,7 +113,10 @@ class Applied(Term):
         own = self.op_class.name or self.op_class.__name__
         own = f"{own}{{{options}}}" if options else own
         tag = f"{self.name}:" if self.name else ""
-        return f"{tag}{own}({'...' if self.open else ', '.join(map(repr, self.args))})"
+        args = ", ".join(map(repr, self.args))
+        if self.open:
+            args = "..." if self.over is None else f"..., {self.over.name}, ..."
+        return f"{tag}{own}({args})"
 
 
 def hole(name: str, dtype: object = "float64") -> Hole:
@@ -125,16 +129,17 @@ def holes(names: str) -> tuple[Hole, ...]:
     return tuple(map(hole, names.split()))
 
 
-def some(op_class: type[Op], *args: Any, name: str = "") -> Applied:
+def some(op_class: type[Op], *args: Any, name: str = "", over: type[Op] | None = None) -> Applied:
     """An op of ``op_class``, or of a class below it, with any attributes, over terms.
 
     Args:
         op_class: a class of ops; a family (``Elementwise``) stands for all of its ops.
         args: terms and numbers; a single ``...`` for any operands.
         name: makes the node available to the rule's replacement.
+        over: with ``...``, an op that one of the operands at least has to be the result of.
     """
     if args == (...,):
-        return Applied(op_class, (), None, name, open=True)
+        return Applied(op_class, (), None, name, open=True, over=over)
     terms = tuple(arg if isinstance(arg, Term) else Term.lift(arg) for arg in args)
     return Applied(op_class, terms, None, name)
 
@@ -142,7 +147,7 @@ def some(op_class: type[Op], *args: Any, name: str = "") -> Applied:
 def named(term: Any, name: str) -> Applied:
     """``term``, an op over terms, with a name under which its node can be asked for."""
     assert isinstance(term, Applied)
-    return Applied(term.op_class, term.args, term.op, name, term.open)
+    return Applied(term.op_class, term.args, term.op, name, term.open, term.over)
 
 
 def subterms(term: Term) -> Iterator[Term]:

@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from passes.rewrite import Match, Rule, holes, number_of, rule, some
+from passes.rules.strength import inverse_of
 from staticgrad import ops as sg
 from staticgrad.ir.dim import Size, hint_value
 from staticgrad.ir.graph import Symbolic
@@ -60,10 +61,8 @@ def _by_inverse(match: Match) -> Any:
     divisor = number_of(match.y)
     if divisor is None or match.y.dtype != match.root.dtype:
         return None
-    with np.errstate(all="ignore"):
-        inverse = divisor.dtype.type(1) / divisor
-    normal = np.finfo(divisor.dtype).tiny <= abs(inverse) < np.inf
-    return match.x * inverse if normal else None
+    inverse = inverse_of(divisor)
+    return None if inverse is None else match.x * inverse
 
 
 # -- sums -----------------------------------------------------------------------------------------

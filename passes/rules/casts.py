@@ -27,10 +27,6 @@ def holds(outer: DType, inner: DType) -> bool:
     return outer.kind == "i" and outer.bits > inner.bits
 
 
-def _cast(match: Match) -> Any:
-    return match.x if match.x.dtype == match.root.dtype else None
-
-
 def _chain(match: Match) -> Any:
     """Straight from x, where the step between loses nothing and means the same number."""
     between, final = match.between.dtype, match.root.dtype
@@ -40,7 +36,13 @@ def _chain(match: Match) -> Any:
 
 
 RULES: Final[tuple[Rule, ...]] = (
-    rule("cast-to-itself", some(Cast, x), _cast, examples=(lambda x: Cast(x.dtype)(x),)),
+    rule(
+        "cast-to-itself",
+        some(Cast, x),
+        x,
+        where=lambda m: m.x.dtype == m.root.dtype,
+        examples=(lambda x: Cast(x.dtype)(x),),
+    ),
     rule(
         "cast-of-widening-cast",
         some(Cast, some(Cast, x, name="between")),

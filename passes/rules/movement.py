@@ -21,15 +21,15 @@ from staticgrad.ops.slices import Concat, Pad, Slice
 x, y = holes("x y")
 
 
-def _same_type(match: Match) -> Any:
-    return match.x if match.x.type == match.root.type else None
+def _keeps_type(match: Match) -> bool:
+    return match.x.type == match.root.type
 
 
 # -- reshape, transpose, broadcast ----------------------------------------------------------------
 
 
-def _identity_transpose(match: Match) -> Any:
-    return match.x if match.op("outer").perm == tuple(range(match.x.ndim)) else None
+def _moves_nothing(match: Match) -> bool:
+    return bool(match.op("outer").perm == tuple(range(match.x.ndim)))
 
 
 def _transposes(match: Match) -> Any:
@@ -88,10 +88,10 @@ def _alone(value: Symbolic) -> Symbolic | None:
 # -- slices and joins -----------------------------------------------------------------------------
 
 
-def _whole(match: Match) -> Any:
+def _is_whole(match: Match) -> bool:
     cut = match.op("outer")
     plain = all(start == 0 for start in cut.starts) and all(step == 1 for step in cut.steps)
-    return match.x if plain and cut.lengths == match.x.shape else None
+    return plain and bool(cut.lengths == match.x.shape)
 
 
 def _slices(match: Match) -> Any:
@@ -160,10 +160,8 @@ def _except(sizes: Sequence[Size], axis: int) -> list[Size]:
     return [size for k, size in enumerate(sizes) if k != axis]
 
 
-def _nothing_padded(match: Match) -> Any:
-    steps = match.op("outer").steps
-    same = match.x.type == match.root.type
-    return match.x if same and all(step == 1 for step in steps) else None
+def _adds_nothing(match: Match) -> bool:
+    return _keeps_type(match) and all(step == 1 for step in match.op("outer").steps)
 
 
 # -- matrix products ------------------------------------------------------------------------------
@@ -199,16 +197,16 @@ def _five(like: Any) -> Any:
 
 
 RULES: Final[tuple[Rule, ...]] = (
-    rule("reshape-to-itself", some(Reshape, x), _same_type,
+    rule("reshape-to-itself", some(Reshape, x), x, where=_keeps_type,
          examples=(lambda x: Reshape(x.shape)(x),)),
     rule("reshape-twice", some(Reshape, some(Reshape, x), name="outer"),
          lambda m: Reshape(m.op("outer").shape)(m.x),
          examples=(lambda x: x.reshape(-1, 1).reshape(1, -1),)),
-    rule("transpose-to-itself", some(Transpose, x, name="outer"), _identity_transpose,
+    rule("transpose-to-itself", some(Transpose, x, name="outer"), x, where=_moves_nothing,
          examples=(lambda x: Transpose(tuple(range(x.ndim)))(x),)),
     rule("transpose-twice", some(Transpose, some(Transpose, x, name="inner"), name="outer"),
          _transposes, examples=(lambda x: x.reshape(-1, 1, 1).transpose(2, 0, 1).T,)),
-    rule("broadcast-to-itself", some(Broadcast, x), _same_type,
+    rule("broadcast-to-itself", some(Broadcast, x), x, where=_keeps_type,
          examples=(lambda x: Broadcast(x.shape, tuple(range(x.ndim)))(x),)),
     rule("broadcast-twice", some(Broadcast, some(Broadcast, x, name="inner"), name="outer"),
          _broadcasts,
@@ -219,10 +217,10 @@ RULES: Final[tuple[Rule, ...]] = (
          examples=(lambda x: Broadcast((3, *x.shape, 2), tuple(range(1, x.ndim + 1)))(x).T,)),
     rule("reshape-of-repeated-number", some(Reshape, some(Broadcast, x, name="inner")),
          _reshaped_number, examples=(lambda x: Broadcast((4, 3), ())(x.sum()).reshape(2, 6),)),
-    rule("elementwise-below-broadcast", some(Elementwise, ...), _below_broadcast,
+    rule("elementwise-below-broadcast", some(Elementwise, ..., over=Broadcast), _below_broadcast,
          examples=(lambda x: -Broadcast((3, *x.shape), tuple(range(1, x.ndim + 1)))(x),
                    lambda x, y: _spread(x + y) * _spread(x - y) + 1.0)),
-    rule("slice-of-everything", some(Slice, x, name="outer"), _whole,
+    rule("slice-of-everything", some(Slice, x, name="outer"), x, where=_is_whole,
          examples=(lambda x: Slice((0,) * x.ndim, x.shape, (1,) * x.ndim)(x),)),
     rule("slice-of-slice", some(Slice, some(Slice, x, name="inner"), name="outer"), _slices,
          examples=(lambda x: x.reshape(-1)[::-1][1:][::2],)),
@@ -230,11 +228,12 @@ RULES: Final[tuple[Rule, ...]] = (
          _part_of_join,
          examples=(lambda x: Concat(0)(x.reshape(-1), _five(x), x.reshape(-1))[x.size + 5 :],
                    lambda x: Concat(0)(_five(x), x.reshape(-1))[3:0:-1])),
-    rule("join-of-neighbours", some(Concat, ..., name="outer"), _joined,
+    rule("join-of-neighbours", some(Concat, ..., name="outer", over=Slice), _joined,
          examples=(lambda x: Concat(0)(x[:1], x[1:]), lambda x: Concat(0)(x[:1], x[1:], x))),
     rule("join-of-one", some(Concat, x), x, examples=(lambda x: Concat(0)(x.reshape(-1)),)),
-    rule("pad-with-nothing", some(Pad, x, name="outer"), _nothing_padded,
+    rule("pad-with-nothing", some(Pad, x, name="outer"), x, where=_adds_nothing,
          examples=(lambda x: Pad(x.shape, (0,) * x.ndim, (1,) * x.ndim)(x),)),
-    rule("transpose-into-product", some(MatMul, ..., name="outer"), _transposed_operand,
+    rule("transpose-into-product", some(MatMul, ..., name="outer", over=Transpose),
+         _transposed_operand,
          examples=(lambda x: x.reshape(-1, 1).T @ x.reshape(-1, 1),)),
 )  # fmt: skip

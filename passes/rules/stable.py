@@ -15,21 +15,32 @@ import math
 from functools import partial
 from typing import Any, Final
 
-from passes.rewrite import Match, Rule, holes, is_number, number_of, rule, some
+from passes.rewrite import Match, Rule, holds, holes, number_of, rule, some
 from passes.rewrite.terms import named
 from staticgrad import ops as sg
 from staticgrad.ir.dim import bounds
 from staticgrad.ir.graph import Symbolic
 from staticgrad.ir.value import FUNCTIONS
-from staticgrad.ops.movement import Broadcast, Reshape
+from staticgrad.ops.arithmetic import Add, Div, Mul, Sub
+from staticgrad.ops.convert import StopGradient
+from staticgrad.ops.exponentials import finite_or_zero, log_sum_exp, shares
+from staticgrad.ops.hyperbolic import Cosh
+from staticgrad.ops.movement import Broadcast, Reshape, Transpose
 from staticgrad.ops.reduce import Max, Sum
+from staticgrad.ops.selection import Where
+from staticgrad.ops.special import Exp2
+from staticgrad.ops.transcendental import Exp, Sigmoid
 
 x, y, z, c, p, r, e = holes("x y z c p r e")
 stable = partial(rule, kind="stable", dtypes="f")
 
 #: Positive for every finite operand, and so is a ratio, product or sum of such.
-_POSITIVE: Final = ("exp", "exp2", "sigmoid", "cosh")
-_KEEPING: Final = ("div", "mul", "add", "sum", "broadcast", "reshape", "transpose", "max")
+_POSITIVE: Final = (Exp, Exp2, Sigmoid, Cosh)
+_KEEPING: Final = (Div, Mul, Add, Sum, Max, Broadcast, Reshape, Transpose)
+#: What stands between the largest element and its use as a shift.
+_CARRYING: Final = (Reshape, Broadcast, StopGradient)
+#: Two ways to write what cannot overflow exp: -abs(x).
+_BELOW_ZERO: Final[tuple[Any, ...]] = (-abs(x), sg.where(x > 0.0, -x, x))
 
 
 def positive(value: Symbolic) -> bool:
@@ -40,33 +51,23 @@ def positive(value: Symbolic) -> bool:
             return True
         each = pending.pop()
         number = number_of(each)
-        if each.node.op.name in _KEEPING and number is None:
+        if isinstance(each.node.op, _KEEPING) and number is None:
             pending += each.node.args
-        elif each.node.op.name not in _POSITIVE and not (number is not None and number > 0):
+        elif not isinstance(each.node.op, _POSITIVE) and not (number is not None and number > 0):
             return False
     return False
 
 
 def _below_zero(value: Symbolic) -> bool:
-    """Whether ``value`` is written as -abs(x), or as x > 0 ? -x : x: it cannot overflow exp."""
-    node = value.node
-    if node.op.name == "where":
-        condition, taken, other = node.args
-        mirrored = taken.node.op.name == "neg" and taken.node.args[0].key == other.key
-        above = condition.node.op.name == "gt" and is_number(condition.node.args[1], 0.0)
-        return mirrored and above and condition.node.args[0].key == other.key
-    return node.op.name == "neg" and node.args[0].node.op.name == "abs"
+    return any(holds(pattern, value) for pattern in _BELOW_ZERO)
 
 
 # -- log of a sum of exponentials ----------------------------------------------------------------
 
 
-def _shifted(match: Match) -> Any:
-    """x less the largest element of its sum, as numbers below 0; and that element."""
-    axes = match.op("sum").axes
-    top = sg.max(match.x, axes, keepdims=True)
-    top = sg.where(abs(top) < math.inf, top, 0.0)
-    return match.x - top, top
+def _top(match: Match) -> Any:
+    """The largest element of the sum, to be taken off x: then no exponential overflows."""
+    return finite_or_zero(sg.max(match.x, match.op("sum").axes, keepdims=True))
 
 
 def _is_plain(match: Match) -> bool:
@@ -74,7 +75,7 @@ def _is_plain(match: Match) -> bool:
     below = match.x.node
     if any((bounds(match.x.shape[axis])[0] or 0) < 1 for axis in match.op("sum").axes):
         return False
-    return below.op.name != "sub" or not _holds_max(below.args[1])
+    return not isinstance(below.op, Sub) or not _holds_max(below.args[1])
 
 
 def _holds_max(value: Symbolic) -> bool:
@@ -82,23 +83,23 @@ def _holds_max(value: Symbolic) -> bool:
     for _ in range(8):
         if isinstance(node.op, Max):
             return True
-        if not node.args or node.op.name not in ("reshape", "broadcast", "where", "stop_gradient"):
+        if isinstance(node.op, Where):
+            node = node.args[1].node
+        elif isinstance(node.op, _CARRYING):
+            node = node.args[0].node
+        else:
             return False
-        node = node.args[-2].node if node.op.name == "where" else node.args[0].node
     return False
 
 
 def _log_sum_exp(match: Match) -> Any:
-    less, top = _shifted(match)
-    total = sg.sum(sg.exp(less), match.op("sum").axes, keepdims=True)
-    return sg.reshape(sg.log(total) + top, match.root.shape)
+    found = log_sum_exp(match.x, _top(match), match.op("sum").axes)
+    return sg.reshape(found, match.root.shape)
 
 
 def _softmax_of(match: Match) -> Any:
     """c / sum(exp(x)) * exp(x), the gradient of the above: c times the softmax."""
-    less, _ = _shifted(match)
-    grown = sg.exp(less)
-    share = grown / sg.sum(grown, match.op("sum").axes, keepdims=True)
+    share = shares(match.x, _top(match), match.op("sum").axes)
     spread = match.op("spread")
     c = FUNCTIONS["broadcast_to"](match.c, match.ratio.shape)
     return spread(c) * share

@@ -12,15 +12,20 @@ from passes.rewrite import Match, Rule, holes, number_of, rule
 x, y = holes("x y")
 
 
+def inverse_of(number: Any) -> Any:
+    """1/c for a floating NumPy scalar c, or None where that is not a normal number."""
+    with np.errstate(all="ignore"):
+        inverse = number.dtype.type(1) / number
+    return inverse if np.finfo(number.dtype).tiny <= abs(inverse) < np.inf else None
+
+
 def _by_inverse(match: Match) -> Any:
     """x * (1/c) for a power of two with a normal inverse: one rounding of the same number."""
     divisor = number_of(match.y)
     if divisor is None or abs(math.frexp(float(divisor))[0]) != 0.5:
         return None
-    with np.errstate(all="ignore"):
-        inverse = divisor.dtype.type(1) / divisor
-    normal = np.finfo(divisor.dtype).tiny <= abs(inverse) < np.inf
-    return match.x * inverse if normal else None
+    inverse = inverse_of(divisor)
+    return None if inverse is None else match.x * inverse
 
 
 RULES: Final[tuple[Rule, ...]] = (

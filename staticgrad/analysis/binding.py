@@ -249,8 +249,7 @@ class _Axis:
 
 def input_label(value: Symbolic) -> str:
     """The name by which an input is fed."""
-    label: str = value.node.op.label  # type: ignore[attr-defined]  # leaves have one
-    return label
+    return value.node.label
 
 
 def _related(value: Symbolic) -> Related:

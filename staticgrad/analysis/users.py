@@ -17,8 +17,10 @@ def users_of(graph: Graph) -> dict[ValueKey, list[Node]]:
         (node, index): [] for node in graph.nodes for index in range(len(node.types))
     }
     for node in graph.nodes:
-        for key in dict.fromkeys(arg.key for arg in node.args):
-            found[key].append(node)
+        for arg in node.args:
+            users = found[arg.node, arg.index]
+            if not users or users[-1] is not node:  # x * x reads x twice
+                users.append(node)
     return found
 
 

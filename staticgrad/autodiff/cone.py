@@ -75,15 +75,15 @@ def disconnected(
 
 def named(value: Symbolic) -> str:
     """A value in a message: the user's name for it, or the op that made it."""
-    label = getattr(value.node.op, "label", None)
-    return repr(label) if label else f"the result of {value.node.op.name}"
+    node = value.node
+    return repr(node.label) if node.label else f"the result of {node.op.name}"
 
 
 def _namesake(y: Symbolic, target: Symbolic) -> Symbolic | None:
     """An input or parameter of the same name as ``target`` that ``y`` depends on, if any."""
-    label = getattr(target.node.op, "label", None)
+    label = target.node.label
     for node in _past([y], 0) if label else ():
-        if node.is_leaf and getattr(node.op, "label", None) == label:
+        if node.label == label:
             return node.values[0]
     return None
 

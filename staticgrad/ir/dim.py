@@ -41,6 +41,9 @@ class Named:
     multiple_of: int = 1
     hint: int | None = field(default=None, compare=False)
 
+    def __hash__(self) -> int:
+        return hash(self.name)  # of one name there is one size, all but always
+
     def __str__(self) -> str:
         text = name_text(self.name, _RESERVED)
         return f"${text}" if text.startswith('"') else text

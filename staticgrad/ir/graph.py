@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 from staticgrad import source
@@ -24,9 +23,10 @@ from staticgrad.errors import (
     warn,
 )
 from staticgrad.ir.constant import ArrayData
-from staticgrad.ir.dim import Guard, Named, collecting_guards, named_sizes
+from staticgrad.ir.dim import Guard, Named, named_sizes
 from staticgrad.ir.dtype import DType
 from staticgrad.ir.forms import Form
+from staticgrad.ir.guards import guards_of
 from staticgrad.ir.leaves import (
     Constant as Constant,
     Input as Input,
@@ -50,10 +50,14 @@ class Node:
 
     ``origin`` is the user's line, ``order`` the derivative order (0: built by the user, k+1: built
     while differentiating order k); both stand outside equality. ``serial`` is the creation order.
-    ``verified``: ``ir.verify`` has found ``types`` to be what the op infers; a node never changes.
+    A node never changes, so that what has been found out about it is kept with it: ``verified``,
+    that ``types`` are what the op infers; ``settled``, the marks of passes that leave it alone.
     """
 
-    __slots__ = ("__weakref__", "args", "op", "order", "origin", "serial", "types", "verified")
+    __slots__ = (
+        "__weakref__", "_form", "args", "op", "order", "origin", "serial", "settled", "types",
+        "verified",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -66,25 +70,35 @@ class Node:
         self.op, self.args, self.types = op, args, types
         self.origin, self.order = origin, order
         self.serial = next(_serial)
-        self.verified = False
+        self.verified, self.settled = False, 0
+        self._form: Form | None = None
 
     @property
     def values(self) -> tuple[Symbolic, ...]:
         """The results."""
-        return tuple(Symbolic(self, i) for i in range(len(self.types)))
+        if len(self.types) == 1:
+            return (Symbolic(self),)
+        return tuple([Symbolic(self, i) for i in range(len(self.types))])
 
     @property
     def form(self) -> Form:
         """How the node touches memory."""
-        try:
-            return self.op.form(*self.types, *(arg.type for arg in self.args))
-        except OpDefinitionError as error:
-            error.at = self.origin
-            raise
+        if self._form is None:
+            try:
+                self._form = self.op.form(*self.types, *[arg.type for arg in self.args])
+            except OpDefinitionError as error:
+                error.at = self.origin
+                raise
+        return self._form
 
     @property
     def is_leaf(self) -> bool:
         return isinstance(self.op, Input | ParameterLeaf | Constant)
+
+    @property
+    def label(self) -> str:
+        """The user's name of an input or parameter; empty for what is neither."""
+        return self.op.label if isinstance(self.op, Input | ParameterLeaf) else ""
 
     def __reduce__(self) -> tuple[object, ...]:
         from staticgrad.ir.pickling import pickle_node
@@ -95,6 +109,14 @@ class Node:
         return f"<node {self.op.name} {', '.join(map(str, self.types))} at {self.origin}>"
 
 
+_marks = itertools.count()
+
+
+def new_mark() -> int:
+    """A bit of ``Node.settled`` for a pass of its own: it has nothing to do at such a node."""
+    return 1 << next(_marks)
+
+
 class _Building(threading.local):
     order = 0
 
@@ -102,14 +124,19 @@ class _Building(threading.local):
 _building = _Building()
 
 
-@contextmanager
-def building_order(order: int) -> Iterator[None]:
+class building_order:  # noqa: N801 - a context manager, used as a function
     """Nodes built inside the block belong to derivative order ``order``."""
-    before, _building.order = _building.order, order
-    try:
-        yield
-    finally:
-        _building.order = before
+
+    __slots__ = ("_before", "_order")
+
+    def __init__(self, order: int) -> None:
+        self._order = order
+
+    def __enter__(self) -> None:
+        self._before, _building.order = _building.order, self._order
+
+    def __exit__(self, *_exc_info: object) -> None:
+        _building.order = self._before
 
 
 class Symbolic(NoNumbers, Value):
@@ -139,9 +166,13 @@ class Symbolic(NoNumbers, Value):
         except StaticgradError as error:
             raise error.with_related([_describe(arg, i) for i, arg in enumerate(args)]) from None
         if isinstance(inferred, TensorType):
-            return Symbolic(Node(op, args, (inferred,), source.capture(skip=2), _building.order))
+            node = Node(op, args, (inferred,), source.capture(skip=2), _building.order)
+            node.verified = True
+            return Symbolic(node)
         _check_types(op, inferred)
-        return Node(op, args, inferred, source.capture(skip=2), _building.order).values
+        node = Node(op, args, inferred, source.capture(skip=2), _building.order)
+        node.verified = bool(inferred)
+        return node.values
 
     @classmethod
     def lift(cls, data: object, like: DType | None = None) -> Self:
@@ -152,8 +183,7 @@ class Symbolic(NoNumbers, Value):
         return _describe(self, 0, "value")
 
     def __repr__(self) -> str:
-        name = getattr(self.node.op, "label", self.node.op.name)
-        return f"<{name}: {self.type}>"
+        return f"<{self.node.label or self.node.op.name}: {self.type}>"
 
 
 Symbolic.kind = Symbolic  # parameters too
@@ -197,7 +227,7 @@ def _check_types(op: Op, inferred: Any) -> None:
 
 def _describe(value: Symbolic, position: int, what: str = "") -> Related:
     """Operand as (name, type text, origin) for an error message."""
-    label = getattr(value.node.op, "label", None) or what or f"operand {position + 1}"
+    label = value.node.label or what or f"operand {position + 1}"
     return label, str(value.type), value.node.origin
 
 
@@ -327,7 +357,7 @@ class Graph:
     def guards(self) -> tuple[tuple[Guard, Node], ...]:
         """Conditions on named sizes, each with the node that needs it; derived by inference."""
         if self._guards is None:
-            self._guards = tuple(_derive_guards(self.nodes))
+            self._guards = tuple(guards_of(self.nodes))
         return self._guards
 
     @property
@@ -349,25 +379,31 @@ class Graph:
         A kept node is rebuilt only if an operand changed. Returns the same object if nothing did.
         Inputs, parameters, names and order of the outputs stay.
         """
-        new: dict[tuple[Node, int], Symbolic] = {}
+        new: dict[Node, Sequence[Symbolic]] = {}
         order: dict[Node, None] = {}
         for node in self.nodes:
-            args = tuple(new.get(a.key, a) for a in node.args)
+            args = node.args
+            moved = reads_any(node, new)
+            if moved:
+                args = tuple([new[a.node][a.index] if a.node in new else a for a in args])
+                moved = not _same(args, node.args)
             results = rewrite(node, args)
             if results is None:
-                if _same(args, node.args):  # then its operands are listed already
-                    order[node] = None
-                    continue
-                results = rebuild(node, args).values
-            for index, result in enumerate(results):
-                if result.node is not node or result.index != index:
-                    new[(node, index)] = result
+                kept = rebuild(node, args) if moved else node
+                order[kept] = None  # its operands are listed already
+                if moved:
+                    new[node] = kept.values
+                continue
+            if not _same(tuple(results), node.values):
+                new[node] = results
             for fresh in _unlisted(results, order):
                 order[fresh] = None
         nodes = tuple(order)
         if not new and len(nodes) == len(self.nodes):
             return self
-        return self.with_nodes(nodes, new)
+        return self.with_nodes(
+            nodes, {v.key: new[v.node][v.index] for v in self.roots if v.node in new}
+        )
 
     def with_nodes(self, nodes: Iterable[Node], new: Mapping[tuple[Node, int], Symbolic]) -> Graph:
         """This graph over other nodes, its roots mapped through ``new``."""
@@ -399,22 +435,38 @@ class Graph:
         return pickle_graph(self)
 
 
-def rebuild(node: Node, args: tuple[Symbolic, ...]) -> Node:
-    """The same op at the same line over other operands."""
-    if all(new.type == old.type for new, old in zip(args, node.args, strict=True)):
-        return Node(node.op, args, node.types, node.origin, node.order)
-    inferred = node.op.infer(*[arg.type for arg in args])
-    types = (inferred,) if isinstance(inferred, TensorType) else inferred
-    return Node(node.op, args, types, node.origin, node.order)
+def rebuild(node: Node, args: tuple[Symbolic, ...], origin: source.Location | None = None) -> Node:
+    """The same op over other operands, at the same line where no ``origin`` is given."""
+    for new, old in zip(args, node.args, strict=True):
+        one, two = new.node.types[new.index], old.node.types[old.index]
+        if one is not two and one != two:
+            inferred = node.op.infer(*[arg.type for arg in args])
+            types = (inferred,) if isinstance(inferred, TensorType) else inferred
+            verified = bool(types)
+            break
+    else:
+        types, verified = node.types, node.verified
+    rebuilt = Node(node.op, args, types, origin or node.origin, node.order)
+    rebuilt.verified = verified
+    return rebuilt
+
+
+def reads_any(node: Node, of: Mapping[Node, object]) -> bool:
+    """Whether an operand of ``node`` is a result of one of these nodes."""
+    return not of.keys().isdisjoint([arg.node for arg in node.args])
 
 
 def _same(left: tuple[Symbolic, ...], right: tuple[Symbolic, ...]) -> bool:
+    """Whether these are the same values."""
     return all(a.node is b.node and a.index == b.index for a, b in zip(left, right, strict=True))
 
 
 def _unlisted(results: Iterable[Symbolic], listed: Mapping[Node, None]) -> list[Node]:
     """Nodes behind ``results`` that are not listed yet, operands first."""
-    found = ancestors([r for r in results if r.node not in listed], stop=listed)
+    missing = [r for r in results if r.node not in listed]
+    if not missing:
+        return []
+    found = ancestors(missing, stop=listed)
     return sorted(found, key=lambda node: node.serial)
 
 
@@ -429,17 +481,3 @@ def ancestors(values: Iterable[Symbolic], stop: Mapping[Node, object] | None = N
         seen[node] = None
         stack.extend(arg.node for arg in node.args)
     return list(seen)
-
-
-def _derive_guards(nodes: Iterable[Node]) -> Iterator[tuple[Guard, Node]]:
-    for node in nodes:
-        if node.is_leaf or not any(map(_has_names, (*node.types, *(a.type for a in node.args)))):
-            continue
-        with collecting_guards() as guards:
-            node.op.infer(*[arg.type for arg in node.args])
-        for guard in guards:
-            yield guard, node
-
-
-def _has_names(tensor_type: TensorType) -> bool:
-    return any(not isinstance(extent, int) for extent in tensor_type.shape)

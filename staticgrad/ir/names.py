@@ -25,7 +25,7 @@ def check_names(
     for what, values in (("input", inputs), ("parameter", parameters)):
         seen: dict[str, Symbolic] = {}
         for value in values:
-            label: str = value.node.op.label  # type: ignore[attr-defined]
+            label = value.node.label
             if label in seen:
                 raise NameConflictError(
                     f"two {what}s are named {label!r}",

@@ -169,7 +169,7 @@ class _GraphReader(DocumentReader):
             (self.bound_inputs, self.inputs),
             (self.bound_parameters, self.parameters),
         ):
-            labels = {value.node.op.label for value in values}  # type: ignore[attr-defined]
+            labels = {value.node.label for value in values}
             for name in bound:
                 if name not in labels:
                     raise UnknownNameError(

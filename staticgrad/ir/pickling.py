@@ -41,8 +41,8 @@ def restore_graph(
     """The graph that ``pickle_graph`` took apart."""
     return parse(
         text,
-        inputs={node.op.label: Symbolic(node) for node in inputs},  # type: ignore[attr-defined]
-        parameters={node.op.label: Parameter(node) for node in parameters},  # type: ignore[attr-defined]
+        inputs={node.label: Symbolic(node) for node in inputs},
+        parameters={node.label: Parameter(node) for node in parameters},
         constants=constants,
         file="<pickle>",
     )

@@ -32,6 +32,7 @@ from staticgrad.ir.lexis import name_text, quoted
 from staticgrad.ir.op import Op
 from staticgrad.ir.text import INLINE_ELEMENTS, array_text, value_text
 from staticgrad.ir.types import TensorType
+from staticgrad.source import Location
 
 #: File of the origins that the parser gives to nodes without a comment; never printed.
 NO_FILE: Final = "<text>"
@@ -67,8 +68,7 @@ def value_names(graph: Graph) -> dict[tuple[Node, int], str]:
 
 def leaf_name(node: Node) -> str:
     """The name of an input (``%x``) or parameter (``@w``) node."""
-    label: str = getattr(node.op, "label", "?")
-    return ("@" if isinstance(node.op, ParameterLeaf) else "%") + name_text(label)
+    return ("@" if isinstance(node.op, ParameterLeaf) else "%") + name_text(node.label)
 
 
 def sizes_of(graph: Graph) -> list[Named]:
@@ -112,18 +112,19 @@ def node_lines(graph: Graph, names: Names, comments: bool = True) -> list[str]:
     body = (node for node in graph.nodes if not _is_header_leaf(node))
     if not comments:
         return [f"  {node_text(node, names)}" for node in body]
-    return [f"  {node_text(node, names)}{_comment(node)}" for node in body]
+    return [f"  {node_text(node, names)}{comment([node.origin])}" for node in body]
 
 
 def _is_header_leaf(node: Node) -> bool:
     return isinstance(node.op, Input | ParameterLeaf)
 
 
-def _comment(node: Node) -> str:
-    origin = node.origin
-    if getattr(origin, "file", None) == NO_FILE:
-        return ""
-    return f"   # {origin.labelled}"
+def comment(origins: Iterable[Location]) -> str:
+    """``   # train.py:8 [head], train.py:5``: every line once; nothing of places in parsed text."""
+    places = (place for origin in origins for place in origin.places)
+    lines = (place.labelled for place in places if getattr(place, "file", None) != NO_FILE)
+    where = ", ".join(dict.fromkeys(lines))
+    return f"   # {where}" if where else ""
 
 
 def node_text(node: Node, names: Names, *, orders: bool = True) -> str:

@@ -139,5 +139,5 @@ def _is_value(data: Any) -> bool:
 
 
 def _related(value: Any, what: str = "value") -> Related:
-    label = getattr(value.node.op, "label", None) or what
+    label = value.node.label or what
     return label, str(value.type), value.node.origin

@@ -23,8 +23,7 @@ user's lines. ``kernel_text`` has the form of kernels.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import numpy.typing as npt
@@ -36,14 +35,12 @@ from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_parser import KernelReader
 from staticgrad.ir.kernel_text import INDENT, kernel_lines
 from staticgrad.ir.lexis import Tokens, name_text, quoted
-from staticgrad.ir.printer import NO_FILE
+from staticgrad.ir.printer import comment
 from staticgrad.ir.schedule import Binding, Buffer, Schedule, Step
 from staticgrad.ir.text import INLINE_ELEMENTS, value_text
-from staticgrad.source import Location, SourceLine
+from staticgrad.source import SourceLine
 
 _ROLES: Final = ("input", "parameter", "constant", "temp", "output", "scratch", "check")
-#: One of the user's lines in a comment, and what separates it from the next.
-_ORIGIN: Final = re.compile(r"(.*?:\d+(?: \[[^\[\]]*\])?)(?:, |\Z)")
 
 
 # -- writing --------------------------------------------------------------------------------------
@@ -76,7 +73,7 @@ def schedule_lines(schedule: Schedule, comments: bool = True) -> Iterator[str]:
     yield f"schedule {name_text(schedule.name)} {{"
     for buffer in schedule.buffers:
         origins = () if buffer.origin is None or not comments else (buffer.origin,)
-        yield INDENT + buffer_text(buffer) + _comment(origins)
+        yield INDENT + buffer_text(buffer) + comment(origins)
     names = kernel_names(schedule)
     written: set[str] = set()
     for step in schedule.steps:
@@ -85,17 +82,11 @@ def schedule_lines(schedule: Schedule, comments: bool = True) -> Iterator[str]:
             written.add(name)
             for line in kernel_lines(step.kernel, name):
                 yield INDENT + line
-        yield INDENT + step_text(step, name) + _comment(step.origins if comments else ())
+        yield INDENT + step_text(step, name) + comment(step.origins if comments else ())
     returned = ", ".join(f"{name_text(n)} = {name_text(buffer)}" for n, buffer in schedule.outputs)
     if returned:
         yield f"{INDENT}return {returned}"
     yield "}"
-
-
-def _comment(origins: Iterable[Location]) -> str:
-    lines = (o.labelled for o in origins if getattr(o, "file", None) != NO_FILE)
-    where = ", ".join(dict.fromkeys(lines))
-    return f"   # {where}" if where else ""
 
 
 def buffer_text(buffer: Buffer) -> str:
@@ -210,7 +201,7 @@ class ScheduleReader(KernelReader):
             declared.shape[0],
             label,
             data,
-            next(iter(self._origins()), None),
+            self._origin(),
             kept,
         )
 
@@ -221,14 +212,12 @@ class ScheduleReader(KernelReader):
             self.fail("expected an array: f32[2] [1.0, 0.5], or f32[99] and its digest", at)
         return data
 
-    def _origins(self) -> tuple[SourceLine, ...]:
-        """The lines that the comment behind the token just read names."""
-        comment = self.tokens.comments.get(self.at - 1, "")
-        found, end = [], 0
-        for match in _ORIGIN.finditer(comment):
-            found.append(match[1])
-            end = match.end()
-        return tuple(map(SourceLine.from_text, found)) if end == len(comment) else ()
+    def _origin(self) -> SourceLine | None:
+        """The line, or lines, that the comment behind the token just read names."""
+        try:
+            return SourceLine.from_text(self.tokens.comments.get(self.at - 1, ""))
+        except ValueError:  # a remark, or nothing
+            return None
 
     def _kernel(self) -> None:
         serial = self.texts[self.at] == "serial"
@@ -257,7 +246,8 @@ class ScheduleReader(KernelReader):
         grain = self.integer("the iterations of a group")
         phase = self.integer("the phase") if self.accept("^") else 0
         label = self.name("a label") if self.kinds[self.at] == "string" else ""
-        origins = self._origins()
+        origin = self._origin()
+        origins = () if origin is None else origin.places
         return Step(kernel, tuple(operands), tuple(arguments), total, grain, phase, label, origins)
 
     def _binding(self) -> Binding:

@@ -5,8 +5,9 @@ Named sizes never broadcast, not even at 1: an axis of literal size 1 stretches,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 
 from staticgrad.ir import dim as dims
@@ -16,7 +17,7 @@ from staticgrad.ir.dtype import DType
 Shape = tuple[Size, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TensorType:
     """Element type and shape of a value: ``f32[batch, 784]``."""
 
@@ -30,7 +31,7 @@ class TensorType:
     @property
     def size(self) -> Size:
         """Number of elements."""
-        return prod(self.shape)
+        return product(self.shape)
 
     @property
     def nbytes(self) -> Size:
@@ -43,10 +44,31 @@ class TensorType:
     def with_dtype(self, dtype: DType) -> TensorType:
         return TensorType(dtype, self.shape)
 
+    def __eq__(self, other: object) -> bool:
+        if self is other:  # most are: results share the type of an operand
+            return True
+        if not isinstance(other, TensorType):
+            return NotImplemented
+        return self.dtype is other.dtype and self.shape == other.shape
+
+    def __hash__(self) -> int:
+        return hash((self.dtype, self.shape))
+
     def __str__(self) -> str:
         return f"{self.dtype}[{', '.join(map(str, self.shape))}]"
 
     __repr__ = __str__
+
+
+def product(sizes: Iterable[Size]) -> Size:
+    """The product of sizes, the literal ones first: those cost nothing."""
+    literal, named = 1, []
+    for size in sizes:
+        if isinstance(size, Dim):
+            named.append(size)
+        else:
+            literal *= size
+    return prod(named, start=literal)
 
 
 class BroadcastError(Exception):
@@ -88,6 +110,7 @@ def _meet(sizes: Sequence[Size], position: int) -> Size:
     return chosen
 
 
+@lru_cache(maxsize=1024)
 def c_strides(shape: Shape) -> Shape:
     """Strides in elements of a C-contiguous array."""
     strides: list[Size] = []

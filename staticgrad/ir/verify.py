@@ -38,6 +38,8 @@ def _broken(graph: Graph, node: Node | None, headline: str) -> NoReturn:
 
 def nodes_are_listed_once(graph: Graph) -> None:
     """No node stands twice in ``nodes``."""
+    if len(set(graph.nodes)) == len(graph.nodes):
+        return
     seen: set[Node] = set()
     for node in graph.nodes:
         if node in seen:
@@ -47,14 +49,12 @@ def nodes_are_listed_once(graph: Graph) -> None:
 
 def operands_come_first(graph: Graph) -> None:
     """Every operand is a result of a node that is listed, and before its user."""
-    own = set(graph.nodes)
     seen: set[Node] = set()
     for node in graph.nodes:
         for position, arg in enumerate(node.args):
             if arg.node not in seen:
-                where = (
-                    "is listed after it" if arg.node in own else "belongs to no node of the graph"
-                )
+                listed = arg.node in set(graph.nodes)
+                where = "is listed after it" if listed else "belongs to no node of the graph"
                 _broken(graph, node, f"operand {position} of {node.op.name} {where}")
             if not 0 <= arg.index < len(arg.node.types):
                 _broken(
@@ -90,12 +90,16 @@ def types_are_inferred(graph: Graph) -> None:
 
 def sizes_are_possible(graph: Graph) -> None:
     """No axis has a size that is negative for all values of the names."""
+    possible: set[Size] = set()
     for node in graph.nodes:
         for tensor_type in node.types:
             for extent in tensor_type.shape:
+                if extent in possible:
+                    continue
                 high = extent if isinstance(extent, int) else bounds(extent)[1]
                 if high is not None and high < 0:
                     _broken(graph, node, f"an axis of {tensor_type} has a negative size")
+                possible.add(extent)
 
 
 def size_names_agree(graph: Graph) -> None:
@@ -105,10 +109,10 @@ def size_names_agree(graph: Graph) -> None:
     for node in graph.nodes:
         for tensor_type in node.types:
             for extent in tensor_type.shape:
-                if isinstance(extent, int) or extent in seen:
+                if extent in seen:
                     continue
                 seen.add(extent)
-                for named in named_sizes(extent):
+                for named in () if isinstance(extent, int) else named_sizes(extent):
                     if declared.setdefault(named.name, named) != named:
                         _broken(
                             graph,
@@ -141,7 +145,7 @@ def leaf_names_are_unique(graph: Graph) -> None:
     for values in (graph.inputs, graph.parameters):
         seen: set[str] = set()
         for value in values:
-            label: str = value.node.op.label  # type: ignore[attr-defined]
+            label = value.node.label
             if label in seen:
                 _broken(graph, value.node, f"two are called {label!r}")
             seen.add(label)

@@ -38,7 +38,7 @@ def _widened(program: Program, node: Node) -> Seen | None:
     if node.types[0].dtype != F64 or node.args[0].dtype != F32:
         return None
     for reader in program.readers(node):
-        if reader.origin != node.origin or not reader.op.elementwise:
+        if not _same_place(reader, node) or not reader.op.elementwise:
             continue
         for other in reader.args:
             if other.node is not node and other.dtype == F64 and _is_cause(other, node):
@@ -268,8 +268,13 @@ def _equality(program: Program, node: Node) -> Seen | None:
     )
 
 
+def _same_place(one: Node, two: Node) -> bool:
+    """Whether one call made both."""
+    return one.origin.places[0] == two.origin.places[0]
+
+
 def _is_isclose(reader: Node, node: Node) -> bool:
-    return reader.op.name.startswith("logical_") and reader.origin == node.origin
+    return reader.op.name.startswith("logical_") and _same_place(reader, node)
 
 
 def _is_picked(a: Symbolic, b: Symbolic) -> bool:

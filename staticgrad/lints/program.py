@@ -60,7 +60,8 @@ class Program:
         pending, seen = [operand], 0
         while pending and seen < _WALK:
             value, seen = pending.pop(), seen + 1
-            if not isinstance(node.origin, Origin) or value.node.origin != node.origin:
+            place = node.origin.places[0]
+            if not isinstance(place, Origin) or value.node.origin.places[0] != place:
                 return False
             pending += [arg for arg in value.node.args if self.range(arg).zero >= Zero.CHOSEN]
         return True
@@ -74,7 +75,8 @@ class Program:
 
     @cached_property
     def _lines_of_gradients(self) -> frozenset[Location]:
-        return frozenset(node.origin for node in self.built.nodes if node.order)
+        nodes = (node for node in self.built.nodes if node.order)
+        return frozenset(place for node in nodes for place in node.origin.places)
 
     @cached_property
     def moving(self) -> frozenset[ValueKey]:
@@ -93,7 +95,9 @@ class Program:
         """Whether the gradient of ``operand`` through ``node`` is asked for, or may be later."""
         if operand.key not in self.moving or node.order:
             return False
-        return not self.differentiated or node.origin in self._lines_of_gradients
+        return not self.differentiated or not self._lines_of_gradients.isdisjoint(
+            node.origin.places[:1]
+        )
 
     # -- guards -----------------------------------------------------------------------------------
 

@@ -7,7 +7,6 @@ parts together stand in ``slices.py``, indexing with ``[]`` in ``subscript.py``.
 
 from __future__ import annotations
 
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from staticgrad.ir import dim as dims
 from staticgrad.ir.dim import Dim, Size
 from staticgrad.ir.forms import AxisMap, Form, Reshape as ReshapeForm, View
 from staticgrad.ir.op import Array
-from staticgrad.ir.types import Shape, TensorType
+from staticgrad.ir.types import Shape, TensorType, product
 from staticgrad.ir.value import FUNCTIONS, NUMPY_NAMES, Value
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.operands import (
@@ -47,10 +46,11 @@ class Reshape(Linear, name="reshape"):
         Raises:
             ShapeError: another number of elements.
         """
-        count = prod(self.shape)
-        text = f"reshape: {x.size} elements do not fill the shape {shape_text(self.shape)}"
-        if not dims.equal(x.size, count, text):
-            raise ShapeError(text, details=[f"that takes {count}"] if self.shape else [])
+        given, count = x.size, product(self.shape)
+        if given != count:
+            text = f"reshape: {given} elements do not fill the shape {shape_text(self.shape)}"
+            if not dims.equal(given, count, text):
+                raise ShapeError(text, details=[f"that takes {count}"] if self.shape else [])
         return x.with_shape(self.shape)
 
     def reference(self, x: Array) -> Any:
@@ -179,7 +179,7 @@ def reshape(x: Operand, shape: Any) -> Value:
 def _filled(x: Value, entries: tuple[Any, ...], free: int) -> Shape:
     """The shape with the size at ``free`` computed from the others."""
     sizes = tuple(size_of("reshape", entry, x) for i, entry in enumerate(entries) if i != free)
-    known = prod(sizes)
+    known = product(sizes)
     if known == 0:
         raise ShapeError(
             f"reshape: any size fits in place of -1 in {shape_text(entries)}", related=related(x)

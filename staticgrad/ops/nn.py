@@ -19,6 +19,7 @@ from staticgrad.ops.aggregate import max as largest, mean, sum as total
 from staticgrad.ops.attention import attention as attention, embedding as embedding
 from staticgrad.ops.convert import stop_gradient
 from staticgrad.ops.elementwise import Operand
+from staticgrad.ops.exponentials import finite_or_zero, log_sum_exp, shares
 from staticgrad.ops.indexing import TakeAlong
 from staticgrad.ops.movement import expand_dims, reshape
 from staticgrad.ops.normalization import (
@@ -42,7 +43,6 @@ from staticgrad.ops.selection import where
 _ROOT_TWO: Final = sqrt(2.0)
 _ROOT_TWO_OVER_PI: Final = sqrt(2.0 / pi)
 _CUBIC: Final = 0.044715  # of the tanh approximation: Hendrycks and Gimpel, arXiv 1606.08415
-_INFINITY: Final = float("inf")
 
 
 # -- activations ----------------------------------------------------------------------------------
@@ -109,8 +109,7 @@ def softmax(x: Operand, axis: int = -1) -> Value:
     """
     value = floating("softmax", x)
     place = axis_of("softmax", axis, value)
-    raised = of.exp(value - stop_gradient(largest(value, place, keepdims=True)))
-    return raised / total(raised, place, keepdims=True)  # type: ignore[no-any-return]
+    return shares(value, stop_gradient(largest(value, place, keepdims=True)), place)
 
 
 def log_softmax(x: Operand, axis: int = -1) -> Value:
@@ -137,16 +136,14 @@ def logsumexp(x: Operand, axis: int = -1, *, keepdims: bool = False) -> Value:
     """
     value = floating("logsumexp", x)
     place = axis_of("logsumexp", axis, value)
-    shift = _shift(value, place)
-    out = of.log(total(of.exp(value - shift), place, keepdims=True)) + shift
+    out = log_sum_exp(value, _shift(value, place), place)
     kept = tuple(size for k, size in enumerate(value.shape) if k != place)
     return out if keepdims else reshape(out, kept)
 
 
 def _shift(x: Value, axis: int) -> Value:
     """The maximum along ``axis`` as a constant of the derivative; 0 where it is not finite."""
-    top = stop_gradient(largest(x, axis, keepdims=True))
-    return where(FUNCTIONS["absolute"](top) < _INFINITY, top, 0.0)
+    return finite_or_zero(stop_gradient(largest(x, axis, keepdims=True)))
 
 
 def layer_norm(

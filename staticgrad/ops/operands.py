@@ -89,7 +89,7 @@ def related(*values: object) -> list[Related]:
     """Operands as an error message lists them: name, type, where made. Symbolic ones only."""
     return [
         (
-            getattr(value.node.op, "label", None) or f"operand {position}",
+            value.node.label or f"operand {position}",
             str(value.type),
             value.node.origin,
         )

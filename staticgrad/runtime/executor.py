@@ -74,7 +74,7 @@ class Executor:
         self._input_buffers = {
             b.label: b.name for b in program.schedule.buffers if b.role == "input"
         }
-        self._names = tuple(value.node.op.label for value in graph.inputs)  # type: ignore[attr-defined]
+        self._names = tuple(value.node.label for value in graph.inputs)
         self._places = tuple((name, self._input_buffers.get(name)) for name in self._names)
         unused = frozenset(n for n in self._names if self._input_buffers.get(n) not in read)
         self._feeds = FeedBinder(graph, unused)

@@ -47,7 +47,7 @@ class FeedBinder:
     def __init__(self, graph: Graph, unused: frozenset[str] = frozenset()) -> None:
         """``unused`` names inputs that no kernel reads: they are checked, never copied."""
         self._graph = graph
-        self._inputs = {value.node.op.label: value for value in graph.inputs}  # type: ignore[attr-defined]
+        self._inputs = {value.node.label: value for value in graph.inputs}
         self._dtypes = tuple(
             (name, value.dtype.numpy, value.dtype.is_bool) for name, value in self._inputs.items()
         )

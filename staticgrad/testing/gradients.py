@@ -288,7 +288,7 @@ class _Check:
 
 
 def _name(value: Symbolic) -> str:
-    return str(value.node.op.label)  # type: ignore[attr-defined]
+    return value.node.label
 
 
 def _total(pairs: Any) -> Symbolic:

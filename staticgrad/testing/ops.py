@@ -231,7 +231,7 @@ class _OpCheck:
 
     def run(self, graph: Graph, feeds: dict[str, Array]) -> dict[str, Array]:
         """The results of a graph, whose inputs may be fewer than the feeds."""
-        used = [value.node.op.label for value in graph.inputs]  # type: ignore[attr-defined]
+        used = [value.node.label for value in graph.inputs]
         found: dict[str, Array] = compile_graph(graph).run({name: feeds[name] for name in used})
         return found
 

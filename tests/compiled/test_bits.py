@@ -16,7 +16,8 @@ from tests.ops.samples import Sample, samples_of
 from tests.random_graphs import random_graph
 
 NAMES = [name for name in registered_ops() if "." not in name and samples_of(name)]
-FEW = 4
+FEW = 3
+SMALL = 300  # elements of all operands: plain Python takes a moment for each vector
 
 
 def plain_python(graph: sg.Graph, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -27,7 +28,9 @@ def plain_python(graph: sg.Graph, feeds: dict[str, np.ndarray]) -> dict[str, np.
 
 def few(name: str) -> list[Sample]:
     """Some samples of an op, small ones, evenly picked."""
-    small = [s for s in samples_of(name) if sum(a.size for a in s.arrays) <= 600]
+    sized = [(sum(a.size for a in s.arrays), s) for s in samples_of(name)]
+    most = max(SMALL, min(size for size, _ in sized))
+    small = [s for size, s in sized if size <= most]
     return small[:: -(-len(small) // FEW)]
 
 
@@ -48,7 +51,7 @@ def test_every_op_in_plain_python(name: str) -> None:
     assert_same(plain_python(graph, used), sg.compile(graph).run(used), name)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(5))
 def test_programs_in_plain_python(seed: int) -> None:
     graph, feeds = random_graph(np.random.default_rng(seed), max_ops=8, parameters=False)
     graph = with_derivatives(graph)

@@ -1,6 +1,7 @@
 """Functions that are made of several ops, compiled: values and two derivatives as the oracle has.
 
-One program per setting holds them all; sizes are named in one, literal in the other.
+One program per setting holds them all; sizes are named in one, literal in the other. What is one op
+is derived and compiled in ``test_ops``.
 """
 
 from __future__ import annotations
@@ -27,8 +28,6 @@ FUNCTIONS: dict[str, Function] = {
     "vecdot": lambda x: sg.vecdot(x, x),
     "kron": lambda x: sg.kron(x, x),
     "prod": lambda x: sg.prod(x, 1),
-    "cumsum": lambda x: sg.cumsum(x, 0),
-    "cumprod": lambda x: sg.cumprod(x, 1),
     "linear_scan": lambda x: sg.linear_scan(x, 2.0 * x, 1),
     "norm": lambda x: sg.norm(x, axis=1),
     "norm of order 3": lambda x: sg.norm(x, 3, 1),
@@ -37,11 +36,6 @@ FUNCTIONS: dict[str, Function] = {
     "nanmean": lambda x: sg.nanmean(x, 0),
     "ptp": lambda x: sg.ptp(x, 1),
     "clip": lambda x: sg.clip(x, 0.3, 0.6),
-    "arctan2": lambda x: sg.arctan2(x, 1.0 - x),
-    "hypot": lambda x: sg.hypot(x, 1.0 - x),
-    "logaddexp": lambda x: sg.logaddexp(x, 1.0 - x),
-    "xlogy": lambda x: sg.xlogy(x, 1.0 - x),
-    "remainder": lambda x: x % 0.25,
     "sinc": sg.sinc,
     "round": lambda x: sg.round(x, 1) * x,
     "copysign": lambda x: sg.copysign(x, x - 0.5),
@@ -65,7 +59,7 @@ def program(shape: tuple[int | str, ...]) -> dict[str, sg.Value]:
     return outputs
 
 
-@pytest.mark.parametrize(("shape", "fuse"), [((6, 8), True), ((6, 8), False), (("n", "m"), True)])
+@pytest.mark.parametrize(("shape", "fuse"), [((6, 8), True), (("n", "m"), False)])
 def test_functions_agree_with_the_oracle(shape: tuple[int | str, ...], fuse: bool) -> None:
     array = np.random.default_rng(0).uniform(0.2, 0.9, (6, 8)).astype(np.float32)
     outputs = program(shape)

@@ -3,6 +3,8 @@
 Two kinds. Over whole numbers (``whole_programs``) every value must be exact. Over real numbers
 (``tests/random_graphs``) values must be near those in float64, and all ways of compiling must give
 equal bytes: with and without passes, fused and unfused, at several sizes from one compilation.
+
+Some minutes more of both kinds: ``python -m pytest tests/compiled/test_programs.py -m exhaustive``.
 """
 
 from __future__ import annotations
@@ -21,8 +23,14 @@ from tests.random_graphs import random_graph
 
 CHUNK = 20
 
-quick = pytest.mark.parametrize("start", range(0, 100, CHUNK))
-thorough = pytest.mark.parametrize("start", range(1000, 1200, CHUNK))
+quick = pytest.mark.parametrize("start", range(0, 40, CHUNK))
+thorough = pytest.mark.parametrize(
+    "start",
+    [
+        *(pytest.param(start, marks=pytest.mark.slow) for start in range(1000, 1100, CHUNK)),
+        *(pytest.param(start, marks=pytest.mark.exhaustive) for start in range(1100, 2000, CHUNK)),
+    ],
+)
 
 
 # -- whole numbers --------------------------------------------------------------------------------
@@ -56,7 +64,6 @@ def test_programs_over_whole_numbers_are_exact(start: int) -> None:
         check_whole(seed, 8)
 
 
-@pytest.mark.slow
 @thorough
 def test_more_programs_over_whole_numbers(start: int) -> None:
     for seed in range(start, start + CHUNK):
@@ -187,7 +194,6 @@ def test_programs_over_real_numbers(start: int) -> None:
         check_real(seed, 9)
 
 
-@pytest.mark.slow
 @thorough
 def test_more_programs_over_real_numbers(start: int) -> None:
     for seed in range(start, start + CHUNK):

@@ -46,7 +46,10 @@ def operands(name: str, dtype: str, unusual: list[int], count: int) -> list[np.n
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_every_backend_follows_the_definition(dtype: str, mode: Mode) -> None:
     count = 53
-    for name, (op, usual, _) in CASES.items():
+    cases = list(CASES.items())
+    if mode == "numba":  # which takes half a second for each: the way round is that of the block
+        cases = cases[dtype == "float64" :: 2]
+    for name, (op, usual, _) in cases:
         inputs = [sg.input(f"x{i}", ("n",), dtype) for i in range(len(usual))]
         with sg.options(jit=mode != "python", backend="auto" if mode == "python" else mode):
             f = sg.compile(op(*inputs))

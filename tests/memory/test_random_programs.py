@@ -9,6 +9,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.analysis.binding import bind_sizes
+from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.compiler import Compiled
 from tests.random_graphs import random_graph
 
@@ -60,9 +61,9 @@ def recomputing_runs(seed: int) -> int:
     ]
     repeats = 0
     for chosen in options:
-        with sg.options(check=True):  # every plan is verified
-            f = sg.compile(graph, fuse=fuse, **chosen)
-            assert results(f, feeds, start) == wanted, chosen
+        f = sg.compile(graph, fuse=fuse, **chosen)
+        assert results(f, feeds, start) == wanted, chosen
+        verify_plan(f._current_plan())
         assert f.peak_bytes <= chosen.get("memory_budget", peak)
         repeats += len(f._current_plan().steps) > len(f.schedule.steps)
     return repeats

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -75,6 +76,30 @@ MODELS: dict[str, Callable[[], sg.Graph]] = {
 def golden_text(name: str) -> str:
     """The model after O1, without the lines of this file."""
     return re.sub(r"\s+#.*", "", str(pipeline("O1")(MODELS[name]()))).rstrip() + "\n"
+
+
+def hits_table(level: str = "O1") -> list[str]:
+    """Which rule did how much in each model, as Markdown; made of the reports of the passes."""
+    runs = [pipeline(level).run(build())[1] for build in MODELS.values()]
+    hits = [sum((Counter(report.hits) for report in reports), Counter()) for reports in runs]
+    rules = sorted({rule for found in hits for rule in found}, key=lambda rule: _order(rule, hits))
+    rows = [
+        ("nodes built", [reports[0].nodes_before for reports in runs]),
+        (f"nodes after {level}", [reports[-1].nodes_after for reports in runs]),
+        ("bytes of values built", [reports[0].bytes_before for reports in runs]),
+        (f"bytes of values after {level}", [reports[-1].bytes_after for reports in runs]),
+        *((rule, [found[rule] for found in hits]) for rule in rules),
+    ]
+    lines = [f"| | {' | '.join(MODELS)} |", "|---|" + "---:|" * len(MODELS)]
+    return lines + [
+        f"| {name} | {' | '.join(f'{count:,}' if count else '-' for count in counts)} |"
+        for name, counts in rows
+    ]
+
+
+def _order(rule: str, hits: list[Counter[str]]) -> tuple[int, str]:
+    """Rules that apply most often first."""
+    return -sum(found[rule] for found in hits), rule
 
 
 if __name__ == "__main__":

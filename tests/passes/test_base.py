@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 import staticgrad as sg
@@ -9,7 +10,10 @@ from passes.base import Fixpoint, Pass, Pipeline, Report
 from passes.cse import CommonSubexpressions
 from passes.dce import DeadNodes
 from passes.fold import Fold
+from passes.fuse import fuse
+from staticgrad.analysis.pass_report import value_bytes
 from staticgrad.errors import PipelineError, VerifyError
+from staticgrad.ir.dim import hint_value
 from staticgrad.ir.graph import Graph
 
 
@@ -66,8 +70,37 @@ def test_each_pass_is_reported(graph):
     ]
     assert all(report.seconds > 0 for report in reports)
     assert len(after.nodes) == 5
-    assert str(Report("cse", 0.0015, 9, 7, True)) == "cse: 9 -> 7 nodes, 1.50 ms"
-    assert str(Report("cse", 0.0, 9, 9, False)) == "cse: unchanged, 0.00 ms"
+    assert [(r.bytes_before, r.bytes_after) for r in reports] == [
+        (32, 24),  # four f64 scalars: x + 1.0 twice, their product, 2.0 * 3.0
+        (24, 24),
+        (24, 16),  # the last is a constant now
+        (16, 16),
+    ]
+
+
+def test_a_report_as_text_and_data(graph):
+    merged = CommonSubexpressions()(graph)
+    report = Report("cse", graph, merged, {"cse": 2}, 0.0015)
+    assert str(report) == "cse: 9 -> 7 nodes, 32 -> 24 bytes, cse 2x"
+    assert str(Report("cse", graph, graph, seconds=1.0)) == "cse: unchanged"
+    assert report == Report("cse", graph, merged, {"cse": 2}, 7.0) != Report("cse", graph, merged)
+    assert len({report, Report("cse", graph, merged, {"cse": 2}, 7.0)}) == 1
+    assert report.as_json() == {
+        "name": "cse", "nodes_before": 9, "nodes_after": 7, "bytes_before": 32,
+        "bytes_after": 24, "changed": True, "rules": {"cse": 2},
+    }  # fmt: skip
+
+
+def test_bytes_are_those_of_all_results_at_typical_sizes():
+    n, m = sg.dim("n", hint=10), sg.dim("m", multiple_of=48)  # 10, and 96, the first after 64
+    x, w = sg.input("x", (n, m), "float32"), sg.parameter("w", np.ones(3))
+    largest, where = sg.topk(x, 2)
+    graph = sg.Graph({"largest": largest, "where": where, "t": sg.tanh(x), "s": (w + 1.0).sum()})
+    results = {"topk": 10 * 2 * (4 + 8), "tanh": 10 * 96 * 4, "add": 3 * 8, "sum": 8}
+    assert value_bytes(graph) == sum(results.values())
+    buffers = fuse(graph).buffers
+    temporary = [b for b in buffers if b.role in ("temp", "scratch", "check")]
+    assert value_bytes(fuse(graph)) == sum(hint_value(b.nbytes) for b in temporary)
 
 
 def test_nothing_to_do_gives_the_same_object(graph):

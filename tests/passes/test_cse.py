@@ -39,6 +39,14 @@ def test_nothing_to_merge_gives_the_same_object():
     x = scalar("x")
     graph = sg.Graph({"y": np.exp(x) * np.tanh(x)})
     assert cse(graph) is graph
+    assert cse.traced(graph) == (graph, {})
+
+
+def test_merged_nodes_are_counted():
+    x = scalar("x")
+    graph = sg.Graph({"y": np.exp(x) * np.exp(x) + np.tanh(np.exp(x)) + np.tanh(np.exp(x))})
+    after, hits = cse.traced(graph)
+    assert hits == {"cse": 4} == {"cse": len(graph.nodes) - len(after.nodes)}
 
 
 def test_outputs_and_updates_follow():

@@ -133,3 +133,10 @@ def test_values_stay_bit_for_bit():
 def test_100_000_nodes():
     y = sum_chain(sg.constant(0.0), sg.constant(1.0), 100_000)
     assert folded(y).data.array == 100_000.0
+
+
+def test_folded_nodes_are_counted():
+    x = sg.input("x", (), "float64")
+    graph = sg.Graph(x * (sg.constant(2.0) * 3.0 + 1.0))
+    assert Fold().traced(graph)[1] == {"fold": 2}
+    assert Fold().traced(Fold()(graph))[1] == {}

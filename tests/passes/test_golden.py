@@ -68,4 +68,4 @@ def test_matrix_products_of_a_perceptron(layers):
         found = Counter(node.op.name for node in after.nodes)
         assert (found["matmul"], found["transpose"], found["exp"]) == (expected, 0, 1)
     kinds = {each.label for each in fuse(pipeline("O1")(step)).steps}
-    assert not any(label.strip() in ("transpose", "broadcast", "copy") for label in kinds)
+    assert not any(label in ("transpose", "broadcast") or "copy of" in label for label in kinds)

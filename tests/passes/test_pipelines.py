@@ -60,11 +60,24 @@ def test_levels_have_names(level):
     assert str(pipeline(level)) == LEVELS[level]
 
 
+def test_a_level_stands_for_its_passes():
+    assert str(pipeline("O0,residuals{flops=100}")) == "stabilize,residuals{flops=100}"
+    assert str(pipeline(" dce , O0")) == "dce,stabilize"
+    assert str(pipeline("fixpoint(O0,fold)")) == "fixpoint(stabilize,fold)"
+    assert pipeline("O1,cse") == pipeline(f"{LEVELS['O1']},cse")
+    x = sg.input("x", ("n",))
+    f = sg.compile(sg.tanh(x) * sg.tanh(x), pipeline="O0,cse")
+    assert [report.name for report in f.explanation().passes] == ["stabilize", "cse"]
+
+
 @pytest.mark.parametrize(
     ("text", "says", "column"),
     [
         ("dce,fuze", "no pass is named 'fuze'", 5),
         ("dce,", "expected the name of a pass", 5),
+        ("O1,fuze", "no pass is named 'fuze'", 4),
+        ("O1{limit=3}", "expected ',' or the end", 3),
+        ("O7", "no pass is named 'O7'", 1),
         ("dce cse", "expected ',' or the end", 5),
         ("dce,,cse", "expected the name of a pass", 5),
         ("fold{size=3}", "no option 'size'", 6),

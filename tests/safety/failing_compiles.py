@@ -2,9 +2,10 @@
 
     python -m tests.safety.failing_compiles <folder for caches> <largest n>
 
-With 0 for n, some of the failures of first calls. After each failure parameters are as they were,
-another thread can compile and gets the right results, the cache holds whole entries only and no
-temporary file. Where only the disk fails, the compilation does not.
+With 0 for n, some of the failures of first calls. First calls fail before their work and after it,
+later ones before and after in turn. After each failure parameters are as they were, another thread
+can compile and gets the right results, the cache holds whole entries only and no temporary file.
+Where only the disk fails, the compilation does not.
 """
 
 from __future__ import annotations
@@ -141,7 +142,7 @@ def main() -> None:
     number = 0
     chosen = list(product(trials(), (False, True)))
     for (door, error), after in chosen if most else chosen[::4]:
-        for n in range(1, max(most, 1) + 1):
+        for n in (1, *range(2 + after, most + 1, 2)):
             number += 1
             what = f"{door[1]} {n} {'after' if after else 'before'} {type(error).__name__}"
             say(what)

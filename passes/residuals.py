@@ -1,0 +1,343 @@
+"""Residuals: what crosses from forward to backward; what is cheap is computed again behind it.
+
+A value of an earlier phase that a later one reads is stored in between. Where fewer bytes would be
+stored if cheap elementwise ops ran again, over what is stored or alive anyway, the later phase gets
+clones of them, in its own derivative order. A clone is the same op over the same operands, so no
+byte changes; and it must cost nothing, so fusion is asked: one that no kernel could keep to itself
+is not made. Whether whole kernels run again is decided later (``passes.remat``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from typing import Final
+
+from passes.base import Pass, Watch
+from passes.grouping import Grouping
+from staticgrad.analysis.phases import phases_of
+from staticgrad.analysis.users import ValueKey, users_of
+from staticgrad.analysis.vertex_cut import vertex_cut
+from staticgrad.ir.dim import hint_value
+from staticgrad.ir.forms import Pointwise, Reduce, Reshape, Same, View
+from staticgrad.ir.graph import Graph, Node, Symbolic, rebuild
+from staticgrad.lazy import cached_property
+
+#: Values that are weighed together at most; a larger region stays as it is.
+MOST_VALUES: Final = 256
+#: A graph with clones; every node that has one, with its clone; the kernels of that graph.
+Trial = tuple[Graph, list[tuple[Node, Node]], Grouping]
+#: How often the choice is made again without the clones that fusion could not take in.
+_ROUNDS: Final = 8
+
+
+class Residuals(Pass, name="residuals"):
+    """Clone cheap producers of residuals into the phase that reads them, where that stores less.
+
+    Options:
+        flops: an op that takes more operations per element is not run again.
+
+    Bytes are weighed at the hints of sizes. ``cse`` without ``border=True`` must not follow: it
+    would merge a clone with what it is a clone of.
+    """
+
+    flops: int = 8
+
+    def __call__(self, graph: Graph) -> Graph:
+        """The graph with its clones."""
+        return self.traced(graph)[0]
+
+    def traced(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
+        """The same, and how many nodes were cloned."""
+        graph, count = program, 0
+        last = max((node.order for node in graph.nodes), default=0)
+        for phase in range(last, 0, -1):
+            graph, cloned = self._at_border(graph, phase)
+            count += cloned
+        return graph, {self.name: count} if count else {}
+
+    def _at_border(self, graph: Graph, phase: int) -> tuple[Graph, int]:
+        """The graph with clones for one phase, none of which is a kernel; and how many.
+
+        Where a clone that several nodes read would be a kernel, each may get a clone to itself, or
+        the value is stored after all: what stores less in the end.
+        """
+        border = _Border(graph, phase, self.flops)
+        if not border.chosen(set()):
+            return graph, 0
+        found = [_settled(border, alone) for alone in (False, True)]
+        stored = border.nbytes
+        best = graph, 0
+        for after, count in found:
+            if after in (graph, best[0]):
+                continue
+            nbytes = _Border(after, phase, self.flops).nbytes
+            if nbytes < stored:
+                stored, best = nbytes, (after, count)
+        return best
+
+
+def _settled(border: _Border, alone: bool) -> tuple[Graph, int]:
+    """The graph with clones of which fusion makes no more kernels than there were; their number.
+
+    With ``alone``, readers get clones to themselves before a value is given up.
+    """
+    apart: set[Node] = set()
+    refused: set[Node] = set()
+    for _ in range(_ROUNDS):
+        chosen = border.chosen(refused)
+        if not chosen:
+            break
+        after, clones, grouping = border.trial(chosen, apart)
+        stored = {node for node, clone in clones if _is_stored(grouping, clone)}
+        if not stored:
+            fits = len(grouping.groups) <= len(border.grouping.groups)
+            return (after, len(clones)) if fits else (border.graph, 0)
+        refused |= stored & apart if alone else stored
+        apart |= stored
+    return border.graph, 0
+
+
+def _is_stored(grouping: Grouping, clone: Node) -> bool:
+    """Whether a kernel writes the value for others to read."""
+    home = grouping.home((clone, 0))
+    return home is not None and (clone, 0) in home.stored
+
+
+class _Border:
+    """The border before one phase: what crosses it, and what could be run again behind it."""
+
+    def __init__(self, graph: Graph, phase: int, flops: int) -> None:
+        self.graph, self.phase, self.flops = graph, phase, flops
+        self.users = users_of(graph)
+        self.phases = phases_of(graph, self.users)
+        self.crossing: dict[ValueKey, None] = {}  # only kernels that could compute it read it
+        self.behind: dict[ValueKey, None] = {}  # read in memory there
+        self._weights: dict[ValueKey, int] = {}
+        self._chosen: dict[frozenset[Node], list[Node]] = {}
+        self._trials: dict[tuple[object, ...], Trial] = {}
+        self.stored = {value.key for value in graph.roots}  # alive behind the border, whatever
+        for node in graph.nodes:
+            if self.phases[node] >= phase:
+                self._sort_operands(node)
+
+    @cached_property
+    def marked(self) -> set[ValueKey]:
+        """What the user wants kept."""
+        same = [node for node in self.graph.nodes if isinstance(node.form, Same)]
+        return {key for node in same for key in _bases(node.args[0])}
+
+    @cached_property
+    def grouping(self) -> Grouping:
+        """The kernels that fusion makes of the graph as it is."""
+        return Grouping(self.graph)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes stored before the border for behind it, sizes at their hints."""
+        bases = {_bases(Symbolic(*key))[-1] for key in (*self.crossing, *self.behind)}
+        kinds = [node.types[index] for node, index in bases if not node.is_leaf]
+        return sum(hint_value(kind.nbytes) for kind in kinds)
+
+    def chosen(self, refused: Set[Node]) -> list[Node]:
+        """The nodes to clone, in the order of the graph; none of those that are refused."""
+        key = frozenset(refused)
+        if key not in self._chosen:
+            found: set[Node] = set()
+            regions = _Regions(self, refused)
+            for values in regions:
+                found.update(regions.cheaper(values))
+            self._chosen[key] = [node for node in self.graph.nodes if node in found]
+        return self._chosen[key]
+
+    def trial(self, chosen: Sequence[Node], apart: Set[Node]) -> Trial:
+        """What ``cloned`` gives, and the kernels that fusion makes of it: asked once."""
+        key = (*chosen, frozenset(apart & set(chosen)))
+        if key not in self._trials:
+            after, clones = self.cloned(chosen, apart)
+            self._trials[key] = after, clones, Grouping(after)
+        return self._trials[key]
+
+    def cloned(
+        self, chosen: Sequence[Node], apart: Set[Node]
+    ) -> tuple[Graph, list[tuple[Node, Node]]]:
+        """The graph in which readers of the phase read clones of the chosen nodes.
+
+        Nodes of ``apart`` have a clone for each reader. With every node and its clone.
+        """
+        made: list[tuple[Node, Node]] = []
+        shared: dict[Node, Node] = {}
+        place = {node: number for number, node in enumerate(chosen)}
+
+        def over(args: Sequence[Symbolic]) -> tuple[Symbolic, ...]:
+            clones: dict[Node, Node] = {}  # that this reader reads
+            for node in sorted(_below(args, place), key=place.__getitem__):
+                if node in shared:
+                    clones[node] = shared[node]
+                    continue
+                own = _through(clones, node.args)
+                clones[node] = Node(node.op, own, node.types, node.origin, self.phase)
+                made.append((node, clones[node]))
+                if node not in apart:
+                    shared[node] = clones[node]
+            return _through(clones, args)
+
+        def reading(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+            if self.phases[node] != self.phase or not any(arg.node in place for arg in args):
+                return None
+            return rebuild(node, over(args)).values
+
+        return self.graph.replace_nodes(reading), made
+
+    def weight(self, key: ValueKey) -> int:
+        """Bytes that it takes to store a value for the phase; 0 if it is there anyway."""
+        found = self._weights.get(key)
+        if found is None:
+            found = self._weights[key] = self._weigh(key)
+        return found
+
+    def _weigh(self, key: ValueKey) -> int:
+        bases = _bases(Symbolic(*key))
+        node, index = bases[-1]
+        if node.is_leaf or not self.stored.isdisjoint(bases):
+            return 0
+        if not node.args and isinstance(node.form, Pointwise):
+            return 0  # a size or a position: rebuilt by whoever reads it
+        return hint_value(node.types[index].nbytes)
+
+    def added(self, kept: Iterable[ValueKey]) -> int:
+        """Bytes of those values that no kernel writes as yet."""
+        return sum(self.weight(key) for key in kept if not self._is_written(key))
+
+    def spared(self, keys: Iterable[ValueKey]) -> int:
+        """Bytes of those values that kernels write for nobody before the border."""
+        return sum(
+            self.weight(key)
+            for key in keys
+            if all(
+                self.phases[user] >= self.phase
+                or self.grouping.home((user, 0)) is self.grouping.home(key)
+                for user in self.users[key]
+            )
+        )
+
+    def _is_written(self, key: ValueKey) -> bool:
+        home = self.grouping.home(key)
+        return home is not None and key in home.stored
+
+    def may_run_again(self, node: Node) -> bool:
+        """Whether a fused kernel behind the border could run the node."""
+        form = node.form
+        return (
+            isinstance(form, Pointwise)
+            and not form.indexed
+            and node.op.flops <= self.flops
+            and (node, 0) not in self.marked
+        )
+
+    def _sort_operands(self, reader: Node) -> None:
+        """Tell what a fused kernel could compute for itself from what must lie in memory."""
+        own = self.phases[reader] == self.phase
+        for arg in reader.args:
+            if self.phases[arg.node] < self.phase and not arg.node.is_leaf:
+                if own and _reads_elements(reader, arg):
+                    self.crossing[arg.key] = None
+                else:
+                    self.behind[arg.key] = None
+                    self.stored.update(_bases(arg))
+
+
+class _Regions:
+    """Values of one border that depend on each other: what crosses, and what it is made of.
+
+    Iterating gives each connected set of them. What is there anyway is in none.
+    """
+
+    def __init__(self, border: _Border, refused: Set[Node]) -> None:
+        self.border = border
+        self.wanted = [key for key in border.crossing if key not in border.stored]
+        self.operands: dict[ValueKey, list[ValueKey]] = {}  # of what may run again
+        self.readers: dict[ValueKey, list[ValueKey]] = {}
+        waiting = [key for key in self.wanted if self._may_run_again(key[0], refused)]
+        while waiting:
+            key = waiting.pop()
+            if key in self.operands:
+                continue
+            node = key[0]
+            there = [arg for arg in node.args if border.weight(arg.key)]
+            self.operands[key] = [arg.key for arg in there]
+            for arg in there:
+                self.readers.setdefault(arg.key, []).append(key)
+                if arg.shape == node.types[0].shape and self._may_run_again(arg.node, refused):
+                    waiting.append(arg.key)
+
+    def _may_run_again(self, node: Node, refused: Set[Node]) -> bool:
+        return node not in refused and self.border.may_run_again(node)
+
+    def __iter__(self) -> Iterator[list[ValueKey]]:
+        seen: set[ValueKey] = set()
+        for first in self.wanted:
+            if first in seen:
+                continue
+            seen.add(first)
+            values = [first]
+            for key in values:
+                near = (*self.operands.get(key, ()), *self.readers.get(key, ()))
+                values += [each for each in dict.fromkeys(near) if each not in seen]
+                seen.update(near)
+            yield values
+
+    def cheaper(self, values: Sequence[ValueKey]) -> Iterator[Node]:
+        """The nodes of a connected set to run again, if any."""
+        if len(values) > MOST_VALUES:
+            return
+        number = {key: place for place, key in enumerate(values)}
+        wanted = [key for key in values if key in self.border.crossing]
+        cut = vertex_cut(
+            [self.border.weight(key) for key in values],
+            [(number[x], number[key]) for key in values for x in self.operands.get(key, ())],
+            [number[key] for key in values if key not in self.operands],
+            [number[key] for key in wanted],
+        )
+        waiting = [key for key in wanted if number[key] not in cut]
+        if not waiting or self.border.added(values[n] for n in cut) > self.border.spared(waiting):
+            return
+        seen = set(waiting)
+        while waiting:
+            key = waiting.pop()
+            yield key[0]
+            below = [x for x in self.operands[key] if number[x] not in cut and x not in seen]
+            waiting += dict.fromkeys(below)
+            seen.update(below)
+
+
+def _through(clones: Mapping[Node, Node], args: Sequence[Symbolic]) -> tuple[Symbolic, ...]:
+    """The operands, clones in the place of what they are clones of."""
+    return tuple(Symbolic(clones.get(arg.node, arg.node), arg.index) for arg in args)
+
+
+def _below(args: Sequence[Symbolic], nodes: Mapping[Node, object]) -> set[Node]:
+    """Those of ``nodes`` that the operands depend on, by way of others of them alone."""
+    found: set[Node] = set()
+    waiting = [arg.node for arg in args]
+    while waiting:
+        node = waiting.pop()
+        if node in nodes and node not in found:
+            found.add(node)
+            waiting += [arg.node for arg in node.args]
+    return found
+
+
+def _reads_elements(reader: Node, arg: Symbolic) -> bool:
+    """Whether a fused kernel meets the element of ``arg`` where it needs it."""
+    form = reader.form
+    if isinstance(form, Pointwise):
+        return arg.shape == reader.types[0].shape
+    return isinstance(form, Reduce)
+
+
+def _bases(value: Symbolic) -> Sequence[ValueKey]:
+    """The value, and what it is a view of, down to what lies in memory."""
+    found = [value.key]
+    while isinstance(found[-1][0].form, View | Same | Reshape):
+        found.append(found[-1][0].args[0].key)
+    return found

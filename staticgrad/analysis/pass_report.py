@@ -1,0 +1,101 @@
+"""What one pass did to a program: nodes, bytes, rules. Counted, so that it is the same every time.
+
+Seconds stand beside the counts and in no text or JSON made of them. Who runs passes, and who shows
+what they did, is not known here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from staticgrad.ir.dim import hint_value
+from staticgrad.ir.graph import Graph
+from staticgrad.lazy import cached_property
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """One pass: its name, the programs before and after it, the same object if nothing changed.
+
+    ``hits`` counts how often each rule of the pass applied, ``seconds`` is wall time. Nodes and
+    bytes are counted when somebody asks. Reports of equal counts are equal.
+    """
+
+    name: str
+    before: Any = field(repr=False)
+    after: Any = field(repr=False)
+    hits: Mapping[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def changed(self) -> bool:
+        return self.after is not self.before
+
+    @property
+    def nodes_before(self) -> int:
+        return count_nodes(self.before)
+
+    @property
+    def nodes_after(self) -> int:
+        return count_nodes(self.after)
+
+    @cached_property
+    def bytes_before(self) -> int:
+        """``value_bytes`` of the program that the pass was given."""
+        return value_bytes(self.before)
+
+    @cached_property
+    def bytes_after(self) -> int:
+        """``value_bytes`` of what it made."""
+        return value_bytes(self.after) if self.changed else self.bytes_before
+
+    @property
+    def summary(self) -> str:
+        """The name and the counts, without rules."""
+        if not self.changed:
+            return f"{self.name}: unchanged"
+        return (
+            f"{self.name}: {self.nodes_before} -> {self.nodes_after} nodes,"
+            f" {self.bytes_before} -> {self.bytes_after} bytes"
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Report) and self.as_json() == other.as_json()
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.nodes_before, self.nodes_after))
+
+    def __str__(self) -> str:
+        return self.summary + "".join(f", {name} {count}x" for name, count in self.hits.items())
+
+    def as_json(self) -> dict[str, Any]:
+        """The counts as JSON has them."""
+        return {
+            "name": self.name,
+            "nodes_before": self.nodes_before,
+            "nodes_after": self.nodes_after,
+            "bytes_before": self.bytes_before,
+            "bytes_after": self.bytes_after,
+            "changed": self.changed,
+            "rules": dict(self.hits),
+        }
+
+
+def count_nodes(program: Any) -> int:
+    """Nodes of a graph, steps of what comes after it."""
+    return len(program.nodes) if isinstance(program, Graph) else len(program.steps)
+
+
+def value_bytes(program: Any) -> int:
+    """Bytes of all values that a graph computes, each stored once, named sizes at their hints.
+
+    Leaves are not computed. Fusion stores far fewer, which is why this measures passes and no
+    program. Of a schedule it is the bytes of the buffers that live in the arena. Linear.
+    """
+    if isinstance(program, Graph):
+        kinds = Counter(kind for node in program.nodes if not node.is_leaf for kind in node.types)
+        return sum(count * hint_value(kind.nbytes) for kind, count in kinds.items())
+    return sum(hint_value(buffer.nbytes) for buffer in program.buffers if buffer.in_arena)

@@ -1,0 +1,35 @@
+"""Sums of exponentials that do not overflow, over any axes: a shift is taken off x first.
+
+What ``sg.nn`` computes from the start, and what rewrite rules make of the same written by hand, are
+these lines. Which shift is taken, and whether it counts for derivatives, is the caller's.
+
+Blanchard, Higham and Higham, "Accurately computing the log-sum-exp and softmax functions", IMA J.
+Numer. Anal. 41 (2021).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ops.aggregate import sum as total
+from staticgrad.ops.selection import where
+from staticgrad.ops.transcendental import exp, log
+
+_INFINITY: Final = float("inf")
+
+
+def finite_or_zero(top: Value) -> Value:
+    """``top`` where it is finite, else 0: as a shift it then leaves infinities what they are."""
+    return where(FUNCTIONS["absolute"](top) < _INFINITY, top, 0.0)
+
+
+def log_sum_exp(x: Value, shift: Value, axes: int | tuple[int, ...]) -> Value:
+    """log(sum(exp(x))) over ``axes``, which stay as axes of size 1."""
+    return log(total(exp(x - shift), axes, keepdims=True)) + shift  # type: ignore[no-any-return]
+
+
+def shares(x: Value, shift: Value, axes: int | tuple[int, ...]) -> Value:
+    """exp(x) / sum(exp(x)) over ``axes``: the softmax."""
+    raised = exp(x - shift)
+    return raised / total(raised, axes, keepdims=True)  # type: ignore[no-any-return]

@@ -1,0 +1,46 @@
+"""The least vertex cut against all subsets of small random graphs."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from staticgrad.analysis.vertex_cut import vertex_cut
+
+
+def parted(count, edges, sources, sinks, cut):
+    """Whether no path from a source to a sink avoids ``cut``."""
+    reached = {v for v in sources if v not in cut}
+    for _ in range(count):
+        reached |= {b for a, b in edges if a in reached and b not in cut}
+    return not reached & set(sinks)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_no_subset_that_parts_them_weighs_less(seed):
+    rng = np.random.default_rng(seed)
+    count = int(rng.integers(2, 9))
+    weights = [int(w) for w in rng.integers(0, 6, count)]
+    edges = [(a, b) for a, b in itertools.combinations(range(count), 2) if rng.random() < 0.35]
+    sources = [v for v in range(count) if rng.random() < 0.4]
+    sinks = [v for v in range(count) if rng.random() < 0.4]
+    found = vertex_cut(weights, edges, sources, sinks)
+    assert parted(count, edges, sources, sinks, found)
+    subsets = (set(s) for n in range(count + 1) for s in itertools.combinations(range(count), n))
+    right = [s for s in subsets if parted(count, edges, sources, sinks, s)]
+    assert sum(weights[v] for v in found) == min(sum(weights[v] for v in s) for s in right)
+
+
+def test_of_equal_cuts_it_is_the_one_nearest_to_the_sinks():
+    chain = [(0, 1), (1, 2), (2, 3)]
+    assert vertex_cut([4, 4, 4, 4], chain, [0], [3]) == {3}
+    assert vertex_cut([4, 2, 4, 2], chain, [0], [3]) == {3}
+    assert vertex_cut([4, 2, 4, 3], chain, [0], [3]) == {1}
+
+
+def test_nothing_to_part():
+    assert vertex_cut([], [], [], []) == set()
+    assert vertex_cut([4, 4], [(0, 1)], [], [1]) == set()
+    assert vertex_cut([4, 4], [], [0], [1]) == set()

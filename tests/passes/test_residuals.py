@@ -1,0 +1,175 @@
+"""What crosses from forward to backward: cheap producers run again there, for nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from passes.cse import CommonSubexpressions
+from passes.fuse import fuse
+from passes.memory import Planner
+from passes.pipelines import pipeline
+from passes.residuals import MOST_VALUES, Residuals
+from staticgrad.analysis.agreement import same_bytes
+from staticgrad.analysis.plan_report import stored_buffers
+from staticgrad.ir.verify import verify_graph
+from tests.passes.test_properties import joint_graph
+
+SETTLED = "stabilize,dce,fixpoint(simplify,cse,fold),dce"
+
+
+def crossing(graph: sg.Graph, **sizes: int) -> tuple[int, int, int]:
+    """Steps, bytes stored from forward to backward, and the peak."""
+    schedule = fuse(graph)
+    plan = Planner(schedule).plan(sizes)
+    nbytes = dict(plan.buffer_bytes)
+    return len(schedule.steps), sum(nbytes[b.name] for b in stored_buffers(plan)), plan.peak_bytes
+
+
+def product(activation, width: int = 8) -> sg.Graph:
+    """A product, an activation, a product; with gradients of both matrices."""
+    x = sg.input("x", ("n", width))
+    w, v = (sg.parameter(name, np.ones((width, width), "f4")) for name in "wv")
+    loss = sg.square(activation(x @ w) @ v).sum()
+    dw, dv = sg.grad(loss, [w, v])
+    return pipeline(SETTLED)(sg.Graph({"loss": loss, "dw": dw, "dv": dv}))
+
+
+def square(h):
+    """(h + 1)(2 h - 3): its slope reads both factors."""
+    return (h + 1.0) * (2.0 * h - 3.0)
+
+
+def test_factors_are_computed_again_from_what_they_are_made_of():
+    graph = product(square)
+    after, hits = Residuals().traced(graph)
+    verify_graph(after)
+    assert hits == {"residuals": 3}  # h + 1, 2 h, 2 h - 3, all from h
+    before, now = crossing(graph, n=64), crossing(after, n=64)
+    assert before[0] == now[0]
+    # The activation crosses for dv, the second product for the loss; beside them the factors, or h.
+    array = 64 * 8 * 4
+    assert (before[1], now[1]) == (4 * array, 3 * array)
+    assert now[2] < before[2]
+
+
+def test_clones_stand_in_the_order_of_their_reader_at_their_own_line():
+    graph = product(square)
+    after = Residuals()(graph)
+    before, now = (Counter((n.op, str(n.origin)) for n in g.nodes) for g in (graph, after))
+    assert sum((now - before).values()) == 3
+    assert set(now) == set(before)
+    added = [n for n in after.nodes if n not in set(graph.nodes) and not n.is_leaf]
+    assert all(node.order == 1 for node in added if (node.op, str(node.origin)) in now - before)
+
+
+def test_a_second_run_changes_nothing_and_the_border_stays():
+    graph = product(square)
+    after = Residuals()(graph)
+    assert Residuals()(after) is after
+    assert CommonSubexpressions(border=True)(after) is after
+    assert len(CommonSubexpressions()(after).nodes) == len(graph.nodes)
+
+
+def test_what_is_there_anyway_is_read_and_not_stored():
+    x, c = sg.input("x", ("n",)), sg.input("c", ("n",))
+    left, right = x - 1.0, x + c
+    loss = sg.tanh(left * right).sum()
+    outputs = {"loss": loss, "dx": sg.grad(loss, x)}
+    graph = pipeline(SETTLED)(sg.Graph(outputs))
+    assert crossing(graph, n=96)[1] == 3 * 96 * 4  # both factors, and tanh
+    assert crossing(Residuals()(graph), n=96)[1] == 96 * 4
+
+
+def test_outputs_are_there_anyway():
+    w, x = sg.parameter("w", np.ones((8, 8), "f4")), sg.input("x", ("n", 8))
+    h = x @ w
+    loss = sg.tanh(square(h)).sum()
+    outputs = {"loss": loss, "dw": sg.grad(loss, w)}
+    stored = [
+        crossing(Residuals()(pipeline(SETTLED)(sg.Graph(given))), n=64)[1]
+        for given in (outputs, outputs | {"h": h})
+    ]
+    assert stored[0] - stored[1] == 64 * 8 * 4
+
+
+def exponentials(graph):
+    return Counter(node.op.name for node in graph.nodes)["exp"]
+
+
+def test_an_op_that_takes_long_is_not_run_again_unless_asked():
+    graph = product(lambda h: sg.exp(h) * (h + 2.0) * (h * h))
+    assert exponentials(Residuals()(graph)) == exponentials(graph) == 1
+    assert exponentials(Residuals(flops=100)(graph)) > 1
+    assert Residuals(flops=-1)(graph) is graph
+
+
+def test_what_the_user_marks_is_kept():
+    graph = product(lambda h: (h + 1.0) * sg.checkpoint(2.0 * h - 3.0))
+    assert Residuals()(graph) is graph  # one factor is stored, so h would be no less than the other
+
+
+def test_what_forward_writes_anyway_is_not_exchanged_for_what_it_would_have_to_write():
+    x, w = sg.input("x", ("n", 8)), sg.parameter("w", np.ones((8, 8), "f4"))
+    loss = square(x @ w).sum()  # a sum is no part of a product's kernel, which stores the factors
+    graph = pipeline(SETTLED)(sg.Graph({"loss": loss, "dw": sg.grad(loss, w)}))
+    assert Residuals()(graph) is graph
+
+
+def test_one_byte_a_mask_is_not_exchanged_for_four():
+    graph = product(sg.nn.relu)
+    assert Residuals()(graph) is graph
+
+
+def test_a_graph_without_a_backward_part_stays():
+    x = sg.input("x", ("n",))
+    graph = sg.Graph(square(x))
+    assert Residuals()(graph) is graph
+
+
+def test_a_region_too_large_to_weigh_stays():
+    def activation(h):
+        for _ in range(MOST_VALUES):
+            h = (h + 1.0) * (h - 1.0)
+        return h
+
+    graph = product(activation)
+    assert Residuals()(graph) is graph
+
+
+def test_second_derivatives_have_two_borders():
+    x, along = sg.input("x", ("n",), "float64"), sg.input("along", ("n",), "float64")
+    loss = sg.tanh(square(x)).sum()
+    outputs = {"loss": loss, "dx": sg.grad(loss, x), "hvp": sg.hvp(loss, x, along)}
+    graph = pipeline(SETTLED)(sg.Graph(outputs))
+    after = Residuals()(graph)
+    verify_graph(after)
+    assert {node.order for node in after.nodes if node not in set(graph.nodes)} >= {1, 2}
+    assert crossing(after, n=100)[1:] < crossing(graph, n=100)[1:]
+    feeds = {"x": np.linspace(-1, 1, 7), "along": np.linspace(1, 2, 7)}
+    wanted, found = sg.evaluate(graph, feeds), sg.evaluate(after, feeds)
+    assert all(same_bytes(found[name], array) for name, array in wanted.items())
+
+
+def test_compiled_results_keep_their_bytes():
+    graph = product(square)
+    feeds = {"x": np.random.default_rng(0).normal(size=(37, 8)).astype("f4")}
+    for parameter in graph.parameters:
+        parameter.value = np.random.default_rng(1).normal(size=(8, 8)).astype("f4")
+    wanted, found = (sg.compile(graph, pipeline=p).run(feeds) for p in ("dce", "residuals"))
+    assert all(same_bytes(found[name], array) for name, array in wanted.items())
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_no_clone_is_a_kernel_or_stored(seed):
+    graph, feeds = joint_graph(seed)
+    graph = pipeline(SETTLED)(graph)
+    for flops in (8, 1000):
+        after = Residuals(flops=flops)(graph)
+        verify_graph(after)
+        assert len(fuse(after).steps) <= len(fuse(graph).steps)
+        wanted, found = sg.evaluate(graph, feeds), sg.evaluate(after, feeds)
+        assert all(same_bytes(found[name], array) for name, array in wanted.items())

@@ -1,0 +1,129 @@
+"""What is declared and takes no part: accepted as before, and not copied, bound, locked or planned.
+
+Each from the graph to the run: schedule, plan, memory, locks, results, and what ``explain`` says.
+"""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from passes.fuse import fuse
+from passes.pipelines import pipeline
+from staticgrad.errors import FeedDTypeError, FeedShapeError, MissingFeedError
+
+LEVELS = ("O0", "O1")
+
+
+def buffers(f: sg.Compiled) -> dict[str, str]:
+    """Buffers of the schedule, by role."""
+    return {b.name: b.role for b in f.schedule.buffers}
+
+
+def program(level: str = "O1") -> sg.Compiled:
+    """An input and a parameter that nothing reads, and ones whose readers O1 takes out."""
+    x, unread = sg.input("x", ("n",)), sg.input("unread", ("n", 1000))
+    times_zero = sg.input("i", ("n",), "int64")
+    w, v = sg.parameter("w", np.ones(3, "f4")), sg.parameter("v", np.ones((3, 4), "f4"))
+    chosen = sg.where(sg.constant(True), x * 2.0, sg.where(v.sum() > 0.0, x, -x))
+    graph = sg.Graph(
+        {"y": chosen, "zero": times_zero * 0}, {w: w * 1.0}, inputs=[unread], name="signature"
+    )
+    return sg.compile(graph, pipeline=level)
+
+
+FEEDS = {"x": np.arange(2, dtype="f4"), "i": np.arange(2), "unread": np.ones((2, 1000), "f4")}
+
+
+def test_what_nothing_reads_is_in_no_schedule_plan_or_lock():
+    f = program()
+    assert set(buffers(f).values()) == {"input", "output"}
+    assert f._executor._program.updated == frozenset()
+    assert f._executor._locks._locks == []
+    results = f.run(FEEDS)
+    assert results["y"].tolist() == [0.0, 2.0]
+    assert results["zero"].tolist() == [0, 0]
+    assert f.memory.feeds == 8
+    assert f.memory.parameters == 0
+
+
+def test_explain_says_so_and_the_signature_stays():
+    f = program()
+    assert "inputs that nothing reads: unread, i\n" in f.explain(n=2)
+    assert "parameters that nothing reads: w, v\n" in f.explain(n=2)
+    assert "updates that change nothing: w\n" in f.explain(n=2)
+    assert f.explanation().as_json()["unread"] == {
+        "inputs": ("unread", "i"), "parameters": ("w", "v"), "updates": ("w",)
+    }  # fmt: skip
+    assert f.graph.inputs == f.program_graph.inputs
+    assert f.graph.parameters == f.program_graph.parameters
+    assert program("O0").explanation().unread.inputs == ("unread",)
+    everything = sg.compile(sg.input("x", ("n",)) * 2.0)
+    assert "nothing" not in everything.explain(n=2)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_feeds_that_nothing_reads_are_checked_and_never_copied(level):
+    f = program(level)
+    strided = {**FEEDS, "unread": np.ones((4, 2000))[::2, ::2]}  # a float64 of strange strides
+    assert f.run(strided)["y"].tolist() == [0.0, 2.0]
+    assert [r for r in f.stats.reasons if "copies of" in r] == []
+    with pytest.raises(MissingFeedError, match="unread"):
+        f.run({"x": FEEDS["x"], "i": FEEDS["i"]})
+    with pytest.raises(FeedShapeError):
+        f.run({**FEEDS, "unread": np.ones((3, 1000), "f4")})
+    with pytest.raises(FeedDTypeError):
+        f.run({**FEEDS, "unread": np.ones((2, 1000), "c8")})
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize(
+    "same",
+    [lambda w: w, sg.checkpoint, lambda w: w.T.T, lambda w: w.reshape(6).reshape(2, 3)],
+    ids=["itself", "marked", "transposed twice", "reshaped twice"],
+)
+def test_an_update_to_its_own_value_is_no_step_and_waits_for_no_reader(level, same):
+    w = sg.parameter("w", np.arange(6, dtype="f4").reshape(2, 3))
+    v = sg.parameter("v", np.zeros((2, 3), "f4"))
+    f = sg.compile(sg.Graph({"double": w * 2.0}, {w: same(w), v: w}), pipeline=level)
+    assert len(f.schedule.steps) == 2  # the product, and one copy into v
+    assert f._executor._program.updated == {"v"}
+    assert f.peak_bytes == 0
+    holder, results = object(), []
+    w.store.lock.acquire(False, holder)
+    try:
+        thread = threading.Thread(target=lambda: results.append(f.run({})))
+        thread.start()
+        thread.join(timeout=30)
+    finally:
+        w.store.lock.release(holder)
+    assert results, "the run waited for a reader of w"
+    assert results[0]["double"].tolist() == (2 * w.value).tolist()
+    assert v.value.tolist() == w.value.tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+@pytest.mark.parametrize("other", [lambda w: w.T, lambda w: w[::-1], lambda w: w[:1] + 0.0 * w])
+def test_an_update_to_another_arrangement_is_a_step(other):
+    w = sg.parameter("w", np.arange(4.0).reshape(2, 2))
+    wanted = sg.evaluate(sg.Graph({}, {w: other(w)}), {}, updates=True)[1]["w"]
+    f = sg.compile(sg.Graph({}, {w: other(w)}))
+    f.run({})
+    assert np.array_equal(w.value, wanted)
+    assert f.explanation().unread.updates == ()
+
+
+def test_equal_outputs_are_computed_once_and_copied():
+    x = sg.input("x", ("n",), "float32")
+    outputs = {"a": sg.exp(x), "b": sg.exp(x), "c": sg.exp(x), "k": sg.constant(2.0), "x": x}
+    schedule = fuse(pipeline("O1")(sg.Graph(outputs)))
+    assert sorted(step.label for step in schedule.steps) == [
+        "copy of constant", "copy of exp", "copy of exp", "copy of input", "exp"
+    ]  # fmt: skip
+    assert not any(b.in_arena for b in schedule.buffers)
+    results = sg.compile(sg.Graph(outputs)).run({"x": np.ones(3, "f4")})
+    assert results["a"].tobytes() == results["b"].tobytes() == results["c"].tobytes()
+    assert len({array.ctypes.data for array in results.values()}) == 5
+    assert results["k"] == 2.0
