@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final, Literal, NamedTuple
 
+from passes.across_phases import merge_across_phases
 from passes.layout import Layout
 from staticgrad.analysis.phases import phases_of
 from staticgrad.analysis.users import users_of
@@ -146,10 +147,12 @@ class Grouping:
         self._partials: dict[Key, TensorType] = {}
         self.kept: set[Key] = set()  # values that the user wants kept until their last use
         self._users = users_of(graph)
-        self._roots = {value.key for value in graph.roots}
+        self.roots = {value.key for value in graph.roots}
         self._phases = phases_of(graph, self._users)
         for node in graph.nodes:
             self._place(node)
+        if fuse:
+            merge_across_phases(self)
 
     @property
     def groups(self) -> list[Group]:
@@ -163,6 +166,10 @@ class Grouping:
     def value_type(self, key: Key) -> TensorType:
         """Element type and shape of the buffer behind a value."""
         return self._partials.get(key) or key[0].types[key[1]]
+
+    def readers(self, key: Key) -> Sequence[Node]:
+        """The nodes that read a value."""
+        return self._users[key]
 
     def adopt(self, key: Key, group: Group) -> None:
         """Record that ``group`` computes the value ``key``."""
@@ -293,16 +300,29 @@ class Grouping:
         group = self._joinable(node, domain, args)
         if group is None or (indexed and group.row > 1):
             group = self._new("map", domain, self.phase(node), args)
+            self._take_in(group, node, args)
         for arg in args:
-            if not arg.inline and self._aligned_home(arg, domain) is not group:
+            if not arg.inline and self.aligned_home(arg, domain) is not group:
                 self.in_memory(arg)
         group.nodes.append(node)
         group.indexed |= indexed
         self._own(node, group)
 
+    def _take_in(self, group: Group, reader: Node, args: Sequence[Source]) -> None:
+        """Into a new group, those of lower levels that compute something for ``reader`` alone."""
+        for arg in args if self.fuse else ():
+            home = self.aligned_home(arg, group.domain)
+            if (
+                home is not None
+                and home is not group
+                and home.accepts(group.phase, group.domain)
+                and self._only_readers(home, {*home.nodes, reader})
+            ):
+                self.merge(group, home)
+
     def _joinable(self, node: Node, domain: Shape, args: Sequence[Source]) -> Group | None:
         """The group that ``node`` may join: the highest of its operands', if no cycle arises."""
-        homes = dict.fromkeys([self._aligned_home(a, domain) for a in args])
+        homes = dict.fromkeys([self.aligned_home(a, domain) for a in args])
         open_groups = [g for g in homes if g is not None and g.accepts(self.phase(node), domain)]
         if any(g.kind == "gemm" for g in open_groups) and self._only_sums_read(node):
             # A tile cannot sum: it would have to store them.
@@ -313,27 +333,27 @@ class Grouping:
         for other in open_groups:
             rival = other is not best and other.level == best.level
             if rival or (other.level < best.level and self._read_only_by(other, best, node)):
-                best = self._merge(best, other) or best
-        outside = [a for a in args if self._aligned_home(a, domain) is not best]
+                best = self.merge(best, other) or best
+        outside = [a for a in args if self.aligned_home(a, domain) is not best]
         return best if all(self._level(a) < best.level for a in outside) else None
 
     def _only_sums_read(self, node: Node) -> bool:
         users = self._users[(node, 0)]
-        return (node, 0) not in self._roots and all(isinstance(u.form, Reduce) for u in users)
+        return (node, 0) not in self.roots and all(isinstance(u.form, Reduce) for u in users)
 
-    def _aligned_home(self, source: Source, domain: Shape) -> Group | None:
+    def aligned_home(self, source: Source, domain: Shape) -> Group | None:
         """The value's home, if a reader over ``domain`` meets exactly the element it computes."""
         if not source.direct or source.depth > 0 or source.type.shape != domain:
             return None
         home = self.home(source.base)
         return None if home is None or source.base in home.reductions else home
 
-    def _merge(self, group: Group, other: Group) -> Group | None:
-        """Put two groups of one level together if their forms allow: no path joins them."""
+    def merge(self, group: Group, other: Group, most: int = MAX_NODES) -> Group | None:
+        """Put two groups together if their forms allow; no path may lead from one out and back."""
         gemms = (group.kind == "gemm") + (other.kind == "gemm")
         rows = {g.row for g in (group, other) if g.reductions}
         lost = any(row > 1 for row in rows) and (group.indexed or other.indexed)
-        crowded = len(group.nodes) + len(other.nodes) >= MAX_NODES
+        crowded = len(group.nodes) + len(other.nodes) >= most
         checked = gemms == 1 and (group.checks or other.checks)
         if gemms == 2 or len(rows) > 1 or (gemms and rows) or lost or crowded or checked:
             return None
@@ -363,7 +383,7 @@ class Grouping:
         positions = arg.inline and not arg.uniform
         if positions and row > 1:  # the row's axes may merge, and then nobody knows positions
             arg, positions = self.in_memory(arg), False
-        group = self._aligned_home(arg, arg.type.shape)
+        group = self.aligned_home(arg, arg.type.shape)
         joins = (
             self.fuse
             and group is not None
@@ -403,7 +423,7 @@ class Grouping:
         self._own(node, self.home((node, 0)))
 
     def _place_columns(self, node: Node, form: Reduce, arg: Source, axes: tuple[int, ...]) -> None:
-        group = self._aligned_home(arg, arg.type.shape)
+        group = self.aligned_home(arg, arg.type.shape)
         if group is not None and self._feeds_only(group, node):
             group.kind = "columns"
         else:
@@ -431,7 +451,7 @@ class Grouping:
             return False
         values = ((node, i) for node in group.nodes for i in range(len(node.types)))
         return all(
-            value not in self._roots and all(user in readers for user in self._users[value])
+            value not in self.roots and all(user in readers for user in self._users[value])
             for value in values
         )
 

@@ -171,7 +171,7 @@ def is_sizeable(sample: Sample) -> bool:
 
 
 def check_views(samples: list[Sample]) -> None:
-    """Two of four views of each sample's operands, in turn, and one with an operand that repeats."""
+    """Two of four views of each sample's operands, in turn; and one operand that repeats itself."""
     program = Program()
     named: list[tuple[Sample, str, list[str]]] = []
     for turn, sample in enumerate(samples):
@@ -197,9 +197,7 @@ def check_views(samples: list[Sample]) -> None:
         check_results(sample, [found[n] for n in names], kinds)
 
 
-def with_repeated(
-    sample: Sample, position: int, program: Program
-) -> tuple[Sample, list[sg.Value]]:
+def with_repeated(sample: Sample, position: int, program: Program) -> tuple[Sample, list[sg.Value]]:
     """The first element of every row of one operand in all of the row, by a stride of zero."""
     arrays, operands = [], []
     for at, array in enumerate(sample.arrays):
