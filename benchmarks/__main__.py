@@ -92,6 +92,7 @@ def _run(options: argparse.Namespace) -> schema.Report:
         timeout=60.0 if quick else options.timeout,
         seed=options.seed,
         overhead=not quick,
+        quick=quick and not options.impl,
     )  # fmt: skip
     return execute(run, lambda line: print(line, file=sys.stderr, flush=True))
 

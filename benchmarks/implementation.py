@@ -69,17 +69,23 @@ class Program(ABC):
 class Implementation(ABC):
     """A library, by the name that rows show.
 
-    ``package`` is what has to be installed; ``quick`` says that ``--quick`` includes it, and
-    ``default`` that a run without ``--impl`` does. Ratios are to the best with ``peer``.
+    ``package`` is what has to be installed; ``quick`` says whether ``--quick`` includes it, or on
+    which workloads, and ``default`` that a run without ``--impl`` does. Ratios are to the best with
+    ``peer``.
     """
 
     name: ClassVar[str]
     package: ClassVar[str]
     settings: ClassVar[str] = ""
     threads: ClassVar[int | None] = None  # None: as many as it is given
-    quick: ClassVar[bool] = True
+    quick: ClassVar[bool | frozenset[str]] = True
     default: ClassVar[bool] = True
     peer: ClassVar[bool] = True
+
+    @classmethod
+    def is_quick(cls, workload: str) -> bool:
+        """Whether ``--quick`` runs it on a workload."""
+        return workload in cls.quick if isinstance(cls.quick, frozenset) else cls.quick
 
     @classmethod
     def environment(cls, settings: Settings) -> dict[str, str]:

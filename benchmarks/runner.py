@@ -53,6 +53,7 @@ class Run:
     seed: int = 0
     overhead: bool = True
     small: bool = False
+    quick: bool = False  # leave out what takes long to compile
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,8 @@ def pairs_of(run: Run) -> list[Pair]:
     found: dict[tuple[str, str, int], Pair] = {}
     for workload in run.workloads:
         for implementation in run.implementations:
+            if run.quick and not implementation.is_quick(workload.name):
+                continue
             for threads in run.threads:
                 used = min(threads, implementation.threads or threads)
                 key = (workload.name, implementation.name, used)

@@ -91,3 +91,18 @@ def test_no_inherited_variable_pins_a_library(monkeypatch: pytest.MonkeyPatch) -
 def test_one_threaded_implementations_run_once() -> None:
     run = Run((ROSENBROCK,), (StaticgradImplementation,), (1, 2, 8))
     assert [pair.threads for pair in pairs_of(run)] == [1]
+
+
+def test_a_quick_run_leaves_out_what_takes_long_to_compile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(made_up.Wrong, "quick", frozenset({"tiny"}))
+    monkeypatch.setattr(made_up.Crashing, "quick", False)
+    found = {}
+    for quick in (False, True):
+        workloads = tuple(all_workloads()[name] for name in ("tiny", "mlp"))
+        every = (StaticgradImplementation, made_up.Wrong, made_up.Crashing)
+        run = Run(workloads, every, (1,), quick=quick)
+        found[quick] = [(p.workload.name, p.implementation.name) for p in pairs_of(run)]
+    left_out = {("mlp", made_up.Wrong.name)}
+    left_out |= {(name, made_up.Crashing.name) for name in ("tiny", "mlp")}
+    assert set(found[False]) - set(found[True]) == left_out
+    assert len(found[False]) == 6
