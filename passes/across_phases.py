@@ -35,32 +35,28 @@ def merge_across_phases(grouping: Grouping) -> None:
         spared = _spared(grouping, earlier, group)
         added = [key for key in group.stored if key not in grouping.roots]
         if spared and _bytes(grouping, added) <= _bytes(grouping, spared):
-            phase = earlier.phase
             merged = grouping.merge(earlier, group, MOST_NODES)
             if merged is not None:
-                merged.phase = phase
                 for key in spared:
                     del merged.stored[key]
 
 
 def _forerunner(grouping: Grouping, group: Group) -> Group | None:
     """The one group of an earlier phase that could compute the nodes of ``group`` as well."""
-    found: Group | None = None
-    highest = 0
+    able: set[Group] = set()
+    others: set[Group] = set()  # what they compute must lie in memory
     for source, elementwise in _reads(grouping, group):
         home = grouping.home(source.base)
         if home is None or home is group:
             continue
         aligned = elementwise and grouping.aligned_home(source, group.domain) is home
-        if not (aligned and home.kind == "map" and home.phase < group.phase):
-            highest = max(highest, home.level)
-        elif found is None or home is found or home.level > found.level:
-            if found is not None and home is not found:
-                highest = max(highest, found.level)
-            found = home
-        else:
-            highest = max(highest, home.level)
-    return found if found is not None and highest < found.level else None
+        fits = aligned and home.kind == "map" and home.phase < group.phase
+        (able if fits else others).add(home)
+    found = max(able, key=lambda each: each.level, default=None)
+    if found is None:
+        return None
+    others |= able - {found}
+    return found if all(each.level < found.level for each in others) else None
 
 
 def _reads(grouping: Grouping, group: Group) -> Iterator[tuple[Source, bool]]:

@@ -9,12 +9,11 @@ follows the lane rule of ``ir/summation.py`` along the inner axis, however its o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from staticgrad.ir.graph import Graph, Node, Symbolic, building_order
 from staticgrad.ops.arithmetic import Mul
 from staticgrad.ops.contract import MatMul
-from staticgrad.ops.movement import Reshape, Transpose
+from staticgrad.ops.movement import Reshape, swapaxes
 from staticgrad.ops.reduce import Sum
 from staticgrad.source import attribute_to
 
@@ -31,19 +30,12 @@ def expand_vector_products(graph: Graph) -> Graph:
         if 1 not in (rows, columns, inner):
             return None
         with attribute_to(node.origin), building_order(node.order):
-            a = _exchanged(args[0]) if product.transpose_a else args[0]  # [..., rows, inner]
-            b = args[1] if product.transpose_b else _exchanged(args[1])  # [..., columns, inner]
+            left, right = args  # as [..., rows, inner] and [..., columns, inner]
+            a = swapaxes(left, -1, -2) if product.transpose_a else left
+            b = right if product.transpose_b else swapaxes(right, -1, -2)
             if 1 not in (rows, columns):  # one inner index: nothing to add up
-                return (Mul()(a, _exchanged(b)),)
+                return (Mul()(a, swapaxes(b, -1, -2)),)
             terms = Mul()(a, b)
             return (Reshape(node.types[0].shape)(Sum((terms.ndim - 1,))(terms)),)
 
     return graph.replace_nodes(expanded)
-
-
-def _exchanged(x: Any) -> Any:
-    """x with its last two axes exchanged; where one of them has size 1, that is a reshape."""
-    perm = (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2)
-    if 1 in x.shape[-2:]:
-        return Reshape(tuple(x.shape[axis] for axis in perm))(x)
-    return Transpose(perm)(x)

@@ -99,6 +99,11 @@ class _Rule(ABC):
         """The sum of no rows."""
         return self.full(0.0 if self.s.value.dtype.is_float else 0)
 
+    @property
+    def counter(self) -> Counter:
+        """Partial sums of the columns, in ``LEVELS`` times their width of local memory."""
+        return Counter(f"{self.s.name}_s", "blocks", self.lanes, self.width, f"({VECTOR} - chunk)")
+
     def for_each_vector(self, out: Lines, body: Lines) -> None:
         """The vectors of the chunk, the last one masked."""
         out.add(f"for {VECTOR} in range(chunk, past, {self.lanes}):")
@@ -167,10 +172,6 @@ class _Running(_Rule):
 class _Groups(_Rule):
     """The column rule: groups in order, blocks inside a group by the binary counter."""
 
-    @property
-    def counter(self) -> Counter:
-        return Counter(f"{self.s.name}_s", "blocks", self.lanes, self.width, f"({VECTOR} - chunk)")
-
     def declare(self, out: Lines) -> None:
         out.add(f"{self.s.name}_t = {self.local}({self.width})")
         out.add(f"{self.s.name}_s = {self.local}({LEVELS * self.width})")
@@ -212,10 +213,6 @@ class _Lanes(_Rule):
     def parts(self) -> int:
         """Accumulators of a column."""
         return sum_lanes(self.s.value.dtype)
-
-    @property
-    def counter(self) -> Counter:
-        return Counter(f"{self.s.name}_s", "blocks", self.lanes, self.width, f"({VECTOR} - chunk)")
 
     def declare(self, out: Lines) -> None:
         out.add(f"{self.s.name}_a = {self.local}({self.parts * self.width})")
