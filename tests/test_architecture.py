@@ -1,6 +1,7 @@
 """The rules that keep the house in order: sizes, names, layers, imports, the table of contents."""
 
 import ast
+import gc
 import importlib
 import inspect
 import json
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -33,11 +35,6 @@ def python_files(*folders: str) -> list[Path]:
     return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
 
 
-@cache
-def tree_of(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
-
-
 def shown(path: Path, node: ast.AST | None = None) -> str:
     line = f":{node.lineno}" if isinstance(node, ast.stmt | ast.expr) else ""
     return f"{path.relative_to(ROOT)}{line}"
@@ -45,6 +42,49 @@ def shown(path: Path, node: ast.AST | None = None) -> str:
 
 def functions(tree: ast.AST) -> Iterator[Function]:
     return (node for node in ast.walk(tree) if isinstance(node, Function))
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the rules ask of one file."""
+
+    lengths: dict[str, int]  # "path:line name" -> lines of a function
+    silent: list[str]  # the module, and public names of its top level, without a docstring
+    tests: list[str]
+    idle: list[str]  # tests that assert nothing
+
+
+def facts_of(path: Path) -> Facts:
+    tree = ast.parse(path.read_text("utf-8"))
+    local = {node.name: node for node in functions(tree)}
+    public = [node for node in tree.body if isinstance(node, Function | ast.ClassDef)]
+    spoken_for = [tree, *(node for node in public if not node.name.startswith("_"))]
+    tests = [node for name, node in local.items() if name.startswith("test_")]
+    return Facts(
+        {
+            f"{shown(path, node)} {node.name}": (node.end_lineno or 0) - node.lineno + 1
+            for node in functions(tree)
+        },
+        [shown(path, node) for node in spoken_for if not ast.get_docstring(node)],
+        [node.name for node in tests],
+        [f"{shown(path, node)} {node.name}" for node in tests if not can_fail(node, local)],
+    )
+
+
+@cache
+def facts() -> dict[Path, Facts]:
+    """Facts of every file.
+
+    Each is parsed once. No syntax tree is kept, because every collection of the remaining run
+    would walk the 650,000 nodes again, and none is collected in between for the same reason.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        return {path: facts_of(path) for path in python_files(*FOLDERS)}
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def module_name(path: Path) -> str:
@@ -70,11 +110,7 @@ def test_files_are_short():
 
 
 def test_functions_are_short():
-    lengths = {
-        f"{shown(path, node)} {node.name}": (node.end_lineno or 0) - node.lineno + 1
-        for path in python_files(*FOLDERS)
-        for node in functions(tree_of(path))
-    }
+    lengths = {name: n for file in facts().values() for name, n in file.lengths.items()}
     assert len(lengths) > 50
     assert {name: n for name, n in lengths.items() if n > MAX_FUNCTION_LINES} == {}
 
@@ -107,12 +143,12 @@ def test_nothing_is_left_for_later():
 
 
 def test_modules_and_public_names_say_what_they_are():
-    silent = []
-    for path in python_files(*PACKAGES):
-        tree = tree_of(path)
-        public = [node for node in tree.body if isinstance(node, Function | ast.ClassDef)]
-        spoken_for = [tree, *(node for node in public if not node.name.startswith("_"))]
-        silent += [shown(path, node) for node in spoken_for if not ast.get_docstring(node)]
+    silent = [
+        name
+        for path, file in facts().items()
+        if path.relative_to(ROOT).parts[0] in PACKAGES
+        for name in file.silent
+    ]
     assert silent == []
 
 
@@ -222,7 +258,7 @@ assert sg.same_graph(sg.parse(str(graph)), graph)
 
 def declared_for_type_checkers() -> dict[str, tuple[str, str]]:
     """Public name -> (home, attribute there or ""), as read by type checkers."""
-    tree = tree_of(ROOT / "staticgrad" / "__init__.py")
+    tree = ast.parse((ROOT / "staticgrad" / "__init__.py").read_text("utf-8"))
     (block,) = [node for node in tree.body if isinstance(node, ast.If)]
     declared = {}
     for node in block.body:
@@ -308,13 +344,10 @@ def can_fail(
 
 
 def test_every_test_can_fail():
-    idle, count = [], 0
-    for path in python_files("tests"):
-        local = {node.name: node for node in functions(tree_of(path))}
-        tests = [node for name, node in local.items() if name.startswith("test_")]
-        count += len(tests)
-        idle += [f"{shown(path, node)} {node.name}" for node in tests if not can_fail(node, local)]
-        if path.stem.startswith("test_"):
-            assert tests, f"{shown(path)} holds no test"
-    assert count > 50
-    assert idle == []
+    tested = {path: file for path, file in facts().items() if "tests" in path.parts}
+    without = [
+        shown(p) for p, file in tested.items() if p.stem.startswith("test_") and not file.tests
+    ]
+    assert without == []
+    assert sum(len(file.tests) for file in tested.values()) > 50
+    assert [name for file in tested.values() for name in file.idle] == []
