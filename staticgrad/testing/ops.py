@@ -39,6 +39,7 @@ from staticgrad.testing.graphs import array_text
 from staticgrad.testing.layouts import LAYOUTS, SURROUNDED, views
 from staticgrad.testing.slopes import is_smooth, kinks
 from staticgrad.testing.variants import (
+    FLOATS,
     corner_samples,
     edge_samples,
     probe_samples,
@@ -62,6 +63,7 @@ def check_op(
     edges: bool = True,
     rtol: float = 64.0,
     atol: float = 0.0,
+    dtypes: Iterable[str] = FLOATS,
     compiled: bool | None = None,
 ) -> None:
     """Check one op on samples of its operands, and on what can be made of them.
@@ -79,12 +81,15 @@ def check_op(
 
     An elementwise op is also tried in every dtype of its ``kinds``, refuses every other with a
     StaticgradError, and takes 0-d shapes, broadcasting, and any size: 0, 1, and those round the
-    widths of lanes and the length of a block. Derivatives up to ``order`` agree in float64 with
-    differences, in both modes (see ``check_gradients``): at the samples, at the samples with other
-    signs and sizes where the reference is smooth there, and for an elementwise op on a grid of
-    points of both signs. In float32 they have the operands' types, and compiled they are near those
-    in float64. Where the reference has a kink the class says in ``kink`` what the derivative is. An
-    op that is not ``differentiable`` gives no cotangents. Attributes, text and pickle rebuild it.
+    widths of lanes and the length of a block. An op that refuses one of these fails the check: an
+    op for operands of some shapes only is no ``Elementwise``.
+
+    Derivatives up to ``order`` agree in float64 with differences, in both modes (see
+    ``check_gradients``): at the samples, at the samples with other signs and sizes where the
+    reference is smooth there, and for an elementwise op on a grid of points of both signs. In
+    float32 they have the operands' types, and compiled they are near those in float64. Where the
+    reference has a kink the class says in ``kink`` what the derivative is. An op that is not
+    ``differentiable`` gives no cotangents. Attributes, text and pickle rebuild it.
 
     Args:
         op: an instance; register its class with a name, ``class MyOp(Elementwise, name="my.op")``.
@@ -94,25 +99,26 @@ def check_op(
         edges: try special values too.
         rtol, atol: relative and absolute error allowed to an op that is not exact, in units of
             the dtype's epsilon.
+        dtypes: the floating dtypes that the op takes, float64 among them, in which derivatives
+            are compared; the op must refuse the others.
         compiled: compile and compare; by default where numba and llvmlite are installed.
 
     Raises:
         CheckError: something does not hold; shows the sample.
-        ArgumentError: no op, or no samples.
+        ArgumentError: no op, no samples, or samples of a dtype that is not among ``dtypes``.
     """
-    smooth = [tuple(map(np.array, sample)) for sample in samples]  # copied: the op may be wrong
-    given = [*smooth, *(tuple(map(np.array, sample)) for sample in rough)]
+    smooth, further = _copies(samples), _copies(rough)
+    given = [*smooth, *further]
     if not given:
         raise ArgumentError(f"check_op: there are no samples of {_checked(op).name}")
     native = all(map(util.find_spec, ("numba", "llvmlite"))) if compiled is None else compiled
-    check = _OpCheck(_checked(op), rtol, atol, native)
-    check.definition()
-    with np.errstate(all="ignore"):
-        check.everywhere(given, edges)
-        for sample in smooth:
-            check.derivatives(sample, order)
-        check.elsewhere(smooth, order)
-        check.kinks(given)
+    check = _OpCheck(_checked(op), rtol, atol, native, _declared(op, dtypes, given))
+    check.all(smooth, given, order, edges)
+
+
+def _copies(samples: Iterable[Sequence[npt.ArrayLike]]) -> list[tuple[Array, ...]]:
+    """The samples as arrays that a wrong op may write to."""
+    return [tuple(map(np.array, sample)) for sample in samples]
 
 
 def _checked(op: Any) -> Op:
@@ -125,6 +131,19 @@ def _checked(op: Any) -> Op:
     raise ArgumentError(f"check_op takes an op, not {kind_of(op)}", hint=hint)
 
 
+def _declared(op: Op, dtypes: Iterable[str], given: Sequence[tuple[Array, ...]]) -> tuple[str, ...]:
+    """The floating dtypes that the op is said to take, checked against the samples."""
+    floats = tuple(dtypes)
+    used = {a.dtype.name for sample in given for a in sample if a.dtype.kind == "f"}
+    if not used | {"float64"} <= {*floats} <= {*FLOATS}:
+        raise ArgumentError(
+            f"check_op: the samples of {op.name} are {', '.join(sorted(used)) or 'integers'}, "
+            f"dtypes are {', '.join(map(str, floats)) or 'none'}",
+            hint="float64, and float32 if the op takes it; samples are of these or no floats",
+        )
+    return floats
+
+
 @dataclass
 class _OpCheck:
     """One op under test; every method refuses with the sample that it was given."""
@@ -133,17 +152,34 @@ class _OpCheck:
     rtol: float
     atol: float
     native: bool
+    floats: tuple[str, ...]
+
+    def all(
+        self,
+        smooth: Sequence[tuple[Array, ...]],
+        given: Sequence[tuple[Array, ...]],
+        order: int,
+        edges: bool,
+    ) -> None:
+        """Everything: definition, values, derivatives."""
+        self.definition()
+        with np.errstate(all="ignore"):
+            self.everywhere(given, edges)
+            for sample in smooth:
+                self.derivatives(sample, order)
+            self.elsewhere(smooth, order)
+            self.kinks(given)
 
     def everywhere(self, given: Sequence[tuple[Array, ...]], edges: bool) -> None:
         """Values and text at the samples and at what can be made of them."""
         for sample in given:
             self.values(sample)
             self.text(sample)
-        for sample in type_variants(self.op, given):
+        for sample in type_variants(self.op, given, self.floats):
             self.values(sample)
-        for sample in refused_samples(self.op, given):
+        for sample in refused_samples(self.op, given, self.floats):
             self.refuses(sample)
-        for sample in edge_samples(self.op, given) if edges else ():
+        for sample in edge_samples(self.op, given, self.floats) if edges else ():
             self.values(sample)
         if self.native:
             self.kernels(given)
@@ -260,14 +296,17 @@ class _OpCheck:
             inferred = self.op.infer(*types_of(sample))
         except StaticgradError:
             return
-        raise self.failure(f"infer gives {inferred} for a dtype that is not of its kinds", sample)
+        raise self.failure(
+            f"infer gives {inferred} for a dtype that it is not declared to take", sample
+        )
 
     def derivatives(self, sample: tuple[Array, ...], order: int) -> None:
         """Cotangents only where the op is differentiable, and those right."""
         wide = tuple(a.astype(np.float64) if a.dtype.kind == "f" else a for a in sample)
         if self.op.differentiable:
             moved = [i for i, array in enumerate(wide) if array.dtype.kind == "f"]
-            outs = as_tuple(self.op.infer(*types_of(wide)))
+            types = types_of(wide)
+            outs = as_tuple(self.attempt("infer", wide, lambda: self.op.infer(*types)))
             if moved and any(t.dtype.is_float for t in outs):
                 self.attempt("a derivative", wide, lambda: self.differences(wide, moved, order))
             return
@@ -285,7 +324,7 @@ class _OpCheck:
         for sample in probe_samples(self.op, smooth):
             if sample and is_smooth(self.op.reference, sample, rng):
                 self.derivatives(sample, order)
-        for sample in smooth[:_MOST_NARROW]:
+        for sample in smooth[:_MOST_NARROW] if "float32" in self.floats else ():
             self.attempt("a float32 derivative", sample, partial(self.narrow, sample))
 
     def narrow(self, sample: tuple[Array, ...]) -> None:

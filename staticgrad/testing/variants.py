@@ -1,7 +1,8 @@
 """Samples made of samples: other element types and shapes, special values, what must be refused.
 
 Only an elementwise op can be given any shape and dtype; of others the floating operands change
-between float32 and float64, and take special values in place, so that indices stay indices.
+between the floating dtypes that the op is declared to take, and take special values in place, so
+that indices stay indices. Nothing here asks ``infer``: what an op refuses of these is a finding.
 """
 
 from __future__ import annotations
@@ -11,66 +12,71 @@ from typing import Final
 
 import numpy as np
 
-from staticgrad.errors import StaticgradError
 from staticgrad.ir.dtype import ALL_DTYPES, DType, as_dtype
 from staticgrad.ir.op import Array, Op
-from staticgrad.ir.types import TensorType
 from staticgrad.ops.elementwise import Elementwise
 from staticgrad.testing.slopes import CORNERS, PROBES, grid, smooth_points
 
 Operands = tuple[Array, ...]
 #: Shapes that an elementwise op is tried in; the operands take turns, so that they broadcast.
 _SHAPES: Final = ((), (0,), (1,), (17,), (3, 1), (4,), (2, 3, 4), (1, 4))
-_FLOATS: Final = ("float32", "float64")
+FLOATS: Final = ("float32", "float64")
 #: Round the widths of lanes, where a row of lanes begins anew, and round a block.
 _SIZES: Final = (0, 1, 7, 8, 9, 15, 16, 17, 31, 32, 33, 4097)
 _MOST_PROBES: Final = 200
 _MOST_CORNERS: Final = 4
 
 
-def type_variants(op: Op, samples: Sequence[Operands]) -> Iterator[Operands]:
-    """The samples in other dtypes, and in other shapes, as far as ``infer`` takes them."""
+def type_variants(op: Op, samples: Sequence[Operands], floats: Sequence[str]) -> Iterator[Operands]:
+    """The samples in every dtype of ``floats``; those of an elementwise op in each of its kinds,
+    and in other shapes."""
     for sample in samples:
-        for width in _FLOATS:
+        for width in floats:
             if any(a.dtype.kind == "f" and a.dtype != width for a in sample):
-                changed = tuple(a.astype(width) if a.dtype.kind == "f" else a for a in sample)
-                yield from _taken(op, changed)
+                yield _widened(sample, width)
     if isinstance(op, Elementwise):
         first = samples[0]
-        for dtype in _uniform(op, first):
-            yield from _taken(op, tuple(_converted(a, dtype) for a in first))
+        for dtype in _uniform(op, first, floats):
+            yield tuple(_converted(a, dtype) for a in first)
         for turn in range(len(_SHAPES)):
-            yield from _taken(op, tuple(_reshaped(a, turn + 5 * i) for i, a in enumerate(first)))
+            reshaped = tuple(_reshaped(a, turn + 5 * i) for i, a in enumerate(first))
+            if _broadcast(reshaped):
+                yield reshaped
 
 
-def refused_samples(op: Op, samples: Sequence[Operands]) -> Iterator[Operands]:
-    """The first sample in each dtype that an elementwise op says it does not take."""
+def refused_samples(
+    op: Op, samples: Sequence[Operands], floats: Sequence[str]
+) -> Iterator[Operands]:
+    """The first sample in each dtype that the op is declared not to take."""
     first = samples[0]
     if isinstance(op, Elementwise) and _is_uniform(first) and first:
         for dtype in ALL_DTYPES:
             if dtype.kind not in op.kinds:
                 yield tuple(_converted(a, dtype) for a in first)
+    for width in FLOATS:
+        if width not in floats and any(a.dtype.kind == "f" for a in first):
+            yield _widened(first, width)
 
 
-def edge_samples(op: Op, samples: Sequence[Operands]) -> Iterator[Operands]:
+def edge_samples(op: Op, samples: Sequence[Operands], floats: Sequence[str]) -> Iterator[Operands]:
     """Special values in place of floating operands; for an elementwise op, in all pairs."""
     if not isinstance(op, Elementwise):
         for sample in samples:
             for turn, _ in enumerate(a for a in sample if a.dtype.kind == "f"):
                 yield tuple(_special_like(a, turn + i) for i, a in enumerate(sample))
         return
-    for dtype in _uniform(op, samples[0]):
+    for dtype in _uniform(op, samples[0], floats):
         axes = [special_values(dtype) for _ in samples[0]]
         if axes:
             grid = np.meshgrid(*axes, indexing="ij")
-            yield from _taken(op, tuple(np.ascontiguousarray(a.ravel()) for a in grid))
+            yield tuple(np.ascontiguousarray(a.ravel()) for a in grid)
 
 
 def sized_samples(op: Op, samples: Sequence[Operands]) -> Iterator[Operands]:
     """The first sample of an elementwise op at the sizes where kernels turn a corner."""
     if isinstance(op, Elementwise):
         for size in _SIZES:
-            yield from _taken(op, tuple(np.resize(a, size).astype(a.dtype) for a in samples[0]))
+            yield tuple(np.resize(a, size).astype(a.dtype) for a in samples[0])
 
 
 def probe_samples(op: Op, samples: Sequence[Operands]) -> Iterator[Operands]:
@@ -86,7 +92,7 @@ def probe_samples(op: Op, samples: Sequence[Operands]) -> Iterator[Operands]:
     for sample in samples:
         for change in (np.negative, lambda a: 3 * a + 0.011, lambda a: a * _signs(a.shape)):
             moved = (change(a.astype(np.float64)) if a.dtype.kind == "f" else a for a in sample)
-            yield from _taken(op, tuple(moved))
+            yield tuple(moved)
 
 
 def corner_samples(op: Op, samples: Sequence[Operands]) -> Iterator[Operands]:
@@ -128,9 +134,12 @@ def _special_like(array: Array, turn: int) -> Array:
     return np.resize(values, array.shape).astype(array.dtype)
 
 
-def _uniform(op: Elementwise, sample: Operands) -> list[DType]:
+def _uniform(op: Elementwise, sample: Operands, floats: Sequence[str]) -> list[DType]:
     """The dtypes that all operands may have at once."""
-    return [d for d in ALL_DTYPES if d.kind in op.kinds] if _is_uniform(sample) else []
+    if not _is_uniform(sample):
+        return []
+    taken = [d for d in ALL_DTYPES if d.kind in op.kinds]
+    return [d for d in taken if not d.is_float or d.numpy.name in floats]
 
 
 def _is_uniform(sample: Operands) -> bool:
@@ -147,10 +156,15 @@ def _reshaped(array: Array, turn: int) -> Array:
     return np.resize(array, shape).astype(array.dtype) if array.size else array
 
 
-def _taken(op: Op, sample: Operands) -> Iterator[Operands]:
-    """The sample, if ``infer`` takes it."""
+def _widened(sample: Operands, width: str) -> Operands:
+    """The sample with its floating operands in the dtype ``width``."""
+    return tuple(a.astype(width) if a.dtype.kind == "f" else a for a in sample)
+
+
+def _broadcast(sample: Operands) -> bool:
+    """Whether the shapes of a sample broadcast."""
     try:
-        op.infer(*(TensorType(as_dtype(a.dtype), a.shape) for a in sample))
-    except StaticgradError:
-        return
-    yield sample
+        np.broadcast_shapes(*(a.shape for a in sample))
+    except ValueError:
+        return False
+    return True
