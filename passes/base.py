@@ -1,8 +1,9 @@
 """What a pass is, and the pipeline that runs passes: text, checks, clocks, dumps.
 
-A pass only transforms. The pipeline verifies before and after each one, times it, counts what it
-did, dumps text, and leaves passes out by name. A pipeline is text, ``dce,cse{border=True},fold``,
-and a pass itself. This module knows no concrete pass; ``passes.pipelines`` names those there are.
+A pass only transforms. The pipeline verifies before and after each one, holds the graph's interface
+(``passes.interface``), times it, counts what it did, dumps text, and leaves passes out by name. A
+pipeline is text, ``dce,cse{border=True},fold``, and a pass itself. This module knows no concrete
+pass; ``passes.pipelines`` names those there are.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Final, dataclass_transform
 
+from passes.interface import check_interface, check_kind
 from staticgrad import config
 from staticgrad.analysis.pass_report import Report as Report
-from staticgrad.errors import PipelineError
+from staticgrad.errors import PassInterfaceError, PipelineError
 from staticgrad.ir.collection import collection_paused
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.verify import verify_graph
+from staticgrad.message import kind_of
 
 #: Is told of each change as it happens; what it gets prints as a line.
 Watch = Callable[[object], object]
@@ -137,6 +140,8 @@ class Pipeline(Pass, name="pipeline"):
 
         Raises:
             VerifyError: an invariant that does not hold, naming the pass behind it.
+            PassInterfaceError: a pass that changed inputs, outputs, updates or their types, or that
+                gave no graph; whatever ``verify`` and ``check`` say.
             PassMismatchError: with ``check``, a pass that changed a result; with a minimal graph.
             PipelineError: a disabled name that does not occur, or a border that it tore open.
         """
@@ -151,12 +156,12 @@ class Pipeline(Pass, name="pipeline"):
         for position, each in enumerate(kept.passes, 1):
             report = _reported(each, program, watch)
             before, program = program, report.after
-            if settings.check and report.changed and isinstance(before, Graph):
-                _validated(each, before, program)
             reports.append(report)
             config.log("passes", "%s, %.2f ms", report, report.seconds * 1e3)  # counted if shown
             if verify and report.changed:
                 _verified(program, each.gives, f"pass {each}")
+            if settings.check and report.changed and isinstance(before, Graph):
+                _validated(each, before, program)
             if folder is not None:
                 _dump(folder, position, each.name, program)
         return program, tuple(reports)
@@ -197,7 +202,7 @@ class Fixpoint(Pass, name="fixpoint"):
         for _ in range(self.limit):
             before = program
             for each in self.passes:
-                program, own = each.traced(program, watch)
+                program, own = _traced(each, program, watch)
                 hits.update(own)
             if program is before:
                 break
@@ -234,8 +239,23 @@ def _without(pipeline: Pipeline, names: Collection[str]) -> Pipeline:
 
 def _reported(each: Pass, program: Any, watch: Watch | None) -> Report:
     start = time.perf_counter()
-    after, hits = each.traced(program, watch)
+    after, hits = _traced(each, program, watch)
     return Report(each.name, program, after, hits, time.perf_counter() - start)
+
+
+def _traced(each: Pass, program: Any, watch: Watch | None = None) -> tuple[Any, Mapping[str, int]]:
+    """What ``each.traced`` gives, if it is of the right kind and keeps the graph's interface."""
+    found: Any = each.traced(program, watch)
+    if not (isinstance(found, tuple) and len(found) == 2 and isinstance(found[1], Mapping)):
+        raise PassInterfaceError(
+            f"pass {each}: traced gives {kind_of(found)}, not a pair",
+            hint="the transformed graph, and how often each rule applied: return graph, {}",
+        )
+    after, hits = found
+    check_kind(str(each), _gives(each), after)
+    if isinstance(program, Graph) and isinstance(after, Graph):
+        check_interface(str(each), program, after)
+    return after, hits
 
 
 def _verified(program: Any, level: str, culprit: str) -> None:
@@ -252,7 +272,11 @@ def _verified(program: Any, level: str, culprit: str) -> None:
 def _validated(each: Pass, before: Graph, after: Graph) -> None:
     from passes.validation import validate  # evaluation is loaded where somebody checks
 
-    validate(str(each), each, before, after, keeps(each))
+    def transform(graph: Graph) -> Graph:
+        after: Graph = _traced(each, graph)[0]
+        return after
+
+    validate(str(each), transform, before, after, keeps(each))
 
 
 def keeps(each: Pass) -> str:

@@ -40,6 +40,7 @@ CODES: Final[dict[str, str]] = {
     "SG205": "a pipeline whose passes do not follow each other",
     "SG206": "the definition of an op that contradicts itself",
     "SG207": "a check of a derivative, an op or a graph that fails",
+    "SG208": "a pass that changed what a graph takes or gives, or that gave no graph",
     "SG301": "a derivative that does not exist or was not defined",
     "SG302": "a wanted gradient that no differentiable path leads to",
     "SG303": "a backward pass over a tape that was not recorded, was released, or no longer holds",
@@ -257,6 +258,12 @@ class CheckError(StaticgradError, AssertionError):
     """A check of a derivative, an op or a graph that fails; see ``staticgrad.testing``."""
 
     code = "SG207"
+
+
+class PassInterfaceError(StaticgradError):
+    """A pass that changed inputs, outputs, updates or their types, or that gave no graph."""
+
+    code = "SG208"
 
 
 # Derivatives

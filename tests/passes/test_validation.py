@@ -39,8 +39,8 @@ class Dropped(Pass, name="dropped"):
     """The wrong value is put out."""
 
     def __call__(self, graph):
-        outputs = list(graph.outputs.values())
-        new = {outputs[0].key: outputs[0].node.args[0]} if outputs[0].node.args else {}
+        first = {value: value.node.args[:1] for value in graph.outputs.values()}
+        new = {v.key: arg for v, args in first.items() for arg in args if arg.type == v.type}
         return graph.with_nodes(graph.nodes, new)
 
 
@@ -49,7 +49,8 @@ def program():
     w = sg.parameter("w", np.ones((4, 3), "f4"))
     hidden = sg.tanh(a @ w) * 2.0 + 0.0
     loss = (sg.log(sg.exp(hidden)) - hidden.mean()).sum()
-    return sg.Graph({"loss": loss, "shifted": a + 0.0}, {w: w - 0.1 * sg.grad(loss, w)})
+    shifted = {"shifted": a + 0.0, "doubled": a + a}
+    return sg.Graph({"loss": loss, **shifted}, {w: w - 0.1 * sg.grad(loss, w)})
 
 
 @pytest.mark.parametrize("level", ["O0", "O1", "O2", "dce,simplify,cse{border=True},fold"])
@@ -93,3 +94,18 @@ def test_feeds_meet_the_conditions_of_the_graph():
         assert sizes["n"] % 4 == 0
         sg.evaluate(graph, feeds)
     assert any(np.isnan(feeds["a"]).any() for feeds, _ in seen)
+
+
+class Brittle(Pass, name="brittle"):
+    """Wrong on the whole program, and without an answer to any smaller one."""
+
+    def __call__(self, graph):
+        if len(graph.outputs) == 1:
+            raise KeyError("an output that smaller graphs do not have")
+        return Wrong()(graph)
+
+
+def test_a_pass_that_fails_on_smaller_graphs_is_reported_on_the_whole():
+    with pytest.raises(PassMismatchError, match="pass brittle changes") as caught:
+        Pipeline((Brittle(),)).run(program(), check=True)
+    assert "graph graph(%a: f32[n, 4])" in str(caught.value)

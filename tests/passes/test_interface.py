@@ -1,0 +1,165 @@
+"""No pass changes what a graph takes and gives, however it is run; what it gives is a graph."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from passes.base import Fixpoint, Pass, Pipeline
+from passes.interface import check_interface
+from staticgrad.errors import PassInterfaceError
+from staticgrad.ir.graph import Graph
+
+A, B = sg.input("a", ("n", 4)), sg.input("b", (4,))
+W, V = sg.parameter("w", np.ones(4, "f4")), sg.parameter("v", np.zeros(4, "f4"))
+
+
+def program() -> Graph:
+    y = sg.tanh(A * W + B)
+    return sg.Graph({"y": y, "s": y.sum()}, {W: W - 0.5 * V, V: V + 1.0}, name="program")
+
+
+def parts(graph: Graph) -> dict:
+    return {
+        "nodes": graph.nodes,
+        "inputs": graph.inputs,
+        "parameters": graph.parameters,
+        "outputs": graph.outputs,
+        "updates": graph.updates,
+        "name": graph.name,
+    }
+
+
+def changed(graph: Graph, **new: object) -> Graph:
+    return Graph.of_parts(**{**parts(graph), **new})
+
+
+def rebuilt(graph: Graph, outputs: dict | None = None, updates: dict | None = None, inputs=()):
+    return sg.Graph(
+        graph.outputs if outputs is None else outputs,
+        graph.updates if updates is None else updates,
+        inputs=inputs,
+    )
+
+
+STRANGE = {
+    "an input of another dtype": (
+        lambda g: changed(g, inputs=(sg.input("a", ("n", 4), "float64"), B)),
+        "input 'a' was",
+    ),
+    "an input of another shape": (
+        lambda g: changed(g, inputs=(sg.input("a", (900, 4)), B)),
+        "input 'a' was",
+    ),
+    "another input of that name": (
+        lambda g: changed(g, inputs=(sg.input("a", ("n", 4)), B)),
+        "input 'a' is another node",
+    ),
+    "one input more": (lambda g: rebuilt(g, inputs=[sg.input("c", (9,))]), "input 'c' is new"),
+    "one input less": (lambda g: changed(g, inputs=(B,)), "input 'a' is gone"),
+    "inputs turned round": (lambda g: changed(g, inputs=(B, A)), "order of each input"),
+    "an output renamed": (
+        lambda g: changed(g, outputs={"z": g.outputs["y"], "s": g.outputs["s"]}),
+        "output 'y' is gone",
+    ),
+    "an output more": (
+        lambda g: rebuilt(g, {**g.outputs, "z": g.outputs["y"] * 2}),
+        "output 'z' is new",
+    ),
+    "an output of another shape": (
+        lambda g: rebuilt(g, {"y": g.outputs["y"][None] * 1.0, "s": g.outputs["s"]}),
+        "output 'y' was",
+    ),
+    "outputs turned round": (
+        lambda g: changed(g, outputs=dict(reversed(g.outputs.items()))),
+        "order of each output",
+    ),
+    "an update dropped": (lambda g: rebuilt(g, updates={W: W * 2.0}), "parameter 'v' is gone"),
+    "an update of another type": (
+        lambda g: changed(g, updates=((W, sg.constant(np.ones(9, "f4"))), g.updates[1])),
+        "update of parameter 'w' was",
+    ),
+    "an update twice": (lambda g: changed(g, updates=(*g.updates, g.updates[0])), "twice"),
+    "updates turned round": (
+        lambda g: changed(g, updates=tuple(reversed(g.updates))),
+        "order of each update",
+    ),
+    "another parameter of that name": (
+        lambda g: rebuilt(
+            g, {**g.outputs, "s": (g.outputs["y"] * sg.parameter("u", np.ones(4, "f4"))).sum()}
+        ),
+        "parameter 'u' is not the program's",
+    ),
+    "a size that no feed tells": (
+        lambda g: rebuilt(
+            g,
+            {**g.outputs, "s": g.outputs["s"] + sg.astype(sg.arange(sg.dim("m")), "float32").sum()},
+        ),
+        "size 'm' is new",
+    ),
+    "a text": (lambda g: str(g), "gives .*, not a Graph"),
+    "nothing": (lambda g: None, "gives None, not a Graph"),
+    "a dict": (lambda g: dict(g.outputs), "gives a dict, not a Graph"),
+}
+
+
+class Strange(Pass, name="strange"):
+    """Does one of these things."""
+
+    what: str
+    ways: ClassVar = STRANGE
+
+    def __call__(self, graph):
+        return self.ways[self.what][0](graph)
+
+
+class Untraced(Pass, name="untraced"):
+    """Forgets how often it applied."""
+
+    def traced(self, program, watch=None):
+        return program
+
+
+def in_a_pipeline(each: Pass, **options: object) -> object:
+    return Pipeline((each,)).run(program(), **options)
+
+
+def in_a_fixpoint(each: Pass, **options: object) -> object:
+    return Pipeline((Fixpoint((each,), limit=2),)).run(program(), **options)
+
+
+def compiled(each: Pass, **options: object) -> object:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STATICGRAD_CHECK", str(int(bool(options.get("check")))))
+        return sg.compile(program(), pipeline=each)
+
+
+@pytest.mark.parametrize("check", [False, True])
+@pytest.mark.parametrize("run", [in_a_pipeline, in_a_fixpoint, compiled])
+@pytest.mark.parametrize("what", STRANGE)
+def test_a_pass_that_changes_the_interface_is_named(what, run, check):
+    with pytest.raises(PassInterfaceError, match=f"pass strange.*{STRANGE[what][1]}") as caught:
+        run(Strange(what), check=check)
+    assert caught.value.code == "SG208"
+
+
+@pytest.mark.parametrize("run", [in_a_pipeline, in_a_fixpoint, compiled])
+def test_what_traced_gives_is_a_pair(run):
+    with pytest.raises(PassInterfaceError, match="pass untraced: traced gives"):
+        run(Untraced())
+
+
+def test_also_where_nothing_is_verified():
+    with pytest.raises(PassInterfaceError, match="input 'a' is gone"):
+        in_a_pipeline(Strange("one input less"), verify=False)
+
+
+def test_the_same_interface_passes():
+    before = program()
+    doubled = changed(before, nodes=before.nodes)
+    check_interface("it", before, doubled)
+    unread = rebuilt(before, {**before.outputs, "s": sg.zeros(())}, None)
+    check_interface("it", before, unread)
