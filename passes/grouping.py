@@ -6,8 +6,9 @@ if somebody outside that group reads it. Views share the bytes of their base.
 
 Why groups never form a cycle: a group has a level, one more than the highest level it reads. A
 node joins a group only if all it reads from elsewhere has a lower level, so no path can leave a
-group and come back. A group holds nodes of one *phase* (0 forward, 1 what needs a gradient): no
-kernel straddles the border between forward and backward, where the memory policy decides.
+group and come back. A group holds nodes of one *phase* (0 forward, 1 what needs a gradient), so
+that the memory policy may run forward kernels again; ``across_phases.py`` then joins a backward
+group to a forward one where that stores fewer bytes.
 """
 
 from __future__ import annotations

@@ -20,7 +20,9 @@ from staticgrad import config
 from staticgrad.errors import SelfTestError, StaticgradError
 from staticgrad.native import cache, selftest, target
 
-_REQUIRED: Final = ("numpy", "scipy", "numba", "llvmlite", "opt_einsum", "platformdirs", "filelock")
+_REQUIRED: Final = (
+    "numpy", "scipy", "numba", "llvmlite", "opt_einsum", "platformdirs", "rich", "click"
+)  # fmt: skip
 _OPTIONAL: Final = ("scikit-learn",)
 
 

@@ -1,4 +1,4 @@
-"""Who reads a value: user lists, use counts, last uses, as plain functions of a graph.
+"""Who reads a value: user lists and last uses, as plain functions of a graph.
 
 Values are keyed by (node, index); lists are in node order. Nothing is stored on a node: after a
 rewrite one asks again.
@@ -22,17 +22,6 @@ def users_of(graph: Graph) -> dict[ValueKey, list[Node]]:
             if not users or users[-1] is not node:  # x * x reads x twice
                 users.append(node)
     return found
-
-
-def use_counts(graph: Graph) -> dict[ValueKey, int]:
-    """How often each value is read: by operands, outputs and updates; ``x * x`` reads x twice."""
-    counts = {(node, index): 0 for node in graph.nodes for index in range(len(node.types))}
-    for node in graph.nodes:
-        for arg in node.args:
-            counts[arg.key] += 1
-    for root in graph.roots:
-        counts[root.key] += 1
-    return counts
 
 
 def last_uses(graph: Graph) -> dict[Node, list[Node]]:

@@ -1,12 +1,10 @@
-"""Kernel -> Python source for the Numba backend: readable, deterministic, free of names of values.
+"""Kernel -> Python source, which both backends compile and ``STATICGRAD_JIT=0`` runs as it is.
 
-Equal kernels give equal text, which is what the kernel cache is keyed by; comments that name nodes
-and the user's lines are added for display only (``annotated``).
+The source is readable and deterministic, and names no node. Equal kernels give equal text, by which
+the kernel cache is keyed.
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterable
 
 from staticgrad.codegen.columns import write_columns
 from staticgrad.codegen.expressions import Helpers, Lines, element
@@ -56,9 +54,3 @@ def _write_stages(kernel: Kernel, out: Lines, loop: Loop | None, helpers: Helper
                 write_scalar(kernel, stage, out, helpers)
             case Sort():
                 write_sort(kernel, stage, out, helpers)
-
-
-def annotated(source: str, label: str, lines: Iterable[str]) -> str:
-    """The source with a comment that names the ops and the user's lines behind it."""
-    where = "  ".join(lines)
-    return f"# {label}{'   ' + where if where else ''}\n{source}"

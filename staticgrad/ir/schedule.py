@@ -58,7 +58,7 @@ class Binding:
 class Step:
     """One use of a kernel: operands bound to buffers, arguments to sizes.
 
-    ``total`` outer iterations in groups of ``grain`` (any worker may run a group). ``origins`` are
+    ``total`` outer iterations in groups of ``grain``, which are independent. ``origins`` are
     the user's lines it computes, ``label`` the ops, for people. ``phase``: the
     highest derivative order that it depends on (0 forward, 1 gradient, ...).
     """

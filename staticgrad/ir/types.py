@@ -119,14 +119,3 @@ def c_strides(shape: Shape) -> Shape:
         strides.append(step)
         step = step * extent
     return tuple(reversed(strides))
-
-
-def normalize_axis(axis: int, rank: int) -> int:
-    """A non-negative axis.
-
-    Raises:
-        IndexError: the axis is out of range; callers report it in the user's terms.
-    """
-    if not -rank <= axis < rank:
-        raise IndexError(f"axis {axis} is out of range for {rank} axes")
-    return axis % rank if rank else 0

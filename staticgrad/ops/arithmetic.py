@@ -1,7 +1,7 @@
 """Sums, products, quotients, and the signs and steps of a number: the exact arithmetic.
 
 Integers wrap as in NumPy; on bools a sum is *or* and a product is *and*. Powers stand in
-``powers.py``, choices between two operands in ``select.py``.
+``powers.py``, choices between two operands in ``selection.py``.
 """
 
 from __future__ import annotations

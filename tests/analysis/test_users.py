@@ -1,9 +1,9 @@
-"""Users, counts and last uses on a small graph whose answers can be read off."""
+"""Users and last uses on a small graph whose answers can be read off."""
 
 import pytest
 
 import staticgrad as sg
-from staticgrad.analysis.users import last_uses, use_counts, users_of
+from staticgrad.analysis.users import last_uses, users_of
 
 
 @pytest.fixture
@@ -17,11 +17,6 @@ def graph():
 def test_users_are_listed_once_in_order(graph):
     x, square, total = graph.nodes
     assert users_of(graph) == {(x, 0): [square, total], (square, 0): [total], (total, 0): []}
-
-
-def test_counts_include_repeats_and_outputs(graph):
-    x, square, total = graph.nodes
-    assert use_counts(graph) == {(x, 0): 3, (square, 0): 2, (total, 0): 1}
 
 
 def test_last_uses_leave_out_what_is_returned(graph):

@@ -11,7 +11,6 @@ from staticgrad.ir.types import (
     TensorType,
     broadcast_shapes,
     c_strides,
-    normalize_axis,
 )
 
 BATCH, OTHER = dim("batch"), dim("other")
@@ -70,12 +69,3 @@ def test_counts_and_text() -> None:
     scalar = TensorType(I64)
     assert (scalar.rank, scalar.size, scalar.nbytes, str(scalar)) == (0, 1, 8, "i64[]")
     assert len({t, TensorType(F32, (dim("batch", hint=9), 784))}) == 1
-
-
-@pytest.mark.parametrize("rank", range(4))
-def test_axes_count_from_both_ends(rank: int) -> None:
-    for axis in range(rank):
-        assert normalize_axis(axis, rank) == normalize_axis(axis - rank, rank) == axis
-    for axis in (rank, -rank - 1):
-        with pytest.raises(IndexError, match="out of range"):
-            normalize_axis(axis, rank)
