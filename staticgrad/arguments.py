@@ -5,11 +5,11 @@ Nothing here compiles, plans or runs: from what a user wrote to what ``compiler.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from operator import index
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
+from staticgrad.byte_counts import SPELLING, read_bytes
 from staticgrad.errors import ArgumentError, UnknownFeedError, UnknownNameError
 from staticgrad.ir.dim import Dim
 from staticgrad.ir.graph import Graph, Symbolic
@@ -17,11 +17,6 @@ from staticgrad.message import did_you_mean, kind_of, listed, shown
 
 if TYPE_CHECKING:
     from passes.base import Pass
-
-_UNITS: Final = {
-    "": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30,
-}  # fmt: skip
-_BYTES: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
 
 
 def read_program(program: object) -> tuple[Graph, bool]:
@@ -115,18 +110,9 @@ def read_budget(budget: Any) -> int | None:
     """
     if budget is None:
         return None
-    match = _BYTES.fullmatch(budget) if isinstance(budget, str) else None
-    if match is not None and match[2].lower() in _UNITS:
-        return int(float(match[1]) * _UNITS[match[2].lower()])
-    try:
-        found = -1 if isinstance(budget, bool) else index(budget)
-    except TypeError:
-        found = -1
-    if found < 0:
-        raise ArgumentError(
-            f"memory_budget={budget!r} is not a number of bytes",
-            hint="write 2000000, '2MB' (10**6) or '2MiB' (2**20); B, kB, MB, GB, KiB, MiB, GiB",
-        )
+    found = read_bytes(budget)
+    if found is None:
+        raise ArgumentError(f"memory_budget={budget!r} is not a number of bytes", hint=SPELLING)
     return found
 
 

@@ -19,6 +19,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import click
 
 import staticgrad as sg
+from staticgrad.byte_counts import SPELLING, read_bytes
 from staticgrad.errors import ParseError, StaticgradError
 
 if TYPE_CHECKING:
@@ -260,9 +261,35 @@ def info() -> Answer:
         "directory": None if found.directory is None else str(found.directory),
         "kernels": found.entries,
         "bytes": found.bytes,
+        "other_installations": found.others,
+        "limit": found.limit,
+        "refusal": found.refusal,
     }
-    shown = data["directory"] or "no directory that is safe to write"
-    return Answer(data, f"{shown}: {found.entries} kernels, {found.bytes} bytes")
+    if found.directory is None:
+        return Answer(data, f"no directory that is safe to write: {found.refusal}")
+    others = f"; {found.others} of other installations" if found.others else ""
+    return Answer(
+        data,
+        f"{found.directory}: {found.entries} kernels, {found.bytes} of {found.limit} bytes{others}",
+    )
+
+
+@cache.command()
+@click.option("--limit", metavar="SIZE", help="Bytes that may stay, 100MiB for one.")
+@answering
+def prune(limit: str | None) -> Answer:
+    """Remove kernels of other installations, then the longest unused ones.
+
+    An installation is a version of staticgrad, Numba, llvmlite, NumPy and Python. As much stays as
+    --limit says, by default the setting cache_size.
+    """
+    from staticgrad import native
+
+    most = None if limit is None else read_bytes(limit)
+    if limit is not None and most is None:
+        raise click.BadParameter(f"{limit!r}: {SPELLING}", param_hint="--limit")
+    removed = native.prune_cache(most)
+    return Answer({"removed": removed}, f"{removed} kernels removed")
 
 
 @cache.command()

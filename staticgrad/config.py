@@ -2,8 +2,10 @@
 
 A setting is taken from the first of: the argument of a call, ``with sg.options(...)``, the
 environment (``STATICGRAD_DEBUG=nan``), ``[tool.staticgrad]`` of the ``pyproject.toml`` in the
-working directory, the default. This module holds settings that concern the whole process; what
-belongs to one compilation (budget, policy) is an argument of ``sg.compile``. It holds the logger.
+working directory, the default. Where files are read, written and removed is not for that file to
+say: whoever wrote it may be a stranger, and kernels on disk run. This module holds settings that
+concern the whole process; what belongs to one compilation (budget, policy) is an argument of
+``sg.compile``. It holds the logger.
 
     >>> with options(debug="nan"):
     ...     current().debug
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -23,7 +26,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Literal
 
-from staticgrad.errors import ConfigError, UnknownSettingError
+from staticgrad.byte_counts import SPELLING, read_bytes
+from staticgrad.errors import ConfigError, SettingWarning, UnknownSettingError, warn
 
 logger: Final = logging.getLogger("staticgrad")
 logger.addHandler(logging.NullHandler())
@@ -65,6 +69,13 @@ def _folder(raw: object) -> Path | None:
     return path
 
 
+def _bytes(raw: object) -> int:
+    found = read_bytes(raw)
+    if found is None:
+        raise _UnfitError(f"a number of bytes: {SPELLING}")
+    return found
+
+
 _BACKENDS: Final = ("auto", "numba", "vector")
 
 
@@ -93,7 +104,10 @@ class Config:
         jit: compile kernels; off: their source runs as plain Python.
         backend: who compiles kernels: vector (LLVM IR of our own), numba (Numba's pipeline), or
             auto: vector, and numba for a source that vector does not take. The results are equal.
-        cache_dir: folder of compiled kernels; None: the cache folder of the user.
+        cache_dir: folder of compiled kernels; None: the cache folder of the user. It must be the
+            user's own, writable by nobody else; see docs/security.md.
+        cache_size: bytes of compiled kernels on disk beyond which those go that were not used for
+            the longest time.
         dump: folder that takes the text after each pass; None: nothing is dumped.
         debug: how programs run that are compiled without ``debug=``: True watches what each kernel
             reads and writes, "nan" stops at the first NaN or infinity; see ``sg.compile``.
@@ -104,6 +118,7 @@ class Config:
     jit: bool = True
     backend: Literal["auto", "numba", "vector"] = "auto"
     cache_dir: Path | None = None
+    cache_size: int = 512 * 2**20
     dump: Path | None = None
     debug: bool | Literal["nan"] = False
     check: bool = False
@@ -115,12 +130,16 @@ _SETTINGS: Final[dict[str, tuple[Callable[[object], object], str]]] = {
     "jit": (_flag, "compile kernels; off: run their source as plain Python"),
     "backend": (_backend, "who compiles kernels: auto, numba or vector; the results are equal"),
     "cache_dir": (_folder, "folder of compiled kernels; none: the user's cache folder"),
+    "cache_size": (_bytes, "bytes of compiled kernels that are kept on disk"),
     "dump": (_folder, "folder that takes the text after each pass"),
     "debug": (_debug, "on: watch what kernels touch; nan: stop at the first NaN or infinity"),
     "check": (_flag, "compare the graph before and after each pass"),
     "log": (_topics, f"topics to log: {', '.join(_TOPICS)}"),
 }
 _DEFAULTS: Final = Config()
+#: Settings that decide over files: never taken from the working directory.
+_NOT_A_PROJECTS: Final = frozenset({"cache_dir", "cache_size", "dump"})
+_LARGEST_PROJECT: Final = 2**20  # bytes of a pyproject.toml that is read
 
 
 @dataclass(frozen=True)
@@ -234,15 +253,17 @@ _projects: Final[dict[Path, tuple[tuple[int, int], object]]] = {}
 
 
 def _from_project() -> _Layer:
-    path = Path("pyproject.toml").absolute()
+    try:
+        path = Path("pyproject.toml").absolute()
+    except OSError:  # the working directory has been removed
+        return {}
     shown = f"[tool.staticgrad] of {path}"
-    layer: _Layer = {}
-    for name, raw in _project_table(path).items():
-        value = _read(name, raw, f"{shown}: {name}")
-        if isinstance(value, Path):  # relative to the file, wherever the process goes afterwards
-            value = path.parent / value
-        layer[name] = (value, shown)
-    return layer
+    table = _project_table(path)
+    return {
+        name: (_read(name, raw, f"{shown}: {name}"), shown)
+        for name, raw in table.items()
+        if name not in _NOT_A_PROJECTS
+    }
 
 
 def _project_table(path: Path) -> Mapping[str, object]:
@@ -251,7 +272,9 @@ def _project_table(path: Path) -> Mapping[str, object]:
         stamp = (status.st_mtime_ns, status.st_size)
         known = _projects.get(path)
         if known is None or known[0] != stamp:
-            known = _projects[path] = (stamp, _read_table(path))
+            usable = stat.S_ISREG(status.st_mode) and status.st_size <= _LARGEST_PROJECT
+            known = _projects[path] = (stamp, _read_table(path) if usable else {})
+            _warn_of_unheeded(path, known[1])
     except OSError:  # no such file, or one that we may not read
         return {}
     if not isinstance(known[1], dict):
@@ -264,10 +287,22 @@ def _read_table(path: Path) -> object:
 
     try:
         tool = tomllib.loads(path.read_text(encoding="utf-8")).get("tool")
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError):
         # A broken pyproject.toml is for the tools that need it to report.
         return {}
     return tool.get("staticgrad", {}) if isinstance(tool, dict) else {}
+
+
+def _warn_of_unheeded(path: Path, table: object) -> None:
+    """Warn of settings that a project file cannot make; once for each version of the file."""
+    found = sorted(_NOT_A_PROJECTS.intersection(table)) if isinstance(table, dict) else []
+    if found:
+        variables = ", ".join(map(_variable, found))
+        warn(
+            SettingWarning,
+            f"{', '.join(found)} in {path}: what decides over files is not taken from the working"
+            f" directory; set {variables}, or give it as an argument",
+        )
 
 
 def _read(name: str, raw: object, shown: str, known_as: Callable[[str], str] = str) -> object:

@@ -99,12 +99,12 @@ def _compiled_gradient() -> str:
 
 
 def _cache() -> str:
-    folder = cache.directory()
+    held = cache.info()
+    folder = held.directory
     if folder is None:
-        raise OSError("no kernel cache: kernels are compiled anew in every process")
+        raise OSError(f"none, kernels are compiled anew in every process: {held.refusal}")
     with tempfile.TemporaryFile(dir=folder):
         pass
-    held = cache.info()
     return f"{folder}, writable, {held.entries} kernels, {held.bytes} bytes"
 
 

@@ -71,6 +71,9 @@ CODES: Final[dict[str, str]] = {
     "SG903": "a slower way taken because the fast one does not apply",
     "SG904": "an expression whose derivative can be NaN where the result is not",
     "SG905": "a kernel compiled where none was expected",
+    "SG906": "a folder or file of compiled kernels that others could have written",
+    "SG907": "a setting that has no effect where it is written",
+    "SG908": "an installed package whose ops or passes cannot be imported",
 }
 
 
@@ -463,6 +466,24 @@ class RecompileWarning(StaticgradWarning):
     """A kernel compiled where none was expected."""
 
     code = "SG905"
+
+
+class KernelCacheWarning(StaticgradWarning):
+    """A folder or file of compiled kernels that others could have written."""
+
+    code = "SG906"
+
+
+class SettingWarning(StaticgradWarning):
+    """A setting that has no effect where it is written."""
+
+    code = "SG907"
+
+
+class PluginWarning(StaticgradWarning):
+    """An installed package whose ops or passes cannot be imported."""
+
+    code = "SG908"
 
 
 def warn(category: type[StaticgradWarning], text: str) -> None:

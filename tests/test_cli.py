@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 import staticgrad as sg
 from passes.pipelines import pipeline
 from staticgrad import cli, doctor
-from staticgrad.native import selftest
+from staticgrad.native import cache, selftest
 
 ROOT = Path(__file__).parents[1]
 
@@ -128,14 +128,27 @@ def test_an_error_as_json():
 
 def test_the_cache_is_counted_and_cleared(own_cache):
     assert invoke("cache", "dir").stdout == f"{own_cache}\n"
-    assert answer("cache", "info") == {"directory": str(own_cache), "kernels": 0, "bytes": 0}
+    empty = {"directory": str(own_cache), "kernels": 0, "bytes": 0, "other_installations": 0}
+    held = {**empty, "limit": 512 * 2**20, "refusal": ""}
+    assert answer("cache", "info") == held
     (own_cache / "one.kernel").write_bytes(b"12345")
     (own_cache / "two.kernel").write_bytes(b"123")
-    assert answer("cache", "info") == {"directory": str(own_cache), "kernels": 2, "bytes": 8}
-    assert invoke("cache", "info").stdout == f"{own_cache}: 2 kernels, 8 bytes\n"
+    assert answer("cache", "info") == {**held, "kernels": 2, "bytes": 8, "other_installations": 2}
+    said = invoke("cache", "info").stdout
+    assert said == f"{own_cache}: 2 kernels, 8 of 536870912 bytes; 2 of other installations\n"
     assert answer("cache", "clear") == {"removed": 2}
     assert list(own_cache.glob("*.kernel")) == []
     assert invoke("cache", "clear").stdout == "0 kernels removed\n"
+
+
+def test_kernels_of_other_installations_are_pruned(own_cache):
+    assert answer("cache", "prune") == {"removed": 0}
+    cache.write("own", cache.ObjectCode(b"x" * 1000, "symbol"))
+    (own_cache / "old.kernel").write_bytes(b"12345")
+    assert invoke("cache", "prune", "--limit", "1MiB").stdout == "1 kernels removed\n"
+    assert answer("cache", "prune", "--limit", "1kB") == {"removed": 1}
+    assert list(own_cache.iterdir()) == []
+    assert "'much': write 2000000" in invoke("cache", "prune", "--limit", "much").stderr
 
 
 def test_without_a_cache_dir_says_so(tmp_path, monkeypatch):
@@ -144,7 +157,9 @@ def test_without_a_cache_dir_says_so(tmp_path, monkeypatch):
     monkeypatch.setenv("STATICGRAD_CACHE_DIR", str(tmp_path / "cache"))
     assert invoke("cache", "dir").exit_code == 1
     assert json.loads(invoke("cache", "dir", "--json").stdout) == {"directory": None}
-    assert "no directory that is safe to write" in invoke("cache", "info").stdout
+    said = invoke("cache", "info").stdout
+    assert said.startswith("no directory that is safe to write: ")
+    assert "kernels is no folder" in said
 
 
 # opt

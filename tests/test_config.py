@@ -10,7 +10,7 @@ import pytest
 
 from staticgrad import config
 from staticgrad.config import Config, current, options, settings, show_config
-from staticgrad.errors import ConfigError, UnknownSettingError
+from staticgrad.errors import ConfigError, SettingWarning, UnknownSettingError
 
 
 @pytest.fixture(autouse=True)
@@ -143,14 +143,42 @@ def test_an_unknown_option_is_named():
         pass
 
 
-def test_a_project_may_set_every_setting_with_paths_from_its_folder():
-    write_project(
-        'jit = false\ncache_dir = "kernels"\ndebug = "nan"\ncheck = true\nlog = ["memory"]'
-    )
-    expected = Config(
-        jit=False, cache_dir=Path.cwd() / "kernels", debug="nan", check=True, log=("memory",)
-    )
-    assert current() == expected
+def test_a_project_may_make_settings():
+    write_project('jit = false\nbackend = "numba"\ndebug = "nan"\ncheck = true\nlog = ["memory"]')
+    assert current() == Config(jit=False, backend="numba", debug="nan", check=True, log=("memory",))
+
+
+@pytest.mark.parametrize("value", ['"kernels"', "7", "[]"])
+def test_a_project_does_not_decide_over_files(value):
+    write_project(f"cache_dir = {value}\ndump = {value}\ncache_size = {value}\ndebug = true")
+    with pytest.warns(SettingWarning, match=r"cache_dir, cache_size, dump in .*pyproject") as seen:
+        assert current() == Config(debug=True)
+    assert "STATICGRAD_CACHE_DIR, STATICGRAD_CACHE_SIZE, STATICGRAD_DUMP" in str(seen[0].message)
+    assert current() == Config(debug=True)  # without another warning
+
+
+@pytest.mark.parametrize("kind", ["pipe", "endless", "deep", "long", "folder"])
+def test_a_project_file_that_is_none_is_passed_over(kind):
+    path = Path("pyproject.toml")
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "endless":
+        path.symlink_to("/dev/zero")
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "deep":
+        write_project(f"jit = {'[' * 100_000}")
+    else:
+        write_project(f"jit = false\n{'#' * 2**20}")
+    assert current() == Config()
+
+
+def test_a_removed_working_directory_has_no_project(tmp_path):
+    write_project("debug = true")
+    (tmp_path / "gone").mkdir()
+    os.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert current() == Config()
 
 
 def test_a_changed_project_file_is_read_again():

@@ -245,6 +245,16 @@ def cache_info() -> CacheInfo:
     return cache.info()
 
 
+def prune_cache(limit: int | None = None) -> int:
+    """Removes kernels of other installations, then the longest unused ones beyond ``limit`` bytes.
+
+    The limit is the setting ``cache_size`` by default. Returns how many were removed.
+    """
+    from staticgrad.native import cache
+
+    return cache.prune(limit)
+
+
 def clear_cache() -> int:
     """Removes all kernels from disk (loaded ones keep working); returns how many there were."""
     from staticgrad.native import cache

@@ -1,9 +1,15 @@
 """Compiled kernels on disk, found by content.
 
-One file per kernel, ``<key>.kernel``: a magic line, a digest of the rest, the entry's name, the
-ELF object. No pickle. Writers replace files whole, readers verify the digest; a file that does
-not verify is compiled anew and replaced. A directory that cannot be written, or that another
-user could write, leaves the process without a disk cache and otherwise unharmed.
+One file per kernel, ``<installation>-<key>.kernel``: a magic line, a digest of the rest, the
+entry's name, the ELF object. No pickle. Writers replace files whole, readers verify the digest; a
+file that does not verify is compiled anew and replaced. The digest tells damage, not origin: what
+keeps strangers' code out is that folder and file are the user's own (``private_folder``). A
+directory that cannot be written, or that another user could write, leaves the process without a
+disk cache and otherwise unharmed.
+
+The setting ``cache_size`` bounds the bytes: entries go that were not used for the longest time, and
+those of other installations after a month. Processes that write at once may each exceed it by an
+eighth.
 """
 
 from __future__ import annotations
@@ -12,7 +18,6 @@ import contextlib
 import functools
 import hashlib
 import os
-import stat
 import struct
 import sys
 import time
@@ -24,7 +29,9 @@ from typing import Final
 import numpy as np
 
 from staticgrad import config
+from staticgrad.errors import KernelCacheWarning, warn
 from staticgrad.native.jit import ObjectCode
+from staticgrad.native.private_folder import NotPrivateError, private_folder, read_private
 from staticgrad.native.target import Target
 
 MAGIC: Final = b"staticgrad-kernel-1\n"
@@ -32,15 +39,39 @@ SUFFIX: Final = ".kernel"
 _DIGEST_BYTES: Final = 32
 _UNFINISHED: Final = ".new-"
 _ABANDONED: Final = 3600.0  # seconds after which an unfinished file has no writer
+_FORGOTTEN: Final = 30 * 86400.0  # seconds after which an unused entry of another installation goes
+_LATELY: Final = 3600.0  # seconds for which a use of an entry is not noted again
+LARGEST_ENTRY: Final = 64 * 2**20  # bytes; a kernel has thousands
 
 
 @dataclass(frozen=True)
 class CacheInfo:
-    """What the disk cache holds: its directory (None: no cache), files, bytes."""
+    """What the disk cache holds: its directory (None: no cache), files, bytes.
+
+    ``others`` of the files belong to other installations (another version of staticgrad, Numba,
+    llvmlite, NumPy or Python); ``limit`` is the setting ``cache_size``; ``refusal`` says why there
+    is no directory.
+    """
 
     directory: Path | None
     entries: int
     bytes: int
+    others: int = 0
+    limit: int = 0
+    refusal: str = ""
+
+
+@dataclass
+class _Fill:
+    """Bytes in a folder as this process last counted them, and what it has written since."""
+
+    counted: int
+    written: int = 0
+
+
+#: The folders that this process has written into. Estimates, so that threads need no lock.
+_fills: Final[dict[Path, _Fill]] = {}
+_warned: Final[list[str]] = []
 
 
 @functools.cache
@@ -78,8 +109,14 @@ def directory(settings: config.Config | None = None) -> Path | None:
 
     Reading the settings costs more than finding a kernel, so a caller who has them passes them.
     """
+    return _found_directory(settings)[0]
+
+
+def _found_directory(settings: config.Config | None) -> tuple[Path | None, str]:
+    """The cache directory, or None and the reason."""
     chosen = (settings or config.current()).cache_dir
-    return _prepared(chosen or _default_directory())
+    user = os.geteuid() if hasattr(os, "geteuid") else 0
+    return _prepared(chosen or _default_directory(), user)
 
 
 @functools.cache
@@ -90,33 +127,55 @@ def _default_directory() -> Path:
 
 
 @functools.cache
-def _prepared(base: Path) -> Path | None:
-    path = base / "kernels"
+def _prepared(base: Path, user: int) -> tuple[Path | None, str]:
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = path.stat()
+        return private_folder(base / "kernels"), ""
+    except NotPrivateError as refusal:
+        _refuse(f"no kernel cache: {refusal}")
+        return None, str(refusal)
     except OSError as error:
-        config.log("cache", "no kernel cache in %s: %s", path, error)
-        return None
-    if hasattr(os, "getuid"):
-        if status.st_uid != os.getuid():
-            config.log("cache", "no kernel cache in %s: it belongs to another user", path)
-            return None
-        if stat.S_IMODE(status.st_mode) & 0o077:
-            with contextlib.suppress(OSError):
-                path.chmod(0o700)
-    return path
+        config.log("cache", "no kernel cache in %s: %s", base, error)
+        return None, str(error)
+
+
+def _refuse(text: str) -> None:
+    """Warn that something of the cache is not believed; once per process, then into the log."""
+    if _warned:
+        config.log("cache", "%s", text)
+        return
+    _warned.append(text)
+    warn(
+        KernelCacheWarning,
+        f"{text}. Whoever can write there could run code as this user, so kernels are compiled"
+        " anew; STATICGRAD_CACHE_DIR names another folder",
+    )
+
+
+@functools.cache
+def _installation() -> str:
+    return hashlib.blake2b(environment().encode(), digest_size=6).hexdigest()
+
+
+def path_of(folder: Path, name: str) -> Path:
+    """The file of the entry called ``name``."""
+    return folder / f"{_installation()}-{name}{SUFFIX}"
 
 
 def read(name: str, settings: config.Config | None = None) -> ObjectCode | None:
-    """The entry called ``name``; None when there is none or it does not verify."""
+    """The entry called ``name``; None when there is none or it does not verify.
+
+    Warns, once per process, of an entry that is not the user's own regular file.
+    """
     folder = directory(settings)
     if folder is None:
         return None
-    path = folder / (name + SUFFIX)
+    path = path_of(folder, name)
     try:
-        content = path.read_bytes()
+        content, status = read_private(path, LARGEST_ENTRY)
     except FileNotFoundError:
+        return None
+    except NotPrivateError as refusal:
+        _refuse(f"a kernel on disk is not used: {refusal}")
         return None
     except OSError as error:
         config.log("cache", "%s cannot be read: %s", path, error)
@@ -124,6 +183,9 @@ def read(name: str, settings: config.Config | None = None) -> ObjectCode | None:
     found = _decode(content)
     if found is None:
         config.logger.warning("%s is damaged; the kernel is compiled anew", path)
+    elif time.time() - status.st_mtime > _LATELY:  # the time of change is that of the last use
+        with contextlib.suppress(OSError):
+            os.utime(path)
     return found
 
 
@@ -133,20 +195,21 @@ def write(name: str, code: ObjectCode, settings: config.Config | None = None) ->
     Whatever stops it leaves the old entry or the new one. What a killed process left half written
     is removed by a later one.
     """
+    settings = settings or config.current()
     folder = directory(settings)
-    if folder is None:
+    content = _encode(code)
+    if folder is None or len(content) > min(settings.cache_size, LARGEST_ENTRY):
         return False
     temporary: Path | None = None
     stored = False
     try:
         import tempfile  # a warm start writes nothing
 
-        _sweep(folder)
         handle, path = tempfile.mkstemp(dir=folder, prefix=_UNFINISHED)
         temporary = Path(path)
         with os.fdopen(handle, "wb") as stream:
-            stream.write(_encode(code))
-        temporary.replace(folder / (name + SUFFIX))
+            stream.write(content)
+        temporary.replace(path_of(folder, name))
         stored = True
     except OSError as error:
         config.log("cache", "%s takes no kernels: %s", folder, error)
@@ -154,16 +217,80 @@ def write(name: str, code: ObjectCode, settings: config.Config | None = None) ->
         if temporary is not None and not stored:
             with contextlib.suppress(OSError):
                 temporary.unlink()
+    _make_room(folder, len(content), settings.cache_size)
     return stored
 
 
-@functools.cache
-def _sweep(folder: Path) -> None:
-    """Removes unfinished files that nobody can be writing any more; once per process."""
-    for path in folder.glob(_UNFINISHED + "*"):
-        with contextlib.suppress(OSError):
-            if time.time() - path.stat().st_mtime > _ABANDONED:
-                path.unlink()
+def _make_room(folder: Path, added: int, limit: int) -> None:
+    """Counts what was written; removes old entries when the folder may hold too much."""
+    fill = _fills.get(folder)
+    if fill is not None:
+        fill.written += added
+        if fill.counted + fill.written <= limit and fill.written <= limit // 8:
+            return
+    _fills[folder] = _Fill(_trimmed(folder, limit, _FORGOTTEN)[1])
+
+
+def prune(limit: int | None = None) -> int:
+    """Removes what no process of this installation reads, then the longest unused entries.
+
+    Args:
+        limit: bytes that may stay; by default the setting ``cache_size``.
+
+    Returns:
+        How many entries were removed.
+    """
+    settings = config.current()
+    folder = directory(settings)
+    if folder is None:
+        return 0
+    return _trimmed(folder, settings.cache_size if limit is None else limit, 0.0)[0]
+
+
+def _trimmed(folder: Path, limit: int, forgotten: float) -> tuple[int, int]:
+    """How many entries were removed from a folder, and the bytes left.
+
+    Those of other installations go when unused for ``forgotten`` seconds, and the longest unused
+    ones until three quarters of the limit are left, so that the next write need not count again.
+    Racing processes remove the same files.
+    """
+    now, left, removed = time.time(), 0, 0
+    kept = []
+    for path, status in _files(folder):
+        age = now - status.st_mtime
+        if path.name.startswith(_UNFINISHED):
+            if age > _ABANDONED:
+                _remove(path)
+        elif age >= forgotten and not path.name.startswith(_installation()):
+            removed += _remove(path)
+        else:
+            kept.append((status.st_mtime, path.name, status.st_size, path))
+            left += status.st_size
+    enough = limit - limit // 4 if left > limit else limit
+    for _, _, size, path in sorted(kept):
+        if left <= enough:
+            break
+        removed += _remove(path)
+        left -= size
+    return removed, left
+
+
+def _files(folder: Path) -> list[tuple[Path, os.stat_result]]:
+    """Entries and unfinished files of a folder, with their status; none if it is gone."""
+    found = []
+    with contextlib.suppress(OSError), os.scandir(folder) as inside:
+        for each in inside:
+            if each.name.endswith(SUFFIX) or each.name.startswith(_UNFINISHED):
+                with contextlib.suppress(OSError):  # another process may remove it meanwhile
+                    found.append((Path(each.path), each.stat(follow_symlinks=False)))
+    return found
+
+
+def _remove(path: Path) -> bool:
+    with contextlib.suppress(OSError):
+        path.unlink()
+        return True
+    return False
 
 
 def remember(name: str, text: str) -> None:
@@ -181,33 +308,26 @@ def discard(name: str) -> None:
     """Removes an entry that verified but could not be loaded."""
     folder = directory()
     if folder is not None:
-        with contextlib.suppress(OSError):
-            (folder / (name + SUFFIX)).unlink()
+        _remove(path_of(folder, name))
 
 
 def info() -> CacheInfo:
     """How many kernels the cache directory holds, and their bytes."""
-    folder = directory()
+    settings = config.current()
+    folder, refusal = _found_directory(settings)
     if folder is None:
-        return CacheInfo(None, 0, 0)
-    sizes = []
-    for path in folder.glob("*" + SUFFIX):
-        with contextlib.suppress(OSError):
-            sizes.append(path.stat().st_size)
-    return CacheInfo(folder, len(sizes), sum(sizes))
+        return CacheInfo(None, 0, 0, limit=settings.cache_size, refusal=refusal)
+    held = [(path, status) for path, status in _files(folder) if path.suffix == SUFFIX]
+    others = sum(not path.name.startswith(_installation()) for path, _ in held)
+    size = sum(status.st_size for _, status in held)
+    return CacheInfo(folder, len(held), size, others, settings.cache_size)
 
 
 def clear() -> int:
     """Removes every entry and abandoned temporary file; returns how many kernels there were."""
     folder = directory()
-    removed = 0
-    for path in (
-        [] if folder is None else [*folder.glob("*" + SUFFIX), *folder.glob(_UNFINISHED + "*")]
-    ):
-        with contextlib.suppress(OSError):
-            path.unlink()
-            removed += path.suffix == SUFFIX
-    return removed
+    found = [] if folder is None else [path for path, _ in _files(folder)]
+    return sum([_remove(path) and path.suffix == SUFFIX for path in found])
 
 
 def _encode(code: ObjectCode) -> bytes:
@@ -225,4 +345,7 @@ def _decode(content: bytes) -> ObjectCode | None:
     if digest != content[len(MAGIC) : start]:
         return None
     (length,) = struct.unpack_from("<H", body)
-    return ObjectCode(body[2 + length :], body[2 : 2 + length].decode("ascii"))
+    symbol = body[2 : 2 + length]
+    if len(symbol) != length or not symbol.isascii():
+        return None
+    return ObjectCode(body[2 + length :], symbol.decode("ascii"))

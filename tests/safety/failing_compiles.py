@@ -36,7 +36,7 @@ DOORS: tuple[tuple[Any, str], ...] = (
     (selftest, "sound"), (target, "machine"), (native, "_load"),
 )  # fmt: skip
 DISK: tuple[tuple[Any, str], ...] = (
-    (tempfile, "mkstemp"), (os, "fdopen"), (Path, "replace"), (Path, "read_bytes"),
+    (tempfile, "mkstemp"), (os, "fdopen"), (Path, "replace"), (cache, "read_private"),
 )  # fmt: skip
 
 

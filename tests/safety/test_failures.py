@@ -88,7 +88,7 @@ def test_kill_9_while_the_cache_is_written(tmp_path: Path, monkeypatch: pytest.M
     for path in (left, young):
         path.write_bytes(b"half")
     os.utime(left, (0, 0))
-    cache._sweep.cache_clear()
+    cache._fills.clear()
     assert cache.write("entry", cache.ObjectCode(b"x", "symbol"))
     assert not left.exists()
     assert young.exists()

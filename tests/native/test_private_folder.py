@@ -1,0 +1,216 @@
+"""What others could have written is not run: folders, their ancestors, links, special files."""
+
+import os
+import stat
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from staticgrad.errors import KernelCacheWarning
+from staticgrad.native import cache
+from staticgrad.native.jit import ObjectCode
+from staticgrad.native.private_folder import NotPrivateError, private_folder
+
+CODE = ObjectCode(b"\x7fELF and so on", "symbol")
+STRANGER = 65534
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+
+
+@pytest.fixture
+def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A cache folder with the entry ``planted``, and a process that has not warned yet."""
+    monkeypatch.setenv("STATICGRAD_CACHE_DIR", str(tmp_path / "cache"))
+    cache._warned.clear()
+    assert cache.write("planted", CODE)
+    assert cache.read("planted") == CODE
+    cache._prepared.cache_clear()
+    yield tmp_path / "cache"
+    cache._prepared.cache_clear()
+    cache._warned.clear()
+
+
+def modes(base: Path) -> dict[Path, int]:
+    return {path: path.lstat().st_mode for path in (base, base / "kernels")}
+
+
+def refused(reason: str) -> None:
+    """Nothing is read, one warning says why; asking again is quiet."""
+    with pytest.warns(KernelCacheWarning, match=reason) as seen:
+        assert cache.read("planted") is None
+    assert len(seen) == 1
+    assert seen[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert cache.read("planted") is None
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o707, 0o2775, 0o1777])
+def test_a_folder_that_others_can_write_is_refused_and_left_alone(base: Path, mode: int) -> None:
+    (base / "kernels").chmod(mode)
+    before = modes(base)
+    refused(f"others may write in .*kernels .mode {mode:04o}")
+    assert not cache.write("another", CODE)
+    assert cache.clear() == cache.prune() == 0
+    assert cache.info().entries == 0
+    assert "others may write" in cache.info().refusal
+    assert modes(base) == before
+    assert len(list((base / "kernels").iterdir())) == 1
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o750, 0o700])
+def test_a_folder_that_others_can_read_is_taken(base: Path, mode: int) -> None:
+    (base / "kernels").chmod(mode)
+    assert cache.read("planted") == CODE
+
+
+@as_root
+def test_a_folder_of_another_user_is_refused(base: Path) -> None:
+    os.chown(base / "kernels", STRANGER, STRANGER)
+    refused("kernels belongs to another user")
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o707, 0o703])
+def test_a_folder_that_others_can_rename_is_refused(base: Path, mode: int) -> None:
+    base.chmod(mode)
+    refused("others may rename what is in .*cache")
+
+
+@as_root
+def test_a_group_of_others_can_rename_and_ones_own_cannot(base: Path) -> None:
+    os.chown(base, 0, STRANGER)
+    base.chmod(0o770)
+    refused("others may rename what is in .*cache")
+    os.chown(base, 0, os.getegid())
+    cache._prepared.cache_clear()
+    assert cache.read("planted") == CODE
+
+
+def test_others_may_not_rename_in_a_sticky_folder(base: Path) -> None:
+    base.chmod(0o1777)
+    assert cache.read("planted") == CODE
+
+
+@as_root
+def test_an_ancestor_of_another_user_is_refused(base: Path) -> None:
+    os.chown(base, STRANGER, STRANGER)
+    refused("cache belongs to another user")
+
+
+@as_root
+def test_a_link_of_another_user_is_not_followed(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(base)
+    monkeypatch.setenv("STATICGRAD_CACHE_DIR", str(link))
+    assert cache.read("planted") == CODE
+    cache._prepared.cache_clear()
+    os.lchown(link, STRANGER, STRANGER)
+    refused("link belongs to another user")
+
+
+def test_links_on_the_way_are_resolved(tmp_path: Path) -> None:
+    (tmp_path / "real" / "inner").mkdir(parents=True, mode=0o700)
+    (tmp_path / "relative").symlink_to("real/inner/../inner")
+    (tmp_path / "circle").symlink_to("circle")
+    assert private_folder(tmp_path / "relative" / "new") == tmp_path / "real" / "inner" / "new"
+    with pytest.raises(NotPrivateError, match="too many links"):
+        private_folder(tmp_path / "circle")
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError):
+        private_folder(tmp_path / "file" / "below")
+
+
+def test_new_folders_are_private_whatever_the_umask(tmp_path: Path) -> None:
+    old = os.umask(0)
+    try:
+        found = private_folder(tmp_path / "a" / "b")
+    finally:
+        os.umask(old)
+    assert [stat.S_IMODE(p.stat().st_mode) for p in (found, found.parent)] == [0o700, 0o700]
+
+
+def long_file(path: Path) -> None:
+    path.write_bytes(b"")
+    os.truncate(path, cache.LARGEST_ENTRY + 1)  # without blocks on disk
+
+
+def moved(path: Path) -> Path:
+    return path.rename(path.with_name("moved"))
+
+
+BAD_ENTRIES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "link": (lambda path: path.symlink_to(moved(path)), "is a link"),
+    "dangling": (lambda path: (moved(path), path.symlink_to("nowhere")), "is a link"),
+    "hard link": (lambda path: os.link(path, path.with_name("other")), "has a second name"),
+    "pipe": (lambda path: (path.unlink(), os.mkfifo(path)), "is no regular file"),
+    "device": (lambda path: (path.unlink(), path.symlink_to("/dev/zero")), "is a link"),
+    "folder": (lambda path: (path.unlink(), path.mkdir()), "is no regular file"),
+    "group": (lambda path: path.chmod(0o660), "may be written by others"),
+    "world": (lambda path: path.chmod(0o606), "may be written by others"),
+    "long": (long_file, "no kernel has more"),
+}
+if os.geteuid() == 0:
+    BAD_ENTRIES["stranger"] = (
+        lambda path: os.chown(path, STRANGER, STRANGER),
+        "belongs to another user",
+    )
+
+
+@pytest.mark.parametrize("kind", BAD_ENTRIES)
+def test_an_entry_that_is_not_ones_own_file_is_refused(base: Path, kind: str) -> None:
+    spoil, reason = BAD_ENTRIES[kind]
+    path = cache.path_of(base / "kernels", "planted")
+    spoil(path)
+    refused(reason)
+    if kind != "folder":  # a write replaces what stands there, and follows no link
+        assert cache.write("planted", CODE)
+        assert cache.read("planted") == CODE
+
+
+@pytest.mark.parametrize(
+    "body", [b"\x02\0\xc3\xa9" + b"elf", b"\xff\xffsymbol", b"\x01", b""], ids=repr
+)
+def test_a_right_digest_round_nonsense_is_a_miss(base: Path, body: bytes) -> None:
+    import hashlib
+
+    path = cache.path_of(base / "kernels", "planted")
+    digest = hashlib.blake2b(body, digest_size=32).digest()
+    path.write_bytes(cache.MAGIC + digest + body)
+    assert cache.read("planted") is None
+
+
+PROGRAM = """
+import os, warnings
+import numpy as np
+import staticgrad as sg
+with warnings.catch_warnings(record=True) as seen:
+    warnings.simplefilter("always")
+    x = sg.input("x", ("n",))
+    for k in range(2):
+        f = sg.compile(sg.tanh(x) + float(k))
+        assert f.run({"x": np.zeros(3, "float32")}).tolist() == [k] * 3
+        assert (f.stats.compiles, f.stats.disk_hits) == (1, 0)
+for each in seen:
+    print(each.category.__name__, each.lineno)
+"""
+
+
+def test_a_program_runs_without_the_cache_and_warns_once(tmp_path: Path) -> None:
+    folder = tmp_path / "kernels"
+    folder.mkdir()
+    folder.chmod(0o777)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        env={**os.environ, "STATICGRAD_CACHE_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "KernelCacheWarning 9\n"
+    assert list(folder.iterdir()) == []
