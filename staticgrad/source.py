@@ -3,7 +3,8 @@
 ``capture()`` is called for every node, so it only stores the code object and the instruction;
 file, line, columns and text are looked up when somebody asks. What a rewrite builds of nodes of
 several lines has them all (``merged``). A frame belongs to the user when its file lies outside
-staticgrad, passes, NumPy and the few standard modules that merely carry calls.
+staticgrad and passes, and outside the folders of installed packages and of the standard library. Of
+a program that has no such frame, the innermost installed one counts.
 This module knows nothing of graphs, nodes or errors.
 """
 
@@ -40,8 +41,15 @@ _LIBRARY_FOLDERS: Final = tuple(
 _CARRIERS: Final = frozenset(
     str(module.__file__) for module in (contextlib, functools, dataclasses, copy)
 )
+#: The standard library, and the scripts that start installed programs.
+_INSTALLED_FOLDERS: Final = (
+    os.path.dirname(os.__file__) + os.sep,  # noqa: PTH120  # pathlib is not loaded for this
+    os.path.join(sys.prefix, "Scripts" if os.name == "nt" else "bin", ""),  # noqa: PTH118
+)
+#: A folder of this name holds what was installed, wherever it stands.
+_INSTALLED: Final = re.compile(r"[/\\](?:site|dist)-packages[/\\]")
 
-#: File name of a code object -> whether its frames are the library's own.
+#: File name of a code object -> whether its frames are passed over where the user has one.
 _is_library: Final[dict[str, bool]] = {}
 
 
@@ -334,9 +342,18 @@ def capture(skip: int = 0) -> Location:
 
 
 def user_frame() -> FrameType:
-    """The innermost frame outside the library, else the outermost frame."""
+    """The innermost frame of the user's own files.
+
+    Where there is none, the innermost one of an installed package or of the standard library that
+    does not merely carry the call; else the outermost frame.
+    """
     frame = sys._getframe(1)
-    while frame.f_back is not None and _frame_is_library(frame):
+    installed = None
+    while _frame_is_library(frame):
+        if installed is None and _is_installed(frame.f_code.co_filename):
+            installed = frame
+        if frame.f_back is None:
+            return installed or frame
         frame = frame.f_back
     return frame
 
@@ -393,11 +410,18 @@ def _frame_is_library(frame: FrameType) -> bool:
 def _file_is_library(file: str) -> bool:
     if file.startswith("<"):
         return file.startswith(("<frozen ", "<staticgrad ", "<__array_function__ "))
+    return file.startswith((*_LIBRARY_FOLDERS, *_INSTALLED_FOLDERS)) or bool(
+        _INSTALLED.search(file)
+    )
+
+
+def _is_installed(file: str) -> bool:
+    """Whether a file that is passed over belongs to another package, which called staticgrad."""
+    if file.startswith(("<", *_LIBRARY_FOLDERS)) or file in _CARRIERS:
+        return False
     numpy_file = getattr(sys.modules.get("numpy"), "__file__", None)
     numpy_folder = (numpy_file or "").rpartition(os.sep)[0]
-    if numpy_folder and file.startswith(numpy_folder + os.sep):
-        return True
-    return file in _CARRIERS or file.startswith(_LIBRARY_FOLDERS)
+    return not (numpy_folder and file.startswith(numpy_folder + os.sep))
 
 
 #: id(code) -> (the code, kept so that the id stays its own; its position table). Oldest out first.

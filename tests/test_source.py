@@ -2,7 +2,9 @@
 
 import copy
 import dataclasses
+import json
 import linecache
+import os
 import pickle
 import subprocess
 import sys
@@ -85,11 +87,41 @@ def test_skipped_frames_do_not_change_the_answer():
     assert [carets(deep(0)), carets(deep(1)), carets(deep(2))] == ["deep(0)", "deep(1)", "deep(2)"]
 
 
-def test_without_a_user_frame_the_outermost_frame_is_reported(monkeypatch):
+@pytest.mark.parametrize(
+    "file",
+    [
+        "/env/lib/python3.11/site-packages/frames/core.py",
+        "/usr/lib/python3/dist-packages/frames.py",
+        "C:\\env\\Lib\\site-packages\\frames\\core.py",
+        str(Path(json.__file__)),
+        str(Path(sys.prefix) / "bin" / "train"),
+    ],
+)
+def test_frames_of_installed_packages_are_passed_over(file):
+    inner = library("def f(): return capture()")["f"]
+    outer = library("def apply(f): return f()", file)["apply"]
+    assert carets(outer(inner)) == "outer(inner)"
+    mine = lambda: inner()  # noqa: E731
+    assert carets(outer(mine)) == "inner()"
+
+
+def test_an_installed_program_without_a_file_of_the_user_has_its_own_lines(tmp_path):
+    folder = tmp_path / "site-packages"
+    folder.mkdir()
+    (folder / "app.py").write_text("import staticgrad.source as s\n\nprint(s.capture().long)\n")
+    run = [sys.executable, "-m", "app"]
+    paths = os.pathsep.join([str(folder), str(_PACKAGE.parent)])
+    environment = {**os.environ, "PYTHONPATH": paths}
+    shown = subprocess.run(run, capture_output=True, text=True, check=True, env=environment)
+    assert shown.stdout.splitlines()[0].endswith("app.py:3")
+
+
+def test_without_any_other_frame_the_outermost_one_is_reported(monkeypatch):
     frame = sys._getframe()
     while frame is not None:
         monkeypatch.setitem(source._is_library, frame.f_code.co_filename, True)
         outermost, frame = frame, frame.f_back
+    monkeypatch.setattr(source, "_is_installed", lambda file: False)
     assert source.capture().resolve().file == outermost.f_code.co_filename
 
 
