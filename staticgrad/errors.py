@@ -67,13 +67,10 @@ CODES: Final[dict[str, str]] = {
     "SG602": "a setting that does not exist",
     "SG900": "a warning without a more exact class",
     "SG901": "a large array copied into the graph as a constant",
-    "SG902": "an element type wider than the user may expect",
-    "SG903": "a slower way taken because the fast one does not apply",
-    "SG904": "an expression whose derivative can be NaN where the result is not",
-    "SG905": "a kernel compiled where none was expected",
     "SG906": "a folder or file of compiled kernels that others could have written",
     "SG907": "a setting that has no effect where it is written",
     "SG908": "an installed package whose ops or passes cannot be imported",
+    "SG909": "a parameter whose first value looks like a shape",
 }
 
 
@@ -444,30 +441,6 @@ class LargeConstantWarning(StaticgradWarning):
     code = "SG901"
 
 
-class DTypePromotionWarning(StaticgradWarning):
-    """An element type wider than the user may expect."""
-
-    code = "SG902"
-
-
-class FallbackWarning(StaticgradWarning):
-    """A slower way taken because the fast one does not apply."""
-
-    code = "SG903"
-
-
-class NumericsWarning(StaticgradWarning):
-    """An expression whose derivative can be NaN where the result is not."""
-
-    code = "SG904"
-
-
-class RecompileWarning(StaticgradWarning):
-    """A kernel compiled where none was expected."""
-
-    code = "SG905"
-
-
 class KernelCacheWarning(StaticgradWarning):
     """A folder or file of compiled kernels that others could have written."""
 
@@ -484,6 +457,12 @@ class PluginWarning(StaticgradWarning):
     """An installed package whose ops or passes cannot be imported."""
 
     code = "SG908"
+
+
+class ShapeAsValueWarning(StaticgradWarning):
+    """A parameter whose first value looks like a shape."""
+
+    code = "SG909"
 
 
 def warn(category: type[StaticgradWarning], text: str) -> None:

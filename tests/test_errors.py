@@ -211,20 +211,20 @@ def test_one_except_clause_catches_the_family():
 
 def test_a_warning_stands_at_the_users_line_and_has_a_code():
     text = "def f(): warn(category, 'slow')\ndef g(): f()"
-    names = {"warn": errors.warn, "category": errors.FallbackWarning}
+    names = {"warn": errors.warn, "category": errors.LargeConstantWarning}
     exec(compile(text, str(_PACKAGE / "not_a_file.py"), "exec"), names)
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         names["g"]()
         line = source.capture().resolve().line - 1
     assert [(w.filename, w.lineno, w.category) for w in seen] == [
-        (__file__, line, errors.FallbackWarning)
+        (__file__, line, errors.LargeConstantWarning)
     ]
-    assert str(seen[0].message) == "[SG903] slow"
+    assert str(seen[0].message) == "[SG901] slow"
 
 
 def test_a_warning_can_be_made_an_error():
     with warnings.catch_warnings():
         warnings.simplefilter("error", StaticgradWarning)
-        with pytest.raises(errors.RecompileWarning, match="SG905"):
-            errors.warn(errors.RecompileWarning, "again")
+        with pytest.raises(errors.ShapeAsValueWarning, match="SG909"):
+            errors.warn(errors.ShapeAsValueWarning, "again")

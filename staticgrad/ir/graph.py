@@ -35,6 +35,7 @@ from staticgrad.ir.leaves import (
 from staticgrad.ir.names import check_names
 from staticgrad.ir.op import Op, as_array
 from staticgrad.ir.parameter import ParameterStore
+from staticgrad.ir.parameter_value import ParameterValue
 from staticgrad.ir.refusals import NoNumbers, no_graph_attribute
 from staticgrad.ir.roots import check_roots, read_outputs, read_updates
 from staticgrad.ir.types import TensorType
@@ -208,8 +209,12 @@ class Parameter(Symbolic):
 
     @property
     def value(self) -> Any:
-        """A copy of the current value."""
-        return self.store.read()
+        """A copy of the current value, read-only: writing to it would not reach the parameter.
+
+        ``w.value = array`` sets it, ``w.value -= step`` too; ``w.value.copy()`` is an array to work
+        on.
+        """
+        return ParameterValue.of(self.store.read())
 
     @value.setter
     def value(self, array: Any) -> None:

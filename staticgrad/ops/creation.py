@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from staticgrad.errors import ArgumentError, DTypeError, RankError
+from staticgrad.errors import ArgumentError, DTypeError, RankError, ShapeAsValueWarning, warn
 from staticgrad.ir.dim import Dim, Size, dim, floordiv, maximum
 from staticgrad.ir.dtype import ALL_DTYPES, F32, I64, DType
 from staticgrad.ir.graph import (
@@ -88,7 +88,8 @@ def parameter(name: str, array: npt.ArrayLike, dtype: Any = None) -> Parameter:
 
     Args:
         name: each parameter of a graph has its own.
-        array: the first value; its shape never changes.
+        array: the first value; its shape never changes. A tuple of whole numbers is a value too,
+            but looks like a shape: ShapeAsValueWarning.
         dtype: the element type; that of the array by default.
 
     Raises:
@@ -96,6 +97,12 @@ def parameter(name: str, array: npt.ArrayLike, dtype: Any = None) -> Parameter:
         DTypeError: an element type that there is none of.
     """
     _check_name("parameter", name)
+    if isinstance(array, tuple) and array and all(type(size) is int for size in array):
+        warn(
+            ShapeAsValueWarning,
+            f"parameter {name!r} is the array {list(array)}, not of shape {array};"
+            f" for that: np.zeros({array}), else a list",
+        )
     return Parameter(
         _leaf(ParameterLeaf(ParameterStore(name, _array(f"parameter {name!r}", array, dtype))))
     )
