@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
+
 from staticgrad.autodiff.cone import Cone, ValueKey, cone_between, disconnected, named
 from staticgrad.autodiff.structure import (
     check_floating,
@@ -39,7 +41,7 @@ def grad(y: Any, wrt: Any, seed: Any = None, allow_disconnected: bool = False) -
     """The gradient of ``y`` with respect to each value in ``wrt``.
 
     Args:
-        y: a floating value; 0-d unless a seed is given.
+        y: a floating value; of one element (0-d, or of literal sizes 1) unless a seed is given.
         wrt: a value (input, parameter or intermediate), or a list, tuple or dict of them.
         seed: the cotangent of ``y``, a value or array of y's type; 1 by default. The result is
             then the product of the seed with the Jacobian, as ``vjp`` gives it.
@@ -50,8 +52,8 @@ def grad(y: Any, wrt: Any, seed: Any = None, allow_disconnected: bool = False) -
         of what it belongs to. An intermediate counts as if it could vary by itself.
 
     Raises:
-        GradientError: ``y`` is not floating, or not 0-d and has no seed; the seed does not fit;
-            ``wrt`` holds something without gradient; an op on the way has no rule.
+        GradientError: ``y`` is not floating, or not one element and has no seed; the seed does not
+            fit; ``wrt`` holds something without gradient; an op on the way has no rule.
         DisconnectedError: the only paths to a wanted value lead through ops that pass no gradient
             on (comparisons, ``floor``, integers, ``stop_gradient``), or there is none. It names
             the line at which the path dies.
@@ -63,7 +65,7 @@ def grad(y: Any, wrt: Any, seed: Any = None, allow_disconnected: bool = False) -
     """
     _check_output(y, seed)
     wanted = leaves(wrt)
-    given = [(y, 1.0 if seed is None else seed)]
+    given = [(y, np.ones([1] * len(y.shape)) if seed is None else seed)]
     found = _differentiated(given, "seed", wanted, allow_disconnected)
     return mapped(wrt, lambda value: found[value.key])
 
@@ -237,9 +239,9 @@ def _check_output(y: Any, seed: Any) -> None:
     if not isinstance(y, Symbolic):
         raise not_a_value("grad", y)
     check_floating([y], "of")
-    if seed is None and y.shape:
+    if seed is None and any(size != 1 for size in y.shape):
         raise GradientError(
-            f"{named(y)} has shape {y.type}, not one element: its gradient needs a seed",
+            f"{named(y)} is {y.type}, not known to be one element: its gradient needs a seed",
             hint="the loss comes first, then what to differentiate by: sg.grad(loss, w)"
             if y.node.is_leaf
             else "reduce it first, y.sum(), or pass seed= with the cotangent of y",

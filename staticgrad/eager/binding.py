@@ -35,14 +35,16 @@ class Application(NamedTuple):
 
     ``outs`` are the types of the results; ``several``: they come as a tuple. ``node`` is the class
     that records it, None where nothing can carry a gradient. ``types`` are those of the operands,
-    kept so that their ids stay theirs.
+    kept so that their ids stay theirs. ``kept`` is filled by who records: per pattern of operands
+    that need gradients, for operands and results None if the rule reads it, else what stands in.
     """
 
     run: Callable[..., Any]
     outs: tuple[TensorType, ...]
     several: bool
-    node: type[OpNode] | None
+    node: Any  # type[OpNode] | None
     types: tuple[TensorType, ...]
+    kept: dict[tuple[bool, ...], Any]
 
 
 class _Silent(threading.local):
@@ -79,7 +81,7 @@ def _inferred(op: Op, types: list[TensorType]) -> Application:
     outs = tuple(map(_interned, inferred if isinstance(inferred, tuple) else (inferred,)))
     carries = op.differentiable and any(t.dtype.is_float for t in outs)
     node: Any = named_node(OpNode, type(op).__name__) if carries else None
-    return Application(_runner(type(op)), outs, several, node, tuple(types))
+    return Application(_runner(type(op)), outs, several, node, tuple(types), {})
 
 
 def _runner(op: type[Op]) -> Callable[..., Any]:

@@ -38,9 +38,7 @@ def checkpoint(function: Callable[..., Any], *args: Any) -> Any:
     outside = _read_from_outside(results, since)
     if outside:
         call = _Call(function, args, before, isinstance(found, tuple))
-        node = CheckpointBackward(call, outside, outs)
-        for out in outs:
-            out.recorded_by(node)
+        CheckpointBackward(call, outside, outs)
     return outs if isinstance(found, tuple) else outs[0]
 
 
@@ -64,24 +62,26 @@ class CheckpointBackward(tape.Node):
 
     __slots__ = ("call",)
 
-    def __init__(self, call: _Call, args: tuple[Tensor, ...], outs: tuple[Tensor, ...]) -> None:
+    def __init__(self, call: _Call, edges: tape.Edges, outs: tuple[Tensor, ...]) -> None:
         self.call: _Call | None = call
-        super().__init__(args, outs)
+        owners = [edge.tensor() for edge in edges if edge is not None]
+        read = [arg for arg in (*call.args, *owners) if isinstance(arg, Tensor)]
+        super().__init__(edges, outs, read)
 
-    def shares(
-        self, cts: Sequence[Any], outs: Sequence[Any], wanted: tuple[bool, ...]
-    ) -> Sequence[Any]:
+    def shares(self, cts: Sequence[Any], wanted: tuple[bool, ...]) -> Sequence[Any]:
         """Record the function once more, and walk back over that as far as it reaches."""
-        args, since = self.saved_tensors, next(tape.serials)
+        edges, since = self.operands, next(tape.serials)
         results = self.call.again() if self.call is not None else ()
-        needed = [arg for arg, want in zip(args, wanted, strict=True) if want]
-        sweep = tape.Sweep(tape.nodes_behind(results, since), needed)
+        needed = [edge for edge, want in zip(edges, wanted, strict=True) if want and edge]
+        reached = [result.edge for result in results]
+        nodes = tape.nodes_behind(reached, since)
+        sweep = tape.Sweep(nodes, needed, release=not modes.recording)
         sweep.through(
-            (result, ct)
-            for result, ct in zip(results, cts, strict=True)
-            if ct is not None and result.requires_grad
+            (edge, ct)
+            for edge, ct in zip(reached, cts, strict=True)
+            if ct is not None and edge is not None
         )
-        return [sweep.pending.get(id(arg)) for arg in args]
+        return [None if edge is None else sweep.pending.get(edge) for edge in edges]
 
     def release(self) -> None:
         """Let go of the function and its operands."""
@@ -96,12 +96,12 @@ def _results(found: Any) -> tuple[Tensor, ...]:
     return results
 
 
-def _read_from_outside(results: Iterable[Tensor], since: int) -> tuple[Tensor, ...]:
-    """The tensors needing gradients, older than node number ``since``, that results depend on."""
-    reached = [*results]
-    reached += [arg for node in tape.nodes_behind(results, since) for arg in node.saved_tensors]
+def _read_from_outside(results: Iterable[Tensor], since: int) -> tape.Edges:
+    """The edges older than node number ``since`` that results depend on."""
+    reached = [result.edge for result in results]
+    reached += [edge for node in tape.nodes_behind(reached, since) for edge in node.operands]
     return tuple(
-        t
-        for t in {id(t): t for t in reached}.values()
-        if t.requires_grad and (t.grad_fn is None or t.grad_fn.serial < since)
+        edge
+        for edge in dict.fromkeys(reached)
+        if edge is not None and (edge.node is None or edge.node.serial < since)
     )

@@ -57,22 +57,23 @@ def grad(
         raise ArgumentError(f"grad: {len(given)} seeds for {len(of)} outputs")
     if any(not tensor.requires_grad for tensor in by):
         raise GradientError("grad: an input does not require a gradient: nothing was recorded")
-    pairs = [(y, y.seed(seed)) for y, seed in zip(of, given, strict=True)]
-    nodes = tape.nodes_behind(of)
+    pairs = [y.seeded(seed) for y, seed in zip(of, given, strict=True)]
+    edges = [x.edge for x in by if x.edge is not None]
+    nodes = tape.nodes_behind([y.edge for y in of])
+    keep = create_graph if retain_graph is None else retain_graph
     with enable_grad() if create_graph else no_grad():
-        found = {id(x): ct for x, ct in tape.Sweep(nodes, by).run(pairs)}
-    if not allow_disconnected and any(id(x) not in found for x in by):
+        found = tape.Sweep(nodes, edges, release=not keep).run(pairs)
+    if not allow_disconnected and any(edge not in found for edge in edges):
         raise DisconnectedError(
             "grad: no differentiable path leads from the outputs to an input",
             hint="grad(..., allow_disconnected=True) gives zeros",
         )
-    results = tuple([found[id(x)] if id(x) in found else x.fitting(ZERO, "") for x in by])
+    results = tuple([
+        found[x] if x in found else Tensor.fitting(x.type, ZERO, "") for x in edges
+    ])  # fmt: skip
     if not create_graph:
-        held = {id(arg.array) for node in nodes for arg in node.saved_tensors}
+        held = {id(seed.array) for _, seed in pairs}
         results = tuple([Tensor.of(owned(ct.array, held)) for ct in results])
-    if not (create_graph if retain_graph is None else retain_graph):
-        for node in nodes:
-            node.release()
     return results[0] if isinstance(inputs, Tensor) else results
 
 

@@ -25,6 +25,7 @@ from staticgrad.eager import tape
 from staticgrad.eager.modes import modes, no_grad
 from staticgrad.eager.tensor import Tensor
 from staticgrad.errors import GradientError, OpDefinitionError
+from staticgrad.ir.types import TensorType
 from staticgrad.ops.cotangent import ZERO, resolve
 
 
@@ -74,16 +75,14 @@ class Function:
         outs = tuple([Tensor.of(Tensor.lift(result).array) for result in results])
         if modes.recording and any(ctx.needs_input_grad):
             node: type[FunctionNode] = tape.named_node(FunctionNode, cls.__name__)
-            made_by = node(cls, ctx, args, results, outs)
-            for out in outs:
-                out.recorded_by(made_by)
+            node(cls, ctx, args, results, outs)
         return outs if several else outs[0]
 
 
 class FunctionNode(tape.Node):
     """One call of a Function. A saved result is kept as its number: the result holds this node."""
 
-    __slots__ = ("ctx", "function", "saved", "slots")
+    __slots__ = ("ctx", "function", "kept", "slots", "types")
 
     def __init__(
         self,
@@ -95,20 +94,28 @@ class FunctionNode(tape.Node):
     ) -> None:
         self.function, self.ctx = function, ctx
         numbers = {id(result): number for number, result in enumerate(results)}
-        operands = {id(arg) for arg in args}
+        given = {id(arg) for arg in args}
         saved = ctx.__dict__.pop("saved_tensors", ())
-        self.saved = [t if id(t) in operands else numbers.get(id(t), t) for t in saved]
+        places = [None if id(t) in given else numbers.get(id(t)) for t in saved]
+        self.kept: list[Any] = [
+            t if place is None else (place, outs[place].array)
+            for place, t in zip(places, saved, strict=True)
+        ]
         self.slots = [isinstance(arg, Tensor) for arg in args]
-        super().__init__(tuple([arg for arg in args if isinstance(arg, Tensor)]), outs)
+        self.types = [out.type for out in outs]
+        operands = [arg for arg in args if isinstance(arg, Tensor)]
+        super().__init__(tuple([arg.edge for arg in operands]), outs, operands)
 
-    def shares(
-        self, cts: Sequence[Any], outs: Sequence[Any], wanted: tuple[bool, ...]
-    ) -> Sequence[Any]:
+    def saved(self) -> tuple[Tensor, ...]:
+        """What ``forward`` saved; a result is made again, for it holds this node."""
+        return tuple([self.result(*t) if isinstance(t, tuple) else t for t in self.kept])
+
+    def shares(self, cts: Sequence[Any], wanted: tuple[bool, ...]) -> Sequence[Any]:
         """What ``backward`` gives for the operands that are tensors."""
         ctx = self.ctx
-        ctx.saved_tensors = tuple([outs[t] if isinstance(t, int) else t for t in self.saved])
+        ctx.saved_tensors = saved = self.saved()
         try:
-            found = self.function.backward(ctx, *completed(cts, outs))
+            found = self.function.backward(ctx, *completed(cts, self.types))
         finally:
             del ctx.saved_tensors
         shares = found if isinstance(found, tuple) else (found,)
@@ -118,18 +125,19 @@ class FunctionNode(tape.Node):
                 f" for {len(self.slots)} arguments of forward"
             )
         given = [share for share, slot in zip(shares, self.slots, strict=True) if slot]
-        return [
-            None if share is None else Tensor.lift(share, arg.dtype)
-            for share, arg in zip(given, self.saved_tensors, strict=True)
+        lifted = [
+            None if share is None or edge is None else Tensor.lift(share, edge.type.dtype)
+            for share, edge in zip(given, self.operands, strict=True)
         ]
+        return lifted if modes.recording else tape.apart(lifted, Tensor, saved)
 
     def release(self) -> None:
         """Let go of operands and of what was saved."""
         super().release()
-        self.saved, self.ctx = [], Context()
+        self.kept, self.ctx = [], Context()
 
 
-def completed(cts: Sequence[Any], outs: Sequence[Tensor]) -> list[Any]:
+def completed(cts: Sequence[Any], types: Sequence[TensorType]) -> list[Any]:
     """A plain cotangent for every result: zeros for those that are not used."""
-    pairs = zip(cts, outs, strict=True)
-    return [resolve(out.fitting(ZERO, "") if ct is None else ct) for ct, out in pairs]
+    pairs = zip(cts, types, strict=True)
+    return [resolve(Tensor.fitting(type, ZERO, "") if ct is None else ct) for ct, type in pairs]

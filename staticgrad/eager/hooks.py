@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+
+from staticgrad.eager.edge import Edge, Hook
 
 if TYPE_CHECKING:
     from staticgrad.eager.tensor import Tensor
-
-Hook = Callable[[Any], Any]
 
 
 class Handle:
@@ -23,14 +22,14 @@ class Handle:
         self._hooks.pop(self, None)
 
 
-def hooked(tensor: Tensor, ct: Any) -> Any:
-    """The cotangent of ``tensor`` after its hooks have seen it, in the order of registration.
+def hooked(edge: Edge, ct: Any, kind: type[Tensor]) -> Any:
+    """The cotangent of a tensor after its hooks have seen it, in the order of registration.
 
     Raises:
         OpDefinitionError: a hook gives something of another shape.
     """
-    for hook in list((tensor.hooks or {}).values()):
+    for hook in list((edge.hooks or {}).values()):
         replaced = hook(ct)
         if replaced is not None:
-            ct = tensor.fitting(tensor.lift(replaced, tensor.dtype), "hook")
+            ct = kind.fitting(edge.type, kind.lift(replaced, edge.type.dtype), "hook")
     return ct

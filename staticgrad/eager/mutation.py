@@ -7,34 +7,33 @@ gives a wrong gradient without any sign of it.
 from __future__ import annotations
 
 import zlib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
+from weakref import ref
 
 from staticgrad import source
 from staticgrad.errors import TapeError
 
-if TYPE_CHECKING:
-    from staticgrad.eager.tape import Node
-
 
 class Seal:
-    """Checksums of a node's arrays, and the line that made it."""
+    """The operands of a node with their checksums, those of its results, and the line.
 
-    def __init__(self, node: Node) -> None:
+    It keeps all operands, also those that the rule does not read.
+    """
+
+    def __init__(self, operands: Sequence[Any], outs: Sequence[Any]) -> None:
         self.origin = source.capture()
-        self.sums = list(map(_checksum, node.saved_tensors))
-        self.outs = [_checksum(out()) for out in node.outs]
+        self.operands = [(tensor, _checksum(tensor)) for tensor in operands]
+        self.outs = [(ref(out), _checksum(out)) for out in outs]
 
-    def check(self, node: Node) -> None:
-        """Raise TapeError if an array has changed."""
-        pairs = list(zip(node.saved_tensors, self.sums, strict=True))
-        named = [(f"operand {i}", *pair) for i, pair in enumerate(pairs, 1)]
-        for out, sealed in zip(node.outs, self.outs, strict=True):
-            if (tensor := out()) is not None:
-                named.append(("the result", tensor, sealed))
+    def check(self, name: str) -> None:
+        """Raise TapeError if an array has changed since operation ``name``."""
+        named = [(f"operand {i}", *pair) for i, pair in enumerate(self.operands, 1)]
+        named += [("the result", out(), sealed) for out, sealed in self.outs]
         for what, tensor, sealed in named:
-            if _checksum(tensor) != sealed:
+            if tensor is not None and _checksum(tensor) != sealed:
                 raise TapeError(
-                    f"{node.name}: the data of {what} changed between forward and backward",
+                    f"{name}: the data of {what} changed between forward and backward",
                     hint="its derivative would be wrong; write to arrays after the backward pass",
                     at=self.origin,
                 )

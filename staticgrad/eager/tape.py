@@ -1,19 +1,23 @@
 """The tape: what ran, in which order, and the walk back over it that differentiates.
 
-Every operation on a tensor that needs a gradient leaves a ``Node``: its operands, and how to turn
-the cotangent of its result into theirs. Nodes are numbered as they are made, so that walking back
-in falling order meets every reader before its producer, without recursion. This file knows no op.
+Every operation on a tensor that needs a gradient leaves a ``Node``: the edges of its operands,
+those arrays that its rule reads, and how to turn the cotangent of its result into theirs. Nodes
+are numbered as they are made, so that walking back in falling order meets every reader before its
+producer, without recursion. The walk lets go of each node's arrays once its rule has run. This
+file knows no op.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from itertools import count
-from operator import attrgetter, call
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 from weakref import ref
 
+import numpy as np
+
+from staticgrad.eager.edge import Edge
 from staticgrad.eager.hooks import hooked
 from staticgrad.eager.modes import modes
 from staticgrad.eager.mutation import Seal
@@ -25,82 +29,147 @@ if TYPE_CHECKING:
     from staticgrad.eager.tensor import Tensor
 
 Cotangents = Sequence[Any]
+#: Of operands: their edges, None where no gradient is needed.
+Edges = tuple[Edge | None, ...]
 
+#: The edge of a result that carries no gradient, as a dead reference.
+_NOTHING: Final[Callable[[], Edge | None]] = type(None)
 #: Numbers the nodes; the next one is larger than all before.
 serials: Final = count()
-_requires_grad: Final = attrgetter("requires_grad")
 
 
 class Node:
     """One recorded operation: ``grad_fn`` of its results. Subclasses have a rule, ``shares``.
 
-    The results are held weakly, for they hold the node. Where the only one is gone nobody can want
-    its gradient; of several the arrays are kept, for a rule may read them.
+    The edges of the results are held weakly, for they hold the node: where one is gone nobody can
+    want its gradient.
     """
 
-    __slots__ = ("args", "arrays", "outs", "seal", "serial")
+    __slots__ = ("edges", "outs", "seal", "serial")
 
-    def __init__(self, args: tuple[Tensor, ...], outs: tuple[Tensor, ...]) -> None:
-        self.args: tuple[Tensor, ...] | None = args
-        self.outs = tuple(map(ref, outs))
-        self.arrays = tuple([out.array for out in outs]) if len(outs) > 1 else ()
+    #: The class of tensors, which stands above this file.
+    tensor: ClassVar[type[Tensor]]
+
+    def __init__(
+        self, edges: Edges, outs: Sequence[Tensor], operands: Sequence[Tensor] = ()
+    ) -> None:
+        """Record: ``outs`` get their edges. ``operands`` are looked at by ``detect_mutation``."""
+        self.edges: Edges | None = edges
         self.serial = next(serials)
-        self.seal = Seal(self) if modes.checking else None
+        self.outs = [_weakly(out.recorded_by(self, number)) for number, out in enumerate(outs)]
+        self.seal = Seal(operands, outs) if modes.checking else None
 
     @property
     def name(self) -> str:
         """What messages call it."""
         return type(self).__name__.removesuffix("Backward")
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
     @property
-    def saved_tensors(self) -> tuple[Tensor, ...]:
-        """The operands. Raises TapeError when they have been released."""
-        if self.args is None:
+    def operands(self) -> Edges:
+        """The edges of the operands. Raises TapeError when they have been released."""
+        if self.edges is None:
             raise TapeError(
                 f"the tape has been released: a backward pass went over {self.name} before",
                 hint="backward(retain_graph=True) keeps it; or run the forward pass again",
             )
-        return self.args
+        return self.edges
+
+    @property
+    def saved_tensors(self) -> tuple[Tensor, ...]:
+        """The operands that the rule reads. Raises TapeError when they have been released."""
+        self.operands  # noqa: B018 - refuses where they have been released
+        return self.saved()
+
+    def saved(self) -> tuple[Tensor, ...]:
+        """The operands that are kept."""
+        return ()
 
     @property
     def next_functions(self) -> tuple[Node | None, ...]:
         """For each operand the node that made it; None for leaves and constants."""
-        return tuple(arg.grad_fn for arg in self.saved_tensors)
+        return tuple([None if edge is None else edge.node for edge in self.operands])
 
-    def results(self) -> tuple[Tensor | None, ...]:
-        """The results: one that is gone is None if it was the only one, else made again."""
-        outs: tuple[Any, ...] = tuple(map(call, self.outs))
-        if self.arrays and any(out is None for out in outs):
-            of = self.saved_tensors[0].of
-            pairs = zip(outs, self.arrays, strict=True)
-            outs = tuple([of(a).recorded_by(self) if out is None else out for out, a in pairs])
-            self.outs = tuple(map(ref, outs))
-        return outs
+    def result(self, number: int, array: Any) -> Tensor:
+        """A result again, for the rule: its array, and its edge if the walk itself is recorded."""
+        out = self.tensor.of(array)
+        if modes.recording and out.type.dtype.kind == "f":
+            out.edge = self.outs[number]() or Edge(out.type, self, number)
+            self.outs[number] = ref(out.edge)
+        return out
 
-    def shares(self, cts: Cotangents, outs: Sequence[Any], wanted: tuple[bool, ...]) -> Cotangents:
+    def shares(self, cts: Cotangents, wanted: tuple[bool, ...]) -> Cotangents:
         """A cotangent (or None) for each operand, given those of the results (None: unused)."""
         raise TypeError(f"{type(self).__name__} has no rule")
 
     def release(self) -> None:
         """Let go of the operands."""
-        self.args, self.seal, self.arrays = None, None, ()
+        self.edges, self.seal = None, None
 
 
 class OpNode(Node):
-    """An op of the package: its own VJP rule, written over values, runs on tensors."""
+    """An op of the package: its own VJP rule, written over values, runs on tensors.
 
-    __slots__ = ("op",)
+    ``args`` and ``results`` are what the rule gets; where it asks for the type alone an outline
+    stands in for a tensor, or for a result's array.
+    """
 
-    def __init__(self, op: Op, args: tuple[Tensor, ...], outs: tuple[Tensor, ...]) -> None:
-        self.op = op
-        Node.__init__(self, args, outs)
+    __slots__ = ("args", "op", "results")
+
+    def __init__(
+        self,
+        op: Op,
+        operands: Sequence[Tensor],
+        outs: Sequence[Tensor],
+        args: Sequence[Tensor],
+        results: Sequence[Any],
+    ) -> None:
+        self.op, self.args, self.results = op, args, results
+        Node.__init__(self, tuple([arg.edge for arg in operands]), outs, operands)
 
     @property
     def name(self) -> str:
         return self.op.name
 
-    def shares(self, cts: Cotangents, outs: Sequence[Any], wanted: tuple[bool, ...]) -> Cotangents:
-        return shares_of(self.op, cts, outs, self.saved_tensors, wanted)
+    def saved(self) -> tuple[Tensor, ...]:
+        """The operands that the rule reads."""
+        return tuple([arg for arg in self.args if arg.__class__ is self.tensor])
+
+    def shares(self, cts: Cotangents, wanted: tuple[bool, ...]) -> Cotangents:
+        """What the op's rule gives; arrays of operands and results are copied, not handed on."""
+        outs = [
+            self.result(number, result) if result.__class__ is np.ndarray else result
+            for number, result in enumerate(self.results)
+        ]
+        shares = shares_of(self.op, cts, outs, self.args, wanted)
+        return shares if modes.recording else apart(shares, self.tensor, (*self.args, *outs))
+
+    def release(self) -> None:
+        """Let go of the operands, and of the arrays."""
+        Node.release(self)
+        self.args, self.results = (), ()
+
+
+def _weakly(edge: Edge | None) -> Callable[[], Edge | None]:
+    """What gives the edge while it is alive."""
+    return _NOTHING if edge is None else ref(edge)
+
+
+def apart(shares: Cotangents, kind: type[Tensor], held: Iterable[Any]) -> Cotangents:
+    """``shares``, with copies of the arrays that one of ``held`` has, too."""
+    arrays = [tensor.array for tensor in held if tensor.__class__ is kind]
+    for share in shares:
+        if share.__class__ is kind and any(share.array is array for array in arrays):
+            break
+    else:
+        return shares
+    taken = set(map(id, arrays))
+    return [
+        kind.of(s.array.copy()) if s.__class__ is kind and id(s.array) in taken else s
+        for s in shares
+    ]
 
 
 @cache
@@ -109,86 +178,101 @@ def named_node(base: type[Node], name: str) -> type[Any]:
     return type(f"{name}Backward", (base,), {"__slots__": ()})
 
 
-def nodes_behind(outputs: Iterable[Tensor], since: int = 0) -> list[Node]:
+def nodes_behind(outputs: Iterable[Edge | None], since: int = 0) -> list[Node]:
     """Every node that ``outputs`` depend on and that is not older than ``since``, latest first.
 
     Raises:
         TapeError: one has been released, or (``detect_mutation``) its arrays have changed.
     """
-    stack = [tensor.grad_fn for tensor in outputs]
+    stack = list(outputs)
     seen: set[Node] = set()
     while stack:
-        node = stack.pop()
+        edge = stack.pop()
+        node = None if edge is None else edge.node
         if node is not None and node not in seen and node.serial >= since:
             seen.add(node)
-            stack += [arg.grad_fn for arg in node.saved_tensors]
+            stack += node.operands
             if node.seal is not None:
-                node.seal.check(node)
+                node.seal.check(node.name)
     return sorted(seen, key=lambda node: node.serial, reverse=True)
 
 
 class Sweep:
     """One walk back over ``nodes``: the cotangents on their way, and what came of them.
 
-    With ``targets`` only what these need is computed, and only theirs is found. Cotangents are kept
-    by the id of their tensor, which is alive: an operand of a node, or an output.
+    With ``targets`` only what these need is computed, and only theirs is found; without, those of
+    leaves and of tensors that retain their gradient. With ``release`` every node lets go of what it
+    keeps as soon as its rule has run.
     """
 
-    def __init__(self, nodes: list[Node], targets: Iterable[Tensor] | None = None) -> None:
-        self.nodes = nodes
-        self.targets = None if targets is None else set(map(id, targets))
-        self.active: set[int] = set(self.targets or ())  # what a target leads to
+    def __init__(
+        self, nodes: list[Node], targets: Iterable[Edge] | None = None, release: bool = False
+    ) -> None:
+        self.nodes, self.release = nodes, release
+        self.targets = None if targets is None else set(targets)
+        self.active: set[Any] = set(self.targets or ())  # what a target leads to
         for node in () if self.targets is None else reversed(nodes):
-            if not self.active.isdisjoint(map(id, node.saved_tensors)):
-                self.active.update(map(id, node.results()))
-        self.tensors: dict[int, Tensor] = {}
-        self.pending: dict[int, Any] = {}
-        self.found: dict[int, Any] = {}
+            if not self.active.isdisjoint(node.operands):
+                self.active.update(edge() for edge in node.outs)
+        self.active.discard(None)
+        self.pending: dict[Edge, Any] = {}
+        self.sums: set[Edge] = set()  # whose pending cotangent is an array of this walk alone
+        self.found: dict[Edge, Any] = {}
 
-    def run(self, seeds: Iterable[tuple[Tensor, Any]]) -> list[tuple[Tensor, Any]]:
-        """Every tensor found with its cotangent, given those of the outputs."""
+    def run(self, seeds: Iterable[tuple[Edge, Any]]) -> dict[Edge, Any]:
+        """Every edge found with its cotangent, given those of the outputs."""
         self.through(seeds)
-        for key in list(self.pending):
-            self.taken(self.tensors[key])
-        return [(self.tensors[key], ct) for key, ct in self.found.items()]
+        for edge in list(self.pending):
+            self.taken(edge)
+        return self.found
 
-    def through(self, seeds: Iterable[tuple[Tensor, Any]]) -> None:
+    def through(self, seeds: Iterable[tuple[Edge, Any]]) -> None:
         """Hand the cotangents of the outputs back through all nodes; at the leaves they wait."""
-        for tensor, seed in seeds:
-            self.add(tensor, seed)
+        for edge, seed in seeds:
+            self.add(edge, seed)
         for node in self.nodes:
-            outs = node.results()
-            cts = tuple(map(self.taken, outs))
+            cts = [self.taken(edge()) for edge in node.outs]
             if cts.count(None) < len(cts):
-                self.hand_back(node, cts, outs)
+                self.hand_back(node, cts)
+            if self.release:
+                node.release()
 
-    def hand_back(self, node: Node, cts: Cotangents, outs: Sequence[Any]) -> None:
+    def hand_back(self, node: Node, cts: Cotangents) -> None:
         """Give the operands of ``node`` their shares."""
-        args = node.saved_tensors
-        wanted = tuple(map(_requires_grad, args))
-        if self.targets is not None:
-            wanted = tuple([id(arg) in self.active for arg in args])
-        shares = node.shares(cts, outs, wanted)
-        for arg, share, want in zip(args, shares, wanted, strict=True):
-            if want and share is not None:
-                if share.__class__ is float or share.type is not arg.type:
-                    share = arg.fitting(share, node.name)
-                self.add(arg, share)
+        edges = node.operands
+        if self.targets is None:
+            wanted = tuple([edge is not None for edge in edges])
+        else:
+            wanted = tuple([edge in self.active for edge in edges])
+        shares = node.shares(cts, wanted)
+        for edge, share, want in zip(edges, shares, wanted, strict=True):
+            if edge is not None and want and share is not None:
+                if share.__class__ is float or share.type is not edge.type:
+                    share = node.tensor.fitting(edge.type, share, node.name)
+                self.add(edge, share)
 
-    def add(self, tensor: Tensor, share: Any) -> None:
-        """Add to a tensor's cotangent; shares come in a fixed order."""
-        key = id(tensor)
-        before = self.pending.get(key)
-        self.tensors[key] = tensor
-        self.pending[key] = share if before is None else add_cotangents([before, share])
+    def add(self, edge: Edge, share: Any) -> None:
+        """Add to a tensor's cotangent, in place where its array is of this walk alone.
 
-    def taken(self, tensor: Tensor | None) -> Any:
+        Shares come in a fixed order.
+        """
+        before = self.pending.get(edge)
+        if before is None:
+            self.pending[edge] = share
+        elif edge in self.sums and share.__class__ is before.__class__ is Node.tensor:
+            with np.errstate(all="ignore"):
+                np.add(before.array, share.array, out=before.array)
+        else:
+            self.pending[edge] = add_cotangents([before, share])
+            if not modes.recording:
+                self.sums.add(edge)
+
+    def taken(self, edge: Edge | None) -> Any:
         """The cotangent of a tensor, now complete: its hooks see it; kept if it is a target."""
-        key = id(tensor)
-        ct = self.pending.pop(key, None)
-        if ct is not None and tensor is not None:
-            if tensor.hooks:
-                ct = hooked(tensor, resolve(ct))
-            if self.targets is None or key in self.targets:
-                self.found[key] = resolve(ct)
+        ct = None if edge is None else self.pending.pop(edge, None)
+        if ct is not None and edge is not None:
+            if edge.hooks:
+                ct = hooked(edge, resolve(ct), Node.tensor)
+            if edge in self.targets if self.targets is not None else edge.owner is not None:
+                self.found[edge] = resolve(ct)
         return ct

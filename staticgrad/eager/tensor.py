@@ -12,6 +12,7 @@ classes of ops and their rules are those of the compiler. The walk back is in ``
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from operator import attrgetter
 from typing import Any, ClassVar, Final, Self
 
@@ -19,9 +20,11 @@ import numpy as np
 
 from staticgrad.eager import tape
 from staticgrad.eager.arraylike import ArrayLike, owned
-from staticgrad.eager.binding import application, silent, type_of
-from staticgrad.eager.hooks import Handle, Hook
+from staticgrad.eager.binding import Application, application, silent, type_of
+from staticgrad.eager.edge import Edge, Hook
+from staticgrad.eager.hooks import Handle
 from staticgrad.eager.modes import modes, no_grad
+from staticgrad.eager.reads import rule_reads
 from staticgrad.errors import DTypeError, GradientError, OpDefinitionError, ShapeError, TapeError
 from staticgrad.ir.dtype import F32, DType, as_dtype
 from staticgrad.ir.op import Array, Op, as_array
@@ -36,38 +39,50 @@ class Tensor(ArrayLike):
 
     Attributes:
         data: the array. Assigning it, or writing into it, is not recorded.
-        grad: the gradient, an array like ``data``; None before a backward pass.
+        grad: the gradient, an array like ``data``; None before a backward pass, and on what an
+            operation made, unless ``retain_grad`` was called.
         requires_grad: whether operations on it are recorded; so for the results of such.
         grad_fn: the recorded operation that made it, or None.
+        edge: where its gradient arrives; None where it needs none.
     """
 
-    __slots__ = ("__weakref__", "grad", "grad_fn", "hooks", "requires_grad", "type")
+    __slots__ = ("__weakref__", "_grad", "_parked", "edge", "type")
 
     kind: ClassVar[type[Value]]
+    meeting = (
+        "a tensor computes at once, a graph has no numbers yet: in a graph, the array of a tensor t"
+        " is sg.parameter(name, t.data) or sg.constant(t.data), and layers are functions of sg.nn"
+    )
     type: TensorType
-    grad: Array | None
-    grad_fn: tape.Node | None
-    hooks: dict[object, Hook] | None
-    requires_grad: bool
+    edge: Edge | None
+    _grad: Array | None
+    _parked: Edge  # that of a leaf which needs no gradient for a while
 
     def __init__(self, data: Any, requires_grad: bool = False, dtype: Any = None) -> None:
         """A tensor of a copy of ``data``: float32, unless ``dtype`` says otherwise.
 
         Raises:
             DTypeError: an element type that there is none of.
-            GradientError: ``requires_grad`` of integers or bools.
+            GradientError: ``requires_grad`` of integers or bools; or ``data`` are tensors that need
+                gradients, which a copy would cut off.
         """
+        if modes.recording and _needs_gradient(data):
+            raise GradientError(
+                "Tensor(...) copies arrays: the gradient of a tensor in it would be lost",
+                hint="sg.stack([a, b]) joins tensors; x.detach() gives one without a gradient",
+            )
         source = as_array(data)
         try:
             wanted = F32 if dtype is None else as_dtype(dtype)
             as_dtype(source.dtype)
         except TypeError as error:
             raise DTypeError(f"Tensor: {error}") from None
-        if requires_grad and not wanted.is_float:
-            raise GradientError(f"a tensor of {wanted.numpy} carries no gradient")
         with np.errstate(all="ignore"):
-            self.data = np.array(source, wanted.numpy, order="C")
-        self.grad, self.grad_fn, self.hooks, self.requires_grad = None, None, None, requires_grad
+            self.array = np.array(source, wanted.numpy, order="C")
+        self.type = type_of(self.array)
+        self._grad, self.edge = None, None
+        if requires_grad:
+            self.requires_grad = True
 
     @staticmethod
     def of(array: Array) -> Tensor:
@@ -82,6 +97,67 @@ class Tensor(ArrayLike):
     def data(self, array: Any) -> None:
         self.array = np.asarray(array)
         self.type = type_of(self.array)
+        if self.edge is not None and self.edge.node is None:
+            self.edge.type = self.type
+
+    @property
+    def grad(self) -> Array | None:
+        return self._grad
+
+    @grad.setter
+    def grad(self, gradient: Any) -> None:
+        """Set the gradient: an array of this tensor's shape and element type, or None.
+
+        Raises:
+            GradientError: a tensor of integers or bools.
+            ShapeError, DTypeError: another shape or element type.
+        """
+        if gradient is None:
+            self._grad = None
+            return
+        if not self.type.dtype.is_float:
+            raise GradientError(f"a tensor of {self.type.dtype.numpy} carries no gradient")
+        given = np.asarray(gradient)
+        if given.shape != self.array.shape:
+            raise ShapeError(f"a gradient of shape {given.shape}, a tensor of shape {self.shape}")
+        if given.dtype != self.array.dtype:
+            raise DTypeError(
+                f"a gradient of {given.dtype}, a tensor of {self.array.dtype}",
+                hint=f'gradient.astype("{self.array.dtype}")',
+            )
+        self._grad = given
+
+    @property
+    def requires_grad(self) -> bool:
+        return self.edge is not None
+
+    @requires_grad.setter
+    def requires_grad(self, wanted: bool) -> None:
+        """Set, of a leaf, whether operations on it are recorded from here on.
+
+        Raises:
+            GradientError: a tensor of integers or bools, or one that an operation made.
+        """
+        if wanted and not self.type.dtype.is_float:
+            raise GradientError(f"a tensor of {self.type.dtype.numpy} carries no gradient")
+        if self.grad_fn is not None:
+            if wanted:
+                return
+            raise GradientError(
+                "this tensor is the result of a recorded operation",
+                hint="y.detach() is the same array without a gradient",
+            )
+        if not wanted:
+            if self.edge is not None:
+                self._parked, self.edge = self.edge, None
+        elif self.edge is None:
+            parked: Edge | None = getattr(self, "_parked", None)
+            self.edge = (parked or Edge(self.type)).owned_by(self)
+            self.edge.type = self.type
+
+    @property
+    def grad_fn(self) -> tape.Node | None:
+        return None if self.edge is None else self.edge.node
 
     @classmethod
     def bind(cls, op: Op, args: tuple[Any, ...]) -> Any:
@@ -94,10 +170,8 @@ class Tensor(ArrayLike):
             outs = (_made(found, applied.outs[0]),)
         if applied.node is not None and modes.recording:
             for arg in args:
-                if arg.requires_grad:
-                    node = applied.node(op, args, outs)
-                    for out in outs:
-                        out.recorded_by(node)
+                if arg.edge is not None:
+                    _record(applied, op, args, outs)
                     break
         return outs if applied.several else outs[0]
 
@@ -133,23 +207,29 @@ class Tensor(ArrayLike):
             ShapeError (a ValueError): a ``gradient`` of another shape.
             TapeError (a RuntimeError): nothing was recorded, or the tape has been released.
         """
-        seed = self.seed(gradient)
-        nodes = tape.nodes_behind([self])
+        edge, seed = self.seeded(gradient)
+        nodes = tape.nodes_behind([edge])
+        _check_gradients(nodes)
         with no_grad():
-            found = tape.Sweep(nodes).run([(self, seed)])
-        # Only here, where nothing can fail any more, does anything change.
-        held = {id(arg.array) for node in nodes for arg in node.saved_tensors} | {id(seed.array)}
+            found = tape.Sweep(nodes, release=not retain_graph).run([(edge, seed)])
+        held = {id(seed.array)}
+        sums = []
         with np.errstate(all="ignore"):
-            for tensor, ct in found:
-                own = owned(ct.array, held)
-                tensor.grad = own if tensor.grad is None else tensor.grad + own
-        if not retain_graph:
-            for node in nodes:
-                node.release()
+            for each, ct in found.items():
+                tensor, own = each.tensor(), owned(ct.array, held)
+                if tensor is not None:
+                    if tensor.grad is not None:
+                        np.add(tensor.grad, own, out=own)
+                    sums.append((tensor, own))
+        for tensor, own in sums:  # Only here, where nothing can fail any more, anything changes.
+            tensor._grad = own
 
-    def seed(self, gradient: Any) -> Tensor:
-        """``gradient`` as a cotangent of this tensor. Raises as ``backward``."""
-        if not self.requires_grad:
+    def seeded(self, gradient: Any) -> tuple[Edge, Tensor]:
+        """Where the gradient of this tensor arrives, and ``gradient`` as such.
+
+        Raises as ``backward``.
+        """
+        if self.edge is None:
             raise TapeError(
                 "this tensor needs no gradient: nothing that it was made of requires one",
                 hint="Tensor(..., requires_grad=True), outside of no_grad()",
@@ -162,38 +242,68 @@ class Tensor(ArrayLike):
         given = Tensor.lift(np.ones_like(self.data) if gradient is None else gradient)
         if given.shape != self.shape:
             raise ShapeError(f"a gradient of shape {given.shape}, a tensor of shape {self.shape}")
-        return FUNCTIONS["astype"](given, self.dtype)  # type: ignore[no-any-return]
+        return self.edge, FUNCTIONS["astype"](given, self.dtype)
 
-    def fitting(self, share: Any, rule: str) -> Any:
-        """``share``, if it is a cotangent of this tensor; else OpDefinitionError: a wrong rule."""
+    @staticmethod
+    def fitting(type: TensorType, share: Any, rule: str) -> Any:
+        """``share``, if it is a cotangent of ``type``; else OpDefinitionError: a wrong rule."""
         if isinstance(share, float):  # a rule that hands on an unused cotangent
-            return Tensor.of(np.full_like(self.array, share))
-        if share.type is not self.type and share.type != self.type:
-            raise OpDefinitionError(f"{rule}: a cotangent {share.type} of an operand {self.type}")
+            return _made(np.full(type.shape, share, type.dtype.numpy), type)
+        if share.type != type:
+            raise OpDefinitionError(f"{rule}: a cotangent {share.type} of an operand {type}")
         return share
 
-    def recorded_by(self, node: tape.Node) -> Tensor:
-        """This tensor, now the result of ``node``; integers and bools carry no gradient."""
+    def recorded_by(self, node: tape.Node, number: int) -> Edge | None:
+        """The edge of this tensor, now a result of ``node``; None for integers and bools."""
         if self.type.dtype.kind == "f":
-            self.requires_grad, self.grad_fn = True, node
-        return self
+            self.edge = Edge(self.type, node, number)
+        return self.edge
 
     def zero_grad(self) -> None:
         """Forget the gradient."""
-        self.grad = None
+        self._grad = None
+
+    def retain_grad(self) -> None:
+        """Have backward passes write ``grad`` of this tensor, too, though an operation made it.
+
+        Raises:
+            GradientError: it needs no gradient.
+        """
+        if self.edge is None:
+            raise GradientError("a tensor that needs no gradient has none to retain")
+        self.edge.owned_by(self)
 
     def register_hook(self, hook: Hook) -> Handle:
         """Call ``hook`` with the gradient in every backward pass, once all paths are added up.
 
         What it returns, unless None, takes the gradient's place. ``remove()`` takes the hook off.
         """
-        if not self.requires_grad:
+        if self.edge is None:
             raise GradientError("a tensor that needs no gradient never calls a hook")
-        self.hooks = {} if self.hooks is None else self.hooks
-        return Handle(self.hooks, hook)
+        if self.edge.hooks is None:
+            self.edge.hooks = {}
+        return Handle(self.edge.hooks, hook)
 
 
-Tensor.kind = Tensor
+Tensor.kind = tape.Node.tensor = Tensor
+
+
+class Hollow(Tensor):
+    """A tensor without an array: what a rule gets for an operand of which it asks the type only."""
+
+    __slots__ = ()
+
+    def __init__(self, type: TensorType) -> None:
+        self.type, self._grad, self.edge = type, None, None
+
+    @property
+    def array(self) -> Any:  # type: ignore[override]
+        raise OpDefinitionError(
+            f"a derivative rule reads a value of {self.type} that was not kept for it",
+            hint="what a rule reads may depend on types, and on which cotangents are wanted",
+        )
+
+    shape, ndim, size = Value.shape, Value.ndim, Value.size  # type: ignore[assignment]
 
 
 def _made(array: Any, type: TensorType) -> Tensor:
@@ -201,6 +311,41 @@ def _made(array: Any, type: TensorType) -> Tensor:
     out = Tensor.__new__(Tensor)
     out.array = array if array.__class__ is np.ndarray else np.asarray(array)
     out.type = type
-    out.grad = out.grad_fn = out.hooks = None
-    out.requires_grad = False
+    out._grad = out.edge = None
     return out
+
+
+def _record(applied: Application, op: Op, args: tuple[Any, ...], outs: tuple[Tensor, ...]) -> None:
+    """Leave a node on the tape that keeps what the rule reads."""
+    wanted = tuple([arg.edge is not None for arg in args])
+    kept = applied.kept.get(wanted)
+    if kept is None:
+        types = [arg.type for arg in args], [out.type for out in outs]
+        kept = applied.kept[wanted] = tuple([
+            [None if read else Hollow(type) for read, type in zip(reads, own, strict=True)]
+            for reads, own in zip(rule_reads(op, *types, wanted), types, strict=True)
+        ])  # fmt: skip
+    of_args, of_outs = kept
+    applied.node(
+        op, args, outs,
+        [arg if hollow is None else hollow for hollow, arg in zip(of_args, args, strict=True)],
+        [out.array if h is None else h for h, out in zip(of_outs, outs, strict=True)],
+    )  # fmt: skip
+
+
+def _needs_gradient(data: Any) -> bool:
+    """Whether ``data`` is a tensor that needs a gradient, or a list with one in it."""
+    if isinstance(data, list | tuple):
+        return any(map(_needs_gradient, data))
+    return isinstance(data, Tensor) and data.requires_grad
+
+
+def _check_gradients(nodes: Iterable[tape.Node]) -> None:
+    """Refuse a ``grad`` that the walk could not add to. Raises ShapeError."""
+    for edge in {edge for node in nodes for edge in node.operands if edge is not None}:
+        tensor = edge.tensor()
+        if tensor is not None and tensor.grad is not None and tensor.grad.shape != edge.type.shape:
+            raise ShapeError(
+                f"a gradient of shape {tensor.grad.shape} is set on a tensor {edge.type}",
+                hint="zero_grad() forgets it",
+            )

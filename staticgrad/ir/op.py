@@ -54,6 +54,8 @@ class Op(_Frozen):
         kink: what the derivative is where there is none, in words; see ``sg.conventions``.
         keeps_dtype: the values depend on the bits of the dtype (random draws, bit casts), so that
             evaluation in float64 runs the op as declared and widens its result.
+        rule_is_foreign: the derivative is a user's function, looked up by name: it is called for
+            gradients only, and may read any operand.
     """
 
     name: ClassVar[str] = ""
@@ -64,6 +66,7 @@ class Op(_Frozen):
     commutative: ClassVar[bool] = False
     kink: ClassVar[str] = ""
     keeps_dtype: ClassVar[bool] = False
+    rule_is_foreign: ClassVar[bool] = False
     _fields: ClassVar[tuple[tuple[str, Any], ...]] = ()  # (name, default)
 
     def __init_subclass__(cls, name: str = "", **kwargs: Any) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 import numpy as np
 
@@ -33,6 +33,8 @@ class Value:
 
     __slots__ = ()
     __array_priority__ = 1000.0
+    #: What to do where a value of this kind meets one of another kind.
+    meeting: ClassVar[str] = ""
 
     @property
     @abstractmethod
@@ -398,7 +400,7 @@ def binding_kind(args: tuple[Any, ...]) -> type[Value]:
                 names = f"{found.__name__} and {kind.__name__}"
                 raise DTypeError(
                     f"values of two kinds cannot meet in one op: {names}",
-                    hint="a graph knows no numbers yet: an array is fed, or is sg.constant(array)",
+                    hint=kind.meeting or found.meeting,
                 )
             found = kind
     return found or _DEFAULT_KIND[0]

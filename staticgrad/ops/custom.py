@@ -32,6 +32,7 @@ class CustomVjp(Op, name="custom_vjp"):
 
     exact = True
     flops = 0
+    rule_is_foreign = True
     rule: str
 
     def prepare(self, *args: Any) -> tuple[Value, ...]:

@@ -369,3 +369,17 @@ def test_what_vjp_refuses():
         sg.vjp([], x, [])
     with pytest.raises(GradientError, match="only floating values"):
         sg.vjp(x > 0.0, x, np.ones(3))
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1)])
+def test_a_loss_of_one_element_needs_no_seed(shape):
+    """d/dx of 3x + 1 at shape (1,), and of a product, as a tape gives them."""
+    x = sg.input("x", shape, "float64")
+    line, square = sg.grad(3.0 * x + 1.0, x), sg.grad(x * x, x)
+    assert (line.shape, square.shape) == (shape, shape)
+    at = np.full(shape, 5.0)
+    assert np.asarray(sg.evaluate(square, {"x": at})).item() == 10.0
+    assert np.asarray(sg.evaluate(line + 0.0 * x, {"x": at})).item() == 3.0
+    named = sg.input("y", ("n",), "float64")
+    with pytest.raises(sg.errors.GradientError, match="not known to be one element"):
+        sg.grad(named * 2.0, named)

@@ -64,11 +64,18 @@ def test_gradients_add_up_over_paths_and_calls() -> None:
     assert x.grad is None
 
 
-def test_interior_tensors_get_gradients_too() -> None:
+def test_interior_tensors_get_gradients_if_they_retain_them() -> None:
     x = leaf(1.0, 2.0)
     y = x * 3.0
     z = sg.nn.relu(y - 4.0)
     total = z.sum()
+    total.backward(retain_graph=True)
+    assert total.grad is z.grad is y.grad is None
+    x.zero_grad()
+    for tensor in (total, z, y, x):
+        tensor.retain_grad()
+    with pytest.raises(ValueError, match="retain"):
+        Tensor([1.0]).retain_grad()
     total.backward()
     assert [t.grad.tolist() for t in (total, z, y, x) if t.grad is not None] == [
         1.0, [1.0, 1.0], [0.0, 1.0], [0.0, 3.0],
@@ -79,6 +86,7 @@ def test_no_two_gradients_share_an_array() -> None:
     x, y = leaf(1.0, 2.0), leaf(3.0, 4.0)
     seed = Tensor([1.0, 1.0])
     z = x + y
+    z.retain_grad()
     z.backward(seed)
     arrays = [t.grad for t in (x, y, z)] + [seed.data]
     for i, array in enumerate(arrays):
@@ -168,16 +176,46 @@ def test_a_rule_that_fails_changes_nothing() -> None:
     handle = y.register_hook(lambda g: np.ones(3))
     z = (y * y).sum()
     with pytest.raises(OpDefinitionError):
-        z.backward()
-    assert x.grad is y.grad is z.grad is None
+        z.backward(retain_graph=True)
+    assert x.grad is None
     handle.remove()
-    z.backward()
+    z.backward(retain_graph=True)  # nothing was released: it works
     assert x.grad is not None
+    kept = x.grad.copy()
+    y.register_hook(lambda g: np.ones(3))
+    with pytest.raises(OpDefinitionError):
+        z.backward()
+    with pytest.raises(TapeError, match="released"):  # the walk has let go of what it went over
+        z.backward()
+    assert x.grad.tolist() == kept.tolist()
+
+
+def test_a_gradient_that_does_not_fit_is_refused() -> None:
+    a, b = leaf(1.0, 2.0), leaf(3.0, 4.0)
+    wrong: list[Any] = [np.ones(3, np.float32), np.ones((2, 2), np.float32), 1.0, np.ones(2)]
+    for gradient in wrong:
+        with pytest.raises((sg.errors.ShapeError, sg.errors.DTypeError), match="gradient"):
+            b.grad = gradient
+    with pytest.raises(ValueError, match="carries no gradient"):
+        Tensor([1], dtype="int64").grad = np.ones(1, np.int64)
+    b.grad = np.ones(2, np.float32)
+    (a * b).sum().backward()
+    assert (a.grad.tolist(), b.grad.tolist()) == ([3.0, 4.0], [2.0, 3.0])
+    b.data = np.ones((3, 2), np.float32)  # the gradient that is set no longer fits
+    total = (a * b).sum()
+    for _ in range(2):
+        with pytest.raises(sg.errors.ShapeError, match="is set on a tensor"):
+            total.backward()
+        assert a.grad.tolist() == [3.0, 4.0]
+    b.zero_grad()
+    total.backward()
+    assert a.grad.tolist() == [6.0, 7.0]
 
 
 def test_hooks_see_and_replace_gradients() -> None:
     x = leaf(1.0, 2.0)
     y = x * 3.0
+    y.retain_grad()
     seen: list[Any] = []
     y.register_hook(lambda g: seen.append(g.data.tolist()))
     doubled = y.register_hook(lambda g: g * 2.0)

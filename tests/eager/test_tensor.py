@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.eager import Tensor
+from staticgrad.eager import Tensor, no_grad
 
 
 @pytest.mark.parametrize("data", [[1, 2], [1.5, 2.0], np.arange(2), np.ones(2), np.array([True])])
@@ -38,6 +38,35 @@ def test_refuses_what_is_no_number() -> None:
         Tensor(["a"])
     with pytest.raises(ValueError, match="no gradient"):
         Tensor([1], requires_grad=True, dtype="int64")
+
+
+def test_a_copy_loses_no_gradient_without_a_word() -> None:
+    t, u = Tensor(1.0, requires_grad=True), Tensor(2.0)
+    for lossy in ([t, u], [[u], [t]], (t,), t * 2.0):
+        with pytest.raises(sg.errors.GradientError, match="would be lost"):
+            Tensor(lossy)
+    assert Tensor([u, u.item()]).tolist() == [2.0, 2.0]
+    assert Tensor(t.detach()).item() == 1.0
+    with no_grad():
+        assert Tensor([t, u]).tolist() == [1.0, 2.0]
+
+
+def test_requiring_a_gradient_is_checked() -> None:
+    for dtype in ("int64", "bool", "uint8"):
+        with pytest.raises(sg.errors.GradientError, match="carries no gradient"):
+            Tensor([1], dtype=dtype).requires_grad = True
+    x = Tensor([1.0], requires_grad=True)
+    y = x * 2.0
+    y.requires_grad = True
+    with pytest.raises(sg.errors.GradientError, match="result of a recorded operation"):
+        y.requires_grad = False
+    seen: list[object] = []
+    x.register_hook(seen.append)
+    x.requires_grad = False
+    assert not (x * 2.0).requires_grad
+    x.requires_grad = True
+    (x * 2.0).backward()
+    assert len(seen) == 1  # hooks come back with it
 
 
 def test_attributes() -> None:
@@ -129,8 +158,11 @@ def test_a_shape_that_does_not_fit_is_an_error_of_the_users_line() -> None:
 
 
 def test_graph_values_and_tensors_do_not_meet() -> None:
-    with pytest.raises(TypeError, match="two kinds"):
-        Tensor([1.0]) + sg.input("x", (1,))
+    x = sg.input("x", (1,))
+    for meet in (lambda t: t + x, lambda t: x * t, lambda t: sg.where(x > 0.0, t, t)):
+        with pytest.raises(TypeError, match="two kinds") as caught:
+            meet(Tensor([1.0]))
+        assert "sg.parameter(name, t.data)" in str(caught.value)
 
 
 @pytest.mark.parametrize("axis", [None, 0, 1, -1, (0, 2), (-1, 0), (0, 1, 2), ()])

@@ -1,0 +1,79 @@
+"""Which operands and results a derivative rule reads: found by running it once, on types alone.
+
+A rule is written over values, so it also runs on a kind of value that has a type and nothing else.
+What it hands to an op, or on as a cotangent, it reads; what it only asks for a shape it does not.
+No array and no node is made. A rule that does not run this way is taken to read everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Self
+
+import numpy as np
+
+from staticgrad.ir.dtype import DType, as_dtype
+from staticgrad.ir.op import Op
+from staticgrad.ir.types import TensorType
+from staticgrad.ir.value import Value
+from staticgrad.ops.cotangent import Masked, shares_of
+
+Flags = tuple[bool, ...]
+
+
+class Outline(Value):
+    """A value of which only the type is known; it remembers whether somebody read it."""
+
+    __slots__ = ("read", "type")
+
+    type: TensorType
+
+    def __init__(self, type: TensorType) -> None:
+        self.type, self.read = type, False
+
+    @classmethod
+    def bind(cls, op: Op, args: tuple[Any, ...]) -> Any:
+        """An outline of the result; the operands have been read."""
+        _mark(args)
+        inferred = op.infer(*[arg.type for arg in args])
+        if isinstance(inferred, tuple):
+            return tuple(map(Outline, inferred))
+        return Outline(inferred)
+
+    @classmethod
+    def lift(cls, data: object, like: DType | None = None) -> Self:
+        """The outline of an array or number."""
+        if isinstance(data, Outline):
+            return data  # type: ignore[return-value]
+        array = np.asarray(data)
+        return cls(TensorType(as_dtype(array.dtype) if like is None else like, array.shape))
+
+
+def rule_reads(
+    op: Op, types: Iterable[TensorType], outs: Iterable[TensorType], wanted: Flags
+) -> tuple[Flags, Flags]:
+    """For each operand and for each result of ``op``: whether its rule reads the elements.
+
+    Args:
+        op: the op; its rule need not exist.
+        types: of the operands.
+        outs: of the results.
+        wanted: for which operands cotangents are asked.
+    """
+    args, results = list(map(Outline, types)), list(map(Outline, outs))
+    if op.rule_is_foreign:
+        return (True,) * len(args), (True,) * len(results)
+    try:
+        shares = shares_of(op, [Outline(out.type) for out in results], results, args, wanted)
+        _mark(share for share, want in zip(shares, wanted, strict=True) if want)
+    except Exception:  # a rule from outside may need more than types
+        return (True,) * len(args), (True,) * len(results)
+    return tuple([arg.read for arg in args]), tuple([out.read for out in results])
+
+
+def _mark(values: Iterable[Any]) -> None:
+    for value in values:
+        if isinstance(value, Masked):
+            _mark((value.condition, value.value))
+        elif isinstance(value, Outline):
+            value.read = True

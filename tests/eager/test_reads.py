@@ -1,0 +1,243 @@
+"""What the tape keeps: the operands and results that a rule reads, of every op, and no others."""
+
+from __future__ import annotations
+
+import operator
+import tracemalloc
+import weakref
+from collections.abc import Callable, Iterator
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.eager import Tensor, detect_mutation, grad
+from staticgrad.eager.reads import rule_reads
+from staticgrad.ir.op import Op
+from staticgrad.ir.types import TensorType
+from staticgrad.ir.value import Value
+from staticgrad.ops.cotangent import resolve, shares_of
+from tests.eager import oracle
+from tests.eager.test_every_op import every_op
+from tests.ops.samples import samples_of
+
+
+class Counted(Tensor):
+    """A tensor that counts how often its array is asked for."""
+
+    __slots__ = ("asked",)
+
+    def __init__(self, array: np.ndarray) -> None:
+        object.__setattr__(self, "asked", 0)
+        super().__init__(array, dtype=array.dtype)
+
+    shape, ndim, size = Value.shape, Value.ndim, Value.size
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in ("array", "data"):
+            object.__setattr__(self, "asked", object.__getattribute__(self, "asked") + 1)
+        return super().__getattribute__(name)
+
+
+def types(arrays: Any) -> list[TensorType]:
+    return [Tensor.of(np.asarray(a)).type for a in arrays]
+
+
+def patterns(arrays: Any) -> Iterator[tuple[bool, ...]]:
+    """Every choice of floating operands that need gradients, but for none."""
+    choices = [(False, True) if a.dtype.kind == "f" else (False,) for a in arrays]
+    return (pattern for pattern in product(*choices) if any(pattern))
+
+
+@every_op
+def test_a_rule_reads_what_is_kept_for_it_and_all_of_it(name: str) -> None:
+    """Counted on tensors: what the rule asks an array of, and so must be kept."""
+    for sample in samples_of(name):
+        outs = oracle.as_tuple(sample.op(*map(Tensor.of, sample.arrays))) if sample.arrays else ()
+        if len(sample.arrays) > 6 or not sample.op.differentiable or type(sample.op).vjp is Op.vjp:
+            continue
+        if not any(out.dtype.is_float for out in outs):
+            continue
+        if sample.op.rule_is_foreign:
+            found = rule_reads(sample.op, types(sample.arrays), types(o.data for o in outs), ())
+            assert all(map(all, found))
+            continue
+        for wanted in patterns(sample.arrays):
+            args = [Counted(a) for a in sample.arrays]
+            results = [Counted(out.data) for out in outs]
+            for each in (*args, *results):
+                each.asked = 0
+            cts = [
+                Tensor.of(np.ones(r.type.shape, r.type.dtype.numpy))
+                if r.type.dtype.is_float
+                else None
+                for r in results
+            ]
+            shares = shares_of(sample.op, cts, results, args, wanted)
+            for share, want in zip(shares, wanted, strict=True):
+                if want and share is not None and not isinstance(share, float):
+                    _ = resolve(share).array
+            asked = [tuple(bool(each.asked) for each in row) for row in (args, results)]
+            found = rule_reads(sample.op, types(sample.arrays), [o.type for o in outs], wanted)
+            assert [*found] == asked, (name, wanted)
+            everything = next(reversed(list(patterns(sample.arrays))))  # what a tape keeps for all
+            whole = rule_reads(sample.op, types(sample.arrays), [o.type for o in outs], everything)
+            for some, every in zip(found, whole, strict=True):
+                assert all(map(operator.le, some, every))
+
+
+@every_op
+def test_gradients_need_no_more_than_is_kept(name: str) -> None:
+    """Each pattern of operands that need gradients: the same as when all need them."""
+    rng = np.random.default_rng(5)
+    for sample in [s for s in samples_of(name) if s.smooth][:2]:
+        if len(sample.arrays) > 4:
+            continue
+        outs = oracle.as_tuple(sample.op(*map(Tensor.of, sample.arrays)))
+        floats = [k for k, out in enumerate(outs) if out.dtype.is_float]
+        weights = [rng.normal(size=outs[k].shape) for k in floats]
+        expected = oracle.gradients(sample.op, sample.arrays, weights) if floats else []
+        where = [k for k, a in enumerate(sample.arrays) if a.dtype.kind == "f"]
+        for wanted in patterns(sample.arrays):
+            args = [Tensor(a, w, a.dtype) for a, w in zip(sample.arrays, wanted, strict=True)]
+            made = oracle.as_tuple(sample.op(*args))
+            used = [made[k] for k in floats]
+            if not all(out.requires_grad for out in used) or not used:
+                continue
+            moved = [arg for arg in args if arg.requires_grad]
+            found = grad(used, moved, weights, allow_disconnected=True)
+            theirs = [e for k, e in zip(where, expected, strict=True) if wanted[k]]
+            for ours, other in zip(found, theirs, strict=True):
+                np.testing.assert_allclose(ours.data, other, rtol=1e-12, atol=1e-12)
+
+
+def test_what_is_read_of_common_ops() -> None:
+    """Worked out by hand from the formulas of the derivatives."""
+    x, y = (Tensor(np.ones((2, 2)), requires_grad=True) for _ in "xy")
+    kept: list[tuple[Any, int, bool]] = [
+        (x + y, 0, False), (x - y, 0, False), (-x, 0, False), (x.sum(), 0, False),
+        (x.reshape(4), 0, False), (x.T, 0, False), (sg.tanh(x), 0, True), (sg.exp(x), 0, True),
+        (sg.log(x), 1, False), (x * y, 2, False), (x @ y, 2, False), (x * 2.0, 1, False),
+        (x / y, 1, True),
+    ]  # fmt: skip
+    for out, operands, result in kept:
+        node = out.grad_fn
+        assert len(node.saved_tensors) == operands, node
+        assert any(isinstance(r, np.ndarray) for r in node.results) == result, node
+    constant = x * 2.0  # the one whose gradient is wanted is not read
+    assert constant.grad_fn.saved_tensors[0] is not x
+
+
+def peak(function: Callable[[], object]) -> int:
+    """Bytes that NumPy and Python hold at most while ``function`` runs a third time."""
+    for _ in range(2):
+        function()
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        function()
+        return tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+
+
+ROWS, WIDTH, LAYERS = 512, 64, 12
+ONE = ROWS * WIDTH * 4
+
+
+def layers(x: Tensor, ws: list[Tensor]) -> Tensor:
+    for w in ws:
+        x = sg.tanh(x @ w + 1.0)
+    return (x * x).sum()
+
+
+@pytest.mark.parametrize("how", ["backward", "grad"])
+def test_a_pass_holds_one_activation_per_layer(how: str) -> None:
+    """tanh keeps its result, which is the next product's operand; sums and additions keep nothing.
+
+    At most four arrays beside them: the cotangent, and what the rule of tanh computes from it.
+    """
+    ws = [Tensor(np.eye(WIDTH), requires_grad=True) for _ in range(LAYERS)]
+    x = Tensor(np.ones((ROWS, WIDTH)))
+
+    def step() -> None:
+        if how == "backward":
+            layers(x, ws).backward()
+            for w in ws:
+                w.zero_grad()
+        else:
+            grad(layers(x, ws), ws)
+
+    held = peak(step)
+    assert LAYERS * ONE < held < (LAYERS + 4.5) * ONE
+
+
+def test_a_pass_lets_go_as_it_goes() -> None:
+    """Retaining the graph keeps all activations; a pass that releases ends with the gradients."""
+    ws = [Tensor(np.eye(WIDTH), requires_grad=True) for _ in range(LAYERS)]
+    x = Tensor(np.ones((ROWS, WIDTH)))
+    left: dict[bool, int] = {}
+
+    def watched(retain: bool) -> None:
+        loss = layers(x, ws)
+        loss.backward(retain_graph=retain)
+        left[retain] = tracemalloc.get_traced_memory()[0]
+
+    for retain in (True, False):
+        tracemalloc.start()
+        watched(retain)
+        tracemalloc.stop()
+    assert left[True] - left[False] > (LAYERS - 1) * ONE
+
+
+def test_a_leaf_that_is_read_often_needs_two_buffers() -> None:
+    x = Tensor(np.ones((ROWS, WIDTH)), requires_grad=True)
+
+    def step() -> None:
+        total: Any = 0.0
+        for _ in range(20):
+            total = total + (x + 1.0).sum()
+        total.backward()
+        x.zero_grad()
+
+    assert peak(step) < 4 * ONE
+
+
+def test_a_released_array_may_be_freed_by_its_owner() -> None:
+    """What a rule does not read is not kept alive by the tape."""
+    x = Tensor(np.ones(4), requires_grad=True)
+    inner = x + 1.0
+    gone = weakref.ref(inner.data)
+    total = (inner + 2.0).sum()
+    del inner
+    assert gone() is None
+    total.backward()
+    assert x.grad.tolist() == [1.0] * 4
+
+
+def test_a_gradient_is_no_operand() -> None:
+    """A rule of the user's own that hands on an operand gives a copy of it."""
+
+    @sg.custom_vjp
+    def same(value: Any) -> Any:
+        return value * 1.0
+
+    @same.rule
+    def _(ct: Any, out: Any, value: Any) -> Any:
+        return (value,)
+
+    x = Tensor([3.0, 4.0], requires_grad=True)
+    same(x).backward(np.ones(2))
+    assert x.grad.tolist() == [3.0, 4.0]
+    assert not np.shares_memory(x.grad, x.data)
+
+
+def test_mutation_of_what_is_not_kept_is_found_too() -> None:
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    with detect_mutation():
+        y = x + 1.0
+    x.data[0] = 9.0
+    with pytest.raises(RuntimeError, match="operand 1 changed"):
+        y.backward(np.ones(2))
