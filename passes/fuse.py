@@ -16,6 +16,7 @@ from passes.grouping import CHECK, FIRST_COPY, Group, Grouping, Key, Source
 from passes.layout import Layout
 from passes.lower import Lowered, RowNotContiguous, lower_group
 from passes.lowering import Walk
+from passes.marks import without_marks
 from passes.vector_products import expand_vector_products
 from staticgrad.errors import GraphError
 from staticgrad.ir.dim import Size
@@ -32,7 +33,7 @@ def fuse(graph: Graph, merge: bool = True) -> Schedule:
     Near-linear in the nodes. The graph must be free of dead nodes (run ``dce`` first) or their
     kernels run for nothing.
     """
-    graph = expand_vector_products(graph)
+    graph = expand_vector_products(without_marks(graph))
     copied_updates: set[str] = set()
     while True:
         builder = _Builder(graph, merge, copied_updates)

@@ -277,7 +277,8 @@ class Grouping:
     def _place_movement(self, node: Node, form: View | Same | Reshape, arg: Source) -> None:
         if isinstance(form, Same):  # the operand itself, not a view: it still fuses with readers
             self._sources[(node, 0)] = arg
-            self.kept.add(arg.base)
+            if form.kept:
+                self.kept.add(arg.base)
             return
         if isinstance(form, View):
             self._alias(node, arg, arg.layout.viewed(form, node.types[0].rank))

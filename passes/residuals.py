@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Final
 
 from passes.base import Pass, Watch
-from passes.grouping import Grouping
+from passes.grouping import Group, Grouping
+from passes.marks import is_mark
 from staticgrad.analysis.phases import phases_of
 from staticgrad.analysis.users import ValueKey, users_of
 from staticgrad.analysis.vertex_cut import vertex_cut
@@ -123,7 +124,8 @@ class _Border:
     @cached_property
     def marked(self) -> set[ValueKey]:
         """What the user wants kept."""
-        same = [node for node in self.graph.nodes if isinstance(node.form, Same)]
+        forms = ((node, node.form) for node in self.graph.nodes)
+        same = [node for node, form in forms if isinstance(form, Same) and form.kept]
         return {key for node in same for key in _bases(node.args[0])}
 
     @cached_property
@@ -214,19 +216,23 @@ class _Border:
             self.weight(key)
             for key in keys
             if all(
-                self.phases[user] >= self.phase
-                or self.grouping.home((user, 0)) is self.grouping.home(key)
+                self.phases[user] >= self.phase or self._home((user, 0)) is self._home(key)
                 for user in self.users[key]
             )
         )
 
     def _is_written(self, key: ValueKey) -> bool:
-        home = self.grouping.home(key)
-        return home is not None and key in home.stored
+        home = self._home(key)
+        return home is not None and _unmarked(key) in home.stored
+
+    def _home(self, key: ValueKey) -> Group | None:
+        return self.grouping.home(_unmarked(key))
 
     def may_run_again(self, node: Node) -> bool:
         """Whether a fused kernel behind the border could run the node."""
         form = node.form
+        if is_mark(node):
+            return True
         return (
             isinstance(form, Pointwise)
             and not form.indexed
@@ -330,9 +336,16 @@ def _below(args: Sequence[Symbolic], nodes: Mapping[Node, object]) -> set[Node]:
 def _reads_elements(reader: Node, arg: Symbolic) -> bool:
     """Whether a fused kernel meets the element of ``arg`` where it needs it."""
     form = reader.form
-    if isinstance(form, Pointwise):
+    if isinstance(form, Pointwise) or is_mark(reader):
         return arg.shape == reader.types[0].shape
     return isinstance(form, Reduce)
+
+
+def _unmarked(key: ValueKey) -> ValueKey:
+    """The value itself, below the marks on it."""
+    while is_mark(key[0]):
+        key = key[0].args[0].key
+    return key
 
 
 def _bases(value: Symbolic) -> Sequence[ValueKey]:

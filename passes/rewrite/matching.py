@@ -224,8 +224,8 @@ def number_of(value: Symbolic) -> Any:
 
 
 def repeats_first(node: Node) -> bool:
-    """Whether every element of the result is one of the first operand, moved or repeated."""
-    if not node.args or type(node.op).form is Elementwise.form:
+    """Whether every element of the result is one of the only operand, moved or repeated."""
+    if len(node.args) != 1 or type(node.op).form is Elementwise.form:
         return False
     try:
         return isinstance(node.form, View | Reshape | Same)

@@ -1,7 +1,8 @@
 """Rules: what may stand in the place of what, as data, with the promise that each makes.
 
 ``exact`` rules keep every byte (any NaN equals any NaN); ``stable`` ones come closer to the true
-value; ``value`` ones hold in exact arithmetic, within an error that they state. A rule says nothing
+value; ``value`` ones hold in exact arithmetic, within an error that they state. Rules of each class
+keep derivatives too, at kinks and ties: a pass may be followed by ``grad``. A rule says nothing
 about how it is found: that is ``matching``.
 """
 

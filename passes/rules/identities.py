@@ -35,14 +35,10 @@ RULES: Final[tuple[Rule, ...]] = (
     rule("absolute-twice", abs(abs(x)), abs(x)),
     rule("absolute-of-negative", abs(-x), abs(x), dtypes="if"),
     rule("square-of-negative", (-x) * (-x), x * x),
-    rule("maximum-of-itself", sg.maximum(x, x), x),
-    rule("minimum-of-itself", sg.minimum(x, x), x),
-    rule("maximum-again", sg.maximum(sg.maximum(x, y), y), sg.maximum(x, y)),
-    rule("minimum-again", sg.minimum(sg.minimum(x, y), y), sg.minimum(x, y)),
     *(
         rule(f"{name}-twice", FUNCTIONS[name](FUNCTIONS[name](x)), FUNCTIONS[name](x))
         for name in ("floor", "ceil", "rint", "trunc", "sign")
     ),
-    # What gradients asked of the graph has been asked: below, the op is a copy.
-    rule("stop-gradient", StopGradient()(x), x),
+    rule("stop-gradient-twice", StopGradient()(StopGradient()(x)), StopGradient()(x)),
+    rule("stop-gradient-of-integers", StopGradient()(x), x, dtypes="biu"),
 )

@@ -56,7 +56,12 @@ class View:
 
 @dataclass(frozen=True)
 class Same:
-    """out = x, the very same value, which is wanted in memory until its last use. Free."""
+    """out = x, the very same value; further operands matter to derivatives alone. Free.
+
+    ``kept``: it is wanted in memory until its last use.
+    """
+
+    kept: bool = False
 
 
 @dataclass(frozen=True)

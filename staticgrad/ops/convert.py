@@ -47,7 +47,7 @@ class Cast(Elementwise, name="cast"):
 
 
 class StopGradient(Elementwise, name="stop_gradient"):
-    """x itself; carries no gradient."""
+    """x itself; carries no gradient. It stays in the graph until kernels are made of it."""
 
     exact = True
     differentiable = False
@@ -58,6 +58,10 @@ class StopGradient(Elementwise, name="stop_gradient"):
 
     def scalar(self, x: Expr) -> Expr:
         return x
+
+    def form(self, out: TensorType, *types: TensorType) -> Form:
+        """The same value: a kernel never meets the op."""
+        return Same()
 
 
 class Checkpoint(Elementwise, name="checkpoint"):
@@ -74,7 +78,7 @@ class Checkpoint(Elementwise, name="checkpoint"):
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
         """The same value; readers fuse with its producer as if the op were not there."""
-        return Same()
+        return Same(kept=True)
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
         return (ONE,)

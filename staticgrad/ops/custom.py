@@ -14,7 +14,7 @@ from inspect import signature
 from typing import Any, Final, overload
 
 from staticgrad.errors import ArgumentError, GradientError, OpDefinitionError
-from staticgrad.ir.forms import AxisMap, Form, Pointwise, View
+from staticgrad.ir.forms import Form, Same
 from staticgrad.ir.graph import Constant, Node, Symbolic
 from staticgrad.ir.op import Op, lift_all
 from staticgrad.ir.types import TensorType
@@ -72,20 +72,8 @@ class CustomVjp(Op, name="custom_vjp"):
         return (None, *shares)
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
-        """The first operand's element, so that fusion goes on through the marker.
-
-        A view where another operand does not broadcast to the result.
-        """
-        if all(_fits(t, out) for t in types):
-            return Pointwise(lambda body, *_: body)
-        return View(tuple(AxisMap(axis) for axis in range(out.rank)))
-
-
-def _fits(operand: TensorType, out: TensorType) -> bool:
-    """Whether an operand broadcasts to ``out`` whatever the named sizes are."""
-    trailing = out.shape[max(out.rank - operand.rank, 0) :]
-    sizes = zip(operand.shape[-len(trailing) :] if trailing else (), trailing, strict=False)
-    return operand.rank <= out.rank and all(own in (1, size) for own, size in sizes)
+        """The first operand: a kernel never meets the marker, nor the operands of the rule."""
+        return Same()
 
 
 def check_arguments(rule: Rule, count: int, what: str, takes: str) -> None:

@@ -1,0 +1,150 @@
+"""The gradient of what a pass, a level or text gave is the gradient of the graph as it was."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from passes.fuse import fuse
+from passes.pipelines import LEVELS, PASSES, pipeline
+from staticgrad.ir.printer import graph_constants
+from tests.kinked_graphs import kinked_graph
+
+SEEDS = range(40)
+
+
+def loss_of(graph):
+    """A scalar in which every element of every floating output has a weight of its own."""
+    parts = []
+    for value in graph.outputs.values():
+        if value.dtype.is_float:
+            flat = sg.tanh(value.reshape(-1))
+            parts.append((flat * sg.cos(sg.arange(flat.shape[0], dtype="float64"))).sum())
+    return sum(parts[1:], parts[0])
+
+
+def slopes(graph, order=1):
+    """The gradients by each floating leaf, to the given order, as a graph with that signature."""
+    leaves = [v for v in (*graph.inputs, *graph.parameters) if v.dtype.is_float]
+    loss, found = loss_of(graph), []
+    for k in range(order):
+        found = sg.grad(loss, leaves, allow_disconnected=True)
+        parts = [
+            (g * sg.sin(sg.arange(g.size, dtype="float64").reshape(g.shape) + k)).sum()
+            for g in found
+        ]
+        loss = sum(parts[1:], parts[0])
+    return sg.Graph({f"d{k}": g for k, g in enumerate(found)}, inputs=graph.inputs)
+
+
+def assert_same_slopes(before, after, feeds, order=1):
+    wanted, found = (sg.evaluate(slopes(g, order), feeds) for g in (before, after))
+    assert wanted.keys() == found.keys()
+    for name, array in wanted.items():
+        np.testing.assert_allclose(found[name], array, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("text", [*(each.name for each in PASSES), *LEVELS])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_first_derivatives_stay(seed, text):
+    graph, feeds = kinked_graph(seed)
+    assert_same_slopes(graph, pipeline(text)(graph), feeds)
+
+
+@pytest.mark.parametrize("text", LEVELS)
+@pytest.mark.parametrize("seed", SEEDS[:12])
+def test_second_derivatives_stay(seed, text):
+    graph, feeds = kinked_graph(seed, ops=12)
+    assert_same_slopes(graph, pipeline(text)(graph), feeds, order=2)
+    first = slopes(graph)
+    assert_same_slopes(first, pipeline(text)(first), feeds)
+
+
+@pytest.mark.parametrize("seed", SEEDS[:12])
+def test_derivatives_survive_text(seed):
+    graph, feeds = kinked_graph(seed)
+    after = pipeline("O1")(graph)
+    values = {p.name: p.value for p in graph.parameters}
+    read = sg.parse(str(after), parameters=values, constants=graph_constants(after))
+    assert_same_slopes(graph, read, feeds)
+
+
+def test_the_graph_of_a_compiled_program_has_the_derivatives_of_its_formula():
+    s = sg.input("s", (), "float64")
+    f = sg.compile(sg.Graph({"y": s * sg.stop_gradient(s)}))
+    (own,) = f.graph.inputs
+    assert sg.evaluate(sg.grad(f.graph["y"], own), {"s": 3.0}) == 3.0
+
+
+def test_a_number_behind_a_rule_of_its_own_is_no_number():
+    """The value of ``ones`` is 1 throughout; its rule still hands a gradient on."""
+    x, w = sg.input("x", (3,), "float64"), sg.input("w", (2, 3), "float64")
+    graph = sg.Graph(x * ones(w))
+    after = pipeline("O1")(graph)
+    for each in (graph, after):
+        (_, weights) = each.inputs
+        slope = sg.grad(each["output"].sum(), weights)
+        found = sg.evaluate(
+            sg.Graph(slope, inputs=each.inputs), {"x": [1.0, 2, 3], "w": np.ones((2, 3))}
+        )
+        np.testing.assert_array_equal(found["output"], [[1.0, 2, 3], [1, 2, 3]])
+
+
+@sg.custom_vjp(name="tests.ones")
+def ones(w):
+    return sg.ones((3,), "float64")
+
+
+@ones.rule
+def _(ct, out, w):
+    return (sg.broadcast_to(ct, w.shape),)
+
+
+def marked(x, w, mark):
+    hidden = sg.tanh(x @ w)
+    top = mark(sg.max(hidden, -1, keepdims=True))
+    raised = sg.exp(hidden - top)
+    return (raised / mark(raised.sum(-1, keepdims=True)) * mark(hidden) * mark(mark(x @ w))).sum()
+
+
+@sg.custom_vjp(name="tests.same")
+def same(x):
+    return x
+
+
+@same.rule
+def _(ct, out, x):
+    return (ct,)
+
+
+@pytest.mark.parametrize("mark", [sg.stop_gradient, same])
+@pytest.mark.parametrize("level", [*LEVELS, ""])
+@pytest.mark.parametrize("merge", [True, False])
+def test_marks_cost_no_kernel_and_no_byte(mark, level, merge):
+    """The same schedule as without them, forward and backward."""
+    x, w = sg.input("x", ("batch", 64)), sg.parameter("w", np.ones((64, 32), "f4"))
+    bare, with_marks = (
+        fuse(pipeline(level)(sg.Graph({"loss": marked(x, w, m)})), merge)
+        for m in (lambda v: v, mark)
+    )
+    without, own = (
+        [Counter(step.kernel for step in s.steps), Counter(b.size for b in s.buffers)]
+        for s in (bare, with_marks)
+    )
+    assert own == without
+
+
+@pytest.mark.parametrize("mark", [sg.stop_gradient, same])
+def test_marks_do_not_keep_the_backward_pass_from_running_cheap_ops_again(mark):
+    """What is stored for it, and the kernels, with marks on what crosses and without."""
+    x = sg.parameter("x", np.ones((64, 1024), "f4"))
+
+    def schedule(m):
+        held = m(x * 2.0 + 1.0)
+        loss = (sg.sin(m(held)) * (held * x)).sum()
+        return sg.compile(sg.Graph({"loss": loss}, {x: x - sg.grad(loss, x)}))
+
+    plain, other = schedule(lambda v: sg.astype(v, "float32")), schedule(mark)
+    assert other.peak_bytes <= plain.peak_bytes
+    assert len(other.schedule.steps) <= len(plain.schedule.steps)
