@@ -14,6 +14,7 @@ import ast
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields
+from types import MappingProxyType
 from typing import Any, Final, NoReturn
 
 from passes.algebra import Algebra
@@ -24,8 +25,9 @@ from passes.fold import Fold
 from passes.residuals import Residuals
 from passes.simplify import Simplify
 from passes.stabilize import Stabilize
-from staticgrad.errors import ParseError, PipelineError
-from staticgrad.message import did_you_mean
+from staticgrad.errors import ParseError, PipelineError, PluginWarning, warn
+from staticgrad.ir.discovery import announced, package_of
+from staticgrad.message import did_you_mean, kind_of
 
 #: Every built-in pass, in the order a pipeline usually has them.
 PASSES: Final[tuple[type[Pass], ...]] = (
@@ -70,21 +72,29 @@ def pipeline(text: str | Pass, extra: Iterable[type[Pass]] = ()) -> Pipeline:
     return _Reader(text, names_of((*PASSES, *extra))).pipeline()
 
 
-def installed() -> tuple[type[Pass], ...]:
+def installed(
+    taken: Mapping[str, type[Pass]] = MappingProxyType({}), wanted: str = ""
+) -> tuple[type[Pass], ...]:
     """The passes of other installed packages: entry points of the group ``staticgrad.passes``.
 
-    Raises:
-        PipelineError: an entry point that is no Pass.
-    """
-    from importlib.metadata import entry_points
+    A package that cannot be imported, or whose pass is none or has a name that is ``taken``, costs
+    a warning, for a pass of another name may be wanted.
 
-    found = []
-    for entry in entry_points(group=GROUP):
-        loaded = entry.load()
+    Raises:
+        PipelineError: the entry point called ``wanted`` is no Pass.
+    """
+    found = dict(taken)
+    for entry, loaded in announced(GROUP):
+        whose = f"{package_of(entry)}: the entry point {entry.value!r} of {GROUP}"
         if not (isinstance(loaded, type) and issubclass(loaded, Pass) and loaded.name):
-            raise PipelineError(f"the entry point {entry.value!r} of {GROUP} is no named Pass")
-        found.append(loaded)
-    return tuple(found)
+            text = f"{whose} is {kind_of(loaded)}, no named Pass"
+            if entry.name == wanted:
+                raise PipelineError(text)
+            warn(PluginWarning, text)
+        elif found.setdefault(loaded.name, loaded) is not loaded:
+            other = f"{found[loaded.name].__module__}.{found[loaded.name].__qualname__}"
+            warn(PluginWarning, f"{whose} is left out: {loaded.name!r} is {other} already")
+    return tuple(each for name, each in found.items() if name not in taken)
 
 
 class _Reader:
@@ -120,7 +130,7 @@ class _Reader:
     def one(self, match: re.Match[str]) -> Pass:
         start, name = self.at, match[0]
         if name != Fixpoint.name and name not in self.known:
-            self.known = names_of((*self.known.values(), *installed()))
+            self.known = names_of((*self.known.values(), *installed(self.known, name)))
         if name != Fixpoint.name and name not in self.known:
             names = (*self.known, Fixpoint.name)
             self.fail(

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
+import numpy as np
+
 from passes.rewrite.matching import Index, Match, matches, repeats_first
 from passes.rewrite.rule import Rule
 from passes.rewrite.terms import Term, filled
@@ -35,6 +37,7 @@ from staticgrad.ir.graph import (
 )
 from staticgrad.ir.types import TensorType
 from staticgrad.ir.value import FUNCTIONS
+from staticgrad.message import kind_of, shown
 from staticgrad.source import Location, attribute_to, merged
 
 #: Rewrites for one node of the input, all that follows from it included, before a cycle is assumed.
@@ -248,7 +251,7 @@ def _replacement(rule: Rule, match: Match, origin: Location) -> Symbolic | None:
             if built is None:
                 return None
             return _fitted(rule, match.root.type, built)
-    except StaticgradError as error:
+    except Exception as error:
         error.add_note(f"in rule {rule}")
         raise
 
@@ -256,7 +259,7 @@ def _replacement(rule: Rule, match: Match, origin: Location) -> Symbolic | None:
 def _fitted(rule: Rule, wanted: TensorType, built: Any) -> Symbolic:
     """``built``, a value or a number, as a value of exactly the type ``wanted``."""
     if isinstance(built, bool | int | float):
-        built = constant(wanted.dtype.numpy.type(built))
+        built = _number(rule, wanted, built)
     if not isinstance(built, Symbolic) or built.dtype != wanted.dtype:
         raise _refused(rule, wanted, built)
     if built.shape == wanted.shape:
@@ -267,5 +270,18 @@ def _fitted(rule: Rule, wanted: TensorType, built: Any) -> Symbolic:
         raise _refused(rule, wanted, built) from None
 
 
+def _number(rule: Rule, wanted: TensorType, number: bool | int | float) -> Symbolic:
+    """A number as a constant of the wanted dtype, which must be able to hold it."""
+    try:
+        with np.errstate(over="ignore"):  # a float that is an infinity in float32
+            scalar = wanted.dtype.numpy.type(number)
+    except (OverflowError, ValueError):
+        raise _refused(rule, wanted, number) from None
+    if not wanted.dtype.is_float and scalar != number:
+        raise _refused(rule, wanted, number)
+    return constant(scalar)
+
+
 def _refused(rule: Rule, wanted: TensorType, built: object) -> PipelineError:
-    return PipelineError(f"rule {rule.name!r} puts {built!r} in the place of {wanted}")
+    what = str(built.type) if isinstance(built, Symbolic) else f"{kind_of(built)}, {shown(built)},"
+    return PipelineError(f"rule {rule.name!r} puts {what} in the place of {wanted}")

@@ -14,9 +14,10 @@ import numpy as np
 
 from passes.rewrite.rule import Rule
 from passes.rewrite.terms import Applied, Hole, Number, Term
-from staticgrad.errors import OpDefinitionError
+from staticgrad.errors import OpDefinitionError, PipelineError
 from staticgrad.ir.forms import Reshape, Same, View
 from staticgrad.ir.graph import Constant, Node, Symbolic, new_mark
+from staticgrad.message import kind_of
 from staticgrad.ops.elementwise import Elementwise
 
 #: Larger constants are not searched for being one number throughout.
@@ -138,9 +139,28 @@ def matches(
     for rule in rules:
         for found in _found(rule.pattern, value, {}):
             match = Match(value, found, readers)
-            if rule.where is None or rule.where(match):
+            if rule.where is None or _condition(rule, match):
                 yield rule, match
                 break
+
+
+def _condition(rule: Rule, match: Match) -> bool:
+    """Whether the rule's further condition holds.
+
+    Raises:
+        PipelineError: it gives no truth.
+    """
+    try:
+        found = rule.where(match) if rule.where is not None else True
+    except Exception as error:
+        error.add_note(f"in the condition of rule {rule}")
+        raise
+    if not isinstance(found, bool | np.bool_):
+        raise PipelineError(
+            f"rule {rule.name!r}: its condition gives {kind_of(found)}, not True or False",
+            at=match.root.node.origin,
+        )
+    return bool(found)
 
 
 def holds(pattern: Term, value: Symbolic) -> bool:

@@ -17,7 +17,8 @@ from staticgrad.autodiff.structure import check_floating, fitted, leaves, mapped
 from staticgrad.errors import GradientError, OpDefinitionError
 from staticgrad.ir.graph import Node, Symbolic, building_order
 from staticgrad.ir.value import FUNCTIONS
-from staticgrad.ops.cotangent import resolve, zeros_like_type
+from staticgrad.message import shown
+from staticgrad.ops.cotangent import check_share, resolve, zeros_like_type
 from staticgrad.source import attribute_to
 
 _GIVES = "jvp gives a tangent {} for a result {}"
@@ -127,9 +128,11 @@ def _pushed(node: Node, tangents: Sequence[Any]) -> tuple[Any, ...]:
     results = (found,) if single else found
     if not isinstance(results, tuple) or len(results) != len(node.types):
         raise OpDefinitionError(
-            f"{op.name}: jvp gives {results!r}, not a tuple of {len(node.types)} tangents",
+            f"{op.name}: jvp gives {shown(results)}, not a tuple of {len(node.types)} tangents",
             at=node.origin,
         )
+    for result, value in zip(results, node.values, strict=True):
+        check_share(op, "jvp", result, value)
     return results
 
 

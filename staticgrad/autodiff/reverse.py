@@ -31,6 +31,7 @@ from staticgrad.ops.cotangent import (
     ZERO,
     add_cotangents,
     resolve,
+    rule_name,
     shares_of as rule_shares,
     zeros_like_type,
 )
@@ -213,14 +214,9 @@ def fitting(
     fits = share.type.dtype == arg.dtype and len(share.type.shape) == arg.ndim
     if not fits or not all(map(_may_agree, share.type.shape, arg.shape)):
         raise OpDefinitionError(
-            f"{_rule_name(node)}: {what.format(share.type, arg.type)}", at=node.origin
+            f"{rule_name(node.op)}: {what.format(share.type, arg.type)}", at=node.origin
         )
     return FUNCTIONS["reshape"](resolve(share), arg.shape)
-
-
-def _rule_name(node: Node) -> str:
-    """Whose rule it is: the op's, or one of the user's own."""
-    return str(getattr(node.op, "rule", node.op.name))
 
 
 def _may_agree(left: Size, right: Size) -> bool:

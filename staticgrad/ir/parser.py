@@ -17,7 +17,7 @@ import numpy.typing as npt
 from staticgrad.errors import ArgumentError, StaticgradError, UnknownNameError
 from staticgrad.ir.attributes import AttributeMistake, build_op
 from staticgrad.ir.constant import ArrayData
-from staticgrad.ir.discovery import find_op
+from staticgrad.ir.discovery import broken, find_op
 from staticgrad.ir.document import DocumentReader, bound_constants
 from staticgrad.ir.dtype import as_dtype
 from staticgrad.ir.graph import Constant, Graph, Input, Node, Parameter, ParameterLeaf, Symbolic
@@ -264,7 +264,8 @@ class _GraphReader(DocumentReader):
         if cls is None:
             known = registered_ops()
             wrong = "stands in the header only" if name in _LEAVES else "is not the name of an op"
-            self.fail(f"{name_text(name)} {wrong}", at, suggestion(name, known))
+            hints = [suggestion(name, known), *broken]
+            self.fail(f"{name_text(name)} {wrong}", at, "\n".join(filter(None, hints)))
         places: dict[str, int] = {}
         attributes = (
             dict(self.sequence(lambda: self._attribute(places), "}")) if self.accept("{") else {}

@@ -20,6 +20,7 @@ from staticgrad.ir.op import Op
 from staticgrad.ir.types import Shape, TensorType
 from staticgrad.ir.value import FUNCTIONS, Value, binding_kind
 from staticgrad.lazy import cached_property
+from staticgrad.message import kind_of, shown
 
 #: Partial derivatives that cost nothing: recognised by ``times``, never multiplied.
 ONE: Final = 1.0
@@ -147,7 +148,7 @@ def shares_of(
 
     Raises:
         GradientError: the op has no rule.
-        OpDefinitionError: the rule does not give one cotangent per operand.
+        OpDefinitionError: the rule does not give one cotangent, or None, per operand.
     """
     rule: Any = type(op).vjp
     if rule is Op.vjp:
@@ -163,9 +164,33 @@ def shares_of(
         shares = rule(op, ct, out, *args)
     if not isinstance(shares, tuple) or len(shares) != len(args):
         raise OpDefinitionError(
-            f"{op.name}: vjp gives {shares!r}, not a tuple of {len(args)} cotangents"
+            f"{op.name}: vjp gives {shown(shares)}, not a tuple of {len(args)} cotangents"
         )
+    for share, arg in zip(shares, args, strict=True):
+        check_share(op, "derivative rule", share, arg)
     return shares
+
+
+def rule_name(op: Op) -> str:
+    """Whose derivative rule it is: the op's, or one of the user's own."""
+    return str(getattr(op, "rule", op.name))
+
+
+def check_share(op: Op, what: str, share: Any, of: Any) -> None:
+    """Refuse what a rule gives for a value if it is neither a value like it nor None.
+
+    Raises:
+        OpDefinitionError: an array, a number other than ZERO, a value of the other kind.
+    """
+    if share is None or (type(share) is float and share == ZERO):
+        return
+    value = share.value if isinstance(share, Masked) else share
+    if isinstance(value, Value) and isinstance(value, Symbolic) == isinstance(of, Symbolic):
+        return
+    raise OpDefinitionError(
+        f"{rule_name(op)}: its {what} gives {kind_of(share)} for {of.type}, {shown(share)}",
+        hint="a value computed from the rule's own operands; None where there is no gradient",
+    )
 
 
 @cache

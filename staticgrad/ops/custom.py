@@ -19,7 +19,7 @@ from staticgrad.ir.graph import Constant, Node, Symbolic
 from staticgrad.ir.op import Op, lift_all
 from staticgrad.ir.types import TensorType
 from staticgrad.ir.value import Value, binding_kind
-from staticgrad.message import shown
+from staticgrad.message import kind_of, shown
 from staticgrad.ops.elementwise import common_dtype, is_weak, lifted
 from staticgrad.ops.operands import as_value, related
 
@@ -62,7 +62,11 @@ class CustomVjp(Op, name="custom_vjp"):
                 hint="import the module that defines it with @sg.custom_vjp",
             )
         check_arguments(rule, 2 + len(args), f"the rule of {self.rule}", "(ct, out, *operands)")
-        shares = rule(ct, out, *args)
+        try:
+            shares = rule(ct, out, *args)
+        except Exception as error:
+            error.add_note(f"in the derivative rule of {self.rule}")
+            raise
         if not isinstance(shares, tuple) or len(shares) != len(args):
             raise OpDefinitionError(
                 f"{self.rule}: the rule gives {shown(shares)},"
@@ -84,6 +88,8 @@ def check_arguments(rule: Rule, count: int, what: str, takes: str) -> None:
     """
     try:
         signature(rule).bind(*range(count))
+    except ValueError:  # a callable that does not say what it takes
+        return
     except TypeError:
         raise OpDefinitionError(
             f"{what} is called with {count} arguments, {takes}", hint=f"it takes {signature(rule)}"
@@ -102,7 +108,15 @@ class CustomFunction:
 
         ``ct`` is the cotangent of the result ``out``; the rule returns a tuple with the cotangent
         of each operand, in its type (None: it carries no gradient).
+
+        Raises:
+            OpDefinitionError: no function.
         """
+        if not callable(rule):
+            raise OpDefinitionError(
+                f"{self.name}: the derivative rule is {kind_of(rule)}, not a function",
+                hint="@function.rule stands above a function: def _(ct, out, *args)",
+            )
         _rules[self.name] = rule
         return rule
 
@@ -191,8 +205,8 @@ def custom_vjp(function: Callable[..., Any] | None = None, *, name: str = "") ->
             was parsed or unpickled finds the rule by it, in a process that has defined it.
 
     Raises:
-        ArgumentError: a function inside another takes a name that is taken: two functions made by
-            one piece of code would share a rule.
+        ArgumentError: no function; or a function inside another takes a name that is taken: two
+            functions made by one piece of code would share a rule.
 
     >>> import staticgrad as sg
     >>> @sg.custom_vjp
@@ -208,7 +222,14 @@ def custom_vjp(function: Callable[..., Any] | None = None, *, name: str = "") ->
     """
     if function is None:
         return lambda decorated: custom_vjp(decorated, name=name)
-    chosen = name or f"{function.__module__}.{function.__qualname__}"
+    if not callable(function):
+        raise ArgumentError(f"custom_vjp takes a function, not {kind_of(function)}")
+    own = getattr(function, "__qualname__", None)
+    if not name and own is None:
+        raise ArgumentError(
+            f"{shown(function)} has no name of its own", hint="custom_vjp(function, name=...)"
+        )
+    chosen = name or f"{function.__module__}.{own}"
     if chosen in _rules and (name or "<locals>" in chosen):
         raise ArgumentError(
             f"a derivative rule named {chosen!r} exists already",

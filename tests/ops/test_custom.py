@@ -1,5 +1,6 @@
 """Functions with a rule of the user's own: value, gradient, fusion, text, pickle, mistakes."""
 
+import functools
 import pickle
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
+from staticgrad.eager import Tensor
 from staticgrad.errors import ArgumentError, GradientError, OpDefinitionError
 from staticgrad.ir.graph import ancestors
 
@@ -156,6 +158,58 @@ def test_wrong_definitions_are_refused():
     two.rule(lambda ct, out, x: (ct,))
     with pytest.raises(OpDefinitionError, match="not one value"):
         two(x)
+
+
+WRONG_SHARES = {
+    "an array": np.ones(3),
+    "a list": [1.0, 2.0, 3.0],
+    "a float": 1.0,
+    "an int": 0,
+    "a text": "none",
+    "a Tensor": Tensor([1.0, 2.0, 3.0]),
+    "a Symbolic": sg.input("stray", (3,), "float64") * 2.0,
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "eager"),
+    [(kind, eager) for kind in WRONG_SHARES for eager in (False, True)
+     if kind != ("a Tensor" if eager else "a Symbolic")],
+)  # fmt: skip
+def test_a_rule_that_gives_no_value_is_named(kind, eager):
+    @sg.custom_vjp(name=f"tests.wrong-{kind}-{eager}")
+    def doubled(x):
+        return x * 2.0
+
+    doubled.rule(lambda ct, out, x: (WRONG_SHARES[kind],))
+    leaf = sg.input("x", (3,), "float64")
+    if eager:
+        leaf = Tensor([1.0, 2.0, 3.0], dtype="float64", requires_grad=True)
+    total = doubled(leaf).sum()
+    with pytest.raises(OpDefinitionError, match=rf"tests\.wrong-.* gives {kind} for f64\[3\]"):
+        total.backward() if eager else sg.grad(total, leaf)
+
+
+def test_what_a_rule_raises_passes_through_with_a_note():
+    @sg.custom_vjp(name="tests.raising")
+    def doubled(x):
+        return x * 2.0
+
+    x = sg.input("x", (), "float64")
+    doubled.rule(lambda ct, out, x: {}["missing"])
+    with pytest.raises(KeyError, match="missing") as caught:
+        sg.grad(doubled(x), x)
+    assert caught.value.__notes__ == ["in the derivative rule of tests.raising"]
+
+
+def test_what_is_no_function_is_refused():
+    with pytest.raises(ArgumentError, match="takes a function, not an int"):
+        sg.custom_vjp(3)
+    with pytest.raises(ArgumentError, match="no name of its own"):
+        sg.custom_vjp(functools.partial(sg.add, 1.0))
+    named = sg.custom_vjp(functools.partial(sg.add, 1.0), name="tests.partial")
+    with pytest.raises(OpDefinitionError, match=r"tests\.partial: the derivative rule is a list"):
+        named.rule([])
 
 
 def test_two_functions_of_one_piece_of_code_need_names():

@@ -13,7 +13,7 @@ from passes.cse import CommonSubexpressions
 from passes.dce import DeadNodes
 from passes.fold import Fold
 from passes.pipelines import LEVELS, pipeline
-from staticgrad.errors import ArgumentError, ParseError, PipelineError
+from staticgrad.errors import ArgumentError, ParseError, PipelineError, PluginWarning
 
 
 class Named(Pass, name="pkg.named-pass"):
@@ -113,10 +113,14 @@ def test_two_passes_of_one_name():
 class _Entry:
     """An entry point as ``importlib.metadata`` gives it."""
 
-    def __init__(self, loaded):
-        self.value, self._loaded = "elsewhere:Loaded", loaded
+    dist = None
+
+    def __init__(self, loaded, name="elsewhere"):
+        self.name, self.value, self._loaded = name, "elsewhere:Loaded", loaded
 
     def load(self):
+        if isinstance(self._loaded, BaseException):
+            raise self._loaded
         return self._loaded
 
 
@@ -143,8 +147,26 @@ def test_passes_of_other_packages_are_known(monkeypatch):
 
 def test_an_entry_point_that_is_no_pass_is_refused(monkeypatch):
     monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [_Entry(int)])
-    with pytest.raises(PipelineError, match=r"elsewhere:Loaded.*no named Pass"):
+    with pytest.raises(PipelineError, match=r"elsewhere:Loaded.*is a class int, no named Pass"):
         pipeline("elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("loaded", "reason"),
+    [
+        (int, "is a class int, no named Pass"),
+        (ImportError("no such library"), "cannot be imported: ImportError: no such library"),
+        (SystemExit(3), "cannot be imported: SystemExit: 3"),
+        (type("Impostor", (Pass,), {}, name="dce"), "left out: 'dce' is passes.dce.DeadNodes"),
+    ],
+)
+def test_a_broken_plugin_costs_a_warning(monkeypatch, loaded, reason):
+    entries = [_Entry(loaded, "broken"), _Entry(Elsewhere)]
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: entries)
+    with pytest.warns(PluginWarning, match=reason):
+        assert str(pipeline("elsewhere,dce")) == "elsewhere,dce"
+    with pytest.warns(PluginWarning), pytest.raises(ParseError, match="did you mean 'fold'"):
+        pipeline("flod")
 
 
 def test_levels_reach_their_fixpoint():
