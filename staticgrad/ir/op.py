@@ -76,9 +76,10 @@ class Op(_Frozen):
             dataclass(frozen=True, eq=False, repr=False)(cls)
             cls._fields = tuple((field.name, field.default) for field in fields(cls))
         if name:
-            if name in _REGISTRY and _REGISTRY[name].__qualname__ != cls.__qualname__:
+            known = _REGISTRY.get(name, cls)  # a cell run or a module loaded again defines it anew
+            if (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
                 raise NameConflictError(
-                    f"an op named {name!r} exists already: {_REGISTRY[name].__qualname__}",
+                    f"an op named {name!r} exists already: {known.__module__}.{known.__qualname__}",
                     hint='an op from outside has its package in its name: name="package.op"',
                 )
             cls.name = name
