@@ -12,7 +12,7 @@ returned, parameters keep their values.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,11 +20,11 @@ import numpy as np
 from staticgrad.analysis.binding import Feeds, bind_feeds, bind_sizes, concrete_shape
 from staticgrad.analysis.specialize import at_sizes, in_float64
 from staticgrad.analysis.users import last_uses
-from staticgrad.errors import ArgumentError, OpDefinitionError
+from staticgrad.errors import ArgumentError, IndexOutOfRange, OpDefinitionError
 from staticgrad.ir.dtype import F64, DType, as_dtype
 from staticgrad.ir.graph import Graph, Input, Node, ParameterLeaf, Symbolic
 from staticgrad.ir.op import Array, Op
-from staticgrad.message import shown
+from staticgrad.message import Related, shown
 from staticgrad.source import attribute_to
 
 
@@ -118,7 +118,10 @@ class _Run:
             types = (arg.type for arg in node.args)
             args = [a.astype(t.dtype.numpy, copy=False) for a, t in zip(args, types, strict=True)]
         with attribute_to(node.origin):
-            return self.op(node.op).reference(*args)
+            try:
+                return self.op(node.op).reference(*args)
+            except IndexOutOfRange as error:
+                raise error.with_related([*map(_as_feed, _feeds_behind(node))]) from None
 
     def op(self, op: Op) -> Op:
         """``op`` with integers for sizes, widened if this run is."""
@@ -183,3 +186,17 @@ def _like(target: Any, outputs: dict[str, Array]) -> Any:
     if isinstance(target, dict):
         return dict(zip(target, arrays, strict=True))
     return type(target)(arrays)
+
+
+def _feeds_behind(node: Node) -> Iterator[Node]:
+    """The inputs that the integer operands of a node are views or copies of."""
+    for operand in node.args:
+        found = operand.node
+        while operand.dtype.is_integer and len(found.args) == 1:
+            found = found.args[0].node
+        if operand.dtype.is_integer and isinstance(found.op, Input):
+            yield found
+
+
+def _as_feed(node: Node) -> Related:
+    return f"feed {node.label!r}", node.types[0].dtype.name, node.origin

@@ -7,6 +7,7 @@ failure.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from staticgrad.ir.forms import Form, Gather, GatherAlong, Pointwise, ScatterAdd
 from staticgrad.ir.op import Array, Op
 from staticgrad.ir.types import Shape, TensorType
 from staticgrad.ir.value import FUNCTIONS, Value, binding_kind
+from staticgrad.message import Related
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.movement import expand_dims, ravel
 from staticgrad.ops.operands import (
@@ -250,7 +252,12 @@ def checked(indices: Array, size: int, wrap: bool = True) -> Array:
 
 
 def out_of_range(
-    found: int, size: int, position: int, wrap: bool = True, at: Location | None = None
+    found: int,
+    size: int,
+    position: int,
+    wrap: bool = True,
+    at: Location | None = None,
+    related: Sequence[Related] = (),
 ) -> IndexOutOfRange:
     """The error about an index that a run met: in the same words whoever runs it.
 
@@ -258,15 +265,19 @@ def out_of_range(
         found: the index, as it was given.
         size: that of the axis it should lie in.
         position: which of the indices it is, counted in C order.
-        wrap: whether negative indices count from the end.
+        wrap: whether negative indices count from the end; labels of classes do not.
         at: the line to blame; by default the one that is running now.
+        related: what the message lists: the feed that holds the index, the line of the run.
     """
-    valid = f"indices from {-size if wrap else 0} to {size - 1} are valid"
+    noun, plural = ("index", "indices") if wrap else ("label", "labels")
+    outside = f"an axis of size {size}" if wrap else f"{size} classes"
+    valid = f"{plural} from {-size if wrap else 0} to {size - 1} are valid"
     return IndexOutOfRange(
-        f"index {found} is out of range for an axis of size {size}",
-        details=[f"it is element {position} of the indices, counted in C order"],
+        f"{noun} {found} is out of range for {outside}",
+        details=[f"it is element {position} of the {plural}, counted in C order"],
         hint=valid if size else "the axis is empty",
         at=at,
+        related=related,
     )
 
 

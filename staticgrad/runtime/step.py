@@ -17,14 +17,14 @@ import numpy as np
 import numpy.typing as npt
 
 from staticgrad.errors import IndexOutOfRange, VerifyError
-from staticgrad.ir.kernel import Check, Kernel, statements
+from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.locks import acquire_all, release_all
 from staticgrad.ir.parameter import ParameterStore
 from staticgrad.ir.plan import Plan, PlannedStep
 from staticgrad.ir.schedule import Schedule, Step
 from staticgrad.native import ROW_WORDS
 from staticgrad.runtime.arena import Arena, address_of
-from staticgrad.runtime.lookups import failing_checks
+from staticgrad.runtime.lookups import failing_checks, index_failure
 from staticgrad.source import Location
 
 Array = npt.NDArray[Any]
@@ -235,19 +235,12 @@ class Table:
                     at=check.origin,
                 )
             if words[check.word] >= 0:
-                raise self._failure(check, words[check.word], words[check.word + 1])
+                position, found = words[check.word], words[check.word + 1]
+                raise index_failure(
+                    self._schedule, check.planned, check.operand, position, found, check.origin
+                )
         if self.plan.commit < len(self.plan.steps):
             self._driver(self.address, self.plan.commit, len(self.plan.steps))
-
-    def _failure(self, check: _CheckWords, position: int, found: int) -> IndexOutOfRange:
-        kernel = self._schedule.steps[check.step].kernel
-        extent = _extent(kernel, check, found)
-        return IndexOutOfRange(
-            f"index {found} is out of range for an axis of size {extent}",
-            details=[f"it is element {position} of the indices, counted in C order"],
-            hint=f"the largest valid index is {extent - 1}",
-            at=check.origin,
-        )
 
 
 def fixed_addresses(program: Program) -> dict[str, int]:
@@ -263,16 +256,3 @@ def fixed_addresses(program: Program) -> dict[str, int]:
 
 def _origin(step: Step) -> Location | None:
     return step.origins[0] if step.origins else None
-
-
-def _extent(kernel: Kernel, check: _CheckWords, found: int) -> int:
-    """The size of the axis that ``found`` misses: of a kernel's checks into one operand, the first
-    that it fails."""
-    arguments = dict(zip(kernel.arguments, check.planned.arguments, strict=True))
-    extents = []
-    for stage in kernel.stages:
-        for statement in statements(stage):
-            if isinstance(statement, Check) and statement.operand == check.operand:
-                extent = statement.extent
-                extents.append(extent if isinstance(extent, int) else arguments[extent])
-    return next((e for e in extents if not -e <= found < e), extents[0])

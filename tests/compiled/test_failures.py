@@ -51,6 +51,13 @@ def test_the_smallest_failing_position_is_named(name: str, fuse: bool) -> None:
         assert f"element {first} of the indices" in text
         assert line in text
         assert "test_failures.py" in text
+        feed, run = error.value.related
+        assert feed[0] == "feed 'rows'"
+        assert feed[2] is not None
+        assert 'sg.input("rows"' in feed[2].resolve().text
+        assert run[0] == "run"
+        assert run[2] is not None
+        assert run[2].resolve().text.strip() == 'f.run({**feeds, "rows": bad})'
         assert not w.value.any()
     good = {**feeds, "rows": rows}
     assert_same(f.run(good), sg.evaluate(graph, good))

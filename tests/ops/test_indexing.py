@@ -155,9 +155,9 @@ def test_the_first_index_outside_is_named():
 def test_without_wrapping_a_negative_index_is_outside():
     array, places = np.array([[1.0, 2.0]]), np.array([[-1]])
     assert run(TakeAlong(1)(array, places)) == 2
-    with assert_refused(IndexOutOfRange, "index -1", "axis of size 2", "from 0 to 1"):
+    with assert_refused(IndexOutOfRange, "label -1", "2 classes", "from 0 to 1"):
         run(TakeAlong(1, wrap=False)(array, places))
-    with assert_refused(IndexOutOfRange, "index -1"):
+    with assert_refused(IndexOutOfRange, "label -1"):
         run(ScatterIntoAlong(1, 2, wrap=False)(np.array([[1.0]]), places))
 
 

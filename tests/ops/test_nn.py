@@ -253,10 +253,13 @@ def test_labels_outside_raise(label):
     loss = nn.cross_entropy(logits, labels)
     feeds = {"z": np.zeros((3, 3)), "labels": [0, label, 2]}
     with assert_refused(
-        IndexOutOfRange, f"index {label} is out of range for an axis of size 3", line="nn.cross"
+        IndexOutOfRange,
+        f"label {label} is out of range for 3 classes",
+        "feed 'labels'",
+        line="nn.cross",
     ):
         run(loss, feeds)
-    with assert_refused(IndexOutOfRange, f"index {label}"):
+    with assert_refused(IndexOutOfRange, f"label {label}"):
         run(grad(loss, logits), feeds)
 
 
