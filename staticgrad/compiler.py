@@ -6,16 +6,14 @@ asks about afterwards: the graph, the schedule, the kernels' sources, and why ea
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy.typing as npt
 
 from staticgrad import _refuse_shadowed_passes, config, native
-from staticgrad.analysis.binding import Feeds, check_sizes, input_label
-from staticgrad.analysis.plan_check import verify_plan
+from staticgrad.analysis.binding import Feeds, check_sizes, input_label, named_inputs
 from staticgrad.arguments import (
     feeds_by_keyword,
     read_budget,
@@ -26,25 +24,20 @@ from staticgrad.arguments import (
     unknown_size,
 )
 from staticgrad.codegen.numba_source import render
-from staticgrad.errors import (
-    ArgumentError,
-    CompileError,
-    GraphError,
-    ParseError,
-    UnknownNameError,
-)
+from staticgrad.errors import ArgumentError, GraphError, ParseError, UnknownNameError
 from staticgrad.explain import Explanation, StepSection, Unread
 from staticgrad.ir.graph import Graph
-from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.plan import Plan
-from staticgrad.ir.schedule import Schedule, Step
+from staticgrad.ir.schedule import Schedule
 from staticgrad.ir.value import Value
 from staticgrad.ir.verify_schedule import verify_schedule
+from staticgrad.kernels import Kernels, first_steps, machine_code
 from staticgrad.native.environment import default_environment
-from staticgrad.native.lock import lock_of_this_process
+from staticgrad.plans import Plans
 from staticgrad.runtime.executor import Executor, MakeTable, Memory
 from staticgrad.runtime.step import Program, Table
 from staticgrad.source import capture
+from staticgrad.stats import Counts, Stats
 
 try:
     from passes.base import Pass
@@ -61,7 +54,6 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 Compilable = Graph | Value | Mapping[str, Value]
-_REASONS: Final = 1000  # latest reasons that ``stats`` keeps
 
 
 @dataclass(frozen=True)
@@ -77,34 +69,6 @@ class Options:
     pipeline: str | Pass = "O1"
     fuse: bool = True
     debug: bool | Literal["nan"] = False
-
-
-@dataclass(frozen=True)
-class Stats:
-    """What a compiled program has cost so far.
-
-    ``compiles``, ``disk_hits`` and ``memory_hits`` count its distinct kernels by where their code
-    came from; ``reasons`` says why for each of them and for each plan, oldest first.
-    """
-
-    compiles: int = 0
-    disk_hits: int = 0
-    memory_hits: int = 0
-    compile_seconds: float = 0.0
-    plans: int = 0
-    runs: int = 0
-    reasons: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class CompiledKernel:
-    """One distinct kernel: its generated source, what it computes, where its code came from."""
-
-    name: str
-    source: str
-    label: str
-    origin: str
-    address: int
 
 
 def compile(
@@ -182,21 +146,18 @@ class Compiled:
         self.graph: Graph
         self.graph, self._reports = passes.run(self.program_graph)
         self._check_fixed_sizes()
-        self.schedule: Schedule = fuse_graph(self.graph, options.fuse)
-        if config.current().check:
-            verify_schedule(self.schedule)
-        policy = as_policy(options.checkpoint)
-        self._planner = Planner(self.schedule, policy, options.memory_budget)
-        self._lock = lock_of_this_process()
-        self._reasons: deque[str] = deque(maxlen=_REASONS)
-        self._stats = Stats()
-        addresses = self._compile_kernels()
+        self._counts = Counts()
+        self.schedule = _scheduled(self.graph, options.fuse)
+        planner = Planner(self.schedule, as_policy(options.checkpoint), options.memory_budget)
+        self._plans = Plans(planner.plan, self._counts)
+        kernels = Kernels(self._counts)
+        addresses = kernels.addresses(self.schedule)
+        self.kernels = kernels.all
         stores = {parameter.name: parameter.store for parameter in self.graph.parameters}
-        by_address = {kernel.address: kernel.name for kernel in self.kernels}
-        names = {kernel: by_address[address] for kernel, address in addresses.items()}
+        names = kernels.names(addresses)
         step = Program(self.schedule, addresses, stores, native.driver(), names)
         self._executor = Executor(
-            self.program_graph, step, self._make_plan, dict(options.sizes), self._table_maker()
+            self.program_graph, step, self._plans.plan, dict(options.sizes), self._table_maker()
         )
         self._fixed_plan = self._plan_if_sizes_are_known()
 
@@ -228,11 +189,18 @@ class Compiled:
 
     # -- planning and memory ----------------------------------------------------------------------
 
-    def plan(self, **sizes: int) -> Plan:
-        """The plan at these sizes, for feeds that need no copy; nothing runs or is compiled.
+    def plan(self, *, staged: object = (), **sizes: int) -> Plan:
+        """The plan at these sizes; nothing runs or is compiled. Asked again, it is the same object.
+
+        Args:
+            staged: inputs, or their names, whose feeds are copied into the arena before the run:
+                strided or misaligned ones, those of another dtype or byte order, and bools of
+                other bytes than 0 and 1. By default none is.
+            sizes: values of the named sizes that ``compile`` was not told.
 
         Raises:
             UnknownNameError: a size that the graph does not have, or one that is missing.
+            UnknownFeedError: a ``staged`` input that the graph does not have.
             SizeGuardError: sizes that the graph's conditions exclude.
             BudgetInfeasible: the plan needs more than ``memory_budget``.
         """
@@ -247,12 +215,15 @@ class Compiled:
             raise UnknownNameError(
                 f"size {missing[0]!r} is missing", hint=f"its sizes are {', '.join(declared)}"
             )
+        copied = self._executor.buffers_of(named_inputs(self.program_graph, staged, "staged"))
         check_sizes(self.program_graph, known)
-        return self._make_plan({name: known[name] for name in declared}, frozenset())
+        return self._plans.plan({name: known[name] for name in declared}, copied)
 
     @property
     def peak_bytes(self) -> int:
-        """Bytes of the arena: where all sizes are known beforehand, else those of the latest run.
+        """Bytes of the arena in the latest run, copies of its feeds included.
+
+        Before any run, where all sizes are known: those of a run whose feeds need no copy.
 
         Raises:
             GraphError: sizes are open and nothing has run yet.
@@ -275,7 +246,7 @@ class Compiled:
         return self._executor.highest_touched
 
     def _current_plan(self) -> Plan:
-        plan = self._fixed_plan or self._executor.latest
+        plan = self._latest_or_fixed()
         if plan is None:
             names = ", ".join(self.program_graph.sizes)
             raise GraphError(
@@ -290,58 +261,9 @@ class Compiled:
         sizes = dict(self.options.sizes)
         return self.plan() if self.program_graph.sizes.keys() <= sizes.keys() else None
 
-    def _make_plan(self, sizes: Mapping[str, int], staged: frozenset[str]) -> Plan:
-        with self._lock:
-            plan = self._planner.plan(sizes, staged=staged)
-            copied = f", copies of {', '.join(sorted(staged))}" if staged else ""
-            given = ", ".join(f"{name}={value}" for name, value in sizes.items()) or "no open sizes"
-            again = len(plan.steps) - len(self.schedule.steps)
-            repeated = f", {again} runs of kernels again" if again else ""
-            self._reasons.append(f"planned for {given}{copied}: {plan.peak_bytes} bytes{repeated}")
-            self._stats = replace(self._stats, plans=self._stats.plans + 1)
-        if config.current().check:
-            verify_plan(plan)
-        return plan
-
-    # -- kernels ----------------------------------------------------------------------------------
-
-    def _compile_kernels(self) -> dict[Kernel, int]:
-        """Native code for each distinct source; the address of every kernel of the schedule."""
-        first_step = {step.kernel: step for step in reversed(self.schedule.steps)}
-        found: dict[str, CompiledKernel] = {}
-        addresses = {}
-        for kernel in self.schedule.kernels:
-            source = render(kernel)
-            if source not in found:
-                step = first_step[kernel]
-                handle = _native(source, step)
-                lines = ", ".join(dict.fromkeys(o.resolve().short for o in step.origins))
-                label = f"{step.label} at {lines}" if lines else step.label
-                name = f"k{len(found)}"
-                found[source] = CompiledKernel(name, source, label, handle.origin, handle.address)
-                self._count(name, label, handle)
-            addresses[kernel] = found[source].address
-        self.kernels = tuple(found.values())
-        return addresses
-
-    def _count(self, name: str, label: str, handle: native.Kernel) -> None:
-        stats = self._stats
-        if handle.origin == "compiled":
-            why = f"compiled in {handle.compile_seconds * 1e3:.1f} ms: no code for its source yet"
-            stats = replace(
-                stats,
-                compiles=stats.compiles + 1,
-                compile_seconds=stats.compile_seconds + handle.compile_seconds,
-            )
-        elif handle.origin == "disk":
-            why = "read from the kernel cache on disk"
-            stats = replace(stats, disk_hits=stats.disk_hits + 1)
-        else:
-            why = "in memory: this process had the same source before"
-            stats = replace(stats, memory_hits=stats.memory_hits + 1)
-        self._stats = stats
-        self._reasons.append(f"{name} ({label}) {why}")
-        config.log("recompiles", "%s (%s) %s", name, label, why)
+    def _latest_or_fixed(self) -> Plan | None:
+        """The plan that ran last; before that, the one that is known from the sizes alone."""
+        return self._executor.latest or self._fixed_plan
 
     @property
     def source(self) -> str:
@@ -369,20 +291,20 @@ class Compiled:
     @property
     def stats(self) -> Stats:
         """Counts of compiles, cache hits, plans and runs, with reasons."""
-        with self._lock:
-            return replace(self._stats, runs=self._executor.runs, reasons=tuple(self._reasons))
+        return self._counts.read(self._executor.runs)
 
-    def explain(self, **sizes: int) -> str:
+    def explain(self, *, staged: object = (), **sizes: int) -> str:
         """What each pass did, which kernels run, in the order listed, and what memory that needs.
 
-        That is the plan at ``sizes`` where they are given, else that of ``peak_bytes``: what lives
-        at the peak, what is stored from forward to backward, what is computed again, each with the
-        user's lines.
+        That is the plan of ``plan(staged=..., **sizes)`` where either is given, else that of
+        ``peak_bytes``: what lives at the peak, which feeds are copied, what is stored from forward
+        to backward, what is computed again, each with the user's lines.
         """
-        return str(self.explanation(**sizes))
+        return str(self.explanation(staged=staged, **sizes))
 
-    def explanation(self, **sizes: int) -> Explanation:
+    def explanation(self, *, staged: object = (), **sizes: int) -> Explanation:
         """What ``explain`` says as data, with ``as_json``: equal for equal programs."""
+        asked = bool(sizes) or bool(staged)
         by_address = {k.address: k.name for k in self.kernels}
         addresses = self._executor.addresses
         steps = (
@@ -402,7 +324,7 @@ class Compiled:
             kernels=len(self.kernels),
             unread=_unread(self.graph, self.schedule),
             open_sizes=tuple(self.program_graph.sizes),
-            plan=self.plan(**sizes) if sizes else self._fixed_plan or self._executor.latest,
+            plan=self.plan(staged=staged, **sizes) if asked else self._latest_or_fixed(),
         )
 
     def __repr__(self) -> str:
@@ -433,25 +355,24 @@ def _unread(graph: Graph, schedule: Schedule) -> Unread:
     )
 
 
+def _scheduled(graph: Graph, fuse: bool) -> Schedule:
+    """The kernels of a graph."""
+    schedule = fuse_graph(graph, fuse)
+    if config.current().check:
+        verify_schedule(schedule)
+    return schedule
+
+
 def _side_program(graph: Graph) -> SideProgram:
     """A graph compiled to run beside another, one kernel per operation."""
     from staticgrad.runtime.probed import SideProgram
 
-    schedule = fuse_graph(graph, False)
-    first_step = {step.kernel: step for step in reversed(schedule.steps)}
-    addresses = {k: _native(render(k), first_step[k]).address for k in schedule.kernels}
+    schedule = _scheduled(graph, False)
+    steps = first_steps(schedule)
+    addresses = {k: machine_code(render(k), step).address for k, step in steps.items()}
     stores = {parameter.name: parameter.store for parameter in graph.parameters}
     program = Program(schedule, addresses, stores, native.driver())
     return SideProgram(graph, program, Planner(schedule).plan)
-
-
-def _native(source: str, step: Step) -> native.Kernel:
-    try:
-        return native.kernel(source)
-    except CompileError as error:
-        error.at = step.origins[0] if step.origins else error.at
-        error.add_note(f"the kernel computes {step.label}; its source:\n{source}")
-        raise
 
 
 def _restore(graph: Graph, single: bool, options: Options) -> Compiled:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from staticgrad.analysis.pass_report import Report
-from staticgrad.analysis.plan_report import memory_table
+from staticgrad.analysis.plan_report import copied_feeds, memory_table
 from staticgrad.ir.plan import Plan
 
 #: Counts up when a field of the JSON document changes its meaning or goes.
@@ -97,4 +97,5 @@ class Explanation:
             "unread": asdict(self.unread),
             "sizes": None if self.plan is None else dict(self.plan.sizes),
             "peak_bytes": None if self.plan is None else self.plan.peak_bytes,
+            "copied_feeds": [] if self.plan is None else [*copied_feeds(self.plan)],
         }

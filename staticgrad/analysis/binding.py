@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from staticgrad.errors import (
+    ArgumentError,
     FeedDTypeError,
     FeedError,
     FeedShapeError,
@@ -76,6 +77,27 @@ def name_feeds(graph: Graph, feeds: Feeds) -> dict[str, Any]:
             related=[_related(inputs[name]) for name in missing],
         )
     return given
+
+
+def named_inputs(graph: Graph, given: Any, what: str) -> tuple[str, ...]:
+    """The names of inputs that are given by name or as values.
+
+    Args:
+        graph: whose inputs they are.
+        given: several of them.
+        what: the argument that they came in, for messages.
+
+    Raises:
+        ArgumentError: no list of them.
+        UnknownFeedError: one that is no input of the graph.
+    """
+    if isinstance(given, str | Value) or not isinstance(given, Iterable):
+        raise ArgumentError(
+            f"{what}={shown(given)} is {kind_of(given)}, not a list of inputs",
+            hint=f'{what}=["x"], or {what}=[x]',
+        )
+    inputs = {input_label(value): value for value in graph.inputs}
+    return tuple(_feed_name(graph, inputs, each) for each in given)
 
 
 def feed_array(value: Symbolic, data: Any) -> Array:

@@ -70,6 +70,13 @@ def stored_buffers(plan: Plan) -> list[Buffer]:
     return sorted(found, key=lambda buffer: (-nbytes[buffer.name], buffer.name))
 
 
+def copied_feeds(plan: Plan) -> dict[str, int]:
+    """The feeds that are copied into the arena before the run, by input, each with its bytes."""
+    by_name = plan.schedule.by_name
+    found = [(by_name[p.buffer], p.nbytes) for p in plan.placements]
+    return dict(sorted((b.label, nbytes) for b, nbytes in found if b.role == "input"))
+
+
 def memory_table(plan: Plan) -> str:
     """The arena at its peak, what is stored for the last phase, and what is computed again."""
     return "\n".join(_table(plan))
@@ -81,6 +88,9 @@ def _table(plan: Plan) -> Iterator[str]:
     extra = sum(r.seconds * (r.runs - 1) for r in again)
     yield f"arena: {plan.peak_bytes} bytes{_at(plan)}"
     yield f"predicted: {total * 1e3:.3f} ms, of which {extra * 1e3:.3f} ms run again"
+    copied = [f"{label} ({nbytes} bytes)" for label, nbytes in copied_feeds(plan).items()]
+    if copied:
+        yield f"feeds copied first: {', '.join(copied)}"
     yield "largest at the peak:"
     live = [(place.nbytes, _line(buffer)) for place, buffer in peak_buffers(plan) if place.nbytes]
     yield from _rows([f"{nbytes:>12} bytes  {line}" for nbytes, line in live])

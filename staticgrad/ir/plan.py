@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from staticgrad.ir.schedule import Schedule
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Placement:
     """Where an arena buffer lives: bytes [offset, offset + nbytes) at positions [first, last].
 
@@ -21,7 +21,7 @@ class Placement:
     last: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PlannedStep:
     """One row of the driver's table: which step of the schedule, with every number filled in."""
 
@@ -53,6 +53,22 @@ class Plan:
         from staticgrad.ir.plan_text import print_plan
 
         return print_plan(self)
+
+    @property
+    def held_bytes(self) -> int:
+        """About how many bytes the plan's own objects take, without the schedule.
+
+        Counted as CPython lays them out: objects and tuples with their slots, integers beyond the
+        small ones.
+        """
+        numbers = sum(len(step.arguments) + len(step.offsets) for step in self.steps)
+        return (
+            500
+            + 192 * len(self.steps)
+            + 8 * numbers
+            + 108 * len(self.placements)
+            + 64 * len(self.buffer_bytes)
+        )
 
     def placement(self, buffer: str) -> Placement:
         """The first placement of an arena buffer."""

@@ -8,8 +8,7 @@ threads is serialised. How plans are made is not known here: a function is hande
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,10 +20,11 @@ from staticgrad.errors import FeedError
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.plan import Plan
+from staticgrad.kept import Kept
 from staticgrad.native.environment import default_environment
 from staticgrad.native.lock import lock_of_this_process
 from staticgrad.runtime.arena import Arena, address_of
-from staticgrad.runtime.feeds import BoundFeeds, FeedBinder
+from staticgrad.runtime.feeds import BoundFeeds, FeedBinder, copy_feed
 from staticgrad.runtime.outputs import OutputPool, check_apart, given_outputs
 from staticgrad.runtime.step import ParameterLocks, Program, Table
 
@@ -33,7 +33,7 @@ Array = npt.NDArray[Any]
 MakePlan = Callable[[Mapping[str, int], frozenset[str]], Plan]
 #: (program, plan) -> what runs the plan: a Table, or one that watches its kernels.
 MakeTable = Callable[[Program, Plan], Table]
-_TABLES: Final = 256  # plans kept ready, the longest unused out first
+_LIMIT: Final = 64 << 20  # bytes of tables that are kept ready, their plans included
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,8 @@ class Executor:
         }
         self._names = tuple(value.node.label for value in graph.inputs)
         self._places = tuple((name, self._input_buffers.get(name)) for name in self._names)
-        unused = frozenset(n for n in self._names if self._input_buffers.get(n) not in read)
-        self._feeds = FeedBinder(graph, unused)
+        self._unused = frozenset(n for n in self._names if self._input_buffers.get(n) not in read)
+        self._feeds = FeedBinder(graph, self._unused)
         self._output_buffers = dict(program.schedule.outputs)
         self._twins = _twins(self._output_buffers)
         self._dtypes = {name: value.dtype.numpy for name, value in graph.outputs.items()}
@@ -88,7 +88,7 @@ class Executor:
         self._written_starts = [address_of(array) for array in written]
         self._written_ends = [address_of(array) + array.nbytes for array in written]
         self._arena = Arena()
-        self._tables: OrderedDict[object, _Prepared] = OrderedDict()
+        self._tables: Kept[object, _Prepared] = Kept(_LIMIT)
         self._lock = lock_of_this_process()
         self._latest: Table | None = None
         self.runs = 0
@@ -121,6 +121,10 @@ class Executor:
             self._latest = table
             self.runs += 1
         return results
+
+    def buffers_of(self, names: Iterable[str]) -> frozenset[str]:
+        """The buffers of those of the named inputs that a step reads; no other feed is copied."""
+        return frozenset(self._input_buffers[n] for n in names if n not in self._unused)
 
     def memory(self, plan: Plan) -> Memory:
         """Bytes that a run of this plan uses."""
@@ -155,19 +159,16 @@ class Executor:
     def _prepare(self, bound: BoundFeeds) -> _Prepared:
         prepared = self._tables.get(bound.key)
         if prepared is not None:
-            self._tables.move_to_end(bound.key)
             return prepared
         shapes = dict(zip(self._names, bound.shapes, strict=True))
         sizes = bind_sizes(self._graph, shapes, self._fixed_sizes)
-        staged = frozenset(self._input_buffers[name] for name in bound.staged)
-        plan = self._make_plan(sizes, staged)
+        plan = self._make_plan(sizes, self.buffers_of(bound.staged))
         prepared = _Prepared(
             self._make_table(self._program, plan),
             {name: concrete_shape(v.shape, sizes) for name, v in self._graph.outputs.items()},
         )
-        self._tables[bound.key] = prepared
-        if len(self._tables) > _TABLES:
-            self._tables.popitem(last=False)
+        table = prepared.table
+        self._tables.put(bound.key, prepared, table.held_bytes + plan.held_bytes)
         return prepared
 
     def _results(
@@ -194,7 +195,7 @@ class Executor:
             if name in staged:
                 place = self._arena.array(table.staged[name], self._feeds.dtype(name), array.shape)
                 with np.errstate(all="ignore"), default_environment():
-                    np.copyto(place, array, casting="same_kind")
+                    copy_feed(place, array)
             elif buffer is not None:
                 address = address_of(array)
                 if self._written_ends:

@@ -1,10 +1,11 @@
 """Feeds of one run: checked, and sorted into those read in place and those copied first.
 
-A C-contiguous, aligned array of the input's dtype in native byte order is read where it lies. Any
-other is copied into the arena before the run, and the plan counts that copy. Dtypes convert as in
-NumPy's ``same_kind``: within a kind in both directions (float64 to float32 rounds, int64 to int32
-wraps), and from a lower kind to a higher (bool, integer, floating), never down. Feeds are never
-written, and no reference to them outlives the run.
+A C-contiguous, aligned array of the input's dtype in native byte order is read where it lies, a
+bool one where its bytes are 0 and 1. Any other is copied into the arena before the run, and the
+plan counts that copy. What is no array, a list, NumPy makes into one first, outside the arena.
+Dtypes convert as in NumPy's ``same_kind``: within a kind in both directions (float64 to float32
+rounds, int64 to int32 wraps), and from a lower kind to a higher (bool, integer, floating), never
+down. Feeds are never written, and no reference to them outlives the run.
 """
 
 from __future__ import annotations
@@ -78,10 +79,8 @@ class FeedBinder:
                 data = feed_array(self._inputs[name], data)
                 if name not in self._unused:
                     staged.append(name)
-            if is_bool and data.size and data.view(np.uint8).max() > 1:
-                data = data.view(np.uint8) != 0  # NumPy allows any byte for True, kernels only 1
-                if name in staged:
-                    staged.remove(name)
+            elif is_bool and data.size and name not in self._unused and _has_other_bytes(data):
+                staged.append(name)
             arrays.append(data)
         shapes = tuple([array.shape for array in arrays])
         return BoundFeeds(tuple(arrays), (shapes, frozenset(staged)))
@@ -92,3 +91,16 @@ class FeedBinder:
 
     def _named(self, feeds: Feeds) -> Mapping[str, Any]:
         return name_feeds(self._graph, feeds)
+
+
+def copy_feed(place: Array, feed: Array) -> None:
+    """Copy a feed to where kernels read it, of the dtype of ``place``; a true bool becomes 1."""
+    if feed.dtype == np.bool_ == place.dtype:  # NumPy allows any byte for True, kernels only 1
+        np.not_equal(feed.view(np.uint8), 0, out=place)
+    else:
+        np.copyto(place, feed, casting="same_kind")
+
+
+def _has_other_bytes(data: Array) -> bool:
+    """Whether a contiguous array of bools has bytes other than 0 and 1."""
+    return bool(data.view(np.uint8).max() > 1)

@@ -134,17 +134,19 @@ class Table:
         self.address = address_of(self._words)
         self._slots: dict[str, list[tuple[int, int]]] = {}
         self._bound: dict[str, int] = {}
-        self._places = _Places(plan)
-        self._fill(program, steps, starts)
-        self._checks = self._find_checks(steps)
+        places = _Places(plan)
+        self._fill(program, steps, starts, places)
+        self._checks = self._find_checks(steps, places)
         self._reset = self._check_words()
         self.staged = {
             b.label: offset
             for b in program.schedule.buffers
-            if b.role == "input" and (offset := self._places.offset(b.name, 0)) is not None
+            if b.role == "input" and (offset := places.offset(b.name, 0)) is not None
         }
 
-    def _fill(self, program: Program, steps: Sequence[Step], starts: Sequence[int]) -> None:
+    def _fill(
+        self, program: Program, steps: Sequence[Step], starts: Sequence[int], places: _Places
+    ) -> None:
         fixed = self._fixed_addresses(program)
         words, offsets = [], []
         for row, (planned, step) in enumerate(zip(self.plan.steps, steps, strict=True)):
@@ -157,7 +159,7 @@ class Table:
                 zip(step.operands, planned.offsets, strict=True), at
             ):
                 name = binding.buffer
-                place = self._places.offset(name, row)
+                place = places.offset(name, row)
                 if place is not None:
                     words.append(word)
                     offsets.append(place + inside)
@@ -175,7 +177,7 @@ class Table:
         """The buffers whose addresses are written once, when the table is filled."""
         return fixed_addresses(program)
 
-    def _find_checks(self, steps: Sequence[Step]) -> list[_CheckWords]:
+    def _find_checks(self, steps: Sequence[Step], places: _Places) -> list[_CheckWords]:
         """The words of every check; what runs again after the commit has passed its check."""
         found = []
         for row in range(self.plan.commit):
@@ -185,7 +187,7 @@ class Table:
                 self._words[ROW_WORDS * row + ROW_WORDS - 1] = 0  # no iterations
             zipped = zip(step.kernel.operands, step.operands, planned.offsets, strict=True)
             for operand, binding, inside in zipped:
-                place = self._places.offset(binding.buffer, row)
+                place = places.offset(binding.buffer, row)
                 if operand.mode == "check" and place is not None:
                     word = (place + inside) // 8
                     origin = self._schedule.buffer(binding.buffer).origin or _origin(step)
@@ -200,6 +202,13 @@ class Table:
         return tuple(
             dict.fromkeys(w for check in self._checks for w in (check.word, check.word + 1))
         )
+
+    @property
+    def held_bytes(self) -> int:
+        """About how many bytes the table's own objects take, without the plan."""
+        words = (self._words, self._arena_words, self._arena_offsets)
+        slots = sum(len(found) for found in self._slots.values())
+        return 2000 + sum(w.nbytes for w in words) + 130 * slots + 300 * len(self._checks)
 
     def bind_arena(self, arena: Arena) -> None:
         """Point the records into the arena, where it has moved."""

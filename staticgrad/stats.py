@@ -1,0 +1,85 @@
+"""What a compiled program has cost so far, counted where it happens, with the reason of each."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, replace
+from typing import Final
+
+from staticgrad import config
+from staticgrad.analysis.plan_report import copied_feeds
+from staticgrad.ir.plan import Plan
+from staticgrad.native import Kernel as NativeKernel
+from staticgrad.native.lock import lock_of_this_process
+
+_REASONS: Final = 1000  # latest reasons that are kept
+
+
+@dataclass(frozen=True)
+class Stats:
+    """What a compiled program has cost so far.
+
+    ``compiles``, ``disk_hits`` and ``memory_hits`` count its distinct kernels by where their code
+    came from; ``plans`` counts the plans that were made, each once as long as it is kept;
+    ``reasons`` says why for each of them, oldest first.
+    """
+
+    compiles: int = 0
+    disk_hits: int = 0
+    memory_hits: int = 0
+    compile_seconds: float = 0.0
+    plans: int = 0
+    runs: int = 0
+    reasons: tuple[str, ...] = ()
+
+
+class Counts:
+    """Counts up; safe from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = lock_of_this_process()
+        self._reasons: deque[str] = deque(maxlen=_REASONS)
+        self._stats = Stats()
+
+    def read(self, runs: int) -> Stats:
+        """The counts by now; who runs counts runs."""
+        with self._lock:
+            return replace(self._stats, runs=runs, reasons=tuple(self._reasons))
+
+    def note(self, reason: str) -> None:
+        """Keep a reason that nothing is counted for."""
+        with self._lock:
+            self._reasons.append(reason)
+
+    def add_plan(self, plan: Plan) -> None:
+        """One more plan was made."""
+        staged = copied_feeds(plan)
+        copied = f", copies of {', '.join(staged)}" if staged else ""
+        given = ", ".join(f"{name}={value}" for name, value in plan.sizes) or "no open sizes"
+        again = len(plan.steps) - len(plan.schedule.steps)
+        repeated = f", {again} runs of kernels again" if again else ""
+        with self._lock:
+            self._reasons.append(f"planned for {given}{copied}: {plan.peak_bytes} bytes{repeated}")
+            self._stats = replace(self._stats, plans=self._stats.plans + 1)
+
+    def add_kernel(self, name: str, label: str, handle: NativeKernel) -> None:
+        """One more distinct kernel has its code."""
+        with self._lock:
+            stats = self._stats
+            if handle.origin == "compiled":
+                ms = handle.compile_seconds * 1e3
+                why = f"compiled in {ms:.1f} ms: no code for its source yet"
+                stats = replace(
+                    stats,
+                    compiles=stats.compiles + 1,
+                    compile_seconds=stats.compile_seconds + handle.compile_seconds,
+                )
+            elif handle.origin == "disk":
+                why = "read from the kernel cache on disk"
+                stats = replace(stats, disk_hits=stats.disk_hits + 1)
+            else:
+                why = "in memory: this process had the same source before"
+                stats = replace(stats, memory_hits=stats.memory_hits + 1)
+            self._stats = stats
+            self._reasons.append(f"{name} ({label}) {why}")
+        config.log("recompiles", "%s (%s) %s", name, label, why)

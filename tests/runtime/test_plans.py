@@ -1,0 +1,171 @@
+"""The plan that is told of is the plan that ran; each is made once and kept within some bytes."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from passes.memory import Planner
+from staticgrad import plans
+from staticgrad.errors import ArgumentError, UnknownFeedError
+from staticgrad.runtime import executor
+from staticgrad.runtime.step import Table
+
+N = 1000
+
+
+def misaligned(dtype: str) -> np.ndarray:
+    raw = np.zeros(N * np.dtype(dtype).itemsize + 1, np.uint8)
+    return raw[1:].view(dtype)
+
+
+#: What makes a feed be copied: the input's dtype, the feed.
+COPIED: dict[str, tuple[str, Any]] = {
+    "strided": ("float64", np.zeros(2 * N)[::2]),
+    "reversed": ("float32", np.zeros(N, "float32")[::-1]),
+    "another dtype": ("float32", np.zeros(N)),
+    "another kind": ("float32", np.zeros(N, "int8")),
+    "byte order": ("float32", np.zeros(N, ">f4")),
+    "misaligned": ("float64", misaligned("f8")),
+    "a list": ("float32", [0.5] * N),
+    "bools of other bytes": ("bool", np.full(N, 2, np.uint8).view(bool)),
+    "strided bools": ("bool", np.full(2 * N, 2, np.uint8).view(bool)[::2]),
+}
+
+
+def program(dtype: str, size: int | str) -> sg.Graph:
+    x = sg.input("x", (size,), dtype)
+    y = sg.input("y", (size,), "float32")
+    return sg.Graph({"z": sg.where(x, y, 2.0) if dtype == "bool" else sg.sin(x) * 2 + y.sum()})
+
+
+@pytest.mark.parametrize("size", [N, "n"])
+@pytest.mark.parametrize("why", COPIED)
+def test_the_plan_that_ran_is_told_of(why: str, size: int | str) -> None:
+    dtype, data = COPIED[why]
+    f = sg.compile(program(dtype, size), debug=True)
+    named = {"n": N} if size == "n" else {}
+    plain, copied = f.plan(**named), f.plan(staged=["x"], **named)
+    nbytes = -(-N * np.dtype(dtype).itemsize // 64) * 64
+    assert copied.peak_bytes >= nbytes
+    assert copied.peak_bytes > plain.peak_bytes
+    y = np.ones(N, "float32")
+    for feed, plan in [(data, copied), (np.zeros(N, dtype), plain), (data, copied)]:
+        f.run({"x": feed, "y": y})
+        assert (f.peak_bytes, f.memory.arena) == (plan.peak_bytes, plan.peak_bytes)
+        assert f.highest_touched == plan.peak_bytes
+        assert (
+            f.explain()
+            .splitlines()
+            .count(f"arena: {plan.peak_bytes} bytes" + (f" at n={N}" if size == "n" else ""))
+            == 1
+        )
+        told = f.explanation().as_json()
+        assert told["peak_bytes"] == plan.peak_bytes
+        assert told["copied_feeds"] == (["x"] if plan is copied else [])
+    assert f.stats.plans == 2
+
+
+def test_before_any_run_it_is_the_plan_without_copies() -> None:
+    f = sg.compile(program("float64", N))
+    assert f.peak_bytes == f.plan().peak_bytes < f.plan(staged=["x", "y"]).peak_bytes
+    assert "feeds copied first" not in f.explain()
+    assert "feeds copied first: x (8000 bytes), y (4000 bytes)" in f.explain(staged=["x", "y"])
+
+
+def test_bools_of_other_bytes_are_copied_in_the_arena_alone() -> None:
+    x = sg.input("x", (1_000_000,), "bool")
+    f = sg.compile(sg.Graph({"count": sg.astype(x, "int64").sum()}))
+    data = np.full(1_000_000, 2, np.uint8).view(bool)
+    assert f.run({"x": data})["count"] == 1_000_000
+    tracemalloc.start()
+    try:
+        f.run({"x": data})
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()
+    assert f.peak_bytes >= 1_000_000
+
+
+def test_inputs_are_staged_by_name_or_as_values() -> None:
+    x, unread = sg.input("x", ("n",)), sg.input("unread", ("n",))
+    f = sg.compile(sg.Graph({"y": x * 2.0}, inputs=[unread]))
+    assert f.plan(n=100, staged=[x]) is f.plan(staged=("x", "x"), n=100)
+    assert f.plan(n=100, staged=["x"]).peak_bytes == 448
+    assert f.plan(n=100, staged=[unread]) is f.plan(n=100)
+    with pytest.raises(UnknownFeedError, match="no input 'z'"):
+        f.plan(n=100, staged=["z"])
+    for wrong in ("x", x, 5, None):
+        with pytest.raises(ArgumentError, match=r"staged=.* not a list of inputs"):
+            f.plan(n=100, staged=wrong)
+
+
+def test_a_plan_is_made_once() -> None:
+    f = sg.compile(program("float32", "n"))
+    assert f.plan(n=5) is f.plan(n=5)
+    feeds = {"x": np.zeros(5, "f4"), "y": np.zeros(5, "f4")}
+    f.run(feeds)
+    assert f.stats.plans == 1
+    f.explain(n=5)
+    f.run({**feeds, "x": np.zeros(5)})
+    assert f.plan(n=5, staged=["x"]).peak_bytes == f.peak_bytes
+    assert f.stats.plans == 2
+    assert len([why for why in f.stats.reasons if why.startswith("planned for n=5")]) == 2
+    fixed = sg.compile(program("float32", 5))
+    fixed.run(feeds)
+    assert fixed.stats.plans == 1
+
+
+def training(layers: int) -> sg.Graph:
+    x = sg.input("x", ("n", 8))
+    weights = [sg.parameter(f"w{k}", np.eye(8, dtype="f4")) for k in range(layers)]
+    h = x
+    for w in weights:
+        h = sg.nn.softmax(h @ w)
+    loss = h.mean()
+    gradients = sg.grad(loss, weights)
+    return sg.Graph(loss, {w: w - d for w, d in zip(weights, gradients, strict=True)})
+
+
+@pytest.mark.parametrize("layers", [2, 12])
+def test_bytes_of_plans_and_tables_are_estimated_honestly(layers: int) -> None:
+    f = sg.compile(training(layers))
+    program = f._executor._program
+    planner = Planner(f.schedule)
+    planner.plan({"n": 1})
+
+    def measured(make: Any) -> tuple[float, Any]:
+        gc.collect()
+        tracemalloc.start()
+        made = [make(1000 + k) for k in range(10)]
+        gc.collect()
+        nbytes = tracemalloc.get_traced_memory()[0] / len(made)
+        tracemalloc.stop()
+        return nbytes, made
+
+    nbytes, made = measured(lambda n: planner.plan({"n": n}))
+    assert 0.7 < made[0].held_bytes / nbytes < 1.5
+    nbytes, tables = measured(lambda n: Table(program, made[n - 1000]))
+    assert 0.7 < tables[0].held_bytes / nbytes < 1.5
+
+
+def test_plans_and_tables_are_kept_within_their_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    size = sg.compile(training(2)).plan(n=3).held_bytes
+    monkeypatch.setattr(plans, "_LIMIT", 5 * size)
+    monkeypatch.setattr(executor, "_LIMIT", 10 * size)
+    f = sg.compile(training(2))
+    for n in range(1, 30):
+        f.run({"x": np.zeros((n, 8), "f4")})
+        assert f._plans._kept.nbytes <= 5.5 * size
+        assert f._executor._tables.nbytes <= 10.5 * size
+    assert 2 <= len(f._executor._tables) <= 10
+    assert f.stats.plans == 29
+    f.run({"x": np.zeros((29, 8), "f4")})
+    assert f.stats.plans == 29
+    f.run({"x": np.zeros((1, 8), "f4")})
+    assert f.stats.plans == 30

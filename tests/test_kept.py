@@ -1,0 +1,35 @@
+"""What is kept stays within its bytes, and what was used last stays."""
+
+from __future__ import annotations
+
+from hypothesis import given, strategies as st
+
+from staticgrad.kept import Kept
+
+
+@given(
+    st.integers(0, 100),
+    st.lists(
+        st.tuples(st.sampled_from(["put", "get", "drop"]), st.integers(0, 6), st.integers(0, 60))
+    ),
+)
+def test_it_is_the_list_of_the_latest_uses_within_the_limit(
+    limit: int, steps: list[tuple[str, int, int]]
+) -> None:
+    kept: Kept[int, str] = Kept(limit)
+    model: list[tuple[int, int]] = []  # (key, bytes), the longest unused first
+    for what, key, nbytes in steps:
+        found = next((entry for entry in model if entry[0] == key), None)
+        model = [entry for entry in model if entry[0] != key]
+        if what == "put":
+            kept.put(key, f"value {key}", nbytes)
+            model.append((key, nbytes))
+            while sum(n for _, n in model) > limit and len(model) > 2:
+                del model[0]
+        elif what == "get":
+            assert kept.get(key) == (None if found is None else f"value {key}")
+            model += [found] if found else []
+        else:
+            kept.drop(key)
+        assert list(kept.values()) == [f"value {k}" for k, _ in model]
+        assert (len(kept), kept.nbytes) == (len(model), sum(n for _, n in model))
