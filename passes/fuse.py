@@ -1,28 +1,28 @@
 """fuse: Graph -> Schedule. Groups become kernels, values get buffers, steps get a valid order.
 
-Updates are written straight into the parameter's buffer where no reader of the old value can come
-later; else through a temporary and a copy at the end; one that changes nothing is no step. Every
-step with a run-time check comes before the first step that writes a parameter.
+Updates are written straight into the parameter's buffer where every reader of the old value can
+come before; else through a temporary and a copy at the end (``passes.updates``); one that changes
+nothing is no step. Every step with a run-time check comes before the first that writes a parameter.
 """
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Callable, Set
-from dataclasses import dataclass, field
-from itertools import pairwise
+from collections.abc import Mapping
+from dataclasses import replace
 
 from passes.grouping import CHECK, FIRST_COPY, Group, Grouping, Key, Source
 from passes.layout import Layout
 from passes.lower import Lowered, RowNotContiguous, lower_group
 from passes.lowering import Walk
 from passes.marks import without_marks
+from passes.updates import Update, Work, copied_updates, in_order
 from passes.vector_products import expand_vector_products
 from staticgrad.errors import GraphError
 from staticgrad.ir.dim import Size
 from staticgrad.ir.dtype import I64, DType
-from staticgrad.ir.graph import Constant, Graph, Input, Node, Parameter, ParameterLeaf, Symbolic
-from staticgrad.ir.schedule import Buffer, Role, Schedule
+from staticgrad.ir.graph import Constant, Graph, Input, Parameter, ParameterLeaf, Symbolic
+from staticgrad.ir.kernel import Operand
+from staticgrad.ir.schedule import Binding, Buffer, Role, Schedule, Step
 from staticgrad.ir.types import TensorType
 
 
@@ -33,51 +33,38 @@ def fuse(graph: Graph, merge: bool = True) -> Schedule:
     Near-linear in the nodes. The graph must be free of dead nodes (run ``dce`` first) or their
     kernels run for nothing.
     """
-    graph = expand_vector_products(without_marks(graph))
-    copied_updates: set[str] = set()
-    while True:
-        builder = _Builder(graph, merge, copied_updates)
-        schedule = builder.build()
-        if schedule is not None:
-            return schedule
-        copied_updates = builder.copied_updates
-
-
-@dataclass(eq=False)
-class _Work:
-    """A lowered group on its way to a place in the order."""
-
-    lowered: Lowered
-    group: Group
-    position: int
-    waits: int = 0
-    readers: list[_Work] = field(default_factory=list)
+    return _Builder(expand_vector_products(without_marks(graph)), merge).build()
 
 
 class _Builder:
-    def __init__(self, graph: Graph, merge: bool, copied_updates: set[str]) -> None:
+    def __init__(self, graph: Graph, merge: bool) -> None:
         self.graph = graph
         self.grouping = Grouping(graph, merge)
-        self.copied_updates = set(copied_updates)  # parameters written by a copy at the end
         self.names: dict[Key, str] = {}
         self.buffers: dict[str, Buffer] = {}
         self.copies = 0
         self._copy_types: dict[Key, TensorType] = {}
+        self._lowered = 0  # groups
 
-    def build(self) -> Schedule | None:
-        """The schedule, or None if another update has to be a copy (now in ``copied_updates``)."""
+    def build(self) -> Schedule:
+        """The schedule: every group is lowered once, then it is decided where updates write."""
         outputs = tuple((name, self._output(name)) for name in self.graph.outputs)
-        updates = [pair for pair in self.graph.updates if not self._keeps_its_value(*pair)]
-        updated = {parameter.node for parameter, _ in updates}
-        for parameter, value in updates:
-            self._update(parameter, value, updated)
+        changing = [pair for pair in self.graph.updates if not self._keeps_its_value(*pair)]
+        updates = [self._update(parameter, value) for parameter, value in changing]
         works = self._lower_all()
-        if not self._in_place_is_sound(works):
-            return None
-        ordered = self._order(works)
+        copied = copied_updates(works, updates)
+        new_names = {update.buffer: update.parameter for update in updates}
+        written = list(updates)
+        for update in copied:
+            new_names[update.buffer], copy = self._written_by_copy(update)
+            written[updates.index(update)] = replace(update, key=copy)
+        works += self._lower_all()
+        ordered = in_order(works, written)
         if ordered is None:
-            return None
-        steps = tuple(work.lowered.step for work in ordered)
+            raise GraphError(
+                "the schedule has a cycle", hint="this is a defect of staticgrad; please report it"
+            )
+        steps = tuple(_renamed(work.step, new_names) for work in ordered)
         return Schedule(self.graph.name, tuple(self.buffers.values()), steps, outputs)
 
     # -- buffers ----------------------------------------------------------------------------------
@@ -113,8 +100,11 @@ class _Builder:
                 return self._add(
                     "c", "constant", kind.dtype, kind.size, data=data, origin=node.origin
                 )
-        kept = key in self.grouping.kept
-        return self._add("t", "temp", kind.dtype, kind.size, origin=node.origin, kept=kept)
+        return self._temporary(key)
+
+    def _temporary(self, key: Key) -> str:
+        kind, kept = self._type_of(key), key in self.grouping.kept
+        return self._add("t", "temp", kind.dtype, kind.size, origin=key[0].origin, kept=kept)
 
     def _parameter_buffer(self, parameter: Parameter) -> str:
         name = f"param.{parameter.name}"
@@ -187,33 +177,48 @@ class _Builder:
             and source.layout == Layout.contiguous(parameter.type.shape)
         )
 
-    def _update(self, parameter: Parameter, value: Symbolic, updated: Set[Node]) -> None:
+    def _update(self, parameter: Parameter, value: Symbolic) -> Update:
+        """The update, whose new value has a name of its own until it is clear where it lies."""
         source = self._root(value)
-        buffer = self._parameter_buffer(parameter)
-        self.names.setdefault((parameter.node, 0), buffer)
-        if parameter.name not in self.copied_updates and self._computed(source):
-            self.names[source.base] = buffer
-            return
-        self.copied_updates.add(parameter.name)
-        if source.base[0] in updated:  # its old value must be read before anybody writes it
-            source = self._copied(source, self.grouping.phase(value.node))
-        self._copied(source, self.grouping.phase(value.node), buffer)
+        name = self._parameter_buffer(parameter)
+        new = f"new.{parameter.name}"
+        self.names.setdefault((parameter.node, 0), name)
+        if self._computed(source):
+            self.names[source.base] = new
+            key = source.base
+        else:
+            key = self._copied(source, self.grouping.phase(value.node), new).base
+        return Update(key, (parameter.node, 0), new, name)
+
+    def _written_by_copy(self, update: Update) -> tuple[str, Key]:
+        """A temporary for the new value, and the copy of it to the parameter."""
+        key = update.key
+        temporary = self._temporary(key)
+        self.names[key] = temporary
+        kind = self.buffers[update.parameter]
+        plain = TensorType(kind.dtype, (kind.size,))
+        source = Source(key, plain, Layout.contiguous(plain.shape))
+        copy = self._copied(source, self.grouping.phase(key[0]), update.parameter)
+        return temporary, copy.base
 
     # -- steps ------------------------------------------------------------------------------------
 
-    def _lower_all(self) -> list[_Work]:
-        works: list[_Work] = []
-        done = 0
-        while done < len(self.grouping.groups):  # lowering may add copies
+    def _lower_all(self) -> list[Work]:
+        """The groups that are not lowered yet."""
+        works: list[Work] = []
+        while self._lowered < len(self.grouping.groups):  # lowering may add copies
             groups = self.grouping.groups
-            for group in groups[done:]:
-                position = max((n.serial for n in group.nodes), default=0)
-                if group.copy is not None:
-                    position = group.copy.target[0].serial
-                position = max([position, *(key[0].serial for key in group.reductions)])
-                works.append(_Work(self._lower(group), group, position))
-            done = len(groups)
+            works += [self._work(group) for group in groups[self._lowered :]]
+            self._lowered = len(groups)
         return works
+
+    def _work(self, group: Group) -> Work:
+        position = max((n.serial for n in group.nodes), default=0)
+        if group.copy is not None:
+            position = group.copy.target[0].serial
+        position = max([position, *(key[0].serial for key in group.reductions)])
+        lowered = self._lower(group)
+        return Work(lowered.step, lowered.reads, lowered.writes, position, group.level)
 
     def _lower(self, group: Group) -> Lowered:
         copied: dict[Walk, Key] = {}
@@ -228,104 +233,20 @@ class _Builder:
                     )
                     copied[walk] = self._copied(source, group.phase).base
 
-    def _in_place_is_sound(self, works: list[_Work]) -> bool:
-        """Whether kernels that write a parameter check nothing, and read it where they write."""
-        sound = True
-        for work in works:
-            step = work.lowered.step
-            bound = list(zip(step.kernel.operands, step.operands, strict=True))
-            checks = any(operand.mode == "check" for operand, _ in bound)
-            for out, binding in bound:
-                buffer = self.buffers[binding.buffer]
-                if buffer.role != "parameter" or out.mode == "in":
-                    continue
-                reads = [
-                    (o.name, b) for o, b in bound if o.mode == "in" and b.buffer == binding.buffer
-                ]
-                if checks or any(
-                    (out.name, name) not in step.kernel.in_place or b != binding
-                    for name, b in reads
-                ):
-                    self.copied_updates.add(buffer.label)
-                    sound = False
-        return sound
 
-    def _order(self, works: list[_Work]) -> list[_Work] | None:
-        """Topological order: creation order, parameter writes as soon as they may run."""
-        writers: dict[Key, list[_Work]] = {}
-        for work in works:
-            for key in work.lowered.writes:
-                writers.setdefault(key, []).append(work)
-        updates = {
-            id(w): w
-            for w in works
-            for b in w.lowered.step.writes()
-            if self.buffers[b].role == "parameter"
-        }
-        for work in works:
-            for key in work.lowered.reads:
-                for writer in writers.get(key, ()):
-                    _after(work, writer)
-        for chain in writers.values():
-            chain.sort(key=lambda w: w.group.level)
-            for before, later in pairwise(chain):
-                _after(later, before)
-        self._order_updates(works, list(updates.values()))
-        ordered = _sorted(works, lambda w: (id(w) not in updates, w.position))
-        if len(ordered) < len(works):
-            self._demote(works, ordered, updates)
-            return None
-        return ordered
-
-    def _order_updates(self, works: list[_Work], updates: list[_Work]) -> None:
-        """Writers of a parameter wait for all readers of its old value and for all checks."""
-        checking = [
-            w for w in works if any(o.mode == "check" for o in w.lowered.step.kernel.operands)
-        ]
-        old_readers: dict[str, list[_Work]] = {}
-        for work in works:
-            for node, index in work.lowered.reads:
-                if isinstance(node.op, ParameterLeaf) and index == 0:
-                    old_readers.setdefault(self.names[(node, 0)], []).append(work)
-        for update in updates:
-            for buffer in update.lowered.step.writes():
-                for reader in old_readers.get(buffer, ()):
-                    _after(update, reader)
-            for check in checking:
-                _after(update, check)
-
-    def _demote(self, works: list[_Work], ordered: list[_Work], updates: dict[int, _Work]) -> None:
-        """A cycle: one stuck in-place update becomes a copy at the end; try again."""
-        placed = {id(w) for w in ordered}
-        stuck = [
-            w for w in works if id(w) not in placed and id(w) in updates and w.group.kind != "copy"
-        ]
-        if not stuck:
-            raise GraphError(
-                "the schedule has a cycle", hint="this is a defect of staticgrad; please report it"
-            )
-        for buffer in min(stuck, key=lambda w: w.position).lowered.step.writes():
-            if self.buffers[buffer].role == "parameter":
-                self.copied_updates.add(self.buffers[buffer].label)
+def _renamed(step: Step, new_names: Mapping[str, str]) -> Step:
+    """The step with new values where they came to lie; what reads a parameter's says so."""
+    if not any(binding.buffer in new_names for binding in step.operands):
+        return step
+    operands = tuple(
+        _placed(operand, binding, new_names[binding.buffer])
+        if binding.buffer in new_names
+        else binding
+        for operand, binding in zip(step.kernel.operands, step.operands, strict=True)
+    )
+    return replace(step, operands=operands)
 
 
-def _after(later: _Work, before: _Work) -> None:
-    if later is not before:
-        before.readers.append(later)
-        later.waits += 1
-
-
-def _sorted(works: list[_Work], priority: Callable[[_Work], tuple[bool, int]]) -> list[_Work]:
-    """Kahn's algorithm with a heap; stops early if there is a cycle."""
-    ready = [(priority(w), n, w) for n, w in enumerate(works) if w.waits == 0]
-    number = {id(w): n for n, w in enumerate(works)}
-    heapq.heapify(ready)
-    ordered: list[_Work] = []
-    while ready:
-        _, _, work = heapq.heappop(ready)
-        ordered.append(work)
-        for reader in work.readers:
-            reader.waits -= 1
-            if reader.waits == 0:
-                heapq.heappush(ready, (priority(reader), number[id(reader)], reader))
-    return ordered
+def _placed(operand: Operand, binding: Binding, name: str) -> Binding:
+    updated = operand.mode == "in" and name.startswith("param.")
+    return Binding(name, binding.offset, updated)

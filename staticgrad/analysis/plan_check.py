@@ -27,9 +27,9 @@ def verify_plan(plan: Plan) -> None:
 
     Each step runs, and once if it writes a parameter; each run finds the versions of buffers that
     the listed order gives it, in the place where they were written; parameters are written after
-    all checks and all reads of them, from ``commit`` on; arena buffers are aligned, inside
-    ``peak_bytes``, placed for as long as they are used, and two that live at the same time share no
-    byte unless one takes over the other's in place.
+    all checks and all reads of their old values, from ``commit`` on; arena buffers are aligned,
+    inside ``peak_bytes``, placed for as long as they are used, and two that live at the same time
+    share no byte unless one takes over the other's in place.
 
     Raises:
         VerifyError: the first promise that does not hold.
@@ -155,7 +155,8 @@ def _check_versions(
     in the same place. The first writer begins anew."""
     version, here = 0, -1
     for at, group in groupby(uses, key=lambda use: use[0]):
-        modes = {_mode(plan, use) for use in group}
+        used = list(group)
+        modes = {_mode(plan, use) for use in used}
         step = plan.steps[at].step
         place = next((i for i, p in enumerate(places) if p.first <= at <= p.last), -1)
         if place != here:
@@ -165,6 +166,8 @@ def _check_versions(
         if not starts and version != listed:
             _refuse(plan, f"step {step} meets {buffer.name!r} at another version than listed")
         _check_modes(plan, buffer, step, modes, listed)
+        if buffer.role == "parameter":
+            _check_reads_of_parameter(plan, buffer, used, version, len(writers))
         version = listed + 1 if modes != {"in"} else version
     missing = any(name == buffer.name for _, name in plan.schedule.outputs)
     if missing and (not writers or version != len(writers)):
@@ -175,10 +178,21 @@ def _check_modes(plan: Plan, buffer: Buffer, step: int, modes: set[str], listed:
     outside = buffer.role in ("input", "parameter", "constant")
     if modes != {"out"} and not outside and not listed:
         _refuse(plan, f"step {step} reads {buffer.name!r}, which no step has written")
-    if "in" in modes and buffer.role == "parameter" and listed:
-        _refuse(plan, f"step {step} reads parameter {buffer.label!r} after it was written")
     if modes != {"in"} and buffer.role in ("input", "constant"):
         _refuse(plan, f"step {step} writes {buffer.name!r}, a buffer of role {buffer.role}")
+
+
+def _check_reads_of_parameter(
+    plan: Plan, buffer: Buffer, uses: list[_Use], version: int, writers: int
+) -> None:
+    """A step reads the value that it says: the old one, or the one that all writers have made."""
+    for use in uses:
+        _, step, operand = use
+        updated = plan.schedule.steps[step].operands[operand].updated
+        if updated and not version == writers > 0:
+            _refuse(plan, f"step {step} reads parameter {buffer.label!r} before it was updated")
+        if _mode(plan, use) == "in" and not updated and version:
+            _refuse(plan, f"step {step} reads parameter {buffer.label!r} after it was written")
 
 
 def _check_commit(plan: Plan) -> None:

@@ -134,6 +134,7 @@ class _Export:
         read = [n for n in dict.fromkeys([*step.reads(), *step.writes()]) if n not in begins]
         mutated = [n for n in dict.fromkeys(step.writes()) if n in self.resident]
         made = [n for n in dict.fromkeys(step.writes()) if n not in (*checks, *mutated)]
+        updated = [b.buffer for b in step.operands if b.updated]
         pairs = self._pairs(at, number, step, made)
         op = {
             "name": step.label or f"s{number}",
@@ -142,7 +143,7 @@ class _Export:
             "outputs": [self._value(n, self._after(n, number)) for n in made],
             "inplace": [],
             "mutates": mutated,
-            "reads_updated": mutated,
+            "reads_updated": list(dict.fromkeys([*mutated, *updated])),
         }
         if mutated:
             op["max_runs"] = 1

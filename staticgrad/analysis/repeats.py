@@ -30,10 +30,11 @@ class Repeats:
         self.flow = flow
         roles = [b.role for b in flow.schedule.buffers]
         self._temp = {i for i, role in enumerate(roles) if role == "temp"}
-        self._parameters = {i for i, role in enumerate(roles) if role == "parameter"}
         versioned = {i for i, role in enumerate(roles) if role in ("temp", "output", "parameter")}
         writers = _writers(flow, versioned)
         self._reads, self._writes = _versions(flow, writers)
+        parameters = {i for i, role in enumerate(roles) if role == "parameter"}
+        self._lost = {v for written in self._writes for v in written if v[0] in parameters}
         self.unit = _units(len(flow.writes), writers)
         self.writer = {b: steps[0] for b, steps in writers.items() if b in self._temp}
         self.repeatable = self._repeatable(writers)
@@ -72,27 +73,26 @@ class Repeats:
         return set(self.flow.checks) <= set(sequence[: self.flow.commit(sequence)])
 
     def settled(self, sequence: Sequence[int]) -> Sequence[int] | None:
-        """The sequence with each update behind the last read of the parameters that it writes.
+        """The sequence with each update behind the last read of the old value that it overwrites.
 
         The rest of the sequence must be valid. Steps that depend on a delayed update wait with it.
         None where that cannot be.
         """
         if self._updates_wait(sequence):
             return sequence
-        left = Counter(b for step in sequence for b in self._parameters_read(step))
+        left = Counter(version for step in sequence for version in self._old_values(step))
         done: list[int] = []
         waiting: list[int] = []
 
         def blocked(step: int, held: Container[int]) -> bool:
-            own = self._parameters_read(step)
-            written = (b for b in self.flow.writes[step] if b in self._parameters)
-            return any(left[b] > (b in own) for b in written) or any(
+            own = self._old_values(step)
+            return any(left[v] > (v in own) for v in self._overwrites(step)) or any(
                 earlier in held for earlier in self.flow.before[step]
             )
 
         def run(step: int) -> None:
             done.append(step)
-            left.subtract(self._parameters_read(step))
+            left.subtract(self._old_values(step))
 
         for step in sequence:
             if blocked(step, waiting):
@@ -108,17 +108,20 @@ class Repeats:
             waiting = held
         return done if not waiting and self.is_valid(done) else None
 
-    def _parameters_read(self, step: int) -> tuple[int, ...]:
-        return tuple(b for b in self.flow.reads[step] if b in self._parameters)
+    def _old_values(self, step: int) -> tuple[Version, ...]:
+        """The versions of parameters that a step reads and another, or itself, writes over."""
+        return tuple(v for v in self._reads[step] if v in self._lost)
+
+    def _overwrites(self, step: int) -> tuple[Version, ...]:
+        return tuple(v for v in self._writes[step] if v in self._lost)
 
     def _updates_wait(self, sequence: Sequence[int]) -> bool:
-        written: set[int] = set()
-        commits = set(self.flow.commits)
+        """Whether no step reads what an update has written over."""
+        gone: set[Version] = set()
         for step in sequence:
-            if written and not written.isdisjoint(self.flow.reads[step]):
+            if gone and not gone.isdisjoint(self._reads[step]):
                 return False
-            if step in commits:
-                written.update(b for b in self.flow.writes[step] if b in self._parameters)
+            gone.update(self._overwrites(step))
         return True
 
     def _repeatable(self, writers: Mapping[int, Sequence[int]]) -> tuple[bool, ...]:

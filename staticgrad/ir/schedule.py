@@ -48,10 +48,15 @@ class Buffer:
 
 @dataclass(frozen=True)
 class Binding:
-    """What a kernel operand stands for in one step: a buffer from element ``offset`` on."""
+    """What a kernel operand stands for in one step: a buffer from element ``offset`` on.
+
+    ``updated``: it reads a parameter's new value, which steps before it have written. Every other
+    read of a parameter is one of its old value.
+    """
 
     buffer: str
     offset: Size = 0
+    updated: bool = False
 
 
 @dataclass(frozen=True)

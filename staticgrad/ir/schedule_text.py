@@ -17,8 +17,9 @@
 
 Buffers come first, with their size in elements; a constant of more than 16 elements is named by its
 digest and bound from outside. A kernel stands before the first step that uses it. ``step`` binds
-the kernel's operands, then its arguments; ``^k`` is the phase, the string the label, a comment the
-user's lines. ``kernel_text`` has the form of kernels.
+the kernel's operands, then its arguments; ``updated`` stands behind a parameter whose new value is
+read; ``^k`` is the phase, the string the label, a comment the user's lines. ``kernel_text`` has the
+form of kernels.
 """
 
 from __future__ import annotations
@@ -110,10 +111,10 @@ def step_text(step: Step, kernel: str) -> str:
 def binding_text(binding: Binding) -> str:
     """A buffer, and the element from which on it is bound: ``t2 + 8*batch``."""
     name = name_text(binding.buffer)
-    if binding.offset == 0:
-        return name
     offset = str(binding.offset)
-    return f"{name} - {offset[1:]}" if offset[0] == "-" else f"{name} + {offset}"
+    if binding.offset != 0:
+        name += f" - {offset[1:]}" if offset[0] == "-" else f" + {offset}"
+    return f"{name} updated" if binding.updated else name
 
 
 def schedule_constants(schedule: Schedule) -> dict[str, npt.NDArray[Any]]:
@@ -253,7 +254,7 @@ class ScheduleReader(KernelReader):
     def _binding(self) -> Binding:
         name = self.buffer_name()
         offset = self.size(0) if self.texts[self.at] in ("+", "-") else 0
-        return Binding(name, offset)
+        return Binding(name, offset, self.accept("updated"))
 
     def _output(self, outputs: dict[str, str]) -> None:
         name = self._new(self.name("the name of an output"), outputs, "output")

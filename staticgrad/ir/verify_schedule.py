@@ -7,6 +7,7 @@ must be one that computes what it says.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Final, NoReturn
 
@@ -198,18 +199,29 @@ def values_are_written_before_they_are_read(schedule: Schedule) -> None:
         written.update(step.writes())
 
 
-def parameters_are_written_last(schedule: Schedule) -> None:
-    """No step reads the old value of a parameter, or checks an index, after it was written."""
+def parameters_are_overwritten_after_their_last_read(schedule: Schedule) -> None:
+    """The old value of a parameter is read before any step writes it, the new one after all of
+    them; no index is checked after a parameter was written."""
+    parameters = {b.name for b in schedule.buffers if b.role == "parameter"}
+    left = Counter(
+        name for step in schedule.steps for name in set(step.writes()) if name in parameters
+    )
     written: set[str] = set()
     for step in schedule.steps:
         for operand, binding in _bound(step):
-            if operand.mode == "in" and binding.buffer in written:
-                _broken(schedule, f"it reads {binding.buffer!r} after it was written", step)
-        parameters = {name for name in step.writes() if schedule.by_name[name].role == "parameter"}
+            name = binding.buffer
+            if binding.updated and (operand.mode != "in" or name not in parameters):
+                _broken(schedule, f"{name!r} has no new value to be read", step)
+            if binding.updated and (left[name] or name not in written):
+                _broken(schedule, f"it reads the new value of {name!r} before it is there", step)
+            if operand.mode == "in" and name in written and not binding.updated:
+                _broken(schedule, f"it reads {name!r} after it was written", step)
+        own = parameters.intersection(step.writes())
         checks = any(operand.mode == "check" for operand in step.kernel.operands)
-        if checks and (written or parameters):
+        if checks and (written or own):
             _broken(schedule, "it checks an index after a parameter was written", step)
-        written |= parameters
+        written |= own
+        left.subtract(own)
 
 
 def outputs_are_written(schedule: Schedule) -> None:
@@ -240,6 +252,6 @@ CHECKS: Final[tuple[Callable[[Schedule], None], ...]] = (
     operands_fit_their_buffers,
     steps_do_not_overwrite_what_they_read,
     values_are_written_before_they_are_read,
-    parameters_are_written_last,
+    parameters_are_overwritten_after_their_last_read,
     outputs_are_written,
 )

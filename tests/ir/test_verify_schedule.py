@@ -96,6 +96,13 @@ BROKEN = [
         "step k0(",
     ),
     ("  return", "  step k2(param.w, out.y, t4; 3) total 3 grain 1\n  return", "after it was", ""),
+    ("k0(in.x, c3", "k0(in.x updated, c3", "'in.x' has no new value to be read", "step k0("),
+    (
+        "step k2(param.w, out.y, param.w",
+        "step k2(param.w updated, out.y, t4; 3) total 3 grain 1\n  step k2(param.w, out.y, param.w",
+        "it reads the new value of 'param.w' before it is there",
+        "step k2(param.w updated",
+    ),
     ("return y = out.y", "return y = t4", "output 'y' is 't4', no buffer of role output", ""),
     ("return y = out.y", "", "output 'y' is not returned", "buffer out.y"),
     ("return y = out.y", "return z = out.y", "output 'y' is not returned", "buffer out.y"),
@@ -153,6 +160,14 @@ def test_what_no_text_can_say_is_refused(
     changes: dict[str, Callable[[Any], Any]], message: str
 ) -> None:
     refused(changed(**changes), message)
+
+
+def test_the_new_value_of_a_parameter_may_be_read_once_it_is_there() -> None:
+    late = "  step k2(param.w updated, out.y, t4; 3) total 3 grain 1\n  return"
+    schedule = parse_schedule(SCHEDULE.replace("  return", late))
+    verify_schedule(schedule)
+    assert parse_schedule(str(schedule)) == schedule
+    assert "k2(param.w updated, out.y, t4; 3)" in str(schedule)
 
 
 def test_an_error_names_the_step_and_the_users_line() -> None:

@@ -15,7 +15,7 @@ from staticgrad.errors import UnknownNameError, VerifyError
 from staticgrad.ir.dim import dim
 from staticgrad.ir.dtype import I64
 from staticgrad.ir.plan import Plan
-from staticgrad.ir.schedule import Schedule
+from staticgrad.ir.schedule import Binding, Schedule
 from tests.runtime.handmade import ADD, ADD3, COPY, FORK, NEGATE, TAKE, Builder, N
 
 M = dim("m")
@@ -79,7 +79,7 @@ def listed_peak(schedule: Schedule, size: int) -> int:
 
 @st.composite
 def schedules(draw: st.DrawFn, uniform: bool = False) -> Schedule:
-    """Random programs: reads of anything before, checks, updates, dead results.
+    """Random programs: reads of anything before, checks, updates, reads of those, dead results.
 
     Sizes differ from step to step, so that buffers are half read, unless they are ``uniform``.
     """
@@ -105,6 +105,10 @@ def schedules(draw: st.DrawFn, uniform: bool = False) -> Schedule:
     for parameter in draw(st.permutations(parameters)):
         temps = [v for v in values if v not in parameters]
         build.step(COPY, draw(st.sampled_from(temps)), parameter)
+        for role in draw(st.lists(st.sampled_from(["temp", "output"]), max_size=2)):
+            wrote = [build.buffer(role)]
+            build.step(ADD, Binding(parameter, updated=True), draw(st.sampled_from(temps)), *wrote)
+            values += wrote
     outputs = [b.name for b in build.buffers if b.role == "output"]
     return build.schedule(**{f"o{i}": name for i, name in enumerate(outputs)})
 

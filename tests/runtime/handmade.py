@@ -63,8 +63,10 @@ class Builder:
         self.buffers.append(Buffer(name, role, dtype, size, label))
         return name
 
-    def step(self, kernel: Kernel, *buffers: str, arguments: Sequence[Size] = (N,)) -> None:
-        bindings = tuple(Binding(name) for name in buffers)
+    def step(
+        self, kernel: Kernel, *buffers: str | Binding, arguments: Sequence[Size] = (N,)
+    ) -> None:
+        bindings = tuple(b if isinstance(b, Binding) else Binding(b) for b in buffers)
         self.steps.append(Step(kernel, bindings, tuple(arguments), arguments[0], 4096))
 
     def schedule(self, **outputs: str) -> Schedule:

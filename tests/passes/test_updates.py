@@ -1,0 +1,231 @@
+"""Updates whose new value is read elsewhere: in place where that is right, and the same for all."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import passes.fuse
+import staticgrad as sg
+from passes.fuse import fuse
+from passes.lower import lower_group
+from passes.memory import Planner
+from passes.pipelines import pipeline
+from passes.remat import Recompute, Sqrt
+from staticgrad.analysis.plan_check import verify_plan
+from staticgrad.errors import VerifyError
+from staticgrad.ir.schedule import Schedule, Step
+from staticgrad.ir.verify_schedule import verify_schedule
+from tests.passes.test_remat import judged
+from tests.schedules import run_schedule
+
+WIDTH, LAYERS = 8, 6
+
+
+def network(dropped: Callable[[Any, int], Any] = lambda h, layer: h) -> tuple[Any, list[Any]]:
+    """The loss of some tanh layers, and their weights."""
+    numbers = np.random.default_rng(0)
+    h = sg.input("x", ("batch", WIDTH), "float32")
+    weights = []
+    for layer in range(LAYERS):
+        start = numbers.standard_normal((WIDTH, WIDTH)).astype("float32") / 2
+        weights.append(sg.parameter(f"w{layer}", start))
+        h = dropped(sg.tanh(h @ weights[-1]), layer)
+    return (h * h).mean(), weights
+
+
+def descent(rate: Any = 0.1) -> tuple[Any, dict[Any, Any]]:
+    loss, weights = network()
+    rate = rate.astype("float32") if isinstance(rate, sg.Value) else rate
+    slopes = sg.grad(loss, weights)
+    return loss, {w: w - rate * slope for w, slope in zip(weights, slopes, strict=True)}
+
+
+def counted_rate() -> sg.Graph:
+    t = sg.parameter("t", np.array(0))
+    loss, updates = descent(0.1 / (1.0 + (t + 1).astype("float64")))
+    return sg.Graph({"loss": loss}, {t: t + 1, **updates})
+
+
+def scaling_mean() -> sg.Graph:
+    """A running mean of the loss that scales the rate."""
+    mean = sg.parameter("mean", np.array(1.0, "float32"))
+    loss, weights = network()
+    new = 0.9 * mean + 0.1 * loss
+    slopes = sg.grad(loss, weights)
+    updates = {w: w - 0.1 / new * s for w, s in zip(weights, slopes, strict=True)}
+    return sg.Graph({"loss": loss}, {mean: new, **updates})
+
+
+def norms() -> sg.Graph:
+    loss, updates = descent()
+    total = sum((new * new).sum() for new in updates.values())
+    return sg.Graph({"loss": loss, "norm": total}, updates)
+
+
+def averages() -> sg.Graph:
+    """A moving average of the new weights."""
+    loss, updates = descent()
+    slow = {w: sg.parameter(f"slow.{w.name}", w.value) for w in updates}
+    moved = {slow[w]: 0.9 * slow[w] + 0.1 * new[::-1] for w, new in updates.items()}
+    return sg.Graph({"loss": loss}, {**updates, **moved})
+
+
+def twins() -> sg.Graph:
+    """Every new weight is the value of two parameters."""
+    loss, updates = descent()
+    others = {sg.parameter(f"twin.{w.name}", w.value): new for w, new in updates.items()}
+    return sg.Graph({"loss": loss}, {**updates, **others})
+
+
+def second_look() -> sg.Graph:
+    """The loss once more, after the step."""
+    loss, updates = descent()
+    h = sg.input("y", ("batch", WIDTH), "float32")
+    for new in updates.values():
+        h = sg.tanh(h @ new)
+    return sg.Graph({"loss": loss, "later": (h * h).mean()}, updates)
+
+
+def dropped_out() -> sg.Graph:
+    """A counter whose old value drops activations out, and whose new value gives the rate."""
+    draws = sg.random.Generator(0)
+    loss, weights = network(lambda h, layer: draws.dropout(h, 0.25))
+    (next_step,) = draws.updates.values()
+    rate = (0.1 / (1.0 + next_step.astype("float64"))).astype("float32")
+    slopes = sg.grad(loss, weights)
+    updates = {w: w - rate * s for w, s in zip(weights, slopes, strict=True)}
+    return sg.Graph({"loss": loss}, {**draws.updates, **updates})
+
+
+IN_PLACE = (counted_rate, scaling_mean, norms, averages, second_look)
+PROGRAMS = (*IN_PLACE, twins, dropped_out)
+
+
+def scheduled(graph: sg.Graph, merge: bool = True) -> Schedule:
+    return fuse(pipeline("O1" if merge else "O0")(graph), merge)
+
+
+def feeds_of(graph: sg.Graph) -> dict[str, Any]:
+    numbers = np.random.default_rng(1)
+    labels = [value.node.label for value in graph.inputs]
+    return {label: numbers.standard_normal((5, WIDTH)).astype("float32") for label in labels}
+
+
+def reads_a_new_value(step: Step) -> bool:
+    return any(binding.updated for binding in step.operands)
+
+
+@pytest.mark.parametrize("merge", [True, False])
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_new_values_are_what_the_graph_says(program: Callable[[], sg.Graph], merge: bool) -> None:
+    graph = program()
+    feeds = feeds_of(graph)
+    found = run_schedule(scheduled(graph, merge), graph, feeds, {"batch": 5})
+    outputs, updates = sg.evaluate(graph, feeds, updates=True, dtype="float64")
+    for name, wanted in {**outputs, **{f"@{n}": v for n, v in updates.items()}}.items():
+        np.testing.assert_allclose(found[name], wanted, rtol=2e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("program", IN_PLACE)
+def test_a_new_value_is_read_where_the_parameter_lies(program: Callable[[], sg.Graph]) -> None:
+    schedule = scheduled(program())
+    assert any(map(reads_a_new_value, schedule.steps))
+    assert not any("copy" in step.label for step in schedule.steps)
+
+
+@pytest.mark.parametrize("merge", [True, False])
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_policies_recompute_whatever_reads_a_new_value(
+    program: Callable[[], sg.Graph], merge: bool
+) -> None:
+    schedule, sizes = scheduled(program(), merge), {"batch": 500}
+    peaks = [judged(Planner(schedule, p).plan(sizes)).peak_bytes for p in (Sqrt(), Recompute())]
+    store_all = Planner(schedule).plan(sizes).peak_bytes
+    front = Planner(schedule).front(sizes)
+    for made, _ in front:
+        judged(made)
+    assert max(peaks) < 0.8 * store_all
+    assert front[-1][0].peak_bytes <= min(peaks)
+
+
+def test_a_counter_that_would_hold_up_recomputation_goes_through_a_copy() -> None:
+    schedule = scheduled(dropped_out())
+    assert not any(map(reads_a_new_value, schedule.steps))
+    assert [step.label for step in schedule.steps if "copy" in step.label] == ["copy of add"]
+    front = Planner(schedule).front({"batch": 500})
+    assert front[-1][0].peak_bytes < 0.5 * front[0][0].peak_bytes
+
+
+def test_verifiers_tell_old_values_from_new_ones() -> None:
+    schedule = scheduled(counted_rate())
+    verify_schedule(schedule)
+    number = next(n for n, step in enumerate(schedule.steps) if reads_a_new_value(step))
+    writer = next(n for n, s in enumerate(schedule.steps) if "param.t" in s.writes())
+    made = Planner(schedule).plan({"batch": 5})
+    steps = list(schedule.steps)
+    old = [dataclasses.replace(binding, updated=False) for binding in steps[number].operands]
+    steps[number] = dataclasses.replace(steps[number], operands=tuple(old))
+    confused = dataclasses.replace(schedule, steps=tuple(steps))
+    with pytest.raises(VerifyError, match="after it was written"):
+        verify_schedule(confused)
+    with pytest.raises(VerifyError, match="reads parameter 't' after it was written"):
+        verify_plan(dataclasses.replace(made, schedule=confused))
+    planned = list(made.steps)
+    at = {planned_step.step: place for place, planned_step in enumerate(planned)}
+    one, two = at[number], at[writer]
+    planned[one], planned[two] = planned[two], planned[one]
+    early = dataclasses.replace(made, steps=tuple(planned), placements=())
+    with pytest.raises(VerifyError, match="at another version than listed"):
+        verify_plan(early)
+
+
+@pytest.mark.parametrize("count", [1, 50, 400])
+def test_swaps_are_fused_once_each_and_cost_one_copy_a_pair(
+    count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lowered = []
+
+    def counting(*given: Any) -> Any:
+        lowered.append(given[1])
+        return lower_group(*given)
+
+    monkeypatch.setattr(passes.fuse, "lower_group", counting)
+    updates, wanted = {}, {}
+    for n in range(count):
+        a, b = (sg.parameter(f"{name}{n}", np.full(3, float(n + k))) for k, name in enumerate("ab"))
+        updates |= {a: 2.0 * b, b: 2.0 * a}
+        wanted |= {f"@a{n}": 2 * b.value, f"@b{n}": 2 * a.value}
+    graph = sg.Graph(updates=updates)
+    schedule = fuse(graph)
+    verify_schedule(schedule)
+    assert len(lowered) == len(schedule.steps) == 3 * count
+    if count <= 50:
+        found = run_schedule(schedule, graph, {}, {})
+        assert all(np.array_equal(found[name], value) for name, value in wanted.items())
+
+
+def test_an_update_in_parts_of_itself_goes_through_a_copy() -> None:
+    w = sg.parameter("w", np.arange(6.0))
+    graph = sg.Graph({"n": w.sum()}, {w: sg.concat([w[3:] * 2.0, w[:3]])})
+    for merge in (True, False):
+        found = run_schedule(scheduled(graph, merge), graph, {}, {})
+        assert found["@w"].tolist() == [6, 8, 10, 0, 1, 2]
+        assert found["n"] == 15
+
+
+def test_a_lookup_by_a_new_value_is_checked_before_any_update() -> None:
+    t = sg.parameter("t", np.array(1))
+    table = sg.input("table", (4,), "float32")
+    w = sg.parameter("w", np.array(0.0, "float32"))
+    new = sg.take(table, t + 1)
+    f = sg.compile(sg.Graph({"seen": new}, {t: t + 1, w: w + new}), debug=True)
+    feeds = {"table": np.arange(4, dtype="float32")}
+    assert [float(f.run(feeds)["seen"]) for _ in range(2)] == [2, 3]
+    with pytest.raises(sg.errors.IndexOutOfRange):
+        f.run(feeds)
+    assert (int(t.value), float(w.value)) == (3, 5)
