@@ -18,13 +18,13 @@ from staticgrad.codegen.stages import (
     Counter,
     Loop,
     combine,
-    identity,
     scope_for,
     write_decode,
     write_fold,
     write_push,
     write_store,
 )
+from staticgrad.ir.forms import identity
 from staticgrad.ir.kernel import Accumulate, Columns, Kernel, roots
 from staticgrad.ir.summation import BLOCK, COLUMN_BLOCK, GROUPS, SHORTEST_GROUP, lanes as sum_lanes
 

@@ -20,8 +20,8 @@ from staticgrad.codegen.expressions import (
     total,
 )
 from staticgrad.codegen.searching import write_search
-from staticgrad.ir.dtype import DType
 from staticgrad.ir.expr import Access
+from staticgrad.ir.forms import identity
 from staticgrad.ir.kernel import (
     Accumulate,
     Axis,
@@ -67,21 +67,6 @@ def scope_for(
         position=lambda axis: axis,
         helpers=helpers,
     )
-
-
-def identity(kind: str, dtype: DType) -> bool | int | float:
-    """What leaves a reduction unchanged; -0.0 for sums, so that a sum of -0.0 is -0.0."""
-    if kind == "sum":
-        return -0.0 if dtype.is_float else 0
-    if dtype.is_bool:
-        return kind == "min"
-    if dtype.is_float:
-        return float("-inf") if kind == "max" else float("inf")
-    signed = dtype.kind == "i"
-    low, high = (
-        (-(2 ** (dtype.bits - 1)), 2 ** (dtype.bits - 1) - 1) if signed else (0, 2**dtype.bits - 1)
-    )
-    return low if kind == "max" else high
 
 
 def combine(kind: str, a: str, b: str) -> str:

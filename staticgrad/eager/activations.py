@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from staticgrad.eager.layers import Module
-from staticgrad.ops import maximum, nn, sigmoid, tanh
+from staticgrad.ops import nn, sigmoid, tanh
 
 
 class ReLU(Module):
@@ -35,12 +33,11 @@ class Tanh(Module):
 
 
 class GELU(Module):
-    """x times the normal distribution function at x; its limit, 0, at -inf."""
+    """x times the normal distribution function at x."""
 
     def forward(self, x: Any) -> Any:
         """The shape of x."""
-        lowest = float(np.finfo(x.dtype.numpy).min)
-        return nn.gelu(maximum(x, lowest))
+        return nn.gelu(x)
 
 
 class Softmax(Module):

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from staticgrad.ir.dim import Size
+from staticgrad.ir.dtype import DType
 from staticgrad.ir.expr import Expr
 
 
@@ -75,6 +76,21 @@ class Reduce:
 
     kind: str
     axes: tuple[int, ...]
+
+
+def identity(kind: str, dtype: DType) -> bool | int | float:
+    """What leaves a reduction unchanged; -0.0 for sums, so that a sum of -0.0 is -0.0."""
+    if kind == "sum":
+        return -0.0 if dtype.is_float else 0
+    if dtype.is_bool:
+        return kind == "min"
+    if dtype.is_float:
+        return float("-inf") if kind == "max" else float("inf")
+    signed = dtype.kind == "i"
+    low, high = (
+        (-(2 ** (dtype.bits - 1)), 2 ** (dtype.bits - 1) - 1) if signed else (0, 2**dtype.bits - 1)
+    )
+    return low if kind == "max" else high
 
 
 @dataclass(frozen=True)

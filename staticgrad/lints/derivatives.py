@@ -65,7 +65,7 @@ def _instead_of_root(below: Node) -> str:
     if below.op.name == "sum":
         return "sg.norm(x, axis=...), or add a small number: sg.sqrt(sg.sum(x * x) + 1e-12)"
     if below.op.name == "div":
-        return "add a small number to the variance or mean square: sg.sqrt(sg.var(x) + 1e-12)"
+        return "sg.std(x) of a variance, or add a small number: sg.sqrt(sg.mean(x * x) + 1e-12)"
     return "the absolute value of x if that is meant, or add a small number below the root"
 
 
@@ -77,7 +77,6 @@ SQRT: Final = Lint(
     bad=(
         lambda x, y: sg.sqrt(x * x + y * y),
         lambda x: sg.sqrt(sg.var(x, 0)),
-        lambda x: sg.std(x),
         lambda x: sg.sqrt((x**2).sum(-1)),
         lambda x: abs(x) ** 0.5,
         lambda x: sg.power(x * x, 0.25),
@@ -85,6 +84,7 @@ SQRT: Final = Lint(
     good=(
         lambda x, y: sg.hypot(x, y),
         lambda x: sg.norm(x, axis=-1),
+        lambda x: sg.std(x),
         lambda x: sg.sqrt(x * x + 1e-6),
         lambda x: sg.sqrt(sg.exp(x)),
         lambda x: sg.sqrt(sg.maximum(x * x, 1e-6)),

@@ -14,6 +14,7 @@ from staticgrad.ir.value import FUNCTIONS, NUMPY_NAMES, Value
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.movement import reshape
 from staticgrad.ops.operands import Axes, as_value, axes_of, axis_of, dtype_of
+from staticgrad.ops.powers import flat_root
 from staticgrad.ops.reduce import Extreme, Max, Min, Reduction, Sum
 
 
@@ -96,12 +97,12 @@ def _variance(op: str, x: Operand, axis: Axes, ddof: int, keepdims: bool) -> Val
 
 
 def std(x: Operand, axis: Axes = None, *, ddof: int = 0, keepdims: bool = False) -> Value:
-    """The square root of ``var``; its derivative at 0 is infinite.
+    """The square root of ``var``; its derivative is 0 where all elements are equal.
 
     Raises:
         AxisError: there is no such axis, or one is named twice.
     """
-    return FUNCTIONS["sqrt"](_variance("std", x, axis, ddof, keepdims))  # type: ignore[no-any-return]
+    return flat_root(_variance("std", x, axis, ddof, keepdims))
 
 
 def any(x: Operand, axis: Axes = None, *, keepdims: bool = False) -> Value:

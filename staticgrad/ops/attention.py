@@ -15,10 +15,11 @@ from staticgrad.errors import DTypeError, RankError
 from staticgrad.ir.dim import Dim
 from staticgrad.ir.dtype import I64
 from staticgrad.ir.value import FUNCTIONS, Value, binding_kind
-from staticgrad.ops.aggregate import max as largest, sum as total
+from staticgrad.ops.aggregate import sum as total
 from staticgrad.ops.contract import MatMul
 from staticgrad.ops.convert import stop_gradient
 from staticgrad.ops.elementwise import Operand
+from staticgrad.ops.exponentials import largest
 from staticgrad.ops.indexing import iota
 from staticgrad.ops.operands import as_value, as_values, floating, promoted_values, related
 from staticgrad.ops.selection import where
@@ -75,7 +76,7 @@ def attention(
     allowed = _allowed(scores, mask, causal)
     if allowed is not None:
         scores = where(allowed, scores, float(np.finfo(q.dtype.numpy.name).min))
-    raised = FUNCTIONS["exp"](scores - stop_gradient(largest(scores, -1, keepdims=True)))
+    raised = FUNCTIONS["exp"](scores - stop_gradient(largest(scores, (scores.ndim - 1,))))
     weights = raised / total(raised, -1, keepdims=True)
     if allowed is not None:
         weights = where(allowed, weights, 0.0)

@@ -11,12 +11,23 @@ from __future__ import annotations
 
 from typing import Final
 
+from staticgrad.ir.dim import bounds
+from staticgrad.ir.types import product
 from staticgrad.ir.value import FUNCTIONS, Value
 from staticgrad.ops.aggregate import sum as total
+from staticgrad.ops.movement import reshape
+from staticgrad.ops.reduce import Max
 from staticgrad.ops.selection import where
 from staticgrad.ops.transcendental import exp, log
 
 _INFINITY: Final = float("inf")
+
+
+def largest(x: Value, axes: tuple[int, ...]) -> Value:
+    """The largest element over ``axes``, which stay as axes of size 1; -inf of no elements."""
+    at_least = bounds(product(x.shape[axis] for axis in axes))[0]
+    found = Max(axes, neutral=not at_least)(x)
+    return reshape(found, tuple(1 if k in axes else size for k, size in enumerate(x.shape)))
 
 
 def finite_or_zero(top: Value) -> Value:

@@ -15,6 +15,7 @@ from staticgrad.ir.value import FUNCTIONS, Value
 from staticgrad.ops import aggregate as of
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.operands import Axes, as_value, axes_of, floating
+from staticgrad.ops.powers import flat_root
 from staticgrad.ops.scans import cumprod, cumsum
 from staticgrad.ops.selection import where
 from staticgrad.ops.totals import prod
@@ -78,12 +79,12 @@ def nanvar(x: Operand, axis: Axes = None, *, ddof: int = 0, keepdims: bool = Fal
 
 
 def nanstd(x: Operand, axis: Axes = None, *, ddof: int = 0, keepdims: bool = False) -> Value:
-    """The square root of ``nanvar``; its derivative at 0 is infinite.
+    """The square root of ``nanvar``; its derivative is 0 where all elements are equal.
 
     Raises:
         AxisError: there is no such axis.
     """
-    return FUNCTIONS["sqrt"](_variance("nanstd", x, axis, ddof, keepdims))  # type: ignore[no-any-return]
+    return flat_root(_variance("nanstd", x, axis, ddof, keepdims))
 
 
 def nanmax(x: Operand, axis: Axes = None, *, keepdims: bool = False) -> Value:

@@ -15,11 +15,11 @@ from staticgrad.errors import ArgumentError, DTypeError, RankError, ShapeError
 from staticgrad.ir import dim as dims
 from staticgrad.ir.value import FUNCTIONS, Value
 from staticgrad.ops import transcendental as of
-from staticgrad.ops.aggregate import max as largest, mean, sum as total
+from staticgrad.ops.aggregate import mean, sum as total
 from staticgrad.ops.attention import attention as attention, embedding as embedding
 from staticgrad.ops.convert import stop_gradient
 from staticgrad.ops.elementwise import Operand
-from staticgrad.ops.exponentials import finite_or_zero, log_sum_exp, shares
+from staticgrad.ops.exponentials import finite_or_zero, largest, log_sum_exp, shares
 from staticgrad.ops.indexing import TakeAlong
 from staticgrad.ops.movement import expand_dims, reshape
 from staticgrad.ops.normalization import (
@@ -49,9 +49,9 @@ _CUBIC: Final = 0.044715  # of the tanh approximation: Hendrycks and Gimpel, arX
 
 
 def relu(x: Operand) -> Value:
-    """x where x > 0, else 0 (of NaN too). Its derivative at 0 is 0."""
+    """0 where x <= 0, else x; NaN of NaN. Its derivative at 0 is 0, at NaN 1."""
     value = as_value("relu", x)
-    return where(value > 0, value, 0)
+    return where(value <= 0, 0, value)
 
 
 def silu(x: Operand) -> Value:
@@ -70,13 +70,16 @@ def softplus(x: Operand) -> Value:
 def gelu(x: Operand, approximate: bool = False) -> Value:
     """x * Phi(x), Phi the normal distribution function, by erf; with ``approximate`` by tanh.
 
-    Hendrycks and Gimpel, arXiv 1606.08415. The approximation differs by up to 5e-4.
+    Hendrycks and Gimpel, arXiv 1606.08415. The approximation differs by up to 5e-4. At infinities
+    value and derivatives are their limits, those of ``relu``.
     """
     value = floating("gelu", x)
     if approximate:
         inner = _ROOT_TWO_OVER_PI * (value + _CUBIC * (value * value * value))
-        return 0.5 * value * (1.0 + of.tanh(inner))  # type: ignore[no-any-return]
-    return 0.5 * value * (1.0 + of.erf(value / _ROOT_TWO))  # type: ignore[no-any-return]
+        smooth = 0.5 * value * (1.0 + of.tanh(inner))
+    else:
+        smooth = 0.5 * value * (1.0 + of.erf(value / _ROOT_TWO))
+    return where(FUNCTIONS["isinf"](value), relu(value), smooth)
 
 
 def elu(x: Operand, alpha: float = 1.0) -> Value:
@@ -101,15 +104,14 @@ def leaky_relu(x: Operand, slope: float = 0.01) -> Value:
 def softmax(x: Operand, axis: int = -1) -> Value:
     """exp(x) divided by its sum along ``axis``, without overflow.
 
-    NaN where the row holds +inf or NaN, or nothing above -inf.
+    NaN where the row holds +inf or NaN, or nothing above -inf. Empty along an empty axis.
 
     Raises:
         AxisError: there is no such axis.
-        EmptyReductionError: the axis is empty.
     """
     value = floating("softmax", x)
     place = axis_of("softmax", axis, value)
-    return shares(value, stop_gradient(largest(value, place, keepdims=True)), place)
+    return shares(value, stop_gradient(largest(value, (place,))), place)
 
 
 def log_softmax(x: Operand, axis: int = -1) -> Value:
@@ -117,7 +119,6 @@ def log_softmax(x: Operand, axis: int = -1) -> Value:
 
     Raises:
         AxisError: there is no such axis.
-        EmptyReductionError: the axis is empty.
     """
     value = floating("log_softmax", x)
     place = axis_of("log_softmax", axis, value)
@@ -128,11 +129,10 @@ def log_softmax(x: Operand, axis: int = -1) -> Value:
 def logsumexp(x: Operand, axis: int = -1, *, keepdims: bool = False) -> Value:
     """log(sum(exp(x))) along ``axis``, without overflow.
 
-    -inf where all elements are -inf, +inf where one is +inf.
+    -inf where all elements are -inf or there are none, +inf where one is +inf.
 
     Raises:
         AxisError: there is no such axis.
-        EmptyReductionError: the axis is empty.
     """
     value = floating("logsumexp", x)
     place = axis_of("logsumexp", axis, value)
@@ -143,7 +143,7 @@ def logsumexp(x: Operand, axis: int = -1, *, keepdims: bool = False) -> Value:
 
 def _shift(x: Value, axis: int) -> Value:
     """The maximum along ``axis`` as a constant of the derivative; 0 where it is not finite."""
-    return finite_or_zero(stop_gradient(largest(x, axis, keepdims=True)))
+    return finite_or_zero(stop_gradient(largest(x, (axis,))))
 
 
 def layer_norm(

@@ -171,6 +171,15 @@ def reciprocal(x: Operand) -> Value:
     return IntegerPow(-1)(value)  # type: ignore[no-any-return]
 
 
+def flat_root(x: Value, p: float = 2.0) -> Value:
+    """x ** (1 / p) for x >= 0 and p > 0, with all derivatives 0 where x is 0.
+
+    What lengths and deviations end with: their true slope there depends on the direction.
+    """
+    root = FUNCTIONS["sqrt"](x) if p == 2.0 else FUNCTIONS["power"](x, 1.0 / p)
+    return FUNCTIONS["where"](x == 0.0, 0.0, root)  # type: ignore[no-any-return]
+
+
 def _literal(y: object) -> int | float | None:
     """A number known where the expression is written, or None."""
     number = y.item() if isinstance(y, np.generic) else y

@@ -7,14 +7,15 @@ Choosing axes and dtypes, and what is made of these three, is in ``aggregate.py`
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
+from math import nan, prod
 from typing import Any, ClassVar
 
 import numpy as np
 
 from staticgrad.errors import AxisError, DTypeError, EmptyReductionError
 from staticgrad.ir import dim as dims
-from staticgrad.ir.forms import Form, Reduce
+from staticgrad.ir.dtype import as_dtype
+from staticgrad.ir.forms import Form, Reduce, identity
 from staticgrad.ir.op import Array, Op
 from staticgrad.ir.summation import tree_sum
 from staticgrad.ir.types import TensorType
@@ -84,35 +85,48 @@ class Sum(Reduction, name="sum"):
 class Extreme(Reduction):
     """The one that wins over ``axes``. All elements equal to it share the cotangent equally.
 
-    Where the result is NaN none has lost, so all share.
+    Where the result is NaN, all elements have the derivative NaN. Of no elements, ``neutral`` gives
+    what loses against everything (-inf for a maximum of floats) where there is an error otherwise.
     """
 
     exact = True
-    kink = "all elements equal to the result share the cotangent equally; all do where it is NaN"
+    kink = "all elements equal to the result share the cotangent equally; NaN for all if it is NaN"
+    axes: tuple[int, ...]
+    neutral: bool = False
 
     def infer(self, x: TensorType) -> TensorType:
         """The dtype of x, its shape without the axes; a guard where a named size could be 0.
 
         Raises:
-            EmptyReductionError: there are no elements to choose from.
+            EmptyReductionError: there are no elements to choose from, and no ``neutral`` one.
             AxisError: axes that x does not have.
         """
         out = super().infer(x)
+        if self.neutral:
+            return out
         count = prod(x.shape[axis] for axis in self.axes)
         text = f"{self.kind} of no elements: {_named(self.axes)} of {x}"
         if not dims.at_least(count, 1, text):
             raise EmptyReductionError(text, hint=f"there is no {self.kind} of an empty axis")
         return out
 
+    def least(self, x: Array) -> Any:
+        """What is combined first: the neutral element, or None for an error where nothing is."""
+        return identity(self.kind, as_dtype(x.dtype)) if self.neutral else None
+
     def loses(self, x: Any, out: Any) -> Value:
         """Where an element is not the one chosen."""
         raise TypeError(f"op {self.name} does not say which elements lose")
 
     def weights(self, out: Any, x: Any) -> tuple[Value, Any]:
-        """Where elements lose, and how many of each result's elements do not, in its dtype."""
+        """Where elements lose, and how many of each result's elements do not, in its dtype.
+
+        NaN where the result is: a NaN has won against nothing.
+        """
         lost = self.loses(x, self.spread(out, x))
         chosen = FUNCTIONS["logical_not"](lost)
-        return lost, Sum(self.axes)(FUNCTIONS["astype"](chosen, out.dtype))
+        count = Sum(self.axes)(FUNCTIONS["astype"](chosen, out.dtype))
+        return lost, FUNCTIONS["where"](FUNCTIONS["equal"](out, out), count, nan)
 
     def vjp(self, ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
         """An equal share of the cotangent for each element that was chosen."""
@@ -135,11 +149,11 @@ class Max(Extreme, name="max"):
     kind = "max"
 
     def reference(self, x: Array) -> Any:
-        return _extreme(np.maximum, x, self.axes, zero=np.logical_and)
+        return _extreme(np.maximum, x, self.axes, self.least(x), zero=np.logical_and)
 
     def eager(self, x: Array) -> Any:
         """NumPy's: of zeros of both signs either may win."""
-        return np.maximum.reduce(x, self.axes)
+        return np.maximum.reduce(x, self.axes, initial=self.least(x))
 
     def loses(self, x: Any, out: Any) -> Value:
         return FUNCTIONS["less"](x, out)  # type: ignore[no-any-return]
@@ -151,19 +165,21 @@ class Min(Extreme, name="min"):
     kind = "min"
 
     def reference(self, x: Array) -> Any:
-        return _extreme(np.minimum, x, self.axes, zero=np.logical_or)
+        return _extreme(np.minimum, x, self.axes, self.least(x), zero=np.logical_or)
 
     def eager(self, x: Array) -> Any:
         """NumPy's: of zeros of both signs either may win."""
-        return np.minimum.reduce(x, self.axes)
+        return np.minimum.reduce(x, self.axes, initial=self.least(x))
 
     def loses(self, x: Any, out: Any) -> Value:
         return FUNCTIONS["greater"](x, out)  # type: ignore[no-any-return]
 
 
-def _extreme(choose: np.ufunc, x: Array, axes: tuple[int, ...], zero: np.ufunc) -> Array:
+def _extreme(
+    choose: np.ufunc, x: Array, axes: tuple[int, ...], least: Any, zero: np.ufunc
+) -> Array:
     """NumPy's reduction with the sign of a zero decided: ``zero`` combines the sign bits."""
-    found = np.asarray(choose.reduce(x, axis=axes))
+    found = np.asarray(choose.reduce(x, axis=axes, initial=least))
     if x.dtype.kind != "f":
         return found
     # Elements that are not zero vote neutrally: for `and` with True, for `or` with False.

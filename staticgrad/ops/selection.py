@@ -7,6 +7,7 @@ holds, it contributes nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import nan
 from typing import Any, Final
 
 import numpy as np
@@ -65,6 +66,8 @@ class Where(Elementwise, name="where"):
         mask = np.negative(condition.view(np.int8)).astype(word)  # all bits, or none
         if y.ndim == 0 and by_y == 0:
             np.bitwise_and(by_x, mask, out=bits)
+        elif x.ndim == 0 and by_x == 0:
+            np.bitwise_and(by_y, np.invert(mask, out=mask), out=bits)
         else:
             np.bitwise_and(np.bitwise_xor(by_x, by_y), mask, out=bits)
             np.bitwise_xor(bits, by_y, out=bits)
@@ -88,12 +91,12 @@ class Where(Elementwise, name="where"):
 class _Extremum(Elementwise):
     """The shared rule: the operand that wins takes the cotangent, equal operands half each.
 
-    Where one is NaN neither has lost, so both take it.
+    Where one is NaN none has won, and the derivative by both is NaN.
     """
 
     exact = True
     commutative = True
-    kink = "equal operands take half of the cotangent each; where one is NaN, both take all of it"
+    kink = "equal operands take half of the cotangent each; where one is NaN, both take NaN"
 
     def loses(self, x: Any, y: Any) -> Value:
         """Where x is not chosen although y is no NaN."""
@@ -102,9 +105,11 @@ class _Extremum(Elementwise):
     def pullback(
         self, ct: Any, wanted: Sequence[bool], out: Any, x: Any, y: Any
     ) -> tuple[Cotangent | None, ...]:
-        share = where(FUNCTIONS["equal"](x, y), ct * 0.5, ct)
-        by_x = Masked(self.loses(x, y), share, negated=True) if wanted[0] else None
-        return by_x, Masked(self.loses(y, x), share, negated=True) if wanted[1] else None
+        x_loses, y_loses = self.loses(x, y), self.loses(y, x)
+        tie = where(FUNCTIONS["equal"](x, y), ct * 0.5, nan)
+        share = where(FUNCTIONS["logical_or"](x_loses, y_loses), ct, tie)
+        by_x = Masked(x_loses, share, negated=True) if wanted[0] else None
+        return by_x, Masked(y_loses, share, negated=True) if wanted[1] else None
 
     def pushforward(self, tangents: Sequence[Any], out: Any, x: Any, y: Any) -> Any:
         by_x, by_y = (ZERO if tangent is None else tangent for tangent in tangents)
@@ -112,7 +117,8 @@ class _Extremum(Elementwise):
             return None
         one = where(self.loses(x, y), by_y, by_x)
         other = where(self.loses(y, x), by_x, by_y)
-        return (one + other) * 0.5
+        known = FUNCTIONS["equal"](out, out)
+        return where(known, (one + other) * 0.5, nan)
 
 
 class Maximum(_Extremum, name="maximum"):

@@ -25,6 +25,7 @@ from staticgrad.ops.operands import (
     floating,
     related,
 )
+from staticgrad.ops.powers import flat_root
 from staticgrad.ops.scans import CumProd, counting_dtype
 from staticgrad.ops.selection import where
 from staticgrad.ops.slices import concatenate, part
@@ -106,7 +107,7 @@ def norm(x: Operand, ord: Any = None, axis: Axes = None, *, keepdims: bool = Fal
         )
     if squares:
         total = of.sum(FUNCTIONS["square"](value), axes, keepdims=keepdims)
-        return where(total > 0.0, FUNCTIONS["sqrt"](total), total)
+        return flat_root(total)
     return _vector_norm(FUNCTIONS["absolute"](value), ord, axes, keepdims)
 
 
@@ -120,8 +121,12 @@ def _vector_norm(magnitude: Value, ord: Any, axes: tuple[int, ...], keepdims: bo
         return of.sum(some, axes, keepdims=keepdims)
     if ord == 1:
         return of.sum(magnitude, axes, keepdims=keepdims)
-    total = of.sum(FUNCTIONS["power"](magnitude, ord), axes, keepdims=keepdims)
-    return where(total > 0.0, FUNCTIONS["power"](total, 1.0 / ord), total)
+    none = magnitude == 0.0
+    powers = where(none, 0.0 if ord > 0 else math.inf, FUNCTIONS["power"](magnitude, ord))
+    total = of.sum(powers, axes, keepdims=keepdims)
+    if ord > 0:
+        return flat_root(total, ord)
+    return where(total == math.inf, 0.0, FUNCTIONS["power"](total, 1.0 / ord))
 
 
 def ptp(x: Operand, axis: Axes = None, *, keepdims: bool = False) -> Value:

@@ -17,11 +17,11 @@ CASES = {
     "maximum": [
         (sg.maximum, [1.0, 1.0], [0.5, 0.5]),
         (sg.maximum, [0.0, -0.0], [0.5, 0.5]),
-        (sg.maximum, [NAN, 1.0], [1.0, 1.0]),
+        (sg.maximum, [NAN, 1.0], [NAN, NAN]),
     ],
     "minimum": [
         (sg.minimum, [1.0, 1.0], [0.5, 0.5]),
-        (sg.minimum, [2.0, NAN], [1.0, 1.0]),
+        (sg.minimum, [2.0, NAN], [NAN, NAN]),
     ],
     "pow": [
         (lambda x, y: x**y, [0.0, 0.0], [0.0, 0.0]),
@@ -33,13 +33,22 @@ CASES = {
     ],
     "max": [
         (lambda x, y: sg.stack([x, y, x]).max(), [3.0, 3.0], [2 / 3, 1 / 3]),
-        (lambda x, y: sg.stack([x, y]).max(), [NAN, 3.0], [0.5, 0.5]),
+        (lambda x, y: sg.stack([x, y]).max(), [NAN, 3.0], [NAN, NAN]),
     ],
     "min": [(lambda x, y: sg.stack([x, y]).min(), [3.0, 3.0], [0.5, 0.5])],
     "nn.elu": [(lambda x: sg.nn.elu(x, 0.5), [0.0], [0.5])],
     "nn.leaky_relu": [(lambda x: sg.nn.leaky_relu(x, 0.25), [0.0], [0.25])],
-    "norm": [(lambda x, y: sg.norm(sg.stack([x, y])), [0.0, 0.0], [0.0, 0.0])],
-    "nn.relu": [(sg.nn.relu, [0.0], [0.0])],
+    "nanstd": [(lambda x, y: sg.nanstd(sg.stack([x, y, NAN])), [2.0, 2.0], [0.0, 0.0])],
+    "norm": [
+        *[
+            (lambda x, y, p=p: sg.norm(sg.stack([x, y]), p), [0.0, 0.0], [0.0, 0.0])
+            for p in (None, 1, 2, 3, 4, 0.5, 1.5, -1, -2.5, INF, -INF)
+        ],
+        (lambda x, y: sg.norm(sg.stack([x, y])[None], "fro"), [0.0, 0.0], [0.0, 0.0]),
+        (lambda x, y: sg.norm(sg.stack([x, y]), 0.5), [0.0, 2.0], [0.0, 1.0]),
+        (lambda x, y: sg.norm(sg.stack([x, y]), -2), [0.0, 2.0], [0.0, 0.0]),
+    ],
+    "nn.relu": [(sg.nn.relu, [0.0], [0.0]), (sg.nn.relu, [NAN], [1.0])],
     "asin": [(sg.arcsin, [1.0], [INF])],
     "acos": [(sg.arccos, [-1.0], [-INF])],
     "acosh": [(sg.arccosh, [1.0], [INF])],
@@ -56,7 +65,12 @@ CASES = {
         (lambda x, y: (sg.sort(sg.stack([x, y])) * [1.0, 3.0]).sum(), [0.0, -0.0], [1.0, 3.0]),
     ],
     "topk": [(lambda x, y: sg.topk(sg.stack([x, y, x]), 1)[0].sum(), [2.0, 2.0], [1.0, 0.0])],
-    "std": [(lambda x, y: sg.std(sg.stack([x, y])), [2.0, 2.0], [NAN, NAN])],
+    "std": [
+        (lambda x, y: sg.std(sg.stack([x, y])), [2.0, 2.0], [0.0, 0.0]),
+        (lambda x, y: sg.std(sg.stack([x, y]), ddof=1), [2.0, 2.0], [0.0, 0.0]),
+        (lambda x: sg.std(x), [3.0], [0.0]),
+        (lambda x, y: sg.var(sg.stack([x, y])), [2.0, 2.0], [0.0, 0.0]),
+    ],
 }
 
 
@@ -79,6 +93,18 @@ def test_every_convention_holds(name):
         graph = sg.Graph({str(i): g for i, g in enumerate(gradients)}, inputs=values)
         found = list(sg.evaluate(graph, feeds).values())
         np.testing.assert_allclose(found, expected, rtol=1e-15)
+
+
+@pytest.mark.parametrize("order", [None, 1, 2, 3, 0.5, 1.5, -1, INF, "std", "nanstd"])
+def test_lengths_and_deviations_of_nothing_have_finite_second_derivatives(order):
+    x = sg.input("x", (2, 3), "float64")
+    length = getattr(sg, order)(x) if isinstance(order, str) else sg.norm(x, order, axis=1).sum()
+    (slope,) = sg.grad(length, [x])
+    bend = sg.grad((slope * np.arange(1.0, 4.0)).sum(), x, allow_disconnected=True)
+    for rows in (np.zeros((2, 3)), np.array([[0.0, 0, 0], [0, 3, 4]])):
+        found = sg.compile(sg.Graph({"bend": bend}, inputs=[x])).run({x: rows})["bend"]
+        assert np.isfinite(found).all()
+        assert order in ("std", "nanstd") or not found[0].any()
 
 
 def test_ops_without_gradient_are_listed():

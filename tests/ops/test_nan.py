@@ -1,0 +1,206 @@
+"""NaN is never swallowed: what it makes of values, over the registry, and of derivatives at kinks.
+
+An elementwise op with a NaN operand gives NaN, a reduction with a NaN element does, unless a table
+below says otherwise; NumPy decides what the value of a function is. Of every op and function that
+states a convention (``sg.conventions``) the derivatives at NaN are listed here, too.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.eager import Tensor
+from staticgrad.ir.op import op_class, registered_ops
+from staticgrad.ops.elementwise import Elementwise
+from tests.ops.samples import samples_of
+from tests.ops.test_conventions import stated
+
+NAN, INF = np.nan, np.inf
+PARTNERS = [-2.0, -1.0, 0.0, 0.5, 1.0, 2.0, INF, -INF]
+
+#: Op -> operands, one of them NaN, for which the value is a number all the same.
+FINITE = {
+    "where": lambda op, c, x, y: not np.isnan(x if c else y),
+    "integer_pow": lambda op, x: op.exponent == 0,  # as in C: true whatever the number is
+    "pow": lambda op, x, y: y == 0 or x == 1,  # and this
+    "hypot": lambda op, x, y: np.isinf(x) or np.isinf(y),  # and this
+}
+
+
+def floating_ops():
+    """Every elementwise op with a floating result, once for each of its attributes that differ."""
+    for name, cls in registered_ops().items():
+        if issubclass(cls, Elementwise) and "f" in cls.kinds and "." not in name:
+            yield from {sample.op.key: sample.op for sample in samples_of(name)}.values()
+
+
+@pytest.mark.parametrize("op", list(floating_ops()), ids=repr)
+def test_an_elementwise_op_of_nan_is_nan(op):
+    choices = [True, False] if op.name == "where" else PARTNERS
+    for place in range(op.name == "where", op.arity):
+        axes = [choices if k == 0 else PARTNERS for k in range(op.arity)]
+        axes[place] = [NAN]
+        for operands in itertools.product(*axes):
+            with np.errstate(all="ignore"):
+                out = np.asarray(op.reference(*map(np.asarray, operands)))
+            if out.dtype.kind == "f":
+                allowed = FINITE.get(op.name, lambda *_: False)
+                assert np.isnan(out) != allowed(op, *operands), operands
+
+
+ROW = [2.0, NAN, 1.0]
+
+
+@pytest.mark.parametrize("name", ["sum", "max", "min", "cumsum", "cumprod", "prod", "mean", "var",
+                                  "std", "ptp", "median", "any", "all", "argmax", "argmin", "sort",
+                                  "argsort", "norm", "trapezoid", "diff"])  # fmt: skip
+def test_functions_over_axes_have_numpys_nan(name):
+    array = np.array([ROW, [1.0, 2.0, 3.0]])
+    ours = getattr(sg, name)(sg.input("x", array.shape, "float64"), axis=1)
+    numpys = np.linalg.norm if name == "norm" else getattr(np, name)
+    expected = numpys(array, axis=1)
+    np.testing.assert_array_equal(np.isnan(sg.evaluate(ours, {"x": array})), np.isnan(expected))
+    np.testing.assert_array_equal(np.isnan(sg.compile(ours).run({"x": array})), np.isnan(expected))
+
+
+def gradients(function, at):
+    """Derivatives by every operand, compiled, and by the tape."""
+    values = [sg.input(f"x{i}", (), "float64") for i in range(len(at))]
+    found = sg.grad(function(*values), values, allow_disconnected=True)
+    graph = sg.Graph({str(i): g for i, g in enumerate(found)}, inputs=values)
+    compiled = list(sg.compile(graph).run(dict(zip(values, at, strict=True))).values())
+    tensors = [Tensor(x, requires_grad=True, dtype="float64") for x in at]
+    function(*tensors).backward()
+    eager = [0.0 if t.grad is None else t.grad for t in tensors]
+    np.testing.assert_array_equal(compiled, eager)
+    return compiled
+
+
+def joined(function):
+    return lambda *values: function(sg.stack(values))
+
+
+#: Name -> function, operands, derivatives by each: those of what the function is at a NaN.
+AT_NAN = {
+    "abs": [(sg.abs, [NAN], [NAN])],
+    "sqrt": [(sg.sqrt, [NAN], [NAN])],
+    "cbrt": [(sg.cbrt, [NAN], [NAN])],
+    "asin": [(sg.arcsin, [NAN], [NAN])],
+    "acos": [(sg.arccos, [NAN], [NAN])],
+    "acosh": [(sg.arccosh, [NAN], [NAN])],
+    "maximum": [
+        (sg.maximum, [NAN, 1.0], [NAN, NAN]), (sg.maximum, [2.0, NAN], [NAN, NAN]),
+        (sg.maximum, [NAN, NAN], [NAN, NAN]), (lambda x: sg.maximum(x, 0.0), [NAN], [NAN]),
+        (sg.fmax, [NAN, 1.0], [0.0, 1.0]), (sg.fmax, [2.0, NAN], [1.0, 0.0]),
+    ],
+    "minimum": [
+        (sg.minimum, [NAN, 1.0], [NAN, NAN]), (sg.minimum, [2.0, NAN], [NAN, NAN]),
+        (sg.fmin, [NAN, 1.0], [0.0, 1.0]),
+    ],
+    "max": [
+        (joined(sg.max), ROW, [NAN] * 3), (joined(sg.max), [NAN] * 3, [NAN] * 3),
+        (joined(sg.nanmax), ROW, [1.0, 0.0, 0.0]), (joined(sg.ptp), ROW, [NAN] * 3),
+        (joined(lambda x: sg.max(x[:, None] * np.array([1.0, 2.0]))), ROW, [NAN] * 3),
+        (joined(lambda x: sg.norm(x, INF)), ROW, [NAN] * 3),
+    ],
+    "min": [(joined(sg.min), ROW, [NAN] * 3), (joined(sg.nanmin), ROW, [0.0, 0.0, 1.0])],
+    "pow": [(sg.power, [NAN, 2.0], [NAN, NAN]), (sg.power, [2.0, NAN], [NAN, NAN])],
+    "where": [
+        (lambda x: sg.where(x > 0.0, x, 3.0 * x), [NAN], [3.0]),
+        (lambda x, y: sg.where(True, x, y), [NAN, 1.0], [1.0, 0.0]),
+    ],
+    "atan2": [(sg.arctan2, [NAN, 1.0], [NAN, NAN])],
+    "hypot": [(sg.hypot, [NAN, 1.0], [NAN, NAN])],
+    "xlogy": [(sg.xlogy, [NAN, 1.0], [0.0, NAN]), (sg.xlogy, [1.0, NAN], [NAN, NAN])],
+    "remainder": [(sg.remainder, [NAN, 2.0], [1.0, NAN])],
+    "fmod": [(sg.fmod, [NAN, 2.0], [1.0, NAN])],
+    "at_least": [
+        (lambda x, y: sg.clip(x, y, None), [NAN, 1.0], [1.0, 0.0]),
+        (lambda x, y: sg.clip(x, y, None), [1.0, NAN], [0.0, 1.0]),
+    ],
+    "at_most": [(lambda x, y: sg.clip(x, None, y), [NAN, 1.0], [1.0, 0.0])],
+    "sort": [(joined(lambda x: (sg.sort(x) * [1.0, 2.0, 4.0]).sum()), ROW, [2.0, 4.0, 1.0])],
+    "topk": [(joined(lambda x: sg.topk(x, 1)[0].sum()), ROW, [0.0, 1.0, 0.0])],
+    "nn.elu": [(sg.nn.elu, [NAN], [NAN])],
+    "nn.leaky_relu": [(lambda x: sg.nn.leaky_relu(x, 0.25), [NAN], [0.25])],
+    "nn.relu": [(sg.nn.relu, [NAN], [1.0])],
+    "norm": [(joined(sg.norm), ROW, [NAN] * 3), (joined(lambda x: sg.norm(x, 3)), ROW, [NAN] * 3),
+             (joined(lambda x: sg.norm(x, -2)), ROW, [NAN] * 3),
+             (joined(lambda x: sg.norm(x, 1)), ROW, [1.0, NAN, 1.0])],
+    "nanstd": [(joined(sg.nanstd), [NAN, 1.0, 1.0], [0.0] * 3)],
+    "std": [(joined(sg.std), ROW, [NAN] * 3), (joined(sg.var), ROW, [NAN] * 3)],
+}  # fmt: skip
+
+
+def test_every_convention_is_tried_at_nan():
+    assert sorted(AT_NAN) == sorted(stated())
+
+
+@pytest.mark.parametrize("name", AT_NAN)
+def test_derivatives_at_nan(name):
+    for function, at, expected in AT_NAN[name]:
+        np.testing.assert_allclose(gradients(function, at), expected, err_msg=str(at))
+
+
+#: Functions of sg.nn of one floating value, elementwise.
+ACTIVATIONS = ["elu", "gelu", "leaky_relu", "relu", "silu", "softplus"]
+
+
+def test_every_activation_is_tried():
+    one = {
+        name
+        for name, f in vars(sg.nn).items()
+        if inspect.isfunction(f) and f.__module__ == sg.nn.__name__ and not name.startswith("_")
+        and next(iter(inspect.signature(f).parameters), "") == "x"
+    }  # fmt: skip
+    over_axes = {"softmax", "log_softmax", "logsumexp", "layer_norm"}
+    assert one - over_axes == set(ACTIVATIONS)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations_have_their_limits_and_keep_nan(name):
+    x = sg.input("x", (3,), "float64")
+    y = getattr(sg.nn, name)(x)
+    slope = sg.grad(y.sum(), x)
+    found = sg.compile(sg.Graph({"y": y, "slope": slope}, inputs=[x])).run({"x": [INF, -INF, NAN]})
+    left = {"elu": -1.0, "leaky_relu": -INF}.get(name, 0.0)
+    np.testing.assert_array_equal(found["y"], [INF, left, NAN])
+    np.testing.assert_array_equal(found["slope"][:2], [1.0, 0.01 if name == "leaky_relu" else 0.0])
+
+
+def test_the_tanh_gelu_has_its_limits_too():
+    x = sg.input("x", (3,), "float32")
+    y = sg.nn.gelu(x, approximate=True)
+    found = sg.compile({"y": y, "slope": sg.grad(y.sum(), x)}).run({"x": [INF, -INF, NAN]})
+    np.testing.assert_array_equal(found["y"], [INF, 0.0, NAN])
+    np.testing.assert_array_equal(found["slope"], [1.0, 0.0, NAN])
+
+
+def test_a_diverged_weight_shows_in_the_loss_of_a_relu():
+    w = sg.parameter("w", np.array([NAN, 1.0], "float32"))
+    x = sg.input("x", (2,), "float32")
+    step = sg.Graph({"loss": (sg.nn.relu(x * w) ** 2).sum()})
+    step = sg.Graph(step.outputs, updates={w: w - sg.grad(step["loss"], w)})
+    f = sg.compile(step)
+    assert np.isnan(f.run({"x": np.ones(2, "float32")})["loss"])
+    np.testing.assert_array_equal(np.isnan(w.value), [True, False])
+
+
+def test_the_neutral_extreme_is_below_everything():
+    for dtype in ("float32", "float64", "int8", "uint16", "int64", "bool"):
+        kind = np.dtype(dtype)
+        low = False if kind.kind == "b" else -INF if kind.kind == "f" else np.iinfo(kind).min
+        high = True if kind.kind == "b" else INF if kind.kind == "f" else np.iinfo(kind).max
+        for name, expected in (("max", low), ("min", high)):
+            for shape in ((2, 0), (2, "n")):
+                x = sg.input("x", shape, dtype)
+                y = op_class(name)(axes=(1,), neutral=True)(x)
+                empty = np.zeros((2, 0), dtype)
+                for found in (sg.compile(y).run({"x": empty}), sg.evaluate(y, {"x": empty})):
+                    np.testing.assert_array_equal(found, np.full(2, expected, dtype))
+                assert sg.same_graph(sg.parse(str(sg.Graph(y))), sg.Graph(y))
