@@ -33,6 +33,7 @@ CODES: Final[dict[str, str]] = {
     "SG109": "a value assigned to a parameter that does not fit it",
     "SG110": "an attribute, method or function that does not exist",
     "SG111": "an attempt to write into something that never changes",
+    "SG112": "an argument that a function does not have, or one that it lacks",
     "SG201": "a graph that cannot be: its outputs, inputs or updates contradict each other",
     "SG202": "text that is no graph, schedule, plan or pipeline",
     "SG203": "an invariant of a graph, schedule or plan that does not hold",
@@ -188,6 +189,12 @@ class ImmutableError(StaticgradError, TypeError):
     """An attempt to write into something that never changes: a value of a graph, a graph."""
 
     code = "SG111"
+
+
+class UnknownArgumentError(StaticgradError, TypeError):
+    """An argument that a function does not have, one that it lacks, or one given twice."""
+
+    code = "SG112"
 
 
 # Graphs, text, passes

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 import numpy as np
 
 from staticgrad.errors import (
-    ArgumentError,
     DTypeError,
     ImmutableError,
     StaticgradError,
@@ -196,16 +195,10 @@ def no_operand(function: str, other: object) -> DTypeError:
     )
 
 
-def no_ufunc(ufunc: Any, method: str, keywords: Iterable[str]) -> StaticgradError:
+def no_ufunc(ufunc: Any, method: str) -> StaticgradError:
     """The error for a NumPy ufunc that values do not follow, or not in this way."""
     library = "np." if hasattr(np, ufunc.__name__) else ""
     called = library + ufunc.__name__ + ("" if method == "__call__" else f".{method}")
-    unfit = [word for word in keywords if word != "dtype"]
-    if unfit and method == "__call__":
-        return ArgumentError(
-            f"{called}: {unfit[0]}= is not for values of a graph",
-            hint=_WRITE if unfit[0] == "out" else "sg.where(condition, a, b) chooses elements",
-        )
     reduction = {"add": "sum", "multiply": "prod", "maximum": "max", "minimum": "min"}
     if method in ("reduce", "accumulate") and ufunc.__name__ in reduction:
         named = {"sum": "cumsum", "prod": "cumprod"} if method == "accumulate" else {}

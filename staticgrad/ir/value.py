@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 import numpy as np
 
 from staticgrad.errors import DTypeError
+from staticgrad.ir.calls import as_method, as_numpy
 from staticgrad.ir.dim import Dim, Size
 from staticgrad.ir.dtype import DType
 from staticgrad.ir.refusals import no_function, no_operand, no_ufunc
@@ -201,62 +202,121 @@ class Value:
         """All axes reversed."""
         return FUNCTIONS["transpose"](self)
 
-    def sum(self, axis: Any = None, keepdims: bool = False) -> Any:
+    @as_method
+    def sum(
+        self,
+        axis: Any = None,
+        dtype: Any = None,
+        *,
+        keepdims: bool = False,
+        initial: Any = None,
+        where: Any = None,
+    ) -> Any:
         """Sum over ``axis`` (all axes by default)."""
-        return FUNCTIONS["sum"](self, axis, keepdims=keepdims)
+        return FUNCTIONS["sum"](self, axis, dtype, keepdims=keepdims, initial=initial, where=where)
 
-    def mean(self, axis: Any = None, keepdims: bool = False) -> Any:
+    @as_method
+    def mean(
+        self, axis: Any = None, dtype: Any = None, *, keepdims: bool = False, where: Any = None
+    ) -> Any:
         """Mean over ``axis`` (all axes by default)."""
-        return FUNCTIONS["mean"](self, axis, keepdims=keepdims)
+        return FUNCTIONS["mean"](self, axis, dtype, keepdims=keepdims, where=where)
 
-    def max(self, axis: Any = None, keepdims: bool = False) -> Any:
+    @as_method
+    def max(
+        self, axis: Any = None, *, keepdims: bool = False, initial: Any = None, where: Any = None
+    ) -> Any:
         """Maximum over ``axis`` (all axes by default)."""
-        return FUNCTIONS["max"](self, axis, keepdims=keepdims)
+        return FUNCTIONS["max"](self, axis, keepdims=keepdims, initial=initial, where=where)
 
-    def min(self, axis: Any = None, keepdims: bool = False) -> Any:
+    @as_method
+    def min(
+        self, axis: Any = None, *, keepdims: bool = False, initial: Any = None, where: Any = None
+    ) -> Any:
         """Minimum over ``axis`` (all axes by default)."""
-        return FUNCTIONS["min"](self, axis, keepdims=keepdims)
+        return FUNCTIONS["min"](self, axis, keepdims=keepdims, initial=initial, where=where)
 
-    def prod(self, axis: Any = None, keepdims: bool = False) -> Any:
+    @as_method
+    def prod(
+        self,
+        axis: Any = None,
+        dtype: Any = None,
+        *,
+        keepdims: bool = False,
+        initial: Any = None,
+        where: Any = None,
+    ) -> Any:
         """Product over ``axis`` (all axes by default)."""
-        return FUNCTIONS["prod"](self, axis, keepdims=keepdims)
+        return FUNCTIONS["prod"](self, axis, dtype, keepdims=keepdims, initial=initial, where=where)
 
-    def var(self, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> Any:
+    @as_method
+    def var(
+        self,
+        axis: Any = None,
+        dtype: Any = None,
+        *,
+        ddof: Any = 0,
+        keepdims: bool = False,
+        where: Any = None,
+        mean: Any = None,
+        correction: Any = None,
+    ) -> Any:
         """Variance over ``axis`` (all axes by default)."""
-        return FUNCTIONS["var"](self, axis, ddof=ddof, keepdims=keepdims)
+        options = {"where": where, "mean": mean, "correction": correction}
+        return FUNCTIONS["var"](self, axis, dtype, ddof=ddof, keepdims=keepdims, **options)
 
-    def std(self, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> Any:
+    @as_method
+    def std(
+        self,
+        axis: Any = None,
+        dtype: Any = None,
+        *,
+        ddof: Any = 0,
+        keepdims: bool = False,
+        where: Any = None,
+        mean: Any = None,
+        correction: Any = None,
+    ) -> Any:
         """Standard deviation over ``axis`` (all axes by default)."""
-        return FUNCTIONS["std"](self, axis, ddof=ddof, keepdims=keepdims)
+        options = {"where": where, "mean": mean, "correction": correction}
+        return FUNCTIONS["std"](self, axis, dtype, ddof=ddof, keepdims=keepdims, **options)
 
-    def any(self, axis: Any = None, keepdims: bool = False) -> Any:
+    @as_method
+    def any(self, axis: Any = None, *, keepdims: bool = False, where: Any = None) -> Any:
         """Whether an element over ``axis`` is true."""
-        return FUNCTIONS["any"](self, axis, keepdims=keepdims)
+        return FUNCTIONS["any"](self, axis, keepdims=keepdims, where=where)
 
-    def all(self, axis: Any = None, keepdims: bool = False) -> Any:
+    @as_method
+    def all(self, axis: Any = None, *, keepdims: bool = False, where: Any = None) -> Any:
         """Whether every element over ``axis`` is true."""
-        return FUNCTIONS["all"](self, axis, keepdims=keepdims)
+        return FUNCTIONS["all"](self, axis, keepdims=keepdims, where=where)
 
-    def argmax(self, axis: Any = None, keepdims: bool = False) -> Any:
+    @as_method
+    def argmax(self, axis: Any = None, *, keepdims: bool = False) -> Any:
         """Position of the largest element along ``axis``."""
         return FUNCTIONS["argmax"](self, axis, keepdims=keepdims)
 
-    def argmin(self, axis: Any = None, keepdims: bool = False) -> Any:
+    @as_method
+    def argmin(self, axis: Any = None, *, keepdims: bool = False) -> Any:
         """Position of the smallest element along ``axis``."""
         return FUNCTIONS["argmin"](self, axis, keepdims=keepdims)
 
-    def cumsum(self, axis: Any = None) -> Any:
+    @as_method
+    def cumsum(self, axis: Any = None, dtype: Any = None) -> Any:
         """Running sum along ``axis`` (of all elements by default)."""
-        return FUNCTIONS["cumsum"](self, axis)
+        return FUNCTIONS["cumsum"](self, axis, dtype)
 
-    def cumprod(self, axis: Any = None) -> Any:
+    @as_method
+    def cumprod(self, axis: Any = None, dtype: Any = None) -> Any:
         """Running product along ``axis`` (of all elements by default)."""
-        return FUNCTIONS["cumprod"](self, axis)
+        return FUNCTIONS["cumprod"](self, axis, dtype)
 
+    @as_method
     def clip(self, min: Any = None, max: Any = None) -> Any:
         """Held between ``min`` and ``max``."""
         return FUNCTIONS["clip"](self, min, max)
 
+    @as_method
     def round(self, decimals: int = 0) -> Any:
         """Rounded to ``decimals`` places, ties to even."""
         return FUNCTIONS["round"](self, decimals)
@@ -264,54 +324,65 @@ class Value:
     def __round__(self, decimals: int | None = None) -> Any:
         return FUNCTIONS["round"](self, decimals or 0)
 
-    def ravel(self) -> Any:
-        """All elements in C order, along one axis."""
-        return FUNCTIONS["ravel"](self)
+    @as_method
+    def ravel(self, order: str = "C") -> Any:
+        """All elements along one axis, in C order (or Fortran's, ``"F"``)."""
+        return FUNCTIONS["ravel"](self, order)
 
-    def flatten(self) -> Any:
-        """All elements in C order, along one axis."""
-        return FUNCTIONS["ravel"](self)
+    @as_method
+    def flatten(self, order: str = "C") -> Any:
+        """All elements along one axis, in C order (or Fortran's, ``"F"``)."""
+        return FUNCTIONS["ravel"](self, order)
 
+    @as_method
     def squeeze(self, axis: Any = None) -> Any:
         """Without axes of literal size 1."""
         return FUNCTIONS["squeeze"](self, axis)
 
+    @as_method
     def swapaxes(self, axis1: int, axis2: int) -> Any:
         """With two axes exchanged."""
         return FUNCTIONS["swapaxes"](self, axis1, axis2)
 
+    @as_method
     def repeat(self, repeats: Any, axis: Any = None) -> Any:
         """Each element ``repeats`` times along ``axis``."""
         return FUNCTIONS["repeat"](self, repeats, axis)
 
-    def take(self, indices: Any, axis: Any = None) -> Any:
+    @as_method
+    def take(self, indices: Any, axis: Any = None, *, mode: str = "raise") -> Any:
         """Read at ``indices`` along ``axis``."""
-        return FUNCTIONS["take"](self, indices, axis)
+        return FUNCTIONS["take"](self, indices, axis, mode=mode)
 
+    @as_method
     def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
         """The diagonal of two axes."""
         return FUNCTIONS["diagonal"](self, offset, axis1, axis2)
 
-    def trace(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+    @as_method
+    def trace(self, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None) -> Any:
         """The sum of the diagonal of two axes."""
-        return FUNCTIONS["trace"](self, offset, axis1, axis2)
+        return FUNCTIONS["trace"](self, offset, axis1, axis2, dtype)
 
+    @as_method
     def dot(self, other: Any) -> Any:
         """NumPy's ``dot``."""
         return FUNCTIONS["dot"](self, other)
 
-    def reshape(self, *shape: Any) -> Any:
-        """The elements in C order under another shape; one size may be -1."""
-        return FUNCTIONS["reshape"](
-            self, shape[0] if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
-        )
+    @as_method
+    def reshape(self, *shape: Any, order: str = "C", copy: bool | None = None) -> Any:
+        """The elements under another shape, read and laid in ``order``; one size may be -1."""
+        whole = len(shape) == 1 and isinstance(shape[0], tuple | list)
+        return FUNCTIONS["reshape"](self, shape[0] if whole else shape, order)
 
+    @as_method
     def transpose(self, *axes: Any) -> Any:
         """Axes permuted; reversed by default."""
         if len(axes) == 1 and (axes[0] is None or isinstance(axes[0], tuple | list)):
             return FUNCTIONS["transpose"](self, axes[0])
         return FUNCTIONS["transpose"](self, axes or None)
 
+    @as_method
     def astype(self, dtype: Any) -> Any:
         """Elements converted to ``dtype``."""
         return FUNCTIONS["astype"](self, dtype)
@@ -322,20 +393,20 @@ class Value:
         if any(_overrides(item, "__array_ufunc__") for item in inputs):
             return NotImplemented
         function = numpy_function(ufunc.__name__)
-        if method != "__call__" or function is None or set(kwargs) - {"dtype"}:
-            raise no_ufunc(ufunc, method, kwargs)
-        result = function(*inputs)
-        return result.astype(kwargs["dtype"]) if kwargs.get("dtype") is not None else result
+        if method != "__call__" or function is None:
+            raise no_ufunc(ufunc, method)
+        return as_numpy(function, ufunc.__name__, inputs, kwargs)
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if not all(issubclass(each, Value | np.ndarray) for each in types):
             return NotImplemented
         # np.linalg.trace takes other axes than np.trace: such a one has its module in its name.
         module = func.__module__.removeprefix("numpy").removeprefix(".")
-        function = numpy_function(f"{module}.{func.__name__}" if module else func.__name__)
+        name = f"{module}.{func.__name__}" if module else func.__name__
+        function = numpy_function(name)
         if function is None:
             raise no_function(func)
-        return function(*args, **kwargs)
+        return as_numpy(function, name, args, kwargs)
 
 
 def _overrides(item: object, protocol: str) -> bool:

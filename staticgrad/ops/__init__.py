@@ -4,6 +4,9 @@ Importing this package registers every built-in op, so that text can name them a
 their functions. What is listed here is public as ``sg.<name>``; activations and losses are ``nn``.
 """
 
+from types import FunctionType
+
+from staticgrad.ir.calls import publish
 from staticgrad.ir.dim import dim
 from staticgrad.ir.graph import Graph, Parameter
 from staticgrad.ir.value import Value
@@ -448,3 +451,6 @@ __all__ = [
     "zeros",
     "zeros_like",
 ]
+
+# What users call reads NumPy's names, its order and flags; the functions call each other directly.
+publish(globals(), __name__, [n for n in __all__ if isinstance(globals()[n], FunctionType)])

@@ -6,19 +6,36 @@ they are added. The functions have NumPy's names, so this file does without the 
 
 from __future__ import annotations
 
-from math import prod
 from typing import Any
 
+from staticgrad.errors import ArgumentError, DTypeError
 from staticgrad.ir.dtype import BOOL, F64, I64, U64, DType
 from staticgrad.ir.value import FUNCTIONS, NUMPY_NAMES, Value
 from staticgrad.ops.elementwise import Operand
+from staticgrad.ops.masking import (
+    Mask,
+    correction_of,
+    count,
+    counted,
+    degrees_of_freedom,
+    mask_of,
+    start_of,
+)
 from staticgrad.ops.movement import reshape
-from staticgrad.ops.operands import Axes, as_value, axes_of, axis_of, dtype_of
+from staticgrad.ops.operands import Axes, as_value, axes_of, axis_of, dtype_of, related
 from staticgrad.ops.powers import flat_root
 from staticgrad.ops.reduce import Extreme, Max, Min, Reduction, Sum
 
 
-def sum(x: Operand, axis: Axes = None, *, dtype: Any = None, keepdims: bool = False) -> Value:
+def sum(
+    x: Operand,
+    axis: Axes = None,
+    dtype: Any = None,
+    *,
+    keepdims: bool = False,
+    initial: Operand | None = None,
+    where: Mask = None,
+) -> Value:
     """The sum over ``axis``: an int, a tuple, or None for all axes; 0 of no elements.
 
     Bools and integers below 64 bits are added as int64 (unsigned: uint64), as NumPy does; floats in
@@ -29,95 +46,218 @@ def sum(x: Operand, axis: Axes = None, *, dtype: Any = None, keepdims: bool = Fa
         axis: which axes; negative ones count from the end.
         dtype: convert to it before adding.
         keepdims: keep the reduced axes, with size 1.
+        initial: one number more, added to every sum.
+        where: which elements count, as bools that broadcast to x; all by default.
 
     Raises:
         AxisError: there is no such axis, or one is named twice.
+        DTypeError: a ``where`` that is not bool, an ``initial`` of another kind than the result.
+        ShapeError, RankError: a ``where`` that does not broadcast to x, an ``initial`` of several.
     """
     value = as_value("sum", x)
     axes = axes_of("sum", axis, value)
     wanted = dtype_of("sum", dtype) if dtype is not None else _sum_dtype(value.dtype)
-    return _reduced(Sum, FUNCTIONS["astype"](value, wanted), axes, keepdims)
+    mask = mask_of("sum", where, value)
+    value = counted(FUNCTIONS["astype"](value, wanted), mask, 0)
+    out = _reduced(Sum, value, axes, keepdims)
+    return out if initial is None else out + start_of("sum", initial, out)
 
 
-def max(x: Operand, axis: Axes = None, *, keepdims: bool = False) -> Value:
+def max(
+    x: Operand,
+    axis: Axes = None,
+    *,
+    keepdims: bool = False,
+    initial: Operand | None = None,
+    where: Mask = None,
+) -> Value:
     """The largest element over ``axis`` (all axes by default). NaN wins.
 
     Equal elements share the gradient equally. A named size that is 0 in a run is an error of that
-    run; arguments as for ``sum``.
+    run, unless there is an ``initial``: a number that the elements are compared with, and without
+    which nothing can be left out by ``where``. Other arguments as for ``sum``.
 
     Raises:
         EmptyReductionError: there are no elements.
+        ArgumentError: a ``where`` without an ``initial``.
         AxisError: there is no such axis, or one is named twice.
     """
-    value = as_value("max", x)
-    return _reduced(Max, value, axes_of("max", axis, value), keepdims)
+    return _extreme("max", Max, x, axis, keepdims, initial, where)
 
 
-def min(x: Operand, axis: Axes = None, *, keepdims: bool = False) -> Value:
+def min(
+    x: Operand,
+    axis: Axes = None,
+    *,
+    keepdims: bool = False,
+    initial: Operand | None = None,
+    where: Mask = None,
+) -> Value:
     """The smallest element over ``axis`` (all axes by default). NaN wins. Otherwise as ``max``.
 
     Raises:
         EmptyReductionError: there are no elements.
+        ArgumentError: a ``where`` without an ``initial``.
         AxisError: there is no such axis, or one is named twice.
     """
-    value = as_value("min", x)
-    return _reduced(Min, value, axes_of("min", axis, value), keepdims)
+    return _extreme("min", Min, x, axis, keepdims, initial, where)
 
 
-def mean(x: Operand, axis: Axes = None, *, keepdims: bool = False) -> Value:
+def _extreme(
+    op: str,
+    kind: type[Extreme],
+    x: Operand,
+    axis: Axes,
+    keepdims: bool,
+    initial: Operand | None,
+    where: Mask,
+) -> Value:
+    value = as_value(op, x)
+    axes = axes_of(op, axis, value)
+    mask = mask_of(op, where, value)
+    if initial is None:
+        if mask is not None:
+            raise ArgumentError(
+                f"{op}: where= may leave out every element, and then there is no {op}",
+                hint=f"sg.{op}(x, where=mask, initial=number) starts from a number",
+                related=related(value, mask),
+            )
+        return _reduced(kind, value, axes, keepdims)
+    start = start_of(op, initial, value)
+    value = counted(value, mask, start)
+    if not axes:
+        return FUNCTIONS[f"{op}imum"](value, start)  # type: ignore[no-any-return]
+    # One element more, in front of the first of the axes: then there is always one.
+    front = tuple(1 if k == axes[0] else size for k, size in enumerate(value.shape))
+    started = FUNCTIONS["concatenate"]([FUNCTIONS["full"](front, start), value], axes[0])
+    return _reduced(kind, started, axes, keepdims)
+
+
+def mean(
+    x: Operand, axis: Axes = None, dtype: Any = None, *, keepdims: bool = False, where: Mask = None
+) -> Value:
     """The mean over ``axis`` (all axes by default); NaN of no elements. Of integers in float64.
+
+    In ``dtype``, if one is given. For ``where`` see ``sum``.
 
     Raises:
         AxisError: there is no such axis, or one is named twice.
     """
     value = as_value("mean", x)
     axes = axes_of("mean", axis, value)
+    mask = mask_of("mean", where, value)
+    wanted = None if dtype is None else dtype_of("mean", dtype)
+    if wanted is not None:
+        value = FUNCTIONS["astype"](value, wanted)
     if not value.dtype.is_float:
         value = FUNCTIONS["astype"](value, F64)
-    total = _reduced(Sum, value, axes, keepdims)
-    return total / _count(value, axes) if axes else total
+    found = _mean(value, axes, mask, keepdims)
+    return found if wanted is None else FUNCTIONS["astype"](found, wanted)
 
 
-def var(x: Operand, axis: Axes = None, *, ddof: int = 0, keepdims: bool = False) -> Value:
+def _mean(value: Value, axes: tuple[int, ...], mask: Value | None, keepdims: bool) -> Value:
+    total = _reduced(Sum, counted(value, mask, 0.0), axes, keepdims)
+    if not axes and mask is None:
+        return total
+    return total / count(value, axes, mask, keepdims)  # type: ignore[no-any-return]
+
+
+def var(
+    x: Operand,
+    axis: Axes = None,
+    dtype: Any = None,
+    *,
+    ddof: float = 0,
+    keepdims: bool = False,
+    where: Mask = None,
+    mean: Operand | None = None,
+    correction: float | None = None,
+) -> Value:
     """The squared distances from the mean, summed over ``axis``, by their number minus ``ddof``.
 
+    Args:
+        x: a value.
+        axis: which axes; all by default.
+        dtype: a floating dtype to convert to first.
+        ddof: what is taken off the number of elements; ``correction`` is its other name.
+        keepdims: keep the reduced axes, with size 1.
+        where: which elements count, as bools that broadcast to x; all by default.
+        mean: the mean, if it is known: with the reduced axes kept.
+        correction: in place of ``ddof``.
+
     Raises:
         AxisError: there is no such axis, or one is named twice.
+        ArgumentError: both ``ddof`` and ``correction``.
+        DTypeError: a ``dtype`` that is not floating, a ``where`` that is not bool.
     """
-    return _variance("var", x, axis, ddof, keepdims)
+    less = correction_of("var", ddof, correction)
+    return _variance("var", x, axis, dtype, less, keepdims, where, mean)
 
 
-def _variance(op: str, x: Operand, axis: Axes, ddof: int, keepdims: bool) -> Value:
+def _variance(
+    op: str,
+    x: Operand,
+    axis: Axes,
+    dtype: Any,
+    less: float,
+    keepdims: bool,
+    where: Mask,
+    middle: Operand | None,
+) -> Value:
     value = as_value(op, x)
     axes = axes_of(op, axis, value)
-    if not value.dtype.is_float:
-        value = FUNCTIONS["astype"](value, F64)
-    away = value - mean(value, axes, keepdims=True)
-    return sum(away * away, axes, keepdims=keepdims) / _count(value, axes, ddof)  # type: ignore[no-any-return]
+    mask = mask_of(op, where, value)
+    if dtype is not None and not dtype_of(op, dtype).is_float:
+        raise DTypeError(f"{op}: dtype={dtype!r} is not floating", related=related(value))
+    if dtype is not None or not value.dtype.is_float:
+        value = FUNCTIONS["astype"](value, F64 if dtype is None else dtype)
+    away = value - (_mean(value, axes, mask, keepdims=True) if middle is None else middle)
+    squares = _reduced(Sum, counted(away * away, mask, 0.0), axes, keepdims)
+    return squares / degrees_of_freedom(value, axes, mask, keepdims, less)  # type: ignore[no-any-return]
 
 
-def std(x: Operand, axis: Axes = None, *, ddof: int = 0, keepdims: bool = False) -> Value:
+def std(
+    x: Operand,
+    axis: Axes = None,
+    dtype: Any = None,
+    *,
+    ddof: float = 0,
+    keepdims: bool = False,
+    where: Mask = None,
+    mean: Operand | None = None,
+    correction: float | None = None,
+) -> Value:
     """The square root of ``var``; its derivative is 0 where all elements are equal.
+
+    Arguments as for ``var``.
 
     Raises:
         AxisError: there is no such axis, or one is named twice.
+        ArgumentError: both ``ddof`` and ``correction``.
+        DTypeError: a ``dtype`` that is not floating, a ``where`` that is not bool.
     """
-    return flat_root(_variance("std", x, axis, ddof, keepdims))
+    less = correction_of("std", ddof, correction)
+    return flat_root(_variance("std", x, axis, dtype, less, keepdims, where, mean))
 
 
-def any(x: Operand, axis: Axes = None, *, keepdims: bool = False) -> Value:
+def any(x: Operand, axis: Axes = None, *, keepdims: bool = False, where: Mask = None) -> Value:
     """Whether an element over ``axis`` is true (not zero); False of no elements.
+
+    For ``where`` see ``sum``.
 
     Raises:
         AxisError: there is no such axis, or one is named twice.
     """
     value = as_value("any", x)
     axes = axes_of("any", axis, value)
-    return sum(FUNCTIONS["astype"](value, BOOL), axes, keepdims=keepdims) > 0  # type: ignore[no-any-return]
+    true = counted(FUNCTIONS["astype"](value, BOOL), mask_of("any", where, value), False)
+    return sum(true, axes, keepdims=keepdims) > 0  # type: ignore[no-any-return]
 
 
-def all(x: Operand, axis: Axes = None, *, keepdims: bool = False) -> Value:
+def all(x: Operand, axis: Axes = None, *, keepdims: bool = False, where: Mask = None) -> Value:
     """Whether every element over ``axis`` is true (not zero); True of no elements.
+
+    For ``where`` see ``sum``.
 
     Raises:
         AxisError: there is no such axis, or one is named twice.
@@ -125,6 +265,7 @@ def all(x: Operand, axis: Axes = None, *, keepdims: bool = False) -> Value:
     value = as_value("all", x)
     axes = axes_of("all", axis, value)
     false = FUNCTIONS["logical_not"](FUNCTIONS["astype"](value, BOOL))
+    false = counted(false, mask_of("all", where, value), False)
     return sum(false, axes, keepdims=keepdims) == 0  # type: ignore[no-any-return]
 
 
@@ -182,13 +323,6 @@ def _sum_dtype(dtype: DType) -> DType:
     if dtype.is_float:
         return dtype
     return U64 if dtype.kind == "u" else I64
-
-
-def _count(x: Value, axes: tuple[int, ...], ddof: int = 0) -> Any:
-    """How many elements a reduction of x combines, less ``ddof``, in the dtype of x."""
-    count = prod(x.shape[axis] for axis in axes) - ddof
-    # A literal count is a Python number: it takes the dtype of x.
-    return float(count) if isinstance(count, int) else FUNCTIONS["size_value"](count, x.dtype)
 
 
 FUNCTIONS.update(

@@ -225,9 +225,9 @@ def diag(x: Operand, k: int = 0) -> Value:
     return FUNCTIONS["where"](hit, across, np.zeros((), value.dtype.numpy))  # type: ignore[no-any-return]
 
 
-def trace(x: Operand, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Value:
-    """The sum of a diagonal. Raises as ``diagonal``."""
-    return FUNCTIONS["sum"](diagonal(x, offset, axis1, axis2), -1)  # type: ignore[no-any-return]
+def trace(x: Operand, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None) -> Value:
+    """The sum of a diagonal, in ``dtype`` if one is given. Raises as ``diagonal``."""
+    return FUNCTIONS["sum"](diagonal(x, offset, axis1, axis2), -1, dtype)  # type: ignore[no-any-return]
 
 
 # -- several arrays -------------------------------------------------------------------------------

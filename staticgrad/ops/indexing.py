@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from staticgrad.errors import DTypeError, IndexOutOfRange, RankError, ShapeError
+from staticgrad.errors import ArgumentError, DTypeError, IndexOutOfRange, RankError, ShapeError
 from staticgrad.ir import dim as dims
 from staticgrad.ir.dim import Size
 from staticgrad.ir.dtype import F32, I64, DType
@@ -21,7 +21,7 @@ from staticgrad.ir.forms import Form, Gather, GatherAlong, Pointwise, ScatterAdd
 from staticgrad.ir.op import Array, Op
 from staticgrad.ir.types import Shape, TensorType
 from staticgrad.ir.value import FUNCTIONS, Value, binding_kind
-from staticgrad.message import Related
+from staticgrad.message import Related, shown
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.movement import expand_dims, ravel
 from staticgrad.ops.operands import (
@@ -323,21 +323,45 @@ def _check_along(
 # -- public functions -----------------------------------------------------------------------------
 
 
-def take(x: Operand, indices: Operand, axis: int | None = None) -> Value:
+def take(x: Operand, indices: Operand, axis: int | None = None, *, mode: str = "raise") -> Value:
     """x read at ``indices`` (integers of any shape) along ``axis``; of x flattened if it is None.
 
-    Negative indices count from the end. One outside raises, in the run that meets it.
+    Args:
+        x: a value.
+        indices: integers; negative ones count from the end.
+        axis: which axis.
+        mode: of an index outside, ``"raise"`` in the run that meets it; ``"wrap"`` it round;
+            ``"clip"`` it to the first or last place, negative ones to the first.
 
     Raises:
         AxisError: there is no such axis.
         DTypeError: indices that are no integers.
+        ArgumentError: another mode.
     """
     value, places = as_values("take", x, indices)
     if not places.dtype.is_integer:  # said here, where x still has the user's shape
         raise _not_integers("take", places.dtype).with_related(related(value, places))
     if axis is None:
         value, axis = ravel(value), 0
-    return Take(axis_of("take", axis, value))(value, places)  # type: ignore[no-any-return]
+    place = axis_of("take", axis, value)
+    return Take(place)(value, within("take", places, value.shape[place], mode))  # type: ignore[no-any-return]
+
+
+def within(op: str, indices: Value, size: Size, mode: str) -> Value:
+    """``indices`` brought into an axis of ``size`` as NumPy's ``mode`` says.
+
+    Raises:
+        ArgumentError: another mode than raise, wrap and clip.
+    """
+    if mode == "raise":
+        return indices
+    if mode not in ("wrap", "clip"):
+        raise ArgumentError(f"{op}: mode={shown(mode)}", hint="'raise', 'wrap' or 'clip'")
+    places = FUNCTIONS["astype"](indices, I64)
+    length = FUNCTIONS["size_value"](size, I64)
+    if mode == "wrap":
+        return FUNCTIONS["remainder"](places, length)  # type: ignore[no-any-return]
+    return FUNCTIONS["maximum"](FUNCTIONS["minimum"](places, length - 1), 0)  # type: ignore[no-any-return]
 
 
 def take_along_axis(x: Operand, indices: Operand, axis: int = -1) -> Value:

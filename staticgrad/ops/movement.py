@@ -18,6 +18,7 @@ from staticgrad.ir.forms import AxisMap, Form, Reshape as ReshapeForm, View
 from staticgrad.ir.op import Array
 from staticgrad.ir.types import Shape, TensorType, product
 from staticgrad.ir.value import FUNCTIONS, NUMPY_NAMES, Value
+from staticgrad.message import shown
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.operands import (
     Axes,
@@ -154,19 +155,23 @@ class Broadcast(Linear, name="broadcast"):
 # -- public functions -----------------------------------------------------------------------------
 
 
-def reshape(x: Operand, shape: Any) -> Value:
-    """The elements of x in C order under another shape; one size may be -1: what is left.
+def reshape(x: Operand, shape: Any, order: str = "C", *, copy: bool | None = None) -> Value:
+    """The elements of x under another shape; one size may be -1: what is left.
 
     Args:
         x: a value.
         shape: one size or a tuple of sizes; named sizes and expressions of them too.
+        order: ``"C"``, the last axis fastest; ``"F"``, the first; ``"A"`` is ``"C"`` here.
+        copy: of no effect: a value never changes.
 
     Raises:
         ShapeError: the number of elements differs, or two sizes are -1.
-        ArgumentError: an entry that is no size.
+        ArgumentError: an entry that is no size; another order.
     """
     value = as_value("reshape", x)
     entries = tuple(shape) if isinstance(shape, list | tuple) else (shape,)
+    if _is_fortran("reshape", order, "CFA"):
+        return transpose(reshape(transpose(value), entries[::-1]))
     free = [i for i, entry in enumerate(entries) if not isinstance(entry, Dim) and entry == -1]
     if len(free) > 1:
         raise ShapeError("reshape: only one size can be -1", related=related(value))
@@ -283,9 +288,27 @@ def squeeze(x: Operand, axis: Axes = None) -> Value:
     return reshape(value, tuple(size for k, size in enumerate(value.shape) if k not in dropped))
 
 
-def ravel(x: Operand) -> Value:
-    """All elements of x in C order, along one axis."""
-    return reshape(x, as_value("ravel", x).size)
+def ravel(x: Operand, order: str = "C") -> Value:
+    """All elements of x along one axis: the last axis fastest, the first one for ``"F"``.
+
+    ``"A"`` and ``"K"``, which ask for the order in memory, are ``"C"`` here.
+
+    Raises:
+        ArgumentError: another order.
+    """
+    value = as_value("ravel", x)
+    if _is_fortran("ravel", order, "CFAK"):
+        value = transpose(value)
+    return reshape(value, value.size)
+
+
+def _is_fortran(op: str, order: str, known: str) -> bool:
+    """Whether the first axis is the fastest."""
+    if order == "C":
+        return False
+    if order not in [*known]:
+        raise ArgumentError(f"{op}: order={shown(order)}", hint=f"one of {', '.join(known)}")
+    return order == "F"
 
 
 def broadcast_to(x: Operand, shape: Any) -> Value:

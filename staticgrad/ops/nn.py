@@ -10,10 +10,14 @@ from __future__ import annotations
 from math import pi, sqrt
 from typing import TYPE_CHECKING, Final, NoReturn
 
+import numpy as np
+
 from staticgrad.elsewhere import no_such_name
 from staticgrad.errors import ArgumentError, DTypeError, RankError, ShapeError
 from staticgrad.ir import dim as dims
+from staticgrad.ir.calls import publish
 from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.message import shown
 from staticgrad.ops import transcendental as of
 from staticgrad.ops.aggregate import mean, sum as total
 from staticgrad.ops.attention import attention as attention, embedding as embedding
@@ -29,9 +33,10 @@ from staticgrad.ops.normalization import (
     rms_norm as rms_norm,
 )
 from staticgrad.ops.operands import (
+    Axes,
     as_value,
     as_values,
-    axis_of,
+    axes_of,
     floating,
     is_number,
     promoted_values,
@@ -42,6 +47,7 @@ from staticgrad.ops.selection import where
 
 _ROOT_TWO: Final = sqrt(2.0)
 _ROOT_TWO_OVER_PI: Final = sqrt(2.0 / pi)
+_APPROXIMATIONS: Final = {False: False, True: True, "none": False, "tanh": True}
 _CUBIC: Final = 0.044715  # of the tanh approximation: Hendrycks and Gimpel, arXiv 1606.08415
 
 
@@ -67,14 +73,27 @@ def softplus(x: Operand) -> Value:
     return where(positive, value, 0.0) + of.log1p(of.exp(where(positive, -value, value)))  # type: ignore[no-any-return]
 
 
-def gelu(x: Operand, approximate: bool = False) -> Value:
+def gelu(x: Operand, approximate: bool | str = False) -> Value:
     """x * Phi(x), Phi the normal distribution function, by erf; with ``approximate`` by tanh.
 
     Hendrycks and Gimpel, arXiv 1606.08415. The approximation differs by up to 5e-4. At infinities
     value and derivatives are their limits, those of ``relu``.
+
+    Args:
+        x: a value; integers and bools become float64.
+        approximate: True or ``"tanh"`` for the approximation; False or ``"none"``.
+
+    Raises:
+        ArgumentError: another ``approximate``.
     """
     value = floating("gelu", x)
-    if approximate:
+    known = type(approximate) in (bool, str, np.bool_) and approximate in _APPROXIMATIONS
+    if not known:
+        raise ArgumentError(
+            f"gelu: approximate={shown(approximate)} is neither a bool nor 'none' nor 'tanh'",
+            related=related(value),
+        )
+    if _APPROXIMATIONS[approximate]:
         inner = _ROOT_TWO_OVER_PI * (value + _CUBIC * (value * value * value))
         smooth = 0.5 * value * (1.0 + of.tanh(inner))
     else:
@@ -101,49 +120,58 @@ def leaky_relu(x: Operand, slope: float = 0.01) -> Value:
 # -- normalisation --------------------------------------------------------------------------------
 
 
-def softmax(x: Operand, axis: int = -1) -> Value:
-    """exp(x) divided by its sum along ``axis``, without overflow.
+def softmax(x: Operand, axis: Axes = -1) -> Value:
+    """exp(x) divided by its sum over ``axis``, without overflow.
 
     NaN where the row holds +inf or NaN, or nothing above -inf. Empty along an empty axis.
 
+    Args:
+        x: a value; integers and bools become float64.
+        axis: one axis or several; None for all.
+
     Raises:
-        AxisError: there is no such axis.
+        AxisError: there is no such axis, or one is named twice.
     """
     value = floating("softmax", x)
-    place = axis_of("softmax", axis, value)
-    return shares(value, stop_gradient(largest(value, (place,))), place)
+    axes = axes_of("softmax", axis, value)
+    return shares(value, stop_gradient(largest(value, axes)), axes)
 
 
-def log_softmax(x: Operand, axis: int = -1) -> Value:
-    """The logarithm of ``softmax``: x less its ``logsumexp`` along ``axis``, without overflow.
+def log_softmax(x: Operand, axis: Axes = -1) -> Value:
+    """The logarithm of ``softmax``: x less its ``logsumexp`` over ``axis``, without overflow.
+
+    Arguments as for ``softmax``.
 
     Raises:
-        AxisError: there is no such axis.
+        AxisError: there is no such axis, or one is named twice.
     """
     value = floating("log_softmax", x)
-    place = axis_of("log_softmax", axis, value)
-    away = value - _shift(value, place)
-    return away - of.log(total(of.exp(away), place, keepdims=True))  # type: ignore[no-any-return]
+    axes = axes_of("log_softmax", axis, value)
+    away = value - _shift(value, axes)
+    return away - of.log(total(of.exp(away), axes, keepdims=True))  # type: ignore[no-any-return]
 
 
-def logsumexp(x: Operand, axis: int = -1, *, keepdims: bool = False) -> Value:
-    """log(sum(exp(x))) along ``axis``, without overflow.
+def logsumexp(x: Operand, axis: Axes = -1, *, keepdims: bool = False) -> Value:
+    """log(sum(exp(x))) over ``axis``, without overflow; of a 0-d value, which has no axis, itself.
 
-    -inf where all elements are -inf or there are none, +inf where one is +inf.
+    -inf where all elements are -inf or there are none, +inf where one is +inf. Arguments as for
+    ``softmax``.
 
     Raises:
-        AxisError: there is no such axis.
+        AxisError: there is no such axis, or one is named twice.
     """
     value = floating("logsumexp", x)
-    place = axis_of("logsumexp", axis, value)
-    out = log_sum_exp(value, _shift(value, place), place)
-    kept = tuple(size for k, size in enumerate(value.shape) if k != place)
+    if value.ndim == 0 and axis in (None, -1, 0):
+        return value
+    axes = axes_of("logsumexp", axis, value)
+    out = log_sum_exp(value, _shift(value, axes), axes)
+    kept = tuple(size for k, size in enumerate(value.shape) if k not in axes)
     return out if keepdims else reshape(out, kept)
 
 
-def _shift(x: Value, axis: int) -> Value:
-    """The maximum along ``axis`` as a constant of the derivative; 0 where it is not finite."""
-    return finite_or_zero(stop_gradient(largest(x, (axis,))))
+def _shift(x: Value, axes: tuple[int, ...]) -> Value:
+    """The maximum over ``axes`` as a constant of the derivative; 0 where it is not finite."""
+    return finite_or_zero(stop_gradient(largest(x, axes)))
 
 
 def layer_norm(
@@ -224,7 +252,7 @@ def cross_entropy(logits: Operand, labels: Operand) -> Value:
     scores, classes = as_values("cross_entropy", logits, labels)
     _check_labels(scores, classes)
     scores = floating("cross_entropy", scores)
-    away = scores - _shift(scores, scores.ndim - 1)
+    away = scores - _shift(scores, (scores.ndim - 1,))
     normaliser = of.log(total(of.exp(away), -1))
     chosen = TakeAlong(scores.ndim - 1, wrap=False)(away, expand_dims(classes, -1))
     return mean(normaliser - reshape(chosen, normaliser.shape))
@@ -295,6 +323,17 @@ def _alike(op: str, left: Operand, right: Operand) -> tuple[Value, Value]:
             )
     return first, second
 
+
+publish(
+    globals(),
+    __name__,
+    (
+        "attention", "batch_norm", "batch_statistics", "binary_cross_entropy_with_logits",
+        "cross_entropy", "elu", "embedding", "gelu", "group_norm", "huber", "layer_norm",
+        "leaky_relu", "log_softmax", "logsumexp", "mse", "relu", "rms_norm", "silu", "softmax",
+        "softplus",
+    ),
+)  # fmt: skip
 
 if not TYPE_CHECKING:
 

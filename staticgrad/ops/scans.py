@@ -161,7 +161,7 @@ def _following(x: Value, axis: int) -> Value:
 # -- public functions -----------------------------------------------------------------------------
 
 
-def cumsum(x: Operand, axis: int | None = None, *, dtype: Any = None) -> Value:
+def cumsum(x: Operand, axis: int | None = None, dtype: Any = None) -> Value:
     """The running sum along ``axis``; of x flattened if it is None.
 
     Added from the first element on. Bools and integers below 64 bits are added as int64 (unsigned:
@@ -173,7 +173,7 @@ def cumsum(x: Operand, axis: int | None = None, *, dtype: Any = None) -> Value:
     return _running("cumsum", CumSum, x, axis, dtype)
 
 
-def cumprod(x: Operand, axis: int | None = None, *, dtype: Any = None) -> Value:
+def cumprod(x: Operand, axis: int | None = None, dtype: Any = None) -> Value:
     """The running product along ``axis``; of x flattened if it is None. Otherwise as ``cumsum``.
 
     Its gradient is right where elements are 0.

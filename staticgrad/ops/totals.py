@@ -16,6 +16,7 @@ from staticgrad.ir.dtype import BOOL
 from staticgrad.ir.value import FUNCTIONS, NUMPY_NAMES, Value
 from staticgrad.ops import aggregate as of
 from staticgrad.ops.elementwise import Operand
+from staticgrad.ops.masking import Mask, counted, mask_of, start_of
 from staticgrad.ops.movement import moveaxis, reshape
 from staticgrad.ops.operands import (
     Axes,
@@ -34,19 +35,35 @@ from staticgrad.ops.slices import concatenate, part
 _LONGEST_TREE: Final = 65536
 
 
-def prod(x: Operand, axis: Axes = None, *, dtype: Any = None, keepdims: bool = False) -> Value:
+def prod(
+    x: Operand,
+    axis: Axes = None,
+    dtype: Any = None,
+    *,
+    keepdims: bool = False,
+    initial: Operand | None = None,
+    where: Mask = None,
+) -> Value:
     """The product over ``axis`` (all axes by default); 1 of no elements. Integers widen to 64 bits.
 
     A literal size is multiplied pairwise, half by half; a named one from the first element on, on
-    one thread. No division: the gradient is right where elements are 0.
+    one thread. No division: the gradient is right where elements are 0. ``initial`` is one factor
+    more; the other arguments are as for ``sum``.
 
     Raises:
         AxisError: there is no such axis, or one is named twice.
+        DTypeError: a ``where`` that is not bool, an ``initial`` of another kind than the result.
+        ShapeError, RankError: a ``where`` that does not broadcast to x, an ``initial`` of several.
     """
     value = as_value("prod", x)
     axes = axes_of("prod", axis, value)
+    mask = mask_of("prod", where, value)
     wanted = counting_dtype(value.dtype) if dtype is None else dtype_of("prod", dtype)
-    value = as_value("prod", FUNCTIONS["astype"](value, wanted))
+    found = _product(counted(FUNCTIONS["astype"](value, wanted), mask, 1), axes, keepdims)
+    return found if initial is None else found * start_of("prod", initial, found)
+
+
+def _product(value: Value, axes: tuple[int, ...], keepdims: bool) -> Value:
     if not axes:
         return value
     kept = tuple(1 if k in axes else size for k, size in enumerate(value.shape))
@@ -78,7 +95,7 @@ def _halved(rows: Value) -> Value:
     return rows
 
 
-def norm(x: Operand, ord: Any = None, axis: Axes = None, *, keepdims: bool = False) -> Value:
+def norm(x: Operand, ord: Any = None, axis: Axes = None, keepdims: bool = False) -> Value:
     """The length of the vectors along ``axis``: of all elements by default, as ``np.linalg.norm``.
 
     Args:

@@ -1,0 +1,384 @@
+"""How the arguments of a public function are read: NumPy's names and order, and flags.
+
+A call that fits a function's own signature goes straight to it. Any other is read again by the
+signature of the NumPy function of that name: its names of operands, its options that mean nothing
+for values of a graph (``order=``, ``casting=``) at values under which nothing would change, and
+``dtype=`` of ufuncs. What is left is refused in one error, at the user's line. So ``sg.f(...)``,
+``np.f(x, ...)`` and ``x.f(...)`` take the same arguments, of symbolic values and of eager tensors.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any, Final, ParamSpec, TypeVar
+
+import numpy as np
+
+from staticgrad.errors import ArgumentError, DTypeError, UnknownArgumentError
+from staticgrad.ir.dtype import as_dtype
+from staticgrad.message import did_you_mean, kind_of, listed, shown
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+
+_WRITES: Final = "a value never changes: go on with the result; f.run(feeds, out=...) fills arrays"
+_AFTERWARDS: Final = "convert the operands: x.astype(dtype)"
+_LAYOUT: Final = "values have no memory layout: leave it out"
+_BOOLS: Final = (True, False)
+_BY_NAME_ONLY: Final = 1 << 30  # the place of a parameter that has none
+_OPERANDS: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+#: NumPy's parameter -> values under which nothing changes here, beside NumPy's own default; what to
+#: write instead of any other.
+_WITHOUT_EFFECT: Final[dict[str, tuple[tuple[Any, ...], str]]] = {
+    "out": ((), _WRITES),
+    "order": (("C", "K", "A", None), _LAYOUT),
+    "casting": (("same_kind",), _AFTERWARDS),
+    "signature": ((), _AFTERWARDS),
+    "subok": (_BOOLS, ""),
+    "copy": ((*_BOOLS, None), ""),
+    "device": (("cpu",), "kernels run on the CPU: there is nothing to move"),
+    "like": ((), "a value of a graph decides it: np.zeros(3, like=x) gives one"),
+    "overwrite_input": (_BOOLS, ""),
+    "assume_unique": (_BOOLS, ""),
+    "optimize": ((*_BOOLS, "greedy", "optimal"), "opt_einsum chooses the order of products"),
+    "kind": (("introselect", "sort", "table", None), ""),
+    "weights": ((), "only average, cov and histogram weigh their elements"),
+    "where": ((), "sg.where(condition, a, b) chooses elements"),
+    "axes": ((), "move the axes first: sg.moveaxis(x, source, destination)"),
+    "axis": ((), "move the axes first: sg.moveaxis(x, source, destination)"),
+    "keepdims": ((), "sg.expand_dims(result, axis)"),
+}  # fmt: skip
+#: Where a value that has no effect elsewhere would have one.
+_WITH_EFFECT: Final = {("nan_to_num", "copy"): (True,)}
+
+
+def public(function: Callable[P, T], home: str) -> Callable[P, T]:
+    """``function`` as users call it: arguments that do not fit are read as NumPy would.
+
+    Args:
+        function: its flags are the parameters annotated as ``bool`` or ``bool | None``.
+        home: the module that it is public in, for pickles.
+    """
+    flags = _flags(function)
+    first = min((place for place, _ in flags.values()), default=0)
+
+    @functools.wraps(function)
+    def plain(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except TypeError as error:
+            if _raised_inside(error):
+                raise
+        return _read(function, function.__name__, args, kwargs)
+
+    @functools.wraps(function)
+    def flagged(*args: Any, **kwargs: Any) -> Any:
+        if kwargs or len(args) > first:
+            args, kwargs = _with_flags(function.__name__, flags, args, kwargs)
+        try:
+            return function(*args, **kwargs)
+        except TypeError as error:
+            if _raised_inside(error):
+                raise
+        return _read(function, function.__name__, args, kwargs)
+
+    called: Any = flagged if flags else plain
+    called.__module__ = home
+    return called  # type: ignore[no-any-return]
+
+
+def publish(names: dict[str, Any], home: str, functions: Iterable[str]) -> None:
+    """Put the public form of ``functions`` into a module's names; one form under several names."""
+    made: dict[Any, Any] = {}
+    for name in functions:
+        function = names[name]
+        if function not in made:
+            made[function] = public(function, home)
+        names[name] = made[function]
+
+
+def as_numpy(function: Callable[..., Any], name: str, args: Any, kwargs: Any) -> Any:
+    """``function`` of the arguments that NumPy's function ``name`` was called with."""
+    if flags := _flags(function):
+        args, kwargs = _with_flags(function.__name__, flags, args, kwargs)
+    try:
+        return function(*args, **kwargs)
+    except TypeError as error:
+        if _raised_inside(error):
+            raise
+    return _read(function, name, args, kwargs)
+
+
+def as_method(method: Callable[P, T]) -> Callable[P, T]:
+    """A method of values that reads arguments which do not fit as the array's of that name does."""
+    flags = _flags(method)
+
+    @functools.wraps(method)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        if flags and (kwargs or len(args) > 2):
+            args, kwargs = _with_flags(method.__name__, flags, args, kwargs)
+        try:
+            return method(*args, **kwargs)
+        except TypeError as error:
+            if _raised_inside(error):
+                raise
+        return _read(method, f"ndarray.{method.__name__}", args, kwargs)
+
+    return called
+
+
+def _raised_inside(error: TypeError) -> bool:
+    """Whether the function that was called raised it, not the call itself."""
+    return error.__traceback__ is None or error.__traceback__.tb_next is not None
+
+
+# -- flags ----------------------------------------------------------------------------------------
+
+
+@functools.cache
+def _flags(function: Callable[..., Any]) -> dict[str, tuple[int, bool]]:
+    """The parameters that are True or False: their place, whether they may be None."""
+    found = {}
+    names = list(inspect.signature(function).parameters.values())
+    for place, parameter in enumerate(names):
+        if parameter.annotation in ("bool", "bool | None"):
+            at = place if parameter.kind in _OPERANDS else _BY_NAME_ONLY
+            found[parameter.name] = (at, parameter.annotation != "bool")
+    return found
+
+
+def _with_flags(name: str, flags: dict[str, tuple[int, bool]], args: Any, kwargs: Any) -> Arguments:
+    """The arguments, flags of NumPy as Python's.
+
+    Raises:
+        ArgumentError: a flag that is neither True nor False.
+    """
+    for flag, (place, optional) in flags.items():
+        given = kwargs.get(flag, True) if len(args) <= place else args[place]
+        if given is True or given is False or (given is None and optional):
+            continue
+        if not isinstance(given, np.bool_):
+            raise ArgumentError(
+                f"{name}: {flag}={shown(given)} is {kind_of(given)}, neither True nor False",
+                hint="a flag is a bool known when the graph is built",
+            )
+        if len(args) > place:
+            args = (*args[:place], bool(given), *args[place + 1 :])
+        else:
+            kwargs = {**kwargs, flag: bool(given)}
+    return args, kwargs
+
+
+# -- calls that do not fit ------------------------------------------------------------------------
+
+
+def _read(function: Callable[..., Any], name: str, args: Any, kwargs: dict[str, Any]) -> Any:
+    """``function`` of arguments that do not fit it, read by the signature of NumPy's ``name``.
+
+    Raises:
+        ArgumentError: a parameter of NumPy's that is not supported.
+        UnknownArgumentError: an argument that neither has, or one missing, or given twice.
+    """
+    theirs = _numpy(name)
+    ours = inspect.signature(function)
+    word = name.rpartition(".")[2]
+    if isinstance(theirs, np.ufunc):
+        args, kwargs = _by_name(word, args, kwargs, [*ours.parameters][: theirs.nin], ours)
+        kwargs = _without_idle(word, dict.fromkeys(_OF_UFUNCS), ours, kwargs)
+        if kwargs.get("dtype") is not None and "dtype" not in ours.parameters:
+            return _in_dtype(function, word, args, kwargs)
+        kwargs.pop("dtype", None)
+    else:
+        known = _parameters(theirs)
+        places = [n for n, p in known.items() if p.kind in _OPERANDS]
+        operands = [n for n, p in ours.parameters.items() if p.kind in _OPERANDS]
+        args, kwargs = _by_name(word, args, kwargs, places or operands, ours)
+        renamed = _renamed(word, dict(zip(places, operands, strict=False)), known, ours)
+        kwargs = _in_our_words(word, kwargs, renamed)
+        if name.startswith("ndarray."):
+            known = {**_parameters(_numpy(word)), **known}
+        kwargs = _without_idle(word, {n: p.default for n, p in known.items()}, ours, kwargs)
+    _check(word, ours, args, kwargs)
+    args, kwargs = _with_flags(word, _flags(function), args, kwargs)
+    return function(*args, **kwargs)
+
+
+#: Parameters that every ufunc has.
+_OF_UFUNCS: Final = (
+    "out", "where", "casting", "order", "dtype", "subok", "signature", "axes", "axis", "keepdims",
+)  # fmt: skip
+
+
+def _numpy(name: str) -> Any:
+    """NumPy's function of that name, or None: ``linalg.norm`` and ``norm`` are one."""
+    room: Any = np
+    for part in ("linalg.norm" if name == "norm" else name).split("."):
+        room = getattr(room, part, None)
+    return room
+
+
+def _parameters(theirs: Any) -> dict[str, inspect.Parameter]:
+    try:
+        return dict(inspect.signature(theirs).parameters) if callable(theirs) else {}
+    except ValueError:  # a function of C without a signature
+        return {}
+
+
+def _by_name(
+    name: str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    places: list[str],
+    ours: inspect.Signature,
+) -> Arguments:
+    """Positional arguments that the function takes by name only, by the names that NumPy has.
+
+    Raises:
+        UnknownArgumentError: more than NumPy takes, or one given twice.
+    """
+    kinds = [p.kind for p in ours.parameters.values()]
+    if inspect.Parameter.VAR_POSITIONAL in kinds:
+        return args, kwargs
+    fit = sum(kind in _OPERANDS for kind in kinds)
+    if len(args) > max(len(places), fit):
+        takes = f"{len(places)} argument{'s' * (len(places) != 1)}"
+        hint = f"it takes {listed(_names(ours))}"
+        raise UnknownArgumentError(f"{name}: takes {takes}, got {len(args)}", hint=hint)
+    further = dict(zip(places[fit:], args[fit:], strict=False))
+    for word in further.keys() & kwargs.keys():
+        raise UnknownArgumentError(f"{name}: {word} is given twice")
+    return args[:fit], {**further, **kwargs}
+
+
+#: Where an option of NumPy's, by function, has another name and place here.
+_OTHER_NAMES: Final = {"clip": {"a_min": "min", "a_max": "max"}}
+
+
+def _renamed(
+    name: str, places: dict[str, str], known: dict[str, Any], ours: inspect.Signature
+) -> dict[str, str]:
+    """NumPy's names -> ours: of what stands in the same place and has a name of its own in each."""
+    pairs = {n: own for n, own in places.items() if n not in ours.parameters and own not in known}
+    return {**pairs, **_OTHER_NAMES.get(name, {})}
+
+
+def _in_our_words(name: str, kwargs: dict[str, Any], renamed: dict[str, str]) -> dict[str, Any]:
+    """The arguments by our names.
+
+    Raises:
+        UnknownArgumentError: one given under both names.
+    """
+    found: dict[str, Any] = {}
+    for word, given in kwargs.items():
+        own = renamed.get(word, word)
+        if own in found or (own != word and own in kwargs):
+            raise UnknownArgumentError(f"{name}: {word} and {own} are one argument, given twice")
+        found[own] = given
+    return found
+
+
+def _without_idle(
+    name: str, defaults: dict[str, Any], ours: inspect.Signature, kwargs: dict[str, Any]
+) -> dict[str, Any]:
+    """The arguments without those of NumPy's that change nothing.
+
+    Raises:
+        ArgumentError: one that would change something.
+        UnknownArgumentError: one that NumPy does not have.
+    """
+    kept = {}
+    for word, given in kwargs.items():
+        if word in ours.parameters or (word == "dtype" and defaults.keys() == {*_OF_UFUNCS}):
+            kept[word] = given
+        elif word not in defaults:
+            raise _unknown(name, word, ours)
+        elif not _is_idle(name, word, given, defaults[word]):
+            _, instead = _WITHOUT_EFFECT.get(word, ((), ""))
+            raise ArgumentError(
+                f"{name}: {word}={shown(given)} is not supported for values of a graph",
+                hint=instead or f"it takes {listed(_names(ours))}",
+            )
+    return kept
+
+
+def _is_idle(name: str, word: str, given: Any, default: Any) -> bool:
+    """Whether NumPy's parameter at this value changes nothing here."""
+    if given is None or given is default or given is np._NoValue:
+        return default is None or given is default or word in ("out", "like", "where", "signature")
+    if word == "where":
+        return given is True
+    if word == "out" and isinstance(given, tuple):
+        return all(each is None for each in given)
+    if not isinstance(given, bool | np.bool_ | str):
+        return False
+    idle = _WITH_EFFECT.get((name, word)) or _WITHOUT_EFFECT.get(word, ((), ""))[0]
+    return given in idle or (type(given) is type(default) and given == default)
+
+
+def _unknown(name: str, word: str, ours: inspect.Signature) -> UnknownArgumentError:
+    names = _names(ours)
+    return UnknownArgumentError(
+        f"{name}: there is no argument {word!r}",
+        hint=f"{did_you_mean(word, names)}it takes {listed(names)}",
+    )
+
+
+def _names(ours: inspect.Signature) -> list[str]:
+    """What a user may pass by name."""
+    return [name for name in ours.parameters if name != "self"]
+
+
+def _check(name: str, ours: inspect.Signature, args: Any, kwargs: Any) -> None:
+    """Refuse what the function does not take.
+
+    Raises:
+        UnknownArgumentError: with the argument that is missing, unknown or given twice.
+    """
+    try:
+        ours.bind(*args, **kwargs)
+    except TypeError as error:
+        for word in kwargs:
+            if word not in ours.parameters:
+                raise _unknown(name, word, ours) from None
+        text = str(error).replace("multiple values for argument", "two values for argument")
+        hint = f"it takes {listed(_names(ours))}"
+        raise UnknownArgumentError(f"{name}: {text}", hint=hint) from None
+
+
+def _in_dtype(function: Callable[..., Any], name: str, args: Any, kwargs: dict[str, Any]) -> Any:
+    """A ufunc computed in a dtype: its operands are converted first.
+
+    Raises:
+        DTypeError: an operand that would lose its kind, or a result that cannot be of the dtype.
+    """
+    from staticgrad.ir.value import FUNCTIONS
+
+    asked = kwargs.pop("dtype")
+    try:
+        dtype = as_dtype(asked)
+    except TypeError as error:
+        raise DTypeError(f"{name}: {error}") from None
+    _check(name, inspect.signature(function), args, kwargs)
+    bound = inspect.signature(function).bind(*args, **kwargs)
+    plain = function(*bound.args)
+    if _dtype_of(plain) == dtype.numpy:  # a bool of a comparison, or the dtype it has anyway
+        return plain
+    found = function(*(FUNCTIONS["astype"](each, dtype) for each in bound.args))
+    narrows = any(not np.can_cast(_dtype_of(x), dtype.numpy, "same_kind") for x in bound.args)
+    if _dtype_of(found) != dtype.numpy or narrows:
+        raise DTypeError(
+            f"{name}: dtype={shown(asked)} is no dtype that it is computed in here",
+            hint="convert the operands or the result: x.astype(dtype)",
+        )
+    return found
+
+
+def _dtype_of(x: Any) -> np.dtype[Any]:
+    """The NumPy dtype of an operand, or of the first of several results."""
+    first = x[0] if isinstance(x, tuple) else x
+    own = getattr(first, "dtype", None)
+    return np.asarray(first).dtype if own is None else np.dtype(getattr(own, "numpy", own))

@@ -1,0 +1,107 @@
+"""What a reduction counts and where it starts: NumPy's ``where=`` and ``initial=``.
+
+Elements that are not counted are replaced by the one that changes nothing, so that no gradient
+reaches them; a start is one more element. Nothing here is an op.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from staticgrad.errors import ArgumentError, DTypeError, RankError
+from staticgrad.ir.dim import maximum
+from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.message import shown
+from staticgrad.ops.elementwise import Operand, strong_dtype
+from staticgrad.ops.operands import as_value, is_number, related
+
+#: Which elements count: a bool for each, broadcast against them; None or True for all.
+Mask = Operand | None
+
+
+def mask_of(op: str, where: Mask, x: Value) -> Value | None:
+    """``where`` in the shape of x; None where every element counts.
+
+    Raises:
+        DTypeError: no bools.
+        ShapeError: it does not broadcast to x.
+    """
+    if where is None or where is True:
+        return None
+    mask = as_value(op, where, getattr(x, "kind", type(x)))
+    if not mask.dtype.is_bool:
+        raise DTypeError(
+            f"{op}: where= takes bools, got {mask.dtype.numpy}",
+            hint="which elements count: where=x > 0",
+            related=related(mask),
+        )
+    return FUNCTIONS["broadcast_to"](mask, x.shape)  # type: ignore[no-any-return]
+
+
+def counted(x: Value, mask: Value | None, neutral: Any) -> Value:
+    """x where the mask holds, else ``neutral``."""
+    return x if mask is None else FUNCTIONS["where"](mask, x, neutral)
+
+
+def count(x: Value, axes: tuple[int, ...], mask: Value | None, keepdims: bool) -> Any:
+    """How many elements count over ``axes``: in the dtype of x, or a Python number."""
+    if mask is not None:
+        there = FUNCTIONS["astype"](mask, x.dtype)
+        return FUNCTIONS["sum"](there, axes, keepdims=keepdims)
+    size = prod(x.shape[axis] for axis in axes)
+    return float(size) if isinstance(size, int) else FUNCTIONS["size_value"](size, x.dtype)
+
+
+def degrees_of_freedom(
+    x: Value, axes: tuple[int, ...], mask: Value | None, keepdims: bool, less: Any
+) -> Any:
+    """``count`` less a correction, 0 where that is negative."""
+    size = prod(x.shape[axis] for axis in axes)
+    if mask is not None or not isinstance(less, int):
+        found = count(x, axes, mask, keepdims) - less
+        return max(found, 0.0) if isinstance(found, float) else FUNCTIONS["maximum"](found, 0.0)
+    if isinstance(size, int):
+        return float(max(size - less, 0))
+    rest = maximum(size - less, 0) if less else size
+    return FUNCTIONS["size_value"](rest, x.dtype)
+
+
+def correction_of(op: str, ddof: Any, correction: Any) -> Any:
+    """What is taken off the number of elements: ``ddof``, or ``correction``, its other name.
+
+    Raises:
+        ArgumentError: both are given, or no number.
+    """
+    if correction is not None and ddof != 0:
+        raise ArgumentError(f"{op}: ddof and correction are one argument, given twice")
+    less = ddof if correction is None else correction
+    if isinstance(less, np.integer):
+        return int(less)
+    if not is_number(less):
+        raise ArgumentError(f"{op}: ddof={shown(less)} is no number")
+    return less
+
+
+def start_of(op: str, initial: Operand, x: Value) -> Value:
+    """``initial`` as a 0-d value in the dtype of x.
+
+    Raises:
+        RankError: more than one number.
+        DTypeError: a number of another kind, which x cannot hold.
+    """
+    own = strong_dtype(op, initial)
+    if not (own.kind in "bi" and x.dtype.kind in "iuf") and not np.can_cast(
+        own.numpy, x.dtype.numpy, "same_kind"
+    ):
+        raise DTypeError(
+            f"{op}: initial={shown(initial)} is {own.numpy}, the result {x.dtype.numpy}",
+            hint="convert one of the two: x.astype(dtype)",
+            related=related(x, initial),
+        )
+    value = as_value(op, initial, getattr(x, "kind", type(x)))
+    if value.ndim:
+        raise RankError(f"{op}: initial is one number, got {value.type}", related=related(value))
+    return FUNCTIONS["astype"](value, x.dtype)  # type: ignore[no-any-return]
