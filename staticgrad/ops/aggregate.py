@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from staticgrad.errors import ArgumentError, DTypeError
+from staticgrad.ir.dim import bounds
 from staticgrad.ir.dtype import BOOL, F64, I64, U64, DType
+from staticgrad.ir.types import product
 from staticgrad.ir.value import FUNCTIONS, NUMPY_NAMES, Value
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.masking import (
@@ -125,12 +127,12 @@ def _extreme(
         return _reduced(kind, value, axes, keepdims)
     start = start_of(op, initial, value)
     value = counted(value, mask, start)
-    if not axes:
-        return FUNCTIONS[f"{op}imum"](value, start)  # type: ignore[no-any-return]
-    # One element more, in front of the first of the axes: then there is always one.
-    front = tuple(1 if k == axes[0] else size for k, size in enumerate(value.shape))
-    started = FUNCTIONS["concatenate"]([FUNCTIONS["full"](front, start), value], axes[0])
-    return _reduced(kind, started, axes, keepdims)
+    if axes and not bounds(product(value.shape[axis] for axis in axes))[0]:
+        found: Value = kind(axes, neutral=True)(value)  # there may be no elements
+        found = _kept(found, value, axes) if keepdims else found
+    else:
+        found = _reduced(kind, value, axes, keepdims)
+    return FUNCTIONS[f"{op}imum"](found, start)  # type: ignore[no-any-return]
 
 
 def mean(
@@ -313,9 +315,12 @@ def _reduced(kind: type[Reduction], x: Value, axes: tuple[int, ...], keepdims: b
     if not axes:
         return x
     out: Value = kind(axes)(x)
-    if not keepdims:
-        return out
-    return reshape(out, tuple(1 if k in axes else size for k, size in enumerate(x.shape)))
+    return _kept(out, x, axes) if keepdims else out
+
+
+def _kept(reduced: Value, x: Value, axes: tuple[int, ...]) -> Value:
+    """A reduction of x with its axes, now of size 1."""
+    return reshape(reduced, tuple(1 if k in axes else size for k, size in enumerate(x.shape)))
 
 
 def _sum_dtype(dtype: DType) -> DType:

@@ -25,6 +25,8 @@ _INFINITY: Final = float("inf")
 
 def largest(x: Value, axes: tuple[int, ...]) -> Value:
     """The largest element over ``axes``, which stay as axes of size 1; -inf of no elements."""
+    if not axes:
+        return x
     at_least = bounds(product(x.shape[axis] for axis in axes))[0]
     found = Max(axes, neutral=not at_least)(x)
     return reshape(found, tuple(1 if k in axes else size for k, size in enumerate(x.shape)))
