@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from staticgrad.errors import DTypeError, RankError
+from staticgrad.ir.calls import publish
 from staticgrad.ir.dim import Dim
 from staticgrad.ir.dtype import I64
 from staticgrad.ir.value import FUNCTIONS, Value, binding_kind
@@ -109,3 +110,6 @@ def _allowed(scores: Value, mask: Operand | None, causal: bool) -> Value | None:
         before: Value = iota((t, s), 1, like=scores) <= moved
         found = before if found is None else FUNCTIONS["logical_and"](found, before)
     return found
+
+
+publish(globals(), __name__, ("attention", "embedding"))

@@ -328,10 +328,8 @@ publish(
     globals(),
     __name__,
     (
-        "attention", "batch_norm", "batch_statistics", "binary_cross_entropy_with_logits",
-        "cross_entropy", "elu", "embedding", "gelu", "group_norm", "huber", "layer_norm",
-        "leaky_relu", "log_softmax", "logsumexp", "mse", "relu", "rms_norm", "silu", "softmax",
-        "softplus",
+        "binary_cross_entropy_with_logits", "cross_entropy", "elu", "gelu", "huber", "layer_norm",
+        "leaky_relu", "log_softmax", "logsumexp", "mse", "relu", "silu", "softmax", "softplus",
     ),
 )  # fmt: skip
 

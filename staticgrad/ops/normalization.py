@@ -10,6 +10,7 @@ from typing import Any
 
 from staticgrad.errors import ArgumentError, RankError, ShapeError
 from staticgrad.ir import dim as dims
+from staticgrad.ir.calls import publish
 from staticgrad.ir.value import FUNCTIONS, Value
 from staticgrad.message import shown
 from staticgrad.ops.aggregate import mean
@@ -143,3 +144,6 @@ def _per_channel(op: str, data: Operand, x: Value, axis: int) -> Value:
     if row.ndim != 1 or not dims.equal(row.shape[0], size, text):
         raise ShapeError(text, related=related(x, row))
     return reshape(row, (row.shape[0], *(1,) * (x.ndim - 1 - axis)))
+
+
+publish(globals(), __name__, ("batch_norm", "batch_statistics", "group_norm", "rms_norm"))
