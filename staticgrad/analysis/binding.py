@@ -23,7 +23,7 @@ from staticgrad.errors import (
     SymbolicValueError,
     UnknownFeedError,
 )
-from staticgrad.ir.dim import Dim, FloorDiv, Max, Named, Size, evaluate, named_sizes
+from staticgrad.ir.dim import Dim, FloorDiv, Guard, Max, Named, Size, evaluate, named_sizes
 from staticgrad.ir.dtype import DType
 from staticgrad.ir.graph import Graph, Input, Symbolic
 from staticgrad.ir.op import Array
@@ -34,6 +34,10 @@ Feeds = Mapping[Any, Any]
 _LINE_UP = (
     "axes meet from the last to the first: keepdims=True keeps one that is reduced,\n"
     "x[..., None] adds one of size 1"
+)
+_ONE_PLACE = (
+    "an index, and a slice of one place (x[:1], x[-1:], x[k : k + 1]), need it in every run;\n"
+    "sg.dim(name, min=...) promises that it is there"
 )
 
 
@@ -222,10 +226,16 @@ def check_sizes(graph: Graph, values: Mapping[str, int]) -> None:
             raise SizeGuardError(
                 guard.text,
                 details=[f"{name} = {values[name]} in this run" for name in names],
-                hint=_LINE_UP if guard.relation == "==" and "must agree" in guard.text else "",
+                hint=_hint_of(guard),
                 at=node.origin,
                 related=[_related(v) for v in graph.inputs if any(_mentions(v, n) for n in names)],
             )
+
+
+def _hint_of(guard: Guard) -> str:
+    if guard.relation == "==" and "must agree" in guard.text:
+        return _LINE_UP
+    return _ONE_PLACE if "is out of range" in guard.text else ""
 
 
 def concrete_shape(shape: Iterable[Size], sizes: Mapping[str, int]) -> tuple[int, ...]:

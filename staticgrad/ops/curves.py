@@ -25,7 +25,7 @@ from staticgrad.ops.operands import (
 )
 from staticgrad.ops.scans import cumprod, cumsum
 from staticgrad.ops.selection import where
-from staticgrad.ops.slices import concatenate
+from staticgrad.ops.slices import Pad, concatenate
 
 
 def diff(x: Operand, n: int = 1, axis: int = -1) -> Value:
@@ -177,8 +177,8 @@ def unwrap(p: Operand, discont: float | None = None, axis: int = -1) -> Value:
     turned = where(up, pi, turned)
     kept = FUNCTIONS["absolute"](steps) < (pi if discont is None else discont)
     moved = cumsum(where(kept, 0.0, turned - steps), place)
-    rest = _along(value, place, 1, None) + moved
-    return concatenate([_along(value, place, None, 1), rest], place)
+    first = tuple(int(k == place) for k in range(value.ndim))
+    return value + Pad(value.shape, first, (1,) * value.ndim)(moved)  # type: ignore[no-any-return]
 
 
 def cumulative_sum(

@@ -54,12 +54,15 @@ class Selection:
 def getitem(x: Operand, key: Any) -> Value:
     """``x[key]`` as NumPy has it: integers, slices, ``...``, ``None``, arrays of integers, masks.
 
-    Slices clip; of a named size the result's size is an expression of it. An array or value of
-    integers reads along its axis as ``take`` does; several broadcast and read together. A mask is
-    an array of bools known now, no value.
+    Slices clip; of a named size the result's size is an expression of it. But a slice of one place
+    (``x[:1]``, ``x[-1:]``, ``x[k : k + 1]``) has the literal size 1 there, which broadcasts: the
+    place must exist, as for an integer, and an empty axis is an error of the run. An array or value
+    of integers reads along its axis as ``take`` does; several broadcast and read together. A mask
+    is an array of bools known now, no value.
 
     Raises:
-        IndexOutOfRange: an integer outside a literal size (a named size is checked in the run).
+        IndexOutOfRange: an integer outside a literal size (a named size, and a slice of one place
+            of it, are checked in the run).
         AxisError: more indices than axes.
         ArgumentError: a mask that is only known in a run, or something that is no index.
         ShapeError: index arrays that do not broadcast, or a mask of another shape.
@@ -205,7 +208,28 @@ def _slice_of(x: Value, item: slice, size: Size) -> tuple[Size, Size, int]:
         spans = [first + 1] if stop is None else [first + 1, first - stop]
     counts = [maximum(floordiv(span + (abs(step) - 1), abs(step)), 0) for span in spans]
     length = counts[0] if len(counts) == 1 else _minimum(*counts)
+    if isinstance(length, Dim):
+        place = _only_place(start, stop, step, size)
+        if place is not None:
+            return place, 1, 1
     return (0, 0, 1) if length == 0 else (first, length, step)
+
+
+def _only_place(start: Size | None, stop: Size | None, step: int, size: Size) -> Size | None:
+    """The one place that a slice holds wherever it holds any, or None: it may hold more.
+
+    Where clipping would move a start whose steps reach beyond one place, it is None, too.
+    """
+    if step > 0:
+        first: Size = 0 if start is None else start
+        span, before = (size if stop is None else stop) - first, first
+    else:
+        first = size - 1 if start is None else start
+        span, before = first - (-1 if stop is None else stop), size - 1 - first
+    if not isinstance(span, int) or not 1 <= span <= abs(step):
+        return None
+    unclipped = bounds(before)[0]
+    return first if span == 1 or (unclipped is not None and unclipped >= 0) else None
 
 
 def _bound(x: Value, bound: Any, size: Size) -> Size:

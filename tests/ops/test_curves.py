@@ -59,6 +59,15 @@ def test_all_axes_give_a_slope_each():
             np.testing.assert_allclose(run(found, {"x": A}), wanted, rtol=1e-12)
 
 
+@pytest.mark.parametrize("size", [0, 1, 2])
+def test_angles_of_any_number_are_unwrapped(size):
+    x = sg.input("x", ("n", 2), "float64")
+    angles = np.arange(2.0 * size).reshape(size, 2) * 4.0
+    found = sg.unwrap(x, axis=0)
+    assert found.shape == x.shape
+    np.testing.assert_allclose(run(found, {"x": angles}), np.unwrap(angles, axis=0))
+
+
 def test_an_integral_has_gradients_by_its_places():
     x = sg.input("x", (5,), "float64")
     check_gradients(sg.trapezoid(sg.sin(x), x), {"x": PLACES})

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from staticgrad import ops as sg
+import staticgrad as sg
 from staticgrad.autodiff.reverse import grad
+from staticgrad.eager import Tensor
 from staticgrad.errors import ArgumentError, AxisError, IndexOutOfRange, ShapeError, SizeGuardError
 from tests.ops.graphs import op_names, run
 from tests.ops.messages import assert_refused
@@ -54,15 +57,87 @@ def test_as_numpy(shape, data):
 def test_slices_of_named_sizes(first, second, sizes):
     x = sg.input("x", ("n", "m"), "float64")
     array = np.arange(np.prod(sizes), dtype=np.float64).reshape(sizes)
-    found = run(x[first, second], {"x": array})
-    np.testing.assert_array_equal(found, array[first, second])
+    part, expected = x[first, second], array[first, second]
+    alone = [
+        found == 0 for size, found in zip(part.shape, expected.shape, strict=True) if size == 1
+    ]
+    if any(alone):  # the one place is not there
+        with pytest.raises(SizeGuardError):
+            run(part, {"x": array})
+    else:
+        np.testing.assert_array_equal(run(part, {"x": array}), expected)
+
+
+#: A slice -> the place that it holds alone, and the smallest size that has it.
+ALONE = [
+    (slice(1), 0, 1), (slice(-1, None), -1, 1), (slice(0, 1), 0, 1), (slice(0, 1, 1), 0, 1),
+    (slice(2, 3), 2, 3), (slice(-3, -2), -3, 3), (slice(-1, None, 2), -1, 1),
+    (slice(2, 4, 2), 2, 3), (slice(0, None, -1), 0, 1), (slice(None, -2, -1), -1, 1),
+    (slice(3, 2, -1), 3, 4),
+    (slice(-1, -3, -2), -1, 1), (slice(None, 3, 5), 0, 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("key", "place", "least"), ALONE, ids=lambda item: str(item))
+def test_a_slice_of_one_place_of_a_named_size_has_the_literal_size_1(key, place, least, rng):
+    x = sg.input("x", ("b", "t"), "float64")
+    part = x[:, key]
+    assert part.shape == (x.shape[0], 1)
+    loss = ((x - part) ** 2).sum()
+    graph = sg.Graph({"part": part, "loss": loss, "dx": sg.grad(loss, x)})
+    assert sg.same_graph(sg.parse(str(graph)), graph)
+    assert sg.same_graph(pickle.loads(pickle.dumps(graph)), graph)
+    f = sg.compile(graph)
+    for sizes in ((2, least), (0, least), (1, least + 1), (3, least + 4)):
+        array = rng.normal(size=sizes)
+        found = f.run({"x": array})
+        np.testing.assert_array_equal(found["part"], array[:, key])
+        away = array - array[:, [place]]
+        expected = 2 * away
+        expected[:, place] -= 2 * away.sum(1)
+        np.testing.assert_allclose(found["dx"], expected, atol=1e-12)
+        tape = Tensor(array, requires_grad=True, dtype="float64")
+        ((tape - tape[:, key]) ** 2).sum().backward()
+        np.testing.assert_allclose(tape.grad, found["dx"], atol=1e-12)
+    with assert_refused(
+        SizeGuardError, "out of range for axis 1 of size t", f"t = {least - 1}", "x[:1]",
+        line="part = x[:, key]",
+    ):  # fmt: skip
+        f.run({"x": np.ones((2, least - 1))})
+
+
+def test_what_is_one_place_of_a_reversed_or_promised_axis_needs_no_more():
+    x = sg.input("x", ("t",), "float64")
+    assert x[::-1][:1].shape == x[1:][:1].shape == (1,)
+    np.testing.assert_array_equal(run(x[::-1][:1], {"x": [1.0, 2.0]}), [2.0])
+    k = sg.dim("k")
+    assert x[k : k + 1].shape == (1,)
+    y = sg.input("y", (sg.dim("n", min=3),), "float64")
+    for part in (y[:1], y[-1:], y[2:3], y[-3:-2]):
+        assert sg.Graph(part).guards == ()
+    assert np.squeeze(y[:1]).shape == ()
+    np.testing.assert_array_equal(run(x.at[:1].set(5.0), {"x": [1.0, 2.0]}), [5.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    "key", [slice(3), slice(-2, None), slice(2), slice(-1, 5), slice(-2, None, 2)]
+)
+def test_longer_slices_clip(key):
+    x = sg.input("x", ("t",), "float64")
+    for size in (0, 1, 2, 5, 9):
+        array = np.arange(float(size))
+        np.testing.assert_array_equal(run(x[key], {"x": array}), array[key])
 
 
 @given(key=slices, bound=st.integers(0, 3), more=st.integers(0, 4))
 def test_a_promise_about_a_size_is_used_and_kept(key, bound, more):
     x = sg.input("x", (sg.dim("n", min=bound),), "float64")
     array = np.arange(bound + more, dtype=np.float64)
-    np.testing.assert_array_equal(run(x[key], {"x": array}), array[key])
+    if x[key].shape == (1,) and not array[key].size:
+        with pytest.raises(SizeGuardError):
+            run(x[key], {"x": array})
+    else:
+        np.testing.assert_array_equal(run(x[key], {"x": array}), array[key])
 
 
 def test_common_slices_have_plain_sizes():
