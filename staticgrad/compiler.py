@@ -24,7 +24,15 @@ from staticgrad.arguments import (
     unknown_size,
 )
 from staticgrad.codegen.numba_source import render
-from staticgrad.errors import ArgumentError, GraphError, ParseError, UnknownNameError
+from staticgrad.errors import (
+    ArgumentError,
+    BudgetInfeasible,
+    GraphError,
+    IndexOutOfRange,
+    OutOfMemory,
+    ParseError,
+    UnknownNameError,
+)
 from staticgrad.explain import Explanation, StepSection, Unread
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.plan import Plan
@@ -41,6 +49,7 @@ from staticgrad.stats import Counts, Stats
 
 try:
     from passes.base import Pass
+    from passes.constant_part import constant_part
     from passes.fuse import fuse as fuse_graph
     from passes.memory import Planner
     from passes.pipelines import pipeline as read_pipeline
@@ -147,15 +156,14 @@ class Compiled:
         self.graph, self._reports = passes.run(self.program_graph)
         self._check_fixed_sizes()
         self._counts = Counts()
-        self.schedule = _scheduled(self.graph, options.fuse)
-        planner = Planner(self.schedule, as_policy(options.checkpoint), options.memory_budget)
-        self._plans = Plans(planner.plan, self._counts)
-        kernels = Kernels(self._counts)
-        addresses = kernels.addresses(self.schedule)
-        self.kernels = kernels.all
-        stores = {parameter.name: parameter.store for parameter in self.graph.parameters}
-        names = kernels.names(addresses)
-        step = Program(self.schedule, addresses, stores, native.driver(), names)
+        self._kernels = Kernels(self._counts)
+        self._constants: Schedule | None = None
+        self.schedule = _scheduled(self._with_computed_constants(), options.fuse)
+        policy = as_policy(options.checkpoint)
+        self._planner = Planner(self.schedule, policy, options.memory_budget)
+        self._plans = Plans(self._planner.plan, self._counts)
+        step = self._kernels.program(self.schedule, self.graph.parameters)
+        self.kernels = self._kernels.all
         self._executor = Executor(
             self.program_graph, step, self._plans.plan, dict(options.sizes), self._table_maker()
         )
@@ -265,6 +273,35 @@ class Compiled:
         """The plan that ran last; before that, the one that is known from the sizes alone."""
         return self._executor.latest or self._fixed_plan
 
+    # -- kernels and constants --------------------------------------------------------------------
+
+    def _with_computed_constants(self) -> Graph:
+        """The graph with what its constants give as constants: computed here, once, by kernels.
+
+        Where that fails, or needs more than the budget, the step computes it, and says so.
+        """
+        part = constant_part(self.graph)
+        if part is None:
+            return self.graph
+        once = part.graph
+        schedule = _scheduled(once, self.options.fuse)
+        planner = Planner(schedule, budget=self.options.memory_budget)
+        make_table = Table if self.options.debug == "nan" else self._table_maker()
+        executor = Executor(
+            once,
+            self._kernels.program(schedule),
+            lambda sizes, staged: planner.plan(sizes, staged=staged),
+            make_table=make_table,
+        )
+        try:
+            arrays = executor.run({})
+        except (IndexOutOfRange, BudgetInfeasible, OutOfMemory):
+            return self.graph
+        self._constants = schedule
+        nbytes = sum(array.nbytes for array in arrays.values())
+        self._counts.note(f"computed once: {len(arrays)} values of constants, {nbytes} bytes")
+        return part.replaced(arrays)
+
     @property
     def source(self) -> str:
         """The source of every distinct kernel, each under a line that says what it is."""
@@ -305,26 +342,27 @@ class Compiled:
     def explanation(self, *, staged: object = (), **sizes: int) -> Explanation:
         """What ``explain`` says as data, with ``as_json``: equal for equal programs."""
         asked = bool(sizes) or bool(staged)
-        by_address = {k.address: k.name for k in self.kernels}
-        addresses = self._executor.addresses
-        steps = (
-            StepSection(
-                by_address[addresses[step.kernel]],
-                step.phase,
-                step.label,
-                tuple(dict.fromkeys(o.resolve().labelled for o in step.origins)),
-            )
-            for step in self.schedule.steps
-        )
         return Explanation(
             graph=self.graph.name,
             pipeline=str(self.options.pipeline),
             passes=self._reports,
-            steps=tuple(steps),
+            computed_once=() if self._constants is None else self._sections(self._constants),
+            steps=self._sections(self.schedule),
             kernels=len(self.kernels),
             unread=_unread(self.graph, self.schedule),
             open_sizes=tuple(self.program_graph.sizes),
             plan=self.plan(staged=staged, **sizes) if asked else self._latest_or_fixed(),
+        )
+
+    def _sections(self, schedule: Schedule) -> tuple[StepSection, ...]:
+        return tuple(
+            StepSection(
+                self._kernels.name(step.kernel),
+                step.phase,
+                step.label,
+                tuple(dict.fromkeys(o.resolve().labelled for o in step.origins)),
+            )
+            for step in schedule.steps
         )
 
     def __repr__(self) -> str:

@@ -56,11 +56,15 @@ class Unread:
 
 @dataclass(frozen=True)
 class Explanation:
-    """All sections of one program; ``plan`` None where its sizes are open."""
+    """All sections of one program; ``plan`` None where its sizes are open.
+
+    ``computed_once``: the steps that read constants alone, and ran when the program was compiled.
+    """
 
     graph: str
     pipeline: str
     passes: tuple[Report, ...]
+    computed_once: tuple[StepSection, ...]
     steps: tuple[StepSection, ...]
     kernels: int
     unread: Unread
@@ -76,6 +80,9 @@ class Explanation:
         for each in self.passes:
             yield f"  {each.summary}"
             yield from (f"      {count:4}x {name}" for name, count in each.hits.items())
+        if self.computed_once:
+            yield "computed once, of constants:"
+            yield from (f"      {step}" for step in self.computed_once)
         yield "steps:"
         for number, step in enumerate(self.steps):
             yield f"  {number:3} {step}"
@@ -92,6 +99,7 @@ class Explanation:
             "graph": self.graph,
             "pipeline": self.pipeline,
             "passes": [each.as_json() for each in self.passes],
+            "computed_once": [asdict(each) for each in self.computed_once],
             "steps": [asdict(each) for each in self.steps],
             "kernels": self.kernels,
             "unread": asdict(self.unread),

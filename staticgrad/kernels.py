@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from staticgrad import native
 from staticgrad.codegen.numba_source import render
 from staticgrad.errors import CompileError
+from staticgrad.ir.graph import Parameter
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.schedule import Schedule, Step
+from staticgrad.runtime.step import Program
 from staticgrad.stats import Counts
 
 
@@ -29,23 +32,31 @@ class Kernels:
     def __init__(self, counts: Counts) -> None:
         self._counts = counts
         self._found: dict[str, CompiledKernel] = {}
-        self._names: dict[int, str] = {}
+        self._of: dict[Kernel, CompiledKernel] = {}
 
     @property
     def all(self) -> tuple[CompiledKernel, ...]:
         """The distinct kernels in order of first use."""
         return tuple(self._found.values())
 
-    def addresses(self, schedule: Schedule) -> dict[Kernel, int]:
-        """The address of every kernel of a schedule; new sources get their code."""
-        first_step = first_steps(schedule)
-        return {kernel: self._of(kernel, first_step[kernel]).address for kernel in first_step}
+    def program(self, schedule: Schedule, parameters: Iterable[Parameter] = ()) -> Program:
+        """A schedule with its code; sources that are new are compiled, or found in the cache."""
+        steps = first_steps(schedule)
+        made = {kernel: self._compiled(kernel, step) for kernel, step in steps.items()}
+        self._of.update(made)
+        return Program(
+            schedule,
+            {kernel: code.address for kernel, code in made.items()},
+            {parameter.name: parameter.store for parameter in parameters},
+            native.driver(),
+            {kernel: code.name for kernel, code in made.items()},
+        )
 
-    def names(self, addresses: dict[Kernel, int]) -> dict[Kernel, str]:
-        """What messages call the kernels."""
-        return {kernel: self._names[address] for kernel, address in addresses.items()}
+    def name(self, kernel: Kernel) -> str:
+        """What messages call a kernel of a program."""
+        return self._of[kernel].name
 
-    def _of(self, kernel: Kernel, step: Step) -> CompiledKernel:
+    def _compiled(self, kernel: Kernel, step: Step) -> CompiledKernel:
         source = render(kernel)
         if source not in self._found:
             handle = machine_code(source, step)
@@ -54,7 +65,6 @@ class Kernels:
             name = f"k{len(self._found)}"
             made = CompiledKernel(name, source, label, handle.origin, handle.address)
             self._found[source] = made
-            self._names[handle.address] = name
             self._counts.add_kernel(name, label, handle)
         return self._found[source]
 

@@ -18,7 +18,6 @@ import numpy.typing as npt
 from staticgrad.analysis.binding import Feeds, bind_sizes, concrete_shape
 from staticgrad.errors import FeedError
 from staticgrad.ir.graph import Graph
-from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.plan import Plan
 from staticgrad.kept import Kept
 from staticgrad.native.environment import default_environment
@@ -38,7 +37,10 @@ _LIMIT: Final = 64 << 20  # bytes of tables that are kept ready, their plans inc
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of one step. ``arena`` is the plan's peak; the others stand beside it."""
+    """Bytes of one step. ``arena`` is the plan's peak; the others stand beside it.
+
+    ``constants`` are those that the step reads, what was computed once of others included.
+    """
 
     arena: int
     feeds: int
@@ -150,11 +152,6 @@ class Executor:
     def highest_touched(self) -> int | None:
         """What the table of the latest run has seen of the arena; see ``Table``."""
         return None if self._latest is None else self._latest.highest_touched
-
-    @property
-    def addresses(self) -> Mapping[Kernel, int]:
-        """The native address of every kernel of the schedule."""
-        return self._program.addresses
 
     def _prepare(self, bound: BoundFeeds) -> _Prepared:
         prepared = self._tables.get(bound.key)

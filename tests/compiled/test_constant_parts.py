@@ -1,0 +1,178 @@
+"""What depends on constants alone runs once, when the program is compiled, with the same bytes."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from passes.constant_part import ROOM, constant_part
+from staticgrad.analysis.agreement import same_bytes
+from staticgrad.analysis.plan_check import verify_plan
+from staticgrad.errors import BudgetInfeasible, IndexOutOfRange, NonFiniteError
+from staticgrad.ir.schedule_text import parse_schedule
+from staticgrad.ir.verify_schedule import verify_schedule
+
+N = 50
+RNG = np.random.default_rng(7)
+C = RNG.normal(size=(N,)).astype("f4")
+M = RNG.normal(size=(10, 10)).astype("f4")
+
+
+def with_x(value: sg.Value) -> sg.Value:
+    return value * sg.input("x", (), "float32")
+
+
+#: Programs over two constants, of which all but the last product depends on these alone.
+PROGRAMS: dict[str, Callable[[Any, Any], sg.Value]] = {
+    "a scalar": lambda c, m: sg.sin(sg.exp(c)).sum(),
+    "an array": lambda c, m: sg.exp(c) + sg.tanh(c * 2.0),
+    "products": lambda c, m: sg.tanh(m @ m) @ m.T,
+    "a product with a vector": lambda c, m: (m @ m[0])[None] * sg.exp(m),
+    "views of it": lambda c, m: sg.transpose(sg.exp(m))[3:9].reshape(-1),
+    "a softmax": lambda c, m: sg.nn.softmax(m @ m, axis=1),
+    "a sort": lambda c, m: sg.sort(sg.sin(c)),
+    "lookups": lambda c, m: sg.take(sg.exp(m), np.array([3, -1, 3]), axis=0),
+    "a scan": lambda c, m: sg.cumsum(sg.sigmoid(c)),
+    "marks": lambda c, m: sg.checkpoint(sg.stop_gradient(sg.exp(c)) + 1.0),
+    "exact ones behind": lambda c, m: sg.maximum(sg.exp(c) * 2.0, 1.0) - 0.5,
+}
+
+
+def compiled(make: Callable[[Any, Any], sg.Value], **options: Any) -> sg.compiler.Compiled:
+    return sg.compile(with_x(make(sg.constant(C), sg.constant(M))), **options)
+
+
+def in_the_step(make: Callable[[Any, Any], sg.Value], x: float) -> Any:
+    """The result where the constants are fed, so that all of it runs in every call."""
+    c, m = sg.input("c", C.shape), sg.input("m", M.shape)
+    given = with_x(make(c, m))
+    f = sg.compile(sg.Graph({"y": given}, inputs=[c, m]))
+    assert not f.explanation().computed_once
+    return f.run({"x": np.float32(x), "c": C, "m": M})["y"]
+
+
+def names(f: sg.compiler.Compiled) -> str:
+    return " ".join(step.label for step in f.schedule.steps)
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_it_runs_once_with_equal_bytes(name: str) -> None:
+    make = PROGRAMS[name]
+    wanted = in_the_step(make, 1.5)
+    for options in ({}, {"fuse": False}, {"pipeline": "O0"}, {"debug": True}, {"debug": "nan"}):
+        f = compiled(make, **options)
+        assert same_bytes(f.run({"x": np.float32(1.5)}), wanted), options
+        assert same_bytes(f.run({"x": np.float32(1.5)}), wanted), options
+        assert f.explanation().computed_once
+        assert any(why.startswith("computed once: ") for why in f.stats.reasons)
+        for op in ("exp", "sin", "tanh", "matmul", "sigmoid", "sum", "sort", "cumsum"):
+            assert op not in names(f), (options, names(f))
+        verify_schedule(f.schedule)
+        verify_plan(f.plan())
+        assert f.stats.plans == 1
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_every_reader_and_every_copy_gives_the_same_bytes(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = PROGRAMS[name]
+    f = compiled(make)
+    wanted = f.run({"x": np.float32(1.5)})
+    again = pickle.loads(pickle.dumps(f))
+    assert same_bytes(again.run({"x": np.float32(1.5)}), wanted)
+    assert len(again.explanation().computed_once) == len(f.explanation().computed_once)
+    for variable, value in (("STATICGRAD_BACKEND", "numba"), ("STATICGRAD_JIT", "0")):
+        with monkeypatch.context() as patch:
+            patch.setenv(variable, value)
+            assert same_bytes(compiled(make).run({"x": np.float32(1.5)}), wanted), variable
+
+
+def test_what_is_held_is_told() -> None:
+    f = compiled(PROGRAMS["an array"])
+    assert f.memory.constants == 4 * N
+    assert f.peak_bytes == f.memory.arena == 0
+    assert "computed once, of constants:\n      k0 " in f.explain()
+    (held,) = [b for b in f.schedule.buffers if b.role == "constant"]
+    assert held.origin is not None
+    assert held.data is not None
+    arrays = {held.data.digest: held.data.array}
+    assert str(parse_schedule(str(f.schedule), constants=arrays)) == str(f.schedule)
+    assert same_bytes(
+        held.data.array,
+        sg.compile(sg.exp(sg.input("c", C.shape)) + sg.tanh(sg.input("d", C.shape) * 2.0)).run(
+            {"c": C, "d": C}
+        ),
+    )
+
+
+def test_outputs_updates_and_gradients_of_constants() -> None:
+    w = sg.parameter("w", np.zeros(N, "f4"))
+    c = sg.constant(C)
+    y = (sg.exp(c) * w).sum()
+    graph = sg.Graph({"y": y, "k": sg.exp(c), "dw": sg.grad(y, w)}, {w: sg.exp(c) + 2.0})
+    f = sg.compile(graph)
+    once = sg.compile(sg.exp(sg.input("c", C.shape))).run({"c": C})
+    for _ in range(2):
+        found = f.run()
+        assert same_bytes(found["k"], once)
+        assert same_bytes(found["dw"], once)
+        assert same_bytes(w.value, once + np.float32(2))
+    assert found["k"] is not f.run()["k"]
+    assert "exp" not in names(f)
+
+
+def test_other_work_is_not_constant() -> None:
+    x, w = sg.input("x", (3,)), sg.parameter("w", np.ones(3, "f4"))
+    c, n = sg.constant(np.ones(3, "f4")), sg.input("n", ("n",))
+    sized = sg.exp(sg.astype(sg.arange(n.shape[0]), "float32"))
+    values = {"x": sg.exp(x * 0.0), "w": sg.exp(w), "n": sg.exp(n), "s": sized, "e": c[::-1] * 2.0}
+    for name, value in values.items():
+        assert constant_part(sg.Graph(value)) is None, name
+    assert constant_part(sg.Graph({"k": sg.exp(c), **values})) is not None
+
+
+def test_results_that_need_much_room_stay_in_the_step() -> None:
+    """A table that is far larger than what it is made of is not held; its sum is."""
+    many = int(np.sqrt(ROOM / 4)) + 2
+    c = sg.constant(RNG.normal(size=(many, 1)).astype("f4"))
+    table = sg.exp(c - c.T)
+    x = sg.input("x", (many, 1))
+    f = sg.compile({"y": (table * x).sum(axis=0)})
+    assert not f.explanation().computed_once
+    assert f.memory.constants <= 8 * many
+    f = sg.compile({"y": table.sum(axis=0) * x[:, 0]})
+    assert f.explanation().computed_once
+    assert f.memory.constants == 4 * many
+    assert f.peak_bytes == 0
+
+
+def test_a_mistake_in_it_is_raised_by_the_run() -> None:
+    x = sg.input("x", ())
+    at = sg.astype(sg.exp(sg.constant(np.array([1.0, 3.0]))), "int64")
+    f = sg.compile(sg.take(sg.constant(np.arange(5.0)), at) * x)
+    for _ in range(2):
+        with pytest.raises(IndexOutOfRange, match="index 20 is out of range"):
+            f.run({"x": np.float64(1)})
+
+
+def test_a_nan_of_constants_is_named() -> None:
+    f = sg.compile(sg.log(sg.constant(np.array([-1.0, 1.0]))) * sg.input("x", ()), debug="nan")
+    with pytest.raises(NonFiniteError, match="log"):
+        f.run({"x": np.float64(1)})
+
+
+def test_a_part_beyond_the_budget_stays_in_the_step() -> None:
+    m = sg.constant(RNG.normal(size=(64, 64)))
+    y = sg.nn.softmax(sg.tanh(m @ m) @ m, axis=1)
+    x = sg.input("x", ())
+    with pytest.raises(BudgetInfeasible):
+        sg.compile(y.sum() * x, memory_budget=100)
+    f = sg.compile(y.sum() * x, memory_budget="1MiB")
+    assert f.explanation().computed_once
+    assert f.peak_bytes == 0
