@@ -34,6 +34,7 @@ CODES: Final[dict[str, str]] = {
     "SG110": "an attribute, method or function that does not exist",
     "SG111": "an attempt to write into something that never changes",
     "SG112": "an argument that a function does not have, or one that it lacks",
+    "SG113": "a masked array, whose mask no kernel reads",
     "SG201": "a graph that cannot be: its outputs, inputs or updates contradict each other",
     "SG202": "text that is no graph, schedule, plan or pipeline",
     "SG203": "an invariant of a graph, schedule or plan that does not hold",
@@ -195,6 +196,12 @@ class UnknownArgumentError(StaticgradError, TypeError):
     """An argument that a function does not have, one that it lacks, or one given twice."""
 
     code = "SG112"
+
+
+class MaskedArrayError(StaticgradError, TypeError, ValueError):
+    """A masked array, whose mask no kernel reads."""
+
+    code = "SG113"
 
 
 # Graphs, text, passes

@@ -458,7 +458,7 @@ def _base_name(file: str) -> str:
         name = "<cell>"
     else:
         name = re.split(r"[/\\]", file)[-1]
-    return _printable(name)
+    return _printable(name.strip())  # a comment that is read back has no space around it
 
 
 def _printable(name: str) -> str:

@@ -20,9 +20,11 @@ from staticgrad.errors import (
     MissingFeedError,
     Related,
     SizeGuardError,
+    StaticgradError,
     SymbolicValueError,
     UnknownFeedError,
 )
+from staticgrad.ir.arrays import array_of
 from staticgrad.ir.dim import Dim, FloorDiv, Guard, Max, Named, Size, evaluate, named_sizes
 from staticgrad.ir.dtype import DType
 from staticgrad.ir.graph import Graph, Input, Symbolic
@@ -111,6 +113,7 @@ def feed_array(value: Symbolic, data: Any) -> Array:
 
     Raises:
         FeedDTypeError: no array, or a dtype that does not convert.
+        MaskedArrayError: a masked array.
     """
     if isinstance(data, bool | int | float | list | tuple):  # Python numbers are weak
         data = _weak_array(value, data)
@@ -138,25 +141,9 @@ def _no_conversion(value: Symbolic, data: Any, array: Array) -> FeedDTypeError:
 
 
 def _as_seen(value: Symbolic, data: Any) -> Array:
-    if type(data) is not np.ndarray and hasattr(data, "mask"):  # np.ma is loaded by its users
-        raise FeedDTypeError(
-            f"feed {input_label(value)!r} is a masked array, and no kernel reads its mask",
-            hint="fill it, array.filled(0), and feed the mask as an input of its own",
-            related=[_related(value)],
-        )
-    if isinstance(data, np.ndarray):
-        return data
     if isinstance(data, Value):
         raise _symbolic_feed(value, data)
-    try:
-        if hasattr(data, "__dlpack__") and not hasattr(data, "__array__"):
-            return np.from_dlpack(data)
-        return np.asarray(data)
-    except (TypeError, ValueError, RuntimeError, BufferError) as error:
-        raise FeedDTypeError(
-            f"feed {input_label(value)!r} is no array: {why_no_array(error)}",
-            related=[_related(value)],
-        ) from None
+    return array_of(data, f"feed {input_label(value)!r}", FeedDTypeError, [_related(value)])
 
 
 def _symbolic_feed(value: Symbolic, data: Any) -> FeedDTypeError:
@@ -351,11 +338,13 @@ def _converts(source: np.dtype[Any], target: DType) -> bool:
 
 def _weak_array(value: Symbolic, data: Any) -> Array:
     try:
-        array = np.asarray(data)
+        array = array_of(data, f"feed {input_label(value)!r}", FeedDTypeError, [_related(value)])
         if (array.dtype.kind in "iu" and value.dtype.is_integer) or array.size == 0:
             return np.asarray(data, value.dtype.numpy)
     except SymbolicValueError:
         raise _symbolic_feed(value, _first_value(data)) from None
+    except StaticgradError:
+        raise
     except (ValueError, OverflowError) as error:
         raise FeedDTypeError(
             f"feed {input_label(value)!r} is no array of {value.dtype.numpy.name}:"

@@ -13,6 +13,7 @@ import numpy as np
 
 from staticgrad.autodiff.cone import named
 from staticgrad.errors import GradientError, StaticgradError
+from staticgrad.ir.arrays import array_of
 from staticgrad.ir.graph import Symbolic, constant
 from staticgrad.message import kind_of, shown
 from staticgrad.source import attribute_to
@@ -131,7 +132,7 @@ def fitted(value: Symbolic, given: Any, role: str) -> Symbolic:
 
 def _constant(value: Symbolic, given: Any, role: str) -> Symbolic:
     try:
-        array = np.asarray(given)
+        array = array_of(given, f"the {role}")
     except StaticgradError:
         raise
     except (TypeError, ValueError):  # ragged lists, among others

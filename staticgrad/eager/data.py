@@ -9,6 +9,7 @@ import numpy as np
 
 from staticgrad.eager.tensor import Tensor
 from staticgrad.errors import ArgumentError, DTypeError, ShapeError
+from staticgrad.ir.arrays import array_of
 from staticgrad.ir.op import Array
 
 
@@ -23,7 +24,7 @@ class TensorDataset:
     def __init__(self, *arrays: Any) -> None:
         if not arrays:
             raise ArgumentError("TensorDataset: there are no arrays")
-        self.arrays = tuple([np.asarray(array) for array in arrays])
+        self.arrays = tuple([array_of(array, "TensorDataset") for array in arrays])
         counts = [array.shape[0] if array.ndim else 0 for array in self.arrays]
         if len(set(counts)) != 1:
             raise ShapeError(f"TensorDataset: arrays of {counts} examples")
@@ -82,7 +83,7 @@ def integers(what: str, data: Any) -> Array:
     Raises:
         DTypeError: numbers that are not whole.
     """
-    array = np.asarray(data)
+    array = array_of(data, what)
     if array.dtype.kind == "f" and not np.array_equal(array, np.rint(array)):
         raise DTypeError(f"{what} are whole numbers", hint="pass an array of integers")
     return array if array.dtype.kind in "iu" else array.astype(np.int64)

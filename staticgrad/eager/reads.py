@@ -10,10 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Self
 
-import numpy as np
-
 from staticgrad.ir.dtype import DType, as_dtype
-from staticgrad.ir.op import Op
+from staticgrad.ir.op import Op, as_array
 from staticgrad.ir.types import TensorType
 from staticgrad.ir.value import Value
 from staticgrad.ops.cotangent import Masked, shares_of
@@ -45,7 +43,7 @@ class Outline(Value):
         """The outline of an array or number."""
         if isinstance(data, Outline):
             return data  # type: ignore[return-value]
-        array = np.asarray(data)
+        array = as_array(data)
         return cls(TensorType(as_dtype(array.dtype) if like is None else like, array.shape))
 
 

@@ -30,8 +30,10 @@ from staticgrad.ir.dtype import F32, DType, as_dtype
 from staticgrad.ir.op import Array, Op, as_array
 from staticgrad.ir.types import TensorType
 from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ops.elementwise import array_dtype
 
 _array: Final = attrgetter("array")
+_NUMBERS: Final = (bool, int, float)
 
 
 class Tensor(ArrayLike):
@@ -71,7 +73,7 @@ class Tensor(ArrayLike):
                 "Tensor(...) copies arrays: the gradient of a tensor in it would be lost",
                 hint="sg.stack([a, b]) joins tensors; x.detach() gives one without a gradient",
             )
-        source = as_array(data)
+        source = as_array(data, "Tensor")
         try:
             wanted = F32 if dtype is None else as_dtype(dtype)
             as_dtype(source.dtype)
@@ -95,7 +97,8 @@ class Tensor(ArrayLike):
 
     @data.setter
     def data(self, array: Any) -> None:
-        self.array = np.asarray(array)
+        array_dtype("Tensor.data", array)
+        self.array = as_array(array, "Tensor.data")
         self.type = type_of(self.array)
         if self.edge is not None and self.edge.node is None:
             self.edge.type = self.type
@@ -117,7 +120,7 @@ class Tensor(ArrayLike):
             return
         if not self.type.dtype.is_float:
             raise GradientError(f"a tensor of {self.type.dtype.numpy} carries no gradient")
-        given = np.asarray(gradient)
+        given = as_array(gradient, "Tensor.grad")
         if given.shape != self.array.shape:
             raise ShapeError(f"a gradient of shape {given.shape}, a tensor of shape {self.shape}")
         if given.dtype != self.array.dtype:
@@ -180,7 +183,7 @@ class Tensor(ArrayLike):
         """A tensor of a copy of ``data`` that needs no gradient; a tensor itself."""
         if isinstance(data, Tensor):
             return data  # type: ignore[return-value]
-        source = data if like is not None else as_array(data)
+        source = data if type(data) in _NUMBERS and like is not None else as_array(data)
         return Tensor.of(np.array(source, None if like is None else like.numpy))  # type: ignore[return-value]
 
     def detach(self) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from staticgrad.ir.arrays import array_of
 from staticgrad.ir.dtype import DType, as_dtype, whole_bools
 from staticgrad.ir.types import TensorType
 
@@ -17,7 +18,7 @@ class ArrayData:
     __slots__ = ("_digest", "array", "dtype")
 
     def __init__(self, data: npt.ArrayLike, dtype: DType | None = None) -> None:
-        source = whole_bools(np.asarray(data))
+        source = whole_bools(array_of(data, "the constant"))
         self.dtype = as_dtype(source.dtype) if dtype is None else dtype
         array = np.array(source, dtype=self.dtype.numpy, order="C", copy=True)
         array.flags.writeable = False

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from dataclasses import MISSING, FrozenInstanceError, dataclass, fields
 from typing import Any, ClassVar, NoReturn, dataclass_transform
 
-import numpy as np
 import numpy.typing as npt
 
 from staticgrad.errors import NameConflictError, OpDefinitionError
+from staticgrad.ir.arrays import array_of
 from staticgrad.ir.constant import ArrayData
 from staticgrad.ir.dim import Dim
 from staticgrad.ir.dtype import DType
@@ -200,7 +200,11 @@ def lift_all(args: tuple[Any, ...], like: DType | None = None) -> tuple[Value, .
     return args
 
 
-def as_array(data: object) -> Array:
-    """``data`` as a NumPy array in native byte order (no copy where it is one)."""
-    array = np.asarray(data)
+def as_array(data: object, what: str = "the operand") -> Array:
+    """``data`` as a plain array in native byte order (no copy where it is one).
+
+    Raises:
+        DTypeError, MaskedArrayError: as ``array_of``.
+    """
+    array = array_of(data, what)
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))

@@ -13,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from staticgrad.errors import ParameterValueError, SymbolicValueError
+from staticgrad.ir.arrays import array_of
 from staticgrad.ir.dtype import as_dtype, whole_bools
 from staticgrad.ir.locks import ReadWriteLock
 from staticgrad.ir.types import TensorType
-from staticgrad.message import kind_of, shown, why_no_array
+from staticgrad.message import kind_of, shown
 
 ALIGNMENT: Final = 64  # bytes: a cache line, and the widest vector
 
@@ -32,7 +33,7 @@ class ParameterStore:
     """The current value of one parameter: name, type, bytes, lock."""
 
     def __init__(self, name: str, initial: npt.ArrayLike) -> None:
-        source = np.asarray(initial)
+        source = array_of(initial, f"parameter {name!r}", ParameterValueError)
         dtype = as_dtype(source.dtype)
         self.name = name
         self.type = TensorType(dtype, source.shape)
@@ -54,6 +55,7 @@ class ParameterStore:
         """Set the value; nothing changes if shape or dtype do not fit.
 
         Raises:
+            MaskedArrayError: a masked array.
             ParameterValueError: another shape, or a dtype that would lose information.
         """
         source = self._as_array(value)
@@ -77,14 +79,12 @@ class ParameterStore:
     def _as_array(self, value: Any) -> npt.NDArray[Any]:
         """``value`` as an array of numbers."""
         try:
-            found = np.asarray(value)
+            found = array_of(value, f"parameter {self.name!r}", ParameterValueError)
             if found.dtype.kind in "biufc":
                 return found
             why = "None is none" if value is None else f"{shown(value)} is {kind_of(value)}"
         except SymbolicValueError:
             why = f"{shown(value)} is symbolic: it has no numbers before a run"
-        except ValueError as error:
-            why = why_no_array(error)
         raise ParameterValueError(
             f"parameter {self.name!r} takes an array of numbers; {why}",
             hint="sg.Graph(updates={w: value}) sets it to what a graph computes"

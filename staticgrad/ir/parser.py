@@ -19,10 +19,9 @@ from staticgrad.ir.attributes import AttributeMistake, build_op
 from staticgrad.ir.constant import ArrayData
 from staticgrad.ir.discovery import broken, find_op
 from staticgrad.ir.document import DocumentReader, bound_constants
-from staticgrad.ir.dtype import as_dtype
 from staticgrad.ir.graph import Constant, Graph, Input, Node, Parameter, ParameterLeaf, Symbolic
 from staticgrad.ir.lexis import Tokens, name_text
-from staticgrad.ir.op import Op, registered_ops
+from staticgrad.ir.op import Op, as_array, registered_ops
 from staticgrad.ir.parameter import ParameterStore
 from staticgrad.ir.printer import NO_FILE
 from staticgrad.ir.text import suggestion
@@ -139,8 +138,9 @@ class _GraphReader(DocumentReader):
         value = self.bound_parameters.get(label)
         if not isinstance(value, Parameter):
             shape = self._literal_shape(declared, start)
-            array = np.zeros(shape, declared.dtype.numpy) if value is None else np.asarray(value)
-            if TensorType(as_dtype(array.dtype), array.shape) == declared:
+            given = np.zeros(shape, declared.dtype.numpy) if value is None else value
+            array = as_array(given, f"parameter {label!r}")
+            if array.dtype == declared.dtype.numpy and array.shape == declared.shape:
                 value = self._new_parameter(label, array, start)
             else:
                 self.fail(

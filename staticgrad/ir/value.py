@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 import numpy as np
 
 from staticgrad.errors import DTypeError
+from staticgrad.ir.arrays import is_pandas
 from staticgrad.ir.calls import as_method, as_numpy
 from staticgrad.ir.dim import Dim, Size
 from staticgrad.ir.dtype import DType
@@ -410,8 +411,12 @@ class Value:
 
 
 def _overrides(item: object, protocol: str) -> bool:
-    """Whether ``item`` is neither a value nor an array and follows a protocol of NumPy's itself."""
-    return not isinstance(item, Value | np.ndarray | np.generic) and hasattr(item, protocol)
+    """Whether ``item`` follows a protocol of NumPy's in a way of its own.
+
+    Tables of pandas do, too, but have no answer for a value.
+    """
+    own = isinstance(item, Value | np.ndarray | np.generic) or is_pandas(item)
+    return not own and hasattr(item, protocol)
 
 
 def numpy_function(name: str) -> Callable[..., Any] | None:
@@ -442,11 +447,11 @@ def _binary(name: str, left: Any, right: Any) -> Any:
     raise no_operand(name, other)
 
 
-_OPERANDS: Final = (Value, bool, int, float, list, tuple, Dim)
+_OPERANDS: Final = (Value, bool, int, float, list, tuple, memoryview, Dim)
 
 
 def _is_operand(data: object) -> bool:
-    return isinstance(data, _OPERANDS) or hasattr(data, "__array__")
+    return isinstance(data, _OPERANDS) or hasattr(data, "__array__") or hasattr(data, "__dlpack__")
 
 
 _DEFAULT_KIND: list[type[Value]] = []

@@ -14,6 +14,7 @@ import numpy as np
 
 from staticgrad.errors import ArgumentError, RankError, ShapeError
 from staticgrad.ir import dim as dims
+from staticgrad.ir.arrays import array_of
 from staticgrad.ir.dim import Dim, Size
 from staticgrad.ir.dtype import I64
 from staticgrad.ir.value import FUNCTIONS, Value
@@ -141,7 +142,7 @@ def repeat(x: Operand, repeats: Any, axis: int | None = None) -> Value:
         value, axis = ravel(value), 0
     place = axis_of("repeat", axis, value)
     if isinstance(repeats, list | tuple | np.ndarray) and np.ndim(repeats) > 0:
-        counts = np.asarray(repeats)
+        counts = array_of(repeats, "repeat: repeats")
         text = f"repeat: {counts.size} numbers for an axis of size {value.shape[place]}"
         if not dims.equal(value.shape[place], counts.size, text):
             raise ShapeError(text, related=related(value))

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from staticgrad.errors import ArgumentError, DTypeError, RankError, ShapeAsValueWarning, warn
+from staticgrad.ir.arrays import array_of
 from staticgrad.ir.dim import Dim, Size, dim, floordiv, maximum
 from staticgrad.ir.dtype import ALL_DTYPES, F32, I64, DType
 from staticgrad.ir.graph import (
@@ -146,7 +147,7 @@ def _array(op: str, data: Any, dtype: Any) -> Any:
         )
     own = array_dtype(op, data)
     wanted = own if dtype is None else dtype_of(op, dtype)
-    return np.asarray(data).astype(wanted.numpy, copy=False)
+    return array_of(data, op).astype(wanted.numpy, copy=False)
 
 
 # -- arrays that follow from a shape --------------------------------------------------------------

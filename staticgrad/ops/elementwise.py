@@ -38,7 +38,7 @@ from staticgrad.ir.op import Op, as_array
 from staticgrad.ir.refusals import no_operand
 from staticgrad.ir.types import BroadcastError, Shape, TensorType, broadcast_shapes
 from staticgrad.ir.value import FUNCTIONS, Value, binding_kind
-from staticgrad.message import did_you_mean, kind_of, shown, why_no_array
+from staticgrad.message import did_you_mean, kind_of, shown
 from staticgrad.ops.cotangent import Cotangent, Masked, Partial, times, unbroadcast, under
 
 #: What public functions take: a value, a size, or what ``np.asarray`` takes. Sizes and Python
@@ -290,14 +290,12 @@ def array_dtype(what: str, data: object) -> DType:
         DTypeError: no array, or an element type that there is none of here.
     """
     try:
-        found = as_array(data).dtype
+        found = as_array(data, what).dtype
     except SymbolicValueError:
         raise SymbolicValueError(
             f"{what}: {kind_of(data)} with values of a graph in it is no array",
             hint="sg.stack([a, b]) makes one value of several, sg.concatenate joins them",
         ) from None
-    except (TypeError, ValueError, OverflowError) as error:
-        raise DTypeError(f"{what}: {shown(data)} is no array: {why_no_array(error)}") from None
     if found.kind in "OUS" and not isinstance(data, np.ndarray | list | tuple):
         raise no_operand(what, data)
     try:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from staticgrad.ir.arrays import array_of
 from staticgrad.ir.dim import Dim, Size
 from staticgrad.ir.dtype import I64
 from staticgrad.ir.value import FUNCTIONS, Value, binding_kind
@@ -52,6 +53,6 @@ def rows_and_places(x: Value, arrays: Sequence[tuple[int, Any]]) -> tuple[Value,
 def _within(indices: Any, size: Size) -> Any:
     """Positions in [0, size) as int64: now where both are known, else by looking them up."""
     if not isinstance(indices, Value) and not isinstance(size, Dim):
-        return checked(np.asarray(indices), size)
+        return checked(array_of(indices, "getitem: a key"), size)
     value = as_value("getitem", indices)
     return FUNCTIONS["take"](iota((size,), like=value), value, 0)

@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad.errors import ArgumentError, EmptyReductionError
+from staticgrad.ir.arrays import array_of
 from staticgrad.ir.dim import Dim, Size, floordiv
 from staticgrad.ir.dtype import F64, I64
 from staticgrad.ir.value import FUNCTIONS, Value
@@ -168,7 +169,7 @@ def _each(
     if method not in _METHODS:
         known = ", ".join(map(repr, _METHODS))
         raise ArgumentError(f"{rows.op}: method={method!r}", hint=f"there are {known}")
-    parts = None if isinstance(q, Value) else np.asarray(q)
+    parts = None if isinstance(q, Value) else array_of(q, f"{rows.op}: q")
     if parts is None or parts.dtype.kind not in "iuf":
         raise ArgumentError(f"{rows.op}: q={q!r} is no number known when the graph is built")
     if not np.all((parts >= 0) & (parts <= whole)):
@@ -248,7 +249,7 @@ def digitize(x: Operand, bins: Operand, right: bool = False) -> Value:
     side = "left" if right else "right"
     if isinstance(bins, Value):
         return searchsorted(bins, x, side)
-    edges = np.asarray(bins)
+    edges = array_of(bins, "digitize: bins")
     if np.all(edges[:-1] <= edges[1:]):
         return searchsorted(edges, x, side)
     if not np.all(edges[:-1] >= edges[1:]):

@@ -18,6 +18,7 @@ import numpy as np
 
 from staticgrad.elsewhere import no_such_name
 from staticgrad.errors import ArgumentError, DTypeError, UnknownAttributeError
+from staticgrad.ir.arrays import array_of
 from staticgrad.ir.dim import dim
 from staticgrad.ir.dtype import F32, F64, I32, I64, U32, U64, DType
 from staticgrad.ir.graph import Parameter
@@ -227,7 +228,7 @@ class Generator:
 
 def _check_probabilities(p: Any) -> None:
     array_dtype("bernoulli", p)
-    found = np.asarray(p)
+    found = array_of(p, "bernoulli: p")
     if not np.all((found >= 0.0) & (found <= 1.0)):
         raise ArgumentError(
             f"bernoulli: the probability {shown(p)} is not in [0, 1]",

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from staticgrad.errors import ArgumentError, AxisError, IndexOutOfRange, ShapeError
+from staticgrad.ir.arrays import array_of
 from staticgrad.ir.dim import Dim, Size, bounds, floordiv, maximum
 from staticgrad.ir.value import FUNCTIONS, Value
 from staticgrad.message import shown
@@ -99,7 +100,7 @@ def _unmasked(x: Value, key: tuple[Any, ...]) -> tuple[Any, ...]:
     """The key with masks that are known now as the positions where they hold, axis by axis."""
     items: list[Any] = []
     for item in key:
-        array = np.asarray(item) if isinstance(item, np.ndarray | list) else None
+        array = array_of(item, "getitem: a key") if isinstance(item, np.ndarray | list) else None
         if array is not None and array.dtype == np.bool_ and array.ndim:
             items += [
                 _MaskAxis(places, n) for places, n in zip(array.nonzero(), array.shape, strict=True)
@@ -246,7 +247,7 @@ def _minimum(left: Size, right: Size) -> Size:
 
 def _index_array(x: Value, item: Any) -> Any:
     """An array or value of integers."""
-    array = item if isinstance(item, Value) else np.asarray(item)
+    array = item if isinstance(item, Value) else array_of(item, "getitem: a key")
     if not isinstance(array, Value) and array.size == 0 and isinstance(item, list | tuple):
         array = array.astype(np.int64)
     kind = array.dtype.kind

@@ -15,7 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from staticgrad.errors import OutOfMemory, OutputArrayError
+from staticgrad.ir.arrays import array_of
 from staticgrad.ir.parameter import aligned_bytes
+from staticgrad.message import kind_of
 from staticgrad.runtime.arena import address_of
 
 Array = npt.NDArray[Any]
@@ -79,10 +81,12 @@ def given_outputs(
 
     Args:
         out: a mapping from output names to arrays (some outputs may be left out), or one array
-            when there is one output.
+            when there is one output. A subclass of ndarray is written as the plain array that it
+            is in memory.
         shapes, dtypes: what each output is in this run.
 
     Raises:
+        MaskedArrayError: a masked array.
         OutputArrayError: an unknown name, no array, or one that the result does not fit.
     """
     if not isinstance(out, Mapping):
@@ -92,22 +96,28 @@ def given_outputs(
                 hint=f"give a dict with the keys {', '.join(map(repr, shapes))}",
             )
         out = {next(iter(shapes)): out}
-    for name, array in out.items():
+    given: dict[str, Array] = {}
+    for name, data in out.items():
         if name not in shapes:
             known = ", ".join(map(repr, shapes))
             raise OutputArrayError(f"out= names {name!r}; the outputs are {known}")
+        if not isinstance(data, np.ndarray):
+            raise OutputArrayError(
+                f"the array for output {name!r} is {kind_of(data)}, not an array",
+                hint=f"np.empty({shapes[name]}, {dtypes[name].name!r}) fits",
+            )
+        array = array_of(data, f"the array for output {name!r}")
         problem = _misfit(array, shapes[name], dtypes[name])
         if problem:
             raise OutputArrayError(
                 f"the array for output {name!r} {problem}",
                 hint=f"np.empty({shapes[name]}, {dtypes[name].name!r}) fits",
             )
-    return dict(out)
+        given[name] = array
+    return given
 
 
-def _misfit(array: object, shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
-    if not isinstance(array, np.ndarray):
-        return f"is a {type(array).__name__}, not an array"
+def _misfit(array: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
     if array.shape != shape:
         return f"has shape {array.shape}, the result {shape}"
     if array.dtype != dtype:

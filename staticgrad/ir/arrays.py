@@ -1,0 +1,112 @@
+"""The one door for arrays: what a user passes as numbers becomes a plain ndarray, or an error.
+
+Feeds, constants, parameters, operands, outputs and tensors come through it, so that they take the
+same things: NumPy's arrays, what follows its protocols or DLPack, lists, pandas. A subclass of
+ndarray is viewed as the plain array that it is in memory, whatever it says of itself. A masked
+array is refused: no kernel reads its mask, and what lies under it is no data.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from staticgrad.errors import DTypeError, MaskedArrayError, Related, StaticgradError
+from staticgrad.message import why_no_array
+
+Array = npt.NDArray[Any]
+
+
+def array_of(
+    data: Any,
+    what: str = "the operand",
+    error: type[StaticgradError] = DTypeError,
+    related: Sequence[Related] = (),
+) -> Array:
+    """``data`` as a plain array of any dtype, layout and byte order; no copy where it has memory.
+
+    Args:
+        data: an array, or what NumPy or DLPack sees as one, pandas included.
+        what: begins the message: ``feed 'x'``.
+        error: is raised where there is no array in it.
+        related: operands that the message lists.
+
+    Raises:
+        MaskedArrayError: a masked array, or a list with one.
+        StaticgradError: ``error``; or what a value of a graph in a list raises.
+    """
+    if type(data) is np.ndarray:
+        return data
+    if _is_masked(data):
+        raise masked_array(what, related)
+    if isinstance(data, np.ndarray):
+        return np.asarray(data)
+    try:
+        if hasattr(data, "__dlpack__") and not hasattr(data, "__array__"):
+            return np.from_dlpack(data)
+        found = np.asarray(data)
+        if found.dtype.kind == "O" and is_pandas(data):
+            found = _of_pandas(data)
+    except StaticgradError:
+        raise
+    except (TypeError, ValueError, RuntimeError, BufferError) as reason:
+        raise error(f"{what} is no array: {why_no_array(reason)}", related=related) from None
+    return found
+
+
+def masked_array(what: str, related: Sequence[Related] = ()) -> MaskedArrayError:
+    """The error for a masked array."""
+    return MaskedArrayError(
+        f"{what} is a masked array, and no kernel reads its mask",
+        hint="fill it, array.filled(0), and pass the mask as an array of its own",
+        related=related,
+    )
+
+
+def _is_masked(data: Any) -> bool:
+    """Whether ``data`` is a masked array, or a list with one: NumPy would drop the mask."""
+    known = sys.modules.get("numpy.ma")  # loaded by whoever has such an array
+    masked = getattr(known, "MaskedArray", None)
+    if masked is None:
+        return False
+    pending = [data]
+    while pending:
+        each = pending.pop()
+        if isinstance(each, masked):
+            return True
+        if isinstance(each, list | tuple):
+            pending.extend(each)
+    return False
+
+
+def is_pandas(data: Any) -> bool:
+    """Whether something is an object of pandas, which is loaded then."""
+    return type(data).__module__.partition(".")[0] == "pandas"
+
+
+def _of_pandas(data: Any) -> Array:
+    """The numbers of a table whose columns have several dtypes, or of a nullable column."""
+    if data.ndim == 1:
+        return _of_column(data)
+    columns = [_of_column(data.iloc[:, place]) for place in range(data.shape[1])]
+    if any(column.dtype.kind not in "biuf" for column in columns):
+        return np.asarray(data)
+    return np.stack(columns, axis=1)
+
+
+def _of_column(column: Any) -> Array:
+    """One column; a missing number is NaN, a missing truth has no number."""
+    kind = getattr(column.dtype, "numpy_dtype", None)
+    if kind is None or kind.kind not in "biuf":
+        return np.asarray(column)
+    missing = bool(column.isna().any())
+    if missing and kind.kind == "b":
+        raise ValueError("a column of truths has missing ones: column.fillna(False)")
+    if missing:
+        kind = kind if kind.kind == "f" else np.dtype(np.float64)
+        return np.asarray(column.to_numpy(dtype=kind, na_value=np.nan))
+    return np.asarray(column.to_numpy(dtype=kind))

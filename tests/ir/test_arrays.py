@@ -1,0 +1,260 @@
+"""Every door for arrays takes the same kinds, reads the same numbers, and refuses the same ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas
+import pytest
+
+import staticgrad as sg
+from staticgrad.eager import Tensor
+from staticgrad.eager.data import TensorDataset
+from staticgrad.errors import MaskedArrayError, StaticgradError
+from staticgrad.ir.arrays import array_of
+
+NUMBERS = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], "float32")
+OTHER = np.arange(6.0, dtype="float32").reshape(3, 2)
+
+
+# Doors: what takes an array of shape [3, 2], and gives the numbers that it has read.
+
+
+def _run(feed: Any) -> Any:
+    return sg.compile(sg.input("x", (3, 2)) * 1.0).run({"x": feed})
+
+
+def _evaluate(feed: Any) -> Any:
+    return sg.evaluate(sg.input("x", (3, 2)) * 1.0, {"x": feed})
+
+
+def _assigned(data: Any) -> Any:
+    w = sg.parameter("w", OTHER)
+    w.value = data
+    return w.value
+
+
+def _parsed(data: Any) -> Any:
+    text = "staticgrad-ir 1 graph g() params(@w: f32[3, 2]) { return y = @w }"
+    (w,) = sg.parse(text, parameters={"w": data}).parameters
+    return w.value
+
+
+def _seed(data: Any) -> Any:
+    x = sg.input("x", (3, 2))
+    return sg.evaluate(sg.grad(x * 1.0, x, seed=data), {})
+
+
+def _indexed(data: Any) -> Any:
+    steps = array_of(data).astype(int) if not isinstance(data, np.ma.MaskedArray) else data
+    return sg.evaluate(sg.constant(np.arange(9.0))[steps], {})
+
+
+def _data(data: Any) -> Any:
+    tensor = Tensor(OTHER)
+    tensor.data = data
+    return tensor.data
+
+
+def _grad(data: Any) -> Any:
+    tensor = Tensor(OTHER, requires_grad=True)
+    tensor.grad = data
+    return tensor.grad
+
+
+DOORS: dict[str, Callable[[Any], Any]] = {
+    "feed of run": _run,
+    "feed of evaluate": _evaluate,
+    "parameter": lambda data: sg.parameter("w", data).value,
+    "value of a parameter": _assigned,
+    "parameter of a text": _parsed,
+    "constant": lambda data: sg.evaluate(sg.constant(data), {}),
+    "operand": lambda data: sg.evaluate(sg.input("x", (3, 2)) + data, {"x": OTHER * 0}),
+    "operand of NumPy": lambda d: sg.evaluate(np.add(sg.input("x", (3, 2)), d), {"x": OTHER * 0}),
+    "operand of a product": lambda d: sg.evaluate(sg.constant(np.eye(3, dtype="f4")) @ d, {}),
+    "seed": _seed,
+    "index": _indexed,
+    "Tensor": lambda data: Tensor(data).data,
+    "Tensor.data": _data,
+    "Tensor.grad": _grad,
+    "operand of a Tensor": lambda data: (Tensor(OTHER * 0) + data).data,
+    "TensorDataset": lambda data: TensorDataset(data).arrays[0],
+}
+
+
+# Kinds: ways to write the six numbers down. A door may ask for float32 exactly.
+
+
+class Subclass(np.ndarray):
+    """An array that says nothing wrong."""
+
+
+class Liar(np.ndarray):
+    """An array that is wrong about itself."""
+
+    shape = property(lambda self: (10**7, 2))  # type: ignore[assignment]
+    dtype = property(lambda self: np.dtype("complex128"))  # type: ignore[assignment]
+    strides = property(lambda self: (0, 0))  # type: ignore[assignment]
+    size = property(lambda self: 1)  # type: ignore[assignment]
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        raise AssertionError("an array is read in memory")
+
+
+class Protocol:
+    """What follows NumPy's protocol."""
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        return NUMBERS.copy()
+
+
+class Lent:
+    """What lends its memory by DLPack only."""
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return NUMBERS.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> Any:
+        return NUMBERS.__dlpack_device__()
+
+
+KINDS: dict[str, Callable[[], Any]] = {
+    "array": NUMBERS.copy,
+    "Fortran": lambda: np.asfortranarray(NUMBERS),
+    "strided": lambda: np.repeat(NUMBERS, 2, axis=0)[::2],
+    "other byte order": lambda: NUMBERS.astype(">f4"),
+    "read-only": lambda: np.broadcast_to(NUMBERS, (3, 2)),
+    "subclass": lambda: NUMBERS.view(Subclass),
+    "liar": lambda: NUMBERS.view(Liar),
+    "matrix": lambda: NUMBERS.view(np.matrix),
+    "parameter's value": lambda: sg.parameter("p", NUMBERS).value,
+    "protocol": Protocol,
+    "DLPack": Lent,
+    "buffer": lambda: memoryview(NUMBERS.copy()),
+    "DataFrame": lambda: pandas.DataFrame(NUMBERS, columns=["a", "b"]),
+    "nullable": lambda: pandas.DataFrame(NUMBERS).astype("Float32"),
+    "mixed columns": lambda: pandas.DataFrame(
+        {"a": pandas.array(NUMBERS[:, 0], dtype="Float32"), "b": NUMBERS[:, 1]}
+    ),
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_door_reads_every_kind(door: str, kind: str) -> None:
+    found = DOORS[door](KINDS[kind]())
+    assert np.array_equal(np.asarray(found), NUMBERS)
+
+
+REFUSED: dict[str, Callable[[], Any]] = {
+    "masked": lambda: np.ma.masked_array(NUMBERS, NUMBERS > 5),
+    "without a mask": lambda: np.ma.masked_array(NUMBERS),
+    "subclass of masked": lambda: NUMBERS.view(type("Own", (np.ma.MaskedArray,), {})),
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("kind", REFUSED)
+def test_every_door_refuses_masked_arrays(door: str, kind: str) -> None:
+    with pytest.raises(MaskedArrayError, match="is a masked array, and no kernel reads"):
+        DOORS[door](REFUSED[kind]())
+
+
+@pytest.mark.parametrize("door", sorted(DOORS.keys() - {"index"}))
+def test_every_door_refuses_masked_arrays_in_lists(door: str) -> None:
+    with pytest.raises(MaskedArrayError):
+        DOORS[door]([[1.0, 2.0], [3.0, np.ma.masked], np.ma.masked_array([5.0, 6.0])])
+
+
+class Attached:
+    """As a tensor of PyTorch that needs a gradient."""
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use detach()")
+
+
+@pytest.mark.parametrize("door", sorted(DOORS.keys() - {"index"}))
+def test_every_door_says_why_there_is_no_array(door: str) -> None:
+    with pytest.raises(StaticgradError, match=r"is no array: .*requires grad\. Use detach"):
+        DOORS[door](Attached())
+
+
+@pytest.mark.parametrize("door", sorted(DOORS.keys() - {"index", "TensorDataset"}))
+@pytest.mark.parametrize(
+    "data",
+    [
+        pandas.DataFrame({"a": [1.0, 2.0, 3.0], "b": ["x", "y", "z"]}),
+        pandas.DataFrame({"a": pandas.array([True, None, True]), "b": [1.0, 2.0, 3.0]}),
+    ],
+    ids=["text", "missing truths"],
+)
+def test_tables_of_other_things_are_refused(door: str, data: Any) -> None:
+    with pytest.raises(StaticgradError):
+        DOORS[door](data)
+
+
+@pytest.mark.parametrize(
+    ("column", "wanted"),
+    [
+        (pandas.array([1, 2, 3], dtype="Int64"), np.array([1, 2, 3])),
+        (pandas.array([1, None, 3], dtype="Int64"), np.array([1.0, np.nan, 3.0])),
+        (pandas.array([1.5, None], dtype="Float32"), np.array([1.5, np.nan], "float32")),
+        (pandas.array([True, False], dtype="boolean"), np.array([True, False])),
+        (pandas.Series([1.0, 2.0]), np.array([1.0, 2.0])),
+        (pandas.Series([1, 2], dtype="uint8"), np.array([1, 2], "uint8")),
+        (pandas.Series([3, 1], dtype="category"), np.array([3, 1])),
+        (pandas.Series(pandas.arrays.SparseArray([0.0, 1.0])), np.array([0.0, 1.0])),
+        (pandas.Index([1, 2]), np.array([1, 2])),
+        (
+            pandas.DataFrame({"a": [1, 2], "b": [True, False], "c": [0.5, 1.5]}),
+            np.array([[1.0, 1.0, 0.5], [2.0, 0.0, 1.5]]),
+        ),
+    ],
+)
+def test_columns_of_pandas(column: Any, wanted: Any) -> None:
+    found = array_of(column)
+    assert type(found) is np.ndarray
+    assert found.dtype == wanted.dtype
+    np.testing.assert_array_equal(found, wanted)
+
+
+# Output arrays are written, so they have to be arrays.
+
+
+def program() -> Any:
+    return sg.compile(sg.input("x", ("n", 2)) * 2.0)
+
+
+@pytest.mark.parametrize("kind", [Subclass, np.matrix, np.ndarray])
+def test_subclasses_are_written_as_what_they_are(kind: Any) -> None:
+    out = np.zeros((3, 2), "float32")
+    found = program().run({"x": NUMBERS}, out=out.view(kind))
+    assert np.array_equal(out, NUMBERS * 2)
+    assert np.shares_memory(found, out)
+
+
+def test_an_output_array_that_is_wrong_about_itself_is_not_written_beyond_its_end() -> None:
+    class Longer(np.ndarray):
+        shape = property(lambda self: (3, 2))  # type: ignore[assignment]
+
+    whole = np.zeros(100, "float32")
+    with pytest.raises(StaticgradError, match=r"has shape \(3,\)"):
+        program().run({"x": NUMBERS}, out=whole[:3].view(Longer))
+    assert not whole.any()
+
+
+def test_a_feed_that_is_wrong_about_itself_is_read_as_it_is() -> None:
+    found = program().run({"x": NUMBERS.view(Liar)})
+    assert found.tolist() == (NUMBERS * 2).tolist()
+
+
+def test_masked_output_arrays_are_refused() -> None:
+    with pytest.raises(MaskedArrayError, match="the array for output"):
+        program().run({"x": NUMBERS}, out=np.ma.masked_array(np.zeros((3, 2), "float32")))
+
+
+def test_a_masked_array_to_the_left_is_refused() -> None:
+    with pytest.raises(MaskedArrayError, match="masked array"):
+        _ = np.ma.masked_array(NUMBERS, NUMBERS > 5) * sg.input("x", (3, 2))
