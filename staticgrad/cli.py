@@ -21,6 +21,7 @@ import click
 import staticgrad as sg
 from staticgrad.byte_counts import SPELLING, read_bytes
 from staticgrad.errors import ParseError, StaticgradError
+from staticgrad.source import capture
 
 if TYPE_CHECKING:
     from staticgrad.demo import Progress, Report
@@ -186,7 +187,7 @@ def _demo_table(report: Report) -> object:
     default=1.0,
     show_default=True,
     type=click.FloatRange(min=0.0),
-    help="How long each timing takes.",
+    help="Wall time of each timing.",
 )
 @click.option(
     "--html",
@@ -203,8 +204,12 @@ def compare(
 ) -> Answer:
     """Run a model define-by-run and define-then-run.
 
-    Both ways start from the same values, see the same batches and use the same rules. The function
-    of path.py:function returns a staticgrad.comparison.Model.
+    Both ways start from the same values, see the same batches, use the same rules, and run on one
+    thread. The function of path.py:function returns a staticgrad.comparison.Model; its loss is
+    loss(parameters, batch), both by name, or loss(parameters, batch, random).
+
+    Exit code 1 if the two ways do not agree: other losses, gradients or parameters, a loss that is
+    no finite number, or one that is another each time.
     """
     from staticgrad.comparison import compare as run, page as pages, table
 
@@ -212,7 +217,7 @@ def compare(
     if page is not None:
         Path(page).write_text(pages.page(found), encoding="utf-8")
         click.echo(f"written: {page}", err=True)
-    return Answer(found.as_json(), table.tables(found))
+    return Answer(found.as_json(), table.tables(found), found.agreement.holds)
 
 
 def _plain_watch() -> Callable[[str], object]:
@@ -440,8 +445,9 @@ def _say(text: object) -> None:
 
 
 def _message(error: StaticgradError) -> str:
-    """The error's text; without the line that raised it, which here is never the user's own."""
-    if isinstance(error, ParseError) or error.related:
+    """The error's text; without the line that raised it where that is the command's own."""
+    running = capture().resolve().file
+    if isinstance(error, ParseError) or error.related or error.at.resolve().file != running:
         return str(error)
     more = [*error.details, *([f"hint: {error.hint}"] if error.hint else [])]
     return "\n".join([f"[{error.code}] {error.headline}", *(f"  {line}" for line in more)])

@@ -21,7 +21,8 @@ from staticgrad.errors import SelfTestError, StaticgradError
 from staticgrad.native import cache, selftest, target
 
 _REQUIRED: Final = (
-    "numpy", "scipy", "numba", "llvmlite", "opt_einsum", "platformdirs", "rich", "click"
+    "numpy", "scipy", "numba", "llvmlite", "opt_einsum", "platformdirs", "rich", "click",
+    "threadpoolctl",
 )  # fmt: skip
 _OPTIONAL: Final = ("scikit-learn",)
 

@@ -65,6 +65,7 @@ CODES: Final[dict[str, str]] = {
     "SG505": "a folder of the user that hides one of staticgrad's packages",
     "SG506": "an optional package that is not installed",
     "SG507": "a measurement whose process failed",
+    "SG508": "a program given to staticgrad that fails by itself",
     "SG601": "a setting with a wrong value",
     "SG602": "a setting that does not exist",
     "SG900": "a warning without a more exact class",
@@ -426,6 +427,12 @@ class MeasurementError(StaticgradError, RuntimeError):
     """A measurement whose process failed."""
 
     code = "SG507"
+
+
+class ProgramError(StaticgradError, RuntimeError):
+    """A function of the user's, called by staticgrad, raised an error of its own: its cause."""
+
+    code = "SG508"
 
 
 class ConfigError(StaticgradError, ValueError):

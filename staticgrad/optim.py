@@ -14,10 +14,12 @@ runs anything.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from math import inf
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import numpy as np
 
@@ -32,6 +34,8 @@ from staticgrad.ops import parameter
 from staticgrad.ops.operands import is_number, related
 
 Updates = dict[Parameter, Any]
+#: From an owner (or None), a name, a shape and an element type: a state that is zero at first.
+Maker = Callable[[Any, str, Any, Any], Any]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -88,9 +92,11 @@ class Optimizer:
             )
         for p, gradient in zip(_parameters(list(grads)), grads.values(), strict=True):
             _check_gradient(p, gradient)
-        if self.accumulate == 1:
-            return self.step(grads)
-        return self._accumulated(grads)
+        return self.advanced(grads)
+
+    def advanced(self, grads: Mapping[Any, Any]) -> Updates:
+        """``step``, or where gradients are accumulated one run of that; nothing is checked."""
+        return self.step(grads) if self.accumulate == 1 else self._accumulated(grads)
 
     def step(self, grads: Mapping[Parameter, Any]) -> Updates:
         """One application of the gradients: the parameters and their state afterwards."""
@@ -99,7 +105,8 @@ class Optimizer:
     def state(self, name: str, dtype: str = "int64") -> Parameter:
         """A 0-d state parameter of the optimizer as a whole, zero at first."""
         prefix = self.name or type(self).__name__.lower()
-        return parameter(f"{prefix}.{name}", np.zeros((), dtype))
+        made: Parameter = _maker.get()(None, f"{prefix}.{name}", (), np.dtype(dtype))
+        return made
 
     def _accumulated(self, grads: Mapping[Parameter, Any]) -> Updates:
         """Sum gradients in slots; every k-th run steps with their mean and empties the slots."""
@@ -248,13 +255,7 @@ def global_norm(grads: Any) -> Any:
     Raises:
         ArgumentError: there are none.
     """
-    squares = [(g * g).sum() for g in leaves(grads)]
-    if not squares:
-        raise ArgumentError("the norm of no gradients")
-    total = squares[0]
-    for square in squares[1:]:
-        total = total + square
-    return FUNCTIONS["sqrt"](total)
+    return _norm(leaves(grads))
 
 
 def clip_by_global_norm(grads: Any, max_norm: float) -> Any:
@@ -267,14 +268,54 @@ def clip_by_global_norm(grads: Any, max_norm: float) -> Any:
         ArgumentError: no gradients, or a ``max_norm`` that is not positive.
     """
     _require_number(max_norm, is_number(max_norm) and max_norm > 0, "max_norm", "positive")
-    norm = global_norm(grads)
-    scale = max_norm / FUNCTIONS["maximum"](norm, max_norm)
+    scale = _scale(leaves(grads), max_norm)
     return mapped(grads, lambda g: g * scale.astype(g.dtype))
+
+
+def clipped(grads: Sequence[Any], max_norm: float) -> list[Any]:
+    """As ``clip_by_global_norm``, for values of any kind, tensors included; nothing is checked."""
+    scale = _scale(grads, max_norm)
+    return [g * scale.astype(g.dtype) for g in grads]
+
+
+def _scale(grads: Sequence[Any], max_norm: float) -> Any:
+    return max_norm / FUNCTIONS["maximum"](_norm(grads), max_norm)
+
+
+def _norm(grads: Sequence[Any]) -> Any:
+    if not grads:
+        raise ArgumentError("the norm of no gradients")
+    total: Any = (grads[0] * grads[0]).sum()
+    for g in grads[1:]:
+        total = total + (g * g).sum()
+    return FUNCTIONS["sqrt"](total)
 
 
 def slot(p: Parameter, name: str) -> Parameter:
     """State of one parameter: zeros of its type, called ``<parameter>.<name>``."""
-    return parameter(f"{p.name}.{name}", np.zeros(p.store.array.shape, p.dtype.numpy))
+    made: Parameter = _maker.get()(p, name, p.shape, p.dtype.numpy)
+    return made
+
+
+@contextmanager
+def states_made_by(maker: Maker) -> Iterator[None]:
+    """Within, ``maker`` makes (or finds again) what optimizers keep from step to step.
+
+    It is given the parameter that the state belongs to (None: the optimizer as a whole), the name,
+    shape and element type. So the same rules serve tensors, which have no graph to put it in.
+    """
+    token = _maker.set(maker)
+    try:
+        yield
+    finally:
+        _maker.reset(token)
+
+
+def _parameter_of_zeros(p: Parameter | None, name: str, shape: Any, dtype: Any) -> Parameter:
+    return parameter(name if p is None else f"{p.name}.{name}", np.zeros(shape, dtype))
+
+
+_maker: Final[ContextVar[Maker]] = ContextVar("optimizer_state", default=_parameter_of_zeros)
 
 
 def _parameters(params: Any) -> list[Parameter]:

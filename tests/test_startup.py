@@ -27,7 +27,7 @@ print(json.dumps([name for name in sys.modules if name not in numpys]))
 """
 #: Heavy, and for what runs later: compiling, the command line, messages, reading text.
 LATER = (
-    *("numba", "llvmlite", "scipy", "rich", "click", "platformdirs", "opt_einsum"),
+    *("numba", "llvmlite", "scipy", "rich", "click", "platformdirs", "opt_einsum", "threadpoolctl"),
     *("importlib.metadata", "email", "socket", "urllib", "zipfile", "tempfile", "random", "csv"),
     *(
         "pathlib",

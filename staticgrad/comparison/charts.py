@@ -64,13 +64,17 @@ def lines(
     show_y: Format = "{:g}".format,
     log_x: bool = True,
     log_y: bool = True,
+    from_zero: bool = True,
 ) -> str:
-    """A line chart; ``x`` and ``y`` name the axes, ``show_x`` and ``show_y`` write their ticks."""
+    """A line chart; ``x`` and ``y`` name the axes, ``show_x`` and ``show_y`` write their ticks.
+
+    A linear axis of y begins at 0, unless ``from_zero`` is off.
+    """
     xs = [a for line in series for a, _ in line.points]
     ys = [b for line in series for _, b in line.points]
     ys += [b for line in series for pair in line.band for b in pair]
     across = _scale(xs, _LEFT, _WIDTH - _RIGHT, log_x, 0.0)
-    up = _scale(ys, _HEIGHT - _BOTTOM, _TOP, log_y, 0.06)
+    up = _scale(ys, _HEIGHT - _BOTTOM, _TOP, log_y, 0.06, from_zero)
     parts = [_grid(across, up, x, y, show_x, show_y, sorted(set(xs)) if log_x else None)]
     ends: list[float] = []
     for kind, line in zip(_CLASSES, series, strict=False):
@@ -146,12 +150,17 @@ def _grid(
     return "".join(parts)
 
 
-def _scale(values: Sequence[float], start: float, end: float, log: bool, margin: float) -> _Scale:
+def _scale(
+    values: Sequence[float], start: float, end: float, log: bool, margin: float, zero: bool = True
+) -> _Scale:
     low, high = min(values), max(values)
     if log:
         room = (high / low) ** margin if high > low else 1.5
         return _Scale(low / room, high * room, start, end, True)
-    return _Scale(min(low, 0.0), high or 1.0, start, end, False)
+    if zero:
+        return _Scale(min(low, 0.0), high or 1.0, start, end, False)
+    room = 0.06 * (high - low) or 0.5 * abs(low) or 1.0
+    return _Scale(low - room, high + room, start, end, False)
 
 
 def _round_step(size: float) -> float:

@@ -1,7 +1,7 @@
-"""The stop-watch and the scales: a model run both ways, and what that took.
+"""A model run both ways, and what that took: time, memory, first results.
 
-The two ways take turns, so that a noisy machine is noisy for both; first results come from fresh
-processes. What is counted rather than timed (bytes, kernels, operations) is exact.
+Both ways run on one thread and take turns, so that a noisy machine is noisy for both; first results
+come from fresh processes. What is counted rather than timed (bytes, kernels, operations) is exact.
 """
 
 from __future__ import annotations
@@ -9,45 +9,49 @@ from __future__ import annotations
 import json
 import os
 import platform
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import tracemalloc
 from collections.abc import Callable, Iterable, Mapping
-from itertools import count
 from typing import Final
 
 import numpy as np
 
 from staticgrad.analysis.cost import plan_seconds
 from staticgrad.comparison.abilities import abilities
-from staticgrad.comparison.models import Array, Model, model
+from staticgrad.comparison.agreement import agreement
+from staticgrad.comparison.loading import Spec, model
+from staticgrad.comparison.model import BATCH, Batch, Model
 from staticgrad.comparison.report import (
     EMPTY,
     TAPE,
     WARM,
-    Agreement,
+    Budgeted,
     Bytes,
     Comparison,
     FirstResult,
     Pair,
-    Timing,
 )
-from staticgrad.comparison.ways import DefineByRun, DefineThenRun, Way
+from staticgrad.comparison.stopwatch import one_thread, pools, timed
+from staticgrad.comparison.ways import DefineByRun, DefineThenRun
 from staticgrad.comparison.work import work
-from staticgrad.errors import MeasurementError
+from staticgrad.errors import BudgetInfeasible, MeasurementError
 
 POLICIES: Final = ("store_all", "sqrt", "recompute")
 _FIRST: Final = "staticgrad.comparison.first"
-_STEPS: Final = 20  # of which losses are compared
-_MOST: Final = 200  # steps per timing
+#: Parts of the way from the smallest peak of a policy to that of the first.
+_BUDGETS: Final = (0.8, 0.6, 0.4, 0.2)
+#: What keeps the libraries of a fresh process on one thread.
+_ONE_THREAD: Final = dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
+)
 Watch = Callable[[str], object]
 
 
 def compare(
-    spec: str = "mlp",
+    spec: Spec = "mlp",
     *,
     batches: Iterable[int] | None = None,
     depths: Iterable[int] | None = None,
@@ -57,49 +61,71 @@ def compare(
     """Run a model both ways and report.
 
     Args:
-        spec: a model's name, or ``path.py:function``.
+        spec: a model's name, ``path.py:function``, a function that returns a Model, or a Model.
+            First results are measured for the first two, which a fresh process can find.
         batches: batch sizes to time a step at; by default a quarter to four times the usual one.
         depths: numbers of layers to time a step at, for models that have a choice; by default
             half to four times the usual one.
-        seconds: of time per timing of a pair, more or less.
+        seconds: of wall time per timing of a pair; three measurements of each way at least.
         watch: told what is being measured.
 
     Raises:
-        UnknownNameError, ArgumentError: no such model; see ``models.model``.
+        UnknownNameError, ArgumentError, ProgramError: see ``loading.model``.
         MissingPackageError: the model's data comes with a package that is not installed.
+        GradientError: a parameter that the loss does not depend on.
         MeasurementError: a process that measures a first result failed.
     """
     chosen = model(spec)
+    with one_thread():
+        return _compared(spec, chosen, batches, depths, seconds, watch)
+
+
+def _compared(
+    spec: Spec,
+    chosen: Model,
+    batches: Iterable[int] | None,
+    depths: Iterable[int] | None,
+    seconds: float,
+    watch: Watch,
+) -> Comparison:
     usual = chosen.batch_size
-    sizes = sorted({usual, *(batches or (usual // 4, usual * 4))})
-    watch("losses of both ways")
-    agreement = _agreement(chosen)
-    timed = tuple(
-        _pair(chosen, size, size, seconds, watch, f"a step at batch size {size}") for size in sizes
-    )
-    watch("first results in fresh processes")
-    first = _first_results(spec, usual)
+    watch("whether both ways agree")
+    trained = DefineThenRun(chosen)
+    agreed = agreement(chosen, trained)
+    named = BATCH in trained.graph.sizes
+    wanted = batches or ((max(usual // 4, 1), usual * 4) if named else ())
+    sizes = sorted({usual, *(wanted if named else ())})
+    timings = tuple(_pair(chosen, n, n, seconds, watch, f"a step at batch size {n}") for n in sizes)
+    forward = _pair(chosen, usual, usual, seconds, watch, "the forward pass alone", forward=True)
+    layers = _depths(spec, chosen, depths, seconds, watch)
     watch("memory")
+    by_policy = {policy: DefineThenRun(chosen, policy) for policy in POLICIES}
+    memories = tuple(_memory(chosen, n, by_policy) for n in sizes)
     return Comparison(
         model=chosen.name,
         note=chosen.note,
-        parameters=sum(array.size for array in chosen.parameters.values()),
+        parameters=sum(np.asarray(array).size for array in chosen.parameters.values()),
         batch_size=usual,
+        rule=chosen.rule,
         machine=_machine(),
-        agreement=agreement,
-        batches=timed,
-        depths=_depths(spec, chosen, depths, seconds, watch),
-        first=first,
-        memory=_memory(chosen),
+        threads=pools(),
+        agreement=agreed,
+        batches=timings,
+        depths=layers,
+        forward=forward,
+        first=_first_results(spec, usual, watch),
+        memories=memories,
+        budgets=_budgets(chosen, memories[sizes.index(usual)].arena),
+        program=str(trained.graph),
         work=work(chosen),
         abilities=abilities(),
     )
 
 
 def _depths(
-    spec: str, chosen: Model, depths: Iterable[int] | None, seconds: float, watch: Watch
+    spec: Spec, chosen: Model, depths: Iterable[int] | None, seconds: float, watch: Watch
 ) -> tuple[Pair, ...]:
-    if chosen.depth is None:
+    if chosen.depth is None or isinstance(spec, Model):
         return ()
     wanted = sorted(set(depths or (max(chosen.depth // 2, 2), chosen.depth, chosen.depth * 4)))
     return tuple(
@@ -108,43 +134,34 @@ def _depths(
     )
 
 
-def _agreement(chosen: Model) -> Agreement:
-    ways: list[Way] = [DefineByRun(chosen), DefineThenRun(chosen)]
-    random = np.random.default_rng(0)
-    batches = [chosen.batch(chosen.batch_size, random) for _ in range(_STEPS)]
-    one, two = ([way.step(batch) for batch in batches] for way in ways)
-    apart = (abs(a - b) / max(abs(a), 1e-30) for a, b in zip(one, two, strict=True))
-    return Agreement(tuple(one), tuple(two), max(apart))
-
-
-def _pair(chosen: Model, at: int, size: int, seconds: float, watch: Watch, what: str) -> Pair:
-    """Steps of both ways in turns until the time is up, ten of each at least."""
+def _pair(
+    chosen: Model,
+    at: int,
+    size: int,
+    seconds: float,
+    watch: Watch,
+    what: str,
+    forward: bool = False,
+) -> Pair:
+    """Steps of both ways in turns; each sees the same few batches again and again."""
     watch(what)
-    ways: list[Way] = [DefineByRun(chosen), DefineThenRun(chosen)]
-    random = np.random.default_rng(1)
-    batches = [chosen.batch(size, random) for _ in range(4)]
-    for way in ways:
-        for batch in batches[:2]:
-            way.step(batch)
-    times: list[list[float]] = [[], []]
-    end = time.perf_counter() + seconds
-    for turn in count():
-        if turn >= _MOST or (turn >= 10 and time.perf_counter() > end):
-            break
-        batch = batches[turn % len(batches)]
-        for way, own in zip(ways, times, strict=True):
-            before = time.perf_counter()
-            way.step(batch)
-            own.append(time.perf_counter() - before)
-    return Pair(at, *map(_timing, times))
+    draw = np.random.default_rng(1)
+    batches = [chosen.draw(size, draw) for _ in range(4)]
+
+    def runner(way: DefineByRun | DefineThenRun) -> Callable[[], float]:
+        run = way.forward if forward else way.step
+        turn = iter(range(sys.maxsize))
+        run(batches[0])
+        return lambda: run(batches[next(turn) % len(batches)])
+
+    with np.errstate(all="ignore"):
+        return timed(at, runner(DefineByRun(chosen)), runner(DefineThenRun(chosen)), seconds)
 
 
-def _timing(times: list[float]) -> Timing:
-    lower, median, upper = statistics.quantiles(times, n=4)
-    return Timing(median, lower, upper, len(times))
-
-
-def _first_results(spec: str, size: int) -> Mapping[str, FirstResult]:
+def _first_results(spec: Spec, size: int, watch: Watch) -> Mapping[str, FirstResult]:
+    if not isinstance(spec, str):
+        return {}
+    watch("first results in fresh processes")
     with tempfile.TemporaryDirectory() as folder:
         return {
             TAPE: _first_result("tape", spec, size, folder),
@@ -156,7 +173,7 @@ def _first_results(spec: str, size: int) -> Mapping[str, FirstResult]:
 def _first_result(way: str, spec: str, size: int, cache: str) -> FirstResult:
     done = subprocess.run(
         [sys.executable, "-m", _FIRST, way, spec, str(size), repr(time.monotonic())],
-        env={**os.environ, "STATICGRAD_CACHE_DIR": cache},
+        env={**os.environ, **_ONE_THREAD, "STATICGRAD_CACHE_DIR": cache},
         capture_output=True,
         text=True,
         check=False,
@@ -167,24 +184,26 @@ def _first_result(way: str, spec: str, size: int, cache: str) -> FirstResult:
     return FirstResult(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def _memory(chosen: Model) -> Bytes:
-    batch = chosen.batch(chosen.batch_size, np.random.default_rng(0))
-    plans = {
-        policy: DefineThenRun(chosen, policy).compiled.plan(batch=chosen.batch_size)
-        for policy in POLICIES
-    }
+def _memory(chosen: Model, size: int, compiled: Mapping[str, DefineThenRun]) -> Bytes:
+    batch = chosen.draw(size, np.random.default_rng(0))
+    plans = {policy: way.plan(size) for policy, way in compiled.items()}
     times = {policy: plan_seconds(plan) for policy, plan in plans.items()}
     return Bytes(
-        tape=_tape_peak(chosen, batch),
+        at=size,
+        tape=tape_peak(chosen, batch),
         arena={policy: plan.peak_bytes for policy, plan in plans.items()},
         times={policy: own / times[POLICIES[0]] for policy, own in times.items()},
     )
 
 
-def _tape_peak(chosen: Model, batch: Mapping[str, Array]) -> int:
-    """What NumPy held at most during a step of the tape; parameters and batch are there before."""
+def tape_peak(chosen: Model, batch: Batch) -> int:
+    """Bytes that NumPy and Python hold at most during a step of the tape.
+
+    Parameters, the state of the optimizer and the batch are there before.
+    """
     tape = DefineByRun(chosen)
-    tape.step(batch)
+    for _ in range(2):
+        tape.step(batch)
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
@@ -192,6 +211,23 @@ def _tape_peak(chosen: Model, batch: Mapping[str, Array]) -> int:
         return tracemalloc.get_traced_memory()[1] - before
     finally:
         tracemalloc.stop()
+
+
+def _budgets(chosen: Model, arena: Mapping[str, int]) -> tuple[Budgeted, ...]:
+    """Plans within budgets between what the policies take; none where they all take the same."""
+    most, least = arena[POLICIES[0]], min(arena.values())
+    if least > 0.95 * most:
+        return ()
+    whole = DefineThenRun(chosen).plan(chosen.batch_size)
+    found = []
+    for part in _BUDGETS:
+        budget = int(least + part * (most - least))
+        try:
+            plan = DefineThenRun(chosen, memory_budget=budget).plan(chosen.batch_size)
+        except BudgetInfeasible:
+            continue
+        found.append(Budgeted(budget, plan.peak_bytes, plan_seconds(plan) / plan_seconds(whole)))
+    return tuple(found)
 
 
 def _machine() -> str:

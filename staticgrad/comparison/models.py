@@ -1,54 +1,23 @@
-"""What is trained: models written once, over any kind of value, and the data they are fed with.
+"""The models that come with the package: written once, over any kind of value.
 
-The loss of a model is an ordinary function of parameters and a batch; it runs on tensors as it does
-on symbolic values. All data comes with Python or is drawn from a seed; nothing is downloaded.
+All data comes with Python or is drawn from a seed; nothing is downloaded.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 import staticgrad as sg
-from staticgrad.errors import ArgumentError, MissingPackageError, UnknownNameError
+from staticgrad.comparison.model import Array, Model, Values
+from staticgrad.errors import MissingPackageError
+from staticgrad.source import count_as_user
 
-Array = npt.NDArray[Any]
-Values = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Model:
-    """A training problem.
-
-    Attributes:
-        name: what tables and pages call it.
-        parameters: initial values by name; floating arrays.
-        loss: from parameters and a batch, both by name, the 0-d loss; written with ``sg`` functions
-            and operators, so that it runs on symbolic values and on eager tensors.
-        batch: draws a batch of so many examples, arrays by name whose first axis counts them.
-        batch_size: the usual one.
-        learning_rate: of plain gradient descent.
-        depth: how many layers it has, where that can be chosen.
-        note: a line on where the data comes from.
-    """
-
-    name: str
-    parameters: Mapping[str, Array]
-    loss: Callable[[Values, Values], Any]
-    batch: Callable[[int, np.random.Generator], Mapping[str, Array]]
-    batch_size: int = 64
-    learning_rate: float = 0.05
-    depth: int | None = None
-    note: str = ""
+count_as_user(__file__)
 
 
 def linear(depth: None = None) -> Model:
@@ -223,43 +192,3 @@ MODELS: Final[Mapping[str, Callable[..., Model]]] = {
     "deep": deep,
     "chars": chars,
 }
-
-
-def model(spec: str, depth: int | None = None) -> Model:
-    """A model by its name, or a user's by ``path.py:function``; the function returns a Model.
-
-    Args:
-        spec: ``linear``, ``mlp``, ``deep``, ``chars``, or where the user's function stands.
-        depth: how many layers, for functions with an argument ``depth``.
-
-    Raises:
-        UnknownNameError: no such model, file or function.
-        ArgumentError: the function returns something else than a Model, or takes no depth.
-    """
-    make = MODELS.get(spec) or _users(spec)
-    takes_depth = "depth" in inspect.signature(make).parameters
-    if depth is not None and not takes_depth:
-        raise ArgumentError(f"model {spec!r} has no argument depth")
-    found = make() if depth is None else make(depth=depth)
-    if not isinstance(found, Model):
-        raise ArgumentError(
-            f"model {spec!r} returns {type(found).__name__}",
-            hint="it returns a staticgrad.comparison.Model",
-        )
-    return found
-
-
-def _users(spec: str) -> Callable[..., Any]:
-    path, colon, name = spec.rpartition(":")
-    if not colon:
-        raise UnknownNameError(
-            f"no model is named {spec!r}", hint=f"{', '.join(MODELS)}, or path.py:function"
-        )
-    loading = importlib.util.spec_from_file_location(Path(path).stem, path)
-    if loading is None or loading.loader is None or not Path(path).is_file():
-        raise UnknownNameError(f"there is no Python file {path!r}")
-    module = importlib.util.module_from_spec(loading)
-    loading.loader.exec_module(module)
-    if not callable(getattr(module, name, None)):
-        raise UnknownNameError(f"{path!r} has no function {name!r}")
-    return getattr(module, name)  # type: ignore[no-any-return]

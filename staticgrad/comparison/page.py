@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from html import escape
+from math import isfinite
 from typing import Final
 
 import staticgrad as sg
 from staticgrad.comparison import charts
 from staticgrad.comparison.charts import Line
-from staticgrad.comparison.report import EMPTY, TAPE, WARM, Comparison, Pair
+from staticgrad.comparison.report import EMPTY, TAPE, WARM, Bytes, Comparison, Pair
+from staticgrad.comparison.table import between, memory_rows, rows_of_times, timing, verdict
 from staticgrad.comparison.wording import nbytes, number, ratio, seconds
 
 BY_RUN: Final = "define by run"
@@ -39,7 +41,8 @@ svg polyline.a { stroke: var(--a); } svg polyline.b { stroke: var(--b); }
 svg polyline.c { stroke: var(--c); } svg polyline.d { stroke: var(--d); }
 svg .a:not(polyline) { fill: var(--a); } svg .b:not(polyline) { fill: var(--b); }
 svg .c:not(polyline) { fill: var(--c); } svg .d:not(polyline) { fill: var(--d); }
-code { font-size: .9em; }
+code, pre { font-size: .85em; } pre { overflow-x: auto; } summary { cursor: pointer; }
+p.alarm { border-left: 4px solid var(--a); padding-left: .8rem; max-width: 46rem; }
 """
 
 
@@ -49,10 +52,11 @@ def page(found: Comparison) -> str:
         (
             _head(found),
             _time(found),
-            _first(found),
+            _first(found) if found.first else "",
             _memory(found),
             _work(found),
-            _losses(found),
+            _agreement(found),
+            _program(found),
             _abilities(found),
         )
     )
@@ -65,45 +69,75 @@ def page(found: Comparison) -> str:
 
 
 def _head(found: Comparison) -> str:
-    usual, even = found.usual, found.break_even[WARM]
-    figures = (
-        (ratio(usual.ratio), "as long takes a step of the tape"),
-        (_paid(even), "compiling has paid for itself, its kernels cached"),
+    usual, memory = found.usual, found.memory
+    policy = min(memory.arena, key=lambda name: (memory.arena[name], memory.times[name]))
+    figures = [
         (
-            nbytes(found.memory.arena["store_all"]),
-            f"for a step; the tape takes {nbytes(found.memory.tape)}",
+            ratio(usual.ratio),
+            "the processor time of the compiled step is what a step of the tape takes"
+            f" ({between(usual)} among parts of the measurement)",
+        ),
+        (
+            nbytes(memory.arena[policy]),
+            f"is the least that a step needs, known beforehand ({policy},"
+            f" {ratio(memory.times[policy])} the time); the tape takes {nbytes(memory.tape)}",
         ),
         (f"{found.work[0].operations} to {found.work[-1].operations}", "operations become kernels"),
-    )
+    ]
+    if found.first:
+        paid = _paid(found.break_even[WARM])
+        figures.insert(1, (paid, "is when compiling has paid for itself, if kernels are cached"))
     shown = "".join(
         f'<div class="figure"><b>{escape(value)}</b><span>{escape(what)}</span></div>'
         for value, what in figures
     )
+    about = (
+        *([found.note] if found.note else []),
+        f"{found.parameters:,} parameters, batch size {found.batch_size}",
+        found.rule,
+        f"staticgrad {sg.__version__} on {found.machine}",
+    )
+    alarms = [] if found.agreement.holds else [verdict(found)]
+    said = "".join(f'<p class="alarm">{escape(text)}</p>' for text in (*alarms, *found.warnings))
     return (
         f"<h1>{escape(found.model)}</h1>"
-        f'<p class="sub">{escape(found.note)}; {found.parameters:,} parameters, batch size '
-        f"{found.batch_size}; plain gradient descent; staticgrad {sg.__version__} on "
-        f"{escape(found.machine)}. Both ways run the same rules on the same data from the same "
-        f'values.</p><div class="figures">{shown}</div>'
+        f'<p class="sub">{escape("; ".join(about))}. Both ways run the same rules on the same data'
+        f" from the same values, each on {found.threads} thread"
+        f"{'s' * (found.threads > 1)}.</p>{said}"
+        f'<div class="figures">{shown}</div>'
     )
 
 
 def _time(found: Comparison) -> str:
-    drawn = [_pair_chart(found.batches, "batch size")]
+    drawn = [_pair_chart(found.batches, "batch size")] if len(found.batches) > 1 else []
     if found.depths:
         drawn.append(_pair_chart(found.depths, "layers"))
     rows = [
-        (what, str(p.at), _spread(p, True), _spread(p, False), ratio(p.ratio))
-        for what, pairs in (("batch size", found.batches), ("layers", found.depths))
-        for p in pairs
+        (what.strip(), *timing(p.by_run), *timing(p.then_run), ratio(p.ratio), between(p))
+        for what, p in rows_of_times(found)
     ]
-    heads = ("", "", f"{BY_RUN}: a step", THEN_RUN, "ratio")
+    heads = (
+        "", f"{BY_RUN}: CPU", "wall", f"{THEN_RUN}: CPU", "wall", "ratio",
+        "range",
+    )  # fmt: skip
+    forward, usual = found.forward, found.usual
+    parts = [
+        seconds(max(whole.cpu - part.cpu, 0.0))
+        for whole, part in (
+            (usual.by_run, forward.by_run),
+            (usual.then_run, forward.then_run),
+        )
+    ]
     return (
         "<h2>Time of a step</h2>"
         '<p class="why">The tape pays for every operation: a call into Python, an array for the '
         "result, a pass over memory. The compiled step pays once per step, and merged kernels pass "
-        "over memory once for several operations. Small steps show the former, large ones both."
-        f'</p><div class="pair">{"".join(drawn)}</div>{_table(heads, rows, numbers=(1, 2, 3, 4))}'
+        "over memory once for several operations. Small steps show the former, large ones both. "
+        "CPU is the least processor time of a step, wall the quartiles of wall time; ratios are of "
+        "processor time, their range is that among parts of the measurement. "
+        f"Beyond the forward pass, backward and update take {parts[0]} on the tape, {parts[1]} "
+        f'compiled.</p><div class="pair">{"".join(drawn)}</div>'
+        f"{_table(heads, rows, numbers=range(1, 7))}"
     )
 
 
@@ -112,17 +146,12 @@ def _pair_chart(pairs: Sequence[Pair], what: str) -> str:
     series = [
         Line(
             name,
-            [(p.at, t.median) for p, t in zip(pairs, times, strict=True)],
-            [(t.lower, t.upper) for t in times],
+            [(p.at, t.cpu) for p, t in zip(pairs, times, strict=True)],
+            [(min(t.cpu, t.lower), max(t.cpu, t.upper)) for t in times],
         )
         for name, times in ways
     ]
     return charts.lines(series, what, "time of a step", show_y=seconds)
-
-
-def _spread(pair: Pair, by_run: bool) -> str:
-    timing = pair.by_run if by_run else pair.then_run
-    return f"{seconds(timing.median)} ({seconds(timing.lower)} to {seconds(timing.upper)})"
 
 
 def _first(found: Comparison) -> str:
@@ -130,17 +159,17 @@ def _first(found: Comparison) -> str:
     horizon = max([100.0, *(2.0 * step for step in found.break_even.values() if step)])
     steps = [horizon * k / 40 for k in range(41)]
     series = [
-        Line(name, [(n, found.first[state].total + n * each) for n in steps])
+        Line(name, [(n, found.first[state].cpu + n * each) for n in steps])
         for name, state, each in (
-            (BY_RUN, TAPE, usual.by_run.median),
-            ("compiled, cached", WARM, usual.then_run.median),
-            ("compiled, first time", EMPTY, usual.then_run.median),
+            (BY_RUN, TAPE, usual.by_run.cpu),
+            ("compiled, cached", WARM, usual.then_run.cpu),
+            ("compiled, first time", EMPTY, usual.then_run.cpu),
         )
     ]
     rows = [
         (
             state,
-            *map(seconds, (t.imports, t.build, t.compile, t.step, t.total)),
+            *map(seconds, (t.imports, t.build, t.compile, t.step, t.total, t.cpu)),
             _even(found, state),
         )
         for state, t in found.first.items()
@@ -152,16 +181,23 @@ def _first(found: Comparison) -> str:
         "compile",
         "first step",
         "to the first loss",
+        "CPU",
         "paid for at step",
     )
     chart = charts.lines(
-        series, "steps", "time since the process began", show_y=seconds, log_x=False, log_y=False
+        series,
+        "steps",
+        "processor time since the process began",
+        show_y=seconds,
+        log_x=False,
+        log_y=False,
     )
     return (
         "<h2>First result, and when compiling has paid for itself</h2>"
         '<p class="why">A tape can start at once. The compiler builds the gradient, runs its '
         "passes and makes native code first; a second process finds the code on disk. In fresh "
-        f"processes.</p>{chart}{_table(heads, rows, numbers=range(1, 7))}"
+        "processes, by the clock; CPU is processor time, as in the chart and the last column."
+        f"</p>{chart}{_table(heads, rows, numbers=range(1, 8))}"
     )
 
 
@@ -179,21 +215,34 @@ def _paid(step: float | None) -> str:
 
 
 def _memory(found: Comparison) -> str:
-    values = [("tape, measured", float(found.memory.tape))]
-    values += [(f"{policy}, planned", float(size)) for policy, size in found.memory.arena.items()]
-    rows = [
-        (policy, nbytes(size), ratio(found.memory.times[policy]))
-        for policy, size in found.memory.arena.items()
-    ]
+    usual = found.memory
+    values = [("tape, measured", float(usual.tape))]
+    values += [(f"{policy}, planned", float(size)) for policy, size in usual.arena.items()]
+    values += [(f"budget {nbytes(b.budget)}", float(b.peak)) for b in found.budgets]
+    drawn = [charts.bars(values, nbytes, "bytes of a step")]
+    if len(found.memories) > 1:
+        names = ("tape", *usual.arena)
+        series = [
+            Line(name, [(float(m.at), float(_bytes(m, name))) for m in found.memories])
+            for name in names
+        ]
+        drawn.append(charts.lines(series, "batch size", "bytes of a step", show_y=nbytes))
+    rows = memory_rows(found)
+    heads = ("", *(f"batch size {m.at}" for m in found.memories), "predicted time")
     return (
         "<h2>Memory of a step</h2>"
-        '<p class="why">A tape holds every operand until the backward pass has used it, and frees '
-        "what it can as it meets it. A graph shows beforehand when each value is used last: values "
-        "share one arena, whose size is exact before the first run. A policy may compute values "
-        "again instead of keeping them. Beside parameters and batch.</p>"
-        + charts.bars(values, nbytes, "bytes of a step")
-        + _table(("policy", "peak", "predicted time"), rows, numbers=(1, 2))
+        '<p class="why">The tape keeps what the rules of the backward pass will read, and lets go '
+        "of it as the pass goes, as other tapes do. A graph shows beforehand when each value is "
+        "used last: values share one arena, whose size is exact before the first run, "
+        "at every batch size. A policy or a byte budget computes values again instead of keeping "
+        "them; a tape does so where the program says it. Beside parameters, the optimizer's state "
+        f'and the batch.</p><div class="pair">{"".join(drawn)}</div>'
+        + _table(heads, rows, numbers=range(1, len(heads)))
     )
+
+
+def _bytes(memory: Bytes, name: str) -> int:
+    return memory.arena.get(name, memory.tape)
 
 
 def _work(found: Comparison) -> str:
@@ -207,17 +256,26 @@ def _work(found: Comparison) -> str:
     )
 
 
-def _losses(found: Comparison) -> str:
+def _agreement(found: Comparison) -> str:
     both = found.agreement
     series = [
-        Line(name, [(float(k), loss) for k, loss in enumerate(losses)])
+        Line(name, [(float(k), loss) for k, loss in enumerate(losses) if isfinite(loss)])
         for name, losses in ((BY_RUN, both.by_run), (THEN_RUN, both.then_run))
     ]
+    chart = ""
+    if all(line.points for line in series):
+        chart = charts.lines(series, "step", "loss", log_x=False, log_y=False, from_zero=False)
+    end = "." if not both.holds else ": sums are added up in another order."
+    return f'<h2>The same results</h2><p class="why">{escape(verdict(found))}{end}</p>{chart}'
+
+
+def _program(found: Comparison) -> str:
+    lines = len(found.program.splitlines())
     return (
-        "<h2>The same losses</h2>"
-        f'<p class="why">Over {len(both.by_run)} steps the losses differ by at most '
-        f"{both.largest_difference:.1e}, relatively: sums are added up in another order.</p>"
-        + charts.lines(series, "step", "loss", log_x=False, log_y=False)
+        "<h2>The program</h2>"
+        '<p class="why">What is compiled: loss, gradients and updates as one graph, each node with '
+        "its type and the line of the model that it comes from; ^1 marks what differentiation made."
+        f"</p><details><summary>{lines} lines</summary><pre>{escape(found.program)}</pre></details>"
     )
 
 

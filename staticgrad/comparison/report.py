@@ -2,36 +2,55 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 #: Counts up when a field of the JSON document changes its meaning or goes.
-SCHEMA = 1
+SCHEMA = 2
+#: Wall time over processor time from which on a machine counts as busy.
+BUSY = 1.25
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of one step: the median of ``steps`` steps and the quartiles round it."""
+    """Seconds of one step, of ``turns`` measurements.
 
-    median: float
+    ``cpu`` and ``wall`` are the least processor and wall time; ``lower``, ``median`` and ``upper``
+    the quartiles of wall time; ``waiting`` is all wall time over all processor time.
+    """
+
+    cpu: float
+    wall: float
     lower: float
+    median: float
     upper: float
-    steps: int
+    turns: int
+    waiting: float
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One step at ``at`` (a batch size, or a depth), both ways, measured in turns."""
+    """One step at ``at`` (a batch size, or a depth), both ways, measured in turns on one thread.
+
+    ``ratios``: the least and largest ratio among parts of the measurement.
+    """
 
     at: int
     by_run: Timing
     then_run: Timing
+    ratios: tuple[float, float]
 
     @property
     def ratio(self) -> float:
-        """How many times as long the tape takes."""
-        return self.by_run.median / self.then_run.median
+        """How many times the compiled way's processor time the tape takes: of the minima."""
+        return self.by_run.cpu / self.then_run.cpu
+
+    @property
+    def waiting(self) -> float:
+        """Wall time over processor time."""
+        return max(self.by_run.waiting, self.then_run.waiting)
 
 
 @dataclass(frozen=True)
@@ -40,13 +59,14 @@ class FirstResult:
 
     ``imports``: starting Python and importing the package (fetching data is left out); ``build``:
     the model, for the graph also its gradient; ``compile``: passes, kernels, driver; ``step``: the
-    first step, its plan included.
+    first step, its plan included. ``cpu``: processor time of all this.
     """
 
     imports: float
     build: float
     compile: float
     step: float
+    cpu: float
 
     @property
     def total(self) -> float:
@@ -55,25 +75,47 @@ class FirstResult:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Losses of both ways over the same steps, and the largest relative difference."""
+    """Losses of both ways over the same steps, and how far apart both ways are, relatively.
+
+    ``losses``: the largest difference of two losses; ``gradients`` of the first step and
+    ``parameters`` after the last: the largest distance, by parameter, over its norm. ``problem``
+    says why they do not agree; empty if they do.
+    """
 
     by_run: tuple[float, ...]
     then_run: tuple[float, ...]
-    largest_difference: float
+    losses: float
+    gradients: float
+    parameters: float
+    problem: str = ""
+
+    @property
+    def holds(self) -> bool:
+        return not self.problem
 
 
 @dataclass(frozen=True)
 class Bytes:
-    """Memory of one step beside parameters and batch.
+    """Memory of one step at batch size ``at``, beside parameters and batch.
 
-    ``tape``: the peak of NumPy's allocations in a step of the tape, measured. ``arena``: per policy
-    the planned peak of the compiled step, which is what it uses; ``times``: the predicted time of
-    that plan, relative to the first policy's.
+    ``tape``: the peak of Python's and NumPy's allocations in a step of the tape, measured.
+    ``arena``: per policy the planned peak of the compiled step, which is what it uses; ``times``:
+    the predicted time of that plan, relative to the first policy's.
     """
 
+    at: int
     tape: int
     arena: Mapping[str, int]
     times: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Budgeted:
+    """A byte budget that was given, the peak planned within it, and the predicted time."""
+
+    budget: int
+    peak: int
+    time: float
 
 
 @dataclass(frozen=True)
@@ -104,12 +146,17 @@ class Comparison:
     note: str
     parameters: int
     batch_size: int
+    rule: str
     machine: str
+    threads: int
     agreement: Agreement
     batches: tuple[Pair, ...]
     depths: tuple[Pair, ...]
+    forward: Pair
     first: Mapping[str, FirstResult]
-    memory: Bytes
+    memories: tuple[Bytes, ...]
+    budgets: tuple[Budgeted, ...]
+    program: str
     work: tuple[Work, ...]
     abilities: tuple[Ability, ...]
 
@@ -119,25 +166,62 @@ class Comparison:
         return next(pair for pair in self.batches if pair.at == self.batch_size)
 
     @property
+    def memory(self) -> Bytes:
+        """The memory at the usual batch size."""
+        return next(each for each in self.memories if each.at == self.batch_size)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader of the times has to know, in sentences."""
+        pairs = (*self.batches, *self.depths)
+        found = []
+        waiting = max(pair.waiting for pair in pairs)
+        if waiting > BUSY:
+            found.append(
+                f"The machine was not quiet: wall time was {waiting:.1f} times processor time."
+                " Ratios are of processor time, but caches and clocks were shared too."
+            )
+        several = min(t.waiting for pair in pairs for t in (pair.by_run, pair.then_run))
+        if self.threads > 1 or several < 1 / BUSY:
+            found.append("The matrix library ran on several threads: the two ways did not.")
+        return tuple(found)
+
+    @property
     def break_even(self) -> Mapping[str, float | None]:
         """The step after which compiling has paid for itself, by state of the kernel cache.
 
-        None: never, the tape is quicker per step.
+        Of processor time. None: never, the tape is quicker per step.
         """
-        gain = self.usual.by_run.median - self.usual.then_run.median
-        late = {state: self.first[state].total - self.first["tape"].total for state in _STATES}
+        if not self.first:
+            return {}
+        gain = self.usual.by_run.cpu - self.usual.then_run.cpu
+        late = {state: self.first[state].cpu - self.first[TAPE].cpu for state in _STATES}
         return {
             state: max(seconds / gain, 0.0) if gain > 0 else None for state, seconds in late.items()
         }
 
     def as_json(self) -> dict[str, Any]:
-        """The comparison as JSON has it."""
-        return {
-            "schema": SCHEMA,
-            **asdict(self),
-            "break_even": dict(self.break_even),
-            "ratios": {str(pair.at): pair.ratio for pair in self.batches},
-        }
+        """The comparison as JSON has it; numbers that are not finite are texts."""
+        found: dict[str, Any] = _plain(
+            {
+                "schema": SCHEMA,
+                "holds": self.agreement.holds,
+                **asdict(self),
+                "warnings": self.warnings,
+                "break_even": dict(self.break_even),
+                "ratios": {str(pair.at): pair.ratio for pair in self.batches},
+            }
+        )
+        return found
+
+
+def _plain(data: Any) -> Any:
+    """``data`` as JSON has it: no NaN, no infinity."""
+    if isinstance(data, Mapping):
+        return {key: _plain(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_plain(value) for value in data]
+    return str(data) if isinstance(data, float) and not math.isfinite(data) else data
 
 
 #: The states of the kernel cache in which a first result is measured.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from staticgrad.comparison.report import TAPE, Comparison
-from staticgrad.comparison.wording import nbytes, number, ratio, seconds
+from staticgrad.comparison.report import TAPE, Comparison, Pair, Timing
+from staticgrad.comparison.wording import nbytes, number, ratio, seconds, span
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -17,29 +17,68 @@ def tables(found: Comparison) -> RenderableType:
     from rich.console import Group
 
     title = (
-        f"{found.model} ({found.parameters:,} parameters, batch size {found.batch_size}); losses"
-        f" agree to {found.agreement.largest_difference:.0e} over"
-        f" {len(found.agreement.by_run)} steps"
+        f"{found.model} ({found.parameters:,} parameters, batch size {found.batch_size};"
+        f" {found.rule})"
     )
-    return Group(title, "", _times(found), _firsts(found), _memory(found), _work(found))
+    threads = f"on {found.threads} thread{'s' * (found.threads > 1)}"
+    times = (
+        f"Times of a step, each way {threads}: the least processor time, the quartiles of wall"
+        " time; ratios of processor time, with their range among parts of the measurement"
+    )
+    notes = [verdict(found), times, *found.warnings]
+    parts = [_times(found), _memory(found), _work(found)]
+    if found.first:
+        parts.insert(1, _firsts(found))
+    return Group(title, *notes, "", *parts)
+
+
+def verdict(found: Comparison) -> str:
+    """Whether both ways agree, and how far, or why not."""
+    both = found.agreement
+    if not both.holds:
+        return f"PROBLEM: {both.problem}"
+    return (
+        f"Both ways agree: relatively, losses of {len(both.by_run)} steps to {both.losses:.0e},"
+        f" gradients to {both.gradients:.0e}, parameters afterwards to {both.parameters:.0e}"
+    )
+
+
+def rows_of_times(found: Comparison) -> list[tuple[str, Pair]]:
+    """What was timed, in words, with its figures."""
+    return [
+        *((f"batch size {pair.at}", pair) for pair in found.batches),
+        ("  its forward pass", found.forward),
+        *((f"{pair.at} layers", pair) for pair in found.depths),
+    ]
 
 
 def _times(found: Comparison) -> RenderableType:
     rows = [
-        (f"{what} {p.at}", seconds(p.by_run.median), seconds(p.then_run.median), ratio(p.ratio))
-        for what, pairs in (("batch size", found.batches), ("layers", found.depths))
-        for p in pairs
+        (what, *timing(p.by_run), *timing(p.then_run), ratio(p.ratio), between(p))
+        for what, p in rows_of_times(found)
     ]
-    return _table("a step", ("define by run", "define then run", "ratio"), rows)
+    heads = ("tape: CPU", "wall", "compiled: CPU", "wall", "ratio", "range")
+    return _table("a step", heads, rows)
+
+
+def timing(found: Timing) -> tuple[str, str]:
+    """The least processor time; the quartiles of wall time."""
+    return seconds(found.cpu), span(found.lower, found.upper)
+
+
+def between(pair: Pair) -> str:
+    """The range of the ratio."""
+    low, high = (ratio(value).removesuffix("x") for value in pair.ratios)
+    return f"{low}-{high}"
 
 
 def _firsts(found: Comparison) -> RenderableType:
     rows = []
     for state, first in found.first.items():
         even = "" if state == TAPE else _step(found.break_even[state])
-        parts = (first.imports, first.build, first.compile, first.step, first.total)
+        parts = (first.imports, first.build, first.compile, first.step, first.total, first.cpu)
         rows.append((state, *map(seconds, parts), even))
-    heads = ("import", "build", "compile", "first step", "in all", "paid for at step")
+    heads = ("import", "build", "compile", "first step", "in all", "CPU", "paid for at step")
     return _table("first result", heads, rows)
 
 
@@ -50,12 +89,20 @@ def _step(step: float | None) -> str:
 
 
 def _memory(found: Comparison) -> RenderableType:
-    arenas = found.memory.arena.items()
-    rows = [
-        ("tape, measured", nbytes(found.memory.tape), ""),
-        *((f"{n}, planned", nbytes(size), ratio(found.memory.times[n])) for n, size in arenas),
-    ]
-    return _table("memory of a step", ("bytes", "predicted time"), rows)
+    heads = [f"batch {each.at}" for each in found.memories]
+    return _table("memory of a step", (*heads, "predicted time"), memory_rows(found))
+
+
+def memory_rows(found: Comparison) -> list[tuple[str, ...]]:
+    """The peaks of the tape, of each policy and within each budget, by batch size."""
+    rows = [("tape, measured", *(nbytes(each.tape) for each in found.memories), "")]
+    for policy in found.memory.arena:
+        sizes = (nbytes(each.arena[policy]) for each in found.memories)
+        rows.append((f"{policy}, planned", *sizes, ratio(found.memory.times[policy])))
+    for each in found.budgets:
+        at = [nbytes(each.peak) if m.at == found.batch_size else "" for m in found.memories]
+        rows.append((f"budget {nbytes(each.budget)}", *at, ratio(each.time)))
+    return rows
 
 
 def _work(found: Comparison) -> RenderableType:
@@ -64,9 +111,10 @@ def _work(found: Comparison) -> RenderableType:
 
 
 def _table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> RenderableType:
+    from rich import box
     from rich.table import Table
 
-    table = Table(title, *heads, title_justify="left", pad_edge=False)
+    table = Table(title, *heads, box=box.SIMPLE_HEAD, pad_edge=False)
     for column in table.columns[1:]:
         column.justify = "right"
     for row in rows:

@@ -1,26 +1,47 @@
 """The two ways of running a model: a tape written while it runs, and a graph compiled before.
 
-Both start from the same values and do the same plain gradient descent with the same rules. Each has
-``step``: one batch in, the loss out, parameters updated.
+Both start from the same values, see the same batches, draw the same random numbers and update by
+the same rules. Each has ``step`` (one batch in, the loss out, parameters updated), ``forward`` (the
+loss alone) and ``gradients`` (of a batch, by name).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from functools import cached_property
+from typing import Any, Final, Protocol
 
 import numpy as np
 
 import staticgrad as sg
-from staticgrad.comparison.models import Array, Model
-from staticgrad.eager import Tensor
+from staticgrad import optim
+from staticgrad.comparison.model import BATCH, Array, Batch, Model
+from staticgrad.eager import Generator, Tensor, no_grad
+from staticgrad.errors import ArgumentError, GradientError
+from staticgrad.ir.graph import Symbolic
+from staticgrad.ir.plan import Plan
+from staticgrad.source import attribute_to
+
+_SEED: Final = 0  # of the random numbers that a loss draws
 
 
 class Way(Protocol):
     """A model that can be trained."""
 
-    def step(self, batch: Mapping[str, Array]) -> float:
-        """One step of gradient descent; the loss before it."""
+    def step(self, batch: Batch) -> float:
+        """One step of the optimizer; the loss before it."""
+        ...
+
+    def forward(self, batch: Batch) -> float:
+        """The loss, without its gradient."""
+        ...
+
+    def gradients(self, batch: Batch) -> Mapping[str, Array]:
+        """The gradient of the loss by each parameter."""
+        ...
+
+    def values(self) -> Mapping[str, Array]:
+        """The parameters as they are now."""
         ...
 
 
@@ -28,51 +49,188 @@ class DefineByRun:
     """The tape: every operation runs at once, on NumPy arrays."""
 
     def __init__(self, model: Model) -> None:
-        self._model = model
+        self._model, self._random = model, Generator(_SEED)
         self.parameters = {
-            name: Tensor(array, requires_grad=True, dtype=array.dtype)
+            name: Tensor(array, requires_grad=True, dtype=np.asarray(array).dtype)
             for name, array in model.parameters.items()
         }
+        self._states: dict[tuple[int, str], Tensor] = {}
 
-    def step(self, batch: Mapping[str, Array]) -> float:
+    def step(self, batch: Batch) -> float:
         """Forward, backward, update, operation by operation."""
-        values = {name: Tensor.of(array) for name, array in batch.items()}
-        loss = self._model.loss(self.parameters, values)
+        loss = self._loss(batch)
         loss.backward()
-        for parameter in self.parameters.values():
-            assert parameter.grad is not None
-            rate = parameter.data.dtype.type(self._model.learning_rate)
-            parameter.data -= rate * parameter.grad
-            parameter.zero_grad()
+        self._check_reached()
+        if self._model.optimizer is None and self._model.max_norm is None:
+            self._descend()
+        else:
+            self._advance()
+        self._random.advance()
         return float(loss.item())
+
+    def forward(self, batch: Batch) -> float:
+        """The loss, with nothing recorded."""
+        with no_grad():
+            found = float(self._loss(batch).item())
+        self._random.state = (int(self._random.step), 0)
+        return found
+
+    def gradients(self, batch: Batch) -> Mapping[str, Array]:
+        """The gradients that a backward pass leaves."""
+        self._loss(batch).backward()
+        self._random.state = (int(self._random.step), 0)
+        self._check_reached()
+        found: dict[str, Any] = {name: p.grad for name, p in self.parameters.items()}
+        for parameter in self.parameters.values():
+            parameter.zero_grad()
+        return found
+
+    def values(self) -> Mapping[str, Array]:
+        """The arrays of the parameters."""
+        return {name: parameter.data for name, parameter in self.parameters.items()}
+
+    def _loss(self, batch: Batch) -> Any:
+        values = {name: Tensor.of(array) for name, array in batch.items()}
+        loss = self._model.loss_of(self.parameters, values, self._random)
+        if not isinstance(loss, Tensor):
+            raise ArgumentError(
+                f"the loss of {self._model.name!r} gives {type(loss).__name__} on tensors",
+                hint="write it with sg functions and operators", at=self._model.origin,
+            )  # fmt: skip
+        return loss
+
+    def _check_reached(self) -> None:
+        for name, parameter in self.parameters.items():
+            if parameter.grad is None:
+                raise unused(self._model, name)
+
+    def _descend(self) -> None:
+        """p -= learning_rate * grad, in the gradient's own array."""
+        for parameter in self.parameters.values():
+            grad: Any = parameter.grad
+            grad *= grad.dtype.type(self._model.learning_rate)
+            parameter.array -= grad
+            parameter.zero_grad()
+
+    def _advance(self) -> None:
+        """The update of ``sg.optim``, its arithmetic done on tensors."""
+        values = list(self.parameters.values())
+        with no_grad(), optim.states_made_by(self._state):
+            slopes: list[Any] = [Tensor.of(p.grad) for p in values if p.grad is not None]
+            for parameter in values:
+                parameter.zero_grad()
+            if self._model.max_norm is not None:
+                slopes = optim.clipped(slopes, self._model.max_norm)
+            rule = _optimizer(self._model)
+            updates: Any = rule.advanced(dict(zip(values, slopes, strict=True)))
+            del slopes
+            for tensor, value in updates.items():
+                np.copyto(tensor.array, np.asarray(value))
+
+    def _state(self, owner: Tensor | None, name: str, shape: Any, dtype: Any) -> Tensor:
+        key = (id(owner), name)
+        if key not in self._states:
+            self._states[key] = Tensor.of(np.zeros(shape, dtype))
+        return self._states[key]
 
 
 class DefineThenRun:
     """The graph: differentiated and compiled as a whole, then run in one call."""
 
     def __init__(
-        self, model: Model, checkpoint: str = "store_all", graph: sg.Graph | None = None
+        self,
+        model: Model,
+        checkpoint: str = "store_all",
+        graph: sg.Graph | None = None,
+        memory_budget: int | None = None,
     ) -> None:
+        self._model = model
         self.graph = training_graph(model) if graph is None else graph
-        self.compiled = sg.compile(self.graph, checkpoint=checkpoint)
+        self.compiled = sg.compile(self.graph, checkpoint=checkpoint, memory_budget=memory_budget)
 
-    def step(self, batch: Mapping[str, Array]) -> float:
+    def step(self, batch: Batch) -> float:
         """One call of the compiled step."""
-        return float(self.compiled.run(batch)["loss"])
+        return float(self.compiled.run(batch)["loss"].item())
+
+    def forward(self, batch: Batch) -> float:
+        """One call of the compiled loss."""
+        return float(self._forward.run(batch)["loss"].item())
+
+    def gradients(self, batch: Batch) -> Mapping[str, Array]:
+        """One call of the compiled gradient."""
+        found: Mapping[str, Array] = self._gradients.run(batch)
+        return found
+
+    def plan(self, size: int) -> Plan:
+        """The plan of a step at a batch size, known without running it."""
+        return self.compiled.plan(**({BATCH: size} if BATCH in self.graph.sizes else {}))
+
+    def values(self) -> Mapping[str, Array]:
+        """The values of the graph's parameters."""
+        wanted = self._model.parameters
+        return {p.name: p.value for p in self.graph.parameters if p.name in wanted}
+
+    @cached_property
+    def _forward(self) -> sg.Compiled:
+        outputs = {"loss": self.graph.outputs["loss"]}
+        return sg.compile(sg.Graph(outputs, inputs=self.graph.inputs, name="forward"))
+
+    @cached_property
+    def _gradients(self) -> sg.Compiled:
+        loss = self.graph.outputs["loss"]
+        wanted = {p.name: p for p in self.graph.parameters if p.name in self._model.parameters}
+        slopes = sg.grad(loss, wanted)
+        return sg.compile(sg.Graph(slopes, inputs=self.graph.inputs, name="gradients"))
 
 
 def training_graph(model: Model) -> sg.Graph:
-    """The joint graph of a step: loss, gradients, updates; the first axis is the size ``batch``."""
-    sample = model.batch(2, np.random.default_rng(0))
-    inputs = {
-        name: sg.input(name, ("batch", *array.shape[1:]), array.dtype)
-        for name, array in sample.items()
-    }
-    parameters = {name: sg.parameter(name, array) for name, array in model.parameters.items()}
-    loss = model.loss(parameters, inputs)
-    slopes = sg.grad(loss, parameters)
-    updates: dict[Any, Any] = {
-        parameter: parameter - model.learning_rate * slopes[name]
-        for name, parameter in parameters.items()
-    }
-    return sg.Graph({"loss": loss}, updates, name="step")
+    """The joint graph of a step: loss, gradients, updates; examples are counted by ``batch``.
+
+    Raises:
+        GradientError: a parameter that the loss does not depend on.
+        ArgumentError: a loss that is no symbolic value.
+    """
+    sample = model.draw(model.batch_size, np.random.default_rng(0))
+    shapes = model.input_shapes(sample)
+    with attribute_to(model.origin):
+        inputs = {name: sg.input(name, shapes[name], a.dtype) for name, a in sample.items()}
+        parameters = {name: sg.parameter(name, a) for name, a in model.parameters.items()}
+        random = sg.random.Generator(_SEED)
+    loss = model.loss_of(parameters, inputs, random)
+    if not isinstance(loss, Symbolic):
+        raise ArgumentError(
+            f"the loss of {model.name!r} gives {type(loss).__name__} on symbolic values",
+            hint="write it with sg functions and operators", at=model.origin,
+        )  # fmt: skip
+    with attribute_to(model.origin):
+        used = {p.name for p in sg.Graph(loss).parameters}
+        for name in parameters:
+            if name not in used:
+                raise unused(model, name)
+        slopes = sg.grad(loss, parameters)
+        updates = _updates(model, parameters, slopes)
+        drawn = random.updates if model.is_random else {}
+        given = list(inputs.values())  # also those that the loss does not read
+        return sg.Graph({"loss": loss}, {**updates, **drawn}, inputs=given, name="step")
+
+
+def _updates(model: Model, parameters: Any, slopes: Mapping[str, Any]) -> dict[Any, Any]:
+    given = list(slopes.values())
+    if model.max_norm is not None:
+        given = optim.clipped(given, model.max_norm)
+    by_parameter = dict(zip(parameters.values(), given, strict=True))
+    if model.optimizer is None:
+        return {p: p - model.learning_rate * slope for p, slope in by_parameter.items()}
+    return model.optimizer.apply(by_parameter)
+
+
+def _optimizer(model: Model) -> optim.Optimizer:
+    return model.optimizer or optim.SGD(model.learning_rate)
+
+
+def unused(model: Model, name: str) -> GradientError:
+    """What is wrong with a parameter that no gradient reaches."""
+    return GradientError(
+        f"the loss of {model.name!r} does not depend on parameter {name!r}",
+        hint="leave it out of Model.parameters, or use it", at=model.origin,
+    )  # fmt: skip

@@ -11,6 +11,13 @@ def seconds(value: float) -> str:
     return f"{value * 1e9:.0f} ns"
 
 
+def span(lower: float, upper: float) -> str:
+    """``1.17-5.41 ms``: both in the unit of the larger."""
+    shown, _, unit = seconds(upper).rpartition(" ")
+    size = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}[unit]
+    return f"{_digits(lower / size)}-{shown} {unit}"
+
+
 def nbytes(value: float) -> str:
     """``512 B``, ``1.50 KiB``, ``2.00 MiB``."""
     for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
@@ -28,7 +35,7 @@ def number(value: float) -> str:
 
 
 def ratio(value: float) -> str:
-    """``3.4 x`` as long."""
+    """``3.40x``."""
     return f"{_digits(value)}x"
 
 

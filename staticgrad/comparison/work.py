@@ -6,12 +6,13 @@ multiplication); bytes are those of the results that are written to memory.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 from typing import Final
 
 from passes.pipelines import pipeline
 from staticgrad.analysis.binding import concrete_shape
-from staticgrad.comparison.models import Model
+from staticgrad.comparison.model import BATCH, Model
 from staticgrad.comparison.report import Work
 from staticgrad.comparison.ways import DefineThenRun
 from staticgrad.ir.forms import Contract, Reduce, Reshape, Same, View
@@ -27,14 +28,15 @@ _WRITTEN: Final = ("temp", "output", "scratch")
 def work(model: Model) -> tuple[Work, ...]:
     """One line each: the joint graph as written, after each pass that changed it, as kernels."""
     step = DefineThenRun(model)
-    sizes = {"batch": model.batch_size}
     graph = step.graph
+    sizes = {BATCH: model.batch_size} if BATCH in graph.sizes else {}
     found = [_of_graph("written out, node by node", graph, sizes)]
     for each in pipeline(_PIPELINE).passes:
         after = each(graph)
-        if after is not graph:
-            found.append(_of_graph(f"after {each}", after, sizes))
-            graph = after
+        line = _of_graph(f"after {each}", after, sizes)
+        if replace(line, name=found[-1].name) != found[-1]:
+            found.append(line)
+        graph = after
     plan = step.compiled.plan(**sizes)
     nbytes = dict(plan.buffer_bytes)
     written = [b.name for b in plan.schedule.buffers if b.role in _WRITTEN]

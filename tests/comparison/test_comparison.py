@@ -72,15 +72,26 @@ def test_every_figure_is_there(found):
     assert [pair.at for pair in found.batches] == [2, 8]
     assert found.depths == ()
     assert set(found.first) == {TAPE, EMPTY, WARM}
-    for timing in (found.usual.by_run, found.usual.then_run):
-        assert 0 < timing.lower <= timing.median <= timing.upper
+    for pair in (*found.batches, found.forward):
+        for timing in (pair.by_run, pair.then_run):
+            assert 0 < timing.cpu <= timing.wall * 1.5
+            assert timing.wall <= timing.median
+            assert timing.lower <= timing.median <= timing.upper
+            assert timing.turns >= 3
+        low, high = pair.ratios
+        assert 0 < low <= high
+    assert found.threads == 1
     assert found.first[TAPE].compile == 0
     assert found.first[EMPTY].compile > 0
-    assert found.memory.tape > 0
-    assert found.agreement.largest_difference < 1e-5
+    assert [each.at for each in found.memories] == [2, 8]
+    assert all(each.tape > 0 for each in found.memories)
+    assert found.agreement.holds
+    assert max(found.agreement.losses, found.agreement.gradients) < 1e-5
     counts = [work.operations for work in found.work]
     assert counts == sorted(counts, reverse=True)
-    assert json.loads(json.dumps(found.as_json()))["schema"] == 1
+    data = json.loads(json.dumps(found.as_json(), allow_nan=False))
+    assert (data["schema"], data["holds"], data["threads"]) == (2, True, 1)
+    assert data["program"].startswith("staticgrad-ir")
 
 
 def test_the_planned_bytes_are_those_of_the_plan(found, own):
@@ -122,7 +133,7 @@ def test_the_page_stands_alone(found):
     assert reader.open == []
     assert not re.search(r"(src|href)=|@import|url\(", text), "nothing is fetched"
     drawn = re.findall(r"<svg.*?</svg>", text, re.S)
-    assert len(drawn) == 4
+    assert len(drawn) == 5
     for svg in drawn:
         ElementTree.fromstring(svg)
     assert "NaN" not in text

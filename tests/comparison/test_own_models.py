@@ -1,0 +1,254 @@
+"""Programs of a user's own: files, functions, objects, shapes, and what is said of mistakes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import staticgrad as sg
+from staticgrad.cli import main
+from staticgrad.comparison import Model, model
+from staticgrad.comparison.ways import DefineByRun, DefineThenRun, training_graph
+from staticgrad.errors import (
+    ArgumentError,
+    GradientError,
+    ProgramError,
+    ShapeError,
+    StaticgradError,
+    UnknownNameError,
+)
+
+FILE = """
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass
+
+import numpy as np
+
+import staticgrad as sg
+from beside_the_model import SCALE
+from staticgrad.comparison import Model
+
+
+@dataclass
+class Settings:
+    width: int = 4
+    other: Settings | None = None
+
+
+def graph_network():
+    settings = pickle.loads(pickle.dumps(Settings()))
+    adjacency = np.eye(3, dtype="float32")[::-1].copy()
+
+    def loss(p, b):
+        import later_beside
+
+        hidden = b["adjacency"] @ (b["x"] @ p["w"]) * b["scale"]
+        return later_beside.mean_square(hidden.sum((1, 2)) - b["y"])
+
+    def batch(size, draw):
+        x = draw.normal(size=(size, 3, 2)).astype("float32")
+        return {
+            "x": x, "y": x.sum((1, 2)), "adjacency": adjacency, "scale": np.float32(SCALE),
+            "unread": np.zeros(3),
+        }
+
+    return Model("graph", {"w": np.full((2, settings.width), 0.1, "float32")}, loss, batch, 3)
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "own_graph.py").write_text(FILE)
+    (tmp_path / "beside_the_model.py").write_text("SCALE = 0.5\n")
+    (tmp_path / "later_beside.py").write_text("def mean_square(x):\n    return (x * x).mean()\n")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for name in ("own_graph", "beside_the_model", "later_beside"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    return f"{tmp_path / 'own_graph.py'}:graph_network"
+
+
+def trained_alike(chosen: Model, size: int | None = None) -> None:
+    ways = DefineByRun(chosen), DefineThenRun(chosen)
+    data = chosen.draw(size or chosen.batch_size, np.random.default_rng(0))
+    for _ in range(3):
+        one, two = (way.step(data) for way in ways)
+        assert one == pytest.approx(two, rel=1e-5)
+
+
+def test_a_file_is_run_as_python_runs_it(file: str) -> None:
+    """Dataclasses with deferred annotations, pickles, modules beside it, feeds without a batch."""
+    chosen = model(file)
+    graph = training_graph(chosen)
+    shapes = {v.node.op.label: v.shape for v in graph.inputs}
+    assert {name: tuple(map(str, shape)) for name, shape in shapes.items()} == {
+        "x": ("batch", "3", "2"), "y": ("batch",), "adjacency": ("3", "3"), "scale": (),
+        "unread": ("3",),
+    }  # fmt: skip
+    trained_alike(chosen)
+    trained_alike(chosen, 5)
+    assert sys.modules["own_graph"].__file__ == file.rpartition(":")[0]
+    again = model(file)
+    assert again.loss is not chosen.loss  # an edited file is run again
+
+
+def test_a_file_named_as_a_module_hides_it_from_nobody(tmp_path: Path) -> None:
+    path = tmp_path / "json.py"
+    path.write_text(FILE.replace("from beside_the_model import SCALE", "SCALE = 1.0"))
+    before = sys.modules["json"]
+    try:
+        assert model(f"{path}:graph_network").name == "graph"
+        assert sys.modules["json"] is before
+    finally:
+        sys.path.remove(str(tmp_path))
+        del sys.modules["compared_json"]
+
+
+def test_a_file_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    path, before = tmp_path / "broken_model.py", list(sys.path)
+    path.write_text("x = 1\ny = x / 0\n")
+    with pytest.raises(ProgramError, match="ZeroDivisionError") as caught:
+        model(f"{path}:f")
+    assert f"{path}:2" in str(caught.value)
+    assert sys.path == before
+    assert "broken_model" not in sys.modules
+
+
+def start():
+    return {"w": np.full((2, 1), 0.5, "float32")}
+
+
+def batch(size, draw):
+    x = draw.normal(size=(size, 2)).astype("float32")
+    return {"x": x, "y": x.sum(1, keepdims=True)}
+
+
+def loss(p, b):
+    return ((b["x"] @ p["w"] - b["y"]) ** 2).mean()
+
+
+def test_models_and_functions_are_taken_as_they_are() -> None:
+    made = Model("own", start(), loss, batch)
+    assert model(made) is made
+    assert model(lambda: made) is made
+    wrong: list = [3, None, ["mlp"]]
+    for other in wrong:
+        with pytest.raises(ArgumentError, match="a model is a name"):
+            model(other)
+
+    def deep(depth: int = 2) -> Model:
+        return Model("own", start(), loss, batch, depth=depth)
+
+    assert model(deep, 5).depth == 5
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        lambda p, b: loss(p, b).reshape(1),
+        lambda p, b: sg.sum((b["x"] @ p["w"] - b["y"]) ** 2, (0, 1), keepdims=True),
+    ],
+)
+def test_a_loss_may_have_axes_of_one_element(written) -> None:
+    trained_alike(Model("own", start(), written, batch, 4))
+
+
+def test_shapes_may_be_stated() -> None:
+    def pairs(size, draw):
+        return {"x": np.ones((2 * size, 2), "float32"), "y": np.ones((2 * size, 1), "float32")}
+
+    with pytest.raises(ShapeError, match="for one more") as caught:
+        training_graph(Model("own", start(), loss, pairs, 4))
+    assert "test_own_models.py" in str(caught.value)
+    assert "def pairs" in str(caught.value)
+    stated = {"x": ("batch", 2), "y": ("batch", 1)}
+    trained_alike(Model("own", start(), loss, pairs, 4, shapes=stated))
+
+
+def test_a_batch_axis_may_stand_anywhere_or_nowhere() -> None:
+    def last(size, draw):
+        return {k: v.T.copy() for k, v in batch(size, draw).items()}
+
+    made = Model("own", start(), lambda p, b: loss(p, {k: v.T for k, v in b.items()}), last, 3)
+    assert str(training_graph(made).inputs[0].shape[1]) == "batch"
+    trained_alike(made)
+    fixed = Model("own", start(), loss, lambda size, draw: batch(7, draw), 3)
+    assert not training_graph(fixed).sizes
+    trained_alike(fixed)
+
+
+def fails(p, b):
+    return 1 / 0
+
+
+MISTAKES: list = [
+    (Model("m", start(), lambda p: p["w"].sum(), batch), ArgumentError, "takes (p)"),
+    (Model("m", start(), loss, lambda: {}), ArgumentError, "the batch of 'm' takes ()"),
+    (Model("m", {}, loss, batch), ArgumentError, "no parameters"),
+    (Model("m", {"w": np.zeros(2, int)}, loss, batch), ArgumentError, "not floating"),
+    (Model("m", start(), loss, batch, 0), ArgumentError, "batch_size is 0"),
+    (Model("m", start(), loss, batch, optimizer="adam"), ArgumentError, "not one of sg.optim"),
+    (Model("m", start() | {"b": np.zeros(1, "f4")}, loss, batch), GradientError, "parameter 'b'"),
+    (Model("m", start(), fails, batch), ProgramError, "ZeroDivisionError"),
+    (Model("m", start(), lambda p, b: 3.0, batch), ArgumentError, "gives float"),
+    (Model("m", start(), lambda p, b: b["z"], batch), ProgramError, "KeyError: 'z'"),
+    (Model("m", start(), lambda p, b: b["x"] @ p["w"], batch), GradientError, "one element"),
+    (Model("m", start(), lambda p, b: b["x"] @ b["y"], batch), StaticgradError, "inner sizes"),
+    (Model("m", start(), loss, lambda size, draw: [1]), ArgumentError, "batch gives list"),
+    (
+        Model("m", start(), lambda p, b: loss({"w": sg.stop_gradient(p["w"])}, b), batch),
+        GradientError, "no gradient of the result",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("made", "error", "says"), MISTAKES)
+def test_mistakes_are_said_at_the_users_line(made: Model, error: type, says: str) -> None:
+    with pytest.raises(error) as caught:
+        training_graph(model(made))
+    assert says in str(caught.value)
+    assert "test_own_models.py" in str(caught.value)
+    with pytest.raises(StaticgradError):
+        DefineByRun(model(made)).step(made.draw(2, np.random.default_rng(0)))
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("lambda p: p['w'].sum()", ["SG108", "takes (p)", "loss(parameters, batch)"]),
+        ("lambda p, b: 1 / 0", ["SG508", "ZeroDivisionError"]),
+        ("lambda p, b: b['x'] @ p['w']", ["SG301", "needs a seed"]),
+    ],
+)
+def test_the_command_shows_the_users_line_and_no_traceback(tmp_path, line, says) -> None:
+    file = tmp_path / "mistaken.py"
+    file.write_text(
+        "from staticgrad.comparison import Model\n"
+        "from tests.comparison.test_own_models import start, batch\n"
+        "def own():\n"
+        f"    return Model('m', start(), {line}, batch)\n"
+    )
+    done = CliRunner().invoke(main, ["compare", "--model", f"{file}:own", "--seconds", "0"])
+    assert done.exit_code == 1
+    for what in (*says, "mistaken.py:4", line):
+        assert what in done.output
+    assert "Traceback" not in done.output
+    assert "click" not in done.output
+    assert len(done.output.splitlines()) < 15
+
+
+def test_the_command_says_what_a_loss_takes() -> None:
+    said = " ".join(CliRunner().invoke(main, ["compare", "--help"]).output.split())
+    assert "loss(parameters, batch)" in said
+    assert "Exit code 1" in said
+
+
+def test_names_that_are_none(tmp_path: Path) -> None:
+    for spec in ("resnet", f"{tmp_path}/none.py:f", f"{tmp_path}:f"):
+        with pytest.raises(UnknownNameError):
+            model(spec)
