@@ -12,7 +12,7 @@ from typing import Final
 from staticgrad.errors import ArgumentError
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.value import Value
-from staticgrad.lints import derivatives, exponentials, gradients, precision
+from staticgrad.lints import broadcasting, derivatives, exponentials, gradients, precision
 from staticgrad.lints.finding import Finding as Finding, Severity as Severity
 from staticgrad.lints.program import Program, stabilized
 from staticgrad.lints.table import Lint as Lint, by_op
@@ -20,7 +20,9 @@ from staticgrad.message import did_you_mean, listed
 
 __all__ = ["LINTS", "Finding", "Lint", "Severity", "lint"]
 
-_TABLES: Final = (derivatives.LINTS, exponentials.LINTS, precision.LINTS, gradients.LINTS)
+_TABLES: Final = (
+    derivatives.LINTS, exponentials.LINTS, precision.LINTS, gradients.LINTS, broadcasting.LINTS,
+)  # fmt: skip
 #: Every lint, by name.
 LINTS: Final[Mapping[str, Lint]] = {each.name: each for table in _TABLES for each in table}
 
