@@ -213,10 +213,10 @@ class _Builder:
         return works
 
     def _work(self, group: Group) -> Work:
-        position = max((n.serial for n in group.nodes), default=0)
+        nodes = [*group.nodes, *(key[0] for key in group.reductions)]
         if group.copy is not None:
-            position = group.copy.target[0].serial
-        position = max([position, *(key[0].serial for key in group.reductions)])
+            nodes.append(group.copy.target[0])
+        position = max((self.grouping.position[node] for node in nodes), default=0)
         lowered = self._lower(group)
         return Work(lowered.step, lowered.reads, lowered.writes, position, group.level)
 

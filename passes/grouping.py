@@ -141,6 +141,8 @@ class Grouping:
 
     def __init__(self, graph: Graph, fuse: bool = True) -> None:
         self.graph = graph
+        #: Where each node stands. Creation order is another one where passes have rebuilt nodes.
+        self.position = {node: k for k, node in enumerate(graph.nodes)}
         self.fuse = fuse
         self._groups: list[Group] = []
         self._sources: dict[Key, Source] = {}
@@ -361,7 +363,7 @@ class Grouping:
             return None
         if other.kind == "gemm":
             group, other = other, group
-        group.nodes = sorted([*group.nodes, *other.nodes], key=lambda n: n.serial)
+        group.nodes = sorted([*group.nodes, *other.nodes], key=self.position.__getitem__)
         group.reductions |= other.reductions
         group.row = max(group.row, other.row)
         group.indexed |= other.indexed

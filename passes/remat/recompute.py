@@ -24,8 +24,11 @@ class Recompute(Policy, name="recompute"):
     tries: int = 24
 
     def sequences(self, problem: Problem) -> Iterable[Steps]:
-        """One sequence per bound, over the best order."""
-        forward = Forward.of(problem, problem.order)
+        """One sequence per bound and order, the best order first."""
+        for order in dict.fromkeys((problem.order, *problem.orders)):
+            yield from self._over(problem, Forward.of(problem, order))
+
+    def _over(self, problem: Problem, forward: Forward) -> Iterator[Steps]:
         marked = [forward.first[b] for b in problem.kept if b in forward.first]
         by_marks = forward.keeping((), max(marked)) if marked else None
         if by_marks is not None:
