@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 import staticgrad as sg
+from passes.memory import Planner
 from staticgrad.analysis.agreement import same_bytes
 from staticgrad.analysis.binding import bind_sizes
 from staticgrad.analysis.interpret import interpret
@@ -235,7 +236,7 @@ def front_budget(program: Program, f: Compiled, place: int) -> int:
     """A peak of the front of plans: -1 is the smallest."""
     shapes = {name: a.shape for name, a in program.feeds.items()}
     sizes = bind_sizes(program.graph, shapes, {})
-    peaks = [plan.peak_bytes for plan, _ in f._planner.front(sizes)]
+    peaks = [plan.peak_bytes for plan, _ in Planner(f.schedule).front(sizes)]
     return peaks[max(place, -len(peaks))]
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
+from passes.memory import Planner
 from staticgrad.analysis.binding import bind_sizes
 from staticgrad.compiler import Compiled
 from tests.memory.test_deep_mlp import deep
@@ -96,6 +97,6 @@ def test_a_budget_is_kept_to_the_byte() -> None:
     """A budget at the smallest peak: no byte beyond it is touched."""
     graph, feeds = program(6)
     sizes = bind_sizes(graph, {name: a.shape for name, a in feeds.items()}, {})
-    smallest = sg.compile(graph)._planner.front(sizes)[-1][0].peak_bytes
+    smallest = Planner(sg.compile(graph).schedule).front(sizes)[-1][0].peak_bytes
     f = sg.compile(graph, memory_budget=smallest)
     assert check_touched(f, feeds) <= smallest
