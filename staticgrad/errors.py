@@ -58,6 +58,7 @@ CODES: Final[dict[str, str]] = {
     "SG410": "memory that the system does not give",
     "SG411": "a kernel that touches memory which is not its own",
     "SG412": "a NaN or an infinity made of finite numbers",
+    "SG413": "an access that would wait for the code that it interrupts",
     "SG501": "a kernel that could not be compiled",
     "SG502": "a processor that staticgrad does not compile for",
     "SG503": "a memory budget below what the graph needs",
@@ -375,6 +376,12 @@ class NonFiniteError(StaticgradError, FloatingPointError):
     """A NaN or an infinity made of finite numbers; looked for with ``debug="nan"``."""
 
     code = "SG412"
+
+
+class ReentryError(StaticgradError, RuntimeError):
+    """An access that would wait for the code that it interrupts: a step of the same thread."""
+
+    code = "SG413"
 
 
 # Compiling and installing

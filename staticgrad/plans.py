@@ -13,7 +13,7 @@ from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.ir.collection import collection_paused
 from staticgrad.ir.plan import Plan
 from staticgrad.kept import Kept
-from staticgrad.native.lock import lock_of_this_process
+from staticgrad.native.lock import ProcessLock
 from staticgrad.stats import Counts
 
 _LIMIT: Final = 32 << 20  # bytes of plans that are kept
@@ -30,7 +30,7 @@ class Plans:
 
     def __init__(self, make: Make, counts: Counts) -> None:
         self._make, self._counts = make, counts
-        self._lock = lock_of_this_process()
+        self._lock = ProcessLock()
         self._kept: Kept[object, Plan] = Kept(_LIMIT)
 
     @collection_paused()
@@ -42,7 +42,7 @@ class Plans:
             VerifyError: the plan breaks a promise of plans.
         """
         key = (tuple(sorted(sizes.items())), staged)
-        with self._lock:
+        with self._lock.taken:
             found = self._kept.get(key)
             if found is None:
                 found = self._make(sizes, staged=staged)

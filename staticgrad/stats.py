@@ -10,7 +10,7 @@ from staticgrad import config
 from staticgrad.analysis.plan_report import copied_feeds
 from staticgrad.ir.plan import Plan
 from staticgrad.native import Kernel as NativeKernel
-from staticgrad.native.lock import lock_of_this_process
+from staticgrad.native.lock import ProcessLock
 
 _REASONS: Final = 1000  # latest reasons that are kept
 
@@ -37,18 +37,18 @@ class Counts:
     """Counts up; safe from several threads."""
 
     def __init__(self) -> None:
-        self._lock = lock_of_this_process()
+        self._lock = ProcessLock()
         self._reasons: deque[str] = deque(maxlen=_REASONS)
         self._stats = Stats()
 
     def read(self, runs: int) -> Stats:
         """The counts by now; who runs counts runs."""
-        with self._lock:
+        with self._lock.taken:
             return replace(self._stats, runs=runs, reasons=tuple(self._reasons))
 
     def note(self, reason: str) -> None:
         """Keep a reason that nothing is counted for."""
-        with self._lock:
+        with self._lock.taken:
             self._reasons.append(reason)
 
     def add_plan(self, plan: Plan) -> None:
@@ -58,13 +58,13 @@ class Counts:
         given = ", ".join(f"{name}={value}" for name, value in plan.sizes) or "no open sizes"
         again = len(plan.steps) - len(plan.schedule.steps)
         repeated = f", {again} runs of kernels again" if again else ""
-        with self._lock:
+        with self._lock.taken:
             self._reasons.append(f"planned for {given}{copied}: {plan.peak_bytes} bytes{repeated}")
             self._stats = replace(self._stats, plans=self._stats.plans + 1)
 
     def add_kernel(self, name: str, label: str, handle: NativeKernel) -> None:
         """One more distinct kernel has its code."""
-        with self._lock:
+        with self._lock.taken:
             stats = self._stats
             if handle.origin == "compiled":
                 ms = handle.compile_seconds * 1e3

@@ -4,6 +4,16 @@ Who waits is served in the order of arrival: a thread that trains in a loop cann
 reading its parameters, nor a fork from happening. Locks are taken in the order of their creation,
 so that no two holders of several wait for each other. Who writes under one neither compiles nor
 logs, for a fork may have taken the locks of both before it waits here.
+
+An interrupt anywhere leaves no lock held. A ``Holder`` holds what it took while its ``token`` is
+locked, and ``with holder.token`` ends inside the interpreter, which no interrupt divides. What the
+code behind it then tidies up, others also do for themselves: they pass over a holder whose token is
+free, and look again every ``POLL`` seconds.
+
+Code that interrupts its own thread (a signal handler, a finalizer, a debugger's watch) may meet
+what that thread holds. It may read: a step's own writes begin and end within one call that nothing
+interrupts, so that it finds the old value or the new one. What it may not do raises ReentryError,
+and it waits for no thread that might wait for it.
 """
 
 from __future__ import annotations
@@ -11,156 +21,334 @@ from __future__ import annotations
 import itertools
 import os
 import threading
+import time
 import weakref
 from collections import deque
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Final
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from typing import Any, Final, TypeVar
 
+from staticgrad.errors import ReentryError
+
+#: Seconds after which who waits looks again: nobody wakes it if the one who would was interrupted.
+POLL: Final = 0.05
+
+_T = TypeVar("_T")
 _serial = itertools.count()
 #: Guards the state of every lock: held for a few instructions, taken once for many locks.
 _state: Final = threading.RLock()
 _locks: Final[weakref.WeakSet[ReadWriteLock]] = weakref.WeakSet()
 #: Thread -> as what it holds the locks while it forks.
-_forks: Final[dict[int, object]] = {}
+_forks: Final[dict[int, Holder]] = {}
 
 
-@dataclass(eq=False)
+class Holder:
+    """Who holds locks: a step, or one access to one value. Made by its thread, used once.
+
+    Attributes:
+        token: locked while the holder holds what it took.
+        writing: whether it may be changing what it took to write; set under ``_state``.
+        paused: whether its thread runs code that interrupted it, and there needs other locks.
+    """
+
+    __slots__ = ("is_step", "paused", "thread", "token", "writing")
+
+    def __init__(self, is_step: bool) -> None:
+        self.token = threading.Lock()
+        self.thread = threading.get_ident()
+        self.is_step = is_step
+        self.writing = not is_step
+        self.paused = False
+
+    def begin_writing(self) -> None:
+        """From here on, what the holder took to write may change at any moment."""
+        with _state:
+            self.writing = True
+
+
+class _Here(threading.local):
+    """The holders of this thread, the innermost last; some of them may have ended."""
+
+    def __init__(self) -> None:
+        self.holders: list[Holder] = []
+
+
+_here: Final = _Here()
+
+
+def is_inside_another() -> bool:
+    """Whether this code interrupts code of the same thread that holds or awaits a lock."""
+    return bool(_here.holders) and any(holder.token.locked() for holder in _here.holders)
+
+
 class _Turn:
     """A place in the queue of one lock; its gate is open once the lock is held."""
 
-    holder: object
-    write: bool
-    thread: int = field(default_factory=threading.get_ident)
-    gate: threading.Lock = field(default_factory=threading.Lock)
-
-    def __post_init__(self) -> None:
+    def __init__(self, holder: Holder, write: bool) -> None:
+        self.holder, self.write = holder, write
+        self.gate = threading.Lock()
         self.gate.acquire()
 
 
 class ReadWriteLock:
-    """Many readers or one writer, in the order of arrival. Not re-entrant.
-
-    What is held is held by a *holder*, any object. Giving back what is not held does nothing, so
-    that ``release`` in a ``finally`` is right wherever in ``acquire`` an interrupt came.
+    """Many readers or one writer, in the order of arrival.
 
     Attributes:
+        name: what messages call that which it guards.
         serial: the place in the order in which several locks are taken.
     """
 
-    def __init__(self) -> None:
-        self._readers: set[object] = set()
-        self._writer: object = None
-        self._writing_thread = 0
+    def __init__(self, name: str = "a value") -> None:
+        self.name = name
+        self._holders: dict[Holder, bool] = {}
         self._queue: deque[_Turn] = deque()
         with _state:
             self.serial = next(_serial)
             _locks.add(self)
 
-    def acquire(self, write: bool, holder: object) -> None:
-        """Wait until no writer (and for a writer, no reader) holds the lock, then hold it."""
-        acquire_all(((self, write),), holder)
+    def read(self, copy: Callable[[], _T]) -> _T:
+        """What ``copy``, one call that no interrupt divides, makes of a value that stands still.
 
-    def release(self, holder: object) -> None:
-        """Give back what ``holder`` holds, and let in who is next."""
-        release_all(((self, False),), holder)
+        It waits for nothing but a write that has begun: a step that has not come to its first write
+        leaves the old value to be read.
 
-    def _is_free_for(self, write: bool) -> bool:
-        return self._writer is None and not (write and self._readers)
+        Raises:
+            ReentryError: the reader interrupts a step, and another thread that writes the value
+                waits inside an interruption of its own.
+        """
+        holder = Holder(is_step=False)
+        try:
+            with holder.token:
+                return self._read(copy, holder, _enter(holder))
+        finally:
+            release_all(((self, False),), holder)
 
-    def _take(self, write: bool, holder: object, thread: int) -> None:
-        if write:
-            self._writing_thread = thread
-            self._writer = holder
+    def write(self, change: Callable[[], object]) -> None:
+        """Make a change, one call that no interrupt divides, with nobody else reading or writing.
+
+        Raises:
+            ReentryError: code that interrupts a step sets what is in use by that step, or by one of
+                another thread.
+        """
+        holder = Holder(is_step=False)
+        try:
+            with holder.token:
+                acquire_all(((self, True),), holder)
+                change()
+        finally:
+            release_all(((self, True),), holder)
+
+    def _read(self, copy: Callable[[], _T], holder: Holder, outer: Sequence[Holder]) -> _T:
+        while True:
+            in_the_middle = bool(outer) and _state_is_ours()
+            with _state:
+                if holder in self._holders:
+                    break
+                blockers = self._blockers(False, holder)
+                if not any(blocker.writing for blocker in blockers):
+                    if blockers or self._queue:
+                        return copy()  # nobody begins to write while ``_state`` is ours
+                    self._holders[holder] = False
+                    break
+                turn = None if in_the_middle else self._queued(holder, False, first=bool(outer))
+            if outer and any(blocker.paused for blocker in blockers):
+                raise _reentry(f"{self.name} is being written by a step that this read may hold up")
+            if turn is None:
+                time.sleep(POLL / 50)  # a writer ends without ``_state``, which we cannot give back
+            else:
+                turn.gate.acquire(timeout=POLL)
+        return copy()
+
+    def _blockers(self, write: bool, holder: Holder) -> list[Holder]:
+        """The live holders that keep ``holder`` from reading or writing.
+
+        Its own thread's are none for a reader; nor for a writer those that only access the value,
+        in one call, before or after.
+        """
+        found = []
+        for other, writes in self._holders.copy().items():
+            foreign = other.thread != holder.thread or (write and other.is_step)
+            if not other.token.locked():
+                self._holders.pop(other, None)
+            elif other is not holder and foreign and (write or writes):
+                found.append(other)
+        return found
+
+    def _queued(self, holder: Holder, write: bool, first: bool) -> _Turn:
+        """The holder's place in the queue; its gate is open where its turn has come just now."""
+        for turn in self._queue.copy():
+            if turn.holder is holder:
+                break
         else:
-            self._readers.add(holder)
+            turn = _Turn(holder, write)
+            if first:
+                self._queue.appendleft(turn)
+            else:
+                self._queue.append(turn)
+        self._let_in()
+        return turn
 
-    def _give_back(self, holder: object) -> None:
-        if self._writer is holder:
-            self._writer = None
-        self._readers.discard(holder)
+    def _give_back(self, holder: Holder) -> None:
+        self._holders.pop(holder, None)
         if self._queue:
-            self._let_in(leaving=holder)
+            self._let_in()
 
-    def _let_in(self, leaving: object) -> None:
+    def _let_in(self) -> None:
         """Hand the lock to who is next. Right from the start again after an interrupt."""
-        for turn in [turn for turn in self._queue if turn.holder is leaving]:
-            self._queue.remove(turn)
         while self._queue:
             turn = self._queue[0]
-            if turn.holder is not self._writer and turn.holder not in self._readers:
-                if not self._is_free_for(turn.write):
-                    return
-                self._take(turn.write, turn.holder, turn.thread)
-            if turn.gate.locked():
-                turn.gate.release()
-            self._queue.popleft()
+            if turn.holder.token.locked():
+                if turn.holder not in self._holders:
+                    if self._blockers(turn.write, turn.holder):
+                        return
+                    self._holders[turn.holder] = turn.write
+                with suppress(RuntimeError):  # an interruption has opened it meanwhile
+                    turn.gate.release()
+            with suppress(ValueError):  # as above
+                self._queue.remove(turn)
 
 
-def acquire_all(locks: Sequence[tuple[ReadWriteLock, bool]], holder: object) -> None:
+def acquire_all(locks: Sequence[tuple[ReadWriteLock, bool]], holder: Holder) -> None:
     """Hold all of (lock, whether to write), waiting where one is taken.
 
     Args:
         locks: by rising ``serial``.
-        holder: any object that holds none of them.
+        holder: its token is locked already.
+
+    Raises:
+        ReentryError: this code interrupts a step, and one of the locks is taken.
     """
-    thread = threading.get_ident()
+    outer = _enter(holder)
+    if outer:
+        for lock, write in locks:
+            _acquire_inside(lock, write, holder)
+        return
     waiting = iter(locks)
     while True:
         with _state:
             for lock, write in waiting:
-                if lock._queue or not lock._is_free_for(write):
-                    turn = _Turn(holder, write, thread)
-                    lock._queue.append(turn)
+                if (lock._holders or lock._queue) and (
+                    lock._queue or lock._blockers(write, holder)
+                ):
+                    turn = lock._queued(holder, write, first=False)
                     break
-                lock._take(write, holder, thread)
+                lock._holders[holder] = write
             else:
                 return
-        turn.gate.acquire()
+        while not turn.gate.acquire(timeout=POLL):
+            with _state:
+                lock._let_in()
 
 
-def release_all(locks: Iterable[tuple[ReadWriteLock, bool]], holder: object) -> None:
-    """Give back what ``holder`` holds of ``locks`` or waits for, and let in who is next."""
+def _acquire_inside(lock: ReadWriteLock, write: bool, holder: Holder) -> None:
+    """Hold a lock for code that interrupts a holder of its own thread.
+
+    It waits for nothing but accesses of other threads, which are short; a step might wait for what
+    is interrupted here.
+    """
+    while True:
+        in_the_middle = _state_is_ours()
+        with _state:
+            blockers = lock._blockers(write, holder)
+            if not blockers:
+                lock._holders[holder] = write
+                return
+            if in_the_middle or any(b.is_step or b.paused for b in blockers):
+                raise _reentry(f"{lock.name} is in use by a step, and this code interrupts one")
+            turn = lock._queued(holder, write, first=True)
+        turn.gate.acquire(timeout=POLL)
+
+
+def _reentry(text: str) -> ReentryError:
+    return ReentryError(
+        text,
+        hint="a signal handler or finalizer may read parameters; the rest belongs between steps: "
+        "let it set a flag that the program's loop looks at",
+    )
+
+
+def _enter(holder: Holder) -> list[Holder]:
+    """Note a holder of this thread; those that it interrupts."""
+    here = _here.holders
+    outer = [other for other in here if other.token.locked()] if here else []
+    for other in outer:
+        other.paused = True
+    _here.holders = [*outer, holder]
+    return outer
+
+
+def _leave(holder: Holder) -> None:
+    here = [other for other in _here.holders if other is not holder and other.token.locked()]
+    if here:
+        here[-1].paused = False
+    _here.holders = here
+
+
+def release_all(locks: Iterable[tuple[ReadWriteLock, bool]], holder: Holder) -> None:
+    """Give back what ``holder`` holds of ``locks`` or waits for, and let in who is next.
+
+    Its token has been given back before. Harmless where it holds nothing.
+    """
+    _leave(holder)
     with _state:
         for lock, _ in locks:
             lock._give_back(holder)
 
 
+def _state_is_ours() -> bool:
+    """Whether this thread holds ``_state``: an interruption has come amid its use."""
+    ours: Any = _state
+    return bool(ours._is_owned())
+
+
+# -- forks ----------------------------------------------------------------------------------------
+
+
 def _before_fork() -> None:
-    """Wait until no other thread writes, so that what the child sees is old or new.
+    """Wait until no other thread is writing, so that what the child sees is old or new.
 
     A fork reads every lock, ahead of all that wait. Returns with ``_state`` held.
     """
-    here, holder = threading.get_ident(), object()
+    holder = Holder(is_step=False)
+    holder.token.acquire()
     interrupt: BaseException | None = None
+    in_the_middle = _state_is_ours()
     _state.acquire()
-    _forks[here] = holder
-    while (turn := _next_for_fork(here, holder)) is not None:
-        _state.release()
+    _forks[holder.thread] = holder
+    _enter(holder)
+    while (lock := _next_for_fork(holder)) is not None:
         try:
-            turn.gate.acquire()
+            if in_the_middle:
+                time.sleep(POLL / 50)  # as in ``ReadWriteLock._read``
+            else:
+                turn = lock._queued(holder, False, first=True)
+                _state.release()
+                try:
+                    turn.gate.acquire(timeout=POLL)
+                finally:
+                    _state.acquire()
         except BaseException as error:  # Python only reports it and forks: so wait all the same
             interrupt = error
-        _state.acquire()
     if interrupt is not None:
         raise interrupt
 
 
-def _next_for_fork(here: int, holder: object) -> _Turn | None:
-    """Read the locks that can be read, up to the first that another thread writes."""
+def _next_for_fork(holder: Holder) -> ReadWriteLock | None:
+    """Read the locks that can be read; the first that another thread is writing, if one is."""
     for lock in sorted(_locks, key=lambda lock: lock.serial):
-        if holder in lock._readers or (lock._writer is not None and lock._writing_thread == here):
-            continue
-        if lock._writer is not None:
-            turn = _Turn(holder, write=False)
-            lock._queue.appendleft(turn)
-            return turn
-        lock._readers.add(holder)
+        if holder not in lock._holders:
+            blockers = lock._blockers(False, holder)
+            if any(blocker.writing and not blocker.paused for blocker in blockers):
+                return lock
+            if not blockers:
+                lock._holders[holder] = False
     return None
 
 
 def _in_the_parent() -> None:
     holder = _forks.pop(threading.get_ident())
+    holder.token.release()
+    _leave(holder)
     for lock in _locks:
         lock._give_back(holder)
     _state.release()
@@ -169,9 +357,9 @@ def _in_the_parent() -> None:
 def _in_the_child() -> None:
     """The threads that held or awaited locks are not here."""
     for lock in _locks:
-        lock._writer = None
-        lock._readers.clear()
+        lock._holders.clear()
         lock._queue.clear()
+    _leave(_forks[threading.get_ident()])
     _forks.clear()
     _state.release()
 

@@ -1,12 +1,19 @@
 """Parameters' storage: an aligned buffer that graphs read and update, and the lock around it.
 
 A store outlives every graph that names it; its layout (C-contiguous, 64-byte aligned) never
-changes.
-Runs take a read or write lock of each store that they touch (``staticgrad.ir.locks``).
+changes. Runs take a read or write lock of each store that they touch (``staticgrad.ir.locks``).
+
+Values are read, set and published in calls that run no Python code in between: a signal handler,
+which Python runs between two of its own instructions, finds the old value or the new one.
 """
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import repeat
+from operator import setitem
 from typing import Any, Final
 
 import numpy as np
@@ -29,6 +36,12 @@ def aligned_bytes(count: int) -> npt.NDArray[np.uint8]:
     return raw[start : start + count]
 
 
+def write_together(places: Sequence[npt.NDArray[Any]], values: Sequence[npt.NDArray[Any]]) -> None:
+    """Write each value, of its place's dtype and shape, in one call that no interrupt divides."""
+    one: Callable[..., None] = setitem
+    deque(map(one, places, repeat(...), values), maxlen=0)
+
+
 class ParameterStore:
     """The current value of one parameter: name, type, bytes, lock."""
 
@@ -37,26 +50,24 @@ class ParameterStore:
         dtype = as_dtype(source.dtype)
         self.name = name
         self.type = TensorType(dtype, source.shape)
-        self.lock = ReadWriteLock()
+        self.lock = ReadWriteLock(f"parameter {name!r}")
         raw = aligned_bytes(source.size * dtype.itemsize)
         self.array: npt.NDArray[Any] = raw.view(dtype.numpy).reshape(source.shape)
         self.array[...] = whole_bools(source)
 
     def read(self) -> npt.NDArray[Any]:
-        """A copy of the current value."""
-        holder = object()
-        try:
-            self.lock.acquire(False, holder)
-            return self.array.copy()
-        finally:
-            self.lock.release(holder)
+        """A copy of the current value: from before a step that has not come to its first write, of
+        whichever thread it is, from after it where code of its own thread interrupts it later.
+        """
+        return self.lock.read(self.array.copy)
 
     def write(self, value: npt.ArrayLike) -> None:
-        """Set the value; nothing changes if shape or dtype do not fit.
+        """Set the value, wholly or not at all; nothing changes if shape or dtype do not fit.
 
         Raises:
             MaskedArrayError: a masked array.
             ParameterValueError: another shape, or a dtype that would lose information.
+            ReentryError: code that interrupts a step sets what a step is using.
         """
         source = self._as_array(value)
         if source.shape != self.array.shape:
@@ -69,12 +80,8 @@ class ParameterStore:
                 f"parameter {self.name!r} is {self.type.dtype.numpy.name}, got {source.dtype}",
                 hint=f"convert it first: value.astype({self.type.dtype.numpy.name!r})",
             )
-        holder = object()
-        try:
-            self.lock.acquire(True, holder)
-            self.array[...] = whole_bools(source)
-        finally:
-            self.lock.release(holder)
+        fitting = whole_bools(source).astype(self.array.dtype, copy=False)
+        self.lock.write(partial(setitem, self.array, ..., fitting))
 
     def _as_array(self, value: Any) -> npt.NDArray[Any]:
         """``value`` as an array of numbers."""

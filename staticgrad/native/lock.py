@@ -14,22 +14,34 @@ import weakref
 from typing import Any, Final
 
 LOCK: Final = threading.RLock()
-_free_in_children: Final[weakref.WeakSet[Any]] = weakref.WeakSet()
+_free_in_children: Final[weakref.WeakSet[ProcessLock]] = weakref.WeakSet()
 
 
-def lock_of_this_process() -> threading.Lock:
+class ProcessLock:
     """A lock that a forked child finds free, although its holder's thread is only in the parent.
 
     For what may be left behind in the middle: each use of it starts by writing all that it reads.
+    Taken as ``with lock.taken:``, which begins and ends inside the interpreter, so that no
+    interrupt leaves it taken. Code that interrupts its holder may ask ``is_ours`` before.
     """
-    lock = threading.Lock()
-    _free_in_children.add(lock)
-    return lock
+
+    def __init__(self) -> None:
+        self.taken: Any = threading.RLock()
+        _free_in_children.add(self)
+
+    def is_ours(self) -> bool:
+        """Whether this thread has taken it."""
+        return bool(self.taken._is_owned())
+
+    def try_to_take(self) -> bool:
+        """Take it unless another thread has."""
+        return bool(self.taken.acquire(blocking=False))
 
 
 def _in_the_child() -> None:
     for lock in _free_in_children:
-        lock._at_fork_reinit()  # as the standard library does with its own
+        if not lock.is_ours():
+            lock.taken._at_fork_reinit()  # as the standard library does with its own
     LOCK.release()
 
 

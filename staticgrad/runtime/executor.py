@@ -16,12 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from staticgrad.analysis.binding import Feeds, bind_sizes, concrete_shape
-from staticgrad.errors import FeedError
+from staticgrad.errors import FeedError, ReentryError
 from staticgrad.ir.graph import Graph
+from staticgrad.ir.locks import is_inside_another
 from staticgrad.ir.plan import Plan
 from staticgrad.kept import Kept
 from staticgrad.native.environment import default_environment
-from staticgrad.native.lock import lock_of_this_process
+from staticgrad.native.lock import ProcessLock
 from staticgrad.runtime.arena import Arena, address_of
 from staticgrad.runtime.feeds import BoundFeeds, FeedBinder, copy_feed
 from staticgrad.runtime.outputs import OutputPool, check_apart, given_outputs
@@ -91,7 +92,7 @@ class Executor:
         self._written_ends = [address_of(array) + array.nbytes for array in written]
         self._arena = Arena()
         self._tables: Kept[object, _Prepared] = Kept(_LIMIT)
-        self._lock = lock_of_this_process()
+        self._lock = ProcessLock()
         self._latest: Table | None = None
         self.runs = 0
 
@@ -106,22 +107,49 @@ class Executor:
         Raises:
             FeedError, OutputArrayError, OutOfMemory, BudgetInfeasible: before anything has run.
             IndexOutOfRange: before any parameter has changed.
+            ReentryError: this code interrupts a step of the same thread (it is a signal handler, a
+                finalizer, a debugger's watch) that is this program's, or shares parameters with it.
         """
         bound = self._feeds.bind(feeds)
-        with self._lock:
-            prepared = self._prepare(bound)
-            results, addresses = self._results(prepared, bound, out)
-            table = prepared.table
-            self._arena.reserve(table.plan.peak_bytes)
-            table.bind_arena(self._arena)
-            self._bind_feeds(table, bound)
-            for name, address in addresses.items():
-                table.bind(self._output_buffers[name], address)
-            self._run(table)
-            for name, first in self._twins:
-                np.copyto(results[name], results[first])
-            self._latest = table
-            self.runs += 1
+        if self._lock.is_ours() or is_inside_another():
+            return self._run_inside(bound, out)
+        with self._lock.taken:
+            return self._run_alone(bound, out)
+
+    def _run_inside(self, bound: BoundFeeds, out: object) -> dict[str, Array]:
+        """A run for code that interrupts a step of its own thread: at once, or not at all."""
+        if self._lock.is_ours():
+            raise _reentry("this program is running, and what interrupts its step calls it again")
+        try:
+            try:
+                if not self._lock.try_to_take():
+                    raise _reentry("this program runs in another thread, which may wait for a step "
+                                   "that this code interrupts")  # fmt: skip
+                return self._run_alone(bound, out)
+            finally:
+                self._give_back()
+        except BaseException:
+            self._give_back()  # an interrupt may have come while it was being given back
+            raise
+
+    def _give_back(self) -> None:
+        if self._lock.is_ours():
+            self._lock.taken.release()
+
+    def _run_alone(self, bound: BoundFeeds, out: object) -> dict[str, Array]:
+        prepared = self._prepare(bound)
+        results, addresses = self._results(prepared, bound, out)
+        table = prepared.table
+        self._arena.reserve(table.plan.peak_bytes)
+        table.bind_arena(self._arena)
+        self._bind_feeds(table, bound)
+        for name, address in addresses.items():
+            table.bind(self._output_buffers[name], address)
+        self._locks.run(table, self._arena)
+        for name, first in self._twins:
+            np.copyto(results[name], results[first])
+        self._latest = table
+        self.runs += 1
         return results
 
     def buffers_of(self, names: Iterable[str]) -> frozenset[str]:
@@ -208,16 +236,10 @@ class Executor:
                 hint="feed a copy: parameter.value is one",
             )
 
-    def _run(self, table: Table) -> None:
-        try:
-            try:
-                self._locks.acquire()
-                table.run(self._arena)
-            finally:
-                self._locks.release()
-        except BaseException:
-            self._locks.release()  # the interrupt may have come while they were being released
-            raise
+
+def _reentry(text: str) -> ReentryError:
+    return ReentryError(text, hint="let a signal handler or finalizer set a flag that the "
+                        "program's loop looks at, and run it there")  # fmt: skip
 
 
 def _twins(buffers: dict[str, str]) -> tuple[tuple[str, str], ...]:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from staticgrad.errors import KernelAccessError
-from staticgrad.ir.parameter import ALIGNMENT
+from staticgrad.ir.parameter import ALIGNMENT, write_together
 from staticgrad.ir.plan import Placement
 from staticgrad.runtime.arena import Arena
 from staticgrad.runtime.guarded_copy import Bytes, GuardedCopy, Span, bytes_at, span_of
@@ -112,23 +112,29 @@ class Guard:
             self._step(row)
         self.block[:] = self.truth
 
-    def finish(self) -> None:
-        """Check that outputs are written wholly; then write them and the parameters.
+    def _results(self) -> list[str]:
+        roles = self._plan.schedule.by_name
+        return [n for n in self._copy.outside if roles[n].role in ("output", "parameter")]
+
+    def check_written(self) -> None:
+        """Check that outputs and parameters are written wholly.
 
         Raises:
             KernelAccessError: an output with bytes that no kernel wrote.
         """
-        roles = self._plan.schedule.by_name
-        spans = self._copy.outside
-        written = [n for n in spans if roles[n].role in ("output", "parameter")]
-        for name in written:
-            missing = np.flatnonzero(~self.known[spans[name].slice])
+        for name in self._results():
+            span = self._copy.outside[name]
+            missing = np.flatnonzero(~self.known[span.slice])
             if missing.size:
                 text = f"leaves byte {missing[0]} of {name!r} unwritten"
-                row, size = self._last_writer(name), spans[name].end - spans[name].begin
+                row, size = self._last_writer(name), span.end - span.begin
                 raise self._table.error(row, text, [f"{missing.size} of {size} bytes are missing"])
-        for name in written:
-            self._copy.original(name)[:] = self.truth[spans[name].slice]
+
+    def publish(self) -> None:
+        """Write outputs and parameters where they really are, all together."""
+        names = self._results()
+        values = [self.truth[self._copy.outside[name].slice] for name in names]
+        write_together([self._copy.original(name) for name in names], values)
 
     def _last_writer(self, buffer: str) -> int:
         steps = self._plan.schedule.steps

@@ -6,7 +6,7 @@ kernel to run. What is looked for, and what poison is, is said in ``runtime.guar
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.errors import KernelAccessError
@@ -15,7 +15,7 @@ from staticgrad.native import ROW_WORDS
 from staticgrad.runtime.arena import Arena
 from staticgrad.runtime.guard import Guard, Touched
 from staticgrad.runtime.guarded_copy import GuardedCopy, Span
-from staticgrad.runtime.step import Program, Table, fixed_addresses
+from staticgrad.runtime.step import Program, Table, fixed_addresses, nothing
 
 
 class GuardedTable(Table):
@@ -43,6 +43,9 @@ class GuardedTable(Table):
         """None: parameters and constants are reached through their guarded copies."""
         return {}
 
+    def _make_shadows(self, program: Program) -> None:
+        """None: all is copied anyway."""
+
     def bind(self, buffer: str, address: int) -> None:
         """Note where a feed or output really is."""
         self._bound[buffer] = address
@@ -50,7 +53,7 @@ class GuardedTable(Table):
     def bind_arena(self, arena: Arena) -> None:
         """Nothing: the records point into the guarded copy."""
 
-    def run(self, arena: Arena) -> None:
+    def run(self, arena: Arena, begin_writing: Callable[[], object] = nothing) -> None:
         """As ``Table.run``, one row at a time.
 
         Raises:
@@ -63,7 +66,9 @@ class GuardedTable(Table):
         guard = self._guard = Guard(self, arena, copy)
         try:
             super().run(copy.arena)
-            guard.finish()
+            guard.check_written()
+            begin_writing()
+            guard.publish()
         finally:
             self._guard = None
         self.highest_touched = guard.highest

@@ -21,7 +21,7 @@ from staticgrad.ir.graph import Graph
 from staticgrad.ir.plan import Plan
 from staticgrad.lazy import cached_property
 from staticgrad.runtime.arena import Arena, address_of
-from staticgrad.runtime.step import Program, Table
+from staticgrad.runtime.step import Program, Table, nothing
 
 Array = npt.NDArray[Any]
 
@@ -128,7 +128,7 @@ class _ProbedTable(Table):
         self._watch = watch
         self._inputs = {b.name: b.label for b in program.schedule.buffers if b.role == "input"}
 
-    def run(self, arena: Arena) -> None:
+    def run(self, arena: Arena, begin_writing: Callable[[], object] = nothing) -> None:
         """As ``Table.run``, if no operation makes a NaN or an infinity.
 
         Raises:
@@ -139,4 +139,4 @@ class _ProbedTable(Table):
             if name in self._bound:
                 feeds[label] = self._bound[name]
         self._watch.look(dict(self.plan.sizes), feeds)
-        super().run(arena)
+        super().run(arena, begin_writing)

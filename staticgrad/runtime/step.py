@@ -10,26 +10,33 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from inspect import isfunction
 from operator import itemgetter
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from staticgrad.analysis.cost import all_seconds
 from staticgrad.errors import IndexOutOfRange, VerifyError
 from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.locks import acquire_all, release_all
+from staticgrad.ir.locks import Holder, acquire_all, release_all
 from staticgrad.ir.parameter import ParameterStore
 from staticgrad.ir.plan import Plan, PlannedStep
 from staticgrad.ir.schedule import Schedule, Step
 from staticgrad.native import ROW_WORDS
 from staticgrad.runtime.arena import Arena, address_of
 from staticgrad.runtime.lookups import failing_checks, index_failure
+from staticgrad.runtime.shadows import Shadows
 from staticgrad.source import Location
 
 Array = npt.NDArray[Any]
 #: Runs rows ``first`` to ``last`` (exclusive) of the table at an address.
 Driver = Callable[[int, int, int], object]
+#: Predicted seconds of rows that run in one call, behind which Python looks for signals. A call
+#: costs a millionth of a second, and whoever presses Ctrl-C feels a tenth. Some machines are slower
+#: than predicted; and a thread that computes in Python may take its turn between two calls.
+PIECE: Final = 0.02
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,11 @@ class Program:
             b.label for b in self.schedule.buffers if b.role == "parameter" and b.name in written
         )
 
+    @property
+    def is_divisible(self) -> bool:
+        """Whether the driver is Python code, and interrupts may come between its rows."""
+        return isfunction(self.driver)
+
 
 class ParameterLocks:
     """The locks of a program's parameters, in creation order, so that two runs cannot deadlock."""
@@ -65,13 +77,26 @@ class ParameterLocks:
         stores = sorted(program.stores.items(), key=lambda item: item[1].lock.serial)
         self._locks = [(store.lock, label in updated) for label, store in stores if label in used]
 
-    def acquire(self) -> None:
-        """Take them all; an interrupt may leave some of them taken, for ``release``."""
-        acquire_all(self._locks, self)
+    def run(self, table: Table, arena: Arena) -> None:
+        """Run a table's plan under all of them; see ``Table.run``.
 
-    def release(self) -> None:
-        """Give back those that are taken; harmless where none is."""
-        release_all(self._locks, self)
+        Raises:
+            ReentryError: this code interrupts a step, and one of the parameters is in use.
+        """
+        if not self._locks:
+            table.run(arena)
+            return
+        holder = Holder(is_step=True)
+        try:
+            with holder.token:
+                acquire_all(self._locks, holder)
+                table.run(arena, holder.begin_writing)
+        finally:
+            release_all(self._locks, holder)
+
+
+def nothing() -> None:
+    """What happens before the first write of a plan that nobody else can see."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +150,7 @@ class Table:
         self.plan = plan
         self._driver = program.driver
         self._schedule = program.schedule
+        self._shadows = self._make_shadows(program)
         steps = [program.schedule.steps[planned.step] for planned in plan.steps]
         starts = [ROW_WORDS * len(steps)]
         for step in steps:
@@ -138,6 +164,7 @@ class Table:
         self._fill(program, steps, starts, places)
         self._checks = self._find_checks(steps, places)
         self._reset = self._check_words()
+        self._pieces = _pieces(plan)
         self.staged = {
             b.label: offset
             for b in program.schedule.buffers
@@ -175,7 +202,17 @@ class Table:
 
     def _fixed_addresses(self, program: Program) -> Mapping[str, int]:
         """The buffers whose addresses are written once, when the table is filled."""
-        return fixed_addresses(program)
+        fixed = dict(fixed_addresses(program))
+        for buffer in program.schedule.buffers:
+            if self._shadows is not None and buffer.role == "parameter":
+                fixed[buffer.name] = self._shadows.address(buffer.label) or fixed[buffer.name]
+        return fixed
+
+    def _make_shadows(self, program: Program) -> Shadows | None:
+        """What the rows update in place of parameters, if interrupts may come between them."""
+        if not program.is_divisible:
+            return None
+        return Shadows(program.stores[name] for name in program.updated)
 
     def _find_checks(self, steps: Sequence[Step], places: _Places) -> list[_CheckWords]:
         """The words of every check; what runs again after the commit has passed its check."""
@@ -226,8 +263,11 @@ class Table:
                 view[word] = address + inside
             self._bound[buffer] = address
 
-    def run(self, arena: Arena) -> None:
+    def run(self, arena: Arena, begin_writing: Callable[[], object] = nothing) -> None:
         """Run the plan: all that is before the commit, a look at the checks, the rest.
+
+        Interrupts are seen between the pieces of the former, when every parameter is old. The rest
+        is one call, after ``begin_writing``: behind it all are new.
 
         Raises:
             IndexOutOfRange: the smallest failing (step, position); no parameter was written.
@@ -235,7 +275,10 @@ class Table:
         words = arena.words
         for word in self._reset:
             words[word] = -1
-        self._driver(self.address, 0, self.plan.commit)
+        if self._shadows is not None:
+            self._shadows.take_over()
+        for first, last in self._pieces:
+            self._driver(self.address, first, last)
         for check in self._checks:
             if check.certain:
                 raise IndexOutOfRange(
@@ -249,7 +292,29 @@ class Table:
                     self._schedule, check.planned, check.operand, position, found, check.origin
                 )
         if self.plan.commit < len(self.plan.steps):
+            self._commit(begin_writing)
+
+    def _commit(self, begin_writing: Callable[[], object]) -> None:
+        if self._shadows is None:
+            begin_writing()
             self._driver(self.address, self.plan.commit, len(self.plan.steps))
+        else:
+            self._driver(self.address, self.plan.commit, len(self.plan.steps))
+            begin_writing()
+            self._shadows.publish()
+
+
+def _pieces(plan: Plan) -> tuple[tuple[int, int], ...]:
+    """The rows before the commit, (first, last), cut after each that ends ``PIECE`` seconds."""
+    rows = plan.steps[: plan.commit]
+    kernels = [plan.schedule.steps[planned.step].kernel for planned in rows]
+    pieces, first, spent = [], 0, 0.0
+    for row, seconds in enumerate(all_seconds(kernels, [planned.arguments for planned in rows])):
+        spent += seconds
+        if spent > PIECE:
+            pieces.append((first, row + 1))
+            first, spent = row + 1, 0.0
+    return (*pieces, (first, plan.commit)) if first < plan.commit else tuple(pieces)
 
 
 def fixed_addresses(program: Program) -> dict[str, int]:

@@ -5,11 +5,39 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Sequence
 
 import pytest
 
+from staticgrad.errors import ReentryError
 from staticgrad.ir import locks as module
-from staticgrad.ir.locks import ReadWriteLock, acquire_all, release_all
+from staticgrad.ir.locks import (
+    Holder,
+    ReadWriteLock,
+    acquire_all,
+    is_inside_another,
+    release_all,
+)
+
+Locks = Sequence[tuple[ReadWriteLock, bool]]
+
+
+def hold(locks: Locks) -> Holder:
+    """Take locks as a step does, up to its first write."""
+    holder = Holder(is_step=True)
+    holder.token.acquire()
+    try:
+        acquire_all(locks, holder)
+    except ReentryError:
+        give_back(locks, holder)
+        raise
+    holder.begin_writing()
+    return holder
+
+
+def give_back(locks: Locks, holder: Holder) -> None:
+    holder.token.release()
+    release_all(locks, holder)
 
 
 class Waiting:
@@ -25,11 +53,11 @@ class Waiting:
         before = len(lock._queue)
 
         def take() -> None:
-            lock.acquire(write, name)
+            holder = hold([(lock, write)])
             self.got.append(name)
             if stay:
                 self.go_on.wait(10)
-            lock.release(name)
+            give_back([(lock, write)], holder)
 
         self.threads.append(threading.Thread(target=take))
         self.threads[-1].start()
@@ -45,36 +73,36 @@ class Waiting:
 
 def test_who_waits_is_served_in_the_order_of_arrival() -> None:
     lock, waiting = ReadWriteLock(), Waiting()
-    lock.acquire(True, "here")
+    here = hold([(lock, True)])
     for name in ("w1", "r1", "w2", "r2"):
         waiting.start(name, lock, name[0] == "w")
-    lock.release("here")
+    give_back([(lock, True)], here)
     waiting.join()
     assert waiting.got == ["w1", "r1", "w2", "r2"]
 
 
 def test_nobody_overtakes_a_waiting_writer() -> None:
     lock, waiting = ReadWriteLock(), Waiting()
-    lock.acquire(False, "here")
+    here = hold([(lock, False)])
     waiting.start("writer", lock, True)
     waiting.start("reader", lock, False)
     assert waiting.got == []
-    lock.release("here")
+    give_back([(lock, False)], here)
     waiting.join()
     assert waiting.got == ["writer", "reader"]
 
 
 def test_readers_next_to_each_other_hold_it_together() -> None:
     lock, waiting = ReadWriteLock(), Waiting()
-    lock.acquire(True, "here")
+    here = hold([(lock, True)])
     for name in ("r1", "r2", "r3"):
         waiting.start(name, lock, False, stay=True)
-    lock.release("here")
+    give_back([(lock, True)], here)
     end = time.monotonic() + 10
     while len(waiting.got) < 3 and time.monotonic() < end:
         time.sleep(0.001)
     assert sorted(waiting.got) == ["r1", "r2", "r3"]
-    assert len(lock._readers) == 3
+    assert list(lock._holders.values()) == [False] * 3
     waiting.join()
 
 
@@ -85,10 +113,10 @@ def test_a_loop_of_writes_lets_a_reader_in_at_once() -> None:
     def write() -> None:
         nonlocal rounds
         while not stop.is_set():
-            lock.acquire(True, "writer")
+            holder = hold([(lock, True)])
             rounds += 1
             time.sleep(0.0005)  # as a kernel does, this gives up the interpreter's lock
-            lock.release("writer")
+            give_back([(lock, True)], holder)
 
     thread = threading.Thread(target=write)
     thread.start()
@@ -96,9 +124,9 @@ def test_a_loop_of_writes_lets_a_reader_in_at_once() -> None:
     try:
         for _ in range(50):
             before = rounds
-            lock.acquire(False, "reader")
+            holder = hold([(lock, False)])
             worst = max(worst, rounds - before)
-            lock.release("reader")
+            give_back([(lock, False)], holder)
     finally:
         stop.set()
         thread.join(10)
@@ -108,29 +136,70 @@ def test_a_loop_of_writes_lets_a_reader_in_at_once() -> None:
 
 def test_a_wait_that_was_interrupted_leaves_no_turn_behind() -> None:
     first, second, waiting = ReadWriteLock(), ReadWriteLock(), Waiting()
-    second.acquire(True, "here")
-    both = ((first, True), (second, True))
-    thread = threading.Thread(target=acquire_all, args=(both, "gone"), daemon=True)
+    here = hold([(second, True)])
+    both, gone = ((first, True), (second, True)), Holder(is_step=True)
+    gone.token.acquire()
+    thread = threading.Thread(target=acquire_all, args=(both, gone), daemon=True)
     thread.start()
     while not second._queue:
         time.sleep(0.001)
-    release_all(both, "gone")  # what the interrupted thread's ``finally`` does
-    assert first._writer is None
+    give_back(both, gone)  # what the interrupted thread's ``finally`` does
+    assert not first._holders
     assert not second._queue
     waiting.start("next", second, True)
-    second.release("here")
+    give_back([(second, True)], here)
     waiting.join()
     assert waiting.got == ["next"]
 
 
+def test_who_ended_without_tidying_up_holds_nothing() -> None:
+    """A second interrupt may come before anything is tidied up; who waits finds out by itself."""
+    lock, waiting = ReadWriteLock(), Waiting()
+    here = hold([(lock, True)])
+    waiting.start("writer", lock, True)
+    here.token.release()  # and no release_all
+    waiting.join()
+    assert waiting.got == ["writer"]
+    lock._holders[here] = True
+    lock.write(lambda: waiting.got.append("another"))
+    assert waiting.got == ["writer", "another"]
+
+
+def test_a_step_is_no_hindrance_for_readers_until_it_writes() -> None:
+    lock, found = ReadWriteLock(), list[str]()
+    step = Holder(is_step=True)
+    step.token.acquire()
+    acquire_all([(lock, True)], step)
+
+    def read() -> None:
+        found.append(lock.read(lambda: "read"))
+
+    def finish(expected: int) -> bool:
+        thread.join(0.2)
+        assert len(found) == expected
+        return thread.is_alive()
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    thread.join(10)
+    assert not finish(1)
+    step.begin_writing()
+    thread = threading.Thread(target=read)
+    thread.start()
+    assert finish(1)
+    give_back([(lock, True)], step)
+    thread.join(10)
+    assert not finish(2)
+
+
 def test_giving_back_what_is_not_held_does_nothing() -> None:
     lock = ReadWriteLock()
-    lock.acquire(True, "here")
-    lock.release("somebody else")
-    assert lock._writer == "here"
-    lock.release("here")
-    lock.release("here")
-    assert lock._writer is None
+    here = hold([(lock, True)])
+    release_all([(lock, True)], Holder(is_step=True))
+    assert lock._holders == {here: True}
+    give_back([(lock, True)], here)
+    release_all([(lock, True)], here)
+    assert not lock._holders
 
 
 def test_locks_are_numbered_in_the_order_of_their_creation() -> None:
@@ -146,10 +215,7 @@ def forked() -> int:
     child = os.fork()
     if not child:
         try:
-            free = all(
-                lock._writer is None and not lock._readers and not lock._queue
-                for lock in module._locks
-            )
+            free = all(not lock._holders and not lock._queue for lock in module._locks)
             os._exit(0 if free else 3)
         finally:
             os._exit(1)
@@ -164,11 +230,11 @@ def test_a_fork_waits_for_the_writer_and_comes_before_the_next() -> None:
 
     def write(name: str) -> None:
         while not stop.is_set():
-            lock.acquire(True, name)
+            holder = hold([(lock, True)])
             torn.append(name)
             time.sleep(0.0005)
             torn.remove(name)
-            lock.release(name)
+            give_back([(lock, True)], holder)
 
     threads = [threading.Thread(target=write, args=(name,)) for name in "ab"]
     for thread in threads:
@@ -181,16 +247,130 @@ def test_a_fork_waits_for_the_writer_and_comes_before_the_next() -> None:
             thread.join(10)
     assert not torn
     assert not module._forks
-    assert not lock._readers
+    assert not lock._holders
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_thread_forks_while_it_writes_itself() -> None:
     lock, other = ReadWriteLock(), ReadWriteLock()
-    lock.acquire(True, "here")
-    other.acquire(False, "here")
+    mine = [(lock, True), (other, False)]
+    here = hold(mine)
     assert forked() == 0
-    assert lock._writer == "here"
-    assert other._readers == {"here"}
-    lock.release("here")
-    other.release("here")
+    assert lock._holders == {here: True}
+    assert other._holders == {here: False}
+    give_back(mine, here)
+
+
+# -- code that interrupts its own thread ----------------------------------------------------------
+
+
+def queued(lock: ReadWriteLock, take: Locks) -> threading.Thread:
+    """A thread that holds some of the locks it takes, and waits for ``lock``."""
+
+    def work() -> None:
+        holder = Holder(is_step=True)
+        try:
+            with holder.token:
+                acquire_all(take, holder)
+        finally:
+            release_all(take, holder)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    while not lock._queue:
+        time.sleep(0.001)
+    return thread
+
+
+def test_what_interrupts_a_step_reads_what_waits_for_that_step() -> None:
+    """Another thread holds ``first`` and waits for ``second``, which the interrupted step holds."""
+    first, second = ReadWriteLock("first"), ReadWriteLock("second")
+    step = hold([(second, True)])
+    other = queued(second, [(first, True), (second, True)])
+    assert first.read(lambda: 1) == 1
+    assert second.read(lambda: 2) == 2
+    for lock in (first, second):
+        with pytest.raises(ReentryError, match=r"SG413.*" + lock.name):
+            lock.write(lambda: pytest.fail("written in the middle of a step"))
+        with pytest.raises(ReentryError):
+            hold([(lock, True)])
+    assert is_inside_another()
+    give_back([(second, True)], step)
+    other.join(10)
+    assert not other.is_alive()
+    assert not first._holders
+    assert not second._holders
+    assert not is_inside_another()
+
+
+def test_what_interrupts_a_step_waits_for_a_write_that_has_begun() -> None:
+    lock, own, waiting = ReadWriteLock(), ReadWriteLock(), Waiting()
+    step = hold([(own, True)])
+    started, go_on = threading.Event(), threading.Event()
+
+    def write() -> None:
+        holder = hold([(lock, True)])
+        started.set()
+        go_on.wait(10)
+        waiting.got.append("written")
+        give_back([(lock, True)], holder)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    assert started.wait(10)
+    waiting.start("later", lock, True)
+    threading.Timer(0.1, go_on.set).start()
+    assert lock.read(lambda: waiting.got[:1]) == ["written"]
+    give_back([(own, True)], step)
+    thread.join(10)
+    waiting.join()
+
+
+def test_two_interruptions_that_would_wait_for_each_other() -> None:
+    """Each thread's step is writing one value, and what interrupts it reads the other's."""
+    locks, both, results = (ReadWriteLock(), ReadWriteLock()), threading.Barrier(2), list[str]()
+
+    def work(mine: ReadWriteLock, other: ReadWriteLock) -> None:
+        step = hold([(mine, True)])
+        both.wait(10)
+        try:
+            results.append(other.read(lambda: "read"))
+        except ReentryError:
+            results.append("refused")
+        give_back([(mine, True)], step)
+
+    threads = [threading.Thread(target=work, args=pair) for pair in (locks, locks[::-1])]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive()
+    assert "refused" in results
+    assert not any(lock._holders or lock._queue for lock in locks)
+
+
+def test_an_interruption_amid_the_bookkeeping_of_locks() -> None:
+    """It cannot let others do their part of it, and need not."""
+    lock, own = ReadWriteLock(), ReadWriteLock()
+    step = hold([(own, True)])
+    started, go_on = threading.Event(), threading.Event()
+
+    def write() -> None:
+        holder = hold([(lock, True)])
+        started.set()
+        go_on.wait(10)
+        give_back([(lock, True)], holder)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    assert started.wait(10)
+    threading.Timer(0.1, go_on.set).start()
+    with module._state:
+        with pytest.raises(ReentryError):
+            lock.write(lambda: None)
+        assert lock.read(lambda: go_on.is_set())
+        own.read(lambda: None)
+    thread.join(10)
+    give_back([(own, True)], step)
+    assert not lock._holders
+    assert not lock._queue

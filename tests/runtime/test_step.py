@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from staticgrad.ir.parameter import ParameterStore
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import Binding, Buffer, Schedule, Step
 from staticgrad.runtime.arena import Arena
-from staticgrad.runtime.step import ParameterLocks, Program, Table
+from staticgrad.runtime.step import ParameterLocks, Program, Table, nothing
 from tests.passes.test_memory import schedules
 from tests.runtime.handmade import ADD, COPY, NEGATE, TAKE, Builder, N
 
@@ -244,15 +244,22 @@ def test_parameter_locks_are_taken_in_creation_order_and_given_back() -> None:
         lock is store.lock for (lock, _), store in zip(locks._locks, (first, second), strict=True)
     ]
     assert [write for _, write in locks._locks] == [False, True]
-    locks.acquire()
-    try:
-        assert first.read() == 0  # readers share
-        blocked = threading.Thread(target=second.read)
-        blocked.start()
-        blocked.join(0.05)
-        assert blocked.is_alive()
-    finally:
-        locks.release()
+    blocked = threading.Thread(target=second.read)
+
+    class Probe(Table):
+        def __init__(self) -> None:
+            pass
+
+        def run(self, arena: Arena, begin_writing: Callable[[], object] = nothing) -> None:
+            assert first.read() == 0  # readers share
+            begin_writing()
+            blocked.start()
+            blocked.join(0.05)
+            assert blocked.is_alive()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        locks.run(Probe(), Arena())
     blocked.join(5)
     assert not blocked.is_alive()
     second.write(np.ones(1))

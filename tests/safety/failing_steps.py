@@ -9,26 +9,22 @@ had half bound.
 
 from __future__ import annotations
 
-import dis
 import gc
 import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import cache
-from itertools import count, pairwise
-from pathlib import Path
-from types import CodeType
+from contextlib import AbstractContextManager, contextmanager
+from itertools import count
 from typing import Any
 
 import numpy as np
 
 import staticgrad as sg
 from tests.safety.child import say
+from tests.safety.moments import moments
 
 Feeds = dict[str, np.ndarray]
-PACKAGES = tuple(str(Path(sg.__file__).parents[1] / name) for name in ("staticgrad", "passes"))
 
 
 class Step:
@@ -94,52 +90,13 @@ def no_memory_at(n: int) -> Iterator[None]:
         _testcapi.remove_mem_hooks()
 
 
-#: Instructions after which the interpreter looks for signals.
-LOOKS = {"CALL", "CALL_KW", "CALL_FUNCTION_EX", "JUMP_BACKWARD", "RESUME"}
-
-
-@cache
-def places_of_interrupts(code: CodeType) -> frozenset[int]:
-    """The offsets in code before which Ctrl-C may come in.
-
-    That is behind an instruction that looks for signals. The interpreter raises there on behalf of
-    that instruction: where another handler guards the next one, raising before the next would not
-    be the same.
-    """
-    guards = dis._parse_exception_table(code)  # type: ignore[attr-defined]
-
-    def guard(offset: int) -> list[int]:
-        return [entry.target for entry in guards if entry.start <= offset < entry.end]
-
-    found = set()
-    for one, two in pairwise(dis.get_instructions(code)):
-        following = one.argval if one.opname == "JUMP_BACKWARD" else two.offset
-        if one.opname in LOOKS and guard(one.offset) == guard(following):
-            found.add(following)
-    return frozenset(found)
-
-
-@contextmanager
-def interrupted_at(n: int) -> Iterator[None]:
+def interrupted_at(n: int) -> AbstractContextManager[Any]:
     """Ctrl-C at the n-th moment from here on at which code of this project could see it."""
-    seen = 0
 
-    def trace(frame: Any, event: str, argument: Any) -> Any:
-        nonlocal seen
-        if not frame.f_code.co_filename.startswith(PACKAGES):
-            return None
-        frame.f_trace_opcodes, frame.f_trace_lines = True, False
-        if event == "opcode" and frame.f_lasti in places_of_interrupts(frame.f_code):
-            seen += 1
-            if seen == n:
-                raise KeyboardInterrupt
-        return trace
+    def interrupt() -> None:
+        raise KeyboardInterrupt
 
-    sys.settrace(trace)
-    try:
-        yield
-    finally:
-        sys.settrace(None)
+    return moments(n, interrupt)
 
 
 FAILURES: dict[str, Callable[[int], Any]] = {"memory": no_memory_at, "interrupt": interrupted_at}

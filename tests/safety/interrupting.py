@@ -1,0 +1,131 @@
+"""Child process: what code may do that interrupts a step of its own thread.
+
+    python -m tests.safety.interrupting <debug: off|checks|nan> <stride> <what> ...
+
+At every moment of a step at which Python could run a signal handler, a finalizer or a debugger's
+watch, that code reads and sets parameters, runs and plans programs, those that the step shares and
+others. It gets a value that is whole, or a ReentryError;
+it never waits for ever. With ``STATICGRAD_JIT=0`` as well.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import sys
+from collections import Counter
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+import numpy as np
+
+import staticgrad as sg
+from tests.safety.child import say
+from tests.safety.moments import moments
+
+PATIENCE = 100  # seconds until a hang prints where every thread is
+
+
+class Programs:
+    """A step of two parameters that are always equal, and programs that share one, or none."""
+
+    def __init__(self, debug: Any) -> None:
+        self.v, self.w, self.own = (sg.parameter(n, np.zeros(64, "f4")) for n in ("v", "w", "own"))
+        x = sg.input("x", ("n",), "float32")
+        total = sg.tanh(sg.take(x, np.array([0, 1]), 0)).sum()  # checked before the commit
+        both = {p: p + 1.0 for p in (self.v, self.w)}
+        self.step = sg.compile(sg.Graph({"total": total}, both), debug=debug)
+        self.sharing = sg.compile(sg.Graph({}, {self.w: self.w + sg.input("z", ())}))
+        self.reading = sg.compile(self.v.sum())
+        self.apart = sg.compile(sg.Graph({"own": self.own[0]}, {self.own: self.own + 1.0}))
+        self.feeds = {"x": np.ones(5, "f4")}
+        self.after = 0.0
+        self.seen: Counter[str] = Counter()
+
+    def run(self) -> None:
+        self.step.run(self.feeds)
+
+    # -- what interrupts --------------------------------------------------------------------------
+
+    def read(self) -> None:
+        """Both values are old, or both are new."""
+        v, w = self.v.value, self.w.value
+        if not ((v == v[0]).all() and (w == v[0]).all() and v[0] in (self.after - 1, self.after)):
+            sys.exit(f"torn: {v}, {w}, not {self.after}")
+        self.seen["new" if v[0] == self.after else "old"] += 1
+
+    def set(self) -> None:
+        self.w.value = self.w.value
+
+    def set_another(self) -> None:
+        self.own.value = np.ones(64)
+        if (self.own.value != 1).any():
+            sys.exit("an assignment was lost")
+
+    def run_the_same(self) -> None:
+        self.step.run({"x": np.ones(0, "f4")})  # an index out of range: it changes nothing
+
+    def run_sharing(self) -> None:
+        self.sharing.run({"z": np.float32(0)})
+
+    def run_reading(self) -> None:
+        self.reading.run()
+
+    def run_another(self) -> None:
+        before = self.own.value[0]
+        if self.apart.run()["own"] != before:
+            sys.exit("another program's result is wrong")
+
+    def ask(self) -> None:
+        self.step.plan(n=17)
+        self.step.explain(n=5)
+        self.step.stats  # noqa: B018
+
+    def compile(self) -> None:
+        sg.compile(sg.tanh(self.w) + 1.0)
+
+
+def interrupt(programs: Programs, act: Callable[[], None], stride: int) -> None:
+    """Act at each moment of a step, or one of each ``stride``; one moment in each step."""
+    name = act.__name__
+    for n in count(1, stride):
+        programs.after += 1
+
+        def once() -> None:
+            try:
+                act()
+                programs.seen[name] += 1
+            except sg.errors.ReentryError:
+                programs.seen[f"{name} refused"] += 1
+            except sg.errors.IndexOutOfRange:
+                programs.seen[f"{name} ran"] += 1
+
+        with moments(n, once) as met:
+            programs.run()
+        if (programs.v.value != programs.after).any() or (programs.w.value != programs.after).any():
+            sys.exit(f"a step was lost when {name} came at {n}")
+        if not met():
+            return
+
+
+def main() -> None:
+    debug = {"off": False, "checks": True, "nan": "nan"}[sys.argv[1]]
+    faulthandler.dump_traceback_later(PATIENCE, exit=True)
+    programs = Programs(debug)
+    acts: tuple[Callable[[], None], ...] = (
+        programs.read, programs.set, programs.set_another, programs.run_the_same,
+        programs.run_sharing, programs.run_reading, programs.run_another, programs.ask,
+        programs.compile,
+    )  # fmt: skip
+    for act in acts:
+        if not sys.argv[3:] or act.__name__ in sys.argv[3:]:
+            programs.run()
+            programs.after += 1
+            interrupt(programs, act, int(sys.argv[2]))
+            say(act.__name__, dict(programs.seen))
+            programs.seen.clear()
+    say("done")
+
+
+if __name__ == "__main__":
+    main()

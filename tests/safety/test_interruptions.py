@@ -1,0 +1,118 @@
+"""What signal handlers, finalizers and debuggers may do in the middle of a step.
+
+The trials run in children, so that a hang is one failed test.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from tests.safety.child import ROOT, run_child
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment"),
+    [
+        (("off", "3"), {}),
+        (("off", "13"), {"STATICGRAD_BACKEND": "numba"}),
+        (("off", "499"), {"STATICGRAD_JIT": "0"}),
+        (("checks", "97"), {}),
+        (("nan", "997", "read", "set", "run_sharing", "ask"), {}),
+    ],
+)
+def test_at_every_moment_of_a_step(arguments: tuple[str, ...], environment: dict[str, str]) -> None:
+    """Parameters can be read, whole; what is not possible is refused; nothing hangs."""
+    assert run_child("interrupting", *arguments, **environment).endswith("done\n")
+
+
+def script(text: str) -> str:
+    """What a program printed that must end by itself."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(text)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_signal_handler_saves_parameters_in_the_middle_of_training() -> None:
+    """Python runs it when a native call returns, and the step still has its locks there."""
+    out = script("""
+        import os, signal, threading, numpy as np, staticgrad as sg
+        x = sg.input("x", ("n", 64))
+        w = sg.parameter("w", np.zeros((64, 64), "float32"))
+        f = sg.compile(sg.Graph({"s": sg.tanh(x @ w).sum()}, {w: w + 1.0}))
+        feeds = {"x": np.ones((20_000, 64), "float32")}
+        saved = []
+        signal.signal(signal.SIGTERM, lambda *_: saved.append((w.value, f.runs_then)))
+        type(f).runs_then = property(lambda self: self.stats.runs)
+        ended = threading.Event()
+        def send():
+            while not ended.wait(0.003):
+                os.kill(os.getpid(), signal.SIGTERM)
+        thread = threading.Thread(target=send)
+        thread.start()
+        while len(saved) < 20:
+            f.run(feeds)
+        ended.set()
+        thread.join()
+        for value, runs in saved:
+            assert (value == value[0, 0]).all() and value[0, 0] in (runs, runs + 1), (value, runs)
+        print("saved")
+    """)
+    assert out == "saved\n"
+
+
+def test_a_finalizer_reads_a_parameter_in_the_middle_of_a_watched_step() -> None:
+    out = script("""
+        import gc, numpy as np, staticgrad as sg
+        w = sg.parameter("w", np.zeros(8, "float32"))
+        f = sg.compile(sg.Graph({"s": w.sum()}, {w: w + 1.0}), debug=True)
+        read = []
+        class Noisy:
+            def __init__(self):
+                self.me = self
+            def __del__(self):
+                read.append(w.value[0])
+        gc.set_threshold(1)
+        for _ in range(50):
+            Noisy()
+            f.run()
+        gc.collect()
+        assert (w.value == 50).all() and len(read) == 50 and sorted(read) == read
+        print("read")
+    """)
+    assert out == "read\n"
+
+
+def test_the_refusal_says_what_to_do() -> None:
+    out = script("""
+        import signal, numpy as np, staticgrad as sg
+        w = sg.parameter("w", np.zeros(2_000_000, "float32"))
+        f = sg.compile(sg.Graph({"s": w.sum()}, {w: w + 1.0}))
+        said = set()
+        def handler(*_):
+            for act in (f.run, lambda: setattr(w, "value", w.value)):
+                try:
+                    act()
+                except sg.errors.ReentryError as error:
+                    said.add(str(error).splitlines()[0])
+        signal.signal(signal.SIGALRM, handler)
+        while len(said) < 2:
+            signal.setitimer(signal.ITIMER_REAL, 0.002)
+            for _ in range(20):
+                f.run()
+        print(*sorted(said), sep="\\n")
+    """)
+    assert out == (
+        "[SG413] parameter 'w' is in use by a step, and this code interrupts one\n"
+        "[SG413] this program is running, and what interrupts its step calls it again\n"
+    )
