@@ -21,8 +21,12 @@ class Kept(Generic[K, V]):
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self.nbytes = 0
         self._found: OrderedDict[K, tuple[V, int]] = OrderedDict()
+
+    @property
+    def nbytes(self) -> int:
+        """The sum of what is kept; counted anew, so that no interrupt leaves it wrong."""
+        return sum([nbytes for _, nbytes in self._found.values()])
 
     def get(self, key: K) -> V | None:
         """The value, which counts as used now."""
@@ -36,15 +40,14 @@ class Kept(Generic[K, V]):
         """Keep a value, in place of one of the same key, and drop what is then beyond the limit."""
         self.drop(key)
         self._found[key] = value, nbytes
-        self.nbytes += nbytes
-        while self.nbytes > self.limit and len(self._found) > _ALWAYS:
+        beyond = self.nbytes - self.limit
+        while beyond > 0 and len(self._found) > _ALWAYS:
             _, (_, freed) = self._found.popitem(last=False)
-            self.nbytes -= freed
+            beyond -= freed
 
     def drop(self, key: K) -> None:
         """Forget a value, if it is there."""
-        if key in self._found:
-            self.nbytes -= self._found.pop(key)[1]
+        self._found.pop(key, None)
 
     def values(self) -> Iterator[V]:
         """The values, the longest unused first; asking is no use."""

@@ -15,8 +15,8 @@ from contextlib import contextmanager
 def collection_paused() -> Iterator[None]:
     """No cyclic collection inside the block; afterwards as it was. May be nested."""
     enabled = gc.isenabled()
-    gc.disable()
     try:
+        gc.disable()  # inside: an interrupt may come right behind it
         yield
     finally:
         if enabled:

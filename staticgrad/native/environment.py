@@ -10,33 +10,28 @@ from __future__ import annotations
 import ctypes
 import functools
 import sys
-from contextlib import ContextDecorator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 _Room: Final = ctypes.c_char * 64  # for any C library's fenv_t
 
 
-class default_environment(ContextDecorator):  # noqa: N801 - a context, read as a function
+@contextmanager
+def default_environment() -> Iterator[None]:
     """Within it, arithmetic rounds to nearest and keeps denormals; then all is as it was found."""
-
-    __slots__ = ("_saved",)
-
-    def __enter__(self) -> None:
-        found = _library()
-        if found is not None:
-            library, default = found
-            self._saved = _Room()
-            library.fegetenv(self._saved)
-            library.fesetenv(default)
-
-    def __exit__(self, *failure: object) -> None:
-        found = _library()
-        if found is not None:
-            found[0].fesetenv(self._saved)
-
-    def _recreate_cm(self) -> default_environment:
-        """A context of its own for every call of a decorated function."""
-        return default_environment()
+    found = _library()
+    if found is None:
+        yield
+        return
+    library, default = found
+    saved = _Room()
+    library.fegetenv(saved)
+    try:
+        library.fesetenv(default)  # inside: an interrupt may come right behind it
+        yield
+    finally:
+        library.fesetenv(saved)
 
 
 @functools.cache

@@ -97,7 +97,8 @@ def test_flags_of_exceptions_are_left_as_found() -> None:
     before = mxcsr.get()
     mxcsr.set(0x1F80)
     try:
-        f._executor._run(f._executor._prepare(f._executor._feeds.bind(data)).table)
+        executor = f._executor
+        executor._locks.run(executor._prepare(executor._feeds.bind(data)).table, executor._arena)
         found = mxcsr.get()
     finally:
         mxcsr.set(before)
