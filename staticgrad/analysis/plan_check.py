@@ -6,14 +6,15 @@ planner: a mistake there is found here, before a kernel writes over a value that
 
 from __future__ import annotations
 
-from bisect import bisect_left
+import heapq
+from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby, pairwise
 from typing import NoReturn
 
 from staticgrad.errors import VerifyError
-from staticgrad.ir.dim import evaluate
+from staticgrad.ir.dim import Size, evaluate
 from staticgrad.ir.parameter import ALIGNMENT
 from staticgrad.ir.plan import Placement, Plan
 from staticgrad.ir.schedule import Binding, Buffer, Step
@@ -103,21 +104,33 @@ def _check_steps(plan: Plan) -> None:
         if count > 1 and any(roles[name] == "parameter" for name in writes):
             _refuse(plan, f"step {number} writes a parameter and runs {count} times")
     sizes = dict(plan.sizes)
+    value = _Evaluated(sizes)
     itemsize = {b.name: b.dtype.itemsize for b in plan.schedule.buffers}
     for planned in plan.steps:
         step = plan.schedule.steps[planned.step]
-        offsets = tuple(evaluate(b.offset, sizes) * itemsize[b.buffer] for b in step.operands)
-        numbers = (
-            tuple(evaluate(a, sizes) for a in step.arguments),
-            offsets,
-            evaluate(step.total, sizes),
-        )
+        offsets = tuple([value(b.offset) * itemsize[b.buffer] for b in step.operands])
+        numbers = tuple(map(value, step.arguments)), offsets, value(step.total)
         if (planned.arguments, planned.offsets, planned.total) != numbers:
             _refuse(plan, f"the numbers of step {planned.step} are not those at {sizes}")
-    if dict(plan.buffer_bytes) != {
-        b.name: evaluate(b.nbytes, sizes) for b in plan.schedule.buffers
-    }:
+    nbytes = {b.name: value(b.size) * b.dtype.itemsize for b in plan.schedule.buffers}
+    if dict(plan.buffer_bytes) != nbytes:
         _refuse(plan, f"buffer_bytes are not those at {sizes}")
+
+
+class _Evaluated:
+    """Sizes as numbers, each dim of the schedule evaluated once."""
+
+    def __init__(self, sizes: Mapping[str, int]) -> None:
+        self._sizes = sizes
+        self._known: dict[int, int] = {}  # by identity: the schedule keeps its dims
+
+    def __call__(self, size: Size) -> int:
+        if isinstance(size, int):
+            return size
+        found = self._known.get(id(size))
+        if found is None:
+            found = self._known[id(size)] = evaluate(size, self._sizes)
+        return found
 
 
 def _uses(plan: Plan) -> dict[str, list[_Use]]:
@@ -158,7 +171,7 @@ def _check_versions(
         used = list(group)
         modes = {_mode(plan, use) for use in used}
         step = plan.steps[at].step
-        place = next((i for i, p in enumerate(places) if p.first <= at <= p.last), -1)
+        place = _place_at(places, at)
         if place != here:
             version, here = 0, place
         listed = bisect_left(writers, step)
@@ -169,9 +182,14 @@ def _check_versions(
         if buffer.role == "parameter":
             _check_reads_of_parameter(plan, buffer, used, version, len(writers))
         version = listed + 1 if modes != {"in"} else version
-    missing = any(name == buffer.name for _, name in plan.schedule.outputs)
-    if missing and (not writers or version != len(writers)):
+    if buffer.role == "output" and (not writers or version != len(writers)):
         _refuse(plan, f"output {buffer.name!r} is not written, or not wholly")
+
+
+def _place_at(places: list[Placement], at: int) -> int:
+    """The number of the place that a buffer has at a position, -1 where it has none."""
+    number = bisect_right(places, at, key=lambda place: place.first) - 1 if places else -1
+    return number if number >= 0 and at <= places[number].last else -1
 
 
 def _check_modes(plan: Plan, buffer: Buffer, step: int, modes: set[str], listed: int) -> None:
@@ -245,7 +263,7 @@ def _check_lifetimes(
         if places and places[0].last < plan.commit - 1:
             _refuse(plan, f"{buffer.name!r} is not there until the commit")
     for at in positions:
-        if not any(place.first <= at <= place.last for place in places):
+        if _place_at(places, at) < 0:
             _refuse(plan, f"{buffer.name!r} is used at position {at}, where it has no place")
 
 
@@ -266,17 +284,70 @@ def _check_own_operands(plan: Plan) -> None:
 
 
 def _check_overlaps(plan: Plan) -> None:
-    alive: list[Placement] = []
-    for place in sorted(plan.placements, key=lambda p: (p.first, p.last)):
-        alive = [other for other in alive if other.last >= place.first]
-        for other in alive:
-            meet = (
-                place.offset < other.offset + other.nbytes
-                and other.offset < place.offset + place.nbytes
-            )
-            if meet and place.nbytes and other.nbytes and not _takes_over(plan, place, other):
-                _refuse(plan, f"{place.buffer!r} and {other.buffer!r} share bytes while both live")
-        alive.append(place)
+    """No two placements share a byte while both live, unless one takes over the other's in place.
+
+    One sweep over time. What lives on beyond a position shares no byte with anything else there,
+    so that in the order of offsets only neighbours can meet: n log n, and moves in a list.
+    """
+    alive = _Alive()
+    placed = sorted((p for p in plan.placements if p.nbytes), key=lambda p: (p.first, p.offset))
+    for at, group in groupby(placed, key=lambda p: p.first):
+        alive.end(at - 1)
+        fresh = list(group)
+        for number, place in enumerate(fresh):
+            for other in alive.meeting(place):
+                _check_takes_over(plan, place, other)
+            for other in _met_behind(place, fresh, number + 1):
+                _check_takes_over(plan, place, other)
+        alive.end(at)
+        for place in fresh:
+            if place.last > at:
+                alive.begin(place)
+
+
+def _met_behind(place: Placement, others: Sequence[Placement], first: int) -> Iterator[Placement]:
+    """Of others with no lower offsets, from number ``first`` on: those that share a byte."""
+    for number in range(first, len(others)):
+        if others[number].offset >= _end(place):
+            return
+        yield others[number]
+
+
+class _Alive:
+    """Placements that share no byte, in the order of their offsets."""
+
+    def __init__(self) -> None:
+        self._offsets: list[int] = []
+        self._places: list[Placement] = []
+        self._ending: list[tuple[int, int]] = []  # (last position, offset), as a heap
+
+    def begin(self, place: Placement) -> None:
+        heapq.heappush(self._ending, (place.last, place.offset))
+        where = bisect_left(self._offsets, place.offset)
+        self._offsets.insert(where, place.offset)
+        self._places.insert(where, place)
+
+    def end(self, at: int) -> None:
+        """Forget what lives no longer than to position ``at``."""
+        while self._ending and self._ending[0][0] <= at:
+            gone = bisect_left(self._offsets, heapq.heappop(self._ending)[1])
+            del self._offsets[gone], self._places[gone]
+
+    def meeting(self, place: Placement) -> list[Placement]:
+        """Those that share a byte with ``place``."""
+        first = bisect_right(self._offsets, place.offset)
+        if first and _end(self._places[first - 1]) > place.offset:
+            first -= 1
+        return self._places[first : bisect_left(self._offsets, _end(place))]
+
+
+def _end(place: Placement) -> int:
+    return place.offset + place.nbytes
+
+
+def _check_takes_over(plan: Plan, place: Placement, other: Placement) -> None:
+    if not _takes_over(plan, place, other):
+        _refuse(plan, f"{place.buffer!r} and {other.buffer!r} share bytes while both live")
 
 
 def _takes_over(plan: Plan, one: Placement, two: Placement) -> bool:

@@ -10,6 +10,7 @@ from hypothesis import given, settings, strategies as st
 
 from passes.memory import Planner, plan
 from passes.offsets import Spans, place
+from staticgrad.analysis import plan_check
 from staticgrad.analysis.plan_check import lower_bound, peak_buffers, verify_plan
 from staticgrad.errors import UnknownNameError, VerifyError
 from staticgrad.ir.dim import dim
@@ -297,3 +298,31 @@ def test_placed_blocks_never_meet(blocks: list[tuple[int, int, int]]) -> None:
 
 def test_plan_is_a_plan() -> None:
     assert isinstance(plan(chain(2), {"n": 1}), Plan)
+
+
+@given(st.data(), st.integers(1, 12), st.booleans())
+@settings(max_examples=150, deadline=None)
+def test_overlaps_are_those_of_every_pair(data: st.DataObject, layers: int, staged: bool) -> None:
+    """The sweep over time finds what a look at every pair of placements finds."""
+    schedule = training_step(layers)
+    inputs = {b.name for b in schedule.buffers if b.role == "input"}
+    made = plan(schedule, {"n": 100, "m": 3}, staged=inputs if staged else frozenset())
+    places = list(made.placements)
+    for _ in range(data.draw(st.integers(0, 3))):
+        which = data.draw(st.integers(0, len(places) - 1))
+        offset = data.draw(st.sampled_from([p.offset for p in places]))
+        places[which] = dataclasses.replace(places[which], offset=offset)
+    moved = dataclasses.replace(made, placements=tuple(places), peak_bytes=made.peak_bytes + 4096)
+    meeting = [
+        (one, two)
+        for i, one in enumerate(places)
+        for two in places[:i]
+        if max(one.first, two.first) <= min(one.last, two.last)
+        and max(one.offset, two.offset) < min(one.offset + one.nbytes, two.offset + two.nbytes)
+        and not plan_check._takes_over(moved, one, two)
+    ]
+    if meeting:
+        with pytest.raises(VerifyError, match="share bytes while both live"):
+            verify_plan(moved)
+    else:
+        verify_plan(moved)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import tracemalloc
 from typing import Any
@@ -10,9 +11,13 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
+from passes.fuse import fuse
 from passes.memory import Planner
-from staticgrad import plans
-from staticgrad.errors import ArgumentError, UnknownFeedError
+from staticgrad import compiler, plans
+from staticgrad.analysis.plan_check import verify_plan
+from staticgrad.errors import ArgumentError, UnknownFeedError, VerifyError
+from staticgrad.ir.plan import Plan
+from staticgrad.ir.schedule import Schedule
 from staticgrad.runtime import executor
 from staticgrad.runtime.step import Table
 
@@ -169,3 +174,40 @@ def test_plans_and_tables_are_kept_within_their_bytes(monkeypatch: pytest.Monkey
     assert f.stats.plans == 29
     f.run({"x": np.zeros((1, 8), "f4")})
     assert f.stats.plans == 30
+
+
+def test_every_schedule_is_verified(monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_its_first_step(graph: sg.Graph, merge: bool) -> Schedule:
+        schedule = fuse(graph, merge)
+        return dataclasses.replace(schedule, steps=schedule.steps[1:])
+
+    monkeypatch.setattr(compiler, "fuse_graph", without_its_first_step)
+    with pytest.raises(VerifyError, match="which no earlier step writes"):
+        sg.compile(training(2))
+
+
+def test_the_first_plan_is_verified(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Plan] = []
+    monkeypatch.setattr(plans, "verify_plan", lambda plan: (verify_plan(plan), seen.append(plan)))
+    f = sg.compile(training(2))
+    first = f.plan(n=3)
+    for n in range(4, 8):
+        f.run({"x": np.zeros((n, 8), "f4")})
+    assert seen == [first]
+    monkeypatch.setenv("STATICGRAD_CHECK", "1")
+    assert seen == [first, f.plan(n=9)]
+
+
+def test_a_wrong_plan_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def all_at_once(self: Planner, *args: Any, **more: Any) -> Plan:
+        made = plan_of(self, *args, **more)
+        moved = tuple(dataclasses.replace(place, offset=0) for place in made.placements)
+        return dataclasses.replace(made, placements=moved)
+
+    plan_of = Planner.plan
+    monkeypatch.setattr(Planner, "plan", all_at_once)
+    f = sg.compile(training(2))
+    for _ in range(2):
+        with pytest.raises(VerifyError, match="share bytes while both live"):
+            f.run({"x": np.zeros((3, 8), "f4")})
+    assert f.stats.runs == f.stats.plans == 0
