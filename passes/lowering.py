@@ -254,7 +254,7 @@ class Lowering:
         buffer = self.buffer_of((node, CHECK))
         name = f"c{len(self.checks)}"
         operand = self.operand(buffer, 0, I64, "check")
-        if index.dtype == U64:  # what no i64 holds must not come out as a negative index
+        if index.dtype is U64:  # what no i64 holds must not come out as a negative index
             index = index.minimum(ex.literal(2**63 - 1, U64))
         wide = index.cast(I64)
         form = node.form

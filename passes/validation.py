@@ -71,7 +71,7 @@ def validate(name: str, transform: Transform, before: Graph, after: Graph, allow
 
 def mismatch(before: Graph, after: Graph, allowed: str) -> str | None:
     """What differs and on which feeds, or None. Feeds that ``before`` refuses are left out."""
-    narrow = any(kind.dtype == F32 for node in before.nodes for kind in node.types)
+    narrow = any(kind.dtype is F32 for node in before.nodes for kind in node.types)
     rtol, atol = _CLOSE[narrow]
     for feeds, sizes in sample_feeds(before):
         try:

@@ -260,7 +260,7 @@ def _fitted(rule: Rule, wanted: TensorType, built: Any) -> Symbolic:
     """``built``, a value or a number, as a value of exactly the type ``wanted``."""
     if isinstance(built, bool | int | float):
         built = _number(rule, wanted, built)
-    if not isinstance(built, Symbolic) or built.dtype != wanted.dtype:
+    if not isinstance(built, Symbolic) or built.dtype is not wanted.dtype:
         raise _refused(rule, wanted, built)
     if built.shape == wanted.shape:
         return built

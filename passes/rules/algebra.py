@@ -59,7 +59,7 @@ def _one_term(match: Match) -> Any:
 
 def _by_inverse(match: Match) -> Any:
     divisor = number_of(match.y)
-    if divisor is None or match.y.dtype != match.root.dtype:
+    if divisor is None or match.y.dtype is not match.root.dtype:
         return None
     inverse = inverse_of(divisor)
     return None if inverse is None else match.x * inverse

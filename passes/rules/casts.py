@@ -32,7 +32,7 @@ def _chain(match: Match) -> Any:
     between, final = match.between.dtype, match.root.dtype
     if not holds(between, match.x.dtype):
         return None
-    return match.x if match.x.dtype == final else Cast(final)(match.x)
+    return match.x if match.x.dtype is final else Cast(final)(match.x)
 
 
 RULES: Final[tuple[Rule, ...]] = (
@@ -40,7 +40,7 @@ RULES: Final[tuple[Rule, ...]] = (
         "cast-to-itself",
         some(Cast, x),
         x,
-        where=lambda m: m.x.dtype == m.root.dtype,
+        where=lambda m: m.x.dtype is m.root.dtype,
         examples=(lambda x: Cast(x.dtype)(x),),
     ),
     rule(

@@ -211,7 +211,7 @@ def fitting(
         return zeros_like_type(arg.type)
     if share.type == arg.type:
         return share
-    fits = share.type.dtype == arg.dtype and len(share.type.shape) == arg.ndim
+    fits = share.type.dtype is arg.dtype and len(share.type.shape) == arg.ndim
     if not fits or not all(map(_may_agree, share.type.shape, arg.shape)):
         raise OpDefinitionError(
             f"{rule_name(node.op)}: {what.format(share.type, arg.type)}", at=node.origin

@@ -25,7 +25,7 @@ VECTOR = "j"
 
 def element(dtype: DType) -> str:
     """The vocabulary's name of an element type (a bool is a byte)."""
-    return "b8" if dtype == BOOL else dtype.name
+    return "b8" if dtype is BOOL else dtype.code
 
 
 def number(value: bool | int | float | str | None) -> str:
@@ -67,7 +67,7 @@ class Helpers:
 
     def call(self, op: str, dtype: DType) -> str:
         """The name of the helper for a block, defined on first use."""
-        name = f"{op}_{dtype}"
+        name = f"{op}_{dtype.code}"
         if name not in self.sources:
             parameters = ["x", "y"][: BLOCKS[op]]
             leaves = [Expr("ref", dtype, (), p) for p in parameters]
@@ -153,8 +153,8 @@ class _HelperBody:
         """A value as a vector: a literal alone has no lanes, they are taken from x."""
         if expr.op != "literal":
             return self.names[expr]
-        same = expr.dtype.bits == self.model.bits and expr.dtype != BOOL
-        model = "x" if expr.dtype == self.model else f"{'bit' * same}cast_{element(expr.dtype)}(x)"
+        same = expr.dtype.bits == self.model.bits and expr.dtype is not BOOL
+        model = "x" if expr.dtype is self.model else f"{'bit' * same}cast_{element(expr.dtype)}(x)"
         return f"like({model}, {self.names[expr]})"
 
 

@@ -35,7 +35,7 @@ class ArrayData:
         if self._digest is None:
             import hashlib  # loads OpenSSL, and most programs compare no constants
 
-            head = f"{self.dtype}{self.array.shape}".encode()
+            head = f"{self.dtype.code}{self.array.shape}".encode()
             self._digest = hashlib.blake2b(head + self.array.tobytes(), digest_size=16).hexdigest()
         return self._digest
 

@@ -25,11 +25,11 @@ def convert_array(x: Array, dtype: DType) -> Array:
     """
     if x.dtype.kind != "f" or not dtype.is_integer:
         return x.astype(dtype.numpy)
-    if dtype.name == "u64":
+    if dtype.code == "u64":
         large = x >= 2.0**63
         low = _truncated(np.where(large, x - x.dtype.type(2.0**63), x), 64)
         return np.where(large, low ^ np.int64(-(2**63)), low).astype(dtype.numpy)
-    return _truncated(x, 64 if dtype.name in ("i64", "u32") else 32).astype(dtype.numpy)
+    return _truncated(x, 64 if dtype.code in ("i64", "u32") else 32).astype(dtype.numpy)
 
 
 def _truncated(x: Array, bits: int) -> Array:

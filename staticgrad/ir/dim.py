@@ -28,7 +28,7 @@ from staticgrad.ir.size_names import check_size
 from staticgrad.ir.unknown import UnknownNumber, over_sizes
 
 #: Words that mean something else where a size may stand in text; a size of that name is quoted.
-_RESERVED: Final = {"max", "inf", "nan", "True", "False", "None", *(d.name for d in ALL_DTYPES)}
+_RESERVED: Final = {"max", "inf", "nan", "True", "False", "None", *(d.code for d in ALL_DTYPES)}
 
 
 @dataclass(frozen=True)

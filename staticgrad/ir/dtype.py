@@ -7,8 +7,8 @@ weak: they take the dtype of the other operand, or the default of their kind whe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -18,14 +18,47 @@ _KIND_ORDER: Final = {"b": 0, "i": 1, "u": 1, "f": 2}
 
 @dataclass(frozen=True, eq=False)
 class DType:
-    """An element type. ``name`` is its text form (``f32``), ``kind`` one of b, i, u, f.
+    """An element type, of which there is one object, copies and pickles included.
 
-    There is one object per element type, copies and pickles included, so ``==`` is identity.
+    It stands wherever NumPy takes a dtype, equals every spelling of it (``x.dtype == np.float32``,
+    ``== "float32"``), hashes as the NumPy dtype does and has its attributes. Inside the package two
+    are compared by ``is``, which costs nothing.
+
+    Attributes:
+        code: the name in texts of graphs and kernels, ``f32``.
+        kind: one of b, i, u, f.
+        bits: 1 for bool.
     """
 
-    name: str
+    code: str
     kind: str
     bits: int
+    _hash: int = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hash", hash(self.numpy))
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        if isinstance(other, DType):
+            return False
+        if not isinstance(other, str | type | np.dtype):
+            return NotImplemented
+        if other in _AMBIGUOUS:  # compared with a value's, it is NumPy's
+            other = np.dtype(other)
+        try:
+            return as_dtype(other) is self and getattr(other, "isnative", True)
+        except TypeError:
+            return False
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @property
+    def name(self) -> str:
+        """NumPy's name, ``float32``."""
+        return self.numpy.name
 
     @property
     def itemsize(self) -> int:
@@ -35,7 +68,12 @@ class DType:
     @property
     def numpy(self) -> np.dtype[np.generic]:
         """The NumPy dtype in native byte order."""
-        return _NUMPY[self.name]
+        return _NUMPY[self.code]
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        """The NumPy dtype: by this attribute NumPy takes the object for one."""
+        return _NUMPY[self.code]
 
     @property
     def is_float(self) -> bool:
@@ -49,22 +87,23 @@ class DType:
     def is_bool(self) -> bool:
         return self.kind == "b"
 
+    if not TYPE_CHECKING:  # a type checker shall find what is not there
+
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("_"):
+                raise AttributeError(name)
+            return getattr(_NUMPY[self.code], name)  # type, char, str, byteorder, ...
+
     def __str__(self) -> str:
         return self.name
 
     def __repr__(self) -> str:
-        return f"sg.{self.numpy.name}"
+        return f"sg.{self.name}"
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return (as_dtype, (self.name,))
 
 
-BOOL = DType("bool", "b", 1)
-I8, I16, I32, I64 = (DType(f"i{bits}", "i", bits) for bits in (8, 16, 32, 64))
-U8, U16, U32, U64 = (DType(f"u{bits}", "u", bits) for bits in (8, 16, 32, 64))
-F32, F64 = DType("f32", "f", 32), DType("f64", "f", 64)
-
-ALL_DTYPES: Final = (BOOL, I8, I16, I32, I64, U8, U16, U32, U64, F32, F64)
 _NUMPY: Final[dict[str, np.dtype[np.generic]]] = {
     "bool": np.dtype("bool"),
     "f32": np.dtype("float32"),
@@ -75,20 +114,35 @@ _NUMPY: Final[dict[str, np.dtype[np.generic]]] = {
         for b in (8, 16, 32, 64)
     },
 }
+
+BOOL = DType("bool", "b", 1)
+I8, I16, I32, I64 = (DType(f"i{bits}", "i", bits) for bits in (8, 16, 32, 64))
+U8, U16, U32, U64 = (DType(f"u{bits}", "u", bits) for bits in (8, 16, 32, 64))
+F32, F64 = DType("f32", "f", 32), DType("f64", "f", 64)
+
+ALL_DTYPES: Final = (BOOL, I8, I16, I32, I64, U8, U16, U32, U64, F32, F64)
 _BY_NUMPY: Final = {d.numpy: d for d in ALL_DTYPES}
-_BY_NAME: Final = {d.name: d for d in ALL_DTYPES} | {d.numpy.name: d for d in ALL_DTYPES}
+#: Bits in texts of graphs, bytes to NumPy: neither is meant for sure.
+_AMBIGUOUS: Final = {"i8": "int8 or int64", "u8": "uint8 or uint64"}
+_BY_NAME: Final = {d.name: d for d in ALL_DTYPES} | {
+    d.code: d for d in ALL_DTYPES if d.code not in _AMBIGUOUS
+}
 
 
 def as_dtype(spec: object) -> DType:
-    """The DType of a DType, a name (``"f32"``, ``"float32"``), a NumPy dtype or scalar class.
+    """The DType of a DType, a name (``"float32"``, ``"f32"``), a NumPy dtype or scalar class.
 
     Raises:
-        TypeError: the spec names no element type there is; the message lists them.
+        TypeError: the spec names no element type there is, or two (``"i8"``); the message lists
+            them.
     """
     if isinstance(spec, DType):
         return spec
-    if isinstance(spec, str) and spec in _BY_NAME:
-        return _BY_NAME[spec]
+    if isinstance(spec, str):
+        if spec in _BY_NAME:
+            return _BY_NAME[spec]
+        if spec in _AMBIGUOUS:
+            raise TypeError(f"{spec!r} counts bits in graphs, bytes in NumPy: {_AMBIGUOUS[spec]}?")
     if isinstance(spec, np.dtype) and spec in _BY_NUMPY:
         return _BY_NUMPY[spec]
     try:
@@ -97,7 +151,7 @@ def as_dtype(spec: object) -> DType:
     except TypeError:
         found = None
     if found is None:
-        known = ", ".join(d.numpy.name for d in ALL_DTYPES)
+        known = ", ".join(d.name for d in ALL_DTYPES)
         name = spec.name if isinstance(spec, np.dtype) else repr(spec)
         raise TypeError(f"{name} is not a dtype of staticgrad; there are {known}")
     return found
@@ -113,7 +167,7 @@ def whole_bools(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def promote(a: DType, b: DType) -> DType:
     """The dtype in which arrays of ``a`` and ``b`` meet (both strong)."""
-    if a == b:
+    if a is b:
         return a
     if a.is_float != b.is_float:
         return a if a.is_float else b

@@ -284,13 +284,13 @@ class Expr:
 
     def cast(self, dtype: DType) -> Expr:
         """NumPy's conversion on x86-64: an integer of NaN or out of range is INT_MIN."""
-        return self if dtype == self.dtype else Expr("cast", dtype, (self,))
+        return self if dtype is self.dtype else Expr("cast", dtype, (self,))
 
     def bitcast(self, dtype: DType) -> Expr:
         """The same bits read as ``dtype`` of equal width."""
         if dtype.bits != self.dtype.bits:
-            raise TypeError(f"bitcast of {self.dtype} to {dtype}: widths differ")
-        return self if dtype == self.dtype else Expr("bitcast", dtype, (self,))
+            raise TypeError(f"bitcast of {self.dtype.code} to {dtype.code}: widths differ")
+        return self if dtype is self.dtype else Expr("bitcast", dtype, (self,))
 
     def __repr__(self) -> str:
         inner = ", ".join(
@@ -299,7 +299,7 @@ class Expr:
                 *([repr(self.attribute)] if self.attribute is not None else []),
             ]
         )
-        return f"{self.op}({inner}): {self.dtype}"
+        return f"{self.op}({inner}): {self.dtype.code}"
 
 
 def apply(op: str, *args: Expr) -> Expr:
@@ -312,12 +312,12 @@ def apply(op: str, *args: Expr) -> Expr:
         raise TypeError(f"{op} takes {PRIMITIVES[op]} operands, got {len(args)}")
     dtype = args[-1].dtype
     compared = args[1:] if op in CHOICES else args
-    if any(a.dtype != dtype for a in compared):
-        raise TypeError(f"{op} of {', '.join(a.dtype.name for a in args)}: dtypes differ")
+    if any(a.dtype is not dtype for a in compared):
+        raise TypeError(f"{op} of {', '.join(a.dtype.code for a in args)}: dtypes differ")
     if (op in FLOATING or op in BLOCKS) and not dtype.is_float:
-        raise TypeError(f"{op} of {dtype}: takes floating dtypes only")
+        raise TypeError(f"{op} of {dtype.code}: takes floating dtypes only")
     if op in DIVISION and not dtype.is_integer:
-        raise TypeError(f"{op} of {dtype}: takes integers only")
+        raise TypeError(f"{op} of {dtype.code}: takes integers only")
     return Expr(op, BOOL if op in COMPARE else dtype, args)
 
 
@@ -373,8 +373,8 @@ def window(position: Expr, words: Iterable[int]) -> Expr:
     Raises:
         TypeError: a position that is no u64.
     """
-    if position.dtype != U64:
-        raise TypeError(f"a window's position is u64, not {position.dtype}")
+    if position.dtype is not U64:
+        raise TypeError(f"a window's position is u64, not {position.dtype.code}")
     return Expr("window", U64, (position,), "".join(f"{word:016x}" for word in words))
 
 

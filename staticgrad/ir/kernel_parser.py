@@ -42,7 +42,7 @@ from staticgrad.ir.verify_kernel import KINDS, PRODUCT
 _MODES: Final = ("in", "out", "inout", "scratch", "check")
 _ANYWHERE: Final = (Store, Accumulate, Check, Search)
 _STAGES: Final = ("map", "columns", "scalar", "gemm", "sort")
-_DTYPES: Final = {dtype.name for dtype in ALL_DTYPES}
+_DTYPES: Final = {dtype.code for dtype in ALL_DTYPES}
 _LINES: Final = PRIMITIVES.keys() - set(LEAVES) | {"load"}
 
 
@@ -227,8 +227,8 @@ class KernelReader(DocumentReader):
         b = self._factor_access()
         self._loops = {name: axis for name, axis in around.items() if axis is not k}
         given = self._operands[a.operand].dtype
-        if dtype != given:
-            self.fail(f"{a.operand} is {given}, the text says {dtype}", at + 2)
+        if dtype is not given:
+            self.fail(f"{a.operand} is {given.code}, the text says {dtype.code}", at + 2)
         self._results[PRODUCT] = dtype
         return Gemm(i, j, k, a, b, self._body((Store,)))
 
@@ -275,8 +275,8 @@ class KernelReader(DocumentReader):
         dtype = self._result_dtype()
         statement = self._defined(name)
         given = statement.value.dtype if isinstance(statement, Accumulate) else I64
-        if given != dtype:
-            self.fail(f"{self.texts[at]} is {given}, the text says {dtype}", at + 2)
+        if given is not dtype:
+            self.fail(f"{self.texts[at]} is {given.code}, the text says {dtype.code}", at + 2)
         self._results[name] = dtype
         return statement
 
@@ -341,7 +341,11 @@ class KernelReader(DocumentReader):
             access, indices = self._access()
             expr = load(access, dtype, *indices)
             given = self._operands[access.operand].dtype
-            wrong = "" if given == dtype else f"{access.operand} is {given}, the text says {dtype}"
+            wrong = (
+                ""
+                if given is dtype
+                else f"{access.operand} is {given.code}, the text says {dtype.code}"
+            )
         else:
             expr = Expr(op, dtype, tuple(self.separated(self._expression)))
             wrong = ""
@@ -394,7 +398,7 @@ class KernelReader(DocumentReader):
     def _literal(self) -> Expr:
         start = self.at
         dtype = self.dtype()
-        self.expect("(", f"the element type {dtype}")
+        self.expect("(", f"the element type {dtype.code}")
         at = self.at
         number = self.value()
         self.expect(")", "the number")

@@ -56,7 +56,7 @@ from staticgrad.ir.lexis import name_text
 from staticgrad.ir.text import element_text
 
 #: Words that start a literal where a loop or size may stand.
-_RESERVED: Final = {dtype.name for dtype in ALL_DTYPES}
+_RESERVED: Final = {dtype.code for dtype in ALL_DTYPES}
 INDENT: Final = "  "
 
 
@@ -72,7 +72,7 @@ def kernel_lines(kernel: Kernel, name: str) -> list[str]:
 
 def signature(kernel: Kernel, name: str = "") -> str:
     """``kernel k0(p0: in f32, p1: out f32; n0) over i0: n0``."""
-    operands = ", ".join(f"{_name(o.name)}: {o.mode} {o.dtype}" for o in kernel.operands)
+    operands = ", ".join(f"{_name(o.name)}: {o.mode} {o.dtype.code}" for o in kernel.operands)
     arguments = f"; {', '.join(map(_name, kernel.arguments))}" if kernel.arguments else ""
     serial = "serial " if kernel.serial else ""
     outer = f" over {_axes(kernel.axes)}" if kernel.axes else ""
@@ -128,8 +128,8 @@ def _stage_lines(kernel: Kernel, stage: Stage, numbers: Iterator[int]) -> Iterat
 
 
 def _product(kernel: Kernel, stage: Gemm) -> str:
-    dtype = next((o.dtype for o in kernel.operands if o.name == stage.a.operand), "?")
-    return f"@acc: {dtype} = sum {access_text(stage.a)} * {access_text(stage.b)}"
+    codes = (o.dtype.code for o in kernel.operands if o.name == stage.a.operand)
+    return f"@acc: {next(codes, '?')} = sum {access_text(stage.a)} * {access_text(stage.b)}"
 
 
 def _statement_lines(statements: Sequence[Statement], numbers: Iterator[int]) -> Iterator[str]:
@@ -143,7 +143,7 @@ def _statement_lines(statements: Sequence[Statement], numbers: Iterator[int]) ->
                 if _has_line(expr):
                     known[id(expr)] = f"%{next(numbers)}"
                     args = [known[id(arg)] for arg in expr.args]
-                    yield f"{known[id(expr)]}: {expr.dtype} = {_primitive(expr, args)}"
+                    yield f"{known[id(expr)]}: {expr.dtype.code} = {_primitive(expr, args)}"
                 else:
                     known[id(expr)] = leaf_text(expr)
         yield statement_text(statement, [known[id(root)] for root in roots(statement)])
@@ -156,7 +156,7 @@ def _has_line(expr: Expr) -> bool:
 def leaf_text(expr: Expr) -> str:
     """A literal, loop position, size or result of a statement."""
     if expr.op == "literal":
-        return f"{expr.dtype}({element_text(expr.attribute, expr.dtype)})"
+        return f"{expr.dtype.code}({element_text(expr.attribute, expr.dtype)})"
     name = str(expr.attribute)
     return f"@{name_text(name)}" if expr.op == "ref" else _name(name)
 
@@ -174,7 +174,7 @@ def statement_text(statement: Statement, values: Sequence[str]) -> str:
             assign = "+=" if add else "="
             return f"store {access_text(access, values[:-1])} {assign} {values[-1]}"
         case Accumulate(name=name, kind=kind, value=value):
-            return f"@{name_text(name)}: {value.dtype} = {kind} {values[0]}"
+            return f"@{name_text(name)}: {value.dtype.code} = {kind} {values[0]}"
         case Check(name=name, extent=extent, wrap=wrap, operand=operand):
             wrapped = " wrap" if wrap else ""
             inside = f"check {values[0]} in {_extent(extent)}{wrapped}"

@@ -94,7 +94,7 @@ def buffer_text(buffer: Buffer) -> str:
     """``buffer in.x: f32[784*batch] input "x"``."""
     label = f" {quoted(buffer.label)}" if buffer.label else ""
     data = "" if buffer.data is None else f" = {value_text(buffer.data)}"
-    head = f"buffer {name_text(buffer.name)}: {buffer.dtype}[{buffer.size}]"
+    head = f"buffer {name_text(buffer.name)}: {buffer.dtype.code}[{buffer.size}]"
     return f"{head} {buffer.role}{' kept' if buffer.kept else ''}{label}{data}"
 
 

@@ -28,7 +28,7 @@ from staticgrad.ir.types import TensorType
 INLINE_ELEMENTS: Final = 16  # larger arrays are named by their digest and bound from outside
 MAX_NESTING: Final = 64  # tuples, parentheses, lists: deeper text is refused, not recursed into
 _FLOAT_MAX: Final = float(np.finfo(np.float64).max)
-_DTYPES: Final = {dtype.name: dtype for dtype in ALL_DTYPES}
+_DTYPES: Final = {dtype.code: dtype for dtype in ALL_DTYPES}
 _WORDS: Final[dict[str, bool | float | None]] = {
     "None": None,
     "True": True,
@@ -86,7 +86,9 @@ def value_text(value: object) -> str:
     if isinstance(value, ArrayData):
         inline = value.array.size <= INLINE_ELEMENTS
         return f"{value.type} {array_text(value) if inline else quoted(value.digest)}"
-    if value is None or isinstance(value, bool | int | Dim | DType | TensorType):
+    if isinstance(value, DType):
+        return value.code
+    if value is None or isinstance(value, bool | int | Dim | TensorType):
         return str(value)
     raise TypeError(f"the text form has no way to write {value!r}, a {type(value).__name__}")
 
@@ -270,7 +272,7 @@ class Reader:
     def type(self) -> TensorType:
         """Element type and shape: ``f32[batch, 784]``."""
         dtype = self.dtype()
-        self.expect("[", f"the element type {dtype}")
+        self.expect("[", f"the element type {dtype.code}")
         return TensorType(dtype, tuple(self.sequence(self._extent, "]")))
 
     def _extent(self) -> Size:

@@ -55,7 +55,7 @@ class TensorType:
         return hash((self.dtype, self.shape))
 
     def __str__(self) -> str:
-        return f"{self.dtype}[{', '.join(map(str, self.shape))}]"
+        return f"{self.dtype.code}[{', '.join(map(str, self.shape))}]"
 
     __repr__ = __str__
 

@@ -32,7 +32,7 @@ def mistyped(expr: Expr) -> str:
         return _mistyped_load(expr)
     if expr.op == "literal":
         held = _holds(expr.dtype, expr.attribute)
-        return "" if held else f"{expr.attribute!r} is no {expr.dtype}"
+        return "" if held else f"{expr.attribute!r} is no {expr.dtype.code}"
     if len(expr.args) != PRIMITIVES[expr.op]:
         return f"{expr.op} takes {_operands(PRIMITIVES[expr.op])}, got {len(expr.args)}"
     if expr.op in ("index", "size", "ref"):
@@ -41,9 +41,9 @@ def mistyped(expr: Expr) -> str:
         source = expr.args[0].dtype
         if expr.op == "cast" or source.bits == expr.dtype.bits:
             return ""
-        return f"bitcast of {source} to {expr.dtype}: widths differ"
+        return f"bitcast of {source.code} to {expr.dtype.code}: widths differ"
     if expr.op == "window":
-        held = isinstance(expr.attribute, str) and expr.args[0].dtype == expr.dtype == U64
+        held = isinstance(expr.attribute, str) and expr.args[0].dtype is expr.dtype is U64
         return "" if held else "a window takes a u64 and its words"
     return _mistyped_arithmetic(expr)
 
@@ -51,19 +51,23 @@ def mistyped(expr: Expr) -> str:
 def _mistyped_arithmetic(expr: Expr) -> str:
     op, args = expr.op, expr.args
     dtype = args[-1].dtype
-    listed = ", ".join(arg.dtype.name for arg in args)
-    if op in CHOICES and args[0].dtype != BOOL:
+    listed = ", ".join(arg.dtype.code for arg in args)
+    if op in CHOICES and args[0].dtype is not BOOL:
         return f"{op} of {listed}: the condition is no bool"
-    if any(arg.dtype != dtype for arg in (args[1:] if op in CHOICES else args)):
+    if any(arg.dtype is not dtype for arg in (args[1:] if op in CHOICES else args)):
         return f"{op} of {listed}: dtypes differ"
     if (op in FLOATING or op in BLOCKS) and not dtype.is_float:
-        return f"{op} of {dtype}: takes floating dtypes only"
+        return f"{op} of {dtype.code}: takes floating dtypes only"
     if op in DIVISION and not dtype.is_integer:
-        return f"{op} of {dtype}: takes integers only"
+        return f"{op} of {dtype.code}: takes integers only"
     if (op in BITWISE and dtype.is_float) or (op in _SHIFTS and not dtype.is_integer):
-        return f"{op} of {dtype}: takes integers {'' if op in _SHIFTS else 'and bools '}only"
+        return f"{op} of {dtype.code}: takes integers {'' if op in _SHIFTS else 'and bools '}only"
     result = BOOL if op in COMPARE else dtype
-    return "" if result == expr.dtype else f"{op} of {listed} gives {result}, not {expr.dtype}"
+    return (
+        ""
+        if result is expr.dtype
+        else f"{op} of {listed} gives {result.code}, not {expr.dtype.code}"
+    )
 
 
 def _mistyped_load(expr: Expr) -> str:
@@ -77,15 +81,15 @@ def mistyped_indices(access: Access, indices: tuple[Expr, ...]) -> str:
     """What is wrong with the gather (or scatter) indices of an access."""
     if len(indices) != len(access.gather):
         return f"{len(access.gather)} gather strides for {_operands(len(indices), 'index')}"
-    wrong = next((index.dtype for index in indices if index.dtype != I64), None)
-    return "" if wrong is None else f"a gather index is {wrong}, not i64"
+    wrong = next((index.dtype for index in indices if index.dtype is not I64), None)
+    return "" if wrong is None else f"a gather index is {wrong.code}, not i64"
 
 
 def _mistyped_name(expr: Expr) -> str:
     if not isinstance(expr.attribute, str):
         return f"{expr.op} takes a name, not {expr.attribute!r}"
-    if expr.op != "ref" and expr.dtype != I64:
-        return f"{expr.op} gives i64, not {expr.dtype}"
+    if expr.op != "ref" and expr.dtype is not I64:
+        return f"{expr.op} gives i64, not {expr.dtype.code}"
     return ""
 
 

@@ -35,6 +35,7 @@ class Value:
 
     __slots__ = ()
     __array_priority__ = 1000.0
+    __pandas_priority__ = 5000  # above a DataFrame: its operators leave it to ours
     #: What to do where a value of this kind meets one of another kind.
     meeting: ClassVar[str] = ""
 

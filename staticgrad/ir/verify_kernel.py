@@ -274,7 +274,7 @@ def _check_statement(kernel: Kernel, dtypes: dict[str, DType], statement: Statem
             _check_dtype(kernel, dtypes, access, value.dtype, "search")
             _refuse(kernel, value.dtype.is_bool, "a search takes numbers only", statement)
         case Order(key=key, scratch=scratch):
-            wrong_order = key.dtype not in (I32, I64) or dtypes.get(scratch) != I64
+            wrong_order = key.dtype not in (I32, I64) or dtypes.get(scratch) is not I64
             _refuse(kernel, wrong_order, "keys are i32 or i64, their scratch is i64", statement)
         case Check(index=index, position=position, operand=operand):
             if (index.dtype, position.dtype, dtypes.get(operand)) != (I64, I64, I64):
@@ -290,8 +290,10 @@ def _check_dtype(
     kernel: Kernel, dtypes: dict[str, DType], access: Access, dtype: DType, what: str
 ) -> None:
     own = dtypes[access.operand]
-    if own != dtype:
-        _broken(kernel, f"{access.operand} is {own}, the {what} {dtype}", access_text(access))
+    if own is not dtype:
+        _broken(
+            kernel, f"{access.operand} is {own.code}, the {what} {dtype.code}", access_text(access)
+        )
 
 
 # -- order ----------------------------------------------------------------------------------------
@@ -323,8 +325,8 @@ def _check_ref(kernel: Kernel, expr: Expr, ready: dict[str, DType]) -> None:
     name = str(expr.attribute)
     if name not in ready:
         _broken(kernel, f"@{name} is used before anything gives it")
-    if ready[name] != expr.dtype:
-        _broken(kernel, f"@{name} is {ready[name]}, it is used as {expr.dtype}")
+    if ready[name] is not expr.dtype:
+        _broken(kernel, f"@{name} is {ready[name].code}, it is used as {expr.dtype.code}")
 
 
 def _unseen(statement: Statement, seen: set[int]) -> Iterator[Expr]:

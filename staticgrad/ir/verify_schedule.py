@@ -85,7 +85,7 @@ def constants_have_data(schedule: Schedule) -> None:
             continue
         own = (buffer.data.dtype, buffer.data.array.size)
         if own != (buffer.dtype, buffer.size):
-            _broken(schedule, f"its data are {own[1]} elements of {own[0]}", buffer)
+            _broken(schedule, f"its data are {own[1]} elements of {own[0].code}", buffer)
 
 
 def sizes_are_possible(schedule: Schedule) -> None:
@@ -158,9 +158,9 @@ def operands_fit_their_buffers(schedule: Schedule) -> None:
     for step in schedule.steps:
         for operand, binding in _bound(step):
             buffer = schedule.by_name[binding.buffer]
-            if operand.dtype != buffer.dtype:
-                wrong = f"{operand.name} is {operand.dtype}, {buffer.name!r} is {buffer.dtype}"
-                _broken(schedule, wrong, step)
+            if operand.dtype is not buffer.dtype:
+                wrong, other = f"{operand.name} is {operand.dtype.code}", buffer.dtype.code
+                _broken(schedule, f"{wrong}, {buffer.name!r} is {other}", step)
             if buffer.role not in _ROLES[operand.mode]:
                 wrong = f"{operand.mode} operand {operand.name} is {buffer.role} {buffer.name!r}"
                 _broken(schedule, wrong, step)

@@ -35,13 +35,13 @@ def _count(sizes: Shape) -> int:
 
 
 def _widened(program: Program, node: Node) -> Seen | None:
-    if node.types[0].dtype != F64 or node.args[0].dtype != F32:
+    if node.types[0].dtype is not F64 or node.args[0].dtype is not F32:
         return None
     for reader in program.readers(node):
         if not _same_place(reader, node) or not reader.op.elementwise:
             continue
         for other in reader.args:
-            if other.node is not node and other.dtype == F64 and _is_cause(other, node):
+            if other.node is not node and other.dtype is F64 and _is_cause(other, node):
                 what, fix = _cause(other)
                 return Seen(f"float32 becomes float64 here: {what}", fix)
     return None
@@ -93,7 +93,7 @@ WIDENED: Final = Lint(
 
 
 def _long_sum(program: Program, node: Node) -> Seen | None:
-    if node.types[0].dtype != F32:
+    if node.types[0].dtype is not F32:
         return None
     shape = node.args[0].shape
     if node.op.name == "cumsum":
@@ -132,7 +132,7 @@ LONG_SUM: Final = Lint(
 
 def _big_count(program: Program, node: Node) -> Seen | None:
     operand = node.args[0]
-    if node.types[0].dtype != F32 or not operand.dtype.is_integer:
+    if node.types[0].dtype is not F32 or not operand.dtype.is_integer:
         return None
     source = peeled(operand).node
     largest = program.range(operand).high

@@ -30,7 +30,7 @@ class Add(Elementwise, name="add"):
         return np.add(x, y)
 
     def scalar(self, x: Expr, y: Expr) -> Expr:
-        return x | y if x.dtype == BOOL else x + y
+        return x | y if x.dtype is BOOL else x + y
 
     def partials(self, out: Any, *args: Any) -> tuple[Partial, ...]:
         return ONE, ONE
@@ -70,7 +70,7 @@ class Mul(Elementwise, name="mul"):
         return np.multiply(x, y)
 
     def scalar(self, x: Expr, y: Expr) -> Expr:
-        return x & y if x.dtype == BOOL else x * y
+        return x & y if x.dtype is BOOL else x * y
 
     def partials(self, out: Any, x: Any, y: Any) -> tuple[Partial, ...]:
         return y, x

@@ -61,7 +61,7 @@ class Lt(_Truth, name="lt"):
         return np.less(x, y)
 
     def scalar(self, x: Expr, y: Expr) -> Expr:
-        return ~x & y if x.dtype == BOOL else x < y
+        return ~x & y if x.dtype is BOOL else x < y
 
 
 class Le(_Truth, name="le"):
@@ -72,7 +72,7 @@ class Le(_Truth, name="le"):
         return np.less_equal(x, y)
 
     def scalar(self, x: Expr, y: Expr) -> Expr:
-        return ~x | y if x.dtype == BOOL else x <= y
+        return ~x | y if x.dtype is BOOL else x <= y
 
 
 class Gt(_Truth, name="gt"):
@@ -83,7 +83,7 @@ class Gt(_Truth, name="gt"):
         return np.greater(x, y)
 
     def scalar(self, x: Expr, y: Expr) -> Expr:
-        return x & ~y if x.dtype == BOOL else x > y
+        return x & ~y if x.dtype is BOOL else x > y
 
 
 class Ge(_Truth, name="ge"):
@@ -94,7 +94,7 @@ class Ge(_Truth, name="ge"):
         return np.greater_equal(x, y)
 
     def scalar(self, x: Expr, y: Expr) -> Expr:
-        return x | ~y if x.dtype == BOOL else x >= y
+        return x | ~y if x.dtype is BOOL else x >= y
 
 
 class _Logical(_Truth):

@@ -47,7 +47,7 @@ class MatMul(Op, name="matmul"):
             RankError: an operand with fewer than two axes.
             DTypeError: bools, or two dtypes.
         """
-        if a.dtype != b.dtype:
+        if a.dtype is not b.dtype:
             raise DTypeError(f"matmul: operands of {a.dtype.numpy} and {b.dtype.numpy}")
         if a.dtype.is_bool:
             raise DTypeError("matmul: takes numbers, not bools", hint="x.astype('int64')")

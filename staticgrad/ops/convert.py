@@ -123,7 +123,7 @@ def astype(x: Operand, dtype: Any) -> Value:
     except TypeError as error:
         raise DTypeError(f"astype: {error}", hint=dtype_hint(dtype)) from None
     (value,) = lift_all((x,))
-    return value if value.dtype == target else Cast(target)(value)
+    return value if value.dtype is target else Cast(target)(value)
 
 
 def stop_gradient(x: Operand) -> Value:

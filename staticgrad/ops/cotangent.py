@@ -207,7 +207,7 @@ def unbroadcast(ct: Cotangent, type: TensorType) -> Cotangent:
     """
     if ct.type is type:
         return ct
-    if ct.type.dtype != type.dtype:
+    if ct.type.dtype is not type.dtype:
         ct = map_cotangent(ct, lambda value: FUNCTIONS["astype"](value, type.dtype))
     if ct.type.shape == type.shape:
         return ct

@@ -32,7 +32,7 @@ from staticgrad.ops.indexing import iota
 from staticgrad.ops.movement import broadcast_to
 from staticgrad.ops.operands import as_value, dtype_of, integer, related, shape_of, size_of
 
-_DTYPE_NAMES: Final = {name for d in ALL_DTYPES for name in (d.name, d.numpy.name)}
+_DTYPE_NAMES: Final = {name for d in ALL_DTYPES for name in (d.code, d.name)}
 
 
 def input(name: str, shape: Any = (), dtype: Any = "float32") -> Symbolic:

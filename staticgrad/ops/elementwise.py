@@ -206,7 +206,7 @@ class Elementwise(Op):
         total = self.pushforward(tangents, out, *args)
         if total is None:
             return None
-        if total.dtype != out.dtype:
+        if total.dtype is not out.dtype:
             total = FUNCTIONS["astype"](total, out.dtype)
         return total if total.shape == out.shape else FUNCTIONS["broadcast_to"](total, out.shape)
 
@@ -374,7 +374,7 @@ def lifted(op: str, kind: type[Value], arg: Any, dtype: DType) -> Value:
         DTypeError: a Python integer that ``dtype`` cannot hold.
     """
     if isinstance(arg, Value):
-        return arg if arg.dtype == dtype else FUNCTIONS["astype"](arg, dtype)
+        return arg if arg.dtype is dtype else FUNCTIONS["astype"](arg, dtype)
     if isinstance(arg, Dim):
         return FUNCTIONS["size_value"](arg, dtype)  # type: ignore[no-any-return]
     if is_weak(arg):

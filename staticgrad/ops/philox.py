@@ -60,7 +60,7 @@ class RandomBits(Op, name="random_bits"):
         """
         if self.dtype not in (U32, U64):
             raise DTypeError(f"random_bits: makes uint32 or uint64, not {self.dtype.numpy}")
-        if any(t.dtype != U64 or t.rank for t in (key, step)):
+        if any(t.dtype is not U64 or t.rank for t in (key, step)):
             raise DTypeError(f"random_bits: key and step are 0-d uint64, got {key} and {step}")
         if not (0 <= self.stream < STREAMS and self.half in (0, 1)):
             raise ArgumentError(f"random_bits: no stream {self.stream}, half {self.half}")
@@ -74,7 +74,7 @@ class RandomBits(Op, name="random_bits"):
         counter = [position & low, high, step & low, step >> np.uint64(32)]
         words = _encrypted([np.broadcast_to(c, (count,)) for c in counter], int(key))
         first, second = words[2 * self.half : 2 * self.half + 2]
-        bits = first if self.dtype == U32 else first | second << np.uint64(32)
+        bits = first if self.dtype is U32 else first | second << np.uint64(32)
         return bits.astype(self.dtype.numpy).reshape(self.shape)
 
     def vjp(self, ct: Any, out: Any, *args: Any) -> tuple[Any, ...]:
@@ -96,7 +96,7 @@ class RandomBits(Op, name="random_bits"):
         ]
         words = _rounds(counter, [key & LOW, key >> 32])
         first, second = words[2 * self.half : 2 * self.half + 2]
-        return first.cast(U32) if self.dtype == U32 else (first & LOW) | (second << 32)
+        return first.cast(U32) if self.dtype is U32 else (first & LOW) | (second << 32)
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
         return Pointwise(self.scalar, sizes=self.shape, indexed=True)

@@ -128,7 +128,7 @@ class Generator:
         """
         kind = _floating_dtype("normal", dtype)
         sizes, stream = _drawn("normal", shape, loc, scale), self._stream()
-        if kind == F32:
+        if kind is F32:
             word = _cast(self._bits(sizes, U32, stream), I32)
             half = (_cast(word & np.int32(2**31 - 1), F32) + 0.5) * 2.0**-32
         else:
@@ -210,7 +210,7 @@ class Generator:
 
     def _unit(self, shape: Shape, kind: DType) -> Value:
         """Uniform in [0, 1), on a grid of all the dtype's bits."""
-        if kind == F32:
+        if kind is F32:
             return _cast(self._bits(shape, U32, self._stream()) >> np.uint32(8), F32) * 2.0**-24  # type: ignore[no-any-return]
         return _cast(self._bits(shape, U64, self._stream()) >> np.uint64(11), F64) * 2.0**-53  # type: ignore[no-any-return]
 

@@ -43,7 +43,7 @@ class _Scan(Op):
             RankError, ShapeError: operands of different shapes.
         """
         first = types[0]
-        if any(t.dtype != first.dtype for t in types) or first.dtype.is_bool:
+        if any(t.dtype is not first.dtype for t in types) or first.dtype.is_bool:
             met = ", ".join(str(t.dtype.numpy) for t in types)
             raise DTypeError(f"{self.name}: takes numbers of one dtype, got {met}")
         if not 0 <= self.axis < first.rank:

@@ -46,7 +46,7 @@ class Where(Elementwise, name="where"):
             DTypeError: a condition that is not bool, or branches of two dtypes.
         """
         condition, *branches = types
-        if condition.dtype != BOOL:
+        if condition.dtype is not BOOL:
             raise DTypeError(
                 f"where: the condition is {condition.dtype.numpy}, not bool", hint="compare: x != 0"
             )
@@ -136,7 +136,7 @@ class Maximum(_Extremum, name="maximum"):
         return np.maximum(x, y)
 
     def scalar(self, x: Expr, y: Expr) -> Expr:
-        return x | y if x.dtype == BOOL else x.maximum(y)
+        return x | y if x.dtype is BOOL else x.maximum(y)
 
     def loses(self, x: Any, y: Any) -> Value:
         return FUNCTIONS["less"](x, y)  # type: ignore[no-any-return]
@@ -157,7 +157,7 @@ class Minimum(_Extremum, name="minimum"):
         return np.minimum(x, y)
 
     def scalar(self, x: Expr, y: Expr) -> Expr:
-        return x & y if x.dtype == BOOL else x.minimum(y)
+        return x & y if x.dtype is BOOL else x.minimum(y)
 
     def loses(self, x: Any, y: Any) -> Value:
         return FUNCTIONS["greater"](x, y)  # type: ignore[no-any-return]

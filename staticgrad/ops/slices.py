@@ -196,7 +196,7 @@ class Concat(Op, name="concat"):
         for position, other in enumerate(types[1:], 2):
             if other.rank != first.rank:
                 raise RankError(f"concat: operand 1 is {first}, operand {position} is {other}")
-            if other.dtype != first.dtype:
+            if other.dtype is not first.dtype:
                 raise DTypeError(f"concat: dtypes {first.dtype.numpy} and {other.dtype.numpy}")
             for k, (one, two) in enumerate(zip(first.shape, other.shape, strict=True)):
                 text = f"concat: sizes {one} and {two} of axis {k} differ"

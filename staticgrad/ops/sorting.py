@@ -154,7 +154,7 @@ class SearchSorted(Op, name="searchsorted"):
         """
         if a.rank != 1:
             raise RankError(f"searchsorted: {a} is no vector")
-        if a.dtype != v.dtype or a.dtype.is_bool:
+        if a.dtype is not v.dtype or a.dtype.is_bool:
             raise DTypeError(f"searchsorted: numbers of one dtype, not {v} among {a}")
         return TensorType(I64, v.shape)
 
@@ -188,7 +188,7 @@ def ascending_key(x: Expr) -> Expr:
     if dtype.kind == "u" and dtype.bits >= 32:
         signed = I32 if dtype.bits == 32 else I64
         return x.bitcast(signed) ^ -(1 << (signed.bits - 1))
-    return x if dtype == I64 else x.cast(I32)
+    return x if dtype is I64 else x.cast(I32)
 
 
 def descending_key(x: Expr) -> Expr:

@@ -13,7 +13,7 @@ import numpy as np
 
 from staticgrad.ir.expr import Expr, literal, select
 from staticgrad.ir.op import Array
-from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ir.value import FUNCTIONS, NUMPY_NAMES, Value
 from staticgrad.ops.cotangent import Partial
 from staticgrad.ops.elementwise import Floating, Operand, quiet
 
@@ -273,3 +273,4 @@ def erf(x: Operand) -> Value:
 FUNCTIONS.update(
     {f.__name__: f for f in (exp, expm1, log, log1p, sqrt, sin, cos, tanh, sigmoid, erf)}
 )
+NUMPY_NAMES["expit"] = "sigmoid"  # a ufunc of scipy.special

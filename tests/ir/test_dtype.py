@@ -12,7 +12,6 @@ from staticgrad.ir.dtype import (
     BOOL,
     F32,
     F64,
-    I8,
     I64,
     DType,
     as_dtype,
@@ -25,7 +24,8 @@ from staticgrad.ir.dtype import (
 def test_every_spelling_means_the_dtype(dtype: DType) -> None:
     numpy = dtype.numpy
     swapped = numpy.newbyteorder()
-    for spec in (dtype, str(dtype), numpy.name, numpy, numpy.type, swapped):
+    codes = () if dtype.code in ("i8", "u8") else (dtype.code,)
+    for spec in (dtype, str(dtype), numpy.name, numpy, numpy.type, swapped, *codes):
         assert as_dtype(spec) is dtype
     assert numpy.itemsize == dtype.itemsize
     assert (dtype.is_float, dtype.is_integer, dtype.is_bool) == (
@@ -37,7 +37,52 @@ def test_every_spelling_means_the_dtype(dtype: DType) -> None:
 
 def test_python_types_are_those_of_numpy() -> None:
     assert (as_dtype(bool), as_dtype(int), as_dtype(float)) == (BOOL, I64, F64)
-    assert as_dtype("i8") is I8  # a name of this project, where NumPy means eight bytes
+    assert as_dtype("f8") is F64
+
+
+@pytest.mark.parametrize("spec", ["i8", "u8"])
+def test_what_counts_bits_here_and_bytes_in_numpy_is_refused(spec: str) -> None:
+    with pytest.raises(TypeError, match=r"counts bits in graphs, bytes in NumPy: u?int8 or"):
+        as_dtype(spec)
+
+
+@pytest.mark.parametrize("dtype", ALL_DTYPES, ids=str)
+def test_numpy_takes_it_for_one_of_its_own(dtype: DType) -> None:
+    numpy = dtype.numpy
+    assert np.dtype(dtype) is numpy  # type: ignore[call-overload]
+    assert np.zeros(3, dtype).dtype is numpy  # type: ignore[call-overload]
+    assert np.ones(2).astype(dtype).dtype is numpy  # type: ignore[call-overload]
+    assert np.issubdtype(dtype, np.floating) == dtype.is_float  # type: ignore[arg-type]
+    assert np.promote_types(dtype, numpy) is numpy  # type: ignore[arg-type]
+    assert np.can_cast(dtype, dtype)  # type: ignore[arg-type]
+    if dtype.is_float:
+        assert np.finfo(dtype).bits == dtype.bits  # type: ignore[call-overload]
+    elif dtype.is_integer:
+        assert np.iinfo(dtype).bits == dtype.bits  # type: ignore[call-overload]
+    for name in ("name", "kind", "type", "char", "str", "num", "byteorder", "itemsize", "names"):
+        assert getattr(dtype, name) == getattr(numpy, name)
+    assert f"{dtype}" == str(dtype) == numpy.name
+    with pytest.raises(AttributeError):
+        dtype.nothing  # type: ignore[attr-defined]  # noqa: B018
+
+
+@pytest.mark.parametrize("dtype", ALL_DTYPES, ids=str)
+def test_equality_is_numpys_with_every_spelling(dtype: DType) -> None:
+    for other in ALL_DTYPES:
+        for spec in (other, other.numpy, other.name, other.numpy.type, other.numpy.str[1:]):
+            assert (dtype == spec) == (spec == dtype) == (dtype.numpy == other.numpy), spec
+            assert (dtype != spec) == (spec != dtype) == (dtype.numpy != other.numpy), spec
+    for spec in (None, 3, "no such type", object, "U3", (), [1], np.dtype("float16")):
+        assert dtype != spec
+        assert not dtype == spec  # noqa: SIM201
+    swapped = dtype.numpy.newbyteorder()
+    assert (dtype == swapped) == (dtype.numpy == swapped)
+
+
+@pytest.mark.parametrize("dtype", ALL_DTYPES, ids=str)
+def test_a_dictionary_finds_it_by_either(dtype: DType) -> None:
+    assert {dtype: 1}[dtype.numpy] == {dtype.numpy: 1}[dtype] == 1  # type: ignore[index]
+    assert len({*ALL_DTYPES, *(d.numpy for d in ALL_DTYPES)}) == len(ALL_DTYPES)
 
 
 @pytest.mark.parametrize("spec", ["float16", "complex64", object, "U3", "no such type", None, 3.5])

@@ -61,9 +61,9 @@ def _converted(x: Array, dtype: DType) -> Array:
 
 
 def _truncated(x: float, dtype: DType) -> int:
-    bits = 64 if dtype.name in ("i64", "u32", "u64") else 32
+    bits = 64 if dtype.code in ("i64", "u32", "u64") else 32
     limit = 2 ** (bits - 1)
-    if dtype.name == "u64" and x >= limit:
+    if dtype.code == "u64" and x >= limit:
         return math.trunc(x) if x < 2 * limit else 0
     if math.isfinite(x) and -limit <= math.trunc(x) < limit:
         return math.trunc(x)

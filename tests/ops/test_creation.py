@@ -26,7 +26,7 @@ def test_an_input_says_its_type():
 
 @pytest.mark.parametrize("dtype", ["int64", np.int64, np.dtype("int64"), "i64"])
 def test_an_input_takes_a_dtype(dtype):
-    assert sg.input("x", (2,), dtype).dtype.name == "i64"
+    assert sg.input("x", (2,), dtype).dtype == "int64"
 
 
 def test_an_input_knows_its_line():
@@ -42,7 +42,7 @@ def test_a_parameter_owns_a_copy():
     assert (w.value == 1).all()
     assert (w.name, str(w.type)) == ("w", "f32[2, 3]")
     assert "sg.parameter" in w.node.origin.resolve().text
-    assert sg.parameter("v", [1, 2], "float32").dtype.name == "f32"
+    assert sg.parameter("v", [1, 2], "float32").dtype == "float32"
     assert sg.parameter("s", 2.5).shape == ()
     assert (run(w + 1) == 2).all()
 
@@ -52,9 +52,9 @@ def test_a_constant_is_a_copy():
     value = sg.constant(array)
     array[:] = 0
     np.testing.assert_array_equal(run(value), [0, 1, 2])
-    assert sg.constant(2.5).dtype.name == "f64"
-    assert sg.constant(2, "float32").dtype.name == "f32"
-    assert sg.constant([[1, 2]], "int8").type.dtype.name == "i8"
+    assert sg.constant(2.5).dtype == "float64"
+    assert sg.constant(2, "float32").dtype == "float32"
+    assert sg.constant([[1, 2]], "int8").type.dtype == "int8"
     assert sg.constant(value) is value
     big_endian = sg.constant(np.arange(3, dtype=">i4"))
     np.testing.assert_array_equal(run(big_endian), [0, 1, 2])
@@ -124,7 +124,7 @@ def test_arange_to_a_named_size():
     np.testing.assert_array_equal(run(x + sg.arange(n), feeds), np.arange(5))
     np.testing.assert_array_equal(run(x[2:] + sg.arange(2, n), feeds), [2, 3, 4])
     np.testing.assert_array_equal(run(x + sg.arange(n, 2 * n), feeds), np.arange(5, 10))
-    assert sg.arange(n, dtype="float32").dtype.name == "f32"
+    assert sg.arange(n, dtype="float32").dtype == "float32"
 
 
 def test_what_these_refuse():

@@ -43,7 +43,7 @@ def test_elu_and_leaky_relu():
     out, slope, _ = derivatives(lambda x: nn.leaky_relu(x, 0.1), POINTS)
     np.testing.assert_allclose(out, np.where(positive, POINTS, 0.1 * POINTS))
     np.testing.assert_allclose(slope, np.where(positive, 1.0, 0.1))
-    assert nn.elu(np.zeros(2, np.float32)).dtype.name == "f32"
+    assert nn.elu(np.zeros(2, np.float32)).dtype == "float32"
 
 
 def test_huber():

@@ -84,13 +84,13 @@ def test_the_approximate_gelu_is_near(rng):
 
 
 def test_relu_of_integers_keeps_their_dtype():
-    assert nn.relu(np.array([-3, 4])).dtype.name == "i64"
+    assert nn.relu(np.array([-3, 4])).dtype == "int64"
     np.testing.assert_array_equal(run(nn.relu(np.array([-3, 4]))), [0, 4])
 
 
 def test_integers_become_float64():
     for function in (nn.silu, nn.softplus, nn.gelu, nn.softmax, nn.logsumexp):
-        assert function(np.array([1, 2])).dtype.name == "f64"
+        assert function(np.array([1, 2])).dtype == "float64"
 
 
 # -- softmax and its kin --------------------------------------------------------------------------
@@ -314,7 +314,7 @@ def test_the_mean_over_no_rows_is_nan():
 def test_mse():
     x = sg.input("x", ("n", 2))
     loss = nn.mse(x, np.array([[1.0, 2], [3, 4]], np.float32))
-    assert loss.dtype.name == "f32"
+    assert loss.dtype == "float32"
     feeds = {"x": [[1.0, 4], [3, 0]]}
     assert run(loss, feeds) == 5
     np.testing.assert_array_equal(run(grad(loss, x), feeds), [[0, 1], [0, -2]])
@@ -346,5 +346,9 @@ def test_nothing_widens_a_float32_graph():
     h = nn.layer_norm(nn.gelu(x @ w), w[0], w[1])
     loss = nn.cross_entropy(nn.silu(h) + nn.softmax(h), y) + nn.mse(nn.softplus(h), 0.5)
     graph = sg.Graph({"loss": loss, "dw": grad(loss, w)})
-    assert {t.dtype.name for node in graph.nodes for t in node.types} <= {"f32", "i64", "bool"}
+    assert {t.dtype.name for node in graph.nodes for t in node.types} <= {
+        "float32",
+        "int64",
+        "bool",
+    }
     assert "cast" not in op_names(loss)

@@ -48,7 +48,9 @@ def test_the_plain_philox_gives_the_published_answers():
 def test_bits_are_philox_of_their_position(key, step, stream, compiled):
     shape = (3, 7)
     outputs = {
-        f"{dtype}{half}": RandomBits(shape, dtype, stream, half)(np.uint64(key), np.uint64(step))
+        f"{dtype.code}{half}": RandomBits(shape, dtype, stream, half)(
+            np.uint64(key), np.uint64(step)
+        )
         for dtype in (U32, U64)
         for half in (0, 1)
     }

@@ -43,7 +43,7 @@ def cbrt(x: Expr) -> Expr:
 
     m = parts.mantissa * by_rest(2.0)
     y = horner(parts.mantissa, INVERSE) * by_rest(2.0**-THIRD)
-    if dtype == F64:
+    if dtype is F64:
         y = (y * THIRD).fma(1.0 - m * y * (y * y), y)
     squared = y * y
     c = m * squared

@@ -50,7 +50,7 @@ def _reduced(a: Expr, b: Expr, ratio: Expr) -> Expr:
 
 def _whole_fmod(x: Expr, y: Expr) -> Expr:
     """For quotients of any size."""
-    if x.dtype == F64:
+    if x.dtype is F64:
         return apply("c_fmod", x, y)
     left, divisor = abs(x).cast(F64), abs(y).cast(F64)
     for step in reversed(range(STEPS)):

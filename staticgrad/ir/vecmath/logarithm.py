@@ -34,7 +34,7 @@ R64: Final = (
 def exponent_and_reduced(exponent: Expr, f: Expr) -> Expr:
     """exponent * ln2 + log(1 + f) for 1 + f in [sqrt(1/2), sqrt(2))."""
     high, low = LN2[f.dtype]
-    if f.dtype == F32:
+    if f.dtype is F32:
         squared = f * f
         reduced = squared.fma(even_odd(f, squared, Q32), f)
         return exponent.fma(high, exponent.fma(low, reduced))

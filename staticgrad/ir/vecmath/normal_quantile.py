@@ -96,7 +96,7 @@ def ndtri(p: Expr) -> Expr:
     x = (p - 0.5) * 2.0
     at = w - middle.centre
     usual = x * even_odd(at, at * at, middle.series)
-    end = _far_f32(x, both) if p.dtype == F32 else _far_f64(p, x)
+    end = _far_f32(x, both) if p.dtype is F32 else _far_f64(p, x)
     inside = (p > 0.0) & (p < 1.0)
     border = select(p.eq(0.0) | p.eq(1.0), x * math.inf, literal(math.nan, p.dtype))
     unusual = select(inside, end, border)

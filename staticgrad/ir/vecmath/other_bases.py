@@ -68,7 +68,7 @@ def log10(x: Expr) -> Expr:
 def _logarithm(x: Expr, base: Base) -> Expr:
     parts = split(x, denormals=True)
     f = parts.mantissa - 1.0
-    if x.dtype == F32:
+    if x.dtype is F32:
         squared = f * f
         curved = squared * even_odd(f, squared, Q32)  # log(1 + f) - f
     else:

@@ -50,7 +50,7 @@ LN2: Final = (0.6931471805598903, 5.497923018708371e-14)
 
 def pow_(x: Expr, y: Expr) -> Expr:
     """x**y with the special values of C99 Annex F (NumPy's): 1**y and x**0 are 1, even for NaN."""
-    return _power_f32(x, y) if x.dtype == F32 else _power_f64(x, y)
+    return _power_f32(x, y) if x.dtype is F32 else _power_f64(x, y)
 
 
 def _with_signs(x: Expr, y: Expr, power: Expr) -> Expr:

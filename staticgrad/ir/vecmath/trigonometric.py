@@ -103,7 +103,7 @@ def _waves(reduced: Reduced) -> tuple[Expr, Expr]:
 
 
 def _reduce(x: Expr, shift: int) -> Reduced:
-    return _reduce_f32(abs(x), shift) if x.dtype == F32 else _reduce_f64(abs(x), shift)
+    return _reduce_f32(abs(x), shift) if x.dtype is F32 else _reduce_f64(abs(x), shift)
 
 
 def _quadrant(x: Expr, shift: int) -> tuple[Expr, Expr]:

@@ -1,0 +1,70 @@
+"""What other libraries do with values and tensors: dtypes, pandas, scipy.special."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import special
+
+import staticgrad as sg
+from staticgrad.eager import Tensor
+from staticgrad.errors import SymbolicValueError
+from tests.ops.messages import assert_refused
+
+ARRAY = np.array([0.25, 0.5, 0.75])
+
+
+def test_the_dtype_of_values_and_tensors_is_comparable():
+    x, t = sg.input("x", (3,), "float32"), Tensor(ARRAY)
+    for value in (x, t, x * 2.0, t * 2.0):
+        assert value.dtype == np.float32
+        assert value.dtype == "float32"
+        assert value.dtype != np.float64
+        assert np.zeros(2, value.dtype).dtype == np.float32
+    assert (x > 0.0).dtype == bool
+    assert {"float32": 1}[str(x.dtype)] == 1
+
+
+@pytest.mark.parametrize("kind", ["Series", "Index", "DataFrame"])
+def test_pandas_meets_values(kind):
+    pandas = pytest.importorskip("pandas")
+    x = sg.input("x", (3,), "float64")
+    data = getattr(pandas, kind)(ARRAY[None] if kind == "DataFrame" else ARRAY)
+    for found, expected in (
+        (data * x, ARRAY**2), (x * data, ARRAY**2), (data - x, 0 * ARRAY),
+        (data / x, ARRAY / ARRAY), (x**data, ARRAY**ARRAY), (x < data, ARRAY < ARRAY),
+        (data <= x, ARRAY <= ARRAY),
+    ):  # fmt: skip
+        assert isinstance(found, sg.Value), found
+        result = sg.compile(found).run({"x": ARRAY})
+        np.testing.assert_array_equal(np.squeeze(result), expected)
+    assert isinstance(data * Tensor(ARRAY), Tensor)
+
+
+@pytest.mark.parametrize(
+    "name", ["cbrt", "erf", "erfc", "exp2", "expit", "expm1", "log1p", "sinc", "xlogy"]
+)
+def test_scipys_functions_build_nodes(name):
+    function = getattr(special, name)
+    operands = [sg.input("x", (3,), "float64")] * getattr(function, "nin", 1)
+    found = function(*operands)
+    expected = function(*([ARRAY] * len(operands)))
+    np.testing.assert_allclose(
+        sg.compile(found).run({"x": ARRAY}), expected, rtol=1e-13, atol=1e-16
+    )
+    np.testing.assert_allclose(
+        function(*[Tensor(ARRAY, dtype="float64")] * len(operands)), expected
+    )
+
+
+@pytest.mark.parametrize("name", ["logsumexp", "softmax", "log_softmax"])
+def test_scipys_functions_of_arrays_refuse_with_a_code(name):
+    with assert_refused(SymbolicValueError, "no value before a run", line="getattr(special"):
+        getattr(special, name)(sg.input("x", (3,), "float64"))
+
+
+@pytest.mark.parametrize("name", ["gammaln", "ndtr", "xlog1py", "log_expit", "entr", "rel_entr"])
+def test_scipys_other_functions_refuse_with_a_code(name):
+    function, x = getattr(special, name), sg.input("x", (3,), "float64")
+    with assert_refused(SymbolicValueError, name, "SG107", line="function(*[x] * function.nin)"):
+        function(*[x] * function.nin)
