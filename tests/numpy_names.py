@@ -11,6 +11,7 @@ import numpy as np
 
 import staticgrad.ops
 from staticgrad.ir.value import NUMPY_NAMES, numpy_function
+from tests.ops import keyword_calls
 
 PAGE = Path(__file__).parents[1] / "docs" / "numpy.md"
 
@@ -91,12 +92,57 @@ def page() -> str:
         "Beside them: `np.linalg.norm`, and under `sg.random` a generator of its own.",
         "",
     ]
-    lines += ["## Missing, and why", ""]
+    lines += [*parameters(there), "", "## Missing, and why", ""]
     for reason in MISSING:
         gone = [name for name in names if REASONS.get(name) == reason and name not in there]
         if gone:
             lines += [f"**{reason[0].upper()}{reason[1:]}.**", "", *wrapped(gone), ""]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def parameters(names: list[str]) -> list[str]:
+    """Which values of which parameters are refused, found by trying the samples of each."""
+    having: dict[str, set[str]] = {}
+    refused: dict[str, dict[str, list[str]]] = {}
+    for name in names:
+        for word in keyword_calls.parameters(name):
+            having.setdefault(word, set()).add(name)
+        for sample in keyword_calls.samples(name):
+            headline = keyword_calls.refusal(sample)
+            if headline is not None:
+                word, value = blamed(sample, headline)
+                functions = refused.setdefault(word, {}).setdefault(value, [])
+                functions += [name] * (name not in functions)
+    lines = [
+        "## Parameters",
+        "",
+        "Each takes every parameter of NumPy's signature, by NumPy's name and in NumPy's place, as",
+        '`np.f(x, ...)`, `sg.f(...)` and `x.f(...)`. What would change nothing here (`order="C"`,',
+        "`copy`, `subok`) is taken, too. Refused with a code, of all values that the tests try:",
+        "",
+        "| parameter | values | of |",
+        "|---|---|---|",
+    ]
+    for word in sorted(refused):
+        for value, functions in refused[word].items():
+            every = having.get(word, set()) <= set(functions)
+            of = "all that have it" if every else ", ".join(f"`{n}`" for n in functions)
+            if len(functions) > 40 and not every:
+                ufuncs = [n for n in functions if isinstance(getattr(np, n), np.ufunc)]
+                rest = [f"`{n}`" for n in functions if n not in ufuncs]
+                of = ", ".join(["ufuncs", *rest])
+            lines.append(f"| `{word}` | {value} | {of} |")
+    return lines
+
+
+def blamed(sample: keyword_calls.Sample, headline: str) -> tuple[str, str]:
+    """The parameter that a refusal names, and its value in words."""
+    for word, given in sample.kwargs.items():
+        if f"{word}=" in headline or f"{word!r}" in headline:
+            plain = isinstance(given, str | bool | int | type(None)) and word != "signature"
+            what = {"signature": "a loop", "axes": "any"}.get(word, "an array")
+            return word, f"`{given!r}`" if plain else what
+    raise AssertionError(f"{sample}: {headline}")
 
 
 def wrapped(names: list[str]) -> list[str]:

@@ -52,8 +52,6 @@ _WITHOUT_EFFECT: Final[dict[str, tuple[tuple[Any, ...], str]]] = {
     "axis": ((), "move the axes first: sg.moveaxis(x, source, destination)"),
     "keepdims": ((), "sg.expand_dims(result, axis)"),
 }  # fmt: skip
-#: Where a value that has no effect elsewhere would have one.
-_WITH_EFFECT: Final = {("nan_to_num", "copy"): (True,)}
 
 
 def public(function: Callable[P, T], home: str) -> Callable[P, T]:
@@ -307,15 +305,15 @@ def _without_idle(
 
 def _is_idle(name: str, word: str, given: Any, default: Any) -> bool:
     """Whether NumPy's parameter at this value changes nothing here."""
-    if given is None or given is default or given is np._NoValue:
-        return default is None or given is default or word in ("out", "like", "where", "signature")
+    if given is default or given is np._NoValue:
+        return True
     if word == "where":
         return given is True
     if word == "out" and isinstance(given, tuple):
         return all(each is None for each in given)
-    if not isinstance(given, bool | np.bool_ | str):
+    if not (given is None or isinstance(given, bool | np.bool_ | str)):
         return False
-    idle = _WITH_EFFECT.get((name, word)) or _WITHOUT_EFFECT.get(word, ((), ""))[0]
+    idle, _ = _WITHOUT_EFFECT.get(word, ((), ""))
     return given in idle or (type(given) is type(default) and given == default)
 
 

@@ -96,6 +96,7 @@ from staticgrad.ops.curves import (
 from staticgrad.ops.custom import custom_vjp
 from staticgrad.ops.division import divmod, floor_divide, fmod, left_shift, remainder, right_shift
 from staticgrad.ops.einstein import einsum, inner, kron, tensordot
+from staticgrad.ops.grids import geomspace, linspace, logspace
 from staticgrad.ops.histograms import histogram, histogram_bin_edges
 from staticgrad.ops.hyperbolic import arccosh, arcsinh, arctanh, cosh, sinh
 from staticgrad.ops.indexing import iota, one_hot, scatter_add, take, take_along_axis
@@ -111,12 +112,9 @@ from staticgrad.ops.joining import (
     dstack,
     fliplr,
     flipud,
-    geomspace,
     hsplit,
     hstack,
     identity,
-    linspace,
-    logspace,
     matrix_transpose,
     matvec,
     tri,
@@ -158,13 +156,14 @@ from staticgrad.ops.order_statistics import (
     percentile,
     quantile,
 )
+from staticgrad.ops.padding import pad
 from staticgrad.ops.places import at
 from staticgrad.ops.powers import power, reciprocal, square
 from staticgrad.ops.rounding import fabs, float_power, round, sinc
 from staticgrad.ops.scans import cumprod, cumsum, linear_scan
 from staticgrad.ops.selection import maximum, minimum, where
 from staticgrad.ops.signs import copysign, heaviside, isfinite, isinf, isnan, nan_to_num, signbit
-from staticgrad.ops.slices import concatenate, flip, pad, stack
+from staticgrad.ops.slices import concatenate, flip, stack
 from staticgrad.ops.sorting import (
     argpartition,
     argsort,

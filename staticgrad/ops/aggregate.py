@@ -10,7 +10,7 @@ from typing import Any
 
 from staticgrad.errors import ArgumentError, DTypeError
 from staticgrad.ir.dim import bounds
-from staticgrad.ir.dtype import BOOL, F64, I64, U64, DType
+from staticgrad.ir.dtype import BOOL, F64, I64
 from staticgrad.ir.types import product
 from staticgrad.ir.value import FUNCTIONS, NUMPY_NAMES, Value
 from staticgrad.ops.elementwise import Operand
@@ -24,7 +24,15 @@ from staticgrad.ops.masking import (
     start_of,
 )
 from staticgrad.ops.movement import reshape
-from staticgrad.ops.operands import Axes, as_value, axes_of, axis_of, dtype_of, related
+from staticgrad.ops.operands import (
+    Axes,
+    as_value,
+    axes_of,
+    axis_of,
+    counting_dtype,
+    dtype_of,
+    related,
+)
 from staticgrad.ops.powers import flat_root
 from staticgrad.ops.reduce import Extreme, Max, Min, Reduction, Sum
 
@@ -58,7 +66,7 @@ def sum(
     """
     value = as_value("sum", x)
     axes = axes_of("sum", axis, value)
-    wanted = dtype_of("sum", dtype) if dtype is not None else _sum_dtype(value.dtype)
+    wanted = counting_dtype("sum", value.dtype, dtype)
     mask = mask_of("sum", where, value)
     value = counted(FUNCTIONS["astype"](value, wanted), mask, 0)
     out = _reduced(Sum, value, axes, keepdims)
@@ -321,13 +329,6 @@ def _reduced(kind: type[Reduction], x: Value, axes: tuple[int, ...], keepdims: b
 def _kept(reduced: Value, x: Value, axes: tuple[int, ...]) -> Value:
     """A reduction of x with its axes, now of size 1."""
     return reshape(reduced, tuple(1 if k in axes else size for k, size in enumerate(x.shape)))
-
-
-def _sum_dtype(dtype: DType) -> DType:
-    """The dtype that NumPy adds in."""
-    if dtype.is_float:
-        return dtype
-    return U64 if dtype.kind == "u" else I64
 
 
 FUNCTIONS.update(

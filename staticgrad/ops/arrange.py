@@ -30,7 +30,7 @@ from staticgrad.ops.operands import (
     related,
     shape_of,
 )
-from staticgrad.ops.slices import concatenate, flip, pad, part, sliced
+from staticgrad.ops.slices import concatenate, flip, part, sliced, with_zeros
 
 
 def roll(x: Operand, shift: Any, axis: Axes = None) -> Value:
@@ -219,7 +219,9 @@ def diag(x: Operand, k: int = 0) -> Value:
         raise RankError(f"diag: {value.type} is no vector or matrix", related=related(value))
     shift = integer("diag", "k", k, value)
     size = value.shape[0] + abs(shift)
-    across = pad(value, (max(shift, 0), max(-shift, 0)))  # out[i, j] holds the one of column j
+    across = with_zeros(
+        value, [(max(shift, 0), max(-shift, 0))]
+    )  # out[i, j] holds the one of column j
     hit = FUNCTIONS["equal"](
         iota((size, size), 0, like=value) + shift, iota((size, size), 1, like=value)
     )

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from staticgrad.errors import ArgumentError
+from staticgrad.errors import ArgumentError, DTypeError
 from staticgrad.ir.dtype import BOOL, F64
 from staticgrad.ir.value import FUNCTIONS, Value
 from staticgrad.ops.elementwise import Operand
+from staticgrad.ops.indexing import TakeAlong, within
+from staticgrad.ops.movement import expand_dims, reshape
 from staticgrad.ops.operands import as_value, as_values, promoted_values
 
 
@@ -106,19 +108,34 @@ def select(
     return found
 
 
-def choose(a: Operand, choices: Sequence[Operand]) -> Value:
-    """Per element ``choices[a]``; a is an integer and is held between the first and the last one.
+def choose(a: Operand, choices: Sequence[Operand] | Value, *, mode: str = "raise") -> Value:
+    """Per element ``choices[a]``; all broadcast.
 
-    (NumPy's mode="clip": NumPy itself raises where a is out of range.)
+    Args:
+        a: integers.
+        choices: values, or one with the choices along its first axis.
+        mode: of an element of a that is no choice, ``"raise"`` in the run that meets it; ``"wrap"``
+            it round; ``"clip"`` it to the first or the last.
 
     Raises:
-        ArgumentError: no choice.
+        ArgumentError: no choice; another mode.
+        DTypeError: a that is no integer.
         ShapeError: the shapes do not broadcast.
     """
-    if not choices:
+    given = FUNCTIONS["unstack"](choices) if isinstance(choices, Value) else choices
+    if not len(given):
         raise ArgumentError("choose: there is no choice")
-    which, *values = as_values("choose", a, *choices)
-    *others, last = promoted_values("choose", values)
+    which, *values = as_values("choose", a, *given)
+    if not which.dtype.is_integer:
+        raise DTypeError(f"choose: a holds integers, not {which.dtype.numpy}")
+    which = within("choose", which, len(values), mode)
+    options = promoted_values("choose", values)
+    if mode == "raise":
+        which, *options = FUNCTIONS["broadcast_arrays"](which, *options)
+        together = FUNCTIONS["stack"](options, -1)
+        found = TakeAlong(together.ndim - 1, wrap=False)(together, expand_dims(which, -1))
+        return reshape(found, which.shape)
+    *others, last = options
     for number in reversed(range(len(others))):
         last = FUNCTIONS["where"](which <= number, others[number], last)
     return last

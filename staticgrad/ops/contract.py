@@ -193,21 +193,20 @@ def _check_vectors(left: Value, right: Value) -> None:
 
 
 def dot(a: Operand, b: Operand) -> Value:
-    """NumPy's ``dot`` for up to two axes each: the matrix product, or * where one is 0-d.
+    """The sum of products over the last axis of a and the second to last (or only) one of b.
+
+    For up to two axes each that is the matrix product; * where one is 0-d. Beyond, unlike ``@``,
+    the axes of a come before those of b.
 
     Raises:
         ShapeError: inner sizes that differ.
-        RankError: an operand with three axes or more, where ``dot`` and ``@`` differ.
     """
     left, right = promoted_values("dot", (a, b))
     if left.ndim == 0 or right.ndim == 0:
         return left * right  # type: ignore[no-any-return]
     if left.ndim > 2 or right.ndim > 2:
-        raise RankError(
-            f"dot: {shape_text(left.shape)} and {shape_text(right.shape)} have more than two axes",
-            hint="use a @ b",
-            related=related(left, right),
-        )
+        inner = right.ndim - 2 if right.ndim > 1 else 0
+        return FUNCTIONS["tensordot"](left, right, ([left.ndim - 1], [inner]))  # type: ignore[no-any-return]
     return matmul(left, right)
 
 

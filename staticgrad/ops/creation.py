@@ -6,6 +6,7 @@ stored is in ``ir/parameter.py``.
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy.typing as npt
 from staticgrad.errors import ArgumentError, DTypeError, RankError, ShapeAsValueWarning, warn
 from staticgrad.ir.arrays import array_of
 from staticgrad.ir.dim import Dim, Size, dim, floordiv, maximum
-from staticgrad.ir.dtype import ALL_DTYPES, F32, I64, DType
+from staticgrad.ir.dtype import ALL_DTYPES, F32, F64, I64, DType
 from staticgrad.ir.graph import (
     Input,
     Node,
@@ -30,7 +31,15 @@ from staticgrad.message import shown
 from staticgrad.ops.elementwise import Operand, array_dtype
 from staticgrad.ops.indexing import iota
 from staticgrad.ops.movement import broadcast_to
-from staticgrad.ops.operands import as_value, dtype_of, integer, related, shape_of, size_of
+from staticgrad.ops.operands import (
+    as_value,
+    dtype_of,
+    integer,
+    is_number,
+    related,
+    shape_of,
+    size_of,
+)
 
 _DTYPE_NAMES: Final = {name for d in ALL_DTYPES for name in (d.code, d.name)}
 
@@ -153,80 +162,118 @@ def _array(op: str, data: Any, dtype: Any) -> Any:
 # -- arrays that follow from a shape --------------------------------------------------------------
 
 
-def full(shape: Any, value: Any, dtype: Any = None, like: Value | None = None) -> Value:
-    """``value`` repeated to ``shape``; in ``dtype``, by default that of the value.
+def full(shape: Any, fill_value: Any, dtype: Any = None, *, like: Value | None = None) -> Value:
+    """``fill_value`` repeated to ``shape``; in ``dtype``, by default that of the value.
 
-    A value of the kind of ``like``, where ``value`` is none itself.
+    A value of the kind of ``like``, where ``fill_value`` is none itself.
 
     Raises:
         ShapeError: a negative size, or a value that does not broadcast to the shape.
         DTypeError: ``dtype`` names no element type.
     """
-    filled = as_value("full", value, None if like is None else binding_kind((like,)))
+    filled = as_value("full", fill_value, None if like is None else binding_kind((like,)))
     if dtype is not None:
         filled = FUNCTIONS["astype"](filled, dtype_of("full", dtype))
     return broadcast_to(filled, shape_of("full", shape))
 
 
-def zeros(shape: Any, dtype: Any = F32) -> Value:
-    """Zeros; float32 by default."""
-    return full(shape, _number(0, dtype))
+def zeros(shape: Any, dtype: Any = F32, *, like: Value | None = None) -> Value:
+    """Zeros; float32 by default. For ``like`` see ``full``."""
+    return full(shape, _number(0, dtype), like=like)
 
 
-def ones(shape: Any, dtype: Any = F32) -> Value:
-    """Ones; float32 by default."""
-    return full(shape, _number(1, dtype))
+def ones(shape: Any, dtype: Any = F32, *, like: Value | None = None) -> Value:
+    """Ones; float32 by default. For ``like`` see ``full``."""
+    return full(shape, _number(1, dtype), like=like)
 
 
-def full_like(x: Operand, value: Any, dtype: Any = None) -> Value:
-    """``value`` repeated to the shape of x, in ``dtype``, by default that of x."""
+def full_like(x: Operand, fill_value: Any, dtype: Any = None, *, shape: Any = None) -> Value:
+    """``fill_value`` repeated to ``shape`` in ``dtype``: by default those of x."""
     like = as_value("full_like", x)
     wanted = like.dtype if dtype is None else dtype_of("full_like", dtype)
-    filled = value if isinstance(value, Value) else binding_kind((like,)).lift(value, wanted)
-    return broadcast_to(FUNCTIONS["astype"](filled, wanted), like.shape)
+    given = isinstance(fill_value, Value)
+    filled = fill_value if given else binding_kind((like,)).lift(fill_value, wanted)
+    sizes = like.shape if shape is None else shape_of("full_like", shape)
+    return broadcast_to(FUNCTIONS["astype"](filled, wanted), sizes)
 
 
-def zeros_like(x: Operand, dtype: Any = None) -> Value:
-    """Zeros in the shape and dtype of x."""
-    return full_like(x, 0, dtype)
+def zeros_like(x: Operand, dtype: Any = None, *, shape: Any = None) -> Value:
+    """Zeros in ``shape`` and ``dtype``: by default those of x."""
+    return full_like(x, 0, dtype, shape=shape)
 
 
-def ones_like(x: Operand, dtype: Any = None) -> Value:
-    """Ones in the shape and dtype of x."""
-    return full_like(x, 1, dtype)
+def ones_like(x: Operand, dtype: Any = None, *, shape: Any = None) -> Value:
+    """Ones in ``shape`` and ``dtype``: by default those of x."""
+    return full_like(x, 1, dtype, shape=shape)
 
 
-def arange(start: Any, stop: Any = None, step: int = 1, dtype: Any = I64) -> Value:
-    """start, start + step, ... up to but without ``stop``; ``arange(n)`` starts at 0. int64.
+def arange(
+    start: Any,
+    stop: Any = None,
+    step: Any = 1,
+    dtype: Any = None,
+    *,
+    like: Value | None = None,
+) -> Value:
+    """start, start + step, ... up to but without ``stop``; ``arange(n)`` starts at 0.
 
     Args:
-        start, stop: integers or sizes; literal ones where the step is negative.
-        step: a literal integer other than 0.
-        dtype: the element type of the result.
+        start, stop: numbers or sizes; literal ones where the step is negative or a fraction.
+        step: a number other than 0.
+        dtype: the element type of the result; int64 by default, float64 where a number is a float.
+        like: a value of the kind that the result shall have.
 
     Raises:
-        ArgumentError: something that is no integer, or a step of 0.
+        ArgumentError: something that is no number, or a step of 0.
     """
     first: Any = 0 if stop is None else start
     end: Any = start if stop is None else stop
+    if any(isinstance(number, float | np.floating) for number in (first, end, step)):
+        return _fractions(first, end, step, dtype, like)
     stride = integer("arange", "step", step)
     if stride == 0:
         raise ArgumentError("arange: a step of 0 leads nowhere")
     first, end = (v if isinstance(v, Dim) else integer("arange", "end", v) for v in (first, end))
     span = end - first if stride > 0 else first - end
     count = maximum(floordiv(span + (abs(stride) - 1), abs(stride)), 0)
-    positions = iota((count,))
+    positions = iota((count,), like=like)
     if stride != 1:
         positions = positions * stride
     if isinstance(first, Dim) or first != 0:
         positions = positions + FUNCTIONS["size_value"](first, I64)
-    return FUNCTIONS["astype"](positions, dtype_of("arange", dtype))  # type: ignore[no-any-return]
+    return FUNCTIONS["astype"](positions, I64 if dtype is None else dtype_of("arange", dtype))  # type: ignore[no-any-return]
 
 
-def eye(rows: Size, columns: Size | None = None, dtype: Any = F32) -> Value:
-    """Ones on the diagonal, zeros elsewhere: the identity matrix where it is square."""
+def _fractions(first: Any, end: Any, step: Any, dtype: Any, like: Value | None) -> Value:
+    """``arange`` of floats: start + i * step, in float64, so many as NumPy gives."""
+    for number in (first, end, step):
+        if not is_number(number) or not math.isfinite(number):
+            raise ArgumentError(
+                f"arange: {shown(number)} is no finite number",
+                hint="steps of fractions go between literal numbers; sg.linspace takes values",
+                related=related(number),
+            )
+    if step == 0:
+        raise ArgumentError("arange: a step of 0 leads nowhere")
+    count = max(math.ceil((end - first) / step), 0)
+    places = FUNCTIONS["astype"](iota((count,), like=like), F64)
+    line = places * (float(first) + float(step) - float(first)) + float(first)
+    return FUNCTIONS["astype"](line, F64 if dtype is None else dtype_of("arange", dtype))  # type: ignore[no-any-return]
+
+
+def eye(
+    rows: Size,
+    columns: Size | None = None,
+    k: int = 0,
+    dtype: Any = F32,
+    *,
+    like: Value | None = None,
+) -> Value:
+    """Ones on the k-th diagonal, zeros elsewhere: the identity matrix where it is square."""
     shape: Shape = shape_of("eye", (rows, rows if columns is None else columns))
-    hit = FUNCTIONS["equal"](iota(shape, 0), iota(shape, 1))
+    above = integer("eye", "k", k)
+    rows_of = iota(shape, 0, like=like)
+    hit = FUNCTIONS["equal"](rows_of + above if above else rows_of, iota(shape, 1, like=like))
     return FUNCTIONS["astype"](hit, dtype_of("eye", dtype))  # type: ignore[no-any-return]
 
 

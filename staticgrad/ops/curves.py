@@ -10,6 +10,7 @@ from typing import Any
 
 from staticgrad.errors import ArgumentError, RankError, ShapeError
 from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.message import shown
 from staticgrad.ops import aggregate as of
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.operands import (
@@ -20,6 +21,7 @@ from staticgrad.ops.operands import (
     distinct_axes,
     floating,
     integer,
+    is_number,
     promoted_values,
     related,
 )
@@ -28,8 +30,21 @@ from staticgrad.ops.selection import where
 from staticgrad.ops.slices import Pad, concatenate
 
 
-def diff(x: Operand, n: int = 1, axis: int = -1) -> Value:
+def diff(
+    x: Operand,
+    n: int = 1,
+    axis: int = -1,
+    prepend: Operand | None = None,
+    append: Operand | None = None,
+) -> Value:
     """The differences between neighbours along ``axis``, taken ``n`` times.
+
+    Args:
+        x: a value.
+        n: how many times; 0 gives x.
+        axis: which axis.
+        prepend, append: what stands before and after x first: of its shape on the other axes, or
+            one number for all of them.
 
     Raises:
         AxisError: there is no such axis.
@@ -40,15 +55,42 @@ def diff(x: Operand, n: int = 1, axis: int = -1) -> Value:
     times = integer("diff", "n", n, value)
     if times < 0:
         raise ArgumentError(f"diff: taken {times} times", related=related(value))
+    if times == 0:
+        return value
+    if prepend is not None or append is not None:
+        value = concatenate(
+            [*_end(value, prepend, place), value, *_end(value, append, place)], place
+        )
     for _ in range(times):
         left, right = _along(value, place, None, -1), _along(value, place, 1, None)
         value = right != left if value.dtype.is_bool else right - left
     return value
 
 
-def ediff1d(x: Operand) -> Value:
-    """The differences between neighbours of x flattened."""
-    return diff(FUNCTIONS["ravel"](x))
+def _end(x: Value, data: Operand | None, axis: int) -> list[Value]:
+    """What is joined to x along ``axis``; one number is repeated along the other axes."""
+    if data is None:
+        return []
+    value = as_values("diff", x, data)[1]
+    if value.ndim:
+        return [value]
+    shape = tuple(1 if k == axis else size for k, size in enumerate(x.shape))
+    return [FUNCTIONS["broadcast_to"](value, shape)]
+
+
+def ediff1d(x: Operand, to_end: Operand | None = None, to_begin: Operand | None = None) -> Value:
+    """The differences between neighbours of x flattened, ``to_begin`` before and ``to_end`` after.
+
+    These are flattened, too, and converted to the dtype of x.
+    """
+    value = FUNCTIONS["ravel"](x)
+    between = diff(value)
+    ends = [None if e is None else as_values("ediff1d", value, e)[1] for e in (to_begin, to_end)]
+    front, back = (
+        [] if end is None else [FUNCTIONS["astype"](FUNCTIONS["ravel"](end), value.dtype)]
+        for end in ends
+    )
+    return concatenate([*front, between, *back])
 
 
 def trapezoid(y: Operand, x: Operand | None = None, dx: Operand = 1.0, axis: int = -1) -> Value:
@@ -163,19 +205,31 @@ def _share(steps: Value | None, axis: int, at: int) -> Any:
     return outer / of.sum(steps, axis, keepdims=True)
 
 
-def unwrap(p: Operand, discont: float | None = None, axis: int = -1) -> Value:
-    """Angles in radians without jumps: steps beyond ``discont`` (pi) lose whole turns.
+def unwrap(
+    p: Operand, discont: float | None = None, axis: int = -1, *, period: float = 2 * pi
+) -> Value:
+    """Angles without jumps: steps beyond ``discont`` (half a turn) lose whole turns.
+
+    Args:
+        p: angles; integers become float64.
+        discont: the smallest step that is a jump; at least half a turn.
+        axis: along which axis.
+        period: a whole turn; radians by default.
 
     Raises:
         AxisError: there is no such axis.
+        ArgumentError: a period that is no positive number.
     """
+    if not is_number(period) or not period > 0:
+        raise ArgumentError(f"unwrap: period={shown(period)} is no positive number")
+    half = period / 2
     value = floating("unwrap", p)
     place = axis_of("unwrap", axis, value)
     steps = diff(value, axis=place)
-    turned = FUNCTIONS["remainder"](steps + pi, 2 * pi) - pi
-    up = FUNCTIONS["logical_and"](turned == -pi, steps > 0.0)
-    turned = where(up, pi, turned)
-    kept = FUNCTIONS["absolute"](steps) < (pi if discont is None else discont)
+    turned = FUNCTIONS["remainder"](steps + half, period) - half
+    up = FUNCTIONS["logical_and"](turned == -half, steps > 0.0)
+    turned = where(up, half, turned)
+    kept = FUNCTIONS["absolute"](steps) < (half if discont is None else discont)
     moved = cumsum(where(kept, 0.0, turned - steps), place)
     first = tuple(int(k == place) for k in range(value.ndim))
     return value + Pad(value.shape, first, (1,) * value.ndim)(moved)  # type: ignore[no-any-return]
@@ -211,7 +265,7 @@ def _cumulative(
     if first is None:
         return total
     shape = tuple(1 if k == place else size for k, size in enumerate(total.shape))
-    return concatenate([FUNCTIONS["full"](shape, first, total.dtype, total), total], place)
+    return concatenate([FUNCTIONS["full"](shape, first, total.dtype, like=total), total], place)
 
 
 def _along(x: Value, axis: int, start: int | None, stop: int | None) -> Value:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from staticgrad.errors import ArgumentError, RankError, ShapeError
+from staticgrad.errors import ArgumentError, ShapeError
 from staticgrad.ir import dim as dims
 from staticgrad.ir.dim import Size, hint_value
 from staticgrad.ir.types import Shape
@@ -20,8 +20,8 @@ from staticgrad.ir.value import FUNCTIONS, Value
 from staticgrad.ops.contract import matmul
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.movement import moveaxis, reshape, transpose, with_size
-from staticgrad.ops.operands import axis_of, promoted_values, related, shape_text
-from staticgrad.ops.subscripts import Subscripts, check_text
+from staticgrad.ops.operands import axis_of, dtype_of, promoted_values, related
+from staticgrad.ops.subscripts import Subscripts, check_text, in_letters
 
 
 @dataclass(frozen=True)
@@ -39,23 +39,29 @@ class _Term:
         return transpose(self.value, [self.labels.index(label) for label in labels])
 
 
-def einsum(subscripts: str, *operands: Operand) -> Value:
+def einsum(subscripts: str | Operand, *operands: Any, dtype: Any = None) -> Value:
     """Sums of products over labelled axes, as ``np.einsum``: ``einsum("bij,bjk->bik", a, b)``.
 
     Args:
         subscripts: one letter per axis and operand, ``...`` for broadcast axes; after ``->`` the
             axes of the result (without it: the letters that occur once, in alphabetical order). A
             letter twice in one operand takes its diagonal.
-        operands: numbers; dtypes promote. An axis of literal size 1 stretches.
+        operands: numbers; dtypes promote. An axis of literal size 1 stretches. NumPy's other form
+            is understood, too: ``einsum(a, [0, 1], b, [1, 2], [0, 2])``.
+        dtype: convert the operands to it first.
 
     Raises:
         ArgumentError: subscripts that cannot be read, or do not fit the operands.
         ShapeError: one letter for two sizes.
         DTypeError: bools.
     """
-    check_text(subscripts)
+    text, operands = in_letters(subscripts, operands)
+    check_text(text)
     values = promoted_values("einsum", operands)
-    parsed = Subscripts.of(subscripts, [value.ndim for value in values])
+    if dtype is not None:
+        wanted = dtype_of("einsum", dtype)
+        values = tuple(FUNCTIONS["astype"](value, wanted) for value in values)
+    parsed = Subscripts.of(text, [value.ndim for value in values])
     terms = [_plain(v, labels) for v, labels in zip(values, parsed.inputs, strict=True)]
     sizes = _sizes(terms)
     terms = [_squeezed(term, sizes) for term in terms]
@@ -236,15 +242,11 @@ def inner(a: Operand, b: Operand) -> Value:
 def kron(a: Operand, b: Operand) -> Value:
     """The Kronecker product: every element of a times all of b, in blocks.
 
-    Raises:
-        RankError: different numbers of axes.
+    The one with fewer axes gets further ones of size 1 in front.
     """
     left, right = promoted_values("kron", (a, b))
-    if left.ndim != right.ndim:
-        raise RankError(
-            f"kron: {shape_text(left.shape)} and {shape_text(right.shape)} have different ranks",
-            related=related(left, right),
-        )
+    rank = max(left.ndim, right.ndim)
+    left, right = (reshape(v, (1,) * (rank - v.ndim) + v.shape) for v in (left, right))
     coarse: Shape = tuple(s for size in left.shape for s in (size, 1))
     fine: Shape = tuple(s for size in right.shape for s in (1, size))
     product = reshape(left, coarse) * reshape(right, fine)

@@ -36,7 +36,7 @@ def histogram(
     x: Operand,
     bins: Operand | int = 10,
     range: Range = None,
-    density: bool = False,
+    density: bool | None = None,
     weights: Operand | None = None,
 ) -> tuple[Value, Value]:
     """The number of elements of x in each bin, and the bins' edges.
@@ -70,9 +70,9 @@ def histogram(
     place = where(elements == last, beyond - 1, place)
     place = where((place < 0) | (place >= beyond), beyond, place)
     if weights is None:
-        added = FUNCTIONS["full"](elements.shape, 1, I64, elements)
+        added = FUNCTIONS["full"](elements.shape, 1, I64, like=elements)
     else:
-        added = ravel(FUNCTIONS["broadcast_to"](weights, row.shape))
+        added = ravel(FUNCTIONS["broadcast_to"](as_values("histogram", row, weights)[1], row.shape))
     found = part(scatter_add(added, place, count + 1), 0, 0, count)
     if density:
         found = floating("histogram", found)

@@ -5,10 +5,10 @@ No op stands here, and nothing that ``slices.py``, ``movement.py`` or ``creation
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from staticgrad.errors import ArgumentError, RankError
+from staticgrad.errors import ArgumentError
 from staticgrad.ir.dim import Size
 from staticgrad.ir.dtype import F32
 from staticgrad.ir.value import FUNCTIONS, NUMPY_NAMES, Value
@@ -20,9 +20,9 @@ from staticgrad.ops.indexing import iota
 from staticgrad.ops.movement import expand_dims, moveaxis, reshape
 from staticgrad.ops.operands import (
     as_value,
+    as_values,
     axis_of,
     dtype_of,
-    floating,
     integer,
     promoted_values,
     related,
@@ -31,43 +31,66 @@ from staticgrad.ops.operands import (
 from staticgrad.ops.slices import concatenate, flip, part, stack
 
 
-def atleast_1d(x: Operand) -> Value:
-    """x, a 0-d value as a vector of one."""
+def atleast_1d(*values: Operand) -> Value | tuple[Value, ...]:
+    """x, a 0-d value as a vector of one; of several values a tuple of such."""
+    return _each("atleast_1d", _wide, values)
+
+
+def atleast_2d(*values: Operand) -> Value | tuple[Value, ...]:
+    """x with at least two axes: a vector becomes a row; of several values a tuple of such."""
+    return _each("atleast_2d", with_two_axes, values)
+
+
+def atleast_3d(*values: Operand) -> Value | tuple[Value, ...]:
+    """x with at least three axes: a vector becomes [1, n, 1], a matrix [m, n, 1].
+
+    Of several values a tuple of such.
+    """
+    return _each("atleast_3d", _deep, values)
+
+
+def _each(
+    op: str, function: Callable[[Operand], Value], values: Sequence[Operand]
+) -> Value | tuple[Value, ...]:
+    found = tuple(function(value) for value in as_values(op, *values))
+    return found[0] if len(found) == 1 else found
+
+
+def _wide(x: Operand) -> Value:
     value = as_value("atleast_1d", x)
     return value if value.ndim else reshape(value, (1,))
 
 
-def atleast_2d(x: Operand) -> Value:
-    """x with at least two axes: a vector becomes a row."""
-    value = atleast_1d(x)
+def with_two_axes(x: Operand) -> Value:
+    """x with at least two axes."""
+    value = _wide(x)
     return value if value.ndim > 1 else expand_dims(value, 0)
 
 
-def atleast_3d(x: Operand) -> Value:
-    """x with at least three axes: a vector becomes [1, n, 1], a matrix [m, n, 1]."""
-    value = atleast_2d(x)
+def _deep(x: Operand) -> Value:
+    value = with_two_axes(x)
     return value if value.ndim > 2 else expand_dims(value, 2)
 
 
-def vstack(values: Sequence[Operand]) -> Value:
-    """Matrices, or vectors as rows, one below the other. Raises as ``concatenate``."""
-    return concatenate([atleast_2d(value) for value in values], 0)
+def vstack(values: Sequence[Operand], *, dtype: Any = None) -> Value:
+    """Matrices, or vectors as rows, one below the other. Otherwise as ``concatenate``."""
+    return concatenate([with_two_axes(value) for value in values], 0, dtype=dtype)
 
 
-def hstack(values: Sequence[Operand]) -> Value:
-    """Arrays side by side: along axis 1, vectors along their own. Raises as ``concatenate``."""
-    wide = [atleast_1d(value) for value in values]
-    return concatenate(wide, 0 if not wide or wide[0].ndim == 1 else 1)
+def hstack(values: Sequence[Operand], *, dtype: Any = None) -> Value:
+    """Arrays side by side: along axis 1, vectors along their own. Otherwise as ``concatenate``."""
+    wide = [_wide(value) for value in values]
+    return concatenate(wide, 0 if not wide or wide[0].ndim == 1 else 1, dtype=dtype)
 
 
 def dstack(values: Sequence[Operand]) -> Value:
     """Arrays one behind the other: along axis 2. Raises as ``concatenate``."""
-    return concatenate([atleast_3d(value) for value in values], 2)
+    return concatenate([_deep(value) for value in values], 2)
 
 
 def column_stack(values: Sequence[Operand]) -> Value:
     """Vectors as the columns of a matrix; matrices side by side. Raises as ``concatenate``."""
-    wide = [atleast_1d(value) for value in values]
+    wide = [_wide(value) for value in values]
     return concatenate([v if v.ndim > 1 else expand_dims(v, 1) for v in wide], 1)
 
 
@@ -188,86 +211,61 @@ def vecmat(x: Operand, a: Operand) -> Value:
     return reshape(product, (*product.shape[:-2], product.shape[-1]))
 
 
-def cross(a: Operand, b: Operand) -> Value:
-    """The vector product along the last axis, of size 3; other axes broadcast.
+def cross(
+    a: Operand,
+    b: Operand,
+    axisa: int = -1,
+    axisb: int = -1,
+    axisc: int = -1,
+    axis: int | None = None,
+) -> Value:
+    """The vector product along one axis of each, of size 3; other axes broadcast.
+
+    Args:
+        a, b: values.
+        axisa, axisb: the axes of the vectors.
+        axisc: the axis of the product.
+        axis: all three.
 
     Raises:
-        ArgumentError: last axes of another size.
+        AxisError: there is no such axis.
+        ArgumentError: an axis of another size.
         ShapeError: other axes that do not broadcast.
     """
     left, right = promoted_values("cross", (a, b))
-    if any(v.ndim == 0 or v.shape[-1] != 3 for v in (left, right)):
+    sides = (axisa, axisb) if axis is None else (axis, axis)
+    left, right = (
+        moveaxis(v, axis_of("cross", side, v), -1)
+        for v, side in zip((left, right), sides, strict=True)
+    )
+    if any(v.shape[-1] != 3 for v in (left, right)):
         raise ArgumentError(
             f"cross: {left.type} and {right.type} are not vectors of 3",
             related=related(left, right),
         )
     (a0, a1, a2), (b0, b1, b2) = (unstack(v, -1) for v in (left, right))
-    return stack([a1 * b2 - a2 * b1, a2 * b0 - a0 * b2, a0 * b1 - a1 * b0], -1)
+    found = stack([a1 * b2 - a2 * b1, a2 * b0 - a0 * b2, a0 * b1 - a1 * b0], -1)
+    return moveaxis(found, -1, axis_of("cross", axisc if axis is None else axis, found))
 
 
-def identity(n: Size, dtype: Any = F32) -> Value:
+def identity(n: Size, dtype: Any = F32, *, like: Value | None = None) -> Value:
     """The identity matrix of ``n`` rows; float32 by default."""
-    return eye(n, dtype=dtype)
+    return eye(n, dtype=dtype, like=like)
 
 
-def tri(rows: Size, columns: Size | None = None, k: int = 0, dtype: Any = F32) -> Value:
+def tri(
+    rows: Size,
+    columns: Size | None = None,
+    k: int = 0,
+    dtype: Any = F32,
+    *,
+    like: Value | None = None,
+) -> Value:
     """Ones on and below the k-th diagonal, zeros above."""
     shape = shape_of("tri", (rows, rows if columns is None else columns))
-    inside = FUNCTIONS["greater_equal"](iota(shape, 0) + integer("tri", "k", k), iota(shape, 1))
+    shifted = iota(shape, 0, like=like) + integer("tri", "k", k)
+    inside = FUNCTIONS["greater_equal"](shifted, iota(shape, 1, like=like))
     return FUNCTIONS["astype"](inside, dtype_of("tri", dtype))  # type: ignore[no-any-return]
-
-
-def linspace(
-    start: Operand, stop: Operand, num: int = 50, *, endpoint: bool = True, dtype: Any = None
-) -> Value:
-    """``num`` numbers from ``start`` to ``stop`` at equal distances; float64 for integer ends.
-
-    start + step * k, and exactly ``stop`` at the end; gradients flow to both ends.
-
-    Raises:
-        RankError: ends that are not 0-d.
-        ArgumentError: a negative number of numbers.
-    """
-    first, last = (floating("linspace", v) for v in promoted_values("linspace", (start, stop)))
-    count = integer("linspace", "num", num)
-    if count < 0:
-        raise ArgumentError(f"linspace: {count} numbers")
-    if first.ndim or last.ndim:
-        raise RankError(f"linspace: from {first.type} to {last.type}: the ends are 0-d")
-    gaps = max(count - 1 if endpoint else count, 1)
-    positions = iota((count,), like=first)
-    places = FUNCTIONS["astype"](positions, first.dtype)
-    line = first + (last - first) / gaps * places
-    if endpoint and count > 1:
-        line = FUNCTIONS["where"](positions == count - 1, last, line)
-    wanted = line.dtype if dtype is None else dtype_of("linspace", dtype)
-    return FUNCTIONS["astype"](line, wanted)  # type: ignore[no-any-return]
-
-
-def logspace(
-    start: Operand,
-    stop: Operand,
-    num: int = 50,
-    endpoint: bool = True,
-    base: Operand = 10.0,
-    dtype: Any = None,
-) -> Value:
-    """``base`` to the powers of ``linspace(start, stop)``. Raises as ``linspace``."""
-    line = FUNCTIONS["power"](base, linspace(start, stop, num, endpoint=endpoint))
-    return line if dtype is None else FUNCTIONS["astype"](line, dtype_of("logspace", dtype))  # type: ignore[no-any-return]
-
-
-def geomspace(
-    start: Operand, stop: Operand, num: int = 50, endpoint: bool = True, dtype: Any = None
-) -> Value:
-    """``num`` numbers from ``start`` to ``stop``, each the same multiple of the one before.
-
-    Both ends have one sign; other ends give NaN. Raises as ``linspace``.
-    """
-    first, last = (floating("geomspace", v) for v in promoted_values("geomspace", (start, stop)))
-    places = linspace(0.0, 1.0, num, endpoint=endpoint, dtype=first.dtype)
-    line = first * FUNCTIONS["power"](last / first, places)
-    return line if dtype is None else FUNCTIONS["astype"](line, dtype_of("geomspace", dtype))  # type: ignore[no-any-return]
 
 
 FUNCTIONS.update(
@@ -275,8 +273,8 @@ FUNCTIONS.update(
         f.__name__: f
         for f in (
             atleast_1d, atleast_2d, atleast_3d, vstack, hstack, dstack, column_stack, unstack,
-            flipud, fliplr, matrix_transpose, vecdot, cross, identity, tri, linspace,
-            append, block, hsplit, vsplit, dsplit, matvec, vecmat, logspace, geomspace,
+            flipud, fliplr, matrix_transpose, vecdot, cross, identity, tri, append, block, hsplit,
+            vsplit, dsplit, matvec, vecmat,
         )
     }
 )  # fmt: skip

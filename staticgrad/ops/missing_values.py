@@ -11,99 +11,174 @@ from typing import Any
 
 import numpy as np
 
+from staticgrad.errors import DTypeError
 from staticgrad.ir.value import FUNCTIONS, Value
 from staticgrad.ops import aggregate as of
 from staticgrad.ops.elementwise import Operand
-from staticgrad.ops.operands import Axes, as_value, axes_of, floating
+from staticgrad.ops.masking import Mask, correction_of, counted, mask_of
+from staticgrad.ops.operands import Axes, as_value, axes_of, dtype_of, floating
 from staticgrad.ops.powers import flat_root
 from staticgrad.ops.scans import cumprod, cumsum
 from staticgrad.ops.selection import where
 from staticgrad.ops.totals import prod
 
 
-def nansum(x: Operand, axis: Axes = None, *, keepdims: bool = False) -> Value:
+def nansum(
+    x: Operand,
+    axis: Axes = None,
+    dtype: Any = None,
+    *,
+    keepdims: bool = False,
+    initial: Operand | None = None,
+    where: Mask = None,
+) -> Value:
     """The sum over ``axis`` of what is no NaN; 0 of nothing. NaN elements take no gradient.
 
-    Raises:
-        AxisError: there is no such axis.
+    Other arguments, and errors, as for ``sum``.
     """
-    return of.sum(_without_nan("nansum", x, 0.0), axis, keepdims=keepdims)
+    value = _without_nan("nansum", x, 0.0)
+    return of.sum(value, axis, dtype, keepdims=keepdims, initial=initial, where=where)
 
 
-def nanprod(x: Operand, axis: Axes = None, *, keepdims: bool = False) -> Value:
+def nanprod(
+    x: Operand,
+    axis: Axes = None,
+    dtype: Any = None,
+    *,
+    keepdims: bool = False,
+    initial: Operand | None = None,
+    where: Mask = None,
+) -> Value:
     """The product over ``axis`` of what is no NaN; 1 of nothing.
 
-    Raises:
-        AxisError: there is no such axis.
+    Other arguments, and errors, as for ``prod``.
     """
-    return prod(_without_nan("nanprod", x, 1.0), axis, keepdims=keepdims)
+    value = _without_nan("nanprod", x, 1.0)
+    return prod(value, axis, dtype, keepdims=keepdims, initial=initial, where=where)
 
 
-def nancumsum(x: Operand, axis: int | None = None) -> Value:
+def nancumsum(x: Operand, axis: int | None = None, dtype: Any = None) -> Value:
     """The running sum along ``axis`` in which NaN counts as 0; of x flattened if it is None.
 
     Raises:
         AxisError: there is no such axis.
     """
-    return cumsum(_without_nan("nancumsum", x, 0.0), axis)
+    return cumsum(_without_nan("nancumsum", x, 0.0), axis, dtype)
 
 
-def nancumprod(x: Operand, axis: int | None = None) -> Value:
+def nancumprod(x: Operand, axis: int | None = None, dtype: Any = None) -> Value:
     """The running product along ``axis`` in which NaN counts as 1; of x flattened if it is None.
 
     Raises:
         AxisError: there is no such axis.
     """
-    return cumprod(_without_nan("nancumprod", x, 1.0), axis)
+    return cumprod(_without_nan("nancumprod", x, 1.0), axis, dtype)
 
 
-def nanmean(x: Operand, axis: Axes = None, *, keepdims: bool = False) -> Value:
-    """The mean over ``axis`` of what is no NaN; NaN of nothing.
+def nanmean(
+    x: Operand, axis: Axes = None, dtype: Any = None, *, keepdims: bool = False, where: Mask = None
+) -> Value:
+    """The mean over ``axis`` of what is no NaN; NaN of nothing. Arguments as for ``mean``.
 
     Raises:
         AxisError: there is no such axis.
+        DTypeError: a ``dtype`` that is not floating, a ``where`` that is not bool.
     """
-    value = floating("nanmean", x)
+    value = _counted("nanmean", x, dtype, where)
     return nansum(value, axis, keepdims=keepdims) / _present(value, axis, keepdims)  # type: ignore[no-any-return]
 
 
-def nanvar(x: Operand, axis: Axes = None, *, ddof: int = 0, keepdims: bool = False) -> Value:
+def _counted(op: str, x: Operand, dtype: Any, where: Mask) -> Value:
+    """x as a floating value of ``dtype``, NaN where it does not count."""
+    if dtype is not None and not dtype_of(op, dtype).is_float:
+        raise DTypeError(f"{op}: dtype={dtype!r} is not floating")
+    value = floating(op, x)
+    if dtype is not None:
+        value = FUNCTIONS["astype"](value, dtype)
+    mask = mask_of(op, where, value)
+    return counted(value, mask, np.full((), np.nan, value.dtype.numpy))
+
+
+def nanvar(
+    x: Operand,
+    axis: Axes = None,
+    dtype: Any = None,
+    *,
+    ddof: float = 0,
+    keepdims: bool = False,
+    where: Mask = None,
+    mean: Operand | None = None,
+    correction: float | None = None,
+) -> Value:
     """The squared distances from the mean of what is no NaN, summed, by their number less ``ddof``.
 
-    NaN where no more than ``ddof`` elements are left.
-
-    Raises:
-        AxisError: there is no such axis.
+    NaN where no more than ``ddof`` elements are left. Arguments, and errors, as for ``var``.
     """
-    return _variance("nanvar", x, axis, ddof, keepdims)
+    value = _counted("nanvar", x, dtype, where)
+    less = correction_of("nanvar", ddof, correction)
+    return _variance("nanvar", value, axis, less, keepdims, mean)
 
 
-def nanstd(x: Operand, axis: Axes = None, *, ddof: int = 0, keepdims: bool = False) -> Value:
+def nanstd(
+    x: Operand,
+    axis: Axes = None,
+    dtype: Any = None,
+    *,
+    ddof: float = 0,
+    keepdims: bool = False,
+    where: Mask = None,
+    mean: Operand | None = None,
+    correction: float | None = None,
+) -> Value:
     """The square root of ``nanvar``; its derivative is 0 where all elements are equal.
 
-    Raises:
-        AxisError: there is no such axis.
+    Arguments, and errors, as for ``var``.
     """
-    return flat_root(_variance("nanstd", x, axis, ddof, keepdims))
+    value = _counted("nanstd", x, dtype, where)
+    less = correction_of("nanstd", ddof, correction)
+    return flat_root(_variance("nanstd", value, axis, less, keepdims, mean))
 
 
-def nanmax(x: Operand, axis: Axes = None, *, keepdims: bool = False) -> Value:
-    """The largest element over ``axis`` that is no NaN; NaN where all are. Raises as ``max``."""
-    found = of.max(_without_nan("nanmax", x, -math.inf), axis, keepdims=keepdims)
-    return _or_nan(as_value("nanmax", x), found, axis, keepdims)
+def nanmax(
+    x: Operand,
+    axis: Axes = None,
+    *,
+    keepdims: bool = False,
+    initial: Operand | None = None,
+    where: Mask = None,
+) -> Value:
+    """The largest element over ``axis`` that is no NaN; NaN where all are.
+
+    Arguments, and errors, as for ``max``.
+    """
+    value = _without_nan("nanmax", x, -math.inf)
+    found = of.max(value, axis, keepdims=keepdims, initial=initial, where=where)
+    return found if initial is not None else _or_nan(as_value("nanmax", x), found, axis, keepdims)
 
 
-def nanmin(x: Operand, axis: Axes = None, *, keepdims: bool = False) -> Value:
-    """The smallest element over ``axis`` that is no NaN; NaN where all are. Raises as ``max``."""
-    found = of.min(_without_nan("nanmin", x, math.inf), axis, keepdims=keepdims)
-    return _or_nan(as_value("nanmin", x), found, axis, keepdims)
+def nanmin(
+    x: Operand,
+    axis: Axes = None,
+    *,
+    keepdims: bool = False,
+    initial: Operand | None = None,
+    where: Mask = None,
+) -> Value:
+    """The smallest element over ``axis`` that is no NaN; NaN where all are.
+
+    Arguments, and errors, as for ``min``.
+    """
+    value = _without_nan("nanmin", x, math.inf)
+    found = of.min(value, axis, keepdims=keepdims, initial=initial, where=where)
+    return found if initial is not None else _or_nan(as_value("nanmin", x), found, axis, keepdims)
 
 
-def _variance(op: str, x: Operand, axis: Axes, ddof: int, keepdims: bool) -> Value:
-    value = floating(op, x)
+def _variance(
+    op: str, value: Value, axis: Axes, less: float, keepdims: bool, middle: Operand | None
+) -> Value:
     axes = axes_of(op, axis, value)
-    away = value - nanmean(value, axes, keepdims=True)
-    count = _present(value, axes, keepdims) - float(ddof)
+    away = value - (nanmean(value, axes, keepdims=True) if middle is None else middle)
+    count = _present(value, axes, keepdims) - float(less)
     spread = nansum(away * away, axes, keepdims=keepdims) / count
     return where(count > 0.0, spread, np.full((), np.nan, value.dtype.numpy))
 

@@ -155,7 +155,7 @@ class Broadcast(Linear, name="broadcast"):
 # -- public functions -----------------------------------------------------------------------------
 
 
-def reshape(x: Operand, shape: Any, order: str = "C", *, copy: bool | None = None) -> Value:
+def reshape(x: Operand, shape: Any, order: str | None = "C", *, copy: bool | None = None) -> Value:
     """The elements of x under another shape; one size may be -1: what is left.
 
     Args:
@@ -288,7 +288,7 @@ def squeeze(x: Operand, axis: Axes = None) -> Value:
     return reshape(value, tuple(size for k, size in enumerate(value.shape) if k not in dropped))
 
 
-def ravel(x: Operand, order: str = "C") -> Value:
+def ravel(x: Operand, order: str | None = "C") -> Value:
     """All elements of x along one axis: the last axis fastest, the first one for ``"F"``.
 
     ``"A"`` and ``"K"``, which ask for the order in memory, are ``"C"`` here.
@@ -302,9 +302,9 @@ def ravel(x: Operand, order: str = "C") -> Value:
     return reshape(value, value.size)
 
 
-def _is_fortran(op: str, order: str, known: str) -> bool:
+def _is_fortran(op: str, order: str | None, known: str) -> bool:
     """Whether the first axis is the fastest."""
-    if order == "C":
+    if order == "C" or order is None:
         return False
     if order not in [*known]:
         raise ArgumentError(f"{op}: order={shown(order)}", hint=f"one of {', '.join(known)}")

@@ -13,7 +13,7 @@ import numpy as np
 
 from staticgrad.errors import ArgumentError, AxisError, DTypeError, Related, ShapeError
 from staticgrad.ir.dim import Dim, Size
-from staticgrad.ir.dtype import F64, I64, DType, as_dtype
+from staticgrad.ir.dtype import F64, I64, U64, DType, as_dtype
 from staticgrad.ir.graph import Symbolic
 from staticgrad.ir.op import Op
 from staticgrad.ir.types import Shape, TensorType
@@ -214,6 +214,24 @@ def dtype_of(op: str, spec: object) -> DType:
         return as_dtype(spec)
     except TypeError as error:
         raise DTypeError(f"{op}: {error}", hint=dtype_hint(spec)) from None
+
+
+def counting_dtype(op: str, own: DType, asked: Any = None) -> DType:
+    """The dtype in which elements of ``own`` are added and multiplied up: the one asked for.
+
+    By default NumPy's: 64 bits for integers and bools.
+
+    Raises:
+        DTypeError: ``asked`` names no element type, or bools.
+    """
+    if asked is not None:
+        wanted = dtype_of(op, asked)
+        if wanted.is_bool:
+            raise DTypeError(f"{op}: dtype=bool: bools are no numbers", hint="x.any(), x.all()")
+        return wanted
+    if own.is_float:
+        return own
+    return U64 if own.kind == "u" else I64
 
 
 def shape_text(shape: Shape) -> str:

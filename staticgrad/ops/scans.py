@@ -14,14 +14,13 @@ import numpy as np
 
 from staticgrad.errors import AxisError, DTypeError, RankError, ShapeError
 from staticgrad.ir import dim as dims
-from staticgrad.ir.dtype import I64, U64, DType
 from staticgrad.ir.forms import Form, Scan
 from staticgrad.ir.op import Array, Op
 from staticgrad.ir.types import TensorType
 from staticgrad.ir.value import FUNCTIONS, Value
 from staticgrad.ops.elementwise import Operand, quiet
-from staticgrad.ops.operands import as_value, axis_of, dtype_of, promoted_values
-from staticgrad.ops.slices import concatenate, flip, pad, part
+from staticgrad.ops.operands import as_value, axis_of, counting_dtype, promoted_values
+from staticgrad.ops.slices import concatenate, flip, part, with_zeros
 
 Kind = Literal["sum", "prod", "linear"]
 _UFUNCS: Final = {"sum": np.add, "prod": np.multiply}
@@ -155,7 +154,7 @@ def _preceding(x: Value, axis: int, first: int) -> Value:
 def _following(x: Value, axis: int) -> Value:
     """x one place earlier along ``axis``, with 0 at the end."""
     width = [(0, 1 if k == axis else 0) for k in range(x.ndim)]
-    return part(pad(x, width), axis, 1, x.shape[axis])
+    return part(with_zeros(x, width), axis, 1, x.shape[axis])
 
 
 # -- public functions -----------------------------------------------------------------------------
@@ -201,18 +200,10 @@ def linear_scan(a: Operand, b: Operand, axis: int = -1) -> Value:
 
 def _running(op: str, kind: type[_Scan], x: Operand, axis: int | None, dtype: Any) -> Value:
     value = as_value(op, x)
-    wanted = counting_dtype(value.dtype) if dtype is None else dtype_of(op, dtype)
-    value = FUNCTIONS["astype"](value, wanted)
+    value = FUNCTIONS["astype"](value, counting_dtype(op, value.dtype, dtype))
     if axis is None:
         value, axis = FUNCTIONS["ravel"](value), 0
     return kind(axis_of(op, axis, value))(value)  # type: ignore[no-any-return]
-
-
-def counting_dtype(dtype: DType) -> DType:
-    """The dtype in which NumPy adds and multiplies up: 64 bits for integers and bools."""
-    if dtype.is_float:
-        return dtype
-    return U64 if dtype.kind == "u" else I64
 
 
 FUNCTIONS.update(cumsum=cumsum, cumprod=cumprod, linear_scan=linear_scan)

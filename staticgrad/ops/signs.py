@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from staticgrad.errors import ArgumentError
 from staticgrad.ir.dtype import BOOL, DType
 from staticgrad.ir.expr import Expr
 from staticgrad.ir.op import Array
@@ -83,18 +84,30 @@ def isfinite(x: Operand) -> Value:
 
 
 def nan_to_num(
-    x: Operand, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None
+    x: Operand,
+    copy: bool = True,
+    nan: Operand = 0.0,
+    posinf: Operand | None = None,
+    neginf: Operand | None = None,
 ) -> Value:
     """x with NaN and infinities replaced: by ``nan``, and by the ends of the dtype's range.
 
     What is replaced takes no gradient.
+
+    Raises:
+        ArgumentError: ``copy=False``: nothing is written into x.
     """
+    if not copy:
+        raise ArgumentError(
+            "nan_to_num: copy=False is not supported for values of a graph",
+            hint="a value never changes: go on with the result",
+        )
     value = as_value("nan_to_num", x)
     if not value.dtype.is_float:
         return value
     ends = np.finfo(value.dtype.numpy.name)
-    high = float(ends.max) if posinf is None else posinf
-    low = float(ends.min) if neginf is None else neginf
+    high: Any = float(ends.max) if posinf is None else posinf
+    low: Any = float(ends.min) if neginf is None else neginf
     where, equal = FUNCTIONS["where"], FUNCTIONS["equal"]
     finite = where(equal(value, math.inf), high, where(equal(value, -math.inf), low, value))
     return where(isnan(value), nan, finite)  # type: ignore[no-any-return]

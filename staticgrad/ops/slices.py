@@ -28,10 +28,10 @@ from staticgrad.ops.operands import (
     as_value,
     axes_of,
     axis_of,
+    dtype_of,
     promoted_values,
     related,
     shape_text,
-    size_of,
 )
 
 
@@ -280,15 +280,17 @@ def flip(x: Operand, axis: Axes = None) -> Value:
     return sliced(value, starts, value.shape, steps)
 
 
-def concatenate(values: Sequence[Operand], axis: int | None = 0) -> Value:
+def concatenate(values: Sequence[Operand], axis: int | None = 0, *, dtype: Any = None) -> Value:
     """The values one after the other along ``axis``; flattened first if it is None.
+
+    In ``dtype`` if one is given, else in the one in which they meet.
 
     Raises:
         ArgumentError: no values.
         ShapeError, RankError: sizes of other axes, or numbers of axes, that differ.
         AxisError: there is no such axis.
     """
-    operands = _several("concatenate", values)
+    operands = _several("concatenate", values, dtype)
     if axis is None:
         operands = tuple(FUNCTIONS["ravel"](value) for value in operands)
         axis = 0
@@ -298,15 +300,17 @@ def concatenate(values: Sequence[Operand], axis: int | None = 0) -> Value:
     return operands[0] if len(operands) == 1 else Concat(place)(*operands)
 
 
-def stack(values: Sequence[Operand], axis: int = 0) -> Value:
+def stack(values: Sequence[Operand], axis: int = 0, *, dtype: Any = None) -> Value:
     """The values, all of one shape, side by side along a new axis ``axis`` of the result.
+
+    In ``dtype`` if one is given, else in the one in which they meet.
 
     Raises:
         ArgumentError: no values.
         ShapeError, RankError: shapes that differ.
         AxisError: the result has no such axis.
     """
-    operands = _several("stack", values)
+    operands = _several("stack", values, dtype)
     place = axis_of("stack", axis, operands[0], operands[0].ndim + 1)
     first = operands[0].shape
     for value in operands[1:]:
@@ -318,7 +322,7 @@ def stack(values: Sequence[Operand], axis: int = 0) -> Value:
     return concatenate([expand_dims(value, place) for value in operands], place)
 
 
-def _several(op: str, values: Any) -> tuple[Value, ...]:
+def _several(op: str, values: Any, dtype: Any = None) -> tuple[Value, ...]:
     if isinstance(values, Value) or not isinstance(values, Sequence | np.ndarray):
         raise ArgumentError(
             f"{op}: takes a list or tuple of values, not {values!r}",
@@ -326,45 +330,26 @@ def _several(op: str, values: Any) -> tuple[Value, ...]:
         )
     if not len(values):
         raise ArgumentError(f"{op}: no values to join")
-    return promoted_values(op, list(values))
-
-
-def pad(x: Operand, pad_width: Any) -> Value:
-    """x with zeros around it.
-
-    Args:
-        x: a value.
-        pad_width: how many before and after: one size for all, (before, after) for all axes, or
-            one such pair per axis. Sizes may be named.
-
-    Raises:
-        ArgumentError: ``pad_width`` has another form.
-    """
-    value = as_value("pad", x)
-    pairs = _pad_pairs(value, pad_width)
-    shape = tuple(size + a + b for size, (a, b) in zip(value.shape, pairs, strict=True))
-    if shape == value.shape:
-        return value
-    return Pad(shape, tuple(before for before, _ in pairs), (1,) * value.ndim)(value)  # type: ignore[no-any-return]
-
-
-def _pad_pairs(x: Value, width: Any) -> list[tuple[Size, Size]]:
-    if isinstance(width, np.ndarray):
-        width = width.tolist()
-    if not isinstance(width, list | tuple):
-        width = (width, width)
-    if len(width) == 2 and not any(isinstance(entry, list | tuple) for entry in width):
-        width = [width] * x.ndim
-    if len(width) == 1:
-        width = [width[0]] * x.ndim
-    pairs = [entry if isinstance(entry, list | tuple) else (entry, entry) for entry in width]
-    if len(pairs) != x.ndim or any(len(pair) != 2 for pair in pairs):
-        raise ArgumentError(
-            f"pad: {width!r} is not one (before, after) for each of the {x.ndim} axes",
-            related=related(x),
+    operands = promoted_values(op, list(values))
+    if dtype is None:
+        return operands
+    wanted = dtype_of(op, dtype)
+    if not np.can_cast(operands[0].dtype.numpy, wanted.numpy, "same_kind"):
+        raise DTypeError(
+            f"{op}: {operands[0].dtype.numpy} is not converted to dtype={wanted.numpy} unasked",
+            hint="convert the operands: x.astype(dtype)",
+            related=related(*operands),
         )
-    return [(size_of("pad", a, x), size_of("pad", b, x)) for a, b in pairs]
+    return tuple(FUNCTIONS["astype"](value, wanted) for value in operands)
 
 
-FUNCTIONS.update(flip=flip, concatenate=concatenate, concat=concatenate, stack=stack, pad=pad)
+def with_zeros(x: Value, pairs: Sequence[tuple[Size, Size]]) -> Value:
+    """x with so many zeros before and after it, along each axis."""
+    shape = tuple(size + a + b for size, (a, b) in zip(x.shape, pairs, strict=True))
+    if shape == x.shape:
+        return x
+    return Pad(shape, tuple(before for before, _ in pairs), (1,) * x.ndim)(x)  # type: ignore[no-any-return]
+
+
+FUNCTIONS.update(flip=flip, concatenate=concatenate, concat=concatenate, stack=stack)
 NUMPY_NAMES.update(concat="concatenate")

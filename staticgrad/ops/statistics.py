@@ -2,34 +2,82 @@
 
 from __future__ import annotations
 
-from staticgrad.errors import RankError
+from typing import Any
+
+from staticgrad.errors import DTypeError, RankError, ShapeError
+from staticgrad.ir.dim import Size, maximum
+from staticgrad.ir.types import product
 from staticgrad.ir.value import FUNCTIONS, Value
 from staticgrad.ops import aggregate as of
 from staticgrad.ops.contract import matmul
 from staticgrad.ops.elementwise import Operand
-from staticgrad.ops.joining import atleast_2d
+from staticgrad.ops.joining import with_two_axes
 from staticgrad.ops.movement import reshape, transpose
-from staticgrad.ops.operands import Axes, axis_of, floating, promoted_values, related
+from staticgrad.ops.operands import (
+    Axes,
+    as_value,
+    as_values,
+    axes_of,
+    distinct_axes,
+    dtype_of,
+    floating,
+    promoted_values,
+    related,
+)
 from staticgrad.ops.slices import concatenate
 
 
-def average(x: Operand, axis: Axes = None, weights: Operand | None = None) -> Value:
-    """The mean over ``axis``, each element counted by its weight; weights have the shape of x.
+def average(
+    x: Operand,
+    axis: Axes = None,
+    weights: Operand | None = None,
+    returned: bool = False,
+    *,
+    keepdims: bool = False,
+) -> Value | tuple[Value, Value]:
+    """The mean over ``axis``, each element counted by its weight.
+
+    Args:
+        x: a value.
+        axis: which axes; all by default.
+        weights: one per element, or, where axes are named, one per place along these.
+        returned: also return the sum of the weights, in the shape of the mean.
+        keepdims: keep the reduced axes, with size 1.
 
     Raises:
         ShapeError: weights that do not broadcast with x.
         AxisError: there is no such axis.
     """
     if weights is None:
-        return of.mean(x, axis)
+        value = as_value("average", x)
+        found = of.mean(value, axis, keepdims=keepdims)
+        if not returned:
+            return found
+        axes = axes_of("average", axis, value)
+        many = FUNCTIONS["size_value"](product(value.shape[k] for k in axes), found.dtype)
+        return found, FUNCTIONS["full"](found.shape, many, like=value)
     value, weight = (floating("average", v) for v in promoted_values("average", (x, weights)))
-    if weight.ndim == 1 and value.ndim > 1 and isinstance(axis, int):
-        place = axis_of("average", axis, value)
-        weight = reshape(
-            weight, tuple(weight.shape[0] if k == place else 1 for k in range(value.ndim))
-        )
+    if axis is not None and weight.shape != value.shape:
+        weight = _along(weight, axis, value)
     value, weight = FUNCTIONS["broadcast_arrays"](value, weight)
-    return of.sum(value * weight, axis) / of.sum(weight, axis)  # type: ignore[no-any-return]
+    total = of.sum(weight, axis, keepdims=keepdims)
+    found = of.sum(value * weight, axis, keepdims=keepdims) / total
+    return (found, total) if returned else found
+
+
+def _along(weight: Value, axis: Axes, x: Value) -> Value:
+    """Weights of the places along ``axis``, with axes of size 1 for the others of x."""
+    given = axis if isinstance(axis, list | tuple) else (axis,)
+    places = distinct_axes("average", given, x)
+    if weight.ndim != len(places):
+        raise ShapeError(
+            f"average: weights {weight.type} for {len(places)} axes of {x.type}",
+            hint="one weight per element of x, or per place along the axes",
+            related=related(x, weight),
+        )
+    ordered = transpose(weight, sorted(range(len(places)), key=places.__getitem__))
+    sizes = iter(ordered.shape)
+    return reshape(ordered, tuple(next(sizes) if k in places else 1 for k in range(x.ndim)))
 
 
 def cov(
@@ -38,6 +86,10 @@ def cov(
     rowvar: bool = True,
     bias: bool = False,
     ddof: int | None = None,
+    fweights: Operand | None = None,
+    aweights: Operand | None = None,
+    *,
+    dtype: Any = None,
 ) -> Value:
     """The covariance matrix of variables, which are the rows of m (columns if not ``rowvar``).
 
@@ -47,27 +99,67 @@ def cov(
         rowvar: whether variables are rows.
         bias: divide by n instead of n - 1.
         ddof: divide by n - ddof, whatever ``bias`` says.
+        fweights: how often each observation was made: integers [n].
+        aweights: how much each observation counts: numbers [n] that are not negative.
+        dtype: a floating dtype to convert to first.
 
     Raises:
-        RankError: more than two axes.
-        ShapeError: another number of observations in y.
+        RankError: more than two axes; weights that are no vector.
+        ShapeError: another number of observations in y, or of weights.
+        DTypeError: ``fweights`` that are no integers; a ``dtype`` that is not floating.
     """
-    rows = _variables("cov", m, rowvar)
     if y is not None:
-        rows = concatenate(list(promoted_values("cov", (rows, _variables("cov", y, rowvar)))), 0)
+        m, y = as_values("cov", m, y)
+    rows = _variables("cov", m, rowvar, dtype)
+    if y is not None:
+        more = _variables("cov", y, rowvar, dtype)
+        rows = concatenate(list(promoted_values("cov", (rows, more))), 0)
     less = ddof if ddof is not None else 0 if bias else 1
-    away = rows - of.mean(rows, 1, keepdims=True)
-    count = FUNCTIONS["size_value"](rows.shape[1] - less, rows.dtype)
-    found = matmul(away, transpose(away)) / count
+    weights = _weights(rows, fweights, aweights)
+    if weights is None:
+        away = rows - of.mean(rows, 1, keepdims=True)
+        left, count = away, _size(maximum(rows.shape[1] - less, 0), rows)
+    else:
+        total = of.sum(weights)
+        away = rows - of.sum(rows * weights, 1, keepdims=True) / total
+        left, count = away * weights, total - float(less)
+        if aweights is not None:
+            squares = of.sum(weights * as_values("cov", rows, aweights)[1]) / total
+            count = total - float(less) * squares
+        count = FUNCTIONS["maximum"](count, 0.0)
+    found = matmul(left, transpose(away)) / count
     return reshape(found, ()) if found.shape == (1, 1) else found
 
 
-def corrcoef(x: Operand, y: Operand | None = None, rowvar: bool = True) -> Value:
+def _weights(rows: Value, often: Operand | None, much: Operand | None) -> Value | None:
+    """The weight of each observation, in the dtype of the variables."""
+    found: Value | None = None
+    for name, given in (("fweights", often), ("aweights", much)):
+        if given is None:
+            continue
+        weight = as_values("cov", rows, given)[1]
+        if name == "fweights" and not weight.dtype.is_integer:
+            text = f"cov: fweights are integers, not {weight.dtype.numpy}"
+            raise DTypeError(text, hint="aweights may be any numbers", related=related(weight))
+        if weight.ndim != 1:
+            raise RankError(f"cov: {name} {weight.type} are no vector", related=related(weight))
+        weight = FUNCTIONS["astype"](weight, rows.dtype)
+        found = weight if found is None else found * weight
+    return found
+
+
+def _size(size: Size, like: Value) -> Any:
+    return float(size) if isinstance(size, int) else FUNCTIONS["size_value"](size, like.dtype)
+
+
+def corrcoef(
+    x: Operand, y: Operand | None = None, rowvar: bool = True, *, dtype: Any = None
+) -> Value:
     """The correlation coefficients of variables: ``cov`` over the standard deviations of both.
 
-    Held between -1 and 1. Raises as ``cov``.
+    Held between -1 and 1. Arguments, and errors, as for ``cov``.
     """
-    found = cov(x, y, rowvar)
+    found = cov(x, y, rowvar, dtype=dtype)
     if not found.ndim:
         return found / found  # type: ignore[no-any-return]
     deviation = FUNCTIONS["sqrt"](FUNCTIONS["diagonal"](found))
@@ -75,11 +167,16 @@ def corrcoef(x: Operand, y: Operand | None = None, rowvar: bool = True) -> Value
     return FUNCTIONS["clip"](scaled, -1.0, 1.0)  # type: ignore[no-any-return]
 
 
-def _variables(op: str, x: Operand, rowvar: bool) -> Value:
+def _variables(op: str, x: Operand, rowvar: bool, dtype: Any) -> Value:
     value = floating(op, x)
+    if dtype is not None:
+        wanted = dtype_of(op, dtype)
+        if not wanted.is_float:
+            raise DTypeError(f"{op}: dtype={wanted.numpy} is not floating", related=related(value))
+        value = FUNCTIONS["astype"](value, wanted)
     if value.ndim > 2:
         raise RankError(f"{op}: takes at most two axes, got {value.type}", related=related(value))
-    wide = atleast_2d(value)
+    wide = with_two_axes(value)
     return transpose(wide) if not rowvar and value.ndim == 2 and wide.shape[0] != 1 else wide
 
 

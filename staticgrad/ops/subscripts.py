@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from string import ascii_lowercase, ascii_uppercase
+from typing import Any
 
 from staticgrad.errors import ArgumentError
 
 _DOTS = "..."
+#: The letters that stand for numbers, in alphabetical order as they are sorted.
+_LETTERS = ascii_uppercase + ascii_lowercase
 
 
 @dataclass(frozen=True)
@@ -92,3 +96,28 @@ def _check_output(inputs: Sequence[tuple[str, ...]], output: tuple[str, ...], te
             raise ArgumentError(f"einsum: {label!r} of the result in {text!r} is in no operand")
         if output.count(label) > 1:
             raise ArgumentError(f"einsum: {label!r} is twice in the result of {text!r}")
+
+
+def in_letters(first: Any, others: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
+    """The subscripts as text, and the operands, of either form of ``einsum``.
+
+    Lists of numbers, one behind each operand and perhaps one for the result, become letters.
+    What is neither form stays as it is.
+    """
+    if isinstance(first, str):
+        return first, others
+    given = (first, *others)
+    pairs = len(given) // 2
+    lists = [*given[1 : 2 * pairs : 2], *given[2 * pairs :]]
+    texts = []
+    for places in lists:
+        known = isinstance(places, list | tuple) and all(_is_place(place) for place in places)
+        if not known:
+            return first, others  # said by whoever reads the text
+        texts.append("".join(_DOTS if p is Ellipsis else _LETTERS[p] for p in places))
+    inputs = ",".join(texts[:pairs])
+    return (f"{inputs}->{texts[pairs]}" if len(given) % 2 else inputs), given[: 2 * pairs : 2]
+
+
+def _is_place(data: object) -> bool:
+    return data is Ellipsis or (isinstance(data, int) and 0 <= data < len(_LETTERS))

@@ -22,12 +22,12 @@ from staticgrad.ops.operands import (
     Axes,
     as_value,
     axes_of,
-    dtype_of,
+    counting_dtype,
     floating,
     related,
 )
 from staticgrad.ops.powers import flat_root
-from staticgrad.ops.scans import CumProd, counting_dtype
+from staticgrad.ops.scans import CumProd
 from staticgrad.ops.selection import where
 from staticgrad.ops.slices import concatenate, part
 
@@ -58,7 +58,7 @@ def prod(
     value = as_value("prod", x)
     axes = axes_of("prod", axis, value)
     mask = mask_of("prod", where, value)
-    wanted = counting_dtype(value.dtype) if dtype is None else dtype_of("prod", dtype)
+    wanted = counting_dtype("prod", value.dtype, dtype)
     found = _product(counted(FUNCTIONS["astype"](value, wanted), mask, 1), axes, keepdims)
     return found if initial is None else found * start_of("prod", initial, found)
 

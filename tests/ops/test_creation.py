@@ -97,7 +97,7 @@ def test_filled_arrays_as_numpy():
         (np.full_like(x, 2.5) + x, array + 2.5),
         (sg.full_like(x, 3, "int64") * sg.astype(x, "int64"), 3 * array.astype(int)),
         (sg.eye(3), np.eye(3, dtype=np.float32)),
-        (sg.eye(2, 4, "int64"), np.eye(2, 4, dtype=np.int64)),
+        (sg.eye(2, 4, dtype="int64"), np.eye(2, 4, dtype=np.int64)),
         (np.tril(x @ x.T), np.tril(array @ array.T)),
         (np.triu(x @ x.T, 1), np.triu(array @ array.T, 1)),
         (sg.tril(np.ones((2, 2, 3), np.float32), -1), np.tril(np.ones((2, 2, 3), np.float32), -1)),
@@ -131,7 +131,10 @@ def test_what_these_refuse():
     with assert_refused(ArgumentError, "step of 0", line="sg.arange(0, 3, 0)"):
         sg.arange(0, 3, 0)
     with assert_refused(ArgumentError, "not an integer"):
-        sg.arange(2.5)
+        sg.arange("2")
+    for ends in ((0.0, np.inf), (0.0, 1.0, 0.0), (0.5, sg.dim("n"))):
+        with assert_refused(ArgumentError, "arange", line="sg.arange"):
+            sg.arange(*ends)
     with assert_refused(RankError, "last two axes"):
         sg.tril([1.0, 2])
     with assert_refused(ShapeError, "negative"):

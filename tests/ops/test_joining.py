@@ -7,7 +7,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.autodiff.reverse import grad
-from staticgrad.errors import ArgumentError, RankError
+from staticgrad.errors import ArgumentError, ShapeError
 from tests.ops.graphs import run
 from tests.ops.messages import assert_refused
 
@@ -121,5 +121,5 @@ def test_refusals():
     for blocks in ([], [A, [A]]):
         with assert_refused(ArgumentError, "empty, or nested", line="sg.block"):
             sg.block(blocks)
-    with assert_refused(RankError, "the ends are 0-d", line="sg.linspace"):
-        sg.linspace(np.zeros(2), 1.0)
+    with assert_refused(ShapeError, "do not broadcast", line="sg.linspace"):
+        sg.linspace(np.zeros(2), np.zeros(3))

@@ -1,0 +1,236 @@
+"""Elements around an array: NumPy's ``pad`` in its modes. Nothing here is an op.
+
+Zeros are one op (``slices.Pad``). The modes that repeat elements read them by their positions, so
+that gradients add up where an element stands several times; the others join what they compute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+
+from staticgrad.errors import ArgumentError, DTypeError, ShapeError
+from staticgrad.ir import dim as dims
+from staticgrad.ir.dim import Dim, Size
+from staticgrad.ir.dtype import I64
+from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.message import shown
+from staticgrad.ops.elementwise import Operand
+from staticgrad.ops.indexing import iota, take
+from staticgrad.ops.movement import broadcast_to, reshape
+from staticgrad.ops.operands import as_value, axis_of, is_number, related, size_of
+from staticgrad.ops.slices import Pad, concatenate, part
+
+Pairs = list[tuple[Any, Any]]
+_STATISTICS: Final = {"maximum": "max", "minimum": "min", "mean": "mean", "median": "median"}
+_REPEATING: Final = ("edge", "reflect", "symmetric", "wrap")
+_MODES: Final = ("constant", *_REPEATING, "linear_ramp", *_STATISTICS)
+
+
+def pad(
+    x: Operand,
+    pad_width: Any,
+    mode: str = "constant",
+    *,
+    constant_values: Any = 0,
+    end_values: Any = 0,
+    stat_length: Any = None,
+    reflect_type: str = "even",
+) -> Value:
+    """x with elements around it: zeros by default.
+
+    Args:
+        x: a value.
+        pad_width: how many before and after: one size for all, (before, after) for all axes, one
+            such pair per axis, or a dict from axis to either. Sizes may be named.
+        mode: ``"constant"``; ``"edge"``, the outermost element; ``"reflect"`` and ``"symmetric"``,
+            mirrored without and with the outermost one; ``"wrap"``, from the other end;
+            ``"linear_ramp"``, to ``end_values`` in equal steps; ``"maximum"``, ``"minimum"``,
+            ``"mean"``, ``"median"``, of the axis or of its ``stat_length`` outermost elements.
+        constant_values, end_values: numbers or 0-d values, one or in pairs as ``pad_width``.
+        stat_length: how many elements count, one or in pairs; all by default.
+        reflect_type: only ``"even"``.
+
+    Raises:
+        ArgumentError: ``pad_width`` or another argument has another form; another mode.
+        ShapeError: elements repeated of an axis that has none.
+        DTypeError: a ramp, mean or median of integers.
+    """
+    value = as_value("pad", x)
+    if mode not in _MODES:
+        raise ArgumentError(
+            f"pad: mode={shown(mode)} is not supported for values of a graph",
+            hint=f"there are {', '.join(_MODES)}",
+            related=related(value),
+        )
+    if reflect_type != "even":
+        raise ArgumentError(
+            f"pad: reflect_type={shown(reflect_type)} is not supported, only 'even'"
+        )
+    pairs = [
+        (size_of("pad", a, value), size_of("pad", b, value)) for a, b in _widths(value, pad_width)
+    ]
+    _check_options(
+        mode,
+        constant_values=(constant_values, 0, ("constant",)),
+        end_values=(end_values, 0, ("linear_ramp",)),
+        stat_length=(stat_length, None, tuple(_STATISTICS)),
+    )
+    if mode == "constant":
+        return _with_constants(value, pairs, constant_values)
+    if mode in ("linear_ramp", "mean", "median") and not value.dtype.is_float:
+        raise DTypeError(
+            f"pad: mode={mode!r} takes floating elements, got {value.dtype.numpy}",
+            hint="x.astype('float64')",
+            related=related(value),
+        )
+    return _around(value, pairs, mode, (end_values, stat_length))
+
+
+def _around(
+    value: Value, pairs: list[tuple[Size, Size]], mode: str, options: tuple[Any, Any]
+) -> Value:
+    """Every mode but the constants, one axis after the other."""
+    ends = _pairs(value, options[0], "end_values")
+    lengths = _pairs(value, options[1], "stat_length")
+    for axis, sides in enumerate(pairs):
+        if sides == (0, 0):
+            continue
+        if mode in _REPEATING:
+            value = _repeated(value, axis, *sides, mode)
+        elif mode == "linear_ramp":
+            value = _ramped(value, axis, sides, ends[axis])
+        else:
+            value = _by_statistic(value, axis, sides, lengths[axis], _STATISTICS[mode])
+    return value
+
+
+def _check_options(mode: str, **options: tuple[Any, Any, tuple[str, ...]]) -> None:
+    """Refuse an option that belongs to another mode."""
+    for name, (given, default, modes) in options.items():
+        if mode not in modes and not (given is default or (is_number(given) and given == default)):
+            raise ArgumentError(
+                f"pad: {name}={shown(given)} says nothing in mode={mode!r}",
+                hint=f"it belongs to mode={' or '.join(map(repr, modes))}",
+            )
+
+
+def _widths(x: Value, width: Any) -> Pairs:
+    if isinstance(width, dict):
+        given = {axis_of("pad", axis, x): pair for axis, pair in width.items()}
+        width = [given.get(axis, (0, 0)) for axis in range(x.ndim)]
+        return [tuple(e) if isinstance(e, list | tuple) else (e, e) for e in width]
+    return _pairs(x, width, "pad_width")
+
+
+def _pairs(x: Value, data: Any, what: str) -> Pairs:
+    """What stands before and after each axis."""
+    if isinstance(data, np.ndarray):
+        data = data.tolist()
+    if not isinstance(data, list | tuple):
+        data = (data, data)
+    if len(data) == 2 and not any(isinstance(entry, list | tuple) for entry in data):
+        data = [data] * x.ndim
+    if len(data) == 1:
+        data = [data[0]] * x.ndim
+    pairs = [entry if isinstance(entry, list | tuple) else (entry, entry) for entry in data]
+    pairs = [pair * 2 if len(pair) == 1 else pair for pair in pairs]
+    if len(pairs) != x.ndim or any(len(pair) != 2 for pair in pairs):
+        many = "one (before, after) for each of"
+        if what != "pad_width":
+            many = f"{what} {many}"
+        raise ArgumentError(f"pad: {data!r} is not {many} the {x.ndim} axes", related=related(x))
+    return [(before, after) for before, after in pairs]
+
+
+def _with_constants(x: Value, widths: list[tuple[Size, Size]], constants: Any) -> Value:
+    if not (is_number(constants) and constants == 0):
+        for axis, (sides, values) in enumerate(
+            zip(widths, _pairs(x, constants, "constant_values"), strict=True)
+        ):
+            x = _joined(x, axis, sides, [_number(x, "constant_values", v) for v in values])
+        return x
+    shape = tuple(size + a + b for size, (a, b) in zip(x.shape, widths, strict=True))
+    if shape == x.shape:
+        return x
+    return Pad(shape, tuple(before for before, _ in widths), (1,) * x.ndim)(x)  # type: ignore[no-any-return]
+
+
+def _number(x: Value, what: str, data: Any) -> Value:
+    """One number around x, in its dtype."""
+    value = as_value("pad", data, getattr(x, "kind", type(x)))
+    if value.ndim:
+        raise ArgumentError(f"pad: {what} {value.type} is no number", related=related(value))
+    return FUNCTIONS["astype"](value, x.dtype)  # type: ignore[no-any-return]
+
+
+def _joined(x: Value, axis: int, sides: tuple[Size, Size], slabs: list[Value]) -> Value:
+    """x between two slabs, each repeated to its side's size along ``axis``."""
+    parts = []
+    for side, slab in zip(sides, slabs, strict=True):
+        shape = tuple(side if k == axis else size for k, size in enumerate(x.shape))
+        parts.append([broadcast_to(slab, shape)] if side != 0 else [])
+    return concatenate([*parts[0], x, *parts[1]], axis)
+
+
+def _repeated(x: Value, axis: int, before: Size, after: Size, mode: str) -> Value:
+    """x with elements of its own around it along ``axis``."""
+    size = x.shape[axis]
+    if size == 0:
+        raise ShapeError(
+            f"pad: axis {axis} of {x.type} has no elements to repeat", related=related(x)
+        )
+    total = size + before + after
+    if isinstance(total, Dim) or isinstance(size, Dim) or isinstance(before, Dim):
+        number: Callable[[Size], Any] = lambda s: FUNCTIONS["size_value"](s, I64)  # noqa: E731
+        places = iota((total,), like=x) - number(before)
+        return take(x, _source(places, number(size), mode, FUNCTIONS), axis)
+    table = {name: getattr(np, name) for name in ("minimum", "maximum", "remainder", "where")}
+    return take(x, _source(np.arange(total) - before, size, mode, table), axis)
+
+
+def _source(places: Any, size: Any, mode: str, of: dict[str, Callable[..., Any]]) -> Any:
+    """Which element stands at each place, counted from the first one of the array."""
+    if mode == "edge":
+        return of["maximum"](of["minimum"](places, size - 1), 0)
+    if mode == "wrap":
+        return of["remainder"](places, size)
+    if mode == "symmetric":
+        turn = of["remainder"](places, 2 * size)
+        return of["where"](turn < size, turn, 2 * size - 1 - turn)
+    period = of["maximum"](2 * size - 2, 1)
+    turn = of["remainder"](places, period)
+    return of["where"](turn < size, turn, period - turn)
+
+
+def _ramped(x: Value, axis: int, sides: tuple[Size, Size], ends: tuple[Any, Any]) -> Value:
+    slabs = []
+    for number, (side, end) in enumerate(zip(sides, ends, strict=True)):
+        edge = part(x, axis, 0 if number == 0 else x.shape[axis] - 1, 1)
+        target = _number(x, "end_values", end)
+        steps = FUNCTIONS["astype"](iota((side,), like=x), x.dtype)
+        column = reshape(steps, tuple(side if k == axis else 1 for k in range(x.ndim)))
+        ramp = (edge - target) / FUNCTIONS["size_value"](side, x.dtype) * column + target
+        slabs.append(ramp if number == 0 else FUNCTIONS["flip"](ramp, axis))
+    return _joined(x, axis, sides, slabs)
+
+
+def _by_statistic(
+    x: Value, axis: int, sides: tuple[Size, Size], lengths: tuple[Any, Any], statistic: str
+) -> Value:
+    slabs = []
+    size = x.shape[axis]
+    for number, length in enumerate(lengths):
+        if length is None:
+            chosen = x
+        else:
+            asked = size_of("pad", length, x)
+            many = asked + size - dims.maximum(asked, size)
+            chosen = part(x, axis, 0 if number == 0 else size - many, many)
+        slabs.append(FUNCTIONS[statistic](chosen, axis, keepdims=True))
+    return _joined(x, axis, sides, slabs)
+
+
+FUNCTIONS.update(pad=pad)

@@ -1,0 +1,87 @@
+"""Every parameter of every covered NumPy function: right, or refused by name with a code."""
+
+from __future__ import annotations
+
+import inspect
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.ir.value import numpy_function
+from tests.numpy_names import covered
+from tests.ops import keyword_calls as table
+from tests.ops.keyword_calls import Sample
+
+NAMES = covered()
+every_function = pytest.mark.parametrize("name", NAMES)
+
+
+def named(sample: Sample, headline: str) -> bool:
+    """Whether a refusal names the parameter, or one that is given beside it."""
+    words = [sample.parameter, *sample.kwargs]
+    return any(f"{word}=" in headline or f"{word!r}" in headline for word in words)
+
+
+@every_function
+def test_every_parameter_is_right_or_refused_by_name(name: str) -> None:
+    tried = set()
+    for sample in table.samples(name):
+        tried.add(sample.parameter)
+        for way in table.ways(sample):
+            headline = table.refusal(sample, way)
+            if headline is not None:
+                assert named(sample, headline), f"{sample}: {headline}"
+                continue
+            found = table.results(table.called(sample, table.tensor, way))
+            table.check(found, sample)
+    missing = {*table.parameters(name)} - tried - {"args", "kw"}
+    assert not missing, f"no sample of {missing} is a call of NumPy's"
+
+
+@every_function
+def test_graphs_give_the_same(name: str) -> None:
+    """One graph of all that is taken; evaluated node by node."""
+    outputs, feeds, inputs, expected = {}, {}, [], []
+
+    def fed(array: np.ndarray) -> sg.Value:
+        key = f"x{len(feeds)}"
+        feeds[key] = array
+        inputs.append(sg.input(key, array.shape, array.dtype.name))
+        return inputs[-1]
+
+    for sample in table.samples(name):
+        if table.refusal(sample) is not None:
+            continue
+        found = table.results(table.called(sample, fed, "sg"))
+        places = []
+        for value in found:
+            places.append(f"y{len(outputs)}")
+            outputs[places[-1]] = value
+        expected.append((sample, places))
+    outputs = {k: v if isinstance(v, sg.Value) else sg.constant(v) for k, v in outputs.items()}
+    arrays = sg.evaluate(sg.Graph(outputs, inputs=inputs), feeds)
+    for sample, places in expected:
+        table.check([arrays[place] for place in places], sample)
+
+
+@every_function
+def test_places_are_those_of_numpy(name: str) -> None:
+    """What is passed by position means the same; options have NumPy's names."""
+    function = getattr(np, name)
+    ours = numpy_function(name)
+    assert ours is not None
+    if isinstance(function, np.ufunc):
+        return
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    theirs = [p for p in inspect.signature(function).parameters.values() if p.kind in kinds]
+    for place, own in enumerate(inspect.signature(ours).parameters.values()):
+        if own.kind not in kinds or own.default is inspect.Parameter.empty:
+            continue
+        if place >= len(theirs):
+            continue  # by position NumPy takes fewer
+        assert (own.name, theirs[place].name) in RENAMED or own.name == theirs[place].name
+
+
+#: Options that have another name here, but NumPy's place.
+RENAMED = {("columns", "M"), ("min", "a_min"), ("max", "a_max"), ("stop", "stop")}
