@@ -18,12 +18,12 @@ from passes.remat.base import Policy, Problem
 from passes.remat.front import Point, front, lowest
 from passes.remat.store_all import StoreAll
 from passes.timeline import Layout, Placed, Timeline
+from staticgrad.analysis.budget_error import over_budget
 from staticgrad.analysis.cost import all_seconds
 from staticgrad.analysis.liveness import Extents, Flow, Numbers
 from staticgrad.analysis.plan_check import lower_bound
-from staticgrad.analysis.plan_report import over_budget
 from staticgrad.analysis.repeats import Repeats
-from staticgrad.errors import GraphError, UnknownNameError
+from staticgrad.errors import BudgetInfeasible, GraphError, UnknownNameError
 from staticgrad.ir.plan import Placement, Plan, PlannedStep
 from staticgrad.ir.schedule import Schedule
 from staticgrad.lazy import cached_property
@@ -104,7 +104,15 @@ class Planner:
         smallest = placed if placed.height <= points[-1].height else points[-1].placed
         if smallest.height <= self.budget:
             return self._plan(sizes, numbers, smallest)
-        raise over_budget(self._plan(sizes, numbers, smallest), self.budget)
+        uncopied = self._smallest_uncopied(sizes) if copied else None
+        raise over_budget(self._plan(sizes, numbers, smallest), self.budget, uncopied)
+
+    def _smallest_uncopied(self, sizes: Mapping[str, int]) -> int:
+        """The peak where no feed is copied, of the smallest plan if none meets the budget."""
+        try:
+            return self.plan(sizes).peak_bytes
+        except BudgetInfeasible as error:
+            return error.smallest_peak
 
     def front(
         self, sizes: Mapping[str, int], *, staged: AbstractSet[str] = frozenset()

@@ -13,7 +13,8 @@ module knows nothing of shapes, graphs or plans.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import ClassVar, Self
 
 from staticgrad.error_codes import CODES as CODES
@@ -346,13 +347,16 @@ class BudgetInfeasible(StaticgradError, ValueError):  # noqa: N818  # the planne
     """A memory budget below what the graph needs.
 
     In bytes: the ``budget``, the ``smallest_peak`` of any plan found, and a proven ``lower_bound``
-    of every plan.
+    of every plan; ``marked_bound`` is one of every plan that keeps what ``sg.checkpoint`` marks, 0
+    where no mark is in the way; ``copied_feeds`` has the bytes of feeds that are copied, by input.
     """
 
     code = "SG503"
     budget: int = 0
     smallest_peak: int = 0
     lower_bound: int = 0
+    marked_bound: int = 0
+    copied_feeds: Mapping[str, int] = MappingProxyType({})
 
 
 class SelfTestError(StaticgradError, RuntimeError):

@@ -71,19 +71,25 @@ def lower_bound(plan: Plan) -> int:
     What the step touches, less what an in-place result could take over; and what lives at the
     first position whatever runs there, staged feeds and check words.
     """
-    aligned = {p.buffer: -(-p.nbytes // ALIGNMENT) * ALIGNMENT for p in plan.placements}
+    aligned = aligned_bytes(plan)
     roles = {b.name: b.role for b in plan.schedule.buffers}
     early = sum(size for name, size in aligned.items() if roles[name] in ("input", "check"))
-    return max([early, *(_footprint(step, aligned) for step in plan.schedule.steps)])
+    return max([early, *(footprint(step, aligned) for step in plan.schedule.steps)])
 
 
 def largest_step(plan: Plan) -> Step:
     """The step of the largest footprint, which ``lower_bound`` rests on."""
-    aligned = {p.buffer: -(-p.nbytes // ALIGNMENT) * ALIGNMENT for p in plan.placements}
-    return max(plan.schedule.steps, key=lambda step: _footprint(step, aligned))
+    aligned = aligned_bytes(plan)
+    return max(plan.schedule.steps, key=lambda step: footprint(step, aligned))
 
 
-def _footprint(step: Step, aligned: Mapping[str, int]) -> int:
+def aligned_bytes(plan: Plan) -> dict[str, int]:
+    """What each arena buffer takes, by name: its bytes rounded up to 64."""
+    return {p.buffer: -(-p.nbytes // ALIGNMENT) * ALIGNMENT for p in plan.placements}
+
+
+def footprint(step: Step, aligned: Mapping[str, int]) -> int:
+    """Arena bytes that a step touches, less what an in-place result could take over."""
     touched = {b.buffer for b in step.operands if b.buffer in aligned}
     bound = {o.name: b.buffer for o, b in zip(step.kernel.operands, step.operands, strict=True)}
     shared = {bound[out] for out, into in step.kernel.in_place if bound[into] in touched}

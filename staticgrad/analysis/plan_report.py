@@ -11,12 +11,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from staticgrad.analysis.cost import all_seconds, plan_seconds
-from staticgrad.analysis.plan_check import largest_step, lower_bound, peak_buffers
-from staticgrad.errors import BudgetInfeasible
+from staticgrad.analysis.plan_check import peak_buffers
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import Buffer, Step
 
-_SHOWN: Final = 5  # buffers that an error names
 _ROWS: Final = 10  # rows of each part of a table
 
 
@@ -86,7 +84,7 @@ def _table(plan: Plan) -> Iterator[str]:
     again = repeated_steps(plan)
     total = plan_seconds(plan)
     extra = sum(r.seconds * (r.runs - 1) for r in again)
-    yield f"arena: {plan.peak_bytes} bytes{_at(plan)}"
+    yield f"arena: {plan.peak_bytes} bytes{at_sizes(plan)}"
     yield f"predicted: {total * 1e3:.3f} ms, of which {extra * 1e3:.3f} ms run again"
     copied = [f"{label} ({nbytes} bytes)" for label, nbytes in copied_feeds(plan).items()]
     if copied:
@@ -103,7 +101,7 @@ def _table(plan: Plan) -> Iterator[str]:
         yield from _rows(
             [
                 f"{r.nbytes:>12} bytes  {r.seconds * 1e6:9.1f} us"
-                f"  {r.runs} runs  {_label(plan.schedule.steps[r.step])}"
+                f"  {r.runs} runs  {step_line(plan.schedule.steps[r.step])}"
                 for r in sorted(again, key=lambda r: (-r.nbytes, r.step))
             ]
         )
@@ -120,33 +118,13 @@ def _line(buffer: Buffer) -> str:
     return f"{name}  # {buffer.origin.resolve().labelled}" if buffer.origin else name
 
 
-def _label(step: Step) -> str:
+def step_line(step: Step) -> str:
+    """What a step computes, and the user's lines."""
     lines = ", ".join(dict.fromkeys(origin.resolve().labelled for origin in step.origins))
     return f"{step.label}  # {lines}" if lines else step.label
 
 
-def _at(plan: Plan) -> str:
+def at_sizes(plan: Plan) -> str:
+    """`` at batch=64``, nothing where no size is named."""
     sizes = ", ".join(f"{name}={value}" for name, value in plan.sizes)
     return f" at {sizes}" if sizes else ""
-
-
-def over_budget(plan: Plan, budget: int) -> BudgetInfeasible:
-    """The error of a budget that not even ``plan``, the smallest found, meets."""
-    bound = lower_bound(plan)
-    step = largest_step(plan)
-    error = BudgetInfeasible(
-        f"the step needs {plan.peak_bytes} bytes{_at(plan)}, the budget is {budget}",
-        details=[
-            f"the smallest peak found is {plan.peak_bytes} bytes",
-            f"no plan of its kernels needs fewer than {bound} bytes: {_label(step)}",
-        ],
-        hint="nothing was run; give it more memory or smaller feeds",
-        at=step.origins[0] if step.origins else None,
-        related=[
-            (buffer.label or buffer.name, f"{placed.nbytes} bytes", buffer.origin)
-            for placed, buffer in peak_buffers(plan)[:_SHOWN]
-            if placed.nbytes
-        ],
-    )
-    error.budget, error.smallest_peak, error.lower_bound = budget, plan.peak_bytes, bound
-    return error

@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from staticgrad.analysis.binding import Feeds, bind_sizes, concrete_shape
-from staticgrad.errors import FeedError, ReentryError
+from staticgrad.analysis.budget_error import name_reasons
+from staticgrad.errors import BudgetInfeasible, FeedError, ReentryError
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.locks import is_inside_another
 from staticgrad.ir.plan import Plan
@@ -111,10 +112,14 @@ class Executor:
                 finalizer, a debugger's watch) that is this program's, or shares parameters with it.
         """
         bound = self._feeds.bind(feeds)
-        if self._lock.is_ours() or is_inside_another():
-            return self._run_inside(bound, out)
-        with self._lock.taken:
-            return self._run_alone(bound, out)
+        try:
+            if self._lock.is_ours() or is_inside_another():
+                return self._run_inside(bound, out)
+            with self._lock.taken:
+                return self._run_alone(bound, out)
+        except BudgetInfeasible as error:
+            name_reasons(error, self._feeds.reasons(feeds, bound))
+            raise
 
     def _run_inside(self, bound: BoundFeeds, out: object) -> dict[str, Array]:
         """A run for code that interrupts a step of its own thread: at once, or not at all."""

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from staticgrad.analysis.binding import Feeds, feed_array, name_feeds
 from staticgrad.ir.graph import Graph
+from staticgrad.message import kind_of
 from staticgrad.native.environment import default_environment
 
 Array = npt.NDArray[Any]
@@ -89,6 +90,16 @@ class FeedBinder:
         """The dtype of an input, in native byte order."""
         return self._inputs[name].dtype.numpy
 
+    def reasons(self, feeds: Feeds, bound: BoundFeeds) -> dict[str, tuple[str, str]]:
+        """Of each feed that is copied: why, and what to feed instead. By input, in their order."""
+        named = self._named(feeds)
+        arrays = dict(zip(self._inputs, bound.arrays, strict=True))
+        return {
+            name: _reason(name, named[name], arrays[name], self.dtype(name))
+            for name in arrays
+            if name in bound.staged
+        }
+
     def _named(self, feeds: Feeds) -> Mapping[str, Any]:
         return name_feeds(self._graph, feeds)
 
@@ -99,6 +110,27 @@ def copy_feed(place: Array, feed: Array) -> None:
         np.not_equal(feed.view(np.uint8), 0, out=place)
     else:
         np.copyto(place, feed, casting="same_kind")
+
+
+def _reason(name: str, given: Any, array: Array, dtype: np.dtype[Any]) -> tuple[str, str]:
+    """Why a feed is copied, and what needs no copy."""
+    shown = name if name.isidentifier() else "feed"
+    if not isinstance(given, np.ndarray):
+        was = f"it is {kind_of(given)}, which NumPy makes {array.dtype}, and the input is {dtype}"
+        return was, f"np.asarray({shown}, {dtype.name!r})"
+    contiguous = bool(array.flags.c_contiguous)
+    if array.dtype != dtype:
+        same = array.dtype.newbyteorder("=") == dtype
+        was = "its bytes stand in the other order" if same else f"it is {array.dtype}"
+        if contiguous:
+            return f"{was}, and the input is {dtype}", f"{shown}.astype({dtype.name!r})"
+        was = f"{was} and strided, and the input is {dtype}"
+        return was, f"np.ascontiguousarray({shown}, {dtype.name!r})"
+    if not contiguous:
+        return f"it is strided, {array.strides} bytes", f"np.ascontiguousarray({shown})"
+    if not array.flags.aligned:
+        return "it is misaligned", f"{shown}.copy()"
+    return "its bools have bytes other than 0 and 1", f"{shown}.view('uint8') != 0"
 
 
 def _has_other_bytes(data: Array) -> bool:
