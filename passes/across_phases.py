@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
-from staticgrad.ir.dim import hint_value
 from staticgrad.ir.forms import Pointwise
 from staticgrad.ir.graph import Node
+from staticgrad.ir.size_hints import hint_value
 
 if TYPE_CHECKING:
     from passes.grouping import Group, Grouping, Key, Source

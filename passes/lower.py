@@ -15,7 +15,7 @@ from passes.grouping import Group, Grouping, Key, Source
 from passes.layout import Layout, collapse
 from passes.lowering import VECTOR, Lowering, Walk, gather_walks, loops_over
 from staticgrad.ir import expr as ex, forms
-from staticgrad.ir.dim import Size, hint_value
+from staticgrad.ir.dim import Size
 from staticgrad.ir.dtype import I64, DType
 from staticgrad.ir.expr import Access, Expr
 from staticgrad.ir.forms import INDEXED, Contract, Gather, GatherAlong, Pointwise, Scan, ScatterAdd
@@ -38,6 +38,7 @@ from staticgrad.ir.kernel import (
     order_words,
 )  # fmt: skip
 from staticgrad.ir.schedule import Step
+from staticgrad.ir.size_hints import hint_value
 from staticgrad.ir.types import Shape, c_strides
 
 #: Sums from here on, as far as a hint tells, are taken a vector of them at a time where their terms

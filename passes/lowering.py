@@ -14,13 +14,14 @@ from dataclasses import dataclass, field
 from passes.grouping import CHECK, FIRST_COPY, Group, Grouping, Key, Source
 from passes.layout import Layout, collapse
 from staticgrad.ir import expr as ex
-from staticgrad.ir.dim import Size, hint_value
+from staticgrad.ir.dim import Size
 from staticgrad.ir.dtype import I64, U64, DType
 from staticgrad.ir.expr import Access, Expr
 from staticgrad.ir.forms import INDEXED, Gather, GatherAlong, Pointwise, ScatterAdd
 from staticgrad.ir.graph import Constant, Node
 from staticgrad.ir.kernel import Axis, Check, Extent, Kernel, Operand, Search, Stage
 from staticgrad.ir.schedule import Binding, Step
+from staticgrad.ir.size_hints import hint_value
 from staticgrad.ir.types import Shape, c_strides
 from staticgrad.lazy import cached_property
 

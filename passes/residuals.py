@@ -18,9 +18,9 @@ from passes.marks import is_mark
 from staticgrad.analysis.phases import phases_of
 from staticgrad.analysis.users import ValueKey, users_of
 from staticgrad.analysis.vertex_cut import vertex_cut
-from staticgrad.ir.dim import hint_value
 from staticgrad.ir.forms import Pointwise, Reduce, Reshape, Same, View
 from staticgrad.ir.graph import Graph, Node, Symbolic, rebuild
+from staticgrad.ir.size_hints import hint_value
 from staticgrad.lazy import cached_property
 
 #: Values that are weighed together at most; a larger region stays as it is.

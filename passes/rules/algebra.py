@@ -15,8 +15,9 @@ import numpy as np
 from passes.rewrite import Match, Rule, holes, number_of, rule, some
 from passes.rules.strength import inverse_of
 from staticgrad import ops as sg
-from staticgrad.ir.dim import Size, hint_value
+from staticgrad.ir.dim import Size
 from staticgrad.ir.graph import Symbolic
+from staticgrad.ir.size_hints import hint_value
 from staticgrad.ir.value import FUNCTIONS
 from staticgrad.ops.arithmetic import Div, Mul
 from staticgrad.ops.contract import MatMul

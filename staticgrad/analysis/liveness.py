@@ -14,9 +14,10 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from staticgrad.errors import VerifyError
-from staticgrad.ir.dim import Dim, Size, evaluate, hint_value
+from staticgrad.ir.dim import Dim, Size, evaluate
 from staticgrad.ir.parameter import ALIGNMENT
 from staticgrad.ir.schedule import Schedule, Step
+from staticgrad.ir.size_hints import hint_value
 
 Getter = Callable[[Sequence[int]], tuple[int, ...]]
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from staticgrad.ir.dim import hint_value
 from staticgrad.ir.graph import Graph
+from staticgrad.ir.size_hints import hint_value
 from staticgrad.lazy import cached_property
 
 

@@ -13,7 +13,7 @@ time. What cannot be decided then becomes a ``Guard``, checked on the sizes of t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -25,6 +25,7 @@ from typing import Final
 from staticgrad.ir.dtype import ALL_DTYPES
 from staticgrad.ir.lexis import name_text
 from staticgrad.ir.size_names import check_size
+from staticgrad.ir.size_weight import check_product, terms_weight
 from staticgrad.ir.unknown import UnknownNumber, over_sizes
 
 #: Words that mean something else where a size may stand in text; a size of that name is quoted.
@@ -89,7 +90,7 @@ def _order(monomial: Monomial) -> tuple[int, list[tuple[int, str]]]:
 class Dim(UnknownNumber):
     """A non-constant polynomial over named sizes. Build with ``dim`` and arithmetic."""
 
-    __slots__ = ("_hash", "_text", "terms")
+    __slots__ = ("_hash", "_text", "terms", "weight")
 
     terms: tuple[tuple[Monomial, int], ...]
 
@@ -99,6 +100,7 @@ class Dim(UnknownNumber):
             pairs.sort(key=lambda term: _order(term[0]))
         self.terms, self._text = tuple(pairs), ""
         self._hash = hash(self.terms)
+        self.weight = terms_weight(terms)
 
     def __eq__(self, other: object) -> bool:
         return self is other or (
@@ -132,6 +134,7 @@ class Dim(UnknownNumber):
 
     @over_sizes
     def __mul__(self, other: Size) -> Size:
+        check_product(self, other)
         total: dict[Monomial, int] = {}
         for left, a in self.terms:
             for right, b in _terms(other):
@@ -197,6 +200,15 @@ def _terms(size: Size) -> tuple[tuple[Monomial, int], ...]:
         return size.terms
     number = index(size)  # refuses 0.5, accepts NumPy's integers
     return (((), number),) if number else ()
+
+
+def sum_of(parts: Iterable[tuple[int, Size]]) -> Size:
+    """The sum of sizes, each times a number, in one go: as many additions as terms."""
+    total: dict[Monomial, int] = {}
+    for factor, size in parts:
+        for monomial, coefficient in _terms(size):
+            total[monomial] = total.get(monomial, 0) + factor * coefficient
+    return _normal(total)
 
 
 def _normal(terms: Mapping[Monomial, int]) -> Size:
@@ -414,21 +426,6 @@ def named_sizes(size: Size) -> Iterator[Named]:
                 )
                 for part in parts:
                     yield from named_sizes(part)
-
-
-def hint_value(size: Size, default: int = 64) -> int:
-    """A typical value, for cost decisions only: hints, else ``default`` within the bounds."""
-    values = {
-        n.name: n.hint if n.hint is not None else _typical(n, default) for n in named_sizes(size)
-    }
-    return evaluate(size, values)
-
-
-def _typical(named: Named, default: int) -> int:
-    rounded = -(-max(named.min, default) // named.multiple_of) * named.multiple_of
-    if named.max is None or rounded <= named.max:
-        return rounded
-    return named.max // named.multiple_of * named.multiple_of
 
 
 @dataclass(frozen=True)

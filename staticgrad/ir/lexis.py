@@ -88,6 +88,7 @@ class Tokens:
         self.starts: list[int] = []
         self.comments: dict[int, str] = {}
         self._breaks: list[int] = []
+        self._line = (0, "")  # the line asked for last: a long one is copied once
         self._cut()
 
     def _cut(self) -> None:
@@ -125,7 +126,10 @@ class Tokens:
         if not self._breaks:
             self._breaks = [-1, *(m.start() for m in re.finditer("\n", self.text)), len(self.text)]
         number = bisect_left(self._breaks, self.starts[index])
-        return number, self.text[self._breaks[number - 1] + 1 : self._breaks[number]]
+        if number != self._line[0]:
+            line = self.text[self._breaks[number - 1] + 1 : self._breaks[number]]
+            self._line = (number, line)
+        return self._line
 
     def error(self, headline: str, start: int, width: int = 1, hint: str = "") -> ParseError:
         """A ParseError that points at ``width`` characters from position ``start``."""

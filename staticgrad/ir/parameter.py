@@ -13,13 +13,14 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import repeat
+from math import prod
 from operator import setitem
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from staticgrad.errors import ParameterValueError, SymbolicValueError
+from staticgrad.errors import OutOfMemory, ParameterValueError, SymbolicValueError
 from staticgrad.ir.arrays import array_of
 from staticgrad.ir.dtype import as_dtype, whole_bools
 from staticgrad.ir.locks import ReadWriteLock
@@ -29,9 +30,9 @@ from staticgrad.message import kind_of, shown
 ALIGNMENT: Final = 64  # bytes: a cache line, and the widest vector
 
 
-def aligned_bytes(count: int) -> npt.NDArray[np.uint8]:
-    """``count`` bytes that start on a 64-byte border; uninitialised."""
-    raw = np.empty(count + ALIGNMENT, np.uint8)
+def aligned_bytes(count: int, zero: bool = False) -> npt.NDArray[np.uint8]:
+    """``count`` bytes that start on a 64-byte border, uninitialised or zeros."""
+    raw = np.zeros(count + ALIGNMENT, np.uint8) if zero else np.empty(count + ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % ALIGNMENT
     return raw[start : start + count]
 
@@ -47,13 +48,32 @@ class ParameterStore:
 
     def __init__(self, name: str, initial: npt.ArrayLike) -> None:
         source = array_of(initial, f"parameter {name!r}", ParameterValueError)
-        dtype = as_dtype(source.dtype)
-        self.name = name
-        self.type = TensorType(dtype, source.shape)
-        self.lock = ReadWriteLock(f"parameter {name!r}")
-        raw = aligned_bytes(source.size * dtype.itemsize)
-        self.array: npt.NDArray[Any] = raw.view(dtype.numpy).reshape(source.shape)
+        self._allocate(name, TensorType(as_dtype(source.dtype), source.shape))
         self.array[...] = whole_bools(source)
+
+    @classmethod
+    def zeros(cls, name: str, type: TensorType) -> ParameterStore:
+        """A parameter of zeros, of a type with literal sizes; its memory is used when written.
+
+        Raises:
+            OutOfMemory: the system gives no such memory, or no array can have the shape.
+        """
+        store = cls.__new__(cls)
+        store._allocate(name, type, zero=True)
+        return store
+
+    def _allocate(self, name: str, type: TensorType, zero: bool = False) -> None:
+        self.name, self.type = name, type
+        self.lock = ReadWriteLock(f"parameter {name!r}")
+        shape = tuple(int(extent) for extent in type.shape)
+        try:
+            raw = aligned_bytes(prod(shape) * type.dtype.itemsize, zero)
+            self.array: npt.NDArray[Any] = raw.view(type.dtype.numpy).reshape(shape)
+        except (MemoryError, ValueError, OverflowError):
+            raise OutOfMemory(
+                f"parameter {name!r}, {type}, does not fit into memory",
+                hint=f"it takes {prod(shape) * type.dtype.itemsize} bytes",
+            ) from None
 
     def read(self) -> npt.NDArray[Any]:
         """A copy of the current value: from before a step that has not come to its first write, of

@@ -11,10 +11,9 @@ from collections.abc import Mapping
 from inspect import signature
 from typing import Any, Final
 
-import numpy as np
 import numpy.typing as npt
 
-from staticgrad.errors import ArgumentError, StaticgradError, UnknownNameError
+from staticgrad.errors import ArgumentError, OutOfMemory, StaticgradError, UnknownNameError
 from staticgrad.ir.attributes import AttributeMistake, build_op
 from staticgrad.ir.constant import ArrayData
 from staticgrad.ir.discovery import broken, find_op
@@ -137,23 +136,28 @@ class _GraphReader(DocumentReader):
         declared = self.type()
         value = self.bound_parameters.get(label)
         if not isinstance(value, Parameter):
-            shape = self._literal_shape(declared, start)
-            given = np.zeros(shape, declared.dtype.numpy) if value is None else value
-            array = as_array(given, f"parameter {label!r}")
-            if array.dtype == declared.dtype.numpy and array.shape == declared.shape:
-                value = self._new_parameter(label, array, start)
-            else:
-                self.fail(
-                    f"the parameter is {declared}, its array {array.dtype}{list(array.shape)}",
-                    start,
-                )
+            self._literal_shape(declared, start)
+            value = self._new_parameter(label, declared, value, start)
         self._check_bound(value, label, declared, start)
         self.parameters.append(value)
         self._define(start, value)
         self.nodes.append(value.node)
 
-    def _new_parameter(self, label: str, array: npt.NDArray[Any], start: int) -> Parameter:
-        op = ParameterLeaf(ParameterStore(label, array))
+    def _new_parameter(
+        self, label: str, declared: TensorType, given: npt.ArrayLike | None, start: int
+    ) -> Parameter:
+        try:
+            if given is None:
+                store = ParameterStore.zeros(label, declared)
+            else:
+                array = as_array(given, f"parameter {label!r}")
+                if array.dtype != declared.dtype.numpy or array.shape != declared.shape:
+                    found = f"{array.dtype}{list(array.shape)}"
+                    self.fail(f"the parameter is {declared}, its array {found}", start)
+                store = ParameterStore(label, array)
+        except OutOfMemory as error:
+            self.fail(error.headline, start, error.hint)
+        op = ParameterLeaf(store)
         return Parameter(Node(op, (), (op.infer(),), self._origin(start, "")))
 
     def _check_bound(self, value: Symbolic, label: str, declared: TensorType, start: int) -> None:

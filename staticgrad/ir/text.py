@@ -12,21 +12,28 @@ graph and no op.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Any, Final, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
-from staticgrad.errors import ParseError
+from staticgrad.errors import ArgumentError, ParseError
 from staticgrad.ir import dim as dims
 from staticgrad.ir.constant import ArrayData
 from staticgrad.ir.dim import Dim, Size, dim
 from staticgrad.ir.dtype import ALL_DTYPES, F32, DType
 from staticgrad.ir.lexis import Tokens, quoted, unquoted
+from staticgrad.ir.size_weight import product_weight, weight
 from staticgrad.ir.types import TensorType
 
 INLINE_ELEMENTS: Final = 16  # larger arrays are named by their digest and bound from outside
 MAX_NESTING: Final = 64  # tuples, parentheses, lists: deeper text is refused, not recursed into
+MAX_DIGITS: Final = 40  # of an integer; seeds and sizes have 64 bits
+_SIZE_WORK: Final = 2**15  # names and terms that the sizes of one text may multiply out to,
+_SIZE_WORK_PER_TOKEN: Final = 16  # and as many more for each of its tokens
+_MOST_KNOWN: Final = 2000  # names among which a misspelt one is looked for
+_LONGEST_GUESS: Final = 60  # characters of a misspelt name
 _FLOAT_MAX: Final = float(np.finfo(np.float64).max)
 _DTYPES: Final = {dtype.code: dtype for dtype in ALL_DTYPES}
 _WORDS: Final[dict[str, bool | float | None]] = {
@@ -111,6 +118,7 @@ class Reader:
         self.constants = constants or {}
         self.sizes: dict[str, Size] = {}
         self._depth = 0
+        self._size_work = _SIZE_WORK + _SIZE_WORK_PER_TOKEN * len(self.kinds)
 
     # tokens
 
@@ -167,10 +175,9 @@ class Reader:
         return self._int(self.take("int", what))
 
     def _int(self, token: str) -> int:
-        try:
-            return int(token)
-        except ValueError:  # Python refuses to read thousands of digits
-            self.fail("an integer of too many digits", self.at - 1)
+        if len(token) > MAX_DIGITS:
+            self.fail(f"an integer of too many digits: more than {MAX_DIGITS}", self.at - 1)
+        return int(token)
 
     def sequence(self, item: Callable[[], Any], close: str) -> list[Any]:
         """``item`` separated by commas (none behind the last) up to the mark ``close``."""
@@ -197,13 +204,15 @@ class Reader:
 
     def size(self, first: Size | None = None) -> Size:
         """An integer expression over named sizes; ``first`` is its first factor if already read."""
-        total = self._term(first)
+        parts = [(1, self._term(first))]
         while self.texts[self.at] in ("+", "-"):
             self.at += 1
-            plus = self.texts[self.at - 1] == "+"
-            term = self._term(None)
-            total = total + term if plus else total - term
-        return total
+            sign = 1 if self.texts[self.at - 1] == "+" else -1
+            parts.append((sign, self._term(None)))
+        if len(parts) == 1:
+            return parts[0][1]
+        self._spend(sum(weight(part) for _, part in parts))
+        return self._bounded(dims.sum_of(parts))
 
     def _term(self, first: Size | None) -> Size:
         product = self._factor() if first is None else first
@@ -211,13 +220,31 @@ class Reader:
             operator = self.at
             self.at += 1
             factor = self._factor()
-            if self.texts[operator] == "*":
-                product = product * factor
-            elif factor == 0:
+            if factor == 0 and self.texts[operator] == "//":
                 self.fail("a size divided by 0", operator)
-            else:
-                product = dims.floordiv(product, factor)
+            self._spend(product_weight(product, factor))
+            try:
+                if self.texts[operator] == "*":
+                    product = product * factor
+                else:
+                    product = dims.floordiv(product, factor)
+            except ArgumentError as error:  # it multiplies out to too much
+                self.fail(error.headline, operator)
+            product = self._bounded(product)
         return product
+
+    def _spend(self, work: int) -> None:
+        """Count what it takes to multiply sizes out; a short text can ask for a very long size."""
+        self._size_work -= work
+        if self._size_work < 0:
+            self.fail("the sizes of this text multiply out to too many terms", self.at - 1)
+
+    def _bounded(self, size: Size) -> Size:
+        """``size``, if its numbers are not beyond every use."""
+        numbers = [size] if isinstance(size, int) else [number for _, number in size.terms]
+        if any(abs(number) >= 10**MAX_DIGITS for number in numbers):
+            self.fail(f"a size of more than {MAX_DIGITS} digits", self.at - 1)
+        return size
 
     def _factor(self) -> Size:
         kind, text = self.kinds[self.at], self.texts[self.at]
@@ -246,6 +273,7 @@ class Reader:
         self.expect(",", "the first size of max")
         right: Size = self.nested(self.size)
         self.expect(")", "the second size of max")
+        self._spend(weight(left) + weight(right))
         return dims.maximum(left, right)
 
     def _named(self, name: str) -> Size:
@@ -340,7 +368,11 @@ class Reader:
         for element in flat:
             if not _fits(element, declared.dtype):
                 self.fail(f"{element!r} is no {declared.dtype.numpy.name}", at)
-        return ArrayData(np.array(flat, declared.dtype.numpy).reshape(shape), declared.dtype)
+        try:
+            array = np.array(flat, declared.dtype.numpy).reshape(shape)
+        except (ValueError, OverflowError):  # too many axes, or a size beyond every address
+            self.fail(f"no array can be {declared}", at)
+        return ArrayData(array, declared.dtype)
 
     def _flatten(self, elements: Any, shape: tuple[int, ...], at: int) -> list[Any]:
         level = [elements]
@@ -373,7 +405,10 @@ def suggestion(wrong: str, known: Iterable[str]) -> str:
     """``did you mean 'matmul'?``, or nothing when no known name is near."""
     from difflib import get_close_matches
 
-    near = get_close_matches(wrong, list(known), n=1, cutoff=0.6)
+    if len(wrong) > _LONGEST_GUESS:
+        return ""
+    names = [name for name in islice(known, _MOST_KNOWN) if len(name) <= 2 * _LONGEST_GUESS]
+    near = get_close_matches(wrong, names, n=1, cutoff=0.6)
     return f"did you mean {near[0]}?" if near else ""
 
 

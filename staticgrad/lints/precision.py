@@ -12,9 +12,9 @@ from typing import Final
 import numpy as np
 
 from staticgrad import ops as sg
-from staticgrad.ir.dim import hint_value
 from staticgrad.ir.dtype import F32, F64
 from staticgrad.ir.graph import Constant, Node, Symbolic
+from staticgrad.ir.size_hints import hint_value
 from staticgrad.ir.types import Shape
 from staticgrad.lints.program import Program
 from staticgrad.lints.ranges import peeled

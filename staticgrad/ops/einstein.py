@@ -14,7 +14,8 @@ from typing import Any
 
 from staticgrad.errors import ArgumentError, ShapeError
 from staticgrad.ir import dim as dims
-from staticgrad.ir.dim import Size, hint_value
+from staticgrad.ir.dim import Size
+from staticgrad.ir.size_hints import hint_value
 from staticgrad.ir.types import Shape
 from staticgrad.ir.value import FUNCTIONS, Value
 from staticgrad.ops.contract import matmul

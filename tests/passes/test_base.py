@@ -13,8 +13,8 @@ from passes.fold import Fold
 from passes.fuse import fuse
 from staticgrad.analysis.pass_report import value_bytes
 from staticgrad.errors import PipelineError, VerifyError
-from staticgrad.ir.dim import hint_value
 from staticgrad.ir.graph import Graph
+from staticgrad.ir.size_hints import hint_value
 
 
 class Reversed(Pass, name="reversed"):
