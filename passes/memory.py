@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence, Set as AbstractSet
+from dataclasses import replace
 from typing import Final
 
 from passes.order import Order, candidate_orders
@@ -23,7 +24,7 @@ from staticgrad.analysis.cost import all_seconds
 from staticgrad.analysis.liveness import Extents, Flow, Numbers
 from staticgrad.analysis.plan_check import lower_bound
 from staticgrad.analysis.repeats import Repeats
-from staticgrad.errors import BudgetInfeasible, GraphError, UnknownNameError
+from staticgrad.errors import BudgetInfeasible, UnknownNameError
 from staticgrad.ir.plan import Placement, Plan, PlannedStep
 from staticgrad.ir.schedule import Schedule
 from staticgrad.lazy import cached_property
@@ -93,19 +94,26 @@ class Planner:
             raise UnknownNameError(f"{unknown}: no input buffer of schedule {self.schedule.name!r}")
         numbers = self.extents.at(sizes)
         copied = frozenset(self.flow.index[name] for name in staged)
-        placed = self._by_policy(numbers, copied)
+        made = self._plan(sizes, numbers, self._chosen(sizes, numbers, copied))
+        if self.budget is not None and made.peak_bytes > self.budget:
+            uncopied = self._smallest_uncopied(sizes) if copied else None
+            raise over_budget(made, self.budget, uncopied)
+        if self.policy == _STORE_ALL or len(made.steps) > len(self.schedule.steps):
+            return made
+        wanting = f"policy {self.policy.name or self.policy!r} proposed nothing that needs fewer"
+        return replace(made, remark=f"nothing is computed again: {wanting} bytes")
+
+    def _chosen(self, sizes: Mapping[str, int], numbers: Numbers, staged: frozenset[int]) -> Placed:
+        """The policy's plan, or the front's cheapest within the budget; the smallest if none is."""
+        placed = self._by_policy(numbers, staged)
         if self.budget is None or (self.policy == _STORE_ALL and placed.height <= self.budget):
-            return self._plan(sizes, numbers, placed)
-        points = self._front(sizes, numbers, copied)
+            return placed
+        points = self._front(sizes, numbers, staged)
         limit = min(self.budget, placed.height)
         fitting = [point for point in points if point.height <= limit]
         if fitting:
-            return self._plan(sizes, numbers, fitting[0].placed)
-        smallest = placed if placed.height <= points[-1].height else points[-1].placed
-        if smallest.height <= self.budget:
-            return self._plan(sizes, numbers, smallest)
-        uncopied = self._smallest_uncopied(sizes) if copied else None
-        raise over_budget(self._plan(sizes, numbers, smallest), self.budget, uncopied)
+            return fitting[0].placed
+        return placed if placed.height <= points[-1].height else points[-1].placed
 
     def _smallest_uncopied(self, sizes: Mapping[str, int]) -> int:
         """The peak where no feed is copied, of the smallest plan if none meets the budget."""
@@ -128,13 +136,7 @@ class Planner:
             layouts = [self._timeline(o, staged).layout(numbers) for o in self.orders]
             return _lowest(layouts)
         problem = self._problem(numbers, staged)
-        found = lowest(problem, self.policy.sequences(problem))
-        if found is None:
-            raise GraphError(
-                f"policy {self.policy!r} proposed no valid sequence",
-                hint="each step must run, after what it reads; see passes.remat.base.Policy",
-            )
-        return found.placed
+        return lowest(problem, self.policy).placed
 
     def _problem(self, numbers: Numbers, staged: frozenset[int]) -> Problem:
         seconds = all_seconds([step.kernel for step in self.schedule.steps], numbers.arguments)

@@ -28,6 +28,7 @@ CODES: Final[dict[str, str]] = {
     "SG206": "the definition of an op that contradicts itself",
     "SG207": "a check of a derivative, an op or a graph that fails",
     "SG208": "a pass that changed what a graph takes or gives, or that gave no graph",
+    "SG209": "a policy of recomputation whose sequences no step could run in",
     "SG301": "a derivative that does not exist or was not defined",
     "SG302": "a wanted gradient that no differentiable path leads to",
     "SG303": "a backward pass over a tape that was not recorded, was released, or no longer holds",

@@ -226,6 +226,12 @@ class PassInterfaceError(StaticgradError):
     code = "SG208"
 
 
+class PolicyError(StaticgradError, ValueError):
+    """A policy of recomputation that proposes something else than valid sequences of steps."""
+
+    code = "SG209"
+
+
 # Derivatives
 
 

@@ -123,6 +123,17 @@ class Optimizer:
         }
 
 
+def registered_optimizers() -> tuple[type[Optimizer], ...]:
+    """Every class of optimizers that there is, in the order of definition, a base before others."""
+    found: dict[type[Optimizer], None] = {}
+    waiting = Optimizer.__subclasses__()
+    while waiting:
+        cls = waiting.pop(0)
+        found[cls] = None
+        waiting += cls.__subclasses__()
+    return tuple(found)
+
+
 @dataclass(frozen=True, eq=False)
 class SGD(Optimizer):
     """Stochastic gradient descent, with momentum as in Sutskever et al. (ICML 2013), eqs. 1 to 4.

@@ -58,8 +58,10 @@ class Counts:
         given = ", ".join(f"{name}={value}" for name, value in plan.sizes) or "no open sizes"
         again = len(plan.steps) - len(plan.schedule.steps)
         repeated = f", {again} runs of kernels again" if again else ""
+        remark = f"; {plan.remark}" if plan.remark else ""
+        why = f"planned for {given}{copied}: {plan.peak_bytes} bytes{repeated}{remark}"
         with self._lock.taken:
-            self._reasons.append(f"planned for {given}{copied}: {plan.peak_bytes} bytes{repeated}")
+            self._reasons.append(why)
             self._stats = replace(self._stats, plans=self._stats.plans + 1)
 
     def add_kernel(self, name: str, label: str, handle: NativeKernel) -> None:

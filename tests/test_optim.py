@@ -1,10 +1,13 @@
 """Optimizers against loops written by hand in NumPy: the exact sequence, in float64."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 
 import staticgrad as sg
 from staticgrad.errors import ArgumentError, DisconnectedError, NameConflictError
+from tests.optimizers import SAMPLES, missing
 
 A = np.array([[2.0, 0.5], [0.5, 1.0]])
 START = np.array([1.0, -2.0])
@@ -241,3 +244,28 @@ def test_what_an_optimizer_refuses():
         sg.optim.SGD(0.1).updates(quadratic(w), [w, w])
     with pytest.raises(DisconnectedError, match="does not depend on 'w'"):
         sg.optim.SGD(0.1).updates(x * x, [w])
+
+
+# What all of them have
+
+
+def test_every_optimizer_and_option_has_a_sample():
+    assert missing() == []
+
+
+def test_an_optimizer_without_samples_is_noticed(monkeypatch):
+    monkeypatch.setitem(SAMPLES, sg.optim.SGD, SAMPLES[sg.optim.SGD][:1])
+    monkeypatch.delitem(SAMPLES, sg.optim.AdamW)
+    found = missing()
+    assert "AdamW has no sample" in found
+    assert "SGD: no sample sets nesterov" in found
+
+
+def test_optimizers_register_by_being_defined():
+    @dataclass(frozen=True, eq=False)
+    class Signed(sg.optim.SGD):
+        """Steps of one size."""
+
+    assert sg.optim.registered_optimizers()[:2] == (sg.optim.SGD, sg.optim.Adam)
+    assert {sg.optim.AdamW, Signed} <= set(sg.optim.registered_optimizers())
+    assert missing() == []

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, dataclass_transform
 from passes.timeline import Layout, Timeline
 from staticgrad.analysis.liveness import Flow, Numbers
 from staticgrad.analysis.repeats import Repeats
-from staticgrad.errors import ArgumentError
+from staticgrad.errors import ArgumentError, PolicyError
 from staticgrad.ir.value import Value
 from staticgrad.lazy import cached_property
 from staticgrad.message import did_you_mean
@@ -50,7 +50,9 @@ class Policy:
 
     def sequences(self, problem: Problem) -> Iterable[Steps]:
         """Sequences to choose from; invalid ones are passed over, the lowest arena is taken."""
-        raise TypeError(f"policy {self.name!r} does not say what runs again")
+        raise PolicyError(
+            f"policy {self!r} does not say what runs again", hint="define sequences(self, problem)"
+        )
 
 
 def as_policy(given: object) -> Policy:
@@ -65,6 +67,8 @@ def as_policy(given: object) -> Policy:
         return _REGISTRY[given]()
     if isinstance(given, Value):
         hint = "a value is marked to be kept where it is made: h = sg.checkpoint(h)\n"
+    elif isinstance(given, type) and issubclass(given, Policy):
+        hint = f"a policy is an object: checkpoint={given.__name__}()\n"
     else:
         hint = did_you_mean(given, _REGISTRY)
     raise ArgumentError(

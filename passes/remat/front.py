@@ -7,12 +7,13 @@ it, with an effort that is counted, and what is both dearer and larger than anot
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from passes.remat.base import Policy, Problem, Steps
 from passes.remat.greedy import Descent
+from passes.remat.proposals import proposed
 from passes.remat.recompute import Recompute
 from passes.remat.sqrt import Sqrt
 from passes.remat.store_all import StoreAll
@@ -37,16 +38,22 @@ class Point:
         return self.placed.height
 
 
-def lowest(problem: Problem, sequences: Iterable[Steps]) -> Point | None:
-    """The sequence of the lowest arena; of equals the cheapest, then the first."""
+def lowest(problem: Problem, policy: Policy) -> Point:
+    """Of what a policy proposes, the sequence of the lowest arena; of equals the cheapest, then the
+    first.
+
+    Raises:
+        PolicyError: it proposes no valid sequence.
+    """
     best: Point | None = None
-    layouts = [problem.layout(s) for s in sequences if problem.repeats.is_valid(s)]
+    layouts = [problem.layout(sequence) for sequence in proposed(policy, problem)]
     for layout in sorted(layouts, key=lambda candidate: candidate.load):
         if best is not None and layout.load > best.height:
             break
         found = Point(layout.placed(), problem.cost(layout.timeline.sequence))
         if best is None or (found.height, found.seconds) < (best.height, best.seconds):
             best = found
+    assert best is not None
     return best
 
 
@@ -57,13 +64,11 @@ def front(problem: Problem, bound: int) -> tuple[Point, ...]:
         problem: the schedule at concrete sizes.
         bound: bytes that no plan can do without; descents aim no lower.
     """
-    found = {policy: lowest(problem, policy.sequences(problem)) for policy in _POLICIES}
-    points = [point for point in found.values() if point is not None]
+    found = {policy: lowest(problem, policy) for policy in _POLICIES}
+    points = list(found.values())
     for policy, effort in _STARTS:
-        start = found[policy]
-        if start is not None:
-            sequence = start.placed.layout.timeline.sequence
-            points += _descend(problem, sequence, bound, problem.effort + effort)
+        sequence = found[policy].placed.layout.timeline.sequence
+        points += _descend(problem, sequence, bound, problem.effort + effort)
     return _undominated(points)
 
 

@@ -18,6 +18,7 @@ from passes.timeline import Layout
 from staticgrad.analysis.liveness import Life
 
 _TRIES: Final = 12  # gaps tried in vain before a descent gives up
+_LEAST: Final = 1e-12  # seconds; a step that costs nothing is the first to run again
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,7 @@ class _View:
             if self.over[life.last] == self.over[life.first]:
                 continue
             unit = problem.repeats.unit[problem.repeats.writer[life.buffer]]
-            own = sum(problem.seconds[step] for step in unit)
+            own = max(sum(problem.seconds[step] for step in unit), _LEAST)
             for begin, end in self._between(life):
                 positions = self.over[end] - self.over[begin + 1]
                 step = self.sequence[end]
@@ -188,7 +189,7 @@ class _View:
         own = self.problem.seconds
         added = sum(own[step] for step in closure)
         spared = sum(own[step] for step in closure if self.can_wait(step, gap.end))
-        return max(added - spared, min(own[step] for step in closure) * 0.5)
+        return max(added - spared, min(own[step] for step in closure) * 0.5, _LEAST)
 
     # -- moving and holding -----------------------------------------------------------------------
 

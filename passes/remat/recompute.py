@@ -1,13 +1,16 @@
-"""recompute: the lowest peak that segments can give when forward steps run twice."""
+"""recompute: the lowest peak of many ways to cut the forward steps into segments."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from passes.remat.base import Policy, Problem, Steps
 from passes.remat.segments import Forward
+from passes.remat.sqrt import Sqrt
 
-_FINEST = 64  # the smallest bound tried is this fraction of what store_all keeps
+_FINEST: Final = 64  # the smallest bound tried is this fraction of what store_all keeps
+_MOST: Final = 120_000  # positions of sequences after which no further order is tried
 
 
 class Recompute(Policy, name="recompute"):
@@ -17,19 +20,28 @@ class Recompute(Policy, name="recompute"):
     later ones: the first segment may be the longest. For a bound P on kept plus recomputed bytes
     the borders follow from one walk; ``tries`` bounds, evenly spaced by ratio, are laid out and the
     lowest peak wins. On a chain of n equal steps that needs about sqrt(2n) of them at once, where
-    equal segments need 2 sqrt(n). Where the user marked values (``sg.checkpoint``), keeping just
-    those is tried as well.
+    equal segments need 2 sqrt(n). What ``sqrt`` proposes is tried as well, so that ``sqrt``
+    never needs fewer bytes; so is keeping just what the user marked (``sg.checkpoint``).
     """
 
     tries: int = 24
 
     def sequences(self, problem: Problem) -> Iterable[Steps]:
-        """One sequence per bound and order, the best order first."""
-        for order in dict.fromkeys((problem.order, *problem.orders)):
-            yield from self._over(problem, Forward.of(problem, order))
+        """Those of ``sqrt``, then one per bound: over the best order, and, as long as schedules are
+        not too long for that, over the others. An order that mixes steps of the backward pass with
+        those of the forward pass may be the best where nothing runs again, and of no use here."""
+        yield from Sqrt().sequences(problem)
+        positions = 0
+        for order in dict.fromkeys((tuple(problem.order), *map(tuple, problem.orders))):
+            for sequence in self._over(Forward.of(problem, order)):
+                positions += len(sequence)
+                yield sequence
+            if positions > _MOST:
+                break
 
-    def _over(self, problem: Problem, forward: Forward) -> Iterator[Steps]:
-        marked = [forward.first[b] for b in problem.kept if b in forward.first]
+    def _over(self, forward: Forward) -> Iterator[Steps]:
+        kept = forward.problem.kept
+        marked = [forward.first[b] for b in kept if b in forward.first]
         by_marks = forward.keeping((), max(marked)) if marked else None
         if by_marks is not None:
             yield by_marks

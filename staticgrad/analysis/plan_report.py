@@ -105,6 +105,8 @@ def _table(plan: Plan) -> Iterator[str]:
                 for r in sorted(again, key=lambda r: (-r.nbytes, r.step))
             ]
         )
+    if plan.remark:
+        yield plan.remark
 
 
 def _rows(rows: list[str]) -> Iterator[str]:

@@ -59,18 +59,45 @@ class Repeats:
     def is_valid(self, sequence: Sequence[int]) -> bool:
         """Whether every run finds the versions it reads in the listed order, every step runs,
         updates run once, and every index is checked before the first update."""
+        return self.fault(sequence) is None
+
+    def fault(self, sequence: Sequence[int]) -> str | None:
+        """The first rule that a sequence breaks, with the step and the buffer; None if none."""
         state: dict[int, int] = {}
-        for step in sequence:
-            if any(state.get(b, 0) != version for b, version in self._reads[step]):
-                return False
+        for at, step in enumerate(sequence):
+            for buffer, version in self._reads[step]:
+                if state.get(buffer, 0) != version:
+                    return f"at position {at}, {self._misread(step, buffer, version, state)}"
             for buffer, version in self._writes[step]:
                 if version and state.get(buffer, 0) != version:
-                    return False
+                    wrong = f"writes a part of {self.flow.names[buffer]!r} out of turn"
+                    return f"at position {at}, {self._named(step)} {wrong}"
                 state[buffer] = version + 1
+        return self._fault_of_runs(sequence)
+
+    def _misread(self, step: int, buffer: int, version: int, state: Mapping[int, int]) -> str:
+        reads, ran = f"{self._named(step)} reads {self.flow.names[buffer]!r}", state.get(buffer, 0)
+        if (buffer, version) in self._lost and ran > version:
+            return f"{reads}, a parameter, after it was written"
+        if not ran:
+            return f"{reads}, which no step has written yet"
+        return f"{reads} after {ran} of the steps that write it, not after {version}"
+
+    def _fault_of_runs(self, sequence: Sequence[int]) -> str | None:
         runs = Counter(sequence)
-        if len(runs) < len(self._reads) or any(runs[step] > 1 for step in self.flow.commits):
-            return False
-        return set(self.flow.checks) <= set(sequence[: self.flow.commit(sequence)])
+        missing = next((s for s in range(len(self._reads)) if s not in runs), None)
+        if missing is not None:
+            return f"{self._named(missing)} does not run"
+        again = next((step for step in self.flow.commits if runs[step] > 1), None)
+        if again is not None:
+            return f"{self._named(again)} writes a parameter and runs {runs[again]} times"
+        late = set(self.flow.checks).difference(sequence[: self.flow.commit(sequence)])
+        if late:
+            return f"{self._named(min(late))} first checks an index after a parameter was written"
+        return None
+
+    def _named(self, step: int) -> str:
+        return f"step {step} ({self.flow.schedule.steps[step].label})"
 
     def settled(self, sequence: Sequence[int]) -> Sequence[int] | None:
         """The sequence with each update behind the last read of the old value that it overwrites.

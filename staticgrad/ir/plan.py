@@ -38,7 +38,8 @@ class Plan:
 
     ``peak_bytes`` is the size of the arena: the step uses exactly it and allocates nothing else.
     ``commit`` is the index (into ``steps``) of the first step that writes a parameter: every
-    run-time check has been made before it.
+    run-time check has been made before it. ``remark`` is what people should know of how the plan
+    was chosen; text does not have it.
     """
 
     schedule: Schedule = field(repr=False)
@@ -48,6 +49,7 @@ class Plan:
     peak_bytes: int
     commit: int
     buffer_bytes: tuple[tuple[str, int], ...] = ()  # every buffer, also those outside the arena
+    remark: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         from staticgrad.ir.plan_text import print_plan

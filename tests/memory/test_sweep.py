@@ -1,0 +1,51 @@
+"""A part of ``tests.memory.sweep``: every optimizer, rate and reader of new values, every model.
+
+The whole takes most of an hour: ``python -m tests.memory.sweep``, or ``-m exhaustive``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import staticgrad as sg
+from staticgrad.optim import Adam
+from tests.memory.models import MODELS
+from tests.memory.sweep import main, subject
+from tests.optimizers import Case, counted, mixed_cases, norms, plain_cases
+
+SMALL = ("recurrent", "dropped_out")
+QUICK = ("mlp", "parts", "hessian_vector")
+
+
+def cases() -> Iterator[Any]:
+    """Cases with their numbers; those that differ from others by the class alone are slow."""
+    for number, case in enumerate((*plain_cases(), *mixed_cases())):
+        plain = case.rate is None and case.extras is None
+        marks = () if plain or case.cls is Adam else pytest.mark.slow
+        yield pytest.param(number, case, id=str(case), marks=marks)
+
+
+@pytest.mark.parametrize(("number", "case"), [*cases()])
+def test_every_case_recomputes_to_the_byte(number: int, case: Case) -> None:
+    made = subject(SMALL[number % 2], case, fuse=number % 5 > 0)
+    assert case.clipped or made.smallest < 0.75 * made.peak
+    assert made.check(True, memory_budget=made.smallest) or case.clipped
+    assert made.check("nan" if number % 8 == 0 else False, checkpoint="sqrt") or case.clipped
+
+
+@pytest.mark.parametrize(
+    "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in MODELS]
+)
+def test_every_model_keeps_its_promises_with_adam(name: str) -> None:
+    made = subject(name, Case(Adam, rate=counted, extras=norms))
+    with sg.options(check=True):
+        repeated = [made.check(True, checkpoint="recompute")]
+    assert any([*repeated, made.check(False, memory_budget=made.smallest)])
+
+
+@pytest.mark.exhaustive
+def test_everything() -> None:
+    assert main(0, 1) == 0

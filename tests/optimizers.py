@@ -1,0 +1,171 @@
+"""What optimizers are tested with: samples of their options, rates, and further updates.
+
+An optimizer of the package without a sample, and an option that no sample sets, are found by
+``missing``. A *case* is a way to make a training step of a loss and its parameters.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+
+import staticgrad as sg
+from staticgrad.optim import SGD, Adam, AdamW, Optimizer, registered_optimizers
+
+Updates = dict[Any, Any]
+#: Options of each optimizer; between them they set every option to something else than its default.
+SAMPLES: Final[Mapping[type[Optimizer], Sequence[Mapping[str, Any]]]] = {
+    SGD: (
+        {"learning_rate": 0.1},
+        {"learning_rate": 0.05, "momentum": 0.9, "weight_decay": 0.01},
+        {"learning_rate": 0.05, "momentum": 0.9, "nesterov": True, "name": "ahead"},
+        {"learning_rate": 0.1, "momentum": 0.5, "accumulate": 2},
+    ),
+    Adam: (
+        {},
+        {"learning_rate": 0.01, "beta1": 0.5, "beta2": 0.9, "epsilon": 1e-6, "name": "quick"},
+        {"learning_rate": 0.01, "accumulate": 2},
+    ),
+    AdamW: (
+        {"learning_rate": 0.01, "beta1": 0.8, "beta2": 0.99, "epsilon": 1e-7},
+        {"weight_decay": 0.1, "accumulate": 3, "name": "decayed"},
+    ),
+}
+
+
+def missing() -> list[str]:
+    """Optimizers of the package without a sample, and options that none of their samples sets."""
+    found = []
+    for cls in registered_optimizers():
+        if not cls.__module__.startswith("staticgrad"):
+            continue
+        if cls not in SAMPLES:
+            found.append(f"{cls.__name__} has no sample")
+        given = {name for options in SAMPLES.get(cls, ()) for name in options}
+        options = {field.name for field in dataclasses.fields(cls)}
+        found += [f"{cls.__name__}: no sample sets {name}" for name in sorted(options - given)]
+    return found
+
+
+# -- rates ----------------------------------------------------------------------------------------
+
+
+def number(loss: Any) -> tuple[Any, Updates]:
+    """A rate that the graph computes from nothing but a literal."""
+    return sg.constant(0.05), {}
+
+
+def decaying(loss: Any) -> tuple[Any, Updates]:
+    """A parameter that halves itself."""
+    rate = sg.parameter("rate", np.array(0.1))
+    return rate, {rate: rate * 0.5}
+
+
+def counted(loss: Any) -> tuple[Any, Updates]:
+    """A rate of a counter that the same step counts up."""
+    t = sg.parameter("schedule.t", np.array(0))
+    new = t + 1
+    return 0.1 / (1.0 + new.astype("float64")), {t: new}
+
+
+def warmed_up(loss: Any) -> tuple[Any, Updates]:
+    """A warm-up and a cosine of a counter's old and new value."""
+    t = sg.parameter("schedule.t", np.array(0))
+    old, new = t.astype("float64"), (t + 1).astype("float64")
+    cosine = 0.05 * (1.0 + sg.cos(old * (np.pi / 10)))
+    return sg.where(new < 3.0, 0.02 * new, cosine), {t: t + 1}
+
+
+def scaled_by_mean(loss: Any) -> tuple[Any, Updates]:
+    """A running mean of the loss that scales the rate."""
+    mean = sg.parameter("schedule.mean", np.array(1.0))
+    new = 0.9 * mean + 0.1 * sg.abs(loss).astype("float64")
+    return 0.05 / (1.0 + new), {mean: new}
+
+
+RATES: Final = (number, decaying, counted, warmed_up, scaled_by_mean)
+
+
+# -- further updates and outputs -------------------------------------------------------------------
+
+Extras = tuple[dict[str, Any], Updates]
+
+
+def norms(updates: Updates) -> Extras:
+    """The norm of the new parameters."""
+    squares = [(new * new).sum().astype("float64") for p, new in updates.items() if p.ndim]
+    return {"norm": sg.sqrt(sum(squares[1:], squares[0]))}, {}
+
+
+def averages(updates: Updates) -> Extras:
+    """Moving averages of the new parameters."""
+    made = {}
+    for p, new in updates.items():
+        if p.ndim and "." not in p.name:
+            slow = sg.parameter(f"{p.name}.average", p.value)
+            made[slow] = 0.9 * slow + 0.1 * new
+    return {}, made
+
+
+def copies(updates: Updates) -> Extras:
+    """Every new parameter as an output too, and the first as the value of another parameter."""
+    first, new = next((p, new) for p, new in updates.items() if p.ndim)
+    twin = sg.parameter("twin", first.value)
+    return {f"new {p.name}": value for p, value in updates.items()}, {twin: new}
+
+
+EXTRAS: Final = (norms, averages, copies)
+
+
+# -- cases ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Case:
+    """An optimizer with options, a rate (None: its own) and what reads the new values."""
+
+    cls: type[Optimizer]
+    options: int = 0
+    rate: Callable[[Any], tuple[Any, Updates]] | None = None
+    extras: Callable[[Updates], Extras] | None = None
+    clipped: bool = False
+
+    def __str__(self) -> str:
+        parts = [f"{self.cls.__name__}{self.options}"]
+        parts += [f.__name__ for f in (self.rate, self.extras) if f is not None]
+        return "-".join([*parts, *(["clipped"] if self.clipped else [])])
+
+    def step(self, loss: Any, params: Sequence[Any], outputs: Mapping[str, Any]) -> sg.Graph:
+        """The training step, with the loss and these outputs."""
+        options, more = dict(SAMPLES[self.cls][self.options]), Updates()
+        if self.rate is not None:
+            options["learning_rate"], more = self.rate(loss)
+        optimizer = self.cls(**options)
+        if self.clipped:
+            slopes = sg.optim.clip_by_global_norm(sg.grad(loss, list(params)), 0.5)
+            updates = optimizer.apply(dict(zip(params, slopes, strict=True)))
+        else:
+            updates = optimizer.updates(loss, list(params))
+        further, others = ({}, {}) if self.extras is None else self.extras(updates)
+        return sg.Graph(
+            {"loss": loss, **outputs, **further}, {**updates, **more, **others}, name=str(self)
+        )
+
+
+def plain_cases() -> Iterator[Case]:
+    """Every sample of every optimizer."""
+    for cls, samples in SAMPLES.items():
+        yield from (Case(cls, number) for number in range(len(samples)))
+
+
+def mixed_cases() -> Iterator[Case]:
+    """Every rate, clipping, and whatever reads new values, with every optimizer."""
+    for case in map(partial(Case, options=1), SAMPLES):
+        yield from (dataclasses.replace(case, rate=rate) for rate in RATES)
+        yield from (dataclasses.replace(case, extras=extras) for extras in EXTRAS)
+        yield dataclasses.replace(case, rate=counted, extras=norms, clipped=True)

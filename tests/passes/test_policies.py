@@ -1,0 +1,208 @@
+"""Policies from outside that go wrong, what a plan says of its policy, and recompute <= sqrt."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+
+import staticgrad as sg
+from passes.fuse import fuse
+from passes.memory import Planner, plan
+from passes.pipelines import pipeline
+from passes.remat import Policy, Problem, Recompute, Sqrt, as_policy
+from passes.remat.front import front
+from staticgrad.errors import ArgumentError, PolicyError
+from staticgrad.ir.schedule import Schedule
+from tests.memory.models import MODELS
+from tests.optimizers import SAMPLES, Case
+from tests.passes.test_memory import chain, schedules
+from tests.passes.test_remat import chain_of, layers, with_phases
+
+
+class Proposes(Policy):
+    """Whatever it is told to propose."""
+
+    made: Callable[[Problem], Any]
+
+    def sequences(self, problem: Problem) -> Iterable[Any]:
+        return self.made(problem)
+
+
+def replaced(problem: Problem, at: int, step: Any) -> list[Any]:
+    found: list[Any] = list(problem.order)
+    found[at] = step
+    return found
+
+
+def early(problem: Problem) -> list[list[int]]:
+    """A reader before what it reads."""
+    order = list(problem.order)
+    return [[order[1], order[0], *order[2:]]]
+
+
+def late(problem: Problem) -> list[list[int]]:
+    """The first forward step once more at the end, when its parameter has been written."""
+    return [[*problem.order, 0]]
+
+
+def twice(problem: Problem) -> list[list[int]]:
+    return [[*problem.order, problem.flow.commits[0]]]
+
+
+@pytest.mark.parametrize(
+    ("made", "says"),
+    [
+        (lambda p: None, "returned None instead of sequences"),
+        (lambda p: 3, "returned an int instead of sequences"),
+        (lambda p: "steps", "returned a text instead of sequences"),
+        (lambda p: p.order, "sequence 0 is an int, no sequence of steps"),
+        (lambda p: [None], "sequence 0 is None, no sequence of steps"),
+        (lambda p: ["01"], "sequence 0 is a text, no sequence of steps"),
+        (lambda p: [p.order, replaced(p, 2, "tanh")], "sequence 1 has at position 2 a text 'tanh'"),
+        (lambda p: [replaced(p, 0, 0.0)], "at position 0 a float 0.0, not the number of a step"),
+        (lambda p: [replaced(p, 1, True)], "at position 1 a bool True"),
+        (lambda p: [replaced(p, 1, 99)], "at position 1 99, and the steps are 0 to 20"),
+        (lambda p: [replaced(p, 1, -1)], "at position 1 -1, and the steps are 0 to 20"),
+        (lambda p: [], "it proposed no sequence at all"),
+        (lambda p: [p.order[:-1]], r"sequence 0: step \d+ \(.*\) does not run"),
+        (
+            early,
+            r"sequence 0: at position 0, step \d+ \(\) reads 'b\d+', which no step has written",
+        ),
+        (late, r"at position 21, step 0 \(\) reads 'b\d+', a parameter, after it was written"),
+        (twice, r"step \d+ \(\) writes a parameter and runs 2 times|, a parameter, after"),
+    ],
+)
+def test_a_policy_that_goes_wrong_is_named_with_the_rule(
+    made: Callable[[Problem], Any], says: str
+) -> None:
+    schedule = layers(5)
+    assert len(schedule.steps) == 21
+    with pytest.raises(PolicyError, match="Proposes") as caught:
+        plan(schedule, {"n": 40}, policy=Proposes(made))
+    caught.match(says)
+
+
+def test_an_index_that_is_checked_too_late_is_a_fault() -> None:
+    schedule = layers(3, check=True)
+    planner = Planner(schedule)
+    (check,) = planner.flow.checks
+    rest = [step for step in planner.orders[0] if step != check]
+    fault = planner.repeats.fault([*rest, check])
+    assert fault is not None
+    assert f"step {check} ()" in fault or "which no step has written yet" in fault
+
+
+def test_numbers_of_numpy_are_steps_and_invalid_sequences_are_passed_over() -> None:
+    schedule = layers(5)
+    good = Proposes(lambda p: (np.array(s) for s in (p.order[1:], p.order)))
+    assert plan(schedule, {"n": 40}, policy=good) == plan(
+        schedule, {"n": 40}, policy=Proposes(lambda p: [p.order])
+    )
+
+
+def test_the_users_exception_passes_with_a_note() -> None:
+    def broken(problem: Problem) -> Any:
+        yield problem.order
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine") as caught:
+        plan(layers(3), {"n": 4}, policy=Proposes(broken))
+    assert any("Proposes" in note for note in caught.value.__notes__)
+
+
+def test_a_policy_without_sequences_and_a_class_are_refused() -> None:
+    class Silent(Policy):
+        """Says nothing."""
+
+    with pytest.raises(PolicyError, match="does not say what runs again"):
+        plan(layers(3), {"n": 4}, policy=Silent())
+    with pytest.raises(ArgumentError, match=r"checkpoint=Sqrt\(\)"):
+        as_policy(Sqrt)
+    with pytest.raises(PolicyError, match="returned None"):
+        sg.compile(chain_of(3), checkpoint=Proposes(lambda p: None), sizes={"batch": 5})
+
+
+# -- what a plan says of its policy ---------------------------------------------------------------
+
+
+def test_a_policy_that_found_nothing_says_so() -> None:
+    x = sg.input("x", ("n", 4), "float32")
+    w = sg.parameter("w", np.ones((4, 4), "float32"))
+    loss = sg.tanh(x @ w).sum()
+    graph = sg.Graph({"loss": loss}, {w: w - sg.grad(loss, w)})
+    said = "nothing is computed again: policy 'recompute' proposed nothing that needs fewer bytes"
+    f = sg.compile(graph, checkpoint="recompute")
+    assert said in f.explain(n=8)
+    assert said in f.stats.reasons[-1]
+    for options in ({}, {"memory_budget": "1MiB"}):
+        other = sg.compile(graph, **options)  # type: ignore[arg-type]
+        assert "nothing is computed again" not in other.explain(n=8)
+    again = sg.compile(chain_of(12), checkpoint="recompute")
+    assert "nothing is computed again" not in again.explain(batch=100)
+    assert "nothing is computed again" not in again.stats.reasons[-1]
+
+
+# -- recompute and sqrt ---------------------------------------------------------------------------
+
+
+def needs_no_more_than_sqrt(schedule: Schedule, sizes: dict[str, int]) -> tuple[int, int]:
+    peaks = [Planner(schedule, policy).plan(sizes).peak_bytes for policy in (Recompute(), Sqrt())]
+    assert peaks[0] <= peaks[1]
+    return peaks[0], Planner(schedule).plan(sizes).peak_bytes
+
+
+@settings(max_examples=60)
+@given(schedules(), st.integers(0, 14), st.integers(0, 70), st.integers(0, 40))
+def test_recompute_needs_no_more_than_sqrt(schedule: Schedule, border: int, n: int, m: int) -> None:
+    needs_no_more_than_sqrt(with_phases(schedule, border), {"n": n, "m": m})
+
+
+def residual(kind: str) -> sg.Graph:
+    """Fifteen layers of five weights, in which every value is read twice."""
+    numbers = np.random.default_rng(1)
+    starts = [(numbers.normal(size=(20, 20)) / 5).astype("float32") for _ in range(5)]
+    weights = [sg.parameter(f"w{i}", start) for i, start in enumerate(starts)]
+    h = sg.input("x", (64, 20), "float32")
+    for w in 3 * weights:
+        beside = {"half": 0.5 * h, "sums": sg.cumsum(h, axis=1), "softmax": sg.nn.softmax(h)}[kind]
+        h = sg.tanh(h @ w) + beside
+    loss = (h * h).sum()
+    updates = {w: w - slope for w, slope in zip(weights, sg.grad(loss, weights), strict=True)}
+    return sg.Graph({"loss": loss}, updates)
+
+
+@pytest.mark.parametrize("merge", [True, False])
+@pytest.mark.parametrize("kind", ["half", "sums", "softmax"])
+def test_recompute_halves_residual_networks(kind: str, merge: bool) -> None:
+    schedule = fuse(pipeline("O1")(residual(kind)), merge)
+    lowest, store_all = needs_no_more_than_sqrt(schedule, {})
+    assert lowest < 0.55 * store_all
+
+
+@pytest.mark.parametrize("merge", [True, False])
+@pytest.mark.parametrize("name", MODELS)
+def test_recompute_needs_no_more_than_sqrt_in_models(name: str, merge: bool) -> None:
+    model = MODELS[name]()
+    graph = Case(next(iter(SAMPLES))).step(model.loss, model.params, model.outputs)
+    needs_no_more_than_sqrt(fuse(pipeline("O1")(graph), merge), {"batch": 40})
+
+
+# -- costs ----------------------------------------------------------------------------------------
+
+
+def test_steps_that_cost_nothing_have_a_front() -> None:
+    planner = Planner(with_phases(chain(9), 5))
+    numbers = planner.extents.at({"n": 100})
+    problem = planner._problem(numbers, frozenset())
+    free = dataclasses.replace(problem, seconds=[0.0] * len(problem.seconds))
+    assert front(free, 0)
+    layered = Planner(layers(12))
+    problem = layered._problem(layered.extents.at({"n": 100}), frozenset())
+    points = front(dataclasses.replace(problem, seconds=[0.0] * len(problem.seconds)), 0)
+    assert points[-1].height < 0.5 * layered.plan({"n": 100}).peak_bytes
