@@ -8,7 +8,7 @@ at the user's line. Nothing here builds a node.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy as np
 from staticgrad.errors import (
     DTypeError,
     ImmutableError,
+    RankError,
     StaticgradError,
     SymbolicValueError,
     UnknownAttributeError,
@@ -67,7 +68,7 @@ class NoNumbers:
         raise self._no_value(
             "bool()",
             "sg.where(condition, a, b) chooses; a & b, a | b, ~a for 'and', 'or', 'not'\n"
-            "(a < x) & (x < b) for a < x < b; sg.maximum(a, b) for max(a, b)",
+            "(a < x) & (x < b) for a < x < b; sg.maximum(a, b) for max(a, b), x.max() for max(x)",
         )
 
     def __float__(self) -> NoReturn:
@@ -88,15 +89,30 @@ class NoNumbers:
             "range() takes an int: Python's loops run while the graph is built",
         )
 
-    def __iter__(self) -> NoReturn:
-        raise self._no_value(
-            "iteration",
-            "whole-array operations: x.sum() for sum(x), x.max() for max(x)\n"
-            "or its parts: [x[i] for i in range(3)], sg.unstack(x), for a literal size",
-        )
+    def __iter__(self) -> Iterator[Any]:
+        count = self._length("iteration", "whole-array operations: x.sum() for sum(x)")
+        own: Any = self
+        return (own[i] for i in range(count))
 
-    def __len__(self) -> NoReturn:
-        raise self._no_value("len()", "x.shape[0] is the size of the first axis")
+    def __len__(self) -> int:
+        return self._length("len()", "x.shape[0] is the size of the first axis, by its name")
+
+    def _length(self, what: str, instead: str) -> int:
+        """The literal size of the first axis."""
+        shape: tuple[Any, ...] = self.shape  # type: ignore[attr-defined]
+        if not shape:
+            raise RankError(
+                f"{what}: {self!r} has no axes",
+                hint="x[None] adds one; x.ravel() has one in any case",
+                related=[self._described()],
+            )
+        if not isinstance(shape[0], int):
+            raise SymbolicValueError(
+                f"{what} of {self!r}: the size {shape[0]} of its first axis is only known in a run",
+                hint=f"{instead}\nor give the axis a literal size",
+                related=[self._described()],
+            )
+        return shape[0]
 
     def __contains__(self, item: object) -> NoReturn:
         raise self._no_value(

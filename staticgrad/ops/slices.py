@@ -290,7 +290,7 @@ def concatenate(values: Sequence[Operand], axis: int | None = 0, *, dtype: Any =
         ShapeError, RankError: sizes of other axes, or numbers of axes, that differ.
         AxisError: there is no such axis.
     """
-    operands = _several("concatenate", values, dtype)
+    operands = _several("concatenate", values, axis, dtype)
     if axis is None:
         operands = tuple(FUNCTIONS["ravel"](value) for value in operands)
         axis = 0
@@ -310,7 +310,7 @@ def stack(values: Sequence[Operand], axis: int = 0, *, dtype: Any = None) -> Val
         ShapeError, RankError: shapes that differ.
         AxisError: the result has no such axis.
     """
-    operands = _several("stack", values, dtype)
+    operands = _several("stack", values, axis, dtype)
     place = axis_of("stack", axis, operands[0], operands[0].ndim + 1)
     first = operands[0].shape
     for value in operands[1:]:
@@ -322,8 +322,11 @@ def stack(values: Sequence[Operand], axis: int = 0, *, dtype: Any = None) -> Val
     return concatenate([expand_dims(value, place) for value in operands], place)
 
 
-def _several(op: str, values: Any, dtype: Any = None) -> tuple[Value, ...]:
-    if isinstance(values, Value) or not isinstance(values, Sequence | np.ndarray):
+def _several(op: str, values: Any, axis: Any, dtype: Any) -> tuple[Value, ...]:
+    """What is to be joined: values in a list, or the parts of one value along its first axis."""
+    if isinstance(values, Value) and values.ndim and not isinstance(axis, Value):
+        values = tuple(values)  # type: ignore[arg-type]
+    if not isinstance(values, Sequence | np.ndarray):
         raise ArgumentError(
             f"{op}: takes a list or tuple of values, not {values!r}",
             hint=f"sg.{op}([a, b])",

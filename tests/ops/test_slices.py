@@ -103,7 +103,7 @@ def test_values_that_do_not_join():
         sg.concatenate([x, x], 2)
     with assert_refused(ArgumentError, "no values"):
         sg.concatenate([])
-    for one in (x, 3.0, "xy"):
+    for one in (x[0, 0], 3.0, "xy"):
         with (
             assert_refused(ArgumentError, "a list or tuple")
             if one != "xy"
