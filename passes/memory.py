@@ -22,6 +22,7 @@ from passes.timeline import Layout, Placed, Timeline
 from staticgrad.analysis.budget_error import over_budget
 from staticgrad.analysis.cost import all_seconds
 from staticgrad.analysis.liveness import Extents, Flow, Numbers
+from staticgrad.analysis.lookups import failing_checks
 from staticgrad.analysis.plan_check import lower_bound
 from staticgrad.analysis.repeats import Repeats
 from staticgrad.errors import BudgetInfeasible, UnknownNameError
@@ -164,12 +165,23 @@ class Planner:
             self._timelines[key] = Timeline(self.flow, order, staged)
         return self._timelines[key]
 
+    def _fails(self, numbers: Numbers) -> dict[int, tuple[str, ...]]:
+        """The steps with lookups that cannot but fail, each with its checks of them."""
+        kernels = [(step, self.schedule.steps[step].kernel) for step in self.flow.checks]
+        found = {
+            step: failing_checks(kernel, numbers.arguments[step], numbers.totals[step])
+            for step, kernel in kernels
+        }
+        return {step: fails for step, fails in found.items() if fails}
+
     def _plan(self, sizes: Mapping[str, int], numbers: Numbers, placed: Placed) -> Plan:
         timeline, names = placed.layout.timeline, self.flow.names
+        fails = self._fails(numbers)
         steps = tuple(
             PlannedStep(
-                step, numbers.arguments[step], numbers.offsets[step], numbers.totals[step],
-                self.schedule.steps[step].grain,
+                step, numbers.arguments[step], numbers.offsets[step],
+                0 if step in fails else numbers.totals[step],
+                self.schedule.steps[step].grain, fails.get(step, ()),
             )
             for step in timeline.sequence
         )  # fmt: skip

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby, pairwise
 from typing import NoReturn
 
+from staticgrad.analysis.lookups import failing_checks
 from staticgrad.errors import VerifyError
 from staticgrad.ir.dim import Size, evaluate
 from staticgrad.ir.parameter import ALIGNMENT
@@ -115,8 +116,10 @@ def _check_steps(plan: Plan) -> None:
     for planned in plan.steps:
         step = plan.schedule.steps[planned.step]
         offsets = tuple([value(b.offset) * itemsize[b.buffer] for b in step.operands])
-        numbers = tuple(map(value, step.arguments)), offsets, value(step.total)
-        if (planned.arguments, planned.offsets, planned.total) != numbers:
+        arguments, total = tuple(map(value, step.arguments)), value(step.total)
+        fails = failing_checks(step.kernel, arguments, total)
+        numbers = arguments, offsets, 0 if fails else total, fails
+        if (planned.arguments, planned.offsets, planned.total, planned.fails) != numbers:
             _refuse(plan, f"the numbers of step {planned.step} are not those at {sizes}")
     nbytes = {b.name: value(b.size) * b.dtype.itemsize for b in plan.schedule.buffers}
     if dict(plan.buffer_bytes) != nbytes:

@@ -23,13 +23,18 @@ class Placement:
 
 @dataclass(frozen=True, slots=True)
 class PlannedStep:
-    """One row of the driver's table: which step of the schedule, with every number filled in."""
+    """One row of the driver's table: which step of the schedule, with every number filled in.
+
+    ``fails``: the check operands whose indices look into an axis of size 0. Such a step has no
+    iterations, and the run ends at its checks.
+    """
 
     step: int
     arguments: tuple[int, ...]
     offsets: tuple[int, ...]  # per operand: byte offset of the binding inside its buffer
     total: int
     grain: int
+    fails: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,7 @@ class Plan:
         numbers = sum(len(step.arguments) + len(step.offsets) for step in self.steps)
         return (
             500
-            + 192 * len(self.steps)
+            + 200 * len(self.steps)
             + 8 * numbers
             + 108 * len(self.placements)
             + 64 * len(self.buffer_bytes)

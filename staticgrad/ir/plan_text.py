@@ -16,7 +16,8 @@
 
 ``arena`` is the peak in bytes; ``place`` an arena buffer's bytes and the positions of the first and
 last step that it lives for; ``run`` a step of the schedule by number, in the order of the plan,
-with the byte offsets of its operands inside their buffers; ``bytes`` the size of every buffer.
+with the byte offsets of its operands inside their buffers, and behind ``fails`` its check operands
+that must fail, as there is an axis of size 0; ``bytes`` the size of every buffer.
 Whether the numbers are right is for the check of plans, not for this module.
 """
 
@@ -69,6 +70,7 @@ def planned_text(planned: PlannedStep, step: Step, kernel: str) -> str:
     )
     arguments = f"; {', '.join(map(str, planned.arguments))}" if planned.arguments else ""
     cut = f"total {planned.total} grain {planned.grain}"
+    cut += f" fails {', '.join(planned.fails)}" if planned.fails else ""
     return f"run {planned.step}: {name_text(kernel)}({operands}{arguments}) {cut}"
 
 
@@ -165,8 +167,13 @@ class _PlanReader(ScheduleReader):
         total = self.integer("the number of iterations")
         self.expect("grain", "the number of iterations")
         grain = self.integer("the iterations of a group")
+        fails: list[str] = []
+        if self.accept("fails"):
+            fails.append(self.name("the name of an operand"))
+            while self.accept(","):
+                fails.append(self.name("the name of an operand"))
         offsets = tuple(offset for _, offset in operands)
-        return PlannedStep(number, tuple(arguments), offsets, total, grain)
+        return PlannedStep(number, tuple(arguments), offsets, total, grain, tuple(fails))
 
     def _placed(self) -> tuple[str, int]:
         buffer = self.buffer_name()

@@ -92,7 +92,7 @@ class GuardedTable(Table):
 
     def is_skipped(self, row: int) -> bool:
         """Whether a row has no iterations because an index of it cannot but fail."""
-        return bool(self._words[ROW_WORDS * row + 3] != self.plan.steps[row].total)
+        return bool(self.plan.steps[row].fails)
 
     def touched(self, row: int, base: int) -> list[Touched]:
         """The buffers that a row's record points into, in bytes from ``base``."""

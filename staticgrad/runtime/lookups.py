@@ -1,56 +1,15 @@
-"""Lookups by index in a planned step: which are sure to fail, and what an index that failed was.
-
-A kernel moves an index that is out of range to position 0, notes it and reads on. An empty axis has
-no position 0, so such a kernel must not run: it would read, or scatter, outside its operand.
-"""
+"""Lookups by index in a planned step: what an index that failed was, in the user's words."""
 
 from __future__ import annotations
 
-from collections.abc import Set as AbstractSet
-
 from staticgrad.errors import IndexOutOfRange
-from staticgrad.ir.expr import Access, Expr, postorder
-from staticgrad.ir.kernel import Check, Kernel, Map, statements
+from staticgrad.ir.expr import Access, postorder
+from staticgrad.ir.kernel import Check, statements
 from staticgrad.ir.plan import PlannedStep
 from staticgrad.ir.schedule import Schedule
 from staticgrad.message import Related
 from staticgrad.ops.indexing import out_of_range
 from staticgrad.source import Location, capture
-
-
-def failing_checks(kernel: Kernel, planned: PlannedStep) -> frozenset[str]:
-    """The check operands that some index of the step is sure to fail.
-
-    Where none is, no gather or scatter of the step meets an empty axis: the loops inside which it
-    would look one up have no iterations.
-    """
-    if planned.total == 0 or all(operand.mode != "check" for operand in kernel.operands):
-        return frozenset()
-    numbers = dict(zip(kernel.arguments, planned.arguments, strict=True))
-    failing: set[str] = set()
-    for stage in kernel.stages:
-        axis = stage.axis if isinstance(stage, Map) else None
-        empty = axis is not None and numbers.get(str(axis.extent), axis.extent) == 0
-        inside: set[str] = set()  # checked indices that vary along the stage's axis
-        for check in statements(stage):
-            if not isinstance(check, Check):
-                continue
-            if axis is not None and _varies(check.index, axis.name, inside):
-                inside.add(check.name)
-            unseen = empty and check.name in inside
-            if numbers.get(str(check.extent), check.extent) == 0 and not unseen:
-                failing.add(check.operand)
-    return frozenset(failing)
-
-
-def _varies(value: Expr, axis: str, inside: AbstractSet[str]) -> bool:
-    """Whether a value is another one from iteration to iteration of the loop ``axis``."""
-    return any(
-        (part.op == "index" and part.attribute == axis)
-        or (part.op == "ref" and part.attribute in inside)
-        or (isinstance(part.attribute, Access) and part.attribute.stride(axis) != 0)
-        for part in postorder((value,))
-    )
 
 
 def index_failure(

@@ -26,7 +26,7 @@ from staticgrad.ir.plan import Plan, PlannedStep
 from staticgrad.ir.schedule import Schedule, Step
 from staticgrad.native import ROW_WORDS
 from staticgrad.runtime.arena import Arena, address_of
-from staticgrad.runtime.lookups import failing_checks, index_failure
+from staticgrad.runtime.lookups import index_failure
 from staticgrad.runtime.shadows import Shadows
 from staticgrad.source import Location
 
@@ -219,16 +219,13 @@ class Table:
         found = []
         for row in range(self.plan.commit):
             planned, step = self.plan.steps[row], steps[row]
-            failing = failing_checks(step.kernel, planned)
-            if failing:
-                self._words[ROW_WORDS * row + ROW_WORDS - 1] = 0  # no iterations
             zipped = zip(step.kernel.operands, step.operands, planned.offsets, strict=True)
             for operand, binding, inside in zipped:
                 place = places.offset(binding.buffer, row)
                 if operand.mode == "check" and place is not None:
                     word = (place + inside) // 8
                     origin = self._schedule.buffer(binding.buffer).origin or _origin(step)
-                    certain = operand.name in failing
+                    certain = operand.name in planned.fails
                     found.append(
                         _CheckWords(word, planned.step, planned, operand.name, origin, certain)
                     )

@@ -65,9 +65,15 @@ def fenced(data: Any, at_end: bool, *, writeable: bool = False) -> np.ndarray:
 @contextmanager
 def fences(at_end: bool) -> Iterator[None]:
     """Within it, whatever kernels see of new programs and runs is fenced."""
+
+    def fenced_block(count: int, zero: bool = False) -> np.ndarray:
+        block = fenced_bytes(count, at_end)
+        if zero:
+            block[:] = 0
+        return block
+
     doors: list[tuple[Any, str, Any]] = [
-        (module, "aligned_bytes", lambda count: fenced_bytes(count, at_end))
-        for module in (parameter, arena, outputs)
+        (module, "aligned_bytes", fenced_block) for module in (parameter, arena, outputs)
     ]
     doors.append((constant.ArrayData, "__init__", _fenced_constant(at_end)))
     before = [getattr(owner, name) for owner, name, _ in doors]

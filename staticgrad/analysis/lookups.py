@@ -1,0 +1,52 @@
+"""Which lookups by index are sure to fail, whatever the operands hold.
+
+A kernel moves an index that is out of range to position 0, notes it and reads on. An empty axis has
+no position 0, so such a kernel must not run: it would read, or scatter, outside its operand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Set as AbstractSet
+
+from staticgrad.ir.expr import Access, Expr, postorder
+from staticgrad.ir.kernel import Check, Kernel, Map, statements
+
+
+def failing_checks(kernel: Kernel, arguments: Sequence[int], total: int) -> tuple[str, ...]:
+    """The check operands that some index is sure to fail, in the order of the kernel's operands.
+
+    Where none is, no gather or scatter of the kernel meets an empty axis: the loops inside which it
+    would look one up have no iterations.
+
+    Args:
+        kernel: what would run.
+        arguments: the values of its integer arguments.
+        total: its outer iterations.
+    """
+    if total == 0 or all(operand.mode != "check" for operand in kernel.operands):
+        return ()
+    numbers = dict(zip(kernel.arguments, arguments, strict=True))
+    failing: set[str] = set()
+    for stage in kernel.stages:
+        axis = stage.axis if isinstance(stage, Map) else None
+        empty = axis is not None and numbers.get(str(axis.extent), axis.extent) == 0
+        inside: set[str] = set()  # checked indices that vary along the stage's axis
+        for check in statements(stage):
+            if not isinstance(check, Check):
+                continue
+            if axis is not None and _varies(check.index, axis.name, inside):
+                inside.add(check.name)
+            unseen = empty and check.name in inside
+            if numbers.get(str(check.extent), check.extent) == 0 and not unseen:
+                failing.add(check.operand)
+    return tuple(operand.name for operand in kernel.operands if operand.name in failing)
+
+
+def _varies(value: Expr, axis: str, inside: AbstractSet[str]) -> bool:
+    """Whether a value is another one from iteration to iteration of the loop ``axis``."""
+    return any(
+        (part.op == "index" and part.attribute == axis)
+        or (part.op == "ref" and part.attribute in inside)
+        or (isinstance(part.attribute, Access) and part.attribute.stride(axis) != 0)
+        for part in postorder((value,))
+    )
