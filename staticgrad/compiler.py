@@ -34,6 +34,7 @@ from staticgrad.errors import (
     UnknownNameError,
 )
 from staticgrad.explain import Explanation, StepSection, Unread
+from staticgrad.ir.calls import public
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import Schedule
@@ -80,6 +81,7 @@ class Options:
     debug: bool | Literal["nan"] = False
 
 
+@public
 def compile(
     program: Compilable,
     *,

@@ -164,6 +164,7 @@ class SGD(Optimizer):
         _check_rate(self.learning_rate)
         _require_between(self.momentum, "momentum", 0, 1, "in [0, 1)")
         _require_between(self.weight_decay, "weight_decay", 0, inf, "0 or more")
+        _require(type(self.nesterov) in (bool, np.bool_), "nesterov", "True or False")
         _require(self.momentum > 0 or not self.nesterov, "nesterov", "False without momentum")
 
     def step(self, grads: Mapping[Parameter, Any]) -> Updates:

@@ -15,6 +15,7 @@ from staticgrad.autodiff.cone import Cone, ValueKey, cone_between, disconnected
 from staticgrad.autodiff.reverse import fitting, or_zeros, pulled_back, shares_of
 from staticgrad.autodiff.structure import check_floating, fitted, leaves, mapped, paired
 from staticgrad.errors import GradientError, OpDefinitionError
+from staticgrad.ir.calls import public
 from staticgrad.ir.graph import Node, Symbolic, building_order
 from staticgrad.ir.value import FUNCTIONS
 from staticgrad.message import shown
@@ -24,6 +25,7 @@ from staticgrad.source import attribute_to
 _GIVES = "jvp gives a tangent {} for a result {}"
 
 
+@public
 def jvp(y: Any, x: Any, tangent: Any, allow_disconnected: bool = False) -> Any:
     """Forward mode: the tangents of ``y`` when ``x`` moves along ``tangent``; Jacobian times it.
 

@@ -15,6 +15,7 @@ from staticgrad.autodiff.forward import jvp
 from staticgrad.autodiff.reverse import grad
 from staticgrad.autodiff.structure import check_floating, leaves, mapped, not_a_value
 from staticgrad.errors import ArgumentError, DisconnectedError, GradientError
+from staticgrad.ir.calls import public
 from staticgrad.ir.graph import Symbolic, building_order
 from staticgrad.ir.value import FUNCTIONS, Value
 from staticgrad.ops.cotangent import zeros_like_type
@@ -28,6 +29,7 @@ _LINEAR: Final = (
 MOST_PRODUCTS: Final = 1024
 
 
+@public
 def jacobian(y: Any, x: Any, mode: str | None = None, allow_disconnected: bool = False) -> Any:
     """The derivative of every element of ``y`` by every element of ``x``.
 
@@ -66,6 +68,7 @@ def jacobian(y: Any, x: Any, mode: str | None = None, allow_disconnected: bool =
     return mapped(x, lambda value: _matrix(output, value, mode, allow_disconnected))
 
 
+@public
 def hvp(y: Any, x: Any, v: Any, allow_disconnected: bool = False) -> Any:
     """The Hessian of ``y`` by ``x``, times ``v``, without the Hessian.
 
@@ -99,6 +102,7 @@ def hvp(y: Any, x: Any, v: Any, allow_disconnected: bool = False) -> Any:
         raise
 
 
+@public
 def hessian(y: Any, x: Any, allow_disconnected: bool = False) -> Value:
     """The second derivatives of ``y``, a 0-d value, by every pair of elements of ``x``, one value.
 

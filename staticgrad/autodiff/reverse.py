@@ -23,6 +23,7 @@ from staticgrad.autodiff.structure import (
     paired,
 )
 from staticgrad.errors import GradientError, OpDefinitionError
+from staticgrad.ir.calls import public
 from staticgrad.ir.collection import collection_paused
 from staticgrad.ir.dim import Size, equal
 from staticgrad.ir.graph import Node, Symbolic, building_order
@@ -38,6 +39,7 @@ from staticgrad.ops.cotangent import (
 from staticgrad.source import attribute_to
 
 
+@public
 def grad(y: Any, wrt: Any, seed: Any = None, allow_disconnected: bool = False) -> Any:
     """The gradient of ``y`` with respect to each value in ``wrt``.
 
@@ -71,6 +73,7 @@ def grad(y: Any, wrt: Any, seed: Any = None, allow_disconnected: bool = False) -
     return mapped(wrt, lambda value: found[value.key])
 
 
+@public
 def value_and_grad(y: Symbolic, wrt: Any, allow_disconnected: bool = False) -> tuple[Symbolic, Any]:
     """``y`` itself and its gradient: ``(y, grad(y, wrt))``, to be returned from one graph.
 
@@ -86,6 +89,7 @@ def value_and_grad(y: Symbolic, wrt: Any, allow_disconnected: bool = False) -> t
     return y, grad(y, wrt, allow_disconnected=allow_disconnected)
 
 
+@public
 def vjp(y: Any, x: Any, ct: Any, allow_disconnected: bool = False) -> Any:
     """Reverse mode: the cotangents of ``x``, given those of ``y``; ct times the Jacobian.
 

@@ -10,6 +10,7 @@ import numpy as np
 from staticgrad.eager.tensor import Tensor
 from staticgrad.errors import ArgumentError, DTypeError, ShapeError
 from staticgrad.ir.arrays import array_of
+from staticgrad.ir.calls import public
 from staticgrad.ir.op import Array
 
 
@@ -50,6 +51,7 @@ class DataLoader:
         ArgumentError: a batch size below 1.
     """
 
+    @public
     def __init__(
         self,
         dataset: TensorDataset | tuple[Any, ...],

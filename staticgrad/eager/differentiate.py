@@ -17,9 +17,11 @@ from staticgrad.eager.arraylike import owned
 from staticgrad.eager.modes import enable_grad, no_grad
 from staticgrad.eager.tensor import Tensor
 from staticgrad.errors import ArgumentError, DisconnectedError, GradientError
+from staticgrad.ir.calls import public
 from staticgrad.ops.cotangent import ZERO
 
 
+@public
 def grad(
     outputs: Tensor | Sequence[Tensor],
     inputs: Tensor | Sequence[Tensor],

@@ -11,9 +11,11 @@ from staticgrad.eager.differentiate import grad
 from staticgrad.eager.modes import no_grad
 from staticgrad.eager.tensor import Tensor
 from staticgrad.errors import CheckError
+from staticgrad.ir.calls import public
 from staticgrad.ir.op import Array
 
 
+@public
 def gradcheck(
     function: Callable[..., Any],
     inputs: Tensor | Sequence[Tensor],

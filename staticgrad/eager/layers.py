@@ -11,6 +11,7 @@ from staticgrad.eager.data import integers
 from staticgrad.eager.random import Generator
 from staticgrad.eager.tensor import Tensor
 from staticgrad.errors import ArgumentError
+from staticgrad.ir.calls import public
 from staticgrad.ir.op import Array
 from staticgrad.ops import nn
 
@@ -73,6 +74,7 @@ class Module:
         for tensor in self.parameters():
             tensor.zero_grad()
 
+    @public
     def train(self, training: bool = True) -> Module:
         """Behave as in training (Dropout drops), or not; returns the module."""
         for module in self.modules():
@@ -103,6 +105,7 @@ class Linear(Module):
     Both begin uniform in +-1/sqrt(inputs) (LeCun et al., "Efficient backprop", 1998).
     """
 
+    @public
     def __init__(self, inputs: int, outputs: int, bias: bool = True, dtype: Any = None) -> None:
         bound = 1.0 / np.sqrt(max(inputs, 1))
         self.weight = Tensor(_uniform(bound, (inputs, outputs)), True, dtype)

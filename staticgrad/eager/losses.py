@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from staticgrad.eager.data import integers
 from staticgrad.eager.layers import Module
+from staticgrad.ir.calls import public
 from staticgrad.ops import log, log1p, maximum, mean, nn
 
 #: What a logarithm of a probability is held above, so that no loss is infinite.
@@ -27,6 +28,7 @@ class BCE(Module):
         logits: predictions are log-odds instead of probabilities p: then nothing is cut off.
     """
 
+    @public
     def __init__(self, logits: bool = False) -> None:
         self.logits = logits
 

@@ -15,6 +15,8 @@ import threading
 from contextlib import ContextDecorator
 from typing import ClassVar, Final, Self
 
+from staticgrad.ir.calls import public
+
 
 class _Modes(threading.local):
     """What this thread does when an operation runs."""
@@ -70,6 +72,7 @@ class detect_mutation(_Mode):  # noqa: N801
     setting = ("checking", True)
 
 
+@public
 def enable_autograd(quiet: bool = False) -> None:
     """Record operations in this thread from here on. They are by default: then nothing happens.
 

@@ -26,6 +26,7 @@ from staticgrad.eager.hooks import Handle
 from staticgrad.eager.modes import modes, no_grad
 from staticgrad.eager.reads import rule_reads
 from staticgrad.errors import DTypeError, GradientError, OpDefinitionError, ShapeError, TapeError
+from staticgrad.ir.calls import public
 from staticgrad.ir.dtype import F32, DType, as_dtype
 from staticgrad.ir.op import Array, Op, as_array
 from staticgrad.ir.types import TensorType
@@ -60,6 +61,7 @@ class Tensor(ArrayLike):
     _grad: Array | None
     _parked: Edge  # that of a leaf which needs no gradient for a while
 
+    @public
     def __init__(self, data: Any, requires_grad: bool = False, dtype: Any = None) -> None:
         """A tensor of a copy of ``data``: float32, unless ``dtype`` says otherwise.
 
@@ -198,6 +200,7 @@ class Tensor(ArrayLike):
 
     # -- gradients --------------------------------------------------------------------------------
 
+    @public
     def backward(self, gradient: Any = None, retain_graph: bool = False) -> None:
         """Add the gradient of this tensor to ``grad`` of everything that it was made of.
 

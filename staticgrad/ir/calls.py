@@ -54,13 +54,15 @@ _WITHOUT_EFFECT: Final[dict[str, tuple[tuple[Any, ...], str]]] = {
 }  # fmt: skip
 
 
-def public(function: Callable[P, T], home: str) -> Callable[P, T]:
+def public(function: Callable[P, T], home: str = "") -> Callable[P, T]:
     """``function`` as users call it: arguments that do not fit are read as NumPy would.
 
     Args:
-        function: its flags are the parameters annotated as ``bool`` or ``bool | None``.
-        home: the module that it is public in, for pickles.
+        function: a function or method; its flags are the parameters annotated as ``bool`` or
+            ``bool | None``.
+        home: the module that it is public in, for pickles; by default the one that defines it.
     """
+    name = _label(function)
     flags = _flags(function)
     first = min((place for place, _ in flags.values()), default=0)
 
@@ -71,22 +73,28 @@ def public(function: Callable[P, T], home: str) -> Callable[P, T]:
         except TypeError as error:
             if _raised_inside(error):
                 raise
-        return _read(function, function.__name__, args, kwargs)
+        return _read(function, name, args, kwargs)
 
     @functools.wraps(function)
     def flagged(*args: Any, **kwargs: Any) -> Any:
         if kwargs or len(args) > first:
-            args, kwargs = _with_flags(function.__name__, flags, args, kwargs)
+            args, kwargs = _with_flags(name, flags, args, kwargs)
         try:
             return function(*args, **kwargs)
         except TypeError as error:
             if _raised_inside(error):
                 raise
-        return _read(function, function.__name__, args, kwargs)
+        return _read(function, name, args, kwargs)
 
     called: Any = flagged if flags else plain
-    called.__module__ = home
+    called.__module__ = home or function.__module__
     return called  # type: ignore[no-any-return]
+
+
+def _label(function: Callable[..., Any]) -> str:
+    """The name that messages use: of ``__init__`` that of its class."""
+    owner, _, name = function.__qualname__.rpartition(".")
+    return owner.rpartition(".")[2] if name == "__init__" else name
 
 
 def publish(names: dict[str, Any], home: str, functions: Iterable[str]) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 from staticgrad.errors import ArgumentError
+from staticgrad.ir.calls import public
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.value import Value
 from staticgrad.lints import broadcasting, derivatives, exponentials, gradients, precision
@@ -27,6 +28,7 @@ _TABLES: Final = (
 LINTS: Final[Mapping[str, Lint]] = {each.name: each for table in _TABLES for each in table}
 
 
+@public
 def lint(
     program: Graph | Value | Mapping[str, Value],
     *,

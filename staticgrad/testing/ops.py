@@ -23,6 +23,7 @@ from staticgrad.analysis.interpret import interpret
 from staticgrad.autodiff.reverse import grad
 from staticgrad.compiler import Compiled, compile as compile_graph
 from staticgrad.errors import ArgumentError, CheckError, StaticgradError
+from staticgrad.ir.calls import public
 from staticgrad.ir.compare import same_graph
 from staticgrad.ir.dtype import as_dtype
 from staticgrad.ir.expr import ref
@@ -54,6 +55,7 @@ _NARROW: Final = 1e-3  # error of a float32 derivative, relative to the largest
 _WAYS: Final = 4  # kinds of views
 
 
+@public
 def check_op(
     op: Op,
     samples: Iterable[Sequence[npt.ArrayLike]],
