@@ -7,6 +7,7 @@ asks about afterwards: the graph, the schedule, the kernels' sources, and why ea
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -129,7 +130,7 @@ def compile(
         fuse=fuse,
         debug=config.current(debug=debug).debug,
     )
-    return Compiled(program, options)
+    return copy_context().run(Compiled, program, options)  # its np.errstate ends with it
 
 
 class Compiled:

@@ -31,6 +31,7 @@ from staticgrad.errors import ConfigError, SettingWarning, UnknownSettingError, 
 
 logger: Final = logging.getLogger("staticgrad")
 logger.addHandler(logging.NullHandler())
+_channels: Final[dict[str, logging.Logger]] = {}
 
 _PREFIX: Final = "STATICGRAD_"
 _WORDS: Final = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(
@@ -213,7 +214,9 @@ def log(topic: str, text: str, *values: object) -> None:
     Goes to the application's logging when that listens, else to standard error when the setting
     ``log`` names the topic.
     """
-    channel = logger.getChild(topic)
+    channel = _channels.get(topic)
+    if channel is None:  # asked for once: that takes a lock of logging's, which interrupts can leak
+        channel = _channels[topic] = logger.getChild(topic)
     if channel.isEnabledFor(logging.INFO):
         channel.info(text, *values)
     elif topic in current().log:

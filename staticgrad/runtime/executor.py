@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -224,8 +225,7 @@ class Executor:
         for (name, buffer), array in zip(self._places, bound.arrays, strict=True):
             if name in staged:
                 place = self._arena.array(table.staged[name], self._feeds.dtype(name), array.shape)
-                with np.errstate(all="ignore"), default_environment():
-                    copy_feed(place, array)
+                copy_context().run(_copy_quietly, place, array)
             elif buffer is not None:
                 address = address_of(array)
                 if self._written_ends:
@@ -245,6 +245,13 @@ class Executor:
 def _reentry(text: str) -> ReentryError:
     return ReentryError(text, hint="let a signal handler or finalizer set a flag that the "
                         "program's loop looks at, and run it there")  # fmt: skip
+
+
+def _copy_quietly(place: Array, feed: Array) -> None:
+    """To be run in a context of its own: NumPy's error state ends with it, interrupt or not."""
+    np.seterr(all="ignore")
+    with default_environment():
+        copy_feed(place, feed)
 
 
 def _twins(buffers: dict[str, str]) -> tuple[tuple[str, str], ...]:

@@ -9,6 +9,7 @@ had half bound.
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import sys
 import threading
@@ -109,6 +110,7 @@ def in_another_thread(call: Callable[[], Any]) -> Any:
     thread.start()
     thread.join(20)
     if not found:
+        faulthandler.dump_traceback()
         sys.exit("a lock is still taken")
     return found[0]
 

@@ -1,0 +1,233 @@
+"""Child process: interrupts at any moment of reading, setting, running, planning and compiling.
+
+    python -m tests.safety.storm <signals|threads> <interrupts> [seed]
+
+``signals``: a timer's signal, as Ctrl-C is one; ``threads``: an exception that another thread sends
+by ``PyThreadState_SetAsyncExc``. After each interrupt no lock is held, every parameter is wholly
+old or wholly new, a step's parameters have been updated together, and nothing else of the process
+has changed; now and then another thread runs everything. 100,000 of each are the whole test:
+
+    python -m tests.safety.storm signals 100000 && python -m tests.safety.storm threads 100000
+"""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import gc
+import queue
+import random
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from itertools import count
+from typing import Any, Protocol
+
+import numpy as np
+
+import staticgrad as sg
+from staticgrad.ir import locks
+from staticgrad.native import lock as native_lock
+from tests.safety.child import say
+from tests.safety.failing_steps import in_another_thread
+
+SIZES = count(10)
+ENOUGH = 3e-4  # seconds that an operation is repeated for: timers are coarser than some of them
+PATIENCE = 60  # seconds for some hundred interrupts, until a hang prints where every thread is
+
+
+class Work:
+    """What is interrupted: two parameters that every step updates together, and one that is set."""
+
+    def __init__(self) -> None:
+        self.v, self.w, self.own = (
+            sg.parameter(n, np.zeros(3000, "f4")) for n in ("v", "w", "own")
+        )
+        self.large = sg.parameter("large", np.zeros(400_000, "f4"))
+        x = sg.input("x", ("n",), "float32")
+        total = sg.tanh(sg.take(x, np.array([0, 1]), 0)).sum() + self.v[0]
+        self.step = sg.compile(sg.Graph({"total": total}, {p: p + 1.0 for p in (self.v, self.w)}))
+        self.other = sg.compile(
+            sg.Graph({"sum": (self.w * self.v).sum()}, {self.own: self.own + 1})
+        )
+        self.x = x
+        self.levels = count(1)
+
+    def run(self) -> None:
+        self.step.run({"x": np.ones(5, "f4")})
+
+    def run_sharing(self) -> None:
+        self.other.run()
+
+    def run_staged(self) -> None:
+        self.step.run({"x": np.ones(10, "f8")[::2]})
+
+    def read(self) -> None:
+        self.check_even(self.own.value)
+
+    def read_large(self) -> None:
+        self.check_even(self.large.value)
+
+    def set(self) -> None:
+        self.own.value = np.full(3000, next(self.levels), "f4")
+
+    def set_converted(self) -> None:
+        self.own.value = np.full(3000, next(self.levels), "f8")
+
+    def set_large(self) -> None:
+        self.large.value = np.full(400_000, next(self.levels), "f4")
+
+    def plan(self) -> None:
+        self.step.plan(n=next(SIZES))
+
+    def run_planned(self) -> None:
+        self.step.run({"x": np.ones(next(SIZES) % 3000 + 2, "f4")})
+
+    def compile(self) -> None:
+        sg.compile(sg.Graph({"y": sg.exp(self.x) + self.w[0]}, {self.own: self.own * 2.0}))
+
+    def compile_anew(self) -> None:
+        sg.compile(self.x * float(next(self.levels)))
+
+    # -- what holds after each --------------------------------------------------------------------
+
+    def check_even(self, value: np.ndarray) -> None:
+        if (value != value[0]).any():
+            sys.exit(f"half written: {value}")
+
+    def check(self) -> None:
+        """Nothing is held, and nothing half done."""
+        held = [h for lock in list(locks._locks) for h in lock._holders if h.token.locked()]
+        ours = [lock for lock in list(native_lock._free_in_children) if lock.is_ours()]
+        others = [lock for lock in (native_lock.LOCK, locks._state) if lock._is_owned()]
+        if held or ours or others or locks.is_inside_another():
+            sys.exit(f"held: {held} {ours} {others}")
+        values = [p.value for p in (self.v, self.w, self.own)]
+        for value in (*values, self.large.value):
+            self.check_even(value)
+        if values[0][0] != values[1][0]:
+            sys.exit(f"half a step: {values[0][0]} and {values[1][0]}")
+        if not gc.isenabled() or np.geterr() != GETERR:
+            sys.exit(f"the process is not as it was: {gc.isenabled()}, {np.geterr()}")
+
+    def check_elsewhere(self) -> None:
+        """Another thread finds everything free, and gets right results."""
+
+        def everything() -> Any:
+            before = self.v.value[0]
+            self.set()
+            self.run_planned()
+            self.compile()
+            self.run_sharing()
+            return self.step.run({"x": np.zeros(5, "f4")})["total"] - before
+
+        if in_another_thread(everything) != 1:
+            sys.exit("other results")
+
+
+GETERR = np.geterr()
+#: What is interrupted, and how often it takes its turn.
+OPERATIONS: dict[str, int] = {
+    "run": 6, "run_sharing": 3, "run_staged": 3, "read": 4, "read_large": 1, "set": 4,
+    "set_converted": 2, "set_large": 1, "plan": 2, "run_planned": 2, "compile": 1,
+}  # fmt: skip
+
+
+class Source(Protocol):
+    """Where interrupts come from."""
+
+    def send(self, seconds: float) -> None:
+        """Interrupt this thread once, after so many seconds."""
+
+
+class Timer:
+    """A signal, whose handler raises KeyboardInterrupt."""
+
+    def __init__(self) -> None:
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
+
+    def send(self, seconds: float) -> None:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+class Thread:
+    """Another thread, which raises KeyboardInterrupt in this one."""
+
+    def __init__(self) -> None:
+        self._orders: queue.SimpleQueue[float] = queue.SimpleQueue()
+        self._target = ctypes.c_ulong(threading.get_ident())
+        threading.Thread(target=self._work, daemon=True).start()
+
+    def send(self, seconds: float) -> None:
+        self._orders.put(seconds)
+
+    def _work(self) -> None:
+        throw = ctypes.pythonapi.PyThreadState_SetAsyncExc
+        interrupt = ctypes.py_object(KeyboardInterrupt)
+        while True:
+            end = time.perf_counter() + self._orders.get()
+            while (left := end - time.perf_counter()) > 0:
+                time.sleep(left if left > 1e-4 else 0)
+            throw(self._target, interrupt)
+
+
+def interrupted(source: Source, operation: Callable[[], None], times: int, seconds: float) -> str:
+    """Whether one interrupt came "inside" so many operations, or "later"."""
+    found = "before"
+    try:
+        source.send(seconds)
+        found = "inside"
+        for _ in range(times):
+            operation()
+        found = "later"
+        end = time.perf_counter() + seconds + 1
+        while time.perf_counter() < end:
+            time.sleep(0.001)
+        return "swallowed"  # by a finalizer, whose exceptions Python only reports
+    except KeyboardInterrupt:
+        return found
+
+
+def durations(work: Work) -> dict[str, float]:
+    """What each operation takes without an interrupt: the median of some."""
+    found = {}
+    for name in (*OPERATIONS, "compile_anew"):
+        times = []
+        for _ in range(7):
+            start = time.perf_counter()
+            getattr(work, name)()
+            times.append(time.perf_counter() - start)
+        found[name] = sorted(times)[3]
+    return found
+
+
+def main() -> None:
+    kind, wanted = sys.argv[1], int(sys.argv[2])
+    chance = random.Random(int(sys.argv[3]) if len(sys.argv) > 3 else 0)
+    sys.setswitchinterval(1e-5)
+    work = Work()
+    source: Source = Timer() if kind == "signals" else Thread()
+    seconds = durations(work)
+    names = list(OPERATIONS)
+    inside: Counter[str] = Counter()
+    for n in count():
+        if n % 500 == 0:
+            faulthandler.dump_traceback_later(PATIENCE, exit=True)
+            work.check_elsewhere()
+        if inside.total() >= wanted:
+            break
+        name = chance.choices(names, OPERATIONS.values())[0] if n % 100 else "compile_anew"
+        times = max(1, round(ENOUGH / seconds[name]))
+        delay = max(1e-6, chance.uniform(0, times * seconds[name]))
+        if interrupted(source, getattr(work, name), times, delay) == "inside":
+            inside[name] += 1
+        work.check()
+    say(dict(inside))
+    say("done", inside.total(), "interrupts, 0 held, 0 half written")
+
+
+if __name__ == "__main__":
+    main()
