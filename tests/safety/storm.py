@@ -139,39 +139,52 @@ OPERATIONS: dict[str, int] = {
 class Source(Protocol):
     """Where interrupts come from."""
 
+    ordered: int
+    sent: int
+
     def send(self, seconds: float) -> None:
-        """Interrupt this thread once, after so many seconds."""
+        """Interrupt this thread once, after so many seconds; then ``sent`` is ``ordered``."""
 
 
 class Timer:
     """A signal, whose handler raises KeyboardInterrupt."""
 
     def __init__(self) -> None:
-        signal.signal(signal.SIGALRM, signal.default_int_handler)
+        self.ordered = self.sent = 0
+        signal.signal(signal.SIGALRM, self._interrupt)
 
     def send(self, seconds: float) -> None:
+        self.ordered += 1
         signal.setitimer(signal.ITIMER_REAL, seconds)
+
+    def _interrupt(self, *_: object) -> None:
+        self.sent = self.ordered
+        raise KeyboardInterrupt
 
 
 class Thread:
     """Another thread, which raises KeyboardInterrupt in this one."""
 
     def __init__(self) -> None:
-        self._orders: queue.SimpleQueue[float] = queue.SimpleQueue()
+        self.ordered = self.sent = 0
+        self._orders: queue.SimpleQueue[tuple[int, float]] = queue.SimpleQueue()
         self._target = ctypes.c_ulong(threading.get_ident())
         threading.Thread(target=self._work, daemon=True).start()
 
     def send(self, seconds: float) -> None:
-        self._orders.put(seconds)
+        self.ordered += 1
+        self._orders.put((self.ordered, seconds))
 
     def _work(self) -> None:
         throw = ctypes.pythonapi.PyThreadState_SetAsyncExc
         interrupt = ctypes.py_object(KeyboardInterrupt)
         while True:
-            end = time.perf_counter() + self._orders.get()
+            order, seconds = self._orders.get()
+            end = time.perf_counter() + seconds
             while (left := end - time.perf_counter()) > 0:
                 time.sleep(left if left > 1e-4 else 0)
             throw(self._target, interrupt)
+            self.sent = order
 
 
 def interrupted(source: Source, operation: Callable[[], None], times: int, seconds: float) -> str:
@@ -183,9 +196,9 @@ def interrupted(source: Source, operation: Callable[[], None], times: int, secon
         for _ in range(times):
             operation()
         found = "later"
-        end = time.perf_counter() + seconds + 1
-        while time.perf_counter() < end:
+        while source.sent < source.ordered:
             time.sleep(0.001)
+        time.sleep(0.001)
         return "swallowed"  # by a finalizer, whose exceptions Python only reports
     except KeyboardInterrupt:
         return found
