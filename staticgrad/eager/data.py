@@ -12,6 +12,7 @@ from staticgrad.errors import ArgumentError, DTypeError, ShapeError
 from staticgrad.ir.arrays import array_of
 from staticgrad.ir.calls import public
 from staticgrad.ir.op import Array
+from staticgrad.ops.elementwise import array_dtype
 
 
 class TensorDataset:
@@ -83,8 +84,9 @@ def integers(what: str, data: Any) -> Array:
     """``data`` as int64: class labels or ids, which a tensor holds as floats by default.
 
     Raises:
-        DTypeError: numbers that are not whole.
+        DTypeError: no numbers, or numbers that are not whole.
     """
+    array_dtype(what, data)
     array = array_of(data, what)
     if array.dtype.kind == "f" and not np.array_equal(array, np.rint(array)):
         raise DTypeError(f"{what} are whole numbers", hint="pass an array of integers")

@@ -27,6 +27,7 @@ from staticgrad.eager.tensor import Tensor
 from staticgrad.errors import GradientError, OpDefinitionError
 from staticgrad.ir.types import TensorType
 from staticgrad.ops.cotangent import ZERO, resolve
+from staticgrad.ops.elementwise import strong_dtype
 
 
 class Context:
@@ -72,6 +73,8 @@ class Function:
             given = cls.forward(ctx, *args)
         several = isinstance(given, tuple)
         results = given if several else (given,)
+        for result in results:
+            strong_dtype(f"{cls.__name__}: forward", result)
         outs = tuple([Tensor.of(Tensor.lift(result).array) for result in results])
         if modes.recording and any(ctx.needs_input_grad):
             node: type[FunctionNode] = tape.named_node(FunctionNode, cls.__name__)
@@ -125,6 +128,9 @@ class FunctionNode(tape.Node):
                 f" for {len(self.slots)} arguments of forward"
             )
         given = [share for share, slot in zip(shares, self.slots, strict=True) if slot]
+        for share in given:
+            if share is not None:
+                strong_dtype(f"{self.name}: backward", share)
         lifted = [
             None if share is None or edge is None else Tensor.lift(share, edge.type.dtype)
             for share, edge in zip(given, self.operands, strict=True)

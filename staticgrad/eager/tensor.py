@@ -182,10 +182,17 @@ class Tensor(ArrayLike):
 
     @classmethod
     def lift(cls, data: object, like: DType | None = None) -> Self:
-        """A tensor of a copy of ``data`` that needs no gradient; a tensor itself."""
+        """A tensor of a copy of ``data`` that needs no gradient; a tensor itself.
+
+        Raises:
+            DTypeError, MaskedArrayError: no array of numbers.
+        """
         if isinstance(data, Tensor):
             return data  # type: ignore[return-value]
-        source = data if type(data) in _NUMBERS and like is not None else as_array(data)
+        source: Any = data
+        if type(data) not in _NUMBERS or like is None:
+            source = as_array(data, "Tensor")
+            array_dtype("Tensor", source)
         return Tensor.of(np.array(source, None if like is None else like.numpy))  # type: ignore[return-value]
 
     def detach(self) -> Tensor:

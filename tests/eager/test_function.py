@@ -22,7 +22,14 @@ from staticgrad.eager import (
     gradcheck,
     no_grad,
 )
-from staticgrad.errors import ArgumentError, CheckError, GradientError, OpDefinitionError
+from staticgrad.errors import (
+    ArgumentError,
+    CheckError,
+    DTypeError,
+    GradientError,
+    MaskedArrayError,
+    OpDefinitionError,
+)
 
 
 def leaf(*data: float, dtype: Any = None) -> Tensor:
@@ -263,3 +270,34 @@ def test_a_custom_rule_refuses_a_tensor_that_it_only_captures():
     scaled(x).sum().backward()
     assert x.grad.tolist() == [2.0]
     assert w.grad is None
+
+
+NO_NUMBERS = {
+    "a text": "text",
+    "an object": object(),
+    "a dict": {},
+    "a complex": 1j,
+    "objects": np.array([None, 1]),
+    "masked": np.ma.masked_array([1.0, 2.0]),
+}
+
+
+@pytest.mark.parametrize("kind", NO_NUMBERS)
+@pytest.mark.parametrize("place", ["forward", "backward", "hook"])
+def test_what_is_no_array_of_numbers_is_refused(kind, place):
+    wrong = NO_NUMBERS[kind]
+
+    class Doubled(Function):
+        @staticmethod
+        def forward(ctx, x):
+            return wrong if place == "forward" else x * 2.0
+
+        @staticmethod
+        def backward(ctx, ct):
+            return wrong if place == "backward" else ct * 2.0
+
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    if place == "hook":
+        x.register_hook(lambda gradient: wrong)
+    with pytest.raises((DTypeError, MaskedArrayError), match=place):
+        Doubled.apply(x).sum().backward()

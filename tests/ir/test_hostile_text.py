@@ -117,7 +117,7 @@ def test_work_grows_with_the_length_only(kind: str) -> None:
 
 
 def test_places_in_one_long_line_share_its_text() -> None:
-    graph = sg.parse(GROWING["inputs in a line"][0](100).replace("\n", " "))
+    graph = sg.parse(GROWING["inputs in a line"][0](100))
     texts = [value.node.origin.resolve().text for value in graph.inputs]
     assert len(set(map(id, texts))) == 1
 
