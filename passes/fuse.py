@@ -54,12 +54,12 @@ class _Builder:
         works = self._lower_all()
         copied = copied_updates(works, updates)
         new_names = {update.buffer: update.parameter for update in updates}
-        written = list(updates)
+        written = {update.buffer: update for update in updates}
         for update in copied:
             new_names[update.buffer], copy = self._written_by_copy(update)
-            written[updates.index(update)] = replace(update, key=copy)
+            written[update.buffer] = replace(update, key=copy)
         works += self._lower_all()
-        ordered = in_order(works, written)
+        ordered = in_order(works, [*written.values()])
         if ordered is None:
             raise GraphError(
                 "the schedule has a cycle", hint="this is a defect of staticgrad; please report it"

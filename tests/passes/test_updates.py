@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings, strategies as st
 
 import passes.fuse
 import staticgrad as sg
@@ -229,3 +230,48 @@ def test_a_lookup_by_a_new_value_is_checked_before_any_update() -> None:
     with pytest.raises(sg.errors.IndexOutOfRange):
         f.run(feeds)
     assert (int(t.value), float(w.value)) == (3, 5)
+
+
+# -- random updates -------------------------------------------------------------------------------
+
+
+KERNELS: tuple[Callable[[Any, Any], Any], ...] = (
+    lambda one, two: one + two,
+    lambda one, two: one - 2.0 * two,
+    lambda one, two: one[::-1],
+    lambda one, two: one + two.sum(),
+    lambda one, two: sg.concat([one[3:], two[:3]]),
+    lambda one, two: sg.cumsum(one),
+    lambda one, two: sg.outer(one[:2], two[:3]).reshape((6,)),
+    lambda one, two: sg.take(one, sg.constant(np.array([0, 5, 1, 1, 2, 3]))),
+)
+
+
+@st.composite
+def programs(draw: st.DrawFn) -> sg.Graph:
+    """Whole numbers from old and new values of parameters, by kernels of several kinds, which
+    become parameters and outputs in any way: swapped, turned round, twice, or not at all."""
+    numbers = np.random.default_rng(draw(st.integers(0, 99)))
+    names = [f"p{n}" for n in range(draw(st.integers(1, 4)))]
+    parameters = [sg.parameter(n, numbers.integers(-3, 4, 6).astype("float64")) for n in names]
+    x = sg.input("x", (6,), "float64")
+    values: list[Any] = [*parameters, x]
+    for _ in range(draw(st.integers(1, 10))):
+        one, two = (draw(st.sampled_from(values)) for _ in range(2))
+        values.append(sg.remainder(draw(st.sampled_from(KERNELS))(one, two), 1024.0))
+    updates = {p: draw(st.sampled_from(values)) for p in parameters if draw(st.booleans())}
+    wanted = draw(st.lists(st.sampled_from(values), min_size=1, max_size=3))
+    return sg.Graph({f"o{n}": value for n, value in enumerate(wanted)}, updates, inputs=[x])
+
+
+@settings(max_examples=50)
+@given(programs(), st.booleans())
+def test_random_updates_are_what_the_graph_says(graph: sg.Graph, merge: bool) -> None:
+    feeds = {"x": np.arange(6.0)}
+    schedule = fuse(graph, merge)
+    found = run_schedule(schedule, graph, feeds, {})
+    outputs, updates = sg.evaluate(graph, feeds, updates=True)
+    for name, wanted in {**outputs, **{f"@{n}": v for n, v in updates.items()}}.items():
+        assert np.array_equal(found[name], wanted), name
+    for policy in (Sqrt(), Recompute()):
+        judged(Planner(schedule, policy).plan({}))
