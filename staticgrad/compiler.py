@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextvars import copy_context
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import numpy.typing as npt
 
@@ -32,9 +32,11 @@ from staticgrad.errors import (
     IndexOutOfRange,
     OutOfMemory,
     ParseError,
+    UnknownAttributeError,
     UnknownNameError,
 )
 from staticgrad.explain import Explanation, StepSection, Unread
+from staticgrad.habits import OF_COMPILED
 from staticgrad.ir.calls import public
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.plan import Plan
@@ -42,6 +44,7 @@ from staticgrad.ir.schedule import Schedule
 from staticgrad.ir.value import Value
 from staticgrad.ir.verify_schedule import verify_schedule
 from staticgrad.kernels import Kernels, first_steps, machine_code
+from staticgrad.message import did_you_mean
 from staticgrad.native.environment import default_environment
 from staticgrad.plans import Plans
 from staticgrad.runtime.executor import Executor, MakeTable, Memory
@@ -139,6 +142,17 @@ class Compiled:
     Safe to call from several threads; runs of one object follow each other. Pickles as the graph's
     text with the options, and compiles again (from the kernel cache) where it is loaded.
     """
+
+    if not TYPE_CHECKING:  # a type checker shall find what is not there
+
+        def __getattr__(self, name: str) -> NoReturn:
+            if name.startswith("_"):
+                raise AttributeError(name)
+            known = [each for each in dir(type(self)) if not each.startswith("_")]
+            raise UnknownAttributeError(
+                f"a compiled program has no {name!r}",
+                hint=OF_COMPILED.get(name) or did_you_mean(name, known),
+            )
 
     @default_environment()
     def __init__(self, program: Compilable, options: Options) -> None:

@@ -1,11 +1,13 @@
-"""Names that a module does not have: what other libraries call it, or where it stands here."""
+"""Names that a module does not have: where it stands here, what it is called here, or why not."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
-from typing import Final
+from typing import Any, Final
 
 from staticgrad.errors import UnknownAttributeError
+from staticgrad.habits import instead_of
 from staticgrad.message import closest
 
 #: How users reach a module -> its file, and the files whose functions and classes it offers.
@@ -18,21 +20,6 @@ _ROOMS: Final[dict[str, tuple[str, ...]]] = {
     "sg.optim": ("staticgrad.optim",),
     "sg.random": ("staticgrad.ops.random",),
     "sg.testing": ("staticgrad.testing", "staticgrad.testing.gradients", "staticgrad.testing.ops"),
-}
-#: How others call it -> what to write here.
-_NAMES: Final = {
-    **dict.fromkeys(("placeholder", "Input", "tensor", "symbol"), "sg.input(name, shape, dtype)"),
-    **dict.fromkeys(("Variable", "variable", "shared"), "sg.parameter(name, array)"),
-    **dict.fromkeys(("array", "asarray"), "sg.constant(array); most functions take arrays as is"),
-    **dict.fromkeys(("jit", "function", "Function"), "f = sg.compile(value), then f.run(feeds)"),
-    **dict.fromkeys(("Tensor", "no_grad"), "from staticgrad.eager import Tensor: define-by-run"),
-    **dict.fromkeys(("gradient", "gradients", "value_and_grad", "backward"), "sg.grad(loss, wrt)"),
-    **dict.fromkeys(("Linear", "Dense", "Module", "Sequential"), "layers are functions: x @ w + b"),
-    **dict.fromkeys(("seed", "default_rng", "PRNGKey"), "rng = sg.random.Generator(seed)"),
-    **dict.fromkeys(("mm", "bmm"), "a @ b, or sg.matmul(a, b)"),
-    "permute": "sg.transpose(x, axes)",
-    "cat": "sg.concatenate([a, b], axis)",
-    "unsqueeze": "sg.expand_dims(x, axis)",
 }
 
 
@@ -47,25 +34,55 @@ def no_such_name(room: str, name: str, known: tuple[str, ...] = ()) -> Attribute
     """
     if name.startswith("__"):
         return AttributeError(name)
-    hint = _instead(room, name)
-    if not hint:
-        names = [f"{room}.{each}" for each in known or _names_in(room)]
-        others = [f"{other}.{each}" for other in _ROOMS for each in _names_in(other)]
-        hint = _closest(name, [*names, *others])
+    own = known or _names_in(room)
+    hint = _where(room, name) or instead_of(name) or _closest(room, name, own)
     return UnknownAttributeError(f"{room} has no {name!r}", hint=hint)
 
 
-def _closest(name: str, paths: list[str]) -> str:
-    """``did you mean sg.nn.softmax?``: the path whose last part is closest."""
+def call_of(name: str) -> str:
+    """``sg.nn.softmax(x, axis)``: how the public function of that name is called; else empty."""
+    package = import_module("staticgrad")
+    for room, home in (("sg", package), *((each, None) for each in _ROOMS)):
+        there = home.__all__ if home is not None else _names_in(room)
+        if name in there:
+            function = getattr(home or import_module(_ROOMS[room][0]), name)
+            if callable(function) and not isinstance(function, type):
+                return f"{room}.{name}({_first_arguments(function)})"
+    return ""
+
+
+def _first_arguments(function: Callable[..., Any]) -> str:
+    """Its operands, and the argument behind them: what a method of the same name would take."""
+    from inspect import Parameter, signature  # for messages: a correct program never loads it
+
+    known = list(signature(function).parameters.values())
+    required = [p.name for p in known if p.default is Parameter.empty]
+    further = [p.name for p in known if p.default is not Parameter.empty and p.name == "axis"]
+    return ", ".join([*required, *further])
+
+
+def _closest(room: str, name: str, own: tuple[str, ...]) -> str:
+    """``did you mean sg.nn.softmax?``: the same letters in another case, or a slip of the hand.
+
+    PyTorch's classes are functions here: ``CrossEntropyLoss`` is ``sg.nn.cross_entropy``.
+    """
+    paths = [f"{room}.{each}" for each in own]
+    paths += [f"{other}.{each}" for other in _ROOMS for each in _names_in(other)]
     last = {path.rpartition(".")[2]: path for path in reversed(paths)}
+    letters = {_letters(each): each for each in last}
+    spelled = letters.get(_letters(name)) or letters.get(_letters(name).removesuffix("loss"))
+    if spelled is not None:
+        return f"it is {last[spelled]}"
     found = closest(name, last)
     return "" if found is None else f"did you mean {last[found]}?"
 
 
-def _instead(room: str, name: str) -> str:
-    """What stands for it here, or where else the name stands."""
-    if name in _NAMES:
-        return _NAMES[name]
+def _letters(name: str) -> str:
+    return name.replace("_", "").lower()
+
+
+def _where(room: str, name: str) -> str:
+    """Where else the name stands."""
     for other in _ROOMS:
         if other != room and name in _names_in(other):
             return f"it is {other}.{name}"

@@ -68,10 +68,19 @@ def why_no_array(error: Exception) -> str:
 
 
 def closest(wrong: object, known: Iterable[str]) -> str | None:
-    """The known name that ``wrong`` is close to, if there is one."""
+    """The known name that ``wrong`` is a slip of: three quarters of the letters, in their order.
+
+    Of three letters and less only their case and order may differ: ``det`` is no slip of ``dot``.
+    """
     from difflib import get_close_matches  # for messages: a correct program never loads it
 
-    return next(iter(get_close_matches(str(wrong), list(known), n=1)), None)
+    name, names = str(wrong), list(known)
+    cases = {each.lower(): each for each in reversed(names)}
+    if name.lower() in cases:
+        return cases[name.lower()]
+    if len(name) <= 3:
+        return next((each for each in names if sorted(each) == sorted(name)), None)
+    return next(iter(get_close_matches(name, names, n=1, cutoff=0.75)), None)
 
 
 def did_you_mean(wrong: object, known: Iterable[str]) -> str:

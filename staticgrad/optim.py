@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import wraps
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -26,10 +27,17 @@ import numpy as np
 from staticgrad.autodiff.reverse import grad
 from staticgrad.autodiff.structure import leaves, mapped
 from staticgrad.elsewhere import no_such_name
-from staticgrad.errors import ArgumentError, ShapeError
+from staticgrad.errors import (
+    ArgumentError,
+    ShapeError,
+    UnknownArgumentError,
+    UnknownAttributeError,
+)
+from staticgrad.habits import OF_OPTIMIZERS
+from staticgrad.ir.calls import Constructed
 from staticgrad.ir.graph import Parameter
 from staticgrad.ir.value import FUNCTIONS, Value
-from staticgrad.message import kind_of, shown
+from staticgrad.message import did_you_mean, kind_of, shown
 from staticgrad.ops import parameter
 from staticgrad.ops.operands import is_number, related
 
@@ -39,7 +47,7 @@ Maker = Callable[[Any, str, Any, Any], Any]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Optimizer:
+class Optimizer(metaclass=Constructed):
     """What all optimizers have. Subclasses say in ``step`` how a gradient becomes an update.
 
     Args:
@@ -59,6 +67,13 @@ class Optimizer:
             ArgumentError: one is outside its range; it is named.
         """
         _require(type(self.accumulate) is int and self.accumulate >= 1, "accumulate", "1 or more")
+
+    if not TYPE_CHECKING:  # a type checker shall find what is not there
+
+        def __getattr__(self, name: str) -> NoReturn:
+            if name.startswith("_"):
+                raise AttributeError(name)
+            raise _no_attribute(self, name)
 
     def updates(self, loss: Any, params: Any) -> Updates:
         """The next value of every parameter, and of the state that this call makes for them.
@@ -102,6 +117,11 @@ class Optimizer:
         """One application of the gradients: the parameters and their state afterwards."""
         raise TypeError(f"{type(self).__name__} does not say how it steps")
 
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        if "step" in cls.__dict__:
+            cls.step = _graph_step(cls.step)  # type: ignore[method-assign]
+
     def state(self, name: str, dtype: str = "int64") -> Parameter:
         """A 0-d state parameter of the optimizer as a whole, zero at first."""
         prefix = self.name or type(self).__name__.lower()
@@ -132,6 +152,29 @@ def registered_optimizers() -> tuple[type[Optimizer], ...]:
         found[cls] = None
         waiting += cls.__subclasses__()
     return tuple(found)
+
+
+def _no_attribute(optimizer: Optimizer, name: str) -> UnknownAttributeError:
+    known = [each for each in dir(type(optimizer)) if not each.startswith("_")]
+    return UnknownAttributeError(
+        f"{type(optimizer).__name__} has no {name!r}",
+        hint=OF_OPTIMIZERS.get(name) or did_you_mean(name, known),
+    )
+
+
+def _graph_step(step: Any) -> Any:
+    """A subclass's ``step``; called without gradients, as by users of PyTorch, it says why not."""
+
+    @wraps(step)
+    def stepped(self: Optimizer, *grads: Any) -> Any:
+        if len(grads) != 1:
+            raise UnknownArgumentError(
+                f"{type(self).__name__}.step takes gradients by parameter, and runs nothing",
+                hint=OF_OPTIMIZERS["step"],
+            )
+        return step(self, *grads)
+
+    return stepped
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,56 +10,11 @@ from pathlib import Path
 import numpy as np
 
 import staticgrad.ops
+from staticgrad.habits import MISSING, REASONS
 from staticgrad.ir.value import NUMPY_NAMES, numpy_function
 from tests.ops import keyword_calls
 
 PAGE = Path(__file__).parents[1] / "docs" / "numpy.md"
-
-#: Why a function is missing -> its names. Every missing one stands here once.
-MISSING = {
-    "there are no complex numbers": (
-        "angle conj conjugate imag iscomplex iscomplexobj isreal isrealobj real real_if_close"
-        " sort_complex"
-    ),
-    "the result's size depends on values; use a mask with where, or indices known at build": (
-        "argwhere bincount compress delete extract flatnonzero intersect1d nonzero setdiff1d"
-        " setxor1d trim_zeros union1d unique unique_all unique_counts unique_inverse unique_values"
-    ),
-    "writes into its operand; use x.at[key].set or .add, which give a new value": (
-        "copyto fill_diagonal place put put_along_axis putmask"
-    ),
-    "a composite that nobody has written yet": (
-        "apply_along_axis apply_over_axes bmat convolve correlate diagflat histogram2d"
-        " histogramdd insert interp ldexp nanargmax nanargmin resize rollaxis vander"
-    ),
-    "an op on bits or number pairs that nobody has written yet": (
-        "bitwise_count frexp gcd lcm modf nextafter packbits spacing unpackbits"
-    ),
-    "a special function without a kernel": "i0",
-    "makes an array of numbers known at build: use NumPy's, and index or compute with it": (
-        "bartlett blackman diag_indices diag_indices_from hamming hanning indices ix_"
-        " kaiser mask_indices poly polyadd polyder polydiv polyfit polyint polymul polysub"
-        " polyval ravel_multi_index roots tril_indices tril_indices_from triu_indices"
-        " triu_indices_from unravel_index"
-    ),
-    "makes arrays from other data: use NumPy's, and sg.constant or a feed": (
-        "array asanyarray asarray asarray_chkfinite ascontiguousarray asfortranarray asmatrix copy"
-        " empty empty_like from_dlpack frombuffer fromfile fromfunction fromiter fromregex"
-        " fromstring frompyfunc genfromtxt load loadtxt require"
-    ),
-    "is about memory, files, printing, dtypes or settings": (
-        "array2string array_repr array_str base_repr binary_repr broadcast_shapes can_cast"
-        " common_type einsum_path format_float_positional format_float_scientific get_include"
-        " get_printoptions getbufsize geterr geterrcall info isdtype isfortran isscalar issubdtype"
-        " iterable may_share_memory min_scalar_type mintypecode ndim nested_iters printoptions"
-        " promote_types result_type save savetxt savez savez_compressed set_printoptions setbufsize"
-        " seterr seterrcall shape shares_memory show_config show_runtime size test typename"
-    ),
-    "there are no dates": (
-        "busday_count busday_offset datetime_as_string datetime_data is_busday isnat"
-    ),
-}
-REASONS = {name: reason for reason, names in MISSING.items() for name in names.split()}
 
 
 def functions_of_numpy() -> list[str]:

@@ -43,6 +43,13 @@ def test_a_close_name_is_suggested_and_no_other():
     assert did_you_mean("zzz", ["batch", "time"]) == ""
     assert did_you_mean(3, []) == ""
     assert closest("softmx", {"softmax": 1, "relu": 2}) == "softmax"
+    assert closest("meen", ["mean", "median"]) == "mean"
+    assert closest("X", ["x", "y"]) == "x"
+    for wrong, known in {
+        "det": "dot", "sgd": "std", "save": "ravel", "scan": "isnan", "solve": "absolute",
+        "cond": "round", "yy": "y", "vmap": "vecmat", "interp": "inner",
+    }.items():  # fmt: skip
+        assert closest(wrong, [known]) is None
 
 
 def test_names_are_listed():

@@ -17,6 +17,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 import numpy as np
 
 from staticgrad.errors import ArgumentError, DTypeError, UnknownArgumentError
+from staticgrad.habits import ARGUMENTS
 from staticgrad.ir.dtype import as_dtype
 from staticgrad.message import did_you_mean, kind_of, listed, shown
 
@@ -135,6 +136,21 @@ def as_method(method: Callable[P, T]) -> Callable[P, T]:
         return _read(method, f"ndarray.{method.__name__}", args, kwargs)
 
     return called
+
+
+class Constructed(type):
+    """Metaclass of public classes: an argument that their constructor does not take is refused as
+    by a public function."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().__call__(*args, **kwargs)
+        except TypeError as error:
+            if _raised_inside(error):
+                raise
+            own = inspect.signature(vars(cls).get("__init__", type.__init__))
+        _check(cls.__name__, own, (None, *args), kwargs)
+        raise TypeError(f"{cls.__name__} cannot be made")
 
 
 def _raised_inside(error: TypeError) -> bool:
@@ -327,9 +343,14 @@ def _is_idle(name: str, word: str, given: Any, default: Any) -> bool:
 
 def _unknown(name: str, word: str, ours: inspect.Signature) -> UnknownArgumentError:
     names = _names(ours)
+    habit = ARGUMENTS.get(word, "")
+    if habit.isidentifier():  # another library's name, of an argument that is there or is not
+        habit = f"write {habit}=; " if habit in names else ""
+    elif habit:
+        habit = f"instead: {habit}\n"
     return UnknownArgumentError(
         f"{name}: there is no argument {word!r}",
-        hint=f"{did_you_mean(word, names)}it takes {listed(names)}",
+        hint=f"{habit or did_you_mean(word, names)}it takes {listed(names)}",
     )
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 
 import numpy as np
 
+from staticgrad.elsewhere import call_of
 from staticgrad.errors import (
     DTypeError,
     ImmutableError,
@@ -21,6 +22,7 @@ from staticgrad.errors import (
     SymbolicValueError,
     UnknownAttributeError,
 )
+from staticgrad.habits import instead_of
 from staticgrad.ir.arrays import masked_array
 from staticgrad.message import Related, did_you_mean, kind_of, shown
 
@@ -47,8 +49,11 @@ _ELSEWHERE: Final[dict[str, str]] = {
     "unsqueeze": "x[..., None] or sg.expand_dims(x, axis)",
     "expand": "sg.broadcast_to(x, shape)",
     "dim": "x.ndim",
-    "mm": "a @ b",
-    "bmm": "a @ b",
+    **dict.fromkeys(("mm", "bmm", "matmul"), "a @ b, or sg.matmul(a, b)"),
+    "abs": "abs(x)",
+    "pow": "x ** y",
+    **dict.fromkeys(("add", "sub", "subtract", "mul", "multiply", "div", "divide"), "x + y, x * y"),
+    **dict.fromkeys(("eq", "ne", "lt", "gt", "le", "ge"), "x == y, x < y, and so on"),
     "name": "an input's name is the key of its feed; give values names as outputs of a graph",
 }  # fmt: skip
 
@@ -180,13 +185,11 @@ class NoNumbers:
 
 def _instead(name: str) -> str:
     """What to write for a method of another library, if that is known."""
-    from staticgrad.ir.value import FUNCTIONS  # for messages: that module reads this one
-
     if name in _ELSEWHERE:
         return _ELSEWHERE[name]
     if name.endswith("_") and name.rstrip("_"):
         return _WRITE
-    return f"sg.{name}(x)" if name in FUNCTIONS else ""
+    return call_of(name) or instead_of(name)
 
 
 def no_graph_attribute(name: str, known: Iterable[str]) -> AttributeError:
@@ -236,5 +239,5 @@ def no_function(function: Any) -> StaticgradError:
 def _not_covered(called: str, instead: str = "") -> SymbolicValueError:
     return SymbolicValueError(
         f"{called} takes arrays: there is no such function of values here",
-        hint=instead or "docs/numpy.md lists the functions that take values\n" + _NUMBERS,
+        hint=instead or "\n".join(filter(None, [instead_of(called.rpartition(".")[2]), _NUMBERS])),
     )

@@ -234,6 +234,8 @@ def broadcast(name: str, shapes: Sequence[Shape]) -> Shape:
     except BroadcastError as error:
         named = isinstance(error.left, Dim) or isinstance(error.right, Dim)
         hint = "a named size meets itself or a literal 1 only; " if named else ""
+        if name == "eq":  # Python's ``in`` asks for it
+            hint = "a value in a list: any(x is y for y in values)\n" + hint
         raise ShapeError(
             f"{name}: shapes do not broadcast, {error.left} != {error.right}",
             details=_aligned(shapes, error.axis_from_end),

@@ -8,10 +8,11 @@ planner may still write in place.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import numpy as np
 
+from staticgrad.errors import UnknownAttributeError
 from staticgrad.ir.dtype import I64
 from staticgrad.ir.value import FUNCTIONS, Value, binding_kind
 from staticgrad.ops.elementwise import Operand, lifted
@@ -23,6 +24,18 @@ from staticgrad.ops.selection import where
 from staticgrad.ops.slices import Pad
 from staticgrad.ops.subscript import Selection, selection
 
+#: JAX's names of further updates -> the operator.
+_SIGNS: Final = {
+    **{"multiply": "*", "mul": "*", "divide": "/", "div": "/", "power": "**", "pow": "**"},
+    **{"subtract": "-", "sub": "-"},
+}
+
+
+def _no_attribute(owner: str, name: str, hint: str) -> AttributeError:
+    if name.startswith("_"):
+        return AttributeError(name)
+    return UnknownAttributeError(f"{owner} has no {name!r}", hint=hint)
+
 
 @dataclass(frozen=True, eq=False)
 class At:
@@ -33,6 +46,11 @@ class At:
     def __getitem__(self, key: Any) -> Place:
         return Place(self.x, key)
 
+    if not TYPE_CHECKING:  # a type checker shall find what is not there
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise _no_attribute("x.at", name, f"the key comes first: x.at[key].{name}(y)")
+
 
 @dataclass(frozen=True, eq=False)
 class Place:
@@ -40,6 +58,17 @@ class Place:
 
     x: Value
     key: Any
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> NoReturn:
+            sign = _SIGNS.get(name)
+            hint = "x.at[key] has get, set and add"
+            if sign is not None:
+                hint = f"x.at[key].set(x[key] {sign} y)"
+            elif name in ("min", "max"):
+                hint = f"x.at[key].set(sg.{name}imum(x[key], y))"
+            raise _no_attribute("x.at[key]", name, hint)
 
     def get(self) -> Value:
         """``x[key]``."""

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.errors import DTypeError
+from staticgrad.errors import ArgumentError, DTypeError
 from staticgrad.ir.dtype import BOOL, DType
 from staticgrad.ir.expr import Expr, select
 from staticgrad.ir.op import Array
@@ -166,7 +166,7 @@ class Minimum(_Extremum, name="minimum"):
 # -- public functions -----------------------------------------------------------------------------
 
 
-def where(condition: Operand, x: Operand, y: Operand) -> Value:
+def where(condition: Operand, x: Operand | None = None, y: Operand | None = None) -> Value:
     """x where the condition is true (not zero), else y; all three broadcast, x and y promote.
 
     A gradient counts only where its operand was chosen, whatever the other one holds.
@@ -174,7 +174,14 @@ def where(condition: Operand, x: Operand, y: Operand) -> Value:
     Raises:
         ShapeError: the shapes do not broadcast.
         DTypeError: a Python integer that the other branch's dtype cannot hold.
+        ArgumentError: the condition alone, of which NumPy gives the places where it is true.
     """
+    if x is None or y is None:
+        raise ArgumentError(
+            "where takes a condition and the values to choose from",
+            hint="sg.where(condition, x, y); how many places a condition is true at is only known\n"
+            "in a run, so that they cannot be a value: sum(where(condition, x, 0)) is one",
+        )
     return Where()(condition, x, y)  # type: ignore[no-any-return]
 
 

@@ -1,0 +1,167 @@
+"""What users of other libraries type, and what to write here: data for messages.
+
+``INSTEAD`` has names that stand for something here; ``MISSING`` names that stand for nothing yet,
+by the reason; ``ARGUMENTS`` other libraries' names of arguments. A test holds that nothing that
+exists is said to be missing.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+_LAYER: Final = "layers are functions: sg.nn has them, x @ w + b is a dense one"
+_RUN: Final = "f = sg.compile(value), then f.run(feeds)"
+_TAPE: Final = "from staticgrad.eager import Tensor: define-by-run, with backward()"
+_SAVE: Final = (
+    "np.savez(file, **{p.name: p.value for p in parameters}) saves, p.value = array restores;\n"
+    "graphs and compiled programs pickle"
+)
+
+#: A name in other libraries -> what to write here.
+INSTEAD: Final = {
+    **dict.fromkeys(("placeholder", "Input", "tensor", "symbol"), "sg.input(name, shape, dtype)"),
+    **dict.fromkeys(("Variable", "variable", "shared"), "sg.parameter(name, array)"),
+    **dict.fromkeys(("array", "asarray"), "sg.constant(array); most functions take arrays as is"),
+    **dict.fromkeys(("jit", "function", "Function", "Session", "session"), _RUN),
+    **dict.fromkeys(("Tensor", "no_grad", "tape", "GradientTape", "Function"), _TAPE),
+    **dict.fromkeys(("gradients", "backward"), "sg.grad(loss, wrt)"),
+    **dict.fromkeys(("Linear", "Dense", "Module", "Sequential"), _LAYER),
+    **dict.fromkeys(("seed", "default_rng", "PRNGKey"), "rng = sg.random.Generator(seed)"),
+    **dict.fromkeys(("mm", "bmm"), "a @ b, or sg.matmul(a, b)"),
+    **dict.fromkeys(("save", "load", "savez", "state_dict", "load_state_dict"), _SAVE),
+    **dict.fromkeys(("DataLoader", "Dataset"), "from staticgrad.eager import DataLoader"),
+    **dict.fromkeys(("float16", "half", "bfloat16"), "floating values are float32 or float64"),
+    "permute": "sg.transpose(x, axes)",
+    "cat": "sg.concatenate([a, b], axis)",
+    "unsqueeze": "sg.expand_dims(x, axis)",
+    "clamp": "sg.clip(x, low, high)",
+    "masked_fill": "sg.where(mask, number, x)",
+    "rsqrt": "1 / sg.sqrt(x)",
+    "remat": "sg.compile(graph, checkpoint=..., memory_budget=...); sg.checkpoint(x) marks",
+}
+
+#: Why a name has nothing that stands for it -> the names, those of NumPy's main namespace first.
+MISSING: Final = {
+    "there are no complex numbers": (
+        "angle conj conjugate imag iscomplex iscomplexobj isreal isrealobj real real_if_close"
+        " sort_complex complex64 complex128 fft ifft rfft irfft fft2 ifft2"
+    ),
+    "the result's size depends on values; use a mask with where, or indices known at build": (
+        "argwhere bincount compress delete extract flatnonzero intersect1d nonzero setdiff1d"
+        " setxor1d trim_zeros union1d unique unique_all unique_counts unique_inverse unique_values"
+        " boolean_mask masked_select"
+    ),
+    "writes into its operand; use x.at[key].set or .add, which give a new value": (
+        "copyto fill_diagonal place put put_along_axis putmask scatter_ index_put"
+    ),
+    "a composite that nobody has written yet": (
+        "apply_along_axis apply_over_axes bmat convolve correlate diagflat histogram2d"
+        " histogramdd insert interp ldexp nanargmax nanargmin resize rollaxis vander"
+    ),
+    "an op on bits or number pairs that nobody has written yet": (
+        "bitwise_count frexp gcd lcm modf nextafter packbits spacing unpackbits"
+    ),
+    "a special function without a kernel": (
+        "i0 gammaln lgamma gamma digamma polygamma betaln beta betainc gammainc gammaincc erfinv"
+        " erfcinv ndtri i0e i1 i1e jv zeta spence"
+    ),
+    "makes an array of numbers known at build: use NumPy's, and index or compute with it": (
+        "bartlett blackman diag_indices diag_indices_from hamming hanning indices ix_"
+        " kaiser mask_indices poly polyadd polyder polydiv polyfit polyint polymul polysub"
+        " polyval ravel_multi_index roots tril_indices tril_indices_from triu_indices"
+        " triu_indices_from unravel_index"
+    ),
+    "makes arrays from other data: use NumPy's, and sg.constant or a feed": (
+        "array asanyarray asarray asarray_chkfinite ascontiguousarray asfortranarray asmatrix copy"
+        " empty empty_like from_dlpack frombuffer fromfile fromfunction fromiter fromregex"
+        " fromstring frompyfunc genfromtxt load loadtxt require"
+    ),
+    "is about memory, files, printing, dtypes or settings": (
+        "array2string array_repr array_str base_repr binary_repr broadcast_shapes can_cast"
+        " common_type einsum_path format_float_positional format_float_scientific get_include"
+        " get_printoptions getbufsize geterr geterrcall info isdtype isfortran isscalar issubdtype"
+        " iterable may_share_memory min_scalar_type mintypecode ndim nested_iters printoptions"
+        " promote_types result_type save savetxt savez savez_compressed set_printoptions setbufsize"
+        " seterr seterrcall shape shares_memory show_config show_runtime size test typename"
+    ),
+    "there are no dates": (
+        "busday_count busday_offset datetime_as_string datetime_data is_busday isnat"
+    ),
+    "there is no linear algebra beyond products and norms yet": (
+        "linalg solve inv det slogdet cholesky qr svd svdvals eig eigh eigvals eigvalsh lstsq pinv"
+        " matrix_rank matrix_power expm tensorsolve tensorinv multi_dot solve_triangular lu"
+        " cho_factor cho_solve"
+    ),
+    "there are no loops and branches inside a graph yet: Python's loops build one node per step,"
+    " sg.where chooses elements, sg.linear_scan solves linear recurrences": (
+        "scan while_loop fori_loop cond switch associative_scan ifelse case foldl map_fn"
+    ),
+    "there is no vectorising transformation yet: write the batch axis": "vmap pmap vectorize",
+    "there is no convolution yet: sg.stack of slices gives the columns of a product": (
+        "conv conv1d conv2d conv3d conv_transpose Conv1d Conv2d Conv3d max_pool max_pool1d"
+        " max_pool2d avg_pool avg_pool1d avg_pool2d MaxPool2d AvgPool2d unfold fold"
+    ),
+    "there are no recurrent layers yet: a Python loop over steps builds one": (
+        "RNN LSTM GRU LSTMCell GRUCell RNNCell"
+    ),
+    "optimizers are SGD, Adam and AdamW; a subclass of sg.optim.Optimizer adds one": (
+        "RMSprop Adagrad Adadelta Adamax NAdam RAdam Lion LBFGS Adafactor lr_scheduler"
+    ),
+    "there are no sparse arrays; sg.take and sg.scatter_add read and add at indices": (
+        "sparse coo_matrix csr_matrix spmm to_sparse"
+    ),
+}
+
+_GRAPH_STEP: Final = (
+    "an optimizer writes graphs: step = sg.Graph({'loss': loss}, opt.updates(loss, ws)), and each"
+    " sg.compile(step).run(feeds) is a step"
+)
+#: What optimizers of other libraries do -> what to write here.
+OF_OPTIMIZERS: Final = {
+    **dict.fromkeys(("step", "minimize", "apply_gradients", "update", "train_step"), _GRAPH_STEP),
+    "zero_grad": "gradients are values of the graph: there is nothing to clear",
+    **dict.fromkeys(("param_groups", "parameters"), "updates(loss, params) takes the parameters"),
+    **dict.fromkeys(("state_dict", "load_state_dict"), _SAVE),
+    "init": "updates(loss, params) makes the state, as parameters of the graph",
+    "lr": "learning_rate, which may be a value of the graph",
+}
+#: What compiled functions of other libraries do -> what to write here.
+OF_COMPILED: Final = {
+    **dict.fromkeys(("eval", "forward", "predict", "call", "apply", "execute"), "f.run(feeds)"),
+    **dict.fromkeys(("backward", "grad"), "compile gradients: sg.compile(sg.grad(loss, w))"),
+    **dict.fromkeys(("parameters", "params", "state_dict"), "f.program_graph.parameters"),
+    **dict.fromkeys(("fit", "train", "train_step", "step"), "f.run(feeds), once per batch"),
+    **dict.fromkeys(("lower", "as_text", "ir", "asm", "code", "kernels"), "f.source, f.schedule"),
+    "cost_analysis": "f.explain()",
+}
+
+#: Other libraries' names of arguments -> ours, or what to write instead.
+ARGUMENTS: Final = {
+    "dim": "axis",
+    "dims": "axis",
+    "keepdim": "keepdims",
+    "keep_dims": "keepdims",
+    "lr": "learning_rate",
+    "input": "x",
+    "other": "y",
+    "betas": "beta1 and beta2",
+    "params": "wrt",
+    "parameters": "wrt",
+    "updates": "a graph: sg.compile(sg.Graph(outputs, updates))",
+    "inputs": "the values that outputs depend on: they are found",
+    "feeds": "f = sg.compile(value), then f.run(feeds)",
+    "givens": "f.run(feeds)",
+    "device": "nothing: kernels run on the CPU",
+    "requires_grad": "nothing: sg.grad(loss, [w]) names what it differentiates",
+}
+
+#: Name -> why it is missing.
+REASONS: Final = {name: reason for reason, names in MISSING.items() for name in names.split()}
+
+
+_BY_LETTERS: Final = {name.lower(): reason for name, reason in REASONS.items()}
+
+
+def instead_of(name: str) -> str:
+    """What to write for another library's name, or why nothing stands for it; else empty."""
+    return INSTEAD.get(name) or REASONS.get(name) or _BY_LETTERS.get(name.lower(), "")
