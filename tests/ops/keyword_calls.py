@@ -135,6 +135,28 @@ def converted(data: Any, make: Callable[[np.ndarray[Any, Any]], Any]) -> Any:
     return data
 
 
+def operand(sample: Sample, place: int) -> np.ndarray[Any, Any]:
+    """The array that the value number ``place`` is made of."""
+    found: list[np.ndarray[Any, Any]] = []
+    called(sample, lambda array: found.append(array) or array, "keep")
+    return found[place]
+
+
+def moved(sample: Sample, place: int, element: int, step: float) -> Sample:
+    """The sample with one element of that array moved."""
+    seen = itertools.count()
+
+    def shifted(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        if next(seen) != place:
+            return array
+        other = array.copy()
+        other.flat[element] += step
+        return other
+
+    args, kwargs = called(sample, shifted, "keep")
+    return Sample(sample.name, sample.parameter, args, kwargs)
+
+
 def called(sample: Sample, make: Callable[[np.ndarray[Any, Any]], Any], way: str) -> Any:
     """The call on values: as NumPy's function, or as ours."""
     args = tuple(converted(each, make) for each in sample.args)
@@ -143,6 +165,8 @@ def called(sample: Sample, make: Callable[[np.ndarray[Any, Any]], Any], way: str
         k: converted(v, make) if operands and k not in ("weights", "where") else v
         for k, v in sample.kwargs.items()
     }
+    if way == "keep":  # the arguments themselves
+        return args, kwargs
     ours = NUMPY_NAMES.get(sample.name, sample.name)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # NumPy's, of names that it gives up

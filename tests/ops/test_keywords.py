@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
+from staticgrad.eager import Tensor
 from staticgrad.ir.value import numpy_function
 from tests.numpy_names import covered
 from tests.ops import keyword_calls as table
@@ -41,7 +42,7 @@ def test_every_parameter_is_right_or_refused_by_name(name: str) -> None:
 
 @every_function
 def test_graphs_give_the_same(name: str) -> None:
-    """One graph of all that is taken; evaluated node by node."""
+    """One graph of all that is taken: evaluated node by node, and compiled."""
     outputs, feeds, inputs, expected = {}, {}, [], []
 
     def fed(array: np.ndarray) -> sg.Value:
@@ -60,9 +61,78 @@ def test_graphs_give_the_same(name: str) -> None:
             outputs[places[-1]] = value
         expected.append((sample, places))
     outputs = {k: v if isinstance(v, sg.Value) else sg.constant(v) for k, v in outputs.items()}
-    arrays = sg.evaluate(sg.Graph(outputs, inputs=inputs), feeds)
-    for sample, places in expected:
-        table.check([arrays[place] for place in places], sample)
+    graph = sg.Graph(outputs, inputs=inputs)
+    for arrays in (sg.evaluate(graph, feeds), sg.compile(graph).run(feeds)):
+        for sample, places in expected:
+            table.check([arrays[place] for place in places], sample)
+
+
+#: What options are computed by formulas of our own, and is smooth where the samples are.
+SMOOTH = (
+    "sum", "prod", "mean", "var", "std", "max", "min", "nansum", "nanprod", "nanmean", "nanvar",
+    "nanstd", "nanmax", "nanmin", "pad", "diff", "ediff1d", "average", "cov", "corrcoef", "ravel",
+    "logspace", "geomspace", "cross", "clip", "take", "choose", "einsum", "trace", "reshape",
+    "concatenate", "stack", "dot", "kron", "cumsum", "cumprod", "nan_to_num", "tensordot",
+    "linspace",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_gradients_are_numpys_differences(name: str) -> None:
+    """Of every sample that is taken: NumPy's own function, one element moved at a time."""
+    checked = 0
+    for sample in table.samples(name):
+        if table.refusal(sample) is not None or sample.kwargs.get("dtype", "float64") != "float64":
+            continue
+        leaves: list[Tensor] = []
+
+        def leaf(array: np.ndarray, leaves: list[Tensor] = leaves) -> Tensor:
+            floats = array.dtype.kind == "f"
+            leaves.append(Tensor(array, requires_grad=floats, dtype=array.dtype))
+            return leaves[-1]
+
+        found = table.results(table.called(sample, leaf, "sg"))
+        weights = [np.random.default_rng(k).normal(size=v.shape) for k, v in enumerate(found)]
+        pairs = [(v, w) for v, w in zip(found, weights, strict=True) if carries(v)]
+        if not pairs:
+            continue
+        total = sum(((v * w).sum() for v, w in pairs), start=Tensor(0.0, dtype="float64"))
+        total.backward()
+        for place, tensor in enumerate(leaves):
+            if tensor.grad is None:
+                continue
+            checked += 1
+            wanted = differences(
+                sample,
+                place,
+                [w if carries(v) else None for v, w in zip(found, weights, strict=True)],
+            )
+            np.testing.assert_allclose(tensor.grad, wanted, 1e-6, 1e-7, err_msg=str(sample))
+    assert checked > 0
+
+
+def carries(value: object) -> bool:
+    return isinstance(value, Tensor) and value.requires_grad
+
+
+def differences(sample: Sample, place: int, weights: list[np.ndarray | None]) -> np.ndarray:
+    """Central differences of the weighted sum of NumPy's results, by the array at a place."""
+    size = table.operand(sample, place).size
+    slopes = []
+    for element in range(size):
+        ends = []
+        for step in (1e-6, -1e-6):
+            moved = table.moved(sample, place, element, step)
+            results = table.results(moved.wanted())
+            ends.append(
+                sum(
+                    float((r * w).sum())
+                    for r, w in zip(results, weights, strict=True)
+                    if w is not None
+                )
+            )
+        slopes.append((ends[0] - ends[1]) / 2e-6)
+    return np.array(slopes).reshape(table.operand(sample, place).shape)
 
 
 @every_function
