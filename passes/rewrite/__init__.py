@@ -11,8 +11,15 @@ subtract-negative: sub(x, neg(y)) -> add(x, y)
 whole graph, and ``base`` makes passes of tables of rules.
 """
 
-from passes.rewrite.base import Rewrite as Rewrite
-from passes.rewrite.driver import rewrite as rewrite
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from passes.rewrite.driver import (
+    Rewritten as Rewritten,
+    rewrite as rewrite,
+    rewrite_nodes as rewrite_nodes,
+)
 from passes.rewrite.matching import (
     Match as Match,
     holds as holds,
@@ -22,9 +29,13 @@ from passes.rewrite.matching import (
 from passes.rewrite.rule import Rule as Rule, rule as rule
 from passes.rewrite.terms import Term as Term, hole as hole, holes as holes, some as some
 
+if TYPE_CHECKING:
+    from passes.rewrite.base import Rewrite as Rewrite
+
 __all__ = [
     "Match",
     "Rewrite",
+    "Rewritten",
     "Rule",
     "Term",
     "holds",
@@ -33,6 +44,16 @@ __all__ = [
     "is_number",
     "number_of",
     "rewrite",
+    "rewrite_nodes",
     "rule",
     "some",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """``Rewrite`` loads settings and reports, which differentiation does without."""
+    if name != "Rewrite":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from passes.rewrite.base import Rewrite
+
+    return Rewrite

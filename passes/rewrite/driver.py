@@ -13,7 +13,7 @@ at what is new.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -87,6 +87,56 @@ def rewrite(
     return driver.run(graph), driver.hits
 
 
+@dataclass(frozen=True)
+class Rewritten:
+    """What ``rewrite_nodes`` made: ``value(v)`` is what stands for v.
+
+    ``touched`` are the nodes that rewrites replaced or looked through.
+    """
+
+    new: Mapping[Node, tuple[Symbolic, ...]]
+    touched: Set[Node]
+
+    def value(self, before: Symbolic) -> Symbolic:
+        """What stands for ``before`` by now."""
+        while (results := self.new.get(before.node)) is not None:
+            before = results[before.index]
+        return before
+
+    def keeps(self, value: Symbolic) -> bool:
+        """Whether all that read ``value`` still do, or read what has taken over its operands."""
+        while value.node not in self.touched:
+            results = self.new.get(value.node)
+            if results is None:
+                return True
+            value = results[value.index]
+        return False
+
+
+def rewrite_nodes(
+    nodes: Sequence[Node], rules: Sequence[Rule], held: Node | None = None
+) -> Rewritten | None:
+    """Rewrite some nodes of a graph in the making, operands first, as ``rewrite`` does.
+
+    Args:
+        nodes: what to look at, operands before readers; what they read besides stays as it is.
+        rules: in order of preference; none that asks how often a value is read.
+        held: a node that no rule may replace or look through.
+
+    Returns:
+        None if no rule applies anywhere.
+
+    Raises:
+        PipelineError: as ``rewrite``.
+    """
+    index = _index(tuple(rules))
+    if all(node.settled & index.mark for node in nodes):
+        return None
+    driver = _Driver(index, None, None, held)
+    driver.walk(nodes)
+    return Rewritten(driver.new, driver.touched) if driver.hits else None
+
+
 @lru_cache(maxsize=64)
 def _index(rules: tuple[Rule, ...]) -> Index:
     """The index of a table, made once: a pipeline runs the same tables again and again."""
@@ -95,12 +145,17 @@ def _index(rules: tuple[Rule, ...]) -> Index:
 
 class _Driver:
     def __init__(
-        self, index: Index, limit: int | None, watch: Callable[[Rewriting], object] | None
+        self,
+        index: Index,
+        limit: int | None,
+        watch: Callable[[Rewriting], object] | None,
+        held: Node | None = None,
     ) -> None:
-        self._index, self._limit, self._watch = index, limit, watch
+        self._index, self._limit, self._watch, self._held = index, limit, watch, held
         self.hits: Counter[str] = Counter()
         #: Node that went -> its results by now.
-        self._new: dict[Node, tuple[Symbolic, ...]] = {}
+        self.new: dict[Node, tuple[Symbolic, ...]] = {}
+        self.touched: set[Node] = set()
         #: Nodes in their final form, and the numbers of patterns that they are throughout.
         self._done: dict[Node, None] = {}
         self._numbers: dict[Node, int] = {}
@@ -109,24 +164,28 @@ class _Driver:
         self._recent: list[str] = []
 
     def run(self, graph: Graph) -> Graph:
-        mark = self._index.mark
-        if all(node.settled & mark for node in graph.nodes):
+        if all(node.settled & self._index.mark for node in graph.nodes):
             return graph
         self._reads.graph = graph
-        for original in graph.nodes:
-            node = self._over_final_operands(original)
-            if node.settled & mark or not self._index.candidates(node, self._numbers):
-                node.settled |= mark
-                self._finish(node)
-            else:
-                self._patience = _PATIENCE
-                self._settle(node)
+        self.walk(graph.nodes)
         if not self.hits:
             return graph
         final = {value.key: self._final(value) for value in graph.roots}
         kept = [*final.values(), *graph.inputs, *graph.parameters]
         needed = set(ancestors(kept))
         return graph.with_nodes([node for node in self._done if node in needed], final)
+
+    def walk(self, nodes: Iterable[Node]) -> None:
+        """Bring every node into its final form; operands come before their readers."""
+        mark = self._index.mark
+        for original in nodes:
+            node = self._over_final_operands(original)
+            if node.settled & mark or not self._candidates(node):
+                node.settled |= mark
+                self._finish(node)
+            else:
+                self._patience = _PATIENCE
+                self._settle(node)
 
     def _settle(self, first: Node) -> None:
         """Bring a node into its final form, and everything that rules build on the way."""
@@ -135,7 +194,7 @@ class _Driver:
             task = pending.pop()
             if isinstance(task, tuple):  # what replaces the node is in its final form now
                 node, after = task
-                self._new[node] = (self._final(after),)
+                self.new[node] = (self._final(after),)
                 continue
             node = self._over_final_operands(task)
             if node in self._done:
@@ -145,7 +204,7 @@ class _Driver:
                 self._finish(node)
                 continue
             pending.append((node, rewriting.after))
-            pending.extend(reversed(self._fresh(rewriting.after)))
+            pending.extend(reversed(self._fresh(rewriting)))
 
     def _finish(self, node: Node) -> None:
         """The node stays as it is."""
@@ -160,42 +219,61 @@ class _Driver:
     def _final(self, value: Symbolic) -> Symbolic:
         """What stands for ``value`` by now; the steps on the way are shortened."""
         passed = []
-        while (results := self._new.get(value.node)) is not None:
+        while (results := self.new.get(value.node)) is not None:
             passed.append(value.node)
             value = results[value.index]
         for node in passed[:-1]:
             if len(node.types) == 1:
-                self._new[node] = (value,)
+                self.new[node] = (value,)
         return value
 
     def _over_final_operands(self, node: Node) -> Node:
-        if not reads_any(node, self._new):
+        if not reads_any(node, self.new):
             return node
         rebuilt = rebuild(node, tuple(map(self._final, node.args)))
-        self._new[node] = rebuilt.values
+        self.new[node] = rebuilt.values
         self._reads.same[rebuilt] = node
         return rebuilt
 
-    def _fresh(self, value: Symbolic) -> list[Node]:
-        """The nodes below ``value`` that have not been looked at, operands first."""
-        if value.node in self._done:
-            return []
-        found = ancestors([value], stop=self._done)
-        return sorted(found, key=lambda node: node.serial)
+    def _fresh(self, rewriting: Rewriting) -> list[Node]:
+        """The nodes that the rule built, operands first: they are newer than what it found."""
+        newest = rewriting.before.node.serial
+        seen: set[Node] = set()
+        stack = [rewriting.after.node]
+        while stack:
+            node = stack.pop()
+            if node.serial > newest and node not in seen and node not in self._done:
+                seen.add(node)
+                stack.extend(arg.node for arg in node.args)
+        return sorted(seen, key=lambda node: node.serial)
+
+    def _candidates(self, node: Node) -> tuple[Rule, ...]:
+        """The rules that may apply; numbers are known of operands that the walk leaves out, too."""
+        for arg in node.args:
+            if arg.node not in self._done:
+                self._done[arg.node] = None
+                numbers = self._index.numbers(arg)
+                if numbers:
+                    self._numbers[arg.node] = numbers
+        return self._index.candidates(node, self._numbers)
 
     def _rewritten(self, node: Node) -> Rewriting | None:
         """The first rewrite that applies; where none ever will, the node is marked."""
         if self._limit is not None and self.hits.total() >= self._limit:
             return None
         asked = self._reads.asked
-        candidates = self._index.candidates(node, self._numbers)
+        candidates = self._candidates(node)
         before = Symbolic(node)
         for rule, match in matches(candidates, before, self._reads) if candidates else ():
+            if self._held is not None and self._held in match.nodes:
+                self._reads.asked += 1  # what applies here depends on what is held
+                continue
             origin = _origin(rule, match)
             after = _replacement(rule, match, origin)
             if after is None or after.key == before.key:
                 continue
             self._count(rule, node)
+            self.touched.update(match.nodes)
             rewriting = Rewriting(rule, before, after, origin)
             if self._watch is not None:
                 self._watch(rewriting)

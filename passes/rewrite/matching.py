@@ -16,14 +16,17 @@ from passes.rewrite.rule import Rule
 from passes.rewrite.terms import Applied, Hole, Number, Term
 from staticgrad.errors import OpDefinitionError, PipelineError
 from staticgrad.ir.forms import Reshape, Same, View
-from staticgrad.ir.graph import Constant, Node, Symbolic, new_mark
+from staticgrad.ir.graph import Constant, Input, Node, ParameterLeaf, Symbolic, new_mark
 from staticgrad.message import kind_of
 from staticgrad.ops.elementwise import Elementwise
 
 #: Larger constants are not searched for being one number throughout.
 _SEARCHED: Final = 4096
-#: What was found, by the name of the hole or op, and by the op of the pattern itself.
-Bindings = Mapping[str | Applied, Symbolic]
+#: Nodes of two values that are compared, for being one expression twice.
+_COMPARED: Final = 24
+#: What was found, by the name of the hole or op, and by the op of the pattern itself; by the hole
+#: itself, another value of the same expression.
+Bindings = Mapping[str | Applied | Hole, Symbolic]
 #: How often a value is read.
 Readers = Callable[[Symbolic], int]
 
@@ -61,10 +64,15 @@ class Match:
 
     @property
     def nodes(self) -> list[Node]:
-        """The nodes that the pattern says something of, the root first; what is in holes is not."""
+        """The nodes that the pattern says something of, the root first; what is in holes is not.
+
+        With those by which what is in one hole is computed twice.
+        """
         found: list[Node] = []
         for term, value in self._found.items():
-            if isinstance(term, Applied):
+            if isinstance(term, Hole):
+                found += _twins(self._found[term.name], value)
+            elif isinstance(term, Applied):
                 found.append(value.node)
                 over = term.over or ()
                 found += [a.node for a in value.node.args if over and isinstance(a.node.op, over)]
@@ -214,8 +222,28 @@ def _found_all(
             if bound is None:
                 found = {**found, pattern.name: value}
             elif bound.key != value.key:
-                return
+                if not list(_twins(bound, value)):
+                    return
+                found = {**found, pattern: value}
     yield from _found_below(below, found) if below else (found,)
+
+
+def _twins(one: Symbolic, other: Symbolic) -> Iterator[Node]:
+    """The nodes of two values that compute the same twice; none if it is not the same."""
+    pairs = [(one, other)]
+    twins: dict[Node, Node] = {}
+    while pairs:
+        left, right = pairs.pop()
+        if left.key == right.key or twins.get(right.node) is left.node:
+            continue
+        a, b = left.node, right.node
+        same = left.index == right.index and a.op == b.op and len(a.args) == len(b.args)
+        if len(twins) >= _COMPARED or not same or isinstance(a.op, Input | ParameterLeaf):
+            return
+        twins[b] = a
+        pairs += zip(a.args, b.args, strict=True)
+    yield from twins.values()
+    yield from twins
 
 
 def _found_below(pairs: list[tuple[Applied, Symbolic]], found: Bindings) -> Iterator[Bindings]:

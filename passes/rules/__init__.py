@@ -27,3 +27,5 @@ RULES: Final[Mapping[str, Rule]] = table(rule for rules in TABLES.values() for r
 EXACT: Final = tuple(rule for rule in RULES.values() if rule.kind == "exact")
 VALUE: Final = tuple(rule for rule in RULES.values() if rule.kind == "value")
 STABLE: Final = tuple(rule for rule in RULES.values() if rule.kind == "stable")
+#: What stabilisation applies: also exact ones that bring formulas into the form that is looked for.
+STABILIZING: Final = (*STABLE, RULES["reshape-twice"], RULES["reshape-to-itself"])

@@ -1,9 +1,12 @@
 """Stabilisation: the same function by a formula that does not overflow, cancel, or meet inf - inf.
 
-Written by hand, log(softmax(x)) is -inf where softmax underflows, and its gradient NaN. Each rule
-here gives values at least as close to the true ones, and finite ones where those are finite. The
-rules on products and ratios mend what differentiation makes of such formulas: c / p * p is c, for a
-p that is positive whatever it rounds to.
+Written by hand, log(softmax(x)) is -inf where softmax underflows. Each rule here gives values at
+least as close to the true ones, and finite ones where those are finite. Derivatives are taken of
+what the rules give (``staticgrad.autodiff.formulas``), so that the right sides here have stable
+derivatives of every order, and no rule mends what differentiation made of an unstable formula.
+
+Wherever two rules overlap they meet in one form, whichever is applied first: a formula has the same
+value and derivatives in every spelling. ``tests/passes/test_confluence.py`` tries all overlaps.
 
 Sources: Blanchard, Higham and Higham, "Accurately computing the log-sum-exp and softmax functions",
 IMA J. Numer. Anal. 41 (2021); Maechler, "Accurately computing log(1 - exp(-|a|))" (2012).
@@ -12,26 +15,30 @@ IMA J. Numer. Anal. 41 (2021); Maechler, "Accurately computing log(1 - exp(-|a|)
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
+
+import numpy as np
 
 from passes.rewrite import Match, Rule, holds, holes, number_of, rule, some
 from passes.rewrite.terms import named
 from staticgrad import ops as sg
 from staticgrad.ir.dim import bounds
 from staticgrad.ir.graph import Symbolic
-from staticgrad.ir.value import FUNCTIONS
-from staticgrad.ops.arithmetic import Add, Div, Mul, Sub
+from staticgrad.ops.arithmetic import Add, Div, Mul, Neg, Sub
 from staticgrad.ops.convert import StopGradient
 from staticgrad.ops.exponentials import finite_or_zero, log_sum_exp, shares
 from staticgrad.ops.hyperbolic import Cosh
+from staticgrad.ops.indexing import Take, TakeAlong
 from staticgrad.ops.movement import Broadcast, Reshape, Transpose
 from staticgrad.ops.reduce import Max, Sum
 from staticgrad.ops.selection import Where
+from staticgrad.ops.slices import Slice
 from staticgrad.ops.special import Exp2
-from staticgrad.ops.transcendental import Exp, Sigmoid
+from staticgrad.ops.transcendental import Erf, Exp, Sigmoid
 
-x, y, z, c, p, r, e = holes("x y z c p r e")
+x, y, c = holes("x y c")
 stable = partial(rule, kind="stable", dtypes="f")
 
 #: Positive for every finite operand, and so is a ratio, product or sum of such.
@@ -39,8 +46,11 @@ _POSITIVE: Final = (Exp, Exp2, Sigmoid, Cosh)
 _KEEPING: Final = (Div, Mul, Add, Sum, Max, Broadcast, Reshape, Transpose)
 #: What stands between the largest element and its use as a shift.
 _CARRYING: Final = (Reshape, Broadcast, StopGradient)
+#: What a logarithm may be taken below of.
+_MOVING: Final = (Reshape, Transpose, Slice, Take, TakeAlong)
 #: Two ways to write what cannot overflow exp: -abs(x).
 _BELOW_ZERO: Final[tuple[Any, ...]] = (-abs(x), sg.where(x > 0.0, -x, x))
+_LOG_OF_TWO: Final = math.log(2.0)
 
 
 def positive(value: Symbolic) -> bool:
@@ -58,16 +68,47 @@ def positive(value: Symbolic) -> bool:
     return False
 
 
-def _below_zero(value: Symbolic) -> bool:
-    return any(holds(pattern, value) for pattern in _BELOW_ZERO)
+def _may_overflow(match: Match) -> bool:
+    """Whether exp(x) may be infinite; what is -abs(x) already is left alone."""
+    return not any(holds(pattern, match.x) for pattern in _BELOW_ZERO)
 
 
-# -- log of a sum of exponentials ----------------------------------------------------------------
+def _minus(value: Symbolic) -> Any:
+    return value.node.args[0] if isinstance(value.node.op, Neg) else -value
+
+
+def _opposite(match: Match) -> bool:
+    """Whether y is -x."""
+    one, two = match.x, match.y
+    negated = [v.node.args[0].key for v in (one, two) if isinstance(v.node.op, Neg)]
+    return one.key in negated or two.key in negated
+
+
+# -- logarithms of differences -------------------------------------------------------------------
+
+
+def _log_one_minus_exp(match: Match) -> Any:
+    """log(1 - exp(x)) from whichever of expm1(x) and exp(x) is the smaller; Maechler's formula."""
+    near = match.x > -_LOG_OF_TWO
+    by_difference = sg.log(-sg.expm1(sg.where(near, match.x, -1.0)))
+    return sg.where(near, by_difference, sg.log1p(-sg.exp(sg.where(near, -1.0, match.x))))
+
+
+def _is_whole(match: Match) -> bool:
+    """Whether x is not one of the two ranges that the formula above makes of it."""
+    return not isinstance(match.x.node.op, Where)
+
+
+# -- sums of exponentials ------------------------------------------------------------------------
 
 
 def _top(match: Match) -> Any:
-    """The largest element of the sum, to be taken off x: then no exponential overflows."""
-    return finite_or_zero(sg.max(match.x, match.op("sum").axes, keepdims=True))
+    """The largest element of the sum, to be taken off x: then no exponential overflows.
+
+    What is taken off is added again, so that no derivative depends on which number it is.
+    """
+    top = sg.max(match.x, match.op("sum").axes, keepdims=True)
+    return finite_or_zero(sg.stop_gradient(top))
 
 
 def _is_plain(match: Match) -> bool:
@@ -97,98 +138,121 @@ def _log_sum_exp(match: Match) -> Any:
     return sg.reshape(found, match.root.shape)
 
 
-def _softmax_of(match: Match) -> Any:
-    """c / sum(exp(x)) * exp(x), the gradient of the above: c times the softmax."""
-    share = shares(match.x, _top(match), match.op("sum").axes)
-    spread = match.op("spread")
-    c = FUNCTIONS["broadcast_to"](match.c, match.ratio.shape)
-    return spread(c) * share
+def _softmax(match: Match) -> Any:
+    return shares(match.x, _top(match), match.op("sum").axes)
 
 
-def _sum_of_shares(match: Match) -> Any:
-    """sum(c / r) as sum(c) / r, for the r = sum(exp(x)) of the same axes: a ratio to be mended."""
-    outer, inner = match.op("outer"), match.op("sum")
-    kept = tuple(1 if k in inner.axes else size for k, size in enumerate(match.x.shape))
+def _is_softmax(match: Match) -> bool:
+    """Whether each element is divided by the sum over its own row."""
+    axes = match.op("sum").axes
+    kept = tuple(1 if k in axes else size for k, size in enumerate(match.x.shape))
     whole = match["whole" if "whole" in match else "sum"].shape
-    if outer.axes != inner.axes or match.c.shape != match.x.shape or not _is_plain(match):
+    everything = len(axes) == match.x.ndim and all(size == 1 for size in whole)
+    return _is_plain(match) and (everything or whole == kept)
+
+
+# -- what is moved before its logarithm is taken -------------------------------------------------
+
+
+def _log_below(match: Match) -> Any:
+    """The logarithms moved, instead of the logarithms of what has been moved."""
+    indices = (match.y,) if "y" in match else ()
+    return match.op("move")(sg.log(match.x), *indices)
+
+
+def _has_stable_log(match: Match) -> bool:
+    """Whether x is a ratio of exponentials or a sigmoid, moved or not."""
+    node = match.x.node
+    while isinstance(node.op, _MOVING):
+        node = node.args[0].node
+    ratio = isinstance(node.op, Div) and isinstance(node.args[0].node.op, Exp)
+    return isinstance(node.op, Sigmoid) or (ratio and positive(node.args[1]))
+
+
+def _log_of(move: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """An example: the logarithm of a ratio of exponentials that is moved first."""
+    return lambda x: sg.log(move(sg.exp(sg.tanh(x)) / (4.0 * sg.cosh(sg.tanh(x)))))
+
+
+def _less_log_sum_exp(match: Match) -> Any:
+    """x - (log(sum) + y) as (x - y) - log(sum): what is large in both goes first."""
+    logs, shape = match.logs.shape, match["outer"].shape if "outer" in match else match.logs.shape
+    if shape != logs and any(size != 1 for size in (*shape, *logs)):
         return None
-    if whole != kept and (whole or len(inner.axes) != match.x.ndim):
-        return None
-    return outer(match.c) / match["sum"]
+    return (match.x - match.y) - match.logs
 
 
-def _negative_shares(match: Match) -> Any:
-    found = _sum_of_shares(match)
-    return None if found is None else -match.op("outer")(match.c) / match["sum"]
+def _less_all(x: Any) -> Any:
+    """An example: x less the logarithm of the sum of all its exponentials."""
+    top = sg.max(x, keepdims=True)
+    whole = sg.log(sg.sum(sg.exp(x - top), keepdims=True)) + top
+    return x - sg.reshape(whole, ())
 
 
-def _total(value: Any) -> Any:
-    """The sum of all elements."""
-    return Sum(tuple(range(value.ndim)))(value)
-
-
-_RATIO = named(c / some(Sum, sg.exp(x), name="sum"), "ratio")
-_WHOLE = some(Sum, sg.exp(x), name="sum")
-_KEPT = some(Reshape, _WHOLE, name="whole")
+_MOVES: Final = (
+    ("reshaped", some(Reshape, x, name="move"), lambda v: v.reshape(-1)),
+    ("transposed", some(Transpose, x, name="move"), lambda v: v.T),
+    ("part", some(Slice, x, name="move"), lambda v: v[:1]),
+    ("taken", some(Take, x, y, name="move"), lambda v: Take(0)(v, np.arange(0, v.size, 18))),
+    ("picked", some(TakeAlong, x, y, name="move"),
+     lambda v: TakeAlong(0)(v.reshape(-1), np.arange(0, v.size, 2))),
+)  # fmt: skip
+_SUM = some(Sum, sg.exp(x), name="sum")
+_KEPT = some(Reshape, _SUM, name="whole")
+_LOGS = named(sg.log(some(Reshape, some(Sum, sg.exp(x - y)))), "logs")
 
 RULES: Final[tuple[Rule, ...]] = (
     stable("log-of-exp", sg.log(sg.exp(x)), x),
     stable("log-one-plus-exp", sg.log(1.0 + sg.exp(x)), lambda m: sg.nn.softplus(m.x),
            examples=(lambda x: sg.log(1.0 + sg.exp(x)),)),
     stable("log-one-plus", sg.log(1.0 + x), sg.log1p(x)),
-    stable("log-one-minus", sg.log(1.0 - x), sg.log1p(-x)),
+    stable("log-one-minus", sg.log(1.0 - x), sg.log1p(-x),
+           where=lambda m: not isinstance(m.x.node.op, Erf)),  # one-minus-erf sees to that
     stable("log1p-of-exp", sg.log1p(sg.exp(x)), lambda m: sg.nn.softplus(m.x),
-           where=lambda m: not _below_zero(m.x), examples=(lambda x: sg.log1p(sg.exp(x)),)),
+           where=_may_overflow, examples=(lambda x: sg.log1p(sg.exp(x)),)),
     stable("exp-minus-one", sg.exp(x) - 1.0, sg.expm1(x)),
     stable("one-minus-exp", 1.0 - sg.exp(x), -sg.expm1(x)),
     stable("one-minus-erf", 1.0 - sg.erf(x), sg.erfc(x)),
-    stable("one-minus-sigmoid", 1.0 - sg.sigmoid(x), sg.sigmoid(-x)),
-    stable("sigmoid-by-hand", 1.0 / (1.0 + sg.exp(x)), sg.sigmoid(-x)),
-    stable("log-sigmoid", sg.log(sg.sigmoid(x)), lambda m: -sg.nn.softplus(-m.x),
+    stable("log-one-minus-exp", sg.log(-sg.expm1(x)), _log_one_minus_exp, where=_is_whole,
+           examples=(lambda x: sg.log(-sg.expm1(x)),)),
+    stable("log1p-minus-exp", sg.log1p(-sg.exp(x)), _log_one_minus_exp, where=_is_whole,
+           examples=(lambda x: sg.log1p(-sg.exp(x)),)),
+    stable("one-minus-sigmoid", 1.0 - sg.sigmoid(x), lambda m: sg.sigmoid(_minus(m.x)),
+           examples=(lambda x: 1.0 - sg.sigmoid(x),)),
+    stable("sigmoid-by-hand", 1.0 / (1.0 + sg.exp(x)), lambda m: sg.sigmoid(_minus(m.x)),
+           where=_may_overflow, examples=(lambda x: 1.0 / (1.0 + sg.exp(x)),)),
+    stable("sigmoid-by-power", (1.0 + sg.exp(x)) ** -1, lambda m: sg.sigmoid(_minus(m.x)),
+           where=_may_overflow, examples=(lambda x: (1.0 + sg.exp(x)) ** -1,)),
+    stable("over-one-plus-exp", c / (1.0 + sg.exp(x)), lambda m: m.c * sg.sigmoid(_minus(m.x)),
+           where=_may_overflow, examples=(lambda x, y: y / (1.0 + sg.exp(x)),)),
+    stable("exp-times-sigmoid", sg.exp(x) * sg.sigmoid(y), sg.sigmoid(x), where=_opposite,
+           examples=(lambda x: sg.exp(x) * sg.sigmoid(-x),)),
+    stable("multiple-of-sigmoid-times-exp", (c * sg.sigmoid(y)) * sg.exp(x), c * sg.sigmoid(x),
+           where=_opposite, examples=(lambda x, y: (y * sg.sigmoid(-x)) * sg.exp(x),)),
+    stable("multiple-of-exp-times-sigmoid", (c * sg.exp(x)) * sg.sigmoid(y), c * sg.sigmoid(x),
+           where=_opposite, examples=(lambda x, y: (y * sg.exp(x)) * sg.sigmoid(-x),)),
+    stable("log-sigmoid", sg.log(sg.sigmoid(x)), lambda m: -sg.nn.softplus(_minus(m.x)),
            examples=(lambda x: sg.log(sg.sigmoid(x)),)),
+    stable("log1p-minus-sigmoid", sg.log1p(-sg.sigmoid(x)), lambda m: -sg.nn.softplus(m.x),
+           examples=(lambda x: sg.log1p(-sg.sigmoid(x)),)),
     stable("log-of-ratio", sg.log(sg.exp(x) / y), x - sg.log(y),
            where=lambda m: positive(m.y),
            examples=(lambda x, y: sg.log(sg.exp(x) / sg.cosh(sg.tanh(y))),)),
-    stable("log-sum-exp", sg.log(some(Sum, sg.exp(x), name="sum")), _log_sum_exp, where=_is_plain,
+    stable("log-sum-exp", sg.log(_SUM), _log_sum_exp, where=_is_plain,
            examples=(lambda x: sg.log(sg.exp(x).sum(-1)),)),
-    stable("log-sum-exp-kept", sg.log(some(Reshape, some(Sum, sg.exp(x), name="sum"))),
-           _log_sum_exp, where=_is_plain,
+    stable("log-sum-exp-kept", sg.log(_KEPT), _log_sum_exp, where=_is_plain,
            examples=(lambda x: sg.log(sg.exp(x).sum(-1, keepdims=True)),)),
-    stable("x-times-sigmoid", x * sg.sigmoid(x), sg.where(x > -math.inf, x, 0.0) * sg.sigmoid(x)),
-    # What differentiation makes of these, once the rules above have been there.
-    stable("gradient-of-log-sum-exp", some(Broadcast, _RATIO, name="spread") * sg.exp(x),
-           _softmax_of, where=_is_plain,
-           examples=(lambda x, y: Broadcast(x.shape, tuple(range(x.ndim - 1)))(
-               y.sum(-1) / sg.exp(x).sum(-1)) * sg.exp(x),)),
-    stable("ratio-times-divisor", (c / p) * p, c, where=lambda m: positive(m.p),
-           examples=(lambda x, y: x / sg.sigmoid(y) * sg.sigmoid(y),)),
-    stable("ratio-times-multiple", (c / p) * (p * z), c * z, where=lambda m: positive(m.p),
-           examples=(lambda x, y: (x / sg.exp(y)) * (sg.exp(y) * (x + 1.0)),)),
-    stable("ratio-of-ratio-times-divisor", ((c / p) / r) * p, c / r,
-           where=lambda m: positive(m.p),
-           examples=(lambda x, y: x / sg.sigmoid(y) / (x + 2.0) * sg.sigmoid(y),)),
-    stable("share-times-whole", ((c / (e / r)) / r) * e, c,
-           where=lambda m: positive(m.e) and positive(m.r),
-           examples=(lambda x, y: x / (sg.exp(y) / sg.exp(x)) / sg.exp(x) * sg.exp(y),)),
-    stable("shares-times-whole", ((c / (e / r)) / r + z) * e, c + z * e,
-           where=lambda m: positive(m.e) and positive(m.r),
-           examples=(lambda x, y: (x / (sg.exp(y) / sg.exp(x)) / sg.exp(x) + x) * sg.exp(y),)),
-    stable("gradient-of-softplus", (c / (1.0 + sg.exp(x))) * sg.exp(x), c * sg.sigmoid(x)),
-    stable("gradient-of-sigmoid-by-hand", ((c / (1.0 + sg.exp(x))) * z) * sg.exp(x),
-           (c * sg.sigmoid(x)) * z),
-    stable("gradient-of-x-times-sigmoid", (c * x) * (sg.sigmoid(x) * sg.sigmoid(-x)),
-           (c * sg.where(abs(x) < math.inf, x, 0.0)) * (sg.sigmoid(x) * sg.sigmoid(-x))),
-    stable("gradient-of-softplus-negated",
-           -(c / (1.0 + sg.exp(x))) * sg.exp(x), -(c * sg.sigmoid(x))),
-    stable("gradient-of-sigmoid-by-hand-negated",
-           -((c / (1.0 + sg.exp(x))) * z) * sg.exp(x), -((c * sg.sigmoid(x)) * z)),
-    stable("sum-of-shares", some(Sum, c / _WHOLE, name="outer"), _sum_of_shares,
-           examples=(lambda x, y: _total(y / _total(sg.exp(x))),)),
-    stable("sum-of-shares-kept", some(Sum, c / _KEPT, name="outer"), _sum_of_shares,
-           examples=(lambda x, y: (y / sg.exp(x).sum(-1, keepdims=True)).sum(-1),)),
-    stable("sum-of-negative-shares", some(Sum, -(c / _WHOLE), name="outer"), _negative_shares,
-           examples=(lambda x, y: _total(-(y / _total(sg.exp(x)))),)),
-    stable("sum-of-negative-shares-kept", some(Sum, -(c / _KEPT), name="outer"),
-           _negative_shares,
-           examples=(lambda x, y: (-(y / sg.exp(x).sum(-1, keepdims=True))).sum(-1),)),
+    stable("less-log-sum-exp", x - (_LOGS + y), _less_log_sum_exp,
+           examples=(lambda x: x - sg.nn.logsumexp(x, -1, keepdims=True),)),
+    stable("less-log-sum-exp-of-all", x - some(Reshape, _LOGS + y, name="outer"),
+           _less_log_sum_exp, examples=(_less_all,)),
+    stable("softmax-by-hand", sg.exp(x) / _SUM, _softmax, where=_is_softmax,
+           examples=(lambda x: sg.exp(x) / sg.exp(x).sum(),)),
+    stable("softmax-by-hand-kept", sg.exp(x) / _KEPT, _softmax, where=_is_softmax,
+           examples=(lambda x: sg.exp(x) / sg.exp(x).sum(-1, keepdims=True),)),
+    *(stable(f"log-of-{name}", sg.log(pattern), _log_below, where=_has_stable_log,
+             examples=(_log_of(move),))
+      for name, pattern, move in _MOVES),
+    stable("x-times-sigmoid", x * sg.sigmoid(x),
+           sg.where(x < math.inf, sg.where(x > -math.inf, x, 0.0) * sg.sigmoid(x), x)),
 )  # fmt: skip

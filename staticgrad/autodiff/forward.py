@@ -9,12 +9,14 @@ knows no op.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any
 
 from staticgrad.autodiff.cone import Cone, ValueKey, cone_between, disconnected
+from staticgrad.autodiff.formulas import Formula, stable_formulas
 from staticgrad.autodiff.reverse import fitting, or_zeros, pulled_back, shares_of
 from staticgrad.autodiff.structure import check_floating, fitted, leaves, mapped, paired
-from staticgrad.errors import GradientError, OpDefinitionError
+from staticgrad.errors import DisconnectedError, GradientError, OpDefinitionError
 from staticgrad.ir.calls import public
 from staticgrad.ir.graph import Node, Symbolic, building_order
 from staticgrad.ir.value import FUNCTIONS
@@ -61,15 +63,52 @@ def jvp(y: Any, x: Any, tangent: Any, allow_disconnected: bool = False) -> Any:
     given = list(paired(x, tangent, "tangent"))
     cone = cone_between(outputs, moved)
     with building_order(cone.order + 1):
-        push = _Push(cone)
-        for value, direction in given:
-            fit = fitted(value, direction, "tangent")
-            with attribute_to(value.node.origin):
-                push.add(value.key, fit)
-        push.run()
+        directions = [(value, fitted(value, direction, "tangent")) for value, direction in given]
+        formulas = stable_formulas(cone, outputs, moved)
+        pushes = [_pushed_along(formula, directions) for formula in formulas]
         if not allow_disconnected:
-            push.check(outputs, moved)
-        return mapped(y, lambda value: or_zeros(push.tangents.get(value.key), value))
+            _check(cone, list(zip(formulas, pushes, strict=True)), outputs, directions)
+        found: dict[ValueKey, Any] = {}
+        for place, value in enumerate(outputs):
+            keys = [formula.outputs[place].key for formula in formulas]
+            parts = [push.tangents.get(key) for push, key in zip(pushes, keys, strict=True)]
+            known = [part for part in parts if part is not None]
+            found[value.key] = reduce(FUNCTIONS["add"], known) if known else None
+        return mapped(y, lambda value: or_zeros(found[value.key], value))
+
+
+def _pushed_along(formula: Formula, directions: Sequence[tuple[Symbolic, Any]]) -> _Push:
+    """The tangents of a formula when those of its targets are as given."""
+    push = _Push(formula.cone)
+    for value, direction in directions:
+        if value.key in formula.targets:
+            with attribute_to(value.node.origin):
+                push.add(formula.targets[value.key].key, direction)
+    push.run()
+    return push
+
+
+def _check(
+    cone: Cone,
+    done: Sequence[tuple[Formula, _Push]],
+    outputs: Sequence[Symbolic],
+    directions: Sequence[tuple[Symbolic, Any]],
+) -> None:
+    """Refuse what no path connects in the formula as it was written.
+
+    Raises:
+        DisconnectedError: with the line at which the path dies.
+    """
+    if len(done) == 1:
+        ((formula, push),) = done
+        try:
+            return push.check(formula.outputs, list(formula.targets.values()))
+        except DisconnectedError:
+            if not formula.changed:
+                raise
+    moved = [value for value, _ in directions]
+    written = Formula(cone, tuple(outputs), {value.key: value for value in moved}, False)
+    return _pushed_along(written, directions).check(outputs, moved)
 
 
 class _Push:

@@ -3,7 +3,8 @@
 Walks from the outputs back to what they are differentiated by, each node once, users before
 producers, and asks each op for its VJP. The new nodes are ordinary: they carry the forward node's
 line, their ``order`` is one above what was differentiated, and they can be differentiated again.
-This file knows no op; the arithmetic of cotangents is in ``ops.cotangent``.
+This file knows no op; the arithmetic of cotangents is in ``ops.cotangent``, and what is
+differentiated, where that is not what was written, in ``formulas``.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from staticgrad.autodiff.cone import Cone, ValueKey, cone_between, disconnected, named
+from staticgrad.autodiff.formulas import stable_formulas
 from staticgrad.autodiff.structure import (
     check_floating,
     fitted,
@@ -130,15 +132,36 @@ def _differentiated(
     outputs = [y for y, _ in given]
     if not outputs:
         raise GradientError("there is nothing to differentiate: no value is given")
-    cone = cone_between(outputs, [value for value in wanted if value.dtype.is_float])
+    targets = [value for value in wanted if value.dtype.is_float]
+    cone = cone_between(outputs, targets)
     with building_order(cone.order + 1):
-        seeds = [(y, fitted(y, ct, role)) for y, ct in given]
-        sweep = _Sweep(cone, {value.key for value in wanted})
-        found = sweep.run(seeds)
-        for value in wanted:
-            if found.get(value.key) is None and not allow_disconnected:
-                raise disconnected(outputs[-1], value, sweep.blocked)
+        seeds = [fitted(y, ct, role) for y, ct in given]
+        found: dict[ValueKey, Any] = {}
+        for formula in stable_formulas(cone, outputs, targets):
+            sweep = _Sweep(formula.cone, {target.key for target in formula.targets.values()})
+            own = sweep.run(zip(formula.outputs, seeds, strict=True))
+            found |= {key: own.get(target.key) for key, target in formula.targets.items()}
+        missing = [value for value in wanted if found.get(value.key) is None]
+        if missing and not allow_disconnected:
+            _check_paths(cone, list(zip(outputs, seeds, strict=True)), missing)
         return {value.key: or_zeros(found.get(value.key), value) for value in wanted}
+
+
+def _check_paths(
+    cone: Cone, given: Sequence[tuple[Symbolic, Any]], missing: Sequence[Symbolic]
+) -> None:
+    """Refuse a value that no differentiable path leads to, in the formula as it was written.
+
+    Another one without that path tells that the value does not matter: its gradient is zero.
+
+    Raises:
+        DisconnectedError: with the line at which the path dies.
+    """
+    sweep = _Sweep(cone, {value.key for value in missing})
+    found = sweep.run(given)
+    for value in missing:
+        if found.get(value.key) is None:
+            raise disconnected(given[-1][0], value, sweep.blocked)
 
 
 def pulled_back(

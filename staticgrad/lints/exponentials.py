@@ -75,12 +75,13 @@ UNSHIFTED: Final = Lint(
     ("sum",),
     _unshifted,
     bad=(
-        lambda x: sg.exp(x) / sg.exp(x).sum(-1, keepdims=True),
+        lambda x: (2.0 * sg.exp(x)) / sg.exp(x).sum(-1, keepdims=True),
         lambda x, y: (sg.exp(x) * (y > 0)).sum(-1) / (1.0 + sg.exp(x).sum(-1)),
         lambda x: sg.log(1.0 + sg.exp(x).sum(-1)),
     ),
     good=(
         lambda x: nn.softmax(x),
+        lambda x: sg.exp(x) / sg.exp(x).sum(-1, keepdims=True),
         lambda x: sg.log(sg.exp(x).sum(-1)),
         lambda x: nn.logsumexp(x),
         lambda x: sg.exp(x).sum(-1),
@@ -141,13 +142,13 @@ PROBABILITY: Final = Lint(
     ("log", "log2", "log10", "log1p"),
     _log_of_probability,
     bad=(
-        lambda x: -sg.log(nn.softmax(x)[:, 0]).mean(),
         lambda x, y: -sg.log((nn.softmax(x) * y).sum(-1)).mean(),
         lambda x: sg.log2(sg.sigmoid(x)),
         lambda x: sg.log(1.0 - nn.softmax(x)[:, 0]),
     ),
     good=(
         lambda x: sg.log(nn.softmax(x)),
+        lambda x: -sg.log(nn.softmax(x)[:, 0]).mean(),
         lambda x: sg.log(sg.sigmoid(x)),
         lambda x: sg.log(1.0 - sg.sigmoid(x)),
         lambda x: sg.log(nn.softmax(x)[:, 0] + 1e-9),

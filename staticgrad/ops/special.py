@@ -16,7 +16,7 @@ from staticgrad.ir.op import Array
 from staticgrad.ir.value import FUNCTIONS, Value
 from staticgrad.ops.cotangent import ZERO, Partial
 from staticgrad.ops.elementwise import Floating, Operand, quiet
-from staticgrad.ops.transcendental import Exp, Log
+from staticgrad.ops.transcendental import Exp, Log, Sigmoid
 
 _LN2: Final = math.log(2.0)
 _LN10: Final = math.log(10.0)
@@ -97,7 +97,7 @@ class Cbrt(Floating, name="cbrt"):
 class LogAddExp(Floating, name="logaddexp"):
     """log(exp(x) + exp(y)) without overflow: the larger one plus log1p(exp(-abs(x - y))).
 
-    Derivatives: exp(x - out) and exp(y - out); NaN where x and y are the same infinity.
+    Derivatives: sigmoid(x - y) and sigmoid(y - x); NaN where x and y are the same infinity.
     """
 
     flops = 50
@@ -111,7 +111,7 @@ class LogAddExp(Floating, name="logaddexp"):
         return select(x.eq(y), x + _LN2, apart)
 
     def partials(self, out: Any, x: Any, y: Any) -> tuple[Partial, ...]:
-        return Exp()(x - out), Exp()(y - out)
+        return Sigmoid()(x - y), Sigmoid()(y - x)
 
 
 class XLogY(Floating, name="xlogy"):

@@ -26,9 +26,9 @@ def batch_input(name: str = "x", *more: int) -> sg.Value:
 
 def test_an_elementwise_chain_is_one_kernel_with_two_outputs():
     x = batch_input("x", 10)
-    t = sg.exp(x)
+    t = sg.sin(x)
     y = t / (1 + t)
-    assert labels(sg.Graph({"y": y, "d": y * (1 - y)})) == ["exp, add, div, sub, mul"]
+    assert labels(sg.Graph({"y": y, "d": y * (1 - y)})) == ["sin, add, div, sub, mul"]
 
 
 def test_bias_and_activation_are_the_epilogue_of_a_matmul():

@@ -108,6 +108,10 @@ STEEP = np.float32([-80.0, -20.5, -3.0, -0.75, -1e-3, -1e-9, 0.0, 2e-9, 1e-4, 0.
                     30.0, 95.0, 120.0, 200.0, -300.0])  # fmt: skip
 
 
+#: Errors in units of eps where a result is near 0: log of what has been rounded to 1.
+ABSOLUTE = {"less-log-sum-exp": 1.0, "less-log-sum-exp-of-all": 1.0}
+
+
 @pytest.mark.parametrize("name", [n for n, r in RULES.items() if r.kind == "stable"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_stable_rule_comes_closer(name, dtype):
@@ -138,7 +142,8 @@ def test_a_stable_rule_comes_closer(name, dtype):
         near = 8 * limits.eps * np.abs(truth[known]) + limits.tiny
         assert np.isfinite(now).all()
         assert ((now <= was) | np.isnan(was) | (now <= near)).all()
-        assert (now <= 64 * limits.eps * np.abs(truth[known]) + limits.tiny).all()
+        rounding = ABSOLUTE.get(name, 0.0) * limits.eps
+        assert (now <= 64 * limits.eps * np.abs(truth[known]) + limits.tiny + rounding).all()
 
 
 @pytest.mark.parametrize("name", [n for n, r in RULES.items() if r.kind == "value"])

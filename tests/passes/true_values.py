@@ -18,7 +18,9 @@ def _each(function):
 _FUNCTIONS = {
     "exp": _each(_context.exp),
     "log": _each(lambda x: _context.nan if x < 0 else _context.log(x) if x else -_context.inf),
-    "log1p": _each(lambda x: _context.log(1 + x)),
+    "log1p": _each(
+        lambda x: _context.nan if x < -1 else _context.log(1 + x) if x > -1 else -_context.inf
+    ),
     "expm1": _each(lambda x: _context.exp(x) - 1),
     "sigmoid": _each(lambda x: 1 / (1 + _context.exp(-x))),
     "erf": _each(_context.erf),
@@ -28,12 +30,21 @@ _FUNCTIONS = {
     "abs": _each(abs),
     "neg": _each(lambda x: -x),
     "maximum": _each(max),
+    "minimum": _each(min),
+    "sign": _each(_context.sign),
+    "stop_gradient": lambda x: x,
     "add": np.add,
     "sub": np.subtract,
     "mul": np.multiply,
     "div": np.divide,
     "lt": _each(lambda x, y: x < y),
     "gt": _each(lambda x, y: x > y),
+    "le": _each(lambda x, y: x <= y),
+    "ge": _each(lambda x, y: x >= y),
+    "eq": _each(lambda x, y: x == y),
+    "logical_not": _each(lambda x: not x),
+    "logical_and": _each(lambda x, y: x and y),
+    "logical_or": _each(lambda x, y: x or y),
     "where": lambda condition, x, y: np.where(condition.astype(bool), x, y),
 }
 
@@ -63,8 +74,12 @@ def _applied(op, args):
         return _FUNCTIONS[op.name](*args)
     if op.name in ("sum", "max"):
         return getattr(np, op.name)(args[0], axis=op.axes)
-    if op.name in ("broadcast", "reshape", "transpose"):
+    if op.name in ("broadcast", "reshape", "transpose", "slice"):
         return op.reference(*args)
+    if op.name in ("take", "take_along"):
+        return op.reference(args[0], args[1].astype("int64"))
+    if op.name == "integer_pow":
+        return _each(lambda x: x**op.exponent)(args[0])
     raise KeyError(op.name)
 
 

@@ -1,0 +1,73 @@
+"""What is differentiated in the place of what was written: the same function, stable.
+
+A formula that overflows can have its value mended by a rewrite, but not its derivatives once they
+are taken: of log(1 + exp(x)) at 800 the first is 1 / inf * inf. So the ``stable`` rewrite rules are
+applied to the formula first, and derivatives are taken of what they give; ``stabilize`` makes the
+same of the forward pass, so that ``cse`` merges the two. A gradient of a gradient meets stable
+formulas again. No gradient depends on who else is asked for: a target that a rule would have
+looked through is differentiated by in a formula of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from passes.rewrite import Rewritten, rewrite_nodes
+from passes.rules import STABILIZING
+from staticgrad.autodiff.cone import Cone, ValueKey, cone_between
+from staticgrad.ir.graph import Symbolic
+
+
+@dataclass(frozen=True)
+class Formula:
+    """One formula to differentiate.
+
+    Attributes:
+        cone: what lies between the targets and the outputs.
+        outputs: what stands for the outputs, in their order.
+        targets: for some of the values to differentiate by, what stands for them.
+        changed: whether it is another formula than the one that was written.
+    """
+
+    cone: Cone
+    outputs: tuple[Symbolic, ...]
+    targets: Mapping[ValueKey, Symbolic]
+    changed: bool = True
+
+
+def stable_formulas(
+    cone: Cone, outputs: Sequence[Symbolic], targets: Sequence[Symbolic]
+) -> list[Formula]:
+    """Formulas for ``outputs`` that have each of ``targets`` in one of them.
+
+    Args:
+        cone: what lies between the two as they were written.
+        outputs: what is differentiated; at least one.
+        targets: what it is differentiated by.
+    """
+    found = rewrite_nodes(cone.nodes, STABILIZING)
+    if found is None:
+        return [Formula(cone, tuple(outputs), {t.key: t for t in targets}, False)]
+    wanted = {target.key: target for target in targets}
+    kept = {key: target for key, target in wanted.items() if found.keeps(target)}
+    formulas = [_formula(outputs, kept, found)] if kept else []
+    return formulas + [_held(outputs, t) for key, t in wanted.items() if key not in kept]
+
+
+def _held(outputs: Sequence[Symbolic], target: Symbolic) -> Formula:
+    """The formula in which ``target``, something in the middle, stays what it is."""
+    cone = cone_between(outputs, [target])
+    found = rewrite_nodes(cone.nodes, STABILIZING, held=target.node)
+    wanted = {target.key: target}
+    if found is None:
+        return Formula(cone, tuple(outputs), wanted)
+    return _formula(outputs, wanted, found)
+
+
+def _formula(
+    outputs: Sequence[Symbolic], targets: Mapping[ValueKey, Symbolic], found: Rewritten
+) -> Formula:
+    ends = tuple(found.value(y) for y in outputs)
+    starts = {key: found.value(target) for key, target in targets.items()}
+    return Formula(cone_between(ends, starts.values()), ends, starts)
