@@ -55,13 +55,20 @@ if TYPE_CHECKING:  # what type checkers and editors read; a test compares it wit
         any as any,
         append as append,
         arange as arange,
+        arccos as acos,
         arccos as arccos,
+        arccosh as acosh,
         arccosh as arccosh,
         arcsin as arcsin,
+        arcsin as asin,
         arcsinh as arcsinh,
+        arcsinh as asinh,
         arctan as arctan,
+        arctan as atan,
         arctan2 as arctan2,
+        arctan2 as atan2,
         arctanh as arctanh,
+        arctanh as atanh,
         argmax as argmax,
         argmin as argmin,
         argpartition as argpartition,
@@ -149,6 +156,7 @@ if TYPE_CHECKING:  # what type checkers and editors read; a test compares it wit
         identity as identity,
         inner as inner,
         input as input,
+        invert as bitwise_invert,
         invert as invert,
         iota as iota,
         isclose as isclose,
@@ -159,6 +167,7 @@ if TYPE_CHECKING:  # what type checkers and editors read; a test compares it wit
         isneginf as isneginf,
         isposinf as isposinf,
         kron as kron,
+        left_shift as bitwise_left_shift,
         left_shift as left_shift,
         less as less,
         less_equal as less_equal,
@@ -227,6 +236,7 @@ if TYPE_CHECKING:  # what type checkers and editors read; a test compares it wit
         remainder as remainder,
         repeat as repeat,
         reshape as reshape,
+        right_shift as bitwise_right_shift,
         right_shift as right_shift,
         rint as rint,
         roll as roll,
@@ -261,6 +271,7 @@ if TYPE_CHECKING:  # what type checkers and editors read; a test compares it wit
         tile as tile,
         topk as topk,
         trace as trace,
+        transpose as permute_dims,
         transpose as transpose,
         trapezoid as trapezoid,
         tri as tri,
@@ -277,8 +288,26 @@ if TYPE_CHECKING:  # what type checkers and editors read; a test compares it wit
         vstack as vstack,
         where as where,
         xlogy as xlogy,
+        zeros as empty,
         zeros as zeros,
+        zeros_like as empty_like,
         zeros_like as zeros_like,
+    )
+    from staticgrad.ops.standard import (
+        asarray as asarray,
+        can_cast as can_cast,
+        e as e,
+        finfo as finfo,
+        iinfo as iinfo,
+        inf as inf,
+        isdtype as isdtype,
+        nan as nan,
+        ndim as ndim,
+        newaxis as newaxis,
+        pi as pi,
+        result_type as result_type,
+        shape as shape,
+        size as size,
     )
     from staticgrad.scopes import scope as scope
 
@@ -310,6 +339,13 @@ _CONTENTS = {
         " stop_gradient subtract sum swapaxes take take_along_axis tan tanh tensordot tile topk"
         " trace transpose trapezoid tri tril triu trunc unstack unwrap var vdot vecdot vecmat"
         " vsplit vstack where xlogy zeros zeros_like"
+        " acos=arccos acosh=arccosh asin=arcsin asinh=arcsinh atan=arctan atan2=arctan2"
+        " atanh=arctanh bitwise_invert=invert bitwise_left_shift=left_shift"
+        " bitwise_right_shift=right_shift empty=zeros empty_like=zeros_like"
+        " permute_dims=transpose"
+    ),
+    "staticgrad.ops.standard": (
+        "asarray can_cast e finfo iinfo inf isdtype nan ndim newaxis pi result_type shape size"
     ),
     "staticgrad.ir.compare": "same_graph",
     "staticgrad.ir.dim": "dim",

@@ -21,7 +21,7 @@ _SAVE: Final = (
 INSTEAD: Final = {
     **dict.fromkeys(("placeholder", "Input", "tensor", "symbol"), "sg.input(name, shape, dtype)"),
     **dict.fromkeys(("Variable", "variable", "shared"), "sg.parameter(name, array)"),
-    **dict.fromkeys(("array", "asarray"), "sg.constant(array); most functions take arrays as is"),
+    **dict.fromkeys(("array",), "sg.constant(array); most functions take arrays as is"),
     **dict.fromkeys(("jit", "function", "Function", "Session", "session"), _RUN),
     **dict.fromkeys(("Tensor", "no_grad", "tape", "GradientTape", "Function"), _TAPE),
     **dict.fromkeys(("gradients", "backward"), "sg.grad(loss, wrt)"),
@@ -77,12 +77,12 @@ MISSING: Final = {
         " fromstring frompyfunc genfromtxt load loadtxt require"
     ),
     "is about memory, files, printing, dtypes or settings": (
-        "array2string array_repr array_str base_repr binary_repr broadcast_shapes can_cast"
+        "array2string array_repr array_str base_repr binary_repr broadcast_shapes"
         " common_type einsum_path format_float_positional format_float_scientific get_include"
         " get_printoptions getbufsize geterr geterrcall info isdtype isfortran isscalar issubdtype"
-        " iterable may_share_memory min_scalar_type mintypecode ndim nested_iters printoptions"
-        " promote_types result_type save savetxt savez savez_compressed set_printoptions setbufsize"
-        " seterr seterrcall shape shares_memory show_config show_runtime size test typename"
+        " iterable may_share_memory min_scalar_type mintypecode nested_iters printoptions"
+        " promote_types save savetxt savez savez_compressed set_printoptions setbufsize"
+        " seterr seterrcall shares_memory show_config show_runtime test typename"
     ),
     "there are no dates": (
         "busday_count busday_offset datetime_as_string datetime_data is_busday isnat"

@@ -11,7 +11,7 @@ import numpy as np
 
 import staticgrad.ops
 from staticgrad.habits import MISSING, REASONS
-from staticgrad.ir.value import NUMPY_NAMES, numpy_function
+from staticgrad.ir.value import FACTS, NUMPY_NAMES, numpy_function
 from tests.ops import keyword_calls
 
 PAGE = Path(__file__).parents[1] / "docs" / "numpy.md"
@@ -43,6 +43,10 @@ def page() -> str:
         *wrapped([f"{n} (sg.{NUMPY_NAMES[n]})" if n in NUMPY_NAMES else n for n in there]),
     ]
     lines += [
+        "",
+        "Answered at once, without a node: "
+        + ", ".join(f"`{name}`" for name in sorted(FACTS))
+        + ".",
         "",
         "Beside them: `np.linalg.norm`, and under `sg.random` a generator of its own.",
         "",

@@ -39,7 +39,7 @@ _ELSEWHERE: Final[dict[str, str]] = {
     **dict.fromkeys(("copy", "clone", "contiguous"), _NO_COPY),
     **dict.fromkeys(("fill", "put", "itemset", "set_value", "resize"), _WRITE),
     **dict.fromkeys(("to", "float", "double", "half", "long", "int", "type_as"), "x.astype(dtype)"),
-    **dict.fromkeys(("cuda", "device"), "kernels run on the CPU: there is nothing to move"),
+    **dict.fromkeys(("cuda",), "kernels run on the CPU: there is nothing to move"),
     "run": "f = sg.compile(value), then f.run(feeds)",
     "value": "a parameter has one; an input is fed: f.run({name: array})",
     "assign": "sg.Graph(outputs, updates={parameter: its next value})",

@@ -19,6 +19,7 @@ from staticgrad.ir.calls import as_method, as_numpy
 from staticgrad.ir.dim import Dim, Size
 from staticgrad.ir.dtype import DType
 from staticgrad.ir.refusals import no_function, no_operand, no_ufunc
+from staticgrad.ir.standard import StandardArray
 from staticgrad.ir.types import Shape, TensorType
 
 if TYPE_CHECKING:
@@ -28,9 +29,11 @@ if TYPE_CHECKING:
 FUNCTIONS: dict[str, Callable[..., Any]] = {}
 #: NumPy function name -> ours, where the spelling differs (``true_divide``: ``divide``).
 NUMPY_NAMES: dict[str, str] = {}
+#: NumPy function name -> ours that answers at once and builds no node.
+FACTS: dict[str, Callable[..., Any]] = {}
 
 
-class Value:
+class Value(StandardArray):
     """An operand: has a type, carries the operators. Compare with ``is``; ``==`` is elementwise."""
 
     __slots__ = ()
@@ -405,7 +408,7 @@ class Value:
         # np.linalg.trace takes other axes than np.trace: such a one has its module in its name.
         module = func.__module__.removeprefix("numpy").removeprefix(".")
         name = f"{module}.{func.__name__}" if module else func.__name__
-        function = numpy_function(name)
+        function = FACTS.get(name) or numpy_function(name)
         if function is None:
             raise no_function(func)
         return as_numpy(function, name, args, kwargs)

@@ -10,7 +10,7 @@ from staticgrad.ir.calls import publish
 from staticgrad.ir.dim import dim
 from staticgrad.ir.graph import Graph, Parameter
 from staticgrad.ir.value import Value
-from staticgrad.ops import nn, random
+from staticgrad.ops import nn, random, standard as standard
 from staticgrad.ops.aggregate import all, any, argmax, argmin, max, mean, min, std, sum, var
 from staticgrad.ops.arithmetic import (
     absolute,

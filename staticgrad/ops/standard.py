@@ -1,0 +1,150 @@
+"""What the array API standard has beside functions of elements: constants, dtypes, ``asarray``.
+
+``shape``, ``result_type`` and their kin are known when a graph is built: NumPy's functions of these
+names answer for values, too (``FACTS``), and build no node.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import numpy as np
+
+from staticgrad.errors import ArgumentError, DTypeError
+from staticgrad.ir.calls import publish
+from staticgrad.ir.dim import Size
+from staticgrad.ir.dtype import DType
+from staticgrad.ir.types import Shape, product
+from staticgrad.ir.value import FACTS, FUNCTIONS, Value
+from staticgrad.message import shown
+from staticgrad.ops.creation import constant
+from staticgrad.ops.elementwise import Operand, common_dtype, strong_dtype
+from staticgrad.ops.operands import as_value, axes_of, dtype_of
+
+e: Final = math.e
+inf: Final = math.inf
+nan: Final = math.nan
+pi: Final = math.pi
+newaxis: Final = None
+
+
+def asarray(
+    obj: Operand, /, *, dtype: Any = None, device: str | None = None, copy: bool | None = None
+) -> Value:
+    """``obj`` as a value: itself, or data known now as a constant.
+
+    Args:
+        obj: a value, or what ``np.asarray`` takes.
+        dtype: convert to it; by default what ``obj`` has.
+        device: "cpu", which is where all values are.
+        copy: a value never changes, so that nothing is copied; a constant always is.
+
+    Raises:
+        ArgumentError: another device, or ``copy=False`` of what is no value.
+        DTypeError: an element type that there is none of.
+    """
+    if device not in (None, "cpu"):
+        raise ArgumentError(
+            f"asarray: there is no device {shown(device)}",
+            hint="kernels run on the CPU: leave it out",
+        )
+    if isinstance(obj, Value):
+        return obj if dtype is None else FUNCTIONS["astype"](obj, dtype)
+    if copy is False:
+        raise ArgumentError("asarray: copy=False, but a constant is a copy of its data")
+    return constant(as_value("asarray", obj) if np.ndim(obj) == 0 else obj, dtype)  # type: ignore[arg-type]
+
+
+def shape(a: Operand) -> Shape:
+    """The sizes of the axes; of a named one an expression."""
+    return a.shape if isinstance(a, Value) else np.shape(a)  # type: ignore[arg-type]
+
+
+def ndim(a: Operand) -> int:
+    """The number of axes."""
+    return a.ndim if isinstance(a, Value) else np.ndim(a)  # type: ignore[arg-type]
+
+
+def size(a: Operand, axis: int | tuple[int, ...] | None = None) -> Size:
+    """The number of elements, or the size of ``axis``, or the product of those of several.
+
+    Raises:
+        AxisError: there is no such axis.
+    """
+    value = as_value("size", a)
+    return product(value.shape[place] for place in axes_of("size", axis, value))
+
+
+def result_type(*arrays_and_dtypes: Any) -> DType:
+    """The dtype in which values, arrays, dtypes and Python's numbers meet.
+
+    As in ``x + y``: NumPy's rule, but an integer array that meets a floating one takes its dtype.
+
+    Raises:
+        ArgumentError: nothing to meet.
+        DTypeError: an element type that there is none of.
+    """
+    if not arrays_and_dtypes:
+        raise ArgumentError("result_type: of nothing")
+    return common_dtype("result_type", [_operand(each) for each in arrays_and_dtypes])
+
+
+def _operand(data: Any) -> Any:
+    """A dtype as an array of it; anything else as it is."""
+    if isinstance(data, DType | np.dtype | type | str):
+        return np.empty(0, dtype_of("result_type", data).numpy)
+    return data
+
+
+def can_cast(from_: Any, to: Any, casting: Any = "safe") -> bool:
+    """Whether elements of ``from_`` (a dtype, or a value or array of it) convert to dtype ``to``.
+
+    Raises:
+        DTypeError: an element type that there is none of.
+    """
+    return np.can_cast(_element("can_cast", from_), dtype_of("can_cast", to).numpy, casting)
+
+
+def isdtype(dtype: Any, kind: Any) -> bool:
+    """Whether ``dtype`` is of ``kind``: a dtype, "bool", "integral", "real floating", "numeric",
+    "signed integer", "unsigned integer" or "complex floating", or one of a tuple of such.
+
+    Raises:
+        DTypeError: an element type that there is none of.
+    """
+    if isinstance(kind, tuple):
+        return any(isdtype(dtype, each) for each in kind)
+    wanted = kind.numpy if isinstance(kind, DType) else kind
+    return bool(np.isdtype(dtype_of("isdtype", dtype).numpy, wanted))
+
+
+def finfo(type: Any) -> np.finfo[Any]:
+    """NumPy's limits of a floating dtype, or of a value's or array's: ``eps``, ``max``, ``tiny``.
+
+    Raises:
+        DTypeError: an element type that is not floating.
+    """
+    return np.finfo(_element("finfo", type, "f"))
+
+
+def iinfo(type: Any) -> np.iinfo[Any]:
+    """NumPy's limits of an integer dtype, or of a value's or array's: ``min``, ``max``.
+
+    Raises:
+        DTypeError: an element type that is no integer.
+    """
+    return np.iinfo(_element("iinfo", type, "iu"))
+
+
+def _element(op: str, data: Any, kinds: str = "biuf") -> np.dtype[Any]:
+    """The NumPy dtype that ``data`` is or has."""
+    named = isinstance(data, DType | np.dtype | type | str)
+    found = dtype_of(op, data) if named else strong_dtype(op, data)
+    if found.kind not in kinds:
+        raise DTypeError(f"{op}: {found} has no such limits")
+    return found.numpy
+
+
+FACTS.update(shape=shape, ndim=ndim, size=size, result_type=result_type, can_cast=can_cast)
+publish(globals(), __name__, [*FACTS, "asarray", "isdtype", "finfo", "iinfo"])

@@ -1,0 +1,155 @@
+"""The array API standard's names: attributes of values, dtypes, constants; facts without a run."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import pickle
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.eager import Tensor
+from staticgrad.errors import ArgumentError, AxisError, DTypeError, RankError
+from staticgrad.ir.dtype import ALL_DTYPES
+from tests.ops.graphs import run
+from tests.ops.messages import assert_refused
+
+A = np.arange(24.0).reshape(2, 3, 4)
+
+
+@pytest.fixture(params=["symbolic", "eager"])
+def value(request):
+    return (
+        Tensor(A, dtype="float64")
+        if request.param == "eager"
+        else sg.input("x", A.shape, "float64")
+    )
+
+
+def test_attributes_of_the_standard(value):
+    assert value.mT.shape == (2, 4, 3)
+    assert value.device == "cpu"
+    assert value.to_device("cpu") is value
+    assert value.__array_namespace__() is sg
+    assert value.__array_namespace__(api_version="2024.12") is sg
+    with assert_refused(ArgumentError, "no device 'cuda'", line='to_device("cuda")'):
+        value.to_device("cuda")
+    with assert_refused(ArgumentError, "2099.12"):
+        value.__array_namespace__(api_version="2099.12")
+    with assert_refused(RankError, "no matrix", line="value[0, 0].mT"):
+        value[0, 0].mT  # noqa: B018
+
+
+def test_transposed_matrices_have_their_elements():
+    np.testing.assert_array_equal(run(sg.input("x", A.shape, "float64").mT, {"x": A}), A.mT)
+
+
+@pytest.mark.parametrize("module", [np, sg], ids=["np", "sg"])
+def test_facts_are_answered_without_a_node(module, value):
+    assert module.shape(value) == A.shape
+    assert module.ndim(value) == 3
+    assert module.size(value) == 24
+    assert module.size(value, 1) == 3
+    assert module.size(value, axis=-1) == 4
+    assert module.result_type(value, np.float32) == np.float64
+    assert module.can_cast(value, "float64")
+    assert not module.can_cast(value, np.float32)
+    assert module.can_cast(value, "float32", casting="same_kind")
+    with assert_refused(AxisError, "no axis 3", line="module.size(value, 3)"):
+        module.size(value, 3)
+
+
+def test_facts_of_named_sizes_are_expressions():
+    x = sg.input("x", ("n", 3))
+    n = sg.dim("n")
+    assert np.shape(x) == (n, 3)
+    assert np.size(x) == 3 * n
+    assert np.size(x, 0) == n
+    assert sg.size(A, (0, 2)) == 8
+    assert (sg.shape([[1, 2]]), sg.ndim(3.0), sg.size([1, 2])) == ((1, 2), 0, 2)
+
+
+@pytest.mark.parametrize(("a", "b"), list(itertools.combinations(ALL_DTYPES, 2)), ids=str)
+def test_result_types_are_those_of_arithmetic(a, b):
+    x, y = sg.input("x", (), a), sg.input("y", (), b)
+    expected = sg.where(True, x, y).dtype
+    assert sg.result_type(x, y) is expected
+    assert sg.result_type(a, b.name) is expected
+    assert np.result_type(x, b.numpy) is expected
+    assert np.zeros(1, sg.result_type(a, b)).dtype == expected
+    assert sg.can_cast(a, b) == np.can_cast(a.numpy, b.numpy)
+
+
+def test_numbers_are_weak_in_result_types():
+    x = sg.input("x", (), "float32")
+    assert sg.result_type(x, 1.0) == sg.result_type(x, 3) == np.result_type(x, 1.0) == "float32"
+    assert sg.result_type(sg.int8, 1.0) == sg.result_type(1.0) == "float64"
+    with assert_refused(ArgumentError, "of nothing"):
+        sg.result_type()
+    with assert_refused(DTypeError, "complex64"):
+        sg.result_type(x, "complex64")
+
+
+@pytest.mark.parametrize("dtype", ALL_DTYPES, ids=str)
+def test_kinds_and_limits_are_numpys(dtype):
+    kinds = ["bool", "signed integer", "unsigned integer", "integral", "real floating", "numeric",
+             "complex floating"]  # fmt: skip
+    for kind in [*kinds, ("bool", "integral"), np.float32, sg.int8, "numeric"]:
+        plain = kind.numpy if isinstance(kind, type(dtype)) else kind
+        assert sg.isdtype(dtype, kind) == np.isdtype(dtype.numpy, plain)
+    x = sg.input("x", (2,), dtype)
+    for limits, own, others in ((sg.finfo, "f", "biu"), (sg.iinfo, "iu", "bf")):
+        if dtype.kind in own:
+            assert limits(dtype).max == limits(x).max == limits(dtype.name).max
+            assert limits(dtype).bits == dtype.bits
+        elif dtype.kind in others:
+            with assert_refused(DTypeError, "no such limits"):
+                limits(dtype)
+
+
+def test_arrays_from_data_and_from_values(value):
+    assert sg.asarray(value) is value
+    assert sg.asarray(value, copy=False) is value
+    assert sg.asarray(value, dtype="float32", copy=True).dtype == "float32"
+    for data in ([1, 2], np.arange(3), 2.5, True):
+        made = sg.asarray(data, device="cpu")
+        assert made.dtype == np.asarray(data).dtype
+        np.testing.assert_array_equal(run(made), data)
+    assert sg.asarray([1, 2], dtype=sg.float32).dtype == "float32"
+    with assert_refused(ArgumentError, "copy=False", line="copy=False"):
+        sg.asarray([1.0], copy=False)
+    with assert_refused(ArgumentError, "no device", line='device="cuda"'):
+        sg.asarray([1.0], device="cuda")
+
+
+ALIASES = {
+    "acos": 0.5, "acosh": 1.5, "asin": 0.5, "asinh": 0.5, "atan": 0.5, "atanh": 0.5,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ALIASES)
+def test_names_of_the_standard_are_functions_here(name):
+    x = sg.input("x", (), "float64")
+    function = getattr(sg, name)
+    at = ALIASES[name]
+    np.testing.assert_allclose(run(function(x), {"x": at}), getattr(np, name)(at), rtol=1e-14)
+    assert pickle.loads(pickle.dumps(function)) is function
+
+
+def test_the_other_names():
+    assert (sg.e, sg.pi, sg.inf, sg.newaxis) == (math.e, math.pi, math.inf, None)
+    assert math.isnan(sg.nan)
+    x = sg.input("x", (2, 3), "int64")
+    assert x[sg.newaxis].shape == (1, 2, 3)
+    assert sg.permute_dims(x, (1, 0)).shape == (3, 2)
+    assert sg.empty((2, 3), "int8").dtype == "int8"
+    assert sg.empty_like(x).type == x.type
+    feeds = {"x": np.arange(6).reshape(2, 3)}
+    for name in ("bitwise_left_shift", "bitwise_right_shift"):
+        expected = getattr(np, name)(feeds["x"], 1)
+        np.testing.assert_array_equal(run(getattr(sg, name)(x, 1), feeds), expected)
+    np.testing.assert_array_equal(run(sg.bitwise_invert(x), feeds), ~feeds["x"])
+    y = sg.atan2(sg.input("y", ()), 1.0)
+    assert run(y, {"y": 1.0}) == pytest.approx(math.pi / 4)
