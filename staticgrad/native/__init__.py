@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -105,15 +106,30 @@ def kernel(source: str, *, backend: Backend | None = None) -> Kernel:
     ``numba`` for a source that goes beyond the language. With the jit off the source runs as it is.
 
     Raises CompileError when the backend does not take the source, CPUError on a processor that is
-    not supported, SelfTestError when generated code is wrong on this machine.
+    not supported, SelfTestError when generated code is wrong on this machine, OutOfMemory where
+    there is too little memory to compile it.
     """
     settings = config.current(backend=backend)
-    with LOCK:
+    with LOCK, _coded_memory_errors():
         if not settings.jit:
             return _found(source, "python", settings)
         if settings.backend != "auto":
             return _found(source, settings.backend, settings)
         return _automatic(source, settings)
+
+
+@contextmanager
+def _coded_memory_errors() -> Iterator[None]:
+    from staticgrad.errors import OutOfMemory
+
+    try:
+        yield
+    except OutOfMemory:
+        raise
+    except MemoryError as error:
+        from staticgrad.native import headroom
+
+        raise headroom.too_little("there is too little memory to compile a kernel") from error
 
 
 def _automatic(source: str, settings: config.Config) -> Kernel:

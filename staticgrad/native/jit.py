@@ -8,12 +8,13 @@ LLVM contexts and target machines are made once per target.
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from staticgrad.errors import CompileError
-from staticgrad.native import target as targets
+from staticgrad.native import headroom, target as targets
 from staticgrad.native.lock import LOCK
 from staticgrad.native.target import Target
 
@@ -97,6 +98,7 @@ def symbol_of(source: str, backend: Compiled) -> str:
 def compile_ir(texts: Sequence[str], symbol: str, target: Target) -> ObjectCode:
     """Compiles LLVM IR modules, of which the first has ``symbol`` and the attributes ``#0``."""
     with LOCK:
+        headroom.require(headroom.COMPILE, "compiling a kernel")
         try:
             return ObjectCode(_compiler(target).emit(texts), symbol)
         except RuntimeError as error:
@@ -113,6 +115,8 @@ def modules(source: str, backend: Compiled) -> Sequence[str]:
     symbol = symbol_of(source, backend)
     try:
         if backend == "numba":
+            if "numba" not in sys.modules:
+                headroom.require(headroom.NUMBA, "loading Numba")
             from staticgrad.native import numba_frontend
 
             return numba_frontend.modules(source, symbol)

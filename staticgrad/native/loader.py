@@ -11,7 +11,7 @@ import ctypes
 from typing import Any, Final
 
 from staticgrad.errors import CompileError
-from staticgrad.native import elf, target as targets
+from staticgrad.native import elf, headroom, target as targets
 from staticgrad.native.lock import LOCK
 from staticgrad.native.target import Target
 
@@ -73,6 +73,7 @@ def load(code: bytes, symbol: str, target: Target) -> int:
         if known is not None:
             return known
         check(code, symbol)
+        headroom.require(headroom.LOAD, "loading a kernel")
         engine = _engine(target)
         engine.add_object_file(targets.binding().ObjectFileRef.from_data(code))
         engine.finalize_object()

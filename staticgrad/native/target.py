@@ -9,10 +9,12 @@ llvmlite is imported on first use only.
 from __future__ import annotations
 
 import functools
+import sys
 from dataclasses import dataclass
 from typing import Any, Final
 
-from staticgrad.errors import CPUError
+from staticgrad.errors import CompileError, CPUError
+from staticgrad.native import headroom
 from staticgrad.native.lock import LOCK
 
 _REQUIRED_X86: Final = ("avx2", "fma", "bmi", "bmi2", "f16c", "lzcnt", "movbe", "popcnt")
@@ -41,8 +43,17 @@ class Target:
 
 @functools.cache
 def binding() -> Any:
-    """llvmlite.binding with the native target ready."""
-    import llvmlite.binding as llvm
+    """llvmlite.binding with the native target ready.
+
+    Raises OutOfMemory where there is too little for its library, CompileError where it cannot be
+    loaded for another reason.
+    """
+    if "llvmlite.binding" not in sys.modules:
+        headroom.require(headroom.LLVM, "loading LLVM")
+    try:
+        import llvmlite.binding as llvm
+    except OSError as error:
+        raise CompileError("llvmlite's library cannot be loaded", details=[str(error)]) from error
 
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()

@@ -48,6 +48,13 @@ def test_the_nth_call_of_a_compilation_fails(most: int, tmp_path: Path) -> None:
     assert "done" in run_child("failing_compiles", str(tmp_path), str(most))
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of address space")
+@pytest.mark.parametrize("kind", ["vector", "numba", "import"])
+def test_too_little_address_space_for_a_compilation(kind: str) -> None:
+    """LLVM would end the process; what it may ask for is asked for before."""
+    assert "refused" in run_child("scarce", kind)
+
+
 WRITER = """
 import itertools, sys
 from staticgrad.native import cache
