@@ -47,6 +47,8 @@ class Node:
 
     __slots__ = ("edges", "outs", "seal", "serial")
 
+    #: Whether the rule takes cotangents under a mask.
+    takes_masks = False
     #: The class of tensors, which stands above this file.
     tensor: ClassVar[type[Tensor]]
 
@@ -128,6 +130,10 @@ class OpNode(Node):
     ) -> None:
         self.op, self.args, self.results = op, args, results
         Node.__init__(self, tuple([arg.edge for arg in operands]), outs, operands)
+
+    @property
+    def takes_masks(self) -> bool:  # type: ignore[override]
+        return self.op.elementwise
 
     @property
     def name(self) -> str:
@@ -232,6 +238,8 @@ class Sweep:
             self.add(edge, seed)
         for node in self.nodes:
             cts = [self.taken(edge()) for edge in node.outs]
+            if not node.takes_masks:  # here, so that what is behind the mask is let go of
+                cts = [None if ct is None else resolve(ct) for ct in cts]
             if cts.count(None) < len(cts):
                 self.hand_back(node, cts)
             if self.release:

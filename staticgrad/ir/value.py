@@ -57,6 +57,11 @@ class Value(StandardArray):
     def lift(cls, data: object, like: DType | None = None) -> Self:
         """A constant of this kind; ``like`` is the dtype a Python scalar takes."""
 
+    @classmethod
+    def by_rows(cls, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A function by rows (``ops.rowwise``), as it is written."""
+        return function.function(*args, **kwargs)
+
     @property
     def dtype(self) -> DType:
         return self.type.dtype

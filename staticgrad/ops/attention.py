@@ -23,6 +23,7 @@ from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.exponentials import largest
 from staticgrad.ops.indexing import iota
 from staticgrad.ops.operands import as_value, as_values, floating, promoted_values, related
+from staticgrad.ops.rowwise import rowwise
 from staticgrad.ops.selection import where
 
 
@@ -42,6 +43,7 @@ def embedding(table: Operand, ids: Operand) -> Value:
     return FUNCTIONS["take"](rows, ids, 0)  # type: ignore[no-any-return]
 
 
+@rowwise(2, 2, 2, fixed={"mask": None})
 def attention(
     query: Operand,
     key: Operand,

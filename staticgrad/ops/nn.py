@@ -43,6 +43,7 @@ from staticgrad.ops.operands import (
     related,
     shape_text,
 )
+from staticgrad.ops.rowwise import rowwise
 from staticgrad.ops.selection import where
 
 _ROOT_TWO: Final = sqrt(2.0)
@@ -60,12 +61,14 @@ def relu(x: Operand) -> Value:
     return where(value <= 0, 0, value)
 
 
+@rowwise(0)
 def silu(x: Operand) -> Value:
     """x * sigmoid(x), also called swish."""
     value = floating("silu", x)
     return value * of.sigmoid(value)  # type: ignore[no-any-return]
 
 
+@rowwise(0)
 def softplus(x: Operand) -> Value:
     """log(1 + exp(x)), without overflow. Its derivative is sigmoid(x), at 0 too."""
     value = floating("softplus", x)
@@ -73,6 +76,7 @@ def softplus(x: Operand) -> Value:
     return where(positive, value, 0.0) + of.log1p(of.exp(where(positive, -value, value)))  # type: ignore[no-any-return]
 
 
+@rowwise(0)
 def gelu(x: Operand, approximate: bool | str = False) -> Value:
     """x * Phi(x), Phi the normal distribution function, by erf; with ``approximate`` by tanh.
 
@@ -101,6 +105,7 @@ def gelu(x: Operand, approximate: bool | str = False) -> Value:
     return where(FUNCTIONS["isinf"](value), relu(value), smooth)
 
 
+@rowwise(0)
 def elu(x: Operand, alpha: float = 1.0) -> Value:
     """x where x > 0, else alpha * (exp(x) - 1). Its derivative at 0 is alpha.
 
@@ -120,6 +125,7 @@ def leaky_relu(x: Operand, slope: float = 0.01) -> Value:
 # -- normalisation --------------------------------------------------------------------------------
 
 
+@rowwise(1, fixed={"axis": -1})
 def softmax(x: Operand, axis: Axes = -1) -> Value:
     """exp(x) divided by its sum over ``axis``, without overflow.
 
@@ -137,6 +143,7 @@ def softmax(x: Operand, axis: Axes = -1) -> Value:
     return shares(value, stop_gradient(largest(value, axes)), axes)
 
 
+@rowwise(1, fixed={"axis": -1})
 def log_softmax(x: Operand, axis: Axes = -1) -> Value:
     """The logarithm of ``softmax``: x less its ``logsumexp`` over ``axis``, without overflow.
 
@@ -174,6 +181,7 @@ def _shift(x: Value, axes: tuple[int, ...]) -> Value:
     return finite_or_zero(stop_gradient(largest(x, axes)))
 
 
+@rowwise(1)
 def layer_norm(
     x: Operand, gain: Operand | None = None, bias: Operand | None = None, eps: float = 1e-5
 ) -> Value:
@@ -252,10 +260,16 @@ def cross_entropy(logits: Operand, labels: Operand) -> Value:
     scores, classes = as_values("cross_entropy", logits, labels)
     _check_labels(scores, classes)
     scores = floating("cross_entropy", scores)
+    return mean(_surprise(scores, classes))
+
+
+@rowwise(1, 0)
+def _surprise(scores: Value, classes: Value) -> Value:
+    """-log_softmax(scores) at the class of each row."""
     away = scores - _shift(scores, (scores.ndim - 1,))
     normaliser = of.log(total(of.exp(away), -1))
     chosen = TakeAlong(scores.ndim - 1, wrap=False)(away, expand_dims(classes, -1))
-    return mean(normaliser - reshape(chosen, normaliser.shape))
+    return normaliser - reshape(chosen, normaliser.shape)  # type: ignore[no-any-return]
 
 
 def _check_labels(logits: Value, labels: Value) -> None:

@@ -17,8 +17,10 @@ from staticgrad.ops.aggregate import mean
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.movement import reshape
 from staticgrad.ops.operands import as_values, axis_of, floating, integer, related, shape_text
+from staticgrad.ops.rowwise import rowwise
 
 
+@rowwise(1)
 def rms_norm(x: Operand, gain: Operand | None = None, eps: float = 1e-5) -> Value:
     """x / sqrt(mean(x ** 2) + eps) along the last axis, times ``gain`` (of that axis' size).
 

@@ -63,13 +63,16 @@ class Where(Elementwise, name="where"):
         word = _WORDS[x.dtype.itemsize]
         out = np.empty(np.broadcast(condition, x, y).shape, x.dtype)
         bits, by_x, by_y = out.view(word), x.view(word), y.view(word)
-        mask = np.negative(condition.view(np.int8)).astype(word)  # all bits, or none
+        bits[...] = condition.view(np.int8)
+        if x.ndim == 0 and by_x == 0:
+            bits -= 1  # no bit where it holds, else all
+            np.bitwise_and(by_y, bits, out=bits)
+            return out
+        np.negative(bits, out=bits)  # all bits where it holds, else none
         if y.ndim == 0 and by_y == 0:
-            np.bitwise_and(by_x, mask, out=bits)
-        elif x.ndim == 0 and by_x == 0:
-            np.bitwise_and(by_y, np.invert(mask, out=mask), out=bits)
+            np.bitwise_and(by_x, bits, out=bits)
         else:
-            np.bitwise_and(np.bitwise_xor(by_x, by_y), mask, out=bits)
+            np.bitwise_and(np.bitwise_xor(by_x, by_y), bits, out=bits)
             np.bitwise_xor(bits, by_y, out=bits)
         return out
 

@@ -1,0 +1,160 @@
+"""Functions by rows: one node on the tape, the same values and gradients, what is kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.eager import Tensor, detect_mutation, grad, no_grad
+from staticgrad.eager.rowwise import RowsNode
+from staticgrad.ops import nn
+from staticgrad.ops.rowwise import Rowwise
+from tests.eager.test_reads import peak
+
+#: More bytes than one block has, in float32 and in float64; rows that blocks do not divide.
+ROWS, WIDTH = 1_001, 24
+
+
+def normal(*shape: int) -> np.ndarray:
+    return np.random.default_rng(sum(shape)).normal(size=shape)
+
+
+HEADS = (37, 4, 16, 12)
+#: Function -> operands, those cut first; those that need no gradient are integers.
+CALLS: dict[str, tuple[Any, tuple[np.ndarray, ...], dict[str, Any]]] = {
+    "gelu": (sg.nn.gelu, (normal(ROWS, WIDTH),), {}),
+    "gelu by tanh": (sg.nn.gelu, (normal(ROWS, WIDTH),), {"approximate": True}),
+    "silu": (sg.nn.silu, (normal(ROWS, WIDTH),), {}),
+    "softplus": (sg.nn.softplus, (normal(ROWS, WIDTH),), {}),
+    "elu": (sg.nn.elu, (normal(ROWS, WIDTH), 0.5), {}),
+    "softmax": (sg.nn.softmax, (normal(ROWS, WIDTH),), {}),
+    "log_softmax": (sg.nn.log_softmax, (normal(ROWS, WIDTH), -1), {}),
+    "layer_norm": (sg.nn.layer_norm, (normal(ROWS, 3, 8), normal(8), normal(8)), {}),
+    "rms_norm": (sg.nn.rms_norm, (normal(ROWS, WIDTH), normal(WIDTH)), {}),
+    "attention": (
+        sg.nn.attention, (normal(*HEADS), normal(*HEADS) + 1, normal(*HEADS) - 1), {"causal": True}
+    ),
+    "surprise": (
+        nn._surprise, (normal(ROWS, WIDTH), np.random.default_rng(0).integers(0, WIDTH, ROWS)), {}
+    ),
+}  # fmt: skip
+every_call = pytest.mark.parametrize("name", CALLS)
+
+
+def operands(name: str, dtype: str) -> list[Any]:
+    return [
+        Tensor(x, x.dtype.kind == "f", dtype if x.dtype.kind == "f" else x.dtype)
+        if isinstance(x, np.ndarray)
+        else x
+        for x in CALLS[name][1]
+    ]
+
+
+def leaves(args: list[Any]) -> list[Tensor]:
+    return [arg for arg in args if isinstance(arg, Tensor) and arg.requires_grad]
+
+
+@every_call
+def test_it_is_one_node_with_the_same_values_and_gradients(name: str) -> None:
+    function, _, kwargs = CALLS[name]
+    args, others = operands(name, "float64"), operands(name, "float64")
+    out = function(*args, **kwargs)
+    plain = function.by_rows.function(*others, **kwargs)
+    assert isinstance(out.grad_fn, RowsNode)
+    assert not isinstance(plain.grad_fn, RowsNode)
+    np.testing.assert_array_equal(out.data, plain.data)
+    weight = normal(*out.shape)
+    found = grad(out, leaves(args), weight)
+    expected = grad(plain, leaves(others), weight)
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours.data, theirs.data, rtol=1e-9, atol=1e-11)
+
+
+@every_call
+def test_it_differentiates_again(name: str) -> None:
+    function, _, kwargs = CALLS[name]
+    found = []
+    for call in (function, function.by_rows.function):
+        args = operands(name, "float64")
+        first = grad((call(*args, **kwargs) ** 2).sum(), leaves(args)[:1], create_graph=True)
+        found.append(grad((first[0] ** 2).sum(), leaves(args)[0]).data)
+    np.testing.assert_allclose(*found, rtol=1e-9, atol=1e-9)
+
+
+def test_every_function_by_rows_was_tried() -> None:
+    functions = [*vars(nn).values(), *(getattr(sg.nn, name) for name in dir(sg.nn))]
+    declared = {f for f in functions if isinstance(getattr(f, "by_rows", None), Rowwise)}
+    assert declared == {function for function, _, _ in CALLS.values()}
+
+
+@every_call
+def test_only_what_is_wanted_is_computed(name: str) -> None:
+    function, _, kwargs = CALLS[name]
+    args = operands(name, "float32")
+    wanted = leaves(args)[-1]
+    for tensor in leaves(args)[:-1]:
+        tensor.requires_grad = False
+    function(*args, **kwargs).sum().backward()
+    assert wanted.grad is not None
+    assert all(t.grad is None for t in args if isinstance(t, Tensor) and t is not wanted)
+
+
+def test_rows_that_depend_on_each_other_stay_as_they_are_written() -> None:
+    x = Tensor(normal(ROWS, WIDTH), requires_grad=True)
+    assert isinstance(sg.nn.softmax(x, axis=-1).grad_fn, RowsNode)
+    for out in (sg.nn.softmax(x, 0), sg.nn.softmax(x, axis=0), sg.nn.log_softmax(x, axis=(0, 1))):
+        assert not isinstance(out.grad_fn, RowsNode)
+    np.testing.assert_allclose(sg.nn.softmax(x, 0).data.sum(0), 1.0, rtol=1e-5)
+    row = Tensor(normal(20_000), requires_grad=True)  # the last axis is the row
+    assert not isinstance(sg.nn.softmax(row).grad_fn, RowsNode)
+    assert isinstance(sg.nn.gelu(row).grad_fn, RowsNode)
+    q = Tensor(normal(*HEADS), requires_grad=True)
+    mask = np.ones((16, 16), bool)
+    assert not isinstance(sg.nn.attention(q, q, q, mask).grad_fn, RowsNode)
+    shared = Tensor(normal(1, 4, 16, 12), requires_grad=True)
+    assert not isinstance(sg.nn.attention(q, shared, shared).grad_fn, RowsNode)
+
+
+def test_where_it_is_not_worth_it_nothing_changes() -> None:
+    small = Tensor(normal(10, 10), requires_grad=True)
+    assert not isinstance(sg.nn.gelu(small).grad_fn, RowsNode)
+    large = Tensor(normal(ROWS, WIDTH))
+    assert sg.nn.gelu(large).grad_fn is None
+    large.requires_grad = True
+    with no_grad():
+        assert sg.nn.gelu(large).grad_fn is None
+    with detect_mutation():  # every operation is looked at
+        assert not isinstance(sg.nn.gelu(large).grad_fn, RowsNode)
+
+
+@every_call
+def test_it_keeps_its_operands_and_no_more(name: str) -> None:
+    """Beside operands and gradients: the result, its cotangent, and what a block needs."""
+    function, _, kwargs = CALLS[name]
+    args = operands(name, "float32")
+    largest = max(t.data.nbytes for t in args if isinstance(t, Tensor))
+    out = function(*args, **kwargs)
+    block = 20 * min(largest, 1 << 16)
+    more = 3 * out.data.nbytes + sum(t.data.nbytes for t in leaves(args))
+
+    def step() -> None:
+        function(*args, **kwargs).sum().backward()
+        for tensor in leaves(args):
+            tensor.zero_grad()
+
+    assert peak(step) < block + more
+    node = out.grad_fn
+    out.backward(np.ones(out.shape))
+    with pytest.raises(RuntimeError, match="released"):
+        _ = node.saved_tensors
+
+
+def test_an_equal_operand_twice_gets_both_gradients() -> None:
+    x = Tensor(normal(*HEADS), requires_grad=True, dtype="float64")
+    total = grad(sg.nn.attention(x, x, x).sum(), x)
+    parts = [Tensor(x.data, requires_grad=True, dtype="float64") for _ in range(3)]
+    each = grad(sg.nn.attention(*parts).sum(), parts)
+    np.testing.assert_allclose(total.data, sum(g.data for g in each), rtol=1e-9, atol=1e-12)
