@@ -390,7 +390,7 @@ class MeasurementError(StaticgradError, RuntimeError):
 
 
 class ProgramError(StaticgradError, RuntimeError):
-    """A function of the user's, called by staticgrad, raised an error of its own: its cause."""
+    """A function of the user's, called by staticgrad, raised an error of its own."""
 
     code = "SG508"
 

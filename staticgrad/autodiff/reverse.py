@@ -264,7 +264,7 @@ def _check_output(y: Any, seed: Any) -> None:
     check_floating([y], "of")
     if seed is None and any(size != 1 for size in y.shape):
         raise GradientError(
-            f"{named(y)} is {y.type}, not known to be one element: its gradient needs a seed",
+            f"{named(y)} is {y.type}, not one element: its gradient needs a seed",
             hint="the loss comes first, then what to differentiate by: sg.grad(loss, w)"
             if y.node.is_leaf
             else "reduce it first, y.sum(), or pass seed= with the cotangent of y",

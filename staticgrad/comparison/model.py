@@ -203,4 +203,4 @@ def named(what: str, function: Any) -> Iterator[None]:
         raise ProgramError(
             f"{what} fails: {type(error).__name__}: {error}", details=lines,
             at=function_line(function),
-        ) from error  # fmt: skip
+        ) from None  # fmt: skip

@@ -15,12 +15,14 @@ import numpy as np
 from staticgrad.eager import tape
 from staticgrad.eager.modes import enable_grad, modes, no_grad
 from staticgrad.eager.tensor import Tensor
+from staticgrad.ir.calls import carries
 from staticgrad.ops.rowwise import Rowwise
 
 #: Bytes of the first operand in one block: small enough for a cache, large beside a call.
 _BLOCK: Final = 1 << 16
 
 
+@carries
 def by_rows(function: Rowwise, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """The result, recorded as one operation where that keeps less; else as it is written."""
     worth = modes.recording and args[0].array.nbytes > _BLOCK and not modes.checking

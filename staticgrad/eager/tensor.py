@@ -26,7 +26,7 @@ from staticgrad.eager.hooks import Handle
 from staticgrad.eager.modes import modes, no_grad
 from staticgrad.eager.reads import rule_reads
 from staticgrad.errors import DTypeError, GradientError, OpDefinitionError, ShapeError, TapeError
-from staticgrad.ir.calls import public
+from staticgrad.ir.calls import carries, public
 from staticgrad.ir.dtype import F32, DType, as_dtype
 from staticgrad.ir.op import Array, Op, as_array
 from staticgrad.ir.types import TensorType
@@ -181,6 +181,7 @@ class Tensor(ArrayLike):
         return outs if applied.several else outs[0]
 
     @classmethod
+    @carries
     def by_rows(cls, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A function by rows: one operation on the tape, where that keeps less."""
         from staticgrad.eager.rowwise import by_rows  # it stands above tensors

@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable
+from types import CodeType
 from typing import Any, Final, ParamSpec, TypeVar
 
 import numpy as np
@@ -23,12 +24,14 @@ from staticgrad.message import did_you_mean, kind_of, listed, shown
 
 P = ParamSpec("P")
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 _WRITES: Final = "a value never changes: go on with the result; f.run(feeds, out=...) fills arrays"
 _AFTERWARDS: Final = "convert the operands: x.astype(dtype)"
 _LAYOUT: Final = "values have no memory layout: leave it out"
 _BOOLS: Final = (True, False)
+_carriers: Final[set[CodeType]] = set()
 _BY_NAME_ONLY: Final = 1 << 30  # the place of a parameter that has none
 _OPERANDS: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -153,9 +156,18 @@ class Constructed(type):
         raise TypeError(f"{cls.__name__} cannot be made")
 
 
+def carries(function: F) -> F:
+    """A function that only hands its arguments on: what it calls counts as called in its place."""
+    _carriers.add(function.__code__)
+    return function
+
+
 def _raised_inside(error: TypeError) -> bool:
     """Whether the function that was called raised it, not the call itself."""
-    return error.__traceback__ is None or error.__traceback__.tb_next is not None
+    inner = error.__traceback__ and error.__traceback__.tb_next
+    while inner is not None and inner.tb_frame.f_code in _carriers:
+        inner = inner.tb_next
+    return error.__traceback__ is None or inner is not None
 
 
 # -- flags ----------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import numpy as np
 
 from staticgrad.errors import DTypeError
 from staticgrad.ir.arrays import is_pandas
-from staticgrad.ir.calls import as_method, as_numpy
+from staticgrad.ir.calls import as_method, as_numpy, carries
 from staticgrad.ir.dim import Dim, Size
 from staticgrad.ir.dtype import DType
 from staticgrad.ir.refusals import no_function, no_operand, no_ufunc
@@ -58,6 +58,7 @@ class Value(StandardArray):
         """A constant of this kind; ``like`` is the dtype a Python scalar takes."""
 
     @classmethod
+    @carries
     def by_rows(cls, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A function by rows (``ops.rowwise``), as it is written."""
         return function.function(*args, **kwargs)

@@ -13,6 +13,7 @@ from functools import wraps
 from types import MappingProxyType
 from typing import Any
 
+from staticgrad.ir.calls import carries
 from staticgrad.ir.value import Value
 
 
@@ -56,6 +57,7 @@ def rowwise(
         composite = Rowwise(function, len(inner), inner, fixed)
 
         @wraps(function)
+        @carries
         def called(*args: Any, **kwargs: Any) -> Any:
             if args and isinstance(args[0], Value):
                 return type(args[0]).by_rows(composite, args, kwargs)

@@ -381,5 +381,5 @@ def test_a_loss_of_one_element_needs_no_seed(shape):
     assert np.asarray(sg.evaluate(square, {"x": at})).item() == 10.0
     assert np.asarray(sg.evaluate(line + 0.0 * x, {"x": at})).item() == 3.0
     named = sg.input("y", ("n",), "float64")
-    with pytest.raises(sg.errors.GradientError, match="not known to be one element"):
+    with pytest.raises(sg.errors.GradientError, match="not one element"):
         sg.grad(named * 2.0, named)
