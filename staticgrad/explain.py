@@ -54,7 +54,7 @@ class Unread:
             yield f"updates that change nothing: {', '.join(self.updates)}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Explanation:
     """All sections of one program; ``plan`` None where its sizes are open.
 
@@ -73,6 +73,8 @@ class Explanation:
 
     def __str__(self) -> str:
         return "\n".join(self._lines())
+
+    __repr__ = __str__
 
     def _lines(self) -> Iterator[str]:
         yield f"{self.graph}: {len(self.steps)} steps, {self.kernels} kernels"

@@ -46,6 +46,10 @@ class Module:
     def __call__(self, *args: Any) -> Any:
         return self.forward(*args)
 
+    def __repr__(self) -> str:
+        """The class, and its attributes: tensors by their shapes, other modules in full."""
+        return f"{type(self).__name__}({', '.join(_attributes(self))})"
+
     def modules(self) -> Iterator[Module]:
         """This module and those inside it, each once."""
         stack: list[Any] = [self]
@@ -84,6 +88,14 @@ class Module:
     def eval(self) -> Module:
         """Behave as after training; returns the module."""
         return self.train(False)
+
+
+def _attributes(module: Module) -> Iterator[str]:
+    for name, value in vars(module).items():
+        if isinstance(value, Tensor):
+            yield f"{name}: {value.dtype}{list(value.shape)}"
+        elif isinstance(value, Module | int | float | str | list | tuple):
+            yield f"{name}={value!r}"
 
 
 class Sequential(Module):

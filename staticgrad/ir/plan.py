@@ -37,7 +37,7 @@ class PlannedStep:
     fails: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
     """Order, placements and numbers for one set of sizes. A step may run several times.
 
@@ -47,7 +47,7 @@ class Plan:
     was chosen; text does not have it.
     """
 
-    schedule: Schedule = field(repr=False)
+    schedule: Schedule
     sizes: tuple[tuple[str, int], ...]
     steps: tuple[PlannedStep, ...]
     placements: tuple[Placement, ...]
@@ -60,6 +60,13 @@ class Plan:
         from staticgrad.ir.plan_text import print_plan
 
         return print_plan(self)
+
+    def __repr__(self) -> str:
+        at = ", ".join(f"{name}={size}" for name, size in self.sizes) or "literal sizes"
+        return (
+            f"<plan of {self.schedule.name} at {at}: {len(self.steps)} runs of kernels,"
+            f" an arena of {self.peak_bytes} bytes>"
+        )
 
     @property
     def held_bytes(self) -> int:

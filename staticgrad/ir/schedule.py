@@ -90,7 +90,7 @@ class Step:
                 yield binding.buffer
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Schedule:
     """Steps and the buffers between them.
 
@@ -106,6 +106,9 @@ class Schedule:
         from staticgrad.ir.schedule_text import print_schedule
 
         return print_schedule(self)
+
+    def __repr__(self) -> str:
+        return f"<schedule of {self.name}: {len(self.steps)} steps, {len(self.buffers)} buffers>"
 
     def buffer(self, name: str) -> Buffer:
         """The buffer called ``name``."""

@@ -237,3 +237,12 @@ def test_data_loader() -> None:
     ):
         with pytest.raises(ValueError):  # noqa: PT011
             wrong()
+
+
+def test_a_module_shows_what_it_is_made_of():
+    model = Sequential(Linear(3, 4, bias=False), Tanh(), LayerNorm(4))
+    text = repr(model)
+    assert text.startswith("Sequential(layers=[Linear(weight: float")
+    assert "[3, 4]), Tanh(), LayerNorm(gain: " in text
+    assert "eps=1e-05" in text
+    assert "0x" not in text
