@@ -12,7 +12,9 @@ returned, parameters keep their values.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -20,11 +22,12 @@ import numpy as np
 from staticgrad.analysis.binding import Feeds, bind_feeds, bind_sizes, concrete_shape
 from staticgrad.analysis.specialize import at_sizes, in_float64
 from staticgrad.analysis.users import last_uses
-from staticgrad.errors import ArgumentError, IndexOutOfRange, OpDefinitionError
+from staticgrad.errors import ArgumentError, IndexOutOfRange, OpDefinitionError, OutOfMemory
 from staticgrad.ir.calls import public
 from staticgrad.ir.dtype import F64, DType, as_dtype
 from staticgrad.ir.graph import Graph, Input, Node, ParameterLeaf, Symbolic
 from staticgrad.ir.op import Array, Op
+from staticgrad.ir.types import TensorType
 from staticgrad.message import Related, shown
 from staticgrad.source import attribute_to
 
@@ -59,6 +62,7 @@ def evaluate(
         FeedError: a missing, unknown or unfit feed; sizes or guards that do not hold.
         ArgumentError: a target or dtype that this cannot evaluate.
         OpDefinitionError: an op whose reference does not give the type that it infers.
+        OutOfMemory: a result for which the system has no memory.
     """
     wide = _is_wide(dtype)
     graph = _as_graph(target)
@@ -67,10 +71,23 @@ def evaluate(
     if graph is None:
         return type(target)()
     values = _Run(graph, {} if feeds is None else feeds, sizes, wide).values()
-    outputs = {name: np.array(values[value.key]) for name, value in graph.outputs.items()}
+    outputs = {name: _copy(value, values) for name, value in graph.outputs.items()}
     if updates:
-        return outputs, {p.name: np.array(values[v.key]) for p, v in graph.updates}
+        return outputs, {p.name: _copy(value, values) for p, value in graph.updates}
     return _like(target, outputs)
+
+
+def _copy(value: Symbolic, values: Mapping[tuple[Node, int], Array]) -> Array:
+    """An array of the caller's own."""
+    try:
+        return np.array(values[value.key])
+    except MemoryError:
+        raise _too_large(value.node) from None
+
+
+def _too_large(node: Node) -> OutOfMemory:
+    types = ", ".join(map(str, node.types))
+    return OutOfMemory(f"{node.op.name}: {types} does not fit into memory", at=node.origin)
 
 
 class _Run:
@@ -121,9 +138,20 @@ class _Run:
             args = [a.astype(t.dtype.numpy, copy=False) for a, t in zip(args, types, strict=True)]
         with attribute_to(node.origin):
             try:
+                if any(self.nbytes(declared) > sys.maxsize for declared in node.types):
+                    raise MemoryError  # NumPy has other words for it
                 return self.op(node.op).reference(*args)
+            except OutOfMemory:
+                raise
+            except MemoryError:
+                raise _too_large(node) from None
             except IndexOutOfRange as error:
                 raise error.with_related([*map(_as_feed, _feeds_behind(node))]) from None
+
+    def nbytes(self, declared: TensorType) -> int:
+        """Bytes of an array of a declared type; what it would have if no axis were empty."""
+        shape = concrete_shape(declared.shape, self.sizes)
+        return prod(max(extent, 1) for extent in shape) * declared.dtype.itemsize
 
     def op(self, op: Op) -> Op:
         """``op`` with integers for sizes, widened if this run is."""

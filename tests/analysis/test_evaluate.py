@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.errors import ArgumentError, IndexOutOfRange, OpDefinitionError
+from staticgrad.errors import ArgumentError, IndexOutOfRange, OpDefinitionError, OutOfMemory
 from staticgrad.ir.dtype import F32, F64
 from staticgrad.ir.op import Op
 from staticgrad.ir.types import TensorType
@@ -187,3 +187,14 @@ def test_targets_and_options():
     for dtype in ("float32", "int64", "nonsense"):
         with pytest.raises(ArgumentError, match="as declared, or in 'float64'"):
             sg.evaluate(x, {"x": 1.0}, dtype=dtype)
+
+
+@pytest.mark.parametrize("size", [10**14, 2**62, 2**70])
+@pytest.mark.parametrize("op", ["broadcast", "tanh", "reshape"])
+def test_what_no_memory_can_hold_is_one_error(size, op):
+    x = sg.input("x", (1,), "float32")
+    wide = sg.broadcast_to(x, (size, 2, 2))
+    y = {"broadcast": lambda: wide, "tanh": lambda: sg.tanh(wide), "reshape": wide.ravel}[op]()
+    with pytest.raises(OutOfMemory, match=r".*: f32\[.*\] does not fit into memory") as caught:
+        sg.evaluate(y, {"x": [1.0]})
+    assert "wide" in str(caught.value)
