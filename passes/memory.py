@@ -9,7 +9,6 @@ compiled or run here.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence, Set as AbstractSet
 from dataclasses import replace
 from typing import Final
@@ -28,10 +27,11 @@ from staticgrad.analysis.repeats import Repeats
 from staticgrad.errors import BudgetInfeasible, UnknownNameError
 from staticgrad.ir.plan import Placement, Plan, PlannedStep
 from staticgrad.ir.schedule import Schedule
+from staticgrad.kept import Kept
 from staticgrad.lazy import cached_property
 
-_TIMELINES: Final = 64  # derived timelines kept; one per order and set of staged inputs
-_FRONTS: Final = 16  # fronts kept; one per sizes and set of staged inputs
+_TIMELINES: Final = 64 << 20  # bytes of timelines kept; one per order and set of staged inputs
+_FRONTS: Final = 16 << 20  # bytes of fronts kept; one per sizes and set of staged inputs
 _STORE_ALL: Final = StoreAll()
 
 
@@ -63,8 +63,8 @@ class Planner:
         self.extents = Extents(schedule)
         self._inputs = frozenset(b.name for b in schedule.buffers if b.role == "input")
         self._kept = frozenset(i for i, b in enumerate(schedule.buffers) if b.kept)
-        self._timelines: dict[tuple[Order, frozenset[int]], Timeline] = {}
-        self._fronts: OrderedDict[object, tuple[Point, ...]] = OrderedDict()
+        self._timelines: Kept[tuple[Order, frozenset[int]], Timeline] = Kept(_TIMELINES)
+        self._fronts: Kept[object, tuple[Point, ...]] = Kept(_FRONTS)
 
     @cached_property
     def orders(self) -> tuple[Order, ...]:
@@ -95,7 +95,7 @@ class Planner:
             raise UnknownNameError(f"{unknown}: no input buffer of schedule {self.schedule.name!r}")
         numbers = self.extents.at(sizes)
         copied = frozenset(self.flow.index[name] for name in staged)
-        made = self._plan(sizes, numbers, self._chosen(sizes, numbers, copied))
+        made = self._plan(sizes, numbers, copied, self._chosen(sizes, numbers, copied))
         if self.budget is not None and made.peak_bytes > self.budget:
             uncopied = self._smallest_uncopied(sizes) if copied else None
             raise over_budget(made, self.budget, uncopied)
@@ -104,17 +104,17 @@ class Planner:
         wanting = f"policy {self.policy.name or self.policy!r} proposed nothing that needs fewer"
         return replace(made, remark=f"nothing is computed again: {wanting} bytes")
 
-    def _chosen(self, sizes: Mapping[str, int], numbers: Numbers, staged: frozenset[int]) -> Placed:
+    def _chosen(self, sizes: Mapping[str, int], numbers: Numbers, staged: frozenset[int]) -> Point:
         """The policy's plan, or the front's cheapest within the budget; the smallest if none is."""
-        placed = self._by_policy(numbers, staged)
-        if self.budget is None or (self.policy == _STORE_ALL and placed.height <= self.budget):
-            return placed
+        own = self._by_policy(numbers, staged)
+        if self.budget is None or (self.policy == _STORE_ALL and own.height <= self.budget):
+            return own
         points = self._front(sizes, numbers, staged)
-        limit = min(self.budget, placed.height)
+        limit = min(self.budget, own.height)
         fitting = [point for point in points if point.height <= limit]
         if fitting:
-            return fitting[0].placed
-        return placed if placed.height <= points[-1].height else points[-1].placed
+            return fitting[0]
+        return own if own.height <= points[-1].height else points[-1]
 
     def _smallest_uncopied(self, sizes: Mapping[str, int]) -> int:
         """The peak where no feed is copied, of the smallest plan if none meets the budget."""
@@ -130,14 +130,19 @@ class Planner:
         numbers = self.extents.at(sizes)
         copied = frozenset(self.flow.index[name] for name in staged)
         points = self._front(sizes, numbers, copied)
-        return tuple((self._plan(sizes, numbers, p.placed), p.seconds) for p in points)
+        return tuple((self._plan(sizes, numbers, copied, p), p.seconds) for p in points)
 
-    def _by_policy(self, numbers: Numbers, staged: frozenset[int]) -> Placed:
-        if self.policy == _STORE_ALL:
-            layouts = [self._timeline(o, staged).layout(numbers) for o in self.orders]
-            return _lowest(layouts)
-        problem = self._problem(numbers, staged)
-        return lowest(problem, self.policy).placed
+    def _by_policy(self, numbers: Numbers, staged: frozenset[int]) -> Point:
+        if self.policy != _STORE_ALL:
+            return lowest(self._problem(numbers, staged), self.policy)
+        timelines = {order: self._timeline(order, staged) for order in self.orders}
+        placed = _lowest([timeline.layout(numbers) for timeline in timelines.values()])
+        for (
+            order,
+            timeline,
+        ) in timelines.items():  # what was derived for these sizes stays with them
+            self._timelines.put((order, staged), timeline, timeline.held_bytes)
+        return Point.of(placed, 0.0)
 
     def _problem(self, numbers: Numbers, staged: frozenset[int]) -> Problem:
         seconds = all_seconds([step.kernel for step in self.schedule.steps], numbers.arguments)
@@ -147,23 +152,17 @@ class Planner:
         self, sizes: Mapping[str, int], numbers: Numbers, staged: frozenset[int]
     ) -> tuple[Point, ...]:
         key = (tuple(sorted(sizes.items())), staged)
-        if key not in self._fronts:
-            listed = self._plan(
-                sizes, numbers, self._timeline(self.orders[0], staged).layout(numbers).placed()
-            )
-            self._fronts[key] = front(self._problem(numbers, staged), lower_bound(listed))
-            if len(self._fronts) > _FRONTS:
-                self._fronts.popitem(last=False)
-        self._fronts.move_to_end(key)
-        return self._fronts[key]
+        found = self._fronts.get(key)
+        if found is None:
+            placed = self._timeline(self.orders[0], staged).layout(numbers).placed()
+            listed = self._plan(sizes, numbers, staged, Point.of(placed, 0.0))
+            found = front(self._problem(numbers, staged), lower_bound(listed))
+            self._fronts.put(key, found, sum(point.held_bytes for point in found))
+        return found
 
     def _timeline(self, order: Order, staged: frozenset[int]) -> Timeline:
-        key = (order, staged)
-        if key not in self._timelines:
-            if len(self._timelines) >= _TIMELINES:
-                self._timelines.pop(next(iter(self._timelines)))
-            self._timelines[key] = Timeline(self.flow, order, staged)
-        return self._timelines[key]
+        found = self._timelines.get((order, staged))
+        return Timeline(self.flow, order, staged) if found is None else found
 
     def _fails(self, numbers: Numbers) -> dict[int, tuple[str, ...]]:
         """The steps with lookups that cannot but fail, each with its checks of them."""
@@ -174,8 +173,12 @@ class Planner:
         }
         return {step: fails for step, fails in found.items() if fails}
 
-    def _plan(self, sizes: Mapping[str, int], numbers: Numbers, placed: Placed) -> Plan:
-        timeline, names = placed.layout.timeline, self.flow.names
+    def _plan(
+        self, sizes: Mapping[str, int], numbers: Numbers, staged: frozenset[int], point: Point
+    ) -> Plan:
+        names = self.flow.names
+        known = self._timelines.get((tuple(point.sequence), staged))
+        lives = self.flow.lives(point.sequence, staged) if known is None else known.lives
         fails = self._fails(numbers)
         steps = tuple(
             PlannedStep(
@@ -183,22 +186,21 @@ class Planner:
                 0 if step in fails else numbers.totals[step],
                 self.schedule.steps[step].grain, fails.get(step, ()),
             )
-            for step in timeline.sequence
+            for step in point.sequence
         )  # fmt: skip
         placements = tuple(
             Placement(
-                names[life.buffer], placed.offsets[block], numbers.nbytes[life.buffer],
-                life.first, life.last,
+                names[life.buffer], offset, numbers.nbytes[life.buffer], life.first, life.last
             )
-            for life, block in zip(timeline.lives, placed.layout.blocks, strict=True)
+            for life, offset in zip(lives, point.offsets, strict=True)
         )  # fmt: skip
         return Plan(
             schedule=self.schedule,
             sizes=tuple(sizes.items()),
             steps=steps,
             placements=placements,
-            peak_bytes=placed.height,
-            commit=timeline.commit,
+            peak_bytes=point.height,
+            commit=self.flow.commit(point.sequence),
             buffer_bytes=tuple(zip(names, numbers.nbytes, strict=True)),
         )
 

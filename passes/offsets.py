@@ -48,6 +48,12 @@ class Spans:
         begins = enumerate(sorted(self.first))
         return sum(before - bisect_left(ends, first) for before, first in begins)
 
+    @property
+    def held_bytes(self) -> int:
+        """About how many bytes the spans take, with the neighbours if they were asked for."""
+        asked = "neighbours" in self.__dict__
+        return (64 + 56 * asked) * len(self.first) + 16 * asked * self.pairs
+
     def reversed(self) -> Spans:
         """The same lives with time running backwards."""
         end = self.steps - 1

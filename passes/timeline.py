@@ -37,6 +37,12 @@ class Timeline:
         self.chances = tuple(_chances(flow, self.sequence, self.lives))
         self._spans: dict[tuple[tuple[int, int], ...], tuple[list[int], Spans]] = {}
 
+    @property
+    def held_bytes(self) -> int:
+        """About how many bytes the timeline takes, with what was derived for sizes seen so far."""
+        derived = sum(8 * len(blocks) + spans.held_bytes for blocks, spans in self._spans.values())
+        return 8 * len(self.sequence) + 90 * len(self.lives) + 100 * len(self.chances) + derived
+
     def layout(self, numbers: Numbers) -> Layout:
         """Blocks of bytes at these sizes, each shared by a chain of in-place results."""
         taken: dict[int, int] = {}

@@ -7,6 +7,7 @@ it, with an effort that is counted, and what is both dearer and larger than anot
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -28,14 +29,28 @@ _STARTS: Final[tuple[tuple[Policy, int], ...]] = ((StoreAll(), 110_000), (Recomp
 
 @dataclass(frozen=True)
 class Point:
-    """A plan of the front: its arena and its predicted seconds."""
+    """A plan of the front: a sequence, where its lives are, its arena and its predicted seconds.
 
-    placed: Placed
+    Nothing else of the search is kept: a program has a front for each set of sizes. ``offsets`` has
+    the offset of each life of ``Flow.lives``, in that order.
+    """
+
+    sequence: array[int]
+    offsets: array[int]
+    height: int
     seconds: float
 
+    @classmethod
+    def of(cls, placed: Placed, seconds: float) -> Point:
+        """The point of a layout."""
+        sequence, offsets = placed.layout.timeline.sequence, placed.offsets
+        by_life = [offsets[block] for block in placed.layout.blocks]
+        return cls(array("i", sequence), array("q", by_life), placed.height, seconds)
+
     @property
-    def height(self) -> int:
-        return self.placed.height
+    def held_bytes(self) -> int:
+        """About how many bytes the point takes."""
+        return 350 + 4 * len(self.sequence) + 8 * len(self.offsets)
 
 
 def lowest(problem: Problem, policy: Policy) -> Point:
@@ -50,7 +65,7 @@ def lowest(problem: Problem, policy: Policy) -> Point:
     for layout in sorted(layouts, key=lambda candidate: candidate.load):
         if best is not None and layout.load > best.height:
             break
-        found = Point(layout.placed(), problem.cost(layout.timeline.sequence))
+        found = Point.of(layout.placed(), problem.cost(layout.timeline.sequence))
         if best is None or (found.height, found.seconds) < (best.height, best.seconds):
             best = found
     assert best is not None
@@ -67,8 +82,8 @@ def front(problem: Problem, bound: int) -> tuple[Point, ...]:
     found = {policy: lowest(problem, policy) for policy in _POLICIES}
     points = list(found.values())
     for policy, effort in _STARTS:
-        sequence = found[policy].placed.layout.timeline.sequence
-        points += _descend(problem, sequence, bound, problem.effort + effort)
+        start = tuple(found[policy].sequence)
+        points += _descend(problem, start, bound, problem.effort + effort)
     return _undominated(points)
 
 
@@ -85,7 +100,7 @@ def _descend(problem: Problem, start: Steps, bound: int, limit: int) -> list[Poi
         sequence = descent.sequence
         if not problem.repeats.is_valid(sequence):
             break
-        found.append(Point(descent.layout.placed(), problem.cost(sequence)))
+        found.append(Point.of(descent.layout.placed(), problem.cost(sequence)))
         if not reached:
             break
     return found

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import gc
 import random
+import tracemalloc
 
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from passes import memory
 from passes.memory import Planner, plan
 from passes.offsets import Spans, place
 from staticgrad.analysis import plan_check
@@ -326,3 +330,51 @@ def test_overlaps_are_those_of_every_pair(data: st.DataObject, layers: int, stag
             verify_plan(moved)
     else:
         verify_plan(moved)
+
+
+def test_fronts_and_timelines_are_kept_within_their_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    schedule = training_step(8)
+    one = Planner(schedule, budget=0)
+    wanted = [[made for made, _ in one.front({"n": n, "m": 3})] for n in range(1, 7)]
+    size = one._fronts.nbytes / 6
+    assert max(len(str(made)) for made in wanted[0]) > 1000
+    monkeypatch.setattr(memory, "_FRONTS", int(3.5 * size))
+    monkeypatch.setattr(memory, "_TIMELINES", 1)
+    few = Planner(schedule)
+    for _ in range(2):
+        for n, front in enumerate(wanted, 1):
+            assert [made for made, _ in few.front({"n": n, "m": 3})] == front
+            assert few._fronts.nbytes <= 3.5 * size
+            few.plan({"n": n, "m": 3})
+            assert len(few._timelines) <= 2
+
+
+@pytest.mark.parametrize("layers", [3, 9])
+def test_bytes_of_fronts_and_timelines_are_estimated_honestly(layers: int) -> None:
+    planner = Planner(training_step(layers))
+    planner.plan({"n": 5, "m": 3})
+    planner.front({"n": 5, "m": 3})
+    planner = Planner(planner.schedule)
+    assert planner.orders
+    gc.collect()
+    tracemalloc.start()
+    try:
+        planner.plan({"n": 100, "m": 3})
+        gc.collect()
+        real = tracemalloc.get_traced_memory()[0]
+        assert 0.5 < planner._timelines.nbytes / real < 2.0
+        assert planner.repeats
+        points = [
+            front
+            for n in (1, 2, 3)
+            for front in planner._front(
+                {"n": n, "m": 3}, planner.extents.at({"n": n, "m": 3}), frozenset()
+            )
+        ]
+        kept = [dataclasses.replace(point) for point in points]
+        before = tracemalloc.get_traced_memory()[0]
+        copies = [copy.deepcopy(point) for point in kept]
+        real = tracemalloc.get_traced_memory()[0] - before
+        assert 0.5 < sum(point.held_bytes for point in copies) / real < 2.0
+    finally:
+        tracemalloc.stop()
