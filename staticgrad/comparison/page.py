@@ -74,19 +74,22 @@ def _head(found: Comparison) -> str:
     figures = [
         (
             ratio(usual.ratio),
-            "the processor time of the compiled step is what a step of the tape takes"
+            "the processor time per step on the tape, relative to the compiled step"
             f" ({between(usual)} among parts of the measurement)",
         ),
         (
             nbytes(memory.arena[policy]),
-            f"is the least that a step needs, known beforehand ({policy},"
-            f" {ratio(memory.times[policy])} the time); the tape takes {nbytes(memory.tape)}",
+            f"the least memory of a compiled step ({policy}, {ratio(memory.times[policy])} the"
+            f" time), known beforehand; on the tape {nbytes(memory.tape)}",
         ),
-        (f"{found.work[0].operations} to {found.work[-1].operations}", "operations become kernels"),
+        (
+            f"{found.work[0].operations} to {found.work[-1].operations}",
+            "from operations of the program and its gradient to kernels",
+        ),
     ]
     if found.first:
         paid = _paid(found.break_even[WARM])
-        figures.insert(1, (paid, "is when compiling has paid for itself, if kernels are cached"))
+        figures.insert(1, (paid, "from here on compiling has paid for itself, kernels cached"))
     shown = "".join(
         f'<div class="figure"><b>{escape(value)}</b><span>{escape(what)}</span></div>'
         for value, what in figures
@@ -266,7 +269,9 @@ def _agreement(found: Comparison) -> str:
     if all(line.points for line in series):
         chart = charts.lines(series, "step", "loss", log_x=False, log_y=False, from_zero=False)
     end = "." if not both.holds else ": sums are added up in another order."
-    return f'<h2>The same results</h2><p class="why">{escape(verdict(found))}{end}</p>{chart}'
+    return (
+        f'<h2>Whether both ways agree</h2><p class="why">{escape(verdict(found))}{end}</p>{chart}'
+    )
 
 
 def _program(found: Comparison) -> str:

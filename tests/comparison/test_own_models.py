@@ -252,3 +252,13 @@ def test_names_that_are_none(tmp_path: Path) -> None:
     for spec in ("resnet", f"{tmp_path}/none.py:f", f"{tmp_path}:f"):
         with pytest.raises(UnknownNameError):
             model(spec)
+
+
+def test_the_example_of_the_page_on_comparisons() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "compare.md").read_text(encoding="utf-8")
+    names: dict = {}
+    exec(text.partition("```python\n")[2].partition("```")[0], names)
+    chosen = model(names["regression"])
+    assert chosen.is_random
+    trained_alike(chosen)
+    trained_alike(chosen, 3)
