@@ -19,7 +19,7 @@ Priority = Callable[[int], tuple[int, ...]]
 
 
 def candidate_orders(flow: Flow, nbytes: Sequence[int]) -> tuple[Order, ...]:
-    """Distinct valid orders, the listed one (where it is valid) first.
+    """Distinct valid orders, the listed one (where it is valid) first; see ``_late``.
 
     Args:
         flow: the accesses of the schedule.
@@ -40,7 +40,44 @@ def candidate_orders(flow: Flow, nbytes: Sequence[int]) -> tuple[Order, ...]:
         _Greedy(flow, edges, arena, 1).order(),
         tuple(reversed(_Greedy(flow, backwards, arena, -1).order())),
     ]
-    return tuple(dict.fromkeys(orders))
+    return tuple(dict.fromkeys(_late(flow, order) for order in orders))
+
+
+def _late(flow: Flow, order: Order) -> Order:
+    """The order with updates that free nothing, such as that of a counter, where they are needed.
+
+    They, and what follows from them and parameters alone, read nothing that would die there. Until
+    the first parameter is written a run may be given up, so the later that is, the better.
+    """
+    free = _freeing_nothing(flow)
+    done: set[int] = set()
+    found: list[int] = []
+    for last in (*(step for step in order if step not in free), *filter(free.__contains__, order)):
+        stack = [last]
+        while stack:
+            waiting = [s for s in flow.before[stack[-1]] if s in free and s not in done]
+            if waiting:
+                stack += waiting
+                continue
+            step = stack.pop()
+            if step not in done:
+                done.add(step)
+                found.append(step)
+    return tuple(found)
+
+
+def _freeing_nothing(flow: Flow) -> set[int]:
+    roles = [buffer.role for buffer in flow.schedule.buffers]
+    commits, checks, free = set(flow.commits), set(flow.checks), set[int]()
+    made: set[int] = set()  # by steps found so far
+    for step, (reads, writes) in enumerate(zip(flow.reads, flow.writes, strict=True)):
+        there = all(b in made or roles[b] in ("parameter", "constant") for b in reads)
+        begins = step in commits or not made.isdisjoint(reads)
+        whole = set(writes) <= {*flow.begins[step], *(b for b in writes if roles[b] != "temp")}
+        if there and begins and whole and step not in checks:
+            free.add(step)
+            made.update(writes)
+    return free
 
 
 class _Edges:

@@ -134,6 +134,8 @@ def _holding_up(access: Access, updates: Sequence[Update]) -> set[str]:
         for update in updates
         if (new := access.others(update.key, update)) and access.others(update.old, update)
     ]
+    if not both:
+        return set()
     later = access.after(number for _, new in both for number in new)
     from_old = access.after(n for update, _ in both for n in access.others(update.old, update))
     outside = {key for n in from_old - later for key in access.works[n].writes}

@@ -160,8 +160,8 @@ def test_segments_may_be_given() -> None:
 def test_policies_are_found_by_name_and_others_refused() -> None:
     assert [as_policy(p.name) for p in POLICIES] == list(POLICIES)
     assert as_policy(Sqrt(3)) == Sqrt(3) != Sqrt()
-    with pytest.raises(ArgumentError, match="did you mean 'sqrt'"):
-        as_policy("sqr")
+    with pytest.raises(ArgumentError, match="did you mean 'recompute'"):
+        as_policy("recomput")
     with pytest.raises(ArgumentError, match="no policy"):
         as_policy(None)
 

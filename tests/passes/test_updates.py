@@ -275,3 +275,18 @@ def test_random_updates_are_what_the_graph_says(graph: sg.Graph, merge: bool) ->
         assert np.array_equal(found[name], wanted), name
     for policy in (Sqrt(), Recompute()):
         judged(Planner(schedule, policy).plan({}))
+
+
+@pytest.mark.parametrize("optimizer", [sg.optim.Adam(), sg.optim.AdamW(accumulate=2)])
+def test_counters_are_written_no_sooner_than_weights(optimizer: Any) -> None:
+    """Before its first write a run may be given up."""
+    commits = []
+    for each in (sg.optim.SGD(0.1), optimizer):
+        loss, weights = network()
+        draws = sg.random.Generator(0)
+        updates = {**each.updates(loss + draws.uniform(), weights), **draws.updates}
+        made = judged(Planner(scheduled(sg.Graph({"loss": loss}, updates))).plan({"batch": 50}))
+        ahead = [made.schedule.steps[planned.step].phase for planned in made.steps[: made.commit]]
+        assert ahead.count(0) >= LAYERS
+        commits.append(made.commit)
+    assert commits[0] <= commits[1]
