@@ -265,8 +265,9 @@ class Compiled:
         """Arena bytes that the latest run has been seen to work in, counted from the start.
 
         Measured under ``debug=True``, None otherwise: where the highest byte ends that was really
-        written, or that a kernel got as scratch (which it need not fill), on the next border of 64.
-        It is the ``peak_bytes`` of the plan that ran, for a buffer takes whole lines of 64 bytes.
+        written, or that a kernel got as scratch or to note a failing index (which it need not do),
+        on the next border of 64. It is the ``peak_bytes`` of the plan that ran, for a buffer takes
+        whole lines of 64 bytes.
         """
         return self._executor.highest_touched
 

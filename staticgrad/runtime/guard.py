@@ -66,8 +66,8 @@ class Guard:
 
     ``truth`` holds what each byte of the copy is worth, ``known`` whether it was written in this
     life of its buffer; kernels run in the copy's ``block``, where the records point. ``highest`` is
-    where the highest arena byte ends that was written, or given to a kernel as scratch, on the next
-    border of 64: the planner aligns to it, and counts it in the peak.
+    where the highest arena byte ends that was written, or given to a kernel as scratch or to note
+    a failing index, on the next border of 64: the planner aligns to it, and counts it in the peak.
     """
 
     def __init__(self, table: GuardedTable, arena: Arena, copy: GuardedCopy) -> None:
@@ -164,7 +164,7 @@ class Guard:
             last = np.flatnonzero(known)[-1:]
             if last.size:
                 self._note(operand.span.begin + int(last[0]) + 1)
-            if operand.mode == "scratch":  # a kernel's own room, which it need not fill
+            if operand.mode in ("scratch", "check"):  # a kernel's own room, which it need not fill
                 self._note(operand.span.end)
             self.known[operand.span.slice] = known if self._lives_on(operand.buffer, row) else False
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from passes.memory import plan
+from passes.remat import Policy, Problem
 from staticgrad import native
 from staticgrad.codegen.numba_source import render
 from staticgrad.errors import IndexOutOfRange, KernelAccessError, VerifyError
@@ -233,6 +234,34 @@ def lookup() -> tuple[Schedule, str, str, str]:
     y, words = build.buffer("output"), build.buffer("check", 2, dtype=I64)
     build.step(TAKE, x, rows, y, words, arguments=(N, N))
     return build.schedule(y=y), x, rows, y
+
+
+def test_the_words_of_a_check_that_runs_again_are_touched() -> None:
+    """No index fails, so that nothing is written there: a kernel has them all the same."""
+    build = Builder()
+    x, rows = build.buffer("input", label="x"), build.buffer("input", label="i", dtype=I64)
+    words, found = build.buffer("check", 2, dtype=I64), build.buffer("temp")
+    w, y = build.buffer("parameter", label="w"), build.buffer("output")
+    build.step(TAKE, x, rows, found, words, arguments=(N, N))
+    build.step(COPY, found, w)
+    build.step(NEGATE, found, y)
+    schedule = build.schedule(y=y)
+
+    class Again(Policy):
+        """Looks everything up again for the last step."""
+
+        def sequences(self, problem: Problem) -> list[list[int]]:
+            return [[0, 1, 0, 2]]
+
+    made = plan(schedule, {"n": 8}, policy=Again())
+    late = next(p for p in made.placements if p.buffer == words and p.first == 2)
+    moved = tuple(replace(p, offset=640) if p is late else p for p in made.placements)
+    higher = replace(made, placements=moved, peak_bytes=704)
+    store = ParameterStore("w", np.zeros(8, np.float32))
+    data = {x: ones(8), rows: np.arange(8)}
+    for each in (made, higher):
+        _, table = run(schedule, each, data, w=store)
+        assert table.highest_touched == each.peak_bytes
 
 
 def test_checks_are_made_and_raised_as_in_a_plain_run() -> None:
