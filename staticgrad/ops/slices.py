@@ -207,9 +207,7 @@ class Concat(Op, name="concat"):
                     )
         if not 0 <= self.axis < first.rank:
             raise AxisError(f"concat: no axis {self.axis} in {first}")
-        total = first.shape[self.axis]
-        for other in types[1:]:
-            total = total + other.shape[self.axis]
+        total = dims.sum_of((1, each.shape[self.axis]) for each in types)
         return first.with_shape((*first.shape[: self.axis], total, *first.shape[self.axis + 1 :]))
 
     def reference(self, *arrays: Array) -> Any:

@@ -89,6 +89,12 @@ GROWING: dict[str, tuple[Callable[[int], str], bool]] = {
         lambda n: text_of("%x: f32[3]", body=" ".join(
             f"%{i}: f32[3] = tanh(%{i - 1 if i else 'x'})" for i in range(n))), True
     ),
+    "operands of many sizes": (
+        lambda n: text_of(
+            ", ".join(f"%x{i}: f32[n{i}]" for i in range(n)),
+            body=f"%0: f32[{' + '.join(f'n{i}' for i in range(n))}] = concat{{axis=0}}"
+            f"({', '.join(f'%x{i}' for i in range(n))})", result="%0"), True
+    ),
     "unknown among many": (
         lambda n: text_of(", ".join(f"%x{i}: f32[3]" for i in range(n)), result="%x"), False
     ),
