@@ -81,8 +81,10 @@ def public(function: Callable[P, T], home: str = "") -> Callable[P, T]:
 
     @functools.wraps(function)
     def flagged(*args: Any, **kwargs: Any) -> Any:
-        if kwargs or len(args) > first:
-            args, kwargs = _with_flags(name, flags, args, kwargs)
+        for flag in flags:
+            if len(args) > first or type(kwargs.get(flag, True)) is not bool:
+                args, kwargs = _with_flags(name, flags, args, kwargs)
+                break
         try:
             return function(*args, **kwargs)
         except TypeError as error:
@@ -229,12 +231,14 @@ def _read(function: Callable[..., Any], name: str, args: Any, kwargs: dict[str, 
     else:
         known = _parameters(theirs)
         places = [n for n, p in known.items() if p.kind in _OPERANDS]
+        if name.startswith("ndarray."):  # methods take more places than their signatures say
+            further = _parameters(_numpy(word))
+            places += [n for n, p in further.items() if p.kind in _OPERANDS][len(places) :]
+            known = {**further, **known}
         operands = [n for n, p in ours.parameters.items() if p.kind in _OPERANDS]
         args, kwargs = _by_name(word, args, kwargs, places or operands, ours)
         renamed = _renamed(word, dict(zip(places, operands, strict=False)), known, ours)
         kwargs = _in_our_words(word, kwargs, renamed)
-        if name.startswith("ndarray."):
-            known = {**_parameters(_numpy(word)), **known}
         kwargs = _without_idle(word, {n: p.default for n, p in known.items()}, ours, kwargs)
     _check(word, ours, args, kwargs)
     args, kwargs = _with_flags(word, _flags(function), args, kwargs)

@@ -417,6 +417,10 @@ class Value(StandardArray):
         function = FACTS.get(name) or numpy_function(name)
         if function is None:
             raise no_function(func)
+        if "like" in (
+            function.__kwdefaults__ or ()
+        ):  # NumPy asks the value that was given as like=
+            kwargs = {"like": self, **kwargs}
         return as_numpy(function, name, args, kwargs)
 
 

@@ -67,8 +67,9 @@ def sum(
     value = as_value("sum", x)
     axes = axes_of("sum", axis, value)
     wanted = counting_dtype("sum", value.dtype, dtype)
-    mask = mask_of("sum", where, value)
-    value = counted(FUNCTIONS["astype"](value, wanted), mask, 0)
+    value = FUNCTIONS["astype"](value, wanted)
+    if where is not None:
+        value = counted(value, mask_of("sum", where, value), 0)
     out = _reduced(Sum, value, axes, keepdims)
     return out if initial is None else out + start_of("sum", initial, out)
 
@@ -124,7 +125,7 @@ def _extreme(
 ) -> Value:
     value = as_value(op, x)
     axes = axes_of(op, axis, value)
-    mask = mask_of(op, where, value)
+    mask = None if where is None else mask_of(op, where, value)
     if initial is None:
         if mask is not None:
             raise ArgumentError(

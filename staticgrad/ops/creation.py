@@ -274,7 +274,7 @@ def eye(
     above = integer("eye", "k", k)
     rows_of = iota(shape, 0, like=like)
     hit = FUNCTIONS["equal"](rows_of + above if above else rows_of, iota(shape, 1, like=like))
-    return FUNCTIONS["astype"](hit, dtype_of("eye", dtype))  # type: ignore[no-any-return]
+    return FUNCTIONS["astype"](hit, _single("eye", dtype))  # type: ignore[no-any-return]
 
 
 def tril(x: Operand, k: int = 0) -> Value:
@@ -298,7 +298,12 @@ def _triangle(op: str, x: Operand, k: int, relation: str) -> Value:
 
 
 def _number(value: int, dtype: Any) -> Any:
-    return dtype_of("zeros", dtype).numpy.type(value)
+    return _single("zeros", dtype).numpy.type(value)
+
+
+def _single(op: str, dtype: Any) -> DType:
+    """The dtype of what is made from a shape: float32 where None is given."""
+    return F32 if dtype is None else dtype_of(op, dtype)
 
 
 FUNCTIONS.update(

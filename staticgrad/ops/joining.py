@@ -265,7 +265,7 @@ def tri(
     shape = shape_of("tri", (rows, rows if columns is None else columns))
     shifted = iota(shape, 0, like=like) + integer("tri", "k", k)
     inside = FUNCTIONS["greater_equal"](shifted, iota(shape, 1, like=like))
-    return FUNCTIONS["astype"](inside, dtype_of("tri", dtype))  # type: ignore[no-any-return]
+    return FUNCTIONS["astype"](inside, F32 if dtype is None else dtype_of("tri", dtype))  # type: ignore[no-any-return]
 
 
 FUNCTIONS.update(

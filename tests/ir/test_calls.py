@@ -93,3 +93,64 @@ def test_every_way_takes_and_refuses_the_same(way):
             WAYS[way](x, keepdim=True)
         # NumPy's own dispatcher says it before any value is asked.
         assert way == "np" or isinstance(caught.value, UnknownArgumentError)
+
+
+A = np.random.default_rng(2).normal(size=(4, 3))
+#: Methods of arrays, with arguments in NumPy's places and by its names.
+METHODS = {
+    "sum": lambda x: x.sum(0, None, None, True),
+    "mean": lambda x: x.mean(0, "float64", None, True),
+    "std": lambda x: x.std(0, None, None, 1),
+    "var": lambda x: x.var(axis=1, ddof=1, out=None),
+    "max": lambda x: x.max(0, None, True, 0.5),
+    "min": lambda x: x.min(initial=0.25),
+    "prod": lambda x: x.prod(1, initial=2.0, where=A > 0),
+    "any": lambda x: x.any(0, keepdims=True),
+    "argmax": lambda x: x.argmax(axis=0, keepdims=True),
+    "cumsum": lambda x: x.cumsum(0, "float32"),
+    "clip": lambda x: x.clip(-0.5, max=0.5),
+    "take": lambda x: x.take([1, 9, -9], 0, None, "clip"),
+    "ravel": lambda x: x.ravel("F"),
+    "flatten": lambda x: x.flatten(order="F"),
+    "reshape": lambda x: x.reshape(3, 4, order="F", copy=True),
+    "trace": lambda x: x.trace(1, dtype="float32", out=None),
+    "round": lambda x: x.round(decimals=1, out=None),
+    "astype": lambda x: x.astype("float32", order="K", casting="unsafe", subok=False, copy=False),
+    "dot": lambda x: x.dot(A.T, out=None),
+    "squeeze": lambda x: x[None].squeeze(axis=0),
+    "repeat": lambda x: x.repeat(2, axis=1),
+    "swapaxes": lambda x: x.swapaxes(0, 1),
+    "diagonal": lambda x: x.diagonal(offset=1, axis1=0, axis2=1),
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_methods_have_the_places_of_numpys(name):
+    wanted = METHODS[name](A)
+    x = sg.input("x", A.shape, "float64")
+    found = METHODS[name](Tensor(A, dtype="float64")).data
+    for array in (found, sg.evaluate(METHODS[name](x), {"x": A})):
+        np.testing.assert_allclose(array, wanted, rtol=1e-6)
+        assert array.shape == wanted.shape
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda like: np.zeros((2, 3), like=like),
+        lambda like: np.ones(3, "int32", like=like),
+        lambda like: np.full(3, 2.5, like=like),
+        lambda like: np.arange(1, 7, 2, like=like),
+        lambda like: np.arange(0.0, 1.0, 0.25, like=like),
+        lambda like: np.eye(3, 4, 1, like=like),
+        lambda like: np.identity(3, like=like),
+        lambda like: np.tri(3, k=-1, like=like),
+    ],
+)
+def test_like_gives_a_value_of_its_kind(make):
+    wanted = make(np.ones(2))
+    tensor = make(Tensor([1.0]))
+    assert type(tensor) is Tensor
+    np.testing.assert_array_equal(tensor.data, wanted)
+    value = make(sg.input("x", ("n",)))
+    np.testing.assert_array_equal(sg.evaluate(value, {}), wanted)
