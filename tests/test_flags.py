@@ -38,19 +38,19 @@ def flags() -> dict[str, tuple[Callable[..., Any], str, bool]]:
     """Place -> the function to call, its flag, whether None is allowed."""
     found: dict[str, tuple[Callable[..., Any], str, bool]] = {}
     for path, thing in public_things():
-        functions = {path: thing} if isinstance(thing, FunctionType) else {}
+        functions = {path: (thing, thing)} if isinstance(thing, FunctionType) else {}
         if isinstance(thing, type):
             functions = {
-                f"{path}.{name}": thing if name == "__init__" else method
+                f"{path}.{name}": (thing if name == "__init__" else method, method)
                 for name, method in vars(thing).items()
                 if isinstance(method, FunctionType)
                 and (not name.startswith("_") or name == "__init__")
             }
-        for place, function in functions.items():
-            for name, parameter in inspect.signature(function).parameters.items():
+        for place, (called, defined) in functions.items():
+            for name, parameter in inspect.signature(defined).parameters.items():
                 kind = parameter.annotation
                 if kind in ("bool", "bool | None"):
-                    found[f"{place}({name})"] = (function, name, kind != "bool")
+                    found[f"{place}({name})"] = (called, name, kind != "bool")
     return found
 
 
