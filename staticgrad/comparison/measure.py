@@ -15,6 +15,7 @@ import tempfile
 import time
 import tracemalloc
 from collections.abc import Callable, Iterable, Mapping
+from itertools import cycle
 from typing import Final
 
 import numpy as np
@@ -32,9 +33,8 @@ from staticgrad.comparison.report import (
     Bytes,
     Comparison,
     FirstResult,
-    Pair,
 )
-from staticgrad.comparison.stopwatch import one_thread, pools, timed
+from staticgrad.comparison.stopwatch import PARTS, Race, one_thread, pools
 from staticgrad.comparison.ways import DefineByRun, DefineThenRun
 from staticgrad.comparison.work import work
 from staticgrad.errors import BudgetInfeasible, MeasurementError
@@ -66,7 +66,7 @@ def compare(
         batches: batch sizes to time a step at; by default a quarter to four times the usual one.
         depths: numbers of layers to time a step at, for models that have a choice; by default
             half to four times the usual one.
-        seconds: of wall time per timing of a pair; three measurements of each way at least.
+        seconds: of wall time per timing of a pair; five measurements of each way at least.
         watch: told what is being measured.
 
     Raises:
@@ -95,9 +95,13 @@ def _compared(
     named = BATCH in trained.graph.sizes
     wanted = batches or ((max(usual // 4, 1), usual * 4) if named else ())
     sizes = sorted({usual, *(wanted if named else ())})
-    timings = tuple(_pair(chosen, n, n, seconds, watch, f"a step at batch size {n}") for n in sizes)
-    forward = _pair(chosen, usual, usual, seconds, watch, "the forward pass alone", forward=True)
-    layers = _depths(spec, chosen, depths, seconds, watch)
+    timings = [_race(chosen, n, n) for n in sizes]
+    forward = _race(chosen, usual, usual, forward=True)
+    layers = _depths(spec, chosen, depths, watch)
+    for part in range(PARTS):
+        watch(f"the time of steps, part {part + 1} of {PARTS}")
+        for race in (*timings, forward, *layers):
+            race.run(seconds / PARTS)
     watch("memory")
     by_policy = {policy: DefineThenRun(chosen, policy) for policy in POLICIES}
     memories = tuple(_memory(chosen, n, by_policy) for n in sizes)
@@ -110,9 +114,9 @@ def _compared(
         machine=_machine(),
         threads=pools(),
         agreement=agreed,
-        batches=timings,
-        depths=layers,
-        forward=forward,
+        batches=tuple(race.pair() for race in timings),
+        depths=tuple(race.pair() for race in layers),
+        forward=forward.pair(),
         first=_first_results(spec, usual, watch),
         memories=memories,
         budgets=_budgets(chosen, memories[sizes.index(usual)].arena),
@@ -122,40 +126,26 @@ def _compared(
     )
 
 
-def _depths(
-    spec: Spec, chosen: Model, depths: Iterable[int] | None, seconds: float, watch: Watch
-) -> tuple[Pair, ...]:
+def _depths(spec: Spec, chosen: Model, depths: Iterable[int] | None, watch: Watch) -> list[Race]:
     if chosen.depth is None or isinstance(spec, Model):
-        return ()
+        return []
     wanted = sorted(set(depths or (max(chosen.depth // 2, 2), chosen.depth, chosen.depth * 4)))
-    return tuple(
-        _pair(model(spec, d), d, chosen.batch_size, seconds, watch, f"a step of {d} layers")
-        for d in wanted
-    )
+    watch("other depths, which are compiled first")
+    return [_race(model(spec, depth), depth, chosen.batch_size) for depth in wanted]
 
 
-def _pair(
-    chosen: Model,
-    at: int,
-    size: int,
-    seconds: float,
-    watch: Watch,
-    what: str,
-    forward: bool = False,
-) -> Pair:
-    """Steps of both ways in turns; each sees the same few batches again and again."""
-    watch(what)
+def _race(chosen: Model, at: int, size: int, forward: bool = False) -> Race:
+    """Steps of both ways, to be timed; each sees the same few batches again and again."""
     draw = np.random.default_rng(1)
     batches = [chosen.draw(size, draw) for _ in range(4)]
 
     def runner(way: DefineByRun | DefineThenRun) -> Callable[[], float]:
         run = way.forward if forward else way.step
-        turn = iter(range(sys.maxsize))
+        turn = cycle(batches)
         run(batches[0])
-        return lambda: run(batches[next(turn) % len(batches)])
+        return lambda: run(next(turn))
 
-    with np.errstate(all="ignore"):
-        return timed(at, runner(DefineByRun(chosen)), runner(DefineThenRun(chosen)), seconds)
+    return Race(at, runner(DefineByRun(chosen)), runner(DefineThenRun(chosen)))
 
 
 def _first_results(spec: Spec, size: int, watch: Watch) -> Mapping[str, FirstResult]:

@@ -10,15 +10,13 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import count
 from typing import Final
 
 from staticgrad.comparison.report import Pair, Timing
 
-_FEWEST: Final = 3  # turns, whatever the time
-_MOST: Final = 400
+_MOST: Final = 100  # turns of one part
 _LEAST: Final = 2e-3  # seconds of one measurement: shorter steps are repeated within it
-_GROUPS: Final = 5  # of which the range of the ratio is taken
+PARTS: Final = 5  # of a measurement; the range of a ratio is that among them
 Run = Callable[[], object]
 Sample = tuple[float, float]  # seconds of one run: of the processor, of the clock
 
@@ -39,19 +37,35 @@ def pools() -> int:
     return max((pool["num_threads"] for pool in threadpool_info()), default=1)
 
 
-def timed(at: int, by_run: Run, then_run: Run, seconds: float) -> Pair:
-    """Time both in turns until ``seconds`` of wall time are up, ``_FEWEST`` turns at least."""
-    runs = (by_run, then_run)
-    inner = [_repeats(run) for run in runs]
-    samples: list[list[Sample]] = [[], []]
-    end = time.perf_counter() + seconds
-    for turn in count():
-        if turn >= _MOST or (turn >= _FEWEST and time.perf_counter() > end):
-            break
-        for run, times, own in zip(runs, inner, samples, strict=True):
-            own.append(_sample(run, times))
-    one, two = samples
-    return Pair(at, _timing(one), _timing(two), _range(one, two))
+class Race:
+    """Two ways of doing something, timed in turns, in several parts that may lie far apart.
+
+    A machine that is busy for a second hides the least time of whatever is timed in that second; so
+    several races take turns, too.
+    """
+
+    def __init__(self, at: int, by_run: Run, then_run: Run) -> None:
+        """Each way runs twice, to warm up and to learn how long it takes."""
+        self._at, self._runs = at, (by_run, then_run)
+        self._repeats = [_repeats(run) for run in self._runs]
+        self._parts: list[list[list[Sample]]] = []  # of each part the samples of both ways
+
+    def run(self, seconds: float) -> None:
+        """One part: turns until ``seconds`` of wall time are up, one at least."""
+        samples: list[list[Sample]] = [[], []]
+        end = time.perf_counter() + seconds
+        for turn in range(_MOST):
+            if turn and time.perf_counter() > end:
+                break
+            for run, times, own in zip(self._runs, self._repeats, samples, strict=True):
+                own.append(_sample(run, times))
+        self._parts.append(samples)
+
+    def pair(self) -> Pair:
+        """What was measured, in two parts at least."""
+        ratios = [min(one)[0] / min(two)[0] for one, two in self._parts]
+        one, two = ([s for part in self._parts for s in part[way]] for way in (0, 1))
+        return Pair(self._at, _timing(one), _timing(two), (min(ratios), max(ratios)))
 
 
 def _repeats(run: Run) -> int:
@@ -71,12 +85,3 @@ def _timing(samples: Sequence[Sample]) -> Timing:
     cpu, wall = (sorted(times) for times in zip(*samples, strict=True))
     lower, median, upper = statistics.quantiles(wall, n=4)
     return Timing(cpu[0], wall[0], lower, median, upper, len(samples), sum(wall) / sum(cpu))
-
-
-def _range(one: Sequence[Sample], two: Sequence[Sample]) -> tuple[float, float]:
-    """The least and largest ratio of minima among parts of the measurement."""
-    size = -(-len(one) // _GROUPS)
-    found = [
-        min(one[k : k + size])[0] / min(two[k : k + size])[0] for k in range(0, len(one), size)
-    ]
-    return min(found), max(found)

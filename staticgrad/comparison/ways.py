@@ -108,8 +108,9 @@ class DefineByRun:
         """p -= learning_rate * grad, in the gradient's own array."""
         for parameter in self.parameters.values():
             grad: Any = parameter.grad
-            grad *= grad.dtype.type(self._model.learning_rate)
-            parameter.array -= grad
+            with np.errstate(all="ignore"):
+                grad *= grad.dtype.type(self._model.learning_rate)
+                parameter.array -= grad
             parameter.zero_grad()
 
     def _advance(self) -> None:

@@ -6,7 +6,6 @@ multiplication); bytes are those of the results that are written to memory.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import prod
 from typing import Final
 
@@ -15,6 +14,7 @@ from staticgrad.analysis.binding import concrete_shape
 from staticgrad.comparison.model import BATCH, Model
 from staticgrad.comparison.report import Work
 from staticgrad.comparison.ways import DefineThenRun
+from staticgrad.comparison.wording import nbytes, number
 from staticgrad.ir.forms import Contract, Reduce, Reshape, Same, View
 from staticgrad.ir.graph import Graph, Node
 from staticgrad.ir.types import TensorType
@@ -34,15 +34,20 @@ def work(model: Model) -> tuple[Work, ...]:
     for each in pipeline(_PIPELINE).passes:
         after = each(graph)
         line = _of_graph(f"after {each}", after, sizes)
-        if replace(line, name=found[-1].name) != found[-1]:
+        if _shown(line) != _shown(found[-1]):
             found.append(line)
         graph = after
     plan = step.compiled.plan(**sizes)
-    nbytes = dict(plan.buffer_bytes)
+    size_of = dict(plan.buffer_bytes)
     written = [b.name for b in plan.schedule.buffers if b.role in _WRITTEN]
     flops = found[-1].flops
-    total = sum(nbytes[name] for name in written)
+    total = sum(size_of[name] for name in written)
     return (*found, Work("fused into kernels", len(plan.steps), total, flops))
+
+
+def _shown(work: Work) -> tuple[int, str, str]:
+    """The figures as tables have them."""
+    return work.operations, nbytes(work.nbytes), number(work.flops)
 
 
 def _of_graph(name: str, graph: Graph, sizes: dict[str, int]) -> Work:
