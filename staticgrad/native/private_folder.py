@@ -128,8 +128,11 @@ def read_private(path: Path, most: int) -> tuple[bytes, os.stat_result]:
         wrong = _wrong_with(status, most)
         if wrong:
             raise NotPrivateError(f"{path} {wrong}")
-        with os.fdopen(handle, "rb", closefd=False) as stream:
-            return stream.read(status.st_size), status
+        content, left = [], status.st_size
+        while left and (part := os.read(handle, left)):
+            content.append(part)
+            left -= len(part)
+        return b"".join(content), status
     finally:
         os.close(handle)
 
