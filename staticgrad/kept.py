@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator
+from contextlib import suppress
 from typing import Final, Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -16,7 +17,8 @@ class Kept(Generic[K, V]):
     """Values by key, each with the bytes that it was said to need.
 
     ``limit`` bounds their sum; the two values used last stay even where they alone are beyond it.
-    Not safe from several threads: whoever shares one holds a lock.
+    Whoever shares one between threads holds a lock. Code that interrupts a use may use it as well,
+    and an exception in the middle of one leaves nothing wrong: no count is kept beside the values.
     """
 
     def __init__(self, limit: int) -> None:
@@ -25,15 +27,16 @@ class Kept(Generic[K, V]):
 
     @property
     def nbytes(self) -> int:
-        """The sum of what is kept; counted anew, so that no interrupt leaves it wrong."""
-        return sum([nbytes for _, nbytes in self._found.values()])
+        """The sum of what the values were said to need."""
+        return sum([nbytes for _, nbytes in [*self._found.values()]])
 
     def get(self, key: K) -> V | None:
         """The value, which counts as used now."""
         found = self._found.get(key)
         if found is None:
             return None
-        self._found.move_to_end(key)
+        with suppress(KeyError):  # an interrupt may have dropped it
+            self._found.move_to_end(key)
         return found[0]
 
     def put(self, key: K, value: V, nbytes: int) -> None:

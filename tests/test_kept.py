@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import suppress
+from typing import Any
+
+import pytest
 from hypothesis import given, strategies as st
 
 from staticgrad.kept import Kept
@@ -33,3 +38,33 @@ def test_it_is_the_list_of_the_latest_uses_within_the_limit(
             kept.drop(key)
         assert list(kept.values()) == [f"value {k}" for k, _ in model]
         assert (len(kept), kept.nbytes) == (len(model), sum(n for _, n in model))
+
+
+@pytest.mark.parametrize("line", range(40))
+def test_an_exception_in_the_middle_leaves_nothing_wrong(line: int) -> None:
+    """One line of ``put`` and ``get`` is interrupted, by a use of the same object that raises."""
+    kept: Kept[int, str] = Kept(10)
+    for key in range(4):
+        kept.put(key, f"value {key}", 4)
+    left = line
+
+    def interrupt(frame: Any, event: str, argument: Any) -> Any:
+        nonlocal left
+        if frame.f_code.co_filename.endswith("kept.py") and event == "line":
+            left -= 1
+            if left == 0:
+                kept.put(9, "value 9", 8)
+                raise KeyboardInterrupt
+        return interrupt
+
+    before = sys.gettrace()
+    sys.settrace(interrupt)
+    try:
+        with suppress(KeyboardInterrupt):
+            kept.get(3)
+            kept.put(7, "value 7", 6)
+    finally:
+        sys.settrace(before)
+    kept.put(8, "value 8", 4)
+    assert len(kept) == 2 or kept.nbytes <= 10
+    assert all(kept.get(int(value.split()[1])) == value for value in [*kept.values()])

@@ -43,6 +43,8 @@ class Memory:
     """Bytes of one step. ``arena`` is the plan's peak; the others stand beside it.
 
     ``constants`` are those that the step reads, what was computed once of others included.
+    A program that runs at several sizes keeps the arena of the largest, and of each output up to
+    two arrays that its callers dropped.
     """
 
     arena: int
