@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 
 from passes.grouping import CHECK, FIRST_COPY, Group, Grouping, Key, Source
 from passes.layout import Layout, collapse
@@ -19,7 +20,7 @@ from staticgrad.ir.dtype import I64, U64, DType
 from staticgrad.ir.expr import Access, Expr
 from staticgrad.ir.forms import INDEXED, Gather, GatherAlong, Pointwise, ScatterAdd
 from staticgrad.ir.graph import Constant, Node
-from staticgrad.ir.kernel import Axis, Check, Extent, Kernel, Operand, Search, Stage
+from staticgrad.ir.kernel import Axis, Check, Extent, Kernel, Operand, Search, Stage, operands_read
 from staticgrad.ir.schedule import Binding, Step
 from staticgrad.ir.size_hints import hint_value
 from staticgrad.ir.types import Shape, c_strides
@@ -148,10 +149,14 @@ class Lowering:
         inner: Size,
         serial: bool = False,
     ) -> Step:
-        """The step over the kernel made of these stages."""
-        kernel = Kernel(
-            tuple(self.operands), tuple(self.sizes.values()), tuple(axes), tuple(stages), serial
-        )
+        """The step over the kernel made of these stages, without operands that none of them reads.
+
+        An op need not look at all of its operands: x ** 0 is 1.
+        """
+        read = operands_read(stages)
+        used = [o.mode != "in" or o.name in read for o in self.operands]
+        operands = tuple(compress(self.operands, used))
+        kernel = Kernel(operands, tuple(self.sizes.values()), tuple(axes), tuple(stages), serial)
         grain = (
             GRAIN_ELEMENTS
             if kernel.outer == "lanes"
@@ -160,7 +165,7 @@ class Lowering:
         nodes = members(self.group)
         return Step(
             kernel=kernel,
-            operands=tuple(self.bindings),
+            operands=tuple(compress(self.bindings, used)),
             arguments=tuple(self.sizes),
             total=total,
             grain=1 if kernel.outer == "tiles" else grain,

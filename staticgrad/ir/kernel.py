@@ -15,6 +15,7 @@ Within a stage every distinct Expr object is evaluated once, where the first sta
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -280,6 +281,18 @@ def roots(statement: Statement) -> tuple[Expr, ...]:
         if isinstance(statement, Accumulate | Search)
         else (statement.index, statement.position)
     )
+
+
+def operands_read(stages: Iterable[Stage]) -> set[str]:
+    """The names of the operands that stages load from, search, or multiply."""
+    found: set[str] = set()
+    for stage in stages:
+        if isinstance(stage, Gemm):
+            found |= {stage.a.operand, stage.b.operand}
+        found |= {s.access.operand for s in statements(stage) if isinstance(s, Search)}
+        evaluated = postorder([expr for s in statements(stage) for expr in roots(s)])
+        found |= {e.attribute.operand for e in evaluated if isinstance(e.attribute, Access)}
+    return found
 
 
 def order_words(key: DType, extent: Size, kept: Size) -> Size:

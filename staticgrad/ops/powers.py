@@ -12,11 +12,13 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad.errors import DTypeError
+from staticgrad.ir.dim import Dim
 from staticgrad.ir.dtype import DType
-from staticgrad.ir.expr import Expr, literal
+from staticgrad.ir.expr import Expr, literal, select
 from staticgrad.ir.op import Array
 from staticgrad.ir.types import TensorType
 from staticgrad.ir.value import FUNCTIONS, NUMPY_NAMES, Value, binding_kind
+from staticgrad.message import shown
 from staticgrad.ops.arithmetic import Div, Mul
 from staticgrad.ops.cotangent import ONE, ZERO, Cotangent, Partial, times
 from staticgrad.ops.elementwise import (
@@ -118,6 +120,39 @@ class Pow(Floating, name="pow"):
         return by_base, times(ct, _by_exponent(out, x, y)) if wanted[1] else None
 
 
+class IntPow(Elementwise, name="int_pow"):
+    """x ** y for integers, wrapping. Where y < 0, 1 / x ** -y without its fraction; 0 of x = 0.
+
+    So it is 0 but for the bases 1 and -1. Integers never trap: NumPy refuses the whole array.
+    """
+
+    exact = True
+    differentiable = False
+    kinds = "iu"
+    hint = "for bools use x & y"
+    flops = 128
+
+    @quiet
+    def reference(self, x: Array, y: Array) -> Any:
+        power = np.power(x, np.maximum(y, 0))
+        if x.dtype.kind == "u":
+            return power
+        sign = np.where(y & 1, x, x * x)
+        unit = (x == 1) | (x == -1)
+        return np.where(y < 0, np.where(unit, sign, 0), power).astype(x.dtype)
+
+    def scalar(self, x: Expr, y: Expr) -> Expr:
+        power, base, rest = literal(1, x.dtype), x, y
+        for _ in range(x.dtype.bits - (x.dtype.kind == "i")):
+            power = select((rest & 1).ne(0), power * base, power)
+            base, rest = base * base, rest >> 1
+        if x.dtype.kind == "u":
+            return power
+        sign = select((y & 1).ne(0), x, x * x)
+        unit = x.eq(1) | x.eq(-1)
+        return select(y < 0, select(unit, sign, literal(0, x.dtype)), power)
+
+
 def _by_base(x: Any, y: Any) -> Value:
     zeros = FUNCTIONS["logical_and"](x == 0.0, y == 0.0)
     return FUNCTIONS["where"](zeros, ZERO, y * Pow()(x, y - ONE))  # type: ignore[no-any-return]
@@ -135,22 +170,25 @@ def power(x: Operand, y: Operand) -> Value:
     """x ** y, broadcast; dtypes promote.
 
     A whole-number literal y up to 64 means repeated multiplication, and 0.5 means sqrt(x); over an
-    integer x any literal y >= 0 does. Everything else is floating arithmetic. Integers to an array
-    of integers are refused: whether the result is whole would depend on the values.
+    integer x any literal y >= 0 does. Everything else is floating arithmetic, but of integers to an
+    array of integers, which wraps; where an exponent turns out negative in a run, the result is
+    1 / x ** -y without its fraction: 0, but for the bases 1 and -1.
 
     Raises:
         ShapeError: the shapes do not broadcast.
-        DTypeError: integers under a negative exponent or an array of exponents; bools.
+        DTypeError: integers under an exponent that is known to be negative; bools.
     """
     common = common_dtype("pow", (x, y))
     exponent = _literal(y)
     if exponent is None or (common.is_float and not _is_multiplied(exponent)):
-        if not common.is_float:
+        if common.is_float:
+            return Pow()(x, y)  # type: ignore[no-any-return]
+        if not isinstance(y, Value | Dim) and np.any(np.less(y, 0)):
             raise DTypeError(
-                f"pow: {common.numpy} to an array of integer exponents",
-                hint="make the exponent an int, or convert an operand: x.astype('float64') ** y",
+                f"integers have no negative powers: {common.numpy} ** {shown(y)}",
+                hint="convert the base first: x.astype('float64')",
             )
-        return Pow()(x, y)  # type: ignore[no-any-return]
+        return IntPow()(x, y)  # type: ignore[no-any-return]
     if common.is_integer:
         check_range("pow", int(exponent), common)
     base = lifted("pow", binding_kind((x,)), x, common)

@@ -53,6 +53,7 @@ SPELLED = {
     "ge": "np.greater_equal(x, y)",
     "gt": "np.greater(x, y)",
     "hypot": "np.hypot(x, y)",
+    "int_pow": "np.where(y < 0, inverse(x, y), np.power(x, np.maximum(y, 0)))",
     "integer_pow": "raised(x, op)",
     "le": "np.less_equal(x, y)",
     "left_shift": "np.left_shift(x, y)",

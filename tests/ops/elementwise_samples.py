@@ -98,6 +98,7 @@ BINARY = {
     "minimum": (ALL_DTYPES, -2.0, 2.0),
     **dict.fromkeys(("eq", "ne", "lt", "le", "gt", "ge"), (ALL_DTYPES, -2.0, 2.0)),
     **dict.fromkeys(("logical_and", "logical_or", "logical_xor"), ((BOOL,), 0.0, 0.0)),
+    "int_pow": (INTEGERS, 0.0, 0.0),
     **dict.fromkeys(("bit_and", "bit_or", "bit_xor"), (INTEGERS, 0.0, 0.0)),
 }
 UNARY = {

@@ -28,6 +28,14 @@ def raised(x: np.ndarray, op: Any) -> np.ndarray:
     return power if op.exponent >= 0 else 1 / power
 
 
+def inverse(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """1 / x ** -y in integers, without its fraction: by remainders, of the bases 1 and -1 alone."""
+    odd = np.remainder(y, 2) == 1
+    by_minus = np.where(odd, -np.ones_like(y), np.ones_like(y))
+    found = np.where(np.equal(x, 1), 1, np.where(np.equal(-x, 1), by_minus, 0))
+    return found.astype(x.dtype)
+
+
 def scanned(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
     """out[0] = b[0], then out[i] = a[i] * out[i - 1] + b[i]."""
     out = np.moveaxis(b.copy(), axis, 0)
@@ -107,8 +115,8 @@ HELPERS = {
     **{
         f.__name__: f
         for f in (
-            raised, scanned, aligned, keys, padded, turned, scattered, scattered_along, counted,
-            ordered,
+            raised, inverse, scanned, aligned, keys, padded, turned, scattered, scattered_along,
+            counted, ordered,
         )
     },
 }  # fmt: skip
