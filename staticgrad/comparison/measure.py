@@ -66,7 +66,7 @@ def compare(
         batches: batch sizes to time a step at; by default a quarter to four times the usual one.
         depths: numbers of layers to time a step at, for models that have a choice; by default
             half to four times the usual one.
-        seconds: of wall time per timing of a pair; five measurements of each way at least.
+        seconds: of wall time per timing of a pair; twenty measurements of each way at least.
         watch: told what is being measured.
 
     Raises:

@@ -15,7 +15,10 @@ from typing import Final
 from staticgrad.comparison.report import Pair, Timing
 
 _MOST: Final = 100  # turns of one part
-_LEAST: Final = 2e-3  # seconds of one measurement: shorter steps are repeated within it
+#: Seconds of one measurement: shorter steps are repeated within it. Far below the time that a
+#: system gives a process at a stretch, so that some are not interrupted.
+_LEAST: Final = 2e-4
+_BURST: Final = 4  # measurements of a way in its turn: the first finds the caches of the other
 PARTS: Final = 5  # of a measurement; the range of a ratio is that among them
 Run = Callable[[], object]
 Sample = tuple[float, float]  # seconds of one run: of the processor, of the clock
@@ -58,7 +61,7 @@ class Race:
             if turn and time.perf_counter() > end:
                 break
             for run, times, own in zip(self._runs, self._repeats, samples, strict=True):
-                own.append(_sample(run, times))
+                own += [_sample(run, times) for _ in range(_BURST)]
         self._parts.append(samples)
 
     def pair(self) -> Pair:
