@@ -58,7 +58,8 @@ def facts_of(path: Path) -> Facts:
     tree = ast.parse(path.read_text("utf-8"))
     local = {node.name: node for node in functions(tree)}
     public = [node for node in tree.body if isinstance(node, Function | ast.ClassDef)]
-    spoken_for = [tree, *(node for node in public if not node.name.startswith("_"))]
+    named = [node for node in public if not node.name.startswith("_")]
+    spoken_for = [tree, *(node for node in named if not is_overload(node))]
     tests = [node for name, node in local.items() if name.startswith("test_")]
     return Facts(
         {
@@ -69,6 +70,12 @@ def facts_of(path: Path) -> Facts:
         [node.name for node in tests],
         [f"{shown(path, node)} {node.name}" for node in tests if not can_fail(node, local)],
     )
+
+
+def is_overload(node: ast.AST) -> bool:
+    """Whether it is a signature for type checkers, whose words stand with the definition."""
+    marks = [ast.unparse(mark) for mark in getattr(node, "decorator_list", ())]
+    return "overload" in marks
 
 
 @cache

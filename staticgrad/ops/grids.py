@@ -5,7 +5,7 @@ Made of positions and arithmetic; nothing here is an op. Gradients flow to both 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, overload
 
 from staticgrad.errors import ArgumentError
 from staticgrad.ir.value import FUNCTIONS, Value
@@ -15,6 +15,27 @@ from staticgrad.ops.movement import moveaxis, reshape
 from staticgrad.ops.operands import axis_of, dtype_of, floating, integer, promoted_values
 
 
+@overload
+def linspace(
+    start: Operand,
+    stop: Operand,
+    num: int = ...,
+    endpoint: bool = ...,
+    retstep: Literal[False] = ...,
+    dtype: Any = ...,
+    axis: int = ...,
+) -> Value: ...
+@overload
+def linspace(
+    start: Operand,
+    stop: Operand,
+    num: int = ...,
+    endpoint: bool = ...,
+    *,
+    retstep: Literal[True],
+    dtype: Any = ...,
+    axis: int = ...,
+) -> tuple[Value, Value]: ...
 def linspace(
     start: Operand,
     stop: Operand,

@@ -6,7 +6,7 @@ No op stands here, and nothing that ``slices.py``, ``movement.py`` or ``creation
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, overload
 
 from staticgrad.errors import ArgumentError
 from staticgrad.ir.dim import Size
@@ -31,16 +31,28 @@ from staticgrad.ops.operands import (
 from staticgrad.ops.slices import concatenate, flip, part, stack
 
 
+@overload
+def atleast_1d(x: Operand, /) -> Value: ...
+@overload
+def atleast_1d(x: Operand, y: Operand, /, *more: Operand) -> tuple[Value, ...]: ...
 def atleast_1d(*values: Operand) -> Value | tuple[Value, ...]:
     """x, a 0-d value as a vector of one; of several values a tuple of such."""
     return _each("atleast_1d", _wide, values)
 
 
+@overload
+def atleast_2d(x: Operand, /) -> Value: ...
+@overload
+def atleast_2d(x: Operand, y: Operand, /, *more: Operand) -> tuple[Value, ...]: ...
 def atleast_2d(*values: Operand) -> Value | tuple[Value, ...]:
     """x with at least two axes: a vector becomes a row; of several values a tuple of such."""
     return _each("atleast_2d", with_two_axes, values)
 
 
+@overload
+def atleast_3d(x: Operand, /) -> Value: ...
+@overload
+def atleast_3d(x: Operand, y: Operand, /, *more: Operand) -> tuple[Value, ...]: ...
 def atleast_3d(*values: Operand) -> Value | tuple[Value, ...]:
     """x with at least three axes: a vector becomes [1, n, 1], a matrix [m, n, 1].
 

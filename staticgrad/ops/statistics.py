@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, overload
 
 from staticgrad.errors import DTypeError, RankError, ShapeError
 from staticgrad.ir.dim import Size, maximum
@@ -27,6 +27,24 @@ from staticgrad.ops.operands import (
 from staticgrad.ops.slices import concatenate
 
 
+@overload
+def average(
+    x: Operand,
+    axis: Axes = ...,
+    weights: Operand | None = ...,
+    returned: Literal[False] = ...,
+    *,
+    keepdims: bool = ...,
+) -> Value: ...
+@overload
+def average(
+    x: Operand,
+    axis: Axes = ...,
+    weights: Operand | None = ...,
+    *,
+    returned: Literal[True],
+    keepdims: bool = ...,
+) -> tuple[Value, Value]: ...
 def average(
     x: Operand,
     axis: Axes = None,
