@@ -8,7 +8,7 @@ best is decided elsewhere, at concrete sizes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set as AbstractSet
 from heapq import heapify, heappop, heappush
 
 from staticgrad.analysis.liveness import Flow
@@ -33,23 +33,24 @@ def candidate_orders(flow: Flow, nbytes: Sequence[int]) -> tuple[Order, ...]:
     early = _ancestors(edges.before, flow.checks)
     arena = {i: nbytes[i] for i, b in enumerate(flow.schedule.buffers) if b.in_arena}
     backwards = edges.reversed()
-    orders = [
-        _sorted(edges, lambda step: (step,)),
-        _sorted(edges, lambda step: (step not in commits, step)),
-        _sorted(edges, lambda step: (step not in commits, step not in early, step)),
-        _Greedy(flow, edges, arena, 1).order(),
-        tuple(reversed(_Greedy(flow, backwards, arena, -1).order())),
-    ]
-    return tuple(dict.fromkeys(_late(flow, order) for order in orders))
-
-
-def _late(flow: Flow, order: Order) -> Order:
-    """The order with updates that free nothing, such as that of a counter, where they are needed.
-
-    They, and what follows from them and parameters alone, read nothing that would die there. Until
-    the first parameter is written a run may be given up, so the later that is, the better.
-    """
     free = _freeing_nothing(flow)
+    orders = [
+        _sorted(edges, lambda step: (step not in free, step)),
+        _sorted(edges, lambda step: (step not in free, step not in commits, step)),
+        _sorted(
+            edges, lambda step: (step not in free, step not in commits, step not in early, step)
+        ),
+        _Greedy(flow, edges, arena, 1, free).order(),
+        tuple(reversed(_Greedy(flow, backwards, arena, -1, free).order())),
+    ]
+    return tuple(dict.fromkeys(_late(flow, order, free) for order in orders))
+
+
+def _late(flow: Flow, order: Order, free: AbstractSet[int]) -> Order:
+    """The order with the steps that free nothing right before the first that waits for them.
+
+    Until the first parameter is written a run may be given up, so the later that is, the better.
+    """
     done: set[int] = set()
     found: list[int] = []
     for last in (*(step for step in order if step not in free), *filter(free.__contains__, order)):
@@ -67,6 +68,10 @@ def _late(flow: Flow, order: Order) -> Order:
 
 
 def _freeing_nothing(flow: Flow) -> set[int]:
+    """Updates such as that of a counter, and what follows from them and parameters alone.
+
+    They read nothing that would die there, so that only what waits for them tells when they run.
+    """
     roles = [buffer.role for buffer in flow.schedule.buffers]
     commits, checks, free = set(flow.commits), set(flow.checks), set[int]()
     made: set[int] = set()  # by steps found so far
@@ -158,10 +163,18 @@ class _Greedy:
     to its last reader, so that the heap is mended rather than rebuilt.
     """
 
-    def __init__(self, flow: Flow, edges: _Edges, nbytes: dict[int, int], direction: int) -> None:
-        self.edges, self.nbytes, self.direction = edges, nbytes, direction
+    def __init__(
+        self,
+        flow: Flow,
+        edges: _Edges,
+        nbytes: dict[int, int],
+        direction: int,
+        free: AbstractSet[int],
+    ) -> None:
+        self.edges, self.nbytes, self.direction, self.free = edges, nbytes, direction, free
         self.touches = [*([b for b in t if b in nbytes] for t in flow.touches), []]
         self.left = dict.fromkeys(nbytes, 0)  # accesses to come
+        self._before_all = -sum(nbytes.values()) - 1
         self.users: dict[int, list[int]] = {buffer: [] for buffer in nbytes}
         for step, touched in enumerate(self.touches):
             for buffer in touched:
@@ -173,7 +186,10 @@ class _Greedy:
         self.heap: list[tuple[int, int, int]] = []
 
     def price(self, step: int) -> int:
-        """Bytes that running the step now adds to what is live after it."""
+        """Bytes that running the step now adds to what is live after it; those of a step in
+        ``free`` do not count, for it goes first."""
+        if step in self.free:
+            return self._before_all
         total = 0
         for buffer in self.touches[step]:
             total += self.nbytes[buffer] if buffer not in self.born else 0

@@ -290,3 +290,19 @@ def test_counters_are_written_no_sooner_than_weights(optimizer: Any) -> None:
         assert ahead.count(0) >= LAYERS
         commits.append(made.commit)
     assert commits[0] <= commits[1]
+
+
+def test_adam_needs_the_arena_of_plain_descent() -> None:
+    """Corrections by a counter wait for nothing, and no gradient waits for them."""
+    h = sg.input("x", ("batch", 32), "float32")
+    weights = [sg.parameter(f"w{i}", np.eye(32, dtype="float32")) for i in range(10)]
+    for w in weights:
+        h = sg.nn.gelu(h @ w)
+    loss = (h * h).mean()
+    peaks = []
+    for optimizer in (sg.optim.SGD(0.1), sg.optim.Adam(), sg.optim.AdamW()):
+        schedule = scheduled(sg.Graph({"loss": loss}, optimizer.updates(loss, weights)))
+        policies = [Planner(schedule, policy) for policy in (Sqrt(), Recompute())]
+        peaks.append([judged(each.plan({"batch": 400})).peak_bytes for each in policies])
+    for others in peaks[1:]:
+        assert all(peak <= plain + 256 for plain, peak in zip(peaks[0], others, strict=True))
