@@ -109,6 +109,7 @@ def kernel(source: str, *, backend: Backend | None = None) -> Kernel:
     not supported, SelfTestError when generated code is wrong on this machine, OutOfMemory where
     there is too little memory to compile it.
     """
+    _refuse_finalizers()
     settings = config.current(backend=backend)
     with LOCK, _coded_memory_errors():
         if not settings.jit:
@@ -116,6 +117,19 @@ def kernel(source: str, *, backend: Backend | None = None) -> Kernel:
         if settings.backend != "auto":
             return _found(source, settings.backend, settings)
         return _automatic(source, settings)
+
+
+def _refuse_finalizers() -> None:
+    """What a finalizer compiles amid a compilation would wait for the thread that waits for it."""
+    from staticgrad.native.undisturbed import is_undisturbed
+
+    if is_undisturbed():
+        from staticgrad.errors import ReentryError
+
+        raise ReentryError(
+            "a finalizer compiles in the middle of another compilation",
+            hint="let it set a flag that the program's loop looks at, and compile there",
+        )
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from staticgrad.errors import CompileError
 from staticgrad.native import headroom, target as targets
 from staticgrad.native.lock import LOCK
 from staticgrad.native.target import Target
+from staticgrad.native.undisturbed import undisturbed
 
 Compiled = Literal["numba", "vector"]
 """Who turns a source into LLVM IR."""
@@ -100,7 +101,7 @@ def compile_ir(texts: Sequence[str], symbol: str, target: Target) -> ObjectCode:
     with LOCK:
         headroom.require(headroom.COMPILE, "compiling a kernel")
         try:
-            return ObjectCode(_compiler(target).emit(texts), symbol)
+            return ObjectCode(undisturbed(lambda: _compiler(target).emit(texts)), symbol)
         except RuntimeError as error:
             raise CompileError("LLVM refused a kernel", details=[str(error)]) from error
 
@@ -119,7 +120,7 @@ def modules(source: str, backend: Compiled) -> Sequence[str]:
                 headroom.require(headroom.NUMBA, "loading Numba")
             from staticgrad.native import numba_frontend
 
-            return numba_frontend.modules(source, symbol)
+            return undisturbed(lambda: numba_frontend.modules(source, symbol))
         from staticgrad.native import frontend
 
         return [frontend.module_text(source, symbol)]
@@ -142,4 +143,5 @@ def compile_source(
 def assembly(source: str, target: Target | None = None, backend: Compiled = "vector") -> str:
     """The machine code of a kernel's source as assembly text, for reading."""
     with LOCK:
-        return _compiler(target or targets.host()).assembly(modules(source, backend))
+        host, texts = target or targets.host(), modules(source, backend)
+        return undisturbed(lambda: _compiler(host).assembly(texts))

@@ -14,6 +14,7 @@ from staticgrad.errors import CompileError
 from staticgrad.native import elf, headroom, target as targets
 from staticgrad.native.lock import LOCK
 from staticgrad.native.target import Target
+from staticgrad.native.undisturbed import undisturbed
 
 LIBRARY_SYMBOLS: Final = frozenset(
     {"memset", "memcpy", "memmove", "fmod", "fmodf", "_GLOBAL_OFFSET_TABLE_"}
@@ -62,6 +63,13 @@ def _present(name: str) -> bool:
     return hasattr(ctypes.CDLL(None), name)
 
 
+def _link(code: bytes, symbol: str, target: Target) -> int:
+    engine = _engine(target)
+    engine.add_object_file(targets.binding().ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    return int(engine.get_function_address(symbol))
+
+
 def load(code: bytes, symbol: str, target: Target) -> int:
     """The address of ``symbol`` after loading the ELF object ``code``; once per symbol and target.
 
@@ -74,10 +82,7 @@ def load(code: bytes, symbol: str, target: Target) -> int:
             return known
         check(code, symbol)
         headroom.require(headroom.LOAD, "loading a kernel")
-        engine = _engine(target)
-        engine.add_object_file(targets.binding().ObjectFileRef.from_data(code))
-        engine.finalize_object()
-        address = int(engine.get_function_address(symbol))
+        address = undisturbed(lambda: _link(code, symbol, target))
         if not address:
             raise CompileError(f"{symbol} could not be loaded")
         _addresses[name] = address

@@ -1,4 +1,4 @@
-"""Locks and forks: the one lock of native compilation, and locks that a child finds free.
+"""Locks and forks: the locks of native compilation, and locks that a child finds free.
 
 LLVM has one process-wide lock of its own, so a single reentrant lock costs no parallelism, and
 it leaves no order of locks to get wrong. It is held across a fork, so that no child starts in the
@@ -14,6 +14,8 @@ import weakref
 from typing import Any, Final
 
 LOCK: Final = threading.RLock()
+#: Held by whoever calls LLVM, for a thread that holds ``LOCK`` (``native.undisturbed``).
+LIBRARY: Final = threading.RLock()
 _free_in_children: Final[weakref.WeakSet[ProcessLock]] = weakref.WeakSet()
 
 
@@ -42,10 +44,20 @@ def _in_the_child() -> None:
     for lock in _free_in_children:
         if not lock.is_ours():
             lock.taken._at_fork_reinit()  # as the standard library does with its own
+    _after_fork()
+
+
+def _before_fork() -> None:
+    LOCK.acquire()
+    LIBRARY.acquire()
+
+
+def _after_fork() -> None:
+    LIBRARY.release()
     LOCK.release()
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
-        before=LOCK.acquire, after_in_parent=LOCK.release, after_in_child=_in_the_child
+        before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_the_child
     )

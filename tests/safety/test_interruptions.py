@@ -132,6 +132,11 @@ def test_interrupts_leave_nothing_held_and_nothing_half_written(
     assert "interrupts, 0 held, 0 half written" in out
 
 
+def test_interrupts_amid_the_work_of_llvm() -> None:
+    """llvmlite frees an object twice where an interrupt keeps it from noting the first time."""
+    assert "0 held" in run_child("storm", "signals", "500", "1", "compile_anew")
+
+
 def test_a_step_runs_after_ctrl_c_in_an_assignment() -> None:
     out = script("""
         import signal, threading, numpy as np, staticgrad as sg
