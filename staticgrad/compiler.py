@@ -38,6 +38,7 @@ from staticgrad.errors import (
 from staticgrad.explain import Explanation, StepSection, Unread
 from staticgrad.habits import OF_COMPILED
 from staticgrad.ir.calls import public
+from staticgrad.ir.collection import collection_paused
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import Schedule
@@ -154,6 +155,7 @@ class Compiled:
                 hint=OF_COMPILED.get(name) or did_you_mean(name, known),
             )
 
+    @collection_paused()
     @default_environment()
     def __init__(self, program: Compilable, options: Options) -> None:
         """Compile at once; see ``compile``.

@@ -211,3 +211,24 @@ def test_a_wrong_plan_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(VerifyError, match="share bytes while both live"):
             f.run({"x": np.zeros((3, 8), "f4")})
     assert f.stats.runs == f.stats.plans == 0
+
+
+def test_nothing_is_collected_while_a_program_is_compiled_and_planned() -> None:
+    graph = training(30)
+    seen: list[str] = []
+
+    def note(phase: str, info: dict[str, int]) -> None:
+        seen.append(phase)
+
+    gc.collect()
+    gc.callbacks.append(note)
+    try:
+        f = sg.compile(graph)
+        f.plan(n=3)
+        during = len(seen)
+        assert gc.isenabled()
+        gc.collect()
+    finally:
+        gc.callbacks.remove(note)
+    assert len(seen) > during
+    assert during <= 8
