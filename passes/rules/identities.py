@@ -20,6 +20,7 @@ RULES: Final[tuple[Rule, ...]] = (
     rule("add-minus-zero", x + -0.0, x),
     rule("add-zero", x + 0, x, dtypes=INTEGERS),
     rule("subtract-zero", x - 0, x),
+    rule("minus-zero-less", -0.0 - x, -x),
     rule("multiply-one", x * 1, x),
     rule("multiply-minus-one", x * -1, -x, dtypes="if"),
     rule("multiply-zero", x * 0, 0, dtypes=INTEGERS),

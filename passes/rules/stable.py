@@ -77,13 +77,6 @@ def _minus(value: Symbolic) -> Any:
     return value.node.args[0] if isinstance(value.node.op, Neg) else -value
 
 
-def _opposite(match: Match) -> bool:
-    """Whether y is -x."""
-    one, two = match.x, match.y
-    negated = [v.node.args[0].key for v in (one, two) if isinstance(v.node.op, Neg)]
-    return one.key in negated or two.key in negated
-
-
 # -- logarithms of differences -------------------------------------------------------------------
 
 
@@ -97,6 +90,16 @@ def _log_one_minus_exp(match: Match) -> Any:
 def _is_whole(match: Match) -> bool:
     """Whether x is not one of the two ranges that the formula above makes of it."""
     return not isinstance(match.x.node.op, Where)
+
+
+def _is_a_product(match: Match) -> bool:
+    """Whether y is positive, and exp(x) * y is no sigmoid."""
+    y = match.y.node
+    if isinstance(y.op, Sigmoid):
+        one, two = match.x, y.args[0]
+        below = [v.node.args[0].key for v in (one, two) if isinstance(v.node.op, Neg)]
+        return one.key not in below and two.key not in below
+    return positive(match.y)
 
 
 # -- sums of exponentials ------------------------------------------------------------------------
@@ -177,7 +180,7 @@ def _log_of(move: Callable[[Any], Any]) -> Callable[[Any], Any]:
 def _less_log_sum_exp(match: Match) -> Any:
     """x - (log(sum) + y) as (x - y) - log(sum): what is large in both goes first."""
     logs, shape = match.logs.shape, match["outer"].shape if "outer" in match else match.logs.shape
-    if shape != logs and any(size != 1 for size in (*shape, *logs)):
+    if not _holds_max(match.y) or (shape != logs and any(n != 1 for n in (*shape, *logs))):
         return None
     return (match.x - match.y) - match.logs
 
@@ -225,12 +228,11 @@ RULES: Final[tuple[Rule, ...]] = (
            where=_may_overflow, examples=(lambda x: (1.0 + sg.exp(x)) ** -1,)),
     stable("over-one-plus-exp", c / (1.0 + sg.exp(x)), lambda m: m.c * sg.sigmoid(_minus(m.x)),
            where=_may_overflow, examples=(lambda x, y: y / (1.0 + sg.exp(x)),)),
-    stable("exp-times-sigmoid", sg.exp(x) * sg.sigmoid(y), sg.sigmoid(x), where=_opposite,
-           examples=(lambda x: sg.exp(x) * sg.sigmoid(-x),)),
-    stable("multiple-of-sigmoid-times-exp", (c * sg.sigmoid(y)) * sg.exp(x), c * sg.sigmoid(x),
-           where=_opposite, examples=(lambda x, y: (y * sg.sigmoid(-x)) * sg.exp(x),)),
-    stable("multiple-of-exp-times-sigmoid", (c * sg.exp(x)) * sg.sigmoid(y), c * sg.sigmoid(x),
-           where=_opposite, examples=(lambda x, y: (y * sg.exp(x)) * sg.sigmoid(-x),)),
+    stable("exp-times-sigmoid", sg.exp(x) * sg.sigmoid(-x), sg.sigmoid(x)),
+    stable("exp-of-minus-times-sigmoid", sg.exp(-x) * sg.sigmoid(x), sg.sigmoid(-x)),
+    stable("multiple-of-exp-times-sigmoid", (c * sg.exp(x)) * sg.sigmoid(-x), c * sg.sigmoid(x)),
+    stable("multiple-of-exp-of-minus-times-sigmoid", (c * sg.exp(-x)) * sg.sigmoid(x),
+           c * sg.sigmoid(-x)),
     stable("log-sigmoid", sg.log(sg.sigmoid(x)), lambda m: -sg.nn.softplus(_minus(m.x)),
            examples=(lambda x: sg.log(sg.sigmoid(x)),)),
     stable("log1p-minus-sigmoid", sg.log1p(-sg.sigmoid(x)), lambda m: -sg.nn.softplus(m.x),
@@ -238,6 +240,8 @@ RULES: Final[tuple[Rule, ...]] = (
     stable("log-of-ratio", sg.log(sg.exp(x) / y), x - sg.log(y),
            where=lambda m: positive(m.y),
            examples=(lambda x, y: sg.log(sg.exp(x) / sg.cosh(sg.tanh(y))),)),
+    stable("log-of-product", sg.log(sg.exp(x) * y), x + sg.log(y), where=_is_a_product,
+           examples=(lambda x, y: sg.log(sg.exp(x) * sg.cosh(sg.tanh(y))),)),
     stable("log-sum-exp", sg.log(_SUM), _log_sum_exp, where=_is_plain,
            examples=(lambda x: sg.log(sg.exp(x).sum(-1)),)),
     stable("log-sum-exp-kept", sg.log(_KEPT), _log_sum_exp, where=_is_plain,
@@ -254,5 +258,6 @@ RULES: Final[tuple[Rule, ...]] = (
              examples=(_log_of(move),))
       for name, pattern, move in _MOVES),
     stable("x-times-sigmoid", x * sg.sigmoid(x),
-           sg.where(x < math.inf, sg.where(x > -math.inf, x, 0.0) * sg.sigmoid(x), x)),
+           sg.where(x < math.inf, sg.where(x > -math.inf, x, 0.0) * sg.sigmoid(x), x),
+           where=lambda m: not positive(m.x)),
 )  # fmt: skip

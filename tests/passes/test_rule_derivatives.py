@@ -6,13 +6,19 @@ wrong. Rules need nothing here to be tested: the programs are those of ``test_ru
 
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 import pytest
 
 import staticgrad as sg
+from passes.cse import CommonSubexpressions
+from passes.pipelines import pipeline
 from passes.rewrite import holes, rule
 from passes.rules import RULES
-from tests.passes.test_rules import attempts
+from staticgrad.autodiff.reverse import pulled_back
+from tests.passes.test_rules import STEEP, _closed, attempts
+from tests.passes.true_values import true_values
 
 KEEPING = [name for name, each in RULES.items() if each.kind != "stable"]
 
@@ -78,6 +84,38 @@ def test_both_sides_have_one_derivative(name):
 def not_differentiable(each):
     """Whether the op at the top passes no gradient on: there is nothing to lose."""
     return not each.pattern.op_class.differentiable
+
+
+def written(graph, leaf):
+    """The gradient of the formula as it stands, by no stable one: what has to be computed."""
+    value = graph["output"]
+    seed = sg.broadcast_to(np.asarray(1.0, value.dtype.numpy), value.shape)
+    (found,) = pulled_back([(value, seed)], [leaf])
+    return found
+
+
+@pytest.mark.parametrize("name", [n for n, each in RULES.items() if each.kind == "stable"])
+def test_what_a_stable_rule_applies_to_has_true_derivatives(name):
+    """Against the gradient of the formula as written, with 800 digits."""
+    each = RULES[name]
+    for build in each.examples or (_closed(each),):
+        names = list(inspect.signature(build).parameters)
+        inputs = [sg.input(n, (6, 3), "float64") for n in names]
+        graph = CommonSubexpressions()(sg.Graph(build(*inputs), inputs=inputs))
+        feeds = {n: np.roll(STEEP, 7 * k).reshape(6, 3) * 8.0 for k, n in enumerate(names)}
+        for leaf in graph.inputs:
+            raw = written(graph, leaf)
+            if raw is None:
+                continue
+            truth = true_values(sg.Graph(raw, inputs=graph.inputs), feeds)
+            slope = sg.grad(graph["output"].sum(), leaf)
+            after = pipeline("O0")(sg.Graph(slope, inputs=graph.inputs))
+            found = sg.evaluate(after, feeds)["output"]
+            known = np.isfinite(truth)
+            if graph["output"].shape == leaf.shape:
+                known &= np.isfinite(true_values(graph, feeds))  # inside the domain
+            assert known.any()
+            np.testing.assert_allclose(found[known], truth[known], rtol=1e-13, atol=1e-14)
 
 
 x, y = holes("x y")

@@ -27,6 +27,8 @@ _FUNCTIONS = {
     "erfc": _each(_context.erfc),
     "tanh": _each(_context.tanh),
     "cosh": _each(_context.cosh),
+    "sinh": _each(_context.sinh),
+    "cast": lambda x: x,
     "abs": _each(abs),
     "neg": _each(lambda x: -x),
     "maximum": _each(max),
@@ -36,7 +38,7 @@ _FUNCTIONS = {
     "add": np.add,
     "sub": np.subtract,
     "mul": np.multiply,
-    "div": np.divide,
+    "div": _each(lambda x, y: x / y if y else _context.nan),
     "lt": _each(lambda x, y: x < y),
     "gt": _each(lambda x, y: x > y),
     "le": _each(lambda x, y: x <= y),
@@ -55,7 +57,15 @@ def true_values(graph: Graph, feeds: dict[str, np.ndarray]) -> np.ndarray:
     Raises:
         KeyError: an op that is not among those of the formulas tested here.
     """
-    known = {}
+    known: dict = {}
+    with np.errstate(all="ignore"):
+        _fill(known, graph, feeds)
+    (value,) = graph.outputs.values()
+    return np.array(known[value.key].tolist(), "float64")
+
+
+def _fill(known, graph, feeds):
+    """The value of every node."""
     for node in graph.nodes:
         if isinstance(node.op, Input):
             found = _exact(feeds[node.op.label])
@@ -65,8 +75,6 @@ def true_values(graph: Graph, feeds: dict[str, np.ndarray]) -> np.ndarray:
             args = [known[arg.key] for arg in node.args]
             found = _applied(node.op, args)
         known[(node, 0)] = np.asarray(found, object)
-    (value,) = graph.outputs.values()
-    return np.array(known[value.key].tolist(), "float64")
 
 
 def _applied(op, args):
@@ -78,9 +86,19 @@ def _applied(op, args):
         return op.reference(*args)
     if op.name in ("take", "take_along"):
         return op.reference(args[0], args[1].astype("int64"))
+    if op.name in ("scatter_add", "scatter_along", "pad"):
+        return _assembled(op, args)
     if op.name == "integer_pow":
         return _each(lambda x: x**op.exponent)(args[0])
     raise KeyError(op.name)
+
+
+def _assembled(op, args):
+    """Each element of the result is one of the operand, or 0: the positions tell which."""
+    places = np.arange(1.0, args[0].size + 1).reshape(args[0].shape)
+    found = op.reference(places, *(indices.astype("int64") for indices in args[1:]))
+    elements = np.concatenate([[_context.mpf(0)], args[0].reshape(-1)])
+    return elements[found.astype("int64")]
 
 
 def _exact(array):

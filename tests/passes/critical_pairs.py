@@ -1,0 +1,331 @@
+"""Critical pairs: the smallest programs on which two rewrite rules overlap, built from the tables.
+
+Two rules overlap where the pattern of one fits inside that of the other (Knuth and Bendix, "Simple
+word problems in universal algebras", 1970). Each pattern is unified with every subterm of every
+other that is no hole; what comes out is made a program, once for each choice of the attributes that
+patterns leave open, and rewritten by either rule first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count, product
+from typing import Any
+
+import numpy as np
+
+import staticgrad as sg
+from passes.rewrite import Rule
+from passes.rewrite.driver import _replacement
+from passes.rewrite.matching import matches
+from passes.rewrite.terms import Applied, Hole, Number, Term
+from staticgrad.errors import StaticgradError
+from staticgrad.ir.graph import Graph, Node, Symbolic
+from staticgrad.ir.op import Op
+from staticgrad.ops.arithmetic import Add, Neg
+from staticgrad.ops.contract import MatMul
+from staticgrad.ops.convert import Cast
+from staticgrad.ops.elementwise import Elementwise
+from staticgrad.ops.indexing import Take, TakeAlong
+from staticgrad.ops.movement import Broadcast, Reshape, Transpose
+from staticgrad.ops.reduce import Max, Sum
+from staticgrad.ops.slices import Concat, Pad, Slice
+
+Substitution = dict[str, Term]
+Path = tuple[int, ...]
+#: What stands in holes: anything, something positive, what a number is compared with.
+LEAVES: tuple[Callable[[Any], Any], ...] = (lambda x: x, sg.cosh, lambda x: -x)
+_fresh = count()
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One program that ``outer`` applies to at the top, and ``inner`` at a node below or there."""
+
+    outer: Rule
+    inner: Rule
+    graph: Graph
+    results: tuple[Graph, Graph]
+
+
+def critical_pairs(rules: Sequence[Rule]) -> Iterator[Pair]:
+    """Every overlap of two of the rules, as programs."""
+    for outer in rules:
+        for inner in rules:
+            renamed = _renamed(inner.pattern)
+            for path, below in _positions(outer.pattern):
+                if not path and (outer is inner or outer.name > inner.name):
+                    continue
+                for merged, bound in _unified(below, renamed, {}):
+                    yield from _pairs(outer, inner, _put(outer.pattern, path, merged), bound, path)
+
+
+def _positions(term: Term, path: Path = ()) -> Iterator[tuple[Path, Applied]]:
+    if isinstance(term, Applied):
+        yield path, term
+        for place, arg in enumerate(term.args):
+            yield from _positions(arg, (*path, place))
+
+
+def _put(term: Term, path: Path, other: Term) -> Term:
+    if not path:
+        return other
+    assert isinstance(term, Applied)
+    args = list(term.args)
+    args[path[0]] = _put(args[path[0]], path[1:], other)
+    return _applied(term, tuple(args))
+
+
+def _applied(like: Applied, args: tuple[Term, ...], op: Op | None = None, cls: Any = None) -> Any:
+    chosen = op if op is not None else like.op
+    return Applied(cls or like.op_class, args, chosen, "", like.open and not args, like.over)
+
+
+def _renamed(term: Term) -> Any:
+    if isinstance(term, Hole):
+        return Hole(f"{term.name}'", term.dtype)
+    if isinstance(term, Applied):
+        return _applied(term, tuple(map(_renamed, term.args)))
+    return term
+
+
+def _resolved(term: Term, bound: Substitution) -> Term:
+    while isinstance(term, Hole) and term.name in bound:
+        term = bound[term.name]
+    return term
+
+
+def _unified(a: Term, b: Term, bound: Substitution) -> Iterator[tuple[Term, Substitution]]:
+    """What both are an instance of, with what their holes are then."""
+    a, b = _resolved(a, bound), _resolved(b, bound)
+    if isinstance(a, Hole):
+        if a is b:
+            yield a, bound
+        elif not _occurs(a, b, bound):
+            yield b, {**bound, a.name: b}
+    elif isinstance(b, Hole):
+        yield from _unified(b, a, bound)
+    elif isinstance(a, Number) and isinstance(b, Number):
+        if repr(a.number) == repr(b.number):
+            yield a, bound
+    elif isinstance(a, Applied) and isinstance(b, Applied):
+        yield from _unified_ops(a, b, bound)
+
+
+def _occurs(hole: Hole, term: Term, bound: Substitution) -> bool:
+    term = _resolved(term, bound)
+    below = term.args if isinstance(term, Applied) else ()
+    return term is hole or any(_occurs(hole, arg, bound) for arg in below)
+
+
+def _unified_ops(a: Applied, b: Applied, bound: Substitution) -> Iterator[Any]:
+    cls = a.op_class if issubclass(a.op_class, b.op_class) else b.op_class
+    if not (issubclass(cls, a.op_class) and issubclass(cls, b.op_class)):
+        return
+    if a.op is not None and b.op is not None and a.op != b.op:
+        return
+    op = a.op if a.op is not None else b.op
+    if a.open or b.open:
+        whole, other = (b, a) if a.open else (a, b)
+        if whole.open:
+            over = a.over or b.over
+            yield Applied(cls, (), op, "", True, over), bound
+            return
+        for args, known in _with_one(whole.args, other.over, bound):
+            yield _applied(whole, args, op, cls), known
+        return
+    if len(a.args) != len(b.args):
+        return
+    orders = [b.args, b.args[::-1]] if cls.commutative and len(b.args) == 2 else [b.args]
+    for args in orders:
+        for merged, known in _unified_all(a.args, args, bound):
+            yield _applied(a, merged, op, cls), known
+
+
+def _with_one(args: Any, over: Any, bound: Substitution) -> Iterator[Any]:
+    """The operands, one of them at least the result of an op ``over``."""
+    if over is None or any(
+        isinstance(r := _resolved(arg, bound), Applied) and issubclass(r.op_class, over)
+        for arg in args
+    ):
+        yield args, bound
+        return
+    for arg in args:
+        hole = _resolved(arg, bound)
+        if isinstance(hole, Hole):
+            made = Applied(over, (Hole(f"o{next(_fresh)}"),))
+            yield args, {**bound, hole.name: made}
+
+
+def _unified_all(a: Any, b: Any, bound: Substitution) -> Iterator[Any]:
+    if not a:
+        yield (), bound
+        return
+    for first, known in _unified(a[0], b[0], bound):
+        for rest, all_known in _unified_all(a[1:], b[1:], known):
+            yield (first, *rest), all_known
+
+
+# -- programs ------------------------------------------------------------------------------------
+
+
+def _pairs(outer: Rule, inner: Rule, term: Term, bound: Substitution, path: Path) -> Iterator[Pair]:
+    conditional = outer.where is not None or inner.where is not None
+    shapes = ((6, 3), (6,)) if _is_open(term, bound) else ((6, 3),)
+    for shape, leaf in product(shapes, LEAVES if conditional else LEAVES[:1]):
+        for value, at in _Builder(bound, shape, leaf).values(term, path):
+            if not isinstance(value, Symbolic) or not isinstance(at, Symbolic):
+                continue
+            graph = Graph(value)
+            first, second = _once(graph, outer, value), _once(graph, inner, at)
+            if first is not None and second is not None:
+                yield Pair(outer, inner, graph, (first, second))
+
+
+def _is_open(term: Term, bound: Substitution) -> bool:
+    """Whether attributes are to be chosen somewhere, or a function looks at types."""
+    term = _resolved(term, bound)
+    if not isinstance(term, Applied):
+        return False
+    return term.op is None or any(_is_open(arg, bound) for arg in term.args)
+
+
+def _once(graph: Graph, rule: Rule, at: Symbolic) -> Graph | None:
+    """The graph rewritten by one rule at one value; None where the rule does not apply there."""
+    if at.dtype.kind not in rule.dtypes:
+        return None
+    for _, match in matches((rule,), at, lambda value: 1):
+        after = _replacement(rule, match, at.node.origin)
+        if after is None or after.key == at.key:
+            return None
+        if graph["output"].key == at.key:
+            return Graph(after, inputs=graph.inputs)
+
+        def replaced(
+            node: Node, args: tuple[Symbolic, ...], after: Symbolic = after
+        ) -> Sequence[Symbolic] | None:
+            return (after,) if node is at.node else None
+
+        return graph.replace_nodes(replaced)
+    return None
+
+
+class _Builder:
+    """Values of a term over inputs, for each choice of the attributes that it leaves open."""
+
+    def __init__(self, bound: Substitution, shape: Any, grown: Callable[[Any], Any]) -> None:
+        self.bound, self.shape, self.grown = bound, shape, grown
+        self.inputs: dict[str, Any] = {}
+
+    def leaf(self, hole: Hole, parent: Any = None, place: int = 0) -> Any:
+        """What stands in a hole: an input, or constant indices."""
+        if parent in (Take, TakeAlong) and place == 1:
+            return np.array([[0], [2]] * 3) if parent is TakeAlong else np.array([0, 2, 1])
+        if hole.name not in self.inputs:
+            dtype = "bool" if hole.dtype.is_bool else "float64"
+            made = sg.input(f"x{len(self.inputs)}", self.shape, dtype)
+            self.inputs[hole.name] = made if hole.dtype.is_bool else self.grown(made)
+        return self.inputs[hole.name]
+
+    def values(
+        self, term: Term, here: Path | None, parent: Any = None, place: int = 0
+    ) -> Iterator[Any]:
+        """Each value of the term, with that of the subterm at ``here``."""
+        term = _resolved(term, self.bound)
+        if isinstance(term, Hole):
+            yield self.leaf(term, parent, place), None
+        elif isinstance(term, Number):
+            yield term.number, None
+        elif isinstance(term, Applied) and term.open:
+            for made in _opened(term, self.leaf(Hole("p"))):
+                yield made, made if here == () else None
+        elif isinstance(term, Applied):
+            yield from self.applied(term, here)
+
+    def applied(self, term: Applied, here: Path | None) -> Iterator[Any]:
+        """Each value of an op over terms."""
+        below = [
+            list(self.values(arg, here[1:] if here and here[0] == k else None, term.op_class, k))
+            for k, arg in enumerate(term.args)
+        ]
+        for chosen in product(*below):
+            args = [value for value, _ in chosen]
+            marked = next((mark for _, mark in chosen if mark is not None), None)
+            for op in [term.op] if term.op is not None else _samples(term.op_class, args):
+                try:
+                    made = op(*args)
+                except (StaticgradError, TypeError, ValueError, IndexError):
+                    continue  # these attributes do not fit these operands
+                yield made, made if here == () else marked
+
+
+def _samples(cls: Any, args: list[Any]) -> list[Op]:
+    """Ops of a class, with attributes that fit its operands."""
+    first = args[0]
+    if not isinstance(first, Symbolic):
+        return []
+    rank, shape = first.ndim, first.shape
+    whole = tuple(range(rank))
+    table: dict[Any, Callable[[], list[Op]]] = {
+        Sum: lambda: [Sum((rank - 1,)), Sum(whole)] if rank else [],
+        Max: lambda: [Max((rank - 1,)), Max(whole)] if rank else [],
+        Reshape: lambda: [
+            Reshape(shape),
+            *([Reshape((*shape, 1))] if rank < 2 else [Reshape((first.size,))]),
+            *([Reshape(())] if first.size == 1 else []),
+        ],
+        Transpose: lambda: [Transpose(whole[::-1]), Transpose(whole)],
+        Broadcast: lambda: [
+            Broadcast((2, *shape), tuple(range(1, rank + 1))),
+            Broadcast(shape, whole),
+        ],
+        Slice: lambda: [
+            Slice((0,) * rank, shape, (1,) * rank),
+            Slice((0,) * rank, (*shape[:-1], 2), (1,) * rank),
+        ],
+        Pad: lambda: [Pad(shape, (0,) * rank, (1,) * rank)],
+        Cast: lambda: [Cast(first.dtype), Cast(sg.float32), Cast(sg.float64)],
+        Take: lambda: [Take(0)],
+        TakeAlong: lambda: [TakeAlong(rank - 1)],
+        Concat: lambda: [Concat(0)],
+        MatMul: lambda: [MatMul(False, False), MatMul(True, False), MatMul(False, True)],
+    }
+    if cls in table:
+        return table[cls]()
+    return [] if issubclass(cls, Elementwise) and cls.name == "" else [cls()]
+
+
+def _opened(term: Applied, x: Any) -> list[Any]:
+    """Values of an op with any operands, one of which is the result of an op ``over``."""
+    over: Any = term.over
+    try:
+        below = [op(x) for op in _samples(over, [x])] if over is not None else [x]
+        if term.op is not None:
+            return [term.op(*([b] * n)) for b in below for n in (1, 2) if _takes(term.op, n)]
+        if issubclass(term.op_class, Concat):
+            return [Concat(0)(b, b) for b in below] + [Concat(0)(b, x) for b in below]
+        if issubclass(term.op_class, MatMul):
+            return [MatMul(False, False)(b, x) for b in below if b.ndim == 2]
+        return [made for b in below for made in (Neg()(b), Add()(b, b))]
+    except (StaticgradError, TypeError, ValueError):
+        return []
+
+
+def _takes(op: Op, count: int) -> bool:
+    return not isinstance(op, Elementwise) or (count == 2) == op.commutative
+
+
+def canonical(graph: Graph) -> int:
+    """A number for what the graph computes, equal for equal expressions of the same inputs."""
+    numbers: dict[Node, int] = {}
+    for node in graph.nodes:
+        args = [(numbers[arg.node], arg.index) for arg in node.args]
+        if node.op.commutative:
+            args.sort()
+        key = (node.op.key, node.types, *args)
+        numbers[node] = _interned.setdefault(key, len(_interned))
+    return numbers[graph["output"].node]
+
+
+_interned: dict[Any, int] = {}
