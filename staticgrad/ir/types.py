@@ -112,10 +112,10 @@ def _meet(sizes: Sequence[Size], position: int) -> Size:
 
 @lru_cache(maxsize=1024)
 def c_strides(shape: Shape) -> Shape:
-    """Strides in elements of a C-contiguous array."""
+    """Strides in elements of a C-contiguous array; an axis of size 0 counts as one of size 1."""
     strides: list[Size] = []
     step: Size = 1
     for extent in reversed(shape):
         strides.append(step)
-        step = step * extent
+        step = step * (extent or 1 if isinstance(extent, int) else extent)
     return tuple(reversed(strides))

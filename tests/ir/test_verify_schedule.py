@@ -195,16 +195,15 @@ def test_a_write_through_two_operands_is_refused() -> None:
     refused(replace(schedule, steps=(replace(step, arguments=(3,)),)), "through two operands")
 
 
-def test_compiling_verifies_where_checks_are_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiling_verifies_always(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Schedule] = []
     monkeypatch.setattr("staticgrad.compiler.verify_schedule", seen.append)
     x = sg.input("x", (3,), "float32")
-    with sg.options(check=True):
-        sg.compile(x * 2.0)
-    assert len(seen) == 1
-    with sg.options(check=False):
-        sg.compile(x * 2.0)
-    assert len(seen) == 1
+    for check in (True, False):
+        seen.clear()
+        with sg.options(check=check):
+            f = sg.compile(x * 2.0)
+        assert f.schedule in seen
 
 
 # -- kernels --------------------------------------------------------------------------------------

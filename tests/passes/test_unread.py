@@ -92,14 +92,14 @@ def test_an_update_to_its_own_value_is_no_step_and_waits_for_no_reader(level, sa
     assert len(f.schedule.steps) == 2  # the product, and one copy into v
     assert f._executor._program.updated == {"v"}
     assert f.peak_bytes == 0
-    holder, results = object(), []
-    w.store.lock.acquire(False, holder)
-    try:
+    results = []
+
+    def run_beside_a_reader():
         thread = threading.Thread(target=lambda: results.append(f.run({})))
         thread.start()
         thread.join(timeout=30)
-    finally:
-        w.store.lock.release(holder)
+
+    w.store.lock.read(run_beside_a_reader)
     assert results, "the run waited for a reader of w"
     assert results[0]["double"].tolist() == (2 * w.value).tolist()
     assert v.value.tolist() == w.value.tolist() == [[0, 1, 2], [3, 4, 5]]
