@@ -367,3 +367,14 @@ def test_a_search_joins_what_reads_it():
     row = np.repeat([3.0, 2.0, 1.0], [1, 4, 2])
     wanted = np.array([[2.0, 2.5, 1.0], [3.0, -1.0, np.nan]])
     np.testing.assert_array_equal(f.run({"a": row, "v": wanted}), [12, 2])
+
+
+@pytest.mark.parametrize(
+    ("shape", "axis"), [((3, 0), 0), ((3, 0), 1), ((2, 3, 0), 1), ((3, 0, 2), 0)]
+)
+def test_arrays_without_elements_are_sorted_in_kernels_too(shape, axis):
+    x = sg.input("x", shape)
+    found = sg.compile({"s": sg.sort(x, axis), "p": sg.argsort(x, axis)}).run(
+        {"x": np.zeros(shape)}
+    )
+    assert found["s"].shape == found["p"].shape == shape
