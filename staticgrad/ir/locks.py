@@ -270,7 +270,10 @@ def _reentry(text: str) -> ReentryError:
 def _enter(holder: Holder) -> list[Holder]:
     """Note a holder of this thread; those that it interrupts."""
     here = _here.holders
-    outer = [other for other in here if other.token.locked()] if here else []
+    if not here:
+        here.append(holder)
+        return []
+    outer = [other for other in here if other.token.locked()]
     for other in outer:
         other.paused = True
     _here.holders = [*outer, holder]
@@ -278,7 +281,11 @@ def _enter(holder: Holder) -> list[Holder]:
 
 
 def _leave(holder: Holder) -> None:
-    here = [other for other in _here.holders if other is not holder and other.token.locked()]
+    here = _here.holders
+    if here == [holder]:
+        here.pop()
+        return
+    here = [other for other in here if other is not holder and other.token.locked()]
     if here:
         here[-1].paused = False
     _here.holders = here
