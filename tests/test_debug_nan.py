@@ -75,8 +75,9 @@ def power_of_a_negative(x: Any) -> Any:
 
 
 def softmax_by_hand(x: Any) -> Any:
+    """Its factor keeps it from the rule that mends e / e.sum()."""
     e = sg.exp(x * 40.0)
-    return e / e.sum(1, keepdims=True)
+    return (2.0 * e) / e.sum(1, keepdims=True)
 
 
 def slope_behind_where(x: Any) -> Any:
