@@ -311,6 +311,19 @@ def test_an_op_for_one_floating_dtype_says_so():
             check_op(narrow, [(np.array(sample),)], dtypes=dtypes, compiled=False)
 
 
+def test_a_kink_of_a_second_derivative_is_sent_to_the_rough_samples():
+    op = broken(
+        Sharp,
+        reference=lambda self, x: x * np.abs(x),
+        scalar=lambda self, x: x * x.maximum(-x),
+        partials=lambda self, out, x: (2.0 * sg.abs(x),),
+    )
+    with pytest.raises(CheckError, match="slope") as caught:
+        check_op(op, [(np.array([1e-6, 1.0]),)], compiled=False, edges=False)
+    assert "rough=" in caught.value.hint
+    check_op(op, [(np.array([0.5, 1.0]),)], compiled=False, edges=False)
+
+
 def test_the_failing_sample_is_shown():
     op = broken(Plus, scalar=lambda self, x, y: x.maximum(0) + y)
     with pytest.raises(CheckError) as caught:

@@ -406,8 +406,11 @@ class _OpCheck:
         try:
             return action()
         except CheckError as error:
+            hint = error.hint
+            if not hint and "slope" in error.headline:
+                hint = "a sample at a kink of the function or of a derivative belongs to rough="
             raise CheckError(
-                f"{self.op.name}: {error.headline}", details=error.details, hint=error.hint
+                f"{self.op.name}: {error.headline}", details=error.details, hint=hint
             ) from None
         except Exception as error:
             lines = str(getattr(error, "headline", error)).splitlines() or [""]
