@@ -411,7 +411,7 @@ def _no_such_name(name: str) -> AttributeError:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)
 
 
 def _refuse_shadowed_passes() -> None:

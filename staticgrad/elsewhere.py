@@ -10,16 +10,12 @@ from staticgrad.errors import UnknownAttributeError
 from staticgrad.habits import instead_of
 from staticgrad.message import closest
 
-#: How users reach a module -> its file, and the files whose functions and classes it offers.
-_ROOMS: Final[dict[str, tuple[str, ...]]] = {
-    "sg.nn": (
-        "staticgrad.ops.nn",
-        "staticgrad.ops.normalization",
-        "staticgrad.ops.attention",
-    ),
-    "sg.optim": ("staticgrad.optim",),
-    "sg.random": ("staticgrad.ops.random",),
-    "sg.testing": ("staticgrad.testing", "staticgrad.testing.gradients", "staticgrad.testing.ops"),
+#: How users reach a module -> its home, whose ``__all__`` is what it offers.
+_ROOMS: Final = {
+    "sg.nn": "staticgrad.ops.nn",
+    "sg.optim": "staticgrad.optim",
+    "sg.random": "staticgrad.ops.random",
+    "sg.testing": "staticgrad.testing",
 }
 
 
@@ -45,7 +41,7 @@ def call_of(name: str) -> str:
     for room, home in (("sg", package), *((each, None) for each in _ROOMS)):
         there = home.__all__ if home is not None else _names_in(room)
         if name in there:
-            function = getattr(home or import_module(_ROOMS[room][0]), name)
+            function = getattr(home or import_module(_ROOMS[room]), name)
             if callable(function) and not isinstance(function, type):
                 return f"{room}.{name}({_first_arguments(function)})"
     return ""
@@ -94,11 +90,5 @@ def _where(room: str, name: str) -> str:
 
 
 def _names_in(room: str) -> tuple[str, ...]:
-    """The public functions and classes of a module."""
-    homes = _ROOMS[room]
-    found = vars(import_module(homes[0])).items()
-    return tuple(
-        name
-        for name, thing in found
-        if not name.startswith("_") and getattr(thing, "__module__", "") in homes
-    )
+    """The public names of a module."""
+    return tuple(import_module(_ROOMS[room]).__all__)

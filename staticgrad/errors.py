@@ -457,3 +457,17 @@ def warn(category: type[StaticgradWarning], text: str) -> None:
         module=frame.f_globals.get("__name__", "<unknown>"),
         registry=frame.f_globals.setdefault("__warningregistry__", {}),
     )
+
+
+__all__ = [
+    "CODES",
+    *sorted(
+        name
+        for name, thing in globals().items()
+        if isinstance(thing, type) and issubclass(thing, StaticgradError | StaticgradWarning)
+    ),
+]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -41,6 +41,22 @@ from staticgrad.message import did_you_mean, kind_of, shown
 from staticgrad.ops import parameter
 from staticgrad.ops.operands import is_number, related
 
+__all__ = [
+    "Adam",
+    "AdamW",
+    "Optimizer",
+    "SGD",
+    "clip_by_global_norm",
+    "global_norm",
+    "registered_optimizers",
+    "slot",
+]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 Updates = dict[Parameter, Any]
 #: From an owner (or None), a name, a shape and an element type: a state that is zero at first.
 Maker = Callable[[Any, str, Any, Any], Any]

@@ -304,6 +304,46 @@ def test_every_public_name_resolves_and_is_documented(name):
     assert inspect.getdoc(value) or name == "newaxis"  # which is None
 
 
+PUBLIC_MODULES = sorted(
+    {"staticgrad", "staticgrad.comparison", "staticgrad.eager", "staticgrad.lints"}
+    | {*staticgrad._MODULES.values()} - {"passes"}
+)
+
+
+@pytest.mark.parametrize("name", PUBLIC_MODULES)
+def test_completion_shows_the_public_names_of_a_module_only(name):
+    module = importlib.import_module(name)
+    assert dir(module) == sorted(module.__all__)
+    assert len({*module.__all__}) == len(module.__all__)
+    assert [n for n in module.__all__ if n.startswith("_") and n != "__version__"] == []
+    values = {each: getattr(module, each) for each in module.__all__}
+    homes = {
+        n: v.__module__ for n, v in values.items() if inspect.isroutine(v) or isinstance(v, type)
+    }
+    assert {n: h for n, h in homes.items() if h.partition(".")[0] != "staticgrad"} == {}
+    assert name == "staticgrad" or not any(map(inspect.ismodule, values.values()))
+
+
+@pytest.mark.parametrize("name", PUBLIC_MODULES)
+def test_what_a_module_defines_for_users_is_public_in_it(name):
+    """A function or class is in ``__all__``, or has a reason here."""
+    internal = {
+        "staticgrad.errors": {"warn"},
+        "staticgrad.optim": {"clipped", "states_made_by"},  # what the eager twin is built with
+    }
+    own = {
+        each
+        for each, value in vars(importlib.import_module(name)).items()
+        if getattr(value, "__module__", "") == name and not each.startswith("_")
+    }
+    assert own - {*importlib.import_module(name).__all__} == internal.get(name, set())
+
+
+def test_completion_in_passes_shows_passes_only():
+    passes = importlib.import_module("passes")
+    assert all(inspect.ismodule(getattr(passes, n)) for n in dir(passes) if not n.startswith("_"))
+
+
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="sg has no 'gradients'"):
         _ = staticgrad.gradients  # type: ignore[attr-defined]

@@ -6,9 +6,13 @@
 ``staticgrad compare --model path.py:function``, or ``compare(model)`` in Python.
 """
 
-from staticgrad.comparison.loading import model as model
-from staticgrad.comparison.measure import compare as compare
-from staticgrad.comparison.model import Model as Model
-from staticgrad.comparison.report import Comparison as Comparison
+from staticgrad.comparison.loading import model
+from staticgrad.comparison.measure import compare
+from staticgrad.comparison.model import Model
+from staticgrad.comparison.report import Comparison
 
 __all__ = ["Comparison", "Model", "compare", "model"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

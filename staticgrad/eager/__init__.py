@@ -14,33 +14,70 @@ Start reading with ``tensor.py`` and ``tape.py``; the rest is built on these two
 import staticgrad.eager.shortcuts
 import staticgrad.ops  # noqa: F401 - operators and methods find their functions by name
 from staticgrad.eager.activations import (
-    GELU as GELU,
-    ReLU as ReLU,
-    Sigmoid as Sigmoid,
-    Softmax as Softmax,
-    Tanh as Tanh,
+    GELU,
+    ReLU,
+    Sigmoid,
+    Softmax,
+    Tanh,
 )
-from staticgrad.eager.checkpoint import checkpoint as checkpoint
-from staticgrad.eager.data import DataLoader as DataLoader, TensorDataset as TensorDataset
-from staticgrad.eager.differentiate import clip_grad_norm as clip_grad_norm, grad as grad
-from staticgrad.eager.function import Function as Function
-from staticgrad.eager.gradcheck import gradcheck as gradcheck
+from staticgrad.eager.checkpoint import checkpoint
+from staticgrad.eager.data import DataLoader, TensorDataset
+from staticgrad.eager.differentiate import clip_grad_norm, grad
+from staticgrad.eager.function import Function
+from staticgrad.eager.gradcheck import gradcheck
 from staticgrad.eager.layers import (
-    Dropout as Dropout,
-    Embedding as Embedding,
-    LayerNorm as LayerNorm,
-    Linear as Linear,
-    Module as Module,
-    Sequential as Sequential,
-    manual_seed as manual_seed,
+    Dropout,
+    Embedding,
+    LayerNorm,
+    Linear,
+    Module,
+    Sequential,
+    manual_seed,
 )
-from staticgrad.eager.losses import BCE as BCE, MSE as MSE, CrossEntropy as CrossEntropy
+from staticgrad.eager.losses import BCE, MSE, CrossEntropy
 from staticgrad.eager.modes import (
-    detect_mutation as detect_mutation,
-    enable_autograd as enable_autograd,
-    enable_grad as enable_grad,
-    no_grad as no_grad,
+    detect_mutation,
+    enable_autograd,
+    enable_grad,
+    no_grad,
 )
-from staticgrad.eager.optimizers import SGD as SGD, Adam as Adam
-from staticgrad.eager.random import Generator as Generator
-from staticgrad.eager.tensor import Tensor as Tensor
+from staticgrad.eager.optimizers import SGD, Adam
+from staticgrad.eager.random import Generator
+from staticgrad.eager.tensor import Tensor
+
+__all__ = [
+    "Adam",
+    "BCE",
+    "CrossEntropy",
+    "DataLoader",
+    "Dropout",
+    "Embedding",
+    "Function",
+    "GELU",
+    "Generator",
+    "LayerNorm",
+    "Linear",
+    "MSE",
+    "Module",
+    "ReLU",
+    "SGD",
+    "Sequential",
+    "Sigmoid",
+    "Softmax",
+    "Tanh",
+    "Tensor",
+    "TensorDataset",
+    "checkpoint",
+    "clip_grad_norm",
+    "detect_mutation",
+    "enable_autograd",
+    "enable_grad",
+    "grad",
+    "gradcheck",
+    "manual_seed",
+    "no_grad",
+]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -21,6 +21,11 @@ from staticgrad.message import did_you_mean, listed
 
 __all__ = ["LINTS", "Finding", "Lint", "Severity", "lint"]
 
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 _TABLES: Final = (
     derivatives.LINTS, exponentials.LINTS, precision.LINTS, gradients.LINTS, broadcasting.LINTS,
 )  # fmt: skip

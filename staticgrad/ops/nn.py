@@ -46,6 +46,34 @@ from staticgrad.ops.operands import (
 from staticgrad.ops.rowwise import rowwise
 from staticgrad.ops.selection import where
 
+__all__ = [
+    "attention",
+    "batch_norm",
+    "batch_statistics",
+    "binary_cross_entropy_with_logits",
+    "cross_entropy",
+    "elu",
+    "embedding",
+    "gelu",
+    "group_norm",
+    "huber",
+    "layer_norm",
+    "leaky_relu",
+    "log_softmax",
+    "logsumexp",
+    "mse",
+    "relu",
+    "rms_norm",
+    "silu",
+    "softmax",
+    "softplus",
+]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 _ROOT_TWO: Final = sqrt(2.0)
 _ROOT_TWO_OVER_PI: Final = sqrt(2.0 / pi)
 _APPROXIMATIONS: Final = {False: False, True: True, "none": False, "tanh": True}
@@ -338,14 +366,7 @@ def _alike(op: str, left: Operand, right: Operand) -> tuple[Value, Value]:
     return first, second
 
 
-publish(
-    globals(),
-    __name__,
-    (
-        "binary_cross_entropy_with_logits", "cross_entropy", "elu", "gelu", "huber", "layer_norm",
-        "leaky_relu", "log_softmax", "logsumexp", "mse", "relu", "silu", "softmax", "softplus",
-    ),
-)  # fmt: skip
+publish(globals(), __name__, [n for n in __all__ if globals()[n].__module__ == __name__])
 
 if not TYPE_CHECKING:
 

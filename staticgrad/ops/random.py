@@ -31,6 +31,15 @@ from staticgrad.ops.normal_quantile import Ndtri
 from staticgrad.ops.operands import dtype_of, floating, integer, is_number, related, shape_of
 from staticgrad.ops.philox import STREAMS, RandomBits
 
+__all__ = [
+    "Generator",
+]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 #: How others call it -> what to write here.
 _ELSEWHERE: Final = {
     **dict.fromkeys(("random", "rand"), "rng.uniform(shape=(3,))"),

@@ -15,3 +15,7 @@ from staticgrad.testing.graphs import assert_same_graph
 from staticgrad.testing.ops import check_op
 
 __all__ = ["CheckError", "assert_same_graph", "check_gradients", "check_op"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
