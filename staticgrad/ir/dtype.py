@@ -57,8 +57,8 @@ class DType:
 
     @property
     def name(self) -> str:
-        """NumPy's name, ``float32``."""
-        return self.numpy.name
+        """NumPy's name, ``float32``: one text, where NumPy makes a new one each time."""
+        return _NAMES[self.code]
 
     @property
     def itemsize(self) -> int:
@@ -114,6 +114,8 @@ _NUMPY: Final[dict[str, np.dtype[np.generic]]] = {
         for b in (8, 16, 32, 64)
     },
 }
+
+_NAMES: Final = {code: numpy.name for code, numpy in _NUMPY.items()}
 
 BOOL = DType("bool", "b", 1)
 I8, I16, I32, I64 = (DType(f"i{bits}", "i", bits) for bits in (8, 16, 32, 64))
