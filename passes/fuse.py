@@ -18,6 +18,7 @@ from passes.marks import without_marks
 from passes.updates import Update, Work, copied_updates, in_order
 from passes.vector_products import expand_vector_products
 from staticgrad.errors import GraphError
+from staticgrad.ir.collection import collection_paused
 from staticgrad.ir.dim import Size
 from staticgrad.ir.dtype import I64, DType
 from staticgrad.ir.graph import Constant, Graph, Input, Parameter, ParameterLeaf, Symbolic
@@ -26,6 +27,7 @@ from staticgrad.ir.schedule import Binding, Buffer, Role, Schedule, Step
 from staticgrad.ir.types import TensorType
 
 
+@collection_paused()
 def fuse(graph: Graph, merge: bool = True) -> Schedule:
     """The schedule that computes ``graph``: outputs into output buffers, updates into parameters.
 

@@ -156,6 +156,7 @@ class Compiled:
             )
 
     @collection_paused()
+    @config.read_once()
     @default_environment()
     def __init__(self, program: Compilable, options: Options) -> None:
         """Compile at once; see ``compile``.

@@ -182,8 +182,30 @@ def _held(values: Mapping[str, object]) -> Iterator[Config]:
         _overrides.reset(token)
 
 
+#: The overrides and the settings of the ``read_once`` block around us.
+_read_before: Final[ContextVar[tuple[Mapping[str, object], Config] | None]] = ContextVar(
+    "staticgrad_settings", default=None
+)
+
+
+@contextmanager
+def read_once() -> Iterator[None]:
+    """Inside the block settings are those at its beginning, and read there; ``options`` may change
+    them. May be nested."""
+    before = _read_before.get()
+    try:
+        _read_before.set((_overrides.get(), current()))  # inside: an interrupt may come behind it
+        yield
+    finally:
+        _read_before.set(before)
+
+
 def current(**arguments: object) -> Config:
     """The settings that hold here and now; an argument that is not None goes before all else."""
+    before = _read_before.get()
+    given = any(raw is not None for raw in arguments.values())
+    if before is not None and before[0] is _overrides.get() and not given:
+        return before[1]
     return Config(**{s.name: s.value for s in settings(**arguments)})  # type: ignore[arg-type]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import staticgrad as sg
 from staticgrad import config
 from staticgrad.config import Config, current, options, settings, show_config
 from staticgrad.errors import ConfigError, SettingWarning, UnknownSettingError
@@ -245,3 +246,49 @@ def test_chosen_topics_go_to_standard_error_once(capsys, caplog):
 def test_a_config_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         current().debug = True  # type: ignore[misc]
+
+
+def test_read_once_keeps_what_held_at_its_beginning(monkeypatch):
+    with config.read_once():
+        monkeypatch.setenv("STATICGRAD_LOG", "cache")
+        assert current() == Config()
+        with options(check=True):
+            assert current() == Config(check=True, log=("cache",))
+            with config.read_once(), options(check=False):
+                assert not current().check
+            assert current().check
+        assert current(debug=True).debug
+        assert current() == Config()
+    assert current() == Config(log=("cache",))
+
+
+def test_read_once_ends_with_an_error(monkeypatch):
+    with pytest.raises(ZeroDivisionError), config.read_once():
+        raise ZeroDivisionError
+    monkeypatch.setenv("STATICGRAD_CHECK", "1")
+    assert current().check
+    monkeypatch.setenv("STATICGRAD_CHECK", "perhaps")
+    with pytest.raises(ConfigError), config.read_once():
+        pass
+
+
+def test_settings_are_read_as_often_whatever_the_number_of_kernels(monkeypatch):
+    reads = []
+
+    def counted(**arguments):
+        reads.append(arguments)
+        return settings(**arguments)
+
+    def compiled(size: int, count: int) -> int:
+        x = sg.input("x", (size, size), "float32")
+        y = x
+        for _ in range(count):
+            y = sg.exp(sg.cumsum(y, axis=count % 2) @ x)
+        reads.clear()
+        f = sg.compile(y, fuse=False)
+        assert len(f.schedule.steps) >= count
+        return len(reads)
+
+    monkeypatch.setattr(config, "settings", counted)
+    compiled(5, 1)  # the driver, the first use of the cache
+    assert compiled(6, 1) == compiled(7, 9) <= 6

@@ -22,6 +22,7 @@ from staticgrad.errors import (
     UnknownNameError,
     warn,
 )
+from staticgrad.ir.collection import collection_paused
 from staticgrad.ir.constant import ArrayData
 from staticgrad.ir.dim import Guard, Named, named_sizes
 from staticgrad.ir.dtype import DType
@@ -274,6 +275,7 @@ class Graph:
     updates: tuple[tuple[Parameter, Symbolic], ...]
     name: str
 
+    @collection_paused()
     def __init__(
         self,
         outputs: Value | Mapping[str, Value] | None = None,

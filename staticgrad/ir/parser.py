@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from staticgrad.errors import ArgumentError, OutOfMemory, StaticgradError, UnknownNameError
 from staticgrad.ir.attributes import AttributeMistake, build_op
+from staticgrad.ir.collection import collection_paused
 from staticgrad.ir.constant import ArrayData
 from staticgrad.ir.discovery import broken, find_op
 from staticgrad.ir.document import DocumentReader, bound_constants
@@ -31,6 +32,7 @@ from staticgrad.source import Location, SourceLine
 _LEAVES: Final = ("input", "parameter")
 
 
+@collection_paused()
 def parse(
     text: str,
     *,

@@ -1,7 +1,8 @@
 """Kernel source text -> LLVM module text, directly, without Numba: the ``vector`` backend.
 
-A helper function is lowered once per process for each choice of argument kinds and then pasted
-into the modules of the kernels that call it. :mod:`numba_frontend` splits sources the same way.
+A helper function is parsed once per process, and lowered once for each choice of argument kinds;
+it is then pasted into the modules of the kernels that call it. :mod:`numba_frontend` splits sources
+the same way.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from staticgrad.native.constants import CONSTANTS, ENTRY
@@ -24,28 +26,62 @@ KERNEL_KINDS: Final[tuple[Kind, ...]] = (Pointer(ELEMENTS["i64"]), WORD, WORD)
 
 @dataclass(frozen=True)
 class Function:
-    """One function of a source: its text, its syntax tree, with the source's line numbers."""
+    """One function of a source: its text, its tree, and how many lines stand above the tree's."""
 
     name: str
     body: str
     tree: ast.FunctionDef
+    above: int = 0
+
+
+#: Where a part of a source begins that may be one function.
+_PART: Final = re.compile(r"^(?=def )", re.MULTILINE)
+#: Text of a helper's part -> the function, with the line numbers of the part.
+_parsed: Final[dict[str, Function]] = {}
 
 
 def split_source(source: str) -> dict[str, Function]:
     """The functions of a kernel source, by name, in order; raises KernelSourceError otherwise."""
+    found = _functions_by_part(source)
+    functions = {each.name: each for each in (_functions(source) if found is None else found)}
+    if ENTRY not in functions:
+        raise KernelSourceError(f"kernel source without a function named {ENTRY}")
+    return functions
+
+
+def _functions(source: str) -> list[Function]:
     try:
         tree = ast.parse(source)
     except SyntaxError as error:
         raise KernelSourceError(f"kernel source line {error.lineno}: {error.msg}") from error
     lines = source.splitlines()
-    functions: dict[str, Function] = {}
+    functions = []
     for node in tree.body:
         if not isinstance(node, ast.FunctionDef):
             raise KernelSourceError(f"kernel source line {node.lineno}: only functions stand here")
         body = "\n".join(lines[node.lineno - 1 : node.end_lineno])
-        functions[node.name] = Function(node.name, body, node)
-    if ENTRY not in functions:
-        raise KernelSourceError(f"kernel source without a function named {ENTRY}")
+        functions.append(Function(node.name, body, node))
+    return functions
+
+
+def _functions_by_part(source: str) -> list[Function] | None:
+    """The same, helpers that are known not parsed again; None where a part is no function alone.
+
+    If each part by itself is one function, then the source is those functions: none of them ends
+    within a string, a bracket or a line.
+    """
+    functions, above = [], 0
+    for part in filter(None, _PART.split(source)):
+        function = _parsed.get(part)
+        if function is None:
+            try:
+                (function,) = _functions(part)
+            except (KernelSourceError, ValueError):  # the latter: several, or none
+                return None
+            if function.name != ENTRY:
+                _parsed[part] = function
+        functions.append(replace(function, above=above))
+        above += part.count("\n")
     return functions
 
 
@@ -76,7 +112,7 @@ def _lower(
         raise KernelSourceError(f"{function.name} takes {count} arguments, given {len(kinds)}")
     names = tuple(argument_name(kind, index) for index, kind in enumerate(kinds))
     namespace: dict[str, Any] = {**FUNCTIONS, **CONSTANTS, **visible}
-    return SyntaxReader(function.tree, namespace, kinds, names).run(*name)
+    return SyntaxReader(function.tree, namespace, kinds, names, function.above).run(*name)
 
 
 def _helper(function: Function, visible: dict[str, _SourceHelper]) -> _SourceHelper:

@@ -62,7 +62,7 @@ def _jitted(
     function: Function, visible: dict[str, tuple[str, KernelFunction]]
 ) -> tuple[str, KernelFunction]:
     """The digest and the jitted function of a source's function, which sees those before it."""
-    _refuse_statements(function.tree)
+    _refuse_statements(function)
     called = {name: known for name, known in visible.items() if name in function.body}
     parts = [function.body, *(digest for digest, _ in called.values())]
     digest = hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
@@ -70,22 +70,23 @@ def _jitted(
     if found is None:
         namespace: dict[str, Any] = {**WORDS, **CONSTANTS, **MODULES, "__name__": __name__}
         namespace |= {name: jitted for name, (_, jitted) in called.items()}
-        code = compile(ast.Module([function.tree], []), f"<staticgrad {function.name}>", "exec")
-        exec(code, namespace)
+        text = "\n" * (function.above + function.tree.lineno - 1) + function.body
+        exec(compile(text, f"<staticgrad {function.name}>", "exec"), namespace)
         found = KernelFunction(namespace[function.name])
         if function.name != ENTRY:
             _functions[digest] = found
     return digest, found
 
 
-def _refuse_statements(tree: ast.FunctionDef) -> None:
+def _refuse_statements(function: Function) -> None:
     """Nobody would see an exception of a kernel, so none may be raised."""
-    for node in ast.walk(tree):
+    for node in ast.walk(function.tree):
         match node:
             case ast.Raise() | ast.Assert():
-                raise KernelSourceError(f"kernel source line {node.lineno}: a kernel cannot raise")
+                line = f"kernel source line {function.above + node.lineno}"
+                raise KernelSourceError(f"{line}: a kernel cannot raise")
             case ast.Call(func=ast.Name(id="range"), args=[_, _, ast.Constant(value=0)]):
-                line = f"kernel source line {node.lineno}"
+                line = f"kernel source line {function.above + node.lineno}"
                 raise KernelSourceError(f"{line}: a range's step must not be zero")
 
 

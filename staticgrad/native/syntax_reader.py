@@ -45,7 +45,7 @@ _UNARY: Final[dict[type, str]] = {
 
 
 class SyntaxReader(FunctionLowering):
-    """Walks the syntax tree of one function."""
+    """Walks the syntax tree of one function; ``above`` are the lines of the source above it."""
 
     def __init__(
         self,
@@ -53,9 +53,11 @@ class SyntaxReader(FunctionLowering):
         namespace: Mapping[str, object],
         kinds: tuple[Kind, ...],
         names: tuple[str, ...],
+        above: int = 0,
     ) -> None:
         super().__init__(kinds, names)
         self.tree = tree
+        self.above = above
         self.namespace = namespace
         self.assigned = _assignments(tree)
         self.depth = 0
@@ -107,7 +109,7 @@ class SyntaxReader(FunctionLowering):
         for statement in statements:
             if not self.open:
                 return  # after return, break or continue
-            self.line = statement.lineno
+            self.line = self.above + statement.lineno
             self._statement(statement)
 
     def _statement(self, statement: ast.stmt) -> None:

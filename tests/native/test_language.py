@@ -1,5 +1,8 @@
 """Control flow, helpers, literals and reductions of the kernel language; its error messages."""
 
+import ast
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
@@ -7,7 +10,7 @@ from hypothesis import given, strategies as st
 from staticgrad import native
 from staticgrad.config import options
 from staticgrad.errors import CompileError
-from staticgrad.native import interpret, operations
+from staticgrad.native import frontend, interpret, operations
 from staticgrad.native.kinds import ELEMENTS, LANES
 from tests.native.support import MODES, Array, Mode, assert_same, call
 
@@ -364,3 +367,59 @@ def kernel(t, begin, end):
             shifted = int.from_bytes(content[start : start + 8], "big") << position % 8
             wanted = (shifted % 2**64 >> 12) + (position > 100)
             assert int(found[lane]) == wanted
+
+
+HELPER = """def twice(v):
+    w = v + v
+    return w
+
+
+"""
+#: Sources whose parts by lines that begin with "def " are not each one function.
+ODD = (
+    'def twice(v):\n    """\ndef not_one(v):\n    """\n    return v\n\n',
+    "def twice(v):\n    return (v\n+\nv)\n# def\n",
+    "def twice(v): return v + \\\nv\n",
+    "def twice(v):\n    return v\r\n\ndef thrice(v):\n    return v\r",
+    "\n\n# at the top\ndef twice(v):\n    return v\n# behind\n\n",
+)
+
+
+@pytest.mark.parametrize("above", [HELPER, *ODD])
+def test_parts_of_a_source_are_its_functions(above: str) -> None:
+    source = f"{above}\ndef kernel(t, begin, end):\n    v = twice(f32x4(1))\n"
+    whole = frontend._functions(source)
+    for _ in range(2):
+        parts = frontend.split_source(source).values()
+        assert [f.name for f in parts] == [f.name for f in whole]
+        assert [f.body for f in parts] == [f.body for f in whole]
+        assert [ast.dump(f.tree) for f in parts] == [ast.dump(f.tree) for f in whole]
+        lines = [f.above + f.tree.lineno for f in parts]
+        assert lines == [f.tree.lineno for f in whole]
+
+
+def test_a_helper_is_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+
+    def parse(text: str) -> ast.Module:
+        read.append(text)
+        return ast.parse(text)
+
+    monkeypatch.setattr(frontend, "ast", SimpleNamespace(parse=parse, FunctionDef=ast.FunctionDef))
+    helper = HELPER.replace("twice", "twice_of_this_test")
+    for constant in ("1", "2", "3"):
+        kernel = f"def kernel(t, begin, end):\n    v = twice_of_this_test(f32x4({constant}))\n"
+        frontend.module_text(helper + kernel, "entry")
+        assert read.pop() == kernel
+    assert read == [helper]
+
+
+@pytest.mark.parametrize("lines", [0, 1, 4])
+def test_lines_count_from_the_top_of_the_source(lines: int) -> None:
+    above = "\n" * lines + HELPER
+    for mistake in ("v = hsum(b8x8(1))", "raise t"):
+        source = f"{above}def kernel(t, begin, end):\n    p = t\n    {mistake}\n"
+        line = source[: source.index(mistake)].count("\n") + 1
+        for backend in BACKENDS:
+            with pytest.raises(CompileError, match=f"source line {line}:"):
+                native.kernel(source, backend=backend)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import pickle
 import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -232,3 +234,32 @@ def test_nothing_is_collected_while_a_program_is_compiled_and_planned() -> None:
         gc.callbacks.remove(note)
     assert len(seen) > during
     assert during <= 8
+
+
+def test_nothing_is_collected_while_a_graph_is_made_read_or_fused() -> None:
+    graph = training(30)
+    text, packed, roots = str(graph), pickle.dumps(graph), (graph.outputs, graph.updates)
+    stages: dict[str, Callable[[], object]] = {
+        "graph": lambda: sg.Graph(*roots),
+        "parse": lambda: sg.parse(text),
+        "unpickle": lambda: pickle.loads(packed),
+        "fuse": lambda: fuse(graph),
+    }
+    seen: list[str] = []
+
+    def note(phase: str, info: dict[str, int]) -> None:
+        seen.append(phase)
+
+    before = gc.get_threshold()
+    gc.callbacks.append(note)
+    try:
+        gc.set_threshold(50)
+        for name, stage in stages.items():
+            stage()
+            seen.clear()
+            stage()
+            assert gc.isenabled()
+            assert len(seen) <= 24, name  # what stands around the stage, as pickle does
+    finally:
+        gc.set_threshold(*before)
+        gc.callbacks.remove(note)
