@@ -431,5 +431,5 @@ def _refuse_shadowed_passes() -> None:
     raise ShadowedPackageError(
         f"{found[0]} hides the package 'passes' that staticgrad is installed with",
         details=[f"staticgrad's own is {ours}"],
-        hint="rename that folder, or start Python where it is not on sys.path",
+        hint="rename it, or start Python where its folder is not on sys.path",
     )

@@ -11,7 +11,7 @@ from staticgrad.eager.data import integers
 from staticgrad.eager.random import Generator
 from staticgrad.eager.tensor import Tensor
 from staticgrad.errors import ArgumentError
-from staticgrad.ir.calls import public
+from staticgrad.ir.calls import Constructed, public
 from staticgrad.ir.op import Array
 from staticgrad.ops import nn
 
@@ -30,7 +30,7 @@ def manual_seed(seed: int) -> None:
     _initial.random = np.random.default_rng(seed)
 
 
-class Module:
+class Module(metaclass=Constructed):
     """A function with parameters: what ``forward`` computes from its attributes.
 
     Parameters are the attributes that are tensors requiring gradients, and those of attributes that

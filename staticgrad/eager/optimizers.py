@@ -9,10 +9,11 @@ import numpy as np
 
 from staticgrad.eager.tensor import Tensor
 from staticgrad.errors import ArgumentError
+from staticgrad.ir.calls import Constructed
 from staticgrad.ir.op import Array
 
 
-class Optimizer:
+class Optimizer(metaclass=Constructed):
     """Parameters, and how a gradient changes one. Parameters without a gradient stay.
 
     Raises:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from operator import attrgetter
-from typing import Any, ClassVar, Final, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Self
 
 import numpy as np
 
@@ -25,12 +25,22 @@ from staticgrad.eager.edge import Edge, Hook
 from staticgrad.eager.hooks import Handle
 from staticgrad.eager.modes import modes, no_grad
 from staticgrad.eager.reads import rule_reads
-from staticgrad.errors import DTypeError, GradientError, OpDefinitionError, ShapeError, TapeError
+from staticgrad.elsewhere import call_of
+from staticgrad.errors import (
+    DTypeError,
+    GradientError,
+    OpDefinitionError,
+    ShapeError,
+    TapeError,
+    UnknownAttributeError,
+)
+from staticgrad.habits import instead_of
 from staticgrad.ir.calls import carries, public
 from staticgrad.ir.dtype import F32, DType, as_dtype
 from staticgrad.ir.op import Array, Op, as_array
 from staticgrad.ir.types import TensorType
 from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.message import did_you_mean
 from staticgrad.ops.elementwise import array_dtype
 
 _array: Final = attrgetter("array")
@@ -206,6 +216,17 @@ class Tensor(ArrayLike):
     def detach(self) -> Tensor:
         """A tensor of the same array that needs no gradient."""
         return Tensor.of(self.data)
+
+    if not TYPE_CHECKING:  # a type checker shall find what is not there
+
+        def __getattr__(self, name: str) -> NoReturn:
+            if name.startswith("_"):
+                raise AttributeError(name)
+            known = [each for each in dir(type(self)) if not each.startswith("_")]
+            raise UnknownAttributeError(
+                f"a tensor has no attribute {name!r}",
+                hint=call_of(name) or instead_of(name) or did_you_mean(name, known),
+            )
 
     def __repr__(self) -> str:
         text = np.array2string(self.data, prefix="Tensor(", separator=", ")

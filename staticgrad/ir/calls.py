@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+from abc import ABCMeta
 from collections.abc import Callable, Iterable
 from types import CodeType
 from typing import Any, Final, ParamSpec, TypeVar
@@ -143,9 +144,9 @@ def as_method(method: Callable[P, T]) -> Callable[P, T]:
     return called
 
 
-class Constructed(type):
+class Constructed(ABCMeta):
     """Metaclass of public classes: an argument that their constructor does not take is refused as
-    by a public function."""
+    by a public function. An ABCMeta, so that subclasses may be abstract."""
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -153,9 +154,10 @@ class Constructed(type):
         except TypeError as error:
             if _raised_inside(error):
                 raise
-            own = inspect.signature(vars(cls).get("__init__", type.__init__))
-        _check(cls.__name__, own, (None, *args), kwargs)
-        raise TypeError(f"{cls.__name__} cannot be made")
+            refused = error
+        own = next(vars(base)["__init__"] for base in cls.__mro__ if "__init__" in vars(base))
+        _check(cls.__name__, inspect.signature(own), (None, *args), kwargs)
+        raise refused
 
 
 def carries(function: F) -> F:
