@@ -383,20 +383,22 @@ _HOME = {
 __all__ = ["__version__", *sorted({*_HOME, *_MODULES})]
 
 
-def __getattr__(name: str) -> object:
-    if name not in _HOME and name not in _MODULES:
-        raise _no_such_name(name)
-    home, attribute = _HOME.get(name, (_MODULES.get(name, ""), ""))
-    try:
-        module = import_module(home)
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] == "passes":
+if not TYPE_CHECKING:  # a type checker shall find what is not there
+
+    def __getattr__(name: str) -> object:
+        if name not in _HOME and name not in _MODULES:
+            raise _no_such_name(name)
+        home, attribute = _HOME.get(name, (_MODULES.get(name, ""), ""))
+        try:
+            module = import_module(home)
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] == "passes":
+                _refuse_shadowed_passes()
+            raise
+        if home == "passes":
             _refuse_shadowed_passes()
-        raise
-    if home == "passes":
-        _refuse_shadowed_passes()
-    value = getattr(module, attribute) if attribute else module
-    return globals().setdefault(name, value)
+        value = getattr(module, attribute) if attribute else module
+        return globals().setdefault(name, value)
 
 
 def _no_such_name(name: str) -> AttributeError:

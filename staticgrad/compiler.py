@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextvars import copy_context
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, overload
 
 import numpy.typing as npt
 
@@ -65,7 +65,14 @@ except ImportError:
     raise
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeVar as WithDefault
+
     from staticgrad.runtime.probed import SideProgram
+
+    #: What a run gives: an array or a dict of them.
+    Results = WithDefault("Results", default=Any)
+else:
+    Results = TypeVar("Results")
 
 Array = npt.NDArray[Any]
 Compilable = Graph | Value | Mapping[str, Value]
@@ -86,6 +93,28 @@ class Options:
     debug: bool | Literal["nan"] = False
 
 
+@overload
+def compile(
+    program: Value,
+    *,
+    memory_budget: int | str | None = None,
+    checkpoint: str | Policy = "store_all",
+    sizes: Mapping[str, int] | None = None,
+    pipeline: str | Pass = "O1",
+    fuse: bool = True,
+    debug: bool | Literal["nan"] | None = None,
+) -> Compiled[Array]: ...
+@overload
+def compile(
+    program: Graph | Mapping[str, Value],
+    *,
+    memory_budget: int | str | None = None,
+    checkpoint: str | Policy = "store_all",
+    sizes: Mapping[str, int] | None = None,
+    pipeline: str | Pass = "O1",
+    fuse: bool = True,
+    debug: bool | Literal["nan"] | None = None,
+) -> Compiled[dict[str, Array]]: ...
 @public
 def compile(
     program: Compilable,
@@ -96,7 +125,7 @@ def compile(
     pipeline: str | Pass = "O1",
     fuse: bool = True,
     debug: bool | Literal["nan"] | None = None,
-) -> Compiled:
+) -> Compiled[Any]:
     """Compile a Graph, one Value, or a dict of Values, for all values of its named sizes.
 
     Args:
@@ -137,7 +166,7 @@ def compile(
     return copy_context().run(Compiled, program, options)  # its np.errstate ends with it
 
 
-class Compiled:
+class Compiled(Generic[Results]):
     """A program that runs: ``run`` it, ask for its ``plan``, read its ``source``.
 
     Safe to call from several threads; runs of one object follow each other. Pickles as the graph's
@@ -191,7 +220,7 @@ class Compiled:
 
     # -- running ----------------------------------------------------------------------------------
 
-    def run(self, feeds: Feeds | None = None, out: object = None, **unknown: object) -> Any:
+    def run(self, feeds: Feeds | None = None, out: object = None, **unknown: object) -> Results:
         """The results for these feeds; parameters take their updates.
 
         Args:
@@ -210,8 +239,9 @@ class Compiled:
         """
         if unknown:
             raise feeds_by_keyword(unknown)
-        results = self._executor.run({} if feeds is None else feeds, out)
-        return results["output"] if self.single else results
+        results: Any = self._executor.run({} if feeds is None else feeds, out)
+        found: Results = results["output"] if self.single else results
+        return found
 
     __call__ = run
 

@@ -266,7 +266,7 @@ assert sg.same_graph(sg.parse(str(graph)), graph)
 def declared_for_type_checkers() -> dict[str, tuple[str, str]]:
     """Public name -> (home, attribute there or ""), as read by type checkers."""
     tree = ast.parse((ROOT / "staticgrad" / "__init__.py").read_text("utf-8"))
-    (block,) = [node for node in tree.body if isinstance(node, ast.If)]
+    block = next(node for node in tree.body if isinstance(node, ast.If))
     declared = {}
     for node in block.body:
         assert isinstance(node, ast.Import | ast.ImportFrom)

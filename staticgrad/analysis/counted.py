@@ -85,7 +85,7 @@ def _narrowed(mask: Value, kind: TensorType) -> Value:
     if mask.shape == kind.shape:
         return mask
     shares = unbroadcast(astype(mask, F32), TensorType(F32, kind.shape))
-    return resolve(shares) != 0  # type: ignore[no-any-return]
+    return resolve(shares) != 0
 
 
 def _both(one: Value, two: Mask) -> Value:

@@ -10,16 +10,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import reduce
-from typing import Any
+from typing import Any, overload
 
 from staticgrad.autodiff.cone import Cone, ValueKey, cone_between, disconnected
 from staticgrad.autodiff.formulas import Formula, stable_formulas
 from staticgrad.autodiff.reverse import fitting, or_zeros, pulled_back, shares_of
-from staticgrad.autodiff.structure import check_floating, fitted, leaves, mapped, paired
+from staticgrad.autodiff.structure import (
+    Key,
+    Leaf,
+    Structure,
+    check_floating,
+    fitted,
+    leaves,
+    mapped,
+    paired,
+)
 from staticgrad.errors import DisconnectedError, GradientError, OpDefinitionError
 from staticgrad.ir.calls import public
 from staticgrad.ir.graph import Node, Symbolic, building_order
-from staticgrad.ir.value import FUNCTIONS
+from staticgrad.ir.value import FUNCTIONS, Value
 from staticgrad.message import shown
 from staticgrad.ops.cotangent import check_share, resolve, zeros_like_type
 from staticgrad.source import attribute_to
@@ -27,6 +36,26 @@ from staticgrad.source import attribute_to
 _GIVES = "jvp gives a tangent {} for a result {}"
 
 
+@overload
+def jvp(
+    y: Value, x: Value | Structure, tangent: Any, allow_disconnected: bool = False
+) -> Value: ...
+@overload
+def jvp(
+    y: list[Leaf], x: Value | Structure, tangent: Any, allow_disconnected: bool = False
+) -> list[Value]: ...
+@overload
+def jvp(
+    y: tuple[Leaf, ...], x: Value | Structure, tangent: Any, allow_disconnected: bool = False
+) -> tuple[Value, ...]: ...
+@overload
+def jvp(
+    y: dict[Key, Leaf], x: Value | Structure, tangent: Any, allow_disconnected: bool = False
+) -> dict[Key, Value]: ...
+@overload
+def jvp(
+    y: Structure, x: Value | Structure, tangent: Any, allow_disconnected: bool = False
+) -> Any: ...
 @public
 def jvp(y: Any, x: Any, tangent: Any, allow_disconnected: bool = False) -> Any:
     """Forward mode: the tangents of ``y`` when ``x`` moves along ``tangent``; Jacobian times it.

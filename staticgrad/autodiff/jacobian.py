@@ -8,12 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import prod
-from typing import Any, Final
+from typing import Any, Final, overload
 
 from staticgrad.autodiff.cone import named
 from staticgrad.autodiff.forward import jvp
 from staticgrad.autodiff.reverse import grad
-from staticgrad.autodiff.structure import check_floating, leaves, mapped, not_a_value
+from staticgrad.autodiff.structure import (
+    Key,
+    Leaf,
+    Structure,
+    check_floating,
+    leaves,
+    mapped,
+    not_a_value,
+)
 from staticgrad.errors import ArgumentError, DisconnectedError, GradientError
 from staticgrad.ir.calls import public
 from staticgrad.ir.graph import Symbolic, building_order
@@ -29,6 +37,26 @@ _LINEAR: Final = (
 MOST_PRODUCTS: Final = 1024
 
 
+@overload
+def jacobian(
+    y: Value, x: Value, mode: str | None = None, allow_disconnected: bool = False
+) -> Value: ...
+@overload
+def jacobian(
+    y: Value, x: list[Leaf], mode: str | None = None, allow_disconnected: bool = False
+) -> list[Value]: ...
+@overload
+def jacobian(
+    y: Value, x: tuple[Leaf, ...], mode: str | None = None, allow_disconnected: bool = False
+) -> tuple[Value, ...]: ...
+@overload
+def jacobian(
+    y: Value, x: dict[Key, Leaf], mode: str | None = None, allow_disconnected: bool = False
+) -> dict[Key, Value]: ...
+@overload
+def jacobian(
+    y: Value, x: Structure, mode: str | None = None, allow_disconnected: bool = False
+) -> Any: ...
 @public
 def jacobian(y: Any, x: Any, mode: str | None = None, allow_disconnected: bool = False) -> Any:
     """The derivative of every element of ``y`` by every element of ``x``.
@@ -68,6 +96,20 @@ def jacobian(y: Any, x: Any, mode: str | None = None, allow_disconnected: bool =
     return mapped(x, lambda value: _matrix(output, value, mode, allow_disconnected))
 
 
+@overload
+def hvp(y: Value, x: Value, v: Any, allow_disconnected: bool = False) -> Value: ...
+@overload
+def hvp(y: Value, x: list[Leaf], v: Any, allow_disconnected: bool = False) -> list[Value]: ...
+@overload
+def hvp(
+    y: Value, x: tuple[Leaf, ...], v: Any, allow_disconnected: bool = False
+) -> tuple[Value, ...]: ...
+@overload
+def hvp(
+    y: Value, x: dict[Key, Leaf], v: Any, allow_disconnected: bool = False
+) -> dict[Key, Value]: ...
+@overload
+def hvp(y: Value, x: Structure, v: Any, allow_disconnected: bool = False) -> Any: ...
 @public
 def hvp(y: Any, x: Any, v: Any, allow_disconnected: bool = False) -> Any:
     """The Hessian of ``y`` by ``x``, times ``v``, without the Hessian.
@@ -123,7 +165,7 @@ def hessian(y: Any, x: Any, allow_disconnected: bool = False) -> Value:
     """
     (value,) = _one(x, "hessian")
     slope = grad(y, value, None, allow_disconnected)
-    return jacobian(slope, value, "forward", allow_disconnected)  # type: ignore[no-any-return]
+    return jacobian(slope, value, "forward", allow_disconnected)
 
 
 def _one(value: Any, caller: str) -> tuple[Symbolic]:

@@ -10,13 +10,16 @@ differentiated, where that is not what was written, in ``formulas``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
 from staticgrad.autodiff.cone import Cone, ValueKey, cone_between, disconnected, named
 from staticgrad.autodiff.formulas import stable_formulas
 from staticgrad.autodiff.structure import (
+    Key,
+    Leaf,
+    Structure,
     check_floating,
     fitted,
     leaves,
@@ -41,6 +44,22 @@ from staticgrad.ops.cotangent import (
 from staticgrad.source import attribute_to
 
 
+@overload
+def grad(y: Value, wrt: Value, seed: Any = None, allow_disconnected: bool = False) -> Value: ...
+@overload
+def grad(
+    y: Value, wrt: list[Leaf], seed: Any = None, allow_disconnected: bool = False
+) -> list[Value]: ...
+@overload
+def grad(
+    y: Value, wrt: tuple[Leaf, ...], seed: Any = None, allow_disconnected: bool = False
+) -> tuple[Value, ...]: ...
+@overload
+def grad(
+    y: Value, wrt: dict[Key, Leaf], seed: Any = None, allow_disconnected: bool = False
+) -> dict[Key, Value]: ...
+@overload
+def grad(y: Value, wrt: Structure, seed: Any = None, allow_disconnected: bool = False) -> Any: ...
 @public
 def grad(y: Any, wrt: Any, seed: Any = None, allow_disconnected: bool = False) -> Any:
     """The gradient of ``y`` with respect to each value in ``wrt``.
@@ -75,8 +94,28 @@ def grad(y: Any, wrt: Any, seed: Any = None, allow_disconnected: bool = False) -
     return mapped(wrt, lambda value: found[value.key])
 
 
+@overload
+def value_and_grad(
+    y: Value, wrt: Value, allow_disconnected: bool = False
+) -> tuple[Value, Value]: ...
+@overload
+def value_and_grad(
+    y: Value, wrt: list[Leaf], allow_disconnected: bool = False
+) -> tuple[Value, list[Value]]: ...
+@overload
+def value_and_grad(
+    y: Value, wrt: tuple[Leaf, ...], allow_disconnected: bool = False
+) -> tuple[Value, tuple[Value, ...]]: ...
+@overload
+def value_and_grad(
+    y: Value, wrt: dict[Key, Leaf], allow_disconnected: bool = False
+) -> tuple[Value, dict[Key, Value]]: ...
+@overload
+def value_and_grad(
+    y: Value, wrt: Structure, allow_disconnected: bool = False
+) -> tuple[Value, Any]: ...
 @public
-def value_and_grad(y: Symbolic, wrt: Any, allow_disconnected: bool = False) -> tuple[Symbolic, Any]:
+def value_and_grad(y: Any, wrt: Any, allow_disconnected: bool = False) -> Any:
     """``y`` itself and its gradient: ``(y, grad(y, wrt))``, to be returned from one graph.
 
     Both are parts of the same graph, so that asking for both costs no second forward pass.
@@ -91,6 +130,22 @@ def value_and_grad(y: Symbolic, wrt: Any, allow_disconnected: bool = False) -> t
     return y, grad(y, wrt, allow_disconnected=allow_disconnected)
 
 
+@overload
+def vjp(y: Value | Structure, x: Value, ct: Any, allow_disconnected: bool = False) -> Value: ...
+@overload
+def vjp(
+    y: Value | Structure, x: list[Leaf], ct: Any, allow_disconnected: bool = False
+) -> list[Value]: ...
+@overload
+def vjp(
+    y: Value | Structure, x: tuple[Leaf, ...], ct: Any, allow_disconnected: bool = False
+) -> tuple[Value, ...]: ...
+@overload
+def vjp(
+    y: Value | Structure, x: dict[Key, Leaf], ct: Any, allow_disconnected: bool = False
+) -> dict[Key, Value]: ...
+@overload
+def vjp(y: Value | Structure, x: Structure, ct: Any, allow_disconnected: bool = False) -> Any: ...
 @public
 def vjp(y: Any, x: Any, ct: Any, allow_disconnected: bool = False) -> Any:
     """Reverse mode: the cotangents of ``x``, given those of ``y``; ct times the Jacobian.

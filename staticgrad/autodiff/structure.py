@@ -7,7 +7,7 @@ consist, and whether a cotangent or tangent fits the value it belongs to. Knows 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -15,8 +15,14 @@ from staticgrad.autodiff.cone import named
 from staticgrad.errors import GradientError, StaticgradError
 from staticgrad.ir.arrays import array_of
 from staticgrad.ir.graph import Symbolic, constant
+from staticgrad.ir.value import Value
 from staticgrad.message import kind_of, shown
 from staticgrad.source import attribute_to
+
+Key = TypeVar("Key")
+Leaf = TypeVar("Leaf", bound=Value)
+#: Values in containers within containers, whose exact type checkers are not told.
+Structure = list[Any] | tuple[Any, ...] | dict[Any, Any]
 
 
 def leaves(structure: Any, takes: str = "grad takes values to differentiate by") -> list[Symbolic]:

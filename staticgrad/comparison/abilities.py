@@ -26,7 +26,8 @@ def abilities() -> tuple[Ability, ...]:
         ),
         Ability(
             "print a value while it runs", True, False,
-            f"{_refusal(lambda: float(x.sum()))}; ask for it as a further output",
+            f"{_refusal(lambda: float(x.sum()))}; "  # type: ignore[arg-type]  # it is refused
+            "ask for it as a further output",
         ),
         Ability(
             "loop until a value converges", True, False,

@@ -6,7 +6,7 @@ Nothing here is about gradients.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -21,6 +21,11 @@ class ArrayLike(Value):
     __slots__ = ("array",)
 
     array: Array
+
+    if TYPE_CHECKING:
+
+        @property
+        def of_kind(self) -> Self: ...
 
     @property
     def shape(self) -> Shape:
@@ -46,15 +51,19 @@ class ArrayLike(Value):
         """The elements as Python numbers, in nested lists."""
         return self.array.tolist()
 
-    def transpose(self, *axes: Any) -> Any:
+    def transpose(self, *axes: Any) -> Self:
         """The last two axes exchanged; by two integers those two; a tuple permutes them all."""
         if not axes:
-            return FUNCTIONS["swapaxes"](self, -1, -2) if self.ndim > 1 else self
-        return FUNCTIONS["swapaxes"](self, *axes) if len(axes) == 2 else self.permute(*axes)
+            return self.transpose(-1, -2) if self.ndim > 1 else self
+        if len(axes) != 2:
+            return self.permute(*axes)
+        swapped: Self = FUNCTIONS["swapaxes"](self, *axes)
+        return swapped
 
-    def permute(self, *axes: Any) -> Any:
+    def permute(self, *axes: Any) -> Self:
         """Axis i of the result is axis ``axes[i]``."""
-        return FUNCTIONS["transpose"](self, axes[0] if len(axes) == 1 else axes)
+        permuted: Self = FUNCTIONS["transpose"](self, axes[0] if len(axes) == 1 else axes)
+        return permuted
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         return np.array(self.array, dtype, copy=copy)
@@ -62,8 +71,9 @@ class ArrayLike(Value):
     def __len__(self) -> int:
         return len(self.array)
 
-    def __iter__(self) -> Iterator[Any]:
-        return (self[i] for i in range(len(self.array)))
+    def __iter__(self) -> Iterator[Self]:
+        elements: Any = self
+        return (elements[i] for i in range(len(self.array)))
 
     def __bool__(self) -> bool:
         return bool(self.array)

@@ -28,6 +28,7 @@ from staticgrad.ir.dim import Guard, Named, named_sizes
 from staticgrad.ir.dtype import DType
 from staticgrad.ir.forms import Form
 from staticgrad.ir.guards import guards_of
+from staticgrad.ir.kinds import set_default_kind
 from staticgrad.ir.leaves import (
     Constant as Constant,
     Input as Input,
@@ -40,7 +41,7 @@ from staticgrad.ir.parameter_value import ParameterValue
 from staticgrad.ir.refusals import NoNumbers, no_graph_attribute
 from staticgrad.ir.roots import check_roots, read_outputs, read_updates
 from staticgrad.ir.types import TensorType
-from staticgrad.ir.value import Value, set_default_kind
+from staticgrad.ir.value import Value
 from staticgrad.message import did_you_mean, listed, shown
 
 _serial = itertools.count()

@@ -21,8 +21,9 @@ from staticgrad.ir.constant import ArrayData
 from staticgrad.ir.dim import Dim
 from staticgrad.ir.dtype import DType
 from staticgrad.ir.forms import Form
+from staticgrad.ir.kinds import binding_kind
 from staticgrad.ir.types import TensorType
-from staticgrad.ir.value import Value, binding_kind
+from staticgrad.ir.value import Value
 
 Array = npt.NDArray[Any]
 _REGISTRY: dict[str, type[Op]] = {}

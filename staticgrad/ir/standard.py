@@ -7,10 +7,13 @@ has most of them, under the standard's names where NumPy has others.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from staticgrad.errors import ArgumentError, RankError
 from staticgrad.message import shown
+
+if TYPE_CHECKING:
+    from staticgrad.ir.kinds import Of, V
 
 _VERSIONS: Final = (None, "2021.12", "2022.12", "2023.12", "2024.12")
 
@@ -21,11 +24,13 @@ class StandardArray:
     __slots__ = ()
 
     @property
-    def mT(self) -> Any:  # noqa: N802 - the standard's name
+    def mT(self: Of[V]) -> V:  # noqa: N802 - the standard's name
         """The last two axes exchanged. Raises RankError where there are fewer."""
-        if self.ndim < 2:  # type: ignore[attr-defined]
-            raise RankError(f"mT: {self!r} is no matrix", hint="x.T reverses all axes")
-        return self.swapaxes(-1, -2)  # type: ignore[attr-defined]
+        value: Any = self
+        if value.ndim < 2:
+            raise RankError(f"mT: {value!r} is no matrix", hint="x.T reverses all axes")
+        turned: V = value.swapaxes(-1, -2)
+        return turned
 
     @property
     def device(self) -> str:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 import numpy as np
 
-from staticgrad.errors import DTypeError
 from staticgrad.ir.arrays import is_pandas
 from staticgrad.ir.calls import as_method, as_numpy, carries
 from staticgrad.ir.dim import Dim, Size
@@ -23,6 +22,7 @@ from staticgrad.ir.standard import StandardArray
 from staticgrad.ir.types import Shape, TensorType
 
 if TYPE_CHECKING:
+    from staticgrad.ir.kinds import Of, Places, V
     from staticgrad.ir.op import Op
 
 #: Public function name -> function over values: the operators, methods and NumPy protocols use it.
@@ -46,6 +46,12 @@ class Value(StandardArray):
     @abstractmethod
     def type(self) -> TensorType:
         """Element type and shape."""
+
+    if TYPE_CHECKING:
+
+        @property
+        def of_kind(self) -> Value:
+            """What type checkers take operations on this value to give."""
 
     @classmethod
     @abstractmethod
@@ -82,187 +88,202 @@ class Value(StandardArray):
 
     # -- operators --------------------------------------------------------------------------------
 
-    def __add__(self, other: Any) -> Any:
+    def __add__(self: Of[V], other: Any) -> V:
         return _binary("add", self, other)
 
-    def __radd__(self, other: Any) -> Any:
+    def __radd__(self: Of[V], other: Any) -> V:
         return _binary("add", other, self)
 
-    def __sub__(self, other: Any) -> Any:
+    def __sub__(self: Of[V], other: Any) -> V:
         return _binary("subtract", self, other)
 
-    def __rsub__(self, other: Any) -> Any:
+    def __rsub__(self: Of[V], other: Any) -> V:
         return _binary("subtract", other, self)
 
-    def __mul__(self, other: Any) -> Any:
+    def __mul__(self: Of[V], other: Any) -> V:
         return _binary("multiply", self, other)
 
-    def __rmul__(self, other: Any) -> Any:
+    def __rmul__(self: Of[V], other: Any) -> V:
         return _binary("multiply", other, self)
 
-    def __truediv__(self, other: Any) -> Any:
+    def __truediv__(self: Of[V], other: Any) -> V:
         return _binary("divide", self, other)
 
-    def __rtruediv__(self, other: Any) -> Any:
+    def __rtruediv__(self: Of[V], other: Any) -> V:
         return _binary("divide", other, self)
 
-    def __floordiv__(self, other: Any) -> Any:
+    def __floordiv__(self: Of[V], other: Any) -> V:
         return _binary("floor_divide", self, other)
 
-    def __rfloordiv__(self, other: Any) -> Any:
+    def __rfloordiv__(self: Of[V], other: Any) -> V:
         return _binary("floor_divide", other, self)
 
-    def __mod__(self, other: Any) -> Any:
+    def __mod__(self: Of[V], other: Any) -> V:
         return _binary("remainder", self, other)
 
-    def __rmod__(self, other: Any) -> Any:
+    def __rmod__(self: Of[V], other: Any) -> V:
         return _binary("remainder", other, self)
 
-    def __divmod__(self, other: Any) -> Any:
+    def __divmod__(self: Of[V], other: Any) -> tuple[V, V]:
         return _binary("divmod", self, other)
 
-    def __rdivmod__(self, other: Any) -> Any:
+    def __rdivmod__(self: Of[V], other: Any) -> tuple[V, V]:
         return _binary("divmod", other, self)
 
-    def __lshift__(self, other: Any) -> Any:
+    def __lshift__(self: Of[V], other: Any) -> V:
         return _binary("left_shift", self, other)
 
-    def __rlshift__(self, other: Any) -> Any:
+    def __rlshift__(self: Of[V], other: Any) -> V:
         return _binary("left_shift", other, self)
 
-    def __rshift__(self, other: Any) -> Any:
+    def __rshift__(self: Of[V], other: Any) -> V:
         return _binary("right_shift", self, other)
 
-    def __rrshift__(self, other: Any) -> Any:
+    def __rrshift__(self: Of[V], other: Any) -> V:
         return _binary("right_shift", other, self)
 
-    def __pow__(self, other: Any) -> Any:
+    def __pow__(self: Of[V], other: Any) -> V:
         return _binary("power", self, other)
 
-    def __rpow__(self, other: Any) -> Any:
+    def __rpow__(self: Of[V], other: Any) -> V:
         return _binary("power", other, self)
 
-    def __matmul__(self, other: Any) -> Any:
+    def __matmul__(self: Of[V], other: Any) -> V:
         return _binary("matmul", self, other)
 
-    def __rmatmul__(self, other: Any) -> Any:
+    def __rmatmul__(self: Of[V], other: Any) -> V:
         return _binary("matmul", other, self)
 
-    def __neg__(self) -> Any:
+    def __neg__(self: Of[V]) -> V:
         return FUNCTIONS["negative"](self)
 
     def __pos__(self) -> Self:
         return self
 
-    def __abs__(self) -> Any:
+    def __abs__(self: Of[V]) -> V:
         return FUNCTIONS["absolute"](self)
 
-    def __and__(self, other: Any) -> Any:
+    def __and__(self: Of[V], other: Any) -> V:
         return _binary("bitwise_and", self, other)
 
-    def __rand__(self, other: Any) -> Any:
+    def __rand__(self: Of[V], other: Any) -> V:
         return _binary("bitwise_and", other, self)
 
-    def __or__(self, other: Any) -> Any:
+    def __or__(self: Of[V], other: Any) -> V:
         return _binary("bitwise_or", self, other)
 
-    def __ror__(self, other: Any) -> Any:
+    def __ror__(self: Of[V], other: Any) -> V:
         return _binary("bitwise_or", other, self)
 
-    def __xor__(self, other: Any) -> Any:
+    def __xor__(self: Of[V], other: Any) -> V:
         return _binary("bitwise_xor", self, other)
 
-    def __rxor__(self, other: Any) -> Any:
+    def __rxor__(self: Of[V], other: Any) -> V:
         return _binary("bitwise_xor", other, self)
 
-    def __invert__(self) -> Any:
+    def __invert__(self: Of[V]) -> V:
         return FUNCTIONS["invert"](self)
 
-    def __eq__(self, other: object) -> Any:
+    def __eq__(self: Of[V], other: object) -> V:  # type: ignore[override]
         return _binary("equal", self, other)
 
-    def __ne__(self, other: object) -> Any:
+    def __ne__(self: Of[V], other: object) -> V:  # type: ignore[override]
         return _binary("not_equal", self, other)
 
-    def __lt__(self, other: Any) -> Any:
+    def __lt__(self: Of[V], other: Any) -> V:
         return _binary("less", self, other)
 
-    def __le__(self, other: Any) -> Any:
+    def __le__(self: Of[V], other: Any) -> V:
         return _binary("less_equal", self, other)
 
-    def __gt__(self, other: Any) -> Any:
+    def __gt__(self: Of[V], other: Any) -> V:
         return _binary("greater", self, other)
 
-    def __ge__(self, other: Any) -> Any:
+    def __ge__(self: Of[V], other: Any) -> V:
         return _binary("greater_equal", self, other)
 
     __hash__ = object.__hash__
 
-    def __getitem__(self, key: Any) -> Any:
+    def __getitem__(self: Of[V], key: Any) -> V:
         return FUNCTIONS["getitem"](self, key)
 
     @property
-    def at(self) -> Any:
+    def at(self: Of[V]) -> Places[V]:
         """Elements by key, for copies in which they differ: ``x.at[key].set(y)``, ``.add(y)``."""
         return FUNCTIONS["at"](self)
 
     # -- methods, as on an ndarray ----------------------------------------------------------------
 
     @property
-    def T(self) -> Any:  # noqa: N802 - NumPy's name
+    def T(self: Of[V]) -> V:  # noqa: N802 - NumPy's name
         """All axes reversed."""
         return FUNCTIONS["transpose"](self)
 
     @as_method
     def sum(
-        self,
+        self: Of[V],
         axis: Any = None,
         dtype: Any = None,
         *,
         keepdims: bool = False,
         initial: Any = None,
         where: Any = None,
-    ) -> Any:
+    ) -> V:
         """Sum over ``axis`` (all axes by default)."""
         return FUNCTIONS["sum"](self, axis, dtype, keepdims=keepdims, initial=initial, where=where)
 
     @as_method
     def mean(
-        self, axis: Any = None, dtype: Any = None, *, keepdims: bool = False, where: Any = None
-    ) -> Any:
+        self: Of[V],
+        axis: Any = None,
+        dtype: Any = None,
+        *,
+        keepdims: bool = False,
+        where: Any = None,
+    ) -> V:
         """Mean over ``axis`` (all axes by default)."""
         return FUNCTIONS["mean"](self, axis, dtype, keepdims=keepdims, where=where)
 
     @as_method
     def max(
-        self, axis: Any = None, *, keepdims: bool = False, initial: Any = None, where: Any = None
-    ) -> Any:
+        self: Of[V],
+        axis: Any = None,
+        *,
+        keepdims: bool = False,
+        initial: Any = None,
+        where: Any = None,
+    ) -> V:
         """Maximum over ``axis`` (all axes by default)."""
         return FUNCTIONS["max"](self, axis, keepdims=keepdims, initial=initial, where=where)
 
     @as_method
     def min(
-        self, axis: Any = None, *, keepdims: bool = False, initial: Any = None, where: Any = None
-    ) -> Any:
+        self: Of[V],
+        axis: Any = None,
+        *,
+        keepdims: bool = False,
+        initial: Any = None,
+        where: Any = None,
+    ) -> V:
         """Minimum over ``axis`` (all axes by default)."""
         return FUNCTIONS["min"](self, axis, keepdims=keepdims, initial=initial, where=where)
 
     @as_method
     def prod(
-        self,
+        self: Of[V],
         axis: Any = None,
         dtype: Any = None,
         *,
         keepdims: bool = False,
         initial: Any = None,
         where: Any = None,
-    ) -> Any:
+    ) -> V:
         """Product over ``axis`` (all axes by default)."""
         return FUNCTIONS["prod"](self, axis, dtype, keepdims=keepdims, initial=initial, where=where)
 
     @as_method
     def var(
-        self,
+        self: Of[V],
         axis: Any = None,
         dtype: Any = None,
         *,
@@ -271,14 +292,14 @@ class Value(StandardArray):
         where: Any = None,
         mean: Any = None,
         correction: Any = None,
-    ) -> Any:
+    ) -> V:
         """Variance over ``axis`` (all axes by default)."""
         options = {"where": where, "mean": mean, "correction": correction}
         return FUNCTIONS["var"](self, axis, dtype, ddof=ddof, keepdims=keepdims, **options)
 
     @as_method
     def std(
-        self,
+        self: Of[V],
         axis: Any = None,
         dtype: Any = None,
         *,
@@ -287,114 +308,114 @@ class Value(StandardArray):
         where: Any = None,
         mean: Any = None,
         correction: Any = None,
-    ) -> Any:
+    ) -> V:
         """Standard deviation over ``axis`` (all axes by default)."""
         options = {"where": where, "mean": mean, "correction": correction}
         return FUNCTIONS["std"](self, axis, dtype, ddof=ddof, keepdims=keepdims, **options)
 
     @as_method
-    def any(self, axis: Any = None, *, keepdims: bool = False, where: Any = None) -> Any:
+    def any(self: Of[V], axis: Any = None, *, keepdims: bool = False, where: Any = None) -> V:
         """Whether an element over ``axis`` is true."""
         return FUNCTIONS["any"](self, axis, keepdims=keepdims, where=where)
 
     @as_method
-    def all(self, axis: Any = None, *, keepdims: bool = False, where: Any = None) -> Any:
+    def all(self: Of[V], axis: Any = None, *, keepdims: bool = False, where: Any = None) -> V:
         """Whether every element over ``axis`` is true."""
         return FUNCTIONS["all"](self, axis, keepdims=keepdims, where=where)
 
     @as_method
-    def argmax(self, axis: Any = None, *, keepdims: bool = False) -> Any:
+    def argmax(self: Of[V], axis: Any = None, *, keepdims: bool = False) -> V:
         """Position of the largest element along ``axis``."""
         return FUNCTIONS["argmax"](self, axis, keepdims=keepdims)
 
     @as_method
-    def argmin(self, axis: Any = None, *, keepdims: bool = False) -> Any:
+    def argmin(self: Of[V], axis: Any = None, *, keepdims: bool = False) -> V:
         """Position of the smallest element along ``axis``."""
         return FUNCTIONS["argmin"](self, axis, keepdims=keepdims)
 
     @as_method
-    def cumsum(self, axis: Any = None, dtype: Any = None) -> Any:
+    def cumsum(self: Of[V], axis: Any = None, dtype: Any = None) -> V:
         """Running sum along ``axis`` (of all elements by default)."""
         return FUNCTIONS["cumsum"](self, axis, dtype)
 
     @as_method
-    def cumprod(self, axis: Any = None, dtype: Any = None) -> Any:
+    def cumprod(self: Of[V], axis: Any = None, dtype: Any = None) -> V:
         """Running product along ``axis`` (of all elements by default)."""
         return FUNCTIONS["cumprod"](self, axis, dtype)
 
     @as_method
-    def clip(self, min: Any = None, max: Any = None) -> Any:
+    def clip(self: Of[V], min: Any = None, max: Any = None) -> V:
         """Held between ``min`` and ``max``."""
         return FUNCTIONS["clip"](self, min, max)
 
     @as_method
-    def round(self, decimals: int = 0) -> Any:
+    def round(self: Of[V], decimals: int = 0) -> V:
         """Rounded to ``decimals`` places, ties to even."""
         return FUNCTIONS["round"](self, decimals)
 
-    def __round__(self, decimals: int | None = None) -> Any:
+    def __round__(self: Of[V], decimals: int | None = None) -> V:
         return FUNCTIONS["round"](self, decimals or 0)
 
     @as_method
-    def ravel(self, order: str = "C") -> Any:
+    def ravel(self: Of[V], order: str = "C") -> V:
         """All elements along one axis, in C order (or Fortran's, ``"F"``)."""
         return FUNCTIONS["ravel"](self, order)
 
     @as_method
-    def flatten(self, order: str = "C") -> Any:
+    def flatten(self: Of[V], order: str = "C") -> V:
         """All elements along one axis, in C order (or Fortran's, ``"F"``)."""
         return FUNCTIONS["ravel"](self, order)
 
     @as_method
-    def squeeze(self, axis: Any = None) -> Any:
+    def squeeze(self: Of[V], axis: Any = None) -> V:
         """Without axes of literal size 1."""
         return FUNCTIONS["squeeze"](self, axis)
 
     @as_method
-    def swapaxes(self, axis1: int, axis2: int) -> Any:
+    def swapaxes(self: Of[V], axis1: int, axis2: int) -> V:
         """With two axes exchanged."""
         return FUNCTIONS["swapaxes"](self, axis1, axis2)
 
     @as_method
-    def repeat(self, repeats: Any, axis: Any = None) -> Any:
+    def repeat(self: Of[V], repeats: Any, axis: Any = None) -> V:
         """Each element ``repeats`` times along ``axis``."""
         return FUNCTIONS["repeat"](self, repeats, axis)
 
     @as_method
-    def take(self, indices: Any, axis: Any = None, *, mode: str = "raise") -> Any:
+    def take(self: Of[V], indices: Any, axis: Any = None, *, mode: str = "raise") -> V:
         """Read at ``indices`` along ``axis``."""
         return FUNCTIONS["take"](self, indices, axis, mode=mode)
 
     @as_method
-    def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+    def diagonal(self: Of[V], offset: int = 0, axis1: int = 0, axis2: int = 1) -> V:
         """The diagonal of two axes."""
         return FUNCTIONS["diagonal"](self, offset, axis1, axis2)
 
     @as_method
-    def trace(self, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None) -> Any:
+    def trace(self: Of[V], offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None) -> V:
         """The sum of the diagonal of two axes."""
         return FUNCTIONS["trace"](self, offset, axis1, axis2, dtype)
 
     @as_method
-    def dot(self, other: Any) -> Any:
+    def dot(self: Of[V], other: Any) -> V:
         """NumPy's ``dot``."""
         return FUNCTIONS["dot"](self, other)
 
     @as_method
-    def reshape(self, *shape: Any, order: str = "C", copy: bool | None = None) -> Any:
+    def reshape(self: Of[V], *shape: Any, order: str = "C", copy: bool | None = None) -> V:
         """The elements under another shape, read and laid in ``order``; one size may be -1."""
         whole = len(shape) == 1 and isinstance(shape[0], tuple | list)
         return FUNCTIONS["reshape"](self, shape[0] if whole else shape, order)
 
     @as_method
-    def transpose(self, *axes: Any) -> Any:
+    def transpose(self: Of[V], *axes: Any) -> V:
         """Axes permuted; reversed by default."""
         if len(axes) == 1 and (axes[0] is None or isinstance(axes[0], tuple | list)):
             return FUNCTIONS["transpose"](self, axes[0])
         return FUNCTIONS["transpose"](self, axes or None)
 
     @as_method
-    def astype(self, dtype: Any) -> Any:
+    def astype(self: Of[V], dtype: Any) -> V:
         """Elements converted to ``dtype``."""
         return FUNCTIONS["astype"](self, dtype)
 
@@ -466,31 +487,3 @@ _OPERANDS: Final = (Value, bool, int, float, list, tuple, memoryview, Dim)
 
 def _is_operand(data: object) -> bool:
     return isinstance(data, _OPERANDS) or hasattr(data, "__array__") or hasattr(data, "__dlpack__")
-
-
-_DEFAULT_KIND: list[type[Value]] = []
-
-
-def set_default_kind(kind: type[Value]) -> None:
-    """The kind that an op without Value operands is bound to: symbolic values register here."""
-    _DEFAULT_KIND[:] = [kind]
-
-
-def binding_kind(args: tuple[Any, ...]) -> type[Value]:
-    """The kind of value that the operands ask for.
-
-    Raises:
-        DTypeError: operands of two kinds meet.
-    """
-    found: type[Value] | None = None
-    for arg in args:
-        if isinstance(arg, Value):
-            kind: type[Value] = getattr(arg, "kind", type(arg))
-            if found is not None and kind is not found:
-                names = f"{found.__name__} and {kind.__name__}"
-                raise DTypeError(
-                    f"values of two kinds cannot meet in one op: {names}",
-                    hint=kind.meeting or found.meeting,
-                )
-            found = kind
-    return found or _DEFAULT_KIND[0]

@@ -262,7 +262,7 @@ def any(x: Operand, axis: Axes = None, *, keepdims: bool = False, where: Mask = 
     value = as_value("any", x)
     axes = axes_of("any", axis, value)
     true = counted(FUNCTIONS["astype"](value, BOOL), mask_of("any", where, value), False)
-    return sum(true, axes, keepdims=keepdims) > 0  # type: ignore[no-any-return]
+    return sum(true, axes, keepdims=keepdims) > 0
 
 
 def all(x: Operand, axis: Axes = None, *, keepdims: bool = False, where: Mask = None) -> Value:
@@ -277,7 +277,7 @@ def all(x: Operand, axis: Axes = None, *, keepdims: bool = False, where: Mask = 
     axes = axes_of("all", axis, value)
     false = FUNCTIONS["logical_not"](FUNCTIONS["astype"](value, BOOL))
     false = counted(false, mask_of("all", where, value), False)
-    return sum(false, axes, keepdims=keepdims) == 0  # type: ignore[no-any-return]
+    return sum(false, axes, keepdims=keepdims) == 0
 
 
 def argmax(x: Operand, axis: int | None = None, *, keepdims: bool = False) -> Value:

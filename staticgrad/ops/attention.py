@@ -15,7 +15,8 @@ from staticgrad.errors import DTypeError, RankError
 from staticgrad.ir.calls import publish
 from staticgrad.ir.dim import Dim
 from staticgrad.ir.dtype import I64
-from staticgrad.ir.value import FUNCTIONS, Value, binding_kind
+from staticgrad.ir.kinds import binding_kind
+from staticgrad.ir.value import FUNCTIONS, Value
 from staticgrad.ops.aggregate import sum as total
 from staticgrad.ops.contract import MatMul
 from staticgrad.ops.convert import stop_gradient

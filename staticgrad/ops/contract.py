@@ -203,7 +203,7 @@ def dot(a: Operand, b: Operand) -> Value:
     """
     left, right = promoted_values("dot", (a, b))
     if left.ndim == 0 or right.ndim == 0:
-        return left * right  # type: ignore[no-any-return]
+        return left * right
     if left.ndim > 2 or right.ndim > 2:
         inner = right.ndim - 2 if right.ndim > 1 else 0
         return FUNCTIONS["tensordot"](left, right, ([left.ndim - 1], [inner]))  # type: ignore[no-any-return]
@@ -223,7 +223,7 @@ def vdot(a: Operand, b: Operand) -> Value:
 def outer(a: Operand, b: Operand) -> Value:
     """out[i, j] = a[i] * b[j], both flattened in C order."""
     left, right = promoted_values("outer", (a, b))
-    return reshape(left, (left.size, 1)) * reshape(right, (1, right.size))  # type: ignore[no-any-return]
+    return reshape(left, (left.size, 1)) * reshape(right, (1, right.size))
 
 
 FUNCTIONS.update(matmul=matmul, dot=dot, vdot=vdot, outer=outer)

@@ -16,9 +16,10 @@ from typing import Any, Final
 
 from staticgrad.errors import GradientError, OpDefinitionError
 from staticgrad.ir.graph import Symbolic
+from staticgrad.ir.kinds import binding_kind
 from staticgrad.ir.op import Op
 from staticgrad.ir.types import Shape, TensorType
-from staticgrad.ir.value import FUNCTIONS, Value, binding_kind
+from staticgrad.ir.value import FUNCTIONS, Value
 from staticgrad.lazy import cached_property
 from staticgrad.message import kind_of, shown
 

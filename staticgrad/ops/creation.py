@@ -24,9 +24,10 @@ from staticgrad.ir.graph import (
     Symbolic,
     constant as constant_node,
 )
+from staticgrad.ir.kinds import binding_kind
 from staticgrad.ir.parameter import ParameterStore
 from staticgrad.ir.types import Shape, TensorType
-from staticgrad.ir.value import FUNCTIONS, Value, binding_kind
+from staticgrad.ir.value import FUNCTIONS, Value
 from staticgrad.message import shown
 from staticgrad.ops.elementwise import Operand, array_dtype
 from staticgrad.ops.indexing import iota

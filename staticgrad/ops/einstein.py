@@ -236,7 +236,7 @@ def inner(a: Operand, b: Operand) -> Value:
     """
     left, right = promoted_values("inner", (a, b))
     if left.ndim == 0 or right.ndim == 0:
-        return left * right  # type: ignore[no-any-return]
+        return left * right
     return tensordot(left, right, ([-1], [-1]))
 
 

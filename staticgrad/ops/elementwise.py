@@ -34,10 +34,11 @@ from staticgrad.ir.dtype import (
 )
 from staticgrad.ir.expr import Expr
 from staticgrad.ir.forms import Form, Pointwise
+from staticgrad.ir.kinds import binding_kind
 from staticgrad.ir.op import Op, as_array
 from staticgrad.ir.refusals import no_operand
 from staticgrad.ir.types import BroadcastError, Shape, TensorType, broadcast_shapes
-from staticgrad.ir.value import FUNCTIONS, Value, binding_kind
+from staticgrad.ir.value import FUNCTIONS, Value
 from staticgrad.message import did_you_mean, kind_of, shown
 from staticgrad.ops.cotangent import Cotangent, Masked, Partial, times, unbroadcast, under
 

@@ -39,10 +39,10 @@ def finite_or_zero(top: Value) -> Value:
 
 def log_sum_exp(x: Value, shift: Value, axes: int | tuple[int, ...]) -> Value:
     """log(sum(exp(x))) over ``axes``, which stay as axes of size 1."""
-    return log(total(exp(x - shift), axes, keepdims=True)) + shift  # type: ignore[no-any-return]
+    return log(total(exp(x - shift), axes, keepdims=True)) + shift
 
 
 def shares(x: Value, shift: Value, axes: int | tuple[int, ...]) -> Value:
     """exp(x) / sum(exp(x)) over ``axes``: the softmax."""
     raised = exp(x - shift)
-    return raised / total(raised, axes, keepdims=True)  # type: ignore[no-any-return]
+    return raised / total(raised, axes, keepdims=True)

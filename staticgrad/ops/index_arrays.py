@@ -15,7 +15,8 @@ import numpy as np
 from staticgrad.ir.arrays import array_of
 from staticgrad.ir.dim import Dim, Size
 from staticgrad.ir.dtype import I64
-from staticgrad.ir.value import FUNCTIONS, Value, binding_kind
+from staticgrad.ir.kinds import binding_kind
+from staticgrad.ir.value import FUNCTIONS, Value
 from staticgrad.ops.elementwise import broadcast
 from staticgrad.ops.indexing import checked, iota
 from staticgrad.ops.movement import moveaxis, reshape

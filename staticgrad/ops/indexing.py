@@ -18,9 +18,10 @@ from staticgrad.ir.dim import Size
 from staticgrad.ir.dtype import F32, I64, DType
 from staticgrad.ir.expr import Expr
 from staticgrad.ir.forms import Form, Gather, GatherAlong, Pointwise, ScatterAdd, ScatterAlong
+from staticgrad.ir.kinds import binding_kind
 from staticgrad.ir.op import Array, Op
 from staticgrad.ir.types import Shape, TensorType
-from staticgrad.ir.value import FUNCTIONS, Value, binding_kind
+from staticgrad.ir.value import FUNCTIONS, Value
 from staticgrad.message import Related, shown
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.movement import expand_dims, ravel

@@ -85,7 +85,7 @@ def nanmean(
         DTypeError: a ``dtype`` that is not floating, a ``where`` that is not bool.
     """
     value = _counted("nanmean", x, dtype, where)
-    return nansum(value, axis, keepdims=keepdims) / _present(value, axis, keepdims)  # type: ignore[no-any-return]
+    return nansum(value, axis, keepdims=keepdims) / _present(value, axis, keepdims)
 
 
 def _counted(op: str, x: Operand, dtype: Any, where: Mask) -> Value:

@@ -93,7 +93,7 @@ def relu(x: Operand) -> Value:
 def silu(x: Operand) -> Value:
     """x * sigmoid(x), also called swish."""
     value = floating("silu", x)
-    return value * of.sigmoid(value)  # type: ignore[no-any-return]
+    return value * of.sigmoid(value)
 
 
 @rowwise(0)
@@ -101,7 +101,7 @@ def softplus(x: Operand) -> Value:
     """log(1 + exp(x)), without overflow. Its derivative is sigmoid(x), at 0 too."""
     value = floating("softplus", x)
     positive = value > 0
-    return where(positive, value, 0.0) + of.log1p(of.exp(where(positive, -value, value)))  # type: ignore[no-any-return]
+    return where(positive, value, 0.0) + of.log1p(of.exp(where(positive, -value, value)))
 
 
 @rowwise(0)
@@ -183,7 +183,7 @@ def log_softmax(x: Operand, axis: Axes = -1) -> Value:
     value = floating("log_softmax", x)
     axes = axes_of("log_softmax", axis, value)
     away = value - _shift(value, axes)
-    return away - of.log(total(of.exp(away), axes, keepdims=True))  # type: ignore[no-any-return]
+    return away - of.log(total(of.exp(away), axes, keepdims=True))
 
 
 def logsumexp(x: Operand, axis: Axes = -1, *, keepdims: bool = False) -> Value:
@@ -231,7 +231,7 @@ def layer_norm(
         if factor is not None:
             operand = _row(name, factor, value)
             out = out * operand if name == "gain" else out + operand
-    return out  # type: ignore[no-any-return]
+    return out
 
 
 def _row(name: str, data: Operand, x: Value) -> Value:
@@ -297,7 +297,7 @@ def _surprise(scores: Value, classes: Value) -> Value:
     away = scores - _shift(scores, (scores.ndim - 1,))
     normaliser = of.log(total(of.exp(away), -1))
     chosen = TakeAlong(scores.ndim - 1, wrap=False)(away, expand_dims(classes, -1))
-    return normaliser - reshape(chosen, normaliser.shape)  # type: ignore[no-any-return]
+    return normaliser - reshape(chosen, normaliser.shape)
 
 
 def _check_labels(logits: Value, labels: Value) -> None:

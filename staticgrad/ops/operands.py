@@ -15,9 +15,10 @@ from staticgrad.errors import ArgumentError, AxisError, DTypeError, Related, Sha
 from staticgrad.ir.dim import Dim, Size
 from staticgrad.ir.dtype import F64, I64, U64, DType, as_dtype
 from staticgrad.ir.graph import Symbolic
+from staticgrad.ir.kinds import binding_kind
 from staticgrad.ir.op import Op
 from staticgrad.ir.types import Shape, TensorType
-from staticgrad.ir.value import FUNCTIONS, Value, binding_kind
+from staticgrad.ir.value import FUNCTIONS, Value
 from staticgrad.message import shown
 from staticgrad.ops.elementwise import (
     Operand,

@@ -254,7 +254,7 @@ def digitize(x: Operand, bins: Operand, right: bool = False) -> Value:
         return searchsorted(edges, x, side)
     if not np.all(edges[:-1] >= edges[1:]):
         raise ArgumentError("digitize: the edges neither ascend nor descend")
-    return edges.size - searchsorted(edges[::-1], x, side)  # type: ignore[no-any-return]
+    return edges.size - searchsorted(edges[::-1], x, side)
 
 
 def isin(element: Operand, test_elements: Operand, *, invert: bool = False) -> Value:
@@ -270,7 +270,7 @@ def isin(element: Operand, test_elements: Operand, *, invert: bool = False) -> V
     last = FUNCTIONS["size_value"](row.shape[0] - 1, I64)
     places = FUNCTIONS["minimum"](searchsorted(row, among), last)
     found = take(row, places, 0)
-    return found != among if invert else found == among  # type: ignore[no-any-return]
+    return found != among if invert else found == among
 
 
 _PUBLIC: Final[Sequence[Callable[..., Any]]] = (

@@ -14,7 +14,8 @@ import numpy as np
 
 from staticgrad.errors import UnknownAttributeError
 from staticgrad.ir.dtype import I64
-from staticgrad.ir.value import FUNCTIONS, Value, binding_kind
+from staticgrad.ir.kinds import binding_kind
+from staticgrad.ir.value import FUNCTIONS, Value
 from staticgrad.ops.elementwise import Operand, lifted
 from staticgrad.ops.index_arrays import rows_and_places
 from staticgrad.ops.indexing import ScatterIntoAxis, iota
@@ -72,7 +73,7 @@ class Place:
 
     def get(self) -> Value:
         """``x[key]``."""
-        return self.x[self.key]  # type: ignore[no-any-return]
+        return self.x[self.key]
 
     def set(self, values: Operand) -> Value:
         """x with the elements replaced, in the dtype of x; of equal places the last one counts.

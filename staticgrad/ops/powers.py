@@ -15,9 +15,10 @@ from staticgrad.errors import DTypeError
 from staticgrad.ir.dim import Dim
 from staticgrad.ir.dtype import DType
 from staticgrad.ir.expr import Expr, literal, select
+from staticgrad.ir.kinds import binding_kind
 from staticgrad.ir.op import Array
 from staticgrad.ir.types import TensorType
-from staticgrad.ir.value import FUNCTIONS, NUMPY_NAMES, Value, binding_kind
+from staticgrad.ir.value import FUNCTIONS, NUMPY_NAMES, Value
 from staticgrad.message import shown
 from staticgrad.ops.arithmetic import Div, Mul
 from staticgrad.ops.cotangent import ONE, ZERO, Cotangent, Partial, times

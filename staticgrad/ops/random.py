@@ -121,7 +121,7 @@ class Generator:
         if type(low) in (int, float) and type(high) in (int, float):
             span = float(high - low)  # type: ignore[operator,arg-type]
             return unit if (low, high) == (0, 1) else unit * span + float(low)  # type: ignore[arg-type]
-        return unit * (high - low) + low  # type: ignore[operator,no-any-return]
+        return unit * (high - low) + low  # type: ignore[operator]
 
     def normal(
         self, loc: Operand = 0.0, scale: Operand = 1.0, shape: Any = None, dtype: Any = F32
@@ -168,7 +168,7 @@ class Generator:
         """
         if not isinstance(p, Value):
             _check_probabilities(p)
-        return self._unit(_drawn("bernoulli", shape, p), F32) < p  # type: ignore[no-any-return]
+        return self._unit(_drawn("bernoulli", shape, p), F32) < p
 
     def integers(self, low: int, high: int, shape: Any = (), dtype: Any = I64) -> Value:
         """Whole numbers in [low, high), at most 2**32 different ones; off by at most 2**-32 each.

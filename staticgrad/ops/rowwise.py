@@ -11,10 +11,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from staticgrad.ir.calls import carries
 from staticgrad.ir.value import Value
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,10 @@ class Rowwise:
         )
 
 
-def rowwise(
-    *inner: int, fixed: Mapping[str, Any] = MappingProxyType({})
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def rowwise(*inner: int, fixed: Mapping[str, Any] = MappingProxyType({})) -> Callable[[F], F]:
     """Declare a function as a ``Rowwise`` one: ``inner`` for each operand that is cut."""
 
-    def declare(function: Callable[..., Any]) -> Callable[..., Any]:
+    def declare(function: F) -> F:
         composite = Rowwise(function, len(inner), inner, fixed)
 
         @wraps(function)
@@ -64,6 +64,6 @@ def rowwise(
             return function(*args, **kwargs)
 
         called.by_rows = composite  # type: ignore[attr-defined]  # for tests that go over all
-        return called
+        return cast(F, called)
 
     return declare

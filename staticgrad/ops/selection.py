@@ -15,9 +15,10 @@ import numpy as np
 from staticgrad.errors import ArgumentError, DTypeError
 from staticgrad.ir.dtype import BOOL, DType
 from staticgrad.ir.expr import Expr, select
+from staticgrad.ir.kinds import binding_kind
 from staticgrad.ir.op import Array
 from staticgrad.ir.types import TensorType
-from staticgrad.ir.value import FUNCTIONS, Value, binding_kind
+from staticgrad.ir.value import FUNCTIONS, Value
 from staticgrad.ops.cotangent import ZERO, Cotangent, Masked
 from staticgrad.ops.elementwise import Elementwise, Operand, lifted, promoted, quiet
 

@@ -179,7 +179,7 @@ def corrcoef(
     """
     found = cov(x, y, rowvar, dtype=dtype)
     if not found.ndim:
-        return found / found  # type: ignore[no-any-return]
+        return found / found
     deviation = FUNCTIONS["sqrt"](FUNCTIONS["diagonal"](found))
     scaled = found / FUNCTIONS["expand_dims"](deviation, 1) / deviation
     return FUNCTIONS["clip"](scaled, -1.0, 1.0)  # type: ignore[no-any-return]

@@ -149,7 +149,7 @@ def _vector_norm(magnitude: Value, ord: Any, axes: tuple[int, ...], keepdims: bo
 def ptp(x: Operand, axis: Axes = None, *, keepdims: bool = False) -> Value:
     """The largest less the smallest element over ``axis``. Raises as ``max``."""
     value = as_value("ptp", x)
-    return of.max(value, axis, keepdims=keepdims) - of.min(value, axis, keepdims=keepdims)  # type: ignore[no-any-return]
+    return of.max(value, axis, keepdims=keepdims) - of.min(value, axis, keepdims=keepdims)
 
 
 def count_nonzero(x: Operand, axis: Axes = None, *, keepdims: bool = False) -> Value:

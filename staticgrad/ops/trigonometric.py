@@ -215,7 +215,7 @@ def rad2deg(x: Operand) -> Value:
 
 def _scaled(x: Operand, factor: float) -> Value:
     (value,) = Tan().prepare(x)
-    return value * factor  # type: ignore[no-any-return]
+    return value * factor
 
 
 FUNCTIONS.update(

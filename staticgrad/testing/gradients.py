@@ -22,7 +22,7 @@ from staticgrad.ir.dtype import F64, as_dtype
 from staticgrad.ir.graph import Graph, Input, Node, Symbolic
 from staticgrad.ir.op import Array
 from staticgrad.ir.types import TensorType
-from staticgrad.ir.value import FUNCTIONS
+from staticgrad.ir.value import FUNCTIONS, Value
 from staticgrad.source import capture
 from staticgrad.testing.graphs import array_text
 
@@ -33,7 +33,7 @@ _MOST_PROBES: Final = 256  # elements that are moved one by one to find the wors
 
 
 def check_gradients(
-    target: Callable[..., Any] | Graph | Symbolic | Sequence[Symbolic],
+    target: Callable[..., Any] | Graph | Value | Sequence[Value],
     feeds: Feeds = (),
     *,
     order: int = 2,
@@ -190,7 +190,7 @@ class _Check:
     worst: float = 0.0
     added: dict[Symbolic, Array] = field(default_factory=dict)
 
-    def weighted_sum(self) -> Symbolic:
+    def weighted_sum(self) -> Value:
         """The outputs, weighed by inputs of their shapes, as one number."""
         arrays = self.values(self.program.outputs)
         weights = [
@@ -201,7 +201,7 @@ class _Check:
             self.added[weight] = self.rng.normal(size=array.shape)
         return _total(zip(self.program.outputs, weights, strict=True))
 
-    def level(self, current: Symbolic, order: int, directions: int) -> Symbolic:
+    def level(self, current: Value, order: int, directions: int) -> Value:
         """Check the first derivative of ``current``; give its product with a direction."""
         moved = self.program.moved
         along = [
@@ -237,14 +237,14 @@ class _Check:
         return np.asarray(numbers / max(1.0, np.abs(numbers).max(initial=0.0)))
 
     def values(
-        self, values: Sequence[Symbolic], moved: Mapping[Symbolic, Array] | None = None
+        self, values: Sequence[Value], moved: Mapping[Symbolic, Array] | None = None
     ) -> list[Any]:
         """The arrays of ``values`` in float64, with some inputs elsewhere."""
         feeds = {**self.program.feeds, **self.added, **(moved or {})}
         named = {str(i): value for i, value in enumerate(values)}
         return list(evaluate(Graph(named, inputs=list(feeds)), feeds, dtype="float64").values())
 
-    def difference(self, value: Symbolic, along: Mapping[Symbolic, Array]) -> float:
+    def difference(self, value: Value, along: Mapping[Symbolic, Array]) -> float:
         """The central difference of fourth order of ``value`` along a direction."""
 
         def at(distance: float) -> float:
@@ -255,7 +255,7 @@ class _Check:
         return (8 * (at(1) - at(-1)) - (at(2) - at(-2))) / (12 * self.step)
 
     def failure(
-        self, value: Symbolic, gradients: Sequence[Symbolic], where: str, rule: float, found: float
+        self, value: Value, gradients: Sequence[Value], where: str, rule: float, found: float
     ) -> CheckError:
         """The error, with the element that is farthest off."""
         return CheckError(
@@ -264,7 +264,7 @@ class _Check:
             hint="" if np.isfinite(found) else "the point is too near the border of the domain",
         )
 
-    def farthest(self, value: Symbolic, gradients: Sequence[Symbolic]) -> list[str]:
+    def farthest(self, value: Value, gradients: Sequence[Value]) -> list[str]:
         """Which element of which input is farthest off, if there are not too many to try."""
         feeds, moved = self.program.feeds, self.program.moved
         if sum(feeds[x].size for x in moved) > _MOST_PROBES:
@@ -291,7 +291,7 @@ def _name(value: Symbolic) -> str:
     return value.node.label
 
 
-def _total(pairs: Any) -> Symbolic:
+def _total(pairs: Any) -> Value:
     """The sum of all products, in float64."""
     total: Any = None
     for left, right in pairs:

@@ -9,10 +9,11 @@ import numpy as np
 from staticgrad.errors import ArgumentError, CheckError
 from staticgrad.ir.compare import first_difference
 from staticgrad.ir.graph import Graph, Symbolic
+from staticgrad.ir.value import Value
 from staticgrad.message import kind_of
 
 
-def assert_same_graph(found: Graph | Symbolic, expected: Graph | Symbolic) -> None:
+def assert_same_graph(found: Graph | Value, expected: Graph | Value) -> None:
     """Refuse two graphs that differ in structure, with the first line in which they do.
 
     Nodes are compared in order: ops with attributes, operands, types; then inputs, parameters (by

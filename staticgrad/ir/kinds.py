@@ -1,0 +1,72 @@
+"""Kinds of values: which one operands ask for, and what type checkers are told of it.
+
+An operation on values of a kind gives a value of the kind. A parameter plus one is a ``Value``, no
+parameter; a tensor plus one is a ``Tensor``. So operators are not typed ``Self``: each kind says
+with ``of_kind`` what its operations give.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, TypeVar
+
+from staticgrad.errors import DTypeError
+from staticgrad.ir.value import Value
+
+V = TypeVar("V")
+V_co = TypeVar("V_co", covariant=True)
+
+
+class Of(Protocol[V_co]):
+    """A value whose operations give ``V_co``. A type only: nothing has the attribute in a run."""
+
+    @property
+    def of_kind(self) -> V_co:
+        """What operations give."""
+
+
+class Places(Protocol[V_co]):
+    """``x.at``: ``x.at[key]`` names elements."""
+
+    def __getitem__(self, key: Any, /) -> Elements[V_co]:
+        """The elements at ``key``."""
+
+
+class Elements(Protocol[V_co]):
+    """``x.at[key]``: copies of x in which the elements differ."""
+
+    def get(self) -> V_co:
+        """``x[key]``."""
+
+    def set(self, values: Any) -> V_co:
+        """x with the elements replaced."""
+
+    def add(self, values: Any) -> V_co:
+        """x with ``values`` added to the elements."""
+
+
+_DEFAULT_KIND: list[type[Value]] = []
+
+
+def set_default_kind(kind: type[Value]) -> None:
+    """The kind that an op without Value operands is bound to: symbolic values register here."""
+    _DEFAULT_KIND[:] = [kind]
+
+
+def binding_kind(args: tuple[Any, ...]) -> type[Value]:
+    """The kind of value that the operands ask for.
+
+    Raises:
+        DTypeError: operands of two kinds meet.
+    """
+    found: type[Value] | None = None
+    for arg in args:
+        if isinstance(arg, Value):
+            kind: type[Value] = getattr(arg, "kind", type(arg))
+            if found is not None and kind is not found:
+                names = f"{found.__name__} and {kind.__name__}"
+                raise DTypeError(
+                    f"values of two kinds cannot meet in one op: {names}",
+                    hint=kind.meeting or found.meeting,
+                )
+            found = kind
+    return found or _DEFAULT_KIND[0]

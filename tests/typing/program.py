@@ -1,0 +1,105 @@
+"""What a user writes, with the types that a strict type checker sees; it also runs.
+
+``test_types.py`` checks this file with mypy. A line that must be refused carries the error that it
+is refused with: mypy would report an ignore that is not needed.
+"""
+
+from collections.abc import Callable
+from typing import Any, assert_type
+
+import numpy as np
+import numpy.typing as npt
+
+import staticgrad as sg
+from staticgrad.eager import Tensor
+
+Array = npt.NDArray[Any]
+
+
+def operators() -> None:
+    x = sg.input("x", ("n", 3), "float32")
+    w = sg.parameter("w", np.ones((3, 2), np.float32))
+    h = x @ w
+    for value in (h + 1, 1 + h, h - h, 2.0 * h, h / 2, 1 / h, h**2, -h, abs(h), h // 2, h % 2):
+        assert_type(value, sg.Value)
+    assert_type(w + 1, sg.Value)  # no parameter
+    assert_type(h > 0, sg.Value)
+    assert_type((h > 0) & ~(h == 1) | (h != 2), sg.Value)
+    assert_type(divmod(h, 2), tuple[sg.Value, sg.Value])
+    assert_type(h[0], sg.Value)
+    assert_type(h[:, None].T, sg.Value)
+    assert_type(h.mT, sg.Value)
+    assert_type(h.at[0].set(1.0), sg.Value)
+    assert_type(x.at[1:].add(h.sum()), sg.Value)
+    assert_type(np.ones(2, np.float32) + h, sg.Value)
+
+
+def methods() -> None:
+    x = sg.input("x", (2, 3), "float32")
+    assert_type(x.sum(), sg.Value)
+    assert_type(x.mean(0, keepdims=True).reshape(3, 1), sg.Value)
+    assert_type(x.max(axis=1).argmax(), sg.Value)
+    assert_type(x.astype("float64").transpose(), sg.Value)
+    assert_type(x.clip(0, 1).round(2).cumsum(0).any(), sg.Value)
+    assert_type(sg.exp(x) + sg.nn.softmax(x), sg.Value)
+    assert_type(sg.where(x > 0, x, 0.0), sg.Value)
+
+
+def derivatives() -> None:
+    w = sg.parameter("w", np.ones(3))
+    b = sg.parameter("b", np.ones(3))
+    loss = ((w * b) ** 2).sum()
+    assert_type(sg.grad(loss, w), sg.Value)
+    assert_type(sg.grad(loss, [w, b]), list[sg.Value])
+    assert_type(sg.grad(loss, wrt=(w, b)), tuple[sg.Value, ...])
+    assert_type(sg.grad(loss, {"w": w, "b": b}), dict[str, sg.Value])
+    assert_type(sg.grad(loss, {"layer": [w, b]}), Any)
+    assert_type(sg.value_and_grad(loss, [w]), tuple[sg.Value, list[sg.Value]])
+    assert_type(sg.vjp(w * 2, [w], np.ones(3)), list[sg.Value])
+    assert_type(sg.jvp(w * b, w, np.ones(3)), sg.Value)
+    assert_type(sg.hvp(loss, w, np.ones(3)), sg.Value)
+    assert_type(sg.hessian(loss, w), sg.Value)
+    assert_type(sg.jacobian(w * b, (w, b)), tuple[sg.Value, ...])
+    assert_type(sg.grad(sg.grad(loss, w).sum(), w) + 1, sg.Value)
+
+
+def programs() -> None:
+    x = sg.input("x", ("n",), "float32")
+    w = sg.parameter("w", np.float32(1))
+    y = sg.tanh(x) * w
+    feeds = {"x": np.ones(2, np.float32)}
+    assert_type(sg.compile(y).run(feeds), Array)
+    assert_type(sg.compile({"y": y})(feeds), dict[str, Array])
+    f = sg.compile(sg.Graph({"y": y}, updates={w: w - sg.grad(y.sum(), w)}), fuse=False)
+    assert_type(f.run(feeds)["y"], Array)
+    assert_type(f.run(feeds)["y"].sum(), Any)
+    step: sg.Compiled = f  # of either kind
+    assert_type(step.run(feeds), Any)
+
+
+def tensors() -> None:
+    t = Tensor([[1.0, 2.0]], requires_grad=True)
+    assert_type(t * 2 + t, Tensor)
+    assert_type(1 - t, Tensor)
+    assert_type(t[0].T.reshape(2).sum(), Tensor)
+    assert_type(t > 1, Tensor)
+    assert_type(t.transpose(), Tensor)
+    assert_type([row.max() for row in t], list[Tensor])
+    (t * t).sum().backward()
+
+
+def refused() -> list[Callable[[], object]]:
+    """Calls that neither a type checker nor a run lets pass."""
+    x = sg.input("x", (2, 3), "float32")
+    y = (x * x).sum()
+    return [
+        lambda: y.summ(),  # type: ignore[attr-defined]
+        lambda: x.sum(axes=1),  # type: ignore[call-arg]
+        lambda: float(y),  # type: ignore[arg-type]
+        lambda: sg.nothere(x),  # type: ignore[attr-defined]
+        lambda: sg.nn.sofmax(x),  # type: ignore[attr-defined]
+        lambda: sg.optim.Adm(0.1),  # type: ignore[attr-defined]
+        lambda: sg.grad(y, "x"),  # type: ignore[call-overload]
+        lambda: sg.compile([y]),  # type: ignore[call-overload]
+        lambda: sg.compile(y).runs(),  # type: ignore[attr-defined]
+    ]
