@@ -29,6 +29,7 @@ from passes.fuse import fuse
 from passes.memory import Planner
 from passes.pipelines import pipeline
 from staticgrad.analysis.cost import Term, work_of
+from staticgrad.ir.schedule import KernelStep
 
 CERTAIN = 1e-4  # relative error of a central difference that still certifies
 
@@ -163,7 +164,9 @@ def _operations(workload: Workload, data: Data) -> tuple[float, float]:
     plan = Planner(schedule).plan(open_sizes(data))
     products = others = 0.0
     for planned in plan.steps:
-        kernel = plan.schedule.steps[planned.step].kernel
+        step = plan.schedule.steps[planned.step]
+        assert isinstance(step, KernelStep)
+        kernel = step.kernel
         values = dict(zip(kernel.arguments, planned.arguments, strict=True))
         work = work_of(kernel)
         products += sum(2 * _extent(term, values) for term in work.products)

@@ -23,7 +23,7 @@ from staticgrad.ir.dim import Size
 from staticgrad.ir.dtype import I64, DType
 from staticgrad.ir.graph import Constant, Graph, Input, Parameter, ParameterLeaf, Symbolic
 from staticgrad.ir.kernel import Operand
-from staticgrad.ir.schedule import Binding, Buffer, Role, Schedule, Step
+from staticgrad.ir.schedule import Binding, Buffer, KernelStep, Role, Schedule
 from staticgrad.ir.types import TensorType
 
 
@@ -236,7 +236,7 @@ class _Builder:
                     copied[walk] = self._copied(source, group.phase).base
 
 
-def _renamed(step: Step, new_names: Mapping[str, str]) -> Step:
+def _renamed(step: KernelStep, new_names: Mapping[str, str]) -> KernelStep:
     """The step with new values where they came to lie; what reads a parameter's says so."""
     if not any(binding.buffer in new_names for binding in step.operands):
         return step

@@ -37,7 +37,7 @@ from staticgrad.ir.kernel import (
     Store,
     order_words,
 )  # fmt: skip
-from staticgrad.ir.schedule import Step
+from staticgrad.ir.schedule import KernelStep
 from staticgrad.ir.size_hints import hint_value
 from staticgrad.ir.types import Shape, c_strides
 
@@ -50,7 +50,7 @@ _FEWEST_ACROSS: Final = 8
 class Lowered:
     """A step and the values it reads and writes."""
 
-    step: Step
+    step: KernelStep
     reads: tuple[Key, ...]
     writes: tuple[Key, ...]
 
@@ -79,7 +79,7 @@ def lower_group(
     return Lowered(step, tuple(low.reads), tuple(low.writes))
 
 
-def _lower_copy(low: Lowering) -> Step:
+def _lower_copy(low: Lowering) -> KernelStep:
     copy = low.group.copy
     assert copy is not None
     layout = Layout.contiguous(copy.target_type.shape)
@@ -106,7 +106,7 @@ def _vector(low: Lowering, segment: int) -> tuple[list[Axis], Axis]:
     return axes, Axis(VECTOR, low.extent(flat[-1][1]) if flat else 1)
 
 
-def _finish_map(low: Lowering, stages: Sequence[Stage], axes: Sequence[Axis]) -> Step:
+def _finish_map(low: Lowering, stages: Sequence[Stage], axes: Sequence[Axis]) -> KernelStep:
     values = {name: size for size, name in low.sizes.items()}
     first = stages[0]
     assert isinstance(first, Map)
@@ -208,7 +208,7 @@ def _stores(low: Lowering, shape_of: Callable[[Key], Shape]) -> list[tuple[Key, 
     ]
 
 
-def _lower_map(low: Lowering) -> Step:
+def _lower_map(low: Lowering) -> KernelStep:
     group = low.group
     rank = len(group.domain)
     outer_shape = group.domain[: rank - group.row]
@@ -273,7 +273,7 @@ def _row_lies_across(low: Lowering) -> bool:
     return across and not along and hint_value(group.domain[last]) >= _FEWEST_ACROSS
 
 
-def _lower_columns(low: Lowering) -> Step:
+def _lower_columns(low: Lowering) -> KernelStep:
     group = low.group
     kept = [a for a in range(len(group.domain)) if a not in group.summed]
     return _columns_step(low, kept, group.summed, in_lanes=False)
@@ -281,7 +281,7 @@ def _lower_columns(low: Lowering) -> Step:
 
 def _columns_step(
     low: Lowering, kept: Sequence[int], summed: Sequence[int], in_lanes: bool
-) -> Step:
+) -> KernelStep:
     """The one reduction of a group over the axes ``summed``, a vector of results at a time."""
     group = low.group
     shape = tuple(group.domain[a] for a in kept)
@@ -309,7 +309,7 @@ def _columns_step(
     return low.finish([stage], axes, inner if not axes else count, inner)
 
 
-def _lower_gemm(low: Lowering) -> Step:
+def _lower_gemm(low: Lowering) -> KernelStep:
     group = low.group
     anchor = next(n for n in group.nodes if isinstance(n.form, Contract))
     form = anchor.form
@@ -379,7 +379,7 @@ def _keep_matrix_axes(low: Lowering, walks: Sequence[Walk], rank: int) -> None:
         low.loops.strides[walk] = (*low.loops.strides[walk], *moves)
 
 
-def _lower_scatter(low: Lowering) -> Step:
+def _lower_scatter(low: Lowering) -> KernelStep:
     group = low.group
     node = group.nodes[0]
     form = node.form
@@ -407,7 +407,7 @@ def _lower_scatter(low: Lowering) -> Step:
     return low.finish([Map(vector, (*low.checks, store))], axes, total, 1, serial=True)
 
 
-def _lower_scan(low: Lowering) -> Step:
+def _lower_scan(low: Lowering) -> KernelStep:
     """Each element from the one before it along the axis, which the step itself wrote."""
     (node,) = low.group.nodes
     form, domain = node.form, low.group.domain
@@ -437,7 +437,7 @@ def _lower_scan(low: Lowering) -> Step:
     return low.finish([Map(vector, (store,))], axes, count, 1, serial=True)
 
 
-def _lower_sort(low: Lowering) -> Step:
+def _lower_sort(low: Lowering) -> KernelStep:
     """Rows along one axis, in order; of the results those that somebody reads."""
     (node,) = low.group.nodes
     form, domain = node.form, low.group.domain

@@ -21,7 +21,7 @@ from staticgrad.ir.expr import Access, Expr
 from staticgrad.ir.forms import INDEXED, Gather, GatherAlong, Pointwise, ScatterAdd
 from staticgrad.ir.graph import Constant, Node
 from staticgrad.ir.kernel import Axis, Check, Extent, Kernel, Operand, Search, Stage, operands_read
-from staticgrad.ir.schedule import Binding, Step
+from staticgrad.ir.schedule import Binding, KernelStep
 from staticgrad.ir.size_hints import hint_value
 from staticgrad.ir.types import Shape, c_strides
 from staticgrad.lazy import cached_property
@@ -148,7 +148,7 @@ class Lowering:
         total: Size,
         inner: Size,
         serial: bool = False,
-    ) -> Step:
+    ) -> KernelStep:
         """The step over the kernel made of these stages, without operands that none of them reads.
 
         An op need not look at all of its operands: x ** 0 is 1.
@@ -163,7 +163,7 @@ class Lowering:
             else max(1, GRAIN_ELEMENTS // max(1, hint_value(inner)))
         )
         nodes = members(self.group)
-        return Step(
+        return KernelStep(
             kernel=kernel,
             operands=tuple(compress(self.bindings, used)),
             arguments=tuple(self.sizes),

@@ -145,7 +145,7 @@ class Planner:
         return Point.of(placed, 0.0)
 
     def _problem(self, numbers: Numbers, staged: frozenset[int]) -> Problem:
-        seconds = all_seconds([step.kernel for step in self.schedule.steps], numbers.arguments)
+        seconds = all_seconds(self.schedule.steps, numbers.arguments)
         return Problem(self.flow, self.repeats, numbers, staged, self.orders, seconds, self._kept)
 
     def _front(
@@ -166,10 +166,10 @@ class Planner:
 
     def _fails(self, numbers: Numbers) -> dict[int, tuple[str, ...]]:
         """The steps with lookups that cannot but fail, each with its checks of them."""
-        kernels = [(step, self.schedule.steps[step].kernel) for step in self.flow.checks]
+        steps = self.schedule.steps
         found = {
-            step: failing_checks(kernel, numbers.arguments[step], numbers.totals[step])
-            for step, kernel in kernels
+            step: failing_checks(steps[step], numbers.arguments[step], numbers.totals[step])
+            for step in self.flow.checks
         }
         return {step: fails for step, fails in found.items() if fails}
 

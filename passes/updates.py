@@ -14,7 +14,7 @@ from heapq import heapify, heappop, heappush
 from itertools import pairwise
 
 from passes.grouping import Key
-from staticgrad.ir.schedule import Step
+from staticgrad.ir.schedule import KernelStep
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Work:
     of the lower ``level`` comes first.
     """
 
-    step: Step
+    step: KernelStep
     reads: tuple[Key, ...]
     writes: tuple[Key, ...]
     position: int
@@ -44,7 +44,7 @@ class Work:
     @property
     def checks(self) -> bool:
         """Whether it notes indices that are out of range."""
-        return any(operand.mode == "check" for operand in self.step.kernel.operands)
+        return bool(self.step.checks())
 
 
 @dataclass
@@ -108,14 +108,16 @@ def _may_overwrite(access: Access, update: Update) -> bool:
     writers = access.writers[update.key]
     for number in writers:
         work = access.works[number]
-        kernel = work.step.kernel
         if work.checks or (len(writers) > 1 and update.old in work.reads):
             return False
-        bound = list(zip(kernel.operands, work.step.operands, strict=True))
-        out, place = next((o, b) for o, b in bound if b.buffer == update.buffer and o.mode != "in")
-        for operand, binding in bound:
-            if binding.buffer == update.parameter and (
-                (out.name, operand.name) not in kernel.in_place or binding.offset != place.offset
+        accesses = work.step.accesses()
+        out = next(
+            i for i, a in enumerate(accesses) if a.buffer == update.buffer and a.mode != "in"
+        )
+        pairs = work.step.in_place()
+        for read, touch in enumerate(accesses):
+            if touch.buffer == update.parameter and (
+                (out, read) not in pairs or touch.begin != accesses[out].begin
             ):
                 return False
     return True

@@ -408,7 +408,7 @@ class Compiled(Generic[Results]):
     def _sections(self, schedule: Schedule) -> tuple[StepSection, ...]:
         return tuple(
             StepSection(
-                self._kernels.name(step.kernel),
+                self._kernels.name(step),
                 step.phase,
                 step.label,
                 tuple(dict.fromkeys(o.resolve().labelled for o in step.origins)),

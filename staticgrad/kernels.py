@@ -52,9 +52,9 @@ class Kernels:
             {kernel: code.name for kernel, code in made.items()},
         )
 
-    def name(self, kernel: Kernel) -> str:
-        """What messages call a kernel of a program."""
-        return self._of[kernel].name
+    def name(self, step: Step) -> str:
+        """What messages call the kernels of a program's step."""
+        return ", ".join(self._of[kernel].name for kernel in step.kernels())
 
     def _compiled(self, kernel: Kernel, step: Step) -> CompiledKernel:
         source = render(kernel)
@@ -73,7 +73,8 @@ def first_steps(schedule: Schedule) -> dict[Kernel, Step]:
     """The distinct kernels in order of first use, each with the first step that uses it."""
     found: dict[Kernel, Step] = {}
     for step in schedule.steps:
-        found.setdefault(step.kernel, step)
+        for kernel in step.kernels():
+            found.setdefault(kernel, step)
     return found
 
 

@@ -134,7 +134,7 @@ def marked_bound(plan: Plan) -> tuple[int, Step]:
 
 
 def _touched(step: Step) -> Collection[str]:
-    return {binding.buffer for binding in step.operands}
+    return {access.buffer for access in step.accesses()}
 
 
 def _needs(schedule: Schedule) -> list[tuple[int, ...]]:

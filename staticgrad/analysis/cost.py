@@ -29,6 +29,7 @@ from staticgrad.ir.kernel import (
     statements,
 )
 from staticgrad.ir.plan import Plan
+from staticgrad.ir.schedule import KernelStep, Step
 from staticgrad.ir.vecmath.blocks import DEFINITIONS, expand
 
 #: coefficient * product of extents
@@ -105,12 +106,17 @@ def step_seconds(kernel: Kernel, arguments: Sequence[int], machine: Machine = DE
 
 
 def all_seconds(
-    kernels: Sequence[Kernel], arguments: Sequence[tuple[int, ...]], machine: Machine = DEFAULT
+    steps: Sequence[Step], arguments: Sequence[tuple[int, ...]], machine: Machine = DEFAULT
 ) -> tuple[float, ...]:
-    """``step_seconds`` of many steps; equal ones are computed once."""
+    """Predicted seconds of many steps with these values of their arguments.
+
+    Those of equal kernels are computed once.
+    """
     known: dict[tuple[Kernel, tuple[int, ...]], float] = {}
     found = []
-    for key in zip(kernels, arguments, strict=True):
+    for step, values in zip(steps, arguments, strict=True):
+        assert isinstance(step, KernelStep)
+        key = (step.kernel, values)
         if key not in known:
             known[key] = step_seconds(*key, machine)
         found.append(known[key])
@@ -119,8 +125,8 @@ def all_seconds(
 
 def plan_seconds(plan: Plan, machine: Machine = DEFAULT) -> float:
     """Predicted seconds of one run of a plan, repeated steps counted as often as they run."""
-    kernels = [plan.schedule.steps[planned.step].kernel for planned in plan.steps]
-    return sum(all_seconds(kernels, [planned.arguments for planned in plan.steps], machine))
+    steps = [plan.schedule.steps[planned.step] for planned in plan.steps]
+    return sum(all_seconds(steps, [planned.arguments for planned in plan.steps], machine))
 
 
 def _total(terms: Iterable[Term], values: Mapping[str, int]) -> float:

@@ -69,7 +69,7 @@ class Flow:
         self.touches = tuple(
             tuple(dict.fromkeys((*r, *w))) for r, w in zip(self.reads, self.writes, strict=True)
         )
-        self.checks = tuple(i for i, step in enumerate(schedule.steps) if _checks(step))
+        self.checks = tuple(i for i, step in enumerate(schedule.steps) if step.checks())
         roles = [b.role for b in schedule.buffers]
         self.commits = tuple(
             i
@@ -99,21 +99,22 @@ class Flow:
         return tuple(dict.fromkeys(self.index[name] for name in names))
 
     def _in_place(self, step: Step) -> tuple[InPlace, ...]:
-        position = {operand.name: i for i, operand in enumerate(step.kernel.operands)}
-        bound = [self.index[b.buffer] for b in step.operands]
+        accesses, pairs = step.accesses(), step.in_place()
+        if not pairs:
+            return ()
+        bound, may_share = [self.index[a.buffer] for a in accesses], frozenset(pairs)
         found = []
-        for out_name, into_name in sorted(step.kernel.in_place):
-            out, into = position[out_name], position[into_name]
+        for out, into in pairs:
             readers = [i for i, buffer in enumerate(bound) if buffer == bound[into]]
             if (
-                step.kernel.operands[out].mode == "out"
+                accesses[out].mode == "out"
                 and self.schedule.buffers[bound[out]].role == "temp"
                 and self.schedule.buffers[bound[into]].role in ("temp", "input")
                 and bound.count(bound[out]) == 1
                 and all(
-                    step.kernel.operands[i].mode == "in"
-                    and (out_name, step.kernel.operands[i].name) in step.kernel.in_place
-                    and step.operands[i].offset == step.operands[into].offset
+                    accesses[i].mode == "in"
+                    and (out, i) in may_share
+                    and accesses[i].begin == accesses[into].begin
                     for i in readers
                 )
             ):
@@ -173,11 +174,7 @@ class Flow:
         written: set[int] = set()
         found = []
         for step, reads, writes in zip(self.schedule.steps, self.reads, self.writes, strict=True):
-            scratch = {
-                self.index[binding.buffer]
-                for operand, binding in zip(step.kernel.operands, step.operands, strict=True)
-                if operand.mode == "scratch"
-            }
+            scratch = {self.index[own.buffer] for own in step.scratch()}
             fresh = [b for b in writes if b in scratch or not (b in written or b in reads)]
             found.append(
                 tuple(
@@ -189,10 +186,6 @@ class Flow:
             )
             written.update(writes)
         return tuple(found)
-
-
-def _checks(step: Step) -> bool:
-    return any(operand.mode == "check" for operand in step.kernel.operands)
 
 
 def _conflicts(
@@ -219,7 +212,7 @@ def _conflicts(
 class Numbers:
     """A schedule's numbers at one set of sizes.
 
-    ``nbytes`` per buffer; per step its ``arguments``, the byte ``offsets`` of its operands inside
+    ``nbytes`` per buffer; per step its ``arguments``, the byte ``offsets`` of its accesses inside
     their buffers, and its ``totals`` of outer iterations.
     """
 
@@ -238,13 +231,9 @@ class Extents:
 
     def __init__(self, schedule: Schedule) -> None:
         self._slots: dict[Size, int] = {}
-        itemsize = {b.name: b.dtype.itemsize for b in schedule.buffers}
         self._nbytes = self._getter(b.nbytes for b in schedule.buffers)
         self._arguments = [self._getter(step.arguments) for step in schedule.steps]
-        self._offsets = [
-            self._getter(b.offset * itemsize[b.buffer] for b in step.operands)
-            for step in schedule.steps
-        ]
+        self._offsets = [self._getter(a.begin for a in step.accesses()) for step in schedule.steps]
         self._totals = self._getter(step.total for step in schedule.steps)
         self._sizes = tuple(self._slots)
 

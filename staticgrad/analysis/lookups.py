@@ -9,22 +9,26 @@ from __future__ import annotations
 from collections.abc import Sequence, Set as AbstractSet
 
 from staticgrad.ir.expr import Access, Expr, postorder
-from staticgrad.ir.kernel import Check, Kernel, Map, statements
+from staticgrad.ir.kernel import Check, Map, statements
+from staticgrad.ir.schedule import KernelStep, Step
 
 
-def failing_checks(kernel: Kernel, arguments: Sequence[int], total: int) -> tuple[str, ...]:
-    """The check operands that some index is sure to fail, in the order of the kernel's operands.
+def failing_checks(step: Step, arguments: Sequence[int], total: int) -> tuple[str, ...]:
+    """The names of the checks that some index is sure to fail, in the order of the step's.
 
-    Where none is, no gather or scatter of the kernel meets an empty axis: the loops inside which it
+    Where none is, no gather or scatter of the step meets an empty axis: the loops inside which it
     would look one up have no iterations.
 
     Args:
-        kernel: what would run.
-        arguments: the values of its integer arguments.
+        step: what would run.
+        arguments: the values of its arguments.
         total: its outer iterations.
     """
-    if total == 0 or all(operand.mode != "check" for operand in kernel.operands):
+    checks = step.checks()
+    if total == 0 or not checks:
         return ()
+    assert isinstance(step, KernelStep)
+    kernel = step.kernel
     numbers = dict(zip(kernel.arguments, arguments, strict=True))
     failing: set[str] = set()
     for stage in kernel.stages:
@@ -39,7 +43,7 @@ def failing_checks(kernel: Kernel, arguments: Sequence[int], total: int) -> tupl
             unseen = empty and check.name in inside
             if numbers.get(str(check.extent), check.extent) == 0 and not unseen:
                 failing.add(check.operand)
-    return tuple(operand.name for operand in kernel.operands if operand.name in failing)
+    return tuple(check.name for check in checks if check.name in failing)
 
 
 def _varies(value: Expr, axis: str, inside: AbstractSet[str]) -> bool:

@@ -18,9 +18,9 @@ from staticgrad.errors import VerifyError
 from staticgrad.ir.dim import Size, evaluate
 from staticgrad.ir.parameter import ALIGNMENT
 from staticgrad.ir.plan import Placement, Plan
-from staticgrad.ir.schedule import Binding, Buffer, Step
+from staticgrad.ir.schedule import Buffer, Step, Touch
 
-#: Reads or writes of one buffer by one step: (position in the plan, step of the schedule, operand)
+#: Reads or writes of one buffer by one step: (position in the plan, step of the schedule, access)
 _Use = tuple[int, int, int]
 
 
@@ -91,9 +91,9 @@ def aligned_bytes(plan: Plan) -> dict[str, int]:
 
 def footprint(step: Step, aligned: Mapping[str, int]) -> int:
     """Arena bytes that a step touches, less what an in-place result could take over."""
-    touched = {b.buffer for b in step.operands if b.buffer in aligned}
-    bound = {o.name: b.buffer for o, b in zip(step.kernel.operands, step.operands, strict=True)}
-    shared = {bound[out] for out, into in step.kernel.in_place if bound[into] in touched}
+    bound = [access.buffer for access in step.accesses()]
+    touched = aligned.keys() & set(bound)
+    shared = {bound[out] for out, into in step.in_place() if bound[into] in touched}
     return sum(aligned[b] for b in touched - shared)
 
 
@@ -112,12 +112,11 @@ def _check_steps(plan: Plan) -> None:
             _refuse(plan, f"step {number} writes a parameter and runs {count} times")
     sizes = dict(plan.sizes)
     value = _Evaluated(sizes)
-    itemsize = {b.name: b.dtype.itemsize for b in plan.schedule.buffers}
     for planned in plan.steps:
         step = plan.schedule.steps[planned.step]
-        offsets = tuple([value(b.offset) * itemsize[b.buffer] for b in step.operands])
+        offsets = tuple([value(access.begin) for access in step.accesses()])
         arguments, total = tuple(map(value, step.arguments)), value(step.total)
-        fails = failing_checks(step.kernel, arguments, total)
+        fails = failing_checks(step, arguments, total)
         numbers = arguments, offsets, 0 if fails else total, fails
         if (planned.arguments, planned.offsets, planned.total, planned.fails) != numbers:
             _refuse(plan, f"the numbers of step {planned.step} are not those at {sizes}")
@@ -145,13 +144,13 @@ class _Evaluated:
 def _uses(plan: Plan) -> dict[str, list[_Use]]:
     found: dict[str, list[_Use]] = {}
     for at, planned in enumerate(plan.steps):
-        for operand, binding in enumerate(plan.schedule.steps[planned.step].operands):
-            found.setdefault(binding.buffer, []).append((at, planned.step, operand))
+        for number, access in enumerate(plan.schedule.steps[planned.step].accesses()):
+            found.setdefault(access.buffer, []).append((at, planned.step, number))
     return found
 
 
-def _mode(plan: Plan, use: _Use) -> str:
-    return plan.schedule.steps[use[1]].kernel.operands[use[2]].mode
+def _access(plan: Plan, use: _Use) -> Touch:
+    return plan.schedule.steps[use[1]].accesses()[use[2]]
 
 
 def _listed_writers(plan: Plan) -> dict[str, list[int]]:
@@ -178,7 +177,7 @@ def _check_versions(
     version, here = 0, -1
     for at, group in groupby(uses, key=lambda use: use[0]):
         used = list(group)
-        modes = {_mode(plan, use) for use in used}
+        modes: set[str] = {_access(plan, use).mode for use in used}
         step = plan.steps[at].step
         place = _place_at(places, at)
         if place != here:
@@ -214,11 +213,10 @@ def _check_reads_of_parameter(
 ) -> None:
     """A step reads the value that it says: the old one, or the one that all writers have made."""
     for use in uses:
-        _, step, operand = use
-        updated = plan.schedule.steps[step].operands[operand].updated
-        if updated and not version == writers > 0:
+        access, step = _access(plan, use), use[1]
+        if access.updated and not version == writers > 0:
             _refuse(plan, f"step {step} reads parameter {buffer.label!r} before it was updated")
-        if _mode(plan, use) == "in" and not updated and version:
+        if access.mode == "in" and not access.updated and version:
             _refuse(plan, f"step {step} reads parameter {buffer.label!r} after it was written")
 
 
@@ -234,8 +232,7 @@ def _check_commit(plan: Plan) -> None:
             _refuse(plan, f"step {planned.step} writes a parameter before the commit")
         if at == plan.commit and not writes:
             _refuse(plan, f"step {planned.step} stands at the commit and writes no parameter")
-        checks = any(o.mode == "check" for o in step.kernel.operands)
-        if at >= plan.commit and checks and planned.step not in seen:
+        if at >= plan.commit and step.checks() and planned.step not in seen:
             _refuse(plan, f"step {planned.step} checks an index after the commit")
         seen.add(planned.step)
 
@@ -280,16 +277,17 @@ def _check_own_operands(plan: Plan) -> None:
     """No step writes over what it reads, unless its kernel reads each element before that."""
     for planned in plan.steps:
         step = plan.schedule.steps[planned.step]
-        bound = list(zip(step.kernel.operands, step.operands, planned.offsets, strict=True))
-        for out, target, begin in (b for b in bound if b[0].mode not in ("in", "scratch")):
-            for operand, binding, offset in bound:
-                same = operand.mode == "in" and binding.buffer == target.buffer
-                if same and (
-                    (out.name, operand.name) not in step.kernel.in_place or begin != offset
-                ):
-                    _refuse(
-                        plan, f"step {planned.step} reads {binding.buffer!r} while it writes it"
-                    )
+        accesses, offsets = step.accesses(), planned.offsets
+        pairs: tuple[tuple[int, int], ...] | None = None
+        for out, target in enumerate(accesses):
+            if target.mode in ("in", "scratch"):
+                continue
+            for read, access in enumerate(accesses):
+                if access.mode != "in" or access.buffer != target.buffer:
+                    continue
+                pairs = step.in_place() if pairs is None else pairs
+                if (out, read) not in pairs or offsets[out] != offsets[read]:
+                    _refuse(plan, f"step {planned.step} reads {target.buffer!r} while it writes it")
 
 
 def _check_overlaps(plan: Plan) -> None:
@@ -372,16 +370,16 @@ def _in_place(plan: Plan, out: Placement, into: Placement) -> bool:
     step = plan.schedule.steps[planned.step]
     writes = _bound(step, out.buffer)
     reads = _bound(step, into.buffer)
-    if len(writes) != 1 or not reads or step.kernel.operands[writes[0][0]].mode != "out":
+    accesses, pairs = step.accesses(), step.in_place()
+    if len(writes) != 1 or not reads or accesses[writes[0]].mode != "out":
         return False
-    write = step.kernel.operands[writes[0][0]].name
     return all(
-        step.kernel.operands[i].mode == "in"
-        and (write, step.kernel.operands[i].name) in step.kernel.in_place
-        and planned.offsets[i] == planned.offsets[writes[0][0]]
-        for i, _ in reads
+        accesses[read].mode == "in"
+        and (writes[0], read) in pairs
+        and planned.offsets[read] == planned.offsets[writes[0]]
+        for read in reads
     )
 
 
-def _bound(step: Step, buffer: str) -> list[tuple[int, Binding]]:
-    return [(i, binding) for i, binding in enumerate(step.operands) if binding.buffer == buffer]
+def _bound(step: Step, buffer: str) -> list[int]:
+    return [number for number, access in enumerate(step.accesses()) if access.buffer == buffer]

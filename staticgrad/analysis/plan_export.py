@@ -54,8 +54,8 @@ class _Export:
 
     def _walk(self) -> None:
         plan = self.plan
-        kernels = [plan.schedule.steps[planned.step].kernel for planned in plan.steps]
-        seconds = all_seconds(kernels, [planned.arguments for planned in plan.steps])
+        steps = [plan.schedule.steps[planned.step] for planned in plan.steps]
+        seconds = all_seconds(steps, [planned.arguments for planned in plan.steps])
         for name, places in self.places.items():
             if self.buffers[name].role in ("input", "check") and places[0].first == 0:
                 self._begin(name, places[0])
@@ -134,7 +134,7 @@ class _Export:
         read = [n for n in dict.fromkeys([*step.reads(), *step.writes()]) if n not in begins]
         mutated = [n for n in dict.fromkeys(step.writes()) if n in self.resident]
         made = [n for n in dict.fromkeys(step.writes()) if n not in (*checks, *mutated)]
-        updated = [b.buffer for b in step.operands if b.updated]
+        updated = [a.buffer for a in step.accesses() if a.updated]
         pairs = self._pairs(at, number, step, made)
         op = {
             "name": step.label or f"s{number}",

@@ -36,8 +36,8 @@ def repeated_steps(plan: Plan) -> list[Repeated]:
     runs = Counter(planned.step for planned in plan.steps)
     arguments = {planned.step: planned.arguments for planned in plan.steps}
     again = sorted(step for step, count in runs.items() if count > 1)
-    kernels = [plan.schedule.steps[step].kernel for step in again]
-    seconds = all_seconds(kernels, [arguments[step] for step in again])
+    steps = [plan.schedule.steps[step] for step in again]
+    seconds = all_seconds(steps, [arguments[step] for step in again])
     nbytes, roles = dict(plan.buffer_bytes), {b.name: b.role for b in plan.schedule.buffers}
     return [
         Repeated(

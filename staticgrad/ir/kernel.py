@@ -25,6 +25,7 @@ from staticgrad.ir.expr import Access, Expr, postorder
 from staticgrad.lazy import cached_property
 
 Extent = str | int  # an integer argument's name, or a literal
+Mode = Literal["in", "out", "inout", "scratch", "check"]
 
 #: Rows of C per Gemm iteration, and columns per panel, by element width in bits. Part of the cut
 #: into groups only: the bits of an element do not depend on them.
@@ -47,7 +48,7 @@ class Operand:
 
     name: str
     dtype: DType
-    mode: Literal["in", "out", "inout", "scratch", "check"]
+    mode: Mode
 
 
 @dataclass(frozen=True)

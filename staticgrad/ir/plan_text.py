@@ -29,10 +29,11 @@ import numpy.typing as npt
 
 from staticgrad.ir.dim import Named
 from staticgrad.ir.document import bound_constants, distinct_sizes, header_line, size_lines
+from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_text import INDENT
 from staticgrad.ir.lexis import Tokens, name_text
 from staticgrad.ir.plan import Placement, Plan, PlannedStep
-from staticgrad.ir.schedule import Schedule, Step
+from staticgrad.ir.schedule import KernelStep, Schedule, Step
 from staticgrad.ir.schedule_text import ScheduleReader, kernel_names, schedule_lines, sizes_in
 
 # -- writing --------------------------------------------------------------------------------------
@@ -56,22 +57,23 @@ def _plan_lines(plan: Plan) -> Iterator[str]:
     for planned in plan.steps:
         step = plan.schedule.steps[planned.step]
         comment = f"   # {' '.join(step.label.split())}" if step.label else ""
-        yield INDENT + planned_text(planned, step, names[step.kernel]) + comment
+        yield INDENT + planned_text(planned, step, names) + comment
     for buffer, nbytes in plan.buffer_bytes:
         yield f"{INDENT}bytes {name_text(buffer)} {nbytes}"
     yield "}"
 
 
-def planned_text(planned: PlannedStep, step: Step, kernel: str) -> str:
+def planned_text(planned: PlannedStep, step: Step, names: Mapping[Kernel, str]) -> str:
     """``run 0: k0(in.x, t2 at 512; 640) total 640 grain 16384``."""
+    assert isinstance(step, KernelStep)
     operands = ", ".join(
-        name_text(binding.buffer) + (f" at {offset}" if offset else "")
-        for binding, offset in zip(step.operands, planned.offsets, strict=True)
+        name_text(access.buffer) + (f" at {offset}" if offset else "")
+        for access, offset in zip(step.accesses(), planned.offsets, strict=True)
     )
     arguments = f"; {', '.join(map(str, planned.arguments))}" if planned.arguments else ""
     cut = f"total {planned.total} grain {planned.grain}"
     cut += f" fails {', '.join(planned.fails)}" if planned.fails else ""
-    return f"run {planned.step}: {name_text(kernel)}({operands}{arguments}) {cut}"
+    return f"run {planned.step}: {name_text(names[step.kernel])}({operands}{arguments}) {cut}"
 
 
 # -- reading --------------------------------------------------------------------------------------
@@ -156,9 +158,9 @@ class _PlanReader(ScheduleReader):
         at = self.at
         kernel = self.kernels.get(self.name("the name of a kernel"))
         operands, arguments = self.listed(self._placed, self._signed, "the kernel")
-        bound = [binding.buffer for binding in step.operands]
+        bound = [access.buffer for access in step.accesses()]
         if (
-            kernel != step.kernel
+            (kernel,) != step.kernels()
             or [buffer for buffer, _ in operands] != bound
             or len(arguments) != len(step.arguments)
         ):

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple, Protocol
 
 from staticgrad.ir.constant import ArrayData
 from staticgrad.ir.dim import Size
 from staticgrad.ir.dtype import DType
-from staticgrad.ir.kernel import Kernel
+from staticgrad.ir.kernel import Kernel, Mode
+from staticgrad.lazy import cached_property
 from staticgrad.source import Location
 
 Role = Literal["input", "parameter", "constant", "temp", "output", "scratch", "check"]
@@ -59,14 +60,99 @@ class Binding:
     updated: bool = False
 
 
-@dataclass(frozen=True)
-class Step:
-    """One use of a kernel: operands bound to buffers, arguments to sizes.
+class Touch(NamedTuple):
+    """Bytes of ``buffer`` that a step touches: from ``begin`` on, to the buffer's end.
 
-    ``total`` outer iterations in groups of ``grain``, which are independent. ``origins`` are
-    the user's lines it computes, ``label`` the ops, for people. ``phase``: the
-    highest derivative order that it depends on (0 forward, 1 gradient, ...).
+    It reads or writes elements of ``dtype``. ``mode`` is that of a kernel's operand; ``updated``
+    that of a ``Binding``; ``name`` is what messages call the access.
     """
+
+    name: str
+    buffer: str
+    dtype: DType
+    begin: Size
+    mode: Mode
+    updated: bool
+
+
+class Scratch(NamedTuple):
+    """A scratch buffer of a step: one for all of it, or one for each worker that runs it."""
+
+    buffer: str
+    per: Literal["step", "worker"]
+
+
+class CheckWord(NamedTuple):
+    """The two words in which a step notes an index that is out of range.
+
+    ``access`` is their number among the step's accesses, ``name`` the name of that access.
+    """
+
+    access: int
+    name: str
+    buffer: str
+
+
+class Step(Protocol):
+    """What everything behind lowering knows of a step: the bytes that it touches, and its cut.
+
+    ``total`` outer iterations in groups of ``grain``, which are independent. ``arguments`` are the
+    sizes whose values it is given. ``phase``: the highest derivative order that it depends on (0
+    forward, 1 gradient, ...). ``origins`` are the user's lines it computes, ``label`` the ops, for
+    people.
+
+    Readers that differ by kind of step (text, the driver's table, predicted seconds) ask for the
+    kind with isinstance.
+    """
+
+    @property
+    def arguments(self) -> tuple[Size, ...]: ...
+    @property
+    def total(self) -> Size: ...
+    @property
+    def grain(self) -> int: ...
+    @property
+    def phase(self) -> int: ...
+    @property
+    def label(self) -> str: ...
+    @property
+    def origins(self) -> tuple[Location, ...]: ...
+
+    def accesses(self) -> tuple[Touch, ...]:
+        """What it touches, in an order that plans keep; a buffer may occur several times."""
+        ...
+
+    def in_place(self) -> tuple[tuple[int, int], ...]:
+        """Pairs of accesses by number, (written, read), that may share bytes.
+
+        Each element is read only where, and before, it is written.
+        """
+        ...
+
+    def scratch(self) -> tuple[Scratch, ...]:
+        """The buffers that hold nothing before and after it."""
+        ...
+
+    def checks(self) -> tuple[CheckWord, ...]:
+        """Where it notes indices that are out of range."""
+        ...
+
+    def kernels(self) -> tuple[Kernel, ...]:
+        """The kernels that it runs, each once."""
+        ...
+
+    def reads(self) -> Iterator[str]:
+        """Buffers read, in the order of the accesses."""
+        ...
+
+    def writes(self) -> Iterator[str]:
+        """Buffers written, scratch and check words too, in the order of the accesses."""
+        ...
+
+
+@dataclass(frozen=True)
+class KernelStep:
+    """One use of a kernel: operands bound to buffers, arguments to sizes. See ``Step``."""
 
     kernel: Kernel
     operands: tuple[Binding, ...]
@@ -77,17 +163,45 @@ class Step:
     label: str = field(default="", compare=False)
     origins: tuple[Location, ...] = field(default=(), compare=False)
 
+    @cached_property
+    def _accesses(self) -> tuple[Touch, ...]:
+        return tuple(
+            Touch(o.name, b.buffer, o.dtype, b.offset * o.dtype.itemsize, o.mode, b.updated)
+            for o, b in zip(self.kernel.operands, self.operands, strict=True)
+        )
+
+    def accesses(self) -> tuple[Touch, ...]:
+        """One for each operand, in their order."""
+        return self._accesses
+
+    def in_place(self) -> tuple[tuple[int, int], ...]:
+        """``Kernel.in_place`` by the numbers of operands, in the order of their names."""
+        number = {operand.name: i for i, operand in enumerate(self.kernel.operands)}
+        return tuple((number[out], number[read]) for out, read in sorted(self.kernel.in_place))
+
+    def scratch(self) -> tuple[Scratch, ...]:
+        """The scratch operands: each iteration begins by writing them."""
+        return tuple(Scratch(a.buffer, "worker") for a in self._accesses if a.mode == "scratch")
+
+    def checks(self) -> tuple[CheckWord, ...]:
+        """The check operands, in their order."""
+        return tuple(
+            CheckWord(number, access.name, access.buffer)
+            for number, access in enumerate(self._accesses)
+            if access.mode == "check"
+        )
+
+    def kernels(self) -> tuple[Kernel, ...]:
+        """The one that it uses."""
+        return (self.kernel,)
+
     def reads(self) -> Iterator[str]:
         """Buffers read, in operand order."""
-        for operand, binding in zip(self.kernel.operands, self.operands, strict=True):
-            if operand.mode in ("in", "inout"):
-                yield binding.buffer
+        return (a.buffer for a in self._accesses if a.mode in ("in", "inout"))
 
     def writes(self) -> Iterator[str]:
         """Buffers written, in operand order."""
-        for operand, binding in zip(self.kernel.operands, self.operands, strict=True):
-            if operand.mode != "in":
-                yield binding.buffer
+        return (a.buffer for a in self._accesses if a.mode != "in")
 
 
 @dataclass(frozen=True, repr=False)
@@ -125,4 +239,4 @@ class Schedule:
     @property
     def kernels(self) -> tuple[Kernel, ...]:
         """Distinct kernels in order of first use."""
-        return tuple(dict.fromkeys(step.kernel for step in self.steps))
+        return tuple(dict.fromkeys(kernel for step in self.steps for kernel in step.kernels()))

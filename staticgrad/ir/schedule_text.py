@@ -37,7 +37,7 @@ from staticgrad.ir.kernel_parser import KernelReader
 from staticgrad.ir.kernel_text import INDENT, kernel_lines
 from staticgrad.ir.lexis import Tokens, name_text, quoted
 from staticgrad.ir.printer import comment
-from staticgrad.ir.schedule import Binding, Buffer, Schedule, Step
+from staticgrad.ir.schedule import Binding, Buffer, KernelStep, Schedule, Step
 from staticgrad.ir.text import INLINE_ELEMENTS, value_text
 from staticgrad.source import SourceLine
 
@@ -58,7 +58,7 @@ def sizes_in(schedule: Schedule) -> Iterator[Size]:
     for buffer in schedule.buffers:
         yield buffer.size
     for step in schedule.steps:
-        for binding in step.operands:
+        for binding in step.operands if isinstance(step, KernelStep) else ():
             yield binding.offset
         yield from step.arguments
         yield step.total
@@ -78,12 +78,13 @@ def schedule_lines(schedule: Schedule, comments: bool = True) -> Iterator[str]:
     names = kernel_names(schedule)
     written: set[str] = set()
     for step in schedule.steps:
-        name = names[step.kernel]
-        if name not in written:
-            written.add(name)
-            for line in kernel_lines(step.kernel, name):
-                yield INDENT + line
-        yield INDENT + step_text(step, name) + comment(step.origins if comments else ())
+        for kernel in step.kernels():
+            name = names[kernel]
+            if name not in written:
+                written.add(name)
+                for line in kernel_lines(kernel, name):
+                    yield INDENT + line
+        yield INDENT + step_text(step, names) + comment(step.origins if comments else ())
     returned = ", ".join(f"{name_text(n)} = {name_text(buffer)}" for n, buffer in schedule.outputs)
     if returned:
         yield f"{INDENT}return {returned}"
@@ -98,14 +99,15 @@ def buffer_text(buffer: Buffer) -> str:
     return f"{head} {buffer.role}{' kept' if buffer.kept else ''}{label}{data}"
 
 
-def step_text(step: Step, kernel: str) -> str:
+def step_text(step: Step, names: Mapping[Kernel, str]) -> str:
     """``step k0(in.x, t2 + 8; batch) total batch grain 16384 ^1 "mul"``."""
+    assert isinstance(step, KernelStep)
     operands = ", ".join(map(binding_text, step.operands))
     arguments = f"; {', '.join(map(str, step.arguments))}" if step.arguments else ""
     phase = f" ^{step.phase}" if step.phase else ""
     label = f" {quoted(step.label)}" if step.label else ""
     cut = f"total {step.total} grain {step.grain}"
-    return f"step {name_text(kernel)}({operands}{arguments}) {cut}{phase}{label}"
+    return f"step {name_text(names[step.kernel])}({operands}{arguments}) {cut}{phase}{label}"
 
 
 def binding_text(binding: Binding) -> str:
@@ -229,7 +231,7 @@ class ScheduleReader(KernelReader):
         self.kernels[name] = kernel
         self._idle[name] = at
 
-    def _step(self) -> Step:
+    def _step(self) -> KernelStep:
         at = self.at
         name = self._declared(self.kernels, "a kernel defined before this line")
         kernel = self.kernels[name]
@@ -249,7 +251,9 @@ class ScheduleReader(KernelReader):
         label = self.name("a label") if self.kinds[self.at] == "string" else ""
         origin = self._origin()
         origins = () if origin is None else origin.places
-        return Step(kernel, tuple(operands), tuple(arguments), total, grain, phase, label, origins)
+        return KernelStep(
+            kernel, tuple(operands), tuple(arguments), total, grain, phase, label, origins
+        )
 
     def _binding(self) -> Binding:
         name = self.buffer_name()

@@ -8,13 +8,13 @@ must be one that computes what it says.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final, NoReturn
 
 from staticgrad.errors import VerifyError
 from staticgrad.ir.dim import Named, Size, bounds, named_sizes
-from staticgrad.ir.kernel import Kernel, Operand
-from staticgrad.ir.schedule import Binding, Buffer, Schedule, Step
+from staticgrad.ir.kernel import Kernel
+from staticgrad.ir.schedule import Buffer, KernelStep, Schedule, Step
 from staticgrad.ir.schedule_text import buffer_text, kernel_names, sizes_in, step_text
 from staticgrad.ir.verify_kernel import verify_kernel
 
@@ -45,7 +45,7 @@ def _broken(schedule: Schedule, headline: str, at: Step | Buffer | None = None) 
         raise VerifyError(f"{where}: {headline}")
     if isinstance(at, Buffer):
         raise VerifyError(f"{where}: {headline}", details=[buffer_text(at)], at=at.origin)
-    text = step_text(at, kernel_names(schedule)[at.kernel])
+    text = step_text(at, kernel_names(schedule))
     number = next(n for n, step in enumerate(schedule.steps) if step is at)
     label = f" ({at.label})" if at.label else ""
     raise VerifyError(
@@ -53,10 +53,6 @@ def _broken(schedule: Schedule, headline: str, at: Step | Buffer | None = None) 
         details=[text],
         at=at.origins[0] if at.origins else None,
     )
-
-
-def _bound(step: Step) -> Iterator[tuple[Operand, Binding]]:
-    return zip(step.kernel.operands, step.operands, strict=True)
 
 
 # -- buffers --------------------------------------------------------------------------------------
@@ -121,27 +117,32 @@ def kernels_are_sound(schedule: Schedule) -> None:
     """Every kernel keeps its own invariants."""
     seen: set[Kernel] = set()
     for step in schedule.steps:
-        if step.kernel in seen:
-            continue
-        seen.add(step.kernel)
-        try:
-            verify_kernel(step.kernel)
-        except VerifyError as error:
-            headline, details = error.headline, error.details
-        else:
-            continue
-        name = kernel_names(schedule)[step.kernel]
-        origin = step.origins[0] if step.origins else None
-        raise VerifyError(
-            f"schedule {schedule.name!r}, {name} ({step.label}): {headline}",
-            details=[*details, step_text(step, name)],
-            at=origin,
-        )
+        for kernel in step.kernels():
+            if kernel not in seen:
+                seen.add(kernel)
+                _check_kernel(schedule, step, kernel)
+
+
+def _check_kernel(schedule: Schedule, step: Step, kernel: Kernel) -> None:
+    try:
+        verify_kernel(kernel)
+    except VerifyError as error:
+        headline, details = error.headline, error.details
+    else:
+        return
+    names = kernel_names(schedule)
+    raise VerifyError(
+        f"schedule {schedule.name!r}, {names[kernel]} ({step.label}): {headline}",
+        details=[*details, step_text(step, names)],
+        at=step.origins[0] if step.origins else None,
+    )
 
 
 def steps_bind_everything(schedule: Schedule) -> None:
     """A step binds every operand to a buffer that exists, and every argument to a size."""
     for step in schedule.steps:
+        if not isinstance(step, KernelStep):
+            continue
         for what, given, own in (
             ("operands", step.operands, step.kernel.operands),
             ("arguments", step.arguments, step.kernel.arguments),
@@ -156,32 +157,34 @@ def steps_bind_everything(schedule: Schedule) -> None:
 def operands_fit_their_buffers(schedule: Schedule) -> None:
     """An operand has the element type of its buffer, and does with it what its role allows."""
     for step in schedule.steps:
-        for operand, binding in _bound(step):
-            buffer = schedule.by_name[binding.buffer]
-            if operand.dtype is not buffer.dtype:
-                wrong, other = f"{operand.name} is {operand.dtype.code}", buffer.dtype.code
+        for access in step.accesses():
+            buffer = schedule.by_name[access.buffer]
+            if access.dtype is not buffer.dtype:
+                wrong, other = f"{access.name} is {access.dtype.code}", buffer.dtype.code
                 _broken(schedule, f"{wrong}, {buffer.name!r} is {other}", step)
-            if buffer.role not in _ROLES[operand.mode]:
-                wrong = f"{operand.mode} operand {operand.name} is {buffer.role} {buffer.name!r}"
+            if buffer.role not in _ROLES[access.mode]:
+                wrong = f"{access.mode} operand {access.name} is {buffer.role} {buffer.name!r}"
                 _broken(schedule, wrong, step)
 
 
 def steps_do_not_overwrite_what_they_read(schedule: Schedule) -> None:
     """A buffer that a step writes is bound once, except where its kernel may work in place."""
     for step in schedule.steps:
-        bound: dict[str, list[tuple[Operand, Binding]]] = {}
-        for operand, binding in _bound(step):
-            bound.setdefault(binding.buffer, []).append((operand, binding))
-        for buffer, uses in bound.items():
-            written = [use for use in uses if use[0].mode != "in"]
-            if not written or len(uses) == 1:
+        accesses = step.accesses()
+        uses: dict[str, list[int]] = {}
+        for number, access in enumerate(accesses):
+            uses.setdefault(access.buffer, []).append(number)
+        for buffer, numbers in uses.items():
+            written = [n for n in numbers if accesses[n].mode != "in"]
+            if not written or len(numbers) == 1:
                 continue
             if len(written) > 1:
                 _broken(schedule, f"it writes {buffer!r} through two operands", step)
-            (out, place), in_place = written[0], step.kernel.in_place
-            for operand, binding in uses:
-                if operand is not out and (
-                    (out.name, operand.name) not in in_place or binding != place
+            (out,), pairs = written, step.in_place()
+            place = (accesses[out].begin, accesses[out].updated)
+            for n in numbers:
+                if n != out and (
+                    (out, n) not in pairs or (accesses[n].begin, accesses[n].updated) != place
                 ):
                     _broken(schedule, f"it reads {buffer!r} while it writes it", step)
 
@@ -208,17 +211,16 @@ def parameters_are_overwritten_after_their_last_read(schedule: Schedule) -> None
     )
     written: set[str] = set()
     for step in schedule.steps:
-        for operand, binding in _bound(step):
-            name = binding.buffer
-            if binding.updated and (operand.mode != "in" or name not in parameters):
+        for access in step.accesses():
+            name = access.buffer
+            if access.updated and (access.mode != "in" or name not in parameters):
                 _broken(schedule, f"{name!r} has no new value to be read", step)
-            if binding.updated and (left[name] or name not in written):
+            if access.updated and (left[name] or name not in written):
                 _broken(schedule, f"it reads the new value of {name!r} before it is there", step)
-            if operand.mode == "in" and name in written and not binding.updated:
+            if access.mode == "in" and name in written and not access.updated:
                 _broken(schedule, f"it reads {name!r} after it was written", step)
         own = parameters.intersection(step.writes())
-        checks = any(operand.mode == "check" for operand in step.kernel.operands)
-        if checks and (written or own):
+        if step.checks() and (written or own):
             _broken(schedule, "it checks an index after a parameter was written", step)
         written |= own
         left.subtract(own)

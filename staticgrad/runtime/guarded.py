@@ -100,18 +100,19 @@ class GuardedTable(Table):
         step = self._schedule.steps[planned.step]
         at = (int(self._words[ROW_WORDS * row + 1]) - self.address) // 8
         found = []
-        zipped = zip(step.kernel.operands, step.operands, planned.offsets, strict=True)
-        for word, (operand, binding, inside) in enumerate(zipped, at):
+        zipped = zip(step.accesses(), planned.offsets, strict=True)
+        for word, (access, inside) in enumerate(zipped, at):
             begin = int(self._words[word]) - inside - base
-            span = Span(begin, begin + self._nbytes[binding.buffer])
-            found.append(Touched(binding.buffer, span, operand.mode))
+            span = Span(begin, begin + self._nbytes[access.buffer])
+            found.append(Touched(access.buffer, span, access.mode))
         return found
 
     def error(self, row: int, what: str, details: list[str]) -> KernelAccessError:
         """A fault of the kernel at a row, with the lines that it computes."""
         number = self.plan.steps[row].step
         step = self._schedule.steps[number]
-        name = self._program.names.get(step.kernel, "its kernel")
+        names = self._program.names
+        name = ", ".join(names.get(kernel, "its kernel") for kernel in step.kernels())
         lines = dict.fromkeys(o.resolve().short for o in step.origins)
         return KernelAccessError(
             f"step {number}, {name} ({step.label}), {what}",

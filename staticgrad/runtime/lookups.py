@@ -6,7 +6,7 @@ from staticgrad.errors import IndexOutOfRange
 from staticgrad.ir.expr import Access, postorder
 from staticgrad.ir.kernel import Check, statements
 from staticgrad.ir.plan import PlannedStep
-from staticgrad.ir.schedule import Schedule
+from staticgrad.ir.schedule import KernelStep, Schedule
 from staticgrad.message import Related
 from staticgrad.ops.indexing import out_of_range
 from staticgrad.source import Location, capture
@@ -26,6 +26,7 @@ def index_failure(
     fails. It names the feeds that the index was read from, and the line of the run.
     """
     step = schedule.steps[planned.step]
+    assert isinstance(step, KernelStep)
     numbers = dict(zip(step.kernel.arguments, planned.arguments, strict=True))
     checks = [
         (check, int(numbers.get(str(check.extent), check.extent)))
@@ -35,7 +36,7 @@ def index_failure(
     ]
     failed = [(c, e) for c, e in checks if not (-e if c.wrap else 0) <= found < e]
     check, extent = (failed or checks)[0]
-    bound = {o.name: b.buffer for o, b in zip(step.kernel.operands, step.operands, strict=True)}
+    bound = {access.name: access.buffer for access in step.accesses()}
     read = dict.fromkeys(
         bound[part.attribute.operand]
         for part in postorder((check.index,))

@@ -23,7 +23,7 @@ from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.locks import Holder, acquire_all, release_all
 from staticgrad.ir.parameter import ParameterStore
 from staticgrad.ir.plan import Plan, PlannedStep
-from staticgrad.ir.schedule import Schedule, Step
+from staticgrad.ir.schedule import KernelStep, Schedule, Step
 from staticgrad.native import ROW_WORDS
 from staticgrad.runtime.arena import Arena, address_of
 from staticgrad.runtime.lookups import index_failure
@@ -138,8 +138,8 @@ class _Places:
 class Table:
     """The rows and records of one plan.
 
-    A row is (kernel address, record address, 0, iterations); a record holds one pointer per kernel
-    operand, then one word per integer argument.
+    A row is (kernel address, record address, 0, iterations); a record holds one pointer per access
+    of the step, then one word per integer argument.
     """
 
     #: Where the highest arena byte ends that the latest run touched, on the next border of 64
@@ -154,7 +154,7 @@ class Table:
         steps = [program.schedule.steps[planned.step] for planned in plan.steps]
         starts = [ROW_WORDS * len(steps)]
         for step in steps:
-            starts.append(starts[-1] + len(step.operands) + len(step.arguments))
+            starts.append(starts[-1] + len(step.accesses()) + len(step.arguments))
         self._words = np.zeros(starts[-1] + 1, np.int64)  # never empty: it has an address
         self._view = self._words.data
         self.address = address_of(self._words)
@@ -179,13 +179,14 @@ class Table:
         for row, (planned, step) in enumerate(zip(self.plan.steps, steps, strict=True)):
             at = starts[row]
             record = self.address + 8 * at
+            assert isinstance(step, KernelStep)
             self._words[ROW_WORDS * row : ROW_WORDS * (row + 1)] = (
                 program.addresses[step.kernel], record, 0, planned.total,
             )  # fmt: skip
-            for word, (binding, inside) in enumerate(
-                zip(step.operands, planned.offsets, strict=True), at
+            for word, (access, inside) in enumerate(
+                zip(step.accesses(), planned.offsets, strict=True), at
             ):
-                name = binding.buffer
+                name = access.buffer
                 place = places.offset(name, row)
                 if place is not None:
                     words.append(word)
@@ -194,7 +195,7 @@ class Table:
                     self._words[word] = fixed[name] + inside
                 else:
                     self._slots.setdefault(name, []).append((word, inside))
-            arguments = at + len(step.operands)
+            arguments = at + len(step.accesses())
             self._words[arguments : arguments + len(planned.arguments)] = planned.arguments
         self._arena_words = np.array(words, np.int64)
         self._arena_offsets = np.array(offsets, np.int64)
@@ -219,15 +220,14 @@ class Table:
         found = []
         for row in range(self.plan.commit):
             planned, step = self.plan.steps[row], steps[row]
-            zipped = zip(step.kernel.operands, step.operands, planned.offsets, strict=True)
-            for operand, binding, inside in zipped:
-                place = places.offset(binding.buffer, row)
-                if operand.mode == "check" and place is not None:
-                    word = (place + inside) // 8
-                    origin = self._schedule.buffer(binding.buffer).origin or _origin(step)
-                    certain = operand.name in planned.fails
+            for check in step.checks():
+                place = places.offset(check.buffer, row)
+                if place is not None:
+                    word = (place + planned.offsets[check.access]) // 8
+                    origin = self._schedule.buffer(check.buffer).origin or _origin(step)
+                    certain = check.name in planned.fails
                     found.append(
-                        _CheckWords(word, planned.step, planned, operand.name, origin, certain)
+                        _CheckWords(word, planned.step, planned, check.name, origin, certain)
                     )
         return sorted(found, key=lambda check: check.step)
 
@@ -304,9 +304,9 @@ class Table:
 def _pieces(plan: Plan) -> tuple[tuple[int, int], ...]:
     """The rows before the commit, (first, last), cut after each that ends ``PIECE`` seconds."""
     rows = plan.steps[: plan.commit]
-    kernels = [plan.schedule.steps[planned.step].kernel for planned in rows]
+    steps = [plan.schedule.steps[planned.step] for planned in rows]
     pieces, first, spent = [], 0, 0.0
-    for row, seconds in enumerate(all_seconds(kernels, [planned.arguments for planned in rows])):
+    for row, seconds in enumerate(all_seconds(steps, [planned.arguments for planned in rows])):
         spent += seconds
         if spent > PIECE:
             pieces.append((first, row + 1))

@@ -72,5 +72,5 @@ def test_a_plan_costs_what_its_runs_cost() -> None:
     made = plan(chain(5), {"n": 100})
     each = step_seconds(NEGATE, [100])
     assert plan_seconds(made) == pytest.approx(5 * each)
-    assert all_seconds([NEGATE] * 3, [(100,)] * 3) == (each,) * 3
+    assert all_seconds(made.schedule.steps[:3], [(100,)] * 3) == (each,) * 3
     assert work_of(NEGATE) is work_of(NEGATE)

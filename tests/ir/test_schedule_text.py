@@ -17,7 +17,7 @@ from staticgrad.ir.constant import ArrayData
 from staticgrad.ir.dim import dim
 from staticgrad.ir.dtype import F32, F64
 from staticgrad.ir.graph import Graph
-from staticgrad.ir.schedule import Binding, Buffer, Schedule, Step
+from staticgrad.ir.schedule import Binding, Buffer, KernelStep, Schedule
 from staticgrad.ir.schedule_text import parse_schedule, print_schedule, schedule_constants
 from tests.ir.schedule_samples import SCHEDULE
 from tests.passes.test_fuse import with_gradients
@@ -139,7 +139,7 @@ def test_kernels_of_one_text_are_one_kernel() -> None:
 def test_offsets_read_back(offset: Any) -> None:
     built = handmade()
     step = built.steps[0]
-    built.steps[0] = Step(
+    built.steps[0] = KernelStep(
         step.kernel, (Binding("b0", offset), *step.operands[1:]), (N,), N - 1, 3, 2, 'a "label"'
     )
     schedule = built.schedule(y="b1")

@@ -8,7 +8,7 @@ from staticgrad.ir.dim import Size, dim
 from staticgrad.ir.dtype import F32, I64, DType
 from staticgrad.ir.expr import Access, Expr, index, load
 from staticgrad.ir.kernel import Axis, Check, Kernel, Map, Operand, Store
-from staticgrad.ir.schedule import Binding, Buffer, Role, Schedule, Step
+from staticgrad.ir.schedule import Binding, Buffer, KernelStep, Role, Schedule
 
 ALONG_J = (("j", 1),)
 
@@ -56,7 +56,7 @@ class Builder:
 
     def __init__(self) -> None:
         self.buffers: list[Buffer] = []
-        self.steps: list[Step] = []
+        self.steps: list[KernelStep] = []
 
     def buffer(self, role: Role, size: Size = N, label: str = "", dtype: DType = F32) -> str:
         name = f"b{len(self.buffers)}"
@@ -67,7 +67,7 @@ class Builder:
         self, kernel: Kernel, *buffers: str | Binding, arguments: Sequence[Size] = (N,)
     ) -> None:
         bindings = tuple(b if isinstance(b, Binding) else Binding(b) for b in buffers)
-        self.steps.append(Step(kernel, bindings, tuple(arguments), arguments[0], 4096))
+        self.steps.append(KernelStep(kernel, bindings, tuple(arguments), arguments[0], 4096))
 
     def schedule(self, **outputs: str) -> Schedule:
         return Schedule("handmade", tuple(self.buffers), tuple(self.steps), tuple(outputs.items()))

@@ -20,7 +20,7 @@ from staticgrad.ir.dim import dim
 from staticgrad.ir.dtype import F32, I64
 from staticgrad.ir.parameter import ParameterStore
 from staticgrad.ir.plan import Plan
-from staticgrad.ir.schedule import Binding, Buffer, Schedule, Step
+from staticgrad.ir.schedule import Binding, Buffer, KernelStep, Schedule
 from staticgrad.runtime.arena import Arena
 from staticgrad.runtime.step import ParameterLocks, Program, Table, nothing
 from tests.passes.test_memory import schedules
@@ -177,8 +177,8 @@ def test_constants_and_offsets_inside_a_buffer() -> None:
         Buffer("y", "output", F32, 6, label="y"),
     )
     steps = (
-        Step(NEGATE, (Binding("c", 4), Binding("y", 3)), (3,), 3, 4096),
-        Step(COPY, (Binding("c", dim("n")), Binding("y")), (3,), 3, 4096),
+        KernelStep(NEGATE, (Binding("c", 4), Binding("y", 3)), (3,), 3, 4096),
+        KernelStep(COPY, (Binding("c", dim("n")), Binding("y")), (3,), 3, 4096),
     )
     schedule = Schedule("parts", buffers, steps, (("y", "y"),))
     made = plan(schedule, {"n": 7})

@@ -1,0 +1,148 @@
+"""Planning and checking ask a step for its accesses, scratch and checks, never for its kernel."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from passes.memory import Planner
+from staticgrad.analysis.barriers import barriers
+from staticgrad.analysis.budget_error import marked_bound
+from staticgrad.analysis.liveness import Flow
+from staticgrad.analysis.plan_check import lower_bound, peak_buffers, verify_plan
+from staticgrad.analysis.repeats import Repeats
+from staticgrad.ir.dim import Size
+from staticgrad.ir.kernel import Kernel
+from staticgrad.ir.plan import Plan
+from staticgrad.ir.schedule import CheckWord, Schedule, Scratch, Step, Touch
+from staticgrad.ir.schedule_text import parse_schedule
+from staticgrad.ir.verify_schedule import verify_schedule
+from staticgrad.source import Location
+from tests.ir.schedule_samples import SCHEDULE
+
+#: Where a step's kernel is the subject: lowering makes it, and text, code and costs are of it.
+KINDS = {
+    *("passes/fuse.py", "passes/lower.py", "passes/lowering.py", "passes/updates.py"),
+    *("staticgrad/ir/plan_text.py", "staticgrad/ir/schedule.py", "staticgrad/ir/schedule_text.py"),
+    *("staticgrad/ir/verify_schedule.py", "staticgrad/analysis/cost.py"),
+    *("staticgrad/analysis/lookups.py", "staticgrad/runtime/lookups.py"),
+    "staticgrad/runtime/step.py",
+}
+
+
+@dataclass(frozen=True)
+class Opaque:
+    """A step of another kind: it answers what steps are asked, and has nothing else."""
+
+    known: tuple[Touch, ...]
+    pairs: tuple[tuple[int, int], ...]
+    arguments: tuple[Size, ...]
+    total: Size
+    grain: int
+    phase: int
+    label: str
+    origins: tuple[Location, ...]
+
+    @classmethod
+    def of(cls, step: Step) -> Opaque:
+        return cls(
+            step.accesses(), step.in_place(), step.arguments, step.total, step.grain, step.phase,
+            step.label, step.origins,
+        )  # fmt: skip
+
+    def accesses(self) -> tuple[Touch, ...]:
+        return self.known
+
+    def in_place(self) -> tuple[tuple[int, int], ...]:
+        return self.pairs
+
+    def scratch(self) -> tuple[Scratch, ...]:
+        return tuple(Scratch(a.buffer, "worker") for a in self.known if a.mode == "scratch")
+
+    def checks(self) -> tuple[CheckWord, ...]:
+        return ()
+
+    def kernels(self) -> tuple[Kernel, ...]:
+        return ()
+
+    def reads(self) -> Iterator[str]:
+        return (a.buffer for a in self.known if a.mode in ("in", "inout"))
+
+    def writes(self) -> Iterator[str]:
+        return (a.buffer for a in self.known if a.mode != "in")
+
+
+def opaque(schedule: Schedule) -> Schedule:
+    return replace(schedule, steps=tuple(map(Opaque.of, schedule.steps)))
+
+
+def trained(optimizer: sg.optim.Optimizer) -> Schedule:
+    """A step with sorting, reductions, a product and updates."""
+    x = sg.input("x", ("n", 6))
+    w, b = sg.parameter("w", np.ones((6, 4), "f4")), sg.parameter("b", np.ones(4, "f4"))
+    loss = sg.square(sg.sort(x @ w + b, axis=1)).mean()
+    graph = sg.Graph({"loss": loss}, updates=optimizer.updates(loss, [w, b]))
+    return sg.compile(graph).schedule
+
+
+@pytest.mark.parametrize("optimizer", [sg.optim.SGD(0.1), sg.optim.Adam(0.1)])
+def test_plans_need_no_kernels(optimizer: sg.optim.Optimizer) -> None:
+    schedule = trained(optimizer)
+    hidden = opaque(schedule)
+    assert not hidden.kernels
+    verify_schedule(hidden)
+    for n in (0, 1, 50):
+        for staged in (frozenset[str](), frozenset({"in.x"})):
+            plan = Planner(hidden).plan({"n": n}, staged=staged)
+            verify_plan(plan)
+            wanted = Planner(schedule).plan({"n": n}, staged=staged)
+            assert replace(plan, schedule=schedule) == wanted
+            assert readings(plan) == readings(wanted)
+
+
+def readings(plan: Plan) -> tuple[object, ...]:
+    """What else is asked of a plan, in a form without steps."""
+    repeats = Repeats(Flow(plan.schedule))
+    return (
+        barriers(plan),
+        lower_bound(plan),
+        peak_buffers(plan),
+        marked_bound(plan)[0],
+        repeats.unit,
+        repeats.repeatable,
+        repeats.settled(range(len(plan.schedule.steps))),
+    )
+
+
+def test_what_a_kernel_step_touches() -> None:
+    scale, look_up, update = parse_schedule(SCHEDULE).steps
+    assert [(a.buffer, str(a.begin), a.mode) for a in scale.accesses()] == [
+        ("in.x", "0", "in"),
+        ("c3", "0", "in"),
+        ("t4", "12", "out"),
+    ]
+    assert look_up.checks() == (CheckWord(2, "p2", "k5"),)
+    assert look_up.accesses()[2].mode == "check"
+    assert look_up.in_place() == ()
+    assert update.in_place() == ((2, 0),)
+    assert (scale.scratch(), scale.checks()) == ((), ())
+    (order,) = (s for s in trained(sg.optim.SGD(0.1)).steps if s.scratch())
+    assert [a.buffer for a in order.accesses() if a.mode == "scratch"] == [
+        own.buffer for own in order.scratch()
+    ]
+
+
+def test_few_files_know_the_kinds_of_steps() -> None:
+    found = set()
+    for folder in ("staticgrad", "passes"):
+        for path in Path(folder).rglob("*.py"):
+            text = path.read_text()
+            if re.search(r"\bKernelStep\b|\bsteps?(\[[^]]*\])?\.(kernel|operands)\b", text):
+                found.add(path.as_posix())
+    assert found == KINDS
