@@ -4,12 +4,15 @@ A value of an earlier phase that a later one reads is stored in between. Where f
 stored if cheap elementwise ops ran again, over what is stored or alive anyway, the later phase gets
 clones of them, in its own derivative order. A clone is the same op over the same operands, so no
 byte changes; and it must cost nothing, so fusion is asked: one that no kernel could keep to itself
-is not made. Whether whole kernels run again is decided later (``passes.remat``).
+is not made. An answer takes as long as fusion does, so the gain is estimated first, and fusion is
+asked about choices that could spare a part of what is stored. Whether whole kernels run again is
+decided later (``passes.remat``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
 from typing import Final
 
 from passes.base import Pass, Watch
@@ -23,8 +26,12 @@ from staticgrad.ir.graph import Graph, Node, Symbolic, rebuild
 from staticgrad.ir.size_hints import hint_value
 from staticgrad.lazy import cached_property
 
-#: Values that are weighed together at most; a larger region stays as it is.
+#: Values that are weighed together at most; a larger region stays as it is, and is counted.
 MOST_VALUES: Final = 256
+#: A choice that spares less than this part of what is stored is not worth asking fusion.
+LEAST_PART: Final = 1 / 100
+#: Clones per chosen node at most: a chain for each of its readers is a square of its length.
+_MOST_CLONES: Final = 4
 #: A graph with clones; every node that has one, with its clone; the kernels of that graph.
 Trial = tuple[Graph, list[tuple[Node, Node]], Grouping]
 #: How often the choice is made again without the clones that fusion could not take in.
@@ -48,21 +55,24 @@ class Residuals(Pass, name="residuals"):
         return self.traced(graph)[0]
 
     def traced(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
-        """The same, and how many nodes were cloned."""
-        graph, count = program, 0
+        """The same, how many nodes were cloned, and how many regions were too large to weigh."""
+        graph, cloned, large = program, 0, 0
         last = max((node.order for node in graph.nodes), default=0)
         for phase in range(last, 0, -1):
-            graph, cloned = self._at_border(graph, phase)
-            count += cloned
-        return graph, {self.name: count} if count else {}
+            border = _Border(graph, phase, self.flops)
+            graph, count = self._at_border(border)
+            cloned += count
+            large += border.large
+        counts = {self.name: cloned, "too large to weigh": large}
+        return graph, {name: count for name, count in counts.items() if count}
 
-    def _at_border(self, graph: Graph, phase: int) -> tuple[Graph, int]:
+    def _at_border(self, border: _Border) -> tuple[Graph, int]:
         """The graph with clones for one phase, none of which is a kernel; and how many.
 
         Where a clone that several nodes read would be a kernel, each may get a clone to itself, or
         the value is stored after all: what stores less in the end.
         """
-        border = _Border(graph, phase, self.flops)
+        graph = border.graph
         if not border.chosen(set()):
             return graph, 0
         found = [_settled(border, alone) for alone in (False, True)]
@@ -71,7 +81,7 @@ class Residuals(Pass, name="residuals"):
         for after, count in found:
             if after in (graph, best[0]):
                 continue
-            nbytes = _Border(after, phase, self.flops).nbytes
+            nbytes = _Border(after, border.phase, self.flops).nbytes
             if nbytes < stored:
                 stored, best = nbytes, (after, count)
         return best
@@ -88,7 +98,10 @@ def _settled(border: _Border, alone: bool) -> tuple[Graph, int]:
         chosen = border.chosen(refused)
         if not chosen:
             break
-        after, clones, grouping = border.trial(chosen, apart)
+        trial = border.trial(chosen, apart)
+        if trial is None:
+            break
+        after, clones, grouping = trial
         stored = {node for node, clone in clones if _is_stored(grouping, clone)}
         if not stored:
             fits = len(grouping.groups) <= len(border.grouping.groups)
@@ -115,7 +128,8 @@ class _Border:
         self.behind: dict[ValueKey, None] = {}  # read in memory there
         self._weights: dict[ValueKey, int] = {}
         self._chosen: dict[frozenset[Node], list[Node]] = {}
-        self._trials: dict[tuple[object, ...], Trial] = {}
+        self._trials: dict[tuple[object, ...], Trial | None] = {}
+        self.large = 0  # regions of too many values
         self.stored = {value.key for value in graph.roots}  # alive behind the border, whatever
         for node in graph.nodes:
             if self.phases[node] >= phase:
@@ -133,7 +147,7 @@ class _Border:
         """The kernels that fusion makes of the graph as it is."""
         return Grouping(self.graph)
 
-    @property
+    @cached_property
     def nbytes(self) -> int:
         """Bytes stored before the border for behind it, sizes at their hints."""
         bases = {_bases(Symbolic(*key))[-1] for key in (*self.crossing, *self.behind)}
@@ -141,22 +155,38 @@ class _Border:
         return sum(hint_value(kind.nbytes) for kind in kinds)
 
     def chosen(self, refused: Set[Node]) -> list[Node]:
-        """The nodes to clone, in the order of the graph; none of those that are refused."""
+        """The nodes to clone, in the order of the graph; none of those that are refused.
+
+        None at all where they would spare too little to ask fusion.
+        """
         key = frozenset(refused)
         if key not in self._chosen:
-            found: set[Node] = set()
             regions = _Regions(self, refused)
-            for values in regions:
-                found.update(regions.cheaper(values))
+            offers = [offer for values in regions if (offer := regions.offer(values))]
+            if self._is_worth_it(offers):
+                offers = [
+                    each for each in offers if self.added(each.kept) <= self.spared(each.wanted)
+                ]
+            found: set[Node] = set()
+            if self._is_worth_it(offers):
+                found.update(node for offer in offers for node in regions.nodes(offer))
             self._chosen[key] = [node for node in self.graph.nodes if node in found]
         return self._chosen[key]
 
-    def trial(self, chosen: Sequence[Node], apart: Set[Node]) -> Trial:
-        """What ``cloned`` gives, and the kernels that fusion makes of it: asked once."""
+    def _is_worth_it(self, offers: Iterable[_Offer]) -> bool:
+        gain = sum(offer.gain for offer in offers)
+        return gain > 0 and gain >= LEAST_PART * self.nbytes
+
+    def trial(self, chosen: Sequence[Node], apart: Set[Node]) -> Trial | None:
+        """What ``cloned`` gives, and the kernels that fusion makes of it: asked once.
+
+        None where there would be too many clones.
+        """
         key = (*chosen, frozenset(apart & set(chosen)))
         if key not in self._trials:
             after, clones = self.cloned(chosen, apart)
-            self._trials[key] = after, clones, Grouping(after)
+            few = len(clones) <= _MOST_CLONES * len(chosen)
+            self._trials[key] = (after, clones, Grouping(after)) if few else None
         return self._trials[key]
 
     def cloned(
@@ -164,15 +194,17 @@ class _Border:
     ) -> tuple[Graph, list[tuple[Node, Node]]]:
         """The graph in which readers of the phase read clones of the chosen nodes.
 
-        Nodes of ``apart`` have a clone for each reader. With every node and its clone.
+        Nodes of ``apart`` have a clone for each reader. With every node and its clone; no more are
+        made once there are too many.
         """
+        most = _MOST_CLONES * len(chosen)
         made: list[tuple[Node, Node]] = []
         shared: dict[Node, Node] = {}
         place = {node: number for number, node in enumerate(chosen)}
 
         def over(args: Sequence[Symbolic]) -> tuple[Symbolic, ...]:
             clones: dict[Node, Node] = {}  # that this reader reads
-            for node in sorted(_below(args, place), key=place.__getitem__):
+            for node in sorted(_below(args, place, shared), key=place.__getitem__):
                 if node in shared:
                     clones[node] = shared[node]
                     continue
@@ -185,6 +217,8 @@ class _Border:
 
         def reading(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
             if self.phases[node] != self.phase or not any(arg.node in place for arg in args):
+                return None
+            if len(made) > most:
                 return None
             return rebuild(node, over(args)).values
 
@@ -252,6 +286,15 @@ class _Border:
                     self.stored.update(_bases(arg))
 
 
+@dataclass(frozen=True)
+class _Offer:
+    """What one region could do: make the wanted values again from those that are kept."""
+
+    wanted: Sequence[ValueKey]
+    kept: Set[ValueKey]
+    gain: int  # bytes, before fusion is asked
+
+
 class _Regions:
     """Values of one border that depend on each other: what crosses, and what it is made of.
 
@@ -259,11 +302,11 @@ class _Regions:
     """
 
     def __init__(self, border: _Border, refused: Set[Node]) -> None:
-        self.border = border
+        self.border, self.refused = border, refused
         self.wanted = [key for key in border.crossing if key not in border.stored]
         self.operands: dict[ValueKey, list[ValueKey]] = {}  # of what may run again
         self.readers: dict[ValueKey, list[ValueKey]] = {}
-        waiting = [key for key in self.wanted if self._may_run_again(key[0], refused)]
+        waiting = [key for key in self.wanted if self._may_run_again(key[0])]
         while waiting:
             key = waiting.pop()
             if key in self.operands:
@@ -273,11 +316,11 @@ class _Regions:
             self.operands[key] = [arg.key for arg in there]
             for arg in there:
                 self.readers.setdefault(arg.key, []).append(key)
-                if arg.shape == node.types[0].shape and self._may_run_again(arg.node, refused):
+                if arg.shape == node.types[0].shape and self._may_run_again(arg.node):
                     waiting.append(arg.key)
 
-    def _may_run_again(self, node: Node, refused: Set[Node]) -> bool:
-        return node not in refused and self.border.may_run_again(node)
+    def _may_run_again(self, node: Node) -> bool:
+        return node not in self.refused and self.border.may_run_again(node)
 
     def __iter__(self) -> Iterator[list[ValueKey]]:
         seen: set[ValueKey] = set()
@@ -292,10 +335,11 @@ class _Regions:
                 seen.update(near)
             yield values
 
-    def cheaper(self, values: Sequence[ValueKey]) -> Iterator[Node]:
-        """The nodes of a connected set to run again, if any."""
+    def offer(self, values: Sequence[ValueKey]) -> _Offer | None:
+        """What a connected set of values could do, if anything."""
         if len(values) > MOST_VALUES:
-            return
+            self.border.large += not self.refused
+            return None
         number = {key: place for place, key in enumerate(values)}
         wanted = [key for key in values if key in self.border.crossing]
         cut = vertex_cut(
@@ -304,14 +348,21 @@ class _Regions:
             [number[key] for key in values if key not in self.operands],
             [number[key] for key in wanted],
         )
-        waiting = [key for key in wanted if number[key] not in cut]
-        if not waiting or self.border.added(values[n] for n in cut) > self.border.spared(waiting):
-            return
+        kept = frozenset(values[place] for place in cut)
+        again = [key for key in wanted if key not in kept]
+        if not again:
+            return None
+        weight = self.border.weight
+        return _Offer(again, kept, sum(map(weight, wanted)) - sum(map(weight, kept)))
+
+    def nodes(self, offer: _Offer) -> Iterator[Node]:
+        """The nodes to run again."""
+        waiting = list(offer.wanted)
         seen = set(waiting)
         while waiting:
             key = waiting.pop()
             yield key[0]
-            below = [x for x in self.operands[key] if number[x] not in cut and x not in seen]
+            below = [x for x in self.operands[key] if x not in offer.kept and x not in seen]
             waiting += dict.fromkeys(below)
             seen.update(below)
 
@@ -321,15 +372,21 @@ def _through(clones: Mapping[Node, Node], args: Sequence[Symbolic]) -> tuple[Sym
     return tuple(Symbolic(clones.get(arg.node, arg.node), arg.index) for arg in args)
 
 
-def _below(args: Sequence[Symbolic], nodes: Mapping[Node, object]) -> set[Node]:
-    """Those of ``nodes`` that the operands depend on, by way of others of them alone."""
+def _below(
+    args: Sequence[Symbolic], nodes: Mapping[Node, object], ends: Mapping[Node, object]
+) -> set[Node]:
+    """Those of ``nodes`` that the operands depend on, by way of others of them alone.
+
+    Nothing below one of ``ends`` counts.
+    """
     found: set[Node] = set()
     waiting = [arg.node for arg in args]
     while waiting:
         node = waiting.pop()
         if node in nodes and node not in found:
             found.add(node)
-            waiting += [arg.node for arg in node.args]
+            if node not in ends:
+                waiting += [arg.node for arg in node.args]
     return found
 
 

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
+from passes import residuals
 from passes.cse import CommonSubexpressions
 from passes.fuse import fuse
+from passes.grouping import Grouping
 from passes.memory import Planner
 from passes.pipelines import pipeline
 from passes.residuals import MOST_VALUES, Residuals
@@ -131,14 +133,80 @@ def test_a_graph_without_a_backward_part_stays():
     assert Residuals()(graph) is graph
 
 
-def test_a_region_too_large_to_weigh_stays():
+def test_a_region_too_large_to_weigh_stays_and_is_counted():
     def activation(h):
         for _ in range(MOST_VALUES):
             h = (h + 1.0) * (h - 1.0)
         return h
 
     graph = product(activation)
-    assert Residuals()(graph) is graph
+    after, hits = Residuals().traced(graph)
+    assert after is graph
+    assert hits == {"too large to weigh": 1}
+    f = sg.compile(graph, pipeline="residuals")
+    assert "  residuals: unchanged\n         1x too large to weigh\n" in f.explain()
+
+
+@pytest.fixture
+def asked(monkeypatch) -> list[sg.Graph]:
+    """The graphs whose kernels fusion was asked for."""
+    graphs: list[sg.Graph] = []
+
+    def noted(graph: sg.Graph) -> Grouping:
+        graphs.append(graph)
+        return Grouping(graph)
+
+    monkeypatch.setattr(residuals, "Grouping", noted)
+    return graphs
+
+
+@pytest.mark.parametrize(("rows", "most"), [(20, 5), (1, 0)])
+def test_fusion_is_asked_about_choices_that_could_spare_something(asked, rows, most):
+    """An activation over 20 or 1 of 200 rows; 19 more products with the rest of them."""
+    x = sg.input("x", (200, 8))
+    w, v = (sg.parameter(name, np.ones((8, 8), "f4")) for name in "wv")
+    loss = sg.square(square(x[:rows] @ w) @ v).sum()
+    for i in range(3):
+        loss = loss + sg.square(sg.exp((x * float(i + 1)) @ w) @ v).sum()
+    dw, dv = sg.grad(loss, [w, v])
+    graph = pipeline(SETTLED)(sg.Graph({"loss": loss, "dw": dw, "dv": dv}))
+    after, hits = Residuals().traced(graph)
+    assert hits == ({"residuals": 3} if most else {})
+    assert (after is graph) == (not most)
+    assert min(most, 2) <= len(asked) <= most
+
+
+def recurrence(steps: int, width: int = 4) -> sg.Graph:
+    """A cell whose states cross, each of them cheap to compute from the one before."""
+    x = sg.input("x", (steps, "n", width))
+    w, v = (sg.parameter(name, np.ones((width, 4 * width), "f4")) for name in "wv")
+    h = c = None
+    for t in range(steps):
+        gates = x[t] @ w if h is None else x[t] @ w + h @ v
+        i, f, g, o = (gates[:, k * width : (k + 1) * width] for k in range(4))
+        new = sg.sigmoid(i) * sg.tanh(g)
+        c = new if c is None else sg.sigmoid(f) * c + new
+        h = sg.sigmoid(o) * sg.tanh(c)
+    loss = sg.square(h).sum()
+    dw, dv = sg.grad(loss, [w, v])
+    return pipeline(SETTLED)(sg.Graph({"loss": loss, "dw": dw, "dv": dv}))
+
+
+def test_every_clone_is_read():
+    border = residuals._Border(recurrence(24), 1, 8)
+    chosen = border.chosen(set())
+    for apart in (set(), set(chosen[1::3])):
+        after, clones = border.cloned(chosen, apart)
+        assert len(clones) >= len(chosen)
+        assert {clone for _, clone in clones} <= set(after.nodes)
+
+
+def test_a_recurrence_is_not_unrolled_for_each_of_its_readers():
+    border = residuals._Border(recurrence(24), 1, 8)
+    chosen = border.chosen(set())
+    _, clones = border.cloned(chosen, set(chosen))
+    assert len(clones) < 6 * len(chosen)
+    assert border.trial(chosen, set(chosen)) is None
 
 
 def test_second_derivatives_have_two_borders():
