@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import Final
 
 from passes.grouping import Group, Grouping, Key, Source
@@ -21,8 +20,6 @@ from staticgrad.ir.expr import Access, Expr
 from staticgrad.ir.forms import INDEXED, Contract, Gather, GatherAlong, Pointwise, Scan, ScatterAdd
 from staticgrad.ir.graph import Node
 from staticgrad.ir.kernel import (
-    GEMM_COLUMNS,
-    GEMM_ROWS,
     Accumulate,
     Axis,
     Columns,
@@ -93,7 +90,7 @@ def _lower_copy(low: Lowering) -> KernelStep:
     dtype = copy.target_type.dtype
     value = ex.literal(copy.fill, dtype) if source is None else low.value(source)
     stage = Map(vector, (Store(low.access(target, dtype, "out"), value),))
-    return _finish_map(low, (stage,), axes)
+    return low.finish((stage,), axes)
 
 
 def _vector(low: Lowering, segment: int) -> tuple[list[Axis], Axis]:
@@ -104,16 +101,6 @@ def _vector(low: Lowering, segment: int) -> tuple[list[Axis], Axis]:
         low.rename[flat[-1][0]] = VECTOR
     axes = [Axis(name, low.extent(extent)) for name, extent in outer]
     return axes, Axis(VECTOR, low.extent(flat[-1][1]) if flat else 1)
-
-
-def _finish_map(low: Lowering, stages: Sequence[Stage], axes: Sequence[Axis]) -> KernelStep:
-    values = {name: size for size, name in low.sizes.items()}
-    first = stages[0]
-    assert isinstance(first, Map)
-    inner: Size = values[first.axis.extent] if isinstance(first.axis.extent, str) else 1
-    total = prod((values[str(a.extent)] for a in axes), start=1)
-    cut_lanes = not axes and len(stages) == 1
-    return low.finish(stages, axes, inner if cut_lanes else total, inner)
 
 
 def _node_walks(low: Lowering) -> list[Walk]:
@@ -241,7 +228,7 @@ def _lower_map(low: Lowering) -> KernelStep:
             Store(low.access(w, dtype[k], "out"), ex.ref(names[k], dtype[k])) for k, w in results
         )
         stages.append(Scalar(tuple(finals)))
-    return _finish_map(low, stages, axes)
+    return low.finish(stages, axes)
 
 
 class RowNotContiguous(Exception):  # noqa: N818 - a signal to the caller, never shown
@@ -303,10 +290,8 @@ def _columns_step(
     in_lanes &= reduction.kind == "sum" and dtype.is_float  # the rest comes out alike in any order
     total = Accumulate("r0", reduction.kind, low.value(reduction.source))
     store = Store(low.access(target, dtype, "out"), ex.ref("r0", dtype))
-    inner: Size = flat[-1][1] if flat else 1
-    count = prod((extent for _, extent in flat[:-1]), start=1)
     stage = Columns(vector, rows, (total,), (store,), in_lanes)
-    return low.finish([stage], axes, inner if not axes else count, inner)
+    return low.finish([stage], axes)
 
 
 def _lower_gemm(low: Lowering) -> KernelStep:
@@ -341,16 +326,12 @@ def _lower_gemm(low: Lowering) -> KernelStep:
         b_access.operand,
         (*b_access.strides, ("k", low.argument(b_inner)), ("j", low.argument(b_columns))),
     )
-    columns = GEMM_COLUMNS.get(dtype.bits, 32)
     low.memo[(anchor, 0)] = ex.ref("acc", dtype)
     _evaluate_nodes(low)
     body = tuple(
         Store(low.access(w, key[0].types[key[1]].dtype, "out"), low.memo[key]) for key, w in stores
     )
-    rows, width = group.domain[-2], group.domain[-1]
-    total = prod((extent for _, extent in batch), start=1) * ((rows + (GEMM_ROWS - 1)) // GEMM_ROWS)
-    total = total * ((width + (columns - 1)) // columns)
-    return low.finish([Gemm(i, j, k, a_access, b_access, body)], axes, total, 1)
+    return low.finish([Gemm(i, j, k, a_access, b_access, body)], axes)
 
 
 def _matrix(low: Lowering, source: Source, transposed: bool) -> tuple[Walk, Size, Size]:
@@ -403,8 +384,7 @@ def _lower_scatter(low: Lowering) -> KernelStep:
     dtype = node.types[0].dtype
     value = low.value(update)
     store = Store(low.access(target, dtype, "inout", gather=(stride,)), value, (index,), add=True)
-    total = prod((extent for _, extent in (flat if conflict else flat[:-1])), start=1)
-    return low.finish([Map(vector, (*low.checks, store))], axes, total, 1, serial=True)
+    return low.finish([Map(vector, (*low.checks, store))], axes, serial=True)
 
 
 def _lower_scan(low: Lowering) -> KernelStep:
@@ -422,7 +402,6 @@ def _lower_scan(low: Lowering) -> KernelStep:
     if form.axis == len(domain) - 1:  # lanes would depend on each other
         axes, vector = [Axis(n, low.extent(e)) for n, e in flat], Axis(VECTOR, 1)
     else:
-        flat = flat[:-1]
         axes, vector = _vector(low, 0)
     dtype = node.types[0].dtype
     position = ex.index(low.axis_names()[form.axis])
@@ -433,8 +412,7 @@ def _lower_scan(low: Lowering) -> KernelStep:
     grown = previous * (factors[0] if factors else value) if form.kind != "sum" else previous
     total = grown if form.kind == "prod" else grown + value
     store = Store(low.access(here, dtype, "inout"), ex.select(first, value, total))
-    count = prod((extent for _, extent in flat), start=1)
-    return low.finish([Map(vector, (store,))], axes, count, 1, serial=True)
+    return low.finish([Map(vector, (store,))], axes, serial=True)
 
 
 def _lower_sort(low: Lowering) -> KernelStep:
@@ -466,9 +444,7 @@ def _lower_sort(low: Lowering) -> KernelStep:
     )
     single = along.extent == 1  # an axis of size 1 has no loop
     kept = Axis(VECTOR, low.argument(form.keep) if single else low.extent(form.keep))
-    total = prod((extent for _, extent in low.loops.flat(0)), start=1)
-    stage = Sort(along, kept, order, stores)
-    return low.finish([stage], axes, total, domain[form.axis])
+    return low.finish([Sort(along, kept, order, stores)], axes)
 
 
 def _without(strides: Shape, axis: int) -> Shape:

@@ -22,12 +22,9 @@ from staticgrad.ir.forms import INDEXED, Gather, GatherAlong, Pointwise, Scatter
 from staticgrad.ir.graph import Constant, Node
 from staticgrad.ir.kernel import Axis, Check, Extent, Kernel, Operand, Search, Stage, operands_read
 from staticgrad.ir.schedule import Binding, KernelStep
-from staticgrad.ir.size_hints import hint_value
 from staticgrad.ir.types import Shape, c_strides
 from staticgrad.lazy import cached_property
 
-#: Elements that one group of outer iterations covers, so that claiming a group costs nothing.
-GRAIN_ELEMENTS = 16384
 VECTOR = "j"
 
 
@@ -145,8 +142,6 @@ class Lowering:
         self,
         stages: Sequence[Stage],
         axes: Sequence[Axis],
-        total: Size,
-        inner: Size,
         serial: bool = False,
     ) -> KernelStep:
         """The step over the kernel made of these stages, without operands that none of them reads.
@@ -157,18 +152,11 @@ class Lowering:
         used = [o.mode != "in" or o.name in read for o in self.operands]
         operands = tuple(compress(self.operands, used))
         kernel = Kernel(operands, tuple(self.sizes.values()), tuple(axes), tuple(stages), serial)
-        grain = (
-            GRAIN_ELEMENTS
-            if kernel.outer == "lanes"
-            else max(1, GRAIN_ELEMENTS // max(1, hint_value(inner)))
-        )
         nodes = members(self.group)
-        return KernelStep(
-            kernel=kernel,
-            operands=tuple(compress(self.bindings, used)),
-            arguments=tuple(self.sizes),
-            total=total,
-            grain=1 if kernel.outer == "tiles" else grain,
+        return KernelStep.of(
+            kernel,
+            tuple(compress(self.bindings, used)),
+            tuple(self.sizes),
             phase=self.group.phase,
             label=_label(self.group, nodes),
             origins=tuple(dict.fromkeys(place for n in nodes for place in n.origin.places)),

@@ -17,7 +17,7 @@ from staticgrad.analysis.lookups import failing_checks
 from staticgrad.errors import VerifyError
 from staticgrad.ir.dim import Size, evaluate
 from staticgrad.ir.parameter import ALIGNMENT
-from staticgrad.ir.plan import Placement, Plan
+from staticgrad.ir.plan import Placement, Plan, PlannedStep
 from staticgrad.ir.schedule import Buffer, Step, Touch
 
 #: Reads or writes of one buffer by one step: (position in the plan, step of the schedule, access)
@@ -117,8 +117,10 @@ def _check_steps(plan: Plan) -> None:
         offsets = tuple([value(access.begin) for access in step.accesses()])
         arguments, total = tuple(map(value, step.arguments)), value(step.total)
         fails = failing_checks(step, arguments, total)
-        numbers = arguments, offsets, 0 if fails else total, fails
-        if (planned.arguments, planned.offsets, planned.total, planned.fails) != numbers:
+        numbers = PlannedStep(
+            planned.step, arguments, offsets, 0 if fails else total, step.grain, fails
+        )
+        if planned != numbers:
             _refuse(plan, f"the numbers of step {planned.step} are not those at {sizes}")
     nbytes = {b.name: value(b.size) * b.dtype.itemsize for b in plan.schedule.buffers}
     if dict(plan.buffer_bytes) != nbytes:

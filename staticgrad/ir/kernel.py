@@ -15,13 +15,15 @@ Within a stage every distinct Expr object is evaluated once, where the first sta
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Final, Literal
 
 from staticgrad.ir.dim import Size
 from staticgrad.ir.dtype import DType
 from staticgrad.ir.expr import Access, Expr, postorder
+from staticgrad.ir.size_hints import hint_value
 from staticgrad.lazy import cached_property
 
 Extent = str | int  # an integer argument's name, or a literal
@@ -31,6 +33,8 @@ Mode = Literal["in", "out", "inout", "scratch", "check"]
 #: into groups only: the bits of an element do not depend on them.
 GEMM_ROWS: Final = 96
 GEMM_COLUMNS: Final = {32: 32, 64: 16}
+#: Elements that one group of outer iterations covers, so that claiming a group costs nothing.
+GRAIN_ELEMENTS: Final = 16384
 #: A Gemm element is one FMA chain per this many k; partial results are added in ascending order.
 GEMM_BLOCK: Final = 4096
 #: Elements that a Sort that keeps a few collects, beyond twice as many as it keeps, before it puts
@@ -257,6 +261,33 @@ class Kernel:
         before, it is written."""
         return frozenset(_in_place_pairs(self))
 
+    def iterations(self, arguments: Sequence[Size]) -> Size:
+        """How many outer iterations there are where the integer arguments have these values."""
+        values = dict(zip(self.arguments, arguments, strict=True))
+        first = self.stages[0]
+        if self.outer == "lanes":
+            assert isinstance(first, Map | Columns)
+            return _extent(first.axis, values)
+        count = prod((_extent(axis, values) for axis in self.axes), start=1)
+        if isinstance(first, Gemm):
+            columns = GEMM_COLUMNS.get(self.operand(first.a.operand).dtype.bits, 32)
+            count = count * ((_extent(first.i, values) + (GEMM_ROWS - 1)) // GEMM_ROWS)
+            count = count * ((_extent(first.j, values) + (columns - 1)) // columns)
+        return count
+
+    def grain(self, arguments: Sequence[Size]) -> int:
+        """Iterations of one group, by the hints of the sizes that the arguments have.
+
+        A tile is a group of its own. Iterations that run in order are counted as one element each.
+        """
+        first = self.stages[0]
+        if self.outer == "tiles":
+            return 1
+        if self.outer == "lanes" or self.serial or not isinstance(first, Map | Columns | Sort):
+            return GRAIN_ELEMENTS
+        values = dict(zip(self.arguments, arguments, strict=True))
+        return max(1, GRAIN_ELEMENTS // max(1, hint_value(_extent(first.axis, values))))
+
     def operand(self, name: str) -> Operand:
         """The operand called ``name``."""
         return next(o for o in self.operands if o.name == name)
@@ -303,6 +334,10 @@ def order_words(key: DType, extent: Size, kept: Size) -> Size:
     """
     room = extent if kept == extent else 2 * kept + ORDER_ROOM
     return room * (2 * key.bits // 32)
+
+
+def _extent(axis: Axis, values: Mapping[str, Size]) -> Size:
+    return axis.extent if isinstance(axis.extent, int) else values[axis.extent]
 
 
 def _in_place_pairs(kernel: Kernel) -> list[tuple[str, str]]:

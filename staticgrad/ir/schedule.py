@@ -6,7 +6,7 @@ read and write. Sizes stay symbolic: one Schedule serves every batch size.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
@@ -152,7 +152,11 @@ class Step(Protocol):
 
 @dataclass(frozen=True)
 class KernelStep:
-    """One use of a kernel: operands bound to buffers, arguments to sizes. See ``Step``."""
+    """One use of a kernel: operands bound to buffers, arguments to sizes. See ``Step``.
+
+    ``total`` and ``grain`` follow from the kernel and the arguments, as in ``of``; they are fields
+    because the text has them, and ``verify_schedule`` compares.
+    """
 
     kernel: Kernel
     operands: tuple[Binding, ...]
@@ -162,6 +166,20 @@ class KernelStep:
     phase: int = 0
     label: str = field(default="", compare=False)
     origins: tuple[Location, ...] = field(default=(), compare=False)
+
+    @classmethod
+    def of(
+        cls,
+        kernel: Kernel,
+        operands: Sequence[Binding],
+        arguments: Sequence[Size],
+        phase: int = 0,
+        label: str = "",
+        origins: tuple[Location, ...] = (),
+    ) -> KernelStep:
+        """The step that is cut as its kernel and arguments say."""
+        total, grain = kernel.iterations(arguments), kernel.grain(arguments)
+        return cls(kernel, tuple(operands), tuple(arguments), total, grain, phase, label, origins)
 
     @cached_property
     def _accesses(self) -> tuple[Touch, ...]:

@@ -154,6 +154,19 @@ def steps_bind_everything(schedule: Schedule) -> None:
                 _broken(schedule, f"there is no buffer {binding.buffer!r}", step)
 
 
+def steps_run_what_their_kernels_count(schedule: Schedule) -> None:
+    """The iterations of a step, and its groups of them, are those of its kernel."""
+    for step in schedule.steps:
+        if not isinstance(step, KernelStep):
+            continue
+        total = step.kernel.iterations(step.arguments)
+        grain = step.kernel.grain(step.arguments)
+        if (step.total, step.grain) != (total, grain):
+            own = f"total {total} grain {grain}"
+            wrong = f"total {step.total} grain {step.grain}"
+            _broken(schedule, f"its kernel and arguments make {own}, not {wrong}", step)
+
+
 def operands_fit_their_buffers(schedule: Schedule) -> None:
     """An operand has the element type of its buffer, and does with it what its role allows."""
     for step in schedule.steps:
@@ -251,6 +264,7 @@ CHECKS: Final[tuple[Callable[[Schedule], None], ...]] = (
     size_names_agree,
     kernels_are_sound,
     steps_bind_everything,
+    steps_run_what_their_kernels_count,
     operands_fit_their_buffers,
     steps_do_not_overwrite_what_they_read,
     values_are_written_before_they_are_read,

@@ -48,6 +48,7 @@ def test_a_plan_that_runs_such_a_step_is_refused() -> None:
         replace(step, fails=()),
         replace(step, total=200),
         replace(step, total=200, fails=()),
+        replace(step, grain=step.grain + 1),
     ):
         with pytest.raises(VerifyError, match="the numbers of step 0"):
             verify_plan(replace(plan, steps=(wrong,)))

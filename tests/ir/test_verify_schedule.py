@@ -32,7 +32,7 @@ from staticgrad.ir.kernel import (
     Store,
 )
 from staticgrad.ir.kernel_parser import parse_kernel
-from staticgrad.ir.schedule import Binding, Buffer, Schedule
+from staticgrad.ir.schedule import Binding, Buffer, KernelStep, Schedule
 from staticgrad.ir.schedule_text import parse_schedule
 from staticgrad.ir.verify_kernel import verify_kernel
 from staticgrad.ir.verify_schedule import verify_schedule
@@ -61,6 +61,7 @@ K2 = """\
       %0: f32 = load p0[j]
 """
 UPDATE = "step k2(param.w, out.y, param.w; 3)"
+CUT = "total 3 grain 16384"
 
 #: Old text, new text, headline, a line of the details.
 BROKEN = [
@@ -70,7 +71,10 @@ BROKEN = [
     ("f32[1, 3] [[1.0, -0.0, inf]]", "f32[2] [1.0, 2.0]", "are 2 elements of f32", "buffer c3"),
     ("f32[1, 3] [[1.0, -0.0, inf]]", "i32[3] [1, 2, 3]", "are 3 elements of i32", "buffer c3"),
     ("total 3", "total -3", "-3 iterations", UPDATE),
-    ("total 3 grain 16384", "total 3 grain 0", "grain 0, phase 1", UPDATE),
+    (CUT, "total 3 grain 0", "grain 0, phase 1", UPDATE),
+    ("total 3 ", "total 4 ", "make total 3 grain 16384, not total 4 grain 16384", UPDATE),
+    ("total batch grain 5461", "total 3 grain 5461", "make total batch grain 5461, not", "step k0"),
+    ("grain 5461", "grain 5462", "not total batch grain 5462", "step k0"),
     ("i64[2] check", "i32[2] check", "p2 is i64, 'k5' is i32", "step k1("),
     ("t4: f32[3*batch + 3] temp", "t4: f32[3*batch + 3] check", "out operand p2 is check", ""),
     ("t4: f32[3*batch + 3] temp", 't4: f32[9] input "t"', "out operand p2 is input 't4'", ""),
@@ -95,11 +99,16 @@ BROKEN = [
         "'out.y', which no earlier step writes",
         "step k0(",
     ),
-    ("  return", "  step k2(param.w, out.y, t4; 3) total 3 grain 1\n  return", "after it was", ""),
+    (
+        "  return",
+        f"  step k2(param.w, out.y, t4; 3) {CUT}\n  return",
+        "after it was",
+        "",
+    ),
     ("k0(in.x, c3", "k0(in.x updated, c3", "'in.x' has no new value to be read", "step k0("),
     (
         "step k2(param.w, out.y, param.w",
-        "step k2(param.w updated, out.y, t4; 3) total 3 grain 1\n  step k2(param.w, out.y, param.w",
+        f"step k2(param.w updated, out.y, t4; 3) {CUT}\n  step k2(param.w, out.y, param.w",
         "it reads the new value of 'param.w' before it is there",
         "step k2(param.w updated",
     ),
@@ -163,7 +172,7 @@ def test_what_no_text_can_say_is_refused(
 
 
 def test_the_new_value_of_a_parameter_may_be_read_once_it_is_there() -> None:
-    late = "  step k2(param.w updated, out.y, t4; 3) total 3 grain 1\n  return"
+    late = f"  step k2(param.w updated, out.y, t4; 3) {CUT}\n  return"
     schedule = parse_schedule(SCHEDULE.replace("  return", late))
     verify_schedule(schedule)
     assert parse_schedule(str(schedule)) == schedule
@@ -191,8 +200,8 @@ def test_an_unsound_kernel_is_shown_with_its_step() -> None:
 def test_a_write_through_two_operands_is_refused() -> None:
     kernel = parse_kernel(TWO_RESULTS)
     schedule = parse_schedule(SCHEDULE)
-    step = replace(schedule.steps[0], kernel=kernel, operands=(Binding("out.y"),) * 2)
-    refused(replace(schedule, steps=(replace(step, arguments=(3,)),)), "through two operands")
+    step = KernelStep.of(kernel, (Binding("out.y"),) * 2, (3,))
+    refused(replace(schedule, steps=(step,)), "through two operands")
 
 
 def test_compiling_verifies_always(monkeypatch: pytest.MonkeyPatch) -> None:

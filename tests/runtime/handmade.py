@@ -67,7 +67,7 @@ class Builder:
         self, kernel: Kernel, *buffers: str | Binding, arguments: Sequence[Size] = (N,)
     ) -> None:
         bindings = tuple(b if isinstance(b, Binding) else Binding(b) for b in buffers)
-        self.steps.append(KernelStep(kernel, bindings, tuple(arguments), arguments[0], 4096))
+        self.steps.append(KernelStep.of(kernel, bindings, arguments))
 
     def schedule(self, **outputs: str) -> Schedule:
         return Schedule("handmade", tuple(self.buffers), tuple(self.steps), tuple(outputs.items()))

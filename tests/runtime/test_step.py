@@ -177,8 +177,8 @@ def test_constants_and_offsets_inside_a_buffer() -> None:
         Buffer("y", "output", F32, 6, label="y"),
     )
     steps = (
-        KernelStep(NEGATE, (Binding("c", 4), Binding("y", 3)), (3,), 3, 4096),
-        KernelStep(COPY, (Binding("c", dim("n")), Binding("y")), (3,), 3, 4096),
+        KernelStep.of(NEGATE, (Binding("c", 4), Binding("y", 3)), (3,)),
+        KernelStep.of(COPY, (Binding("c", dim("n")), Binding("y")), (3,)),
     )
     schedule = Schedule("parts", buffers, steps, (("y", "y"),))
     made = plan(schedule, {"n": 7})
