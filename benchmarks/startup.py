@@ -78,7 +78,9 @@ def seconds(program: str, root: Path, folder: str, cache: str) -> Times:
     environment = {**os.environ, **settings}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     command = [sys.executable, "-c", program + CLOCK]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(  # elsewhere: the working directory comes before PYTHONPATH
+        command, env=environment, cwd=folder, stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
         printed = process.stdout.read()
         _, status, used = os.wait4(process.pid, 0)

@@ -31,15 +31,18 @@ class Spans:
     @cached_property
     def neighbours(self) -> tuple[tuple[int, ...], ...]:
         """Per block, the blocks alive at some step of its life; it does not depend on sizes."""
-        found: list[list[int]] = [[] for _ in self.first]
-        alive: list[int] = []
-        for block in sorted(range(len(self.first)), key=lambda b: self.first[b]):
-            alive = [other for other in alive if self.last[other] >= self.first[block]]
-            for other in alive:
-                found[other].append(block)
-                found[block].append(other)
-            alive.append(block)
-        return tuple(map(tuple, found))
+        order = sorted(range(len(self.first)), key=self.first.__getitem__)
+        begins = [self.first[block] for block in order]
+        ends = sorted(order, key=self.last.__getitem__, reverse=True)
+        found: list[tuple[int, ...]] = [()] * len(order)
+        alive: dict[int, None] = {}
+        for place, block in enumerate(order):
+            while self.last[ends[-1]] < self.first[block]:
+                del alive[ends.pop()]
+            later = order[place + 1 : bisect_right(begins, self.last[block])]
+            found[block] = (*alive, *later)
+            alive[block] = None
+        return tuple(found)
 
     @cached_property
     def pairs(self) -> int:

@@ -34,6 +34,19 @@ def random_spans(rng: np.random.Generator) -> tuple[Spans, list[int]]:
     return Spans(tuple(first.tolist()), tuple(last.tolist()), steps), sizes
 
 
+def test_neighbours_are_the_blocks_alive_at_a_step_of_its_life(rng: np.random.Generator) -> None:
+    for _ in range(100):
+        spans, _ = random_spans(rng)
+        lives = [range(f, e + 1) for f, e in zip(spans.first, spans.last, strict=True)]
+        for one, others in enumerate(spans.neighbours):
+            meeting = [
+                two
+                for two, life in enumerate(lives)
+                if two != one and not set(life).isdisjoint(lives[one])
+            ]
+            assert sorted(others) == meeting
+
+
 def test_blocks_placed_as_they_begin_share_no_byte(rng: np.random.Generator) -> None:
     for _ in range(100):
         spans, sizes = random_spans(rng)
