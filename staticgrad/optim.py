@@ -35,8 +35,9 @@ from staticgrad.errors import (
 )
 from staticgrad.habits import OF_OPTIMIZERS
 from staticgrad.ir.calls import Constructed
+from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Parameter
-from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ir.value import Value
 from staticgrad.message import did_you_mean, kind_of, shown
 from staticgrad.ops import parameter
 from staticgrad.ops.operands import is_number, related
@@ -147,8 +148,8 @@ class Optimizer(metaclass=Constructed):
     def _accumulated(self, grads: Mapping[Parameter, Any]) -> Updates:
         """Sum gradients in slots; every k-th run steps with their mean and empties the slots."""
         seen = self.state("micro_step")
-        due = FUNCTIONS["equal"](seen + 1, self.accumulate)
-        where = FUNCTIONS["where"]
+        due = functions.equal(seen + 1, self.accumulate)
+        where = functions.where
         slots = {p: slot(p, "accumulator") for p in grads}
         totals = {p: slots[p] + gradient for p, gradient in grads.items()}
         stepped = self.step({p: total / self.accumulate for p, total in totals.items()})
@@ -276,15 +277,15 @@ class Adam(Optimizer):
         """Next parameters, moments and step counter."""
         count = self.state("step")
         t = (count + 1).astype("float64")
-        first_correction = 1.0 - FUNCTIONS["power"](self.beta1, t)
-        second_correction = 1.0 - FUNCTIONS["power"](self.beta2, t)
+        first_correction = 1.0 - functions.power(self.beta1, t)
+        second_correction = 1.0 - functions.power(self.beta2, t)
         updates: Updates = {count: count + 1}
         for p, g in grads.items():
             m, v = slot(p, "first_moment"), slot(p, "second_moment")
             updates[m] = self.beta1 * m + (1.0 - self.beta1) * g
             updates[v] = self.beta2 * v + (1.0 - self.beta2) * (g * g)
             unbiased = updates[m] / first_correction.astype(p.dtype)
-            spread = FUNCTIONS["sqrt"](updates[v] / second_correction.astype(p.dtype))
+            spread = functions.sqrt(updates[v] / second_correction.astype(p.dtype))
             updates[p] = self.moved(p, unbiased / (spread + self.epsilon))
         return updates
 
@@ -350,7 +351,7 @@ def clipped(grads: Sequence[Any], max_norm: float) -> list[Any]:
 
 
 def _scale(grads: Sequence[Any], max_norm: float) -> Any:
-    return max_norm / FUNCTIONS["maximum"](_norm(grads), max_norm)
+    return max_norm / functions.maximum(_norm(grads), max_norm)
 
 
 def _norm(grads: Sequence[Any]) -> Any:
@@ -359,7 +360,7 @@ def _norm(grads: Sequence[Any]) -> Any:
     total: Any = (grads[0] * grads[0]).sum()
     for g in grads[1:]:
         total = total + (g * g).sum()
-    return FUNCTIONS["sqrt"](total)
+    return functions.sqrt(total)
 
 
 def slot(p: Parameter, name: str) -> Parameter:

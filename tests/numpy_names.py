@@ -11,7 +11,7 @@ import numpy as np
 
 import staticgrad.ops
 from staticgrad.habits import MISSING, REASONS
-from staticgrad.ir.value import FACTS, NUMPY_NAMES, numpy_function
+from staticgrad.ir.functional import FACTS, NUMPY_NAMES, numpy_function
 from tests.ops import keyword_calls
 
 PAGE = Path(__file__).parents[1] / "docs" / "numpy.md"

@@ -19,10 +19,10 @@ from staticgrad import source as lines
 from staticgrad.ir.dim import Dim, dim, evaluate
 from staticgrad.ir.discovery import load_ops
 from staticgrad.ir.dtype import DType, as_dtype
+from staticgrad.ir.functional import FUNCTIONS, functions
 from staticgrad.ir.graph import Graph, Input, Node, Parameter, ParameterLeaf, Symbolic, constant
 from staticgrad.ir.parameter import ParameterStore
 from staticgrad.ir.types import Shape, TensorType
-from staticgrad.ir.value import FUNCTIONS
 
 load_ops()  # operators on values find their functions only after that
 
@@ -245,9 +245,9 @@ class Builder:
         if entry.bound <= LIMIT:
             return entry
         if entry.value.dtype.is_float:
-            return Entry(FUNCTIONS["tanh"](entry.value), 1.0)
-        low = FUNCTIONS["maximum"](entry.value, 0 if entry.value.dtype.kind == "u" else -9)
-        return Entry(FUNCTIONS["minimum"](low, 9), 9.0)
+            return Entry(functions.tanh(entry.value), 1.0)
+        low = functions.maximum(entry.value, 0 if entry.value.dtype.kind == "u" else -9)
+        return Entry(functions.minimum(low, 9), 9.0)
 
     def any_of(self, accepts: Callable[[Symbolic], bool] = lambda value: True) -> Entry | None:
         fitting = [entry for entry in self.pool if accepts(entry.value)]
@@ -292,8 +292,8 @@ class Builder:
         if entry.value.dtype.is_float:
             number = self.chooser.choice((0.5, 2, 1.0, 0.1, -0.75, 0))
         if self.chooser.integer(0, 1):
-            return Entry(FUNCTIONS["add"](entry.value, number), entry.bound + abs(number))
-        return Entry(FUNCTIONS["multiply"](number, entry.value), entry.bound * abs(number))
+            return Entry(functions.add(entry.value, number), entry.bound + abs(number))
+        return Entry(functions.multiply(number, entry.value), entry.bound * abs(number))
 
     def guarded(self) -> Entry | None:
         """log, sqrt, exp and quotients where they are tame."""
@@ -301,19 +301,19 @@ class Builder:
         if entry is None:
             return None
         x = entry.value
-        one_more = FUNCTIONS["add"](FUNCTIONS["multiply"](x, x), 1.0)
+        one_more = functions.add(functions.multiply(x, x), 1.0)
         kind = self.chooser.choice(("log", "sqrt", "divide", "exp"))
         if kind == "divide":
             other = self.partner(x.shape)
-            return other and Entry(FUNCTIONS["divide"](other.value, one_more), other.bound)
+            return other and Entry(functions.divide(other.value, one_more), other.bound)
         if kind == "exp":
-            return Entry(FUNCTIONS["exp"](FUNCTIONS["tanh"](x)), 3.0)
+            return Entry(functions.exp(functions.tanh(x)), 3.0)
         return Entry(FUNCTIONS[kind](one_more), entry.bound + 1)
 
     def power(self) -> Entry | None:
         entry = self.floating()
         exponent = self.chooser.choice((2, 3))
-        return entry and Entry(FUNCTIONS["power"](entry.value, exponent), entry.bound**exponent)
+        return entry and Entry(functions.power(entry.value, exponent), entry.bound**exponent)
 
     def cast(self) -> Entry | None:
         wanted: tuple[DType, ...] = self.dtypes
@@ -321,7 +321,7 @@ class Builder:
             wanted += tuple(map(as_dtype, ("int64", "int32", "bool")))
         entry = self.any_of()
         return entry and Entry(
-            FUNCTIONS["astype"](entry.value, self.chooser.choice(wanted)), entry.bound + 1
+            functions.astype(entry.value, self.chooser.choice(wanted)), entry.bound + 1
         )
 
     def constant(self) -> Entry | None:
@@ -365,7 +365,7 @@ class Builder:
         axes = tuple(
             remaining.pop(self.chooser.integer(0, len(remaining) - 1)) for _ in tuple(remaining)
         )
-        return Entry(FUNCTIONS["transpose"](entry.value, axes), entry.bound)
+        return Entry(functions.transpose(entry.value, axes), entry.bound)
 
     def reshape(self) -> Entry | None:
         entry = self.any_of()
@@ -377,7 +377,7 @@ class Builder:
             shape[at : at + 2] = [shape[at] * shape[at + 1]]
         elif len(shape) < self.max_rank:
             shape.insert(self.chooser.integer(0, len(shape)), 1)
-        return Entry(FUNCTIONS["reshape"](entry.value, tuple(shape)), entry.bound)
+        return Entry(functions.reshape(entry.value, tuple(shape)), entry.bound)
 
     def broadcast(self) -> Entry | None:
         entry = self.any_of(lambda value: value.ndim < self.max_rank)
@@ -390,7 +390,7 @@ class Builder:
         # A named size must be bound by a feed.
         bound = [extent for value in self.inputs for extent in value.shape]
         shape = (self.chooser.choice([*LITERAL_SIZES, *bound]), *wider)
-        return Entry(FUNCTIONS["broadcast_to"](entry.value, shape), entry.bound)
+        return Entry(functions.broadcast_to(entry.value, shape), entry.bound)
 
     def matmul(self) -> Entry | None:
         left = self.any_of(lambda value: value.dtype.is_float and value.ndim >= 2)
@@ -409,7 +409,7 @@ class Builder:
             data = constant(self.numbers_of(left.value.dtype, (inner, columns)))
             right = Entry(data, 2.0)
         bound = left.bound * right.bound * max(self.concrete((inner,))[0], 1)
-        return Entry(FUNCTIONS["matmul"](left.value, right.value), bound)
+        return Entry(functions.matmul(left.value, right.value), bound)
 
     def slice(self) -> Entry | None:
         entry = self.any_of(lambda value: any(isinstance(n, int) and n > 1 for n in value.shape))
@@ -426,7 +426,7 @@ class Builder:
                 )
             else:
                 key.append(slice(None))
-        return Entry(FUNCTIONS["getitem"](entry.value, tuple(key)), entry.bound)
+        return Entry(functions.getitem(entry.value, tuple(key)), entry.bound)
 
     def concat(self) -> Entry | None:
         left = self.any_of(lambda value: value.dtype.is_float and value.ndim > 0)
@@ -437,7 +437,7 @@ class Builder:
             return None
         right = self.any_of(lambda value: value.type == left.value.type)
         return right and Entry(
-            FUNCTIONS["concat"]([left.value, right.value], axis), max(left.bound, right.bound)
+            functions.concat([left.value, right.value], axis), max(left.bound, right.bound)
         )
 
     def where(self) -> Entry | None:
@@ -448,10 +448,8 @@ class Builder:
         condition = self.any_of(lambda v: v.dtype.is_bool and v.shape == left.value.shape)
         if condition is None and self.smooth:
             return None
-        test = condition.value if condition else FUNCTIONS["less"](left.value, 0.25)
-        return Entry(
-            FUNCTIONS["where"](test, left.value, right.value), max(left.bound, right.bound)
-        )
+        test = condition.value if condition else functions.less(left.value, 0.25)
+        return Entry(functions.where(test, left.value, right.value), max(left.bound, right.bound))
 
     def take(self) -> Entry | None:
         entry = self.any_of(
@@ -465,11 +463,11 @@ class Builder:
         axis = self.chooser.choice(literal)
         count = self.chooser.choice(LITERAL_SIZES)
         indices = self.numbers.integers(0, entry.value.shape[axis], count)
-        return Entry(FUNCTIONS["take"](entry.value, constant(indices), axis), entry.bound)
+        return Entry(functions.take(entry.value, constant(indices), axis), entry.bound)
 
     def bits(self) -> Entry | None:
         entry = self.any_of(lambda value: value.dtype.is_integer)
-        return entry and Entry(FUNCTIONS["bitwise_and"](entry.value, 5), 5.0)
+        return entry and Entry(functions.bitwise_and(entry.value, 5), 5.0)
 
     # roots
 
@@ -479,11 +477,11 @@ class Builder:
         for index in range(pick.integer(0, 2)):
             outputs[f"more {index}"] = pick.choice(self.pool).value
         if not self.smooth and pick.integer(0, 3) == 0:
-            outputs["truth"] = FUNCTIONS["less"](pick.choice(self.pool).value, 1)
+            outputs["truth"] = functions.less(pick.choice(self.pool).value, 1)
         updates = []
         for parameter in self.parameters:
             entry = self.any_of(lambda value, p=parameter: value.type == p.type)  # type: ignore[misc]
-            new = FUNCTIONS["multiply"](entry.value if entry else parameter, 0.5)
+            new = functions.multiply(entry.value if entry else parameter, 0.5)
             if pick.integer(0, 1):
                 updates.append((parameter, new))
         return Graph(outputs, updates, name="random", inputs=self.inputs)

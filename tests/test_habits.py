@@ -5,7 +5,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad import habits
-from staticgrad.ir.value import numpy_function
+from staticgrad.ir.functional import numpy_function
 
 
 @pytest.mark.parametrize("name", [*habits.INSTEAD, *habits.REASONS])

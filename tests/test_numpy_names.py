@@ -5,7 +5,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.habits import MISSING, REASONS
-from staticgrad.ir.value import FACTS
+from staticgrad.ir.functional import FACTS
 from tests import numpy_names as table
 
 

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from passes.rewrite.matching import Index, Match, matches, repeats_first
 from passes.rewrite.rule import Rule
 from passes.rewrite.terms import Term, filled
 from staticgrad.errors import PipelineError, StaticgradError
+from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import (
     Constant,
     Graph,
@@ -36,7 +37,6 @@ from staticgrad.ir.graph import (
     rebuild,
 )
 from staticgrad.ir.types import TensorType
-from staticgrad.ir.value import FUNCTIONS
 from staticgrad.message import kind_of, shown
 from staticgrad.source import Location, attribute_to, merged
 
@@ -343,7 +343,7 @@ def _fitted(rule: Rule, wanted: TensorType, built: Any) -> Symbolic:
     if built.shape == wanted.shape:
         return built
     try:
-        return FUNCTIONS["broadcast_to"](built, wanted.shape)  # type: ignore[no-any-return]
+        return cast(Symbolic, functions.broadcast_to(built, wanted.shape))
     except StaticgradError:
         raise _refused(rule, wanted, built) from None
 

@@ -16,9 +16,9 @@ from passes.rewrite import Match, Rule, holes, number_of, rule, some
 from passes.rules.strength import inverse_of
 from staticgrad import ops as sg
 from staticgrad.ir.dim import Size
+from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Symbolic
 from staticgrad.ir.size_hints import hint_value
-from staticgrad.ir.value import FUNCTIONS
 from staticgrad.ops.arithmetic import Div, Mul
 from staticgrad.ops.contract import MatMul
 from staticgrad.ops.movement import Broadcast
@@ -76,7 +76,7 @@ def _sum_of_repeated(match: Match) -> Any:
         return None
     kept = [k for k in range(len(spread.shape)) if k not in axes]
     places = tuple(kept.index(axis) for axis in spread.axes)
-    count = FUNCTIONS["size_value"](prod(spread.shape[a] for a in axes), match.root.dtype)
+    count = functions.size_value(prod(spread.shape[a] for a in axes), match.root.dtype)
     return Broadcast(match.root.shape, places)(match.x * count)
 
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from passes.rewrite import Rule, holes, rule
 from staticgrad import ops as sg
-from staticgrad.ir.value import FUNCTIONS
+from staticgrad.ir.functional import FUNCTIONS
 from staticgrad.ops.convert import StopGradient
 
 x, y = holes("x y")

@@ -27,8 +27,9 @@ from staticgrad.autodiff.structure import (
 )
 from staticgrad.errors import DisconnectedError, GradientError, OpDefinitionError
 from staticgrad.ir.calls import public
+from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Node, Symbolic, building_order
-from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ir.value import Value
 from staticgrad.message import shown
 from staticgrad.ops.cotangent import check_share, resolve, zeros_like_type
 from staticgrad.source import attribute_to
@@ -102,7 +103,7 @@ def jvp(y: Any, x: Any, tangent: Any, allow_disconnected: bool = False) -> Any:
             keys = [formula.outputs[place].key for formula in formulas]
             parts = [push.tangents.get(key) for push, key in zip(pushes, keys, strict=True)]
             known = [part for part in parts if part is not None]
-            found[value.key] = reduce(FUNCTIONS["add"], known) if known else None
+            found[value.key] = reduce(functions.add, known) if known else None
         return mapped(y, lambda value: or_zeros(found[value.key], value))
 
 
@@ -151,7 +152,7 @@ class _Push:
     def add(self, key: ValueKey, tangent: Any) -> None:
         """Add to the tangent of a value: one that is moved may move by itself and by others."""
         before = self.tangents.get(key)
-        self.tangents[key] = tangent if before is None else FUNCTIONS["add"](before, tangent)
+        self.tangents[key] = tangent if before is None else functions.add(before, tangent)
 
     def run(self) -> None:
         """Give every value of the cone its tangent."""

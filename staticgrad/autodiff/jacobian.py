@@ -24,8 +24,9 @@ from staticgrad.autodiff.structure import (
 )
 from staticgrad.errors import ArgumentError, DisconnectedError, GradientError
 from staticgrad.ir.calls import public
+from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Symbolic, building_order
-from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ir.value import Value
 from staticgrad.ops.cotangent import zeros_like_type
 from staticgrad.source import attribute_to
 
@@ -192,8 +193,8 @@ def _matrix(y: Symbolic, x: Symbolic, mode: str | None, allow_disconnected: bool
     )
     products = [product(seed) for seed in seeds]
     with building_order(products[0].node.order), attribute_to(y.node.origin):  # type: ignore[attr-defined]
-        stacked = FUNCTIONS["stack"](products, axis=y.ndim if forward else 0)
-        return FUNCTIONS["reshape"](stacked, shape)  # type: ignore[no-any-return]
+        stacked = functions.stack(products, axis=y.ndim if forward else 0)
+        return functions.reshape(stacked, shape)
 
 
 def _count(value: Symbolic) -> float:
@@ -204,9 +205,9 @@ def _count(value: Symbolic) -> float:
 
 def _unit(value: Symbolic, count: int, position: int) -> Value:
     """1 at ``position``, in C order, and 0 elsewhere, of the type of ``value``."""
-    places = FUNCTIONS["reshape"](FUNCTIONS["iota"]((count,)), value.shape)
-    hit = FUNCTIONS["equal"](places, position)
-    return FUNCTIONS["astype"](hit, value.dtype)  # type: ignore[no-any-return]
+    places = functions.reshape(functions.iota((count,)), value.shape)
+    hit = functions.equal(places, position)
+    return functions.astype(hit, value.dtype)
 
 
 def _too_many(y: Symbolic, x: Symbolic, along: Symbolic) -> GradientError:

@@ -31,8 +31,9 @@ from staticgrad.errors import GradientError, OpDefinitionError
 from staticgrad.ir.calls import public
 from staticgrad.ir.collection import collection_paused
 from staticgrad.ir.dim import Size, equal
+from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Node, Symbolic, building_order
-from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ir.value import Value
 from staticgrad.ops.cotangent import (
     ZERO,
     add_cotangents,
@@ -298,7 +299,7 @@ def fitting(
         raise OpDefinitionError(
             f"{rule_name(node.op)}: {what.format(share.type, arg.type)}", at=node.origin
         )
-    return FUNCTIONS["reshape"](resolve(share), arg.shape)
+    return functions.reshape(resolve(share), arg.shape)
 
 
 def _may_agree(left: Size, right: Size) -> bool:

@@ -6,13 +6,14 @@ Nothing here is about gradients.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 
+from staticgrad.ir.functional import functions
 from staticgrad.ir.op import Array
 from staticgrad.ir.types import Shape
-from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ir.value import Value
 
 
 class ArrayLike(Value):
@@ -57,13 +58,11 @@ class ArrayLike(Value):
             return self.transpose(-1, -2) if self.ndim > 1 else self
         if len(axes) != 2:
             return self.permute(*axes)
-        swapped: Self = FUNCTIONS["swapaxes"](self, *axes)
-        return swapped
+        return cast(Self, functions.swapaxes(self, *axes))
 
     def permute(self, *axes: Any) -> Self:
         """Axis i of the result is axis ``axes[i]``."""
-        permuted: Self = FUNCTIONS["transpose"](self, axes[0] if len(axes) == 1 else axes)
-        return permuted
+        return cast(Self, functions.transpose(self, axes[0] if len(axes) == 1 else axes))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         return np.array(self.array, dtype, copy=copy)

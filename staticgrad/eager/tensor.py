@@ -39,7 +39,7 @@ from staticgrad.ir.calls import carries, public
 from staticgrad.ir.dtype import F32, DType, as_dtype
 from staticgrad.ir.op import Array, Op, as_array
 from staticgrad.ir.types import TensorType
-from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ir.value import Value
 from staticgrad.message import did_you_mean
 from staticgrad.ops.elementwise import array_dtype
 
@@ -284,7 +284,7 @@ class Tensor(ArrayLike):
         given = Tensor.lift(np.ones_like(self.data) if gradient is None else gradient)
         if given.shape != self.shape:
             raise ShapeError(f"a gradient of shape {given.shape}, a tensor of shape {self.shape}")
-        return self.edge, FUNCTIONS["astype"](given, self.dtype)
+        return self.edge, given.astype(self.dtype)
 
     @staticmethod
     def fitting(type: TensorType, share: Any, rule: str) -> Any:

@@ -400,7 +400,7 @@ def _in_dtype(function: Callable[..., Any], name: str, args: Any, kwargs: dict[s
     Raises:
         DTypeError: an operand that would lose its kind, or a result that cannot be of the dtype.
     """
-    from staticgrad.ir.value import FUNCTIONS
+    from staticgrad.ir.functional import functions
 
     asked = kwargs.pop("dtype")
     try:
@@ -412,7 +412,7 @@ def _in_dtype(function: Callable[..., Any], name: str, args: Any, kwargs: dict[s
     plain = function(*bound.args)
     if _dtype_of(plain) == dtype.numpy:  # a bool of a comparison, or the dtype it has anyway
         return plain
-    found = function(*(FUNCTIONS["astype"](each, dtype) for each in bound.args))
+    found = function(*(functions.astype(each, dtype) for each in bound.args))
     narrows = any(not np.can_cast(_dtype_of(x), dtype.numpy, "same_kind") for x in bound.args)
     if _dtype_of(found) != dtype.numpy or narrows:
         raise DTypeError(

@@ -1,8 +1,8 @@
 """Value: what an op can be bound to, and the operator syntax that all kinds share.
 
 Rules are written once against ``Value``; its kinds are symbolic values, eager tensors and the holes
-of rewrite rules. The operand decides what binding means. Operators and methods look functions up
-by name in ``FUNCTIONS``, which the ops fill: this file knows no op.
+of rewrite rules. The operand decides what binding means. Operators and methods call
+``functional.functions``, which the ops fill.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 import numpy as np
 
+from staticgrad.ir import functional
 from staticgrad.ir.arrays import is_pandas
 from staticgrad.ir.calls import as_method, as_numpy, carries
 from staticgrad.ir.dim import Dim, Size
@@ -25,12 +26,8 @@ if TYPE_CHECKING:
     from staticgrad.ir.kinds import Of, Places, V
     from staticgrad.ir.op import Op
 
-#: Public function name -> function over values: the operators, methods and NumPy protocols use it.
-FUNCTIONS: dict[str, Callable[..., Any]] = {}
-#: NumPy function name -> ours, where the spelling differs (``true_divide``: ``divide``).
-NUMPY_NAMES: dict[str, str] = {}
-#: NumPy function name -> ours that answers at once and builds no node.
-FACTS: dict[str, Callable[..., Any]] = {}
+#: Untyped here: operators are typed by the kind of their operand (``Of``).
+functions: Final[Any] = functional.functions
 
 
 class Value(StandardArray):
@@ -89,135 +86,135 @@ class Value(StandardArray):
     # -- operators --------------------------------------------------------------------------------
 
     def __add__(self: Of[V], other: Any) -> V:
-        return _binary("add", self, other)
+        return _binary(functions.add, self, other)
 
     def __radd__(self: Of[V], other: Any) -> V:
-        return _binary("add", other, self)
+        return _binary(functions.add, other, self)
 
     def __sub__(self: Of[V], other: Any) -> V:
-        return _binary("subtract", self, other)
+        return _binary(functions.subtract, self, other)
 
     def __rsub__(self: Of[V], other: Any) -> V:
-        return _binary("subtract", other, self)
+        return _binary(functions.subtract, other, self)
 
     def __mul__(self: Of[V], other: Any) -> V:
-        return _binary("multiply", self, other)
+        return _binary(functions.multiply, self, other)
 
     def __rmul__(self: Of[V], other: Any) -> V:
-        return _binary("multiply", other, self)
+        return _binary(functions.multiply, other, self)
 
     def __truediv__(self: Of[V], other: Any) -> V:
-        return _binary("divide", self, other)
+        return _binary(functions.divide, self, other)
 
     def __rtruediv__(self: Of[V], other: Any) -> V:
-        return _binary("divide", other, self)
+        return _binary(functions.divide, other, self)
 
     def __floordiv__(self: Of[V], other: Any) -> V:
-        return _binary("floor_divide", self, other)
+        return _binary(functions.floor_divide, self, other)
 
     def __rfloordiv__(self: Of[V], other: Any) -> V:
-        return _binary("floor_divide", other, self)
+        return _binary(functions.floor_divide, other, self)
 
     def __mod__(self: Of[V], other: Any) -> V:
-        return _binary("remainder", self, other)
+        return _binary(functions.remainder, self, other)
 
     def __rmod__(self: Of[V], other: Any) -> V:
-        return _binary("remainder", other, self)
+        return _binary(functions.remainder, other, self)
 
     def __divmod__(self: Of[V], other: Any) -> tuple[V, V]:
-        return _binary("divmod", self, other)
+        return _binary(functions.divmod, self, other)
 
     def __rdivmod__(self: Of[V], other: Any) -> tuple[V, V]:
-        return _binary("divmod", other, self)
+        return _binary(functions.divmod, other, self)
 
     def __lshift__(self: Of[V], other: Any) -> V:
-        return _binary("left_shift", self, other)
+        return _binary(functions.left_shift, self, other)
 
     def __rlshift__(self: Of[V], other: Any) -> V:
-        return _binary("left_shift", other, self)
+        return _binary(functions.left_shift, other, self)
 
     def __rshift__(self: Of[V], other: Any) -> V:
-        return _binary("right_shift", self, other)
+        return _binary(functions.right_shift, self, other)
 
     def __rrshift__(self: Of[V], other: Any) -> V:
-        return _binary("right_shift", other, self)
+        return _binary(functions.right_shift, other, self)
 
     def __pow__(self: Of[V], other: Any) -> V:
-        return _binary("power", self, other)
+        return _binary(functions.power, self, other)
 
     def __rpow__(self: Of[V], other: Any) -> V:
-        return _binary("power", other, self)
+        return _binary(functions.power, other, self)
 
     def __matmul__(self: Of[V], other: Any) -> V:
-        return _binary("matmul", self, other)
+        return _binary(functions.matmul, self, other)
 
     def __rmatmul__(self: Of[V], other: Any) -> V:
-        return _binary("matmul", other, self)
+        return _binary(functions.matmul, other, self)
 
     def __neg__(self: Of[V]) -> V:
-        return FUNCTIONS["negative"](self)
+        return functions.negative(self)
 
     def __pos__(self) -> Self:
         return self
 
     def __abs__(self: Of[V]) -> V:
-        return FUNCTIONS["absolute"](self)
+        return functions.absolute(self)
 
     def __and__(self: Of[V], other: Any) -> V:
-        return _binary("bitwise_and", self, other)
+        return _binary(functions.bitwise_and, self, other)
 
     def __rand__(self: Of[V], other: Any) -> V:
-        return _binary("bitwise_and", other, self)
+        return _binary(functions.bitwise_and, other, self)
 
     def __or__(self: Of[V], other: Any) -> V:
-        return _binary("bitwise_or", self, other)
+        return _binary(functions.bitwise_or, self, other)
 
     def __ror__(self: Of[V], other: Any) -> V:
-        return _binary("bitwise_or", other, self)
+        return _binary(functions.bitwise_or, other, self)
 
     def __xor__(self: Of[V], other: Any) -> V:
-        return _binary("bitwise_xor", self, other)
+        return _binary(functions.bitwise_xor, self, other)
 
     def __rxor__(self: Of[V], other: Any) -> V:
-        return _binary("bitwise_xor", other, self)
+        return _binary(functions.bitwise_xor, other, self)
 
     def __invert__(self: Of[V]) -> V:
-        return FUNCTIONS["invert"](self)
+        return functions.invert(self)
 
     def __eq__(self: Of[V], other: object) -> V:  # type: ignore[override]
-        return _binary("equal", self, other)
+        return _binary(functions.equal, self, other)
 
     def __ne__(self: Of[V], other: object) -> V:  # type: ignore[override]
-        return _binary("not_equal", self, other)
+        return _binary(functions.not_equal, self, other)
 
     def __lt__(self: Of[V], other: Any) -> V:
-        return _binary("less", self, other)
+        return _binary(functions.less, self, other)
 
     def __le__(self: Of[V], other: Any) -> V:
-        return _binary("less_equal", self, other)
+        return _binary(functions.less_equal, self, other)
 
     def __gt__(self: Of[V], other: Any) -> V:
-        return _binary("greater", self, other)
+        return _binary(functions.greater, self, other)
 
     def __ge__(self: Of[V], other: Any) -> V:
-        return _binary("greater_equal", self, other)
+        return _binary(functions.greater_equal, self, other)
 
     __hash__ = object.__hash__
 
     def __getitem__(self: Of[V], key: Any) -> V:
-        return FUNCTIONS["getitem"](self, key)
+        return functions.getitem(self, key)
 
     @property
     def at(self: Of[V]) -> Places[V]:
         """Elements by key, for copies in which they differ: ``x.at[key].set(y)``, ``.add(y)``."""
-        return FUNCTIONS["at"](self)
+        return functions.at(self)
 
     # -- methods, as on an ndarray ----------------------------------------------------------------
 
     @property
     def T(self: Of[V]) -> V:  # noqa: N802 - NumPy's name
         """All axes reversed."""
-        return FUNCTIONS["transpose"](self)
+        return functions.transpose(self)
 
     @as_method
     def sum(
@@ -230,7 +227,7 @@ class Value(StandardArray):
         where: Any = None,
     ) -> V:
         """Sum over ``axis`` (all axes by default)."""
-        return FUNCTIONS["sum"](self, axis, dtype, keepdims=keepdims, initial=initial, where=where)
+        return functions.sum(self, axis, dtype, keepdims=keepdims, initial=initial, where=where)
 
     @as_method
     def mean(
@@ -242,7 +239,7 @@ class Value(StandardArray):
         where: Any = None,
     ) -> V:
         """Mean over ``axis`` (all axes by default)."""
-        return FUNCTIONS["mean"](self, axis, dtype, keepdims=keepdims, where=where)
+        return functions.mean(self, axis, dtype, keepdims=keepdims, where=where)
 
     @as_method
     def max(
@@ -254,7 +251,7 @@ class Value(StandardArray):
         where: Any = None,
     ) -> V:
         """Maximum over ``axis`` (all axes by default)."""
-        return FUNCTIONS["max"](self, axis, keepdims=keepdims, initial=initial, where=where)
+        return functions.max(self, axis, keepdims=keepdims, initial=initial, where=where)
 
     @as_method
     def min(
@@ -266,7 +263,7 @@ class Value(StandardArray):
         where: Any = None,
     ) -> V:
         """Minimum over ``axis`` (all axes by default)."""
-        return FUNCTIONS["min"](self, axis, keepdims=keepdims, initial=initial, where=where)
+        return functions.min(self, axis, keepdims=keepdims, initial=initial, where=where)
 
     @as_method
     def prod(
@@ -279,7 +276,7 @@ class Value(StandardArray):
         where: Any = None,
     ) -> V:
         """Product over ``axis`` (all axes by default)."""
-        return FUNCTIONS["prod"](self, axis, dtype, keepdims=keepdims, initial=initial, where=where)
+        return functions.prod(self, axis, dtype, keepdims=keepdims, initial=initial, where=where)
 
     @as_method
     def var(
@@ -295,7 +292,7 @@ class Value(StandardArray):
     ) -> V:
         """Variance over ``axis`` (all axes by default)."""
         options = {"where": where, "mean": mean, "correction": correction}
-        return FUNCTIONS["var"](self, axis, dtype, ddof=ddof, keepdims=keepdims, **options)
+        return functions.var(self, axis, dtype, ddof=ddof, keepdims=keepdims, **options)
 
     @as_method
     def std(
@@ -311,120 +308,120 @@ class Value(StandardArray):
     ) -> V:
         """Standard deviation over ``axis`` (all axes by default)."""
         options = {"where": where, "mean": mean, "correction": correction}
-        return FUNCTIONS["std"](self, axis, dtype, ddof=ddof, keepdims=keepdims, **options)
+        return functions.std(self, axis, dtype, ddof=ddof, keepdims=keepdims, **options)
 
     @as_method
     def any(self: Of[V], axis: Any = None, *, keepdims: bool = False, where: Any = None) -> V:
         """Whether an element over ``axis`` is true."""
-        return FUNCTIONS["any"](self, axis, keepdims=keepdims, where=where)
+        return functions.any(self, axis, keepdims=keepdims, where=where)
 
     @as_method
     def all(self: Of[V], axis: Any = None, *, keepdims: bool = False, where: Any = None) -> V:
         """Whether every element over ``axis`` is true."""
-        return FUNCTIONS["all"](self, axis, keepdims=keepdims, where=where)
+        return functions.all(self, axis, keepdims=keepdims, where=where)
 
     @as_method
     def argmax(self: Of[V], axis: Any = None, *, keepdims: bool = False) -> V:
         """Position of the largest element along ``axis``."""
-        return FUNCTIONS["argmax"](self, axis, keepdims=keepdims)
+        return functions.argmax(self, axis, keepdims=keepdims)
 
     @as_method
     def argmin(self: Of[V], axis: Any = None, *, keepdims: bool = False) -> V:
         """Position of the smallest element along ``axis``."""
-        return FUNCTIONS["argmin"](self, axis, keepdims=keepdims)
+        return functions.argmin(self, axis, keepdims=keepdims)
 
     @as_method
     def cumsum(self: Of[V], axis: Any = None, dtype: Any = None) -> V:
         """Running sum along ``axis`` (of all elements by default)."""
-        return FUNCTIONS["cumsum"](self, axis, dtype)
+        return functions.cumsum(self, axis, dtype)
 
     @as_method
     def cumprod(self: Of[V], axis: Any = None, dtype: Any = None) -> V:
         """Running product along ``axis`` (of all elements by default)."""
-        return FUNCTIONS["cumprod"](self, axis, dtype)
+        return functions.cumprod(self, axis, dtype)
 
     @as_method
     def clip(self: Of[V], min: Any = None, max: Any = None) -> V:
         """Held between ``min`` and ``max``."""
-        return FUNCTIONS["clip"](self, min, max)
+        return functions.clip(self, min, max)
 
     @as_method
     def round(self: Of[V], decimals: int = 0) -> V:
         """Rounded to ``decimals`` places, ties to even."""
-        return FUNCTIONS["round"](self, decimals)
+        return functions.round(self, decimals)
 
     def __round__(self: Of[V], decimals: int | None = None) -> V:
-        return FUNCTIONS["round"](self, decimals or 0)
+        return functions.round(self, decimals or 0)
 
     @as_method
     def ravel(self: Of[V], order: str = "C") -> V:
         """All elements along one axis, in C order (or Fortran's, ``"F"``)."""
-        return FUNCTIONS["ravel"](self, order)
+        return functions.ravel(self, order)
 
     @as_method
     def flatten(self: Of[V], order: str = "C") -> V:
         """All elements along one axis, in C order (or Fortran's, ``"F"``)."""
-        return FUNCTIONS["ravel"](self, order)
+        return functions.ravel(self, order)
 
     @as_method
     def squeeze(self: Of[V], axis: Any = None) -> V:
         """Without axes of literal size 1."""
-        return FUNCTIONS["squeeze"](self, axis)
+        return functions.squeeze(self, axis)
 
     @as_method
     def swapaxes(self: Of[V], axis1: int, axis2: int) -> V:
         """With two axes exchanged."""
-        return FUNCTIONS["swapaxes"](self, axis1, axis2)
+        return functions.swapaxes(self, axis1, axis2)
 
     @as_method
     def repeat(self: Of[V], repeats: Any, axis: Any = None) -> V:
         """Each element ``repeats`` times along ``axis``."""
-        return FUNCTIONS["repeat"](self, repeats, axis)
+        return functions.repeat(self, repeats, axis)
 
     @as_method
     def take(self: Of[V], indices: Any, axis: Any = None, *, mode: str = "raise") -> V:
         """Read at ``indices`` along ``axis``."""
-        return FUNCTIONS["take"](self, indices, axis, mode=mode)
+        return functions.take(self, indices, axis, mode=mode)
 
     @as_method
     def diagonal(self: Of[V], offset: int = 0, axis1: int = 0, axis2: int = 1) -> V:
         """The diagonal of two axes."""
-        return FUNCTIONS["diagonal"](self, offset, axis1, axis2)
+        return functions.diagonal(self, offset, axis1, axis2)
 
     @as_method
     def trace(self: Of[V], offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None) -> V:
         """The sum of the diagonal of two axes."""
-        return FUNCTIONS["trace"](self, offset, axis1, axis2, dtype)
+        return functions.trace(self, offset, axis1, axis2, dtype)
 
     @as_method
     def dot(self: Of[V], other: Any) -> V:
         """NumPy's ``dot``."""
-        return FUNCTIONS["dot"](self, other)
+        return functions.dot(self, other)
 
     @as_method
     def reshape(self: Of[V], *shape: Any, order: str = "C", copy: bool | None = None) -> V:
         """The elements under another shape, read and laid in ``order``; one size may be -1."""
         whole = len(shape) == 1 and isinstance(shape[0], tuple | list)
-        return FUNCTIONS["reshape"](self, shape[0] if whole else shape, order)
+        return functions.reshape(self, shape[0] if whole else shape, order)
 
     @as_method
     def transpose(self: Of[V], *axes: Any) -> V:
         """Axes permuted; reversed by default."""
         if len(axes) == 1 and (axes[0] is None or isinstance(axes[0], tuple | list)):
-            return FUNCTIONS["transpose"](self, axes[0])
-        return FUNCTIONS["transpose"](self, axes or None)
+            return functions.transpose(self, axes[0])
+        return functions.transpose(self, axes or None)
 
     @as_method
     def astype(self: Of[V], dtype: Any) -> V:
         """Elements converted to ``dtype``."""
-        return FUNCTIONS["astype"](self, dtype)
+        return functions.astype(self, dtype)
 
     # -- NumPy protocols: np.exp(x), np.where(c, x, y), np.sum(x) build nodes ---------------------
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if any(_overrides(item, "__array_ufunc__") for item in inputs):
             return NotImplemented
-        function = numpy_function(ufunc.__name__)
+        function = functional.numpy_function(ufunc.__name__)
         if method != "__call__" or function is None:
             raise no_ufunc(ufunc, method)
         return as_numpy(function, ufunc.__name__, inputs, kwargs)
@@ -435,7 +432,7 @@ class Value(StandardArray):
         # np.linalg.trace takes other axes than np.trace: such a one has its module in its name.
         module = func.__module__.removeprefix("numpy").removeprefix(".")
         name = f"{module}.{func.__name__}" if module else func.__name__
-        function = FACTS.get(name) or numpy_function(name)
+        function = functional.FACTS.get(name) or functional.numpy_function(name)
         if function is None:
             raise no_function(func)
         if "like" in (
@@ -454,11 +451,6 @@ def _overrides(item: object, protocol: str) -> bool:
     return not own and hasattr(item, protocol)
 
 
-def numpy_function(name: str) -> Callable[..., Any] | None:
-    """Our function for a NumPy function's name, or None where there is none."""
-    return FUNCTIONS.get(NUMPY_NAMES.get(name, name))
-
-
 #: Function name -> what Python asks the right operand for when the left one has no answer.
 _REFLECTED: Final = {
     "add": "__radd__", "subtract": "__rsub__", "multiply": "__rmul__", "divide": "__rtruediv__",
@@ -469,9 +461,10 @@ _REFLECTED: Final = {
 }  # fmt: skip
 
 
-def _binary(name: str, left: Any, right: Any) -> Any:
+def _binary(function: Callable[..., Any], left: Any, right: Any) -> Any:
     if _is_operand(left) and _is_operand(right):
-        return FUNCTIONS[name](left, right)
+        return function(left, right)
+    name = function.__name__
     other = right if isinstance(left, Value) else left
     if name in ("equal", "not_equal"):  # then it is another thing, and Python says so
         return NotImplemented

@@ -8,6 +8,7 @@ from types import FunctionType
 
 from staticgrad.ir.calls import publish
 from staticgrad.ir.dim import dim
+from staticgrad.ir.functional import FUNCTIONS
 from staticgrad.ir.graph import Graph, Parameter
 from staticgrad.ir.value import Value
 from staticgrad.ops import nn, random, standard as standard
@@ -451,5 +452,7 @@ __all__ = [
     "zeros_like",
 ]
 
+_PUBLIC = [name for name in __all__ if isinstance(globals()[name], FunctionType)]
+FUNCTIONS.update({name: globals()[name] for name in _PUBLIC})
 # What users call reads NumPy's names, its order and flags; the functions call each other directly.
-publish(globals(), __name__, [n for n in __all__ if isinstance(globals()[n], FunctionType)])
+publish(globals(), __name__, _PUBLIC)

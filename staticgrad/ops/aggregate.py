@@ -11,8 +11,9 @@ from typing import Any
 from staticgrad.errors import ArgumentError, DTypeError
 from staticgrad.ir.dim import bounds
 from staticgrad.ir.dtype import BOOL, F64, I64
+from staticgrad.ir.functional import NUMPY_NAMES, functions
 from staticgrad.ir.types import product
-from staticgrad.ir.value import FUNCTIONS, NUMPY_NAMES, Value
+from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.masking import (
     Mask,
@@ -67,7 +68,7 @@ def sum(
     value = as_value("sum", x)
     axes = axes_of("sum", axis, value)
     wanted = counting_dtype("sum", value.dtype, dtype)
-    value = FUNCTIONS["astype"](value, wanted)
+    value = functions.astype(value, wanted)
     if where is not None:
         value = counted(value, mask_of("sum", where, value), 0)
     out = _reduced(Sum, value, axes, keepdims)
@@ -141,7 +142,8 @@ def _extreme(
         found = _kept(found, value, axes) if keepdims else found
     else:
         found = _reduced(kind, value, axes, keepdims)
-    return FUNCTIONS[f"{op}imum"](found, start)  # type: ignore[no-any-return]
+    further = functions.maximum if op == "max" else functions.minimum
+    return further(found, start)
 
 
 def mean(
@@ -159,11 +161,11 @@ def mean(
     mask = mask_of("mean", where, value)
     wanted = None if dtype is None else dtype_of("mean", dtype)
     if wanted is not None:
-        value = FUNCTIONS["astype"](value, wanted)
+        value = functions.astype(value, wanted)
     if not value.dtype.is_float:
-        value = FUNCTIONS["astype"](value, F64)
+        value = functions.astype(value, F64)
     found = _mean(value, axes, mask, keepdims)
-    return found if wanted is None else FUNCTIONS["astype"](found, wanted)
+    return found if wanted is None else functions.astype(found, wanted)
 
 
 def _mean(value: Value, axes: tuple[int, ...], mask: Value | None, keepdims: bool) -> Value:
@@ -221,7 +223,7 @@ def _variance(
     if dtype is not None and not dtype_of(op, dtype).is_float:
         raise DTypeError(f"{op}: dtype={dtype!r} is not floating", related=related(value))
     if dtype is not None or not value.dtype.is_float:
-        value = FUNCTIONS["astype"](value, F64 if dtype is None else dtype)
+        value = functions.astype(value, F64 if dtype is None else dtype)
     away = value - (_mean(value, axes, mask, keepdims=True) if middle is None else middle)
     squares = _reduced(Sum, counted(away * away, mask, 0.0), axes, keepdims)
     return squares / degrees_of_freedom(value, axes, mask, keepdims, less)  # type: ignore[no-any-return]
@@ -261,7 +263,7 @@ def any(x: Operand, axis: Axes = None, *, keepdims: bool = False, where: Mask = 
     """
     value = as_value("any", x)
     axes = axes_of("any", axis, value)
-    true = counted(FUNCTIONS["astype"](value, BOOL), mask_of("any", where, value), False)
+    true = counted(functions.astype(value, BOOL), mask_of("any", where, value), False)
     return sum(true, axes, keepdims=keepdims) > 0
 
 
@@ -275,7 +277,7 @@ def all(x: Operand, axis: Axes = None, *, keepdims: bool = False, where: Mask = 
     """
     value = as_value("all", x)
     axes = axes_of("all", axis, value)
-    false = FUNCTIONS["logical_not"](FUNCTIONS["astype"](value, BOOL))
+    false = functions.logical_not(functions.astype(value, BOOL))
     false = counted(false, mask_of("all", where, value), False)
     return sum(false, axes, keepdims=keepdims) == 0
 
@@ -310,12 +312,12 @@ def _position(op: str, kind: type[Extreme], x: Operand, axis: int | None, keepdi
     else:
         place = axis_of(op, axis, value)
     best = _reduced(kind, value, (place,), keepdims=True)
-    hit = FUNCTIONS["equal"](value, best)
+    hit = functions.equal(value, best)
     if value.dtype.is_float:
-        hit = FUNCTIONS["logical_or"](hit, FUNCTIONS["not_equal"](value, value))
-    count = FUNCTIONS["size_value"](value.shape[place], I64)
-    positions = FUNCTIONS["iota"](value.shape, place, like=value)
-    found = _reduced(Min, FUNCTIONS["where"](hit, positions, count), (place,), keepdims)
+        hit = functions.logical_or(hit, functions.not_equal(value, value))
+    count = functions.size_value(value.shape[place], I64)
+    positions = functions.iota(value.shape, place, like=value)
+    found = _reduced(Min, functions.where(hit, positions, count), (place,), keepdims)
     return reshape(found, (1,) * len(shape)) if axis is None and keepdims else found
 
 
@@ -332,10 +334,4 @@ def _kept(reduced: Value, x: Value, axes: tuple[int, ...]) -> Value:
     return reshape(reduced, tuple(1 if k in axes else size for k, size in enumerate(x.shape)))
 
 
-FUNCTIONS.update(
-    {
-        f.__name__: f
-        for f in (sum, max, min, mean, var, std, any, all, argmax, argmin)
-    }
-)  # fmt: skip
 NUMPY_NAMES.update(amax="max", amin="min")

@@ -13,8 +13,9 @@ import numpy as np
 
 from staticgrad.ir.dtype import BOOL
 from staticgrad.ir.expr import Expr, apply, literal, select
+from staticgrad.ir.functional import NUMPY_NAMES, functions
 from staticgrad.ir.op import Array
-from staticgrad.ir.value import FUNCTIONS, NUMPY_NAMES, Value
+from staticgrad.ir.value import Value
 from staticgrad.ops.cotangent import MINUS_ONE, ONE, Cotangent, Partial
 from staticgrad.ops.elementwise import Elementwise, Floating, Operand, quiet
 
@@ -134,7 +135,7 @@ class Abs(Elementwise, name="abs"):
         return x if x.dtype.kind in "bu" else abs(x)
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
-        return (FUNCTIONS["sign"](x),)
+        return (functions.sign(x),)
 
 
 class Sign(Elementwise, name="sign"):
@@ -292,13 +293,4 @@ def rint(x: Operand) -> Value:
     return Rint()(x)  # type: ignore[no-any-return]
 
 
-FUNCTIONS.update(
-    {
-        f.__name__: f
-        for f in (
-            add, subtract, multiply, divide, negative, positive, absolute, sign,
-            floor, ceil, trunc, rint,
-        )
-    }
-)  # fmt: skip
 NUMPY_NAMES.update({"true_divide": "divide", "abs": "absolute", "fix": "trunc"})

@@ -17,7 +17,8 @@ from staticgrad.ir import dim as dims
 from staticgrad.ir.arrays import array_of
 from staticgrad.ir.dim import Dim, Size
 from staticgrad.ir.dtype import I64
-from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ir.functional import functions
+from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand, broadcast
 from staticgrad.ops.indexing import iota
 from staticgrad.ops.movement import broadcast_to, expand_dims, moveaxis, ravel, reshape, with_size
@@ -61,8 +62,8 @@ def roll(x: Operand, shift: Any, axis: Axes = None) -> Value:
 def _rolled(x: Value, shift: int, axis: int) -> Value:
     size = x.shape[axis]
     if isinstance(size, Dim):  # the shift may be longer than the axis: only a run can tell
-        length = FUNCTIONS["size_value"](size, I64)
-        return FUNCTIONS["take"](x, (iota((size,)) - shift) % length, axis)  # type: ignore[no-any-return]
+        length = functions.size_value(size, I64)
+        return functions.take(x, (iota((size,)) - shift) % length, axis)
     moved = shift % size if size else 0
     if not moved:
         return x
@@ -147,7 +148,7 @@ def repeat(x: Operand, repeats: Any, axis: int | None = None) -> Value:
         if not dims.equal(value.shape[place], counts.size, text):
             raise ShapeError(text, related=related(value))
         value = with_size(value, place, counts.size)
-        return FUNCTIONS["take"](value, np.repeat(np.arange(counts.size), counts), place)  # type: ignore[no-any-return]
+        return functions.take(value, np.repeat(np.arange(counts.size), counts), place)
     (times,) = shape_of("repeat", (repeats,), value)
     shape = value.shape
     wide = expand_dims(value, place + 1)
@@ -190,9 +191,9 @@ def diagonal(x: Operand, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Val
     length = _at_least_0(_smaller(rows - first_row, columns - first_column))
     flat = reshape(moved, (*moved.shape[:-2], rows * columns))
     if isinstance(columns, Dim):
-        step = FUNCTIONS["size_value"](columns + 1, I64)
-        start = FUNCTIONS["size_value"](columns * first_row + first_column, I64)
-        return FUNCTIONS["take"](flat, iota((length,)) * step + start, flat.ndim - 1)  # type: ignore[no-any-return]
+        step = functions.size_value(columns + 1, I64)
+        start = functions.size_value(columns * first_row + first_column, I64)
+        return functions.take(flat, iota((length,)) * step + start, flat.ndim - 1)
     rank = flat.ndim - 1
     starts = (0,) * rank + (columns * first_row + first_column if length != 0 else 0,)
     return sliced(flat, starts, (*flat.shape[:-1], length), (*(1,) * rank, columns + 1))
@@ -222,15 +223,15 @@ def diag(x: Operand, k: int = 0) -> Value:
     across = with_zeros(
         value, [(max(shift, 0), max(-shift, 0))]
     )  # out[i, j] holds the one of column j
-    hit = FUNCTIONS["equal"](
+    hit = functions.equal(
         iota((size, size), 0, like=value) + shift, iota((size, size), 1, like=value)
     )
-    return FUNCTIONS["where"](hit, across, np.zeros((), value.dtype.numpy))  # type: ignore[no-any-return]
+    return functions.where(hit, across, np.zeros((), value.dtype.numpy))
 
 
 def trace(x: Operand, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None) -> Value:
     """The sum of a diagonal, in ``dtype`` if one is given. Raises as ``diagonal``."""
-    return FUNCTIONS["sum"](diagonal(x, offset, axis1, axis2), -1, dtype)  # type: ignore[no-any-return]
+    return functions.sum(diagonal(x, offset, axis1, axis2), -1, dtype)
 
 
 # -- several arrays -------------------------------------------------------------------------------
@@ -261,7 +262,7 @@ def meshgrid(*values: Operand, indexing: str = "xy", sparse: bool = False) -> li
     """
     if indexing not in ("xy", "ij"):
         raise ArgumentError(f"meshgrid: indexing is 'xy' or 'ij', not {indexing!r}")
-    vectors = [FUNCTIONS["ravel"](v) for v in as_values("meshgrid", *values)]
+    vectors = [functions.ravel(v) for v in as_values("meshgrid", *values)]
     rank = len(vectors)
     places = list(range(rank))
     if indexing == "xy" and rank > 1:
@@ -285,19 +286,8 @@ def rot90(x: Operand, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Value:
         case 0:
             return value
         case 1:
-            return FUNCTIONS["swapaxes"](flip(value, second), first, second)  # type: ignore[no-any-return]
+            return functions.swapaxes(flip(value, second), first, second)
         case 2:
             return flip(value, (first, second))
         case _:
-            return flip(FUNCTIONS["swapaxes"](value, first, second), second)
-
-
-FUNCTIONS.update(
-    {
-        f.__name__: f
-        for f in (
-            roll, split, array_split, repeat, tile, diagonal, diag, trace, broadcast_arrays,
-            meshgrid, rot90,
-        )
-    }
-)  # fmt: skip
+            return flip(functions.swapaxes(value, first, second), second)

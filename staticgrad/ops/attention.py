@@ -15,8 +15,9 @@ from staticgrad.errors import DTypeError, RankError
 from staticgrad.ir.calls import publish
 from staticgrad.ir.dim import Dim
 from staticgrad.ir.dtype import I64
+from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import binding_kind
-from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ir.value import Value
 from staticgrad.ops.aggregate import sum as total
 from staticgrad.ops.contract import MatMul
 from staticgrad.ops.convert import stop_gradient
@@ -41,7 +42,7 @@ def embedding(table: Operand, ids: Operand) -> Value:
     rows, ids = as_values("embedding", table, ids)
     if rows.ndim != 2:
         raise RankError(f"embedding: the table is {rows.type}, not a matrix", related=related(rows))
-    return FUNCTIONS["take"](rows, ids, 0)  # type: ignore[no-any-return]
+    return functions.take(rows, ids, 0)
 
 
 @rowwise(2, 2, 2, fixed={"mask": None})
@@ -80,11 +81,11 @@ def attention(
     allowed = _allowed(scores, mask, causal)
     if allowed is not None:
         scores = where(allowed, scores, float(np.finfo(q.dtype.numpy.name).min))
-    raised = FUNCTIONS["exp"](scores - stop_gradient(largest(scores, (scores.ndim - 1,))))
+    raised = functions.exp(scores - stop_gradient(largest(scores, (scores.ndim - 1,))))
     weights = raised / total(raised, -1, keepdims=True)
     if allowed is not None:
         weights = where(allowed, weights, 0.0)
-    return FUNCTIONS["matmul"](weights, v)  # type: ignore[no-any-return]
+    return functions.matmul(weights, v)
 
 
 def _scale(query: Value, scale: float | None) -> Any:
@@ -92,7 +93,7 @@ def _scale(query: Value, scale: float | None) -> Any:
     if scale is not None:
         return scale
     if isinstance(depth, Dim):
-        return 1.0 / FUNCTIONS["sqrt"](FUNCTIONS["size_value"](depth, query.dtype))
+        return 1.0 / functions.sqrt(functions.size_value(depth, query.dtype))
     return 1.0 / sqrt(max(depth, 1))
 
 
@@ -109,9 +110,9 @@ def _allowed(scores: Value, mask: Operand | None, causal: bool) -> Value | None:
             )
     if causal:
         t, s = scores.shape[-2:]
-        moved = iota((t, s), 0, like=scores) + FUNCTIONS["size_value"](s - t, I64)
+        moved = iota((t, s), 0, like=scores) + functions.size_value(s - t, I64)
         before: Value = iota((t, s), 1, like=scores) <= moved
-        found = before if found is None else FUNCTIONS["logical_and"](found, before)
+        found = before if found is None else functions.logical_and(found, before)
     return found
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ir.functional import functions
+from staticgrad.ir.value import Value
 from staticgrad.ops.cotangent import ZERO, Cotangent, Masked
 from staticgrad.ops.elementwise import Elementwise, Operand
 from staticgrad.ops.operands import as_value, promoted_values
@@ -30,8 +31,8 @@ class _Bounded(Elementwise):
         raise TypeError(f"op {self.name} does not say what lies beyond its border")
 
     def _moved(self, x: Any, border: Any) -> Value:
-        nan = FUNCTIONS["not_equal"](border, border)
-        return FUNCTIONS["logical_or"](self.beyond(x, border), nan)  # type: ignore[no-any-return]
+        nan = functions.not_equal(border, border)
+        return functions.logical_or(self.beyond(x, border), nan)
 
     def pullback(
         self, ct: Any, wanted: Sequence[bool], out: Any, x: Any, border: Any
@@ -56,7 +57,7 @@ class AtLeast(_Bounded, name="at_least"):
         return Maximum().scalar(x, low)
 
     def beyond(self, x: Any, border: Any) -> Value:
-        return FUNCTIONS["less"](x, border)  # type: ignore[no-any-return]
+        return functions.less(x, border)
 
 
 class AtMost(_Bounded, name="at_most"):
@@ -69,7 +70,7 @@ class AtMost(_Bounded, name="at_most"):
         return Minimum().scalar(x, high)
 
     def beyond(self, x: Any, border: Any) -> Value:
-        return FUNCTIONS["greater"](x, border)  # type: ignore[no-any-return]
+        return functions.greater(x, border)
 
 
 # -- public functions -----------------------------------------------------------------------------
@@ -115,9 +116,6 @@ def _overlooking(op: str, choose: Elementwise, x: Operand, y: Operand) -> Value:
     left, right = promoted_values(op, (x, y))
     if not left.dtype.is_float:
         return choose(left, right)  # type: ignore[no-any-return]
-    nan = FUNCTIONS["not_equal"]
+    nan = functions.not_equal
     chosen = where(nan(right, right), left, choose(left, right))
     return where(nan(left, left), right, chosen)
-
-
-FUNCTIONS.update(clip=clip, fmax=fmax, fmin=fmin)

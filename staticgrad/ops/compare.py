@@ -12,8 +12,9 @@ import numpy as np
 
 from staticgrad.ir.dtype import BOOL, DType
 from staticgrad.ir.expr import Expr
+from staticgrad.ir.functional import NUMPY_NAMES
 from staticgrad.ir.op import Array
-from staticgrad.ir.value import FUNCTIONS, NUMPY_NAMES, Value
+from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Elementwise, Operand, common_dtype, quiet
 
 
@@ -294,14 +295,4 @@ def _bitwise(on_bools: Elementwise, on_integers: Elementwise, *args: Operand) ->
     return op(*args)  # type: ignore[no-any-return]
 
 
-FUNCTIONS.update(
-    {
-        f.__name__: f
-        for f in (
-            equal, not_equal, less, less_equal, greater, greater_equal,
-            logical_and, logical_or, logical_xor, logical_not,
-            bitwise_and, bitwise_or, bitwise_xor, invert,
-        )
-    }
-)  # fmt: skip
 NUMPY_NAMES.update(bitwise_not="invert", bitwise_invert="invert")

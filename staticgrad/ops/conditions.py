@@ -10,7 +10,8 @@ import numpy as np
 
 from staticgrad.errors import ArgumentError, DTypeError
 from staticgrad.ir.dtype import BOOL, F64
-from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ir.functional import functions
+from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.indexing import TakeAlong, within
 from staticgrad.ops.movement import expand_dims, reshape
@@ -30,8 +31,8 @@ def isneginf(x: Operand) -> Value:
 def _equals(op: str, x: Operand, what: float) -> Value:
     value = as_value(op, x)
     if not value.dtype.is_float:
-        return FUNCTIONS["not_equal"](value, value)  # type: ignore[no-any-return]
-    return FUNCTIONS["equal"](value, what)  # type: ignore[no-any-return]
+        return functions.not_equal(value, value)
+    return functions.equal(value, what)
 
 
 def isclose(
@@ -44,21 +45,21 @@ def isclose(
     """
     left, right = promoted_values("isclose", (x, y))
     if not left.dtype.is_float:
-        left, right = (FUNCTIONS["astype"](v, F64) for v in (left, right))
-    absolute, both = FUNCTIONS["absolute"], FUNCTIONS["logical_and"]
+        left, right = (functions.astype(v, F64) for v in (left, right))
+    absolute, both = functions.absolute, functions.logical_and
     near = both(absolute(left - right) <= atol + rtol * absolute(right), absolute(right) < np.inf)
-    found = FUNCTIONS["logical_or"](near, FUNCTIONS["equal"](left, right))
+    found = functions.logical_or(near, functions.equal(left, right))
     if equal_nan:
-        nan = both(FUNCTIONS["isnan"](left), FUNCTIONS["isnan"](right))
-        found = FUNCTIONS["logical_or"](found, nan)
-    return found  # type: ignore[no-any-return]
+        nan = both(functions.isnan(left), functions.isnan(right))
+        found = functions.logical_or(found, nan)
+    return found
 
 
 def allclose(
     x: Operand, y: Operand, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
 ) -> Value:
     """Whether all elements are close, as a 0-d bool; see ``isclose``."""
-    return FUNCTIONS["all"](isclose(x, y, rtol, atol, equal_nan))  # type: ignore[no-any-return]
+    return functions.all(isclose(x, y, rtol, atol, equal_nan))
 
 
 def array_equal(x: Operand, y: Operand, equal_nan: bool = False) -> Value:
@@ -68,7 +69,7 @@ def array_equal(x: Operand, y: Operand, equal_nan: bool = False) -> Value:
     """
     left, right = promoted_values("array_equal", (x, y))
     if left.shape != right.shape:
-        return FUNCTIONS["full"]((), False, like=left)  # type: ignore[no-any-return]
+        return functions.full((), False, like=left)
     return _all_equal(left, right, equal_nan)
 
 
@@ -83,11 +84,11 @@ def array_equiv(x: Operand, y: Operand) -> Value:
 
 
 def _all_equal(left: Value, right: Value, equal_nan: bool) -> Value:
-    same = FUNCTIONS["equal"](left, right)
+    same = functions.equal(left, right)
     if equal_nan and left.dtype.is_float:
-        nan = FUNCTIONS["logical_and"](FUNCTIONS["isnan"](left), FUNCTIONS["isnan"](right))
-        same = FUNCTIONS["logical_or"](same, nan)
-    return FUNCTIONS["all"](same)  # type: ignore[no-any-return]
+        nan = functions.logical_and(functions.isnan(left), functions.isnan(right))
+        same = functions.logical_or(same, nan)
+    return functions.all(same)
 
 
 def select(
@@ -104,7 +105,7 @@ def select(
         raise ArgumentError(f"select: {len(condlist)} conditions, {len(choicelist)} choices")
     *choices, found = promoted_values("select", [*choicelist, default])
     for condition, choice in zip(reversed(condlist), reversed(choices), strict=True):
-        found = FUNCTIONS["where"](condition, choice, found)
+        found = functions.where(condition, choice, found)
     return found
 
 
@@ -122,7 +123,7 @@ def choose(a: Operand, choices: Sequence[Operand] | Value, *, mode: str = "raise
         DTypeError: a that is no integer.
         ShapeError: the shapes do not broadcast.
     """
-    given = FUNCTIONS["unstack"](choices) if isinstance(choices, Value) else choices
+    given = functions.unstack(choices) if isinstance(choices, Value) else choices
     if not len(given):
         raise ArgumentError("choose: there is no choice")
     which, *values = as_values("choose", a, *given)
@@ -131,13 +132,13 @@ def choose(a: Operand, choices: Sequence[Operand] | Value, *, mode: str = "raise
     which = within("choose", which, len(values), mode)
     options = promoted_values("choose", values)
     if mode == "raise":
-        which, *options = FUNCTIONS["broadcast_arrays"](which, *options)
-        together = FUNCTIONS["stack"](options, -1)
+        which, *alike = functions.broadcast_arrays(which, *options)
+        together = functions.stack(alike, -1)
         found = TakeAlong(together.ndim - 1, wrap=False)(together, expand_dims(which, -1))
         return reshape(found, which.shape)
     *others, last = options
     for number in reversed(range(len(others))):
-        last = FUNCTIONS["where"](which <= number, others[number], last)
+        last = functions.where(which <= number, others[number], last)
     return last
 
 
@@ -163,23 +164,12 @@ def piecewise(
     pieces = [f(value, *args, **kw) if callable(f) else f for f in funclist]
     rest = pieces.pop() if len(pieces) > len(condlist) else 0
     kind = value.dtype.numpy
-    found = FUNCTIONS["full_like"](value, 0) + FUNCTIONS["astype"](
+    found = functions.full_like(value, 0) + functions.astype(
         as_values("piecewise", value, rest)[1], kind
     )
     for condition, piece in zip(condlist, pieces, strict=True):
         _, condition, piece = as_values("piecewise", value, condition, piece)
-        holds = FUNCTIONS["astype"](condition, BOOL)
-        chosen = FUNCTIONS["astype"](piece, kind)
-        found = FUNCTIONS["where"](holds, chosen, found)
-    return found  # type: ignore[no-any-return]
-
-
-FUNCTIONS.update(
-    {
-        f.__name__: f
-        for f in (
-            isposinf, isneginf, isclose, allclose, array_equal, array_equiv, select, choose,
-            piecewise,
-        )
-    }
-)  # fmt: skip
+        holds = functions.astype(condition, BOOL)
+        chosen = functions.astype(piece, kind)
+        found = functions.where(holds, chosen, found)
+    return found

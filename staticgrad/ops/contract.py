@@ -16,9 +16,10 @@ from staticgrad.errors import DTypeError, RankError, ShapeError
 from staticgrad.ir import dim as dims
 from staticgrad.ir.dim import Size
 from staticgrad.ir.forms import Contract, Form
+from staticgrad.ir.functional import functions
 from staticgrad.ir.op import Array, Op
 from staticgrad.ir.types import BroadcastError, Shape, TensorType, broadcast_shapes
-from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ir.value import Value
 from staticgrad.ops.cotangent import unbroadcast
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.movement import reshape
@@ -206,7 +207,7 @@ def dot(a: Operand, b: Operand) -> Value:
         return left * right
     if left.ndim > 2 or right.ndim > 2:
         inner = right.ndim - 2 if right.ndim > 1 else 0
-        return FUNCTIONS["tensordot"](left, right, ([left.ndim - 1], [inner]))  # type: ignore[no-any-return]
+        return functions.tensordot(left, right, ([left.ndim - 1], [inner]))
     return matmul(left, right)
 
 
@@ -224,6 +225,3 @@ def outer(a: Operand, b: Operand) -> Value:
     """out[i, j] = a[i] * b[j], both flattened in C order."""
     left, right = promoted_values("outer", (a, b))
     return reshape(left, (left.size, 1)) * reshape(right, (1, right.size))
-
-
-FUNCTIONS.update(matmul=matmul, dot=dot, vdot=vdot, outer=outer)

@@ -14,7 +14,7 @@ from staticgrad.ir.expr import Expr
 from staticgrad.ir.forms import Form, Pointwise, Same
 from staticgrad.ir.op import Array, Op, lift_all
 from staticgrad.ir.types import TensorType
-from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ir.value import Value
 from staticgrad.ops.cotangent import ONE, Partial
 from staticgrad.ops.elementwise import Elementwise, Operand, dtype_hint, quiet
 
@@ -150,12 +150,3 @@ def size_value(size: Size, dtype: Any = F64) -> Any:
     return (
         SizeValue(size, target)() if isinstance(size, Dim) else np.int64(size).astype(target.numpy)
     )
-
-
-FUNCTIONS.update(
-    astype=astype,
-    cast=astype,
-    checkpoint=checkpoint,
-    stop_gradient=stop_gradient,
-    size_value=size_value,
-)

@@ -15,11 +15,12 @@ from inspect import signature
 from typing import Any, Final
 
 from staticgrad.errors import GradientError, OpDefinitionError
+from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Symbolic
 from staticgrad.ir.kinds import binding_kind
 from staticgrad.ir.op import Op
 from staticgrad.ir.types import Shape, TensorType
-from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ir.value import Value
 from staticgrad.lazy import cached_property
 from staticgrad.message import kind_of, shown
 
@@ -56,7 +57,7 @@ class Masked:
     def resolved(self) -> Value:
         """The plain cotangent, zero where the mask is off; made once, however many ask for it."""
         branches = (ZERO, self.value) if self.negated else (self.value, ZERO)
-        return FUNCTIONS["where"](self.condition, *branches)  # type: ignore[no-any-return]
+        return functions.where(self.condition, *branches)
 
 
 Cotangent = Value | Masked
@@ -64,7 +65,7 @@ Cotangent = Value | Masked
 
 def not_(condition: Value) -> Value:
     """Elementwise logical not."""
-    return FUNCTIONS["logical_not"](condition)  # type: ignore[no-any-return]
+    return functions.logical_not(condition)
 
 
 def same_value(a: Value, b: Value) -> bool:
@@ -85,10 +86,10 @@ def times(ct: Cotangent, partial: Value | float) -> Cotangent:
         if partial == ONE:
             return ct
         if partial == MINUS_ONE:
-            return map_cotangent(ct, FUNCTIONS["negative"])
+            return map_cotangent(ct, functions.negative)
         if partial == ZERO:
             return zeros_like_type(ct.type, ct if isinstance(ct, Value) else ct.value)
-    return map_cotangent(ct, lambda value: FUNCTIONS["multiply"](value, partial))
+    return map_cotangent(ct, lambda value: functions.multiply(value, partial))
 
 
 def resolve(ct: Cotangent) -> Value:
@@ -106,7 +107,7 @@ def under(outer: Cotangent, inner: Cotangent) -> Cotangent:
         return Masked(outer.condition, inner, outer.negated)
     if outer.negated == inner.negated and same_value(outer.condition, inner.condition):
         return inner
-    both = FUNCTIONS["logical_and"](outer.positive(), inner.positive())
+    both = functions.logical_and(outer.positive(), inner.positive())
     return Masked(both, inner.value)
 
 
@@ -128,15 +129,15 @@ def add_cotangents(cotangents: Sequence[Cotangent]) -> Cotangent:
 
 
 def _add(a: Cotangent, b: Cotangent) -> Cotangent:
-    plus = FUNCTIONS["add"]
+    plus = functions.add
     if not (isinstance(a, Masked) and isinstance(b, Masked)):
-        return plus(resolve(a), resolve(b))  # type: ignore[no-any-return]
+        return plus(resolve(a), resolve(b))
     if same_value(a.condition, b.condition):
         if a.negated == b.negated:
             return Masked(a.condition, plus(a.value, b.value), a.negated)
         branches = (b.value, a.value) if a.negated else (a.value, b.value)
-        return FUNCTIONS["where"](a.condition, *branches)  # type: ignore[no-any-return]
-    either = FUNCTIONS["logical_or"](a.positive(), b.positive())
+        return functions.where(a.condition, *branches)
+    either = functions.logical_or(a.positive(), b.positive())
     return Masked(either, plus(resolve(a), resolve(b)))
 
 
@@ -209,14 +210,14 @@ def unbroadcast(ct: Cotangent, type: TensorType) -> Cotangent:
     if ct.type is type:
         return ct
     if ct.type.dtype is not type.dtype:
-        ct = map_cotangent(ct, lambda value: FUNCTIONS["astype"](value, type.dtype))
+        ct = map_cotangent(ct, lambda value: functions.astype(value, type.dtype))
     if ct.type.shape == type.shape:
         return ct
     value = resolve(ct)
     axes = stretched_axes(value.shape, type.shape)
     if axes:
-        value = FUNCTIONS["sum"](value, axes)
-    return value if value.shape == type.shape else FUNCTIONS["reshape"](value, type.shape)
+        value = functions.sum(value, axes)
+    return value if value.shape == type.shape else functions.reshape(value, type.shape)
 
 
 def stretched_axes(shape: Shape, operand: Shape) -> tuple[int, ...]:
@@ -234,4 +235,4 @@ def zeros_like_type(type: TensorType, like: Value | None = None) -> Value:
     """Zeros of ``type``, of the same kind of value as ``like`` (symbolic by default)."""
     kind = binding_kind(() if like is None else (like,))
     zero = kind.lift(ZERO, type.dtype)
-    return zero if not type.shape else FUNCTIONS["broadcast_to"](zero, type.shape)
+    return zero if not type.shape else functions.broadcast_to(zero, type.shape)

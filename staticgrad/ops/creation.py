@@ -7,7 +7,8 @@ stored is in ``ir/parameter.py``.
 from __future__ import annotations
 
 import math
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ from staticgrad.errors import ArgumentError, DTypeError, RankError, ShapeAsValue
 from staticgrad.ir.arrays import array_of
 from staticgrad.ir.dim import Dim, Size, dim, floordiv, maximum
 from staticgrad.ir.dtype import ALL_DTYPES, F32, F64, I64, DType
+from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import (
     Input,
     Node,
@@ -27,7 +29,7 @@ from staticgrad.ir.graph import (
 from staticgrad.ir.kinds import binding_kind
 from staticgrad.ir.parameter import ParameterStore
 from staticgrad.ir.types import Shape, TensorType
-from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ir.value import Value
 from staticgrad.message import shown
 from staticgrad.ops.elementwise import Operand, array_dtype
 from staticgrad.ops.indexing import iota
@@ -130,7 +132,7 @@ def constant(array: npt.ArrayLike, dtype: Any = None) -> Symbolic:
         DTypeError: an element type that there is none of.
     """
     if isinstance(array, Symbolic):
-        return array if dtype is None else FUNCTIONS["astype"](array, dtype)
+        return array if dtype is None else cast(Symbolic, functions.astype(array, dtype))
     return constant_node(_array("constant", array, dtype))
 
 
@@ -174,7 +176,7 @@ def full(shape: Any, fill_value: Any, dtype: Any = None, *, like: Value | None =
     """
     filled = as_value("full", fill_value, None if like is None else binding_kind((like,)))
     if dtype is not None:
-        filled = FUNCTIONS["astype"](filled, dtype_of("full", dtype))
+        filled = functions.astype(filled, dtype_of("full", dtype))
     return broadcast_to(filled, shape_of("full", shape))
 
 
@@ -195,7 +197,7 @@ def full_like(x: Operand, fill_value: Any, dtype: Any = None, *, shape: Any = No
     given = isinstance(fill_value, Value)
     filled = fill_value if given else binding_kind((like,)).lift(fill_value, wanted)
     sizes = like.shape if shape is None else shape_of("full_like", shape)
-    return broadcast_to(FUNCTIONS["astype"](filled, wanted), sizes)
+    return broadcast_to(functions.astype(filled, wanted), sizes)
 
 
 def zeros_like(x: Operand, dtype: Any = None, *, shape: Any = None) -> Value:
@@ -241,8 +243,8 @@ def arange(
     if stride != 1:
         positions = positions * stride
     if isinstance(first, Dim) or first != 0:
-        positions = positions + FUNCTIONS["size_value"](first, I64)
-    return FUNCTIONS["astype"](positions, I64 if dtype is None else dtype_of("arange", dtype))  # type: ignore[no-any-return]
+        positions = positions + functions.size_value(first, I64)
+    return functions.astype(positions, I64 if dtype is None else dtype_of("arange", dtype))
 
 
 def _fractions(first: Any, end: Any, step: Any, dtype: Any, like: Value | None) -> Value:
@@ -257,9 +259,9 @@ def _fractions(first: Any, end: Any, step: Any, dtype: Any, like: Value | None) 
     if step == 0:
         raise ArgumentError("arange: a step of 0 leads nowhere")
     count = max(math.ceil((end - first) / step), 0)
-    places = FUNCTIONS["astype"](iota((count,), like=like), F64)
+    places = functions.astype(iota((count,), like=like), F64)
     line = places * (float(first) + float(step) - float(first)) + float(first)
-    return FUNCTIONS["astype"](line, F64 if dtype is None else dtype_of("arange", dtype))  # type: ignore[no-any-return]
+    return functions.astype(line, F64 if dtype is None else dtype_of("arange", dtype))
 
 
 def eye(
@@ -274,28 +276,28 @@ def eye(
     shape: Shape = shape_of("eye", (rows, rows if columns is None else columns))
     above = integer("eye", "k", k)
     rows_of = iota(shape, 0, like=like)
-    hit = FUNCTIONS["equal"](rows_of + above if above else rows_of, iota(shape, 1, like=like))
-    return FUNCTIONS["astype"](hit, _single("eye", dtype))  # type: ignore[no-any-return]
+    hit = functions.equal(rows_of + above if above else rows_of, iota(shape, 1, like=like))
+    return functions.astype(hit, _single("eye", dtype))
 
 
 def tril(x: Operand, k: int = 0) -> Value:
     """x on and below the k-th diagonal of its last two axes, zeros above."""
-    return _triangle("tril", x, k, "greater_equal")
+    return _triangle("tril", x, k, functions.greater_equal)
 
 
 def triu(x: Operand, k: int = 0) -> Value:
     """x on and above the k-th diagonal of its last two axes, zeros below."""
-    return _triangle("triu", x, k, "less_equal")
+    return _triangle("triu", x, k, functions.less_equal)
 
 
-def _triangle(op: str, x: Operand, k: int, relation: str) -> Value:
+def _triangle(op: str, x: Operand, k: int, relation: Callable[..., Value]) -> Value:
     value = as_value(op, x)
     if value.ndim < 2:
         raise RankError(f"{op}: {value.type} has no last two axes", related=related(value))
     shape = value.shape[-2:]
     shifted = iota(shape, 0, like=value) + integer(op, "k", k)
-    inside = FUNCTIONS[relation](shifted, iota(shape, 1, like=value))
-    return FUNCTIONS["where"](inside, value, np.zeros((), value.dtype.numpy))  # type: ignore[no-any-return]
+    inside = relation(shifted, iota(shape, 1, like=value))
+    return functions.where(inside, value, np.zeros((), value.dtype.numpy))
 
 
 def _number(value: int, dtype: Any) -> Any:
@@ -305,13 +307,3 @@ def _number(value: int, dtype: Any) -> Any:
 def _single(op: str, dtype: Any) -> DType:
     """The dtype of what is made from a shape: float32 where None is given."""
     return F32 if dtype is None else dtype_of(op, dtype)
-
-
-FUNCTIONS.update(
-    {
-        f.__name__: f
-        for f in (
-            full, zeros, ones, full_like, zeros_like, ones_like, arange, eye, tril, triu,
-        )
-    }
-)  # fmt: skip

@@ -9,7 +9,8 @@ from math import pi
 from typing import Any
 
 from staticgrad.errors import ArgumentError, RankError, ShapeError
-from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ir.functional import functions
+from staticgrad.ir.value import Value
 from staticgrad.message import shown
 from staticgrad.ops import aggregate as of
 from staticgrad.ops.elementwise import Operand
@@ -75,7 +76,7 @@ def _end(x: Value, data: Operand | None, axis: int) -> list[Value]:
     if value.ndim:
         return [value]
     shape = tuple(1 if k == axis else size for k, size in enumerate(x.shape))
-    return [FUNCTIONS["broadcast_to"](value, shape)]
+    return [functions.broadcast_to(value, shape)]
 
 
 def ediff1d(x: Operand, to_end: Operand | None = None, to_begin: Operand | None = None) -> Value:
@@ -83,12 +84,11 @@ def ediff1d(x: Operand, to_end: Operand | None = None, to_begin: Operand | None 
 
     These are flattened, too, and converted to the dtype of x.
     """
-    value = FUNCTIONS["ravel"](x)
+    value = functions.ravel(x)
     between = diff(value)
     ends = [None if e is None else as_values("ediff1d", value, e)[1] for e in (to_begin, to_end)]
     front, back = (
-        [] if end is None else [FUNCTIONS["astype"](FUNCTIONS["ravel"](end), value.dtype)]
-        for end in ends
+        [] if end is None else [functions.astype(functions.ravel(end), value.dtype)] for end in ends
     )
     return concatenate([*front, between, *back])
 
@@ -226,10 +226,10 @@ def unwrap(
     value = floating("unwrap", p)
     place = axis_of("unwrap", axis, value)
     steps = diff(value, axis=place)
-    turned = FUNCTIONS["remainder"](steps + half, period) - half
-    up = FUNCTIONS["logical_and"](turned == -half, steps > 0.0)
+    turned = functions.remainder(steps + half, period) - half
+    up = functions.logical_and(turned == -half, steps > 0.0)
     turned = where(up, half, turned)
-    kept = FUNCTIONS["absolute"](steps) < (half if discont is None else discont)
+    kept = functions.absolute(steps) < (half if discont is None else discont)
     moved = cumsum(where(kept, 0.0, turned - steps), place)
     first = tuple(int(k == place) for k in range(value.ndim))
     return value + Pad(value.shape, first, (1,) * value.ndim)(moved)  # type: ignore[no-any-return]
@@ -265,7 +265,7 @@ def _cumulative(
     if first is None:
         return total
     shape = tuple(1 if k == place else size for k, size in enumerate(total.shape))
-    return concatenate([FUNCTIONS["full"](shape, first, total.dtype, like=total), total], place)
+    return concatenate([functions.full(shape, first, total.dtype, like=total), total], place)
 
 
 def _along(x: Value, axis: int, start: int | None, stop: int | None) -> Value:
@@ -275,14 +275,4 @@ def _along(x: Value, axis: int, start: int | None, stop: int | None) -> Value:
 def _column(x: Value, rank: int, axis: int) -> Value:
     """A vector along ``axis`` of ``rank`` axes."""
     shape = tuple(x.shape[0] if k == axis else 1 for k in range(rank))
-    return FUNCTIONS["reshape"](x, shape)  # type: ignore[no-any-return]
-
-
-FUNCTIONS.update(
-    {
-        f.__name__: f
-        for f in (
-            diff, ediff1d, trapezoid, gradient, unwrap, cumulative_sum, cumulative_prod,
-        )
-    }
-)  # fmt: skip
+    return functions.reshape(x, shape)

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from staticgrad.ir.expr import Expr, literal, select
+from staticgrad.ir.functional import NUMPY_NAMES, functions
 from staticgrad.ir.op import Array
-from staticgrad.ir.value import FUNCTIONS, NUMPY_NAMES, Value
+from staticgrad.ir.value import Value
 from staticgrad.ir.vecmath.layout import sign_bit
 from staticgrad.ops.cotangent import ONE, Partial
 from staticgrad.ops.elementwise import Elementwise, Operand, quiet
@@ -93,7 +94,7 @@ class Fmod(Elementwise, name="fmod"):
         return select(opposite, left - y, left)
 
     def partials(self, out: Any, x: Any, y: Any) -> tuple[Partial, ...]:
-        return ONE, -FUNCTIONS["rint"]((x - out) / y)
+        return ONE, -functions.rint((x - out) / y)
 
 
 class _Shift(Elementwise):
@@ -189,12 +190,6 @@ def right_shift(x: Operand, y: Operand) -> Value:
     return RightShift()(x, y)  # type: ignore[no-any-return]
 
 
-FUNCTIONS.update(
-    {
-        f.__name__: f
-        for f in (floor_divide, remainder, fmod, divmod, left_shift, right_shift)
-    }
-)  # fmt: skip
 NUMPY_NAMES.update(
     mod="remainder", bitwise_left_shift="left_shift", bitwise_right_shift="right_shift"
 )

@@ -15,9 +15,10 @@ from typing import Any
 from staticgrad.errors import ArgumentError, ShapeError
 from staticgrad.ir import dim as dims
 from staticgrad.ir.dim import Size
+from staticgrad.ir.functional import functions
 from staticgrad.ir.size_hints import hint_value
 from staticgrad.ir.types import Shape
-from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ir.value import Value
 from staticgrad.ops.contract import matmul
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.movement import moveaxis, reshape, transpose, with_size
@@ -61,7 +62,7 @@ def einsum(subscripts: str | Operand, *operands: Any, dtype: Any = None) -> Valu
     values = promoted_values("einsum", operands)
     if dtype is not None:
         wanted = dtype_of("einsum", dtype)
-        values = tuple(FUNCTIONS["astype"](value, wanted) for value in values)
+        values = tuple(functions.astype(value, wanted) for value in values)
     parsed = Subscripts.of(text, [value.ndim for value in values])
     terms = [_plain(v, labels) for v, labels in zip(values, parsed.inputs, strict=True)]
     sizes = _sizes(terms)
@@ -90,7 +91,7 @@ def _plain(value: Value, labels: Sequence[str]) -> _Term:
             if not dims.equal(left, right, text):
                 raise ShapeError(text, related=related(value))
             value = with_size(value, second, left)
-            value = FUNCTIONS["diagonal"](value, 0, first, second)
+            value = functions.diagonal(value, 0, first, second)
             names = [n for k, n in enumerate(names) if k not in (first, second)] + [label]
     return _Term(value, tuple(names))
 
@@ -154,7 +155,7 @@ def _summed(term: _Term, needed: set[str]) -> _Term:
     axes = tuple(k for k, label in enumerate(term.labels) if label not in needed)
     if not axes:
         return term
-    total = FUNCTIONS["sum"](term.value, axes, dtype=term.value.dtype)
+    total = functions.sum(term.value, axes, dtype=term.value.dtype)
     return _Term(total, tuple(label for label in term.labels if label in needed))
 
 
@@ -253,6 +254,3 @@ def kron(a: Operand, b: Operand) -> Value:
     product = reshape(left, coarse) * reshape(right, fine)
     shape = tuple(m * n for m, n in zip(left.shape, right.shape, strict=True))
     return reshape(product, shape)
-
-
-FUNCTIONS.update({f.__name__: f for f in (einsum, tensordot, inner, kron)})

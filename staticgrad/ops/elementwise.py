@@ -34,11 +34,12 @@ from staticgrad.ir.dtype import (
 )
 from staticgrad.ir.expr import Expr
 from staticgrad.ir.forms import Form, Pointwise
+from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import binding_kind
 from staticgrad.ir.op import Op, as_array
 from staticgrad.ir.refusals import no_operand
 from staticgrad.ir.types import BroadcastError, Shape, TensorType, broadcast_shapes
-from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ir.value import Value
 from staticgrad.message import did_you_mean, kind_of, shown
 from staticgrad.ops.cotangent import Cotangent, Masked, Partial, times, unbroadcast, under
 
@@ -189,12 +190,12 @@ class Elementwise(Op):
 
     def pushforward(self, tangents: Sequence[Any], out: Any, *args: Any) -> Any:
         """The sum of tangents times partials, or None; the shape may still need broadcasting."""
-        total = None
+        total: Any = None
         for tangent, partial in zip(tangents, self.checked_partials(out, *args), strict=True):
             if tangent is None or partial is None:
                 continue
-            term = times(tangent, partial)
-            total = term if total is None else FUNCTIONS["add"](total, term)
+            term: Any = times(tangent, partial)
+            total = term if total is None else functions.add(total, term)
         return total
 
     def jvp(self, tangents: Sequence[Any], out: Any, *args: Any) -> Any:
@@ -208,8 +209,8 @@ class Elementwise(Op):
         if total is None:
             return None
         if total.dtype is not out.dtype:
-            total = FUNCTIONS["astype"](total, out.dtype)
-        return total if total.shape == out.shape else FUNCTIONS["broadcast_to"](total, out.shape)
+            total = functions.astype(total, out.dtype)
+        return total if total.shape == out.shape else functions.broadcast_to(total, out.shape)
 
 
 class Floating(Elementwise):
@@ -377,9 +378,9 @@ def lifted(op: str, kind: type[Value], arg: Any, dtype: DType) -> Value:
         DTypeError: a Python integer that ``dtype`` cannot hold.
     """
     if isinstance(arg, Value):
-        return arg if arg.dtype is dtype else FUNCTIONS["astype"](arg, dtype)
+        return arg if arg.dtype is dtype else functions.astype(arg, dtype)
     if isinstance(arg, Dim):
-        return FUNCTIONS["size_value"](arg, dtype)  # type: ignore[no-any-return]
+        return functions.size_value(arg, dtype)  # type: ignore[no-any-return]
     if is_weak(arg):
         check_range(op, arg, dtype)
         if dtype is not F32 or -_F32_MAX <= arg <= _F32_MAX:

@@ -12,8 +12,9 @@ from __future__ import annotations
 from typing import Final
 
 from staticgrad.ir.dim import bounds
+from staticgrad.ir.functional import functions
 from staticgrad.ir.types import product
-from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ir.value import Value
 from staticgrad.ops.aggregate import sum as total
 from staticgrad.ops.movement import reshape
 from staticgrad.ops.reduce import Max
@@ -34,7 +35,7 @@ def largest(x: Value, axes: tuple[int, ...]) -> Value:
 
 def finite_or_zero(top: Value) -> Value:
     """``top`` where it is finite, else 0: as a shift it then leaves infinities what they are."""
-    return where(FUNCTIONS["absolute"](top) < _INFINITY, top, 0.0)
+    return where(functions.absolute(top) < _INFINITY, top, 0.0)
 
 
 def log_sum_exp(x: Value, shift: Value, axes: int | tuple[int, ...]) -> Value:

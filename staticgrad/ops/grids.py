@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any, Literal, overload
 
 from staticgrad.errors import ArgumentError
-from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ir.functional import functions
+from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.indexing import iota
 from staticgrad.ops.movement import moveaxis, reshape
@@ -79,8 +80,8 @@ def logspace(
 ) -> Value:
     """``base`` to the powers of ``linspace(start, stop)``. Arguments and errors as there."""
     line, _ = _line("logspace", start, stop, num, endpoint, axis)
-    found: Value = FUNCTIONS["power"](base, line)
-    return found if dtype is None else FUNCTIONS["astype"](found, dtype_of("logspace", dtype))
+    found: Value = functions.power(base, line)
+    return found if dtype is None else functions.astype(found, dtype_of("logspace", dtype))
 
 
 def geomspace(
@@ -99,18 +100,18 @@ def geomspace(
     count = _count("geomspace", num)
     places, _ = _line("geomspace", _zero(first), 1.0, count, endpoint, 0)
     column = reshape(places, (count, *(1,) * first.ndim))
-    line = first * FUNCTIONS["power"](last / first, FUNCTIONS["astype"](column, first.dtype))
+    line = first * functions.power(last / first, functions.astype(column, first.dtype))
     line = moveaxis(line, 0, axis_of("geomspace", axis, line))
-    return line if dtype is None else FUNCTIONS["astype"](line, dtype_of("geomspace", dtype))
+    return line if dtype is None else functions.astype(line, dtype_of("geomspace", dtype))
 
 
 def _zero(like: Value) -> Value:
-    return FUNCTIONS["full"]((), 0.0, like=like)  # type: ignore[no-any-return]
+    return functions.full((), 0.0, like=like)
 
 
 def _ends(op: str, start: Operand, stop: Operand) -> tuple[Value, Value]:
     first, last = (floating(op, v) for v in promoted_values(op, (start, stop)))
-    first, last = FUNCTIONS["broadcast_arrays"](first, last)
+    first, last = functions.broadcast_arrays(first, last)
     return first, last
 
 
@@ -130,18 +131,15 @@ def _line(
     gaps = count - 1 if endpoint else count
     step = (last - first) / float(gaps) if gaps > 0 else (last - first) * float("nan")
     positions = reshape(iota((count,), like=first), (count, *(1,) * first.ndim))
-    places = FUNCTIONS["astype"](positions, first.dtype)
+    places = functions.astype(positions, first.dtype)
     line = first + ((last - first) / float(max(gaps, 1))) * places
     if endpoint and count > 1:
-        line = FUNCTIONS["where"](positions == count - 1, last, line)
+        line = functions.where(positions == count - 1, last, line)
     return moveaxis(line, 0, axis_of(op, axis, line)), step
 
 
 def _converted(op: str, line: Value, dtype: Any) -> Value:
     wanted = dtype_of(op, dtype)
     if wanted.is_integer:
-        line = FUNCTIONS["floor"](line)
-    return FUNCTIONS["astype"](line, wanted)  # type: ignore[no-any-return]
-
-
-FUNCTIONS.update(linspace=linspace, logspace=logspace, geomspace=geomspace)
+        line = functions.floor(line)
+    return functions.astype(line, wanted)

@@ -12,7 +12,8 @@ import numpy as np
 
 from staticgrad.errors import ArgumentError, RankError
 from staticgrad.ir.dtype import I64
-from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ir.functional import functions
+from staticgrad.ir.value import Value
 from staticgrad.ops import aggregate as of
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.indexing import iota, scatter_add
@@ -66,17 +67,17 @@ def histogram(
     count = ends.shape[0] - 1
     last = part(ends, 0, count, 1)
     place = searchsorted(ends, elements, "right") - 1
-    beyond = FUNCTIONS["size_value"](count, I64)  # one bin more, for what lies outside
+    beyond = functions.size_value(count, I64)  # one bin more, for what lies outside
     place = where(elements == last, beyond - 1, place)
     place = where((place < 0) | (place >= beyond), beyond, place)
     if weights is None:
-        added = FUNCTIONS["full"](elements.shape, 1, I64, like=elements)
+        added = functions.full(elements.shape, 1, I64, like=elements)
     else:
-        added = ravel(FUNCTIONS["broadcast_to"](as_values("histogram", row, weights)[1], row.shape))
+        added = ravel(functions.broadcast_to(as_values("histogram", row, weights)[1], row.shape))
     found = part(scatter_add(added, place, count + 1), 0, 0, count)
     if density:
         found = floating("histogram", found)
-        found = found / (of.sum(found) * FUNCTIONS["diff"](edges))
+        found = found / (of.sum(found) * functions.diff(edges))
     return found, edges
 
 
@@ -107,9 +108,6 @@ def _spread(low: Value, high: Value, count: int) -> Value:
     """``count`` equal steps from low to high; around them by a half where they are equal."""
     alone: Any = low == high
     low, high = where(alone, low - 0.5, low), where(alone, high + 0.5, high)
-    place = FUNCTIONS["astype"](iota((count + 1,), like=low), low.dtype)
+    place = functions.astype(iota((count + 1,), like=low), low.dtype)
     step = (high - low) / float(count)
     return where(place == float(count), high, place * step + low)
-
-
-FUNCTIONS.update(histogram=histogram, histogram_bin_edges=histogram_bin_edges)

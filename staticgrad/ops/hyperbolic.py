@@ -14,8 +14,9 @@ import numpy as np
 
 from staticgrad.ir.dtype import F32, F64, DType
 from staticgrad.ir.expr import Expr, literal, select
+from staticgrad.ir.functional import NUMPY_NAMES, functions
 from staticgrad.ir.op import Array
-from staticgrad.ir.value import FUNCTIONS, NUMPY_NAMES, Value
+from staticgrad.ir.value import Value
 from staticgrad.ir.vecmath.layout import flip_sign, sign_bit
 from staticgrad.ops.cotangent import Partial
 from staticgrad.ops.elementwise import Floating, Operand, quiet
@@ -88,7 +89,7 @@ class Asinh(Floating, name="asinh"):
         return flip_sign(select(magnitude < _HUGE[x.dtype], near, far), sign_bit(x))
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
-        return (1.0 / FUNCTIONS["hypot"](x, 1.0),)
+        return (1.0 / functions.hypot(x, 1.0),)
 
 
 class Acosh(Floating, name="acosh"):
@@ -111,7 +112,7 @@ class Acosh(Floating, name="acosh"):
         return select(x < 1.0, literal(math.nan, x.dtype), inside)
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
-        return (1.0 / (FUNCTIONS["sqrt"](x - 1.0) * FUNCTIONS["sqrt"](x + 1.0)),)
+        return (1.0 / (functions.sqrt(x - 1.0) * functions.sqrt(x + 1.0)),)
 
 
 class Atanh(Floating, name="atanh"):
@@ -162,5 +163,4 @@ def arctanh(x: Operand) -> Value:
     return Atanh()(x)  # type: ignore[no-any-return]
 
 
-FUNCTIONS.update({f.__name__: f for f in (sinh, cosh, arcsinh, arccosh, arctanh)})
 NUMPY_NAMES.update(asinh="arcsinh", acosh="arccosh", atanh="arctanh")

@@ -15,8 +15,9 @@ import numpy as np
 from staticgrad.ir.arrays import array_of
 from staticgrad.ir.dim import Dim, Size
 from staticgrad.ir.dtype import I64
+from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import binding_kind
-from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import broadcast
 from staticgrad.ops.indexing import checked, iota
 from staticgrad.ops.movement import moveaxis, reshape
@@ -46,7 +47,7 @@ def rows_and_places(x: Value, arrays: Sequence[tuple[int, Any]]) -> tuple[Value,
         if total is None:
             total = own
             continue
-        by_row = np.int64(size) if isinstance(size, int) else FUNCTIONS["size_value"](size, I64)
+        by_row = np.int64(size) if isinstance(size, int) else functions.size_value(size, I64)
         total = total * by_row + own
     return rows, binding_kind((x,)).lift(total) if isinstance(total, np.ndarray) else total
 
@@ -56,4 +57,4 @@ def _within(indices: Any, size: Size) -> Any:
     if not isinstance(indices, Value) and not isinstance(size, Dim):
         return checked(array_of(indices, "getitem: a key"), size)
     value = as_value("getitem", indices)
-    return FUNCTIONS["take"](iota((size,), like=value), value, 0)
+    return functions.take(iota((size,), like=value), value, 0)

@@ -18,10 +18,11 @@ from staticgrad.ir.dim import Size
 from staticgrad.ir.dtype import F32, I64, DType
 from staticgrad.ir.expr import Expr
 from staticgrad.ir.forms import Form, Gather, GatherAlong, Pointwise, ScatterAdd, ScatterAlong
+from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import binding_kind
 from staticgrad.ir.op import Array, Op
 from staticgrad.ir.types import Shape, TensorType
-from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ir.value import Value
 from staticgrad.message import Related, shown
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.movement import expand_dims, ravel
@@ -358,11 +359,11 @@ def within(op: str, indices: Value, size: Size, mode: str) -> Value:
         return indices
     if mode not in ("wrap", "clip"):
         raise ArgumentError(f"{op}: mode={shown(mode)}", hint="'raise', 'wrap' or 'clip'")
-    places = FUNCTIONS["astype"](indices, I64)
-    length = FUNCTIONS["size_value"](size, I64)
+    places = functions.astype(indices, I64)
+    length = functions.size_value(size, I64)
     if mode == "wrap":
-        return FUNCTIONS["remainder"](places, length)  # type: ignore[no-any-return]
-    return FUNCTIONS["maximum"](FUNCTIONS["minimum"](places, length - 1), 0)  # type: ignore[no-any-return]
+        return functions.remainder(places, length)
+    return functions.maximum(functions.minimum(places, length - 1), 0)
 
 
 def take_along_axis(x: Operand, indices: Operand, axis: int = -1) -> Value:
@@ -421,15 +422,6 @@ def one_hot(labels: Operand, classes: Size, dtype: Any = F32) -> Value:
     if not value.dtype.is_integer:
         raise DTypeError(f"one_hot: labels are integers, not {value.dtype.numpy}")
     # Bool to float: the comparison is made in int64, where every class has its own number.
-    column = expand_dims(FUNCTIONS["astype"](value, I64), -1)
-    hit = FUNCTIONS["equal"](column, iota((size_of("one_hot", classes, value),), like=value))
-    return FUNCTIONS["astype"](hit, dtype_of("one_hot", dtype))  # type: ignore[no-any-return]
-
-
-FUNCTIONS.update(
-    take=take,
-    take_along_axis=take_along_axis,
-    scatter_add=scatter_add,
-    iota=iota,
-    one_hot=one_hot,
-)
+    column = expand_dims(functions.astype(value, I64), -1)
+    hit = functions.equal(column, iota((size_of("one_hot", classes, value),), like=value))
+    return functions.astype(hit, dtype_of("one_hot", dtype))

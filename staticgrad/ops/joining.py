@@ -11,7 +11,8 @@ from typing import Any, overload
 from staticgrad.errors import ArgumentError
 from staticgrad.ir.dim import Size
 from staticgrad.ir.dtype import F32
-from staticgrad.ir.value import FUNCTIONS, NUMPY_NAMES, Value
+from staticgrad.ir.functional import NUMPY_NAMES, functions
+from staticgrad.ir.value import Value
 from staticgrad.ops.arrange import split
 from staticgrad.ops.contract import matmul
 from staticgrad.ops.creation import eye
@@ -188,7 +189,7 @@ def fliplr(x: Operand) -> Value:
 
 def matrix_transpose(x: Operand) -> Value:
     """x with its last two axes exchanged. Raises AxisError."""
-    return FUNCTIONS["swapaxes"](x, -1, -2)  # type: ignore[no-any-return]
+    return functions.swapaxes(x, -1, -2)
 
 
 def vecdot(a: Operand, b: Operand, axis: int = -1) -> Value:
@@ -276,20 +277,10 @@ def tri(
     """Ones on and below the k-th diagonal, zeros above."""
     shape = shape_of("tri", (rows, rows if columns is None else columns))
     shifted = iota(shape, 0, like=like) + integer("tri", "k", k)
-    inside = FUNCTIONS["greater_equal"](shifted, iota(shape, 1, like=like))
-    return FUNCTIONS["astype"](inside, F32 if dtype is None else dtype_of("tri", dtype))  # type: ignore[no-any-return]
+    inside = functions.greater_equal(shifted, iota(shape, 1, like=like))
+    return functions.astype(inside, F32 if dtype is None else dtype_of("tri", dtype))
 
 
-FUNCTIONS.update(
-    {
-        f.__name__: f
-        for f in (
-            atleast_1d, atleast_2d, atleast_3d, vstack, hstack, dstack, column_stack, unstack,
-            flipud, fliplr, matrix_transpose, vecdot, cross, identity, tri, append, block, hsplit,
-            vsplit, dsplit, matvec, vecmat,
-        )
-    }
-)  # fmt: skip
 NUMPY_NAMES["row_stack"] = "vstack"
 NUMPY_NAMES.update(
     {

@@ -13,7 +13,8 @@ import numpy as np
 
 from staticgrad.errors import ArgumentError, DTypeError, RankError
 from staticgrad.ir.dim import maximum
-from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ir.functional import functions
+from staticgrad.ir.value import Value
 from staticgrad.message import shown
 from staticgrad.ops.elementwise import Operand, strong_dtype
 from staticgrad.ops.operands import as_value, is_number, related
@@ -38,21 +39,21 @@ def mask_of(op: str, where: Mask, x: Value) -> Value | None:
             hint="which elements count: where=x > 0",
             related=related(mask),
         )
-    return FUNCTIONS["broadcast_to"](mask, x.shape)  # type: ignore[no-any-return]
+    return functions.broadcast_to(mask, x.shape)
 
 
 def counted(x: Value, mask: Value | None, neutral: Any) -> Value:
     """x where the mask holds, else ``neutral``."""
-    return x if mask is None else FUNCTIONS["where"](mask, x, neutral)
+    return x if mask is None else functions.where(mask, x, neutral)
 
 
 def count(x: Value, axes: tuple[int, ...], mask: Value | None, keepdims: bool) -> Any:
     """How many elements count over ``axes``: in the dtype of x, or a Python number."""
     if mask is not None:
-        there = FUNCTIONS["astype"](mask, x.dtype)
-        return FUNCTIONS["sum"](there, axes, keepdims=keepdims)
+        there = functions.astype(mask, x.dtype)
+        return functions.sum(there, axes, keepdims=keepdims)
     size = prod(x.shape[axis] for axis in axes)
-    return float(size) if isinstance(size, int) else FUNCTIONS["size_value"](size, x.dtype)
+    return float(size) if isinstance(size, int) else functions.size_value(size, x.dtype)
 
 
 def degrees_of_freedom(
@@ -62,11 +63,11 @@ def degrees_of_freedom(
     size = prod(x.shape[axis] for axis in axes)
     if mask is not None or not isinstance(less, int):
         found = count(x, axes, mask, keepdims) - less
-        return max(found, 0.0) if isinstance(found, float) else FUNCTIONS["maximum"](found, 0.0)
+        return max(found, 0.0) if isinstance(found, float) else functions.maximum(found, 0.0)
     if isinstance(size, int):
         return float(max(size - less, 0))
     rest = maximum(size - less, 0) if less else size
-    return FUNCTIONS["size_value"](rest, x.dtype)
+    return functions.size_value(rest, x.dtype)
 
 
 def correction_of(op: str, ddof: Any, correction: Any) -> Any:
@@ -104,4 +105,4 @@ def start_of(op: str, initial: Operand, x: Value) -> Value:
     value = as_value(op, initial, getattr(x, "kind", type(x)))
     if value.ndim:
         raise RankError(f"{op}: initial is one number, got {value.type}", related=related(value))
-    return FUNCTIONS["astype"](value, x.dtype)  # type: ignore[no-any-return]
+    return functions.astype(value, x.dtype)

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from staticgrad.errors import DTypeError
-from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ir.functional import functions
+from staticgrad.ir.value import Value
 from staticgrad.ops import aggregate as of
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.masking import Mask, correction_of, counted, mask_of
@@ -94,7 +95,7 @@ def _counted(op: str, x: Operand, dtype: Any, where: Mask) -> Value:
         raise DTypeError(f"{op}: dtype={dtype!r} is not floating")
     value = floating(op, x)
     if dtype is not None:
-        value = FUNCTIONS["astype"](value, dtype)
+        value = functions.astype(value, dtype)
     mask = mask_of(op, where, value)
     return counted(value, mask, np.full((), np.nan, value.dtype.numpy))
 
@@ -185,7 +186,7 @@ def _variance(
 
 def _present(x: Value, axis: Axes, keepdims: bool) -> Value:
     """How many elements over ``axis`` are no NaN, in the dtype of x."""
-    there = FUNCTIONS["astype"](FUNCTIONS["equal"](x, x), x.dtype)
+    there = functions.astype(functions.equal(x, x), x.dtype)
     return of.sum(there, axis, keepdims=keepdims)
 
 
@@ -197,15 +198,5 @@ def _without_nan(op: str, x: Operand, instead: float) -> Value:
 def _or_nan(x: Value, found: Value, axis: Axes, keepdims: bool) -> Value:
     if not x.dtype.is_float:
         return found
-    nothing = of.all(FUNCTIONS["isnan"](x), axis, keepdims=keepdims)
+    nothing = of.all(functions.isnan(x), axis, keepdims=keepdims)
     return where(nothing, np.full((), np.nan, x.dtype.numpy), found)
-
-
-def _listed() -> dict[str, Any]:
-    functions = (
-        nansum, nanprod, nancumsum, nancumprod, nanmean, nanvar, nanstd, nanmax, nanmin,
-    )  # fmt: skip
-    return {f.__name__: f for f in functions}
-
-
-FUNCTIONS.update(_listed())

@@ -15,9 +15,10 @@ from staticgrad.errors import ArgumentError, AxisError, ShapeError
 from staticgrad.ir import dim as dims
 from staticgrad.ir.dim import Dim, Size
 from staticgrad.ir.forms import AxisMap, Form, Reshape as ReshapeForm, View
+from staticgrad.ir.functional import NUMPY_NAMES, functions
 from staticgrad.ir.op import Array
 from staticgrad.ir.types import Shape, TensorType, product
-from staticgrad.ir.value import FUNCTIONS, NUMPY_NAMES, Value
+from staticgrad.ir.value import Value
 from staticgrad.message import shown
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.operands import (
@@ -139,7 +140,7 @@ class Broadcast(Linear, name="broadcast"):
         repeated = (k for k, size in enumerate(self.shape) if single.get(k, 1) == 1 and size != 1)
         added = (k for k in range(len(self.shape)) if k not in single)
         axes = tuple(sorted({*repeated, *added}))
-        return reshape(FUNCTIONS["sum"](ct, axes), x.shape)
+        return reshape(functions.sum(ct, axes), x.shape)
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
         (x,) = types
@@ -336,12 +337,4 @@ def with_size(x: Value, axis: int, size: Size) -> Value:
     return x if shape == x.shape else Broadcast(shape, tuple(range(x.ndim)))(x)
 
 
-FUNCTIONS.update(
-    {
-        f.__name__: f
-        for f in (
-            reshape, transpose, swapaxes, moveaxis, expand_dims, squeeze, ravel, broadcast_to,
-        )
-    }
-)  # fmt: skip
 NUMPY_NAMES.update(permute_dims="transpose")

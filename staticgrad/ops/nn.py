@@ -16,7 +16,8 @@ from staticgrad.elsewhere import no_such_name
 from staticgrad.errors import ArgumentError, DTypeError, RankError, ShapeError
 from staticgrad.ir import dim as dims
 from staticgrad.ir.calls import publish
-from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ir.functional import functions
+from staticgrad.ir.value import Value
 from staticgrad.message import shown
 from staticgrad.ops import transcendental as of
 from staticgrad.ops.aggregate import mean, sum as total
@@ -130,7 +131,7 @@ def gelu(x: Operand, approximate: bool | str = False) -> Value:
         smooth = 0.5 * value * (1.0 + of.tanh(inner))
     else:
         smooth = 0.5 * value * (1.0 + of.erf(value / _ROOT_TWO))
-    return where(FUNCTIONS["isinf"](value), relu(value), smooth)
+    return where(functions.isinf(value), relu(value), smooth)
 
 
 @rowwise(0)
@@ -147,7 +148,7 @@ def elu(x: Operand, alpha: float = 1.0) -> Value:
 def leaky_relu(x: Operand, slope: float = 0.01) -> Value:
     """x where x > 0, else slope * x. Its derivative at 0 is the slope."""
     value = floating("leaky_relu", x)
-    return where(value > 0, value, FUNCTIONS["multiply"](slope, value))
+    return where(value > 0, value, functions.multiply(slope, value))
 
 
 # -- normalisation --------------------------------------------------------------------------------
@@ -270,7 +271,7 @@ def huber(prediction: Operand, target: Operand, delta: float = 1.0) -> Value:
     if is_number(delta) and delta <= 0:
         raise ArgumentError(f"huber: delta={delta!r} is not a positive number")
     away = left - right
-    size = FUNCTIONS["absolute"](away)
+    size = functions.absolute(away)
     return mean(where(size <= delta, 0.5 * (away * away), delta * (size - 0.5 * delta)))
 
 

@@ -11,7 +11,8 @@ from typing import Any
 from staticgrad.errors import ArgumentError, RankError, ShapeError
 from staticgrad.ir import dim as dims
 from staticgrad.ir.calls import publish
-from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ir.functional import functions
+from staticgrad.ir.value import Value
 from staticgrad.message import shown
 from staticgrad.ops.aggregate import mean
 from staticgrad.ops.elementwise import Operand
@@ -31,7 +32,7 @@ def rms_norm(x: Operand, gain: Operand | None = None, eps: float = 1e-5) -> Valu
         ShapeError: a gain of another shape.
     """
     value = _with_axes("rms_norm", x)
-    out = value * (1.0 / FUNCTIONS["sqrt"](mean(value * value, -1, keepdims=True) + eps))
+    out = value * (1.0 / functions.sqrt(mean(value * value, -1, keepdims=True) + eps))
     return _affine("rms_norm", out, gain, None, value.ndim - 1)
 
 
@@ -70,7 +71,7 @@ def batch_norm(
             hint="statistics=(mean, variance), as batch_statistics gives them",
         )
     middle, spread = (_per_channel("batch_norm", s, value, place) for s in given)
-    out = (value - middle) * (1.0 / FUNCTIONS["sqrt"](spread + eps))
+    out = (value - middle) * (1.0 / functions.sqrt(spread + eps))
     return _affine("batch_norm", out, gain, bias, place)
 
 
@@ -121,7 +122,7 @@ def group_norm(
     apart = reshape(value, shape)
     over = tuple(range(place + 1, apart.ndim))
     away = apart - mean(apart, over, keepdims=True)
-    out = away * (1.0 / FUNCTIONS["sqrt"](mean(away * away, over, keepdims=True) + eps))
+    out = away * (1.0 / functions.sqrt(mean(away * away, over, keepdims=True) + eps))
     return _affine("group_norm", reshape(out, value.shape), gain, bias, place)
 
 

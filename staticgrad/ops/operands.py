@@ -14,11 +14,12 @@ import numpy as np
 from staticgrad.errors import ArgumentError, AxisError, DTypeError, Related, ShapeError
 from staticgrad.ir.dim import Dim, Size
 from staticgrad.ir.dtype import F64, I64, U64, DType, as_dtype
+from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Symbolic
 from staticgrad.ir.kinds import binding_kind
 from staticgrad.ir.op import Op
 from staticgrad.ir.types import Shape, TensorType
-from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ir.value import Value
 from staticgrad.message import shown
 from staticgrad.ops.elementwise import (
     Operand,
@@ -60,7 +61,7 @@ def as_value(op: str, data: Operand, kind: type[Value] | None = None) -> Value:
     if isinstance(data, Value):
         return data
     if isinstance(data, Dim):
-        return FUNCTIONS["size_value"](data, I64)  # type: ignore[no-any-return]
+        return functions.size_value(data, I64)  # type: ignore[no-any-return]
     strong_dtype(op, data)
     return (kind or binding_kind(())).lift(data)
 
@@ -68,7 +69,7 @@ def as_value(op: str, data: Operand, kind: type[Value] | None = None) -> Value:
 def floating(op: str, x: Operand) -> Value:
     """x as a floating value: integers and bools become float64."""
     value = as_value(op, x)
-    return value if value.dtype.is_float else FUNCTIONS["astype"](value, F64)
+    return value if value.dtype.is_float else functions.astype(value, F64)
 
 
 def as_values(op: str, *data: Operand) -> tuple[Value, ...]:

@@ -7,7 +7,7 @@ quantile goes to the elements that it lies between. Probabilities are numbers kn
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -16,7 +16,8 @@ from staticgrad.errors import ArgumentError, EmptyReductionError
 from staticgrad.ir.arrays import array_of
 from staticgrad.ir.dim import Dim, Size, floordiv
 from staticgrad.ir.dtype import F64, I64
-from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ir.functional import functions
+from staticgrad.ir.value import Value
 from staticgrad.ops import aggregate as of
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.indexing import TakeAlong, take
@@ -138,8 +139,8 @@ class _Rows:
 
     def numbers(self) -> Value:
         """How many elements of each row are no NaN, as int64; 1 where all are."""
-        there = FUNCTIONS["equal"](self.sorted, self.sorted)
-        return FUNCTIONS["maximum"](of.sum(there, self.axis, keepdims=True), 1)  # type: ignore[no-any-return]
+        there = functions.equal(self.sorted, self.sorted)
+        return functions.maximum(of.sum(there, self.axis, keepdims=True), 1)
 
     def result(self, found: Value, overlook: bool = False) -> Value:
         """``found``, NaN in rows that end with one (unless it is overlooked), in its shape."""
@@ -154,7 +155,7 @@ def _middle(left: Value, right: Value, odd: Any) -> Value:
     if isinstance(odd, int):
         return left if odd else (left + right) * 0.5
     if isinstance(odd, Dim):
-        odd = FUNCTIONS["size_value"](odd, I64)
+        odd = functions.size_value(odd, I64)
     return where(odd == 1, left, (left + right) * 0.5)
 
 
@@ -180,13 +181,13 @@ def _each(
     if not found:
         nothing = np.zeros((), rows.sorted.dtype.numpy)
         shape = (*parts.shape, *rows.shape)
-        return FUNCTIONS["full"](shape, nothing, like=rows.sorted)  # type: ignore[no-any-return]
+        return functions.full(shape, nothing, like=rows.sorted)
     return reshape(stack(found), (*parts.shape, *rows.shape))
 
 
 def _quantile(rows: _Rows, q: float, method: str) -> Value:
     if isinstance(rows.count, Dim):
-        last = FUNCTIONS["size_value"](rows.count - 1, F64)
+        last = functions.size_value(rows.count - 1, F64)
         return rows.result(_between_places(rows, last * q, method))
     place = q * (rows.count - 1)
     below = _rounded(place, method)
@@ -198,7 +199,7 @@ def _quantile(rows: _Rows, q: float, method: str) -> Value:
 
 
 def _nanquantile(rows: _Rows, q: float, method: str) -> Value:
-    last = FUNCTIONS["astype"](rows.numbers() - 1, F64)
+    last = functions.astype(rows.numbers() - 1, F64)
     return rows.result(_between_places(rows, last * q, method), overlook=True)
 
 
@@ -211,13 +212,13 @@ def _rounded(place: float, method: str) -> int:
 
 def _between_places(rows: _Rows, place: Value, method: str) -> Value:
     """The value at float64 places of a run."""
-    rounding = {"nearest": "rint", "higher": "ceil"}.get(method, "floor")
-    below = FUNCTIONS[rounding](place)
-    left = rows.at(FUNCTIONS["astype"](below, I64))
+    rounding = {"nearest": functions.rint, "higher": functions.ceil}.get(method, functions.floor)
+    below = rounding(place)
+    left = rows.at(functions.astype(below, I64))
     if method not in ("linear", "midpoint"):
         return left
-    right = rows.at(FUNCTIONS["astype"](FUNCTIONS["ceil"](place), I64))
-    weight = FUNCTIONS["astype"](place - below, rows.sorted.dtype)
+    right = rows.at(functions.astype(functions.ceil(place), I64))
+    weight = functions.astype(place - below, rows.sorted.dtype)
     half = 0.5 if method == "midpoint" else weight
     return where(weight == 0.0, left, _interpolated(left, right, half))
 
@@ -265,15 +266,9 @@ def isin(element: Operand, test_elements: Operand, *, invert: bool = False) -> V
     among, others = promoted_values("isin", (element, test_elements))
     row = ravel(others)
     if row.size == 0:
-        return FUNCTIONS["full"](among.shape, np.bool_(invert), like=among)  # type: ignore[no-any-return]
+        return functions.full(among.shape, np.bool_(invert), like=among)
     row = sort(row)
-    last = FUNCTIONS["size_value"](row.shape[0] - 1, I64)
-    places = FUNCTIONS["minimum"](searchsorted(row, among), last)
+    last = functions.size_value(row.shape[0] - 1, I64)
+    places = functions.minimum(searchsorted(row, among), last)
     found = take(row, places, 0)
     return found != among if invert else found == among
-
-
-_PUBLIC: Final[Sequence[Callable[..., Any]]] = (
-    median, nanmedian, quantile, nanquantile, percentile, nanpercentile, digitize, isin,
-)  # fmt: skip
-FUNCTIONS.update({function.__name__: function for function in _PUBLIC})

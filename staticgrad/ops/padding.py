@@ -15,7 +15,8 @@ from staticgrad.errors import ArgumentError, DTypeError, ShapeError
 from staticgrad.ir import dim as dims
 from staticgrad.ir.dim import Dim, Size
 from staticgrad.ir.dtype import I64
-from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ir.functional import FUNCTIONS, functions
+from staticgrad.ir.value import Value
 from staticgrad.message import shown
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.indexing import iota, take
@@ -163,7 +164,7 @@ def _number(x: Value, what: str, data: Any) -> Value:
     value = as_value("pad", data, getattr(x, "kind", type(x)))
     if value.ndim:
         raise ArgumentError(f"pad: {what} {value.type} is no number", related=related(value))
-    return FUNCTIONS["astype"](value, x.dtype)  # type: ignore[no-any-return]
+    return functions.astype(value, x.dtype)
 
 
 def _joined(x: Value, axis: int, sides: tuple[Size, Size], slabs: list[Value]) -> Value:
@@ -184,7 +185,7 @@ def _repeated(x: Value, axis: int, before: Size, after: Size, mode: str) -> Valu
         )
     total = size + before + after
     if isinstance(total, Dim) or isinstance(size, Dim) or isinstance(before, Dim):
-        number: Callable[[Size], Any] = lambda s: FUNCTIONS["size_value"](s, I64)  # noqa: E731
+        number: Callable[[Size], Any] = lambda s: functions.size_value(s, I64)  # noqa: E731
         places = iota((total,), like=x) - number(before)
         return take(x, _source(places, number(size), mode, FUNCTIONS), axis)
     table = {name: getattr(np, name) for name in ("minimum", "maximum", "remainder", "where")}
@@ -210,10 +211,10 @@ def _ramped(x: Value, axis: int, sides: tuple[Size, Size], ends: tuple[Any, Any]
     for number, (side, end) in enumerate(zip(sides, ends, strict=True)):
         edge = part(x, axis, 0 if number == 0 else x.shape[axis] - 1, 1)
         target = _number(x, "end_values", end)
-        steps = FUNCTIONS["astype"](iota((side,), like=x), x.dtype)
+        steps = functions.astype(iota((side,), like=x), x.dtype)
         column = reshape(steps, tuple(side if k == axis else 1 for k in range(x.ndim)))
-        ramp = (edge - target) / FUNCTIONS["size_value"](side, x.dtype) * column + target
-        slabs.append(ramp if number == 0 else FUNCTIONS["flip"](ramp, axis))
+        ramp = (edge - target) / functions.size_value(side, x.dtype) * column + target
+        slabs.append(ramp if number == 0 else functions.flip(ramp, axis))
     return _joined(x, axis, sides, slabs)
 
 
@@ -231,6 +232,3 @@ def _by_statistic(
             chosen = part(x, axis, 0 if number == 0 else size - many, many)
         slabs.append(FUNCTIONS[statistic](chosen, axis, keepdims=True))
     return _joined(x, axis, sides, slabs)
-
-
-FUNCTIONS.update(pad=pad)

@@ -14,8 +14,9 @@ import numpy as np
 
 from staticgrad.errors import UnknownAttributeError
 from staticgrad.ir.dtype import I64
+from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import binding_kind
-from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand, lifted
 from staticgrad.ops.index_arrays import rows_and_places
 from staticgrad.ops.indexing import ScatterIntoAxis, iota
@@ -93,7 +94,7 @@ class Place:
         wide = (flat.shape[0], *(1,) * (many.ndim - 1))
         kept = where(reshape(lost, wide), np.zeros((), many.dtype.numpy), many)
         added = _scattered(kept, flat, rows)
-        counted = FUNCTIONS["astype"](FUNCTIONS["logical_not"](lost), I64)
+        counted = functions.astype(functions.logical_not(lost), I64)
         hit = _scattered(counted, flat, rows) > 0
         hit = reshape(hit, (hit.shape[0], *(1,) * (rows.ndim - 1)))
         return _put(chosen, _back(chosen, where(hit, added, rows)))
@@ -138,7 +139,7 @@ def _overwritten(flat: Value) -> Value:
     count = flat.shape[0]
     same = reshape(flat, (count, 1)) == reshape(flat, (1, count))
     later = iota((count, count), 1, like=flat) > iota((count, count), 0, like=flat)
-    return FUNCTIONS["any"](FUNCTIONS["logical_and"](same, later), 1)  # type: ignore[no-any-return]
+    return functions.any(functions.logical_and(same, later), 1)
 
 
 def _back(chosen: Selection, rows: Value) -> Value:
@@ -157,13 +158,10 @@ def _put(chosen: Selection, part: Value) -> Value:
     if whole and lengths == x.shape:
         return part
     place = Pad(x.shape, tuple(chosen.starts), tuple(chosen.steps))
-    inside = place(FUNCTIONS["full"](lengths, np.True_, like=x))
+    inside = place(functions.full(lengths, np.True_, like=x))
     return where(inside, place(part), x)
 
 
 def at(x: Operand) -> At:
     """Elements of x to be read, set or added to: ``sg.at(x)[2:].set(0)``, or ``x.at[2:]``."""
     return At(as_value("at", x))
-
-
-FUNCTIONS["at"] = at

@@ -15,10 +15,11 @@ from staticgrad.errors import DTypeError
 from staticgrad.ir.dim import Dim
 from staticgrad.ir.dtype import DType
 from staticgrad.ir.expr import Expr, literal, select
+from staticgrad.ir.functional import NUMPY_NAMES, functions
 from staticgrad.ir.kinds import binding_kind
 from staticgrad.ir.op import Array
 from staticgrad.ir.types import TensorType
-from staticgrad.ir.value import FUNCTIONS, NUMPY_NAMES, Value
+from staticgrad.ir.value import Value
 from staticgrad.message import shown
 from staticgrad.ops.arithmetic import Div, Mul
 from staticgrad.ops.cotangent import ONE, ZERO, Cotangent, Partial, times
@@ -155,13 +156,13 @@ class IntPow(Elementwise, name="int_pow"):
 
 
 def _by_base(x: Any, y: Any) -> Value:
-    zeros = FUNCTIONS["logical_and"](x == 0.0, y == 0.0)
-    return FUNCTIONS["where"](zeros, ZERO, y * Pow()(x, y - ONE))  # type: ignore[no-any-return]
+    zeros = functions.logical_and(x == 0.0, y == 0.0)
+    return functions.where(zeros, ZERO, y * Pow()(x, y - ONE))
 
 
 def _by_exponent(out: Any, x: Any, y: Any) -> Value:
-    zeros = FUNCTIONS["logical_and"](x == 0.0, y >= 0.0)
-    return FUNCTIONS["where"](zeros, ZERO, out * FUNCTIONS["log"](x))  # type: ignore[no-any-return]
+    zeros = functions.logical_and(x == 0.0, y >= 0.0)
+    return functions.where(zeros, ZERO, out * functions.log(x))
 
 
 # -- public functions -----------------------------------------------------------------------------
@@ -194,7 +195,7 @@ def power(x: Operand, y: Operand) -> Value:
         check_range("pow", int(exponent), common)
     base = lifted("pow", binding_kind((x,)), x, common)
     if exponent == 0.5:
-        return FUNCTIONS["sqrt"](base)  # type: ignore[no-any-return]
+        return functions.sqrt(base)
     return base if exponent == 1 else IntegerPow(int(exponent))(base)
 
 
@@ -215,8 +216,8 @@ def flat_root(x: Value, p: float = 2.0) -> Value:
 
     What lengths and deviations end with: their true slope there depends on the direction.
     """
-    root = FUNCTIONS["sqrt"](x) if p == 2.0 else FUNCTIONS["power"](x, 1.0 / p)
-    return FUNCTIONS["where"](x == 0.0, 0.0, root)  # type: ignore[no-any-return]
+    root = functions.sqrt(x) if p == 2.0 else functions.power(x, 1.0 / p)
+    return functions.where(x == 0.0, 0.0, root)
 
 
 def _literal(y: object) -> int | float | None:
@@ -231,5 +232,4 @@ def _is_multiplied(exponent: int | float) -> bool:
     return whole or exponent == 0.5
 
 
-FUNCTIONS.update(power=power, square=square, reciprocal=reciprocal)
 NUMPY_NAMES.update(pow="power")

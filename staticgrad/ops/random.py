@@ -21,9 +21,10 @@ from staticgrad.errors import ArgumentError, DTypeError, UnknownAttributeError
 from staticgrad.ir.arrays import array_of
 from staticgrad.ir.dim import dim
 from staticgrad.ir.dtype import F32, F64, I32, I64, U32, U64, DType
+from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Parameter
 from staticgrad.ir.types import Shape
-from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ir.value import Value
 from staticgrad.message import did_you_mean, shown
 from staticgrad.ops.creation import parameter
 from staticgrad.ops.elementwise import Operand, array_dtype
@@ -144,10 +145,10 @@ class Generator:
             word = _cast(self._bits(sizes, U64, stream), I64)
             half = (_cast(word >> np.int64(10) & np.int64(2**53 - 1), F64) + 0.5) * 2.0**-54
         below = Ndtri()(half)
-        z = FUNCTIONS["where"](word < 0, below, -below)
+        z = functions.where(word < 0, below, -below)
         if type(loc) in (int, float) and type(scale) in (int, float) and (loc, scale) == (0, 1):
-            return z  # type: ignore[no-any-return]
-        return z * scale + loc  # type: ignore[no-any-return]
+            return z
+        return z * scale + loc
 
     def exponential(self, scale: Operand = 1.0, shape: Any = None, dtype: Any = F32) -> Value:
         """Exponential with mean ``scale``, to which gradients flow: -scale * log1p(-u).
@@ -157,7 +158,7 @@ class Generator:
         """
         kind = _floating_dtype("exponential", dtype)
         unit = self._unit(_drawn("exponential", shape, scale), kind)
-        return -FUNCTIONS["log1p"](-unit) * scale  # type: ignore[no-any-return]
+        return -functions.log1p(-unit) * scale
 
     def bernoulli(self, p: Operand = 0.5, shape: Any = None) -> Value:
         """True with probability ``p`` (to 2**-24), as bool; p broadcasts to the shape.
@@ -215,7 +216,7 @@ class Generator:
         if rate == 0.0:
             return value
         stays = self._unit(value.shape, F32) >= rate
-        return FUNCTIONS["where"](stays, value * (1.0 / (1.0 - rate)), 0.0)  # type: ignore[no-any-return]
+        return functions.where(stays, value * (1.0 / (1.0 - rate)), 0.0)
 
     def _unit(self, shape: Shape, kind: DType) -> Value:
         """Uniform in [0, 1), on a grid of all the dtype's bits."""
@@ -246,7 +247,7 @@ def _check_probabilities(p: Any) -> None:
 
 
 def _cast(x: Value, kind: DType) -> Any:
-    return FUNCTIONS["astype"](x, kind)
+    return functions.astype(x, kind)
 
 
 def _floating_dtype(op: str, dtype: Any) -> DType:
@@ -265,7 +266,7 @@ def _drawn(op: str, shape: Any, *parameters: Operand) -> Shape:
     """The shape asked for, or that in which the parameters meet."""
     if shape is not None:
         return _shape(op, shape)
-    values = FUNCTIONS["broadcast_arrays"](*parameters)
+    values = functions.broadcast_arrays(*parameters)
     met: Shape = values[0].shape
     return met
 

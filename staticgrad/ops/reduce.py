@@ -16,10 +16,11 @@ from staticgrad.errors import AxisError, DTypeError, EmptyReductionError
 from staticgrad.ir import dim as dims
 from staticgrad.ir.dtype import as_dtype
 from staticgrad.ir.forms import Form, Reduce, identity
+from staticgrad.ir.functional import functions
 from staticgrad.ir.op import Array, Op
 from staticgrad.ir.summation import tree_sum
 from staticgrad.ir.types import TensorType
-from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ir.value import Value
 from staticgrad.ops.movement import Broadcast
 from staticgrad.ops.operands import kept_axes, without
 
@@ -124,23 +125,23 @@ class Extreme(Reduction):
         NaN where the result is: a NaN has won against nothing.
         """
         lost = self.loses(x, self.spread(out, x))
-        chosen = FUNCTIONS["logical_not"](lost)
-        count = Sum(self.axes)(FUNCTIONS["astype"](chosen, out.dtype))
-        return lost, FUNCTIONS["where"](FUNCTIONS["equal"](out, out), count, nan)
+        chosen = functions.logical_not(lost)
+        count = Sum(self.axes)(functions.astype(chosen, out.dtype))
+        return lost, functions.where(functions.equal(out, out), count, nan)
 
     def vjp(self, ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
         """An equal share of the cotangent for each element that was chosen."""
         if not out.dtype.is_float:
             return (None,)
         lost, count = self.weights(out, x)
-        return (FUNCTIONS["where"](lost, 0.0, self.spread(ct / count, x)),)
+        return (functions.where(lost, 0.0, self.spread(ct / count, x)),)
 
     def jvp(self, tangents: Sequence[Any], out: Any, x: Any) -> Any:
         """The mean tangent of the elements that were chosen."""
         if not out.dtype.is_float or tangents[0] is None:
             return None
         lost, count = self.weights(out, x)
-        return Sum(self.axes)(FUNCTIONS["where"](lost, 0.0, tangents[0])) / count
+        return Sum(self.axes)(functions.where(lost, 0.0, tangents[0])) / count
 
 
 class Max(Extreme, name="max"):
@@ -156,7 +157,7 @@ class Max(Extreme, name="max"):
         return np.maximum.reduce(x, self.axes, initial=self.least(x))
 
     def loses(self, x: Any, out: Any) -> Value:
-        return FUNCTIONS["less"](x, out)  # type: ignore[no-any-return]
+        return functions.less(x, out)
 
 
 class Min(Extreme, name="min"):
@@ -172,7 +173,7 @@ class Min(Extreme, name="min"):
         return np.minimum.reduce(x, self.axes, initial=self.least(x))
 
     def loses(self, x: Any, out: Any) -> Value:
-        return FUNCTIONS["greater"](x, out)  # type: ignore[no-any-return]
+        return functions.greater(x, out)
 
 
 def _extreme(

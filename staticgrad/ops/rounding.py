@@ -13,7 +13,8 @@ import numpy as np
 
 from staticgrad.errors import ArgumentError
 from staticgrad.ir.dtype import F64
-from staticgrad.ir.value import FUNCTIONS, NUMPY_NAMES, Value
+from staticgrad.ir.functional import NUMPY_NAMES, functions
+from staticgrad.ir.value import Value
 from staticgrad.ops.arithmetic import divide, multiply, rint
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.operands import as_value, floating, integer, related
@@ -48,18 +49,18 @@ def round(x: Operand, decimals: int = 0) -> Value:
 
 def fabs(x: Operand) -> Value:
     """The magnitude of x, always floating; the derivative at 0 is 0."""
-    return FUNCTIONS["absolute"](floating("fabs", x))  # type: ignore[no-any-return]
+    return functions.absolute(floating("fabs", x))
 
 
 def sinc(x: Operand) -> Value:
     """sin(pi x) / (pi x), and 1 at 0, where its derivatives are 0 and -pi ** 2 / 3."""
     value = floating("sinc", x)
     angle = value * math.pi
-    near = FUNCTIONS["absolute"](angle) < 1e-4
+    near = functions.absolute(angle) < 1e-4
     squared = angle * angle
     series = 1.0 - squared * (1.0 / 6.0) + squared * squared * (1.0 / 120.0)
     away = where(near, np.ones((), value.dtype.numpy), angle)
-    return where(near, series, FUNCTIONS["sin"](away) / away)
+    return where(near, series, functions.sin(away) / away)
 
 
 def float_power(x: Operand, y: Operand) -> Value:
@@ -69,12 +70,11 @@ def float_power(x: Operand, y: Operand) -> Value:
         ShapeError: the shapes do not broadcast.
     """
     left, right = (_double("float_power", operand) for operand in (x, y))
-    return FUNCTIONS["power"](left, right)  # type: ignore[no-any-return]
+    return functions.power(left, right)
 
 
 def _double(op: str, x: Any) -> Any:
-    return float(x) if isinstance(x, int | float) else FUNCTIONS["astype"](as_value(op, x), F64)
+    return float(x) if isinstance(x, int | float) else functions.astype(as_value(op, x), F64)
 
 
-FUNCTIONS.update({f.__name__: f for f in (round, fabs, sinc, float_power)})
 NUMPY_NAMES.update(around="round")

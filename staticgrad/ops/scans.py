@@ -15,9 +15,10 @@ import numpy as np
 from staticgrad.errors import AxisError, DTypeError, RankError, ShapeError
 from staticgrad.ir import dim as dims
 from staticgrad.ir.forms import Form, Scan
+from staticgrad.ir.functional import functions
 from staticgrad.ir.op import Array, Op
 from staticgrad.ir.types import TensorType
-from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand, quiet
 from staticgrad.ops.operands import as_value, axis_of, counting_dtype, promoted_values
 from staticgrad.ops.slices import concatenate, flip, part, with_zeros
@@ -147,7 +148,7 @@ def _backwards(op: _Scan, *values: Value) -> Value:
 def _preceding(x: Value, axis: int, first: int) -> Value:
     """x one place later along ``axis``, with the number ``first`` in front."""
     shape = tuple(1 if k == axis else size for k, size in enumerate(x.shape))
-    front = FUNCTIONS["full"](shape, np.full((), first, x.dtype.numpy), like=x)
+    front = functions.full(shape, np.full((), first, x.dtype.numpy), like=x)
     return part(concatenate([front, x], axis), axis, 0, x.shape[axis])
 
 
@@ -194,16 +195,13 @@ def linear_scan(a: Operand, b: Operand, axis: int = -1) -> Value:
         AxisError: there is no such axis.
     """
     left, right = promoted_values("linear_scan", (a, b))
-    total = FUNCTIONS["broadcast_arrays"](left, right)
+    total = functions.broadcast_arrays(left, right)
     return LinearScan(axis_of("linear_scan", axis, total[1]))(*total)  # type: ignore[no-any-return]
 
 
 def _running(op: str, kind: type[_Scan], x: Operand, axis: int | None, dtype: Any) -> Value:
     value = as_value(op, x)
-    value = FUNCTIONS["astype"](value, counting_dtype(op, value.dtype, dtype))
+    value = functions.astype(value, counting_dtype(op, value.dtype, dtype))
     if axis is None:
-        value, axis = FUNCTIONS["ravel"](value), 0
+        value, axis = functions.ravel(value), 0
     return kind(axis_of(op, axis, value))(value)  # type: ignore[no-any-return]
-
-
-FUNCTIONS.update(cumsum=cumsum, cumprod=cumprod, linear_scan=linear_scan)

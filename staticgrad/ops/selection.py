@@ -15,10 +15,11 @@ import numpy as np
 from staticgrad.errors import ArgumentError, DTypeError
 from staticgrad.ir.dtype import BOOL, DType
 from staticgrad.ir.expr import Expr, select
+from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import binding_kind
 from staticgrad.ir.op import Array
 from staticgrad.ir.types import TensorType
-from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ir.value import Value
 from staticgrad.ops.cotangent import ZERO, Cotangent, Masked
 from staticgrad.ops.elementwise import Elementwise, Operand, lifted, promoted, quiet
 
@@ -110,8 +111,8 @@ class _Extremum(Elementwise):
         self, ct: Any, wanted: Sequence[bool], out: Any, x: Any, y: Any
     ) -> tuple[Cotangent | None, ...]:
         x_loses, y_loses = self.loses(x, y), self.loses(y, x)
-        tie = where(FUNCTIONS["equal"](x, y), ct * 0.5, nan)
-        share = where(FUNCTIONS["logical_or"](x_loses, y_loses), ct, tie)
+        tie = where(functions.equal(x, y), ct * 0.5, nan)
+        share = where(functions.logical_or(x_loses, y_loses), ct, tie)
         by_x = Masked(x_loses, share, negated=True) if wanted[0] else None
         return by_x, Masked(y_loses, share, negated=True) if wanted[1] else None
 
@@ -121,7 +122,7 @@ class _Extremum(Elementwise):
             return None
         one = where(self.loses(x, y), by_y, by_x)
         other = where(self.loses(y, x), by_x, by_y)
-        known = FUNCTIONS["equal"](out, out)
+        known = functions.equal(out, out)
         return where(known, (one + other) * 0.5, nan)
 
 
@@ -143,7 +144,7 @@ class Maximum(_Extremum, name="maximum"):
         return x | y if x.dtype is BOOL else x.maximum(y)
 
     def loses(self, x: Any, y: Any) -> Value:
-        return FUNCTIONS["less"](x, y)  # type: ignore[no-any-return]
+        return functions.less(x, y)
 
 
 class Minimum(_Extremum, name="minimum"):
@@ -164,7 +165,7 @@ class Minimum(_Extremum, name="minimum"):
         return x & y if x.dtype is BOOL else x.minimum(y)
 
     def loses(self, x: Any, y: Any) -> Value:
-        return FUNCTIONS["greater"](x, y)  # type: ignore[no-any-return]
+        return functions.greater(x, y)
 
 
 # -- public functions -----------------------------------------------------------------------------
@@ -207,6 +208,3 @@ def minimum(x: Operand, y: Operand) -> Value:
         DTypeError: a Python integer that the other operand's dtype cannot hold.
     """
     return Minimum()(x, y)  # type: ignore[no-any-return]
-
-
-FUNCTIONS.update(where=where, maximum=maximum, minimum=minimum)

@@ -14,8 +14,9 @@ import numpy as np
 from staticgrad.errors import ArgumentError
 from staticgrad.ir.dtype import BOOL, DType
 from staticgrad.ir.expr import Expr
+from staticgrad.ir.functional import functions
 from staticgrad.ir.op import Array
-from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ir.value import Value
 from staticgrad.ir.vecmath.layout import sign_bit
 from staticgrad.ops.elementwise import Floating, Operand
 from staticgrad.ops.operands import as_value, floating, promoted_values
@@ -45,7 +46,7 @@ def signbit(x: Operand) -> Value:
     value = as_value("signbit", x)
     if value.dtype.is_float:
         return Signbit()(value)  # type: ignore[no-any-return]
-    return FUNCTIONS["less"](value, np.zeros((), value.dtype.numpy))  # type: ignore[no-any-return]
+    return functions.less(value, np.zeros((), value.dtype.numpy))
 
 
 def copysign(x: Operand, y: Operand) -> Value:
@@ -57,30 +58,30 @@ def copysign(x: Operand, y: Operand) -> Value:
         ShapeError: the shapes do not broadcast.
     """
     left, right = (floating("copysign", v) for v in promoted_values("copysign", (x, y)))
-    kept = FUNCTIONS["equal"](signbit(left), signbit(right))
-    return FUNCTIONS["where"](kept, left, -left)  # type: ignore[no-any-return]
+    kept = functions.equal(signbit(left), signbit(right))
+    return functions.where(kept, left, -left)
 
 
 def isnan(x: Operand) -> Value:
     """Whether x is no number, as bool."""
     value = as_value("isnan", x)
-    return FUNCTIONS["not_equal"](value, value)  # type: ignore[no-any-return]
+    return functions.not_equal(value, value)
 
 
 def isinf(x: Operand) -> Value:
     """Whether x is infinite, as bool."""
     value = as_value("isinf", x)
     if not value.dtype.is_float:
-        return FUNCTIONS["not_equal"](value, value)  # type: ignore[no-any-return]
-    return FUNCTIONS["equal"](FUNCTIONS["absolute"](value), math.inf)  # type: ignore[no-any-return]
+        return functions.not_equal(value, value)
+    return functions.equal(functions.absolute(value), math.inf)
 
 
 def isfinite(x: Operand) -> Value:
     """Whether x is neither infinite nor NaN, as bool."""
     value = as_value("isfinite", x)
     if not value.dtype.is_float:
-        return FUNCTIONS["equal"](value, value)  # type: ignore[no-any-return]
-    return FUNCTIONS["less"](FUNCTIONS["absolute"](value), math.inf)  # type: ignore[no-any-return]
+        return functions.equal(value, value)
+    return functions.less(functions.absolute(value), math.inf)
 
 
 def nan_to_num(
@@ -108,9 +109,9 @@ def nan_to_num(
     ends = np.finfo(value.dtype.numpy.name)
     high: Any = float(ends.max) if posinf is None else posinf
     low: Any = float(ends.min) if neginf is None else neginf
-    where, equal = FUNCTIONS["where"], FUNCTIONS["equal"]
+    where, equal = functions.where, functions.equal
     finite = where(equal(value, math.inf), high, where(equal(value, -math.inf), low, value))
-    return where(isnan(value), nan, finite)  # type: ignore[no-any-return]
+    return where(isnan(value), nan, finite)
 
 
 def heaviside(x: Operand, at_zero: Operand) -> Value:
@@ -120,14 +121,6 @@ def heaviside(x: Operand, at_zero: Operand) -> Value:
         ShapeError: the shapes do not broadcast.
     """
     left, right = (floating("heaviside", v) for v in promoted_values("heaviside", (x, at_zero)))
-    where, one = FUNCTIONS["where"], np.ones((), left.dtype.numpy)
+    where, one = functions.where, np.ones((), left.dtype.numpy)
     step = where(left < 0.0, 0.0, where(left > 0.0, one, right))
-    return where(isnan(left), np.full((), np.nan, left.dtype.numpy), step)  # type: ignore[no-any-return]
-
-
-FUNCTIONS.update(
-    {
-        f.__name__: f
-        for f in (signbit, copysign, isnan, isinf, isfinite, nan_to_num, heaviside)
-    }
-)  # fmt: skip
+    return where(isnan(left), np.full((), np.nan, left.dtype.numpy), step)

@@ -16,9 +16,10 @@ from staticgrad.errors import ArgumentError, AxisError, DTypeError, RankError, S
 from staticgrad.ir import dim as dims
 from staticgrad.ir.dim import Dim, Size
 from staticgrad.ir.forms import Assemble, AxisMap, Form, Region, View
+from staticgrad.ir.functional import NUMPY_NAMES, functions
 from staticgrad.ir.op import Array, Op
 from staticgrad.ir.types import Shape, TensorType
-from staticgrad.ir.value import FUNCTIONS, NUMPY_NAMES, Value
+from staticgrad.ir.value import Value
 from staticgrad.ops.cotangent import zeros_like_type
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.movement import expand_dims
@@ -290,7 +291,7 @@ def concatenate(values: Sequence[Operand], axis: int | None = 0, *, dtype: Any =
     """
     operands = _several("concatenate", values, axis, dtype)
     if axis is None:
-        operands = tuple(FUNCTIONS["ravel"](value) for value in operands)
+        operands = tuple(functions.ravel(value) for value in operands)
         axis = 0
     if operands[0].ndim == 0:
         raise RankError("concatenate: 0-d values have no axis to join", hint="use sg.stack")
@@ -341,7 +342,7 @@ def _several(op: str, values: Any, axis: Any, dtype: Any) -> tuple[Value, ...]:
             hint="convert the operands: x.astype(dtype)",
             related=related(*operands),
         )
-    return tuple(FUNCTIONS["astype"](value, wanted) for value in operands)
+    return tuple(functions.astype(value, wanted) for value in operands)
 
 
 def with_zeros(x: Value, pairs: Sequence[tuple[Size, Size]]) -> Value:
@@ -352,5 +353,4 @@ def with_zeros(x: Value, pairs: Sequence[tuple[Size, Size]]) -> Value:
     return Pad(shape, tuple(before for before, _ in pairs), (1,) * x.ndim)(x)  # type: ignore[no-any-return]
 
 
-FUNCTIONS.update(flip=flip, concatenate=concatenate, concat=concatenate, stack=stack)
 NUMPY_NAMES.update(concat="concatenate")

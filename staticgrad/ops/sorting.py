@@ -8,7 +8,7 @@ these (medians, quantiles) stands in ``order_statistics``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -19,9 +19,10 @@ from staticgrad.ir.dim import Size
 from staticgrad.ir.dtype import I8, I32, I64, DType
 from staticgrad.ir.expr import Expr, literal, same_width_int, select
 from staticgrad.ir.forms import Form, Search as SearchForm, Sort as SortForm
+from staticgrad.ir.functional import functions
 from staticgrad.ir.op import Array, Op
 from staticgrad.ir.types import TensorType
-from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ir.value import Value
 from staticgrad.ops.cotangent import ZERO
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.indexing import ScatterIntoAlong, TakeAlong
@@ -306,7 +307,7 @@ def lexsort(keys: Any, axis: int = -1) -> Value:
         ShapeError: keys of different shapes.
     """
     if isinstance(keys, Value):
-        keys = FUNCTIONS["unstack"](keys)
+        keys = functions.unstack(keys)
     values = [as_value("lexsort", key) for key in keys]
     if not values:
         raise ArgumentError("lexsort: there are no keys")
@@ -340,9 +341,9 @@ def searchsorted(
         raise ArgumentError(f"searchsorted: side={side!r} is neither 'left' nor 'right'")
     row, values = promoted_values("searchsorted", (a, v))
     if sorter is not None:
-        row = FUNCTIONS["take"](row, sorter, 0)
+        row = functions.take(row, sorter, 0)
     if row.dtype.is_bool:
-        row, values = (FUNCTIONS["astype"](x, I8) for x in (row, values))
+        row, values = (functions.astype(x, I8) for x in (row, values))
     return SearchSorted(side == "right")(row, values)  # type: ignore[no-any-return]
 
 
@@ -363,9 +364,3 @@ def _sorted(
         value, axis = ravel(value), 0
     values, places = Sort(axis_of(op, axis, value), bool(descending))(value)
     return values, places
-
-
-_PUBLIC: Final[Sequence[Callable[..., Any]]] = (
-    sort, argsort, topk, partition, argpartition, lexsort, searchsorted,
-)  # fmt: skip
-FUNCTIONS.update({function.__name__: function for function in _PUBLIC})

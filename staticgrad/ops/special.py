@@ -12,8 +12,9 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad.ir.expr import Expr, literal, select
+from staticgrad.ir.functional import functions
 from staticgrad.ir.op import Array
-from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ir.value import Value
 from staticgrad.ops.cotangent import ZERO, Partial
 from staticgrad.ops.elementwise import Floating, Operand, quiet
 from staticgrad.ops.transcendental import Exp, Log, Sigmoid
@@ -132,9 +133,9 @@ class XLogY(Floating, name="xlogy"):
         return select(x.eq(0.0) & y.eq(y), literal(0.0, x.dtype), x * y.log())
 
     def partials(self, out: Any, x: Any, y: Any) -> tuple[Partial, ...]:
-        where = FUNCTIONS["where"]
+        where = functions.where
         nothing = x == 0.0
-        undefined = FUNCTIONS["logical_and"](nothing, y <= 0.0)
+        undefined = functions.logical_and(nothing, y <= 0.0)
         return where(undefined, ZERO, Log()(y)), where(nothing, ZERO, x / y)
 
 
@@ -218,8 +219,3 @@ def xlogy(x: Operand, y: Operand) -> Value:
 def erfc(x: Operand) -> Value:
     """1 - erf(x), elementwise, accurate where that vanishes; integers and bools become float64."""
     return Erfc()(x)  # type: ignore[no-any-return]
-
-
-FUNCTIONS.update(
-    {f.__name__: f for f in (exp2, log2, log10, cbrt, logaddexp, logaddexp2, xlogy, erfc)}
-)

@@ -15,8 +15,9 @@ from staticgrad.errors import ArgumentError, DTypeError
 from staticgrad.ir.calls import publish
 from staticgrad.ir.dim import Size
 from staticgrad.ir.dtype import DType
+from staticgrad.ir.functional import FACTS, functions
 from staticgrad.ir.types import Shape, product
-from staticgrad.ir.value import FACTS, FUNCTIONS, Value
+from staticgrad.ir.value import Value
 from staticgrad.message import shown
 from staticgrad.ops.creation import constant
 from staticgrad.ops.elementwise import Operand, common_dtype, strong_dtype
@@ -50,7 +51,7 @@ def asarray(
             hint="kernels run on the CPU: leave it out",
         )
     if isinstance(obj, Value):
-        return obj if dtype is None else FUNCTIONS["astype"](obj, dtype)
+        return obj if dtype is None else functions.astype(obj, dtype)
     if copy is False:
         raise ArgumentError("asarray: copy=False, but a constant is a copy of its data")
     return constant(as_value("asarray", obj) if np.ndim(obj) == 0 else obj, dtype)  # type: ignore[arg-type]

@@ -6,8 +6,9 @@ from typing import Any, Literal, overload
 
 from staticgrad.errors import DTypeError, RankError, ShapeError
 from staticgrad.ir.dim import Size, maximum
+from staticgrad.ir.functional import functions
 from staticgrad.ir.types import product
-from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ir.value import Value
 from staticgrad.ops import aggregate as of
 from staticgrad.ops.contract import matmul
 from staticgrad.ops.elementwise import Operand
@@ -72,12 +73,12 @@ def average(
         if not returned:
             return found
         axes = axes_of("average", axis, value)
-        many = FUNCTIONS["size_value"](product(value.shape[k] for k in axes), found.dtype)
-        return found, FUNCTIONS["full"](found.shape, many, like=value)
+        many = functions.size_value(product(value.shape[k] for k in axes), found.dtype)
+        return found, functions.full(found.shape, many, like=value)
     value, weight = (floating("average", v) for v in promoted_values("average", (x, weights)))
     if axis is not None and weight.shape != value.shape:
         weight = _along(weight, axis, value)
-    value, weight = FUNCTIONS["broadcast_arrays"](value, weight)
+    value, weight = functions.broadcast_arrays(value, weight)
     total = of.sum(weight, axis, keepdims=keepdims)
     found = of.sum(value * weight, axis, keepdims=keepdims) / total
     return (found, total) if returned else found
@@ -144,7 +145,7 @@ def cov(
         if aweights is not None:
             squares = of.sum(weights * as_values("cov", rows, aweights)[1]) / total
             count = total - float(less) * squares
-        count = FUNCTIONS["maximum"](count, 0.0)
+        count = functions.maximum(count, 0.0)
     found = matmul(left, transpose(away)) / count
     return reshape(found, ()) if found.shape == (1, 1) else found
 
@@ -161,13 +162,13 @@ def _weights(rows: Value, often: Operand | None, much: Operand | None) -> Value 
             raise DTypeError(text, hint="aweights may be any numbers", related=related(weight))
         if weight.ndim != 1:
             raise RankError(f"cov: {name} {weight.type} are no vector", related=related(weight))
-        weight = FUNCTIONS["astype"](weight, rows.dtype)
+        weight = functions.astype(weight, rows.dtype)
         found = weight if found is None else found * weight
     return found
 
 
 def _size(size: Size, like: Value) -> Any:
-    return float(size) if isinstance(size, int) else FUNCTIONS["size_value"](size, like.dtype)
+    return float(size) if isinstance(size, int) else functions.size_value(size, like.dtype)
 
 
 def corrcoef(
@@ -180,9 +181,9 @@ def corrcoef(
     found = cov(x, y, rowvar, dtype=dtype)
     if not found.ndim:
         return found / found
-    deviation = FUNCTIONS["sqrt"](FUNCTIONS["diagonal"](found))
-    scaled = found / FUNCTIONS["expand_dims"](deviation, 1) / deviation
-    return FUNCTIONS["clip"](scaled, -1.0, 1.0)  # type: ignore[no-any-return]
+    deviation = functions.sqrt(functions.diagonal(found))
+    scaled = found / functions.expand_dims(deviation, 1) / deviation
+    return functions.clip(scaled, -1.0, 1.0)
 
 
 def _variables(op: str, x: Operand, rowvar: bool, dtype: Any) -> Value:
@@ -191,11 +192,8 @@ def _variables(op: str, x: Operand, rowvar: bool, dtype: Any) -> Value:
         wanted = dtype_of(op, dtype)
         if not wanted.is_float:
             raise DTypeError(f"{op}: dtype={wanted.numpy} is not floating", related=related(value))
-        value = FUNCTIONS["astype"](value, wanted)
+        value = functions.astype(value, wanted)
     if value.ndim > 2:
         raise RankError(f"{op}: takes at most two axes, got {value.type}", related=related(value))
     wide = with_two_axes(value)
     return transpose(wide) if not rowvar and value.ndim == 2 and wide.shape[0] != 1 else wide
-
-
-FUNCTIONS.update(average=average, cov=cov, corrcoef=corrcoef)

@@ -15,7 +15,8 @@ import numpy as np
 from staticgrad.errors import ArgumentError, AxisError, IndexOutOfRange, ShapeError
 from staticgrad.ir.arrays import array_of
 from staticgrad.ir.dim import Dim, Size, bounds, floordiv, maximum
-from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ir.functional import functions
+from staticgrad.ir.value import Value
 from staticgrad.message import shown
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.index_arrays import rows_and_places
@@ -74,10 +75,10 @@ def getitem(x: Operand, key: Any) -> Value:
         return part
     if len(found.arrays) == 1:
         ((axis, indices),) = found.arrays
-        taken = FUNCTIONS["take"](part, indices, axis)
+        taken = functions.take(part, indices, axis)
     else:
         rows, places = rows_and_places(part, found.arrays)
-        axis, taken = 0, FUNCTIONS["take"](rows, places, 0)
+        axis, taken = 0, functions.take(rows, places, 0)
     count = taken.ndim - part.ndim + len(found.arrays)
     return moveaxis(taken, _run_of(axis, count), _run_of(found.place, count))
 
@@ -268,6 +269,3 @@ def _index_array(x: Value, item: Any) -> Any:
             related=related(x, array),
         )
     return array
-
-
-FUNCTIONS["getitem"] = getitem

@@ -13,7 +13,8 @@ import numpy as np
 from staticgrad.errors import ArgumentError
 from staticgrad.ir.dim import Dim, floordiv
 from staticgrad.ir.dtype import BOOL
-from staticgrad.ir.value import FUNCTIONS, NUMPY_NAMES, Value
+from staticgrad.ir.functional import NUMPY_NAMES, functions
+from staticgrad.ir.value import Value
 from staticgrad.ops import aggregate as of
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.masking import Mask, counted, mask_of, start_of
@@ -59,7 +60,7 @@ def prod(
     axes = axes_of("prod", axis, value)
     mask = mask_of("prod", where, value)
     wanted = counting_dtype("prod", value.dtype, dtype)
-    found = _product(counted(FUNCTIONS["astype"](value, wanted), mask, 1), axes, keepdims)
+    found = _product(counted(functions.astype(value, wanted), mask, 1), axes, keepdims)
     return found if initial is None else found * start_of("prod", initial, found)
 
 
@@ -80,7 +81,7 @@ def _product(value: Value, axes: tuple[int, ...], keepdims: bool) -> Value:
 
 def _with_one(rows: Value) -> Value:
     """A one in front of every row."""
-    one = FUNCTIONS["full"]((*rows.shape[:-1], 1), np.ones((), rows.dtype.numpy), like=rows)
+    one = functions.full((*rows.shape[:-1], 1), np.ones((), rows.dtype.numpy), like=rows)
     return concatenate([one, rows], rows.ndim - 1)
 
 
@@ -123,9 +124,9 @@ def norm(x: Operand, ord: Any = None, axis: Axes = None, keepdims: bool = False)
             related=related(value),
         )
     if squares:
-        total = of.sum(FUNCTIONS["square"](value), axes, keepdims=keepdims)
+        total = of.sum(functions.square(value), axes, keepdims=keepdims)
         return flat_root(total)
-    return _vector_norm(FUNCTIONS["absolute"](value), ord, axes, keepdims)
+    return _vector_norm(functions.absolute(value), ord, axes, keepdims)
 
 
 def _vector_norm(magnitude: Value, ord: Any, axes: tuple[int, ...], keepdims: bool) -> Value:
@@ -134,16 +135,16 @@ def _vector_norm(magnitude: Value, ord: Any, axes: tuple[int, ...], keepdims: bo
     if ord == -math.inf:
         return of.min(magnitude, axes, keepdims=keepdims)
     if ord == 0:
-        some = FUNCTIONS["astype"](magnitude != 0.0, magnitude.dtype)
+        some = functions.astype(magnitude != 0.0, magnitude.dtype)
         return of.sum(some, axes, keepdims=keepdims)
     if ord == 1:
         return of.sum(magnitude, axes, keepdims=keepdims)
     none = magnitude == 0.0
-    powers = where(none, 0.0 if ord > 0 else math.inf, FUNCTIONS["power"](magnitude, ord))
+    powers = where(none, 0.0 if ord > 0 else math.inf, functions.power(magnitude, ord))
     total = of.sum(powers, axes, keepdims=keepdims)
     if ord > 0:
         return flat_root(total, ord)
-    return where(total == math.inf, 0.0, FUNCTIONS["power"](total, 1.0 / ord))
+    return where(total == math.inf, 0.0, functions.power(total, 1.0 / ord))
 
 
 def ptp(x: Operand, axis: Axes = None, *, keepdims: bool = False) -> Value:
@@ -158,15 +159,7 @@ def count_nonzero(x: Operand, axis: Axes = None, *, keepdims: bool = False) -> V
     Raises:
         AxisError: there is no such axis.
     """
-    return of.sum(FUNCTIONS["astype"](as_value("count_nonzero", x), BOOL), axis, keepdims=keepdims)
+    return of.sum(functions.astype(as_value("count_nonzero", x), BOOL), axis, keepdims=keepdims)
 
 
-FUNCTIONS.update(
-    {
-        f.__name__: f
-        for f in (
-            prod, norm, ptp, count_nonzero,
-        )
-    }
-)  # fmt: skip
 NUMPY_NAMES["linalg.norm"] = "norm"

@@ -12,8 +12,9 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad.ir.expr import Expr, literal, select
+from staticgrad.ir.functional import NUMPY_NAMES
 from staticgrad.ir.op import Array
-from staticgrad.ir.value import FUNCTIONS, NUMPY_NAMES, Value
+from staticgrad.ir.value import Value
 from staticgrad.ops.cotangent import Partial
 from staticgrad.ops.elementwise import Floating, Operand, quiet
 
@@ -270,7 +271,4 @@ def erf(x: Operand) -> Value:
     return Erf()(x)  # type: ignore[no-any-return]
 
 
-FUNCTIONS.update(
-    {f.__name__: f for f in (exp, expm1, log, log1p, sqrt, sin, cos, tanh, sigmoid, erf)}
-)
 NUMPY_NAMES["expit"] = "sigmoid"  # a ufunc of scipy.special

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from staticgrad.ir.expr import Expr, literal, select
+from staticgrad.ir.functional import NUMPY_NAMES, functions
 from staticgrad.ir.op import Array
-from staticgrad.ir.value import FUNCTIONS, NUMPY_NAMES, Value
+from staticgrad.ir.value import Value
 from staticgrad.ir.vecmath.inverse_trigonometric import HALF_PI
 from staticgrad.ir.vecmath.layout import flip_sign, sign_bit
 from staticgrad.ops.cotangent import ZERO, Partial
@@ -54,7 +55,7 @@ class Asin(Floating, name="asin"):
         return x.asin()
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
-        return (1.0 / FUNCTIONS["sqrt"]((1.0 - x) * (1.0 + x)),)
+        return (1.0 / functions.sqrt((1.0 - x) * (1.0 + x)),)
 
 
 class Acos(Floating, name="acos"):
@@ -74,7 +75,7 @@ class Acos(Floating, name="acos"):
         return x.acos()
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
-        return (-1.0 / FUNCTIONS["sqrt"]((1.0 - x) * (1.0 + x)),)
+        return (-1.0 / functions.sqrt((1.0 - x) * (1.0 + x)),)
 
 
 class Atan(Floating, name="atan"):
@@ -145,7 +146,7 @@ class Hypot(Floating, name="hypot"):
         return select(infinite, literal(math.inf, x.dtype), length)
 
     def partials(self, out: Any, x: Any, y: Any) -> tuple[Partial, ...]:
-        where, origin = FUNCTIONS["where"], out == 0.0
+        where, origin = functions.where, out == 0.0
         return where(origin, ZERO, x / out), where(origin, ZERO, y / out)
 
 
@@ -218,12 +219,6 @@ def _scaled(x: Operand, factor: float) -> Value:
     return value * factor
 
 
-FUNCTIONS.update(
-    {
-        f.__name__: f
-        for f in (tan, arcsin, arccos, arctan, arctan2, hypot, deg2rad, rad2deg)
-    }
-)  # fmt: skip
 NUMPY_NAMES.update(
     asin="arcsin", acos="arccos", atan="arctan", atan2="arctan2",
     radians="deg2rad", degrees="rad2deg",

@@ -19,10 +19,11 @@ from staticgrad.autodiff.forward import jvp
 from staticgrad.autodiff.reverse import grad
 from staticgrad.errors import ArgumentError, CheckError
 from staticgrad.ir.dtype import F64, as_dtype
+from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Graph, Input, Node, Symbolic
 from staticgrad.ir.op import Array
 from staticgrad.ir.types import TensorType
-from staticgrad.ir.value import FUNCTIONS, Value
+from staticgrad.ir.value import Value
 from staticgrad.source import capture
 from staticgrad.testing.graphs import array_text
 
@@ -295,6 +296,6 @@ def _total(pairs: Any) -> Value:
     """The sum of all products, in float64."""
     total: Any = None
     for left, right in pairs:
-        term = FUNCTIONS["sum"](left.astype(F64) * right)
+        term = functions.sum(left.astype(F64) * right)
         total = term if total is None else total + term
     return total  # type: ignore[no-any-return]

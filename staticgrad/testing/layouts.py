@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from staticgrad.ir.functional import functions
 from staticgrad.ir.op import Array
-from staticgrad.ir.value import FUNCTIONS
 
 View = Callable[[Any], Any]
 
@@ -80,7 +80,7 @@ def views(array: Array) -> Iterator[tuple[str, Array, View]]:
     axes = tuple(reversed(range(array.ndim)))
     if array.ndim > 1:
         feed = np.ascontiguousarray(array.transpose(axes))
-        yield "transposed", feed, lambda x: FUNCTIONS["transpose"](x, axes)
+        yield "transposed", feed, lambda x: functions.transpose(x, axes)
     yield "strided", np.repeat(array, 2, -1), lambda x: x[..., ::2]
     inside = (slice(1, -1),) * array.ndim
     yield "part of a larger one", np.pad(array, 1), lambda x: x[inside]

@@ -28,11 +28,11 @@ from staticgrad.ir.compare import same_graph
 from staticgrad.ir.dtype import as_dtype
 from staticgrad.ir.expr import ref
 from staticgrad.ir.forms import Pointwise
+from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Graph, Input, Node, Symbolic, constant
 from staticgrad.ir.op import Array, Op, registered_ops
 from staticgrad.ir.parser import parse
 from staticgrad.ir.types import TensorType
-from staticgrad.ir.value import FUNCTIONS
 from staticgrad.message import kind_of
 from staticgrad.source import capture
 from staticgrad.testing.gradients import check_gradients
@@ -337,7 +337,7 @@ class _OpCheck:
         outs = [out for out in as_tuple(self.op(*inputs)) if out.dtype.is_float]
         if not moved or not outs:
             return
-        total = sum((FUNCTIONS["sum"](out) for out in outs[1:]), FUNCTIONS["sum"](outs[0]))
+        total = sum((functions.sum(out) for out in outs[1:]), functions.sum(outs[0]))
         gradients = grad(total, moved, allow_disconnected=True)
         graph = Graph({f"by {i}": g for i, g in enumerate(gradients)}, inputs=inputs)
         feeds = {f"x{i}": array for i, array in enumerate(arrays)}

@@ -10,7 +10,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.eager import Generator, Tensor
-from staticgrad.ir.value import FUNCTIONS
+from staticgrad.ir.functional import FUNCTIONS
 from tests.eager import oracle
 
 X = np.array([[0.3, 0.7, 0.2, 0.9], [0.5, 0.1, 0.8, 0.6], [0.15, 0.25, 0.35, 0.45]], np.float32)

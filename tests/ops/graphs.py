@@ -9,9 +9,9 @@ import numpy as np
 
 from staticgrad.analysis.evaluate import evaluate
 from staticgrad.ir.dtype import F64, DType
+from staticgrad.ir.functional import FUNCTIONS
 from staticgrad.ir.graph import Graph, Input, Node, Symbolic, ancestors
 from staticgrad.ir.types import Shape, TensorType
-from staticgrad.ir.value import FUNCTIONS
 from staticgrad.source import capture
 
 

@@ -19,7 +19,8 @@ import numpy as np
 import staticgrad as sg
 from staticgrad.eager import Tensor
 from staticgrad.errors import StaticgradError
-from staticgrad.ir.value import NUMPY_NAMES, Value
+from staticgrad.ir.functional import NUMPY_NAMES
+from staticgrad.ir.value import Value
 from tests.ops.keyword_samples import BASES, CALLS, CREATION, FURTHER, INTS, VALUES, A, B
 
 

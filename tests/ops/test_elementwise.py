@@ -15,9 +15,9 @@ import staticgrad as sg
 from staticgrad.errors import ArgumentError, DTypeError, ShapeError
 from staticgrad.ir.dim import collecting_guards, dim
 from staticgrad.ir.dtype import ALL_DTYPES, BOOL, F32, F64, I64, DType, as_dtype
+from staticgrad.ir.functional import FUNCTIONS
 from staticgrad.ir.graph import Symbolic
 from staticgrad.ir.types import TensorType
-from staticgrad.ir.value import FUNCTIONS
 from staticgrad.ops.arithmetic import Add, Mul
 from staticgrad.ops.convert import size_value
 from staticgrad.ops.cotangent import stretched_axes

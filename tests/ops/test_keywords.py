@@ -9,7 +9,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.eager import Tensor
-from staticgrad.ir.value import numpy_function
+from staticgrad.ir.functional import numpy_function
 from tests.numpy_names import covered
 from tests.ops import keyword_calls as table
 from tests.ops.keyword_calls import Sample

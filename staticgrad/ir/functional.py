@@ -1,0 +1,33 @@
+"""The public functions, as ``sg`` has them, for code that cannot import them.
+
+Operators and methods of values stand below the ops, and ops of one family use functions of others,
+so neither can import what it calls. The ops hand their functions over when they are imported
+(``staticgrad/ops/__init__.py``, where each public name is listed once). Type checkers are told that
+``functions`` is that package: a name that it does not have, and an argument that does not fit, are
+errors of theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from staticgrad import ops as functions  # the types alone: nothing here knows an op
+else:
+    functions = SimpleNamespace()
+
+__all__ = ["FACTS", "FUNCTIONS", "NUMPY_NAMES", "functions", "numpy_function"]
+
+#: The same by name, for names that are known in a run only: NumPy's protocols, rules over tables.
+FUNCTIONS: dict[str, Callable[..., Any]] = vars(functions)
+#: NumPy function name -> ours, where the spelling differs (``true_divide``: ``divide``).
+NUMPY_NAMES: dict[str, str] = {}
+#: NumPy function name -> ours that answers at once and builds no node.
+FACTS: dict[str, Callable[..., Any]] = {}
+
+
+def numpy_function(name: str) -> Callable[..., Any] | None:
+    """Our function for a NumPy function's name, or None where there is none."""
+    return FUNCTIONS.get(NUMPY_NAMES.get(name, name))
