@@ -9,6 +9,7 @@ follows the lane rule of ``ir/summation.py`` along the inner axis, however its o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 from staticgrad.ir.graph import Graph, Node, Symbolic, building_order
 from staticgrad.ops.arithmetic import Mul
@@ -34,8 +35,9 @@ def expand_vector_products(graph: Graph) -> Graph:
             a = swapaxes(left, -1, -2) if product.transpose_a else left
             b = right if product.transpose_b else swapaxes(right, -1, -2)
             if 1 not in (rows, columns):  # one inner index: nothing to add up
-                return (Mul()(a, swapaxes(b, -1, -2)),)
+                return (cast(Symbolic, Mul()(a, swapaxes(b, -1, -2))),)
             terms = Mul()(a, b)
-            return (Reshape(node.types[0].shape)(Sum((terms.ndim - 1,))(terms)),)
+            total = Sum((terms.ndim - 1,))(terms)
+            return (cast(Symbolic, Reshape(node.types[0].shape)(total)),)
 
     return graph.replace_nodes(expanded)

@@ -139,8 +139,8 @@ def _right_first(match: Match) -> Any:
     inner, outer = match.op("inner"), match.op("outer")
     if outer.transpose_a or match.readers("inner") > 1 or _batched(match.x, match.y, match.z):
         return None
-    right = MatMul(inner.transpose_b, outer.transpose_b)(match.y, match.z)
-    found = MatMul(inner.transpose_a, False)(match.x, right)
+    right: Any = MatMul(inner.transpose_b, outer.transpose_b)(match.y, match.z)
+    found: Any = MatMul(inner.transpose_a, False)(match.x, right)
     return found if _cost(right, found) < _cost(match.inner, match.root) else None
 
 
@@ -149,8 +149,8 @@ def _left_first(match: Match) -> Any:
     inner, outer = match.op("inner"), match.op("outer")
     if outer.transpose_b or match.readers("inner") > 1 or _batched(match.x, match.y, match.z):
         return None
-    left = MatMul(outer.transpose_a, inner.transpose_a)(match.x, match.y)
-    found = MatMul(False, inner.transpose_b)(left, match.z)
+    left: Any = MatMul(outer.transpose_a, inner.transpose_a)(match.x, match.y)
+    found: Any = MatMul(False, inner.transpose_b)(left, match.z)
     return found if _cost(left, found) < _cost(match.inner, match.root) else None
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from passes.rewrite import Match, Rule, holes, number_of, rule, some
 from staticgrad.ir.dim import Size
@@ -153,7 +153,7 @@ def _neighbours(left: Symbolic, right: Symbolic, axis: int) -> Symbolic | None:
         return None
     lengths = list(one.lengths)
     lengths[axis] = one.lengths[axis] + two.lengths[axis]
-    return Slice(one.starts, tuple(lengths), one.steps)(source)  # type: ignore[no-any-return]
+    return cast(Symbolic, Slice(one.starts, tuple(lengths), one.steps)(source))
 
 
 def _except(sizes: Sequence[Size], axis: int) -> list[Size]:

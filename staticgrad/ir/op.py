@@ -125,10 +125,14 @@ class Op(_Frozen):
 
     # -- given by the base ------------------------------------------------------------------------
 
-    def __call__(self, *args: Any) -> Any:
-        """Bind the op to operands: a new node, an eager result, or a pattern, as they are."""
+    def __call__(self, *args: Any) -> Value:
+        """Bind the op to operands: a new node, an eager result, or a pattern, as they are.
+
+        An op of several results gives a tuple of them.
+        """
         operands = self.prepare(*args)
-        return binding_kind(operands).bind(self, operands)
+        found: Value = binding_kind(operands).bind(self, operands)
+        return found
 
     def attributes(self) -> Iterator[tuple[str, Any]]:
         """Fields that differ from their default, in declaration order."""

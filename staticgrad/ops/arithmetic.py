@@ -206,7 +206,7 @@ def add(x: Operand, y: Operand) -> Value:
         ShapeError: the shapes do not broadcast.
         DTypeError: a Python integer that the other operand's dtype cannot hold.
     """
-    return Add()(x, y)  # type: ignore[no-any-return]
+    return Add()(x, y)
 
 
 def subtract(x: Operand, y: Operand) -> Value:
@@ -216,7 +216,7 @@ def subtract(x: Operand, y: Operand) -> Value:
         ShapeError: the shapes do not broadcast.
         DTypeError: two bools, or a Python integer that the other operand's dtype cannot hold.
     """
-    return Sub()(x, y)  # type: ignore[no-any-return]
+    return Sub()(x, y)
 
 
 def multiply(x: Operand, y: Operand) -> Value:
@@ -226,7 +226,7 @@ def multiply(x: Operand, y: Operand) -> Value:
         ShapeError: the shapes do not broadcast.
         DTypeError: a Python integer that the other operand's dtype cannot hold.
     """
-    return Mul()(x, y)  # type: ignore[no-any-return]
+    return Mul()(x, y)
 
 
 def divide(x: Operand, y: Operand) -> Value:
@@ -235,7 +235,7 @@ def divide(x: Operand, y: Operand) -> Value:
     Raises:
         ShapeError: the shapes do not broadcast.
     """
-    return Div()(x, y)  # type: ignore[no-any-return]
+    return Div()(x, y)
 
 
 def negative(x: Operand) -> Value:
@@ -244,7 +244,7 @@ def negative(x: Operand) -> Value:
     Raises:
         DTypeError: x is bool.
     """
-    return Neg()(x)  # type: ignore[no-any-return]
+    return Neg()(x)
 
 
 def positive(x: Operand) -> Value:
@@ -261,7 +261,7 @@ def positive(x: Operand) -> Value:
 
 def absolute(x: Operand) -> Value:
     """The magnitude of x, in its dtype; the derivative at 0 is 0."""
-    return Abs()(x)  # type: ignore[no-any-return]
+    return Abs()(x)
 
 
 def sign(x: Operand) -> Value:
@@ -270,27 +270,27 @@ def sign(x: Operand) -> Value:
     Raises:
         DTypeError: x is bool.
     """
-    return Sign()(x)  # type: ignore[no-any-return]
+    return Sign()(x)
 
 
 def floor(x: Operand) -> Value:
     """The largest whole number at most x, in the dtype of x. Carries no gradient."""
-    return Floor()(x)  # type: ignore[no-any-return]
+    return Floor()(x)
 
 
 def ceil(x: Operand) -> Value:
     """The smallest whole number at least x, in the dtype of x. Carries no gradient."""
-    return Ceil()(x)  # type: ignore[no-any-return]
+    return Ceil()(x)
 
 
 def trunc(x: Operand) -> Value:
     """x without its fraction, in the dtype of x. Carries no gradient."""
-    return Trunc()(x)  # type: ignore[no-any-return]
+    return Trunc()(x)
 
 
 def rint(x: Operand) -> Value:
     """The whole number nearest to x, ties to even, in the dtype of x. Carries no gradient."""
-    return Rint()(x)  # type: ignore[no-any-return]
+    return Rint()(x)
 
 
 NUMPY_NAMES.update({"true_divide": "divide", "abs": "absolute", "fix": "trunc"})

@@ -115,7 +115,7 @@ def fmin(x: Operand, y: Operand) -> Value:
 def _overlooking(op: str, choose: Elementwise, x: Operand, y: Operand) -> Value:
     left, right = promoted_values(op, (x, y))
     if not left.dtype.is_float:
-        return choose(left, right)  # type: ignore[no-any-return]
+        return choose(left, right)
     nan = functions.not_equal
     chosen = where(nan(right, right), left, choose(left, right))
     return where(nan(left, left), right, chosen)

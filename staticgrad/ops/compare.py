@@ -222,52 +222,52 @@ def equal(x: Operand, y: Operand) -> Value:
         ShapeError: the shapes do not broadcast.
         DTypeError: a Python integer that the other operand's dtype cannot hold.
     """
-    return Eq()(x, y)  # type: ignore[no-any-return]
+    return Eq()(x, y)
 
 
 def not_equal(x: Operand, y: Operand) -> Value:
     """x != y as bool, broadcast; dtypes promote first. True with a NaN. Errors: see equal."""
-    return Ne()(x, y)  # type: ignore[no-any-return]
+    return Ne()(x, y)
 
 
 def less(x: Operand, y: Operand) -> Value:
     """x < y as bool, broadcast; dtypes promote first. False with a NaN. Errors: see equal."""
-    return Lt()(x, y)  # type: ignore[no-any-return]
+    return Lt()(x, y)
 
 
 def less_equal(x: Operand, y: Operand) -> Value:
     """x <= y as bool, broadcast; dtypes promote first. False with a NaN. Errors: see equal."""
-    return Le()(x, y)  # type: ignore[no-any-return]
+    return Le()(x, y)
 
 
 def greater(x: Operand, y: Operand) -> Value:
     """x > y as bool, broadcast; dtypes promote first. False with a NaN. Errors: see equal."""
-    return Gt()(x, y)  # type: ignore[no-any-return]
+    return Gt()(x, y)
 
 
 def greater_equal(x: Operand, y: Operand) -> Value:
     """x >= y as bool, broadcast; dtypes promote first. False with a NaN. Errors: see equal."""
-    return Ge()(x, y)  # type: ignore[no-any-return]
+    return Ge()(x, y)
 
 
 def logical_and(x: Operand, y: Operand) -> Value:
     """Both are true (not zero), as bool, broadcast. Raises ShapeError."""
-    return LogicalAnd()(x, y)  # type: ignore[no-any-return]
+    return LogicalAnd()(x, y)
 
 
 def logical_or(x: Operand, y: Operand) -> Value:
     """At least one is true (not zero), as bool, broadcast. Raises ShapeError."""
-    return LogicalOr()(x, y)  # type: ignore[no-any-return]
+    return LogicalOr()(x, y)
 
 
 def logical_xor(x: Operand, y: Operand) -> Value:
     """Exactly one is true (not zero), as bool, broadcast. Raises ShapeError."""
-    return LogicalXor()(x, y)  # type: ignore[no-any-return]
+    return LogicalXor()(x, y)
 
 
 def logical_not(x: Operand) -> Value:
     """It is false (zero), as bool."""
-    return LogicalNot()(x)  # type: ignore[no-any-return]
+    return LogicalNot()(x)
 
 
 def bitwise_and(x: Operand, y: Operand) -> Value:
@@ -292,7 +292,7 @@ def invert(x: Operand) -> Value:
 
 def _bitwise(on_bools: Elementwise, on_integers: Elementwise, *args: Operand) -> Value:
     op = on_bools if common_dtype(on_integers.name, args).is_bool else on_integers
-    return op(*args)  # type: ignore[no-any-return]
+    return op(*args)
 
 
 NUMPY_NAMES.update(bitwise_not="invert", bitwise_invert="invert")

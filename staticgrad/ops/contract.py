@@ -162,7 +162,7 @@ def matmul(a: Operand, b: Operand) -> Value:
         return _with_vectors(left, right)
     if left.ndim > 2 and right.ndim == 2:
         return _one_matrix(left, right)
-    return MatMul()(left, right)  # type: ignore[no-any-return]
+    return MatMul()(left, right)
 
 
 def _with_vectors(left: Value, right: Value) -> Value:

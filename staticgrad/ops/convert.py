@@ -128,7 +128,7 @@ def astype(x: Operand, dtype: Any) -> Value:
 
 def stop_gradient(x: Operand) -> Value:
     """x itself, through which no gradient flows."""
-    return StopGradient()(x)  # type: ignore[no-any-return]
+    return StopGradient()(x)
 
 
 def checkpoint(x: Operand) -> Value:
@@ -137,7 +137,7 @@ def checkpoint(x: Operand) -> Value:
     Where a step is compiled to use less memory (``compile(checkpoint=..., memory_budget=...)``),
     the values between marked ones are what is recomputed first.
     """
-    return Checkpoint()(x)  # type: ignore[no-any-return]
+    return Checkpoint()(x)
 
 
 def size_value(size: Size, dtype: Any = F64) -> Any:

@@ -232,7 +232,7 @@ def unwrap(
     kept = functions.absolute(steps) < (half if discont is None else discont)
     moved = cumsum(where(kept, 0.0, turned - steps), place)
     first = tuple(int(k == place) for k in range(value.ndim))
-    return value + Pad(value.shape, first, (1,) * value.ndim)(moved)  # type: ignore[no-any-return]
+    return value + Pad(value.shape, first, (1,) * value.ndim)(moved)
 
 
 def cumulative_sum(

@@ -156,7 +156,7 @@ class CustomFunction:
                 hint="pass it as an operand, or take sg.stop_gradient of it",
                 related=related(*captured),
             )
-        return CustomVjp(self.name)(body, *values)  # type: ignore[no-any-return]
+        return CustomVjp(self.name)(body, *values)
 
     def __repr__(self) -> str:
         return f"<custom_vjp {self.name}>"

@@ -138,7 +138,7 @@ def floor_divide(x: Operand, y: Operand) -> Value:
         ShapeError: the shapes do not broadcast.
         DTypeError: bools.
     """
-    return FloorDivide()(x, y)  # type: ignore[no-any-return]
+    return FloorDivide()(x, y)
 
 
 def remainder(x: Operand, y: Operand) -> Value:
@@ -150,7 +150,7 @@ def remainder(x: Operand, y: Operand) -> Value:
         ShapeError: the shapes do not broadcast.
         DTypeError: bools.
     """
-    return Remainder()(x, y)  # type: ignore[no-any-return]
+    return Remainder()(x, y)
 
 
 def fmod(x: Operand, y: Operand) -> Value:
@@ -162,7 +162,7 @@ def fmod(x: Operand, y: Operand) -> Value:
         ShapeError: the shapes do not broadcast.
         DTypeError: bools.
     """
-    return Fmod()(x, y)  # type: ignore[no-any-return]
+    return Fmod()(x, y)
 
 
 def divmod(x: Operand, y: Operand) -> tuple[Value, Value]:
@@ -177,7 +177,7 @@ def left_shift(x: Operand, y: Operand) -> Value:
         ShapeError: the shapes do not broadcast.
         DTypeError: bools or floats.
     """
-    return LeftShift()(x, y)  # type: ignore[no-any-return]
+    return LeftShift()(x, y)
 
 
 def right_shift(x: Operand, y: Operand) -> Value:
@@ -187,7 +187,7 @@ def right_shift(x: Operand, y: Operand) -> Value:
         ShapeError: the shapes do not broadcast.
         DTypeError: bools or floats.
     """
-    return RightShift()(x, y)  # type: ignore[no-any-return]
+    return RightShift()(x, y)
 
 
 NUMPY_NAMES.update(

@@ -140,27 +140,27 @@ class Atanh(Floating, name="atanh"):
 
 def sinh(x: Operand) -> Value:
     """Hyperbolic sine, elementwise; integers and bools become float64."""
-    return Sinh()(x)  # type: ignore[no-any-return]
+    return Sinh()(x)
 
 
 def cosh(x: Operand) -> Value:
     """Hyperbolic cosine, elementwise; integers and bools become float64."""
-    return Cosh()(x)  # type: ignore[no-any-return]
+    return Cosh()(x)
 
 
 def arcsinh(x: Operand) -> Value:
     """The inverse of sinh, elementwise; integers and bools become float64."""
-    return Asinh()(x)  # type: ignore[no-any-return]
+    return Asinh()(x)
 
 
 def arccosh(x: Operand) -> Value:
     """The inverse of cosh, elementwise; NaN below 1. Its derivative at 1 is inf."""
-    return Acosh()(x)  # type: ignore[no-any-return]
+    return Acosh()(x)
 
 
 def arctanh(x: Operand) -> Value:
     """The inverse of tanh, elementwise; infinite at -1 and 1, NaN beyond."""
-    return Atanh()(x)  # type: ignore[no-any-return]
+    return Atanh()(x)
 
 
 NUMPY_NAMES.update(asinh="arcsinh", acosh="arccosh", atanh="arctanh")

@@ -346,7 +346,7 @@ def take(x: Operand, indices: Operand, axis: int | None = None, *, mode: str = "
     if axis is None:
         value, axis = ravel(value), 0
     place = axis_of("take", axis, value)
-    return Take(place)(value, within("take", places, value.shape[place], mode))  # type: ignore[no-any-return]
+    return Take(place)(value, within("take", places, value.shape[place], mode))
 
 
 def within(op: str, indices: Value, size: Size, mode: str) -> Value:
@@ -378,7 +378,7 @@ def take_along_axis(x: Operand, indices: Operand, axis: int = -1) -> Value:
         RankError, ShapeError: sizes of other axes that differ.
     """
     value, places = as_values("take_along_axis", x, indices)
-    return TakeAlong(axis_of("take_along_axis", axis, value))(value, places)  # type: ignore[no-any-return]
+    return TakeAlong(axis_of("take_along_axis", axis, value))(value, places)
 
 
 def scatter_add(x: Operand, indices: Operand, size: Size, axis: int = 0) -> Value:
@@ -394,7 +394,7 @@ def scatter_add(x: Operand, indices: Operand, size: Size, axis: int = 0) -> Valu
     """
     value, places = as_values("scatter_add", x, indices)
     place = axis_of("scatter_add", axis, value, value.ndim - places.ndim + 1)
-    return ScatterIntoAxis(place, size_of("scatter_add", size, value))(value, places)  # type: ignore[no-any-return]
+    return ScatterIntoAxis(place, size_of("scatter_add", size, value))(value, places)
 
 
 def iota(shape: Any, axis: int = -1, dtype: Any = I64, like: Value | None = None) -> Value:

@@ -328,7 +328,7 @@ def broadcast_to(x: Operand, shape: Any) -> Value:
             f"broadcast_to: {shape_text(value.shape)} has more axes than {shape_text(target)}",
             related=related(value),
         )
-    return Broadcast(target, tuple(range(added, len(target))))(value)  # type: ignore[no-any-return]
+    return Broadcast(target, tuple(range(added, len(target))))(value)
 
 
 def with_size(x: Value, axis: int, size: Size) -> Value:

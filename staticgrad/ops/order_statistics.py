@@ -135,7 +135,7 @@ class _Rows:
         """The elements at places of a run: one for all rows, or one for each."""
         if places.ndim == 0:
             return take(self.sorted, reshape(places, (1,)), self.axis)
-        return TakeAlong(self.axis)(self.sorted, places)  # type: ignore[no-any-return]
+        return TakeAlong(self.axis)(self.sorted, places)
 
     def numbers(self) -> Value:
         """How many elements of each row are no NaN, as int64; 1 where all are."""

@@ -156,7 +156,7 @@ def _with_constants(x: Value, widths: list[tuple[Size, Size]], constants: Any) -
     shape = tuple(size + a + b for size, (a, b) in zip(x.shape, widths, strict=True))
     if shape == x.shape:
         return x
-    return Pad(shape, tuple(before for before, _ in widths), (1,) * x.ndim)(x)  # type: ignore[no-any-return]
+    return Pad(shape, tuple(before for before, _ in widths), (1,) * x.ndim)(x)
 
 
 def _number(x: Value, what: str, data: Any) -> Value:

@@ -111,7 +111,7 @@ class Place:
         if not chosen.arrays:
             new = reshape(new, tuple(chosen.lengths))
             placed = Pad(self.x.shape, tuple(chosen.starts), tuple(chosen.steps))(new)
-            return self.x + placed  # type: ignore[no-any-return]
+            return self.x + placed
         rows, places = rows_and_places(chosen.part(), chosen.arrays)
         flat, many = _flat_updates(chosen, new, places)
         return _put(chosen, _back(chosen, rows + _scattered(many, flat, rows)))
@@ -131,7 +131,7 @@ def _flat_updates(chosen: Selection, new: Value, places: Value) -> tuple[Value, 
 
 
 def _scattered(updates: Value, flat: Value, rows: Value) -> Value:
-    return ScatterIntoAxis(0, rows.shape[0])(updates, flat)  # type: ignore[no-any-return]
+    return ScatterIntoAxis(0, rows.shape[0])(updates, flat)
 
 
 def _overwritten(flat: Value) -> Value:

@@ -184,13 +184,13 @@ def power(x: Operand, y: Operand) -> Value:
     exponent = _literal(y)
     if exponent is None or (common.is_float and not _is_multiplied(exponent)):
         if common.is_float:
-            return Pow()(x, y)  # type: ignore[no-any-return]
+            return Pow()(x, y)
         if not isinstance(y, Value | Dim) and np.any(np.less(y, 0)):
             raise DTypeError(
                 f"integers have no negative powers: {common.numpy} ** {shown(y)}",
                 hint="convert the base first: x.astype('float64')",
             )
-        return IntPow()(x, y)  # type: ignore[no-any-return]
+        return IntPow()(x, y)
     if common.is_integer:
         check_range("pow", int(exponent), common)
     base = lifted("pow", binding_kind((x,)), x, common)
@@ -208,7 +208,7 @@ def square(x: Operand) -> Value:
 def reciprocal(x: Operand) -> Value:
     """1 / x, always floating: integers and bools are converted to float64."""
     (value,) = Div().prepare(x)
-    return IntegerPow(-1)(value)  # type: ignore[no-any-return]
+    return IntegerPow(-1)(value)
 
 
 def flat_root(x: Value, p: float = 2.0) -> Value:

@@ -44,7 +44,7 @@ class Reduction(Op):
 
     def spread(self, reduced: Any, x: Any) -> Value:
         """A value of the result's shape, repeated to the shape of x."""
-        return Broadcast(x.shape, kept_axes(x.ndim, self.axes))(reduced)  # type: ignore[no-any-return]
+        return Broadcast(x.shape, kept_axes(x.ndim, self.axes))(reduced)
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
         return Reduce(self.kind, self.axes)

@@ -196,7 +196,7 @@ def linear_scan(a: Operand, b: Operand, axis: int = -1) -> Value:
     """
     left, right = promoted_values("linear_scan", (a, b))
     total = functions.broadcast_arrays(left, right)
-    return LinearScan(axis_of("linear_scan", axis, total[1]))(*total)  # type: ignore[no-any-return]
+    return LinearScan(axis_of("linear_scan", axis, total[1]))(*total)
 
 
 def _running(op: str, kind: type[_Scan], x: Operand, axis: int | None, dtype: Any) -> Value:
@@ -204,4 +204,4 @@ def _running(op: str, kind: type[_Scan], x: Operand, axis: int | None, dtype: An
     value = functions.astype(value, counting_dtype(op, value.dtype, dtype))
     if axis is None:
         value, axis = functions.ravel(value), 0
-    return kind(axis_of(op, axis, value))(value)  # type: ignore[no-any-return]
+    return kind(axis_of(op, axis, value))(value)

@@ -187,7 +187,7 @@ def where(condition: Operand, x: Operand | None = None, y: Operand | None = None
             hint="sg.where(condition, x, y); how many places a condition is true at is only known\n"
             "in a run, so that they cannot be a value: sum(where(condition, x, 0)) is one",
         )
-    return Where()(condition, x, y)  # type: ignore[no-any-return]
+    return Where()(condition, x, y)
 
 
 def maximum(x: Operand, y: Operand) -> Value:
@@ -197,7 +197,7 @@ def maximum(x: Operand, y: Operand) -> Value:
         ShapeError: the shapes do not broadcast.
         DTypeError: a Python integer that the other operand's dtype cannot hold.
     """
-    return Maximum()(x, y)  # type: ignore[no-any-return]
+    return Maximum()(x, y)
 
 
 def minimum(x: Operand, y: Operand) -> Value:
@@ -207,4 +207,4 @@ def minimum(x: Operand, y: Operand) -> Value:
         ShapeError: the shapes do not broadcast.
         DTypeError: a Python integer that the other operand's dtype cannot hold.
     """
-    return Minimum()(x, y)  # type: ignore[no-any-return]
+    return Minimum()(x, y)

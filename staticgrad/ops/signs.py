@@ -45,7 +45,7 @@ def signbit(x: Operand) -> Value:
     """Whether the sign bit of x is set, as bool: of -0 too. Of integers: whether x is negative."""
     value = as_value("signbit", x)
     if value.dtype.is_float:
-        return Signbit()(value)  # type: ignore[no-any-return]
+        return Signbit()(value)
     return functions.less(value, np.zeros((), value.dtype.numpy))
 
 

@@ -263,7 +263,7 @@ def sliced(x: Value, starts: Shape, lengths: Shape, steps: tuple[int, ...]) -> V
     """The slice of x, or x itself where that is all of it."""
     if lengths == x.shape and all(step == 1 for step in steps) and all(s == 0 for s in starts):
         return x
-    return Slice(starts, lengths, steps)(x)  # type: ignore[no-any-return]
+    return Slice(starts, lengths, steps)(x)
 
 
 def flip(x: Operand, axis: Axes = None) -> Value:
@@ -350,7 +350,7 @@ def with_zeros(x: Value, pairs: Sequence[tuple[Size, Size]]) -> Value:
     shape = tuple(size + a + b for size, (a, b) in zip(x.shape, pairs, strict=True))
     if shape == x.shape:
         return x
-    return Pad(shape, tuple(before for before, _ in pairs), (1,) * x.ndim)(x)  # type: ignore[no-any-return]
+    return Pad(shape, tuple(before for before, _ in pairs), (1,) * x.ndim)(x)
 
 
 NUMPY_NAMES.update(concat="concatenate")

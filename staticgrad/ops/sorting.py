@@ -9,7 +9,7 @@ these (medians, quantiles) stands in ``order_statistics``.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 
@@ -344,7 +344,7 @@ def searchsorted(
         row = functions.take(row, sorter, 0)
     if row.dtype.is_bool:
         row, values = (functions.astype(x, I8) for x in (row, values))
-    return SearchSorted(side == "right")(row, values)  # type: ignore[no-any-return]
+    return SearchSorted(side == "right")(row, values)
 
 
 def _sorted(
@@ -362,5 +362,5 @@ def _sorted(
         raise ArgumentError(f"{op}: order={order!r}: elements have no fields")
     if axis is None:
         value, axis = ravel(value), 0
-    values, places = Sort(axis_of(op, axis, value), bool(descending))(value)
+    values, places = cast(Any, Sort(axis_of(op, axis, value), bool(descending))(value))
     return values, places

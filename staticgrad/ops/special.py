@@ -167,7 +167,7 @@ class Erfc(Floating, name="erfc"):
 
 def exp2(x: Operand) -> Value:
     """2 ** x, elementwise, exact for whole x; integers and bools become float64."""
-    return Exp2()(x)  # type: ignore[no-any-return]
+    return Exp2()(x)
 
 
 def log2(x: Operand) -> Value:
@@ -175,17 +175,17 @@ def log2(x: Operand) -> Value:
 
     Powers of two give whole numbers exactly.
     """
-    return Log2()(x)  # type: ignore[no-any-return]
+    return Log2()(x)
 
 
 def log10(x: Operand) -> Value:
     """Logarithm to base 10, elementwise; -inf at 0, NaN below. Integers become float64."""
-    return Log10()(x)  # type: ignore[no-any-return]
+    return Log10()(x)
 
 
 def cbrt(x: Operand) -> Value:
     """The real cube root, elementwise; its derivative at 0 is inf. Integers become float64."""
-    return Cbrt()(x)  # type: ignore[no-any-return]
+    return Cbrt()(x)
 
 
 def logaddexp(x: Operand, y: Operand) -> Value:
@@ -194,7 +194,7 @@ def logaddexp(x: Operand, y: Operand) -> Value:
     Raises:
         ShapeError: the shapes do not broadcast.
     """
-    return LogAddExp()(x, y)  # type: ignore[no-any-return]
+    return LogAddExp()(x, y)
 
 
 def logaddexp2(x: Operand, y: Operand) -> Value:
@@ -204,7 +204,7 @@ def logaddexp2(x: Operand, y: Operand) -> Value:
         ShapeError: the shapes do not broadcast.
     """
     left, right = LogAddExp().prepare(x, y)
-    return LogAddExp()(left * _LN2, right * _LN2) * (1.0 / _LN2)  # type: ignore[no-any-return]
+    return LogAddExp()(left * _LN2, right * _LN2) * (1.0 / _LN2)
 
 
 def xlogy(x: Operand, y: Operand) -> Value:
@@ -213,9 +213,9 @@ def xlogy(x: Operand, y: Operand) -> Value:
     Raises:
         ShapeError: the shapes do not broadcast.
     """
-    return XLogY()(x, y)  # type: ignore[no-any-return]
+    return XLogY()(x, y)
 
 
 def erfc(x: Operand) -> Value:
     """1 - erf(x), elementwise, accurate where that vanishes; integers and bools become float64."""
-    return Erfc()(x)  # type: ignore[no-any-return]
+    return Erfc()(x)

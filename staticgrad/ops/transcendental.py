@@ -214,22 +214,22 @@ class Erf(Floating, name="erf"):
 
 def exp(x: Operand) -> Value:
     """e ** x, elementwise; integers and bools become float64."""
-    return Exp()(x)  # type: ignore[no-any-return]
+    return Exp()(x)
 
 
 def expm1(x: Operand) -> Value:
     """e ** x - 1, accurate near 0, elementwise; integers and bools become float64."""
-    return Expm1()(x)  # type: ignore[no-any-return]
+    return Expm1()(x)
 
 
 def log(x: Operand) -> Value:
     """Natural logarithm, elementwise; -inf at 0, NaN below; integers and bools become float64."""
-    return Log()(x)  # type: ignore[no-any-return]
+    return Log()(x)
 
 
 def log1p(x: Operand) -> Value:
     """log(1 + x), accurate near 0, elementwise; integers and bools become float64."""
-    return Log1p()(x)  # type: ignore[no-any-return]
+    return Log1p()(x)
 
 
 def sqrt(x: Operand) -> Value:
@@ -237,7 +237,7 @@ def sqrt(x: Operand) -> Value:
 
     Its derivative at 0 is inf.
     """
-    return Sqrt()(x)  # type: ignore[no-any-return]
+    return Sqrt()(x)
 
 
 def sin(x: Operand) -> Value:
@@ -245,7 +245,7 @@ def sin(x: Operand) -> Value:
 
     Every finite x is reduced exactly, however large.
     """
-    return Sin()(x)  # type: ignore[no-any-return]
+    return Sin()(x)
 
 
 def cos(x: Operand) -> Value:
@@ -253,22 +253,22 @@ def cos(x: Operand) -> Value:
 
     Every finite x is reduced exactly, however large.
     """
-    return Cos()(x)  # type: ignore[no-any-return]
+    return Cos()(x)
 
 
 def tanh(x: Operand) -> Value:
     """Hyperbolic tangent, elementwise; integers and bools become float64."""
-    return Tanh()(x)  # type: ignore[no-any-return]
+    return Tanh()(x)
 
 
 def sigmoid(x: Operand) -> Value:
     """1 / (1 + exp(-x)), elementwise, right at both ends; integers and bools become float64."""
-    return Sigmoid()(x)  # type: ignore[no-any-return]
+    return Sigmoid()(x)
 
 
 def erf(x: Operand) -> Value:
     """The error function, elementwise; integers and bools become float64."""
-    return Erf()(x)  # type: ignore[no-any-return]
+    return Erf()(x)
 
 
 NUMPY_NAMES["expit"] = "sigmoid"  # a ufunc of scipy.special

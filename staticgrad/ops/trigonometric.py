@@ -158,7 +158,7 @@ def tan(x: Operand) -> Value:
 
     Every finite x is reduced exactly, however large.
     """
-    return Tan()(x)  # type: ignore[no-any-return]
+    return Tan()(x)
 
 
 def arcsin(x: Operand) -> Value:
@@ -166,7 +166,7 @@ def arcsin(x: Operand) -> Value:
 
     Its derivative at -1 and 1 is inf.
     """
-    return Asin()(x)  # type: ignore[no-any-return]
+    return Asin()(x)
 
 
 def arccos(x: Operand) -> Value:
@@ -174,12 +174,12 @@ def arccos(x: Operand) -> Value:
 
     Its derivative at -1 and 1 is -inf.
     """
-    return Acos()(x)  # type: ignore[no-any-return]
+    return Acos()(x)
 
 
 def arctan(x: Operand) -> Value:
     """The angle in [-pi/2, pi/2] whose tangent is x, elementwise; integers become float64."""
-    return Atan()(x)  # type: ignore[no-any-return]
+    return Atan()(x)
 
 
 def arctan2(y: Operand, x: Operand) -> Value:
@@ -190,7 +190,7 @@ def arctan2(y: Operand, x: Operand) -> Value:
     Raises:
         ShapeError: the shapes do not broadcast.
     """
-    return Atan2()(y, x)  # type: ignore[no-any-return]
+    return Atan2()(y, x)
 
 
 def hypot(x: Operand, y: Operand) -> Value:
@@ -201,7 +201,7 @@ def hypot(x: Operand, y: Operand) -> Value:
     Raises:
         ShapeError: the shapes do not broadcast.
     """
-    return Hypot()(x, y)  # type: ignore[no-any-return]
+    return Hypot()(x, y)
 
 
 def deg2rad(x: Operand) -> Value:
