@@ -14,6 +14,7 @@ from heapq import heapify, heappop, heappush
 from itertools import pairwise
 
 from passes.grouping import Key
+from staticgrad.analysis.liveness import may_take_over
 from staticgrad.ir.schedule import KernelStep
 
 
@@ -110,16 +111,14 @@ def _may_overwrite(access: Access, update: Update) -> bool:
         work = access.works[number]
         if work.checks or (len(writers) > 1 and update.old in work.reads):
             return False
-        accesses = work.step.accesses()
-        out = next(
-            i for i, a in enumerate(accesses) if a.buffer == update.buffer and a.mode != "in"
+        step = work.step
+        out, begin = next(
+            (number, access.begin)
+            for number, access in enumerate(step.accesses())
+            if access.buffer == update.buffer and access.mode != "in"
         )
-        pairs = work.step.in_place()
-        for read, touch in enumerate(accesses):
-            if touch.buffer == update.parameter and (
-                (out, read) not in pairs or touch.begin != accesses[out].begin
-            ):
-                return False
+        if not may_take_over(step, out, update.parameter, begin):
+            return False
     return True
 
 

@@ -99,24 +99,17 @@ class Flow:
         return tuple(dict.fromkeys(self.index[name] for name in names))
 
     def _in_place(self, step: Step) -> tuple[InPlace, ...]:
-        accesses, pairs = step.accesses(), step.in_place()
-        if not pairs:
-            return ()
-        bound, may_share = [self.index[a.buffer] for a in accesses], frozenset(pairs)
+        accesses = step.accesses()
+        bound: list[int] = []
         found = []
-        for out, into in pairs:
-            readers = [i for i, buffer in enumerate(bound) if buffer == bound[into]]
+        for out, into in step.in_place():
+            bound = bound or [self.index[access.buffer] for access in accesses]
             if (
                 accesses[out].mode == "out"
                 and self.schedule.buffers[bound[out]].role == "temp"
                 and self.schedule.buffers[bound[into]].role in ("temp", "input")
                 and bound.count(bound[out]) == 1
-                and all(
-                    accesses[i].mode == "in"
-                    and (out, i) in may_share
-                    and accesses[i].begin == accesses[into].begin
-                    for i in readers
-                )
+                and may_take_over(step, out, accesses[into].buffer, accesses[into].begin)
             ):
                 found.append(InPlace(bound[out], bound[into], out, into))
         return tuple(found)
@@ -186,6 +179,20 @@ class Flow:
             )
             written.update(writes)
         return tuple(found)
+
+
+def may_take_over(step: Step, out: int, buffer: str, begin: Size) -> bool:
+    """Whether access ``out`` of a step may write over a buffer that nobody needs after the step.
+
+    It may where the step touches the buffer from ``begin`` on only, and reads each element only
+    where, and before, it writes that of ``out``.
+    """
+    pairs = step.in_place()
+    return all(
+        access.mode == "in" and (out, number) in pairs and access.begin == begin
+        for number, access in enumerate(step.accesses())
+        if access.buffer == buffer
+    )
 
 
 def _conflicts(

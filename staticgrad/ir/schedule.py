@@ -192,10 +192,14 @@ class KernelStep:
         """One for each operand, in their order."""
         return self._accesses
 
-    def in_place(self) -> tuple[tuple[int, int], ...]:
-        """``Kernel.in_place`` by the numbers of operands, in the order of their names."""
+    @cached_property
+    def _in_place(self) -> tuple[tuple[int, int], ...]:
         number = {operand.name: i for i, operand in enumerate(self.kernel.operands)}
         return tuple((number[out], number[read]) for out, read in sorted(self.kernel.in_place))
+
+    def in_place(self) -> tuple[tuple[int, int], ...]:
+        """``Kernel.in_place`` by the numbers of operands, in the order of their names."""
+        return self._in_place
 
     def scratch(self) -> tuple[Scratch, ...]:
         """The scratch operands: each iteration begins by writing them."""

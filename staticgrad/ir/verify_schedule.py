@@ -156,13 +156,15 @@ def steps_bind_everything(schedule: Schedule) -> None:
 
 def steps_run_what_their_kernels_count(schedule: Schedule) -> None:
     """The iterations of a step, and its groups of them, are those of its kernel."""
+    known: dict[tuple[Kernel, tuple[Size, ...]], tuple[Size, int]] = {}
     for step in schedule.steps:
         if not isinstance(step, KernelStep):
             continue
-        total = step.kernel.iterations(step.arguments)
-        grain = step.kernel.grain(step.arguments)
-        if (step.total, step.grain) != (total, grain):
-            own = f"total {total} grain {grain}"
+        key = (step.kernel, step.arguments)
+        if key not in known:
+            known[key] = (step.kernel.iterations(key[1]), step.kernel.grain(key[1]))
+        if (step.total, step.grain) != known[key]:
+            own = "total {} grain {}".format(*known[key])
             wrong = f"total {step.total} grain {step.grain}"
             _broken(schedule, f"its kernel and arguments make {own}, not {wrong}", step)
 

@@ -146,3 +146,22 @@ def test_few_files_know_the_kinds_of_steps() -> None:
             if re.search(r"\bKernelStep\b|\bsteps?(\[[^]]*\])?\.(kernel|operands)\b", text):
                 found.add(path.as_posix())
     assert found == KINDS
+
+
+def test_nothing_is_written_over_what_is_read_in_another_place() -> None:
+    """Each element of the result reads two of a temporary, or of the old parameter."""
+    values = np.arange(16.0).reshape(4, 4)
+    x, w = sg.input("x", (16,), "float64"), sg.parameter("w", values)
+    for gap in (0, 2):
+        total = sg.cumsum(x)
+        y = sg.cumsum(total[: 16 - gap] * sg.exp(total[gap:]))
+        f = sg.compile(sg.Graph({"y": y}, updates={w: w - 2 * w.T}))
+        schedule = f.schedule
+        flow = Flow(schedule)
+        middle = next(i for i, step in enumerate(schedule.steps) if "exp" in step.label)
+        assert bool(flow.in_place[middle]) == (gap == 0)
+        writing = [step for step in schedule.steps if "param.w" in step.writes()]
+        assert all("param.w" not in step.reads() for step in writing)
+        w.value = values
+        f.run({"x": np.zeros(16)})
+        assert w.value.tolist() == (values - 2 * values.T).tolist()
