@@ -14,6 +14,7 @@ from passes.grouping import Group, Grouping, Key, Source
 from passes.layout import Layout, collapse
 from passes.lowering import VECTOR, Lowering, Walk, gather_walks, loops_over
 from staticgrad.ir import expr as ex, forms
+from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.dim import Size
 from staticgrad.ir.dtype import I64, DType
 from staticgrad.ir.expr import Access, Expr
@@ -287,7 +288,7 @@ def _columns_step(
     rows = tuple(Axis(name, low.extent(extent)) for name, extent in low.loops.flat(1))
     _evaluate_nodes(low)
     dtype = reduction.source.type.dtype
-    in_lanes &= reduction.kind == "sum" and dtype.is_float  # the rest comes out alike in any order
+    in_lanes &= COMBINERS[reduction.kind].is_ordered(dtype)  # the rest: alike in any order
     total = Accumulate("r0", reduction.kind, low.value(reduction.source))
     store = Store(low.access(target, dtype, "out"), ex.ref("r0", dtype))
     stage = Columns(vector, rows, (total,), (store,), in_lanes)

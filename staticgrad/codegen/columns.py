@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Final
 
-from staticgrad.codegen.expressions import VECTOR, Helpers, Lines, element, number, total
+from staticgrad.codegen.expressions import VECTOR, Lines, Unit, element, number, total
 from staticgrad.codegen.stages import (
     LEVELS,
     Counter,
@@ -24,7 +24,7 @@ from staticgrad.codegen.stages import (
     write_push,
     write_store,
 )
-from staticgrad.ir.forms import identity
+from staticgrad.ir.combiners import COMBINERS, Combiner
 from staticgrad.ir.kernel import Accumulate, Columns, Kernel, roots
 from staticgrad.ir.summation import BLOCK, COLUMN_BLOCK, GROUPS, SHORTEST_GROUP, lanes as sum_lanes
 
@@ -32,37 +32,38 @@ from staticgrad.ir.summation import BLOCK, COLUMN_BLOCK, GROUPS, SHORTEST_GROUP,
 SIDE_BY_SIDE: Final = 16
 
 
-def write_columns(kernel: Kernel, stage: Columns, out: Lines, loop: Loop, helpers: Helpers) -> None:
+def write_columns(kernel: Kernel, stage: Columns, out: Lines, loop: Loop, unit: Unit) -> None:
     """For each few vectors of columns: all rows, in the order of the rule; then the stores."""
-    (s,) = stage.body
-    inside = Lines()
     inner = [VECTOR, *(axis.name for axis in stage.rows)]
-    scope = scope_for(kernel, inner, Lines(), inside, helpers, kernel.lanes)
-    scope.emit(roots(s))
-    rule = _rule_of(stage)(stage, s, kernel.lanes, inside, scope.vector(s.value))
-    out.extend(scope.before)
-    out.add(f"rows = {' * '.join(str(a.extent) for a in stage.rows) or '1'}")
-    rule.declare(out)
-    out.add(f"for chunk in range({loop.start}, {loop.stop}, {rule.width}):")
-    chunk = Lines()
-    chunk.add(f"past = chunk + {rule.width}")
+    before, chunk, final = Lines(), Lines(), Lines()
+    width = SIDE_BY_SIDE * kernel.lanes
+    chunk.add(f"past = chunk + {width}")
     chunk.add(f"if past > {loop.stop}:")
     chunk.add(f"    past = {loop.stop}")
-    rule.accumulate(chunk)
-    final = Lines()
-    rule.finish(final)
-    stores = scope_for(kernel, [VECTOR], final, final, helpers, kernel.lanes)
-    stores.vector_refs = frozenset({s.name})
-    stores.counter = scope.counter
+    rules: list[_Rule] = []
+    for s in stage.body:  # each goes through the rows by itself
+        scope = scope_for(kernel, inner, before, Lines(), unit, kernel.lanes)
+        scope.emit(roots(s))
+        value = scope.vector(s.value)
+        rule = _rule_of(stage, s)(stage, s, kernel.lanes, scope.body, value)
+        rule.accumulate(chunk)
+        rule.finish(final)
+        rules.append(rule)
+    out.extend(before)
+    out.add(f"rows = {' * '.join(str(a.extent) for a in stage.rows) or '1'}")
+    for rule in rules:
+        rule.declare(out)
+    out.add(f"for chunk in range({loop.start}, {loop.stop}, {width}):")
+    stores = scope_for(kernel, [VECTOR], final, final, unit, kernel.lanes)
+    stores.vector_refs = frozenset(s.name for s in stage.body)
     for store in stage.stores:
         write_store(stores, store)
-    rule.for_each_vector(chunk, final)
+    rules[0].for_each_vector(chunk, final)
     out.extend(chunk, 1)
 
 
-def _rule_of(stage: Columns) -> type[_Rule]:
-    (s,) = stage.body
-    if s.kind != "sum":
+def _rule_of(stage: Columns, s: Accumulate) -> type[_Rule]:
+    if COMBINERS[s.kind].rule == "any":
         return _Running
     return _Lanes if stage.in_lanes else _Groups
 
@@ -83,6 +84,10 @@ class _Rule(ABC):
         return SIDE_BY_SIDE * self.lanes
 
     @property
+    def combiner(self) -> Combiner:
+        return COMBINERS[self.s.kind]
+
+    @property
     def local(self) -> str:
         return f"local_{element(self.s.value.dtype)}"
 
@@ -92,17 +97,18 @@ class _Rule(ABC):
 
     @property
     def neutral(self) -> str:
-        return self.full(identity(self.s.kind, self.s.value.dtype))
+        return self.full(self.combiner.identity(self.s.value.dtype))
 
     @property
     def nothing(self) -> str:
-        """The sum of no rows."""
-        return self.full(0.0 if self.s.value.dtype.is_float else 0)
+        """The result of no rows."""
+        return self.full(self.combiner.empty(self.s.value.dtype))
 
     @property
     def counter(self) -> Counter:
-        """Partial sums of the columns, in ``LEVELS`` times their width of local memory."""
-        return Counter(f"{self.s.name}_s", "blocks", self.lanes, self.width, f"({VECTOR} - chunk)")
+        """Partial results of the columns, in ``LEVELS`` times their width of local memory."""
+        stack, first = f"{self.s.name}_s", f"({VECTOR} - chunk)"
+        return Counter(self.combiner, stack, "blocks", self.lanes, self.width, first)
 
     def for_each_vector(self, out: Lines, body: Lines) -> None:
         """The vectors of the chunk, the last one masked."""
@@ -122,7 +128,7 @@ class _Rule(ABC):
         """A row's vector into the variable of the result."""
         body = Lines()
         body.extend(self.inside)
-        body.add(f"{self.s.name} = {combine(self.s.kind, self.s.name, self.value)}")
+        body.add(f"{self.s.name} = {combine(self.combiner, self.s.name, self.value)}")
         return body
 
     def blocks(self, out: Lines, start: str, stop: str, length: int, body: Lines) -> None:
@@ -196,7 +202,8 @@ class _Groups(_Rule):
         self.blocks(group, "first", "last", COLUMN_BLOCK, block)
         write_fold(folded, self.counter, name, self.nothing)
         folded.add("if first > 0:")
-        folded.add(f"    {name} = load{lanes}({name}_t, {at}) + {name}")
+        older = f"load{lanes}({name}_t, {at})"
+        folded.add(f"    {name} = {combine(self.combiner, older, name)}")
         folded.add(f"store{lanes}({name}_t, {at}, {name})")
         self.for_each_vector(group, folded)
         out.add("for first in range(0, rows, group):")
@@ -226,7 +233,8 @@ class _Lanes(_Rule):
         block.add(f"    store{lanes}({sums}, at, {self.neutral})")
         each.extend(self.inside)
         each.add(f"at = ({VECTOR} - chunk) * {self.parts} + lane")
-        each.add(f"store{lanes}({sums}, at, load{lanes}({sums}, at) + {self.value})")
+        grown = combine(self.combiner, f"load{lanes}({sums}, at)", self.value)
+        each.add(f"store{lanes}({sums}, at, {grown})")
         row.add(f"lane = (row - block) % {self.parts} * {lanes}")
         self.for_each_vector(row, each)
         self.for_each_row(block, "block", "stop", row)
@@ -237,16 +245,17 @@ class _Lanes(_Rule):
 
     def _halved(self) -> Lines:
         """The accumulators of a block, halved to one and pushed to the counter."""
-        out, half = Lines(), self.parts // 2
+        out, half, name = Lines(), self.parts // 2, f"{self.s.name}_a"
         out.add(f"first = ({VECTOR} - chunk) * {self.parts}")
         for lane in range(self.parts):
             place = total("first", str(lane * self.lanes))
-            out.add(f"a{lane} = load{self.lanes}({self.s.name}_a, {place})")
+            out.add(f"{name}{lane} = load{self.lanes}({name}, {place})")
         while half:
             for lane in range(half):
-                out.add(f"a{lane} = a{lane} + a{lane + half}")
+                both = combine(self.combiner, f"{name}{lane}", f"{name}{lane + half}")
+                out.add(f"{name}{lane} = {both}")
             half //= 2
-        write_push(out, self.counter, "a0")
+        write_push(out, self.counter, f"{name}0")
         return out
 
     def finish(self, out: Lines) -> None:

@@ -7,7 +7,7 @@ language is the kernel vocabulary of ``staticgrad.native``; nothing here knows s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from staticgrad.ir.dtype import BOOL, DType
@@ -60,19 +60,29 @@ class Lines:
 
 
 @dataclass
-class Helpers:
-    """The vector-math functions that a kernel calls, in order of need."""
+class Unit:
+    """What all stages of one kernel's source share: helper functions, and the counter of names.
 
-    sources: dict[str, str] = field(default_factory=dict)
+    ``helpers`` are the functions that the kernel calls, in order of need. No two values of a kernel
+    have one name, for a name has one type in the language of the backends.
+    """
 
-    def call(self, op: str, dtype: DType) -> str:
-        """The name of the helper for a block, defined on first use."""
+    helpers: dict[str, str] = field(default_factory=dict)
+    named: int = 0
+
+    def fresh(self, prefix: str) -> str:
+        """A name that no other value of the kernel has."""
+        self.named += 1
+        return f"{prefix}{self.named - 1}"
+
+    def helper(self, op: str, dtype: DType) -> str:
+        """The name of the function for a block, defined on first use."""
         name = f"{op}_{dtype.code}"
-        if name not in self.sources:
+        if name not in self.helpers:
             parameters = ["x", "y"][: BLOCKS[op]]
             leaves = [Expr("ref", dtype, (), p) for p in parameters]
             body = _HelperBody(expand(op, *leaves), dtype).lines.lines
-            self.sources[name] = f"def {name}({', '.join(parameters)}):\n" + "\n".join(body)
+            self.helpers[name] = f"def {name}({', '.join(parameters)}):\n" + "\n".join(body)
         return name
 
 
@@ -160,17 +170,22 @@ class _HelperBody:
 
 def primitive(expr: Expr, args: list[str]) -> str:
     """One primitive over operand texts (blocks excluded)."""
-    if expr.op in _OPERATORS:
-        return f"{args[0]} {_OPERATORS[expr.op]} {args[1]}"
-    if expr.op == "neg":
-        return f"-{args[0]}"
-    if expr.op == "not":
-        return f"~{args[0]}"
     if expr.op in ("cast", "bitcast"):
         return f"{expr.op}_{element(expr.dtype)}({args[0]})"
     if expr.op == "window":
         return f"window({', '.join([*args, *map(hex, words_of(str(expr.attribute)))])})"
-    return f"{_FUNCTIONS.get(expr.op, expr.op)}({', '.join(args)})"
+    return operation(expr.op, args)
+
+
+def operation(op: str, args: Sequence[str]) -> str:
+    """A primitive without a dtype or words of its own, over operand texts."""
+    if op in _OPERATORS:
+        return f"{args[0]} {_OPERATORS[op]} {args[1]}"
+    if op == "neg":
+        return f"-{args[0]}"
+    if op == "not":
+        return f"~{args[0]}"
+    return f"{_FUNCTIONS.get(op, op)}({', '.join(args)})"
 
 
 @dataclass
@@ -188,14 +203,13 @@ class Scope:
     body: Lines
     base: Callable[[Access], str]
     position: Callable[[str], str]
-    helpers: Helpers
+    unit: Unit
     mask: str = "m"
     dynamic: frozenset[str] = frozenset()  # refs that change inside the nest, lane by lane
     vector_refs: frozenset[str] = frozenset()
     names: dict[Expr, str] = field(default_factory=dict)
     broadcasts: dict[str, str] = field(default_factory=dict)
     _depends: dict[Expr, frozenset[str]] = field(default_factory=dict)
-    counter: list[int] = field(default_factory=lambda: [0])
 
     def depends(self, expr: Expr) -> frozenset[str]:
         """The inner loop axes that an expression varies along."""
@@ -230,8 +244,7 @@ class Scope:
 
     def _write(self, expr: Expr) -> None:
         vector = self.is_vector(expr)
-        name = f"{'v' if vector else 'u'}{self.counter[0]}"
-        self.counter[0] += 1
+        name = self.unit.fresh("v" if vector else "u")
         lines = self.body if self._depends[expr] else self.before
         if expr.op == "load":
             text = self._load(expr, vector)
@@ -242,7 +255,7 @@ class Scope:
         else:
             args = [self.operand(a, vector, lines) for a in expr.args]
             if expr.op in BLOCKS:
-                text = f"{self.helpers.call(expr.op, expr.dtype)}({', '.join(args)})"
+                text = f"{self.unit.helper(expr.op, expr.dtype)}({', '.join(args)})"
             else:
                 text = primitive(expr, args)
         lines.add(f"{name} = {text}")

@@ -12,8 +12,8 @@ from typing import Final
 
 from staticgrad.codegen.expressions import (
     VECTOR,
-    Helpers,
     Lines,
+    Unit,
     element,
     number,
     scaled,
@@ -29,7 +29,7 @@ DEPTH: Final = 128
 _MATRIX = frozenset({"i", "j", "k"})
 
 
-def write_gemm(kernel: Kernel, stage: Gemm, out: Lines, helpers: Helpers) -> None:
+def write_gemm(kernel: Kernel, stage: Gemm, out: Lines, unit: Unit) -> None:
     """The body for one outer iteration ``o``."""
     dtype = kernel.operand(stage.a.operand).dtype
     columns = GEMM_COLUMNS.get(dtype.bits, 32)
@@ -66,7 +66,7 @@ def write_gemm(kernel: Kernel, stage: Gemm, out: Lines, helpers: Helpers) -> Non
     out.add(f"if {stage.k.extent} == 0:")
     out.add(f"    for at in range(0, {whole}, {tile.lanes}):")
     out.add(f"        store{tile.lanes}(tile, at, {tile.zero})")
-    _write_epilogue(out, kernel, stage, helpers, columns, tile.lanes)
+    _write_epilogue(out, kernel, stage, unit, columns, tile.lanes)
 
 
 @dataclass(frozen=True)
@@ -177,11 +177,11 @@ def _write_tile_position(kernel: Kernel, stage: Gemm, out: Lines, columns: int, 
 
 
 def _write_epilogue(
-    out: Lines, kernel: Kernel, stage: Gemm, helpers: Helpers, columns: int, lanes: int
+    out: Lines, kernel: Kernel, stage: Gemm, unit: Unit, columns: int, lanes: int
 ) -> None:
     """Each stored vector of the tile through the stores' expressions."""
     body = Lines()
-    scope = scope_for(kernel, ["i", VECTOR], Lines(), body, helpers, lanes)
+    scope = scope_for(kernel, ["i", VECTOR], Lines(), body, unit, lanes)
     scope.vector_refs = frozenset({"acc"})
     for store in stage.stores:
         write_store(scope, store)

@@ -7,7 +7,7 @@ the kernel cache is keyed.
 from __future__ import annotations
 
 from staticgrad.codegen.columns import write_columns
-from staticgrad.codegen.expressions import Helpers, Lines, element
+from staticgrad.codegen.expressions import Lines, Unit, element
 from staticgrad.codegen.gemm import write_gemm
 from staticgrad.codegen.sorting import write_sort
 from staticgrad.codegen.stages import Loop, write_decode, write_map, write_scalar
@@ -20,37 +20,37 @@ def render(kernel: Kernel) -> str:
     ``t`` points to int64 words: one pointer per operand, then the integer arguments. The function
     runs outer iterations [begin, end).
     """
-    helpers = Helpers()
+    unit = Unit()
     out = Lines(1)
     for word, operand in enumerate(kernel.operands):
         out.add(f"{operand.name} = ptr_{element(operand.dtype)}(t[{word}])")
     for word, argument in enumerate(kernel.arguments, len(kernel.operands)):
         out.add(f"{argument} = t[{word}]")
     if kernel.outer == "lanes":
-        _write_stages(kernel, out, Loop("begin", "end"), helpers)
+        _write_stages(kernel, out, Loop("begin", "end"), unit)
     else:
         out.add("for o in range(begin, end):")
         inner = Lines(2)
         if kernel.outer == "tiles":
             gemm = kernel.stages[0]
             assert isinstance(gemm, Gemm)
-            write_gemm(kernel, gemm, inner, helpers)
+            write_gemm(kernel, gemm, inner, unit)
         else:
             write_decode(inner, "o", kernel.axes)
-            _write_stages(kernel, inner, None, helpers)
+            _write_stages(kernel, inner, None, unit)
         out.lines += inner.lines
     head = "def kernel(t, begin, end):"
-    return "\n\n\n".join([*helpers.sources.values(), "\n".join([head, *out.lines])]) + "\n"
+    return "\n\n\n".join([*unit.helpers.values(), "\n".join([head, *out.lines])]) + "\n"
 
 
-def _write_stages(kernel: Kernel, out: Lines, loop: Loop | None, helpers: Helpers) -> None:
+def _write_stages(kernel: Kernel, out: Lines, loop: Loop | None, unit: Unit) -> None:
     for stage in kernel.stages:
         match stage:
             case Map(axis=axis):
-                write_map(kernel, stage, out, loop or Loop("0", str(axis.extent)), helpers)
+                write_map(kernel, stage, out, loop or Loop("0", str(axis.extent)), unit)
             case Columns(axis=axis):
-                write_columns(kernel, stage, out, loop or Loop("0", str(axis.extent)), helpers)
+                write_columns(kernel, stage, out, loop or Loop("0", str(axis.extent)), unit)
             case Scalar():
-                write_scalar(kernel, stage, out, helpers)
+                write_scalar(kernel, stage, out, unit)
             case Sort():
-                write_sort(kernel, stage, out, helpers)
+                write_sort(kernel, stage, out, unit)

@@ -10,18 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from staticgrad.codegen.expressions import VECTOR, Helpers, Lines, Scope
+from staticgrad.codegen.expressions import VECTOR, Lines, Scope, Unit
 from staticgrad.codegen.merging import merge_sort
 from staticgrad.codegen.stages import scope_for, write_store
 from staticgrad.ir.kernel import ORDER_ROOM, Kernel, Sort
 
 
-def write_sort(kernel: Kernel, stage: Sort, out: Lines, helpers: Helpers) -> None:
+def write_sort(kernel: Kernel, stage: Sort, out: Lines, unit: Unit) -> None:
     """The body for one outer iteration: the row's order in the scratch, then what is stored."""
     lanes, p = kernel.lanes, stage.order.scratch
     wide = stage.order.key.dtype.bits == 64
     keys = Lines()
-    scope = scope_for(kernel, [VECTOR], Lines(), keys, helpers, lanes)
+    scope = scope_for(kernel, [VECTOR], Lines(), keys, unit, lanes)
     scope.emit((stage.order.key,))
     keys.add(f"key = {scope.vector(stage.order.key)}")
     out.extend(scope.before)
@@ -29,7 +29,7 @@ def write_sort(kernel: Kernel, stage: Sort, out: Lines, helpers: Helpers) -> Non
     out.add(f"room = {extent if stage.whole else f'2 * {stage.kept.extent} + {ORDER_ROOM}'}")
     if wide:
         out.add("apart = 2 * room")
-    helpers.sources["merge_sort"] = merge_sort(wide)
+    unit.helpers["merge_sort"] = merge_sort(wide)
     if stage.whole:
         _write_collect(out, keys, p, str(extent), lanes, wide)
         out.add(f"found = {_call(p, str(extent), wide)}")
@@ -126,9 +126,8 @@ def _write_stores(kernel: Kernel, stage: Sort, out: Lines, keys: Scope, wide: bo
         return
     lanes, name, p = kernel.lanes, stage.order.name, stage.order.scratch
     body = Lines()
-    scope = scope_for(kernel, [VECTOR], Lines(), body, keys.helpers, lanes)
+    scope = scope_for(kernel, [VECTOR], Lines(), body, keys.unit, lanes)
     scope.vector_refs = frozenset({name})
-    scope.counter = keys.counter
     for store in stage.stores:
         write_store(scope, store)
     out.extend(scope.before)

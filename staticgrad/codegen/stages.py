@@ -11,17 +11,18 @@ from dataclasses import dataclass
 
 from staticgrad.codegen.expressions import (
     VECTOR,
-    Helpers,
     Lines,
     Scope,
+    Unit,
     element,
     number,
+    operation,
     scaled,
     total,
 )
 from staticgrad.codegen.searching import write_search
+from staticgrad.ir.combiners import COMBINERS, Combiner
 from staticgrad.ir.expr import Access
-from staticgrad.ir.forms import identity
 from staticgrad.ir.kernel import (
     Accumulate,
     Axis,
@@ -55,7 +56,7 @@ def base_text(access: Access, skip: frozenset[str] = frozenset({VECTOR})) -> str
 
 
 def scope_for(
-    kernel: Kernel, inner: Sequence[str], before: Lines, body: Lines, helpers: Helpers, lanes: int
+    kernel: Kernel, inner: Sequence[str], before: Lines, body: Lines, unit: Unit, lanes: int
 ) -> Scope:
     """A scope over the loop axes ``inner``, positions named after their axes."""
     return Scope(
@@ -65,46 +66,54 @@ def scope_for(
         body=body,
         base=base_text,
         position=lambda axis: axis,
-        helpers=helpers,
+        unit=unit,
     )
 
 
-def combine(kind: str, a: str, b: str) -> str:
+def combine(combiner: Combiner, a: str, b: str) -> str:
     """a and b combined, as source."""
-    return f"{a} + {b}" if kind == "sum" else f"{kind}imum({a}, {b})"
+    return operation(combiner.combine, [a, b])
 
 
 # -- Map ------------------------------------------------------------------------------------------
 
 
-def write_map(kernel: Kernel, stage: Map, out: Lines, loop: Loop, helpers: Helpers) -> None:
+def write_map(kernel: Kernel, stage: Map, out: Lines, loop: Loop, unit: Unit) -> None:
     """The vector loop of a Map; its accumulations become one-lane variables of their names."""
     lanes = kernel.lanes
     body = Lines()
-    scope = scope_for(kernel, [VECTOR], Lines(), body, helpers, lanes)
+    scope = scope_for(kernel, [VECTOR], Lines(), body, unit, lanes)
     sums = [s for s in stage.body if isinstance(s, Accumulate)]
-    _write_lookups(scope, [s for s in stage.body if isinstance(s, Check | Search)])
     for statement in stage.body:
-        if isinstance(statement, Store):
-            write_store(scope, statement)
-        elif isinstance(statement, Accumulate):
-            _write_lane_step(scope, statement)
-    before, split = scope.before, _pays_to_split(body, helpers)
+        match statement:
+            case Store():
+                write_store(scope, statement)
+            case Accumulate():
+                _write_lane_step(scope, statement)
+            case Check() | Search():
+                _write_lookup(scope, statement)
+    before, split = scope.before, _pays_to_split(body, unit)
     out.extend(before)
     for s in sums:
         out.add(f"{s.name}_a = {_accumulator(s, lanes)}")
-    if any(s.kind == "sum" for s in sums):
+    if any(_in_blocks(s) for s in sums):
         _write_blocked_loop(out, loop, lanes, body, sums, split)
     else:
         _write_vector_loop(out, loop.start, loop.stop, lanes, body, split)
     for s in sums:
-        if s.kind != "sum":
+        if not _in_blocks(s):
             out.add(f"{s.name} = {_horizontal(s)}")
 
 
+def _in_blocks(statement: Accumulate) -> bool:
+    """Whether blocks of a row are reduced apart and combined by the counter rule."""
+    return COMBINERS[statement.kind].rule == "tree"
+
+
 def _accumulator(statement: Accumulate, lanes: int) -> str:
-    kind = statement.value.dtype
-    return f"{element(kind)}x{_width(statement, lanes)}({number(identity(statement.kind, kind))})"
+    dtype = statement.value.dtype
+    neutral = number(COMBINERS[statement.kind].identity(dtype))
+    return f"{element(dtype)}x{_width(statement, lanes)}({neutral})"
 
 
 def _width(statement: Accumulate, lanes: int) -> int:
@@ -113,8 +122,7 @@ def _width(statement: Accumulate, lanes: int) -> int:
 
 
 def _horizontal(statement: Accumulate) -> str:
-    verb = {"sum": "hsum", "max": "hmax", "min": "hmin"}[statement.kind]
-    return f"{verb}({statement.name}_a)"
+    return f"{COMBINERS[statement.kind].horizontal}({statement.name}_a)"
 
 
 def _write_vector_loop(
@@ -134,14 +142,14 @@ def _write_vector_loop(
     out.extend(body, 1)
 
 
-def _pays_to_split(body: Lines, helpers: Helpers) -> bool:
+def _pays_to_split(body: Lines, unit: Unit) -> bool:
     """Whether a body is so short that the masks of its loop are a part of its time to speak of.
 
     The rest of a split loop is the body once more, which is compiled once more.
     """
     called = sum(
         source.count("\n")
-        for name, source in helpers.sources.items()
+        for name, source in unit.helpers.items()
         for line in body.lines
         if f"{name}(" in line
     )
@@ -151,24 +159,22 @@ def _pays_to_split(body: Lines, helpers: Helpers) -> bool:
 def _write_lane_step(scope: Scope, statement: Accumulate) -> None:
     """Fold one vector of values into the accumulator lanes of a row."""
     scope.emit(roots(statement))
-    kind = statement.value.dtype
+    combiner = COMBINERS[statement.kind]
     value = scope.vector(statement.value)
-    neutral = number(identity(statement.kind, kind))
+    neutral = number(combiner.identity(statement.value.dtype))
     scope.body.add(f"{statement.name}_v = select_mask(m, {value}, {neutral})")
     parts = [f"{statement.name}_v"]
     if _width(statement, scope.lanes) < scope.lanes:
         parts = [f"low({parts[0]})", f"high({parts[0]})"]
     for part in parts:
-        scope.body.add(
-            f"{statement.name}_a = {combine(statement.kind, f'{statement.name}_a', part)}"
-        )
+        scope.body.add(f"{statement.name}_a = {combine(combiner, f'{statement.name}_a', part)}")
 
 
 def _write_blocked_loop(
     out: Lines, loop: Loop, lanes: int, body: Lines, sums: Sequence[Accumulate], split: bool
 ) -> None:
     """Rows in blocks; block sums in a binary counter, then folded from the latest on."""
-    added = [s for s in sums if s.kind == "sum"]
+    added = [s for s in sums if _in_blocks(s)]
     for s in added:
         out.add(f"{s.name}_s = local_{element(s.value.dtype)}({LEVELS})")
     out.add("blocks = 0")
@@ -182,21 +188,28 @@ def _write_blocked_loop(
     _write_vector_loop(inner, "block", "stop", lanes, body, split)
     for s in added:
         inner.add(f"{s.name}_b = {_horizontal(s)}")
-        write_push(inner, Counter(f"{s.name}_s", "blocks", 1, 1), f"{s.name}_b")
+        write_push(inner, _counter(s), f"{s.name}_b")
     inner.add("blocks = blocks + 1")
     out.lines += inner.lines
     for s in added:
-        zero = f"{element(s.value.dtype)}x1({number(0.0 if s.value.dtype.is_float else 0)})"
-        write_fold(out, Counter(f"{s.name}_s", "blocks", 1, 1), s.name, zero)
+        dtype = s.value.dtype
+        zero = f"{element(dtype)}x1({number(COMBINERS[s.kind].empty(dtype))})"
+        write_fold(out, _counter(s), s.name, zero)
+
+
+def _counter(statement: Accumulate) -> Counter:
+    """The counter of a row's blocks."""
+    return Counter(COMBINERS[statement.kind], f"{statement.name}_s", "blocks", 1, 1)
 
 
 @dataclass(frozen=True)
 class Counter:
-    """A binary counter of partial sums: ``pushed`` of them so far, a vector a level.
+    """A binary counter of partial results: ``pushed`` of them so far, a vector a level.
 
     Levels are ``step`` elements apart in ``stack``, from the element ``first`` on (source text).
     """
 
+    combiner: Combiner
     stack: str
     pushed: str
     lanes: int
@@ -204,7 +217,7 @@ class Counter:
     first: str = "0"
 
     def load(self) -> str:
-        """The partial sum at ``level``."""
+        """The partial result at ``level``."""
         return f"load{self.lanes}({self.stack}, {self.place})"
 
     @property
@@ -217,14 +230,14 @@ def write_push(out: Lines, counter: Counter, value: str) -> None:
     out.add("level = 0")
     out.add(f"bits = {counter.pushed}")
     out.add("while bits % 2 == 1:")
-    out.add(f"    {value} = {counter.load()} + {value}")
+    out.add(f"    {value} = {combine(counter.combiner, counter.load(), value)}")
     out.add("    bits = bits // 2")
     out.add("    level = level + 1")
     out.add(f"store{counter.lanes}({counter.stack}, {counter.place}, {value})")
 
 
 def write_fold(out: Lines, counter: Counter, result: str, empty: str) -> None:
-    """The sum of what is left in the counter, from the most recent to the oldest."""
+    """What is left in the counter, combined from the most recent to the oldest."""
     out.add(f"{result} = {empty}")
     out.add("level = 0")
     out.add("found = 0")
@@ -235,7 +248,7 @@ def write_fold(out: Lines, counter: Counter, result: str, empty: str) -> None:
     out.add(f"            {result} = {counter.load()}")
     out.add("            found = 1")
     out.add("        else:")
-    out.add(f"            {result} = {counter.load()} + {result}")
+    out.add(f"            {result} = {combine(counter.combiner, counter.load(), result)}")
     out.add("    bits = bits // 2")
     out.add("    level = level + 1")
 
@@ -261,18 +274,16 @@ def write_store(scope: Scope, statement: Store) -> None:
     scope.body.add(f"store{verb}({access.operand}, {target}, {extra}{value}, {scope.mask})")
 
 
-def _write_lookups(scope: Scope, lookups: Sequence[Check | Search]) -> None:
-    for check in lookups:
-        scope.emit(roots(check))
-        if isinstance(check, Search):
-            write_search(scope, check)
-            scope.vector_refs |= {check.name}
-            continue
-        if scope.is_vector(check.index):
-            _write_vector_check(scope, check)
-            scope.vector_refs |= {check.name}
-        else:
-            _write_uniform_check(scope, check)
+def _write_lookup(scope: Scope, lookup: Check | Search) -> None:
+    scope.emit(roots(lookup))
+    if isinstance(lookup, Search):
+        write_search(scope, lookup)
+    elif scope.is_vector(lookup.index) or scope.is_vector(lookup.position):
+        _write_vector_check(scope, lookup)
+    else:
+        _write_uniform_check(scope, lookup)
+        return
+    scope.vector_refs |= {lookup.name}
 
 
 def _write_uniform_check(scope: Scope, check: Check) -> None:
@@ -285,11 +296,7 @@ def _write_uniform_check(scope: Scope, check: Check) -> None:
         lines.add(f"    {n}_w = {n}_w + {check.extent}")
     lines.add(f"if {n}_w < 0 or {n}_w >= {check.extent}:")
     lines.add(f"    {n}_w = 0")
-    if scope.is_vector(check.position):
-        at = f"word(hmin({scope.vector(check.position)}))"
-    else:
-        at = f"word({scope.one(check.position)})"
-    lines.add(f"    {n}_p = {at}")
+    lines.add(f"    {n}_p = word({scope.one(check.position)})")
     lines.add(f"    if {p}[0] < 0 or {n}_p < {p}[0]:")
     lines.add(f"        store1({p}, 0, i64x1({n}_p))")
     lines.add(f"        store1({p}, 1, i64x1({n}_i))")
@@ -317,14 +324,19 @@ def _write_vector_check(scope: Scope, check: Check) -> None:
 # -- Scalar ---------------------------------------------------------------------------------------
 
 
-def write_scalar(kernel: Kernel, stage: Scalar, out: Lines, helpers: Helpers) -> None:
+def write_scalar(kernel: Kernel, stage: Scalar, out: Lines, unit: Unit) -> None:
     """Statements once per outer iteration, on one lane."""
-    scope = scope_for(kernel, [], out, out, helpers, 1)
+    scope = scope_for(kernel, [], out, out, unit, 1)
     for statement in stage.body:
-        assert isinstance(statement, Store)
         scope.emit(roots(statement))
-        where = base_text(statement.access)
-        out.add(f"store1({statement.access.operand}, {where}, {scope.one(statement.value)})")
+        match statement:
+            case Store(access=access, indices=indices):
+                where, value = scope.place(access, indices, False), scope.one(statement.value)
+                if statement.add:
+                    value = f"load1({access.operand}, {where}) + {value}"
+                out.add(f"store1({access.operand}, {where}, {value})")
+            case Check():
+                _write_uniform_check(scope, statement)
 
 
 def write_decode(out: Lines, flat: str, axes: Sequence[Axis]) -> None:

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from staticgrad.errors import OpDefinitionError
+from staticgrad.ir.combiners import COMBINERS, Combiner
 from staticgrad.ir.dim import Size
-from staticgrad.ir.dtype import DType
 from staticgrad.ir.expr import Expr
 
 
@@ -72,25 +73,26 @@ class Reshape:
 
 @dataclass(frozen=True)
 class Reduce:
-    """out = combine of x over ``axes`` (sorted, non-negative): ``kind`` is sum, max or min."""
+    """out = combine of x over ``axes`` (sorted, non-negative); ``kind`` is one of ``COMBINERS``.
+
+    Raises:
+        OpDefinitionError: an unknown kind.
+    """
 
     kind: str
     axes: tuple[int, ...]
 
+    def __post_init__(self) -> None:
+        if self.kind not in COMBINERS:
+            known = ", ".join(COMBINERS)
+            raise OpDefinitionError(
+                f"{self.kind!r} is no kind of reduction", hint=f"there are {known}"
+            )
 
-def identity(kind: str, dtype: DType) -> bool | int | float:
-    """What leaves a reduction unchanged; -0.0 for sums, so that a sum of -0.0 is -0.0."""
-    if kind == "sum":
-        return -0.0 if dtype.is_float else 0
-    if dtype.is_bool:
-        return kind == "min"
-    if dtype.is_float:
-        return float("-inf") if kind == "max" else float("inf")
-    signed = dtype.kind == "i"
-    low, high = (
-        (-(2 ** (dtype.bits - 1)), 2 ** (dtype.bits - 1) - 1) if signed else (0, 2**dtype.bits - 1)
-    )
-    return low if kind == "max" else high
+    @property
+    def combiner(self) -> Combiner:
+        """How elements are combined."""
+        return COMBINERS[self.kind]
 
 
 @dataclass(frozen=True)

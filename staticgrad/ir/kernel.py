@@ -75,7 +75,7 @@ class Store:
 
 @dataclass(frozen=True)
 class Accumulate:
-    """Combine ``value`` over the stage's loop into the result ``name``: kind sum, max or min.
+    """Combine ``value`` over the stage's loop into the result ``name``; kinds: ``COMBINERS``.
 
     Sums follow ``ir/summation.py``.
     """

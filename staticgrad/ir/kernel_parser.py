@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any, Final
 
+from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.constant import ArrayData
 from staticgrad.ir.document import DocumentReader
 from staticgrad.ir.dtype import ALL_DTYPES, I64, DType
@@ -33,11 +34,11 @@ from staticgrad.ir.kernel import (
     Statement,
     Store,
 )
+from staticgrad.ir.kernel_names import PRODUCT
 from staticgrad.ir.lexis import Tokens, name_text
 from staticgrad.ir.text import suggestion
 from staticgrad.ir.types import TensorType
 from staticgrad.ir.typing_rules import mistyped
-from staticgrad.ir.verify_kernel import KINDS, PRODUCT
 
 _MODES: Final = ("in", "out", "inout", "scratch", "check")
 _ANYWHERE: Final = (Store, Accumulate, Check, Search)
@@ -289,7 +290,7 @@ class KernelReader(DocumentReader):
             key = self._expression()
             self.expect("in", "the key")
             return Order(name, key, self._declared(self._operands, "an operand"))
-        kind = self._word((*KINDS, "check", "search", "order"), "an accumulation")
+        kind = self._word((*COMBINERS, "check", "search", "order"), "an accumulation")
         return Accumulate(name, kind, self._expression())
 
     def _result_name(self) -> str:

@@ -10,6 +10,7 @@ from typing import Final
 
 from staticgrad.ir.dtype import BOOL, I64, U64, DType
 from staticgrad.ir.expr import (
+    ARITHMETIC,
     BITWISE,
     BLOCKS,
     CHOICES,
@@ -39,6 +40,8 @@ def mistyped(expr: Expr) -> str:
         return _mistyped_name(expr)
     if expr.op in ("cast", "bitcast"):
         source = expr.args[0].dtype
+        if expr.op == "bitcast" and source.is_bool:
+            return "bitcast of bool: takes numbers only"
         if expr.op == "cast" or source.bits == expr.dtype.bits:
             return ""
         return f"bitcast of {source.code} to {expr.dtype.code}: widths differ"
@@ -58,6 +61,10 @@ def _mistyped_arithmetic(expr: Expr) -> str:
         return f"{op} of {listed}: dtypes differ"
     if (op in FLOATING or op in BLOCKS) and not dtype.is_float:
         return f"{op} of {dtype.code}: takes floating dtypes only"
+    if op == "div" and not dtype.is_float:
+        return f"div of {dtype.code}: takes floating dtypes only"
+    if op in ARITHMETIC and dtype.is_bool:
+        return f"{op} of bool: takes numbers only"
     if op in DIVISION and not dtype.is_integer:
         return f"{op} of {dtype.code}: takes integers only"
     if (op in BITWISE and dtype.is_float) or (op in _SHIFTS and not dtype.is_integer):

@@ -7,14 +7,13 @@ shows the place as text. What operands are bound to is ``verify_schedule``'s to 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from keyword import iskeyword
-from typing import Final, NoReturn
+from typing import Final
 
-from staticgrad.errors import VerifyError
+from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.dtype import I32, I64, DType
-from staticgrad.ir.expr import Access, Expr, postorder
+from staticgrad.ir.expr import Access, Expr
 from staticgrad.ir.kernel import (
     Accumulate,
     Axis,
@@ -28,18 +27,14 @@ from staticgrad.ir.kernel import (
     Scalar,
     Search,
     Sort,
-    Stage,
     Statement,
     Store,
-    roots,
-    statements,
 )
-from staticgrad.ir.kernel_text import access_text, signature, statement_text
+from staticgrad.ir.kernel_bodies import accesses, accesses_of, bodies, broken, shown, unseen
+from staticgrad.ir.kernel_lanes import lanes_read_apart, lanes_store_apart
+from staticgrad.ir.kernel_names import PRODUCT, misnamed
+from staticgrad.ir.kernel_text import access_text
 from staticgrad.ir.typing_rules import mistyped, mistyped_indices
-
-KINDS: Final = ("sum", "max", "min")
-#: The result of a Gemm's product.
-PRODUCT: Final = "acc"
 
 
 def verify_kernel(kernel: Kernel) -> None:
@@ -52,73 +47,26 @@ def verify_kernel(kernel: Kernel) -> None:
         check(kernel)
 
 
-def _broken(kernel: Kernel, headline: str, *place: str) -> NoReturn:
-    raise VerifyError(f"kernel: {headline}", details=[*place, signature(kernel)])
-
-
-@dataclass(frozen=True)
-class Body:
-    """Statements under the same loops, outermost first; ``stage`` is the one they belong to."""
-
-    stage: Stage
-    statements: tuple[Statement, ...]
-    loops: tuple[Axis, ...]
-
-    def expressions(self) -> Iterator[Expr]:
-        """Every distinct expression, operands first."""
-        return postorder(root for statement in self.statements for root in roots(statement))
-
-
-def bodies(kernel: Kernel) -> Iterator[Body]:
-    """Every body of every stage, in the order in which they run."""
-    for stage in kernel.stages:
-        match stage:
-            case Map(axis=axis, body=body):
-                yield Body(stage, body, (*kernel.axes, axis))
-            case Columns(axis=axis, rows=rows, body=accumulations, stores=stores):
-                yield Body(stage, accumulations, (*kernel.axes, axis, *rows))
-                yield Body(stage, stores, (*kernel.axes, axis))
-            case Scalar(body=body):
-                yield Body(stage, body, kernel.axes)
-            case Gemm(i=i, j=j, stores=stores):
-                yield Body(stage, stores, (*kernel.axes, i, j))
-            case Sort(axis=axis, kept=kept, order=order, stores=stores):
-                yield Body(stage, (order,), (*kernel.axes, axis))
-                yield Body(stage, stores, (*kernel.axes, kept))
-
-
-def accesses(kernel: Kernel) -> Iterator[tuple[Access, tuple[Axis, ...]]]:
-    """Every access with the loops around it."""
-    for stage in kernel.stages:
-        if isinstance(stage, Gemm):
-            yield stage.a, (*kernel.axes, stage.i, stage.k)
-            yield stage.b, (*kernel.axes, stage.k, stage.j)
-    for body in bodies(kernel):
-        for expr in body.expressions():
-            if isinstance(expr.attribute, Access):
-                yield expr.attribute, body.loops
-        for statement in body.statements:
-            if isinstance(statement, Store | Search):
-                yield statement.access, body.loops
-
-
-def _shown(statement: Statement) -> str:
-    return statement_text(statement, ["..." for _ in roots(statement)])
-
-
 # -- names ----------------------------------------------------------------------------------------
 
 
 def stages_fit_together(kernel: Kernel) -> None:
-    """There is a stage; a Gemm or Sort stands alone; accumulations stand where a loop runs over
-    them, an order where its keys are."""
+    """There is a stage; a Gemm or Sort stands alone; only what has a rule for rows across memory
+    follows it."""
     if not kernel.stages:
-        _broken(kernel, "there is no stage")
+        broken(kernel, "there is no stage")
     for stage in kernel.stages:
         if len(kernel.stages) > 1 and isinstance(stage, Gemm | Sort):
-            _broken(kernel, f"a {type(stage).__name__.lower()} shares the kernel with other stages")
-        if isinstance(stage, Columns) and stage.in_lanes and {s.kind for s in stage.body} - {"sum"}:
-            _broken(kernel, "only sums have a rule of lanes")
+            broken(kernel, f"a {type(stage).__name__.lower()} shares the kernel with other stages")
+        if isinstance(stage, Columns) and stage.in_lanes:
+            rules = {COMBINERS[s.kind].rule for s in stage.body if s.kind in COMBINERS}
+            if rules - {"tree"}:
+                broken(kernel, "only sums have a rule of lanes")
+
+
+def statements_fit_stages(kernel: Kernel) -> None:
+    """Accumulations stand where a loop runs over them, an order where its keys are; no stage does
+    nothing."""
     allowed: dict[type, tuple[type[Statement], ...]]
     allowed = {Map: (Store, Accumulate, Check, Search), Scalar: (Store, Check)}
     for body in bodies(kernel):
@@ -126,12 +74,15 @@ def stages_fit_together(kernel: Kernel) -> None:
         kinds = (Accumulate,) if inner else allowed.get(type(body.stage), (Store,))
         if isinstance(body.stage, Sort) and body.statements is not body.stage.stores:
             kinds = (Order,)
+        where = type(body.stage).__name__.lower()
         for statement in body.statements:
             if not isinstance(statement, kinds):
-                where = "the rows" if inner else f"a {type(body.stage).__name__.lower()} stage"
-                _broken(kernel, f"this statement has no place in {where}", _shown(statement))
+                place = "the rows" if inner else f"a {where} stage"
+                broken(kernel, f"this statement has no place in {place}", shown(statement))
         if inner and not body.statements:
-            _broken(kernel, "a columns stage accumulates nothing")
+            broken(kernel, "a columns stage accumulates nothing")
+        if isinstance(body.stage, Map | Scalar) and not body.statements:
+            broken(kernel, f"a {where} stage does nothing")
 
 
 def names_are_distinct(kernel: Kernel) -> None:
@@ -151,10 +102,17 @@ def names_are_distinct(kernel: Kernel) -> None:
         seen: set[str] = set()
         for name in (*fixed, *loops):
             if not name.isidentifier() or iskeyword(name):
-                _broken(kernel, f"{name!r} is no identifier")
+                broken(kernel, f"{name!r} is no identifier")
             if name in seen:
-                _broken(kernel, f"two things are called {name}")
+                broken(kernel, f"two things are called {name}")
             seen.add(name)
+
+
+def names_fit(kernel: Kernel) -> None:
+    """Every name is one of its role, so that renderers can derive others from it."""
+    wrong = misnamed(kernel)
+    if wrong:
+        broken(kernel, wrong)
 
 
 def _loops(kernel: Kernel) -> Iterator[tuple[str, ...]]:
@@ -180,7 +138,7 @@ def extents_are_arguments(kernel: Kernel) -> None:
     for access, _ in accesses(kernel):
         for stride in (*(stride for _, stride in access.strides), *access.gather):
             if isinstance(stride, str) and stride not in declared:
-                _broken(kernel, f"the stride {stride} is no argument", access_text(access))
+                broken(kernel, f"the stride {stride} is no argument", access_text(access))
     for body in bodies(kernel):
         for statement in body.statements:
             if isinstance(statement, Check | Search):
@@ -188,7 +146,7 @@ def extents_are_arguments(kernel: Kernel) -> None:
                 _check_extent(kernel, declared, statement.extent, what)
         for expr in body.expressions():
             if expr.op == "size" and expr.attribute not in declared:
-                _broken(kernel, f"the size {expr.attribute} is no argument")
+                broken(kernel, f"the size {expr.attribute} is no argument")
 
 
 def _axes(kernel: Kernel) -> Iterator[Axis]:
@@ -203,9 +161,9 @@ def _axes(kernel: Kernel) -> Iterator[Axis]:
 def _check_extent(kernel: Kernel, declared: frozenset[str], extent: Extent, what: str) -> None:
     if isinstance(extent, str):
         if extent not in declared:
-            _broken(kernel, f"{what} is {extent}, which is no argument")
+            broken(kernel, f"{what} is {extent}, which is no argument")
     elif extent < 0:
-        _broken(kernel, f"{what} is {extent}")
+        broken(kernel, f"{what} is {extent}")
 
 
 def accesses_move_along_loops(kernel: Kernel) -> None:
@@ -213,11 +171,11 @@ def accesses_move_along_loops(kernel: Kernel) -> None:
     declared = {operand.name for operand in kernel.operands}
     for access, loops in accesses(kernel):
         if access.operand not in declared:
-            _broken(kernel, f"{access.operand} is no operand", access_text(access))
+            broken(kernel, f"{access.operand} is no operand", access_text(access))
         around = {axis.name for axis in loops}
         for axis, _ in access.strides:
             if axis not in around:
-                _broken(kernel, f"no loop {axis} runs around this access", access_text(access))
+                broken(kernel, f"no loop {axis} runs around this access", access_text(access))
             around.remove(axis)
 
 
@@ -227,7 +185,7 @@ def positions_name_loops(kernel: Kernel) -> None:
         around = {axis.name for axis in body.loops}
         for expr in body.expressions():
             if expr.op == "index" and expr.attribute not in around:
-                _broken(kernel, f"no loop {expr.attribute} runs around its position")
+                broken(kernel, f"no loop {expr.attribute} runs around its position")
 
 
 # -- types ----------------------------------------------------------------------------------------
@@ -239,7 +197,7 @@ def expressions_are_typed(kernel: Kernel) -> None:
         for expr in body.expressions():
             wrong = mistyped(expr)
             if wrong:
-                _broken(kernel, wrong, repr(expr))
+                broken(kernel, wrong, repr(expr))
 
 
 def memory_is_typed(kernel: Kernel) -> None:
@@ -256,8 +214,10 @@ def memory_is_typed(kernel: Kernel) -> None:
             product = dtypes[stage.a.operand]
             for access in (stage.a, stage.b):
                 if access.gather:
-                    _broken(kernel, "a factor of a product is not gathered", access_text(access))
+                    broken(kernel, "a factor of a product is not gathered", access_text(access))
             _check_dtype(kernel, dtypes, stage.b, product, "product")
+            if product.is_bool:
+                broken(kernel, "there is no product of bools", access_text(stage.a))
 
 
 def _check_statement(kernel: Kernel, dtypes: dict[str, DType], statement: Statement) -> None:
@@ -266,10 +226,16 @@ def _check_statement(kernel: Kernel, dtypes: dict[str, DType], statement: Statem
             _check_dtype(kernel, dtypes, access, value.dtype, "store")
             wrong = mistyped_indices(access, indices)
             if wrong:
-                _broken(kernel, wrong, access_text(access))
+                broken(kernel, wrong, access_text(access))
+            summed = statement.add and value.dtype.is_bool
+            _refuse(kernel, summed, "bools do not add up in memory", statement)
         case Accumulate(kind=kind):
-            if kind not in KINDS:
-                _broken(kernel, f"{kind!r} is no kind of accumulation", _shown(statement))
+            combiner = COMBINERS.get(kind)
+            if combiner is None:
+                broken(kernel, f"{kind!r} is no kind of accumulation", shown(statement))
+            dtype = statement.value.dtype
+            refused = dtype.kind not in combiner.kinds
+            _refuse(kernel, refused, f"there is no {kind} of {dtype.code}", statement)
         case Search(access=access, value=value):
             _check_dtype(kernel, dtypes, access, value.dtype, "search")
             _refuse(kernel, value.dtype.is_bool, "a search takes numbers only", statement)
@@ -278,12 +244,12 @@ def _check_statement(kernel: Kernel, dtypes: dict[str, DType], statement: Statem
             _refuse(kernel, wrong_order, "keys are i32 or i64, their scratch is i64", statement)
         case Check(index=index, position=position, operand=operand):
             if (index.dtype, position.dtype, dtypes.get(operand)) != (I64, I64, I64):
-                _broken(kernel, "a check takes and notes i64 only", _shown(statement))
+                broken(kernel, "a check takes and notes i64 only", shown(statement))
 
 
 def _refuse(kernel: Kernel, wrong: bool, headline: str, statement: Statement) -> None:
     if wrong:
-        _broken(kernel, headline, _shown(statement))
+        broken(kernel, headline, shown(statement))
 
 
 def _check_dtype(
@@ -291,7 +257,7 @@ def _check_dtype(
 ) -> None:
     own = dtypes[access.operand]
     if own is not dtype:
-        _broken(
+        broken(
             kernel, f"{access.operand} is {own.code}, the {what} {dtype.code}", access_text(access)
         )
 
@@ -300,72 +266,39 @@ def _check_dtype(
 
 
 def results_come_first(kernel: Kernel) -> None:
-    """A ref names a result of its dtype that is there: a check before it in its body, or what an
-    earlier stage (in Columns: the rows) accumulated or checked once per outer iteration."""
+    """A ref names a result of its dtype that is there: a check before it in its body, what the
+    stage's first body gave (Columns, Sort), or what an earlier Map accumulated or an earlier Scalar
+    checked, which is one element per outer iteration."""
     ready: dict[str, DType] = {}
+    inside: dict[str, DType] = {}  # vectors, which only the stores of their own stage may read
     for body in bodies(kernel):
-        local = dict(ready)
+        local = ready | inside
         if isinstance(body.stage, Gemm):
             product = body.stage.a.operand
             local[PRODUCT] = kernel.operand(product).dtype
         seen: set[int] = set()
         for statement in body.statements:
-            for expr in _unseen(statement, seen):
+            for expr in unseen(statement, seen):
                 if expr.op == "ref":
                     _check_ref(kernel, expr, local)
             if isinstance(statement, Check | Search):
                 local[statement.name] = I64
                 if isinstance(body.stage, Scalar):
                     ready[statement.name] = I64
-        ready |= {s.name: s.value.dtype for s in body.statements if isinstance(s, Accumulate)}
-        ready |= {s.name: I64 for s in body.statements if isinstance(s, Order)}
+        found = {s.name: s.value.dtype for s in body.statements if isinstance(s, Accumulate)}
+        found |= {s.name: I64 for s in body.statements if isinstance(s, Order)}
+        if isinstance(body.stage, Columns | Sort):
+            inside = found  # the stores after them give none
+        else:
+            ready |= found
 
 
 def _check_ref(kernel: Kernel, expr: Expr, ready: dict[str, DType]) -> None:
     name = str(expr.attribute)
     if name not in ready:
-        _broken(kernel, f"@{name} is used before anything gives it")
+        broken(kernel, f"@{name} is used before anything gives it")
     if ready[name] is not expr.dtype:
-        _broken(kernel, f"@{name} is {ready[name].code}, it is used as {expr.dtype.code}")
-
-
-def _unseen(statement: Statement, seen: set[int]) -> Iterator[Expr]:
-    """The expressions of a statement that no earlier one of its body evaluates."""
-    stack: list[Expr] = list(roots(statement))
-    while stack:
-        expr = stack.pop()
-        if id(expr) not in seen:
-            seen.add(id(expr))
-            yield expr
-            stack += expr.args
-
-
-def lanes_store_apart(kernel: Kernel) -> None:
-    """No two lanes of a vector store to one element: it moves along the loop, or its index does."""
-    for body in bodies(kernel):
-        if isinstance(body.stage, Scalar) or body.loops[-1].extent in (0, 1):
-            continue
-        axis = body.loops[-1].name
-        moving = {s.name for s in statements(body.stage) if isinstance(s, Order)}
-        for statement in body.statements:
-            if isinstance(statement, Check | Search):
-                if _moves(roots(statement)[:1], axis, moving):
-                    moving.add(statement.name)
-            elif isinstance(statement, Store):
-                stays = not statement.access.stride(axis)
-                stays &= not _moves(statement.indices, axis, moving)
-                _refuse(kernel, stays, f"all lanes of {axis} store to one element", statement)
-
-
-def _moves(exprs: Iterable[Expr], axis: str, moving: Set[str]) -> bool:
-    """Whether an expression varies along a loop, given the results that do."""
-    for expr in postorder(exprs):
-        access = expr.attribute
-        if isinstance(access, Access) and access.stride(axis):
-            return True
-        if (expr.op, access) == ("index", axis) or (expr.op == "ref" and access in moving):
-            return True
-    return False
+        broken(kernel, f"@{name} is {ready[name].code}, it is used as {expr.dtype.code}")
 
 
 def modes_are_kept(kernel: Kernel) -> None:
@@ -377,11 +310,13 @@ def modes_are_kept(kernel: Kernel) -> None:
     noted: set[str] = set()
     for stage in kernel.stages:
         if isinstance(stage, Gemm):
-            read |= {stage.a.operand, stage.b.operand}
+            for factor in (stage.a, stage.b):
+                _check_read(kernel, modes, stored, factor)
+                read.add(factor.operand)
     for body in bodies(kernel):
         seen: set[int] = set()
         for statement in body.statements:
-            for access in _accesses_of(statement, seen):
+            for access in accesses_of(statement, seen):
                 _check_read(kernel, modes, stored, access)
                 read.add(access.operand)
             match statement:
@@ -397,25 +332,16 @@ def modes_are_kept(kernel: Kernel) -> None:
     _check_uses(kernel, read, stored, noted)
 
 
-def _accesses_of(statement: Statement, seen: set[int]) -> Iterator[Access]:
-    """What a statement reads, but for what an earlier one of its body evaluates."""
-    for expr in _unseen(statement, seen):
-        if isinstance(expr.attribute, Access):
-            yield expr.attribute
-    if isinstance(statement, Search):
-        yield statement.access
-
-
 def _check_read(kernel: Kernel, modes: Mapping[str, str], stored: set[str], access: Access) -> None:
     mode = modes[access.operand]
     if mode == "check" or (mode in ("out", "scratch") and access.operand not in stored):
-        _broken(kernel, f"{mode} operand {access.operand} is read", access_text(access))
+        broken(kernel, f"{mode} operand {access.operand} is read", access_text(access))
 
 
 def _check_store(kernel: Kernel, modes: Mapping[str, str], stored: set[str], store: Store) -> None:
     mode = modes[store.access.operand]
     if mode in ("in", "check"):
-        _broken(kernel, f"{mode} operand {store.access.operand} is written", _shown(store))
+        broken(kernel, f"{mode} operand {store.access.operand} is written", shown(store))
     if store.add:
         _check_read(kernel, modes, stored, store.access)
 
@@ -424,16 +350,18 @@ def _check_uses(kernel: Kernel, read: set[str], stored: set[str], noted: set[str
     used = {"in": read, "out": stored, "inout": stored, "scratch": stored, "check": noted}
     for operand in kernel.operands:
         if operand.name not in used[operand.mode]:
-            _broken(kernel, f"{operand.mode} operand {operand.name} is not used as such")
+            broken(kernel, f"{operand.mode} operand {operand.name} is not used as such")
     wrong = noted - {operand.name for operand in kernel.operands if operand.mode == "check"}
     if wrong:
-        _broken(kernel, f"a check is noted to {min(wrong)}, which is no check operand")
+        broken(kernel, f"a check is noted to {min(wrong)}, which is no check operand")
 
 
 #: Every invariant, in an order in which each may rely on those before it.
 CHECKS: Final[tuple[Callable[[Kernel], None], ...]] = (
     stages_fit_together,
+    statements_fit_stages,
     names_are_distinct,
+    names_fit,
     extents_are_arguments,
     accesses_move_along_loops,
     positions_name_loops,
@@ -442,4 +370,5 @@ CHECKS: Final[tuple[Callable[[Kernel], None], ...]] = (
     results_come_first,
     lanes_store_apart,
     modes_are_kept,
+    lanes_read_apart,
 )

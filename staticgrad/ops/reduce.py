@@ -14,8 +14,9 @@ import numpy as np
 
 from staticgrad.errors import AxisError, DTypeError, EmptyReductionError
 from staticgrad.ir import dim as dims
+from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.dtype import as_dtype
-from staticgrad.ir.forms import Form, Reduce, identity
+from staticgrad.ir.forms import Form, Reduce
 from staticgrad.ir.functional import functions
 from staticgrad.ir.op import Array, Op
 from staticgrad.ir.summation import tree_sum
@@ -113,7 +114,7 @@ class Extreme(Reduction):
 
     def least(self, x: Array) -> Any:
         """What is combined first: the neutral element, or None for an error where nothing is."""
-        return identity(self.kind, as_dtype(x.dtype)) if self.neutral else None
+        return COMBINERS[self.kind].identity(as_dtype(x.dtype)) if self.neutral else None
 
     def loses(self, x: Any, out: Any) -> Value:
         """Where an element is not the one chosen."""

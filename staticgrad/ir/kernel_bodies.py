@@ -1,0 +1,105 @@
+"""The bodies of a kernel's stages, as verifiers walk them: statements and the loops around them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NoReturn
+
+from staticgrad.errors import VerifyError
+from staticgrad.ir.expr import Access, Expr, postorder
+from staticgrad.ir.kernel import (
+    Axis,
+    Columns,
+    Gemm,
+    Kernel,
+    Map,
+    Scalar,
+    Search,
+    Sort,
+    Stage,
+    Statement,
+    Store,
+    roots,
+)
+from staticgrad.ir.kernel_text import signature, statement_text
+
+
+def broken(kernel: Kernel, headline: str, *place: str) -> NoReturn:
+    """Refuse a kernel.
+
+    Raises:
+        VerifyError: always; its details are the ``place`` and the kernel's first line.
+    """
+    raise VerifyError(f"kernel: {headline}", details=[*place, signature(kernel)])
+
+
+@dataclass(frozen=True)
+class Body:
+    """Statements under the same loops, outermost first; ``stage`` is the one they belong to."""
+
+    stage: Stage
+    statements: tuple[Statement, ...]
+    loops: tuple[Axis, ...]
+
+    def expressions(self) -> Iterator[Expr]:
+        """Every distinct expression, operands first."""
+        return postorder(root for statement in self.statements for root in roots(statement))
+
+
+def bodies(kernel: Kernel) -> Iterator[Body]:
+    """Every body of every stage, in the order in which they run."""
+    for stage in kernel.stages:
+        match stage:
+            case Map(axis=axis, body=body):
+                yield Body(stage, body, (*kernel.axes, axis))
+            case Columns(axis=axis, rows=rows, body=accumulations, stores=stores):
+                yield Body(stage, accumulations, (*kernel.axes, axis, *rows))
+                yield Body(stage, stores, (*kernel.axes, axis))
+            case Scalar(body=body):
+                yield Body(stage, body, kernel.axes)
+            case Gemm(i=i, j=j, stores=stores):
+                yield Body(stage, stores, (*kernel.axes, i, j))
+            case Sort(axis=axis, kept=kept, order=order, stores=stores):
+                yield Body(stage, (order,), (*kernel.axes, axis))
+                yield Body(stage, stores, (*kernel.axes, kept))
+
+
+def accesses(kernel: Kernel) -> Iterator[tuple[Access, tuple[Axis, ...]]]:
+    """Every access with the loops around it."""
+    for stage in kernel.stages:
+        if isinstance(stage, Gemm):
+            yield stage.a, (*kernel.axes, stage.i, stage.k)
+            yield stage.b, (*kernel.axes, stage.k, stage.j)
+    for body in bodies(kernel):
+        for expr in body.expressions():
+            if isinstance(expr.attribute, Access):
+                yield expr.attribute, body.loops
+        for statement in body.statements:
+            if isinstance(statement, Store | Search):
+                yield statement.access, body.loops
+
+
+def shown(statement: Statement) -> str:
+    """The text of a statement without its expressions."""
+    return statement_text(statement, ["..." for _ in roots(statement)])
+
+
+def unseen(statement: Statement, seen: set[int]) -> Iterator[Expr]:
+    """The expressions of a statement that no earlier one of its body evaluates."""
+    stack: list[Expr] = list(roots(statement))
+    while stack:
+        expr = stack.pop()
+        if id(expr) not in seen:
+            seen.add(id(expr))
+            yield expr
+            stack += expr.args
+
+
+def accesses_of(statement: Statement, seen: set[int]) -> Iterator[Access]:
+    """What a statement reads, but for what an earlier one of its body evaluates."""
+    for expr in unseen(statement, seen):
+        if isinstance(expr.attribute, Access):
+            yield expr.attribute
+    if isinstance(statement, Search):
+        yield statement.access

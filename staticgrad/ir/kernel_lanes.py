@@ -1,0 +1,84 @@
+"""What a kernel must keep because the iterations of a stage's vector loop run side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Set
+
+from staticgrad.ir.expr import Access, Expr, postorder
+from staticgrad.ir.kernel import (
+    Check,
+    Columns,
+    Gemm,
+    Kernel,
+    Order,
+    Scalar,
+    Search,
+    Store,
+    roots,
+    statements,
+)
+from staticgrad.ir.kernel_bodies import accesses_of, bodies, broken, shown
+from staticgrad.ir.kernel_text import access_text
+
+
+def lanes_store_apart(kernel: Kernel) -> None:
+    """No two lanes of a vector store to one element: it moves along the loop, or its index does."""
+    for body in bodies(kernel):
+        if isinstance(body.stage, Scalar) or body.loops[-1].extent in (0, 1):
+            continue
+        axis = body.loops[-1].name
+        moving = {s.name for s in statements(body.stage) if isinstance(s, Order)}
+        for statement in body.statements:
+            if isinstance(statement, Check | Search):
+                if _moves(roots(statement)[:1], axis, moving):
+                    moving.add(statement.name)
+            elif isinstance(statement, Store):
+                stays = not statement.access.stride(axis)
+                stays &= not _moves(statement.indices, axis, moving)
+                if stays:
+                    headline = f"all lanes of {axis} store to one element"
+                    broken(kernel, headline, shown(statement))
+
+
+def _moves(exprs: Iterable[Expr], axis: str, moving: Set[str]) -> bool:
+    """Whether an expression varies along a loop, given the results that do."""
+    for expr in postorder(exprs):
+        access = expr.attribute
+        if isinstance(access, Access) and access.stride(axis):
+            return True
+        if (expr.op, access) == ("index", axis) or (expr.op == "ref" and access in moving):
+            return True
+    return False
+
+
+def lanes_read_apart(kernel: Kernel) -> None:
+    """No lane reads what another one of its stage stores, and no load waits for a store unless it
+    moves with it: lanes run side by side, and what does not move is loaded before the loop."""
+    for body in bodies(kernel):
+        if isinstance(body.stage, Scalar):
+            continue
+        axis = body.loops[len(kernel.axes)] if isinstance(body.stage, Columns) else body.loops[-1]
+        written = statements(body.stage) if isinstance(body.stage, Columns) else body.statements
+        stored = [s.access for s in written if isinstance(s, Store)]
+        if isinstance(body.stage, Gemm):
+            for factor in (body.stage.a, body.stage.b):
+                if factor.operand in {access.operand for access in stored}:
+                    broken(kernel, "a product stores to its factor", access_text(factor))
+        seen: set[int] = set()
+        before: set[str] = set()
+        for statement in body.statements:
+            for access in accesses_of(statement, seen):
+                alone = axis.extent in (0, 1) and access.operand not in before
+                if not alone and not _follows(access, axis.name, stored):
+                    broken(kernel, "a lane reads where others store", access_text(access))
+            if isinstance(statement, Store):
+                before.add(statement.access.operand)
+
+
+def _follows(access: Access, axis: str, stored: Iterable[Access]) -> bool:
+    """Whether a load moves along a loop as all stores to its operand do.
+
+    What is added to both, the same for all lanes, is the word of whoever wrote the kernel.
+    """
+    strides = {other.stride(axis) for other in stored if other.operand == access.operand}
+    return not strides or (strides == {access.stride(axis)} and access.stride(axis) != 0)

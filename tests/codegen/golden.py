@@ -1,0 +1,39 @@
+"""Ten kernels and their sources, kept as files: ``golden/*.txt``, a kernel's text, then its source.
+
+``python -m tests.codegen.golden`` renews the sources; a difference is then to be read before it is
+kept. A file with a kernel's text alone gets its source.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Final
+
+from staticgrad.codegen.numba_source import render
+from staticgrad.ir.kernel_parser import parse_kernel
+from staticgrad.ir.verify_kernel import verify_kernel
+
+FOLDER: Final = Path(__file__).with_name("golden")
+#: Between the kernel and its source.
+BETWEEN: Final = "\n# source\n"
+
+
+def renewed(text: str) -> str:
+    """The content of a file with the source that its kernel has now."""
+    kernel = parse_kernel(text.partition(BETWEEN)[0])
+    verify_kernel(kernel)
+    return f"{kernel}{BETWEEN}{render(kernel)}"
+
+
+def main() -> None:
+    """Renew every file; print the names of those that changed."""
+    for path in sorted(FOLDER.glob("*.txt")):
+        text = path.read_text()
+        if renewed(text) != text:
+            path.write_text(renewed(text))
+            sys.stdout.write(f"{path.name}\n")
+
+
+if __name__ == "__main__":
+    main()

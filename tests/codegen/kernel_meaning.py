@@ -1,0 +1,150 @@
+"""The meaning of a kernel over NumPy arrays, one outer iteration after the other.
+
+Expressions are those of ``staticgrad.analysis.interpret``, sums those of ``ir.summation``;
+what a stage does with them is written down here once more, without lanes, blocks or masks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import reduce
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from staticgrad.analysis.interpret import interpret
+from staticgrad.ir.combiners import COMBINERS
+from staticgrad.ir.dtype import as_dtype
+from staticgrad.ir.expr import Access, Expr, ref
+from staticgrad.ir.kernel import (
+    Accumulate,
+    Check,
+    Columns,
+    Extent,
+    Kernel,
+    Map,
+    Scalar,
+    Search,
+    Store,
+)
+from staticgrad.ir.summation import column_sum, lane_sum
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass
+class Meaning:
+    """A kernel over flat arrays by operand and sizes by argument; ``run`` changes the arrays."""
+
+    kernel: Kernel
+    memory: Mapping[str, Array]
+    sizes: Mapping[str, int]
+    results: dict[str, Array] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """Every outer iteration, in order."""
+        axes = self.kernel.axes
+        for places in product(*(range(self.size(axis.extent)) for axis in axes)):
+            at = {axis.name: np.int64(place) for axis, place in zip(axes, places, strict=True)}
+            for stage in self.kernel.stages:
+                match stage:
+                    case Map(axis=axis, body=body):
+                        self._map(body, {**at, "j": np.arange(self.size(axis.extent))})
+                    case Scalar(body=body):
+                        self._map(body, at)
+                    case Columns():
+                        self._columns(stage, at)
+
+    def size(self, extent: Extent) -> int:
+        return extent if isinstance(extent, int) else self.sizes[extent]
+
+    def value(self, expr: Expr, at: Mapping[str, Any]) -> Array:
+        """An expression at all positions, of their common shape."""
+        shape = np.broadcast_shapes(*(np.shape(place) for place in at.values()))
+
+        def leaf(node: Expr, *indices: Array) -> Array:
+            if node.op == "load":
+                assert isinstance(node.attribute, Access)
+                return self.memory[node.attribute.operand][self.place(node.attribute, indices, at)]
+            if node.op == "index":
+                return np.asarray(at[str(node.attribute)])
+            if node.op == "size":
+                return np.asarray(self.sizes[str(node.attribute)], np.int64)
+            return self.results[str(node.attribute)]
+
+        return np.broadcast_to(interpret([expr], leaf)[0], shape)
+
+    def place(self, access: Access, indices: tuple[Array, ...], at: Mapping[str, Any]) -> Array:
+        """Element positions of an access."""
+        place = np.zeros((), np.int64)
+        for axis, stride in access.strides:
+            place = place + at[axis] * self.size(stride)
+        for index, stride in zip(indices, access.gather, strict=True):
+            place = place + index * self.size(stride)
+        return np.asarray(place)
+
+    def _map(self, body: tuple[Any, ...], at: Mapping[str, Any]) -> None:
+        for statement in body:
+            match statement:
+                case Store():
+                    self._store(statement, at)
+                case Accumulate(name=name, kind=kind, value=value):
+                    self.results[name] = _combined(kind, self.value(value, at), lane_sum)
+                case Check():
+                    self._check(statement, at)
+                case Search():
+                    self._search(statement, at)
+
+    def _columns(self, stage: Columns, at: Mapping[str, Any]) -> None:
+        columns = np.arange(self.size(stage.axis.extent))
+        rows = self.size(stage.rows[0].extent)
+        around = {**at, stage.rows[0].name: np.arange(rows), "j": columns[:, None]}
+        sums = lane_sum if stage.in_lanes else column_sum
+        for s in stage.body:
+            self.results[s.name] = _combined(s.kind, self.value(s.value, around), sums)
+        for store in stage.stores:
+            self._store(store, {**at, "j": columns})
+
+    def _store(self, store: Store, at: Mapping[str, Any]) -> None:
+        value = self.value(store.value, at)
+        indices = tuple(self.value(index, at) for index in store.indices)
+        memory, place = self.memory[store.access.operand], self.place(store.access, indices, at)
+        with np.errstate(all="ignore"):
+            memory[place] = memory[place] + value if store.add else value
+
+    def _check(self, check: Check, at: Mapping[str, Any]) -> None:
+        index, position = self.value(check.index, at), self.value(check.position, at)
+        extent, noted = self.size(check.extent), self.memory[check.operand]
+        wrapped = np.where(index < 0, index + extent, index) if check.wrap else index
+        wrong = (wrapped < 0) | (wrapped >= extent)
+        self.results[check.name] = np.where(wrong, np.int64(0), wrapped)
+        for bad, found in zip(position[wrong].ravel(), index[wrong].ravel(), strict=True):
+            if noted[0] < 0 or bad < noted[0]:
+                noted[:] = bad, found
+
+    def _search(self, search: Search, at: Mapping[str, Any]) -> None:
+        sorted_ = self.memory[search.operand][: self.size(search.extent)]
+        side = "right" if search.right else "left"
+        found = np.searchsorted(sorted_, self.value(search.value, at), side)  # type: ignore[call-overload]
+        self.results[search.name] = np.asarray(found, np.int64)
+
+
+def _combined(kind: str, terms: Array, sums: Callable[[Array], Array]) -> Array:
+    """The terms along the last axis combined."""
+    combiner, dtype = COMBINERS[kind], as_dtype(terms.dtype)
+    if terms.shape[-1] == 0:
+        return np.full(terms.shape[:-1], combiner.empty(dtype), terms.dtype)
+    if combiner.is_ordered(dtype):
+        with np.errstate(all="ignore"):
+            return np.asarray(sums(terms), terms.dtype)
+    if kind == "sum":
+        return np.asarray(np.add.reduce(terms, -1, dtype=terms.dtype))
+    x, y = ref("x", dtype), ref("y", dtype)
+    joined = Expr(combiner.combine, dtype, (x, y))
+
+    def join(a: Array, b: Array) -> Array:
+        return interpret([joined], lambda leaf: a if leaf.attribute == "x" else b)[0]
+
+    return np.asarray(reduce(join, np.moveaxis(terms, -1, 0)))

@@ -1,0 +1,236 @@
+"""Random kernels of several stages, by number: maps, scalars, columns, checks, searches.
+
+All loops are rows times columns: operands lie along (i0, j), (i0,), (j,) or nothing, in C order,
+so that every place is stored to by one outer iteration. Values and results are shared at random
+between statements and stages, over all dtypes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from random import Random
+from typing import Final
+
+from staticgrad.ir.combiners import COMBINERS
+from staticgrad.ir.dtype import ALL_DTYPES, BOOL, F32, F64, I32, I64, U8, DType
+from staticgrad.ir.expr import (
+    ARITHMETIC,
+    BITWISE,
+    COMPARE,
+    DIVISION,
+    EXTREMA,
+    FLOATING,
+    PRIMITIVES,
+    Access,
+    Expr,
+    index,
+    literal,
+    load,
+    ref,
+    size,
+)
+from staticgrad.ir.kernel import (
+    Accumulate,
+    Axis,
+    Check,
+    Columns,
+    Kernel,
+    Map,
+    Operand,
+    Scalar,
+    Search,
+    Stage,
+    Statement,
+    Store,
+)
+from staticgrad.ir.typing_rules import mistyped
+
+#: n0 rows of n1 columns; each row of a column's rows is one of n2.
+ROWS, COLUMNS, DEEP = "n0", "n1", "n2"
+_BLOCKS: Final = ("exp", "log1p", "tanh")
+_OPS: Final = (*ARITHMETIC, *FLOATING, *DIVISION, *EXTREMA, *BITWISE, *COMPARE, *_BLOCKS)
+_COMMON: Final = (F32, F32, F32, F64, F64, I64, I32, U8, BOOL)
+
+
+@dataclass
+class _Maker:
+    """One kernel under construction."""
+
+    random: Random
+    operands: list[Operand] = field(default_factory=list)
+    refs: list[Expr] = field(default_factory=list)
+    stored: list[tuple[Access, DType]] = field(default_factory=list)
+    shared: list[Expr] = field(default_factory=list)
+    named: int = 0
+    checks: str = ""
+
+    def fresh(self, letter: str) -> str:
+        self.named += 1
+        return f"{letter}{self.named - 1}"
+
+    def dtype(self) -> DType:
+        return self.random.choice(_COMMON if self.random.random() < 0.8 else ALL_DTYPES)
+
+    def operand(self, dtype: DType, mode: str) -> str:
+        name = f"p{len(self.operands)}"
+        self.operands.append(Operand(name, dtype, mode))  # type: ignore[arg-type]
+        return name
+
+    def access(self, name: str, loops: tuple[str, ...]) -> Access:
+        """A place in a new operand: along some of the loops, in C order."""
+        strides: list[tuple[str, str | int]] = []
+        if "i0" in loops and self.random.random() < 0.7:
+            strides.append(("i0", COLUMNS if "j" in loops else 1))
+        if "i1" in loops and self.random.random() < 0.8:
+            strides.append(("i1", COLUMNS))
+        if "j" in loops and self.random.random() < 0.8:
+            strides.append(("j", 1))
+        return Access(name, tuple(strides))
+
+    def leaf(self, loops: tuple[str, ...]) -> Expr:
+        kind = self.random.random()
+        if kind < 0.15:
+            dtype = self.dtype()
+            return literal(self.random.choice((0, 1, 2, 3)), dtype)
+        if kind < 0.25:
+            return index(self.random.choice(loops)) if loops else size(COLUMNS)
+        if kind < 0.5 and self.refs:
+            return self.random.choice(self.refs)
+        readable = [(a, d) for a, d in self.stored if {axis for axis, _ in a.strides} <= {*loops}]
+        if kind < 0.65 and readable:
+            access, dtype = self.random.choice(readable)
+            return load(access, dtype)
+        dtype = self.dtype()
+        return load(self.access(self.operand(dtype, "in"), loops), dtype)
+
+    def value(self, loops: tuple[str, ...], checked: list[Expr]) -> Expr:
+        """A value over some leaves, which may be shared within the stage."""
+        pool = [*checked, self.leaf(loops), *self.shared[-3:]]
+        for _ in range(self.random.randrange(5)):
+            pool.append(self._grown(pool, loops))
+        self.shared.append(pool[-1])
+        return pool[-1]
+
+    def _grown(self, pool: list[Expr], loops: tuple[str, ...]) -> Expr:
+        for _ in range(20):
+            op = self.random.choice(_OPS)
+            first = self.random.choice(pool)
+            args = [first]
+            while len(args) < PRIMITIVES[op]:
+                other = self.random.choice([*pool, self.leaf(())] if len(pool) < 3 else pool)
+                args.append(other.cast(first.dtype))
+            made = Expr(op, BOOL if op in COMPARE else first.dtype, tuple(args))
+            if not mistyped(made):
+                return made
+        return self.random.choice(pool).cast(self.dtype())
+
+    def number(self, value: Expr) -> Expr:
+        """The same, and 0 or 1 for a bool."""
+        return value.cast(I32) if value.dtype is BOOL else value
+
+    def accumulation(self, loops: tuple[str, ...], checked: list[Expr], kind: str) -> Accumulate:
+        value = self.value(loops, checked)
+        if value.dtype.kind not in COMBINERS[kind].kinds:
+            value = self.number(value)
+        return Accumulate(self.fresh("r"), kind, value)
+
+    def store(self, loops: tuple[str, ...], value: Expr, where: Access | None = None) -> Store:
+        strides: list[tuple[str, str | int]] = []
+        if "i0" in loops:
+            strides.append(("i0", COLUMNS if "j" in loops else 1))
+        if "j" in loops:
+            strides.append(("j", 1))
+        add = self.random.random() < 0.15 and value.dtype is not BOOL
+        mode = "inout" if add else self.random.choice(("out", "out", "scratch"))
+        access = Access(self.operand(value.dtype, mode), tuple(strides))
+        self.stored.append((access, value.dtype))
+        return Store(access, value, (), add)
+
+    def lookups(self, loops: tuple[str, ...]) -> tuple[list[Statement], list[Expr]]:
+        """A check or a search now and then, and what reads by it."""
+        if self.random.random() < 0.6:
+            return [], []
+        name = self.fresh("c")
+        if "j" in loops and self.random.random() < 0.4:
+            wanted = self.number(self.value(loops, []))
+            sought = self.operand(wanted.dtype, "in")
+            right = self.random.random() < 0.5
+            return [Search(name, wanted, sought, 1, DEEP, right)], [ref(name, I64)]
+        self.checks = self.checks or self.operand(I64, "check")
+        moving = "j" in loops and self.random.random() < 0.7
+        around = tuple(axis for axis in loops if moving or axis != "j")
+        strides = {"i0": COLUMNS if moving else 1, "j": 1}
+        place = tuple((axis, strides[axis]) for axis in around)
+        at = load(Access(self.operand(I64, "in"), place), I64)
+        position = literal(0, I64)
+        for axis in around:
+            step = size(COLUMNS) if (axis, moving) == ("i0", True) else literal(1, I64)
+            position = position + index(axis) * step
+        check = Check(name, at, DEEP, position, self.checks, self.random.random() < 0.5)
+        found = self.dtype()
+        gathered = Access(self.operand(found, "in"), (), (1,))
+        return [check], [ref(name, I64), load(gathered, found, ref(name, I64))]
+
+    def map(self, outer: tuple[str, ...]) -> Stage:
+        loops = (*outer, "j")
+        body, checked = self.lookups(loops)
+        results: list[Accumulate] = []
+        for _ in range(self.random.randrange(1, 4)):
+            if self.random.random() < 0.5:
+                kind = self.random.choice((*COMBINERS,))
+                results.append(self.accumulation(loops, checked, kind))
+                body.append(results[-1])
+            else:
+                body.append(self.store(loops, self.value(loops, checked)))
+        self.refs += [ref(s.name, s.value.dtype) for s in results]
+        return Map(Axis("j", COLUMNS), tuple(body))
+
+    def scalar(self, outer: tuple[str, ...]) -> Stage:
+        body, checked = self.lookups(outer)
+        body += [
+            self.store(outer, self.value(outer, checked))
+            for _ in range(self.random.randrange(1, 3))
+        ]
+        self.refs += checked[:1]
+        return Scalar(tuple(body))
+
+    def columns(self, outer: tuple[str, ...]) -> Stage:
+        in_lanes = self.random.random() < 0.4
+        kinds = [kind for kind, c in COMBINERS.items() if c.rule == "tree" or not in_lanes]
+        loops = (*outer, "i1", "j")
+        body = tuple(
+            self.accumulation(loops, [], self.random.choice(kinds))
+            for _ in range(self.random.randrange(1, 3))
+        )
+        self.shared.clear()
+        known = self.refs
+        self.refs = [*known, *(ref(s.name, s.value.dtype) for s in body)]
+        loops = (*outer, "j")
+        stores = [self.store(loops, self.value(loops, [ref(s.name, s.value.dtype)])) for s in body]
+        self.refs = known
+        return Columns(Axis("j", COLUMNS), (Axis("i1", DEEP),), body, tuple(stores), in_lanes)
+
+
+def random_kernel(seed: int) -> Kernel:
+    """The kernel of a number."""
+    random = Random(seed)
+    outer = ("i0",) if random.random() < 0.85 else ()
+    made = _Maker(random)
+    stages: list[Stage] = []
+    for _ in range(random.choice((1, 2, 2, 3, 3, 4))):
+        kind = random.choice((made.map, made.map, made.map, made.scalar, made.columns))
+        made.shared.clear()
+        stages.append(kind(outer))
+    axes = (Axis("i0", ROWS),) if outer else ()
+    return _without_idle(Kernel(tuple(made.operands), (ROWS, COLUMNS, DEEP), axes, tuple(stages)))
+
+
+def _without_idle(kernel: Kernel) -> Kernel:
+    """The kernel without operands that no statement came to use."""
+    text = str(kernel).partition("{")[2]
+    used = tuple(o for o in kernel.operands if _names(text, o.name))
+    return Kernel(used, kernel.arguments, kernel.axes, kernel.stages)
+
+
+def _names(text: str, name: str) -> bool:
+    return any(f"{name}{end}" in text for end in ("[", "\n", " "))

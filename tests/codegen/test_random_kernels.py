@@ -1,0 +1,217 @@
+"""Random kernels of several stages: what the verifier accepts, every reader runs, to equal bytes.
+
+A few in the ordinary suite; two thousand by hand, in minutes:
+``python -m pytest tests/codegen/test_random_kernels.py -m exhaustive``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from staticgrad import native
+from staticgrad.codegen.numba_source import render
+from staticgrad.errors import VerifyError
+from staticgrad.ir.dtype import BOOL, F32
+from staticgrad.ir.expr import Access, index, literal, ref
+from staticgrad.ir.kernel import (
+    Accumulate,
+    Axis,
+    Check,
+    Columns,
+    Kernel,
+    Map,
+    Operand,
+    Scalar,
+    Search,
+    Store,
+    statements,
+)
+from staticgrad.ir.kernel_parser import parse_kernel
+from staticgrad.ir.verify_kernel import verify_kernel
+from tests.codegen.kernel_meaning import Array, Meaning
+from tests.codegen.random_kernels import random_kernel
+from tests.native.support import MODES, Mode, assert_same, call
+
+FEW = 16
+SIZES = {"n0": (0, 1, 2, 3), "n1": (0, 1, 5, 16, 17, 33, 70), "n2": (1, 2, 7, 40)}
+LONG = {"n0": (1, 2), "n1": (4097, 8200), "n2": (1, 33, 1100)}
+
+
+def sizes_of(seed: int) -> dict[str, int]:
+    """Every 40th kernel has rows of several blocks, and columns of several groups."""
+    rng = np.random.default_rng(seed)
+    return {n: int(rng.choice(among)) for n, among in (SIZES if seed % 40 else LONG).items()}
+
+
+def memory_of(kernel: Kernel, sizes: dict[str, int], seed: int) -> dict[str, Array]:
+    """Arrays by operand: all kinds of numbers, checks without a note, ascending where searched."""
+    rng = np.random.default_rng(seed)
+    count = (sizes["n0"] + sizes["n2"]) * sizes["n1"] + sizes["n2"] + 8
+    if not seed % 40 and sizes["n2"] > 100:
+        count = 8200 * (sizes["n2"] + 3)
+    searched = {s.operand for g in kernel.stages for s in statements(g) if isinstance(s, Search)}
+    found: dict[str, Array] = {}
+    for operand in kernel.operands:
+        dtype = operand.dtype.numpy
+        if operand.mode == "check":
+            found[operand.name] = np.array([-1, 0])
+            continue
+        array = (rng.normal(size=count) * 3).astype("f4").astype(dtype)
+        if dtype.kind in "iu":
+            array = rng.integers(0, sizes["n2"], count).astype(dtype)
+            odd = rng.random(count) < 0.02
+            array[odd] = rng.integers(-3, 2, int(odd.sum())).astype(dtype)
+        elif dtype.kind == "f":
+            odd = rng.random(count) < 0.05
+            array[odd] = rng.choice([np.nan, np.inf, -np.inf, -0.0, 0.0], int(odd.sum()))
+        found[operand.name] = np.sort(array) if operand.name in searched else array
+    return found
+
+
+def check_kernel(seed: int, modes: tuple[Mode, ...] = MODES) -> None:
+    """A random kernel is accepted, reads back, and means the same to every reader."""
+    kernel = random_kernel(seed)
+    verify_kernel(kernel)
+    assert parse_kernel(str(kernel)) == kernel
+    source, sizes = render(kernel), sizes_of(seed)
+    wanted = memory_of(kernel, sizes, seed)
+    Meaning(kernel, wanted, sizes).run()
+    count = sizes["n0"] if kernel.axes else sizes["n1"] if kernel.outer == "lanes" else 1
+    for mode in modes:
+        memory = memory_of(kernel, sizes, seed)
+        words = [sizes[argument] for argument in kernel.arguments]
+        call(source, list(memory.values()), words, 0, count, mode=mode)
+        for name, array in memory.items():
+            assert_same(array, wanted[name], f"kernel {seed} at {sizes}, {mode}: {name}\n{kernel}")
+
+
+@pytest.mark.parametrize("seed", range(1, FEW + 1))
+def test_every_reader_runs_what_the_verifier_accepts(seed: int) -> None:
+    check_kernel(seed)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("seed", range(FEW + 1, 2001))
+def test_every_reader_runs_two_thousand_kernels(seed: int) -> None:
+    check_kernel(seed)
+
+
+def test_stages_of_several_dtypes_have_names_of_their_own() -> None:
+    lines = """\
+kernel(p0: in f32, p1: out f32, p2: in i64; n0, n1) over i0: n0 {
+  map j: n1 {
+    %0: f32 = load p0[i0*n1 + j]
+    @r0: f32 = max %0
+  }
+  map j: n1 {
+    %1: i64 = load p2[j]
+    %2: f32 = cast %1
+    %3: f32 = sub %2, @r0
+    store p1[i0*n1 + j] = %3
+  }
+}
+"""
+    kernel = parse_kernel(lines)
+    verify_kernel(kernel)
+    for backend in ("vector", "numba"):
+        native.kernel(render(kernel), backend=backend)  # type: ignore[arg-type]
+
+
+# -- damage ---------------------------------------------------------------------------------------
+
+
+def _stages(kernel: Kernel, *added: object) -> Kernel:
+    return replace(kernel, stages=(*kernel.stages, *added))  # type: ignore[arg-type]
+
+
+def _reading(kernel: Kernel, name: str, dtype: object = F32) -> Kernel:
+    """One more stage, which stores a result of another."""
+    mine = replace(kernel, operands=(*kernel.operands, Operand("p99", dtype, "out")))  # type: ignore[arg-type]
+    return _stages(mine, Scalar((Store(Access("p99"), ref(name, dtype)),)))  # type: ignore[arg-type]
+
+
+def _all(kernel: Kernel, kind: type) -> list[object]:
+    return [s for stage in kernel.stages for s in statements(stage) if isinstance(s, kind)]
+
+
+def _result_of_columns(kernel: Kernel) -> Kernel | None:
+    for stage in kernel.stages:
+        if isinstance(stage, Columns):
+            return _reading(kernel, stage.body[0].name, stage.body[0].value.dtype)
+    return None
+
+
+def _check_of_a_map(kernel: Kernel) -> Kernel | None:
+    for stage in kernel.stages:
+        if isinstance(stage, Map):
+            for s in stage.body:
+                if isinstance(s, Check | Search):
+                    return _reading(kernel, s.name, literal(0, F32).dtype)
+    return None
+
+
+def _renamed(kernel: Kernel, name: str) -> Kernel:
+    first = kernel.operands[0]
+    return replace(kernel, operands=(replace(first, name=name), *kernel.operands[1:]))
+
+
+def _twice(kernel: Kernel) -> Kernel | None:
+    named = [s for s in kernel.stages if any(not isinstance(x, Store) for x in statements(s))]
+    return _stages(kernel, named[0]) if named else None
+
+
+def _of_bools(kernel: Kernel) -> Kernel:
+    return _stages(kernel, Map(Axis("j", "n1"), (Accumulate("r99", "sum", literal(True, BOOL)),)))
+
+
+def _into_inputs(kernel: Kernel) -> Kernel | None:
+    if not any(o.mode in ("out", "scratch") for o in kernel.operands):
+        return None
+    modes = {"out": "in", "scratch": "in"}
+    changed = (replace(o, mode=modes.get(o.mode, o.mode)) for o in kernel.operands)  # type: ignore[arg-type]
+    return replace(kernel, operands=tuple(changed))
+
+
+DAMAGE: dict[str, Callable[[Kernel], Kernel | None]] = {
+    "no stages": lambda k: replace(k, stages=()),
+    "an empty map": lambda k: _stages(k, Map(Axis("j", "n1"), ())),
+    "an empty scalar": lambda k: _stages(k, Scalar(())),
+    "a map along another axis": lambda k: _stages(
+        k, Map(Axis("k", "n1"), (Accumulate("r99", "sum", literal(1, F32)),))
+    ),
+    "an unknown kind": lambda k: _stages(
+        k, Map(Axis("j", "n1"), (Accumulate("r99", "product", literal(1, F32)),))
+    ),
+    "a sum of bools": _of_bools,
+    "a result that nothing gives": lambda k: _reading(k, "r99"),
+    "a vector of columns read by a later stage": _result_of_columns,
+    "a lane's place read by a later stage": _check_of_a_map,
+    "names of results given twice": _twice,
+    "an operand called as a word of the language": lambda k: _renamed(k, "load"),
+    "an operand called as a value of a renderer": lambda k: _renamed(k, "v0"),
+    "an operand without a declaration": lambda k: replace(k, operands=k.operands[1:]),
+    "an argument without a declaration": lambda k: replace(k, arguments=()),
+    "an operand that nothing uses": lambda k: replace(
+        k, operands=(*k.operands, Operand("p99", F32, "in"))
+    ),
+    "the position of no loop": lambda k: _stages(
+        k, Map(Axis("j", "n1"), (Accumulate("r99", "sum", index("i7")),))
+    ),
+    "stores to what is only read": _into_inputs,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damaged_kernels_are_refused(damage: str) -> None:
+    refused = 0
+    for seed in range(60):
+        broken = DAMAGE[damage](random_kernel(seed))
+        if broken is not None:
+            with pytest.raises(VerifyError):
+                verify_kernel(broken)
+            refused += 1
+    assert refused > 5

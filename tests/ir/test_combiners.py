@@ -1,0 +1,55 @@
+"""The table of reduction kinds: what every row promises, and that no other name passes."""
+
+import numpy as np
+import pytest
+
+from staticgrad.analysis.interpret import interpret
+from staticgrad.errors import OpDefinitionError
+from staticgrad.ir.combiners import COMBINERS
+from staticgrad.ir.dtype import ALL_DTYPES, DType
+from staticgrad.ir.expr import PRIMITIVES, Expr, literal, ref
+from staticgrad.ir.forms import Reduce
+from staticgrad.ir.op import registered_ops
+from staticgrad.native.interpret import VOCABULARY
+from staticgrad.ops.reduce import Reduction
+
+CASES = [(k, d) for k, c in COMBINERS.items() for d in ALL_DTYPES if d.kind in c.kinds]
+
+
+def numbers(dtype: DType) -> np.ndarray:
+    """The extremes, zeros of both signs, and some numbers between."""
+    if dtype.is_float:
+        found = [-np.inf, np.finfo(dtype.numpy).min, -1.5, -0.0, 0.0, 2.0, np.inf, np.nan]
+    elif dtype.is_bool:
+        found = [False, True]
+    else:
+        info = np.iinfo(dtype.numpy)
+        found = [info.min, 0, 1, info.max]
+    return np.array(found, dtype.numpy)
+
+
+@pytest.mark.parametrize(("kind", "dtype"), CASES, ids=lambda case: str(case))
+def test_the_identity_changes_no_bit_on_either_side(kind: str, dtype: DType) -> None:
+    combiner, given = COMBINERS[kind], numbers(dtype)
+    neutral, x = literal(combiner.identity(dtype), dtype), ref("x", dtype)
+    for args in ((neutral, x), (x, neutral)):
+        (found,) = interpret([Expr(combiner.combine, dtype, args)], lambda _: given)
+        assert found.dtype == given.dtype
+        assert found[~np.isnan(given)].tobytes() == given[~np.isnan(given)].tobytes()
+
+
+@pytest.mark.parametrize("kind", COMBINERS)
+def test_words_of_a_kind_exist(kind: str) -> None:
+    assert COMBINERS[kind].kind == kind
+    assert PRIMITIVES[COMBINERS[kind].combine] == 2
+    assert COMBINERS[kind].horizontal in VOCABULARY
+
+
+def test_every_reduction_has_a_kind() -> None:
+    kinds = {op.kind for op in registered_ops().values() if issubclass(op, Reduction)}
+    assert kinds == {*COMBINERS}
+
+
+def test_an_unknown_kind_is_refused_where_it_is_named() -> None:
+    with pytest.raises(OpDefinitionError, match="'product' is no kind of reduction"):
+        Reduce("product", (0,))
