@@ -25,6 +25,7 @@ from staticgrad.analysis.lookups import failing_checks
 from staticgrad.analysis.plan_check import lower_bound
 from staticgrad.analysis.repeats import Repeats
 from staticgrad.errors import BudgetInfeasible, UnknownNameError
+from staticgrad.ir.collection import collection_paused
 from staticgrad.ir.plan import Placement, Plan, PlannedStep
 from staticgrad.ir.schedule import Schedule
 from staticgrad.kept import Kept
@@ -50,6 +51,7 @@ def plan(
 class Planner:
     """Plans of one schedule. The same sizes always give the same plan, whatever came before."""
 
+    @collection_paused()
     def __init__(
         self, schedule: Schedule, policy: Policy = _STORE_ALL, budget: int | None = None
     ) -> None:
@@ -76,6 +78,7 @@ class Planner:
         """What may run again."""
         return Repeats(self.flow)
 
+    @collection_paused()
     def plan(self, sizes: Mapping[str, int], *, staged: AbstractSet[str] = frozenset()) -> Plan:
         """The plan for these sizes.
 

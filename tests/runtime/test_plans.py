@@ -236,14 +236,18 @@ def test_nothing_is_collected_while_a_program_is_compiled_and_planned() -> None:
     assert during <= 8
 
 
-def test_nothing_is_collected_while_a_graph_is_made_read_or_fused() -> None:
+def test_nothing_is_collected_while_a_graph_is_made_read_fused_or_planned() -> None:
     graph = training(30)
+    schedule = fuse(graph)
+    planner = Planner(schedule)
     text, packed, roots = str(graph), pickle.dumps(graph), (graph.outputs, graph.updates)
     stages: dict[str, Callable[[], object]] = {
         "graph": lambda: sg.Graph(*roots),
         "parse": lambda: sg.parse(text),
         "unpickle": lambda: pickle.loads(packed),
         "fuse": lambda: fuse(graph),
+        "planner": lambda: Planner(schedule),
+        "plan": lambda: planner.plan({"n": 3}),
     }
     seen: list[str] = []
 
