@@ -267,18 +267,28 @@ def declared_for_type_checkers() -> dict[str, tuple[str, str]]:
     """Public name -> (home, attribute there or ""), as read by type checkers."""
     tree = ast.parse((ROOT / "staticgrad" / "__init__.py").read_text("utf-8"))
     block = next(node for node in tree.body if isinstance(node, ast.If))
-    declared = {}
+    declared, imported = {}, {}
     for node in block.body:
+        if isinstance(node, ast.Assign):  # another name of what was imported
+            (target,), value = node.targets, node.value
+            assert isinstance(target, ast.Name)
+            assert isinstance(value, ast.Name)
+            declared[target.id] = imported[value.id]
+            continue
         assert isinstance(node, ast.Import | ast.ImportFrom)
-        for alias in node.names:
+        names = node.names
+        if names[0].name == "*":
+            names = [ast.alias(n, n) for n in importlib.import_module(str(node.module)).__all__]
+        for alias in names:
             home, attribute = alias.name, ""
             if isinstance(node, ast.ImportFrom):
                 home, attribute = str(node.module), alias.name
-            # ``as`` even where the name stays: only so is it public to a strict type checker.
-            assert alias.asname is not None, shown(ROOT / "staticgrad" / "__init__.py", node)
             if f"{home}.{attribute}" in staticgrad._MODULES.values():  # a module of a package
                 home, attribute = f"{home}.{attribute}", ""
-            declared[alias.asname] = (home, attribute)
+            imported[alias.asname or alias.name] = (home, attribute)
+            if alias.asname is not None:  # only so is it public to a strict type checker
+                assert alias.asname == alias.name.rpartition(".")[2]
+                declared[alias.asname] = (home, attribute)
     return declared
 
 

@@ -7,7 +7,7 @@ their functions. What is listed here is public as ``sg.<name>``; activations and
 from types import FunctionType
 
 from staticgrad.ir.calls import publish
-from staticgrad.ir.dim import dim
+from staticgrad.ir.dim import dim as dim
 from staticgrad.ir.functional import FUNCTIONS
 from staticgrad.ir.graph import Graph, Parameter
 from staticgrad.ir.value import Value
@@ -278,7 +278,6 @@ __all__ = [
     "diagonal",
     "diff",
     "digitize",
-    "dim",
     "divide",
     "divmod",
     "dot",
