@@ -10,6 +10,11 @@ locked, and ``with holder.token`` ends inside the interpreter, which no interrup
 code behind it then tidies up, others also do for themselves: they pass over a holder whose token is
 free, and look again every ``POLL`` seconds.
 
+Who takes the same locks again and again may *reserve* them: while nobody else wants one of them,
+locking a token takes them all. Whoever looks at a reserved lock ends the reservation first, and
+only then asks whether the token is locked; who has locked it asks only then whether the reservation
+stands. So one of the two sees the other, whoever comes first. What has ended never stands again.
+
 Code that interrupts its own thread (a signal handler, a finalizer, a debugger's watch) may meet
 what that thread holds. It may read: a step's own writes begin and end within one call that nothing
 interrupts, so that it finds the old value or the new one. What it may not do raises ReentryError,
@@ -43,42 +48,53 @@ _forks: Final[dict[int, Holder]] = {}
 
 
 class Holder:
-    """Who holds locks: a step, or one access to one value. Made by its thread, used once.
+    """Who holds locks: a step, or one access to one value. Made by its thread.
+
+    It is used once; one for which locks are reserved, again and again while that ``stands``.
 
     Attributes:
         token: locked while the holder holds what it took.
-        writing: whether it may be changing what it took to write; set under ``_state``.
+        writing: whether it may be changing what it took to write.
         paused: whether its thread runs code that interrupted it, and there needs other locks.
+        outer: the innermost holder that it interrupts.
+        stands: whether locks are reserved for it. Once taken back, for good.
     """
 
-    __slots__ = ("is_step", "paused", "thread", "token", "writing")
+    __slots__ = ("is_step", "outer", "paused", "stands", "thread", "token", "writing")
 
     def __init__(self, is_step: bool) -> None:
         self.token = threading.Lock()
         self.thread = threading.get_ident()
         self.is_step = is_step
         self.writing = not is_step
-        self.paused = False
+        self.paused = self.stands = False
+        self.outer: Holder | None = None
 
     def begin_writing(self) -> None:
         """From here on, what the holder took to write may change at any moment."""
-        with _state:
-            self.writing = True
+        self.writing = True
+        if not self.stands:
+            with _state:  # who saw before that nothing was being written has ended its copy
+                pass
 
 
-class _Here(threading.local):
-    """The holders of this thread, the innermost last; some of them may have ended."""
+class Here(threading.local):
+    """What this thread holds: a chain of holders, some of which may have ended."""
 
-    def __init__(self) -> None:
-        self.holders: list[Holder] = []
+    innermost: Holder | None = None
 
 
-_here: Final = _Here()
+HERE: Final = Here()
 
 
 def is_inside_another() -> bool:
     """Whether this code interrupts code of the same thread that holds or awaits a lock."""
-    return bool(_here.holders) and any(holder.token.locked() for holder in _here.holders)
+    holder = HERE.innermost
+    while holder is not None:
+        if holder.token.locked():
+            return True
+        holder = holder.outer
+    return False
 
 
 class _Turn:
@@ -102,6 +118,8 @@ class ReadWriteLock:
         self.name = name
         self._holders: dict[Holder, bool] = {}
         self._queue: deque[_Turn] = deque()
+        #: For whom it is reserved, and whether that one writes.
+        self._reserved: tuple[Holder, bool] | None = None
         with _state:
             self.serial = next(_serial)
             _locks.add(self)
@@ -165,6 +183,7 @@ class ReadWriteLock:
         Its own thread's are none for a reader; nor for a writer those that only access the value,
         in one call, before or after.
         """
+        self._end_reservation()
         found = []
         for other, writes in self._holders.copy().items():
             foreign = other.thread != holder.thread or (write and other.is_step)
@@ -173,6 +192,15 @@ class ReadWriteLock:
             elif other is not holder and foreign and (write or writes):
                 found.append(other)
         return found
+
+    def _end_reservation(self) -> None:
+        """From here on who holds it stands in ``_holders``. Right again after an interrupt."""
+        if self._reserved is not None:
+            holder, write = self._reserved
+            holder.stands = False  # before the look at its token: see the text of this file
+            if holder.token.locked():
+                self._holders[holder] = write
+            self._reserved = None
 
     def _queued(self, holder: Holder, write: bool, first: bool) -> _Turn:
         """The holder's place in the queue; its gate is open where its turn has come just now."""
@@ -227,7 +255,7 @@ def acquire_all(locks: Sequence[tuple[ReadWriteLock, bool]], holder: Holder) -> 
     while True:
         with _state:
             for lock, write in waiting:
-                if (lock._holders or lock._queue) and (
+                if (lock._holders or lock._queue or lock._reserved) and (
                     lock._queue or lock._blockers(write, holder)
                 ):
                     turn = lock._queued(holder, write, first=False)
@@ -267,28 +295,31 @@ def _reentry(text: str) -> ReentryError:
     )
 
 
+def _live(holder: Holder | None) -> list[Holder]:
+    """Those of a chain that hold something, the innermost first."""
+    found = []
+    while holder is not None:
+        if holder.token.locked():
+            found.append(holder)
+        holder = holder.outer
+    return found
+
+
 def _enter(holder: Holder) -> list[Holder]:
     """Note a holder of this thread; those that it interrupts."""
-    here = _here.holders
-    if not here:
-        here.append(holder)
-        return []
-    outer = [other for other in here if other.token.locked()]
+    outer = _live(HERE.innermost)
     for other in outer:
         other.paused = True
-    _here.holders = [*outer, holder]
+    holder.outer = outer[0] if outer else None
+    HERE.innermost = holder
     return outer
 
 
 def _leave(holder: Holder) -> None:
-    here = _here.holders
-    if here == [holder]:
-        here.pop()
-        return
-    here = [other for other in here if other is not holder and other.token.locked()]
-    if here:
-        here[-1].paused = False
-    _here.holders = here
+    outer = [other for other in _live(HERE.innermost) if other is not holder]
+    if outer:
+        outer[0].paused = False
+    HERE.innermost = outer[0] if outer else None
 
 
 def release_all(locks: Iterable[tuple[ReadWriteLock, bool]], holder: Holder) -> None:
@@ -300,6 +331,25 @@ def release_all(locks: Iterable[tuple[ReadWriteLock, bool]], holder: Holder) -> 
     with _state:
         for lock, _ in locks:
             lock._give_back(holder)
+
+
+def reserve(locks: Iterable[tuple[ReadWriteLock, bool]]) -> Holder:
+    """A holder for which the locks are reserved, if all are free: its ``stands`` says whether.
+
+    It takes them from whom they were reserved for before. ``ir.reservation`` says how it is used.
+    """
+    holder = Holder(is_step=True)
+    if is_inside_another() or _state_is_ours():
+        return holder
+    with _state:
+        for lock, _ in locks:
+            lock._end_reservation()
+            if lock._holders or lock._queue:
+                return holder
+        holder.stands = True  # before a lock names it, because an interruption may end it at once
+        for lock, write in locks:
+            lock._reserved = holder, write
+    return holder
 
 
 def _state_is_ours() -> bool:
@@ -364,6 +414,7 @@ def _in_the_parent() -> None:
 def _in_the_child() -> None:
     """The threads that held or awaited locks are not here."""
     for lock in _locks:
+        lock._end_reservation()
         lock._holders.clear()
         lock._queue.clear()
     _leave(_forks[threading.get_ident()])

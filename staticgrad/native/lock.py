@@ -11,6 +11,7 @@ import logging  # noqa: F401  # its handlers of forks are registered before ours
 import os
 import threading
 import weakref
+from collections.abc import Callable
 from typing import Any, Final
 
 LOCK: Final = threading.RLock()
@@ -28,16 +29,19 @@ class ProcessLock:
     """
 
     def __init__(self) -> None:
-        self.taken: Any = threading.RLock()
+        self.taken = _reentrant()
+        #: Whether this thread has taken it.
+        self.is_ours: Callable[[], bool] = self.taken._is_owned
         _free_in_children.add(self)
-
-    def is_ours(self) -> bool:
-        """Whether this thread has taken it."""
-        return bool(self.taken._is_owned())
 
     def try_to_take(self) -> bool:
         """Take it unless another thread has."""
         return bool(self.taken.acquire(blocking=False))
+
+
+def _reentrant() -> Any:
+    """An RLock, whose type leaves out what the standard library's own conditions ask it."""
+    return threading.RLock()
 
 
 def _in_the_child() -> None:

@@ -153,7 +153,7 @@ class Executor:
         self._bind_feeds(table, bound)
         for name, address in addresses.items():
             table.bind(self._output_buffers[name], address)
-        self._locks.run(table, self._arena)
+        self._locks.run(table.run, self._arena)
         for name, first in self._twins:
             np.copyto(results[name], results[first])
         self._latest = table

@@ -20,9 +20,9 @@ import numpy.typing as npt
 from staticgrad.analysis.cost import all_seconds
 from staticgrad.errors import IndexOutOfRange, VerifyError
 from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.locks import Holder, acquire_all, release_all
 from staticgrad.ir.parameter import ParameterStore
 from staticgrad.ir.plan import Plan, PlannedStep
+from staticgrad.ir.reservation import LockSet
 from staticgrad.ir.schedule import KernelStep, Schedule, Step
 from staticgrad.native import ROW_WORDS
 from staticgrad.runtime.arena import Arena, address_of
@@ -68,31 +68,14 @@ class Program:
         return isfunction(self.driver)
 
 
-class ParameterLocks:
+class ParameterLocks(LockSet):
     """The locks of a program's parameters, in creation order, so that two runs cannot deadlock."""
 
     def __init__(self, program: Program) -> None:
         updated = program.updated
         used = {b.label for b in program.schedule.buffers if b.role == "parameter"}
         stores = sorted(program.stores.items(), key=lambda item: item[1].lock.serial)
-        self._locks = [(store.lock, label in updated) for label, store in stores if label in used]
-
-    def run(self, table: Table, arena: Arena) -> None:
-        """Run a table's plan under all of them; see ``Table.run``.
-
-        Raises:
-            ReentryError: this code interrupts a step, and one of the parameters is in use.
-        """
-        if not self._locks:
-            table.run(arena)
-            return
-        holder = Holder(is_step=True)
-        try:
-            with holder.token:
-                acquire_all(self._locks, holder)
-                table.run(arena, holder.begin_writing)
-        finally:
-            release_all(self._locks, holder)
+        super().__init__((store.lock, label in updated) for label, store in stores if label in used)
 
 
 def nothing() -> None:

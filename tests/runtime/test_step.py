@@ -259,7 +259,7 @@ def test_parameter_locks_are_taken_in_creation_order_and_given_back() -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        locks.run(Probe(), Arena())
+        locks.run(Probe().run, Arena())
     blocked.join(5)
     assert not blocked.is_alive()
     second.write(np.ones(1))

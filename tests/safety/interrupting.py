@@ -44,6 +44,12 @@ class Programs:
 
     def run(self) -> None:
         self.step.run(self.feeds)
+        self.after += 1
+
+    def settle(self) -> None:
+        """Run until the step has reserved the locks of its parameters."""
+        while not self.step._executor._locks._reserved.stands:
+            self.run()
 
     # -- what interrupts --------------------------------------------------------------------------
 
@@ -85,13 +91,15 @@ class Programs:
         sg.compile(sg.tanh(self.w) + 1.0)
 
 
-def interrupt(programs: Programs, act: Callable[[], None], stride: int) -> None:
+def interrupt(programs: Programs, act: Callable[[], None], stride: int, settled: bool) -> None:
     """Act at each moment of a step, or one of each ``stride``; one moment in each step."""
     name = act.__name__
     for n in count(1, stride):
-        programs.after += 1
+        if settled:
+            programs.settle()
 
         def once() -> None:
+            programs.after += 1  # which ``run`` notes when the step is over
             try:
                 act()
                 programs.seen[name] += 1
@@ -99,6 +107,8 @@ def interrupt(programs: Programs, act: Callable[[], None], stride: int) -> None:
                 programs.seen[f"{name} refused"] += 1
             except sg.errors.IndexOutOfRange:
                 programs.seen[f"{name} ran"] += 1
+            finally:
+                programs.after -= 1
 
         with moments(n, once) as met:
             programs.run()
@@ -120,8 +130,8 @@ def main() -> None:
     for act in acts:
         if not sys.argv[3:] or act.__name__ in sys.argv[3:]:
             programs.run()
-            programs.after += 1
-            interrupt(programs, act, int(sys.argv[2]))
+            for settled in (False, True):
+                interrupt(programs, act, int(sys.argv[2]), settled)
             say(act.__name__, dict(programs.seen))
             programs.seen.clear()
     say("done")

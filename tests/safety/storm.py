@@ -100,7 +100,10 @@ class Work:
 
     def check(self) -> None:
         """Nothing is held, and nothing half done."""
-        held = [h for lock in list(locks._locks) for h in lock._holders if h.token.locked()]
+        everyone = list(locks._locks)
+        holders = [h for lock in everyone for h in lock._holders]
+        holders += [lock._reserved[0] for lock in everyone if lock._reserved]
+        held = [h for h in holders if h.token.locked()]
         ours = [lock for lock in list(native_lock._free_in_children) if lock.is_ours()]
         with native_lock.LIBRARY:  # what an interrupt left to end by itself has ended
             pass
