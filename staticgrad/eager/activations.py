@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from staticgrad.eager.layers import Module
-from staticgrad.ops import nn, sigmoid, tanh
+from staticgrad.ops import maximum, nn, sigmoid, tanh
 
 
 class ReLU(Module):
@@ -33,11 +35,12 @@ class Tanh(Module):
 
 
 class GELU(Module):
-    """x times the normal distribution function at x."""
+    """x times the normal distribution function at x; its limit, 0, at -inf."""
 
     def forward(self, x: Any) -> Any:
         """The shape of x."""
-        return nn.gelu(x)
+        lowest = float(np.finfo(x.dtype.numpy).min)
+        return nn.gelu(maximum(x, lowest))
 
 
 class Softmax(Module):
