@@ -1,0 +1,69 @@
+"""Kernels with a token or a line of their text changed: whatever the verifier accepts, compiles.
+
+A few hundred changes in the ordinary suite; twenty thousand with ``-m exhaustive``.
+"""
+
+from __future__ import annotations
+
+import re
+from random import Random
+
+import pytest
+
+from staticgrad import native
+from staticgrad.codegen.numba_source import render
+from staticgrad.errors import ParseError, VerifyError
+from staticgrad.ir.kernel import Kernel
+from staticgrad.ir.kernel_parser import parse_kernel
+from staticgrad.ir.verify_kernel import verify_kernel
+from tests.codegen.golden import BETWEEN, FOLDER
+from tests.codegen.random_kernels import random_kernel
+
+ON_FILE = [path.read_text().partition(BETWEEN)[0] for path in sorted(FOLDER.glob("*.txt"))]
+TOKEN = re.compile(r"@?\b\w+\b|\*-?\w+|%\d+")
+
+
+def changed(text: str, random: Random) -> str:
+    """A line taken out, two lines exchanged, or one token put in place of another."""
+    lines, how = text.split("\n"), random.random()
+    if how < 0.2:
+        del lines[random.randrange(1, len(lines) - 2)]
+        return "\n".join(lines)
+    if how < 0.35:
+        one, other = (random.randrange(1, len(lines) - 2) for _ in range(2))
+        lines[one], lines[other] = lines[other], lines[one]
+        return "\n".join(lines)
+    old, new = (random.choice([*TOKEN.finditer(text)]) for _ in range(2))
+    return text[: old.start()] + new.group() + text[old.end() :]
+
+
+def accepted(text: str) -> Kernel | None:
+    """The kernel of a text that is sound."""
+    try:
+        kernel = parse_kernel(text)
+        verify_kernel(kernel)
+    except (ParseError, VerifyError):
+        return None
+    return kernel
+
+
+def check_changes(seeds: range) -> None:
+    sound = 0
+    for seed in seeds:
+        random = Random(seed)
+        text = random.choice((str(random_kernel(seed)), random.choice(ON_FILE)))
+        for _ in range(10):
+            kernel = accepted(changed(text, random))
+            if kernel is not None:
+                sound += 1
+                native.kernel(render(kernel), backend="vector")
+    assert 20 * sound > len(seeds)
+
+
+def test_what_is_accepted_after_a_change_compiles() -> None:
+    check_changes(range(40))
+
+
+@pytest.mark.exhaustive
+def test_what_is_accepted_after_many_changes_compiles() -> None:
+    check_changes(range(40, 2040))
