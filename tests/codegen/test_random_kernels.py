@@ -38,21 +38,21 @@ from tests.native.support import MODES, Mode, assert_same, call
 
 FEW = 16
 SIZES = {"n0": (0, 1, 2, 3), "n1": (0, 1, 5, 16, 17, 33, 70), "n2": (1, 2, 7, 40)}
-LONG = {"n0": (1, 2), "n1": (4097, 8200), "n2": (1, 33, 1100)}
+LONG = {"n0": (1, 2), "n1": (4097, 8200), "n2": (1, 7)}
+DEEP = {"n0": (1, 2), "n1": (5, 17), "n2": (33, 1100)}
 
 
 def sizes_of(seed: int) -> dict[str, int]:
-    """Every 40th kernel has rows of several blocks, and columns of several groups."""
+    """Every 40th kernel has rows of several blocks, or columns of several groups."""
     rng = np.random.default_rng(seed)
-    return {n: int(rng.choice(among)) for n, among in (SIZES if seed % 40 else LONG).items()}
+    lengths = SIZES if seed % 40 else LONG if seed % 80 else DEEP
+    return {name: int(rng.choice(among)) for name, among in lengths.items()}
 
 
 def memory_of(kernel: Kernel, sizes: dict[str, int], seed: int) -> dict[str, Array]:
     """Arrays by operand: all kinds of numbers, checks without a note, ascending where searched."""
     rng = np.random.default_rng(seed)
     count = (sizes["n0"] + sizes["n2"]) * sizes["n1"] + sizes["n2"] + 8
-    if not seed % 40 and sizes["n2"] > 100:
-        count = 8200 * (sizes["n2"] + 3)
     searched = {s.operand for g in kernel.stages for s in statements(g) if isinstance(s, Search)}
     found: dict[str, Array] = {}
     for operand in kernel.operands:
