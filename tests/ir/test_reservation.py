@@ -7,9 +7,11 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from functools import partial
 from itertools import count
+from queue import SimpleQueue
+from typing import Any
 
 import pytest
 
@@ -20,6 +22,42 @@ from staticgrad.ir.reservation import SETTLED, LockSet
 from tests.safety.moments import moments
 
 Begin = Callable[[], object]
+
+
+class Other:
+    """A thread that does one thing after the other.
+
+    No ThreadPoolExecutor: its ``submit`` waits for a lock of the module, which a fork holds while
+    code is run in the middle of it.
+    """
+
+    def __init__(self) -> None:
+        self._tasks: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread.start()
+
+    def submit(self, function: Callable[..., Any], *args: Any) -> Future[None]:
+        """What becomes of ``function(*args)`` in the thread."""
+        future: Future[None] = Future()
+
+        def task() -> None:
+            try:
+                future.set_result(function(*args))
+            except BaseException as error:
+                future.set_exception(error)
+
+        self._tasks.put(task)
+        return future
+
+    def close(self) -> None:
+        """Wait for what is under way, then for the thread."""
+        self._tasks.put(None)
+        self._thread.join(10)
+        assert not self._thread.is_alive()
+
+    def _work(self) -> None:
+        while (task := self._tasks.get()) is not None:
+            task()
 
 
 class Guarded:
@@ -127,10 +165,11 @@ forks = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 
 
 @pytest.fixture
-def other() -> Iterator[ThreadPoolExecutor]:
+def other() -> Iterator[Other]:
     """One other thread."""
-    with ThreadPoolExecutor(1) as pool:
-        yield pool
+    thread = Other()
+    yield thread
+    thread.close()
 
 
 def done_or_waiting(future: Future[None], seconds: float) -> None:
@@ -199,7 +238,7 @@ def test_programs_that_share_nothing_keep_their_locks_by_turns() -> None:
     assert second.one._reserved.stands
 
 
-def test_another_thread_takes_the_locks_over(other: ThreadPoolExecutor) -> None:
+def test_another_thread_takes_the_locks_over(other: Other) -> None:
     guarded = Guarded()
     settle(guarded.one, guarded.run)
     before = guarded.one._reserved
@@ -282,7 +321,7 @@ def meet(
 @each_act
 @pytest.mark.parametrize("main", [Guarded.run, Guarded.share])
 def test_another_thread_at_every_moment_of_a_step(
-    main: Callable[[Guarded], None], act: Callable[[Guarded], None], other: ThreadPoolExecutor
+    main: Callable[[Guarded], None], act: Callable[[Guarded], None], other: Other
 ) -> None:
     """Of one that takes all by a token, and of one after which the locks are reserved."""
     guarded = Guarded()
@@ -296,7 +335,7 @@ def test_another_thread_at_every_moment_of_a_step(
 @forks
 @each_act
 def test_a_reserved_step_of_another_thread_at_every_moment(
-    act: Callable[[Guarded], None], other: ThreadPoolExecutor
+    act: Callable[[Guarded], None], other: Other
 ) -> None:
     guarded = Guarded()
     for n in count(1, {Guarded.run_often: 23, Guarded.fork: 5}.get(act, 1)):
@@ -308,7 +347,7 @@ def test_a_reserved_step_of_another_thread_at_every_moment(
 
 
 def test_who_waits_for_a_reserved_step_is_let_in_at_its_end(
-    other: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+    other: Other, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "POLL", 60)
     guarded = Guarded()
@@ -328,7 +367,7 @@ def test_who_waits_for_a_reserved_step_is_let_in_at_its_end(
 @forks
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_child_holds_nothing_although_its_fork_looked_at_nothing(
-    other: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+    other: Other, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An interrupt that comes while a fork waits is only reported, and it forks."""
     guarded, inside, go_on = Guarded(), threading.Event(), threading.Event()
@@ -392,7 +431,7 @@ class Interrupt(BaseException):
 @pytest.mark.parametrize("act", ACTS[:-1], ids=[act.__name__ for act in ACTS[:-1]])
 @pytest.mark.parametrize("reserved", [False, True])
 def test_an_interrupt_at_every_moment_leaves_nothing_held(
-    act: Callable[[Guarded], None], reserved: bool, other: ThreadPoolExecutor
+    act: Callable[[Guarded], None], reserved: bool, other: Other
 ) -> None:
     everything: Sequence[Callable[[Guarded], None]] = (
         Guarded.read, Guarded.set, Guarded.run, Guarded.share,
