@@ -17,7 +17,7 @@ import numpy as np
 from staticgrad.analysis.interpret import interpret
 from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.dtype import as_dtype
-from staticgrad.ir.expr import Access, Expr, ref
+from staticgrad.ir.expr import Access, Expr, postorder, ref
 from staticgrad.ir.kernel import (
     Accumulate,
     Check,
@@ -115,6 +115,9 @@ class Meaning:
             memory[place] = memory[place] + value if store.add else value
 
     def _check(self, check: Check, at: Mapping[str, Any]) -> None:
+        """What does not move along the loop is checked once, also where the loop is empty."""
+        if not any(_moves(expr) for expr in (check.index, check.position)):
+            at = {axis: place for axis, place in at.items() if axis != "j"}
         index, position = self.value(check.index, at), self.value(check.position, at)
         extent, noted = self.size(check.extent), self.memory[check.operand]
         wrapped = np.where(index < 0, index + extent, index) if check.wrap else index
@@ -129,6 +132,12 @@ class Meaning:
         side = "right" if search.right else "left"
         found = np.searchsorted(sorted_, self.value(search.value, at), side)  # type: ignore[call-overload]
         self.results[search.name] = np.asarray(found, np.int64)
+
+
+def _moves(expr: Expr) -> bool:
+    """Whether a value differs along the vector loop by a position or a place in it."""
+    found = [node.attribute for node in postorder([expr])]
+    return any(a == "j" or (isinstance(a, Access) and a.stride("j") != 0) for a in found)
 
 
 def _combined(kind: str, terms: Array, sums: Callable[[Array], Array]) -> Array:
