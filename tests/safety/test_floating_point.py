@@ -98,7 +98,8 @@ def test_flags_of_exceptions_are_left_as_found() -> None:
     mxcsr.set(0x1F80)
     try:
         executor = f._executor
-        executor._locks.run(executor._prepare(executor._feeds.bind(data)).table, executor._arena)
+        table = executor._prepare(executor._feeds.bind(data)).table
+        executor._locks.run(table.run, executor._arena)
         found = mxcsr.get()
     finally:
         mxcsr.set(before)
