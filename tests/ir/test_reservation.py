@@ -69,6 +69,7 @@ class Guarded:
 
     def __init__(self) -> None:
         self.a, self.b = ReadWriteLock("a"), ReadWriteLock("b")
+        self.elsewhere = ReadWriteLock("a value of no program")
         self.one = LockSet([(self.a, True), (self.b, False)])
         self.both = LockSet([(self.a, True), (self.b, True)])
         self.steps = 0
@@ -118,6 +119,9 @@ class Guarded:
 
     def set(self) -> None:
         self.b.write(lambda: self.steps and self.errors.append("set in the middle"))
+
+    def read_elsewhere(self) -> None:
+        self.elsewhere.read(lambda: None)
 
     def fork(self) -> None:
         child = os.fork()
@@ -395,6 +399,55 @@ def test_a_child_holds_nothing_although_its_fork_looked_at_nothing(
     guarded.check()
 
 
+def test_a_step_begins_to_write_when_who_saw_that_it_does_not_has_read(other: Other) -> None:
+    guarded, copying, writing = Guarded(), threading.Event(), threading.Event()
+
+    def copy() -> bool:
+        copying.set()
+        return writing.wait(0.05)
+
+    def work(_: None, begin: Begin) -> None:
+        read = other.submit(lambda: seen.append(guarded.a.read(copy)))
+        assert copying.wait(10)
+        begin()
+        writing.set()
+        read.result(10)
+
+    for settled in (False, True):
+        seen: list[bool] = []
+        if settled:
+            settle(guarded.one, guarded.run)
+        copying.clear()
+        writing.clear()
+        guarded.one.run(work, None)
+        assert seen == [False]
+    guarded.check()
+
+
+def test_what_another_thread_holds_is_not_reserved(other: Other) -> None:
+    """Not even if it came after the step that would have been the last in turn."""
+    guarded, inside, go_on = Guarded(), threading.Event(), threading.Event()
+
+    def stay() -> None:
+        inside.set()
+        go_on.wait(10)
+
+    def work(_: None, __: Begin) -> None:
+        waiting.append(other.submit(guarded.a.write, stay))
+        while not guarded.a._queue:
+            time.sleep(0.001)
+
+    waiting: list[Future[None]] = []
+    for _ in range(SETTLED - 1):
+        guarded.run()
+    guarded.one.run(work, None)
+    assert not guarded.one._reserved.stands
+    go_on.set()
+    waiting[0].result(10)
+    assert inside.is_set()
+    guarded.check()
+
+
 # -- one thread -----------------------------------------------------------------------------------
 
 
@@ -421,6 +474,19 @@ def test_what_interrupts_a_step_at_every_moment(
         if not met():
             assert n > 5
             assert (refused > 0) is (act not in (Guarded.read, Guarded.fork))
+            return
+
+
+def test_an_interruption_that_needs_other_locks_at_every_moment_of_a_step() -> None:
+    """It ends no reservation, but the step is the innermost no more."""
+    guarded = Guarded()
+    for n in count(1):
+        settle(guarded.one, guarded.run)
+        with moments(n, guarded.read_elsewhere) as met:
+            guarded.run()
+        guarded.check()
+        if not met():
+            assert n > 5
             return
 
 
