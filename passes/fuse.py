@@ -1,8 +1,9 @@
 """fuse: Graph -> Schedule. Groups become kernels, values get buffers, steps get a valid order.
 
 Updates are written straight into the parameter's buffer where every reader of the old value can
-come before; else through a temporary and a copy at the end (``passes.updates``); one that changes
-nothing is no step. Every step with a run-time check comes before the first that writes a parameter.
+come before; else through a temporary and a copy at the end (``passes.fusion.updates``); one that
+changes nothing is no step. Every step with a run-time check comes before the first that writes a
+parameter.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from passes.grouping import CHECK, FIRST_COPY, Group, Grouping, Key, Source
+from passes.fusion.grouping import CHECK, FIRST_COPY, Group, Grouping, Key, Source
+from passes.fusion.updates import Update, Work, copied_updates, in_order
 from passes.layout import Layout
-from passes.lower import Lowered, RowNotContiguous, lower_group
-from passes.lowering import Walk
+from passes.lowering.operands import Walk
+from passes.lowering.stages import Lowered, RowNotContiguous, lower_group
 from passes.marks import without_marks
-from passes.updates import Update, Work, copied_updates, in_order
 from passes.vector_products import expand_vector_products
 from staticgrad.errors import GraphError
 from staticgrad.ir.collection import collection_paused

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from passes.base import Pass, Watch
-from passes.grouping import Group, Grouping
+from passes.fusion.grouping import Group, Grouping
 from passes.marks import is_mark
 from staticgrad.analysis.phases import phases_of
 from staticgrad.analysis.users import ValueKey, users_of

@@ -11,7 +11,7 @@ import staticgrad as sg
 from passes import residuals
 from passes.cse import CommonSubexpressions
 from passes.fuse import fuse
-from passes.grouping import Grouping
+from passes.fusion.grouping import Grouping
 from passes.memory import Planner
 from passes.pipelines import pipeline
 from passes.residuals import MOST_VALUES, Residuals

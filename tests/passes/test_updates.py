@@ -13,7 +13,7 @@ from hypothesis import given, settings, strategies as st
 import passes.fuse
 import staticgrad as sg
 from passes.fuse import fuse
-from passes.lower import lower_group
+from passes.lowering.stages import lower_group
 from passes.memory import Planner
 from passes.pipelines import pipeline
 from passes.remat import Recompute, Sqrt

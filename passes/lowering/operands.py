@@ -3,7 +3,7 @@
 Every operand is first a *walk*: a start and a stride per axis of the group's domain. Axes that all
 walks take as one are collapsed; then names are given (operands ``p0...``, integer arguments
 ``n0...``, loops ``i0...`` and ``j``), so that equal computations over other shapes give equal
-kernels. What the stages look like for each kind of group stands in ``lower``.
+kernels. What the stages look like for each kind of group stands in ``stages``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
 
-from passes.grouping import CHECK, FIRST_COPY, Group, Grouping, Key, Source
+from passes.fusion.grouping import CHECK, FIRST_COPY, Group, Grouping, Key, Source
 from passes.layout import Layout, collapse
 from staticgrad.ir import expr as ex
 from staticgrad.ir.dim import Size

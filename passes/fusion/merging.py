@@ -17,7 +17,7 @@ from staticgrad.ir.graph import Node
 from staticgrad.ir.size_hints import hint_value
 
 if TYPE_CHECKING:
-    from passes.grouping import Group, Grouping, Key, Source
+    from passes.fusion.grouping import Group, Grouping, Key, Source
 
 #: Nodes of a group that was two: what need not be stored pays for what no longer fits registers.
 MOST_NODES: Final = 96

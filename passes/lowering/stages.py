@@ -1,7 +1,7 @@
 """One group to one kernel and its step: the stages for each kind of group.
 
 Which buffer a value lives in is the caller's business; how operands are addressed and expressions
-written stands in ``lowering``.
+written stands in ``operands``.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from passes.grouping import Group, Grouping, Key, Source
+from passes.fusion.grouping import Group, Grouping, Key, Source
 from passes.layout import Layout, collapse
-from passes.lowering import VECTOR, Lowering, Walk, gather_walks, loops_over
+from passes.lowering.operands import VECTOR, Lowering, Walk, gather_walks, loops_over
 from staticgrad.ir import expr as ex, forms
 from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.dim import Size

@@ -7,7 +7,7 @@ if somebody outside that group reads it. Views share the bytes of their base.
 Why groups never form a cycle: a group has a level, one more than the highest level it reads. A
 node joins a group only if all it reads from elsewhere has a lower level, so no path can leave a
 group and come back. A group holds nodes of one *phase* (0 forward, 1 what needs a gradient), so
-that the memory policy may run forward kernels again; ``across_phases.py`` then joins a backward
+that the memory policy may run forward kernels again; ``merging`` then joins a backward
 group to a forward one where that stores fewer bytes.
 """
 
@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final, Literal, NamedTuple
 
-from passes.across_phases import merge_across_phases
+from passes.fusion.merging import merge_across_phases
 from passes.layout import Layout
 from staticgrad.analysis.phases import phases_of
 from staticgrad.analysis.users import users_of
