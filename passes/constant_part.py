@@ -13,9 +13,9 @@ from typing import Any, Final
 
 from passes.dce import DeadNodes
 from passes.marks import without_marks
-from staticgrad.ir.constant import ArrayData
 from staticgrad.ir.forms import Reshape, Same, View
 from staticgrad.ir.graph import Constant, Graph, Input, Node, ParameterLeaf, Symbolic
+from staticgrad.types.constant import ArrayData
 
 #: Bytes of results that are held beyond those of the constants that the program has itself.
 ROOM: Final = 1 << 20

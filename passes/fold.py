@@ -14,9 +14,9 @@ import numpy as np
 
 from passes.base import Pass, Watch
 from staticgrad.errors import StaticgradError
-from staticgrad.ir.constant import ArrayData
 from staticgrad.ir.graph import Constant, Graph, Node, Symbolic
 from staticgrad.source import attribute_to
+from staticgrad.types.constant import ArrayData
 
 
 class Fold(Pass, name="fold"):

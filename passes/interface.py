@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from staticgrad.errors import PassInterfaceError
-from staticgrad.ir.dim import Size, named_sizes
+from staticgrad.errors.wording import kind_of
 from staticgrad.ir.graph import Graph, Parameter, Symbolic
-from staticgrad.message import kind_of
+from staticgrad.types.dim import Size, named_sizes
 
 
 def check_kind(name: str, level: str, program: object) -> None:

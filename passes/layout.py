@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
-from staticgrad.ir.dim import Size, bounds
 from staticgrad.ir.forms import Region, View
-from staticgrad.ir.types import Shape, c_strides
+from staticgrad.types.dim import Size, bounds
+from staticgrad.types.tensor import Shape, c_strides
 
 
 @dataclass(frozen=True)

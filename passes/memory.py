@@ -24,8 +24,8 @@ from staticgrad.analysis.liveness import Extents, Flow, Numbers
 from staticgrad.analysis.lookups import failing_checks
 from staticgrad.analysis.plan_check import lower_bound
 from staticgrad.analysis.repeats import Repeats
+from staticgrad.collection import collection_paused
 from staticgrad.errors import BudgetInfeasible, UnknownNameError
-from staticgrad.ir.collection import collection_paused
 from staticgrad.ir.plan import Placement, Plan, PlannedStep
 from staticgrad.ir.schedule import Schedule
 from staticgrad.kept import Kept

@@ -26,8 +26,8 @@ from passes.residuals import Residuals
 from passes.simplify import Simplify
 from passes.stabilize import Stabilize
 from staticgrad.errors import ParseError, PipelineError, PluginWarning, warn
+from staticgrad.errors.wording import did_you_mean, kind_of
 from staticgrad.ir.discovery import announced, package_of
-from staticgrad.message import did_you_mean, kind_of
 
 #: Every built-in pass, in the order a pipeline usually has them.
 PASSES: Final[tuple[type[Pass], ...]] = (

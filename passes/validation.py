@@ -18,11 +18,11 @@ from staticgrad.analysis.agreement import same_bytes
 from staticgrad.analysis.binding import check_sizes, concrete_shape, input_label
 from staticgrad.analysis.evaluate import evaluate
 from staticgrad.errors import PassMismatchError, StaticgradError
-from staticgrad.ir.dim import Named
-from staticgrad.ir.dtype import F32, DType
 from staticgrad.ir.graph import Graph, Input, Node, Symbolic, rebuild
 from staticgrad.ir.op import Array
 from staticgrad.source import capture
+from staticgrad.types.dim import Named
+from staticgrad.types.dtype import F32, DType
 
 #: How a result may differ: not at all; or as ``numpy.isclose`` has it where the old one is finite,
 #: and so is all that it was computed from (a pass that heals a NaN may change what hid it).

@@ -27,8 +27,6 @@ if TYPE_CHECKING:  # what type checkers and editors read; a test compares it wit
         StaticgradWarning as StaticgradWarning,
     )
     from staticgrad.ir.compare import same_graph as same_graph
-    from staticgrad.ir.dim import dim as dim
-    from staticgrad.ir.dtype import BOOL, F32, F64, I8, I16, I32, I64, U8, U16, U32, U64
     from staticgrad.ir.parser import parse as parse
     from staticgrad.lints import lint as lint
     from staticgrad.ops import *
@@ -49,6 +47,8 @@ if TYPE_CHECKING:  # what type checkers and editors read; a test compares it wit
         size as size,
     )
     from staticgrad.scopes import scope as scope
+    from staticgrad.types.dim import dim as dim
+    from staticgrad.types.dtype import BOOL, F32, F64, I8, I16, I32, I64, U8, U16, U32, U64
 
     # Imported under another name they would not be public to a strict type checker.
     bool_ = BOOL
@@ -113,8 +113,8 @@ _CONTENTS = {
         "asarray can_cast e finfo iinfo inf isdtype nan ndim newaxis pi result_type shape size"
     ),
     "staticgrad.ir.compare": "same_graph",
-    "staticgrad.ir.dim": "dim",
-    "staticgrad.ir.dtype": (
+    "staticgrad.types.dim": "dim",
+    "staticgrad.types.dtype": (
         "bool_=BOOL float32=F32 float64=F64 int8=I8 int16=I16 int32=I32 int64=I64"
         " uint8=U8 uint16=U16 uint32=U32 uint64=U64"
     ),
@@ -172,7 +172,7 @@ def _no_such_name(name: str) -> AttributeError:
 
     if name.startswith("_") or find_spec(f"{__name__}.{name}"):
         return AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from staticgrad.elsewhere import no_such_name
+    from staticgrad.errors.elsewhere import no_such_name
 
     return no_such_name("sg", name, tuple(__all__))
 

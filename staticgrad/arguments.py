@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from staticgrad.byte_counts import SPELLING, read_bytes
 from staticgrad.errors import ArgumentError, UnknownFeedError, UnknownNameError
-from staticgrad.ir.dim import Dim
+from staticgrad.errors.wording import did_you_mean, kind_of, listed, shown
 from staticgrad.ir.graph import Graph, Symbolic
-from staticgrad.message import did_you_mean, kind_of, listed, shown
+from staticgrad.types.dim import Dim
 
 if TYPE_CHECKING:
     from passes.base import Pass

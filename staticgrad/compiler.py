@@ -25,6 +25,7 @@ from staticgrad.arguments import (
     unknown_size,
 )
 from staticgrad.codegen.numba_source import render
+from staticgrad.collection import collection_paused
 from staticgrad.errors import (
     ArgumentError,
     BudgetInfeasible,
@@ -35,17 +36,16 @@ from staticgrad.errors import (
     UnknownAttributeError,
     UnknownNameError,
 )
+from staticgrad.errors.habits import OF_COMPILED
+from staticgrad.errors.wording import did_you_mean
 from staticgrad.explain import Explanation, StepSection, Unread
-from staticgrad.habits import OF_COMPILED
 from staticgrad.ir.calls import public
-from staticgrad.ir.collection import collection_paused
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import Schedule
 from staticgrad.ir.value import Value
 from staticgrad.ir.verify_schedule import verify_schedule
 from staticgrad.kernels import Kernels, first_steps, machine_code
-from staticgrad.message import did_you_mean
 from staticgrad.native.environment import default_environment
 from staticgrad.plans import Plans
 from staticgrad.runtime.executor import Executor, MakeTable, Memory

@@ -26,19 +26,19 @@ import numpy as np
 
 from staticgrad.autodiff.reverse import grad
 from staticgrad.autodiff.structure import leaves, mapped
-from staticgrad.elsewhere import no_such_name
 from staticgrad.errors import (
     ArgumentError,
     ShapeError,
     UnknownArgumentError,
     UnknownAttributeError,
 )
-from staticgrad.habits import OF_OPTIMIZERS
+from staticgrad.errors.elsewhere import no_such_name
+from staticgrad.errors.habits import OF_OPTIMIZERS
+from staticgrad.errors.wording import did_you_mean, kind_of, shown
 from staticgrad.ir.calls import Constructed
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Parameter
 from staticgrad.ir.value import Value
-from staticgrad.message import did_you_mean, kind_of, shown
 from staticgrad.ops import parameter
 from staticgrad.ops.operands import is_number, related
 

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from staticgrad import config
 from staticgrad.analysis.plan_check import verify_plan
-from staticgrad.ir.collection import collection_paused
+from staticgrad.collection import collection_paused
 from staticgrad.ir.plan import Plan
 from staticgrad.kept import Kept
 from staticgrad.native.lock import ProcessLock

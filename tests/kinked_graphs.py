@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 import staticgrad as sg
-from staticgrad.ir.dtype import DType, as_dtype
 from staticgrad.ir.graph import Graph
+from staticgrad.types.dtype import DType, as_dtype
 from tests.random_graphs import Builder, Chooser, Entry
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 import staticgrad.ops
-from staticgrad.habits import MISSING, REASONS
+from staticgrad.errors.habits import MISSING, REASONS
 from staticgrad.ir.functional import FACTS, NUMPY_NAMES, numpy_function
 from tests.ops import keyword_calls
 

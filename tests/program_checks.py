@@ -26,8 +26,8 @@ from staticgrad.ir.expr import ref
 from staticgrad.ir.forms import Contract, Pointwise
 from staticgrad.ir.graph import Node, Symbolic
 from staticgrad.ir.op import Op
-from staticgrad.ir.types import TensorType
 from staticgrad.testing.layouts import LAYOUTS
+from staticgrad.types.tensor import TensorType
 from tests.compiled.agreement import as_tuple, differing
 from tests.random_programs import Program, label
 

@@ -16,13 +16,13 @@ import numpy as np
 from hypothesis import strategies as st
 
 from staticgrad import source as lines
-from staticgrad.ir.dim import Dim, dim, evaluate
 from staticgrad.ir.discovery import load_ops
-from staticgrad.ir.dtype import DType, as_dtype
 from staticgrad.ir.functional import FUNCTIONS, functions
 from staticgrad.ir.graph import Graph, Input, Node, Parameter, ParameterLeaf, Symbolic, constant
-from staticgrad.ir.parameter import ParameterStore
-from staticgrad.ir.types import Shape, TensorType
+from staticgrad.storage.parameter import ParameterStore
+from staticgrad.types.dim import Dim, dim, evaluate
+from staticgrad.types.dtype import DType, as_dtype
+from staticgrad.types.tensor import Shape, TensorType
 
 load_ops()  # operators on values find their functions only after that
 

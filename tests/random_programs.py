@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 import staticgrad as sg
 from passes.pipelines import pipeline
-from staticgrad.ir.dim import evaluate as evaluate_dim
-from staticgrad.ir.dtype import as_dtype
 from staticgrad.ir.graph import Symbolic
 from staticgrad.ir.printer import graph_constants
+from staticgrad.types.dim import evaluate as evaluate_dim
+from staticgrad.types.dtype import as_dtype
 from tests.random_graphs import MOST_ELEMENTS, Builder, Chooser, Entry, input_value
 from tests.random_steps import STEPS
 

@@ -10,15 +10,15 @@ import numpy as np
 from passes.memory import plan
 from staticgrad import native
 from staticgrad.codegen.numba_source import render
-from staticgrad.ir.dim import evaluate
 from staticgrad.ir.graph import Graph
-from staticgrad.ir.parameter import ParameterStore
 from staticgrad.ir.schedule import Schedule
-from staticgrad.ir.types import TensorType
 from staticgrad.ir.verify_schedule import verify_schedule
 from staticgrad.runtime.arena import Arena
 from staticgrad.runtime.guarded import GuardedTable
 from staticgrad.runtime.step import Program
+from staticgrad.storage.parameter import ParameterStore
+from staticgrad.types.dim import evaluate
+from staticgrad.types.tensor import TensorType
 
 Arrays = dict[str, np.ndarray]
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad import habits
+from staticgrad.errors import habits
 from staticgrad.ir.functional import numpy_function
 
 

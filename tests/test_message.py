@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from staticgrad.message import closest, did_you_mean, kind_of, listed, message, shortened, shown
+from staticgrad.errors.wording import (
+    closest,
+    did_you_mean,
+    kind_of,
+    listed,
+    message,
+    shortened,
+    shown,
+)
 from staticgrad.source import SourceLine
 
 

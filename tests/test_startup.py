@@ -45,7 +45,7 @@ OURS = ("staticgrad", "passes", "numpy")
 OURS_LATER = (
     *("staticgrad.compiler", "staticgrad.native", "staticgrad.codegen", "staticgrad.runtime"),
     *("staticgrad.config", "staticgrad.cli", "staticgrad.optim", "staticgrad.ir.parser"),
-    *("staticgrad.ir.kernel", "staticgrad.ir.vecmath.blocks"),
+    *("staticgrad.ir.kernel", "staticgrad.vecmath.blocks"),
     *("passes.base", "passes.pipelines", "passes.fuse", "passes.memory"),
 )
 

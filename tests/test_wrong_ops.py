@@ -11,10 +11,10 @@ import pytest
 import staticgrad as sg
 from staticgrad.errors import CheckError
 from staticgrad.ir.forms import Assemble, AxisMap, Region, View
-from staticgrad.ir.types import TensorType
 from staticgrad.ops.elementwise import Floating
 from staticgrad.ops.operands import Linear
 from staticgrad.testing import check_op
+from staticgrad.types.tensor import TensorType
 
 POSITIVE = [(np.array([0.4, 1.2, 2.3]),)]
 MADE: dict[str, type] = {}

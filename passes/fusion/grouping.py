@@ -42,7 +42,7 @@ from staticgrad.ir.forms import (
 )  # fmt: skip
 from staticgrad.ir.graph import Constant, Graph, Node, Symbolic
 from staticgrad.ir.summation import decompose
-from staticgrad.ir.types import Shape, TensorType
+from staticgrad.types.tensor import Shape, TensorType
 
 #: A group stops growing here: registers, and the time a kernel takes to compile, are limited.
 MAX_NODES: Final = 48

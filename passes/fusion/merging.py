@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from staticgrad.ir.forms import Pointwise
 from staticgrad.ir.graph import Node
-from staticgrad.ir.size_hints import hint_value
+from staticgrad.types.size_hints import hint_value
 
 if TYPE_CHECKING:
     from passes.fusion.grouping import Group, Grouping, Key, Source

@@ -15,15 +15,15 @@ from itertools import compress
 from passes.fusion.grouping import CHECK, FIRST_COPY, Group, Grouping, Key, Source
 from passes.layout import Layout, collapse
 from staticgrad.ir import expr as ex
-from staticgrad.ir.dim import Size
-from staticgrad.ir.dtype import I64, U64, DType
 from staticgrad.ir.expr import Access, Expr
 from staticgrad.ir.forms import INDEXED, Gather, GatherAlong, Pointwise, ScatterAdd
 from staticgrad.ir.graph import Constant, Node
 from staticgrad.ir.kernel import Axis, Check, Extent, Kernel, Operand, Search, Stage, operands_read
 from staticgrad.ir.schedule import Binding, KernelStep
-from staticgrad.ir.types import Shape, c_strides
 from staticgrad.lazy import cached_property
+from staticgrad.types.dim import Size
+from staticgrad.types.dtype import I64, U64, DType
+from staticgrad.types.tensor import Shape, c_strides
 
 VECTOR = "j"
 

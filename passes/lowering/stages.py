@@ -15,8 +15,6 @@ from passes.layout import Layout, collapse
 from passes.lowering.operands import VECTOR, Lowering, Walk, gather_walks, loops_over
 from staticgrad.ir import expr as ex, forms
 from staticgrad.ir.combiners import COMBINERS
-from staticgrad.ir.dim import Size
-from staticgrad.ir.dtype import I64, DType
 from staticgrad.ir.expr import Access, Expr
 from staticgrad.ir.forms import INDEXED, Contract, Gather, GatherAlong, Pointwise, Scan, ScatterAdd
 from staticgrad.ir.graph import Node
@@ -36,8 +34,10 @@ from staticgrad.ir.kernel import (
     order_words,
 )  # fmt: skip
 from staticgrad.ir.schedule import KernelStep
-from staticgrad.ir.size_hints import hint_value
-from staticgrad.ir.types import Shape, c_strides
+from staticgrad.types.dim import Size
+from staticgrad.types.dtype import I64, DType
+from staticgrad.types.size_hints import hint_value
+from staticgrad.types.tensor import Shape, c_strides
 
 #: Sums from here on, as far as a hint tells, are taken a vector of them at a time where their terms
 #: lie across memory; fewer would leave most lanes empty.

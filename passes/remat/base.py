@@ -17,9 +17,9 @@ from passes.timeline import Layout, Timeline
 from staticgrad.analysis.liveness import Flow, Numbers
 from staticgrad.analysis.repeats import Repeats
 from staticgrad.errors import ArgumentError, PolicyError
+from staticgrad.errors.wording import did_you_mean
 from staticgrad.ir.value import Value
 from staticgrad.lazy import cached_property
-from staticgrad.message import did_you_mean
 
 Steps = Sequence[int]
 _REGISTRY: dict[str, type[Policy]] = {}

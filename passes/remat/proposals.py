@@ -11,7 +11,7 @@ from operator import index
 
 from passes.remat.base import Policy, Problem, Steps
 from staticgrad.errors import PolicyError
-from staticgrad.message import kind_of, shown
+from staticgrad.errors.wording import kind_of, shown
 
 _HINT = "each step must run, after what it reads; see passes.remat.base.Policy"
 

@@ -24,6 +24,7 @@ from passes.rewrite.matching import Index, Match, matches, repeats_first
 from passes.rewrite.rule import Rule
 from passes.rewrite.terms import Term, filled
 from staticgrad.errors import PipelineError, StaticgradError
+from staticgrad.errors.wording import kind_of, shown
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import (
     Constant,
@@ -36,9 +37,8 @@ from staticgrad.ir.graph import (
     reads_any,
     rebuild,
 )
-from staticgrad.ir.types import TensorType
-from staticgrad.message import kind_of, shown
 from staticgrad.source import Location, attribute_to, merged
+from staticgrad.types.tensor import TensorType
 
 #: Rewrites for one node of the input, all that follows from it included, before a cycle is assumed.
 _PATIENCE: Final = 500

@@ -15,9 +15,9 @@ import numpy as np
 from passes.rewrite.rule import Rule
 from passes.rewrite.terms import Applied, Hole, Number, Term
 from staticgrad.errors import OpDefinitionError, PipelineError
+from staticgrad.errors.wording import kind_of
 from staticgrad.ir.forms import Reshape, Same, View
 from staticgrad.ir.graph import Constant, Input, Node, ParameterLeaf, Symbolic, new_mark
-from staticgrad.message import kind_of
 from staticgrad.ops.elementwise import Elementwise
 
 #: Larger constants are not searched for being one number throughout.

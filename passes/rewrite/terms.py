@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from typing import Any, ClassVar, Self
 
 from staticgrad.errors import StaticgradError
-from staticgrad.ir.dtype import BOOL, F64, I64, DType, as_dtype
 from staticgrad.ir.op import Op
-from staticgrad.ir.types import TensorType
 from staticgrad.ir.value import Value
+from staticgrad.types.dtype import BOOL, F64, I64, DType, as_dtype
+from staticgrad.types.tensor import TensorType
 
 #: What a term passes for where its type cannot be inferred.
 _ANY = TensorType(F64, ())

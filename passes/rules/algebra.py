@@ -15,14 +15,14 @@ import numpy as np
 from passes.rewrite import Match, Rule, holes, number_of, rule, some
 from passes.rules.strength import inverse_of
 from staticgrad import ops as sg
-from staticgrad.ir.dim import Size
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Symbolic
-from staticgrad.ir.size_hints import hint_value
 from staticgrad.ops.arithmetic import Div, Mul
 from staticgrad.ops.contract import MatMul
 from staticgrad.ops.movement import Broadcast
 from staticgrad.ops.reduce import Sum
+from staticgrad.types.dim import Size
+from staticgrad.types.size_hints import hint_value
 
 x, y, z = holes("x y z")
 value = partial(rule, kind="value", dtypes="f")

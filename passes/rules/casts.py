@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from passes.rewrite import Match, Rule, holes, rule, some
-from staticgrad.ir.dtype import DType
 from staticgrad.ops.convert import Cast
+from staticgrad.types.dtype import DType
 
 (x,) = holes("x")
 

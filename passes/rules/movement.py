@@ -11,12 +11,12 @@ from itertools import accumulate
 from typing import Any, Final, cast
 
 from passes.rewrite import Match, Rule, holes, number_of, rule, some
-from staticgrad.ir.dim import Size
 from staticgrad.ir.graph import Symbolic
 from staticgrad.ops.contract import MatMul
 from staticgrad.ops.elementwise import Elementwise
 from staticgrad.ops.movement import Broadcast, Reshape, Transpose
 from staticgrad.ops.slices import Concat, Pad, Slice
+from staticgrad.types.dim import Size
 
 x, y = holes("x y")
 

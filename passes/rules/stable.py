@@ -24,7 +24,6 @@ import numpy as np
 from passes.rewrite import Match, Rule, holds, holes, number_of, rule, some
 from passes.rewrite.terms import named
 from staticgrad import ops as sg
-from staticgrad.ir.dim import bounds
 from staticgrad.ir.graph import Symbolic
 from staticgrad.ops.arithmetic import Add, Div, Mul, Neg, Sub
 from staticgrad.ops.convert import StopGradient
@@ -37,6 +36,7 @@ from staticgrad.ops.selection import Where
 from staticgrad.ops.slices import Slice
 from staticgrad.ops.special import Exp2
 from staticgrad.ops.transcendental import Erf, Exp, Sigmoid
+from staticgrad.types.dim import bounds
 
 x, y, c = holes("x y c")
 stable = partial(rule, kind="stable", dtypes="f")

@@ -24,13 +24,13 @@ from staticgrad.errors import (
     SymbolicValueError,
     UnknownFeedError,
 )
-from staticgrad.ir.arrays import array_of
-from staticgrad.ir.dim import Dim, FloorDiv, Guard, Max, Named, Size, evaluate, named_sizes
-from staticgrad.ir.dtype import DType
+from staticgrad.errors.wording import did_you_mean, kind_of, shown, why_no_array
 from staticgrad.ir.graph import Graph, Input, Symbolic
 from staticgrad.ir.op import Array
 from staticgrad.ir.value import Value
-from staticgrad.message import did_you_mean, kind_of, shown, why_no_array
+from staticgrad.types.arrays import array_of
+from staticgrad.types.dim import Dim, FloorDiv, Guard, Max, Named, Size, evaluate, named_sizes
+from staticgrad.types.dtype import DType
 
 Feeds = Mapping[Any, Any]
 _LINE_UP = (

@@ -30,7 +30,7 @@ from staticgrad.ir.kernel import (
 )
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import KernelStep, Step
-from staticgrad.ir.vecmath.blocks import DEFINITIONS, expand
+from staticgrad.vecmath.blocks import DEFINITIONS, expand
 
 #: coefficient * product of extents
 Term = tuple[float, tuple[Extent, ...]]

@@ -13,9 +13,7 @@ from typing import Final
 import numpy as np
 
 from staticgrad.analysis.users import ValueKey
-from staticgrad.ir.dtype import F32
 from staticgrad.ir.graph import Constant, Graph, Node
-from staticgrad.ir.types import TensorType
 from staticgrad.ir.value import Value
 from staticgrad.ops.compare import Eq, Ge, Gt, Le, Lt, Ne, logical_and, logical_not, logical_or
 from staticgrad.ops.convert import astype
@@ -25,6 +23,8 @@ from staticgrad.ops.movement import broadcast_to
 from staticgrad.ops.operands import Linear
 from staticgrad.ops.reduce import Sum
 from staticgrad.ops.selection import Where
+from staticgrad.types.dtype import F32
+from staticgrad.types.tensor import TensorType
 
 #: A bool value of the shape that it speaks of; True: every element.
 Mask = Value | bool

@@ -23,13 +23,13 @@ from staticgrad.analysis.binding import Feeds, bind_feeds, bind_sizes, concrete_
 from staticgrad.analysis.specialize import at_sizes, in_float64
 from staticgrad.analysis.users import last_uses
 from staticgrad.errors import ArgumentError, IndexOutOfRange, OpDefinitionError, OutOfMemory
+from staticgrad.errors.wording import Related, shown
 from staticgrad.ir.calls import public
-from staticgrad.ir.dtype import F64, DType, as_dtype
 from staticgrad.ir.graph import Graph, Input, Node, ParameterLeaf, Symbolic
 from staticgrad.ir.op import Array, Op
-from staticgrad.ir.types import TensorType
-from staticgrad.message import Related, shown
 from staticgrad.source import attribute_to
+from staticgrad.types.dtype import F64, DType, as_dtype
+from staticgrad.types.tensor import TensorType
 
 
 @public

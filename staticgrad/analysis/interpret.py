@@ -17,10 +17,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from staticgrad.ir.conversion import convert_array
-from staticgrad.ir.dtype import F32, DType
 from staticgrad.ir.expr import BLOCKS, LEAVES, Expr, postorder, ref, words_of
-from staticgrad.ir.vecmath.blocks import expand
+from staticgrad.types.conversion import convert_array
+from staticgrad.types.dtype import F32, DType
+from staticgrad.vecmath.blocks import expand
 
 Array = NDArray[Any]
 

@@ -14,10 +14,10 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from staticgrad.errors import VerifyError
-from staticgrad.ir.dim import Dim, Size, evaluate
-from staticgrad.ir.parameter import ALIGNMENT
 from staticgrad.ir.schedule import Schedule, Step
-from staticgrad.ir.size_hints import hint_value
+from staticgrad.storage.parameter import ALIGNMENT
+from staticgrad.types.dim import Dim, Size, evaluate
+from staticgrad.types.size_hints import hint_value
 
 Getter = Callable[[Sequence[int]], tuple[int, ...]]
 

@@ -17,16 +17,16 @@ import numpy as np
 from staticgrad.analysis.counted import Mask, counted
 from staticgrad.analysis.users import ValueKey
 from staticgrad.errors import NonFiniteError, Related
-from staticgrad.ir.dtype import as_dtype
 from staticgrad.ir.graph import Constant, Graph, Input, Node, Parameter, ParameterLeaf, Symbolic
 from staticgrad.ir.op import Array
-from staticgrad.ir.types import TensorType
 from staticgrad.ir.value import Value
 from staticgrad.ops.aggregate import sum as total
 from staticgrad.ops.compare import logical_and, logical_not
 from staticgrad.ops.elementwise import Elementwise
 from staticgrad.ops.signs import isfinite, isnan
 from staticgrad.source import Location
+from staticgrad.types.dtype import as_dtype
+from staticgrad.types.tensor import TensorType
 
 #: What is looked for: what is not finite, made of finite numbers; or NaNs made of no NaN.
 Kind = Literal["nonfinite", "nan"]

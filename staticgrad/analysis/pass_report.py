@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from staticgrad.ir.graph import Graph
-from staticgrad.ir.size_hints import hint_value
 from staticgrad.lazy import cached_property
+from staticgrad.types.size_hints import hint_value
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,10 +15,10 @@ from typing import NoReturn
 
 from staticgrad.analysis.lookups import failing_checks
 from staticgrad.errors import VerifyError
-from staticgrad.ir.dim import Size, evaluate
-from staticgrad.ir.parameter import ALIGNMENT
 from staticgrad.ir.plan import Placement, Plan, PlannedStep
 from staticgrad.ir.schedule import Buffer, Step, Touch
+from staticgrad.storage.parameter import ALIGNMENT
+from staticgrad.types.dim import Size, evaluate
 
 #: Reads or writes of one buffer by one step: (position in the plan, step of the schedule, access)
 _Use = tuple[int, int, int]

@@ -12,9 +12,9 @@ from bisect import bisect_left
 from typing import Any
 
 from staticgrad.analysis.cost import all_seconds
-from staticgrad.ir.parameter import ALIGNMENT
 from staticgrad.ir.plan import Placement, Plan
 from staticgrad.ir.schedule import Step
+from staticgrad.storage.parameter import ALIGNMENT
 
 Document = dict[str, Any]
 _BEGIN = "begin:"  # the op that copies a staged feed or resets check words

@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from staticgrad.ir.constant import ArrayData
-from staticgrad.ir.dim import Dim, evaluate
-from staticgrad.ir.dtype import F64, DType
 from staticgrad.ir.op import Op
-from staticgrad.ir.types import TensorType
+from staticgrad.types.constant import ArrayData
+from staticgrad.types.dim import Dim, evaluate
+from staticgrad.types.dtype import F64, DType
+from staticgrad.types.tensor import TensorType
 
 
 def at_sizes(op: Op, sizes: Mapping[str, int]) -> Op:

@@ -26,11 +26,11 @@ from staticgrad.autodiff.structure import (
     paired,
 )
 from staticgrad.errors import DisconnectedError, GradientError, OpDefinitionError
+from staticgrad.errors.wording import shown
 from staticgrad.ir.calls import public
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Node, Symbolic, building_order
 from staticgrad.ir.value import Value
-from staticgrad.message import shown
 from staticgrad.ops.cotangent import check_share, resolve, zeros_like_type
 from staticgrad.source import attribute_to
 

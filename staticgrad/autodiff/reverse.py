@@ -27,10 +27,9 @@ from staticgrad.autodiff.structure import (
     not_a_value,
     paired,
 )
+from staticgrad.collection import collection_paused
 from staticgrad.errors import GradientError, OpDefinitionError
 from staticgrad.ir.calls import public
-from staticgrad.ir.collection import collection_paused
-from staticgrad.ir.dim import Size, equal
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Node, Symbolic, building_order
 from staticgrad.ir.value import Value
@@ -43,6 +42,7 @@ from staticgrad.ops.cotangent import (
     zeros_like_type,
 )
 from staticgrad.source import attribute_to
+from staticgrad.types.dim import Size, equal
 
 
 @overload

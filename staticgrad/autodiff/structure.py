@@ -13,11 +13,11 @@ import numpy as np
 
 from staticgrad.autodiff.cone import named
 from staticgrad.errors import GradientError, StaticgradError
-from staticgrad.ir.arrays import array_of
+from staticgrad.errors.wording import kind_of, shown
 from staticgrad.ir.graph import Symbolic, constant
 from staticgrad.ir.value import Value
-from staticgrad.message import kind_of, shown
 from staticgrad.source import attribute_to
+from staticgrad.types.arrays import array_of
 
 Key = TypeVar("Key")
 Leaf = TypeVar("Leaf", bound=Value)

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from staticgrad.ir.dtype import BOOL, DType
 from staticgrad.ir.expr import BLOCKS, CHOICES, Access, Expr, postorder, words_of
-from staticgrad.ir.vecmath.blocks import expand
+from staticgrad.types.dtype import BOOL, DType
+from staticgrad.vecmath.blocks import expand
 
 _OPERATORS = {
     "add": "+", "sub": "-", "mul": "*", "div": "/",

@@ -17,7 +17,7 @@ from staticgrad.comparison.ways import DefineThenRun
 from staticgrad.comparison.wording import nbytes, number
 from staticgrad.ir.forms import Contract, Reduce, Reshape, Same, View
 from staticgrad.ir.graph import Graph, Node
-from staticgrad.ir.types import TensorType
+from staticgrad.types.tensor import TensorType
 
 #: The passes of O1, one by one.
 _PIPELINE: Final = "dce,simplify,cse,fold,dce"

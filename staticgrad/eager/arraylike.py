@@ -12,8 +12,8 @@ import numpy as np
 
 from staticgrad.ir.functional import functions
 from staticgrad.ir.op import Array
-from staticgrad.ir.types import Shape
 from staticgrad.ir.value import Value
+from staticgrad.types.tensor import Shape
 
 
 class ArrayLike(Value):

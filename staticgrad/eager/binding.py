@@ -17,10 +17,10 @@ import numpy as np
 
 from staticgrad.eager.tape import OpNode, named_node
 from staticgrad.errors import StaticgradError
-from staticgrad.ir.dtype import as_dtype
 from staticgrad.ir.op import Array, Op
-from staticgrad.ir.types import TensorType
 from staticgrad.ops.elementwise import quiet
+from staticgrad.types.dtype import as_dtype
+from staticgrad.types.tensor import TensorType
 
 _MOST_KEPT: Final = 10_000
 _type: Final = attrgetter("type")

@@ -9,10 +9,10 @@ import numpy as np
 
 from staticgrad.eager.tensor import Tensor
 from staticgrad.errors import ArgumentError, DTypeError, ShapeError
-from staticgrad.ir.arrays import array_of
 from staticgrad.ir.calls import public
 from staticgrad.ir.op import Array
 from staticgrad.ops.elementwise import array_dtype
+from staticgrad.types.arrays import array_of
 
 
 class TensorDataset:

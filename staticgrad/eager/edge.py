@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
-from staticgrad.ir.types import TensorType
+from staticgrad.types.tensor import TensorType
 
 if TYPE_CHECKING:
     from staticgrad.eager.tape import Node

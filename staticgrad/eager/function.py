@@ -25,9 +25,9 @@ from staticgrad.eager import tape
 from staticgrad.eager.modes import modes, no_grad
 from staticgrad.eager.tensor import Tensor
 from staticgrad.errors import GradientError, OpDefinitionError
-from staticgrad.ir.types import TensorType
 from staticgrad.ops.cotangent import ZERO, resolve
 from staticgrad.ops.elementwise import strong_dtype
+from staticgrad.types.tensor import TensorType
 
 
 class Context:

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Self
 
-from staticgrad.ir.dtype import DType, as_dtype
 from staticgrad.ir.op import Op, as_array
-from staticgrad.ir.types import TensorType
 from staticgrad.ir.value import Value
 from staticgrad.ops.cotangent import Masked, shares_of
+from staticgrad.types.dtype import DType, as_dtype
+from staticgrad.types.tensor import TensorType
 
 Flags = tuple[bool, ...]
 

@@ -25,7 +25,6 @@ from staticgrad.eager.edge import Edge, Hook
 from staticgrad.eager.hooks import Handle
 from staticgrad.eager.modes import modes, no_grad
 from staticgrad.eager.reads import rule_reads
-from staticgrad.elsewhere import call_of
 from staticgrad.errors import (
     DTypeError,
     GradientError,
@@ -34,14 +33,15 @@ from staticgrad.errors import (
     TapeError,
     UnknownAttributeError,
 )
-from staticgrad.habits import instead_of
+from staticgrad.errors.elsewhere import call_of
+from staticgrad.errors.habits import instead_of
+from staticgrad.errors.wording import did_you_mean
 from staticgrad.ir.calls import carries, public
-from staticgrad.ir.dtype import F32, DType, as_dtype
 from staticgrad.ir.op import Array, Op, as_array
-from staticgrad.ir.types import TensorType
 from staticgrad.ir.value import Value
-from staticgrad.message import did_you_mean
 from staticgrad.ops.elementwise import array_dtype
+from staticgrad.types.dtype import F32, DType, as_dtype
+from staticgrad.types.tensor import TensorType
 
 _array: Final = attrgetter("array")
 _NUMBERS: Final = (bool, int, float)

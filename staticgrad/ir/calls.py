@@ -19,9 +19,9 @@ from typing import Any, Final, ParamSpec, TypeVar
 import numpy as np
 
 from staticgrad.errors import ArgumentError, DTypeError, UnknownArgumentError
-from staticgrad.habits import ARGUMENTS
-from staticgrad.ir.dtype import as_dtype
-from staticgrad.message import did_you_mean, kind_of, listed, shown
+from staticgrad.errors.habits import ARGUMENTS
+from staticgrad.errors.wording import did_you_mean, kind_of, listed, shown
+from staticgrad.types.dtype import as_dtype
 
 P = ParamSpec("P")
 T = TypeVar("T")

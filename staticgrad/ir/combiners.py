@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from staticgrad.ir.dtype import DType
+from staticgrad.types.dtype import DType
 
 Number = bool | int | float
 

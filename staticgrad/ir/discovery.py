@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from staticgrad.errors import PluginWarning, warn
+from staticgrad.errors.wording import shortened
 from staticgrad.ir.op import Op, op_class
-from staticgrad.message import shortened
 
 BUILT_IN = "staticgrad.ops"
 ENTRY_POINTS = "staticgrad.ops"  # other packages announce modules that define ops here

@@ -13,9 +13,9 @@ from typing import Final
 import numpy.typing as npt
 
 from staticgrad.errors import ArgumentError
-from staticgrad.ir.constant import ArrayData
-from staticgrad.ir.dim import Named, Size, dim, named_sizes
 from staticgrad.ir.text import Reader
+from staticgrad.types.constant import ArrayData
+from staticgrad.types.dim import Named, Size, dim, named_sizes
 
 VERSION: Final = 1
 _PROMISES: Final = ("min", "max", "multiple_of", "hint")

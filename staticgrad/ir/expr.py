@@ -8,7 +8,7 @@ its dtype, nothing promotes by itself, and no tensor op survives below this line
     >>> (x * x + 1).dtype
     sg.float32
 
-The vector-math primitives (``exp``, ``log``, ...) are blocks: ``ir/vecmath`` defines each as
+The vector-math primitives (``exp``, ``log``, ...) are blocks: ``vecmath`` defines each as
 an Expr over the plain primitives, with its error in ULP.
 """
 
@@ -21,7 +21,7 @@ from typing import Final, NoReturn
 import numpy as np
 
 from staticgrad.errors import OpDefinitionError
-from staticgrad.ir.dtype import BOOL, F32, F64, I32, I64, U64, DType
+from staticgrad.types.dtype import BOOL, F32, F64, I32, I64, U64, DType
 
 #: Primitive -> number of operands. They share one dtype, which is the result's, unless noted.
 ARITHMETIC: Final = {"add": 2, "sub": 2, "mul": 2, "div": 2, "neg": 1, "abs": 1}

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from staticgrad.errors import OpDefinitionError
 from staticgrad.ir.combiners import COMBINERS, Combiner
-from staticgrad.ir.dim import Size
 from staticgrad.ir.expr import Expr
+from staticgrad.types.dim import Size
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 from staticgrad import source
+from staticgrad.collection import collection_paused
 from staticgrad.errors import (
     LargeConstantWarning,
     OpDefinitionError,
@@ -22,10 +23,8 @@ from staticgrad.errors import (
     UnknownNameError,
     warn,
 )
-from staticgrad.ir.collection import collection_paused
-from staticgrad.ir.constant import ArrayData
-from staticgrad.ir.dim import Guard, Named, named_sizes
-from staticgrad.ir.dtype import DType
+from staticgrad.errors.values import NoNumbers, no_graph_attribute
+from staticgrad.errors.wording import did_you_mean, listed, shown
 from staticgrad.ir.forms import Form
 from staticgrad.ir.guards import guards_of
 from staticgrad.ir.kinds import set_default_kind
@@ -36,13 +35,14 @@ from staticgrad.ir.leaves import (
 )
 from staticgrad.ir.names import check_names
 from staticgrad.ir.op import Op, as_array
-from staticgrad.ir.parameter import ParameterStore
-from staticgrad.ir.parameter_value import ParameterValue
-from staticgrad.ir.refusals import NoNumbers, no_graph_attribute
 from staticgrad.ir.roots import check_roots, read_outputs, read_updates
-from staticgrad.ir.types import TensorType
 from staticgrad.ir.value import Value
-from staticgrad.message import did_you_mean, listed, shown
+from staticgrad.storage.parameter import ParameterStore
+from staticgrad.storage.parameter_value import ParameterValue
+from staticgrad.types.constant import ArrayData
+from staticgrad.types.dim import Guard, Named, named_sizes
+from staticgrad.types.dtype import DType
+from staticgrad.types.tensor import TensorType
 
 _serial = itertools.count()
 _LARGE_CONSTANT: Final = 10**6  # bytes

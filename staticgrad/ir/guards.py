@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from staticgrad.ir.dim import Guard, collecting_guards
-from staticgrad.ir.types import TensorType
+from staticgrad.types.dim import Guard, collecting_guards
+from staticgrad.types.tensor import TensorType
 
 if TYPE_CHECKING:
     from staticgrad.ir.graph import Node

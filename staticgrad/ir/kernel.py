@@ -20,11 +20,11 @@ from dataclasses import dataclass
 from math import prod
 from typing import Final, Literal
 
-from staticgrad.ir.dim import Size
-from staticgrad.ir.dtype import DType
 from staticgrad.ir.expr import Access, Expr, postorder
-from staticgrad.ir.size_hints import hint_value
 from staticgrad.lazy import cached_property
+from staticgrad.types.dim import Size
+from staticgrad.types.dtype import DType
+from staticgrad.types.size_hints import hint_value
 
 Extent = str | int  # an integer argument's name, or a literal
 Mode = Literal["in", "out", "inout", "scratch", "check"]

@@ -12,9 +12,7 @@ from collections.abc import Callable, Collection
 from typing import Any, Final
 
 from staticgrad.ir.combiners import COMBINERS
-from staticgrad.ir.constant import ArrayData
 from staticgrad.ir.document import DocumentReader
-from staticgrad.ir.dtype import ALL_DTYPES, I64, DType
 from staticgrad.ir.expr import LEAVES, PRIMITIVES, Access, Expr, index, literal, load, ref, size
 from staticgrad.ir.kernel import (
     Accumulate,
@@ -35,10 +33,12 @@ from staticgrad.ir.kernel import (
     Store,
 )
 from staticgrad.ir.kernel_names import PRODUCT
-from staticgrad.ir.lexis import Tokens, name_text
 from staticgrad.ir.text import suggestion
-from staticgrad.ir.types import TensorType
 from staticgrad.ir.typing_rules import mistyped
+from staticgrad.types.constant import ArrayData
+from staticgrad.types.dtype import ALL_DTYPES, I64, DType
+from staticgrad.types.lexis import Tokens, name_text
+from staticgrad.types.tensor import TensorType
 
 _MODES: Final = ("in", "out", "inout", "scratch", "check")
 _ANYWHERE: Final = (Store, Accumulate, Check, Search)

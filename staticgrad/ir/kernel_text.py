@@ -32,7 +32,6 @@ from functools import lru_cache
 from itertools import count, zip_longest
 from typing import Final
 
-from staticgrad.ir.dtype import ALL_DTYPES
 from staticgrad.ir.expr import Access, Expr, postorder
 from staticgrad.ir.kernel import (
     Accumulate,
@@ -52,8 +51,9 @@ from staticgrad.ir.kernel import (
     Store,
     roots,
 )
-from staticgrad.ir.lexis import name_text
 from staticgrad.ir.text import element_text
+from staticgrad.types.dtype import ALL_DTYPES
+from staticgrad.types.lexis import name_text
 
 #: Words that start a literal where a loop or size may stand.
 _RESERVED: Final = {dtype.code for dtype in ALL_DTYPES}

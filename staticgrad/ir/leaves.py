@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from staticgrad.ir.constant import ArrayData
 from staticgrad.ir.forms import Form, Leaf
 from staticgrad.ir.op import Op
-from staticgrad.ir.parameter import ParameterStore
-from staticgrad.ir.types import TensorType
+from staticgrad.storage.parameter import ParameterStore
+from staticgrad.types.constant import ArrayData
+from staticgrad.types.tensor import TensorType
 
 
 class _LeafOp(Op):

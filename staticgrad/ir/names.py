@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from staticgrad.errors import NameConflictError, Related
-from staticgrad.ir.dim import Named, named_sizes
+from staticgrad.types.dim import Named, named_sizes
 
 if TYPE_CHECKING:
     from staticgrad.ir.graph import Parameter, Symbolic

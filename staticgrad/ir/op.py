@@ -16,14 +16,14 @@ from typing import Any, ClassVar, NoReturn, dataclass_transform
 import numpy.typing as npt
 
 from staticgrad.errors import NameConflictError, OpDefinitionError
-from staticgrad.ir.arrays import array_of
-from staticgrad.ir.constant import ArrayData
-from staticgrad.ir.dim import Dim
-from staticgrad.ir.dtype import DType
 from staticgrad.ir.forms import Form
 from staticgrad.ir.kinds import binding_kind
-from staticgrad.ir.types import TensorType
 from staticgrad.ir.value import Value
+from staticgrad.types.arrays import array_of
+from staticgrad.types.constant import ArrayData
+from staticgrad.types.dim import Dim
+from staticgrad.types.dtype import DType
+from staticgrad.types.tensor import TensorType
 
 Array = npt.NDArray[Any]
 _REGISTRY: dict[str, type[Op]] = {}

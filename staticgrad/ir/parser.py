@@ -13,21 +13,21 @@ from typing import Any, Final
 
 import numpy.typing as npt
 
+from staticgrad.collection import collection_paused
 from staticgrad.errors import ArgumentError, OutOfMemory, StaticgradError, UnknownNameError
+from staticgrad.errors.wording import kind_of
 from staticgrad.ir.attributes import AttributeMistake, build_op
-from staticgrad.ir.collection import collection_paused
-from staticgrad.ir.constant import ArrayData
 from staticgrad.ir.discovery import broken, find_op
 from staticgrad.ir.document import DocumentReader, bound_constants
 from staticgrad.ir.graph import Constant, Graph, Input, Node, Parameter, ParameterLeaf, Symbolic
-from staticgrad.ir.lexis import Tokens, name_text
 from staticgrad.ir.op import Op, as_array, registered_ops
-from staticgrad.ir.parameter import ParameterStore
 from staticgrad.ir.printer import NO_FILE
 from staticgrad.ir.text import suggestion
-from staticgrad.ir.types import TensorType
-from staticgrad.message import kind_of
 from staticgrad.source import Location, SourceLine
+from staticgrad.storage.parameter import ParameterStore
+from staticgrad.types.constant import ArrayData
+from staticgrad.types.lexis import Tokens, name_text
+from staticgrad.types.tensor import TensorType
 
 _LEAVES: Final = ("input", "parameter")
 

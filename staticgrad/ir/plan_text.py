@@ -27,14 +27,14 @@ from collections.abc import Iterator, Mapping
 
 import numpy.typing as npt
 
-from staticgrad.ir.dim import Named
 from staticgrad.ir.document import bound_constants, distinct_sizes, header_line, size_lines
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_text import INDENT
-from staticgrad.ir.lexis import Tokens, name_text
 from staticgrad.ir.plan import Placement, Plan, PlannedStep
 from staticgrad.ir.schedule import KernelStep, Schedule, Step
 from staticgrad.ir.schedule_text import ScheduleReader, kernel_names, schedule_lines, sizes_in
+from staticgrad.types.dim import Named
+from staticgrad.types.lexis import Tokens, name_text
 
 # -- writing --------------------------------------------------------------------------------------
 

@@ -24,15 +24,15 @@ from typing import Any, Final
 import numpy.typing as npt
 
 from staticgrad.errors import OpDefinitionError
-from staticgrad.ir.constant import ArrayData
-from staticgrad.ir.dim import Dim, Named, named_sizes
 from staticgrad.ir.document import header_line, size_lines
 from staticgrad.ir.graph import Constant, Graph, Input, Node, ParameterLeaf, Symbolic
-from staticgrad.ir.lexis import name_text, quoted
 from staticgrad.ir.op import Op
 from staticgrad.ir.text import INLINE_ELEMENTS, array_text, value_text
-from staticgrad.ir.types import TensorType
 from staticgrad.source import Location
+from staticgrad.types.constant import ArrayData
+from staticgrad.types.dim import Dim, Named, named_sizes
+from staticgrad.types.lexis import name_text, quoted
+from staticgrad.types.tensor import TensorType
 
 #: File of the origins that the parser gives to nodes without a comment; never printed.
 NO_FILE: Final = "<text>"

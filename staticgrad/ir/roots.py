@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from staticgrad.errors import GraphError, Related
+from staticgrad.errors.wording import kind_of, shown
 from staticgrad.ir.leaves import Input, ParameterLeaf
 from staticgrad.ir.value import Value
-from staticgrad.message import kind_of, shown
 
 if TYPE_CHECKING:
     from staticgrad.ir.graph import Parameter, Symbolic

@@ -10,12 +10,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
-from staticgrad.ir.constant import ArrayData
-from staticgrad.ir.dim import Size
-from staticgrad.ir.dtype import DType
 from staticgrad.ir.kernel import Kernel, Mode
 from staticgrad.lazy import cached_property
 from staticgrad.source import Location
+from staticgrad.types.constant import ArrayData
+from staticgrad.types.dim import Size
+from staticgrad.types.dtype import DType
 
 Role = Literal["input", "parameter", "constant", "temp", "output", "scratch", "check"]
 

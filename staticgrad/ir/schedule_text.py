@@ -29,17 +29,17 @@ from typing import Any, Final
 
 import numpy.typing as npt
 
-from staticgrad.ir.constant import ArrayData
-from staticgrad.ir.dim import Size
 from staticgrad.ir.document import bound_constants, distinct_sizes, header_line, size_lines
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_parser import KernelReader
 from staticgrad.ir.kernel_text import INDENT, kernel_lines
-from staticgrad.ir.lexis import Tokens, name_text, quoted
 from staticgrad.ir.printer import comment
 from staticgrad.ir.schedule import Binding, Buffer, KernelStep, Schedule, Step
 from staticgrad.ir.text import INLINE_ELEMENTS, value_text
 from staticgrad.source import SourceLine
+from staticgrad.types.constant import ArrayData
+from staticgrad.types.dim import Size
+from staticgrad.types.lexis import Tokens, name_text, quoted
 
 _ROLES: Final = ("input", "parameter", "constant", "temp", "output", "scratch", "check")
 

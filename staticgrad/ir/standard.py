@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from staticgrad.errors import ArgumentError, RankError
-from staticgrad.message import shown
+from staticgrad.errors.wording import shown
 
 if TYPE_CHECKING:
     from staticgrad.ir.kinds import Of, V

@@ -56,7 +56,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from staticgrad.ir.dtype import DType, as_dtype
+from staticgrad.types.dtype import DType, as_dtype
 
 Array = npt.NDArray[Any]
 

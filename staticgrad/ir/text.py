@@ -19,13 +19,13 @@ import numpy as np
 import numpy.typing as npt
 
 from staticgrad.errors import ArgumentError, ParseError
-from staticgrad.ir import dim as dims
-from staticgrad.ir.constant import ArrayData
-from staticgrad.ir.dim import Dim, Size, dim
-from staticgrad.ir.dtype import ALL_DTYPES, F32, DType
-from staticgrad.ir.lexis import Tokens, quoted, unquoted
-from staticgrad.ir.size_weight import product_weight, weight
-from staticgrad.ir.types import TensorType
+from staticgrad.types import dim as dims
+from staticgrad.types.constant import ArrayData
+from staticgrad.types.dim import Dim, Size, dim
+from staticgrad.types.dtype import ALL_DTYPES, F32, DType
+from staticgrad.types.lexis import Tokens, quoted, unquoted
+from staticgrad.types.size_weight import product_weight, weight
+from staticgrad.types.tensor import TensorType
 
 INLINE_ELEMENTS: Final = 16  # larger arrays are named by their digest and bound from outside
 MAX_NESTING: Final = 64  # tuples, parentheses, lists: deeper text is refused, not recursed into

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from staticgrad.ir.dtype import BOOL, I64, U64, DType
 from staticgrad.ir.expr import (
     ARITHMETIC,
     BITWISE,
@@ -21,6 +20,7 @@ from staticgrad.ir.expr import (
     Access,
     Expr,
 )
+from staticgrad.types.dtype import BOOL, I64, U64, DType
 
 _SHIFTS: Final = ("shl", "shr")
 

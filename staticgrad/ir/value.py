@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 import numpy as np
 
+from staticgrad.errors.values import no_function, no_operand, no_ufunc
 from staticgrad.ir import functional
-from staticgrad.ir.arrays import is_pandas
 from staticgrad.ir.calls import as_method, as_numpy, carries
-from staticgrad.ir.dim import Dim, Size
-from staticgrad.ir.dtype import DType
-from staticgrad.ir.refusals import no_function, no_operand, no_ufunc
 from staticgrad.ir.standard import StandardArray
-from staticgrad.ir.types import Shape, TensorType
+from staticgrad.types.arrays import is_pandas
+from staticgrad.types.dim import Dim, Size
+from staticgrad.types.dtype import DType
+from staticgrad.types.tensor import Shape, TensorType
 
 if TYPE_CHECKING:
     from staticgrad.ir.kinds import Of, Places, V

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from typing import Final, NoReturn
 
 from staticgrad.errors import StaticgradError, VerifyError
-from staticgrad.ir.dim import Named, Size, bounds, named_sizes
 from staticgrad.ir.graph import Graph, Input, Node, ParameterLeaf
 from staticgrad.ir.printer import node_text, value_names
-from staticgrad.ir.types import TensorType
+from staticgrad.types.dim import Named, Size, bounds, named_sizes
+from staticgrad.types.tensor import TensorType
 
 
 def verify_graph(graph: Graph) -> None:

@@ -12,7 +12,6 @@ from keyword import iskeyword
 from typing import Final
 
 from staticgrad.ir.combiners import COMBINERS
-from staticgrad.ir.dtype import I32, I64, DType
 from staticgrad.ir.expr import Access, Expr
 from staticgrad.ir.kernel import (
     Accumulate,
@@ -35,6 +34,7 @@ from staticgrad.ir.kernel_lanes import lanes_read_apart, lanes_store_apart
 from staticgrad.ir.kernel_names import PRODUCT, misnamed
 from staticgrad.ir.kernel_text import access_text
 from staticgrad.ir.typing_rules import mistyped, mistyped_indices
+from staticgrad.types.dtype import I32, I64, DType
 
 
 def verify_kernel(kernel: Kernel) -> None:

@@ -12,11 +12,11 @@ from collections.abc import Callable
 from typing import Final, NoReturn
 
 from staticgrad.errors import VerifyError
-from staticgrad.ir.dim import Named, Size, bounds, named_sizes
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.schedule import Buffer, KernelStep, Schedule, Step
 from staticgrad.ir.schedule_text import buffer_text, kernel_names, sizes_in, step_text
 from staticgrad.ir.verify_kernel import verify_kernel
+from staticgrad.types.dim import Named, Size, bounds, named_sizes
 
 _LABELLED: Final = ("input", "parameter", "output")
 #: What a kernel may do, by mode, with a buffer of each role.

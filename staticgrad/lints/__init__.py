@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 from staticgrad.errors import ArgumentError
+from staticgrad.errors.wording import did_you_mean, listed
 from staticgrad.ir.calls import public
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.value import Value
@@ -17,7 +18,6 @@ from staticgrad.lints import broadcasting, derivatives, exponentials, gradients,
 from staticgrad.lints.finding import Finding as Finding, Severity as Severity
 from staticgrad.lints.program import Program, stabilized
 from staticgrad.lints.table import Lint as Lint, by_op
-from staticgrad.message import did_you_mean, listed
 
 __all__ = ["LINTS", "Finding", "Lint", "Severity", "lint"]
 

@@ -7,11 +7,11 @@ from typing import Final
 from staticgrad import ops as sg
 from staticgrad.ir.graph import Node, Symbolic
 from staticgrad.ir.op import registered_ops
-from staticgrad.ir.types import Shape
 from staticgrad.lints.program import Program
 from staticgrad.lints.table import Lint, Seen
 from staticgrad.ops.elementwise import Elementwise
 from staticgrad.ops.operands import shape_text
+from staticgrad.types.tensor import Shape
 
 _SEVERAL_OPERANDS: Final = tuple(
     name

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from staticgrad.message import message
+from staticgrad.errors.wording import message
 from staticgrad.source import Location
 
 #: ``warning``: the formula itself reaches the hazard. ``note``: nothing in it stays away from it.

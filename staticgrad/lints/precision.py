@@ -12,13 +12,13 @@ from typing import Final
 import numpy as np
 
 from staticgrad import ops as sg
-from staticgrad.ir.dtype import F32, F64
 from staticgrad.ir.graph import Constant, Node, Symbolic
-from staticgrad.ir.size_hints import hint_value
-from staticgrad.ir.types import Shape
 from staticgrad.lints.program import Program
 from staticgrad.lints.ranges import peeled
 from staticgrad.lints.table import Lint, Seen
+from staticgrad.types.dtype import F32, F64
+from staticgrad.types.size_hints import hint_value
+from staticgrad.types.tensor import Shape
 
 #: float32 holds every whole number up to here.
 _WHOLE: Final = 2**24

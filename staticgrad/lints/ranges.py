@@ -13,10 +13,10 @@ from enum import IntEnum
 from typing import Any, Final
 
 from staticgrad.analysis.users import ValueKey
-from staticgrad.ir.dim import bounds
 from staticgrad.ir.graph import Constant, Graph, Node, Symbolic
-from staticgrad.ir.types import TensorType
 from staticgrad.ops.operands import Linear
+from staticgrad.types.dim import bounds
+from staticgrad.types.tensor import TensorType
 
 _INF: Final = math.inf
 #: Larger constants are not read.

@@ -7,7 +7,6 @@ their functions. What is listed here is public as ``sg.<name>``; activations and
 from types import FunctionType
 
 from staticgrad.ir.calls import publish
-from staticgrad.ir.dim import dim as dim
 from staticgrad.ir.functional import FUNCTIONS
 from staticgrad.ir.graph import Graph, Parameter
 from staticgrad.ir.value import Value
@@ -207,6 +206,7 @@ from staticgrad.ops.trigonometric import (
     rad2deg,
     tan,
 )
+from staticgrad.types.dim import dim as dim
 
 #: NumPy's other spellings.
 abs = absolute

@@ -9,10 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from staticgrad.errors import ArgumentError, DTypeError
-from staticgrad.ir.dim import bounds
-from staticgrad.ir.dtype import BOOL, F64, I64
 from staticgrad.ir.functional import NUMPY_NAMES, functions
-from staticgrad.ir.types import product
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.masking import (
@@ -36,6 +33,9 @@ from staticgrad.ops.operands import (
 )
 from staticgrad.ops.powers import flat_root
 from staticgrad.ops.reduce import Extreme, Max, Min, Reduction, Sum
+from staticgrad.types.dim import bounds
+from staticgrad.types.dtype import BOOL, F64, I64
+from staticgrad.types.tensor import product
 
 
 def sum(

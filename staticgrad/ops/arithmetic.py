@@ -11,13 +11,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from staticgrad.ir.dtype import BOOL
 from staticgrad.ir.expr import Expr, apply, literal, select
 from staticgrad.ir.functional import NUMPY_NAMES, functions
 from staticgrad.ir.op import Array
 from staticgrad.ir.value import Value
 from staticgrad.ops.cotangent import MINUS_ONE, ONE, Cotangent, Partial
 from staticgrad.ops.elementwise import Elementwise, Floating, Operand, quiet
+from staticgrad.types.dtype import BOOL
 
 
 class Add(Elementwise, name="add"):

@@ -13,10 +13,6 @@ from typing import Any
 import numpy as np
 
 from staticgrad.errors import ArgumentError, RankError, ShapeError
-from staticgrad.ir import dim as dims
-from staticgrad.ir.arrays import array_of
-from staticgrad.ir.dim import Dim, Size
-from staticgrad.ir.dtype import I64
 from staticgrad.ir.functional import functions
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand, broadcast
@@ -32,6 +28,10 @@ from staticgrad.ops.operands import (
     shape_of,
 )
 from staticgrad.ops.slices import concatenate, flip, part, sliced, with_zeros
+from staticgrad.types import dim as dims
+from staticgrad.types.arrays import array_of
+from staticgrad.types.dim import Dim, Size
+from staticgrad.types.dtype import I64
 
 
 def roll(x: Operand, shift: Any, axis: Axes = None) -> Value:

@@ -13,8 +13,6 @@ import numpy as np
 
 from staticgrad.errors import DTypeError, RankError
 from staticgrad.ir.calls import publish
-from staticgrad.ir.dim import Dim
-from staticgrad.ir.dtype import I64
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import binding_kind
 from staticgrad.ir.value import Value
@@ -27,6 +25,8 @@ from staticgrad.ops.indexing import iota
 from staticgrad.ops.operands import as_value, as_values, floating, promoted_values, related
 from staticgrad.ops.rowwise import rowwise
 from staticgrad.ops.selection import where
+from staticgrad.types.dim import Dim
+from staticgrad.types.dtype import I64
 
 
 def embedding(table: Operand, ids: Operand) -> Value:

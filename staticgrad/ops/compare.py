@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from staticgrad.ir.dtype import BOOL, DType
 from staticgrad.ir.expr import Expr
 from staticgrad.ir.functional import NUMPY_NAMES
 from staticgrad.ir.op import Array
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Elementwise, Operand, common_dtype, quiet
+from staticgrad.types.dtype import BOOL, DType
 
 
 class _Truth(Elementwise):

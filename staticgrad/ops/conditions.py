@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from staticgrad.errors import ArgumentError, DTypeError
-from staticgrad.ir.dtype import BOOL, F64
 from staticgrad.ir.functional import functions
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.indexing import TakeAlong, within
 from staticgrad.ops.movement import expand_dims, reshape
 from staticgrad.ops.operands import as_value, as_values, promoted_values
+from staticgrad.types.dtype import BOOL, F64
 
 
 def isposinf(x: Operand) -> Value:

@@ -13,17 +13,17 @@ from typing import Any, ClassVar
 import numpy as np
 
 from staticgrad.errors import DTypeError, RankError, ShapeError
-from staticgrad.ir import dim as dims
-from staticgrad.ir.dim import Size
 from staticgrad.ir.forms import Contract, Form
 from staticgrad.ir.functional import functions
 from staticgrad.ir.op import Array, Op
-from staticgrad.ir.types import BroadcastError, Shape, TensorType, broadcast_shapes
 from staticgrad.ir.value import Value
 from staticgrad.ops.cotangent import unbroadcast
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.movement import reshape
 from staticgrad.ops.operands import promoted_values, related, shape_text
+from staticgrad.types import dim as dims
+from staticgrad.types.dim import Size
+from staticgrad.types.tensor import BroadcastError, Shape, TensorType, broadcast_shapes
 
 
 class MatMul(Op, name="matmul"):

@@ -7,20 +7,20 @@ from typing import Any
 import numpy as np
 
 from staticgrad.errors import DTypeError
-from staticgrad.ir.conversion import convert_array
-from staticgrad.ir.dim import Dim, Size
-from staticgrad.ir.dtype import F64, DType, as_dtype
 from staticgrad.ir.expr import Expr
 from staticgrad.ir.forms import Form, Pointwise, Same
 from staticgrad.ir.op import Array, Op, lift_all
-from staticgrad.ir.types import TensorType
 from staticgrad.ir.value import Value
 from staticgrad.ops.cotangent import ONE, Partial
 from staticgrad.ops.elementwise import Elementwise, Operand, dtype_hint, quiet
+from staticgrad.types.conversion import convert_array
+from staticgrad.types.dim import Dim, Size
+from staticgrad.types.dtype import F64, DType, as_dtype
+from staticgrad.types.tensor import TensorType
 
 
 class Cast(Elementwise, name="cast"):
-    """x converted to ``dtype``, as NumPy does it; ``ir/conversion.py`` says what does not fit.
+    """x converted to ``dtype``, as NumPy does it; ``types/conversion.py`` says what does not fit.
 
     Carries gradients between floating dtypes only.
     """

@@ -15,14 +15,14 @@ from inspect import signature
 from typing import Any, Final
 
 from staticgrad.errors import GradientError, OpDefinitionError
+from staticgrad.errors.wording import kind_of, shown
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Symbolic
 from staticgrad.ir.kinds import binding_kind
 from staticgrad.ir.op import Op
-from staticgrad.ir.types import Shape, TensorType
 from staticgrad.ir.value import Value
 from staticgrad.lazy import cached_property
-from staticgrad.message import kind_of, shown
+from staticgrad.types.tensor import Shape, TensorType
 
 #: Partial derivatives that cost nothing: recognised by ``times``, never multiplied.
 ONE: Final = 1.0

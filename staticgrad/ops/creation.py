@@ -1,7 +1,7 @@
 """Where values come from: inputs, parameters, constants, and arrays that follow from a shape.
 
 Here the user's spelling of names, shapes and element types is read and checked. How parameters are
-stored is in ``ir/parameter.py``.
+stored is in ``storage/parameter.py``.
 """
 
 from __future__ import annotations
@@ -14,9 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from staticgrad.errors import ArgumentError, DTypeError, RankError, ShapeAsValueWarning, warn
-from staticgrad.ir.arrays import array_of
-from staticgrad.ir.dim import Dim, Size, dim, floordiv, maximum
-from staticgrad.ir.dtype import ALL_DTYPES, F32, F64, I64, DType
+from staticgrad.errors.wording import shown
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import (
     Input,
@@ -27,10 +25,7 @@ from staticgrad.ir.graph import (
     constant as constant_node,
 )
 from staticgrad.ir.kinds import binding_kind
-from staticgrad.ir.parameter import ParameterStore
-from staticgrad.ir.types import Shape, TensorType
 from staticgrad.ir.value import Value
-from staticgrad.message import shown
 from staticgrad.ops.elementwise import Operand, array_dtype
 from staticgrad.ops.indexing import iota
 from staticgrad.ops.movement import broadcast_to
@@ -43,6 +38,11 @@ from staticgrad.ops.operands import (
     shape_of,
     size_of,
 )
+from staticgrad.storage.parameter import ParameterStore
+from staticgrad.types.arrays import array_of
+from staticgrad.types.dim import Dim, Size, dim, floordiv, maximum
+from staticgrad.types.dtype import ALL_DTYPES, F32, F64, I64, DType
+from staticgrad.types.tensor import Shape, TensorType
 
 _DTYPE_NAMES: Final = {name for d in ALL_DTYPES for name in (d.code, d.name)}
 

@@ -9,9 +9,9 @@ from math import pi
 from typing import Any
 
 from staticgrad.errors import ArgumentError, RankError, ShapeError
+from staticgrad.errors.wording import shown
 from staticgrad.ir.functional import functions
 from staticgrad.ir.value import Value
-from staticgrad.message import shown
 from staticgrad.ops import aggregate as of
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.operands import (

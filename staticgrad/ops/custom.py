@@ -14,15 +14,15 @@ from inspect import signature
 from typing import Any, Final, overload
 
 from staticgrad.errors import ArgumentError, GradientError, OpDefinitionError
+from staticgrad.errors.wording import kind_of, shown
 from staticgrad.ir.forms import Form, Same
 from staticgrad.ir.graph import Constant, Node, Symbolic
 from staticgrad.ir.kinds import binding_kind
 from staticgrad.ir.op import Op, lift_all
-from staticgrad.ir.types import TensorType
 from staticgrad.ir.value import Value
-from staticgrad.message import kind_of, shown
 from staticgrad.ops.elementwise import common_dtype, is_weak, lifted
 from staticgrad.ops.operands import as_value, related
+from staticgrad.types.tensor import TensorType
 
 Rule = Callable[..., Any]
 _rules: Final[dict[str, Rule]] = {}

@@ -15,9 +15,9 @@ from staticgrad.ir.expr import Expr, literal, select
 from staticgrad.ir.functional import NUMPY_NAMES, functions
 from staticgrad.ir.op import Array
 from staticgrad.ir.value import Value
-from staticgrad.ir.vecmath.layout import sign_bit
 from staticgrad.ops.cotangent import ONE, Partial
 from staticgrad.ops.elementwise import Elementwise, Operand, quiet
+from staticgrad.vecmath.layout import sign_bit
 
 
 class FloorDivide(Elementwise, name="floor_divide"):

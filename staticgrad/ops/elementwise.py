@@ -20,8 +20,17 @@ from staticgrad.errors import (
     ShapeError,
     SymbolicValueError,
 )
-from staticgrad.ir.dim import Dim
-from staticgrad.ir.dtype import (
+from staticgrad.errors.values import no_operand
+from staticgrad.errors.wording import did_you_mean, kind_of, shown
+from staticgrad.ir.expr import Expr
+from staticgrad.ir.forms import Form, Pointwise
+from staticgrad.ir.functional import functions
+from staticgrad.ir.kinds import binding_kind
+from staticgrad.ir.op import Op, as_array
+from staticgrad.ir.value import Value
+from staticgrad.ops.cotangent import Cotangent, Masked, Partial, times, unbroadcast, under
+from staticgrad.types.dim import Dim
+from staticgrad.types.dtype import (
     ALL_DTYPES,
     BOOL,
     F32,
@@ -32,16 +41,7 @@ from staticgrad.ir.dtype import (
     promote,
     promote_weak,
 )
-from staticgrad.ir.expr import Expr
-from staticgrad.ir.forms import Form, Pointwise
-from staticgrad.ir.functional import functions
-from staticgrad.ir.kinds import binding_kind
-from staticgrad.ir.op import Op, as_array
-from staticgrad.ir.refusals import no_operand
-from staticgrad.ir.types import BroadcastError, Shape, TensorType, broadcast_shapes
-from staticgrad.ir.value import Value
-from staticgrad.message import did_you_mean, kind_of, shown
-from staticgrad.ops.cotangent import Cotangent, Masked, Partial, times, unbroadcast, under
+from staticgrad.types.tensor import BroadcastError, Shape, TensorType, broadcast_shapes
 
 #: What public functions take: a value, a size, or what ``np.asarray`` takes. Sizes and Python
 #: scalars are weak.

@@ -11,15 +11,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from staticgrad.ir.dim import bounds
 from staticgrad.ir.functional import functions
-from staticgrad.ir.types import product
 from staticgrad.ir.value import Value
 from staticgrad.ops.aggregate import sum as total
 from staticgrad.ops.movement import reshape
 from staticgrad.ops.reduce import Max
 from staticgrad.ops.selection import where
 from staticgrad.ops.transcendental import exp, log
+from staticgrad.types.dim import bounds
+from staticgrad.types.tensor import product
 
 _INFINITY: Final = float("inf")
 

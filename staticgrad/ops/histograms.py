@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from staticgrad.errors import ArgumentError, RankError
-from staticgrad.ir.dtype import I64
 from staticgrad.ir.functional import functions
 from staticgrad.ir.value import Value
 from staticgrad.ops import aggregate as of
@@ -29,6 +28,7 @@ from staticgrad.ops.operands import (
 from staticgrad.ops.selection import where
 from staticgrad.ops.slices import part
 from staticgrad.ops.sorting import searchsorted
+from staticgrad.types.dtype import I64
 
 Range = tuple[float, float] | None
 

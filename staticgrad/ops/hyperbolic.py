@@ -12,14 +12,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.ir.dtype import F32, F64, DType
 from staticgrad.ir.expr import Expr, literal, select
 from staticgrad.ir.functional import NUMPY_NAMES, functions
 from staticgrad.ir.op import Array
 from staticgrad.ir.value import Value
-from staticgrad.ir.vecmath.layout import flip_sign, sign_bit
 from staticgrad.ops.cotangent import Partial
 from staticgrad.ops.elementwise import Floating, Operand, quiet
+from staticgrad.types.dtype import F32, F64, DType
+from staticgrad.vecmath.layout import flip_sign, sign_bit
 
 #: From here on exp(-x) is nothing beside exp(x) / 2.
 _FAR: Final = 20.0

@@ -12,9 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from staticgrad.ir.arrays import array_of
-from staticgrad.ir.dim import Dim, Size
-from staticgrad.ir.dtype import I64
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import binding_kind
 from staticgrad.ir.value import Value
@@ -22,6 +19,9 @@ from staticgrad.ops.elementwise import broadcast
 from staticgrad.ops.indexing import checked, iota
 from staticgrad.ops.movement import moveaxis, reshape
 from staticgrad.ops.operands import as_value
+from staticgrad.types.arrays import array_of
+from staticgrad.types.dim import Dim, Size
+from staticgrad.types.dtype import I64
 
 
 def rows_and_places(x: Value, arrays: Sequence[tuple[int, Any]]) -> tuple[Value, Value]:

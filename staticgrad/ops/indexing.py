@@ -13,17 +13,13 @@ from typing import Any
 import numpy as np
 
 from staticgrad.errors import ArgumentError, DTypeError, IndexOutOfRange, RankError, ShapeError
-from staticgrad.ir import dim as dims
-from staticgrad.ir.dim import Size
-from staticgrad.ir.dtype import F32, I64, DType
+from staticgrad.errors.wording import Related, shown
 from staticgrad.ir.expr import Expr
 from staticgrad.ir.forms import Form, Gather, GatherAlong, Pointwise, ScatterAdd, ScatterAlong
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import binding_kind
 from staticgrad.ir.op import Array, Op
-from staticgrad.ir.types import Shape, TensorType
 from staticgrad.ir.value import Value
-from staticgrad.message import Related, shown
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.movement import expand_dims, ravel
 from staticgrad.ops.operands import (
@@ -37,6 +33,10 @@ from staticgrad.ops.operands import (
     size_of,
 )
 from staticgrad.source import Location
+from staticgrad.types import dim as dims
+from staticgrad.types.dim import Size
+from staticgrad.types.dtype import F32, I64, DType
+from staticgrad.types.tensor import Shape, TensorType
 
 
 class Take(Linear, name="take"):

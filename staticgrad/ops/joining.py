@@ -9,8 +9,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, overload
 
 from staticgrad.errors import ArgumentError
-from staticgrad.ir.dim import Size
-from staticgrad.ir.dtype import F32
 from staticgrad.ir.functional import NUMPY_NAMES, functions
 from staticgrad.ir.value import Value
 from staticgrad.ops.arrange import split
@@ -30,6 +28,8 @@ from staticgrad.ops.operands import (
     shape_of,
 )
 from staticgrad.ops.slices import concatenate, flip, part, stack
+from staticgrad.types.dim import Size
+from staticgrad.types.dtype import F32
 
 
 @overload

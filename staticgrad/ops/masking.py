@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from staticgrad.errors import ArgumentError, DTypeError, RankError
-from staticgrad.ir.dim import maximum
+from staticgrad.errors.wording import shown
 from staticgrad.ir.functional import functions
 from staticgrad.ir.value import Value
-from staticgrad.message import shown
 from staticgrad.ops.elementwise import Operand, strong_dtype
 from staticgrad.ops.operands import as_value, is_number, related
+from staticgrad.types.dim import maximum
 
 #: Which elements count: a bool for each, broadcast against them; None or True for all.
 Mask = Operand | None

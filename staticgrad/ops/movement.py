@@ -12,14 +12,11 @@ from typing import Any
 import numpy as np
 
 from staticgrad.errors import ArgumentError, AxisError, ShapeError
-from staticgrad.ir import dim as dims
-from staticgrad.ir.dim import Dim, Size
+from staticgrad.errors.wording import shown
 from staticgrad.ir.forms import AxisMap, Form, Reshape as ReshapeForm, View
 from staticgrad.ir.functional import NUMPY_NAMES, functions
 from staticgrad.ir.op import Array
-from staticgrad.ir.types import Shape, TensorType, product
 from staticgrad.ir.value import Value
-from staticgrad.message import shown
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.operands import (
     Axes,
@@ -33,6 +30,9 @@ from staticgrad.ops.operands import (
     shape_text,
     size_of,
 )
+from staticgrad.types import dim as dims
+from staticgrad.types.dim import Dim, Size
+from staticgrad.types.tensor import Shape, TensorType, product
 
 
 class Reshape(Linear, name="reshape"):

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 import numpy as np
 
-from staticgrad.elsewhere import no_such_name
 from staticgrad.errors import ArgumentError, DTypeError, RankError, ShapeError
-from staticgrad.ir import dim as dims
+from staticgrad.errors.elsewhere import no_such_name
+from staticgrad.errors.wording import shown
 from staticgrad.ir.calls import publish
 from staticgrad.ir.functional import functions
 from staticgrad.ir.value import Value
-from staticgrad.message import shown
 from staticgrad.ops import transcendental as of
 from staticgrad.ops.aggregate import mean, sum as total
 from staticgrad.ops.attention import attention as attention, embedding as embedding
@@ -46,6 +45,7 @@ from staticgrad.ops.operands import (
 )
 from staticgrad.ops.rowwise import rowwise
 from staticgrad.ops.selection import where
+from staticgrad.types import dim as dims
 
 __all__ = [
     "attention",

@@ -1,6 +1,6 @@
 """The quantile of the standard normal distribution, of which normal draws are made.
 
-A vector-math block in kernels (``staticgrad/ir/vecmath/normal_quantile.py``), SciPy's ``ndtri`` in
+A vector-math block in kernels (``staticgrad/vecmath/normal_quantile.py``), SciPy's ``ndtri`` in
 the reference. Knows nothing of random bits.
 """
 

@@ -9,16 +9,16 @@ from __future__ import annotations
 from typing import Any
 
 from staticgrad.errors import ArgumentError, RankError, ShapeError
-from staticgrad.ir import dim as dims
+from staticgrad.errors.wording import shown
 from staticgrad.ir.calls import publish
 from staticgrad.ir.functional import functions
 from staticgrad.ir.value import Value
-from staticgrad.message import shown
 from staticgrad.ops.aggregate import mean
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.movement import reshape
 from staticgrad.ops.operands import as_values, axis_of, floating, integer, related, shape_text
 from staticgrad.ops.rowwise import rowwise
+from staticgrad.types import dim as dims
 
 
 @rowwise(1)

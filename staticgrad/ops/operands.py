@@ -12,15 +12,12 @@ from typing import Any
 import numpy as np
 
 from staticgrad.errors import ArgumentError, AxisError, DTypeError, Related, ShapeError
-from staticgrad.ir.dim import Dim, Size
-from staticgrad.ir.dtype import F64, I64, U64, DType, as_dtype
+from staticgrad.errors.wording import shown
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Symbolic
 from staticgrad.ir.kinds import binding_kind
 from staticgrad.ir.op import Op
-from staticgrad.ir.types import Shape, TensorType
 from staticgrad.ir.value import Value
-from staticgrad.message import shown
 from staticgrad.ops.elementwise import (
     Operand,
     common_dtype,
@@ -29,6 +26,9 @@ from staticgrad.ops.elementwise import (
     shared_dtype,
     strong_dtype,
 )
+from staticgrad.types.dim import Dim, Size
+from staticgrad.types.dtype import F64, I64, U64, DType, as_dtype
+from staticgrad.types.tensor import Shape, TensorType
 
 Axes = int | Sequence[int] | None
 

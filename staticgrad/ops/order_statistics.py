@@ -13,9 +13,6 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad.errors import ArgumentError, EmptyReductionError
-from staticgrad.ir.arrays import array_of
-from staticgrad.ir.dim import Dim, Size, floordiv
-from staticgrad.ir.dtype import F64, I64
 from staticgrad.ir.functional import functions
 from staticgrad.ir.value import Value
 from staticgrad.ops import aggregate as of
@@ -32,6 +29,9 @@ from staticgrad.ops.operands import (
 from staticgrad.ops.selection import where
 from staticgrad.ops.slices import part, stack
 from staticgrad.ops.sorting import searchsorted, sort
+from staticgrad.types.arrays import array_of
+from staticgrad.types.dim import Dim, Size, floordiv
+from staticgrad.types.dtype import F64, I64
 
 _METHODS: Final = ("linear", "lower", "higher", "midpoint", "nearest")
 

@@ -12,17 +12,17 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad.errors import ArgumentError, DTypeError, ShapeError
-from staticgrad.ir import dim as dims
-from staticgrad.ir.dim import Dim, Size
-from staticgrad.ir.dtype import I64
+from staticgrad.errors.wording import shown
 from staticgrad.ir.functional import FUNCTIONS, functions
 from staticgrad.ir.value import Value
-from staticgrad.message import shown
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.indexing import iota, take
 from staticgrad.ops.movement import broadcast_to, reshape
 from staticgrad.ops.operands import as_value, axis_of, is_number, related, size_of
 from staticgrad.ops.slices import Pad, concatenate, part
+from staticgrad.types import dim as dims
+from staticgrad.types.dim import Dim, Size
+from staticgrad.types.dtype import I64
 
 Pairs = list[tuple[Any, Any]]
 _STATISTICS: Final = {"maximum": "max", "minimum": "min", "mean": "mean", "median": "median"}

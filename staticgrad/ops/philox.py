@@ -12,14 +12,14 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad.errors import ArgumentError, DTypeError
-from staticgrad.ir.dim import Size
-from staticgrad.ir.dtype import U32, U64, DType
 from staticgrad.ir.expr import Expr, literal
 from staticgrad.ir.forms import Form, Pointwise
 from staticgrad.ir.op import Array, Op
-from staticgrad.ir.types import TensorType
 from staticgrad.ir.value import Value
 from staticgrad.ops.operands import as_values
+from staticgrad.types.dim import Size
+from staticgrad.types.dtype import U32, U64, DType
+from staticgrad.types.tensor import TensorType
 
 MULTIPLIERS: Final = (0xD2511F53, 0xCD9E8D57)
 WEYL: Final = (0x9E3779B9, 0xBB67AE85)  # of the golden ratio and the square root of 3

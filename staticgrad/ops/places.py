@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import numpy as np
 
 from staticgrad.errors import UnknownAttributeError
-from staticgrad.ir.dtype import I64
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import binding_kind
 from staticgrad.ir.value import Value
@@ -25,6 +24,7 @@ from staticgrad.ops.operands import as_value
 from staticgrad.ops.selection import where
 from staticgrad.ops.slices import Pad
 from staticgrad.ops.subscript import Selection, selection
+from staticgrad.types.dtype import I64
 
 #: JAX's names of further updates -> the operator.
 _SIGNS: Final = {

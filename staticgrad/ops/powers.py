@@ -12,15 +12,12 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad.errors import DTypeError
-from staticgrad.ir.dim import Dim
-from staticgrad.ir.dtype import DType
+from staticgrad.errors.wording import shown
 from staticgrad.ir.expr import Expr, literal, select
 from staticgrad.ir.functional import NUMPY_NAMES, functions
 from staticgrad.ir.kinds import binding_kind
 from staticgrad.ir.op import Array
-from staticgrad.ir.types import TensorType
 from staticgrad.ir.value import Value
-from staticgrad.message import shown
 from staticgrad.ops.arithmetic import Div, Mul
 from staticgrad.ops.cotangent import ONE, ZERO, Cotangent, Partial, times
 from staticgrad.ops.elementwise import (
@@ -32,6 +29,9 @@ from staticgrad.ops.elementwise import (
     lifted,
     quiet,
 )
+from staticgrad.types.dim import Dim
+from staticgrad.types.dtype import DType
+from staticgrad.types.tensor import TensorType
 
 #: Floating powers up to here are multiplied out, within 63 half-ULPs of the true power.
 _MAX_EXPONENT: Final = 64

@@ -16,21 +16,21 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import numpy as np
 
-from staticgrad.elsewhere import no_such_name
 from staticgrad.errors import ArgumentError, DTypeError, UnknownAttributeError
-from staticgrad.ir.arrays import array_of
-from staticgrad.ir.dim import dim
-from staticgrad.ir.dtype import F32, F64, I32, I64, U32, U64, DType
+from staticgrad.errors.elsewhere import no_such_name
+from staticgrad.errors.wording import did_you_mean, shown
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Parameter
-from staticgrad.ir.types import Shape
 from staticgrad.ir.value import Value
-from staticgrad.message import did_you_mean, shown
 from staticgrad.ops.creation import parameter
 from staticgrad.ops.elementwise import Operand, array_dtype
 from staticgrad.ops.normal_quantile import Ndtri
 from staticgrad.ops.operands import dtype_of, floating, integer, is_number, related, shape_of
 from staticgrad.ops.philox import STREAMS, RandomBits
+from staticgrad.types.arrays import array_of
+from staticgrad.types.dim import dim
+from staticgrad.types.dtype import F32, F64, I32, I64, U32, U64, DType
+from staticgrad.types.tensor import Shape
 
 __all__ = [
     "Generator",

@@ -13,17 +13,17 @@ from typing import Any, ClassVar
 import numpy as np
 
 from staticgrad.errors import AxisError, DTypeError, EmptyReductionError
-from staticgrad.ir import dim as dims
 from staticgrad.ir.combiners import COMBINERS
-from staticgrad.ir.dtype import as_dtype
 from staticgrad.ir.forms import Form, Reduce
 from staticgrad.ir.functional import functions
 from staticgrad.ir.op import Array, Op
 from staticgrad.ir.summation import tree_sum
-from staticgrad.ir.types import TensorType
 from staticgrad.ir.value import Value
 from staticgrad.ops.movement import Broadcast
 from staticgrad.ops.operands import kept_axes, without
+from staticgrad.types import dim as dims
+from staticgrad.types.dtype import as_dtype
+from staticgrad.types.tensor import TensorType
 
 
 class Reduction(Op):

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from staticgrad.errors import ArgumentError
-from staticgrad.ir.dtype import F64
 from staticgrad.ir.functional import NUMPY_NAMES, functions
 from staticgrad.ir.value import Value
 from staticgrad.ops.arithmetic import divide, multiply, rint
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.operands import as_value, floating, integer, related
 from staticgrad.ops.selection import where
+from staticgrad.types.dtype import F64
 
 
 def round(x: Operand, decimals: int = 0) -> Value:

@@ -13,15 +13,15 @@ from typing import Any, ClassVar, Final, Literal
 import numpy as np
 
 from staticgrad.errors import AxisError, DTypeError, RankError, ShapeError
-from staticgrad.ir import dim as dims
 from staticgrad.ir.forms import Form, Scan
 from staticgrad.ir.functional import functions
 from staticgrad.ir.op import Array, Op
-from staticgrad.ir.types import TensorType
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand, quiet
 from staticgrad.ops.operands import as_value, axis_of, counting_dtype, promoted_values
 from staticgrad.ops.slices import concatenate, flip, part, with_zeros
+from staticgrad.types import dim as dims
+from staticgrad.types.tensor import TensorType
 
 Kind = Literal["sum", "prod", "linear"]
 _UFUNCS: Final = {"sum": np.add, "prod": np.multiply}

@@ -13,15 +13,15 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad.errors import ArgumentError, DTypeError
-from staticgrad.ir.dtype import BOOL, DType
 from staticgrad.ir.expr import Expr, select
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import binding_kind
 from staticgrad.ir.op import Array
-from staticgrad.ir.types import TensorType
 from staticgrad.ir.value import Value
 from staticgrad.ops.cotangent import ZERO, Cotangent, Masked
 from staticgrad.ops.elementwise import Elementwise, Operand, lifted, promoted, quiet
+from staticgrad.types.dtype import BOOL, DType
+from staticgrad.types.tensor import TensorType
 
 #: From how many elements on, and for which item sizes, a choice is made on bits.
 _FEW: Final = 1024

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 
 from staticgrad.errors import ArgumentError
-from staticgrad.ir.dtype import BOOL, DType
 from staticgrad.ir.expr import Expr
 from staticgrad.ir.functional import functions
 from staticgrad.ir.op import Array
 from staticgrad.ir.value import Value
-from staticgrad.ir.vecmath.layout import sign_bit
 from staticgrad.ops.elementwise import Floating, Operand
 from staticgrad.ops.operands import as_value, floating, promoted_values
+from staticgrad.types.dtype import BOOL, DType
+from staticgrad.vecmath.layout import sign_bit
 
 
 class Signbit(Floating, name="signbit"):

@@ -13,12 +13,9 @@ from typing import Any
 import numpy as np
 
 from staticgrad.errors import ArgumentError, AxisError, DTypeError, RankError, ShapeError
-from staticgrad.ir import dim as dims
-from staticgrad.ir.dim import Dim, Size
 from staticgrad.ir.forms import Assemble, AxisMap, Form, Region, View
 from staticgrad.ir.functional import NUMPY_NAMES, functions
 from staticgrad.ir.op import Array, Op
-from staticgrad.ir.types import Shape, TensorType
 from staticgrad.ir.value import Value
 from staticgrad.ops.cotangent import zeros_like_type
 from staticgrad.ops.elementwise import Operand
@@ -34,6 +31,9 @@ from staticgrad.ops.operands import (
     related,
     shape_text,
 )
+from staticgrad.types import dim as dims
+from staticgrad.types.dim import Dim, Size
+from staticgrad.types.tensor import Shape, TensorType
 
 
 class Slice(Linear, name="slice"):

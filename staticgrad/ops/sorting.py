@@ -14,14 +14,10 @@ from typing import Any, Final, cast
 import numpy as np
 
 from staticgrad.errors import ArgumentError, AxisError, DTypeError, RankError, ShapeError
-from staticgrad.ir import dim as dims
-from staticgrad.ir.dim import Size
-from staticgrad.ir.dtype import I8, I32, I64, DType
 from staticgrad.ir.expr import Expr, literal, same_width_int, select
 from staticgrad.ir.forms import Form, Search as SearchForm, Sort as SortForm
 from staticgrad.ir.functional import functions
 from staticgrad.ir.op import Array, Op
-from staticgrad.ir.types import TensorType
 from staticgrad.ir.value import Value
 from staticgrad.ops.cotangent import ZERO
 from staticgrad.ops.elementwise import Operand
@@ -35,6 +31,10 @@ from staticgrad.ops.operands import (
     related,
     size_of,
 )
+from staticgrad.types import dim as dims
+from staticgrad.types.dim import Size
+from staticgrad.types.dtype import I8, I32, I64, DType
+from staticgrad.types.tensor import TensorType
 
 #: Longer rows are refused: a position shares a word with a key of 32 bits.
 _LONGEST: Final = 2**32 - 1

@@ -12,16 +12,16 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad.errors import ArgumentError, DTypeError
+from staticgrad.errors.wording import shown
 from staticgrad.ir.calls import publish
-from staticgrad.ir.dim import Size
-from staticgrad.ir.dtype import DType
 from staticgrad.ir.functional import FACTS, functions
-from staticgrad.ir.types import Shape, product
 from staticgrad.ir.value import Value
-from staticgrad.message import shown
 from staticgrad.ops.creation import constant
 from staticgrad.ops.elementwise import Operand, common_dtype, strong_dtype
 from staticgrad.ops.operands import as_value, axes_of, dtype_of
+from staticgrad.types.dim import Size
+from staticgrad.types.dtype import DType
+from staticgrad.types.tensor import Shape, product
 
 e: Final = math.e
 inf: Final = math.inf

@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal, overload
 
 from staticgrad.errors import DTypeError, RankError, ShapeError
-from staticgrad.ir.dim import Size, maximum
 from staticgrad.ir.functional import functions
-from staticgrad.ir.types import product
 from staticgrad.ir.value import Value
 from staticgrad.ops import aggregate as of
 from staticgrad.ops.contract import matmul
@@ -26,6 +24,8 @@ from staticgrad.ops.operands import (
     related,
 )
 from staticgrad.ops.slices import concatenate
+from staticgrad.types.dim import Size, maximum
+from staticgrad.types.tensor import product
 
 
 @overload

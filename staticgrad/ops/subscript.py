@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 
 from staticgrad.errors import ArgumentError, AxisError, IndexOutOfRange, ShapeError
-from staticgrad.ir.arrays import array_of
-from staticgrad.ir.dim import Dim, Size, bounds, floordiv, maximum
+from staticgrad.errors.wording import shown
 from staticgrad.ir.functional import functions
 from staticgrad.ir.value import Value
-from staticgrad.message import shown
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.index_arrays import rows_and_places
 from staticgrad.ops.movement import moveaxis, reshape
 from staticgrad.ops.operands import as_value, integer, related
 from staticgrad.ops.slices import sliced
+from staticgrad.types.arrays import array_of
+from staticgrad.types.dim import Dim, Size, bounds, floordiv, maximum
 
 
 @dataclass

@@ -11,8 +11,6 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad.errors import ArgumentError
-from staticgrad.ir.dim import Dim, floordiv
-from staticgrad.ir.dtype import BOOL
 from staticgrad.ir.functional import NUMPY_NAMES, functions
 from staticgrad.ir.value import Value
 from staticgrad.ops import aggregate as of
@@ -31,6 +29,8 @@ from staticgrad.ops.powers import flat_root
 from staticgrad.ops.scans import CumProd
 from staticgrad.ops.selection import where
 from staticgrad.ops.slices import concatenate, part
+from staticgrad.types.dim import Dim, floordiv
+from staticgrad.types.dtype import BOOL
 
 #: Longer axes are multiplied one element after the other.
 _LONGEST_TREE: Final = 65536

@@ -16,10 +16,10 @@ from staticgrad.ir.expr import Expr, literal, select
 from staticgrad.ir.functional import NUMPY_NAMES, functions
 from staticgrad.ir.op import Array
 from staticgrad.ir.value import Value
-from staticgrad.ir.vecmath.inverse_trigonometric import HALF_PI
-from staticgrad.ir.vecmath.layout import flip_sign, sign_bit
 from staticgrad.ops.cotangent import ZERO, Partial
 from staticgrad.ops.elementwise import Floating, Operand, quiet
+from staticgrad.vecmath.inverse_trigonometric import HALF_PI
+from staticgrad.vecmath.layout import flip_sign, sign_bit
 
 
 class Tan(Floating, name="tan"):

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from staticgrad.errors import OutOfMemory
-from staticgrad.ir.parameter import ALIGNMENT, aligned_bytes
+from staticgrad.storage.parameter import ALIGNMENT, aligned_bytes
 
 #: NumPy's C interface: the pointer to the data is the first field after the object's header.
 _DATA: Final = object.__basicsize__

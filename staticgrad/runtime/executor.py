@@ -20,7 +20,6 @@ from staticgrad.analysis.binding import Feeds, bind_sizes, concrete_shape
 from staticgrad.analysis.budget_error import name_reasons
 from staticgrad.errors import BudgetInfeasible, FeedError, ReentryError
 from staticgrad.ir.graph import Graph
-from staticgrad.ir.locks import is_inside_another
 from staticgrad.ir.plan import Plan
 from staticgrad.kept import Kept
 from staticgrad.native.environment import default_environment
@@ -29,6 +28,7 @@ from staticgrad.runtime.arena import Arena, address_of
 from staticgrad.runtime.feeds import BoundFeeds, FeedBinder, copy_feed
 from staticgrad.runtime.outputs import OutputPool, check_apart, given_outputs
 from staticgrad.runtime.step import ParameterLocks, Program, Table
+from staticgrad.storage.locks import is_inside_another
 
 Array = npt.NDArray[Any]
 #: (sizes, buffer names of staged inputs) -> plan; raises when there is none within the budget.

@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from staticgrad.analysis.binding import Feeds, feed_array, name_feeds
+from staticgrad.errors.wording import kind_of
 from staticgrad.ir.graph import Graph
-from staticgrad.message import kind_of
 from staticgrad.native.environment import default_environment
 
 Array = npt.NDArray[Any]

@@ -17,10 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from staticgrad.errors import KernelAccessError
-from staticgrad.ir.parameter import ALIGNMENT, write_together
 from staticgrad.ir.plan import Placement
 from staticgrad.runtime.arena import Arena
 from staticgrad.runtime.guarded_copy import Bytes, GuardedCopy, Span, bytes_at, span_of
+from staticgrad.storage.parameter import ALIGNMENT, write_together
 
 if TYPE_CHECKING:
     from staticgrad.runtime.guarded import GuardedTable

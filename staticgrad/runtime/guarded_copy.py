@@ -14,9 +14,9 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from staticgrad.ir.parameter import ALIGNMENT, aligned_bytes
 from staticgrad.ir.plan import Placement, Plan
 from staticgrad.runtime.arena import Arena, address_of
+from staticgrad.storage.parameter import ALIGNMENT, aligned_bytes
 
 Bytes = npt.NDArray[np.uint8]
 #: Bytes of a red zone: more than any vector or tile reaches past an end.

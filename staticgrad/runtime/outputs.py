@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from staticgrad.errors import OutOfMemory, OutputArrayError
-from staticgrad.ir.arrays import array_of
-from staticgrad.ir.parameter import aligned_bytes
-from staticgrad.message import kind_of
+from staticgrad.errors.wording import kind_of
 from staticgrad.runtime.arena import address_of
+from staticgrad.storage.parameter import aligned_bytes
+from staticgrad.types.arrays import array_of
 
 Array = npt.NDArray[Any]
 _BLOCKS: Final = 2  # blocks kept per output: a loop holds its last result while it makes the next

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from staticgrad.ir.parameter import ParameterStore, aligned_bytes, write_together
 from staticgrad.runtime.arena import address_of
+from staticgrad.storage.parameter import ParameterStore, aligned_bytes, write_together
 
 
 class Shadows:

@@ -20,15 +20,15 @@ import numpy.typing as npt
 from staticgrad.analysis.cost import all_seconds
 from staticgrad.errors import IndexOutOfRange, VerifyError
 from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.parameter import ParameterStore
 from staticgrad.ir.plan import Plan, PlannedStep
-from staticgrad.ir.reservation import LockSet
 from staticgrad.ir.schedule import KernelStep, Schedule, Step
 from staticgrad.native import ROW_WORDS
 from staticgrad.runtime.arena import Arena, address_of
 from staticgrad.runtime.lookups import index_failure
 from staticgrad.runtime.shadows import Shadows
 from staticgrad.source import Location
+from staticgrad.storage.parameter import ParameterStore
+from staticgrad.storage.reservation import LockSet
 
 Array = npt.NDArray[Any]
 #: Runs rows ``first`` to ``last`` (exclusive) of the table at an address.

@@ -18,14 +18,14 @@ from staticgrad.analysis.evaluate import evaluate
 from staticgrad.autodiff.forward import jvp
 from staticgrad.autodiff.reverse import grad
 from staticgrad.errors import ArgumentError, CheckError
-from staticgrad.ir.dtype import F64, as_dtype
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Graph, Input, Node, Symbolic
 from staticgrad.ir.op import Array
-from staticgrad.ir.types import TensorType
 from staticgrad.ir.value import Value
 from staticgrad.source import capture
 from staticgrad.testing.graphs import array_text
+from staticgrad.types.dtype import F64, as_dtype
+from staticgrad.types.tensor import TensorType
 
 Feeds = Mapping[Any, npt.ArrayLike] | Sequence[npt.ArrayLike]
 #: Forward and reverse mode compute one number from the same partials, in another order.

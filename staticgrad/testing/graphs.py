@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from staticgrad.errors import ArgumentError, CheckError
+from staticgrad.errors.wording import kind_of
 from staticgrad.ir.compare import first_difference
 from staticgrad.ir.graph import Graph, Symbolic
 from staticgrad.ir.value import Value
-from staticgrad.message import kind_of
 
 
 def assert_same_graph(found: Graph | Value, expected: Graph | Value) -> None:

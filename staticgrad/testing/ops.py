@@ -23,17 +23,15 @@ from staticgrad.analysis.interpret import interpret
 from staticgrad.autodiff.reverse import grad
 from staticgrad.compiler import Compiled, compile as compile_graph
 from staticgrad.errors import ArgumentError, CheckError, StaticgradError
+from staticgrad.errors.wording import kind_of
 from staticgrad.ir.calls import public
 from staticgrad.ir.compare import same_graph
-from staticgrad.ir.dtype import as_dtype
 from staticgrad.ir.expr import ref
 from staticgrad.ir.forms import Pointwise
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Graph, Input, Node, Symbolic, constant
 from staticgrad.ir.op import Array, Op, registered_ops
 from staticgrad.ir.parser import parse
-from staticgrad.ir.types import TensorType
-from staticgrad.message import kind_of
 from staticgrad.source import capture
 from staticgrad.testing.gradients import check_gradients
 from staticgrad.testing.graphs import array_text
@@ -48,6 +46,8 @@ from staticgrad.testing.variants import (
     sized_samples,
     type_variants,
 )
+from staticgrad.types.dtype import as_dtype
+from staticgrad.types.tensor import TensorType
 
 _MOST_SHOWN: Final = 4  # elements of a mismatch
 _MOST_NARROW: Final = 3  # samples whose float32 derivatives are tried

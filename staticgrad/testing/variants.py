@@ -12,10 +12,10 @@ from typing import Final
 
 import numpy as np
 
-from staticgrad.ir.dtype import ALL_DTYPES, DType, as_dtype
 from staticgrad.ir.op import Array, Op
 from staticgrad.ops.elementwise import Elementwise
 from staticgrad.testing.slopes import CORNERS, PROBES, grid, smooth_points
+from staticgrad.types.dtype import ALL_DTYPES, DType, as_dtype
 
 Operands = tuple[Array, ...]
 #: Shapes that an elementwise op is tried in; the operands take turns, so that they broadcast.

@@ -7,9 +7,9 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.errors import ArgumentError, IndexOutOfRange, OpDefinitionError, OutOfMemory
-from staticgrad.ir.dtype import F32, F64
 from staticgrad.ir.op import Op
-from staticgrad.ir.types import TensorType
+from staticgrad.types.dtype import F32, F64
+from staticgrad.types.tensor import TensorType
 from tests.chains import sum_chain
 
 

@@ -9,9 +9,9 @@ from hypothesis import given, strategies as st
 from numpy.typing import NDArray
 
 from staticgrad.analysis.interpret import fma, interpret
-from staticgrad.ir.dtype import BOOL, F32, F64, I8, I32, I64, U8, U32, U64, DType
 from staticgrad.ir.expr import Access, Expr, apply, index, literal, load, ref, select
-from staticgrad.ir.vecmath.blocks import expand
+from staticgrad.types.dtype import BOOL, F32, F64, I8, I32, I64, U8, U32, U64, DType
+from staticgrad.vecmath.blocks import expand
 
 Array = NDArray[np.generic]
 

@@ -16,7 +16,6 @@ import numpy as np
 
 from staticgrad.analysis.interpret import interpret
 from staticgrad.ir.combiners import COMBINERS
-from staticgrad.ir.dtype import as_dtype
 from staticgrad.ir.expr import Access, Expr, postorder, ref
 from staticgrad.ir.kernel import (
     Accumulate,
@@ -30,6 +29,7 @@ from staticgrad.ir.kernel import (
     Store,
 )
 from staticgrad.ir.summation import column_sum, lane_sum
+from staticgrad.types.dtype import as_dtype
 
 Array = np.ndarray[Any, Any]
 

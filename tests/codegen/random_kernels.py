@@ -12,7 +12,6 @@ from random import Random
 from typing import Final
 
 from staticgrad.ir.combiners import COMBINERS
-from staticgrad.ir.dtype import ALL_DTYPES, BOOL, F32, F64, I32, I64, U8, DType
 from staticgrad.ir.expr import (
     ARITHMETIC,
     BITWISE,
@@ -44,6 +43,7 @@ from staticgrad.ir.kernel import (
     Store,
 )
 from staticgrad.ir.typing_rules import mistyped
+from staticgrad.types.dtype import ALL_DTYPES, BOOL, F32, F64, I32, I64, U8, DType
 
 #: n0 rows of n1 columns; each row of a column's rows is one of n2.
 ROWS, COLUMNS, DEEP = "n0", "n1", "n2"

@@ -15,7 +15,6 @@ import pytest
 from staticgrad import native
 from staticgrad.codegen.numba_source import render
 from staticgrad.errors import VerifyError
-from staticgrad.ir.dtype import BOOL, F32
 from staticgrad.ir.expr import Access, index, literal, ref
 from staticgrad.ir.kernel import (
     Accumulate,
@@ -32,6 +31,7 @@ from staticgrad.ir.kernel import (
 )
 from staticgrad.ir.kernel_parser import parse_kernel
 from staticgrad.ir.verify_kernel import verify_kernel
+from staticgrad.types.dtype import BOOL, F32
 from tests.codegen.kernel_meaning import Array, Meaning
 from tests.codegen.random_kernels import random_kernel
 from tests.native.support import MODES, Mode, assert_same, call

@@ -9,10 +9,10 @@ import numpy as np
 
 import staticgrad as sg
 from staticgrad.analysis.agreement import same_bytes
-from staticgrad.ir.dtype import as_dtype
 from staticgrad.ir.graph import Graph, Input, Node, Symbolic
-from staticgrad.ir.types import TensorType
 from staticgrad.source import capture
+from staticgrad.types.dtype import as_dtype
+from staticgrad.types.tensor import TensorType
 
 Arrays = Mapping[str, np.ndarray]
 

@@ -11,7 +11,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.analysis.agreement import same_bytes
-from staticgrad.ir.dtype import ALL_DTYPES, as_dtype
+from staticgrad.types.dtype import ALL_DTYPES, as_dtype
 from tests.compiled.agreement import assert_same
 
 DTYPES = [d.numpy for d in ALL_DTYPES]

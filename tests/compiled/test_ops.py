@@ -15,15 +15,15 @@ import staticgrad as sg
 from staticgrad.analysis.agreement import same_bytes
 from staticgrad.analysis.interpret import interpret
 from staticgrad.autodiff.reverse import grad
-from staticgrad.ir.dtype import F32, F64, as_dtype
 from staticgrad.ir.expr import BLOCKS, ref
 from staticgrad.ir.forms import Contract, Pointwise
 from staticgrad.ir.graph import ancestors
 from staticgrad.ir.op import registered_ops
-from staticgrad.ir.types import TensorType
-from staticgrad.ir.vecmath.blocks import ULP
 from staticgrad.ops.elementwise import Elementwise
 from staticgrad.testing.layouts import LAYOUTS, repeated, views
+from staticgrad.types.dtype import F32, F64, as_dtype
+from staticgrad.types.tensor import TensorType
+from staticgrad.vecmath.blocks import ULP
 from tests.compiled.agreement import (
     as_tuple,
     assert_near,

@@ -16,7 +16,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.errors import FeedError, StaticgradError
-from staticgrad.ir.dim import evaluate
+from staticgrad.types.dim import evaluate
 from tests.compiled.agreement import Arrays, assert_near, assert_same, differing
 from tests.compiled.whole_programs import Maker
 from tests.random_graphs import random_graph

@@ -12,9 +12,9 @@ import pytest
 import staticgrad as sg
 from staticgrad.analysis.agreement import same_bytes
 from staticgrad.analysis.interpret import interpret
-from staticgrad.ir.dtype import as_dtype
 from staticgrad.ir.expr import ref
-from staticgrad.ir.vecmath.blocks import expand
+from staticgrad.types.dtype import as_dtype
+from staticgrad.vecmath.blocks import expand
 from tests.compiled.agreement import differing
 from tests.native.support import MODES, Mode
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 import staticgrad as sg
-from staticgrad.ir.dim import Dim, evaluate
+from staticgrad.types.dim import Dim, evaluate
 
 SHAPES: tuple[tuple[Any, ...], ...] = (
     (), (1,), (5,), (16,), (33,), (3, 4), (4, 16), (17, 3), (2, 3, 4), (3, 1, 5), (2, 17, 2),

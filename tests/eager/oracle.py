@@ -9,8 +9,8 @@ import numpy as np
 
 from staticgrad.analysis.evaluate import evaluate
 from staticgrad.autodiff.reverse import grad
-from staticgrad.ir.dtype import as_dtype
 from staticgrad.ir.graph import Graph, Symbolic
+from staticgrad.types.dtype import as_dtype
 from tests.ops.graphs import variable
 
 

@@ -16,9 +16,9 @@ import staticgrad as sg
 from staticgrad.eager import Tensor, detect_mutation, grad
 from staticgrad.eager.reads import rule_reads
 from staticgrad.ir.op import Op
-from staticgrad.ir.types import TensorType
 from staticgrad.ir.value import Value
 from staticgrad.ops.cotangent import resolve, shares_of
+from staticgrad.types.tensor import TensorType
 from tests.eager import oracle
 from tests.eager.test_every_op import every_op
 from tests.ops.samples import samples_of

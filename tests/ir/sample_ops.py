@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from staticgrad.errors import ShapeError
-from staticgrad.ir.constant import ArrayData
-from staticgrad.ir.dim import Size
-from staticgrad.ir.dtype import I64, DType
 from staticgrad.ir.op import Op
-from staticgrad.ir.types import TensorType
+from staticgrad.types.constant import ArrayData
+from staticgrad.types.dim import Size
+from staticgrad.types.dtype import I64, DType
+from staticgrad.types.tensor import TensorType
 
 
 class Everything(Op, name="sample.everything"):

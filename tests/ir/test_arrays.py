@@ -13,7 +13,7 @@ import staticgrad as sg
 from staticgrad.eager import Tensor
 from staticgrad.eager.data import TensorDataset
 from staticgrad.errors import MaskedArrayError, StaticgradError
-from staticgrad.ir.arrays import array_of
+from staticgrad.types.arrays import array_of
 
 NUMBERS = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], "float32")
 OTHER = np.arange(6.0, dtype="float32").reshape(3, 2)

@@ -6,12 +6,12 @@ import pytest
 from staticgrad.analysis.interpret import interpret
 from staticgrad.errors import OpDefinitionError
 from staticgrad.ir.combiners import COMBINERS
-from staticgrad.ir.dtype import ALL_DTYPES, DType
 from staticgrad.ir.expr import PRIMITIVES, Expr, literal, ref
 from staticgrad.ir.forms import Reduce
 from staticgrad.ir.op import registered_ops
 from staticgrad.native.interpret import VOCABULARY
 from staticgrad.ops.reduce import Reduction
+from staticgrad.types.dtype import ALL_DTYPES, DType
 
 CASES = [(k, d) for k, c in COMBINERS.items() for d in ALL_DTYPES if d.kind in c.kinds]
 

@@ -6,11 +6,11 @@ import pickle
 import pytest
 from hypothesis import given, strategies as st
 
-from staticgrad.ir import dim as dims
-from staticgrad.ir.dim import Dim, Size, bounds, dim, evaluate, floordiv, maximum
-from staticgrad.ir.lexis import Tokens
-from staticgrad.ir.size_hints import hint_value
 from staticgrad.ir.text import Reader
+from staticgrad.types import dim as dims
+from staticgrad.types.dim import Dim, Size, bounds, dim, evaluate, floordiv, maximum
+from staticgrad.types.lexis import Tokens
+from staticgrad.types.size_hints import hint_value
 
 A, B = dim("a"), dim("b")
 BOUNDED = dim("c", min=2, max=9)

@@ -7,7 +7,7 @@ import pickle
 import numpy as np
 import pytest
 
-from staticgrad.ir.dtype import (
+from staticgrad.types.dtype import (
     ALL_DTYPES,
     BOOL,
     F32,

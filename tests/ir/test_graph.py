@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, strategies as st
 
 from staticgrad.errors import GraphError, NameConflictError, RankError, SymbolicValueError
-from staticgrad.ir.dim import dim
-from staticgrad.ir.dtype import F32, F64
 from staticgrad.ir.graph import Graph, Node, Symbolic, ancestors, building_order, constant
-from staticgrad.ir.types import TensorType
 from staticgrad.ir.verify import verify_graph
+from staticgrad.types.dim import dim
+from staticgrad.types.dtype import F32, F64
+from staticgrad.types.tensor import TensorType
 from tests.ir.sample_ops import Link, TopTwo
 from tests.random_graphs import graphs, input_value, parameter_value
 

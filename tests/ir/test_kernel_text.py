@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from staticgrad.errors import ParseError
-from staticgrad.ir.dtype import ALL_DTYPES, BOOL, F32, F64, I32, I64, U64
 from staticgrad.ir.expr import Access, Expr, apply, index, literal, load, postorder, size
 from staticgrad.ir.kernel import (
     Accumulate,
@@ -26,6 +25,7 @@ from staticgrad.ir.kernel import (
 from staticgrad.ir.kernel_parser import parse_kernel
 from staticgrad.ir.kernel_text import kernel_lines
 from staticgrad.ir.verify_kernel import verify_kernel
+from staticgrad.types.dtype import ALL_DTYPES, BOOL, F32, F64, I32, I64, U64
 
 EVERYTHING = """\
 kernel(p0: in f32, p1: in i32, p2: in f32, p3: out f32, p4: out f32, p5: check i64, p6: inout f64; \

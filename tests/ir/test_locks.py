@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import pytest
 
 from staticgrad.errors import ReentryError
-from staticgrad.ir import locks as module
-from staticgrad.ir.locks import (
+from staticgrad.storage import locks as module
+from staticgrad.storage.locks import (
     Holder,
     ReadWriteLock,
     acquire_all,

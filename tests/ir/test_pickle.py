@@ -16,11 +16,11 @@ from hypothesis import given
 
 from staticgrad.errors import GraphError, StaticgradError
 from staticgrad.ir.compare import first_difference, same_graph
-from staticgrad.ir.dtype import F32
 from staticgrad.ir.graph import Graph, Parameter, Symbolic, constant
 from staticgrad.ir.parser import parse
-from staticgrad.ir.types import TensorType
 from staticgrad.ir.verify import verify_graph
+from staticgrad.types.dtype import F32
+from staticgrad.types.tensor import TensorType
 from tests.ir.sample_ops import Link
 from tests.random_graphs import graphs, input_value, parameter_value
 
@@ -119,9 +119,9 @@ def test_a_pickle_names_data_classes_and_two_functions() -> None:
         "staticgrad.ir.pickling restore_leaf",
         "staticgrad.ir.leaves Input",
         "staticgrad.ir.leaves ParameterLeaf",
-        "staticgrad.ir.parameter ParameterStore",
-        "staticgrad.ir.types TensorType",
-        "staticgrad.ir.dtype as_dtype",
+        "staticgrad.storage.parameter ParameterStore",
+        "staticgrad.types.tensor TensorType",
+        "staticgrad.types.dtype as_dtype",
         "staticgrad.source SourceLine",
     }
     assert not {name for name in names if name is not None and "code" in name} - {"_codecs encode"}

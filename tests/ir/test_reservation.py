@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from staticgrad.errors import ReentryError
-from staticgrad.ir import locks as module
-from staticgrad.ir.locks import HERE, ReadWriteLock, is_inside_another
-from staticgrad.ir.reservation import SETTLED, LockSet
+from staticgrad.storage import locks as module
+from staticgrad.storage.locks import HERE, ReadWriteLock, is_inside_another
+from staticgrad.storage.reservation import SETTLED, LockSet
 from tests.safety.moments import moments
 
 Begin = Callable[[], object]

@@ -13,12 +13,12 @@ from passes.pipelines import pipeline
 from staticgrad.analysis.agreement import same_bytes
 from staticgrad.analysis.binding import bind_sizes
 from staticgrad.errors import ArgumentError, FeedError, ParseError
-from staticgrad.ir.constant import ArrayData
-from staticgrad.ir.dim import dim
-from staticgrad.ir.dtype import F32, F64
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.schedule import Binding, Buffer, KernelStep, Schedule
 from staticgrad.ir.schedule_text import parse_schedule, print_schedule, schedule_constants
+from staticgrad.types.constant import ArrayData
+from staticgrad.types.dim import dim
+from staticgrad.types.dtype import F32, F64
 from tests.ir.schedule_samples import SCHEDULE
 from tests.passes.test_fuse import with_gradients
 from tests.random_graphs import random_graph

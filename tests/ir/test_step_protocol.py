@@ -17,13 +17,13 @@ from staticgrad.analysis.budget_error import marked_bound
 from staticgrad.analysis.liveness import Flow
 from staticgrad.analysis.plan_check import lower_bound, peak_buffers, verify_plan
 from staticgrad.analysis.repeats import Repeats
-from staticgrad.ir.dim import Size
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import CheckWord, Schedule, Scratch, Step, Touch
 from staticgrad.ir.schedule_text import parse_schedule
 from staticgrad.ir.verify_schedule import verify_schedule
 from staticgrad.source import Location
+from staticgrad.types.dim import Size
 from tests.ir.schedule_samples import SCHEDULE
 
 #: Where a step's kernel is the subject: lowering makes it, and text, code and costs are of it.

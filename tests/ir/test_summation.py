@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from staticgrad.ir.dtype import ALL_DTYPES, F32, F64, I8
 from staticgrad.ir.summation import (
     BLOCK,
     column_sum,
@@ -19,6 +18,7 @@ from staticgrad.ir.summation import (
     lanes,
     tree_sum,
 )
+from staticgrad.types.dtype import ALL_DTYPES, F32, F64, I8
 
 Terms = list[Any]
 

@@ -12,17 +12,17 @@ from hypothesis import given, strategies as st
 
 from staticgrad.errors import ArgumentError, OpDefinitionError, ParseError
 from staticgrad.ir.compare import first_difference, same_graph
-from staticgrad.ir.constant import ArrayData
-from staticgrad.ir.dim import dim
-from staticgrad.ir.dtype import ALL_DTYPES, F32, F64, DType
 from staticgrad.ir.graph import Graph, Symbolic, building_order, constant
-from staticgrad.ir.lexis import Tokens, name_text, quoted, unquoted
 from staticgrad.ir.op import op_class
 from staticgrad.ir.parser import parse
 from staticgrad.ir.printer import graph_constants, print_graph
 from staticgrad.ir.text import Reader, float_text, value_text
-from staticgrad.ir.types import TensorType
 from staticgrad.scopes import scope
+from staticgrad.types.constant import ArrayData
+from staticgrad.types.dim import dim
+from staticgrad.types.dtype import ALL_DTYPES, F32, F64, DType
+from staticgrad.types.lexis import Tokens, name_text, quoted, unquoted
+from staticgrad.types.tensor import TensorType
 from tests.ir.sample_ops import STEP, Everything, Link, TopTwo
 from tests.random_graphs import graphs, input_value, parameter_value
 

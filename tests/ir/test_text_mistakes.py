@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from staticgrad.errors import ParseError, UnknownNameError
-from staticgrad.ir.dim import dim
-from staticgrad.ir.dtype import F32
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.parser import parse
-from staticgrad.ir.types import TensorType
+from staticgrad.types.dim import dim
+from staticgrad.types.dtype import F32
+from staticgrad.types.tensor import TensorType
 from tests.ir.sample_ops import STEP
 from tests.random_graphs import input_value, parameter_value
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from staticgrad.ir.dim import collecting_guards, dim
-from staticgrad.ir.dtype import F32, F64, I64
-from staticgrad.ir.types import (
+from staticgrad.types.dim import collecting_guards, dim
+from staticgrad.types.dtype import F32, F64, I64
+from staticgrad.types.tensor import (
     BroadcastError,
     TensorType,
     broadcast_shapes,

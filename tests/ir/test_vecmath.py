@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from scipy import special
 
 from staticgrad.analysis.interpret import interpret
-from staticgrad.ir.dtype import F32, F64, DType
 from staticgrad.ir.expr import BLOCKS, Expr, postorder, ref
-from staticgrad.ir.vecmath.blocks import ULP, expand
-from staticgrad.ir.vecmath.large_angles import SMALLEST, TWO_OVER_PI_BITS
+from staticgrad.types.dtype import F32, F64, DType
+from staticgrad.vecmath.blocks import ULP, expand
+from staticgrad.vecmath.large_angles import SMALLEST, TWO_OVER_PI_BITS
 
 Array = NDArray[np.generic]
 FLOATS = (F32, F64)

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 
 from staticgrad.errors import VerifyError
-from staticgrad.ir.dim import dim
-from staticgrad.ir.dtype import F32, F64
 from staticgrad.ir.graph import Graph, Node, Symbolic, building_order
-from staticgrad.ir.types import TensorType
 from staticgrad.ir.verify import verify_graph
+from staticgrad.types.dim import dim
+from staticgrad.types.dtype import F32, F64
+from staticgrad.types.tensor import TensorType
 from tests.ir.sample_ops import Link
 from tests.random_graphs import graphs, input_value, parameter_value
 

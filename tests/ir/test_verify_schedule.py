@@ -12,9 +12,6 @@ import staticgrad as sg
 from passes.fuse import fuse
 from passes.pipelines import pipeline
 from staticgrad.errors import VerifyError
-from staticgrad.ir.constant import ArrayData
-from staticgrad.ir.dim import dim
-from staticgrad.ir.dtype import BOOL, F32, F64, I32, I64
 from staticgrad.ir.expr import Access, Expr, index, literal, load, ref, size
 from staticgrad.ir.kernel import (
     Accumulate,
@@ -36,6 +33,9 @@ from staticgrad.ir.schedule import Binding, Buffer, KernelStep, Schedule
 from staticgrad.ir.schedule_text import parse_schedule
 from staticgrad.ir.verify_kernel import verify_kernel
 from staticgrad.ir.verify_schedule import verify_schedule
+from staticgrad.types.constant import ArrayData
+from staticgrad.types.dim import dim
+from staticgrad.types.dtype import BOOL, F32, F64, I32, I64
 from tests.ir.schedule_samples import SCHEDULE
 from tests.passes.test_fuse import with_gradients
 from tests.random_graphs import random_graph

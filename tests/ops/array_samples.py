@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from staticgrad.ir.dtype import ALL_DTYPES, F32, F64, I64, DType
 from staticgrad.ir.op import Op, op_class
 from staticgrad.ops.custom import CustomFunction
+from staticgrad.types.dtype import ALL_DTYPES, F32, F64, I64, DType
 from tests.ops.samples import Rng, Sample, provides
 
 NUMBERS = tuple(d for d in ALL_DTYPES if not d.is_bool)

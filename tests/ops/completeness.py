@@ -15,11 +15,11 @@ from typing import Final
 import numpy as np
 
 from staticgrad.errors import StaticgradError
-from staticgrad.ir.dtype import ALL_DTYPES, DType, as_dtype
 from staticgrad.ir.op import registered_ops
-from staticgrad.ir.types import TensorType
 from staticgrad.ops.elementwise import Elementwise
 from staticgrad.testing.slopes import CORNERS, grid, kinks
+from staticgrad.types.dtype import ALL_DTYPES, DType, as_dtype
+from staticgrad.types.tensor import TensorType
 from tests.ops.samples import Sample, declaration_of, samples_of
 
 LEAVES: Final = ("input", "parameter", "constant")

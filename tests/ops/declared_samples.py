@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from staticgrad.ir.dtype import F32, F64, I64, U32, U64
 from staticgrad.ir.op import op_class
+from staticgrad.types.dtype import F32, F64, I64, U32, U64
 from tests.ops.samples import Sample, declare
 
 NUMBERS, ALL, WHOLE = "iuf", "biuf", "iu"

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from staticgrad.ir.dtype import DType
 from staticgrad.ir.expr import Expr, postorder, ref
+from staticgrad.types.dtype import DType
 
 Array = np.ndarray[Any, Any]
 

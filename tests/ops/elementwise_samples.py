@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from staticgrad.ir.dtype import ALL_DTYPES, BOOL, F32, F64, DType
 from staticgrad.ir.op import Op, op_class
+from staticgrad.types.dtype import ALL_DTYPES, BOOL, F32, F64, DType
 from tests.ops.samples import Rng, Sample, provides
 
 FLOATS = (F32, F64)

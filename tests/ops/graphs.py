@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from staticgrad.analysis.evaluate import evaluate
-from staticgrad.ir.dtype import F64, DType
 from staticgrad.ir.functional import FUNCTIONS
 from staticgrad.ir.graph import Graph, Input, Node, Symbolic, ancestors
-from staticgrad.ir.types import Shape, TensorType
 from staticgrad.source import capture
+from staticgrad.types.dtype import F64, DType
+from staticgrad.types.tensor import Shape, TensorType
 
 
 def variable(label: str, dtype: DType = F64, shape: Shape = ()) -> Symbolic:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from staticgrad.ir.dtype import U32, U64
 from staticgrad.ir.op import op_class
+from staticgrad.types.dtype import U32, U64
 from tests.ops.samples import Rng, Sample, provides
 
 

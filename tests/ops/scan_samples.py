@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from staticgrad.ir.dtype import F32, F64
 from staticgrad.ir.op import op_class
+from staticgrad.types.dtype import F32, F64
 from tests.ops.array_samples import NUMBERS, apart, counted, everywhere, extraordinary
 from tests.ops.samples import Rng, Sample, provides
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from staticgrad.ir.dtype import ALL_DTYPES, DType
 from staticgrad.ir.op import Op, op_class
+from staticgrad.types.dtype import ALL_DTYPES, DType
 from tests.ops.array_samples import NUMBERS, apart
 from tests.ops.samples import Rng, Sample, provides
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from staticgrad.ir.dtype import ALL_DTYPES
 from staticgrad.ir.op import op_class
+from staticgrad.types.dtype import ALL_DTYPES
 from tests.ops.elementwise_samples import (
     FLOATS,
     INTEGERS,

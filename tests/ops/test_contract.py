@@ -8,8 +8,8 @@ import pytest
 from staticgrad import ops as sg
 from staticgrad.autodiff.reverse import grad
 from staticgrad.errors import DTypeError, RankError, ShapeError, SizeGuardError
-from staticgrad.ir.dtype import ALL_DTYPES
 from staticgrad.ops.contract import MatMul
+from staticgrad.types.dtype import ALL_DTYPES
 from tests.ops.graphs import op_names, run
 from tests.ops.messages import assert_refused
 

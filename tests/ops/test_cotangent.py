@@ -11,10 +11,7 @@ import pytest
 
 from staticgrad.autodiff.reverse import grad
 from staticgrad.errors import DisconnectedError
-from staticgrad.ir.dim import dim
-from staticgrad.ir.dtype import BOOL, F32, F64
 from staticgrad.ir.graph import Symbolic, constant
-from staticgrad.ir.types import TensorType
 from staticgrad.ops.cotangent import (
     Masked,
     add_cotangents,
@@ -23,6 +20,9 @@ from staticgrad.ops.cotangent import (
     unbroadcast,
     zeros_like_type,
 )
+from staticgrad.types.dim import dim
+from staticgrad.types.dtype import BOOL, F32, F64
+from staticgrad.types.tensor import TensorType
 from tests.ops.graphs import call, op_names, run, variable
 from tests.ops.samples import load_providers
 

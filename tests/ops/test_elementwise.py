@@ -13,16 +13,16 @@ from hypothesis import given, strategies as st
 
 import staticgrad as sg
 from staticgrad.errors import ArgumentError, DTypeError, ShapeError
-from staticgrad.ir.dim import collecting_guards, dim
-from staticgrad.ir.dtype import ALL_DTYPES, BOOL, F32, F64, I64, DType, as_dtype
 from staticgrad.ir.functional import FUNCTIONS
 from staticgrad.ir.graph import Symbolic
-from staticgrad.ir.types import TensorType
 from staticgrad.ops.arithmetic import Add, Mul
 from staticgrad.ops.convert import size_value
 from staticgrad.ops.cotangent import stretched_axes
 from staticgrad.ops.elementwise import broadcast
 from staticgrad.ops.selection import Where
+from staticgrad.types.dim import collecting_guards, dim
+from staticgrad.types.dtype import ALL_DTYPES, BOOL, F32, F64, I64, DType, as_dtype
+from staticgrad.types.tensor import TensorType
 from tests.ops.elementwise_samples import special
 from tests.ops.graphs import call, op_names, run, variable
 

@@ -15,11 +15,11 @@ import pytest
 import staticgrad.ops  # noqa: F401 - fills the registry
 from staticgrad.analysis.agreement import same_bytes
 from staticgrad.ir import forms
-from staticgrad.ir.dtype import I64, as_dtype
 from staticgrad.ir.expr import literal
 from staticgrad.ir.op import Op, registered_ops
-from staticgrad.ir.types import TensorType
 from staticgrad.ops.cotangent import ZERO, resolve
+from staticgrad.types.dtype import I64, as_dtype
+from staticgrad.types.tensor import TensorType
 from tests.ops.elements import on_arrays
 from tests.ops.graphs import run, variable
 from tests.ops.samples import Sample, samples_of

@@ -17,8 +17,8 @@ from staticgrad.errors import (
     ShapeError,
     SizeGuardError,
 )
-from staticgrad.ir.dtype import ALL_DTYPES, I64
 from staticgrad.ops.indexing import Iota, ScatterIntoAlong, Take, TakeAlong
+from staticgrad.types.dtype import ALL_DTYPES, I64
 from tests.ops.graphs import run
 from tests.ops.messages import assert_refused
 

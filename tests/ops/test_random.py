@@ -8,8 +8,8 @@ import pytest
 import staticgrad as sg
 from staticgrad.autodiff.reverse import grad
 from staticgrad.errors import ArgumentError, DTypeError, ShapeError
-from staticgrad.ir.dtype import F32, U32, U64
 from staticgrad.ops.philox import STREAMS, RandomBits
+from staticgrad.types.dtype import F32, U32, U64
 from tests.ops.graphs import run
 from tests.ops.messages import assert_refused
 

@@ -16,9 +16,9 @@ from staticgrad.errors import (
     EmptyReductionError,
     SizeGuardError,
 )
-from staticgrad.ir.dtype import ALL_DTYPES
 from staticgrad.ir.summation import tree_sum
 from staticgrad.ops.reduce import Max, Sum
+from staticgrad.types.dtype import ALL_DTYPES
 from tests.ops.graphs import op_names, run
 from tests.ops.messages import assert_refused
 

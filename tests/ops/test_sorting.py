@@ -24,10 +24,10 @@ from staticgrad.errors import (
     ShapeError,
     SizeGuardError,
 )
-from staticgrad.ir.dtype import ALL_DTYPES, I64
 from staticgrad.ir.kernel import Sort as SortStage
 from staticgrad.ops.sorting import SearchSorted, Sort, TopK
 from staticgrad.testing import check_gradients, check_op
+from staticgrad.types.dtype import ALL_DTYPES, I64
 from tests.compiled.agreement import assert_same
 from tests.ops.graphs import run
 from tests.ops.messages import assert_refused

@@ -10,9 +10,9 @@ from staticgrad import ops as sg
 from staticgrad.analysis.interpret import interpret
 from staticgrad.autodiff.reverse import grad
 from staticgrad.errors import ArgumentError, DTypeError
-from staticgrad.ir.dtype import F32, F64
 from staticgrad.ir.expr import ref
 from staticgrad.ir.op import op_class
+from staticgrad.types.dtype import F32, F64
 from tests.ir.test_vecmath import needs_extended, ulps
 from tests.ops.elementwise_samples import special as special_values
 from tests.ops.graphs import op_names, run
@@ -183,7 +183,7 @@ def test_xlogy_as_scipy():
 
 @pytest.mark.parametrize("dtype", ["int8", "int64", "uint8", "uint32"])
 def test_integer_operators_never_trap(dtype):
-    from staticgrad.ir.dtype import as_dtype
+    from staticgrad.types.dtype import as_dtype
 
     values = special_values(as_dtype(dtype))
     x = sg.input("x", (values.size, 1), dtype)

@@ -12,7 +12,7 @@ import pytest
 import staticgrad as sg
 from staticgrad.eager import Tensor
 from staticgrad.errors import ArgumentError, AxisError, DTypeError, RankError
-from staticgrad.ir.dtype import ALL_DTYPES
+from staticgrad.types.dtype import ALL_DTYPES
 from tests.ops.graphs import run
 from tests.ops.messages import assert_refused
 

@@ -11,8 +11,8 @@ from passes.fold import Fold
 from staticgrad.errors import IndexOutOfRange
 from staticgrad.ir.graph import Constant, building_order
 from staticgrad.ir.op import Op
-from staticgrad.ir.types import TensorType
 from staticgrad.ir.verify import verify_graph
+from staticgrad.types.tensor import TensorType
 from tests.chains import sum_chain
 
 

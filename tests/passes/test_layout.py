@@ -9,8 +9,8 @@ import numpy as np
 from hypothesis import given, strategies as st
 
 from passes.layout import Layout, collapse
-from staticgrad.ir.dim import dim
 from staticgrad.ir.forms import AxisMap, Region, View
+from staticgrad.types.dim import dim
 
 shapes = st.lists(st.integers(1, 4), min_size=0, max_size=4).map(tuple)
 

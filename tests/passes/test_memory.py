@@ -17,10 +17,10 @@ from passes.offsets import Spans, place
 from staticgrad.analysis import plan_check
 from staticgrad.analysis.plan_check import lower_bound, peak_buffers, verify_plan
 from staticgrad.errors import UnknownNameError, VerifyError
-from staticgrad.ir.dim import dim
-from staticgrad.ir.dtype import I64
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import Binding, Schedule
+from staticgrad.types.dim import dim
+from staticgrad.types.dtype import I64
 from tests.runtime.handmade import ADD, ADD3, COPY, FORK, NEGATE, TAKE, Builder, N
 
 M = dim("m")

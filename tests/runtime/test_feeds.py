@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from staticgrad.errors import FeedDTypeError, MissingFeedError, UnknownFeedError
-from staticgrad.ir.dim import dim
-from staticgrad.ir.dtype import F32, I64, U8, DType
 from staticgrad.ir.graph import Graph, Input, Symbolic
-from staticgrad.ir.types import TensorType
 from staticgrad.runtime.feeds import BoundFeeds, FeedBinder
+from staticgrad.types.dim import dim
+from staticgrad.types.dtype import F32, I64, U8, DType
+from staticgrad.types.tensor import TensorType
 
 N = dim("n")
 

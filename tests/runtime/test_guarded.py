@@ -15,14 +15,14 @@ from passes.remat import Policy, Problem
 from staticgrad import native
 from staticgrad.codegen.numba_source import render
 from staticgrad.errors import IndexOutOfRange, KernelAccessError, VerifyError
-from staticgrad.ir.dtype import I64
 from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.parameter import ParameterStore
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import Schedule
 from staticgrad.runtime.arena import Arena
 from staticgrad.runtime.guarded import GuardedTable
 from staticgrad.runtime.step import Program
+from staticgrad.storage.parameter import ParameterStore
+from staticgrad.types.dtype import I64
 from tests.runtime.handmade import ADD, COPY, NEGATE, TAKE, Builder, N
 
 #: p1[j] = -p0[j], the loop and the last statements to be filled in.

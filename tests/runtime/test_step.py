@@ -15,14 +15,14 @@ from staticgrad import native
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.codegen.numba_source import render
 from staticgrad.errors import IndexOutOfRange
-from staticgrad.ir.constant import ArrayData
-from staticgrad.ir.dim import dim
-from staticgrad.ir.dtype import F32, I64
-from staticgrad.ir.parameter import ParameterStore
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import Binding, Buffer, KernelStep, Schedule
 from staticgrad.runtime.arena import Arena
 from staticgrad.runtime.step import ParameterLocks, Program, Table, nothing
+from staticgrad.storage.parameter import ParameterStore
+from staticgrad.types.constant import ArrayData
+from staticgrad.types.dim import dim
+from staticgrad.types.dtype import F32, I64
 from tests.passes.test_memory import schedules
 from tests.runtime.handmade import ADD, COPY, NEGATE, TAKE, Builder, N
 

@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from staticgrad.ir import constant, parameter
 from staticgrad.runtime import arena, outputs
+from staticgrad.storage import parameter
+from staticgrad.types import constant
 
 PAGE = mmap.PAGESIZE
 _libc = ctypes.CDLL(None, use_errno=True)

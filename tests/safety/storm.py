@@ -29,8 +29,8 @@ from typing import Any, Protocol
 import numpy as np
 
 import staticgrad as sg
-from staticgrad.ir import locks
 from staticgrad.native import lock as native_lock
+from staticgrad.storage import locks
 from tests.safety.child import say
 from tests.safety.failing_steps import in_another_thread
 

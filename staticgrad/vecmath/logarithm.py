@@ -11,9 +11,9 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from staticgrad.ir.dtype import F32, F64, DType
 from staticgrad.ir.expr import Expr, literal, select
-from staticgrad.ir.vecmath.layout import choose, even_odd, horner, layout_of, split
+from staticgrad.types.dtype import F32, F64, DType
+from staticgrad.vecmath.layout import choose, even_odd, horner, layout_of, split
 
 #: ln2 in two parts; the first has few enough bits that its product with an exponent is exact.
 LN2: Final[dict[DType, tuple[float, float]]] = {

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from staticgrad.ir.dtype import F32, F64, DType
 from staticgrad.ir.expr import Expr, apply, rarely, select
-from staticgrad.ir.vecmath.layout import flip_sign, sign_bit
+from staticgrad.types.dtype import F32, F64, DType
+from staticgrad.vecmath.layout import flip_sign, sign_bit
 
 #: Quotients below are found exactly by one division.
 QUOTIENTS: Final[dict[DType, float]] = {F32: 2.0**22, F64: 2.0**51}

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from staticgrad.errors import DTypeError, MaskedArrayError, Related, StaticgradError
-from staticgrad.message import why_no_array
+from staticgrad.errors import DTypeError, Related, StaticgradError
+from staticgrad.errors.values import masked_array
+from staticgrad.errors.wording import why_no_array
 
 Array = npt.NDArray[Any]
 
@@ -56,15 +57,6 @@ def array_of(
     except (TypeError, ValueError, RuntimeError, BufferError) as reason:
         raise error(f"{what} is no array: {why_no_array(reason)}", related=related) from None
     return found
-
-
-def masked_array(what: str, related: Sequence[Related] = ()) -> MaskedArrayError:
-    """The error for a masked array."""
-    return MaskedArrayError(
-        f"{what} is a masked array, and no kernel reads its mask",
-        hint="fill it, array.filled(0), and pass the mask as an array of its own",
-        related=related,
-    )
 
 
 def _is_masked(data: Any) -> bool:

@@ -7,8 +7,8 @@ from importlib import import_module
 from typing import Any, Final
 
 from staticgrad.errors import UnknownAttributeError
-from staticgrad.habits import instead_of
-from staticgrad.message import closest
+from staticgrad.errors.habits import instead_of
+from staticgrad.errors.wording import closest
 
 #: How users reach a module -> its home, whose ``__all__`` is what it offers.
 _ROOMS: Final = {

@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from staticgrad.ir.dtype import F64
 from staticgrad.ir.expr import Expr, literal, select
-from staticgrad.ir.vecmath.layout import (
+from staticgrad.types.dtype import F64
+from staticgrad.vecmath.layout import (
     flip_sign,
     horner,
     layout_of,

@@ -1,8 +1,7 @@
 """Every error and warning of staticgrad, and one code per kind of mistake.
 
 A message reports the user's own line first, then the operands (name, type, where each was made),
-then what to do, in at most twelve lines (``message.py``). ``CODES`` is the one table of codes. This
-module knows nothing of shapes, graphs or plans.
+then what to do, in at most twelve lines (``wording.py``). ``CODES`` is the one table of codes.
 
     >>> raise ShapeError("matmul: inner sizes differ, 784 != 512", hint="transpose w")
     Traceback (most recent call last):
@@ -17,8 +16,8 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import ClassVar, Self
 
-from staticgrad.error_codes import CODES as CODES
-from staticgrad.message import Related as Related, message
+from staticgrad.errors.codes import CODES as CODES
+from staticgrad.errors.wording import Related as Related, message
 from staticgrad.source import Location, SourceLine, capture, user_frame
 
 

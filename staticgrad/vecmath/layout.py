@@ -14,8 +14,8 @@ from typing import Final
 
 import numpy as np
 
-from staticgrad.ir.dtype import F32, F64, U32, U64, DType
 from staticgrad.ir.expr import Expr, Number, literal, select
+from staticgrad.types.dtype import F32, F64, U32, U64, DType
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,11 @@ from math import gcd, inf
 from operator import index
 from typing import Final
 
-from staticgrad.ir.dtype import ALL_DTYPES
-from staticgrad.ir.lexis import name_text
-from staticgrad.ir.size_names import check_size
-from staticgrad.ir.size_weight import check_product, terms_weight
-from staticgrad.ir.unknown import UnknownNumber, over_sizes
+from staticgrad.errors.size_names import check_size
+from staticgrad.errors.sizes import UnknownNumber, over_sizes
+from staticgrad.types.dtype import ALL_DTYPES
+from staticgrad.types.lexis import name_text
+from staticgrad.types.size_weight import check_product, terms_weight
 
 #: Words that mean something else where a size may stand in text; a size of that name is quoted.
 _RESERVED: Final = {"max", "inf", "nan", "True", "False", "None", *(d.code for d in ALL_DTYPES)}

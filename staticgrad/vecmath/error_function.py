@@ -11,9 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from staticgrad.ir.dtype import F32, F64, DType
 from staticgrad.ir.expr import Expr, select
-from staticgrad.ir.vecmath.layout import (
+from staticgrad.types.dtype import F32, F64, DType
+from staticgrad.vecmath.layout import (
     at_most,
     even_odd,
     flip_sign,

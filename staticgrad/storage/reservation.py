@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Final, TypeVar
 
-from staticgrad.ir.locks import (
+from staticgrad.storage.locks import (
     HERE,
     Holder,
     ReadWriteLock,

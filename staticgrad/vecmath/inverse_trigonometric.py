@@ -11,9 +11,9 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from staticgrad.ir.dtype import F32, F64, DType
 from staticgrad.ir.expr import Expr, literal, select
-from staticgrad.ir.vecmath.layout import choose, flip_sign, horner, sign_bit
+from staticgrad.types.dtype import F32, F64, DType
+from staticgrad.vecmath.layout import choose, flip_sign, horner, sign_bit
 
 #: pi/2 in two parts.
 HALF_PI: Final[dict[DType, tuple[float, float]]] = {

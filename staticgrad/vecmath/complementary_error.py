@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from staticgrad.ir.dtype import F32, F64, DType
 from staticgrad.ir.expr import Expr, literal, select
-from staticgrad.ir.vecmath.error_function import CONSTANTS as ERF
-from staticgrad.ir.vecmath.exponential import exp_reduced, reduce_by_ln2
-from staticgrad.ir.vecmath.layout import at_most, horner, layout_of, scale_gradually
+from staticgrad.types.dtype import F32, F64, DType
+from staticgrad.vecmath.error_function import CONSTANTS as ERF
+from staticgrad.vecmath.exponential import exp_reduced, reduce_by_ln2
+from staticgrad.vecmath.layout import at_most, horner, layout_of, scale_gradually
 
 #: Below, 1 - erf(x) loses nothing to cancellation.
 NEAR: Final = 0.5

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from staticgrad.ir.arrays import array_of
-from staticgrad.ir.dtype import DType, as_dtype, whole_bools
-from staticgrad.ir.types import TensorType
+from staticgrad.types.arrays import array_of
+from staticgrad.types.dtype import DType, as_dtype, whole_bools
+from staticgrad.types.tensor import TensorType
 
 
 class ArrayData:

@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from staticgrad.ir.dtype import F32, F64, DType
 from staticgrad.ir.expr import Expr
-from staticgrad.ir.vecmath.exponential import CONSTANTS, exp_reduced
-from staticgrad.ir.vecmath.layout import (
+from staticgrad.types.dtype import F32, F64, DType
+from staticgrad.vecmath.exponential import CONSTANTS, exp_reduced
+from staticgrad.vecmath.layout import (
     clamp,
     even_odd,
     horner,
@@ -22,7 +22,7 @@ from staticgrad.ir.vecmath.layout import (
     scale_gradually,
     split,
 )
-from staticgrad.ir.vecmath.logarithm import Q32, R64, with_borders
+from staticgrad.vecmath.logarithm import Q32, R64, with_borders
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
 
-from staticgrad.ir import dim as dims
-from staticgrad.ir.dim import Dim, Size
-from staticgrad.ir.dtype import DType
+from staticgrad.types import dim as dims
+from staticgrad.types.dim import Dim, Size
+from staticgrad.types.dtype import DType
 
 Shape = tuple[Size, ...]
 

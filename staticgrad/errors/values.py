@@ -8,27 +8,37 @@ at the user's line. Nothing here builds a node.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 
 import numpy as np
 
-from staticgrad.elsewhere import call_of
 from staticgrad.errors import (
     DTypeError,
     ImmutableError,
+    MaskedArrayError,
     RankError,
     StaticgradError,
     SymbolicValueError,
     UnknownAttributeError,
 )
-from staticgrad.habits import instead_of
-from staticgrad.ir.arrays import masked_array
-from staticgrad.message import Related, did_you_mean, kind_of, shown
+from staticgrad.errors.elsewhere import call_of
+from staticgrad.errors.habits import instead_of
+from staticgrad.errors.wording import Related, did_you_mean, kind_of, shown
 
 _NUMBERS: Final = "for its numbers: sg.evaluate(value, feeds) or sg.compile(value).run(feeds)"
 _NO_COPY: Final = "a value never changes: use the value itself"
 _WRITE: Final = "a value never changes; x.at[key].set(y) and x.at[key].add(y) give a new one"
+
+
+def masked_array(what: str, related: Sequence[Related] = ()) -> MaskedArrayError:
+    """The error for a masked array."""
+    return MaskedArrayError(
+        f"{what} is a masked array, and no kernel reads its mask",
+        hint="fill it, array.filled(0), and pass the mask as an array of its own",
+        related=related,
+    )
+
 
 #: How others call it -> what to write here.
 _ELSEWHERE: Final[dict[str, str]] = {

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from staticgrad.ir.dtype import F64
 from staticgrad.ir.expr import Expr, window
-from staticgrad.ir.vecmath.layout import bits, layout_of
+from staticgrad.types.dtype import F64
+from staticgrad.vecmath.layout import bits, layout_of
 
 #: From here on ``quarter_turns`` holds.
 SMALLEST: Final = 2.0**49

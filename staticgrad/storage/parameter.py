@@ -1,7 +1,7 @@
 """Parameters' storage: an aligned buffer that graphs read and update, and the lock around it.
 
 A store outlives every graph that names it; its layout (C-contiguous, 64-byte aligned) never
-changes. Runs take a read or write lock of each store that they touch (``staticgrad.ir.locks``).
+changes. Runs take a read or write lock of each store that they touch (``storage/locks.py``).
 
 Values are read, set and published in calls that run no Python code in between: a signal handler,
 which Python runs between two of its own instructions, finds the old value or the new one.
@@ -21,11 +21,11 @@ import numpy as np
 import numpy.typing as npt
 
 from staticgrad.errors import OutOfMemory, ParameterValueError, SymbolicValueError
-from staticgrad.ir.arrays import array_of
-from staticgrad.ir.dtype import as_dtype, whole_bools
-from staticgrad.ir.locks import ReadWriteLock
-from staticgrad.ir.types import TensorType
-from staticgrad.message import kind_of, shown
+from staticgrad.errors.wording import kind_of, shown
+from staticgrad.storage.locks import ReadWriteLock
+from staticgrad.types.arrays import array_of
+from staticgrad.types.dtype import as_dtype, whole_bools
+from staticgrad.types.tensor import TensorType
 
 ALIGNMENT: Final = 64  # bytes: a cache line, and the widest vector
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from staticgrad.ir.dim import Named, Size, evaluate, named_sizes
+from staticgrad.types.dim import Named, Size, evaluate, named_sizes
 
 
 def hint_value(size: Size, default: int = 64) -> int:

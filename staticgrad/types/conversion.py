@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from staticgrad.ir.dtype import DType
+from staticgrad.types.dtype import DType
 
 Array = npt.NDArray[Any]
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from staticgrad.ir.dtype import F32, F64, U32, DType
 from staticgrad.ir.expr import Expr, literal, rarely, select
-from staticgrad.ir.vecmath.large_angles import SMALLEST, quarter_turns
-from staticgrad.ir.vecmath.layout import bits, flip_sign, horner, layout_of, round_scaled, sign_bit
+from staticgrad.types.dtype import F32, F64, U32, DType
+from staticgrad.vecmath.large_angles import SMALLEST, quarter_turns
+from staticgrad.vecmath.layout import bits, flip_sign, horner, layout_of, round_scaled, sign_bit
 
 HALF_PI: Final = (1.5707963267948966, 6.123233995736766e-17, -1.4973849048591698e-33)
 TWO_OVER_PI: Final = 0.6366197723675814

@@ -11,10 +11,10 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from staticgrad.ir.dtype import F32, F64
 from staticgrad.ir.expr import Expr, literal, rarely, select
-from staticgrad.ir.vecmath.exponential import CONSTANTS, exp_reduced
-from staticgrad.ir.vecmath.layout import (
+from staticgrad.types.dtype import F32, F64
+from staticgrad.vecmath.exponential import CONSTANTS, exp_reduced
+from staticgrad.vecmath.layout import (
     Split,
     bits,
     clamp,

@@ -10,19 +10,19 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from staticgrad.ir.dtype import F32, F64, DType
 from staticgrad.ir.expr import Expr
-from staticgrad.ir.vecmath.complementary_error import erfc
-from staticgrad.ir.vecmath.cube_root import cbrt
-from staticgrad.ir.vecmath.division import floor_quotient, fmod
-from staticgrad.ir.vecmath.error_function import erf
-from staticgrad.ir.vecmath.exponential import exp, expm1, tanh
-from staticgrad.ir.vecmath.inverse_trigonometric import acos, asin, atan
-from staticgrad.ir.vecmath.logarithm import log, log1p
-from staticgrad.ir.vecmath.normal_quantile import ndtri
-from staticgrad.ir.vecmath.other_bases import exp2, log2, log10
-from staticgrad.ir.vecmath.power import pow_
-from staticgrad.ir.vecmath.trigonometric import cos, sin, tan
+from staticgrad.types.dtype import F32, F64, DType
+from staticgrad.vecmath.complementary_error import erfc
+from staticgrad.vecmath.cube_root import cbrt
+from staticgrad.vecmath.division import floor_quotient, fmod
+from staticgrad.vecmath.error_function import erf
+from staticgrad.vecmath.exponential import exp, expm1, tanh
+from staticgrad.vecmath.inverse_trigonometric import acos, asin, atan
+from staticgrad.vecmath.logarithm import log, log1p
+from staticgrad.vecmath.normal_quantile import ndtri
+from staticgrad.vecmath.other_bases import exp2, log2, log10
+from staticgrad.vecmath.power import pow_
+from staticgrad.vecmath.trigonometric import cos, sin, tan
 
 DEFINITIONS: Final[Mapping[str, Callable[..., Expr]]] = MappingProxyType(
     {

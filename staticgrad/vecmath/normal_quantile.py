@@ -13,10 +13,10 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-from staticgrad.ir.dtype import F32, F64, DType
 from staticgrad.ir.expr import Expr, literal, rarely, select
-from staticgrad.ir.vecmath.layout import even_odd, flip_sign, horner, sign_bit, split
-from staticgrad.ir.vecmath.logarithm import exponent_and_reduced, log
+from staticgrad.types.dtype import F32, F64, DType
+from staticgrad.vecmath.layout import even_odd, flip_sign, horner, sign_bit, split
+from staticgrad.vecmath.logarithm import exponent_and_reduced, log
 
 
 @dataclass(frozen=True)

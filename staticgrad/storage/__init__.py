@@ -1,0 +1,1 @@
+"""Parameters' buffers, and the locks under which programs use them."""
