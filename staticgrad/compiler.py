@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, over
 
 import numpy.typing as npt
 
-from staticgrad import _refuse_shadowed_passes, config, native
+from staticgrad import config, native
 from staticgrad.analysis.binding import Feeds, check_sizes, input_label, named_inputs
 from staticgrad.arguments import (
     feeds_by_keyword,
@@ -36,6 +36,7 @@ from staticgrad.errors import (
     UnknownAttributeError,
     UnknownNameError,
 )
+from staticgrad.errors.elsewhere import refuse_shadowed_passes
 from staticgrad.errors.habits import OF_COMPILED
 from staticgrad.errors.wording import did_you_mean
 from staticgrad.explain import Explanation, StepSection, Unread
@@ -61,7 +62,7 @@ try:
     from passes.pipelines import pipeline as read_pipeline
     from passes.remat import Policy, as_policy
 except ImportError:
-    _refuse_shadowed_passes()
+    refuse_shadowed_passes()
     raise
 
 if TYPE_CHECKING:

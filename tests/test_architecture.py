@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 
 import staticgrad
+from staticgrad import exports
+from tests import exports as written
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("staticgrad", "passes")
@@ -263,60 +265,42 @@ assert sg.same_graph(sg.parse(str(graph)), graph)
 # The table of contents
 
 
-def declared_for_type_checkers() -> dict[str, tuple[str, str]]:
-    """Public name -> (home, attribute there or ""), as read by type checkers."""
-    tree = ast.parse((ROOT / "staticgrad" / "__init__.py").read_text("utf-8"))
-    block = next(node for node in tree.body if isinstance(node, ast.If))
-    declared, imported = {}, {}
-    for node in block.body:
-        if isinstance(node, ast.Assign):  # another name of what was imported
-            (target,), value = node.targets, node.value
-            assert isinstance(target, ast.Name)
-            assert isinstance(value, ast.Name)
-            declared[target.id] = imported[value.id]
-            continue
-        assert isinstance(node, ast.Import | ast.ImportFrom)
-        names = node.names
-        if names[0].name == "*":
-            names = [ast.alias(n, n) for n in importlib.import_module(str(node.module)).__all__]
-        for alias in names:
-            home, attribute = alias.name, ""
-            if isinstance(node, ast.ImportFrom):
-                home, attribute = str(node.module), alias.name
-            if f"{home}.{attribute}" in staticgrad._MODULES.values():  # a module of a package
-                home, attribute = f"{home}.{attribute}", ""
-            imported[alias.asname or alias.name] = (home, attribute)
-            if alias.asname is not None:  # only so is it public to a strict type checker
-                assert alias.asname == alias.name.rpartition(".")[2]
-                declared[alias.asname] = (home, attribute)
-    return declared
+def test_a_public_name_stands_in_the_tables_once():
+    tables = (exports.FUNCTIONS, exports.OTHERS)
+    entries = [entry for table in tables for names in table.values() for entry in names.split()]
+    names = [*(entry.partition("=")[0] for entry in entries), *exports.MODULES, "__version__"]
+    assert sorted(names) == sorted(staticgrad.__all__) == sorted(set(names))
+    assert {*names} <= {*dir(staticgrad)}
 
 
-def test_the_tables_of_the_facade_agree():
-    modules = {name: (home, "") for name, home in staticgrad._MODULES.items()}
-    assert declared_for_type_checkers() == staticgrad._HOME | modules
-    assert set(staticgrad._HOME) & set(modules) == set()
-    entries = [entry for names in staticgrad._CONTENTS.values() for entry in names.split()]
-    assert len(entries) == len(staticgrad._HOME)
-    assert set(staticgrad.__all__) == {*staticgrad._HOME, *modules, "__version__"}
-    assert set(staticgrad.__all__) <= set(dir(staticgrad))
+@pytest.mark.parametrize(
+    ("name", "home"),
+    [*(exports.homes(exports.FUNCTIONS) | exports.homes(exports.OTHERS)).items()],
+)
+def test_a_public_name_is_defined_where_the_tables_say(name, home):
+    module, attribute = importlib.import_module(home[0]), home[1]
+    value, public = getattr(module, attribute), getattr(staticgrad, name)
+    assert getattr(public, "__wrapped__", public) is getattr(value, "__wrapped__", value)
+    if home[0] != "staticgrad.ops" and (inspect.isroutine(value) or isinstance(value, type)):
+        assert Path(inspect.getfile(inspect.unwrap(value))) == Path(str(module.__file__))
+    assert public is getattr(staticgrad, name)
+    assert inspect.getdoc(public) or name == "newaxis"  # which is None
 
 
-@pytest.mark.parametrize("name", staticgrad.__all__)
-def test_every_public_name_resolves_and_is_documented(name):
-    value = getattr(staticgrad, name)
-    if name in staticgrad._MODULES:
-        assert value is importlib.import_module(staticgrad._MODULES[name])
-    elif name in staticgrad._HOME:
-        home, attribute = staticgrad._HOME[name]
-        assert value is getattr(importlib.import_module(home), attribute)
-    assert getattr(staticgrad, name) is value
-    assert inspect.getdoc(value) or name == "newaxis"  # which is None
+@pytest.mark.parametrize(("name", "home"), exports.MODULES.items())
+def test_a_public_module_is_the_one_of_the_table(name, home):
+    assert getattr(staticgrad, name) is importlib.import_module(home)
+
+
+@pytest.mark.parametrize("path", written.STUBS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_type_checkers_read_is_written_from_the_tables(path):
+    """``python -m tests.exports`` writes it."""
+    assert path.read_text("utf-8") == written.STUBS[path]()
 
 
 PUBLIC_MODULES = sorted(
     {"staticgrad", "staticgrad.comparison", "staticgrad.eager", "staticgrad.lints"}
-    | {*staticgrad._MODULES.values()} - {"passes"}
+    | {*exports.MODULES.values()} - {"passes"}
 )
 
 

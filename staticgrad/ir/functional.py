@@ -2,9 +2,9 @@
 
 Operators and methods of values stand below the ops, and ops of one family use functions of others,
 so neither can import what it calls. The ops hand their functions over when they are imported
-(``staticgrad/ops/__init__.py``, where each public name is listed once). Type checkers are told that
-``functions`` is that package: a name that it does not have, and an argument that does not fit, are
-errors of theirs.
+(``staticgrad/ops/__init__.py``, by the table of ``staticgrad/exports.py``). Type checkers are told
+that ``functions`` is that package: a name that it does not have, and an argument that does not fit,
+are errors of theirs.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from staticgrad.ir.graph import Constant, Node, Symbolic
 from staticgrad.lints.program import Program
 from staticgrad.lints.ranges import peeled
 from staticgrad.lints.table import Lint, Seen
+from staticgrad.types.dim import dim
 from staticgrad.types.dtype import F32, F64
 from staticgrad.types.size_hints import hint_value
 from staticgrad.types.tensor import Shape
@@ -117,7 +118,7 @@ LONG_SUM: Final = Lint(
     _long_sum,
     bad=(
         lambda: sg.mean(sg.input("x", (2**12, 2**12), "float32")),
-        lambda: sg.sum(sg.input("x", (sg.dim("n", hint=2**25),), "float32")),
+        lambda: sg.sum(sg.input("x", (dim("n", hint=2**25),), "float32")),
         lambda: sg.cumsum(sg.input("x", (2**20,), "float32")),
     ),
     good=(

@@ -1,0 +1,222 @@
+"""Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.py``."""
+
+import passes as passes
+import staticgrad.errors as errors
+import staticgrad.ops.nn as nn
+import staticgrad.ops.random as random
+import staticgrad.optim as optim
+import staticgrad.testing as testing
+from staticgrad.analysis.evaluate import (
+    evaluate
+)
+from staticgrad.autodiff.forward import (
+    jvp
+)
+from staticgrad.autodiff.jacobian import (
+    hessian, hvp, jacobian
+)
+from staticgrad.autodiff.reverse import (
+    grad, value_and_grad, vjp
+)
+from staticgrad.compiler import (
+    Compiled, compile
+)
+from staticgrad.config import (
+    options, show_config
+)
+from staticgrad.errors import (
+    BudgetInfeasible, StaticgradError, StaticgradWarning
+)
+from staticgrad.ir.compare import (
+    same_graph
+)
+from staticgrad.ir.graph import (
+    Graph, Parameter
+)
+from staticgrad.ir.parser import (
+    parse
+)
+from staticgrad.ir.value import (
+    Value
+)
+from staticgrad.lints import (
+    lint
+)
+from staticgrad.ops import (
+    arccos as acos, arccosh as acosh, arcsin as asin, arcsinh as asinh, arctan as atan, arctan2
+    as atan2, arctanh as atanh, invert as bitwise_invert, left_shift as bitwise_left_shift,
+    right_shift as bitwise_right_shift, zeros as empty, zeros_like as empty_like, transpose as
+    permute_dims
+)
+from staticgrad.ops.aggregate import (
+    all, any, argmax, argmin, max, mean, min, std, sum, var
+)
+from staticgrad.ops.arithmetic import (
+    absolute as abs, absolute, add, ceil, divide, floor, multiply, negative, positive, rint,
+    sign, subtract, trunc
+)
+from staticgrad.ops.arrange import (
+    array_split, broadcast_arrays, diag, diagonal, meshgrid, repeat, roll, rot90, split, tile,
+    trace
+)
+from staticgrad.ops.bounds import (
+    clip, fmax, fmin
+)
+from staticgrad.ops.compare import (
+    bitwise_and, bitwise_or, bitwise_xor, equal, greater, greater_equal, invert, less,
+    less_equal, logical_and, logical_not, logical_or, logical_xor, not_equal
+)
+from staticgrad.ops.conditions import (
+    allclose, array_equal, array_equiv, choose, isclose, isneginf, isposinf, piecewise, select
+)
+from staticgrad.ops.contract import (
+    dot, matmul, outer, vdot
+)
+from staticgrad.ops.convert import (
+    astype, checkpoint, size_value, stop_gradient
+)
+from staticgrad.ops.creation import (
+    arange, constant, eye, full, full_like, input, ones, ones_like, parameter, tril, triu,
+    zeros, zeros_like
+)
+from staticgrad.ops.curves import (
+    cumulative_prod, cumulative_sum, diff, ediff1d, gradient, trapezoid, unwrap
+)
+from staticgrad.ops.custom import (
+    custom_vjp
+)
+from staticgrad.ops.division import (
+    divmod, floor_divide, fmod, left_shift, remainder, right_shift
+)
+from staticgrad.ops.einstein import (
+    einsum, inner, kron, tensordot
+)
+from staticgrad.ops.grids import (
+    geomspace, linspace, logspace
+)
+from staticgrad.ops.histograms import (
+    histogram, histogram_bin_edges
+)
+from staticgrad.ops.hyperbolic import (
+    arccosh, arcsinh, arctanh, cosh, sinh
+)
+from staticgrad.ops.indexing import (
+    iota, one_hot, scatter_add, take, take_along_axis
+)
+from staticgrad.ops.joining import (
+    append, atleast_1d, atleast_2d, atleast_3d, block, column_stack, cross, dsplit, dstack,
+    fliplr, flipud, hsplit, hstack, identity, matrix_transpose, matvec, tri, unstack, vecdot,
+    vecmat, vsplit, vstack
+)
+from staticgrad.ops.kinks import (
+    conventions
+)
+from staticgrad.ops.missing_values import (
+    nancumprod, nancumsum, nanmax, nanmean, nanmin, nanprod, nanstd, nansum, nanvar
+)
+from staticgrad.ops.movement import (
+    broadcast_to, expand_dims, moveaxis, ravel, reshape, squeeze, swapaxes, transpose
+)
+from staticgrad.ops.order_statistics import (
+    digitize, isin, median, nanmedian, nanpercentile, nanquantile, percentile, quantile
+)
+from staticgrad.ops.padding import (
+    pad
+)
+from staticgrad.ops.places import (
+    at
+)
+from staticgrad.ops.powers import (
+    power as pow, power, reciprocal, square
+)
+from staticgrad.ops.rounding import (
+    fabs, float_power, round, sinc
+)
+from staticgrad.ops.scans import (
+    cumprod, cumsum, linear_scan
+)
+from staticgrad.ops.selection import (
+    maximum, minimum, where
+)
+from staticgrad.ops.signs import (
+    copysign, heaviside, isfinite, isinf, isnan, nan_to_num, signbit
+)
+from staticgrad.ops.slices import (
+    concatenate as concat, concatenate, flip, stack
+)
+from staticgrad.ops.sorting import (
+    argpartition, argsort, lexsort, partition, searchsorted, sort, topk
+)
+from staticgrad.ops.special import (
+    cbrt, erfc, exp2, log10, log2, logaddexp, logaddexp2, xlogy
+)
+from staticgrad.ops.standard import (
+    asarray, can_cast, e, finfo, iinfo, inf, isdtype, nan, ndim, newaxis, pi, result_type,
+    shape, size
+)
+from staticgrad.ops.statistics import (
+    average, corrcoef, cov
+)
+from staticgrad.ops.subscript import (
+    getitem
+)
+from staticgrad.ops.totals import (
+    count_nonzero, norm, prod, ptp
+)
+from staticgrad.ops.transcendental import (
+    cos, erf, exp, expm1, log, log1p, sigmoid, sin, sqrt, tanh
+)
+from staticgrad.ops.trigonometric import (
+    arccos, arcsin, arctan, arctan2, deg2rad, hypot, rad2deg, tan
+)
+from staticgrad.scopes import (
+    scope
+)
+from staticgrad.types.dim import (
+    dim
+)
+from staticgrad.types.dtype import (
+    BOOL as bool_, F32 as float32, F64 as float64, I16 as int16, I32 as int32, I64 as int64, I8
+    as int8, U16 as uint16, U32 as uint32, U64 as uint64, U8 as uint8
+)
+
+__all__ = [
+    "BudgetInfeasible", "Compiled", "Graph", "Parameter", "StaticgradError",
+    "StaticgradWarning", "Value", "abs", "absolute", "acos", "acosh", "add", "all", "allclose",
+    "any", "append", "arange", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2",
+    "arctanh", "argmax", "argmin", "argpartition", "argsort", "array_equal", "array_equiv",
+    "array_split", "asarray", "asin", "asinh", "astype", "at", "atan", "atan2", "atanh",
+    "atleast_1d", "atleast_2d", "atleast_3d", "average", "bitwise_and", "bitwise_invert",
+    "bitwise_left_shift", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "block", "bool_",
+    "broadcast_arrays", "broadcast_to", "can_cast", "cbrt", "ceil", "checkpoint", "choose",
+    "clip", "column_stack", "compile", "concat", "concatenate", "constant", "conventions",
+    "copysign", "corrcoef", "cos", "cosh", "count_nonzero", "cov", "cross", "cumprod", "cumsum",
+    "cumulative_prod", "cumulative_sum", "custom_vjp", "deg2rad", "diag", "diagonal", "diff",
+    "digitize", "dim", "divide", "divmod", "dot", "dsplit", "dstack", "e", "ediff1d", "einsum",
+    "empty", "empty_like", "equal", "erf", "erfc", "errors", "evaluate", "exp", "exp2",
+    "expand_dims", "expm1", "eye", "fabs", "finfo", "flip", "fliplr", "flipud", "float32",
+    "float64", "float_power", "floor", "floor_divide", "fmax", "fmin", "fmod", "full",
+    "full_like", "geomspace", "getitem", "grad", "gradient", "greater", "greater_equal",
+    "heaviside", "hessian", "histogram", "histogram_bin_edges", "hsplit", "hstack", "hvp",
+    "hypot", "identity", "iinfo", "inf", "inner", "input", "int16", "int32", "int64", "int8",
+    "invert", "iota", "isclose", "isdtype", "isfinite", "isin", "isinf", "isnan", "isneginf",
+    "isposinf", "jacobian", "jvp", "kron", "left_shift", "less", "less_equal", "lexsort",
+    "linear_scan", "linspace", "lint", "log", "log10", "log1p", "log2", "logaddexp",
+    "logaddexp2", "logical_and", "logical_not", "logical_or", "logical_xor", "logspace",
+    "matmul", "matrix_transpose", "matvec", "max", "maximum", "mean", "median", "meshgrid",
+    "min", "minimum", "moveaxis", "multiply", "nan", "nan_to_num", "nancumprod", "nancumsum",
+    "nanmax", "nanmean", "nanmedian", "nanmin", "nanpercentile", "nanprod", "nanquantile",
+    "nanstd", "nansum", "nanvar", "ndim", "negative", "newaxis", "nn", "norm", "not_equal",
+    "one_hot", "ones", "ones_like", "optim", "options", "outer", "pad", "parameter", "parse",
+    "partition", "passes", "percentile", "permute_dims", "pi", "piecewise", "positive", "pow",
+    "power", "prod", "ptp", "quantile", "rad2deg", "random", "ravel", "reciprocal", "remainder",
+    "repeat", "reshape", "result_type", "right_shift", "rint", "roll", "rot90", "round",
+    "same_graph", "scatter_add", "scope", "searchsorted", "select", "shape", "show_config",
+    "sigmoid", "sign", "signbit", "sin", "sinc", "sinh", "size", "size_value", "sort", "split",
+    "sqrt", "square", "squeeze", "stack", "std", "stop_gradient", "subtract", "sum", "swapaxes",
+    "take", "take_along_axis", "tan", "tanh", "tensordot", "testing", "tile", "topk", "trace",
+    "transpose", "trapezoid", "tri", "tril", "triu", "trunc", "uint16", "uint32", "uint64",
+    "uint8", "unstack", "unwrap", "value_and_grad", "var", "vdot", "vecdot", "vecmat", "vjp",
+    "vsplit", "vstack", "where", "xlogy", "zeros", "zeros_like"
+]
+__version__: str

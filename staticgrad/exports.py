@@ -1,0 +1,124 @@
+"""Every public name of ``staticgrad``, once: the module that defines it.
+
+The facade (``staticgrad/__init__.py``), the package of functions (``staticgrad/ops/__init__.py``),
+what type checkers read of both (their ``.pyi``) and ``docs/reference.md`` are derived from these
+tables. To add a public function, write it and name it here; ``python -m tests.exports`` writes the
+stubs and the page, which a test compares with the tables. Arguments, types and overloads stand
+with the definition alone. Nothing is imported here.
+"""
+
+__all__ = ["FUNCTIONS", "MODULES", "OTHERS", "homes"]
+
+#: Module -> what it gives to ``staticgrad.ops``, which publishes functions of values: there, and as
+#: ``sg.<name>``. ``name=attribute`` where the module calls it otherwise.
+FUNCTIONS = {
+    "staticgrad.ir.graph": "Graph Parameter",
+    "staticgrad.ir.value": "Value",
+    "staticgrad.ops.aggregate": "all any argmax argmin max mean min std sum var",
+    "staticgrad.ops.arithmetic": (
+        "abs=absolute absolute add ceil divide floor multiply negative positive rint sign"
+        " subtract trunc"
+    ),
+    "staticgrad.ops.arrange": (
+        "array_split broadcast_arrays diag diagonal meshgrid repeat roll rot90 split tile trace"
+    ),
+    "staticgrad.ops.bounds": "clip fmax fmin",
+    "staticgrad.ops.compare": (
+        "bitwise_and bitwise_or bitwise_xor equal greater greater_equal invert less less_equal"
+        " logical_and logical_not logical_or logical_xor not_equal"
+    ),
+    "staticgrad.ops.conditions": (
+        "allclose array_equal array_equiv choose isclose isneginf isposinf piecewise select"
+    ),
+    "staticgrad.ops.contract": "dot matmul outer vdot",
+    "staticgrad.ops.convert": "astype checkpoint size_value stop_gradient",
+    "staticgrad.ops.creation": (
+        "arange constant eye full full_like input ones ones_like parameter tril triu zeros"
+        " zeros_like"
+    ),
+    "staticgrad.ops.curves": (
+        "cumulative_prod cumulative_sum diff ediff1d gradient trapezoid unwrap"
+    ),
+    "staticgrad.ops.custom": "custom_vjp",
+    "staticgrad.ops.division": "divmod floor_divide fmod left_shift remainder right_shift",
+    "staticgrad.ops.einstein": "einsum inner kron tensordot",
+    "staticgrad.ops.grids": "geomspace linspace logspace",
+    "staticgrad.ops.histograms": "histogram histogram_bin_edges",
+    "staticgrad.ops.hyperbolic": "arccosh arcsinh arctanh cosh sinh",
+    "staticgrad.ops.indexing": "iota one_hot scatter_add take take_along_axis",
+    "staticgrad.ops.joining": (
+        "append atleast_1d atleast_2d atleast_3d block column_stack cross dsplit dstack fliplr"
+        " flipud hsplit hstack identity matrix_transpose matvec tri unstack vecdot vecmat vsplit"
+        " vstack"
+    ),
+    "staticgrad.ops.kinks": "conventions",
+    "staticgrad.ops.missing_values": (
+        "nancumprod nancumsum nanmax nanmean nanmin nanprod nanstd nansum nanvar"
+    ),
+    "staticgrad.ops.movement": (
+        "broadcast_to expand_dims moveaxis ravel reshape squeeze swapaxes transpose"
+    ),
+    "staticgrad.ops.order_statistics": (
+        "digitize isin median nanmedian nanpercentile nanquantile percentile quantile"
+    ),
+    "staticgrad.ops.padding": "pad",
+    "staticgrad.ops.places": "at",
+    "staticgrad.ops.powers": "pow=power power reciprocal square",
+    "staticgrad.ops.rounding": "fabs float_power round sinc",
+    "staticgrad.ops.scans": "cumprod cumsum linear_scan",
+    "staticgrad.ops.selection": "maximum minimum where",
+    "staticgrad.ops.signs": "copysign heaviside isfinite isinf isnan nan_to_num signbit",
+    "staticgrad.ops.slices": "concat=concatenate concatenate flip stack",
+    "staticgrad.ops.sorting": "argpartition argsort lexsort partition searchsorted sort topk",
+    "staticgrad.ops.special": "cbrt erfc exp2 log10 log2 logaddexp logaddexp2 xlogy",
+    "staticgrad.ops.statistics": "average corrcoef cov",
+    "staticgrad.ops.subscript": "getitem",
+    "staticgrad.ops.totals": "count_nonzero norm prod ptp",
+    "staticgrad.ops.transcendental": "cos erf exp expm1 log log1p sigmoid sin sqrt tanh",
+    "staticgrad.ops.trigonometric": "arccos arcsin arctan arctan2 deg2rad hypot rad2deg tan",
+}
+#: Module -> what the facade takes from it; of ``staticgrad.ops`` the standard's other names.
+OTHERS = {
+    "staticgrad.analysis.evaluate": "evaluate",
+    "staticgrad.autodiff.forward": "jvp",
+    "staticgrad.autodiff.jacobian": "hessian hvp jacobian",
+    "staticgrad.autodiff.reverse": "grad value_and_grad vjp",
+    "staticgrad.compiler": "Compiled compile",
+    "staticgrad.config": "options show_config",
+    "staticgrad.errors": "BudgetInfeasible StaticgradError StaticgradWarning",
+    "staticgrad.ir.compare": "same_graph",
+    "staticgrad.types.dim": "dim",
+    "staticgrad.types.dtype": (
+        "bool_=BOOL float32=F32 float64=F64 int16=I16 int32=I32 int64=I64 int8=I8 uint16=U16"
+        " uint32=U32 uint64=U64 uint8=U8"
+    ),
+    "staticgrad.ir.parser": "parse",
+    "staticgrad.lints": "lint",
+    "staticgrad.ops": (
+        "acos=arccos acosh=arccosh asin=arcsin asinh=arcsinh atan=arctan atan2=arctan2"
+        " atanh=arctanh bitwise_invert=invert bitwise_left_shift=left_shift"
+        " bitwise_right_shift=right_shift empty=zeros empty_like=zeros_like permute_dims=transpose"
+    ),
+    "staticgrad.ops.standard": (
+        "asarray can_cast e finfo iinfo inf isdtype nan ndim newaxis pi result_type shape size"
+    ),
+    "staticgrad.scopes": "scope",
+}
+#: Public name of a module -> where it stands.
+MODULES = {
+    "errors": "staticgrad.errors",
+    "nn": "staticgrad.ops.nn",
+    "optim": "staticgrad.optim",
+    "passes": "passes",
+    "random": "staticgrad.ops.random",
+    "testing": "staticgrad.testing",
+}
+
+
+def homes(table: dict[str, str]) -> dict[str, tuple[str, str]]:
+    """Public name -> (module, the attribute there), of one of the tables."""
+    return {
+        entry.partition("=")[0]: (module, entry.rpartition("=")[2])
+        for module, entries in table.items()
+        for entry in entries.split()
+    }

@@ -1,0 +1,160 @@
+"""Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.py``."""
+
+import staticgrad.ops.nn as nn
+import staticgrad.ops.random as random
+from staticgrad.ir.graph import (
+    Graph, Parameter
+)
+from staticgrad.ir.value import (
+    Value
+)
+from staticgrad.ops.aggregate import (
+    all, any, argmax, argmin, max, mean, min, std, sum, var
+)
+from staticgrad.ops.arithmetic import (
+    absolute as abs, absolute, add, ceil, divide, floor, multiply, negative, positive, rint,
+    sign, subtract, trunc
+)
+from staticgrad.ops.arrange import (
+    array_split, broadcast_arrays, diag, diagonal, meshgrid, repeat, roll, rot90, split, tile,
+    trace
+)
+from staticgrad.ops.bounds import (
+    clip, fmax, fmin
+)
+from staticgrad.ops.compare import (
+    bitwise_and, bitwise_or, bitwise_xor, equal, greater, greater_equal, invert, less,
+    less_equal, logical_and, logical_not, logical_or, logical_xor, not_equal
+)
+from staticgrad.ops.conditions import (
+    allclose, array_equal, array_equiv, choose, isclose, isneginf, isposinf, piecewise, select
+)
+from staticgrad.ops.contract import (
+    dot, matmul, outer, vdot
+)
+from staticgrad.ops.convert import (
+    astype, checkpoint, size_value, stop_gradient
+)
+from staticgrad.ops.creation import (
+    arange, constant, eye, full, full_like, input, ones, ones_like, parameter, tril, triu,
+    zeros, zeros_like
+)
+from staticgrad.ops.curves import (
+    cumulative_prod, cumulative_sum, diff, ediff1d, gradient, trapezoid, unwrap
+)
+from staticgrad.ops.custom import (
+    custom_vjp
+)
+from staticgrad.ops.division import (
+    divmod, floor_divide, fmod, left_shift, remainder, right_shift
+)
+from staticgrad.ops.einstein import (
+    einsum, inner, kron, tensordot
+)
+from staticgrad.ops.grids import (
+    geomspace, linspace, logspace
+)
+from staticgrad.ops.histograms import (
+    histogram, histogram_bin_edges
+)
+from staticgrad.ops.hyperbolic import (
+    arccosh, arcsinh, arctanh, cosh, sinh
+)
+from staticgrad.ops.indexing import (
+    iota, one_hot, scatter_add, take, take_along_axis
+)
+from staticgrad.ops.joining import (
+    append, atleast_1d, atleast_2d, atleast_3d, block, column_stack, cross, dsplit, dstack,
+    fliplr, flipud, hsplit, hstack, identity, matrix_transpose, matvec, tri, unstack, vecdot,
+    vecmat, vsplit, vstack
+)
+from staticgrad.ops.kinks import (
+    conventions
+)
+from staticgrad.ops.missing_values import (
+    nancumprod, nancumsum, nanmax, nanmean, nanmin, nanprod, nanstd, nansum, nanvar
+)
+from staticgrad.ops.movement import (
+    broadcast_to, expand_dims, moveaxis, ravel, reshape, squeeze, swapaxes, transpose
+)
+from staticgrad.ops.order_statistics import (
+    digitize, isin, median, nanmedian, nanpercentile, nanquantile, percentile, quantile
+)
+from staticgrad.ops.padding import (
+    pad
+)
+from staticgrad.ops.places import (
+    at
+)
+from staticgrad.ops.powers import (
+    power as pow, power, reciprocal, square
+)
+from staticgrad.ops.rounding import (
+    fabs, float_power, round, sinc
+)
+from staticgrad.ops.scans import (
+    cumprod, cumsum, linear_scan
+)
+from staticgrad.ops.selection import (
+    maximum, minimum, where
+)
+from staticgrad.ops.signs import (
+    copysign, heaviside, isfinite, isinf, isnan, nan_to_num, signbit
+)
+from staticgrad.ops.slices import (
+    concatenate as concat, concatenate, flip, stack
+)
+from staticgrad.ops.sorting import (
+    argpartition, argsort, lexsort, partition, searchsorted, sort, topk
+)
+from staticgrad.ops.special import (
+    cbrt, erfc, exp2, log10, log2, logaddexp, logaddexp2, xlogy
+)
+from staticgrad.ops.statistics import (
+    average, corrcoef, cov
+)
+from staticgrad.ops.subscript import (
+    getitem
+)
+from staticgrad.ops.totals import (
+    count_nonzero, norm, prod, ptp
+)
+from staticgrad.ops.transcendental import (
+    cos, erf, exp, expm1, log, log1p, sigmoid, sin, sqrt, tanh
+)
+from staticgrad.ops.trigonometric import (
+    arccos, arcsin, arctan, arctan2, deg2rad, hypot, rad2deg, tan
+)
+
+__all__ = [
+    "Graph", "Parameter", "Value", "abs", "absolute", "add", "all", "allclose", "any", "append",
+    "arange", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh",
+    "argmax", "argmin", "argpartition", "argsort", "array_equal", "array_equiv", "array_split",
+    "astype", "at", "atleast_1d", "atleast_2d", "atleast_3d", "average", "bitwise_and",
+    "bitwise_or", "bitwise_xor", "block", "broadcast_arrays", "broadcast_to", "cbrt", "ceil",
+    "checkpoint", "choose", "clip", "column_stack", "concat", "concatenate", "constant",
+    "conventions", "copysign", "corrcoef", "cos", "cosh", "count_nonzero", "cov", "cross",
+    "cumprod", "cumsum", "cumulative_prod", "cumulative_sum", "custom_vjp", "deg2rad", "diag",
+    "diagonal", "diff", "digitize", "divide", "divmod", "dot", "dsplit", "dstack", "ediff1d",
+    "einsum", "equal", "erf", "erfc", "exp", "exp2", "expand_dims", "expm1", "eye", "fabs",
+    "flip", "fliplr", "flipud", "float_power", "floor", "floor_divide", "fmax", "fmin", "fmod",
+    "full", "full_like", "geomspace", "getitem", "gradient", "greater", "greater_equal",
+    "heaviside", "histogram", "histogram_bin_edges", "hsplit", "hstack", "hypot", "identity",
+    "inner", "input", "invert", "iota", "isclose", "isfinite", "isin", "isinf", "isnan",
+    "isneginf", "isposinf", "kron", "left_shift", "less", "less_equal", "lexsort",
+    "linear_scan", "linspace", "log", "log10", "log1p", "log2", "logaddexp", "logaddexp2",
+    "logical_and", "logical_not", "logical_or", "logical_xor", "logspace", "matmul",
+    "matrix_transpose", "matvec", "max", "maximum", "mean", "median", "meshgrid", "min",
+    "minimum", "moveaxis", "multiply", "nan_to_num", "nancumprod", "nancumsum", "nanmax",
+    "nanmean", "nanmedian", "nanmin", "nanpercentile", "nanprod", "nanquantile", "nanstd",
+    "nansum", "nanvar", "negative", "nn", "norm", "not_equal", "one_hot", "ones", "ones_like",
+    "outer", "pad", "parameter", "partition", "percentile", "piecewise", "positive", "pow",
+    "power", "prod", "ptp", "quantile", "rad2deg", "random", "ravel", "reciprocal", "remainder",
+    "repeat", "reshape", "right_shift", "rint", "roll", "rot90", "round", "scatter_add",
+    "searchsorted", "select", "sigmoid", "sign", "signbit", "sin", "sinc", "sinh", "size_value",
+    "sort", "split", "sqrt", "square", "squeeze", "stack", "std", "stop_gradient", "subtract",
+    "sum", "swapaxes", "take", "take_along_axis", "tan", "tanh", "tensordot", "tile", "topk",
+    "trace", "transpose", "trapezoid", "tri", "tril", "triu", "trunc", "unstack", "unwrap",
+    "var", "vdot", "vecdot", "vecmat", "vsplit", "vstack", "where", "xlogy", "zeros",
+    "zeros_like"
+]
