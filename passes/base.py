@@ -18,11 +18,11 @@ from typing import Any, ClassVar, Final, dataclass_transform
 from passes.interface import check_interface, check_kind
 from staticgrad import config
 from staticgrad.analysis.pass_report import Report as Report
-from staticgrad.collection import collection_paused
 from staticgrad.errors import PassInterfaceError, PipelineError
 from staticgrad.errors.wording import kind_of
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.verify import verify_graph
+from staticgrad.kept import collection_paused
 
 #: Is told of each change as it happens; what it gets prints as a line.
 Watch = Callable[[object], object]

@@ -18,11 +18,11 @@ from passes.lowering.operands import Walk
 from passes.lowering.stages import Lowered, RowNotContiguous, lower_group
 from passes.marks import without_marks
 from passes.vector_products import expand_vector_products
-from staticgrad.collection import collection_paused
 from staticgrad.errors import GraphError
 from staticgrad.ir.graph import Constant, Graph, Input, Parameter, ParameterLeaf, Symbolic
 from staticgrad.ir.kernel import Operand
 from staticgrad.ir.schedule import Binding, Buffer, KernelStep, Role, Schedule
+from staticgrad.kept import collection_paused
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64, DType
 from staticgrad.types.tensor import TensorType

@@ -24,12 +24,10 @@ from staticgrad.analysis.liveness import Extents, Flow, Numbers
 from staticgrad.analysis.lookups import failing_checks
 from staticgrad.analysis.plan_check import lower_bound
 from staticgrad.analysis.repeats import Repeats
-from staticgrad.collection import collection_paused
 from staticgrad.errors import BudgetInfeasible, UnknownNameError
 from staticgrad.ir.plan import Placement, Plan, PlannedStep
 from staticgrad.ir.schedule import Schedule
-from staticgrad.kept import Kept
-from staticgrad.lazy import cached_property
+from staticgrad.kept import Kept, cached_property, collection_paused
 
 _TIMELINES: Final = 64 << 20  # bytes of timelines kept; one per order and set of staged inputs
 _FRONTS: Final = 16 << 20  # bytes of fronts kept; one per sizes and set of staged inputs

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from staticgrad.lazy import cached_property
+from staticgrad.kept import cached_property
 
 #: Pairs of blocks alive together up to which every order is tried: about a second of work.
 MOST_PAIRS: Final = 500_000

@@ -23,7 +23,7 @@ from staticgrad.analysis.users import ValueKey, users_of
 from staticgrad.analysis.vertex_cut import vertex_cut
 from staticgrad.ir.forms import Pointwise, Reduce, Reshape, Same, View
 from staticgrad.ir.graph import Graph, Node, Symbolic, rebuild
-from staticgrad.lazy import cached_property
+from staticgrad.kept import cached_property
 from staticgrad.types.size_hints import hint_value
 
 #: Values that are weighed together at most; a larger region stays as it is, and is counted.

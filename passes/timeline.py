@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from passes.offsets import Spans, place
 from staticgrad.analysis.liveness import Flow, InPlace, Life, Numbers
-from staticgrad.lazy import cached_property
+from staticgrad.kept import cached_property
 
 _LAYOUTS: Final = 64  # choices of in-place results that a timeline keeps ready
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from operator import index
 from typing import TYPE_CHECKING, Any
 
-from staticgrad.byte_counts import SPELLING, read_bytes
+from staticgrad.config import SPELLING, read_bytes
 from staticgrad.errors import ArgumentError, UnknownFeedError, UnknownNameError
 from staticgrad.errors.wording import did_you_mean, kind_of, listed, shown
 from staticgrad.ir.graph import Graph, Symbolic

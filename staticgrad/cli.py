@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import click
 
 import staticgrad as sg
-from staticgrad.byte_counts import SPELLING, read_bytes
+from staticgrad.config import SPELLING, read_bytes
 from staticgrad.errors import ParseError, StaticgradError
 from staticgrad.source import capture
 

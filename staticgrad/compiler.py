@@ -25,7 +25,6 @@ from staticgrad.arguments import (
     unknown_size,
 )
 from staticgrad.codegen.numba_source import render
-from staticgrad.collection import collection_paused
 from staticgrad.errors import (
     ArgumentError,
     BudgetInfeasible,
@@ -46,6 +45,7 @@ from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import Schedule
 from staticgrad.ir.value import Value
 from staticgrad.ir.verify_schedule import verify_schedule
+from staticgrad.kept import collection_paused
 from staticgrad.kernels import Kernels, first_steps, machine_code
 from staticgrad.native.environment import default_environment
 from staticgrad.plans import Plans

@@ -1,13 +1,19 @@
-"""What is kept to be used again, within a number of bytes: the longest unused goes first."""
+"""What a process keeps: results within a number of bytes, properties that are computed once.
+
+Nothing here holds a lock of its own: a process that is forked meanwhile has nothing to wait for.
+"""
 
 from __future__ import annotations
 
+import gc
 from collections import OrderedDict
-from collections.abc import Hashable, Iterator
-from typing import Final, Generic, TypeVar
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, Generic, TypeVar, overload
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
+T = TypeVar("T")
 #: Latest entries that stay whatever they need: a whole batch and the last, smaller one take turns.
 _ALWAYS: Final = 2
 
@@ -59,3 +65,43 @@ class Kept(Generic[K, V]):
 
     def __len__(self) -> int:
         return len(self._found)
+
+
+class cached_property(Generic[T]):  # noqa: N801 - it stands in for the one of that name
+    """``@cached_property``: the method's result, kept in the instance's ``__dict__``.
+
+    Up to Python 3.11 the standard library's holds one lock per class while it computes, and a child
+    that is forked meanwhile would wait for it for ever. Here two threads may compute the same value
+    twice, which does no harm: what is cached is a function of the object.
+    """
+
+    def __init__(self, compute: Callable[[Any], T]) -> None:
+        self._compute = compute
+        self._name = compute.__name__
+        self.__doc__ = compute.__doc__
+
+    @overload
+    def __get__(self, instance: None, owner: type[Any]) -> cached_property[T]: ...
+    @overload
+    def __get__(self, instance: object, owner: type[Any]) -> T: ...
+    def __get__(self, instance: Any, owner: type[Any]) -> Any:
+        if instance is None:
+            return self
+        found = instance.__dict__[self._name] = self._compute(instance)
+        return found
+
+
+@contextmanager
+def collection_paused() -> Iterator[None]:
+    """No cyclic collection inside the block; afterwards as it was. May be nested.
+
+    Every full collection walks all live objects, so that a function which only makes nodes takes
+    more than linear time under it. Nodes hold no cycles: nothing is lost by waiting.
+    """
+    enabled = gc.isenabled()
+    try:
+        gc.disable()  # inside: an interrupt may come right behind it
+        yield
+    finally:
+        if enabled:
+            gc.enable()

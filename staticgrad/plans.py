@@ -11,9 +11,8 @@ from typing import Final, Protocol
 
 from staticgrad import config
 from staticgrad.analysis.plan_check import verify_plan
-from staticgrad.collection import collection_paused
 from staticgrad.ir.plan import Plan
-from staticgrad.kept import Kept
+from staticgrad.kept import Kept, collection_paused
 from staticgrad.native.lock import ProcessLock
 from staticgrad.stats import Counts
 

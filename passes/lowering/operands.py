@@ -20,7 +20,7 @@ from staticgrad.ir.forms import INDEXED, Gather, GatherAlong, Pointwise, Scatter
 from staticgrad.ir.graph import Constant, Node
 from staticgrad.ir.kernel import Axis, Check, Extent, Kernel, Operand, Search, Stage, operands_read
 from staticgrad.ir.schedule import Binding, KernelStep
-from staticgrad.lazy import cached_property
+from staticgrad.kept import cached_property
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64, U64, DType
 from staticgrad.types.tensor import Shape, c_strides

@@ -19,7 +19,7 @@ from staticgrad.analysis.repeats import Repeats
 from staticgrad.errors import ArgumentError, PolicyError
 from staticgrad.errors.wording import did_you_mean
 from staticgrad.ir.value import Value
-from staticgrad.lazy import cached_property
+from staticgrad.kept import cached_property
 
 Steps = Sequence[int]
 _REGISTRY: dict[str, type[Policy]] = {}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from passes.rewrite.terms import Applied, Hole, Term, subterms
 from staticgrad.errors import PipelineError
-from staticgrad.lazy import cached_property
+from staticgrad.kept import cached_property
 
 if TYPE_CHECKING:
     from passes.rewrite.matching import Match

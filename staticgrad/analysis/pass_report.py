@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from staticgrad.ir.graph import Graph
-from staticgrad.lazy import cached_property
+from staticgrad.kept import cached_property
 from staticgrad.types.size_hints import hint_value
 
 

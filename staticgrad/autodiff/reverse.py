@@ -27,12 +27,12 @@ from staticgrad.autodiff.structure import (
     not_a_value,
     paired,
 )
-from staticgrad.collection import collection_paused
 from staticgrad.errors import GradientError, OpDefinitionError
 from staticgrad.ir.calls import public
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Node, Symbolic, building_order
 from staticgrad.ir.value import Value
+from staticgrad.kept import collection_paused
 from staticgrad.ops.cotangent import (
     ZERO,
     add_cotangents,

@@ -1,7 +1,7 @@
-"""What a named size refuses: to be a number before the feeds are known.
+"""What a named size refuses: impossible bounds, and to be a number before the feeds are known.
 
 Every way in which Python and NumPy ask an object for its number ends here, in one message that
-says what to write instead. Knows no arithmetic of sizes: that is ``dim.py``.
+says what to write instead. The arithmetic of sizes is in ``types/dim.py``.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from functools import wraps
+from operator import index
 from typing import Any, Final, NoReturn, TypeVar
 
-from staticgrad.errors import SymbolicValueError
+from staticgrad.errors import ArgumentError, SymbolicValueError
 
 Operator = TypeVar("Operator", bound=Callable[..., Any])
 
@@ -127,3 +128,32 @@ def over_sizes(method: Operator) -> Operator:
         return method(self, other)
 
     return operated  # type: ignore[return-value]  # it also takes what has an index
+
+
+def check_size(name: Any, min: Any, max: Any, hint: Any, multiple_of: Any) -> None:
+    """Refuse a size that cannot be.
+
+    Raises:
+        ArgumentError: no name, bounds that are no whole numbers or that no size can meet, or a
+            hint outside of them.
+    """
+    if not name or not isinstance(name, str):
+        raise ArgumentError(
+            f"a size needs a name, got {name!r}", hint='sg.dim("batch"); a literal size is an int'
+        )
+    for what, bound in (("min", min), ("max", max), ("hint", hint), ("multiple_of", multiple_of)):
+        if bound is not None and not _is_whole(bound):
+            raise ArgumentError(f"size {name!r}: {what}={bound!r} is not a whole number")
+    promised = f"min={min}, max={max}, multiple_of={multiple_of}"
+    if min < 0 or multiple_of < 1 or (max is not None and max < min):
+        raise ArgumentError(f"size {name!r}: no size has {promised}")
+    if hint is not None and (hint < min or (max is not None and hint > max)):
+        raise ArgumentError(f"size {name!r}: hint={hint} is outside {promised}")
+
+
+def _is_whole(bound: Any) -> bool:
+    try:
+        index(bound)
+    except TypeError:
+        return False
+    return not isinstance(bound, bool)

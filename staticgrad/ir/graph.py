@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 from staticgrad import source
-from staticgrad.collection import collection_paused
 from staticgrad.errors import (
     LargeConstantWarning,
     OpDefinitionError,
@@ -33,12 +32,11 @@ from staticgrad.ir.leaves import (
     Input as Input,
     ParameterLeaf as ParameterLeaf,
 )
-from staticgrad.ir.names import check_names
 from staticgrad.ir.op import Op, as_array
-from staticgrad.ir.roots import check_roots, read_outputs, read_updates
+from staticgrad.ir.roots import check_names, check_roots, read_outputs, read_updates
 from staticgrad.ir.value import Value
-from staticgrad.storage.parameter import ParameterStore
-from staticgrad.storage.parameter_value import ParameterValue
+from staticgrad.kept import collection_paused
+from staticgrad.storage.parameter import ParameterStore, ParameterValue
 from staticgrad.types.constant import ArrayData
 from staticgrad.types.dim import Guard, Named, named_sizes
 from staticgrad.types.dtype import DType

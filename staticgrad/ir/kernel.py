@@ -21,7 +21,7 @@ from math import prod
 from typing import Final, Literal
 
 from staticgrad.ir.expr import Access, Expr, postorder
-from staticgrad.lazy import cached_property
+from staticgrad.kept import cached_property
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import DType
 from staticgrad.types.size_hints import hint_value

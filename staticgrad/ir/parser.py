@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import numpy.typing as npt
 
-from staticgrad.collection import collection_paused
 from staticgrad.errors import ArgumentError, OutOfMemory, StaticgradError, UnknownNameError
 from staticgrad.errors.wording import kind_of
 from staticgrad.ir.attributes import AttributeMistake, build_op
@@ -23,6 +22,7 @@ from staticgrad.ir.graph import Constant, Graph, Input, Node, Parameter, Paramet
 from staticgrad.ir.op import Op, as_array, registered_ops
 from staticgrad.ir.printer import NO_FILE
 from staticgrad.ir.text import suggestion
+from staticgrad.kept import collection_paused
 from staticgrad.source import Location, SourceLine
 from staticgrad.storage.parameter import ParameterStore
 from staticgrad.types.constant import ArrayData

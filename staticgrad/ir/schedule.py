@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
 from staticgrad.ir.kernel import Kernel, Mode
-from staticgrad.lazy import cached_property
+from staticgrad.kept import cached_property
 from staticgrad.source import Location
 from staticgrad.types.constant import ArrayData
 from staticgrad.types.dim import Size

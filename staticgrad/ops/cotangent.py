@@ -21,7 +21,7 @@ from staticgrad.ir.graph import Symbolic
 from staticgrad.ir.kinds import binding_kind
 from staticgrad.ir.op import Op
 from staticgrad.ir.value import Value
-from staticgrad.lazy import cached_property
+from staticgrad.kept import cached_property
 from staticgrad.types.tensor import Shape, TensorType
 
 #: Partial derivatives that cost nothing: recognised by ``times``, never multiplied.

@@ -19,7 +19,7 @@ from staticgrad.analysis.nonfinite import Probe, Suspect, accusation, evidence
 from staticgrad.errors import IndexOutOfRange
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.plan import Plan
-from staticgrad.lazy import cached_property
+from staticgrad.kept import cached_property
 from staticgrad.runtime.arena import Arena, address_of
 from staticgrad.runtime.step import Program, Table, nothing
 

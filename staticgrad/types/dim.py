@@ -22,8 +22,7 @@ from math import gcd, inf
 from operator import index
 from typing import Final
 
-from staticgrad.errors.size_names import check_size
-from staticgrad.errors.sizes import UnknownNumber, over_sizes
+from staticgrad.errors.sizes import UnknownNumber, check_size, over_sizes
 from staticgrad.types.dtype import ALL_DTYPES
 from staticgrad.types.lexis import name_text
 from staticgrad.types.size_weight import check_product, terms_weight

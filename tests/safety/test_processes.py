@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.lazy import cached_property
+from staticgrad.kept import cached_property
 from tests.safety.child import run_child
 
 
