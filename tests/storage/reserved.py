@@ -1,0 +1,170 @@
+"""Two values with locks, and all that one may do with them, in this thread and in another."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from queue import SimpleQueue
+from typing import Any
+
+import pytest
+
+from staticgrad.storage import locks as module
+from staticgrad.storage.locks import ReadWriteLock, is_inside_another
+from staticgrad.storage.reservation import SETTLED, LockSet
+
+Begin = Callable[[], object]
+
+
+class Other:
+    """A thread that does one thing after the other.
+
+    No ThreadPoolExecutor: its ``submit`` waits for a lock of the module, which a fork holds while
+    code is run in the middle of it.
+    """
+
+    def __init__(self) -> None:
+        self._tasks: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread.start()
+
+    def submit(self, function: Callable[..., Any], *args: Any) -> Future[None]:
+        """What becomes of ``function(*args)`` in the thread."""
+        future: Future[None] = Future()
+
+        def task() -> None:
+            try:
+                future.set_result(function(*args))
+            except BaseException as error:
+                future.set_exception(error)
+
+        self._tasks.put(task)
+        return future
+
+    def close(self) -> None:
+        """Wait for what is under way, then for the thread."""
+        self._tasks.put(None)
+        self._thread.join(10)
+        assert not self._thread.is_alive()
+
+    def _work(self) -> None:
+        while (task := self._tasks.get()) is not None:
+            task()
+
+
+class Guarded:
+    """Two values, a program that writes one and reads the other, and one that writes both.
+
+    Attributes:
+        errors: who was inside together.
+    """
+
+    def __init__(self) -> None:
+        self.a, self.b = ReadWriteLock("a"), ReadWriteLock("b")
+        self.elsewhere = ReadWriteLock("a value of no program")
+        self.one = LockSet([(self.a, True), (self.b, False)])
+        self.both = LockSet([(self.a, True), (self.b, True)])
+        self.steps = 0
+        self.writing = False
+        self.errors: list[str] = []
+
+    def step(self, seconds: float, begin: Begin) -> None:
+        """What a program does under its locks; other threads have their turns meanwhile."""
+        if self.steps:
+            self.errors.append("two steps")
+        if not is_inside_another():
+            self.errors.append("not noted")
+        self.steps += 1
+        time.sleep(seconds)
+        begin()
+        self.writing = True
+        time.sleep(seconds)
+        self.writing = False
+        self.steps -= 1
+
+    def run(self, seconds: float = 0.0) -> None:
+        self.one.run(self.step, seconds)
+
+    def share(self) -> None:
+        self.both.run(self.step, 0.0)
+
+    def prepare(self) -> None:
+        """The next step of ``share`` reserves its locks; those of ``run`` are reserved."""
+        self.a.read(lambda: None)  # nothing is reserved
+        while self.both._taken_in_turn % SETTLED != SETTLED - 1:
+            self.share()
+        settle(self.one, self.run)
+
+    def run_often(self) -> None:
+        """Until its locks are reserved."""
+        for _ in range(SETTLED):
+            self.run()
+
+    def read(self) -> None:
+        self.a.read(self.look)
+
+    def look(self) -> None:
+        for _ in range(2):
+            if self.writing:
+                self.errors.append("read in the middle")
+            time.sleep(0.001)
+
+    def set(self) -> None:
+        self.b.write(lambda: self.steps and self.errors.append("set in the middle"))
+
+    def read_elsewhere(self) -> None:
+        self.elsewhere.read(lambda: None)
+
+    def fork(self) -> None:
+        child = os.fork()
+        if not child:
+            try:
+                free = not any(
+                    lock._holders or lock._queue or lock._reserved for lock in module._locks
+                )
+                os._exit(0 if free and not self.writing else 3)
+            finally:
+                os._exit(1)
+        if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
+            self.errors.append("forked in the middle")
+
+    def check(self) -> None:
+        """Nobody is inside, nobody was who should not; what is reserved is so for one alone."""
+        assert not self.errors
+        for locks in (self.one, self.both):
+            holder = locks._reserved
+            assert not holder.token.locked()
+            assert not holder.stands or all(
+                lock._reserved == (holder, write) for lock, write in locks._locks
+            )
+        for lock in (self.a, self.b):
+            assert not lock._queue
+            assert not any(holder.token.locked() for holder in lock._holders)
+        assert not is_inside_another()
+
+
+def settle(locks: LockSet, run: Callable[[], None]) -> None:
+    for _ in range(3 * SETTLED + 1):
+        if locks._reserved.stands:
+            return
+        run()
+    pytest.fail("never reserved")
+
+
+ACTS: tuple[Callable[[Guarded], None], ...] = (
+    Guarded.read, Guarded.set, Guarded.run, Guarded.share, Guarded.run_often,
+)  # fmt: skip
+if hasattr(os, "fork"):
+    ACTS = (*ACTS, Guarded.fork)
+each_act = pytest.mark.parametrize("act", ACTS, ids=[act.__name__ for act in ACTS])
+forks = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+
+
+def done_or_waiting(future: Future[None], seconds: float) -> None:
+    """Give another thread the time to do what it can, beside this one."""
+    end = time.monotonic() + seconds
+    while not future.done() and time.monotonic() < end:
+        time.sleep(0.0005)

@@ -1,0 +1,213 @@
+"""Locks are reserved for one program while nobody else wants one; code that interrupts it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import count
+
+import pytest
+
+from staticgrad.errors import ReentryError
+from staticgrad.storage.locks import HERE, is_inside_another
+from staticgrad.storage.reservation import SETTLED
+from tests.safety.moments import moments
+from tests.storage.reserved import (
+    ACTS,
+    Begin,
+    Guarded,
+    Other,
+    each_act,
+    forks,
+    settle,
+)
+
+# -- when locks are reserved ----------------------------------------------------------------------
+
+
+def test_locks_that_nobody_else_wants_are_taken_by_one_token() -> None:
+    guarded = Guarded()
+    settle(guarded.one, guarded.run)
+    holder = guarded.one._reserved
+
+    def look(_: None, begin: Begin) -> None:
+        assert holder.token.locked()
+        assert not guarded.a._holders
+        assert is_inside_another()
+        assert not holder.writing
+        begin()
+        assert holder.writing
+
+    for _ in range(3):
+        guarded.one.run(look, None)
+        assert guarded.one._reserved is holder
+    guarded.check()
+
+
+@pytest.mark.parametrize("act", [Guarded.read, Guarded.set, Guarded.share])
+def test_whoever_else_wants_one_ends_it_until_the_program_has_settled(
+    act: Callable[[Guarded], None],
+) -> None:
+    guarded = Guarded()
+    settle(guarded.one, guarded.run)
+    act(guarded)
+    assert not guarded.one._reserved.stands
+    for _ in range(SETTLED):
+        assert not guarded.one._reserved.stands
+        guarded.run()
+    assert guarded.one._reserved.stands
+    guarded.check()
+
+
+def test_programs_take_a_shared_lock_from_each_other() -> None:
+    guarded = Guarded()
+    for _ in range(3):
+        settle(guarded.one, guarded.run)
+        assert not guarded.both._reserved.stands
+        settle(guarded.both, guarded.share)
+        assert not guarded.one._reserved.stands
+        guarded.check()
+
+
+def test_programs_that_share_nothing_keep_their_locks_by_turns() -> None:
+    first, second = Guarded(), Guarded()
+    settle(first.one, first.run)
+    settle(second.one, second.run)
+    for each in (first, second) * 5:
+        each.run()
+        assert not each.a._holders
+        assert HERE.innermost is each.one._reserved
+    assert first.one._reserved.stands
+    assert second.one._reserved.stands
+
+
+def test_another_thread_takes_the_locks_over(other: Other) -> None:
+    guarded = Guarded()
+    settle(guarded.one, guarded.run)
+    before = guarded.one._reserved
+    for _ in range(SETTLED):
+        other.submit(guarded.run).result(10)
+    assert not before.stands
+    assert guarded.one._reserved.stands
+    assert guarded.one._reserved.thread != before.thread
+    guarded.run()
+    guarded.check()
+
+
+def test_a_program_inside_the_step_of_another_reserves_nothing() -> None:
+    outer, inner = Guarded(), Guarded()
+    settle(inner.one, inner.run)
+    reserved = inner.one._reserved
+
+    def work(_: None, __: Begin) -> None:
+        for _ in range(2 * SETTLED):
+            inner.run()
+            assert not inner.one._reserved.stands
+
+    outer.one.run(work, None)
+    assert not reserved.stands
+    inner.check()
+
+
+def test_a_step_that_fails_gives_back_what_it_reserved() -> None:
+    guarded = Guarded()
+    settle(guarded.one, guarded.run)
+
+    def fail(_: None, begin: Begin) -> None:
+        begin()
+        raise ValueError("index")
+
+    for _ in range(3):
+        with pytest.raises(ValueError, match="index"):
+            guarded.one.run(fail, None)
+        guarded.check()
+    assert guarded.one._reserved.stands
+
+
+def test_what_an_earlier_step_left_behind_is_of_no_account() -> None:
+    guarded = Guarded()
+    settle(guarded.one, guarded.run)
+    holder = guarded.one._reserved
+    holder.writing = holder.paused = True  # as after an interrupt
+    guarded.one.run(lambda _, __: holder.writing and guarded.errors.append("writing"), None)
+    guarded.one.run(lambda _, __: holder.paused and guarded.errors.append("paused"), None)
+    assert guarded.one._reserved is holder
+    guarded.check()
+
+
+# -- one thread -----------------------------------------------------------------------------------
+
+
+@forks
+@each_act
+@pytest.mark.parametrize("main", [Guarded.run, Guarded.share])
+def test_what_interrupts_a_step_at_every_moment(
+    main: Callable[[Guarded], None], act: Callable[[Guarded], None]
+) -> None:
+    guarded, refused = Guarded(), 0
+    for n in count(1):
+        guarded.prepare()
+
+        def interrupt() -> None:
+            nonlocal refused
+            try:
+                act(guarded)
+            except ReentryError:
+                refused += 1
+
+        with moments(n, interrupt) as met:
+            main(guarded)
+        guarded.check()
+        if not met():
+            assert n > 5
+            assert (refused > 0) is (act not in (Guarded.read, Guarded.fork))
+            return
+
+
+def test_an_interruption_that_needs_other_locks_at_every_moment_of_a_step() -> None:
+    """It ends no reservation, but the step is the innermost no more."""
+    guarded = Guarded()
+    for n in count(1):
+        settle(guarded.one, guarded.run)
+        with moments(n, guarded.read_elsewhere) as met:
+            guarded.run()
+        guarded.check()
+        if not met():
+            assert n > 5
+            return
+
+
+class Interrupt(BaseException):
+    """As Ctrl-C, but of this test."""
+
+
+@pytest.mark.parametrize("act", ACTS[:-1], ids=[act.__name__ for act in ACTS[:-1]])
+@pytest.mark.parametrize("reserved", [False, True])
+def test_an_interrupt_at_every_moment_leaves_nothing_held(
+    act: Callable[[Guarded], None], reserved: bool, other: Other
+) -> None:
+    everything: Sequence[Callable[[Guarded], None]] = (
+        Guarded.read, Guarded.set, Guarded.run, Guarded.share,
+    )  # fmt: skip
+
+    def raise_interrupt() -> None:
+        raise Interrupt
+
+    for n in count(1, 23 if act is Guarded.run_often else 1):
+        guarded = Guarded()
+        for _ in range(SETTLED if reserved else SETTLED - 1):
+            guarded.run()
+        assert guarded.one._reserved.stands is reserved
+        with moments(n, raise_interrupt) as met:
+            try:
+                act(guarded)
+            except Interrupt:
+                guarded.steps, guarded.writing = 0, False
+        for every in everything:
+            other.submit(every, guarded).result(10)
+            every(guarded)
+        guarded.check()
+        settle(guarded.one, guarded.run)
+        guarded.check()
+        if not met():
+            assert n > 5
+            return

@@ -1,0 +1,178 @@
+"""Locks that are reserved for one program keep other threads out as locks taken one by one do."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from itertools import count
+
+import pytest
+
+from staticgrad.storage import locks as module
+from staticgrad.storage.reservation import SETTLED
+from tests.safety.moments import moments
+from tests.storage.reserved import (
+    Begin,
+    Guarded,
+    Other,
+    done_or_waiting,
+    each_act,
+    forks,
+    settle,
+)
+
+# -- two threads ----------------------------------------------------------------------------------
+
+
+def meet(
+    guarded: Guarded,
+    n: int,
+    here: Callable[[], None],
+    there: Callable[[], Future[None]],
+    seconds: float,
+) -> bool:
+    """Start something in another thread at the n-th moment of this one; whether there was one."""
+    begun: list[Future[None]] = []
+
+    def start() -> None:
+        begun.append(there())
+        done_or_waiting(begun[0], seconds)
+
+    with moments(n, start) as met:
+        here()
+    for future in begun:
+        future.result(10)
+    guarded.check()
+    return met()
+
+
+@forks
+@each_act
+@pytest.mark.parametrize("main", [Guarded.run, Guarded.share])
+def test_another_thread_at_every_moment_of_a_step(
+    main: Callable[[Guarded], None], act: Callable[[Guarded], None], other: Other
+) -> None:
+    """Of one that takes all by a token, and of one after which the locks are reserved."""
+    guarded = Guarded()
+    for n in count(1):
+        guarded.prepare()
+        if not meet(guarded, n, lambda: main(guarded), lambda: other.submit(act, guarded), 0.001):
+            break
+    assert n > 5
+
+
+@forks
+@each_act
+def test_a_reserved_step_of_another_thread_at_every_moment(
+    act: Callable[[Guarded], None], other: Other
+) -> None:
+    guarded = Guarded()
+    for n in count(1, {Guarded.run_often: 23, Guarded.fork: 5}.get(act, 1)):
+        other.submit(guarded.prepare).result(10)
+        step = partial(other.submit, guarded.run, 0.002)
+        if not meet(guarded, n, lambda: act(guarded), step, 0.003):
+            break
+    assert n > 5
+
+
+def test_who_waits_for_a_reserved_step_is_let_in_at_its_end(
+    other: Other, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "POLL", 60)
+    guarded = Guarded()
+    settle(guarded.one, guarded.run)
+    begun: list[Future[None]] = []
+
+    def work(_: None, __: Begin) -> None:
+        begun.append(other.submit(guarded.set))
+        while not guarded.b._queue:
+            time.sleep(0.001)
+
+    guarded.one.run(work, None)
+    begun[0].result(10)
+    guarded.check()
+
+
+@forks
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_child_holds_nothing_although_its_fork_looked_at_nothing(
+    other: Other, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An interrupt that comes while a fork waits is only reported, and it forks."""
+    guarded, inside, go_on = Guarded(), threading.Event(), threading.Event()
+    other.submit(settle, guarded.one, guarded.run).result(10)
+
+    def work(_: None, __: Begin) -> None:
+        inside.set()
+        go_on.wait(10)
+
+    begun = other.submit(guarded.one.run, work, None)
+    assert inside.wait(10)
+    monkeypatch.setattr(module, "_next_for_fork", lambda _: None)
+    child = os.fork()
+    if not child:
+        try:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(5)
+            guarded.set()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    go_on.set()
+    begun.result(10)
+    guarded.check()
+
+
+def test_a_step_begins_to_write_when_who_saw_that_it_does_not_has_read(other: Other) -> None:
+    guarded, copying, writing = Guarded(), threading.Event(), threading.Event()
+
+    def copy() -> bool:
+        copying.set()
+        return writing.wait(0.05)
+
+    def work(_: None, begin: Begin) -> None:
+        read = other.submit(lambda: seen.append(guarded.a.read(copy)))
+        assert copying.wait(10)
+        begin()
+        writing.set()
+        read.result(10)
+
+    for settled in (False, True):
+        seen: list[bool] = []
+        if settled:
+            settle(guarded.one, guarded.run)
+        copying.clear()
+        writing.clear()
+        guarded.one.run(work, None)
+        assert seen == [False]
+    guarded.check()
+
+
+def test_what_another_thread_holds_is_not_reserved(other: Other) -> None:
+    """Not even if it came after the step that would have been the last in turn."""
+    guarded, inside, go_on = Guarded(), threading.Event(), threading.Event()
+
+    def stay() -> None:
+        inside.set()
+        go_on.wait(10)
+
+    def work(_: None, __: Begin) -> None:
+        waiting.append(other.submit(guarded.a.write, stay))
+        while not guarded.a._queue:
+            time.sleep(0.001)
+
+    waiting: list[Future[None]] = []
+    for _ in range(SETTLED - 1):
+        guarded.run()
+    guarded.one.run(work, None)
+    assert not guarded.one._reserved.stands
+    go_on.set()
+    waiting[0].result(10)
+    assert inside.is_set()
+    guarded.check()
