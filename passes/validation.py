@@ -22,7 +22,7 @@ from staticgrad.ir.graph import Graph, Input, Node, Symbolic, rebuild
 from staticgrad.ir.op import Array
 from staticgrad.source import capture
 from staticgrad.types.dim import Named
-from staticgrad.types.dtype import F32, DType
+from staticgrad.types.dtype import F32, F64, DType
 
 #: How a result may differ: not at all; or as ``numpy.isclose`` has it where the old one is finite,
 #: and so is all that it was computed from (a pass that heals a NaN may change what hid it).
@@ -35,7 +35,7 @@ _MOST_NODES: Final = 400  # of a program that is shrunk value by value
 _SIZES: Final = (3, 2, 4, 5, 8, 1)
 _SPECIAL: Final = (0.0, -0.0, np.inf, -np.inf, np.nan, 1e-40, -1.0, 1.0)
 #: Whether anything is computed in float32 -> the relative and absolute tolerance of ``close``.
-_CLOSE: Final = {True: (2e-3, 1e-4), False: (1e-8, 1e-10)}
+_CLOSE: Final = {F32: (2e-3, 1e-4), F64: (1e-8, 1e-10)}
 
 
 def validate(name: str, transform: Transform, before: Graph, after: Graph, allowed: str) -> None:
@@ -71,8 +71,8 @@ def validate(name: str, transform: Transform, before: Graph, after: Graph, allow
 
 def mismatch(before: Graph, after: Graph, allowed: str) -> str | None:
     """What differs and on which feeds, or None. Feeds that ``before`` refuses are left out."""
-    narrow = any(kind.dtype is F32 for node in before.nodes for kind in node.types)
-    rtol, atol = _CLOSE[narrow]
+    floats = (kind.dtype for node in before.nodes for kind in node.types if kind.dtype.is_float)
+    rtol, atol = _CLOSE[min(floats, key=lambda dtype: dtype.digits, default=F64)]
     for feeds, sizes in sample_feeds(before):
         try:
             expected = _computed(before, feeds, sizes)

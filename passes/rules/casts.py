@@ -10,21 +10,15 @@ from staticgrad.types.dtype import DType
 
 (x,) = holes("x")
 
-#: Bits of a float that hold whole numbers exactly.
-_PRECISION: Final = {32: 24, 64: 53}
-
 
 def holds(outer: DType, inner: DType) -> bool:
     """Whether ``outer`` has every value of ``inner``."""
     if inner == outer or inner.is_bool:
         return True
     if inner.is_float or outer.is_bool:
-        return outer.is_float and inner.is_float and outer.bits >= inner.bits
-    if outer.is_float:
-        return inner.bits - (inner.kind == "i") <= _PRECISION[outer.bits]
-    if outer.kind == inner.kind:
-        return outer.bits >= inner.bits
-    return outer.kind == "i" and outer.bits > inner.bits
+        floats = outer.is_float and inner.is_float
+        return floats and outer.digits >= inner.digits and outer.bias >= inner.bias
+    return outer.digits >= inner.digits and (inner.kind == "u" or outer.kind != "u")
 
 
 def _chain(match: Match) -> Any:

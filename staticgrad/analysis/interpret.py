@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from staticgrad.ir.expr import BLOCKS, LEAVES, Expr, postorder, ref, words_of
 from staticgrad.types.conversion import convert_array
-from staticgrad.types.dtype import F32, DType
+from staticgrad.types.dtype import F32, F64, DType, as_dtype
 from staticgrad.vecmath.blocks import expand
 
 Array = NDArray[Any]
@@ -179,10 +179,12 @@ def fma(a: Array, b: Array, c: Array) -> Array:
     """a * b + c rounded once, for float32 and float64 arrays of one dtype that broadcast."""
     a, b, c = np.broadcast_arrays(a, b, c)
     with np.errstate(all="ignore"):
-        if a.dtype == F32.numpy:
-            total, lost = _two_sum(a.astype(np.float64) * b, c.astype(np.float64))
-            return _round_to_odd(total, lost).astype(np.float32)
-        return _fma64(a.ravel(), b.ravel(), c.ravel()).reshape(a.shape)
+        return _FMA[as_dtype(a.dtype)](a.ravel(), b.ravel(), c.ravel()).reshape(a.shape)
+
+
+def _fma32(a: Array, b: Array, c: Array) -> Array:
+    total, lost = _two_sum(a.astype(np.float64) * b, c.astype(np.float64))
+    return _round_to_odd(total, lost).astype(np.float32)
 
 
 def _fma64(a: Array, b: Array, c: Array) -> Array:
@@ -196,6 +198,9 @@ def _fma64(a: Array, b: Array, c: Array) -> Array:
     rest = proper & ~moderate
     result[rest] = _fma_scaled(a[rest], b[rest], c[rest])
     return result
+
+
+_FMA: Final = {F32: _fma32, F64: _fma64}
 
 
 def _between(x: Array, exponent: int) -> Array:

@@ -20,7 +20,7 @@ from staticgrad.codegen.expressions import (
     total,
 )
 from staticgrad.codegen.stages import base_text, scope_for, write_decode, write_store
-from staticgrad.ir.kernel import GEMM_BLOCK, GEMM_COLUMNS, GEMM_ROWS, Gemm, Kernel
+from staticgrad.ir.kernel import GEMM_BLOCK, GEMM_ROWS, Gemm, Kernel, gemm_columns
 
 #: Rows of the register tile: 8 rows of 2 vectors fill 16 of 32 vector registers.
 TILE_ROWS: Final = 8
@@ -32,7 +32,7 @@ _MATRIX = frozenset({"i", "j", "k"})
 def write_gemm(kernel: Kernel, stage: Gemm, out: Lines, unit: Unit) -> None:
     """The body for one outer iteration ``o``."""
     dtype = kernel.operand(stage.a.operand).dtype
-    columns = GEMM_COLUMNS.get(dtype.bits, 32)
+    columns = gemm_columns(dtype)
     tile = _Tile(stage, columns, columns // 2, element(dtype), dtype.is_float)
     _write_tile_position(kernel, stage, out, columns, tile.lanes)
     depth, whole = DEPTH * 32 // dtype.bits, GEMM_ROWS * columns

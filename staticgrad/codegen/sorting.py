@@ -13,13 +13,13 @@ from collections.abc import Sequence
 from staticgrad.codegen.expressions import VECTOR, Lines, Scope, Unit
 from staticgrad.codegen.merging import merge_sort
 from staticgrad.codegen.stages import scope_for, write_store
-from staticgrad.ir.kernel import ORDER_ROOM, Kernel, Sort
+from staticgrad.ir.kernel import ORDER_ROOM, Kernel, Sort, keys_apart
 
 
 def write_sort(kernel: Kernel, stage: Sort, out: Lines, unit: Unit) -> None:
     """The body for one outer iteration: the row's order in the scratch, then what is stored."""
     lanes, p = kernel.lanes, stage.order.scratch
-    wide = stage.order.key.dtype.bits == 64
+    wide = keys_apart(stage.order.key.dtype)
     keys = Lines()
     scope = scope_for(kernel, [VECTOR], Lines(), keys, unit, lanes)
     scope.emit((stage.order.key,))

@@ -21,7 +21,7 @@ from typing import Final, NoReturn
 import numpy as np
 
 from staticgrad.errors import OpDefinitionError
-from staticgrad.types.dtype import BOOL, F32, F64, I32, I64, U64, DType
+from staticgrad.types.dtype import BOOL, I64, U64, DType
 
 #: Primitive -> number of operands. They share one dtype, which is the result's, unless noted.
 ARITHMETIC: Final = {"add": 2, "sub": 2, "mul": 2, "div": 2, "neg": 1, "abs": 1}
@@ -381,11 +381,6 @@ def window(position: Expr, words: Iterable[int]) -> Expr:
 def words_of(digits: str) -> list[int]:
     """The u64 words of a window's attribute."""
     return [int(digits[at : at + 16], 16) for at in range(0, len(digits), 16)]
-
-
-def same_width_int(dtype: DType) -> DType:
-    """The signed integer as wide as a floating dtype (bit work in blocks)."""
-    return {F32: I32, F64: I64}[dtype]
 
 
 def postorder(roots: Iterable[Expr]) -> Iterator[Expr]:

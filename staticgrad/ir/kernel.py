@@ -23,16 +23,15 @@ from typing import Final, Literal
 from staticgrad.ir.expr import Access, Expr, postorder
 from staticgrad.kept import cached_property
 from staticgrad.types.dim import Size
-from staticgrad.types.dtype import DType
+from staticgrad.types.dtype import BOOL, I64, DType
 from staticgrad.types.size_hints import hint_value
 
 Extent = str | int  # an integer argument's name, or a literal
 Mode = Literal["in", "out", "inout", "scratch", "check"]
 
-#: Rows of C per Gemm iteration, and columns per panel, by element width in bits. Part of the cut
-#: into groups only: the bits of an element do not depend on them.
+#: Rows of C per Gemm iteration. Part of the cut into groups only, as the columns of a panel: the
+#: bits of an element do not depend on them.
 GEMM_ROWS: Final = 96
-GEMM_COLUMNS: Final = {32: 32, 64: 16}
 #: Elements that one group of outer iterations covers, so that claiming a group costs nothing.
 GRAIN_ELEMENTS: Final = 16384
 #: A Gemm element is one FMA chain per this many k; partial results are added in ascending order.
@@ -243,12 +242,10 @@ class Kernel:
 
     @cached_property
     def lanes(self) -> int:
-        """Vector width in elements: 8 where everything is 64 bits wide (or a bool), else 16."""
-        kinds = {o.dtype.bits for o in self.operands if o.mode not in ("check", "scratch")}
-        kinds |= {
-            e.dtype.bits for e in postorder(self.expressions) if e.op not in ("index", "size")
-        }
-        return 8 if kinds <= {64, 1} and 64 in kinds else 16
+        """Vector width in elements: that of the narrowest elements, bools and positions aside."""
+        found = [o.dtype for o in self.operands if o.mode not in ("check", "scratch")]
+        found += [e.dtype for e in postorder(self.expressions) if e.op not in ("index", "size")]
+        return max((dtype.lanes for dtype in found if not dtype.is_bool), default=BOOL.lanes)
 
     @cached_property
     def expressions(self) -> tuple[Expr, ...]:
@@ -270,7 +267,7 @@ class Kernel:
             return _extent(first.axis, values)
         count = prod((_extent(axis, values) for axis in self.axes), start=1)
         if isinstance(first, Gemm):
-            columns = GEMM_COLUMNS.get(self.operand(first.a.operand).dtype.bits, 32)
+            columns = gemm_columns(self.operand(first.a.operand).dtype)
             count = count * ((_extent(first.i, values) + (GEMM_ROWS - 1)) // GEMM_ROWS)
             count = count * ((_extent(first.j, values) + (columns - 1)) // columns)
         return count
@@ -315,6 +312,11 @@ def roots(statement: Statement) -> tuple[Expr, ...]:
     )
 
 
+def gemm_columns(dtype: DType) -> int:
+    """Columns of a Gemm's panel: two vectors of elements."""
+    return 2 * dtype.lanes
+
+
 def operands_read(stages: Iterable[Stage]) -> set[str]:
     """The names of the operands that stages load from, search, or multiply."""
     found: set[str] = set()
@@ -333,7 +335,12 @@ def order_words(key: DType, extent: Size, kept: Size) -> Size:
     The room is the whole axis, or (where fewer are kept) what is kept, twice, and some more.
     """
     room = extent if kept == extent else 2 * kept + ORDER_ROOM
-    return room * (2 * key.bits // 32)
+    return 2 * room * (2 if keys_apart(key) else 1)
+
+
+def keys_apart(key: DType) -> bool:
+    """Whether the keys of an Order are too wide to share a word with their positions."""
+    return 2 * key.bits > I64.bits
 
 
 def _extent(axis: Axis, values: Mapping[str, Size]) -> Size:

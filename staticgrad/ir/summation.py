@@ -72,7 +72,7 @@ SHORTEST_GROUP: Final = 32
 
 def lanes(dtype: DType) -> int:
     """Accumulators of a row sum: 8 for 64-bit elements, 16 for narrower ones."""
-    return 8 if dtype.bits == 64 else 16
+    return dtype.lanes
 
 
 def decompose(rank: int, axes: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -22,7 +22,7 @@ from staticgrad.errors import ArgumentError, ParseError
 from staticgrad.types import dim as dims
 from staticgrad.types.constant import ArrayData
 from staticgrad.types.dim import Dim, Size, dim
-from staticgrad.types.dtype import ALL_DTYPES, F32, DType
+from staticgrad.types.dtype import ALL_DTYPES, F64, DType
 from staticgrad.types.lexis import Tokens, quoted, unquoted
 from staticgrad.types.size_weight import product_weight, weight
 from staticgrad.types.tensor import TensorType
@@ -52,9 +52,10 @@ def float_text(value: float, dtype: DType | None = None) -> str:
     """The shortest decimal that reads back as ``value`` in ``dtype`` (by default float64)."""
     if value != value:
         return "nan"
-    if dtype is F32 and np.isfinite(value):
-        short = float(np.format_float_scientific(np.float32(value)))
-        if np.float32(short) == np.float32(value):
+    if dtype is not None and dtype.digits < F64.digits and np.isfinite(value):
+        exact: Any = dtype.numpy.type(value)
+        short = float(np.format_float_scientific(exact))
+        if dtype.numpy.type(short) == exact:
             return repr(short)
     return repr(float(value))
 

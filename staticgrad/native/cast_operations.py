@@ -17,8 +17,8 @@ def _float_to_signed(out: Emitter, source: Vector, value: str, bits: int) -> str
     target = vector(f"i{bits}", source.lanes)
     edge = 2.0 ** (bits - 1)
     below = text.constant(source, edge)
-    # f64 holds -2**31 - 0.5, which still truncates into i32
-    loose = source.element.bits == 64 and bits == 32
+    # a format with more digits holds -edge - 0.5, which still truncates to -edge
+    loose = source.element.digits > bits
     least = text.constant(source, -edge - 1.0 if loose else -edge)
     above = compare(out, source, ("ogt" if loose else "oge", "ge"), value, least)
     under = compare(out, source, ("olt", "lt"), value, below)
@@ -44,15 +44,16 @@ def _float_to_u64(out: Emitter, source: Vector, value: str) -> str:
 def _from_float(out: Emitter, source: Vector, target: Vector, value: str) -> str:
     element = target.element
     if element.kind == "f":
-        verb = "fpext" if element.bits > source.element.bits else "fptrunc"
+        verb = "fpext" if element.digits > source.element.digits else "fptrunc"
         return out.do(f"{verb} {source.llvm} {value} to {target.llvm}")
     if element.name == "u64":
         return _float_to_u64(out, source, value)
     wide = 64 if element.name in ("i64", "u32") else 32
     whole = _float_to_signed(out, source, value, wide)
-    if wide == element.bits:
+    held = vector(f"i{wide}", source.lanes)
+    if held.llvm == target.llvm:
         return whole
-    return out.do(f"trunc {vector(f'i{wide}', source.lanes).llvm} {whole} to {target.llvm}")
+    return out.do(f"trunc {held.llvm} {whole} to {target.llvm}")
 
 
 def _from_integer(out: Emitter, source: Vector, target: Vector, value: str) -> str:

@@ -129,6 +129,10 @@ def word(value: Operand) -> str:
 
 def suffix(kind: Vector) -> str:
     """The type part of an intrinsic's mangled name (``v16f32``, ``i8``)."""
-    element = kind.element
-    scalar = f"{'f' if element.kind == 'f' else 'i'}{element.bits}"
+    scalar = scalar_suffix(kind.element)
     return scalar if kind.lanes == 1 else f"v{kind.lanes}{scalar}"
+
+
+def scalar_suffix(element: Element) -> str:
+    """The same of one lane, by its LLVM type."""
+    return {"float": "f32", "double": "f64"}.get(element.llvm, element.llvm)

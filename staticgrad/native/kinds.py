@@ -18,23 +18,23 @@ LANES: Final = (1, 2, 4, 8, 16)
 
 @dataclass(frozen=True)
 class Element:
-    """A lane's type: ``name`` (``f32``), ``kind`` one of b, i, u, f, ``bits`` in memory."""
+    """A lane's type.
+
+    ``name`` (``f32``), ``kind`` one of b, i, u, f, ``bits`` in memory, ``llvm`` the LLVM scalar
+    type, ``digits`` the bits of the largest run of whole numbers from 0 on that it holds. A bool is
+    a byte 0/1 in registers too: wide masks miscompile.
+    """
 
     name: str
     kind: str
     bits: int
+    llvm: str
+    digits: int
 
     @property
     def bytes(self) -> int:
         """Bytes in memory."""
         return self.bits // 8
-
-    @property
-    def llvm(self) -> str:
-        """The LLVM scalar type. A bool is a byte 0/1 in registers too: wide masks miscompile."""
-        if self.kind == "f":
-            return "float" if self.bits == 32 else "double"
-        return f"i{self.bits}"
 
     @property
     def numpy(self) -> np.dtype[np.generic]:
@@ -48,10 +48,16 @@ class Element:
         return self.kind == "i"
 
 
-ELEMENTS: Final = {
-    name: Element(name, name[0], int(name[1:]))
-    for name in ("b8", "i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64", "f32", "f64")
-}
+_INTEGERS: Final = (8, 16, 32, 64)
+_TABLE: Final = (
+    Element("b8", "b", 8, "i8", 1),
+    *(Element(f"i{bits}", "i", bits, f"i{bits}", bits - 1) for bits in _INTEGERS),
+    *(Element(f"u{bits}", "u", bits, f"i{bits}", bits) for bits in _INTEGERS),
+    Element("f32", "f", 32, "float", 24),
+    Element("f64", "f", 64, "double", 53),
+)
+ELEMENTS: Final = {element.name: element for element in _TABLE}
+"""Every element type by name."""
 
 
 @dataclass(frozen=True)

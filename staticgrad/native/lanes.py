@@ -206,11 +206,14 @@ def _minimum(a: Array, b: Array) -> Array:
     return -_maximum(-a, -b)
 
 
+#: The C library's name and type for each floating dtype.
+_C_FMA: Final = {"f": ("fmaf", ctypes.c_float), "d": ("fma", ctypes.c_double)}
+
+
 @functools.cache
-def _c_fma(double: bool) -> Any:
-    library = ctypes.CDLL(None)
-    function = library.fma if double else library.fmaf
-    real = ctypes.c_double if double else ctypes.c_float
+def _c_fma(code: str) -> Any:
+    name, real = _C_FMA[code]
+    function = getattr(ctypes.CDLL(None), name)
     function.restype = real
     function.argtypes = (real, real, real)
     return function
@@ -218,7 +221,7 @@ def _c_fma(double: bool) -> Any:
 
 def _fma(a: Array, b: Array, c: Array) -> Array:
     """One rounding, by the C library."""
-    function = _c_fma(a.dtype.itemsize == 8)
+    function = _c_fma(a.dtype.char)
     values = [function(*row) for row in zip(a.tolist(), b.tolist(), c.tolist(), strict=True)]
     return np.array(values, a.dtype)
 

@@ -102,8 +102,7 @@ def _narrow(kind: Vector, value: str, out: Emitter) -> str:
 
 
 def _mangled(kind: Vector) -> str:
-    scalar = f"{'f' if kind.element.kind == 'f' else 'i'}{kind.element.bits}"
-    return f"v{kind.lanes}{scalar}"
+    return f"v{kind.lanes}{text.scalar_suffix(kind.element)}"
 
 
 def _masked_load(out: Emitter, kind: Vector, address: str, mask: Operand) -> str:
@@ -348,7 +347,7 @@ def _item_result(pointer: Kind, index: Kind) -> Kind | None:
 
 def _word(out: Emitter, kinds: Kinds, values: Values) -> Operand:
     element = _element(kinds[0])
-    if element.bits == 64:
+    if element.llvm == WORD.llvm:
         return values[0]
     verb = "sext" if element.signed else "zext"
     return out.do(f"{verb} {element.llvm} {values[0]} to i64")
@@ -361,9 +360,10 @@ def _word_result(kind: Kind) -> Kind | None:
 
 
 def _real(out: Emitter, kinds: Kinds, values: Values) -> Operand:
-    if _element(kinds[0]).bits == 64:
+    element = _element(kinds[0])
+    if element.llvm == REAL.llvm:
         return values[0]
-    return out.do(f"fpext float {values[0]} to double")
+    return out.do(f"fpext {element.llvm} {values[0]} to {REAL.llvm}")
 
 
 def _real_result(kind: Kind) -> Kind | None:

@@ -75,7 +75,8 @@ def vector_operand(out: Emitter, kind: Vector, given: Kind, value: Operand) -> s
         set_bit = out.do(f"icmp ne i64 {value}, 0")
         scalar = out.do(f"zext i1 {set_bit} to i8")
     else:
-        scalar = value if element.bits == 64 else out.do(f"trunc i64 {value} to {element.llvm}")
+        wide = element.llvm == WORD.llvm
+        scalar = value if wide else out.do(f"trunc {WORD.llvm} {value} to {element.llvm}")
     return out.splat(kind, scalar)
 
 

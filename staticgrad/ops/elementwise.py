@@ -33,7 +33,6 @@ from staticgrad.types.dim import Dim
 from staticgrad.types.dtype import (
     ALL_DTYPES,
     BOOL,
-    F32,
     F64,
     I64,
     DType,
@@ -51,7 +50,6 @@ Operand = Value | Dim | npt.ArrayLike
 quiet = np.errstate(all="ignore")
 
 _WEAK: Final[dict[type, DType]] = {bool: BOOL, int: I64, float: F64}
-_F32_MAX: Final = float(np.finfo(np.float32).max)
 _KIND_NAMES: Final = {"b": "bool", "i": "integer", "f": "floating"}
 
 
@@ -383,7 +381,7 @@ def lifted(op: str, kind: type[Value], arg: Any, dtype: DType) -> Value:
         return functions.size_value(arg, dtype)  # type: ignore[no-any-return]
     if is_weak(arg):
         check_range(op, arg, dtype)
-        if dtype is not F32 or -_F32_MAX <= arg <= _F32_MAX:
+        if not dtype.is_float or abs(arg) <= dtype.largest:
             return kind.lift(arg, dtype)
     with np.errstate(over="ignore"):  # 1e300 becomes inf in float32, as NumPy has it
         return kind.lift(arg, dtype)
@@ -395,7 +393,7 @@ def check_range(op: str, scalar: bool | int | float, dtype: DType) -> None:
     Raises:
         DTypeError: with the number and the dtype.
     """
-    if type(scalar) is not int or (dtype.is_float and -_F32_MAX <= scalar <= _F32_MAX):
+    if type(scalar) is not int or (dtype.is_float and abs(scalar) <= dtype.largest):
         return
     if dtype.is_integer:
         limits = np.iinfo(dtype.numpy.name)

@@ -29,7 +29,7 @@ from staticgrad.ops.operands import dtype_of, floating, integer, is_number, rela
 from staticgrad.ops.philox import STREAMS, RandomBits
 from staticgrad.types.arrays import array_of
 from staticgrad.types.dim import dim
-from staticgrad.types.dtype import F32, F64, I32, I64, U32, U64, DType
+from staticgrad.types.dtype import F32, F64, I64, U64, DType
 from staticgrad.types.tensor import Shape
 
 __all__ = [
@@ -138,12 +138,8 @@ class Generator:
         """
         kind = _floating_dtype("normal", dtype)
         sizes, stream = _drawn("normal", shape, loc, scale), self._stream()
-        if kind is F32:
-            word = _cast(self._bits(sizes, U32, stream), I32)
-            half = (_cast(word & np.int32(2**31 - 1), F32) + 0.5) * 2.0**-32
-        else:
-            word = _cast(self._bits(sizes, U64, stream), I64)
-            half = (_cast(word >> np.int64(10) & np.int64(2**53 - 1), F64) + 0.5) * 2.0**-54
+        word = _cast(self._bits(sizes, kind.unsigned, stream), kind.signed)
+        half = _HALVES[kind](word)
         below = Ndtri()(half)
         z = functions.where(word < 0, below, -below)
         if type(loc) in (int, float) and type(scale) in (int, float) and (loc, scale) == (0, 1):
@@ -220,9 +216,9 @@ class Generator:
 
     def _unit(self, shape: Shape, kind: DType) -> Value:
         """Uniform in [0, 1), on a grid of all the dtype's bits."""
-        if kind is F32:
-            return _cast(self._bits(shape, U32, self._stream()) >> np.uint32(8), F32) * 2.0**-24  # type: ignore[no-any-return]
-        return _cast(self._bits(shape, U64, self._stream()) >> np.uint64(11), F64) * 2.0**-53  # type: ignore[no-any-return]
+        word = self._bits(shape, kind.unsigned, self._stream())
+        spare = kind.unsigned.numpy.type(kind.bits - kind.digits)
+        return _cast(word >> spare, kind) * 2.0**-kind.digits  # type: ignore[no-any-return]
 
     def _bits(self, shape: Shape, kind: DType, stream: int, half: int = 0) -> Any:
         return RandomBits(shape, kind, stream, half)(self.key, self.step)
@@ -248,6 +244,19 @@ def _check_probabilities(p: Any) -> None:
 
 def _cast(x: Value, kind: DType) -> Any:
     return functions.astype(x, kind)
+
+
+def _half_f32(word: Any) -> Any:
+    """Of a signed word: half of (0, 1), by all bits but the sign."""
+    return (_cast(word & np.int32(2**31 - 1), F32) + 0.5) * 2.0**-32
+
+
+def _half_f64(word: Any) -> Any:
+    """Of a signed word: half of (0, 1), by 53 bits beside the sign."""
+    return (_cast(word >> np.int64(10) & np.int64(2**53 - 1), F64) + 0.5) * 2.0**-54
+
+
+_HALVES: Final = {F32: _half_f32, F64: _half_f64}
 
 
 def _floating_dtype(op: str, dtype: Any) -> DType:

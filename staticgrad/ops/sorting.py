@@ -14,7 +14,7 @@ from typing import Any, Final, cast
 import numpy as np
 
 from staticgrad.errors import ArgumentError, AxisError, DTypeError, RankError, ShapeError
-from staticgrad.ir.expr import Expr, literal, same_width_int, select
+from staticgrad.ir.expr import Expr, literal, select
 from staticgrad.ir.forms import Form, Search as SearchForm, Sort as SortForm
 from staticgrad.ir.functional import functions
 from staticgrad.ir.op import Array, Op
@@ -185,11 +185,12 @@ def ascending_key(x: Expr) -> Expr:
     """An i32 (for elements of 64 bits: i64) Expr in the order of x; NaN is the largest."""
     dtype = x.dtype
     if dtype.is_float:
-        return _float_key(x, same_width_int(dtype))
-    if dtype.kind == "u" and dtype.bits >= 32:
-        signed = I32 if dtype.bits == 32 else I64
-        return x.bitcast(signed) ^ -(1 << (signed.bits - 1))
-    return x if dtype is I64 else x.cast(I32)
+        return _float_key(x, dtype.signed)
+    if dtype.digits < I32.bits:
+        return x.cast(I32)
+    if dtype.kind == "u":
+        return x.bitcast(dtype.signed) ^ -(1 << (dtype.bits - 1))
+    return x
 
 
 def descending_key(x: Expr) -> Expr:

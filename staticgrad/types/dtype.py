@@ -24,15 +24,21 @@ class DType:
     ``== "float32"``), hashes as the NumPy dtype does and has its attributes. Inside the package two
     are compared by ``is``, which costs nothing.
 
+    What a format can hold, and how wide its registers are, is asked here and nowhere decided by a
+    test on ``bits``.
+
     Attributes:
         code: the name in texts of graphs and kernels, ``f32``.
         kind: one of b, i, u, f.
         bits: 1 for bool.
+        digits: bits of the largest run of whole numbers from 0 on that it holds: of a float its
+            significant bits, of an integer those of its magnitude, 1 for bool.
     """
 
     code: str
     kind: str
     bits: int
+    digits: int
     _hash: int = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -76,6 +82,36 @@ class DType:
         return _NUMPY[self.code]
 
     @property
+    def bias(self) -> int:
+        """Of a float: what its exponent field holds beyond the exponent; also the largest exponent.
+
+        Sign, exponent and fraction fill an IEEE format, and the first of its digits is implied.
+        """
+        if not self.is_float:
+            raise TypeError(f"{self.code} has no exponent")
+        return int((1 << (self.bits - self.digits - 1)) - 1)
+
+    @property
+    def largest(self) -> float:
+        """The largest finite number of a float."""
+        return (2.0 - 2.0 ** (1 - self.digits)) * 2.0**self.bias
+
+    @property
+    def signed(self) -> DType:
+        """The signed integer as wide: for sort keys and for the bits of a float."""
+        return _integer("i", self)
+
+    @property
+    def unsigned(self) -> DType:
+        """The unsigned integer as wide."""
+        return _integer("u", self)
+
+    @property
+    def lanes(self) -> int:
+        """Elements in a vector of 512 bits, at most 16: those of a kernel's loop and of a sum."""
+        return min(16, 512 // self.bits)
+
+    @property
     def is_float(self) -> bool:
         return self.kind == "f"
 
@@ -117,18 +153,31 @@ _NUMPY: Final[dict[str, np.dtype[np.generic]]] = {
 
 _NAMES: Final = {code: numpy.name for code, numpy in _NUMPY.items()}
 
-BOOL = DType("bool", "b", 1)
-I8, I16, I32, I64 = (DType(f"i{bits}", "i", bits) for bits in (8, 16, 32, 64))
-U8, U16, U32, U64 = (DType(f"u{bits}", "u", bits) for bits in (8, 16, 32, 64))
-F32, F64 = DType("f32", "f", 32), DType("f64", "f", 64)
+BOOL = DType("bool", "b", 1, 1)
+I8, I16, I32, I64 = (DType(f"i{bits}", "i", bits, bits - 1) for bits in (8, 16, 32, 64))
+U8, U16, U32, U64 = (DType(f"u{bits}", "u", bits, bits) for bits in (8, 16, 32, 64))
+F32, F64 = DType("f32", "f", 32, 24), DType("f64", "f", 64, 53)
 
 ALL_DTYPES: Final = (BOOL, I8, I16, I32, I64, U8, U16, U32, U64, F32, F64)
+_BY_CODE: Final = {d.code: d for d in ALL_DTYPES}
 _BY_NUMPY: Final = {d.numpy: d for d in ALL_DTYPES}
 #: Bits in texts of graphs, bytes to NumPy: neither is meant for sure.
 _AMBIGUOUS: Final = {"i8": "int8 or int64", "u8": "uint8 or uint64"}
 _BY_NAME: Final = {d.name: d for d in ALL_DTYPES} | {
     d.code: d for d in ALL_DTYPES if d.code not in _AMBIGUOUS
 }
+
+
+def _integer(kind: str, like: DType) -> DType:
+    """The integer of a kind that is as wide as ``like``.
+
+    Raises:
+        TypeError: there is none.
+    """
+    found = _BY_CODE.get(f"{kind}{like.bits}")
+    if found is None:
+        raise TypeError(f"no integer is as wide as {like.code}")
+    return found
 
 
 def as_dtype(spec: object) -> DType:

@@ -11,7 +11,7 @@ import math
 from typing import Final
 
 from staticgrad.ir.expr import Expr, literal, select
-from staticgrad.types.dtype import F64
+from staticgrad.types.dtype import F32, F64, DType
 from staticgrad.vecmath.layout import (
     flip_sign,
     horner,
@@ -28,6 +28,8 @@ INVERSE: Final = (
     0.6996638178825378, -0.10784245282411575,
 )  # fmt: skip
 THIRD: Final = 1.0 / 3.0
+#: Newton's steps that the inverse cube root takes.
+NEWTON: Final[dict[DType, int]] = {F32: 0, F64: 1}
 
 
 def cbrt(x: Expr) -> Expr:
@@ -43,7 +45,7 @@ def cbrt(x: Expr) -> Expr:
 
     m = parts.mantissa * by_rest(2.0)
     y = horner(parts.mantissa, INVERSE) * by_rest(2.0**-THIRD)
-    if dtype is F64:
+    for _ in range(NEWTON[dtype]):
         y = (y * THIRD).fma(1.0 - m * y * (y * y), y)
     squared = y * y
     c = m * squared

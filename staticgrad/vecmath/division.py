@@ -50,8 +50,14 @@ def _reduced(a: Expr, b: Expr, ratio: Expr) -> Expr:
 
 def _whole_fmod(x: Expr, y: Expr) -> Expr:
     """For quotients of any size."""
-    if x.dtype is F64:
-        return apply("c_fmod", x, y)
+    return _WHOLE_FMOD[x.dtype](x, y)
+
+
+def _fmod_f64(x: Expr, y: Expr) -> Expr:
+    return apply("c_fmod", x, y)
+
+
+def _fmod_f32(x: Expr, y: Expr) -> Expr:
     left, divisor = abs(x).cast(F64), abs(y).cast(F64)
     for step in reversed(range(STEPS)):
         scaled = divisor * 2.0 ** (STEP * step)
@@ -69,3 +75,6 @@ def _divided(x: Expr, y: Expr, ratio: Expr) -> Expr:
     floor = select(quotient - floor > 0.5, floor + 1.0, floor)
     zero = sign_bit(ratio).bitcast(x.dtype)
     return select(quotient.ne(0.0), floor, zero)
+
+
+_WHOLE_FMOD: Final = {F32: _fmod_f32, F64: _fmod_f64}

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 
 from staticgrad.ir.expr import Expr, Number, literal, select
-from staticgrad.types.dtype import F32, F64, U32, U64, DType
+from staticgrad.types.dtype import DType
 
 
 @dataclass(frozen=True)
@@ -23,9 +22,18 @@ class Layout:
     """A binary floating format: the unsigned integer as wide, and where its fields are."""
 
     dtype: DType
-    word: DType
-    fraction: int
-    bias: int
+
+    @property
+    def word(self) -> DType:
+        return self.dtype.unsigned
+
+    @property
+    def fraction(self) -> int:
+        return self.dtype.digits - 1
+
+    @property
+    def bias(self) -> int:
+        return self.dtype.bias
 
     @property
     def sign_mask(self) -> int:
@@ -49,12 +57,9 @@ class Layout:
         return int(np.asarray(value, self.dtype.numpy).view(self.word.numpy))
 
 
-_LAYOUTS: Final = {F32: Layout(F32, U32, 23, 127), F64: Layout(F64, U64, 52, 1023)}
-
-
 def layout_of(x: Expr) -> Layout:
     """The format of a floating expression."""
-    return _LAYOUTS[x.dtype]
+    return Layout(x.dtype)
 
 
 def bits(x: Expr) -> Expr:

@@ -33,17 +33,25 @@ R64: Final = (
 
 def exponent_and_reduced(exponent: Expr, f: Expr) -> Expr:
     """exponent * ln2 + log(1 + f) for 1 + f in [sqrt(1/2), sqrt(2))."""
-    high, low = LN2[f.dtype]
-    if f.dtype is F32:
-        squared = f * f
-        reduced = squared.fma(even_odd(f, squared, Q32), f)
-        return exponent.fma(high, exponent.fma(low, reduced))
+    return _SUMS[f.dtype](exponent, f, *LN2[f.dtype])
+
+
+def _sum_f32(exponent: Expr, f: Expr, high: float, low: float) -> Expr:
+    squared = f * f
+    reduced = squared.fma(even_odd(f, squared, Q32), f)
+    return exponent.fma(high, exponent.fma(low, reduced))
+
+
+def _sum_f64(exponent: Expr, f: Expr, high: float, low: float) -> Expr:
     s = f / (f + 2.0)
     z = s * s
     leading = exponent * high
     total = leading + f
     lost = f - (total - leading)
     return total + s.fma(z.fma(horner(z, R64), -f), exponent.fma(low, lost))
+
+
+_SUMS: Final = {F32: _sum_f32, F64: _sum_f64}
 
 
 def with_borders(x: Expr, distance: Expr, finite: Expr) -> Expr:

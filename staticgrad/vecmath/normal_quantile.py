@@ -96,19 +96,19 @@ def ndtri(p: Expr) -> Expr:
     x = (p - 0.5) * 2.0
     at = w - middle.centre
     usual = x * even_odd(at, at * at, middle.series)
-    end = _far_f32(x, both) if p.dtype is F32 else _far_f64(p, x)
+    end = _FAR[p.dtype](p, x, both)
     inside = (p > 0.0) & (p < 1.0)
     border = select(p.eq(0.0) | p.eq(1.0), x * math.inf, literal(math.nan, p.dtype))
     unusual = select(inside, end, border)
     return rarely(~(both > math.exp(-2.0 * middle.centre)), [unusual], [usual])[0]
 
 
-def _far_f32(x: Expr, both: Expr) -> Expr:
+def _far_f32(p: Expr, x: Expr, both: Expr) -> Expr:
     root = (-log(both)).sqrt()
     return (x * root) * horner(1.0 / root - FAR_CENTRE, FAR)
 
 
-def _far_f64(p: Expr, x: Expr) -> Expr:
+def _far_f64(p: Expr, x: Expr, both: Expr) -> Expr:
     upper = x > 0.0
     r = (-log(select(upper, 1.0 - p, p))).sqrt()
     near = r <= 5.0
@@ -118,3 +118,6 @@ def _far_f64(p: Expr, x: Expr) -> Expr:
         for first, second in zip(NEAR_ENDS, AT_ENDS, strict=True)
     )
     return flip_sign(above / below, sign_bit(x))
+
+
+_FAR: Final = {F32: _far_f32, F64: _far_f64}

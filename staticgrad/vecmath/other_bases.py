@@ -68,13 +68,7 @@ def log10(x: Expr) -> Expr:
 def _logarithm(x: Expr, base: Base) -> Expr:
     parts = split(x, denormals=True)
     f = parts.mantissa - 1.0
-    if x.dtype is F32:
-        squared = f * f
-        curved = squared * even_odd(f, squared, Q32)  # log(1 + f) - f
-    else:
-        s = f / (f + 2.0)
-        z = s * s
-        curved = s * z.fma(horner(z, R64), -f)
+    curved = _CURVED[x.dtype](f)
     product = f * base.scale[0]
     product_low = f.fma(base.scale[0], -product)
     leading = parts.exponent * base.octave[0]
@@ -82,3 +76,19 @@ def _logarithm(x: Expr, base: Base) -> Expr:
     lost = product - (total - leading)
     rest = curved.fma(base.scale[0], f.fma(base.scale[1], product_low))
     return with_borders(x, x, total + (lost + parts.exponent.fma(base.octave[1], rest)))
+
+
+def _curved_f32(f: Expr) -> Expr:
+    """log(1 + f) - f."""
+    squared = f * f
+    return squared * even_odd(f, squared, Q32)
+
+
+def _curved_f64(f: Expr) -> Expr:
+    """log(1 + f) - f."""
+    s = f / (f + 2.0)
+    z = s * s
+    return s * z.fma(horner(z, R64), -f)
+
+
+_CURVED: Final = {F32: _curved_f32, F64: _curved_f64}

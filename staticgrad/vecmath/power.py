@@ -50,7 +50,7 @@ LN2: Final = (0.6931471805598903, 5.497923018708371e-14)
 
 def pow_(x: Expr, y: Expr) -> Expr:
     """x**y with the special values of C99 Annex F (NumPy's): 1**y and x**0 are 1, even for NaN."""
-    return _power_f32(x, y) if x.dtype is F32 else _power_f64(x, y)
+    return _POWERS[x.dtype](x, y)
 
 
 def _with_signs(x: Expr, y: Expr, power: Expr) -> Expr:
@@ -178,3 +178,6 @@ def _log_in_two_parts(parts: Split) -> tuple[Expr, Expr]:
     high, high_low = _fast_two_sum(parts.exponent * LN2[0], atanh)
     low = atanh_low + s_low.fma(2.0, rest_low)
     return high, high_low + parts.exponent.fma(LN2[1], low)
+
+
+_POWERS: Final = {F32: _power_f32, F64: _power_f64}

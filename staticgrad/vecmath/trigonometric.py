@@ -102,8 +102,11 @@ def _waves(reduced: Reduced) -> tuple[Expr, Expr]:
     return r + (r * z).fma(sin_tail, low * base), cosine
 
 
+_REDUCTIONS: Final = {F32: _reduce_f32, F64: _reduce_f64}
+
+
 def _reduce(x: Expr, shift: int) -> Reduced:
-    return _reduce_f32(abs(x), shift) if x.dtype is F32 else _reduce_f64(abs(x), shift)
+    return _REDUCTIONS[x.dtype](abs(x), shift)
 
 
 def _quadrant(x: Expr, shift: int) -> tuple[Expr, Expr]:

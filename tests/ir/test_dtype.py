@@ -3,10 +3,14 @@
 import copy
 import itertools
 import pickle
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from passes.rules.casts import holds
+from staticgrad.native.kinds import vector
 from staticgrad.types.dtype import (
     ALL_DTYPES,
     BOOL,
@@ -115,3 +119,55 @@ def test_pickles_and_copies_are_the_object(dtype: DType) -> None:
     assert pickle.loads(pickle.dumps(dtype)) is dtype
     assert copy.deepcopy(dtype) is dtype
     assert repr(F32) == "sg.float32"
+
+
+@pytest.mark.parametrize("dtype", ALL_DTYPES, ids=str)
+def test_a_dtype_says_what_its_format_holds(dtype: DType) -> None:
+    if dtype.is_float:
+        facts = np.finfo(dtype.numpy)
+        assert dtype.digits == facts.nmant + 1
+        assert dtype.largest == float(facts.max)
+        assert dtype.bias == facts.maxexp - 1
+    else:
+        with pytest.raises(TypeError, match="has no exponent"):
+            _ = dtype.bias
+    if dtype.is_integer:
+        assert (1 << dtype.digits) - 1 == np.iinfo(dtype.numpy).max
+    if dtype.is_bool:
+        with pytest.raises(TypeError, match="no integer is as wide as bool"):
+            _ = dtype.signed
+        return
+    assert (dtype.signed.kind, dtype.unsigned.kind) == ("i", "u")
+    assert {dtype.signed.itemsize, dtype.unsigned.itemsize} == {dtype.itemsize}
+
+
+def test_a_width_that_no_register_has_is_an_error() -> None:
+    with pytest.raises(KeyError):
+        vector("f24", 16)
+
+
+@pytest.mark.parametrize(("outer", "inner"), list(itertools.product(ALL_DTYPES, repeat=2)), ids=str)
+def test_a_dtype_holds_another_where_numpy_casts_it_safely(outer: DType, inner: DType) -> None:
+    """NumPy's table, but for integers in floats: it calls int64 in float64 safe, which rounds."""
+    expected = np.can_cast(inner.numpy, outer.numpy, "safe")
+    if inner.is_integer and outer.is_float:
+        largest = int(np.iinfo(inner.numpy).max)
+        expected = int(outer.numpy.type(largest)) == largest
+    assert holds(outer, inner) == expected
+
+
+_WIDTH_BY_HAND = re.compile(r"\.bits (==|!=|<=?|>=?) \d|dtype is (not )?F\d\d|itemsize == \d")
+
+
+def test_no_file_chooses_by_a_width_of_its_own() -> None:
+    """What depends on a width is asked of the dtype; lints speak of float32 and float64 by name."""
+    root = Path(__file__).parents[2]
+    found = [
+        f"{path.relative_to(root)}: {line.strip()}"
+        for folder in ("staticgrad", "passes")
+        for path in sorted((root / folder).rglob("*.py"))
+        if path.parent.name != "lints"
+        for line in path.read_text().splitlines()
+        if _WIDTH_BY_HAND.search(line)
+    ]
+    assert found == []
