@@ -2,8 +2,8 @@
 
 import passes as passes
 import staticgrad.errors as errors
-import staticgrad.ops.nn as nn
-import staticgrad.ops.random as random
+import staticgrad.functions.nn as nn
+import staticgrad.functions.random as random
 import staticgrad.optim as optim
 import staticgrad.testing as testing
 from staticgrad.analysis.evaluate import (
@@ -27,6 +27,74 @@ from staticgrad.config import (
 from staticgrad.errors import (
     BudgetInfeasible, StaticgradError, StaticgradWarning
 )
+from staticgrad.functions import (
+    arccos as acos, arccosh as acosh, arcsin as asin, arcsinh as asinh, arctan as atan, arctan2
+    as atan2, arctanh as atanh, invert as bitwise_invert, left_shift as bitwise_left_shift,
+    right_shift as bitwise_right_shift, zeros as empty, zeros_like as empty_like, transpose as
+    permute_dims
+)
+from staticgrad.functions.aggregate import (
+    all, any, argmax, argmin, max, mean, min, std, sum, var
+)
+from staticgrad.functions.arrange import (
+    array_split, broadcast_arrays, diag, diagonal, meshgrid, repeat, roll, rot90, split, tile,
+    trace
+)
+from staticgrad.functions.at import (
+    at
+)
+from staticgrad.functions.conditions import (
+    allclose, array_equal, array_equiv, choose, isclose, isneginf, isposinf, piecewise, select
+)
+from staticgrad.functions.creation import (
+    arange, constant, eye, full, full_like, input, ones, ones_like, parameter, tril, triu,
+    zeros, zeros_like
+)
+from staticgrad.functions.curves import (
+    cumulative_prod, cumulative_sum, diff, ediff1d, gradient, trapezoid, unwrap
+)
+from staticgrad.functions.einstein import (
+    einsum, inner, kron, tensordot
+)
+from staticgrad.functions.getitem import (
+    getitem
+)
+from staticgrad.functions.grids import (
+    geomspace, linspace, logspace
+)
+from staticgrad.functions.histograms import (
+    histogram, histogram_bin_edges
+)
+from staticgrad.functions.joining import (
+    append, atleast_1d, atleast_2d, atleast_3d, block, column_stack, cross, dsplit, dstack,
+    fliplr, flipud, hsplit, hstack, identity, matrix_transpose, matvec, tri, unstack, vecdot,
+    vecmat, vsplit, vstack
+)
+from staticgrad.functions.kinks import (
+    conventions
+)
+from staticgrad.functions.missing_values import (
+    nancumprod, nancumsum, nanmax, nanmean, nanmin, nanprod, nanstd, nansum, nanvar
+)
+from staticgrad.functions.order_statistics import (
+    digitize, isin, median, nanmedian, nanpercentile, nanquantile, percentile, quantile
+)
+from staticgrad.functions.padding import (
+    pad
+)
+from staticgrad.functions.rounding import (
+    fabs, float_power, round, sinc
+)
+from staticgrad.functions.standard import (
+    asarray, can_cast, e, finfo, iinfo, inf, isdtype, nan, ndim, newaxis, pi, result_type,
+    shape, size
+)
+from staticgrad.functions.statistics import (
+    average, corrcoef, cov
+)
+from staticgrad.functions.totals import (
+    count_nonzero, norm, prod, ptp
+)
 from staticgrad.ir.compare import (
     same_graph
 )
@@ -42,22 +110,9 @@ from staticgrad.ir.value import (
 from staticgrad.lints import (
     lint
 )
-from staticgrad.ops import (
-    arccos as acos, arccosh as acosh, arcsin as asin, arcsinh as asinh, arctan as atan, arctan2
-    as atan2, arctanh as atanh, invert as bitwise_invert, left_shift as bitwise_left_shift,
-    right_shift as bitwise_right_shift, zeros as empty, zeros_like as empty_like, transpose as
-    permute_dims
-)
-from staticgrad.ops.aggregate import (
-    all, any, argmax, argmin, max, mean, min, std, sum, var
-)
 from staticgrad.ops.arithmetic import (
     absolute as abs, absolute, add, ceil, divide, floor, multiply, negative, positive, rint,
     sign, subtract, trunc
-)
-from staticgrad.ops.arrange import (
-    array_split, broadcast_arrays, diag, diagonal, meshgrid, repeat, roll, rot90, split, tile,
-    trace
 )
 from staticgrad.ops.bounds import (
     clip, fmax, fmin
@@ -66,21 +121,11 @@ from staticgrad.ops.compare import (
     bitwise_and, bitwise_or, bitwise_xor, equal, greater, greater_equal, invert, less,
     less_equal, logical_and, logical_not, logical_or, logical_xor, not_equal
 )
-from staticgrad.ops.conditions import (
-    allclose, array_equal, array_equiv, choose, isclose, isneginf, isposinf, piecewise, select
-)
 from staticgrad.ops.contract import (
     dot, matmul, outer, vdot
 )
 from staticgrad.ops.convert import (
     astype, checkpoint, size_value, stop_gradient
-)
-from staticgrad.ops.creation import (
-    arange, constant, eye, full, full_like, input, ones, ones_like, parameter, tril, triu,
-    zeros, zeros_like
-)
-from staticgrad.ops.curves import (
-    cumulative_prod, cumulative_sum, diff, ediff1d, gradient, trapezoid, unwrap
 )
 from staticgrad.ops.custom import (
     custom_vjp
@@ -88,49 +133,17 @@ from staticgrad.ops.custom import (
 from staticgrad.ops.division import (
     divmod, floor_divide, fmod, left_shift, remainder, right_shift
 )
-from staticgrad.ops.einstein import (
-    einsum, inner, kron, tensordot
-)
-from staticgrad.ops.grids import (
-    geomspace, linspace, logspace
-)
-from staticgrad.ops.histograms import (
-    histogram, histogram_bin_edges
-)
 from staticgrad.ops.hyperbolic import (
     arccosh, arcsinh, arctanh, cosh, sinh
 )
 from staticgrad.ops.indexing import (
     iota, one_hot, scatter_add, take, take_along_axis
 )
-from staticgrad.ops.joining import (
-    append, atleast_1d, atleast_2d, atleast_3d, block, column_stack, cross, dsplit, dstack,
-    fliplr, flipud, hsplit, hstack, identity, matrix_transpose, matvec, tri, unstack, vecdot,
-    vecmat, vsplit, vstack
-)
-from staticgrad.ops.kinks import (
-    conventions
-)
-from staticgrad.ops.missing_values import (
-    nancumprod, nancumsum, nanmax, nanmean, nanmin, nanprod, nanstd, nansum, nanvar
-)
 from staticgrad.ops.movement import (
     broadcast_to, expand_dims, moveaxis, ravel, reshape, squeeze, swapaxes, transpose
 )
-from staticgrad.ops.order_statistics import (
-    digitize, isin, median, nanmedian, nanpercentile, nanquantile, percentile, quantile
-)
-from staticgrad.ops.padding import (
-    pad
-)
-from staticgrad.ops.places import (
-    at
-)
 from staticgrad.ops.powers import (
     power as pow, power, reciprocal, square
-)
-from staticgrad.ops.rounding import (
-    fabs, float_power, round, sinc
 )
 from staticgrad.ops.scans import (
     cumprod, cumsum, linear_scan
@@ -149,19 +162,6 @@ from staticgrad.ops.sorting import (
 )
 from staticgrad.ops.special import (
     cbrt, erfc, exp2, log10, log2, logaddexp, logaddexp2, xlogy
-)
-from staticgrad.ops.standard import (
-    asarray, can_cast, e, finfo, iinfo, inf, isdtype, nan, ndim, newaxis, pi, result_type,
-    shape, size
-)
-from staticgrad.ops.statistics import (
-    average, corrcoef, cov
-)
-from staticgrad.ops.subscript import (
-    getitem
-)
-from staticgrad.ops.totals import (
-    count_nonzero, norm, prod, ptp
 )
 from staticgrad.ops.transcendental import (
     cos, erf, exp, expm1, log, log1p, sigmoid, sin, sqrt, tanh

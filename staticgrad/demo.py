@@ -22,7 +22,7 @@ from passes.base import Report as PassReport
 from passes.pipelines import pipeline
 from staticgrad import native
 from staticgrad.errors import MissingPackageError
-from staticgrad.ops import nn
+from staticgrad.functions import nn
 from staticgrad.optim import Adam
 
 Array = npt.NDArray[Any]

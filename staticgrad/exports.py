@@ -1,6 +1,6 @@
 """Every public name of ``staticgrad``, once: the module that defines it.
 
-The facade (``staticgrad/__init__.py``), the package of functions (``staticgrad/ops/__init__.py``),
+The facade (``staticgrad/__init__.py``), the package of functions (``staticgrad/functions``),
 what type checkers read of both (their ``.pyi``) and ``docs/reference.md`` are derived from these
 tables. To add a public function, write it and name it here; ``python -m tests.exports`` writes the
 stubs and the page, which a test compares with the tables. Arguments, types and overloads stand
@@ -9,17 +9,17 @@ with the definition alone. Nothing is imported here.
 
 __all__ = ["FUNCTIONS", "MODULES", "OTHERS", "homes"]
 
-#: Module -> what it gives to ``staticgrad.ops``, which publishes functions of values: there, and as
-#: ``sg.<name>``. ``name=attribute`` where the module calls it otherwise.
+#: Module -> what it gives to ``staticgrad.functions``, which publishes functions of values: there,
+#: and as ``sg.<name>``. ``name=attribute`` where the module calls it otherwise.
 FUNCTIONS = {
     "staticgrad.ir.graph": "Graph Parameter",
     "staticgrad.ir.value": "Value",
-    "staticgrad.ops.aggregate": "all any argmax argmin max mean min std sum var",
+    "staticgrad.functions.aggregate": "all any argmax argmin max mean min std sum var",
     "staticgrad.ops.arithmetic": (
         "abs=absolute absolute add ceil divide floor multiply negative positive rint sign"
         " subtract trunc"
     ),
-    "staticgrad.ops.arrange": (
+    "staticgrad.functions.arrange": (
         "array_split broadcast_arrays diag diagonal meshgrid repeat roll rot90 split tile trace"
     ),
     "staticgrad.ops.bounds": "clip fmax fmin",
@@ -27,57 +27,57 @@ FUNCTIONS = {
         "bitwise_and bitwise_or bitwise_xor equal greater greater_equal invert less less_equal"
         " logical_and logical_not logical_or logical_xor not_equal"
     ),
-    "staticgrad.ops.conditions": (
+    "staticgrad.functions.conditions": (
         "allclose array_equal array_equiv choose isclose isneginf isposinf piecewise select"
     ),
     "staticgrad.ops.contract": "dot matmul outer vdot",
     "staticgrad.ops.convert": "astype checkpoint size_value stop_gradient",
-    "staticgrad.ops.creation": (
+    "staticgrad.functions.creation": (
         "arange constant eye full full_like input ones ones_like parameter tril triu zeros"
         " zeros_like"
     ),
-    "staticgrad.ops.curves": (
+    "staticgrad.functions.curves": (
         "cumulative_prod cumulative_sum diff ediff1d gradient trapezoid unwrap"
     ),
     "staticgrad.ops.custom": "custom_vjp",
     "staticgrad.ops.division": "divmod floor_divide fmod left_shift remainder right_shift",
-    "staticgrad.ops.einstein": "einsum inner kron tensordot",
-    "staticgrad.ops.grids": "geomspace linspace logspace",
-    "staticgrad.ops.histograms": "histogram histogram_bin_edges",
+    "staticgrad.functions.einstein": "einsum inner kron tensordot",
+    "staticgrad.functions.grids": "geomspace linspace logspace",
+    "staticgrad.functions.histograms": "histogram histogram_bin_edges",
     "staticgrad.ops.hyperbolic": "arccosh arcsinh arctanh cosh sinh",
     "staticgrad.ops.indexing": "iota one_hot scatter_add take take_along_axis",
-    "staticgrad.ops.joining": (
+    "staticgrad.functions.joining": (
         "append atleast_1d atleast_2d atleast_3d block column_stack cross dsplit dstack fliplr"
         " flipud hsplit hstack identity matrix_transpose matvec tri unstack vecdot vecmat vsplit"
         " vstack"
     ),
-    "staticgrad.ops.kinks": "conventions",
-    "staticgrad.ops.missing_values": (
+    "staticgrad.functions.kinks": "conventions",
+    "staticgrad.functions.missing_values": (
         "nancumprod nancumsum nanmax nanmean nanmin nanprod nanstd nansum nanvar"
     ),
     "staticgrad.ops.movement": (
         "broadcast_to expand_dims moveaxis ravel reshape squeeze swapaxes transpose"
     ),
-    "staticgrad.ops.order_statistics": (
+    "staticgrad.functions.order_statistics": (
         "digitize isin median nanmedian nanpercentile nanquantile percentile quantile"
     ),
-    "staticgrad.ops.padding": "pad",
-    "staticgrad.ops.places": "at",
+    "staticgrad.functions.padding": "pad",
+    "staticgrad.functions.at": "at",
     "staticgrad.ops.powers": "pow=power power reciprocal square",
-    "staticgrad.ops.rounding": "fabs float_power round sinc",
+    "staticgrad.functions.rounding": "fabs float_power round sinc",
     "staticgrad.ops.scans": "cumprod cumsum linear_scan",
     "staticgrad.ops.selection": "maximum minimum where",
     "staticgrad.ops.signs": "copysign heaviside isfinite isinf isnan nan_to_num signbit",
     "staticgrad.ops.slices": "concat=concatenate concatenate flip stack",
     "staticgrad.ops.sorting": "argpartition argsort lexsort partition searchsorted sort topk",
     "staticgrad.ops.special": "cbrt erfc exp2 log10 log2 logaddexp logaddexp2 xlogy",
-    "staticgrad.ops.statistics": "average corrcoef cov",
-    "staticgrad.ops.subscript": "getitem",
-    "staticgrad.ops.totals": "count_nonzero norm prod ptp",
+    "staticgrad.functions.statistics": "average corrcoef cov",
+    "staticgrad.functions.getitem": "getitem",
+    "staticgrad.functions.totals": "count_nonzero norm prod ptp",
     "staticgrad.ops.transcendental": "cos erf exp expm1 log log1p sigmoid sin sqrt tanh",
     "staticgrad.ops.trigonometric": "arccos arcsin arctan arctan2 deg2rad hypot rad2deg tan",
 }
-#: Module -> what the facade takes from it; of ``staticgrad.ops`` the standard's other names.
+#: Module -> what the facade takes from it; of ``staticgrad.functions`` the standard's other names.
 OTHERS = {
     "staticgrad.analysis.evaluate": "evaluate",
     "staticgrad.autodiff.forward": "jvp",
@@ -94,12 +94,12 @@ OTHERS = {
     ),
     "staticgrad.ir.parser": "parse",
     "staticgrad.lints": "lint",
-    "staticgrad.ops": (
+    "staticgrad.functions": (
         "acos=arccos acosh=arccosh asin=arcsin asinh=arcsinh atan=arctan atan2=arctan2"
         " atanh=arctanh bitwise_invert=invert bitwise_left_shift=left_shift"
         " bitwise_right_shift=right_shift empty=zeros empty_like=zeros_like permute_dims=transpose"
     ),
-    "staticgrad.ops.standard": (
+    "staticgrad.functions.standard": (
         "asarray can_cast e finfo iinfo inf isdtype nan ndim newaxis pi result_type shape size"
     ),
     "staticgrad.scopes": "scope",
@@ -107,10 +107,10 @@ OTHERS = {
 #: Public name of a module -> where it stands.
 MODULES = {
     "errors": "staticgrad.errors",
-    "nn": "staticgrad.ops.nn",
+    "nn": "staticgrad.functions.nn",
     "optim": "staticgrad.optim",
     "passes": "passes",
-    "random": "staticgrad.ops.random",
+    "random": "staticgrad.functions.random",
     "testing": "staticgrad.testing",
 }
 

@@ -35,11 +35,11 @@ from staticgrad.errors import (
 from staticgrad.errors.elsewhere import no_such_name
 from staticgrad.errors.habits import OF_OPTIMIZERS
 from staticgrad.errors.wording import did_you_mean, kind_of, shown
+from staticgrad.functions import parameter
 from staticgrad.ir.calls import Constructed
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Parameter
 from staticgrad.ir.value import Value
-from staticgrad.ops import parameter
 from staticgrad.ops.operands import is_number, related
 
 __all__ = [

@@ -21,8 +21,8 @@ def facade() -> str:
 
 
 def functions() -> str:
-    """``staticgrad/ops/__init__.pyi``."""
-    modules = {"staticgrad.ops.nn": "nn", "staticgrad.ops.random": "random"}
+    """``staticgrad/functions/__init__.pyi``."""
+    modules = {"staticgrad.functions.nn": "nn", "staticgrad.functions.random": "random"}
     return stub(FUNCTIONS, modules)
 
 
@@ -48,7 +48,7 @@ def wrapped(start: str, text: str, end: str) -> list[str]:
 
 STUBS = {
     ROOT / "staticgrad" / "__init__.pyi": facade,
-    ROOT / "staticgrad" / "ops" / "__init__.pyi": functions,
+    ROOT / "staticgrad" / "functions" / "__init__.pyi": functions,
 }
 
 if __name__ == "__main__":

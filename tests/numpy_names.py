@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-import staticgrad.ops
+import staticgrad.functions
 from staticgrad.errors.habits import MISSING, REASONS
 from staticgrad.ir.functional import FACTS, NUMPY_NAMES, numpy_function
 from tests.ops import keyword_calls
@@ -120,5 +120,5 @@ def wrapped(names: list[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    assert staticgrad.ops
+    assert staticgrad.functions
     PAGE.write_text(page(), "utf-8")

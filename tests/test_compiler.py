@@ -27,7 +27,7 @@ from staticgrad.errors import (
     SizeGuardError,
     UnknownNameError,
 )
-from staticgrad.ops import take
+from staticgrad.functions import take
 
 LAYOUTS = ("plain", "reversed", "strided", "fortran", "float64", "big-endian", "read-only")
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from passes.rewrite import Match, Rule, holes, number_of, rule, some
 from passes.rules.strength import inverse_of
-from staticgrad import ops as sg
+from staticgrad import functions as sg
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Symbolic
 from staticgrad.ops.arithmetic import Div, Mul

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from passes.rewrite import Rule, hole, holes, rule
-from staticgrad import ops as sg
+from staticgrad import functions as sg
 
 x, y, z = holes("x y z")
 c, d = hole("c", "bool"), hole("d", "bool")

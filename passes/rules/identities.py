@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from passes.rewrite import Rule, holes, rule
-from staticgrad import ops as sg
+from staticgrad import functions as sg
 from staticgrad.ir.functional import FUNCTIONS
 from staticgrad.ops.convert import StopGradient
 

@@ -23,11 +23,11 @@ import numpy as np
 
 from passes.rewrite import Match, Rule, holds, holes, number_of, rule, some
 from passes.rewrite.terms import named
-from staticgrad import ops as sg
+from staticgrad import functions as sg
+from staticgrad.functions.exponentials import finite_or_zero, log_sum_exp, shares
 from staticgrad.ir.graph import Symbolic
 from staticgrad.ops.arithmetic import Add, Div, Mul, Neg, Sub
 from staticgrad.ops.convert import StopGradient
-from staticgrad.ops.exponentials import finite_or_zero, log_sum_exp, shares
 from staticgrad.ops.hyperbolic import Cosh
 from staticgrad.ops.indexing import Take, TakeAlong
 from staticgrad.ops.movement import Broadcast, Reshape, Transpose

@@ -17,10 +17,10 @@ import numpy as np
 from staticgrad.analysis.counted import Mask, counted
 from staticgrad.analysis.users import ValueKey
 from staticgrad.errors import NonFiniteError, Related
+from staticgrad.functions.aggregate import sum as total
 from staticgrad.ir.graph import Constant, Graph, Input, Node, Parameter, ParameterLeaf, Symbolic
 from staticgrad.ir.op import Array
 from staticgrad.ir.value import Value
-from staticgrad.ops.aggregate import sum as total
 from staticgrad.ops.compare import logical_and, logical_not
 from staticgrad.ops.elementwise import Elementwise
 from staticgrad.ops.signs import isfinite, isnan

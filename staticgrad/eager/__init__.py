@@ -12,7 +12,7 @@ Start reading with ``tensor.py`` and ``tape.py``; the rest is built on these two
 """
 
 import staticgrad.eager.shortcuts
-import staticgrad.ops  # noqa: F401 - operators and methods find their functions
+import staticgrad.functions  # noqa: F401 - operators and methods find their functions
 from staticgrad.eager.activations import (
     GELU,
     ReLU,

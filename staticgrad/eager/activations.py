@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from staticgrad.eager.layers import Module
-from staticgrad.ops import maximum, nn, sigmoid, tanh
+from staticgrad.functions import maximum, nn, sigmoid, tanh
 
 
 class ReLU(Module):

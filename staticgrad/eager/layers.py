@@ -11,9 +11,9 @@ from staticgrad.eager.data import integers
 from staticgrad.eager.random import Generator
 from staticgrad.eager.tensor import Tensor
 from staticgrad.errors import ArgumentError
+from staticgrad.functions import nn
 from staticgrad.ir.calls import Constructed, public
 from staticgrad.ir.op import Array
-from staticgrad.ops import nn
 
 
 class _Initial:

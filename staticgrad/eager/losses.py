@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from staticgrad.eager.data import integers
 from staticgrad.eager.layers import Module
+from staticgrad.functions import log, log1p, maximum, mean, nn
 from staticgrad.ir.calls import public
-from staticgrad.ops import log, log1p, maximum, mean, nn
 
 #: What a logarithm of a probability is held above, so that no loss is infinite.
 _LOWEST_LOG: Final = -100.0

@@ -15,7 +15,7 @@ import numpy as np
 
 from staticgrad.eager.tensor import Tensor
 from staticgrad.errors import ArgumentError
-from staticgrad.ops import random
+from staticgrad.functions import random
 from staticgrad.ops.operands import integer
 from staticgrad.ops.philox import STREAMS
 

@@ -13,9 +13,9 @@ from staticgrad.errors.wording import closest
 
 #: How users reach a module -> its home, whose ``__all__`` is what it offers.
 _ROOMS: Final = {
-    "sg.nn": "staticgrad.ops.nn",
+    "sg.nn": "staticgrad.functions.nn",
     "sg.optim": "staticgrad.optim",
-    "sg.random": "staticgrad.ops.random",
+    "sg.random": "staticgrad.functions.random",
     "sg.testing": "staticgrad.testing",
 }
 
@@ -85,7 +85,7 @@ def _where(room: str, name: str) -> str:
             return f"it is {other}.{name}"
     if room != "sg" and name in import_module("staticgrad").__all__:
         return f"it is sg.{name}"
-    if name in vars(import_module("staticgrad.ops.random").Generator):
+    if name in vars(import_module("staticgrad.functions.random").Generator):
         return f"a generator has it: rng = sg.random.Generator(seed), rng.{name}(...)"
     return ""
 

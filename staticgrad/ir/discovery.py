@@ -16,6 +16,7 @@ from staticgrad.errors.wording import shortened
 from staticgrad.ir.op import Op, op_class
 
 BUILT_IN = "staticgrad.ops"
+FUNCTIONS = "staticgrad.functions"  # operators on values find their functions there
 ENTRY_POINTS = "staticgrad.ops"  # other packages announce modules that define ops here
 
 _loaded = False
@@ -46,6 +47,7 @@ def load_ops() -> None:
         return
     import pkgutil
 
+    importlib.import_module(FUNCTIONS)
     package = importlib.import_module(BUILT_IN)
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"{BUILT_IN}.{module.name}")

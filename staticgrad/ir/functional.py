@@ -1,22 +1,30 @@
 """The public functions, as ``sg`` has them, for code that cannot import them.
 
 Operators and methods of values stand below the ops, and ops of one family use functions of others,
-so neither can import what it calls. The ops hand their functions over when they are imported
-(``staticgrad/ops/__init__.py``, by the table of ``staticgrad/exports.py``). Type checkers are told
-that ``functions`` is that package: a name that it does not have, and an argument that does not fit,
-are errors of theirs.
+so neither can import what it calls. The package ``staticgrad.functions`` hands them over (by the
+table of ``staticgrad/exports.py``); the first use of one imports it. Type checkers are told that
+``functions`` is that package: a name that it does not have, and an argument that does not fit, are
+errors of theirs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from staticgrad import ops as functions  # the types alone: nothing here knows an op
+    from staticgrad import functions  # the types alone: nothing here knows an op
 else:
-    functions = SimpleNamespace()
+
+    class _Functions(SimpleNamespace):
+        def __getattr__(self, name: str) -> Any:
+            """The function, of the package that is imported at the first use of any."""
+            import_module("staticgrad.functions")
+            return object.__getattribute__(self, name)
+
+    functions = _Functions()
 
 __all__ = ["FACTS", "FUNCTIONS", "NUMPY_NAMES", "functions", "numpy_function"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from staticgrad import ops as sg
+from staticgrad import functions as sg
 from staticgrad.ir.graph import Node, Symbolic
 from staticgrad.ir.op import registered_ops
 from staticgrad.lints.program import Program

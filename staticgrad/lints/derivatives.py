@@ -10,12 +10,12 @@ from typing import Final
 
 import numpy as np
 
-from staticgrad import ops as sg
+from staticgrad import functions as sg
+from staticgrad.functions import nn
 from staticgrad.ir.graph import Node, Symbolic
 from staticgrad.lints.program import Guard, Program
 from staticgrad.lints.ranges import Zero, peeled
 from staticgrad.lints.table import Lint, Seen
-from staticgrad.ops import nn
 
 _LOGARITHMS: Final = ("log", "log2", "log10")
 _ARCS: Final = ("acos", "asin", "atanh")

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from staticgrad import ops as sg
+from staticgrad import functions as sg
+from staticgrad.functions import nn
 from staticgrad.ir.graph import Node, Symbolic
 from staticgrad.lints.program import Guard, Program
 from staticgrad.lints.ranges import peeled
 from staticgrad.lints.table import Lint, Seen
-from staticgrad.ops import nn
 
 #: Ops whose result holds the operand's elements, or some of them multiplied and added.
 _PICKING: Final = frozenset({"take", "take_along", "slice", "sum", "concat", "max", "min"})

@@ -11,13 +11,13 @@ from typing import Final
 
 import numpy as np
 
-from staticgrad import ops as sg
+from staticgrad import functions as sg
 from staticgrad.autodiff.reverse import grad
+from staticgrad.functions import nn
 from staticgrad.ir.graph import Node, Symbolic
 from staticgrad.ir.value import Value
 from staticgrad.lints.program import Program
 from staticgrad.lints.table import Lint, Seen
-from staticgrad.ops import nn
 
 # -- factors and conditions -----------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from staticgrad import ops as sg
+from staticgrad import functions as sg
 from staticgrad.ir.graph import Constant, Node, Symbolic
 from staticgrad.lints.program import Program
 from staticgrad.lints.ranges import peeled

@@ -10,8 +10,8 @@ import pytest
 import staticgrad as sg
 from staticgrad.eager import Tensor, detect_mutation, grad, no_grad
 from staticgrad.eager.rowwise import RowsNode
-from staticgrad.ops import nn
-from staticgrad.ops.rowwise import Rowwise
+from staticgrad.functions import nn
+from staticgrad.functions.rowwise import Rowwise
 from tests.eager.test_reads import peak
 
 #: More bytes than one block has, in float32 and in float64; rows that blocks do not divide.

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-import staticgrad.ops  # noqa: F401 - fills the registry
+import staticgrad.functions  # noqa: F401 - fills the registry
 from staticgrad.ir.op import Op
 from staticgrad.ir.value import Value
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import staticgrad.ops  # noqa: F401 - fills the registry
+import staticgrad.functions  # noqa: F401 - fills the registry
 from staticgrad.analysis.agreement import same_bytes
 from staticgrad.ir import forms
 from staticgrad.ir.expr import literal

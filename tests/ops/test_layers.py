@@ -16,7 +16,7 @@ from staticgrad.errors import (
     RankError,
     ShapeError,
 )
-from staticgrad.ops import nn
+from staticgrad.functions import nn
 from tests.ops.graphs import run
 from tests.ops.messages import assert_refused
 

@@ -17,7 +17,7 @@ from staticgrad.errors import (
     ShapeError,
     SizeGuardError,
 )
-from staticgrad.ops import nn
+from staticgrad.functions import nn
 from tests.ops.graphs import op_names, run
 from tests.ops.messages import assert_refused
 

@@ -9,10 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from staticgrad.errors import ArgumentError, DTypeError
-from staticgrad.ir.functional import NUMPY_NAMES, functions
-from staticgrad.ir.value import Value
-from staticgrad.ops.elementwise import Operand
-from staticgrad.ops.masking import (
+from staticgrad.functions.masking import (
     Mask,
     correction_of,
     count,
@@ -21,6 +18,9 @@ from staticgrad.ops.masking import (
     mask_of,
     start_of,
 )
+from staticgrad.ir.functional import NUMPY_NAMES, functions
+from staticgrad.ir.value import Value
+from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.movement import reshape
 from staticgrad.ops.operands import (
     Axes,

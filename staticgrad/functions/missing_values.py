@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 
 from staticgrad.errors import DTypeError
+from staticgrad.functions import aggregate as of
+from staticgrad.functions.masking import Mask, correction_of, counted, mask_of
+from staticgrad.functions.totals import prod
 from staticgrad.ir.functional import functions
 from staticgrad.ir.value import Value
-from staticgrad.ops import aggregate as of
 from staticgrad.ops.elementwise import Operand
-from staticgrad.ops.masking import Mask, correction_of, counted, mask_of
 from staticgrad.ops.operands import Axes, as_value, axes_of, dtype_of, floating
 from staticgrad.ops.powers import flat_root
 from staticgrad.ops.scans import cumprod, cumsum
 from staticgrad.ops.selection import where
-from staticgrad.ops.totals import prod
 
 
 def nansum(

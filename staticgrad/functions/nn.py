@@ -15,23 +15,24 @@ import numpy as np
 from staticgrad.errors import ArgumentError, DTypeError, RankError, ShapeError
 from staticgrad.errors.elsewhere import no_such_name
 from staticgrad.errors.wording import shown
-from staticgrad.ir.calls import publish
-from staticgrad.ir.functional import functions
-from staticgrad.ir.value import Value
-from staticgrad.ops import transcendental as of
-from staticgrad.ops.aggregate import mean, sum as total
-from staticgrad.ops.attention import attention as attention, embedding as embedding
-from staticgrad.ops.convert import stop_gradient
-from staticgrad.ops.elementwise import Operand
-from staticgrad.ops.exponentials import finite_or_zero, largest, log_sum_exp, shares
-from staticgrad.ops.indexing import TakeAlong
-from staticgrad.ops.movement import expand_dims, reshape
-from staticgrad.ops.normalization import (
+from staticgrad.functions.aggregate import mean, sum as total
+from staticgrad.functions.attention import attention as attention, embedding as embedding
+from staticgrad.functions.exponentials import finite_or_zero, largest, log_sum_exp, shares
+from staticgrad.functions.normalization import (
     batch_norm as batch_norm,
     batch_statistics as batch_statistics,
     group_norm as group_norm,
     rms_norm as rms_norm,
 )
+from staticgrad.functions.rowwise import rowwise
+from staticgrad.ir.calls import publish
+from staticgrad.ir.functional import functions
+from staticgrad.ir.value import Value
+from staticgrad.ops import transcendental as of
+from staticgrad.ops.convert import stop_gradient
+from staticgrad.ops.elementwise import Operand
+from staticgrad.ops.indexing import TakeAlong
+from staticgrad.ops.movement import expand_dims, reshape
 from staticgrad.ops.operands import (
     Axes,
     as_value,
@@ -43,7 +44,6 @@ from staticgrad.ops.operands import (
     related,
     shape_text,
 )
-from staticgrad.ops.rowwise import rowwise
 from staticgrad.ops.selection import where
 from staticgrad.types import dim as dims
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from staticgrad.errors import ArgumentError, RankError, ShapeError
 from staticgrad.errors.wording import shown
+from staticgrad.functions import aggregate as of
 from staticgrad.ir.functional import functions
 from staticgrad.ir.value import Value
-from staticgrad.ops import aggregate as of
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.operands import (
     Axes,

@@ -19,10 +19,10 @@ import numpy as np
 from staticgrad.errors import ArgumentError, DTypeError, UnknownAttributeError
 from staticgrad.errors.elsewhere import no_such_name
 from staticgrad.errors.wording import did_you_mean, shown
+from staticgrad.functions.creation import parameter
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Parameter
 from staticgrad.ir.value import Value
-from staticgrad.ops.creation import parameter
 from staticgrad.ops.elementwise import Operand, array_dtype
 from staticgrad.ops.normal_quantile import Ndtri
 from staticgrad.ops.operands import dtype_of, floating, integer, is_number, related, shape_of

@@ -14,10 +14,10 @@ import numpy as np
 
 from staticgrad.errors import ArgumentError, AxisError, IndexOutOfRange, ShapeError
 from staticgrad.errors.wording import shown
+from staticgrad.functions.index_arrays import rows_and_places
 from staticgrad.ir.functional import functions
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand
-from staticgrad.ops.index_arrays import rows_and_places
 from staticgrad.ops.movement import moveaxis, reshape
 from staticgrad.ops.operands import as_value, integer, related
 from staticgrad.ops.slices import sliced

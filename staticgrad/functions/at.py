@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import numpy as np
 
 from staticgrad.errors import UnknownAttributeError
+from staticgrad.functions.getitem import Selection, selection
+from staticgrad.functions.index_arrays import rows_and_places
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import binding_kind
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand, lifted
-from staticgrad.ops.index_arrays import rows_and_places
 from staticgrad.ops.indexing import ScatterIntoAxis, iota
 from staticgrad.ops.movement import broadcast_to, moveaxis, reshape
 from staticgrad.ops.operands import as_value
 from staticgrad.ops.selection import where
 from staticgrad.ops.slices import Pad
-from staticgrad.ops.subscript import Selection, selection
 from staticgrad.types.dtype import I64
 
 #: JAX's names of further updates -> the operator.

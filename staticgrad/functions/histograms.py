@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from staticgrad.errors import ArgumentError, RankError
+from staticgrad.functions import aggregate as of
 from staticgrad.ir.functional import functions
 from staticgrad.ir.value import Value
-from staticgrad.ops import aggregate as of
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.indexing import iota, scatter_add
 from staticgrad.ops.movement import ravel

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any, Literal, overload
 
 from staticgrad.errors import DTypeError, RankError, ShapeError
+from staticgrad.functions import aggregate as of
+from staticgrad.functions.joining import with_two_axes
 from staticgrad.ir.functional import functions
 from staticgrad.ir.value import Value
-from staticgrad.ops import aggregate as of
 from staticgrad.ops.contract import matmul
 from staticgrad.ops.elementwise import Operand
-from staticgrad.ops.joining import with_two_axes
 from staticgrad.ops.movement import reshape, transpose
 from staticgrad.ops.operands import (
     Axes,

@@ -13,10 +13,10 @@ import numpy as np
 
 from staticgrad.errors import ArgumentError, DTypeError
 from staticgrad.errors.wording import shown
+from staticgrad.functions.creation import constant
 from staticgrad.ir.calls import publish
 from staticgrad.ir.functional import FACTS, functions
 from staticgrad.ir.value import Value
-from staticgrad.ops.creation import constant
 from staticgrad.ops.elementwise import Operand, common_dtype, strong_dtype
 from staticgrad.ops.operands import as_value, axes_of, dtype_of
 from staticgrad.types.dim import Size

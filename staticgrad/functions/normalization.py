@@ -10,14 +10,14 @@ from typing import Any
 
 from staticgrad.errors import ArgumentError, RankError, ShapeError
 from staticgrad.errors.wording import shown
+from staticgrad.functions.aggregate import mean
+from staticgrad.functions.rowwise import rowwise
 from staticgrad.ir.calls import publish
 from staticgrad.ir.functional import functions
 from staticgrad.ir.value import Value
-from staticgrad.ops.aggregate import mean
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.movement import reshape
 from staticgrad.ops.operands import as_values, axis_of, floating, integer, related, shape_text
-from staticgrad.ops.rowwise import rowwise
 from staticgrad.types import dim as dims
 
 

@@ -11,11 +11,11 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad.errors import ArgumentError
+from staticgrad.functions import aggregate as of
+from staticgrad.functions.masking import Mask, counted, mask_of, start_of
 from staticgrad.ir.functional import NUMPY_NAMES, functions
 from staticgrad.ir.value import Value
-from staticgrad.ops import aggregate as of
 from staticgrad.ops.elementwise import Operand
-from staticgrad.ops.masking import Mask, counted, mask_of, start_of
 from staticgrad.ops.movement import moveaxis, reshape
 from staticgrad.ops.operands import (
     Axes,

@@ -13,13 +13,13 @@ from math import prod
 from typing import Any
 
 from staticgrad.errors import ArgumentError, ShapeError
+from staticgrad.functions.einsum_subscripts import Subscripts, check_text, in_letters
 from staticgrad.ir.functional import functions
 from staticgrad.ir.value import Value
 from staticgrad.ops.contract import matmul
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.movement import moveaxis, reshape, transpose, with_size
 from staticgrad.ops.operands import axis_of, dtype_of, promoted_values, related
-from staticgrad.ops.subscripts import Subscripts, check_text, in_letters
 from staticgrad.types import dim as dims
 from staticgrad.types.dim import Size
 from staticgrad.types.size_hints import hint_value

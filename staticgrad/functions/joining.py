@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, overload
 
 from staticgrad.errors import ArgumentError
+from staticgrad.functions.arrange import split
+from staticgrad.functions.creation import eye
 from staticgrad.ir.functional import NUMPY_NAMES, functions
 from staticgrad.ir.value import Value
-from staticgrad.ops.arrange import split
 from staticgrad.ops.contract import matmul
-from staticgrad.ops.creation import eye
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.indexing import iota
 from staticgrad.ops.movement import expand_dims, moveaxis, reshape

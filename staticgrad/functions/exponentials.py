@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from staticgrad.functions.aggregate import sum as total
 from staticgrad.ir.functional import functions
 from staticgrad.ir.value import Value
-from staticgrad.ops.aggregate import sum as total
 from staticgrad.ops.movement import reshape
 from staticgrad.ops.reduce import Max
 from staticgrad.ops.selection import where

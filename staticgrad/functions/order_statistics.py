@@ -13,9 +13,9 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad.errors import ArgumentError, EmptyReductionError
+from staticgrad.functions import aggregate as of
 from staticgrad.ir.functional import functions
 from staticgrad.ir.value import Value
-from staticgrad.ops import aggregate as of
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.indexing import TakeAlong, take
 from staticgrad.ops.movement import moveaxis, ravel, reshape

@@ -12,18 +12,18 @@ from typing import Any
 import numpy as np
 
 from staticgrad.errors import DTypeError, RankError
+from staticgrad.functions.aggregate import sum as total
+from staticgrad.functions.exponentials import largest
+from staticgrad.functions.rowwise import rowwise
 from staticgrad.ir.calls import publish
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import binding_kind
 from staticgrad.ir.value import Value
-from staticgrad.ops.aggregate import sum as total
 from staticgrad.ops.contract import MatMul
 from staticgrad.ops.convert import stop_gradient
 from staticgrad.ops.elementwise import Operand
-from staticgrad.ops.exponentials import largest
 from staticgrad.ops.indexing import iota
 from staticgrad.ops.operands import as_value, as_values, floating, promoted_values, related
-from staticgrad.ops.rowwise import rowwise
 from staticgrad.ops.selection import where
 from staticgrad.types.dim import Dim
 from staticgrad.types.dtype import I64

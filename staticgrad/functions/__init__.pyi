@@ -1,23 +1,74 @@
 """Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.py``."""
 
-import staticgrad.ops.nn as nn
-import staticgrad.ops.random as random
+import staticgrad.functions.nn as nn
+import staticgrad.functions.random as random
+from staticgrad.functions.aggregate import (
+    all, any, argmax, argmin, max, mean, min, std, sum, var
+)
+from staticgrad.functions.arrange import (
+    array_split, broadcast_arrays, diag, diagonal, meshgrid, repeat, roll, rot90, split, tile,
+    trace
+)
+from staticgrad.functions.at import (
+    at
+)
+from staticgrad.functions.conditions import (
+    allclose, array_equal, array_equiv, choose, isclose, isneginf, isposinf, piecewise, select
+)
+from staticgrad.functions.creation import (
+    arange, constant, eye, full, full_like, input, ones, ones_like, parameter, tril, triu,
+    zeros, zeros_like
+)
+from staticgrad.functions.curves import (
+    cumulative_prod, cumulative_sum, diff, ediff1d, gradient, trapezoid, unwrap
+)
+from staticgrad.functions.einstein import (
+    einsum, inner, kron, tensordot
+)
+from staticgrad.functions.getitem import (
+    getitem
+)
+from staticgrad.functions.grids import (
+    geomspace, linspace, logspace
+)
+from staticgrad.functions.histograms import (
+    histogram, histogram_bin_edges
+)
+from staticgrad.functions.joining import (
+    append, atleast_1d, atleast_2d, atleast_3d, block, column_stack, cross, dsplit, dstack,
+    fliplr, flipud, hsplit, hstack, identity, matrix_transpose, matvec, tri, unstack, vecdot,
+    vecmat, vsplit, vstack
+)
+from staticgrad.functions.kinks import (
+    conventions
+)
+from staticgrad.functions.missing_values import (
+    nancumprod, nancumsum, nanmax, nanmean, nanmin, nanprod, nanstd, nansum, nanvar
+)
+from staticgrad.functions.order_statistics import (
+    digitize, isin, median, nanmedian, nanpercentile, nanquantile, percentile, quantile
+)
+from staticgrad.functions.padding import (
+    pad
+)
+from staticgrad.functions.rounding import (
+    fabs, float_power, round, sinc
+)
+from staticgrad.functions.statistics import (
+    average, corrcoef, cov
+)
+from staticgrad.functions.totals import (
+    count_nonzero, norm, prod, ptp
+)
 from staticgrad.ir.graph import (
     Graph, Parameter
 )
 from staticgrad.ir.value import (
     Value
 )
-from staticgrad.ops.aggregate import (
-    all, any, argmax, argmin, max, mean, min, std, sum, var
-)
 from staticgrad.ops.arithmetic import (
     absolute as abs, absolute, add, ceil, divide, floor, multiply, negative, positive, rint,
     sign, subtract, trunc
-)
-from staticgrad.ops.arrange import (
-    array_split, broadcast_arrays, diag, diagonal, meshgrid, repeat, roll, rot90, split, tile,
-    trace
 )
 from staticgrad.ops.bounds import (
     clip, fmax, fmin
@@ -26,21 +77,11 @@ from staticgrad.ops.compare import (
     bitwise_and, bitwise_or, bitwise_xor, equal, greater, greater_equal, invert, less,
     less_equal, logical_and, logical_not, logical_or, logical_xor, not_equal
 )
-from staticgrad.ops.conditions import (
-    allclose, array_equal, array_equiv, choose, isclose, isneginf, isposinf, piecewise, select
-)
 from staticgrad.ops.contract import (
     dot, matmul, outer, vdot
 )
 from staticgrad.ops.convert import (
     astype, checkpoint, size_value, stop_gradient
-)
-from staticgrad.ops.creation import (
-    arange, constant, eye, full, full_like, input, ones, ones_like, parameter, tril, triu,
-    zeros, zeros_like
-)
-from staticgrad.ops.curves import (
-    cumulative_prod, cumulative_sum, diff, ediff1d, gradient, trapezoid, unwrap
 )
 from staticgrad.ops.custom import (
     custom_vjp
@@ -48,49 +89,17 @@ from staticgrad.ops.custom import (
 from staticgrad.ops.division import (
     divmod, floor_divide, fmod, left_shift, remainder, right_shift
 )
-from staticgrad.ops.einstein import (
-    einsum, inner, kron, tensordot
-)
-from staticgrad.ops.grids import (
-    geomspace, linspace, logspace
-)
-from staticgrad.ops.histograms import (
-    histogram, histogram_bin_edges
-)
 from staticgrad.ops.hyperbolic import (
     arccosh, arcsinh, arctanh, cosh, sinh
 )
 from staticgrad.ops.indexing import (
     iota, one_hot, scatter_add, take, take_along_axis
 )
-from staticgrad.ops.joining import (
-    append, atleast_1d, atleast_2d, atleast_3d, block, column_stack, cross, dsplit, dstack,
-    fliplr, flipud, hsplit, hstack, identity, matrix_transpose, matvec, tri, unstack, vecdot,
-    vecmat, vsplit, vstack
-)
-from staticgrad.ops.kinks import (
-    conventions
-)
-from staticgrad.ops.missing_values import (
-    nancumprod, nancumsum, nanmax, nanmean, nanmin, nanprod, nanstd, nansum, nanvar
-)
 from staticgrad.ops.movement import (
     broadcast_to, expand_dims, moveaxis, ravel, reshape, squeeze, swapaxes, transpose
 )
-from staticgrad.ops.order_statistics import (
-    digitize, isin, median, nanmedian, nanpercentile, nanquantile, percentile, quantile
-)
-from staticgrad.ops.padding import (
-    pad
-)
-from staticgrad.ops.places import (
-    at
-)
 from staticgrad.ops.powers import (
     power as pow, power, reciprocal, square
-)
-from staticgrad.ops.rounding import (
-    fabs, float_power, round, sinc
 )
 from staticgrad.ops.scans import (
     cumprod, cumsum, linear_scan
@@ -109,15 +118,6 @@ from staticgrad.ops.sorting import (
 )
 from staticgrad.ops.special import (
     cbrt, erfc, exp2, log10, log2, logaddexp, logaddexp2, xlogy
-)
-from staticgrad.ops.statistics import (
-    average, corrcoef, cov
-)
-from staticgrad.ops.subscript import (
-    getitem
-)
-from staticgrad.ops.totals import (
-    count_nonzero, norm, prod, ptp
 )
 from staticgrad.ops.transcendental import (
     cos, erf, exp, expm1, log, log1p, sigmoid, sin, sqrt, tanh
