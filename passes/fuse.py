@@ -8,18 +8,19 @@ parameter.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from passes.fusion.grouping import CHECK, FIRST_COPY, Group, Grouping, Key, Source
 from passes.fusion.updates import Update, Work, copied_updates, in_order
 from passes.layout import Layout
-from passes.lowering.operands import Walk
-from passes.lowering.stages import Lowered, RowNotContiguous, lower_group
+from passes.lowering.operands import Lowered, Walk
+from passes.lowering.signatures import Lowerings
+from passes.lowering.stages import RowNotContiguous
 from passes.marks import without_marks
 from passes.vector_products import expand_vector_products
 from staticgrad.errors import GraphError
-from staticgrad.ir.graph import Constant, Graph, Input, Parameter, ParameterLeaf, Symbolic
+from staticgrad.ir.graph import Constant, Graph, Input, Node, Parameter, ParameterLeaf, Symbolic
 from staticgrad.ir.kernel import Operand
 from staticgrad.ir.schedule import Binding, Buffer, KernelStep, Role, Schedule
 from staticgrad.kept import collection_paused
@@ -47,6 +48,7 @@ class _Builder:
         self.buffers: dict[str, Buffer] = {}
         self.copies = 0
         self._copy_types: dict[Key, TensorType] = {}
+        self._lowerings = Lowerings(self.grouping)
         self._lowered = 0  # groups
 
     def build(self) -> Schedule:
@@ -78,9 +80,6 @@ class _Builder:
         )
         self.buffers[name] = Buffer(name, role, dtype, size, **more)  # type: ignore[arg-type]
         return name
-
-    def _new_buffer(self, role: str, dtype: DType, size: Size) -> str:
-        return self._add("s", role, dtype, size)  # type: ignore[arg-type]
 
     def _buffer_of(self, key: Key) -> str:
         if key not in self.names:
@@ -216,18 +215,17 @@ class _Builder:
         return works
 
     def _work(self, group: Group) -> Work:
-        nodes = [*group.nodes, *(key[0] for key in group.reductions)]
-        if group.copy is not None:
-            nodes.append(group.copy.target[0])
-        position = max((self.grouping.position[node] for node in nodes), default=0)
         lowered = self._lower(group)
-        return Work(lowered.step, lowered.reads, lowered.writes, position, group.level)
+        nodes = _nodes(group)
+        position = max([self.grouping.position[node] for node in nodes], default=0)
+        step = self._step(group, nodes, lowered)
+        return Work(step, lowered.reads, lowered.writes, position, group.level)
 
     def _lower(self, group: Group) -> Lowered:
         copied: dict[Walk, Key] = {}
         while True:
             try:
-                return lower_group(self.grouping, group, self._buffer_of, self._new_buffer, copied)
+                return self._lowerings.lower(group, copied)
             except RowNotContiguous as signal:
                 for walk in signal.walks:
                     kind = TensorType(self._type_of(walk.base).dtype, group.domain)
@@ -235,6 +233,41 @@ class _Builder:
                         walk.base, kind, Layout(walk.offset, walk.strides), direct=False
                     )
                     copied[walk] = self._copied(source, group.phase).base
+
+    def _step(self, group: Group, nodes: Sequence[Node], lowered: Lowered) -> KernelStep:
+        """A lowered group with its buffers, and what people are told about it."""
+        scratch = dict(lowered.scratch)
+        names = {
+            key: self._add("s", "scratch", I64, scratch[key])
+            if key in scratch
+            else self._buffer_of(key)
+            for key in lowered.touched
+        }
+        return KernelStep(
+            lowered.kernel,
+            tuple([Binding(names[key], offset) for key, offset in lowered.operands]),
+            lowered.arguments,
+            lowered.total,
+            lowered.grain,
+            group.phase,
+            _label(group, nodes),
+            tuple(dict.fromkeys([place for node in nodes for place in node.origin.places])),
+        )
+
+
+def _nodes(group: Group) -> list[Node]:
+    """The nodes whose values a group computes."""
+    if group.copy is not None:
+        return [group.copy.target[0]]
+    others = [key[0] for key in group.reductions if key[0] not in group.nodes]
+    return [*group.nodes, *others]
+
+
+def _label(group: Group, nodes: Sequence[Node]) -> str:
+    """What a step computes, for people: its ops, or what it copies."""
+    names = ", ".join(dict.fromkeys([node.op.name for node in nodes]))
+    copies = group.copy is not None and group.copy.target[1] <= FIRST_COPY
+    return f"copy of {names}" if copies else names
 
 
 def _renamed(step: KernelStep, new_names: Mapping[str, str]) -> KernelStep:

@@ -50,11 +50,12 @@ MAX_NODES: Final = 48
 MAX_INLINE_DEPTH: Final = 3
 
 #: A node's result by its index. Negative indices are further buffers that belong to a node: the
-#: partial result of a two-step reduction, its check words, and copies, numbered downwards.
+#: partial result of a two-step reduction, its check words, scratch, and copies, numbered downwards.
 Key = tuple[Node, int]
 PARTIAL: Final = -1
 CHECK: Final = -2
-FIRST_COPY: Final = -3
+SCRATCH: Final = -3
+FIRST_COPY: Final = -4
 GroupKind = Literal["map", "columns", "gemm", "scatter", "scan", "sort", "copy"]
 
 
@@ -454,10 +455,8 @@ class Grouping:
         if group.kind != "map" or group.reductions or group.stored or group.checks:
             return False
         values = ((node, i) for node in group.nodes for i in range(len(node.types)))
-        return all(
-            value not in self.roots and all(user in readers for user in self._users[value])
-            for value in values
-        )
+        users = self._users
+        return all(v not in self.roots and all(u in readers for u in users[v]) for v in values)
 
     def _place_in_order(self, node: Node, args: Sequence[Source]) -> None:
         """A step of its own that reads, and adds to, what it wrote before."""

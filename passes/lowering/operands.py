@@ -8,18 +8,26 @@ kernels. What the stages look like for each kind of group stands in ``stages``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import compress
 
-from passes.fusion.grouping import CHECK, FIRST_COPY, Group, Grouping, Key, Source
+from passes.fusion.grouping import CHECK, SCRATCH, Group, Grouping, Key, Source
 from passes.layout import Layout, collapse
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access, Expr
 from staticgrad.ir.forms import INDEXED, Gather, GatherAlong, Pointwise, ScatterAdd
 from staticgrad.ir.graph import Constant, Node
-from staticgrad.ir.kernel import Axis, Check, Extent, Kernel, Operand, Search, Stage, operands_read
-from staticgrad.ir.schedule import Binding, KernelStep
+from staticgrad.ir.kernel import (
+    Axis,
+    Check,
+    Extent,
+    Kernel,
+    Mode,
+    Operand,
+    Search,
+    Stage,
+    operands_read,
+)
 from staticgrad.kept import cached_property
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64, U64, DType
@@ -85,24 +93,47 @@ def loops_over(
     return Loops(names, extents, {w: tuple(s) for w, s in strides.items()}, order)
 
 
+@dataclass(frozen=True)
+class Lowered:
+    """The kernel of a group, and what its operands and arguments stand for.
+
+    Operand n is the buffer of a value from an element on: ``operands[n]``. ``touched`` are all
+    values whose buffers lowering asked for, in that order, ``scratch`` those that hold nothing
+    before and after the kernel, with their i64 elements.
+    """
+
+    kernel: Kernel
+    operands: tuple[tuple[Key, Size], ...]
+    arguments: tuple[Size, ...]
+    total: Size
+    grain: int
+    touched: tuple[Key, ...]
+    reads: tuple[Key, ...]
+    writes: tuple[Key, ...]
+    scratch: tuple[tuple[Key, Size], ...] = ()
+
+
 @dataclass
 class Lowering:
-    """The state of lowering one group; ``step()`` is the result."""
+    """The state of lowering one group; ``finish`` gives the result.
+
+    Values are known by their keys: which buffers they lie in is the caller's business.
+    """
 
     grouping: Grouping
     group: Group
-    buffer_of: Callable[[Key], str]
-    new_buffer: Callable[[str, DType, Size], str]
     loops: Loops = field(init=False)
     rename: dict[str, str] = field(default_factory=dict)
-    operands: list[Operand] = field(default_factory=list)
-    bindings: list[Binding] = field(default_factory=list)
+    operands: dict[tuple[Key, Size, str], Operand] = field(default_factory=dict)
+    scratch: dict[Key, Size] = field(default_factory=dict)
     sizes: dict[Size, str] = field(default_factory=dict)
     memo: dict[object, Expr] = field(default_factory=dict)
     checks: list[Check | Search] = field(default_factory=list)
     reads: dict[Key, None] = field(default_factory=dict)
     writes: dict[Key, None] = field(default_factory=dict)
-    copied: dict[Walk, Key] = field(default_factory=dict)  # operands read through a contiguous copy
+    copied: Mapping[Walk, Key] = field(
+        default_factory=dict
+    )  # operands read through a contiguous copy
 
     # -- operands and arguments -------------------------------------------------------------------
 
@@ -116,22 +147,24 @@ class Lowering:
         """The argument that holds a loop extent; never a literal: kernels serve all shapes."""
         return self.sizes.setdefault(value, f"n{len(self.sizes)}")
 
-    def operand(self, buffer: str, offset: Size, dtype: DType, mode: str) -> str:
-        """The kernel operand for a buffer from ``offset`` on, added if it is new."""
-        binding = Binding(buffer, offset)
-        for known, bound in zip(self.operands, self.bindings, strict=True):
-            if bound == binding and known.mode == mode:
-                return known.name
-        name = f"p{len(self.operands)}"
-        self.operands.append(Operand(name, dtype, mode))  # type: ignore[arg-type]
-        self.bindings.append(binding)
-        return name
+    def operand(self, key: Key, offset: Size, dtype: DType, mode: Mode) -> str:
+        """The kernel operand for a value's buffer from ``offset`` on, added if it is new."""
+        place = (key, offset, mode)
+        if place not in self.operands:
+            self.operands[place] = Operand(f"p{len(self.operands)}", dtype, mode)
+        return self.operands[place].name
+
+    def scratch_operand(self, node: Node, elements: Size) -> str:
+        """The operand for i64 scratch that belongs to a node of the group."""
+        key = (node, SCRATCH)
+        self.scratch[key] = elements
+        return self.operand(key, 0, I64, "scratch")
 
     def access(
-        self, walk: Walk, dtype: DType, mode: str = "in", gather: Sequence[Size] = ()
+        self, walk: Walk, dtype: DType, mode: Mode = "in", gather: Sequence[Size] = ()
     ) -> Access:
         """An access along ``walk`` after collapsing."""
-        name = self.operand(self.buffer_of(walk.base), walk.offset, dtype, mode)
+        name = self.operand(walk.base, walk.offset, dtype, mode)
         (self.reads if mode == "in" else self.writes)[walk.base] = None
         strides = tuple(
             (self.rename.get(a, a), self.argument(s)) for a, s in self.loops.strides[walk]
@@ -143,23 +176,25 @@ class Lowering:
         stages: Sequence[Stage],
         axes: Sequence[Axis],
         serial: bool = False,
-    ) -> KernelStep:
-        """The step over the kernel made of these stages, without operands that none of them reads.
+    ) -> Lowered:
+        """The kernel made of these stages, without operands that none of them reads.
 
         An op need not look at all of its operands: x ** 0 is 1.
         """
         read = operands_read(stages)
-        used = [o.mode != "in" or o.name in read for o in self.operands]
-        operands = tuple(compress(self.operands, used))
-        kernel = Kernel(operands, tuple(self.sizes.values()), tuple(axes), tuple(stages), serial)
-        nodes = members(self.group)
-        return KernelStep.of(
+        used = {p: o for p, o in self.operands.items() if o.mode != "in" or o.name in read}
+        names, sizes = tuple(self.sizes.values()), tuple(self.sizes)
+        kernel = Kernel(tuple(used.values()), names, tuple(axes), tuple(stages), serial)
+        return Lowered(
             kernel,
-            tuple(compress(self.bindings, used)),
-            tuple(self.sizes),
-            phase=self.group.phase,
-            label=_label(self.group, nodes),
-            origins=tuple(dict.fromkeys(place for n in nodes for place in n.origin.places)),
+            tuple((key, offset) for key, offset, _ in used),
+            sizes,
+            kernel.iterations(sizes),
+            kernel.grain(sizes),
+            touched=tuple(dict.fromkeys(key for key, _, _ in self.operands)),
+            reads=tuple(self.reads),
+            writes=tuple(self.writes),
+            scratch=tuple(self.scratch.items()),
         )
 
     # -- expressions ------------------------------------------------------------------------------
@@ -245,9 +280,8 @@ class Lowering:
 
     def checked(self, node: Node, index: Expr, extent: Size, position: Expr) -> Expr:
         """An index that is wrapped, clamped and, if it fails, noted."""
-        buffer = self.buffer_of((node, CHECK))
         name = f"c{len(self.checks)}"
-        operand = self.operand(buffer, 0, I64, "check")
+        operand = self.operand((node, CHECK), 0, I64, "check")
         if index.dtype is U64:  # what no i64 holds must not come out as a negative index
             index = index.minimum(ex.literal(2**63 - 1, U64))
         wide = index.cast(I64)
@@ -262,20 +296,6 @@ class Lowering:
         for extent, at in zip(shape, positions, strict=True):
             flat = flat * self.size(extent) + at
         return flat
-
-
-def members(group: Group) -> list[Node]:
-    """The nodes whose values a group computes, for labels and lines."""
-    if group.copy is not None:
-        return [group.copy.target[0]]
-    return [*group.nodes, *(key[0] for key in group.reductions if key[0] not in group.nodes)]
-
-
-def _label(group: Group, nodes: Sequence[Node]) -> str:
-    """What a step computes, for people: its ops, or what it copies."""
-    names = ", ".join(dict.fromkeys(node.op.name for node in nodes))
-    copies = group.copy is not None and group.copy.target[1] <= FIRST_COPY
-    return f"copy of {names}" if copies else names
 
 
 def gather_walks(group: Group, grouping: Grouping, node: Node) -> tuple[Walk, Walk, Size]:

@@ -1,18 +1,16 @@
-"""One group to one kernel and its step: the stages for each kind of group.
+"""One group to one kernel: the stages for each kind of group.
 
-Which buffer a value lives in is the caller's business; how operands are addressed and expressions
-written stands in ``operands``.
+How operands are addressed and expressions written stands in ``operands``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from passes.fusion.grouping import Group, Grouping, Key, Source
 from passes.layout import Layout, collapse
-from passes.lowering.operands import VECTOR, Lowering, Walk, gather_walks, loops_over
+from passes.lowering.operands import VECTOR, Lowered, Lowering, Walk, gather_walks, loops_over
 from staticgrad.ir import expr as ex, forms
 from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.expr import Access, Expr
@@ -33,9 +31,8 @@ from staticgrad.ir.kernel import (
     Store,
     order_words,
 )  # fmt: skip
-from staticgrad.ir.schedule import KernelStep
 from staticgrad.types.dim import Size
-from staticgrad.types.dtype import I64, DType
+from staticgrad.types.dtype import I64
 from staticgrad.types.size_hints import hint_value
 from staticgrad.types.tensor import Shape, c_strides
 
@@ -44,40 +41,21 @@ from staticgrad.types.tensor import Shape, c_strides
 _FEWEST_ACROSS: Final = 8
 
 
-@dataclass(frozen=True)
-class Lowered:
-    """A step and the values it reads and writes."""
-
-    step: KernelStep
-    reads: tuple[Key, ...]
-    writes: tuple[Key, ...]
-
-
-def lower_group(
-    grouping: Grouping,
-    group: Group,
-    buffer_of: Callable[[Key], str],
-    new_buffer: Callable[[str, DType, Size], str],
-    copied: dict[Walk, Key],
-) -> Lowered:
-    """The step that computes ``group``.
+def lower_group(grouping: Grouping, group: Group, copied: Mapping[Walk, Key]) -> Lowered:
+    """The kernel that computes ``group``: a function of the group, which makes no buffer.
 
     Args:
         grouping: where the group comes from.
         group: what to compute.
-        buffer_of: the buffer of a value; key (node, CHECK) asks for the check words of a node.
-        new_buffer: makes a scratch buffer of (role, dtype, size).
         copied: operands that are to be read through a contiguous copy over the domain.
 
     Raises:
-        RowNotContiguous: some operands' rows need such copies; nothing was made.
+        RowNotContiguous: some operands' rows need such copies.
     """
-    low = Lowering(grouping, group, buffer_of, new_buffer, copied=copied)
-    step = _LOWERINGS[group.kind](low)
-    return Lowered(step, tuple(low.reads), tuple(low.writes))
+    return _LOWERINGS[group.kind](Lowering(grouping, group, copied=copied))
 
 
-def _lower_copy(low: Lowering) -> KernelStep:
+def _lower_copy(low: Lowering) -> Lowered:
     copy = low.group.copy
     assert copy is not None
     layout = Layout.contiguous(copy.target_type.shape)
@@ -159,7 +137,7 @@ def _gathered(low: Lowering, node: Node) -> Expr:
 
 def _searched(low: Lowering, node: Node, right: bool) -> Expr:
     row, value = map(low.grouping.source, node.args)
-    operand = low.operand(low.buffer_of(row.base), row.layout.offset, row.type.dtype, "in")
+    operand = low.operand(row.base, row.layout.offset, row.type.dtype, "in")
     low.reads[row.base] = None
     (stride,), (size,) = row.layout.strides, row.type.shape
     name = f"c{len(low.checks)}"
@@ -196,7 +174,7 @@ def _stores(low: Lowering, shape_of: Callable[[Key], Shape]) -> list[tuple[Key, 
     ]
 
 
-def _lower_map(low: Lowering) -> KernelStep:
+def _lower_map(low: Lowering) -> Lowered:
     group = low.group
     rank = len(group.domain)
     outer_shape = group.domain[: rank - group.row]
@@ -261,7 +239,7 @@ def _row_lies_across(low: Lowering) -> bool:
     return across and not along and hint_value(group.domain[last]) >= _FEWEST_ACROSS
 
 
-def _lower_columns(low: Lowering) -> KernelStep:
+def _lower_columns(low: Lowering) -> Lowered:
     group = low.group
     kept = [a for a in range(len(group.domain)) if a not in group.summed]
     return _columns_step(low, kept, group.summed, in_lanes=False)
@@ -269,7 +247,7 @@ def _lower_columns(low: Lowering) -> KernelStep:
 
 def _columns_step(
     low: Lowering, kept: Sequence[int], summed: Sequence[int], in_lanes: bool
-) -> KernelStep:
+) -> Lowered:
     """The one reduction of a group over the axes ``summed``, a vector of results at a time."""
     group = low.group
     shape = tuple(group.domain[a] for a in kept)
@@ -295,7 +273,7 @@ def _columns_step(
     return low.finish([stage], axes)
 
 
-def _lower_gemm(low: Lowering) -> KernelStep:
+def _lower_gemm(low: Lowering) -> Lowered:
     group = low.group
     anchor = next(n for n in group.nodes if isinstance(n.form, Contract))
     form = anchor.form
@@ -361,7 +339,7 @@ def _keep_matrix_axes(low: Lowering, walks: Sequence[Walk], rank: int) -> None:
         low.loops.strides[walk] = (*low.loops.strides[walk], *moves)
 
 
-def _lower_scatter(low: Lowering) -> KernelStep:
+def _lower_scatter(low: Lowering) -> Lowered:
     group = low.group
     node = group.nodes[0]
     form = node.form
@@ -388,7 +366,7 @@ def _lower_scatter(low: Lowering) -> KernelStep:
     return low.finish([Map(vector, (*low.checks, store))], axes, serial=True)
 
 
-def _lower_scan(low: Lowering) -> KernelStep:
+def _lower_scan(low: Lowering) -> Lowered:
     """Each element from the one before it along the axis, which the step itself wrote."""
     (node,) = low.group.nodes
     form, domain = node.form, low.group.domain
@@ -416,7 +394,7 @@ def _lower_scan(low: Lowering) -> KernelStep:
     return low.finish([Map(vector, (store,))], axes, serial=True)
 
 
-def _lower_sort(low: Lowering) -> KernelStep:
+def _lower_sort(low: Lowering) -> Lowered:
     """Rows along one axis, in order; of the results those that somebody reads."""
     (node,) = low.group.nodes
     form, domain = node.form, low.group.domain
@@ -430,8 +408,7 @@ def _lower_sort(low: Lowering) -> KernelStep:
     axes, along = _vector(low, 1)
     key = form.key(ex.load(low.access(row, node.args[0].type.dtype), node.args[0].type.dtype))
     words = order_words(key.dtype, domain[form.axis], form.keep)
-    scratch = low.operand(low.new_buffer("scratch", I64, words), 0, I64, "scratch")
-    order = Order("at", key, scratch)
+    order = Order("at", key, low.scratch_operand(node, words))
     place = ex.ref(order.name, I64)
     values: list[Expr] = [place, place]
     if (node, 0) in results:

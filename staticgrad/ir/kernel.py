@@ -15,12 +15,13 @@ Within a stage every distinct Expr object is evaluated once, where the first sta
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Final, Literal
 
 from staticgrad.ir.expr import Access, Expr, postorder
+from staticgrad.ir.kernel_structure import structure
 from staticgrad.kept import cached_property
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import BOOL, I64, DType
@@ -205,7 +206,7 @@ Stage = Map | Columns | Scalar | Gemm | Sort
 
 @dataclass(frozen=True, eq=False)
 class Kernel:
-    """Operands, integer arguments, outer axes, stages. Two of one text are one kernel."""
+    """Operands, integer arguments, outer axes, stages. Kernels of one text are equal."""
 
     operands: tuple[Operand, ...]
     arguments: tuple[str, ...]
@@ -214,20 +215,29 @@ class Kernel:
     serial: bool = False  # iterations run in order, in one group (scatter with duplicates)
 
     @cached_property
-    def key(self) -> str:
-        """The canonical text, by which kernels are compared."""
+    def text(self) -> str:
+        """The canonical text."""
         from staticgrad.ir.kernel_text import print_kernel
 
         return print_kernel(self)
 
+    @cached_property
+    def key(self) -> Hashable:
+        """What kernels are compared by: equal where the texts are, and quicker to make."""
+        return structure(self, Statement)
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash(self.key)
+
     def __str__(self) -> str:
-        return self.key
+        return self.text
 
     def __eq__(self, other: object) -> bool:
         return self is other or (isinstance(other, Kernel) and self.key == other.key)
 
     def __hash__(self) -> int:
-        return hash(self.key)
+        return self._hash
 
     @cached_property
     def outer(self) -> Literal["axes", "lanes", "tiles"]:

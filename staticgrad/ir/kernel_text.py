@@ -1,4 +1,4 @@
-"""Kernels as text: one canonical spelling, which is also what kernels are compared by.
+"""Kernels as text: one canonical spelling; kernels are equal where their texts are.
 
 ::
 
@@ -67,7 +67,7 @@ def print_kernel(kernel: Kernel) -> str:
 
 def kernel_lines(kernel: Kernel, name: str) -> list[str]:
     """The same in a schedule, where a kernel has a name."""
-    return [f"{signature(kernel, name)} {{", *kernel.key.split("\n")[1:-1]]
+    return [f"{signature(kernel, name)} {{", *kernel.text.split("\n")[1:-1]]
 
 
 def signature(kernel: Kernel, name: str = "") -> str:

@@ -253,7 +253,7 @@ def test_equal_texts_are_one_kernel() -> None:
     assert hash(one) == hash(two)
     assert len({one, two, other}) == 2
     assert one != GEMM
-    assert one.key == GEMM
+    assert one.text == GEMM
 
 
 def test_a_name_may_stand_in_the_text_but_is_no_part_of_the_kernel() -> None:

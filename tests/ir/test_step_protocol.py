@@ -26,14 +26,9 @@ from staticgrad.source import Location
 from staticgrad.types.dim import Size
 from tests.ir.schedule_samples import SCHEDULE
 
-#: Where a step's kernel is the subject: lowering makes it, and text, code and costs are of it.
+#: Where a step's kernel is the subject: fusion binds it, and text, code and costs are of it.
 KINDS = {
-    *(
-        "passes/fuse.py",
-        "passes/lowering/stages.py",
-        "passes/lowering/operands.py",
-        "passes/fusion/updates.py",
-    ),
+    *("passes/fuse.py", "passes/fusion/updates.py"),
     *("staticgrad/ir/plan_text.py", "staticgrad/ir/schedule.py", "staticgrad/ir/schedule_text.py"),
     *("staticgrad/ir/verify_schedule.py", "staticgrad/analysis/cost.py"),
     *("staticgrad/analysis/lookups.py", "staticgrad/runtime/lookups.py"),

@@ -1,0 +1,254 @@
+"""What lowering sees of a group, as a value: groups of one signature are lowered once.
+
+A signature holds the forms of a group's nodes, their types, how their operands lie in memory and
+which of them are the same; values and offsets are numbered in the order in which they are met. So
+the layers of a network and the steps of a recurrence have one signature, and a kernel's operands
+are told apart by these numbers alone. Sizes stand in it as they are: whether two axes are walked as
+one depends on products of sizes, which numbers would not show. (Equal kernels of other sizes become
+one object here after they were lowered.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple
+
+from passes.fusion.grouping import CHECK, SCRATCH, Copy, Group, Grouping, Key, Source
+from passes.layout import Layout
+from passes.lowering.operands import Lowered, Walk
+from passes.lowering.stages import RowNotContiguous, lower_group
+from staticgrad.ir.forms import Gather, GatherAlong, Pointwise, ScatterAdd, ScatterAlong, Sort
+from staticgrad.ir.graph import Constant, Node
+from staticgrad.ir.kernel import Kernel
+from staticgrad.types.dim import Size
+from staticgrad.types.tensor import Shape
+
+#: Further buffers that lowering asks for, by the form of the node that they belong to.
+_BESIDE: Final[dict[type, int]] = {
+    Gather: CHECK,
+    GatherAlong: CHECK,
+    ScatterAdd: CHECK,
+    ScatterAlong: CHECK,
+    Sort: SCRATCH,
+}
+#: What stands in a signature in the place of a value's number.
+_NOTHING, _LITERAL, _KNOWN, _INLINE, _COPIED = range(-5, 0)
+
+#: A value and an offset into its buffer, both by their numbers.
+Place = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What lowering sees of a group; the values and offsets that its numbers stand for."""
+
+    text: Hashable
+    keys: tuple[Key, ...]
+    offsets: tuple[Size, ...]
+
+
+class _Pattern(NamedTuple):
+    """A lowered group, with the numbers of its signature in the place of values and offsets."""
+
+    lowered: Lowered
+    operands: tuple[Place, ...]
+    touched: tuple[int, ...]
+    reads: tuple[int, ...]
+    writes: tuple[int, ...]
+    scratch: tuple[tuple[int, Size], ...]
+
+    @classmethod
+    def of(cls, lowered: Lowered, signature: Signature) -> _Pattern:
+        key = {each: number for number, each in enumerate(signature.keys)}
+        offset = {each: number for number, each in enumerate(signature.offsets)}
+        return cls(
+            lowered,
+            tuple((key[k], offset[o]) for k, o in lowered.operands),
+            tuple(key[k] for k in lowered.touched),
+            tuple(key[k] for k in lowered.reads),
+            tuple(key[k] for k in lowered.writes),
+            tuple((key[k], size) for k, size in lowered.scratch),
+        )
+
+    def over(self, signature: Signature) -> Lowered:
+        """The same for another group of that signature."""
+        first, keys, offsets = self.lowered, signature.keys, signature.offsets
+        return Lowered(
+            first.kernel,
+            tuple([(keys[k], offsets[o]) for k, o in self.operands]),
+            first.arguments,
+            first.total,
+            first.grain,
+            tuple([keys[k] for k in self.touched]),
+            tuple([keys[k] for k in self.reads]),
+            tuple([keys[k] for k in self.writes]),
+            tuple([(keys[k], size) for k, size in self.scratch]),
+        )
+
+
+class _Refusal(NamedTuple):
+    """The operands that need contiguous copies, by the numbers of a signature."""
+
+    walks: tuple[tuple[Place, Shape], ...]
+
+    @classmethod
+    def of(cls, walks: list[Walk], signature: Signature) -> _Refusal:
+        places = ((signature.keys.index(w.base), signature.offsets.index(w.offset)) for w in walks)
+        return cls(tuple(zip(places, (w.strides for w in walks), strict=True)))
+
+    def over(self, signature: Signature) -> RowNotContiguous:
+        """The same for another group of that signature."""
+        keys, offsets = signature.keys, signature.offsets
+        return RowNotContiguous([Walk(keys[k], offsets[o], moves) for (k, o), moves in self.walks])
+
+
+class Lowerings:
+    """Lowers the groups of one grouping, those of equal signature once."""
+
+    def __init__(self, grouping: Grouping) -> None:
+        self.grouping = grouping
+        self._found: dict[Hashable, _Pattern | _Refusal] = {}
+        self._kernels: dict[Kernel, Kernel] = {}
+        self._codes = _Codes()
+
+    def lower(self, group: Group, copied: Mapping[Walk, Key]) -> Lowered:
+        """What ``lower_group`` gives for the group; equal kernels are one object.
+
+        Raises:
+            RowNotContiguous: as ``lower_group``.
+        """
+        signature = _Reader(self.grouping, group, copied, self._codes).signature()
+        found = self._found.get(signature.text)
+        if found is None:
+            try:
+                lowered = lower_group(self.grouping, group, copied)
+            except RowNotContiguous as signal:
+                self._found[signature.text] = _Refusal.of(signal.walks, signature)
+                raise
+            kernel = self._kernels.setdefault(lowered.kernel, lowered.kernel)
+            found = _Pattern.of(replace(lowered, kernel=kernel), signature)
+            self._found[signature.text] = found
+        if isinstance(found, _Refusal):
+            raise found.over(signature)
+        return found.over(signature)
+
+
+class _Codes:
+    """Numbers for equal objects. An object that was met before is not compared again."""
+
+    def __init__(self) -> None:
+        self._by_value: dict[Hashable, int] = {}
+        self._by_id: dict[int, int] = {}
+        self._met: list[object] = []  # keeps them alive, and so their ids
+
+    def of(self, value: Hashable) -> int:
+        """The number of a value that hardly ever occurs twice as one object."""
+        return self._by_value.setdefault(value, len(self._by_value))
+
+    def of_shared(self, value: Hashable) -> int:
+        """The number of a value that many share."""
+        number = self._by_id.get(id(value))
+        if number is None:
+            number = self._by_id[id(value)] = self.of(value)
+            self._met.append(value)
+        return number
+
+
+class _Reader:
+    """One walk over a group, linear in its nodes and their operands."""
+
+    def __init__(
+        self, grouping: Grouping, group: Group, copied: Mapping[Walk, Key], codes: _Codes
+    ) -> None:
+        self._grouping, self._group, self._copied, self._codes = grouping, group, copied, codes
+        self._members = frozenset(group.nodes)
+        self._keys: dict[Key, int] = {}
+        self._offsets: dict[Size, int] = {0: 0}  # where results lie
+        self._inline: dict[Node, int] = {}
+        self._text: list[Hashable] = []
+
+    def signature(self) -> Signature:
+        """What lowering sees of the group."""
+        group, text = self._group, self._text
+        counts = (len(group.nodes), len(group.reductions), len(group.stored))
+        domain = self._codes.of_shared(group.domain)
+        text += (group.kind, domain, group.row, group.summed, group.indexed, *counts)
+        for node in group.nodes:
+            self._add_node(node)
+        for key, reduction in group.reductions.items():
+            text += (self._number(key), reduction.kind)
+            self._add(reduction.source)
+        text += [self._number(key) for key in group.stored]
+        if group.copy is not None:
+            self._add_copy(group.copy)
+        return Signature(tuple(text), tuple(self._keys), tuple(self._offsets))
+
+    def _number(self, key: Key) -> int:
+        return self._keys.setdefault(key, len(self._keys))
+
+    def _add_node(self, node: Node) -> None:
+        for index in range(len(node.types)):
+            self._number((node, index))
+        kind = type(node.form)
+        beside = _BESIDE.get(kind)
+        if beside is not None:
+            self._number((node, beside))
+        self._add_operation(node)
+        if kind is not Pointwise:  # it may read from memory what others have inline
+            for source in map(self._grouping.source, node.args):
+                if source.inline:
+                    self._add_read(source)
+
+    def _add_operation(self, node: Node) -> None:
+        codes = self._codes
+        self._text += (codes.of(node.op), len(node.args), *map(codes.of_shared, node.types))
+        for arg in node.args:
+            self._add(self._grouping.source(arg))
+
+    def _add(self, source: Source) -> None:
+        """How a value is computed or read."""
+        if source.inline:
+            self._add_inline(source.base[0], self._codes.of_shared(source.type))
+        else:
+            self._add_read(source)
+
+    def _add_read(self, source: Source) -> None:
+        """Where a value lies, and whether the group itself computes it."""
+        base, layout, codes = source.base, source.layout, self._codes
+        own = base[0] in self._members and self._grouping.home(base) is self._group
+        self._text += (
+            self._number(base),
+            self._offsets.setdefault(layout.offset, len(self._offsets)),
+            codes.of_shared(layout.strides),
+            codes.of_shared(source.type),
+            source.direct and own,
+        )
+        if self._copied and source.type.rank <= len(self._group.domain):
+            strides = layout.broadcast(source.type.shape, self._group.domain)
+            copy = self._copied.get(Walk(base, layout.offset, strides))
+            if copy is not None:
+                self._text += (_COPIED, self._number(copy))
+
+    def _add_inline(self, node: Node, code: int) -> None:
+        if isinstance(node.op, Constant):
+            data = node.op.data
+            self._text += (_LITERAL, code, data.array.tobytes())
+        elif node in self._inline:  # lowering computes it once
+            self._text += (_KNOWN, code, self._inline[node])
+        else:
+            self._inline[node] = len(self._inline)
+            self._text += (_INLINE, code)
+            self._add_operation(node)
+
+    def _add_copy(self, copy: Copy) -> None:
+        kind = self._codes.of_shared(copy.target_type)
+        self._text += (self._number(copy.target), kind, type(copy.fill).__name__, repr(copy.fill))
+        if copy.region is not None:
+            layout = Layout.contiguous(copy.target_type.shape).region(copy.region)
+            offset = self._offsets.setdefault(layout.offset, len(self._offsets))
+            self._text += (offset, layout.strides)
+        if copy.source is None:
+            self._text.append(_NOTHING)
+        else:
+            self._add(copy.source)
