@@ -6,9 +6,12 @@ the kernel cache is keyed.
 
 from __future__ import annotations
 
+from functools import partial
+
 from staticgrad.codegen.columns import write_columns
 from staticgrad.codegen.expressions import Lines, Unit, element
 from staticgrad.codegen.gemm import write_gemm
+from staticgrad.codegen.groups import write_group, write_group_length
 from staticgrad.codegen.sorting import write_sort
 from staticgrad.codegen.stages import Loop, write_decode, write_map, write_scalar
 from staticgrad.ir.kernel import Columns, Gemm, Kernel, Map, Scalar, Sort
@@ -28,6 +31,12 @@ def render(kernel: Kernel) -> str:
         out.add(f"{argument} = t[{word}]")
     if kernel.outer == "lanes":
         _write_stages(kernel, out, Loop("begin", "end"), unit)
+    elif kernel.outer == "groups":
+        write_group_length(kernel, out)
+        out.add("for o in range(begin, end):")
+        group = Lines()
+        write_group(kernel, group, partial(_write_rows, kernel, unit))
+        out.extend(group, 1)
     else:
         out.add("for o in range(begin, end):")
         inner = Lines(2)
@@ -41,6 +50,15 @@ def render(kernel: Kernel) -> str:
         out.lines += inner.lines
     head = "def kernel(t, begin, end):"
     return "\n\n\n".join([*unit.helpers.values(), "\n".join([head, *out.lines])]) + "\n"
+
+
+def _write_rows(kernel: Kernel, unit: Unit, out: Lines, start: str, stop: str) -> None:
+    """Every stage for each of the rows of a group."""
+    out.add(f"for grouped_row in range({start}, {stop}):")
+    inner = Lines()
+    write_decode(inner, "grouped_row", kernel.axes[len(kernel.axes) - kernel.grouped :])
+    _write_stages(kernel, inner, None, unit)
+    out.extend(inner, 1)
 
 
 def _write_stages(kernel: Kernel, out: Lines, loop: Loop | None, unit: Unit) -> None:

@@ -27,6 +27,8 @@ from staticgrad.ir.kernel import (
     Accumulate,
     Axis,
     Check,
+    ColumnAccumulate,
+    Keep,
     Kernel,
     Map,
     Scalar,
@@ -90,6 +92,8 @@ def write_map(kernel: Kernel, stage: Map, out: Lines, loop: Loop, unit: Unit) ->
                 write_store(scope, statement)
             case Accumulate():
                 _write_lane_step(scope, statement)
+            case ColumnAccumulate():
+                _write_column_step(scope, statement)
             case Check() | Search():
                 _write_lookup(scope, statement)
     before, split = scope.before, _pays_to_split(body, unit)
@@ -170,6 +174,16 @@ def _write_lane_step(scope: Scope, statement: Accumulate) -> None:
         scope.body.add(f"{statement.name}_a = {combine(combiner, f'{statement.name}_a', part)}")
 
 
+def _write_column_step(scope: Scope, statement: ColumnAccumulate) -> None:
+    """Fold one vector of a row into the accumulators of its columns, which scratch holds."""
+    scope.emit(roots(statement))
+    name, lanes = f"{statement.partials}_a", scope.lanes
+    scope.body.add(f"{name} = load{lanes}({statement.scratch}, {VECTOR})")
+    grown = combine(COMBINERS[statement.kind], name, scope.vector(statement.value))
+    scope.body.add(f"{name} = {grown}")
+    scope.body.add(f"store{lanes}({statement.scratch}, {VECTOR}, {name})")
+
+
 def _write_blocked_loop(
     out: Lines, loop: Loop, lanes: int, body: Lines, sums: Sequence[Accumulate], split: bool
 ) -> None:
@@ -213,7 +227,7 @@ class Counter:
     stack: str
     pushed: str
     lanes: int
-    step: int
+    step: int | str
     first: str = "0"
 
     def load(self) -> str:
@@ -335,6 +349,8 @@ def write_scalar(kernel: Kernel, stage: Scalar, out: Lines, unit: Unit) -> None:
                 if statement.add:
                     value = f"load1({access.operand}, {where}) + {value}"
                 out.add(f"store1({access.operand}, {where}, {value})")
+            case Keep(name=name, value=kept):
+                out.add(f"{name} = {scope.one(kept)}")
             case Check():
                 _write_uniform_check(scope, statement)
 

@@ -9,21 +9,24 @@ One call runs outer iterations ``[begin, end)``. What is counted is ``Kernel.out
 - ``axes``: the outer axes, flattened in C order; every stage runs once per iteration.
 - ``lanes``: no outer axes, and the vector axis of the single stage itself is cut (elements).
 - ``tiles``: a Gemm; iterations are (outer axes..., row chunk, column panel), flattened.
+- ``groups``: the last ``grouped`` outer axes, flattened, are *rows*; an iteration is a group of
+  them, as the column rule of ``ir/summation.py`` cuts them, and runs every stage for each row.
 
 Within a stage every distinct Expr object is evaluated once, where the first statement needs it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Final, Literal
 
 from staticgrad.ir.expr import Access, Expr, postorder
 from staticgrad.ir.kernel_structure import structure
+from staticgrad.ir.summation import COLUMN_BLOCK, GROUPS, SHORTEST_GROUP
 from staticgrad.kept import cached_property
-from staticgrad.types.dim import Size
+from staticgrad.types.dim import Size, maximum
 from staticgrad.types.dtype import BOOL, I64, DType
 from staticgrad.types.size_hints import hint_value
 
@@ -37,6 +40,8 @@ GEMM_ROWS: Final = 96
 GRAIN_ELEMENTS: Final = 16384
 #: A Gemm element is one FMA chain per this many k; partial results are added in ascending order.
 GEMM_BLOCK: Final = 4096
+#: Levels of a group's binary counter, at most: enough for 2**34 rows.
+COLUMN_LEVELS: Final = 24
 #: Elements that a Sort that keeps a few collects, beyond twice as many as it keeps, before it puts
 #: them in order. The results do not depend on it.
 ORDER_ROOM: Final = 32
@@ -82,6 +87,29 @@ class Accumulate:
 
     name: str
     kind: str
+    value: Expr
+
+
+@dataclass(frozen=True)
+class ColumnAccumulate:
+    """partials[group, j] = ``value`` combined over the rows of a group; kinds: ``COMBINERS``.
+
+    ``partials`` has a row of the loop's extent for each outer iteration. A ``Columns`` stage over
+    them gives the bits of one over all rows, since it adds so few in their order. ``scratch`` is an
+    operand of ``column_words`` elements.
+    """
+
+    kind: str
+    value: Expr
+    partials: str
+    scratch: str
+
+
+@dataclass(frozen=True)
+class Keep:
+    """name = ``value``: a number of the row, which later stages read by a ref."""
+
+    name: str
     value: Expr
 
 
@@ -135,12 +163,12 @@ class Order:
     scratch: str
 
 
-Statement = Store | Accumulate | Check | Search | Order
+Statement = Store | Accumulate | ColumnAccumulate | Keep | Check | Search | Order
 
 
 @dataclass(frozen=True)
 class Map:
-    """for j in axis: statements. Accumulations run over j and are refs in later Scalar stages."""
+    """for j in axis: statements. Accumulations run over j and are refs in later stages."""
 
     axis: Axis
     body: tuple[Statement, ...]
@@ -213,6 +241,7 @@ class Kernel:
     axes: tuple[Axis, ...]
     stages: tuple[Stage, ...]
     serial: bool = False  # iterations run in order, in one group (scatter with duplicates)
+    grouped: int = 0  # of the outer axes the last ones, whose rows are taken in groups
 
     @cached_property
     def text(self) -> str:
@@ -240,9 +269,11 @@ class Kernel:
         return self._hash
 
     @cached_property
-    def outer(self) -> Literal["axes", "lanes", "tiles"]:
+    def outer(self) -> Literal["axes", "lanes", "tiles", "groups"]:
         """What one outer iteration is; see the module."""
         first = self.stages[0]
+        if self.grouped:
+            return "groups"
         if isinstance(first, Gemm):
             return "tiles"
         if self.axes or len(self.stages) > 1 or self.serial:
@@ -275,7 +306,12 @@ class Kernel:
         if self.outer == "lanes":
             assert isinstance(first, Map | Columns)
             return _extent(first.axis, values)
-        count = prod((_extent(axis, values) for axis in self.axes), start=1)
+        apart = len(self.axes) - self.grouped
+        count = prod((_extent(axis, values) for axis in self.axes[:apart]), start=1)
+        if self.grouped:
+            rows = self.rows(arguments)
+            length = group_rows(rows)
+            count = count * ((rows + (length - 1)) // length)
         if isinstance(first, Gemm):
             columns = gemm_columns(self.operand(first.a.operand).dtype)
             count = count * ((_extent(first.i, values) + (GEMM_ROWS - 1)) // GEMM_ROWS)
@@ -285,15 +321,58 @@ class Kernel:
     def grain(self, arguments: Sequence[Size]) -> int:
         """Iterations of one group, by the hints of the sizes that the arguments have.
 
-        A tile is a group of its own. Iterations that run in order are counted as one element each.
+        A tile is a group of its own, and so is a group of rows. Iterations that run in order are
+        counted as one element each.
         """
         first = self.stages[0]
-        if self.outer == "tiles":
+        if self.outer in ("tiles", "groups"):
             return 1
         if self.outer == "lanes" or self.serial or not isinstance(first, Map | Columns | Sort):
             return GRAIN_ELEMENTS
         values = dict(zip(self.arguments, arguments, strict=True))
         return max(1, GRAIN_ELEMENTS // max(1, hint_value(_extent(first.axis, values))))
+
+    def rows(self, arguments: Sequence[Size]) -> Size:
+        """How many rows the grouped axes have where the integer arguments have these values."""
+        values = dict(zip(self.arguments, arguments, strict=True))
+        axes = self.axes[len(self.axes) - self.grouped :]
+        return prod((_extent(axis, values) for axis in axes), start=1)
+
+    def room(self, arguments: Sequence[Size]) -> dict[str, Size]:
+        """Elements that each scratch operand needs, by its name.
+
+        Where rows are stored to, one element more than the farthest place.
+        """
+        values = dict(zip(self.arguments, arguments, strict=True))
+        found: dict[str, Size] = {}
+        for stage in self.stages:
+            for statement in statements(stage):
+                if isinstance(statement, ColumnAccumulate):
+                    assert isinstance(stage, Map)
+                    extent = _extent(stage.axis, values)
+                    words = column_words(extent, self.rows(arguments), self.lanes)
+                    found[statement.scratch] = words
+                elif isinstance(statement, Order):
+                    assert isinstance(stage, Sort)
+                    extents = (_extent(stage.axis, values), _extent(stage.kept, values))
+                    found[statement.scratch] = order_words(statement.key.dtype, *extents)
+        own = {operand.name for operand in self.operands if operand.mode == "scratch"}
+        for axes, access in self._stored_along() if own else ():
+            if access.operand in own:
+                last: Size = 0
+                for name, stride in access.strides:
+                    step = stride if isinstance(stride, int) else values[stride]
+                    last = last + (_extent(axes[name], values) - 1) * step
+                found[access.operand] = maximum(found.get(access.operand, 0), last + 1)
+        return found
+
+    def _stored_along(self) -> Iterator[tuple[dict[str, Axis], Access]]:
+        """Where stages store, with the loops around each place."""
+        for stage in self.stages:
+            axes = {a.name: a for a in (*self.axes, *_store_axes(stage))}
+            for statement in statements(stage):
+                if isinstance(statement, Store):
+                    yield axes, statement.access
 
     def operand(self, name: str) -> Operand:
         """The operand called ``name``."""
@@ -315,11 +394,9 @@ def roots(statement: Statement) -> tuple[Expr, ...]:
         return (*statement.indices, statement.value)
     if isinstance(statement, Order):
         return (statement.key,)
-    return (
-        (statement.value,)
-        if isinstance(statement, Accumulate | Search)
-        else (statement.index, statement.position)
-    )
+    if isinstance(statement, Check):
+        return (statement.index, statement.position)
+    return (statement.value,)
 
 
 def gemm_columns(dtype: DType) -> int:
@@ -351,6 +428,31 @@ def order_words(key: DType, extent: Size, kept: Size) -> Size:
 def keys_apart(key: DType) -> bool:
     """Whether the keys of an Order are too wide to share a word with their positions."""
     return 2 * key.bits > I64.bits
+
+
+def group_rows(rows: Size) -> Size:
+    """Rows of a group, of which the last one may have fewer: ``summation.group_length``."""
+    return maximum(SHORTEST_GROUP, (rows + (GROUPS - 1)) // GROUPS)
+
+
+def column_words(extent: Size, rows: Size, lanes: int) -> Size:
+    """Elements of the scratch of a ColumnAccumulate: a row of accumulators, and of each level.
+
+    ``rows`` are all that are grouped; the blocks of one group are counted in binary.
+    """
+    blocks = (group_rows(rows) + (COLUMN_BLOCK - 1)) // COLUMN_BLOCK
+    levels = blocks + COLUMN_LEVELS - maximum(blocks, COLUMN_LEVELS)
+    return (levels + 1) * ((extent + (lanes - 1)) // lanes * lanes)
+
+
+def _store_axes(stage: Stage) -> tuple[Axis, ...]:
+    """The loops of a stage around its stores."""
+    match stage:
+        case Map(axis=axis) | Columns(axis=axis) | Sort(kept=axis):
+            return (axis,)
+        case Gemm(i=i, j=j):
+            return (i, j)
+    return ()
 
 
 def _extent(axis: Axis, values: Mapping[str, Size]) -> Size:

@@ -15,6 +15,7 @@ from staticgrad.ir.kernel import (
     Check,
     Columns,
     Gemm,
+    Keep,
     Kernel,
     Map,
     Order,
@@ -32,7 +33,7 @@ _LETTERS: Final[dict[str, str]] = {
     "operand": "p",
     "argument": "n",
     "loop": "i",
-    "accumulation": "r",
+    "result": "r",
     "check": "c",
 }
 
@@ -73,8 +74,8 @@ def _roles(kernel: Kernel) -> Iterator[tuple[str, str]]:
                 yield from ((LANES, axis.name), (LANES, kept.name))
         for statement in statements(stage):
             match statement:
-                case Accumulate(name=name):
-                    yield "accumulation", name
+                case Accumulate(name=name) | Keep(name=name):
+                    yield "result", name
                 case Check(name=name) | Search(name=name):
                     yield "check", name
                 case Order(name=name):

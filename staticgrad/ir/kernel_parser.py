@@ -18,9 +18,11 @@ from staticgrad.ir.kernel import (
     Accumulate,
     Axis,
     Check,
+    ColumnAccumulate,
     Columns,
     Extent,
     Gemm,
+    Keep,
     Kernel,
     Map,
     Operand,
@@ -41,7 +43,7 @@ from staticgrad.types.lexis import Tokens, name_text
 from staticgrad.types.tensor import TensorType
 
 _MODES: Final = ("in", "out", "inout", "scratch", "check")
-_ANYWHERE: Final = (Store, Accumulate, Check, Search)
+_ANYWHERE: Final = (Store, Accumulate, ColumnAccumulate, Keep, Check, Search)
 _STAGES: Final = ("map", "columns", "scalar", "gemm", "sort")
 _DTYPES: Final = {dtype.code for dtype in ALL_DTYPES}
 _LINES: Final = PRIMITIVES.keys() - set(LEAVES) | {"load"}
@@ -83,7 +85,7 @@ class KernelReader(DocumentReader):
         self.expect("kernel")
         name = "" if self.texts[self.at] == "(" and not named else self.name("the kernel's name")
         self.listed(self._operand, self._argument, "kernel")
-        axes = tuple(self._axes()) if self.accept("over") else ()
+        axes, grouped = self._outer() if self.accept("over") else ((), 0)
         self.expect("{", "the kernel's signature")
         stages: list[Stage] = []
         while not self.accept("}"):
@@ -91,7 +93,20 @@ class KernelReader(DocumentReader):
         if not stages:
             self.fail("a kernel needs a stage", self.at - 1)
         operands = tuple(self._operands.values())
-        return name, Kernel(operands, tuple(self._arguments), axes, tuple(stages), serial)
+        arguments = tuple(self._arguments)
+        return name, Kernel(operands, arguments, axes, tuple(stages), serial, grouped)
+
+    def _outer(self) -> tuple[tuple[Axis, ...], int]:
+        """``i0: n0, groups of i1: n1``: the outer loops, and how many are grouped."""
+        axes: list[Axis] = []
+        while True:
+            if self.texts[self.at : self.at + 2] == ["groups", "of"]:
+                self.at += 2
+                rows = self._axes()
+                return (*axes, *rows), len(rows)
+            axes.append(self._axis())
+            if not self.accept(","):
+                return tuple(axes), 0
 
     def listed(
         self, first: Callable[[], Any], second: Callable[[], Any], of: str
@@ -267,30 +282,42 @@ class KernelReader(DocumentReader):
             if not add:
                 self.expect("=", "the place to store to")
             return Store(access, self._expression(), indices, add)
+        if self.accept("column"):
+            return self._column()
         if self.kinds[self.at] != "value":
-            self.fail(f"expected %number, @name, 'store' or '}}', found {self.found}")
+            self.fail(f"expected %number, @name, 'store', 'column' or '}}', found {self.found}")
         at = self.at
         name = self._result_name()
         if name in self._results:
             self.fail(f"{self.texts[at]} is defined twice", at)
         dtype = self._result_dtype()
         statement = self._defined(name)
-        given = statement.value.dtype if isinstance(statement, Accumulate) else I64
+        given = statement.value.dtype if isinstance(statement, Accumulate | Keep) else I64
         if given is not dtype:
             self.fail(f"{self.texts[at]} is {given.code}, the text says {dtype.code}", at + 2)
         self._results[name] = dtype
         return statement
 
-    def _defined(self, name: str) -> Accumulate | Check | Search | Order:
+    def _column(self) -> ColumnAccumulate:
+        kind = self._word(COMBINERS, "an accumulation")
+        value = self._expression()
+        self.expect("to", "the value")
+        partials = self._declared(self._operands, "an operand")
+        self.expect("in", "the operand")
+        return ColumnAccumulate(kind, value, partials, self._declared(self._operands, "an operand"))
+
+    def _defined(self, name: str) -> Accumulate | Keep | Check | Search | Order:
         if self.accept("check"):
             return self._check(name)
         if self.accept("search"):
             return self._search(name)
+        if self.accept("keep"):
+            return Keep(name, self._expression())
         if self.accept("order"):
             key = self._expression()
             self.expect("in", "the key")
             return Order(name, key, self._declared(self._operands, "an operand"))
-        kind = self._word((*COMBINERS, "check", "search", "order"), "an accumulation")
+        kind = self._word((*COMBINERS, "keep", "check", "search", "order"), "an accumulation")
         return Accumulate(name, kind, self._expression())
 
     def _result_name(self) -> str:

@@ -21,7 +21,9 @@ Stages evaluate what they need themselves: nothing numbered is used in another s
 An access adds a term per loop, then one per gather index. A Columns stage holds its accumulations
 in an inner ``rows i0: n0 { ... }``, or ``lanes i0: n0 { ... }`` where they follow the lane rule. A
 Gemm starts with ``@acc: f32 = sum p0[...] * p1[...]``. A Sort is
-``keys j: n0 { ... @at: i64 = order %3 in p4 }`` and then ``kept j: n1 { stores }``.
+``keys j: n0 { ... @at: i64 = order %3 in p4 }`` and then ``kept j: n1 { stores }``. Rows that are
+taken in groups are ``over i0: n0, groups of i1: n1``; in their maps stands
+``column sum %3 to p5 in p6``. A scalar stage may keep a number: ``@r1: f32 = keep %4``.
 ``kernel_parser`` reads the text back; this module only writes, also what a verifier would refuse.
 """
 
@@ -37,9 +39,11 @@ from staticgrad.ir.kernel import (
     Accumulate,
     Axis,
     Check,
+    ColumnAccumulate,
     Columns,
     Extent,
     Gemm,
+    Keep,
     Kernel,
     Map,
     Order,
@@ -75,9 +79,18 @@ def signature(kernel: Kernel, name: str = "") -> str:
     operands = ", ".join(f"{_name(o.name)}: {o.mode} {o.dtype.code}" for o in kernel.operands)
     arguments = f"; {', '.join(map(_name, kernel.arguments))}" if kernel.arguments else ""
     serial = "serial " if kernel.serial else ""
-    outer = f" over {_axes(kernel.axes)}" if kernel.axes else ""
+    outer = f" over {_outer(kernel)}" if kernel.axes else ""
     called = f" {name_text(name)}" if name else ""
     return f"{serial}kernel{called}({operands}{arguments}){outer}"
+
+
+def _outer(kernel: Kernel) -> str:
+    """``i0: n0, groups of i1: n1, i2: n2``."""
+    apart = len(kernel.axes) - kernel.grouped
+    parts = [_axes(kernel.axes[:apart])] if apart else []
+    if kernel.grouped:
+        parts.append(f"groups of {_axes(kernel.axes[apart:])}")
+    return ", ".join(parts)
 
 
 def _body(kernel: Kernel) -> Iterator[str]:
@@ -175,6 +188,10 @@ def statement_text(statement: Statement, values: Sequence[str]) -> str:
             return f"store {access_text(access, values[:-1])} {assign} {values[-1]}"
         case Accumulate(name=name, kind=kind, value=value):
             return f"@{name_text(name)}: {value.dtype.code} = {kind} {values[0]}"
+        case ColumnAccumulate(kind=kind, partials=partials, scratch=scratch):
+            return f"column {kind} {values[0]} to {_name(partials)} in {_name(scratch)}"
+        case Keep(name=name, value=value):
+            return f"@{name_text(name)}: {value.dtype.code} = keep {values[0]}"
         case Check(name=name, extent=extent, wrap=wrap, operand=operand):
             wrapped = " wrap" if wrap else ""
             inside = f"check {values[0]} in {_extent(extent)}{wrapped}"

@@ -7,6 +7,7 @@ shows the place as text. What operands are bound to is ``verify_schedule``'s to 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from keyword import iskeyword
 from typing import Final
@@ -17,9 +18,11 @@ from staticgrad.ir.kernel import (
     Accumulate,
     Axis,
     Check,
+    ColumnAccumulate,
     Columns,
     Extent,
     Gemm,
+    Keep,
     Kernel,
     Map,
     Order,
@@ -52,12 +55,17 @@ def verify_kernel(kernel: Kernel) -> None:
 
 def stages_fit_together(kernel: Kernel) -> None:
     """There is a stage; a Gemm or Sort stands alone; only what has a rule for rows across memory
-    follows it."""
+    follows it; rows that are grouped are outer loops of an ordinary kernel."""
     if not kernel.stages:
         broken(kernel, "there is no stage")
+    if not 0 <= kernel.grouped <= len(kernel.axes):
+        broken(kernel, f"{kernel.grouped} of {len(kernel.axes)} outer loops are grouped")
+    if kernel.grouped and kernel.serial:
+        broken(kernel, "iterations that run in order are not grouped")
     for stage in kernel.stages:
-        if len(kernel.stages) > 1 and isinstance(stage, Gemm | Sort):
-            broken(kernel, f"a {type(stage).__name__.lower()} shares the kernel with other stages")
+        if (len(kernel.stages) > 1 or kernel.grouped) and isinstance(stage, Gemm | Sort):
+            shared = "other stages" if len(kernel.stages) > 1 else "groups of rows"
+            broken(kernel, f"a {type(stage).__name__.lower()} shares the kernel with {shared}")
         if isinstance(stage, Columns) and stage.in_lanes:
             rules = {COMBINERS[s.kind].rule for s in stage.body if s.kind in COMBINERS}
             if rules - {"tree"}:
@@ -68,7 +76,9 @@ def statements_fit_stages(kernel: Kernel) -> None:
     """Accumulations stand where a loop runs over them, an order where its keys are; no stage does
     nothing."""
     allowed: dict[type, tuple[type[Statement], ...]]
-    allowed = {Map: (Store, Accumulate, Check, Search), Scalar: (Store, Check)}
+    allowed = {Map: (Store, Accumulate, Check, Search), Scalar: (Store, Keep, Check)}
+    if kernel.grouped:
+        allowed[Map] += (ColumnAccumulate,)
     for body in bodies(kernel):
         inner = isinstance(body.stage, Columns) and body.statements is body.stage.body
         kinds = (Accumulate,) if inner else allowed.get(type(body.stage), (Store,))
@@ -92,7 +102,7 @@ def names_are_distinct(kernel: Kernel) -> None:
         statement.name
         for body in bodies(kernel)
         for statement in body.statements
-        if isinstance(statement, Accumulate | Check | Search | Order)
+        if isinstance(statement, Accumulate | Keep | Check | Search | Order)
     ]
     if any(isinstance(stage, Gemm) for stage in kernel.stages):
         results.append(PRODUCT)
@@ -167,11 +177,15 @@ def _check_extent(kernel: Kernel, declared: frozenset[str], extent: Extent, what
 
 
 def accesses_move_along_loops(kernel: Kernel) -> None:
-    """Every access names a declared operand and strides along loops around it, each once."""
+    """Every access names a declared operand and strides along loops around it, each once; a
+    scratch, whose size follows from that, has no other places."""
     declared = {operand.name for operand in kernel.operands}
+    passing = {operand.name for operand in kernel.operands if operand.mode == "scratch"}
     for access, loops in accesses(kernel):
         if access.operand not in declared:
             broken(kernel, f"{access.operand} is no operand", access_text(access))
+        if access.operand in passing and access.gather:
+            broken(kernel, "a scratch is not gathered", access_text(access))
         around = {axis.name for axis in loops}
         for axis, _ in access.strides:
             if axis not in around:
@@ -229,13 +243,16 @@ def _check_statement(kernel: Kernel, dtypes: dict[str, DType], statement: Statem
                 broken(kernel, wrong, access_text(access))
             summed = statement.add and value.dtype.is_bool
             _refuse(kernel, summed, "bools do not add up in memory", statement)
-        case Accumulate(kind=kind):
+        case Accumulate(kind=kind) | ColumnAccumulate(kind=kind):
             combiner = COMBINERS.get(kind)
             if combiner is None:
                 broken(kernel, f"{kind!r} is no kind of accumulation", shown(statement))
             dtype = statement.value.dtype
             refused = dtype.kind not in combiner.kinds
             _refuse(kernel, refused, f"there is no {kind} of {dtype.code}", statement)
+            if isinstance(statement, ColumnAccumulate):
+                own = {dtypes.get(statement.partials), dtypes.get(statement.scratch)}
+                _refuse(kernel, own != {dtype}, f"a column is not all {dtype.code}", statement)
         case Search(access=access, value=value):
             _check_dtype(kernel, dtypes, access, value.dtype, "search")
             _refuse(kernel, value.dtype.is_bool, "a search takes numbers only", statement)
@@ -268,7 +285,7 @@ def _check_dtype(
 def results_come_first(kernel: Kernel) -> None:
     """A ref names a result of its dtype that is there: a check before it in its body, what the
     stage's first body gave (Columns, Sort), or what an earlier Map accumulated or an earlier Scalar
-    checked, which is one element per outer iteration."""
+    kept or checked, which is one element per row."""
     ready: dict[str, DType] = {}
     inside: dict[str, DType] = {}  # vectors, which only the stores of their own stage may read
     for body in bodies(kernel):
@@ -281,10 +298,11 @@ def results_come_first(kernel: Kernel) -> None:
             for expr in unseen(statement, seen):
                 if expr.op == "ref":
                     _check_ref(kernel, expr, local)
-            if isinstance(statement, Check | Search):
-                local[statement.name] = I64
+            if isinstance(statement, Check | Search | Keep):
+                given = statement.value.dtype if isinstance(statement, Keep) else I64
+                local[statement.name] = given
                 if isinstance(body.stage, Scalar):
-                    ready[statement.name] = I64
+                    ready[statement.name] = given
         found = {s.name: s.value.dtype for s in body.statements if isinstance(s, Accumulate)}
         found |= {s.name: I64 for s in body.statements if isinstance(s, Order)}
         if isinstance(body.stage, Columns | Sort):
@@ -299,6 +317,17 @@ def _check_ref(kernel: Kernel, expr: Expr, ready: dict[str, DType]) -> None:
         broken(kernel, f"@{name} is used before anything gives it")
     if ready[name] is not expr.dtype:
         broken(kernel, f"@{name} is {ready[name].code}, it is used as {expr.dtype.code}")
+
+
+def columns_stand_alone(kernel: Kernel) -> None:
+    """What a column accumulates to and in, nothing else touches."""
+    touched = Counter(access.operand for access, _ in accesses(kernel))
+    every = (s for body in bodies(kernel) for s in body.statements)
+    columns = [s for s in every if isinstance(s, ColumnAccumulate)]
+    touched.update(name for s in columns for name in (s.partials, s.scratch))
+    for statement in columns:
+        for name in (statement.partials, statement.scratch):
+            _refuse(kernel, touched[name] > 1, f"{name} is used elsewhere too", statement)
 
 
 def modes_are_kept(kernel: Kernel) -> None:
@@ -319,17 +348,28 @@ def modes_are_kept(kernel: Kernel) -> None:
             for access in accesses_of(statement, seen):
                 _check_read(kernel, modes, stored, access)
                 read.add(access.operand)
-            match statement:
-                case Store():
-                    _check_store(kernel, modes, stored, statement)
-                    stored.add(statement.access.operand)
-                case Check(operand=operand):
-                    noted.add(operand)
-                case Order(scratch=scratch):
-                    own = modes.get(scratch) == "scratch"
-                    _refuse(kernel, not own, "keys are ordered in what is no scratch", statement)
-                    stored.add(scratch)
+            if isinstance(statement, Store):
+                _check_store(kernel, modes, stored, statement)
+            elif isinstance(statement, Check):
+                noted.add(statement.operand)
+            stored |= _filled(kernel, modes, statement)
     _check_uses(kernel, read, stored, noted)
+
+
+def _filled(kernel: Kernel, modes: Mapping[str, str], statement: Statement) -> set[str]:
+    """The operands that a statement writes, which fit what it does with them."""
+    match statement:
+        case Store(access=access):
+            return {access.operand}
+        case Order(scratch=scratch):
+            own = modes.get(scratch) == "scratch"
+            _refuse(kernel, not own, "keys are ordered in what is no scratch", statement)
+            return {scratch}
+        case ColumnAccumulate(partials=partials, scratch=scratch):
+            own = (modes.get(partials), modes.get(scratch)) == ("out", "scratch")
+            _refuse(kernel, not own, "a column goes to an output, in a scratch", statement)
+            return {partials, scratch}
+    return set()
 
 
 def _check_read(kernel: Kernel, modes: Mapping[str, str], stored: set[str], access: Access) -> None:
@@ -369,6 +409,7 @@ CHECKS: Final[tuple[Callable[[Kernel], None], ...]] = (
     memory_is_typed,
     results_come_first,
     lanes_store_apart,
+    columns_stand_alone,
     modes_are_kept,
     lanes_read_apart,
 )

@@ -182,6 +182,21 @@ def operands_fit_their_buffers(schedule: Schedule) -> None:
                 _broken(schedule, wrong, step)
 
 
+def scratch_has_room(schedule: Schedule) -> None:
+    """A scratch buffer holds what the kernel lays there, for all values of the names."""
+    for step in schedule.steps:
+        if not isinstance(step, KernelStep) or not step.scratch():
+            continue
+        room = step.kernel.room(step.arguments)
+        for operand, binding in zip(step.kernel.operands, step.operands, strict=True):
+            if operand.mode == "scratch":
+                left = schedule.by_name[binding.buffer].size - binding.offset - room[operand.name]
+                low = left if isinstance(left, int) else bounds(left)[0]
+                if low is None or low < 0:
+                    wrong = f"{operand.name} needs {room[operand.name]} elements"
+                    _broken(schedule, f"{wrong}, more than {binding.buffer!r} has", step)
+
+
 def steps_do_not_overwrite_what_they_read(schedule: Schedule) -> None:
     """A buffer that a step writes is bound once, except where its kernel may work in place."""
     for step in schedule.steps:
@@ -268,6 +283,7 @@ CHECKS: Final[tuple[Callable[[Schedule], None], ...]] = (
     steps_bind_everything,
     steps_run_what_their_kernels_count,
     operands_fit_their_buffers,
+    scratch_has_room,
     steps_do_not_overwrite_what_they_read,
     values_are_written_before_they_are_read,
     parameters_are_overwritten_after_their_last_read,

@@ -1,4 +1,4 @@
-"""Ten kernels and their sources, kept as files: ``golden/*.txt``, a kernel's text, then its source.
+"""Kernels and their sources, kept as files: ``golden/*.txt``, a kernel's text, then its source.
 
 ``python -m tests.codegen.golden`` renews the sources; a difference is then to be read before it is
 kept. A file with a kernel's text alone gets its source.

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import reduce
+from functools import partial, reduce
 from itertools import product
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -20,15 +21,18 @@ from staticgrad.ir.expr import Access, Expr, postorder, ref
 from staticgrad.ir.kernel import (
     Accumulate,
     Check,
+    ColumnAccumulate,
     Columns,
     Extent,
+    Keep,
     Kernel,
     Map,
     Scalar,
     Search,
     Store,
+    statements,
 )
-from staticgrad.ir.summation import column_sum, lane_sum
+from staticgrad.ir.summation import COLUMN_BLOCK, column_sum, group_length, lane_sum
 from staticgrad.types.dtype import as_dtype
 
 Array = np.ndarray[Any, Any]
@@ -36,15 +40,19 @@ Array = np.ndarray[Any, Any]
 
 @dataclass
 class Meaning:
-    """A kernel over flat arrays by operand and sizes by argument; ``run`` changes the arrays."""
+    """A kernel over flat arrays by operand and sizes by argument; ``run`` changes the arrays.
+
+    ``columns`` are the terms of each column accumulation so far, a row each, by its partials.
+    """
 
     kernel: Kernel
     memory: Mapping[str, Array]
     sizes: Mapping[str, int]
     results: dict[str, Array] = field(default_factory=dict)
+    columns: dict[str, list[Array]] = field(default_factory=dict)
 
     def run(self) -> None:
-        """Every outer iteration, in order."""
+        """Every row of every outer iteration, in order."""
         axes = self.kernel.axes
         for places in product(*(range(self.size(axis.extent)) for axis in axes)):
             at = {axis.name: np.int64(place) for axis, place in zip(axes, places, strict=True)}
@@ -56,6 +64,22 @@ class Meaning:
                         self._map(body, at)
                     case Columns():
                         self._columns(stage, at)
+        for stage in self.kernel.stages:
+            for statement in statements(stage):
+                if isinstance(statement, ColumnAccumulate):
+                    self._write_partials(statement)
+
+    def _write_partials(self, column: ColumnAccumulate) -> None:
+        """A row for each group of rows; those of other outer axes lie apart."""
+        rows = prod(self.size(a.extent) for a in self.kernel.axes[-self.kernel.grouped :])
+        terms, found = self.columns.get(column.partials, []), []
+        for first in range(0, len(terms), max(rows, 1)):
+            length = group_length(rows)
+            for start in range(0, rows, length):
+                stop = min(start + length, rows)
+                found.append(_group(column.kind, terms[first + start : first + stop]))
+        together = np.concatenate([*found, np.zeros(0, self.memory[column.partials].dtype)])
+        self.memory[column.partials][: len(together)] = together
 
     def size(self, extent: Extent) -> int:
         return extent if isinstance(extent, int) else self.sizes[extent]
@@ -92,6 +116,11 @@ class Meaning:
                     self._store(statement, at)
                 case Accumulate(name=name, kind=kind, value=value):
                     self.results[name] = _combined(kind, self.value(value, at), lane_sum)
+                case ColumnAccumulate(partials=partials, value=value):
+                    row = np.array(self.value(value, at))
+                    self.columns.setdefault(partials, []).append(row)
+                case Keep(name=name, value=value):
+                    self.results[name] = self.value(value, at)
                 case Check():
                     self._check(statement, at)
                 case Search():
@@ -140,6 +169,24 @@ def _moves(expr: Expr) -> bool:
     return any(a == "j" or (isinstance(a, Access) and a.stride("j") != 0) for a in found)
 
 
+def _group(kind: str, terms: list[Array]) -> Array:
+    """The rows of a group, in blocks, and those by the binary counter."""
+    stack: list[tuple[int, Array]] = []
+    for start in range(0, len(terms), COLUMN_BLOCK):
+        height, total = 0, reduce(partial(_joined, kind), terms[start : start + COLUMN_BLOCK])
+        while stack and stack[-1][0] == height:
+            total, height = _joined(kind, stack.pop()[1], total), height + 1
+        stack.append((height, total))
+    return reduce(lambda later, older: _joined(kind, older[1], later), stack[-2::-1], stack[-1][1])
+
+
+def _joined(kind: str, a: Array, b: Array) -> Array:
+    """Two elements combined, or their arrays."""
+    dtype = as_dtype(a.dtype)
+    both = Expr(COMBINERS[kind].combine, dtype, (ref("a", dtype), ref("b", dtype)))
+    return interpret([both], lambda leaf: a if leaf.attribute == "a" else b)[0]
+
+
 def _combined(kind: str, terms: Array, sums: Callable[[Array], Array]) -> Array:
     """The terms along the last axis combined."""
     combiner, dtype = COMBINERS[kind], as_dtype(terms.dtype)
@@ -150,10 +197,4 @@ def _combined(kind: str, terms: Array, sums: Callable[[Array], Array]) -> Array:
             return np.asarray(sums(terms), terms.dtype)
     if kind == "sum":
         return np.asarray(np.add.reduce(terms, -1, dtype=terms.dtype))
-    x, y = ref("x", dtype), ref("y", dtype)
-    joined = Expr(combiner.combine, dtype, (x, y))
-
-    def join(a: Array, b: Array) -> Array:
-        return interpret([joined], lambda leaf: a if leaf.attribute == "x" else b)[0]
-
-    return np.asarray(reduce(join, np.moveaxis(terms, -1, 0)))
+    return np.asarray(reduce(partial(_joined, kind), np.moveaxis(terms, -1, 0)))

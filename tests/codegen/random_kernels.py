@@ -1,4 +1,4 @@
-"""Random kernels of several stages, by number: maps, scalars, columns, checks, searches.
+"""Random kernels of several stages, by number: maps, scalars, columns, checks, searches, groups.
 
 All loops are rows times columns: operands lie along (i0, j), (i0,), (j,) or nothing, in C order,
 so that every place is stored to by one outer iteration. Values and results are shared at random
@@ -7,7 +7,7 @@ between statements and stages, over all dtypes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Final
 
@@ -32,7 +32,9 @@ from staticgrad.ir.kernel import (
     Accumulate,
     Axis,
     Check,
+    ColumnAccumulate,
     Columns,
+    Keep,
     Kernel,
     Map,
     Operand,
@@ -57,6 +59,7 @@ class _Maker:
     """One kernel under construction."""
 
     random: Random
+    grouped: bool = False
     operands: list[Operand] = field(default_factory=list)
     refs: list[Expr] = field(default_factory=list)
     stored: list[tuple[Access, DType]] = field(default_factory=list)
@@ -142,6 +145,8 @@ class _Maker:
             strides.append(("j", 1))
         add = self.random.random() < 0.15 and value.dtype is not BOOL
         mode = "inout" if add else self.random.choice(("out", "out", "scratch"))
+        if mode == "scratch" and "j" in loops and self.random.random() < 0.7:
+            strides = strides[-1:]  # of each row the same memory
         access = Access(self.operand(value.dtype, mode), tuple(strides))
         self.stored.append((access, value.dtype))
         return Store(access, value, (), add)
@@ -176,7 +181,9 @@ class _Maker:
         body, checked = self.lookups(loops)
         results: list[Accumulate] = []
         for _ in range(self.random.randrange(1, 4)):
-            if self.random.random() < 0.5:
+            if self.grouped and self.random.random() < 0.4:
+                body.append(self.column(loops, checked))
+            elif self.random.random() < 0.5:
                 kind = self.random.choice((*COMBINERS,))
                 results.append(self.accumulation(loops, checked, kind))
                 body.append(results[-1])
@@ -185,12 +192,21 @@ class _Maker:
         self.refs += [ref(s.name, s.value.dtype) for s in results]
         return Map(Axis("j", COLUMNS), tuple(body))
 
+    def column(self, loops: tuple[str, ...], checked: list[Expr]) -> ColumnAccumulate:
+        made = self.accumulation(loops, checked, self.random.choice((*COMBINERS,)))
+        dtype = made.value.dtype
+        partials, scratch = self.operand(dtype, "out"), self.operand(dtype, "scratch")
+        return ColumnAccumulate(made.kind, made.value, partials, scratch)
+
     def scalar(self, outer: tuple[str, ...]) -> Stage:
         body, checked = self.lookups(outer)
-        body += [
-            self.store(outer, self.value(outer, checked))
-            for _ in range(self.random.randrange(1, 3))
-        ]
+        for _ in range(self.random.randrange(1, 3)):
+            value = self.value(outer, checked)
+            if self.random.random() < 0.4:
+                body.append(Keep(self.fresh("r"), value))
+                self.refs.append(ref(f"r{self.named - 1}", value.dtype))
+            else:
+                body.append(self.store(outer, value))
         self.refs += checked[:1]
         return Scalar(tuple(body))
 
@@ -215,21 +231,22 @@ def random_kernel(seed: int) -> Kernel:
     """The kernel of a number."""
     random = Random(seed)
     outer = ("i0",) if random.random() < 0.85 else ()
-    made = _Maker(random)
+    made = _Maker(random, bool(outer) and random.random() < 0.4)
     stages: list[Stage] = []
     for _ in range(random.choice((1, 2, 2, 3, 3, 4))):
         kind = random.choice((made.map, made.map, made.map, made.scalar, made.columns))
         made.shared.clear()
         stages.append(kind(outer))
     axes = (Axis("i0", ROWS),) if outer else ()
-    return _without_idle(Kernel(tuple(made.operands), (ROWS, COLUMNS, DEEP), axes, tuple(stages)))
+    kernel = Kernel(tuple(made.operands), (ROWS, COLUMNS, DEEP), axes, tuple(stages))
+    return _without_idle(replace(kernel, grouped=int(made.grouped)))
 
 
 def _without_idle(kernel: Kernel) -> Kernel:
     """The kernel without operands that no statement came to use."""
     text = str(kernel).partition("{")[2]
     used = tuple(o for o in kernel.operands if _names(text, o.name))
-    return Kernel(used, kernel.arguments, kernel.axes, kernel.stages)
+    return replace(kernel, operands=used)
 
 
 def _names(text: str, name: str) -> bool:

@@ -53,6 +53,17 @@ def test_schedules_that_fusion_makes_are_sound(seed: int) -> None:
     verify_schedule(fuse(graph, merge=False))
 
 
+def test_a_scratch_without_room_is_refused() -> None:
+    x = sg.input("x", (sg.dim("n"), 30))
+    schedule = fuse(pipeline("O1")(sg.Graph({"y": sg.topk(x, 3)[0], "z": sg.sort(x)})))
+    scratch = [buffer for buffer in schedule.buffers if buffer.role == "scratch"]
+    assert scratch
+    for short in scratch:
+        kept = (replace(b, size=b.size - 1) if b is short else b for b in schedule.buffers)
+        with pytest.raises(VerifyError, match=f"more than '{short.name}' has"):
+            verify_schedule(replace(schedule, buffers=tuple(kept)))
+
+
 # -- schedules ------------------------------------------------------------------------------------
 
 K2 = """\

@@ -1,1 +1,0 @@
-"""Ten kernels by their text, one or more of each stage and rule, whose sources are kept."""
