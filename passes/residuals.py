@@ -18,8 +18,7 @@ from typing import Final
 from passes.base import Pass, Watch
 from passes.fusion.grouping import Group, Grouping
 from passes.marks import is_mark
-from staticgrad.analysis.phases import phases_of
-from staticgrad.analysis.users import ValueKey, users_of
+from staticgrad.analysis.users import ValueKey, phases_of, users_of
 from staticgrad.analysis.vertex_cut import vertex_cut
 from staticgrad.ir.forms import Pointwise, Reduce, Reshape, Same, View
 from staticgrad.ir.graph import Graph, Node, Symbolic, rebuild

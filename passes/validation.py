@@ -14,9 +14,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.analysis.agreement import same_bytes
 from staticgrad.analysis.binding import check_sizes, concrete_shape, input_label
-from staticgrad.analysis.evaluate import evaluate
+from staticgrad.analysis.evaluate import evaluate, same_bytes
 from staticgrad.errors import PassMismatchError, StaticgradError
 from staticgrad.ir.graph import Graph, Input, Node, Symbolic, rebuild
 from staticgrad.ir.op import Array

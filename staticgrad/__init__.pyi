@@ -47,8 +47,8 @@ from staticgrad.functions.conditions import (
     allclose, array_equal, array_equiv, choose, isclose, isneginf, isposinf, piecewise, select
 )
 from staticgrad.functions.creation import (
-    arange, constant, eye, full, full_like, input, ones, ones_like, parameter, tril, triu,
-    zeros, zeros_like
+    arange, constant, eye, full, full_like, geomspace, input, linspace, logspace, ones,
+    ones_like, parameter, tril, triu, zeros, zeros_like
 )
 from staticgrad.functions.curves import (
     cumulative_prod, cumulative_sum, diff, ediff1d, gradient, trapezoid, unwrap
@@ -58,12 +58,6 @@ from staticgrad.functions.einstein import (
 )
 from staticgrad.functions.getitem import (
     getitem
-)
-from staticgrad.functions.grids import (
-    geomspace, linspace, logspace
-)
-from staticgrad.functions.histograms import (
-    histogram, histogram_bin_edges
 )
 from staticgrad.functions.joining import (
     append, atleast_1d, atleast_2d, atleast_3d, block, column_stack, cross, dsplit, dstack,
@@ -77,7 +71,8 @@ from staticgrad.functions.missing_values import (
     nancumprod, nancumsum, nanmax, nanmean, nanmin, nanprod, nanstd, nansum, nanvar
 )
 from staticgrad.functions.order_statistics import (
-    digitize, isin, median, nanmedian, nanpercentile, nanquantile, percentile, quantile
+    digitize, histogram, histogram_bin_edges, isin, median, nanmedian, nanpercentile,
+    nanquantile, percentile, quantile
 )
 from staticgrad.functions.padding import (
     pad
@@ -95,14 +90,14 @@ from staticgrad.functions.statistics import (
 from staticgrad.functions.totals import (
     count_nonzero, norm, prod, ptp
 )
-from staticgrad.ir.compare import (
-    same_graph
-)
 from staticgrad.ir.graph import (
     Graph, Parameter
 )
 from staticgrad.ir.parser import (
     parse
+)
+from staticgrad.ir.printer import (
+    same_graph
 )
 from staticgrad.ir.value import (
     Value
@@ -113,9 +108,6 @@ from staticgrad.lints import (
 from staticgrad.ops.arithmetic import (
     absolute as abs, absolute, add, ceil, divide, floor, multiply, negative, positive, rint,
     sign, subtract, trunc
-)
-from staticgrad.ops.bounds import (
-    clip, fmax, fmin
 )
 from staticgrad.ops.compare import (
     bitwise_and, bitwise_or, bitwise_xor, equal, greater, greater_equal, invert, less,
@@ -149,7 +141,7 @@ from staticgrad.ops.scans import (
     cumprod, cumsum, linear_scan
 )
 from staticgrad.ops.selection import (
-    maximum, minimum, where
+    clip, fmax, fmin, maximum, minimum, where
 )
 from staticgrad.ops.signs import (
     copysign, heaviside, isfinite, isinf, isnan, nan_to_num, signbit

@@ -12,40 +12,23 @@ __all__ = ["FUNCTIONS", "MODULES", "OTHERS", "homes"]
 #: Module -> what it gives to ``staticgrad.functions``, which publishes functions of values: there,
 #: and as ``sg.<name>``. ``name=attribute`` where the module calls it otherwise.
 FUNCTIONS = {
-    "staticgrad.ir.graph": "Graph Parameter",
-    "staticgrad.ir.value": "Value",
     "staticgrad.functions.aggregate": "all any argmax argmin max mean min std sum var",
-    "staticgrad.ops.arithmetic": (
-        "abs=absolute absolute add ceil divide floor multiply negative positive rint sign"
-        " subtract trunc"
-    ),
     "staticgrad.functions.arrange": (
         "array_split broadcast_arrays diag diagonal meshgrid repeat roll rot90 split tile trace"
     ),
-    "staticgrad.ops.bounds": "clip fmax fmin",
-    "staticgrad.ops.compare": (
-        "bitwise_and bitwise_or bitwise_xor equal greater greater_equal invert less less_equal"
-        " logical_and logical_not logical_or logical_xor not_equal"
-    ),
+    "staticgrad.functions.at": "at",
     "staticgrad.functions.conditions": (
         "allclose array_equal array_equiv choose isclose isneginf isposinf piecewise select"
     ),
-    "staticgrad.ops.contract": "dot matmul outer vdot",
-    "staticgrad.ops.convert": "astype checkpoint size_value stop_gradient",
     "staticgrad.functions.creation": (
-        "arange constant eye full full_like input ones ones_like parameter tril triu zeros"
-        " zeros_like"
+        "arange constant eye full full_like geomspace input linspace logspace ones ones_like"
+        " parameter tril triu zeros zeros_like"
     ),
     "staticgrad.functions.curves": (
         "cumulative_prod cumulative_sum diff ediff1d gradient trapezoid unwrap"
     ),
-    "staticgrad.ops.custom": "custom_vjp",
-    "staticgrad.ops.division": "divmod floor_divide fmod left_shift remainder right_shift",
     "staticgrad.functions.einstein": "einsum inner kron tensordot",
-    "staticgrad.functions.grids": "geomspace linspace logspace",
-    "staticgrad.functions.histograms": "histogram histogram_bin_edges",
-    "staticgrad.ops.hyperbolic": "arccosh arcsinh arctanh cosh sinh",
-    "staticgrad.ops.indexing": "iota one_hot scatter_add take take_along_axis",
+    "staticgrad.functions.getitem": "getitem",
     "staticgrad.functions.joining": (
         "append atleast_1d atleast_2d atleast_3d block column_stack cross dsplit dstack fliplr"
         " flipud hsplit hstack identity matrix_transpose matvec tri unstack vecdot vecmat vsplit"
@@ -55,25 +38,40 @@ FUNCTIONS = {
     "staticgrad.functions.missing_values": (
         "nancumprod nancumsum nanmax nanmean nanmin nanprod nanstd nansum nanvar"
     ),
+    "staticgrad.functions.order_statistics": (
+        "digitize histogram histogram_bin_edges isin median nanmedian nanpercentile nanquantile"
+        " percentile quantile"
+    ),
+    "staticgrad.functions.padding": "pad",
+    "staticgrad.functions.rounding": "fabs float_power round sinc",
+    "staticgrad.functions.statistics": "average corrcoef cov",
+    "staticgrad.functions.totals": "count_nonzero norm prod ptp",
+    "staticgrad.ir.graph": "Graph Parameter",
+    "staticgrad.ir.value": "Value",
+    "staticgrad.ops.arithmetic": (
+        "abs=absolute absolute add ceil divide floor multiply negative positive rint sign"
+        " subtract trunc"
+    ),
+    "staticgrad.ops.compare": (
+        "bitwise_and bitwise_or bitwise_xor equal greater greater_equal invert less less_equal"
+        " logical_and logical_not logical_or logical_xor not_equal"
+    ),
+    "staticgrad.ops.contract": "dot matmul outer vdot",
+    "staticgrad.ops.convert": "astype checkpoint size_value stop_gradient",
+    "staticgrad.ops.custom": "custom_vjp",
+    "staticgrad.ops.division": "divmod floor_divide fmod left_shift remainder right_shift",
+    "staticgrad.ops.hyperbolic": "arccosh arcsinh arctanh cosh sinh",
+    "staticgrad.ops.indexing": "iota one_hot scatter_add take take_along_axis",
     "staticgrad.ops.movement": (
         "broadcast_to expand_dims moveaxis ravel reshape squeeze swapaxes transpose"
     ),
-    "staticgrad.functions.order_statistics": (
-        "digitize isin median nanmedian nanpercentile nanquantile percentile quantile"
-    ),
-    "staticgrad.functions.padding": "pad",
-    "staticgrad.functions.at": "at",
     "staticgrad.ops.powers": "pow=power power reciprocal square",
-    "staticgrad.functions.rounding": "fabs float_power round sinc",
     "staticgrad.ops.scans": "cumprod cumsum linear_scan",
-    "staticgrad.ops.selection": "maximum minimum where",
+    "staticgrad.ops.selection": "clip fmax fmin maximum minimum where",
     "staticgrad.ops.signs": "copysign heaviside isfinite isinf isnan nan_to_num signbit",
     "staticgrad.ops.slices": "concat=concatenate concatenate flip stack",
     "staticgrad.ops.sorting": "argpartition argsort lexsort partition searchsorted sort topk",
     "staticgrad.ops.special": "cbrt erfc exp2 log10 log2 logaddexp logaddexp2 xlogy",
-    "staticgrad.functions.statistics": "average corrcoef cov",
-    "staticgrad.functions.getitem": "getitem",
-    "staticgrad.functions.totals": "count_nonzero norm prod ptp",
     "staticgrad.ops.transcendental": "cos erf exp expm1 log log1p sigmoid sin sqrt tanh",
     "staticgrad.ops.trigonometric": "arccos arcsin arctan arctan2 deg2rad hypot rad2deg tan",
 }
@@ -86,7 +84,7 @@ OTHERS = {
     "staticgrad.compiler": "Compiled compile",
     "staticgrad.config": "options show_config",
     "staticgrad.errors": "BudgetInfeasible StaticgradError StaticgradWarning",
-    "staticgrad.ir.compare": "same_graph",
+    "staticgrad.ir.printer": "same_graph",
     "staticgrad.types.dim": "dim",
     "staticgrad.types.dtype": (
         "bool_=BOOL float32=F32 float64=F64 int16=I16 int32=I32 int64=I64 int8=I8 uint16=U16"

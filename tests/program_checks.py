@@ -16,17 +16,16 @@ import numpy as np
 
 import staticgrad as sg
 from passes.memory import Planner
-from staticgrad.analysis.agreement import same_bytes
 from staticgrad.analysis.binding import bind_sizes
+from staticgrad.analysis.evaluate import at_sizes, in_float64, same_bytes
 from staticgrad.analysis.interpret import interpret
-from staticgrad.analysis.specialize import at_sizes, in_float64
 from staticgrad.compiler import Compiled
 from staticgrad.errors import FeedError
 from staticgrad.ir.expr import ref
 from staticgrad.ir.forms import Contract, Pointwise
 from staticgrad.ir.graph import Node, Symbolic
 from staticgrad.ir.op import Op
-from staticgrad.testing.layouts import LAYOUTS
+from staticgrad.testing.variants import LAYOUTS
 from staticgrad.types.tensor import TensorType
 from tests.compiled.agreement import as_tuple, differing
 from tests.random_programs import Program, label

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from staticgrad.analysis.evaluate import evaluate
-from staticgrad.ir.compare import same_graph
 from staticgrad.ir.graph import Graph
+from staticgrad.ir.printer import same_graph
 from tests.random_graphs import LIMIT, random_graph
 
 OPTIONS = [{}, {"empty": True}, {"smooth": True}, {"integers": False}, {"named_sizes": False}]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.analysis.agreement import same_bytes
+from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.errors import ArgumentError, CheckError
 from staticgrad.ir.forms import Assemble, Region
 from staticgrad.ops.elementwise import Elementwise, Floating

@@ -20,8 +20,7 @@ from typing import Final, Literal, NamedTuple
 
 from passes.fusion.merging import merge_across_phases
 from passes.layout import Layout
-from staticgrad.analysis.phases import phases_of
-from staticgrad.analysis.users import users_of
+from staticgrad.analysis.users import phases_of, users_of
 from staticgrad.ir.forms import (
     Assemble,
     Contract,

@@ -24,7 +24,7 @@ import numpy as np
 from passes.rewrite import Match, Rule, holds, holes, number_of, rule, some
 from passes.rewrite.terms import named
 from staticgrad import functions as sg
-from staticgrad.functions.exponentials import finite_or_zero, log_sum_exp, shares
+from staticgrad.functions.normalization import finite_or_zero, log_sum_exp, shares
 from staticgrad.ir.graph import Symbolic
 from staticgrad.ops.arithmetic import Add, Div, Mul, Neg, Sub
 from staticgrad.ops.convert import StopGradient

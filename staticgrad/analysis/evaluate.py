@@ -2,7 +2,8 @@
 
 Slow, simple and independent of every kernel. Compiled results are compared with it; with
 ``dtype="float64"`` it runs a float32 graph in higher precision. It writes nothing: updates are
-returned, parameters keep their values.
+returned, parameters keep their values. For one run an op gets whole numbers for its sizes, wherever
+they stand in its attributes: the references in ``ops/`` see no named size.
 
     >>> import staticgrad as sg
     >>> x = sg.input("x", (), "float64")
@@ -13,14 +14,14 @@ returned, parameters keep their values.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from math import prod
 from typing import Any
 
 import numpy as np
 
 from staticgrad.analysis.binding import Feeds, bind_feeds, bind_sizes, concrete_shape
-from staticgrad.analysis.specialize import at_sizes, in_float64
 from staticgrad.analysis.users import last_uses
 from staticgrad.errors import ArgumentError, IndexOutOfRange, OpDefinitionError, OutOfMemory
 from staticgrad.errors.wording import Related, shown
@@ -28,6 +29,9 @@ from staticgrad.ir.calls import public
 from staticgrad.ir.graph import Graph, Input, Node, ParameterLeaf, Symbolic
 from staticgrad.ir.op import Array, Op
 from staticgrad.source import attribute_to
+from staticgrad.types import dim as dims
+from staticgrad.types.constant import ArrayData
+from staticgrad.types.dim import Dim
 from staticgrad.types.dtype import F64, DType, as_dtype
 from staticgrad.types.tensor import TensorType
 
@@ -230,3 +234,59 @@ def _feeds_behind(node: Node) -> Iterator[Node]:
 
 def _as_feed(node: Node) -> Related:
     return f"feed {node.label!r}", node.types[0].dtype.name, node.origin
+
+
+def at_sizes(op: Op, sizes: Mapping[str, int]) -> Op:
+    """``op`` with every symbolic size in its attributes replaced by its value."""
+    return _mapped(op, lambda leaf: dims.evaluate(leaf, sizes) if isinstance(leaf, Dim) else leaf)
+
+
+def in_float64(op: Op) -> Op:
+    """``op`` with every floating dtype and constant in its attributes widened to float64."""
+    return _mapped(op, _widened)
+
+
+def _widened(leaf: Any) -> Any:
+    if isinstance(leaf, DType):
+        return F64 if leaf.is_float else leaf
+    if isinstance(leaf, ArrayData) and leaf.dtype.is_float:
+        return ArrayData(leaf.array, F64)
+    return leaf
+
+
+def _mapped(op: Op, change: Callable[[Any], Any]) -> Op:
+    """``op`` with ``change`` applied to each leaf of its attributes; itself if nothing changed."""
+    changed = {}
+    for name in op.__dataclass_fields__:
+        before = getattr(op, name)
+        after = _map_leaves(before, change)
+        if after is not before:
+            changed[name] = after
+    return replace(op, **changed) if changed else op
+
+
+def _map_leaves(value: Any, change: Callable[[Any], Any]) -> Any:
+    if isinstance(value, TensorType):
+        dtype, shape = change(value.dtype), _map_leaves(value.shape, change)
+        same = dtype is value.dtype and shape is value.shape
+        return value if same else TensorType(dtype, shape)
+    if isinstance(value, tuple):
+        mapped = tuple(_map_leaves(item, change) for item in value)
+        return value if all(a is b for a, b in zip(mapped, value, strict=True)) else mapped
+    return change(value)
+
+
+def same_bytes(found: Array, expected: Array) -> bool:
+    """Whether two arrays are the same result: equal dtype, shape and bits; any NaN equals any.
+
+    >>> same_bytes(np.array([0.0, np.nan]), np.array([0.0, -np.nan]))
+    True
+    >>> same_bytes(np.array(0.0), np.array(-0.0))
+    False
+    """
+    if found.dtype != expected.dtype or found.shape != expected.shape:
+        return False
+    if expected.dtype.kind != "f":
+        return np.array_equal(found, expected)
+    same = (found == expected) & (np.signbit(found) == np.signbit(expected))
+    return bool(np.all(same | (np.isnan(found) & np.isnan(expected))))

@@ -10,9 +10,19 @@ from typing import Final
 import staticgrad as sg
 from staticgrad.comparison import charts
 from staticgrad.comparison.charts import Line
-from staticgrad.comparison.report import EMPTY, TAPE, WARM, Bytes, Comparison, Pair
+from staticgrad.comparison.report import (
+    EMPTY,
+    TAPE,
+    WARM,
+    Bytes,
+    Comparison,
+    Pair,
+    nbytes,
+    number,
+    ratio,
+    seconds,
+)
 from staticgrad.comparison.table import between, memory_rows, rows_of_times, timing, verdict
-from staticgrad.comparison.wording import nbytes, number, ratio, seconds
 
 BY_RUN: Final = "define by run"
 THEN_RUN: Final = "define then run"

@@ -5,8 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from staticgrad.comparison.report import TAPE, Comparison, Pair, Timing
-from staticgrad.comparison.wording import nbytes, number, ratio, seconds, span
+from staticgrad.comparison.report import (
+    TAPE,
+    Comparison,
+    Pair,
+    Timing,
+    nbytes,
+    number,
+    ratio,
+    seconds,
+    span,
+)
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

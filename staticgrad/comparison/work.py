@@ -12,9 +12,8 @@ from typing import Final
 from passes.pipelines import pipeline
 from staticgrad.analysis.binding import concrete_shape
 from staticgrad.comparison.model import BATCH, Model
-from staticgrad.comparison.report import Work
+from staticgrad.comparison.report import Work, nbytes, number
 from staticgrad.comparison.ways import DefineThenRun
-from staticgrad.comparison.wording import nbytes, number
 from staticgrad.ir.forms import Contract, Reduce, Reshape, Same, View
 from staticgrad.ir.graph import Graph, Node
 from staticgrad.types.tensor import TensorType

@@ -13,28 +13,27 @@ Start reading with ``tensor.py`` and ``tape.py``; the rest is built on these two
 
 import staticgrad.eager.shortcuts
 import staticgrad.functions  # noqa: F401 - operators and methods find their functions
-from staticgrad.eager.activations import (
-    GELU,
-    ReLU,
-    Sigmoid,
-    Softmax,
-    Tanh,
-)
 from staticgrad.eager.checkpoint import checkpoint
 from staticgrad.eager.data import DataLoader, TensorDataset
-from staticgrad.eager.differentiate import clip_grad_norm, grad
+from staticgrad.eager.differentiate import clip_grad_norm, grad, gradcheck
 from staticgrad.eager.function import Function
-from staticgrad.eager.gradcheck import gradcheck
 from staticgrad.eager.layers import (
+    BCE,
+    GELU,
+    MSE,
+    CrossEntropy,
     Dropout,
     Embedding,
     LayerNorm,
     Linear,
     Module,
+    ReLU,
     Sequential,
+    Sigmoid,
+    Softmax,
+    Tanh,
     manual_seed,
 )
-from staticgrad.eager.losses import BCE, MSE, CrossEntropy
 from staticgrad.eager.modes import (
     detect_mutation,
     enable_autograd,

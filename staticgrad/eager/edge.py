@@ -1,7 +1,8 @@
 """Edges: where gradients arrive. A tensor that needs one has an edge, apart from its array.
 
 The tape holds edges, not tensors: an operation keeps only those arrays that its rule reads, and the
-others die with the last tensor that has them, as they would without a tape.
+others die with the last tensor that has them, as they would without a tape. Hooks are functions
+that see the gradient at an edge on its way, and may replace it.
 """
 
 from __future__ import annotations
@@ -10,10 +11,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
+from staticgrad.ops.elementwise import strong_dtype
 from staticgrad.types.tensor import TensorType
 
 if TYPE_CHECKING:
     from staticgrad.eager.tape import Node
+    from staticgrad.eager.tensor import Tensor
+
+if TYPE_CHECKING:
     from staticgrad.eager.tensor import Tensor
 
 Hook = Callable[[Any], Any]
@@ -41,3 +46,30 @@ class Edge:
         """This edge; ``tensor`` keeps the gradient that arrives."""
         self.owner = ref(tensor)
         return self
+
+
+class Handle:
+    """A registered hook, to be taken off again."""
+
+    def __init__(self, hooks: dict[object, Hook], hook: Hook) -> None:
+        self._hooks = hooks
+        hooks[self] = hook
+
+    def remove(self) -> None:
+        """Call the hook no more."""
+        self._hooks.pop(self, None)
+
+
+def hooked(edge: Edge, ct: Any, kind: type[Tensor]) -> Any:
+    """The cotangent of a tensor after its hooks have seen it, in the order of registration.
+
+    Raises:
+        DTypeError: a hook gives no array of numbers.
+        OpDefinitionError: a hook gives something of another shape.
+    """
+    for hook in list((edge.hooks or {}).values()):
+        replaced = hook(ct)
+        if replaced is not None:
+            strong_dtype("hook", replaced)
+            ct = kind.fitting(edge.type, kind.lift(replaced, edge.type.dtype), "hook")
+    return ct

@@ -1,4 +1,4 @@
-"""Layers: functions with parameters. The functions are those of ``sg.nn``."""
+"""Modules: layers with parameters, activations, losses. The functions are those of ``sg.nn``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from staticgrad.eager.data import integers
 from staticgrad.eager.random import Generator
 from staticgrad.eager.tensor import Tensor
 from staticgrad.errors import ArgumentError
-from staticgrad.functions import nn
+from staticgrad.functions import log, log1p, maximum, mean, nn, sigmoid, tanh
 from staticgrad.ir.calls import Constructed, public
 from staticgrad.ir.op import Array
 
@@ -166,3 +166,87 @@ class Dropout(Module):
 
 def _uniform(bound: float, shape: tuple[int, ...]) -> Array:
     return _initial.random.uniform(-bound, bound, shape)
+
+
+class ReLU(Module):
+    """x where x > 0, else 0."""
+
+    def forward(self, x: Any) -> Any:
+        """The shape of x."""
+        return nn.relu(x)
+
+
+class Sigmoid(Module):
+    """1 / (1 + exp(-x))."""
+
+    def forward(self, x: Any) -> Any:
+        """The shape of x."""
+        return sigmoid(x)
+
+
+class Tanh(Module):
+    """The hyperbolic tangent."""
+
+    def forward(self, x: Any) -> Any:
+        """The shape of x."""
+        return tanh(x)
+
+
+class GELU(Module):
+    """x times the normal distribution function at x; its limit, 0, at -inf."""
+
+    def forward(self, x: Any) -> Any:
+        """The shape of x."""
+        lowest = float(np.finfo(x.dtype.numpy).min)
+        return nn.gelu(maximum(x, lowest))
+
+
+class Softmax(Module):
+    """exp(x) divided by its sum along ``axis``."""
+
+    def __init__(self, axis: int = -1) -> None:
+        self.axis = axis
+
+    def forward(self, x: Any) -> Any:
+        """The shape of x."""
+        return nn.softmax(x, self.axis)
+
+
+#: What a logarithm of a probability is held above, so that no loss is infinite.
+_LOWEST_LOG: Final = -100.0
+
+
+class MSE(Module):
+    """The mean of the squared differences."""
+
+    def forward(self, prediction: Any, target: Any) -> Any:
+        """A 0-d tensor, for two operands of one shape."""
+        return nn.mse(prediction, target)
+
+
+class BCE(Module):
+    """The mean of -(t log p + (1 - t) log(1 - p)), logarithms held above -100.
+
+    Args:
+        logits: predictions are log-odds instead of probabilities p: then nothing is cut off.
+    """
+
+    @public
+    def __init__(self, logits: bool = False) -> None:
+        self.logits = logits
+
+    def forward(self, prediction: Any, target: Any) -> Any:
+        """A 0-d tensor, for two operands of one shape."""
+        if self.logits:
+            return nn.binary_cross_entropy_with_logits(prediction, target)
+        likely: Any = maximum(log(prediction), _LOWEST_LOG)
+        unlikely: Any = maximum(log1p(-prediction), _LOWEST_LOG)
+        return -mean(target * likely + (1.0 - target) * unlikely)
+
+
+class CrossEntropy(Module):
+    """The mean of -log softmax(logits) at the label; logits [..., C], labels [...] in [0, C)."""
+
+    def forward(self, logits: Any, labels: Any) -> Any:
+        """A 0-d tensor."""
+        return nn.cross_entropy(logits, integers("labels", labels))

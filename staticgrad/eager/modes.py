@@ -1,6 +1,8 @@
 """What a thread does when an operation runs: record it or not, check its arrays or not.
 
-Each mode is a context manager and a decorator, and belongs to the thread that enters it.
+Each mode is a context manager and a decorator, and belongs to the thread that enters it. A
+derivative is computed from the arrays of the forward pass; ``detect_mutation`` compares checksums
+of them.
 
     >>> from staticgrad.eager import Tensor
     >>> x = Tensor([1.0], requires_grad=True)
@@ -12,9 +14,14 @@ Each mode is a context manager and a decorator, and belongs to the thread that e
 from __future__ import annotations
 
 import threading
+import zlib
+from collections.abc import Sequence
 from contextlib import ContextDecorator
-from typing import ClassVar, Final, Self
+from typing import Any, ClassVar, Final, Self
+from weakref import ref
 
+from staticgrad import source
+from staticgrad.errors import TapeError
 from staticgrad.ir.calls import public
 
 
@@ -84,3 +91,32 @@ def enable_autograd(quiet: bool = False) -> None:
 
         logger.info("autograd is on: operations on tensors that require gradients are recorded")
     modes.recording = True
+
+
+class Seal:
+    """The operands of a node with their checksums, those of its results, and the line.
+
+    It keeps all operands, also those that the rule does not read.
+    """
+
+    def __init__(self, operands: Sequence[Any], outs: Sequence[Any]) -> None:
+        self.origin = source.capture()
+        self.operands = [(tensor, _checksum(tensor)) for tensor in operands]
+        self.outs = [(ref(out), _checksum(out)) for out in outs]
+
+    def check(self, name: str) -> None:
+        """Raise TapeError if an array has changed since operation ``name``."""
+        named = [(f"operand {i}", *pair) for i, pair in enumerate(self.operands, 1)]
+        named += [("the result", out(), sealed) for out, sealed in self.outs]
+        for what, tensor, sealed in named:
+            if tensor is not None and _checksum(tensor) != sealed:
+                raise TapeError(
+                    f"{name}: the data of {what} changed between forward and backward",
+                    hint="its derivative would be wrong; write to arrays after the backward pass",
+                    at=self.origin,
+                )
+
+
+def _checksum(tensor: Any) -> tuple[Any, ...]:
+    data = tensor.data
+    return data.shape, data.dtype.str, zlib.crc32(data.tobytes())

@@ -17,10 +17,8 @@ from weakref import ref
 
 import numpy as np
 
-from staticgrad.eager.edge import Edge
-from staticgrad.eager.hooks import hooked
-from staticgrad.eager.modes import modes
-from staticgrad.eager.mutation import Seal
+from staticgrad.eager.edge import Edge, hooked
+from staticgrad.eager.modes import Seal, modes
 from staticgrad.errors import TapeError
 from staticgrad.ir.op import Op
 from staticgrad.ops.cotangent import add_cotangents, resolve, shares_of

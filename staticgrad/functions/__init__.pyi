@@ -16,8 +16,8 @@ from staticgrad.functions.conditions import (
     allclose, array_equal, array_equiv, choose, isclose, isneginf, isposinf, piecewise, select
 )
 from staticgrad.functions.creation import (
-    arange, constant, eye, full, full_like, input, ones, ones_like, parameter, tril, triu,
-    zeros, zeros_like
+    arange, constant, eye, full, full_like, geomspace, input, linspace, logspace, ones,
+    ones_like, parameter, tril, triu, zeros, zeros_like
 )
 from staticgrad.functions.curves import (
     cumulative_prod, cumulative_sum, diff, ediff1d, gradient, trapezoid, unwrap
@@ -27,12 +27,6 @@ from staticgrad.functions.einstein import (
 )
 from staticgrad.functions.getitem import (
     getitem
-)
-from staticgrad.functions.grids import (
-    geomspace, linspace, logspace
-)
-from staticgrad.functions.histograms import (
-    histogram, histogram_bin_edges
 )
 from staticgrad.functions.joining import (
     append, atleast_1d, atleast_2d, atleast_3d, block, column_stack, cross, dsplit, dstack,
@@ -46,7 +40,8 @@ from staticgrad.functions.missing_values import (
     nancumprod, nancumsum, nanmax, nanmean, nanmin, nanprod, nanstd, nansum, nanvar
 )
 from staticgrad.functions.order_statistics import (
-    digitize, isin, median, nanmedian, nanpercentile, nanquantile, percentile, quantile
+    digitize, histogram, histogram_bin_edges, isin, median, nanmedian, nanpercentile,
+    nanquantile, percentile, quantile
 )
 from staticgrad.functions.padding import (
     pad
@@ -69,9 +64,6 @@ from staticgrad.ir.value import (
 from staticgrad.ops.arithmetic import (
     absolute as abs, absolute, add, ceil, divide, floor, multiply, negative, positive, rint,
     sign, subtract, trunc
-)
-from staticgrad.ops.bounds import (
-    clip, fmax, fmin
 )
 from staticgrad.ops.compare import (
     bitwise_and, bitwise_or, bitwise_xor, equal, greater, greater_equal, invert, less,
@@ -105,7 +97,7 @@ from staticgrad.ops.scans import (
     cumprod, cumsum, linear_scan
 )
 from staticgrad.ops.selection import (
-    maximum, minimum, where
+    clip, fmax, fmin, maximum, minimum, where
 )
 from staticgrad.ops.signs import (
     copysign, heaviside, isfinite, isinf, isnan, nan_to_num, signbit

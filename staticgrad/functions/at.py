@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import numpy as np
 
 from staticgrad.errors import UnknownAttributeError
-from staticgrad.functions.getitem import Selection, selection
-from staticgrad.functions.index_arrays import rows_and_places
+from staticgrad.functions.getitem import Selection, rows_and_places, selection
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import binding_kind
 from staticgrad.ir.value import Value

@@ -13,7 +13,7 @@ import numpy as np
 
 from staticgrad.errors import DTypeError, RankError
 from staticgrad.functions.aggregate import sum as total
-from staticgrad.functions.exponentials import largest
+from staticgrad.functions.normalization import largest
 from staticgrad.functions.rowwise import rowwise
 from staticgrad.ir.calls import publish
 from staticgrad.ir.functional import functions

@@ -1,4 +1,4 @@
-"""Where values come from: inputs, parameters, constants, and arrays that follow from a shape.
+"""Inputs, parameters, constants, arrays that follow from a shape, and numbers between two ends.
 
 Here the user's spelling of names, shapes and element types is read and checked. How parameters are
 stored is in ``storage/parameter.py``.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import Any, Final, Literal, cast, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -28,12 +28,15 @@ from staticgrad.ir.kinds import binding_kind
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand, array_dtype
 from staticgrad.ops.indexing import iota
-from staticgrad.ops.movement import broadcast_to
+from staticgrad.ops.movement import broadcast_to, moveaxis, reshape
 from staticgrad.ops.operands import (
     as_value,
+    axis_of,
     dtype_of,
+    floating,
     integer,
     is_number,
+    promoted_values,
     related,
     shape_of,
     size_of,
@@ -307,3 +310,132 @@ def _number(value: int, dtype: Any) -> Any:
 def _single(op: str, dtype: Any) -> DType:
     """The dtype of what is made from a shape: float32 where None is given."""
     return F32 if dtype is None else dtype_of(op, dtype)
+
+
+@overload
+def linspace(
+    start: Operand,
+    stop: Operand,
+    num: int = ...,
+    endpoint: bool = ...,
+    retstep: Literal[False] = ...,
+    dtype: Any = ...,
+    axis: int = ...,
+) -> Value: ...
+@overload
+def linspace(
+    start: Operand,
+    stop: Operand,
+    num: int = ...,
+    endpoint: bool = ...,
+    *,
+    retstep: Literal[True],
+    dtype: Any = ...,
+    axis: int = ...,
+) -> tuple[Value, Value]: ...
+def linspace(
+    start: Operand,
+    stop: Operand,
+    num: int = 50,
+    endpoint: bool = True,
+    retstep: bool = False,
+    dtype: Any = None,
+    axis: int = 0,
+) -> Value | tuple[Value, Value]:
+    """``num`` numbers from ``start`` to ``stop`` at equal distances; float64 for integer ends.
+
+    start + step * k, and exactly ``stop`` at the end; gradients flow to both ends.
+
+    Args:
+        start, stop: the ends, which broadcast: numbers along a new axis for each of their elements.
+        num: how many numbers, known when the graph is built.
+        endpoint: whether ``stop`` is the last of them; else it would be the next one.
+        retstep: also return the distance.
+        dtype: the element type of the result; towards integers it is rounded down.
+        axis: which axis of the result the numbers stand along.
+
+    Raises:
+        ArgumentError: a negative number of numbers.
+        AxisError: the result has no such axis.
+        ShapeError: ends that do not broadcast.
+    """
+    line, step = _line("linspace", start, stop, num, endpoint, axis)
+    if dtype is not None:
+        line = _converted("linspace", line, dtype)
+    return (line, step) if retstep else line
+
+
+def logspace(
+    start: Operand,
+    stop: Operand,
+    num: int = 50,
+    endpoint: bool = True,
+    base: Operand = 10.0,
+    dtype: Any = None,
+    axis: int = 0,
+) -> Value:
+    """``base`` to the powers of ``linspace(start, stop)``. Arguments and errors as there."""
+    line, _ = _line("logspace", start, stop, num, endpoint, axis)
+    found: Value = functions.power(base, line)
+    return found if dtype is None else functions.astype(found, dtype_of("logspace", dtype))
+
+
+def geomspace(
+    start: Operand,
+    stop: Operand,
+    num: int = 50,
+    endpoint: bool = True,
+    dtype: Any = None,
+    axis: int = 0,
+) -> Value:
+    """``num`` numbers from ``start`` to ``stop``, each the same multiple of the one before.
+
+    Both ends have one sign; other ends give NaN. Arguments and errors as for ``linspace``.
+    """
+    first, last = _ends("geomspace", start, stop)
+    count = _count("geomspace", num)
+    places, _ = _line("geomspace", _zero(first), 1.0, count, endpoint, 0)
+    column = reshape(places, (count, *(1,) * first.ndim))
+    line = first * functions.power(last / first, functions.astype(column, first.dtype))
+    line = moveaxis(line, 0, axis_of("geomspace", axis, line))
+    return line if dtype is None else functions.astype(line, dtype_of("geomspace", dtype))
+
+
+def _zero(like: Value) -> Value:
+    return functions.full((), 0.0, like=like)
+
+
+def _ends(op: str, start: Operand, stop: Operand) -> tuple[Value, Value]:
+    first, last = (floating(op, v) for v in promoted_values(op, (start, stop)))
+    first, last = functions.broadcast_arrays(first, last)
+    return first, last
+
+
+def _count(op: str, num: Any) -> int:
+    count = integer(op, "num", num)
+    if count < 0:
+        raise ArgumentError(f"{op}: {count} numbers")
+    return count
+
+
+def _line(
+    op: str, start: Operand, stop: Operand, num: Any, endpoint: bool, axis: int
+) -> tuple[Value, Value]:
+    """The numbers, and their distance."""
+    first, last = _ends(op, start, stop)
+    count = _count(op, num)
+    gaps = count - 1 if endpoint else count
+    step = (last - first) / float(gaps) if gaps > 0 else (last - first) * float("nan")
+    positions = reshape(iota((count,), like=first), (count, *(1,) * first.ndim))
+    places = functions.astype(positions, first.dtype)
+    line = first + ((last - first) / float(max(gaps, 1))) * places
+    if endpoint and count > 1:
+        line = functions.where(positions == count - 1, last, line)
+    return moveaxis(line, 0, axis_of(op, axis, line)), step
+
+
+def _converted(op: str, line: Value, dtype: Any) -> Value:
+    wanted = dtype_of(op, dtype)
+    if wanted.is_integer:
+        line = functions.floor(line)
+    return functions.astype(line, wanted)

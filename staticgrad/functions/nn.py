@@ -17,12 +17,15 @@ from staticgrad.errors.elsewhere import no_such_name
 from staticgrad.errors.wording import shown
 from staticgrad.functions.aggregate import mean, sum as total
 from staticgrad.functions.attention import attention as attention, embedding as embedding
-from staticgrad.functions.exponentials import finite_or_zero, largest, log_sum_exp, shares
 from staticgrad.functions.normalization import (
     batch_norm as batch_norm,
     batch_statistics as batch_statistics,
+    finite_or_zero,
     group_norm as group_norm,
+    largest,
+    log_sum_exp,
     rms_norm as rms_norm,
+    shares,
 )
 from staticgrad.functions.rowwise import rowwise
 from staticgrad.ir.calls import publish

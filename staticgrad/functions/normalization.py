@@ -1,16 +1,21 @@
-"""Normalisation over batches, over groups of channels, and by the root mean square.
+"""Normalisation: over batches or groups, by the root mean square, by sums of exponentials.
 
 Written with the ordinary operators, so that it differentiates as often as one likes. Public as
-``sg.nn``, where ``layer_norm`` stands too.
+``sg.nn``, where ``layer_norm`` and ``softmax`` stand too. ``sg.nn`` and the rewrite rules share the
+sums of exponentials: a shift is taken off x first, so that none overflows, and the caller chooses
+which shift, and whether it counts for derivatives.
+
+Blanchard, Higham and Higham, "Accurately computing the log-sum-exp and softmax functions", IMA J.
+Numer. Anal. 41 (2021).
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from staticgrad.errors import ArgumentError, RankError, ShapeError
 from staticgrad.errors.wording import shown
-from staticgrad.functions.aggregate import mean
+from staticgrad.functions.aggregate import mean, sum as total
 from staticgrad.functions.rowwise import rowwise
 from staticgrad.ir.calls import publish
 from staticgrad.ir.functional import functions
@@ -18,7 +23,12 @@ from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.movement import reshape
 from staticgrad.ops.operands import as_values, axis_of, floating, integer, related, shape_text
+from staticgrad.ops.reduce import Max
+from staticgrad.ops.selection import where
+from staticgrad.ops.transcendental import exp, log
 from staticgrad.types import dim as dims
+from staticgrad.types.dim import bounds
+from staticgrad.types.tensor import product
 
 
 @rowwise(1)
@@ -150,3 +160,31 @@ def _per_channel(op: str, data: Operand, x: Value, axis: int) -> Value:
 
 
 publish(globals(), __name__, ("batch_norm", "batch_statistics", "group_norm", "rms_norm"))
+
+
+_INFINITY: Final = float("inf")
+
+
+def largest(x: Value, axes: tuple[int, ...]) -> Value:
+    """The largest element over ``axes``, which stay as axes of size 1; -inf of no elements."""
+    if not axes:
+        return x
+    at_least = bounds(product(x.shape[axis] for axis in axes))[0]
+    found = Max(axes, neutral=not at_least)(x)
+    return reshape(found, tuple(1 if k in axes else size for k, size in enumerate(x.shape)))
+
+
+def finite_or_zero(top: Value) -> Value:
+    """``top`` where it is finite, else 0: as a shift it then leaves infinities what they are."""
+    return where(functions.absolute(top) < _INFINITY, top, 0.0)
+
+
+def log_sum_exp(x: Value, shift: Value, axes: int | tuple[int, ...]) -> Value:
+    """log(sum(exp(x))) over ``axes``, which stay as axes of size 1."""
+    return log(total(exp(x - shift), axes, keepdims=True)) + shift
+
+
+def shares(x: Value, shift: Value, axes: int | tuple[int, ...]) -> Value:
+    """exp(x) / sum(exp(x)) over ``axes``: the softmax."""
+    raised = exp(x - shift)
+    return raised / total(raised, axes, keepdims=True)

@@ -25,15 +25,15 @@ from staticgrad.errors import (
 from staticgrad.errors.values import NoNumbers, no_graph_attribute
 from staticgrad.errors.wording import did_you_mean, listed, shown
 from staticgrad.ir.forms import Form
-from staticgrad.ir.guards import guards_of
 from staticgrad.ir.kinds import set_default_kind
-from staticgrad.ir.leaves import (
+from staticgrad.ir.op import (
     Constant as Constant,
     Input as Input,
+    Op,
     ParameterLeaf as ParameterLeaf,
+    as_array,
 )
-from staticgrad.ir.op import Op, as_array
-from staticgrad.ir.roots import check_names, check_roots, read_outputs, read_updates
+from staticgrad.ir.roots import check_names, check_roots, guards_of, read_outputs, read_updates
 from staticgrad.ir.value import Value
 from staticgrad.kept import collection_paused
 from staticgrad.storage.parameter import ParameterStore, ParameterValue

@@ -3,7 +3,8 @@
 An op is read in different worlds by its methods: ``infer`` on types, ``reference`` on arrays,
 ``scalar`` on one element, ``partials``/``vjp``/``jvp`` on values, ``form`` on memory. The base
 gives for nothing: frozen fields, registration by name, equality by type and bits (0.0 is not -0.0,
-True is not 1), and binding to whatever kind of value the operands are. No concrete op stands here.
+True is not 1), and binding to whatever kind of value the operands are. The only ops here are those
+that compute nothing: inputs, parameters, constants.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from typing import Any, ClassVar, NoReturn, dataclass_transform
 import numpy.typing as npt
 
 from staticgrad.errors import NameConflictError, OpDefinitionError
-from staticgrad.ir.forms import Form
+from staticgrad.ir.forms import Form, Leaf
 from staticgrad.ir.kinds import binding_kind
 from staticgrad.ir.value import Value
+from staticgrad.storage.parameter import ParameterStore
 from staticgrad.types.arrays import array_of
 from staticgrad.types.constant import ArrayData
 from staticgrad.types.dim import Dim
@@ -213,3 +215,48 @@ def as_array(data: object, what: str = "the operand") -> Array:
     """
     array = array_of(data, what)
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+class _LeafOp(Op):
+    def form(self, out: TensorType, *types: TensorType) -> Form:
+        return Leaf()
+
+
+class Input(_LeafOp, name="input"):
+    """A value fed at each run."""
+
+    label: str
+    type: TensorType
+
+    def infer(self) -> TensorType:
+        return self.type
+
+
+class ParameterLeaf(_LeafOp, name="parameter"):
+    """The current value of a parameter; compared by the identity of its store."""
+
+    store: ParameterStore
+
+    @property
+    def label(self) -> str:
+        return self.store.name
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        return ("parameter", id(self.store))
+
+    def infer(self) -> TensorType:
+        return self.store.type
+
+
+class Constant(_LeafOp, name="constant"):
+    """Array data known at build time."""
+
+    exact = True
+    data: ArrayData
+
+    def infer(self) -> TensorType:
+        return self.data.type
+
+    def reference(self) -> Any:
+        return self.data.array

@@ -15,8 +15,7 @@ import numpy.typing as npt
 
 from staticgrad.errors import ArgumentError, OutOfMemory, StaticgradError, UnknownNameError
 from staticgrad.errors.wording import kind_of
-from staticgrad.ir.attributes import AttributeMistake, build_op
-from staticgrad.ir.discovery import broken, find_op
+from staticgrad.ir.discovery import AttributeMistake, broken, build_op, find_op
 from staticgrad.ir.document import DocumentReader, bound_constants
 from staticgrad.ir.graph import Constant, Graph, Input, Node, Parameter, ParameterLeaf, Symbolic
 from staticgrad.ir.op import Op, as_array, registered_ops

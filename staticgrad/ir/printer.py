@@ -10,21 +10,23 @@
       return loss = %1
     }
 
-Inputs and parameters stand in the header only: where they stood among the nodes has no meaning,
-and a graph read back has them first. Results are numbered in node order, attributes come in field
-order without their defaults, ``^k`` is the derivative order, a comment the user's line. A dead node
-is printed like any other. ``parser`` reads the text back; this module only writes.
+Inputs and parameters stand in the header only: where they stood among the nodes has no meaning, and
+a graph read back has them first. Results are numbered in node order, attributes come in field order
+without their defaults, ``^k`` is the derivative order, a comment the user's line. A dead node is
+printed like any other. ``parser`` reads the text back. Two graphs are the same when they have the
+same nodes in the same order; ``same_graph`` compares them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import zip_longest
 from typing import Any, Final
 
 import numpy.typing as npt
 
 from staticgrad.errors import OpDefinitionError
-from staticgrad.ir.document import header_line, size_lines
+from staticgrad.ir.document import header_line, size_line, size_lines
 from staticgrad.ir.graph import Constant, Graph, Input, Node, ParameterLeaf, Symbolic
 from staticgrad.ir.op import Op
 from staticgrad.ir.text import INLINE_ELEMENTS, array_text, value_text
@@ -205,3 +207,34 @@ def _arrays_in(value: object) -> Iterator[ArrayData]:
     elif isinstance(value, tuple):
         for part in value:
             yield from _arrays_in(part)
+
+
+def same_graph(left: Graph, right: Graph) -> bool:
+    """Whether two graphs are structurally equal."""
+    return first_difference(left, right) is None
+
+
+def first_difference(left: Graph, right: Graph) -> str | None:
+    """Two lines that show the first difference, ``left``, then ``right``; None if there is none."""
+    if left is right:
+        return None
+    for one, other in zip_longest(_lines(left), _lines(right), fillvalue="(nothing)"):
+        if one != other:
+            return f"left:  {one}\nright: {other}"
+    return None
+
+
+def _lines(graph: Graph) -> list[str]:
+    names = value_names(graph)
+    leaves = [value.node for value in (*graph.inputs, *graph.parameters)]
+    header = set(leaves)
+    lines = [
+        size_line(named, hint=False) for named in sorted(sizes_of(graph), key=lambda n: n.name)
+    ]
+    lines += [_leaf_line(node) for node in leaves]
+    lines += [node_text(node, names, orders=False) for node in graph.nodes if node not in header]
+    return lines + [line.strip() for line in root_lines(graph, names)]
+
+
+def _leaf_line(node: Node) -> str:
+    return f"{leaf_name(node)}: {node.types[0]}"

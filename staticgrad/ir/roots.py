@@ -1,22 +1,27 @@
 """What a graph is asked to compute, as the user wrote it: outputs by name, updates by parameter.
 
 Both are read and checked here, and so are the names in the graph: inputs, parameters and named
-sizes may not share one among themselves.
+sizes may not share one among themselves. The conditions on sizes under which a graph holds are
+derived here from its roots; they are never stored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from staticgrad.errors import GraphError, NameConflictError, Related
 from staticgrad.errors.wording import kind_of, shown
-from staticgrad.ir.leaves import Input, ParameterLeaf
+from staticgrad.ir.op import Input, ParameterLeaf
 from staticgrad.ir.value import Value
-from staticgrad.types.dim import Named, named_sizes
+from staticgrad.types.dim import Guard, Named, collecting_guards, named_sizes
+from staticgrad.types.tensor import TensorType
 
 if TYPE_CHECKING:
     from staticgrad.ir.graph import Parameter, Symbolic
+
+if TYPE_CHECKING:
+    from staticgrad.ir.graph import Node
 
 _PAIRS = "updates map parameters to their next values: {w: w - 0.1 * dw}, or pairs of them"
 
@@ -177,3 +182,18 @@ def check_names(
                     hint=f"declare it once, sg.dim({named.name!r}, ...), and use that object",
                     related=[describe(first[1], 0), describe(value, 1)],
                 )
+
+
+def guards_of(nodes: Iterable[Node]) -> Iterator[tuple[Guard, Node]]:
+    """Every guard that the inference of these nodes notes, in their order."""
+    for node in nodes:
+        if node.is_leaf or not any(map(_has_names, (*node.types, *(a.type for a in node.args)))):
+            continue
+        with collecting_guards() as guards:
+            node.op.infer(*[arg.type for arg in node.args])
+        for guard in guards:
+            yield guard, node
+
+
+def _has_names(tensor_type: TensorType) -> bool:
+    return any(not isinstance(extent, int) for extent in tensor_type.shape)

@@ -15,9 +15,8 @@ from staticgrad.ir.calls import public
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.value import Value
 from staticgrad.lints import broadcasting, derivatives, exponentials, gradients, precision
-from staticgrad.lints.finding import Finding as Finding, Severity as Severity
 from staticgrad.lints.program import Program, stabilized
-from staticgrad.lints.table import Lint as Lint, by_op
+from staticgrad.lints.table import Finding as Finding, Lint as Lint, Severity as Severity, by_op
 
 __all__ = ["LINTS", "Finding", "Lint", "Severity", "lint"]
 

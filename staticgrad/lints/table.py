@@ -1,4 +1,4 @@
-"""What a lint is: a name, the ops it looks at, its check, and programs with and without the hazard.
+"""What a lint is: a name, the ops it looks at, its check, examples; and what it says, a finding.
 
 ``tests/lints`` runs every lint on its own examples: one without both kinds cannot be registered.
 """
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from staticgrad.errors import OpDefinitionError
+from staticgrad.errors.wording import message
 from staticgrad.ir.graph import Node
-from staticgrad.lints.finding import Finding, Severity
 from staticgrad.lints.program import Program
 from staticgrad.source import Location
 
@@ -78,3 +78,43 @@ def by_op(lints: Iterable[Lint]) -> dict[str, list[Lint]]:
         for name in lint.ops:
             found.setdefault(name, []).append(lint)
     return found
+
+
+#: ``warning``: the formula itself reaches the hazard. ``note``: nothing in it stays away from it.
+Severity = Literal["warning", "note"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One hazard.
+
+    Attributes:
+        rule: name of the lint.
+        headline: what is wrong, in one line.
+        at: the user's line.
+        fix: what to write instead, in one line.
+        severity: ``warning`` or ``note``.
+    """
+
+    rule: str
+    headline: str
+    at: Location
+    fix: str
+    severity: Severity = "warning"
+
+    def __str__(self) -> str:
+        return message(f"[{self.rule}] {self.headline}", self.at, hint=self.fix)
+
+    def as_json(self) -> dict[str, Any]:
+        """The finding as data, its line looked up."""
+        where = self.at.resolve()
+        return {
+            "rule": self.rule,
+            "severity": self.severity,
+            "headline": self.headline,
+            "file": where.file,
+            "line": where.line,
+            "scope": where.scope,
+            "text": where.text.strip(),
+            "fix": self.fix,
+        }

@@ -1,4 +1,4 @@
-"""Other bases, the cube root, sums in the log domain, and the complementary error function.
+"""Other bases, the cube root, sums in the log domain, erfc, and the normal quantile.
 
 Each is a vector-math block in kernels (``logaddexp`` and ``xlogy`` are a few operations round one)
 and NumPy's function in the reference. Integers and bools are converted to float64.
@@ -219,3 +219,27 @@ def xlogy(x: Operand, y: Operand) -> Value:
 def erfc(x: Operand) -> Value:
     """1 - erf(x), elementwise, accurate where that vanishes; integers and bools become float64."""
     return Erfc()(x)
+
+
+_ROOT_TAU: Final = math.sqrt(2.0 * math.pi)
+
+
+class Ndtri(Floating, name="ndtri"):
+    """z with a fraction p of the standard normal distribution below it; NaN outside [0, 1].
+
+    Derivative: sqrt(2 pi) * exp(z ** 2 / 2), the reciprocal of the density.
+    """
+
+    flops = 40
+
+    @quiet
+    def reference(self, p: Array) -> Any:
+        from scipy.special import ndtri  # building a graph must not load scipy
+
+        return np.asarray(ndtri(np.asarray(p, np.float64))).astype(p.dtype)
+
+    def scalar(self, p: Expr) -> Expr:
+        return p.ndtri()
+
+    def partials(self, out: Any, p: Any) -> tuple[Partial, ...]:
+        return (_ROOT_TAU * Exp()(out * out * 0.5),)

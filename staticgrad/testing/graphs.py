@@ -8,8 +8,8 @@ import numpy as np
 
 from staticgrad.errors import ArgumentError, CheckError
 from staticgrad.errors.wording import kind_of
-from staticgrad.ir.compare import first_difference
 from staticgrad.ir.graph import Graph, Symbolic
+from staticgrad.ir.printer import first_difference
 from staticgrad.ir.value import Value
 
 

@@ -17,34 +17,35 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from staticgrad.analysis.agreement import same_bytes
-from staticgrad.analysis.evaluate import evaluate
+from staticgrad.analysis.evaluate import evaluate, same_bytes
 from staticgrad.analysis.interpret import interpret
 from staticgrad.autodiff.reverse import grad
 from staticgrad.compiler import Compiled, compile as compile_graph
 from staticgrad.errors import ArgumentError, CheckError, StaticgradError
 from staticgrad.errors.wording import kind_of
 from staticgrad.ir.calls import public
-from staticgrad.ir.compare import same_graph
 from staticgrad.ir.expr import ref
 from staticgrad.ir.forms import Pointwise
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Graph, Input, Node, Symbolic, constant
 from staticgrad.ir.op import Array, Op, registered_ops
 from staticgrad.ir.parser import parse
+from staticgrad.ir.printer import same_graph
 from staticgrad.source import capture
 from staticgrad.testing.gradients import check_gradients
 from staticgrad.testing.graphs import array_text
-from staticgrad.testing.layouts import LAYOUTS, SURROUNDED, views
 from staticgrad.testing.slopes import is_smooth, kinks
 from staticgrad.testing.variants import (
     FLOATS,
+    LAYOUTS,
+    SURROUNDED,
     corner_samples,
     edge_samples,
     probe_samples,
     refused_samples,
     sized_samples,
     type_variants,
+    views,
 )
 from staticgrad.types.dtype import as_dtype
 from staticgrad.types.tensor import TensorType

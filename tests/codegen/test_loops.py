@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.analysis.agreement import same_bytes
+from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.codegen import stages
 
 SIZES = (1, 15, 16, 17, 31, 32, 33, 48, 100, 4095, 4096, 4097, 8200)

@@ -19,9 +19,8 @@ from staticgrad.comparison import charts, compare, model
 from staticgrad.comparison.abilities import abilities
 from staticgrad.comparison.models import MODELS
 from staticgrad.comparison.page import page
-from staticgrad.comparison.report import EMPTY, TAPE, WARM
+from staticgrad.comparison.report import EMPTY, TAPE, WARM, nbytes, number, ratio, seconds
 from staticgrad.comparison.ways import DefineByRun, DefineThenRun
-from staticgrad.comparison.wording import nbytes, number, ratio, seconds
 from staticgrad.errors import ArgumentError, MeasurementError, UnknownNameError
 
 OWN = """

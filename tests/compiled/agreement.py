@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import staticgrad as sg
-from staticgrad.analysis.agreement import same_bytes
+from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ir.graph import Graph, Input, Node, Symbolic
 from staticgrad.source import capture
 from staticgrad.types.dtype import as_dtype

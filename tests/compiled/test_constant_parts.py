@@ -11,7 +11,7 @@ import pytest
 
 import staticgrad as sg
 from passes.constant_part import ROOM, constant_part
-from staticgrad.analysis.agreement import same_bytes
+from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.errors import BudgetInfeasible, IndexOutOfRange, NonFiniteError
 from staticgrad.ir.schedule_text import parse_schedule

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.analysis.agreement import same_bytes
+from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.types.dtype import ALL_DTYPES, as_dtype
 from tests.compiled.agreement import assert_same
 

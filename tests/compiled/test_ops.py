@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.analysis.agreement import same_bytes
+from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.analysis.interpret import interpret
 from staticgrad.autodiff.reverse import grad
 from staticgrad.ir.expr import BLOCKS, ref
@@ -20,7 +20,7 @@ from staticgrad.ir.forms import Contract, Pointwise
 from staticgrad.ir.graph import ancestors
 from staticgrad.ir.op import registered_ops
 from staticgrad.ops.elementwise import Elementwise
-from staticgrad.testing.layouts import LAYOUTS, repeated, views
+from staticgrad.testing.variants import LAYOUTS, repeated, views
 from staticgrad.types.dtype import F32, F64, as_dtype
 from staticgrad.types.tensor import TensorType
 from staticgrad.vecmath.blocks import ULP

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.analysis.agreement import same_bytes
+from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.analysis.interpret import interpret
 from staticgrad.ir.expr import ref
 from staticgrad.types.dtype import as_dtype

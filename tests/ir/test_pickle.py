@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 
 from staticgrad.errors import GraphError, StaticgradError
-from staticgrad.ir.compare import first_difference, same_graph
 from staticgrad.ir.graph import Graph, Parameter, Symbolic, constant
 from staticgrad.ir.parser import parse
+from staticgrad.ir.printer import first_difference, same_graph
 from staticgrad.ir.verify import verify_graph
 from staticgrad.types.dtype import F32
 from staticgrad.types.tensor import TensorType
@@ -117,8 +117,8 @@ def test_a_pickle_names_data_classes_and_two_functions() -> None:
     assert {name for name in names if name is not None and name.startswith("staticgrad")} == {
         "staticgrad.ir.pickling restore_graph",
         "staticgrad.ir.pickling restore_leaf",
-        "staticgrad.ir.leaves Input",
-        "staticgrad.ir.leaves ParameterLeaf",
+        "staticgrad.ir.op Input",
+        "staticgrad.ir.op ParameterLeaf",
         "staticgrad.storage.parameter ParameterStore",
         "staticgrad.types.tensor TensorType",
         "staticgrad.types.dtype as_dtype",

@@ -10,8 +10,8 @@ from hypothesis import given, settings, strategies as st
 import staticgrad as sg
 from passes.fuse import fuse
 from passes.pipelines import pipeline
-from staticgrad.analysis.agreement import same_bytes
 from staticgrad.analysis.binding import bind_sizes
+from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.errors import ArgumentError, FeedError, ParseError
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.schedule import Binding, Buffer, KernelStep, Schedule

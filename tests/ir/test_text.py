@@ -11,11 +11,10 @@ import pytest
 from hypothesis import given, strategies as st
 
 from staticgrad.errors import ArgumentError, OpDefinitionError, ParseError
-from staticgrad.ir.compare import first_difference, same_graph
 from staticgrad.ir.graph import Graph, Symbolic, building_order, constant
 from staticgrad.ir.op import op_class
 from staticgrad.ir.parser import parse
-from staticgrad.ir.printer import graph_constants, print_graph
+from staticgrad.ir.printer import first_difference, graph_constants, print_graph, same_graph
 from staticgrad.ir.text import Reader, float_text, value_text
 from staticgrad.scopes import scope
 from staticgrad.types.constant import ArrayData

@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from staticgrad.analysis.agreement import same_bytes
+from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.analysis.interpret import interpret
 from staticgrad.autodiff.reverse import grad
-from staticgrad.ir.compare import same_graph
 from staticgrad.ir.expr import ref
 from staticgrad.ir.forms import Form, Pointwise
 from staticgrad.ir.graph import Graph, Symbolic
 from staticgrad.ir.op import registered_ops
 from staticgrad.ir.parser import parse
+from staticgrad.ir.printer import same_graph
 from staticgrad.types.dtype import as_dtype
 from staticgrad.types.tensor import TensorType
 from tests.ops.elements import on_arrays

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import staticgrad.functions  # noqa: F401 - fills the registry
-from staticgrad.analysis.agreement import same_bytes
+from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ir import forms
 from staticgrad.ir.expr import literal
 from staticgrad.ir.op import Op, registered_ops

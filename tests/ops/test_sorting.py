@@ -13,7 +13,7 @@ import staticgrad as sg
 from passes.cse import CommonSubexpressions
 from passes.fold import Fold
 from passes.fuse import fuse
-from staticgrad.analysis.agreement import same_bytes
+from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.errors import (
     ArgumentError,
     AxisError,

@@ -7,7 +7,7 @@ import pytest
 
 import staticgrad as sg
 from passes.cse import CommonSubexpressions
-from staticgrad.analysis.agreement import same_bytes
+from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ir.graph import building_order
 from staticgrad.ir.op import Op
 from staticgrad.ir.verify import verify_graph

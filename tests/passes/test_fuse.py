@@ -9,8 +9,8 @@ from hypothesis import given, strategies as st
 import staticgrad as sg
 from passes.fuse import fuse
 from passes.pipelines import pipeline
-from staticgrad.analysis.agreement import same_bytes
 from staticgrad.analysis.binding import bind_sizes
+from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.errors import FeedError, IndexOutOfRange
 from tests.random_graphs import random_graph
 from tests.schedules import run_schedule

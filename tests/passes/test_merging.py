@@ -10,7 +10,7 @@ import pytest
 import staticgrad as sg
 from passes.fuse import fuse
 from passes.pipelines import pipeline
-from staticgrad.analysis.agreement import same_bytes
+from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ir.schedule import Schedule
 
 

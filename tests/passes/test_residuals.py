@@ -15,7 +15,7 @@ from passes.fusion.grouping import Grouping
 from passes.memory import Planner
 from passes.pipelines import pipeline
 from passes.residuals import MOST_VALUES, Residuals
-from staticgrad.analysis.agreement import same_bytes
+from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.analysis.plan_report import stored_buffers
 from staticgrad.ir.verify import verify_graph
 from tests.passes.test_properties import joint_graph

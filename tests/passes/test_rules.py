@@ -18,7 +18,7 @@ from passes.cse import CommonSubexpressions
 from passes.rewrite import Rule, hole, holes, rewrite, rule, some
 from passes.rewrite.terms import Applied, Hole, filled, subterms
 from passes.rules import RULES
-from staticgrad.analysis.agreement import same_bytes
+from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.errors import PipelineError, StaticgradError
 from staticgrad.ir.verify import verify_graph
 from tests.passes.true_values import true_values

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 import staticgrad as sg
-from staticgrad.analysis.agreement import same_bytes
+from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ir.op import registered_ops
 from tests.compiled.agreement import as_tuple, differing, input_like
 from tests.compiled.test_ops import LEAVES, spread
