@@ -55,6 +55,10 @@ class Work:
         )
         self.x = x
         self.levels = count(1)
+        # No kernel cache holds this: all that a compilation imports is there before the storm. An
+        # interrupt amid ``exec`` of a string, with which ``dataclasses`` make methods, is noted by
+        # CPython as not handled even if it is, and ends the process by SIGINT after its last line.
+        sg.compile(x * random.SystemRandom().random())
 
     def run(self) -> None:
         self.step.run({"x": np.ones(5, "f4")})
