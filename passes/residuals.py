@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from passes.base import Pass, Watch
-from passes.fusion.grouping import Group, Grouping
+from passes.fusion.buffers import Home
+from passes.fusion.groups import Group, Groups
+from passes.fusion.merging import fused
 from passes.marks import is_mark
 from staticgrad.analysis.users import ValueKey, phases_of, users_of
 from staticgrad.analysis.vertex_cut import vertex_cut
@@ -32,7 +34,7 @@ LEAST_PART: Final = 1 / 100
 #: Clones per chosen node at most: a chain for each of its readers is a square of its length.
 _MOST_CLONES: Final = 4
 #: A graph with clones; every node that has one, with its clone; the kernels of that graph.
-Trial = tuple[Graph, list[tuple[Node, Node]], Grouping]
+Trial = tuple[Graph, list[tuple[Node, Node]], Groups]
 #: How often the choice is made again without the clones that fusion could not take in.
 _ROUNDS: Final = 8
 
@@ -100,20 +102,14 @@ def _settled(border: _Border, alone: bool) -> tuple[Graph, int]:
         trial = border.trial(chosen, apart)
         if trial is None:
             break
-        after, clones, grouping = trial
-        stored = {node for node, clone in clones if _is_stored(grouping, clone)}
+        after, clones, groups = trial
+        stored = {node for node, clone in clones if groups.stores(Home(clone))}
         if not stored:
-            fits = len(grouping.groups) <= len(border.grouping.groups)
+            fits = len(groups) <= len(border.groups)
             return (after, len(clones)) if fits else (border.graph, 0)
         refused |= stored & apart if alone else stored
         apart |= stored
     return border.graph, 0
-
-
-def _is_stored(grouping: Grouping, clone: Node) -> bool:
-    """Whether a kernel writes the value for others to read."""
-    home = grouping.home((clone, 0))
-    return home is not None and (clone, 0) in home.stored
 
 
 class _Border:
@@ -142,9 +138,9 @@ class _Border:
         return {key for node in same for key in _bases(node.args[0])}
 
     @cached_property
-    def grouping(self) -> Grouping:
+    def groups(self) -> Groups:
         """The kernels that fusion makes of the graph as it is."""
-        return Grouping(self.graph)
+        return fused(self.graph)
 
     @cached_property
     def nbytes(self) -> int:
@@ -185,7 +181,7 @@ class _Border:
         if key not in self._trials:
             after, clones = self.cloned(chosen, apart)
             few = len(clones) <= _MOST_CLONES * len(chosen)
-            self._trials[key] = (after, clones, Grouping(after)) if few else None
+            self._trials[key] = (after, clones, fused(after)) if few else None
         return self._trials[key]
 
     def cloned(
@@ -255,11 +251,10 @@ class _Border:
         )
 
     def _is_written(self, key: ValueKey) -> bool:
-        home = self._home(key)
-        return home is not None and _unmarked(key) in home.stored
+        return self.groups.stores(_unmarked(key))
 
     def _home(self, key: ValueKey) -> Group | None:
-        return self.grouping.home(_unmarked(key))
+        return self.groups.home(_unmarked(key))
 
     def may_run_again(self, node: Node) -> bool:
         """Whether a fused kernel behind the border could run the node."""
@@ -397,11 +392,11 @@ def _reads_elements(reader: Node, arg: Symbolic) -> bool:
     return isinstance(form, Reduce)
 
 
-def _unmarked(key: ValueKey) -> ValueKey:
-    """The value itself, below the marks on it."""
+def _unmarked(key: ValueKey) -> Home:
+    """Where the value itself lies, below the marks on it."""
     while is_mark(key[0]):
         key = key[0].args[0].key
-    return key
+    return Home(*key)
 
 
 def _bases(value: Symbolic) -> Sequence[ValueKey]:

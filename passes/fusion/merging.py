@@ -3,95 +3,144 @@
 No kernel straddles the border between forward and backward, for what a policy runs again should be
 the forward part alone. But where a backward group reads nothing but what a forward group computes
 element by element (as behind a loss that is a sum of elements), one kernel of both stores fewer
-bytes, reads fewer, and leaves nothing to run again for. ``grouping`` calls this at the end of its
-walk; what its groups are it says there.
+bytes, reads fewer, and leaves nothing to run again for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
+from passes.fusion.buffers import Home, Key
+from passes.fusion.grouping import group
+from passes.fusion.groups import Group, Groups, Source, meets_elements
+from passes.fusion.limits import MOST_NODES, may_share
 from staticgrad.ir.forms import Pointwise
-from staticgrad.ir.graph import Node
+from staticgrad.ir.graph import Graph, Node
 from staticgrad.types.size_hints import hint_value
 
-if TYPE_CHECKING:
-    from passes.fusion.grouping import Group, Grouping, Key, Source
 
-#: Nodes of a group that was two: what need not be stored pays for what no longer fits registers.
-MOST_NODES: Final = 96
+def fused(graph: Graph, merge: bool = True) -> Groups:
+    """The groups of a graph, merged; with ``merge`` off one for every node that computes."""
+    found = group(graph, merge)
+    return merged(found) if merge else found
 
 
-def merge_across_phases(grouping: Grouping) -> None:
-    """Merge later groups into earlier ones while that stores less."""
-    updated = {value.node for _, value in grouping.graph.updates}
-    for group in grouping.groups:
-        if group.phase == 0 or group.kind != "map" or not updated.isdisjoint(group.nodes):
-            continue
-        earlier = _forerunner(grouping, group)
+def merged(groups: Groups) -> Groups:
+    """The groups, later ones in earlier ones where that stores less."""
+    if all(each.phase == 0 for each in groups.all):
+        return groups
+    return _Merging(groups).result()
+
+
+class _Merging:
+    """Groups while some of them are merged; the values that they came in stay as they are."""
+
+    def __init__(self, groups: Groups) -> None:
+        self._before = groups
+        self._groups = dict(groups.by_number)
+        self._into: dict[int, int] = {}  # the number of a group -> of that which it was merged into
+        self._position = {node: k for k, node in enumerate(groups.graph.nodes)}
+        self._updated = {value.node for _, value in groups.graph.updates}
+
+    def result(self) -> Groups:
+        """The groups after all merges."""
+        for number in self._before.by_number:
+            later = self._groups[number]
+            if later.phase and later.kind == "map" and self._updated.isdisjoint(later.nodes):
+                self._merge_if_spared(later)
+        if not self._into:
+            return self._before
+        owners = {key: self._final(number) for key, number in self._before.owners.items()}
+        return replace(self._before, by_number=self._groups, owners=owners)
+
+    def _merge_if_spared(self, later: Group) -> None:
+        earlier = self._forerunner(later)
         if earlier is None:
-            continue
-        spared = _spared(grouping, earlier, group)
-        added = [key for key in group.stored if key not in grouping.roots]
-        if spared and _bytes(grouping, added) <= _bytes(grouping, spared):
-            merged = grouping.merge(earlier, group, MOST_NODES)
-            if merged is not None:
-                for key in spared:
-                    del merged.stored[key]
+            return
+        spared = self._spared(earlier, later)
+        added = [key for key in later.stored if key not in self._before.roots]
+        if not spared or self._bytes(added) > self._bytes(spared):
+            return
+        if may_share(earlier, later, MOST_NODES):
+            self._groups[earlier.number] = self._together(earlier, later, set(spared))
+            self._into[later.number] = earlier.number
+            del self._groups[later.number]
 
+    def _together(self, earlier: Group, later: Group, spared: set[Key]) -> Group:
+        nodes = sorted([*earlier.nodes, *later.nodes], key=self._position.__getitem__)
+        stored = dict.fromkeys([*earlier.stored, *later.stored])
+        return replace(
+            earlier,
+            nodes=tuple(nodes),
+            reductions={**earlier.reductions, **later.reductions},
+            row=max(earlier.row, later.row),
+            indexed=earlier.indexed or later.indexed,
+            checked=earlier.checked or later.checked,
+            stored=tuple(key for key in stored if key not in spared),
+        )
 
-def _forerunner(grouping: Grouping, group: Group) -> Group | None:
-    """The one group of an earlier phase that could compute the nodes of ``group`` as well."""
-    able: set[Group] = set()
-    others: set[Group] = set()  # what they compute must lie in memory
-    for source, elementwise in _reads(grouping, group):
-        home = grouping.home(source.base)
-        if home is None or home is group:
-            continue
-        aligned = elementwise and grouping.aligned_home(source, group.domain) is home
-        fits = aligned and home.kind == "map" and home.phase < group.phase
-        (able if fits else others).add(home)
-    found = max(able, key=lambda each: each.level, default=None)
-    if found is None:
-        return None
-    others |= able - {found}
-    return found if all(each.level < found.level for each in others) else None
+    def _final(self, number: int) -> int:
+        while number in self._into:
+            number = self._into[number]
+        return number
 
+    def _home(self, key: Key) -> Group | None:
+        number = self._before.owners.get(key)
+        return None if number is None else self._groups[self._final(number)]
 
-def _reads(grouping: Grouping, group: Group) -> Iterator[tuple[Source, bool]]:
-    """What a group reads, and whether it reads the element at its own position."""
-    waiting = [
-        (grouping.source(arg), isinstance(node.form, Pointwise))
-        for node in group.nodes
-        for arg in node.args
-    ]
-    waiting += [(reduction.source, True) for reduction in group.reductions.values()]
-    while waiting:
-        source, elementwise = waiting.pop()
-        if source.inline:
-            waiting += [(grouping.source(arg), False) for arg in source.base[0].args]
-        else:
-            yield source, elementwise
+    def _forerunner(self, later: Group) -> Group | None:
+        """The one group of an earlier phase that could compute the nodes of ``later`` as well."""
+        able: set[Group] = set()
+        others: set[Group] = set()  # what they compute must lie in memory
+        for source, elementwise in self._reads(later):
+            home = self._home(source.base)
+            if home is None or home is later:
+                continue
+            aligned = elementwise and meets_elements(source, later.domain)
+            computes = aligned and source.base not in home.reductions
+            fits = computes and home.kind == "map" and home.phase < later.phase
+            (able if fits else others).add(home)
+        found = max(able, key=lambda each: each.level, default=None)
+        if found is None:
+            return None
+        others |= able - {found}
+        return found if all(each.level < found.level for each in others) else None
 
+    def _reads(self, reader: Group) -> Iterator[tuple[Source, bool]]:
+        """What a group reads, and whether it reads the element at its own position."""
+        source_of = self._before.source
+        waiting = [
+            (source_of(arg), isinstance(node.form, Pointwise))
+            for node in reader.nodes
+            for arg in node.args
+        ]
+        waiting += [(reduction.source, True) for reduction in reader.reductions.values()]
+        while waiting:
+            source, elementwise = waiting.pop()
+            if source.inline:
+                waiting += [(source_of(arg), False) for arg in source.base.node.args]
+            else:
+                yield source, elementwise
 
-def _spared(grouping: Grouping, earlier: Group, later: Group) -> list[Key]:
-    """What ``earlier`` stores for nobody but itself and ``later``."""
-    inside = {*_element_readers(earlier), *_element_readers(later)}
-    return [
-        key
-        for key in earlier.stored
-        if key not in grouping.roots
-        and key not in grouping.kept
-        and key not in earlier.reductions
-        and all(user in inside for user in grouping.readers(key))
-    ]
+    def _spared(self, earlier: Group, later: Group) -> Sequence[Key]:
+        """What ``earlier`` stores for nobody but itself and ``later``."""
+        inside = {*_element_readers(earlier), *_element_readers(later)}
+        groups = self._before
+        return [
+            key
+            for key in earlier.stored
+            if isinstance(key, Home)
+            and key not in groups.roots
+            and key not in groups.kept
+            and key not in earlier.reductions
+            and all(user in inside for user in groups.users[key])
+        ]
+
+    def _bytes(self, keys: Iterable[Key]) -> int:
+        return sum(hint_value(self._before.value_type(key).nbytes) for key in keys)
 
 
 def _element_readers(group: Group) -> Iterator[Node]:
     yield from (node for node in group.nodes if isinstance(node.form, Pointwise))
-    yield from (node for node, _ in group.reductions)
-
-
-def _bytes(grouping: Grouping, keys: Iterable[Key]) -> int:
-    return sum(hint_value(grouping.value_type(key).nbytes) for key in keys)
+    yield from (key.node for key in group.reductions)

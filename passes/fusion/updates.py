@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from itertools import pairwise
 
-from passes.fusion.grouping import Key
+from passes.fusion.buffers import Key
 from staticgrad.analysis.liveness import may_take_over
 from staticgrad.ir.schedule import KernelStep
 

@@ -8,14 +8,16 @@ kernels. What the stages look like for each kind of group stands in ``stages``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from passes.fusion.grouping import CHECK, SCRATCH, Group, Grouping, Key, Source
-from passes.layout import Layout, collapse
+from passes.fusion.buffers import CheckBuffer, Key, ScratchBuffer
+from passes.fusion.groups import Group, Groups, Source, Walk
+from passes.fusion.walks import computes, store_walk, walk_of
+from passes.layout import collapse
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access, Expr
-from staticgrad.ir.forms import INDEXED, Gather, GatherAlong, Pointwise, ScatterAdd
+from staticgrad.ir.forms import INDEXED, Pointwise
 from staticgrad.ir.graph import Constant, Node
 from staticgrad.ir.kernel import (
     Axis,
@@ -28,21 +30,11 @@ from staticgrad.ir.kernel import (
     Stage,
     operands_read,
 )
-from staticgrad.kept import cached_property
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64, U64, DType
-from staticgrad.types.tensor import Shape, c_strides
+from staticgrad.types.tensor import Shape
 
 VECTOR = "j"
-
-
-@dataclass(frozen=True)
-class Walk:
-    """How an operand moves over the axes of a domain, in elements of its buffer."""
-
-    base: Key
-    offset: Size
-    strides: Shape
 
 
 @dataclass
@@ -120,7 +112,7 @@ class Lowering:
     Values are known by their keys: which buffers they lie in is the caller's business.
     """
 
-    grouping: Grouping
+    groups: Groups
     group: Group
     loops: Loops = field(init=False)
     rename: dict[str, str] = field(default_factory=dict)
@@ -131,9 +123,6 @@ class Lowering:
     checks: list[Check | Search] = field(default_factory=list)
     reads: dict[Key, None] = field(default_factory=dict)
     writes: dict[Key, None] = field(default_factory=dict)
-    copied: Mapping[Walk, Key] = field(
-        default_factory=dict
-    )  # operands read through a contiguous copy
 
     # -- operands and arguments -------------------------------------------------------------------
 
@@ -156,7 +145,7 @@ class Lowering:
 
     def scratch_operand(self, node: Node, elements: Size) -> str:
         """The operand for i64 scratch that belongs to a node of the group."""
-        key = (node, SCRATCH)
+        key = ScratchBuffer(node)
         self.scratch[key] = elements
         return self.operand(key, 0, I64, "scratch")
 
@@ -201,37 +190,17 @@ class Lowering:
 
     def walk(self, source: Source) -> Walk:
         """How a source moves over the group's domain."""
-        strides = source.layout.broadcast(source.type.shape, self.group.domain)
-        walk = Walk(source.base, source.layout.offset, strides)
-        if walk in self.copied:
-            return Walk(self.copied[walk], 0, c_strides(self.group.domain))
-        return walk
+        return walk_of(self.group, source)
 
     def store_walk(self, key: Key, shape: Shape) -> Walk:
         """A contiguous buffer over the domain's leading axes (``shape``), unmoved by the rest."""
-        rest = len(self.group.domain) - len(shape)
-        return Walk(key, 0, (*c_strides(shape), *(0,) * rest))
-
-    def inside(self, source: Source) -> bool:
-        """Whether the group itself computes the source, element by element."""
-        return (
-            source.direct
-            and source.base not in self.group.reductions
-            and source.type.shape == self.group.domain
-            and self.grouping.home(source.base) is self.group
-            and source.base[0] in self.members
-        )
-
-    @cached_property
-    def members(self) -> frozenset[Node]:
-        """The nodes of the group, to be asked whether a value is among them."""
-        return frozenset(self.group.nodes)
+        return store_walk(self.group, key, shape)
 
     def value(self, source: Source) -> Expr:
         """The element of a source at the current position."""
         if source.inline:
             return self.inline(source)
-        if self.inside(source):
+        if computes(self.groups, self.group, source):
             return self.memo[source.base]
         walk = self.walk(source)
         if walk not in self.memo:
@@ -240,7 +209,7 @@ class Lowering:
 
     def inline(self, source: Source) -> Expr:
         """A literal, size or position, rebuilt here."""
-        node = source.base[0]
+        node = source.base.node
         if isinstance(node.op, Constant):
             return ex.literal(node.op.data.array[()].item(), node.op.data.dtype)
         if node not in self.memo:
@@ -251,7 +220,7 @@ class Lowering:
         """One element of a pointwise node."""
         form = node.form
         assert isinstance(form, Pointwise)
-        args = [self.value(self.grouping.source(a)) for a in node.args]
+        args = [self.value(self.groups.source(a)) for a in node.args]
         sizes = [self.size(s) for s in form.sizes]
         positions = self.positions(node.types[0].shape) if form.indexed else []
         return form.scalar(*args, *sizes, *positions)
@@ -281,7 +250,7 @@ class Lowering:
     def checked(self, node: Node, index: Expr, extent: Size, position: Expr) -> Expr:
         """An index that is wrapped, clamped and, if it fails, noted."""
         name = f"c{len(self.checks)}"
-        operand = self.operand((node, CHECK), 0, I64, "check")
+        operand = self.operand(CheckBuffer(node), 0, I64, "check")
         if index.dtype is U64:  # what no i64 holds must not come out as a negative index
             index = index.minimum(ex.literal(2**63 - 1, U64))
         wide = index.cast(I64)
@@ -296,32 +265,3 @@ class Lowering:
         for extent, at in zip(shape, positions, strict=True):
             flat = flat * self.size(extent) + at
         return flat
-
-
-def gather_walks(group: Group, grouping: Grouping, node: Node) -> tuple[Walk, Walk, Size]:
-    """Of a gather: the walk of the data, that of the indices, and the stride of the index.
-
-    For a scatter the data is the result, laid out contiguously.
-    """
-    form = node.form
-    assert isinstance(form, INDEXED)
-    axis = form.axis
-    indices = grouping.source(node.args[1])
-    if isinstance(form, Gather | GatherAlong):
-        data = grouping.source(node.args[0])
-        base, layout = data.base, data.layout
-    else:
-        base, layout = (node, 0), Layout.contiguous(node.types[0].shape)
-    before, stride, after = layout.strides[:axis], layout.strides[axis], layout.strides[axis + 1 :]
-    if isinstance(form, Gather | ScatterAdd):
-        rank = indices.type.rank
-        moves = (*before, *(0,) * rank, *after)
-        index_moves = (*(0,) * axis, *indices.layout.strides, *(0,) * len(after))
-    else:
-        moves = (*before, 0, *after)
-        index_moves = indices.layout.strides
-    return (
-        Walk(base, layout.offset, moves),
-        Walk(indices.base, indices.layout.offset, index_moves),
-        stride,
-    )

@@ -10,27 +10,28 @@ one object here after they were lowered.)
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
-from passes.fusion.grouping import CHECK, SCRATCH, Copy, Group, Grouping, Key, Source
+from passes.fusion.buffers import CheckBuffer, Home, Key, ScratchBuffer
+from passes.fusion.groups import Group, Groups, Source, Transfer, Walk
+from passes.fusion.walks import computes
 from passes.layout import Layout
-from passes.lowering.operands import Lowered, Walk
-from passes.lowering.stages import RowNotContiguous, lower_group
+from passes.lowering.operands import Lowered
+from passes.lowering.stages import lower_group
 from staticgrad.ir.forms import Gather, GatherAlong, Pointwise, ScatterAdd, ScatterAlong, Sort
 from staticgrad.ir.graph import Constant, Node
 from staticgrad.ir.kernel import Kernel
 from staticgrad.types.dim import Size
-from staticgrad.types.tensor import Shape
 
 #: Further buffers that lowering asks for, by the form of the node that they belong to.
-_BESIDE: Final[dict[type, int]] = {
-    Gather: CHECK,
-    GatherAlong: CHECK,
-    ScatterAdd: CHECK,
-    ScatterAlong: CHECK,
-    Sort: SCRATCH,
+_BESIDE: Final[Mapping[type, Callable[[Node], Key]]] = {
+    Gather: CheckBuffer,
+    GatherAlong: CheckBuffer,
+    ScatterAdd: CheckBuffer,
+    ScatterAlong: CheckBuffer,
+    Sort: ScratchBuffer,
 }
 #: What stands in a signature in the place of a value's number.
 _NOTHING, _LITERAL, _KNOWN, _INLINE, _COPIED = range(-5, 0)
@@ -87,50 +88,23 @@ class _Pattern(NamedTuple):
         )
 
 
-class _Refusal(NamedTuple):
-    """The operands that need contiguous copies, by the numbers of a signature."""
-
-    walks: tuple[tuple[Place, Shape], ...]
-
-    @classmethod
-    def of(cls, walks: list[Walk], signature: Signature) -> _Refusal:
-        places = ((signature.keys.index(w.base), signature.offsets.index(w.offset)) for w in walks)
-        return cls(tuple(zip(places, (w.strides for w in walks), strict=True)))
-
-    def over(self, signature: Signature) -> RowNotContiguous:
-        """The same for another group of that signature."""
-        keys, offsets = signature.keys, signature.offsets
-        return RowNotContiguous([Walk(keys[k], offsets[o], moves) for (k, o), moves in self.walks])
-
-
 class Lowerings:
-    """Lowers the groups of one grouping, those of equal signature once."""
+    """Lowers groups, those of equal signature once."""
 
-    def __init__(self, grouping: Grouping) -> None:
-        self.grouping = grouping
-        self._found: dict[Hashable, _Pattern | _Refusal] = {}
+    def __init__(self) -> None:
+        self._found: dict[Hashable, _Pattern] = {}
         self._kernels: dict[Kernel, Kernel] = {}
         self._codes = _Codes()
 
-    def lower(self, group: Group, copied: Mapping[Walk, Key]) -> Lowered:
-        """What ``lower_group`` gives for the group; equal kernels are one object.
-
-        Raises:
-            RowNotContiguous: as ``lower_group``.
-        """
-        signature = _Reader(self.grouping, group, copied, self._codes).signature()
+    def lower(self, groups: Groups, group: Group) -> Lowered:
+        """What ``lower_group`` gives for one of these groups; equal kernels are one object."""
+        signature = _Reader(groups, group, self._codes).signature()
         found = self._found.get(signature.text)
         if found is None:
-            try:
-                lowered = lower_group(self.grouping, group, copied)
-            except RowNotContiguous as signal:
-                self._found[signature.text] = _Refusal.of(signal.walks, signature)
-                raise
+            lowered = lower_group(groups, group)
             kernel = self._kernels.setdefault(lowered.kernel, lowered.kernel)
             found = _Pattern.of(replace(lowered, kernel=kernel), signature)
             self._found[signature.text] = found
-        if isinstance(found, _Refusal):
-            raise found.over(signature)
         return found.over(signature)
 
 
@@ -158,11 +132,8 @@ class _Codes:
 class _Reader:
     """One walk over a group, linear in its nodes and their operands."""
 
-    def __init__(
-        self, grouping: Grouping, group: Group, copied: Mapping[Walk, Key], codes: _Codes
-    ) -> None:
-        self._grouping, self._group, self._copied, self._codes = grouping, group, copied, codes
-        self._members = frozenset(group.nodes)
+    def __init__(self, groups: Groups, group: Group, codes: _Codes) -> None:
+        self._groups, self._group, self._codes = groups, group, codes
         self._keys: dict[Key, int] = {}
         self._offsets: dict[Size, int] = {0: 0}  # where results lie
         self._inline: dict[Node, int] = {}
@@ -180,8 +151,8 @@ class _Reader:
             text += (self._number(key), reduction.kind)
             self._add(reduction.source)
         text += [self._number(key) for key in group.stored]
-        if group.copy is not None:
-            self._add_copy(group.copy)
+        if group.transfer is not None:
+            self._add_transfer(group.transfer)
         return Signature(tuple(text), tuple(self._keys), tuple(self._offsets))
 
     def _number(self, key: Key) -> int:
@@ -189,14 +160,14 @@ class _Reader:
 
     def _add_node(self, node: Node) -> None:
         for index in range(len(node.types)):
-            self._number((node, index))
+            self._number(Home(node, index))
         kind = type(node.form)
         beside = _BESIDE.get(kind)
         if beside is not None:
-            self._number((node, beside))
+            self._number(beside(node))
         self._add_operation(node)
         if kind is not Pointwise:  # it may read from memory what others have inline
-            for source in map(self._grouping.source, node.args):
+            for source in map(self._groups.source, node.args):
                 if source.inline:
                     self._add_read(source)
 
@@ -204,29 +175,29 @@ class _Reader:
         codes = self._codes
         self._text += (codes.of(node.op), len(node.args), *map(codes.of_shared, node.types))
         for arg in node.args:
-            self._add(self._grouping.source(arg))
+            self._add(self._groups.source(arg))
 
     def _add(self, source: Source) -> None:
         """How a value is computed or read."""
         if source.inline:
-            self._add_inline(source.base[0], self._codes.of_shared(source.type))
+            self._add_inline(source.base.node, self._codes.of_shared(source.type))
         else:
             self._add_read(source)
 
     def _add_read(self, source: Source) -> None:
         """Where a value lies, and whether the group itself computes it."""
         base, layout, codes = source.base, source.layout, self._codes
-        own = base[0] in self._members and self._grouping.home(base) is self._group
         self._text += (
             self._number(base),
             self._offsets.setdefault(layout.offset, len(self._offsets)),
             codes.of_shared(layout.strides),
             codes.of_shared(source.type),
-            source.direct and own,
+            computes(self._groups, self._group, source),
         )
-        if self._copied and source.type.rank <= len(self._group.domain):
+        copied = self._group.copied
+        if copied and source.type.rank <= len(self._group.domain):
             strides = layout.broadcast(source.type.shape, self._group.domain)
-            copy = self._copied.get(Walk(base, layout.offset, strides))
+            copy = copied.get(Walk(base, layout.offset, strides))
             if copy is not None:
                 self._text += (_COPIED, self._number(copy))
 
@@ -241,7 +212,7 @@ class _Reader:
             self._text += (_INLINE, code)
             self._add_operation(node)
 
-    def _add_copy(self, copy: Copy) -> None:
+    def _add_transfer(self, copy: Transfer) -> None:
         kind = self._codes.of_shared(copy.target_type)
         self._text += (self._number(copy.target), kind, type(copy.fill).__name__, repr(copy.fill))
         if copy.region is not None:

@@ -5,12 +5,13 @@ How operands are addressed and expressions written stands in ``operands``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final
+from collections.abc import Sequence
 
-from passes.fusion.grouping import Group, Grouping, Key, Source
-from passes.layout import Layout, collapse
-from passes.lowering.operands import VECTOR, Lowered, Lowering, Walk, gather_walks, loops_over
+from passes.fusion.buffers import Home, Key
+from passes.fusion.groups import Group, Groups, Source, Walk
+from passes.fusion.walks import gather_walks, operand_walks, source_walks, sums_across
+from passes.layout import Layout
+from passes.lowering.operands import VECTOR, Lowered, Lowering, loops_over
 from staticgrad.ir import expr as ex, forms
 from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.expr import Access, Expr
@@ -33,30 +34,16 @@ from staticgrad.ir.kernel import (
 )  # fmt: skip
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64
-from staticgrad.types.size_hints import hint_value
 from staticgrad.types.tensor import Shape, c_strides
 
-#: Sums from here on, as far as a hint tells, are taken a vector of them at a time where their terms
-#: lie across memory; fewer would leave most lanes empty.
-_FEWEST_ACROSS: Final = 8
 
-
-def lower_group(grouping: Grouping, group: Group, copied: Mapping[Walk, Key]) -> Lowered:
-    """The kernel that computes ``group``: a function of the group, which makes no buffer.
-
-    Args:
-        grouping: where the group comes from.
-        group: what to compute.
-        copied: operands that are to be read through a contiguous copy over the domain.
-
-    Raises:
-        RowNotContiguous: some operands' rows need such copies.
-    """
-    return _LOWERINGS[group.kind](Lowering(grouping, group, copied=copied))
+def lower_group(groups: Groups, group: Group) -> Lowered:
+    """The kernel that computes ``group``, one of ``groups``."""
+    return _LOWERINGS[group.kind](Lowering(groups, group))
 
 
 def _lower_copy(low: Lowering) -> Lowered:
-    copy = low.group.copy
+    copy = low.group.transfer
     assert copy is not None
     layout = Layout.contiguous(copy.target_type.shape)
     if copy.region is not None:
@@ -82,30 +69,9 @@ def _vector(low: Lowering, segment: int) -> tuple[list[Axis], Axis]:
     return axes, Axis(VECTOR, low.extent(flat[-1][1]) if flat else 1)
 
 
-def _node_walks(low: Lowering) -> list[Walk]:
-    """The walks of everything the group's nodes read from memory."""
-    walks: list[Walk] = []
-    grouping, group = low.grouping, low.group
-    for node in group.nodes:
-        form = node.form
-        if isinstance(form, Gather | GatherAlong):
-            walks += gather_walks(group, grouping, node)[:2]
-        elif isinstance(form, forms.Search):
-            walks += _source_walks(low, [grouping.source(node.args[1])])
-        elif not isinstance(form, Contract):
-            walks += _source_walks(low, [grouping.source(a) for a in node.args])
-    walks += _source_walks(low, [r.source for r in group.reductions.values()])
-    return walks
-
-
-def _source_walks(low: Lowering, sources: Iterable[Source]) -> list[Walk]:
-    found: list[Walk] = []
-    for source in sources:
-        if source.inline:
-            found += _source_walks(low, [low.grouping.source(a) for a in source.base[0].args])
-        elif not low.inside(source):
-            found.append(low.walk(source))
-    return found
+def _walks(low: Lowering) -> list[Walk]:
+    """The walks of everything that the group reads from memory."""
+    return operand_walks(low.groups, low.group)
 
 
 def _evaluate_nodes(low: Lowering) -> None:
@@ -113,15 +79,15 @@ def _evaluate_nodes(low: Lowering) -> None:
     for node in low.group.nodes:
         form = node.form
         if isinstance(form, Gather | GatherAlong):
-            low.memo[(node, 0)] = _gathered(low, node)
+            low.memo[Home(node)] = _gathered(low, node)
         elif isinstance(form, forms.Search):
-            low.memo[(node, 0)] = _searched(low, node, form.right)
+            low.memo[Home(node)] = _searched(low, node, form.right)
         elif isinstance(form, Pointwise):
-            low.memo[(node, 0)] = low.scalar(node)
+            low.memo[Home(node)] = low.scalar(node)
 
 
 def _gathered(low: Lowering, node: Node) -> Expr:
-    data, indices, stride = gather_walks(low.group, low.grouping, node)
+    data, indices, stride = gather_walks(low.groups, node)
     form = node.form
     assert isinstance(form, INDEXED)
     axis = form.axis
@@ -136,7 +102,7 @@ def _gathered(low: Lowering, node: Node) -> Expr:
 
 
 def _searched(low: Lowering, node: Node, right: bool) -> Expr:
-    row, value = map(low.grouping.source, node.args)
+    row, value = map(low.groups.source, node.args)
     operand = low.operand(row.base, row.layout.offset, row.type.dtype, "in")
     low.reads[row.base] = None
     (stride,), (size,) = row.layout.strides, row.type.shape
@@ -158,7 +124,7 @@ def _index_position(low: Lowering, node: Node) -> Expr:
     shape = node.args[1].type.shape
     start = form.axis if isinstance(form, Gather | ScatterAdd) else 0
     names = low.axis_names()
-    strides = low.grouping.source(node.args[1]).layout.strides
+    strides = low.groups.source(node.args[1]).layout.strides
     at = [
         ex.index(name) if stride != 0 else ex.literal(0, I64)
         for name, stride in zip(names[start : start + len(shape)], strides, strict=True)
@@ -166,9 +132,10 @@ def _index_position(low: Lowering, node: Node) -> Expr:
     return low.position(shape, at)
 
 
-def _stores(low: Lowering, shape_of: Callable[[Key], Shape]) -> list[tuple[Key, Walk]]:
+def _stores(low: Lowering) -> list[tuple[Key, Walk]]:
+    """The values that the group stores element by element, each with its walk."""
     return [
-        (key, low.store_walk(key, shape_of(key)))
+        (key, low.store_walk(key, low.groups.value_type(key).shape))
         for key in low.group.stored
         if key not in low.group.reductions
     ]
@@ -178,8 +145,8 @@ def _lower_map(low: Lowering) -> Lowered:
     group = low.group
     rank = len(group.domain)
     outer_shape = group.domain[: rank - group.row]
-    stores = _stores(low, lambda key: key[0].types[key[1]].shape)
-    if not stores and _row_lies_across(low):
+    stores = _stores(low)
+    if sums_across(low.groups, group):
         split = rank - group.row
         return _columns_step(low, range(split), range(split, rank), in_lanes=True)
     results = [(key, low.store_walk(key, outer_shape)) for key in group.reductions]
@@ -188,15 +155,14 @@ def _lower_map(low: Lowering) -> Lowered:
         if not group.reductions
         else [range(rank - group.row), range(rank - group.row, rank)]
     )
-    walks = [*_node_walks(low), *(w for _, w in (*stores, *results))]
+    walks = [*_walks(low), *(w for _, w in (*stores, *results))]
     low.loops = loops_over(group.domain, segments, walks, merge=not group.indexed)
     axes, vector = _vector(low, len(segments) - 1)
-    if group.reductions and len(low.loops.names[1]) > 1:
-        raise RowNotContiguous([w for w in walks if not _one_run(w, group)])
     _evaluate_nodes(low)
     body: list[Statement] = list(low.checks)
     body += [
-        Store(low.access(w, key[0].types[key[1]].dtype, "out"), low.memo[key]) for key, w in stores
+        Store(low.access(w, low.groups.value_type(key).dtype, "out"), low.memo[key])
+        for key, w in stores
     ]
     names = {key: f"r{n}" for n, key in enumerate(group.reductions)}
     body += [Accumulate(names[k], r.kind, low.value(r.source)) for k, r in group.reductions.items()]
@@ -208,35 +174,6 @@ def _lower_map(low: Lowering) -> Lowered:
         )
         stages.append(Scalar(tuple(finals)))
     return low.finish(stages, axes)
-
-
-class RowNotContiguous(Exception):  # noqa: N818 - a signal to the caller, never shown
-    """The rows of a reduction are several runs in these operands: they need contiguous copies."""
-
-    def __init__(self, walks: list[Walk]) -> None:
-        super().__init__("rows are not contiguous")
-        self.walks = walks
-
-
-def _one_run(walk: Walk, group: Group) -> bool:
-    row = range(len(group.domain) - group.row, len(group.domain))
-    extents, _ = collapse([group.domain[a] for a in row], [[walk.strides[a] for a in row]])
-    return len(extents) <= 1
-
-
-def _row_lies_across(low: Lowering) -> bool:
-    """Whether the terms of the one sum of a group follow each other across memory, not along it.
-
-    Then whole vectors of neighbouring rows are read at once, a term of each.
-    """
-    group = low.group
-    last = len(group.domain) - group.row - 1
-    if len(group.reductions) != 1 or last < 0 or group.indexed or group.checks:
-        return False
-    moves = {(w.strides[last], w.strides[-1]) for w in _node_walks(low)}
-    across = any(kept == 1 and term not in (0, 1) for kept, term in moves)
-    along = any(kept not in (0, 1) for kept, _ in moves)
-    return across and not along and hint_value(group.domain[last]) >= _FEWEST_ACROSS
 
 
 def _lower_columns(low: Lowering) -> Lowered:
@@ -257,7 +194,7 @@ def _columns_step(
         strides[axis] = stride
     target = Walk(key, 0, tuple(strides))
     merge = not group.indexed
-    low.loops = loops_over(group.domain, [kept, summed], [*_node_walks(low), target], merge)
+    low.loops = loops_over(group.domain, [kept, summed], [*_walks(low), target], merge)
     flat = low.loops.flat(0)
     if flat:
         low.rename[flat[-1][0]] = VECTOR
@@ -279,12 +216,12 @@ def _lower_gemm(low: Lowering) -> Lowered:
     form = anchor.form
     assert isinstance(form, Contract)
     rank = len(group.domain)
-    a, b = (low.grouping.source(arg) for arg in anchor.args)
+    a, b = (low.groups.source(arg) for arg in anchor.args)
     a_walk, a_rows, a_inner = _matrix(low, a, form.transpose_a)
     b_walk, b_inner, b_columns = _matrix(low, b, form.transpose_b)
     inner = a.type.shape[-2 if form.transpose_a else -1]
-    stores = _stores(low, lambda key: key[0].types[key[1]].shape)
-    walks = [a_walk, b_walk, *_node_walks(low), *(w for _, w in stores)]
+    stores = _stores(low)
+    walks = [a_walk, b_walk, *_walks(low), *(w for _, w in stores)]
     segments = [list(range(rank - 2)), [rank - 2], [rank - 1]]
     low.loops = loops_over(group.domain, segments[:1], walks, merge=not group.indexed)
     _keep_matrix_axes(low, walks, rank)
@@ -305,10 +242,11 @@ def _lower_gemm(low: Lowering) -> Lowered:
         b_access.operand,
         (*b_access.strides, ("k", low.argument(b_inner)), ("j", low.argument(b_columns))),
     )
-    low.memo[(anchor, 0)] = ex.ref("acc", dtype)
+    low.memo[Home(anchor)] = ex.ref("acc", dtype)
     _evaluate_nodes(low)
     body = tuple(
-        Store(low.access(w, key[0].types[key[1]].dtype, "out"), low.memo[key]) for key, w in stores
+        Store(low.access(w, low.groups.value_type(key).dtype, "out"), low.memo[key])
+        for key, w in stores
     )
     return low.finish([Gemm(i, j, k, a_access, b_access, body)], axes)
 
@@ -346,9 +284,9 @@ def _lower_scatter(low: Lowering) -> Lowered:
     assert isinstance(form, INDEXED)
     axis = form.axis
     rank = len(group.domain)
-    target, indices, stride = gather_walks(group, low.grouping, node)
-    update = low.grouping.source(node.args[0])
-    walks = [target, indices, *_source_walks(low, [update])]
+    target, indices, stride = gather_walks(low.groups, node)
+    update = low.groups.source(node.args[0])
+    walks = [target, indices, *source_walks(low.groups, low.group, [update])]
     # The last axis is the vector axis unless lanes could meet in one element: then it is serial.
     conflict = rank == 0 or indices.strides[-1] != 0 or target.strides[-1] == 0
     low.loops = loops_over(group.domain, [range(rank)], walks, merge=False)
@@ -371,11 +309,11 @@ def _lower_scan(low: Lowering) -> Lowered:
     (node,) = low.group.nodes
     form, domain = node.form, low.group.domain
     assert isinstance(form, Scan)
-    sources = [low.grouping.source(arg) for arg in node.args]
+    sources = [low.groups.source(arg) for arg in node.args]
     strides = c_strides(domain)
-    here = Walk((node, 0), 0, strides)
-    before = Walk((node, 0), 0, tuple(0 if k == form.axis else s for k, s in enumerate(strides)))
-    walks = [here, before, *_source_walks(low, sources)]
+    here = Walk(Home(node), 0, strides)
+    before = Walk(Home(node), 0, tuple(0 if k == form.axis else s for k, s in enumerate(strides)))
+    walks = [here, before, *source_walks(low.groups, low.group, sources)]
     low.loops = loops_over(domain, [range(len(domain))], walks, merge=False)
     flat = low.loops.flat(0)
     if form.axis == len(domain) - 1:  # lanes would depend on each other
@@ -400,10 +338,11 @@ def _lower_sort(low: Lowering) -> Lowered:
     form, domain = node.form, low.group.domain
     assert isinstance(form, forms.Sort)
     others = [axis for axis in range(len(domain)) if axis != form.axis]
-    row = low.walk(low.grouping.source(node.args[0]))
+    row = low.walk(low.groups.source(node.args[0]))
     chosen = Walk(row.base, row.offset, _without(row.strides, form.axis))
     shape = node.types[0].shape
-    results = {key: low.store_walk(key, shape) for key in low.group.stored}
+    stored = [key for key in low.group.stored if isinstance(key, Home)]
+    results = {key: low.store_walk(key, shape) for key in stored}
     low.loops = loops_over(domain, [others, [form.axis]], [row, chosen, *results.values()], True)
     axes, along = _vector(low, 1)
     key = form.key(ex.load(low.access(row, node.args[0].type.dtype), node.args[0].type.dtype))
@@ -411,13 +350,13 @@ def _lower_sort(low: Lowering) -> Lowered:
     order = Order("at", key, low.scratch_operand(node, words))
     place = ex.ref(order.name, I64)
     values: list[Expr] = [place, place]
-    if (node, 0) in results:
+    if Home(node) in results:
         dtype = node.types[0].dtype
         values[0] = ex.load(
             low.access(chosen, dtype, gather=(row.strides[form.axis],)), dtype, place
         )
     stores = tuple(
-        Store(low.access(walk, node.types[key[1]].dtype, "out"), values[key[1]])
+        Store(low.access(walk, node.types[key.result].dtype, "out"), values[key.result])
         for key, walk in results.items()
     )
     single = along.extent == 1  # an axis of size 1 has no loop

@@ -11,7 +11,8 @@ import staticgrad as sg
 from passes import residuals
 from passes.cse import CommonSubexpressions
 from passes.fuse import fuse
-from passes.fusion.grouping import Grouping
+from passes.fusion.groups import Groups
+from passes.fusion.merging import fused
 from passes.memory import Planner
 from passes.pipelines import pipeline
 from passes.residuals import MOST_VALUES, Residuals
@@ -152,11 +153,11 @@ def asked(monkeypatch) -> list[sg.Graph]:
     """The graphs whose kernels fusion was asked for."""
     graphs: list[sg.Graph] = []
 
-    def noted(graph: sg.Graph) -> Grouping:
+    def noted(graph: sg.Graph) -> Groups:
         graphs.append(graph)
-        return Grouping(graph)
+        return fused(graph)
 
-    monkeypatch.setattr(residuals, "Grouping", noted)
+    monkeypatch.setattr(residuals, "fused", noted)
     return graphs
 
 

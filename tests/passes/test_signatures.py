@@ -11,10 +11,11 @@ from hypothesis import given, settings
 import passes.lowering.signatures
 import staticgrad as sg
 from passes.fuse import fuse
-from passes.fusion.grouping import Group, Grouping
+from passes.fusion.copies import with_copies
+from passes.fusion.merging import fused
 from passes.lowering.operands import Lowered
 from passes.lowering.signatures import Lowerings
-from passes.lowering.stages import RowNotContiguous, lower_group
+from passes.lowering.stages import lower_group
 from passes.pipelines import pipeline
 from tests.passes.golden_models import MODELS
 from tests.random_graphs import graphs
@@ -45,27 +46,12 @@ def recurrence(count: int) -> sg.Graph:
     return trained(sg.square(h).mean(), [w, u])
 
 
-def outcome(lower: Callable[[], Lowered]) -> object:
-    """A lowered group, or the operands that are refused."""
-    try:
-        return lower()
-    except RowNotContiguous as signal:
-        return signal.walks
-
-
 def check_groups(graph: sg.Graph, merge: bool = True) -> None:
-    grouping = Grouping(graph, merge)
-    lowerings = Lowerings(grouping)
-
-    def alone(group: Group) -> object:
-        return outcome(lambda: lower_group(grouping, group, {}))
-
-    def shared(group: Group) -> object:
-        return outcome(lambda: lowerings.lower(group, {}))
-
+    groups = with_copies(fused(graph, merge)).groups
+    lowerings = Lowerings()
     for _ in range(2):  # the second time all is known
-        for group in grouping.groups:
-            assert shared(group) == alone(group)
+        for group in groups.all:
+            assert lowerings.lower(groups, group) == lower_group(groups, group)
 
 
 @pytest.mark.parametrize("merge", [True, False])

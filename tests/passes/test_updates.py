@@ -192,9 +192,9 @@ def test_swaps_are_fused_once_each_and_cost_one_copy_a_pair(
     lowered = []
 
     class Counting(Lowerings):
-        def lower(self, group: Any, copied: Any) -> Any:
+        def lower(self, groups: Any, group: Any) -> Any:
             lowered.append(group)
-            return super().lower(group, copied)
+            return super().lower(groups, group)
 
     monkeypatch.setattr(passes.fuse, "Lowerings", Counting)
     updates, wanted = {}, {}

@@ -1,0 +1,169 @@
+"""What must lie in a buffer of its own: outputs, new values of parameters, rows in one run.
+
+Most of these are the home of some value, which its group then stores. The others take a group that
+copies: an output that is an input or a view, a value that is an output twice, a row of a reduction
+that is several runs of memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from passes.fusion.buffers import Copied, Home, Key
+from passes.fusion.groups import Group, Groups, Source, Transfer, Walk, needs_home
+from passes.fusion.walks import broken_rows
+from passes.layout import Layout
+from staticgrad.ir.graph import Parameter, Symbolic
+from staticgrad.types.tensor import TensorType
+
+
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """Groups that write every root into a buffer of its own.
+
+    ``outputs``: the buffer of each output by name. ``updates``: the buffer of the new value of each
+    parameter whose value changes.
+    """
+
+    groups: Groups
+    outputs: Mapping[str, Key]
+    updates: tuple[tuple[Parameter, Key], ...]
+
+
+def with_copies(groups: Groups) -> Placed:
+    """The groups, and those that copy what must lie in a buffer of its own."""
+    roots = _Copying(groups)
+    outputs = {name: roots.of_root(value) for name, value in groups.graph.outputs.items()}
+    changing = [pair for pair in groups.graph.updates if not _keeps_its_value(groups, *pair)]
+    updates = tuple((parameter, roots.of_root(value)) for parameter, value in changing)
+    rows = _Copying(roots.result())
+    rows.make_rows_contiguous()
+    return Placed(rows.result(), outputs, updates)
+
+
+def with_late_copies(groups: Groups, keys: Iterable[Key]) -> tuple[Groups, Mapping[Key, Key]]:
+    """The groups, and one for each of these buffers that copies it as it lies; the copies."""
+    copying = _Copying(groups)
+    found: dict[Key, Key] = {}
+    for key in keys:
+        kind = groups.value_type(key)
+        flat = TensorType(kind.dtype, (kind.size,))
+        source = Source(key, flat, Layout.contiguous(flat.shape))
+        found[key] = copying.copy(source, groups.phases[key.node])
+    return copying.result(), found
+
+
+class _Copying:
+    """Groups while more are added, and while more of their values are stored."""
+
+    def __init__(self, groups: Groups) -> None:
+        self._before = groups
+        self._groups = dict(groups.by_number)
+        self._owners = dict(groups.owners)
+        self._types = dict(groups.types)
+        self._stored: dict[int, dict[Key, None]] = {}  # by group, beyond what it stores already
+        self._taken: set[Key] = set()  # buffers that are a root's
+        self._count = max(groups.by_number, default=-1) + 1
+        self._copies = sum(isinstance(key, Copied) for key in groups.types)
+
+    def result(self) -> Groups:
+        """The groups after all copies."""
+        for number, more in self._stored.items():
+            group = self._groups[number]
+            stored = tuple(dict.fromkeys([*group.stored, *more]))
+            if len(stored) > len(group.stored):
+                self._groups[number] = replace(group, stored=stored)
+        return replace(self._before, by_number=self._groups, owners=self._owners, types=self._types)
+
+    def of_root(self, value: Symbolic) -> Key:
+        """The buffer of an output or update, which is its alone."""
+        source = self._before.source(value)
+        if not source.uniform:
+            source = self._in_memory(source)
+        if self._may_be_taken(source):
+            key = source.base
+        else:
+            key = self.copy(source, self._before.phases[value.node])
+        self._taken.add(key)
+        return key
+
+    def copy(self, source: Source, phase: int) -> Key:
+        """A contiguous copy of a value, in a new buffer."""
+        if not source.uniform:
+            source = self._in_memory(source)
+        key = Copied(source.base.node, self._copies)
+        self._copies += 1
+        self._types[key] = source.type
+        owner = None if source.inline else self._owners.get(source.base)
+        level = 1 + (0 if owner is None else self._groups[owner].level)
+        transfer = Transfer(key, source.type, source)
+        group = Group(self._count, "copy", source.type.shape, level, phase, transfer=transfer)
+        self._add(group, key)
+        return key
+
+    def make_rows_contiguous(self) -> None:
+        """Copies of the operands whose rows a reduction would find in several runs."""
+        for group in [*self._groups.values()]:
+            walks = broken_rows(self._before, group)
+            if walks:
+                copied = {walk: self._copied_row(walk, group) for walk in walks}
+                self._groups[group.number] = replace(group, copied=copied)
+
+    def _copied_row(self, walk: Walk, group: Group) -> Key:
+        kind = TensorType(self._before.value_type(walk.base).dtype, group.domain)
+        source = Source(walk.base, kind, Layout(walk.offset, walk.strides), direct=False)
+        return self.copy(source, group.phase)
+
+    def _add(self, group: Group, key: Key) -> None:
+        self._groups[group.number] = group
+        self._owners[key] = group.number
+        self._count += 1
+
+    def _in_memory(self, source: Source) -> Source:
+        """The same value, readable from a buffer: its home will store it."""
+        if needs_home(source) and source.base not in self._owners:
+            self._give_home(source)
+        number = self._owners.get(source.base)
+        if number is not None:
+            self._stored.setdefault(number, {})[source.base] = None
+        return Source(source.base, source.type, source.layout, source.direct)
+
+    def _give_home(self, source: Source) -> None:
+        """An inline value that somebody must read from memory gets a kernel of its own."""
+        node = source.base.node
+        home = Group(
+            self._count,
+            "map",
+            node.types[0].shape,
+            1,
+            self._before.phases[node],
+            (node,),
+            indexed=not self._before.sources[node, 0].uniform,
+        )
+        self._add(home, source.base)
+
+    def _may_be_taken(self, source: Source) -> bool:
+        """Whether a group computes just these bytes into a buffer that is no root's yet."""
+        base = source.base
+        return (
+            not source.inline
+            and base in self._owners
+            and base not in self._taken
+            and self._is_whole(source)
+        )
+
+    def _is_whole(self, source: Source) -> bool:
+        """Whether a value is all of its base in C order: the base, or a reshape of it."""
+        whole = source.type.size == self._before.value_type(source.base).size
+        return source.direct or (whole and source.layout.is_contiguous(source.type.shape))
+
+
+def _keeps_its_value(groups: Groups, parameter: Parameter, value: Symbolic) -> bool:
+    """Whether an update writes what is there already: then it is no step, and takes no lock."""
+    source = groups.source(value)
+    return (
+        source.base == Home(parameter.node)
+        and source.type == parameter.type
+        and source.layout == Layout.contiguous(parameter.type.shape)
+    )

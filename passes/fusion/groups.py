@@ -1,0 +1,167 @@
+"""Fusion groups: which nodes share a kernel, which group owns each value, and what is stored.
+
+``Groups`` is a frozen value. ``grouping.group`` makes one of a graph, ``merging.merged`` and
+``copies.with_copies`` make another of it, and ``passes.fuse`` makes a Schedule of the last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set as AbstractSet
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from passes.fusion.buffers import Home, Key
+from passes.layout import Layout
+from staticgrad.analysis.users import ValueKey
+from staticgrad.ir.forms import Region
+from staticgrad.ir.graph import Constant, Graph, Node, Symbolic
+from staticgrad.types.dim import Size
+from staticgrad.types.tensor import Shape, TensorType
+
+GroupKind = Literal["map", "columns", "gemm", "scatter", "scan", "sort", "copy"]
+
+
+class Source(NamedTuple):
+    """A value as it is read: ``layout`` over the buffer ``base``, or inline at ``depth`` > 0.
+
+    An inline value is rebuilt in each reader. ``direct``: it is the base itself, not a view of it,
+    so its own group reads it from registers. ``uniform``: an inline value with the same number
+    everywhere, so a view of it is the same.
+    """
+
+    base: Key
+    type: TensorType
+    layout: Layout
+    direct: bool = True
+    depth: int = 0
+    uniform: bool = False
+
+    @property
+    def inline(self) -> bool:
+        return self.depth > 0
+
+
+class Walk(NamedTuple):
+    """How an operand moves over the axes of a domain, in elements of its buffer."""
+
+    base: Key
+    offset: Size
+    strides: Shape
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """One reduction of a group: ``source`` combined over the group's row (or columns)."""
+
+    source: Source
+    kind: str
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """``source`` (None: the number ``fill``) written to ``region`` of the buffer ``target``."""
+
+    target: Key
+    target_type: TensorType
+    source: Source | None
+    region: Region | None = None
+    fill: bool | int | float = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Nodes that one kernel computes over ``domain``, in the order of the graph.
+
+    ``number``: its place in the order in which groups were begun. ``level``: one more than the
+    highest level that it read when it was begun. ``phase``: the highest derivative order that it
+    depends on, its own nodes included. ``row``: how many trailing axes its reductions combine;
+    ``summed``: the axes of a columns group. ``indexed``: some node asks for its position, so axes
+    keep their identity. ``checked``: some node looks up indices, or searches, which only a map can.
+    ``stored``: its values that somebody outside reads. ``transfer``: what a copy group does.
+    ``copied``: operands that are read through a contiguous copy over the domain.
+    """
+
+    number: int
+    kind: GroupKind
+    domain: Shape
+    level: int
+    phase: int
+    nodes: tuple[Node, ...] = ()
+    row: int = 0
+    summed: tuple[int, ...] = ()
+    reductions: Mapping[Key, Reduction] = field(default_factory=dict)
+    indexed: bool = False
+    checked: bool = False
+    stored: tuple[Key, ...] = ()
+    transfer: Transfer | None = None
+    copied: Mapping[Walk, Key] = field(default_factory=dict)
+
+    @property
+    def members(self) -> tuple[Node, ...]:
+        """All nodes that it computes something for, as people are told: each once."""
+        if self.transfer is not None:
+            return (self.transfer.target.node,)
+        return tuple(dict.fromkeys([*self.nodes, *(key.node for key in self.reductions)]))
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """The groups of a graph by number, and how every value of it is read.
+
+    ``owners``: the number of the group that computes each buffer; leaves and inline values have
+    none. ``types``: of buffers that are no result of a node. ``kept``: values that the user wants
+    in memory until their last use.
+    """
+
+    graph: Graph
+    by_number: Mapping[int, Group]
+    owners: Mapping[Key, int]
+    sources: Mapping[ValueKey, Source]
+    types: Mapping[Key, TensorType]
+    kept: AbstractSet[Key]
+    phases: Mapping[Node, int]
+    users: Mapping[ValueKey, Sequence[Node]]
+    roots: AbstractSet[ValueKey]
+
+    @property
+    def all(self) -> Sequence[Group]:
+        """The groups, in the order in which they were begun."""
+        return [*self.by_number.values()]
+
+    def __len__(self) -> int:
+        return len(self.by_number)
+
+    def source(self, value: Symbolic) -> Source:
+        """How ``value`` is read."""
+        return self.sources[value.key]
+
+    def value_type(self, key: Key) -> TensorType:
+        """Element type and shape of a buffer."""
+        return key.node.types[key.result] if isinstance(key, Home) else self.types[key]
+
+    def home(self, key: Key) -> Group | None:
+        """The group that computes a buffer; None for leaves and inline values."""
+        number = self.owners.get(key)
+        return None if number is None else self.by_number[number]
+
+    def stores(self, key: Key) -> bool:
+        """Whether a kernel writes the value for others to read."""
+        home = self.home(key)
+        return home is not None and key in home.stored
+
+    def aligned_home(self, source: Source, domain: Shape) -> Group | None:
+        """The value's home, if a reader over ``domain`` meets exactly the element it computes."""
+        if not meets_elements(source, domain):
+            return None
+        home = self.home(source.base)
+        return None if home is None or source.base in home.reductions else home
+
+
+def meets_elements(source: Source, domain: Shape) -> bool:
+    """Whether a reader over ``domain`` reads of a value the element at its own position."""
+    return source.direct and source.depth == 0 and source.type.shape == domain
+
+
+def needs_home(source: Source) -> bool:
+    """Whether somebody must compute an inline value before it can be read from a buffer."""
+    return source.inline and not isinstance(source.base.node.op, Constant)

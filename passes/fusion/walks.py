@@ -1,0 +1,141 @@
+"""How the operands of a group move over its domain, and which rows are several runs of memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from passes.fusion.buffers import Home, Key
+from passes.fusion.groups import Group, Groups, Source, Walk, meets_elements
+from passes.layout import Layout, collapse
+from staticgrad.ir.forms import INDEXED, Contract, Gather, GatherAlong, ScatterAdd, Search
+from staticgrad.ir.graph import Node
+from staticgrad.types.dim import Size
+from staticgrad.types.size_hints import hint_value
+from staticgrad.types.tensor import Shape, c_strides
+
+#: Sums from here on, as far as a hint tells, are taken a vector of them at a time where their terms
+#: lie across memory; fewer would leave most lanes empty.
+_FEWEST_ACROSS: Final = 8
+
+
+def walk_of(group: Group, source: Source) -> Walk:
+    """How a source moves over the domain of the group that reads it, a copy of it where it has one.
+
+    The source may have fewer axes than the domain, and stretches over the others.
+    """
+    strides = source.layout.broadcast(source.type.shape, group.domain)
+    walk = Walk(source.base, source.layout.offset, strides)
+    copy = group.copied.get(walk)
+    return walk if copy is None else Walk(copy, 0, c_strides(group.domain))
+
+
+def store_walk(group: Group, key: Key, shape: Shape) -> Walk:
+    """A contiguous buffer over the domain's leading axes (``shape``), unmoved by the rest."""
+    rest = len(group.domain) - len(shape)
+    return Walk(key, 0, (*c_strides(shape), *(0,) * rest))
+
+
+def computes(groups: Groups, group: Group, source: Source) -> bool:
+    """Whether the group itself computes the source, element by element."""
+    return (
+        meets_elements(source, group.domain)
+        and group.transfer is None
+        and source.base not in group.reductions
+        and groups.home(source.base) is group
+    )
+
+
+def operand_walks(groups: Groups, group: Group) -> list[Walk]:
+    """The walks of everything that a group reads from memory; of a product those of its epilogue.
+
+    A walk that several nodes take occurs several times.
+    """
+    walks: list[Walk] = []
+    for node in group.nodes:
+        form = node.form
+        if isinstance(form, Gather | GatherAlong):
+            walks += gather_walks(groups, node)[:2]
+        elif isinstance(form, Search):
+            walks += source_walks(groups, group, [groups.source(node.args[1])])
+        elif not isinstance(form, Contract):
+            walks += source_walks(groups, group, [groups.source(a) for a in node.args])
+    walks += source_walks(groups, group, [r.source for r in group.reductions.values()])
+    return walks
+
+
+def source_walks(groups: Groups, group: Group, sources: Iterable[Source]) -> list[Walk]:
+    """The walks that a group takes to read these values, those behind inline values too."""
+    found: list[Walk] = []
+    for source in sources:
+        if source.inline:
+            args = source.base.node.args
+            found += source_walks(groups, group, [groups.source(a) for a in args])
+        elif not computes(groups, group, source):
+            found.append(walk_of(group, source))
+    return found
+
+
+def gather_walks(groups: Groups, node: Node) -> tuple[Walk, Walk, Size]:
+    """Of a gather: the walk of the data, that of the indices, and the stride of the index.
+
+    For a scatter the data is the result, laid out contiguously.
+    """
+    form = node.form
+    assert isinstance(form, INDEXED)
+    axis = form.axis
+    indices = groups.source(node.args[1])
+    base: Key
+    if isinstance(form, Gather | GatherAlong):
+        data = groups.source(node.args[0])
+        base, layout = data.base, data.layout
+    else:
+        base, layout = Home(node), Layout.contiguous(node.types[0].shape)
+    before, stride, after = layout.strides[:axis], layout.strides[axis], layout.strides[axis + 1 :]
+    if isinstance(form, Gather | ScatterAdd):
+        rank = indices.type.rank
+        moves = (*before, *(0,) * rank, *after)
+        index_moves = (*(0,) * axis, *indices.layout.strides, *(0,) * len(after))
+    else:
+        moves = (*before, 0, *after)
+        index_moves = indices.layout.strides
+    return (
+        Walk(base, layout.offset, moves),
+        Walk(indices.base, indices.layout.offset, index_moves),
+        stride,
+    )
+
+
+def sums_across(groups: Groups, group: Group) -> bool:
+    """Whether a group is one sum whose terms follow each other across memory, not along it.
+
+    Then whole vectors of neighbouring rows are read at once, a term of each.
+    """
+    if any(key not in group.reductions for key in group.stored):
+        return False
+    last = len(group.domain) - group.row - 1
+    if len(group.reductions) != 1 or last < 0 or group.indexed or group.checked:
+        return False
+    moves = {(w.strides[last], w.strides[-1]) for w in operand_walks(groups, group)}
+    across = any(kept == 1 and term not in (0, 1) for kept, term in moves)
+    along = any(kept not in (0, 1) for kept, _ in moves)
+    return across and not along and hint_value(group.domain[last]) >= _FEWEST_ACROSS
+
+
+def broken_rows(groups: Groups, group: Group) -> Sequence[Walk]:
+    """The operands whose rows are several runs of memory: a reduction must read copies of them.
+
+    A reduction over one axis has none, and neither has one whose rows lie across memory.
+    """
+    if group.kind != "map" or group.row < 2 or not group.reductions or group.indexed:
+        return ()
+    if sums_across(groups, group):
+        return ()
+    walks = dict.fromkeys(operand_walks(groups, group))
+    return [walk for walk in walks if not _is_one_run(walk, group)]
+
+
+def _is_one_run(walk: Walk, group: Group) -> bool:
+    row = range(len(group.domain) - group.row, len(group.domain))
+    extents, _ = collapse([group.domain[a] for a in row], [[walk.strides[a] for a in row]])
+    return len(extents) <= 1

@@ -1,0 +1,121 @@
+"""Groups as values: what every step of fusion gives, and that it leaves what it was given."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import FrozenInstanceError, fields
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+import staticgrad as sg
+from passes.fuse import fuse
+from passes.fusion.buffers import CheckBuffer, Copied, Home, Partial, ScratchBuffer
+from passes.fusion.copies import with_copies, with_late_copies
+from passes.fusion.grouping import group
+from passes.fusion.groups import Group, Groups
+from passes.fusion.merging import fused, merged
+from passes.fusion.walks import broken_rows
+from passes.pipelines import pipeline
+from staticgrad.analysis.evaluate import same_bytes
+from staticgrad.ir.forms import Leaf, Pointwise
+from tests.passes.golden_models import MODELS
+from tests.random_graphs import graphs
+
+GOLDEN = {name: pipeline("O1")(make()) for name, make in MODELS.items()}
+
+
+def seen(groups: Groups) -> list[object]:
+    """All that the groups say, as it is now."""
+    tables = [groups.owners, groups.sources, groups.types, groups.phases]
+    each = [tuple(getattr(g, f.name) for f in fields(Group)) for g in groups.all]
+    return [*map(dict, tables), set(groups.kept), set(groups.roots), each]
+
+
+def check_steps(graph: sg.Graph) -> None:
+    """Every value is owned once, every step of fusion leaves the value before as it was."""
+    first = group(graph)
+    before = seen(first)
+    second = merged(first)
+    assert seen(first) == before
+    between = seen(second)
+    placed = with_copies(second)
+    assert seen(second) == between
+    after = seen(placed.groups)
+    late, copies = with_late_copies(placed.groups, placed.outputs.values())
+    assert seen(placed.groups) == after
+    assert {*copies.values()} == {*late.types} - {*placed.groups.types}
+    for groups in (first, second, placed.groups, late):
+        check_owners(groups)
+    roots = [*placed.outputs.values(), *(key for _, key in placed.updates)]
+    assert len(set(roots)) == len(roots)
+    assert all(placed.groups.home(key) is not None for key in roots)
+    assert all(not broken_rows(placed.groups, g) or g.copied for g in placed.groups.all)
+
+
+def check_owners(groups: Groups) -> None:
+    members = Counter(node for each in groups.all for node in each.nodes)
+    assert set(members.values()) <= {1}
+    assert all(key == each.number for key, each in groups.by_number.items())
+    assert {*groups.owners.values()} <= {*groups.by_number}
+    for each in groups.all:
+        assert all(groups.home(key) is each for key in each.stored)
+        assert all(groups.home(key) is each for key in each.reductions)
+    for node in groups.graph.nodes:
+        source = groups.sources[node, 0]
+        if isinstance(node.form, Leaf):
+            assert groups.home(Home(node)) is None
+        elif isinstance(node.form, Pointwise) and not source.inline:
+            assert node in groups.by_number[groups.owners[Home(node)]].nodes
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_value_has_one_owner_in_four_training_steps(name: str) -> None:
+    check_steps(GOLDEN[name])
+
+
+@given(graphs())
+@settings(max_examples=50)
+def test_every_value_of_a_random_graph_has_one_owner(drawn: Any) -> None:
+    graph, _ = drawn
+    check_steps(graph)
+    check_steps(pipeline("O1")(graph))
+
+
+def test_groups_cannot_be_written() -> None:
+    groups = fused(GOLDEN["mlp"])
+    for value, name in ((groups, "kept"), (groups.all[0], "stored"), (groups.all[0], "nodes")):
+        with pytest.raises(FrozenInstanceError):
+            setattr(value, name, ())
+
+
+def test_buffers_of_one_node_are_told_apart() -> None:
+    node = sg.input("x", (2,)).node
+    made = [Home(node), Home(node, 1), Partial(node), CheckBuffer(node), ScratchBuffer(node)]
+    made += [Copied(node, 0), Copied(node, 1)]
+    assert len(set(made)) == len(made)
+    assert Home(node) == node.values[0].key
+
+
+@pytest.mark.parametrize("merge", [True, False])
+def test_a_row_in_several_runs_is_copied_once_for_all_that_read_it(merge: bool) -> None:
+    x = sg.input("x", ("n", 3, 4), "float64")
+    turned = sg.transpose(x, (0, 2, 1))
+    graph = sg.Graph((sg.exp(turned) + sg.tanh(turned) * turned).sum((1, 2)))
+    groups = with_copies(fused(graph, merge)).groups
+    copies = [key for key in groups.types if isinstance(key, Copied)]
+    assert len(copies) == (1 if merge else 0)
+    assert sum("copy" in step.label for step in fuse(graph, merge).steps) == len(copies)
+    feeds = {"x": np.linspace(-1, 1, 60).reshape(5, 3, 4)}
+    found = sg.compile(graph, fuse=merge).run(feeds)["output"]
+    assert same_bytes(found, sg.evaluate(graph, feeds)["output"])
+
+
+def test_a_value_that_is_an_output_twice_is_computed_once_and_copied() -> None:
+    x = sg.input("x", ("n",), "float64")
+    y = sg.tanh(x)
+    placed = with_copies(fused(sg.Graph({"first": y, "again": y, "input": x})))
+    kinds = {name: type(key) for name, key in placed.outputs.items()}
+    assert kinds == {"first": Home, "again": Copied, "input": Copied}
