@@ -19,7 +19,7 @@ from staticgrad.functions.masking import (
     start_of,
 )
 from staticgrad.ir.functional import NUMPY_NAMES, functions
-from staticgrad.ir.value import Value
+from staticgrad.ir.kinds import AnyValue
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.movement import reshape
 from staticgrad.ops.operands import (
@@ -39,14 +39,14 @@ from staticgrad.types.tensor import product
 
 
 def sum(
-    x: Operand,
+    x: Operand[AnyValue],
     axis: Axes = None,
     dtype: Any = None,
     *,
     keepdims: bool = False,
-    initial: Operand | None = None,
+    initial: Operand[AnyValue] | None = None,
     where: Mask = None,
-) -> Value:
+) -> AnyValue:
     """The sum over ``axis``: an int, a tuple, or None for all axes; 0 of no elements.
 
     Bools and integers below 64 bits are added as int64 (unsigned: uint64), as NumPy does; floats in
@@ -76,13 +76,13 @@ def sum(
 
 
 def max(
-    x: Operand,
+    x: Operand[AnyValue],
     axis: Axes = None,
     *,
     keepdims: bool = False,
-    initial: Operand | None = None,
+    initial: Operand[AnyValue] | None = None,
     where: Mask = None,
-) -> Value:
+) -> AnyValue:
     """The largest element over ``axis`` (all axes by default). NaN wins.
 
     Equal elements share the gradient equally. A named size that is 0 in a run is an error of that
@@ -98,13 +98,13 @@ def max(
 
 
 def min(
-    x: Operand,
+    x: Operand[AnyValue],
     axis: Axes = None,
     *,
     keepdims: bool = False,
-    initial: Operand | None = None,
+    initial: Operand[AnyValue] | None = None,
     where: Mask = None,
-) -> Value:
+) -> AnyValue:
     """The smallest element over ``axis`` (all axes by default). NaN wins. Otherwise as ``max``.
 
     Raises:
@@ -118,12 +118,12 @@ def min(
 def _extreme(
     op: str,
     kind: type[Extreme],
-    x: Operand,
+    x: Operand[AnyValue],
     axis: Axes,
     keepdims: bool,
-    initial: Operand | None,
+    initial: Operand[AnyValue] | None,
     where: Mask,
-) -> Value:
+) -> AnyValue:
     value = as_value(op, x)
     axes = axes_of(op, axis, value)
     mask = None if where is None else mask_of(op, where, value)
@@ -138,7 +138,7 @@ def _extreme(
     start = start_of(op, initial, value)
     value = counted(value, mask, start)
     if axes and not bounds(product(value.shape[axis] for axis in axes))[0]:
-        found: Value = kind(axes, neutral=True)(value)  # there may be no elements
+        found = kind(axes, neutral=True)(value)  # there may be no elements
         found = _kept(found, value, axes) if keepdims else found
     else:
         found = _reduced(kind, value, axes, keepdims)
@@ -147,8 +147,13 @@ def _extreme(
 
 
 def mean(
-    x: Operand, axis: Axes = None, dtype: Any = None, *, keepdims: bool = False, where: Mask = None
-) -> Value:
+    x: Operand[AnyValue],
+    axis: Axes = None,
+    dtype: Any = None,
+    *,
+    keepdims: bool = False,
+    where: Mask = None,
+) -> AnyValue:
     """The mean over ``axis`` (all axes by default); NaN of no elements. Of integers in float64.
 
     In ``dtype``, if one is given. For ``where`` see ``sum``.
@@ -168,24 +173,26 @@ def mean(
     return found if wanted is None else functions.astype(found, wanted)
 
 
-def _mean(value: Value, axes: tuple[int, ...], mask: Value | None, keepdims: bool) -> Value:
+def _mean(
+    value: AnyValue, axes: tuple[int, ...], mask: AnyValue | None, keepdims: bool
+) -> AnyValue:
     total = _reduced(Sum, counted(value, mask, 0.0), axes, keepdims)
     if not axes and mask is None:
         return total
-    return total / count(value, axes, mask, keepdims)  # type: ignore[no-any-return]
+    return total / count(value, axes, mask, keepdims)
 
 
 def var(
-    x: Operand,
+    x: Operand[AnyValue],
     axis: Axes = None,
     dtype: Any = None,
     *,
     ddof: float = 0,
     keepdims: bool = False,
     where: Mask = None,
-    mean: Operand | None = None,
+    mean: Operand[AnyValue] | None = None,
     correction: float | None = None,
-) -> Value:
+) -> AnyValue:
     """The squared distances from the mean, summed over ``axis``, by their number minus ``ddof``.
 
     Args:
@@ -209,14 +216,14 @@ def var(
 
 def _variance(
     op: str,
-    x: Operand,
+    x: Operand[AnyValue],
     axis: Axes,
     dtype: Any,
     less: float,
     keepdims: bool,
     where: Mask,
-    middle: Operand | None,
-) -> Value:
+    middle: Operand[AnyValue] | None,
+) -> AnyValue:
     value = as_value(op, x)
     axes = axes_of(op, axis, value)
     mask = mask_of(op, where, value)
@@ -226,20 +233,20 @@ def _variance(
         value = functions.astype(value, F64 if dtype is None else dtype)
     away = value - (_mean(value, axes, mask, keepdims=True) if middle is None else middle)
     squares = _reduced(Sum, counted(away * away, mask, 0.0), axes, keepdims)
-    return squares / degrees_of_freedom(value, axes, mask, keepdims, less)  # type: ignore[no-any-return]
+    return squares / degrees_of_freedom(value, axes, mask, keepdims, less)
 
 
 def std(
-    x: Operand,
+    x: Operand[AnyValue],
     axis: Axes = None,
     dtype: Any = None,
     *,
     ddof: float = 0,
     keepdims: bool = False,
     where: Mask = None,
-    mean: Operand | None = None,
+    mean: Operand[AnyValue] | None = None,
     correction: float | None = None,
-) -> Value:
+) -> AnyValue:
     """The square root of ``var``; its derivative is 0 where all elements are equal.
 
     Arguments as for ``var``.
@@ -253,7 +260,9 @@ def std(
     return flat_root(_variance("std", x, axis, dtype, less, keepdims, where, mean))
 
 
-def any(x: Operand, axis: Axes = None, *, keepdims: bool = False, where: Mask = None) -> Value:
+def any(
+    x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False, where: Mask = None
+) -> AnyValue:
     """Whether an element over ``axis`` is true (not zero); False of no elements.
 
     For ``where`` see ``sum``.
@@ -267,7 +276,9 @@ def any(x: Operand, axis: Axes = None, *, keepdims: bool = False, where: Mask = 
     return sum(true, axes, keepdims=keepdims) > 0
 
 
-def all(x: Operand, axis: Axes = None, *, keepdims: bool = False, where: Mask = None) -> Value:
+def all(
+    x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False, where: Mask = None
+) -> AnyValue:
     """Whether every element over ``axis`` is true (not zero); True of no elements.
 
     For ``where`` see ``sum``.
@@ -282,7 +293,7 @@ def all(x: Operand, axis: Axes = None, *, keepdims: bool = False, where: Mask = 
     return sum(false, axes, keepdims=keepdims) == 0
 
 
-def argmax(x: Operand, axis: int | None = None, *, keepdims: bool = False) -> Value:
+def argmax(x: Operand[AnyValue], axis: int | None = None, *, keepdims: bool = False) -> AnyValue:
     """The position (int64) of the largest element along ``axis``, in C order over all by default.
 
     The first of equal ones; the first NaN if there is one.
@@ -294,7 +305,7 @@ def argmax(x: Operand, axis: int | None = None, *, keepdims: bool = False) -> Va
     return _position("argmax", Max, x, axis, keepdims)
 
 
-def argmin(x: Operand, axis: int | None = None, *, keepdims: bool = False) -> Value:
+def argmin(x: Operand[AnyValue], axis: int | None = None, *, keepdims: bool = False) -> AnyValue:
     """The position (int64) of the smallest element along ``axis``. Otherwise as ``argmax``.
 
     Raises:
@@ -304,7 +315,9 @@ def argmin(x: Operand, axis: int | None = None, *, keepdims: bool = False) -> Va
     return _position("argmin", Min, x, axis, keepdims)
 
 
-def _position(op: str, kind: type[Extreme], x: Operand, axis: int | None, keepdims: bool) -> Value:
+def _position(
+    op: str, kind: type[Extreme], x: Operand[AnyValue], axis: int | None, keepdims: bool
+) -> AnyValue:
     value = as_value(op, x)
     shape = value.shape
     if axis is None:
@@ -321,15 +334,15 @@ def _position(op: str, kind: type[Extreme], x: Operand, axis: int | None, keepdi
     return reshape(found, (1,) * len(shape)) if axis is None and keepdims else found
 
 
-def _reduced(kind: type[Reduction], x: Value, axes: tuple[int, ...], keepdims: bool) -> Value:
+def _reduced(kind: type[Reduction], x: AnyValue, axes: tuple[int, ...], keepdims: bool) -> AnyValue:
     """The reduction over ``axes``; x itself over none."""
     if not axes:
         return x
-    out: Value = kind(axes)(x)
+    out = kind(axes)(x)
     return _kept(out, x, axes) if keepdims else out
 
 
-def _kept(reduced: Value, x: Value, axes: tuple[int, ...]) -> Value:
+def _kept(reduced: AnyValue, x: AnyValue, axes: tuple[int, ...]) -> AnyValue:
     """A reduction of x with its axes, now of size 1."""
     return reshape(reduced, tuple(1 if k in axes else size for k, size in enumerate(x.shape)))
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from staticgrad.errors import ArgumentError, RankError, ShapeError
 from staticgrad.ir.functional import functions
+from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand, broadcast
 from staticgrad.ops.indexing import iota
@@ -34,7 +35,7 @@ from staticgrad.types.dim import Dim, Size
 from staticgrad.types.dtype import I64
 
 
-def roll(x: Operand, shift: Any, axis: Axes = None) -> Value:
+def roll(x: Operand[AnyValue], shift: Any, axis: Axes = None) -> AnyValue:
     """x with its elements moved ``shift`` places along ``axis``, round the end.
 
     Args:
@@ -59,7 +60,7 @@ def roll(x: Operand, shift: Any, axis: Axes = None) -> Value:
     return value
 
 
-def _rolled(x: Value, shift: int, axis: int) -> Value:
+def _rolled(x: AnyValue, shift: int, axis: int) -> AnyValue:
     size = x.shape[axis]
     if isinstance(size, Dim):  # the shift may be longer than the axis: only a run can tell
         length = functions.size_value(size, I64)
@@ -71,7 +72,7 @@ def _rolled(x: Value, shift: int, axis: int) -> Value:
     return concatenate([tail, head], axis)
 
 
-def split(x: Operand, indices_or_sections: Any, axis: int = 0) -> list[Value]:
+def split(x: Operand[AnyValue], indices_or_sections: Any, axis: int = 0) -> list[AnyValue]:
     """x in consecutive parts along ``axis``: so many of equal size, or cut at the given positions.
 
     Raises:
@@ -93,7 +94,7 @@ def split(x: Operand, indices_or_sections: Any, axis: int = 0) -> list[Value]:
     return [part(value, place, each * k, each) for k in range(count)]
 
 
-def array_split(x: Operand, indices_or_sections: Any, axis: int = 0) -> list[Value]:
+def array_split(x: Operand[AnyValue], indices_or_sections: Any, axis: int = 0) -> list[AnyValue]:
     """As ``split``, but the first parts are one longer where the size does not divide evenly.
 
     Raises:
@@ -118,14 +119,14 @@ def _sections(op: str, data: Any, x: Value) -> int:
     return count
 
 
-def _cut(x: Value, at: Sequence[Any], axis: int) -> list[Value]:
+def _cut(x: AnyValue, at: Sequence[Any], axis: int) -> list[AnyValue]:
     """The parts between positions, clipped as slices are."""
     before = (slice(None),) * axis
     ends = [*at, None]
     return [x[(*before, slice(a, b))] for a, b in zip([0, *at], ends, strict=True)]
 
 
-def repeat(x: Operand, repeats: Any, axis: int | None = None) -> Value:
+def repeat(x: Operand[AnyValue], repeats: Any, axis: int | None = None) -> AnyValue:
     """Each element of x ``repeats`` times along ``axis``; of x flattened if it is None.
 
     Args:
@@ -156,7 +157,7 @@ def repeat(x: Operand, repeats: Any, axis: int | None = None) -> Value:
     return reshape(wide, (*shape[:place], shape[place] * times, *shape[place + 1 :]))
 
 
-def tile(x: Operand, reps: Any) -> Value:
+def tile(x: Operand[AnyValue], reps: Any) -> AnyValue:
     """x laid side by side, ``reps`` times along each axis; missing axes come first.
 
     Raises:
@@ -175,7 +176,7 @@ def tile(x: Operand, reps: Any) -> Value:
 # -- diagonals ------------------------------------------------------------------------------------
 
 
-def diagonal(x: Operand, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Value:
+def diagonal(x: Operand[AnyValue], offset: int = 0, axis1: int = 0, axis2: int = 1) -> AnyValue:
     """The elements x[.., i, .., i + offset, ..] of two axes, along a new last axis.
 
     Raises:
@@ -207,7 +208,7 @@ def _at_least_0(size: Size) -> Size:
     return dims.maximum(size, 0)
 
 
-def diag(x: Operand, k: int = 0) -> Value:
+def diag(x: Operand[AnyValue], k: int = 0) -> AnyValue:
     """The k-th diagonal of a matrix; of a vector, the matrix that has it there and 0 elsewhere.
 
     Raises:
@@ -229,7 +230,9 @@ def diag(x: Operand, k: int = 0) -> Value:
     return functions.where(hit, across, np.zeros((), value.dtype.numpy))
 
 
-def trace(x: Operand, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None) -> Value:
+def trace(
+    x: Operand[AnyValue], offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None
+) -> AnyValue:
     """The sum of a diagonal, in ``dtype`` if one is given. Raises as ``diagonal``."""
     return functions.sum(diagonal(x, offset, axis1, axis2), -1, dtype)
 
@@ -237,7 +240,7 @@ def trace(x: Operand, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: An
 # -- several arrays -------------------------------------------------------------------------------
 
 
-def broadcast_arrays(*values: Operand) -> list[Value]:
+def broadcast_arrays(*values: Operand[AnyValue]) -> list[AnyValue]:
     """The values, each repeated to the shape in which they meet; dtypes stay.
 
     Raises:
@@ -248,7 +251,9 @@ def broadcast_arrays(*values: Operand) -> list[Value]:
     return [broadcast_to(value, shape) for value in operands]
 
 
-def meshgrid(*values: Operand, indexing: str = "xy", sparse: bool = False) -> list[Value]:
+def meshgrid(
+    *values: Operand[AnyValue], indexing: str = "xy", sparse: bool = False
+) -> list[AnyValue]:
     """Coordinate grids from vectors: one array per vector, each varying along one axis.
 
     Args:
@@ -274,7 +279,7 @@ def meshgrid(*values: Operand, indexing: str = "xy", sparse: bool = False) -> li
     return grids if sparse or not grids else broadcast_arrays(*grids)
 
 
-def rot90(x: Operand, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Value:
+def rot90(x: Operand[AnyValue], k: int = 1, axes: tuple[int, int] = (0, 1)) -> AnyValue:
     """x turned by 90 degrees, ``k`` times, in the plane of two axes, from the first to the second.
 
     Raises:

@@ -15,7 +15,7 @@ import numpy as np
 from staticgrad.errors import UnknownAttributeError
 from staticgrad.functions.getitem import Selection, rows_and_places, selection
 from staticgrad.ir.functional import functions
-from staticgrad.ir.kinds import binding_kind
+from staticgrad.ir.kinds import AnyValue, binding_kind
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand, lifted
 from staticgrad.ops.indexing import ScatterIntoAxis, iota
@@ -121,7 +121,9 @@ class Place:
         return broadcast_to(value, self.get().shape)
 
 
-def _flat_updates(chosen: Selection, new: Value, places: Value) -> tuple[Value, Value]:
+def _flat_updates(
+    chosen: Selection[AnyValue], new: AnyValue, places: AnyValue
+) -> tuple[AnyValue, AnyValue]:
     """Places along one axis, and for each the row that goes there."""
     rank = places.ndim
     front = moveaxis(new, list(range(chosen.place, chosen.place + rank)), list(range(rank)))
@@ -129,11 +131,11 @@ def _flat_updates(chosen: Selection, new: Value, places: Value) -> tuple[Value, 
     return flat, reshape(front, (places.size, *front.shape[rank:]))
 
 
-def _scattered(updates: Value, flat: Value, rows: Value) -> Value:
+def _scattered(updates: AnyValue, flat: AnyValue, rows: AnyValue) -> AnyValue:
     return ScatterIntoAxis(0, rows.shape[0])(updates, flat)
 
 
-def _overwritten(flat: Value) -> Value:
+def _overwritten(flat: AnyValue) -> AnyValue:
     """Which entries name a place that a later entry names too."""
     count = flat.shape[0]
     same = reshape(flat, (count, 1)) == reshape(flat, (1, count))
@@ -141,7 +143,7 @@ def _overwritten(flat: Value) -> Value:
     return functions.any(functions.logical_and(same, later), 1)
 
 
-def _back(chosen: Selection, rows: Value) -> Value:
+def _back(chosen: Selection[AnyValue], rows: AnyValue) -> AnyValue:
     """Rows as the part of x that they were made of."""
     axes = [axis for axis, _ in chosen.arrays]
     rest = tuple(size for axis, size in enumerate(chosen.shape) if axis not in axes)
@@ -149,7 +151,7 @@ def _back(chosen: Selection, rows: Value) -> Value:
     return moveaxis(apart, list(range(len(axes))), axes)
 
 
-def _put(chosen: Selection, part: Value) -> Value:
+def _put(chosen: Selection[AnyValue], part: AnyValue) -> AnyValue:
     """x with ``part`` in place of the sliced part."""
     x, lengths = chosen.x, tuple(chosen.lengths)
     part = reshape(part, lengths)

@@ -17,7 +17,7 @@ from staticgrad.functions.normalization import largest
 from staticgrad.functions.rowwise import rowwise
 from staticgrad.ir.calls import publish
 from staticgrad.ir.functional import functions
-from staticgrad.ir.kinds import binding_kind
+from staticgrad.ir.kinds import AnyValue, binding_kind
 from staticgrad.ir.value import Value
 from staticgrad.ops.contract import MatMul
 from staticgrad.ops.convert import stop_gradient
@@ -29,7 +29,7 @@ from staticgrad.types.dim import Dim
 from staticgrad.types.dtype import I64
 
 
-def embedding(table: Operand, ids: Operand) -> Value:
+def embedding(table: Operand[AnyValue], ids: Operand[AnyValue]) -> AnyValue:
     """The rows of ``table`` [n, d] that ``ids`` [...] name: [..., d].
 
     An id outside raises, in the run; negative ones count from the end. The gradient adds up the
@@ -47,14 +47,14 @@ def embedding(table: Operand, ids: Operand) -> Value:
 
 @rowwise(2, 2, 2, fixed={"mask": None})
 def attention(
-    query: Operand,
-    key: Operand,
-    value: Operand,
-    mask: Operand | None = None,
+    query: Operand[AnyValue],
+    key: Operand[AnyValue],
+    value: Operand[AnyValue],
+    mask: Operand[AnyValue] | None = None,
     *,
     causal: bool = False,
     scale: float | None = None,
-) -> Value:
+) -> AnyValue:
     """softmax(query @ keyᵀ * scale) @ value (Vaswani et al., arXiv 1706.03762).
 
     Args:
@@ -97,7 +97,7 @@ def _scale(query: Value, scale: float | None) -> Any:
     return 1.0 / sqrt(max(depth, 1))
 
 
-def _allowed(scores: Value, mask: Operand | None, causal: bool) -> Value | None:
+def _allowed(scores: AnyValue, mask: Operand[AnyValue] | None, causal: bool) -> AnyValue | None:
     """Where a query may look, or None: everywhere."""
     found = None
     if mask is not None:
@@ -111,7 +111,7 @@ def _allowed(scores: Value, mask: Operand | None, causal: bool) -> Value | None:
     if causal:
         t, s = scores.shape[-2:]
         moved = iota((t, s), 0, like=scores) + functions.size_value(s - t, I64)
-        before: Value = iota((t, s), 1, like=scores) <= moved
+        before = iota((t, s), 1, like=scores) <= moved
         found = before if found is None else functions.logical_and(found, before)
     return found
 

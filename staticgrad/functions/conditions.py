@@ -10,6 +10,7 @@ import numpy as np
 
 from staticgrad.errors import ArgumentError, DTypeError
 from staticgrad.ir.functional import functions
+from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.indexing import TakeAlong, within
@@ -18,17 +19,17 @@ from staticgrad.ops.operands import as_value, as_values, promoted_values
 from staticgrad.types.dtype import BOOL, F64
 
 
-def isposinf(x: Operand) -> Value:
+def isposinf(x: Operand[AnyValue]) -> AnyValue:
     """Whether x is infinite and positive, as bool."""
     return _equals("isposinf", x, math.inf)
 
 
-def isneginf(x: Operand) -> Value:
+def isneginf(x: Operand[AnyValue]) -> AnyValue:
     """Whether x is infinite and negative, as bool."""
     return _equals("isneginf", x, -math.inf)
 
 
-def _equals(op: str, x: Operand, what: float) -> Value:
+def _equals(op: str, x: Operand[AnyValue], what: float) -> AnyValue:
     value = as_value(op, x)
     if not value.dtype.is_float:
         return functions.not_equal(value, value)
@@ -36,8 +37,12 @@ def _equals(op: str, x: Operand, what: float) -> Value:
 
 
 def isclose(
-    x: Operand, y: Operand, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
-) -> Value:
+    x: Operand[AnyValue],
+    y: Operand[AnyValue],
+    rtol: float = 1e-5,
+    atol: float = 1e-8,
+    equal_nan: bool = False,
+) -> AnyValue:
     """Whether abs(x - y) <= atol + rtol * abs(y), or both are equal; with ``equal_nan`` both NaN.
 
     Raises:
@@ -56,13 +61,17 @@ def isclose(
 
 
 def allclose(
-    x: Operand, y: Operand, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
-) -> Value:
+    x: Operand[AnyValue],
+    y: Operand[AnyValue],
+    rtol: float = 1e-5,
+    atol: float = 1e-8,
+    equal_nan: bool = False,
+) -> AnyValue:
     """Whether all elements are close, as a 0-d bool; see ``isclose``."""
     return functions.all(isclose(x, y, rtol, atol, equal_nan))
 
 
-def array_equal(x: Operand, y: Operand, equal_nan: bool = False) -> Value:
+def array_equal(x: Operand[AnyValue], y: Operand[AnyValue], equal_nan: bool = False) -> AnyValue:
     """Whether x and y have the same shape and elements, as a 0-d bool.
 
     Shapes are compared where the graph is built: named sizes that may differ are different.
@@ -73,7 +82,7 @@ def array_equal(x: Operand, y: Operand, equal_nan: bool = False) -> Value:
     return _all_equal(left, right, equal_nan)
 
 
-def array_equiv(x: Operand, y: Operand) -> Value:
+def array_equiv(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     """Whether x and y, broadcast against each other, have the same elements, as a 0-d bool.
 
     Raises:
@@ -83,7 +92,7 @@ def array_equiv(x: Operand, y: Operand) -> Value:
     return _all_equal(left, right, False)
 
 
-def _all_equal(left: Value, right: Value, equal_nan: bool) -> Value:
+def _all_equal(left: AnyValue, right: AnyValue, equal_nan: bool) -> AnyValue:
     same = functions.equal(left, right)
     if equal_nan and left.dtype.is_float:
         nan = functions.logical_and(functions.isnan(left), functions.isnan(right))
@@ -92,8 +101,10 @@ def _all_equal(left: Value, right: Value, equal_nan: bool) -> Value:
 
 
 def select(
-    condlist: Sequence[Operand], choicelist: Sequence[Operand], default: Operand = 0
-) -> Value:
+    condlist: Sequence[Operand[AnyValue]],
+    choicelist: Sequence[Operand[AnyValue]],
+    default: Operand[AnyValue] = 0,
+) -> AnyValue:
     """Per element the choice of the first condition that holds, else ``default``; all broadcast.
 
     Raises:
@@ -103,13 +114,16 @@ def select(
     """
     if not condlist or len(condlist) != len(choicelist):
         raise ArgumentError(f"select: {len(condlist)} conditions, {len(choicelist)} choices")
-    *choices, found = promoted_values("select", [*choicelist, default])
-    for condition, choice in zip(reversed(condlist), reversed(choices), strict=True):
-        found = functions.where(condition, choice, found)
+    choices = promoted_values("select", [*choicelist, default])
+    found: Any = choices[-1]
+    for k in reversed(range(len(condlist))):
+        found = functions.where(condlist[k], choices[k], found)
     return found
 
 
-def choose(a: Operand, choices: Sequence[Operand] | Value, *, mode: str = "raise") -> Value:
+def choose(
+    a: Operand[AnyValue], choices: Sequence[Operand[AnyValue]] | AnyValue, *, mode: str = "raise"
+) -> AnyValue:
     """Per element ``choices[a]``; all broadcast.
 
     Args:
@@ -126,29 +140,30 @@ def choose(a: Operand, choices: Sequence[Operand] | Value, *, mode: str = "raise
     given = functions.unstack(choices) if isinstance(choices, Value) else choices
     if not len(given):
         raise ArgumentError("choose: there is no choice")
-    which, *values = as_values("choose", a, *given)
+    values = as_values("choose", a, *given)
+    which, values = values[0], values[1:]
     if not which.dtype.is_integer:
         raise DTypeError(f"choose: a holds integers, not {which.dtype.numpy}")
     which = within("choose", which, len(values), mode)
     options = promoted_values("choose", values)
     if mode == "raise":
-        which, *alike = functions.broadcast_arrays(which, *options)
-        together = functions.stack(alike, -1)
+        alike = functions.broadcast_arrays(which, *options)
+        which, together = alike[0], functions.stack(alike[1:], -1)
         found = TakeAlong(together.ndim - 1, wrap=False)(together, expand_dims(which, -1))
         return reshape(found, which.shape)
-    *others, last = options
-    for number in reversed(range(len(others))):
-        last = functions.where(which <= number, others[number], last)
+    last = options[-1]
+    for number in reversed(range(len(options) - 1)):
+        last = functions.where(which <= number, options[number], last)
     return last
 
 
 def piecewise(
-    x: Operand,
-    condlist: Sequence[Operand],
-    funclist: Sequence[Operand | Callable[..., Operand]],
+    x: Operand[AnyValue],
+    condlist: Sequence[Operand[AnyValue]],
+    funclist: Sequence[Operand[AnyValue] | Callable[..., Operand[AnyValue]]],
     *args: Any,
     **kw: Any,
-) -> Value:
+) -> AnyValue:
     """Per element the value of the last function whose condition holds, in the dtype of x.
 
     Every function is applied to all of x; a number is a constant. One function more than conditions

@@ -24,7 +24,7 @@ from staticgrad.ir.graph import (
     Symbolic,
     constant as constant_node,
 )
-from staticgrad.ir.kinds import binding_kind
+from staticgrad.ir.kinds import AnyValue, binding_kind
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand, array_dtype
 from staticgrad.ops.indexing import iota
@@ -70,7 +70,7 @@ def input(name: str, shape: Any = (), dtype: Any = "float32") -> Symbolic:
     entries = shape if isinstance(shape, list | tuple) else (shape,)
     sizes = tuple(_size(name, axis, entry) for axis, entry in enumerate(entries))
     kind = TensorType(dtype_of(f"input {name!r}", dtype), sizes)
-    return Symbolic.bind(Input(name, kind), ())  # type: ignore[no-any-return]
+    return Symbolic.bind(Input(name, kind), ())
 
 
 def _check_shape_text(name: str, shape: Any) -> None:
@@ -140,7 +140,7 @@ def constant(array: npt.ArrayLike, dtype: Any = None) -> Symbolic:
 
 
 def _leaf(op: ParameterLeaf) -> Node:
-    return Symbolic.bind(op, ()).node  # type: ignore[no-any-return]
+    return Symbolic.bind(op, ()).node
 
 
 def _check_name(what: str, name: Any) -> None:
@@ -168,7 +168,9 @@ def _array(op: str, data: Any, dtype: Any) -> Any:
 # -- arrays that follow from a shape --------------------------------------------------------------
 
 
-def full(shape: Any, fill_value: Any, dtype: Any = None, *, like: Value | None = None) -> Value:
+def full(
+    shape: Any, fill_value: Any, dtype: Any = None, *, like: AnyValue | None = None
+) -> AnyValue:
     """``fill_value`` repeated to ``shape``; in ``dtype``, by default that of the value.
 
     A value of the kind of ``like``, where ``fill_value`` is none itself.
@@ -183,17 +185,19 @@ def full(shape: Any, fill_value: Any, dtype: Any = None, *, like: Value | None =
     return broadcast_to(filled, shape_of("full", shape))
 
 
-def zeros(shape: Any, dtype: Any = F32, *, like: Value | None = None) -> Value:
+def zeros(shape: Any, dtype: Any = F32, *, like: AnyValue | None = None) -> AnyValue:
     """Zeros; float32 by default. For ``like`` see ``full``."""
     return full(shape, _number(0, dtype), like=like)
 
 
-def ones(shape: Any, dtype: Any = F32, *, like: Value | None = None) -> Value:
+def ones(shape: Any, dtype: Any = F32, *, like: AnyValue | None = None) -> AnyValue:
     """Ones; float32 by default. For ``like`` see ``full``."""
     return full(shape, _number(1, dtype), like=like)
 
 
-def full_like(x: Operand, fill_value: Any, dtype: Any = None, *, shape: Any = None) -> Value:
+def full_like(
+    x: Operand[AnyValue], fill_value: Any, dtype: Any = None, *, shape: Any = None
+) -> AnyValue:
     """``fill_value`` repeated to ``shape`` in ``dtype``: by default those of x."""
     like = as_value("full_like", x)
     wanted = like.dtype if dtype is None else dtype_of("full_like", dtype)
@@ -203,12 +207,12 @@ def full_like(x: Operand, fill_value: Any, dtype: Any = None, *, shape: Any = No
     return broadcast_to(functions.astype(filled, wanted), sizes)
 
 
-def zeros_like(x: Operand, dtype: Any = None, *, shape: Any = None) -> Value:
+def zeros_like(x: Operand[AnyValue], dtype: Any = None, *, shape: Any = None) -> AnyValue:
     """Zeros in ``shape`` and ``dtype``: by default those of x."""
     return full_like(x, 0, dtype, shape=shape)
 
 
-def ones_like(x: Operand, dtype: Any = None, *, shape: Any = None) -> Value:
+def ones_like(x: Operand[AnyValue], dtype: Any = None, *, shape: Any = None) -> AnyValue:
     """Ones in ``shape`` and ``dtype``: by default those of x."""
     return full_like(x, 1, dtype, shape=shape)
 
@@ -219,8 +223,8 @@ def arange(
     step: Any = 1,
     dtype: Any = None,
     *,
-    like: Value | None = None,
-) -> Value:
+    like: AnyValue | None = None,
+) -> AnyValue:
     """start, start + step, ... up to but without ``stop``; ``arange(n)`` starts at 0.
 
     Args:
@@ -250,7 +254,7 @@ def arange(
     return functions.astype(positions, I64 if dtype is None else dtype_of("arange", dtype))
 
 
-def _fractions(first: Any, end: Any, step: Any, dtype: Any, like: Value | None) -> Value:
+def _fractions(first: Any, end: Any, step: Any, dtype: Any, like: AnyValue | None) -> AnyValue:
     """``arange`` of floats: start + i * step, in float64, so many as NumPy gives."""
     for number in (first, end, step):
         if not is_number(number) or not math.isfinite(number):
@@ -273,8 +277,8 @@ def eye(
     k: int = 0,
     dtype: Any = F32,
     *,
-    like: Value | None = None,
-) -> Value:
+    like: AnyValue | None = None,
+) -> AnyValue:
     """Ones on the k-th diagonal, zeros elsewhere: the identity matrix where it is square."""
     shape: Shape = shape_of("eye", (rows, rows if columns is None else columns))
     above = integer("eye", "k", k)
@@ -283,17 +287,17 @@ def eye(
     return functions.astype(hit, _single("eye", dtype))
 
 
-def tril(x: Operand, k: int = 0) -> Value:
+def tril(x: Operand[AnyValue], k: int = 0) -> AnyValue:
     """x on and below the k-th diagonal of its last two axes, zeros above."""
     return _triangle("tril", x, k, functions.greater_equal)
 
 
-def triu(x: Operand, k: int = 0) -> Value:
+def triu(x: Operand[AnyValue], k: int = 0) -> AnyValue:
     """x on and above the k-th diagonal of its last two axes, zeros below."""
     return _triangle("triu", x, k, functions.less_equal)
 
 
-def _triangle(op: str, x: Operand, k: int, relation: Callable[..., Value]) -> Value:
+def _triangle(op: str, x: Operand[AnyValue], k: int, relation: Callable[..., AnyValue]) -> AnyValue:
     value = as_value(op, x)
     if value.ndim < 2:
         raise RankError(f"{op}: {value.type} has no last two axes", related=related(value))

@@ -12,6 +12,7 @@ from staticgrad.errors import ArgumentError, RankError, ShapeError
 from staticgrad.errors.wording import shown
 from staticgrad.functions import aggregate as of
 from staticgrad.ir.functional import functions
+from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.operands import (
@@ -32,12 +33,12 @@ from staticgrad.ops.slices import Pad, concatenate
 
 
 def diff(
-    x: Operand,
+    x: Operand[AnyValue],
     n: int = 1,
     axis: int = -1,
-    prepend: Operand | None = None,
-    append: Operand | None = None,
-) -> Value:
+    prepend: Operand[AnyValue] | None = None,
+    append: Operand[AnyValue] | None = None,
+) -> AnyValue:
     """The differences between neighbours along ``axis``, taken ``n`` times.
 
     Args:
@@ -68,7 +69,7 @@ def diff(
     return value
 
 
-def _end(x: Value, data: Operand | None, axis: int) -> list[Value]:
+def _end(x: AnyValue, data: Operand[AnyValue] | None, axis: int) -> list[AnyValue]:
     """What is joined to x along ``axis``; one number is repeated along the other axes."""
     if data is None:
         return []
@@ -79,7 +80,11 @@ def _end(x: Value, data: Operand | None, axis: int) -> list[Value]:
     return [functions.broadcast_to(value, shape)]
 
 
-def ediff1d(x: Operand, to_end: Operand | None = None, to_begin: Operand | None = None) -> Value:
+def ediff1d(
+    x: Operand[AnyValue],
+    to_end: Operand[AnyValue] | None = None,
+    to_begin: Operand[AnyValue] | None = None,
+) -> AnyValue:
     """The differences between neighbours of x flattened, ``to_begin`` before and ``to_end`` after.
 
     These are flattened, too, and converted to the dtype of x.
@@ -93,7 +98,12 @@ def ediff1d(x: Operand, to_end: Operand | None = None, to_begin: Operand | None 
     return concatenate([*front, between, *back])
 
 
-def trapezoid(y: Operand, x: Operand | None = None, dx: Operand = 1.0, axis: int = -1) -> Value:
+def trapezoid(
+    y: Operand[AnyValue],
+    x: Operand[AnyValue] | None = None,
+    dx: Operand[AnyValue] = 1.0,
+    axis: int = -1,
+) -> AnyValue:
     """The integral of samples y along ``axis`` by the trapezoidal rule.
 
     Args:
@@ -116,7 +126,7 @@ def trapezoid(y: Operand, x: Operand | None = None, dx: Operand = 1.0, axis: int
     return of.sum(pairs * steps / 2.0, place)
 
 
-def _steps(op: str, x: Value, value: Value, place: int) -> Value:
+def _steps(op: str, x: AnyValue, value: AnyValue, place: int) -> AnyValue:
     """The distances between the places x, to be multiplied with differences of ``value``."""
     if x.ndim == 1:
         return _column(diff(x), value.ndim, place)
@@ -128,8 +138,8 @@ def _steps(op: str, x: Value, value: Value, place: int) -> Value:
 
 
 def gradient(
-    f: Operand, *spacing: Operand, axis: Axes = None, edge_order: int = 1
-) -> Value | tuple[Value, ...]:
+    f: Operand[AnyValue], *spacing: Operand[AnyValue], axis: Axes = None, edge_order: int = 1
+) -> AnyValue | tuple[AnyValue, ...]:
     """The slopes of samples f by central differences, one-sided at both ends.
 
     (This differentiates data; ``sg.grad`` differentiates the graph.) Where the places are not
@@ -168,7 +178,7 @@ def gradient(
     return slopes[0] if len(slopes) == 1 else tuple(slopes)
 
 
-def _slope(f: Value, axis: int, spacing: Operand, edge_order: int) -> Value:
+def _slope(f: AnyValue, axis: int, spacing: Operand[AnyValue], edge_order: int) -> AnyValue:
     size = f.shape[axis]
     if isinstance(size, int) and size <= edge_order:
         raise ShapeError(
@@ -206,8 +216,8 @@ def _share(steps: Value | None, axis: int, at: int) -> Any:
 
 
 def unwrap(
-    p: Operand, discont: float | None = None, axis: int = -1, *, period: float = 2 * pi
-) -> Value:
+    p: Operand[AnyValue], discont: float | None = None, axis: int = -1, *, period: float = 2 * pi
+) -> AnyValue:
     """Angles without jumps: steps beyond ``discont`` (half a turn) lose whole turns.
 
     Args:
@@ -236,8 +246,13 @@ def unwrap(
 
 
 def cumulative_sum(
-    x: Operand, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
-) -> Value:
+    x: Operand[AnyValue],
+    /,
+    *,
+    axis: int | None = None,
+    dtype: Any = None,
+    include_initial: bool = False,
+) -> AnyValue:
     """The running sum along ``axis``, which a vector does without; a 0 in front where asked for.
 
     Raises:
@@ -248,31 +263,36 @@ def cumulative_sum(
 
 
 def cumulative_prod(
-    x: Operand, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
-) -> Value:
+    x: Operand[AnyValue],
+    /,
+    *,
+    axis: int | None = None,
+    dtype: Any = None,
+    include_initial: bool = False,
+) -> AnyValue:
     """The running product along ``axis``, with a 1 in front where asked for. Raises as the sum."""
     return _cumulative("cumulative_prod", cumprod, x, axis, dtype, 1 if include_initial else None)
 
 
 def _cumulative(
-    op: str, running: Any, x: Operand, axis: int | None, dtype: Any, first: int | None
-) -> Value:
+    op: str, running: Any, x: Operand[AnyValue], axis: int | None, dtype: Any, first: int | None
+) -> AnyValue:
     value = as_value(op, x)
     if axis is None and value.ndim != 1:
         raise ArgumentError(f"{op}: which axis of {value.type}?", related=related(value))
     place = axis_of(op, 0 if axis is None else axis, value)
-    total: Value = running(value, place, dtype=dtype)
+    total: AnyValue = running(value, place, dtype=dtype)
     if first is None:
         return total
     shape = tuple(1 if k == place else size for k, size in enumerate(total.shape))
     return concatenate([functions.full(shape, first, total.dtype, like=total), total], place)
 
 
-def _along(x: Value, axis: int, start: int | None, stop: int | None) -> Value:
+def _along(x: AnyValue, axis: int, start: int | None, stop: int | None) -> AnyValue:
     return x[(slice(None),) * axis + (slice(start, stop),)]
 
 
-def _column(x: Value, rank: int, axis: int) -> Value:
+def _column(x: AnyValue, rank: int, axis: int) -> AnyValue:
     """A vector along ``axis`` of ``rank`` axes."""
     shape = tuple(x.shape[0] if k == axis else 1 for k in range(rank))
     return functions.reshape(x, shape)

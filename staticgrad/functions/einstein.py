@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, Generic
 
 from staticgrad.errors import ArgumentError, ShapeError
 from staticgrad.functions.einsum_subscripts import Subscripts, check_text, in_letters
 from staticgrad.ir.functional import functions
+from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.value import Value
 from staticgrad.ops.contract import matmul
 from staticgrad.ops.elementwise import Operand
@@ -27,21 +28,23 @@ from staticgrad.types.tensor import Shape
 
 
 @dataclass(frozen=True)
-class _Term:
+class _Term(Generic[AnyValue]):
     """An operand and one label per axis, each once."""
 
-    value: Value
+    value: AnyValue
     labels: tuple[str, ...]
 
     def size(self, label: str) -> Size:
         return self.value.shape[self.labels.index(label)]
 
-    def ordered(self, labels: Sequence[str]) -> Value:
+    def ordered(self, labels: Sequence[str]) -> AnyValue:
         """The operand with its axes in the order of ``labels``, which are all of its own."""
         return transpose(self.value, [self.labels.index(label) for label in labels])
 
 
-def einsum(subscripts: str | Operand, *operands: Any, dtype: Any = None) -> Value:
+def einsum(
+    subscripts: str | Operand[AnyValue], *operands: Operand[AnyValue], dtype: Any = None
+) -> AnyValue:
     """Sums of products over labelled axes, as ``np.einsum``: ``einsum("bij,bjk->bik", a, b)``.
 
     Args:
@@ -79,7 +82,7 @@ def einsum(subscripts: str | Operand, *operands: Any, dtype: Any = None) -> Valu
     return reshape(out, tuple(sizes[label] if label in kept else 1 for label in parsed.output))
 
 
-def _plain(value: Value, labels: Sequence[str]) -> _Term:
+def _plain(value: AnyValue, labels: Sequence[str]) -> _Term[AnyValue]:
     """An operand whose repeated labels are read along their diagonal."""
     names = list(labels)
     for label in dict.fromkeys(labels):
@@ -96,7 +99,7 @@ def _plain(value: Value, labels: Sequence[str]) -> _Term:
     return _Term(value, tuple(names))
 
 
-def _sizes(terms: Sequence[_Term]) -> dict[str, Size]:
+def _sizes(terms: Sequence[_Term[AnyValue]]) -> dict[str, Size]:
     """The size of every label; literal 1 gives way.
 
     Raises:
@@ -115,7 +118,7 @@ def _sizes(terms: Sequence[_Term]) -> dict[str, Size]:
     return sizes
 
 
-def _squeezed(term: _Term, sizes: dict[str, Size]) -> _Term:
+def _squeezed(term: _Term[AnyValue], sizes: dict[str, Size]) -> _Term[AnyValue]:
     """The operand without axes of literal size 1, which change no product; sizes as of labels."""
     kept = [k for k, size in enumerate(term.value.shape) if size != 1]
     value = reshape(term.value, tuple(term.value.shape[k] for k in kept))
@@ -126,7 +129,7 @@ def _squeezed(term: _Term, sizes: dict[str, Size]) -> _Term:
 
 
 def _order(
-    terms: Sequence[_Term], output: Sequence[str], sizes: dict[str, Size]
+    terms: Sequence[_Term[AnyValue]], output: Sequence[str], sizes: dict[str, Size]
 ) -> list[tuple[int, ...]]:
     """Which operands meet, step by step, as positions in the shrinking list of operands."""
     if len(terms) <= 2:
@@ -140,7 +143,7 @@ def _order(
     return [tuple(places) for places in path]
 
 
-def _combined(terms: Sequence[_Term], needed: set[str]) -> _Term:
+def _combined(terms: Sequence[_Term[AnyValue]], needed: set[str]) -> _Term[AnyValue]:
     """The product of a few operands, summed over the labels that nobody needs."""
     total = _summed(terms[0], needed.union(*(term.labels for term in terms[1:])))
     for position, term in enumerate(terms[1:], 1):
@@ -150,7 +153,7 @@ def _combined(terms: Sequence[_Term], needed: set[str]) -> _Term:
     return total
 
 
-def _summed(term: _Term, needed: set[str]) -> _Term:
+def _summed(term: _Term[AnyValue], needed: set[str]) -> _Term[AnyValue]:
     """The operand summed over labels that are not needed."""
     axes = tuple(k for k, label in enumerate(term.labels) if label not in needed)
     if not axes:
@@ -159,7 +162,7 @@ def _summed(term: _Term, needed: set[str]) -> _Term:
     return _Term(total, tuple(label for label in term.labels if label in needed))
 
 
-def _product(a: _Term, b: _Term, needed: set[str]) -> _Term:
+def _product(a: _Term[AnyValue], b: _Term[AnyValue], needed: set[str]) -> _Term[AnyValue]:
     """Two operands: a matrix product over what both have and nobody needs, or elementwise."""
     shared = [label for label in a.labels if label in b.labels]
     batch = [label for label in shared if label in needed]
@@ -182,7 +185,7 @@ def _product(a: _Term, b: _Term, needed: set[str]) -> _Term:
 # -- the special cases ----------------------------------------------------------------------------
 
 
-def tensordot(a: Operand, b: Operand, axes: Any = 2) -> Value:
+def tensordot(a: Operand[AnyValue], b: Operand[AnyValue], axes: Any = 2) -> AnyValue:
     """The product summed over the last ``axes`` axes of a and the first of b, or over pairs.
 
     Args:
@@ -229,7 +232,7 @@ def _paired_axes(left: Value, right: Value, axes: Any) -> tuple[list[int], list[
     )
 
 
-def inner(a: Operand, b: Operand) -> Value:
+def inner(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
     """The product summed over the last axis of both; their product where one is 0-d.
 
     Raises:
@@ -241,7 +244,7 @@ def inner(a: Operand, b: Operand) -> Value:
     return tensordot(left, right, ([-1], [-1]))
 
 
-def kron(a: Operand, b: Operand) -> Value:
+def kron(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
     """The Kronecker product: every element of a times all of b, in blocks.
 
     The one with fewer axes gets further ones of size 1 in front.

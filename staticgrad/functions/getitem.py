@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any
+from typing import Any, Generic
 
 import numpy as np
 
 from staticgrad.errors import ArgumentError, AxisError, IndexOutOfRange, ShapeError
 from staticgrad.errors.wording import shown
 from staticgrad.ir.functional import functions
-from staticgrad.ir.kinds import binding_kind
+from staticgrad.ir.kinds import AnyValue, binding_kind
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand, broadcast
 from staticgrad.ops.indexing import checked, iota
@@ -31,14 +31,14 @@ from staticgrad.types.dtype import I64
 
 
 @dataclass
-class Selection:
+class Selection(Generic[AnyValue]):
     """A key as it was read: the slice per axis of x, and the shape that this part takes.
 
     ``arrays``: the axes of that shape that index arrays read, and these. ``advanced``: positions in
     the key of integers and arrays.
     """
 
-    x: Value
+    x: AnyValue
     starts: list[Size] = field(default_factory=list)
     lengths: list[Size] = field(default_factory=list)
     steps: list[int] = field(default_factory=list)
@@ -46,7 +46,7 @@ class Selection:
     arrays: list[tuple[int, Any]] = field(default_factory=list)
     advanced: list[int] = field(default_factory=list)
 
-    def part(self) -> Value:
+    def part(self) -> AnyValue:
         """The slices alone, index arrays left out."""
         part = sliced(self.x, tuple(self.starts), tuple(self.lengths), tuple(self.steps))
         return reshape(part, tuple(self.shape))
@@ -58,7 +58,7 @@ class Selection:
         return 0 if apart else self.arrays[0][0]
 
 
-def getitem(x: Operand, key: Any) -> Value:
+def getitem(x: Operand[AnyValue], key: Any) -> AnyValue:
     """``x[key]`` as NumPy has it: integers, slices, ``...``, ``None``, arrays of integers, masks.
 
     Slices clip; of a named size the result's size is an expression of it. But a slice of one place
@@ -88,7 +88,7 @@ def getitem(x: Operand, key: Any) -> Value:
     return moveaxis(taken, _run_of(axis, count), _run_of(found.place, count))
 
 
-def selection(x: Operand, key: Any) -> Selection:
+def selection(x: Operand[AnyValue], key: Any) -> Selection[AnyValue]:
     """``key``, read for x. Raises as ``getitem``."""
     value = as_value("getitem", x)
     items = _unmasked(value, key if isinstance(key, tuple) else (key,))
@@ -140,7 +140,7 @@ def _expanded(x: Value, key: tuple[Any, ...]) -> list[Any]:
     return [*key[:at], *fill, *key[at + 1 :]]
 
 
-def _read(plan: Selection, position: int, item: Any) -> None:
+def _read(plan: Selection[Any], position: int, item: Any) -> None:
     """Add one entry of the key to the selection."""
     if item is None:
         plan.shape.append(1)

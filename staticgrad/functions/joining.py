@@ -12,6 +12,7 @@ from staticgrad.errors import ArgumentError
 from staticgrad.functions.arrange import split
 from staticgrad.functions.creation import eye
 from staticgrad.ir.functional import NUMPY_NAMES, functions
+from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.value import Value
 from staticgrad.ops.contract import matmul
 from staticgrad.ops.elementwise import Operand
@@ -33,28 +34,34 @@ from staticgrad.types.dtype import F32
 
 
 @overload
-def atleast_1d(x: Operand, /) -> Value: ...
+def atleast_1d(x: Operand[AnyValue], /) -> AnyValue: ...
 @overload
-def atleast_1d(x: Operand, y: Operand, /, *more: Operand) -> tuple[Value, ...]: ...
-def atleast_1d(*values: Operand) -> Value | tuple[Value, ...]:
+def atleast_1d(
+    x: Operand[AnyValue], y: Operand[AnyValue], /, *more: Operand[AnyValue]
+) -> tuple[AnyValue, ...]: ...
+def atleast_1d(*values: Operand[AnyValue]) -> AnyValue | tuple[AnyValue, ...]:
     """x, a 0-d value as a vector of one; of several values a tuple of such."""
     return _each("atleast_1d", _wide, values)
 
 
 @overload
-def atleast_2d(x: Operand, /) -> Value: ...
+def atleast_2d(x: Operand[AnyValue], /) -> AnyValue: ...
 @overload
-def atleast_2d(x: Operand, y: Operand, /, *more: Operand) -> tuple[Value, ...]: ...
-def atleast_2d(*values: Operand) -> Value | tuple[Value, ...]:
+def atleast_2d(
+    x: Operand[AnyValue], y: Operand[AnyValue], /, *more: Operand[AnyValue]
+) -> tuple[AnyValue, ...]: ...
+def atleast_2d(*values: Operand[AnyValue]) -> AnyValue | tuple[AnyValue, ...]:
     """x with at least two axes: a vector becomes a row; of several values a tuple of such."""
     return _each("atleast_2d", with_two_axes, values)
 
 
 @overload
-def atleast_3d(x: Operand, /) -> Value: ...
+def atleast_3d(x: Operand[AnyValue], /) -> AnyValue: ...
 @overload
-def atleast_3d(x: Operand, y: Operand, /, *more: Operand) -> tuple[Value, ...]: ...
-def atleast_3d(*values: Operand) -> Value | tuple[Value, ...]:
+def atleast_3d(
+    x: Operand[AnyValue], y: Operand[AnyValue], /, *more: Operand[AnyValue]
+) -> tuple[AnyValue, ...]: ...
+def atleast_3d(*values: Operand[AnyValue]) -> AnyValue | tuple[AnyValue, ...]:
     """x with at least three axes: a vector becomes [1, n, 1], a matrix [m, n, 1].
 
     Of several values a tuple of such.
@@ -63,51 +70,51 @@ def atleast_3d(*values: Operand) -> Value | tuple[Value, ...]:
 
 
 def _each(
-    op: str, function: Callable[[Operand], Value], values: Sequence[Operand]
-) -> Value | tuple[Value, ...]:
+    op: str, function: Callable[[Operand[AnyValue]], AnyValue], values: Sequence[Operand[AnyValue]]
+) -> AnyValue | tuple[AnyValue, ...]:
     found = tuple(function(value) for value in as_values(op, *values))
     return found[0] if len(found) == 1 else found
 
 
-def _wide(x: Operand) -> Value:
+def _wide(x: Operand[AnyValue]) -> AnyValue:
     value = as_value("atleast_1d", x)
     return value if value.ndim else reshape(value, (1,))
 
 
-def with_two_axes(x: Operand) -> Value:
+def with_two_axes(x: Operand[AnyValue]) -> AnyValue:
     """x with at least two axes."""
     value = _wide(x)
     return value if value.ndim > 1 else expand_dims(value, 0)
 
 
-def _deep(x: Operand) -> Value:
+def _deep(x: Operand[AnyValue]) -> AnyValue:
     value = with_two_axes(x)
     return value if value.ndim > 2 else expand_dims(value, 2)
 
 
-def vstack(values: Sequence[Operand], *, dtype: Any = None) -> Value:
+def vstack(values: Sequence[Operand[AnyValue]], *, dtype: Any = None) -> AnyValue:
     """Matrices, or vectors as rows, one below the other. Otherwise as ``concatenate``."""
     return concatenate([with_two_axes(value) for value in values], 0, dtype=dtype)
 
 
-def hstack(values: Sequence[Operand], *, dtype: Any = None) -> Value:
+def hstack(values: Sequence[Operand[AnyValue]], *, dtype: Any = None) -> AnyValue:
     """Arrays side by side: along axis 1, vectors along their own. Otherwise as ``concatenate``."""
     wide = [_wide(value) for value in values]
     return concatenate(wide, 0 if not wide or wide[0].ndim == 1 else 1, dtype=dtype)
 
 
-def dstack(values: Sequence[Operand]) -> Value:
+def dstack(values: Sequence[Operand[AnyValue]]) -> AnyValue:
     """Arrays one behind the other: along axis 2. Raises as ``concatenate``."""
     return concatenate([_deep(value) for value in values], 2)
 
 
-def column_stack(values: Sequence[Operand]) -> Value:
+def column_stack(values: Sequence[Operand[AnyValue]]) -> AnyValue:
     """Vectors as the columns of a matrix; matrices side by side. Raises as ``concatenate``."""
     wide = [_wide(value) for value in values]
     return concatenate([v if v.ndim > 1 else expand_dims(v, 1) for v in wide], 1)
 
 
-def append(x: Operand, values: Operand, axis: int | None = None) -> Value:
+def append(x: Operand[AnyValue], values: Operand[AnyValue], axis: int | None = None) -> AnyValue:
     """x, then ``values`` along ``axis``; both flattened for None. Raises as ``concatenate``."""
     return concatenate([x, values], axis)
 
@@ -147,23 +154,23 @@ def _assembled(blocks: Any, rank: int, depth: int) -> Value:
     return reshape(value, (1,) * (rank - value.ndim) + value.shape)
 
 
-def hsplit(x: Operand, indices_or_sections: Any) -> list[Value]:
+def hsplit(x: Operand[AnyValue], indices_or_sections: Any) -> list[AnyValue]:
     """``split`` along axis 1, a vector along its own."""
     value = as_value("hsplit", x)
     return split(value, indices_or_sections, 0 if value.ndim == 1 else 1)
 
 
-def vsplit(x: Operand, indices_or_sections: Any) -> list[Value]:
+def vsplit(x: Operand[AnyValue], indices_or_sections: Any) -> list[AnyValue]:
     """``split`` along axis 0."""
     return split(x, indices_or_sections, 0)
 
 
-def dsplit(x: Operand, indices_or_sections: Any) -> list[Value]:
+def dsplit(x: Operand[AnyValue], indices_or_sections: Any) -> list[AnyValue]:
     """``split`` along axis 2."""
     return split(x, indices_or_sections, 2)
 
 
-def unstack(x: Operand, axis: int = 0) -> list[Value]:
+def unstack(x: Operand[AnyValue], axis: int = 0) -> list[AnyValue]:
     """The parts of x at each place of ``axis``, which they lose; its size must be literal.
 
     Raises:
@@ -177,22 +184,22 @@ def unstack(x: Operand, axis: int = 0) -> list[Value]:
     return [reshape(part(value, place, k, 1), rest) for k in range(count)]
 
 
-def flipud(x: Operand) -> Value:
+def flipud(x: Operand[AnyValue]) -> AnyValue:
     """x upside down: axis 0 in reverse order. Raises AxisError."""
     return flip(x, 0)
 
 
-def fliplr(x: Operand) -> Value:
+def fliplr(x: Operand[AnyValue]) -> AnyValue:
     """x left to right: axis 1 in reverse order. Raises AxisError."""
     return flip(x, 1)
 
 
-def matrix_transpose(x: Operand) -> Value:
+def matrix_transpose(x: Operand[AnyValue]) -> AnyValue:
     """x with its last two axes exchanged. Raises AxisError."""
     return functions.swapaxes(x, -1, -2)
 
 
-def vecdot(a: Operand, b: Operand, axis: int = -1) -> Value:
+def vecdot(a: Operand[AnyValue], b: Operand[AnyValue], axis: int = -1) -> AnyValue:
     """The sum of the products along ``axis``; other axes broadcast.
 
     Raises:
@@ -205,7 +212,7 @@ def vecdot(a: Operand, b: Operand, axis: int = -1) -> Value:
     return reshape(product, product.shape[:-2])
 
 
-def matvec(a: Operand, x: Operand) -> Value:
+def matvec(a: Operand[AnyValue], x: Operand[AnyValue]) -> AnyValue:
     """Matrices times vectors: [..., m, n] by [..., n]; leading axes broadcast.
 
     Raises:
@@ -217,7 +224,7 @@ def matvec(a: Operand, x: Operand) -> Value:
     return reshape(product, product.shape[:-1])
 
 
-def vecmat(x: Operand, a: Operand) -> Value:
+def vecmat(x: Operand[AnyValue], a: Operand[AnyValue]) -> AnyValue:
     """Vectors times matrices: [..., m] by [..., m, n]; otherwise as ``matvec``."""
     left, right = promoted_values("vecmat", (x, a))
     product = matmul(expand_dims(left, -2), right)
@@ -225,13 +232,13 @@ def vecmat(x: Operand, a: Operand) -> Value:
 
 
 def cross(
-    a: Operand,
-    b: Operand,
+    a: Operand[AnyValue],
+    b: Operand[AnyValue],
     axisa: int = -1,
     axisb: int = -1,
     axisc: int = -1,
     axis: int | None = None,
-) -> Value:
+) -> AnyValue:
     """The vector product along one axis of each, of size 3; other axes broadcast.
 
     Args:
@@ -261,7 +268,7 @@ def cross(
     return moveaxis(found, -1, axis_of("cross", axisc if axis is None else axis, found))
 
 
-def identity(n: Size, dtype: Any = F32, *, like: Value | None = None) -> Value:
+def identity(n: Size, dtype: Any = F32, *, like: AnyValue | None = None) -> AnyValue:
     """The identity matrix of ``n`` rows; float32 by default."""
     return eye(n, dtype=dtype, like=like)
 
@@ -272,8 +279,8 @@ def tri(
     k: int = 0,
     dtype: Any = F32,
     *,
-    like: Value | None = None,
-) -> Value:
+    like: AnyValue | None = None,
+) -> AnyValue:
     """Ones on and below the k-th diagonal, zeros above."""
     shape = shape_of("tri", (rows, rows if columns is None else columns))
     shifted = iota(shape, 0, like=like) + integer("tri", "k", k)

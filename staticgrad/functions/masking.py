@@ -14,6 +14,7 @@ import numpy as np
 from staticgrad.errors import ArgumentError, DTypeError, RankError
 from staticgrad.errors.wording import shown
 from staticgrad.ir.functional import functions
+from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand, strong_dtype
 from staticgrad.ops.operands import as_value, is_number, related
@@ -23,7 +24,7 @@ from staticgrad.types.dim import maximum
 Mask = Operand | None
 
 
-def mask_of(op: str, where: Mask, x: Value) -> Value | None:
+def mask_of(op: str, where: Mask, x: AnyValue) -> AnyValue | None:
     """``where`` in the shape of x; None where every element counts.
 
     Raises:
@@ -42,7 +43,7 @@ def mask_of(op: str, where: Mask, x: Value) -> Value | None:
     return functions.broadcast_to(mask, x.shape)
 
 
-def counted(x: Value, mask: Value | None, neutral: Any) -> Value:
+def counted(x: AnyValue, mask: AnyValue | None, neutral: Any) -> AnyValue:
     """x where the mask holds, else ``neutral``."""
     return x if mask is None else functions.where(mask, x, neutral)
 
@@ -86,7 +87,7 @@ def correction_of(op: str, ddof: Any, correction: Any) -> Any:
     return less
 
 
-def start_of(op: str, initial: Operand, x: Value) -> Value:
+def start_of(op: str, initial: Operand[AnyValue], x: AnyValue) -> AnyValue:
     """``initial`` as a 0-d value in the dtype of x.
 
     Raises:

@@ -16,7 +16,7 @@ from staticgrad.functions import aggregate as of
 from staticgrad.functions.masking import Mask, correction_of, counted, mask_of
 from staticgrad.functions.totals import prod
 from staticgrad.ir.functional import functions
-from staticgrad.ir.value import Value
+from staticgrad.ir.kinds import AnyValue
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.operands import Axes, as_value, axes_of, dtype_of, floating
 from staticgrad.ops.powers import flat_root
@@ -25,14 +25,14 @@ from staticgrad.ops.selection import where
 
 
 def nansum(
-    x: Operand,
+    x: Operand[AnyValue],
     axis: Axes = None,
     dtype: Any = None,
     *,
     keepdims: bool = False,
-    initial: Operand | None = None,
+    initial: Operand[AnyValue] | None = None,
     where: Mask = None,
-) -> Value:
+) -> AnyValue:
     """The sum over ``axis`` of what is no NaN; 0 of nothing. NaN elements take no gradient.
 
     Other arguments, and errors, as for ``sum``.
@@ -42,14 +42,14 @@ def nansum(
 
 
 def nanprod(
-    x: Operand,
+    x: Operand[AnyValue],
     axis: Axes = None,
     dtype: Any = None,
     *,
     keepdims: bool = False,
-    initial: Operand | None = None,
+    initial: Operand[AnyValue] | None = None,
     where: Mask = None,
-) -> Value:
+) -> AnyValue:
     """The product over ``axis`` of what is no NaN; 1 of nothing.
 
     Other arguments, and errors, as for ``prod``.
@@ -58,7 +58,7 @@ def nanprod(
     return prod(value, axis, dtype, keepdims=keepdims, initial=initial, where=where)
 
 
-def nancumsum(x: Operand, axis: int | None = None, dtype: Any = None) -> Value:
+def nancumsum(x: Operand[AnyValue], axis: int | None = None, dtype: Any = None) -> AnyValue:
     """The running sum along ``axis`` in which NaN counts as 0; of x flattened if it is None.
 
     Raises:
@@ -67,7 +67,7 @@ def nancumsum(x: Operand, axis: int | None = None, dtype: Any = None) -> Value:
     return cumsum(_without_nan("nancumsum", x, 0.0), axis, dtype)
 
 
-def nancumprod(x: Operand, axis: int | None = None, dtype: Any = None) -> Value:
+def nancumprod(x: Operand[AnyValue], axis: int | None = None, dtype: Any = None) -> AnyValue:
     """The running product along ``axis`` in which NaN counts as 1; of x flattened if it is None.
 
     Raises:
@@ -77,8 +77,13 @@ def nancumprod(x: Operand, axis: int | None = None, dtype: Any = None) -> Value:
 
 
 def nanmean(
-    x: Operand, axis: Axes = None, dtype: Any = None, *, keepdims: bool = False, where: Mask = None
-) -> Value:
+    x: Operand[AnyValue],
+    axis: Axes = None,
+    dtype: Any = None,
+    *,
+    keepdims: bool = False,
+    where: Mask = None,
+) -> AnyValue:
     """The mean over ``axis`` of what is no NaN; NaN of nothing. Arguments as for ``mean``.
 
     Raises:
@@ -89,7 +94,7 @@ def nanmean(
     return nansum(value, axis, keepdims=keepdims) / _present(value, axis, keepdims)
 
 
-def _counted(op: str, x: Operand, dtype: Any, where: Mask) -> Value:
+def _counted(op: str, x: Operand[AnyValue], dtype: Any, where: Mask) -> AnyValue:
     """x as a floating value of ``dtype``, NaN where it does not count."""
     if dtype is not None and not dtype_of(op, dtype).is_float:
         raise DTypeError(f"{op}: dtype={dtype!r} is not floating")
@@ -101,16 +106,16 @@ def _counted(op: str, x: Operand, dtype: Any, where: Mask) -> Value:
 
 
 def nanvar(
-    x: Operand,
+    x: Operand[AnyValue],
     axis: Axes = None,
     dtype: Any = None,
     *,
     ddof: float = 0,
     keepdims: bool = False,
     where: Mask = None,
-    mean: Operand | None = None,
+    mean: Operand[AnyValue] | None = None,
     correction: float | None = None,
-) -> Value:
+) -> AnyValue:
     """The squared distances from the mean of what is no NaN, summed, by their number less ``ddof``.
 
     NaN where no more than ``ddof`` elements are left. Arguments, and errors, as for ``var``.
@@ -121,16 +126,16 @@ def nanvar(
 
 
 def nanstd(
-    x: Operand,
+    x: Operand[AnyValue],
     axis: Axes = None,
     dtype: Any = None,
     *,
     ddof: float = 0,
     keepdims: bool = False,
     where: Mask = None,
-    mean: Operand | None = None,
+    mean: Operand[AnyValue] | None = None,
     correction: float | None = None,
-) -> Value:
+) -> AnyValue:
     """The square root of ``nanvar``; its derivative is 0 where all elements are equal.
 
     Arguments, and errors, as for ``var``.
@@ -141,13 +146,13 @@ def nanstd(
 
 
 def nanmax(
-    x: Operand,
+    x: Operand[AnyValue],
     axis: Axes = None,
     *,
     keepdims: bool = False,
-    initial: Operand | None = None,
+    initial: Operand[AnyValue] | None = None,
     where: Mask = None,
-) -> Value:
+) -> AnyValue:
     """The largest element over ``axis`` that is no NaN; NaN where all are.
 
     Arguments, and errors, as for ``max``.
@@ -158,13 +163,13 @@ def nanmax(
 
 
 def nanmin(
-    x: Operand,
+    x: Operand[AnyValue],
     axis: Axes = None,
     *,
     keepdims: bool = False,
-    initial: Operand | None = None,
+    initial: Operand[AnyValue] | None = None,
     where: Mask = None,
-) -> Value:
+) -> AnyValue:
     """The smallest element over ``axis`` that is no NaN; NaN where all are.
 
     Arguments, and errors, as for ``min``.
@@ -175,8 +180,13 @@ def nanmin(
 
 
 def _variance(
-    op: str, value: Value, axis: Axes, less: float, keepdims: bool, middle: Operand | None
-) -> Value:
+    op: str,
+    value: AnyValue,
+    axis: Axes,
+    less: float,
+    keepdims: bool,
+    middle: Operand[AnyValue] | None,
+) -> AnyValue:
     axes = axes_of(op, axis, value)
     away = value - (nanmean(value, axes, keepdims=True) if middle is None else middle)
     count = _present(value, axes, keepdims) - float(less)
@@ -184,18 +194,18 @@ def _variance(
     return where(count > 0.0, spread, np.full((), np.nan, value.dtype.numpy))
 
 
-def _present(x: Value, axis: Axes, keepdims: bool) -> Value:
+def _present(x: AnyValue, axis: Axes, keepdims: bool) -> AnyValue:
     """How many elements over ``axis`` are no NaN, in the dtype of x."""
     there = functions.astype(functions.equal(x, x), x.dtype)
     return of.sum(there, axis, keepdims=keepdims)
 
 
-def _without_nan(op: str, x: Operand, instead: float) -> Value:
+def _without_nan(op: str, x: Operand[AnyValue], instead: float) -> AnyValue:
     value = as_value(op, x)
     return where(value != value, instead, value) if value.dtype.is_float else value
 
 
-def _or_nan(x: Value, found: Value, axis: Axes, keepdims: bool) -> Value:
+def _or_nan(x: AnyValue, found: AnyValue, axis: Axes, keepdims: bool) -> AnyValue:
     if not x.dtype.is_float:
         return found
     nothing = of.all(functions.isnan(x), axis, keepdims=keepdims)

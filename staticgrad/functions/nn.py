@@ -30,6 +30,7 @@ from staticgrad.functions.normalization import (
 from staticgrad.functions.rowwise import rowwise
 from staticgrad.ir.calls import publish
 from staticgrad.ir.functional import functions
+from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.value import Value
 from staticgrad.ops import transcendental as of
 from staticgrad.ops.convert import stop_gradient
@@ -87,21 +88,21 @@ _CUBIC: Final = 0.044715  # of the tanh approximation: Hendrycks and Gimpel, arX
 # -- activations ----------------------------------------------------------------------------------
 
 
-def relu(x: Operand) -> Value:
+def relu(x: Operand[AnyValue]) -> AnyValue:
     """0 where x <= 0, else x; NaN of NaN. Its derivative at 0 is 0, at NaN 1."""
     value = as_value("relu", x)
     return where(value <= 0, 0, value)
 
 
 @rowwise(0)
-def silu(x: Operand) -> Value:
+def silu(x: Operand[AnyValue]) -> AnyValue:
     """x * sigmoid(x), also called swish."""
     value = floating("silu", x)
     return value * of.sigmoid(value)
 
 
 @rowwise(0)
-def softplus(x: Operand) -> Value:
+def softplus(x: Operand[AnyValue]) -> AnyValue:
     """log(1 + exp(x)), without overflow. Its derivative is sigmoid(x), at 0 too."""
     value = floating("softplus", x)
     positive = value > 0
@@ -109,7 +110,7 @@ def softplus(x: Operand) -> Value:
 
 
 @rowwise(0)
-def gelu(x: Operand, approximate: bool | str = False) -> Value:
+def gelu(x: Operand[AnyValue], approximate: bool | str = False) -> AnyValue:
     """x * Phi(x), Phi the normal distribution function, by erf; with ``approximate`` by tanh.
 
     Hendrycks and Gimpel, arXiv 1606.08415. The approximation differs by up to 5e-4. At -inf
@@ -137,7 +138,7 @@ def gelu(x: Operand, approximate: bool | str = False) -> Value:
 
 
 @rowwise(0)
-def elu(x: Operand, alpha: float = 1.0) -> Value:
+def elu(x: Operand[AnyValue], alpha: float = 1.0) -> AnyValue:
     """x where x > 0, else alpha * (exp(x) - 1). Its derivative at 0 is alpha.
 
     Clevert, Unterthiner and Hochreiter, arXiv 1511.07289.
@@ -147,7 +148,7 @@ def elu(x: Operand, alpha: float = 1.0) -> Value:
     return where(positive, value, alpha * of.expm1(where(positive, 0.0, value)))
 
 
-def leaky_relu(x: Operand, slope: float = 0.01) -> Value:
+def leaky_relu(x: Operand[AnyValue], slope: float = 0.01) -> AnyValue:
     """x where x > 0, else slope * x. Its derivative at 0 is the slope."""
     value = floating("leaky_relu", x)
     return where(value > 0, value, functions.multiply(slope, value))
@@ -157,7 +158,7 @@ def leaky_relu(x: Operand, slope: float = 0.01) -> Value:
 
 
 @rowwise(1, fixed={"axis": -1})
-def softmax(x: Operand, axis: Axes = -1) -> Value:
+def softmax(x: Operand[AnyValue], axis: Axes = -1) -> AnyValue:
     """exp(x) divided by its sum over ``axis``, without overflow.
 
     NaN where the row holds +inf or NaN, or nothing above -inf. Empty along an empty axis.
@@ -175,7 +176,7 @@ def softmax(x: Operand, axis: Axes = -1) -> Value:
 
 
 @rowwise(1, fixed={"axis": -1})
-def log_softmax(x: Operand, axis: Axes = -1) -> Value:
+def log_softmax(x: Operand[AnyValue], axis: Axes = -1) -> AnyValue:
     """The logarithm of ``softmax``: x less its ``logsumexp`` over ``axis``, without overflow.
 
     Arguments as for ``softmax``.
@@ -189,7 +190,7 @@ def log_softmax(x: Operand, axis: Axes = -1) -> Value:
     return away - of.log(total(of.exp(away), axes, keepdims=True))
 
 
-def logsumexp(x: Operand, axis: Axes = -1, *, keepdims: bool = False) -> Value:
+def logsumexp(x: Operand[AnyValue], axis: Axes = -1, *, keepdims: bool = False) -> AnyValue:
     """log(sum(exp(x))) over ``axis``, without overflow; of a 0-d value, which has no axis, itself.
 
     -inf where all elements are -inf or there are none, +inf where one is +inf. Arguments as for
@@ -207,15 +208,18 @@ def logsumexp(x: Operand, axis: Axes = -1, *, keepdims: bool = False) -> Value:
     return out if keepdims else reshape(out, kept)
 
 
-def _shift(x: Value, axes: tuple[int, ...]) -> Value:
+def _shift(x: AnyValue, axes: tuple[int, ...]) -> AnyValue:
     """The maximum over ``axes`` as a constant of the derivative; 0 where it is not finite."""
     return finite_or_zero(stop_gradient(largest(x, axes)))
 
 
 @rowwise(1)
 def layer_norm(
-    x: Operand, gain: Operand | None = None, bias: Operand | None = None, eps: float = 1e-5
-) -> Value:
+    x: Operand[AnyValue],
+    gain: Operand[AnyValue] | None = None,
+    bias: Operand[AnyValue] | None = None,
+    eps: float = 1e-5,
+) -> AnyValue:
     """(x - mean) / sqrt(variance + eps) along the last axis, times ``gain``, plus ``bias``.
 
     Ba, Kiros and Hinton, arXiv 1607.06450. The variance is the mean square; ``gain`` and ``bias``
@@ -237,7 +241,7 @@ def layer_norm(
     return out
 
 
-def _row(name: str, data: Operand, x: Value) -> Value:
+def _row(name: str, data: Operand[AnyValue], x: AnyValue) -> AnyValue:
     """A gain or bias, of the shape of the last axis of x."""
     _, row = as_values("layer_norm", x, data)
     text = f"layer_norm: the {name} is {shape_text(row.shape)}, the last axis has {x.shape[-1]}"
@@ -249,7 +253,7 @@ def _row(name: str, data: Operand, x: Value) -> Value:
 # -- losses ---------------------------------------------------------------------------------------
 
 
-def mse(prediction: Operand, target: Operand) -> Value:
+def mse(prediction: Operand[AnyValue], target: Operand[AnyValue]) -> AnyValue:
     """The mean of (prediction - target) squared, over all elements.
 
     Raises:
@@ -260,7 +264,7 @@ def mse(prediction: Operand, target: Operand) -> Value:
     return mean(away * away)
 
 
-def huber(prediction: Operand, target: Operand, delta: float = 1.0) -> Value:
+def huber(prediction: Operand[AnyValue], target: Operand[AnyValue], delta: float = 1.0) -> AnyValue:
     """The mean of r ** 2 / 2 where abs(r) <= delta, else delta * (abs(r) - delta / 2).
 
     r = prediction - target; Huber, Ann. Math. Statist. 35 (1964).
@@ -277,7 +281,7 @@ def huber(prediction: Operand, target: Operand, delta: float = 1.0) -> Value:
     return mean(where(size <= delta, 0.5 * (away * away), delta * (size - 0.5 * delta)))
 
 
-def cross_entropy(logits: Operand, labels: Operand) -> Value:
+def cross_entropy(logits: Operand[AnyValue], labels: Operand[AnyValue]) -> AnyValue:
     """The mean over all labels of -log_softmax(logits) at the label.
 
     Args:
@@ -295,7 +299,7 @@ def cross_entropy(logits: Operand, labels: Operand) -> Value:
 
 
 @rowwise(1, 0)
-def _surprise(scores: Value, classes: Value) -> Value:
+def _surprise(scores: AnyValue, classes: AnyValue) -> AnyValue:
     """-log_softmax(scores) at the class of each row."""
     away = scores - _shift(scores, (scores.ndim - 1,))
     normaliser = of.log(total(of.exp(away), -1))
@@ -340,7 +344,9 @@ def _how_to_label(logits: Value, labels: Value) -> str:
     return "class ids are whole numbers: labels.astype('int64')"
 
 
-def binary_cross_entropy_with_logits(logits: Operand, targets: Operand) -> Value:
+def binary_cross_entropy_with_logits(
+    logits: Operand[AnyValue], targets: Operand[AnyValue]
+) -> AnyValue:
     """The mean of softplus(logits) - targets * logits: -log of the probability of the target.
 
     Args:
@@ -354,7 +360,7 @@ def binary_cross_entropy_with_logits(logits: Operand, targets: Operand) -> Value
     return mean(softplus(scores) - wanted * scores)
 
 
-def _alike(op: str, left: Operand, right: Operand) -> tuple[Value, Value]:
+def _alike(op: str, left: Operand[AnyValue], right: Operand[AnyValue]) -> tuple[AnyValue, AnyValue]:
     """Two floating operands of one shape (or one of them 0-d)."""
     first, second = (floating(op, value) for value in promoted_values(op, (left, right)))
     text = f"{op}: shapes {shape_text(first.shape)} and {shape_text(second.shape)} differ"

@@ -19,7 +19,7 @@ from staticgrad.functions.aggregate import mean, sum as total
 from staticgrad.functions.rowwise import rowwise
 from staticgrad.ir.calls import publish
 from staticgrad.ir.functional import functions
-from staticgrad.ir.value import Value
+from staticgrad.ir.kinds import AnyValue
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.movement import reshape
 from staticgrad.ops.operands import as_values, axis_of, floating, integer, related, shape_text
@@ -32,7 +32,9 @@ from staticgrad.types.tensor import product
 
 
 @rowwise(1)
-def rms_norm(x: Operand, gain: Operand | None = None, eps: float = 1e-5) -> Value:
+def rms_norm(
+    x: Operand[AnyValue], gain: Operand[AnyValue] | None = None, eps: float = 1e-5
+) -> AnyValue:
     """x / sqrt(mean(x ** 2) + eps) along the last axis, times ``gain`` (of that axis' size).
 
     Zhang and Sennrich, arXiv 1910.07467.
@@ -47,14 +49,14 @@ def rms_norm(x: Operand, gain: Operand | None = None, eps: float = 1e-5) -> Valu
 
 
 def batch_norm(
-    x: Operand,
-    gain: Operand | None = None,
-    bias: Operand | None = None,
+    x: Operand[AnyValue],
+    gain: Operand[AnyValue] | None = None,
+    bias: Operand[AnyValue] | None = None,
     *,
-    statistics: tuple[Operand, Operand] | None = None,
+    statistics: tuple[Operand[AnyValue], Operand[AnyValue]] | None = None,
     axis: int = 1,
     eps: float = 1e-5,
-) -> Value:
+) -> AnyValue:
     """(x - mean) / sqrt(variance + eps) per channel, times ``gain``, plus ``bias``.
 
     Ioffe and Szegedy, arXiv 1502.03167.
@@ -85,7 +87,7 @@ def batch_norm(
     return _affine("batch_norm", out, gain, bias, place)
 
 
-def batch_statistics(x: Operand, axis: int = 1) -> tuple[Value, Value]:
+def batch_statistics(x: Operand[AnyValue], axis: int = 1) -> tuple[AnyValue, AnyValue]:
     """Mean and variance (mean square) per channel, over all axes but ``axis``.
 
     Raises:
@@ -101,14 +103,14 @@ def batch_statistics(x: Operand, axis: int = 1) -> tuple[Value, Value]:
 
 
 def group_norm(
-    x: Operand,
+    x: Operand[AnyValue],
     groups: int,
-    gain: Operand | None = None,
-    bias: Operand | None = None,
+    gain: Operand[AnyValue] | None = None,
+    bias: Operand[AnyValue] | None = None,
     *,
     axis: int = 1,
     eps: float = 1e-5,
-) -> Value:
+) -> AnyValue:
     """(x - mean) / sqrt(variance + eps) over groups of channels and the axes after them.
 
     Wu and He, arXiv 1803.08494. Each element of the axes before the channels has statistics of its
@@ -136,20 +138,22 @@ def group_norm(
     return _affine("group_norm", reshape(out, value.shape), gain, bias, place)
 
 
-def _with_axes(op: str, x: Operand) -> Value:
+def _with_axes(op: str, x: Operand[AnyValue]) -> AnyValue:
     value = floating(op, x)
     if value.ndim == 0:
         raise RankError(f"{op}: a 0-d value has no axes", related=related(value))
     return value
 
 
-def _affine(op: str, x: Value, gain: Operand | None, bias: Operand | None, axis: int) -> Value:
+def _affine(
+    op: str, x: AnyValue, gain: Operand[AnyValue] | None, bias: Operand[AnyValue] | None, axis: int
+) -> AnyValue:
     """x times the gain plus the bias, where they are given."""
     out = x if gain is None else x * _per_channel(op, gain, x, axis)
     return out if bias is None else out + _per_channel(op, bias, x, axis)
 
 
-def _per_channel(op: str, data: Operand, x: Value, axis: int) -> Value:
+def _per_channel(op: str, data: Operand[AnyValue], x: AnyValue, axis: int) -> AnyValue:
     """One number per place of ``axis``, in an array that broadcasts with x."""
     _, row = as_values(op, x, data)
     size = x.shape[axis]

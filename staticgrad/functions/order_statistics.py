@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Generic
 
 import numpy as np
 
 from staticgrad.errors import ArgumentError, EmptyReductionError, RankError
 from staticgrad.functions import aggregate as of
 from staticgrad.ir.functional import functions
+from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.indexing import TakeAlong, iota, scatter_add, take
@@ -37,11 +38,12 @@ from staticgrad.ops.sorting import searchsorted, sort
 from staticgrad.types.arrays import array_of
 from staticgrad.types.dim import Dim, Size, floordiv
 from staticgrad.types.dtype import F64, I64
+from staticgrad.types.tensor import Shape
 
 _METHODS: Final = ("linear", "lower", "higher", "midpoint", "nearest")
 
 
-def median(x: Operand, axis: Axes = None, *, keepdims: bool = False) -> Value:
+def median(x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False) -> AnyValue:
     """The middle element over ``axis`` (all axes by default), or the mean of the two middle ones.
 
     NaN where an element is NaN. Integers and bools become float64.
@@ -56,7 +58,7 @@ def median(x: Operand, axis: Axes = None, *, keepdims: bool = False) -> Value:
     return rows.result(_middle(left, right, count - 2 * floordiv(count, 2)))
 
 
-def nanmedian(x: Operand, axis: Axes = None, *, keepdims: bool = False) -> Value:
+def nanmedian(x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False) -> AnyValue:
     """``median`` of what is no NaN; NaN where all are. Raises as ``median``."""
     rows = _Rows("nanmedian", x, axis, keepdims)
     count = rows.numbers()
@@ -65,8 +67,13 @@ def nanmedian(x: Operand, axis: Axes = None, *, keepdims: bool = False) -> Value
 
 
 def quantile(
-    x: Operand, q: Any, axis: Axes = None, *, method: str = "linear", keepdims: bool = False
-) -> Value:
+    x: Operand[AnyValue],
+    q: Any,
+    axis: Axes = None,
+    *,
+    method: str = "linear",
+    keepdims: bool = False,
+) -> AnyValue:
     """The element below which a part ``q`` of the elements over ``axis`` lies.
 
     Of n elements in order that is number q * (n - 1), counted from 0; where this is no whole
@@ -92,35 +99,51 @@ def quantile(
 
 
 def nanquantile(
-    x: Operand, q: Any, axis: Axes = None, *, method: str = "linear", keepdims: bool = False
-) -> Value:
+    x: Operand[AnyValue],
+    q: Any,
+    axis: Axes = None,
+    *,
+    method: str = "linear",
+    keepdims: bool = False,
+) -> AnyValue:
     """``quantile`` of what is no NaN; NaN where all are. Raises as ``quantile``."""
     return _each(_Rows("nanquantile", x, axis, keepdims), q, 1.0, method, _nanquantile)
 
 
 def percentile(
-    x: Operand, q: Any, axis: Axes = None, *, method: str = "linear", keepdims: bool = False
-) -> Value:
+    x: Operand[AnyValue],
+    q: Any,
+    axis: Axes = None,
+    *,
+    method: str = "linear",
+    keepdims: bool = False,
+) -> AnyValue:
     """``quantile``, with q in [0, 100]. Raises as ``quantile``."""
     return _each(_Rows("percentile", x, axis, keepdims), q, 100.0, method, _quantile)
 
 
 def nanpercentile(
-    x: Operand, q: Any, axis: Axes = None, *, method: str = "linear", keepdims: bool = False
-) -> Value:
+    x: Operand[AnyValue],
+    q: Any,
+    axis: Axes = None,
+    *,
+    method: str = "linear",
+    keepdims: bool = False,
+) -> AnyValue:
     """``nanquantile``, with q in [0, 100]. Raises as ``quantile``."""
     return _each(_Rows("nanpercentile", x, axis, keepdims), q, 100.0, method, _nanquantile)
 
 
-class _Rows:
+class _Rows(Generic[AnyValue]):
     """Floating elements in order along one axis, and how a result gets its shape."""
 
-    def __init__(self, op: str, x: Operand, axis: Axes, keepdims: bool) -> None:
+    def __init__(self, op: str, x: Operand[AnyValue], axis: Axes, keepdims: bool) -> None:
         value = floating(op, x)
         axes = axes_of(op, axis, value)
         kept = tuple(size for k, size in enumerate(value.shape) if k not in axes)
         ones = tuple(1 if k in axes else size for k, size in enumerate(value.shape))
-        self.op, self.shape = op, ones if keepdims else kept
+        self.op: str = op
+        self.shape: Shape = ones if keepdims else kept
         if len(axes) != 1:
             last = tuple(range(value.ndim - len(axes), value.ndim))
             count = math.prod(value.shape[k] for k in axes)
@@ -130,24 +153,24 @@ class _Rows:
         self.count: Size = value.shape[self.axis]
         if self.count == 0:
             raise EmptyReductionError(f"{op}: no elements in {value.type}", related=related(value))
-        self.sorted = sort(value, self.axis)
+        self.sorted: AnyValue = sort(value, self.axis)
 
-    def part(self, place: Size) -> Value:
+    def part(self, place: Size) -> AnyValue:
         """The elements at a place that is known at build, up to the size's name."""
         return part(self.sorted, self.axis, place, 1)
 
-    def at(self, places: Value) -> Value:
+    def at(self, places: AnyValue) -> AnyValue:
         """The elements at places of a run: one for all rows, or one for each."""
         if places.ndim == 0:
             return take(self.sorted, reshape(places, (1,)), self.axis)
         return TakeAlong(self.axis)(self.sorted, places)
 
-    def numbers(self) -> Value:
+    def numbers(self) -> AnyValue:
         """How many elements of each row are no NaN, as int64; 1 where all are."""
         there = functions.equal(self.sorted, self.sorted)
         return functions.maximum(of.sum(there, self.axis, keepdims=True), 1)
 
-    def result(self, found: Value, overlook: bool = False) -> Value:
+    def result(self, found: AnyValue, overlook: bool = False) -> AnyValue:
         """``found``, NaN in rows that end with one (unless it is overlooked), in its shape."""
         if not overlook:
             last = self.part(self.count - 1)
@@ -155,7 +178,7 @@ class _Rows:
         return reshape(found, self.shape)
 
 
-def _middle(left: Value, right: Value, odd: Any) -> Value:
+def _middle(left: AnyValue, right: AnyValue, odd: Any) -> AnyValue:
     """The left element of an odd number, else the mean of both."""
     if isinstance(odd, int):
         return left if odd else (left + right) * 0.5
@@ -165,12 +188,12 @@ def _middle(left: Value, right: Value, odd: Any) -> Value:
 
 
 def _each(
-    rows: _Rows,
+    rows: _Rows[AnyValue],
     q: Any,
     whole: float,
     method: str,
-    one: Callable[[_Rows, float, str], Value],
-) -> Value:
+    one: Callable[[_Rows[AnyValue], float, str], AnyValue],
+) -> AnyValue:
     """The quantile of every number of q, stacked where q is no single number."""
     if method not in _METHODS:
         known = ", ".join(map(repr, _METHODS))
@@ -190,7 +213,7 @@ def _each(
     return reshape(stack(found), (*parts.shape, *rows.shape))
 
 
-def _quantile(rows: _Rows, q: float, method: str) -> Value:
+def _quantile(rows: _Rows[AnyValue], q: float, method: str) -> AnyValue:
     if isinstance(rows.count, Dim):
         last = functions.size_value(rows.count - 1, F64)
         return rows.result(_between_places(rows, last * q, method))
@@ -203,7 +226,7 @@ def _quantile(rows: _Rows, q: float, method: str) -> Value:
     return rows.result(_interpolated(left, rows.part(below + 1), weight))
 
 
-def _nanquantile(rows: _Rows, q: float, method: str) -> Value:
+def _nanquantile(rows: _Rows[AnyValue], q: float, method: str) -> AnyValue:
     last = functions.astype(rows.numbers() - 1, F64)
     return rows.result(_between_places(rows, last * q, method), overlook=True)
 
@@ -215,7 +238,7 @@ def _rounded(place: float, method: str) -> int:
     return math.ceil(place) if method == "higher" else math.floor(place)
 
 
-def _between_places(rows: _Rows, place: Value, method: str) -> Value:
+def _between_places(rows: _Rows[AnyValue], place: AnyValue, method: str) -> AnyValue:
     """The value at float64 places of a run."""
     rounding = {"nearest": functions.rint, "higher": functions.ceil}.get(method, functions.floor)
     below = rounding(place)
@@ -228,19 +251,19 @@ def _between_places(rows: _Rows, place: Value, method: str) -> Value:
     return where(weight == 0.0, left, _interpolated(left, right, half))
 
 
-def _interpolated(left: Value, right: Value, weight: Any) -> Value:
+def _interpolated(left: AnyValue, right: AnyValue, weight: Any) -> AnyValue:
     """From the nearer end, as NumPy does: left + d * weight, or right - d * (1 - weight)."""
     step = right - left
     near_left, near_right = left + step * weight, right - step * (1.0 - weight)
     if isinstance(weight, float):
-        return near_left if weight < 0.5 else near_right  # type: ignore[no-any-return]
+        return near_left if weight < 0.5 else near_right
     return where(weight < 0.5, near_left, near_right)
 
 
 # -- places among edges, membership ---------------------------------------------------------------
 
 
-def digitize(x: Operand, bins: Operand, right: bool = False) -> Value:
+def digitize(x: Operand[AnyValue], bins: Operand[AnyValue], right: bool = False) -> AnyValue:
     """The number of the bin that each element of x falls into, as int64: 0 below the first edge.
 
     Args:
@@ -263,7 +286,9 @@ def digitize(x: Operand, bins: Operand, right: bool = False) -> Value:
     return edges.size - searchsorted(edges[::-1], x, side)
 
 
-def isin(element: Operand, test_elements: Operand, *, invert: bool = False) -> Value:
+def isin(
+    element: Operand[AnyValue], test_elements: Operand[AnyValue], *, invert: bool = False
+) -> AnyValue:
     """Whether each element is among the others, as bool; ``invert``: is not. NaN is among none.
 
     The others are put in order and searched: n log m operations for n elements and m others.

@@ -14,6 +14,7 @@ import numpy as np
 from staticgrad.errors import ArgumentError, DTypeError, ShapeError
 from staticgrad.errors.wording import shown
 from staticgrad.ir.functional import FUNCTIONS, functions
+from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.indexing import iota, take
@@ -31,7 +32,7 @@ _MODES: Final = ("constant", *_REPEATING, "linear_ramp", *_STATISTICS)
 
 
 def pad(
-    x: Operand,
+    x: Operand[AnyValue],
     pad_width: Any,
     mode: str = "constant",
     *,
@@ -39,7 +40,7 @@ def pad(
     end_values: Any = 0,
     stat_length: Any = None,
     reflect_type: str = "even",
-) -> Value:
+) -> AnyValue:
     """x with elements around it: zeros by default.
 
     Args:
@@ -91,8 +92,8 @@ def pad(
 
 
 def _around(
-    value: Value, pairs: list[tuple[Size, Size]], mode: str, options: tuple[Any, Any]
-) -> Value:
+    value: AnyValue, pairs: list[tuple[Size, Size]], mode: str, options: tuple[Any, Any]
+) -> AnyValue:
     """Every mode but the constants, one axis after the other."""
     ends = _pairs(value, options[0], "end_values")
     lengths = _pairs(value, options[1], "stat_length")
@@ -146,7 +147,7 @@ def _pairs(x: Value, data: Any, what: str) -> Pairs:
     return [(before, after) for before, after in pairs]
 
 
-def _with_constants(x: Value, widths: list[tuple[Size, Size]], constants: Any) -> Value:
+def _with_constants(x: AnyValue, widths: list[tuple[Size, Size]], constants: Any) -> AnyValue:
     if not (is_number(constants) and constants == 0):
         for axis, (sides, values) in enumerate(
             zip(widths, _pairs(x, constants, "constant_values"), strict=True)
@@ -159,7 +160,7 @@ def _with_constants(x: Value, widths: list[tuple[Size, Size]], constants: Any) -
     return Pad(shape, tuple(before for before, _ in widths), (1,) * x.ndim)(x)
 
 
-def _number(x: Value, what: str, data: Any) -> Value:
+def _number(x: AnyValue, what: str, data: Any) -> AnyValue:
     """One number around x, in its dtype."""
     value = as_value("pad", data, getattr(x, "kind", type(x)))
     if value.ndim:
@@ -167,7 +168,7 @@ def _number(x: Value, what: str, data: Any) -> Value:
     return functions.astype(value, x.dtype)
 
 
-def _joined(x: Value, axis: int, sides: tuple[Size, Size], slabs: list[Value]) -> Value:
+def _joined(x: AnyValue, axis: int, sides: tuple[Size, Size], slabs: list[AnyValue]) -> AnyValue:
     """x between two slabs, each repeated to its side's size along ``axis``."""
     parts = []
     for side, slab in zip(sides, slabs, strict=True):
@@ -176,7 +177,7 @@ def _joined(x: Value, axis: int, sides: tuple[Size, Size], slabs: list[Value]) -
     return concatenate([*parts[0], x, *parts[1]], axis)
 
 
-def _repeated(x: Value, axis: int, before: Size, after: Size, mode: str) -> Value:
+def _repeated(x: AnyValue, axis: int, before: Size, after: Size, mode: str) -> AnyValue:
     """x with elements of its own around it along ``axis``."""
     size = x.shape[axis]
     if size == 0:
@@ -206,7 +207,7 @@ def _source(places: Any, size: Any, mode: str, of: dict[str, Callable[..., Any]]
     return of["where"](turn < size, turn, period - turn)
 
 
-def _ramped(x: Value, axis: int, sides: tuple[Size, Size], ends: tuple[Any, Any]) -> Value:
+def _ramped(x: AnyValue, axis: int, sides: tuple[Size, Size], ends: tuple[Any, Any]) -> AnyValue:
     slabs = []
     for number, (side, end) in enumerate(zip(sides, ends, strict=True)):
         edge = part(x, axis, 0 if number == 0 else x.shape[axis] - 1, 1)
@@ -219,8 +220,8 @@ def _ramped(x: Value, axis: int, sides: tuple[Size, Size], ends: tuple[Any, Any]
 
 
 def _by_statistic(
-    x: Value, axis: int, sides: tuple[Size, Size], lengths: tuple[Any, Any], statistic: str
-) -> Value:
+    x: AnyValue, axis: int, sides: tuple[Size, Size], lengths: tuple[Any, Any], statistic: str
+) -> AnyValue:
     slabs = []
     size = x.shape[axis]
     for number, length in enumerate(lengths):

@@ -104,7 +104,7 @@ class Generator:
             DTypeError: another dtype.
             ArgumentError: more draws than a generator has streams.
         """
-        return self._bits(_shape("bits", shape), dtype_of("bits", dtype), self._stream())  # type: ignore[no-any-return]
+        return self._bits(_shape("bits", shape), dtype_of("bits", dtype), self._stream())
 
     def uniform(
         self, low: Operand = 0.0, high: Operand = 1.0, shape: Any = None, dtype: Any = F32
@@ -192,7 +192,7 @@ class Generator:
         carried = (bits & np.uint64(0xFFFFFFFF)) * many >> word
         chosen = ((bits >> word) * many + carried) >> word
         offset = np.asarray(first % (1 << kind.bits)).astype(f"uint{kind.bits}").view(kind.numpy)
-        return _cast(chosen, kind) + offset[()]  # type: ignore[no-any-return]
+        return _cast(chosen, kind) + offset[()]
 
     def dropout(self, x: Operand, rate: float) -> Value:
         """x with each element 0 with probability ``rate``, and the others divided by 1 - rate.
@@ -218,7 +218,7 @@ class Generator:
         """Uniform in [0, 1), on a grid of all the dtype's bits."""
         word = self._bits(shape, kind.unsigned, self._stream())
         spare = kind.unsigned.numpy.type(kind.bits - kind.digits)
-        return _cast(word >> spare, kind) * 2.0**-kind.digits  # type: ignore[no-any-return]
+        return _cast(word >> spare, kind) * 2.0**-kind.digits
 
     def _bits(self, shape: Shape, kind: DType, stream: int, half: int = 0) -> Any:
         return RandomBits(shape, kind, stream, half)(self.key, self.step)

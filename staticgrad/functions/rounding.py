@@ -13,7 +13,7 @@ import numpy as np
 
 from staticgrad.errors import ArgumentError
 from staticgrad.ir.functional import NUMPY_NAMES, functions
-from staticgrad.ir.value import Value
+from staticgrad.ir.kinds import AnyValue
 from staticgrad.ops.arithmetic import divide, multiply, rint
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.operands import as_value, floating, integer, related
@@ -21,7 +21,7 @@ from staticgrad.ops.selection import where
 from staticgrad.types.dtype import F64
 
 
-def round(x: Operand, decimals: int = 0) -> Value:
+def round(x: Operand[AnyValue], decimals: int = 0) -> AnyValue:
     """x to ``decimals`` places, ties to even: rint(x * 10 ** decimals) / 10 ** decimals.
 
     Integers stay as they are. Carries no gradient.
@@ -47,12 +47,12 @@ def round(x: Operand, decimals: int = 0) -> Value:
     return multiply(rint(divide(value, factor)), factor)
 
 
-def fabs(x: Operand) -> Value:
+def fabs(x: Operand[AnyValue]) -> AnyValue:
     """The magnitude of x, always floating; the derivative at 0 is 0."""
     return functions.absolute(floating("fabs", x))
 
 
-def sinc(x: Operand) -> Value:
+def sinc(x: Operand[AnyValue]) -> AnyValue:
     """sin(pi x) / (pi x), and 1 at 0, where its derivatives are 0 and -pi ** 2 / 3."""
     value = floating("sinc", x)
     angle = value * math.pi
@@ -63,7 +63,7 @@ def sinc(x: Operand) -> Value:
     return where(near, series, functions.sin(away) / away)
 
 
-def float_power(x: Operand, y: Operand) -> Value:
+def float_power(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     """x ** y in float64, whatever the operands are.
 
     Raises:

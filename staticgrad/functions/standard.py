@@ -16,6 +16,7 @@ from staticgrad.errors.wording import shown
 from staticgrad.functions.creation import constant
 from staticgrad.ir.calls import publish
 from staticgrad.ir.functional import FACTS, functions
+from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand, common_dtype, strong_dtype
 from staticgrad.ops.operands import as_value, axes_of, dtype_of
@@ -31,8 +32,13 @@ newaxis: Final = None
 
 
 def asarray(
-    obj: Operand, /, *, dtype: Any = None, device: str | None = None, copy: bool | None = None
-) -> Value:
+    obj: Operand[AnyValue],
+    /,
+    *,
+    dtype: Any = None,
+    device: str | None = None,
+    copy: bool | None = None,
+) -> AnyValue:
     """``obj`` as a value: itself, or data known now as a constant.
 
     Args:
@@ -54,7 +60,7 @@ def asarray(
         return obj if dtype is None else functions.astype(obj, dtype)
     if copy is False:
         raise ArgumentError("asarray: copy=False, but a constant is a copy of its data")
-    return constant(as_value("asarray", obj) if np.ndim(obj) == 0 else obj, dtype)  # type: ignore[arg-type]
+    return constant(as_value("asarray", obj) if np.ndim(obj) == 0 else obj, dtype)  # type: ignore[arg-type, return-value]
 
 
 def shape(a: Operand) -> Shape:

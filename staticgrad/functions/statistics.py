@@ -8,6 +8,7 @@ from staticgrad.errors import DTypeError, RankError, ShapeError
 from staticgrad.functions import aggregate as of
 from staticgrad.functions.joining import with_two_axes
 from staticgrad.ir.functional import functions
+from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.value import Value
 from staticgrad.ops.contract import matmul
 from staticgrad.ops.elementwise import Operand
@@ -30,30 +31,30 @@ from staticgrad.types.tensor import product
 
 @overload
 def average(
-    x: Operand,
+    x: Operand[AnyValue],
     axis: Axes = ...,
-    weights: Operand | None = ...,
+    weights: Operand[AnyValue] | None = ...,
     returned: Literal[False] = ...,
     *,
     keepdims: bool = ...,
-) -> Value: ...
+) -> AnyValue: ...
 @overload
 def average(
-    x: Operand,
+    x: Operand[AnyValue],
     axis: Axes = ...,
-    weights: Operand | None = ...,
+    weights: Operand[AnyValue] | None = ...,
     *,
     returned: Literal[True],
     keepdims: bool = ...,
-) -> tuple[Value, Value]: ...
+) -> tuple[AnyValue, AnyValue]: ...
 def average(
-    x: Operand,
+    x: Operand[Any],
     axis: Axes = None,
-    weights: Operand | None = None,
+    weights: Operand[Any] | None = None,
     returned: bool = False,
     *,
     keepdims: bool = False,
-) -> Value | tuple[Value, Value]:
+) -> Any:
     """The mean over ``axis``, each element counted by its weight.
 
     Args:
@@ -84,7 +85,7 @@ def average(
     return (found, total) if returned else found
 
 
-def _along(weight: Value, axis: Axes, x: Value) -> Value:
+def _along(weight: AnyValue, axis: Axes, x: AnyValue) -> AnyValue:
     """Weights of the places along ``axis``, with axes of size 1 for the others of x."""
     given = axis if isinstance(axis, list | tuple) else (axis,)
     places = distinct_axes("average", given, x)
@@ -100,16 +101,16 @@ def _along(weight: Value, axis: Axes, x: Value) -> Value:
 
 
 def cov(
-    m: Operand,
-    y: Operand | None = None,
+    m: Operand[AnyValue],
+    y: Operand[AnyValue] | None = None,
     rowvar: bool = True,
     bias: bool = False,
     ddof: int | None = None,
-    fweights: Operand | None = None,
-    aweights: Operand | None = None,
+    fweights: Operand[AnyValue] | None = None,
+    aweights: Operand[AnyValue] | None = None,
     *,
     dtype: Any = None,
-) -> Value:
+) -> AnyValue:
     """The covariance matrix of variables, which are the rows of m (columns if not ``rowvar``).
 
     Args:
@@ -150,9 +151,11 @@ def cov(
     return reshape(found, ()) if found.shape == (1, 1) else found
 
 
-def _weights(rows: Value, often: Operand | None, much: Operand | None) -> Value | None:
+def _weights(
+    rows: AnyValue, often: Operand[AnyValue] | None, much: Operand[AnyValue] | None
+) -> AnyValue | None:
     """The weight of each observation, in the dtype of the variables."""
-    found: Value | None = None
+    found: AnyValue | None = None
     for name, given in (("fweights", often), ("aweights", much)):
         if given is None:
             continue
@@ -172,8 +175,12 @@ def _size(size: Size, like: Value) -> Any:
 
 
 def corrcoef(
-    x: Operand, y: Operand | None = None, rowvar: bool = True, *, dtype: Any = None
-) -> Value:
+    x: Operand[AnyValue],
+    y: Operand[AnyValue] | None = None,
+    rowvar: bool = True,
+    *,
+    dtype: Any = None,
+) -> AnyValue:
     """The correlation coefficients of variables: ``cov`` over the standard deviations of both.
 
     Held between -1 and 1. Arguments, and errors, as for ``cov``.
@@ -186,7 +193,7 @@ def corrcoef(
     return functions.clip(scaled, -1.0, 1.0)
 
 
-def _variables(op: str, x: Operand, rowvar: bool, dtype: Any) -> Value:
+def _variables(op: str, x: Operand[AnyValue], rowvar: bool, dtype: Any) -> AnyValue:
     value = floating(op, x)
     if dtype is not None:
         wanted = dtype_of(op, dtype)

@@ -14,7 +14,7 @@ from staticgrad.errors import ArgumentError
 from staticgrad.functions import aggregate as of
 from staticgrad.functions.masking import Mask, counted, mask_of, start_of
 from staticgrad.ir.functional import NUMPY_NAMES, functions
-from staticgrad.ir.value import Value
+from staticgrad.ir.kinds import AnyValue
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.movement import moveaxis, reshape
 from staticgrad.ops.operands import (
@@ -37,14 +37,14 @@ _LONGEST_TREE: Final = 65536
 
 
 def prod(
-    x: Operand,
+    x: Operand[AnyValue],
     axis: Axes = None,
     dtype: Any = None,
     *,
     keepdims: bool = False,
-    initial: Operand | None = None,
+    initial: Operand[AnyValue] | None = None,
     where: Mask = None,
-) -> Value:
+) -> AnyValue:
     """The product over ``axis`` (all axes by default); 1 of no elements. Integers widen to 64 bits.
 
     A literal size is multiplied pairwise, half by half; a named one from the first element on, on
@@ -64,7 +64,7 @@ def prod(
     return found if initial is None else found * start_of("prod", initial, found)
 
 
-def _product(value: Value, axes: tuple[int, ...], keepdims: bool) -> Value:
+def _product(value: AnyValue, axes: tuple[int, ...], keepdims: bool) -> AnyValue:
     if not axes:
         return value
     kept = tuple(1 if k in axes else size for k, size in enumerate(value.shape))
@@ -79,13 +79,13 @@ def _product(value: Value, axes: tuple[int, ...], keepdims: bool) -> Value:
     return reshape(last, kept if keepdims else rest)
 
 
-def _with_one(rows: Value) -> Value:
+def _with_one(rows: AnyValue) -> AnyValue:
     """A one in front of every row."""
     one = functions.full((*rows.shape[:-1], 1), np.ones((), rows.dtype.numpy), like=rows)
     return concatenate([one, rows], rows.ndim - 1)
 
 
-def _halved(rows: Value) -> Value:
+def _halved(rows: AnyValue) -> AnyValue:
     """The product along the last axis: first half times second, until one is left."""
     last = rows.ndim - 1
     while (count := rows.shape[last]) != 1:
@@ -96,7 +96,9 @@ def _halved(rows: Value) -> Value:
     return rows
 
 
-def norm(x: Operand, ord: Any = None, axis: Axes = None, keepdims: bool = False) -> Value:
+def norm(
+    x: Operand[AnyValue], ord: Any = None, axis: Axes = None, keepdims: bool = False
+) -> AnyValue:
     """The length of the vectors along ``axis``: of all elements by default, as ``np.linalg.norm``.
 
     Args:
@@ -129,7 +131,7 @@ def norm(x: Operand, ord: Any = None, axis: Axes = None, keepdims: bool = False)
     return _vector_norm(functions.absolute(value), ord, axes, keepdims)
 
 
-def _vector_norm(magnitude: Value, ord: Any, axes: tuple[int, ...], keepdims: bool) -> Value:
+def _vector_norm(magnitude: AnyValue, ord: Any, axes: tuple[int, ...], keepdims: bool) -> AnyValue:
     if ord == math.inf:
         return of.max(magnitude, axes, keepdims=keepdims)
     if ord == -math.inf:
@@ -147,13 +149,13 @@ def _vector_norm(magnitude: Value, ord: Any, axes: tuple[int, ...], keepdims: bo
     return where(total == math.inf, 0.0, functions.power(total, 1.0 / ord))
 
 
-def ptp(x: Operand, axis: Axes = None, *, keepdims: bool = False) -> Value:
+def ptp(x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False) -> AnyValue:
     """The largest less the smallest element over ``axis``. Raises as ``max``."""
     value = as_value("ptp", x)
     return of.max(value, axis, keepdims=keepdims) - of.min(value, axis, keepdims=keepdims)
 
 
-def count_nonzero(x: Operand, axis: Axes = None, *, keepdims: bool = False) -> Value:
+def count_nonzero(x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False) -> AnyValue:
     """How many elements over ``axis`` are not 0, as int64.
 
     Raises:

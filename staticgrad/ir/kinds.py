@@ -2,16 +2,41 @@
 
 An operation on values of a kind gives a value of the kind. A parameter plus one is a ``Value``, no
 parameter; a tensor plus one is a ``Tensor``. So operators are not typed ``Self``: each kind says
-with ``of_kind`` what its operations give.
+with ``of_kind`` what its operations give. Functions are generic in ``AnyValue``: of tensors they
+give tensors, of anything else values.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from staticgrad.errors import DTypeError
 from staticgrad.ir.value import Value
+from staticgrad.types.dim import Dim
 
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar as WithDefault
+
+    from staticgrad.eager.tensor import Tensor  # the type alone
+
+    #: What operands are and results become; where no operand says it, a symbolic value.
+    AnyValue = WithDefault("AnyValue", Value, Tensor, default=Value)
+else:
+    AnyValue = TypeVar("AnyValue")
+
+
+class Numbers(Protocol):
+    """An array of NumPy or of another library; values have sizes that need not be numbers."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of elements along each axis."""
+
+
+#: What public functions take: a value, a size, or what ``np.asarray`` takes. Sizes and Python
+#: scalars are weak.
+Operand: TypeAlias = AnyValue | Dim | float | Sequence[Any] | Numbers
 V = TypeVar("V")
 V_co = TypeVar("V_co", covariant=True)
 
@@ -52,8 +77,8 @@ def set_default_kind(kind: type[Value]) -> None:
     _DEFAULT_KIND[:] = [kind]
 
 
-def binding_kind(args: tuple[Any, ...]) -> type[Value]:
-    """The kind of value that the operands ask for.
+def binding_kind(args: tuple[Any, ...]) -> type[Any]:
+    """The kind of value that the operands ask for, a subclass of Value.
 
     Raises:
         DTypeError: operands of two kinds meet.

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from staticgrad.errors import NameConflictError, OpDefinitionError
 from staticgrad.ir.forms import Form, Leaf
-from staticgrad.ir.kinds import binding_kind
+from staticgrad.ir.kinds import AnyValue, Operand, binding_kind
 from staticgrad.ir.value import Value
 from staticgrad.storage.parameter import ParameterStore
 from staticgrad.types.arrays import array_of
@@ -127,13 +127,13 @@ class Op(_Frozen):
 
     # -- given by the base ------------------------------------------------------------------------
 
-    def __call__(self, *args: Any) -> Value:
+    def __call__(self, *args: Operand[AnyValue]) -> AnyValue:
         """Bind the op to operands: a new node, an eager result, or a pattern, as they are.
 
         An op of several results gives a tuple of them.
         """
         operands = self.prepare(*args)
-        found: Value = binding_kind(operands).bind(self, operands)
+        found: AnyValue = binding_kind(operands).bind(self, operands)
         return found
 
     def attributes(self) -> Iterator[tuple[str, Any]]:
@@ -198,7 +198,7 @@ def registered_ops() -> dict[str, type[Op]]:
     return dict(sorted(_REGISTRY.items()))
 
 
-def lift_all(args: tuple[Any, ...], like: DType | None = None) -> tuple[Value, ...]:
+def lift_all(args: tuple[Any, ...], like: DType | None = None) -> tuple[Any, ...]:
     """Every operand as a Value of the kind of the others; arrays and scalars become constants."""
     for arg in args:
         if not isinstance(arg, Value):

@@ -13,8 +13,8 @@ import numpy as np
 
 from staticgrad.ir.expr import Expr, apply, literal, select
 from staticgrad.ir.functional import NUMPY_NAMES, functions
+from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.op import Array
-from staticgrad.ir.value import Value
 from staticgrad.ops.cotangent import MINUS_ONE, ONE, Cotangent, Partial
 from staticgrad.ops.elementwise import Elementwise, Floating, Operand, quiet
 from staticgrad.types.dtype import BOOL
@@ -199,7 +199,7 @@ class Rint(_Rounding, name="rint"):
 # -- public functions -----------------------------------------------------------------------------
 
 
-def add(x: Operand, y: Operand) -> Value:
+def add(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     """x + y, broadcast; dtypes promote. Integers wrap; on bools, or.
 
     Raises:
@@ -209,7 +209,7 @@ def add(x: Operand, y: Operand) -> Value:
     return Add()(x, y)
 
 
-def subtract(x: Operand, y: Operand) -> Value:
+def subtract(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     """x - y, broadcast; dtypes promote. Integers wrap.
 
     Raises:
@@ -219,7 +219,7 @@ def subtract(x: Operand, y: Operand) -> Value:
     return Sub()(x, y)
 
 
-def multiply(x: Operand, y: Operand) -> Value:
+def multiply(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     """x * y, broadcast; dtypes promote. Integers wrap; on bools, and.
 
     Raises:
@@ -229,7 +229,7 @@ def multiply(x: Operand, y: Operand) -> Value:
     return Mul()(x, y)
 
 
-def divide(x: Operand, y: Operand) -> Value:
+def divide(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     """x / y, broadcast, always floating: two integers or bools give float64.
 
     Raises:
@@ -238,7 +238,7 @@ def divide(x: Operand, y: Operand) -> Value:
     return Div()(x, y)
 
 
-def negative(x: Operand) -> Value:
+def negative(x: Operand[AnyValue]) -> AnyValue:
     """-x, in the dtype of x. Integers wrap.
 
     Raises:
@@ -247,7 +247,7 @@ def negative(x: Operand) -> Value:
     return Neg()(x)
 
 
-def positive(x: Operand) -> Value:
+def positive(x: Operand[AnyValue]) -> AnyValue:
     """x itself.
 
     Raises:
@@ -259,12 +259,12 @@ def positive(x: Operand) -> Value:
     return value
 
 
-def absolute(x: Operand) -> Value:
+def absolute(x: Operand[AnyValue]) -> AnyValue:
     """The magnitude of x, in its dtype; the derivative at 0 is 0."""
     return Abs()(x)
 
 
-def sign(x: Operand) -> Value:
+def sign(x: Operand[AnyValue]) -> AnyValue:
     """-1, 0 or 1, in the dtype of x; NaN of NaN. Carries no gradient.
 
     Raises:
@@ -273,22 +273,22 @@ def sign(x: Operand) -> Value:
     return Sign()(x)
 
 
-def floor(x: Operand) -> Value:
+def floor(x: Operand[AnyValue]) -> AnyValue:
     """The largest whole number at most x, in the dtype of x. Carries no gradient."""
     return Floor()(x)
 
 
-def ceil(x: Operand) -> Value:
+def ceil(x: Operand[AnyValue]) -> AnyValue:
     """The smallest whole number at least x, in the dtype of x. Carries no gradient."""
     return Ceil()(x)
 
 
-def trunc(x: Operand) -> Value:
+def trunc(x: Operand[AnyValue]) -> AnyValue:
     """x without its fraction, in the dtype of x. Carries no gradient."""
     return Trunc()(x)
 
 
-def rint(x: Operand) -> Value:
+def rint(x: Operand[AnyValue]) -> AnyValue:
     """The whole number nearest to x, ties to even, in the dtype of x. Carries no gradient."""
     return Rint()(x)
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from staticgrad.ir.expr import Expr
 from staticgrad.ir.functional import NUMPY_NAMES
+from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.op import Array
-from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Elementwise, Operand, common_dtype, quiet
 from staticgrad.types.dtype import BOOL, DType
 
@@ -215,7 +215,7 @@ class BitNot(_Bitwise, name="bit_not"):
 # -- public functions -----------------------------------------------------------------------------
 
 
-def equal(x: Operand, y: Operand) -> Value:
+def equal(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     """x == y as bool, broadcast; dtypes promote first. False where either is NaN.
 
     Raises:
@@ -225,72 +225,72 @@ def equal(x: Operand, y: Operand) -> Value:
     return Eq()(x, y)
 
 
-def not_equal(x: Operand, y: Operand) -> Value:
+def not_equal(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     """x != y as bool, broadcast; dtypes promote first. True with a NaN. Errors: see equal."""
     return Ne()(x, y)
 
 
-def less(x: Operand, y: Operand) -> Value:
+def less(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     """x < y as bool, broadcast; dtypes promote first. False with a NaN. Errors: see equal."""
     return Lt()(x, y)
 
 
-def less_equal(x: Operand, y: Operand) -> Value:
+def less_equal(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     """x <= y as bool, broadcast; dtypes promote first. False with a NaN. Errors: see equal."""
     return Le()(x, y)
 
 
-def greater(x: Operand, y: Operand) -> Value:
+def greater(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     """x > y as bool, broadcast; dtypes promote first. False with a NaN. Errors: see equal."""
     return Gt()(x, y)
 
 
-def greater_equal(x: Operand, y: Operand) -> Value:
+def greater_equal(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     """x >= y as bool, broadcast; dtypes promote first. False with a NaN. Errors: see equal."""
     return Ge()(x, y)
 
 
-def logical_and(x: Operand, y: Operand) -> Value:
+def logical_and(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     """Both are true (not zero), as bool, broadcast. Raises ShapeError."""
     return LogicalAnd()(x, y)
 
 
-def logical_or(x: Operand, y: Operand) -> Value:
+def logical_or(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     """At least one is true (not zero), as bool, broadcast. Raises ShapeError."""
     return LogicalOr()(x, y)
 
 
-def logical_xor(x: Operand, y: Operand) -> Value:
+def logical_xor(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     """Exactly one is true (not zero), as bool, broadcast. Raises ShapeError."""
     return LogicalXor()(x, y)
 
 
-def logical_not(x: Operand) -> Value:
+def logical_not(x: Operand[AnyValue]) -> AnyValue:
     """It is false (zero), as bool."""
     return LogicalNot()(x)
 
 
-def bitwise_and(x: Operand, y: Operand) -> Value:
+def bitwise_and(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     """x & y: logical on bools, bit by bit on integers; broadcast. Raises ShapeError, DTypeError."""
     return _bitwise(LogicalAnd(), BitAnd(), x, y)
 
 
-def bitwise_or(x: Operand, y: Operand) -> Value:
+def bitwise_or(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     """x | y: logical on bools, bit by bit on integers; broadcast. Raises ShapeError, DTypeError."""
     return _bitwise(LogicalOr(), BitOr(), x, y)
 
 
-def bitwise_xor(x: Operand, y: Operand) -> Value:
+def bitwise_xor(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     """x ^ y: logical on bools, bit by bit on integers; broadcast. Raises ShapeError, DTypeError."""
     return _bitwise(LogicalXor(), BitXor(), x, y)
 
 
-def invert(x: Operand) -> Value:
+def invert(x: Operand[AnyValue]) -> AnyValue:
     """~x: logical not on bools, every bit flipped on integers. Raises DTypeError on floats."""
     return _bitwise(LogicalNot(), BitNot(), x)
 
 
-def _bitwise(on_bools: Elementwise, on_integers: Elementwise, *args: Operand) -> Value:
+def _bitwise(on_bools: Elementwise, on_integers: Elementwise, *args: Operand[AnyValue]) -> AnyValue:
     op = on_bools if common_dtype(on_integers.name, args).is_bool else on_integers
     return op(*args)
 

@@ -15,6 +15,7 @@ import numpy as np
 from staticgrad.errors import DTypeError, RankError, ShapeError
 from staticgrad.ir.forms import Contract, Form
 from staticgrad.ir.functional import functions
+from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.op import Array, Op
 from staticgrad.ir.value import Value
 from staticgrad.ops.cotangent import unbroadcast
@@ -36,7 +37,7 @@ class MatMul(Op, name="matmul"):
     transpose_a: bool = False
     transpose_b: bool = False
 
-    def prepare(self, *args: Any) -> tuple[Value, ...]:
+    def prepare(self, *args: Any) -> tuple[Any, ...]:
         """Operands as values of the dtype in which they meet."""
         return promoted_values("matmul", args)
 
@@ -140,7 +141,7 @@ def _batch(a: Shape, b: Shape) -> Shape:
 # -- public functions -----------------------------------------------------------------------------
 
 
-def matmul(a: Operand, b: Operand) -> Value:
+def matmul(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
     """a @ b: over the last axis of a and the second to last of b; axes before them broadcast.
 
     A vector (one axis) on the left is a row, on the right a column; its axis is not in the result.
@@ -165,7 +166,7 @@ def matmul(a: Operand, b: Operand) -> Value:
     return MatMul()(left, right)
 
 
-def _with_vectors(left: Value, right: Value) -> Value:
+def _with_vectors(left: AnyValue, right: AnyValue) -> AnyValue:
     """The product where an operand is a vector: a matrix for the op, its axis dropped after."""
     _check_vectors(left, right)
     a = reshape(left, (1, *left.shape)) if left.ndim == 1 else left
@@ -177,7 +178,7 @@ def _with_vectors(left: Value, right: Value) -> Value:
     return reshape(out, kept)
 
 
-def _one_matrix(left: Value, right: Value) -> Value:
+def _one_matrix(left: AnyValue, right: AnyValue) -> AnyValue:
     """A batch times one matrix, its batch axes as rows: the matrix' gradient is one product too."""
     _check_vectors(left, right)
     rows = reshape(left, (prod(left.shape[:-1]), left.shape[-1]))
@@ -193,7 +194,7 @@ def _check_vectors(left: Value, right: Value) -> None:
         raise error.with_related(related(left, right)) from None
 
 
-def dot(a: Operand, b: Operand) -> Value:
+def dot(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
     """The sum of products over the last axis of a and the second to last (or only) one of b.
 
     For up to two axes each that is the matrix product; * where one is 0-d. Beyond, unlike ``@``,
@@ -211,7 +212,7 @@ def dot(a: Operand, b: Operand) -> Value:
     return matmul(left, right)
 
 
-def vdot(a: Operand, b: Operand) -> Value:
+def vdot(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
     """The sum of the products of all elements, both flattened in C order.
 
     Raises:
@@ -221,7 +222,7 @@ def vdot(a: Operand, b: Operand) -> Value:
     return matmul(reshape(left, left.size), reshape(right, right.size))
 
 
-def outer(a: Operand, b: Operand) -> Value:
+def outer(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
     """out[i, j] = a[i] * b[j], both flattened in C order."""
     left, right = promoted_values("outer", (a, b))
     return reshape(left, (left.size, 1)) * reshape(right, (1, right.size))

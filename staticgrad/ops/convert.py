@@ -9,8 +9,8 @@ import numpy as np
 from staticgrad.errors import DTypeError
 from staticgrad.ir.expr import Expr
 from staticgrad.ir.forms import Form, Pointwise, Same
+from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.op import Array, Op, lift_all
-from staticgrad.ir.value import Value
 from staticgrad.ops.cotangent import ONE, Partial
 from staticgrad.ops.elementwise import Elementwise, Operand, dtype_hint, quiet
 from staticgrad.types.conversion import convert_array
@@ -28,7 +28,7 @@ class Cast(Elementwise, name="cast"):
     exact = True
     dtype: DType
 
-    def prepare(self, *args: Any) -> tuple[Value, ...]:
+    def prepare(self, *args: Any) -> tuple[Any, ...]:
         """The operand as it is: a conversion does not promote."""
         return lift_all(args)
 
@@ -112,7 +112,7 @@ class SizeValue(Op, name="size"):
 # -- public functions -----------------------------------------------------------------------------
 
 
-def astype(x: Operand, dtype: Any) -> Value:
+def astype(x: Operand[AnyValue], dtype: Any) -> AnyValue:
     """x converted to ``dtype``; x itself if it has that dtype. Carries gradients between floats.
 
     Raises:
@@ -126,12 +126,12 @@ def astype(x: Operand, dtype: Any) -> Value:
     return value if value.dtype is target else Cast(target)(value)
 
 
-def stop_gradient(x: Operand) -> Value:
+def stop_gradient(x: Operand[AnyValue]) -> AnyValue:
     """x itself, through which no gradient flows."""
     return StopGradient()(x)
 
 
-def checkpoint(x: Operand) -> Value:
+def checkpoint(x: Operand[AnyValue]) -> AnyValue:
     """x itself, marked to be kept: no policy or budget drops it and computes it again.
 
     Where a step is compiled to use less memory (``compile(checkpoint=..., memory_budget=...)``),

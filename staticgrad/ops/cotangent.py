@@ -18,7 +18,7 @@ from staticgrad.errors import GradientError, OpDefinitionError
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Symbolic
-from staticgrad.ir.kinds import binding_kind
+from staticgrad.ir.kinds import AnyValue, binding_kind
 from staticgrad.ir.op import Op
 from staticgrad.ir.value import Value
 from staticgrad.kept import cached_property
@@ -63,7 +63,7 @@ class Masked:
 Cotangent = Value | Masked
 
 
-def not_(condition: Value) -> Value:
+def not_(condition: AnyValue) -> AnyValue:
     """Elementwise logical not."""
     return functions.logical_not(condition)
 
@@ -231,7 +231,7 @@ def stretched_axes(shape: Shape, operand: Shape) -> tuple[int, ...]:
     return (*range(added), *stretched)
 
 
-def zeros_like_type(type: TensorType, like: Value | None = None) -> Value:
+def zeros_like_type(type: TensorType, like: AnyValue | None = None) -> AnyValue:
     """Zeros of ``type``, of the same kind of value as ``like`` (symbolic by default)."""
     kind = binding_kind(() if like is None else (like,))
     zero = kind.lift(ZERO, type.dtype)

@@ -36,7 +36,7 @@ class CustomVjp(Op, name="custom_vjp"):
     rule_is_foreign = True
     rule: str
 
-    def prepare(self, *args: Any) -> tuple[Value, ...]:
+    def prepare(self, *args: Any) -> tuple[Any, ...]:
         """Operands as they are: nothing promotes."""
         return lift_all(args)
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from staticgrad.ir.expr import Expr, literal, select
 from staticgrad.ir.functional import NUMPY_NAMES, functions
+from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.op import Array
-from staticgrad.ir.value import Value
 from staticgrad.ops.cotangent import ONE, Partial
 from staticgrad.ops.elementwise import Elementwise, Operand, quiet
 from staticgrad.vecmath.layout import sign_bit
@@ -129,7 +129,7 @@ class RightShift(_Shift, name="right_shift"):
 # -- public functions -----------------------------------------------------------------------------
 
 
-def floor_divide(x: Operand, y: Operand) -> Value:
+def floor_divide(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     """x // y, rounded down, broadcast; dtypes promote. Carries no gradient.
 
     Integers divided by zero give 0; floats what NumPy gives (infinite, or NaN of 0 // 0).
@@ -141,7 +141,7 @@ def floor_divide(x: Operand, y: Operand) -> Value:
     return FloorDivide()(x, y)
 
 
-def remainder(x: Operand, y: Operand) -> Value:
+def remainder(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     """x % y with the sign of y, broadcast; dtypes promote. Modulo zero: 0 of integers, else NaN.
 
     Derivatives: 1 by x and -floor(x / y) by y, at the jumps too.
@@ -153,7 +153,7 @@ def remainder(x: Operand, y: Operand) -> Value:
     return Remainder()(x, y)
 
 
-def fmod(x: Operand, y: Operand) -> Value:
+def fmod(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     """The remainder with the sign of x (C's), broadcast. Modulo zero: 0 of integers, else NaN.
 
     Derivatives: 1 by x and -trunc(x / y) by y, at the jumps too.
@@ -165,12 +165,12 @@ def fmod(x: Operand, y: Operand) -> Value:
     return Fmod()(x, y)
 
 
-def divmod(x: Operand, y: Operand) -> tuple[Value, Value]:
+def divmod(x: Operand[AnyValue], y: Operand[AnyValue]) -> tuple[AnyValue, AnyValue]:
     """The pair (x // y, x % y). Raises as ``floor_divide``."""
     return floor_divide(x, y), remainder(x, y)
 
 
-def left_shift(x: Operand, y: Operand) -> Value:
+def left_shift(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     """x << y on integers, broadcast; 0 where y is negative or at least the width.
 
     Raises:
@@ -180,7 +180,7 @@ def left_shift(x: Operand, y: Operand) -> Value:
     return LeftShift()(x, y)
 
 
-def right_shift(x: Operand, y: Operand) -> Value:
+def right_shift(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     """x >> y on integers, broadcast; for a negative y, or one of the width or more, the sign alone.
 
     Raises:

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from staticgrad.errors import (
     ArgumentError,
@@ -25,7 +24,7 @@ from staticgrad.errors.wording import did_you_mean, kind_of, shown
 from staticgrad.ir.expr import Expr
 from staticgrad.ir.forms import Form, Pointwise
 from staticgrad.ir.functional import functions
-from staticgrad.ir.kinds import binding_kind
+from staticgrad.ir.kinds import AnyValue, Operand as Operand, binding_kind
 from staticgrad.ir.op import Op, as_array
 from staticgrad.ir.value import Value
 from staticgrad.ops.cotangent import Cotangent, Masked, Partial, times, unbroadcast, under
@@ -44,7 +43,6 @@ from staticgrad.types.tensor import BroadcastError, Shape, TensorType, broadcast
 
 #: What public functions take: a value, a size, or what ``np.asarray`` takes. Sizes and Python
 #: scalars are weak.
-Operand = Value | Dim | npt.ArrayLike
 
 #: Decorator of references: NumPy's warnings about overflow, NaN and division stay silent.
 quiet = np.errstate(all="ignore")
@@ -94,7 +92,7 @@ class Elementwise(Op):
 
     # -- what the family gives ----------------------------------------------------------------
 
-    def prepare(self, *args: Any) -> tuple[Value, ...]:
+    def prepare(self, *args: Any) -> tuple[Any, ...]:
         """Operands as values of one dtype: scalars lifted weakly, values cast explicitly."""
         return promoted(self, args)
 
@@ -337,8 +335,8 @@ def common_dtype(op: str, args: Sequence[object]) -> DType:
 
 
 def promoted(
-    op: Elementwise, args: Sequence[Any], kind: type[Value] | None = None
-) -> tuple[Value, ...]:
+    op: Elementwise, args: Sequence[Any], kind: type[AnyValue] | None = None
+) -> tuple[AnyValue, ...]:
     """``args`` as values of the one dtype that ``op`` wants for them."""
     shared, numbers = shared_dtype(args)
     wanted = op.operand_dtype(shared or common_dtype(op.name, args))
@@ -369,16 +367,17 @@ def shared_dtype(args: Sequence[object]) -> tuple[DType | None, bool]:
     return (None if numbers and shared is not None and shared.kind != "f" else shared), numbers
 
 
-def lifted(op: str, kind: type[Value], arg: Any, dtype: DType) -> Value:
+def lifted(op: str, kind: type[AnyValue], arg: Any, dtype: DType) -> AnyValue:
     """``arg`` as a value of ``kind`` and ``dtype``.
 
     Raises:
         DTypeError: a Python integer that ``dtype`` cannot hold.
     """
     if isinstance(arg, Value):
-        return arg if arg.dtype is dtype else functions.astype(arg, dtype)
+        own: Any = arg  # of the kind
+        return own if own.dtype is dtype else functions.astype(own, dtype)
     if isinstance(arg, Dim):
-        return functions.size_value(arg, dtype)  # type: ignore[no-any-return]
+        return functions.size_value(arg, dtype)
     if is_weak(arg):
         check_range(op, arg, dtype)
         if not dtype.is_float or abs(arg) <= dtype.largest:

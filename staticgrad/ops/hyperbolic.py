@@ -14,8 +14,8 @@ import numpy as np
 
 from staticgrad.ir.expr import Expr, literal, select
 from staticgrad.ir.functional import NUMPY_NAMES, functions
+from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.op import Array
-from staticgrad.ir.value import Value
 from staticgrad.ops.cotangent import Partial
 from staticgrad.ops.elementwise import Floating, Operand, quiet
 from staticgrad.types.dtype import F32, F64, DType
@@ -138,27 +138,27 @@ class Atanh(Floating, name="atanh"):
 # -- public functions -----------------------------------------------------------------------------
 
 
-def sinh(x: Operand) -> Value:
+def sinh(x: Operand[AnyValue]) -> AnyValue:
     """Hyperbolic sine, elementwise; integers and bools become float64."""
     return Sinh()(x)
 
 
-def cosh(x: Operand) -> Value:
+def cosh(x: Operand[AnyValue]) -> AnyValue:
     """Hyperbolic cosine, elementwise; integers and bools become float64."""
     return Cosh()(x)
 
 
-def arcsinh(x: Operand) -> Value:
+def arcsinh(x: Operand[AnyValue]) -> AnyValue:
     """The inverse of sinh, elementwise; integers and bools become float64."""
     return Asinh()(x)
 
 
-def arccosh(x: Operand) -> Value:
+def arccosh(x: Operand[AnyValue]) -> AnyValue:
     """The inverse of cosh, elementwise; NaN below 1. Its derivative at 1 is inf."""
     return Acosh()(x)
 
 
-def arctanh(x: Operand) -> Value:
+def arctanh(x: Operand[AnyValue]) -> AnyValue:
     """The inverse of tanh, elementwise; infinite at -1 and 1, NaN beyond."""
     return Atanh()(x)
 

@@ -17,9 +17,8 @@ from staticgrad.errors.wording import Related, shown
 from staticgrad.ir.expr import Expr
 from staticgrad.ir.forms import Form, Gather, GatherAlong, Pointwise, ScatterAdd, ScatterAlong
 from staticgrad.ir.functional import functions
-from staticgrad.ir.kinds import binding_kind
+from staticgrad.ir.kinds import AnyValue, binding_kind
 from staticgrad.ir.op import Array, Op
-from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.movement import expand_dims, ravel
 from staticgrad.ops.operands import (
@@ -325,7 +324,13 @@ def _check_along(
 # -- public functions -----------------------------------------------------------------------------
 
 
-def take(x: Operand, indices: Operand, axis: int | None = None, *, mode: str = "raise") -> Value:
+def take(
+    x: Operand[AnyValue],
+    indices: Operand[AnyValue],
+    axis: int | None = None,
+    *,
+    mode: str = "raise",
+) -> AnyValue:
     """x read at ``indices`` (integers of any shape) along ``axis``; of x flattened if it is None.
 
     Args:
@@ -349,7 +354,7 @@ def take(x: Operand, indices: Operand, axis: int | None = None, *, mode: str = "
     return Take(place)(value, within("take", places, value.shape[place], mode))
 
 
-def within(op: str, indices: Value, size: Size, mode: str) -> Value:
+def within(op: str, indices: AnyValue, size: Size, mode: str) -> AnyValue:
     """``indices`` brought into an axis of ``size`` as NumPy's ``mode`` says.
 
     Raises:
@@ -366,7 +371,7 @@ def within(op: str, indices: Value, size: Size, mode: str) -> Value:
     return functions.maximum(functions.minimum(places, length - 1), 0)
 
 
-def take_along_axis(x: Operand, indices: Operand, axis: int = -1) -> Value:
+def take_along_axis(x: Operand[AnyValue], indices: Operand[AnyValue], axis: int = -1) -> AnyValue:
     """x read at one position per element along ``axis``: out[i, j] = x[i, indices[i, j]].
 
     x and the indices have equal sizes on the other axes. Negative indices count from the end. One
@@ -381,7 +386,9 @@ def take_along_axis(x: Operand, indices: Operand, axis: int = -1) -> Value:
     return TakeAlong(axis_of("take_along_axis", axis, value))(value, places)
 
 
-def scatter_add(x: Operand, indices: Operand, size: Size, axis: int = 0) -> Value:
+def scatter_add(
+    x: Operand[AnyValue], indices: Operand[AnyValue], size: Size, axis: int = 0
+) -> AnyValue:
     """Zeros with ``size`` places along ``axis``, to which x is added at ``indices``, in order.
 
     The transpose of ``take``: x has the axes of the indices, which become the axis ``axis`` of the
@@ -397,7 +404,7 @@ def scatter_add(x: Operand, indices: Operand, size: Size, axis: int = 0) -> Valu
     return ScatterIntoAxis(place, size_of("scatter_add", size, value))(value, places)
 
 
-def iota(shape: Any, axis: int = -1, dtype: Any = I64, like: Value | None = None) -> Value:
+def iota(shape: Any, axis: int = -1, dtype: Any = I64, like: AnyValue | None = None) -> AnyValue:
     """The position along ``axis`` for every element of ``shape``; a value of the kind of ``like``.
 
     Raises:
@@ -407,10 +414,10 @@ def iota(shape: Any, axis: int = -1, dtype: Any = I64, like: Value | None = None
     sizes: Shape = shape_of("iota", shape)
     place = integer("iota", "axis", axis)
     op = Iota(sizes, place + len(sizes) if place < 0 else place, dtype_of("iota", dtype))
-    return binding_kind(() if like is None else (like,)).bind(op, ())  # type: ignore[no-any-return]
+    return binding_kind(() if like is None else (like,)).bind(op, ())
 
 
-def one_hot(labels: Operand, classes: Size, dtype: Any = F32) -> Value:
+def one_hot(labels: Operand[AnyValue], classes: Size, dtype: Any = F32) -> AnyValue:
     """1 at the label and 0 elsewhere, along a new last axis of size ``classes``.
 
     A label outside [0, classes) gives a row of zeros.

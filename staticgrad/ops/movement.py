@@ -15,6 +15,7 @@ from staticgrad.errors import ArgumentError, AxisError, ShapeError
 from staticgrad.errors.wording import shown
 from staticgrad.ir.forms import AxisMap, Form, Reshape as ReshapeForm, View
 from staticgrad.ir.functional import NUMPY_NAMES, functions
+from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.op import Array
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand
@@ -156,7 +157,9 @@ class Broadcast(Linear, name="broadcast"):
 # -- public functions -----------------------------------------------------------------------------
 
 
-def reshape(x: Operand, shape: Any, order: str | None = "C", *, copy: bool | None = None) -> Value:
+def reshape(
+    x: Operand[AnyValue], shape: Any, order: str | None = "C", *, copy: bool | None = None
+) -> AnyValue:
     """The elements of x under another shape; one size may be -1: what is left.
 
     Args:
@@ -193,7 +196,7 @@ def _filled(x: Value, entries: tuple[Any, ...], free: int) -> Shape:
     return (*sizes[:free], dims.floordiv(x.size, known), *sizes[free:])
 
 
-def transpose(x: Operand, axes: Any = None) -> Value:
+def transpose(x: Operand[AnyValue], axes: Any = None) -> AnyValue:
     """Axis i of the result is axis ``axes[i]`` of x; all axes reversed by default.
 
     Raises:
@@ -212,11 +215,11 @@ def transpose(x: Operand, axes: Any = None) -> Value:
     return _permuted(value, tuple(perm))
 
 
-def _permuted(x: Value, perm: tuple[int, ...]) -> Value:
+def _permuted(x: AnyValue, perm: tuple[int, ...]) -> AnyValue:
     return x if perm == tuple(range(x.ndim)) else Transpose(perm)(x)
 
 
-def swapaxes(x: Operand, axis1: int, axis2: int) -> Value:
+def swapaxes(x: Operand[AnyValue], axis1: int, axis2: int) -> AnyValue:
     """x with two axes exchanged.
 
     Raises:
@@ -229,7 +232,7 @@ def swapaxes(x: Operand, axis1: int, axis2: int) -> Value:
     return _permuted(value, tuple(perm))
 
 
-def moveaxis(x: Operand, source: Axes, destination: Axes) -> Value:
+def moveaxis(x: Operand[AnyValue], source: Axes, destination: Axes) -> AnyValue:
     """x with the axes ``source`` moved to the places ``destination``; the others keep their order.
 
     Raises:
@@ -254,7 +257,7 @@ def _listed(axes: Axes) -> list[Any]:
     return list(axes) if isinstance(axes, list | tuple) else [axes]
 
 
-def expand_dims(x: Operand, axis: Axes) -> Value:
+def expand_dims(x: Operand[AnyValue], axis: Axes) -> AnyValue:
     """x with axes of size 1 inserted, so that they are the axes ``axis`` of the result.
 
     Raises:
@@ -268,7 +271,7 @@ def expand_dims(x: Operand, axis: Axes) -> Value:
     return reshape(value, tuple(1 if k in new else next(sizes) for k in range(rank)))
 
 
-def squeeze(x: Operand, axis: Axes = None) -> Value:
+def squeeze(x: Operand[AnyValue], axis: Axes = None) -> AnyValue:
     """x without the axes ``axis``, which must have literal size 1; without all such by default.
 
     Raises:
@@ -289,7 +292,7 @@ def squeeze(x: Operand, axis: Axes = None) -> Value:
     return reshape(value, tuple(size for k, size in enumerate(value.shape) if k not in dropped))
 
 
-def ravel(x: Operand, order: str | None = "C") -> Value:
+def ravel(x: Operand[AnyValue], order: str | None = "C") -> AnyValue:
     """All elements of x along one axis: the last axis fastest, the first one for ``"F"``.
 
     ``"A"`` and ``"K"``, which ask for the order in memory, are ``"C"`` here.
@@ -312,7 +315,7 @@ def _is_fortran(op: str, order: str | None, known: str) -> bool:
     return order == "F"
 
 
-def broadcast_to(x: Operand, shape: Any) -> Value:
+def broadcast_to(x: Operand[AnyValue], shape: Any) -> AnyValue:
     """x repeated to ``shape`` by NumPy's rule: axes align at the right, literal size 1 stretches.
 
     Raises:
@@ -331,7 +334,7 @@ def broadcast_to(x: Operand, shape: Any) -> Value:
     return Broadcast(target, tuple(range(added, len(target))))(value)
 
 
-def with_size(x: Value, axis: int, size: Size) -> Value:
+def with_size(x: AnyValue, axis: int, size: Size) -> AnyValue:
     """x, its axis of a size that may equal ``size`` taken to be so; a run checks it."""
     shape = (*x.shape[:axis], size, *x.shape[axis + 1 :])
     return x if shape == x.shape else Broadcast(shape, tuple(range(x.ndim)))(x)

@@ -15,7 +15,7 @@ from staticgrad.errors import ArgumentError, AxisError, DTypeError, Related, Sha
 from staticgrad.errors.wording import shown
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Symbolic
-from staticgrad.ir.kinds import binding_kind
+from staticgrad.ir.kinds import AnyValue, binding_kind
 from staticgrad.ir.op import Op
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import (
@@ -52,7 +52,7 @@ class Linear(Op):
         return self(tangents[0], *args[1:])
 
 
-def as_value(op: str, data: Operand, kind: type[Value] | None = None) -> Value:
+def as_value(op: str, data: Operand[AnyValue], kind: type[AnyValue] | None = None) -> AnyValue:
     """``data`` as a value.
 
     Raises:
@@ -61,24 +61,24 @@ def as_value(op: str, data: Operand, kind: type[Value] | None = None) -> Value:
     if isinstance(data, Value):
         return data
     if isinstance(data, Dim):
-        return functions.size_value(data, I64)  # type: ignore[no-any-return]
+        return functions.size_value(data, I64)
     strong_dtype(op, data)
     return (kind or binding_kind(())).lift(data)
 
 
-def floating(op: str, x: Operand) -> Value:
+def floating(op: str, x: Operand[AnyValue]) -> AnyValue:
     """x as a floating value: integers and bools become float64."""
     value = as_value(op, x)
     return value if value.dtype.is_float else functions.astype(value, F64)
 
 
-def as_values(op: str, *data: Operand) -> tuple[Value, ...]:
+def as_values(op: str, *data: Operand[AnyValue]) -> tuple[AnyValue, ...]:
     """``data`` as values of the kind that they have or ask for; nothing promotes."""
     kind = binding_kind(data)
     return tuple(as_value(op, item, kind) for item in data)
 
 
-def promoted_values(op: str, data: Sequence[Operand]) -> tuple[Value, ...]:
+def promoted_values(op: str, data: Sequence[Operand[AnyValue]]) -> tuple[AnyValue, ...]:
     """``data`` as values of one kind and of the dtype in which they meet."""
     shared, numbers = shared_dtype(data)
     if shared is not None and not numbers:

@@ -15,7 +15,6 @@ from staticgrad.errors import ArgumentError, DTypeError
 from staticgrad.ir.expr import Expr, literal
 from staticgrad.ir.forms import Form, Pointwise
 from staticgrad.ir.op import Array, Op
-from staticgrad.ir.value import Value
 from staticgrad.ops.operands import as_values
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import U32, U64, DType
@@ -47,7 +46,7 @@ class RandomBits(Op, name="random_bits"):
     stream: int
     half: int = 0
 
-    def prepare(self, *args: Any) -> tuple[Value, ...]:
+    def prepare(self, *args: Any) -> tuple[Any, ...]:
         """Key and step as they are: nothing promotes."""
         return as_values(self.name, *args)
 

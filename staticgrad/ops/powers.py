@@ -15,7 +15,7 @@ from staticgrad.errors import DTypeError
 from staticgrad.errors.wording import shown
 from staticgrad.ir.expr import Expr, literal, select
 from staticgrad.ir.functional import NUMPY_NAMES, functions
-from staticgrad.ir.kinds import binding_kind
+from staticgrad.ir.kinds import AnyValue, binding_kind
 from staticgrad.ir.op import Array
 from staticgrad.ir.value import Value
 from staticgrad.ops.arithmetic import Div, Mul
@@ -168,7 +168,7 @@ def _by_exponent(out: Any, x: Any, y: Any) -> Value:
 # -- public functions -----------------------------------------------------------------------------
 
 
-def power(x: Operand, y: Operand) -> Value:
+def power(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     """x ** y, broadcast; dtypes promote.
 
     A whole-number literal y up to 64 means repeated multiplication, and 0.5 means sqrt(x); over an
@@ -185,7 +185,7 @@ def power(x: Operand, y: Operand) -> Value:
     if exponent is None or (common.is_float and not _is_multiplied(exponent)):
         if common.is_float:
             return Pow()(x, y)
-        if not isinstance(y, Value | Dim) and np.any(np.less(y, 0)):
+        if not isinstance(y, Value | Dim) and np.any(np.asarray(y) < 0):
             raise DTypeError(
                 f"integers have no negative powers: {common.numpy} ** {shown(y)}",
                 hint="convert the base first: x.astype('float64')",
@@ -199,19 +199,19 @@ def power(x: Operand, y: Operand) -> Value:
     return base if exponent == 1 else IntegerPow(int(exponent))(base)
 
 
-def square(x: Operand) -> Value:
+def square(x: Operand[AnyValue]) -> AnyValue:
     """x * x, in the dtype of x; on bools, and."""
     (value,) = Mul().prepare(x)
     return value if value.dtype.is_bool else IntegerPow(2)(value)
 
 
-def reciprocal(x: Operand) -> Value:
+def reciprocal(x: Operand[AnyValue]) -> AnyValue:
     """1 / x, always floating: integers and bools are converted to float64."""
     (value,) = Div().prepare(x)
     return IntegerPow(-1)(value)
 
 
-def flat_root(x: Value, p: float = 2.0) -> Value:
+def flat_root(x: AnyValue, p: float = 2.0) -> AnyValue:
     """x ** (1 / p) for x >= 0 and p > 0, with all derivatives 0 where x is 0.
 
     What lengths and deviations end with: their true slope there depends on the direction.

@@ -15,8 +15,8 @@ import numpy as np
 from staticgrad.errors import AxisError, DTypeError, RankError, ShapeError
 from staticgrad.ir.forms import Form, Scan
 from staticgrad.ir.functional import functions
+from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.op import Array, Op
-from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand, quiet
 from staticgrad.ops.operands import as_value, axis_of, counting_dtype, promoted_values
 from staticgrad.ops.slices import concatenate, flip, part, with_zeros
@@ -109,7 +109,7 @@ class LinearScan(_Scan, name="linear_scan"):
     flops = 2
     kind = "linear"
 
-    def prepare(self, *args: Any) -> tuple[Value, ...]:
+    def prepare(self, *args: Any) -> tuple[Any, ...]:
         """Operands as values of the dtype in which they meet."""
         return promoted_values(self.name, args)
 
@@ -140,19 +140,19 @@ class LinearScan(_Scan, name="linear_scan"):
         return self(a, pushed)
 
 
-def _backwards(op: _Scan, *values: Value) -> Value:
+def _backwards(op: _Scan, *values: AnyValue) -> AnyValue:
     """The scan from the last element to the first."""
     return flip(op(*(flip(value, op.axis) for value in values)), op.axis)
 
 
-def _preceding(x: Value, axis: int, first: int) -> Value:
+def _preceding(x: AnyValue, axis: int, first: int) -> AnyValue:
     """x one place later along ``axis``, with the number ``first`` in front."""
     shape = tuple(1 if k == axis else size for k, size in enumerate(x.shape))
     front = functions.full(shape, np.full((), first, x.dtype.numpy), like=x)
     return part(concatenate([front, x], axis), axis, 0, x.shape[axis])
 
 
-def _following(x: Value, axis: int) -> Value:
+def _following(x: AnyValue, axis: int) -> AnyValue:
     """x one place earlier along ``axis``, with 0 at the end."""
     width = [(0, 1 if k == axis else 0) for k in range(x.ndim)]
     return part(with_zeros(x, width), axis, 1, x.shape[axis])
@@ -161,7 +161,7 @@ def _following(x: Value, axis: int) -> Value:
 # -- public functions -----------------------------------------------------------------------------
 
 
-def cumsum(x: Operand, axis: int | None = None, dtype: Any = None) -> Value:
+def cumsum(x: Operand[AnyValue], axis: int | None = None, dtype: Any = None) -> AnyValue:
     """The running sum along ``axis``; of x flattened if it is None.
 
     Added from the first element on. Bools and integers below 64 bits are added as int64 (unsigned:
@@ -173,7 +173,7 @@ def cumsum(x: Operand, axis: int | None = None, dtype: Any = None) -> Value:
     return _running("cumsum", CumSum, x, axis, dtype)
 
 
-def cumprod(x: Operand, axis: int | None = None, dtype: Any = None) -> Value:
+def cumprod(x: Operand[AnyValue], axis: int | None = None, dtype: Any = None) -> AnyValue:
     """The running product along ``axis``; of x flattened if it is None. Otherwise as ``cumsum``.
 
     Its gradient is right where elements are 0.
@@ -184,7 +184,7 @@ def cumprod(x: Operand, axis: int | None = None, dtype: Any = None) -> Value:
     return _running("cumprod", CumProd, x, axis, dtype)
 
 
-def linear_scan(a: Operand, b: Operand, axis: int = -1) -> Value:
+def linear_scan(a: Operand[AnyValue], b: Operand[AnyValue], axis: int = -1) -> AnyValue:
     """out[0] = b[0]; then out[i] = a[i] * out[i - 1] + b[i] along ``axis``; a and b broadcast.
 
     The recurrence of moving averages and of linear state spaces. A kernel runs through the axis on
@@ -199,7 +199,9 @@ def linear_scan(a: Operand, b: Operand, axis: int = -1) -> Value:
     return LinearScan(axis_of("linear_scan", axis, total[1]))(*total)
 
 
-def _running(op: str, kind: type[_Scan], x: Operand, axis: int | None, dtype: Any) -> Value:
+def _running(
+    op: str, kind: type[_Scan], x: Operand[AnyValue], axis: int | None, dtype: Any
+) -> AnyValue:
     value = as_value(op, x)
     value = functions.astype(value, counting_dtype(op, value.dtype, dtype))
     if axis is None:

@@ -16,7 +16,7 @@ import numpy as np
 from staticgrad.errors import ArgumentError, DTypeError
 from staticgrad.ir.expr import Expr, select
 from staticgrad.ir.functional import functions
-from staticgrad.ir.kinds import binding_kind
+from staticgrad.ir.kinds import AnyValue, binding_kind
 from staticgrad.ir.op import Array
 from staticgrad.ir.value import Value
 from staticgrad.ops.cotangent import ZERO, Cotangent, Masked
@@ -36,7 +36,7 @@ class Where(Elementwise, name="where"):
     exact = True
     kink = "a branch that is not taken contributes 0, whatever it holds"
 
-    def prepare(self, *args: Any) -> tuple[Value, ...]:
+    def prepare(self, *args: Any) -> tuple[Any, ...]:
         """The condition as bool (its truth); x and y promote with each other."""
         condition, *branches = args
         kind = binding_kind(args)
@@ -173,7 +173,11 @@ class Minimum(_Extremum, name="minimum"):
 # -- public functions -----------------------------------------------------------------------------
 
 
-def where(condition: Operand, x: Operand | None = None, y: Operand | None = None) -> Value:
+def where(
+    condition: Operand[AnyValue],
+    x: Operand[AnyValue] | None = None,
+    y: Operand[AnyValue] | None = None,
+) -> AnyValue:
     """x where the condition is true (not zero), else y; all three broadcast, x and y promote.
 
     A gradient counts only where its operand was chosen, whatever the other one holds.
@@ -192,7 +196,7 @@ def where(condition: Operand, x: Operand | None = None, y: Operand | None = None
     return Where()(condition, x, y)
 
 
-def maximum(x: Operand, y: Operand) -> Value:
+def maximum(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     """The larger of x and y, broadcast; NaN if either is NaN. Equal operands share the gradient.
 
     Raises:
@@ -202,7 +206,7 @@ def maximum(x: Operand, y: Operand) -> Value:
     return Maximum()(x, y)
 
 
-def minimum(x: Operand, y: Operand) -> Value:
+def minimum(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     """The smaller of x and y, broadcast; NaN if either is NaN. Equal operands share the gradient.
 
     Raises:

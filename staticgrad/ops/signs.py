@@ -14,8 +14,8 @@ import numpy as np
 from staticgrad.errors import ArgumentError
 from staticgrad.ir.expr import Expr
 from staticgrad.ir.functional import functions
+from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.op import Array
-from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Floating, Operand
 from staticgrad.ops.operands import as_value, floating, promoted_values
 from staticgrad.types.dtype import BOOL, DType
@@ -41,7 +41,7 @@ class Signbit(Floating, name="signbit"):
 # -- public functions -----------------------------------------------------------------------------
 
 
-def signbit(x: Operand) -> Value:
+def signbit(x: Operand[AnyValue]) -> AnyValue:
     """Whether the sign bit of x is set, as bool: of -0 too. Of integers: whether x is negative."""
     value = as_value("signbit", x)
     if value.dtype.is_float:
@@ -49,7 +49,7 @@ def signbit(x: Operand) -> Value:
     return functions.less(value, np.zeros((), value.dtype.numpy))
 
 
-def copysign(x: Operand, y: Operand) -> Value:
+def copysign(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     """The magnitude of x with the sign of y, broadcast; always floating.
 
     Derivative by x: 1 where the signs agree, else -1, at zero too; by y none.
@@ -62,13 +62,13 @@ def copysign(x: Operand, y: Operand) -> Value:
     return functions.where(kept, left, -left)
 
 
-def isnan(x: Operand) -> Value:
+def isnan(x: Operand[AnyValue]) -> AnyValue:
     """Whether x is no number, as bool."""
     value = as_value("isnan", x)
     return functions.not_equal(value, value)
 
 
-def isinf(x: Operand) -> Value:
+def isinf(x: Operand[AnyValue]) -> AnyValue:
     """Whether x is infinite, as bool."""
     value = as_value("isinf", x)
     if not value.dtype.is_float:
@@ -76,7 +76,7 @@ def isinf(x: Operand) -> Value:
     return functions.equal(functions.absolute(value), math.inf)
 
 
-def isfinite(x: Operand) -> Value:
+def isfinite(x: Operand[AnyValue]) -> AnyValue:
     """Whether x is neither infinite nor NaN, as bool."""
     value = as_value("isfinite", x)
     if not value.dtype.is_float:
@@ -85,12 +85,12 @@ def isfinite(x: Operand) -> Value:
 
 
 def nan_to_num(
-    x: Operand,
+    x: Operand[AnyValue],
     copy: bool = True,
-    nan: Operand = 0.0,
-    posinf: Operand | None = None,
-    neginf: Operand | None = None,
-) -> Value:
+    nan: Operand[AnyValue] = 0.0,
+    posinf: Operand[AnyValue] | None = None,
+    neginf: Operand[AnyValue] | None = None,
+) -> AnyValue:
     """x with NaN and infinities replaced: by ``nan``, and by the ends of the dtype's range.
 
     What is replaced takes no gradient.
@@ -114,7 +114,7 @@ def nan_to_num(
     return where(isnan(value), nan, finite)
 
 
-def heaviside(x: Operand, at_zero: Operand) -> Value:
+def heaviside(x: Operand[AnyValue], at_zero: Operand[AnyValue]) -> AnyValue:
     """0 below 0, ``at_zero`` at 0, 1 above; NaN of NaN; always floating. No gradient by x.
 
     Raises:

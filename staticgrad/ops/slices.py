@@ -15,6 +15,7 @@ import numpy as np
 from staticgrad.errors import ArgumentError, AxisError, DTypeError, RankError, ShapeError
 from staticgrad.ir.forms import Assemble, AxisMap, Form, Region, View
 from staticgrad.ir.functional import NUMPY_NAMES, functions
+from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.op import Array, Op
 from staticgrad.ir.value import Value
 from staticgrad.ops.cotangent import zeros_like_type
@@ -181,7 +182,7 @@ class Concat(Op, name="concat"):
     flops = 0
     axis: int
 
-    def prepare(self, *args: Any) -> tuple[Value, ...]:
+    def prepare(self, *args: Any) -> tuple[Any, ...]:
         """Operands as values of the dtype in which they meet."""
         return promoted_values("concat", args)
 
@@ -252,21 +253,21 @@ class Concat(Op, name="concat"):
 # -- public functions -----------------------------------------------------------------------------
 
 
-def part(x: Value, axis: int, start: Size, length: Size) -> Value:
+def part(x: AnyValue, axis: int, start: Size, length: Size) -> AnyValue:
     """``length`` elements of x from ``start`` along ``axis``, the other axes whole."""
     starts = tuple(start if k == axis else 0 for k in range(x.ndim))
     lengths = tuple(length if k == axis else size for k, size in enumerate(x.shape))
     return sliced(x, starts, lengths, (1,) * x.ndim)
 
 
-def sliced(x: Value, starts: Shape, lengths: Shape, steps: tuple[int, ...]) -> Value:
+def sliced(x: AnyValue, starts: Shape, lengths: Shape, steps: tuple[int, ...]) -> AnyValue:
     """The slice of x, or x itself where that is all of it."""
     if lengths == x.shape and all(step == 1 for step in steps) and all(s == 0 for s in starts):
         return x
     return Slice(starts, lengths, steps)(x)
 
 
-def flip(x: Operand, axis: Axes = None) -> Value:
+def flip(x: Operand[AnyValue], axis: Axes = None) -> AnyValue:
     """x with its elements in reverse order along ``axis`` (all axes by default).
 
     Raises:
@@ -279,7 +280,9 @@ def flip(x: Operand, axis: Axes = None) -> Value:
     return sliced(value, starts, value.shape, steps)
 
 
-def concatenate(values: Sequence[Operand], axis: int | None = 0, *, dtype: Any = None) -> Value:
+def concatenate(
+    values: Sequence[Operand[AnyValue]], axis: int | None = 0, *, dtype: Any = None
+) -> AnyValue:
     """The values one after the other along ``axis``; flattened first if it is None.
 
     In ``dtype`` if one is given, else in the one in which they meet.
@@ -299,7 +302,7 @@ def concatenate(values: Sequence[Operand], axis: int | None = 0, *, dtype: Any =
     return operands[0] if len(operands) == 1 else Concat(place)(*operands)
 
 
-def stack(values: Sequence[Operand], axis: int = 0, *, dtype: Any = None) -> Value:
+def stack(values: Sequence[Operand[AnyValue]], axis: int = 0, *, dtype: Any = None) -> AnyValue:
     """The values, all of one shape, side by side along a new axis ``axis`` of the result.
 
     In ``dtype`` if one is given, else in the one in which they meet.
@@ -321,7 +324,7 @@ def stack(values: Sequence[Operand], axis: int = 0, *, dtype: Any = None) -> Val
     return concatenate([expand_dims(value, place) for value in operands], place)
 
 
-def _several(op: str, values: Any, axis: Any, dtype: Any) -> tuple[Value, ...]:
+def _several(op: str, values: Any, axis: Any, dtype: Any) -> tuple[Any, ...]:
     """What is to be joined: values in a list, or the parts of one value along its first axis."""
     if isinstance(values, Value) and values.ndim and not isinstance(axis, Value):
         values = tuple(values)  # type: ignore[arg-type]
@@ -345,7 +348,7 @@ def _several(op: str, values: Any, axis: Any, dtype: Any) -> tuple[Value, ...]:
     return tuple(functions.astype(value, wanted) for value in operands)
 
 
-def with_zeros(x: Value, pairs: Sequence[tuple[Size, Size]]) -> Value:
+def with_zeros(x: AnyValue, pairs: Sequence[tuple[Size, Size]]) -> AnyValue:
     """x with so many zeros before and after it, along each axis."""
     shape = tuple(size + a + b for size, (a, b) in zip(x.shape, pairs, strict=True))
     if shape == x.shape:

@@ -17,6 +17,7 @@ from staticgrad.errors import ArgumentError, AxisError, DTypeError, RankError, S
 from staticgrad.ir.expr import Expr, literal, select
 from staticgrad.ir.forms import Form, Search as SearchForm, Sort as SortForm
 from staticgrad.ir.functional import functions
+from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.op import Array, Op
 from staticgrad.ir.value import Value
 from staticgrad.ops.cotangent import ZERO
@@ -210,14 +211,14 @@ def _float_key(x: Expr, signed: DType) -> Expr:
 
 
 def sort(
-    x: Operand,
+    x: Operand[AnyValue],
     axis: int | None = -1,
     kind: str | None = None,
     order: None = None,
     *,
     stable: bool | None = None,
     descending: bool = False,
-) -> Value:
+) -> AnyValue:
     """x with its elements along ``axis`` in ascending order; of x flattened if it is None.
 
     Always stable: equal elements (-0 and 0 are equal) stay in their order. NaN comes last.
@@ -237,14 +238,14 @@ def sort(
 
 
 def argsort(
-    x: Operand,
+    x: Operand[AnyValue],
     axis: int | None = -1,
     kind: str | None = None,
     order: None = None,
     *,
     stable: bool | None = None,
     descending: bool = False,
-) -> Value:
+) -> AnyValue:
     """The positions (int64) along ``axis`` that put x in order; arguments as for ``sort``.
 
     Of equal elements the lowest position comes first. Raises as ``sort``.
@@ -252,7 +253,9 @@ def argsort(
     return _sorted("argsort", x, axis, (kind, order, stable), descending)[1]
 
 
-def topk(x: Operand, k: Size, axis: int = -1, *, largest: bool = True) -> tuple[Value, Value]:
+def topk(
+    x: Operand[AnyValue], k: Size, axis: int = -1, *, largest: bool = True
+) -> tuple[AnyValue, AnyValue]:
     """The ``k`` largest elements along ``axis``, largest first, and their positions (int64).
 
     Of equal elements the lowest position comes first. NaN counts as larger than every number, as
@@ -280,7 +283,7 @@ def topk(x: Operand, k: Size, axis: int = -1, *, largest: bool = True) -> tuple[
     return found[0], found[1]
 
 
-def partition(x: Operand, kth: Any, axis: int | None = -1) -> Value:
+def partition(x: Operand[AnyValue], kth: Any, axis: int | None = -1) -> AnyValue:
     """x sorted along ``axis``, which is one of the orders that NumPy's ``partition`` may give.
 
     ``kth`` is not looked at: every position holds what a sort puts there. Raises as ``sort``.
@@ -288,7 +291,7 @@ def partition(x: Operand, kth: Any, axis: int | None = -1) -> Value:
     return _sorted("partition", x, axis, (None, None, None), False)[0]
 
 
-def argpartition(x: Operand, kth: Any, axis: int | None = -1) -> Value:
+def argpartition(x: Operand[AnyValue], kth: Any, axis: int | None = -1) -> AnyValue:
     """The positions that sort x along ``axis``; see ``partition``. Raises as ``sort``."""
     return _sorted("argpartition", x, axis, (None, None, None), False)[1]
 
@@ -321,8 +324,11 @@ def lexsort(keys: Any, axis: int = -1) -> Value:
 
 
 def searchsorted(
-    a: Operand, v: Operand, side: str = "left", sorter: Operand | None = None
-) -> Value:
+    a: Operand[AnyValue],
+    v: Operand[AnyValue],
+    side: str = "left",
+    sorter: Operand[AnyValue] | None = None,
+) -> AnyValue:
     """Where each element of v would go into the vector a to keep it ascending, as int64.
 
     Among equal elements of a the first place (``"right"``: behind the last); n behind all. NaN is
@@ -349,8 +355,8 @@ def searchsorted(
 
 
 def _sorted(
-    op: str, x: Operand, axis: int | None, unused: Sequence[Any], descending: bool
-) -> tuple[Value, Value]:
+    op: str, x: Operand[AnyValue], axis: int | None, unused: Sequence[Any], descending: bool
+) -> tuple[AnyValue, AnyValue]:
     kind, order, stable = unused
     value = as_value(op, x)
     if kind not in _KINDS or (kind is not None and stable is not None):

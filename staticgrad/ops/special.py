@@ -13,8 +13,8 @@ import numpy as np
 
 from staticgrad.ir.expr import Expr, literal, select
 from staticgrad.ir.functional import functions
+from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.op import Array
-from staticgrad.ir.value import Value
 from staticgrad.ops.cotangent import ZERO, Partial
 from staticgrad.ops.elementwise import Floating, Operand, quiet
 from staticgrad.ops.transcendental import Exp, Log, Sigmoid
@@ -165,12 +165,12 @@ class Erfc(Floating, name="erfc"):
 # -- public functions -----------------------------------------------------------------------------
 
 
-def exp2(x: Operand) -> Value:
+def exp2(x: Operand[AnyValue]) -> AnyValue:
     """2 ** x, elementwise, exact for whole x; integers and bools become float64."""
     return Exp2()(x)
 
 
-def log2(x: Operand) -> Value:
+def log2(x: Operand[AnyValue]) -> AnyValue:
     """Logarithm to base 2, elementwise; -inf at 0, NaN below; integers and bools become float64.
 
     Powers of two give whole numbers exactly.
@@ -178,17 +178,17 @@ def log2(x: Operand) -> Value:
     return Log2()(x)
 
 
-def log10(x: Operand) -> Value:
+def log10(x: Operand[AnyValue]) -> AnyValue:
     """Logarithm to base 10, elementwise; -inf at 0, NaN below. Integers become float64."""
     return Log10()(x)
 
 
-def cbrt(x: Operand) -> Value:
+def cbrt(x: Operand[AnyValue]) -> AnyValue:
     """The real cube root, elementwise; its derivative at 0 is inf. Integers become float64."""
     return Cbrt()(x)
 
 
-def logaddexp(x: Operand, y: Operand) -> Value:
+def logaddexp(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     """log(exp(x) + exp(y)) without overflow, broadcast; always floating.
 
     Raises:
@@ -197,7 +197,7 @@ def logaddexp(x: Operand, y: Operand) -> Value:
     return LogAddExp()(x, y)
 
 
-def logaddexp2(x: Operand, y: Operand) -> Value:
+def logaddexp2(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     """log2(2 ** x + 2 ** y) without overflow, broadcast; always floating.
 
     Raises:
@@ -207,7 +207,7 @@ def logaddexp2(x: Operand, y: Operand) -> Value:
     return LogAddExp()(left * _LN2, right * _LN2) * (1.0 / _LN2)
 
 
-def xlogy(x: Operand, y: Operand) -> Value:
+def xlogy(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     """x * log(y), broadcast, and 0 where x is 0 (unless y is NaN); its derivatives there are 0 too.
 
     Raises:
@@ -216,7 +216,7 @@ def xlogy(x: Operand, y: Operand) -> Value:
     return XLogY()(x, y)
 
 
-def erfc(x: Operand) -> Value:
+def erfc(x: Operand[AnyValue]) -> AnyValue:
     """1 - erf(x), elementwise, accurate where that vanishes; integers and bools become float64."""
     return Erfc()(x)
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from staticgrad.ir.expr import Expr, literal, select
 from staticgrad.ir.functional import NUMPY_NAMES
+from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.op import Array
-from staticgrad.ir.value import Value
 from staticgrad.ops.cotangent import Partial
 from staticgrad.ops.elementwise import Floating, Operand, quiet
 
@@ -212,27 +212,27 @@ class Erf(Floating, name="erf"):
 # -- public functions -----------------------------------------------------------------------------
 
 
-def exp(x: Operand) -> Value:
+def exp(x: Operand[AnyValue]) -> AnyValue:
     """e ** x, elementwise; integers and bools become float64."""
     return Exp()(x)
 
 
-def expm1(x: Operand) -> Value:
+def expm1(x: Operand[AnyValue]) -> AnyValue:
     """e ** x - 1, accurate near 0, elementwise; integers and bools become float64."""
     return Expm1()(x)
 
 
-def log(x: Operand) -> Value:
+def log(x: Operand[AnyValue]) -> AnyValue:
     """Natural logarithm, elementwise; -inf at 0, NaN below; integers and bools become float64."""
     return Log()(x)
 
 
-def log1p(x: Operand) -> Value:
+def log1p(x: Operand[AnyValue]) -> AnyValue:
     """log(1 + x), accurate near 0, elementwise; integers and bools become float64."""
     return Log1p()(x)
 
 
-def sqrt(x: Operand) -> Value:
+def sqrt(x: Operand[AnyValue]) -> AnyValue:
     """Square root, elementwise; NaN below 0; integers and bools become float64.
 
     Its derivative at 0 is inf.
@@ -240,7 +240,7 @@ def sqrt(x: Operand) -> Value:
     return Sqrt()(x)
 
 
-def sin(x: Operand) -> Value:
+def sin(x: Operand[AnyValue]) -> AnyValue:
     """Sine of x in radians, elementwise; integers and bools become float64.
 
     Every finite x is reduced exactly, however large.
@@ -248,7 +248,7 @@ def sin(x: Operand) -> Value:
     return Sin()(x)
 
 
-def cos(x: Operand) -> Value:
+def cos(x: Operand[AnyValue]) -> AnyValue:
     """Cosine of x in radians, elementwise; integers and bools become float64.
 
     Every finite x is reduced exactly, however large.
@@ -256,17 +256,17 @@ def cos(x: Operand) -> Value:
     return Cos()(x)
 
 
-def tanh(x: Operand) -> Value:
+def tanh(x: Operand[AnyValue]) -> AnyValue:
     """Hyperbolic tangent, elementwise; integers and bools become float64."""
     return Tanh()(x)
 
 
-def sigmoid(x: Operand) -> Value:
+def sigmoid(x: Operand[AnyValue]) -> AnyValue:
     """1 / (1 + exp(-x)), elementwise, right at both ends; integers and bools become float64."""
     return Sigmoid()(x)
 
 
-def erf(x: Operand) -> Value:
+def erf(x: Operand[AnyValue]) -> AnyValue:
     """The error function, elementwise; integers and bools become float64."""
     return Erf()(x)
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from staticgrad.ir.expr import Expr, literal, select
 from staticgrad.ir.functional import NUMPY_NAMES, functions
+from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.op import Array
-from staticgrad.ir.value import Value
 from staticgrad.ops.cotangent import ZERO, Partial
 from staticgrad.ops.elementwise import Floating, Operand, quiet
 from staticgrad.vecmath.inverse_trigonometric import HALF_PI
@@ -153,7 +153,7 @@ class Hypot(Floating, name="hypot"):
 # -- public functions -----------------------------------------------------------------------------
 
 
-def tan(x: Operand) -> Value:
+def tan(x: Operand[AnyValue]) -> AnyValue:
     """Tangent of x in radians, elementwise; integers and bools become float64.
 
     Every finite x is reduced exactly, however large.
@@ -161,7 +161,7 @@ def tan(x: Operand) -> Value:
     return Tan()(x)
 
 
-def arcsin(x: Operand) -> Value:
+def arcsin(x: Operand[AnyValue]) -> AnyValue:
     """The angle in [-pi/2, pi/2] whose sine is x, elementwise; NaN beyond 1.
 
     Its derivative at -1 and 1 is inf.
@@ -169,7 +169,7 @@ def arcsin(x: Operand) -> Value:
     return Asin()(x)
 
 
-def arccos(x: Operand) -> Value:
+def arccos(x: Operand[AnyValue]) -> AnyValue:
     """The angle in [0, pi] whose cosine is x, elementwise; NaN beyond 1.
 
     Its derivative at -1 and 1 is -inf.
@@ -177,12 +177,12 @@ def arccos(x: Operand) -> Value:
     return Acos()(x)
 
 
-def arctan(x: Operand) -> Value:
+def arctan(x: Operand[AnyValue]) -> AnyValue:
     """The angle in [-pi/2, pi/2] whose tangent is x, elementwise; integers become float64."""
     return Atan()(x)
 
 
-def arctan2(y: Operand, x: Operand) -> Value:
+def arctan2(y: Operand[AnyValue], x: Operand[AnyValue]) -> AnyValue:
     """The angle in [-pi, pi] of the point (x, y), y first, broadcast; always floating.
 
     Its derivatives at the origin are NaN.
@@ -193,7 +193,7 @@ def arctan2(y: Operand, x: Operand) -> Value:
     return Atan2()(y, x)
 
 
-def hypot(x: Operand, y: Operand) -> Value:
+def hypot(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     """sqrt(x ** 2 + y ** 2) without overflow, broadcast; always floating.
 
     Its derivatives at the origin are 0.
@@ -204,17 +204,17 @@ def hypot(x: Operand, y: Operand) -> Value:
     return Hypot()(x, y)
 
 
-def deg2rad(x: Operand) -> Value:
+def deg2rad(x: Operand[AnyValue]) -> AnyValue:
     """Degrees as radians, x * (pi / 180), elementwise; integers and bools become float64."""
     return _scaled(x, math.pi / 180.0)
 
 
-def rad2deg(x: Operand) -> Value:
+def rad2deg(x: Operand[AnyValue]) -> AnyValue:
     """Radians as degrees, x * (180 / pi), elementwise; integers and bools become float64."""
     return _scaled(x, 180.0 / math.pi)
 
 
-def _scaled(x: Operand, factor: float) -> Value:
+def _scaled(x: Operand[AnyValue], factor: float) -> AnyValue:
     (value,) = Tan().prepare(x)
     return value * factor
 

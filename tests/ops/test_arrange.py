@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from staticgrad import functions as sg
+import staticgrad as sg
 from staticgrad.autodiff.reverse import grad
 from staticgrad.errors import ArgumentError, RankError, ShapeError, SizeGuardError
 from tests.ops.graphs import op_names, run, run_all

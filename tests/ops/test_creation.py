@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from staticgrad import functions as sg
+import staticgrad as sg
 from staticgrad.errors import ArgumentError, DTypeError, RankError, ShapeError
 from staticgrad.ir.graph import Input
 from tests.ops.graphs import run

@@ -6,7 +6,7 @@ from types import FunctionType
 
 import pytest
 
-from staticgrad import ops
+from staticgrad import functions as ops
 from staticgrad.ir.functional import FUNCTIONS, functions
 
 ROOT = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from staticgrad import functions as sg
+import staticgrad as sg
 from staticgrad.autodiff.reverse import grad
 from staticgrad.errors import ArgumentError, AxisError, ShapeError, SizeGuardError
 from staticgrad.ops.movement import Broadcast, Transpose

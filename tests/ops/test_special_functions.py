@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import special
 
-from staticgrad import functions as sg
+import staticgrad as sg
 from staticgrad.analysis.interpret import interpret
 from staticgrad.autodiff.reverse import grad
 from staticgrad.errors import ArgumentError, DTypeError

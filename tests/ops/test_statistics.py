@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from staticgrad import functions as sg
+import staticgrad as sg
 from staticgrad.errors import ArgumentError, RankError, ShapeError
 from staticgrad.testing import check_gradients
 from tests.ops.graphs import run

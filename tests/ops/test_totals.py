@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from staticgrad import functions as sg
+import staticgrad as sg
 from staticgrad.autodiff.reverse import grad
 from staticgrad.errors import ArgumentError, AxisError, DTypeError, RankError, ShapeError
 from tests.ops.graphs import op_names, run
