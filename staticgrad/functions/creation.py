@@ -318,34 +318,34 @@ def _single(op: str, dtype: Any) -> DType:
 
 @overload
 def linspace(
-    start: Operand,
-    stop: Operand,
+    start: Operand[AnyValue],
+    stop: Operand[AnyValue],
     num: int = ...,
     endpoint: bool = ...,
     retstep: Literal[False] = ...,
     dtype: Any = ...,
     axis: int = ...,
-) -> Value: ...
+) -> AnyValue: ...
 @overload
 def linspace(
-    start: Operand,
-    stop: Operand,
+    start: Operand[AnyValue],
+    stop: Operand[AnyValue],
     num: int = ...,
     endpoint: bool = ...,
     *,
     retstep: Literal[True],
     dtype: Any = ...,
     axis: int = ...,
-) -> tuple[Value, Value]: ...
+) -> tuple[AnyValue, AnyValue]: ...
 def linspace(
-    start: Operand,
-    stop: Operand,
+    start: Operand[AnyValue],
+    stop: Operand[AnyValue],
     num: int = 50,
     endpoint: bool = True,
     retstep: bool = False,
     dtype: Any = None,
     axis: int = 0,
-) -> Value | tuple[Value, Value]:
+) -> AnyValue | tuple[AnyValue, AnyValue]:
     """``num`` numbers from ``start`` to ``stop`` at equal distances; float64 for integer ends.
 
     start + step * k, and exactly ``stop`` at the end; gradients flow to both ends.
@@ -370,28 +370,28 @@ def linspace(
 
 
 def logspace(
-    start: Operand,
-    stop: Operand,
+    start: Operand[AnyValue],
+    stop: Operand[AnyValue],
     num: int = 50,
     endpoint: bool = True,
-    base: Operand = 10.0,
+    base: Operand[AnyValue] = 10.0,
     dtype: Any = None,
     axis: int = 0,
-) -> Value:
+) -> AnyValue:
     """``base`` to the powers of ``linspace(start, stop)``. Arguments and errors as there."""
     line, _ = _line("logspace", start, stop, num, endpoint, axis)
-    found: Value = functions.power(base, line)
+    found = functions.power(base, line)
     return found if dtype is None else functions.astype(found, dtype_of("logspace", dtype))
 
 
 def geomspace(
-    start: Operand,
-    stop: Operand,
+    start: Operand[AnyValue],
+    stop: Operand[AnyValue],
     num: int = 50,
     endpoint: bool = True,
     dtype: Any = None,
     axis: int = 0,
-) -> Value:
+) -> AnyValue:
     """``num`` numbers from ``start`` to ``stop``, each the same multiple of the one before.
 
     Both ends have one sign; other ends give NaN. Arguments and errors as for ``linspace``.
@@ -405,11 +405,11 @@ def geomspace(
     return line if dtype is None else functions.astype(line, dtype_of("geomspace", dtype))
 
 
-def _zero(like: Value) -> Value:
+def _zero(like: AnyValue) -> AnyValue:
     return functions.full((), 0.0, like=like)
 
 
-def _ends(op: str, start: Operand, stop: Operand) -> tuple[Value, Value]:
+def _ends(op: str, start: Operand[AnyValue], stop: Operand[AnyValue]) -> tuple[AnyValue, AnyValue]:
     first, last = (floating(op, v) for v in promoted_values(op, (start, stop)))
     first, last = functions.broadcast_arrays(first, last)
     return first, last
@@ -423,8 +423,8 @@ def _count(op: str, num: Any) -> int:
 
 
 def _line(
-    op: str, start: Operand, stop: Operand, num: Any, endpoint: bool, axis: int
-) -> tuple[Value, Value]:
+    op: str, start: Operand[AnyValue], stop: Operand[AnyValue], num: Any, endpoint: bool, axis: int
+) -> tuple[AnyValue, AnyValue]:
     """The numbers, and their distance."""
     first, last = _ends(op, start, stop)
     count = _count(op, num)
@@ -438,7 +438,7 @@ def _line(
     return moveaxis(line, 0, axis_of(op, axis, line)), step
 
 
-def _converted(op: str, line: Value, dtype: Any) -> Value:
+def _converted(op: str, line: AnyValue, dtype: Any) -> AnyValue:
     wanted = dtype_of(op, dtype)
     if wanted.is_integer:
         line = functions.floor(line)

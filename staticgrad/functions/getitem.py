@@ -276,7 +276,7 @@ def _index_array(x: Value, item: Any) -> Any:
     return array
 
 
-def rows_and_places(x: Value, arrays: Sequence[tuple[int, Any]]) -> tuple[Value, Value]:
+def rows_and_places(x: AnyValue, arrays: Sequence[tuple[int, Any]]) -> tuple[AnyValue, AnyValue]:
     """x with the indexed axes first and as one, and the places (int64) that the arrays mean there.
 
     Args:

@@ -92,22 +92,38 @@ def _deep(x: Operand[AnyValue]) -> AnyValue:
     return value if value.ndim > 2 else expand_dims(value, 2)
 
 
+@overload
+def vstack(values: Sequence[AnyValue], *, dtype: Any = ...) -> AnyValue: ...
+@overload
+def vstack(values: Sequence[Any], *, dtype: Any = ...) -> Any: ...
 def vstack(values: Sequence[Operand[AnyValue]], *, dtype: Any = None) -> AnyValue:
     """Matrices, or vectors as rows, one below the other. Otherwise as ``concatenate``."""
     return concatenate([with_two_axes(value) for value in values], 0, dtype=dtype)
 
 
+@overload
+def hstack(values: Sequence[AnyValue], *, dtype: Any = ...) -> AnyValue: ...
+@overload
+def hstack(values: Sequence[Any], *, dtype: Any = ...) -> Any: ...
 def hstack(values: Sequence[Operand[AnyValue]], *, dtype: Any = None) -> AnyValue:
     """Arrays side by side: along axis 1, vectors along their own. Otherwise as ``concatenate``."""
     wide = [_wide(value) for value in values]
     return concatenate(wide, 0 if not wide or wide[0].ndim == 1 else 1, dtype=dtype)
 
 
+@overload
+def dstack(values: Sequence[AnyValue]) -> AnyValue: ...
+@overload
+def dstack(values: Sequence[Any]) -> Any: ...
 def dstack(values: Sequence[Operand[AnyValue]]) -> AnyValue:
     """Arrays one behind the other: along axis 2. Raises as ``concatenate``."""
     return concatenate([_deep(value) for value in values], 2)
 
 
+@overload
+def column_stack(values: Sequence[AnyValue]) -> AnyValue: ...
+@overload
+def column_stack(values: Sequence[Any]) -> Any: ...
 def column_stack(values: Sequence[Operand[AnyValue]]) -> AnyValue:
     """Vectors as the columns of a matrix; matrices side by side. Raises as ``concatenate``."""
     wide = [_wide(value) for value in values]

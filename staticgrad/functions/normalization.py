@@ -169,7 +169,7 @@ publish(globals(), __name__, ("batch_norm", "batch_statistics", "group_norm", "r
 _INFINITY: Final = float("inf")
 
 
-def largest(x: Value, axes: tuple[int, ...]) -> Value:
+def largest(x: AnyValue, axes: tuple[int, ...]) -> AnyValue:
     """The largest element over ``axes``, which stay as axes of size 1; -inf of no elements."""
     if not axes:
         return x
@@ -178,17 +178,17 @@ def largest(x: Value, axes: tuple[int, ...]) -> Value:
     return reshape(found, tuple(1 if k in axes else size for k, size in enumerate(x.shape)))
 
 
-def finite_or_zero(top: Value) -> Value:
+def finite_or_zero(top: AnyValue) -> AnyValue:
     """``top`` where it is finite, else 0: as a shift it then leaves infinities what they are."""
     return where(functions.absolute(top) < _INFINITY, top, 0.0)
 
 
-def log_sum_exp(x: Value, shift: Value, axes: int | tuple[int, ...]) -> Value:
+def log_sum_exp(x: AnyValue, shift: AnyValue, axes: int | tuple[int, ...]) -> AnyValue:
     """log(sum(exp(x))) over ``axes``, which stay as axes of size 1."""
     return log(total(exp(x - shift), axes, keepdims=True)) + shift
 
 
-def shares(x: Value, shift: Value, axes: int | tuple[int, ...]) -> Value:
+def shares(x: AnyValue, shift: AnyValue, axes: int | tuple[int, ...]) -> AnyValue:
     """exp(x) / sum(exp(x)) over ``axes``: the softmax."""
     raised = exp(x - shift)
     return raised / total(raised, axes, keepdims=True)

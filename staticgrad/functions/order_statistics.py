@@ -308,12 +308,12 @@ Range = tuple[float, float] | None
 
 
 def histogram(
-    x: Operand,
-    bins: Operand | int = 10,
+    x: Operand[AnyValue],
+    bins: Operand[AnyValue] | int = 10,
     range: Range = None,
     density: bool | None = None,
-    weights: Operand | None = None,
-) -> tuple[Value, Value]:
+    weights: Operand[AnyValue] | None = None,
+) -> tuple[AnyValue, AnyValue]:
     """The number of elements of x in each bin, and the bins' edges.
 
     A bin holds what is not below its left and below its right edge, the last one also its right
@@ -355,7 +355,9 @@ def histogram(
     return found, edges
 
 
-def histogram_bin_edges(x: Operand, bins: Operand | int = 10, range: Range = None) -> Value:
+def histogram_bin_edges(
+    x: Operand[AnyValue], bins: Operand[AnyValue] | int = 10, range: Range = None
+) -> AnyValue:
     """The edges that ``histogram`` would use, ascending; arguments and errors as there."""
     value = as_value("histogram", x)
     if isinstance(bins, Value | np.ndarray | list | tuple):
@@ -378,7 +380,7 @@ def histogram_bin_edges(x: Operand, bins: Operand | int = 10, range: Range = Non
     return as_values("histogram", value, ends)[1]
 
 
-def _spread(low: Value, high: Value, count: int) -> Value:
+def _spread(low: AnyValue, high: AnyValue, count: int) -> AnyValue:
     """``count`` equal steps from low to high; around them by a half where they are equal."""
     alone: Any = low == high
     low, high = where(alone, low - 0.5, low), where(alone, high + 0.5, high)

@@ -275,7 +275,9 @@ class AtMost(_Bounded, name="at_most"):
 # -- public functions -----------------------------------------------------------------------------
 
 
-def clip(x: Operand, min: Operand | None = None, max: Operand | None = None) -> Value:
+def clip(
+    x: Operand[AnyValue], min: Operand[AnyValue] | None = None, max: Operand[AnyValue] | None = None
+) -> AnyValue:
     """x held between ``min`` and ``max`` (None: no border), broadcast; dtypes promote.
 
     NaN stays, and a border that is NaN gives NaN. Where min > max, max. The slope by x is 1 inside
@@ -293,7 +295,7 @@ def clip(x: Operand, min: Operand | None = None, max: Operand | None = None) -> 
     return as_value("clip", value)
 
 
-def fmax(x: Operand, y: Operand) -> Value:
+def fmax(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     """The larger of x and y, the other one where one is NaN; equal operands share the gradient.
 
     Raises:
@@ -302,7 +304,7 @@ def fmax(x: Operand, y: Operand) -> Value:
     return _overlooking("fmax", Maximum(), x, y)
 
 
-def fmin(x: Operand, y: Operand) -> Value:
+def fmin(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     """The smaller of x and y, the other one where one is NaN; equal operands share the gradient.
 
     Raises:
@@ -311,7 +313,9 @@ def fmin(x: Operand, y: Operand) -> Value:
     return _overlooking("fmin", Minimum(), x, y)
 
 
-def _overlooking(op: str, choose: Elementwise, x: Operand, y: Operand) -> Value:
+def _overlooking(
+    op: str, choose: Elementwise, x: Operand[AnyValue], y: Operand[AnyValue]
+) -> AnyValue:
     left, right = promoted_values(op, (x, y))
     if not left.dtype.is_float:
         return choose(left, right)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -280,6 +280,12 @@ def flip(x: Operand[AnyValue], axis: Axes = None) -> AnyValue:
     return sliced(value, starts, value.shape, steps)
 
 
+@overload
+def concatenate(
+    values: Sequence[AnyValue], axis: int | None = ..., *, dtype: Any = ...
+) -> AnyValue: ...
+@overload
+def concatenate(values: Sequence[Any], axis: int | None = ..., *, dtype: Any = ...) -> Any: ...
 def concatenate(
     values: Sequence[Operand[AnyValue]], axis: int | None = 0, *, dtype: Any = None
 ) -> AnyValue:
@@ -302,6 +308,10 @@ def concatenate(
     return operands[0] if len(operands) == 1 else Concat(place)(*operands)
 
 
+@overload
+def stack(values: Sequence[AnyValue], axis: int = ..., *, dtype: Any = ...) -> AnyValue: ...
+@overload
+def stack(values: Sequence[Any], axis: int = ..., *, dtype: Any = ...) -> Any: ...
 def stack(values: Sequence[Operand[AnyValue]], axis: int = 0, *, dtype: Any = None) -> AnyValue:
     """The values, all of one shape, side by side along a new axis ``axis`` of the result.
 

@@ -18,8 +18,8 @@ from staticgrad.eager import (
     Sequential,
     Tensor,
     checkpoint,
-    differentiate as gradcheck,
     grad,
+    gradcheck,
     no_grad,
 )
 from staticgrad.errors import (

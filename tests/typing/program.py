@@ -1,7 +1,7 @@
 """What a user writes, with the types that a strict type checker sees; it also runs.
 
-``test_types.py`` checks this file with mypy. A line that must be refused carries the error that it
-is refused with: mypy would report an ignore that is not needed.
+``test_types.py`` checks this file with mypy and pyright. A line that must be refused carries the
+error that mypy refuses it with: both report an ignore that is not needed.
 """
 
 from collections.abc import Callable
@@ -43,6 +43,32 @@ def methods() -> None:
     assert_type(x.clip(0, 1).round(2).cumsum(0).any(), sg.Value)
     assert_type(sg.exp(x) + sg.nn.softmax(x), sg.Value)
     assert_type(sg.where(x > 0, x, 0.0), sg.Value)
+
+
+def functions() -> None:
+    """Of values they give values, of tensors tensors, and of numbers values."""
+    t = Tensor([1.0])
+    x = sg.input("x", (3,))
+    w = sg.parameter("w", np.ones(3))
+    for value in (sg.exp(x), sg.exp(w), sg.exp(np.ones(3)), sg.maximum(1.0, w), sg.maximum(1, 2.0)):
+        assert_type(value, sg.Value)
+    for tensor in (sg.exp(t), sg.maximum(t, 1.0), sg.maximum([1.0], t), sg.sum(t, axis=0)):
+        assert_type(tensor, Tensor)
+    assert_type(sg.where(x > 0, 1.0, w), sg.Value)
+    assert_type(sg.where(t > 0, t, 0.0), Tensor)
+    assert_type(sg.stack([x, w]), sg.Value)
+    assert_type(sg.concatenate((t, t * 2)), Tensor)
+    assert_type(sg.concatenate([t, np.ones(1)]), Any)  # a list of several kinds
+    assert_type(sg.split(t, 1), list[Tensor])
+    assert_type(sg.divmod(t, 2), tuple[Tensor, Tensor])
+    assert_type(sg.topk(x, 1), tuple[sg.Value, sg.Value])
+    assert_type(sg.einsum("i,i->", t, t), Tensor)
+    assert_type(sg.quantile(sg.clip(t, 0.0, 1.0), 0.5), Tensor)
+    assert_type(sg.average(x, returned=True), tuple[sg.Value, sg.Value])
+    assert_type(sg.nn.softmax(w), sg.Value)
+    assert_type(sg.nn.gelu(t), Tensor)
+    assert_type(sg.zeros((2, 2)), sg.Value)
+    sg.exp(Tensor([1.0], requires_grad=True)).sum().backward()
 
 
 def derivatives() -> None:

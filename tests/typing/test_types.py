@@ -1,5 +1,7 @@
-"""The types that users' checkers see: mypy --strict reads a program, and the program runs."""
+"""The types that users' checkers see: mypy and pyright read programs, strictly, and these run."""
 
+import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -7,25 +9,54 @@ from pathlib import Path
 import pytest
 
 import staticgrad as sg
+from tests.test_readme import programs
 from tests.typing import program
 
 ROOT = Path(__file__).parents[2]
 
 
-def test_a_strict_checker_sees_the_types_of_operators_derivatives_and_results(tmp_path):
+def said(command: list[str], cwd: Path = ROOT) -> str:
+    """What a checker finds; empty if it finds nothing."""
+    run = subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
+    return "" if run.returncode == 0 else run.stdout + run.stderr
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[str]:
+    """Programs of users: ours, every public name, and README's from top to bottom."""
+    names = "import staticgrad as sg\n" + "".join(f"sg.{n}\n" for n in sg.__all__)
+    (tmp_path / "names.py").write_text(names, "utf-8")
+    (tmp_path / "readme.py").write_text("".join(s for s, _ in programs("README.md")), "utf-8")
+    own = str(Path(program.__file__).relative_to(ROOT))
+    return [own, str(tmp_path / "names.py"), str(tmp_path / "readme.py")]
+
+
+def test_mypy_sees_the_types_of_what_users_write(files):
     pytest.importorskip("mypy")
     options = ["--strict", "--config-file=", "--no-incremental", "--follow-imports=silent"]
-    command = [sys.executable, "-m", "mypy", *options]
-    names = tmp_path / "names.py"  # a strict checker finds every public name
-    names.write_text("import staticgrad as sg\n" + "".join(f"sg.{n}\n" for n in sg.__all__))
-    files = [str(Path(program.__file__).relative_to(ROOT)), str(names)]
-    run = subprocess.run([*command, *files], capture_output=True, text=True, cwd=ROOT, check=False)
-    assert run.returncode == 0, run.stdout + run.stderr
+    assert said([sys.executable, "-m", "mypy", *options, *files]) == ""
+
+
+def test_pyright_sees_the_types_of_what_users_write(files, tmp_path):
+    pytest.importorskip("pyright")
+    files = [shutil.copy(ROOT / files[0], tmp_path / "program.py"), *files[1:]]
+    (tmp_path / "pyrightconfig.json").write_text(
+        json.dumps(
+            {
+                "extraPaths": [str(ROOT)],
+                "reportUnnecessaryTypeIgnoreComment": "error",
+                "reportUnusedExpression": "none",
+            }
+        )
+    )
+    command = [sys.executable, "-m", "pyright", "--pythonpath", sys.executable]
+    assert said([*command, "-p", str(tmp_path)], tmp_path) == ""
 
 
 PARTS = (
     program.operators,
     program.methods,
+    program.functions,
     program.derivatives,
     program.programs,
     program.tensors,
