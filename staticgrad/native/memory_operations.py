@@ -106,18 +106,46 @@ def _mangled(kind: Vector) -> str:
 
 
 def _masked_load(out: Emitter, kind: Vector, address: str, mask: Operand) -> str:
-    mask_type, bits = _wide_mask(kind.lanes, mask, out)
-    whole = _wide_type(kind)
-    name = f"llvm.masked.load.{_mangled(kind)}.p0"
+    register, (mask_type, bits) = _register(kind), _wide_mask(kind.lanes, mask, out)
+    if register is not kind:
+        mask_type, bits = _padded(out, mask_type, bits, register.lanes)
+    whole = _wide_type(register)
+    name = f"llvm.masked.load.{_mangled(register)}.p0"
     arguments = [("ptr", address), ("i32", "1"), (mask_type, bits), (whole, "zeroinitializer")]
-    return _narrow(kind, out.intrinsic(whole, name, arguments), out)
+    found = out.intrinsic(whole, name, arguments)
+    if register is not kind:
+        low = _choice([*range(kind.lanes)])
+        return out.do(f"shufflevector {whole} {found}, {whole} poison, {low}")
+    return _narrow(kind, found, out)
 
 
 def _masked_store(out: Emitter, kind: Vector, address: str, value: str, mask: Operand) -> None:
-    mask_type, bits = _wide_mask(kind.lanes, mask, out)
-    name = f"llvm.masked.store.{_mangled(kind)}.p0"
-    arguments = [(_wide_type(kind), _wide(kind, value, out)), ("ptr", address), ("i32", "1")]
-    out.intrinsic("void", name, [*arguments, (mask_type, bits)])
+    register, (mask_type, bits) = _register(kind), _wide_mask(kind.lanes, mask, out)
+    typed, value = _wide_type(kind), _wide(kind, value, out)
+    if register is not kind:
+        typed, value = _padded(out, typed, value, register.lanes)
+        mask_type, bits = _padded(out, mask_type, bits, register.lanes)
+    name = f"llvm.masked.store.{_mangled(register)}.p0"
+    out.intrinsic("void", name, [(typed, value), ("ptr", address), ("i32", "1"), (mask_type, bits)])
+
+
+def _register(kind: Vector) -> Vector:
+    """The lanes of a whole register, for those that fill a part of one.
+
+    LLVM itself takes a mask of few lanes for one of many without clearing the rest, which is not
+    clear when the mask comes back from the stack: stores behind the last lane.
+    """
+    if kind.lanes == 1 or kind.lanes * kind.element.bits >= 128:
+        return kind
+    return vector(kind.element, 128 // kind.element.bits)
+
+
+def _padded(out: Emitter, typed: str, value: str, lanes: int) -> tuple[str, str]:
+    """A vector with zeros behind its lanes, and its type."""
+    own = int(typed[1:].split()[0])
+    order = _choice([*range(own), *[own] * (lanes - own)])
+    longer = out.do(f"shufflevector {typed} {value}, {typed} zeroinitializer, {order}")
+    return f"<{lanes} x{typed.partition(' x')[2]}", longer
 
 
 def _load(out: Emitter, kinds: Kinds, values: Values) -> Operand:

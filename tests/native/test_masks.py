@@ -188,3 +188,22 @@ def test_bool_loop_as_plain_python(rng: np.random.Generator) -> None:
         )
         assert live.tolist() == (out & ~res).tolist()
         assert total[0] == (out & ~res).sum()
+
+
+@pytest.mark.parametrize("lanes", [lanes for lanes in LANES if lanes > 1])
+@pytest.mark.parametrize("name", ["b8", "i8", "u16", "f32"])
+def test_masks_that_a_call_put_on_the_stack_are_those_of_their_lanes(name: str, lanes: int) -> None:
+    source = f"""
+def kernel(t, begin, end):
+    p = ptr_{name}(t[0]); q = ptr_f64(t[1]); n = t[2]
+    for o in range(begin, end):
+        m = mask{lanes}(n - 16)
+        v = load(q, 16, m)
+        w = fmod(v, v)
+        store(p, 16, cast_{name}(w != v), m)
+"""
+    dtype = np.dtype({"b8": "?", "i8": "i1", "u16": "u2", "f32": "f4"}[name])
+    stored = np.full(64, 2, "u1").astype(dtype)
+    call(source, [stored, np.arange(64.0)], [17], 0, 1)
+    assert stored[16] == 1
+    assert (np.delete(stored, 16) == np.full(63, 2, "u1").astype(dtype)).all()
