@@ -22,7 +22,7 @@ from passes.marks import without_marks
 from passes.vector_products import expand_vector_products
 from staticgrad.errors import GraphError
 from staticgrad.ir.graph import Constant, Graph, Input, Parameter, ParameterLeaf
-from staticgrad.ir.kernel import Operand
+from staticgrad.ir.kernel_stages import Operand
 from staticgrad.ir.schedule import Binding, Buffer, KernelStep, Role, Schedule
 from staticgrad.kept import collection_paused
 from staticgrad.types.dim import Size

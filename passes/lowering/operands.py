@@ -19,11 +19,11 @@ from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access, Expr
 from staticgrad.ir.forms import INDEXED, Pointwise
 from staticgrad.ir.graph import Constant, Node
-from staticgrad.ir.kernel import (
+from staticgrad.ir.kernel import Kernel
+from staticgrad.ir.kernel_stages import (
     Axis,
     Check,
     Extent,
-    Kernel,
     Mode,
     Operand,
     Search,

@@ -17,7 +17,7 @@ from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.expr import Access, Expr
 from staticgrad.ir.forms import INDEXED, Contract, Gather, GatherAlong, Pointwise, Scan, ScatterAdd
 from staticgrad.ir.graph import Node
-from staticgrad.ir.kernel import (
+from staticgrad.ir.kernel_stages import (
     Accumulate,
     Axis,
     Columns,
@@ -31,7 +31,7 @@ from staticgrad.ir.kernel import (
     Statement,
     Store,
     order_words,
-)  # fmt: skip
+)
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64
 from staticgrad.types.tensor import Shape, c_strides

@@ -14,12 +14,12 @@ from functools import lru_cache
 from typing import Final
 
 from staticgrad.ir.expr import LEAVES, Access, Expr, postorder, ref
-from staticgrad.ir.kernel import (
+from staticgrad.ir.kernel import Kernel
+from staticgrad.ir.kernel_stages import (
     Axis,
     Columns,
     Extent,
     Gemm,
-    Kernel,
     Map,
     Search,
     Sort,
@@ -85,7 +85,7 @@ def work_of(kernel: Kernel) -> Work:
         maps.append((float(_flops(stage)), tuple(axes.values())))
         for access, written in _accesses(stage):
             inner = {**axes, stage.k.name: stage.k.extent} if isinstance(stage, Gemm) else axes
-            moved = inner if access.gather else {n: inner[n] for n, s in access.strides if s != 0}
+            moved = inner if access.gather else {n: inner[n] for n, s in access.moves if s != 0}
             footprints.setdefault((access.operand, written), []).append(tuple(moved.values()))
     traffic = tuple(
         (float(kernel.operand(name).dtype.itemsize), max(found, key=len))
@@ -139,7 +139,9 @@ def _total(terms: Iterable[Term], values: Mapping[str, int]) -> float:
 
 
 def _axes(stage: Stage) -> tuple[Axis, ...]:
-    if isinstance(stage, Map | Sort):  # a Sort stores no more than it reads
+    if isinstance(stage, Map):
+        return stage.loops
+    if isinstance(stage, Sort):  # it stores no more than it reads
         return (stage.axis,)
     if isinstance(stage, Columns):
         return (stage.axis, *stage.rows)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence, Set as AbstractSet
 
 from staticgrad.ir.expr import Access, Expr, postorder
-from staticgrad.ir.kernel import Check, Map, statements
+from staticgrad.ir.kernel_stages import Check, Map, statements
 from staticgrad.ir.schedule import KernelStep, Step
 
 
@@ -32,13 +32,13 @@ def failing_checks(step: Step, arguments: Sequence[int], total: int) -> tuple[st
     numbers = dict(zip(kernel.arguments, arguments, strict=True))
     failing: set[str] = set()
     for stage in kernel.stages:
-        axis = stage.axis if isinstance(stage, Map) else None
-        empty = axis is not None and numbers.get(str(axis.extent), axis.extent) == 0
-        inside: set[str] = set()  # checked indices that vary along the stage's axis
+        loops = stage.loops if isinstance(stage, Map) else ()
+        empty = any(numbers.get(str(axis.extent), axis.extent) == 0 for axis in loops)
+        inside: set[str] = set()  # checked indices that vary along the stage's loops
         for check in statements(stage):
             if not isinstance(check, Check):
                 continue
-            if axis is not None and _varies(check.index, axis.name, inside):
+            if any(_varies(check.index, axis.name, inside) for axis in loops):
                 inside.add(check.name)
             unseen = empty and check.name in inside
             if numbers.get(str(check.extent), check.extent) == 0 and not unseen:

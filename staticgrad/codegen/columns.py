@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from itertools import product
+from math import prod
 from typing import Final
 
 from staticgrad.codegen.expressions import VECTOR, Lines, Unit, element, number, total
@@ -25,7 +27,8 @@ from staticgrad.codegen.stages import (
     write_store,
 )
 from staticgrad.ir.combiners import COMBINERS, Combiner
-from staticgrad.ir.kernel import Accumulate, Columns, Kernel, roots
+from staticgrad.ir.kernel import Kernel
+from staticgrad.ir.kernel_stages import Accumulate, Columns, roots, small
 from staticgrad.ir.summation import BLOCK, COLUMN_BLOCK, GROUPS, SHORTEST_GROUP, lanes as sum_lanes
 
 #: Vectors of columns side by side: 1 KiB of each row in a run, and of a row's lanes 16 KiB.
@@ -63,6 +66,8 @@ def write_columns(kernel: Kernel, stage: Columns, out: Lines, loop: Loop, unit: 
 
 
 def _rule_of(stage: Columns, s: Accumulate) -> type[_Rule]:
+    if stage.rows and not stage.in_lanes and small(stage.rows):
+        return _Unrolled
     if COMBINERS[s.kind].rule == "any":
         return _Running
     return _Lanes if stage.in_lanes else _Groups
@@ -152,6 +157,24 @@ class _Rule(ABC):
     @abstractmethod
     def finish(self, out: Lines) -> None:
         """The result of one vector of columns, into its variable."""
+
+
+class _Unrolled(_Rule):
+    """A few rows, known as the code is written: one after the other, as in one block of a group."""
+
+    def declare(self, out: Lines) -> None:
+        return
+
+    def accumulate(self, out: Lines) -> None:
+        return
+
+    def finish(self, out: Lines) -> None:
+        name, extents = self.s.name, [int(axis.extent) for axis in self.stage.rows]
+        out.add(f"{name} = {self.neutral if prod(extents) else self.nothing}")
+        for places in product(*map(range, extents)):
+            for axis, place in zip(self.stage.rows, places, strict=True):
+                out.add(f"{axis.name} = {place}")
+            out.extend(self.combined())
 
 
 class _Running(_Rule):

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
-from staticgrad.ir.expr import BLOCKS, CHOICES, Access, Expr, postorder, words_of
+from staticgrad.ir.expr import BLOCKS, CHOICES, Access, Expr, Position, postorder, words_of
 from staticgrad.types.dtype import BOOL, DType
 from staticgrad.vecmath.blocks import expand
 
@@ -21,6 +22,7 @@ _OPERATORS = {
 }  # fmt: skip
 _FUNCTIONS = {"abs": "absolute", "rarely": "select", "c_fmod": "fmod"}
 VECTOR = "j"
+NOWHERE: Final[frozenset[str]] = frozenset()
 
 
 def element(dtype: DType) -> str:
@@ -41,6 +43,12 @@ def scaled(position: str, stride: str | int) -> str:
 def total(*terms: str) -> str:
     """The sum of int64 terms, as source."""
     return " + ".join(term for term in terms if term != "0") or "0"
+
+
+def position_source(position: Position, skip: frozenset[str] = frozenset()) -> str:
+    """A position as source, without what the loops of ``skip`` add."""
+    steps = (scaled(axis, step) for axis, step in position.terms if axis not in skip)
+    return total(*steps, str(position.start))
 
 
 class Lines:
@@ -205,10 +213,13 @@ class Scope:
     position: Callable[[str], str]
     unit: Unit
     mask: str = "m"
-    dynamic: frozenset[str] = frozenset()  # refs that change inside the nest, lane by lane
     vector_refs: frozenset[str] = frozenset()
+    moved: dict[str, frozenset[str]] = field(
+        default_factory=dict
+    )  # axes that other refs vary along
     names: dict[Expr, str] = field(default_factory=dict)
     broadcasts: dict[str, str] = field(default_factory=dict)
+    masks: dict[tuple[str, bool], str] = field(default_factory=dict)
     _depends: dict[Expr, frozenset[str]] = field(default_factory=dict)
 
     def depends(self, expr: Expr) -> frozenset[str]:
@@ -234,12 +245,14 @@ class Scope:
     def _own_axes(self, expr: Expr) -> frozenset[str]:
         if expr.op == "load":
             assert isinstance(expr.attribute, Access)
-            return frozenset(a for a, s in expr.attribute.strides if a in self.inner and s != 0)
+            return frozenset(a for a, s in expr.attribute.moves if a in self.inner and s != 0)
         if expr.op == "index":
             return frozenset({str(expr.attribute)}) & self.inner
         if expr.op == "ref":
             name = str(expr.attribute)
-            return frozenset({VECTOR}) if name in self.vector_refs else frozenset()
+            return (
+                frozenset({VECTOR}) if name in self.vector_refs else self.moved.get(name, NOWHERE)
+            )
         return frozenset()
 
     def _write(self, expr: Expr) -> None:
@@ -247,7 +260,7 @@ class Scope:
         name = self.unit.fresh("v" if vector else "u")
         lines = self.body if self._depends[expr] else self.before
         if expr.op == "load":
-            text = self._load(expr, vector)
+            text = self._load(expr, vector, lines)
         elif expr.op == "index":
             text = self._index(expr, vector)
         elif expr.op == "size":
@@ -286,18 +299,58 @@ class Scope:
         at = self.position(str(expr.attribute))
         return f"iota{self.lanes}({at})" if vector else f"i64x1({at})"
 
-    def _load(self, expr: Expr, vector: bool) -> str:
+    def _load(self, expr: Expr, vector: bool, lines: Lines) -> str:
         access = expr.attribute
         assert isinstance(access, Access)
-        where = self.place(access, expr.args, vector)
-        if not vector:
+        indices = expr.args[: len(access.gather)]
+        where = self.place(access, indices, vector)
+        if not vector and not access.bounded:
             return f"load1({access.operand}, {where})"
-        kind, text = self.addressing(access, expr.args)
+        mask = self.guard(access, vector, lines)
+        kind, text = self.addressing(access, indices) if vector else ("contiguous", "")
         if kind == "lanes":
-            return f"load_at({access.operand}, {text}, {self.mask})"
-        if kind == "strided":
-            return f"load_strided({access.operand}, {where}, {access.stride(VECTOR)}, {self.mask})"
-        return f"load({access.operand}, {where}, {self.mask})"
+            found = f"load_at({access.operand}, {text}, {mask})"
+        elif kind == "strided":
+            found = f"load_strided({access.operand}, {where}, {access.stride(VECTOR)}, {mask})"
+        else:
+            found = f"load({access.operand}, {where}, {mask})"
+        if expr.args == indices:
+            return found
+        return f"select_mask({mask}, {found}, {self.operand(expr.args[-1], vector, lines)})"
+
+    def guard(self, access: Access, vector: bool, lines: Lines) -> str:
+        """The mask of the lanes (or of the one lane) whose positions are inside their ends."""
+        masks = [self._ends(p, vector, lines) for p in access.bounded]
+        if len(masks) == 1 and not vector:
+            return masks[0]
+        return self._mask(" & ".join([self.mask] * vector + masks), lines)
+
+    def _mask(self, text: str, lines: Lines) -> str:
+        """The name of a mask."""
+        if text.isidentifier():
+            return text
+        key = (text, lines is self.body)
+        if key not in self.masks:
+            self.masks[key] = self.unit.fresh("g")
+            lines.add(f"{self.masks[key]} = {text}")
+        return self.masks[key]
+
+    def _ends(self, position: Position, vector: bool, lines: Lines) -> str:
+        """The mask of the lanes at which a position is inside its extent."""
+        lanes, at, extent = self.lanes if vector else 1, position_source(position), position.extent
+        step = position.step(VECTOR) if vector else 0
+        if step == 0:
+            varies = {axis for axis, move in position.terms if move != 0} & self.inner
+            inside = f"{lanes} if {at} >= 0 and {at} < {extent} else 0"
+            return self._mask(f"mask{lanes}({inside})", lines if varies else self.before)
+        if isinstance(step, int) and step > 0:
+            last, first = f"{extent} - ({at})", f"0 - ({at})"
+            if step > 1:
+                last, first = (f"({n} + {step - 1}) // {step}" for n in (last, first))
+            text = f"mask{lanes}({last}) & (mask{lanes}({lanes}) ^ mask{lanes}({first}))"
+            return self._mask(text, lines)
+        place = f"iota{lanes}(0) * {step} + ({at})"
+        return self._mask(f"mask_of(({place} >= 0) & ({place} < {extent}))", lines)
 
     def addressing(self, access: Access, indices: tuple[Expr, ...]) -> tuple[str, str]:
         """How a vector access finds its lanes: contiguous, strided, or by a vector of positions."""

@@ -20,7 +20,8 @@ from staticgrad.codegen.expressions import (
     total,
 )
 from staticgrad.codegen.stages import base_text, scope_for, write_decode, write_store
-from staticgrad.ir.kernel import GEMM_BLOCK, GEMM_ROWS, Gemm, Kernel, gemm_columns
+from staticgrad.ir.kernel import GEMM_BLOCK, GEMM_ROWS, Kernel
+from staticgrad.ir.kernel_stages import Gemm, gemm_columns
 
 #: Rows of the register tile: 8 rows of 2 vectors fill 16 of 32 vector registers.
 TILE_ROWS: Final = 8

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator
 from staticgrad.codegen.expressions import VECTOR, Lines, element, number
 from staticgrad.codegen.stages import Counter, write_decode, write_fold, write_push
 from staticgrad.ir.combiners import COMBINERS
-from staticgrad.ir.kernel import ColumnAccumulate, Extent, Kernel, Map
+from staticgrad.ir.kernel import Kernel
+from staticgrad.ir.kernel_stages import ColumnAccumulate, Extent, Map
 from staticgrad.ir.summation import COLUMN_BLOCK, GROUPS, SHORTEST_GROUP
 
 

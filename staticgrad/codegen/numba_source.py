@@ -14,7 +14,8 @@ from staticgrad.codegen.gemm import write_gemm
 from staticgrad.codegen.groups import write_group, write_group_length
 from staticgrad.codegen.sorting import write_sort
 from staticgrad.codegen.stages import Loop, write_decode, write_map, write_scalar
-from staticgrad.ir.kernel import Columns, Gemm, Kernel, Map, Scalar, Sort
+from staticgrad.ir.kernel import Kernel
+from staticgrad.ir.kernel_stages import Columns, Gemm, Map, Scalar, Sort
 
 
 def render(kernel: Kernel) -> str:

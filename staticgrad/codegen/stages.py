@@ -17,19 +17,20 @@ from staticgrad.codegen.expressions import (
     element,
     number,
     operation,
+    position_source,
     scaled,
     total,
 )
 from staticgrad.codegen.searching import write_search
 from staticgrad.ir.combiners import COMBINERS, Combiner
-from staticgrad.ir.expr import Access
-from staticgrad.ir.kernel import (
+from staticgrad.ir.expr import Access, Position
+from staticgrad.ir.kernel import Kernel
+from staticgrad.ir.kernel_stages import (
     Accumulate,
     Axis,
     Check,
     ColumnAccumulate,
     Keep,
-    Kernel,
     Map,
     Scalar,
     Search,
@@ -54,7 +55,15 @@ class Loop:
 
 def base_text(access: Access, skip: frozenset[str] = frozenset({VECTOR})) -> str:
     """The element offset of an access from the loops around the vector axis."""
-    return total(*(scaled(axis, s) for axis, s in access.strides if axis not in skip))
+    strides = (scaled(axis, s) for axis, s in access.strides if axis not in skip)
+    return total(*strides, *(_moved(position, skip) for position in access.positions))
+
+
+def _moved(position: Position, skip: frozenset[str]) -> str:
+    """The elements that a position moves an access by."""
+    place = position_source(position, skip)
+    alone = place.isidentifier() or place.isdecimal() or position.stride in (0, 1)
+    return "0" if place == "0" else scaled(place if alone else f"({place})", position.stride)
 
 
 def scope_for(
@@ -84,7 +93,8 @@ def write_map(kernel: Kernel, stage: Map, out: Lines, loop: Loop, unit: Unit) ->
     """The vector loop of a Map; its accumulations become one-lane variables of their names."""
     lanes = kernel.lanes
     body = Lines()
-    scope = scope_for(kernel, [VECTOR], Lines(), body, unit, lanes)
+    inner = [axis.name for axis in stage.loops]
+    scope = scope_for(kernel, inner, Lines(), body, unit, lanes)
     sums = [s for s in stage.body if isinstance(s, Accumulate)]
     for statement in stage.body:
         match statement:
@@ -98,6 +108,18 @@ def write_map(kernel: Kernel, stage: Map, out: Lines, loop: Loop, unit: Unit) ->
                 _write_lookup(scope, statement)
     before, split = scope.before, _pays_to_split(body, unit)
     out.extend(before)
+    if stage.rows:
+        rows = Lines()
+        _write_vector_loop(rows, loop.start, loop.stop, lanes, body, split)
+        write_loops(out, stage.rows, rows)
+        return
+    _write_row(out, loop, lanes, body, sums, split)
+
+
+def _write_row(
+    out: Lines, loop: Loop, lanes: int, body: Lines, sums: Sequence[Accumulate], split: bool
+) -> None:
+    """The vector loop, with what is accumulated over it."""
     for s in sums:
         out.add(f"{s.name}_a = {_accumulator(s, lanes)}")
     if any(_in_blocks(s) for s in sums):
@@ -267,6 +289,13 @@ def write_fold(out: Lines, counter: Counter, result: str, empty: str) -> None:
     out.add("    level = level + 1")
 
 
+def write_loops(out: Lines, axes: Sequence[Axis], body: Lines) -> None:
+    """``body`` at every position of loops around it."""
+    for deeper, axis in enumerate(axes):
+        out.add("    " * deeper + f"for {axis.name} in range(0, {axis.extent}):")
+    out.extend(body, len(axes))
+
+
 # -- stores and checks ----------------------------------------------------------------------------
 
 
@@ -283,9 +312,10 @@ def write_store(scope: Scope, statement: Store) -> None:
         target, verb, extra = where, "_strided", f"{access.stride(VECTOR)}, "
     else:
         target, verb, extra = where, "", ""
+    mask = scope.guard(access, True, scope.body)
     if statement.add:
-        value = f"load{verb}({access.operand}, {target}, {extra}{scope.mask}) + {value}"
-    scope.body.add(f"store{verb}({access.operand}, {target}, {extra}{value}, {scope.mask})")
+        value = f"load{verb}({access.operand}, {target}, {extra}{mask}) + {value}"
+    scope.body.add(f"store{verb}({access.operand}, {target}, {extra}{value}, {mask})")
 
 
 def _write_lookup(scope: Scope, lookup: Check | Search) -> None:
@@ -301,7 +331,8 @@ def _write_lookup(scope: Scope, lookup: Check | Search) -> None:
 
 
 def _write_uniform_check(scope: Scope, check: Check) -> None:
-    lines = scope.body if scope.depends(check.index) else scope.before
+    scope.moved[check.name] = scope.depends(check.index) | scope.depends(check.position)
+    lines = scope.body if scope.moved[check.name] else scope.before
     n, p = check.name, check.operand
     lines.add(f"{n}_i = word({scope.one(check.index)})")
     lines.add(f"{n}_w = {n}_i")
@@ -346,9 +377,11 @@ def write_scalar(kernel: Kernel, stage: Scalar, out: Lines, unit: Unit) -> None:
         match statement:
             case Store(access=access, indices=indices):
                 where, value = scope.place(access, indices, False), scope.one(statement.value)
+                mask = f", {scope.guard(access, False, out)}" if access.bounded else ""
+                verb = "" if mask else "1"
                 if statement.add:
-                    value = f"load1({access.operand}, {where}) + {value}"
-                out.add(f"store1({access.operand}, {where}, {value})")
+                    value = f"load{verb}({access.operand}, {where}{mask}) + {value}"
+                out.add(f"store{verb}({access.operand}, {where}, {value}{mask})")
             case Keep(name=name, value=kept):
                 out.add(f"{name} = {scope.one(kept)}")
             case Check():

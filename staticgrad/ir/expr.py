@@ -65,21 +65,73 @@ Number = bool | int | float
 
 
 @dataclass(frozen=True)
+class Position:
+    """A position along one axis of an operand: start + the sum of step * loop over ``terms``.
+
+    It moves an access by ``stride`` elements each. Within an ``extent`` only [0, extent) are
+    elements: a load elsewhere gives its fill, a store elsewhere is left out. Steps, start, stride
+    and extent are integer arguments' names or literals, of any sign but for the extent.
+    """
+
+    terms: tuple[tuple[str, str | int], ...]
+    start: str | int = 0
+    stride: str | int = 1
+    extent: str | int | None = None
+
+    def step(self, axis: str) -> str | int:
+        """The step along ``axis``; 0 when the position does not vary along it."""
+        return dict(self.terms).get(axis, 0)
+
+
+@dataclass(frozen=True)
 class Access:
     """Where a load or store lands in an operand, in elements.
 
     ``operand`` names a kernel operand; ``strides`` pairs a loop axis with an integer argument's
     name or a literal; axes not named do not move it. ``gather`` holds one stride per gather index;
-    a load's (or store's) own operands are those indices, i64.
+    a load's (or store's) own operands are those indices, i64. ``positions`` are along axes that
+    several loops move, or that have ends. No loop moves an access twice.
     """
 
     operand: str
     strides: tuple[tuple[str, str | int], ...] = ()
     gather: tuple[str | int, ...] = ()
+    positions: tuple[Position, ...] = ()
+
+    @property
+    def moves(self) -> tuple[tuple[str, str | int], ...]:
+        """Every loop that moves it, with its stride."""
+        inside = ((axis, self.stride(axis)) for p in self.positions for axis, _ in p.terms)
+        return (*self.strides, *inside)
+
+    @property
+    def bounded(self) -> tuple[Position, ...]:
+        """The positions that have ends."""
+        return tuple(p for p in self.positions if p.extent is not None)
 
     def stride(self, axis: str) -> str | int:
-        """The stride along ``axis``; 0 when the operand does not vary along it."""
-        return dict(self.strides).get(axis, 0)
+        """The stride along ``axis``; 0 when the operand does not vary along it.
+
+        That of a step and a stride that are both arguments is their product as text, ``n0 * n1``.
+        """
+        for name, stride in self.strides:
+            if name == axis:
+                return stride
+        for position in self.positions:
+            for name, step in position.terms:
+                if name == axis:
+                    return _product(step, position.stride)
+        return 0
+
+
+def _product(step: str | int, stride: str | int) -> str | int:
+    if isinstance(step, int) and isinstance(stride, int):
+        return step * stride
+    if 0 in (step, stride):
+        return 0
+    if 1 in (step, stride):
+        return stride if step == 1 else step
+    return f"{step} * {stride}"
 
 
 Attribute = None | Number | str | Access
@@ -328,9 +380,12 @@ def literal(value: Number, dtype: DType) -> Expr:
     return Expr("literal", dtype, (), exact)
 
 
-def load(access: Access, dtype: DType, *indices: Expr) -> Expr:
-    """The element of an operand at ``access``; ``indices`` are its gather indices (i64)."""
-    return Expr("load", dtype, indices, access)
+def load(access: Access, dtype: DType, *indices: Expr, fill: Expr | None = None) -> Expr:
+    """The element of an operand at ``access``; ``indices`` are its gather indices (i64).
+
+    ``fill`` is the value beyond the ends of a position, a literal; 0 if it is not given.
+    """
+    return Expr("load", dtype, indices if fill is None else (*indices, fill), access)
 
 
 def index(axis: str) -> Expr:

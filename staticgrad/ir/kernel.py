@@ -11,27 +11,45 @@ One call runs outer iterations ``[begin, end)``. What is counted is ``Kernel.out
 - ``tiles``: a Gemm; iterations are (outer axes..., row chunk, column panel), flattened.
 - ``groups``: the last ``grouped`` outer axes, flattened, are *rows*; an iteration is a group of
   them, as the column rule of ``ir/summation.py`` cuts them, and runs every stage for each row.
-
-Within a stage every distinct Expr object is evaluated once, where the first statement needs it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Final, Literal
 
-from staticgrad.ir.expr import Access, Expr, postorder
+from staticgrad.ir.expr import Access, Expr, Position, postorder
+from staticgrad.ir.kernel_stages import (
+    Accumulate,
+    Axis,
+    ColumnAccumulate,
+    Columns,
+    Extent,
+    Gemm,
+    Map,
+    Operand,
+    Order,
+    Scalar,
+    Search,
+    Sort,
+    Stage,
+    Statement,
+    Store,
+    column_words,
+    gemm_columns,
+    group_rows,
+    order_words,
+    roots,
+    statements,
+    store_loops,
+)
 from staticgrad.ir.kernel_structure import structure
-from staticgrad.ir.summation import COLUMN_BLOCK, GROUPS, SHORTEST_GROUP
 from staticgrad.kept import cached_property
 from staticgrad.types.dim import Size, maximum
-from staticgrad.types.dtype import BOOL, I64, DType
+from staticgrad.types.dtype import BOOL
 from staticgrad.types.size_hints import hint_value
-
-Extent = str | int  # an integer argument's name, or a literal
-Mode = Literal["in", "out", "inout", "scratch", "check"]
 
 #: Rows of C per Gemm iteration. Part of the cut into groups only, as the columns of a panel: the
 #: bits of an element do not depend on them.
@@ -40,196 +58,6 @@ GEMM_ROWS: Final = 96
 GRAIN_ELEMENTS: Final = 16384
 #: A Gemm element is one FMA chain per this many k; partial results are added in ascending order.
 GEMM_BLOCK: Final = 4096
-#: Levels of a group's binary counter, at most: enough for 2**34 rows.
-COLUMN_LEVELS: Final = 24
-#: Elements that a Sort that keeps a few collects, beyond twice as many as it keeps, before it puts
-#: them in order. The results do not depend on it.
-ORDER_ROOM: Final = 32
-
-
-@dataclass(frozen=True)
-class Operand:
-    """Memory that a kernel touches. ``mode``: in, out, inout, scratch (uninitialised, own), check.
-
-    A ``check`` operand is two i64 words: the smallest failing position so far (or -1), and the
-    index found there.
-    """
-
-    name: str
-    dtype: DType
-    mode: Mode
-
-
-@dataclass(frozen=True)
-class Axis:
-    """A loop: its name and number of iterations."""
-
-    name: str
-    extent: Extent
-
-
-@dataclass(frozen=True)
-class Store:
-    """operand[access] = value; with ``add``, operand[access] += value. ``indices`` scatter."""
-
-    access: Access
-    value: Expr
-    indices: tuple[Expr, ...] = ()
-    add: bool = False
-
-
-@dataclass(frozen=True)
-class Accumulate:
-    """Combine ``value`` over the stage's loop into the result ``name``; kinds: ``COMBINERS``.
-
-    Sums follow ``ir/summation.py``.
-    """
-
-    name: str
-    kind: str
-    value: Expr
-
-
-@dataclass(frozen=True)
-class ColumnAccumulate:
-    """partials[group, j] = ``value`` combined over the rows of a group; kinds: ``COMBINERS``.
-
-    ``partials`` has a row of the loop's extent for each outer iteration. A ``Columns`` stage over
-    them gives the bits of one over all rows, since it adds so few in their order. ``scratch`` is an
-    operand of ``column_words`` elements.
-    """
-
-    kind: str
-    value: Expr
-    partials: str
-    scratch: str
-
-
-@dataclass(frozen=True)
-class Keep:
-    """name = ``value``: a number of the row, which later stages read by a ref."""
-
-    name: str
-    value: Expr
-
-
-@dataclass(frozen=True)
-class Check:
-    """name = index, checked and clamped to [0, extent); failures are noted.
-
-    With ``wrap`` a negative index counts from the end; without, it fails. ``position`` (i64)
-    identifies the element in messages; the smallest failing one is kept.
-    """
-
-    name: str
-    index: Expr
-    extent: Extent
-    position: Expr
-    operand: str
-    wrap: bool = True
-
-
-@dataclass(frozen=True)
-class Search:
-    """name = how many of the first ``extent`` elements of an operand are below ``value``.
-
-    With ``right`` also those that equal it. The elements ascend, ``stride`` apart, from the
-    operand's first on; NaN is above all numbers.
-    """
-
-    name: str
-    value: Expr
-    operand: str
-    stride: Extent
-    extent: Extent
-    right: bool = False
-
-    @property
-    def access(self) -> Access:
-        """Where it reads, at a position that it finds itself."""
-        return Access(self.operand, (), (self.stride,))
-
-
-@dataclass(frozen=True)
-class Order:
-    """The positions along the stage's first loop by ascending ``key`` (i32 or i64), stable.
-
-    ``name`` is a ref in the stage's stores: the position of the j-th. ``scratch`` is an i64 operand
-    of ``order_words`` elements.
-    """
-
-    name: str
-    key: Expr
-    scratch: str
-
-
-Statement = Store | Accumulate | ColumnAccumulate | Keep | Check | Search | Order
-
-
-@dataclass(frozen=True)
-class Map:
-    """for j in axis: statements. Accumulations run over j and are refs in later stages."""
-
-    axis: Axis
-    body: tuple[Statement, ...]
-
-
-@dataclass(frozen=True)
-class Columns:
-    """for j in axis: for rows...: accumulations; then stores. Accumulations run over the rows.
-
-    The rows are flattened in C order; their sum follows the column rule of ``ir/summation.py``, or
-    (``in_lanes``) the lane rule: what is summed is a row that lies across memory.
-    """
-
-    axis: Axis
-    rows: tuple[Axis, ...]
-    body: tuple[Accumulate, ...]
-    stores: tuple[Store, ...]
-    in_lanes: bool = False
-
-
-@dataclass(frozen=True)
-class Scalar:
-    """Statements once per outer iteration; refs name accumulations of earlier stages."""
-
-    body: tuple[Statement, ...]
-
-
-@dataclass(frozen=True)
-class Gemm:
-    """ref("acc") = sum over k of a[i, k] * b[k, j]; then the stores, at (i, j), vector over j.
-
-    ``a`` strides over (i, k), ``b`` over (k, j), both also over the kernel's outer axes.
-    """
-
-    i: Axis
-    j: Axis
-    k: Axis
-    a: Access
-    b: Access
-    stores: tuple[Store, ...]
-
-
-@dataclass(frozen=True)
-class Sort:
-    """for j in axis: the order of the keys; then, for j in kept: the stores, in that order.
-
-    ``kept`` is the same extent, or a smaller one: then no more than that many are ever in order.
-    """
-
-    axis: Axis
-    kept: Axis
-    order: Order
-    stores: tuple[Store, ...]
-
-    @property
-    def whole(self) -> bool:
-        """Whether everything is kept."""
-        return self.axis.extent == self.kept.extent
-
-
-Stage = Map | Columns | Scalar | Gemm | Sort
 
 
 @dataclass(frozen=True, eq=False)
@@ -278,8 +106,10 @@ class Kernel:
             return "tiles"
         if self.axes or len(self.stages) > 1 or self.serial:
             return "axes"
-        accumulates = isinstance(first, Map) and any(isinstance(s, Accumulate) for s in first.body)
-        return "axes" if accumulates or isinstance(first, Scalar | Sort) else "lanes"
+        if isinstance(first, Map):
+            whole = bool(first.rows) or any(isinstance(s, Accumulate) for s in first.body)
+            return "axes" if whole else "lanes"
+        return "axes" if isinstance(first, Scalar | Sort) else "lanes"
 
     @cached_property
     def lanes(self) -> int:
@@ -330,7 +160,9 @@ class Kernel:
         if self.outer == "lanes" or self.serial or not isinstance(first, Map | Columns | Sort):
             return GRAIN_ELEMENTS
         values = dict(zip(self.arguments, arguments, strict=True))
-        return max(1, GRAIN_ELEMENTS // max(1, hint_value(_extent(first.axis, values))))
+        axes = first.loops if isinstance(first, Map) else (first.axis,)
+        elements = prod(hint_value(_extent(axis, values)) for axis in axes)
+        return max(1, GRAIN_ELEMENTS // max(1, elements))
 
     def rows(self, arguments: Sequence[Size]) -> Size:
         """How many rows the grouped axes have where the integer arguments have these values."""
@@ -361,15 +193,16 @@ class Kernel:
             if access.operand in own:
                 last: Size = 0
                 for name, stride in access.strides:
-                    step = stride if isinstance(stride, int) else values[stride]
-                    last = last + (_extent(axes[name], values) - 1) * step
+                    last = last + (_extent(axes[name], values) - 1) * _number(stride, values)
+                for place in access.positions:
+                    last = last + _farthest(place, axes, values) * _number(place.stride, values)
                 found[access.operand] = maximum(found.get(access.operand, 0), last + 1)
         return found
 
     def _stored_along(self) -> Iterator[tuple[dict[str, Axis], Access]]:
         """Where stages store, with the loops around each place."""
         for stage in self.stages:
-            axes = {a.name: a for a in (*self.axes, *_store_axes(stage))}
+            axes = {a.name: a for a in (*self.axes, *store_loops(stage))}
             for statement in statements(stage):
                 if isinstance(statement, Store):
                     yield axes, statement.access
@@ -379,84 +212,22 @@ class Kernel:
         return next(o for o in self.operands if o.name == name)
 
 
-def statements(stage: Stage) -> tuple[Statement, ...]:
-    """The statements of a stage, in order."""
-    if isinstance(stage, Columns):
-        return (*stage.body, *stage.stores)
-    if isinstance(stage, Sort):
-        return (stage.order, *stage.stores)
-    return stage.stores if isinstance(stage, Gemm) else stage.body
-
-
-def roots(statement: Statement) -> tuple[Expr, ...]:
-    """The expressions a statement evaluates."""
-    if isinstance(statement, Store):
-        return (*statement.indices, statement.value)
-    if isinstance(statement, Order):
-        return (statement.key,)
-    if isinstance(statement, Check):
-        return (statement.index, statement.position)
-    return (statement.value,)
-
-
-def gemm_columns(dtype: DType) -> int:
-    """Columns of a Gemm's panel: two vectors of elements."""
-    return 2 * dtype.lanes
-
-
-def operands_read(stages: Iterable[Stage]) -> set[str]:
-    """The names of the operands that stages load from, search, or multiply."""
-    found: set[str] = set()
-    for stage in stages:
-        if isinstance(stage, Gemm):
-            found |= {stage.a.operand, stage.b.operand}
-        found |= {s.access.operand for s in statements(stage) if isinstance(s, Search)}
-        evaluated = postorder([expr for s in statements(stage) for expr in roots(s)])
-        found |= {e.attribute.operand for e in evaluated if isinstance(e.attribute, Access)}
-    return found
-
-
-def order_words(key: DType, extent: Size, kept: Size) -> Size:
-    """Elements of the scratch of an Order: twice its room, a word each, or two for wide keys.
-
-    The room is the whole axis, or (where fewer are kept) what is kept, twice, and some more.
-    """
-    room = extent if kept == extent else 2 * kept + ORDER_ROOM
-    return 2 * room * (2 if keys_apart(key) else 1)
-
-
-def keys_apart(key: DType) -> bool:
-    """Whether the keys of an Order are too wide to share a word with their positions."""
-    return 2 * key.bits > I64.bits
-
-
-def group_rows(rows: Size) -> Size:
-    """Rows of a group, of which the last one may have fewer: ``summation.group_length``."""
-    return maximum(SHORTEST_GROUP, (rows + (GROUPS - 1)) // GROUPS)
-
-
-def column_words(extent: Size, rows: Size, lanes: int) -> Size:
-    """Elements of the scratch of a ColumnAccumulate: a row of accumulators, and of each level.
-
-    ``rows`` are all that are grouped; the blocks of one group are counted in binary.
-    """
-    blocks = (group_rows(rows) + (COLUMN_BLOCK - 1)) // COLUMN_BLOCK
-    levels = blocks + COLUMN_LEVELS - maximum(blocks, COLUMN_LEVELS)
-    return (levels + 1) * ((extent + (lanes - 1)) // lanes * lanes)
-
-
-def _store_axes(stage: Stage) -> tuple[Axis, ...]:
-    """The loops of a stage around its stores."""
-    match stage:
-        case Map(axis=axis) | Columns(axis=axis) | Sort(kept=axis):
-            return (axis,)
-        case Gemm(i=i, j=j):
-            return (i, j)
-    return ()
+def _number(number: Extent, values: Mapping[str, Size]) -> Size:
+    return number if isinstance(number, int) else values[number]
 
 
 def _extent(axis: Axis, values: Mapping[str, Size]) -> Size:
-    return axis.extent if isinstance(axis.extent, int) else values[axis.extent]
+    return _number(axis.extent, values)
+
+
+def _farthest(place: Position, axes: Mapping[str, Axis], values: Mapping[str, Size]) -> Size:
+    """The last position that a store lands at."""
+    if place.extent is not None:
+        return _number(place.extent, values) - 1
+    last = _number(place.start, values)
+    for name, step in place.terms:
+        last = last + (_extent(axes[name], values) - 1) * _number(step, values)
+    return last
 
 
 def _in_place_pairs(kernel: Kernel) -> list[tuple[str, str]]:
@@ -481,7 +252,8 @@ def _in_place_pairs(kernel: Kernel) -> list[tuple[str, str]]:
         if not isinstance(store, Store) or store.access.gather:
             continue
         for operand, accesses in loads.items():
-            same_place = all(a.strides == store.access.strides and not a.gather for a in accesses)
+            where = (store.access.strides, store.access.positions)
+            same_place = all((a.strides, a.positions) == where and not a.gather for a in accesses)
             same_width = (
                 kernel.operand(operand).dtype.itemsize
                 == kernel.operand(store.access.operand).dtype.itemsize

@@ -8,11 +8,11 @@ from typing import NoReturn
 
 from staticgrad.errors import VerifyError
 from staticgrad.ir.expr import Access, Expr, postorder
-from staticgrad.ir.kernel import (
+from staticgrad.ir.kernel import Kernel
+from staticgrad.ir.kernel_stages import (
     Axis,
     Columns,
     Gemm,
-    Kernel,
     Map,
     Scalar,
     Search,
@@ -51,8 +51,8 @@ def bodies(kernel: Kernel) -> Iterator[Body]:
     """Every body of every stage, in the order in which they run."""
     for stage in kernel.stages:
         match stage:
-            case Map(axis=axis, body=body):
-                yield Body(stage, body, (*kernel.axes, axis))
+            case Map(body=body, loops=loops):
+                yield Body(stage, body, (*kernel.axes, *loops))
             case Columns(axis=axis, rows=rows, body=accumulations, stores=stores):
                 yield Body(stage, accumulations, (*kernel.axes, axis, *rows))
                 yield Body(stage, stores, (*kernel.axes, axis))

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Set
 
 from staticgrad.ir.expr import Access, Expr, postorder
-from staticgrad.ir.kernel import (
+from staticgrad.ir.kernel import Kernel
+from staticgrad.ir.kernel_bodies import accesses_of, bodies, broken, shown
+from staticgrad.ir.kernel_stages import (
     Check,
     Columns,
     Gemm,
-    Kernel,
     Order,
     Scalar,
     Search,
@@ -17,7 +18,6 @@ from staticgrad.ir.kernel import (
     roots,
     statements,
 )
-from staticgrad.ir.kernel_bodies import accesses_of, bodies, broken, shown
 from staticgrad.ir.kernel_text import access_text
 
 

@@ -10,13 +10,13 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from staticgrad.ir.kernel import (
+from staticgrad.ir.kernel import Kernel
+from staticgrad.ir.kernel_stages import (
     Accumulate,
     Check,
     Columns,
     Gemm,
     Keep,
-    Kernel,
     Map,
     Order,
     Search,
@@ -63,9 +63,7 @@ def _roles(kernel: Kernel) -> Iterator[tuple[str, str]]:
     yield from (("loop", axis.name) for axis in kernel.axes)
     for stage in kernel.stages:
         match stage:
-            case Map(axis=axis):
-                yield LANES, axis.name
-            case Columns(axis=axis, rows=rows):
+            case Map(axis=axis, rows=rows) | Columns(axis=axis, rows=rows):
                 yield LANES, axis.name
                 yield from (("loop", row.name) for row in rows)
             case Gemm(i=i, j=j, k=k):

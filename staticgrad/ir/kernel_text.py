@@ -18,9 +18,11 @@ the first statement that needs it, so that what is shared stays shared. Literals
 (``j``), sizes (``n2``) and results of statements (``@c0``, ``@r0``) stand where they are used.
 Stages evaluate what they need themselves: nothing numbered is used in another stage.
 
-An access adds a term per loop, then one per gather index. A Columns stage holds its accumulations
-in an inner ``rows i0: n0 { ... }``, or ``lanes i0: n0 { ... }`` where they follow the lane rule. A
-Gemm starts with ``@acc: f32 = sum p0[...] * p1[...]``. A Sort is
+An access adds a term per loop, then one per gather index, then one per position that several loops
+move or that has ends: ``p0[i0*n1 + [i1*n2 + i2 + -1 in n3]*n4 + [j + n5]]``; a load there may say
+what lies beyond the ends, ``load p0[[j + -1 in n3]] else f32(-inf)``. A Columns stage holds its
+accumulations in an inner ``rows i0: n0 { ... }``, or ``lanes i0: n0 { ... }`` where they follow the
+lane rule. A Gemm starts with ``@acc: f32 = sum p0[...] * p1[...]``. A Sort is
 ``keys j: n0 { ... @at: i64 = order %3 in p4 }`` and then ``kept j: n1 { stores }``. Rows that are
 taken in groups are ``over i0: n0, groups of i1: n1``; in their maps stands
 ``column sum %3 to p5 in p6``. A scalar stage may keep a number: ``@r1: f32 = keep %4``.
@@ -34,8 +36,9 @@ from functools import lru_cache
 from itertools import count, zip_longest
 from typing import Final
 
-from staticgrad.ir.expr import Access, Expr, postorder
-from staticgrad.ir.kernel import (
+from staticgrad.ir.expr import Access, Expr, Position, postorder
+from staticgrad.ir.kernel import Kernel
+from staticgrad.ir.kernel_stages import (
     Accumulate,
     Axis,
     Check,
@@ -44,7 +47,6 @@ from staticgrad.ir.kernel import (
     Extent,
     Gemm,
     Keep,
-    Kernel,
     Map,
     Order,
     Scalar,
@@ -104,8 +106,8 @@ def _body(kernel: Kernel) -> Iterator[str]:
 
 def _head(stage: Stage) -> str:
     match stage:
-        case Map(axis=axis):
-            return f"map {_axis(axis)} {{"
+        case Map(loops=loops):
+            return f"map {_axes(loops)} {{"
         case Columns(axis=axis):
             return f"columns {_axis(axis)} {{"
         case Scalar():
@@ -176,7 +178,9 @@ def leaf_text(expr: Expr) -> str:
 
 def _primitive(expr: Expr, args: Sequence[str]) -> str:
     if isinstance(expr.attribute, Access):
-        return f"{expr.op} {access_text(expr.attribute, args)}"
+        indices = len(expr.attribute.gather)
+        fill = f" else {args[indices]}" if len(args) > indices else ""
+        return f"{expr.op} {access_text(expr.attribute, args[:indices])}{fill}"
     return f"{expr.op} {', '.join(args)}"
 
 
@@ -212,7 +216,17 @@ def access_text(access: Access, indices: Iterable[str] = ()) -> str:
         text = str(index)
         value = text if text[0] in "%@" or text.endswith(")") else f"({text})"
         terms.append(_scaled(value, stride))
+    terms += [_scaled(position_text(p), p.stride) for p in access.positions]
     return f"{_name(access.operand)}[{' + '.join(terms) or '0'}]"
+
+
+def position_text(position: Position) -> str:
+    """``[i0*n1 + i1 + -1 in n2]``: the loops that move it, its start, its extent."""
+    terms = [_scaled(_name(axis), step) for axis, step in position.terms]
+    if position.start != 0 or not terms:
+        terms.append(_extent(position.start))
+    ends = "" if position.extent is None else f" in {_extent(position.extent)}"
+    return f"[{' + '.join(terms)}{ends}]"
 
 
 def _scaled(text: str, stride: Extent) -> str:

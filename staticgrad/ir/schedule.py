@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
-from staticgrad.ir.kernel import Kernel, Mode
+from staticgrad.ir.kernel import Kernel
+from staticgrad.ir.kernel_stages import Mode
 from staticgrad.kept import cached_property
 from staticgrad.source import Location
 from staticgrad.types.constant import ArrayData

@@ -81,7 +81,12 @@ def _mistyped_load(expr: Expr) -> str:
     access = expr.attribute
     if not isinstance(access, Access):
         return "a load without an access"
-    return mistyped_indices(access, expr.args)
+    if len(expr.args) != len(access.gather) + 1 or not access.bounded:
+        return mistyped_indices(access, expr.args)
+    fill = expr.args[-1]
+    if fill.op != "literal" or fill.dtype is not expr.dtype:
+        return f"the fill of {expr.dtype.code} is no literal of it"
+    return mistyped_indices(access, expr.args[:-1])
 
 
 def mistyped_indices(access: Access, indices: tuple[Expr, ...]) -> str:

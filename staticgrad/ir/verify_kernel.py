@@ -14,7 +14,11 @@ from typing import Final
 
 from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.expr import Access, Expr
-from staticgrad.ir.kernel import (
+from staticgrad.ir.kernel import Kernel
+from staticgrad.ir.kernel_bodies import accesses, accesses_of, bodies, broken, shown, unseen
+from staticgrad.ir.kernel_lanes import lanes_read_apart, lanes_store_apart
+from staticgrad.ir.kernel_names import PRODUCT, misnamed
+from staticgrad.ir.kernel_stages import (
     Accumulate,
     Axis,
     Check,
@@ -23,7 +27,6 @@ from staticgrad.ir.kernel import (
     Extent,
     Gemm,
     Keep,
-    Kernel,
     Map,
     Order,
     Scalar,
@@ -32,9 +35,6 @@ from staticgrad.ir.kernel import (
     Statement,
     Store,
 )
-from staticgrad.ir.kernel_bodies import accesses, accesses_of, bodies, broken, shown, unseen
-from staticgrad.ir.kernel_lanes import lanes_read_apart, lanes_store_apart
-from staticgrad.ir.kernel_names import PRODUCT, misnamed
 from staticgrad.ir.kernel_text import access_text
 from staticgrad.ir.typing_rules import mistyped, mistyped_indices
 from staticgrad.types.dtype import I32, I64, DType
@@ -84,6 +84,8 @@ def statements_fit_stages(kernel: Kernel) -> None:
         kinds = (Accumulate,) if inner else allowed.get(type(body.stage), (Store,))
         if isinstance(body.stage, Sort) and body.statements is not body.stage.stores:
             kinds = (Order,)
+        if isinstance(body.stage, Map) and body.stage.rows:
+            kinds = (Store, Check, Search)  # an accumulation runs over one loop
         where = type(body.stage).__name__.lower()
         for statement in body.statements:
             if not isinstance(statement, kinds):
@@ -129,9 +131,7 @@ def _loops(kernel: Kernel) -> Iterator[tuple[str, ...]]:
     """The names of the loops of each stage, the outer ones aside."""
     for stage in kernel.stages:
         match stage:
-            case Map(axis=axis):
-                yield (axis.name,)
-            case Columns(axis=axis, rows=rows):
+            case Map(axis=axis, rows=rows) | Columns(axis=axis, rows=rows):
                 yield (axis.name, *(row.name for row in rows))
             case Gemm(i=i, j=j, k=k):
                 yield i.name, j.name, k.name
@@ -145,10 +145,6 @@ def extents_are_arguments(kernel: Kernel) -> None:
     declared = frozenset(kernel.arguments)
     for axis in dict.fromkeys(_axes(kernel)):
         _check_extent(kernel, declared, axis.extent, f"the extent of {axis.name}")
-    for access, _ in accesses(kernel):
-        for stride in (*(stride for _, stride in access.strides), *access.gather):
-            if isinstance(stride, str) and stride not in declared:
-                broken(kernel, f"the stride {stride} is no argument", access_text(access))
     for body in bodies(kernel):
         for statement in body.statements:
             if isinstance(statement, Check | Search):
@@ -157,6 +153,25 @@ def extents_are_arguments(kernel: Kernel) -> None:
         for expr in body.expressions():
             if expr.op == "size" and expr.attribute not in declared:
                 broken(kernel, f"the size {expr.attribute} is no argument")
+
+
+def accesses_take_arguments(kernel: Kernel) -> None:
+    """What moves an access is an argument or a literal, and so are its ends."""
+    declared = frozenset(kernel.arguments)
+    for access, _ in accesses(kernel):
+        for number in _numbers(access):
+            if isinstance(number, str) and number not in declared:
+                broken(kernel, f"the stride {number} is no argument", access_text(access))
+        for position in access.bounded:
+            _check_extent(kernel, declared, position.extent or 0, "the extent of a position")
+
+
+def _numbers(access: Access) -> Iterator[Extent]:
+    """What moves an access: strides, steps and starts."""
+    yield from (stride for _, stride in access.strides)
+    yield from access.gather
+    for position in access.positions:
+        yield from (position.start, position.stride, *(step for _, step in position.terms))
 
 
 def _axes(kernel: Kernel) -> Iterator[Axis]:
@@ -187,7 +202,7 @@ def accesses_move_along_loops(kernel: Kernel) -> None:
         if access.operand in passing and access.gather:
             broken(kernel, "a scratch is not gathered", access_text(access))
         around = {axis.name for axis in loops}
-        for axis, _ in access.strides:
+        for axis, _ in access.moves:
             if axis not in around:
                 broken(kernel, f"no loop {axis} runs around this access", access_text(access))
             around.remove(axis)
@@ -403,6 +418,7 @@ CHECKS: Final[tuple[Callable[[Kernel], None], ...]] = (
     names_are_distinct,
     names_fit,
     extents_are_arguments,
+    accesses_take_arguments,
     accesses_move_along_loops,
     positions_name_loops,
     expressions_are_typed,

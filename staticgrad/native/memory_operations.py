@@ -6,6 +6,8 @@ elements, not bytes; no access promises alignment.
 
 from __future__ import annotations
 
+from typing import Final
+
 from staticgrad.native import emitter as text
 from staticgrad.native.emitter import Emitter, Operand
 from staticgrad.native.kinds import (
@@ -105,6 +107,10 @@ def _mangled(kind: Vector) -> str:
     return f"v{kind.lanes}{text.scalar_suffix(kind.element)}"
 
 
+#: Bits of the smallest vector register.
+REGISTER: Final = 128
+
+
 def _masked_load(out: Emitter, kind: Vector, address: str, mask: Operand) -> str:
     register, (mask_type, bits) = _register(kind), _wide_mask(kind.lanes, mask, out)
     if register is not kind:
@@ -135,9 +141,8 @@ def _register(kind: Vector) -> Vector:
     LLVM itself takes a mask of few lanes for one of many without clearing the rest, which is not
     clear when the mask comes back from the stack: stores behind the last lane.
     """
-    if kind.lanes == 1 or kind.lanes * kind.element.bits >= 128:
-        return kind
-    return vector(kind.element, 128 // kind.element.bits)
+    whole = REGISTER // kind.element.bits
+    return kind if kind.lanes == 1 or kind.lanes >= whole else vector(kind.element, whole)
 
 
 def _padded(out: Emitter, typed: str, value: str, lanes: int) -> tuple[str, str]:

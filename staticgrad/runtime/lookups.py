@@ -5,7 +5,7 @@ from __future__ import annotations
 from staticgrad.errors import IndexOutOfRange
 from staticgrad.errors.wording import Related
 from staticgrad.ir.expr import Access, postorder
-from staticgrad.ir.kernel import Check, statements
+from staticgrad.ir.kernel_stages import Check, statements
 from staticgrad.ir.plan import PlannedStep
 from staticgrad.ir.schedule import KernelStep, Schedule
 from staticgrad.ops.indexing import out_of_range

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from staticgrad.codegen.numba_source import render
+from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_parser import parse_kernel
 from staticgrad.ir.verify_kernel import verify_kernel
 
@@ -19,9 +20,14 @@ FOLDER: Final = Path(__file__).with_name("golden")
 BETWEEN: Final = "\n# source\n"
 
 
+def kernel_of(text: str) -> Kernel:
+    """The kernel of a file."""
+    return parse_kernel(text.partition(BETWEEN)[0])
+
+
 def renewed(text: str) -> str:
     """The content of a file with the source that its kernel has now."""
-    kernel = parse_kernel(text.partition(BETWEEN)[0])
+    kernel = kernel_of(text)
     verify_kernel(kernel)
     return f"{kernel}{BETWEEN}{render(kernel)}"
 

@@ -6,7 +6,7 @@ what a stage does with them is written down here once more, without lanes, block
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial, reduce
 from itertools import product
@@ -17,15 +17,16 @@ import numpy as np
 
 from staticgrad.analysis.interpret import interpret
 from staticgrad.ir.combiners import COMBINERS
-from staticgrad.ir.expr import Access, Expr, postorder, ref
-from staticgrad.ir.kernel import (
+from staticgrad.ir.expr import Access, Expr, Position, postorder, ref
+from staticgrad.ir.kernel import Kernel
+from staticgrad.ir.kernel_stages import (
     Accumulate,
+    Axis,
     Check,
     ColumnAccumulate,
     Columns,
     Extent,
     Keep,
-    Kernel,
     Map,
     Scalar,
     Search,
@@ -53,13 +54,11 @@ class Meaning:
 
     def run(self) -> None:
         """Every row of every outer iteration, in order."""
-        axes = self.kernel.axes
-        for places in product(*(range(self.size(axis.extent)) for axis in axes)):
-            at = {axis.name: np.int64(place) for axis, place in zip(axes, places, strict=True)}
+        for at in self.places(self.kernel.axes):
             for stage in self.kernel.stages:
                 match stage:
-                    case Map(axis=axis, body=body):
-                        self._map(body, {**at, "j": np.arange(self.size(axis.extent))})
+                    case Map(axis=axis, body=body, rows=rows):
+                        self._rows(body, (*rows, axis), at)
                     case Scalar(body=body):
                         self._map(body, at)
                     case Columns():
@@ -81,6 +80,11 @@ class Meaning:
         together = np.concatenate([*found, np.zeros(0, self.memory[column.partials].dtype)])
         self.memory[column.partials][: len(together)] = together
 
+    def places(self, axes: Sequence[Axis]) -> Iterator[dict[str, Any]]:
+        """Every position of some loops, in C order."""
+        for places in product(*(range(self.size(axis.extent)) for axis in axes)):
+            yield {axis.name: np.int64(place) for axis, place in zip(axes, places, strict=True)}
+
     def size(self, extent: Extent) -> int:
         return extent if isinstance(extent, int) else self.sizes[extent]
 
@@ -91,7 +95,11 @@ class Meaning:
         def leaf(node: Expr, *indices: Array) -> Array:
             if node.op == "load":
                 assert isinstance(node.attribute, Access)
-                return self.memory[node.attribute.operand][self.place(node.attribute, indices, at)]
+                access, many = node.attribute, len(node.attribute.gather)
+                inside = self.inside(access, at)
+                place = np.where(inside, self.place(access, indices[:many], at), 0)
+                fill = indices[many] if len(indices) > many else node.dtype.numpy.type(0)
+                return np.where(inside, self.memory[access.operand][place], fill)
             if node.op == "index":
                 return np.asarray(at[str(node.attribute)])
             if node.op == "size":
@@ -107,7 +115,32 @@ class Meaning:
             place = place + at[axis] * self.size(stride)
         for index, stride in zip(indices, access.gather, strict=True):
             place = place + index * self.size(stride)
+        for position in access.positions:
+            place = place + self.along(position, at) * self.size(position.stride)
         return np.asarray(place)
+
+    def along(self, position: Position, at: Mapping[str, Any]) -> Array:
+        """A position along an axis of an operand."""
+        moved = [at[axis] * self.size(step) for axis, step in position.terms]
+        return np.asarray(sum(moved, np.int64(self.size(position.start))))
+
+    def inside(self, access: Access, at: Mapping[str, Any]) -> Array:
+        """Whether all positions that have ends are between them."""
+        inside = np.asarray(True)
+        for position in access.bounded:
+            place = self.along(position, at)
+            assert position.extent is not None
+            inside = inside & (place >= 0) & (place < self.size(position.extent))
+        return inside
+
+    def _rows(self, body: tuple[Any, ...], loops: Sequence[Axis], at: Mapping[str, Any]) -> None:
+        """A Map; a check that no loop of it moves is made also where they are empty."""
+        *rows, axis = loops
+        columns = np.arange(self.size(axis.extent))
+        if rows:
+            self._map(tuple(s for s in body if isinstance(s, Check) and not _moves(s, loops)), at)
+        for row in self.places(rows) if columns.size or not rows else ():
+            self._map(body, {**at, **row, "j": columns})
 
     def _map(self, body: tuple[Any, ...], at: Mapping[str, Any]) -> None:
         for statement in body:
@@ -128,8 +161,10 @@ class Meaning:
 
     def _columns(self, stage: Columns, at: Mapping[str, Any]) -> None:
         columns = np.arange(self.size(stage.axis.extent))
-        rows = self.size(stage.rows[0].extent)
-        around = {**at, stage.rows[0].name: np.arange(rows), "j": columns[:, None]}
+        places = [[*row.values()] for row in self.places(stage.rows)]
+        rows = np.array(places, np.int64).reshape(len(places), len(stage.rows)).T
+        around = {**at, "j": columns[:, None]}
+        around |= {axis.name: place for axis, place in zip(stage.rows, rows, strict=True)}
         sums = lane_sum if stage.in_lanes else column_sum
         for s in stage.body:
             self.results[s.name] = _combined(s.kind, self.value(s.value, around), sums)
@@ -140,12 +175,16 @@ class Meaning:
         value = self.value(store.value, at)
         indices = tuple(self.value(index, at) for index in store.indices)
         memory, place = self.memory[store.access.operand], self.place(store.access, indices, at)
+        inside, place = np.broadcast_arrays(self.inside(store.access, at), place)
+        if inside.ndim:
+            value, place = np.broadcast_to(value, place.shape)[inside], place[inside]
+        elif not inside:
+            return
         with np.errstate(all="ignore"):
             memory[place] = memory[place] + value if store.add else value
 
     def _check(self, check: Check, at: Mapping[str, Any]) -> None:
-        """What does not move along the loop is checked once, also where the loop is empty."""
-        if not any(_moves(expr) for expr in (check.index, check.position)):
+        if not _moves(check, (Axis("j", 0),)):
             at = {axis: place for axis, place in at.items() if axis != "j"}
         index, position = self.value(check.index, at), self.value(check.position, at)
         extent, noted = self.size(check.extent), self.memory[check.operand]
@@ -163,10 +202,18 @@ class Meaning:
         self.results[search.name] = np.asarray(found, np.int64)
 
 
-def _moves(expr: Expr) -> bool:
-    """Whether a value differs along the vector loop by a position or a place in it."""
-    found = [node.attribute for node in postorder([expr])]
-    return any(a == "j" or (isinstance(a, Access) and a.stride("j") != 0) for a in found)
+def _moves(check: Check, loops: Sequence[Axis]) -> bool:
+    """Whether an index or its position differs along loops, by a position or a place in them."""
+    names = {axis.name for axis in loops}
+    for node in postorder([check.index, check.position]):
+        access = node.attribute
+        if access in names if isinstance(access, str) else _moved(access, names):
+            return True
+    return False
+
+
+def _moved(access: object, names: set[str]) -> bool:
+    return isinstance(access, Access) and any(access.stride(name) != 0 for name in names)
 
 
 def _group(kind: str, terms: list[Array]) -> Array:

@@ -22,20 +22,21 @@ from staticgrad.ir.expr import (
     PRIMITIVES,
     Access,
     Expr,
+    Position,
     index,
     literal,
     load,
     ref,
     size,
 )
-from staticgrad.ir.kernel import (
+from staticgrad.ir.kernel import Kernel
+from staticgrad.ir.kernel_stages import (
     Accumulate,
     Axis,
     Check,
     ColumnAccumulate,
     Columns,
     Keep,
-    Kernel,
     Map,
     Operand,
     Scalar,
@@ -79,13 +80,37 @@ class _Maker:
         self.operands.append(Operand(name, dtype, mode))  # type: ignore[arg-type]
         return name
 
+    def load(self, loops: tuple[str, ...]) -> Expr:
+        """An element of a new operand."""
+        dtype = self.dtype()
+        name = self.operand(dtype, "in")
+        if self.random.random() < 0.7:
+            return load(self.access(name, loops), dtype)
+        outer = tuple(axis for axis in loops if axis != "j" and self.random.random() < 0.7)
+        inner = ("j",) if "j" in loops and self.random.random() < 0.8 else ()
+        shared = tuple(axis for axis in outer if self.random.random() < 0.3)
+        down = tuple(axis for axis in outer if axis not in shared)
+        extent = self.random.choice((ROWS, DEEP, 2))
+        positions = [self.position(down, COLUMNS, extent), self.position((*shared, *inner), 1)]
+        fill = literal(self.random.choice((-1, 0, 3)), dtype)
+        access = Access(name, (), (), tuple(positions))
+        return load(access, dtype, fill=fill if self.random.random() < 0.6 else None)
+
+    def position(
+        self, loops: tuple[str, ...], stride: str | int, extent: str | int = COLUMNS
+    ) -> Position:
+        """A position that some loops move, between its ends."""
+        steps = [self.random.choice((1, 1, 1, 2, 3, -1, -2, DEEP)) for _ in loops]
+        start = self.random.choice((0, 0, 1, -1, -3, 5, DEEP))
+        return Position(tuple(zip(loops, steps, strict=True)), start, stride, extent)
+
     def access(self, name: str, loops: tuple[str, ...]) -> Access:
         """A place in a new operand: along some of the loops, in C order."""
         strides: list[tuple[str, str | int]] = []
         if "i0" in loops and self.random.random() < 0.7:
             strides.append(("i0", COLUMNS if "j" in loops else 1))
-        if "i1" in loops and self.random.random() < 0.8:
-            strides.append(("i1", COLUMNS))
+        inner = (row for row in ("i1", "i2") if row in loops and self.random.random() < 0.8)
+        strides += [(row, COLUMNS) for row in inner]
         if "j" in loops and self.random.random() < 0.8:
             strides.append(("j", 1))
         return Access(name, tuple(strides))
@@ -99,12 +124,11 @@ class _Maker:
             return index(self.random.choice(loops)) if loops else size(COLUMNS)
         if kind < 0.5 and self.refs:
             return self.random.choice(self.refs)
-        readable = [(a, d) for a, d in self.stored if {axis for axis, _ in a.strides} <= {*loops}]
+        readable = [(a, d) for a, d in self.stored if {axis for axis, _ in a.moves} <= {*loops}]
         if kind < 0.65 and readable:
             access, dtype = self.random.choice(readable)
             return load(access, dtype)
-        dtype = self.dtype()
-        return load(self.access(self.operand(dtype, "in"), loops), dtype)
+        return self.load(loops)
 
     def value(self, loops: tuple[str, ...], checked: list[Expr]) -> Expr:
         """A value over some leaves, which may be shared within the stage."""
@@ -141,13 +165,19 @@ class _Maker:
         strides: list[tuple[str, str | int]] = []
         if "i0" in loops:
             strides.append(("i0", COLUMNS if "j" in loops else 1))
-        if "j" in loops:
+        if "i2" in loops:
+            strides.append(("i2", COLUMNS))
+        positions: tuple[Position, ...] = ()
+        if "j" in loops and self.random.random() < 0.2:
+            start, extent = self.random.choice(((-1, 5), (1, COLUMNS), (0, DEEP)))
+            positions = (Position((("j", 1),), start, 1, extent),)
+        elif "j" in loops:
             strides.append(("j", 1))
         add = self.random.random() < 0.15 and value.dtype is not BOOL
         mode = "inout" if add else self.random.choice(("out", "out", "scratch"))
-        if mode == "scratch" and "j" in loops and self.random.random() < 0.7:
+        if mode == "scratch" and "j" in loops and not positions and self.random.random() < 0.7:
             strides = strides[-1:]  # of each row the same memory
-        access = Access(self.operand(value.dtype, mode), tuple(strides))
+        access = Access(self.operand(value.dtype, mode), tuple(strides), (), positions)
         self.stored.append((access, value.dtype))
         return Store(access, value, (), add)
 
@@ -164,7 +194,7 @@ class _Maker:
         self.checks = self.checks or self.operand(I64, "check")
         moving = "j" in loops and self.random.random() < 0.7
         around = tuple(axis for axis in loops if moving or axis != "j")
-        strides = {"i0": COLUMNS if moving else 1, "j": 1}
+        strides = {"i0": COLUMNS if moving else 1, "i2": COLUMNS, "j": 1}
         place = tuple((axis, strides[axis]) for axis in around)
         at = load(Access(self.operand(I64, "in"), place), I64)
         position = literal(0, I64)
@@ -177,20 +207,22 @@ class _Maker:
         return [check], [ref(name, I64), load(gathered, found, ref(name, I64))]
 
     def map(self, outer: tuple[str, ...]) -> Stage:
-        loops = (*outer, "j")
+        extent = self.random.choice((None, None, DEEP, 2))
+        rows = () if extent is None else (Axis("i2", extent),)
+        loops = (*outer, *(axis.name for axis in rows), "j")
         body, checked = self.lookups(loops)
         results: list[Accumulate] = []
         for _ in range(self.random.randrange(1, 4)):
-            if self.grouped and self.random.random() < 0.4:
+            if self.grouped and not rows and self.random.random() < 0.4:
                 body.append(self.column(loops, checked))
-            elif self.random.random() < 0.5:
+            elif self.random.random() < 0.5 and not rows:
                 kind = self.random.choice((*COMBINERS,))
                 results.append(self.accumulation(loops, checked, kind))
                 body.append(results[-1])
             else:
                 body.append(self.store(loops, self.value(loops, checked)))
         self.refs += [ref(s.name, s.value.dtype) for s in results]
-        return Map(Axis("j", COLUMNS), tuple(body))
+        return Map(Axis("j", COLUMNS), tuple(body), rows)
 
     def column(self, loops: tuple[str, ...], checked: list[Expr]) -> ColumnAccumulate:
         made = self.accumulation(loops, checked, self.random.choice((*COMBINERS,)))
@@ -224,7 +256,8 @@ class _Maker:
         loops = (*outer, "j")
         stores = [self.store(loops, self.value(loops, [ref(s.name, s.value.dtype)])) for s in body]
         self.refs = known
-        return Columns(Axis("j", COLUMNS), (Axis("i1", DEEP),), body, tuple(stores), in_lanes)
+        rows = self.random.choice((DEEP, DEEP, 3))
+        return Columns(Axis("j", COLUMNS), (Axis("i1", rows),), body, tuple(stores), in_lanes)
 
 
 def random_kernel(seed: int) -> Kernel:

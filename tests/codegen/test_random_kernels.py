@@ -16,12 +16,13 @@ from staticgrad import native
 from staticgrad.codegen.numba_source import render
 from staticgrad.errors import VerifyError
 from staticgrad.ir.expr import Access, index, literal, ref
-from staticgrad.ir.kernel import (
+from staticgrad.ir.kernel import Kernel
+from staticgrad.ir.kernel_parser import parse_kernel
+from staticgrad.ir.kernel_stages import (
     Accumulate,
     Axis,
     Check,
     Columns,
-    Kernel,
     Map,
     Operand,
     Scalar,
@@ -29,7 +30,6 @@ from staticgrad.ir.kernel import (
     Store,
     statements,
 )
-from staticgrad.ir.kernel_parser import parse_kernel
 from staticgrad.ir.verify_kernel import verify_kernel
 from staticgrad.types.dtype import BOOL, F32
 from tests.codegen.kernel_meaning import Array, Meaning
@@ -59,7 +59,7 @@ def sizes_of(kernel: Kernel, seed: int) -> dict[str, int]:
 def memory_of(kernel: Kernel, sizes: dict[str, int], seed: int) -> dict[str, Array]:
     """Arrays by operand: all kinds of numbers, checks without a note, ascending where searched."""
     rng = np.random.default_rng(seed)
-    count = (sizes["n0"] + sizes["n2"]) * sizes["n1"] + sizes["n2"] + 8
+    count = (sizes["n0"] + sizes["n2"] + 3) * sizes["n1"] + sizes["n2"] + 8
     room = kernel.room([sizes[argument] for argument in kernel.arguments])
     searched = {s.operand for g in kernel.stages for s in statements(g) if isinstance(s, Search)}
     found: dict[str, Array] = {}

@@ -12,14 +12,15 @@ import staticgrad as sg
 from passes.fuse import fuse
 from passes.pipelines import pipeline
 from staticgrad.errors import VerifyError
-from staticgrad.ir.expr import Access, Expr, index, literal, load, ref, size
-from staticgrad.ir.kernel import (
+from staticgrad.ir.expr import Access, Expr, Position, index, literal, load, ref, size
+from staticgrad.ir.kernel import Kernel
+from staticgrad.ir.kernel_parser import parse_kernel
+from staticgrad.ir.kernel_stages import (
     Accumulate,
     Axis,
     Check,
     Columns,
     Gemm,
-    Kernel,
     Map,
     Operand,
     Order,
@@ -28,7 +29,6 @@ from staticgrad.ir.kernel import (
     Sort,
     Store,
 )
-from staticgrad.ir.kernel_parser import parse_kernel
 from staticgrad.ir.schedule import Binding, Buffer, KernelStep, Schedule
 from staticgrad.ir.schedule_text import parse_schedule
 from staticgrad.ir.verify_kernel import verify_kernel
@@ -237,6 +237,12 @@ kernel(p0: out f32, p1: out f32; n0) {
 }
 """
 J = (("j", 1),)
+
+
+def at(*positions: Position, fill: Expr | None = None) -> Expr:
+    return load(Access("p0", (), (), positions), F32, fill=fill)
+
+
 LOADED = load(Access("p0", J), F32)
 WORD = literal(0, I64)
 SUM = Accumulate("r0", "sum", LOADED)
@@ -300,6 +306,14 @@ KERNELS: list[tuple[Kernel, str]] = [
     (kernel(stores(load(Access("p0", (("j", "n1"),)), F32))), "the stride n1 is no argument"),
     (kernel(stores(LOADED, replace(CHECK, extent="n1"))), "the extent of a check is n1"),
     (kernel(stores(size("n1").cast(F32))), "the size n1 is no argument"),
+    (kernel(stores(at(Position(J, "n1")))), "the stride n1 is no argument"),
+    (kernel(stores(at(Position(J, 0, "n1")))), "the stride n1 is no argument"),
+    (kernel(stores(at(Position((("j", "n1"),))))), "the stride n1 is no argument"),
+    (kernel(stores(at(Position(J, 0, 1, "n1")))), "the extent of a position is n1, which is no"),
+    (kernel(stores(at(Position(J, 0, 1, -1)))), "the extent of a position is -1"),
+    (kernel(stores(at(Position(J), Position(J)))), "no loop j runs around this access"),
+    (kernel(stores(at(Position(J), fill=literal(1, F32)))), "0 gather strides for 1 index"),
+    (kernel(stores(at(Position(J, 0, 1, 3), fill=LOADED))), "the fill of f32 is no literal of it"),
     (kernel(stores(load(Access("p7", J), F32))), "p7 is no operand"),
     (kernel(stores(load(Access("p0", (("i", 1),)), F32))), "no loop i runs around this access"),
     (kernel(stores(load(Access("p0", (*J, *J)), F32))), "no loop j runs around this access"),

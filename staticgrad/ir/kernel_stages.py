@@ -1,0 +1,309 @@
+"""The stages of a kernel: loops over scalar expressions, and statements that keep their values.
+
+A stage runs once for each position of the kernel's outer axes. Within one, every distinct Expr
+object is evaluated once, where the first statement needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from staticgrad.ir.expr import Access, Expr, postorder
+from staticgrad.ir.summation import COLUMN_BLOCK, GROUPS, SHORTEST_GROUP
+from staticgrad.types.dim import Size, maximum
+from staticgrad.types.dtype import I64, DType
+
+Extent = str | int  # an integer argument's name, or a literal
+Mode = Literal["in", "out", "inout", "scratch", "check"]
+
+#: Levels of a group's binary counter, at most: enough for 2**34 rows.
+COLUMN_LEVELS: Final = 24
+#: Positions of loops of literal extents, all together, up to which code is written for each.
+FEW: Final = 16
+#: Elements that a Sort that keeps a few collects, beyond twice as many as it keeps, before it puts
+#: them in order. The results do not depend on it.
+ORDER_ROOM: Final = 32
+
+
+@dataclass(frozen=True)
+class Operand:
+    """Memory that a kernel touches. ``mode``: in, out, inout, scratch (uninitialised, own), check.
+
+    A ``check`` operand is two i64 words: the smallest failing position so far (or -1), and the
+    index found there.
+    """
+
+    name: str
+    dtype: DType
+    mode: Mode
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A loop: its name and number of iterations."""
+
+    name: str
+    extent: Extent
+
+
+@dataclass(frozen=True)
+class Store:
+    """operand[access] = value; with ``add``, operand[access] += value. ``indices`` scatter."""
+
+    access: Access
+    value: Expr
+    indices: tuple[Expr, ...] = ()
+    add: bool = False
+
+
+@dataclass(frozen=True)
+class Accumulate:
+    """Combine ``value`` over the stage's loop into the result ``name``; kinds: ``COMBINERS``.
+
+    Sums follow ``ir/summation.py``.
+    """
+
+    name: str
+    kind: str
+    value: Expr
+
+
+@dataclass(frozen=True)
+class ColumnAccumulate:
+    """partials[group, j] = ``value`` combined over the rows of a group; kinds: ``COMBINERS``.
+
+    ``partials`` has a row of the loop's extent for each outer iteration. A ``Columns`` stage over
+    them gives the bits of one over all rows, since it adds so few in their order. ``scratch`` is an
+    operand of ``column_words`` elements.
+    """
+
+    kind: str
+    value: Expr
+    partials: str
+    scratch: str
+
+
+@dataclass(frozen=True)
+class Keep:
+    """name = ``value``: a number of the row, which later stages read by a ref."""
+
+    name: str
+    value: Expr
+
+
+@dataclass(frozen=True)
+class Check:
+    """name = index, checked and clamped to [0, extent); failures are noted.
+
+    With ``wrap`` a negative index counts from the end; without, it fails. ``position`` (i64)
+    identifies the element in messages; the smallest failing one is kept.
+    """
+
+    name: str
+    index: Expr
+    extent: Extent
+    position: Expr
+    operand: str
+    wrap: bool = True
+
+
+@dataclass(frozen=True)
+class Search:
+    """name = how many of the first ``extent`` elements of an operand are below ``value``.
+
+    With ``right`` also those that equal it. The elements ascend, ``stride`` apart, from the
+    operand's first on; NaN is above all numbers.
+    """
+
+    name: str
+    value: Expr
+    operand: str
+    stride: Extent
+    extent: Extent
+    right: bool = False
+
+    @property
+    def access(self) -> Access:
+        """Where it reads, at a position that it finds itself."""
+        return Access(self.operand, (), (self.stride,))
+
+
+@dataclass(frozen=True)
+class Order:
+    """The positions along the stage's first loop by ascending ``key`` (i32 or i64), stable.
+
+    ``name`` is a ref in the stage's stores: the position of the j-th. ``scratch`` is an i64 operand
+    of ``order_words`` elements.
+    """
+
+    name: str
+    key: Expr
+    scratch: str
+
+
+Statement = Store | Accumulate | ColumnAccumulate | Keep | Check | Search | Order
+
+
+@dataclass(frozen=True)
+class Map:
+    """for rows...: for j in axis: statements.
+
+    Accumulations run over j and are refs in later stages; a Map with rows has none.
+    """
+
+    axis: Axis
+    body: tuple[Statement, ...]
+    rows: tuple[Axis, ...] = ()
+
+    @property
+    def loops(self) -> tuple[Axis, ...]:
+        """Outermost first."""
+        return (*self.rows, self.axis)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """for j in axis: for rows...: accumulations; then stores. Accumulations run over the rows.
+
+    The rows are flattened in C order; their sum follows the column rule of ``ir/summation.py``, or
+    (``in_lanes``) the lane rule: what is summed is a row that lies across memory.
+    """
+
+    axis: Axis
+    rows: tuple[Axis, ...]
+    body: tuple[Accumulate, ...]
+    stores: tuple[Store, ...]
+    in_lanes: bool = False
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """Statements once per outer iteration; refs name accumulations of earlier stages."""
+
+    body: tuple[Statement, ...]
+
+
+@dataclass(frozen=True)
+class Gemm:
+    """ref("acc") = sum over k of a[i, k] * b[k, j]; then the stores, at (i, j), vector over j.
+
+    ``a`` strides over (i, k), ``b`` over (k, j), both also over the kernel's outer axes.
+    """
+
+    i: Axis
+    j: Axis
+    k: Axis
+    a: Access
+    b: Access
+    stores: tuple[Store, ...]
+
+
+@dataclass(frozen=True)
+class Sort:
+    """for j in axis: the order of the keys; then, for j in kept: the stores, in that order.
+
+    ``kept`` is the same extent, or a smaller one: then no more than that many are ever in order.
+    """
+
+    axis: Axis
+    kept: Axis
+    order: Order
+    stores: tuple[Store, ...]
+
+    @property
+    def whole(self) -> bool:
+        """Whether everything is kept."""
+        return self.axis.extent == self.kept.extent
+
+
+Stage = Map | Columns | Scalar | Gemm | Sort
+
+
+def statements(stage: Stage) -> tuple[Statement, ...]:
+    """The statements of a stage, in order."""
+    if isinstance(stage, Columns):
+        return (*stage.body, *stage.stores)
+    if isinstance(stage, Sort):
+        return (stage.order, *stage.stores)
+    return stage.stores if isinstance(stage, Gemm) else stage.body
+
+
+def small(axes: Iterable[Axis]) -> bool:
+    """Whether loops are so few and short, whatever the sizes, that each position has its code."""
+    count = 1
+    for axis in axes:
+        if isinstance(axis.extent, str):
+            return False
+        count *= axis.extent
+    return count <= FEW
+
+
+def roots(statement: Statement) -> tuple[Expr, ...]:
+    """The expressions a statement evaluates."""
+    if isinstance(statement, Store):
+        return (*statement.indices, statement.value)
+    if isinstance(statement, Order):
+        return (statement.key,)
+    if isinstance(statement, Check):
+        return (statement.index, statement.position)
+    return (statement.value,)
+
+
+def gemm_columns(dtype: DType) -> int:
+    """Columns of a Gemm's panel: two vectors of elements."""
+    return 2 * dtype.lanes
+
+
+def operands_read(stages: Iterable[Stage]) -> set[str]:
+    """The names of the operands that stages load from, search, or multiply."""
+    found: set[str] = set()
+    for stage in stages:
+        if isinstance(stage, Gemm):
+            found |= {stage.a.operand, stage.b.operand}
+        found |= {s.access.operand for s in statements(stage) if isinstance(s, Search)}
+        evaluated = postorder([expr for s in statements(stage) for expr in roots(s)])
+        found |= {e.attribute.operand for e in evaluated if isinstance(e.attribute, Access)}
+    return found
+
+
+def order_words(key: DType, extent: Size, kept: Size) -> Size:
+    """Elements of the scratch of an Order: twice its room, a word each, or two for wide keys.
+
+    The room is the whole axis, or (where fewer are kept) what is kept, twice, and some more.
+    """
+    room = extent if kept == extent else 2 * kept + ORDER_ROOM
+    return 2 * room * (2 if keys_apart(key) else 1)
+
+
+def keys_apart(key: DType) -> bool:
+    """Whether the keys of an Order are too wide to share a word with their positions."""
+    return 2 * key.bits > I64.bits
+
+
+def group_rows(rows: Size) -> Size:
+    """Rows of a group, of which the last one may have fewer: ``summation.group_length``."""
+    return maximum(SHORTEST_GROUP, (rows + (GROUPS - 1)) // GROUPS)
+
+
+def column_words(extent: Size, rows: Size, lanes: int) -> Size:
+    """Elements of the scratch of a ColumnAccumulate: a row of accumulators, and of each level.
+
+    ``rows`` are all that are grouped; the blocks of one group are counted in binary.
+    """
+    blocks = (group_rows(rows) + (COLUMN_BLOCK - 1)) // COLUMN_BLOCK
+    levels = blocks + COLUMN_LEVELS - maximum(blocks, COLUMN_LEVELS)
+    return (levels + 1) * ((extent + (lanes - 1)) // lanes * lanes)
+
+
+def store_loops(stage: Stage) -> tuple[Axis, ...]:
+    """The loops of a stage around its stores."""
+    match stage:
+        case Map(loops=loops):
+            return loops
+        case Columns(axis=axis) | Sort(kept=axis):
+            return (axis,)
+        case Gemm(i=i, j=j):
+            return (i, j)
+    return ()
