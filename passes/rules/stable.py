@@ -26,24 +26,19 @@ from passes.rewrite.terms import named
 from staticgrad import functions as sg
 from staticgrad.functions.normalization import finite_or_zero, log_sum_exp, shares
 from staticgrad.ir.graph import Symbolic
-from staticgrad.ops.arithmetic import Add, Div, Mul, Neg, Sub
+from staticgrad.ops.arithmetic import Div, Neg, Sub
 from staticgrad.ops.convert import StopGradient
-from staticgrad.ops.hyperbolic import Cosh
 from staticgrad.ops.indexing import Take, TakeAlong
 from staticgrad.ops.movement import Broadcast, Reshape, Transpose
 from staticgrad.ops.reduce import Max, Sum
 from staticgrad.ops.selection import Where
 from staticgrad.ops.slices import Slice
-from staticgrad.ops.special import Exp2
 from staticgrad.ops.transcendental import Erf, Exp, Sigmoid
 from staticgrad.types.dim import bounds
 
 x, y, c = holes("x y c")
 stable = partial(rule, kind="stable", dtypes="f")
 
-#: Positive for every finite operand, and so is a ratio, product or sum of such.
-_POSITIVE: Final = (Exp, Exp2, Sigmoid, Cosh)
-_KEEPING: Final = (Div, Mul, Add, Sum, Max, Broadcast, Reshape, Transpose)
 #: What stands between the largest element and its use as a shift.
 _CARRYING: Final = (Reshape, Broadcast, StopGradient)
 #: What a logarithm may be taken below of.
@@ -61,9 +56,9 @@ def positive(value: Symbolic) -> bool:
             return True
         each = pending.pop()
         number = number_of(each)
-        if isinstance(each.node.op, _KEEPING) and number is None:
+        if number is None and each.node.op.positive == "kept":
             pending += each.node.args
-        elif not isinstance(each.node.op, _POSITIVE) and not (number is not None and number > 0):
+        elif each.node.op.positive != "always" and not (number is not None and number > 0):
             return False
     return False
 

@@ -22,7 +22,6 @@ from staticgrad.ir.graph import Constant, Graph, Input, Node, Parameter, Paramet
 from staticgrad.ir.op import Array
 from staticgrad.ir.value import Value
 from staticgrad.ops.compare import logical_and, logical_not
-from staticgrad.ops.elementwise import Elementwise
 from staticgrad.ops.signs import isfinite, isnan
 from staticgrad.source import Location
 from staticgrad.types.dtype import as_dtype
@@ -101,7 +100,7 @@ class Probe:
 
     def _suspect(self, value: Symbolic, mask: Mask) -> Suspect:
         floats = [arg for arg in value.node.args if arg.dtype.is_float]
-        if not isinstance(value.node.op, Elementwise):
+        if not value.node.op.elementwise:
             made = logical_not(self._is_good(value))
             clean = tuple(self._bad(arg) for arg in floats)
         elif floats:
@@ -154,7 +153,7 @@ def accusation(suspect: Suspect, seen: Mapping[str, Array]) -> NonFiniteError:
     what = "NaN" if np.isnan(result[first]) else "an infinity"
     source = "numbers that are not NaN" if suspect.kind == "nan" else "finite numbers"
     bad = str(result[first])
-    if isinstance(node.op, Elementwise):
+    if node.op.elementwise:
         bad = f"{node.op.name}({', '.join(_elements(operands, result.shape, first))}) = {bad}"
     if first:
         count = f"{int(made.sum())} of {made.size} elements, the first at"

@@ -12,13 +12,14 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import MISSING, FrozenInstanceError, dataclass, fields
-from typing import Any, ClassVar, NoReturn, dataclass_transform
+from typing import Any, ClassVar, Literal, NoReturn, dataclass_transform
 
 import numpy.typing as npt
 
 from staticgrad.errors import NameConflictError, OpDefinitionError
 from staticgrad.ir.forms import Form, Leaf
 from staticgrad.ir.kinds import AnyValue, Operand, binding_kind
+from staticgrad.ir.ranges import Range, RangeOf
 from staticgrad.ir.value import Value
 from staticgrad.storage.parameter import ParameterStore
 from staticgrad.types.arrays import array_of
@@ -59,6 +60,10 @@ class Op(_Frozen):
             evaluation in float64 runs the op as declared and widens its result.
         rule_is_foreign: the derivative is a user's function, looked up by name: it is called for
             gradients only, and may read any operand.
+        interval: where every element of the result lies, whatever the operands are.
+        positive: whether true elements are positive, whatever they round to: "always", of finite
+            operands, or "kept", where those of all operands are.
+        copies: the elements of the result are those of the first operand, none left out.
     """
 
     name: ClassVar[str] = ""
@@ -70,6 +75,9 @@ class Op(_Frozen):
     kink: ClassVar[str] = ""
     keeps_dtype: ClassVar[bool] = False
     rule_is_foreign: ClassVar[bool] = False
+    interval: ClassVar[Range | None] = None
+    positive: ClassVar[Literal["", "always", "kept"]] = ""
+    copies: ClassVar[bool] = False
     _fields: ClassVar[tuple[tuple[str, Any], ...]] = ()  # (name, default)
 
     def __init_subclass__(cls, name: str = "", **kwargs: Any) -> None:
@@ -113,6 +121,24 @@ class Op(_Frozen):
     def form(self, out: TensorType, *types: TensorType) -> Form:
         """How the op touches memory."""
         raise self._undefined("how it touches memory", "form(self, out, *types)")
+
+    def value_range(self, of: RangeOf, *args: Any) -> Range | None:
+        """Where the elements of the only result lie; ``of`` gives the range of an operand.
+
+        None: nothing is known but what the element type says.
+        """
+        return self.interval
+
+    def source(self, *args: Any) -> Value | None:
+        """The operand whose elements the result holds, shifted to other places or cut to finite."""
+        return args[0] if self.copies else None
+
+    def counted(self, mask: Any, out: Any, *args: Any) -> tuple[Any, ...]:
+        """Which elements of each operand count, where those of the result in ``mask`` do.
+
+        Masks are values of bools, or True for all elements, or False for none.
+        """
+        return (True,) * len(args)
 
     def prepare(self, *args: Any) -> tuple[Value, ...]:
         """Operands as values of one kind, scalars and arrays lifted. Families promote here."""

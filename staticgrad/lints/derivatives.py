@@ -13,8 +13,8 @@ import numpy as np
 from staticgrad import functions as sg
 from staticgrad.functions import nn
 from staticgrad.ir.graph import Node, Symbolic
+from staticgrad.ir.ranges import Zero, peeled
 from staticgrad.lints.program import Guard, Program
-from staticgrad.lints.ranges import Zero, peeled
 from staticgrad.lints.table import Lint, Seen
 
 _LOGARITHMS: Final = ("log", "log2", "log10")

@@ -12,8 +12,8 @@ from typing import Final
 from staticgrad import functions as sg
 from staticgrad.functions import nn
 from staticgrad.ir.graph import Node, Symbolic
+from staticgrad.ir.ranges import peeled
 from staticgrad.lints.program import Guard, Program
-from staticgrad.lints.ranges import peeled
 from staticgrad.lints.table import Lint, Seen
 
 #: Ops whose result holds the operand's elements, or some of them multiplied and added.

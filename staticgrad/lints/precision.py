@@ -13,8 +13,8 @@ import numpy as np
 
 from staticgrad import functions as sg
 from staticgrad.ir.graph import Constant, Node, Symbolic
+from staticgrad.ir.ranges import peeled
 from staticgrad.lints.program import Program
-from staticgrad.lints.ranges import peeled
 from staticgrad.lints.table import Lint, Seen
 from staticgrad.types.dim import dim
 from staticgrad.types.dtype import F32, F64

@@ -13,8 +13,9 @@ from typing import Final
 from passes.pipelines import pipeline
 from staticgrad.analysis.users import ValueKey, users_of
 from staticgrad.ir.graph import Graph, Node, Symbolic
+from staticgrad.ir.ranges import Range, Zero
 from staticgrad.kept import cached_property
-from staticgrad.lints.ranges import Range, Zero, ranges_of
+from staticgrad.lints.ranges import ranges_of
 from staticgrad.source import Location, Origin
 
 #: Nodes that one walk looks at.

@@ -6,7 +6,9 @@ Integers wrap as in NumPy; on bools a sum is *or* and a product is *and*. Powers
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from math import inf, isinf
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,14 +17,17 @@ from staticgrad.ir.expr import Expr, apply, literal, select
 from staticgrad.ir.functional import NUMPY_NAMES, functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.op import Array
+from staticgrad.ir.ranges import Range, RangeOf, Zero, peeled
 from staticgrad.ops.cotangent import MINUS_ONE, ONE, Cotangent, Partial
 from staticgrad.ops.elementwise import Elementwise, Floating, Operand, quiet
+from staticgrad.ops.reduce import Max, Min
 from staticgrad.types.dtype import BOOL
 
 
 class Add(Elementwise, name="add"):
     """x + y. Integers wrap; on bools, or."""
 
+    positive = "kept"
     exact = True
     commutative = True
 
@@ -40,6 +45,12 @@ class Add(Elementwise, name="add"):
         self, ct: Any, wanted: Sequence[bool], out: Any, *args: Any
     ) -> tuple[Cotangent | None, ...]:
         return ct, ct
+
+    def value_range(self, of: RangeOf, x: Any, y: Any) -> Range | None:
+        a, b = of(x), of(y)
+        both = a.low >= 0 and b.low >= 0
+        zero = min(a.zero, b.zero) if both else Zero.MAYBE
+        return Range(a.low + b.low, a.high + b.high, zero)
 
 
 class Sub(Elementwise, name="sub"):
@@ -59,10 +70,25 @@ class Sub(Elementwise, name="sub"):
     def partials(self, out: Any, *args: Any) -> tuple[Partial, ...]:
         return ONE, MINUS_ONE
 
+    def value_range(self, of: RangeOf, x: Any, y: Any) -> Range | None:
+        if x.key == y.key:
+            return Range(0.0, 0.0, Zero.REACHED)
+        left, right = peeled(x).node, peeled(y).node
+        if isinstance(right.op, Max) and peeled(right.args[0]).node is left:
+            return Range(-inf, 0.0, Zero.REACHED)
+        if isinstance(right.op, Min):
+            source = peeled(right.args[0]).node
+            largest = isinstance(left.op, Max) and peeled(left.args[0]).node is source
+            if left is source or largest:
+                return Range(0.0, inf, Zero.REACHED)
+        a, b = of(x), of(y)
+        return Range(a.low - b.high, a.high - b.low)
+
 
 class Mul(Elementwise, name="mul"):
     """x * y. Integers wrap; on bools, and."""
 
+    positive = "kept"
     exact = True
     commutative = True
 
@@ -76,6 +102,9 @@ class Mul(Elementwise, name="mul"):
     def partials(self, out: Any, x: Any, y: Any) -> tuple[Partial, ...]:
         return y, x
 
+    def value_range(self, of: RangeOf, x: Any, y: Any) -> Range | None:
+        return of(x).squared() if x.key == y.key else of(x) * of(y)
+
 
 class Div(Floating, name="div"):
     """x / y, always floating: 1/0 is inf, 0/0 is NaN.
@@ -83,6 +112,7 @@ class Div(Floating, name="div"):
     Its rule divides the cotangent once, g = ct / y, and gives (g, -g * out).
     """
 
+    positive = "kept"
     exact = True
     flops = 4
 
@@ -102,6 +132,10 @@ class Div(Floating, name="div"):
         share = ct / y
         return share, -(share * out) if wanted[1] else None
 
+    def value_range(self, of: RangeOf, x: Any, y: Any) -> Range | None:
+        a, b = of(x), of(y)
+        return Range(zero=a.zero) if b.low < 0 else a.signs()
+
 
 class Neg(Elementwise, name="neg"):
     """-x. Integers wrap: -INT_MIN is INT_MIN."""
@@ -120,6 +154,10 @@ class Neg(Elementwise, name="neg"):
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
         return (MINUS_ONE,)
 
+    def value_range(self, of: RangeOf, x: Any) -> Range | None:
+        a = of(x)
+        return Range(-a.high, -a.low, a.zero)
+
 
 class Abs(Elementwise, name="abs"):
     """abs(x) = x if x > 0 else -x. Integers wrap: abs(INT_MIN) is INT_MIN. abs'(0) = 0."""
@@ -137,10 +175,14 @@ class Abs(Elementwise, name="abs"):
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
         return (functions.sign(x),)
 
+    def value_range(self, of: RangeOf, x: Any) -> Range | None:
+        return of(x).magnitude()
+
 
 class Sign(Elementwise, name="sign"):
     """-1, 0 or 1 as x is below, at or above 0; NaN of NaN, +0 of -0. Carries no gradient."""
 
+    interval = Range(-1.0, 1.0)
     exact = True
     differentiable = False
     kinds = "iuf"
@@ -170,6 +212,13 @@ class _Rounding(Elementwise):
 
     def scalar(self, x: Expr) -> Expr:
         return apply(self.primitive, x) if x.dtype.is_float else x
+
+    def value_range(self, of: RangeOf, x: Any) -> Range | None:
+        """Whole numbers nearby: 0 in the place of what is small."""
+        a = of(x)
+        low = a.low if isinf(a.low) else math.floor(a.low)
+        high = a.high if isinf(a.high) else math.ceil(a.high)
+        return Range(low, high, max(a.zero, Zero.CHOSEN))
 
 
 class Floor(_Rounding, name="floor"):

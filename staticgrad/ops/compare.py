@@ -6,14 +6,15 @@ array in float64, and a float32 array meets an integer array in float32.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from staticgrad.ir.expr import Expr
 from staticgrad.ir.functional import NUMPY_NAMES
 from staticgrad.ir.kinds import AnyValue
-from staticgrad.ir.op import Array
+from staticgrad.ir.op import Array, Constant
+from staticgrad.ir.ranges import Range, Zero
 from staticgrad.ops.elementwise import Elementwise, Operand, common_dtype, quiet
 from staticgrad.types.dtype import BOOL, DType
 
@@ -28,9 +29,42 @@ class _Truth(Elementwise):
         return BOOL
 
 
-class Eq(_Truth, name="eq"):
+class Comparison(_Truth):
+    """Whether x stands in a relation to y.
+
+    Class attributes:
+        allows: whether it holds where x is less than, equal to, and greater than y.
+    """
+
+    allows: ClassVar[tuple[bool, bool, bool]] = (False, False, False)
+
+    def refined(self, kept: Range, number: float, holds: bool = True) -> Range:
+        """``kept``, where its elements compared with ``number`` give ``holds``."""
+        less, equal, greater = (allowed is holds for allowed in self.allows)
+        if not less and not greater:
+            return Range(number, number, Zero.NEVER if number else Zero.CHOSEN)
+        low = kept.low if less else max(kept.low, number)
+        high = kept.high if greater else min(kept.high, number)
+        beside = low > 0 or high < 0 or (number == 0 and not equal)
+        return Range(low, high, Zero.NEVER if beside else kept.zero)
+
+    def counted(self, mask: Any, out: Any, x: Any, y: Any) -> tuple[Any, ...]:
+        """Nothing counts of x == x and x < inf, which ask whether an element is finite."""
+        infinite = any(
+            isinstance(op := arg.node.op, Constant)
+            and op.data.array.ndim == 0
+            and bool(np.isinf(op.data.array))
+            for arg in (x, y)
+        )
+        if x.key == y.key or infinite:
+            return False, False
+        return super().counted(mask, out, x, y)
+
+
+class Eq(Comparison, name="eq"):
     """x == y; False where either is NaN."""
 
+    allows = (False, True, False)
     commutative = True
 
     @quiet
@@ -41,9 +75,10 @@ class Eq(_Truth, name="eq"):
         return x.eq(y)
 
 
-class Ne(_Truth, name="ne"):
+class Ne(Comparison, name="ne"):
     """x != y; True where either is NaN."""
 
+    allows = (True, False, True)
     commutative = True
 
     @quiet
@@ -54,8 +89,10 @@ class Ne(_Truth, name="ne"):
         return x.ne(y)
 
 
-class Lt(_Truth, name="lt"):
+class Lt(Comparison, name="lt"):
     """x < y; False where either is NaN."""
+
+    allows = (True, False, False)
 
     @quiet
     def reference(self, x: Array, y: Array) -> Any:
@@ -65,8 +102,10 @@ class Lt(_Truth, name="lt"):
         return ~x & y if x.dtype is BOOL else x < y
 
 
-class Le(_Truth, name="le"):
+class Le(Comparison, name="le"):
     """x <= y; False where either is NaN."""
+
+    allows = (True, True, False)
 
     @quiet
     def reference(self, x: Array, y: Array) -> Any:
@@ -76,8 +115,10 @@ class Le(_Truth, name="le"):
         return ~x | y if x.dtype is BOOL else x <= y
 
 
-class Gt(_Truth, name="gt"):
+class Gt(Comparison, name="gt"):
     """x > y; False where either is NaN."""
+
+    allows = (False, False, True)
 
     @quiet
     def reference(self, x: Array, y: Array) -> Any:
@@ -87,8 +128,10 @@ class Gt(_Truth, name="gt"):
         return x & ~y if x.dtype is BOOL else x > y
 
 
-class Ge(_Truth, name="ge"):
+class Ge(Comparison, name="ge"):
     """x >= y; False where either is NaN."""
+
+    allows = (False, True, True)
 
     @quiet
     def reference(self, x: Array, y: Array) -> Any:

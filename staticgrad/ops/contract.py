@@ -17,6 +17,7 @@ from staticgrad.ir.forms import Contract, Form
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.op import Array, Op
+from staticgrad.ir.ranges import Range, RangeOf, peeled
 from staticgrad.ir.value import Value
 from staticgrad.ops.cotangent import unbroadcast
 from staticgrad.ops.elementwise import Operand
@@ -105,6 +106,9 @@ class MatMul(Op, name="matmul"):
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
         return Contract(self.transpose_a, self.transpose_b)
+
+    def value_range(self, of: RangeOf, a: Any, b: Any) -> Range | None:
+        return (of(a) * of(b)).summed() if peeled(a).node is not peeled(b).node else None
 
 
 def _matrix(shape: Shape, transposed: bool) -> tuple[Size, Size]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,11 @@ from staticgrad.ir.expr import Expr
 from staticgrad.ir.forms import Form, Pointwise, Same
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.op import Array, Op, lift_all
+from staticgrad.ir.ranges import Range, RangeOf, Zero
 from staticgrad.ops.cotangent import ONE, Partial
 from staticgrad.ops.elementwise import Elementwise, Operand, dtype_hint, quiet
 from staticgrad.types.conversion import convert_array
-from staticgrad.types.dim import Dim, Size
+from staticgrad.types.dim import Dim, Size, bounds
 from staticgrad.types.dtype import F64, DType, as_dtype
 from staticgrad.types.tensor import TensorType
 
@@ -45,10 +47,14 @@ class Cast(Elementwise, name="cast"):
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
         return (ONE,)
 
+    def value_range(self, of: RangeOf, x: Any) -> Range | None:
+        return of(x)
+
 
 class StopGradient(Elementwise, name="stop_gradient"):
     """x itself; carries no gradient. It stays in the graph until kernels are made of it."""
 
+    copies = True
     exact = True
     differentiable = False
     flops = 0
@@ -63,10 +69,14 @@ class StopGradient(Elementwise, name="stop_gradient"):
         """The same value: a kernel never meets the op."""
         return Same()
 
+    def value_range(self, of: RangeOf, x: Any) -> Range | None:
+        return of(x)
+
 
 class Checkpoint(Elementwise, name="checkpoint"):
     """x itself, kept in memory from its first computation to its last use."""
 
+    copies = True
     exact = True
     flops = 0
 
@@ -82,6 +92,9 @@ class Checkpoint(Elementwise, name="checkpoint"):
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
         return (ONE,)
+
+    def value_range(self, of: RangeOf, x: Any) -> Range | None:
+        return of(x)
 
 
 class SizeValue(Op, name="size"):
@@ -107,6 +120,11 @@ class SizeValue(Op, name="size"):
     def form(self, out: TensorType, *types: TensorType) -> Form:
         """Pointwise over one size."""
         return Pointwise(lambda size: size.cast(self.dtype), sizes=(self.dim,))
+
+    def value_range(self, of: RangeOf) -> Range | None:
+        """A size counts as at least 1: of no elements nothing is asked here."""
+        low, high = bounds(self.dim)
+        return Range(max(1.0, float(low or 1)), inf if high is None else float(high), Zero.NEVER)
 
 
 # -- public functions -----------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from staticgrad.ir.kinds import AnyValue, binding_kind
 from staticgrad.ir.op import Op
 from staticgrad.ir.value import Value
 from staticgrad.kept import cached_property
+from staticgrad.types.dtype import F32
 from staticgrad.types.tensor import Shape, TensorType
 
 #: Partial derivatives that cost nothing: recognised by ``times``, never multiplied.
@@ -236,3 +237,16 @@ def zeros_like_type(type: TensorType, like: AnyValue | None = None) -> AnyValue:
     kind = binding_kind(() if like is None else (like,))
     zero = kind.lift(ZERO, type.dtype)
     return zero if not type.shape else functions.broadcast_to(zero, type.shape)
+
+
+def narrowed(mask: Any, kind: TensorType) -> Any:
+    """A mask of a result as one of an operand that was broadcast to it."""
+    if mask.shape == kind.shape:
+        return mask
+    counts = unbroadcast(functions.astype(mask, F32), TensorType(F32, kind.shape))
+    return resolve(counts) != 0
+
+
+def reached(op: Op, mask: Any, out: Any, x: Any, *indices: Any) -> Any:
+    """Which elements of ``x`` a linear op brings to elements of the result in ``mask``."""
+    return resolve(op.vjp(functions.astype(mask, out.dtype), out, x, *indices)[0]) != 0

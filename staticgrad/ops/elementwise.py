@@ -27,7 +27,7 @@ from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue, Operand as Operand, binding_kind
 from staticgrad.ir.op import Op, as_array
 from staticgrad.ir.value import Value
-from staticgrad.ops.cotangent import Cotangent, Masked, Partial, times, unbroadcast, under
+from staticgrad.ops.cotangent import Cotangent, Masked, Partial, narrowed, times, unbroadcast, under
 from staticgrad.types.dim import Dim
 from staticgrad.types.dtype import (
     ALL_DTYPES,
@@ -207,6 +207,12 @@ class Elementwise(Op):
         if total.dtype is not out.dtype:
             total = functions.astype(total, out.dtype)
         return total if total.shape == out.shape else functions.broadcast_to(total, out.shape)
+
+    def counted(self, mask: Any, out: Any, *args: Any) -> tuple[Any, ...]:
+        """An element counts where the result's does that is made of it."""
+        if mask is True:
+            return super().counted(mask, out, *args)
+        return tuple(narrowed(mask, arg.type) for arg in args)
 
 
 class Floating(Elementwise):

@@ -8,6 +8,7 @@ in ``transcendental.py``. Integers and bools are converted to float64.
 from __future__ import annotations
 
 import math
+from math import inf
 from typing import Any, Final
 
 import numpy as np
@@ -16,6 +17,7 @@ from staticgrad.ir.expr import Expr, literal, select
 from staticgrad.ir.functional import NUMPY_NAMES, functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.op import Array
+from staticgrad.ir.ranges import Range, RangeOf, Zero
 from staticgrad.ops.cotangent import Partial
 from staticgrad.ops.elementwise import Floating, Operand, quiet
 from staticgrad.types.dtype import F32, F64, DType
@@ -53,10 +55,15 @@ class Sinh(Floating, name="sinh"):
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
         return (Cosh()(x),)
 
+    def value_range(self, of: RangeOf, x: Any) -> Range | None:
+        return of(x).signs()
+
 
 class Cosh(Floating, name="cosh"):
     """Hyperbolic cosine. Derivative: sinh(x)."""
 
+    positive = "always"
+    interval = Range(1.0, inf, Zero.NEVER)
     flops = 44
 
     @quiet
@@ -90,6 +97,9 @@ class Asinh(Floating, name="asinh"):
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
         return (1.0 / functions.hypot(x, 1.0),)
+
+    def value_range(self, of: RangeOf, x: Any) -> Range | None:
+        return of(x).signs()
 
 
 class Acosh(Floating, name="acosh"):

@@ -19,6 +19,7 @@ from staticgrad.ir.forms import Form, Gather, GatherAlong, Pointwise, ScatterAdd
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue, binding_kind
 from staticgrad.ir.op import Array, Op
+from staticgrad.ir.ranges import EMPTY, Range, RangeOf
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.movement import expand_dims, ravel
 from staticgrad.ops.operands import (
@@ -116,6 +117,10 @@ class ScatterIntoAxis(Linear, name="scatter_add"):
     def form(self, out: TensorType, *types: TensorType) -> Form:
         return ScatterAdd(self.axis)
 
+    def value_range(self, of: RangeOf, x: Any, indices: Any) -> Range | None:
+        """Sums of the elements that go to one place; 0 where none does."""
+        return of(x).summed() | EMPTY
+
 
 class TakeAlong(Linear, name="take_along"):
     """x read at one position per element: out[p, i, q] = x[p, indices[p, i, q], q] along ``axis``.
@@ -197,6 +202,10 @@ class ScatterIntoAlong(Linear, name="scatter_along"):
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
         return ScatterAlong(self.axis, self.wrap)
+
+    def value_range(self, of: RangeOf, x: Any, indices: Any) -> Range | None:
+        """Sums of the elements that go to one place; 0 where none does."""
+        return of(x).summed() | EMPTY
 
 
 class Iota(Op, name="iota"):

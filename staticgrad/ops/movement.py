@@ -39,6 +39,8 @@ from staticgrad.types.tensor import Shape, TensorType, product
 class Reshape(Linear, name="reshape"):
     """The elements of x, in C order, under another shape."""
 
+    positive = "kept"
+    copies = True
     exact = True
     flops = 0
     shape: tuple[Size, ...]
@@ -69,6 +71,8 @@ class Reshape(Linear, name="reshape"):
 class Transpose(Linear, name="transpose"):
     """Axis i of the result is axis ``perm[i]`` of x."""
 
+    positive = "kept"
+    copies = True
     exact = True
     flops = 0
     perm: tuple[int, ...]
@@ -104,6 +108,8 @@ class Broadcast(Linear, name="broadcast"):
     ``axes`` ascends. An axis of literal size 1 stretches to any size; others keep theirs.
     """
 
+    positive = "kept"
+    copies = True
     exact = True
     flops = 0
     shape: tuple[Size, ...]

@@ -17,7 +17,9 @@ from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Symbolic
 from staticgrad.ir.kinds import AnyValue, binding_kind
 from staticgrad.ir.op import Op
+from staticgrad.ir.ranges import Range, RangeOf
 from staticgrad.ir.value import Value
+from staticgrad.ops.cotangent import reached
 from staticgrad.ops.elementwise import (
     Operand,
     common_dtype,
@@ -50,6 +52,16 @@ class Linear(Op):
         if tangents[0] is None or not out.dtype.is_float:
             return None
         return self(tangents[0], *args[1:])
+
+    def value_range(self, of: RangeOf, *args: Any) -> Range | None:
+        """Elements of the first operand elsewhere."""
+        return of(args[0]) if args else None
+
+    def counted(self, mask: Any, out: Any, *args: Any) -> tuple[Any, ...]:
+        """An element counts where one of the result's that it is moved to does."""
+        if mask is True or not out.dtype.is_float:
+            return super().counted(mask, out, *args)
+        return (reached(self, mask, out, *args), *[True] * (len(args) - 1))
 
 
 def as_value(op: str, data: Operand[AnyValue], kind: type[AnyValue] | None = None) -> AnyValue:

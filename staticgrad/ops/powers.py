@@ -7,6 +7,7 @@ give the same bytes. A literal 0.5 means the square root. This file decides whic
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import Any, Final
 
 import numpy as np
@@ -17,6 +18,7 @@ from staticgrad.ir.expr import Expr, literal, select
 from staticgrad.ir.functional import NUMPY_NAMES, functions
 from staticgrad.ir.kinds import AnyValue, binding_kind
 from staticgrad.ir.op import Array
+from staticgrad.ir.ranges import POSITIVE, Range, RangeOf
 from staticgrad.ir.value import Value
 from staticgrad.ops.arithmetic import Div, Mul
 from staticgrad.ops.cotangent import ONE, ZERO, Cotangent, Partial, times
@@ -94,6 +96,15 @@ class IntegerPow(Elementwise, name="integer_pow"):
         if self.exponent == 2:
             return (2.0 * x,)
         return (float(self.exponent) * IntegerPow(self.exponent - 1)(x),)
+
+    def value_range(self, of: RangeOf, x: Any) -> Range | None:
+        a, even = of(x), self.exponent % 2 == 0
+        if self.exponent > 0 and even:
+            squared = a.squared()
+            return squared if self.exponent == 2 else Range(0.0, inf, squared.zero)
+        if a.positive or (self.exponent < 0 and even):
+            return POSITIVE
+        return Range(0.0, inf, a.zero) if a.low >= 0 and self.exponent > 0 else None
 
 
 class Pow(Floating, name="pow"):

@@ -7,6 +7,7 @@ Choosing axes and dtypes, and what is made of these three, is in ``aggregate.py`
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import nan, prod
 from typing import Any, ClassVar
 
@@ -17,8 +18,10 @@ from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.forms import Form, Reduce
 from staticgrad.ir.functional import functions
 from staticgrad.ir.op import Array, Op
+from staticgrad.ir.ranges import Range, RangeOf, Zero
 from staticgrad.ir.summation import tree_sum
 from staticgrad.ir.value import Value
+from staticgrad.ops.cotangent import reached
 from staticgrad.ops.movement import Broadcast
 from staticgrad.ops.operands import kept_axes, without
 from staticgrad.types import dim as dims
@@ -54,6 +57,7 @@ class Reduction(Op):
 class Sum(Reduction, name="sum"):
     """The sum over ``axes``, in the dtype of x; 0 of no elements. Integers wrap."""
 
+    positive = "kept"
     exact = True
     kind = "sum"
 
@@ -82,6 +86,14 @@ class Sum(Reduction, name="sum"):
     def jvp(self, tangents: Sequence[Any], out: Any, x: Any) -> Any:
         """The sum of the tangents."""
         return self(tangents[0]) if out.dtype.is_float and tangents[0] is not None else None
+
+    def value_range(self, of: RangeOf, x: Any) -> Range | None:
+        return of(x).summed()
+
+    def counted(self, mask: Any, out: Any, x: Any) -> tuple[Any, ...]:
+        """The elements of a sum that counts."""
+        float_mask = mask is not True and out.dtype.is_float
+        return (reached(self, mask, out, x) if float_mask else True,)
 
 
 class Extreme(Reduction):
@@ -144,10 +156,15 @@ class Extreme(Reduction):
         lost, count = self.weights(out, x)
         return Sum(self.axes)(functions.where(lost, 0.0, tangents[0])) / count
 
+    def value_range(self, of: RangeOf, x: Any) -> Range | None:
+        a = of(x)
+        return a if a.low >= 0 or a.high <= 0 else replace(a, zero=Zero.MAYBE)
+
 
 class Max(Extreme, name="max"):
     """The largest element over ``axes``: NaN wins, +0 is above -0. On bools: any."""
 
+    positive = "kept"
     kind = "max"
 
     def reference(self, x: Array) -> Any:

@@ -17,6 +17,7 @@ from staticgrad.ir.forms import Form, Scan
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.op import Array, Op
+from staticgrad.ir.ranges import Range, RangeOf
 from staticgrad.ops.elementwise import Operand, quiet
 from staticgrad.ops.operands import as_value, axis_of, counting_dtype, promoted_values
 from staticgrad.ops.slices import concatenate, flip, part, with_zeros
@@ -82,6 +83,9 @@ class CumSum(_Accumulation, name="cumsum"):
     def jvp(self, tangents: Sequence[Any], out: Any, x: Any) -> Any:
         """The running sum of the tangents."""
         return self(tangents[0]) if tangents[0] is not None and out.dtype.is_float else None
+
+    def value_range(self, of: RangeOf, x: Any) -> Range | None:
+        return of(x).summed()
 
 
 class CumProd(_Accumulation, name="cumprod"):

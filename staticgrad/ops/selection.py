@@ -8,6 +8,7 @@ clipping gives all of it to x on the border, where its slope is 1.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import nan
 from typing import Any, Final
 
@@ -17,9 +18,12 @@ from staticgrad.errors import ArgumentError, DTypeError
 from staticgrad.ir.expr import Expr, select
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue, binding_kind
-from staticgrad.ir.op import Array
+from staticgrad.ir.op import Array, Constant
+from staticgrad.ir.ranges import Range, RangeOf, Zero
 from staticgrad.ir.value import Value
-from staticgrad.ops.cotangent import ZERO, Cotangent, Masked
+from staticgrad.ops.arithmetic import Abs
+from staticgrad.ops.compare import Comparison, Lt
+from staticgrad.ops.cotangent import ZERO, Cotangent, Masked, narrowed
 from staticgrad.ops.elementwise import Elementwise, Operand, lifted, promoted, quiet
 from staticgrad.ops.operands import as_value, promoted_values
 from staticgrad.types.dtype import BOOL, DType
@@ -94,6 +98,37 @@ class Where(Elementwise, name="where"):
             return None
         return where(condition, ZERO if by_x is None else by_x, ZERO if by_y is None else by_y)
 
+    def value_range(self, of: RangeOf, condition: Any, x: Any, y: Any) -> Range | None:
+        of_x, of_y = of(x), of(y)
+        relation, understood = condition.node.op, False
+        if isinstance(relation, Comparison):
+            left, right = condition.node.args
+            number = of(right).number
+            if number is not None and x.key == left.key:
+                of_x, understood = relation.refined(of_x, number), True
+            if number is not None and y.key == left.key:
+                of_y, understood = relation.refined(of_y, number, holds=False), True
+        joined = of_x | of_y
+        if not understood and (of_x.number or of_y.number):
+            # Another number stands where this value was not wanted.
+            return replace(joined, zero=min(joined.zero, Zero.MAYBE))
+        return joined
+
+    def source(self, condition: Any, x: Any, y: Any) -> Any:
+        """x, of ``where(abs(x) < inf, x, 0)``, as shifts have it: 0 where x is not finite."""
+        zero, test = y.node.op, condition.node
+        if not (isinstance(zero, Constant) and zero.data.array.ndim == 0 and zero.data.array == 0):
+            return None
+        return x if isinstance(test.op, Lt) and isinstance(test.args[0].node.op, Abs) else None
+
+    def counted(self, mask: Any, out: Any, condition: Any, *branches: Any) -> tuple[Any, ...]:
+        """The condition counts everywhere, a branch where it is chosen."""
+        chosen = functions.broadcast_to(condition, out.shape)
+        masks = [chosen, functions.logical_not(chosen)]
+        if mask is not True:
+            masks = [functions.logical_and(each, mask) for each in masks]
+        return (True, *(narrowed(m, x.type) for m, x in zip(masks, branches, strict=True)))
+
 
 class _Extremum(Elementwise):
     """The shared rule: the operand that wins takes the cotangent, equal operands half each.
@@ -148,6 +183,14 @@ class Maximum(_Extremum, name="maximum"):
     def loses(self, x: Any, y: Any) -> Value:
         return functions.less(x, y)
 
+    def value_range(self, of: RangeOf, x: Any, y: Any) -> Range | None:
+        a, b = of(x), of(y)
+        low = max(a.low, b.low)
+        zero = Zero.NEVER if low > 0 or a.positive or b.positive else max(a.zero, b.zero)
+        if low == 0 and zero is Zero.MAYBE:
+            zero = Zero.CHOSEN
+        return Range(low, max(a.high, b.high), zero)
+
 
 class Minimum(_Extremum, name="minimum"):
     """The smaller of x and y; NaN if either is, -0 under +0. Equal operands share the cotangent."""
@@ -168,6 +211,10 @@ class Minimum(_Extremum, name="minimum"):
 
     def loses(self, x: Any, y: Any) -> Value:
         return functions.greater(x, y)
+
+    def value_range(self, of: RangeOf, x: Any, y: Any) -> Range | None:
+        a, b = of(x), of(y)
+        return Range(min(a.low, b.low), min(a.high, b.high), max(a.zero, b.zero))
 
 
 # -- public functions -----------------------------------------------------------------------------
@@ -258,6 +305,9 @@ class AtLeast(_Bounded, name="at_least"):
     def beyond(self, x: Any, border: Any) -> Value:
         return functions.less(x, border)
 
+    def value_range(self, of: RangeOf, x: Any, low: Any) -> Range | None:
+        return Maximum().value_range(of, x, low)
+
 
 class AtMost(_Bounded, name="at_most"):
     """x, but ``high`` where x is above it; NaN wins, -0 under +0. Slope 1 by x on the border."""
@@ -270,6 +320,9 @@ class AtMost(_Bounded, name="at_most"):
 
     def beyond(self, x: Any, border: Any) -> Value:
         return functions.greater(x, border)
+
+    def value_range(self, of: RangeOf, x: Any, high: Any) -> Range | None:
+        return Minimum().value_range(of, x, high)
 
 
 # -- public functions -----------------------------------------------------------------------------

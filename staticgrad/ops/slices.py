@@ -7,7 +7,9 @@ size possibly named. Reading Python's indexing syntax is the business of ``subsc
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from itertools import accumulate
+from operator import or_
 from typing import Any, overload
 
 import numpy as np
@@ -17,6 +19,7 @@ from staticgrad.ir.forms import Assemble, AxisMap, Form, Region, View
 from staticgrad.ir.functional import NUMPY_NAMES, functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.op import Array, Op
+from staticgrad.ir.ranges import EMPTY, Range, RangeOf
 from staticgrad.ir.value import Value
 from staticgrad.ops.cotangent import zeros_like_type
 from staticgrad.ops.elementwise import Operand
@@ -174,6 +177,9 @@ class Pad(Linear, name="pad"):
     def form(self, out: TensorType, *types: TensorType) -> Form:
         return Assemble((Region(self.starts, self.steps),), fill=0)
 
+    def value_range(self, of: RangeOf, x: Any) -> Range | None:
+        return of(x) | EMPTY
+
 
 class Concat(Op, name="concat"):
     """The operands one after the other along ``axis``; all other sizes are equal."""
@@ -248,6 +254,9 @@ class Concat(Op, name="concat"):
                 for start in self.starts(types)
             )
         )
+
+    def value_range(self, of: RangeOf, *args: Any) -> Range | None:
+        return reduce(or_, map(of, args))
 
 
 # -- public functions -----------------------------------------------------------------------------

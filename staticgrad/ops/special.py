@@ -7,6 +7,7 @@ and NumPy's function in the reference. Integers and bools are converted to float
 from __future__ import annotations
 
 import math
+from math import inf
 from typing import Any, Final
 
 import numpy as np
@@ -15,6 +16,7 @@ from staticgrad.ir.expr import Expr, literal, select
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.op import Array
+from staticgrad.ir.ranges import Range, RangeOf, Zero
 from staticgrad.ops.cotangent import ZERO, Partial
 from staticgrad.ops.elementwise import Floating, Operand, quiet
 from staticgrad.ops.transcendental import Exp, Log, Sigmoid
@@ -27,6 +29,7 @@ _MINUS_TWO_OVER_ROOT_PI: Final = -2.0 / math.sqrt(math.pi)
 class Exp2(Floating, name="exp2"):
     """2 ** x, exact for whole x. Derivative: 2 ** x * log(2)."""
 
+    positive = "always"
     flops = 20
 
     @quiet
@@ -38,6 +41,9 @@ class Exp2(Floating, name="exp2"):
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
         return (out * _LN2,)
+
+    def value_range(self, of: RangeOf, x: Any) -> Range | None:
+        return Range(0.0, 1.0 if of(x).high <= 0 else inf, Zero.NEVER)
 
 
 class Log2(Floating, name="log2"):
@@ -58,6 +64,10 @@ class Log2(Floating, name="log2"):
     def pullback(self, ct: Any, wanted: Any, out: Any, x: Any) -> tuple[Any, ...]:
         return (ct / (x * _LN2),)
 
+    def value_range(self, of: RangeOf, x: Any) -> Range | None:
+        a = of(x)
+        return Range(0.0 if a.low >= 1 else -inf, 0.0 if a.high <= 1 else inf)
+
 
 class Log10(Floating, name="log10"):
     """Logarithm to base 10; -inf at 0, NaN below. Derivative: 1 / (x log(10))."""
@@ -77,6 +87,10 @@ class Log10(Floating, name="log10"):
     def pullback(self, ct: Any, wanted: Any, out: Any, x: Any) -> tuple[Any, ...]:
         return (ct / (x * _LN10),)
 
+    def value_range(self, of: RangeOf, x: Any) -> Range | None:
+        a = of(x)
+        return Range(0.0 if a.low >= 1 else -inf, 0.0 if a.high <= 1 else inf)
+
 
 class Cbrt(Floating, name="cbrt"):
     """The real cube root, of negative x too. Derivative: 1 / (3 cbrt(x) ** 2), inf at 0."""
@@ -93,6 +107,9 @@ class Cbrt(Floating, name="cbrt"):
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
         return (1.0 / (3.0 * (out * out)),)
+
+    def value_range(self, of: RangeOf, x: Any) -> Range | None:
+        return of(x).signs()
 
 
 class LogAddExp(Floating, name="logaddexp"):
@@ -142,6 +159,7 @@ class XLogY(Floating, name="xlogy"):
 class Erfc(Floating, name="erfc"):
     """1 - erf(x), accurate where that vanishes. Derivative: -2 / sqrt(pi) * exp(-x * x)."""
 
+    interval = Range(0.0, 2.0, Zero.NEVER)
     flops = 60
 
     @quiet

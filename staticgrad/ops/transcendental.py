@@ -7,6 +7,7 @@ reference. Integers and bools are converted to float64.
 from __future__ import annotations
 
 import math
+from math import inf
 from typing import Any, Final
 
 import numpy as np
@@ -15,6 +16,7 @@ from staticgrad.ir.expr import Expr, literal, select
 from staticgrad.ir.functional import NUMPY_NAMES
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.op import Array
+from staticgrad.ir.ranges import Range, RangeOf, Zero
 from staticgrad.ops.cotangent import Partial
 from staticgrad.ops.elementwise import Floating, Operand, quiet
 
@@ -24,6 +26,7 @@ _TWO_OVER_ROOT_PI: Final = 2.0 / math.sqrt(math.pi)
 class Exp(Floating, name="exp"):
     """e ** x. Derivative: exp(x)."""
 
+    positive = "always"
     flops = 20
 
     @quiet
@@ -35,6 +38,9 @@ class Exp(Floating, name="exp"):
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
         return (out,)
+
+    def value_range(self, of: RangeOf, x: Any) -> Range | None:
+        return Range(0.0, 1.0 if of(x).high <= 0 else inf, Zero.NEVER)
 
 
 class Expm1(Floating, name="expm1"):
@@ -51,6 +57,9 @@ class Expm1(Floating, name="expm1"):
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
         return (out + 1.0,)
+
+    def value_range(self, of: RangeOf, x: Any) -> Range | None:
+        return of(x).signs()
 
 
 class Log(Floating, name="log"):
@@ -71,6 +80,10 @@ class Log(Floating, name="log"):
     def pullback(self, ct: Any, wanted: Any, out: Any, x: Any) -> tuple[Any, ...]:
         return (ct / x,)
 
+    def value_range(self, of: RangeOf, x: Any) -> Range | None:
+        a = of(x)
+        return Range(0.0 if a.low >= 1 else -inf, 0.0 if a.high <= 1 else inf)
+
 
 class Log1p(Floating, name="log1p"):
     """log(1 + x), accurate near 0; -inf at -1, NaN below. Derivative: 1 / (1 + x)."""
@@ -90,6 +103,9 @@ class Log1p(Floating, name="log1p"):
     def pullback(self, ct: Any, wanted: Any, out: Any, x: Any) -> tuple[Any, ...]:
         return (ct / (x + 1.0),)
 
+    def value_range(self, of: RangeOf, x: Any) -> Range | None:
+        return of(x).signs()
+
 
 class Sqrt(Floating, name="sqrt"):
     """Square root, rounded correctly; NaN below 0. Derivative: 0.5 / sqrt(x), inf at 0."""
@@ -108,10 +124,15 @@ class Sqrt(Floating, name="sqrt"):
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
         return (0.5 / out,)
 
+    def value_range(self, of: RangeOf, x: Any) -> Range | None:
+        a = of(x)
+        return Range(0.0, inf, a.zero if a.low >= 0 else Zero.MAYBE)
+
 
 class Sin(Floating, name="sin"):
     """Sine of x in radians. Derivative: cos(x)."""
 
+    interval = Range(-1.0, 1.0)
     flops = 24
 
     @quiet
@@ -128,6 +149,7 @@ class Sin(Floating, name="sin"):
 class Cos(Floating, name="cos"):
     """Cosine of x in radians. Derivative: -sin(x)."""
 
+    interval = Range(-1.0, 1.0)
     flops = 24
 
     @quiet
@@ -144,6 +166,7 @@ class Cos(Floating, name="cos"):
 class Tanh(Floating, name="tanh"):
     """Hyperbolic tangent. Derivative: 1 - tanh(x) ** 2."""
 
+    interval = Range(-1.0, 1.0)
     flops = 28
 
     @quiet
@@ -163,6 +186,8 @@ class Sigmoid(Floating, name="sigmoid"):
     At x >= 0 it is 1 / (1 + e), below it is e / (1 + e). Derivative: s * (1 - s).
     """
 
+    interval = Range(0.0, 1.0, Zero.NEVER)
+    positive = "always"
     flops = 28
 
     @quiet
@@ -188,6 +213,7 @@ class Erf(Floating, name="erf"):
     Derivative: 2 / sqrt(pi) * exp(-x * x).
     """
 
+    interval = Range(-1.0, 1.0)
     flops = 36
 
     @quiet

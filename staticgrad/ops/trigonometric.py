@@ -8,6 +8,7 @@ few operations round them, within 4 units in the last place. Sine and cosine sta
 from __future__ import annotations
 
 import math
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from staticgrad.ir.expr import Expr, literal, select
 from staticgrad.ir.functional import NUMPY_NAMES, functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.op import Array
+from staticgrad.ir.ranges import Range, RangeOf, Zero
 from staticgrad.ops.cotangent import ZERO, Partial
 from staticgrad.ops.elementwise import Floating, Operand, quiet
 from staticgrad.vecmath.inverse_trigonometric import HALF_PI
@@ -93,6 +95,9 @@ class Atan(Floating, name="atan"):
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
         return (1.0 / (1.0 + x * x),)
 
+    def value_range(self, of: RangeOf, x: Any) -> Range | None:
+        return of(x).signs()
+
 
 class Atan2(Floating, name="atan2"):
     """The angle of the point (x, y) in [-pi, pi], signs of zeros counted; 0 or pi at the origin.
@@ -130,6 +135,7 @@ class Hypot(Floating, name="hypot"):
     Derivatives: x / out and y / out; 0 at the origin.
     """
 
+    interval = Range(0.0, inf, Zero.REACHED)
     kink = "the derivatives at the origin are 0"
     flops = 20
 

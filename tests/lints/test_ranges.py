@@ -9,7 +9,8 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.ir.graph import Graph
-from staticgrad.lints.ranges import Zero, ranges_of
+from staticgrad.ir.ranges import Zero
+from staticgrad.lints.ranges import ranges_of
 
 UNARY = (
     *("absolute", "exp", "log", "sqrt", "square", "sigmoid", "tanh", "negative", "expm1", "log1p"),

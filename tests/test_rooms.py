@@ -1,0 +1,79 @@
+"""What stands where: names of ops only in ops, one meaning for each class name."""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import staticgrad.functions  # noqa: F401 - fills the registry
+from staticgrad.ir.op import registered_ops
+
+ROOT = Path(__file__).parents[1]
+#: Where ops may be named: ops and what is composed of them, and tables of formulas, which are
+#: written with ops as users write them.
+NAMING = ("staticgrad/ops/", "staticgrad/functions/", "passes/rules/", "staticgrad/lints/")
+#: Files beyond these that name ops, each with the reason.
+EXCEPTIONS = {
+    "passes/vector_products.py": "a formula: products with a vector as sums",
+    "staticgrad/eager/shortcuts.py": "the operators of tensors, each bound to its op by hand",
+}
+
+
+@cache
+def trees() -> dict[str, ast.Module]:
+    return {
+        path.relative_to(ROOT).as_posix(): ast.parse(path.read_text("utf-8"))
+        for package in ("staticgrad", "passes")
+        for path in sorted((ROOT / package).rglob("*.py"))
+    }
+
+
+def ops_named_in(tree: ast.Module) -> Iterator[str]:
+    """Classes of ops that a file imports, and names of ops that it compares ``op.name`` with."""
+    ops = registered_ops()
+    classes = {(op.__module__, op.__name__) for op in ops.values() if op.name not in LEAVES}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            yield from (a.name for a in node.names if (node.module, a.name) in classes)
+        if isinstance(node, ast.Compare) and ast.unparse(node.left).endswith("op.name"):
+            text = [n.value for n in ast.walk(node) if isinstance(n, ast.Constant)]
+            yield from (name for name in text if name in ops.keys() - LEAVES)
+
+
+#: The ops that a graph itself knows.
+LEAVES = {"input", "parameter", "constant"}
+
+
+def test_ops_are_named_in_ops_and_formulas_only():
+    naming = {
+        path: sorted(set(ops_named_in(tree)))
+        for path, tree in trees().items()
+        if not path.startswith(NAMING)
+    }
+    found = {path: names for path, names in naming.items() if names}
+    assert {path: names for path, names in found.items() if path not in EXCEPTIONS} == {}
+    assert EXCEPTIONS.keys() == found.keys(), "an exception that is none any more"
+
+
+def test_the_search_for_names_of_ops_finds_them():
+    text = "from staticgrad.ops.reduce import Sum\nfound = node.op.name in ('mul', 'input')"
+    assert sorted(ops_named_in(ast.parse(text))) == ["Sum", "mul"]
+
+
+def test_ranges_are_read_of_ops_alone():
+    """The analysis of ranges names no op, although lints may."""
+    assert sorted(ops_named_in(trees()["staticgrad/lints/ranges.py"])) == []
+    assert sorted(ops_named_in(trees()["staticgrad/ir/ranges.py"])) == []
+
+
+def class_names() -> dict[str, list[str]]:
+    """Class name -> the files that define one of that name at their top level."""
+    found = defaultdict(list)
+    for path, tree in trees().items():
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef):
+                found[node.name].append(path)
+    return dict(found)
