@@ -14,6 +14,7 @@ from itertools import product
 from math import prod
 from typing import Final
 
+from staticgrad.codegen.abreast import write_decode
 from staticgrad.codegen.expressions import VECTOR, Lines, Unit, element, number, total
 from staticgrad.codegen.stages import (
     LEVELS,
@@ -21,7 +22,6 @@ from staticgrad.codegen.stages import (
     Loop,
     combine,
     scope_for,
-    write_decode,
     write_fold,
     write_push,
     write_store,

@@ -202,7 +202,11 @@ class Scope:
 
     ``inner`` names the loop axes inside the nest: what depends on none of them goes to ``before``.
     ``base`` gives an operand's element offset (source text) from the loops outside the vector axis,
-    ``position`` the source of a loop axis' current index.
+    ``position`` the source of a loop axis' current index, ``result`` the variable of a statement's,
+    ``access`` the place of an access.
+
+    Of rows that are computed side by side, each has a scope. What ``apart`` does not tell apart is
+    written in that of the ``first`` row alone, where the others find it.
     """
 
     lanes: int
@@ -212,6 +216,10 @@ class Scope:
     base: Callable[[Access], str]
     position: Callable[[str], str]
     unit: Unit
+    result: Callable[[str], str] = str
+    access: Callable[[Access], Access] = lambda access: access
+    apart: Callable[[Expr], bool] = lambda _: True
+    first: Scope | None = None
     mask: str = "m"
     vector_refs: frozenset[str] = frozenset()
     moved: dict[str, frozenset[str]] = field(
@@ -221,6 +229,11 @@ class Scope:
     broadcasts: dict[str, str] = field(default_factory=dict)
     masks: dict[tuple[str, bool], str] = field(default_factory=dict)
     _depends: dict[Expr, frozenset[str]] = field(default_factory=dict)
+    _own: set[Expr] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        if self.first is not None:
+            self.broadcasts, self.masks = self.first.broadcasts, self.first.masks
 
     def depends(self, expr: Expr) -> frozenset[str]:
         """The inner loop axes that an expression varies along."""
@@ -232,15 +245,27 @@ class Scope:
     def emit(self, roots: Iterable[Expr]) -> None:
         """Write lines for everything that ``roots`` need."""
         for expr in postorder(roots):
-            if expr in self._depends:
+            if expr in self._depends or self._is_shared(expr):
                 continue
             self._depends[expr] = self._own_axes(expr).union(*(self._depends[a] for a in expr.args))
             if expr.op == "literal":
                 continue
             if expr.op == "ref":
-                self.names[expr] = str(expr.attribute)
+                self.names[expr] = self.result(str(expr.attribute))
                 continue
             self._write(expr)
+
+    def _is_shared(self, expr: Expr) -> bool:
+        """Whether the first row has the value already: then this one takes it from there."""
+        if self.first is None:
+            return False
+        if self.apart(expr) or any(a in self._own for a in expr.args):
+            self._own.add(expr)
+            return False
+        self._depends[expr] = self.first._depends[expr]
+        if expr in self.first.names:
+            self.names[expr] = self.first.names[expr]
+        return True
 
     def _own_axes(self, expr: Expr) -> frozenset[str]:
         if expr.op == "load":
@@ -249,7 +274,7 @@ class Scope:
         if expr.op == "index":
             return frozenset({str(expr.attribute)}) & self.inner
         if expr.op == "ref":
-            name = str(expr.attribute)
+            name = self.result(str(expr.attribute))
             return (
                 frozenset({VECTOR}) if name in self.vector_refs else self.moved.get(name, NOWHERE)
             )
@@ -300,8 +325,8 @@ class Scope:
         return f"iota{self.lanes}({at})" if vector else f"i64x1({at})"
 
     def _load(self, expr: Expr, vector: bool, lines: Lines) -> str:
-        access = expr.attribute
-        assert isinstance(access, Access)
+        assert isinstance(expr.attribute, Access)
+        access = self.access(expr.attribute)
         indices = expr.args[: len(access.gather)]
         where = self.place(access, indices, vector)
         if not vector and not access.bounded:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from staticgrad.codegen.abreast import write_decode
 from staticgrad.codegen.expressions import (
     VECTOR,
     Lines,
@@ -19,7 +20,7 @@ from staticgrad.codegen.expressions import (
     scaled,
     total,
 )
-from staticgrad.codegen.stages import base_text, scope_for, write_decode, write_store
+from staticgrad.codegen.stages import base_text, scope_for, write_store
 from staticgrad.ir.kernel import GEMM_BLOCK, GEMM_ROWS, Kernel
 from staticgrad.ir.kernel_stages import Gemm, gemm_columns
 

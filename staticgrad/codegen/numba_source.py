@@ -6,16 +6,18 @@ the kernel cache is keyed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
+from staticgrad.codegen.abreast import write_own_rows, write_places
 from staticgrad.codegen.columns import write_columns
 from staticgrad.codegen.expressions import Lines, Unit, element
 from staticgrad.codegen.gemm import write_gemm
 from staticgrad.codegen.groups import write_group, write_group_length
 from staticgrad.codegen.sorting import write_sort
-from staticgrad.codegen.stages import Loop, write_decode, write_map, write_scalar
+from staticgrad.codegen.stages import Loop, write_map, write_scalar
 from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.kernel_stages import Columns, Gemm, Map, Scalar, Sort
+from staticgrad.ir.kernel_stages import Axis, Columns, Gemm, Map, Scalar, Sort
 
 
 def render(kernel: Kernel) -> str:
@@ -30,46 +32,60 @@ def render(kernel: Kernel) -> str:
         out.add(f"{operand.name} = ptr_{element(operand.dtype)}(t[{word}])")
     for word, argument in enumerate(kernel.arguments, len(kernel.operands)):
         out.add(f"{argument} = t[{word}]")
+    if kernel.abreast > 1:
+        write_own_rows(kernel, out)
     if kernel.outer == "lanes":
         _write_stages(kernel, out, Loop("begin", "end"), unit)
     elif kernel.outer == "groups":
         write_group_length(kernel, out)
         out.add("for o in range(begin, end):")
         group = Lines()
-        write_group(kernel, group, partial(_write_rows, kernel, unit))
+        rows = kernel.axes[len(kernel.axes) - kernel.grouped :]
+        write_group(kernel, group, partial(_write_rows, kernel, unit, rows, "row_at"))
         out.extend(group, 1)
-    else:
+    elif kernel.outer == "tiles":
         out.add("for o in range(begin, end):")
         inner = Lines(2)
-        if kernel.outer == "tiles":
-            gemm = kernel.stages[0]
-            assert isinstance(gemm, Gemm)
-            write_gemm(kernel, gemm, inner, unit)
-        else:
-            write_decode(inner, "o", kernel.axes)
-            _write_stages(kernel, inner, None, unit)
+        gemm = kernel.stages[0]
+        assert isinstance(gemm, Gemm)
+        write_gemm(kernel, gemm, inner, unit)
         out.lines += inner.lines
+    else:
+        _write_rows(kernel, unit, kernel.axes, "o", out, "begin", "end")
     head = "def kernel(t, begin, end):"
     return "\n\n\n".join([*unit.helpers.values(), "\n".join([head, *out.lines])]) + "\n"
 
 
-def _write_rows(kernel: Kernel, unit: Unit, out: Lines, start: str, stop: str) -> None:
-    """Every stage for each of the rows of a group."""
-    out.add(f"for grouped_row in range({start}, {stop}):")
-    inner = Lines()
-    write_decode(inner, "grouped_row", kernel.axes[len(kernel.axes) - kernel.grouped :])
-    _write_stages(kernel, inner, None, unit)
-    out.extend(inner, 1)
+def _write_rows(
+    kernel: Kernel, unit: Unit, axes: Sequence[Axis], at: str, out: Lines, start: str, stop: str
+) -> None:
+    """Every stage for the rows along ``axes``, some side by side, and what is left one by one.
+
+    ``at`` is the variable of a row's flat number, which goes from ``start`` to ``stop``.
+    """
+    runs = [(1, start, stop)]
+    if kernel.abreast > 1:
+        whole = f"({stop} - {start}) // {kernel.abreast} * {kernel.abreast}"
+        out.add(f"whole_rows = {start} + {whole}")
+        runs = [(kernel.abreast, start, "whole_rows"), (1, "whole_rows", stop)]
+    for count, first, last in runs:
+        out.add(f"for {at} in range({first}, {last}{f', {count}' if count > 1 else ''}):")
+        inner = Lines()
+        write_places(inner, at, axes, count)
+        _write_stages(kernel, inner, None, unit, count)
+        out.extend(inner, 1)
 
 
-def _write_stages(kernel: Kernel, out: Lines, loop: Loop | None, unit: Unit) -> None:
+def _write_stages(
+    kernel: Kernel, out: Lines, loop: Loop | None, unit: Unit, abreast: int = 1
+) -> None:
     for stage in kernel.stages:
         match stage:
             case Map(axis=axis):
-                write_map(kernel, stage, out, loop or Loop("0", str(axis.extent)), unit)
+                write_map(kernel, stage, out, loop or Loop("0", str(axis.extent)), unit, abreast)
             case Columns(axis=axis):
                 write_columns(kernel, stage, out, loop or Loop("0", str(axis.extent)), unit)
             case Scalar():
-                write_scalar(kernel, stage, out, unit)
+                write_scalar(kernel, stage, out, unit, abreast)
             case Sort():
                 write_sort(kernel, stage, out, unit)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from staticgrad.codegen.abreast import renamed, scopes_abreast
 from staticgrad.codegen.expressions import (
     VECTOR,
     Lines,
@@ -34,6 +35,7 @@ from staticgrad.ir.kernel_stages import (
     Map,
     Scalar,
     Search,
+    Statement,
     Store,
     roots,
 )
@@ -89,23 +91,23 @@ def combine(combiner: Combiner, a: str, b: str) -> str:
 # -- Map ------------------------------------------------------------------------------------------
 
 
-def write_map(kernel: Kernel, stage: Map, out: Lines, loop: Loop, unit: Unit) -> None:
+def write_map(
+    kernel: Kernel, stage: Map, out: Lines, loop: Loop, unit: Unit, abreast: int = 1
+) -> None:
     """The vector loop of a Map; its accumulations become one-lane variables of their names."""
     lanes = kernel.lanes
     body = Lines()
     inner = [axis.name for axis in stage.loops]
     scope = scope_for(kernel, inner, Lines(), body, unit, lanes)
-    sums = [s for s in stage.body if isinstance(s, Accumulate)]
+    scopes = scopes_abreast(kernel, scope, abreast)
+    added = [s for s in stage.body if isinstance(s, Accumulate)]
+    sums = [renamed(s, row) for s in added for row in range(abreast)]
     for statement in stage.body:
-        match statement:
-            case Store():
-                write_store(scope, statement)
-            case Accumulate():
-                _write_lane_step(scope, statement)
-            case ColumnAccumulate():
-                _write_column_step(scope, statement)
-            case Check() | Search():
-                _write_lookup(scope, statement)
+        if isinstance(statement, ColumnAccumulate):
+            _write_column_step(scopes, statement)
+            continue
+        for row, own in enumerate(scopes):
+            _write_statement(own, statement, row)
     before, split = scope.before, _pays_to_split(body, unit)
     out.extend(before)
     if stage.rows:
@@ -114,6 +116,19 @@ def write_map(kernel: Kernel, stage: Map, out: Lines, loop: Loop, unit: Unit) ->
         write_loops(out, stage.rows, rows)
         return
     _write_row(out, loop, lanes, body, sums, split)
+
+
+def _write_statement(scope: Scope, statement: Statement, row: int) -> None:
+    """A statement for the row of a number, among those side by side."""
+    match statement:
+        case Store():
+            write_store(scope, statement)
+        case Accumulate():
+            _write_lane_step(scope, renamed(statement, row))
+        case Check():
+            _write_lookup(scope, renamed(statement, row))
+        case Search():
+            _write_lookup(scope, renamed(statement, row))
 
 
 def _write_row(
@@ -196,14 +211,16 @@ def _write_lane_step(scope: Scope, statement: Accumulate) -> None:
         scope.body.add(f"{statement.name}_a = {combine(combiner, f'{statement.name}_a', part)}")
 
 
-def _write_column_step(scope: Scope, statement: ColumnAccumulate) -> None:
-    """Fold one vector of a row into the accumulators of its columns, which scratch holds."""
-    scope.emit(roots(statement))
-    name, lanes = f"{statement.partials}_a", scope.lanes
-    scope.body.add(f"{name} = load{lanes}({statement.scratch}, {VECTOR})")
-    grown = combine(COMBINERS[statement.kind], name, scope.vector(statement.value))
-    scope.body.add(f"{name} = {grown}")
-    scope.body.add(f"store{lanes}({statement.scratch}, {VECTOR}, {name})")
+def _write_column_step(scopes: Sequence[Scope], statement: ColumnAccumulate) -> None:
+    """Fold one vector of each row into the accumulators of its columns, which scratch holds."""
+    for scope in scopes:
+        scope.emit(roots(statement))
+    name, lanes, body = f"{statement.partials}_a", scopes[0].lanes, scopes[0].body
+    body.add(f"{name} = load{lanes}({statement.scratch}, {VECTOR})")
+    for scope in scopes:
+        grown = combine(COMBINERS[statement.kind], name, scope.vector(statement.value))
+        body.add(f"{name} = {grown}")
+    body.add(f"store{lanes}({statement.scratch}, {VECTOR}, {name})")
 
 
 def _write_blocked_loop(
@@ -302,7 +319,7 @@ def write_loops(out: Lines, axes: Sequence[Axis], body: Lines) -> None:
 def write_store(scope: Scope, statement: Store) -> None:
     """A vector store: contiguous, strided or scattered; with ``add``, onto what is there."""
     scope.emit(roots(statement))
-    access = statement.access
+    access = scope.access(statement.access)
     value = scope.vector(statement.value)
     kind, lanes_at = scope.addressing(access, statement.indices)
     where = scope.place(access, statement.indices, vector=True)
@@ -319,6 +336,7 @@ def write_store(scope: Scope, statement: Store) -> None:
 
 
 def _write_lookup(scope: Scope, lookup: Check | Search) -> None:
+    """``lookup`` has the name of its row."""
     scope.emit(roots(lookup))
     if isinstance(lookup, Search):
         write_search(scope, lookup)
@@ -369,31 +387,27 @@ def _write_vector_check(scope: Scope, check: Check) -> None:
 # -- Scalar ---------------------------------------------------------------------------------------
 
 
-def write_scalar(kernel: Kernel, stage: Scalar, out: Lines, unit: Unit) -> None:
-    """Statements once per outer iteration, on one lane."""
-    scope = scope_for(kernel, [], out, out, unit, 1)
+def write_scalar(kernel: Kernel, stage: Scalar, out: Lines, unit: Unit, abreast: int = 1) -> None:
+    """Statements once per row, on one lane."""
+    scopes = scopes_abreast(kernel, scope_for(kernel, [], out, out, unit, 1), abreast)
     for statement in stage.body:
-        scope.emit(roots(statement))
-        match statement:
-            case Store(access=access, indices=indices):
-                where, value = scope.place(access, indices, False), scope.one(statement.value)
-                mask = f", {scope.guard(access, False, out)}" if access.bounded else ""
-                verb = "" if mask else "1"
-                if statement.add:
-                    value = f"load{verb}({access.operand}, {where}{mask}) + {value}"
-                out.add(f"store{verb}({access.operand}, {where}, {value}{mask})")
-            case Keep(name=name, value=kept):
-                out.add(f"{name} = {scope.one(kept)}")
-            case Check():
-                _write_uniform_check(scope, statement)
+        for row, scope in enumerate(scopes):
+            scope.emit(roots(statement))
+            match statement:
+                case Store():
+                    _write_one(scope, statement)
+                case Keep(value=kept):
+                    out.add(f"{renamed(statement, row).name} = {scope.one(kept)}")
+                case Check():
+                    _write_uniform_check(scope, renamed(statement, row))
 
 
-def write_decode(out: Lines, flat: str, axes: Sequence[Axis]) -> None:
-    """The positions along ``axes`` from their flat C-order number."""
-    rest = flat
-    for axis in reversed(axes[1:]):
-        out.add(f"{axis.name} = {rest} % {axis.extent}")
-        out.add(f"rest_{axis.name} = {rest} // {axis.extent}")
-        rest = f"rest_{axis.name}"
-    if axes:
-        out.add(f"{axes[0].name} = {rest}")
+def _write_one(scope: Scope, statement: Store) -> None:
+    """A store of one lane."""
+    access, out = scope.access(statement.access), scope.body
+    where, value = scope.place(access, statement.indices, False), scope.one(statement.value)
+    mask = f", {scope.guard(access, False, out)}" if access.bounded else ""
+    verb = "" if mask else "1"
+    if statement.add:
+        value = f"load{verb}({access.operand}, {where}{mask}) + {value}"
+    out.add(f"store{verb}({access.operand}, {where}, {value}{mask})")

@@ -15,7 +15,7 @@ One call runs outer iterations ``[begin, end)``. What is counted is ``Kernel.out
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Final, Literal
@@ -56,6 +56,10 @@ from staticgrad.types.size_hints import hint_value
 GEMM_ROWS: Final = 96
 #: Elements that one group of outer iterations covers, so that claiming a group costs nothing.
 GRAIN_ELEMENTS: Final = 16384
+#: Rows side by side, at most: their values are to stay in registers.
+MOST_ABREAST: Final = 16
+#: Where an operand is stored to: the loops around it by name, and the place.
+Places = list[tuple[dict[str, Axis], Access]]
 #: A Gemm element is one FMA chain per this many k; partial results are added in ascending order.
 GEMM_BLOCK: Final = 4096
 
@@ -70,6 +74,7 @@ class Kernel:
     stages: tuple[Stage, ...]
     serial: bool = False  # iterations run in order, in one group (scatter with duplicates)
     grouped: int = 0  # of the outer axes the last ones, whose rows are taken in groups
+    abreast: int = 1  # rows that stages take side by side; no bit depends on it
 
     @cached_property
     def text(self) -> str:
@@ -188,24 +193,40 @@ class Kernel:
                     assert isinstance(stage, Sort)
                     extents = (_extent(stage.axis, values), _extent(stage.kept, values))
                     found[statement.scratch] = order_words(statement.key.dtype, *extents)
-        own = {operand.name for operand in self.operands if operand.mode == "scratch"}
-        for axes, access in self._stored_along() if own else ():
-            if access.operand in own:
+        for operand, places in self._scratch_places().items():
+            count = self.abreast if operand in self.own_rows else 1
+            for axes, access in places:
                 last: Size = 0
                 for name, stride in access.strides:
                     last = last + (_extent(axes[name], values) - 1) * _number(stride, values)
                 for place in access.positions:
                     last = last + _farthest(place, axes, values) * _number(place.stride, values)
-                found[access.operand] = maximum(found.get(access.operand, 0), last + 1)
+                found[operand] = maximum(found.get(operand, 0), count * (last + 1))
         return found
 
-    def _stored_along(self) -> Iterator[tuple[dict[str, Axis], Access]]:
-        """Where stages store, with the loops around each place."""
-        for stage in self.stages:
+    @cached_property
+    def own_rows(self) -> dict[str, Places]:
+        """The scratch operands that each row uses anew, with where they are stored to.
+
+        Rows side by side have as many of them, one behind the other.
+        """
+        found = self._scratch_places()
+        outer = [axis.name for axis in self.axes]
+        return {
+            operand: places
+            for operand, places in found.items()
+            if all(access.stride(axis) == 0 for _, access in places for axis in outer)
+        }
+
+    def _scratch_places(self) -> dict[str, Places]:
+        own = {operand.name for operand in self.operands if operand.mode == "scratch"}
+        found: dict[str, Places] = {}
+        for stage in self.stages if own else ():
             axes = {a.name: a for a in (*self.axes, *store_loops(stage))}
             for statement in statements(stage):
-                if isinstance(statement, Store):
-                    yield axes, statement.access
+                if isinstance(statement, Store) and statement.access.operand in own:
+                    found.setdefault(statement.access.operand, []).append((axes, statement.access))
+        return found
 
     def operand(self, name: str) -> Operand:
         """The operand called ``name``."""

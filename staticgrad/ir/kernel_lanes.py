@@ -1,4 +1,5 @@
-"""What a kernel must keep because the iterations of a stage's vector loop run side by side."""
+"""What a kernel must keep because iterations run side by side: those of a stage's vector loop, and
+rows that a kernel takes together."""
 
 from __future__ import annotations
 
@@ -6,11 +7,12 @@ from collections.abc import Iterable, Set
 
 from staticgrad.ir.expr import Access, Expr, postorder
 from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.kernel_bodies import accesses_of, bodies, broken, shown
+from staticgrad.ir.kernel_bodies import accesses, accesses_of, bodies, broken, shown
 from staticgrad.ir.kernel_stages import (
     Check,
     Columns,
     Gemm,
+    Map,
     Order,
     Scalar,
     Search,
@@ -73,6 +75,41 @@ def lanes_read_apart(kernel: Kernel) -> None:
                     broken(kernel, "a lane reads where others store", access_text(access))
             if isinstance(statement, Store):
                 before.add(statement.access.operand)
+
+
+def rows_stand_apart(kernel: Kernel) -> None:
+    """Rows side by side have maps and scalars only, run in any order, and touch of what they store
+    their own elements alone: it moves along every outer loop, or each has a scratch of its own."""
+    if kernel.abreast == 1:
+        return
+    if not kernel.axes or kernel.serial:
+        broken(kernel, "there are no rows to take side by side")
+    for stage in kernel.stages:
+        if not isinstance(stage, Map | Scalar):
+            broken(kernel, f"a {type(stage).__name__.lower()} takes no rows side by side")
+    stored = _stored_apart(kernel)
+    for access, _ in accesses(kernel):
+        strides = _outer_strides(kernel, access)
+        if stored.get(access.operand, strides) != strides:
+            broken(kernel, "a row reads or writes where others store", access_text(access))
+
+
+def _outer_strides(kernel: Kernel, access: Access) -> tuple[str | int, ...]:
+    return tuple(access.stride(axis.name) for axis in kernel.axes)
+
+
+def _stored_apart(kernel: Kernel) -> dict[str, tuple[str | int, ...]]:
+    """How what is stored moves along the outer loops, by operand."""
+    modes = {operand.name: operand.mode for operand in kernel.operands}
+    found: dict[str, tuple[str | int, ...]] = {}
+    for body in bodies(kernel):
+        for statement in body.statements:
+            if isinstance(statement, Store):
+                name, strides = statement.access.operand, _outer_strides(kernel, statement.access)
+                if not all(strides) and (modes[name] != "scratch" or any(strides)):
+                    broken(kernel, "rows side by side store to one element", shown(statement))
+                found[name] = strides
+    return found
 
 
 def _follows(access: Access, axis: str, stored: Iterable[Access]) -> bool:

@@ -64,6 +64,7 @@ class KernelReader(ExpressionReader):
         name = "" if self.texts[self.at] == "(" and not named else self.name("the kernel's name")
         self.listed(self._operand, self._argument, "kernel")
         axes, grouped = self._outer() if self.accept("over") else ((), 0)
+        abreast = self.integer("how many rows") if axes and self.accept("by") else 1
         self.expect("{", "the kernel's signature")
         stages: list[Stage] = []
         while not self.accept("}"):
@@ -72,7 +73,7 @@ class KernelReader(ExpressionReader):
             self.fail("a kernel needs a stage", self.at - 1)
         operands = tuple(self._operands.values())
         arguments = tuple(self._arguments)
-        return name, Kernel(operands, arguments, axes, tuple(stages), serial, grouped)
+        return name, Kernel(operands, arguments, axes, tuple(stages), serial, grouped, abreast)
 
     def _outer(self) -> tuple[tuple[Axis, ...], int]:
         """``i0: n0, groups of i1: n1``: the outer loops, and how many are grouped."""

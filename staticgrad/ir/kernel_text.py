@@ -25,7 +25,8 @@ accumulations in an inner ``rows i0: n0 { ... }``, or ``lanes i0: n0 { ... }`` w
 lane rule. A Gemm starts with ``@acc: f32 = sum p0[...] * p1[...]``. A Sort is
 ``keys j: n0 { ... @at: i64 = order %3 in p4 }`` and then ``kept j: n1 { stores }``. Rows that are
 taken in groups are ``over i0: n0, groups of i1: n1``; in their maps stands
-``column sum %3 to p5 in p6``. A scalar stage may keep a number: ``@r1: f32 = keep %4``.
+``column sum %3 to p5 in p6``. ``over i0: n0 by 4`` takes four rows side by side. A scalar stage may
+keep a number: ``@r1: f32 = keep %4``.
 ``kernel_parser`` reads the text back; this module only writes, also what a verifier would refuse.
 """
 
@@ -87,12 +88,12 @@ def signature(kernel: Kernel, name: str = "") -> str:
 
 
 def _outer(kernel: Kernel) -> str:
-    """``i0: n0, groups of i1: n1, i2: n2``."""
+    """``i0: n0, groups of i1: n1, i2: n2 by 4``."""
     apart = len(kernel.axes) - kernel.grouped
     parts = [_axes(kernel.axes[:apart])] if apart else []
     if kernel.grouped:
         parts.append(f"groups of {_axes(kernel.axes[apart:])}")
-    return ", ".join(parts)
+    return ", ".join(parts) + (f" by {kernel.abreast}" if kernel.abreast != 1 else "")
 
 
 def _body(kernel: Kernel) -> Iterator[str]:

@@ -14,9 +14,9 @@ from typing import Final
 
 from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.expr import Access, Expr
-from staticgrad.ir.kernel import Kernel
+from staticgrad.ir.kernel import MOST_ABREAST, Kernel
 from staticgrad.ir.kernel_bodies import accesses, accesses_of, bodies, broken, shown, unseen
-from staticgrad.ir.kernel_lanes import lanes_read_apart, lanes_store_apart
+from staticgrad.ir.kernel_lanes import lanes_read_apart, lanes_store_apart, rows_stand_apart
 from staticgrad.ir.kernel_names import PRODUCT, misnamed
 from staticgrad.ir.kernel_stages import (
     Accumulate,
@@ -62,6 +62,8 @@ def stages_fit_together(kernel: Kernel) -> None:
         broken(kernel, f"{kernel.grouped} of {len(kernel.axes)} outer loops are grouped")
     if kernel.grouped and kernel.serial:
         broken(kernel, "iterations that run in order are not grouped")
+    if not 1 <= kernel.abreast <= MOST_ABREAST:
+        broken(kernel, f"{kernel.abreast} rows stand side by side")
     for stage in kernel.stages:
         if (len(kernel.stages) > 1 or kernel.grouped) and isinstance(stage, Gemm | Sort):
             shared = "other stages" if len(kernel.stages) > 1 else "groups of rows"
@@ -425,6 +427,7 @@ CHECKS: Final[tuple[Callable[[Kernel], None], ...]] = (
     memory_is_typed,
     results_come_first,
     lanes_store_apart,
+    rows_stand_apart,
     columns_stand_alone,
     modes_are_kept,
     lanes_read_apart,

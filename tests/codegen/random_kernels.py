@@ -266,13 +266,15 @@ def random_kernel(seed: int) -> Kernel:
     outer = ("i0",) if random.random() < 0.85 else ()
     made = _Maker(random, bool(outer) and random.random() < 0.4)
     stages: list[Stage] = []
+    abreast = random.choice((1, 1, 2, 3, 4)) if outer else 1
+    kinds = (made.map, made.map, made.map, made.scalar, *((made.columns,) * (abreast == 1)))
     for _ in range(random.choice((1, 2, 2, 3, 3, 4))):
-        kind = random.choice((made.map, made.map, made.map, made.scalar, made.columns))
+        kind = random.choice(kinds)
         made.shared.clear()
         stages.append(kind(outer))
     axes = (Axis("i0", ROWS),) if outer else ()
     kernel = Kernel(tuple(made.operands), (ROWS, COLUMNS, DEEP), axes, tuple(stages))
-    return _without_idle(replace(kernel, grouped=int(made.grouped)))
+    return _without_idle(replace(kernel, grouped=int(made.grouped), abreast=abreast))
 
 
 def _without_idle(kernel: Kernel) -> Kernel:

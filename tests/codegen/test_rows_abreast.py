@@ -1,0 +1,86 @@
+"""Rows that a kernel takes side by side: no byte depends on how many, and what would is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from staticgrad.codegen.numba_source import render
+from staticgrad.errors import VerifyError
+from staticgrad.ir.kernel_parser import parse_kernel
+from staticgrad.ir.verify_kernel import verify_kernel
+from tests.native.support import MODES, Mode, assert_same, call
+
+#: Softmax of rows over two outer loops, its exponentials in a row of scratch; p3: a total of each.
+SOFTMAX = """\
+kernel(p0: in f32, p1: scratch f32, p2: out f32, p3: out f32, p4: in f32; n0, n1, n2, n3)\
+ over i0: n0, i1: n1 {
+  map j: n2 {
+    %0: f32 = load p0[i0*n3 + i1*n2 + j]
+    @r0: f32 = max %0
+  }
+  map j: n2 {
+    %1: f32 = load p0[i0*n3 + i1*n2 + j]
+    %2: f32 = sub %1, @r0
+    %3: f32 = exp %2
+    store p1[j] = %3
+    @r1: f32 = sum %3
+  }
+  scalar {
+    store p3[i0*n1 + i1] = @r1
+    %4: f32 = div f32(1.0), @r1
+    @r2: f32 = keep %4
+  }
+  map j: n2 {
+    %5: f32 = load p1[j]
+    %6: f32 = mul %5, @r2
+    %7: f32 = load p4[j]
+    %8: f32 = mul %6, %7
+    store p2[i0*n3 + i1*n2 + j] = %8
+  }
+}
+"""
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_no_byte_depends_on_how_many_rows_stand_abreast(mode: Mode) -> None:
+    a, b, c = 3, 5, 37
+    rng = np.random.default_rng(0)
+    x, weights = rng.normal(size=(a, b, c)).astype("f4"), rng.normal(size=c).astype("f4")
+    wanted = None
+    for abreast in (1, 2, 3):
+        kernel = replace(parse_kernel(SOFTMAX), abreast=abreast)
+        verify_kernel(kernel)
+        assert parse_kernel(str(kernel)) == kernel
+        sizes = (a, b, c, b * c)
+        own = np.full(int(kernel.room(sizes)["p1"]), np.nan, "f4")  # type: ignore[call-overload]
+        assert own.size == abreast * c
+        made, sums = np.empty_like(x), np.empty((a, b), "f4")
+        call(render(kernel), [x, own, made, sums, weights], list(sizes), 0, 7, mode=mode)
+        call(render(kernel), [x, own, made, sums, weights], list(sizes), 7, a * b, mode=mode)
+        wanted = wanted or (made, sums)
+        assert_same(made, wanted[0], f"{abreast} rows")
+        assert_same(sums, wanted[1], f"{abreast} rows")
+    e = np.exp(x.astype("f8") - x.max(-1, keepdims=True))
+    np.testing.assert_allclose(made, e / e.sum(-1, keepdims=True) * weights, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "headline"),
+    [
+        ("i1: n1 {", "i1: n1 by 0 {", "0 rows stand side by side"),
+        ("i1: n1 {", "i1: n1 by 17 {", "17 rows stand side by side"),
+        ("kernel(", "serial kernel(", "no rows to take side by side"),
+        ("store p2[i0*n3 + i1*n2 + j]", "store p2[i1*n2 + j]", "store to one element"),
+        ("store p1[j]", "store p1[i1*n2 + j]", "store to one element"),
+        ("%5: f32 = load p1[j]", "%5: f32 = load p1[i1*n2 + j]", "where others store"),
+        ("%7: f32 = load p4[j]", "%7: f32 = load p2[j]", "where others store"),
+    ],
+)
+def test_rows_that_meet_are_refused(old: str, new: str, headline: str) -> None:
+    text = SOFTMAX if "by" in new else SOFTMAX.replace("i1: n1 {", "i1: n1 by 2 {")
+    text = text.replace(old, new)
+    with pytest.raises(VerifyError, match=headline):
+        verify_kernel(parse_kernel(text))
