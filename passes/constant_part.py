@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from passes.dce import DeadNodes
 from passes.marks import without_marks
-from staticgrad.ir.forms import Reshape, Same, View
+from staticgrad.ir.forms import ReshapeForm, Same, View
 from staticgrad.ir.graph import Constant, Graph, Input, Node, ParameterLeaf, Symbolic
 from staticgrad.types.constant import ArrayData
 
@@ -101,7 +101,7 @@ def _is_literal(node: Node) -> bool:
 
 
 def _is_free(node: Node) -> bool:
-    return isinstance(node.form, View | Same | Reshape)
+    return isinstance(node.form, View | Same | ReshapeForm)
 
 
 def _nbytes(value: Symbolic) -> int:

@@ -18,14 +18,14 @@ from staticgrad.types.tensor import Shape, c_strides
 
 
 @dataclass(frozen=True)
-class Layout:
+class Strided:
     """Element ``offset + sum(index * stride)`` of a buffer, in elements."""
 
     offset: Size
     strides: Shape
 
     @classmethod
-    def contiguous(cls, shape: Shape) -> Layout:
+    def contiguous(cls, shape: Shape) -> Strided:
         """C order from the buffer's first element."""
         return _contiguous(shape)
 
@@ -36,7 +36,7 @@ class Layout:
             for extent, stride, wanted in zip(shape, self.strides, c_strides(shape), strict=True)
         )
 
-    def viewed(self, view: View, rank: int) -> Layout:
+    def viewed(self, view: View, rank: int) -> Strided:
         """The layout of a view's result, which has ``rank`` axes."""
         strides: list[Size] = [0] * rank
         offset = self.offset
@@ -44,14 +44,14 @@ class Layout:
             offset = offset + axis.start * stride
             if axis.source is not None:
                 strides[axis.source] = strides[axis.source] + axis.step * stride
-        return Layout(offset, tuple(strides))
+        return Strided(offset, tuple(strides))
 
-    def region(self, region: Region) -> Layout:
+    def region(self, region: Region) -> Strided:
         """Where an operand lands inside a result of this layout."""
         offset = self.offset
         for start, stride in zip(region.starts, self.strides, strict=True):
             offset = offset + start * stride
-        return Layout(
+        return Strided(
             offset, tuple(step * s for step, s in zip(region.steps, self.strides, strict=True))
         )
 
@@ -64,19 +64,19 @@ class Layout:
         )
         return (*(0,) * missing, *stretched)
 
-    def reshaped(self, old: Shape, new: Shape) -> Layout | None:
+    def reshaped(self, old: Shape, new: Shape) -> Strided | None:
         """The layout under another shape of the same elements; None where that takes a copy.
 
         Walks both shapes in parallel, matching runs of axes of equal size (as NumPy does for
         views), on symbolic sizes: what cannot be proven is a copy.
         """
         strides = _reshaped(self.strides, old, new)
-        return None if strides is None else Layout(self.offset, strides)
+        return None if strides is None else Strided(self.offset, strides)
 
 
 @lru_cache(maxsize=1024)
-def _contiguous(shape: Shape) -> Layout:
-    return Layout(0, c_strides(shape))
+def _contiguous(shape: Shape) -> Strided:
+    return Strided(0, c_strides(shape))
 
 
 @lru_cache(maxsize=1024)

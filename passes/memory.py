@@ -17,10 +17,10 @@ from passes.order import Order, candidate_orders
 from passes.remat.base import Policy, Problem
 from passes.remat.front import Point, front, lowest
 from passes.remat.store_all import StoreAll
-from passes.timeline import Layout, Placed, Timeline
+from passes.timeline import ArenaLayout, Placed, Timeline
 from staticgrad.analysis.budget_error import over_budget
 from staticgrad.analysis.cost import all_seconds
-from staticgrad.analysis.liveness import Extents, Flow, Numbers
+from staticgrad.analysis.liveness import Extents, Flow, SizeNumbers
 from staticgrad.analysis.lookups import failing_checks
 from staticgrad.analysis.plan_check import lower_bound
 from staticgrad.analysis.repeats import Repeats
@@ -105,7 +105,9 @@ class Planner:
         wanting = f"policy {self.policy.name or self.policy!r} proposed nothing that needs fewer"
         return replace(made, remark=f"nothing is computed again: {wanting} bytes")
 
-    def _chosen(self, sizes: Mapping[str, int], numbers: Numbers, staged: frozenset[int]) -> Point:
+    def _chosen(
+        self, sizes: Mapping[str, int], numbers: SizeNumbers, staged: frozenset[int]
+    ) -> Point:
         """The policy's plan, or the front's cheapest within the budget; the smallest if none is."""
         own = self._by_policy(numbers, staged)
         if self.budget is None or (self.policy == _STORE_ALL and own.height <= self.budget):
@@ -133,7 +135,7 @@ class Planner:
         points = self._front(sizes, numbers, copied)
         return tuple((self._plan(sizes, numbers, copied, p), p.seconds) for p in points)
 
-    def _by_policy(self, numbers: Numbers, staged: frozenset[int]) -> Point:
+    def _by_policy(self, numbers: SizeNumbers, staged: frozenset[int]) -> Point:
         if self.policy != _STORE_ALL:
             return lowest(self._problem(numbers, staged), self.policy)
         timelines = {order: self._timeline(order, staged) for order in self.orders}
@@ -145,12 +147,12 @@ class Planner:
             self._timelines.put((order, staged), timeline, timeline.held_bytes)
         return Point.of(placed, 0.0)
 
-    def _problem(self, numbers: Numbers, staged: frozenset[int]) -> Problem:
+    def _problem(self, numbers: SizeNumbers, staged: frozenset[int]) -> Problem:
         seconds = all_seconds(self.schedule.steps, numbers.arguments)
         return Problem(self.flow, self.repeats, numbers, staged, self.orders, seconds, self._kept)
 
     def _front(
-        self, sizes: Mapping[str, int], numbers: Numbers, staged: frozenset[int]
+        self, sizes: Mapping[str, int], numbers: SizeNumbers, staged: frozenset[int]
     ) -> tuple[Point, ...]:
         key = (tuple(sorted(sizes.items())), staged)
         found = self._fronts.get(key)
@@ -165,7 +167,7 @@ class Planner:
         found = self._timelines.get((order, staged))
         return Timeline(self.flow, order, staged) if found is None else found
 
-    def _fails(self, numbers: Numbers) -> dict[int, tuple[str, ...]]:
+    def _fails(self, numbers: SizeNumbers) -> dict[int, tuple[str, ...]]:
         """The steps with lookups that cannot but fail, each with its checks of them."""
         steps = self.schedule.steps
         found = {
@@ -175,7 +177,7 @@ class Planner:
         return {step: fails for step, fails in found.items() if fails}
 
     def _plan(
-        self, sizes: Mapping[str, int], numbers: Numbers, staged: frozenset[int], point: Point
+        self, sizes: Mapping[str, int], numbers: SizeNumbers, staged: frozenset[int], point: Point
     ) -> Plan:
         names = self.flow.names
         known = self._timelines.get((tuple(point.sequence), staged))
@@ -206,7 +208,7 @@ class Planner:
         )
 
 
-def _lowest(layouts: Sequence[Layout]) -> Placed:
+def _lowest(layouts: Sequence[ArenaLayout]) -> Placed:
     """The layout of the lowest arena; of equals the one listed first."""
     best: Placed | None = None
     for layout in sorted(layouts, key=lambda candidate: candidate.load):

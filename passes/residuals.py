@@ -22,7 +22,7 @@ from passes.fusion.merging import fused
 from passes.marks import is_mark
 from staticgrad.analysis.users import ValueKey, phases_of, users_of
 from staticgrad.analysis.vertex_cut import vertex_cut
-from staticgrad.ir.forms import Pointwise, Reduce, Reshape, Same, View
+from staticgrad.ir.forms import Pointwise, Reduce, ReshapeForm, Same, View
 from staticgrad.ir.graph import Graph, Node, Symbolic, rebuild
 from staticgrad.kept import cached_property
 from staticgrad.types.size_hints import hint_value
@@ -402,6 +402,6 @@ def _unmarked(key: ValueKey) -> Home:
 def _bases(value: Symbolic) -> Sequence[ValueKey]:
     """The value, and what it is a view of, down to what lies in memory."""
     found = [value.key]
-    while isinstance(found[-1][0].form, View | Same | Reshape):
+    while isinstance(found[-1][0].form, View | Same | ReshapeForm):
         found.append(found[-1][0].args[0].key)
     return found

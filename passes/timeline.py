@@ -1,8 +1,7 @@
 """A sequence of steps laid out in time and bytes: lives, in-place results, loads, one arena.
 
-``Timeline`` holds what no size changes, ``Layout`` adds sizes, ``Placed`` adds offsets. A sequence
-may run a step several times; each life of a buffer then has its own place. Which sequence is worth
-laying out is decided elsewhere.
+``Timeline`` holds what no size changes, ``ArenaLayout`` adds sizes, ``Placed`` adds offsets. A
+sequence may run a step several times; each life of a buffer then has its own place.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from passes.offsets import Spans, place
-from staticgrad.analysis.liveness import Flow, InPlace, Life, Numbers
+from staticgrad.analysis.liveness import Flow, InPlace, Life, SizeNumbers
 from staticgrad.kept import cached_property
 
 _LAYOUTS: Final = 64  # choices of in-place results that a timeline keeps ready
@@ -43,7 +42,7 @@ class Timeline:
         derived = sum(8 * len(blocks) + spans.held_bytes for blocks, spans in self._spans.values())
         return 8 * len(self.sequence) + 90 * len(self.lives) + 100 * len(self.chances) + derived
 
-    def layout(self, numbers: Numbers) -> Layout:
+    def layout(self, numbers: SizeNumbers) -> ArenaLayout:
         """Blocks of bytes at these sizes, each shared by a chain of in-place results."""
         taken: dict[int, int] = {}
         operands: set[int] = set()
@@ -61,7 +60,7 @@ class Timeline:
         sizes = [0] * len(spans.first)
         for life, block in zip(self.lives, blocks, strict=True):
             sizes[block] = numbers.aligned(life.buffer)
-        return Layout(self, blocks, spans, tuple(sizes))
+        return ArenaLayout(self, blocks, spans, tuple(sizes))
 
     def _blocks(self, taken: dict[int, int]) -> tuple[list[int], Spans]:
         """Block number of each life, and the lifetimes of the blocks."""
@@ -96,7 +95,7 @@ def _chances(flow: Flow, sequence: Sequence[int], lives: Sequence[Life]) -> Iter
 
 
 @dataclass(frozen=True)
-class Layout:
+class ArenaLayout:
     """Blocks of one timeline at concrete sizes: ``blocks`` numbers the block of each life."""
 
     timeline: Timeline
@@ -123,6 +122,6 @@ class Layout:
 class Placed:
     """A layout with an offset for each block, in an arena of ``height`` bytes."""
 
-    layout: Layout
+    layout: ArenaLayout
     offsets: Sequence[int]
     height: int

@@ -24,7 +24,7 @@ from staticgrad.errors import ParseError, StaticgradError
 from staticgrad.source import capture
 
 if TYPE_CHECKING:
-    from staticgrad.demo import Progress, Report
+    from staticgrad.demo import DemoReport, Progress
 
 _PLAIN_LINES: Final = 6  # lines of progress where there is no terminal to redraw
 
@@ -128,7 +128,7 @@ def _loss(progress: Progress) -> str:
     return "" if progress.loss is None else f"loss {progress.loss:.4f}"
 
 
-def _demo_table(report: Report) -> object:
+def _demo_table(report: DemoReport) -> object:
     return _table(
         "staticgrad demo: scikit-learn's digits",
         [

@@ -2,7 +2,7 @@
 
 An ordinary user's program with a stop-watch: 1797 images of 8x8 pixels that scikit-learn carries
 (nothing is downloaded), a multilayer perceptron, Adam, mini-batches whose last is smaller. What it
-finds is a ``Report``; how that is shown is the command line's business, and so is the clock's face.
+finds is a ``DemoReport``; the command line shows it.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class NodeCount:
 
 
 @dataclass(frozen=True)
-class Report:
+class DemoReport:
     """What one run of the demo found.
 
     ``kernels`` counts the distinct kernels of the training step and of the prediction together,
@@ -112,7 +112,7 @@ class Network:
 
 def run(
     seed: int = 0, epochs: int = EPOCHS, watch: Callable[[Progress], None] | None = None
-) -> Report:
+) -> DemoReport:
     """Train, test, and report.
 
     Args:
@@ -138,7 +138,7 @@ def run(
     logits = predict.run({"images": digits.test_images})["logits"]
     accuracy = float(np.mean(np.argmax(logits, axis=1) == digits.test_classes))
     programs = (step.stats, predict.stats)
-    return Report(
+    return DemoReport(
         seed=seed,
         epochs=epochs,
         layers=LAYERS,

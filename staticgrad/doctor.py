@@ -28,7 +28,7 @@ _OPTIONAL: Final = ("scikit-learn",)
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """One line of the doctor: what was looked at, whether it holds, what was found."""
 
     check: str
@@ -36,31 +36,33 @@ class Finding:
     found: str
 
 
-def examine() -> tuple[Finding, ...]:
+def examine() -> tuple[CheckResult, ...]:
     """Every check, in order; a check that fails does not stop the next."""
     return (
-        Finding("staticgrad", True, sg.__version__),
-        Finding("python", True, f"{platform.python_version()} on {platform.platform()}"),
+        CheckResult("staticgrad", True, sg.__version__),
+        CheckResult("python", True, f"{platform.python_version()} on {platform.platform()}"),
         *(_version(name, required=True) for name in _REQUIRED),
         *(_version(name, required=False) for name in _OPTIONAL),
         *(_checked(name, check) for name, check in _CHECKS.items()),
     )
 
 
-def _version(name: str, *, required: bool) -> Finding:
+def _version(name: str, *, required: bool) -> CheckResult:
     try:
-        return Finding(name, True, metadata.version(name))
+        return CheckResult(name, True, metadata.version(name))
     except metadata.PackageNotFoundError:
-        return Finding(name, not required, "not installed" + ("" if required else " (optional)"))
+        return CheckResult(
+            name, not required, "not installed" + ("" if required else " (optional)")
+        )
 
 
-def _checked(name: str, check: Callable[[], str]) -> Finding:
+def _checked(name: str, check: Callable[[], str]) -> CheckResult:
     try:
-        return Finding(name, True, check())
+        return CheckResult(name, True, check())
     except StaticgradError as error:
-        return Finding(name, False, "; ".join([error.headline, *filter(None, [error.hint])]))
+        return CheckResult(name, False, "; ".join([error.headline, *filter(None, [error.hint])]))
     except (ImportError, OSError) as error:
-        return Finding(name, False, f"{type(error).__name__}: {error}")
+        return CheckResult(name, False, f"{type(error).__name__}: {error}")
 
 
 def _settings() -> str:

@@ -108,7 +108,7 @@ def test_json_is_all_that_is_printed():
     assert result.exit_code == 0
     assert result.stderr == ""
     found = json.loads(result.stdout)
-    assert set(found) == set(demo.Report.__dataclass_fields__)
+    assert set(found) == set(demo.DemoReport.__dataclass_fields__)
     assert (found["seed"], found["epochs"], found["steps"]) == (7, 1, 23)
     assert set(found["peak_bytes"]) == {"64", "29"}
     assert found["kernels_compiled_after_first_step"] == 0

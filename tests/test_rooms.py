@@ -77,3 +77,28 @@ def class_names() -> dict[str, list[str]]:
             if isinstance(node, ast.ClassDef):
                 found[node.name].append(path)
     return dict(found)
+
+
+#: Class names that stand for two things, each with the reason.
+TWICE = {
+    **dict.fromkeys(("Adam", "SGD", "Optimizer"), "the twin's, over the arithmetic of sg.optim"),
+    **dict.fromkeys(("Sigmoid", "Tanh"), "the op, and the twin's module of the same function"),
+    "Generator": "the twin's, which draws at once what that of sg.random writes into a graph",
+    "Sqrt": "the op, and the policy of that name",
+    **dict.fromkeys(
+        ("Kernel", "Function", "Lowered", "Scalar"),
+        "native compiles functions of Python; it knows no graph, and its terms are its own",
+    ),
+    **dict.fromkeys(("Access", "Work"), "of a step that is on its way into the order"),
+    **dict.fromkeys(("Span", "Touched"), "of barriers, and of a guarded run"),
+    "Reduction": "the family of ops, and what a group holds of one",
+    "Placed": "groups with their copies, and a timeline with its offsets",
+    "Sort": "the op, and the stage of a kernel",
+    "_Reader": "of structures, and of pipelines' text",
+}
+
+
+def test_a_class_name_means_one_thing():
+    twice = {name: files for name, files in class_names().items() if len(files) > 1}
+    assert {name: files for name, files in twice.items() if name not in TWICE} == {}
+    assert TWICE.keys() == twice.keys(), "a reason for what stands once"

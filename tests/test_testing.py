@@ -10,7 +10,7 @@ from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.errors import ArgumentError, CheckError
 from staticgrad.ir.forms import Assemble, Region
 from staticgrad.ops.elementwise import Elementwise, Floating
-from staticgrad.ops.operands import Linear
+from staticgrad.ops.operands import LinearOp
 from staticgrad.ops.selection import Maximum
 from staticgrad.testing import assert_same_graph, check_gradients, check_op
 from staticgrad.testing.graphs import array_text
@@ -173,7 +173,7 @@ def test_that_op_is_a_citizen():
     np.testing.assert_allclose(found["curve"], curve, rtol=1e-3, atol=1e-6)
 
 
-class Shift(Linear, name="tests.shift"):
+class Shift(LinearOp, name="tests.shift"):
     """x with its last axis rolled by ``by``: an op with an attribute and no kernel form."""
 
     by: int

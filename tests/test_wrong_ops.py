@@ -12,7 +12,7 @@ import staticgrad as sg
 from staticgrad.errors import CheckError
 from staticgrad.ir.forms import Assemble, AxisMap, Region, View
 from staticgrad.ops.elementwise import Floating
-from staticgrad.ops.operands import Linear
+from staticgrad.ops.operands import LinearOp
 from staticgrad.testing import check_op
 from staticgrad.types.tensor import TensorType
 
@@ -33,7 +33,7 @@ class Cube(Floating, name="tests.cube"):
         return (3.0 * x * x,)
 
 
-class Flip(Linear, name="tests.flip"):
+class Flip(LinearOp, name="tests.flip"):
     """The last axis reversed."""
 
     exact = True

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from passes.fusion.buffers import Copied, Home, Key
 from passes.fusion.groups import Group, Groups, Source, Transfer, Walk, needs_home
 from passes.fusion.walks import broken_rows
-from passes.layout import Layout
+from passes.layout import Strided
 from staticgrad.ir.graph import Parameter, Symbolic
 from staticgrad.types.tensor import TensorType
 
@@ -49,7 +49,7 @@ def with_late_copies(groups: Groups, keys: Iterable[Key]) -> tuple[Groups, Mappi
     for key in keys:
         kind = groups.value_type(key)
         flat = TensorType(kind.dtype, (kind.size,))
-        source = Source(key, flat, Layout.contiguous(flat.shape))
+        source = Source(key, flat, Strided.contiguous(flat.shape))
         found[key] = copying.copy(source, groups.phases[key.node])
     return copying.result(), found
 
@@ -112,7 +112,7 @@ class _Copying:
 
     def _copied_row(self, walk: Walk, group: Group) -> Key:
         kind = TensorType(self._before.value_type(walk.base).dtype, group.domain)
-        source = Source(walk.base, kind, Layout(walk.offset, walk.strides), direct=False)
+        source = Source(walk.base, kind, Strided(walk.offset, walk.strides), direct=False)
         return self.copy(source, group.phase)
 
     def _add(self, group: Group, key: Key) -> None:
@@ -165,5 +165,5 @@ def _keeps_its_value(groups: Groups, parameter: Parameter, value: Symbolic) -> b
     return (
         source.base == Home(parameter.node)
         and source.type == parameter.type
-        and source.layout == Layout.contiguous(parameter.type.shape)
+        and source.layout == Strided.contiguous(parameter.type.shape)
     )

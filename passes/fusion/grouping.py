@@ -30,7 +30,7 @@ from passes.fusion.groups import (
     needs_home,
 )
 from passes.fusion.limits import MAX_NODES, may_share
-from passes.layout import Layout
+from passes.layout import Strided
 from staticgrad.analysis.users import ValueKey, phases_of, users_of
 from staticgrad.ir.forms import (
     Assemble,
@@ -41,13 +41,13 @@ from staticgrad.ir.forms import (
     Pointwise,
     Reduce,
     Region,
-    Reshape,
+    ReshapeForm,
     Same,
     Scan,
     ScatterAdd,
     ScatterAlong,
-    Search,
-    Sort,
+    SearchForm,
+    SortForm,
     View,
 )  # fmt: skip
 from staticgrad.ir.graph import Constant, Graph, Node
@@ -175,7 +175,7 @@ class _Walk:
     def _own(self, node: Node, draft: _Draft | None, depth: int = 0, uniform: bool = False) -> None:
         """Every result of ``node`` is a value of its own, computed by ``draft``."""
         for index, kind in enumerate(node.types):
-            key, layout = Home(node, index), Layout.contiguous(kind.shape)
+            key, layout = Home(node, index), Strided.contiguous(kind.shape)
             self._sources[key] = Source(key, kind, layout, True, depth, uniform)
             if draft is not None:
                 self._homes[key] = draft
@@ -229,31 +229,33 @@ class _Walk:
                 self._own(node, None, depth=1 if inline else 0, uniform=inline)
             case Pointwise():
                 self._place_pointwise(node, form, args)
-            case View() | Same() | Reshape():
+            case View() | Same() | ReshapeForm():
                 self._place_movement(node, form, args[0])
             case Reduce():
                 self._place_reduce(node, form, args[0])
             case Contract():
                 self._anchor("gemm", node, node.types[0].shape, args)
-            case Gather() | GatherAlong() | Search():
+            case Gather() | GatherAlong() | SearchForm():
                 draft = self._anchor("map", node, node.types[0].shape, args)
-                draft.indexed = not isinstance(form, Search)  # a failing index tells its position
+                draft.indexed = not isinstance(
+                    form, SearchForm
+                )  # a failing index tells its position
                 draft.checked = True
-            case Sort():
+            case SortForm():
                 self._anchor("sort", node, args[0].type.shape, args)
             case ScatterAdd() | ScatterAlong() | Scan():
                 self._place_in_order(node, args)
             case Assemble():
                 self._place_assemble(node, form, args)
 
-    def _alias(self, node: Node, arg: Source, layout: Layout) -> None:
+    def _alias(self, node: Node, arg: Source, layout: Strided) -> None:
         """A movement op: the same bytes under another layout."""
         source = arg if arg.uniform else self._in_memory(arg)
         self._sources[node, 0] = Source(
             source.base, node.types[0], layout, False, source.depth, source.uniform
         )
 
-    def _place_movement(self, node: Node, form: View | Same | Reshape, arg: Source) -> None:
+    def _place_movement(self, node: Node, form: View | Same | ReshapeForm, arg: Source) -> None:
         if isinstance(form, Same):  # the operand itself, not a view: it still fuses with readers
             self._sources[node, 0] = arg
             if form.kept:
@@ -390,8 +392,8 @@ class _Walk:
         self._reduce_rows(node, partial, form.kind, arg, len(row_axes))
         kept = [a for a in range(len(outer)) if a not in rest_axes]
         shape = tuple(outer[a] for a in (*kept, *rest_axes))
-        whole = Layout.contiguous(outer)
-        layout = Layout(0, tuple(whole.strides[a] for a in (*kept, *rest_axes)))
+        whole = Strided.contiguous(outer)
+        layout = Strided(0, tuple(whole.strides[a] for a in (*kept, *rest_axes)))
         source = Source(partial, TensorType(dtype, shape), layout, direct=False)
         self._reduce_rows(node, Home(node), form.kind, self._in_memory(source), len(rest_axes))
         self._own(node, self._home(Home(node)))
@@ -438,7 +440,7 @@ class _Walk:
         self._homes[Home(node)] = self._cleared(Home(node), kind, phase, 0)
         reads = [a if a.uniform else self._in_memory(a) for a in args[:1]]
         reads += [self._in_memory(a) for a in args[1:]]
-        reads.append(Source(Home(node), kind, Layout.contiguous(kind.shape)))
+        reads.append(Source(Home(node), kind, Strided.contiguous(kind.shape)))
         step: GroupKind = "scan" if isinstance(node.form, Scan) else "scatter"
         draft = self._new(step, args[0].type.shape, phase, reads)
         draft.nodes.append(node)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from passes.fusion.buffers import Home, Key
-from passes.layout import Layout
+from passes.layout import Strided
 from staticgrad.analysis.users import ValueKey
 from staticgrad.ir.forms import Region
 from staticgrad.ir.graph import Constant, Graph, Node, Symbolic
@@ -31,7 +31,7 @@ class Source(NamedTuple):
 
     base: Key
     type: TensorType
-    layout: Layout
+    layout: Strided
     direct: bool = True
     depth: int = 0
     uniform: bool = False

@@ -7,8 +7,8 @@ from typing import Final
 
 from passes.fusion.buffers import Home, Key
 from passes.fusion.groups import Group, Groups, Source, Walk, meets_elements
-from passes.layout import Layout, collapse
-from staticgrad.ir.forms import INDEXED, Contract, Gather, GatherAlong, ScatterAdd, Search
+from passes.layout import Strided, collapse
+from staticgrad.ir.forms import INDEXED, Contract, Gather, GatherAlong, ScatterAdd, SearchForm
 from staticgrad.ir.graph import Node
 from staticgrad.types.dim import Size
 from staticgrad.types.size_hints import hint_value
@@ -56,7 +56,7 @@ def operand_walks(groups: Groups, group: Group) -> list[Walk]:
         form = node.form
         if isinstance(form, Gather | GatherAlong):
             walks += gather_walks(groups, node)[:2]
-        elif isinstance(form, Search):
+        elif isinstance(form, SearchForm):
             walks += source_walks(groups, group, [groups.source(node.args[1])])
         elif not isinstance(form, Contract):
             walks += source_walks(groups, group, [groups.source(a) for a in node.args])
@@ -90,7 +90,7 @@ def gather_walks(groups: Groups, node: Node) -> tuple[Walk, Walk, Size]:
         data = groups.source(node.args[0])
         base, layout = data.base, data.layout
     else:
-        base, layout = Home(node), Layout.contiguous(node.types[0].shape)
+        base, layout = Home(node), Strided.contiguous(node.types[0].shape)
     before, stride, after = layout.strides[:axis], layout.strides[axis], layout.strides[axis + 1 :]
     if isinstance(form, Gather | ScatterAdd):
         rank = indices.type.rank

@@ -17,10 +17,10 @@ from typing import Final, NamedTuple
 from passes.fusion.buffers import CheckBuffer, Home, Key, ScratchBuffer
 from passes.fusion.groups import Group, Groups, Source, Transfer, Walk
 from passes.fusion.walks import computes
-from passes.layout import Layout
+from passes.layout import Strided
 from passes.lowering.operands import Lowered
 from passes.lowering.stages import lower_group
-from staticgrad.ir.forms import Gather, GatherAlong, Pointwise, ScatterAdd, ScatterAlong, Sort
+from staticgrad.ir.forms import Gather, GatherAlong, Pointwise, ScatterAdd, ScatterAlong, SortForm
 from staticgrad.ir.graph import Constant, Node
 from staticgrad.ir.kernel import Kernel
 from staticgrad.types.dim import Size
@@ -31,7 +31,7 @@ _BESIDE: Final[Mapping[type, Callable[[Node], Key]]] = {
     GatherAlong: CheckBuffer,
     ScatterAdd: CheckBuffer,
     ScatterAlong: CheckBuffer,
-    Sort: ScratchBuffer,
+    SortForm: ScratchBuffer,
 }
 #: What stands in a signature in the place of a value's number.
 _NOTHING, _LITERAL, _KNOWN, _INLINE, _COPIED = range(-5, 0)
@@ -216,7 +216,7 @@ class _Reader:
         kind = self._codes.of_shared(copy.target_type)
         self._text += (self._number(copy.target), kind, type(copy.fill).__name__, repr(copy.fill))
         if copy.region is not None:
-            layout = Layout.contiguous(copy.target_type.shape).region(copy.region)
+            layout = Strided.contiguous(copy.target_type.shape).region(copy.region)
             offset = self._offsets.setdefault(layout.offset, len(self._offsets))
             self._text += (offset, layout.strides)
         if copy.source is None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from passes.fusion.buffers import Home, Key
 from passes.fusion.groups import Group, Groups, Source, Walk
 from passes.fusion.walks import gather_walks, operand_walks, source_walks, sums_across
-from passes.layout import Layout
+from passes.layout import Strided
 from passes.lowering.operands import VECTOR, Lowered, Lowering, loops_over
 from staticgrad.ir import expr as ex, forms
 from staticgrad.ir.combiners import COMBINERS
@@ -45,7 +45,7 @@ def lower_group(groups: Groups, group: Group) -> Lowered:
 def _lower_copy(low: Lowering) -> Lowered:
     copy = low.group.transfer
     assert copy is not None
-    layout = Layout.contiguous(copy.target_type.shape)
+    layout = Strided.contiguous(copy.target_type.shape)
     if copy.region is not None:
         layout = layout.region(copy.region)
     target = Walk(copy.target, layout.offset, layout.strides)
@@ -80,7 +80,7 @@ def _evaluate_nodes(low: Lowering) -> None:
         form = node.form
         if isinstance(form, Gather | GatherAlong):
             low.memo[Home(node)] = _gathered(low, node)
-        elif isinstance(form, forms.Search):
+        elif isinstance(form, forms.SearchForm):
             low.memo[Home(node)] = _searched(low, node, form.right)
         elif isinstance(form, Pointwise):
             low.memo[Home(node)] = low.scalar(node)
@@ -254,7 +254,7 @@ def _lower_gemm(low: Lowering) -> Lowered:
 def _matrix(low: Lowering, source: Source, transposed: bool) -> tuple[Walk, Size, Size]:
     """The walk of a matrix operand over the batch axes, and its strides over (row, column)."""
     rank = len(low.group.domain)
-    batch = Layout(0, source.layout.strides[:-2]).broadcast(
+    batch = Strided(0, source.layout.strides[:-2]).broadcast(
         source.type.shape[:-2], low.group.domain[: rank - 2]
     )
     rows, columns = source.layout.strides[-2:]
@@ -336,7 +336,7 @@ def _lower_sort(low: Lowering) -> Lowered:
     """Rows along one axis, in order; of the results those that somebody reads."""
     (node,) = low.group.nodes
     form, domain = node.form, low.group.domain
-    assert isinstance(form, forms.Sort)
+    assert isinstance(form, forms.SortForm)
     others = [axis for axis in range(len(domain)) if axis != form.axis]
     row = low.walk(low.groups.source(node.args[0]))
     chosen = Walk(row.base, row.offset, _without(row.strides, form.axis))

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from math import fsum
 from typing import Any, ClassVar, dataclass_transform
 
-from passes.timeline import Layout, Timeline
-from staticgrad.analysis.liveness import Flow, Numbers
+from passes.timeline import ArenaLayout, Timeline
+from staticgrad.analysis.liveness import Flow, SizeNumbers
 from staticgrad.analysis.repeats import Repeats
 from staticgrad.errors import ArgumentError, PolicyError
 from staticgrad.errors.wording import did_you_mean
@@ -95,7 +95,7 @@ class Problem:
 
     flow: Flow
     repeats: Repeats
-    numbers: Numbers
+    numbers: SizeNumbers
     staged: frozenset[int]
     orders: Sequence[Steps]
     seconds: Sequence[float]
@@ -119,7 +119,7 @@ class Problem:
         """Per step, the droppable buffers that it touches."""
         return tuple(tuple(filter(self.droppable, touched)) for touched in self.flow.touches)
 
-    def layout(self, sequence: Steps) -> Layout:
+    def layout(self, sequence: Steps) -> ArenaLayout:
         """Lives and loads of a valid sequence, in-place results included."""
         self.effort += len(sequence)
         return Timeline(self.flow, sequence, self.staged).layout(self.numbers)

@@ -14,7 +14,7 @@ from itertools import accumulate
 from typing import Final
 
 from passes.remat.base import Problem, Steps
-from passes.timeline import Layout
+from passes.timeline import ArenaLayout
 from staticgrad.analysis.liveness import Life
 
 _TRIES: Final = 12  # gaps tried in vain before a descent gives up
@@ -39,7 +39,7 @@ class Descent:
     problem: Problem
     sequence: Steps
     limit: int
-    layout: Layout = field(init=False)
+    layout: ArenaLayout = field(init=False)
 
     def __post_init__(self) -> None:
         """Lay out where it starts."""
@@ -102,7 +102,7 @@ class Descent:
                 return
 
 
-def _excess(layout: Layout, target: int) -> int:
+def _excess(layout: ArenaLayout, target: int) -> int:
     return sum(load - target for load in layout.loads if load > target)
 
 
@@ -126,7 +126,7 @@ def _without_idle(problem: Problem, sequence: Sequence[int]) -> list[int]:
 class _View:
     """A layout from the point of view of a target: gaps, and what may be moved or held."""
 
-    def __init__(self, problem: Problem, layout: Layout, target: int) -> None:
+    def __init__(self, problem: Problem, layout: ArenaLayout, target: int) -> None:
         self.problem, self.layout, self.target = problem, layout, target
         self.sequence = layout.timeline.sequence
         self.over = [0, *accumulate(int(load > target) for load in layout.loads)]

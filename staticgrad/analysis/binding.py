@@ -29,7 +29,7 @@ from staticgrad.ir.graph import Graph, Input, Symbolic
 from staticgrad.ir.op import Array
 from staticgrad.ir.value import Value
 from staticgrad.types.arrays import array_of
-from staticgrad.types.dim import Dim, FloorDiv, Guard, Max, Named, Size, evaluate, named_sizes
+from staticgrad.types.dim import Dim, FloorDiv, Guard, MaxSize, Named, Size, evaluate, named_sizes
 from staticgrad.types.dtype import DType
 
 Feeds = Mapping[Any, Any]
@@ -448,7 +448,7 @@ def _solve_axis(axis: _Axis, known: dict[str, _Found]) -> bool:
 
 
 def _inside(atom: object, name: str) -> bool:
-    return isinstance(atom, FloorDiv | Max) and any(
+    return isinstance(atom, FloorDiv | MaxSize) and any(
         named.name == name for named in named_sizes(Dim({(atom,): 1}))
     )
 

@@ -216,7 +216,7 @@ def _conflicts(
 
 
 @dataclass(frozen=True)
-class Numbers:
+class SizeNumbers:
     """A schedule's numbers at one set of sizes.
 
     ``nbytes`` per buffer; per step its ``arguments``, the byte ``offsets`` of its accesses inside
@@ -250,7 +250,7 @@ class Extents:
             return itemgetter(*slots)
         return lambda values: tuple(values[slot] for slot in slots)
 
-    def at(self, sizes: Mapping[str, int]) -> Numbers:
+    def at(self, sizes: Mapping[str, int]) -> SizeNumbers:
         """The numbers where the named sizes have these values.
 
         Raises:
@@ -258,12 +258,12 @@ class Extents:
         """
         return self._fill([s if isinstance(s, int) else evaluate(s, sizes) for s in self._sizes])
 
-    def typical(self) -> Numbers:
+    def typical(self) -> SizeNumbers:
         """The numbers at the hints of the named sizes: for decisions before any size is known."""
         return self._fill([hint_value(s) if isinstance(s, Dim) else s for s in self._sizes])
 
-    def _fill(self, values: Sequence[int]) -> Numbers:
-        return Numbers(
+    def _fill(self, values: Sequence[int]) -> SizeNumbers:
+        return SizeNumbers(
             self._nbytes(values),
             tuple(get(values) for get in self._arguments),
             tuple(get(values) for get in self._offsets),

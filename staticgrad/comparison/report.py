@@ -119,7 +119,7 @@ class Budgeted:
 
 
 @dataclass(frozen=True)
-class Work:
+class WorkRow:
     """What one step executes: operations or kernels, bytes of results, FLOPs."""
 
     name: str
@@ -157,7 +157,7 @@ class Comparison:
     memories: tuple[Bytes, ...]
     budgets: tuple[Budgeted, ...]
     program: str
-    work: tuple[Work, ...]
+    work: tuple[WorkRow, ...]
     abilities: tuple[Ability, ...]
 
     @property

@@ -12,9 +12,9 @@ from typing import Final
 from passes.pipelines import pipeline
 from staticgrad.analysis.binding import concrete_shape
 from staticgrad.comparison.model import BATCH, Model
-from staticgrad.comparison.report import Work, nbytes, number
+from staticgrad.comparison.report import WorkRow, nbytes, number
 from staticgrad.comparison.ways import DefineThenRun
-from staticgrad.ir.forms import Contract, Reduce, Reshape, Same, View
+from staticgrad.ir.forms import Contract, Reduce, ReshapeForm, Same, View
 from staticgrad.ir.graph import Graph, Node
 from staticgrad.types.tensor import TensorType
 
@@ -24,7 +24,7 @@ _PIPELINE: Final = "dce,simplify,cse,fold,dce"
 _WRITTEN: Final = ("temp", "output", "scratch")
 
 
-def work(model: Model) -> tuple[Work, ...]:
+def work(model: Model) -> tuple[WorkRow, ...]:
     """One line each: the joint graph as written, after each pass that changed it, as kernels."""
     step = DefineThenRun(model)
     graph = step.graph
@@ -41,18 +41,18 @@ def work(model: Model) -> tuple[Work, ...]:
     written = [b.name for b in plan.schedule.buffers if b.role in _WRITTEN]
     flops = found[-1].flops
     total = sum(size_of[name] for name in written)
-    return (*found, Work("fused into kernels", len(plan.steps), total, flops))
+    return (*found, WorkRow("fused into kernels", len(plan.steps), total, flops))
 
 
-def _shown(work: Work) -> tuple[int, str, str]:
+def _shown(work: WorkRow) -> tuple[int, str, str]:
     """The figures as tables have them."""
     return work.operations, nbytes(work.nbytes), number(work.flops)
 
 
-def _of_graph(name: str, graph: Graph, sizes: dict[str, int]) -> Work:
+def _of_graph(name: str, graph: Graph, sizes: dict[str, int]) -> WorkRow:
     nodes = [node for node in graph.nodes if not node.is_leaf]
-    moved = [n for n in nodes if not isinstance(n.form, View | Reshape | Same)]
-    return Work(
+    moved = [n for n in nodes if not isinstance(n.form, View | ReshapeForm | Same)]
+    return WorkRow(
         name,
         len(nodes),
         sum(_elements(t, sizes) * t.dtype.itemsize for node in moved for t in node.types),

@@ -37,12 +37,12 @@ def checkpoint(function: Callable[..., Any], *args: Any) -> Any:
     outs = tuple([result.detach() for result in results])
     outside = _read_from_outside(results, since)
     if outside:
-        call = _Call(function, args, before, isinstance(found, tuple))
+        call = _Recomputed(function, args, before, isinstance(found, tuple))
         CheckpointBackward(call, outside, outs)
     return outs if isinstance(found, tuple) else outs[0]
 
 
-class _Call:
+class _Recomputed:
     """What it takes to run the function again."""
 
     def __init__(
@@ -57,13 +57,13 @@ class _Call:
             return _results(self.function(*self.args))
 
 
-class CheckpointBackward(tape.Node):
+class CheckpointBackward(tape.TapeNode):
     """A function that runs again when its cotangents arrive."""
 
     __slots__ = ("call",)
 
-    def __init__(self, call: _Call, edges: tape.Edges, outs: tuple[Tensor, ...]) -> None:
-        self.call: _Call | None = call
+    def __init__(self, call: _Recomputed, edges: tape.Edges, outs: tuple[Tensor, ...]) -> None:
+        self.call: _Recomputed | None = call
         owners = [edge.tensor() for edge in edges if edge is not None]
         read = [arg for arg in (*call.args, *owners) if isinstance(arg, Tensor)]
         super().__init__(edges, outs, read)

@@ -15,7 +15,7 @@ from staticgrad.ops.elementwise import strong_dtype
 from staticgrad.types.tensor import TensorType
 
 if TYPE_CHECKING:
-    from staticgrad.eager.tape import Node
+    from staticgrad.eager.tape import TapeNode
     from staticgrad.eager.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Edge:
 
     __slots__ = ("__weakref__", "hooks", "node", "number", "owner", "type")
 
-    def __init__(self, type: TensorType, node: Node | None = None, number: int = 0) -> None:
+    def __init__(self, type: TensorType, node: TapeNode | None = None, number: int = 0) -> None:
         self.type, self.node, self.number = type, node, number
         self.hooks: dict[object, Hook] | None = None
         self.owner: ref[Tensor] | None = None

@@ -82,7 +82,7 @@ class Function:
         return outs if several else outs[0]
 
 
-class FunctionNode(tape.Node):
+class FunctionNode(tape.TapeNode):
     """One call of a Function. A saved result is kept as its number: the result holds this node."""
 
     __slots__ = ("ctx", "function", "kept", "slots", "types")

@@ -19,7 +19,7 @@ from staticgrad.types.tensor import TensorType
 Flags = tuple[bool, ...]
 
 
-class Outline(Value):
+class TypedOnly(Value):
     """A value of which only the type is known; it remembers whether somebody read it."""
 
     __slots__ = ("read", "type")
@@ -35,13 +35,13 @@ class Outline(Value):
         _mark(args)
         inferred = op.infer(*[arg.type for arg in args])
         if isinstance(inferred, tuple):
-            return tuple(map(Outline, inferred))
-        return Outline(inferred)
+            return tuple(map(TypedOnly, inferred))
+        return TypedOnly(inferred)
 
     @classmethod
     def lift(cls, data: object, like: DType | None = None) -> Self:
         """The outline of an array or number."""
-        if isinstance(data, Outline):
+        if isinstance(data, TypedOnly):
             return data  # type: ignore[return-value]
         array = as_array(data)
         return cls(TensorType(as_dtype(array.dtype) if like is None else like, array.shape))
@@ -58,11 +58,11 @@ def rule_reads(
         outs: of the results.
         wanted: for which operands cotangents are asked.
     """
-    args, results = list(map(Outline, types)), list(map(Outline, outs))
+    args, results = list(map(TypedOnly, types)), list(map(TypedOnly, outs))
     if op.rule_is_foreign:
         return (True,) * len(args), (True,) * len(results)
     try:
-        shares = shares_of(op, [Outline(out.type) for out in results], results, args, wanted)
+        shares = shares_of(op, [TypedOnly(out.type) for out in results], results, args, wanted)
         _mark(share for share, want in zip(shares, wanted, strict=True) if want)
     except Exception:  # a rule from outside may need more than types
         return (True,) * len(args), (True,) * len(results)
@@ -73,5 +73,5 @@ def _mark(values: Iterable[Any]) -> None:
     for value in values:
         if isinstance(value, Masked):
             _mark((value.condition, value.value))
-        elif isinstance(value, Outline):
+        elif isinstance(value, TypedOnly):
             value.read = True

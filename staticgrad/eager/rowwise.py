@@ -70,7 +70,7 @@ def _joined(parts: list[Any], count: int) -> Any:
     return out
 
 
-class RowsNode(tape.Node):
+class RowsNode(tape.TapeNode):
     """One call of a function by rows."""
 
     __slots__ = ("args", "function", "kwargs")

@@ -1,6 +1,6 @@
 """The tape: what ran, in which order, and the walk back over it that differentiates.
 
-Every operation on a tensor that needs a gradient leaves a ``Node``: the edges of its operands,
+Every operation on a tensor that needs a gradient leaves a ``TapeNode``: the edges of its operands,
 those arrays that its rule reads, and how to turn the cotangent of its result into theirs. Nodes
 are numbered as they are made, so that walking back in falling order meets every reader before its
 producer, without recursion. The walk lets go of each node's arrays once its rule has run. This
@@ -36,7 +36,7 @@ _NOTHING: Final[Callable[[], Edge | None]] = type(None)
 serials: Final = count()
 
 
-class Node:
+class TapeNode:
     """One recorded operation: ``grad_fn`` of its results. Subclasses have a rule, ``shares``.
 
     The edges of the results are held weakly, for they hold the node: where one is gone nobody can
@@ -88,7 +88,7 @@ class Node:
         return ()
 
     @property
-    def next_functions(self) -> tuple[Node | None, ...]:
+    def next_functions(self) -> tuple[TapeNode | None, ...]:
         """For each operand the node that made it; None for leaves and constants."""
         return tuple([None if edge is None else edge.node for edge in self.operands])
 
@@ -109,7 +109,7 @@ class Node:
         self.edges, self.seal = None, None
 
 
-class OpNode(Node):
+class OpNode(TapeNode):
     """An op of the package: its own VJP rule, written over values, runs on tensors.
 
     ``args`` and ``results`` are what the rule gets; where it asks for the type alone an outline
@@ -127,7 +127,7 @@ class OpNode(Node):
         results: Sequence[Any],
     ) -> None:
         self.op, self.args, self.results = op, args, results
-        Node.__init__(self, tuple([arg.edge for arg in operands]), outs, operands)
+        TapeNode.__init__(self, tuple([arg.edge for arg in operands]), outs, operands)
 
     @property
     def takes_masks(self) -> bool:  # type: ignore[override]
@@ -152,7 +152,7 @@ class OpNode(Node):
 
     def release(self) -> None:
         """Let go of the operands, and of the arrays."""
-        Node.release(self)
+        TapeNode.release(self)
         self.args, self.results = (), ()
 
 
@@ -177,19 +177,19 @@ def apart(shares: Cotangents, kind: type[Tensor], held: Iterable[Any]) -> Cotang
 
 
 @cache
-def named_node(base: type[Node], name: str) -> type[Any]:
+def named_node(base: type[TapeNode], name: str) -> type[Any]:
     """The subclass of ``base`` called ``<name>Backward``."""
     return type(f"{name}Backward", (base,), {"__slots__": ()})
 
 
-def nodes_behind(outputs: Iterable[Edge | None], since: int = 0) -> list[Node]:
+def nodes_behind(outputs: Iterable[Edge | None], since: int = 0) -> list[TapeNode]:
     """Every node that ``outputs`` depend on and that is not older than ``since``, latest first.
 
     Raises:
         TapeError: one has been released, or (``detect_mutation``) its arrays have changed.
     """
     stack = list(outputs)
-    seen: set[Node] = set()
+    seen: set[TapeNode] = set()
     while stack:
         edge = stack.pop()
         node = None if edge is None else edge.node
@@ -210,7 +210,7 @@ class Sweep:
     """
 
     def __init__(
-        self, nodes: list[Node], targets: Iterable[Edge] | None = None, release: bool = False
+        self, nodes: list[TapeNode], targets: Iterable[Edge] | None = None, release: bool = False
     ) -> None:
         self.nodes, self.release = nodes, release
         self.targets = None if targets is None else set(targets)
@@ -243,7 +243,7 @@ class Sweep:
             if self.release:
                 node.release()
 
-    def hand_back(self, node: Node, cts: Cotangents) -> None:
+    def hand_back(self, node: TapeNode, cts: Cotangents) -> None:
         """Give the operands of ``node`` their shares."""
         edges = node.operands
         if self.targets is None:
@@ -265,7 +265,7 @@ class Sweep:
         before = self.pending.get(edge)
         if before is None:
             self.pending[edge] = share
-        elif edge in self.sums and share.__class__ is before.__class__ is Node.tensor:
+        elif edge in self.sums and share.__class__ is before.__class__ is TapeNode.tensor:
             with np.errstate(all="ignore"):
                 np.add(before.array, share.array, out=before.array)
         else:
@@ -278,7 +278,7 @@ class Sweep:
         ct = None if edge is None else self.pending.pop(edge, None)
         if ct is not None and edge is not None:
             if edge.hooks:
-                ct = hooked(edge, resolve(ct), Node.tensor)
+                ct = hooked(edge, resolve(ct), TapeNode.tensor)
             if edge in self.targets if self.targets is not None else edge.owner is not None:
                 self.found[edge] = resolve(ct)
         return ct

@@ -170,7 +170,7 @@ class Tensor(ArrayLike):
             self.edge.type = self.type
 
     @property
-    def grad_fn(self) -> tape.Node | None:
+    def grad_fn(self) -> tape.TapeNode | None:
         return None if self.edge is None else self.edge.node
 
     @classmethod
@@ -294,7 +294,7 @@ class Tensor(ArrayLike):
             raise OpDefinitionError(f"{rule}: a cotangent {share.type} of an operand {type}")
         return share
 
-    def recorded_by(self, node: tape.Node, number: int) -> Edge | None:
+    def recorded_by(self, node: tape.TapeNode, number: int) -> Edge | None:
         """The edge of this tensor, now a result of ``node``; None for integers and bools."""
         if self.type.dtype.kind == "f":
             self.edge = Edge(self.type, node, number)
@@ -326,7 +326,7 @@ class Tensor(ArrayLike):
         return Handle(self.edge.hooks, hook)
 
 
-Tensor.kind = tape.Node.tensor = Tensor
+Tensor.kind = tape.TapeNode.tensor = Tensor
 
 
 class Hollow(Tensor):
@@ -381,7 +381,7 @@ def _needs_gradient(data: Any) -> bool:
     return isinstance(data, Tensor) and data.requires_grad
 
 
-def _check_gradients(nodes: Iterable[tape.Node]) -> None:
+def _check_gradients(nodes: Iterable[tape.TapeNode]) -> None:
     """Refuse a ``grad`` that the walk could not add to. Raises ShapeError."""
     for edge in {edge for node in nodes for edge in node.operands if edge is not None}:
         tensor = edge.tensor()

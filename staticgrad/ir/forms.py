@@ -67,7 +67,7 @@ class Same:
 
 
 @dataclass(frozen=True)
-class Reshape:
+class ReshapeForm:
     """The elements in C order under another shape: a view where strides allow it, else a copy."""
 
 
@@ -164,7 +164,7 @@ class Scan:
 
 
 @dataclass(frozen=True)
-class Sort:
+class SortForm:
     """Two results: the elements along ``axis`` in the order of their keys, and their positions.
 
     ``key`` gives the i32 or i64 Expr of an element; the smallest comes first, of equal ones the one
@@ -177,7 +177,7 @@ class Sort:
 
 
 @dataclass(frozen=True)
-class Search:
+class SearchForm:
     """out[i] = how many elements of the vector a are below x[i], or (``right``) not above it.
 
     Operands: a, whose elements ascend, and x, of one dtype that is no bool. NaN is above all.
@@ -207,7 +207,7 @@ Form = (
     | Pointwise
     | View
     | Same
-    | Reshape
+    | ReshapeForm
     | Reduce
     | Contract
     | Gather
@@ -215,8 +215,8 @@ Form = (
     | ScatterAdd
     | ScatterAlong
     | Scan
-    | Sort
-    | Search
+    | SortForm
+    | SearchForm
     | Assemble
 )
 #: The forms that look places up in an operand of indices, along ``axis``.

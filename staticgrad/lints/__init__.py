@@ -15,7 +15,7 @@ from staticgrad.ir.calls import public
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.value import Value
 from staticgrad.lints import broadcasting, derivatives, exponentials, gradients, precision
-from staticgrad.lints.program import Program, stabilized
+from staticgrad.lints.program import LintedGraph, stabilized
 from staticgrad.lints.table import Finding as Finding, Lint as Lint, Severity as Severity, by_op
 
 __all__ = ["LINTS", "Finding", "Lint", "Severity", "lint"]
@@ -61,7 +61,7 @@ def lint(
             f"there is no lint {unknown[0]!r}",
             hint=f"{did_you_mean(unknown[0], LINTS)}there are {listed(list(LINTS))}",
         )
-    built = Program(program if isinstance(program, Graph) else Graph(program))
+    built = LintedGraph(program if isinstance(program, Graph) else Graph(program))
     chosen = [each for each in LINTS.values() if each.name not in without]
     found = [
         *_findings(built, [each for each in chosen if each.where == "built"]),
@@ -72,7 +72,7 @@ def lint(
     return tuple(sorted(shown, key=_place))
 
 
-def _findings(program: Program, lints: Iterable[Lint]) -> list[Finding]:
+def _findings(program: LintedGraph, lints: Iterable[Lint]) -> list[Finding]:
     table = by_op(lints)
     return [
         finding

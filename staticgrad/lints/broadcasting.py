@@ -7,7 +7,7 @@ from typing import Final
 from staticgrad import functions as sg
 from staticgrad.ir.graph import Node, Symbolic
 from staticgrad.ir.op import registered_ops
-from staticgrad.lints.program import Program
+from staticgrad.lints.program import LintedGraph
 from staticgrad.lints.table import Lint, Seen
 from staticgrad.ops.elementwise import Elementwise
 from staticgrad.ops.operands import shape_text
@@ -20,7 +20,7 @@ _SEVERAL_OPERANDS: Final = tuple(
 )
 
 
-def _outer(program: Program, node: Node) -> Seen | None:
+def _outer(program: LintedGraph, node: Node) -> Seen | None:
     """``[n, 1]`` beside ``[n]``, whose result has the size n twice."""
     rank = len(node.types[0].shape)
     for column in node.args:

@@ -14,7 +14,7 @@ from staticgrad import functions as sg
 from staticgrad.functions import nn
 from staticgrad.ir.graph import Node, Symbolic
 from staticgrad.ir.ranges import Zero, peeled
-from staticgrad.lints.program import Guard, Program
+from staticgrad.lints.program import LintedGraph, Shield
 from staticgrad.lints.table import Lint, Seen
 
 _LOGARITHMS: Final = ("log", "log2", "log10")
@@ -23,7 +23,7 @@ _ARCS: Final = ("acos", "asin", "atanh")
 _MODEST: Final = 88.0
 
 
-def exponent(program: Program, node: Node) -> float | None:
+def exponent(program: LintedGraph, node: Node) -> float | None:
     """The literal exponent of a power, None where it is no power by a number."""
     if node.op.name == "sqrt":
         return 0.5
@@ -34,7 +34,7 @@ def exponent(program: Program, node: Node) -> float | None:
     return program.range(node.args[1]).number if node.op.name == "pow" else None
 
 
-def divisor(program: Program, node: Node) -> Symbolic | None:
+def divisor(program: LintedGraph, node: Node) -> Symbolic | None:
     """What the node divides by, as a quotient or as a negative power."""
     if node.op.name == "div":
         return node.args[1]
@@ -45,12 +45,12 @@ def divisor(program: Program, node: Node) -> Symbolic | None:
 # -- roots ----------------------------------------------------------------------------------------
 
 
-def _root(program: Program, node: Node) -> Seen | None:
+def _root(program: LintedGraph, node: Node) -> Seen | None:
     operand = node.args[0]
     power = exponent(program, node)
     if power is None or not 0 < power < 1 or program.range(operand).zero is not Zero.REACHED:
         return None
-    if not program.takes_gradient(node, operand) or program.guard(node, operand) is not Guard.NONE:
+    if not program.takes_gradient(node, operand) or program.guard(node, operand) is not Shield.NONE:
         return None
     name = node.op.name if node.op.name != "pow" else f"x ** {power:g}"
     return Seen(
@@ -100,9 +100,9 @@ SQRT: Final = Lint(
 # -- logarithms -----------------------------------------------------------------------------------
 
 
-def _log(program: Program, node: Node) -> Seen | None:
+def _log(program: LintedGraph, node: Node) -> Seen | None:
     operand = node.args[0]
-    if program.range(operand).zero < Zero.CHOSEN or program.guard(node, operand) is not Guard.NONE:
+    if program.range(operand).zero < Zero.CHOSEN or program.guard(node, operand) is not Shield.NONE:
         return None
     return Seen(
         f"{node.op.name}: the operand can be 0, where the logarithm is -inf",
@@ -135,11 +135,11 @@ LOG: Final = Lint(
 # -- quotients ------------------------------------------------------------------------------------
 
 
-def _division(program: Program, node: Node) -> Seen | None:
+def _division(program: LintedGraph, node: Node) -> Seen | None:
     by = divisor(program, node)
     if by is None or program.range(by).zero < Zero.CHOSEN:
         return None
-    if program.guard(node, by) is not Guard.NONE or program.is_internal(node, by):
+    if program.guard(node, by) is not Shield.NONE or program.is_internal(node, by):
         return None
     return Seen(
         "division: what it divides by can be 0",
@@ -177,14 +177,14 @@ DIVISION: Final = Lint(
 # -- arcs -----------------------------------------------------------------------------------------
 
 
-def _arc(program: Program, node: Node) -> Seen | None:
+def _arc(program: LintedGraph, node: Node) -> Seen | None:
     operand = node.args[0]
     found = program.range(operand)
     if found.number is not None or not program.takes_gradient(node, operand):
         return None
     reaches = found.low == -1.0 or found.high == 1.0
     open_ended = found.low < -1.0 and found.high > 1.0
-    if not (reaches or open_ended) or program.guard(node, operand) is not Guard.NONE:
+    if not (reaches or open_ended) or program.guard(node, operand) is not Shield.NONE:
         return None
     return Seen(
         f"{node.op.name}: the derivative is infinite at 1 and -1",
@@ -214,7 +214,7 @@ ARC: Final = Lint(
 # -- where ----------------------------------------------------------------------------------------
 
 
-def _behind_where(program: Program, node: Node) -> Seen | None:
+def _behind_where(program: LintedGraph, node: Node) -> Seen | None:
     name = node.op.name
     if name == "exp":
         operand, infinite = node.args[0], program.range(node.args[0]).high > _MODEST
@@ -227,7 +227,7 @@ def _behind_where(program: Program, node: Node) -> Seen | None:
         operand, infinite = node.args[0], program.range(node.args[0]).zero > Zero.NEVER
     if not infinite or not any(program.takes_gradient(node, arg) for arg in node.args):
         return None
-    if program.guard(node, operand) is not Guard.FORWARD or program.is_internal(node, operand):
+    if program.guard(node, operand) is not Shield.FORWARD or program.is_internal(node, operand):
         return None
     return Seen(
         f"{name}: the where behind it keeps an infinity from the result, not from the gradient",

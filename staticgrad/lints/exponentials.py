@@ -13,7 +13,7 @@ from staticgrad import functions as sg
 from staticgrad.functions import nn
 from staticgrad.ir.graph import Node, Symbolic
 from staticgrad.ir.ranges import peeled
-from staticgrad.lints.program import Guard, Program
+from staticgrad.lints.program import LintedGraph, Shield
 from staticgrad.lints.table import Lint, Seen
 
 #: Ops whose result holds the operand's elements, or some of them multiplied and added.
@@ -39,12 +39,12 @@ def _exponential(value: Symbolic) -> Node | None:
     return None
 
 
-def _unshifted(program: Program, node: Node) -> Seen | None:
+def _unshifted(program: LintedGraph, node: Node) -> Seen | None:
     grown = _exponential(node.args[0])
     if grown is None or program.range(grown.args[0]).high <= _LARGE:
         return None
     use = _use(program, node)
-    if use is None or program.guard(grown, grown.args[0]) is not Guard.NONE:
+    if use is None or program.guard(grown, grown.args[0]) is not Shield.NONE:
         return None
     return Seen(
         f"the sum of exp(x) in {use} overflows where x is large",
@@ -52,7 +52,7 @@ def _unshifted(program: Program, node: Node) -> Seen | None:
     )
 
 
-def _use(program: Program, node: Node) -> str | None:
+def _use(program: LintedGraph, node: Node) -> str | None:
     """What the sum is for: a divisor, or the operand of a logarithm."""
     pending = [node]
     for _ in range(_STEPS):
@@ -122,12 +122,12 @@ def _is_share(node: Node) -> bool:
     )
 
 
-def _log_of_probability(program: Program, node: Node) -> Seen | None:
+def _log_of_probability(program: LintedGraph, node: Node) -> Seen | None:
     operand = node.args[0]
     if node.op.name == "log1p" and operand.node.op.name != "neg":
         return None
     kind = _probability(operand)
-    if not kind or program.guard(node, operand) is not Guard.NONE:
+    if not kind or program.guard(node, operand) is not Shield.NONE:
         return None
     fix = {
         "softmax": "sg.nn.cross_entropy(logits, labels), or pick from sg.nn.log_softmax(logits)",

@@ -16,13 +16,13 @@ from staticgrad.autodiff.reverse import grad
 from staticgrad.functions import nn
 from staticgrad.ir.graph import Node, Symbolic
 from staticgrad.ir.value import Value
-from staticgrad.lints.program import Program
+from staticgrad.lints.program import LintedGraph
 from staticgrad.lints.table import Lint, Seen
 
 # -- factors and conditions -----------------------------------------------------------------------
 
 
-def _constant_factor(program: Program, node: Node) -> Seen | None:
+def _constant_factor(program: LintedGraph, node: Node) -> Seen | None:
     a, b = node.args
     if not node.types[0].dtype.is_float:
         return None
@@ -63,7 +63,7 @@ FACTOR: Final = Lint(
 )
 
 
-def _constant_condition(program: Program, node: Node) -> Seen | None:
+def _constant_condition(program: LintedGraph, node: Node) -> Seen | None:
     number = program.range(node.args[0]).number
     if number is None:
         return None
@@ -96,7 +96,7 @@ CONDITION: Final = Lint(
 # -- parameters -----------------------------------------------------------------------------------
 
 
-def _unreached(program: Program, node: Node) -> Seen | None:
+def _unreached(program: LintedGraph, node: Node) -> Seen | None:
     if not node.types[0].dtype.is_float or program.differentiated or not _has_loss(program):
         return None
     if not program.users[(node, 0)]:
@@ -112,15 +112,15 @@ def _unreached(program: Program, node: Node) -> Seen | None:
     )
 
 
-def _has_loss(program: Program) -> bool:
+def _has_loss(program: LintedGraph) -> bool:
     return any(value.ndim == 0 and value.key in program.moving for value in _outputs(program))
 
 
-def _outputs(program: Program) -> tuple[Symbolic, ...]:
+def _outputs(program: LintedGraph) -> tuple[Symbolic, ...]:
     return tuple(program.graph.outputs.values())
 
 
-def _where_paths_end(program: Program, leaf: Node) -> Node | None:
+def _where_paths_end(program: LintedGraph, leaf: Node) -> Node | None:
     """The first op that stops the gradient, if every path from the leaf to a float output has one.
 
     None too where the user stopped it on purpose.

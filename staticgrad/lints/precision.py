@@ -14,7 +14,7 @@ import numpy as np
 from staticgrad import functions as sg
 from staticgrad.ir.graph import Constant, Node, Symbolic
 from staticgrad.ir.ranges import peeled
-from staticgrad.lints.program import Program
+from staticgrad.lints.program import LintedGraph
 from staticgrad.lints.table import Lint, Seen
 from staticgrad.types.dim import dim
 from staticgrad.types.dtype import F32, F64
@@ -35,7 +35,7 @@ def _count(sizes: Shape) -> int:
 # -- float64 --------------------------------------------------------------------------------------
 
 
-def _widened(program: Program, node: Node) -> Seen | None:
+def _widened(program: LintedGraph, node: Node) -> Seen | None:
     if node.types[0].dtype is not F64 or node.args[0].dtype is not F32:
         return None
     for reader in program.readers(node):
@@ -93,7 +93,7 @@ WIDENED: Final = Lint(
 # -- sums and counts ------------------------------------------------------------------------------
 
 
-def _long_sum(program: Program, node: Node) -> Seen | None:
+def _long_sum(program: LintedGraph, node: Node) -> Seen | None:
     if node.types[0].dtype is not F32:
         return None
     shape = node.args[0].shape
@@ -131,7 +131,7 @@ LONG_SUM: Final = Lint(
 )
 
 
-def _big_count(program: Program, node: Node) -> Seen | None:
+def _big_count(program: LintedGraph, node: Node) -> Seen | None:
     operand = node.args[0]
     if node.types[0].dtype is not F32 or not operand.dtype.is_integer:
         return None
@@ -194,7 +194,7 @@ def _averaged(value: Symbolic) -> Symbolic | None:
 _COUNTS: Final = ("constant", "size")
 
 
-def _variance(program: Program, node: Node) -> Seen | None:
+def _variance(program: LintedGraph, node: Node) -> Seen | None:
     mean_of = _averaged(node.args[0])
     root = _squared(node.args[1])
     square = None if mean_of is None else _squared(mean_of)
@@ -250,7 +250,7 @@ def _computed(value: Symbolic) -> bool:
     return False
 
 
-def _equality(program: Program, node: Node) -> Seen | None:
+def _equality(program: LintedGraph, node: Node) -> Seen | None:
     a, b = node.args
     if not a.dtype.is_float or peeled(a).key == peeled(b).key:
         return None

@@ -22,7 +22,7 @@ from staticgrad.source import Location, Origin
 _WALK: Final = 64
 
 
-class Guard(Enum):
+class Shield(Enum):
     """Which choices stand behind a value that can be infinite.
 
     ``NONE``: it reaches a result. ``WHOLE``: a ``where`` drops it, in the gradient too.
@@ -35,7 +35,7 @@ class Guard(Enum):
     FORWARD = "forward"
 
 
-class Program:
+class LintedGraph:
     """A graph with what lints ask about it; ``built`` is the graph before any pass."""
 
     def __init__(self, graph: Graph, built: Graph | None = None) -> None:
@@ -102,14 +102,14 @@ class Program:
 
     # -- guards -----------------------------------------------------------------------------------
 
-    def guard(self, node: Node, operand: Symbolic) -> Guard:
+    def guard(self, node: Node, operand: Symbolic) -> Shield:
         """How ``node``, which is infinite for some ``operand``, is kept from the results.
 
         A ``where`` counts if its condition is computed from the operand, or from what the operand
         is computed from.
         """
         told = _origins(operand)
-        found = Guard.WHOLE
+        found = Shield.WHOLE
         pending: list[tuple[Node, bool]] = [(node, True)]
         seen: set[tuple[Node, bool]] = set()
         while pending:
@@ -118,12 +118,12 @@ class Program:
                 continue
             seen.add((each, masked))
             if len(seen) > _WALK or any(v.key in self.roots for v in each.values):
-                return Guard.NONE
+                return Shield.NONE
             for reader in self.readers(each):
                 if not any(kind.dtype.is_float for kind in reader.types):
                     continue  # a comparison has no infinity to hand on
                 if _chooses(reader, each, told):
-                    found = found if masked and _keeps_shape(reader, each) else Guard.FORWARD
+                    found = found if masked and _keeps_shape(reader, each) else Shield.FORWARD
                 else:
                     pending.append((reader, masked and _keeps_mask(reader, each)))
         return found
@@ -161,7 +161,7 @@ def _ancestors(value: Symbolic, limit: int) -> Iterator[Node]:
     return iter(seen)
 
 
-def stabilized(program: Program) -> Program:
+def stabilized(program: LintedGraph) -> LintedGraph:
     """The program as every level compiles it: formulas that a rule mends are gone."""
     graph = pipeline("stabilize")(program.graph)
-    return program if graph is program.graph else Program(graph, program.graph)
+    return program if graph is program.graph else LintedGraph(graph, program.graph)

@@ -12,11 +12,11 @@ from typing import Any, Literal
 from staticgrad.errors import OpDefinitionError
 from staticgrad.errors.wording import message
 from staticgrad.ir.graph import Node
-from staticgrad.lints.program import Program
+from staticgrad.lints.program import LintedGraph
 from staticgrad.source import Location
 
 #: What a lint sees at a node, or None.
-Check = Callable[[Program, Node], "Seen | None"]
+Check = Callable[[LintedGraph, Node], "Seen | None"]
 #: A function of float32 values [n, 3] that builds a program.
 Example = Callable[..., Any]
 
@@ -63,7 +63,7 @@ class Lint:
         if not (self.bad and self.good):
             raise OpDefinitionError(f"lint {self.name!r} needs an example with and one without it")
 
-    def findings(self, program: Program, node: Node) -> Iterator[Finding]:
+    def findings(self, program: LintedGraph, node: Node) -> Iterator[Finding]:
         """What it says of one node."""
         seen = self.check(program, node)
         if seen is not None:

@@ -29,7 +29,7 @@ class _Truth(Elementwise):
         return BOOL
 
 
-class Comparison(_Truth):
+class Relation(_Truth):
     """Whether x stands in a relation to y.
 
     Class attributes:
@@ -61,7 +61,7 @@ class Comparison(_Truth):
         return super().counted(mask, out, x, y)
 
 
-class Eq(Comparison, name="eq"):
+class Eq(Relation, name="eq"):
     """x == y; False where either is NaN."""
 
     allows = (False, True, False)
@@ -75,7 +75,7 @@ class Eq(Comparison, name="eq"):
         return x.eq(y)
 
 
-class Ne(Comparison, name="ne"):
+class Ne(Relation, name="ne"):
     """x != y; True where either is NaN."""
 
     allows = (True, False, True)
@@ -89,7 +89,7 @@ class Ne(Comparison, name="ne"):
         return x.ne(y)
 
 
-class Lt(Comparison, name="lt"):
+class Lt(Relation, name="lt"):
     """x < y; False where either is NaN."""
 
     allows = (True, False, False)
@@ -102,7 +102,7 @@ class Lt(Comparison, name="lt"):
         return ~x & y if x.dtype is BOOL else x < y
 
 
-class Le(Comparison, name="le"):
+class Le(Relation, name="le"):
     """x <= y; False where either is NaN."""
 
     allows = (True, True, False)
@@ -115,7 +115,7 @@ class Le(Comparison, name="le"):
         return ~x | y if x.dtype is BOOL else x <= y
 
 
-class Gt(Comparison, name="gt"):
+class Gt(Relation, name="gt"):
     """x > y; False where either is NaN."""
 
     allows = (False, False, True)
@@ -128,7 +128,7 @@ class Gt(Comparison, name="gt"):
         return x & ~y if x.dtype is BOOL else x > y
 
 
-class Ge(Comparison, name="ge"):
+class Ge(Relation, name="ge"):
     """x >= y; False where either is NaN."""
 
     allows = (False, True, True)

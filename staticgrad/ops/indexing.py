@@ -23,7 +23,7 @@ from staticgrad.ir.ranges import EMPTY, Range, RangeOf
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.movement import expand_dims, ravel
 from staticgrad.ops.operands import (
-    Linear,
+    LinearOp,
     as_values,
     axis_of,
     dtype_of,
@@ -39,7 +39,7 @@ from staticgrad.types.dtype import F32, I64, DType
 from staticgrad.types.tensor import Shape, TensorType
 
 
-class Take(Linear, name="take"):
+class Take(LinearOp, name="take"):
     """x read at ``indices`` along ``axis``: out[p, i, q] = x[p, indices[i], q].
 
     The axes of the indices stand in place of the axis. Negative indices count from the end; others
@@ -71,7 +71,7 @@ class Take(Linear, name="take"):
         return Gather(self.axis)
 
 
-class ScatterIntoAxis(Linear, name="scatter_add"):
+class ScatterIntoAxis(LinearOp, name="scatter_add"):
     """``take`` transposed: zeros; then out[p, indices[i], q] += x[p, i, q], i ascending.
 
     The axes of the indices, from ``axis`` of x on, become one axis of size ``size``.
@@ -122,7 +122,7 @@ class ScatterIntoAxis(Linear, name="scatter_add"):
         return of(x).summed() | EMPTY
 
 
-class TakeAlong(Linear, name="take_along"):
+class TakeAlong(LinearOp, name="take_along"):
     """x read at one position per element: out[p, i, q] = x[p, indices[p, i, q], q] along ``axis``.
 
     Negative indices count from the end, unless ``wrap`` is False; others outside the axis raise.
@@ -154,7 +154,7 @@ class TakeAlong(Linear, name="take_along"):
         return GatherAlong(self.axis, self.wrap)
 
 
-class ScatterIntoAlong(Linear, name="scatter_along"):
+class ScatterIntoAlong(LinearOp, name="scatter_along"):
     """``take_along`` transposed: zeros; then out[p, indices[p, i, q], q] += x[p, i, q] in order.
 
     The result has size ``size`` along ``axis``. For ``wrap`` see ``take_along``.

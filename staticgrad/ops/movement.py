@@ -13,7 +13,7 @@ import numpy as np
 
 from staticgrad.errors import ArgumentError, AxisError, ShapeError
 from staticgrad.errors.wording import shown
-from staticgrad.ir.forms import AxisMap, Form, Reshape as ReshapeForm, View
+from staticgrad.ir.forms import AxisMap, Form, ReshapeForm, View
 from staticgrad.ir.functional import NUMPY_NAMES, functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.op import Array
@@ -21,7 +21,7 @@ from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.operands import (
     Axes,
-    Linear,
+    LinearOp,
     as_value,
     axes_of,
     axis_of,
@@ -36,7 +36,7 @@ from staticgrad.types.dim import Dim, Size
 from staticgrad.types.tensor import Shape, TensorType, product
 
 
-class Reshape(Linear, name="reshape"):
+class Reshape(LinearOp, name="reshape"):
     """The elements of x, in C order, under another shape."""
 
     positive = "kept"
@@ -68,7 +68,7 @@ class Reshape(Linear, name="reshape"):
         return ReshapeForm()
 
 
-class Transpose(Linear, name="transpose"):
+class Transpose(LinearOp, name="transpose"):
     """Axis i of the result is axis ``perm[i]`` of x."""
 
     positive = "kept"
@@ -102,7 +102,7 @@ class Transpose(Linear, name="transpose"):
         return View(tuple(AxisMap(axis) for axis in self.inverse))
 
 
-class Broadcast(Linear, name="broadcast"):
+class Broadcast(LinearOp, name="broadcast"):
     """x repeated to ``shape``: its axis i becomes axis ``axes[i]``, the other axes are new.
 
     ``axes`` ascends. An axis of literal size 1 stretches to any size; others keep theirs.

@@ -35,7 +35,7 @@ from staticgrad.types.tensor import Shape, TensorType
 Axes = int | Sequence[int] | None
 
 
-class Linear(Op):
+class LinearOp(Op):
     """An op that is linear in its first operand; the others are indices and carry no gradient."""
 
     def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:

@@ -22,7 +22,7 @@ from staticgrad.ir.op import Array, Constant
 from staticgrad.ir.ranges import Range, RangeOf, Zero
 from staticgrad.ir.value import Value
 from staticgrad.ops.arithmetic import Abs
-from staticgrad.ops.compare import Comparison, Lt
+from staticgrad.ops.compare import Lt, Relation
 from staticgrad.ops.cotangent import ZERO, Cotangent, Masked, narrowed
 from staticgrad.ops.elementwise import Elementwise, Operand, lifted, promoted, quiet
 from staticgrad.ops.operands import as_value, promoted_values
@@ -101,7 +101,7 @@ class Where(Elementwise, name="where"):
     def value_range(self, of: RangeOf, condition: Any, x: Any, y: Any) -> Range | None:
         of_x, of_y = of(x), of(y)
         relation, understood = condition.node.op, False
-        if isinstance(relation, Comparison):
+        if isinstance(relation, Relation):
             left, right = condition.node.args
             number = of(right).number
             if number is not None and x.key == left.key:

@@ -26,7 +26,7 @@ from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.movement import expand_dims
 from staticgrad.ops.operands import (
     Axes,
-    Linear,
+    LinearOp,
     as_value,
     axes_of,
     axis_of,
@@ -40,7 +40,7 @@ from staticgrad.types.dim import Dim, Size
 from staticgrad.types.tensor import Shape, TensorType
 
 
-class Slice(Linear, name="slice"):
+class Slice(LinearOp, name="slice"):
     """Index i along axis k of the result is index ``starts[k] + steps[k] * i`` along that of x.
 
     ``lengths`` is the result's shape. Every index must lie inside x; an axis of length 0 may start
@@ -108,7 +108,7 @@ def _if_any(length: Size) -> Size:
     if isinstance(length, Dim) and len(length.terms) == 1:
         (monomial, coefficient) = length.terms[0]
         atom = monomial[0]
-        if coefficient == 1 and len(monomial) == 1 and isinstance(atom, dims.Max):
+        if coefficient == 1 and len(monomial) == 1 and isinstance(atom, dims.MaxSize):
             return atom.left if atom.right == 0 else atom.right if atom.left == 0 else length
     return length
 
@@ -136,7 +136,7 @@ def _slices(starts: Any, lengths: Any, steps: tuple[int, ...]) -> tuple[slice, .
     return tuple(found)
 
 
-class Pad(Linear, name="pad"):
+class Pad(LinearOp, name="pad"):
     """``slice`` transposed: zeros of ``shape``, x at ``starts[k] + steps[k] * i`` along axis k.
 
     Every element must land inside; an axis of length 0 may start anywhere. Steps are not 0.

@@ -15,7 +15,7 @@ import numpy as np
 
 from staticgrad.errors import ArgumentError, AxisError, DTypeError, RankError, ShapeError
 from staticgrad.ir.expr import Expr, literal, select
-from staticgrad.ir.forms import Form, Search as SearchForm, Sort as SortForm
+from staticgrad.ir.forms import Form, SearchForm, SortForm
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.op import Array, Op

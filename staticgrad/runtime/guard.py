@@ -61,7 +61,7 @@ class _Outcome:
         return same
 
 
-class Guard:
+class WatchedRun:
     """One watched run.
 
     ``truth`` holds what each byte of the copy is worth, ``known`` whether it was written in this

@@ -13,7 +13,7 @@ from staticgrad.errors import KernelAccessError
 from staticgrad.ir.plan import Plan
 from staticgrad.native import ROW_WORDS
 from staticgrad.runtime.arena import Arena
-from staticgrad.runtime.guard import Guard, Touched
+from staticgrad.runtime.guard import Touched, WatchedRun
 from staticgrad.runtime.guarded_copy import GuardedCopy, Span
 from staticgrad.runtime.step import Program, Table, fixed_addresses, nothing
 
@@ -37,7 +37,7 @@ class GuardedTable(Table):
         self._program = program
         self._row_driver, self._driver = self._driver, self._watched
         self._nbytes = dict(plan.buffer_bytes)
-        self._guard: Guard | None = None
+        self._guard: WatchedRun | None = None
 
     def _fixed_addresses(self, program: Program) -> Mapping[str, int]:
         """None: parameters and constants are reached through their guarded copies."""
@@ -63,7 +63,7 @@ class GuardedTable(Table):
         real = {**fixed_addresses(self._program), **self._bound}
         copy = GuardedCopy(self.plan, {name: real[name] for name in self._slots})
         self._point(copy)
-        guard = self._guard = Guard(self, arena, copy)
+        guard = self._guard = WatchedRun(self, arena, copy)
         try:
             super().run(copy.arena)
             guard.check_written()

@@ -61,7 +61,7 @@ class FloorDiv:
 
 
 @dataclass(frozen=True)
-class Max:
+class MaxSize:
     """The larger of two sizes."""
 
     left: Size
@@ -71,10 +71,10 @@ class Max:
         return f"max({self.left}, {self.right})"
 
 
-Atom = Named | FloorDiv | Max
+Atom = Named | FloorDiv | MaxSize
 Monomial = tuple[Atom, ...]  # sorted by text; () is the constant term
 _DIVISION_STEPS: Final = 64  # shapes have few terms; a division that needs more is left undivided
-_ATOM_ORDER: Final = {Named: 0, FloorDiv: 1, Max: 2}
+_ATOM_ORDER: Final = {Named: 0, FloorDiv: 1, MaxSize: 2}
 
 
 def _atom_order(atom: Atom) -> tuple[int, str]:
@@ -282,7 +282,7 @@ def maximum(left: Size, right: Size) -> Size:
     if high is not None and high <= 0:
         return right
     first, second = sorted((left, right), key=lambda size: (isinstance(size, int), str(size)))
-    return _of_atom(Max(first, second))
+    return _of_atom(MaxSize(first, second))
 
 
 def divide_exactly(numerator: Size, denominator: Size) -> Size | None:

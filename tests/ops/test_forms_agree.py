@@ -37,7 +37,7 @@ def view(form: forms.View, out: np.ndarray, x: np.ndarray) -> None:
         out[i] = x[tuple(at)]
 
 
-def reshape(form: forms.Reshape, out: np.ndarray, x: np.ndarray) -> None:
+def reshape(form: forms.ReshapeForm, out: np.ndarray, x: np.ndarray) -> None:
     for element, i in zip(x.flat, np.ndindex(*out.shape), strict=True):
         out[i] = element
 
@@ -108,7 +108,7 @@ def contract(form: forms.Contract, out: np.ndarray, a: np.ndarray, b: np.ndarray
 
 READINGS: dict[type, Callable[..., None]] = {
     forms.View: view,
-    forms.Reshape: reshape,
+    forms.ReshapeForm: reshape,
     forms.Assemble: assemble,
     forms.Gather: gather,
     forms.ScatterAdd: scatter,
@@ -151,7 +151,7 @@ def test_orders_are_those_of_the_keys(name):
     for sample in samples_of(name):
         (x,) = sample.arrays
         (values, places), form = inferred(sample)
-        assert isinstance(form, forms.Sort)
+        assert isinstance(form, forms.SortForm)
         assert form.keep == places.shape[form.axis]
         keys = np.moveaxis(on_arrays(form.key, [x], [as_dtype(x.dtype)]), form.axis, -1)
         assert keys.dtype == (np.int64 if x.dtype.itemsize == 8 else np.int32)
@@ -168,7 +168,7 @@ def test_searches_count_what_comes_before():
     for sample in samples_of("searchsorted"):
         a, v = sample.arrays
         _, form = inferred(sample)
-        assert form == forms.Search(sample.op.right)
+        assert form == forms.SearchForm(sample.op.right)
         side = "right" if form.right else "left"
         np.testing.assert_array_equal(sample.op.reference(a, v), np.searchsorted(a, v, side))
 
