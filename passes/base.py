@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, ClassVar, Final, dataclass_transform
 
@@ -23,6 +23,7 @@ from staticgrad.errors.wording import kind_of
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.verify import verify_graph
 from staticgrad.kept import collection_paused
+from staticgrad.records import dataclass
 
 #: Is told of each change as it happens; what it gets prints as a line.
 Watch = Callable[[object], object]

@@ -8,13 +8,13 @@ results stand in the rest as constants. Nothing is compiled or run here.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from passes.dce import DeadNodes
 from passes.marks import without_marks
 from staticgrad.ir.forms import ReshapeForm, Same, View
 from staticgrad.ir.graph import Constant, Graph, Input, Node, ParameterLeaf, Symbolic
+from staticgrad.records import dataclass
 from staticgrad.types.constant import ArrayData
 
 #: Bytes of results that are held beyond those of the constants that the program has itself.

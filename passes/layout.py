@@ -8,11 +8,11 @@ rank becomes the fewest loops. Nothing here knows groups or kernels.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
 from staticgrad.ir.forms import Region, View
+from staticgrad.records import dataclass
 from staticgrad.types.dim import Size, bounds
 from staticgrad.types.tensor import Shape, c_strides
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from staticgrad.kept import cached_property
+from staticgrad.records import dataclass
 
 #: Pairs of blocks alive together up to which every order is tried: about a second of work.
 MOST_PAIRS: Final = 500_000

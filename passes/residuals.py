@@ -12,7 +12,6 @@ decided later (``passes.remat``).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
 from typing import Final
 
 from passes.base import Pass, Watch
@@ -25,6 +24,7 @@ from staticgrad.analysis.vertex_cut import vertex_cut
 from staticgrad.ir.forms import Pointwise, Reduce, ReshapeForm, Same, View
 from staticgrad.ir.graph import Graph, Node, Symbolic, rebuild
 from staticgrad.kept import cached_property
+from staticgrad.records import dataclass
 from staticgrad.types.size_hints import hint_value
 
 #: Values that are weighed together at most; a larger region stays as it is, and is counted.

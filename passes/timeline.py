@@ -7,12 +7,12 @@ sequence may run a step several times; each life of a buffer then has its own pl
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from passes.offsets import Spans, place
 from staticgrad.analysis.liveness import Flow, InPlace, Life, SizeNumbers
 from staticgrad.kept import cached_property
+from staticgrad.records import dataclass
 
 _LAYOUTS: Final = 64  # choices of in-place results that a timeline keeps ready
 

@@ -12,7 +12,6 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
@@ -21,6 +20,7 @@ import click
 import staticgrad as sg
 from staticgrad.config import SPELLING, read_bytes
 from staticgrad.errors import ParseError, StaticgradError
+from staticgrad.records import dataclass
 from staticgrad.source import capture
 
 if TYPE_CHECKING:

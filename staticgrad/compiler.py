@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextvars import copy_context
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, overload
 
 import numpy.typing as npt
@@ -49,6 +48,7 @@ from staticgrad.kept import collection_paused
 from staticgrad.kernels import Kernels, first_steps, machine_code
 from staticgrad.native.environment import default_environment
 from staticgrad.plans import Plans
+from staticgrad.records import dataclass
 from staticgrad.runtime.executor import Executor, MakeTable, Memory
 from staticgrad.runtime.step import Program, Table
 from staticgrad.source import capture

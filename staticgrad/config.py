@@ -22,13 +22,13 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from operator import index
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from staticgrad.errors import ConfigError, SettingWarning, UnknownSettingError, warn
+from staticgrad.records import dataclass
 
 logger: Final = logging.getLogger("staticgrad")
 logger.addHandler(logging.NullHandler())

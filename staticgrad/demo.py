@@ -10,7 +10,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import pairwise
 from typing import Any, Final
 
@@ -24,6 +24,7 @@ from staticgrad import native
 from staticgrad.errors import MissingPackageError
 from staticgrad.functions import nn
 from staticgrad.optim import Adam
+from staticgrad.records import dataclass
 
 Array = npt.NDArray[Any]
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import platform
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import metadata
 from typing import Final
 
@@ -19,6 +18,7 @@ import staticgrad as sg
 from staticgrad import config
 from staticgrad.errors import SelfTestError, StaticgradError
 from staticgrad.native import cache, selftest, target
+from staticgrad.records import dataclass
 
 _REQUIRED: Final = (
     "numpy", "scipy", "numba", "llvmlite", "opt_einsum", "platformdirs", "rich", "click",

@@ -7,12 +7,13 @@ are equal and a difference is a difference of the program. Who makes the section
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from staticgrad.analysis.pass_report import Report
 from staticgrad.analysis.plan_report import copied_feeds, memory_table
 from staticgrad.ir.plan import Plan
+from staticgrad.records import dataclass
 
 #: Counts up when a field of the JSON document changes its meaning or goes.
 SCHEMA = 1

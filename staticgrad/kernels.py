@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from staticgrad import native
 from staticgrad.codegen.numba_source import render
@@ -11,6 +10,7 @@ from staticgrad.errors import CompileError
 from staticgrad.ir.graph import Parameter
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.schedule import Schedule, Step
+from staticgrad.records import dataclass
 from staticgrad.runtime.step import Program
 from staticgrad.stats import Counts
 

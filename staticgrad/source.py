@@ -20,9 +20,10 @@ import re
 import sys
 from collections.abc import Iterable
 from contextvars import ContextVar
-from dataclasses import dataclass
 from types import CodeType, FrameType
 from typing import Final
+
+from staticgrad.records import dataclass
 
 _TEXT: Final = re.compile(r"(?P<file>.*):(?P<line>\d+)(?: \[(?P<scope>.*)\])?", re.DOTALL)
 _NOTEBOOK_CELL: Final = re.compile(r"ipykernel_\d+[/\\]")

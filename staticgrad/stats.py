@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from staticgrad import config
@@ -11,6 +11,7 @@ from staticgrad.analysis.plan_report import copied_feeds
 from staticgrad.ir.plan import Plan
 from staticgrad.native import Kernel as NativeKernel
 from staticgrad.native.lock import ProcessLock
+from staticgrad.records import dataclass
 
 _REASONS: Final = 1000  # latest reasons that are kept
 

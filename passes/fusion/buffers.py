@@ -7,10 +7,10 @@ order, has copies.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from staticgrad.ir.graph import Node
+from staticgrad.records import dataclass
 
 
 class Home(NamedTuple):

@@ -8,13 +8,14 @@ that is several runs of memory.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from passes.fusion.buffers import Copied, Home, Key
 from passes.fusion.groups import Group, Groups, Source, Transfer, Walk, needs_home
 from passes.fusion.walks import broken_rows
 from passes.layout import Strided
 from staticgrad.ir.graph import Parameter, Symbolic
+from staticgrad.records import dataclass
 from staticgrad.types.tensor import TensorType
 
 

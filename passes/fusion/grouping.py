@@ -14,7 +14,7 @@ forward one where that stores fewer bytes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import pairwise
 from typing import Final
 
@@ -52,6 +52,7 @@ from staticgrad.ir.forms import (
 )  # fmt: skip
 from staticgrad.ir.graph import Constant, Graph, Node
 from staticgrad.ir.summation import decompose
+from staticgrad.records import dataclass
 from staticgrad.types.tensor import Shape, TensorType
 
 #: Scalars of scalars stay inline up to this depth; deeper ones get a kernel.

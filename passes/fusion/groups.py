@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal, NamedTuple
 
 from passes.fusion.buffers import Home, Key
@@ -15,6 +15,7 @@ from passes.layout import Strided
 from staticgrad.analysis.users import ValueKey
 from staticgrad.ir.forms import Region
 from staticgrad.ir.graph import Constant, Graph, Node, Symbolic
+from staticgrad.records import dataclass
 from staticgrad.types.dim import Size
 from staticgrad.types.tensor import Shape, TensorType
 

@@ -9,13 +9,14 @@ for all updates together, from what the lowered kernels read and write.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from heapq import heapify, heappop, heappush
 from itertools import pairwise
 
 from passes.fusion.buffers import Key
 from staticgrad.analysis.liveness import may_take_over
 from staticgrad.ir.schedule import KernelStep
+from staticgrad.records import dataclass
 
 
 @dataclass(frozen=True)

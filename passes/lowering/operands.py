@@ -9,7 +9,7 @@ kernels. What the stages look like for each kind of group stands in ``stages``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from passes.fusion.buffers import CheckBuffer, Key, ScratchBuffer
 from passes.fusion.groups import Group, Groups, Source, Walk
@@ -30,6 +30,7 @@ from staticgrad.ir.kernel_stages import (
     Stage,
     operands_read,
 )
+from staticgrad.records import dataclass
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64, U64, DType
 from staticgrad.types.tensor import Shape

@@ -11,7 +11,7 @@ one object here after they were lowered.)
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from passes.fusion.buffers import CheckBuffer, Home, Key, ScratchBuffer
@@ -23,6 +23,7 @@ from passes.lowering.stages import lower_group
 from staticgrad.ir.forms import Gather, GatherAlong, Pointwise, ScatterAdd, ScatterAlong, SortForm
 from staticgrad.ir.graph import Constant, Node
 from staticgrad.ir.kernel import Kernel
+from staticgrad.records import dataclass
 from staticgrad.types.dim import Size
 
 #: Further buffers that lowering asks for, by the form of the node that they belong to.

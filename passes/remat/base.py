@@ -9,7 +9,7 @@ from them. A class from outside registers by its name when it is defined.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import fsum
 from typing import Any, ClassVar, dataclass_transform
 
@@ -20,6 +20,7 @@ from staticgrad.errors import ArgumentError, PolicyError
 from staticgrad.errors.wording import did_you_mean
 from staticgrad.ir.value import Value
 from staticgrad.kept import cached_property
+from staticgrad.records import dataclass
 
 Steps = Sequence[int]
 _REGISTRY: dict[str, type[Policy]] = {}

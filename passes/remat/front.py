@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from passes.remat.base import Policy, Problem, Steps
@@ -19,6 +18,7 @@ from passes.remat.recompute import Recompute
 from passes.remat.sqrt import Sqrt
 from passes.remat.store_all import StoreAll
 from passes.timeline import Placed
+from staticgrad.records import dataclass
 
 _LEVELS: Final = 16  # targets of a descent
 _POLICIES: Final[tuple[Policy, ...]] = (StoreAll(), Sqrt(), Recompute())

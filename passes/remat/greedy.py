@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import accumulate
 from typing import Final
 
 from passes.remat.base import Problem, Steps
 from passes.timeline import ArenaLayout
 from staticgrad.analysis.liveness import Life
+from staticgrad.records import dataclass
 
 _TRIES: Final = 12  # gaps tried in vain before a descent gives up
 _LEAST: Final = 1e-12  # seconds; a step that costs nothing is the first to run again

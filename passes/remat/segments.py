@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
 from passes.remat.base import Problem, Steps
+from staticgrad.records import dataclass
 
 
 @dataclass(frozen=True)

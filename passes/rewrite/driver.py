@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, cast
 
@@ -37,6 +36,7 @@ from staticgrad.ir.graph import (
     reads_any,
     rebuild,
 )
+from staticgrad.records import dataclass
 from staticgrad.source import Location, attribute_to, merged
 from staticgrad.types.tensor import TensorType
 

@@ -9,12 +9,12 @@ about how it is found: that is ``matching``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from passes.rewrite.terms import Applied, Hole, Term, subterms
 from staticgrad.errors import PipelineError
 from staticgrad.kept import cached_property
+from staticgrad.records import dataclass
 
 if TYPE_CHECKING:
     from passes.rewrite.matching import Match

@@ -9,9 +9,9 @@ touches. Nothing is stored in the plan: a rewritten plan has the barriers its pl
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from staticgrad.ir.plan import Placement, Plan
+from staticgrad.records import dataclass
 
 ARENA = ""
 

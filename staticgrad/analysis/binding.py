@@ -7,7 +7,6 @@ Every check stands before the first value is computed. Nothing here runs a graph
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,6 +27,7 @@ from staticgrad.errors.wording import did_you_mean, kind_of, shown, why_no_array
 from staticgrad.ir.graph import Graph, Input, Symbolic
 from staticgrad.ir.op import Array
 from staticgrad.ir.value import Value
+from staticgrad.records import dataclass
 from staticgrad.types.arrays import array_of
 from staticgrad.types.dim import Dim, FloorDiv, Guard, MaxSize, Named, Size, evaluate, named_sizes
 from staticgrad.types.dtype import DType

@@ -9,7 +9,6 @@ they never decide what is correct, and no clock is read.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
@@ -30,6 +29,7 @@ from staticgrad.ir.kernel_stages import (
 )
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import KernelStep, Step
+from staticgrad.records import dataclass
 from staticgrad.vecmath.blocks import DEFINITIONS, expand
 
 #: coefficient * product of extents

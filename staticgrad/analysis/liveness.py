@@ -9,12 +9,12 @@ one set of sizes, each distinct expression evaluated once. Where the bytes go is
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set as AbstractSet
-from dataclasses import dataclass
 from operator import itemgetter
 from typing import NamedTuple
 
 from staticgrad.errors import VerifyError
 from staticgrad.ir.schedule import Schedule, Step
+from staticgrad.records import dataclass
 from staticgrad.storage.parameter import ALIGNMENT
 from staticgrad.types.dim import Dim, Size, evaluate
 from staticgrad.types.size_hints import hint_value

@@ -8,7 +8,6 @@ that has. This file builds graphs and reads arrays; it runs nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import reduce
 from typing import Any, Literal
 
@@ -23,6 +22,7 @@ from staticgrad.ir.op import Array
 from staticgrad.ir.value import Value
 from staticgrad.ops.compare import logical_and, logical_not
 from staticgrad.ops.signs import isfinite, isnan
+from staticgrad.records import dataclass
 from staticgrad.source import Location
 from staticgrad.types.dtype import as_dtype
 from staticgrad.types.tensor import TensorType

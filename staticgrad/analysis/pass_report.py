@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from staticgrad.ir.graph import Graph
 from staticgrad.kept import cached_property
+from staticgrad.records import dataclass
 from staticgrad.types.size_hints import hint_value
 
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
 from staticgrad.analysis.cost import all_seconds, plan_seconds
 from staticgrad.analysis.plan_check import peak_buffers
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import Buffer, Step
+from staticgrad.records import dataclass
 
 _ROWS: Final = 10  # rows of each part of a table
 

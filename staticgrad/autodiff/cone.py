@@ -7,10 +7,10 @@ not older than the oldest target, and says where and why a path dies when there 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 from staticgrad.errors import DisconnectedError, Related
 from staticgrad.ir.graph import Node, Symbolic
+from staticgrad.records import dataclass
 
 ValueKey = tuple[Node, int]
 

@@ -11,12 +11,12 @@ looked through is differentiated by in a formula of its own.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from passes.rewrite import Rewritten, rewrite_nodes
 from passes.rules import STABILIZING
 from staticgrad.autodiff.cone import Cone, ValueKey, cone_between
 from staticgrad.ir.graph import Symbolic
+from staticgrad.records import dataclass
 
 
 @dataclass(frozen=True)

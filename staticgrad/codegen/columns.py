@@ -9,7 +9,6 @@ memory. The loops are known here; expressions are written by ``codegen.expressio
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from itertools import product
 from math import prod
 from typing import Final
@@ -30,6 +29,7 @@ from staticgrad.ir.combiners import COMBINERS, Combiner
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_stages import Accumulate, Columns, roots, small
 from staticgrad.ir.summation import BLOCK, COLUMN_BLOCK, GROUPS, SHORTEST_GROUP, lanes as sum_lanes
+from staticgrad.records import dataclass
 
 #: Vectors of columns side by side: 1 KiB of each row in a run, and of a row's lanes 16 KiB.
 SIDE_BY_SIDE: Final = 16

@@ -8,10 +8,11 @@ language is the kernel vocabulary of ``staticgrad.native``; nothing here knows s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from staticgrad.ir.expr import BLOCKS, CHOICES, Access, Expr, Position, postorder, words_of
+from staticgrad.records import dataclass
 from staticgrad.types.dtype import BOOL, DType
 from staticgrad.vecmath.blocks import expand
 

@@ -7,7 +7,6 @@ tile: rows past the end are computed on the last row and not stored.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from staticgrad.codegen.abreast import write_decode
@@ -23,6 +22,7 @@ from staticgrad.codegen.expressions import (
 from staticgrad.codegen.stages import base_text, scope_for, write_store
 from staticgrad.ir.kernel import GEMM_BLOCK, GEMM_ROWS, Kernel
 from staticgrad.ir.kernel_stages import Gemm, gemm_columns
+from staticgrad.records import dataclass
 
 #: Rows of the register tile: 8 rows of 2 vectors fill 16 of 32 vector registers.
 TILE_ROWS: Final = 8

@@ -7,7 +7,6 @@ counter. This module knows the loops; expressions are written by ``codegen.expre
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from staticgrad.codegen.abreast import renamed, scopes_abreast
 from staticgrad.codegen.expressions import (
@@ -40,6 +39,7 @@ from staticgrad.ir.kernel_stages import (
     roots,
 )
 from staticgrad.ir.summation import BLOCK, lanes as sum_lanes
+from staticgrad.records import dataclass
 
 #: Levels of the binary counter: enough for 2**40 blocks.
 LEVELS = 40

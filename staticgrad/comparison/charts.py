@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from html import escape
 from typing import Final
+
+from staticgrad.records import dataclass
 
 _WIDTH: Final = 560
 _HEIGHT: Final = 300

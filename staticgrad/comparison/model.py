@@ -10,7 +10,7 @@ import inspect
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +21,7 @@ import numpy.typing as npt
 import staticgrad as sg
 from staticgrad.errors import ArgumentError, ProgramError, ShapeError, StaticgradError
 from staticgrad.optim import Optimizer
+from staticgrad.records import dataclass
 from staticgrad.source import Location, Origin, capture
 
 Array = npt.NDArray[Any]

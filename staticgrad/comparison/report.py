@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
+
+from staticgrad.records import dataclass
 
 #: Counts up when a field of the JSON document changes its meaning or goes.
 SCHEMA = 2

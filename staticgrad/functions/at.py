@@ -7,7 +7,6 @@ planner may still write in place.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import numpy as np
@@ -23,6 +22,7 @@ from staticgrad.ops.movement import broadcast_to, moveaxis, reshape
 from staticgrad.ops.operands import as_value
 from staticgrad.ops.selection import where
 from staticgrad.ops.slices import Pad
+from staticgrad.records import dataclass
 from staticgrad.types.dtype import I64
 
 #: JAX's names of further updates -> the operator.

@@ -8,7 +8,6 @@ and axes that both have and the result keeps are batch axes. Nothing here is an 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import prod
 from typing import Any, Generic
 
@@ -21,6 +20,7 @@ from staticgrad.ops.contract import matmul
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.movement import moveaxis, reshape, transpose, with_size
 from staticgrad.ops.operands import axis_of, dtype_of, promoted_values, related
+from staticgrad.records import dataclass
 from staticgrad.types import dim as dims
 from staticgrad.types.dim import Size
 from staticgrad.types.size_hints import hint_value

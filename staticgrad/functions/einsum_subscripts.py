@@ -7,11 +7,11 @@ last one. Knows text, no values.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from string import ascii_lowercase, ascii_uppercase
 from typing import Any
 
 from staticgrad.errors import ArgumentError
+from staticgrad.records import dataclass
 
 _DOTS = "..."
 #: The letters that stand for numbers, in alphabetical order as they are sorted.

@@ -9,7 +9,7 @@ positions among the rows of x.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import prod
 from typing import Any, Generic
 
@@ -25,6 +25,7 @@ from staticgrad.ops.indexing import checked, iota
 from staticgrad.ops.movement import moveaxis, reshape
 from staticgrad.ops.operands import as_value, integer, related
 from staticgrad.ops.slices import sliced
+from staticgrad.records import dataclass
 from staticgrad.types.arrays import array_of
 from staticgrad.types.dim import Dim, Size, bounds, floordiv, maximum
 from staticgrad.types.dtype import I64

@@ -8,13 +8,13 @@ between operands and result is never whole in memory. Graphs see what the functi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import wraps
 from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
 from staticgrad.ir.calls import carries
 from staticgrad.ir.value import Value
+from staticgrad.records import dataclass
 
 F = TypeVar("F", bound=Callable[..., Any])
 

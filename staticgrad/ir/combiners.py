@@ -6,9 +6,9 @@ A kind is a row of ``COMBINERS``. A name that is not there is an error wherever 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, Literal
 
+from staticgrad.records import dataclass
 from staticgrad.types.dtype import DType
 
 Number = bool | int | float

@@ -15,12 +15,12 @@ an Expr over the plain primitives, with its error in ULP.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Final, NoReturn
 
 import numpy as np
 
 from staticgrad.errors import OpDefinitionError
+from staticgrad.records import dataclass
 from staticgrad.types.dtype import BOOL, I64, U64, DType
 
 #: Primitive -> number of operands. They share one dtype, which is the result's, unless noted.

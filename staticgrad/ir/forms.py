@@ -8,11 +8,11 @@ is an ``Expr``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from staticgrad.errors import OpDefinitionError
 from staticgrad.ir.combiners import COMBINERS, Combiner
 from staticgrad.ir.expr import Expr
+from staticgrad.records import dataclass
 from staticgrad.types.dim import Size
 
 

@@ -16,7 +16,6 @@ One call runs outer iterations ``[begin, end)``. What is counted is ``Kernel.out
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
 from math import prod
 from typing import Final, Literal
 
@@ -47,6 +46,7 @@ from staticgrad.ir.kernel_stages import (
 )
 from staticgrad.ir.kernel_structure import structure
 from staticgrad.kept import cached_property
+from staticgrad.records import dataclass
 from staticgrad.types.dim import Size, maximum
 from staticgrad.types.dtype import BOOL
 from staticgrad.types.size_hints import hint_value

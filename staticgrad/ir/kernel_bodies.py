@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NoReturn
 
 from staticgrad.errors import VerifyError
@@ -23,6 +22,7 @@ from staticgrad.ir.kernel_stages import (
     roots,
 )
 from staticgrad.ir.kernel_text import signature, statement_text
+from staticgrad.records import dataclass
 
 
 def broken(kernel: Kernel, headline: str, *place: str) -> NoReturn:

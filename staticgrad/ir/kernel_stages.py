@@ -7,11 +7,11 @@ object is evaluated once, where the first statement needs it.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final, Literal
 
 from staticgrad.ir.expr import Access, Expr, postorder
 from staticgrad.ir.summation import COLUMN_BLOCK, GROUPS, SHORTEST_GROUP
+from staticgrad.records import dataclass
 from staticgrad.types.dim import Size, maximum
 from staticgrad.types.dtype import I64, DType
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import MISSING, FrozenInstanceError, dataclass, fields
+from dataclasses import MISSING, FrozenInstanceError, fields
 from typing import Any, ClassVar, Literal, NoReturn, dataclass_transform
 
 import numpy.typing as npt
@@ -21,6 +21,7 @@ from staticgrad.ir.forms import Form, Leaf
 from staticgrad.ir.kinds import AnyValue, Operand, binding_kind
 from staticgrad.ir.ranges import Range, RangeOf
 from staticgrad.ir.value import Value
+from staticgrad.records import dataclass
 from staticgrad.storage.parameter import ParameterStore
 from staticgrad.types.arrays import array_of
 from staticgrad.types.constant import ArrayData

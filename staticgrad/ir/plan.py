@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from staticgrad.ir.schedule import Schedule
+from staticgrad.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final, TypeVar
+
+from staticgrad.records import dataclass
 
 V = TypeVar("V")
 _INF: Final = math.inf

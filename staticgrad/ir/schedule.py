@@ -7,12 +7,13 @@ read and write. Sizes stay symbolic: one Schedule serves every batch size.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal, NamedTuple, Protocol
 
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_stages import Mode
 from staticgrad.kept import cached_property
+from staticgrad.records import dataclass
 from staticgrad.source import Location
 from staticgrad.types.constant import ArrayData
 from staticgrad.types.dim import Size

@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from staticgrad.errors import OpDefinitionError
 from staticgrad.errors.wording import message
 from staticgrad.ir.graph import Node
 from staticgrad.lints.program import LintedGraph
+from staticgrad.records import dataclass
 from staticgrad.source import Location
 
 #: What a lint sees at a node, or None.

@@ -16,12 +16,12 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from staticgrad import config
 from staticgrad.native.constants import ROW_WORDS
 from staticgrad.native.lock import LOCK
+from staticgrad.records import dataclass
 
 if TYPE_CHECKING:
     from staticgrad.native.cache import CacheInfo

@@ -21,7 +21,6 @@ import os
 import struct
 import sys
 import time
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -33,6 +32,7 @@ from staticgrad.errors import KernelCacheWarning, warn
 from staticgrad.native.jit import ObjectCode
 from staticgrad.native.private_folder import NotPrivateError, private_folder, read_private
 from staticgrad.native.target import Target
+from staticgrad.records import dataclass
 
 MAGIC: Final = b"staticgrad-kernel-1\n"
 SUFFIX: Final = ".kernel"

@@ -7,8 +7,9 @@ LLVM's loader ends the process on an unresolved symbol, so objects are checked h
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import Final
+
+from staticgrad.records import dataclass
 
 _HEADER: Final = b"\x7fELF\x02\x01\x01"
 _SYMBOL_TABLE: Final = 2

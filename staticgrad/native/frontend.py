@@ -11,7 +11,7 @@ import ast
 import functools
 import hashlib
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from staticgrad.native.constants import CONSTANTS, ENTRY
@@ -20,6 +20,7 @@ from staticgrad.native.kinds import ELEMENTS, WORD, Kind, Pointer
 from staticgrad.native.lowering import Helper, KernelSourceError, Lowered, argument_name
 from staticgrad.native.operations import FUNCTIONS
 from staticgrad.native.syntax_reader import SyntaxReader
+from staticgrad.records import dataclass
 
 KERNEL_KINDS: Final[tuple[Kind, ...]] = (Pointer(ELEMENTS["i64"]), WORD, WORD)
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from staticgrad.errors import CompileError
@@ -20,6 +19,7 @@ from staticgrad.native import headroom, target as targets
 from staticgrad.native.lock import LOCK
 from staticgrad.native.target import Target
 from staticgrad.native.undisturbed import undisturbed
+from staticgrad.records import dataclass
 
 Compiled = Literal["numba", "vector"]
 """Who turns a source into LLVM IR."""

@@ -7,11 +7,12 @@ Numba nor LLVM libraries, so both readings (compiled and plain NumPy) share it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from staticgrad.records import dataclass
 
 LANES: Final = (1, 2, 4, 8, 16)
 

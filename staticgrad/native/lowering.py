@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from staticgrad.native import cast_operations, lane_operations, memory_operations
@@ -27,6 +26,7 @@ from staticgrad.native.kinds import (
     Vector,
 )
 from staticgrad.native.operations import FUNCTIONS, OPERATORS, Operation
+from staticgrad.records import dataclass
 
 FUNCTION = Scalar("function", "function")
 TIMELESS = (RANGE, FUNCTION, NOTHING)

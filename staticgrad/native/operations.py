@@ -9,7 +9,6 @@ Numba; the same operations over NumPy lanes are in :mod:`lanes`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 from staticgrad.native import emitter as text
@@ -24,6 +23,7 @@ from staticgrad.native.kinds import (
     Vector,
     bools,
 )
+from staticgrad.records import dataclass
 
 Rule = Callable[..., Kind | None]
 Emit = Callable[[Emitter, tuple[Kind, ...], tuple[Operand, ...]], Operand]

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import functools
 import sys
-from dataclasses import dataclass
 from typing import Any, Final
 
 from staticgrad.errors import CompileError, CPUError
 from staticgrad.native import headroom
 from staticgrad.native.lock import LOCK
+from staticgrad.records import dataclass
 
 _REQUIRED_X86: Final = ("avx2", "fma", "bmi", "bmi2", "f16c", "lzcnt", "movbe", "popcnt")
 _WIDE: Final = ("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")

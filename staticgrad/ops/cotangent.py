@@ -9,7 +9,6 @@ it does not know which op they belong to, and reaches other ops by their public 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from inspect import signature
 from typing import Any, Final
@@ -22,6 +21,7 @@ from staticgrad.ir.kinds import AnyValue, binding_kind
 from staticgrad.ir.op import Op
 from staticgrad.ir.value import Value
 from staticgrad.kept import cached_property
+from staticgrad.records import dataclass
 from staticgrad.types.dtype import F32
 from staticgrad.types.tensor import Shape, TensorType
 

@@ -10,7 +10,6 @@ results differ they depend on bytes that it may not read. Which buffer is where,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 import numpy as np
@@ -18,6 +17,7 @@ import numpy.typing as npt
 
 from staticgrad.errors import KernelAccessError
 from staticgrad.ir.plan import Placement
+from staticgrad.records import dataclass
 from staticgrad.runtime.arena import Arena
 from staticgrad.runtime.guarded_copy import Bytes, GuardedCopy, Span, bytes_at, span_of
 from staticgrad.storage.parameter import ALIGNMENT, write_together

@@ -8,7 +8,6 @@ always. What is looked for, and how, is said in ``analysis.nonfinite``.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from staticgrad.errors import IndexOutOfRange
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.plan import Plan
 from staticgrad.kept import cached_property
+from staticgrad.records import dataclass
 from staticgrad.runtime.arena import Arena, address_of
 from staticgrad.runtime.step import Program, Table, nothing
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from inspect import isfunction
 from operator import itemgetter
 from typing import Any, Final
@@ -23,6 +23,7 @@ from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.plan import Plan, PlannedStep
 from staticgrad.ir.schedule import KernelStep, Schedule, Step
 from staticgrad.native import ROW_WORDS
+from staticgrad.records import dataclass
 from staticgrad.runtime.arena import Arena, address_of
 from staticgrad.runtime.lookups import index_failure
 from staticgrad.runtime.shadows import Shadows

@@ -7,7 +7,7 @@ mode. Whoever writes an op or a ``custom_vjp`` is checked with this.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from inspect import signature
 from typing import Any, Final
 
@@ -22,6 +22,7 @@ from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Graph, Input, Node, Symbolic
 from staticgrad.ir.op import Array
 from staticgrad.ir.value import Value
+from staticgrad.records import dataclass
 from staticgrad.source import capture
 from staticgrad.testing.graphs import array_text
 from staticgrad.types.dtype import F64, as_dtype

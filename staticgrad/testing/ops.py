@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from importlib import util
 from typing import Any, Final
@@ -31,6 +30,7 @@ from staticgrad.ir.graph import Graph, Input, Node, Symbolic, constant
 from staticgrad.ir.op import Array, Op, registered_ops
 from staticgrad.ir.parser import parse
 from staticgrad.ir.printer import same_graph
+from staticgrad.records import dataclass
 from staticgrad.source import capture
 from staticgrad.testing.gradients import check_gradients
 from staticgrad.testing.graphs import array_text

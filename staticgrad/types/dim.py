@@ -16,13 +16,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from math import gcd, inf
 from operator import index
 from typing import Final
 
 from staticgrad.errors.sizes import UnknownNumber, check_size, over_sizes
+from staticgrad.records import dataclass
 from staticgrad.types.dtype import ALL_DTYPES
 from staticgrad.types.lexis import name_text
 from staticgrad.types.size_weight import check_product, terms_weight

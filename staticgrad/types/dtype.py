@@ -7,11 +7,13 @@ weak: they take the dtype of the other operand, or the default of their kind whe
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
+
+from staticgrad.records import dataclass
 
 _KIND_ORDER: Final = {"b": 0, "i": 1, "u": 1, "f": 2}
 

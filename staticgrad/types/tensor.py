@@ -6,10 +6,10 @@ Named sizes never broadcast, not even at 1: an axis of literal size 1 stretches,
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
 
+from staticgrad.records import dataclass
 from staticgrad.types import dim as dims
 from staticgrad.types.dim import Dim, Size
 from staticgrad.types.dtype import DType

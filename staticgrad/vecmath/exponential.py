@@ -8,10 +8,10 @@ least-maximum fits (Lawson's iteration in 60 digits, coefficients rounded one by
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from staticgrad.ir.expr import Expr, select
+from staticgrad.records import dataclass
 from staticgrad.types.dtype import F32, F64, DType
 from staticgrad.vecmath.layout import (
     at_most,

@@ -9,11 +9,11 @@ on some targets). Knows formats; does not know any function's algorithm.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from staticgrad.ir.expr import Expr, Number, literal, select
+from staticgrad.records import dataclass
 from staticgrad.types.dtype import DType
 
 

@@ -7,10 +7,10 @@ that only the last sum rounds by more than a hair. Knows no renderer.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from staticgrad.ir.expr import Expr
+from staticgrad.records import dataclass
 from staticgrad.types.dtype import F32, F64, DType
 from staticgrad.vecmath.exponential import CONSTANTS, exp_reduced
 from staticgrad.vecmath.layout import (

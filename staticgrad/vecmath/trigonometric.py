@@ -8,10 +8,10 @@ Knows no renderer.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from staticgrad.ir.expr import Expr, literal, rarely, select
+from staticgrad.records import dataclass
 from staticgrad.types.dtype import F32, F64, U32, DType
 from staticgrad.vecmath.large_angles import SMALLEST, quarter_turns
 from staticgrad.vecmath.layout import bits, flip_sign, horner, layout_of, round_scaled, sign_bit

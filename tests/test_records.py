@@ -1,0 +1,237 @@
+"""Records are the standard library's data classes: the same classes made both ways, compared."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import inspect
+import pickle
+from collections.abc import Callable
+from dataclasses import field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from staticgrad import records
+
+Decorator = Callable[..., Any]
+
+
+def frozen(dataclass: Decorator) -> type[Any]:
+    @dataclass(frozen=True)
+    class Point:
+        """Two numbers and what is derived from them."""
+
+        count: ClassVar[int] = 7
+        x: int
+        y: float = 2.0
+        note: str = field(default="", compare=False)
+        seen: tuple[int, ...] = field(default_factory=tuple, repr=False)
+        total: float = field(init=False)
+
+        def __post_init__(self) -> None:
+            object.__setattr__(self, "total", self.x + self.y)
+
+    return Point
+
+
+def changing(dataclass: Decorator) -> type[Any]:
+    @dataclass
+    class Bag:
+        name: str
+        items: list[int] = field(default_factory=list)
+        made: dict[str, int] = field(init=False, default_factory=dict)
+
+    return Bag
+
+
+def identity(dataclass: Decorator) -> type[Any]:
+    @dataclass(frozen=True, eq=False, repr=False)
+    class Plain:
+        """Compared by identity."""
+
+        x: int
+
+    return Plain
+
+
+def derived(dataclass: Decorator) -> type[Any]:
+    @dataclass(frozen=True)
+    class Base:
+        x: int
+        y: int = 1
+
+    @dataclass(frozen=True)
+    class Derived(Base):
+        y: int = 2
+        z: int = 3
+
+    return Derived
+
+
+def with_its_own(dataclass: Decorator) -> type[Any]:
+    @dataclass(frozen=True)
+    class Named:
+        x: int
+
+        def __hash__(self) -> int:
+            return 5
+
+        def __repr__(self) -> str:
+            return "mine"
+
+    return Named
+
+
+def equal_by_itself(dataclass: Decorator) -> type[Any]:
+    @dataclass(frozen=True)
+    class Odd:
+        x: int
+
+        def __eq__(self, other: object) -> bool:
+            return isinstance(other, type(self)) and (self.x - other.x) % 2 == 0
+
+    return Odd
+
+
+def slotted(dataclass: Decorator) -> type[Any]:
+    @dataclass(frozen=True, slots=True)
+    class Slotted:
+        x: int
+        y: int = 0
+
+    return Slotted
+
+
+def by_keyword(dataclass: Decorator) -> type[Any]:
+    @dataclass(kw_only=True)
+    class ByKeyword:
+        x: int
+        y: int = 0
+
+    return ByKeyword
+
+
+def empty(dataclass: Decorator) -> type[Any]:
+    @dataclass(frozen=True)
+    class Empty:
+        """Nothing."""
+
+    return Empty
+
+
+MAKERS = (
+    frozen, changing, identity, derived, with_its_own, equal_by_itself, slotted, by_keyword, empty
+)  # fmt: skip
+CALLS: tuple[tuple[tuple[Any, ...], dict[str, Any]], ...] = (
+    ((), {}),
+    ((1,), {}),
+    ((3,), {}),
+    ((1, 2), {}),
+    ((1, 2, "n", (4,)), {}),
+    ((1, 2, 3, 4, 5), {}),
+    ((1,), {"x": 1}),
+    ((), {"x": 1}),
+    ((), {"x": 1, "y": 5}),
+    ((), {"y": 1}),
+    ((), {"name": "a", "items": [1]}),
+    ((), {"x": 1, "unknown": 2}),
+)
+
+
+def outcome(what: Callable[[], Any]) -> Any:
+    """A result, or the error, by kind and text."""
+    try:
+        return what()
+    except (TypeError, AttributeError) as error:  # a frozen instance raises the latter
+        return type(error), str(error)
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_a_record_is_a_data_class(make: Callable[[Decorator], type[Any]]) -> None:
+    ours, theirs = make(records.dataclass), make(dataclasses.dataclass)
+
+    def described(cls: type[Any]) -> Any:
+        every = [
+            (f.name, f.type, f.init, f.repr, f.compare, f.default) for f in dataclasses.fields(cls)
+        ]
+        return every, cls.__match_args__, dataclasses.is_dataclass(cls)
+
+    assert described(ours) == described(theirs)
+    assert str(inspect.signature(ours)) == str(inspect.signature(theirs))
+    made = []
+    for args, named in CALLS:
+        one, two = (outcome(lambda c=cls, a=args, n=named: c(*a, **n)) for cls in (ours, theirs))
+        if not isinstance(two, theirs):
+            assert one == two
+            continue
+        made.append((one, two))
+        named_one = {f.name: getattr(one, f.name) for f in dataclasses.fields(ours)}
+        assert named_one == {f.name: getattr(two, f.name) for f in dataclasses.fields(theirs)}
+        if make is not identity:
+            assert repr(one) == repr(two)
+        for change in ({"x": 9}, {"name": "b"}, {"note": "other"}):
+            again = [outcome(lambda v=v, c=change: dataclasses.replace(v, **c)) for v in (one, two)]
+            assert isinstance(again[0], ours) == isinstance(again[1], theirs)
+        for act in (
+            lambda v: setattr(v, "x", 4),
+            lambda v: delattr(v, "y"),
+            lambda v: setattr(v, "other", 4),
+            hash,
+        ):
+            first, second = (outcome(lambda v=v, a=act: a(copy.copy(v))) for v in (one, two))
+            if make is identity and act is hash:
+                continue
+            assert first == second
+    for one, two in made:
+        for other, another in made:
+            assert (one == other) == (two == another)
+            assert (one == another) is False
+
+
+def test_subclasses_of_the_standard_library_see_whether_a_record_is_frozen() -> None:
+    base, changing_base = derived(records.dataclass), changing(records.dataclass)
+
+    @dataclasses.dataclass(frozen=True)
+    class More(base):  # type: ignore[misc, valid-type]
+        w: int = 0
+
+    assert More(1, w=4) == More(1, 2, 3, 4)
+    with pytest.raises(TypeError, match="cannot inherit"):
+        dataclasses.dataclass(type("Less", (base,), {}))
+    with pytest.raises(TypeError, match="cannot inherit"):
+        dataclasses.dataclass(frozen=True)(type("Less", (changing_base,), {}))
+
+
+def test_a_mutable_default_is_refused() -> None:
+    with pytest.raises(ValueError, match="default_factory"):
+
+        @records.dataclass
+        class _Wrong:
+            items: list[int] = []  # noqa: RUF012 - this is what is refused
+
+
+@records.dataclass(frozen=True)
+class Kept:
+    """Stands in a module, so that it can be pickled."""
+
+    x: int
+    y: str = ""
+
+
+def test_records_are_copied_and_pickled() -> None:
+    value = Kept(1, "a")
+    assert pickle.loads(pickle.dumps(value)) == copy.deepcopy(value) == value
+
+
+def test_modules_make_their_data_classes_as_records() -> None:
+    """So that starting does not compile the methods of each class."""
+    root = Path(records.__file__).parent.parent
+    others = {"staticgrad/records.py", "staticgrad/optim.py"}
+    for package in ("staticgrad", "passes"):
+        for path in (root / package).rglob("*.py"):
+            text = path.read_text("utf-8")
+            imports = [line for line in text.splitlines() if line.startswith("from dataclasses")]
+            named = {name.strip(" ,") for line in imports for name in line.split()}
+            assert "dataclass" not in named or str(path.relative_to(root)) in others, path
