@@ -41,9 +41,10 @@ def plan(
     staged: AbstractSet[str] = frozenset(),
     policy: Policy = _STORE_ALL,
     budget: int | None = None,
+    workers: int = 1,
 ) -> Plan:
     """The plan of a schedule for one set of sizes; ``Planner`` when there will be more of them."""
-    return Planner(schedule, policy, budget).plan(sizes, staged=staged)
+    return Planner(schedule, policy, budget, workers).plan(sizes, staged=staged)
 
 
 class Planner:
@@ -51,14 +52,22 @@ class Planner:
 
     @collection_paused()
     def __init__(
-        self, schedule: Schedule, policy: Policy = _STORE_ALL, budget: int | None = None
+        self,
+        schedule: Schedule,
+        policy: Policy = _STORE_ALL,
+        budget: int | None = None,
+        workers: int = 1,
     ) -> None:
-        """Derive what no size changes.
+        """Derive what no size changes. Each of ``workers`` has scratch of its own in every plan.
 
         Raises:
             VerifyError: a check that could only run after a parameter was written.
+            ValueError: fewer than one worker.
         """
+        if workers < 1:
+            raise ValueError(f"{workers} workers")
         self.schedule, self.policy, self.budget = schedule, policy, budget
+        self.workers = workers
         self.flow = Flow(schedule)
         self.extents = Extents(schedule)
         self._inputs = frozenset(b.name for b in schedule.buffers if b.role == "input")
@@ -94,7 +103,7 @@ class Planner:
         if not staged <= self._inputs:
             unknown = ", ".join(sorted(map(repr, staged - self._inputs)))
             raise UnknownNameError(f"{unknown}: no input buffer of schedule {self.schedule.name!r}")
-        numbers = self.extents.at(sizes)
+        numbers = self.extents.at(sizes, self.workers)
         copied = frozenset(self.flow.index[name] for name in staged)
         made = self._plan(sizes, numbers, copied, self._chosen(sizes, numbers, copied))
         if self.budget is not None and made.peak_bytes > self.budget:
@@ -130,7 +139,7 @@ class Planner:
         self, sizes: Mapping[str, int], *, staged: AbstractSet[str] = frozenset()
     ) -> tuple[tuple[Plan, float], ...]:
         """What a budget chooses from: plans with their predicted seconds, cheapest first."""
-        numbers = self.extents.at(sizes)
+        numbers = self.extents.at(sizes, self.workers)
         copied = frozenset(self.flow.index[name] for name in staged)
         points = self._front(sizes, numbers, copied)
         return tuple((self._plan(sizes, numbers, copied, p), p.seconds) for p in points)
@@ -205,6 +214,7 @@ class Planner:
             peak_bytes=point.height,
             commit=self.flow.commit(point.sequence),
             buffer_bytes=tuple(zip(names, numbers.nbytes, strict=True)),
+            workers=self.workers,
         )
 
 

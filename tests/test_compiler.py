@@ -337,7 +337,7 @@ def test_reports_name_kernels_lines_and_reasons(many: Compiled) -> None:
     assert "test_compiler.py" in text
     assert "arena:" in text
     assert len(many.kernels) == many.source.count("# k")
-    assert all("def kernel(t, begin, end):" in kernel.source for kernel in many.kernels)
+    assert all("def kernel(t, own, begin, end):" in kernel.source for kernel in many.kernels)
     reasons = many.stats.reasons
     assert sum("batch=2:" in reason for reason in reasons) >= 1
     assert any(reason.startswith("k0 ") for reason in reasons)

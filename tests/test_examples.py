@@ -18,7 +18,7 @@ SAID = {
     "03_digits": ["arena at batch 64", "epoch 30", "test accuracy 9"],
     "04_what_the_texts_say": ["3,279,872 B", "3.13 MiB", "432,640 B", "= 1.29 x", "= 2.00 x"],
     "05_hessian_vector": ["relative error", "iteration 0"],
-    "06_read_the_kernel": ["== schedule", "def kernel(t, begin, end):", "== result"],
+    "06_read_the_kernel": ["== schedule", "def kernel(t, own, begin, end):", "== result"],
     "07_write_a_pass": ["after fixpoint(circle,simplify),dce", "one 1x", "[SG204] pass wrong"],
 }
 

@@ -3,12 +3,15 @@
 The workers walk the plan's steps together and claim groups of outer iterations
 (``PlannedStep.total`` in groups of ``grain``: cut by shape, never by the number of workers). Steps
 between two barriers may run at the same time, so none of them may write bytes that another one
-touches. Nothing is stored in the plan: a rewritten plan has the barriers its placements need.
+touches. Nothing is stored in the plan: a rewritten plan has the barriers its placements need, and
+the driver's table says where they are.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
+from operator import attrgetter
 
 from staticgrad.ir.plan import Placement, Plan
 from staticgrad.records import dataclass
@@ -23,10 +26,6 @@ class Span:
     memory: str
     start: int
     stop: int
-
-    def meets(self, other: Span) -> bool:
-        """Whether the two share a byte."""
-        return self.memory == other.memory and self.start < other.stop and other.start < self.stop
 
 
 @dataclass(frozen=True)
@@ -44,22 +43,51 @@ def barriers(plan: Plan) -> tuple[int, ...]:
     and touched on the other), and before ``plan.commit``: the checks are read there.
     """
     found: list[int] = []
-    reads: list[Span] = []
-    writes: list[Span] = []
+    since, written = _Bytes(), _Bytes()  # touched since the last barrier, and written
     for position, touched in enumerate(touched_bytes(plan)):
         waits = position == plan.commit and position > 0
-        if waits or _meet(touched.writes, reads + writes) or _meet(touched.reads, writes):
+        if waits or since.meet(touched.writes) or written.meet(touched.reads):
             found.append(position)
-            reads, writes = [], []
-        reads += touched.reads
-        writes += touched.writes
+            since, written = _Bytes(), _Bytes()
+        since.add((*touched.reads, *touched.writes))
+        written.add(touched.writes)
     return tuple(found)
+
+
+class _Bytes:
+    """A set of bytes: of each memory, spans that share none, in order."""
+
+    def __init__(self) -> None:
+        self._starts: dict[str, list[int]] = {}
+        self._stops: dict[str, list[int]] = {}
+
+    def meet(self, spans: Iterable[Span]) -> bool:
+        """Whether a byte of the spans is in the set."""
+        for span in spans:
+            starts, stops = self._starts.get(span.memory, []), self._stops.get(span.memory, [])
+            first = bisect_right(stops, span.start)
+            if first < len(starts) and starts[first] < span.stop and span.start < span.stop:
+                return True
+        return False
+
+    def add(self, spans: Iterable[Span]) -> None:
+        """Take the bytes of the spans into the set; what touches becomes one span."""
+        for span in spans:
+            if span.start >= span.stop:
+                continue
+            starts = self._starts.setdefault(span.memory, [])
+            stops = self._stops.setdefault(span.memory, [])
+            first, last = bisect_left(stops, span.start), bisect_right(starts, span.stop)
+            start, stop = span.start, span.stop
+            if first < last:
+                start, stop = min(start, starts[first]), max(stop, stops[last - 1])
+            starts[first:last], stops[first:last] = [start], [stop]
 
 
 def touched_bytes(plan: Plan) -> Iterator[Touched]:
     """What each step of the plan touches, in order."""
     places: dict[str, list[Placement]] = {}
-    for placement in plan.placements:
+    for placement in sorted(plan.placements, key=attrgetter("first")):
         places.setdefault(placement.buffer, []).append(placement)
     sizes = dict(plan.buffer_bytes)
     for position, planned in enumerate(plan.steps):
@@ -74,11 +102,10 @@ def touched_bytes(plan: Plan) -> Iterator[Touched]:
 def _span(
     buffer: str, position: int, places: dict[str, list[Placement]], sizes: dict[str, int]
 ) -> Span:
-    for place in places.get(buffer, ()):
-        if place.first <= position <= place.last:
+    lives = places.get(buffer, [])
+    number = bisect_right(lives, position, key=attrgetter("first")) - 1
+    if number >= 0:
+        place = lives[number]
+        if position <= place.last:
             return Span(ARENA, place.offset, place.offset + place.nbytes)
     return Span(buffer, 0, sizes[buffer])
-
-
-def _meet(some: Iterable[Span], others: list[Span]) -> bool:
-    return any(one.meets(other) for one in some for other in others)

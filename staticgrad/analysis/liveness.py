@@ -13,7 +13,8 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from staticgrad.errors import VerifyError
-from staticgrad.ir.schedule import Schedule, Step
+from staticgrad.ir.plan import own_stride
+from staticgrad.ir.schedule import Role, Schedule, Step
 from staticgrad.records import dataclass
 from staticgrad.storage.parameter import ALIGNMENT
 from staticgrad.types.dim import Dim, Size, evaluate
@@ -215,12 +216,20 @@ def _conflicts(
     return tuple(before)
 
 
+def _own_buffers(schedule: Schedule) -> dict[int, Role]:
+    """The buffers, by number, of which each worker has a part of its own."""
+    owned = {check.buffer for step in schedule.steps for check in step.checks()}
+    for step in schedule.steps:
+        owned.update(own.buffer for own in step.scratch() if own.per == "worker")
+    return {i: b.role for i, b in enumerate(schedule.buffers) if b.name in owned}
+
+
 @dataclass(frozen=True)
 class SizeNumbers:
     """A schedule's numbers at one set of sizes.
 
-    ``nbytes`` per buffer; per step its ``arguments``, the byte ``offsets`` of its accesses inside
-    their buffers, and its ``totals`` of outer iterations.
+    ``nbytes`` per buffer, for all workers; per step its ``arguments``, the byte ``offsets`` of its
+    accesses inside their buffers, and its ``totals`` of outer iterations.
     """
 
     nbytes: tuple[int, ...]
@@ -242,6 +251,7 @@ class Extents:
         self._arguments = [self._getter(step.arguments) for step in schedule.steps]
         self._offsets = [self._getter(a.begin for a in step.accesses()) for step in schedule.steps]
         self._totals = self._getter(step.total for step in schedule.steps)
+        self._own = _own_buffers(schedule)
         self._sizes = tuple(self._slots)
 
     def _getter(self, sizes: Iterable[Size]) -> Getter:
@@ -250,21 +260,28 @@ class Extents:
             return itemgetter(*slots)
         return lambda values: tuple(values[slot] for slot in slots)
 
-    def at(self, sizes: Mapping[str, int]) -> SizeNumbers:
-        """The numbers where the named sizes have these values.
+    def at(self, sizes: Mapping[str, int], workers: int = 1) -> SizeNumbers:
+        """The numbers where the named sizes have these values, and so many workers run the steps.
 
         Raises:
             KeyError: a name of the schedule is missing.
         """
-        return self._fill([s if isinstance(s, int) else evaluate(s, sizes) for s in self._sizes])
+        values = [s if isinstance(s, int) else evaluate(s, sizes) for s in self._sizes]
+        return self._fill(values, workers)
 
     def typical(self) -> SizeNumbers:
         """The numbers at the hints of the named sizes: for decisions before any size is known."""
-        return self._fill([hint_value(s) if isinstance(s, Dim) else s for s in self._sizes])
+        return self._fill([hint_value(s) if isinstance(s, Dim) else s for s in self._sizes], 1)
 
-    def _fill(self, values: Sequence[int]) -> SizeNumbers:
+    def _fill(self, values: Sequence[int], workers: int) -> SizeNumbers:
+        nbytes = self._nbytes(values)
+        if workers > 1:
+            all_bytes = list(nbytes)
+            for buffer, role in self._own.items():
+                all_bytes[buffer] += (workers - 1) * own_stride(role, nbytes[buffer])
+            nbytes = tuple(all_bytes)
         return SizeNumbers(
-            self._nbytes(values),
+            nbytes,
             tuple(get(values) for get in self._arguments),
             tuple(get(values) for get in self._offsets),
             self._totals(values),

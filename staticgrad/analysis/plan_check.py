@@ -86,7 +86,7 @@ def largest_step(plan: Plan) -> Step:
 
 def aligned_bytes(plan: Plan) -> dict[str, int]:
     """What each arena buffer takes, by name: its bytes rounded up to 64."""
-    return {p.buffer: -(-p.nbytes // ALIGNMENT) * ALIGNMENT for p in plan.placements}
+    return {p.buffer: _aligned(p.nbytes) for p in plan.placements}
 
 
 def footprint(step: Step, aligned: Mapping[str, int]) -> int:
@@ -122,9 +122,27 @@ def _check_steps(plan: Plan) -> None:
         )
         if planned != numbers:
             _refuse(plan, f"the numbers of step {planned.step} are not those at {sizes}")
-    nbytes = {b.name: value(b.size) * b.dtype.itemsize for b in plan.schedule.buffers}
-    if dict(plan.buffer_bytes) != nbytes:
-        _refuse(plan, f"buffer_bytes are not those at {sizes}")
+    parts, sizes_of = _parts(plan), dict[str, int]()
+    for buffer in plan.schedule.buffers:
+        nbytes = value(buffer.size) * buffer.dtype.itemsize
+        part = nbytes if buffer.role == "check" else _aligned(nbytes)
+        sizes_of[buffer.name] = nbytes + part * (parts.get(buffer.name, 1) - 1)
+    if dict(plan.buffer_bytes) != sizes_of:
+        _refuse(plan, f"buffer_bytes are not those at {sizes} for {plan.workers} workers")
+
+
+def _parts(plan: Plan) -> dict[str, int]:
+    """The buffers of which each worker has a part, with the number of parts."""
+    if plan.workers < 1:
+        _refuse(plan, f"it has {plan.workers} workers")
+    steps = plan.schedule.steps
+    checks = [check.buffer for step in steps for check in step.checks()]
+    scratch = [own.buffer for step in steps for own in step.scratch() if own.per == "worker"]
+    return dict.fromkeys((*checks, *scratch), plan.workers)
+
+
+def _aligned(nbytes: int) -> int:
+    return -(-nbytes // ALIGNMENT) * ALIGNMENT
 
 
 class _Evaluated:

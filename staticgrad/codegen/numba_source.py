@@ -6,6 +6,7 @@ the kernel cache is keyed.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from functools import partial
 
@@ -21,17 +22,20 @@ from staticgrad.ir.kernel_stages import Axis, Columns, Gemm, Map, Scalar, Sort
 
 
 def render(kernel: Kernel) -> str:
-    """The source of ``kernel``: vector-math helpers, then ``kernel(t, begin, end)``.
+    """The source of ``kernel``: vector-math helpers, then ``kernel(t, own, begin, end)``.
 
-    ``t`` points to int64 words: one pointer per operand, then the integer arguments. The function
-    runs outer iterations [begin, end).
+    ``t`` points to int64 words: one pointer per operand that workers share, then the integer
+    arguments. ``own`` points to the words of the worker that calls: one pointer per scratch and
+    check operand. The function runs outer iterations [begin, end).
     """
     unit = Unit()
     out = Lines(1)
-    for word, operand in enumerate(kernel.operands):
-        out.add(f"{operand.name} = ptr_{element(operand.dtype)}(t[{word}])")
-    for word, argument in enumerate(kernel.arguments, len(kernel.operands)):
-        out.add(f"{argument} = t[{word}]")
+    shared, own = itertools.count(), itertools.count()
+    for operand in kernel.operands:
+        word = f"own[{next(own)}]" if operand.is_own else f"t[{next(shared)}]"
+        out.add(f"{operand.name} = ptr_{element(operand.dtype)}({word})")
+    for argument in kernel.arguments:
+        out.add(f"{argument} = t[{next(shared)}]")
     if kernel.abreast > 1:
         write_own_rows(kernel, out)
     if kernel.outer == "lanes":
@@ -52,7 +56,7 @@ def render(kernel: Kernel) -> str:
         out.lines += inner.lines
     else:
         _write_rows(kernel, unit, kernel.axes, "o", out, "begin", "end")
-    head = "def kernel(t, begin, end):"
+    head = "def kernel(t, own, begin, end):"
     return "\n\n\n".join([*unit.helpers.values(), "\n".join([head, *out.lines])]) + "\n"
 
 

@@ -156,13 +156,15 @@ class Kernel:
     def grain(self, arguments: Sequence[Size]) -> int:
         """Iterations of one group, by the hints of the sizes that the arguments have.
 
-        A tile is a group of its own, and so is a group of rows. Iterations that run in order are
-        counted as one element each.
+        A tile is a group of its own, and so is a group of rows. 0: all iterations are one group, as
+        they run in order.
         """
         first = self.stages[0]
+        if self.serial:
+            return 0
         if self.outer in ("tiles", "groups"):
             return 1
-        if self.outer == "lanes" or self.serial or not isinstance(first, Map | Columns | Sort):
+        if self.outer == "lanes" or not isinstance(first, Map | Columns | Sort):
             return GRAIN_ELEMENTS
         values = dict(zip(self.arguments, arguments, strict=True))
         axes = first.loops if isinstance(first, Map) else (first.axis,)

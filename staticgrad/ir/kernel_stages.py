@@ -27,17 +27,28 @@ FEW: Final = 16
 ORDER_ROOM: Final = 32
 
 
+def is_own(mode: Mode) -> bool:
+    """Whether operands of this mode are a worker's own: each outer iteration begins by writing what
+    it reads there, or the smallest of what workers note is taken."""
+    return mode in ("scratch", "check")
+
+
 @dataclass(frozen=True)
 class Operand:
     """Memory that a kernel touches. ``mode``: in, out, inout, scratch (uninitialised, own), check.
 
     A ``check`` operand is two i64 words: the smallest failing position so far (or -1), and the
-    index found there.
+    index found there. Every worker has scratch and check words of its own.
     """
 
     name: str
     dtype: DType
     mode: Mode
+
+    @property
+    def is_own(self) -> bool:
+        """Whether each worker has memory of its own for it."""
+        return is_own(self.mode)
 
 
 @dataclass(frozen=True)

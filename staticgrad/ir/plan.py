@@ -4,15 +4,26 @@ from __future__ import annotations
 
 from dataclasses import field
 
-from staticgrad.ir.schedule import Schedule
+from staticgrad.ir.schedule import Role, Schedule
 from staticgrad.records import dataclass
+from staticgrad.storage.parameter import ALIGNMENT
+
+
+def own_stride(role: Role, nbytes: int) -> int:
+    """Bytes from one worker's part of a buffer that each has for itself to the next one's.
+
+    Check words lie one behind the other: they are written only where an index fails. Scratch begins
+    on a border of 64 bytes.
+    """
+    return nbytes if role == "check" else -(-nbytes // ALIGNMENT) * ALIGNMENT
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
     """Where an arena buffer lives: bytes [offset, offset + nbytes) at positions [first, last].
 
-    A buffer that is computed again has several, one after the other.
+    A buffer that is computed again has several, one after the other. Scratch and check words have
+    a part for each worker in there, ``own_stride`` apart.
     """
 
     buffer: str
@@ -27,7 +38,7 @@ class PlannedStep:
     """One row of the driver's table: which step of the schedule, with every number filled in.
 
     ``fails``: the check operands whose indices look into an axis of size 0. Such a step has no
-    iterations, and the run ends at its checks.
+    iterations, and the run ends at its checks. ``grain``: the iterations of a group, 0 for all.
     """
 
     step: int
@@ -44,8 +55,9 @@ class Plan:
 
     ``peak_bytes`` is the size of the arena: the step uses exactly it and allocates nothing else.
     ``commit`` is the index (into ``steps``) of the first step that writes a parameter: every
-    run-time check has been made before it. ``remark`` is what people should know of how the plan
-    was chosen; text does not have it.
+    run-time check has been made before it. ``workers`` may run it at the same time, each with its
+    own scratch and check words, which ``peak_bytes`` and ``buffer_bytes`` count. ``remark`` is what
+    people should know of how the plan was chosen; text does not have it.
     """
 
     schedule: Schedule
@@ -56,6 +68,7 @@ class Plan:
     commit: int
     buffer_bytes: tuple[tuple[str, int], ...] = ()  # every buffer, also those outside the arena
     remark: str = field(default="", compare=False)
+    workers: int = 1
 
     def __str__(self) -> str:
         from staticgrad.ir.plan_text import print_plan

@@ -14,11 +14,12 @@
       bytes in.x 2560
     }
 
-``arena`` is the peak in bytes; ``place`` an arena buffer's bytes and the positions of the first and
-last step that it lives for; ``run`` a step of the schedule by number, in the order of the plan,
-with the byte offsets of its operands inside their buffers, and behind ``fails`` its check operands
-that must fail, as there is an axis of size 0; ``bytes`` the size of every buffer.
-Whether the numbers are right is for the check of plans, not for this module.
+``arena`` is the peak in bytes, with ``workers 2`` behind it where there are several; ``place`` an
+arena buffer's bytes and the positions of the first and last step that it lives for; ``run`` a step
+of the schedule by number, in the order of the plan, with the byte offsets of its operands inside
+their buffers, and behind ``fails`` its check operands that must fail, as there is an axis of size
+0; ``bytes`` the size of every buffer. Whether the numbers are right is for the check of plans, not
+for this module.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ def print_plan(plan: Plan, *, comments: bool = True) -> str:
 def _plan_lines(plan: Plan) -> Iterator[str]:
     sizes = ", ".join(f"{Named(name)}={value}" for name, value in plan.sizes)
     yield f"plan({sizes}) {{"
-    yield f"{INDENT}arena {plan.peak_bytes} commit {plan.commit}"
+    workers = f" workers {plan.workers}" if plan.workers != 1 else ""
+    yield f"{INDENT}arena {plan.peak_bytes} commit {plan.commit}{workers}"
     for place in plan.placements:
         where = f"at {place.offset} bytes {place.nbytes} live {place.first}..{place.last}"
         yield f"{INDENT}place {name_text(place.buffer)} {where}"
@@ -109,6 +111,7 @@ class _PlanReader(ScheduleReader):
         peak = self.integer("the bytes of the arena")
         self.expect("commit", "the bytes of the arena")
         commit = self.integer("the first step that writes a parameter")
+        workers = self.integer("the number of workers") if self.accept("workers") else 1
         placements: list[Placement] = []
         while self.accept("place"):
             placements.append(self._placement())
@@ -128,6 +131,7 @@ class _PlanReader(ScheduleReader):
             peak_bytes=peak,
             commit=commit,
             buffer_bytes=tuple(nbytes.items()),
+            workers=workers,
         )
 
     def _size_value(self, sizes: dict[str, int]) -> None:

@@ -11,7 +11,7 @@ from dataclasses import field
 from typing import Literal, NamedTuple, Protocol
 
 from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.kernel_stages import Mode
+from staticgrad.ir.kernel_stages import Mode, is_own
 from staticgrad.kept import cached_property
 from staticgrad.records import dataclass
 from staticgrad.source import Location
@@ -76,6 +76,11 @@ class Touch(NamedTuple):
     mode: Mode
     updated: bool
 
+    @property
+    def is_own(self) -> bool:
+        """Whether each worker has bytes of its own for it."""
+        return is_own(self.mode)
+
 
 class Scratch(NamedTuple):
     """A scratch buffer of a step: one for all of it, or one for each worker that runs it."""
@@ -98,10 +103,11 @@ class CheckWord(NamedTuple):
 class Step(Protocol):
     """What everything behind lowering knows of a step: the bytes that it touches, and its cut.
 
-    ``total`` outer iterations in groups of ``grain``, which are independent. ``arguments`` are the
-    sizes whose values it is given. ``phase``: the highest derivative order that it depends on (0
-    forward, 1 gradient, ...). ``origins`` are the user's lines it computes, ``label`` the ops, for
-    people.
+    ``total`` outer iterations in groups of ``grain`` (0: all are one group), which are independent:
+    workers run them at the same time, each with scratch and check words of its own. ``arguments``
+    are the sizes whose values it is given. ``phase``: the highest derivative order that it depends
+    on (0 forward, 1 gradient, ...). ``origins`` are the user's lines it computes, ``label`` the
+    ops, for people.
 
     Readers that differ by kind of step (text, the driver's table, predicted seconds) ask for the
     kind with isinstance.

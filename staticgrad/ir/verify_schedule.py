@@ -92,7 +92,7 @@ def sizes_are_possible(schedule: Schedule) -> None:
     for step in schedule.steps:
         if _is_negative(step.total):
             _broken(schedule, f"{step.total} iterations", step)
-        if step.grain < 1 or step.phase < 0:
+        if step.grain < 0 or step.phase < 0:
             _broken(schedule, f"grain {step.grain}, phase {step.phase}", step)
 
 

@@ -1,7 +1,7 @@
 """The only door to Numba and llvmlite: kernels from source text, and the driver that runs them.
 
     add = native.kernel(source)          # compiled, or found in memory or on disk
-    native.run(table.ctypes.data, 0, 3)  # rows of (add.address, record address, begin, end)
+    native.run(block.ctypes.data, 0, 3)  # its first word: the address of ``native.Row`` words
 
 Two backends compile one source, and its results have the same bytes: ``vector`` writes LLVM IR from
 the syntax tree, ``numba`` gives the functions to Numba's pipeline, in which vectors are types. This
@@ -19,19 +19,20 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Literal
 
 from staticgrad import config
-from staticgrad.native.constants import ROW_WORDS
+from staticgrad.native.constants import ROW_WORDS, Row
 from staticgrad.native.lock import LOCK
 from staticgrad.records import dataclass
 
 if TYPE_CHECKING:
     from staticgrad.native.cache import CacheInfo
     from staticgrad.native.jit import Compiled, ObjectCode
-    from staticgrad.native.table import Driver
+    from staticgrad.native.rows import Driver
     from staticgrad.native.target import Target
 
 __all__ = [
     "Backend",
     "ROW_WORDS",
+    "Row",
     "Kernel",
     "Statistics",
     "cache_info",
@@ -60,7 +61,7 @@ class Kernel:
     address: int
     origin: Origin
     compile_seconds: float
-    python: Callable[[int, int, int], None] | None = None
+    python: Callable[[int, int, int, int], None] | None = None
 
     @property
     def native(self) -> bool:
@@ -226,11 +227,12 @@ def _load_python(source: str, start: float) -> Kernel:
 
 
 def driver() -> Driver:
-    """The callable ``(table address, first, last)`` that runs rows of a table in one call.
+    """The callable ``(block address, first, last)`` that runs rows of a table in one call.
 
-    Rows are ``ROW_WORDS`` int64 words in C order. Native rows run with the GIL released, in the
-    default floating-point environment, which is restored. The caller keeps every record and array
-    that the rows name alive.
+    The first word of a worker's block is the address of the table, whose rows are ``ROW_WORDS``
+    int64 words in C order (``Row``); the rest are the worker's own words of each row. Native rows
+    run with the GIL released, in the default floating-point environment, which is restored. The
+    caller keeps every record and array that the rows name alive.
     """
     jit = config.current().jit
     found = _process.drivers.get(jit)
@@ -245,7 +247,7 @@ def _make_driver(jit: bool) -> Driver:
         from staticgrad.native import interpret
 
         return interpret.run
-    from staticgrad.native import table as rows
+    from staticgrad.native import rows
     from staticgrad.native.jit import compile_ir
     from staticgrad.native.target import host
 
@@ -258,9 +260,9 @@ def _make_driver(jit: bool) -> Driver:
     return rows.bind(address)
 
 
-def run(table: int, first: int, last: int) -> None:
-    """Runs rows ``first`` to ``last`` (exclusive) of the table at address ``table``."""
-    driver()(table, first, last)
+def run(block: int, first: int, last: int) -> None:
+    """Runs rows ``first`` to ``last`` (exclusive), as the worker whose block is at an address."""
+    driver()(block, first, last)
 
 
 def statistics() -> Statistics:

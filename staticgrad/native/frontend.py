@@ -22,7 +22,12 @@ from staticgrad.native.operations import FUNCTIONS
 from staticgrad.native.syntax_reader import SyntaxReader
 from staticgrad.records import dataclass
 
-KERNEL_KINDS: Final[tuple[Kind, ...]] = (Pointer(ELEMENTS["i64"]), WORD, WORD)
+KERNEL_KINDS: Final[tuple[Kind, ...]] = (
+    Pointer(ELEMENTS["i64"]),
+    Pointer(ELEMENTS["i64"]),
+    WORD,
+    WORD,
+)
 
 
 @dataclass(frozen=True)
@@ -127,7 +132,8 @@ def _helper(function: Function, visible: dict[str, _SourceHelper]) -> _SourceHel
 
 
 def module_text(source: str, symbol: str) -> str:
-    """The LLVM module of a kernel: its entry as ``symbol(record, begin, end)``, helpers inside.
+    """The LLVM module of a kernel: its entry as ``symbol(record, own, begin, end)``, with its
+    helpers.
 
     Raises KernelSourceError when the source is not in the kernel language.
     """

@@ -15,19 +15,19 @@ import numpy as np
 
 from staticgrad.errors import CompileError
 from staticgrad.native import lane_memory, lanes
-from staticgrad.native.constants import CONSTANTS, ENTRY, MODULES, ROW_WORDS
+from staticgrad.native.constants import CONSTANTS, ENTRY, MODULES, ROW_WORDS, Row
 from staticgrad.native.environment import default_environment
 from staticgrad.native.kinds import ELEMENTS
 from staticgrad.native.lock import LOCK
 
-PythonKernel = Callable[[int, int, int], None]
+PythonKernel = Callable[[int, int, int, int], None]
 VOCABULARY: Final = {**lanes.VOCABULARY, **lane_memory.VOCABULARY}
 
 _kernels: Final[dict[int, PythonKernel]] = {}
 
 
 def register(source: str) -> tuple[int, PythonKernel]:
-    """The token and the callable ``(record address, begin, end)`` of a source.
+    """The token and the callable ``(record address, own address, begin, end)`` of a source.
 
     Raises CompileError when the source is no Python or has no entry.
     """
@@ -42,9 +42,10 @@ def register(source: str) -> tuple[int, PythonKernel]:
     linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)
     entry = namespace[ENTRY]
 
-    def call(record: int, begin: int, end: int) -> None:
+    def call(record: int, own: int, begin: int, end: int) -> None:
         with np.errstate(all="ignore"):
-            entry(lane_memory.Address(ELEMENTS["i64"], record), begin, end)
+            words = (lane_memory.Address(ELEMENTS["i64"], place) for place in (record, own))
+            entry(*words, begin, end)
 
     with LOCK:
         token = 2 * len(_kernels) + 1
@@ -52,10 +53,11 @@ def register(source: str) -> tuple[int, PythonKernel]:
     return token, call
 
 
-def run(table: int, first: int, last: int) -> None:
-    """Runs rows ``first`` to ``last`` (exclusive) of the table at an address."""
+def run(block: int, first: int, last: int) -> None:
+    """Runs rows ``first`` to ``last`` (exclusive), as the worker whose block is at an address."""
+    table = ctypes.c_int64.from_address(block).value
     words = (ctypes.c_int64 * (ROW_WORDS * max(last, 0))).from_address(table)
     with default_environment():
         for row in range(first, last):
-            token, record, begin, end = words[ROW_WORDS * row : ROW_WORDS * (row + 1)]
-            _kernels[token](record, begin, end)
+            found = Row(*words[ROW_WORDS * row : ROW_WORDS * (row + 1)])
+            _kernels[found.function](found.record, block + found.own, 0, found.total)

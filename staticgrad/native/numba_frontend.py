@@ -22,10 +22,10 @@ from staticgrad.native.numba_target import KernelFunction
 from staticgrad.native.simd import WORDS, numba_type
 
 _SHIM: Final = """
-declare i32 @"{callee}"(ptr, ptr, i64, i64)
-define void @{symbol}(ptr %record, i64 %begin, i64 %end) #0 {{
+declare i32 @"{callee}"(ptr, ptr, ptr, i64, i64)
+define void @{symbol}(ptr %record, ptr %own, i64 %begin, i64 %end) #0 {{
   %nothing = alloca ptr
-  %status = call i32 @"{callee}"(ptr %nothing, ptr %record, i64 %begin, i64 %end)
+  %status = call i32 @"{callee}"(ptr %nothing, ptr %record, ptr %own, i64 %begin, i64 %end)
   ret void
 }}
 """
@@ -34,7 +34,7 @@ _functions: dict[str, KernelFunction] = {}
 
 
 def modules(source: str, symbol: str) -> list[str]:
-    """The LLVM modules of a kernel, first the one that defines ``symbol(record, begin, end)``.
+    """The LLVM modules of a kernel, first that of ``symbol(record, own, begin, end)``.
 
     Raises KernelSourceError when Numba cannot compile the source.
     """

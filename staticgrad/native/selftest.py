@@ -20,13 +20,14 @@ from staticgrad.errors import CompileError, SelfTestError
 from staticgrad.native import cache, jit, loader
 from staticgrad.native.target import Target
 
+_ENTRY: Final = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
 SIZES: Final = (1, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 127, 128, 160, 199)
 
 
 def mask_source(lanes: int) -> str:
     """live = out and not res; count += size where live; chosen = live ? value : -value."""
     return f"""
-def kernel(t, begin, end):
+def kernel(t, own, begin, end):
     out = ptr_b8(t[0]); res = ptr_b8(t[1]); live = ptr_b8(t[2])
     size = ptr_i64(t[3]); total = ptr_i64(t[4]); value = ptr_f32(t[5]); chosen = ptr_f32(t[6])
     count = i64x{lanes}(0)
@@ -72,17 +73,17 @@ def sound(target: Target) -> bool:
         return False
 
 
-def _entry(source: str, target: Target) -> Callable[[int, int, int], None]:
+def _entry(source: str, target: Target) -> Callable[[int, int, int, int], None]:
     code = jit.compile_source(source, target)
     address = loader.load(code.elf, code.symbol, target)
-    return ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)(address)
+    return ctypes.CFUNCTYPE(None, *_ENTRY)(address)
 
 
-def _mask_loop_holds(run: Callable[[int, int, int], None]) -> bool:
+def _mask_loop_holds(run: Callable[[int, int, int, int], None]) -> bool:
     return all(_mask_loop_at(run, size) for size in SIZES)
 
 
-def _mask_loop_at(run: Callable[[int, int, int], None], size: int) -> bool:
+def _mask_loop_at(run: Callable[[int, int, int, int], None], size: int) -> bool:
     random = np.random.default_rng(size)
     out, res = random.random((2, size)) < 0.5
     weight = random.integers(1, 100, size)
@@ -92,7 +93,7 @@ def _mask_loop_at(run: Callable[[int, int, int], None], size: int) -> bool:
     total = np.zeros(1, np.int64)
     arrays = (out, res, live, weight, total, value, chosen)
     record = np.array([array.ctypes.data for array in arrays], np.int64)
-    run(record.ctypes.data, 0, size)
+    run(record.ctypes.data, 0, 0, size)
     wanted = out & ~res & (value == value)
     with np.errstate(invalid="ignore"):
         picked = np.where(wanted | (value > 1), value, -value)

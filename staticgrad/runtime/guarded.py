@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.errors import KernelAccessError
 from staticgrad.ir.plan import Plan
-from staticgrad.native import ROW_WORDS
 from staticgrad.runtime.arena import Arena
 from staticgrad.runtime.guard import Touched, WatchedRun
 from staticgrad.runtime.guarded_copy import GuardedCopy, Span
@@ -73,7 +72,7 @@ class GuardedTable(Table):
             self._guard = None
         self.highest_touched = guard.highest
 
-    def _watched(self, table: int, first: int, last: int) -> None:
+    def _watched(self, block: int, first: int, last: int) -> None:
         if self._guard is not None:
             self._guard.run(first, last)
 
@@ -88,7 +87,7 @@ class GuardedTable(Table):
 
     def run_row(self, row: int) -> None:
         """One kernel, on what the records point to."""
-        self._row_driver(self.address, row, row + 1)
+        self._row_driver(self._block, row, row + 1)
 
     def is_skipped(self, row: int) -> bool:
         """Whether a row has no iterations because an index of it cannot but fail."""
@@ -98,10 +97,9 @@ class GuardedTable(Table):
         """The buffers that a row's record points into, in bytes from ``base``."""
         planned = self.plan.steps[row]
         step = self._schedule.steps[planned.step]
-        at = (int(self._words[ROW_WORDS * row + 1]) - self.address) // 8
         found = []
-        zipped = zip(step.accesses(), planned.offsets, strict=True)
-        for word, (access, inside) in enumerate(zipped, at):
+        zipped = zip(self.words_of(row), step.accesses(), planned.offsets, strict=True)
+        for word, access, inside in zipped:
             begin = int(self._words[word]) - inside - base
             span = Span(begin, begin + self._nbytes[access.buffer])
             found.append(Touched(access.buffer, span, access.mode))

@@ -8,19 +8,21 @@ the plan; this file turns them into addresses.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import field
 from inspect import isfunction
+from itertools import chain
 from operator import itemgetter
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from staticgrad.analysis.barriers import barriers
 from staticgrad.analysis.cost import all_seconds
 from staticgrad.errors import IndexOutOfRange, VerifyError
 from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.plan import Plan, PlannedStep
+from staticgrad.ir.plan import Plan, PlannedStep, own_stride
 from staticgrad.ir.schedule import KernelStep, Schedule, Step
 from staticgrad.native import ROW_WORDS
 from staticgrad.records import dataclass
@@ -30,9 +32,10 @@ from staticgrad.runtime.shadows import Shadows
 from staticgrad.source import Location
 from staticgrad.storage.parameter import ParameterStore
 from staticgrad.storage.reservation import LockSet
+from staticgrad.types.dim import evaluate
 
 Array = npt.NDArray[Any]
-#: Runs rows ``first`` to ``last`` (exclusive) of the table at an address.
+#: Runs rows ``first`` to ``last`` (exclusive), as the worker whose block is at an address.
 Driver = Callable[[int, int, int], object]
 #: Predicted seconds of rows that run in one call, behind which Python looks for signals. A call
 #: costs a millionth of a second, and whoever presses Ctrl-C feels a tenth. Some machines are slower
@@ -85,12 +88,13 @@ def nothing() -> None:
 
 @dataclass(frozen=True)
 class _CheckWords:
-    """Two i64 words of the arena in which a step notes its smallest failing index.
+    """Pairs of i64 words of the arena in which a step's workers note the smallest failing index.
 
-    ``certain``: the step cannot but fail, and does not run.
+    ``words`` has the first of each worker's pair, by number. ``certain``: the step cannot but fail,
+    and does not run.
     """
 
-    word: int
+    words: tuple[int, ...]
     step: int
     planned: PlannedStep
     operand: str
@@ -120,10 +124,12 @@ class _Places:
 
 
 class Table:
-    """The rows and records of one plan.
+    """The rows and records of one plan, and a block of words for each worker.
 
-    A row is (kernel address, record address, 0, iterations); a record holds one pointer per access
-    of the step, then one word per integer argument.
+    A row is ``native.Row``. Its record holds one pointer per access that workers share, then one
+    word per integer argument. Its words in a worker's block are one pointer for each access that is
+    the worker's own: scratch and check words. The block begins with the address of the rows.
+    The barriers are filled in where the plan is for several workers: one has nobody to wait for.
     """
 
     #: Where the highest arena byte ends that the latest run touched, on the next border of 64
@@ -136,18 +142,14 @@ class Table:
         self._schedule = program.schedule
         self._shadows = self._make_shadows(program)
         steps = [program.schedule.steps[planned.step] for planned in plan.steps]
-        starts = [ROW_WORDS * len(steps)]
-        for step in steps:
-            starts.append(starts[-1] + len(step.accesses()) + len(step.arguments))
-        self._words = np.zeros(starts[-1] + 1, np.int64)  # never empty: it has an address
-        self._view = self._words.data
-        self.address = address_of(self._words)
+        places = _Places(plan)
         self._slots: dict[str, list[tuple[int, int]]] = {}
         self._bound: dict[str, int] = {}
-        places = _Places(plan)
-        self._fill(program, steps, starts, places)
+        self._fill(program, steps, places)
+        self._block = self.block(0)
         self._checks = self._find_checks(steps, places)
-        self._reset = self._check_words()
+        self._noted = tuple(dict.fromkeys(w for check in self._checks for w in check.words))
+        self._is_certain = any(check.certain for check in self._checks)
         self._pieces = _pieces(plan)
         self.staged = {
             b.label: offset
@@ -155,35 +157,64 @@ class Table:
             if b.role == "input" and (offset := places.offset(b.name, 0)) is not None
         }
 
-    def _fill(
-        self, program: Program, steps: Sequence[Step], starts: Sequence[int], places: _Places
-    ) -> None:
+    def _fill(self, program: Program, steps: Sequence[Step], places: _Places) -> None:
         fixed = self._fixed_addresses(program)
-        words, offsets = [], []
+        waiting = frozenset(barriers(self.plan) if self.plan.workers > 1 else ())
+        rows, records = list[int](), list[int]()
+        blocks: list[list[int]] = [[0] for _ in range(self.plan.workers)]
+        arena: list[tuple[int, int]] = []  # words of records, and where in the arena they point to
+        first = ROW_WORDS * len(steps)
         for row, (planned, step) in enumerate(zip(self.plan.steps, steps, strict=True)):
-            at = starts[row]
-            record = self.address + 8 * at
             assert isinstance(step, KernelStep)
-            self._words[ROW_WORDS * row : ROW_WORDS * (row + 1)] = (
-                program.addresses[step.kernel], record, 0, planned.total,
-            )  # fmt: skip
-            for word, (access, inside) in enumerate(
-                zip(step.accesses(), planned.offsets, strict=True), at
-            ):
+            cut = (planned.total, planned.grain, row in waiting)
+            rows += (program.addresses[step.kernel], len(records), 8 * len(blocks[0]), *cut)
+            for access, inside in zip(step.accesses(), planned.offsets, strict=True):
                 name = access.buffer
                 place = places.offset(name, row)
+                if access.is_own:
+                    for block, part in zip(blocks, self._parts(name, place, inside), strict=True):
+                        block.append(part)
+                    continue
                 if place is not None:
-                    words.append(word)
-                    offsets.append(place + inside)
-                elif name in fixed:
-                    self._words[word] = fixed[name] + inside
-                else:
-                    self._slots.setdefault(name, []).append((word, inside))
-            arguments = at + len(step.accesses())
-            self._words[arguments : arguments + len(planned.arguments)] = planned.arguments
-        self._arena_words = np.array(words, np.int64)
-        self._arena_offsets = np.array(offsets, np.int64)
+                    arena.append((first + len(records), place + inside))
+                elif name not in fixed:
+                    self._slots.setdefault(name, []).append((first + len(records), inside))
+                records.append(fixed[name] + inside if place is None and name in fixed else 0)
+            records += planned.arguments
+        self._block_start, self._block_words = first + len(records), len(blocks[0])
+        self._words = np.array([*rows, *records, *chain(*blocks)], np.int64)
+        self._view = self._words.data
+        self.address = address_of(self._words)
+        self._words[1:first:ROW_WORDS] *= 8
+        self._words[1:first:ROW_WORDS] += self.address + 8 * first
+        starts = range(self._block_start, len(self._words), self._block_words)
+        self._words[list(starts)] = self.address
+        for start, block in zip(starts, blocks, strict=True):
+            arena += enumerate(block[1:], start + 1)
+        self._arena_words, self._arena_offsets = np.array(arena, np.int64).reshape(-1, 2).T.copy()
         self._arena_base = -1
+
+    def _parts(self, buffer: str, place: int | None, inside: int) -> Sequence[int]:
+        """Where in the arena each worker's part is of a buffer whose first part is at ``place``."""
+        if place is None:
+            raise VerifyError(f"{buffer!r} belongs to workers and is not in the arena")
+        if self.plan.workers == 1:
+            return (place + inside,)
+        found = self._schedule.buffer(buffer)
+        stride = own_stride(found.role, evaluate(found.nbytes, dict(self.plan.sizes)))
+        return [place + inside + worker * stride for worker in range(self.plan.workers)]
+
+    def block(self, worker: int) -> int:
+        """The address of a worker's block, by its number; its first word is that of the rows."""
+        return self.address + 8 * (self._block_start + worker * self._block_words)
+
+    def words_of(self, row: int) -> Iterator[int]:
+        """The word that points to each operand of a row, as the first worker has it."""
+        at, own = (int(word) for word in self._words[ROW_WORDS * row + 1 : ROW_WORDS * row + 3])
+        at, own = (at - self.address) // 8, self._block_start + own // 8
+        for access in self._schedule.steps[self.plan.steps[row].step].accesses():
+            yield own if access.is_own else at
+            at, own = at + (not access.is_own), own + access.is_own
 
     def _fixed_addresses(self, program: Program) -> Mapping[str, int]:
         """The buffers whose addresses are written once, when the table is filled."""
@@ -207,19 +238,14 @@ class Table:
             for check in step.checks():
                 place = places.offset(check.buffer, row)
                 if place is not None:
-                    word = (place + planned.offsets[check.access]) // 8
+                    parts = self._parts(check.buffer, place, planned.offsets[check.access])
+                    words = tuple(part // 8 for part in parts)
                     origin = self._schedule.buffer(check.buffer).origin or _origin(step)
                     certain = check.name in planned.fails
                     found.append(
-                        _CheckWords(word, planned.step, planned, check.name, origin, certain)
+                        _CheckWords(words, planned.step, planned, check.name, origin, certain)
                     )
         return sorted(found, key=lambda check: check.step)
-
-    def _check_words(self) -> tuple[int, ...]:
-        """Every word that must be -1 before the run, each once."""
-        return tuple(
-            dict.fromkeys(w for check in self._checks for w in (check.word, check.word + 1))
-        )
 
     @property
     def held_bytes(self) -> int:
@@ -254,33 +280,40 @@ class Table:
             IndexOutOfRange: the smallest failing (step, position); no parameter was written.
         """
         words = arena.words
-        for word in self._reset:
-            words[word] = -1
+        for word in self._noted:
+            words[word] = words[word + 1] = -1
         if self._shadows is not None:
             self._shadows.take_over()
         for first, last in self._pieces:
-            self._driver(self.address, first, last)
+            self._driver(self._block, first, last)
+        for word in self._noted:
+            if words[word] >= 0 or self._is_certain:
+                raise self._first_failure(words)
+        if self.plan.commit < len(self.plan.steps):
+            self._commit(begin_writing)
+
+    def _first_failure(self, words: memoryview) -> IndexOutOfRange:
+        """The error of the smallest (step, position) of all that workers have noted."""
         for check in self._checks:
             if check.certain:
-                raise IndexOutOfRange(
+                return IndexOutOfRange(
                     "no index is in range for an axis of size 0",
                     hint="the axis is empty",
                     at=check.origin,
                 )
-            if words[check.word] >= 0:
-                position, found = words[check.word], words[check.word + 1]
-                raise index_failure(
-                    self._schedule, check.planned, check.operand, position, found, check.origin
+            noted = [(words[at], words[at + 1]) for at in check.words if words[at] >= 0]
+            if noted:
+                return index_failure(
+                    self._schedule, check.planned, check.operand, *min(noted), check.origin
                 )
-        if self.plan.commit < len(self.plan.steps):
-            self._commit(begin_writing)
+        raise AssertionError("no step has noted an index")
 
     def _commit(self, begin_writing: Callable[[], object]) -> None:
         if self._shadows is None:
             begin_writing()
-            self._driver(self.address, self.plan.commit, len(self.plan.steps))
+            self._driver(self._block, self.plan.commit, len(self.plan.steps))
         else:
-            self._driver(self.address, self.plan.commit, len(self.plan.steps))
+            self._driver(self._block, self.plan.commit, len(self.plan.steps))
             begin_writing()
             self._shadows.publish()
 

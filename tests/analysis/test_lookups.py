@@ -11,7 +11,7 @@ import staticgrad as sg
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.errors import IndexOutOfRange, VerifyError
 from staticgrad.ir.plan_text import parse_plan
-from staticgrad.native import ROW_WORDS
+from staticgrad.native import ROW_WORDS, Row
 from staticgrad.runtime.step import Table
 from tests.safety.empty_axes import LOOKUPS
 
@@ -32,8 +32,8 @@ def test_the_plan_is_what_runs(name: str, debug: bool) -> None:
         assert parse_plan(str(plan)) == plan
         assert (" fails " in str(plan)) == (n == 0)
         words = Table(f._executor._program, plan)._words
-        iterations = words[ROW_WORDS - 1 : ROW_WORDS * len(plan.steps) : ROW_WORDS]
-        assert iterations.tolist() == [planned.total for planned in plan.steps]
+        rows = words[: ROW_WORDS * len(plan.steps)].reshape(-1, ROW_WORDS)
+        assert [Row(*row).total for row in rows] == [planned.total for planned in plan.steps]
     feeds = {"table": np.ones((0, 40), "f4"), "rows": np.zeros(5, "i8")}
     with pytest.raises(IndexOutOfRange, match="axis"):
         f.run({**feeds, "new": np.ones((5, 40), "f4")})

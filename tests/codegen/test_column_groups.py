@@ -79,8 +79,8 @@ def columns_of(x: Array, workers: int, mode: Mode) -> tuple[Array, Array, Array]
     centred, sums, tops = np.empty_like(x), *(np.full((groups, c), 7, "f4") for _ in "ab")
     for begin, end in cuts(groups, workers):
         own = [np.full(int(room[name]), np.nan, "f4") for name in ("p3", "p5")]  # type: ignore[call-overload]
-        arrays = [x, centred, sums, own[0], tops, own[1]]
-        call(render(kernel), arrays, [n, c], begin, end, mode=mode)
+        arrays = [x, centred, sums, tops]
+        call(render(kernel), arrays, [n, c], begin, end, own=own, mode=mode)
     found = np.empty(c, "f4"), np.empty(c, "f4")
     arrays = [sums, found[0], tops, found[1]]
     call(render(kernel_of(COMBINED)), arrays, [groups, c], 0, 1, mode=mode)
@@ -126,7 +126,7 @@ kernel(p0: in f32, p1: out f32, p2: scratch f32; n0, n1, n2, n3) over i0: n0, gr
     for mode in MODES:
         partials = np.empty((groups, c), "f4")
         for begin, end in cuts(groups, 4):
-            call(render(kernel), [x, partials, own], list(sizes), begin, end, mode=mode)
+            call(render(kernel), [x, partials], list(sizes), begin, end, own=[own], mode=mode)
         sums = column_sum(partials.reshape(a, 3, c).transpose(0, 2, 1))
         assert_same(sums, column_sum(x.transpose(0, 2, 1)), mode)
 

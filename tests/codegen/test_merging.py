@@ -15,7 +15,7 @@ LENGTHS = (0, 1, 2, 7, 8, 9, 15, 16, 17, 63, 64, 65, 72, 127, 128, 129, 200, 511
 NARROW = f"""{merge_sort(wide=False)}
 
 
-def kernel(t, begin, end):
+def kernel(t, own, begin, end):
     p = ptr_i64(t[0])
     found = ptr_i64(t[1])
     store1(found, 0, i64x1(merge_sort(p, begin, t[2])))

@@ -94,7 +94,9 @@ def check_kernel(seed: int, modes: tuple[Mode, ...] = MODES) -> None:
     passing = {o.name for o in kernel.operands if o.mode == "scratch"}
     for mode in modes:
         memory = memory_of(kernel, sizes, seed)
-        call(source, list(memory.values()), words, 0, count, mode=mode)
+        shared = [memory[o.name] for o in kernel.operands if not o.is_own]
+        own = [memory[o.name] for o in kernel.operands if o.is_own]
+        call(source, shared, words, 0, count, own=own, mode=mode)
         for name, array in memory.items():
             if name in passing:
                 continue

@@ -58,8 +58,9 @@ def test_no_byte_depends_on_how_many_rows_stand_abreast(mode: Mode) -> None:
         own = np.full(int(kernel.room(sizes)["p1"]), np.nan, "f4")  # type: ignore[call-overload]
         assert own.size == abreast * c
         made, sums = np.empty_like(x), np.empty((a, b), "f4")
-        call(render(kernel), [x, own, made, sums, weights], list(sizes), 0, 7, mode=mode)
-        call(render(kernel), [x, own, made, sums, weights], list(sizes), 7, a * b, mode=mode)
+        shared = [x, made, sums, weights]
+        call(render(kernel), shared, list(sizes), 0, 7, own=[own], mode=mode)
+        call(render(kernel), shared, list(sizes), 7, a * b, own=[own], mode=mode)
         wanted = wanted or (made, sums)
         assert_same(made, wanted[0], f"{abreast} rows")
         assert_same(sums, wanted[1], f"{abreast} rows")

@@ -82,7 +82,7 @@ BROKEN = [
     ("f32[1, 3] [[1.0, -0.0, inf]]", "f32[2] [1.0, 2.0]", "are 2 elements of f32", "buffer c3"),
     ("f32[1, 3] [[1.0, -0.0, inf]]", "i32[3] [1, 2, 3]", "are 3 elements of i32", "buffer c3"),
     ("total 3", "total -3", "-3 iterations", UPDATE),
-    (CUT, "total 3 grain 0", "grain 0, phase 1", UPDATE),
+    (CUT, "total 3 grain 0", "not total 3 grain 0", UPDATE),
     ("total 3 ", "total 4 ", "make total 3 grain 16384, not total 4 grain 16384", UPDATE),
     ("total batch grain 5461", "total 3 grain 5461", "make total batch grain 5461, not", "step k0"),
     ("grain 5461", "grain 5462", "not total batch grain 5462", "step k0"),

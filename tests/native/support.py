@@ -1,5 +1,6 @@
 """Running a kernel source every way over arrays, and comparing bytes."""
 
+import ctypes
 from collections.abc import Sequence
 from typing import Literal
 
@@ -11,6 +12,8 @@ from staticgrad.config import options
 
 Array = NDArray[np.generic]
 Mode = Literal["vector", "numba", "python"]
+#: Calls a kernel at an address: (record, own words, begin, end).
+ENTRY = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 2, *[ctypes.c_int64] * 2)
 MODES: tuple[Mode, ...] = ("vector", "numba", "python")
 
 
@@ -21,15 +24,23 @@ def call(
     begin: int,
     end: int,
     *,
+    own: Sequence[Array] = (),
     mode: Mode = "vector",
 ) -> None:
-    """Runs a kernel once through the driver; the record is the arrays' addresses, then words."""
+    """Runs a kernel once; the record is the arrays' addresses, then words; ``own`` the worker's."""
     backend: native.Backend = "auto" if mode == "python" else mode
     with options(jit=mode != "python"):
         record = np.array([*(a.ctypes.data for a in arrays), *words], np.int64)
-        address = native.kernel(source, backend=backend).address
-        table = np.array([[address, record.ctypes.data, begin, end]], np.int64)
-        native.run(table.ctypes.data, 0, 1)
+        found = native.kernel(source, backend=backend)
+        entry = found.python or ENTRY(found.address)
+        block = np.array([a.ctypes.data for a in own], np.int64)
+        entry(record.ctypes.data, block.ctypes.data, begin, end)
+
+
+def run_table(table: NDArray[np.int64], first: int, last: int) -> None:
+    """Runs rows of a table through the driver, as a worker without words of its own."""
+    block = np.array([table.ctypes.data], np.int64)
+    native.run(block.ctypes.data, first, last)
 
 
 def canonical(array: Array) -> bytes:

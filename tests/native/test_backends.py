@@ -17,7 +17,7 @@ from staticgrad.config import options
 from staticgrad.errors import CompileError, ConfigError
 from staticgrad.ir.value import Value
 from staticgrad.native import jit, loader
-from tests.native.support import Array, assert_same
+from tests.native.support import Array, assert_same, run_table
 
 Programs = dict[str, tuple[Callable[..., Value | list[Value]], dict[str, Array]]]
 
@@ -102,7 +102,7 @@ def wave(x):
         return math.sin(x), math.atan2(x, 2.0)
     return x / 2.0, float(int(x * 8.0) // 3)
 
-def kernel(t, begin, end):
+def kernel(t, own, begin, end):
     p = ptr_f64(t[0]); q = ptr_f32(t[1]); r = ptr_f64(t[2])
     for i in range(begin, end):
         x = real(load1(p, i))
@@ -127,8 +127,8 @@ def test_what_numba_takes_runs_without_being_asked_for() -> None:
             kernel = native.kernel(SCALARS)
             assert not on or kernel.symbol.startswith("sg_n")
             record = np.array([a.ctypes.data for a in (x, q, r)], np.int64)
-            table = np.array([[kernel.address, record.ctypes.data, 0, 41]], np.int64)
-            native.run(table.ctypes.data, 0, 1)
+            table = np.array([[kernel.address, record.ctypes.data, 0, 41, 0, 1]], np.int64)
+            run_table(table, 0, 1)
             assert native.kernel(SCALARS).origin == "memory"
         np.testing.assert_array_equal(q, np.maximum(wanted[:, 0], -0.75).astype(np.float32))
         np.testing.assert_array_equal(r, wanted[:, 1] + 0.5)
@@ -137,7 +137,7 @@ def test_what_numba_takes_runs_without_being_asked_for() -> None:
 
 
 def test_a_source_that_nobody_takes_is_refused_with_both_reasons() -> None:
-    source = "def kernel(t, begin, end):\n    v = unknown(t)\n"
+    source = "def kernel(t, own, begin, end):\n    v = unknown(t)\n"
     with pytest.raises(CompileError, match="unknown is not defined") as error:
         native.kernel(source)
     assert "nor does Numba take the source" in "".join(error.value.__notes__)
@@ -146,13 +146,13 @@ def test_a_source_that_nobody_takes_is_refused_with_both_reasons() -> None:
 @pytest.mark.parametrize("statement", ["raise ValueError", "assert end > 0"])
 def test_kernels_cannot_raise(statement: str) -> None:
     with pytest.raises(CompileError, match=r"line 2: a kernel cannot raise"):
-        native.kernel(f"def kernel(t, begin, end):\n    {statement}\n", backend="numba")
+        native.kernel(f"def kernel(t, own, begin, end):\n    {statement}\n", backend="numba")
 
 
 def test_math_that_the_process_lacks_is_refused() -> None:
     code = jit.compile_source(
         """
-def kernel(t, begin, end):
+def kernel(t, own, begin, end):
     store1(ptr_f64(t[0]), 0, f64x1(math.frexp(real(load1(ptr_f64(t[0]), 0)))[0]))
 """,
         backend="numba",
@@ -172,7 +172,7 @@ def test_compiled_kernels_are_not_kept_by_numba() -> None:
 
 
 ADD = """
-def kernel(t, begin, end):
+def kernel(t, own, begin, end):
     p = ptr_f32(t[0])
     for i in range(begin, end, 16):
         m = mask16(end - i)
@@ -239,13 +239,14 @@ models = dict(datamodel.default_manager._handlers)
 adders = len(cpu_target.typing_context.resolve_value_type(operator.add).templates)
 
 from staticgrad import native
-head = "def kernel(t, begin, end):\\n    p = ptr_f32(t[0])\\n"
+head = "def kernel(t, own, begin, end):\\n    p = ptr_f32(t[0])\\n"
 source = head + "    store4(p, 0, load4(p, 0) * 3.0)\\n"
 kernel = native.kernel(source, backend="numba")
 x = np.ones(4, np.float32)
 record = np.array([x.ctypes.data], np.int64)
-table = np.array([[kernel.address, record.ctypes.data, 0, 1]], np.int64)
-native.run(table.ctypes.data, 0, 1)
+table = np.array([[kernel.address, record.ctypes.data, 0, 1, 0, 1]], np.int64)
+block = np.array([table.ctypes.data])
+native.run(block.ctypes.data, 0, 1)
 assert (x == 3).all()
 
 assert before == {k: getattr(config, k) for k in before}

@@ -12,9 +12,10 @@ import pytest
 from staticgrad import native
 from staticgrad.native import cache, elf, jit, loader, target
 from staticgrad.native.jit import ObjectCode
+from tests.native.support import run_table
 
 SOURCE = """
-def kernel(t, begin, end):
+def kernel(t, own, begin, end):
     p = ptr_f32(t[0])
     for i in range(begin, end, 16):
         m = mask16(end - i)
@@ -30,8 +31,9 @@ for constant in range({first}, {last}):
     kernel = native.kernel(source.replace("{{constant}}", f"{{constant}}.0"))
     x = np.ones(21, np.float32)
     record = np.array([x.ctypes.data], np.int64)
-    table = np.array([[kernel.address, record.ctypes.data, 0, 21]], np.int64)
-    native.run(table.ctypes.data, 0, 1)
+    table = np.array([[kernel.address, record.ctypes.data, 0, 21, 0, 1]], np.int64)
+    block = np.array([table.ctypes.data])
+    native.run(block.ctypes.data, 0, 1)
     assert (x == 2 + constant).all(), x
 found = native.statistics()
 print(found.compiled, found.disk, "numba" in sys.modules, "llvmlite" in sys.modules)
@@ -258,12 +260,12 @@ define void @sg_entry() #0 {
 
 def test_library_calls_resolve() -> None:
     source = """
-def kernel(t, begin, end):
+def kernel(t, own, begin, end):
     p = ptr_f64(t[0])
     store1(p, 0, fmod(load1(p, 0), load1(p, 1)))
 """
     x = np.array([7.5, 2.0])
     record = np.array([x.ctypes.data], np.int64)
-    table = np.array([[native.kernel(source).address, record.ctypes.data, 0, 1]], np.int64)
-    native.run(table.ctypes.data, 0, 1)
+    table = np.array([[native.kernel(source).address, record.ctypes.data, 0, 1, 0, 1]], np.int64)
+    run_table(table, 0, 1)
     assert x[0] == 1.5

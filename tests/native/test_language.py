@@ -25,7 +25,7 @@ def test_both_readings_have_the_same_words() -> None:
 
 
 CONTROL = """
-def kernel(t, begin, end):
+def kernel(t, own, begin, end):
     out = ptr_i64(t[0]); n = t[1]
     total = 0
     last = -1
@@ -78,7 +78,7 @@ def twice(x, k):
     y = x + 0.5
     return y
 
-def kernel(t, begin, end):
+def kernel(t, own, begin, end):
     out = ptr_i64(t[0]); p = ptr_i64(t[1]); q = ptr_f64(t[2])
     a, b = begin, end
     for i in range(begin, end):
@@ -117,7 +117,7 @@ def poly(x, y):
         z = z * y + 1
     return z
 
-def kernel(t, begin, end):
+def kernel(t, own, begin, end):
     p = ptr_{name}(t[0]); q = ptr_{name}(t[1]); s = ptr_{name}(t[2])
     for i in range(begin, end, {lanes}):
         m = mask{lanes}(end - i)
@@ -163,7 +163,7 @@ def test_horizontal_trees(name: str, mode: Mode, rng: np.random.Generator) -> No
         reductions |= {"hsum": np.add, "hprod": np.multiply}
     if element.kind != "f":
         reductions |= {"hor": np.bitwise_or, "hand": np.bitwise_and}
-    lines = ["def kernel(t, begin, end):", f"    p = ptr_{name}(t[0]); q = ptr_{name}(t[1])"]
+    lines = ["def kernel(t, own, begin, end):", f"    p = ptr_{name}(t[0]); q = ptr_{name}(t[1])"]
     cases = [(word, ufunc, lanes) for word, ufunc in reductions.items() for lanes in LANES]
     for at, (word, _, lanes) in enumerate(cases):
         lines.append(f"    store1(q, {at}, {word}(load{lanes}(p, 0)))")
@@ -208,7 +208,7 @@ REALS = ["0.1", "-0.0", "inf", "-inf", "nan", "1e39", "1e-46", "16777217.0", "3.
 def test_literals_take_exactly_the_type(mode: Mode) -> None:
     for element in ELEMENTS.values():
         literals = LITERALS + (REALS if element.kind == "f" else [])
-        lines = ["def kernel(t, begin, end):", f"    q = ptr_{element.name}(t[0])"]
+        lines = ["def kernel(t, own, begin, end):", f"    q = ptr_{element.name}(t[0])"]
         lines += [
             f"    store{lanes}(q, {16 * at}, {element.name}x{lanes}({text}))"
             for at, text in enumerate(literals)
@@ -236,7 +236,7 @@ def _exact(value: float, name: str) -> np.generic:
 @EVERY_MODE
 def test_words_become_vectors(mode: Mode) -> None:
     source = """
-def kernel(t, begin, end):
+def kernel(t, own, begin, end):
     q = ptr_f32(t[0]); r = ptr_f64(t[1]); s = ptr_i64(t[2]); n = t[3]; b = ptr_b8(t[4])
     v = iota16(n)
     store16(q, 0, f32x16(n)); store16(r, 0, cast_f64(v) * n); store16(s, 0, v + n)
@@ -262,7 +262,7 @@ def kernel(t, begin, end):
 @given(st.integers(0, 2**32 - 1), st.integers(1, 90), st.sampled_from([1, 4, 8, 16]))
 def test_a_mixed_kernel_has_one_meaning(seed: int, count: int, lanes: int) -> None:
     source = f"""
-def kernel(t, begin, end):
+def kernel(t, own, begin, end):
     a = ptr_f32(t[0]); b = ptr_f64(t[1]); c = ptr_i32(t[2])
     out = ptr_f64(t[3]); bits = ptr_i32(t[4])
     for i in range(begin, end, {lanes}):
@@ -312,7 +312,7 @@ WRONG = {
 
 @pytest.mark.parametrize("message", WRONG)
 def test_mistakes_name_the_line_and_the_kinds(message: str) -> None:
-    source = f"def kernel(t, begin, end):\n    {WRONG[message]}\n"
+    source = f"def kernel(t, own, begin, end):\n    {WRONG[message]}\n"
     for backend in BACKENDS:
         with pytest.raises(CompileError, match=r"source line [2345]:") as error:
             native.kernel(source, backend=backend)
@@ -324,11 +324,11 @@ def test_mistakes_name_the_line_and_the_kinds(message: str) -> None:
     [
         "x = 1\n",
         "def other(t, begin, end):\n    pass\n",
-        "def kernel(t, begin, end):\n    return nothing_known(t)\n",
-        "def kernel(t, begin, end):\n    v = [1, 2]\n",
-        "def kernel(t, begin, end:\n",
+        "def kernel(t, own, begin, end):\n    return nothing_known(t)\n",
+        "def kernel(t, own, begin, end):\n    v = [1, 2]\n",
+        "def kernel(t, own, begin, end:\n",
         "def kernel(t):\n    v = f32x1(1)\n",
-        "def kernel(t, begin, end):\n    store1(q, 0, f32x1(1))\n    q = ptr_f32(t[0])\n",
+        "def kernel(t, own, begin, end):\n    store1(q, 0, f32x1(1))\n    q = ptr_f32(t[0])\n",
     ],
 )
 def test_sources_outside_the_language_are_refused(source: str) -> None:
@@ -337,7 +337,9 @@ def test_sources_outside_the_language_are_refused(source: str) -> None:
             native.kernel(source, backend=backend)
 
 
-@pytest.mark.parametrize("source", ["def kernel(t, begin, end:\n", "def other(t):\n    pass\n"])
+@pytest.mark.parametrize(
+    "source", ["def kernel(t, own, begin, end:\n", "def other(t):\n    pass\n"]
+)
 def test_plain_python_refuses_the_same(source: str) -> None:
     with options(jit=False), pytest.raises(CompileError):
         native.kernel(source)
@@ -349,7 +351,7 @@ def test_some_and_window(mode: Mode, lanes: int) -> None:
     """A branch on any lane; bits of a constant from a position, past the end from the last word."""
     words = (0x0123456789ABCDEF, 0xFEDCBA9876543210, 0x0F1E2D3C4B5A6978)
     source = f"""
-def kernel(t, begin, end):
+def kernel(t, own, begin, end):
     p = ptr_u64(t[0]); out = ptr_u64(t[1])
     at = load{lanes}(p, 0)
     v = window(at, {", ".join(map(hex, words))})
@@ -387,7 +389,7 @@ ODD = (
 
 @pytest.mark.parametrize("above", [HELPER, *ODD])
 def test_parts_of_a_source_are_its_functions(above: str) -> None:
-    source = f"{above}\ndef kernel(t, begin, end):\n    v = twice(f32x4(1))\n"
+    source = f"{above}\ndef kernel(t, own, begin, end):\n    v = twice(f32x4(1))\n"
     whole = frontend._functions(source)
     for _ in range(2):
         parts = frontend.split_source(source).values()
@@ -408,7 +410,7 @@ def test_a_helper_is_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(frontend, "ast", SimpleNamespace(parse=parse, FunctionDef=ast.FunctionDef))
     helper = HELPER.replace("twice", "twice_of_this_test")
     for constant in ("1", "2", "3"):
-        kernel = f"def kernel(t, begin, end):\n    v = twice_of_this_test(f32x4({constant}))\n"
+        kernel = f"def kernel(t, own, begin, end):\n    v = twice_of_this_test(f32x4({constant}))\n"
         frontend.module_text(helper + kernel, "entry")
         assert read.pop() == kernel
     assert read == [helper]
@@ -418,7 +420,7 @@ def test_a_helper_is_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_lines_count_from_the_top_of_the_source(lines: int) -> None:
     above = "\n" * lines + HELPER
     for mistake in ("v = hsum(b8x8(1))", "raise t"):
-        source = f"{above}def kernel(t, begin, end):\n    p = t\n    {mistake}\n"
+        source = f"{above}def kernel(t, own, begin, end):\n    p = t\n    {mistake}\n"
         line = source[: source.index(mistake)].count("\n") + 1
         for backend in BACKENDS:
             with pytest.raises(CompileError, match=f"source line {line}:"):

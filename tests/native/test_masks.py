@@ -52,7 +52,7 @@ def fence() -> Iterator[Guarded]:
 def edge_source(name: str, lanes: int) -> str:
     """Reads and writes back, contiguous, strided and by index, elements [begin, end)."""
     return f"""
-def kernel(t, begin, end):
+def kernel(t, own, begin, end):
     p = ptr_{name}(t[0]); far = t[1]
     for i in range(begin, end, {lanes}):
         m = mask{lanes}(end - i)
@@ -91,7 +91,7 @@ def test_masked_lanes_touch_nothing(name: str, mode: Mode, fence: Guarded) -> No
 @pytest.mark.parametrize("lanes", LANES)
 def test_off_lanes_read_as_zero(lanes: int) -> None:
     source = f"""
-def kernel(t, begin, end):
+def kernel(t, own, begin, end):
     p = ptr_i32(t[0]); out = ptr_i32(t[1])
     for k in range(-1, {lanes} + 2):
         m = mask{lanes}(k)
@@ -116,7 +116,7 @@ def test_squares_are_transposed_and_read_nothing_beyond(
     """Rows of ``columns`` elements, ``stride`` apart, that end at an inaccessible page."""
     stride, step, dtype = lanes + 2, lanes + 3, ELEMENTS[name].numpy
     source = f"""
-def kernel(t, begin, end):
+def kernel(t, own, begin, end):
     p = ptr_{name}(t[0]); q = ptr_{name}(t[1])
     transpose{lanes}(p, t[2], {stride}, t[3], t[4], q, 1, {step})
 """
@@ -138,7 +138,7 @@ def kernel(t, begin, end):
 def bool_source(lanes: int) -> str:
     """The loop that LLVM's vectoriser gets wrong on AVX-512, in explicit lanes."""
     return f"""
-def kernel(t, begin, end):
+def kernel(t, own, begin, end):
     out = ptr_b8(t[0]); res = ptr_b8(t[1]); live = ptr_b8(t[2]); size = ptr_i64(t[3])
     total = ptr_i64(t[4])
     count = i64x{lanes}(0)
@@ -153,7 +153,7 @@ def kernel(t, begin, end):
 
 def branching_source() -> str:
     return """
-def kernel(t, begin, end):
+def kernel(t, own, begin, end):
     out = ptr_b8(t[0]); res = ptr_b8(t[1]); live = ptr_b8(t[2]); size = ptr_i64(t[3])
     total = ptr_i64(t[4])
     count = i64x1(0)
@@ -194,7 +194,7 @@ def test_bool_loop_as_plain_python(rng: np.random.Generator) -> None:
 @pytest.mark.parametrize("name", ["b8", "i8", "u16", "f32"])
 def test_masks_that_a_call_put_on_the_stack_are_those_of_their_lanes(name: str, lanes: int) -> None:
     source = f"""
-def kernel(t, begin, end):
+def kernel(t, own, begin, end):
     p = ptr_{name}(t[0]); q = ptr_f64(t[1]); n = t[2]
     for o in range(begin, end):
         m = mask{lanes}(n - 16)

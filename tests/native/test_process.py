@@ -16,9 +16,10 @@ from staticgrad import native
 from staticgrad.config import options
 from staticgrad.errors import CPUError, SelfTestError
 from staticgrad.native import jit, loader, selftest, target
+from tests.native.support import run_table
 
 ADD = """
-def kernel(t, begin, end):
+def kernel(t, own, begin, end):
     p = ptr_f64(t[0]); q = ptr_f64(t[1])
     for i in range(begin, end, 8):
         m = mask8(end - i)
@@ -55,18 +56,18 @@ def test_rows_run_in_order(on: bool) -> None:
         forth = np.array([x.ctypes.data, y.ctypes.data], np.int64)
         back = np.array([y.ctypes.data, x.ctypes.data], np.int64)
         rows = [
-            [kernels[0].address, forth.ctypes.data, 0, 20],
-            [kernels[1].address, back.ctypes.data, 3, 17],
-            [kernels[0].address, forth.ctypes.data, 20, 20],
-            [kernels[1].address, forth.ctypes.data, 0, 1000000],
+            native.Row(kernels[0].address, forth.ctypes.data, 0, 20, 0, 0),
+            native.Row(kernels[1].address, back.ctypes.data, 0, 17, 8, 1),
+            native.Row(kernels[0].address, forth.ctypes.data, 0, 0, 0, 1),
+            native.Row(kernels[1].address, forth.ctypes.data, 0, 1000000, 0, 1),
         ]
         table = np.array(rows, np.int64)
         assert table.shape[1] == native.ROW_WORDS
-        native.run(table.ctypes.data, 0, 3)
-        native.run(table.ctypes.data, 2, 2)
-        native.run(table.ctypes.data, 3, 1)
+        run_table(table, 0, 3)
+        run_table(table, 2, 2)
+        run_table(table, 3, 1)
     wanted = np.arange(20.0)
-    wanted[3:17] *= 11
+    wanted[:17] *= 11
     np.testing.assert_array_equal(x, wanted)
     np.testing.assert_array_equal(y, np.arange(20.0))
     assert all(kernel.native is on for kernel in kernels)
@@ -109,8 +110,9 @@ def test_floating_point_state_is_set_and_restored(state: int) -> None:
     x, y = np.array([5e-324, 1.0, 0.1]), np.array([5e-324, 2.0**-53, 0.2])
     record = np.array([x.ctypes.data, y.ctypes.data], np.int64)
     address = native.kernel(ADD.format(factor="1.0")).address
-    table = np.array([[address, record.ctypes.data, 0, 3]], np.int64)
-    run, place = native.driver(), table.ctypes.data
+    table = np.array([[address, record.ctypes.data, 0, 3, 0, 1]], np.int64)
+    block = np.array([table.ctypes.data], np.int64)
+    run, place = native.driver(), block.ctypes.data
     before, wanted, after = (ctypes.c_uint32(value) for value in (0, state, 0))
     get(ctypes.addressof(before))
     put(ctypes.addressof(wanted))
@@ -145,8 +147,8 @@ def _in_child(factor: str) -> float:
     x, y = np.full(3, 2.0), np.zeros(3)
     record = np.array([x.ctypes.data, y.ctypes.data], np.int64)
     address = native.kernel(ADD.format(factor=factor)).address
-    table = np.array([[address, record.ctypes.data, 0, 3]], np.int64)
-    native.run(table.ctypes.data, 0, 1)
+    table = np.array([[address, record.ctypes.data, 0, 3, 0, 1]], np.int64)
+    run_table(table, 0, 1)
     return float(y[2])
 
 
@@ -187,11 +189,13 @@ def f(x):
 assert f(1) == 2
 magic = cpu_target.target_context.codegen().magic_tuple()
 from staticgrad import native
-kernel = native.kernel("def kernel(t, begin, end):\\n    store1(ptr_f32(t[0]), 0, f32x1(2.5))\\n")
+source = "def kernel(t, own, begin, end):\\n    store1(ptr_f32(t[0]), 0, f32x1(2.5))\\n"
+kernel = native.kernel(source)
 x = np.zeros(1, np.float32)
 record = np.array([x.ctypes.data], np.int64)
-table = np.array([[kernel.address, record.ctypes.data, 0, 1]], np.int64)
-native.run(table.ctypes.data, 0, 1)
+table = np.array([[kernel.address, record.ctypes.data, 0, 1, 0, 1]], np.int64)
+block = np.array([table.ctypes.data])
+native.run(block.ctypes.data, 0, 1)
 assert x[0] == 2.5
 assert before == {k: getattr(config, k) for k in before}
 assert magic == cpu_target.target_context.codegen().magic_tuple()

@@ -197,7 +197,7 @@ def elementwise(name: str, lanes: int) -> tuple[str, dict[str, Oracle]]:
         "select_mask(mask_of(a < b), b, a)": lambda a, b: np.where(a < b, b, a),
         "select_mask(mask_of(a < b) & mask_of(b != a), b, a)": lambda a, b: np.where(a < b, b, a),
     }
-    lines = ["def kernel(t, begin, end):", f"    pa = ptr_{name}(t[0]); pb = ptr_{name}(t[1])"]
+    lines = ["def kernel(t, own, begin, end):", f"    pa = ptr_{name}(t[0]); pb = ptr_{name}(t[1])"]
     body = [f"    for i in range(begin, end, {lanes}):", f"        m = mask{lanes}(end - i)"]
     body += ["        a = load(pa, i, m); b = load(pb, i, m)"]
     for index, (expression, oracle) in enumerate(cases.items()):

@@ -27,7 +27,7 @@ from tests.runtime.handmade import ADD, COPY, NEGATE, TAKE, Builder, N
 
 #: p1[j] = -p0[j], the loop and the last statements to be filled in.
 NEGATION = """
-def kernel(t, begin, end):
+def kernel(t, own, begin, end):
     p0 = ptr_f32(t[0])
     p1 = ptr_f32(t[1])
     for j in range(begin, end, 16):

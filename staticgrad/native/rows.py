@@ -1,9 +1,14 @@
 """Runs rows of a step's table: one native call for many kernels, the GIL released.
 
-A row is four int64 words: (function address, record address, begin, end); the function is called
-as ``f(record, begin, end)``. The driver saves the floating-point environment (MXCSR on x86-64,
-FPCR on aarch64), sets the default one - round to nearest, denormals kept, no traps - and restores
-exactly what it found. With ``jit`` off the addresses are tokens of Python callables.
+A row is six int64 words, a ``Row``. Its function is called as ``f(record, own, begin, end)``, where
+``own`` points to the words of the worker that calls: the addresses of its scratch and check words.
+They lie in the worker's block, ``Row.own`` bytes from its start; the block's first word is the
+address of the table. This driver is one worker: it runs all of a row in one call, and has nobody to
+wait for.
+
+It saves the floating-point environment (MXCSR on x86-64, FPCR on aarch64), sets the default one -
+round to nearest, denormals kept, no traps - and restores exactly what it found. With ``jit`` off
+the addresses are tokens of Python callables.
 """
 
 from __future__ import annotations
@@ -11,13 +16,14 @@ from __future__ import annotations
 import ctypes
 from typing import Final, Protocol
 
+from staticgrad.native.constants import ROW_WORDS
 from staticgrad.native.target import Target
 
 
 class Driver(Protocol):
-    """Runs rows ``first`` to ``last`` (exclusive) of the table at an address."""
+    """Runs rows ``first`` to ``last`` (exclusive), as the worker whose block is at an address."""
 
-    def __call__(self, table: int, first: int, last: int) -> object:
+    def __call__(self, block: int, first: int, last: int) -> object:
         """Runs the rows, in order."""
 
 
@@ -42,23 +48,26 @@ _ARM_DECLARE: Final = (
 )
 
 _TEXT: Final = """{declare}
-define void @{symbol}(ptr %table, i64 %first, i64 %last) #0 {{
+define void @{symbol}(ptr %block, i64 %first, i64 %last) #0 {{
 entry:{enter}
+  %table = load ptr, ptr %block, align 8
+  %place.first = getelementptr [{words} x i64], ptr %table, i64 %first
+  %place.last = getelementptr [{words} x i64], ptr %table, i64 %last
   %any = icmp slt i64 %first, %last
   br i1 %any, label %row, label %done
 row:
-  %i = phi i64 [ %first, %entry ], [ %following, %row ]
-  %place = getelementptr [4 x i64], ptr %table, i64 %i
+  %place = phi ptr [ %place.first, %entry ], [ %following, %row ]
   %function = load ptr, ptr %place, align 8
   %record.place = getelementptr i64, ptr %place, i64 1
   %record = load ptr, ptr %record.place, align 8
-  %begin.place = getelementptr i64, ptr %place, i64 2
-  %begin = load i64, ptr %begin.place, align 8
-  %end.place = getelementptr i64, ptr %place, i64 3
-  %end = load i64, ptr %end.place, align 8
-  call void %function(ptr %record, i64 %begin, i64 %end)
-  %following = add i64 %i, 1
-  %more = icmp slt i64 %following, %last
+  %own.place = getelementptr i64, ptr %place, i64 2
+  %own.offset = load i64, ptr %own.place, align 8
+  %own = getelementptr i8, ptr %block, i64 %own.offset
+  %total.place = getelementptr i64, ptr %place, i64 3
+  %total = load i64, ptr %total.place, align 8
+  call void %function(ptr %record, ptr %own, i64 0, i64 %total)
+  %following = getelementptr i64, ptr %place, i64 {words}
+  %more = icmp ult ptr %following, %place.last
   br i1 %more, label %row, label %done
 done:
 {leave}  ret void
@@ -74,7 +83,7 @@ def text(target: Target) -> str:
         parts = {"declare": _ARM_DECLARE, "enter": _ARM_ENTER, "leave": _ARM_LEAVE}
     else:
         parts = {"declare": _X86_DECLARE, "enter": _X86_ENTER, "leave": _X86_LEAVE}
-    return _TEXT.format(symbol=SYMBOL, **parts)
+    return _TEXT.format(symbol=SYMBOL, words=ROW_WORDS, **parts)
 
 
 def bind(address: int) -> Driver:

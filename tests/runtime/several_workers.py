@@ -1,0 +1,127 @@
+"""Workers that claim groups of a table's rows in random order, one call at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+import staticgrad as sg
+from passes.memory import Planner
+from staticgrad.analysis.plan_check import verify_plan
+from staticgrad.ir.plan import Plan
+from staticgrad.native import ROW_WORDS, Row
+from staticgrad.runtime.arena import Arena
+from staticgrad.runtime.executor import Executor
+from staticgrad.runtime.step import Program, Table
+from staticgrad.types.dim import evaluate
+from tests.native.support import ENTRY
+
+#: Bytes on both sides of an arena, which nobody may touch.
+ZONE = 4096
+
+
+class Claims(Table):
+    """A table that simulated workers run.
+
+    Between two barriers all groups of all rows are claimed in random order, each by a random
+    worker, as if some stalled for as long as the barriers let them.
+    """
+
+    def __init__(self, program: Program, plan: Plan, seed: int) -> None:
+        super().__init__(program, plan)
+        self._random = np.random.default_rng(seed)
+        self._driver = self._claim
+        self.groups = 0
+        words = self._words[: ROW_WORDS * len(plan.steps)].reshape(-1, ROW_WORDS)
+        self.rows = [Row(*row) for row in words.tolist()]
+        self._check_parts()
+
+    def _claim(self, block: int, first: int, last: int) -> None:
+        alone = self.plan.workers == 1
+        waits = [at for at in range(first, last) if alone or at == first or self.rows[at].barrier]
+        for start, stop in zip(waits, [*waits[1:], last], strict=True):
+            groups = [group for row in self.rows[start:stop] for group in groups_of(row)]
+            self.groups += len(groups)
+            for number in self._random.permutation(len(groups)):
+                row, begin, end = groups[number]
+                worker = int(self._random.integers(self.plan.workers))
+                ENTRY(row.function)(row.record, self.block(worker) + row.own, begin, end)
+
+    def _check_parts(self) -> None:
+        """Where two workers have scratch or check words, no byte is that of both."""
+        sizes = dict(self.plan.sizes)
+        by_name = self.plan.schedule.by_name
+        parts = dict(zip(self._arena_words.tolist(), self._arena_offsets.tolist(), strict=True))
+        for row, planned in enumerate(self.plan.steps):
+            step = self.plan.schedule.steps[planned.step]
+            for word, access in zip(self.words_of(row), step.accesses(), strict=True):
+                if not access.is_own:
+                    continue
+                nbytes = evaluate(by_name[access.buffer].nbytes, sizes)
+                starts = [parts[word + w * self._block_words] for w in range(self.plan.workers)]
+                assert (np.diff(starts) >= nbytes).all()
+                (place,) = (
+                    p for p in self.plan.placements
+                    if p.buffer == access.buffer and p.first <= row <= p.last
+                )  # fmt: skip
+                assert place.offset <= starts[0]
+                assert starts[-1] + nbytes <= place.offset + place.nbytes
+
+    def run(self, arena: Arena, *writing: Any) -> None:
+        """As ``Table.run``, in an arena of exactly the plan's bytes between two zones."""
+        peak = self.plan.peak_bytes
+        memory = np.full(2 * ZONE + peak + 64, 0xA5, np.uint8)
+        start = ZONE + -(memory.ctypes.data + ZONE) % 64
+        inside = memory[start : start + peak]
+        if peak:
+            inside[:] = arena.array(0, np.dtype(np.uint8), (peak,))
+            arena = Arena.over(inside)
+            self.bind_arena(arena)
+        super().run(arena, *writing)
+        assert (memory[:start] == 0xA5).all()
+        assert (memory[start + peak :] == 0xA5).all()
+
+
+def groups_of(row: Row) -> list[tuple[Row, int, int]]:
+    """The groups of a row: (row, begin, end)."""
+    step = row.grain or max(row.total, 1)
+    return [(row, at, min(at + step, row.total)) for at in range(0, row.total, step)]
+
+
+def with_workers(f: sg.Compiled, workers: int, seed: int) -> Executor:
+    """``f`` as several workers run it."""
+    planner = Planner(f.schedule, workers=workers)
+
+    def make(program: Program, plan: Plan) -> Table:
+        verify_plan(plan)
+        return Claims(program, plan, seed)
+
+    return Executor(
+        f.program_graph,
+        f._executor._program,
+        lambda sizes, staged: planner.plan(sizes, staged=staged),
+        dict(f.options.sizes),
+        make,
+    )
+
+
+def check_equal_bytes(f: sg.Compiled, feeds: Mapping[str, Any], workers: int, seed: int) -> Claims:
+    """Results and new parameters are those of one worker, to the byte; the table that ran."""
+    parameters = f.graph.parameters
+    old = [p.value for p in parameters]
+    wanted = f.run(feeds)
+    wanted = wanted if isinstance(wanted, dict) else {"": wanted}
+    new = [p.value for p in parameters]
+    for parameter, value in zip(parameters, old, strict=True):
+        parameter.value = value
+    executor = with_workers(f, workers, seed)
+    found = executor.run(feeds)
+    for one, other in zip(found.values(), wanted.values(), strict=True):
+        assert one.tobytes() == other.tobytes()
+    for parameter, value, before in zip(parameters, new, old, strict=True):
+        assert parameter.value.tobytes() == value.tobytes()
+        parameter.value = before
+    assert isinstance(executor._latest, Claims)
+    return executor._latest
