@@ -8,6 +8,8 @@ from typing import Final, NamedTuple
 ENTRY: Final = "kernel"
 """The function of a source that is called as ``kernel(record, own, begin, end)``."""
 
+OUTLINED: Final = "outlined_"
+"""How the name of a helper begins that stays a function: it is called, not inlined."""
 
 class Row(NamedTuple):
     """A row of the driver's table: one kernel over all its outer iterations.

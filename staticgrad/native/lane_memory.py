@@ -193,6 +193,12 @@ def _scratch(element: Element) -> Callable[[int], Address]:
     return operation
 
 
+def prefetch(pointer: Address, index: int) -> None:
+    """Brings nothing nearer: plain Python has no memory to wait for."""
+    if not isinstance(pointer, Address):
+        raise TypeError("prefetch takes a pointer")
+
+
 def getitem(pointer: Address, index: int) -> int:
     """``t[k]``: a word of an int64 record."""
     return pointer[index]
@@ -206,6 +212,8 @@ def _vocabulary() -> dict[str, Callable[..., Any]]:
         "store_strided": store_strided,
         "load_at": load_at,
         "store_at": store_at,
+        "prefetch": prefetch,
+        "prefetch_write": prefetch,
         "mask_of": mask_of,
         "select_mask": select_mask,
         "getitem": getitem,

@@ -1,10 +1,12 @@
-"""Lanes rearranged: halves, horizontal trees, broadcasts, counting, literals of a vector kind.
+"""Lanes rearranged: halves, every other lane, horizontal trees, broadcasts, counting, literals.
 
 A horizontal operation is a tree by halving - lane l meets lane l + L/2 - which is what
 ``ir.summation`` prescribes; no other order is ever used.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from staticgrad.native import emitter as text
 from staticgrad.native.emitter import Emitter, Operand
@@ -50,6 +52,22 @@ def _halved(kind: Kind) -> Kind | None:
     return vector(kind.element, kind.lanes // 2)
 
 
+def _picked(pick: Callable[[int], list[int]]) -> Emit:
+    """Lanes of two vectors of n, the second one's counted from n on."""
+
+    def emit(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
+        kind = kinds[0]
+        lanes = ", ".join(f"i32 {lane}" for lane in pick(kind_lanes(kind)))
+        pair = ", ".join(f"{kind.llvm} {value}" for value in values)
+        return out.do(f"shufflevector {pair}, <{kind_lanes(kind)} x i32> <{lanes}>")
+
+    return emit
+
+
+def _alike(a: Kind, b: Kind) -> Kind | None:
+    return a if isinstance(a, Vector) and a.lanes > 1 and a == b else None
+
+
 def _horizontal(combine: Operation) -> Emit:
     """Lane l meets lane l + L/2 until one is left."""
 
@@ -76,6 +94,10 @@ def _one_lane(kinds: str) -> Rule:
 
 define("low", _halved, _half(0))
 define("high", _halved, _half(1))
+define("even", _alike, _picked(lambda n: [*range(0, 2 * n, 2)]))
+define("odd", _alike, _picked(lambda n: [*range(1, 2 * n, 2)]))
+define("zip_low", _alike, _picked(lambda n: [k // 2 + n * (k % 2) for k in range(n)]))
+define("zip_high", _alike, _picked(lambda n: [(k + n) // 2 + n * (k % 2) for k in range(n)]))
 define("hsum", _one_lane("iuf"), _horizontal(OPERATORS["add"]))
 define("hprod", _one_lane("iuf"), _horizontal(OPERATORS["mul"]))
 define("hmax", _one_lane("biuf"), _horizontal(FUNCTIONS["maximum"]))

@@ -23,7 +23,7 @@ from staticgrad.native.kinds import (
     Vector,
     vector,
 )
-from staticgrad.native.operations import FUNCTIONS, bit_of, define
+from staticgrad.native.operations import FUNCTIONS, Emit, bit_of, define
 
 Values = tuple[Operand, ...]
 Kinds = tuple[Kind, ...]
@@ -329,6 +329,24 @@ def _choice(lanes: list[int]) -> str:
     return f"<{len(lanes)} x i32> <{', '.join(f'i32 {lane}' for lane in lanes)}>"
 
 
+def _prefetch(write: int) -> Emit:
+    """A line of memory brought near; an address that is not mapped does nothing."""
+
+    def emit(out: Emitter, kinds: Kinds, values: Values) -> Operand:
+        address = _address(out, kinds[0], values[0], values[1])
+        near, data = ("i32", "3"), ("i32", "1")
+        out.intrinsic(
+            "void", "llvm.prefetch.p0", [("ptr", address), ("i32", str(write)), near, data]
+        )
+        return ""
+
+    return emit
+
+
+def _prefetched(pointer: Kind, index: Kind) -> Kind | None:
+    return NOTHING if isinstance(pointer, Pointer) and index is WORD else None
+
+
 def _gathered(pointer: Kind, index: Kind, mask: Kind) -> Kind | None:
     if isinstance(mask, Mask) and index == vector("i64", mask.lanes):
         return _loaded(pointer, WORD, mask)
@@ -439,6 +457,8 @@ define("load_strided", _load_strided_result, _load_strided)
 define("store_strided", _store_strided_result, _store_strided)
 define("load_at", _gathered, _load_at)
 define("store_at", _store_at_result, _store_at)
+define("prefetch", _prefetched, _prefetch(0))
+define("prefetch_write", _prefetched, _prefetch(1))
 define("mask_of", _mask_of_result, _mask_of)
 define("word", _word_result, _word)
 define("real", _real_result, _real)

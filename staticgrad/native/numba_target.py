@@ -28,6 +28,7 @@ from numba.core.target_extension import (
 from numba.core.typing.context import Context
 
 from staticgrad.native import simd, target as targets
+from staticgrad.native.constants import OUTLINED
 
 NAME: Final = "staticgrad"
 
@@ -79,6 +80,10 @@ class _Library(CodeLibrary):
         self.called: list[_Library] = []
 
     def add_ir_module(self, ir_module: Any) -> None:
+        for function in ir_module.functions:
+            if OUTLINED in function.name and not function.is_declaration:
+                function.attributes.discard("alwaysinline")
+                function.attributes.add("noinline")
         self.texts.append(str(ir_module))
 
     def add_linking_library(self, library: _Library) -> None:
