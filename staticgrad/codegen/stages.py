@@ -21,6 +21,7 @@ from staticgrad.codegen.expressions import (
     scaled,
     total,
 )
+from staticgrad.codegen.nearness import touches
 from staticgrad.codegen.searching import write_search
 from staticgrad.ir.combiners import COMBINERS, Combiner
 from staticgrad.ir.expr import Access, Position
@@ -109,6 +110,8 @@ def write_map(
         for row, own in enumerate(scopes):
             _write_statement(own, statement, row)
     before, split = scope.before, _pays_to_split(body, unit)
+    if stage.ahead is not None:
+        body.lines[:0] = touches(kernel, stage, stage.ahead, scopes).lines
     out.extend(before)
     if stage.rows:
         rows = Lines()

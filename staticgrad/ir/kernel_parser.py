@@ -19,6 +19,7 @@ from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_names import PRODUCT
 from staticgrad.ir.kernel_stages import (
     Accumulate,
+    Ahead,
     Axis,
     Check,
     ColumnAccumulate,
@@ -96,10 +97,11 @@ class KernelReader(ExpressionReader):
         if kind != "map" and len(axes) != {"gemm": 3, "scalar": 0, "sort": 0}.get(kind, 1):
             wanted = "three loops (i, j, k)" if kind == "gemm" else "one loop"
             self.fail(f"a {kind} stage has {wanted}", at)
+        ahead = self._ahead() if kind == "map" and self.accept("ahead") else None
         self.expect("{", "the head of the stage")
         stage: Stage
         if kind == "map":
-            stage = Map(axes[-1], self._body(), tuple(axes[:-1]))
+            stage = Map(axes[-1], self._body(), tuple(axes[:-1]), ahead)
         elif kind == "scalar":
             stage = Scalar(self._body())
         elif kind == "columns":
@@ -110,6 +112,11 @@ class KernelReader(ExpressionReader):
             stage = self._gemm(*axes)
         self._loops = outer
         return stage
+
+    def _ahead(self) -> Ahead:
+        axis = self._declared(self._loops, "a loop around this stage's statements")
+        self.expect("+", "the loop")
+        return Ahead(axis, self.integer("how far ahead"))
 
     def _columns(self, axis: Axis) -> Columns:
         in_lanes = self.texts[self.at] == "lanes"

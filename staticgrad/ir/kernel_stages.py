@@ -20,6 +20,8 @@ Mode = Literal["in", "out", "inout", "scratch", "check"]
 
 #: Levels of a group's binary counter, at most: enough for 2**34 rows.
 COLUMN_LEVELS: Final = 24
+#: How far ahead memory is brought near, at most.
+FARTHEST: Final = 1 << 20
 #: Positions of loops of literal extents, all together, up to which code is written for each.
 FEW: Final = 16
 #: Elements that a Sort that keeps a few collects, beyond twice as many as it keeps, before it puts
@@ -158,6 +160,15 @@ Statement = Store | Accumulate | ColumnAccumulate | Keep | Check | Search | Orde
 
 
 @dataclass(frozen=True)
+class Ahead:
+    """Memory is brought near before its turn: what is touched ``distance`` further along ``axis``,
+    a loop around a stage's statements. No result depends on it."""
+
+    axis: str
+    distance: int
+
+
+@dataclass(frozen=True)
 class Map:
     """for rows...: for j in axis: statements.
 
@@ -167,6 +178,7 @@ class Map:
     axis: Axis
     body: tuple[Statement, ...]
     rows: tuple[Axis, ...] = ()
+    ahead: Ahead | None = None
 
     @property
     def loops(self) -> tuple[Axis, ...]:

@@ -26,7 +26,7 @@ lane rule. A Gemm starts with ``@acc: f32 = sum p0[...] * p1[...]``. A Sort is
 ``keys j: n0 { ... @at: i64 = order %3 in p4 }`` and then ``kept j: n1 { stores }``. Rows that are
 taken in groups are ``over i0: n0, groups of i1: n1``; in their maps stands
 ``column sum %3 to p5 in p6``. ``over i0: n0 by 4`` takes four rows side by side. A scalar stage may
-keep a number: ``@r1: f32 = keep %4``.
+keep a number: ``@r1: f32 = keep %4``. ``map j: n1 ahead j + 512`` prefetches.
 ``kernel_parser`` reads the text back; this module only writes, also what a verifier would refuse.
 """
 
@@ -107,8 +107,9 @@ def _body(kernel: Kernel) -> Iterator[str]:
 
 def _head(stage: Stage) -> str:
     match stage:
-        case Map(loops=loops):
-            return f"map {_axes(loops)} {{"
+        case Map(loops=loops, ahead=ahead):
+            near = f" ahead {_name(ahead.axis)} + {ahead.distance}" if ahead else ""
+            return f"map {_axes(loops)}{near} {{"
         case Columns(axis=axis):
             return f"columns {_axis(axis)} {{"
         case Scalar():

@@ -19,6 +19,7 @@ from staticgrad.ir.kernel_bodies import accesses, accesses_of, bodies, broken, s
 from staticgrad.ir.kernel_lanes import lanes_read_apart, lanes_store_apart, rows_stand_apart
 from staticgrad.ir.kernel_names import PRODUCT, misnamed
 from staticgrad.ir.kernel_stages import (
+    FARTHEST,
     Accumulate,
     Axis,
     Check,
@@ -208,6 +209,17 @@ def accesses_move_along_loops(kernel: Kernel) -> None:
             if axis not in around:
                 broken(kernel, f"no loop {axis} runs around this access", access_text(access))
             around.remove(axis)
+
+
+def memory_is_brought_near_in_time(kernel: Kernel) -> None:
+    """What a map brings near lies ahead along a loop around its statements."""
+    for stage in kernel.stages:
+        if isinstance(stage, Map) and stage.ahead is not None:
+            around = {axis.name for axis in (*kernel.axes, *stage.loops)}
+            if stage.ahead.axis not in around:
+                broken(kernel, f"no loop {stage.ahead.axis} runs around what it brings near")
+            if not 0 < stage.ahead.distance <= FARTHEST:
+                broken(kernel, f"memory is brought near {stage.ahead.distance} ahead")
 
 
 def positions_name_loops(kernel: Kernel) -> None:
@@ -422,6 +434,7 @@ CHECKS: Final[tuple[Callable[[Kernel], None], ...]] = (
     extents_are_arguments,
     accesses_take_arguments,
     accesses_move_along_loops,
+    memory_is_brought_near_in_time,
     positions_name_loops,
     expressions_are_typed,
     memory_is_typed,

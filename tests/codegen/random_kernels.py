@@ -32,6 +32,7 @@ from staticgrad.ir.expr import (
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_stages import (
     Accumulate,
+    Ahead,
     Axis,
     Check,
     ColumnAccumulate,
@@ -222,7 +223,10 @@ class _Maker:
             else:
                 body.append(self.store(loops, self.value(loops, checked)))
         self.refs += [ref(s.name, s.value.dtype) for s in results]
-        return Map(Axis("j", COLUMNS), tuple(body), rows)
+        ahead = None
+        if self.random.random() < 0.3:
+            ahead = Ahead(self.random.choice(loops), self.random.choice((1, 4, 512)))
+        return Map(Axis("j", COLUMNS), tuple(body), rows, ahead)
 
     def column(self, loops: tuple[str, ...], checked: list[Expr]) -> ColumnAccumulate:
         made = self.accumulation(loops, checked, self.random.choice((*COMBINERS,)))

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from staticgrad import native
+from staticgrad.errors import CompileError
 from staticgrad.native import frontend, numba_frontend
 from staticgrad.native.kinds import ELEMENTS, LANES
-from staticgrad.errors import CompileError
 from tests.native.support import MODES, Array, Mode, assert_same, call
 
 PICKS = ("even", "odd", "zip_low", "zip_high")
