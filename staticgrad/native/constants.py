@@ -11,6 +11,7 @@ ENTRY: Final = "kernel"
 OUTLINED: Final = "outlined_"
 """How the name of a helper begins that stays a function: it is called, not inlined."""
 
+
 class Row(NamedTuple):
     """A row of the driver's table: one kernel over all its outer iterations.
 
