@@ -23,6 +23,7 @@ from staticgrad.arguments import (
     read_sizes,
     unknown_size,
 )
+from staticgrad.building import capture
 from staticgrad.codegen.numba_source import render
 from staticgrad.errors import (
     ArgumentError,
@@ -51,7 +52,6 @@ from staticgrad.plans import Plans
 from staticgrad.records import dataclass
 from staticgrad.runtime.executor import Executor, MakeTable, Memory
 from staticgrad.runtime.step import Program, Table
-from staticgrad.source import capture
 from staticgrad.stats import Counts, Stats
 
 try:
