@@ -248,7 +248,7 @@ def _lower_gemm(low: Lowering) -> Lowered:
         Store(low.access(w, low.groups.value_type(key).dtype, "out"), low.memo[key])
         for key, w in stores
     )
-    return low.finish([Gemm(i, j, k, a_access, b_access, body)], axes)
+    return low.finish([Gemm((i,), (j,), (k,), a_access, b_access, body)], axes)
 
 
 def _matrix(low: Lowering, source: Source, transposed: bool) -> tuple[Walk, Size, Size]:

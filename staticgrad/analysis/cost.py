@@ -76,16 +76,18 @@ def work_of(kernel: Kernel) -> Work:
     footprints: dict[tuple[str, bool], list[tuple[Extent, ...]]] = {}
     for stage in kernel.stages:
         axes = {axis.name: axis.extent for axis in (*kernel.axes, *_axes(stage))}
+        inner: dict[str, Extent] = {}
         if isinstance(stage, Gemm):
+            inner = {axis.name: axis.extent for axis in stage.k}
             wide = kernel.operand(stage.a.operand).dtype.itemsize / 4
             products.append((2.0 * wide, tuple(axes.values())))
-            del axes[stage.k.name]
+            axes = {name: extent for name, extent in axes.items() if name not in inner}
         if isinstance(stage, Sort):
             maps.append((ORDER_FLOPS[not stage.whole], tuple(axes.values())))
         maps.append((float(_flops(stage)), tuple(axes.values())))
         for access, written in _accesses(stage):
-            inner = {**axes, stage.k.name: stage.k.extent} if isinstance(stage, Gemm) else axes
-            moved = inner if access.gather else {n: inner[n] for n, s in access.moves if s != 0}
+            around = axes | inner
+            moved = around if access.gather else {n: around[n] for n, s in access.moves if s != 0}
             footprints.setdefault((access.operand, written), []).append(tuple(moved.values()))
     traffic = tuple(
         (float(kernel.operand(name).dtype.itemsize), max(found, key=len))
@@ -145,7 +147,7 @@ def _axes(stage: Stage) -> tuple[Axis, ...]:
         return (stage.axis,)
     if isinstance(stage, Columns):
         return (stage.axis, *stage.rows)
-    return (stage.i, stage.j, stage.k) if isinstance(stage, Gemm) else ()
+    return stage.loops if isinstance(stage, Gemm) else ()
 
 
 def _flops(stage: Stage) -> int:

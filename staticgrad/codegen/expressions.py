@@ -72,12 +72,14 @@ class Lines:
 class Unit:
     """What all stages of one kernel's source share: helper functions, and the counter of names.
 
-    ``helpers`` are the functions that the kernel calls, in order of need. No two values of a kernel
+    ``helpers`` are the functions that the kernel calls, in order of need; ``once`` are lines before
+    the loop over iterations. No two values of a kernel
     have one name, for a name has one type in the language of the backends.
     """
 
     helpers: dict[str, str] = field(default_factory=dict)
     named: int = 0
+    once: Lines = field(default_factory=lambda: Lines(1))
 
     def fresh(self, prefix: str) -> str:
         """A name that no other value of the kernel has."""
@@ -226,6 +228,7 @@ class Scope:
     moved: dict[str, frozenset[str]] = field(
         default_factory=dict
     )  # axes that other refs vary along
+    called: dict[str, str] = field(default_factory=dict)  # refs by other names
     names: dict[Expr, str] = field(default_factory=dict)
     broadcasts: dict[str, str] = field(default_factory=dict)
     masks: dict[tuple[str, bool], str] = field(default_factory=dict)
@@ -252,7 +255,8 @@ class Scope:
             if expr.op == "literal":
                 continue
             if expr.op == "ref":
-                self.names[expr] = self.result(str(expr.attribute))
+                name = str(expr.attribute)
+                self.names[expr] = self.called.get(name) or self.result(name)
                 continue
             self._write(expr)
 

@@ -20,12 +20,10 @@ from staticgrad.codegen.expressions import (
     total,
 )
 from staticgrad.codegen.stages import base_text, scope_for, write_store
-from staticgrad.ir.kernel import GEMM_BLOCK, GEMM_ROWS, Kernel
-from staticgrad.ir.kernel_stages import Gemm, gemm_columns
+from staticgrad.ir.kernel import GEMM_BLOCK, Kernel
+from staticgrad.ir.kernel_stages import GEMM_ROWS, TILE_ROWS, Gemm, gemm_tile
 from staticgrad.records import dataclass
 
-#: Rows of the register tile: 8 rows of 2 vectors fill 16 of 32 vector registers.
-TILE_ROWS: Final = 8
 #: Inner indices whose part of the panel is packed at a time: 16 KiB, which stay in the first cache.
 DEPTH: Final = 128
 _MATRIX = frozenset({"i", "j", "k"})
@@ -34,7 +32,7 @@ _MATRIX = frozenset({"i", "j", "k"})
 def write_gemm(kernel: Kernel, stage: Gemm, out: Lines, unit: Unit) -> None:
     """The body for one outer iteration ``o``."""
     dtype = kernel.operand(stage.a.operand).dtype
-    columns = gemm_columns(dtype)
+    *_, columns = gemm_tile(stage, dtype)
     tile = _Tile(stage, columns, columns // 2, element(dtype), dtype.is_float)
     _write_tile_position(kernel, stage, out, columns, tile.lanes)
     depth, whole = DEPTH * 32 // dtype.bits, GEMM_ROWS * columns
@@ -42,11 +40,11 @@ def write_gemm(kernel: Kernel, stage: Gemm, out: Lines, unit: Unit) -> None:
     out.add(f"panel = local_{tile.element}({depth * columns})")
     if tile.turns_rows:
         out.add(f"turned = local_{tile.element}({depth * TILE_ROWS})")
-    out.add(f"for block in range(0, {stage.k.extent}, {GEMM_BLOCK}):")
+    out.add(f"for block in range(0, {stage.k[0].extent}, {GEMM_BLOCK}):")
     block = Lines(out.indent + 1)
     block.add(f"stop = block + {GEMM_BLOCK}")
-    block.add(f"if stop > {stage.k.extent}:")
-    block.add(f"    stop = {stage.k.extent}")
+    block.add(f"if stop > {stage.k[0].extent}:")
+    block.add(f"    stop = {stage.k[0].extent}")
     block.add("into = 0")
     block.add("if block > 0:")
     block.add(f"    into = {whole}")
@@ -65,7 +63,7 @@ def write_gemm(kernel: Kernel, stage: Gemm, out: Lines, unit: Unit) -> None:
     both = f"load{tile.lanes}(tile, at) + load{tile.lanes}(tile, at + {whole})"
     block.add(f"        store{tile.lanes}(tile, at, {both})")
     out.lines += block.lines
-    out.add(f"if {stage.k.extent} == 0:")
+    out.add(f"if {stage.k[0].extent} == 0:")
     out.add(f"    for at in range(0, {whole}, {tile.lanes}):")
     out.add(f"        store{tile.lanes}(tile, at, {tile.zero})")
     _write_epilogue(out, kernel, stage, unit, columns, tile.lanes)
@@ -106,7 +104,7 @@ class _Tile:
         out.add(f"for half in range(0, {self.columns}, {lanes}):")
         out.add(f"    for k in range(depth, past, {lanes}):")
         at = total(base, "k", scaled("(j0 + half)", b.stride("j")))
-        size = f"{b.stride('j')}, {self.stage.j.extent} - (j0 + half), past - k"
+        size = f"{b.stride('j')}, {self.stage.j[0].extent} - (j0 + half), past - k"
         to = f"panel, {total(f'(k - depth) * {self.columns}', 'half')}, {self.columns}"
         out.add(f"        transpose{lanes}({b.operand}, {at}, {size}, {to})")
 
@@ -119,7 +117,7 @@ class _Tile:
         """Where the eight rows are: ``a0`` and on, or packed behind one another by their depth."""
         stage, base = self.stage, base_text(self.stage.a, _MATRIX)
         if self.turns_rows:
-            out.add(f"rows = mask{TILE_ROWS}({stage.i.extent} - i0_tile)")
+            out.add(f"rows = mask{TILE_ROWS}({stage.i[0].extent} - i0_tile)")
             out.add("for k in range(depth, past):")
             at = total(base, scaled("k", stage.a.stride("k")), "i0_tile")
             value = f"load({stage.a.operand}, {at}, rows)"
@@ -127,8 +125,8 @@ class _Tile:
             return
         for r in range(TILE_ROWS):
             out.add(f"row{r} = {total('i0_tile', str(r))}")
-            out.add(f"if row{r} >= {stage.i.extent}:")
-            out.add(f"    row{r} = {stage.i.extent} - 1")
+            out.add(f"if row{r} >= {stage.i[0].extent}:")
+            out.add(f"    row{r} = {stage.i[0].extent} - 1")
             out.add(f"a{r} = {total(scaled(f'row{r}', stage.a.stride('i')), base)}")
 
     def write_chains(self, out: Lines) -> None:
@@ -164,18 +162,18 @@ class _Tile:
 
 
 def _write_tile_position(kernel: Kernel, stage: Gemm, out: Lines, columns: int, lanes: int) -> None:
-    out.add(f"panels = ({stage.j.extent} + {columns - 1}) // {columns}")
-    out.add(f"chunks = ({stage.i.extent} + {GEMM_ROWS - 1}) // {GEMM_ROWS}")
+    out.add(f"panels = ({stage.j[0].extent} + {columns - 1}) // {columns}")
+    out.add(f"chunks = ({stage.i[0].extent} + {GEMM_ROWS - 1}) // {GEMM_ROWS}")
     out.add(f"j0 = o % panels * {columns}")
     out.add("rest = o // panels")
     out.add(f"first_row = rest % chunks * {GEMM_ROWS}")
     out.add("rest = rest // chunks")
     write_decode(out, "rest", kernel.axes)
     out.add(f"last_row = first_row + {GEMM_ROWS}")
-    out.add(f"if last_row > {stage.i.extent}:")
-    out.add(f"    last_row = {stage.i.extent}")
-    out.add(f"m0 = mask{lanes}({stage.j.extent} - j0)")
-    out.add(f"m1 = mask{lanes}({stage.j.extent} - j0 - {lanes})")
+    out.add(f"if last_row > {stage.i[0].extent}:")
+    out.add(f"    last_row = {stage.i[0].extent}")
+    out.add(f"m0 = mask{lanes}({stage.j[0].extent} - j0)")
+    out.add(f"m1 = mask{lanes}({stage.j[0].extent} - j0 - {lanes})")
 
 
 def _write_epilogue(
@@ -192,7 +190,7 @@ def _write_epilogue(
     out.add(f"    for half in range(0, {columns}, {lanes}):")
     inner = Lines(out.indent + 2)
     inner.add(f"{VECTOR} = j0 + half")
-    inner.add(f"m = mask{lanes}({stage.j.extent} - {VECTOR})")
+    inner.add(f"m = mask{lanes}({stage.j[0].extent} - {VECTOR})")
     inner.add(f"acc = load{lanes}(tile, (i - first_row) * {columns} + half)")
     inner.extend(body)
     out.lines += inner.lines

@@ -15,6 +15,7 @@ from staticgrad.codegen.columns import write_columns
 from staticgrad.codegen.expressions import Lines, Unit, element
 from staticgrad.codegen.gemm import write_gemm
 from staticgrad.codegen.groups import write_group, write_group_length
+from staticgrad.codegen.products import write_product
 from staticgrad.codegen.sorting import write_sort
 from staticgrad.codegen.stages import Loop, write_map, write_scalar
 from staticgrad.ir.kernel import Kernel
@@ -48,14 +49,18 @@ def render(kernel: Kernel) -> str:
         write_group(kernel, group, partial(_write_rows, kernel, unit, rows, "row_at"))
         out.extend(group, 1)
     elif kernel.outer == "tiles":
-        out.add("for o in range(begin, end):")
-        inner = Lines(2)
+        inner = Lines()
         gemm = kernel.stages[0]
         assert isinstance(gemm, Gemm)
-        write_gemm(kernel, gemm, inner, unit)
-        out.lines += inner.lines
+        (write_gemm if gemm.plain else write_product)(kernel, gemm, inner, unit)
+        out.lines += unit.once.lines
+        out.add("for o in range(begin, end):")
+        out.extend(inner, 1)
     else:
-        _write_rows(kernel, unit, kernel.axes, "o", out, "begin", "end")
+        rest = Lines()
+        _write_rows(kernel, unit, kernel.axes, "o", rest, "begin", "end")
+        out.lines += unit.once.lines
+        out.extend(rest)
     head = "def kernel(t, own, begin, end):"
     return "\n\n\n".join([*unit.helpers.values(), "\n".join([head, *out.lines])]) + "\n"
 
@@ -93,3 +98,5 @@ def _write_stages(
                 write_scalar(kernel, stage, out, unit, abreast)
             case Sort():
                 write_sort(kernel, stage, out, unit)
+            case Gemm():
+                write_product(kernel, stage, out, unit)

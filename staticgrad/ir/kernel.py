@@ -37,7 +37,7 @@ from staticgrad.ir.kernel_stages import (
     Statement,
     Store,
     column_words,
-    gemm_columns,
+    gemm_tile,
     group_rows,
     order_words,
     roots,
@@ -51,9 +51,6 @@ from staticgrad.types.dim import Size, maximum
 from staticgrad.types.dtype import BOOL
 from staticgrad.types.size_hints import hint_value
 
-#: Rows of C per Gemm iteration. Part of the cut into groups only, as the columns of a panel: the
-#: bits of an element do not depend on them.
-GEMM_ROWS: Final = 96
 #: Elements that one group of outer iterations covers, so that claiming a group costs nothing.
 GRAIN_ELEMENTS: Final = 16384
 #: Rows side by side, at most: their values are to stay in registers.
@@ -107,7 +104,7 @@ class Kernel:
         first = self.stages[0]
         if self.grouped:
             return "groups"
-        if isinstance(first, Gemm):
+        if isinstance(first, Gemm) and len(self.stages) == 1:
             return "tiles"
         if self.axes or len(self.stages) > 1 or self.serial:
             return "axes"
@@ -147,10 +144,12 @@ class Kernel:
             rows = self.rows(arguments)
             length = group_rows(rows)
             count = count * ((rows + (length - 1)) // length)
-        if isinstance(first, Gemm):
-            columns = gemm_columns(self.operand(first.a.operand).dtype)
-            count = count * ((_extent(first.i, values) + (GEMM_ROWS - 1)) // GEMM_ROWS)
-            count = count * ((_extent(first.j, values) + (columns - 1)) // columns)
+        if self.outer == "tiles":
+            assert isinstance(first, Gemm)
+            _, *sides = gemm_tile(first, self.operand(first.a.operand).dtype)
+            for axes, side in zip((first.i, first.j), sides, strict=True):
+                extent = prod((_extent(axis, values) for axis in axes), start=1)
+                count = count * ((extent + (side - 1)) // side)
         return count
 
     def grain(self, arguments: Sequence[Size]) -> int:

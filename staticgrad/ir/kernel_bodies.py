@@ -59,7 +59,7 @@ def bodies(kernel: Kernel) -> Iterator[Body]:
             case Scalar(body=body):
                 yield Body(stage, body, kernel.axes)
             case Gemm(i=i, j=j, stores=stores):
-                yield Body(stage, stores, (*kernel.axes, i, j))
+                yield Body(stage, stores, (*kernel.axes, *i, *j))
             case Sort(axis=axis, kept=kept, order=order, stores=stores):
                 yield Body(stage, (order,), (*kernel.axes, axis))
                 yield Body(stage, stores, (*kernel.axes, kept))
@@ -69,8 +69,8 @@ def accesses(kernel: Kernel) -> Iterator[tuple[Access, tuple[Axis, ...]]]:
     """Every access with the loops around it."""
     for stage in kernel.stages:
         if isinstance(stage, Gemm):
-            yield stage.a, (*kernel.axes, stage.i, stage.k)
-            yield stage.b, (*kernel.axes, stage.k, stage.j)
+            yield stage.a, (*kernel.axes, *stage.i, *stage.k)
+            yield stage.b, (*kernel.axes, *stage.k, *stage.j)
     for body in bodies(kernel):
         for expr in body.expressions():
             if isinstance(expr.attribute, Access):

@@ -67,7 +67,9 @@ def _roles(kernel: Kernel) -> Iterator[tuple[str, str]]:
                 yield LANES, axis.name
                 yield from (("loop", row.name) for row in rows)
             case Gemm(i=i, j=j, k=k):
-                yield from (("i", i.name), (LANES, j.name), ("k", k.name))
+                for letter, axes in (("i", i), (LANES, j), ("k", k)):
+                    yield from (("loop", axis.name) for axis in axes[:-1])
+                    yield letter, axes[-1].name
             case Sort(axis=axis, kept=kept):
                 yield from ((LANES, axis.name), (LANES, kept.name))
         for statement in statements(stage):

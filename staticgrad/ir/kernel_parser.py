@@ -93,10 +93,12 @@ class KernelReader(ExpressionReader):
     def _stage(self) -> Stage:
         outer, at = dict(self._loops), self.at
         kind = self._word(_STAGES, "a stage")
-        axes = [] if kind in ("scalar", "sort") else self._axes()
-        if kind != "map" and len(axes) != {"gemm": 3, "scalar": 0, "sort": 0}.get(kind, 1):
-            wanted = "three loops (i, j, k)" if kind == "gemm" else "one loop"
-            self.fail(f"a {kind} stage has {wanted}", at)
+        axes = self._axes() if kind in ("map", "columns") else []
+        groups = self.separated(self._axis_group) if kind == "gemm" else []
+        if kind == "columns" and len(axes) != 1:
+            self.fail("a columns stage has one loop", at)
+        if kind == "gemm" and len(groups) != 3:
+            self.fail("a gemm stage has three loops (i, j, k), or groups of them", at)
         ahead = self._ahead() if kind == "map" and self.accept("ahead") else None
         self.expect("{", "the head of the stage")
         stage: Stage
@@ -109,7 +111,7 @@ class KernelReader(ExpressionReader):
         elif kind == "sort":
             stage = self._sort()
         else:
-            stage = self._gemm(*axes)
+            stage = self._gemm(*groups)
         self._loops = outer
         return stage
 
@@ -145,23 +147,32 @@ class KernelReader(ExpressionReader):
         self.expect("{", "the loop")
         return axis, self._body(kinds)
 
-    def _gemm(self, i: Axis, j: Axis, k: Axis) -> Gemm:
+    def _axis_group(self) -> tuple[Axis, ...]:
+        """``j: n0``, or ``(i1: n0, j: n1)``."""
+        if not self.accept("("):
+            return (self._axis(),)
+        axes = self._axes()
+        self.expect(")", "the loops")
+        return tuple(axes)
+
+    def _gemm(self, i: tuple[Axis, ...], j: tuple[Axis, ...], k: tuple[Axis, ...]) -> Gemm:
         at = self.at
         if self._result_name() != PRODUCT:
             self.fail(f"the product is called @{PRODUCT}", at)
         dtype = self._result_dtype()
         self.expect("sum")
         around = self._loops
-        self._loops = {name: axis for name, axis in around.items() if axis is not j}
+        self._loops = _without(around, j)
         a = self._factor_access()
         self.expect("*", "the first factor")
-        self._loops = {name: axis for name, axis in around.items() if axis is not i}
+        self._loops = _without(around, i)
         b = self._factor_access()
-        self._loops = {name: axis for name, axis in around.items() if axis is not k}
+        self._loops = _without(around, k)
         given = self._operands[a.operand].dtype
         if dtype is not given:
             self.fail(f"{a.operand} is {given.code}, the text says {dtype.code}", at + 2)
         self._results[PRODUCT] = dtype
+        self._leaves.pop(f"@{PRODUCT}", None)
         return Gemm(i, j, k, a, b, self._body((Store,)))
 
     def _factor_access(self) -> Access:
@@ -256,3 +267,9 @@ class KernelReader(ExpressionReader):
         stride = self._integer()
         self.expect("of", "the step")
         return Search(name, value, operand, stride, self._integer(), right)
+
+
+def _without(loops: dict[str, Axis], axes: tuple[Axis, ...]) -> dict[str, Axis]:
+    """The loops around a place that some do not run around."""
+    names = {axis.name for axis in axes}
+    return {name: axis for name, axis in loops.items() if name not in names}

@@ -7,6 +7,7 @@ object is evaluated once, where the first statement needs it.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import prod
 from typing import Final, Literal
 
 from staticgrad.ir.expr import Access, Expr, postorder
@@ -22,6 +23,10 @@ Mode = Literal["in", "out", "inout", "scratch", "check"]
 COLUMN_LEVELS: Final = 24
 #: How far ahead memory is brought near, at most.
 FARTHEST: Final = 1 << 20
+#: Rows of C per Gemm iteration, of a register tile, and its vectors.
+GEMM_ROWS: Final = 96
+TILE_ROWS: Final = 8
+TILE_VECTORS: Final = 16
 #: Positions of loops of literal extents, all together, up to which code is written for each.
 FEW: Final = 16
 #: Elements that a Sort that keeps a few collects, beyond twice as many as it keeps, before it puts
@@ -212,15 +217,28 @@ class Scalar:
 class Gemm:
     """ref("acc") = sum over k of a[i, k] * b[k, j]; then the stores, at (i, j), vector over j.
 
-    ``a`` strides over (i, k), ``b`` over (k, j), both also over the kernel's outer axes.
+    Each of i, j and k is one loop or several, flattened in C order; the innermost ones are called
+    i, j and k. ``a`` moves along those of i and k, ``b`` along those of k and j, both also along
+    the loops around the stage. The sum is one chain per ``GEMM_BLOCK`` of the flattened k.
     """
 
-    i: Axis
-    j: Axis
-    k: Axis
+    i: tuple[Axis, ...]
+    j: tuple[Axis, ...]
+    k: tuple[Axis, ...]
     a: Access
     b: Access
     stores: tuple[Store, ...]
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is a product of matrices: one loop each, and no positions."""
+        single = len(self.i) == len(self.j) == len(self.k) == 1
+        return single and not (self.a.positions or self.b.positions)
+
+    @property
+    def loops(self) -> tuple[Axis, ...]:
+        """All loops of the stage."""
+        return (*self.i, *self.j, *self.k)
 
 
 @dataclass(frozen=True)
@@ -274,9 +292,16 @@ def roots(statement: Statement) -> tuple[Expr, ...]:
     return (statement.value,)
 
 
-def gemm_columns(dtype: DType) -> int:
-    """Columns of a Gemm's panel: two vectors of elements."""
-    return 2 * dtype.lanes
+def gemm_tile(stage: Gemm, dtype: DType) -> tuple[int, int, int]:
+    """Rows of a register tile, rows of a chunk and columns of a panel of a Gemm's result.
+
+    16 vectors of accumulators fill half of 32 registers. Part of the cut into iterations only:
+    the bits of an element do not depend on it.
+    """
+    if stage.plain or not small(stage.i):
+        return TILE_ROWS, GEMM_ROWS, TILE_VECTORS // TILE_ROWS * dtype.lanes
+    rows = max(1, min(TILE_ROWS, prod(int(axis.extent) for axis in stage.i)))
+    return rows, GEMM_ROWS // rows * rows, min(8, TILE_VECTORS // rows) * dtype.lanes
 
 
 def operands_read(stages: Iterable[Stage]) -> set[str]:
@@ -328,5 +353,5 @@ def store_loops(stage: Stage) -> tuple[Axis, ...]:
         case Columns(axis=axis) | Sort(kept=axis):
             return (axis,)
         case Gemm(i=i, j=j):
-            return (i, j)
+            return (*i, *j)
     return ()

@@ -115,7 +115,7 @@ def _head(stage: Stage) -> str:
         case Scalar():
             return "scalar {"
         case Gemm(i=i, j=j, k=k):
-            return f"gemm {_axes((i, j, k))} {{"
+            return f"gemm {', '.join(map(_group, (i, j, k)))} {{"
         case Sort():
             return "sort {"
 
@@ -233,6 +233,10 @@ def position_text(position: Position) -> str:
 
 def _scaled(text: str, stride: Extent) -> str:
     return text if stride == 1 else f"{text}*{_extent(stride)}"
+
+
+def _group(axes: Sequence[Axis]) -> str:
+    return _axes(axes) if len(axes) == 1 else f"({_axes(axes)})"
 
 
 def _axes(axes: Iterable[Axis]) -> str:

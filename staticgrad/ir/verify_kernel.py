@@ -66,7 +66,8 @@ def stages_fit_together(kernel: Kernel) -> None:
     if not 1 <= kernel.abreast <= MOST_ABREAST:
         broken(kernel, f"{kernel.abreast} rows stand side by side")
     for stage in kernel.stages:
-        if (len(kernel.stages) > 1 or kernel.grouped) and isinstance(stage, Gemm | Sort):
+        alone = isinstance(stage, Sort) and len(kernel.stages) > 1
+        if alone or (kernel.grouped and isinstance(stage, Gemm | Sort)):
             shared = "other stages" if len(kernel.stages) > 1 else "groups of rows"
             broken(kernel, f"a {type(stage).__name__.lower()} shares the kernel with {shared}")
         if isinstance(stage, Columns) and stage.in_lanes:
@@ -136,8 +137,8 @@ def _loops(kernel: Kernel) -> Iterator[tuple[str, ...]]:
         match stage:
             case Map(axis=axis, rows=rows) | Columns(axis=axis, rows=rows):
                 yield (axis.name, *(row.name for row in rows))
-            case Gemm(i=i, j=j, k=k):
-                yield i.name, j.name, k.name
+            case Gemm(loops=loops):
+                yield tuple(loop.name for loop in loops)
             case Sort(axis=axis, kept=kept):
                 yield (axis.name,)
                 yield (kept.name,)
@@ -181,7 +182,7 @@ def _axes(kernel: Kernel) -> Iterator[Axis]:
     yield from kernel.axes
     for stage in kernel.stages:
         if isinstance(stage, Gemm):
-            yield from (stage.i, stage.j, stage.k)
+            yield from stage.loops
     for body in bodies(kernel):
         yield from body.loops[len(kernel.axes) :]
 
@@ -366,12 +367,11 @@ def modes_are_kept(kernel: Kernel) -> None:
     read: set[str] = set()
     stored: set[str] = set()
     noted: set[str] = set()
-    for stage in kernel.stages:
-        if isinstance(stage, Gemm):
-            for factor in (stage.a, stage.b):
+    for body in bodies(kernel):
+        if isinstance(body.stage, Gemm):
+            for factor in (body.stage.a, body.stage.b):
                 _check_read(kernel, modes, stored, factor)
                 read.add(factor.operand)
-    for body in bodies(kernel):
         seen: set[int] = set()
         for statement in body.statements:
             for access in accesses_of(statement, seen):

@@ -17,8 +17,8 @@ import numpy as np
 
 from staticgrad.analysis.interpret import interpret
 from staticgrad.ir.combiners import COMBINERS
-from staticgrad.ir.expr import Access, Expr, Position, postorder, ref
-from staticgrad.ir.kernel import Kernel
+from staticgrad.ir.expr import Access, Expr, Position, load, postorder, ref
+from staticgrad.ir.kernel import GEMM_BLOCK, Kernel
 from staticgrad.ir.kernel_stages import (
     Accumulate,
     Axis,
@@ -26,6 +26,7 @@ from staticgrad.ir.kernel_stages import (
     ColumnAccumulate,
     Columns,
     Extent,
+    Gemm,
     Keep,
     Map,
     Scalar,
@@ -63,6 +64,8 @@ class Meaning:
                         self._map(body, at)
                     case Columns():
                         self._columns(stage, at)
+                    case Gemm():
+                        self._gemm(stage, at)
         for stage in self.kernel.stages:
             for statement in statements(stage):
                 if isinstance(statement, ColumnAccumulate):
@@ -161,15 +164,48 @@ class Meaning:
 
     def _columns(self, stage: Columns, at: Mapping[str, Any]) -> None:
         columns = np.arange(self.size(stage.axis.extent))
-        places = [[*row.values()] for row in self.places(stage.rows)]
-        rows = np.array(places, np.int64).reshape(len(places), len(stage.rows)).T
-        around = {**at, "j": columns[:, None]}
-        around |= {axis.name: place for axis, place in zip(stage.rows, rows, strict=True)}
+        around = {**at, **self.flat(stage.rows), "j": columns[:, None]}
         sums = lane_sum if stage.in_lanes else column_sum
         for s in stage.body:
             self.results[s.name] = _combined(s.kind, self.value(s.value, around), sums)
         for store in stage.stores:
             self._store(store, {**at, "j": columns})
+
+    def _gemm(self, stage: Gemm, at: Mapping[str, Any]) -> None:
+        """One chain in ascending k per block, blocks added in order; then the stores."""
+        rows, columns = (
+            {name: shape(place) for name, place in self.flat(axes).items()}
+            for axes, shape in (
+                (stage.i, lambda place: place[:, None]),
+                (stage.j, lambda place: place[None, :]),
+            )
+        )
+        dtype = self.kernel.operand(stage.a.operand).dtype
+        a, b, acc = ref("a", dtype), ref("b", dtype), ref("acc", dtype)
+        step = a.fma(b, acc) if dtype.is_float else acc + a * b
+        shape = tuple(prod(self.size(a.extent) for a in axes) for axes in (stage.i, stage.j))
+        chain = total = np.zeros(shape, dtype.numpy)
+        for number, inner in enumerate(self.places(stage.k)):
+            if number and number % GEMM_BLOCK == 0:
+                total = chain if number == GEMM_BLOCK else total + chain
+                chain = np.zeros(shape, dtype.numpy)
+            values = {
+                "a": self.value(load(stage.a, dtype), {**at, **rows, **inner}),
+                "b": self.value(load(stage.b, dtype), {**at, **inner, **columns}),
+                "acc": chain,
+            }
+            chain = interpret([step], lambda leaf, found=values: found[str(leaf.attribute)])[0]
+        if prod(self.size(axis.extent) for axis in stage.k) > GEMM_BLOCK:
+            chain = total + chain
+        self.results["acc"] = chain
+        for store in stage.stores:
+            self._store(store, {**at, **rows, **columns})
+
+    def flat(self, axes: Sequence[Axis]) -> dict[str, Array]:
+        """The positions along flattened loops."""
+        places = [[*row.values()] for row in self.places(axes)]
+        columns = np.array(places, np.int64).reshape(len(places), len(axes)).T
+        return {axis.name: place for axis, place in zip(axes, columns, strict=True)}
 
     def _store(self, store: Store, at: Mapping[str, Any]) -> None:
         value = self.value(store.value, at)

@@ -37,6 +37,7 @@ from staticgrad.ir.kernel_stages import (
     Check,
     ColumnAccumulate,
     Columns,
+    Gemm,
     Keep,
     Map,
     Operand,
@@ -51,6 +52,8 @@ from staticgrad.types.dtype import ALL_DTYPES, BOOL, F32, F64, I32, I64, U8, DTy
 
 #: n0 rows of n1 columns; each row of a column's rows is one of n2.
 ROWS, COLUMNS, DEEP = "n0", "n1", "n2"
+#: More elements than rows of columns have, and twice as many.
+APART, FAR = "n3", "n4"
 _BLOCKS: Final = ("exp", "log1p", "tanh")
 _OPS: Final = (*ARITHMETIC, *FLOATING, *DIVISION, *EXTREMA, *BITWISE, *COMPARE, *_BLOCKS)
 _COMMON: Final = (F32, F32, F32, F64, F64, I64, I32, U8, BOOL)
@@ -166,8 +169,6 @@ class _Maker:
         strides: list[tuple[str, str | int]] = []
         if "i0" in loops:
             strides.append(("i0", COLUMNS if "j" in loops else 1))
-        if "i2" in loops:
-            strides.append(("i2", COLUMNS))
         positions: tuple[Position, ...] = ()
         if "j" in loops and self.random.random() < 0.2:
             start, extent = self.random.choice(((-1, 5), (1, COLUMNS), (0, DEEP)))
@@ -246,6 +247,55 @@ class _Maker:
         self.refs += checked[:1]
         return Scalar(tuple(body))
 
+    def gemm(self, outer: tuple[str, ...]) -> Stage:
+        i = self.axes(Axis("i", self.random.choice((ROWS, DEEP, DEEP, 1, 3))), Axis("i3", 2))
+        j = self.axes(Axis("j", self.random.choice((COLUMNS, COLUMNS, 5))), Axis("i2", 2))
+        k = self.axes(Axis("k", self.random.choice((DEEP, DEEP, 3))), Axis("i4", 4))
+        dtype = self.random.choice((F32, F32, F64, I32, I64))
+        a, b = (
+            self.factor(dtype, (*outer, *(axis.name for axis in axes)))
+            for axes in ((*i, *k), (*k, *j))
+        )
+        known, self.refs = self.refs, [*self.refs, ref("acc", dtype)]
+        loops = (*outer, *(axis.name for axis in (*i, *j)))
+        stores = []
+        for _ in range(self.random.randrange(1, 3)):
+            value = self.value(loops, [ref("acc", dtype)])
+            strides = {"i0": COLUMNS, "i": COLUMNS, "i3": FAR, "i2": APART, "j": 1}
+            access = Access(
+                self.operand(value.dtype, self.random.choice(("out", "inout"))),
+                tuple((axis, strides[axis]) for axis in loops),
+            )
+            add = self.operands[-1].mode == "inout" and value.dtype is not BOOL
+            self.operands[-1] = replace(self.operands[-1], mode="inout" if add else "out")
+            stores.append(Store(access, value, (), add))
+        self.refs = known
+        return Gemm(i, j, k, a, b, tuple(stores))
+
+    def axes(self, inner: Axis, around: Axis) -> tuple[Axis, ...]:
+        return (around, inner) if self.random.random() < 0.4 else (inner,)
+
+    def factor(self, dtype: DType, loops: tuple[str, ...]) -> Access:
+        """A window with ends, a place that each loop moves by a number, or a row stored before."""
+        rows = [
+            access
+            for access, own in self.stored
+            if own is dtype and {axis for axis, _ in access.moves} == {"j"} and "j" in loops
+        ]
+        if rows and self.random.random() < 0.5:
+            return self.random.choice(rows)
+        name = self.operand(dtype, "in")
+        moved = tuple(axis for axis in loops if self.random.random() < 0.9)
+        if self.random.random() < 0.5:
+            steps = tuple((axis, self.random.choice((0, 1, 1, 2, COLUMNS))) for axis in moved)
+            start = self.random.choice((0, 0, 2))
+            return Access(name, (), (), (Position(steps, start),)) if start else Access(name, steps)
+        down = tuple(axis for axis in moved if self.random.random() < 0.5)
+        extent = self.random.choice((ROWS, DEEP, 2))
+        along = tuple(axis for axis in moved if axis not in down)
+        ends = (self.position(down, COLUMNS, extent), self.position(along, 1))
+        return Access(name, (), (), ends)
+
     def columns(self, outer: tuple[str, ...]) -> Stage:
         in_lanes = self.random.random() < 0.4
         kinds = [kind for kind, c in COMBINERS.items() if c.rule == "tree" or not in_lanes]
@@ -271,13 +321,15 @@ def random_kernel(seed: int) -> Kernel:
     made = _Maker(random, bool(outer) and random.random() < 0.4)
     stages: list[Stage] = []
     abreast = random.choice((1, 1, 2, 3, 4)) if outer else 1
-    kinds = (made.map, made.map, made.map, made.scalar, *((made.columns,) * (abreast == 1)))
+    kinds = [made.map, made.map, made.map, made.scalar]
+    if abreast == 1:
+        kinds += [made.columns, *((made.gemm,) * (not made.grouped))]
     for _ in range(random.choice((1, 2, 2, 3, 3, 4))):
         kind = random.choice(kinds)
         made.shared.clear()
         stages.append(kind(outer))
     axes = (Axis("i0", ROWS),) if outer else ()
-    kernel = Kernel(tuple(made.operands), (ROWS, COLUMNS, DEEP), axes, tuple(stages))
+    kernel = Kernel(tuple(made.operands), (ROWS, COLUMNS, DEEP, APART, FAR), axes, tuple(stages))
     return _without_idle(replace(kernel, grouped=int(made.grouped), abreast=abreast))
 
 

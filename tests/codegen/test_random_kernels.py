@@ -53,13 +53,15 @@ def sizes_of(kernel: Kernel, seed: int) -> dict[str, int]:
     lengths = SIZES if seed % 40 else LONG if seed % 80 else DEEP
     if kernel.grouped and seed % 2:
         lengths = TALL if seed % 41 else TALLEST
-    return {name: int(rng.choice(among)) for name, among in lengths.items()}
+    sizes = {name: int(rng.choice(among)) for name, among in lengths.items()}
+    apart = 2 * (sizes["n0"] + sizes["n2"] + 3) * sizes["n1"] + 5
+    return sizes | {"n3": apart, "n4": 2 * apart}
 
 
 def memory_of(kernel: Kernel, sizes: dict[str, int], seed: int) -> dict[str, Array]:
     """Arrays by operand: all kinds of numbers, checks without a note, ascending where searched."""
     rng = np.random.default_rng(seed)
-    count = (sizes["n0"] + sizes["n2"] + 3) * sizes["n1"] + sizes["n2"] + 8
+    count = 2 * sizes["n4"] + 4 * (sizes["n0"] + sizes["n2"]) + 30
     room = kernel.room([sizes[argument] for argument in kernel.arguments])
     searched = {s.operand for g in kernel.stages for s in statements(g) if isinstance(s, Search)}
     found: dict[str, Array] = {}

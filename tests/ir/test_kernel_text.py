@@ -191,7 +191,7 @@ def test_stages_are_read_as_what_they_are() -> None:
     assert across.in_lanes
     (gemm,) = parse_kernel(GEMM).stages
     assert isinstance(gemm, Gemm)
-    assert (gemm.i, gemm.j, gemm.k) == (Axis("i", "n1"), Axis("j", "n2"), Axis("k", "n3"))
+    assert (gemm.i, gemm.j, gemm.k) == ((Axis("i", "n1"),), (Axis("j", "n2"),), (Axis("k", "n3"),))
     assert gemm.a == Access("p0", (("i0", "n3"), ("i", "n3"), ("k", 0)))
     assert gemm.b == Access("p1", (("k", 1), ("j", "n3")))
     (sort,) = parse_kernel(SORT).stages

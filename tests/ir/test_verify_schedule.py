@@ -250,9 +250,9 @@ CHECK = Check("c0", WORD, "n0", WORD, "p3", True)
 MOVING = replace(CHECK, index=index("j"))
 MAP = Map(Axis("j", "n0"), (Store(Access("p1", J), LOADED),))
 GEMM = Gemm(
-    Axis("i", "n0"),
-    Axis("j", "n0"),
-    Axis("k", "n0"),
+    (Axis("i", "n0"),),
+    (Axis("j", "n0"),),
+    (Axis("k", "n0"),),
     Access("p0", (("i", "n0"), ("k", 1))),
     Access("p0", (("k", "n0"), ("j", 1))),
     (Store(Access("p1", (("i", "n0"), ("j", 1))), ref("acc", F32)),),
@@ -288,7 +288,6 @@ SORT = Sort(MAP.axis, MAP.axis, ORDER, (Store(Access("p1", J), load(Access("p0",
 SEARCH = Search("c0", LOADED, "p0", 1, "n0")
 KERNELS: list[tuple[Kernel, str]] = [
     (kernel(), "there is no stage"),
-    (kernel(GEMM, MAP), "a gemm shares the kernel with other stages"),
     (kernel(MAP, Scalar((SUM,))), "no place in a scalar stage"),
     (kernel(replace(GEMM, stores=(SUM,))), "no place in a gemm stage"),
     (kernel(total(*MAP.body)), "no place in the rows"),

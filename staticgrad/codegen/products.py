@@ -1,0 +1,381 @@
+"""Products over several loops, or of windows, to source: what is multiplied is never copied out.
+
+i, j and k are flattened. Rows past the end are computed on the last row and not stored, and each
+element is one FMA chain in ascending k per block (``GEMM_BLOCK``), block results added in order, as
+in ``codegen.gemm``, which writes products of matrices. A panel of b is packed a part of k at a
+time, run by run of the innermost j; where a reads a window with ends, so are the rows of a tile.
+What the loops of k add to a place is looked up in a table of words, made once, where it is no
+multiple of the flattened k.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import field
+from itertools import pairwise
+from typing import Final
+
+from staticgrad.codegen.abreast import write_decode
+from staticgrad.codegen.expressions import VECTOR, Lines, Unit, element, number, scaled, total
+from staticgrad.codegen.stages import base_text, scope_for, write_store
+from staticgrad.ir.expr import Access, Position, load
+from staticgrad.ir.kernel import GEMM_BLOCK, Kernel
+from staticgrad.ir.kernel_names import PRODUCT
+from staticgrad.ir.kernel_stages import Axis, Extent, Gemm, gemm_tile
+from staticgrad.records import dataclass
+from staticgrad.types.dtype import DType
+
+#: Bytes of an inner index' part of a panel, times the inner indices that are packed at a time.
+PANEL_BYTES: Final = 16384
+
+
+def write_product(kernel: Kernel, stage: Gemm, out: Lines, unit: Unit) -> None:
+    """The product: one chunk of one panel for the iteration ``o``, or all of it among stages."""
+    w = _Product(kernel, stage, unit, unit.fresh("w"), kernel.operand(stage.a.operand).dtype)
+    tile = Lines()
+    w.write_tile(tile)
+    w.declare(unit.once)
+    if kernel.outer == "tiles":
+        out.add(f"{w}_left = o % {w}_panels * {w.columns}")
+        out.add(f"rest = o // {w}_panels")
+        out.add(f"{w}_first = rest % {w}_chunks * {w.chunk}")
+        out.add(f"rest = rest // {w}_chunks")
+        write_decode(out, "rest", kernel.axes)
+        out.extend(tile)
+        return
+    out.add(f"for {w}_first in range(0, {w}_m, {w.chunk}):")
+    out.add(f"    for {w}_left in range(0, {w}_n, {w.columns}):")
+    out.extend(tile, 2)
+
+
+@dataclass
+class _Product:
+    """The lines of one product; all its names begin with ``name``."""
+
+    kernel: Kernel
+    stage: Gemm
+    unit: Unit
+    name: str
+    dtype: DType
+    tables: dict[str, Mapping[str, Extent]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.rows, self.chunk, self.columns = gemm_tile(self.stage, self.dtype)
+        self.lanes, self.element = self.dtype.lanes, element(self.dtype)
+        self.depth = max(self.lanes, PANEL_BYTES // (self.columns * self.dtype.itemsize))
+        self.inner = {axis.name for axis in self.stage.k}
+        self.packs_rows = bool(self.stage.a.bounded)
+
+    def __str__(self) -> str:
+        return self.name
+
+    def declare(self, out: Lines) -> None:
+        """Extents, local memory and tables, before the loop over iterations."""
+        w = self.name
+        for letter, axes in (("m", self.stage.i), ("n", self.stage.j), ("deep", self.stage.k)):
+            out.add(f"{w}_{letter} = {' * '.join(str(axis.extent) for axis in axes)}")
+        out.add(f"{w}_panels = ({w}_n + {self.columns - 1}) // {self.columns}")
+        out.add(f"{w}_chunks = ({w}_m + {self.chunk - 1}) // {self.chunk}")
+        local = f"local_{self.element}"
+        out.add(f"{w}_tile = {local}({2 * self.chunk * self.columns})")
+        out.add(f"{w}_panel = {local}({(self.depth + self.lanes) * self.columns})")
+        if self.packs_rows:
+            out.add(f"{w}_rows = {local}({self.rows * self.depth})")
+        for table in self.tables:
+            out.add(f"{w}_{table}_t = local_i64({GEMM_BLOCK})")
+        if self.tables:
+            out.add(f"{w}_tabled = -1")
+
+    def write_tile(self, out: Lines) -> None:
+        """A chunk of rows from ``first`` on, a panel of columns from ``left`` on."""
+        w, block, deep = self.name, Lines(), Lines()
+        whole = self.chunk * self.columns
+        tile, pack = Lines(), Lines()
+        self._write_chains(tile)
+        self._write_pack(pack)
+        self._least(out, "last", f"{w}_first + {self.chunk}", f"{w}_m")
+        self._least(out, "past", f"{w}_left + {self.columns}", f"{w}_n")
+        self._least(block, "stop", f"{w}_block + {GEMM_BLOCK}", f"{w}_deep")
+        self._write_tables(block)
+        block.add(f"{w}_into = 0")
+        block.add(f"if {w}_block > 0:")
+        block.add(f"    {w}_into = {whole}")
+        self._least(deep, "end", f"{w}_depth + {self.depth}", f"{w}_stop")
+        deep.extend(pack)
+        deep.add(f"for {w}_top in range({w}_first, {w}_last, {self.rows}):")
+        deep.extend(tile, 1)
+        block.add(f"for {w}_depth in range({w}_block, {w}_stop, {self.depth}):")
+        block.extend(deep, 1)
+        block.add(f"if {w}_block > 0:")
+        self._over_tile(
+            block, 1, f"load{self.lanes}({w}_tile, at) + load{self.lanes}({w}_tile, at + {whole})"
+        )
+        out.add(f"for {w}_block in range(0, {w}_deep, {GEMM_BLOCK}):")
+        out.extend(block, 1)
+        out.add(f"if {w}_deep == 0:")
+        self._over_tile(out, 1, self._zero)
+        self._write_epilogue(out)
+
+    # what the loops of k add to a place
+
+    def _along_k(self, label: str, steps: Mapping[str, Extent]) -> tuple[tuple[str, Extent], ...]:
+        """A term over the flattened k, or over the words of a table, for steps along its loops."""
+        flat = _flat(steps, self.stage.k)
+        if flat is not None:
+            return ((f"{self}_at", flat),) if flat != 0 else ()
+        self.tables[label] = steps
+        return ((f"{self}_{label}", 1),)
+
+    def _write_tables(self, out: Lines) -> None:
+        """The words of a block of k, unless they are there."""
+        w, inner = self.name, Lines()
+        if not self.tables:
+            return
+        for table, steps in self.tables.items():
+            moved = total(*(scaled(axis, step) for axis, step in steps.items()))
+            inner.add(f"store1({w}_{table}_t, {w}_at - {w}_block, i64x1({moved}))")
+        inner.add("k = k + 1")
+        for deeper, (axis, around) in enumerate(pairwise(reversed(self.stage.k))):
+            inner.add("    " * deeper + f"if {axis.name} == {axis.extent}:")
+            inner.add("    " * deeper + f"    {axis.name} = 0")
+            inner.add("    " * deeper + f"    {around.name} = {around.name} + 1")
+        out.add(f"if {w}_tabled != {w}_block:")
+        made = Lines()
+        made.add(f"{w}_tabled = {w}_block")
+        write_decode(made, f"{w}_block", self.stage.k)
+        made.add(f"for {w}_at in range({w}_block, {w}_stop):")
+        made.extend(inner, 1)
+        out.extend(made, 1)
+
+    def _look_up(self, out: Lines, wanted: Sequence[tuple[str, Extent]]) -> None:
+        """The words that the terms of an access need, for the inner index ``at``."""
+        for name, _ in wanted:
+            label = name.removeprefix(f"{self}_")
+            if label in self.tables:
+                out.add(f"{name} = {name}_t[{self}_at - {self}_block]")
+
+    # packing
+
+    def _panel_access(self) -> Access:
+        """b over the loops of j and around, what those of k add in terms of their own."""
+        b, inside = self.stage.b, self.inner
+        steps = {axis: step for axis, step in b.strides if axis in inside}
+        positions = []
+        for at, position in enumerate(b.positions):
+            own = {axis: step for axis, step in position.terms if axis in inside}
+            terms = tuple(term for term in position.terms if term[0] not in inside)
+            if position.extent is None:
+                steps |= {axis: b.stride(axis) for axis in own}
+            else:
+                terms += self._along_k(f"q{at}", own)
+            positions.append(Position(terms, position.start, position.stride, position.extent))
+        kept = tuple(move for move in b.strides if move[0] not in inside)
+        return Access(b.operand, kept + self._along_k("b", steps), (), tuple(positions))
+
+    def _write_pack(self, out: Lines) -> None:
+        """The inner indices from ``depth`` to ``end`` of the panel, one behind the other."""
+        b, w = self.stage.b, self.name
+        if len(self.stage.j) == 1 and b.stride("k") == 1 != b.stride(VECTOR) and not b.bounded:
+            self._write_turned_pack(out)
+            return
+        access, before, body = self._panel_access(), Lines(), Lines()
+        moves = [move for move in access.moves if move[0].startswith(f"{w}_")]
+        scope = scope_for(
+            self.kernel, [VECTOR, *(name for name, _ in moves)], before, body, self.unit, self.lanes
+        )
+        scope.mask = f"{w}_on"
+        self._look_up(body, moves)
+        value = load(access, self.dtype)
+        scope.emit([value])
+        place = total(f"({w}_at - {w}_depth) * {self.columns}", f"{w}_v - {w}_left")
+        body.add(f"store({w}_panel, {place}, {scope.vector(value)}, {w}_on)")
+        before.add(f"for {w}_at in range({w}_depth, {w}_end):")
+        before.extend(body, 1)
+        self._runs(out, lambda run: self._vectors(run, before))
+
+    def _write_turned_pack(self, out: Lines) -> None:
+        """The same where b lies the other way round: squares, transposed in registers."""
+        w, b, lanes = self.name, self.stage.b, self.lanes
+        step, square = b.stride(VECTOR), Lines()
+        at = total(base_text(b), f"{w}_v", scaled(f"({w}_left + half)", step))
+        size = f"{step}, {self.stage.j[0].extent} - ({w}_left + half), {w}_run - {w}_v"
+        to = f"{w}_panel, ({w}_at + {w}_v - {w}_depth) * {self.columns} + half, {self.columns}"
+        square.add(f"for half in range(0, {self.columns}, {lanes}):")
+        square.add(f"    for {w}_v in range(0, {w}_run, {lanes}):")
+        square.add(f"        transpose{lanes}({b.operand}, {at}, {size}, {to})")
+        self._inner_runs(out, square)
+
+    def _write_rows(self, out: Lines) -> None:
+        """The rows of a tile: where each begins, or (of windows with ends) packed."""
+        w, a, lanes = self.name, self.stage.a, self.lanes
+        if not self.packs_rows:
+            for row in range(self.rows):
+                self._decode_row(out, str(row))
+                out.add(f"{w}_a{row} = {base_text(a, frozenset(self.inner))}")
+            return
+        turned, lines = _renamed(a), Lines()
+        scope = scope_for(self.kernel, [VECTOR], lines, lines, self.unit, lanes)
+        scope.mask = f"{w}_on"
+        value = load(turned, self.dtype)
+        run, each = Lines(), Lines()
+        run.add(f"for {w}_v in range(0, {w}_run, {lanes}):")
+        lines.add(f"{VECTOR} = k + {w}_v")
+        lines.add(f"{w}_on = mask{lanes}({w}_run - {w}_v)")
+        scope.emit([value])
+        place = f"{w}_row * {self.depth} + {w}_at + {w}_v - {w}_depth"
+        lines.add(f"store({w}_rows, {place}, {scope.vector(value)}, {w}_on)")
+        run.extend(lines, 1)
+        self._decode_row(each, f"{w}_row")
+        self._inner_runs(each, run)
+        out.add(f"for {w}_row in range(0, {self.rows}):")
+        out.extend(each, 1)
+
+    def _decode_row(self, out: Lines, row: str) -> None:
+        """The loops of i at a row of the tile, or at the last one."""
+        self._least(out, "here", total(f"{self}_top", row), f"{self}_m - 1")
+        write_decode(out, f"{self}_here", self.stage.i)
+
+    # loops
+
+    def _runs(self, out: Lines, inside: Callable[[Lines], None]) -> None:
+        """The panel's columns, run by run of the innermost j: from ``c`` to ``run_end``."""
+        w, run = self.name, Lines()
+        write_decode(run, f"{w}_c", self.stage.j)
+        run.add(f"{w}_shift = {VECTOR} - {w}_c")
+        self._least(run, "run_end", f"{self.stage.j[-1].extent} - {w}_shift", f"{w}_past")
+        inside(run)
+        run.add(f"{w}_c = {w}_run_end")
+        out.add(f"{w}_c = {w}_left")
+        out.add(f"while {w}_c < {w}_past:")
+        out.extend(run, 1)
+
+    def _vectors(self, out: Lines, body: Lines) -> None:
+        """The vectors of a run of columns."""
+        w = self.name
+        out.add(f"for {w}_v in range({w}_c, {w}_run_end, {self.lanes}):")
+        out.add(f"    {VECTOR} = {w}_v + {w}_shift")
+        out.add(f"    {w}_on = mask{self.lanes}({w}_run_end - {w}_v)")
+        out.extend(body, 1)
+
+    def _inner_runs(self, out: Lines, body: Lines) -> None:
+        """Inner indices from ``depth`` to ``end``, ``run`` of the innermost k at a time."""
+        w, run = self.name, Lines()
+        write_decode(run, f"{w}_at", self.stage.k)
+        self._least(run, "run", f"{self.stage.k[-1].extent} - k", f"{w}_end - {w}_at")
+        run.extend(body)
+        run.add(f"{w}_at = {w}_at + {w}_run")
+        out.add(f"{w}_at = {w}_depth")
+        out.add(f"while {w}_at < {w}_end:")
+        out.extend(run, 1)
+
+    def _least(self, out: Lines, name: str, value: str, most: str) -> None:
+        out.add(f"{self}_{name} = {value}")
+        out.add(f"if {self}_{name} > {most}:")
+        out.add(f"    {self}_{name} = {most}")
+
+    def _over_tile(self, out: Lines, deeper: int, value: str) -> None:
+        """Every vector of the chunk's results."""
+        shift = "    " * deeper
+        out.add(f"{shift}for at in range(0, {self.chunk * self.columns}, {self.lanes}):")
+        out.add(f"{shift}    store{self.lanes}({self}_tile, at, {value})")
+
+    # arithmetic
+
+    @property
+    def _zero(self) -> str:
+        return f"{self.element}x{self.lanes}({number(0.0 if self.dtype.is_float else 0)})"
+
+    def _write_chains(self, out: Lines) -> None:
+        """The FMA chains of a tile of rows, from ``depth`` to ``end``."""
+        w, lanes, a = self.name, self.lanes, self.stage.a
+        cells = [(r, v) for r in range(self.rows) for v in range(self.columns // lanes)]
+        places = {(r, v): total(f"{w}_at0", str(r * self.columns + v * lanes)) for r, v in cells}
+        steps = () if self.packs_rows else self._along_k("a", _steps(a, self.inner))
+        self._write_rows(out)
+        out.add(f"{w}_at0 = {w}_into + ({w}_top - {w}_first) * {self.columns}")
+        out.add(f"if {w}_depth == {w}_block:")
+        for r, v in cells:
+            out.add(f"    {w}_c{r}_{v} = {self._zero}")
+        out.add("else:")
+        for cell in cells:
+            out.add(f"    {w}_c{cell[0]}_{cell[1]} = load{lanes}({w}_tile, {places[cell]})")
+        out.add(f"for {w}_at in range({w}_depth, {w}_end):")
+        chain = Lines()
+        self._look_up(chain, steps)
+        for v in range(self.columns // lanes):
+            place = total(f"({w}_at - {w}_depth) * {self.columns}", str(v * lanes))
+            chain.add(f"{w}_b{v} = load{lanes}({w}_panel, {place})")
+        moved = total(*(scaled(name, step) for name, step in steps))
+        for r in range(self.rows):
+            one = f"load1({a.operand}, {total(f'{w}_a{r}', moved)})"
+            if self.packs_rows:
+                one = f"load1({w}_rows, {total(f'{w}_at - {w}_depth', str(r * self.depth))})"
+            chain.add(f"{w}_x{r} = splat{lanes}({one})")
+            for v in range(self.columns // lanes):
+                x, b, c = f"{w}_x{r}", f"{w}_b{v}", f"{w}_c{r}_{v}"
+                chain.add(
+                    f"{c} = {f'fma({x}, {b}, {c})' if self.dtype.is_float else f'{c} + {x} * {b}'}"
+                )
+        out.extend(chain, 1)
+        for cell in cells:
+            out.add(f"store{lanes}({w}_tile, {places[cell]}, {w}_c{cell[0]}_{cell[1]})")
+
+    def _write_epilogue(self, out: Lines) -> None:
+        """Each stored vector of the chunk through the stores' expressions."""
+        w, body = self.name, Lines()
+        inner = [axis.name for axis in (*self.stage.i, *self.stage.j)]
+        scope = scope_for(self.kernel, inner, Lines(), body, self.unit, self.lanes)
+        scope.mask, scope.vector_refs = f"{w}_on", frozenset({PRODUCT})
+        scope.called[PRODUCT] = f"{w}_acc"
+        place = f"({w}_row - {w}_first) * {self.columns} + {w}_v - {w}_left"
+        body.add(f"{w}_acc = load({w}_tile, {place}, {w}_on)")
+        for store in self.stage.stores:
+            write_store(scope, store)
+
+        def rows(run: Lines) -> None:
+            each = Lines()
+            write_decode(each, f"{w}_row", self.stage.i)
+            self._vectors(each, body)
+            run.add(f"for {w}_row in range({w}_first, {w}_last):")
+            run.extend(each, 1)
+
+        out.extend(scope.before)
+        self._runs(out, rows)
+
+
+def _steps(access: Access, inside: set[str]) -> dict[str, Extent]:
+    """The strides of an access along some loops."""
+    return {axis: stride for axis, stride in access.moves if axis in inside}
+
+
+def _flat(steps: Mapping[str, Extent], axes: Sequence[Axis]) -> Extent | None:
+    """The one stride along loops flattened in C order; None if it is not known to be one."""
+    if len(axes) == 1:
+        return steps.get(axes[0].name, 0)
+    if all(step == 0 for step in steps.values()):
+        return 0
+    inner = steps.get(axes[-1].name, 0)
+    wanted = inner
+    for axis, around in zip(reversed(axes), reversed(axes[:-1]), strict=False):
+        if not isinstance(wanted, int) or not isinstance(axis.extent, int):
+            return None
+        wanted = wanted * axis.extent
+        if steps.get(around.name, 0) != wanted:
+            return None
+    return inner
+
+
+def _renamed(access: Access) -> Access:
+    """The access with the innermost k as the loop over lanes."""
+    names = {"k": VECTOR}
+    strides = tuple((names.get(axis, axis), stride) for axis, stride in access.strides)
+    positions = tuple(
+        Position(
+            tuple((names.get(axis, axis), step) for axis, step in p.terms),
+            p.start,
+            p.stride,
+            p.extent,
+        )
+        for p in access.positions
+    )
+    return Access(access.operand, strides, (), positions)
