@@ -15,6 +15,7 @@ from passes.fusion.buffers import CheckBuffer, Copied, Home, Key
 from passes.fusion.copies import Placed, with_copies, with_late_copies
 from passes.fusion.groups import Group, Groups
 from passes.fusion.merging import fused
+from passes.fusion.neighbours import KernelPair, neighbours
 from passes.fusion.updates import Update, Work, copied_updates, in_order
 from passes.lowering.operands import Lowered
 from passes.lowering.signatures import Lowerings
@@ -25,6 +26,7 @@ from staticgrad.ir.graph import Constant, Graph, Input, Parameter, ParameterLeaf
 from staticgrad.ir.kernel_stages import Operand
 from staticgrad.ir.schedule import Binding, Buffer, KernelStep, Role, Schedule
 from staticgrad.kept import collection_paused
+from staticgrad.records import dataclass
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64, DType
 
@@ -37,11 +39,38 @@ def fuse(graph: Graph, merge: bool = True) -> Schedule:
     Near-linear in the nodes. The graph must be free of dead nodes (run ``dce`` first) or their
     kernels run for nothing.
     """
+    return fusion(graph, merge).schedule
+
+
+@dataclass(frozen=True, eq=False)
+class Fusion:
+    """A schedule with the groups that it was made of.
+
+    ``steps``: the number of each step's group. ``updates``: of the groups that copy a new value to
+    its parameter at the end, the parameter's name.
+    """
+
+    schedule: Schedule
+    groups: Groups
+    steps: tuple[int, ...]
+    updates: Mapping[int, str]
+
+    def neighbours(self) -> list[KernelPair]:
+        """Every pair of steps of which one reads what the other computes, and why they are two."""
+        step = {number: place for place, number in enumerate(self.steps)}
+        return [
+            replace(pair, computed_in=step[pair.computed_in], read_in=step[pair.read_in])
+            for pair in neighbours(self.groups, self.updates)
+        ]
+
+
+def fusion(graph: Graph, merge: bool = True) -> Fusion:
+    """What ``fuse`` gives, with the groups: the same each time it is asked for the same graph."""
     computed = expand_vector_products(without_marks(graph))
     return scheduled(with_copies(fused(computed, merge)))
 
 
-def scheduled(placed: Placed) -> Schedule:
+def scheduled(placed: Placed) -> Fusion:
     """The schedule of these groups: each is lowered once, then it is decided where updates write.
 
     While groups are lowered, the new value of a parameter has a buffer of its own, ``new.name``.
@@ -56,7 +85,9 @@ def scheduled(placed: Placed) -> Schedule:
             "the schedule has a cycle", hint="this is a defect of staticgrad; please report it"
         )
     steps = tuple(_renamed(work.step, builder.new_names) for work in ordered)
-    return Schedule(graph.name, tuple(builder.buffers.values()), steps, builder.outputs)
+    schedule = Schedule(graph.name, tuple(builder.buffers.values()), steps, builder.outputs)
+    numbers = tuple(work.group for work in ordered)
+    return Fusion(schedule, builder.groups, numbers, builder.late)
 
 
 class _Builder:
@@ -64,6 +95,8 @@ class _Builder:
 
     def __init__(self, placed: Placed) -> None:
         self.placed = placed
+        self.groups = placed.groups  # with the copies that were found to be needed later
+        self.late: dict[int, str] = {}  # of these copies, the parameter that each writes
         self.buffers: dict[str, Buffer] = {}
         self.updates: dict[str, Update] = {}
         self.new_names: dict[str, str] = {}
@@ -141,19 +174,21 @@ class _Builder:
     def late_copies(self, updates: Iterable[Update]) -> list[Work]:
         """Works that copy new values to their parameters, which lie in temporaries until then."""
         late = {update.key: update for update in updates}
-        groups, copies = with_late_copies(self.placed.groups, late)
+        self.groups, copies = with_late_copies(self.placed.groups, late)
+        owners = self.groups.owners
         for key, update in late.items():
             self.new_names[update.buffer] = self._names[key] = self._temporary(key)
             self._names[copies[key]] = update.parameter
             self.updates[update.buffer] = replace(update, key=copies[key])
-        return [self.work(groups, groups.by_number[groups.owners[k]]) for k in copies.values()]
+            self.late[owners[copies[key]]] = self.buffers[update.parameter].label
+        return [self.work(self.groups, self.groups.by_number[number]) for number in self.late]
 
     def work(self, groups: Groups, group: Group) -> Work:
         """The step that computes a group, with what decides about its place in the order."""
         lowered = self._lowerings.lower(groups, group)
         position = max([self._position[node] for node in group.members], default=0)
         step = self._step(group, lowered)
-        return Work(step, lowered.reads, lowered.writes, position, group.level)
+        return Work(group.number, step, lowered.reads, lowered.writes, position, group.level)
 
     def _step(self, group: Group, lowered: Lowered) -> KernelStep:
         """A lowered group with its buffers, and what people are told about it."""

@@ -23,7 +23,6 @@ from staticgrad.arguments import (
     read_sizes,
     unknown_size,
 )
-from staticgrad.building import capture
 from staticgrad.codegen.numba_source import render
 from staticgrad.errors import (
     ArgumentError,
@@ -38,7 +37,7 @@ from staticgrad.errors import (
 from staticgrad.errors.elsewhere import refuse_shadowed_passes
 from staticgrad.errors.habits import OF_COMPILED
 from staticgrad.errors.wording import did_you_mean
-from staticgrad.explain import Explanation, StepSection, Unread
+from staticgrad.explain import Apart, Explanation, StepSection, Unread
 from staticgrad.ir.calls import public
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.plan import Plan
@@ -52,12 +51,13 @@ from staticgrad.plans import Plans
 from staticgrad.records import dataclass
 from staticgrad.runtime.executor import Executor, MakeTable, Memory
 from staticgrad.runtime.step import Program, Table
+from staticgrad.source import capture
 from staticgrad.stats import Counts, Stats
 
 try:
     from passes.base import Pass
     from passes.constant_part import constant_part
-    from passes.fuse import fuse as fuse_graph
+    from passes.fuse import fuse as fuse_graph, fusion
     from passes.memory import Planner
     from passes.pipelines import pipeline as read_pipeline
     from passes.remat import Policy, as_policy
@@ -208,7 +208,8 @@ class Compiled(Generic[Results]):
         self._counts = Counts()
         self._kernels = Kernels(self._counts)
         self._constants: Schedule | None = None
-        self.schedule = _scheduled(self._with_computed_constants(), options.fuse)
+        self._scheduled_graph = self._with_computed_constants()
+        self.schedule = _scheduled(self._scheduled_graph, options.fuse)
         policy = as_policy(options.checkpoint)
         self._planner = Planner(self.schedule, policy, options.memory_budget)
         self._plans = Plans(self._planner.plan, self._counts)
@@ -401,6 +402,7 @@ class Compiled(Generic[Results]):
             computed_once=() if self._constants is None else self._sections(self._constants),
             steps=self._sections(self.schedule),
             kernels=len(self.kernels),
+            apart=_apart(self._scheduled_graph, self.options.fuse),
             unread=_unread(self.graph, self.schedule),
             open_sizes=tuple(self.program_graph.sizes),
             plan=self.plan(staged=staged, **sizes) if asked else self._latest_or_fixed(),
@@ -442,6 +444,23 @@ def _unread(graph: Graph, schedule: Schedule) -> Unread:
         tuple(name for name in inputs if ("input", name) not in touched),
         tuple(p.name for p in graph.parameters if ("parameter", p.name) not in touched),
         tuple(p.name for p, _ in graph.updates if p.name not in changed),
+    )
+
+
+def _apart(graph: Graph, fuse: bool) -> tuple[Apart, ...]:
+    """Why neighbouring steps are two; fusion decides the same again."""
+    return tuple(
+        Apart(
+            pair.computed_in,
+            pair.read_in,
+            pair.node.op.name,
+            pair.reader.op.name,
+            (pair.node.origin.resolve().labelled, pair.reader.origin.resolve().labelled),
+            type(pair.reason).__name__,
+            pair.reason.numbers,
+            str(pair.reason),
+        )
+        for pair in fusion(graph, fuse).neighbours()
     )
 
 

@@ -6,7 +6,7 @@ are equal and a difference is a difference of the program. Who makes the section
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -31,6 +31,29 @@ class StepSection:
     def __str__(self) -> str:
         order = f" ^{self.phase}" if self.phase else ""
         return f"{self.kernel}{order} {self.computes}  # {', '.join(self.lines)}"
+
+
+@dataclass(frozen=True)
+class Apart:
+    """Why two steps are two: ``read_in`` reads what ``computed_in`` computes, both by number.
+
+    ``computes`` and ``reads``: the operation that computes the value, and one that reads it, with
+    their lines. ``reason`` is the kind of reason, ``numbers`` are what decided it.
+    """
+
+    computed_in: int
+    read_in: int
+    computes: str
+    reads: str
+    lines: tuple[str, str]
+    reason: str
+    numbers: Mapping[str, object]
+    text: str
+
+    @property
+    def told(self) -> str:
+        """All but the numbers of the steps."""
+        return f"{self.computes} -> {self.reads}: {self.text}  # {' -> '.join(self.lines)}"
 
 
 @dataclass(frozen=True)
@@ -60,6 +83,7 @@ class Explanation:
     """All sections of one program; ``plan`` None where its sizes are open.
 
     ``computed_once``: the steps that read constants alone, and ran when the program was compiled.
+    ``apart``: every pair of steps of which one reads what the other computes.
     """
 
     graph: str
@@ -68,6 +92,7 @@ class Explanation:
     computed_once: tuple[StepSection, ...]
     steps: tuple[StepSection, ...]
     kernels: int
+    apart: tuple[Apart, ...]
     unread: Unread
     open_sizes: tuple[str, ...]
     plan: Plan | None
@@ -89,11 +114,23 @@ class Explanation:
         yield "steps:"
         for number, step in enumerate(self.steps):
             yield f"  {number:3} {step}"
+        yield from self._apart_lines()
         yield from self.unread.lines()
         if self.plan is None:
             yield f"arena: depends on {', '.join(self.open_sizes)}"
         else:
             yield memory_table(self.plan)
+
+    def _apart_lines(self) -> Iterator[str]:
+        """A line for each pair of steps; pairs that differ in the steps alone share one."""
+        alike: dict[str, list[str]] = {}
+        for each in self.apart:
+            alike.setdefault(each.told, []).append(f"{each.computed_in} -> {each.read_in}")
+        if alike:
+            yield "neighbours that are two steps:"
+        for told, pairs in alike.items():
+            more = f", and {len(pairs) - 1} more" if len(pairs) > 1 else ""
+            yield f"      {pairs[0]}{more}: {told}"
 
     def as_json(self) -> dict[str, Any]:
         """The explanation as JSON has it; ``peak_bytes`` is None where sizes are open."""
@@ -105,6 +142,7 @@ class Explanation:
             "computed_once": [asdict(each) for each in self.computed_once],
             "steps": [asdict(each) for each in self.steps],
             "kernels": self.kernels,
+            "apart": [asdict(each) for each in self.apart],
             "unread": asdict(self.unread),
             "sizes": None if self.plan is None else dict(self.plan.sizes),
             "peak_bytes": None if self.plan is None else self.plan.peak_bytes,

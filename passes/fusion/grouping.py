@@ -29,7 +29,7 @@ from passes.fusion.groups import (
     meets_elements,
     needs_home,
 )
-from passes.fusion.limits import MAX_NODES, may_share
+from passes.fusion.sharing import MAX_NODES, kept_apart
 from passes.layout import Strided
 from staticgrad.analysis.users import ValueKey, phases_of, users_of
 from staticgrad.ir.forms import (
@@ -128,6 +128,7 @@ class _Walk:
             self._phases,
             self._users,
             self._roots,
+            self._fuse,
         )
 
     def _frozen(self, draft: _Draft) -> Group:
@@ -334,7 +335,7 @@ class _Walk:
 
     def _merge(self, draft: _Draft, other: _Draft) -> _Draft | None:
         """Put two drafts together if their forms allow; no path may lead from one out and back."""
-        if not may_share(draft, other, MAX_NODES):
+        if kept_apart(draft, other, MAX_NODES) is not None:
             return None
         if other.kind == "gemm":
             draft, other = other, draft

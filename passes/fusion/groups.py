@@ -6,14 +6,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set as AbstractSet
+from collections.abc import Iterator, Mapping, Sequence, Set as AbstractSet
 from dataclasses import field
 from typing import Literal, NamedTuple
 
 from passes.fusion.buffers import Home, Key
 from passes.layout import Strided
 from staticgrad.analysis.users import ValueKey
-from staticgrad.ir.forms import Region
+from staticgrad.ir.forms import Pointwise, Region
 from staticgrad.ir.graph import Constant, Graph, Node, Symbolic
 from staticgrad.records import dataclass
 from staticgrad.types.dim import Size
@@ -40,6 +40,18 @@ class Source(NamedTuple):
     @property
     def inline(self) -> bool:
         return self.depth > 0
+
+
+class Read(NamedTuple):
+    """What a group reads: ``reader`` reads ``source``.
+
+    ``elementwise``: at each position it reads one element, that of the same position if the shapes
+    agree.
+    """
+
+    reader: Node
+    source: Source
+    elementwise: bool
 
 
 class Walk(NamedTuple):
@@ -111,7 +123,7 @@ class Groups:
 
     ``owners``: the number of the group that computes each buffer; leaves and inline values have
     none. ``types``: of buffers that are no result of a node. ``kept``: values that the user wants
-    in memory until their last use.
+    in memory until their last use. ``fused`` False: every node has a group of its own.
     """
 
     graph: Graph
@@ -123,6 +135,7 @@ class Groups:
     phases: Mapping[Node, int]
     users: Mapping[ValueKey, Sequence[Node]]
     roots: AbstractSet[ValueKey]
+    fused: bool
 
     @property
     def all(self) -> Sequence[Group]:
@@ -156,6 +169,24 @@ class Groups:
             return None
         home = self.home(source.base)
         return None if home is None or source.base in home.reductions else home
+
+    def reads(self, group: Group) -> Iterator[Read]:
+        """What a group reads, its own values included; behind inline values too."""
+        waiting = [
+            Read(node, self.source(arg), isinstance(node.form, Pointwise))
+            for node in group.nodes
+            for arg in node.args
+        ]
+        waiting += [Read(key.node, r.source, True) for key, r in group.reductions.items()]
+        if group.transfer is not None and group.transfer.source is not None:
+            waiting.append(Read(group.transfer.target.node, group.transfer.source, False))
+        while waiting:
+            read = waiting.pop()
+            if read.source.inline:
+                args = read.source.base.node.args
+                waiting += [Read(read.reader, self.source(arg), False) for arg in args]
+            else:
+                yield read
 
 
 def meets_elements(source: Source, domain: Shape) -> bool:

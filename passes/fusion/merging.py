@@ -13,8 +13,8 @@ from dataclasses import replace
 
 from passes.fusion.buffers import Home, Key
 from passes.fusion.grouping import group
-from passes.fusion.groups import Group, Groups, Source, meets_elements
-from passes.fusion.limits import MOST_NODES, may_share
+from passes.fusion.groups import Group, Groups, meets_elements
+from passes.fusion.sharing import MOST_NODES, kept_apart
 from staticgrad.ir.forms import Pointwise
 from staticgrad.ir.graph import Graph, Node
 from staticgrad.types.size_hints import hint_value
@@ -58,16 +58,17 @@ class _Merging:
         earlier = self._forerunner(later)
         if earlier is None:
             return
-        spared = self._spared(earlier, later)
-        added = [key for key in later.stored if key not in self._before.roots]
-        if not spared or self._bytes(added) > self._bytes(spared):
+        groups = self._before
+        less = spared(groups, earlier, later)
+        more = stored_bytes(groups, added(groups, later))
+        if not less or more > stored_bytes(groups, less):
             return
-        if may_share(earlier, later, MOST_NODES):
-            self._groups[earlier.number] = self._together(earlier, later, set(spared))
+        if kept_apart(earlier, later, MOST_NODES) is None:
+            self._groups[earlier.number] = self._together(earlier, later, set(less))
             self._into[later.number] = earlier.number
             del self._groups[later.number]
 
-    def _together(self, earlier: Group, later: Group, spared: set[Key]) -> Group:
+    def _together(self, earlier: Group, later: Group, less: set[Key]) -> Group:
         nodes = sorted([*earlier.nodes, *later.nodes], key=self._position.__getitem__)
         stored = dict.fromkeys([*earlier.stored, *later.stored])
         return replace(
@@ -77,7 +78,7 @@ class _Merging:
             row=max(earlier.row, later.row),
             indexed=earlier.indexed or later.indexed,
             checked=earlier.checked or later.checked,
-            stored=tuple(key for key in stored if key not in spared),
+            stored=tuple(key for key in stored if key not in less),
         )
 
     def _final(self, number: int) -> int:
@@ -93,7 +94,7 @@ class _Merging:
         """The one group of an earlier phase that could compute the nodes of ``later`` as well."""
         able: set[Group] = set()
         others: set[Group] = set()  # what they compute must lie in memory
-        for source, elementwise in self._reads(later):
+        for _, source, elementwise in self._before.reads(later):
             home = self._home(source.base)
             if home is None or home is later:
                 continue
@@ -107,38 +108,29 @@ class _Merging:
         others |= able - {found}
         return found if all(each.level < found.level for each in others) else None
 
-    def _reads(self, reader: Group) -> Iterator[tuple[Source, bool]]:
-        """What a group reads, and whether it reads the element at its own position."""
-        source_of = self._before.source
-        waiting = [
-            (source_of(arg), isinstance(node.form, Pointwise))
-            for node in reader.nodes
-            for arg in node.args
-        ]
-        waiting += [(reduction.source, True) for reduction in reader.reductions.values()]
-        while waiting:
-            source, elementwise = waiting.pop()
-            if source.inline:
-                waiting += [(source_of(arg), False) for arg in source.base.node.args]
-            else:
-                yield source, elementwise
 
-    def _spared(self, earlier: Group, later: Group) -> Sequence[Key]:
-        """What ``earlier`` stores for nobody but itself and ``later``."""
-        inside = {*_element_readers(earlier), *_element_readers(later)}
-        groups = self._before
-        return [
-            key
-            for key in earlier.stored
-            if isinstance(key, Home)
-            and key not in groups.roots
-            and key not in groups.kept
-            and key not in earlier.reductions
-            and all(user in inside for user in groups.users[key])
-        ]
+def spared(groups: Groups, earlier: Group, later: Group) -> Sequence[Key]:
+    """What ``earlier`` stores for nobody but itself and ``later``."""
+    inside = {*_element_readers(earlier), *_element_readers(later)}
+    return [
+        key
+        for key in earlier.stored
+        if isinstance(key, Home)
+        and key not in groups.roots
+        and key not in groups.kept
+        and key not in earlier.reductions
+        and all(user in inside for user in groups.users[key])
+    ]
 
-    def _bytes(self, keys: Iterable[Key]) -> int:
-        return sum(hint_value(self._before.value_type(key).nbytes) for key in keys)
+
+def added(groups: Groups, later: Group) -> Sequence[Key]:
+    """What a group stores that is no output or update."""
+    return [key for key in later.stored if key not in groups.roots]
+
+
+def stored_bytes(groups: Groups, keys: Iterable[Key]) -> int:
+    """Bytes of these buffers, sizes at their hints."""
+    return sum(hint_value(groups.value_type(key).nbytes) for key in keys)
 
 
 def _element_readers(group: Group) -> Iterator[Node]:

@@ -31,12 +31,13 @@ class Update:
 
 @dataclass(frozen=True)
 class Work:
-    """A lowered step on its way to a place in the order, with the values it reads and writes.
+    """The lowered step of a group on its way to a place in the order, with the values it reads.
 
     ``position`` is where its nodes stand in the graph; of two works that write one value the one
     of the lower ``level`` comes first.
     """
 
+    group: int
     step: KernelStep
     reads: tuple[Key, ...]
     writes: tuple[Key, ...]

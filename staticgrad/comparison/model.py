@@ -19,11 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 import staticgrad as sg
-from staticgrad.building import capture
 from staticgrad.errors import ArgumentError, ProgramError, ShapeError, StaticgradError
 from staticgrad.optim import Optimizer
 from staticgrad.records import dataclass
-from staticgrad.source import Location, Origin
+from staticgrad.source import Location, Origin, capture
 
 Array = npt.NDArray[Any]
 Values = Mapping[str, Any]

@@ -33,7 +33,7 @@ Array = npt.NDArray[Any]
 _REGISTRY: dict[str, type[Op]] = {}
 
 
-class _Immutable:
+class _Frozen:
     """Refuses assignment, whatever the attribute."""
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
@@ -45,7 +45,7 @@ class _Immutable:
 
 @dataclass_transform(frozen_default=True)
 @dataclass(frozen=True, eq=False, repr=False)
-class Op(_Immutable):
+class Op(_Frozen):
     """What is computed, with its attributes. Subclasses are frozen dataclasses by themselves.
 
     Class attributes:

@@ -7,7 +7,17 @@ from typing import Final, Protocol
 
 from passes.fusion.buffers import Key
 from passes.fusion.groups import GroupKind, Reduction
+from passes.fusion.reasons import (
+    LookupInProduct,
+    OtherRows,
+    PositionsInRow,
+    Reason,
+    ReductionInProduct,
+    TooLarge,
+    TwoProducts,
+)
 from staticgrad.ir.graph import Node
+from staticgrad.types.tensor import Shape
 
 #: A group stops growing here: registers, and the time a kernel takes to compile, are limited.
 MAX_NODES: Final = 48
@@ -21,6 +31,8 @@ class Outline(Protocol):
     @property
     def kind(self) -> GroupKind: ...
     @property
+    def domain(self) -> Shape: ...
+    @property
     def nodes(self) -> Sequence[Node]: ...
     @property
     def row(self) -> int: ...
@@ -32,11 +44,26 @@ class Outline(Protocol):
     def checked(self) -> bool: ...
 
 
-def may_share(group: Outline, other: Outline, most: int) -> bool:
-    """Whether the forms of two groups over one domain allow one kernel of ``most`` nodes."""
+def kept_apart(group: Outline, other: Outline, most: int) -> Reason | None:
+    """Why two groups over one domain cannot be one kernel of ``most`` nodes by their forms."""
     gemms = (group.kind == "gemm") + (other.kind == "gemm")
     rows = {each.row for each in (group, other) if each.reductions}
-    lost = any(row > 1 for row in rows) and (group.indexed or other.indexed)
-    crowded = len(group.nodes) + len(other.nodes) >= most
-    checked = gemms == 1 and (group.checked or other.checked)
-    return not (gemms == 2 or len(rows) > 1 or (gemms and rows) or lost or crowded or checked)
+    if gemms == 2:
+        return TwoProducts()
+    if gemms and rows:
+        return ReductionInProduct()
+    if gemms and (group.checked or other.checked):
+        return LookupInProduct()
+    if len(rows) > 1:
+        return OtherRows(reduced_axes(group), reduced_axes(other))
+    if any(row > 1 for row in rows) and (group.indexed or other.indexed):
+        return PositionsInRow(max(rows))
+    if len(group.nodes) + len(other.nodes) >= most:
+        return TooLarge(len(group.nodes) + len(other.nodes), most)
+    return None
+
+
+def reduced_axes(group: Outline) -> tuple[int, ...]:
+    """The trailing axes that the group reduces as its row."""
+    rank = len(group.domain)
+    return tuple(range(rank - group.row, rank))

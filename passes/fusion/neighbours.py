@@ -1,0 +1,219 @@
+"""Every pair of neighbouring groups, one that computes and one that reads, and why they are two.
+
+Nothing is noted while groups grow: the reason follows from the groups as they are in the end, by
+the same rules, and only where somebody asks. The first that applies is given, from what lies in the
+computation itself (other loops, a reduction that is not finished) to what was weighed (a limit).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final
+
+from passes.fusion.buffers import Home, Key
+from passes.fusion.groups import Group, Groups, Read, meets_elements
+from passes.fusion.merging import added, spared, stored_bytes
+from passes.fusion.reasons import (
+    Between,
+    FusionOff,
+    KernelOfItsOwn,
+    LookupInColumns,
+    OtherElements,
+    OtherReaders,
+    OtherRows,
+    OtherSpace,
+    PhaseBorder,
+    Reason,
+    ReductionInProduct,
+    StoresMore,
+    Unfinished,
+    UpdateOrder,
+    WholeOperand,
+)  # fmt: skip
+from passes.fusion.sharing import MAX_NODES, MOST_NODES, kept_apart, reduced_axes
+from passes.fusion.walks import walk_of
+from staticgrad.ir.graph import Node
+from staticgrad.records import dataclass
+from staticgrad.types.tensor import Shape
+
+
+@dataclass(frozen=True)
+class KernelPair:
+    """``reader`` of group ``read_in`` reads what ``node`` of group ``computed_in`` computes."""
+
+    computed_in: int
+    read_in: int
+    node: Node
+    reader: Node
+    reason: Reason
+
+
+def neighbours(groups: Groups, updates: Mapping[int, str] | None = None) -> list[KernelPair]:
+    """Every pair of groups of which one reads a buffer that the other writes, by the reader.
+
+    Args:
+        groups: the groups in the end, with their copies.
+        updates: of the groups that copy a new value to its parameter, the parameter's name.
+    """
+    return [*_Neighbours(groups, updates or {}).pairs()]
+
+
+#: A place where one group reads what another writes: the buffer, and how it is read.
+_Edge = tuple[Key, Read]
+
+
+class _Neighbours:
+    """The groups, with who writes and who reads what."""
+
+    def __init__(self, groups: Groups, updates: Mapping[int, str]) -> None:
+        self.groups = groups
+        self._updates = updates
+        self._writers: dict[Key, list[int]] = {}
+        for number, each in groups.by_number.items():
+            if each.transfer is not None:
+                self._writers.setdefault(each.transfer.target, []).append(number)
+        for key, number in groups.owners.items():
+            several = self._writers.setdefault(key, [])
+            if number not in several:
+                several.append(number)
+        self._edges = {each.number: self._edges_to(each) for each in groups.all}
+        self._readers: dict[int, set[int]] = {}
+        for reader, edges in self._edges.items():
+            for computer in edges:
+                self._readers.setdefault(computer, set()).add(reader)
+        self._parameters = {value.node: p.name for p, value in groups.graph.updates}
+
+    def pairs(self) -> Iterator[KernelPair]:
+        """All pairs, by the group that reads."""
+        for reader, computers in self._edges.items():
+            for computer, edges in sorted(computers.items()):
+                key, read = edges[0]
+                one, other = self.groups.by_number[computer], self.groups.by_number[reader]
+                yield KernelPair(
+                    computer, reader, key.node, read.reader, self._reason(one, other, edges)
+                )
+
+    def _edges_to(self, group: Group) -> dict[int, list[_Edge]]:
+        found: dict[int, list[_Edge]] = {}
+        for key, read in self._buffers_read(group):
+            for number in self._writers.get(key, ()):
+                if number != group.number:
+                    found.setdefault(number, []).append((key, read))
+        return found
+
+    def _buffers_read(self, group: Group) -> Iterator[_Edge]:
+        for read in self.groups.reads(group):
+            walk = walk_of(group, read.source) if group.copied and read.elementwise else None
+            yield read.source.base if walk is None else walk.base, read
+        if group.kind in ("scatter", "scan"):  # it adds to what a fill wrote
+            (node,) = group.nodes
+            yield Home(node), Read(node, self.groups.sources[node, 0], False)
+
+    def _reason(self, one: Group, other: Group, edges: Sequence[_Edge]) -> Reason:
+        reads = [read for _, read in edges]
+        if not self.groups.fused:
+            return FusionOff()
+        for rule in _RULES:
+            reason = rule(self, one, other, reads)
+            if reason is not None:
+                return reason
+        raise AssertionError(f"nothing keeps {one.members} and {other.members} apart")
+
+    # -- rules, in the order in which they are asked ----------------------------------------------
+
+    def of_kinds(self, one: Group, other: Group, reads: Sequence[Read]) -> Reason | None:
+        """A step whose kernel holds nothing else."""
+        if other.number in self._updates:
+            return UpdateOrder(self._updates[other.number])
+        for each in (one, other):
+            if each.kind in ("copy", "sort", "scan", "scatter"):
+                return KernelOfItsOwn(each.kind)
+        return None
+
+    def of_operands(self, one: Group, other: Group, reads: Sequence[Read]) -> Reason | None:
+        """What the reader asks of a value that it reads."""
+        for read in reads:
+            source = read.source
+            reduction = one.reductions.get(source.base)
+            if reduction is not None:
+                return Unfinished(_terms(one))
+            if not read.elementwise:
+                return WholeOperand(read.reader.op.name, source.type.shape)
+            if not source.direct:
+                return OtherElements(source.type.shape, source.layout.strides)
+            if source.type.shape != other.domain:
+                return OtherSpace(source.type.shape, other.domain)
+        return None
+
+    def of_columns(self, one: Group, other: Group, reads: Sequence[Read]) -> Reason | None:
+        """A kernel that reduces columns holds what feeds that one reduction."""
+        if other.kind != "columns":
+            return None
+        if one.kind == "gemm":
+            return ReductionInProduct()
+        if one.reductions:
+            return OtherRows(reduced_axes(one), other.summed)
+        if one.checked:
+            return LookupInColumns()
+        return self._other_readers(one, other) if one.phase == other.phase else None
+
+    def of_phases(self, one: Group, other: Group, reads: Sequence[Read]) -> Reason | None:
+        """What may run again is the earlier part alone, unless one kernel stores less."""
+        if one.phase == other.phase:
+            return None
+        if one.kind == other.kind == "map":
+            for node in other.nodes:
+                if node in self._parameters:
+                    return UpdateOrder(self._parameters[node])
+            groups = self.groups
+            less = stored_bytes(groups, spared(groups, one, other))
+            more = stored_bytes(groups, added(groups, other))
+            if less and more <= less:
+                return kept_apart(one, other, MOST_NODES) or self.of_levels(one, other, reads)
+            if less:
+                return StoresMore(more, less)
+        return PhaseBorder(one.phase, other.phase)
+
+    def of_forms(self, one: Group, other: Group, reads: Sequence[Read]) -> Reason | None:
+        """What no kernel can hold together, or what would be too large."""
+        return kept_apart(one, other, MAX_NODES)
+
+    def of_levels(self, one: Group, other: Group, reads: Sequence[Read]) -> Reason | None:
+        """Another kernel that the reader needs may need the first of the two."""
+        for read in self.groups.reads(other):
+            home = self.groups.home(read.source.base)
+            if home is None or home in (one, other) or home.level < one.level:
+                continue
+            if home.level == one.level and meets_elements(read.source, other.domain):
+                reason = kept_apart(one, home, MAX_NODES)
+                if reason is not None:
+                    return reason
+            return Between(one.level, home.level, read.source.base.node.op.name)
+        return None
+
+    def of_readers(self, one: Group, other: Group, reads: Sequence[Read]) -> Reason | None:
+        """Others that read the same value."""
+        return self._other_readers(one, other)
+
+    def _other_readers(self, one: Group, other: Group) -> Reason | None:
+        kernels = len(self._readers[one.number] - {other.number})
+        results = sum(key in self.groups.roots for key in one.stored)
+        return OtherReaders(kernels, results) if kernels or results else None
+
+
+_Rule = Callable[[_Neighbours, Group, Group, Sequence[Read]], Reason | None]
+_RULES: Final[tuple[_Rule, ...]] = (
+    _Neighbours.of_kinds,
+    _Neighbours.of_operands,
+    _Neighbours.of_columns,
+    _Neighbours.of_phases,
+    _Neighbours.of_forms,
+    _Neighbours.of_levels,
+    _Neighbours.of_readers,
+)
+
+
+def _terms(group: Group) -> Shape:
+    """The extents that a group reduces over."""
+    axes = group.summed if group.kind == "columns" else reduced_axes(group)
+    return tuple(group.domain[axis] for axis in axes)

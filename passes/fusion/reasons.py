@@ -1,0 +1,231 @@
+"""Why two neighbouring groups are two kernels: a class for each reason, with its numbers.
+
+``sharing.kept_apart`` gives the reasons by which groups that grow do not join, and ``neighbours``
+finds the one reason for each pair of groups in the end.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import asdict
+from typing import Any
+
+from staticgrad.records import dataclass
+from staticgrad.types.tensor import Shape
+
+
+@dataclass(frozen=True)
+class Reason(ABC):
+    """Why a group that computes something and one that reads it are two kernels."""
+
+    @abstractmethod
+    def __str__(self) -> str:
+        """The reason in words, with its numbers."""
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """The fields as JSON has them; sizes that are open as text."""
+        return {
+            name: [each if isinstance(each, int) else str(each) for each in value]
+            if isinstance(value, tuple)
+            else value
+            for name, value in asdict(self).items()
+        }
+
+
+@dataclass(frozen=True)
+class FusionOff(Reason):
+    """Every node was to be a kernel of its own."""
+
+    def __str__(self) -> str:
+        return "fusion is off"
+
+
+@dataclass(frozen=True)
+class OtherSpace(Reason):
+    """The reader's loops run over other axes than those that the value is computed over."""
+
+    computed: Shape
+    read: Shape
+
+    def __str__(self) -> str:
+        return f"computed over {_shape(self.computed)}, read over {_shape(self.read)}"
+
+
+@dataclass(frozen=True)
+class OtherElements(Reason):
+    """The reader takes a view: at one position it reads an element that lies at another."""
+
+    shape: Shape
+    strides: Shape
+
+    def __str__(self) -> str:
+        moves = ", ".join(map(str, self.strides))
+        return f"read through a view of {_shape(self.shape)} with strides ({moves})"
+
+
+@dataclass(frozen=True)
+class Unfinished(Reason):
+    """A reduction is known only after its last term, and the reader needs it before."""
+
+    over: Shape
+
+    def __str__(self) -> str:
+        return f"a reduction over {_shape(self.over)} is known only after its last term"
+
+
+@dataclass(frozen=True)
+class WholeOperand(Reason):
+    """The reader needs the operand in memory: it reads elements often, or in no order."""
+
+    op: str
+    shape: Shape
+
+    def __str__(self) -> str:
+        return f"{self.op} needs its operand of {_shape(self.shape)} in memory"
+
+
+@dataclass(frozen=True)
+class KernelOfItsOwn(Reason):
+    """One of the two is a step whose kernel holds nothing else, as a sort or a copy."""
+
+    step: str
+
+    def __str__(self) -> str:
+        return f"the kernel of a {self.step} computes nothing else"
+
+
+@dataclass(frozen=True)
+class PhaseBorder(Reason):
+    """A memory policy may run the earlier part again, without the later one."""
+
+    computed: int
+    read: int
+
+    def __str__(self) -> str:
+        return f"computed in derivative order {self.computed}, read in order {self.read}"
+
+
+@dataclass(frozen=True)
+class StoresMore(Reason):
+    """One kernel of two derivative orders would store more than it spares."""
+
+    added: int
+    spared: int
+
+    def __str__(self) -> str:
+        return (
+            "one kernel of two derivative orders would store "
+            f"{self.added} bytes more and spare {self.spared}"
+        )
+
+
+@dataclass(frozen=True)
+class UpdateOrder(Reason):
+    """The reader writes a parameter, which must wait for all that read the old value."""
+
+    parameter: str
+
+    def __str__(self) -> str:
+        return f"the update of {self.parameter} waits for all that read its old value"
+
+
+@dataclass(frozen=True)
+class TwoProducts(Reason):
+    """Each of the two is a matrix product, and a kernel holds the tile of one."""
+
+    def __str__(self) -> str:
+        return "two matrix products"
+
+
+@dataclass(frozen=True)
+class ReductionInProduct(Reason):
+    """A tile of a matrix product holds parts of rows and columns only."""
+
+    def __str__(self) -> str:
+        return "a tile of a matrix product has no whole row or column to reduce"
+
+
+@dataclass(frozen=True)
+class LookupInProduct(Reason):
+    """A tile of a matrix product has no place for checks of positions, or for a search."""
+
+    def __str__(self) -> str:
+        return "a tile of a matrix product looks up no positions"
+
+
+@dataclass(frozen=True)
+class LookupInColumns(Reason):
+    """A kernel that reduces columns has no place for checks of positions, or for a search."""
+
+    def __str__(self) -> str:
+        return "a kernel that reduces columns looks up no positions"
+
+
+@dataclass(frozen=True)
+class OtherRows(Reason):
+    """Both reduce, but other axes."""
+
+    computed: tuple[int, ...]
+    read: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"one reduces the axes {_axes(self.computed)}, the other {_axes(self.read)}"
+
+
+@dataclass(frozen=True)
+class PositionsInRow(Reason):
+    """Axes of a row are walked as one where they can be; then no axis has a position."""
+
+    axes: int
+
+    def __str__(self) -> str:
+        return f"one asks for positions, the other reduces {self.axes} axes as one"
+
+
+@dataclass(frozen=True)
+class TooLarge(Reason):
+    """Together they would pass the limit of a kernel."""
+
+    nodes: int
+    limit: int
+
+    def __str__(self) -> str:
+        return f"{self.nodes} operations together, of {self.limit} at most"
+
+
+@dataclass(frozen=True)
+class Between(Reason):
+    """The reader also needs a kernel that may have to run after the first of the two."""
+
+    computed: int
+    needed: int
+    op: str
+
+    def __str__(self) -> str:
+        return (
+            f"the reader also needs {self.op}, of kernel level {self.needed}, and this one is of "
+            f"level {self.computed}: a third kernel may stand between the two"
+        )
+
+
+@dataclass(frozen=True)
+class OtherReaders(Reason):
+    """Others need what it computes too, so that it is stored all the same."""
+
+    kernels: int
+    results: int
+
+    def __str__(self) -> str:
+        kernels = f"{self.kernels} other kernel{'s' * (self.kernels != 1)} read it"
+        results = f"{self.results} of its values are results"
+        parts = [text for text, n in ((kernels, self.kernels), (results, self.results)) if n]
+        return f"stored all the same: {', '.join(parts)}"
+
+
+def _shape(shape: Shape) -> str:
+    return f"[{', '.join(map(str, shape))}]"
+
+
+def _axes(axes: tuple[int, ...]) -> str:
+    return ", ".join(map(str, axes)) or "none"

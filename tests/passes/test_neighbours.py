@@ -1,0 +1,213 @@
+"""Every pair of neighbouring groups has one reason to be two kernels, and every reason occurs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+import staticgrad as sg
+from passes.fuse import Fusion, fusion
+from passes.fusion.neighbours import KernelPair
+from passes.fusion.reasons import (
+    Between,
+    FusionOff,
+    KernelOfItsOwn,
+    LookupInColumns,
+    LookupInProduct,
+    OtherElements,
+    OtherReaders,
+    OtherRows,
+    OtherSpace,
+    PhaseBorder,
+    PositionsInRow,
+    Reason,
+    ReductionInProduct,
+    StoresMore,
+    TooLarge,
+    TwoProducts,
+    Unfinished,
+    UpdateOrder,
+    WholeOperand,
+)
+from passes.pipelines import pipeline
+from staticgrad.ir.op import registered_ops
+from tests.compiled.agreement import input_like
+from tests.ops.samples import samples_of
+from tests.passes.golden_models import MODELS
+from tests.random_graphs import graphs
+
+NAMES = [
+    name
+    for name in registered_ops()
+    if name not in ("input", "parameter", "constant") and "." not in name
+]
+
+
+def check(made: Fusion) -> list[KernelPair]:
+    """Its pairs are those that the buffers of the steps tell, each once, with a reason."""
+    pairs = made.neighbours()
+    between = [(pair.computed_in, pair.read_in) for pair in pairs]
+    assert len(set(between)) == len(between)
+    writers: dict[str, list[int]] = {}
+    for number, step in enumerate(made.schedule.steps):
+        for touch in step.accesses():
+            if touch.mode in ("out", "inout"):
+                writers.setdefault(touch.buffer, []).append(number)
+    updated = {b.name for b in made.schedule.buffers if b.role == "parameter"}
+    for number, step in enumerate(made.schedule.steps):
+        for touch in step.accesses():
+            if touch.mode in ("in", "inout") and touch.buffer not in updated:
+                for writer in writers.get(touch.buffer, ()):
+                    assert writer == number or (writer, number) in between
+    for pair in pairs:
+        assert pair.computed_in < pair.read_in
+        assert str(pair.reason)
+        json.dumps(pair.reason.numbers)
+    return pairs
+
+
+def reasons(outputs: Any = None, updates: Any = None, merge: bool = True) -> list[Reason]:
+    """The reasons in a graph that is fused as it is written."""
+    made = fusion(pipeline("dce")(sg.Graph(outputs, updates=updates or {})), merge)
+    return [pair.reason for pair in check(made)]
+
+
+def x_of(*shape: Any) -> sg.Value:
+    return sg.input("x", shape, "float64")
+
+
+def w_of(rows: int, columns: int, name: str = "w") -> sg.Parameter:
+    return sg.parameter(name, np.ones((rows, columns)))
+
+
+def chain(length: int) -> sg.Value:
+    value = x_of("n")
+    for number in range(length):
+        value = value * (0.5 + number) + 1.0
+    return value
+
+
+def both_ways() -> list[Reason]:
+    e = sg.exp(x_of("n", 3, 4))
+    return reasons({"rows": e.sum(2), "planes": e.sum((1, 2))})
+
+
+def with_log_of_sum() -> list[Reason]:
+    e = sg.exp(x_of("n"))
+    return reasons(e + sg.log(e.sum()))
+
+
+def behind_the_border() -> list[Reason]:
+    x = x_of("n", 4)
+    product = sg.tanh(x) @ w_of(4, 3)
+    return reasons({"y": product, "dx": sg.grad((product * product).sum(), x)})
+
+
+def swap() -> list[Reason]:
+    a, b = (sg.parameter(name, np.ones(3)) for name in "ab")
+    return reasons(updates={a: 2.0 * b, b: 2.0 * a})
+
+
+def of_four_arrays() -> list[Reason]:
+    """Gradients over a forward kernel that stores one array, and reads none of their own."""
+    made = fusion(pipeline("O1")(MODELS["lnblock"]()))
+    return [pair.reason for pair in check(made)]
+
+
+def picked() -> sg.Value:
+    return sg.take(x_of("n", 3), sg.input("places", ("m",), "int64"), 0)
+
+
+def positions(*shape: int) -> sg.Value:
+    return x_of(*shape) * sg.iota(shape, 0, "float64")
+
+
+MADE: dict[Reason, Callable[[], list[Reason]]] = {
+    FusionOff(): lambda: reasons(sg.exp(x_of(3) * 2.0), merge=False),
+    OtherSpace((3,), (4, 3)): lambda: reasons(sg.exp(x_of(3)) + sg.input("y", (4, 3), "float64")),
+    OtherElements((3,), (-1,)): lambda: reasons(sg.tanh(sg.exp(x_of(3))[::-1])),
+    Unfinished((5,)): lambda: reasons(sg.log(sg.exp(x_of(3, 5)).sum(1))),
+    WholeOperand("matmul", (3, 4)): lambda: reasons(sg.exp(x_of(3, 4)) @ w_of(4, 2)),
+    KernelOfItsOwn("sort"): lambda: reasons(sg.sort(sg.exp(x_of("n")))),
+    KernelOfItsOwn("copy"): lambda: reasons(sg.concat([sg.exp(x_of("n")), [1.0]], 0)),
+    KernelOfItsOwn("scan"): lambda: reasons(sg.cumsum(sg.exp(x_of("n")), 0)),
+    PhaseBorder(0, 1): behind_the_border,
+    StoresMore(4352, 4096): of_four_arrays,
+    UpdateOrder("a"): swap,
+    TwoProducts(): lambda: reasons((x := x_of(3, 4)) @ w_of(4, 2) + x @ w_of(4, 2, "v")),
+    ReductionInProduct(): lambda: reasons((x_of(3, 4) @ w_of(4, 2)).sum(1)),
+    LookupInProduct(): lambda: reasons(sg.input("y", ("m", 4), "float64") @ w_of(4, 3) + picked()),
+    LookupInColumns(): lambda: reasons(picked().sum(0)),
+    OtherRows((2,), (1, 2)): both_ways,
+    PositionsInRow(2): lambda: reasons(positions(2, 3, 5).sum((1, 2))),
+    TooLarge(80, 48): lambda: reasons(chain(40)),
+    Between(1, 2, "log"): with_log_of_sum,
+    OtherReaders(0, 1): lambda: reasons({"e": (e := sg.exp(x_of(3, 5))), "s": e.sum(0)}),
+}
+
+
+def test_every_class_of_reason_is_made_below() -> None:
+    assert {type(reason) for reason in MADE} == set(Reason.__subclasses__())
+
+
+@pytest.mark.parametrize("reason", MADE, ids=lambda reason: f"{type(reason).__name__}: {reason}")
+def test_the_reason_is_found_with_its_numbers(reason: Reason) -> None:
+    assert reason in MADE[reason]()
+
+
+def test_what_is_one_kernel_has_no_neighbours() -> None:
+    x = x_of("n")
+    assert reasons({"y": sg.exp(x) + x, "z": sg.tanh(sg.exp(x))}) == []
+
+
+@pytest.mark.parametrize("level", ["O0", "O1"])
+@pytest.mark.parametrize("name", MODELS)
+def test_every_pair_of_four_training_steps_has_one_reason(name: str, level: str) -> None:
+    check(fusion(pipeline(level)(MODELS[name]())))
+
+
+@pytest.mark.parametrize("merge", [True, False])
+@pytest.mark.parametrize("name", NAMES)
+def test_every_pair_round_an_op_has_one_reason(name: str, merge: bool) -> None:
+    """Each operand is computed by something, and something reads each result."""
+    outputs = {}
+    for number, sample in enumerate(samples_of(name)[:4]):
+        args = [input_like(f"x{number}_{k}", a) for k, a in enumerate(sample.arrays)]
+        results = sample.op(*[sg.where(arg == arg, arg, arg) for arg in args])
+        for place, result in enumerate(results if isinstance(results, tuple) else [results]):
+            outputs[f"y{number}_{place}"] = sg.where(result == result, result, result)
+    check(fusion(pipeline("dce")(sg.Graph(outputs)), merge))
+
+
+@given(graphs())
+@settings(max_examples=60)
+def test_every_pair_of_a_random_graph_has_one_reason(drawn: Any) -> None:
+    graph, _ = drawn
+    for merge in (True, False):
+        check(fusion(graph, merge))
+    check(fusion(pipeline("O1")(graph)))
+
+
+def test_explain_tells_them_with_their_lines() -> None:
+    x = sg.input("x", ("n", 5), "float64")
+    f = sg.compile(sg.Graph(sg.log(sg.cosh(x).sum(1))))
+    (found,) = f.explanation().as_json()["apart"]
+    assert (found["computed_in"], found["read_in"]) == (0, 1)
+    assert (found["computes"], found["reads"]) == ("sum", "log")
+    assert (found["reason"], found["numbers"]) == ("Unfinished", {"over": [5]})
+    assert all("test_neighbours.py" in line for line in found["lines"])
+    assert "0 -> 1: sum -> log: a reduction over [5] is known only after" in f.explain()
+
+
+def test_pairs_that_differ_in_their_steps_alone_are_told_in_one_line() -> None:
+    x, w = sg.input("x", ("n", 4)), w_of(4, 4)
+    h = x
+    for _ in range(5):
+        h = sg.tanh(h @ sg.astype(w, "float32"))
+    text = sg.compile(sg.Graph(h)).explain()
+    assert ", and 3 more: tanh -> matmul: matmul needs its operand of [n, 4] in memory" in text
