@@ -27,8 +27,9 @@ from staticgrad.kept import cached_property
 from staticgrad.records import dataclass
 from staticgrad.types.size_hints import hint_value
 
-#: Values that are weighed together at most; a larger region stays as it is, and is counted.
-MOST_VALUES: Final = 256
+#: Rounds in which values that depend on each other are weighed; two are usual, whatever their
+#: number. What would take more stays as it is, and is counted.
+MOST_ROUNDS: Final = 64
 #: A choice that spares less than this part of what is stored is not worth asking fusion.
 LEAST_PART: Final = 1 / 100
 #: Clones per chosen node at most: a chain for each of its readers is a square of its length.
@@ -56,15 +57,15 @@ class Residuals(Pass, name="residuals"):
         return self.traced(graph)[0]
 
     def traced(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
-        """The same, how many nodes were cloned, and how many regions were too large to weigh."""
-        graph, cloned, large = program, 0, 0
+        """The same, how many nodes were cloned, and how many regions took too long to weigh."""
+        graph, cloned, tangled = program, 0, 0
         last = max((node.order for node in graph.nodes), default=0)
         for phase in range(last, 0, -1):
             border = _Border(graph, phase, self.flops)
             graph, count = self._at_border(border)
             cloned += count
-            large += border.large
-        counts = {self.name: cloned, "too large to weigh": large}
+            tangled += border.tangled
+        counts = {self.name: cloned, "too long to weigh": tangled}
         return graph, {name: count for name, count in counts.items() if count}
 
     def _at_border(self, border: _Border) -> tuple[Graph, int]:
@@ -124,7 +125,7 @@ class _Border:
         self._weights: dict[ValueKey, int] = {}
         self._chosen: dict[frozenset[Node], list[Node]] = {}
         self._trials: dict[tuple[object, ...], Trial | None] = {}
-        self.large = 0  # regions of too many values
+        self.tangled = 0  # regions that take too many rounds
         self.stored = {value.key for value in graph.roots}  # alive behind the border, whatever
         for node in graph.nodes:
             if self.phases[node] >= phase:
@@ -331,9 +332,6 @@ class _Regions:
 
     def offer(self, values: Sequence[ValueKey]) -> _Offer | None:
         """What a connected set of values could do, if anything."""
-        if len(values) > MOST_VALUES:
-            self.border.large += not self.refused
-            return None
         number = {key: place for place, key in enumerate(values)}
         wanted = [key for key in values if key in self.border.crossing]
         cut = vertex_cut(
@@ -341,7 +339,11 @@ class _Regions:
             [(number[x], number[key]) for key in values for x in self.operands.get(key, ())],
             [number[key] for key in values if key not in self.operands],
             [number[key] for key in wanted],
+            MOST_ROUNDS,
         )
+        if cut is None:
+            self.border.tangled += not self.refused
+            return None
         kept = frozenset(values[place] for place in cut)
         again = [key for key in wanted if key not in kept]
         if not again:

@@ -44,3 +44,20 @@ def test_nothing_to_part():
     assert vertex_cut([], [], [], []) == set()
     assert vertex_cut([4, 4], [(0, 1)], [], [1]) == set()
     assert vertex_cut([4, 4], [], [0], [1]) == set()
+
+
+def test_long_chains_of_cells_take_few_rounds():
+    """A recurrence: a cell reads the state before it and something of its own; all are wanted."""
+    for cells in (10, 3000):
+        edges = [(2 * n, 2 * n + 1) for n in range(cells)]
+        edges += [(2 * n - 1, 2 * n + 1) for n in range(1, cells)]
+        weights = [1, 3] * cells
+        own, states = range(0, 2 * cells, 2), range(1, 2 * cells, 2)
+        assert vertex_cut(weights, edges, own, states, most_rounds=2) == set(own)
+
+
+def test_more_rounds_than_allowed_give_no_answer():
+    """Two paths, one longer than the other."""
+    edges, weights = [(0, 1), (1, 4), (0, 2), (2, 3), (3, 4)], [2, 1, 1, 1, 2]
+    assert vertex_cut(weights, edges, [0], [4], most_rounds=1) is None
+    assert vertex_cut(weights, edges, [0], [4], most_rounds=2) == {4}

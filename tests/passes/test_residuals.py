@@ -15,7 +15,7 @@ from passes.fusion.groups import Groups
 from passes.fusion.merging import fused
 from passes.memory import Planner
 from passes.pipelines import pipeline
-from passes.residuals import MOST_VALUES, Residuals
+from passes.residuals import Residuals
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.analysis.plan_report import stored_buffers
 from staticgrad.ir.verify import verify_graph
@@ -134,18 +134,34 @@ def test_a_graph_without_a_backward_part_stays():
     assert Residuals()(graph) is graph
 
 
-def test_a_region_too_large_to_weigh_stays_and_is_counted():
-    def activation(h):
-        for _ in range(MOST_VALUES):
-            h = (h + 1.0) * (h - 1.0)
-        return h
+@pytest.mark.parametrize("depth", [4, 64])
+def test_a_region_is_weighed_whatever_its_size(depth):
+    """Layers whose inputs are each made of the one before: all cross, none is given up."""
 
-    graph = product(activation)
+    def layers(h):
+        total = h
+        for _ in range(depth):
+            h = h + square(h + 0.5)
+            total = total + sg.square(h)
+        return total
+
+    x = sg.input("x", ("n", 8))
+    w = sg.parameter("w", np.ones((8, 8), "f4"))
+    loss = sg.sum(layers(x @ w))
+    graph = pipeline(SETTLED)(sg.Graph({"loss": loss, "dw": sg.grad(loss, w)}))
+    border = residuals._Border(graph, 1, 8)
+    assert border.chosen(set())
+    assert border.tangled == 0
+
+
+def test_what_takes_too_long_to_weigh_stays_and_is_counted(monkeypatch):
+    monkeypatch.setattr(residuals, "MOST_ROUNDS", 0)
+    graph = product(square)
     after, hits = Residuals().traced(graph)
     assert after is graph
-    assert hits == {"too large to weigh": 1}
+    assert hits == {"too long to weigh": 2}
     f = sg.compile(graph, pipeline="residuals")
-    assert "  residuals: unchanged\n         1x too large to weigh\n" in f.explain()
+    assert "  residuals: unchanged\n         2x too long to weigh\n" in f.explain()
 
 
 @pytest.fixture
