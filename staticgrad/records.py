@@ -41,18 +41,18 @@ Fields = Mapping[str, dataclasses.Field[Any]]
 
 
 @dataclasses.dataclass(init=False, repr=False, eq=False)
-class _Thawed:
+class _OpenRecord:
     """Its options are those of every class that is not frozen."""
 
 
 @dataclasses.dataclass(init=False, repr=False, eq=False, frozen=True)
-class _Frozen:
+class _FrozenRecord:
     """Its options are those of every frozen class: the standard library looks there."""
 
 
 def _record(cls: type[Any], show: bool, compare: bool, frozen: bool) -> type[Any]:
     fields = _fields(cls)
-    kind: Any = _Frozen if frozen else _Thawed
+    kind: Any = _FrozenRecord if frozen else _OpenRecord
     cls.__dataclass_fields__, cls.__dataclass_params__ = fields, kind.__dataclass_params__
     if "__init__" not in cls.__dict__:
         cls.__init__ = _init(cls, fields, frozen)

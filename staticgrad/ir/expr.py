@@ -4,6 +4,7 @@ An ``Expr`` is an immutable DAG over about fifty typed primitives. An op says on
 one element (``Op.scalar``); both renderers and the interpreter read that. Every literal carries
 its dtype, nothing promotes by itself, and no tensor op survives below this line.
 
+    >>> from staticgrad.types.dtype import F32
     >>> x = literal(2.0, F32)
     >>> (x * x + 1).dtype
     sg.float32

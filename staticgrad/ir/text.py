@@ -5,6 +5,7 @@ sign and payload, tuples with Python's commas. ``Reader`` is the part of a parse
 Schedule and Plan share: a cursor over tokens, and the grammar of literals. This module knows no
 graph and no op.
 
+    >>> from staticgrad.types.dtype import F32
     >>> value_text((1, F32, 2.5, "ij,jk->ik", dim("batch") // 2))
     '(1, f32, 2.5, "ij,jk->ik", batch//2)'
 """
