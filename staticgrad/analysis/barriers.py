@@ -30,7 +30,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Touched:
-    """The bytes that one step reads and writes, whole buffers at a time."""
+    """The bytes that one step reads and writes: of each access from the first to the last."""
 
     reads: tuple[Span, ...]
     writes: tuple[Span, ...]
@@ -92,11 +92,19 @@ def touched_bytes(plan: Plan) -> Iterator[Touched]:
     sizes = dict(plan.buffer_bytes)
     for position, planned in enumerate(plan.steps):
         step = plan.schedule.steps[planned.step]
-        reads, writes = (
-            tuple(_span(name, position, places, sizes) for name in dict.fromkeys(names))
-            for names in (step.reads(), step.writes())
-        )
-        yield Touched(reads, writes)
+        reads: dict[Span, None] = {}
+        writes: dict[Span, None] = {}
+        reaches = step.reaches(planned.arguments) if planned.total else ()
+        for access, begin, reach in zip(step.accesses(), planned.offsets, reaches, strict=False):
+            span = _span(access.buffer, position, places, sizes)
+            if reach is not None:
+                first, last = span.start + begin + reach[0], span.start + begin + reach[1]
+                span = Span(span.memory, max(first, span.start), min(last, span.stop))
+            if access.mode in ("in", "inout"):
+                reads[span] = None
+            if access.mode != "in":
+                writes[span] = None
+        yield Touched(tuple(reads), tuple(writes))
 
 
 def _span(

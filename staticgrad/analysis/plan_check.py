@@ -31,7 +31,8 @@ def verify_plan(plan: Plan) -> None:
     the listed order gives it, in the place where they were written; parameters are written after
     all checks and all reads of their old values, from ``commit`` on; arena buffers are aligned,
     inside ``peak_bytes``, placed for as long as they are used, and two that live at the same time
-    share no byte unless one takes over the other's in place.
+    share no byte unless one takes over the other's in place; no step touches a byte outside of its
+    buffers.
 
     Raises:
         VerifyError: the first promise that does not hold.
@@ -45,7 +46,7 @@ def verify_plan(plan: Plan) -> None:
             there = places.get(buffer.name, [])
             _check_versions(plan, buffer, found, writers.get(buffer.name, []), there)
     _check_commit(plan)
-    _check_own_operands(plan)
+    _check_reaches(plan)
     _check_placements(plan, uses, places)
     _check_overlaps(plan)
 
@@ -293,21 +294,42 @@ def _check_lifetimes(
             _refuse(plan, f"{buffer.name!r} is used at position {at}, where it has no place")
 
 
-def _check_own_operands(plan: Plan) -> None:
-    """No step writes over what it reads, unless its kernel reads each element before that."""
+def _check_reaches(plan: Plan) -> None:
+    """Every step stays inside its buffers, and writes over nothing that it reads."""
+    nbytes = dict(plan.buffer_bytes)
+    known: dict[tuple[int, tuple[int, ...]], None] = {}
     for planned in plan.steps:
-        step = plan.schedule.steps[planned.step]
-        accesses, offsets = step.accesses(), planned.offsets
-        pairs: tuple[tuple[int, int], ...] | None = None
-        for out, target in enumerate(accesses):
-            if target.mode in ("in", "scratch"):
+        if planned.total and (planned.step, planned.arguments) not in known:
+            known[planned.step, planned.arguments] = None
+            _check_step_reaches(plan, planned, nbytes)
+
+
+def _check_step_reaches(plan: Plan, planned: PlannedStep, nbytes: Mapping[str, int]) -> None:
+    step = plan.schedule.steps[planned.step]
+    accesses, spans = step.accesses(), list[tuple[int, int]]()
+    reaches = step.reaches(planned.arguments)
+    for access, begin, reach in zip(accesses, planned.offsets, reaches, strict=True):
+        whole = nbytes[access.buffer]
+        span = (0, whole) if reach is None else (begin + reach[0], begin + reach[1])
+        if span[0] < span[1] and not 0 <= span[0] < span[1] <= whole:
+            text = f"bytes {span[0]} to {span[1]} of {access.buffer!r}, which has {whole}"
+            _refuse(plan, f"step {planned.step} touches {text}")
+        spans.append(span)
+    pairs: tuple[tuple[int, int], ...] | None = None
+    for out, target in enumerate(accesses):
+        if target.mode in ("in", "scratch"):
+            continue
+        for read, access in enumerate(accesses):
+            if access.mode != "in" or access.buffer != target.buffer or not _meet(spans, out, read):
                 continue
-            for read, access in enumerate(accesses):
-                if access.mode != "in" or access.buffer != target.buffer:
-                    continue
-                pairs = step.in_place() if pairs is None else pairs
-                if (out, read) not in pairs or offsets[out] != offsets[read]:
-                    _refuse(plan, f"step {planned.step} reads {target.buffer!r} while it writes it")
+            pairs = step.in_place() if pairs is None else pairs
+            if (out, read) not in pairs or planned.offsets[out] != planned.offsets[read]:
+                _refuse(plan, f"step {planned.step} reads {target.buffer!r} while it writes it")
+
+
+def _meet(spans: Sequence[tuple[int, int]], one: int, two: int) -> bool:
+    """Whether two spans share a byte."""
+    return max(spans[one][0], spans[two][0]) < min(spans[one][1], spans[two][1])
 
 
 def _check_overlaps(plan: Plan) -> None:

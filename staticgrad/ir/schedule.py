@@ -11,6 +11,7 @@ from dataclasses import field
 from typing import Literal, NamedTuple, Protocol
 
 from staticgrad.ir.kernel import Kernel
+from staticgrad.ir.kernel_reach import Reach, reaches
 from staticgrad.ir.kernel_stages import Mode, is_own
 from staticgrad.kept import cached_property
 from staticgrad.records import dataclass
@@ -63,7 +64,7 @@ class Binding:
 
 
 class Touch(NamedTuple):
-    """Bytes of ``buffer`` that a step touches: from ``begin`` on, to the buffer's end.
+    """Bytes of ``buffer`` that a step touches, counted from ``begin``: ``Step.reaches`` says which.
 
     It reads or writes elements of ``dtype``. ``mode`` is that of a kernel's operand; ``updated``
     that of a ``Binding``; ``name`` is what messages call the access.
@@ -128,6 +129,13 @@ class Step(Protocol):
 
     def accesses(self) -> tuple[Touch, ...]:
         """What it touches, in an order that plans keep; a buffer may occur several times."""
+        ...
+
+    def reaches(self, arguments: tuple[int, ...]) -> tuple[Reach, ...]:
+        """The bytes that each access touches where its arguments have these values.
+
+        They are counted from the access's ``begin``; None: any of the buffer.
+        """
         ...
 
     def in_place(self) -> tuple[tuple[int, int], ...]:
@@ -199,6 +207,10 @@ class KernelStep:
     def accesses(self) -> tuple[Touch, ...]:
         """One for each operand, in their order."""
         return self._accesses
+
+    def reaches(self, arguments: tuple[int, ...]) -> tuple[Reach, ...]:
+        """What loops, strides and positions of the kernel say."""
+        return reaches(self.kernel, arguments)
 
     @cached_property
     def _in_place(self) -> tuple[tuple[int, int], ...]:

@@ -19,7 +19,7 @@ from staticgrad.analysis.plan_check import lower_bound, peak_buffers, verify_pla
 from staticgrad.errors import UnknownNameError, VerifyError
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import Binding, Schedule
-from staticgrad.types.dim import dim
+from staticgrad.types.dim import Size, dim, evaluate
 from staticgrad.types.dtype import I64
 from tests.runtime.handmade import ADD, ADD3, COPY, FORK, NEGATE, TAKE, Builder, N
 
@@ -89,17 +89,27 @@ def schedules(draw: st.DrawFn, uniform: bool = False) -> Schedule:
     Sizes differ from step to step, so that buffers are half read, unless they are ``uniform``.
     """
     build = Builder()
-    values = [build.buffer("input", label="x"), build.buffer("input", label="z")]
+    most = N if uniform else N + M + 7
+    values = [build.buffer("input", most, label="x"), build.buffer("input", most, label="z")]
     parameters = [build.buffer("parameter", label=f"w{i}") for i in range(draw(st.integers(0, 3)))]
     values += parameters
-    indices = build.buffer("input", label="i", dtype=I64)
+    indices = build.buffer("input", most, label="i", dtype=I64)
+
+    def at_least(size: Size) -> list[str]:
+        sizes = {b.name: b.size for b in build.buffers}
+        return [v for v in values if all(
+            evaluate(sizes[v], at) >= evaluate(size, at)
+            for at in ({"n": 0, "m": 9}, {"n": 9, "m": 0}, {"n": 0, "m": 0})
+        )]  # fmt: skip
+
     for _ in range(draw(st.integers(1, 14))):
         kind = draw(st.sampled_from([NEGATE, ADD, ADD3, FORK, TAKE]))
         role = draw(st.sampled_from(["temp"] * 5 + ["output"]))
-        reads = [
-            draw(st.sampled_from(values)) for _ in range(sum(o.mode == "in" for o in kind.operands))
-        ]
         size = N if uniform else draw(st.sampled_from([N, M, N + M, 7, 0]))
+        large = at_least(size)
+        reads = [
+            draw(st.sampled_from(large)) for _ in range(sum(o.mode == "in" for o in kind.operands))
+        ]
         wrote = [build.buffer(role, size) for o in kind.operands if o.mode == "out"]
         if kind is TAKE:
             words = build.buffer("check", 2, dtype=I64)
@@ -108,7 +118,7 @@ def schedules(draw: st.DrawFn, uniform: bool = False) -> Schedule:
             build.step(kind, *reads, *wrote, arguments=(size,))
         values += wrote
     for parameter in draw(st.permutations(parameters)):
-        temps = [v for v in values if v not in parameters]
+        temps = [v for v in at_least(N) if v not in parameters]
         build.step(COPY, draw(st.sampled_from(temps)), parameter)
         for role in draw(st.lists(st.sampled_from(["temp", "output"]), max_size=2)):
             wrote = [build.buffer(role)]

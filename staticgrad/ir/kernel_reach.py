@@ -1,0 +1,97 @@
+"""Which bytes of its operands a kernel touches, once its integer arguments have values.
+
+Loops, strides and positions say it exactly up to gaps: the first and the last element. What indices
+say is not known here; an operand with a gather, a scatter or a search may be touched anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
+from staticgrad.ir.expr import Access, Position
+from staticgrad.ir.kernel import Kernel
+from staticgrad.ir.kernel_bodies import accesses
+from staticgrad.ir.kernel_stages import Axis, ColumnAccumulate, Extent, statements
+
+#: Bytes [first, behind the last), counted from where an operand is bound; None: any of its buffer.
+Reach = tuple[int, int] | None
+_Values = Mapping[str, int]
+
+
+@lru_cache(maxsize=4096)
+def reaches(kernel: Kernel, arguments: tuple[int, ...]) -> tuple[Reach, ...]:
+    """What one run of the kernel may touch, operand by operand. (0, 0): nothing.
+
+    Args:
+        kernel: one that its verifier accepts.
+        arguments: the values of its integer arguments.
+    """
+    values = dict(zip(kernel.arguments, arguments, strict=True))
+    paths = _paths(kernel)
+    return tuple(
+        _bytes(paths.get(operand.name, ()), operand.dtype.itemsize, values)
+        for operand in kernel.operands
+    )
+
+
+@lru_cache(maxsize=1024)
+def _paths(kernel: Kernel) -> dict[str, Sequence[tuple[Access, tuple[Axis, ...]]] | None]:
+    """By operand, the accesses with the loops around them; None where they do not say it all."""
+    found: dict[str, list[tuple[Access, tuple[Axis, ...]]]] = {}
+    anywhere = {operand.name for operand in kernel.operands if operand.is_own}
+    for access, loops in accesses(kernel):
+        found.setdefault(access.operand, []).append((access, loops))
+        if access.gather:
+            anywhere.add(access.operand)
+    for stage in kernel.stages:
+        columns = (s for s in statements(stage) if isinstance(s, ColumnAccumulate))
+        anywhere.update(s.partials for s in columns)
+    return {**found, **dict.fromkeys(anywhere)}
+
+
+def _bytes(
+    paths: Sequence[tuple[Access, tuple[Axis, ...]]] | None, itemsize: int, values: _Values
+) -> Reach:
+    if paths is None:
+        return None
+    ends = [end for path in paths if (end := _elements(*path, values)) is not None]
+    if not ends:
+        return 0, 0
+    first, last = min(low for low, _ in ends), max(high for _, high in ends)
+    return first * itemsize, (last + 1) * itemsize
+
+
+def _elements(access: Access, loops: Sequence[Axis], values: _Values) -> tuple[int, int] | None:
+    """The first and the last element of an access; None where its loops run over nothing."""
+    last = {axis.name: _number(axis.extent, values) - 1 for axis in loops}
+    if any(number < 0 for number in last.values()):
+        return None
+    moves = [last[axis] * _number(stride, values) for axis, stride in access.strides]
+    first, end = _ends(moves)
+    for position in access.positions:
+        places = _places(position, last, values)
+        if places is None:
+            return None
+        stride = _number(position.stride, values)
+        low, high = sorted(place * stride for place in places)
+        first, end = first + low, end + high
+    return first, end
+
+
+def _places(position: Position, last: Mapping[str, int], values: _Values) -> tuple[int, int] | None:
+    """The first and the last place of a position, of those inside its extent."""
+    low, high = _ends([last[axis] * _number(step, values) for axis, step in position.terms])
+    start = _number(position.start, values)
+    low, high = start + low, start + high
+    if position.extent is not None:
+        low, high = max(low, 0), min(high, _number(position.extent, values) - 1)
+    return (low, high) if low <= high else None
+
+
+def _ends(moves: Sequence[int]) -> tuple[int, int]:
+    return sum(min(move, 0) for move in moves), sum(max(move, 0) for move in moves)
+
+
+def _number(number: Extent, values: _Values) -> int:
+    return number if isinstance(number, int) else values[number]
