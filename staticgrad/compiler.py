@@ -6,14 +6,16 @@ asks about afterwards: the graph, the schedule, the kernels' sources, and why ea
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, overload
 
 import numpy.typing as npt
 
 from staticgrad import config, native
-from staticgrad.analysis.binding import Feeds, check_sizes, input_label, named_inputs
+from staticgrad.analysis.binding import Feeds, check_sizes, named_inputs
 from staticgrad.arguments import (
     feeds_by_keyword,
     read_budget,
@@ -23,7 +25,6 @@ from staticgrad.arguments import (
     read_sizes,
     unknown_size,
 )
-from staticgrad.codegen.numba_source import render
 from staticgrad.errors import (
     ArgumentError,
     BudgetInfeasible,
@@ -37,7 +38,7 @@ from staticgrad.errors import (
 from staticgrad.errors.elsewhere import refuse_shadowed_passes
 from staticgrad.errors.habits import OF_COMPILED
 from staticgrad.errors.wording import did_you_mean
-from staticgrad.explain import Apart, Explanation, StepSection, Unread
+from staticgrad.explain import Apart, Explanation, StepSection, unread_of
 from staticgrad.ir.calls import public
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.plan import Plan
@@ -83,7 +84,8 @@ Compilable = Graph | Value | Mapping[str, Value]
 class Options:
     """How a program was compiled; part of its pickle.
 
-    ``memory_budget`` is in bytes, None for no limit; ``checkpoint`` the policy, by name or itself.
+    ``memory_budget`` is in bytes, None for no limit; ``checkpoint`` the policy, by name or itself;
+    ``backend`` None where the setting of whoever compiles decides.
     """
 
     memory_budget: int | None = None
@@ -92,6 +94,7 @@ class Options:
     pipeline: str | Pass = "O1"
     fuse: bool = True
     debug: bool | Literal["nan"] = False
+    backend: str | None = None
 
 
 @overload
@@ -104,6 +107,7 @@ def compile(
     pipeline: str | Pass = "O1",
     fuse: bool = True,
     debug: bool | Literal["nan"] | None = None,
+    backend: str | None = None,
 ) -> Compiled[Array]: ...
 @overload
 def compile(
@@ -115,6 +119,7 @@ def compile(
     pipeline: str | Pass = "O1",
     fuse: bool = True,
     debug: bool | Literal["nan"] | None = None,
+    backend: str | None = None,
 ) -> Compiled[dict[str, Array]]: ...
 @public
 def compile(
@@ -126,6 +131,7 @@ def compile(
     pipeline: str | Pass = "O1",
     fuse: bool = True,
     debug: bool | Literal["nan"] | None = None,
+    backend: str | None = None,
 ) -> Compiled[Any]:
     """Compile a Graph, one Value, or a dict of Values, for all values of its named sizes.
 
@@ -146,10 +152,16 @@ def compile(
             or an infinity of finite numbers raises NonFiniteError (``staticgrad.runtime.probed``).
             None: the setting ``debug``, which is False by default. Plans and stats are those of a
             plain program; the memory and kernels that debugging itself takes are beside them.
+        backend: who compiles the kernels, by name; results keep their bytes. ``"vector"`` writes
+            LLVM IR for a kernel's source, ``"numba"`` jits it with Numba, ``"auto"`` is the former,
+            and the latter for a source that it refuses; others can be registered
+            (``staticgrad.backends``). None: the setting ``backend`` of whoever compiles, now and
+            where a pickle is loaded: ``sg.options``, then ``STATICGRAD_BACKEND``, then
+            ``pyproject.toml``, then ``"auto"``. ``f.kernels`` and ``f.explain()`` say which ran.
 
     Raises:
         ArgumentError: an option of the wrong kind, or an unknown policy.
-        ConfigError: ``debug`` is none of its values.
+        ConfigError: ``debug`` or ``backend`` is none of its values.
         BudgetInfeasible: all sizes are known, and the step needs more than the budget.
         CompileError, CPUError: a kernel, or this machine, cannot be compiled for.
     """
@@ -162,7 +174,8 @@ def compile(
         sizes=read_sizes(sizes),
         pipeline=read_passes(pipeline),
         fuse=fuse,
-        debug=config.current(debug=debug).debug,
+        debug=config.current(debug=debug, backend=backend).debug,
+        backend=backend,
     )
     return copy_context().run(Compiled, program, options)  # its np.errstate ends with it
 
@@ -206,7 +219,7 @@ class Compiled(Generic[Results]):
         self.graph, self._reports = passes.run(self.program_graph)
         self._check_fixed_sizes()
         self._counts = Counts()
-        self._kernels = Kernels(self._counts)
+        self._kernels = Kernels(self._counts, options.backend)
         self._constants: Schedule | None = None
         self._scheduled_graph = self._with_computed_constants()
         self.schedule = _scheduled(self._scheduled_graph, options.fuse)
@@ -369,7 +382,7 @@ class Compiled(Generic[Results]):
         if self.options.debug == "nan":
             from staticgrad.runtime.probed import Watch
 
-            return Watch(self.graph, _side_program).table
+            return Watch(self.graph, partial(_side_program, self.options.backend)).table
         if self.options.debug:
             from staticgrad.runtime.guarded import GuardedTable
 
@@ -402,8 +415,9 @@ class Compiled(Generic[Results]):
             computed_once=() if self._constants is None else self._sections(self._constants),
             steps=self._sections(self.schedule),
             kernels=len(self.kernels),
+            compilers=Counter(kernel.compiler for kernel in self.kernels),
             apart=_apart(self._scheduled_graph, self.options.fuse),
-            unread=_unread(self.graph, self.schedule),
+            unread=unread_of(self.graph, self.schedule),
             open_sizes=tuple(self.program_graph.sizes),
             plan=self.plan(staged=staged, **sizes) if asked else self._latest_or_fixed(),
         )
@@ -432,21 +446,6 @@ class Compiled(Generic[Results]):
                 raise unknown_size(name, self.program_graph.sizes)
 
 
-def _unread(graph: Graph, schedule: Schedule) -> Unread:
-    """What is declared and touched by no step."""
-    read = {name for step in schedule.steps for name in step.reads()}
-    written = {name for step in schedule.steps for name in step.writes()}
-    own = [(b.role, b.label, b.name) for b in schedule.buffers]
-    touched = {(role, label) for role, label, name in own if name in read | written}
-    changed = {label for role, label, name in own if role == "parameter" and name in written}
-    inputs = [input_label(value) for value in graph.inputs]
-    return Unread(
-        tuple(name for name in inputs if ("input", name) not in touched),
-        tuple(p.name for p in graph.parameters if ("parameter", p.name) not in touched),
-        tuple(p.name for p, _ in graph.updates if p.name not in changed),
-    )
-
-
 def _apart(graph: Graph, fuse: bool) -> tuple[Apart, ...]:
     """Why neighbouring steps are two; fusion decides the same again."""
     return tuple(
@@ -471,13 +470,13 @@ def _scheduled(graph: Graph, fuse: bool) -> Schedule:
     return schedule
 
 
-def _side_program(graph: Graph) -> SideProgram:
+def _side_program(backend: str | None, graph: Graph) -> SideProgram:
     """A graph compiled to run beside another, one kernel per operation."""
     from staticgrad.runtime.probed import SideProgram
 
     schedule = _scheduled(graph, False)
     steps = first_steps(schedule)
-    addresses = {k: machine_code(render(k), step).address for k, step in steps.items()}
+    addresses = {k: machine_code(k, step, backend).address for k, step in steps.items()}
     stores = {parameter.name: parameter.store for parameter in graph.parameters}
     program = Program(schedule, addresses, stores, native.driver())
     return SideProgram(graph, program, Planner(schedule).plan)

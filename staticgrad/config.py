@@ -28,6 +28,7 @@ from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from staticgrad.errors import ConfigError, SettingWarning, UnknownSettingError, warn
+from staticgrad.errors.wording import did_you_mean
 from staticgrad.records import dataclass
 
 logger: Final = logging.getLogger("staticgrad")
@@ -41,7 +42,11 @@ _WORDS: Final = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(
 
 
 class _UnfitError(Exception):
-    """A raw value that a reader refuses; carries what it expects."""
+    """A raw value that a reader refuses; carries what it expects, and a hint."""
+
+    def __init__(self, expected: str, hint: str = "") -> None:
+        super().__init__(expected)
+        self.hint = hint
 
 
 def _flag(raw: object) -> bool:
@@ -78,13 +83,30 @@ def _bytes(raw: object) -> int:
     return found
 
 
-_BACKENDS: Final = ("auto", "numba", "vector")
+#: Where other packages announce backends, by name.
+BACKEND_ENTRY_POINTS: Final = "staticgrad.backends"
+_backends: Final = ["auto", "vector", "numba"]
+
+
+def add_backend(name: str) -> None:
+    """Let the setting ``backend`` have that value; ``staticgrad.backends`` registers it."""
+    if name not in _backends:
+        _backends.append(name)
+
+
+def backend_names() -> tuple[str, ...]:
+    """Values of the setting ``backend``: built in, registered, announced by other packages."""
+    from importlib.metadata import entry_points  # takes long, and is needed for a wrong name only
+
+    announced = (entry.name for entry in entry_points(group=BACKEND_ENTRY_POINTS))
+    return tuple(dict.fromkeys([*_backends, *announced]))
 
 
 def _backend(raw: object) -> str:
-    if not isinstance(raw, str) or raw not in _BACKENDS:
-        raise _UnfitError(f"one of {', '.join(_BACKENDS)}")
-    return raw
+    if isinstance(raw, str) and (raw in _backends or raw in backend_names()):
+        return raw
+    names = backend_names()
+    raise _UnfitError(f"one of {', '.join(names)}", did_you_mean(raw, names))
 
 
 _TOPICS: Final = ("passes", "recompiles", "memory", "cache")
@@ -104,8 +126,10 @@ class Config:
 
     Attributes:
         jit: compile kernels; off: their source runs as plain Python.
-        backend: who compiles kernels: vector (LLVM IR of our own), numba (Numba's pipeline), or
-            auto: vector, and numba for a source that vector does not take. The results are equal.
+        backend: who compiles kernels: vector (LLVM IR of our own), numba (Numba's pipeline), auto
+            (vector, and numba for a source that vector does not take), or one that is registered
+            (``staticgrad.backends``). The results are equal. ``sg.compile(..., backend=)`` says it
+            for one program.
         cache_dir: folder of compiled kernels; None: the cache folder of the user. It must be the
             user's own, writable by nobody else; see docs/security.md.
         cache_size: bytes of compiled kernels on disk beyond which those go that were not used for
@@ -118,7 +142,7 @@ class Config:
     """
 
     jit: bool = True
-    backend: Literal["auto", "numba", "vector"] = "auto"
+    backend: str = "auto"
     cache_dir: Path | None = None
     cache_size: int = 512 * 2**20
     dump: Path | None = None
@@ -344,7 +368,7 @@ def _read(name: str, raw: object, shown: str, known_as: Callable[[str], str] = s
     try:
         return reader(raw)
     except _UnfitError as unfit:
-        raise ConfigError(f"{shown}: {raw!r} is not {unfit}") from None
+        raise ConfigError(f"{shown}: {raw!r} is not {unfit}", hint=unfit.hint) from None
 
 
 _UNITS: Final = {

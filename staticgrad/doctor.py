@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 import staticgrad as sg
-from staticgrad import config
+from staticgrad import config, native
 from staticgrad.errors import SelfTestError, StaticgradError
 from staticgrad.native import cache, selftest, target
 from staticgrad.records import dataclass
@@ -101,6 +101,25 @@ def _compiled_gradient() -> str:
     return f"agrees with NumPy to {max(errors):.0e}"
 
 
+def _compilers() -> str:
+    """One program by each built-in backend: its kernels are Numba functions, whoever compiles."""
+    x = sg.input("x", ("rows", 5), "float32")
+    program = sg.tanh(x).sum(axis=0)
+    feeds = {"x": np.linspace(-2.0, 2.0, 35, dtype=np.float32).reshape(7, 5)}
+    found = {name: sg.compile(program, backend=name).run(feeds) for name in native.BUILT_IN}
+    wrong = [name for name, value in found.items() if value.tobytes() != found["auto"].tobytes()]
+    if wrong:
+        raise SelfTestError(
+            f"backends give other bytes than auto: {', '.join(wrong)}", hint="report this machine"
+        )
+    asked = config.current().backend
+    ran = sorted({kernel.compiler for kernel in sg.compile(program).kernels})
+    return (
+        f"the backend {asked!r} compiled by {', '.join(ran)}; every kernel is a Numba function,"
+        f" and {', '.join(native.BUILT_IN)} give the same bytes"
+    )
+
+
 def _cache() -> str:
     held = cache.info()
     folder = held.directory
@@ -116,5 +135,6 @@ _CHECKS: Final[dict[str, Callable[[], str]]] = {
     "processor": _processor,
     "self-test": _self_test,
     "compiled gradient": _compiled_gradient,
+    "compilers": _compilers,
     "kernel cache": _cache,
 }

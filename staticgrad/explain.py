@@ -10,9 +10,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from staticgrad.analysis.binding import input_label
 from staticgrad.analysis.pass_report import Report
 from staticgrad.analysis.plan_report import copied_feeds, memory_table
+from staticgrad.ir.graph import Graph
 from staticgrad.ir.plan import Plan
+from staticgrad.ir.schedule import Schedule
 from staticgrad.records import dataclass
 
 #: Counts up when a field of the JSON document changes its meaning or goes.
@@ -78,11 +81,27 @@ class Unread:
             yield f"updates that change nothing: {', '.join(self.updates)}"
 
 
+def unread_of(graph: Graph, schedule: Schedule) -> Unread:
+    """What is declared and touched by no step."""
+    read = {name for step in schedule.steps for name in step.reads()}
+    written = {name for step in schedule.steps for name in step.writes()}
+    own = [(b.role, b.label, b.name) for b in schedule.buffers]
+    touched = {(role, label) for role, label, name in own if name in read | written}
+    changed = {label for role, label, name in own if role == "parameter" and name in written}
+    inputs = [input_label(value) for value in graph.inputs]
+    return Unread(
+        tuple(name for name in inputs if ("input", name) not in touched),
+        tuple(p.name for p in graph.parameters if ("parameter", p.name) not in touched),
+        tuple(p.name for p, _ in graph.updates if p.name not in changed),
+    )
+
+
 @dataclass(frozen=True, repr=False)
 class Explanation:
     """All sections of one program; ``plan`` None where its sizes are open.
 
     ``computed_once``: the steps that read constants alone, and ran when the program was compiled.
+    ``compilers``: how many of its kernels each backend compiled.
     ``apart``: every pair of steps of which one reads what the other computes.
     """
 
@@ -92,6 +111,7 @@ class Explanation:
     computed_once: tuple[StepSection, ...]
     steps: tuple[StepSection, ...]
     kernels: int
+    compilers: Mapping[str, int]
     apart: tuple[Apart, ...]
     unread: Unread
     open_sizes: tuple[str, ...]
@@ -103,7 +123,8 @@ class Explanation:
     __repr__ = __str__
 
     def _lines(self) -> Iterator[str]:
-        yield f"{self.graph}: {len(self.steps)} steps, {self.kernels} kernels"
+        by = ", ".join(f"{n} by {name}" for name, n in self.compilers.items())
+        yield f"{self.graph}: {len(self.steps)} steps, {self.kernels} kernels{by and f', {by}'}"
         yield f"passes: {self.pipeline or 'none'}"
         for each in self.passes:
             yield f"  {each.summary}"
@@ -142,6 +163,7 @@ class Explanation:
             "computed_once": [asdict(each) for each in self.computed_once],
             "steps": [asdict(each) for each in self.steps],
             "kernels": self.kernels,
+            "compilers": dict(self.compilers),
             "apart": [asdict(each) for each in self.apart],
             "unread": asdict(self.unread),
             "sizes": None if self.plan is None else dict(self.plan.sizes),

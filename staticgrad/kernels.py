@@ -1,10 +1,10 @@
-"""The kernels of one compiled program: rendered, compiled or found, and named, each source once."""
+"""The kernels of one compiled program: compiled or found, and named, each source once."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from staticgrad import native
+from staticgrad import backends, native
 from staticgrad.codegen.numba_source import render
 from staticgrad.errors import CompileError
 from staticgrad.ir.graph import Parameter
@@ -17,20 +17,29 @@ from staticgrad.stats import Counts
 
 @dataclass(frozen=True)
 class CompiledKernel:
-    """One distinct kernel: its generated source, what it computes, where its code came from."""
+    """One distinct kernel: its generated source, what it computes, where its code came from.
+
+    ``compiler`` is the backend that compiled it, which ``auto`` leaves open; ``python`` where the
+    jit is off.
+    """
 
     name: str
     source: str
     label: str
     origin: str
     address: int
+    compiler: str
 
 
 class Kernels:
-    """Native code by source, for the schedules of one program."""
+    """Native code by source, for the schedules of one program.
 
-    def __init__(self, counts: Counts) -> None:
+    By the backend of that name; None: the setting's.
+    """
+
+    def __init__(self, counts: Counts, backend: str | None) -> None:
         self._counts = counts
+        self._backend = backend
         self._found: dict[str, CompiledKernel] = {}
         self._of: dict[Kernel, CompiledKernel] = {}
 
@@ -57,16 +66,17 @@ class Kernels:
         return ", ".join(self._of[kernel].name for kernel in step.kernels())
 
     def _compiled(self, kernel: Kernel, step: Step) -> CompiledKernel:
-        source = render(kernel)
-        if source not in self._found:
-            handle = machine_code(source, step)
+        code = machine_code(kernel, step, self._backend)
+        if code.source not in self._found:
             lines = ", ".join(dict.fromkeys(o.resolve().short for o in step.origins))
             label = f"{step.label} at {lines}" if lines else step.label
             name = f"k{len(self._found)}"
-            made = CompiledKernel(name, source, label, handle.origin, handle.address)
-            self._found[source] = made
-            self._counts.add_kernel(name, label, handle)
-        return self._found[source]
+            made = CompiledKernel(
+                name, code.source, label, code.origin, code.address, code.compiler
+            )
+            self._found[code.source] = made
+            self._counts.add_kernel(name, label, code)
+        return self._found[code.source]
 
 
 def first_steps(schedule: Schedule) -> dict[Kernel, Step]:
@@ -78,15 +88,15 @@ def first_steps(schedule: Schedule) -> dict[Kernel, Step]:
     return found
 
 
-def machine_code(source: str, step: Step) -> native.Kernel:
-    """The native code of a kernel's source, for the step that uses it.
+def machine_code(kernel: Kernel, step: Step, backend: str | None) -> backends.Code:
+    """The code of a kernel, for the step that uses it, by the backend of that name.
 
     Raises:
-        CompileError: at the step's line, with the source in a note.
+        CompileError: at the step's line, with the kernel in a note.
     """
     try:
-        return native.kernel(source)
+        return backends.compiled(kernel, backend)
     except CompileError as error:
         error.at = step.origins[0] if step.origins else error.at
-        error.add_note(f"the kernel computes {step.label}; its source:\n{source}")
+        error.add_note(f"the kernel computes {step.label}; its source:\n{render(kernel)}")
         raise

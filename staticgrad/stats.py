@@ -9,7 +9,7 @@ from typing import Final
 from staticgrad import config
 from staticgrad.analysis.plan_report import copied_feeds
 from staticgrad.ir.plan import Plan
-from staticgrad.native import Kernel as NativeKernel
+from staticgrad.native import Code
 from staticgrad.native.lock import ProcessLock
 from staticgrad.records import dataclass
 
@@ -65,19 +65,19 @@ class Counts:
             self._reasons.append(why)
             self._stats = replace(self._stats, plans=self._stats.plans + 1)
 
-    def add_kernel(self, name: str, label: str, handle: NativeKernel) -> None:
+    def add_kernel(self, name: str, label: str, code: Code) -> None:
         """One more distinct kernel has its code."""
         with self._lock.taken:
             stats = self._stats
-            if handle.origin == "compiled":
-                ms = handle.compile_seconds * 1e3
+            if code.origin == "compiled":
+                ms = code.compile_seconds * 1e3
                 why = f"compiled in {ms:.1f} ms: no code for its source yet"
                 stats = replace(
                     stats,
                     compiles=stats.compiles + 1,
-                    compile_seconds=stats.compile_seconds + handle.compile_seconds,
+                    compile_seconds=stats.compile_seconds + code.compile_seconds,
                 )
-            elif handle.origin == "disk":
+            elif code.origin == "disk":
                 why = "read from the kernel cache on disk"
                 stats = replace(stats, disk_hits=stats.disk_hits + 1)
             else:

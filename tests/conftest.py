@@ -21,12 +21,18 @@ settings.register_profile(
 )
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--backend", help="who compiles kernels where a test does not say it")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("staticgrad")
     if hasattr(config, "workerinput"):
         return  # a worker of xdist: it inherits the environment made below
     for variable in [name for name in os.environ if name.startswith(_PREFIX)]:
         del os.environ[variable]
+    if config.getoption("--backend"):
+        os.environ[f"{_PREFIX}BACKEND"] = config.getoption("--backend")
     # The tests start many a Python; without bytecode each would compile the whole package.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     folder = tempfile.mkdtemp(prefix="staticgrad-tests-")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad import kernels
+from staticgrad import backends
 from staticgrad.errors import (
     BudgetInfeasible,
     FeedError,
@@ -208,13 +208,13 @@ def test_several_threads_and_plain_python() -> None:
 
 
 def test_a_wrong_kernel_is_named_with_the_users_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    render = kernels.render
+    render = backends.render
 
     def wrong(kernel: Kernel) -> str:
         source = render(kernel)
         return source + "    store1(p0, 1, f32x1(9.0))\n" if "tanh" in source else source
 
-    monkeypatch.setattr(kernels, "render", wrong)
+    monkeypatch.setattr(backends, "render", wrong)
     x = sg.input("x", ("n",), "float32")
     f = sg.compile({"y": sg.tanh(x)}, debug=True)
     data = np.zeros(4, "float32")
@@ -230,9 +230,9 @@ def test_a_wrong_kernel_is_named_with_the_users_lines(monkeypatch: pytest.Monkey
 
 
 def test_a_kernel_that_writes_too_little_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    render = kernels.render
+    render = backends.render
     monkeypatch.setattr(
-        kernels, "render", lambda kernel: render(kernel).replace("mask16(end", "mask16(end - 1")
+        backends, "render", lambda kernel: render(kernel).replace("mask16(end", "mask16(end - 1")
     )
     x = sg.input("x", ("n",), "float32")
     f = sg.compile({"y": sg.tanh(x)}, debug=True)

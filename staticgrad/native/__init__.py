@@ -3,7 +3,8 @@
     add = native.kernel(source)          # compiled, or found in memory or on disk
     native.run(block.ctypes.data, 0, 3)  # its first word: the address of ``native.Row`` words
 
-Two backends compile one source, and its results have the same bytes: ``vector`` writes LLVM IR from
+Two backends compile one source, and its results have the same bytes (others take kernels, not
+sources, and are registered in ``staticgrad/backends.py``): ``vector`` writes LLVM IR from
 the syntax tree, ``numba`` gives the functions to Numba's pipeline, in which vectors are types. This
 package imports neither Numba nor llvmlite by itself; ``vector``, and a kernel found on disk, need
 llvmlite only. With ``STATICGRAD_JIT=0`` sources run as plain Python over NumPy lanes, to the same
@@ -16,7 +17,8 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from staticgrad import config
 from staticgrad.native.constants import ROW_WORDS, Row
@@ -30,10 +32,11 @@ if TYPE_CHECKING:
     from staticgrad.native.target import Target
 
 __all__ = [
-    "Backend",
+    "BUILT_IN",
+    "BuiltIn",
+    "Code",
     "ROW_WORDS",
     "Row",
-    "Kernel",
     "Statistics",
     "cache_info",
     "clear_cache",
@@ -43,24 +46,31 @@ __all__ = [
     "statistics",
 ]
 
-Backend = Literal["auto", "numba", "vector"]
+BuiltIn = Literal["auto", "vector", "numba"]
+BUILT_IN: Final = get_args(BuiltIn)
 Mode = Literal["numba", "vector", "python"]
+_COMPILERS: Final[dict[str, Compiled]] = {"vector": "vector", "numba": "numba"}
 Origin = Literal["memory", "disk", "compiled"]
 
 
 @dataclass(frozen=True)
-class Kernel:
+class Code:
     """A kernel ready to run.
 
     ``address`` goes into the first word of a table row. It is native code, or with the jit off
-    the token of ``python``, the source's function over NumPy lanes. ``origin`` says where this
-    call found it; ``compile_seconds`` is the time the call spent.
+    the token of ``python``, the source's function over NumPy lanes. ``source`` is what was
+    compiled, and ``compiler`` the backend that did it: never ``auto``, and ``python`` with the jit
+    off. ``origin`` says where this call found it; ``compile_seconds`` is the time the call spent.
+    Another backend's code says in ``keep`` what must live as long as the address is called.
     """
 
     symbol: str
     address: int
-    origin: Origin
-    compile_seconds: float
+    source: str
+    compiler: str
+    origin: Origin = "compiled"
+    compile_seconds: float = 0.0
+    keep: object = None
     python: Callable[[int, int, int, int], None] | None = None
 
     @property
@@ -83,7 +93,7 @@ class _Process:
     """What one process holds; a forked child keeps the loaded code."""
 
     def __init__(self) -> None:
-        self.kernels: dict[tuple[str, str], Kernel] = {}
+        self.kernels: dict[tuple[str, str], Code] = {}
         self.drivers: dict[bool, Driver] = {}
         self.counts = Statistics()
 
@@ -100,10 +110,11 @@ class _Process:
 _process: Final = _Process()
 
 
-def kernel(source: str, *, backend: Backend | None = None) -> Kernel:
+def kernel(source: str, *, backend: BuiltIn | None = None) -> Code:
     """The kernel of a source text (see ``vocabulary.md`` in this package for the language).
 
-    ``backend`` says who compiles it, None: the setting ``backend``. ``auto`` is ``vector``, and
+    ``backend`` says who compiles it, None: the setting ``backend`` where that is one of them, else
+    ``auto``, which is ``vector``, and
     ``numba`` for a source that goes beyond the language. With the jit off the source runs as it is.
 
     Raises CompileError when the backend does not take the source, CPUError on a processor that is
@@ -115,8 +126,9 @@ def kernel(source: str, *, backend: Backend | None = None) -> Kernel:
     with LOCK, _coded_memory_errors():
         if not settings.jit:
             return _found(source, "python", settings)
-        if settings.backend != "auto":
-            return _found(source, settings.backend, settings)
+        compiler = _COMPILERS.get(settings.backend)
+        if compiler is not None:
+            return _found(source, compiler, settings)
         return _automatic(source, settings)
 
 
@@ -147,7 +159,7 @@ def _coded_memory_errors() -> Iterator[None]:
         raise headroom.too_little("there is too little memory to compile a kernel") from error
 
 
-def _automatic(source: str, settings: config.Config) -> Kernel:
+def _automatic(source: str, settings: config.Config) -> Code:
     """By ``vector`` if it takes the source, else by ``numba``; the reason is the former's."""
     from staticgrad.errors import CompileError
 
@@ -164,12 +176,12 @@ def _automatic(source: str, settings: config.Config) -> Kernel:
         raise refused from None
 
 
-def _found(source: str, mode: Mode, settings: config.Config) -> Kernel:
+def _found(source: str, mode: Mode, settings: config.Config) -> Code:
     """The kernel from memory, from disk, or compiled."""
     known = _process.kernels.get((mode, source))
     if known is not None:
         _process.count("memory", 0.0)
-        return Kernel(known.symbol, known.address, "memory", 0.0, known.python)
+        return replace(known, origin="memory", compile_seconds=0.0)
     start = time.perf_counter()
     if mode == "python":
         made = _load_python(source, start)
@@ -183,7 +195,7 @@ def _found(source: str, mode: Mode, settings: config.Config) -> Kernel:
     return made
 
 
-def _load(source: str, mode: Compiled, settings: config.Config, start: float) -> Kernel:
+def _load(source: str, mode: Compiled, settings: config.Config, start: float) -> Code:
     from staticgrad.native import jit
 
     def compile_for(host: Target) -> ObjectCode:
@@ -191,7 +203,7 @@ def _load(source: str, mode: Compiled, settings: config.Config, start: float) ->
 
     symbol = jit.symbol_of(source, mode)
     address, origin = _object(f"{mode}\0{source}", symbol, compile_for, settings)
-    return Kernel(symbol, address, origin, time.perf_counter() - start)
+    return Code(symbol, address, source, mode, origin, time.perf_counter() - start)
 
 
 def _object(
@@ -218,12 +230,13 @@ def _object(
     return loader.load(code.elf, symbol, host), "compiled"
 
 
-def _load_python(source: str, start: float) -> Kernel:
+def _load_python(source: str, start: float) -> Code:
     from staticgrad.native import interpret
 
     address, function = interpret.register(source)
     seconds = time.perf_counter() - start
-    return Kernel(f"python_{address}", address, "compiled", seconds, function)
+    symbol = f"python_{address}"
+    return Code(symbol, address, source, "python", "compiled", seconds, python=function)
 
 
 def driver() -> Driver:

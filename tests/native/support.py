@@ -28,7 +28,7 @@ def call(
     mode: Mode = "vector",
 ) -> None:
     """Runs a kernel once; the record is the arrays' addresses, then words; ``own`` the worker's."""
-    backend: native.Backend = "auto" if mode == "python" else mode
+    backend: native.BuiltIn = "auto" if mode == "python" else mode
     with options(jit=mode != "python"):
         record = np.array([*(a.ctypes.data for a in arrays), *words], np.int64)
         found = native.kernel(source, backend=backend)

@@ -288,7 +288,7 @@ def kernel(t, own, begin, end):
             assert_same(found, wanted, f"{lanes} lanes")
 
 
-BACKENDS: tuple[native.Backend, ...] = ("vector", "numba")
+BACKENDS: tuple[native.BuiltIn, ...] = ("vector", "numba")
 WRONG = {
     "add does not take (f32x16, f64x16)": "v = f32x16(1.0) + f64x16(1.0)",
     "add does not take (f32x16, f32x8)": "v = f32x16(1.0) + f32x8(1.0)",

@@ -1,0 +1,117 @@
+"""Backends: who makes the machine code of kernels, by name.
+
+A backend takes a ``Kernel`` and gives ``Code``, the address of a function that runs it. ``vector``
+and ``numba`` compile the same source, ``codegen``'s, which is a Numba function and runs as plain
+Python, too: ``vector`` writes LLVM IR for it, ``numba`` gives it to Numba's own pipeline. ``auto``
+is ``vector``, because it takes a fraction of the time and imports no Numba, and ``numba`` for
+a source that ``vector`` refuses. All give the same bytes.
+
+Another one is registered by whoever has it, or announced as an entry point of the group
+``staticgrad.backends``:
+
+    backends.register(backends.Backend("mine", compile))
+    sg.compile(loss, backend="mine")
+
+Its functions have the entry that ``staticgrad/native/vocabulary.md`` describes, and must keep
+the promises about bytes by themselves. With the jit off no backend is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Final
+
+from staticgrad import config, native
+from staticgrad.codegen.numba_source import render
+from staticgrad.errors import ConfigError, NameConflictError
+from staticgrad.errors.wording import kind_of
+from staticgrad.ir.discovery import announced
+from staticgrad.ir.kernel import Kernel
+from staticgrad.native import Code
+from staticgrad.records import dataclass
+
+__all__ = ["Backend", "Code", "backend_names", "compiled", "register"]
+
+#: Where other packages announce backends; the name of an entry point is that of its backend.
+ENTRY_POINTS: Final = config.BACKEND_ENTRY_POINTS
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A way from kernels to machine code.
+
+    ``compile`` gives the code of a kernel, and raises CompileError for one that it does not take.
+    It is asked once for equal kernels; the code is kept as long as the process lives.
+    """
+
+    name: str
+    compile: Callable[[Kernel], Code]
+
+
+_registered: Final[dict[str, Backend]] = {}
+_codes: Final[dict[tuple[Backend, Kernel], Code]] = {}
+
+
+def register(backend: Backend) -> Backend:
+    """Make a backend known by its name, for ``backend=`` and the setting.
+
+    Raises:
+        NameConflictError: another one has the name.
+    """
+    if _registered.setdefault(backend.name, backend) != backend:
+        raise NameConflictError(f"there is a backend {backend.name!r} already")
+    config.add_backend(backend.name)
+    return backend
+
+
+def backend_names() -> tuple[str, ...]:
+    """The names that ``backend=`` takes: built in, registered, and announced by other packages."""
+    return config.backend_names()
+
+
+def compiled(kernel: Kernel, name: str | None = None) -> Code:
+    """The code of a kernel by the backend of that name; None: the one of the setting.
+
+    Raises:
+        CompileError: the backend does not take the kernel.
+        ConfigError: there is no such backend.
+        CPUError, SelfTestError, OutOfMemory: nothing can be compiled on this machine, now.
+    """
+    settings = config.current(backend=name)
+    if not settings.jit:
+        return native.kernel(render(kernel))
+    backend = _found(settings.backend)
+    if backend.name in native.BUILT_IN:
+        return backend.compile(kernel)  # which keeps what it made, by its source
+    known = _codes.get((backend, kernel))
+    if known is not None:
+        return replace(known, origin="memory", compile_seconds=0.0)
+    return _codes.setdefault((backend, kernel), backend.compile(kernel))
+
+
+def _found(name: str) -> Backend:
+    """The backend of a name that the setting takes."""
+    found: object = _registered.get(name)
+    if found is None:
+        for entry, loaded in announced(ENTRY_POINTS):
+            if entry.name == name:
+                found = loaded
+                if isinstance(loaded, Backend):
+                    return _registered.setdefault(name, loaded)
+    if isinstance(found, Backend):
+        return found
+    what = "nothing that can be imported" if found is None else kind_of(found)
+    raise ConfigError(
+        f"a package announces {name!r} as a backend: that is {what}",
+        hint="an entry point names a backends.Backend",
+    )
+
+
+def _by_source(name: native.BuiltIn, kernel: Kernel) -> Code:
+    return native.kernel(render(kernel), backend=name)
+
+
+for _name in native.BUILT_IN:
+    register(Backend(_name, partial(_by_source, _name)))
