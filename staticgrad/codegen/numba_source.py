@@ -19,24 +19,29 @@ from staticgrad.codegen.products import write_product
 from staticgrad.codegen.sorting import write_sort
 from staticgrad.codegen.stages import Loop, write_map, write_scalar
 from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.kernel_stages import Axis, Columns, Gemm, Map, Scalar, Sort
+from staticgrad.ir.kernel_stages import Axis, Columns, Gemm, Listed, Map, Scalar, Sort
 
 
 def render(kernel: Kernel) -> str:
     """The source of ``kernel``: vector-math helpers, then ``kernel(t, own, begin, end)``.
 
     ``t`` points to int64 words: one pointer per operand that workers share, then the integer
-    arguments. ``own`` points to the words of the worker that calls: one pointer per scratch and
-    check operand. The function runs outer iterations [begin, end).
+    arguments; the words of what is listed are not read. ``own`` points to the words of the worker
+    that calls: one pointer per scratch and check operand. The function runs outer iterations
+    [begin, end).
     """
     unit = Unit()
     out = Lines(1)
     shared, own = itertools.count(), itertools.count()
+    listed = kernel.listed.names if kernel.listed else ()
     for operand in kernel.operands:
         word = f"own[{next(own)}]" if operand.is_own else f"t[{next(shared)}]"
-        out.add(f"{operand.name} = ptr_{element(operand.dtype)}({word})")
+        if operand.name not in listed:
+            out.add(f"{operand.name} = ptr_{element(operand.dtype)}({word})")
     for argument in kernel.arguments:
-        out.add(f"{argument} = t[{next(shared)}]")
+        word = f"t[{next(shared)}]"
+        if argument not in listed:
+            out.add(f"{argument} = {word}")
     if kernel.abreast > 1:
         write_own_rows(kernel, out)
     if kernel.outer == "lanes":
@@ -81,8 +86,19 @@ def _write_rows(
         out.add(f"for {at} in range({first}, {last}{f', {count}' if count > 1 else ''}):")
         inner = Lines()
         write_places(inner, at, axes, count)
+        if kernel.listed is not None:
+            _write_listed(kernel, kernel.listed, inner, at)
         _write_stages(kernel, inner, None, unit, count)
         out.extend(inner, 1)
+
+
+def _write_listed(kernel: Kernel, listed: Listed, out: Lines, at: str) -> None:
+    """The operands and arguments of an iteration, from its row of the table."""
+    dtypes = {operand.name: operand.dtype for operand in kernel.operands}
+    out.add(f"entry = {at} * {len(listed.names)}")
+    for number, name in enumerate(listed.names):
+        word = f"{listed.table}[entry + {number}]"
+        out.add(f"{name} = {f'ptr_{element(dtypes[name])}({word})' if name in dtypes else word}")
 
 
 def _write_stages(

@@ -27,6 +27,7 @@ from staticgrad.ir.kernel_stages import (
     Columns,
     Extent,
     Gemm,
+    Listed,
     Map,
     Operand,
     Order,
@@ -72,6 +73,7 @@ class Kernel:
     serial: bool = False  # iterations run in order, in one group (scatter with duplicates)
     grouped: int = 0  # of the outer axes the last ones, whose rows are taken in groups
     abreast: int = 1  # rows that stages take side by side; no bit depends on it
+    listed: Listed | None = None
 
     @cached_property
     def text(self) -> str:

@@ -26,6 +26,7 @@ from staticgrad.ir.kernel_stages import (
     Columns,
     Gemm,
     Keep,
+    Listed,
     Map,
     Order,
     Scalar,
@@ -66,6 +67,7 @@ class KernelReader(ExpressionReader):
         self.listed(self._operand, self._argument, "kernel")
         axes, grouped = self._outer() if self.accept("over") else ((), 0)
         abreast = self.integer("how many rows") if axes and self.accept("by") else 1
+        listed = self._listed() if axes and self.accept("from") else None
         self.expect("{", "the kernel's signature")
         stages: list[Stage] = []
         while not self.accept("}"):
@@ -74,7 +76,8 @@ class KernelReader(ExpressionReader):
             self.fail("a kernel needs a stage", self.at - 1)
         operands = tuple(self._operands.values())
         arguments = tuple(self._arguments)
-        return name, Kernel(operands, arguments, axes, tuple(stages), serial, grouped, abreast)
+        outer = (axes, tuple(stages), serial, grouped, abreast, listed)
+        return name, Kernel(operands, arguments, *outer)
 
     def _outer(self) -> tuple[tuple[Axis, ...], int]:
         """``i0: n0, groups of i1: n1``: the outer loops, and how many are grouped."""
@@ -87,6 +90,14 @@ class KernelReader(ExpressionReader):
             axes.append(self._axis())
             if not self.accept(","):
                 return tuple(axes), 0
+
+    def _listed(self) -> Listed:
+        table = self._declared(self._operands, "an operand")
+        self.expect("(", "the table")
+        known = {**self._operands, **self._arguments}
+        names = self.separated(lambda: self._declared(known, "an operand or integer argument"))
+        self.expect(")", "the names")
+        return Listed(table, tuple(names))
 
     # stages
 

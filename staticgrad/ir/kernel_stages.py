@@ -67,6 +67,19 @@ class Axis:
 
 
 @dataclass(frozen=True)
+class Listed:
+    """Operands and integer arguments of which every outer iteration has its own.
+
+    ``table`` is an i64 operand with a row for each iteration: the address of each operand's memory
+    and the value of each argument of ``names``, in their order. So one kernel runs over memory of
+    many places and sizes. Where sizes are asked, a listed argument stands for its largest value.
+    """
+
+    table: str
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Store:
     """operand[access] = value; with ``add``, operand[access] += value. ``indices`` scatter."""
 

@@ -27,6 +27,7 @@ lane rule. A Gemm starts with ``@acc: f32 = sum p0[...] * p1[...]``. A Sort is
 taken in groups are ``over i0: n0, groups of i1: n1``; in their maps stands
 ``column sum %3 to p5 in p6``. ``over i0: n0 by 4`` takes four rows side by side. A scalar stage may
 keep a number: ``@r1: f32 = keep %4``. ``map j: n1 ahead j + 512`` prefetches.
+``over i0: n0 from p0 (p1, n1)`` takes memory and sizes of each iteration from the table ``p0``.
 ``kernel_parser`` reads the text back; this module only writes, also what a verifier would refuse.
 """
 
@@ -93,7 +94,11 @@ def _outer(kernel: Kernel) -> str:
     parts = [_axes(kernel.axes[:apart])] if apart else []
     if kernel.grouped:
         parts.append(f"groups of {_axes(kernel.axes[apart:])}")
-    return ", ".join(parts) + (f" by {kernel.abreast}" if kernel.abreast != 1 else "")
+    text = ", ".join(parts) + (f" by {kernel.abreast}" if kernel.abreast != 1 else "")
+    if kernel.listed is None:
+        return text
+    names = ", ".join(map(_name, kernel.listed.names))
+    return f"{text} from {_name(kernel.listed.table)} ({names})"
 
 
 def _body(kernel: Kernel) -> Iterator[str]:

@@ -76,6 +76,25 @@ def stages_fit_together(kernel: Kernel) -> None:
                 broken(kernel, "only sums have a rule of lanes")
 
 
+def lists_have_tables(kernel: Kernel) -> None:
+    """What each iteration has for itself is declared, listed once, no loop's number of iterations
+    and nobody's own memory; its table is an i64 input that nothing else reads."""
+    if kernel.listed is None:
+        return
+    if kernel.outer != "axes" or not kernel.axes or kernel.abreast > 1:
+        broken(kernel, "only rows one by one have operands from a table")
+    table, names = kernel.listed.table, kernel.listed.names
+    shared = {operand.name for operand in kernel.operands if not operand.is_own}
+    known = (shared | {*kernel.arguments}) - {table, *(axis.extent for axis in kernel.axes)}
+    if not names or len({*names}) != len(names) or not known.issuperset(names):
+        broken(kernel, f"a table cannot list {', '.join(names) or 'nothing'}")
+    tables = [o for o in kernel.operands if o.name == table]
+    if [(o.dtype, o.mode) for o in tables] != [(I64, "in")]:
+        broken(kernel, f"{table} is no table: an i64 input is")
+    if table in {access.operand for access, _ in accesses(kernel)}:
+        broken(kernel, f"the table {table} is read by a stage")
+
+
 def statements_fit_stages(kernel: Kernel) -> None:
     """Accumulations stand where a loop runs over them, an order where its keys are; no stage does
     nothing."""
@@ -364,7 +383,7 @@ def modes_are_kept(kernel: Kernel) -> None:
     """in is only read; out and scratch are read only after a statement before has stored to them;
     check is only noted to; each operand is used for what it says."""
     modes = {operand.name: operand.mode for operand in kernel.operands}
-    read: set[str] = set()
+    read = {kernel.listed.table} if kernel.listed else set[str]()
     stored: set[str] = set()
     noted: set[str] = set()
     for body in bodies(kernel):
@@ -428,6 +447,7 @@ def _check_uses(kernel: Kernel, read: set[str], stored: set[str], noted: set[str
 #: Every invariant, in an order in which each may rely on those before it.
 CHECKS: Final[tuple[Callable[[Kernel], None], ...]] = (
     stages_fit_together,
+    lists_have_tables,
     statements_fit_stages,
     names_are_distinct,
     names_fit,

@@ -31,6 +31,7 @@ from staticgrad.ir.kernel_stages import (
     Map,
     Scalar,
     Search,
+    Stage,
     Store,
     statements,
 )
@@ -45,6 +46,7 @@ class Meaning:
     """A kernel over flat arrays by operand and sizes by argument; ``run`` changes the arrays.
 
     ``columns`` are the terms of each column accumulation so far, a row each, by its partials.
+    ``listed`` are, by outer iteration, the arrays and sizes that the kernel takes from a table.
     """
 
     kernel: Kernel
@@ -52,24 +54,36 @@ class Meaning:
     sizes: Mapping[str, int]
     results: dict[str, Array] = field(default_factory=dict)
     columns: dict[str, list[Array]] = field(default_factory=dict)
+    listed: Sequence[Mapping[str, Any]] = ()
 
     def run(self) -> None:
         """Every row of every outer iteration, in order."""
-        for at in self.places(self.kernel.axes):
+        for number, at in enumerate(self.places(self.kernel.axes)):
+            if self.kernel.listed is not None:
+                self._take(self.listed[number])
             for stage in self.kernel.stages:
-                match stage:
-                    case Map(axis=axis, body=body, rows=rows):
-                        self._rows(body, (*rows, axis), at)
-                    case Scalar(body=body):
-                        self._map(body, at)
-                    case Columns():
-                        self._columns(stage, at)
-                    case Gemm():
-                        self._gemm(stage, at)
+                self._stage(stage, at)
         for stage in self.kernel.stages:
             for statement in statements(stage):
                 if isinstance(statement, ColumnAccumulate):
                     self._write_partials(statement)
+
+    def _stage(self, stage: Stage, at: Mapping[str, Any]) -> None:
+        match stage:
+            case Map(axis=axis, body=body, rows=rows):
+                self._rows(body, (*rows, axis), at)
+            case Scalar(body=body):
+                self._map(body, at)
+            case Columns():
+                self._columns(stage, at)
+            case Gemm():
+                self._gemm(stage, at)
+
+    def _take(self, own: Mapping[str, Any]) -> None:
+        """The arrays and sizes of an iteration."""
+        sizes = {name: value for name, value in own.items() if name in self.kernel.arguments}
+        arrays = {name: value for name, value in own.items() if name not in sizes}
+        self.sizes, self.memory = {**self.sizes, **sizes}, {**self.memory, **arrays}
 
     def _write_partials(self, column: ColumnAccumulate) -> None:
         """A row for each group of rows; those of other outer axes lie apart."""

@@ -39,6 +39,7 @@ from staticgrad.ir.kernel_stages import (
     Columns,
     Gemm,
     Keep,
+    Listed,
     Map,
     Operand,
     Scalar,
@@ -330,7 +331,21 @@ def random_kernel(seed: int) -> Kernel:
         stages.append(kind(outer))
     axes = (Axis("i0", ROWS),) if outer else ()
     kernel = Kernel(tuple(made.operands), (ROWS, COLUMNS, DEEP, APART, FAR), axes, tuple(stages))
-    return _without_idle(replace(kernel, grouped=int(made.grouped), abreast=abreast))
+    kernel = _without_idle(replace(kernel, grouped=int(made.grouped), abreast=abreast))
+    alone = bool(axes) and kernel.outer == "axes" and abreast == 1
+    return _listed(kernel, random) if alone and random.random() < 0.3 else kernel
+
+
+def _listed(kernel: Kernel, random: Random) -> Kernel:
+    """The kernel with some operands and sizes of each iteration's own."""
+    shared = [operand.name for operand in kernel.operands if not operand.is_own]
+    if not shared:
+        return kernel
+    names = random.sample(shared, random.randrange(1, len(shared) + 1))
+    names += random.sample((COLUMNS, DEEP), random.randrange(3))
+    table = Operand(f"p{1 + max(int(o.name[1:]) for o in kernel.operands)}", I64, "in")
+    listed = Listed(table.name, tuple(names))
+    return replace(kernel, operands=(*kernel.operands, table), listed=listed)
 
 
 def _without_idle(kernel: Kernel) -> Kernel:

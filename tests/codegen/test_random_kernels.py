@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -83,6 +84,25 @@ def memory_of(kernel: Kernel, sizes: dict[str, int], seed: int) -> dict[str, Arr
     return found
 
 
+def listed_of(kernel: Kernel, sizes: dict[str, int], seed: int) -> list[dict[str, Any]]:
+    """Arrays and sizes that each iteration has for itself."""
+    rng, found = np.random.default_rng(seed), []
+    for number in range(sizes["n0"] if kernel.listed else 0):
+        own: dict[str, Any] = memory_of(kernel, sizes, seed + 10_000 * (number + 1))
+        own |= {name: int(rng.integers(min(1, most), most + 1)) for name, most in sizes.items()}
+        assert kernel.listed is not None
+        found.append({name: own[name] for name in kernel.listed.names})
+    return found
+
+
+def table_of(listed: list[dict[str, Any]]) -> Array:
+    """Addresses and sizes, a row for each iteration."""
+    words = [
+        own if isinstance(own, int) else own.ctypes.data for row in listed for own in row.values()
+    ]
+    return np.array(words, np.int64)
+
+
 def check_kernel(seed: int, modes: tuple[Mode, ...] = MODES) -> None:
     """A random kernel is accepted, reads back, and means the same to every reader."""
     kernel = random_kernel(seed)
@@ -91,18 +111,24 @@ def check_kernel(seed: int, modes: tuple[Mode, ...] = MODES) -> None:
     source, sizes = render(kernel), sizes_of(kernel, seed)
     words = [sizes[argument] for argument in kernel.arguments]
     wanted = memory_of(kernel, sizes, seed)
-    Meaning(kernel, wanted, sizes).run()
+    lists = listed_of(kernel, sizes, seed)
+    Meaning(kernel, wanted, sizes, listed=lists).run()
     count = int(kernel.iterations(words))  # type: ignore[call-overload]
     passing = {o.name for o in kernel.operands if o.mode == "scratch"}
+    passing |= {kernel.listed.table} if kernel.listed else set()
     for mode in modes:
-        memory = memory_of(kernel, sizes, seed)
+        memory, mine = memory_of(kernel, sizes, seed), listed_of(kernel, sizes, seed)
+        if kernel.listed is not None:
+            memory[kernel.listed.table] = table_of(mine)
         shared = [memory[o.name] for o in kernel.operands if not o.is_own]
         own = [memory[o.name] for o in kernel.operands if o.is_own]
         call(source, shared, words, 0, count, own=own, mode=mode)
-        for name, array in memory.items():
-            if name in passing:
-                continue
-            assert_same(array, wanted[name], f"kernel {seed} at {sizes}, {mode}: {name}\n{kernel}")
+        found = {**memory, **{(n, k): own for n, row in enumerate(mine) for k, own in row.items()}}
+        meant = {**wanted, **{(n, k): own for n, row in enumerate(lists) for k, own in row.items()}}
+        for name, array in found.items():
+            if name not in passing and isinstance(array, np.ndarray):
+                what = f"kernel {seed} at {sizes}, {mode}: {name}\n{kernel}"
+                assert_same(array, meant[name], what)
 
 
 @pytest.mark.parametrize("seed", range(1, FEW + 1))
