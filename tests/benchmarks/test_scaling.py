@@ -1,0 +1,48 @@
+"""The growth of stages, at sizes that take no time."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from benchmarks import scaling
+
+
+def test_every_stage_has_its_row(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "sys.argv", ["scaling", "--few", "40", "--nodes", "80", "--json", "--only", "wide"]
+    )
+    assert scaling.main() in (0, 1)
+    table = json.loads(capsys.readouterr().out)
+    assert [*table] == ["control", "wide"]
+    assert {"passes", "fuse", "first plan", "verify plan"} <= {*table["wide"]}
+    rows = [row for stages in table.values() for row in stages.values()]
+    assert all([*row] == [*scaling.COLUMNS] for row in rows)
+
+
+def test_what_grows_is_named() -> None:
+    def row(ratio: float, calls: float, us: float = 5.0) -> dict[str, float]:
+        return dict(zip(scaling.COLUMNS, (us, us * ratio, ratio, 1.0, calls, calls), strict=True))
+
+    table = {
+        "control": {"walk": row(1.3, 1.0)},
+        "chain": {"even": row(1.5, 1.1), "slow": row(1.6, 1.0), "many": row(1.0, 1.3)},
+        "wide": {"short": row(2.0, 2.0, 0.1)},
+    }
+    assert scaling.late(table) == ["chain: slow", "chain: many"]
+
+
+@pytest.mark.parametrize("name", ["blocks", "recurrence"])
+def test_calls_per_node_stay(name: str) -> None:
+    """Counts, not times: what is super-linear at these sizes is at any."""
+    make = scaling.PROGRAMS[name]
+    counts = []
+    for size in (16, 64):
+        nodes, calls = scaling.stages(make, size, calls=True)
+        counts.append({stage: number / nodes for stage, number in calls.items()})
+    few, many = counts
+    grown = {stage: many[stage] / few[stage] for stage in few if many[stage] > 2}
+    assert max(grown.values()) < 1.2, grown
