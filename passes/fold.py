@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from passes.base import Pass, Watch
+from staticgrad.building import within
 from staticgrad.errors import StaticgradError
 from staticgrad.ir.graph import Constant, Graph, Node, Symbolic
-from staticgrad.source import attribute_to
 from staticgrad.types.constant import ArrayData
 
 
@@ -67,7 +67,7 @@ def _computed(node: Node, args: tuple[Symbolic, ...]) -> tuple[Any, ...] | None:
     """The results as arrays of the inferred types; None where the op raises or a size is open."""
     arrays = [arg.node.op.data.array for arg in args if isinstance(arg.node.op, Constant)]
     try:
-        with attribute_to(node.origin), np.errstate(all="ignore"):
+        with within(node.origin), np.errstate(all="ignore"):
             found = node.op.reference(*arrays)
     except StaticgradError:
         return None

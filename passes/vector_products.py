@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
-from staticgrad.ir.graph import Graph, Node, Symbolic, building_order
+from staticgrad.building import within
+from staticgrad.ir.graph import Graph, Node, Symbolic
 from staticgrad.ops.arithmetic import Mul
 from staticgrad.ops.contract import MatMul
 from staticgrad.ops.movement import Reshape, swapaxes
 from staticgrad.ops.reduce import Sum
-from staticgrad.source import attribute_to
 
 
 def expand_vector_products(graph: Graph) -> Graph:
@@ -30,7 +30,7 @@ def expand_vector_products(graph: Graph) -> Graph:
         inner = args[0].shape[-2 if product.transpose_a else -1]
         if 1 not in (rows, columns, inner):
             return None
-        with attribute_to(node.origin), building_order(node.order):
+        with within(node.origin, node.order):
             left, right = args  # as [..., rows, inner] and [..., columns, inner]
             a = swapaxes(left, -1, -2) if product.transpose_a else left
             b = right if product.transpose_b else swapaxes(right, -1, -2)

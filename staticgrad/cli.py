@@ -18,10 +18,10 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import click
 
 import staticgrad as sg
+from staticgrad.building import capture
 from staticgrad.config import SPELLING, read_bytes
 from staticgrad.errors import ParseError, StaticgradError
 from staticgrad.records import dataclass
-from staticgrad.source import capture
 
 if TYPE_CHECKING:
     from staticgrad.demo import DemoReport, Progress

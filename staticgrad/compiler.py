@@ -25,6 +25,7 @@ from staticgrad.arguments import (
     read_sizes,
     unknown_size,
 )
+from staticgrad.building import capture
 from staticgrad.errors import (
     ArgumentError,
     BudgetInfeasible,
@@ -52,7 +53,6 @@ from staticgrad.plans import Plans
 from staticgrad.records import dataclass
 from staticgrad.runtime.executor import Executor, MakeTable, Memory
 from staticgrad.runtime.step import Program, Table
-from staticgrad.source import capture
 from staticgrad.stats import Counts, Stats
 
 try:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 
+from staticgrad.building import within
 from staticgrad.errors import ArgumentError
-from staticgrad.source import named_block
 
 
 def scope(name: str) -> AbstractContextManager[None]:
@@ -25,4 +25,4 @@ def scope(name: str) -> AbstractContextManager[None]:
         )
     if not name or not name.isprintable() or "[" in name or "]" in name:
         raise ArgumentError(f"scope takes a printable name without brackets, not {name!r}")
-    return named_block(name)
+    return within(scope=name)

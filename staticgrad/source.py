@@ -1,26 +1,17 @@
 """Where a value comes from: the line of the user's program that made it, and the named scope.
 
-``capture()`` is called for every node, so it only stores the code object and the instruction;
-file, line, columns and text are looked up when somebody asks. What a rewrite builds of nodes of
-several lines has them all (``merged``). A frame belongs to the user when its file lies outside
-staticgrad and passes, and outside the folders of installed packages and of the standard library. Of
-a program that has no such frame, the innermost installed one counts.
-This module knows nothing of graphs, nodes or errors.
+An ``Origin`` is made for every node, so it only stores the code object and the instruction; file,
+line, columns and text are looked up when somebody asks. What a rewrite builds of nodes of several
+lines has them all (``merged``). Which line is running is found in ``building.py``.
 """
 
 from __future__ import annotations
 
-import contextlib
-import copy
 import dataclasses
-import functools
 import linecache
-import os
 import re
-import sys
 from collections.abc import Iterable
-from contextvars import ContextVar
-from types import CodeType, FrameType
+from types import CodeType
 from typing import Final
 
 from staticgrad.records import dataclass
@@ -31,27 +22,6 @@ _NOTEBOOK_CELL: Final = re.compile(r"ipykernel_\d+[/\\]")
 _LISTED: Final = re.compile(r"(.*?:\d+(?: \[[^\[\]]*\])?)(?:, |\Z)", re.DOTALL)
 _WIDTH: Final = 100  # characters of a source line that a message shows
 _MOST_PLACES: Final = 4  # lines that what several nodes became is said to come from
-
-_ROOT: Final = __file__.rpartition(f"{os.sep}staticgrad{os.sep}")[0]
-_LIBRARY_FOLDERS: Final = tuple(
-    f"{_ROOT}{os.sep}{package}{separator}"
-    for package in ("staticgrad", "passes")
-    for separator in "/\\"
-)
-#: Standard modules that only carry a call (a context manager, ``replace``, ``copy``).
-_CARRIERS: Final = frozenset(
-    str(module.__file__) for module in (contextlib, functools, dataclasses, copy)
-)
-#: The standard library, and the scripts that start installed programs.
-_INSTALLED_FOLDERS: Final = (
-    os.path.dirname(os.__file__) + os.sep,  # noqa: PTH120  # pathlib is not loaded for this
-    os.path.join(sys.prefix, "Scripts" if os.name == "nt" else "bin", ""),  # noqa: PTH118
-)
-#: A folder of this name holds what was installed, wherever it stands.
-_INSTALLED: Final = re.compile(r"[/\\](?:site|dist)-packages[/\\]")
-
-#: File name of a code object -> whether its frames are passed over where the user has one.
-_is_library: Final[dict[str, bool]] = {}
 
 
 @dataclass(frozen=True)
@@ -316,113 +286,6 @@ def _one_line(text: str) -> SourceLine:
     if match is None:
         raise ValueError(f"not a source line: {text!r} (expected file:line)")
     return SourceLine(match["file"], int(match["line"]), scope=match["scope"] or "")
-
-
-#: (scope path, origin that overrides the frame walk)
-_state: Final[ContextVar[tuple[str, Location | None]]] = ContextVar(
-    "staticgrad_source", default=("", None)
-)
-
-
-def capture(skip: int = 0) -> Location:
-    """The user's line that is running now: the innermost frame outside the library.
-
-    Inside ``attribute_to(origin)`` it is that origin. ``skip`` counts frames, the caller's first,
-    that are known to be the library's; each one skipped saves a sixth of a microsecond.
-    """
-    scope_path, override = _state.get()
-    if override is not None:
-        return override
-    frame = sys._getframe(1 + skip)
-    try:
-        while _is_library[frame.f_code.co_filename]:
-            frame = frame.f_back  # type: ignore[assignment]  # None ends in the handler below
-    except (KeyError, AttributeError):  # a file not seen before, or no user frame at all
-        frame = user_frame()
-    return Origin((frame.f_code, frame.f_lasti, scope_path))
-
-
-def user_frame() -> FrameType:
-    """The innermost frame of the user's own files.
-
-    Where there is none, the innermost one of an installed package or of the standard library that
-    does not merely carry the call; else the outermost frame.
-    """
-    frame = sys._getframe(1)
-    installed = None
-    while _frame_is_library(frame):
-        if installed is None and _is_installed(frame.f_code.co_filename):
-            installed = frame
-        if frame.f_back is None:
-            return installed or frame
-        frame = frame.f_back
-    return frame
-
-
-def count_as_user(file: str) -> None:
-    """Let the frames of a file inside the package be user lines: for the programs it ships."""
-    _is_library[file] = False
-
-
-class _Within:
-    """A context manager that sets the capture state; it can be entered again, also nested."""
-
-    __slots__ = ("_name", "_origin", "_saved")
-
-    def __init__(self, name: str, origin: Location | None) -> None:
-        self._name = name
-        self._origin = origin
-        self._saved: list[tuple[str, Location | None]] = []
-
-    def __enter__(self) -> None:
-        state = _state.get()
-        self._saved.append(state)
-        path, override = state
-        if self._name:
-            _state.set((f"{path}/{self._name}" if path else self._name, override))
-        else:
-            _state.set((path, self._origin))
-
-    def __exit__(self, *_exc_info: object) -> None:
-        _state.set(self._saved.pop())
-
-
-def named_block(name: str) -> contextlib.AbstractContextManager[None]:
-    """What is built within belongs to the scope ``name`` inside the scopes around it."""
-    return _Within(name, None)
-
-
-def attribute_to(origin: Location) -> contextlib.AbstractContextManager[None]:
-    """Give everything built within the line of ``origin``: for gradients, rewrites and clones."""
-    return _Within("", origin)
-
-
-def _frame_is_library(frame: FrameType) -> bool:
-    file = frame.f_code.co_filename
-    known = _is_library.get(file)
-    if known is not None:
-        return known
-    if file == "<string>":  # a program of ``python -c``, or a method that dataclasses generated
-        return frame.f_code.co_qualname.startswith("__create_fn__.")
-    known = _is_library[file] = _file_is_library(file)
-    return known
-
-
-def _file_is_library(file: str) -> bool:
-    if file.startswith("<"):
-        return file.startswith(("<frozen ", "<staticgrad ", "<__array_function__ "))
-    return file.startswith((*_LIBRARY_FOLDERS, *_INSTALLED_FOLDERS)) or bool(
-        _INSTALLED.search(file)
-    )
-
-
-def _is_installed(file: str) -> bool:
-    """Whether a file that is passed over belongs to another package, which called staticgrad."""
-    if file.startswith(("<", *_LIBRARY_FOLDERS)) or file in _CARRIERS:
-        return False
-    numpy_file = getattr(sys.modules.get("numpy"), "__file__", None)
-    numpy_folder = (numpy_file or "").rpartition(os.sep)[0]
-    return not (numpy_folder and file.startswith(numpy_folder + os.sep))
 
 
 #: id(code) -> (the code, kept so that the id stays its own; its position table). Oldest out first.

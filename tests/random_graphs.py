@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 from hypothesis import strategies as st
 
-from staticgrad import source as lines
+from staticgrad.building import capture
 from staticgrad.ir.discovery import load_ops
 from staticgrad.ir.functional import FUNCTIONS, functions
 from staticgrad.ir.graph import Graph, Input, Node, Parameter, ParameterLeaf, Symbolic, constant
@@ -52,13 +52,13 @@ ROUGH_UNARY = {
 
 def input_value(name: str, tensor_type: TensorType) -> Symbolic:
     """A fresh input."""
-    return Symbolic(Node(Input(name, tensor_type), (), (tensor_type,), lines.capture()))
+    return Symbolic(Node(Input(name, tensor_type), (), (tensor_type,), capture()))
 
 
 def parameter_value(name: str, array: Any) -> Parameter:
     """A fresh parameter."""
     op = ParameterLeaf(ParameterStore(name, array))
-    return Parameter(Node(op, (), (op.infer(),), lines.capture()))
+    return Parameter(Node(op, (), (op.infer(),), capture()))
 
 
 @dataclass

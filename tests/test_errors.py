@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, strategies as st
 
-from staticgrad import errors, source
+from staticgrad import building, errors
 from staticgrad.errors import (
     CODES,
     AxisError,
@@ -97,7 +97,7 @@ def test_an_error_deep_in_the_library_names_the_users_line():
 
 
 def test_a_given_place_is_reported_instead_of_the_running_line():
-    made = source.capture()
+    made = building.capture()
     assert f"test_errors.py:{made.resolve().line}" in str(ShapeError("no", at=made))
     assert "\n  train.py:8" in str(ShapeError("no", at=SourceLine.from_text("train.py:8")))
 
@@ -175,7 +175,7 @@ def test_a_missing_name_is_not_quoted_as_a_key():
 
 @pytest.mark.parametrize("kind", ERRORS, ids=lambda c: c.__name__)
 def test_every_error_survives_pickling_and_copying(kind):
-    origin = source.capture()
+    origin = building.capture()
     error = kind("no", details=["d"], hint="h", related=[("x", "f32[]", origin)])
     error.add_note("a note")
     for twin in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
@@ -216,7 +216,7 @@ def test_a_warning_stands_at_the_users_line_and_has_a_code():
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         names["g"]()
-        line = source.capture().resolve().line - 1
+        line = building.capture().resolve().line - 1
     assert [(w.filename, w.lineno, w.category) for w in seen] == [
         (__file__, line, errors.LargeConstantWarning)
     ]

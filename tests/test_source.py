@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from staticgrad import source
+from staticgrad import building, source
 from staticgrad.errors import ArgumentError
 from staticgrad.scopes import scope
 from staticgrad.source import Location, Origin, SourceLine
@@ -28,7 +28,7 @@ _HERE = Path(__file__).name
 def run_as(file: str, text: str, **names: object) -> dict[str, object]:
     """Run ``text`` as the contents of ``file``; linecache knows it, as it does in a notebook."""
     linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
-    names["capture"] = source.capture
+    names["capture"] = building.capture
     exec(compile(text, file, "exec"), names)
     return names
 
@@ -49,11 +49,11 @@ def carets(location: Location) -> str:
 
 
 def test_the_line_and_the_exact_columns():
-    made = [0, source.capture(), 1][1]
+    made = [0, building.capture(), 1][1]
     line = made.resolve()
     assert line.file == __file__
-    assert line.text == "    made = [0, source.capture(), 1][1]"
-    assert carets(made) == "source.capture()"
+    assert line.text == "    made = [0, building.capture(), 1][1]"
+    assert carets(made) == "building.capture()"
     assert made.short == f"{_HERE}:{line.line}" == str(made) == str(line)
     assert line.function == "test_the_line_and_the_exact_columns"
 
@@ -108,7 +108,7 @@ def test_frames_of_installed_packages_are_passed_over(file):
 def test_an_installed_program_without_a_file_of_the_user_has_its_own_lines(tmp_path):
     folder = tmp_path / "site-packages"
     folder.mkdir()
-    (folder / "app.py").write_text("import staticgrad.source as s\n\nprint(s.capture().long)\n")
+    (folder / "app.py").write_text("import staticgrad.building as s\n\nprint(s.capture().long)\n")
     run = [sys.executable, "-m", "app"]
     paths = os.pathsep.join([str(folder), str(_PACKAGE.parent)])
     environment = {**os.environ, "PYTHONPATH": paths}
@@ -119,18 +119,18 @@ def test_an_installed_program_without_a_file_of_the_user_has_its_own_lines(tmp_p
 def test_without_any_other_frame_the_outermost_one_is_reported(monkeypatch):
     frame = sys._getframe()
     while frame is not None:
-        monkeypatch.setitem(source._is_library, frame.f_code.co_filename, True)
+        monkeypatch.setitem(building._is_library, frame.f_code.co_filename, True)
         outermost, frame = frame, frame.f_back
-    monkeypatch.setattr(source, "_is_installed", lambda file: False)
-    assert source.capture().resolve().file == outermost.f_code.co_filename
+    monkeypatch.setattr(building, "_is_installed", lambda file: False)
+    assert building.capture().resolve().file == outermost.f_code.co_filename
 
 
 def test_a_file_of_the_package_can_be_declared_a_program(monkeypatch):
     file = _PACKAGE / "not_a_demo.py"
-    monkeypatch.setitem(source._is_library, str(file), True)
+    monkeypatch.setitem(building._is_library, str(file), True)
     text = "def f(): return capture()"
     assert library(text, file)["f"]().short.startswith(_HERE)
-    source.count_as_user(str(file))
+    building.count_as_user(str(file))
     assert library(text, file)["f"]().short == "not_a_demo.py:1"
 
 
@@ -153,7 +153,7 @@ def test_notebooks_prompts_and_odd_names(file, shown):
 
 def test_a_program_without_source_text():
     program = (
-        "import staticgrad as sg, staticgrad.source as s\n"
+        "import staticgrad as sg, staticgrad.building as s\n"
         "with sg.scope('block'):\n"
         "    print(s.capture().long)"
     )
@@ -163,20 +163,20 @@ def test_a_program_without_source_text():
 
 
 def test_columns_count_characters_not_bytes():
-    größe, made = "größe", source.capture()
+    größe, made = "größe", building.capture()
     assert größe in made.resolve().text
-    assert carets(made) == "source.capture()"
+    assert carets(made) == "building.capture()"
 
 
 def test_a_call_over_several_lines_is_marked_on_its_first():
     made = [
-        source.capture(
+        building.capture(
             0
         )
     ][0]  # fmt: skip
     line = made.resolve()
     assert (line.line + 2, line.column, line.end_column) == (line.end_line, 8, 9)
-    assert carets(made) == "source.capture("
+    assert carets(made) == "building.capture("
 
 
 def test_a_long_line_is_cut_around_the_carets():
@@ -198,26 +198,26 @@ def test_carets_stand_under_their_text(parts, data):
 def test_scopes_nest_and_end():
     block = scope("block")
     with scope("encoder"), block:
-        made = source.capture()
+        made = building.capture()
         with block:
-            inner = source.capture()
+            inner = building.capture()
     assert made.scope == "encoder/block"
     assert inner.scope == "encoder/block/block"
     assert made.labelled == f"{made.short} [encoder/block]"
     assert made.long.splitlines()[0].endswith("[encoder/block]")
-    assert source.capture().scope == ""
+    assert building.capture().scope == ""
 
 
 def test_a_scope_ends_with_an_exception_and_stays_in_its_thread():
     seen = []
     with scope("outer"):
-        thread = threading.Thread(target=lambda: seen.append(source.capture().scope))
+        thread = threading.Thread(target=lambda: seen.append(building.capture().scope))
         thread.start()
         thread.join()
     assert seen == [""]
     with pytest.raises(ZeroDivisionError), scope("outer"):
         _ = 1 / 0
-    assert source.capture().scope == ""
+    assert building.capture().scope == ""
 
 
 @pytest.mark.parametrize("name", ["", "a\nb", "a]"])
@@ -233,17 +233,17 @@ def test_a_scope_needs_text():
 
 def test_what_is_built_on_behalf_of_a_line_has_that_line():
     with scope("layer"):
-        forward = source.capture()
-    with source.attribute_to(forward):
-        assert source.capture() is forward
+        forward = building.capture()
+    with building.within(forward):
+        assert building.capture() is forward
         with scope("inner"):
-            assert source.capture() is forward
-    assert source.capture() is not forward
+            assert building.capture() is forward
+    assert building.capture() is not forward
 
 
 def test_copies_and_pickles_are_resolved_lines():
     with scope("block"):
-        made = source.capture()
+        made = building.capture()
     line = made.resolve()
     assert isinstance(made, Origin)
     for twin in (pickle.loads(pickle.dumps(made)), copy.copy(made), copy.deepcopy([made])[0]):
@@ -254,11 +254,11 @@ def test_copies_and_pickles_are_resolved_lines():
 
 
 def test_origins_are_equal_when_the_instruction_and_scope_are():
-    first, second = (source.capture() for _ in range(2))
+    first, second = (building.capture() for _ in range(2))
     assert first == second
     assert hash(first) == hash(second)
     with scope("s"):
-        assert source.capture() != first
+        assert building.capture() != first
     text = "made = capture()"
     one, other = (run_as(file, text)["made"] for file in ("<cell 1>", "<cell 2>"))
     assert one[0] == other[0]  # Python calls the two code objects equal
@@ -297,7 +297,7 @@ def test_a_path_below_the_working_directory_is_shown_from_there(tmp_path, monkey
 
 
 def test_an_origin_is_small_and_shares_its_code():
-    made = source.capture()
+    made = building.capture()
     assert sys.getsizeof(made) <= 80
     assert isinstance(made[0], CodeType)
     assert made[0] is sys._getframe().f_code
@@ -310,9 +310,9 @@ def test_many_programs_resolve_through_a_bounded_table():
 
 
 def test_a_merged_origin_has_every_line_once_and_resolves_to_the_first_with_the_others():
-    first, again = (source.capture() for _ in range(2))
+    first, again = (building.capture() for _ in range(2))
     with scope("block"):
-        other = source.capture()
+        other = building.capture()
     both = source.merged([first, other, again])
     assert source.merged([first, again]) is first
     assert both.places == (first, other)
@@ -326,8 +326,8 @@ def test_a_merged_origin_has_every_line_once_and_resolves_to_the_first_with_the_
     assert both.long == line.long == f"{first.long}\nalso from {other.labelled}"
     for twin in (pickle.loads(pickle.dumps(both)), copy.copy(both), copy.deepcopy([both])[0]):
         assert twin == line
-    with source.attribute_to(both):
-        assert source.capture() is both
+    with building.within(both):
+        assert building.capture() is both
 
 
 def test_several_lines_read_back_from_text():
@@ -340,3 +340,27 @@ def test_several_lines_read_back_from_text():
     assert SourceLine.from_text("a:1,  b.py:2") == SourceLine("a:1,  b.py", 2)  # one odd name
     with pytest.raises(ValueError, match="expected file:line"):
         SourceLine.from_text("train.py:8, and a remark")
+
+
+def test_one_context_holds_scope_line_order_and_guards():
+    """What is not given stays as it is outside, and all of it ends with the block."""
+    line = SourceLine("model.py", 3)
+    guards: list[object] = []
+    assert building.current() == building.Building()
+    with building.within(scope="encoder"), building.within(line, order=2):
+        with building.within(guards=guards):
+            assert building.current() == ("encoder", line, 2, guards)
+            assert building.here() == (line, 2)
+        with building.within(scope="block", order=3):
+            assert building.current() == ("encoder/block", line, 3, None)
+        assert building.current() == ("encoder", line, 2, None)
+    assert building.current() == building.Building()
+
+
+def test_another_thread_builds_in_a_context_of_its_own():
+    seen = []
+    with building.within(scope="encoder", order=1):
+        thread = threading.Thread(target=lambda: seen.append(building.current()))
+        thread.start()
+        thread.join()
+    assert seen == [building.Building()]

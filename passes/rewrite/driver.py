@@ -22,6 +22,7 @@ import numpy as np
 from passes.rewrite.matching import Index, Match, matches, repeats_first
 from passes.rewrite.rule import Rule
 from passes.rewrite.terms import Term, filled
+from staticgrad.building import within
 from staticgrad.errors import PipelineError, StaticgradError
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.ir.functional import functions
@@ -31,13 +32,12 @@ from staticgrad.ir.graph import (
     Node,
     Symbolic,
     ancestors,
-    building_order,
     constant,
     reads_any,
     rebuild,
 )
 from staticgrad.records import dataclass
-from staticgrad.source import Location, attribute_to, merged
+from staticgrad.source import Location, merged
 from staticgrad.types.tensor import TensorType
 
 #: Rewrites for one node of the input, all that follows from it included, before a cycle is assumed.
@@ -323,7 +323,7 @@ def _origin(rule: Rule, match: Match) -> Location:
 def _replacement(rule: Rule, match: Match, origin: Location) -> Symbolic | None:
     """What the rule puts in the place of the match, of the same type; None: it does not apply."""
     try:
-        with attribute_to(origin), building_order(match.root.node.order):
+        with within(origin, match.root.node.order):
             right = rule.replacement
             built = filled(right, match) if isinstance(right, Term | float | int) else right(match)
             if built is None:

@@ -23,12 +23,12 @@ import numpy as np
 
 from staticgrad.analysis.binding import Feeds, bind_feeds, bind_sizes, concrete_shape
 from staticgrad.analysis.users import last_uses
+from staticgrad.building import within
 from staticgrad.errors import ArgumentError, IndexOutOfRange, OpDefinitionError, OutOfMemory
 from staticgrad.errors.wording import Related, shown
 from staticgrad.ir.calls import public
 from staticgrad.ir.graph import Graph, Input, Node, ParameterLeaf, Symbolic
 from staticgrad.ir.op import Array, Op
-from staticgrad.source import attribute_to
 from staticgrad.types import dim as dims
 from staticgrad.types.constant import ArrayData
 from staticgrad.types.dim import Dim
@@ -140,7 +140,7 @@ class _Run:
         if self.wide and node.op.keeps_dtype:
             types = (arg.type for arg in node.args)
             args = [a.astype(t.dtype.numpy, copy=False) for a, t in zip(args, types, strict=True)]
-        with attribute_to(node.origin):
+        with within(node.origin):
             try:
                 if any(self.nbytes(declared) > sys.maxsize for declared in node.types):
                     raise MemoryError  # NumPy has other words for it

@@ -25,14 +25,14 @@ from staticgrad.autodiff.structure import (
     mapped,
     paired,
 )
+from staticgrad.building import within
 from staticgrad.errors import DisconnectedError, GradientError, OpDefinitionError
 from staticgrad.errors.wording import shown
 from staticgrad.ir.calls import public
 from staticgrad.ir.functional import functions
-from staticgrad.ir.graph import Node, Symbolic, building_order
+from staticgrad.ir.graph import Node, Symbolic
 from staticgrad.ir.value import Value
 from staticgrad.ops.cotangent import check_share, resolve, zeros_like_type
-from staticgrad.source import attribute_to
 
 _GIVES = "jvp gives a tangent {} for a result {}"
 
@@ -92,7 +92,7 @@ def jvp(y: Any, x: Any, tangent: Any, allow_disconnected: bool = False) -> Any:
         raise GradientError("there is nothing to differentiate: no value is given")
     given = list(paired(x, tangent, "tangent"))
     cone = cone_between(outputs, moved)
-    with building_order(cone.order + 1):
+    with within(order=cone.order + 1):
         directions = [(value, fitted(value, direction, "tangent")) for value, direction in given]
         formulas = stable_formulas(cone, outputs, moved)
         pushes = [_pushed_along(formula, directions) for formula in formulas]
@@ -112,7 +112,7 @@ def _pushed_along(formula: Formula, directions: Sequence[tuple[Symbolic, Any]]) 
     push = _Push(formula.cone)
     for value, direction in directions:
         if value.key in formula.targets:
-            with attribute_to(value.node.origin):
+            with within(value.node.origin):
                 push.add(formula.targets[value.key].key, direction)
     push.run()
     return push
@@ -160,7 +160,7 @@ class _Push:
             tangents = [self.tangents.get(arg.key) for arg in node.args]
             if all(tangent is None for tangent in tangents):
                 continue
-            with attribute_to(node.origin):
+            with within(node.origin):
                 results = _pushed(node, tangents)
                 if all(found is None for found in results):
                     self.blocked.update((arg.key, node) for arg in node.args)

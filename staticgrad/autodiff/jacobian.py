@@ -22,13 +22,13 @@ from staticgrad.autodiff.structure import (
     mapped,
     not_a_value,
 )
+from staticgrad.building import within
 from staticgrad.errors import ArgumentError, DisconnectedError, GradientError
 from staticgrad.ir.calls import public
 from staticgrad.ir.functional import functions
-from staticgrad.ir.graph import Symbolic, building_order
+from staticgrad.ir.graph import Symbolic
 from staticgrad.ir.value import Value
 from staticgrad.ops.cotangent import zeros_like_type
-from staticgrad.source import attribute_to
 
 _LINEAR: Final = (
     "the gradient of what is linear in a value does not depend on it\n"
@@ -182,7 +182,7 @@ def _matrix(y: Symbolic, x: Symbolic, mode: str | None, allow_disconnected: bool
     if count > MOST_PRODUCTS:
         raise _too_many(y, x, along)
     shape = (*y.shape, *x.shape)
-    with building_order(max(y.node.order, x.node.order) + 1), attribute_to(y.node.origin):
+    with within(y.node.origin, max(y.node.order, x.node.order) + 1):
         if not count:
             return zeros_like_type((y if forward else x).type.with_shape(shape))
         seeds = [_unit(along, int(count), position) for position in range(int(count))]
@@ -192,7 +192,7 @@ def _matrix(y: Symbolic, x: Symbolic, mode: str | None, allow_disconnected: bool
         else (lambda seed: grad(y, x, seed, allow_disconnected))
     )
     products = [product(seed) for seed in seeds]
-    with building_order(products[0].node.order), attribute_to(y.node.origin):  # type: ignore[attr-defined]
+    with within(y.node.origin, products[0].node.order):  # type: ignore[attr-defined]
         stacked = functions.stack(products, axis=y.ndim if forward else 0)
         return functions.reshape(stacked, shape)
 

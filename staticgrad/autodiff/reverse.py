@@ -27,10 +27,11 @@ from staticgrad.autodiff.structure import (
     not_a_value,
     paired,
 )
+from staticgrad.building import within
 from staticgrad.errors import GradientError, OpDefinitionError
 from staticgrad.ir.calls import public
 from staticgrad.ir.functional import functions
-from staticgrad.ir.graph import Node, Symbolic, building_order
+from staticgrad.ir.graph import Node, Symbolic
 from staticgrad.ir.value import Value
 from staticgrad.kept import collection_paused
 from staticgrad.ops.cotangent import (
@@ -41,7 +42,6 @@ from staticgrad.ops.cotangent import (
     shares_of as rule_shares,
     zeros_like_type,
 )
-from staticgrad.source import attribute_to
 from staticgrad.types.dim import Size, equal
 
 
@@ -190,7 +190,7 @@ def _differentiated(
         raise GradientError("there is nothing to differentiate: no value is given")
     targets = [value for value in wanted if value.dtype.is_float]
     cone = cone_between(outputs, targets)
-    with building_order(cone.order + 1):
+    with within(order=cone.order + 1):
         seeds = [fitted(y, ct, role) for y, ct in given]
         found: dict[ValueKey, Any] = {}
         for formula in stable_formulas(cone, outputs, targets):
@@ -247,7 +247,7 @@ class _Sweep:
             cotangents = [self.pending.pop((node, i), None) for i in range(len(node.types))]
             if all(ct is None for ct in cotangents):
                 continue
-            with attribute_to(node.origin):
+            with within(node.origin):
                 for index, ct in enumerate(cotangents):
                     if ct is not None and (node, index) in self.wanted:
                         # The mask itself goes on: no gradient depends on who else is asked for.
@@ -277,7 +277,7 @@ class _Sweep:
 
 def shares_of(node: Node, cotangents: Sequence[Any], wanted: tuple[bool, ...]) -> tuple[Any, ...]:
     """One cotangent or None per operand, by the op's rule, given those of the results (or None)."""
-    with attribute_to(node.origin):
+    with within(node.origin):
         return rule_shares(node.op, cotangents, node.values, node.args, wanted)
 
 
@@ -310,7 +310,7 @@ def or_zeros(found: Value | None, value: Symbolic) -> Value:
     """``found``, or zeros of the type of ``value`` where there is none."""
     if found is not None:
         return found
-    with attribute_to(value.node.origin):
+    with within(value.node.origin):
         return zeros_like_type(value.type)
 
 

@@ -12,11 +12,11 @@ from typing import Any, TypeVar
 import numpy as np
 
 from staticgrad.autodiff.cone import named
+from staticgrad.building import within
 from staticgrad.errors import GradientError, StaticgradError
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.ir.graph import Symbolic, constant
 from staticgrad.ir.value import Value
-from staticgrad.source import attribute_to
 from staticgrad.types.arrays import array_of
 
 Key = TypeVar("Key")
@@ -147,7 +147,7 @@ def _constant(value: Symbolic, given: Any, role: str) -> Symbolic:
         raise GradientError(
             f"the {role} is {shown(given)}, not a value or array of type {value.type}"
         )
-    with attribute_to(value.node.origin):
+    with within(value.node.origin):
         return constant(array, value.dtype)
 
 

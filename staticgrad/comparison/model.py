@@ -19,10 +19,11 @@ import numpy as np
 import numpy.typing as npt
 
 import staticgrad as sg
+from staticgrad.building import capture
 from staticgrad.errors import ArgumentError, ProgramError, ShapeError, StaticgradError
 from staticgrad.optim import Optimizer
 from staticgrad.records import dataclass
-from staticgrad.source import Location, Origin, capture
+from staticgrad.source import Location, Origin
 
 Array = npt.NDArray[Any]
 Values = Mapping[str, Any]

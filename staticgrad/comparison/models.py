@@ -13,9 +13,9 @@ from typing import Any, Final
 import numpy as np
 
 import staticgrad as sg
+from staticgrad.building import count_as_user
 from staticgrad.comparison.model import Array, Model, Values
 from staticgrad.errors import MissingPackageError
-from staticgrad.source import count_as_user
 
 count_as_user(__file__)
 

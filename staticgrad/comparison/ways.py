@@ -15,12 +15,12 @@ import numpy as np
 
 import staticgrad as sg
 from staticgrad import optim
+from staticgrad.building import within
 from staticgrad.comparison.model import BATCH, Array, Batch, Model
 from staticgrad.eager import Generator, Tensor, no_grad
 from staticgrad.errors import ArgumentError, GradientError
 from staticgrad.ir.graph import Symbolic
 from staticgrad.ir.plan import Plan
-from staticgrad.source import attribute_to
 
 _SEED: Final = 0  # of the random numbers that a loss draws
 
@@ -193,7 +193,7 @@ def training_graph(model: Model) -> sg.Graph:
     """
     sample = model.draw(model.batch_size, np.random.default_rng(0))
     shapes = model.input_shapes(sample)
-    with attribute_to(model.origin):
+    with within(model.origin):
         inputs = {name: sg.input(name, shapes[name], a.dtype) for name, a in sample.items()}
         parameters = {name: sg.parameter(name, a) for name, a in model.parameters.items()}
         random = sg.random.Generator(_SEED)
@@ -203,7 +203,7 @@ def training_graph(model: Model) -> sg.Graph:
             f"the loss of {model.name!r} gives {type(loss).__name__} on symbolic values",
             hint="write it with sg functions and operators", at=model.origin,
         )  # fmt: skip
-    with attribute_to(model.origin):
+    with within(model.origin):
         used = {p.name for p in sg.Graph(loss).parameters}
         for name in parameters:
             if name not in used:

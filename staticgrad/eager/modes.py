@@ -20,7 +20,7 @@ from contextlib import ContextDecorator
 from typing import Any, ClassVar, Final, Self
 from weakref import ref
 
-from staticgrad import source
+from staticgrad.building import capture
 from staticgrad.errors import TapeError
 from staticgrad.ir.calls import public
 
@@ -100,7 +100,7 @@ class Seal:
     """
 
     def __init__(self, operands: Sequence[Any], outs: Sequence[Any]) -> None:
-        self.origin = source.capture()
+        self.origin = capture()
         self.operands = [(tensor, _checksum(tensor)) for tensor in operands]
         self.outs = [(ref(out), _checksum(out)) for out in outs]
 

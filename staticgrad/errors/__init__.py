@@ -16,9 +16,10 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import ClassVar, Self
 
+from staticgrad.building import capture, user_frame
 from staticgrad.errors.codes import CODES as CODES
 from staticgrad.errors.wording import Related as Related, message
-from staticgrad.source import Location, SourceLine, capture, user_frame
+from staticgrad.source import Location, SourceLine
 
 
 class StaticgradError(Exception):

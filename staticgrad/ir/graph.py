@@ -9,11 +9,10 @@ updates. Nothing here knows a concrete op beyond the three of ``leaves``.
 from __future__ import annotations
 
 import itertools
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
-from staticgrad import source
+from staticgrad.building import here
 from staticgrad.errors import (
     LargeConstantWarning,
     OpDefinitionError,
@@ -36,6 +35,7 @@ from staticgrad.ir.op import (
 from staticgrad.ir.roots import check_names, check_roots, guards_of, read_outputs, read_updates
 from staticgrad.ir.value import Value
 from staticgrad.kept import collection_paused
+from staticgrad.source import Location
 from staticgrad.storage.parameter import ParameterStore, ParameterValue
 from staticgrad.types.constant import ArrayData
 from staticgrad.types.dim import Guard, Named, named_sizes
@@ -65,7 +65,7 @@ class Node:
         op: Op,
         args: tuple[Symbolic, ...],
         types: tuple[TensorType, ...],
-        origin: source.Location,
+        origin: Location,
         order: int = 0,
     ) -> None:
         self.op, self.args, self.types = op, args, types
@@ -118,28 +118,6 @@ def new_mark() -> int:
     return 1 << next(_marks)
 
 
-class _Building(threading.local):
-    order = 0
-
-
-_building = _Building()
-
-
-class building_order:  # noqa: N801 - a context manager, used as a function
-    """Nodes built inside the block belong to derivative order ``order``."""
-
-    __slots__ = ("_before", "_order")
-
-    def __init__(self, order: int) -> None:
-        self._order = order
-
-    def __enter__(self) -> None:
-        self._before, _building.order = _building.order, self._order
-
-    def __exit__(self, *_exc_info: object) -> None:
-        _building.order = self._before
-
-
 class Symbolic(NoNumbers, Value):
     """A value of a graph under construction: result ``index`` of ``node``."""
 
@@ -167,11 +145,11 @@ class Symbolic(NoNumbers, Value):
         except StaticgradError as error:
             raise error.with_related([_describe(arg, i) for i, arg in enumerate(args)]) from None
         if isinstance(inferred, TensorType):
-            node = Node(op, args, (inferred,), source.capture(skip=2), _building.order)
+            node = Node(op, args, (inferred,), *here(skip=2))
             node.verified = True
             return Symbolic(node)
         _check_types(op, inferred)
-        node = Node(op, args, inferred, source.capture(skip=2), _building.order)
+        node = Node(op, args, inferred, *here(skip=2))
         node.verified = bool(inferred)
         return node.values
 
@@ -252,7 +230,7 @@ def constant(data: object, dtype: DType | None = None) -> Symbolic:
             f"{op.data.type}, {op.data.array.nbytes / 1e6:.1f} MB, is copied into the graph as a"
             " constant: an input or a parameter is not",
         )
-    return Symbolic(Node(op, (), (op.data.type,), source.capture(skip=1), _building.order))
+    return Symbolic(Node(op, (), (op.data.type,), *here(skip=1)))
 
 
 # -- graphs ---------------------------------------------------------------------------------------
@@ -441,7 +419,7 @@ class Graph:
         return pickle_graph(self)
 
 
-def rebuild(node: Node, args: tuple[Symbolic, ...], origin: source.Location | None = None) -> Node:
+def rebuild(node: Node, args: tuple[Symbolic, ...], origin: Location | None = None) -> Node:
     """The same op over other operands, at the same line where no ``origin`` is given."""
     for new, old in zip(args, node.args, strict=True):
         one, two = new.node.types[new.index], old.node.types[old.index]

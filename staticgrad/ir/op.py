@@ -33,7 +33,7 @@ Array = npt.NDArray[Any]
 _REGISTRY: dict[str, type[Op]] = {}
 
 
-class _Frozen:
+class _Immutable:
     """Refuses assignment, whatever the attribute."""
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
@@ -45,7 +45,7 @@ class _Frozen:
 
 @dataclass_transform(frozen_default=True)
 @dataclass(frozen=True, eq=False, repr=False)
-class Op(_Frozen):
+class Op(_Immutable):
     """What is computed, with its attributes. Subclasses are frozen dataclasses by themselves.
 
     Class attributes:

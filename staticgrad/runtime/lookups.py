@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from staticgrad.building import capture
 from staticgrad.errors import IndexOutOfRange
 from staticgrad.errors.wording import Related
 from staticgrad.ir.expr import Access, postorder
@@ -9,7 +10,7 @@ from staticgrad.ir.kernel_stages import Check, statements
 from staticgrad.ir.plan import PlannedStep
 from staticgrad.ir.schedule import KernelStep, Schedule
 from staticgrad.ops.indexing import out_of_range
-from staticgrad.source import Location, capture
+from staticgrad.source import Location
 
 
 def index_failure(

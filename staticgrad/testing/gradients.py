@@ -17,13 +17,13 @@ import numpy.typing as npt
 from staticgrad.analysis.evaluate import evaluate
 from staticgrad.autodiff.forward import jvp
 from staticgrad.autodiff.reverse import grad
+from staticgrad.building import capture
 from staticgrad.errors import ArgumentError, CheckError
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Graph, Input, Node, Symbolic
 from staticgrad.ir.op import Array
 from staticgrad.ir.value import Value
 from staticgrad.records import dataclass
-from staticgrad.source import capture
 from staticgrad.testing.graphs import array_text
 from staticgrad.types.dtype import F64, as_dtype
 from staticgrad.types.tensor import TensorType

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from staticgrad.analysis.evaluate import evaluate, same_bytes
 from staticgrad.analysis.interpret import interpret
 from staticgrad.autodiff.reverse import grad
+from staticgrad.building import capture
 from staticgrad.compiler import Compiled, compile as compile_graph
 from staticgrad.errors import ArgumentError, CheckError, StaticgradError
 from staticgrad.errors.wording import kind_of
@@ -31,7 +32,6 @@ from staticgrad.ir.op import Array, Op, registered_ops
 from staticgrad.ir.parser import parse
 from staticgrad.ir.printer import same_graph
 from staticgrad.records import dataclass
-from staticgrad.source import capture
 from staticgrad.testing.gradients import check_gradients
 from staticgrad.testing.graphs import array_text
 from staticgrad.testing.slopes import is_smooth, kinks

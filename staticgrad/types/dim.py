@@ -15,13 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import field
 from functools import lru_cache
 from math import gcd, inf
 from operator import index
 from typing import Final
 
+from staticgrad.building import current, within
 from staticgrad.errors.sizes import UnknownNumber, check_size, over_sizes
 from staticgrad.records import dataclass
 from staticgrad.types.dtype import ALL_DTYPES
@@ -446,18 +446,12 @@ class Guard:
         return left == right if self.relation == "==" else left >= right
 
 
-_COLLECTOR: ContextVar[list[Guard] | None] = ContextVar("guards", default=None)
-
-
 @contextmanager
 def collecting_guards() -> Iterator[list[Guard]]:
     """Collect the guards that shape inference needs inside the block."""
     guards: list[Guard] = []
-    token = _COLLECTOR.set(guards)
-    try:
+    with within(guards=guards):
         yield guards
-    finally:
-        _COLLECTOR.reset(token)
 
 
 def equal(left: Size, right: Size, text: str) -> bool:
@@ -492,6 +486,6 @@ def at_least(left: Size, right: Size, text: str) -> bool:
 
 
 def _note(guard: Guard) -> None:
-    collector = _COLLECTOR.get()
-    if collector is not None and guard not in collector:
-        collector.append(guard)
+    guards = current().guards
+    if guards is not None and guard not in guards:
+        guards.append(guard)

@@ -9,8 +9,8 @@ import numpy as np
 
 import staticgrad as sg
 from staticgrad.analysis.evaluate import same_bytes
+from staticgrad.building import capture
 from staticgrad.ir.graph import Graph, Input, Node, Symbolic
-from staticgrad.source import capture
 from staticgrad.types.dtype import as_dtype
 from staticgrad.types.tensor import TensorType
 

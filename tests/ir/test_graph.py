@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
+from staticgrad.building import within
 from staticgrad.errors import GraphError, NameConflictError, RankError, SymbolicValueError
-from staticgrad.ir.graph import Graph, Node, Symbolic, ancestors, building_order, constant
+from staticgrad.ir.graph import Graph, Node, Symbolic, ancestors, constant
 from staticgrad.ir.verify import verify_graph
 from staticgrad.types.dim import dim
 from staticgrad.types.dtype import F32, F64
@@ -92,9 +93,9 @@ def test_sizes_and_guards_come_from_the_types() -> None:
 
 def test_derivative_orders_nest() -> None:
     x = input_value("x", VECTOR)
-    with building_order(1):
+    with within(order=1):
         y = np.tanh(x)
-        with building_order(2):
+        with within(order=2):
             z = np.tanh(y)
         w = np.tanh(z)
     assert [v.node.order for v in (y, z, w, np.tanh(w))] == [1, 2, 1, 0]
@@ -142,7 +143,7 @@ def test_no_change_is_the_same_object() -> None:
 def test_replacing_rebuilds_what_depends_on_it() -> None:
     x, w = input_value("x", VECTOR), parameter_value("w", np.ones(3, "float32"))
     kept, old = np.sin(x), np.tanh(x)
-    with building_order(1):
+    with within(order=1):
         user = old * w
     graph = Graph({"kept": kept, "user": user}, {w: user})
 

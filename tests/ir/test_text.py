@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
+from staticgrad.building import within
 from staticgrad.errors import ArgumentError, OpDefinitionError, ParseError
-from staticgrad.ir.graph import Graph, Symbolic, building_order, constant
+from staticgrad.ir.graph import Graph, Symbolic, constant
 from staticgrad.ir.op import op_class
 from staticgrad.ir.parser import parse
 from staticgrad.ir.printer import first_difference, graph_constants, print_graph, same_graph
@@ -126,7 +127,7 @@ def test_unused_inputs_dead_nodes_and_leaf_outputs_survive() -> None:
 
 def test_orders_lines_and_scopes_survive() -> None:
     x = vector()
-    with scope("block3"), scope("attention"), building_order(2):
+    with scope("block3"), scope("attention"), within(order=2):
         y = np.tanh(x)
     line = y.node.origin.short
     graph = Graph(y)

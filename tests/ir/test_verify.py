@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 
+from staticgrad.building import within
 from staticgrad.errors import VerifyError
-from staticgrad.ir.graph import Graph, Node, Symbolic, building_order
+from staticgrad.ir.graph import Graph, Node, Symbolic
 from staticgrad.ir.verify import verify_graph
 from staticgrad.types.dim import dim
 from staticgrad.types.dtype import F32, F64
@@ -149,11 +150,11 @@ def test_names_and_sizes() -> None:
 
 def test_orders() -> None:
     x = input_value("x", VECTOR)
-    with building_order(-1):
+    with within(order=-1):
         y = np.tanh(x)
     with pytest.raises(VerifyError, match="-1 is no derivative order"):
         verify_graph(graph_of(x.node, y.node))
-    with building_order(2):
+    with within(order=2):
         y = np.tanh(x)
     verify_graph(Graph(np.sin(y)))  # a later node may be of a lower order
 

@@ -12,7 +12,7 @@ import pytest
 
 import staticgrad as sg
 from passes.pipelines import pipeline
-from staticgrad import lints as package, source
+from staticgrad import building, lints as package
 from staticgrad.errors import ArgumentError, OpDefinitionError
 from staticgrad.ir.graph import Graph
 from staticgrad.lints import LINTS, Lint, lint
@@ -25,7 +25,7 @@ EXAMPLES = sorted(Path(__file__).parents[2].joinpath("examples").glob("*.py"))
 def _examples_are_user_code(monkeypatch):
     """The examples stand in the package; here their lines are those of a user."""
     for file in Path(str(package.__file__)).parent.glob("*.py"):
-        monkeypatch.setitem(source._is_library, str(file), False)
+        monkeypatch.setitem(building._is_library, str(file), False)
 
 
 def program(build):

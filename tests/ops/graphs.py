@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from staticgrad.analysis.evaluate import evaluate
+from staticgrad.building import capture
 from staticgrad.ir.functional import FUNCTIONS
 from staticgrad.ir.graph import Graph, Input, Node, Symbolic, ancestors
-from staticgrad.source import capture
 from staticgrad.types.dtype import F64, DType
 from staticgrad.types.tensor import Shape, TensorType
 

@@ -8,7 +8,7 @@ import pytest
 import staticgrad as sg
 from passes.cse import CommonSubexpressions
 from staticgrad.analysis.evaluate import same_bytes
-from staticgrad.ir.graph import building_order
+from staticgrad.building import within
 from staticgrad.ir.op import Op
 from staticgrad.ir.verify import verify_graph
 from tests.chains import sum_chain
@@ -114,7 +114,7 @@ def test_inputs_and_parameters_never_merge():
 def both_sides():
     x = scalar("x")
     forward = np.tanh(x)
-    with building_order(1):
+    with within(order=1):
         backward = np.tanh(x)
         again = np.tanh(x)
     return sg.Graph({"y": forward, "dy": backward * again})

@@ -8,8 +8,9 @@ import pytest
 import staticgrad as sg
 from passes.dce import DeadNodes
 from passes.fold import Fold
+from staticgrad.building import within
 from staticgrad.errors import IndexOutOfRange
-from staticgrad.ir.graph import Constant, building_order
+from staticgrad.ir.graph import Constant
 from staticgrad.ir.op import Op
 from staticgrad.ir.verify import verify_graph
 from staticgrad.types.tensor import TensorType
@@ -71,7 +72,7 @@ def test_a_subgraph_of_constants_becomes_one():
 
 
 def test_the_constant_stands_where_the_node_stood():
-    with building_order(2):
+    with within(order=2):
         y = sg.constant(2.0) * 3.0  # the folded line
     after = Fold()(sg.Graph({"y": y}))
     node = after["y"].node
