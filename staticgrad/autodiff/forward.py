@@ -214,8 +214,8 @@ def _transposed(node: Node, tangents: Sequence[Any]) -> tuple[Any, ...]:
     reads the stand-ins but a rule that is not linear on paper, hence they are zeros.
     """
     stand_ins = [zeros_like_type(t) if t.dtype.is_float else None for t in node.types]
-    wanted = tuple(tangent is not None for tangent in tangents)
-    shares = shares_of(node, stand_ins, wanted)
+    needed = tuple(tangent is not None for tangent in tangents)
+    shares = shares_of(node, stand_ins, needed)
     given: list[tuple[Any, Any]] = [
         (resolve(fitting(share, arg, node)), tangent)
         for share, arg, tangent in zip(shares, node.args, tangents, strict=True)

@@ -3,8 +3,8 @@
 Walks from the outputs back to what they are differentiated by, each node once, users before
 producers, and asks each op for its VJP. The new nodes are ordinary: they carry the forward node's
 line, their ``order`` is one above what was differentiated, and they can be differentiated again.
-This file knows no op; the arithmetic of cotangents is in ``ops.cotangent``, and what is
-differentiated, where that is not what was written, in ``formulas``.
+The walk is that of ``ops/sweep.py``; which formula is differentiated, where that is not the one
+that was written, is in ``formulas.py``.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from staticgrad.ir.value import Value
 from staticgrad.kept import collection_paused
 from staticgrad.ops.cotangent import (
     ZERO,
-    add_cotangents,
     resolve,
     rule_name,
     shares_of as rule_shares,
     zeros_like_type,
 )
+from staticgrad.ops.sweep import Sweep
 from staticgrad.types.dim import Size, equal
 
 
@@ -194,7 +194,7 @@ def _differentiated(
         seeds = [fitted(y, ct, role) for y, ct in given]
         found: dict[ValueKey, Any] = {}
         for formula in stable_formulas(cone, outputs, targets):
-            sweep = _Sweep(formula.cone, {target.key for target in formula.targets.values()})
+            sweep = _GraphSweep(formula.cone, {target.key for target in formula.targets.values()})
             own = sweep.run(zip(formula.outputs, seeds, strict=True))
             found |= {key: own.get(target.key) for key, target in formula.targets.items()}
         missing = [value for value in wanted if found.get(value.key) is None]
@@ -213,11 +213,11 @@ def _check_paths(
     Raises:
         DisconnectedError: with the line at which the path dies.
     """
-    sweep = _Sweep(cone, {value.key for value in missing})
+    sweep = _GraphSweep(cone, {value.key for value in missing})
     found = sweep.run(given)
     for value in missing:
         if found.get(value.key) is None:
-            raise disconnected(given[-1][0], value, sweep.blocked)
+            raise disconnected(given[-1][0], value, sweep.ends)
 
 
 def pulled_back(
@@ -225,54 +225,60 @@ def pulled_back(
 ) -> list[Symbolic | None]:
     """The cotangent of each target (None: no path), given outputs with theirs; the order stays."""
     cone = cone_between([y for y, _ in given], targets)
-    found = _Sweep(cone, {target.key for target in targets}).run(given)
+    found = _GraphSweep(cone, {target.key for target in targets}).run(given)
     return [found.get(target.key) for target in targets]
 
 
-class _Sweep:
-    """One walk backwards: pending cotangents by value, and what came of the wanted ones."""
+class _GraphSweep(Sweep[Node, ValueKey]):
+    """The walk back over a cone, and what came of the values that are asked for."""
 
-    def __init__(self, cone: Cone, wanted: set[ValueKey]) -> None:
-        self.cone, self.wanted = cone, wanted
-        self.pending: dict[ValueKey, Any] = {}
-        self.blocked: set[tuple[ValueKey, Node]] = set()
+    def __init__(self, cone: Cone, asked: set[ValueKey]) -> None:
+        super().__init__()
+        self.cone, self.asked = cone, asked
+        self.ends: set[tuple[ValueKey, Node]] = set()
 
     def run(self, given: Iterable[tuple[Symbolic, Symbolic]]) -> dict[ValueKey, Any]:
-        """The cotangent of every wanted value that a path leads to, given those of outputs."""
-        found: dict[ValueKey, Any] = {}
-        for y, seed in given:
-            if y.key in self.cone.active:
-                self.add(y.key, seed)
-        for node in reversed(self.cone.nodes):
-            cotangents = [self.pending.pop((node, i), None) for i in range(len(node.types))]
-            if all(ct is None for ct in cotangents):
-                continue
-            with within(node.origin):
-                for index, ct in enumerate(cotangents):
-                    if ct is not None and (node, index) in self.wanted:
-                        # The mask itself goes on: no gradient depends on who else is asked for.
-                        found[node, index] = resolve(ct)
-                self.hand_back(node, cotangents)
-        return found
+        """The cotangent of every value asked for that a path leads to, given those of outputs."""
+        seeds = ((y.key, seed) for y, seed in given if y.key in self.cone.active)
+        self.through(seeds, reversed(self.cone.nodes))
+        return self.found
 
-    def hand_back(self, node: Node, cotangents: list[Any]) -> None:
-        """Give the operands of ``node`` their share."""
-        wanted = tuple(arg.key in self.cone.active for arg in node.args)
-        if not any(wanted):
-            return
-        shares = shares_of(node, cotangents, wanted)
-        for arg, share, want in zip(node.args, shares, wanted, strict=True):
-            if not want:
-                continue
-            if share is None:
-                self.blocked.add((arg.key, node))
-                continue
-            self.add(arg.key, fitting(share, arg, node))
+    def visit(self, node: Node) -> None:
+        """What is built for a node is on its line."""
+        with within(node.origin):
+            super().visit(node)
 
-    def add(self, key: ValueKey, share: Any) -> None:
-        """Add to the cotangent of a value; shares come in a fixed order."""
-        before = self.pending.get(key)
-        self.pending[key] = share if before is None else add_cotangents([before, share])
+    def results(self, node: Node) -> list[ValueKey]:
+        """One key per result."""
+        return [(node, index) for index in range(len(node.types))]
+
+    def operands(self, node: Node) -> list[ValueKey]:
+        """The keys of the operands."""
+        return [arg.key for arg in node.args]
+
+    def needs_grad(self, key: ValueKey | None) -> bool:
+        """Those in the cone."""
+        return key in self.cone.active
+
+    def shares(self, node: Node, cts: Sequence[Any], needed: tuple[bool, ...]) -> tuple[Any, ...]:
+        """By the op's rule."""
+        return rule_shares(node.op, cts, node.values, node.args, needed)
+
+    def fitting(self, share: Any, key: ValueKey, node: Node) -> Any:
+        """``share``; sizes that agree only by a guard are renamed."""
+        return fitting(share, Symbolic(*key), node)
+
+    def blocked(self, key: ValueKey, node: Node) -> None:
+        """The path ends here."""
+        self.ends.add((key, node))
+
+    def taken(self, key: ValueKey | None) -> Any:
+        """The mask itself goes on: no gradient depends on what else is asked for."""
+        assert key is not None
+        ct = self.pending.pop(key, None)
+        if ct is not None and key in self.asked:
+            self.found[key] = resolve(ct)
+        return ct
 
 
 def shares_of(node: Node, cotangents: Sequence[Any], wanted: tuple[bool, ...]) -> tuple[Any, ...]:

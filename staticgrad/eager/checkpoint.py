@@ -68,19 +68,20 @@ class CheckpointBackward(tape.TapeNode):
         read = [arg for arg in (*call.args, *owners) if isinstance(arg, Tensor)]
         super().__init__(edges, outs, read)
 
-    def shares(self, cts: Sequence[Any], wanted: tuple[bool, ...]) -> Sequence[Any]:
+    def shares(self, cts: Sequence[Any], needed: tuple[bool, ...]) -> Sequence[Any]:
         """Record the function once more, and walk back over that as far as it reaches."""
         edges, since = self.operands, next(tape.serials)
         results = self.call.again() if self.call is not None else ()
-        needed = [edge for edge, want in zip(edges, wanted, strict=True) if want and edge]
+        targets = [edge for edge, need in zip(edges, needed, strict=True) if need and edge]
         reached = [result.edge for result in results]
         nodes = tape.nodes_behind(reached, since)
-        sweep = tape.Sweep(nodes, needed, release=not modes.recording)
-        sweep.through(
+        sweep = tape.TapeSweep(nodes, targets, release=not modes.recording)
+        seeds = [
             (edge, ct)
             for edge, ct in zip(reached, cts, strict=True)
             if ct is not None and edge is not None
-        )
+        ]
+        sweep.through(seeds, nodes)
         return [None if edge is None else sweep.pending.get(edge) for edge in edges]
 
     def release(self) -> None:

@@ -66,7 +66,7 @@ def grad(
     nodes = tape.nodes_behind([y.edge for y in of])
     keep = create_graph if retain_graph is None else retain_graph
     with enable_grad() if create_graph else no_grad():
-        found = tape.Sweep(nodes, edges, release=not keep).run(pairs)
+        found = tape.TapeSweep(nodes, edges, release=not keep).run(pairs)
     if not allow_disconnected and any(edge not in found for edge in edges):
         raise DisconnectedError(
             "grad: no differentiable path leads from the outputs to an input",

@@ -35,7 +35,7 @@ class Context:
 
     Attributes:
         saved_tensors: what ``forward`` saved, while ``backward`` runs.
-        needs_input_grad: for each argument of ``forward``, whether its cotangent is wanted.
+        needs_input_grad: for each argument of ``forward``, whether its cotangent is needed.
     """
 
     saved_tensors: tuple[Any, ...]
@@ -113,7 +113,7 @@ class FunctionNode(tape.TapeNode):
         """What ``forward`` saved; a result is made again, for it holds this node."""
         return tuple([self.result(*t) if isinstance(t, tuple) else t for t in self.kept])
 
-    def shares(self, cts: Sequence[Any], wanted: tuple[bool, ...]) -> Sequence[Any]:
+    def shares(self, cts: Sequence[Any], needed: tuple[bool, ...]) -> Sequence[Any]:
         """What ``backward`` gives for the operands that are tensors."""
         ctx = self.ctx
         ctx.saved_tensors = saved = self.saved()

@@ -48,7 +48,7 @@ class TypedOnly(Value):
 
 
 def rule_reads(
-    op: Op, types: Iterable[TensorType], outs: Iterable[TensorType], wanted: Flags
+    op: Op, types: Iterable[TensorType], outs: Iterable[TensorType], needed: Flags
 ) -> tuple[Flags, Flags]:
     """For each operand and for each result of ``op``: whether its rule reads the elements.
 
@@ -56,14 +56,14 @@ def rule_reads(
         op: the op; its rule need not exist.
         types: of the operands.
         outs: of the results.
-        wanted: for which operands cotangents are asked.
+        needed: for which operands cotangents are asked.
     """
     args, results = list(map(TypedOnly, types)), list(map(TypedOnly, outs))
     if op.rule_is_foreign:
         return (True,) * len(args), (True,) * len(results)
     try:
-        shares = shares_of(op, [TypedOnly(out.type) for out in results], results, args, wanted)
-        _mark(share for share, want in zip(shares, wanted, strict=True) if want)
+        shares = shares_of(op, [TypedOnly(out.type) for out in results], results, args, needed)
+        _mark(share for share, need in zip(shares, needed, strict=True) if need)
     except Exception:  # a rule from outside may need more than types
         return (True,) * len(args), (True,) * len(results)
     return tuple([arg.read for arg in args]), tuple([out.read for out in results])

@@ -90,13 +90,13 @@ class RowsNode(tape.TapeNode):
         """The operands: all are read when the function runs again."""
         return tuple([arg for arg in self.args if isinstance(arg, Tensor)])
 
-    def shares(self, cts: Sequence[Any], wanted: tuple[bool, ...]) -> Sequence[Any]:
+    def shares(self, cts: Sequence[Any], needed: tuple[bool, ...]) -> Sequence[Any]:
         """Run block by block again, and back; as a whole where the walk itself is recorded."""
         ct = cts[0]
         if modes.recording:
-            return self._recorded(ct, wanted)
+            return self._recorded(ct, needed)
         places = [k for k, arg in enumerate(self.args) if isinstance(arg, Tensor)]
-        moved = [k for k, want in zip(places, wanted, strict=True) if want]
+        moved = [k for k, need in zip(places, needed, strict=True) if need]
         found: dict[int, Any] = {}
         for rows, part in zip(_blocks(self.args), _parts(self.function, self.args), strict=True):
             for k, slope in self._slopes(part, Tensor.of(ct.array[rows]), moved):
@@ -113,7 +113,7 @@ class RowsNode(tape.TapeNode):
         with enable_grad():
             out = self.function.function(*part, **self.kwargs)
         part.clear()
-        sweep = tape.Sweep(tape.nodes_behind([out.edge]), edges, release=True)
+        sweep = tape.TapeSweep(tape.nodes_behind([out.edge]), edges, release=True)
         slopes = sweep.run([(out.edge, ct)])
         return [(k, slopes[edge]) for k, edge in zip(moved, edges, strict=True) if edge in slopes]
 
@@ -129,13 +129,13 @@ class RowsNode(tape.TapeNode):
         else:
             found[k] = slope.copy()
 
-    def _recorded(self, ct: Any, wanted: tuple[bool, ...]) -> Sequence[Any]:
+    def _recorded(self, ct: Any, needed: tuple[bool, ...]) -> Sequence[Any]:
         since = next(tape.serials)
         out = self.function.function(*self.args, **self.kwargs)
         edges = self.operands
-        needed = [edge for edge, want in zip(edges, wanted, strict=True) if want and edge]
-        sweep = tape.Sweep(tape.nodes_behind([out.edge], since), needed)
-        sweep.through([(out.edge, ct)])
+        targets = [edge for edge, need in zip(edges, needed, strict=True) if need and edge]
+        sweep = tape.TapeSweep(tape.nodes_behind([out.edge], since), targets)
+        sweep.through([(out.edge, ct)], sweep.nodes)
         return [None if edge is None else sweep.pending.get(edge) for edge in edges]
 
     def release(self) -> None:

@@ -3,8 +3,7 @@
 Every operation on a tensor that needs a gradient leaves a ``TapeNode``: the edges of its operands,
 those arrays that its rule reads, and how to turn the cotangent of its result into theirs. Nodes
 are numbered as they are made, so that walking back in falling order meets every reader before its
-producer, without recursion. The walk lets go of each node's arrays once its rule has run. This
-file knows no op.
+producer, without recursion. The walk lets go of each node's arrays once its rule has run.
 """
 
 from __future__ import annotations
@@ -21,7 +20,8 @@ from staticgrad.eager.edge import Edge, hooked
 from staticgrad.eager.modes import Seal, modes
 from staticgrad.errors import TapeError
 from staticgrad.ir.op import Op
-from staticgrad.ops.cotangent import add_cotangents, resolve, shares_of
+from staticgrad.ops.cotangent import resolve, shares_of
+from staticgrad.ops.sweep import Sweep
 
 if TYPE_CHECKING:
     from staticgrad.eager.tensor import Tensor
@@ -100,7 +100,7 @@ class TapeNode:
             self.outs[number] = ref(out.edge)
         return out
 
-    def shares(self, cts: Cotangents, wanted: tuple[bool, ...]) -> Cotangents:
+    def shares(self, cts: Cotangents, needed: tuple[bool, ...]) -> Cotangents:
         """A cotangent (or None) for each operand, given those of the results (None: unused)."""
         raise TypeError(f"{type(self).__name__} has no rule")
 
@@ -141,13 +141,13 @@ class OpNode(TapeNode):
         """The operands that the rule reads."""
         return tuple([arg for arg in self.args if arg.__class__ is self.tensor])
 
-    def shares(self, cts: Cotangents, wanted: tuple[bool, ...]) -> Cotangents:
+    def shares(self, cts: Cotangents, needed: tuple[bool, ...]) -> Cotangents:
         """What the op's rule gives; arrays of operands and results are copied, not handed on."""
         outs = [
             self.result(number, result) if result.__class__ is np.ndarray else result
             for number, result in enumerate(self.results)
         ]
-        shares = shares_of(self.op, cts, outs, self.args, wanted)
+        shares = shares_of(self.op, cts, outs, self.args, needed)
         return shares if modes.recording else apart(shares, self.tensor, (*self.args, *outs))
 
     def release(self) -> None:
@@ -201,8 +201,8 @@ def nodes_behind(outputs: Iterable[Edge | None], since: int = 0) -> list[TapeNod
     return sorted(seen, key=lambda node: node.serial, reverse=True)
 
 
-class Sweep:
-    """One walk back over ``nodes``: the cotangents on their way, and what came of them.
+class TapeSweep(Sweep[TapeNode, Edge]):
+    """The walk back over ``nodes`` of a tape, latest first.
 
     With ``targets`` only what these need is computed, and only theirs is found; without, those of
     leaves and of tensors that retain their gradient. With ``release`` every node lets go of what it
@@ -212,6 +212,7 @@ class Sweep:
     def __init__(
         self, nodes: list[TapeNode], targets: Iterable[Edge] | None = None, release: bool = False
     ) -> None:
+        super().__init__()
         self.nodes, self.release = nodes, release
         self.targets = None if targets is None else set(targets)
         self.active: set[Any] = set(self.targets or ())  # what a target leads to
@@ -219,66 +220,64 @@ class Sweep:
             if not self.active.isdisjoint(node.operands):
                 self.active.update(edge() for edge in node.outs)
         self.active.discard(None)
-        self.pending: dict[Edge, Any] = {}
         self.sums: set[Edge] = set()  # whose pending cotangent is an array of this walk alone
-        self.found: dict[Edge, Any] = {}
 
     def run(self, seeds: Iterable[tuple[Edge, Any]]) -> dict[Edge, Any]:
         """Every edge found with its cotangent, given those of the outputs."""
-        self.through(seeds)
+        self.through(seeds, self.nodes)
         for edge in list(self.pending):
             self.taken(edge)
         return self.found
 
-    def through(self, seeds: Iterable[tuple[Edge, Any]]) -> None:
-        """Hand the cotangents of the outputs back through all nodes; at the leaves they wait."""
-        for edge, seed in seeds:
-            self.add(edge, seed)
-        for node in self.nodes:
-            cts = [self.taken(edge()) for edge in node.outs]
-            if not node.takes_masks:  # here, so that what is behind the mask is let go of
-                cts = [None if ct is None else resolve(ct) for ct in cts]
-            if cts.count(None) < len(cts):
-                self.hand_back(node, cts)
-            if self.release:
-                node.release()
+    def visit(self, node: TapeNode) -> None:
+        """Give the operands their shares; what is behind a mask is let go of before the node is."""
+        cts = [self.taken(edge()) for edge in node.outs]
+        if not node.takes_masks:
+            cts = [None if ct is None else resolve(ct) for ct in cts]
+        if any(ct is not None for ct in cts):
+            self.hand_back(node, cts)
+        if self.release:
+            node.release()
 
-    def hand_back(self, node: TapeNode, cts: Cotangents) -> None:
-        """Give the operands of ``node`` their shares."""
-        edges = node.operands
-        if self.targets is None:
-            wanted = tuple([edge is not None for edge in edges])
-        else:
-            wanted = tuple([edge in self.active for edge in edges])
-        shares = node.shares(cts, wanted)
-        for edge, share, want in zip(edges, shares, wanted, strict=True):
-            if edge is not None and want and share is not None:
-                if share.__class__ is float or share.type is not edge.type:
-                    share = node.tensor.fitting(edge.type, share, node.name)
-                self.add(edge, share)
+    def results(self, node: TapeNode) -> Iterable[Edge | None]:
+        """The edges that are alive."""
+        return [edge() for edge in node.outs]
 
-    def add(self, edge: Edge, share: Any) -> None:
-        """Add to a tensor's cotangent, in place where its array is of this walk alone.
+    def operands(self, node: TapeNode) -> Edges:
+        """The edges of the operands."""
+        return node.operands
 
-        Shares come in a fixed order.
-        """
-        before = self.pending.get(edge)
-        if before is None:
-            self.pending[edge] = share
-        elif edge in self.sums and share.__class__ is before.__class__ is TapeNode.tensor:
+    def needs_grad(self, key: Edge | None) -> bool:
+        """Without targets all that have an edge."""
+        return key is not None if self.targets is None else key in self.active
+
+    def shares(self, node: TapeNode, cts: Cotangents, needed: tuple[bool, ...]) -> Cotangents:
+        """By the node's rule."""
+        return node.shares(cts, needed)
+
+    def fitting(self, share: Any, key: Edge, node: TapeNode) -> Any:
+        """``share``, which has the type of the edge."""
+        if share.__class__ is float or share.type is not key.type:
+            return node.tensor.fitting(key.type, share, node.name)
+        return share
+
+    def add(self, key: Edge, share: Any) -> None:
+        """Add to a tensor's cotangent, in place where its array is of this walk alone."""
+        before = self.pending.get(key)
+        if key in self.sums and share.__class__ is before.__class__ is TapeNode.tensor:
             with np.errstate(all="ignore"):
                 np.add(before.array, share.array, out=before.array)
-        else:
-            self.pending[edge] = add_cotangents([before, share])
-            if not modes.recording:
-                self.sums.add(edge)
+            return
+        super().add(key, share)
+        if before is not None and not modes.recording:
+            self.sums.add(key)
 
-    def taken(self, edge: Edge | None) -> Any:
+    def taken(self, key: Edge | None) -> Any:
         """The cotangent of a tensor, now complete: its hooks see it; kept if it is a target."""
-        ct = None if edge is None else self.pending.pop(edge, None)
-        if ct is not None and edge is not None:
-            if edge.hooks:
-                ct = hooked(edge, resolve(ct), TapeNode.tensor)
-            if edge in self.targets if self.targets is not None else edge.owner is not None:
-                self.found[edge] = resolve(ct)
+        ct = None if key is None else self.pending.pop(key, None)
+        if ct is not None and key is not None:
+            if key.hooks:
+                ct = hooked(key, resolve(ct), TapeNode.tensor)
+            if key in self.targets if self.targets is not None else key.owner is not None:
+                self.found[key] = resolve(ct)
         return ct

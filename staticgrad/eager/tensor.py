@@ -252,7 +252,7 @@ class Tensor(ArrayLike):
         nodes = tape.nodes_behind([edge])
         _check_gradients(nodes)
         with no_grad():
-            found = tape.Sweep(nodes, release=not retain_graph).run([(edge, seed)])
+            found = tape.TapeSweep(nodes, release=not retain_graph).run([(edge, seed)])
         held = {id(seed.array)}
         sums = []
         with np.errstate(all="ignore"):

@@ -10,7 +10,7 @@ that compute nothing: inputs, parameters, constants.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, FrozenInstanceError, fields
 from typing import Any, ClassVar, Literal, NoReturn, dataclass_transform
 
@@ -87,6 +87,8 @@ class Op(_Immutable):
         if cls.__annotations__ or "__post_init__" in cls.__dict__:
             dataclass(frozen=True, eq=False, repr=False)(cls)
             cls._fields = tuple((field.name, field.default) for field in fields(cls))
+        if "vjp" in cls.__dict__ and "cotangents" not in cls.__dict__:
+            cls.cotangents = Op.cotangents  # type: ignore[method-assign]  # the rule defined last
         if name:
             known = _REGISTRY.get(name, cls)  # a cell run or a module loaded again defines it anew
             if (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
@@ -118,6 +120,12 @@ class Op(_Immutable):
     def vjp(self, ct: Any, out: Any, *args: Any) -> tuple[Any, ...]:
         """One cotangent per operand (None: carries no gradient), given that of the result."""
         raise self._undefined("its derivative", "vjp(self, ct, out, *args)")
+
+    def cotangents(
+        self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
+    ) -> tuple[Any, ...]:
+        """As ``vjp``; a rule that can leave out operands that are not ``needed`` overrides this."""
+        return self.vjp(ct, out, *args)
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
         """How the op touches memory."""

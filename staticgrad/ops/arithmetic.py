@@ -42,7 +42,7 @@ class Add(Elementwise, name="add"):
         return ONE, ONE
 
     def pullback(
-        self, ct: Any, wanted: Sequence[bool], out: Any, *args: Any
+        self, ct: Any, needed: Sequence[bool], out: Any, *args: Any
     ) -> tuple[Cotangent | None, ...]:
         return ct, ct
 
@@ -127,10 +127,10 @@ class Div(Floating, name="div"):
         return 1.0 / y, -out / y
 
     def pullback(
-        self, ct: Any, wanted: Sequence[bool], out: Any, x: Any, y: Any
+        self, ct: Any, needed: Sequence[bool], out: Any, x: Any, y: Any
     ) -> tuple[Cotangent | None, ...]:
         share = ct / y
-        return share, -(share * out) if wanted[1] else None
+        return share, -(share * out) if needed[1] else None
 
     def value_range(self, of: RangeOf, x: Any, y: Any) -> Range | None:
         a, b = of(x), of(y)

@@ -72,22 +72,24 @@ class MatMul(Op, name="matmul"):
         left = a.swapaxes(-1, -2) if self.transpose_a else a
         return np.matmul(left, b.swapaxes(-1, -2) if self.transpose_b else b)
 
-    def vjp(
-        self, ct: Any, out: Any, a: Any, b: Any, wanted: Sequence[bool] = (True, True)
-    ) -> tuple[Any, ...]:
-        """ct @ bᵀ and aᵀ @ ct, by flags alone; summed over batch axes that were broadcast.
+    def vjp(self, ct: Any, out: Any, a: Any, b: Any) -> tuple[Any, ...]:
+        """ct @ bᵀ and aᵀ @ ct, by flags alone; summed over batch axes that were broadcast."""
+        return MatMul.cotangents(self, ct, out, (a, b), (True, True))
 
-        None for an operand that is not ``wanted``.
-        """
+    def cotangents(
+        self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
+    ) -> tuple[Any, ...]:
+        """As ``vjp``, and None for an operand that is not ``needed``."""
+        a, b = args
         if not out.dtype.is_float:
             return None, None
         ta, tb = self.transpose_a, self.transpose_b
         by_a = by_b = None
-        if wanted[0]:
+        if needed[0]:
             by_a = unbroadcast(
                 MatMul(tb, True)(b, ct) if ta else MatMul(False, not tb)(ct, b), a.type
             )
-        if wanted[1]:
+        if needed[1]:
             by_b = unbroadcast(
                 MatMul(True, ta)(ct, a) if tb else MatMul(not ta, False)(a, ct), b.type
             )

@@ -9,8 +9,6 @@ it does not know which op they belong to, and reaches other ops by their public 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
-from inspect import signature
 from typing import Any, Final
 
 from staticgrad.errors import GradientError, OpDefinitionError
@@ -143,28 +141,23 @@ def _add(a: Cotangent, b: Cotangent) -> Cotangent:
 
 
 def shares_of(
-    op: Op, cts: Sequence[Any], outs: Sequence[Any], args: Sequence[Any], wanted: tuple[bool, ...]
+    op: Op, cts: Sequence[Any], outs: Sequence[Any], args: Sequence[Any], needed: tuple[bool, ...]
 ) -> tuple[Any, ...]:
     """One cotangent or None per operand, by the op's rule, given those of the results (or None).
 
-    Nothing is built for operands that are not ``wanted``, if the rule can be told.
+    Nothing is built for operands that are not ``needed``, where the rule can leave them out.
 
     Raises:
         GradientError: the op has no rule.
         OpDefinitionError: the rule does not give one cotangent, or None, per operand.
     """
-    rule: Any = type(op).vjp
-    if rule is Op.vjp:
+    if type(op).vjp is Op.vjp:
         raise GradientError(f"op {op.name} has no derivative rule")
     if len(cts) == 1:
         ct, out = cts[0] if op.elementwise else resolve(cts[0]), outs[0]
     else:
         ct, out = tuple([ZERO if ct is None else resolve(ct) for ct in cts]), tuple(outs)
-    shares: Any
-    if _takes_wanted(rule):
-        shares = rule(op, ct, out, *args, wanted=wanted)
-    else:
-        shares = rule(op, ct, out, *args)
+    shares: Any = op.cotangents(ct, out, args, needed)
     if not isinstance(shares, tuple) or len(shares) != len(args):
         raise OpDefinitionError(
             f"{op.name}: vjp gives {shown(shares)}, not a tuple of {len(args)} cotangents"
@@ -194,12 +187,6 @@ def check_share(op: Op, what: str, share: Any, of: Any) -> None:
         f"{rule_name(op)}: its {what} gives {kind_of(share)} for {of.type}, {shown(share)}",
         hint="a value computed from the rule's own operands; None where there is no gradient",
     )
-
-
-@cache
-def _takes_wanted(rule: Callable[..., Any]) -> bool:
-    """Whether an op's rule can be told which operands need a cotangent, to build no others."""
-    return "wanted" in signature(rule).parameters
 
 
 def unbroadcast(ct: Cotangent, type: TensorType) -> Cotangent:

@@ -139,31 +139,31 @@ class Elementwise(Op):
         return Pointwise(self.scalar)
 
     def pullback(
-        self, ct: Any, wanted: Sequence[bool], out: Any, *args: Any
+        self, ct: Any, needed: Sequence[bool], out: Any, *args: Any
     ) -> tuple[Cotangent | None, ...]:
-        """``ct`` times each partial, in the result's shape; what is not wanted may be None.
+        """``ct`` times each partial, in the result's shape; what is not needed may be None.
 
         Override where there is a cheaper form than partials.
         """
         shares: list[Cotangent | None] = []
-        for partial, want in zip(self.checked_partials(out, *args), wanted, strict=True):
+        for partial, want in zip(self.checked_partials(out, *args), needed, strict=True):
             shares.append(times(ct, partial) if want and partial is not None else None)
         return tuple(shares)
 
-    def vjp(
-        self, ct: Any, out: Any, *args: Any, wanted: Sequence[bool] | None = None
-    ) -> tuple[Cotangent | None, ...]:
-        """One cotangent per operand, in its type; the mask of a ``Masked`` ct stays on.
+    def vjp(self, ct: Any, out: Any, *args: Any) -> tuple[Cotangent | None, ...]:
+        """One cotangent per operand, in its type; the mask of a ``Masked`` ct stays on."""
+        return Elementwise.cotangents(self, ct, out, args, (True,) * len(args))
 
-        With ``wanted`` the rule builds nothing for operands that need no cotangent: None for them.
-        """
+    def cotangents(
+        self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
+    ) -> tuple[Cotangent | None, ...]:
+        """As ``vjp``, and None for operands that are not ``needed``."""
         if out.type.dtype.kind != "f" or not self.differentiable:
             return (None,) * len(args)
-        asked = wanted or (True,) * len(args)
         masked = isinstance(ct, Masked)
         shares: list[Cotangent | None] = []
-        pulled = self.pullback(ct.value if masked else ct, asked, out, *args)
-        for own, want, arg in zip(pulled, asked, args, strict=True):
+        pulled = self.pullback(ct.value if masked else ct, needed, out, *args)
+        for own, want, arg in zip(pulled, needed, args, strict=True):
             if own is None or not want or arg.type.dtype.kind != "f":
                 shares.append(None)
             else:

@@ -127,10 +127,10 @@ class Pow(Floating, name="pow"):
         return _by_base(x, y), _by_exponent(out, x, y)
 
     def pullback(
-        self, ct: Any, wanted: Sequence[bool], out: Any, x: Any, y: Any
+        self, ct: Any, needed: Sequence[bool], out: Any, x: Any, y: Any
     ) -> tuple[Cotangent | None, ...]:
-        by_base = times(ct, _by_base(x, y)) if wanted[0] else None
-        return by_base, times(ct, _by_exponent(out, x, y)) if wanted[1] else None
+        by_base = times(ct, _by_base(x, y)) if needed[0] else None
+        return by_base, times(ct, _by_exponent(out, x, y)) if needed[1] else None
 
 
 class IntPow(Elementwise, name="int_pow"):

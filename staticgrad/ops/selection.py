@@ -88,7 +88,7 @@ class Where(Elementwise, name="where"):
         return select(condition, x, y)
 
     def pullback(
-        self, ct: Any, wanted: Sequence[bool], out: Any, condition: Any, x: Any, y: Any
+        self, ct: Any, needed: Sequence[bool], out: Any, condition: Any, x: Any, y: Any
     ) -> tuple[Cotangent | None, ...]:
         return None, Masked(condition, ct), Masked(condition, ct, negated=True)
 
@@ -145,13 +145,13 @@ class _Extremum(Elementwise):
         raise TypeError(f"op {self.name} does not say which operand loses")
 
     def pullback(
-        self, ct: Any, wanted: Sequence[bool], out: Any, x: Any, y: Any
+        self, ct: Any, needed: Sequence[bool], out: Any, x: Any, y: Any
     ) -> tuple[Cotangent | None, ...]:
         x_loses, y_loses = self.loses(x, y), self.loses(y, x)
         tie = where(functions.equal(x, y), ct * 0.5, nan)
         share = where(functions.logical_or(x_loses, y_loses), ct, tie)
-        by_x = Masked(x_loses, share, negated=True) if wanted[0] else None
-        return by_x, Masked(y_loses, share, negated=True) if wanted[1] else None
+        by_x = Masked(x_loses, share, negated=True) if needed[0] else None
+        return by_x, Masked(y_loses, share, negated=True) if needed[1] else None
 
     def pushforward(self, tangents: Sequence[Any], out: Any, x: Any, y: Any) -> Any:
         by_x, by_y = (ZERO if tangent is None else tangent for tangent in tangents)
@@ -281,7 +281,7 @@ class _Bounded(Elementwise):
         return functions.logical_or(self.beyond(x, border), nan)
 
     def pullback(
-        self, ct: Any, wanted: Sequence[bool], out: Any, x: Any, border: Any
+        self, ct: Any, needed: Sequence[bool], out: Any, x: Any, border: Any
     ) -> tuple[Cotangent | None, ...]:
         moved = self._moved(x, border)
         return Masked(moved, ct, negated=True), Masked(moved, ct)

@@ -221,17 +221,20 @@ class Concat(Op, name="concat"):
     def reference(self, *arrays: Array) -> Any:
         return np.concatenate(arrays, self.axis)
 
-    def vjp(
-        self, ct: Any, out: Any, *args: Any, wanted: Sequence[bool] | None = None
+    def vjp(self, ct: Any, out: Any, *args: Any) -> tuple[Any, ...]:
+        """Each operand's part of the cotangent."""
+        return Concat.cotangents(self, ct, out, args, (True,) * len(args))
+
+    def cotangents(
+        self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
     ) -> tuple[Any, ...]:
-        """Each operand's part of the cotangent; None for an operand that is not ``wanted``."""
+        """As ``vjp``, and None for an operand that is not ``needed``."""
         if not out.dtype.is_float:
             return (None,) * len(args)
         starts = self.starts([arg.type for arg in args])
-        asked = wanted or (True,) * len(args)
         return tuple(
             part(ct, self.axis, start, arg.shape[self.axis]) if want else None
-            for start, arg, want in zip(starts, args, asked, strict=True)
+            for start, arg, want in zip(starts, args, needed, strict=True)
         )
 
     def jvp(self, tangents: Sequence[Any], out: Any, *args: Any) -> Any:

@@ -61,7 +61,7 @@ class Log2(Floating, name="log2"):
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
         return (1.0 / (x * _LN2),)
 
-    def pullback(self, ct: Any, wanted: Any, out: Any, x: Any) -> tuple[Any, ...]:
+    def pullback(self, ct: Any, needed: Any, out: Any, x: Any) -> tuple[Any, ...]:
         return (ct / (x * _LN2),)
 
     def value_range(self, of: RangeOf, x: Any) -> Range | None:
@@ -84,7 +84,7 @@ class Log10(Floating, name="log10"):
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
         return (1.0 / (x * _LN10),)
 
-    def pullback(self, ct: Any, wanted: Any, out: Any, x: Any) -> tuple[Any, ...]:
+    def pullback(self, ct: Any, needed: Any, out: Any, x: Any) -> tuple[Any, ...]:
         return (ct / (x * _LN10),)
 
     def value_range(self, of: RangeOf, x: Any) -> Range | None:

@@ -77,7 +77,7 @@ class Log(Floating, name="log"):
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
         return (1.0 / x,)
 
-    def pullback(self, ct: Any, wanted: Any, out: Any, x: Any) -> tuple[Any, ...]:
+    def pullback(self, ct: Any, needed: Any, out: Any, x: Any) -> tuple[Any, ...]:
         return (ct / x,)
 
     def value_range(self, of: RangeOf, x: Any) -> Range | None:
@@ -100,7 +100,7 @@ class Log1p(Floating, name="log1p"):
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
         return (1.0 / (x + 1.0),)
 
-    def pullback(self, ct: Any, wanted: Any, out: Any, x: Any) -> tuple[Any, ...]:
+    def pullback(self, ct: Any, needed: Any, out: Any, x: Any) -> tuple[Any, ...]:
         return (ct / (x + 1.0),)
 
     def value_range(self, of: RangeOf, x: Any) -> Range | None:

@@ -12,6 +12,8 @@ import pytest
 from staticgrad.autodiff.reverse import grad
 from staticgrad.errors import DisconnectedError
 from staticgrad.ir.graph import Symbolic, constant
+from staticgrad.ir.op import Op
+from staticgrad.ops.arithmetic import Mul
 from staticgrad.ops.cotangent import (
     Masked,
     add_cotangents,
@@ -20,6 +22,7 @@ from staticgrad.ops.cotangent import (
     unbroadcast,
     zeros_like_type,
 )
+from staticgrad.ops.elementwise import Elementwise
 from staticgrad.types.dim import dim
 from staticgrad.types.dtype import BOOL, F32, F64
 from staticgrad.types.tensor import TensorType
@@ -132,15 +135,15 @@ def test_a_path_without_gradient_is_an_error_never_a_zero(function: Callable[[An
     assert run(grad(function(x) + 3.0 * x, x), {"x": 1.5}) == 3.0
 
 
-def test_a_rule_builds_nothing_for_what_is_not_wanted() -> None:
+def test_a_rule_builds_nothing_for_what_needs_no_gradient() -> None:
     x, y = variable("x", F64, (3,)), variable("y", F64, (1,))
     for name in ("add", "multiply", "divide", "power", "maximum"):
         out = call(name, x, y)
-        for wanted in ((True, False), (False, True)):
-            shares = out.node.op.vjp(out, out, x, y, wanted=wanted)
-            assert [share is not None for share in shares] == list(wanted)
+        for needed in ((True, False), (False, True)):
+            shares = out.node.op.cotangents(out, out, (x, y), needed)
+            assert [share is not None for share in shares] == list(needed)
     out = call("multiply", x, y)
-    built = out.node.op.vjp(out, out, x, y, wanted=(True, False))[0].node.serial
+    built = out.node.op.cotangents(out, out, (x, y), (True, False))[0].node.serial
     assert built == variable("z").node.serial - 1, "the product alone"
 
 
@@ -316,3 +319,19 @@ def test_zeros_have_the_type_that_was_asked_for() -> None:
     n = dim("n")
     for shape in ((), (2, 3), (n, 2)):
         assert zeros_like_type(TensorType(F32, shape)).type == TensorType(F32, shape)
+
+
+def test_the_rule_that_is_defined_last_counts() -> None:
+    """A class that overrides ``vjp`` alone is asked by it, whatever its family leaves out."""
+
+    class Tripled(Mul):
+        def vjp(self, ct: Any, out: Any, *args: Any) -> tuple[Any, ...]:
+            return tuple(3.0 * share for share in super().vjp(ct, out, *args))
+
+    x, y = variable("x", F64, ()), variable("y", F64, ())
+    by_x, by_y = grad(Tripled()(x, y), [x, y])
+    feeds = {"x": np.float64(2.0), "y": np.float64(5.0)}
+    assert run(by_x, feeds) == 15.0
+    assert run(by_y, feeds) == 6.0
+    assert Tripled.cotangents is Op.cotangents
+    assert Mul.cotangents is Elementwise.cotangents
