@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from staticgrad.codegen.expressions import Lines, Scope, scaled, total
-from staticgrad.ir.expr import Access, Expr, Position
+from staticgrad.ir.expr import Access, Expr, Position, postorder
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_stages import (
     Accumulate,
@@ -94,6 +94,16 @@ def scopes_abreast(kernel: Kernel, first: Scope, count: int) -> list[Scope]:
     """A scope for each row, given that of the first one."""
     rows = Rows(kernel)
     return [first, *(rows.scope(first, row) for row in range(1, count))]
+
+
+def emit_abreast(scopes: Sequence[Scope], roots: Sequence[Expr]) -> None:
+    """Lines for everything that ``roots`` need, those of the rows next to each other.
+
+    A processor starts what does not wait; it finds that among the next few hundred instructions.
+    """
+    for expr in postorder(roots):
+        for scope in scopes:
+            scope.emit_one(expr)
 
 
 def write_own_rows(kernel: Kernel, out: Lines) -> None:

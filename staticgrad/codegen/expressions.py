@@ -249,15 +249,17 @@ class Scope:
     def emit(self, roots: Iterable[Expr]) -> None:
         """Write lines for everything that ``roots`` need."""
         for expr in postorder(roots):
-            if expr in self._depends or self._is_shared(expr):
-                continue
-            self._depends[expr] = self._own_axes(expr).union(*(self._depends[a] for a in expr.args))
-            if expr.op == "literal":
-                continue
-            if expr.op == "ref":
-                name = str(expr.attribute)
-                self.names[expr] = self.called.get(name) or self.result(name)
-                continue
+            self.emit_one(expr)
+
+    def emit_one(self, expr: Expr) -> None:
+        """Write the line of an expression whose operands have theirs."""
+        if expr in self._depends or self._is_shared(expr):
+            return
+        self._depends[expr] = self._own_axes(expr).union(*(self._depends[a] for a in expr.args))
+        if expr.op == "ref":
+            name = str(expr.attribute)
+            self.names[expr] = self.called.get(name) or self.result(name)
+        elif expr.op != "literal":
             self._write(expr)
 
     def _is_shared(self, expr: Expr) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from staticgrad.codegen.abreast import renamed, scopes_abreast
+from staticgrad.codegen.abreast import emit_abreast, renamed, scopes_abreast
 from staticgrad.codegen.expressions import (
     VECTOR,
     Lines,
@@ -107,6 +107,8 @@ def write_map(
         if isinstance(statement, ColumnAccumulate):
             _write_column_step(scopes, statement)
             continue
+        if len(scopes) > 1:
+            emit_abreast(scopes, roots(statement))
         for row, own in enumerate(scopes):
             _write_statement(own, statement, row)
     before, split = scope.before, _pays_to_split(body, unit)
@@ -216,8 +218,7 @@ def _write_lane_step(scope: Scope, statement: Accumulate) -> None:
 
 def _write_column_step(scopes: Sequence[Scope], statement: ColumnAccumulate) -> None:
     """Fold one vector of each row into the accumulators of its columns, which scratch holds."""
-    for scope in scopes:
-        scope.emit(roots(statement))
+    emit_abreast(scopes, roots(statement))
     name, lanes, body = f"{statement.partials}_a", scopes[0].lanes, scopes[0].body
     body.add(f"{name} = load{lanes}({statement.scratch}, {VECTOR})")
     for scope in scopes:
