@@ -16,6 +16,7 @@ from passes.base import Pass, Watch
 from staticgrad.building import within
 from staticgrad.errors import StaticgradError
 from staticgrad.ir.graph import Constant, Graph, Node, Symbolic
+from staticgrad.ir.rounded import rounded
 from staticgrad.types.constant import ArrayData
 
 
@@ -68,7 +69,8 @@ def _computed(node: Node, args: tuple[Symbolic, ...]) -> tuple[Any, ...] | None:
     arrays = [arg.node.op.data.array for arg in args if isinstance(arg.node.op, Constant)]
     try:
         with within(node.origin), np.errstate(all="ignore"):
-            found = node.op.reference(*arrays)
+            types = [arg.type for arg in args]
+            found = rounded(node.op.reference, node.op, types, node.types)(*arrays)
     except StaticgradError:
         return None
     return found if isinstance(found, tuple) else (found,)

@@ -21,6 +21,7 @@ from passes.lowering.operands import Lowered
 from passes.lowering.signatures import Lowerings
 from passes.marks import without_marks
 from passes.vector_products import expand_vector_products
+from passes.wide_accumulation import widen_accumulation
 from staticgrad.errors import GraphError
 from staticgrad.ir.graph import Constant, Graph, Input, Parameter, ParameterLeaf
 from staticgrad.ir.kernel_stages import Operand
@@ -66,7 +67,7 @@ class Fusion:
 
 def fusion(graph: Graph, merge: bool = True) -> Fusion:
     """What ``fuse`` gives, with the groups: the same each time it is asked for the same graph."""
-    computed = expand_vector_products(without_marks(graph))
+    computed = widen_accumulation(expand_vector_products(without_marks(graph)))
     return scheduled(with_copies(fused(computed, merge)))
 
 

@@ -11,10 +11,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
+from passes.wide_accumulation import wide
 from staticgrad.building import within
 from staticgrad.ir.graph import Graph, Node, Symbolic
+from staticgrad.ir.value import Value
 from staticgrad.ops.arithmetic import Mul
 from staticgrad.ops.contract import MatMul
+from staticgrad.ops.convert import astype
 from staticgrad.ops.movement import Reshape, swapaxes
 from staticgrad.ops.reduce import Sum
 
@@ -31,13 +34,18 @@ def expand_vector_products(graph: Graph) -> Graph:
         if 1 not in (rows, columns, inner):
             return None
         with within(node.origin, node.order):
-            left, right = args  # as [..., rows, inner] and [..., columns, inner]
+            left, right = map(wide, args)  # as [..., rows, inner] and [..., columns, inner]
             a = swapaxes(left, -1, -2) if product.transpose_a else left
             b = right if product.transpose_b else swapaxes(right, -1, -2)
             if 1 not in (rows, columns):  # one inner index: nothing to add up
-                return (cast(Symbolic, Mul()(a, swapaxes(b, -1, -2))),)
+                return (_as(Mul()(a, swapaxes(b, -1, -2)), node),)
             terms = Mul()(a, b)
             total = Sum((terms.ndim - 1,))(terms)
-            return (cast(Symbolic, Reshape(node.types[0].shape)(total)),)
+            return (_as(Reshape(node.types[0].shape)(total), node),)
 
     return graph.replace_nodes(expanded)
+
+
+def _as(value: Value, node: Node) -> Symbolic:
+    """A value in the dtype of a node's result, rounded once."""
+    return cast(Symbolic, astype(value, node.types[0].dtype))

@@ -168,8 +168,8 @@ from staticgrad.types.dim import (
     dim
 )
 from staticgrad.types.dtype import (
-    BOOL as bool_, F32 as float32, F64 as float64, I16 as int16, I32 as int32, I64 as int64, I8
-    as int8, U16 as uint16, U32 as uint32, U64 as uint64, U8 as uint8
+    BOOL as bool_, F16 as float16, F32 as float32, F64 as float64, I16 as int16, I32 as int32,
+    I64 as int64, I8 as int8, U16 as uint16, U32 as uint32, U64 as uint64, U8 as uint8
 )
 
 __all__ = [
@@ -186,9 +186,9 @@ __all__ = [
     "cumulative_prod", "cumulative_sum", "custom_vjp", "deg2rad", "diag", "diagonal", "diff",
     "digitize", "dim", "divide", "divmod", "dot", "dsplit", "dstack", "e", "ediff1d", "einsum",
     "empty", "empty_like", "equal", "erf", "erfc", "errors", "evaluate", "exp", "exp2",
-    "expand_dims", "expm1", "eye", "fabs", "finfo", "flip", "fliplr", "flipud", "float32",
-    "float64", "float_power", "floor", "floor_divide", "fmax", "fmin", "fmod", "full",
-    "full_like", "geomspace", "getitem", "grad", "gradient", "greater", "greater_equal",
+    "expand_dims", "expm1", "eye", "fabs", "finfo", "flip", "fliplr", "flipud", "float16",
+    "float32", "float64", "float_power", "floor", "floor_divide", "fmax", "fmin", "fmod",
+    "full", "full_like", "geomspace", "getitem", "grad", "gradient", "greater", "greater_equal",
     "heaviside", "hessian", "histogram", "histogram_bin_edges", "hsplit", "hstack", "hvp",
     "hypot", "identity", "iinfo", "inf", "inner", "input", "int16", "int32", "int64", "int8",
     "invert", "iota", "isclose", "isdtype", "isfinite", "isin", "isinf", "isnan", "isneginf",

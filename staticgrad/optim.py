@@ -127,8 +127,20 @@ class Optimizer(metaclass=Constructed):
         return self.advanced(grads)
 
     def advanced(self, grads: Mapping[Any, Any]) -> Updates:
-        """``step``, or where gradients are accumulated one run of that; nothing is checked."""
-        return self.step(grads) if self.accumulate == 1 else self._accumulated(grads)
+        """``step``, or where gradients are accumulated one run of that; nothing is checked.
+
+        Steps of parameters in a storage dtype, and their state, have its compute dtype (1e-8 is
+        nothing in float16); the new value of a parameter is rounded once.
+        """
+        computed = {
+            p: functions.astype(g, p.dtype.compute) if p.dtype.is_storage else g
+            for p, g in grads.items()
+        }
+        stepped = self.step(computed) if self.accumulate == 1 else self._accumulated(computed)
+        return {
+            p: functions.astype(value, p.dtype) if p.dtype.is_storage else value
+            for p, value in stepped.items()
+        }
 
     def step(self, grads: Mapping[Parameter, Any]) -> Updates:
         """One application of the gradients: the parameters and their state afterwards."""
@@ -252,7 +264,7 @@ class Adam(Optimizer):
         v' = beta2 * v + (1 - beta2) * (g * g)
         p' = p - learning_rate * (m' / (1 - beta1**t)) / (sqrt(v' / (1 - beta2**t)) + epsilon)
 
-    The bias corrections are computed in float64, once per step, then take the parameter's dtype.
+    The bias corrections are computed in float64, once per step, then take the moments' dtype.
 
     Args:
         learning_rate: a number, or a 0-d floating value.
@@ -284,8 +296,8 @@ class Adam(Optimizer):
             m, v = slot(p, "first_moment"), slot(p, "second_moment")
             updates[m] = self.beta1 * m + (1.0 - self.beta1) * g
             updates[v] = self.beta2 * v + (1.0 - self.beta2) * (g * g)
-            unbiased = updates[m] / first_correction.astype(p.dtype)
-            spread = functions.sqrt(updates[v] / second_correction.astype(p.dtype))
+            unbiased = updates[m] / first_correction.astype(m.dtype)
+            spread = functions.sqrt(updates[v] / second_correction.astype(m.dtype))
             updates[p] = self.moved(p, unbiased / (spread + self.epsilon))
         return updates
 
@@ -364,8 +376,8 @@ def _norm(grads: Sequence[Any]) -> Any:
 
 
 def slot(p: Parameter, name: str) -> Parameter:
-    """State of one parameter: zeros of its type, called ``<parameter>.<name>``."""
-    made: Parameter = _maker.get()(p, name, p.shape, p.dtype.numpy)
+    """State of one parameter, zero at first: of its shape, in the dtype in which it is computed."""
+    made: Parameter = _maker.get()(p, name, p.shape, p.dtype.compute.numpy)
     return made
 
 
@@ -431,8 +443,8 @@ def _check_rate(rate: Any) -> None:
 
 
 def _rate(rate: Any, p: Parameter) -> Any:
-    """The learning rate in the dtype of ``p``; a number is weak as it is."""
-    return rate.astype(p.dtype) if isinstance(rate, Value) else rate
+    """The learning rate in the dtype of a step of ``p``; a number is weak as it is."""
+    return rate.astype(p.dtype.compute) if isinstance(rate, Value) else rate
 
 
 def _require_number(number: Any, holds: bool, name: str, what: str) -> None:

@@ -387,7 +387,7 @@ class _Walk:
     ) -> None:
         """Rows first, into a partial result; then the remaining axes of that, as rows."""
         row_axes, rest_axes = axes
-        dtype = node.types[0].dtype
+        dtype = node.types[0].dtype.compute
         outer = arg.type.shape[: arg.type.rank - len(row_axes)]
         partial = Partial(node)
         self._types[partial] = TensorType(dtype, outer)

@@ -30,6 +30,7 @@ from staticgrad.ir.kernel_stages import (
     Stage,
     operands_read,
 )
+from staticgrad.ir.rounded import element
 from staticgrad.records import dataclass
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64, U64, DType
@@ -221,10 +222,19 @@ class Lowering:
         """One element of a pointwise node."""
         form = node.form
         assert isinstance(form, Pointwise)
-        args = [self.value(self.groups.source(a)) for a in node.args]
+        args = [self.widened(self.groups.source(a)) for a in node.args]
         sizes = [self.size(s) for s in form.sizes]
         positions = self.positions(node.types[0].shape) if form.indexed else []
-        return form.scalar(*args, *sizes, *positions)
+        return element(form.scalar, node.types[0].dtype, *args, *sizes, *positions)
+
+    def widened(self, source: Source) -> Expr:
+        """The element of a source in the dtype in which it is computed."""
+        value = self.value(source)
+        if not value.dtype.is_storage:
+            return value
+        if ("widened", value) not in self.memo:
+            self.memo["widened", value] = value.cast(value.dtype.compute)
+        return self.memo["widened", value]
 
     def size(self, value: Size) -> Expr:
         """A size as an i64 expression."""

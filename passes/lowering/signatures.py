@@ -149,7 +149,8 @@ class _Reader:
         for node in group.nodes:
             self._add_node(node)
         for key, reduction in group.reductions.items():
-            text += (self._number(key), reduction.kind)
+            result = self._groups.value_type(key).dtype  # of a partial result not that of the whole
+            text += (self._number(key), reduction.kind, self._codes.of_shared(result))
             self._add(reduction.source)
         text += [self._number(key) for key in group.stored]
         if group.transfer is not None:

@@ -165,15 +165,20 @@ def _lower_map(low: Lowering) -> Lowered:
         for key, w in stores
     ]
     names = {key: f"r{n}" for n, key in enumerate(group.reductions)}
-    body += [Accumulate(names[k], r.kind, low.value(r.source)) for k, r in group.reductions.items()]
+    body += [
+        Accumulate(names[k], r.kind, low.widened(r.source)) for k, r in group.reductions.items()
+    ]
     stages: list[Stage] = [Map(vector, tuple(body))]
     if group.reductions:
-        dtype = {k: r.source.type.dtype for k, r in group.reductions.items()}
-        finals = (
-            Store(low.access(w, dtype[k], "out"), ex.ref(names[k], dtype[k])) for k, w in results
-        )
+        finals = [_reduced(low, k, w, names[k]) for k, w in results]
         stages.append(Scalar(tuple(finals)))
     return low.finish(stages, axes)
+
+
+def _reduced(low: Lowering, key: Key, target: Walk, name: str) -> Store:
+    """The store of a reduction's result, which was accumulated in the compute dtype."""
+    dtype = low.groups.value_type(key).dtype
+    return Store(low.access(target, dtype, "out"), ex.ref(name, dtype.compute).cast(dtype))
 
 
 def _lower_columns(low: Lowering) -> Lowered:
@@ -204,8 +209,8 @@ def _columns_step(
     _evaluate_nodes(low)
     dtype = reduction.source.type.dtype
     in_lanes &= COMBINERS[reduction.kind].is_ordered(dtype)  # the rest: alike in any order
-    total = Accumulate("r0", reduction.kind, low.value(reduction.source))
-    store = Store(low.access(target, dtype, "out"), ex.ref("r0", dtype))
+    total = Accumulate("r0", reduction.kind, low.widened(reduction.source))
+    store = _reduced(low, key, target, "r0")
     stage = Columns(vector, rows, (total,), (store,), in_lanes)
     return low.finish([stage], axes)
 
@@ -231,7 +236,7 @@ def _lower_gemm(low: Lowering) -> Lowered:
         Axis(n, low.extent(e))
         for n, e in (("i", group.domain[-2]), ("j", group.domain[-1]), ("k", inner))
     )
-    dtype = anchor.types[0].dtype
+    dtype = a.type.dtype
     a_access = low.access(a_walk, dtype)
     a_access = Access(
         a_access.operand,
@@ -242,7 +247,7 @@ def _lower_gemm(low: Lowering) -> Lowered:
         b_access.operand,
         (*b_access.strides, ("k", low.argument(b_inner)), ("j", low.argument(b_columns))),
     )
-    low.memo[Home(anchor)] = ex.ref("acc", dtype)
+    low.memo[Home(anchor)] = ex.ref("acc", dtype.compute).cast(dtype)
     _evaluate_nodes(low)
     body = tuple(
         Store(low.access(w, low.groups.value_type(key).dtype, "out"), low.memo[key])

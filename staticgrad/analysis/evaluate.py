@@ -29,6 +29,7 @@ from staticgrad.errors.wording import Related, shown
 from staticgrad.ir.calls import public
 from staticgrad.ir.graph import Graph, Input, Node, ParameterLeaf, Symbolic
 from staticgrad.ir.op import Array, Op
+from staticgrad.ir.rounded import rounded
 from staticgrad.types import dim as dims
 from staticgrad.types.constant import ArrayData
 from staticgrad.types.dim import Dim
@@ -144,13 +145,20 @@ class _Run:
             try:
                 if any(self.nbytes(declared) > sys.maxsize for declared in node.types):
                     raise MemoryError  # NumPy has other words for it
-                return self.op(node.op).reference(*args)
+                return self.run(node)(*args)
             except OutOfMemory:
                 raise
             except MemoryError:
                 raise _too_large(node) from None
             except IndexOutOfRange as error:
                 raise error.with_related([*map(_as_feed, _feeds_behind(node))]) from None
+
+    def run(self, node: Node) -> Callable[..., Any]:
+        """What computes a node's results of its operands' arrays."""
+        op = self.op(node.op)
+        if self.wide:
+            return op.reference
+        return rounded(op.reference, op, [arg.type for arg in node.args], node.types)
 
     def nbytes(self, declared: TensorType) -> int:
         """Bytes of an array of a declared type; what it would have if no axis were empty."""

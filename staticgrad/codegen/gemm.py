@@ -31,15 +31,19 @@ _MATRIX = frozenset({"i", "j", "k"})
 
 def write_gemm(kernel: Kernel, stage: Gemm, out: Lines, unit: Unit) -> None:
     """The body for one outer iteration ``o``."""
-    dtype = kernel.operand(stage.a.operand).dtype
+    stored = kernel.operand(stage.a.operand).dtype
+    dtype = stored.compute
     *_, columns = gemm_tile(stage, dtype)
-    tile = _Tile(stage, columns, columns // 2, element(dtype), dtype.is_float)
-    _write_tile_position(kernel, stage, out, columns, tile.lanes)
     depth, whole = DEPTH * 32 // dtype.bits, GEMM_ROWS * columns
+    names = element(dtype), element(stored)
+    tile = _Tile(stage, columns, columns // 2, depth, *names, dtype.is_float)
+    _write_tile_position(kernel, stage, out, columns, tile.lanes)
     out.add(f"tile = local_{tile.element}({2 * whole})")
     out.add(f"panel = local_{tile.element}({depth * columns})")
-    if tile.turns_rows:
+    if tile.turns_rows or tile.widens_rows:
         out.add(f"turned = local_{tile.element}({depth * TILE_ROWS})")
+    if tile.widens_blocks:
+        out.add(f"square = local_{tile.stored}({tile.lanes * tile.lanes})")
     out.add(f"for block in range(0, {stage.k[0].extent}, {GEMM_BLOCK}):")
     block = Lines(out.indent + 1)
     block.add(f"stop = block + {GEMM_BLOCK}")
@@ -76,18 +80,34 @@ class _Tile:
     stage: Gemm
     columns: int
     lanes: int
+    depth: int
     element: str
+    stored: str  # the element of the factors, which is widened where they are packed
     floating: bool
 
     @property
     def zero(self) -> str:
         return f"{self.element}x{self.lanes}({number(0.0 if self.floating else 0)})"
 
+    def widened(self, text: str) -> str:
+        """Elements of a factor as those of the tile."""
+        return text if self.stored == self.element else f"cast_{self.element}({text})"
+
+    @property
+    def _turns_panel(self) -> bool:
+        """Whether b lies the other way round."""
+        return self.stage.b.stride("k") == 1 and self.stage.b.stride("j") != 1
+
+    @property
+    def widens_blocks(self) -> bool:
+        """Whether square blocks of b are transposed as they are stored, and widened then."""
+        return self._turns_panel and self.stored != self.element
+
     def write_pack(self, out: Lines) -> None:
         """Rows ``depth`` to ``past`` of the panel of b, one behind the other."""
         b, lanes = self.stage.b, self.lanes
         (down, across), base = (b.stride("k"), b.stride("j")), base_text(b, _MATRIX)
-        if down == 1 and across != 1:
+        if self._turns_panel:
             self._write_turned_pack(out, base)
             return
         out.add("for k in range(depth, past):")
@@ -96,7 +116,7 @@ class _Tile:
             at = total(base, scaled("k", down), scaled(f"({total('j0', str(half))})", across))
             verb, extra = ("load", "") if across == 1 else ("load_strided", f"{across}, ")
             value = f"{verb}({b.operand}, {at}, {extra}m{half // lanes})"
-            out.add(f"    store{lanes}(panel, {place}, {value})")
+            out.add(f"    store{lanes}(panel, {place}, {self.widened(value)})")
 
     def _write_turned_pack(self, out: Lines, base: str) -> None:
         """The same where b lies the other way round: square blocks, transposed in registers."""
@@ -106,7 +126,14 @@ class _Tile:
         at = total(base, "k", scaled("(j0 + half)", b.stride("j")))
         size = f"{b.stride('j')}, {self.stage.j[0].extent} - (j0 + half), past - k"
         to = f"panel, {total(f'(k - depth) * {self.columns}', 'half')}, {self.columns}"
-        out.add(f"        transpose{lanes}({b.operand}, {at}, {size}, {to})")
+        if not self.widens_blocks:
+            out.add(f"        transpose{lanes}({b.operand}, {at}, {size}, {to})")
+            return
+        out.add(f"        transpose{lanes}({b.operand}, {at}, {size}, square, 0, {lanes})")
+        out.add(f"        for row in range(0, {lanes}):")
+        place = total(f"(k - depth + row) * {self.columns}", "half")
+        row = self.widened(f"load{lanes}(square, row * {lanes})")
+        out.add(f"            store{lanes}(panel, {place}, {row})")
 
     @property
     def turns_rows(self) -> bool:
@@ -120,7 +147,7 @@ class _Tile:
             out.add(f"rows = mask{TILE_ROWS}({stage.i[0].extent} - i0_tile)")
             out.add("for k in range(depth, past):")
             at = total(base, scaled("k", stage.a.stride("k")), "i0_tile")
-            value = f"load({stage.a.operand}, {at}, rows)"
+            value = self.widened(f"load({stage.a.operand}, {at}, rows)")
             out.add(f"    store{TILE_ROWS}(turned, (k - depth) * {TILE_ROWS}, {value})")
             return
         for r in range(TILE_ROWS):
@@ -128,6 +155,24 @@ class _Tile:
             out.add(f"if row{r} >= {stage.i[0].extent}:")
             out.add(f"    row{r} = {stage.i[0].extent} - 1")
             out.add(f"a{r} = {total(scaled(f'row{r}', stage.a.stride('i')), base)}")
+        if self.widens_rows:
+            self._widen_rows(out)
+
+    @property
+    def widens_rows(self) -> bool:
+        """Whether a tile's rows, which lie along memory, are packed because they are widened."""
+        along = not self.turns_rows and self.stage.a.stride("k") == 1
+        return along and self.stored != self.element
+
+    def _widen_rows(self, out: Lines) -> None:
+        """The eight rows behind one another, each as long as the panel is deep."""
+        lanes = self.lanes
+        out.add(f"for k in range(depth, past, {lanes}):")
+        out.add(f"    inside = mask{lanes}(past - k)")
+        for r in range(TILE_ROWS):
+            value = self.widened(f"load({self.stage.a.operand}, {total(f'a{r}', 'k')}, inside)")
+            place = total("(k - depth)", str(r * self.depth))
+            out.add(f"    store{lanes}(turned, {place}, {value})")
 
     def write_chains(self, out: Lines) -> None:
         """Eight rows of FMA chains, from ``depth`` to ``past``."""
@@ -148,9 +193,11 @@ class _Tile:
             out.add(f"    b{half} = load{lanes}(panel, {place})")
         for r in range(TILE_ROWS):
             at = total(f"a{r}", scaled("k", stage.a.stride("k")))
-            one = f"load1({stage.a.operand}, {at})"
+            one = self.widened(f"load1({stage.a.operand}, {at})")
             if self.turns_rows:
                 one = f"load1(turned, {total(f'(k - depth) * {TILE_ROWS}', str(r))})"
+            elif self.widens_rows:
+                one = f"load1(turned, {total('(k - depth)', str(r * self.depth))})"
             out.add(f"    x{r} = splat{lanes}({one})")
             for c in range(2):
                 cell = f"c{r}{c}"

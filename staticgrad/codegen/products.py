@@ -56,10 +56,11 @@ class _Product:
     stage: Gemm
     unit: Unit
     name: str
-    dtype: DType
+    stored: DType  # of the factors, which are widened as they are read
     tables: dict[str, Mapping[str, Extent]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.dtype = self.stored.compute
         self.rows, self.chunk, self.columns = gemm_tile(self.stage, self.dtype)
         self.lanes, self.element = self.dtype.lanes, element(self.dtype)
         self.depth = max(self.lanes, PANEL_BYTES // (self.columns * self.dtype.itemsize))
@@ -175,7 +176,8 @@ class _Product:
     def _write_pack(self, out: Lines) -> None:
         """The inner indices from ``depth`` to ``end`` of the panel, one behind the other."""
         b, w = self.stage.b, self.name
-        if len(self.stage.j) == 1 and b.stride("k") == 1 != b.stride(VECTOR) and not b.bounded:
+        turned = len(self.stage.j) == 1 and b.stride("k") == 1 != b.stride(VECTOR)
+        if turned and not b.bounded and not self.stored.is_storage:
             self._write_turned_pack(out)
             return
         access, before, body = self._panel_access(), Lines(), Lines()
@@ -185,7 +187,7 @@ class _Product:
         )
         scope.mask = f"{w}_on"
         self._look_up(body, moves)
-        value = load(access, self.dtype)
+        value = load(access, self.stored).cast(self.dtype)
         scope.emit([value])
         place = total(f"({w}_at - {w}_depth) * {self.columns}", f"{w}_v - {w}_left")
         body.add(f"store({w}_panel, {place}, {scope.vector(value)}, {w}_on)")
@@ -216,7 +218,7 @@ class _Product:
         turned, lines = _renamed(a), Lines()
         scope = scope_for(self.kernel, [VECTOR], lines, lines, self.unit, lanes)
         scope.mask = f"{w}_on"
-        value = load(turned, self.dtype)
+        value = load(turned, self.stored).cast(self.dtype)
         run, each = Lines(), Lines()
         run.add(f"for {w}_v in range(0, {w}_run, {lanes}):")
         lines.add(f"{VECTOR} = k + {w}_v")
@@ -308,6 +310,8 @@ class _Product:
         moved = total(*(scaled(name, step) for name, step in steps))
         for r in range(self.rows):
             one = f"load1({a.operand}, {total(f'{w}_a{r}', moved)})"
+            if self.stored.is_storage:
+                one = f"cast_{self.element}({one})"
             if self.packs_rows:
                 one = f"load1({w}_rows, {total(f'{w}_at - {w}_depth', str(r * self.depth))})"
             chain.add(f"{w}_x{r} = splat{lanes}({one})")

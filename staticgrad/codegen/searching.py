@@ -6,14 +6,14 @@ front half is dropped or kept, and an odd one stays. This module knows statement
 
 from __future__ import annotations
 
-from staticgrad.codegen.expressions import Scope, number, scaled
+from staticgrad.codegen.expressions import Scope, element, number, scaled
 from staticgrad.ir.kernel_stages import Search
 
 
 def write_search(scope: Scope, search: Search) -> None:
     """Lines that leave the count in the search's name, a vector."""
     lines, name, lanes = scope.body, search.name, scope.lanes
-    wanted = scope.vector(search.value)
+    wanted = _ordered(search, scope.vector(search.value))
     length = f"{name}_n"
     lines.add(f"{name} = i64x{lanes}({number(0)})")
     lines.add(f"{length} = {search.extent}")
@@ -27,13 +27,20 @@ def write_search(scope: Scope, search: Search) -> None:
     lines.add(f"    {name} = select({name}_b, {name} + 1, {name})")
 
 
+def _ordered(search: Search, text: str) -> str:
+    """Elements of the search in a dtype that has an order."""
+    dtype = search.value.dtype
+    return f"cast_{element(dtype.compute)}({text})" if dtype.is_storage else text
+
+
 def _write_probe(scope: Scope, search: Search, wanted: str, at: str) -> None:
     """Whether the elements at a vector of positions come before the wanted ones."""
     lines, name = scope.body, search.name
     place = scaled(f"({at})", search.stride)
     if search.stride == 0:  # every element is the first; the product keeps it a vector
         place = f"({at}) * 0"
-    lines.add(f"    {name}_e = load_at({search.operand}, {place}, {scope.mask})")
+    read = f"load_at({search.operand}, {place}, {scope.mask})"
+    lines.add(f"    {name}_e = {_ordered(search, read)}")
     before = f"{name}_e {'<=' if search.right else '<'} {wanted}"
     if search.value.dtype.is_float:
         other = f"{wanted} != {wanted}"

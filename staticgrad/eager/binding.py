@@ -18,6 +18,7 @@ import numpy as np
 from staticgrad.eager.tape import OpNode, named_node
 from staticgrad.errors import StaticgradError
 from staticgrad.ir.op import Array, Op
+from staticgrad.ir.rounded import rounded
 from staticgrad.ops.elementwise import quiet
 from staticgrad.types.dtype import as_dtype
 from staticgrad.types.tensor import TensorType
@@ -81,7 +82,8 @@ def _inferred(op: Op, types: list[TensorType]) -> Application:
     outs = tuple(map(_interned, inferred if isinstance(inferred, tuple) else (inferred,)))
     carries = op.differentiable and any(t.dtype.is_float for t in outs)
     node: Any = named_node(OpNode, type(op).__name__) if carries else None
-    return Application(_runner(type(op)), outs, several, node, tuple(types), {})
+    run = rounded(_runner(type(op)), op, types, outs)
+    return Application(run, outs, several, node, tuple(types), {})
 
 
 def _runner(op: type[Op]) -> Callable[..., Any]:

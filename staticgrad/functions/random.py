@@ -138,10 +138,11 @@ class Generator:
         """
         kind = _floating_dtype("normal", dtype)
         sizes, stream = _drawn("normal", shape, loc, scale), self._stream()
-        word = _cast(self._bits(sizes, kind.unsigned, stream), kind.signed)
-        half = _HALVES[kind](word)
+        wide = kind.compute
+        word = _cast(self._bits(sizes, wide.unsigned, stream), wide.signed)
+        half = _HALVES[wide](word)
         below = Ndtri()(half)
-        z = functions.where(word < 0, below, -below)
+        z = _cast(functions.where(word < 0, below, -below), kind)
         if type(loc) in (int, float) and type(scale) in (int, float) and (loc, scale) == (0, 1):
             return z
         return z * scale + loc
@@ -153,8 +154,8 @@ class Generator:
             DTypeError: a dtype that is not floating.
         """
         kind = _floating_dtype("exponential", dtype)
-        unit = self._unit(_drawn("exponential", shape, scale), kind)
-        return -functions.log1p(-unit) * scale
+        unit = self._unit(_drawn("exponential", shape, scale), kind.compute)
+        return _cast(-functions.log1p(-unit), kind) * scale
 
     def bernoulli(self, p: Operand = 0.5, shape: Any = None) -> Value:
         """True with probability ``p`` (to 2**-24), as bool; p broadcasts to the shape.
@@ -216,8 +217,9 @@ class Generator:
 
     def _unit(self, shape: Shape, kind: DType) -> Value:
         """Uniform in [0, 1), on a grid of all the dtype's bits."""
-        word = self._bits(shape, kind.unsigned, self._stream())
-        spare = kind.unsigned.numpy.type(kind.bits - kind.digits)
+        drawn = kind.compute.unsigned
+        word = self._bits(shape, drawn, self._stream())
+        spare = drawn.numpy.type(drawn.bits - kind.digits)
         return _cast(word >> spare, kind) * 2.0**-kind.digits
 
     def _bits(self, shape: Shape, kind: DType, stream: int, half: int = 0) -> Any:

@@ -336,8 +336,19 @@ class Expr:
         return apply("ndtri", self)
 
     def cast(self, dtype: DType) -> Expr:
-        """NumPy's conversion on x86-64: an integer of NaN or out of range is INT_MIN."""
-        return self if dtype is self.dtype else Expr("cast", dtype, (self,))
+        """NumPy's conversion on x86-64: an integer of NaN or out of range is INT_MIN.
+
+        A value of a storage dtype that goes to its compute dtype and back is not converted.
+        """
+        if dtype is self.dtype:
+            return self
+        if self.op == "cast" and dtype.is_storage and self.dtype is dtype.compute:
+            (source,) = self.args
+            if source.dtype is dtype:
+                return source
+        if self.op == "literal" and self.dtype.is_storage and dtype is self.dtype.compute:
+            return Expr("literal", dtype, (), self.attribute)
+        return Expr("cast", dtype, (self,))
 
     def bitcast(self, dtype: DType) -> Expr:
         """The same bits read as ``dtype`` of equal width."""
@@ -367,6 +378,8 @@ def apply(op: str, *args: Expr) -> Expr:
     compared = args[1:] if op in CHOICES else args
     if any(a.dtype is not dtype for a in compared):
         raise TypeError(f"{op} of {', '.join(a.dtype.code for a in args)}: dtypes differ")
+    if dtype.is_storage and op not in CHOICES:
+        raise TypeError(f"{op} of {dtype.code}: computed in {dtype.compute.code}")
     if (op in FLOATING or op in BLOCKS) and not dtype.is_float:
         raise TypeError(f"{op} of {dtype.code}: takes floating dtypes only")
     if op in DIVISION and not dtype.is_integer:

@@ -219,5 +219,7 @@ Form = (
     | SearchForm
     | Assemble
 )
+#: The forms whose results are elements of the operands as they are.
+MOVES = View | Same | ReshapeForm | Gather | GatherAlong | Assemble
 #: The forms that look places up in an operand of indices, along ``axis``.
 INDEXED = Gather | GatherAlong | ScatterAdd | ScatterAlong

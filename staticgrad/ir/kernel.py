@@ -148,7 +148,7 @@ class Kernel:
             count = count * ((rows + (length - 1)) // length)
         if self.outer == "tiles":
             assert isinstance(first, Gemm)
-            _, *sides = gemm_tile(first, self.operand(first.a.operand).dtype)
+            _, *sides = gemm_tile(first, self.operand(first.a.operand).dtype.compute)
             for axes, side in zip((first.i, first.j), sides, strict=True):
                 extent = prod((_extent(axis, values) for axis in axes), start=1)
                 count = count * ((extent + (side - 1)) // side)

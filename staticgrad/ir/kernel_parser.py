@@ -179,9 +179,9 @@ class KernelReader(ExpressionReader):
         self._loops = _without(around, i)
         b = self._factor_access()
         self._loops = _without(around, k)
-        given = self._operands[a.operand].dtype
+        given = self._operands[a.operand].dtype.compute
         if dtype is not given:
-            self.fail(f"{a.operand} is {given.code}, the text says {dtype.code}", at + 2)
+            self.fail(f"the product is {given.code}, the text says {dtype.code}", at + 2)
         self._results[PRODUCT] = dtype
         self._leaves.pop(f"@{PRODUCT}", None)
         return Gemm(i, j, k, a, b, self._body((Store,)))

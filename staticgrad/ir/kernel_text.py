@@ -150,7 +150,7 @@ def _stage_lines(kernel: Kernel, stage: Stage, numbers: Iterator[int]) -> Iterat
 
 
 def _product(kernel: Kernel, stage: Gemm) -> str:
-    codes = (o.dtype.code for o in kernel.operands if o.name == stage.a.operand)
+    codes = (o.dtype.compute.code for o in kernel.operands if o.name == stage.a.operand)
     return f"@acc: {next(codes, '?')} = sum {access_text(stage.a)} * {access_text(stage.b)}"
 
 

@@ -59,6 +59,8 @@ def _mistyped_arithmetic(expr: Expr) -> str:
         return f"{op} of {listed}: the condition is no bool"
     if any(arg.dtype is not dtype for arg in (args[1:] if op in CHOICES else args)):
         return f"{op} of {listed}: dtypes differ"
+    if dtype.is_storage and op not in CHOICES:
+        return f"{op} of {dtype.code}: it is computed in {dtype.compute.code}"
     if (op in FLOATING or op in BLOCKS) and not dtype.is_float:
         return f"{op} of {dtype.code}: takes floating dtypes only"
     if op == "div" and not dtype.is_float:

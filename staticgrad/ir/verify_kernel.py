@@ -290,14 +290,15 @@ def _check_statement(kernel: Kernel, dtypes: dict[str, DType], statement: Statem
             wrong = mistyped_indices(access, indices)
             if wrong:
                 broken(kernel, wrong, access_text(access))
-            summed = statement.add and value.dtype.is_bool
-            _refuse(kernel, summed, "bools do not add up in memory", statement)
+            summed = statement.add and (value.dtype.is_bool or value.dtype.is_storage)
+            headline = f"elements of {value.dtype.code} do not add up in memory"
+            _refuse(kernel, summed, headline, statement)
         case Accumulate(kind=kind) | ColumnAccumulate(kind=kind):
             combiner = COMBINERS.get(kind)
             if combiner is None:
                 broken(kernel, f"{kind!r} is no kind of accumulation", shown(statement))
             dtype = statement.value.dtype
-            refused = dtype.kind not in combiner.kinds
+            refused = dtype.kind not in combiner.kinds or dtype.is_storage
             _refuse(kernel, refused, f"there is no {kind} of {dtype.code}", statement)
             if isinstance(statement, ColumnAccumulate):
                 own = {dtypes.get(statement.partials), dtypes.get(statement.scratch)}
@@ -341,7 +342,7 @@ def results_come_first(kernel: Kernel) -> None:
         local = ready | inside
         if isinstance(body.stage, Gemm):
             product = body.stage.a.operand
-            local[PRODUCT] = kernel.operand(product).dtype
+            local[PRODUCT] = kernel.operand(product).dtype.compute
         seen: set[int] = set()
         for statement in body.statements:
             for expr in unseen(statement, seen):

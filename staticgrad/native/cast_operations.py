@@ -6,10 +6,13 @@ hardware's "indefinite" integer, narrowed), never LLVM's poison.
 
 from __future__ import annotations
 
+from typing import Final
+
 from staticgrad.native import emitter as text
 from staticgrad.native.emitter import Emitter, Operand
 from staticgrad.native.kinds import ELEMENTS, Element, Kind, Vector, vector
 from staticgrad.native.operations import byte_of, choose, compare, define
+from staticgrad.native.stored import SPARE
 
 
 def _float_to_signed(out: Emitter, source: Vector, value: str, bits: int) -> str:
@@ -70,10 +73,81 @@ def _from_integer(out: Emitter, source: Vector, target: Vector, value: str) -> s
     return out.do(f"{verb} {source.llvm} {value} to {target.llvm}")
 
 
+def _odd_f32(out: Emitter, source: Vector, value: str) -> str:
+    """As f32; of two neighbours the one whose pattern is odd. See :mod:`stored`."""
+    single, double = vector("f32", source.lanes), vector("f64", source.lanes)
+    if source.element.digits <= single.element.digits:
+        return convert(out, source, single, value)
+    if source.element.digits > double.element.digits:
+        value = _told(out, source, value)
+    wide = convert(out, source, double, value)
+    nearest = convert(out, double, single, wide)
+    back = convert(out, single, double, nearest)
+    mask = "i1" if source.lanes == 1 else f"<{source.lanes} x i1>"
+    pattern = vector("i32", source.lanes)
+    bits = out.do(f"bitcast {single.llvm} {nearest} to {pattern.llvm}")
+    sizes = [
+        out.intrinsic(double.llvm, f"llvm.fabs.{text.suffix(double)}", [(double.llvm, each)])
+        for each in (back, wide)
+    ]
+    beyond = compare(out, double, ("ogt", "gt"), sizes[0], sizes[1])
+    steps = (text.constant(pattern, step) for step in (-1, 1))
+    moved = out.do(f"add {pattern.llvm} {bits}, {choose(out, pattern, beyond, *steps)}")
+    inexact = compare(out, double, ("une", "ne"), back, wide)
+    last = out.do(f"and {pattern.llvm} {bits}, {text.constant(pattern, 1)}")
+    even = compare(out, pattern, ("oeq", "eq"), last, text.constant(pattern, 0))
+    moves = out.do(f"and {mask} {inexact}, {even}")
+    odd = choose(out, pattern, moves, moved, bits)
+    return out.do(f"bitcast {pattern.llvm} {odd} to {single.llvm}")
+
+
+def _told(out: Emitter, source: Vector, value: str) -> str:
+    """A 64-bit integer that a double holds, with one bit for all that does not fit."""
+    spare = (1 << SPARE) - 1
+    rest = out.do(f"and {source.llvm} {value}, {text.constant(source, spare)}")
+    lost = compare(out, source, ("une", "ne"), rest, text.constant(source, 0))
+    told = choose(out, source, lost, text.constant(source, spare + 1), text.constant(source, 0))
+    kept = out.do(f"and {source.llvm} {value}, {text.constant(source, ~spare)}")
+    marked = out.do(f"or {source.llvm} {kept}, {told}")
+    edge = 1 << 53
+    offset = text.constant(source, edge if source.element.signed else 0)
+    above = out.do(f"add {source.llvm} {value}, {offset}")
+    limit = text.constant(source, 2 * edge if source.element.signed else edge)
+    large = out.do(f"icmp uge {source.llvm} {above}, {limit}")
+    return choose(out, source, large, marked, value)
+
+
+def _half(lanes: int) -> str:
+    return "half" if lanes == 1 else f"<{lanes} x half>"
+
+
+def _widen_f16(out: Emitter, kind: Vector, value: str) -> str:
+    """One instruction of every processor that kernels are compiled for (F16C; aarch64)."""
+    read = out.do(f"bitcast {kind.llvm} {value} to {_half(kind.lanes)}")
+    return out.do(f"fpext {_half(kind.lanes)} {read} to {vector('f32', kind.lanes).llvm}")
+
+
+def _narrow_f16(out: Emitter, kind: Vector, value: str) -> str:
+    single, half = vector("f32", kind.lanes).llvm, _half(kind.lanes)
+    rounded = out.do(f"fptrunc {single} {value} to {half}")
+    return out.do(f"bitcast {half} {rounded} to {kind.llvm}")
+
+
+WIDEN: Final = {"f16": _widen_f16}
+"""Element for storage -> its bits as f32."""
+NARROW: Final = {"f16": _narrow_f16}
+"""Element for storage -> its bits of an f32, rounded to nearest, to even between two."""
+
+
 def convert(out: Emitter, source: Vector, target: Vector, value: str) -> str:
     """``value`` of kind ``source`` as ``target``, lane by lane, as ``numpy.ndarray.astype``."""
     if source == target:
         return value
+    if source.element.kind == "s":
+        wide = vector("f32", source.lanes)
+        return convert(out, wide, target, WIDEN[source.element.name](out, source, value))
+    if target.element.kind == "s":
+        return NARROW[target.element.name](out, target, _odd_f32(out, source, value))
     if target.element.kind == "b":
         zero = text.constant(source, 0)
         return byte_of(out, source.lanes, compare(out, source, ("une", "ne"), value, zero))

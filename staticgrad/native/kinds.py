@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from staticgrad.native.stored import narrowed
 from staticgrad.records import dataclass
 
 LANES: Final = (1, 2, 4, 8, 16)
@@ -21,9 +22,10 @@ LANES: Final = (1, 2, 4, 8, 16)
 class Element:
     """A lane's type.
 
-    ``name`` (``f32``), ``kind`` one of b, i, u, f, ``bits`` in memory, ``llvm`` the LLVM scalar
+    ``name`` (``f32``), ``kind`` one of b, i, u, f, s, ``bits`` in memory, ``llvm`` the LLVM scalar
     type, ``digits`` the bits of the largest run of whole numbers from 0 on that it holds. A bool is
-    a byte 0/1 in registers too: wide masks miscompile.
+    a byte 0/1 in registers too: wide masks miscompile. An element of kind s is for storage: the
+    bits of a float, to be moved, chosen and converted, without arithmetic or order.
     """
 
     name: str
@@ -39,9 +41,8 @@ class Element:
 
     @property
     def numpy(self) -> np.dtype[np.generic]:
-        """The NumPy dtype; bool is held as a byte."""
-        code = {"b": "u1"}.get(self.name[0], f"{self.kind}{self.bytes}")
-        return np.dtype(code)
+        """The NumPy dtype; bool is held as a byte, what is for storage as its bits."""
+        return np.dtype(f"u{self.bytes}" if self.kind in "bs" else f"{self.kind}{self.bytes}")
 
     @property
     def signed(self) -> bool:
@@ -54,6 +55,7 @@ _TABLE: Final = (
     Element("b8", "b", 8, "i8", 1),
     *(Element(f"i{bits}", "i", bits, f"i{bits}", bits - 1) for bits in _INTEGERS),
     *(Element(f"u{bits}", "u", bits, f"i{bits}", bits) for bits in _INTEGERS),
+    Element("f16", "s", 16, "i16", 11),
     Element("f32", "f", 32, "float", 24),
     Element("f64", "f", 64, "double", 53),
 )
@@ -142,8 +144,10 @@ def literal_value(element: Element, value: int | float | bool) -> NDArray[Any]:
     """A Python number in an element type, as a 0-d array: the one rule for literals.
 
     Floats round to nearest, an integer in one step; integers wrap modulo the width; b8 is
-    ``value != 0``.
+    ``value != 0``; what is for storage becomes the bits of the nearest number.
     """
+    if element.kind == "s":
+        return narrowed(element.name, literal_value(ELEMENTS["f64"], value))
     if element.kind == "b":
         return np.array(1 if value else 0, np.uint8)
     if element.kind != "f":

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from staticgrad.native import emitter as text
+from staticgrad.native.cast_operations import convert
 from staticgrad.native.emitter import Emitter, Operand
 from staticgrad.native.kinds import ELEMENTS, LANES, REAL, TRUTH, WORD, Kind, Vector, vector
 from staticgrad.native.operations import (
@@ -159,12 +160,17 @@ def _counting(lanes: int) -> None:
 def _constructor(kind: Vector) -> None:
     def result(value: Kind) -> Kind | None:
         allowed: tuple[Kind, ...] = (
-            (WORD, REAL, TRUTH) if kind.element.kind == "f" else (WORD, TRUTH)
+            (WORD, REAL, TRUTH) if kind.element.kind in "fs" else (WORD, TRUTH)
         )
         return kind if value in allowed else None
 
     def emit(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
-        return vector_operand(out, kind, kinds[0], values[0])
+        (given,), (value,) = kinds, values
+        if kind.element.kind != "s" or not isinstance(value, str):
+            return vector_operand(out, kind, given, value)
+        wide = vector("i64" if given is WORD else "f64", 1)
+        number = vector_operand(out, wide, given, value)
+        return out.splat(kind, convert(out, wide, vector(kind.element, 1), number))
 
     define(kind.name, result, emit)
 

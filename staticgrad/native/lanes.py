@@ -15,7 +15,16 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from staticgrad.native.kinds import ELEMENTS, LANES, Element, Vector, bools, literal_value, vector
+from staticgrad.native.kinds import (
+    ELEMENTS,
+    LANES,
+    Element,
+    Vector,
+    bools,
+    literal_value,
+    vector,
+)
+from staticgrad.native.stored import STORED, narrowed
 
 Array = NDArray[Any]
 Number = int | float | bool
@@ -48,6 +57,7 @@ class Lanes:
 
     def _compared(self, other: Lanes | Number, function: Callable[..., Array]) -> Lanes:
         kind = meet(self, other)
+        _require(kind, "biuf")
         bits = function(self.data, coerce(kind, other))
         return Lanes(bools(kind.lanes), bits.view(np.uint8))
 
@@ -156,7 +166,7 @@ def coerce(kind: Vector, value: Lanes | Number) -> Array:
     """The lanes of a vector, or a number converted to the kind and broadcast."""
     if isinstance(value, Lanes):
         return value.data
-    if kind.element.kind != "f" and isinstance(value, float):
+    if kind.element.kind not in "fs" and isinstance(value, float):
         raise TypeError(f"a float literal does not go with {kind.name}")
     return np.full(kind.lanes, literal_value(kind.element, value))
 
@@ -314,6 +324,10 @@ def _float_to_integer(data: Array, element: Element) -> Array:
 def convert(v: Lanes, element: Element) -> Lanes:
     """The value in another element type, as ``numpy.ndarray.astype`` on x86-64."""
     kind = vector(element, v.kind.lanes)
+    if v.kind.element.kind == "s":
+        v = Lanes(vector("f32", kind.lanes), STORED[v.kind.element.name].widen(v.data))
+    if element.kind == "s":
+        return Lanes(kind, narrowed(element.name, v.data))
     if element.kind == "b":
         return Lanes(kind, (v.data != 0).view(np.uint8))
     if v.kind.element.kind == "f" and element.kind != "f":
@@ -355,7 +369,7 @@ def like(model: Lanes, value: Number) -> Lanes:
 
 def word(v: Lanes) -> int:
     """The integer of a one-lane vector as a plain number."""
-    if v.kind.lanes != 1 or v.kind.element.kind == "f":
+    if v.kind.lanes != 1 or v.kind.element.kind not in "biu":
         raise TypeError(f"word of {v.kind.name}")
     return int(v.data.astype(np.int64)[0])
 

@@ -65,6 +65,8 @@ def vector_operand(out: Emitter, kind: Vector, given: Kind, value: Operand) -> s
     if not isinstance(value, str):
         return text.constant(kind, value)
     element = kind.element
+    if element.kind == "s":
+        raise TypeError(f"a number computed at run time is no operand of {kind.name}")
     if given is TRUTH:
         verb = "uitofp" if element.kind == "f" else "zext"
         scalar = out.do(f"{verb} i1 {value} to {element.llvm}")
@@ -207,8 +209,8 @@ def compare(out: Emitter, kind: Vector, predicate: tuple[str, str], a: str, b: s
 def _compared(*operands: Kind) -> Kind | None:
     if all(operand is WORD for operand in operands):
         return TRUTH
-    kind = meet(*operands)
-    return None if kind is None else bools(kind.lanes)
+    kind = _same("biuf")(*operands)
+    return bools(kind.lanes) if isinstance(kind, Vector) else None
 
 
 def _bitwise(verb: str) -> Emit:

@@ -48,7 +48,13 @@ class Cast(Elementwise, name="cast"):
         return (ONE,)
 
     def value_range(self, of: RangeOf, x: Any) -> Range | None:
-        return of(x)
+        """That of the operand; what the dtype cannot hold is infinite."""
+        found = of(x)
+        if not self.dtype.is_float:
+            return found
+        low = found.low if found.low >= -self.dtype.largest else -inf
+        high = found.high if found.high <= self.dtype.largest else inf
+        return Range(low, high, found.zero)
 
 
 class StopGradient(Elementwise, name="stop_gradient"):

@@ -313,8 +313,6 @@ def array_dtype(what: str, data: object) -> DType:
 def dtype_hint(spec: object) -> str:
     """What to use in place of an element type that there is none of."""
     name = str(spec)
-    if "float16" in name or name in ("half", "e"):
-        return "float32 is the narrowest floating type here: array.astype('float32')"
     if "complex" in name:
         return "there are no complex numbers here: keep real and imaginary part apart"
     if isinstance(spec, np.dtype) and spec.kind in "OUS":

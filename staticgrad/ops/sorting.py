@@ -184,6 +184,7 @@ class SearchSorted(Op, name="searchsorted"):
 
 def ascending_key(x: Expr) -> Expr:
     """An i32 (for elements of 64 bits: i64) Expr in the order of x; NaN is the largest."""
+    x = x.cast(x.dtype.compute)
     dtype = x.dtype
     if dtype.is_float:
         return _float_key(x, dtype.signed)

@@ -24,7 +24,8 @@ def convert_array(x: Array, dtype: DType) -> Array:
     wraps above. To bool: x != 0.
     """
     if x.dtype.kind != "f" or not dtype.is_integer:
-        return x.astype(dtype.numpy)
+        with np.errstate(over="ignore" if dtype.is_storage else None):
+            return x.astype(dtype.numpy)
     if dtype.code == "u64":
         large = x >= 2.0**63
         low = _truncated(np.where(large, x - x.dtype.type(2.0**63), x), 64)

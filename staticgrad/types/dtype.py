@@ -35,12 +35,16 @@ class DType:
         bits: 1 for bool.
         digits: bits of the largest run of whole numbers from 0 on that it holds: of a float its
             significant bits, of an integer those of its magnitude, 1 for bool.
+
+    A *storage* dtype has no arithmetic of its own: what is computed of its values is computed in
+    another dtype, ``compute``, and every value is rounded to it, once.
     """
 
     code: str
     kind: str
     bits: int
     digits: int
+    _compute: DType | None = None
     _hash: int = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -82,6 +86,16 @@ class DType:
     def dtype(self) -> np.dtype[np.generic]:
         """The NumPy dtype: by this attribute NumPy takes the object for one."""
         return _NUMPY[self.code]
+
+    @property
+    def compute(self) -> DType:
+        """The dtype in which its values are computed: itself, unless it is for storage only."""
+        return self if self._compute is None else self._compute
+
+    @property
+    def is_storage(self) -> bool:
+        """Whether values of it are only stored, and computed in another dtype."""
+        return self._compute is not None
 
     @property
     def bias(self) -> int:
@@ -144,6 +158,7 @@ class DType:
 
 _NUMPY: Final[dict[str, np.dtype[np.generic]]] = {
     "bool": np.dtype("bool"),
+    "f16": np.dtype("float16"),
     "f32": np.dtype("float32"),
     "f64": np.dtype("float64"),
     **{
@@ -159,8 +174,9 @@ BOOL = DType("bool", "b", 1, 1)
 I8, I16, I32, I64 = (DType(f"i{bits}", "i", bits, bits - 1) for bits in (8, 16, 32, 64))
 U8, U16, U32, U64 = (DType(f"u{bits}", "u", bits, bits) for bits in (8, 16, 32, 64))
 F32, F64 = DType("f32", "f", 32, 24), DType("f64", "f", 64, 53)
+F16 = DType("f16", "f", 16, 11, F32)
 
-ALL_DTYPES: Final = (BOOL, I8, I16, I32, I64, U8, U16, U32, U64, F32, F64)
+ALL_DTYPES: Final = (BOOL, I8, I16, I32, I64, U8, U16, U32, U64, F16, F32, F64)
 _BY_CODE: Final = {d.code: d for d in ALL_DTYPES}
 _BY_NUMPY: Final = {d.numpy: d for d in ALL_DTYPES}
 #: Bits in texts of graphs, bytes to NumPy: neither is meant for sure.

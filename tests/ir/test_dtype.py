@@ -76,7 +76,7 @@ def test_equality_is_numpys_with_every_spelling(dtype: DType) -> None:
         for spec in (other, other.numpy, other.name, other.numpy.type, other.numpy.str[1:]):
             assert (dtype == spec) == (spec == dtype) == (dtype.numpy == other.numpy), spec
             assert (dtype != spec) == (spec != dtype) == (dtype.numpy != other.numpy), spec
-    for spec in (None, 3, "no such type", object, "U3", (), [1], np.dtype("float16")):
+    for spec in (None, 3, "no such type", object, "U3", (), [1], np.dtype("complex64")):
         assert dtype != spec
         assert not dtype == spec  # noqa: SIM201
     swapped = dtype.numpy.newbyteorder()
@@ -89,7 +89,7 @@ def test_a_dictionary_finds_it_by_either(dtype: DType) -> None:
     assert len({*ALL_DTYPES, *(d.numpy for d in ALL_DTYPES)}) == len(ALL_DTYPES)
 
 
-@pytest.mark.parametrize("spec", ["float16", "complex64", object, "U3", "no such type", None, 3.5])
+@pytest.mark.parametrize("spec", ["float128", "complex64", object, "U3", "no such type", None, 3.5])
 def test_what_is_no_dtype_is_refused_with_the_list(spec: object) -> None:
     with pytest.raises(TypeError, match="is not a dtype of staticgrad; there are bool, int8"):
         as_dtype(spec)
@@ -152,7 +152,8 @@ def test_a_dtype_holds_another_where_numpy_casts_it_safely(outer: DType, inner: 
     expected = np.can_cast(inner.numpy, outer.numpy, "safe")
     if inner.is_integer and outer.is_float:
         largest = int(np.iinfo(inner.numpy).max)
-        expected = int(outer.numpy.type(largest)) == largest
+        with np.errstate(over="ignore"):
+            expected = float(outer.numpy.type(largest)) == largest
     assert holds(outer, inner) == expected
 
 

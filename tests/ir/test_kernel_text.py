@@ -407,7 +407,7 @@ MISTAKES = [
     (GEMM, "k*0", "§j*0", "j is not a loop around this access", ""),
     (GEMM, "k + j*n3", "§i + j*n3", "i is not a loop around this access", ""),
     (GEMM, "@acc: f32 = sum", "§@sum: f32 = sum", "the product is called @acc", ""),
-    (GEMM, "@acc: f32", "@acc: §f64", "p0 is f32, the text says f64", ""),
+    (GEMM, "@acc: f32", "@acc: §f64", "the product is f32, the text says f64", ""),
     (GEMM, "p1[k + j*n3]", "p1[k + §n0]", "n0 is not a loop around this access", ""),
     (GEMM, "p1[k + j*n3]", "§p1[k + (n0)]", "a factor of a product is not gathered", ""),
     (GEMM, "; n0, n1", "; §7, n1", "expected an integer argument, found '7'", ""),

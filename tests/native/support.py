@@ -9,12 +9,20 @@ from numpy.typing import NDArray
 
 from staticgrad import native
 from staticgrad.config import options
+from staticgrad.native.kinds import ELEMENTS
 
 Array = NDArray[np.generic]
+#: Elements for storage as NumPy's numbers; kernels hold them as bits.
+_NUMBERS = {"f16": np.dtype(np.float16)}
 Mode = Literal["vector", "numba", "python"]
 #: Calls a kernel at an address: (record, own words, begin, end).
 ENTRY = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 2, *[ctypes.c_int64] * 2)
 MODES: tuple[Mode, ...] = ("vector", "numba", "python")
+
+
+def number_dtype(name: str) -> np.dtype[np.generic]:
+    """The NumPy dtype of the numbers that an element holds."""
+    return _NUMBERS.get(name, ELEMENTS[name].numpy)
 
 
 def call(

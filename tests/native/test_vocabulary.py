@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from staticgrad.native.kinds import ELEMENTS, LANES
-from tests.native.support import MODES, Array, Mode, assert_same, call
+from tests.native.support import MODES, Array, Mode, assert_same, call, number_dtype
 
 Oracle = Callable[..., Array]
 PLAIN = 100  # pairs at most, or a few more, in plain Python
@@ -20,16 +20,17 @@ PLAIN = 100  # pairs at most, or a few more, in plain Python
 
 def specials(name: str) -> Array:
     """Values around every edge of an element type."""
-    element = ELEMENTS[name]
+    element, dtype = ELEMENTS[name], number_dtype(name)
     if element.kind == "b":
         return np.array([0, 1], np.uint8)
-    if element.kind == "f":
-        tiny = np.finfo(element.numpy).smallest_subnormal
-        big = np.finfo(element.numpy).max
+    if element.kind in "fs":
+        tiny = np.finfo(dtype).smallest_subnormal
+        big = np.finfo(dtype).max
         values = [0.0, -0.0, 1, -1, 0.5, 1.5, 2.5, -2.5, 3.7, -3.7, 127.5, 128, -129, 255.9, 300]
         values += [2.0**31, -(2.0**31), 2.0**31 - 0.5, -(2.0**31) - 0.5, 2.0**32, 2.0**53 + 2]
         values += [2.0**63, -(2.0**63), 2.0**64, 1e30, -1e30, 1e-30, np.inf, -np.inf, np.nan]
-        return np.array([*values, tiny, -tiny, big, -big], element.numpy)
+        with np.errstate(over="ignore"):
+            return np.array([*values, tiny, -tiny, big, -big]).astype(dtype)
     limits = np.iinfo(element.numpy)
     near = [0, 1, 2, 3, 5, 7, 8, 63, 64, 100]
     near += [limits.max, limits.max - 1, limits.min, limits.min + 1]
@@ -39,7 +40,7 @@ def specials(name: str) -> Array:
 
 
 def pairs(name: str) -> tuple[Array, Array]:
-    both = np.array(list(itertools.product(specials(name), repeat=2)), ELEMENTS[name].numpy)
+    both = np.array(list(itertools.product(specials(name), repeat=2)), number_dtype(name))
     return both[:, 0].copy(), both[:, 1].copy()
 
 
@@ -133,6 +134,8 @@ def divide(function: Oracle) -> Oracle:
 def operations(name: str) -> dict[str, Oracle]:
     """Expression over a and b -> NumPy."""
     kind = ELEMENTS[name].kind
+    if kind == "s":
+        return {}
     if kind == "b":
         return {**COMPARE, **BITS, **EXTREMA, "~a": lambda a, b: a ^ 1}
     if kind == "f":
@@ -171,10 +174,10 @@ def operations(name: str) -> dict[str, Oracle]:
 def conversions(name: str) -> dict[str, Oracle]:
     found: dict[str, Oracle] = {}
     for target in ELEMENTS.values():
-        wanted = np.dtype(np.bool_) if target.kind == "b" else target.numpy
+        wanted = np.dtype(np.bool_) if target.kind == "b" else number_dtype(target.name)
         found[f"cast_{target.name}(a)"] = functools.partial(_astype, dtype=wanted)
         if target.bits == ELEMENTS[name].bits and "b" not in (target.kind, ELEMENTS[name].kind):
-            found[f"bitcast_{target.name}(a)"] = functools.partial(_view, dtype=target.numpy)
+            found[f"bitcast_{target.name}(a)"] = functools.partial(_view, dtype=wanted)
     return found
 
 
@@ -190,12 +193,14 @@ def _view(a: Array, b: Array, *, dtype: np.dtype[np.generic]) -> Array:
 
 def elementwise(name: str, lanes: int) -> tuple[str, dict[str, Oracle]]:
     """A kernel that stores every operation's result, and what NumPy says."""
+    x, y = ("cast_f32(a)", "cast_f32(b)") if ELEMENTS[name].kind == "s" else ("a", "b")
+    below, apart = f"mask_of({x} < {y})", f"mask_of({y} != {x})"
     cases = {
         **operations(name),
         **conversions(name),
-        "select(a < b, a, b)": lambda a, b: np.where(a < b, a, b),
-        "select_mask(mask_of(a < b), b, a)": lambda a, b: np.where(a < b, b, a),
-        "select_mask(mask_of(a < b) & mask_of(b != a), b, a)": lambda a, b: np.where(a < b, b, a),
+        f"select({x} < {y}, a, b)": lambda a, b: np.where(a < b, a, b),
+        f"select_mask({below}, b, a)": lambda a, b: np.where(a < b, b, a),
+        f"select_mask({below} & {apart}, b, a)": lambda a, b: np.where(a < b, b, a),
     }
     lines = ["def kernel(t, own, begin, end):", f"    pa = ptr_{name}(t[0]); pb = ptr_{name}(t[1])"]
     body = [f"    for i in range(begin, end, {lanes}):", f"        m = mask{lanes}(end - i)"]
@@ -212,7 +217,7 @@ def elementwise(name: str, lanes: int) -> tuple[str, dict[str, Oracle]]:
 def element_name(expression: str, out: Array) -> str:
     if expression in COMPARE or expression.startswith("cast_b8"):
         return "b8"
-    return next(e.name for e in ELEMENTS.values() if e.numpy == out.dtype and e.name != "b8")
+    return next(e for e in ELEMENTS if number_dtype(e) == out.dtype and e != "b8")
 
 
 @functools.cache

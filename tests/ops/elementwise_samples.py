@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from staticgrad.ir.op import Op, op_class
-from staticgrad.types.dtype import ALL_DTYPES, BOOL, F32, F64, DType
+from staticgrad.types.dtype import ALL_DTYPES, BOOL, F64, DType
 from tests.ops.samples import Rng, Sample, provides
 
-FLOATS = (F32, F64)
+FLOATS = tuple(d for d in ALL_DTYPES if d.is_float)
 INTEGERS = tuple(d for d in ALL_DTYPES if d.is_integer)
 
 
@@ -44,7 +44,8 @@ def special(dtype: DType) -> np.ndarray:
     ]
     sizes += [2.0**31, 2.0**32, 2.0**62, 2.0**63, 2.0**64, 1e30]
     sizes += [info.max, info.tiny, info.smallest_subnormal, info.eps, 1.0 + info.eps, np.inf]
-    positive = np.array(sizes, dtype.numpy)
+    with np.errstate(over="ignore"):
+        positive = np.array(sizes).astype(dtype.numpy)
     return np.concatenate([positive, -positive, np.array([np.nan], dtype.numpy)])
 
 

@@ -24,7 +24,10 @@ import numpy as np
 
 import staticgrad.functions  # noqa: F401 - fills the registry
 from staticgrad.ir.op import Op
+from staticgrad.ir.rounded import rounded
 from staticgrad.ir.value import Value
+from staticgrad.types.dtype import as_dtype
+from staticgrad.types.tensor import TensorType
 
 Rng = np.random.Generator
 Provider = Callable[[Rng], Iterator["Sample"]]
@@ -79,6 +82,13 @@ class Sample:
     arrays: tuple[Any, ...]
     smooth: bool = False
     tolerance: float = 1e-6
+
+    def reference(self) -> Any:
+        """What the op's reference says of the operands, in the dtypes of the results."""
+        types = [TensorType(as_dtype(a.dtype), np.shape(a)) for a in self.arrays]
+        inferred = self.op.infer(*types)
+        outs = inferred if isinstance(inferred, tuple) else (inferred,)
+        return rounded(self.op.reference, self.op, types, outs)(*self.arrays)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "arrays", tuple(map(np.asarray, self.arrays)))

@@ -59,7 +59,7 @@ def test_python_scalars_are_weak_on_both_sides(dtype: DType, scalar: Any, name: 
     x = variable("x", dtype, (2,))
     array = np.ones(2, dtype.numpy)
     expected = getattr(np, name)(array, scalar).dtype
-    if name == "divide" and expected != np.float32:
+    if name == "divide" and not dtype.is_float:
         expected = np.dtype("float64")
     assert call(name, x, scalar).dtype.numpy == expected
     assert call(name, scalar, x).dtype.numpy == expected
@@ -104,7 +104,7 @@ def test_a_huge_scalar_in_a_float_is_infinite_or_an_error() -> None:
 
 def test_unknown_element_types_are_refused() -> None:
     x = variable("x", F32, (2,))
-    for array in (np.ones(2, complex), np.array(["a", "b"]), np.ones(2, np.float16)):
+    for array in (np.ones(2, complex), np.array(["a", "b"]), np.ones(2, np.longdouble)):
         with pytest.raises(DTypeError, match="is not a dtype of staticgrad"):
             call("add", x, array)
     with pytest.raises(DTypeError, match=r"astype: .complex64. is not a dtype"):

@@ -1,0 +1,372 @@
+"""Dtypes for storage: values are computed in the compute dtype, and each is rounded once.
+
+Kernels agree with the oracle and with each other, however they are read and fused; sums, products,
+scans and scatters accumulate in the compute dtype; what is stored takes the bytes of the dtype.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.analysis.evaluate import same_bytes
+from staticgrad.eager import Tensor
+from staticgrad.errors import FeedError, NonFiniteError
+from staticgrad.ir.kernel_parser import parse_kernel
+from staticgrad.ir.plan_text import parse_plan
+from staticgrad.ir.printer import same_graph
+from staticgrad.ir.schedule_text import parse_schedule
+from staticgrad.optim import Optimizer
+from staticgrad.types.conversion import convert_array
+from staticgrad.types.dtype import ALL_DTYPES, F64, DType, promote
+from tests.compiled.agreement import assert_same
+from tests.optimizers import SAMPLES
+
+STORAGE = [dtype for dtype in ALL_DTYPES if dtype.is_storage]
+every_storage = pytest.mark.parametrize("dtype", STORAGE, ids=str)
+Arrays = dict[str, np.ndarray]
+
+
+def drawn(rng: np.random.Generator, shape: tuple[int, ...], dtype: DType) -> np.ndarray:
+    return convert_array(rng.normal(size=shape), dtype)
+
+
+def wide(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.float64)
+
+
+def readings(graph: sg.Graph, feeds: Arrays) -> dict[str, Arrays]:
+    """The results by every reader of kernels, fused and not."""
+    found = {"unfused": sg.compile(graph, fuse=False).run(feeds)}
+    for backend in ("vector", "numba"):
+        with sg.options(backend=backend):
+            found[backend] = sg.compile(graph).run(feeds)
+    with sg.options(jit=False):
+        found["python"] = sg.compile(graph).run(feeds)
+    return found
+
+
+def chains(dtype: DType) -> dict[str, sg.Value]:
+    """Values in each other's neighbourhood, of every form: elements, rows, columns, products."""
+    x, y = sg.input("x", ("n", 40), dtype), sg.input("y", (40, 6), dtype)
+    i = sg.input("i", (7,), "int64")
+    hidden = sg.tanh(x * 3.0 + 1.0)
+    product = hidden @ y
+    return {
+        "chain": sg.exp(-hidden) * x - hidden / 7.0,
+        "rows": sg.nn.softmax(x * hidden, 1),
+        "columns": (hidden * hidden).sum(0),
+        "all": (x - sg.mean(x)).sum(),
+        "epilogue": sg.nn.gelu(product + 0.5),
+        "vector": product @ y[0],
+        "turned": (x.T @ hidden)[:3, :5],
+        "largest": hidden.max(1),
+        "sorted": sg.sort(x, 1)[:, ::7],
+        "places": sg.argsort(x, 1),
+        "found": sg.searchsorted(sg.sort(y[:, 0]), x[:, 1]),
+        "taken": sg.take(x, i, 1),
+        "running": sg.cumsum(x, 1),
+        "chosen": sg.where(x > 0.0, hidden, x),
+        "joined": sg.concatenate([x, hidden * 2.0], 1),
+        "slope": sg.grad((sg.take(sg.sin(hidden), i, 1) ** 2).sum(), x),
+    }
+
+
+@every_storage
+@pytest.mark.parametrize("name", list(chains(ALL_DTYPES[-1])))
+def test_no_reader_and_no_fusion_changes_a_byte(dtype: DType, name: str) -> None:
+    rng = np.random.default_rng(5)
+    graph = sg.Graph({name: chains(dtype)[name]})
+    known = {
+        "x": drawn(rng, (33, 40), dtype),
+        "y": drawn(rng, (40, 6), dtype),
+        "i": np.array([3, 0, 3, 3, 39, 1, 0]),
+    }
+    feeds = {label: known[label] for label in (v.node.op.label for v in graph.inputs)}
+    found = readings(graph, feeds)
+    for reader, results in found.items():
+        assert_same(results, found["vector"], f"{reader} {name}")
+
+
+@every_storage
+def test_values_beside_each_other_are_those_that_stand_alone(dtype: DType) -> None:
+    rng = np.random.default_rng(6)
+    feeds = {
+        "x": drawn(rng, (17, 40), dtype),
+        "y": drawn(rng, (40, 6), dtype),
+        "i": np.array([3, 0, 3, 3, 39, 1, 0]),
+    }
+    together = sg.compile(sg.Graph(chains(dtype))).run(feeds)
+    for name, value in chains(dtype).items():
+        graph = sg.Graph({name: value})
+        own = {label: feeds[label] for label in (v.node.op.label for v in graph.inputs)}
+        assert same_bytes(sg.compile(graph).run(own)[name], together[name]), name
+        assert same_bytes(sg.compile(graph, pipeline="O0").run(own)[name], together[name]), name
+
+
+@every_storage
+def test_every_value_is_rounded_once_stored_or_not(dtype: DType) -> None:
+    """By hand: x + y, then times x, each rounded to the dtype, in one kernel."""
+    rng = np.random.default_rng(0)
+    x, y = (drawn(rng, (1000,), dtype) for _ in range(2))
+    a, b = sg.input("a", ("n",), dtype), sg.input("b", ("n",), dtype)
+    f = sg.compile(sg.Graph({"z": (a + b) * a}))
+    assert len(f.kernels) == 1
+    added = convert_array(wide(x) + wide(y), dtype)
+    expected = convert_array(wide(added) * wide(x), dtype)  # exact in float64: rounded once
+    assert same_bytes(f.run({"a": x, "b": y})["z"], expected)
+    skipped = convert_array((wide(x) + wide(y)) * wide(x), dtype)
+    assert not same_bytes(expected, skipped), "the numbers do not show a rounding that is left out"
+
+
+@every_storage
+@pytest.mark.parametrize("axes", [(0,), (1,), (0, 1)])
+def test_sums_accumulate_in_the_compute_dtype(dtype: DType, axes: tuple[int, ...]) -> None:
+    """Ones beyond what the dtype counts to: they add up as in the compute dtype, to the bit."""
+    shape = (3000, 70)
+    x = sg.input("x", ("n", 70), dtype)
+    ones = convert_array(np.full(shape, 0.0625), dtype)
+    found = sg.compile(sg.sum(x, axes)).run({"x": ones})
+    expected = convert_array(np.full(shape, 0.0625).sum(axes), dtype)
+    assert found.dtype == dtype.numpy
+    assert same_bytes(found, expected)
+    assert same_bytes(sg.evaluate(sg.sum(x, axes), {"x": ones}), expected)
+
+
+@every_storage
+def test_a_partial_sum_beside_a_whole_one_of_its_shape(dtype: DType) -> None:
+    """Both are sums of rows; one is rounded, the other summed on."""
+    x, y = sg.input("x", ("n", 40), dtype), sg.input("y", ("n", 40), dtype)
+    feeds = {name: convert_array(np.full((3000, 40), 0.0625), dtype) for name in "xy"}
+    found = sg.compile(sg.Graph({"rows": x.sum(1), "all": y.sum()})).run(feeds)
+    assert same_bytes(found["rows"], convert_array(np.full(3000, 2.5), dtype))
+    assert same_bytes(found["all"], convert_array(np.array(7500.0), dtype))
+
+
+@every_storage
+def test_running_and_scattered_sums_accumulate_in_the_compute_dtype(dtype: DType) -> None:
+    x, i = sg.input("x", ("n",), dtype), sg.input("i", ("n",), "int64")
+    y = sg.take(sg.input("t", (3,), dtype), i)
+    graph = sg.Graph({
+        "running": sg.cumsum(x),
+        "slope": sg.grad((y * x).sum(), y.node.args[0]),
+    })  # fmt: skip
+    count = 5000
+    feeds = {
+        "x": convert_array(np.full(count, 1.0), dtype),
+        "i": np.zeros(count, np.int64),
+    }
+    found = sg.compile(graph).run(feeds)
+    expected = convert_array(np.arange(1.0, count + 1), dtype)
+    assert same_bytes(found["running"], expected)
+    assert same_bytes(found["slope"], convert_array(np.array([float(count), 0.0, 0.0]), dtype))
+
+
+LAID_OUT: dict[str, Callable[[sg.Value], sg.Value]] = {
+    "as it is": lambda v: v,
+    "transposed": lambda v: v.T,
+    "strided": lambda v: v[::2, ::2],
+}
+
+
+@every_storage
+@pytest.mark.parametrize("left", LAID_OUT)
+@pytest.mark.parametrize("right", LAID_OUT)
+@pytest.mark.parametrize("rows", [1, 9, 100])
+def test_products_accumulate_in_the_compute_dtype(
+    dtype: DType, left: str, right: str, rows: int
+) -> None:
+    """Of whole numbers that float32 adds without loss: the true product, rounded once."""
+    rng = np.random.default_rng(rows)
+    inner, columns = 300, 37
+    shapes = {
+        "as it is": ((rows, inner), (inner, columns)),
+        "transposed": ((inner, rows), (columns, inner)),
+        "strided": ((2 * rows, 2 * inner), (2 * inner, 2 * columns)),
+    }
+    a = rng.integers(-15, 16, shapes[left][0]).astype(np.float64)
+    b = rng.integers(-15, 16, shapes[right][1]).astype(np.float64)
+    x, y = sg.input("x", a.shape, dtype), sg.input("y", b.shape, dtype)
+    feeds = {"x": convert_array(a, dtype), "y": convert_array(b, dtype)}
+    found = sg.compile(LAID_OUT[left](x) @ LAID_OUT[right](y)).run(feeds)
+    product = LAID_OUT[left](a) @ LAID_OUT[right](b)  # type: ignore[arg-type]
+    assert same_bytes(found, convert_array(np.asarray(product), dtype))
+
+
+@every_storage
+def test_gradients_are_near_those_of_float64(dtype: DType) -> None:
+    rng = np.random.default_rng(3)
+    x, w = sg.input("x", ("n", 12), dtype), sg.input("w", (12, 5), dtype)
+    loss = sg.mean(sg.nn.log_softmax(sg.tanh(x @ w), 1) ** 2)
+    graph = sg.Graph({"loss": loss, "dx": sg.grad(loss, x), "dw": sg.grad(loss, w)})
+    feeds = {"x": drawn(rng, (20, 12), dtype), "w": drawn(rng, (12, 5), dtype)}
+    found, true = sg.compile(graph).run(feeds), sg.evaluate(graph, feeds, dtype="float64")
+    for name, array in found.items():
+        assert array.dtype == dtype.numpy
+        error = np.max(np.abs(wide(array) - true[name]))
+        assert error <= 16 * 2.0**-dtype.digits * np.max(np.abs(true[name])), name
+
+
+@every_storage
+@pytest.mark.parametrize(
+    ("optimizer", "options"),
+    [(cls, options) for cls, samples in SAMPLES.items() for options in samples],
+    ids=str,
+)
+def test_every_optimizer_trains_and_keeps_the_dtype(
+    dtype: DType, optimizer: type[Optimizer], options: dict[str, Any]
+) -> None:
+    rng = np.random.default_rng(1)
+    truth = rng.normal(size=(8, 1))
+    rows = rng.normal(size=(64, 8))
+    feeds = {"x": convert_array(rows, dtype), "y": convert_array(rows @ truth, dtype)}
+    x, y = sg.input("x", ("n", 8), dtype), sg.input("y", ("n", 1), dtype)
+    w = sg.parameter("w", convert_array(np.zeros((8, 1)), dtype))
+    loss = sg.mean((x @ w - y) ** 2)
+    updates = optimizer(**options).updates(loss, [w])
+    f = sg.compile(sg.Graph({"loss": loss}, updates=updates))
+    losses = [float(f.run(feeds)["loss"]) for _ in range(40)]
+    assert w.value.dtype == dtype.numpy
+    assert losses[-1] < losses[0]
+    state = {p.dtype for p in updates if p is not w and p.dtype.is_float}
+    assert state <= {dtype.compute}, "moments have the dtype of the step"
+
+
+@every_storage
+def test_feeds_are_converted_within_their_kind(dtype: DType) -> None:
+    x = sg.input("x", (3,), dtype)
+    f = sg.compile(x * 2.0)
+    given = np.array([1.0, 70000.0, 1e-9])
+    expected = convert_array(wide(convert_array(given, dtype)) * 2.0, dtype)
+    for array in (given, given.astype("f4"), convert_array(given, dtype)):
+        assert same_bytes(f.run({"x": array}), expected)
+    assert same_bytes(f.run({"x": np.array([1, 2, 3])}), convert_array(np.array([2, 4, 6]), dtype))
+    with pytest.raises(FeedError):
+        sg.compile(sg.input("i", (3,), "int32") + 1).run({"i": convert_array(given, dtype)})
+    up = sg.compile(sg.input("x", (3,), "float64") + 0.0)
+    assert same_bytes(up.run({"x": convert_array(given, dtype)}), wide(convert_array(given, dtype)))
+
+
+@every_storage
+def test_promotion(dtype: DType) -> None:
+    x = sg.input("x", (3,), dtype)
+    for other in ALL_DTYPES:
+        met = (x + sg.input("y", (3,), other)).dtype
+        assert met is (dtype if not other.is_float or other is dtype else promote(dtype, other))
+    assert (x * 2.0).dtype is (x + 1).dtype is (x * True).dtype is dtype
+    assert (x + np.float64(1)).dtype is F64
+    assert sg.mean(x).dtype is sg.var(x).dtype is sg.nn.softmax(x).dtype is dtype
+    assert sg.sum(x, dtype="float32").dtype is dtype.compute
+
+
+@every_storage
+def test_numbers_beyond_the_dtype_are_infinite(dtype: DType) -> None:
+    x = sg.input("x", (2,), dtype)
+    ones = convert_array(np.ones(2), dtype)
+    beyond = dtype.largest * 2
+    found = sg.compile(sg.Graph({"up": x * beyond, "down": x - beyond})).run({"x": ones})
+    assert wide(found["up"]).tolist() == [np.inf, np.inf]
+    assert wide(found["down"]).tolist() == [-np.inf, -np.inf]
+
+
+@every_storage
+def test_texts_read_back(dtype: DType) -> None:
+    values = chains(dtype) | {"constant": sg.constant(convert_array(np.linspace(-3, 3, 7), dtype))}
+    graph = sg.Graph(values)
+    again = sg.parse(str(graph))
+    assert same_graph(again, graph)
+    assert str(again) == str(graph)
+    assert same_graph(pickle.loads(pickle.dumps(graph)), graph)
+    f = sg.compile(graph)
+    kernels = [step.kernel for step in f.schedule.steps]
+    for kernel in kernels:
+        assert parse_kernel(str(kernel)) == kernel
+    assert str(parse_schedule(str(f.schedule))) == str(f.schedule)
+    plan = f.plan(n=33)
+    assert str(parse_plan(str(plan))) == str(plan)
+    pickled = pickle.loads(pickle.dumps(dtype))
+    assert pickled is dtype
+
+
+@every_storage
+def test_what_is_stored_takes_the_bytes_of_the_dtype(dtype: DType) -> None:
+    """Half of what it takes in the compute dtype, but for alignment and what accumulates."""
+
+    def peak(kind: DType) -> int:
+        x, w = sg.input("x", ("n", 256), kind), sg.input("w", (256, 256), kind)
+        hidden = sg.tanh(x @ w)
+        for _ in range(3):
+            hidden = sg.tanh(hidden @ w)
+        return sg.compile(sg.grad(hidden.sum(), w)).plan(n=512).peak_bytes
+
+    assert peak(dtype) * dtype.compute.itemsize == peak(dtype.compute) * dtype.itemsize
+
+
+@every_storage
+@pytest.mark.parametrize("debug", [True, "nan"])
+def test_debug_modes(dtype: DType, debug: Any) -> None:
+    rng = np.random.default_rng(2)
+    feeds = {
+        "x": drawn(rng, (9, 40), dtype),
+        "y": drawn(rng, (40, 6), dtype),
+        "i": np.array([3, 0, 3, 3, 39, 1, 0]),
+    }
+    graph = sg.Graph(chains(dtype))
+    assert_same(sg.compile(graph, debug=debug).run(feeds), sg.compile(graph).run(feeds))
+    x = sg.input("x", (2,), dtype)
+    with pytest.raises(NonFiniteError, match="exp"):
+        sg.compile(sg.exp(x * 40.0) - 1.0, debug="nan").run(
+            {"x": convert_array(np.array([1.0, 40.0]), dtype)}
+        )
+
+
+@every_storage
+def test_tensors_round_as_graphs_do(dtype: DType) -> None:
+    """Define-by-run: exact operations to the byte, gradients in the dtype."""
+    rng = np.random.default_rng(4)
+    array, other = drawn(rng, (30, 8), dtype), drawn(rng, (30, 8), dtype)
+    x = Tensor(array, requires_grad=True, dtype=dtype)
+    y = Tensor(other, dtype=dtype)
+    a, b = sg.input("a", (30, 8), dtype), sg.input("b", (30, 8), dtype)
+
+    def program(p: Any, q: Any) -> Any:
+        return ((p + q) * p / (q * q + 1.0) - sg.sqrt(sg.abs(p))) * 3.0
+
+    out = program(x, y)
+    graph = sg.Graph({"out": program(a, b), "slope": sg.grad(program(a, b).sum(), a)})
+    wanted = sg.compile(graph).run({"a": array, "b": other})
+    assert same_bytes(out.numpy(), wanted["out"])
+    out.sum().backward()
+    assert x.grad is not None
+    assert same_bytes(x.grad, wanted["slope"])
+
+
+@every_storage
+def test_draws_are_those_of_the_compute_dtype_rounded(dtype: DType) -> None:
+    for draw in ("uniform", "normal", "exponential"):
+        values = {}
+        for kind in (dtype, dtype.compute):
+            rng = sg.random.Generator(7)
+            values[kind] = sg.compile(getattr(rng, draw)(shape=(1000,), dtype=kind)).run({})
+        drawn_wide = values[dtype.compute]
+        if draw == "uniform":  # on a grid of its own, so that 1 is never drawn
+            drawn_wide = np.floor(drawn_wide * 2.0**dtype.digits) * 2.0**-dtype.digits
+        assert same_bytes(values[dtype], convert_array(drawn_wide, dtype)), draw
+
+
+@every_storage
+@pytest.mark.parametrize("policy", ["sqrt", "recompute"])
+def test_policies_change_no_byte(dtype: DType, policy: str) -> None:
+    rng = np.random.default_rng(8)
+    x, w = sg.input("x", ("n", 32), dtype), sg.input("w", (32, 32), dtype)
+    hidden = x
+    for _ in range(6):
+        hidden = sg.tanh(hidden @ w) + hidden * 0.5
+    graph = sg.Graph({"dw": sg.grad((hidden * hidden).sum(), w)})
+    feeds = {"x": drawn(rng, (16, 32), dtype), "w": drawn(rng, (32, 32), dtype)}
+    assert_same(sg.compile(graph, checkpoint=policy).run(feeds), sg.compile(graph).run(feeds))

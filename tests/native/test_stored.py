@@ -1,0 +1,161 @@
+"""Elements for storage, to the bit: every pattern widened; what lies between patterns rounded."""
+
+import functools
+
+import numpy as np
+import pytest
+
+from staticgrad.errors import CompileError
+from staticgrad.native.kinds import ELEMENTS, LANES
+from staticgrad.types.dtype import ALL_DTYPES, DType
+from tests.native.support import MODES, Array, Mode, call
+
+STORED = [dtype for dtype in ALL_DTYPES if dtype.is_storage]
+EVERY_STORED = pytest.mark.parametrize("dtype", STORED, ids=str)
+EVERY_MODE = pytest.mark.parametrize("mode", MODES)
+SOME = 11  # plain Python takes one of so many
+
+
+def values(dtype: DType) -> Array:
+    """The number of every pattern without a sign, in float64: zero, denormals, ..., infinity.
+
+    By the definition of IEEE 754's formats.
+    """
+    patterns = np.arange(infinity(dtype) + 1)
+    fraction = dtype.digits - 1
+    exponent, rest = patterns >> fraction, patterns & ((1 << fraction) - 1)
+    normal = np.ldexp((1 << fraction) + rest.astype(np.float64), exponent - dtype.bias - fraction)
+    denormal = np.ldexp(rest.astype(np.float64), 1 - dtype.bias - fraction)
+    found = np.where(exponent == 0, denormal, normal)
+    found[-1] = np.inf
+    return found
+
+
+def infinity(dtype: DType) -> int:
+    """The pattern of infinity: all ones in the exponent's field, none in the fraction's."""
+    fraction = dtype.digits - 1
+    return (1 << (dtype.bits - 1)) - (1 << fraction)
+
+
+@functools.cache
+def between(dtype: DType) -> tuple[Array, Array, Array]:
+    """Numbers halfway between all neighbours, and the patterns below and above them.
+
+    Beyond the largest number the next one would be a power of two: from halfway on it is infinity.
+    """
+    exact = values(dtype)
+    exact[-1] = 2.0 ** (dtype.bias + 1)
+    patterns = np.arange(len(exact) - 1)
+    return (exact[:-1] + exact[1:]) / 2, patterns, patterns + 1
+
+
+def converted(numbers: Array, source: str, target: str, mode: Mode, lanes: int = 16) -> Array:
+    """The bits that a kernel's cast gives."""
+    text = f"""
+def kernel(t, own, begin, end):
+    p = ptr_{source}(t[0]); q = ptr_{target}(t[1])
+    for i in range(begin, end, {lanes}):
+        m = mask{lanes}(end - i)
+        store(q, i, cast_{target}(load(p, i, m)), m)
+"""
+    found = np.zeros(len(numbers), ELEMENTS[target].numpy)
+    call(text, [np.ascontiguousarray(numbers), found], [], 0, len(numbers), mode=mode)
+    return found
+
+
+def check(numbers: Array, source: str, dtype: DType, wanted: Array, mode: Mode) -> None:
+    step = SOME if mode == "python" else 1
+    with np.errstate(over="ignore"):
+        given = numbers.astype(ELEMENTS[source].numpy)
+    sign = 1 << (dtype.bits - 1)
+    for which, expected in ((given, wanted), (-given, wanted | sign)):
+        found = converted(which[::step], source, dtype.code, mode)
+        wrong = np.flatnonzero(found != expected[::step])
+        assert not wrong.size, (which[::step][wrong[:5]], found[wrong[:5]])
+
+
+@EVERY_MODE
+@EVERY_STORED
+@pytest.mark.parametrize("target", ["f32", "f64"])
+def test_every_pattern_is_widened_exactly(dtype: DType, target: str, mode: Mode) -> None:
+    patterns = np.arange(1 << dtype.bits, dtype=np.uint16)
+    exact = np.full(1 << (dtype.bits - 1), np.nan)
+    exact[: infinity(dtype) + 1] = values(dtype)
+    wanted = np.concatenate([exact, -exact]).astype(ELEMENTS[target].numpy)
+    step = SOME if mode == "python" else 1
+    found = converted(patterns[::step], dtype.code, target, mode)
+    np.testing.assert_array_equal(found, wanted[::step])
+    assert np.array_equal(np.signbit(found[0]), False)
+
+
+@EVERY_MODE
+@EVERY_STORED
+@pytest.mark.parametrize("source", ["f32", "f64"])
+def test_every_number_is_stored_as_itself(dtype: DType, source: str, mode: Mode) -> None:
+    check(values(dtype), source, dtype, np.arange(infinity(dtype) + 1), mode)
+
+
+@EVERY_MODE
+@EVERY_STORED
+@pytest.mark.parametrize("source", ["f32", "f64"])
+def test_halfway_goes_to_even_and_next_to_it_to_the_nearest(
+    dtype: DType, source: str, mode: Mode
+) -> None:
+    middle, below, above = between(dtype)
+    number = ELEMENTS[source].numpy.type
+    check(middle, source, dtype, np.where(below % 2 == 0, below, above), mode)
+    near = middle.astype(number)
+    check(np.nextafter(near, number(0)), source, dtype, below, mode)
+    check(np.nextafter(near, number(np.inf)), source, dtype, above, mode)
+
+
+@EVERY_MODE
+@EVERY_STORED
+@pytest.mark.parametrize("source", ["i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64"])
+def test_integers_are_rounded_once(dtype: DType, source: str, mode: Mode) -> None:
+    """Also those that no float between holds: each middle, and what is next to it."""
+    middle, below, above = between(dtype)
+    most = int(np.iinfo(ELEMENTS[source].numpy).max)
+    inside = [i for i in np.flatnonzero(middle == np.rint(middle)) if 1 < int(middle[i]) < most - 1]
+    if dtype.digits >= ELEMENTS[source].digits:
+        assert not inside
+        return
+    even = np.where(below % 2 == 0, below, above)
+    signed = ELEMENTS[source].signed
+    for moved, wanted in ((0, even), (-1, below), (1, above)):
+        exact = [int(middle[i]) + moved for i in inside]
+        numbers, expected = np.array(exact, ELEMENTS[source].numpy), wanted[inside]
+        found = converted(numbers, source, dtype.code, mode)
+        assert np.array_equal(found, expected), f"{moved}: {numbers[found != expected][:5]}"
+        if signed:
+            found = converted(-numbers, source, dtype.code, mode)
+            assert np.array_equal(found, expected | (1 << (dtype.bits - 1)))
+
+
+@EVERY_MODE
+@EVERY_STORED
+@pytest.mark.parametrize("lanes", LANES)
+def test_what_no_number_is_stays_one(dtype: DType, lanes: int, mode: Mode) -> None:
+    for source in ("f32", "f64"):
+        given = np.array([np.nan, -np.nan, np.inf, -np.inf, 1e300, -1e300, 1e-300, -0.0] * 3)
+        with np.errstate(over="ignore"):
+            given = given.astype(ELEMENTS[source].numpy)
+        stored = converted(given, source, dtype.code, mode, lanes)
+        found = converted(stored, dtype.code, "f32", mode, lanes)
+        wanted = np.array([np.nan, np.nan, np.inf, -np.inf, np.inf, -np.inf, 0.0, -0.0] * 3)
+        np.testing.assert_array_equal(found, wanted)
+        np.testing.assert_array_equal(np.signbit(found[2:8]), np.signbit(wanted[2:8]))
+
+
+@EVERY_MODE
+@EVERY_STORED
+@pytest.mark.parametrize("text", ["a + a", "a < a", "-a", "maximum(a, a)", "hsum(b)", "word(a)"])
+def test_there_is_no_arithmetic(dtype: DType, text: str, mode: Mode) -> None:
+    source = f"""
+def kernel(t, own, begin, end):
+    p = ptr_{dtype.code}(t[0]); a = load1(p, 0); b = load2(p, 0)
+    c = {text}
+"""
+    refused = TypeError if mode == "python" else CompileError
+    with pytest.raises(refused, match=r"does not take|not an operation|word of"):
+        call(source, [np.zeros(2, np.uint16)], [], 0, 1, mode=mode)
