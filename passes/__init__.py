@@ -4,6 +4,6 @@ A pass is a frozen dataclass with a ``name``; its fields are its options. Called
 returns a new Graph, or the very same object when it changed nothing. A pass never mutates, prints,
 times or verifies: the pipeline does. Pipelines are text, ``simplify,cse,residuals,fuse``.
 
-Passes know the graph, the ops and the analyses; they know neither the compiler, the renderers nor
+Passes are built on the graph, the ops and the analyses, not on the compiler, the renderers or
 the runtime, and one pass imports another only to be built from it. Start reading at ``base``.
 """

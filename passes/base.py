@@ -2,8 +2,8 @@
 
 A pass only transforms. The pipeline verifies before and after each one, holds the graph's interface
 (``passes.interface``), times it, counts what it did, dumps text, and leaves passes out by name. A
-pipeline is text, ``dce,cse{border=True},fold``, and a pass itself. This module knows no concrete
-pass; ``passes.pipelines`` names those there are.
+pipeline is text, ``dce,cse{border=True},fold``, and a pass itself. ``passes.pipelines`` names the
+passes.
 """
 
 from __future__ import annotations

@@ -81,5 +81,5 @@ def _origins(same: Mapping[Node, Node]) -> dict[Node, Location]:
 
 
 def _creation(result: tuple[Node, int]) -> tuple[int, int]:
-    """The order of creation, for operands of what commutes bit for bit."""
+    """The order of creation, by which operands of a commutative op are sorted."""
     return (result[0].serial, result[1])

@@ -1,8 +1,8 @@
 """Layouts: where the elements of a value lie in a buffer, and how movement ops change only that.
 
 A Layout is an affine map from a logical index to a position in a buffer, with symbolic strides.
-``collapse`` merges neighbouring axes that every operand walks as one, so that a chain over any
-rank becomes the fewest loops. Nothing here knows groups or kernels.
+``collapse`` merges neighbouring axes that every operand walks as one, so that a chain over any rank
+becomes the fewest loops.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 First fit over several orders; the first that reaches the maximum load, a lower bound for any
 placement, ends the search, else the lowest arena wins. Where too many blocks live together for
 that, blocks are placed as they begin, in near-linear time. Sizes come in aligned, so offsets leave
-aligned. This file knows neither schedules nor buffers.
+aligned.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Each order keeps every pair of conflicting steps as listed, and every index check before the first
 write of a parameter. Orders differ in what they hurry: updates, so that a gradient dies as soon as
-it was used; checks, so that updates may start; or whatever frees the most bytes. Which order is the
-best is decided elsewhere, at concrete sizes.
+it was used; checks, so that updates may start; or whatever frees the most bytes. The planner
+chooses one at concrete sizes.
 """
 
 from __future__ import annotations

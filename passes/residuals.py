@@ -90,7 +90,7 @@ class Residuals(Pass, name="residuals"):
 
 
 def _settled(border: _Border, alone: bool) -> tuple[Graph, int]:
-    """The graph with clones of which fusion makes no more kernels than there were; their number.
+    """The graph with those clones that add no kernel, and the number of the clones.
 
     With ``alone``, readers get clones to themselves before a value is given up.
     """
@@ -270,7 +270,7 @@ class _Border:
         )
 
     def _sort_operands(self, reader: Node) -> None:
-        """Tell what a fused kernel could compute for itself from what must lie in memory."""
+        """Sort operands: those that a fused kernel could compute for itself, those in memory."""
         own = self.phases[reader] == self.phase
         for arg in reader.args:
             if self.phases[arg.node] < self.phase and not arg.node.is_leaf:

@@ -1,6 +1,6 @@
 """The arguments of ``sg.compile`` and of compiled programs, read and checked in the user's words.
 
-Nothing here compiles, plans or runs: from what a user wrote to what ``compiler.py`` works with.
+They come from the user and go to ``compiler.py``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What the compiler did with a graph, as sections: passes, kernels, memory. Text and JSON.
 
 A section is data that was counted or decided, never timed, so that two explanations of one program
-are equal and a difference is a difference of the program. Who makes the sections is not known here.
+are equal and a difference is a difference of the program. The compiler hands the sections in.
 """
 
 from __future__ import annotations

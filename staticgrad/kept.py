@@ -1,6 +1,6 @@
 """What a process keeps: results within a number of bytes, properties that are computed once.
 
-Nothing here holds a lock of its own: a process that is forked meanwhile has nothing to wait for.
+None of it holds a lock of its own, for which a forked process could wait.
 """
 
 from __future__ import annotations

@@ -2,8 +2,7 @@
 
 An optimizer is a frozen dataclass of hyperparameters. Its state (momenta, step counters, gradient
 accumulators) is made of ordinary parameters and its arithmetic of ordinary nodes, so that a whole
-training step is one graph: ``Graph({"loss": loss}, updates=opt.updates(loss, ws))``. Nothing here
-runs anything.
+training step is one graph: ``Graph({"loss": loss}, updates=opt.updates(loss, ws))``.
 
     >>> import numpy as np, staticgrad as sg
     >>> w = sg.parameter("w", np.ones(3))

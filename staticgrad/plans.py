@@ -1,7 +1,7 @@
 """The plans of one compiled program, made once per sizes and copied feeds, and kept.
 
-How a plan is made is not known here: a function is handed in. The first is checked by code that
-shares nothing with the planner; with the setting ``check``, each of them.
+The caller hands in the function that makes a plan. The first plan is checked by code that shares
+nothing with the planner; with the setting ``check``, each of them.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
@@ -101,3 +102,12 @@ TWICE = {
 def test_a_class_name_means_one_thing():
     twice = {name: files for name, files in class_names().items() if len(files) > 1}
     assert {name: files for name, files in twice.items() if name not in TWICE} == {}
+
+
+#: What imports say already (``pyproject.toml`` has the layers).
+SAID_BY_IMPORTS = re.compile(r"\bknows? (no|neither|nothing)\b|\bnot known here\b|Nothing here\b")
+
+
+def test_no_file_says_what_it_does_not_know():
+    docs = {path: ast.get_docstring(tree) or "" for path, tree in trees().items()}
+    assert [p for p, text in docs.items() if SAID_BY_IMPORTS.search(" ".join(text.split()))] == []

@@ -306,7 +306,7 @@ class _Walk:
                 self._merge(draft, home)
 
     def _joinable(self, node: Node, domain: Shape, args: Sequence[Source]) -> _Draft | None:
-        """The draft that ``node`` may join: the highest of its operands', if no cycle arises."""
+        """The draft that ``node`` may join without a cycle: the latest of its operands."""
         homes = dict.fromkeys([self._aligned_home(a, domain) for a in args])
         able = [g for g in homes if g is not None and g.accepts(self._phases[node], domain)]
         if any(g.kind == "gemm" for g in able) and self._only_sums_read(node):

@@ -3,7 +3,7 @@
 No kernel straddles the border between forward and backward, for what a policy runs again should be
 the forward part alone. But where a backward group reads nothing but what a forward group computes
 element by element (as behind a loss that is a sum of elements), one kernel of both stores fewer
-bytes, reads fewer, and leaves nothing to run again for.
+bytes, reads fewer, and leaves no value for which a step would run again.
 """
 
 from __future__ import annotations

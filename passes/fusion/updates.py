@@ -52,7 +52,7 @@ class Work:
 
 @dataclass
 class Access:
-    """Who writes and who reads each value, works by number."""
+    """The works, by number, that write and that read each value."""
 
     works: Sequence[Work]
     writers: dict[Key, list[int]] = field(default_factory=dict)

@@ -314,7 +314,7 @@ class _Reads:
 
 
 def _origin(rule: Rule, match: Match) -> Location:
-    """The lines of all that goes, that of the value to be replaced first."""
+    """The lines of every node that is replaced, first that of the value itself."""
     if not rule.is_deep:
         return match.root.node.origin
     return merged([node.origin for node in match.nodes])

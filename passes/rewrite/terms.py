@@ -2,8 +2,8 @@
 
 The ordinary operators and functions write both sides of a rule: ``sg.log(sg.exp(x))`` over a hole
 is a term. A hole stands for any value, a number for a constant of that value, and ``some`` for an
-op whatever its attributes. A term has a type only so that functions can be applied to it; a
-pattern says nothing about types but what its rule states. This file knows no op.
+op whatever its attributes. A term has a type only so that functions can be applied to it; a pattern
+says nothing about types but what its rule states.
 """
 
 from __future__ import annotations

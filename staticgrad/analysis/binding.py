@@ -1,7 +1,7 @@
 """Binding a run to a graph: feeds to inputs, integers to named sizes, guards to their truth.
 
 The oracle and the compiled step refuse the same feeds with the same words, for both come here.
-Every check stands before the first value is computed. Nothing here runs a graph.
+Every check stands before the first value is computed.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 ``Flow`` is what no size changes: accesses, conflicts between steps, in-place chances. It is derived
 once per schedule and serves every order and every batch size. A *sequence* is an order in which
 steps may occur several times; lifetimes follow from it alone. ``Extents`` fills in the numbers for
-one set of sizes, each distinct expression evaluated once. Where the bytes go is not known here.
+one set of sizes, each distinct expression evaluated once. The planner chooses offsets.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class Suspect:
 
 
 class Probe:
-    """The suspects of a graph, and the ``graph`` that counts what convicts them (None: nobody).
+    """The suspects of a graph, and the ``graph`` that counts their bad elements (None: no suspect).
 
     A value is guilty where an element of it that counts (see ``counted``) is NaN or infinite and
     the operation's operands are finite: of an elementwise operation at that element, of any other

@@ -1,7 +1,7 @@
 """What one pass did to a program: nodes, bytes, rules. Counted, so that it is the same every time.
 
-Seconds stand beside the counts and in no text or JSON made of them. Who runs passes, and who shows
-what they did, is not known here.
+Seconds stand beside the counts and in no text or JSON made of them. The pipeline makes the reports,
+``explain`` shows them.
 """
 
 from __future__ import annotations

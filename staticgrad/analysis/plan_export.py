@@ -1,4 +1,4 @@
-"""A plan as JSON data for checkers that know nothing of this project.
+"""A plan as JSON data, for checkers outside this project.
 
 Two documents: a graph of values and ops (``staticgrad-memgraph/1``) and a schedule of computes and
 frees with offsets (``staticgrad-schedule/1``). Every version of a buffer is a value; a later one

@@ -1,6 +1,6 @@
 """What a plan does with memory, in words: what lives at the peak, what is stored, what runs again.
 
-Everything is read from the plan; how it was chosen is not known here.
+Every figure is read from the plan.
 """
 
 from __future__ import annotations

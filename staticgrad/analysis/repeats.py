@@ -2,7 +2,7 @@
 
 A *unit* is what can only run again as a whole: the steps that write one buffer bit by bit (a fill
 and copies into regions, a scatter), else a single step. A *closure* is the steps that bring values
-back from what is still there. Nothing here knows bytes, costs or policies.
+back from what is still there. Policies choose among the sequences by bytes and costs.
 """
 
 from __future__ import annotations

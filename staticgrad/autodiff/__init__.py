@@ -1,5 +1,4 @@
 """Derivatives of graphs, as new nodes of the same graph.
 
-Start reading at ``reverse``. Derivatives know the ops' own rules and the graph; they know no pass
-and no kernel.
+Start reading at ``reverse``. Derivatives are built from the rules of the ops.
 """

@@ -2,8 +2,7 @@
 
 Walks from what is moved to the outputs, each node once, producers before users, and asks each op
 for its ``jvp``. An op without one is pushed forward by transposing its VJP: that is linear in the
-cotangent, so its own gradient, with the tangents as seeds, is the tangent of the result. This file
-knows no op.
+cotangent, so its own gradient, with the tangents as seeds, is the tangent of the result.
 """
 
 from __future__ import annotations

@@ -387,7 +387,7 @@ class Scope:
     def addressing(self, access: Access, indices: tuple[Expr, ...]) -> tuple[str, str]:
         """How a vector access finds its lanes: contiguous, strided, or by a vector of positions."""
         if any(self.is_vector(i) for i in indices):
-            steps = [  # the multiplication stays even by 0: it makes the sum a vector
+            steps = [  # a product with 0 is not left out: it makes the sum a vector
                 f"{self.vector(index)} * {stride}"
                 for stride, index in zip(access.gather, indices, strict=True)
             ]

@@ -1,8 +1,8 @@
 """The merge sort of a kernel's words, as source: runs of eight, then pairs of runs.
 
 Whole blocks of runs go through a sorting network, a run in each lane; what is left is inserted one
-by one. Pairs of runs are merged from both ends at once, without branches on data: as many steps as
-the shorter run has left cannot leave either.
+by one. Pairs of runs are merged from both ends at once, without branches on data: one merge takes
+as many steps as the shorter run has elements left, so that it leaves neither run.
 """
 
 from __future__ import annotations

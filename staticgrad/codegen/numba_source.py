@@ -1,7 +1,7 @@
 """Kernel -> Python source, which both backends compile and ``STATICGRAD_JIT=0`` runs as it is.
 
-The source is readable and deterministic, and names no node. Equal kernels give equal text, by which
-the kernel cache is keyed.
+The source is readable and deterministic. Equal kernels give equal text, which is the key of the
+kernel cache.
 """
 
 from __future__ import annotations

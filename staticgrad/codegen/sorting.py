@@ -122,7 +122,7 @@ def _write_passes(out: Lines, keys: Lines, stage: Sort, lanes: int, wide: bool) 
 
 
 def _write_stores(kernel: Kernel, stage: Sort, out: Lines, keys: Scope, wide: bool) -> None:
-    """What is stored at each place of the order; the position that is there goes by its name."""
+    """Write the stores of a sort: at each place of the order, with the position of its element."""
     if not stage.stores:
         return
     lanes, name, p = kernel.lanes, stage.order.name, stage.order.scratch

@@ -1,6 +1,6 @@
 """What a tensor has of an array: its shape, its elements, NumPy's and Python's conversions.
 
-Nothing here is about gradients.
+Gradients are in ``tensor.py``.
 """
 
 from __future__ import annotations

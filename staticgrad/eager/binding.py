@@ -27,7 +27,7 @@ _MOST_KEPT: Final = 10_000
 _type: Final = attrgetter("type")
 _types: Final[dict[tuple[Any, ...], TensorType]] = {}
 _applications: Final[dict[tuple[Any, ...], Application]] = {}
-#: What ``quiet`` makes of every function is this code around it.
+#: ``quiet`` wraps every function in this code.
 _QUIET_CODE: Final = quiet(len).__code__
 
 

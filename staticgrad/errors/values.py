@@ -2,7 +2,7 @@
 
 A symbolic value has no number, no truth and no elements before its graph runs, it is never written
 into, and NumPy's functions take it only where there is one of ours. Each of these ends in one error
-at the user's line. Nothing here builds a node.
+at the user's line.
 """
 
 from __future__ import annotations

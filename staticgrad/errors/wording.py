@@ -1,6 +1,6 @@
 """What a message looks like: the user's line, the operands, details and a hint, in twelve lines.
 
-Text only: it knows neither codes nor classes of errors, nor what the message is about.
+The errors of ``staticgrad.errors`` hand in the words.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which elements hold, and choices by conditions, as NumPy's. Nothing here is an op."""
+"""Which elements hold, and choices by conditions, as NumPy's."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 An einsum becomes matrix products of two operands at a time, in the order that opt_einsum finds for
 the sizes at build (named ones by their hints); axes that only one operand has are summed before,
-and axes that both have and the result keeps are batch axes. Nothing here is an op.
+and axes that both have and the result keeps are batch axes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a reduction counts and where it starts: NumPy's ``where=`` and ``initial=``.
 
 Elements that are not counted are replaced by the one that changes nothing, so that no gradient
-reaches them; a start is one more element. Nothing here is an op.
+reaches them; a start is one more element.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Activations, normalisation and losses, written with the ordinary operators.
 
-Nothing here is an op: every function is a few lines over values, so that it differentiates as often
-as one likes, and fusion puts the pieces into one kernel. A floating dtype is kept.
-Public as ``sg.nn``.
+Every function is a few lines over values, so that it differentiates as often as one likes, and
+fusion puts the pieces into one kernel. A floating dtype is kept. Public as ``sg.nn``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Elements around an array: NumPy's ``pad`` in its modes. Nothing here is an op.
+"""Elements around an array: NumPy's ``pad`` in its modes.
 
 Zeros are one op (``slices.Pad``). The modes that repeat elements read them by their positions, so
 that gradients add up where an element stands several times; the others join what they compute.

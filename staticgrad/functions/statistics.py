@@ -1,4 +1,4 @@
-"""Weighted means, covariance and correlation, as NumPy's. Nothing here is an op."""
+"""Weighted means, covariance and correlation, as NumPy's."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
 """Nodes, symbolic values and graphs: what to compute, forward and backward together.
 
 A Node is one application of an op; a Symbolic is one of its results. Nodes are immutable and
-compared by ``is``: two equal nodes are two (recomputation needs that; merging them is a pass).
-A Graph is an ordered tuple of nodes with inputs, parameters, named outputs and simultaneous
-updates. Nothing here knows a concrete op beyond the three of ``leaves``.
+compared by ``is``: two equal nodes are two (recomputation needs that; merging them is a pass). A
+Graph is an ordered tuple of nodes with inputs, parameters, named outputs and simultaneous updates.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A kernel names its operands ``p0, p1, ...`` and integer arguments ``n0, n1, ...`` (extents and
 strides, bound at each step), so that equal computations at other shapes are one kernel, compiled
-once. Renderers translate it; this file knows neither graphs nor buffers.
+once. Renderers translate it.
 
 One call runs outer iterations ``[begin, end)``. What is counted is ``Kernel.outer``:
 

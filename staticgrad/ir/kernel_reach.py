@@ -1,7 +1,8 @@
 """Which bytes of its operands a kernel touches, once its integer arguments have values.
 
-Loops, strides and positions say it exactly up to gaps: the first and the last element. What indices
-say is not known here; an operand with a gather, a scatter or a search may be touched anywhere.
+Loops, strides and positions say it exactly up to gaps: the first and the last element. The values
+of indices are known in a run only: an operand with a gather, a scatter or a search may be touched
+anywhere.
 """
 
 from __future__ import annotations

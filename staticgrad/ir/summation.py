@@ -1,7 +1,7 @@
 """The order in which sums add: one tree per sum, by its logical shape, axes and dtype alone.
 
 NumPy's side (``tree_sum``) and every renderer follow what stands here, so that a sum has the same
-bits wherever it is computed. The tree knows nothing of strides, threads, fusion or how a value is
+bits wherever it is computed. The tree does not depend on strides, threads, fusion or how a value is
 stored. It concerns floating elements; integers wrap and may be added in any order. All additions
 are plain IEEE in the element's own dtype. -0.0 is the neutral element: x + -0.0 is x for every x.
 

@@ -2,8 +2,7 @@
 
 One spelling per value: floats by the shortest digits that read back to the same bits, NaN without
 sign and payload, tuples with Python's commas. ``Reader`` is the part of a parser that Graph,
-Schedule and Plan share: a cursor over tokens, and the grammar of literals. This module knows no
-graph and no op.
+Schedule and Plan share: a cursor over tokens, and the grammar of literals.
 
     >>> from staticgrad.types.dtype import F32
     >>> value_text((1, F32, 2.5, "ij,jk->ik", dim("batch") // 2))

@@ -1,7 +1,8 @@
 """The typing rules of scalar expressions: what each primitive takes and gives.
 
 ``mistyped`` looks at one node, not below it, so that a parser and a verifier that walk a DAG once
-both stay linear. Which loops, arguments and results exist around an expression is not known here.
+both stay linear. The loops, arguments and results around an expression are checked by
+``verify_kernel``.
 """
 
 from __future__ import annotations

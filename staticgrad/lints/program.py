@@ -1,7 +1,6 @@
 """What lints ask about a graph: ranges, readers, where gradients flow, what ``where`` guards.
 
 Each answer is computed once, or by a walk of bounded length, so that linting stays near-linear.
-This file knows no lint.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from staticgrad.native.undisturbed import undisturbed
 from staticgrad.records import dataclass
 
 Compiled = Literal["numba", "vector"]
-"""Who turns a source into LLVM IR."""
+"""The backend that turns a source into LLVM IR."""
 
 _compilers: dict[str, _Compiler] = {}
 

@@ -1,8 +1,8 @@
 """The value kinds of the kernel language: vectors, pointers, lane masks, words.
 
 A kernel is Python source over these kinds (see :mod:`staticgrad.native.operations` for its
-operations). This file holds their names, widths and the spelling in LLVM IR; it knows neither
-Numba nor LLVM libraries, so both readings (compiled and plain NumPy) share it.
+operations). This file holds their names, widths and the spelling in LLVM IR; both readings,
+compiled and plain NumPy, share it.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ _free_in_children: Final[weakref.WeakSet[ProcessLock]] = weakref.WeakSet()
 class ProcessLock:
     """A lock that a forked child finds free, although its holder's thread is only in the parent.
 
-    For what may be left behind in the middle: each use of it starts by writing all that it reads.
+    It guards state that an interrupt may leave half written: each use writes all before it reads.
     Taken as ``with lock.taken:``, which begins and ends inside the interpreter, so that no
     interrupt leaves it taken. Code that interrupts its holder may ask ``is_ours`` before.
     """

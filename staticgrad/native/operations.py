@@ -1,9 +1,9 @@
 """The operations of the kernel language: the kind each one gives, and its LLVM IR.
 
-An :class:`Operation` is found by name: the functions a kernel's source calls (``load``,
-``f32x16``, ``fma``) and Python's operators (``add`` for ``+``). Arithmetic stands here; memory
-operations in :mod:`memory_operations`, conversions in :mod:`cast_operations`. Nothing here knows
-Numba; the same operations over NumPy lanes are in :mod:`lanes`.
+An :class:`Operation` is found by name: the functions a kernel's source calls (``load``, ``f32x16``,
+``fma``) and Python's operators (``add`` for ``+``). Arithmetic stands here; memory operations in
+:mod:`memory_operations`, conversions in :mod:`cast_operations`. The same operations over NumPy
+lanes are in :mod:`lanes`.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ class Sub(Elementwise, name="sub"):
 
 
 class Mul(Elementwise, name="mul"):
-    """x * y. Integers wrap; on bools, and."""
+    """x * y. Integers wrap; bools are combined by logical and."""
 
     positive = "kept"
     exact = True
@@ -269,7 +269,7 @@ def subtract(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
 
 
 def multiply(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
-    """x * y, broadcast; dtypes promote. Integers wrap; on bools, and.
+    """x * y, broadcast; dtypes promote. Integers wrap; bools are combined by logical and.
 
     Raises:
         ShapeError: the shapes do not broadcast.

@@ -2,7 +2,7 @@
 
 A concrete op says what it does to one element (``scalar``), to arrays (``reference``) and its
 partial derivatives; everything about dtypes, shapes and masks stands here, once. The element types
-that an op takes are class attributes. This file names no concrete op.
+that an op takes are class attributes.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Reading arguments, for every family but the elementwise one: lift, find axes, say what is wrong.
 
-Also the base of ops that are linear in their first operand. This file names no concrete op.
+Also the base of ops that are linear in their first operand.
 """
 
 from __future__ import annotations

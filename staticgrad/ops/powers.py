@@ -211,7 +211,7 @@ def power(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
 
 
 def square(x: Operand[AnyValue]) -> AnyValue:
-    """x * x, in the dtype of x; on bools, and."""
+    """x * x, in the dtype of x; bools are combined by logical and."""
     (value,) = Mul().prepare(x)
     return value if value.dtype.is_bool else IntegerPow(2)(value)
 

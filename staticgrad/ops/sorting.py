@@ -112,8 +112,8 @@ class _Ordered(Op):
 class Sort(_Ordered, name="sort"):
     """x along ``axis`` from the smallest to the largest element, and where each stood.
 
-    Equal elements (-0 and 0 are) keep their order; NaN comes last. ``descending`` turns all of it
-    round but the order of equal elements: NaN comes first.
+    Equal elements (-0 and 0 are) keep their order; NaN comes last. With
+    ``descending`` the largest comes first, NaN before it; equal elements keep their order too.
     """
 
     descending: bool = False

@@ -1,7 +1,7 @@
 """The one block of memory that a compiled step works in.
 
 It is allocated once and replaced when a plan needs more; the old block is freed first, so that the
-two never stand side by side. It knows nothing of what lives where: that is the plan's.
+two never stand side by side. The plan says which buffer lies where in it.
 """
 
 from __future__ import annotations

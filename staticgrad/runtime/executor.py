@@ -2,7 +2,7 @@
 
 It keeps what runs share: the arena, the tables of the plans seen lately, the output arrays. Every
 check of feeds, sizes and output arrays comes before the first kernel. One program called from two
-threads is serialised. How plans are made is not known here: a function is handed in.
+threads is serialised. The caller hands in the function that makes plans.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ The guarded copy holds the arena in its planned layout and every feed, parameter
 output, with red zones between them. A kernel sees the bytes of its operands; all else, and what
 nobody has written since a buffer's life began, is poison. Each step runs twice, over two different
 poisons: whatever changes outside the buffers that it writes was written wrongly, and wherever its
-results differ they depend on bytes that it may not read. Which buffer is where, is the plan's.
+results differ they depend on bytes that it may not read. The plan says where each buffer is.
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ class _Search:
     def find(
         self, sizes: Mapping[str, int], feeds: Mapping[str, int]
     ) -> tuple[Suspect | None, bool]:
-        """Who is guilty, and if nobody is, whether it remains a mystery where a NaN comes from.
+        """The guilty suspect, or None, and then whether a NaN remains that no suspect explains.
 
         Before an index that is out of range there may be a NaN, which is the better news; if not,
         the index is reported by the run that follows.

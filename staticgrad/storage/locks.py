@@ -1,19 +1,21 @@
 """Read-write locks that are fair, taken many at once, and left whole by forks and interrupts.
 
-Who waits is served in the order of arrival: a thread that trains in a loop cannot keep another from
-reading its parameters, nor a fork from happening. Locks are taken in the order of their creation,
-so that no two holders of several wait for each other. Who writes under one neither compiles nor
-logs, for a fork may have taken the locks of both before it waits here.
+Waiting threads are served in the order of arrival: a thread that trains in a loop cannot keep
+another from reading its parameters, nor a fork from happening. Locks are taken in the order of
+their creation, so that no two holders of several wait for each other. A writer neither compiles nor
+logs while it holds one: a fork may hold the locks of the compiler and of logging while it waits
+here.
 
 An interrupt anywhere leaves no lock held. A ``Holder`` holds what it took while its ``token`` is
 locked, and ``with holder.token`` ends inside the interpreter, which no interrupt divides. What the
 code behind it then tidies up, others also do for themselves: they pass over a holder whose token is
 free, and look again every ``POLL`` seconds.
 
-Who takes the same locks again and again may *reserve* them: while nobody else wants one of them,
-locking a token takes them all. Whoever looks at a reserved lock ends the reservation first, and
-only then asks whether the token is locked; who has locked it asks only then whether the reservation
-stands. So one of the two sees the other, whoever comes first. What has ended never stands again.
+A program that takes the same locks again and again may *reserve* them: while nobody else wants one
+of them, locking a token takes them all. Whoever looks at a reserved lock ends the reservation
+first, and only then asks whether the token is locked; who has locked it asks only then whether the
+reservation stands. So one of the two sees the other, whoever comes first. What has ended never
+stands again.
 
 Code that interrupts its own thread (a signal handler, a finalizer, a debugger's watch) may meet
 what that thread holds. It may read: a step's own writes begin and end within one call that nothing
@@ -48,7 +50,7 @@ _forks: Final[dict[int, Holder]] = {}
 
 
 class Holder:
-    """Who holds locks: a step, or one access to one value. Made by its thread.
+    """A holder of locks: a step, or one access to one value. Made by its thread.
 
     It is used once; one for which locks are reserved, again and again while that ``stands``.
 

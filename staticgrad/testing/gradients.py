@@ -1,7 +1,7 @@
 """Derivatives of whole programs against central differences of the NumPy oracle in float64.
 
-The oracle knows no rule and no kernel; the rules are those of the ops, in reverse and in forward
-mode. Whoever writes an op or a ``custom_vjp`` is checked with this.
+The oracle uses no rule and no kernel; what is checked are the rules of the ops, in reverse and in
+forward mode. Whoever writes an op or a ``custom_vjp`` is checked with this.
 """
 
 from __future__ import annotations

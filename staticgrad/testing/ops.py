@@ -389,7 +389,7 @@ class _OpCheck:
             absolute = self.atol * limits.eps + self.rtol * limits.smallest_subnormal
             wrong = ~np.isclose(found, expected, relative, absolute, equal_nan=True)
             zero = (found == 0) & (expected == 0)
-            if self.op.elementwise:  # a sum of one -0 is what the sum begins with
+            if self.op.elementwise:  # a sum starts from -0
                 wrong |= zero & (np.signbit(found) != np.signbit(expected))
         if wrong.any():
             raise self.failure(

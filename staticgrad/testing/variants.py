@@ -2,7 +2,7 @@
 
 Only an elementwise op can be given any shape and dtype; of others the floating operands change
 between the floating dtypes that the op is declared to take, and take special values in place, so
-that indices stay indices. Nothing here asks ``infer``: what an op refuses of these is a finding.
+that indices stay indices. ``infer`` is not asked: what an op refuses of these samples is a finding.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Graph, Schedule and Plan are written with the same tokens. A name is bare when it is an ASCII
 identifier (dots allowed inside), else quoted, so that one name has one spelling in every version of
-Python. Line breaks separate nothing; a comment belongs to the token before it on its line. This
-module knows no grammar and no object that a text describes.
+Python. Line breaks separate nothing; a comment belongs to the token before it on its line. The
+grammars of the forms are in their own parsers.
 """
 
 from __future__ import annotations
