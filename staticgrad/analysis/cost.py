@@ -19,11 +19,13 @@ from staticgrad.ir.kernel_stages import (
     Columns,
     Extent,
     Gemm,
+    Loop,
     Map,
     Search,
     Sort,
     Stage,
     Store,
+    nested,
     roots as roots_of,
     statements,
 )
@@ -74,8 +76,8 @@ def work_of(kernel: Kernel) -> Work:
     products: list[Term] = []
     maps: list[Term] = []
     footprints: dict[tuple[str, bool], list[tuple[Extent, ...]]] = {}
-    for stage in kernel.stages:
-        axes = {axis.name: axis.extent for axis in (*kernel.axes, *_axes(stage))}
+    for stage, around in nested(kernel.stages):
+        axes = {axis.name: axis.extent for axis in (*kernel.axes, *around, *_axes(stage))}
         inner: dict[str, Extent] = {}
         if isinstance(stage, Gemm):
             inner = {axis.name: axis.extent for axis in stage.k}
@@ -86,8 +88,8 @@ def work_of(kernel: Kernel) -> Work:
             maps.append((ORDER_FLOPS[not stage.whole], tuple(axes.values())))
         maps.append((float(_flops(stage)), tuple(axes.values())))
         for access, written in _accesses(stage):
-            around = axes | inner
-            moved = around if access.gather else {n: around[n] for n, s in access.moves if s != 0}
+            loops = axes | inner
+            moved = loops if access.gather else {n: loops[n] for n, s in access.moves if s != 0}
             footprints.setdefault((access.operand, written), []).append(tuple(moved.values()))
     traffic = tuple(
         (float(kernel.operand(name).dtype.itemsize), max(found, key=len))
@@ -147,6 +149,8 @@ def _axes(stage: Stage) -> tuple[Axis, ...]:
         return (stage.axis,)
     if isinstance(stage, Columns):
         return (stage.axis, *stage.rows)
+    if isinstance(stage, Loop):
+        return (stage.axis,)
     return stage.loops if isinstance(stage, Gemm) else ()
 
 

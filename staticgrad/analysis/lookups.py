@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence, Set as AbstractSet
 
 from staticgrad.ir.expr import Access, Expr, postorder
-from staticgrad.ir.kernel_stages import Check, Map, statements
+from staticgrad.ir.kernel_stages import Check, Map, nested, statements
 from staticgrad.ir.schedule import KernelStep, Step
 
 
@@ -31,7 +31,9 @@ def failing_checks(step: Step, arguments: Sequence[int], total: int) -> tuple[st
     kernel = step.kernel
     numbers = dict(zip(kernel.arguments, arguments, strict=True))
     failing: set[str] = set()
-    for stage in kernel.stages:
+    for stage, around in nested(kernel.stages):
+        if any(numbers.get(str(axis.extent), axis.extent) == 0 for axis in around):
+            continue
         loops = stage.loops if isinstance(stage, Map) else ()
         empty = any(numbers.get(str(axis.extent), axis.extent) == 0 for axis in loops)
         inside: set[str] = set()  # checked indices that vary along the stage's loops

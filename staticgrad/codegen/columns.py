@@ -18,7 +18,7 @@ from staticgrad.codegen.expressions import VECTOR, Lines, Unit, element, number,
 from staticgrad.codegen.stages import (
     LEVELS,
     Counter,
-    Loop,
+    Span,
     combine,
     scope_for,
     write_fold,
@@ -35,7 +35,7 @@ from staticgrad.records import dataclass
 SIDE_BY_SIDE: Final = 16
 
 
-def write_columns(kernel: Kernel, stage: Columns, out: Lines, loop: Loop, unit: Unit) -> None:
+def write_columns(kernel: Kernel, stage: Columns, out: Lines, loop: Span, unit: Unit) -> None:
     """For each few vectors of columns: all rows, in the order of the rule; then the stores."""
     inner = [VECTOR, *(axis.name for axis in stage.rows)]
     before, chunk, final = Lines(), Lines(), Lines()

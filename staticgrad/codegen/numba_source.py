@@ -17,9 +17,9 @@ from staticgrad.codegen.gemm import write_gemm
 from staticgrad.codegen.groups import write_group, write_group_length
 from staticgrad.codegen.products import write_product
 from staticgrad.codegen.sorting import write_sort
-from staticgrad.codegen.stages import Loop, write_map, write_scalar
+from staticgrad.codegen.stages import Span, write_carries, write_map, write_scalar
 from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.kernel_stages import Axis, Columns, Gemm, Listed, Map, Scalar, Sort
+from staticgrad.ir.kernel_stages import Axis, Columns, Gemm, Listed, Loop, Map, Scalar, Sort, Stage
 
 
 def render(kernel: Kernel) -> str:
@@ -45,7 +45,7 @@ def render(kernel: Kernel) -> str:
     if kernel.abreast > 1:
         write_own_rows(kernel, out)
     if kernel.outer == "lanes":
-        _write_stages(kernel, out, Loop("begin", "end"), unit)
+        _write_stages(kernel, kernel.stages, out, Span("begin", "end"), unit)
     elif kernel.outer == "groups":
         write_group_length(kernel, out)
         out.add("for o in range(begin, end):")
@@ -88,7 +88,7 @@ def _write_rows(
         write_places(inner, at, axes, count)
         if kernel.listed is not None:
             _write_listed(kernel, kernel.listed, inner, at)
-        _write_stages(kernel, inner, None, unit, count)
+        _write_stages(kernel, kernel.stages, inner, None, unit, count)
         out.extend(inner, 1)
 
 
@@ -102,17 +102,29 @@ def _write_listed(kernel: Kernel, listed: Listed, out: Lines, at: str) -> None:
 
 
 def _write_stages(
-    kernel: Kernel, out: Lines, loop: Loop | None, unit: Unit, abreast: int = 1
+    kernel: Kernel,
+    stages: Sequence[Stage],
+    out: Lines,
+    loop: Span | None,
+    unit: Unit,
+    abreast: int = 1,
 ) -> None:
-    for stage in kernel.stages:
+    for stage in stages:
         match stage:
             case Map(axis=axis):
-                write_map(kernel, stage, out, loop or Loop("0", str(axis.extent)), unit, abreast)
+                write_map(kernel, stage, out, loop or Span("0", str(axis.extent)), unit, abreast)
             case Columns(axis=axis):
-                write_columns(kernel, stage, out, loop or Loop("0", str(axis.extent)), unit)
+                write_columns(kernel, stage, out, loop or Span("0", str(axis.extent)), unit)
             case Scalar():
                 write_scalar(kernel, stage, out, unit, abreast)
             case Sort():
                 write_sort(kernel, stage, out, unit)
             case Gemm():
                 write_product(kernel, stage, out, unit)
+            case Loop(axis=axis):
+                write_carries(kernel, stage.first, out, unit)
+                out.add(f"for {axis.name} in range(0, {axis.extent}):")
+                trip = Lines()
+                _write_stages(kernel, stage.stages, trip, None, unit)
+                write_carries(kernel, stage.following, trip, unit)
+                out.extend(trip, 1)

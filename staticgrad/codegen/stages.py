@@ -29,6 +29,7 @@ from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_stages import (
     Accumulate,
     Axis,
+    Carry,
     Check,
     ColumnAccumulate,
     Keep,
@@ -49,7 +50,7 @@ SHORT_BODY = 32
 
 
 @dataclass(frozen=True)
-class Loop:
+class Span:
     """The vector loop of a stage: variable from ``start`` to ``stop`` (source text)."""
 
     start: str
@@ -93,7 +94,7 @@ def combine(combiner: Combiner, a: str, b: str) -> str:
 
 
 def write_map(
-    kernel: Kernel, stage: Map, out: Lines, loop: Loop, unit: Unit, abreast: int = 1
+    kernel: Kernel, stage: Map, out: Lines, loop: Span, unit: Unit, abreast: int = 1
 ) -> None:
     """The vector loop of a Map; its accumulations become one-lane variables of their names."""
     lanes = kernel.lanes
@@ -137,7 +138,7 @@ def _write_statement(scope: Scope, statement: Statement, row: int) -> None:
 
 
 def _write_row(
-    out: Lines, loop: Loop, lanes: int, body: Lines, sums: Sequence[Accumulate], split: bool
+    out: Lines, loop: Span, lanes: int, body: Lines, sums: Sequence[Accumulate], split: bool
 ) -> None:
     """The vector loop, with what is accumulated over it."""
     for s in sums:
@@ -228,7 +229,7 @@ def _write_column_step(scopes: Sequence[Scope], statement: ColumnAccumulate) -> 
 
 
 def _write_blocked_loop(
-    out: Lines, loop: Loop, lanes: int, body: Lines, sums: Sequence[Accumulate], split: bool
+    out: Lines, loop: Span, lanes: int, body: Lines, sums: Sequence[Accumulate], split: bool
 ) -> None:
     """Rows in blocks; block sums in a binary counter, then folded from the latest on."""
     added = [s for s in sums if _in_blocks(s)]
@@ -404,6 +405,16 @@ def write_scalar(kernel: Kernel, stage: Scalar, out: Lines, unit: Unit, abreast:
                     out.add(f"{renamed(statement, row).name} = {scope.one(kept)}")
                 case Check():
                     _write_uniform_check(scope, renamed(statement, row))
+
+
+def write_carries(kernel: Kernel, carries: Sequence[Carry], out: Lines, unit: Unit) -> None:
+    """Carries given anew, all at once, on one lane."""
+    scope = scope_for(kernel, [], out, out, unit, 1)
+    scope.emit(carry.value for carry in carries)
+    for carry in carries:
+        out.add(f"{carry.name}_n = {scope.one(carry.value)}")
+    for carry in carries:
+        out.add(f"{carry.name} = {carry.name}_n")
 
 
 def _write_one(scope: Scope, statement: Store) -> None:

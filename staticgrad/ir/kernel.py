@@ -28,6 +28,7 @@ from staticgrad.ir.kernel_stages import (
     Extent,
     Gemm,
     Listed,
+    Loop,
     Map,
     Operand,
     Order,
@@ -40,6 +41,7 @@ from staticgrad.ir.kernel_stages import (
     column_words,
     gemm_tile,
     group_rows,
+    nested,
     order_words,
     roots,
     statements,
@@ -113,7 +115,7 @@ class Kernel:
         if isinstance(first, Map):
             whole = bool(first.rows) or any(isinstance(s, Accumulate) for s in first.body)
             return "axes" if whole else "lanes"
-        return "axes" if isinstance(first, Scalar | Sort) else "lanes"
+        return "lanes" if isinstance(first, Columns) else "axes"
 
     @cached_property
     def lanes(self) -> int:
@@ -125,7 +127,9 @@ class Kernel:
     @cached_property
     def expressions(self) -> tuple[Expr, ...]:
         """Every root expression, in statement order."""
-        return tuple(e for stage in self.stages for s in statements(stage) for e in roots(s))
+        return tuple(
+            e for stage, _ in nested(self.stages) for s in statements(stage) for e in roots(s)
+        )
 
     @cached_property
     def in_place(self) -> frozenset[tuple[str, str]]:
@@ -165,12 +169,15 @@ class Kernel:
             return 0
         if self.outer in ("tiles", "groups"):
             return 1
-        if self.outer == "lanes" or not isinstance(first, Map | Columns | Sort):
+        if self.outer == "lanes":
             return GRAIN_ELEMENTS
         values = dict(zip(self.arguments, arguments, strict=True))
-        axes = first.loops if isinstance(first, Map) else (first.axis,)
-        elements = prod(hint_value(_extent(axis, values)) for axis in axes)
-        return max(1, GRAIN_ELEMENTS // max(1, elements))
+        whole = any(isinstance(stage, Loop | Gemm) for stage in self.stages)
+        elements = [
+            prod(hint_value(_extent(axis, values)) for axis in (*around, *_counted(stage)))
+            for stage, around in nested(self.stages if whole else (first,))
+        ]
+        return max(1, GRAIN_ELEMENTS // max(1, *elements))
 
     def rows(self, arguments: Sequence[Size]) -> Size:
         """How many rows the grouped axes have where the integer arguments have these values."""
@@ -185,7 +192,7 @@ class Kernel:
         """
         values = dict(zip(self.arguments, arguments, strict=True))
         found: dict[str, Size] = {}
-        for stage in self.stages:
+        for stage, _ in nested(self.stages):
             for statement in statements(stage):
                 if isinstance(statement, ColumnAccumulate):
                     assert isinstance(stage, Map)
@@ -224,8 +231,8 @@ class Kernel:
     def _scratch_places(self) -> dict[str, Places]:
         own = {operand.name for operand in self.operands if operand.mode == "scratch"}
         found: dict[str, Places] = {}
-        for stage in self.stages if own else ():
-            axes = {a.name: a for a in (*self.axes, *store_loops(stage))}
+        for stage, around in nested(self.stages) if own else ():
+            axes = {a.name: a for a in (*self.axes, *around, *store_loops(stage))}
             for statement in statements(stage):
                 if isinstance(statement, Store) and statement.access.operand in own:
                     found.setdefault(statement.access.operand, []).append((axes, statement.access))
@@ -234,6 +241,13 @@ class Kernel:
     def operand(self, name: str) -> Operand:
         """The operand called ``name``."""
         return next(o for o in self.operands if o.name == name)
+
+
+def _counted(stage: Stage) -> tuple[Axis, ...]:
+    """The loops whose elements count as work of an iteration."""
+    if isinstance(stage, Map | Gemm):
+        return stage.loops
+    return (stage.axis,) if isinstance(stage, Columns | Sort) else ()
 
 
 def _number(number: Extent, values: Mapping[str, Size]) -> Size:
@@ -255,7 +269,11 @@ def _farthest(place: Position, axes: Mapping[str, Axis], values: Mapping[str, Si
 
 
 def _in_place_pairs(kernel: Kernel) -> list[tuple[str, str]]:
-    if len(kernel.stages) != 1 or isinstance(kernel.stages[0], Columns | Sort) or kernel.serial:
+    if (
+        len(kernel.stages) != 1
+        or kernel.serial
+        or not isinstance(kernel.stages[0], Map | Scalar | Gemm)
+    ):
         return []
     stage = kernel.stages[0]
     loads: dict[str, set[Access]] = {}

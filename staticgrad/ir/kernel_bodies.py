@@ -12,6 +12,7 @@ from staticgrad.ir.kernel_stages import (
     Axis,
     Columns,
     Gemm,
+    Loop,
     Map,
     Scalar,
     Search,
@@ -19,6 +20,7 @@ from staticgrad.ir.kernel_stages import (
     Stage,
     Statement,
     Store,
+    nested,
     roots,
 )
 from staticgrad.ir.kernel_text import signature, statement_text
@@ -36,11 +38,16 @@ def broken(kernel: Kernel, headline: str, *place: str) -> NoReturn:
 
 @dataclass(frozen=True)
 class Body:
-    """Statements under the same loops, outermost first; ``stage`` is the one they belong to."""
+    """Statements under the same loops, outermost first; ``stage`` is the one they belong to.
+
+    ``around`` are the outer loops and ``trips`` the Loops around the stage.
+    """
 
     stage: Stage
     statements: tuple[Statement, ...]
     loops: tuple[Axis, ...]
+    around: tuple[Axis, ...]
+    trips: tuple[Loop, ...] = ()
 
     def expressions(self) -> Iterator[Expr]:
         """Every distinct expression, operands first."""
@@ -50,27 +57,47 @@ class Body:
 def bodies(kernel: Kernel) -> Iterator[Body]:
     """Every body of every stage, in the order in which they run."""
     for stage in kernel.stages:
-        match stage:
-            case Map(body=body, loops=loops):
-                yield Body(stage, body, (*kernel.axes, *loops))
-            case Columns(axis=axis, rows=rows, body=accumulations, stores=stores):
-                yield Body(stage, accumulations, (*kernel.axes, axis, *rows))
-                yield Body(stage, stores, (*kernel.axes, axis))
-            case Scalar(body=body):
-                yield Body(stage, body, kernel.axes)
-            case Gemm(i=i, j=j, stores=stores):
-                yield Body(stage, stores, (*kernel.axes, *i, *j))
-            case Sort(axis=axis, kept=kept, order=order, stores=stores):
-                yield Body(stage, (order,), (*kernel.axes, axis))
-                yield Body(stage, stores, (*kernel.axes, kept))
+        yield from bodies_of(stage, kernel.axes)
+
+
+def bodies_of(
+    stage: Stage, around: tuple[Axis, ...], trips: tuple[Loop, ...] = ()
+) -> Iterator[Body]:
+    """Those of one stage, and of the stages in it."""
+    if isinstance(stage, Loop):
+        yield Body(stage, stage.first, around, around, trips)
+        inside = (*around, stage.axis)
+        for inner in stage.stages:
+            yield from bodies_of(inner, inside, (*trips, stage))
+        yield Body(stage, stage.following, inside, inside, (*trips, stage))
+        return
+    for statements, loops in _own(stage):
+        yield Body(stage, statements, (*around, *loops), around, trips)
+
+
+def _own(stage: Stage) -> Iterator[tuple[tuple[Statement, ...], tuple[Axis, ...]]]:
+    """The statements of a stage with its loops around them."""
+    match stage:
+        case Map(body=body, loops=loops):
+            yield body, loops
+        case Columns(axis=axis, rows=rows, body=accumulations, stores=stores):
+            yield accumulations, (axis, *rows)
+            yield stores, (axis,)
+        case Scalar(body=body):
+            yield body, ()
+        case Gemm(i=i, j=j, stores=stores):
+            yield stores, (*i, *j)
+        case Sort(axis=axis, kept=kept, order=order, stores=stores):
+            yield (order,), (axis,)
+            yield stores, (kept,)
 
 
 def accesses(kernel: Kernel) -> Iterator[tuple[Access, tuple[Axis, ...]]]:
     """Every access with the loops around it."""
-    for stage in kernel.stages:
+    for stage, around in nested(kernel.stages):
         if isinstance(stage, Gemm):
-            yield stage.a, (*kernel.axes, *stage.i, *stage.k)
-            yield stage.b, (*kernel.axes, *stage.k, *stage.j)
+            yield stage.a, (*kernel.axes, *around, *stage.i, *stage.k)
+            yield stage.b, (*kernel.axes, *around, *stage.k, *stage.j)
     for body in bodies(kernel):
         for expr in body.expressions():
             if isinstance(expr.attribute, Access):
@@ -83,6 +110,12 @@ def accesses(kernel: Kernel) -> Iterator[tuple[Access, tuple[Axis, ...]]]:
 def shown(statement: Statement) -> str:
     """The text of a statement without its expressions."""
     return statement_text(statement, ["..." for _ in roots(statement)])
+
+
+def refuse(kernel: Kernel, wrong: bool, headline: str, statement: Statement) -> None:
+    """Refuse a kernel for a statement of it, if that is wrong."""
+    if wrong:
+        broken(kernel, headline, shown(statement))
 
 
 def unseen(statement: Statement, seen: set[int]) -> Iterator[Expr]:

@@ -12,6 +12,7 @@ from staticgrad.ir.kernel_stages import (
     Check,
     Columns,
     Gemm,
+    Loop,
     Map,
     Order,
     Scalar,
@@ -26,7 +27,7 @@ from staticgrad.ir.kernel_text import access_text
 def lanes_store_apart(kernel: Kernel) -> None:
     """No two lanes of a vector store to one element: it moves along the loop, or its index does."""
     for body in bodies(kernel):
-        if isinstance(body.stage, Scalar) or body.loops[-1].extent in (0, 1):
+        if isinstance(body.stage, Scalar | Loop) or body.loops[-1].extent in (0, 1):
             continue
         axis = body.loops[-1].name
         moving = {s.name for s in statements(body.stage) if isinstance(s, Order)}
@@ -57,9 +58,9 @@ def lanes_read_apart(kernel: Kernel) -> None:
     """No lane reads what another one of its stage stores, and no load waits for a store unless it
     moves with it: lanes run side by side, and what does not move is loaded before the loop."""
     for body in bodies(kernel):
-        if isinstance(body.stage, Scalar):
+        if isinstance(body.stage, Scalar | Loop):
             continue
-        axis = body.loops[len(kernel.axes)] if isinstance(body.stage, Columns) else body.loops[-1]
+        axis = body.loops[len(body.around)] if isinstance(body.stage, Columns) else body.loops[-1]
         written = statements(body.stage) if isinstance(body.stage, Columns) else body.statements
         stored = [s.access for s in written if isinstance(s, Store)]
         if isinstance(body.stage, Gemm):

@@ -13,14 +13,18 @@ from typing import Final
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_stages import (
     Accumulate,
+    Carry,
     Check,
     Columns,
     Gemm,
     Keep,
+    Loop,
     Map,
     Order,
     Search,
     Sort,
+    Statement,
+    nested,
     statements,
 )
 
@@ -35,6 +39,7 @@ _LETTERS: Final[dict[str, str]] = {
     "loop": "i",
     "result": "r",
     "check": "c",
+    "carry": "s",
 }
 
 
@@ -61,7 +66,7 @@ def _roles(kernel: Kernel) -> Iterator[tuple[str, str]]:
     yield from (("operand", operand.name) for operand in kernel.operands)
     yield from (("argument", name) for name in kernel.arguments)
     yield from (("loop", axis.name) for axis in kernel.axes)
-    for stage in kernel.stages:
+    for stage, _ in nested(kernel.stages):
         match stage:
             case Map(axis=axis, rows=rows) | Columns(axis=axis, rows=rows):
                 yield LANES, axis.name
@@ -70,13 +75,21 @@ def _roles(kernel: Kernel) -> Iterator[tuple[str, str]]:
                 for letter, axes in (("i", i), (LANES, j), ("k", k)):
                     yield from (("loop", axis.name) for axis in axes[:-1])
                     yield letter, axes[-1].name
+            case Loop(axis=axis):
+                yield "loop", axis.name
             case Sort(axis=axis, kept=kept):
                 yield from ((LANES, axis.name), (LANES, kept.name))
         for statement in statements(stage):
-            match statement:
-                case Accumulate(name=name) | Keep(name=name):
-                    yield "result", name
-                case Check(name=name) | Search(name=name):
-                    yield "check", name
-                case Order(name=name):
-                    yield "at", name
+            yield from _roles_of(statement)
+
+
+def _roles_of(statement: Statement) -> Iterator[tuple[str, str]]:
+    match statement:
+        case Accumulate(name=name) | Keep(name=name):
+            yield "result", name
+        case Carry(name=name):
+            yield "carry", name
+        case Check(name=name) | Search(name=name):
+            yield "check", name
+        case Order(name=name):
+            yield "at", name

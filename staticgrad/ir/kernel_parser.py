@@ -18,15 +18,18 @@ from staticgrad.ir.expression_parser import ExpressionReader
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_names import PRODUCT
 from staticgrad.ir.kernel_stages import (
+    MOST_NESTED,
     Accumulate,
     Ahead,
     Axis,
+    Carry,
     Check,
     ColumnAccumulate,
     Columns,
     Gemm,
     Keep,
     Listed,
+    Loop,
     Map,
     Order,
     Scalar,
@@ -40,7 +43,7 @@ from staticgrad.types.dtype import I64
 from staticgrad.types.lexis import Tokens
 
 _ANYWHERE: Final = (Store, Accumulate, ColumnAccumulate, Keep, Check, Search)
-_STAGES: Final = ("map", "columns", "scalar", "gemm", "sort")
+_STAGES: Final = ("map", "columns", "scalar", "gemm", "sort", "loop")
 
 
 def parse_kernel(text: str, *, file: str = "<text>") -> Kernel:
@@ -104,6 +107,8 @@ class KernelReader(ExpressionReader):
     def _stage(self) -> Stage:
         outer, at = dict(self._loops), self.at
         kind = self._word(_STAGES, "a stage")
+        if kind == "loop":
+            return self._loop()
         axes = self._axes() if kind in ("map", "columns") else []
         groups = self.separated(self._axis_group) if kind == "gemm" else []
         if kind == "columns" and len(axes) != 1:
@@ -125,6 +130,37 @@ class KernelReader(ExpressionReader):
             stage = self._gemm(*groups)
         self._loops = outer
         return stage
+
+    def _loop(self) -> Loop:
+        """``i1: n0 { first { ... } stages following { ... } }``."""
+        outside = dict(self._loops)
+        axis = self._axis()
+        inside = dict(self._loops)
+        self.expect("{", "the head of the stage")
+        self._depth += 1
+        if self._depth > MOST_NESTED:
+            self.fail(f"loops of stages nest {MOST_NESTED} deep at most", self.at - 1)
+        self._loops = outside
+        first = self._carries("first")
+        self._loops = dict(inside)
+        stages: list[Stage] = []
+        while self.texts[self.at] not in ("}", "following"):
+            stages.append(self._stage())
+        self._again = {carry.name for carry in first}
+        following = self._carries("following")
+        self._again = set()
+        self.expect("}", "the stages of the loop")
+        self._depth -= 1
+        self._loops = outside
+        return Loop(axis, first, tuple(stages), following)
+
+    def _carries(self, word: str) -> tuple[Carry, ...]:
+        """``first { @s0: f32 = carry %3 }``, or nothing."""
+        if not self.accept(word):
+            return ()
+        self.expect("{", word)
+        found: tuple[Carry, ...] = self._body((Carry,))
+        return found
 
     def _ahead(self) -> Ahead:
         axis = self._declared(self._loops, "a loop around this stage's statements")
@@ -226,11 +262,11 @@ class KernelReader(ExpressionReader):
             self.fail(f"expected %number, @name, 'store', 'column' or '}}', found {self.found}")
         at = self.at
         name = self._result_name()
-        if name in self._results:
+        if name in self._results and name not in self._again:
             self.fail(f"{self.texts[at]} is defined twice", at)
         dtype = self._result_dtype()
         statement = self._defined(name)
-        given = statement.value.dtype if isinstance(statement, Accumulate | Keep) else I64
+        given = statement.value.dtype if isinstance(statement, Accumulate | Keep | Carry) else I64
         if given is not dtype:
             self.fail(f"{self.texts[at]} is {given.code}, the text says {dtype.code}", at + 2)
         self._results[name] = dtype
@@ -244,18 +280,22 @@ class KernelReader(ExpressionReader):
         self.expect("in", "the operand")
         return ColumnAccumulate(kind, value, partials, self._declared(self._operands, "an operand"))
 
-    def _defined(self, name: str) -> Accumulate | Keep | Check | Search | Order:
+    def _defined(self, name: str) -> Accumulate | Keep | Carry | Check | Search | Order:
         if self.accept("check"):
             return self._check(name)
         if self.accept("search"):
             return self._search(name)
         if self.accept("keep"):
             return Keep(name, self._expression())
+        if self.accept("carry"):
+            return Carry(name, self._expression())
         if self.accept("order"):
             key = self._expression()
             self.expect("in", "the key")
             return Order(name, key, self._declared(self._operands, "an operand"))
-        kind = self._word((*COMBINERS, "keep", "check", "search", "order"), "an accumulation")
+        kind = self._word(
+            (*COMBINERS, "keep", "carry", "check", "search", "order"), "an accumulation"
+        )
         return Accumulate(name, kind, self._expression())
 
     def _check(self, name: str) -> Check:

@@ -6,7 +6,7 @@ object is evaluated once, where the first statement needs it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from math import prod
 from typing import Final, Literal
 
@@ -174,7 +174,15 @@ class Order:
     scratch: str
 
 
-Statement = Store | Accumulate | ColumnAccumulate | Keep | Check | Search | Order
+@dataclass(frozen=True)
+class Carry:
+    """What a Loop carries from trip to trip: name = value, before the first one or after one."""
+
+    name: str
+    value: Expr
+
+
+Statement = Store | Accumulate | ColumnAccumulate | Keep | Check | Search | Order | Carry
 
 
 @dataclass(frozen=True)
@@ -272,16 +280,45 @@ class Sort:
         return self.axis.extent == self.kept.extent
 
 
-Stage = Map | Columns | Scalar | Gemm | Sort
+@dataclass(frozen=True)
+class Loop:
+    """name = value for first; for axis: the stages, then name = value for following, all at once.
+
+    One trip after the other, in each outer iteration. What is carried, one element each, is a ref
+    in the stages, in what follows a trip and in the stages behind the loop; results of its stages
+    are refs inside of it only. Accesses and positions move with the loop.
+    """
+
+    axis: Axis
+    first: tuple[Carry, ...]
+    stages: tuple[Stage, ...]
+    following: tuple[Carry, ...]
+
+
+Stage = Map | Columns | Scalar | Gemm | Sort | Loop
+#: How deep loops of stages may nest.
+MOST_NESTED: Final = 8
 
 
 def statements(stage: Stage) -> tuple[Statement, ...]:
-    """The statements of a stage, in order."""
+    """The statements of a stage, in order; those of a Loop's own stages are not its."""
     if isinstance(stage, Columns):
         return (*stage.body, *stage.stores)
     if isinstance(stage, Sort):
         return (stage.order, *stage.stores)
+    if isinstance(stage, Loop):
+        return (*stage.first, *stage.following)
     return stage.stores if isinstance(stage, Gemm) else stage.body
+
+
+def nested(
+    stages: Iterable[Stage], around: tuple[Axis, ...] = ()
+) -> Iterator[tuple[Stage, tuple[Axis, ...]]]:
+    """Every stage, a Loop's after it, with the loops of stages around it."""
+    for stage in stages:
+        yield stage, around
+        if isinstance(stage, Loop):
+            yield from nested(stage.stages, (*around, stage.axis))
 
 
 def small(axes: Iterable[Axis]) -> bool:
@@ -320,7 +357,7 @@ def gemm_tile(stage: Gemm, dtype: DType) -> tuple[int, int, int]:
 def operands_read(stages: Iterable[Stage]) -> set[str]:
     """The names of the operands that stages load from, search, or multiply."""
     found: set[str] = set()
-    for stage in stages:
+    for stage, _ in nested(stages):
         if isinstance(stage, Gemm):
             found |= {stage.a.operand, stage.b.operand}
         found |= {s.access.operand for s in statements(stage) if isinstance(s, Search)}

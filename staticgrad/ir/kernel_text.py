@@ -28,6 +28,8 @@ taken in groups are ``over i0: n0, groups of i1: n1``; in their maps stands
 ``column sum %3 to p5 in p6``. ``over i0: n0 by 4`` takes four rows side by side. A scalar stage may
 keep a number: ``@r1: f32 = keep %4``. ``map j: n1 ahead j + 512`` prefetches.
 ``over i0: n0 from p0 (p1, n1)`` takes memory and sizes of each iteration from the table ``p0``.
+A Loop is ``loop i1: n2 { ... }`` around stages, before them ``first { @s0: f32 = carry %5 }``,
+which stands outside of the loop, and after them ``following { @s0: f32 = carry %9 }``.
 ``kernel_parser`` reads the text back; this module only writes, also what a verifier would refuse.
 """
 
@@ -43,12 +45,14 @@ from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_stages import (
     Accumulate,
     Axis,
+    Carry,
     Check,
     ColumnAccumulate,
     Columns,
     Extent,
     Gemm,
     Keep,
+    Loop,
     Map,
     Order,
     Scalar,
@@ -102,27 +106,37 @@ def _outer(kernel: Kernel) -> str:
 
 
 def _body(kernel: Kernel) -> Iterator[str]:
-    numbers = count()
-    for stage in kernel.stages:
-        yield INDENT + _head(stage)
-        for line in _stage_lines(kernel, stage, numbers):
-            yield INDENT * 2 + line
-        yield INDENT + "}"
+    for line in _stages(kernel, kernel.stages, count()):
+        yield INDENT + line
+
+
+def _stages(kernel: Kernel, stages: Iterable[Stage], numbers: Iterator[int]) -> Iterator[str]:
+    for stage in stages:
+        yield from _block(_head(stage), _stage_lines(kernel, stage, numbers))
+
+
+def _block(head: str, lines: Iterable[str]) -> Iterator[str]:
+    yield f"{head} {{"
+    for line in lines:
+        yield INDENT + line
+    yield "}"
 
 
 def _head(stage: Stage) -> str:
     match stage:
         case Map(loops=loops, ahead=ahead):
             near = f" ahead {_name(ahead.axis)} + {ahead.distance}" if ahead else ""
-            return f"map {_axes(loops)}{near} {{"
+            return f"map {_axes(loops)}{near}"
         case Columns(axis=axis):
-            return f"columns {_axis(axis)} {{"
+            return f"columns {_axis(axis)}"
         case Scalar():
-            return "scalar {"
+            return "scalar"
         case Gemm(i=i, j=j, k=k):
-            return f"gemm {', '.join(map(_group, (i, j, k)))} {{"
+            return f"gemm {', '.join(map(_group, (i, j, k)))}"
         case Sort():
-            return "sort {"
+            return "sort"
+        case Loop(axis=axis):
+            return f"loop {_axis(axis)}"
 
 
 def _stage_lines(kernel: Kernel, stage: Stage, numbers: Iterator[int]) -> Iterator[str]:
@@ -142,6 +156,12 @@ def _stage_lines(kernel: Kernel, stage: Stage, numbers: Iterator[int]) -> Iterat
             for line in _statement_lines(body, numbers):
                 yield INDENT + line
             yield "}"
+    elif isinstance(stage, Loop):
+        if stage.first:
+            yield from _block("first", _statement_lines(stage.first, numbers))
+        yield from _stages(kernel, stage.stages, numbers)
+        if stage.following:
+            yield from _block("following", _statement_lines(stage.following, numbers))
     elif isinstance(stage, Gemm):
         yield _product(kernel, stage)
         yield from _statement_lines(stage.stores, numbers)
@@ -207,6 +227,8 @@ def statement_text(statement: Statement, values: Sequence[str]) -> str:
             wrapped = " wrap" if wrap else ""
             inside = f"check {values[0]} in {_extent(extent)}{wrapped}"
             return f"@{name_text(name)}: i64 = {inside} at {values[1]} to {_name(operand)}"
+        case Carry(name=name, value=value):
+            return f"@{name_text(name)}: {value.dtype.code} = carry {values[0]}"
         case Search(name=name, operand=operand, right=right):
             side = "right" if right else "left"
             place = f"{_name(operand)} step {_extent(statement.stride)}"

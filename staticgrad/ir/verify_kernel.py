@@ -7,27 +7,30 @@ shows the place as text. What operands are bound to is ``verify_schedule``'s to 
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from keyword import iskeyword
 from typing import Final
 
 from staticgrad.ir.combiners import COMBINERS
-from staticgrad.ir.expr import Access, Expr
+from staticgrad.ir.expr import Access
 from staticgrad.ir.kernel import MOST_ABREAST, Kernel
-from staticgrad.ir.kernel_bodies import accesses, accesses_of, bodies, broken, shown, unseen
+from staticgrad.ir.kernel_bodies import accesses, bodies, broken, refuse, shown
 from staticgrad.ir.kernel_lanes import lanes_read_apart, lanes_store_apart, rows_stand_apart
 from staticgrad.ir.kernel_names import PRODUCT, misnamed
+from staticgrad.ir.kernel_order import columns_stand_alone, modes_are_kept, results_come_first
 from staticgrad.ir.kernel_stages import (
     FARTHEST,
+    MOST_NESTED,
     Accumulate,
     Axis,
+    Carry,
     Check,
     ColumnAccumulate,
     Columns,
     Extent,
     Gemm,
     Keep,
+    Loop,
     Map,
     Order,
     Scalar,
@@ -35,6 +38,7 @@ from staticgrad.ir.kernel_stages import (
     Sort,
     Statement,
     Store,
+    nested,
 )
 from staticgrad.ir.kernel_text import access_text
 from staticgrad.ir.typing_rules import mistyped, mistyped_indices
@@ -65,15 +69,35 @@ def stages_fit_together(kernel: Kernel) -> None:
         broken(kernel, "iterations that run in order are not grouped")
     if not 1 <= kernel.abreast <= MOST_ABREAST:
         broken(kernel, f"{kernel.abreast} rows stand side by side")
-    for stage in kernel.stages:
-        alone = isinstance(stage, Sort) and len(kernel.stages) > 1
-        if alone or (kernel.grouped and isinstance(stage, Gemm | Sort)):
-            shared = "other stages" if len(kernel.stages) > 1 else "groups of rows"
+    every = list(nested(kernel.stages))
+    for stage, around in every:
+        alone = isinstance(stage, Sort) and len(every) > 1
+        if alone or (kernel.grouped and isinstance(stage, Gemm | Sort | Loop)):
+            shared = "other stages" if len(every) > 1 else "groups of rows"
             broken(kernel, f"a {type(stage).__name__.lower()} shares the kernel with {shared}")
+        if isinstance(stage, Loop):
+            _check_loop(kernel, stage, around)
         if isinstance(stage, Columns) and stage.in_lanes:
-            rules = {COMBINERS[s.kind].rule for s in stage.body if s.kind in COMBINERS}
-            if rules - {"tree"}:
-                broken(kernel, "only sums have a rule of lanes")
+            _check_lanes(kernel, stage)
+
+
+def _check_lanes(kernel: Kernel, stage: Columns) -> None:
+    rules = {COMBINERS[s.kind].rule for s in stage.body if s.kind in COMBINERS}
+    if rules - {"tree"}:
+        broken(kernel, "only sums have a rule of lanes")
+
+
+def _check_loop(kernel: Kernel, stage: Loop, around: tuple[Axis, ...]) -> None:
+    if not stage.stages:
+        broken(kernel, f"the loop {stage.axis.name} does nothing")
+    if len(around) >= MOST_NESTED:
+        broken(kernel, f"loops of stages nest {MOST_NESTED} deep at most")
+    first, following = (
+        [(carry.name, carry.value.dtype) for carry in carries]
+        for carries in (stage.first, stage.following)
+    )
+    if first != following:
+        broken(kernel, f"the loop {stage.axis.name} begins with other carries than it goes on with")
 
 
 def lists_have_tables(kernel: Kernel) -> None:
@@ -93,6 +117,8 @@ def lists_have_tables(kernel: Kernel) -> None:
         broken(kernel, f"{table} is no table: an i64 input is")
     if table in {access.operand for access, _ in accesses(kernel)}:
         broken(kernel, f"the table {table} is read by a stage")
+    if any(isinstance(stage, Gemm) for stage, _ in nested(kernel.stages)):
+        broken(kernel, "a product takes no sizes from a table")
 
 
 def statements_fit_stages(kernel: Kernel) -> None:
@@ -109,6 +135,8 @@ def statements_fit_stages(kernel: Kernel) -> None:
             kinds = (Order,)
         if isinstance(body.stage, Map) and body.stage.rows:
             kinds = (Store, Check, Search)  # an accumulation runs over one loop
+        if isinstance(body.stage, Loop):
+            kinds = (Carry,)
         where = type(body.stage).__name__.lower()
         for statement in body.statements:
             if not isinstance(statement, kinds):
@@ -129,7 +157,9 @@ def names_are_distinct(kernel: Kernel) -> None:
         for statement in body.statements
         if isinstance(statement, Accumulate | Keep | Check | Search | Order)
     ]
-    if any(isinstance(stage, Gemm) for stage in kernel.stages):
+    stages = [stage for stage, _ in nested(kernel.stages)]
+    results += [carry.name for s in stages if isinstance(s, Loop) for carry in s.first]
+    if any(isinstance(stage, Gemm) for stage in stages):
         results.append(PRODUCT)
     outer = [axis.name for axis in kernel.axes]
     fixed = [*(o.name for o in kernel.operands), *kernel.arguments, *outer, *results]
@@ -152,12 +182,15 @@ def names_fit(kernel: Kernel) -> None:
 
 def _loops(kernel: Kernel) -> Iterator[tuple[str, ...]]:
     """The names of the loops of each stage, the outer ones aside."""
-    for stage in kernel.stages:
+    for stage, around in nested(kernel.stages):
+        outer = tuple(axis.name for axis in around)
         match stage:
             case Map(axis=axis, rows=rows) | Columns(axis=axis, rows=rows):
-                yield (axis.name, *(row.name for row in rows))
+                yield (*outer, axis.name, *(row.name for row in rows))
             case Gemm(loops=loops):
-                yield tuple(loop.name for loop in loops)
+                yield (*outer, *(loop.name for loop in loops))
+            case Loop(axis=axis):
+                yield (*outer, axis.name)
             case Sort(axis=axis, kept=kept):
                 yield (axis.name,)
                 yield (kept.name,)
@@ -199,7 +232,7 @@ def _numbers(access: Access) -> Iterator[Extent]:
 
 def _axes(kernel: Kernel) -> Iterator[Axis]:
     yield from kernel.axes
-    for stage in kernel.stages:
+    for stage, _ in nested(kernel.stages):
         if isinstance(stage, Gemm):
             yield from stage.loops
     for body in bodies(kernel):
@@ -233,9 +266,9 @@ def accesses_move_along_loops(kernel: Kernel) -> None:
 
 def memory_is_brought_near_in_time(kernel: Kernel) -> None:
     """What a map brings near lies ahead along a loop around its statements."""
-    for stage in kernel.stages:
+    for stage, loops in nested(kernel.stages):
         if isinstance(stage, Map) and stage.ahead is not None:
-            around = {axis.name for axis in (*kernel.axes, *stage.loops)}
+            around = {axis.name for axis in (*kernel.axes, *loops, *stage.loops)}
             if stage.ahead.axis not in around:
                 broken(kernel, f"no loop {stage.ahead.axis} runs around what it brings near")
             if not 0 < stage.ahead.distance <= FARTHEST:
@@ -272,7 +305,7 @@ def memory_is_typed(kernel: Kernel) -> None:
                 _check_dtype(kernel, dtypes, expr.attribute, expr.dtype, "load")
         for statement in body.statements:
             _check_statement(kernel, dtypes, statement)
-    for stage in kernel.stages:
+    for stage, _ in nested(kernel.stages):
         if isinstance(stage, Gemm):
             product = dtypes[stage.a.operand]
             for access in (stage.a, stage.b):
@@ -292,31 +325,26 @@ def _check_statement(kernel: Kernel, dtypes: dict[str, DType], statement: Statem
                 broken(kernel, wrong, access_text(access))
             summed = statement.add and (value.dtype.is_bool or value.dtype.is_storage)
             headline = f"elements of {value.dtype.code} do not add up in memory"
-            _refuse(kernel, summed, headline, statement)
+            refuse(kernel, summed, headline, statement)
         case Accumulate(kind=kind) | ColumnAccumulate(kind=kind):
             combiner = COMBINERS.get(kind)
             if combiner is None:
                 broken(kernel, f"{kind!r} is no kind of accumulation", shown(statement))
             dtype = statement.value.dtype
             refused = dtype.kind not in combiner.kinds or dtype.is_storage
-            _refuse(kernel, refused, f"there is no {kind} of {dtype.code}", statement)
+            refuse(kernel, refused, f"there is no {kind} of {dtype.code}", statement)
             if isinstance(statement, ColumnAccumulate):
                 own = {dtypes.get(statement.partials), dtypes.get(statement.scratch)}
-                _refuse(kernel, own != {dtype}, f"a column is not all {dtype.code}", statement)
+                refuse(kernel, own != {dtype}, f"a column is not all {dtype.code}", statement)
         case Search(access=access, value=value):
             _check_dtype(kernel, dtypes, access, value.dtype, "search")
-            _refuse(kernel, value.dtype.is_bool, "a search takes numbers only", statement)
+            refuse(kernel, value.dtype.is_bool, "a search takes numbers only", statement)
         case Order(key=key, scratch=scratch):
             wrong_order = key.dtype not in (I32, I64) or dtypes.get(scratch) is not I64
-            _refuse(kernel, wrong_order, "keys are i32 or i64, their scratch is i64", statement)
+            refuse(kernel, wrong_order, "keys are i32 or i64, their scratch is i64", statement)
         case Check(index=index, position=position, operand=operand):
             if (index.dtype, position.dtype, dtypes.get(operand)) != (I64, I64, I64):
                 broken(kernel, "a check takes and notes i64 only", shown(statement))
-
-
-def _refuse(kernel: Kernel, wrong: bool, headline: str, statement: Statement) -> None:
-    if wrong:
-        broken(kernel, headline, shown(statement))
 
 
 def _check_dtype(
@@ -327,122 +355,6 @@ def _check_dtype(
         broken(
             kernel, f"{access.operand} is {own.code}, the {what} {dtype.code}", access_text(access)
         )
-
-
-# -- order ----------------------------------------------------------------------------------------
-
-
-def results_come_first(kernel: Kernel) -> None:
-    """A ref names a result of its dtype that is there: a check before it in its body, what the
-    stage's first body gave (Columns, Sort), or what an earlier Map accumulated or an earlier Scalar
-    kept or checked, which is one element per row."""
-    ready: dict[str, DType] = {}
-    inside: dict[str, DType] = {}  # vectors, which only the stores of their own stage may read
-    for body in bodies(kernel):
-        local = ready | inside
-        if isinstance(body.stage, Gemm):
-            product = body.stage.a.operand
-            local[PRODUCT] = kernel.operand(product).dtype.compute
-        seen: set[int] = set()
-        for statement in body.statements:
-            for expr in unseen(statement, seen):
-                if expr.op == "ref":
-                    _check_ref(kernel, expr, local)
-            if isinstance(statement, Check | Search | Keep):
-                given = statement.value.dtype if isinstance(statement, Keep) else I64
-                local[statement.name] = given
-                if isinstance(body.stage, Scalar):
-                    ready[statement.name] = given
-        found = {s.name: s.value.dtype for s in body.statements if isinstance(s, Accumulate)}
-        found |= {s.name: I64 for s in body.statements if isinstance(s, Order)}
-        if isinstance(body.stage, Columns | Sort):
-            inside = found  # the stores after them give none
-        else:
-            ready |= found
-
-
-def _check_ref(kernel: Kernel, expr: Expr, ready: dict[str, DType]) -> None:
-    name = str(expr.attribute)
-    if name not in ready:
-        broken(kernel, f"@{name} is used before anything gives it")
-    if ready[name] is not expr.dtype:
-        broken(kernel, f"@{name} is {ready[name].code}, it is used as {expr.dtype.code}")
-
-
-def columns_stand_alone(kernel: Kernel) -> None:
-    """What a column accumulates to and in, nothing else touches."""
-    touched = Counter(access.operand for access, _ in accesses(kernel))
-    every = (s for body in bodies(kernel) for s in body.statements)
-    columns = [s for s in every if isinstance(s, ColumnAccumulate)]
-    touched.update(name for s in columns for name in (s.partials, s.scratch))
-    for statement in columns:
-        for name in (statement.partials, statement.scratch):
-            _refuse(kernel, touched[name] > 1, f"{name} is used elsewhere too", statement)
-
-
-def modes_are_kept(kernel: Kernel) -> None:
-    """in is only read; out and scratch are read only after a statement before has stored to them;
-    check is only noted to; each operand is used for what it says."""
-    modes = {operand.name: operand.mode for operand in kernel.operands}
-    read = {kernel.listed.table} if kernel.listed else set[str]()
-    stored: set[str] = set()
-    noted: set[str] = set()
-    for body in bodies(kernel):
-        if isinstance(body.stage, Gemm):
-            for factor in (body.stage.a, body.stage.b):
-                _check_read(kernel, modes, stored, factor)
-                read.add(factor.operand)
-        seen: set[int] = set()
-        for statement in body.statements:
-            for access in accesses_of(statement, seen):
-                _check_read(kernel, modes, stored, access)
-                read.add(access.operand)
-            if isinstance(statement, Store):
-                _check_store(kernel, modes, stored, statement)
-            elif isinstance(statement, Check):
-                noted.add(statement.operand)
-            stored |= _filled(kernel, modes, statement)
-    _check_uses(kernel, read, stored, noted)
-
-
-def _filled(kernel: Kernel, modes: Mapping[str, str], statement: Statement) -> set[str]:
-    """The operands that a statement writes, which fit what it does with them."""
-    match statement:
-        case Store(access=access):
-            return {access.operand}
-        case Order(scratch=scratch):
-            own = modes.get(scratch) == "scratch"
-            _refuse(kernel, not own, "keys are ordered in what is no scratch", statement)
-            return {scratch}
-        case ColumnAccumulate(partials=partials, scratch=scratch):
-            own = (modes.get(partials), modes.get(scratch)) == ("out", "scratch")
-            _refuse(kernel, not own, "a column goes to an output, in a scratch", statement)
-            return {partials, scratch}
-    return set()
-
-
-def _check_read(kernel: Kernel, modes: Mapping[str, str], stored: set[str], access: Access) -> None:
-    mode = modes[access.operand]
-    if mode == "check" or (mode in ("out", "scratch") and access.operand not in stored):
-        broken(kernel, f"{mode} operand {access.operand} is read", access_text(access))
-
-
-def _check_store(kernel: Kernel, modes: Mapping[str, str], stored: set[str], store: Store) -> None:
-    mode = modes[store.access.operand]
-    if mode in ("in", "check"):
-        broken(kernel, f"{mode} operand {store.access.operand} is written", shown(store))
-    if store.add:
-        _check_read(kernel, modes, stored, store.access)
-
-
-def _check_uses(kernel: Kernel, read: set[str], stored: set[str], noted: set[str]) -> None:
-    used = {"in": read, "out": stored, "inout": stored, "scratch": stored, "check": noted}
-    for operand in kernel.operands:
-        if operand.name not in used[operand.mode]:
-            broken(kernel, f"{operand.mode} operand {operand.name} is not used as such")
-    wrong = noted - {operand.name for operand in kernel.operands if operand.mode == "check"}
-    if wrong:
-        broken(kernel, f"a check is noted to {min(wrong)}, which is no check operand")
 
 
 #: Every invariant, in an order in which each may rely on those before it.

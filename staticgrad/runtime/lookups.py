@@ -6,7 +6,7 @@ from staticgrad.building import capture
 from staticgrad.errors import IndexOutOfRange
 from staticgrad.errors.wording import Related
 from staticgrad.ir.expr import Access, postorder
-from staticgrad.ir.kernel_stages import Check, statements
+from staticgrad.ir.kernel_stages import Check, nested, statements
 from staticgrad.ir.plan import PlannedStep
 from staticgrad.ir.schedule import KernelStep, Schedule
 from staticgrad.ops.indexing import out_of_range
@@ -31,7 +31,7 @@ def index_failure(
     numbers = dict(zip(step.kernel.arguments, planned.arguments, strict=True))
     checks = [
         (check, int(numbers.get(str(check.extent), check.extent)))
-        for stage in step.kernel.stages
+        for stage, _ in nested(step.kernel.stages)
         for check in statements(stage)
         if isinstance(check, Check) and check.operand == operand
     ]

@@ -22,17 +22,20 @@ from staticgrad.ir.kernel import GEMM_BLOCK, Kernel
 from staticgrad.ir.kernel_stages import (
     Accumulate,
     Axis,
+    Carry,
     Check,
     ColumnAccumulate,
     Columns,
     Extent,
     Gemm,
     Keep,
+    Loop,
     Map,
     Scalar,
     Search,
     Stage,
     Store,
+    nested,
     statements,
 )
 from staticgrad.ir.summation import COLUMN_BLOCK, column_sum, group_length, lane_sum
@@ -61,23 +64,31 @@ class Meaning:
         for number, at in enumerate(self.places(self.kernel.axes)):
             if self.kernel.listed is not None:
                 self._take(self.listed[number])
-            for stage in self.kernel.stages:
-                self._stage(stage, at)
-        for stage in self.kernel.stages:
+            self._stages(self.kernel.stages, at)
+        for stage, _ in nested(self.kernel.stages):
             for statement in statements(stage):
                 if isinstance(statement, ColumnAccumulate):
                     self._write_partials(statement)
 
-    def _stage(self, stage: Stage, at: Mapping[str, Any]) -> None:
-        match stage:
-            case Map(axis=axis, body=body, rows=rows):
-                self._rows(body, (*rows, axis), at)
-            case Scalar(body=body):
-                self._map(body, at)
-            case Columns():
-                self._columns(stage, at)
-            case Gemm():
-                self._gemm(stage, at)
+    def _stages(self, stages: Sequence[Stage], at: Mapping[str, Any]) -> None:
+        for stage in stages:
+            match stage:
+                case Map(axis=axis, body=body, rows=rows):
+                    self._rows(body, (*rows, axis), at)
+                case Scalar(body=body):
+                    self._map(body, at)
+                case Columns():
+                    self._columns(stage, at)
+                case Gemm():
+                    self._gemm(stage, at)
+                case Loop(axis=axis):
+                    self._carry(stage.first, at)
+                    for trip in self.places([axis]):
+                        self._stages(stage.stages, {**at, **trip})
+                        self._carry(stage.following, {**at, **trip})
+
+    def _carry(self, carries: Sequence[Carry], at: Mapping[str, Any]) -> None:
+        self.results |= {carry.name: self.value(carry.value, at) for carry in carries}
 
     def _take(self, own: Mapping[str, Any]) -> None:
         """The arrays and sizes of an iteration."""

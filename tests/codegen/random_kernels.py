@@ -34,12 +34,14 @@ from staticgrad.ir.kernel_stages import (
     Accumulate,
     Ahead,
     Axis,
+    Carry,
     Check,
     ColumnAccumulate,
     Columns,
     Gemm,
     Keep,
     Listed,
+    Loop,
     Map,
     Operand,
     Scalar,
@@ -47,6 +49,7 @@ from staticgrad.ir.kernel_stages import (
     Stage,
     Statement,
     Store,
+    nested,
 )
 from staticgrad.ir.typing_rules import mistyped
 from staticgrad.types.dtype import ALL_DTYPES, BOOL, F32, F64, I32, I64, U8, DType
@@ -114,7 +117,8 @@ class _Maker:
         strides: list[tuple[str, str | int]] = []
         if "i0" in loops and self.random.random() < 0.7:
             strides.append(("i0", COLUMNS if "j" in loops else 1))
-        inner = (row for row in ("i1", "i2") if row in loops and self.random.random() < 0.8)
+        rows = ("i1", "i2", "i5", "i6")
+        inner = (row for row in rows if row in loops and self.random.random() < 0.8)
         strides += [(row, COLUMNS) for row in inner]
         if "j" in loops and self.random.random() < 0.8:
             strides.append(("j", 1))
@@ -197,7 +201,7 @@ class _Maker:
         self.checks = self.checks or self.operand(I64, "check")
         moving = "j" in loops and self.random.random() < 0.7
         around = tuple(axis for axis in loops if moving or axis != "j")
-        strides = {"i0": COLUMNS if moving else 1, "i2": COLUMNS, "j": 1}
+        strides = dict.fromkeys(loops, COLUMNS) | {"i0": COLUMNS if moving else 1, "j": 1}
         place = tuple((axis, strides[axis]) for axis in around)
         at = load(Access(self.operand(I64, "in"), place), I64)
         position = literal(0, I64)
@@ -262,7 +266,7 @@ class _Maker:
         stores = []
         for _ in range(self.random.randrange(1, 3)):
             value = self.value(loops, [ref("acc", dtype)])
-            strides = {"i0": COLUMNS, "i": COLUMNS, "i3": FAR, "i2": APART, "j": 1}
+            strides = dict.fromkeys(loops, j[-1].extent) | {"i3": FAR, "i2": APART, "j": 1}
             access = Access(
                 self.operand(value.dtype, self.random.choice(("out", "inout"))),
                 tuple((axis, strides[axis]) for axis in loops),
@@ -272,6 +276,41 @@ class _Maker:
             stores.append(Store(access, value, (), add))
         self.refs = known
         return Gemm(i, j, k, a, b, tuple(stores))
+
+    def loop(self, outer: tuple[str, ...]) -> Stage:
+        """A few stages, and what they carry from trip to trip."""
+        axis = Axis("i6" if "i5" in outer else "i5", self.random.choice((DEEP, DEEP, 0, 3)))
+        many = range(self.random.randrange(3))
+        first = [Carry(self.fresh("s"), self.value(outer, [])) for _ in many]
+        self.shared.clear()
+        carried = [ref(carry.name, carry.value.dtype) for carry in first]
+        known = [*self.refs, *carried]
+        self.refs = [*known]
+        loops = (*outer, axis.name)
+        kinds = [self.map, self.map, self.scalar, self.columns, self.gemm, self.recurrence]
+        if "i5" not in outer:
+            kinds.append(self.loop)
+        stages = []
+        for _ in range(self.random.randrange(1, 4)):
+            stages.append(self.random.choice(kinds)(loops))
+            self.shared.clear()
+        following = [
+            Carry(carry.name, self.value(loops, []).cast(carry.value.dtype)) for carry in first
+        ]
+        self.shared.clear()
+        self.refs = known
+        return Loop(axis, tuple(first), tuple(stages), tuple(following))
+
+    def recurrence(self, outer: tuple[str, ...]) -> Stage:
+        """A row that is made of that of the trip before."""
+        dtype = self.random.choice((F32, F64, I32))
+        name, axis = self.operand(dtype, "out"), outer[-1]
+        around = (("i0", COLUMNS),) if "i0" in outer else ()
+        before = Position(((axis, 1),), -1, COLUMNS, DEEP)
+        earlier = load(Access(name, (*around, ("j", 1)), (), (before,)), dtype)
+        added = self.value((*outer, "j"), []).cast(dtype)
+        here = Access(name, (*around, (axis, COLUMNS), ("j", 1)))
+        return Map(Axis("j", COLUMNS), (Store(here, earlier + added),))
 
     def axes(self, inner: Axis, around: Axis) -> tuple[Axis, ...]:
         return (around, inner) if self.random.random() < 0.4 else (inner,)
@@ -324,7 +363,7 @@ def random_kernel(seed: int) -> Kernel:
     abreast = random.choice((1, 1, 2, 3, 4)) if outer else 1
     kinds = [made.map, made.map, made.map, made.scalar]
     if abreast == 1:
-        kinds += [made.columns, *((made.gemm,) * (not made.grouped))]
+        kinds += [made.columns, *((made.gemm, made.loop) * (not made.grouped))]
     for _ in range(random.choice((1, 2, 2, 3, 3, 4))):
         kind = random.choice(kinds)
         made.shared.clear()
@@ -333,6 +372,7 @@ def random_kernel(seed: int) -> Kernel:
     kernel = Kernel(tuple(made.operands), (ROWS, COLUMNS, DEEP, APART, FAR), axes, tuple(stages))
     kernel = _without_idle(replace(kernel, grouped=int(made.grouped), abreast=abreast))
     alone = bool(axes) and kernel.outer == "axes" and abreast == 1
+    alone &= not any(isinstance(stage, Gemm) for stage, _ in nested(kernel.stages))
     return _listed(kernel, random) if alone and random.random() < 0.3 else kernel
 
 

@@ -18,9 +18,12 @@ from staticgrad.ir.kernel_parser import parse_kernel
 from staticgrad.ir.kernel_stages import (
     Accumulate,
     Axis,
+    Carry,
     Check,
     Columns,
     Gemm,
+    Keep,
+    Loop,
     Map,
     Operand,
     Order,
@@ -239,6 +242,16 @@ kernel(p0: out f32, p1: out f32; n0) {
 J = (("j", 1),)
 
 
+LOADED_ONCE = load(Access("p0"), F32)
+READ = Scalar((Store(Access("p1"), ref("r0", F32)),))
+
+
+def within(loop: Loop, times: int) -> Loop:
+    for number in range(times):
+        loop = Loop(Axis(f"i{number + 2}", 2), (), (loop,), ())
+    return loop
+
+
 def at(*positions: Position, fill: Expr | None = None) -> Expr:
     return load(Access("p0", (), (), positions), F32, fill=fill)
 
@@ -284,6 +297,13 @@ R0, C0 = ref("r0", F32), ref("c0", I64)
 KEY, AT = LOADED.bitcast(I32), ref("at", I64)
 ORDER = Order("at", KEY, "p4")
 CIRCULAR = replace(ORDER, key=AT)
+SUMMED = Scalar((Store(Access("p1", (("i1", 1),)), ref("s0", F32)),))
+LOOP = Loop(
+    Axis("i1", "n0"),
+    (Carry("s0", load(Access("p0"), F32)),),
+    (SUMMED,),
+    (Carry("s0", ref("s0", F32) * 2.0),),
+)
 SORT = Sort(MAP.axis, MAP.axis, ORDER, (Store(Access("p1", J), load(Access("p0", J), F32)),))
 SEARCH = Search("c0", LOADED, "p0", 1, "n0")
 KERNELS: list[tuple[Kernel, str]] = [
@@ -313,6 +333,27 @@ KERNELS: list[tuple[Kernel, str]] = [
     (kernel(stores(at(Position(J), Position(J)))), "no loop j runs around this access"),
     (kernel(stores(at(Position(J), fill=literal(1, F32)))), "0 gather strides for 1 index"),
     (kernel(stores(at(Position(J, 0, 1, 3), fill=LOADED))), "the fill of f32 is no literal of it"),
+    (kernel(replace(LOOP, stages=())), "the loop i1 does nothing"),
+    (kernel(replace(LOOP, following=())), "begins with other carries than it goes on with"),
+    (kernel(replace(LOOP, first=())), "begins with other carries than it goes on with"),
+    (kernel(LOOP, LOOP), "two things are called s0"),
+    (kernel(replace(LOOP, axis=Axis("j", "n0"))), "'j' is no name for a loop"),
+    (kernel(replace(LOOP, axis=Axis("i1", "n1"))), "the extent of i1 is n1, which is no argument"),
+    (kernel(replace(LOOP, first=(Keep("s0", LOADED_ONCE),))), "no place in a loop stage"),
+    (
+        kernel(replace(LOOP, first=(Carry("s0", index("i1").cast(F32)),))),
+        "no loop i1 runs around its position",
+    ),
+    (
+        kernel(replace(LOOP, stages=(Scalar((Keep("r0", LOADED_ONCE),)), SUMMED)), READ),
+        "@r0 is used before anything gives it",
+    ),
+    (
+        kernel(replace(LOOP, stages=(Scalar((Store(Access("p1"), load(Access("p1"), F32)),)),))),
+        "out operand p1 is read",
+    ),
+    (kernel(replace(LOOP, stages=(SORT,))), "a sort shares the kernel"),
+    (kernel(within(LOOP, 9)), "loops of stages nest 8 deep at most"),
     (kernel(stores(load(Access("p7", J), F32))), "p7 is no operand"),
     (kernel(stores(load(Access("p0", (("i", 1),)), F32))), "no loop i runs around this access"),
     (kernel(stores(load(Access("p0", (*J, *J)), F32))), "no loop j runs around this access"),
@@ -393,6 +434,7 @@ SOUND = {
     "search": kernel(Map(MAP.axis, (SEARCH, Store(Access("p1", J), C0.cast(F32))))),
     "map": kernel(MAP),
     "gemm": kernel(GEMM),
+    "loop": kernel(LOOP),
     "a row sum, then a map that reads it": kernel(Map(MAP.axis, (SUM,)), stores(LOADED - R0)),
     "columns": kernel(replace(total(SUM), stores=(Store(Access("p1", J), R0),))),
     "scratch between two maps": kernel(
