@@ -1,14 +1,20 @@
 """What is derived from the tables of public names, ``staticgrad/exports.py``.
 
-``python -m tests.exports`` writes the stubs that type checkers read; a test compares them.
+``python -m tests.exports`` writes the stubs that type checkers read, and ``docs/reference.md``; a
+test compares them.
 """
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import textwrap
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
-from staticgrad.exports import FUNCTIONS, MODULES, OTHERS
+import staticgrad as sg
+from staticgrad.exports import FUNCTIONS, MODULES, OTHERS, homes
 
 ROOT = Path(__file__).parents[1]
 WRITTEN = "Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.py``."
@@ -46,7 +52,53 @@ def wrapped(start: str, text: str, end: str) -> list[str]:
     return [start, *textwrap.wrap(text, 96, initial_indent="    ", subsequent_indent="    "), end]
 
 
+def reference() -> str:
+    """``docs/reference.md``: every public name, how it is called, and what it does in a line."""
+    lines = [
+        "# Reference",
+        "",
+        "Every public name, how it is called, and its first line; `help(sg.exp)` has the rest:",
+        "what it takes, and what it raises. Where a function has NumPy's name it takes NumPy's",
+        f"arguments ([numpy.md](numpy.md)). {WRITTEN.replace('``', '`')}",
+    ]
+    for module, entries in sorted({**FUNCTIONS, **OTHERS}.items()):
+        names = homes({module: entries})
+        lines += ["", f"## `{module}`", "", *listed(names, sg)]
+    for name, home in [*MODULES.items(), ("eager", "staticgrad.eager")]:
+        module = importlib.import_module(home)
+        if name != "passes":  # docs/passes.md lists them
+            shown = f"sg.{name}" if name in MODULES else home
+            lines += ["", f"## `{shown}`", "", *listed(module.__all__, module)]
+    return "\n".join(lines) + "\n"
+
+
+def listed(names: Iterable[str], module: Any) -> Iterator[str]:
+    """A line of a Markdown list for each name."""
+    for name in sorted(names):
+        value = getattr(module, name)
+        yield f"- `{name}{called(value)}`: {first_sentence(value)}".rstrip(": ")
+
+
+def called(value: Any) -> str:
+    """The parameters of what is called, with their defaults; types stand in the code."""
+    if not callable(value) or (isinstance(value, type) and issubclass(value, BaseException)):
+        return ""
+    signature = inspect.signature(value.__init__ if isinstance(value, type) else value)
+    plain = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
+    own = plain[isinstance(value, type) :]  # without self
+    return str(signature.replace(parameters=own, return_annotation=signature.empty))
+
+
+def first_sentence(value: Any) -> str:
+    """The first paragraph of a docstring in one line; of a constant what it is."""
+    if not callable(value):
+        return f"`{value!r}`"
+    code = f"{value.code}. " if getattr(value, "code", "") else ""
+    return code + " ".join((inspect.getdoc(value) or "").partition("\n\n")[0].split())
+
+
 STUBS = {
+    ROOT / "docs" / "reference.md": reference,
     ROOT / "staticgrad" / "__init__.pyi": facade,
     ROOT / "staticgrad" / "functions" / "__init__.pyi": functions,
 }

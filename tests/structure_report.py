@@ -206,8 +206,10 @@ def table(roots: list[Path]) -> str:
     columns = [rows(Tree(root)) for root in roots]
     lines = ["| what | " + " | ".join(root.name for root in roots) + " |"]
     lines.append("|---" * (len(roots) + 1) + "|")
-    for name in columns[0]:
-        lines.append(f"| {name} | " + " | ".join(str(column[name]) for column in columns) + " |")
+    lines += [
+        f"| {name} | " + " | ".join(str(column[name]) for column in columns) + " |"
+        for name in columns[0]
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -15,6 +15,7 @@ from staticgrad.cli import main
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "ARCHITECTURE.md", "docs/policies.md")
+TEXTS = (*PAGES, "docs/decisions.md")
 FILE = "train.py"  # what the pages' programs are called
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -64,16 +65,18 @@ def test_the_first_example_is_short():
     assert output
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", TEXTS)
 def test_paths_that_a_page_names_exist(page):
     text = (ROOT / page).read_text("utf-8")
     named = set(re.findall(r"`((?:staticgrad|passes|examples|tests|benchmarks)/[\w./*]*)`", text))
-    named |= {link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link}
+    links = {link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link}
+    folder = (ROOT / page).parent
+    named |= {str((folder / link).resolve().relative_to(ROOT)) for link in links}
     assert len(named) > (10 if page in PAGES[:2] else 2)
     assert sorted(path for path in named if not list(ROOT.glob(path.rstrip("/")))) == []
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", TEXTS)
 def test_public_names_and_codes_of_a_page_exist(page):
     text = (ROOT / page).read_text("utf-8")
     for name in re.findall(r"\bsg\.(\w+(?:\.\w+)?)", text):
