@@ -25,9 +25,12 @@ __all__ = ["__version__", *sorted(_HOMES)]
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise _no_such_name(name)
+    from staticgrad.kept import collection_paused
+
     home, attribute = _HOMES[name]
     try:
-        module = import_module(home)
+        with collection_paused():  # what modules make stays
+            module = import_module(home)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] == "passes":
             _refuse_shadowed_passes()

@@ -31,13 +31,20 @@ from staticgrad.ir.op import (
     ParameterLeaf as ParameterLeaf,
     as_array,
 )
-from staticgrad.ir.roots import check_names, check_roots, guards_of, read_outputs, read_updates
+from staticgrad.ir.roots import (
+    check_names,
+    check_roots,
+    guards_of,
+    read_outputs,
+    read_updates,
+    sizes_of,
+)
 from staticgrad.ir.value import Value
 from staticgrad.kept import collection_paused
 from staticgrad.source import Location
 from staticgrad.storage.parameter import ParameterStore, ParameterValue
 from staticgrad.types.constant import ArrayData
-from staticgrad.types.dim import Guard, Named, named_sizes
+from staticgrad.types.dim import Guard, Named
 from staticgrad.types.dtype import DType
 from staticgrad.types.tensor import TensorType
 
@@ -242,7 +249,9 @@ class Graph:
     and updates read the old values, all updates happen at once.
     """
 
-    __slots__ = ("_guards", "inputs", "name", "nodes", "outputs", "parameters", "updates")
+    __slots__ = (
+        "_guards", "_sizes", "inputs", "name", "nodes", "outputs", "parameters", "updates",
+    )  # fmt: skip
 
     nodes: tuple[Node, ...]
     inputs: tuple[Symbolic, ...]
@@ -298,6 +307,7 @@ class Graph:
         self.nodes, self.inputs, self.parameters = tuple(nodes), tuple(inputs), tuple(parameters)
         self.outputs, self.updates, self.name = dict(outputs), tuple(updates), name
         self._guards: tuple[tuple[Guard, Node], ...] | None = None
+        self._sizes: dict[str, Named] | None = None
 
     @classmethod
     def of_parts(
@@ -346,13 +356,9 @@ class Graph:
     @property
     def sizes(self) -> dict[str, Named]:
         """Every named size of a type or of an op, by name, in order of first appearance."""
-        found: dict[str, Named] = {}
-        for node in self.nodes:
-            extents = [extent for kind in node.types for extent in kind.shape]
-            for extent in (*extents, *node.op.sizes()):
-                for named in named_sizes(extent):
-                    found.setdefault(named.name, named)
-        return found
+        if self._sizes is None:
+            self._sizes = sizes_of(self.nodes)
+        return dict(self._sizes)
 
     def replace_nodes(
         self, rewrite: Callable[[Node, tuple[Symbolic, ...]], Sequence[Symbolic] | None]

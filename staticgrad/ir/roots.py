@@ -185,14 +185,38 @@ def check_names(
 
 
 def guards_of(nodes: Iterable[Node]) -> Iterator[tuple[Guard, Node]]:
-    """Every guard that the inference of these nodes notes, in their order."""
+    """Every guard that the inference of these nodes notes, in their order.
+
+    What inference notes depends on an op and its operands' types: of those it is asked once.
+    """
+    known: dict[tuple[object, ...], list[Guard]] = {}
     for node in nodes:
-        if node.is_leaf or not any(map(_has_names, (*node.types, *(a.type for a in node.args)))):
+        types = [arg.type for arg in node.args]
+        if node.is_leaf or not any(map(_has_names, (*node.types, *types))):
             continue
-        with collecting_guards() as guards:
-            node.op.infer(*[arg.type for arg in node.args])
+        key = (node.op, *types)
+        guards = known.get(key)
+        if guards is None:
+            with collecting_guards() as guards:
+                node.op.infer(*types)
+            known[key] = guards
         for guard in guards:
             yield guard, node
+
+
+def sizes_of(nodes: Iterable[Node]) -> dict[str, Named]:
+    """Every named size of a type or of an op, by name, in order of first appearance."""
+    found: dict[str, Named] = {}
+    met: set[int] = set()  # shapes by identity: most are those of an operand
+    for node in nodes:
+        shapes = [kind.shape for kind in node.types if id(kind.shape) not in met]
+        met.update(map(id, shapes))
+        extents = [extent for shape in shapes for extent in shape]
+        for extent in (*extents, *node.op.sizes()):
+            if not isinstance(extent, int):
+                for named in named_sizes(extent):
+                    found.setdefault(named.name, named)
+    return found
 
 
 def _has_names(tensor_type: TensorType) -> bool:

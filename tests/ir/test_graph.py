@@ -91,6 +91,29 @@ def test_sizes_and_guards_come_from_the_types() -> None:
     assert Graph(x + x).guards == ()
 
 
+def test_inference_is_asked_once_about_equal_ops_of_equal_types(monkeypatch) -> None:
+    x, y = (input_value(name, TensorType(F32, (dim(name * 2),))) for name in "xy")
+    value = x
+    for _ in range(20):
+        value = value + y
+    graph = Graph(value)
+    asked = []
+    infer = type(value.node.op).infer
+    monkeypatch.setattr(
+        type(value.node.op), "infer", lambda op, *types: asked.append(types) or infer(op, *types)
+    )
+    guards = graph.guards
+    assert len(asked) == 1
+    assert [node for _, node in guards] == [n for n in graph.nodes if n.op == value.node.op]
+    assert len({guard for guard, _ in guards}) == 1
+
+
+def test_sizes_are_the_callers_own() -> None:
+    graph = Graph(input_value("x", TensorType(F32, (dim("m"), dim("n")))))
+    graph.sizes.clear()
+    assert [*graph.sizes] == ["m", "n"]
+
+
 def test_derivative_orders_nest() -> None:
     x = input_value("x", VECTOR)
     with within(order=1):
