@@ -15,7 +15,7 @@ from passes.marks import without_marks
 from staticgrad.ir.forms import ReshapeForm, Same, View
 from staticgrad.ir.graph import Constant, Graph, Input, Node, ParameterLeaf, Symbolic
 from staticgrad.records import dataclass
-from staticgrad.types.constant import ArrayData
+from staticgrad.types.arrays import ArrayData
 
 #: Bytes of results that are held beyond those of the constants that the program has itself.
 ROOM: Final = 1 << 20

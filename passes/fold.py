@@ -17,7 +17,7 @@ from staticgrad.building import within
 from staticgrad.errors import StaticgradError
 from staticgrad.ir.graph import Constant, Graph, Node, Symbolic
 from staticgrad.ir.rounded import rounded
-from staticgrad.types.constant import ArrayData
+from staticgrad.types.arrays import ArrayData
 
 
 class Fold(Pass, name="fold"):

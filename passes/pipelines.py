@@ -17,14 +17,12 @@ from dataclasses import MISSING, fields
 from types import MappingProxyType
 from typing import Any, Final, NoReturn
 
-from passes.algebra import Algebra
 from passes.base import Fixpoint, Pass, Pipeline, names_of
 from passes.cse import CommonSubexpressions
 from passes.dce import DeadNodes
 from passes.fold import Fold
 from passes.residuals import Residuals
-from passes.simplify import Simplify
-from passes.stabilize import Stabilize
+from passes.simplify import Algebra, Simplify, Stabilize
 from staticgrad.errors import ParseError, PipelineError, PluginWarning, warn
 from staticgrad.errors.wording import did_you_mean, kind_of
 from staticgrad.ir.discovery import announced, package_of

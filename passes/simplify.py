@@ -1,9 +1,11 @@
-"""Simplification: the exact rewrite rules, applied until none applies. No byte changes."""
+"""The passes that apply a table of rewrite rules until none applies: exact, stable, within an
+error.
+"""
 
 from __future__ import annotations
 
 from passes.rewrite.base import Rewrite
-from passes.rules import EXACT
+from passes.rules import EXACT, STABILIZING, VALUE
 
 
 class Simplify(Rewrite, name="simplify"):
@@ -13,3 +15,25 @@ class Simplify(Rewrite, name="simplify"):
     """
 
     rules = EXACT
+
+
+class Algebra(Rewrite, name="algebra"):
+    """Sums of broadcasts, sums of products, chains of matrix products, factors; ``rules.algebra``.
+
+    Results move by what the rules state; a policy, a budget or fusion still changes no bit.
+    """
+
+    keeps = "close"
+    rules = VALUE
+
+
+class Stabilize(Rewrite, name="stabilize"):
+    """log(softmax), log(sum(exp)), log(1 + x), 1 - sigmoid and their like; ``rules.stable``.
+
+    In every level, O0 too, so that levels give equal bytes. Leave a rule out by its name,
+    ``stabilize{without=('log-one-plus',)}``, or the pass by leaving it out of the pipeline.
+    Derivatives are always those of the stable formula; ``staticgrad.autodiff.formulas``.
+    """
+
+    keeps = "close"
+    rules = STABILIZING

@@ -105,7 +105,9 @@ def test_a_class_name_means_one_thing():
 
 
 #: What imports say already (``pyproject.toml`` has the layers).
-SAID_BY_IMPORTS = re.compile(r"\bknows? (no|neither|nothing)\b|\bnot known here\b|Nothing here\b")
+SAID_BY_IMPORTS = re.compile(
+    r"\b[Kk]nows? (no|neither|nothing)\b|\bnot known here\b|Nothing here\b"
+)
 
 
 def test_no_file_says_what_it_does_not_know():

@@ -31,7 +31,7 @@ from staticgrad.ir.graph import Graph, Input, Node, ParameterLeaf, Symbolic
 from staticgrad.ir.op import Array, Op
 from staticgrad.ir.rounded import rounded
 from staticgrad.types import dim as dims
-from staticgrad.types.constant import ArrayData
+from staticgrad.types.arrays import ArrayData
 from staticgrad.types.dim import Dim
 from staticgrad.types.dtype import F64, DType, as_dtype
 from staticgrad.types.tensor import TensorType

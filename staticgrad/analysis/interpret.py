@@ -2,8 +2,7 @@
 
 ``interpret`` is the oracle that renderers are compared with, bit for bit (any NaN equals any NaN).
 It evaluates a DAG once, operands before users, and drops each array after its last reader. Blocks
-are evaluated by their definitions. Knows nothing of kernels: what a load, an index, a size or a
-ref holds is the caller's to say.
+are evaluated by their definitions. The caller says what a load, an index, a size or a ref holds.
 """
 
 from __future__ import annotations

@@ -2,7 +2,9 @@
 
 ``Probe`` answers for every floating value in one run: has an element of it become NaN or infinite
 although what it was computed from was finite? ``evidence`` and ``accusation`` say more of the one
-that has. This file builds graphs and reads arrays; it runs nothing.
+that has. ``counted`` says which elements count for the results: an element that every ``where``
+behind it throws away counts for nothing, whatever it holds, nor does what is only asked whether it
+is finite.
 """
 
 from __future__ import annotations
@@ -13,10 +15,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from staticgrad.analysis.counted import Mask, counted
 from staticgrad.analysis.users import ValueKey
 from staticgrad.errors import NonFiniteError, Related
 from staticgrad.functions.aggregate import sum as total
+from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Constant, Graph, Input, Node, Parameter, ParameterLeaf, Symbolic
 from staticgrad.ir.op import Array
 from staticgrad.ir.value import Value
@@ -209,3 +211,32 @@ def _summary(array: Array) -> str:
     for count, word in zip(counts, ("zero", "inf", "nan"), strict=True):
         parts += [f"{count} {word}"] if count else []
     return f"{kind}  {', '.join(parts)}"
+
+
+#: A bool value of the shape that it speaks of; True: every element.
+Mask = Any
+
+
+def counted(graph: Graph) -> dict[ValueKey, Mask]:
+    """Per value, where its elements count for an output or update; a value without any is missing.
+
+    Masks go backwards through the nodes (``Op.counted``); before an operation of several results
+    all elements count. Near-linear in the nodes.
+    """
+    masks: dict[ValueKey, Mask] = {value.key: True for value in graph.roots}
+    for node in reversed(graph.nodes):
+        reached = [masks[value.key] for value in node.values if value.key in masks]
+        if node.is_leaf or not reached:
+            continue
+        mask = reached[0] if len(node.types) == 1 else True
+        shares = node.op.counted(mask, node.values[0], *node.args)
+        for arg, share in zip(node.args, shares, strict=True):
+            if share is not False:
+                masks[arg.key] = _either(masks.get(arg.key, False), share)
+    return masks
+
+
+def _either(one: Mask, two: Mask) -> Mask:
+    if isinstance(one, bool) or isinstance(two, bool):
+        return True if one is True or two is True else two
+    return functions.logical_or(one, two)

@@ -1,7 +1,7 @@
 """Values in the caller's containers: flattened, paired with cotangents or tangents, put back.
 
 Here what a user hands to a derivative is checked, in the user's words: which values, of what they
-consist, and whether a cotangent or tangent fits the value it belongs to. Knows no derivative.
+consist, and whether a cotangent or tangent fits the value it belongs to.
 """
 
 from __future__ import annotations

@@ -1,7 +1,10 @@
 """A model run both ways, and what that took: time, memory, first results.
 
 Both ways run on one thread and take turns, so that a noisy machine is noisy for both; first results
-come from fresh processes. What is counted rather than timed (bytes, kernels, operations) is exact.
+come from fresh processes. What is timed is processor time, for wall time counts whatever else a
+machine does; the least of all turns is given, with their spread. What is counted rather than timed
+(bytes, kernels, operations) is exact: floating-point operations as each op states them per element,
+bytes of the results that are written to memory.
 """
 
 from __future__ import annotations
@@ -9,17 +12,22 @@ from __future__ import annotations
 import json
 import os
 import platform
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import tracemalloc
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import cycle
+from math import prod
 from typing import Final
 
 import numpy as np
 
+from passes.pipelines import pipeline
+from staticgrad.analysis.binding import concrete_shape
 from staticgrad.analysis.cost import plan_seconds
 from staticgrad.comparison.abilities import abilities
 from staticgrad.comparison.agreement import agreement
@@ -33,11 +41,17 @@ from staticgrad.comparison.report import (
     Bytes,
     Comparison,
     FirstResult,
+    Pair,
+    Timing,
+    WorkRow,
+    nbytes,
+    number,
 )
-from staticgrad.comparison.stopwatch import PARTS, Race, one_thread, pools
 from staticgrad.comparison.ways import DefineByRun, DefineThenRun
-from staticgrad.comparison.work import work
 from staticgrad.errors import BudgetInfeasible, MeasurementError
+from staticgrad.ir.forms import Contract, Reduce, ReshapeForm, Same, View
+from staticgrad.ir.graph import Graph, Node
+from staticgrad.types.tensor import TensorType
 
 POLICIES: Final = ("store_all", "sqrt", "recompute")
 _FIRST: Final = "staticgrad.comparison.first"
@@ -222,3 +236,135 @@ def _budgets(chosen: Model, arena: Mapping[str, int]) -> tuple[Budgeted, ...]:
 
 def _machine() -> str:
     return f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+
+
+_MOST: Final = 100  # turns of one part
+#: Seconds of one measurement: shorter steps are repeated within it. Far below the time that a
+#: system gives a process at a stretch, so that some are not interrupted.
+_LEAST: Final = 2e-4
+_BURST: Final = 4  # measurements of a way in its turn: the first finds the caches of the other
+PARTS: Final = 5  # of a measurement; the range of a ratio is that among them
+Run = Callable[[], object]
+Sample = tuple[float, float]  # seconds of one run: of the processor, of the clock
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Within, the matrix products of NumPy and SciPy run on one thread."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=1):
+        yield
+
+
+def pools() -> int:
+    """The most threads that a library of this process takes now, as far as it can be told."""
+    from threadpoolctl import threadpool_info
+
+    return max((pool["num_threads"] for pool in threadpool_info()), default=1)
+
+
+class Race:
+    """Two ways of doing something, timed in turns, in several parts that may lie far apart.
+
+    A machine that is busy for a second hides the least time of whatever is timed in that second; so
+    several races take turns, too.
+    """
+
+    def __init__(self, at: int, by_run: Run, then_run: Run) -> None:
+        """Each way runs twice, to warm up and to learn how long it takes."""
+        self._at, self._runs = at, (by_run, then_run)
+        self._repeats = [_repeats(run) for run in self._runs]
+        self._parts: list[list[list[Sample]]] = []  # of each part the samples of both ways
+
+    def run(self, seconds: float) -> None:
+        """One part: turns until ``seconds`` of wall time are up, one at least."""
+        samples: list[list[Sample]] = [[], []]
+        end = time.perf_counter() + seconds
+        for turn in range(_MOST):
+            if turn and time.perf_counter() > end:
+                break
+            for run, times, own in zip(self._runs, self._repeats, samples, strict=True):
+                own += [_sample(run, times) for _ in range(_BURST)]
+        self._parts.append(samples)
+
+    def pair(self) -> Pair:
+        """What was measured, in two parts at least."""
+        ratios = [min(one)[0] / min(two)[0] for one, two in self._parts]
+        one, two = ([s for part in self._parts for s in part[way]] for way in (0, 1))
+        return Pair(self._at, _timing(one), _timing(two), (min(ratios), max(ratios)))
+
+
+def _repeats(run: Run) -> int:
+    """How often to run within one measurement."""
+    run()
+    return max(1, min(1000, int(_LEAST / max(_sample(run, 1)[1], 1e-6))))
+
+
+def _sample(run: Run, times: int) -> Sample:
+    wall, cpu = time.perf_counter(), time.process_time()
+    for _ in range(times):
+        run()
+    return (time.process_time() - cpu) / times, (time.perf_counter() - wall) / times
+
+
+def _timing(samples: Sequence[Sample]) -> Timing:
+    cpu, wall = (sorted(times) for times in zip(*samples, strict=True))
+    lower, median, upper = statistics.quantiles(wall, n=4)
+    return Timing(cpu[0], wall[0], lower, median, upper, len(samples), sum(wall) / sum(cpu))
+
+
+#: The passes of O1, one by one.
+_PIPELINE: Final = "dce,simplify,cse,fold,dce"
+#: Buffers of a plan that a step writes for itself or its caller.
+_WRITTEN: Final = ("temp", "output", "scratch")
+
+
+def work(model: Model) -> tuple[WorkRow, ...]:
+    """One line each: the joint graph as written, after each pass that changed it, as kernels."""
+    step = DefineThenRun(model)
+    graph = step.graph
+    sizes = {BATCH: model.batch_size} if BATCH in graph.sizes else {}
+    found = [_of_graph("written out, node by node", graph, sizes)]
+    for each in pipeline(_PIPELINE).passes:
+        after = each(graph)
+        line = _of_graph(f"after {each}", after, sizes)
+        if _shown(line) != _shown(found[-1]):
+            found.append(line)
+        graph = after
+    plan = step.compiled.plan(**sizes)
+    size_of = dict(plan.buffer_bytes)
+    written = [b.name for b in plan.schedule.buffers if b.role in _WRITTEN]
+    flops = found[-1].flops
+    total = sum(size_of[name] for name in written)
+    return (*found, WorkRow("fused into kernels", len(plan.steps), total, flops))
+
+
+def _shown(work: WorkRow) -> tuple[int, str, str]:
+    """The figures as tables have them."""
+    return work.operations, nbytes(work.nbytes), number(work.flops)
+
+
+def _of_graph(name: str, graph: Graph, sizes: dict[str, int]) -> WorkRow:
+    nodes = [node for node in graph.nodes if not node.is_leaf]
+    moved = [n for n in nodes if not isinstance(n.form, View | ReshapeForm | Same)]
+    return WorkRow(
+        name,
+        len(nodes),
+        sum(_elements(t, sizes) * t.dtype.itemsize for node in moved for t in node.types),
+        sum(_flops(node, sizes) for node in moved),
+    )
+
+
+def _flops(node: Node, sizes: dict[str, int]) -> int:
+    form = node.form
+    if isinstance(form, Contract):
+        left = concrete_shape(node.args[0].type.shape, sizes)
+        inner = left[-2 if form.transpose_a else -1]
+        return 2 * inner * _elements(node.types[0], sizes)
+    counted = node.args[0].type if isinstance(form, Reduce) else node.types[0]
+    return node.op.flops * _elements(counted, sizes)
+
+
+def _elements(kind: TensorType, sizes: dict[str, int]) -> int:
+    return prod(concrete_shape(kind.shape, sizes))

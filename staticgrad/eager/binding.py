@@ -1,26 +1,32 @@
-"""What runs an op on arrays: found once per op and types of its operands, then looked up.
+"""What runs an op on arrays, and what its derivative rule reads: found once per op and types.
 
 Type inference says in the user's terms what is wrong with operands; for types that it has accepted
 before it need not run again. References keep NumPy's warnings silent one by one; here whole
 operations run in a context in which they are, which takes a tenth of the time.
+
+A derivative rule is written over values, so it also runs on a kind of value that has a type and
+nothing else. It reads what it hands to an op, or on as a cotangent; it does not read what it only
+asks for a shape. A rule that does not run this way is taken to read everything.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import Context
 from operator import attrgetter
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 
 from staticgrad.eager.tape import OpNode, named_node
 from staticgrad.errors import StaticgradError
-from staticgrad.ir.op import Array, Op
+from staticgrad.ir.op import Array, Op, as_array
 from staticgrad.ir.rounded import rounded
+from staticgrad.ir.value import Value
+from staticgrad.ops.cotangent import Masked, shares_of
 from staticgrad.ops.elementwise import quiet
-from staticgrad.types.dtype import as_dtype
+from staticgrad.types.dtype import DType, as_dtype
 from staticgrad.types.tensor import TensorType
 
 _MOST_KEPT: Final = 10_000
@@ -113,3 +119,64 @@ def _kept(table: dict[Any, Any], key: Any, entry: Any) -> Any:
         table.clear()
     table[key] = entry
     return entry
+
+
+Flags = tuple[bool, ...]
+
+
+class TypedOnly(Value):
+    """A value of which only the type is known; it remembers whether somebody read it."""
+
+    __slots__ = ("read", "type")
+
+    type: TensorType
+
+    def __init__(self, type: TensorType) -> None:
+        self.type, self.read = type, False
+
+    @classmethod
+    def bind(cls, op: Op, args: tuple[Any, ...]) -> Any:
+        """An outline of the result; the operands have been read."""
+        _mark(args)
+        inferred = op.infer(*[arg.type for arg in args])
+        if isinstance(inferred, tuple):
+            return tuple(map(TypedOnly, inferred))
+        return TypedOnly(inferred)
+
+    @classmethod
+    def lift(cls, data: object, like: DType | None = None) -> Self:
+        """The outline of an array or number."""
+        if isinstance(data, TypedOnly):
+            return data  # type: ignore[return-value]
+        array = as_array(data)
+        return cls(TensorType(as_dtype(array.dtype) if like is None else like, array.shape))
+
+
+def rule_reads(
+    op: Op, types: Iterable[TensorType], outs: Iterable[TensorType], needed: Flags
+) -> tuple[Flags, Flags]:
+    """For each operand and for each result of ``op``: whether its rule reads the elements.
+
+    Args:
+        op: the op; its rule need not exist.
+        types: of the operands.
+        outs: of the results.
+        needed: for which operands cotangents are asked.
+    """
+    args, results = list(map(TypedOnly, types)), list(map(TypedOnly, outs))
+    if op.rule_is_foreign:
+        return (True,) * len(args), (True,) * len(results)
+    try:
+        shares = shares_of(op, [TypedOnly(out.type) for out in results], results, args, needed)
+        _mark(share for share, need in zip(shares, needed, strict=True) if need)
+    except Exception:  # a rule from outside may need more than types
+        return (True,) * len(args), (True,) * len(results)
+    return tuple([arg.read for arg in args]), tuple([out.read for out in results])
+
+
+def _mark(values: Iterable[Any]) -> None:
+    for value in values:
+        if isinstance(value, Masked):
+            _mark((value.condition, value.value))
+        elif isinstance(value, TypedOnly):
+            value.read = True

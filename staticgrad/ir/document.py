@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from staticgrad.errors import ArgumentError
 from staticgrad.ir.text import Reader
-from staticgrad.types.constant import ArrayData
+from staticgrad.types.arrays import ArrayData
 from staticgrad.types.dim import Named, Size, dim, named_sizes
 
 VERSION: Final = 1

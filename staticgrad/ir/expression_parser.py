@@ -29,7 +29,7 @@ from staticgrad.ir.kernel_stages import (
 )
 from staticgrad.ir.text import suggestion
 from staticgrad.ir.typing_rules import mistyped
-from staticgrad.types.constant import ArrayData
+from staticgrad.types.arrays import ArrayData
 from staticgrad.types.dtype import ALL_DTYPES, DType
 from staticgrad.types.lexis import Tokens, name_text
 from staticgrad.types.tensor import TensorType

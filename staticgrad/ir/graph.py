@@ -43,7 +43,7 @@ from staticgrad.ir.value import Value
 from staticgrad.kept import collection_paused
 from staticgrad.source import Location
 from staticgrad.storage.parameter import ParameterStore, ParameterValue
-from staticgrad.types.constant import ArrayData
+from staticgrad.types.arrays import ArrayData
 from staticgrad.types.dim import Guard, Named
 from staticgrad.types.dtype import DType
 from staticgrad.types.tensor import TensorType

@@ -23,8 +23,7 @@ from staticgrad.ir.ranges import Range, RangeOf
 from staticgrad.ir.value import Value
 from staticgrad.records import dataclass
 from staticgrad.storage.parameter import ParameterStore
-from staticgrad.types.arrays import array_of
-from staticgrad.types.constant import ArrayData
+from staticgrad.types.arrays import ArrayData, array_of
 from staticgrad.types.dim import Dim
 from staticgrad.types.dtype import DType
 from staticgrad.types.tensor import TensorType

@@ -24,7 +24,7 @@ from staticgrad.ir.text import suggestion
 from staticgrad.kept import collection_paused
 from staticgrad.source import Location, SourceLine
 from staticgrad.storage.parameter import ParameterStore
-from staticgrad.types.constant import ArrayData
+from staticgrad.types.arrays import ArrayData
 from staticgrad.types.lexis import Tokens, name_text
 from staticgrad.types.tensor import TensorType
 

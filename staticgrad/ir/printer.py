@@ -31,7 +31,7 @@ from staticgrad.ir.graph import Constant, Graph, Input, Node, ParameterLeaf, Sym
 from staticgrad.ir.op import Op
 from staticgrad.ir.text import INLINE_ELEMENTS, array_text, value_text
 from staticgrad.source import Location
-from staticgrad.types.constant import ArrayData
+from staticgrad.types.arrays import ArrayData
 from staticgrad.types.dim import Dim, Named, named_sizes
 from staticgrad.types.lexis import name_text, quoted
 from staticgrad.types.tensor import TensorType

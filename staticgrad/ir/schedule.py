@@ -16,7 +16,7 @@ from staticgrad.ir.kernel_stages import Mode, is_own
 from staticgrad.kept import cached_property
 from staticgrad.records import dataclass
 from staticgrad.source import Location
-from staticgrad.types.constant import ArrayData
+from staticgrad.types.arrays import ArrayData
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import DType
 

@@ -37,7 +37,7 @@ from staticgrad.ir.printer import comment
 from staticgrad.ir.schedule import Binding, Buffer, KernelStep, Schedule, Step
 from staticgrad.ir.text import INLINE_ELEMENTS, value_text
 from staticgrad.source import SourceLine
-from staticgrad.types.constant import ArrayData
+from staticgrad.types.arrays import ArrayData
 from staticgrad.types.dim import Size
 from staticgrad.types.lexis import Tokens, name_text, quoted
 

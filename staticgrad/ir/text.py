@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from staticgrad.errors import ArgumentError, ParseError
 from staticgrad.types import dim as dims
-from staticgrad.types.constant import ArrayData
+from staticgrad.types.arrays import ArrayData
 from staticgrad.types.dim import Dim, Size, dim
 from staticgrad.types.dtype import ALL_DTYPES, F64, DType
 from staticgrad.types.lexis import Tokens, quoted, unquoted

@@ -12,10 +12,9 @@ from typing import Final
 
 from staticgrad.ir.expr import Expr
 from staticgrad.types.dtype import F32, F64, DType
-from staticgrad.vecmath.complementary_error import erfc
 from staticgrad.vecmath.cube_root import cbrt
 from staticgrad.vecmath.division import floor_quotient, fmod
-from staticgrad.vecmath.error_function import erf
+from staticgrad.vecmath.error_function import erf, erfc
 from staticgrad.vecmath.exponential import exp, expm1, tanh
 from staticgrad.vecmath.inverse_trigonometric import acos, asin, atan
 from staticgrad.vecmath.logarithm import log, log1p

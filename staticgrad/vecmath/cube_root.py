@@ -2,7 +2,7 @@
 
 x = 2**(3n) m with m in [0.35, 2.83]. y is m**(-1/3) to 17 bits (to 33 after one Newton step in
 f64), c = m y**2 the root to as many, and c + (m - c**3) y**2 / 3 the result, its residual m - c**3
-computed with fma so that next to nothing of it is lost. The fit has 50 digits. Knows no renderer.
+computed with fma so that next to nothing of it is lost. The fit has 50 digits.
 """
 
 from __future__ import annotations

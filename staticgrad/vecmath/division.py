@@ -3,7 +3,7 @@
 With b = |y| and q the integer part of |x| / b as rounded, |x| - q b is one fma without rounding,
 and q is right or one too large: the remainder of q - 1 is b more. That holds while q is an integer
 of the format; beyond, f32 takes 50 bits of the quotient at a time in f64, and f64 asks the C
-library. Knows no renderer.
+library.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 x = n ln2 + r with |r| <= ln2 / 2 (Cody & Waite 1980; with fma the first product needs no spare
 bits), e**r - 1 = r + r**2 q(r), and 2**n by exponent bits. The polynomials q are weighted
 least-maximum fits (Lawson's iteration in 60 digits, coefficients rounded one by one with refits):
-2**-28 (f32) and 2**-57 (f64) for exp, 2**-31 and 2**-61 for expm1. Knows no renderer.
+2**-28 (f32) and 2**-57 (f64) for exp, 2**-31 and 2**-61 for expm1.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 atan reduces |x| to at most tan(pi/8) by the difference formula at 0, pi/4 or pi/2; asin and acos
 use asin(x) = pi/2 - 2 asin(sqrt((1 - x)/2)) beyond 1/2 (both as in fdlibm, Sun 1993, whose rational
 functions are replaced by polynomials: t + t**3 P(t**2), weighted least-maximum fits in 50 digits,
-2**-30 for f32, 2**-59 for f64). Knows no renderer.
+2**-30 for f32, 2**-59 for f64).
 """
 
 from __future__ import annotations

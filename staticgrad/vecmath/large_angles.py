@@ -3,7 +3,7 @@
 x = k 2**w with an integer k < 2**53. Of 2**w 2/pi the bits above 2**1 only add whole circles, and
 those below 2**-170 are far below the distance of x from a multiple of pi/2, which is 2**-62 of a
 quarter turn or more (Payne and Hanek 1983, Ng 1992). So 208 bits of 2/pi, chosen by w, times k
-modulo 4 are the quarter turn and the rest of it, in exact products. Knows no polynomial.
+modulo 4 are the quarter turn and the rest of it, in exact products.
 """
 
 from __future__ import annotations

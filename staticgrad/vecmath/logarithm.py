@@ -1,9 +1,9 @@
 """log and log1p: exponent and mantissa apart, one polynomial or one quotient.
 
-x = 2**e m with m in [sqrt(1/2), sqrt(2)), f = m - 1. f32: log(1 + f) = f + f**2 q(f). f64: with
-s = f / (2 + f) and z = s**2, log(1 + f) = f - s (f - z R(z)) (fdlibm's e_log.c, Sun 1993). The fits
-are weighted least-maximum (Lawson's iteration in 60 digits, coefficients rounded one by one with
-refits). Zero, negative and non-finite inputs are selected last. Knows no renderer.
+x = 2**e m with m in [sqrt(1/2), sqrt(2)), f = m - 1. f32: log(1 + f) = f + f**2 q(f). f64: with s =
+f / (2 + f) and z = s**2, log(1 + f) = f - s (f - z R(z)) (fdlibm's e_log.c, Sun 1993). The fits are
+weighted least-maximum (Lawson's iteration in 60 digits, coefficients rounded one by one with
+refits). Zero, negative and non-finite inputs are selected last.
 """
 
 from __future__ import annotations

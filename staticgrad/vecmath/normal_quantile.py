@@ -4,7 +4,7 @@ With w = -log(4 p (1 - p)) it is (2 p - 1) times a smooth function of w (Giles, 
 erfinv function", 2011): one polynomial serves all but the ends, which are rare among p that are
 drawn evenly. At the ends f32 takes a polynomial in 1 / sqrt(w), f64 Wichura's quotients in
 sqrt(-log p) (algorithm AS 241, Applied Statistics 37, 1988). The polynomials are Chebyshev series,
-found with 64-bit mantissas and rounded. Knows no renderer.
+found with 64-bit mantissas and rounded.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 exp2 needs no constant to take the integer part away, log2 none to put it back: powers of two are
 exact. The logarithms carry mantissa and base in two parts (Dekker 1971, exact products by fma), so
-that only the last sum rounds by more than a hair. Knows no renderer.
+that only the last sum rounds by more than a hair.
 """
 
 from __future__ import annotations

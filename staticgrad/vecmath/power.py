@@ -3,7 +3,7 @@
 f32 goes through f64: log2 to 2**-36 and exp2 to 2**-29 leave a correctly rounded result but for
 rare halfway cases. f64 carries log|x| as an unevaluated sum of two numbers (double-double; Dekker
 1971, with fma for exact products): 2 atanh(s) with s = (m - 1)/(m + 1), where the terms up to s**3
-are kept in two parts and the rest, below 2**-12 of the sum, in one. Knows no renderer.
+are kept in two parts and the rest, below 2**-12 of the sum, in one.
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 |x| = n pi/2 + r with |r| <= pi/4; sin r = r + r z S(z) and cos r = 1 - z/2 + z**2 C(z), z = r**2
 (Cody & Waite 1980; fits by Lawson's iteration in 60 digits, coefficients rounded one by one with
 refits). f32 finds r in f64 for every finite x; f64 in two parts, of large x by ``large_angles``.
-Knows no renderer.
 """
 
 from __future__ import annotations

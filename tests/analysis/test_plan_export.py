@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from passes.memory import plan
-from staticgrad.analysis.plan_export import memory_documents
 from staticgrad.ir.schedule import Schedule
+from tests.analysis.plan_documents import memory_documents
 from tests.passes.test_memory import chain, schedules, training_step
 
 

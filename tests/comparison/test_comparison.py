@@ -101,7 +101,7 @@ def test_the_planned_bytes_are_those_of_the_plan(found, own):
 
 def test_what_a_matrix_product_costs():
     chosen = model("linear")
-    from staticgrad.comparison.work import work
+    from staticgrad.comparison.measure import work
 
     first = work(chosen)[0]
     # One product forward, one for the weights: 2 * 64 examples * 64 inputs * 1 output each.

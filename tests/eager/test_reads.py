@@ -14,7 +14,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.eager import Tensor, detect_mutation, grad
-from staticgrad.eager.reads import rule_reads
+from staticgrad.eager.binding import rule_reads
 from staticgrad.ir.op import Op
 from staticgrad.ir.value import Value
 from staticgrad.ops.cotangent import resolve, shares_of

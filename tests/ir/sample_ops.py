@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from staticgrad.errors import ShapeError
 from staticgrad.ir.op import Op
-from staticgrad.types.constant import ArrayData
+from staticgrad.types.arrays import ArrayData
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64, DType
 from staticgrad.types.tensor import TensorType

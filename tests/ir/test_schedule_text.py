@@ -16,7 +16,7 @@ from staticgrad.errors import ArgumentError, FeedError, ParseError
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.schedule import Binding, Buffer, KernelStep, Schedule
 from staticgrad.ir.schedule_text import parse_schedule, print_schedule, schedule_constants
-from staticgrad.types.constant import ArrayData
+from staticgrad.types.arrays import ArrayData
 from staticgrad.types.dim import dim
 from staticgrad.types.dtype import F32, F64
 from tests.ir.schedule_samples import SCHEDULE

@@ -36,7 +36,7 @@ from staticgrad.ir.schedule import Binding, Buffer, KernelStep, Schedule
 from staticgrad.ir.schedule_text import parse_schedule
 from staticgrad.ir.verify_kernel import verify_kernel
 from staticgrad.ir.verify_schedule import verify_schedule
-from staticgrad.types.constant import ArrayData
+from staticgrad.types.arrays import ArrayData
 from staticgrad.types.dim import dim
 from staticgrad.types.dtype import BOOL, F32, F64, I32, I64
 from tests.ir.schedule_samples import SCHEDULE

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.analysis.counted import counted
+from staticgrad.analysis.nonfinite import counted
 from staticgrad.errors import StaticgradError
 from staticgrad.ir.graph import Graph, Symbolic
 from staticgrad.ir.op import Op, registered_ops

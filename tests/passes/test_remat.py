@@ -19,11 +19,11 @@ from passes.pipelines import pipeline
 from passes.remat import Policy, Problem, Recompute, Sqrt, StoreAll, as_policy
 from staticgrad.analysis.cost import plan_seconds
 from staticgrad.analysis.plan_check import lower_bound, verify_plan
-from staticgrad.analysis.plan_export import memory_documents
 from staticgrad.analysis.plan_report import memory_table, repeated_steps, stored_buffers
 from staticgrad.errors import ArgumentError, BudgetInfeasible, VerifyError
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import Schedule
+from tests.analysis.plan_documents import memory_documents
 from tests.analysis.test_plan_export import Simulator
 from tests.passes.test_memory import schedules, training_step
 

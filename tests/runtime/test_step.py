@@ -20,7 +20,7 @@ from staticgrad.ir.schedule import Binding, Buffer, KernelStep, Schedule
 from staticgrad.runtime.arena import Arena
 from staticgrad.runtime.step import ParameterLocks, Program, Table, nothing
 from staticgrad.storage.parameter import ParameterStore
-from staticgrad.types.constant import ArrayData
+from staticgrad.types.arrays import ArrayData
 from staticgrad.types.dim import dim
 from staticgrad.types.dtype import F32, I64
 from tests.passes.test_memory import schedules

@@ -18,7 +18,7 @@ import numpy as np
 
 from staticgrad.runtime import arena, outputs
 from staticgrad.storage import parameter
-from staticgrad.types import constant
+from staticgrad.types import arrays as constant
 
 PAGE = mmap.PAGESIZE
 _libc = ctypes.CDLL(None, use_errno=True)
