@@ -134,7 +134,7 @@ class _Reader:
             self.fail(
                 f"no pass is named {name!r}",
                 width=len(name),
-                hint=f"{did_you_mean(name, names)}there are {', '.join(names)},"
+                hint=f"{did_you_mean(name, (*names, *LEVELS))}there are {', '.join(names)},"
                 f" and the levels {', '.join(LEVELS)}",
             )
         self.at = match.end()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from operator import index
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from staticgrad.config import SPELLING, read_bytes
 from staticgrad.errors import ArgumentError, UnknownFeedError, UnknownNameError
@@ -17,6 +17,12 @@ from staticgrad.types.dim import Dim
 
 if TYPE_CHECKING:
     from passes.base import Pass
+
+
+#: What ``compile`` takes beside the program.
+_OPTIONS: Final = (
+    "memory_budget", "checkpoint", "sizes", "pipeline", "fuse", "debug", "backend",
+)  # fmt: skip
 
 
 def read_program(program: object) -> tuple[Graph, bool]:
@@ -38,6 +44,8 @@ def read_program(program: object) -> tuple[Graph, bool]:
         hint = "read a text first: sg.compile(sg.parse(text))"
     elif hasattr(program, "run"):
         hint = "it is compiled already: f.run(feeds)"
+    elif hasattr(program, "__array__"):
+        hint = "it is known already: sg.constant(array) makes a value of it"
     elif callable(program):
         hint = "call it with inputs, and compile the value that it gives: sg.compile(model(x))"
     raise ArgumentError(
@@ -117,7 +125,14 @@ def read_budget(budget: Any) -> int | None:
 
 
 def feeds_by_keyword(names: Iterable[str]) -> UnknownFeedError:
-    """The error for ``f.run(x=array)``."""
+    """The error for ``f.run(x=array)``, and for an option that belongs to ``compile``."""
+    names = [*names]
+    options = [name for name in names if name in _OPTIONS]
+    if options:
+        return UnknownFeedError(
+            f"run takes feeds alone, not {listed(options)}",
+            hint=f"compile with it: sg.compile(program, {options[0]}=...)",
+        )
     shown = ", ".join(f'"{name}": ...' for name in names)
     return UnknownFeedError(
         f"feeds are no keywords: {listed([*names])}", hint=f"they go in a dict: f.run({{{shown}}})"

@@ -25,7 +25,7 @@ from typing import Final
 
 from staticgrad import config, native
 from staticgrad.codegen.numba_source import render
-from staticgrad.errors import ConfigError, NameConflictError
+from staticgrad.errors import ArgumentError, ConfigError, NameConflictError
 from staticgrad.errors.wording import kind_of
 from staticgrad.ir.discovery import announced
 from staticgrad.ir.kernel import Kernel
@@ -59,7 +59,13 @@ def register(backend: Backend) -> Backend:
 
     Raises:
         NameConflictError: another one has the name.
+        ArgumentError: it is no Backend.
     """
+    if not isinstance(backend, Backend):
+        raise ArgumentError(
+            f"register takes a Backend, not {kind_of(backend)}",
+            hint="register(Backend(name, compile)); compile takes a Kernel and gives Code",
+        )
     if _registered.setdefault(backend.name, backend) != backend:
         raise NameConflictError(f"there is a backend {backend.name!r} already")
     config.add_backend(backend.name)

@@ -28,6 +28,7 @@ from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from staticgrad.errors import ConfigError, SettingWarning, UnknownSettingError, warn
+from staticgrad.errors.habits import BACKENDS
 from staticgrad.errors.wording import did_you_mean
 from staticgrad.records import dataclass
 
@@ -106,7 +107,10 @@ def _backend(raw: object) -> str:
     if isinstance(raw, str) and (raw in _backends or raw in backend_names()):
         return raw
     names = backend_names()
-    raise _UnfitError(f"one of {', '.join(names)}", did_you_mean(raw, names))
+    hint = did_you_mean(raw, names) if isinstance(raw, str) else ""
+    if callable(raw) or hasattr(raw, "compile"):
+        hint = "register it: backends.register(backends.Backend(name, compile)), then its name"
+    raise _UnfitError(f"one of {', '.join(names)}", hint or BACKENDS.get(str(raw).lower(), ""))
 
 
 _TOPICS: Final = ("passes", "recompiles", "memory", "cache")

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad import backends, native
+from staticgrad import arguments, backends, native
 from staticgrad.codegen.numba_source import render
 from staticgrad.errors import ConfigError, NameConflictError
 from staticgrad.ir.kernel import Kernel
@@ -71,13 +71,25 @@ def test_an_argument_goes_before_options_environment_and_project(monkeypatch, tm
 
 
 @pytest.mark.parametrize(
-    ("wrong", "hint"), [("vectr", "vector"), ("Numba", "numba"), ("llvm", ""), (3, ""), ("", "")]
+    ("wrong", "hint"), [("vectr", "vector"), ("Numba", "numba"), ("jax", ""), (3, ""), ("", "")]
 )
 def test_a_wrong_name_is_one_error_with_the_names_and_the_nearest(wrong, hint):
     with pytest.raises(ConfigError, match=r"backend=: .* is not one of auto, vector, numba") as of:
         sg.compile(sg.input("x", (3,)) * 2, backend=wrong)
     assert of.value.hint == (f"did you mean {hint!r}? " if hint else "")
     assert Path(of.value.at.resolve().file).name == "test_backends.py"
+
+
+def test_an_option_given_to_run_is_recognised_whatever_it_is():
+    options = [*inspect.signature(sg.compile).parameters][1:]
+    assert [*arguments._OPTIONS] == options
+    with pytest.raises(sg.errors.UnknownFeedError, match=f"alone, not '?{options[-1]}"):
+        sg.compile(sg.input("x", (3,)) * 2).run({"x": np.ones(3)}, **{options[-1]: None})
+
+
+def test_what_is_no_backend_is_not_registered():
+    with pytest.raises(sg.errors.ArgumentError, match="takes a Backend, not a function"):
+        backends.register(interpreted)  # type: ignore[arg-type]
 
 
 def test_a_wrong_name_in_the_environment_names_the_variable(monkeypatch):

@@ -134,6 +134,21 @@ OF_COMPILED: Final = {
     **dict.fromkeys(("fit", "train", "train_step", "step"), "f.run(feeds), once per batch"),
     **dict.fromkeys(("lower", "as_text", "ir", "asm", "code", "kernels"), "f.source, f.schedule"),
     "cost_analysis": "f.explain()",
+    **dict.fromkeys(
+        ("backend", "compiler"),
+        "f.kernels[0].compiler is who compiled, f.options.backend what was asked for",
+    ),
+}
+
+#: What stands for a backend elsewhere -> how it is had here.
+BACKENDS: Final = {
+    **dict.fromkeys(
+        ("python", "py", "interpret", "numpy", "eager", "none"),
+        "with sg.options(jit=False) kernels run as plain Python; sg.evaluate runs NumPy",
+    ),
+    **dict.fromkeys(("jit", "njit"), "numba jits every kernel"),
+    **dict.fromkeys(("llvm", "llvmlite"), "vector writes LLVM IR for every kernel"),
+    **dict.fromkeys(("cpu", "gpu", "cuda"), "kernels run on the CPU, whoever compiles them"),
 }
 
 #: Other libraries' names of arguments -> ours, or what to write instead.
@@ -153,6 +168,11 @@ ARGUMENTS: Final = {
     "feeds": "f = sg.compile(value), then f.run(feeds)",
     "givens": "f.run(feeds)",
     "device": "nothing: kernels run on the CPU",
+    **dict.fromkeys(("jit", "nopython"), "sg.options(jit=False), for kernels as plain Python"),
+    **dict.fromkeys(("level", "optimize", "opt_level", "passes"), 'pipeline="O2"'),
+    **dict.fromkeys(("mode", "target", "engine"), "backend, or pipeline for the passes"),
+    **dict.fromkeys(("budget", "memory", "max_memory"), "memory_budget"),
+    **dict.fromkeys(("remat", "policy", "recompute"), "checkpoint"),
     "requires_grad": "nothing: sg.grad(loss, [w]) names what it differentiates",
 }
 
