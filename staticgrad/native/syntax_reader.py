@@ -288,11 +288,18 @@ class SyntaxReader(FunctionLowering):
 
 
 def _assignments(tree: ast.FunctionDef) -> Counter[str]:
-    """How often each name is assigned; arguments count once."""
+    """How often each name is assigned; arguments count once.
+
+    Only statements assign in this language, so the expressions in them are not looked through.
+    """
     names = Counter(argument.arg for argument in tree.args.args)
-    names.update(
-        node.id
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
-    )
+    waiting: list[ast.stmt] = [*tree.body]
+    for statement in waiting:
+        targets = getattr(statement, "targets", None) or [getattr(statement, "target", None)]
+        found = (node for target in targets if target is not None for node in ast.walk(target))
+        names.update(
+            n.id for n in found if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
+        )
+        for part in ("body", "orelse"):
+            waiting += getattr(statement, part, ())
     return names
