@@ -19,6 +19,7 @@ from itertools import pairwise
 from typing import Final
 
 from passes.fusion.buffers import Home, Key, Partial
+from passes.fusion.cost import instructions
 from passes.fusion.groups import (
     Group,
     GroupKind,
@@ -29,7 +30,7 @@ from passes.fusion.groups import (
     meets_elements,
     needs_home,
 )
-from passes.fusion.sharing import MAX_NODES, kept_apart
+from passes.fusion.sharing import kept_apart, most_instructions
 from passes.layout import Strided
 from staticgrad.analysis.users import ValueKey, phases_of, users_of
 from staticgrad.ir.forms import (
@@ -84,7 +85,13 @@ class _Draft:
     checked: bool = False
     stored: dict[Key, None] = field(default_factory=dict)
     transfer: Transfer | None = None
+    instructions: int = 0
     merged_into: _Draft | None = None
+
+    def add(self, node: Node) -> None:
+        """Take in a node."""
+        self.nodes.append(node)
+        self.instructions += instructions(node)
 
     def accepts(self, phase: int, domain: Shape) -> bool:
         """Whether a pointwise node of ``phase`` over ``domain`` may join, levels aside."""
@@ -92,7 +99,7 @@ class _Draft:
             self.kind in ("map", "gemm")
             and self.domain == domain
             and self.phase == phase
-            and len(self.nodes) < MAX_NODES
+            and self.instructions < most_instructions(self)
         )
 
 
@@ -146,6 +153,7 @@ class _Walk:
             draft.checked,
             tuple(draft.stored),
             draft.transfer,
+            instructions=draft.instructions,
         )
 
     # -- homes ------------------------------------------------------------------------------------
@@ -170,7 +178,7 @@ class _Walk:
         """An inline value that somebody must read from memory gets a kernel of its own."""
         node = key.node
         draft = self._new("map", node.types[0].shape, self._phases[node], [])
-        draft.nodes.append(node)
+        draft.add(node)
         draft.indexed = not self._sources[node, 0].uniform
         self._homes[key] = draft
 
@@ -195,7 +203,7 @@ class _Walk:
     def _anchor(self, kind: GroupKind, node: Node, domain: Shape, args: Sequence[Source]) -> _Draft:
         """A draft that starts with a node whose operands must lie in memory."""
         draft = self._new(kind, domain, self._phases[node], [self._in_memory(a) for a in args])
-        draft.nodes.append(node)
+        draft.add(node)
         self._own(node, draft)
         return draft
 
@@ -289,7 +297,7 @@ class _Walk:
         for arg in args:
             if not arg.inline and self._aligned_home(arg, domain) is not draft:
                 self._in_memory(arg)
-        draft.nodes.append(node)
+        draft.add(node)
         draft.indexed |= indexed
         self._own(node, draft)
 
@@ -335,11 +343,12 @@ class _Walk:
 
     def _merge(self, draft: _Draft, other: _Draft) -> _Draft | None:
         """Put two drafts together if their forms allow; no path may lead from one out and back."""
-        if kept_apart(draft, other, MAX_NODES) is not None:
+        if kept_apart(draft, other) is not None:
             return None
         if other.kind == "gemm":
             draft, other = other, draft
         draft.nodes += other.nodes
+        draft.instructions += other.instructions
         draft.reductions |= other.reductions
         draft.row = max(draft.row, other.row)
         draft.indexed |= other.indexed
@@ -445,7 +454,7 @@ class _Walk:
         reads.append(Source(Home(node), kind, Strided.contiguous(kind.shape)))
         step: GroupKind = "scan" if isinstance(node.form, Scan) else "scatter"
         draft = self._new(step, args[0].type.shape, phase, reads)
-        draft.nodes.append(node)
+        draft.add(node)
         draft.stored[Home(node)] = None
         self._own(node, draft)
 

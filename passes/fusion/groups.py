@@ -82,6 +82,15 @@ class Transfer:
 
 
 @dataclass(frozen=True, eq=False)
+class Parts:
+    """Into what a group was cut: estimates of cycles per vector as one kernel, and in parts."""
+
+    whole: Group
+    together: int
+    apart: int
+
+
+@dataclass(frozen=True, eq=False)
 class Group:
     """Nodes that one kernel computes over ``domain``, in the order of the graph.
 
@@ -91,7 +100,9 @@ class Group:
     ``summed``: the axes of a columns group. ``indexed``: some node asks for its position, so axes
     keep their identity. ``checked``: some node looks up indices, or searches, which only a map can.
     ``stored``: its values that somebody outside reads. ``transfer``: what a copy group does.
-    ``copied``: operands that are read through a contiguous copy over the domain.
+    ``copied``: operands that are read through a contiguous copy over the domain. ``instructions``:
+    an estimate for one vector of elements. ``parts``: of which cut group it is a part; the
+    instructions are those of the whole.
     """
 
     number: int
@@ -108,6 +119,13 @@ class Group:
     stored: tuple[Key, ...] = ()
     transfer: Transfer | None = None
     copied: Mapping[Walk, Key] = field(default_factory=dict)
+    instructions: int = 0
+    parts: Parts | None = None
+
+    @property
+    def whole(self) -> Group:
+        """The group of which it is a part, or the group itself."""
+        return self if self.parts is None else self.parts.whole
 
     @property
     def members(self) -> tuple[Node, ...]:

@@ -12,18 +12,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from passes.fusion.buffers import Home, Key
+from passes.fusion.cutting import cut
 from passes.fusion.grouping import group
 from passes.fusion.groups import Group, Groups, meets_elements
-from passes.fusion.sharing import MOST_NODES, kept_apart
+from passes.fusion.sharing import kept_apart
 from staticgrad.ir.forms import Pointwise
 from staticgrad.ir.graph import Graph, Node
 from staticgrad.types.size_hints import hint_value
 
 
 def fused(graph: Graph, merge: bool = True) -> Groups:
-    """The groups of a graph, merged; with ``merge`` off one for every node that computes."""
+    """The groups of a graph in the end; with ``merge`` off one for every node that computes."""
     found = group(graph, merge)
-    return merged(found) if merge else found
+    return cut(merged(found)) if merge else found
 
 
 def merged(groups: Groups) -> Groups:
@@ -63,7 +64,7 @@ class _Merging:
         more = stored_bytes(groups, added(groups, later))
         if not less or more > stored_bytes(groups, less):
             return
-        if kept_apart(earlier, later, MOST_NODES) is None:
+        if kept_apart(earlier, later) is None:
             self._groups[earlier.number] = self._together(earlier, later, set(less))
             self._into[later.number] = earlier.number
             del self._groups[later.number]
@@ -78,6 +79,7 @@ class _Merging:
             row=max(earlier.row, later.row),
             indexed=earlier.indexed or later.indexed,
             checked=earlier.checked or later.checked,
+            instructions=earlier.instructions + later.instructions,
             stored=tuple(key for key in stored if key not in less),
         )
 

@@ -17,6 +17,7 @@ from passes.fusion.reasons import (
     Between,
     FusionOff,
     KernelOfItsOwn,
+    LongChain,
     LookupInColumns,
     OtherElements,
     OtherReaders,
@@ -30,7 +31,7 @@ from passes.fusion.reasons import (
     UpdateOrder,
     WholeOperand,
 )  # fmt: skip
-from passes.fusion.sharing import MAX_NODES, MOST_NODES, kept_apart, reduced_axes
+from passes.fusion.sharing import kept_apart, reduced_axes
 from passes.fusion.walks import walk_of
 from staticgrad.ir.graph import Node
 from staticgrad.records import dataclass
@@ -77,10 +78,13 @@ class _Neighbours:
             if number not in several:
                 several.append(number)
         self._edges = {each.number: self._edges_to(each) for each in groups.all}
-        self._readers: dict[int, set[int]] = {}
-        for reader, edges in self._edges.items():
-            for computer in edges:
-                self._readers.setdefault(computer, set()).add(reader)
+        self._readers: dict[int, set[int]] = {}  # of groups before any was cut
+        self._reads: dict[tuple[int, int], list[Read]] = {}
+        for reader, computers in self._edges.items():
+            for computer, edges in computers.items():
+                pair = self._whole(computer).number, self._whole(reader).number
+                self._readers.setdefault(pair[0], set()).add(pair[1])
+                self._reads.setdefault(pair, []).extend(read for _, read in edges)
         self._parameters = {value.node: p.name for p, value in groups.graph.updates}
 
     def pairs(self) -> Iterator[KernelPair]:
@@ -88,10 +92,11 @@ class _Neighbours:
         for reader, computers in self._edges.items():
             for computer, edges in sorted(computers.items()):
                 key, read = edges[0]
-                one, other = self.groups.by_number[computer], self.groups.by_number[reader]
-                yield KernelPair(
-                    computer, reader, key.node, read.reader, self._reason(one, other, edges)
-                )
+                reason = self._reason(self._whole(computer), self._whole(reader))
+                yield KernelPair(computer, reader, key.node, read.reader, reason)
+
+    def _whole(self, number: int) -> Group:
+        return self.groups.by_number[number].whole
 
     def _edges_to(self, group: Group) -> dict[int, list[_Edge]]:
         found: dict[int, list[_Edge]] = {}
@@ -109,10 +114,15 @@ class _Neighbours:
             (node,) = group.nodes
             yield Home(node), Read(node, self.groups.sources[node, 0], False)
 
-    def _reason(self, one: Group, other: Group, edges: Sequence[_Edge]) -> Reason:
-        reads = [read for _, read in edges]
+    def _reason(self, one: Group, other: Group) -> Reason:
+        """Of groups as they were before any was cut: why they are two, or one was cut."""
         if not self.groups.fused:
             return FusionOff()
+        if one is other:
+            parts = self.groups.by_number[one.number].parts
+            assert parts is not None
+            return LongChain(parts.together, parts.apart)
+        reads = self._reads[one.number, other.number]
         for rule in _RULES:
             reason = rule(self, one, other, reads)
             if reason is not None:
@@ -169,23 +179,24 @@ class _Neighbours:
             less = stored_bytes(groups, spared(groups, one, other))
             more = stored_bytes(groups, added(groups, other))
             if less and more <= less:
-                return kept_apart(one, other, MOST_NODES) or self.of_levels(one, other, reads)
+                return kept_apart(one, other) or self.of_levels(one, other, reads)
             if less:
                 return StoresMore(more, less)
         return PhaseBorder(one.phase, other.phase)
 
     def of_forms(self, one: Group, other: Group, reads: Sequence[Read]) -> Reason | None:
         """What no kernel can hold together, or what would be too large."""
-        return kept_apart(one, other, MAX_NODES)
+        return kept_apart(one, other)
 
     def of_levels(self, one: Group, other: Group, reads: Sequence[Read]) -> Reason | None:
         """Another kernel that the reader needs may need the first of the two."""
         for read in self.groups.reads(other):
-            home = self.groups.home(read.source.base)
+            number = self.groups.owners.get(read.source.base)
+            home = None if number is None else self._whole(number)
             if home is None or home in (one, other) or home.level < one.level:
                 continue
             if home.level == one.level and meets_elements(read.source, other.domain):
-                reason = kept_apart(one, home, MAX_NODES)
+                reason = kept_apart(one, home)
                 if reason is not None:
                     return reason
             return Between(one.level, home.level, read.source.base.node.op.name)
@@ -197,7 +208,7 @@ class _Neighbours:
 
     def _other_readers(self, one: Group, other: Group) -> Reason | None:
         kernels = len(self._readers[one.number] - {other.number})
-        results = sum(key in self.groups.roots for key in one.stored)
+        results = sum((node, 0) in self.groups.roots for node in one.members)
         return OtherReaders(kernels, results) if kernels or results else None
 
 

@@ -185,13 +185,30 @@ class PositionsInRow(Reason):
 
 @dataclass(frozen=True)
 class TooLarge(Reason):
-    """Together they would pass the limit of a kernel."""
+    """Together they would pass the limit of a kernel, which takes longer to compile the larger."""
 
-    nodes: int
+    instructions: int
     limit: int
 
     def __str__(self) -> str:
-        return f"{self.nodes} operations together, of {self.limit} at most"
+        return f"about {self.instructions} instructions together, of {self.limit} at most"
+
+
+@dataclass(frozen=True)
+class LongChain(Reason):
+    """In one kernel operations would wait for each other longer than storing in between takes.
+
+    Estimates for one vector of elements, of all kernels that the one was cut into.
+    """
+
+    together: int
+    apart: int
+
+    def __str__(self) -> str:
+        return (
+            "a long chain of dependent operations: one kernel would wait about "
+            f"{self.together} cycles a vector, its parts take {self.apart}"
+        )
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Final, Protocol
+from collections.abc import Mapping
+from typing import Protocol
 
 from passes.fusion.buffers import Key
+from passes.fusion.cost import LARGEST, LARGEST_EPILOGUE
 from passes.fusion.groups import GroupKind, Reduction
 from passes.fusion.reasons import (
     LookupInProduct,
@@ -16,13 +17,7 @@ from passes.fusion.reasons import (
     TooLarge,
     TwoProducts,
 )
-from staticgrad.ir.graph import Node
 from staticgrad.types.tensor import Shape
-
-#: A group stops growing here: registers, and the time a kernel takes to compile, are limited.
-MAX_NODES: Final = 48
-#: Nodes of a group that was two: what need not be stored pays for what no longer fits registers.
-MOST_NODES: Final = 96
 
 
 class Outline(Protocol):
@@ -33,7 +28,7 @@ class Outline(Protocol):
     @property
     def domain(self) -> Shape: ...
     @property
-    def nodes(self) -> Sequence[Node]: ...
+    def instructions(self) -> int: ...
     @property
     def row(self) -> int: ...
     @property
@@ -44,8 +39,13 @@ class Outline(Protocol):
     def checked(self) -> bool: ...
 
 
-def kept_apart(group: Outline, other: Outline, most: int) -> Reason | None:
-    """Why two groups over one domain cannot be one kernel of ``most`` nodes by their forms."""
+def most_instructions(group: Outline) -> int:
+    """How many instructions the kernel of a group may hold."""
+    return LARGEST_EPILOGUE if group.kind == "gemm" else LARGEST
+
+
+def kept_apart(group: Outline, other: Outline) -> Reason | None:
+    """Why two groups over one domain cannot be one kernel by their forms, or for their size."""
     gemms = (group.kind == "gemm") + (other.kind == "gemm")
     rows = {each.row for each in (group, other) if each.reductions}
     if gemms == 2:
@@ -58,8 +58,9 @@ def kept_apart(group: Outline, other: Outline, most: int) -> Reason | None:
         return OtherRows(reduced_axes(group), reduced_axes(other))
     if any(row > 1 for row in rows) and (group.indexed or other.indexed):
         return PositionsInRow(max(rows))
-    if len(group.nodes) + len(other.nodes) >= most:
-        return TooLarge(len(group.nodes) + len(other.nodes), most)
+    most = min(most_instructions(group), most_instructions(other))
+    if group.instructions + other.instructions > most:
+        return TooLarge(group.instructions + other.instructions, most)
     return None
 
 

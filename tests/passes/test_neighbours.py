@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -12,11 +14,13 @@ from hypothesis import given, settings
 
 import staticgrad as sg
 from passes.fuse import Fusion, fusion
+from passes.fusion.cost import LARGEST
 from passes.fusion.neighbours import KernelPair
 from passes.fusion.reasons import (
     Between,
     FusionOff,
     KernelOfItsOwn,
+    LongChain,
     LookupInColumns,
     LookupInProduct,
     OtherElements,
@@ -85,11 +89,22 @@ def w_of(rows: int, columns: int, name: str = "w") -> sg.Parameter:
     return sg.parameter(name, np.ones((rows, columns)))
 
 
-def chain(length: int) -> sg.Value:
-    value = x_of("n")
+def chain(length: int) -> list[Reason]:
+    """Dependent operations of 4 cycles each, on large arrays: 400 of them wait 1600 cycles.
+
+    Eleven runs of 36 wait for nothing, which is 200 cycles, and ten times storing takes 10.
+    """
+    value = x_of(1 << 20)
     for number in range(length):
         value = value * (0.5 + number) + 1.0
-    return value
+    return reasons(value)
+
+
+def two_halves() -> list[Reason]:
+    """Many values that are alive at a time, so that no cut is worth it; then as many again."""
+    x = x_of(1 << 20)
+    values = [x / float(k + 1) for k in range(LARGEST)]
+    return reasons(functools.reduce(operator.add, values))
 
 
 def both_ways() -> list[Reason]:
@@ -145,7 +160,8 @@ MADE: dict[Reason, Callable[[], list[Reason]]] = {
     LookupInColumns(): lambda: reasons(picked().sum(0)),
     OtherRows((2,), (1, 2)): both_ways,
     PositionsInRow(2): lambda: reasons(positions(2, 3, 5).sum((1, 2))),
-    TooLarge(80, 48): lambda: reasons(chain(40)),
+    TooLarge(4002, LARGEST): two_halves,
+    LongChain(1600, 300): lambda: chain(200),
     Between(1, 2, "log"): with_log_of_sum,
     OtherReaders(0, 1): lambda: reasons({"e": (e := sg.exp(x_of(3, 5))), "s": e.sum(0)}),
 }

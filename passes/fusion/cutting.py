@@ -1,0 +1,179 @@
+"""Groups whose operations would wait for each other, cut into several that do not.
+
+One kernel for a chain of many dependent operations stores the least, and waits the most (see
+``cost``). Where storing some values in between is estimated to take less time than that waiting, a
+group becomes several: runs of its nodes in the order of the graph, each of a length at which
+waiting and storing balance, cut where the fewest values are alive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from math import sqrt
+from typing import Final
+
+from passes.fusion.buffers import Home, Key
+from passes.fusion.cost import WINDOW, cut_cycles, cycles, instructions, latency, vectors
+from passes.fusion.groups import Group, Groups, Parts
+from staticgrad.ir.forms import Contract, Gather, GatherAlong, SearchForm
+from staticgrad.ir.graph import Node
+from staticgrad.types.tensor import TensorType
+
+#: A group is cut where that takes less than this part of its time: estimates are rough.
+_WORTH_IT: Final = 0.75
+#: Instructions and operations of a run at least: a kernel takes 5 ms to compile, however short.
+_LEAST_WORK: Final = 36
+_LEAST_NODES: Final = 12
+#: A run ends where the fewest values are alive, this far round its length.
+_SLACK: Final = 0.25
+
+
+def cut(groups: Groups) -> Groups:
+    """The groups, those whose operations wait for each other in several parts."""
+    cuts = {
+        each.number: found
+        for each in groups.all
+        if each.kind in ("map", "gemm") and (found := _cuts(groups, each))
+    }
+    return _Cutting(groups).result(cuts) if cuts else groups
+
+
+def _cuts(groups: Groups, group: Group) -> tuple[Sequence[int], Parts] | None:
+    """Places between the nodes at which a group is to be cut, and what that changes; or None."""
+    nodes = group.nodes
+    work = [instructions(node) for node in nodes]
+    kind = groups.value_type(Home(nodes[0])) if nodes else None
+    if kind is None or sum(work) < WINDOW // 8:
+        return None
+    count = vectors(TensorType(kind.dtype, group.domain))
+    together = _cycles(nodes, work, count)
+    if together <= sum(work):  # they hardly wait
+        return None
+    places = _places(groups, group, work, count, kind)
+    runs = [*pairwise([0, *places, len(nodes)])]
+    live = _live(groups, group)
+    apart = sum(_cycles(nodes[a:b], work[a:b], count) for a, b in runs)
+    apart += sum(cut_cycles(live[place], kind) for place in places)
+    if not places or apart > _WORTH_IT * together:
+        return None
+    return places, Parts(group, round(together), round(apart))
+
+
+def _cycles(nodes: Sequence[Node], work: Sequence[int], count: int) -> float:
+    """Cycles per vector of one kernel of these nodes."""
+    known: dict[Node, float] = {}
+    for node in nodes:
+        start = max([known.get(arg.node, 0.0) for arg in node.args], default=0.0)
+        known[node] = start + latency(node)
+    return cycles(sum(work), max(known.values()), count)
+
+
+def _places(
+    groups: Groups, group: Group, work: Sequence[int], count: int, kind: TensorType
+) -> Sequence[int]:
+    """Where runs end whose waiting and storing balance.
+
+    A run of w instructions with a chain of c cycles each waits c * w * w / window cycles; with s
+    for storing, (c * w * w / window + s) / w is least where c * w * w / window = s.
+    """
+    live = _live(groups, group)
+    usual = sorted(live[1:-1])[len(live) // 4] if len(live) > 4 else 1
+    whole = sum(work)
+    chain = _cycles(group.nodes, [WINDOW] * len(work), 1) / whole
+    balanced = sqrt(cut_cycles(max(1, usual), kind) * WINDOW / chain)
+    length = max(_LEAST_WORK, _LEAST_NODES * whole / len(work), balanced)
+    if length > 0.7 * min(WINDOW, whole) or count == 1:
+        return ()
+    found: list[int] = []
+    since, best = 0.0, 0
+    for place, each in enumerate(work):
+        if since >= (1 - _SLACK) * length:
+            fewer = best <= (found[-1] if found else 0) or live[place] < live[best]
+            if fewer or (live[place] == live[best] and since <= length):
+                best = place
+        if since >= (1 + _SLACK) * length:
+            found.append(best)
+            since = float(sum(work[best:place]))
+        since += each
+    return found
+
+
+def _live(groups: Groups, group: Group) -> list[int]:
+    """Before each node, and at the end: how many values would have to be stored for the rest."""
+    place = {node: k for k, node in enumerate(group.nodes)}
+    for key, reduction in group.reductions.items():  # goes where its terms are computed
+        place[key.node] = place.get(reduction.source.base.node, len(group.nodes))
+    changes = [0] * (len(group.nodes) + 2)
+    for k, node in enumerate(group.nodes):
+        if Home(node) in groups.roots or not groups.users[node, 0]:
+            continue
+        last = max([place.get(user, -1) for user in groups.users[node, 0]])
+        if last > k:
+            changes[k + 1] += 1
+            changes[min(last, len(group.nodes)) + 1] -= 1
+    found, alive = [], 0
+    for change in changes[:-1]:
+        alive += change
+        found.append(alive)
+    return found
+
+
+class _Cutting:
+    """Groups while some of them are cut."""
+
+    def __init__(self, groups: Groups) -> None:
+        self._before = groups
+        self._groups = dict(groups.by_number)
+        self._owners = dict(groups.owners)
+        self._count = max(groups.by_number) + 1
+
+    def result(self, cuts: dict[int, tuple[Sequence[int], Parts]]) -> Groups:
+        """The groups after all cuts."""
+        for number, (places, parts) in cuts.items():
+            for each in self._parts(self._before.by_number[number], places, parts):
+                self._groups[each.number] = each
+                self._owners |= {Home(node): each.number for node in each.nodes}
+                self._owners |= dict.fromkeys(each.reductions, each.number)
+        return replace(self._before, by_number=self._groups, owners=self._owners)
+
+    def _parts(self, group: Group, places: Sequence[int], parts: Parts) -> Iterator[Group]:
+        runs = [group.nodes[a:b] for a, b in pairwise([0, *places, len(group.nodes)])]
+        homes = {node: k for k, run in enumerate(runs) for node in run}
+        for k, run in enumerate(runs):
+            reductions = {
+                key: each
+                for key, each in group.reductions.items()
+                if self._place_of(each.source.base, homes, group, len(runs) - 1) == k
+            }
+            forms = [node.form for node in run]
+            inside = {*run, *(key.node for key in reductions)}
+            members = {*homes, *(key.node for key in group.reductions)}
+            users = self._before.users
+            stored = [key for key in group.stored if key in reductions or key.node in inside]
+            stored += [
+                Home(node)
+                for node in run
+                if any(user in members and user not in inside for user in users[node, 0])
+            ]
+            yield replace(
+                group,
+                number=group.number if k == 0 else self._number(),
+                kind="gemm" if any(isinstance(form, Contract) for form in forms) else "map",
+                nodes=run,
+                row=group.row if reductions else 0,
+                reductions=reductions,
+                checked=any(isinstance(f, Gather | GatherAlong | SearchForm) for f in forms),
+                stored=tuple(dict.fromkeys(stored)),
+                parts=parts,
+            )
+
+    def _place_of(self, base: Key, homes: dict[Node, int], group: Group, last: int) -> int:
+        """In which run a reduction of this buffer goes: where it is computed, else the last."""
+        computed = self._before.owners.get(base) == group.number
+        return homes.get(base.node, last) if computed else last
+
+    def _number(self) -> int:
+        self._count += 1
+        return self._count - 1

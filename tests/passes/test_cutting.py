@@ -1,0 +1,167 @@
+"""How large groups become: what a kernel costs, and parts of one that would wait for itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+
+import staticgrad as sg
+from passes.fuse import fuse
+from passes.fusion import cutting
+from passes.fusion.copies import with_copies
+from passes.fusion.cost import LARGEST, LARGEST_EPILOGUE, cut_cycles, cycles, instructions
+from passes.fusion.groups import Group, Groups, Parts
+from passes.fusion.merging import fused
+from passes.pipelines import pipeline
+from staticgrad.analysis.binding import bind_sizes
+from staticgrad.analysis.evaluate import same_bytes
+from staticgrad.errors import FeedError
+from staticgrad.types.dtype import F32
+from staticgrad.types.tensor import TensorType
+from tests.passes.golden_models import MODELS
+from tests.passes.test_fuse import with_gradients
+from tests.passes.test_groups import check_owners
+from tests.passes.test_neighbours import check
+from tests.random_graphs import random_graph
+from tests.schedules import run_schedule
+
+LARGE = 1 << 20
+
+
+def arithmetic(links: int, size: Any = LARGE) -> sg.Value:
+    """A chain of five operations a link, each of which waits for the one before."""
+    a, b = sg.input("a", (size,)), sg.input("b", (size,))
+    y: sg.Value = a
+    for k in range(links):
+        y = y * (0.5 + 0.001 * k) + b / (1.0 + y * y)
+    return y
+
+
+def abreast(count: int, size: Any = LARGE) -> sg.Value:
+    """As many values that are all alive until the last is known, and then all used again."""
+    a, b = sg.input("a", (size,)), sg.input("b", (size,))
+    values = [(a * (0.5 + 0.001 * k)) / (b + float(k + 1)) for k in range(count)]
+    y = values[0]
+    for value in values[1:]:
+        y = y * y + value
+    z = y
+    for value in reversed(values):
+        z = z * value + y
+    return z
+
+
+def groups_of(value: sg.Value) -> Groups:
+    return fused(pipeline("dce")(sg.Graph(value)))
+
+
+def work_of(group: Group) -> int:
+    return sum(map(instructions, group.nodes))
+
+
+def test_a_loop_takes_as_long_as_its_instructions_or_as_they_wait() -> None:
+    """By hand: a window of 320 instructions, two a cycle."""
+    assert cycles(100, 20, 1000) == 50  # nothing waits
+    assert cycles(160, 500, 1000) == 250  # two vectors at a time
+    assert cycles(640, 2000, 1000) == 2000  # the window holds less than one
+    assert cycles(16, 200, 4) == 50  # there are but four
+    near, far = (TensorType(F32, (n,)) for n in (1 << 12, 1 << 24))
+    assert cut_cycles(3, near) < cut_cycles(3, far) == 90 + 60 / (1 << 20)
+
+
+@pytest.mark.parametrize("size", [LARGE, "n"])
+def test_a_long_chain_is_cut_into_runs_that_wait_less(size: Any) -> None:
+    """400 operations on 2**20 elements: 8.5 ms in kernels of 24, 11.5 of 48, and 35 in one."""
+    found = groups_of(arithmetic(80, size))
+    lengths = [len(each.nodes) for each in found.all]
+    assert sum(lengths) == 400
+    assert all(15 <= length <= 60 for length in lengths[:-1])
+    assert all(len(each.stored) <= 2 for each in found.all)
+    assert {each.whole.number for each in found.all} == {0}
+    assert len(groups_of(arithmetic(4, size))) == 1
+
+
+def test_values_that_are_all_needed_again_are_not_stored() -> None:
+    """A cut would store 100 arrays: 45 ms and 385 MB in kernels of 48 operations, 19 ms in one."""
+    assert len(groups_of(abreast(100))) == 1
+
+
+def test_a_value_and_its_gradient_through_a_long_chain_are_one_kernel() -> None:
+    """The gradient reads every value of the chain: 160 ms and 881 MB of cuts, 53 ms without."""
+    a, y = sg.input("a", (LARGE,)), arithmetic(40)
+    (a,) = [value for value in sg.Graph(y).inputs if value.node.op.label == "a"]  # type: ignore[attr-defined]
+    slope = sg.grad(y.sum(), a)
+    graph = pipeline("O1")(sg.Graph({"y": y, "da": slope}))
+    assert len(fused(graph)) == 1
+
+
+@pytest.mark.parametrize("value", [arithmetic(2000), abreast(1500)], ids=["chain", "abreast"])
+def test_no_kernel_is_larger_than_the_limit(value: sg.Value) -> None:
+    found = groups_of(value)
+    assert max(map(work_of, found.all)) <= LARGEST
+    assert max(each.instructions for each in found.all) > LARGEST // 2
+
+
+def test_a_long_epilogue_is_a_kernel_of_its_own() -> None:
+    x = sg.input("x", (256, 256))
+    y: sg.Value = x @ np.eye(256, dtype="f4")
+    for k in range(300):
+        y = y * (0.5 + 0.001 * k) + x
+    product = groups_of(y).all[0]
+    assert product.kind == "gemm"
+    assert 10 < work_of(product) <= LARGEST_EPILOGUE
+
+
+def cut_anywhere(seed: int) -> Callable[[Groups, Group], Any]:
+    """In the place of what decides where to cut: every group, at places drawn."""
+    rng = np.random.default_rng(seed)
+
+    def places(groups: Groups, group: Group) -> Any:
+        count = len(group.nodes)
+        if count < 2:
+            return None
+        drawn = rng.choice(np.arange(1, count), rng.integers(1, min(count, 4)), replace=False)
+        return sorted(drawn.tolist()), Parts(group, 2, 1)
+
+    return places
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_golden_models_cut_anywhere_have_owners_and_reasons(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from passes.fuse import fusion
+
+    graph = pipeline("O1")(MODELS[name]())
+    for seed in range(5):
+        monkeypatch.setattr(cutting, "_cuts", cut_anywhere(seed))
+        check_owners(with_copies(fused(graph)).groups)
+        check(fusion(graph))
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=60)
+def test_cuts_anywhere_change_no_bit(seed: int) -> None:
+    graph, feeds = random_graph(np.random.default_rng(seed))
+    graph = with_gradients(graph)
+    try:
+        sizes = bind_sizes(graph, {name: np.shape(array) for name, array in feeds.items()}, None)
+    except FeedError:
+        return  # a size that no feed determines
+    optimized = pipeline("O1")(graph)
+    wanted = run_schedule(fuse(optimized), graph, feeds, sizes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cutting, "_cuts", cut_anywhere(seed))
+        found = run_schedule(fuse(optimized), graph, feeds, sizes)
+    assert all(same_bytes(found[name], array) for name, array in wanted.items())
+
+
+def test_a_chain_that_is_cut_gives_the_bytes_of_single_operations() -> None:
+    graph = sg.Graph(arithmetic(60, "n"))
+    feeds = {name: np.linspace(0.1, 2, 1003, dtype="f4") for name in "ab"}
+    assert len(sg.compile(graph).schedule.steps) > 1
+    found, wanted = (sg.compile(graph, fuse=f).run(feeds)["output"] for f in (True, False))
+    assert same_bytes(found, wanted)
