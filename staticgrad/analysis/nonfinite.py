@@ -18,12 +18,12 @@ import numpy as np
 from staticgrad.analysis.users import ValueKey
 from staticgrad.errors import NonFiniteError, Related
 from staticgrad.functions.aggregate import sum as total
+from staticgrad.functions.elementwise import isfinite, isnan
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Constant, Graph, Input, Node, Parameter, ParameterLeaf, Symbolic
 from staticgrad.ir.op import Array
 from staticgrad.ir.value import Value
 from staticgrad.ops.compare import logical_and, logical_not
-from staticgrad.ops.signs import isfinite, isnan
 from staticgrad.records import dataclass
 from staticgrad.source import Location
 from staticgrad.types.dtype import as_dtype

@@ -16,8 +16,8 @@ from staticgrad.functions.conditions import (
     allclose, array_equal, array_equiv, choose, isclose, isneginf, isposinf, piecewise, select
 )
 from staticgrad.functions.creation import (
-    arange, constant, eye, full, full_like, geomspace, input, linspace, logspace, ones,
-    ones_like, parameter, tril, triu, zeros, zeros_like
+    arange, constant, eye, full, full_like, geomspace, identity, input, linspace, logspace,
+    one_hot, ones, ones_like, parameter, tri, tril, triu, zeros, zeros_like
 )
 from staticgrad.functions.curves import (
     cumulative_prod, cumulative_sum, diff, ediff1d, gradient, trapezoid, unwrap
@@ -25,13 +25,16 @@ from staticgrad.functions.curves import (
 from staticgrad.functions.einstein import (
     einsum, inner, kron, tensordot
 )
+from staticgrad.functions.elementwise import (
+    copysign, deg2rad, divmod, fabs, float_power, fmax, fmin, heaviside, isfinite, isinf, isnan,
+    logaddexp2, nan_to_num, rad2deg, round, sinc
+)
 from staticgrad.functions.getitem import (
     getitem
 )
 from staticgrad.functions.joining import (
-    append, atleast_1d, atleast_2d, atleast_3d, block, column_stack, cross, dsplit, dstack,
-    fliplr, flipud, hsplit, hstack, identity, matrix_transpose, matvec, tri, unstack, vecdot,
-    vecmat, vsplit, vstack
+    append, atleast_1d, atleast_2d, atleast_3d, block, column_stack, dsplit, dstack, fliplr,
+    flipud, hsplit, hstack, matrix_transpose, unstack, vsplit, vstack
 )
 from staticgrad.functions.kinks import (
     conventions
@@ -40,14 +43,14 @@ from staticgrad.functions.missing_values import (
     nancumprod, nancumsum, nanmax, nanmean, nanmin, nanprod, nanstd, nansum, nanvar
 )
 from staticgrad.functions.order_statistics import (
-    digitize, histogram, histogram_bin_edges, isin, median, nanmedian, nanpercentile,
-    nanquantile, percentile, quantile
+    argpartition, digitize, histogram, histogram_bin_edges, isin, lexsort, median, nanmedian,
+    nanpercentile, nanquantile, partition, percentile, quantile
 )
 from staticgrad.functions.padding import (
     pad
 )
-from staticgrad.functions.rounding import (
-    fabs, float_power, round, sinc
+from staticgrad.functions.products import (
+    cross, dot, matvec, outer, vdot, vecdot, vecmat
 )
 from staticgrad.functions.statistics import (
     average, corrcoef, cov
@@ -63,14 +66,14 @@ from staticgrad.ir.value import (
 )
 from staticgrad.ops.arithmetic import (
     absolute as abs, absolute, add, ceil, divide, floor, multiply, negative, positive, rint,
-    sign, subtract, trunc
+    sign, signbit, subtract, trunc
 )
 from staticgrad.ops.compare import (
     bitwise_and, bitwise_or, bitwise_xor, equal, greater, greater_equal, invert, less,
     less_equal, logical_and, logical_not, logical_or, logical_xor, not_equal
 )
 from staticgrad.ops.contract import (
-    dot, matmul, outer, vdot
+    matmul
 )
 from staticgrad.ops.convert import (
     astype, checkpoint, size_value, stop_gradient
@@ -79,13 +82,13 @@ from staticgrad.ops.custom import (
     custom_vjp
 )
 from staticgrad.ops.division import (
-    divmod, floor_divide, fmod, left_shift, remainder, right_shift
+    floor_divide, fmod, left_shift, remainder, right_shift
 )
 from staticgrad.ops.hyperbolic import (
     arccosh, arcsinh, arctanh, cosh, sinh
 )
 from staticgrad.ops.indexing import (
-    iota, one_hot, scatter_add, take, take_along_axis
+    iota, scatter_add, take, take_along_axis
 )
 from staticgrad.ops.movement import (
     broadcast_to, expand_dims, moveaxis, ravel, reshape, squeeze, swapaxes, transpose
@@ -97,25 +100,22 @@ from staticgrad.ops.scans import (
     cumprod, cumsum, linear_scan
 )
 from staticgrad.ops.selection import (
-    clip, fmax, fmin, maximum, minimum, where
-)
-from staticgrad.ops.signs import (
-    copysign, heaviside, isfinite, isinf, isnan, nan_to_num, signbit
+    clip, maximum, minimum, where
 )
 from staticgrad.ops.slices import (
     concatenate as concat, concatenate, flip, stack
 )
 from staticgrad.ops.sorting import (
-    argpartition, argsort, lexsort, partition, searchsorted, sort, topk
+    argsort, searchsorted, sort, topk
 )
 from staticgrad.ops.special import (
-    cbrt, erfc, exp2, log10, log2, logaddexp, logaddexp2, xlogy
+    cbrt, erfc, exp2, log10, log2, logaddexp, xlogy
 )
 from staticgrad.ops.transcendental import (
     cos, erf, exp, expm1, log, log1p, sigmoid, sin, sqrt, tanh
 )
 from staticgrad.ops.trigonometric import (
-    arccos, arcsin, arctan, arctan2, deg2rad, hypot, rad2deg, tan
+    arccos, arcsin, arctan, arctan2, hypot, tan
 )
 
 __all__ = [

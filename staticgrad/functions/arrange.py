@@ -1,7 +1,7 @@
 """Arrays put together from one array, or taken apart: roll, split, repeat, tile, diagonals, grids.
 
-No op stands here: everything is made of slices, reshapes, broadcasts and index lookups, so that
-gradients follow from theirs. Ops that move elements stand in ``movement.py`` and ``slices.py``.
+Everything is made of slices, reshapes, broadcasts and index lookups, so that gradients follow from
+theirs. Ops that move elements stand in ``movement.py`` and ``slices.py``.
 """
 
 from __future__ import annotations

@@ -13,7 +13,13 @@ from typing import Any, Final, Literal, cast, overload
 import numpy as np
 import numpy.typing as npt
 
-from staticgrad.errors import ArgumentError, DTypeError, RankError, ShapeAsValueWarning, warn
+from staticgrad.errors import (
+    ArgumentError,
+    DTypeError,
+    RankError,
+    ShapeAsValueWarning,
+    warn,
+)
 from staticgrad.errors.wording import shown
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import (
@@ -28,9 +34,10 @@ from staticgrad.ir.kinds import AnyValue, binding_kind
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand, array_dtype
 from staticgrad.ops.indexing import iota
-from staticgrad.ops.movement import broadcast_to, moveaxis, reshape
+from staticgrad.ops.movement import broadcast_to, expand_dims, moveaxis, reshape
 from staticgrad.ops.operands import (
     as_value,
+    as_values,
     axis_of,
     dtype_of,
     floating,
@@ -443,3 +450,40 @@ def _converted(op: str, line: AnyValue, dtype: Any) -> AnyValue:
     if wanted.is_integer:
         line = functions.floor(line)
     return functions.astype(line, wanted)
+
+
+def identity(n: Size, dtype: Any = F32, *, like: AnyValue | None = None) -> AnyValue:
+    """The identity matrix of ``n`` rows; float32 by default."""
+    return eye(n, dtype=dtype, like=like)
+
+
+def tri(
+    rows: Size,
+    columns: Size | None = None,
+    k: int = 0,
+    dtype: Any = F32,
+    *,
+    like: AnyValue | None = None,
+) -> AnyValue:
+    """Ones on and below the k-th diagonal, zeros above."""
+    shape = shape_of("tri", (rows, rows if columns is None else columns))
+    shifted = iota(shape, 0, like=like) + integer("tri", "k", k)
+    inside = functions.greater_equal(shifted, iota(shape, 1, like=like))
+    return functions.astype(inside, F32 if dtype is None else dtype_of("tri", dtype))
+
+
+def one_hot(labels: Operand[AnyValue], classes: Size, dtype: Any = F32) -> AnyValue:
+    """1 at the label and 0 elsewhere, along a new last axis of size ``classes``.
+
+    A label outside [0, classes) gives a row of zeros.
+
+    Raises:
+        DTypeError: labels that are no integers.
+    """
+    (value,) = as_values("one_hot", labels)
+    if not value.dtype.is_integer:
+        raise DTypeError(f"one_hot: labels are integers, not {value.dtype.numpy}")
+    # Bool to float: the comparison is made in int64, where every class has its own number.
+    column = expand_dims(functions.astype(value, I64), -1)
+    hit = functions.equal(column, iota((size_of("one_hot", classes, value),), like=value))
+    return functions.astype(hit, dtype_of("one_hot", dtype))

@@ -1,6 +1,6 @@
-"""NumPy's shorthands for joining arrays, adding axes, and making grids: one line each.
+"""NumPy's shorthands for joining and splitting arrays, and for adding axes: one line each.
 
-No op stands here, and nothing that ``slices.py``, ``movement.py`` or ``creation.py`` does not do.
+They apply ``slices.py``, ``movement.py`` and ``arrange.py``.
 """
 
 from __future__ import annotations
@@ -10,27 +10,18 @@ from typing import Any, overload
 
 from staticgrad.errors import ArgumentError
 from staticgrad.functions.arrange import split
-from staticgrad.functions.creation import eye
 from staticgrad.ir.functional import NUMPY_NAMES, functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.value import Value
-from staticgrad.ops.contract import matmul
 from staticgrad.ops.elementwise import Operand
-from staticgrad.ops.indexing import iota
-from staticgrad.ops.movement import expand_dims, moveaxis, reshape
+from staticgrad.ops.movement import expand_dims, reshape
 from staticgrad.ops.operands import (
     as_value,
     as_values,
     axis_of,
-    dtype_of,
     integer,
-    promoted_values,
-    related,
-    shape_of,
 )
-from staticgrad.ops.slices import concatenate, flip, part, stack
-from staticgrad.types.dim import Size
-from staticgrad.types.dtype import F32
+from staticgrad.ops.slices import concatenate, flip, part
 
 
 @overload
@@ -213,95 +204,6 @@ def fliplr(x: Operand[AnyValue]) -> AnyValue:
 def matrix_transpose(x: Operand[AnyValue]) -> AnyValue:
     """x with its last two axes exchanged. Raises AxisError."""
     return functions.swapaxes(x, -1, -2)
-
-
-def vecdot(a: Operand[AnyValue], b: Operand[AnyValue], axis: int = -1) -> AnyValue:
-    """The sum of the products along ``axis``; other axes broadcast.
-
-    Raises:
-        ShapeError: sizes that differ.
-        AxisError: there is no such axis.
-    """
-    left, right = promoted_values("vecdot", (a, b))
-    left, right = (moveaxis(v, axis_of("vecdot", axis, v), -1) for v in (left, right))
-    product = matmul(expand_dims(left, -2), expand_dims(right, -1))
-    return reshape(product, product.shape[:-2])
-
-
-def matvec(a: Operand[AnyValue], x: Operand[AnyValue]) -> AnyValue:
-    """Matrices times vectors: [..., m, n] by [..., n]; leading axes broadcast.
-
-    Raises:
-        ShapeError: sizes that differ.
-        RankError: no matrix, or no vector.
-    """
-    left, right = promoted_values("matvec", (a, x))
-    product = matmul(left, expand_dims(right, -1))
-    return reshape(product, product.shape[:-1])
-
-
-def vecmat(x: Operand[AnyValue], a: Operand[AnyValue]) -> AnyValue:
-    """Vectors times matrices: [..., m] by [..., m, n]; otherwise as ``matvec``."""
-    left, right = promoted_values("vecmat", (x, a))
-    product = matmul(expand_dims(left, -2), right)
-    return reshape(product, (*product.shape[:-2], product.shape[-1]))
-
-
-def cross(
-    a: Operand[AnyValue],
-    b: Operand[AnyValue],
-    axisa: int = -1,
-    axisb: int = -1,
-    axisc: int = -1,
-    axis: int | None = None,
-) -> AnyValue:
-    """The vector product along one axis of each, of size 3; other axes broadcast.
-
-    Args:
-        a, b: values.
-        axisa, axisb: the axes of the vectors.
-        axisc: the axis of the product.
-        axis: all three.
-
-    Raises:
-        AxisError: there is no such axis.
-        ArgumentError: an axis of another size.
-        ShapeError: other axes that do not broadcast.
-    """
-    left, right = promoted_values("cross", (a, b))
-    sides = (axisa, axisb) if axis is None else (axis, axis)
-    left, right = (
-        moveaxis(v, axis_of("cross", side, v), -1)
-        for v, side in zip((left, right), sides, strict=True)
-    )
-    if any(v.shape[-1] != 3 for v in (left, right)):
-        raise ArgumentError(
-            f"cross: {left.type} and {right.type} are not vectors of 3",
-            related=related(left, right),
-        )
-    (a0, a1, a2), (b0, b1, b2) = (unstack(v, -1) for v in (left, right))
-    found = stack([a1 * b2 - a2 * b1, a2 * b0 - a0 * b2, a0 * b1 - a1 * b0], -1)
-    return moveaxis(found, -1, axis_of("cross", axisc if axis is None else axis, found))
-
-
-def identity(n: Size, dtype: Any = F32, *, like: AnyValue | None = None) -> AnyValue:
-    """The identity matrix of ``n`` rows; float32 by default."""
-    return eye(n, dtype=dtype, like=like)
-
-
-def tri(
-    rows: Size,
-    columns: Size | None = None,
-    k: int = 0,
-    dtype: Any = F32,
-    *,
-    like: AnyValue | None = None,
-) -> AnyValue:
-    """Ones on and below the k-th diagonal, zeros above."""
-    shape = shape_of("tri", (rows, rows if columns is None else columns))
-    shifted = iota(shape, 0, like=like) + integer("tri", "k", k)
-    inside = functions.greater_equal(shifted, iota(shape, 1, like=like))
-    return functions.astype(inside, F32 if dtype is None else dtype_of("tri", dtype))
 
 
 NUMPY_NAMES["row_stack"] = "vstack"

@@ -14,7 +14,11 @@ from typing import Any, Final, Generic
 
 import numpy as np
 
-from staticgrad.errors import ArgumentError, EmptyReductionError, RankError
+from staticgrad.errors import (
+    ArgumentError,
+    EmptyReductionError,
+    RankError,
+)
 from staticgrad.functions import aggregate as of
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
@@ -27,6 +31,7 @@ from staticgrad.ops.operands import (
     as_value,
     as_values,
     axes_of,
+    axis_of,
     floating,
     integer,
     promoted_values,
@@ -34,7 +39,7 @@ from staticgrad.ops.operands import (
 )
 from staticgrad.ops.selection import where
 from staticgrad.ops.slices import part, stack
-from staticgrad.ops.sorting import searchsorted, sort
+from staticgrad.ops.sorting import argsort, searchsorted, sort, sorted_along
 from staticgrad.types.arrays import array_of
 from staticgrad.types.dim import Dim, Size, floordiv
 from staticgrad.types.dtype import F64, I64
@@ -387,3 +392,43 @@ def _spread(low: AnyValue, high: AnyValue, count: int) -> AnyValue:
     place = functions.astype(iota((count + 1,), like=low), low.dtype)
     step = (high - low) / float(count)
     return where(place == float(count), high, place * step + low)
+
+
+def partition(x: Operand[AnyValue], kth: Any, axis: int | None = -1) -> AnyValue:
+    """x sorted along ``axis``, which is one of the orders that NumPy's ``partition`` may give.
+
+    ``kth`` is not looked at: every position holds what a sort puts there. Raises as ``sort``.
+    """
+    return sorted_along("partition", x, axis, (None, None, None), False)[0]
+
+
+def argpartition(x: Operand[AnyValue], kth: Any, axis: int | None = -1) -> AnyValue:
+    """The positions that sort x along ``axis``; see ``partition``. Raises as ``sort``."""
+    return sorted_along("argpartition", x, axis, (None, None, None), False)[1]
+
+
+def lexsort(keys: Any, axis: int = -1) -> Value:
+    """The positions along ``axis`` that put several keys in order, the last of them first.
+
+    Where elements of the last key are equal the one before it decides, and so on.
+
+    Args:
+        keys: a list or tuple of values of one shape, or one value with the keys along axis 0.
+        axis: one axis of a key.
+
+    Raises:
+        ArgumentError: there are no keys.
+        AxisError: there is no such axis.
+        ShapeError: keys of different shapes.
+    """
+    if isinstance(keys, Value):
+        keys = functions.unstack(keys)
+    values = [as_value("lexsort", key) for key in keys]
+    if not values:
+        raise ArgumentError("lexsort: there are no keys")
+    place = axis_of("lexsort", axis, values[0])
+    found = argsort(values[0], place)
+    for value in values[1:]:
+        order = argsort(TakeAlong(place)(value, found), place)
+        found = TakeAlong(place)(found, order)
+    return found

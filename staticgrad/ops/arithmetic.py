@@ -1,7 +1,8 @@
 """Sums, products, quotients, and the signs and steps of a number: the exact arithmetic.
 
-Integers wrap as in NumPy; on bools a sum is *or* and a product is *and*. Powers stand in
-``powers.py``, choices between two operands in ``selection.py``.
+Integers wrap as in NumPy; on bools a sum is *or* and a product is *and*. A sign bit is read from
+the bits, so that those of zeros and NaN count. Powers stand in ``powers.py``, choices between two
+operands in ``selection.py``.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from staticgrad.ir.op import Array
 from staticgrad.ir.ranges import Range, RangeOf, Zero, peeled
 from staticgrad.ops.cotangent import MINUS_ONE, ONE, Cotangent, Partial
 from staticgrad.ops.elementwise import Elementwise, Floating, Operand, quiet
+from staticgrad.ops.operands import as_value
 from staticgrad.ops.reduce import Max, Min
-from staticgrad.types.dtype import BOOL
+from staticgrad.types.dtype import BOOL, DType
+from staticgrad.vecmath.layout import sign_bit
 
 
 class Add(Elementwise, name="add"):
@@ -343,3 +346,30 @@ def rint(x: Operand[AnyValue]) -> AnyValue:
 
 
 NUMPY_NAMES.update({"true_divide": "divide", "abs": "absolute", "fix": "trunc"})
+
+
+class Signbit(Floating, name="signbit"):
+    """Whether the sign bit is set: of -0 and of a NaN with it, too. Carries no gradient."""
+
+    exact = True
+    differentiable = False
+
+    def result_dtype(self, operand: DType) -> DType:
+        return BOOL
+
+    def reference(self, x: Array) -> Any:
+        return np.signbit(x)
+
+    def scalar(self, x: Expr) -> Expr:
+        return sign_bit(x).ne(0)
+
+
+# -- public functions -----------------------------------------------------------------------------
+
+
+def signbit(x: Operand[AnyValue]) -> AnyValue:
+    """Whether the sign bit of x is set, as bool: of -0 too. Of integers: whether x is negative."""
+    value = as_value("signbit", x)
+    if value.dtype.is_float:
+        return Signbit()(value)
+    return functions.less(value, np.zeros((), value.dtype.numpy))

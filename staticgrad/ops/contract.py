@@ -1,7 +1,7 @@
-"""Contractions: the matrix product, and the products that are made of it.
+"""Contractions: the matrix product.
 
-One op with a transpose flag per operand, so that no derivative ever transposes an array. The order
-in which a kernel adds up the inner products is the kernel's business.
+One op with a transpose flag per operand, so that no derivative ever transposes an array. A kernel
+chooses the order in which it adds up the inner products.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import numpy as np
 
 from staticgrad.errors import DTypeError, RankError, ShapeError
 from staticgrad.ir.forms import Contract, Form
-from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.op import Array, Op
 from staticgrad.ir.ranges import Range, RangeOf, peeled
@@ -198,37 +197,3 @@ def _check_vectors(left: Value, right: Value) -> None:
         _check_inner(left.shape[-1], inner, shape_text(left.shape), shape_text(right.shape))
     except ShapeError as error:
         raise error.with_related(related(left, right)) from None
-
-
-def dot(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
-    """The sum of products over the last axis of a and the second to last (or only) one of b.
-
-    For up to two axes each that is the matrix product; * where one is 0-d. Beyond, unlike ``@``,
-    the axes of a come before those of b.
-
-    Raises:
-        ShapeError: inner sizes that differ.
-    """
-    left, right = promoted_values("dot", (a, b))
-    if left.ndim == 0 or right.ndim == 0:
-        return left * right
-    if left.ndim > 2 or right.ndim > 2:
-        inner = right.ndim - 2 if right.ndim > 1 else 0
-        return functions.tensordot(left, right, ([left.ndim - 1], [inner]))
-    return matmul(left, right)
-
-
-def vdot(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
-    """The sum of the products of all elements, both flattened in C order.
-
-    Raises:
-        ShapeError: different numbers of elements.
-    """
-    left, right = promoted_values("vdot", (a, b))
-    return matmul(reshape(left, left.size), reshape(right, right.size))
-
-
-def outer(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
-    """out[i, j] = a[i] * b[j], both flattened in C order."""
-    left, right = promoted_values("outer", (a, b))
-    return reshape(left, (left.size, 1)) * reshape(right, (1, right.size))

@@ -165,11 +165,6 @@ def fmod(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     return Fmod()(x, y)
 
 
-def divmod(x: Operand[AnyValue], y: Operand[AnyValue]) -> tuple[AnyValue, AnyValue]:
-    """The pair (x // y, x % y). Raises as ``floor_divide``."""
-    return floor_divide(x, y), remainder(x, y)
-
-
 def left_shift(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     """x << y on integers, broadcast; 0 where y is negative or at least the width.
 

@@ -21,7 +21,7 @@ from staticgrad.ir.kinds import AnyValue, binding_kind
 from staticgrad.ir.op import Array, Op
 from staticgrad.ir.ranges import EMPTY, Range, RangeOf
 from staticgrad.ops.elementwise import Operand
-from staticgrad.ops.movement import expand_dims, ravel
+from staticgrad.ops.movement import ravel
 from staticgrad.ops.operands import (
     LinearOp,
     as_values,
@@ -35,7 +35,7 @@ from staticgrad.ops.operands import (
 from staticgrad.source import Location
 from staticgrad.types import dim as dims
 from staticgrad.types.dim import Size
-from staticgrad.types.dtype import F32, I64, DType
+from staticgrad.types.dtype import I64, DType
 from staticgrad.types.tensor import Shape, TensorType
 
 
@@ -424,20 +424,3 @@ def iota(shape: Any, axis: int = -1, dtype: Any = I64, like: AnyValue | None = N
     place = integer("iota", "axis", axis)
     op = Iota(sizes, place + len(sizes) if place < 0 else place, dtype_of("iota", dtype))
     return binding_kind(() if like is None else (like,)).bind(op, ())
-
-
-def one_hot(labels: Operand[AnyValue], classes: Size, dtype: Any = F32) -> AnyValue:
-    """1 at the label and 0 elsewhere, along a new last axis of size ``classes``.
-
-    A label outside [0, classes) gives a row of zeros.
-
-    Raises:
-        DTypeError: labels that are no integers.
-    """
-    (value,) = as_values("one_hot", labels)
-    if not value.dtype.is_integer:
-        raise DTypeError(f"one_hot: labels are integers, not {value.dtype.numpy}")
-    # Bool to float: the comparison is made in int64, where every class has its own number.
-    column = expand_dims(functions.astype(value, I64), -1)
-    hit = functions.equal(column, iota((size_of("one_hot", classes, value),), like=value))
-    return functions.astype(hit, dtype_of("one_hot", dtype))

@@ -25,7 +25,7 @@ from staticgrad.ops.arithmetic import Abs
 from staticgrad.ops.compare import Lt, Relation
 from staticgrad.ops.cotangent import ZERO, Cotangent, Masked, narrowed
 from staticgrad.ops.elementwise import Elementwise, Operand, lifted, promoted, quiet
-from staticgrad.ops.operands import as_value, promoted_values
+from staticgrad.ops.operands import as_value
 from staticgrad.types.dtype import BOOL, DType
 from staticgrad.types.tensor import TensorType
 
@@ -346,32 +346,3 @@ def clip(
     if max is not None:
         value = AtMost()(value, max)
     return as_value("clip", value)
-
-
-def fmax(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
-    """The larger of x and y, the other one where one is NaN; equal operands share the gradient.
-
-    Raises:
-        ShapeError: the shapes do not broadcast.
-    """
-    return _overlooking("fmax", Maximum(), x, y)
-
-
-def fmin(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
-    """The smaller of x and y, the other one where one is NaN; equal operands share the gradient.
-
-    Raises:
-        ShapeError: the shapes do not broadcast.
-    """
-    return _overlooking("fmin", Minimum(), x, y)
-
-
-def _overlooking(
-    op: str, choose: Elementwise, x: Operand[AnyValue], y: Operand[AnyValue]
-) -> AnyValue:
-    left, right = promoted_values(op, (x, y))
-    if not left.dtype.is_float:
-        return choose(left, right)
-    nan = functions.not_equal
-    chosen = where(nan(right, right), left, choose(left, right))
-    return where(nan(left, left), right, chosen)

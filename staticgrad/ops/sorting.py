@@ -19,7 +19,6 @@ from staticgrad.ir.forms import Form, SearchForm, SortForm
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.op import Array, Op
-from staticgrad.ir.value import Value
 from staticgrad.ops.cotangent import ZERO
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.indexing import ScatterIntoAlong, TakeAlong
@@ -235,7 +234,7 @@ def sort(
         AxisError: there is no such axis.
         ArgumentError: a ``kind`` that NumPy does not know, or an ``order``.
     """
-    return _sorted("sort", x, axis, (kind, order, stable), descending)[0]
+    return sorted_along("sort", x, axis, (kind, order, stable), descending)[0]
 
 
 def argsort(
@@ -251,7 +250,7 @@ def argsort(
 
     Of equal elements the lowest position comes first. Raises as ``sort``.
     """
-    return _sorted("argsort", x, axis, (kind, order, stable), descending)[1]
+    return sorted_along("argsort", x, axis, (kind, order, stable), descending)[1]
 
 
 def topk(
@@ -282,46 +281,6 @@ def topk(
     count = size_of("topk", k, value)
     found = TopK(place, count, not largest)(value)
     return found[0], found[1]
-
-
-def partition(x: Operand[AnyValue], kth: Any, axis: int | None = -1) -> AnyValue:
-    """x sorted along ``axis``, which is one of the orders that NumPy's ``partition`` may give.
-
-    ``kth`` is not looked at: every position holds what a sort puts there. Raises as ``sort``.
-    """
-    return _sorted("partition", x, axis, (None, None, None), False)[0]
-
-
-def argpartition(x: Operand[AnyValue], kth: Any, axis: int | None = -1) -> AnyValue:
-    """The positions that sort x along ``axis``; see ``partition``. Raises as ``sort``."""
-    return _sorted("argpartition", x, axis, (None, None, None), False)[1]
-
-
-def lexsort(keys: Any, axis: int = -1) -> Value:
-    """The positions along ``axis`` that put several keys in order, the last of them first.
-
-    Where elements of the last key are equal the one before it decides, and so on.
-
-    Args:
-        keys: a list or tuple of values of one shape, or one value with the keys along axis 0.
-        axis: one axis of a key.
-
-    Raises:
-        ArgumentError: there are no keys.
-        AxisError: there is no such axis.
-        ShapeError: keys of different shapes.
-    """
-    if isinstance(keys, Value):
-        keys = functions.unstack(keys)
-    values = [as_value("lexsort", key) for key in keys]
-    if not values:
-        raise ArgumentError("lexsort: there are no keys")
-    place = axis_of("lexsort", axis, values[0])
-    found = argsort(values[0], place)
-    for value in values[1:]:
-        order = argsort(TakeAlong(place)(value, found), place)
-        found = TakeAlong(place)(found, order)
-    return found
 
 
 def searchsorted(
@@ -355,9 +314,15 @@ def searchsorted(
     return SearchSorted(side == "right")(row, values)
 
 
-def _sorted(
+def sorted_along(
     op: str, x: Operand[AnyValue], axis: int | None, unused: Sequence[Any], descending: bool
 ) -> tuple[AnyValue, AnyValue]:
+    """x sorted along ``axis`` (None: flat), and where each element stood; NumPy's options checked.
+
+    Raises:
+        ArgumentError: an option of NumPy's that means nothing here.
+        AxisError: x does not have the axis.
+    """
     kind, order, stable = unused
     value = as_value(op, x)
     if kind not in _KINDS or (kind is not None and stable is not None):

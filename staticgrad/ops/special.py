@@ -215,16 +215,6 @@ def logaddexp(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     return LogAddExp()(x, y)
 
 
-def logaddexp2(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
-    """log2(2 ** x + 2 ** y) without overflow, broadcast; always floating.
-
-    Raises:
-        ShapeError: the shapes do not broadcast.
-    """
-    left, right = LogAddExp().prepare(x, y)
-    return LogAddExp()(left * _LN2, right * _LN2) * (1.0 / _LN2)
-
-
 def xlogy(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     """x * log(y), broadcast, and 0 where x is 0 (unless y is NaN); its derivatives there are 0 too.
 

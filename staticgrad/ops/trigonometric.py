@@ -210,21 +210,6 @@ def hypot(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     return Hypot()(x, y)
 
 
-def deg2rad(x: Operand[AnyValue]) -> AnyValue:
-    """Degrees as radians, x * (pi / 180), elementwise; integers and bools become float64."""
-    return _scaled(x, math.pi / 180.0)
-
-
-def rad2deg(x: Operand[AnyValue]) -> AnyValue:
-    """Radians as degrees, x * (180 / pi), elementwise; integers and bools become float64."""
-    return _scaled(x, 180.0 / math.pi)
-
-
-def _scaled(x: Operand[AnyValue], factor: float) -> AnyValue:
-    (value,) = Tan().prepare(x)
-    return value * factor
-
-
 NUMPY_NAMES.update(
     asin="arcsin", acos="arccos", atan="arctan", atan2="arctan2",
     radians="deg2rad", degrees="rad2deg",

@@ -1,0 +1,120 @@
+"""Products of vectors and matrices: NumPy's shorthands for ``matmul`` with axes moved."""
+
+from __future__ import annotations
+
+from staticgrad.errors import ArgumentError
+from staticgrad.functions.joining import unstack
+from staticgrad.ir.functional import functions
+from staticgrad.ir.kinds import AnyValue
+from staticgrad.ops.contract import matmul
+from staticgrad.ops.elementwise import Operand
+from staticgrad.ops.movement import expand_dims, moveaxis, reshape
+from staticgrad.ops.operands import (
+    axis_of,
+    promoted_values,
+    related,
+)
+from staticgrad.ops.slices import stack
+
+
+def dot(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
+    """The sum of products over the last axis of a and the second to last (or only) one of b.
+
+    For up to two axes each that is the matrix product; * where one is 0-d. Beyond, unlike ``@``,
+    the axes of a come before those of b.
+
+    Raises:
+        ShapeError: inner sizes that differ.
+    """
+    left, right = promoted_values("dot", (a, b))
+    if left.ndim == 0 or right.ndim == 0:
+        return left * right
+    if left.ndim > 2 or right.ndim > 2:
+        inner = right.ndim - 2 if right.ndim > 1 else 0
+        return functions.tensordot(left, right, ([left.ndim - 1], [inner]))
+    return matmul(left, right)
+
+
+def vdot(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
+    """The sum of the products of all elements, both flattened in C order.
+
+    Raises:
+        ShapeError: different numbers of elements.
+    """
+    left, right = promoted_values("vdot", (a, b))
+    return matmul(reshape(left, left.size), reshape(right, right.size))
+
+
+def outer(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
+    """out[i, j] = a[i] * b[j], both flattened in C order."""
+    left, right = promoted_values("outer", (a, b))
+    return reshape(left, (left.size, 1)) * reshape(right, (1, right.size))
+
+
+def vecdot(a: Operand[AnyValue], b: Operand[AnyValue], axis: int = -1) -> AnyValue:
+    """The sum of the products along ``axis``; other axes broadcast.
+
+    Raises:
+        ShapeError: sizes that differ.
+        AxisError: there is no such axis.
+    """
+    left, right = promoted_values("vecdot", (a, b))
+    left, right = (moveaxis(v, axis_of("vecdot", axis, v), -1) for v in (left, right))
+    product = matmul(expand_dims(left, -2), expand_dims(right, -1))
+    return reshape(product, product.shape[:-2])
+
+
+def matvec(a: Operand[AnyValue], x: Operand[AnyValue]) -> AnyValue:
+    """Matrices times vectors: [..., m, n] by [..., n]; leading axes broadcast.
+
+    Raises:
+        ShapeError: sizes that differ.
+        RankError: no matrix, or no vector.
+    """
+    left, right = promoted_values("matvec", (a, x))
+    product = matmul(left, expand_dims(right, -1))
+    return reshape(product, product.shape[:-1])
+
+
+def vecmat(x: Operand[AnyValue], a: Operand[AnyValue]) -> AnyValue:
+    """Vectors times matrices: [..., m] by [..., m, n]; otherwise as ``matvec``."""
+    left, right = promoted_values("vecmat", (x, a))
+    product = matmul(expand_dims(left, -2), right)
+    return reshape(product, (*product.shape[:-2], product.shape[-1]))
+
+
+def cross(
+    a: Operand[AnyValue],
+    b: Operand[AnyValue],
+    axisa: int = -1,
+    axisb: int = -1,
+    axisc: int = -1,
+    axis: int | None = None,
+) -> AnyValue:
+    """The vector product along one axis of each, of size 3; other axes broadcast.
+
+    Args:
+        a, b: values.
+        axisa, axisb: the axes of the vectors.
+        axisc: the axis of the product.
+        axis: all three.
+
+    Raises:
+        AxisError: there is no such axis.
+        ArgumentError: an axis of another size.
+        ShapeError: other axes that do not broadcast.
+    """
+    left, right = promoted_values("cross", (a, b))
+    sides = (axisa, axisb) if axis is None else (axis, axis)
+    left, right = (
+        moveaxis(v, axis_of("cross", side, v), -1)
+        for v, side in zip((left, right), sides, strict=True)
+    )
+    if any(v.shape[-1] != 3 for v in (left, right)):
+        raise ArgumentError(
+            f"cross: {left.type} and {right.type} are not vectors of 3",
+            related=related(left, right),
+        )
+    (a0, a1, a2), (b0, b1, b2) = (unstack(v, -1) for v in (left, right))
+    found = stack([a1 * b2 - a2 * b1, a2 * b0 - a0 * b2, a0 * b1 - a1 * b0], -1)
+    return moveaxis(found, -1, axis_of("cross", axisc if axis is None else axis, found))
