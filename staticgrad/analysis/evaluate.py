@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from math import prod
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 
@@ -30,6 +30,7 @@ from staticgrad.ir.calls import public
 from staticgrad.ir.graph import Graph, Input, Node, ParameterLeaf, Symbolic
 from staticgrad.ir.op import Array, Op
 from staticgrad.ir.rounded import rounded
+from staticgrad.ir.value import Value
 from staticgrad.types import dim as dims
 from staticgrad.types.arrays import ArrayData
 from staticgrad.types.dim import Dim
@@ -37,6 +38,33 @@ from staticgrad.types.dtype import F64, DType, as_dtype
 from staticgrad.types.tensor import TensorType
 
 
+@overload
+def evaluate(
+    target: Value,
+    feeds: Feeds | None = ...,
+    *,
+    sizes: Mapping[str, int] | None = ...,
+    dtype: object = ...,
+    updates: bool = ...,
+) -> Array: ...
+@overload
+def evaluate(
+    target: Graph | Mapping[str, Value],
+    feeds: Feeds | None = ...,
+    *,
+    sizes: Mapping[str, int] | None = ...,
+    dtype: object = ...,
+    updates: Literal[False] = ...,
+) -> dict[str, Array]: ...
+@overload
+def evaluate(
+    target: Any,
+    feeds: Feeds | None = ...,
+    *,
+    sizes: Mapping[str, int] | None = ...,
+    dtype: object = ...,
+    updates: bool = ...,
+) -> Any: ...
 @public
 def evaluate(
     target: Any,

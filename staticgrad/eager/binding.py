@@ -97,7 +97,8 @@ def _runner(op: type[Op]) -> Callable[..., Any]:
     found: Any = op.reference if op.eager is Op.eager else op.eager
     if getattr(found, "__code__", None) is _QUIET_CODE:
         found = found.__wrapped__
-    return found  # type: ignore[no-any-return]
+    runs: Callable[..., Any] = found
+    return runs
 
 
 def type_of(array: Array) -> TensorType:

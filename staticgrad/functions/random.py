@@ -119,10 +119,12 @@ class Generator:
         """
         kind = _floating_dtype("uniform", dtype)
         unit = self._unit(_drawn("uniform", shape, low, high), kind)
+        first: Any = low
+        last: Any = high
         if type(low) in (int, float) and type(high) in (int, float):
-            span = float(high - low)  # type: ignore[operator,arg-type]
-            return unit if (low, high) == (0, 1) else unit * span + float(low)  # type: ignore[arg-type]
-        return unit * (high - low) + low  # type: ignore[operator]
+            span = float(last - first)
+            return unit if (low, high) == (0, 1) else unit * span + float(first)
+        return unit * (last - first) + first
 
     def normal(
         self, loc: Operand = 0.0, scale: Operand = 1.0, shape: Any = None, dtype: Any = F32

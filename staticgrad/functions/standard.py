@@ -65,12 +65,14 @@ def asarray(
 
 def shape(a: Operand) -> Shape:
     """The sizes of the axes; of a named one an expression."""
-    return a.shape if isinstance(a, Value) else np.shape(a)  # type: ignore[arg-type]
+    known: Any = a
+    return known.shape if isinstance(a, Value) else np.shape(known)
 
 
 def ndim(a: Operand) -> int:
     """The number of axes."""
-    return a.ndim if isinstance(a, Value) else np.ndim(a)  # type: ignore[arg-type]
+    known: Any = a
+    return known.ndim if isinstance(a, Value) else np.ndim(known)
 
 
 def size(a: Operand, axis: int | tuple[int, ...] | None = None) -> Size:

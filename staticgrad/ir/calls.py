@@ -93,9 +93,9 @@ def public(function: Callable[P, T], home: str = "") -> Callable[P, T]:
                 raise
         return _read(function, name, args, kwargs)
 
-    called: Any = flagged if flags else plain
+    called: Callable[P, T] = flagged if flags else plain
     called.__module__ = home or function.__module__
-    return called  # type: ignore[no-any-return]
+    return called
 
 
 def _label(function: Callable[..., Any]) -> str:

@@ -109,4 +109,5 @@ def peeled(value: V) -> V:
         if source is None:
             break
         found = source
-    return found  # type: ignore[no-any-return]
+    behind: V = found
+    return behind

@@ -6,7 +6,7 @@ multiplied with there is 0. Which points a formula reaches is asked of its range
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -30,7 +30,8 @@ def exponent(program: LintedGraph, node: Node) -> float | None:
     if node.op.name == "cbrt":
         return 1.0 / 3.0
     if node.op.name == "integer_pow":
-        return float(node.op.exponent)  # type: ignore[attr-defined]
+        power: Any = node.op
+        return float(power.exponent)
     return program.range(node.args[1]).number if node.op.name == "pow" else None
 
 

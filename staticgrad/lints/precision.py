@@ -7,7 +7,7 @@ that comes in by one constant.
 from __future__ import annotations
 
 from math import prod
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -97,11 +97,12 @@ def _long_sum(program: LintedGraph, node: Node) -> Seen | None:
     if node.types[0].dtype is not F32:
         return None
     shape = node.args[0].shape
-    if node.op.name == "cumsum":
-        count = _count((shape[node.op.axis],))  # type: ignore[attr-defined]
+    op: Any = node.op  # of a class that its name tells, as below
+    if op.name == "cumsum":
+        count = _count((shape[op.axis],))
         limit, what = _RUNNING, "a running sum over"
     else:
-        count = _count(tuple(shape[axis] for axis in node.op.axes))  # type: ignore[attr-defined]
+        count = _count(tuple(shape[axis] for axis in op.axes))
         limit, what = _WHOLE, "a sum over"
     if count < limit:
         return None
@@ -137,11 +138,11 @@ def _big_count(program: LintedGraph, node: Node) -> Seen | None:
         return None
     source = peeled(operand).node
     largest = program.range(operand).high
-    if source.op.name == "sum":
-        axes = source.op.axes  # type: ignore[attr-defined]
-        largest = _count(tuple(source.args[0].shape[axis] for axis in axes))
-    elif source.op.name == "iota":
-        largest = _count((source.types[0].shape[source.op.axis],)) - 1  # type: ignore[attr-defined]
+    op: Any = source.op
+    if op.name == "sum":
+        largest = _count(tuple(source.args[0].shape[axis] for axis in op.axes))
+    elif op.name == "iota":
+        largest = _count((source.types[0].shape[op.axis],)) - 1
     if not _WHOLE < largest < np.inf:
         return None
     return Seen(
@@ -174,7 +175,8 @@ COUNT: Final = Lint(
 def _squared(value: Symbolic) -> Symbolic | None:
     """x, if the value is x * x."""
     node = peeled(value).node
-    if node.op.name == "integer_pow" and node.op.exponent == 2:  # type: ignore[attr-defined]
+    op: Any = node.op
+    if op.name == "integer_pow" and op.exponent == 2:
         return node.args[0]
     same = node.op.name == "mul" and node.args[0].key == node.args[1].key
     return node.args[0] if same else None

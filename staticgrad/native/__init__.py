@@ -21,6 +21,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from staticgrad import config
+from staticgrad.errors import CompileError, OutOfMemory, ReentryError
 from staticgrad.native.constants import ROW_WORDS, Row
 from staticgrad.native.lock import LOCK
 from staticgrad.records import dataclass
@@ -137,8 +138,6 @@ def _refuse_finalizers() -> None:
     from staticgrad.native.undisturbed import is_undisturbed
 
     if is_undisturbed():
-        from staticgrad.errors import ReentryError
-
         raise ReentryError(
             "a finalizer compiles in the middle of another compilation",
             hint="let it set a flag that the program's loop looks at, and compile there",
@@ -147,8 +146,6 @@ def _refuse_finalizers() -> None:
 
 @contextmanager
 def _coded_memory_errors() -> Iterator[None]:
-    from staticgrad.errors import OutOfMemory
-
     try:
         yield
     except OutOfMemory:
@@ -161,8 +158,6 @@ def _coded_memory_errors() -> Iterator[None]:
 
 def _automatic(source: str, settings: config.Config) -> Code:
     """By ``vector`` if it takes the source, else by ``numba``; the reason is the former's."""
-    from staticgrad.errors import CompileError
-
     if ("numba", source) in _process.kernels and ("vector", source) not in _process.kernels:
         return _found(source, "numba", settings)
     try:
@@ -213,7 +208,6 @@ def _object(
     settings: config.Config,
 ) -> tuple[int, Origin]:
     """The address of a text's code, from disk if it is there, else compiled and stored."""
-    from staticgrad.errors import CompileError
     from staticgrad.native import cache, loader, target
 
     host = target.host()

@@ -158,7 +158,8 @@ class ParameterValue(np.ndarray[Any, np.dtype[Any]]):
         return repr(_plain(self))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _plain(self).__reduce__()  # type: ignore[no-any-return]
+        reduced: tuple[Any, ...] = _plain(self).__reduce__()
+        return reduced
 
 
 def _plain(array: Any) -> Any:

@@ -299,4 +299,5 @@ def _total(pairs: Any) -> Value:
     for left, right in pairs:
         term = functions.sum(left.astype(F64) * right)
         total = term if total is None else total + term
-    return total  # type: ignore[no-any-return]
+    summed: Value = total
+    return summed

@@ -87,6 +87,9 @@ def derivatives() -> None:
     assert_type(sg.hessian(loss, w), sg.Value)
     assert_type(sg.jacobian(w * b, (w, b)), tuple[sg.Value, ...])
     assert_type(sg.grad(sg.grad(loss, w).sum(), w) + 1, sg.Value)
+    assert_type(sg.evaluate(loss), Array)
+    assert_type(sg.evaluate({"loss": loss}), dict[str, Array])
+    assert_type(sg.evaluate([loss]), Any)
 
 
 def programs() -> None:

@@ -1,0 +1,61 @@
+"""Exceptions to the rules of imports, each with its reason; what has none is found."""
+
+from functools import cache
+
+from tests.structure_report import ROOT, Tree, rows, table
+
+LAZY = {
+    "passes.base": "only check=True compares graphs",
+    "passes.rewrite": "the base class needs the package's own names",
+    "staticgrad": "the facade loads nothing before it is asked",
+    "staticgrad.arguments": "the compiler first looks whether a folder hides the package",
+    "staticgrad.cli": "each command loads what it needs",
+    "staticgrad.compiler": "a program that is not debugged loads no debug mode",
+    "staticgrad.eager.modes": "detect_mutation alone reads settings",
+    "staticgrad.eager.tensor": "functions by rows stand above tensors",
+    "staticgrad.ir.calls": "NumPy's functions are looked up when one is called",
+    "staticgrad.ir.graph": "text and pickles stand above graphs, and are methods of theirs",
+    "staticgrad.ir.kernel": "text stands above kernels, and is a method of theirs",
+    "staticgrad.ir.plan": "text stands above plans, and is a method of theirs",
+    "staticgrad.ir.schedule": "text stands above schedules, and is a method of theirs",
+    "staticgrad.native": "LLVM and the interpreter of kernels are loaded by the first kernel",
+    "staticgrad.native.jit": "Numba is loaded by the first kernel that it compiles",
+    "staticgrad.native.target": "the self-test compiles, for a target that it chooses",
+}
+
+
+@cache
+def tree() -> Tree:
+    return Tree(ROOT)
+
+
+def test_imports_inside_of_functions_have_a_reason():
+    found = {each.by for each in tree().imports() if each.inside and not each.checked}
+    assert found == {*LAZY}
+
+
+def test_circles_are_those_of_imports_with_a_reason():
+    """Without the imports in functions there is none: modules can be loaded in any order."""
+    circles = tree().circles()
+    assert all(group & {*LAZY} for group in circles), circles
+    assert len(circles) <= 6
+
+
+def test_the_report_counts_what_a_small_tree_has(tmp_path):
+    for folder in ("staticgrad", "passes", "tests"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "__init__.py").touch()
+    first = '"""One."""\n\nimport staticgrad.two\n\n\nclass Same:\n    """A."""\n'
+    second = (
+        '"""Two."""\n\n\ndef late():\n    from staticgrad import one\n\n    return one\n\n\n'
+        'class Same:\n    """B."""\n\n    x = late()  # type: ignore[no-any-return]\n'
+    )
+    (tmp_path / "staticgrad" / "one.py").write_text(first)
+    (tmp_path / "staticgrad" / "two.py").write_text(second)
+    found = rows(Tree(tmp_path))
+    assert found["files / lines of staticgrad and passes"] == "4 / 20"
+    assert found["function-level imports of own modules"] == 1
+    assert found["circles of imports (types apart) / modules in them"] == "1 / 2"
+    assert found["public class names defined twice"] == 1
+    assert found["`type: ignore` / of them `no-any-return`"] == "1 / 1"
+    assert table([tmp_path]).startswith(f"| what | {tmp_path.name} |\n|---|---|\n")
