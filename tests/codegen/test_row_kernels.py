@@ -7,7 +7,7 @@ elements that lie across lanes, pooling. Oracles are NumPy's, in float64.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from math import erf
 from pathlib import Path
@@ -16,50 +16,34 @@ from typing import Any
 import numpy as np
 import pytest
 
-from staticgrad.codegen.numba_source import render
 from staticgrad.errors import ParseError, VerifyError
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_parser import parse_kernel
 from staticgrad.ir.summation import column_sum
 from staticgrad.ir.verify_kernel import verify_kernel
-from tests.native.support import MODES, Array, Mode, assert_same, call
+from tests.codegen import kernels_on_file
+from tests.codegen.kernels_on_file import assert_close
+from tests.native.support import MODES, Array, Mode, assert_same
 
 FOLDER = Path(__file__).with_name("row_kernels")
 RNG = np.random.default_rng(0)
 
 
 def kernel_of(name: str) -> Kernel:
-    """A kernel on file, sound and read as it is written."""
-    text = (FOLDER / f"{name}.txt").read_text()
-    kernel = parse_kernel(text)
-    verify_kernel(kernel)
-    assert str(kernel) == text
-    return kernel
+    """A kernel on file."""
+    return kernels_on_file.kernel_of("row_kernels", name)
 
 
 def run(name: str, sizes: Sequence[int], mode: Mode, **given: Array) -> dict[str, Array]:
-    """The operands after all iterations, those that are not given made with room for them."""
+    """The operands after all iterations."""
     kernel = kernel_of(name)
     if mode == "numba" and kernel.grouped:
         kernel = replace(kernel, abreast=1)  # what Numba would compile for ten seconds
-    room: Mapping[str, Any] = kernel.room(sizes)
-    made = {o.name: np.full(room[o.name], np.nan, "f4") for o in kernel.operands if o.name in room}
-    memory: dict[str, Array] = {**made, **given}
-    shared = [memory[o.name] for o in kernel.operands if not o.is_own]
-    own = [memory[o.name] for o in kernel.operands if o.is_own]
-    count: Any = kernel.iterations(sizes)
-    call(render(kernel), shared, sizes, 0, count, own=own, mode=mode)
-    return memory
+    return kernels_on_file.run(kernel, sizes, mode, given)
 
 
 def normal(*shape: int) -> Array:
     return RNG.normal(size=shape).astype("f4")
-
-
-def close(found: Array, true: Array, tolerance: float = 3e-6) -> None:
-    """Within some units of the largest element."""
-    scale = max(np.abs(true).max(), 1e-30)
-    np.testing.assert_allclose(found / scale, true.reshape(found.shape) / scale, atol=tolerance)
 
 
 def softmax(z: Array) -> Array:
@@ -83,7 +67,7 @@ def test_a_price_and_its_gradients(mode: Mode) -> None:
     given = {name: RNG.uniform(*pair, 70).astype("f4") for name, pair in ends.items()}
     made = run("black_scholes", [70], mode, **given, **{f"p{i}": normal(70) for i in range(4, 9)})
     t, v, s, k = (given[name].astype("f8") for name in ends)
-    close(made["p4"], price(t, v, s, k))
+    assert_close(made["p4"], price(t, v, s, k))
     for slope in (slope_of(at, t, v, s, k) for at in (0, 2, 3)):
         scale = np.abs(slope).max()
         assert min(np.abs(made[f"p{i}"] - slope).max() for i in range(5, 9)) < 1e-5 * scale
@@ -108,9 +92,9 @@ def test_cross_entropy_and_its_gradient(rows: int, columns: int, mode: Mode) -> 
         p5=np.array([-1, 0]),
     )  # fmt: skip
     p, at = softmax(z), (np.arange(rows), labels)
-    close(made["p4"], -np.log(p[at]))
+    assert_close(made["p4"], -np.log(p[at]))
     p[at] -= 1
-    close(made["p3"], p / 4)
+    assert_close(made["p3"], p / 4)
     assert made["p5"][0] == -1
 
 
@@ -139,7 +123,7 @@ def normalized(x: Array) -> tuple[Array, Array]:
 def test_layer_norm(rows: int, columns: int, mode: Mode) -> None:
     x, gain, shift = normal(rows, columns), normal(columns), normal(columns)
     made = run("layer_norm", [rows, columns], mode, p0=x, p1=gain, p2=shift, p3=np.empty_like(x))
-    close(made["p3"], normalized(x)[0] * gain + shift)
+    assert_close(made["p3"], normalized(x)[0] * gain + shift)
 
 
 def gradients(x: Array, gain: Array, dy: Array) -> tuple[Array, Array, Array]:
@@ -169,7 +153,7 @@ def test_gradients_of_layer_norm(rows: int, columns: int, mode: Mode) -> None:
     )  # fmt: skip
     found = made["p3"], totals["p1"], totals["p3"]
     for one, true in zip(found, gradients(x, gain, dy), strict=True):
-        close(one, true)
+        assert_close(one, true)
     assert_same(totals["p3"], column_sum(dy.T), "the shift's gradient is a sum of columns")
 
 
@@ -189,10 +173,10 @@ def test_layer_norm_gelu_and_mean_square_with_gradients(
     phi = 0.5 + 0.5 * np.vectorize(erf)(y / 2**0.5)
     slope = phi + y * np.exp(-y * y / 2) / (2 * np.pi) ** 0.5
     dx, dgain, dshift = gradients(x, gain, 2 * y * phi / y.size * slope)
-    close(made["p8"], ((y * phi) ** 2).sum(1))
-    close(made["p3"], dx, 1e-5)
-    close(made["p4"].sum(0), dgain, 1e-5)
-    close(made["p6"].sum(0), dshift, 1e-5)
+    assert_close(made["p8"], ((y * phi) ** 2).sum(1))
+    assert_close(made["p3"], dx, 1e-5)
+    assert_close(made["p4"].sum(0), dgain, 1e-5)
+    assert_close(made["p6"].sum(0), dshift, 1e-5)
 
 
 # -- Adam over a list of chunks -------------------------------------------------------------------
@@ -210,9 +194,11 @@ def test_adam_over_tensors_of_several_sizes(mode: Mode) -> None:
     run("adam", sizes, mode, p0=table, p1=none, p2=none, p3=none, p4=none, p5=numbers)
     b1, c1, b2, c2, f1, f2, rate, eps = numbers.astype("f8")
     u, v = u * b1 + g * c1, v * b2 + g * g * c2
-    close(np.concatenate([s[2] for s in sets]), u)
-    close(np.concatenate([s[3] for s in sets]), v)
-    close(np.concatenate([s[0] for s in sets]), p - rate * (u / f1 / (np.sqrt(v / f2) + eps)))
+    assert_close(np.concatenate([s[2] for s in sets]), u)
+    assert_close(np.concatenate([s[3] for s in sets]), v)
+    assert_close(
+        np.concatenate([s[0] for s in sets]), p - rate * (u / f1 / (np.sqrt(v / f2) + eps))
+    )
 
 
 # -- rows of a few elements, and windows of two by two --------------------------------------------
@@ -224,8 +210,10 @@ def test_adam_over_tensors_of_several_sizes(mode: Mode) -> None:
 def test_short_rows(length: int, rows: int, mode: Mode) -> None:
     x = normal(rows, length)
     sums = run(f"sum_of_{length}", [rows], mode, p0=x, p1=normal(rows))["p1"]
-    close(sums, x.sum(1, dtype="f8"))
-    close(run(f"softmax_of_{length}", [rows], mode, p0=x, p1=np.empty_like(x))["p1"], softmax(x))
+    assert_close(sums, x.sum(1, dtype="f8"))
+    assert_close(
+        run(f"softmax_of_{length}", [rows], mode, p0=x, p1=np.empty_like(x))["p1"], softmax(x)
+    )
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 5), (4, 35)])
@@ -243,7 +231,7 @@ def test_pooling_and_its_gradient(shape: tuple[int, int], mode: Mode) -> None:
     found = run("pool_gradient", sizes, mode, p0=x, p1=np.empty_like(x), p2=dy)["p1"]
     most = windows == top[:, None, :, None]
     share = (dy / most.sum((1, 3)))[:, None, :, None]
-    close(found, (most * share).reshape(x.shape))
+    assert_close(found, (most * share).reshape(x.shape))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,48 @@
+"""Kernels kept by their text, one a file: read, verified and run by any reader."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from staticgrad.codegen.numba_source import render
+from staticgrad.ir.kernel import Kernel
+from staticgrad.ir.kernel_parser import parse_kernel
+from staticgrad.ir.verify_kernel import verify_kernel
+from tests.native.support import Array, Mode, call
+
+
+def kernel_of(folder: str, name: str) -> Kernel:
+    """A kernel on file, sound and read as it is written."""
+    text = (Path(__file__).with_name(folder) / f"{name}.txt").read_text()
+    kernel = parse_kernel(text)
+    verify_kernel(kernel)
+    assert str(kernel) == text
+    return kernel
+
+
+def run(
+    kernel: Kernel, sizes: Sequence[int], mode: Mode, given: Mapping[str, Array]
+) -> dict[str, Array]:
+    """The operands after all iterations, those that are not given made with room for them."""
+    room: Mapping[str, Any] = kernel.room(sizes)
+    made = {
+        o.name: np.full(room[o.name], np.nan, o.dtype.numpy)
+        for o in kernel.operands
+        if o.name in room
+    }
+    memory: dict[str, Array] = {**made, **given}
+    shared = [memory[o.name] for o in kernel.operands if not o.is_own]
+    own = [memory[o.name] for o in kernel.operands if o.is_own]
+    count: Any = kernel.iterations(sizes)
+    call(render(kernel), shared, sizes, 0, count, own=own, mode=mode)
+    return memory
+
+
+def assert_close(found: Array, true: Array, tolerance: float = 3e-6) -> None:
+    """Within some units of the largest element."""
+    scale = max(np.abs(true).max(initial=0), 1e-30)
+    np.testing.assert_allclose(found / scale, true.reshape(found.shape) / scale, atol=tolerance)
