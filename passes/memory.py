@@ -72,6 +72,11 @@ class Planner:
         self.extents = Extents(schedule)
         self._inputs = frozenset(b.name for b in schedule.buffers if b.role == "input")
         self._kept = frozenset(i for i, b in enumerate(schedule.buffers) if b.kept)
+        self._bodies = {
+            step: tuple(Planner(body.schedule, workers=workers) for body in found)
+            for step, made in enumerate(schedule.steps)
+            if (found := made.bodies())
+        }
         self._timelines: Kept[tuple[Order, frozenset[int]], Timeline] = Kept(_TIMELINES)
         self._fronts: Kept[object, tuple[Point, ...]] = Kept(_FRONTS)
 
@@ -103,7 +108,7 @@ class Planner:
         if not staged <= self._inputs:
             unknown = ", ".join(sorted(map(repr, staged - self._inputs)))
             raise UnknownNameError(f"{unknown}: no input buffer of schedule {self.schedule.name!r}")
-        numbers = self.extents.at(sizes, self.workers)
+        numbers = self._numbers(sizes)
         copied = frozenset(self.flow.index[name] for name in staged)
         made = self._plan(sizes, numbers, copied, self._chosen(sizes, numbers, copied))
         if self.budget is not None and made.peak_bytes > self.budget:
@@ -113,6 +118,23 @@ class Planner:
             return made
         wanting = f"policy {self.policy.name or self.policy!r} proposed nothing that needs fewer"
         return replace(made, remark=f"nothing is computed again: {wanting} bytes")
+
+    def _numbers(self, sizes: Mapping[str, int]) -> SizeNumbers:
+        """The schedule's numbers, those of bodies' arenas included."""
+        numbers = self.extents.at(sizes, self.workers)
+        if not self._bodies:
+            return numbers
+        plans = {
+            step: tuple(planner.plan(sizes) for planner in planners)
+            for step, planners in self._bodies.items()
+        }
+        rooms = {
+            self.flow.index[own.buffer]: max(plan.peak_bytes for plan in found)
+            for step, found in plans.items()
+            for own in self.schedule.steps[step].scratch()
+            if own.per == "bodies"
+        }
+        return numbers.with_bodies(plans, rooms)
 
     def _chosen(
         self, sizes: Mapping[str, int], numbers: SizeNumbers, staged: frozenset[int]
@@ -139,7 +161,7 @@ class Planner:
         self, sizes: Mapping[str, int], *, staged: AbstractSet[str] = frozenset()
     ) -> tuple[tuple[Plan, float], ...]:
         """What a budget chooses from: plans with their predicted seconds, cheapest first."""
-        numbers = self.extents.at(sizes, self.workers)
+        numbers = self._numbers(sizes)
         copied = frozenset(self.flow.index[name] for name in staged)
         points = self._front(sizes, numbers, copied)
         return tuple((self._plan(sizes, numbers, copied, p), p.seconds) for p in points)
@@ -197,6 +219,7 @@ class Planner:
                 step, numbers.arguments[step], numbers.offsets[step],
                 0 if step in fails else numbers.totals[step],
                 self.schedule.steps[step].grain, fails.get(step, ()),
+                numbers.bodies.get(step, ()),
             )
             for step in point.sequence
         )  # fmt: skip

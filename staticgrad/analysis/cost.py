@@ -30,7 +30,7 @@ from staticgrad.ir.kernel_stages import (
     statements,
 )
 from staticgrad.ir.plan import Plan
-from staticgrad.ir.schedule import KernelStep, Step
+from staticgrad.ir.schedule import Call, Step
 from staticgrad.records import dataclass
 from staticgrad.vecmath.blocks import DEFINITIONS, expand
 
@@ -117,14 +117,16 @@ def all_seconds(
     Those of equal kernels are computed once.
     """
     known: dict[tuple[Kernel, tuple[int, ...]], float] = {}
-    found = []
-    for step, values in zip(steps, arguments, strict=True):
-        assert isinstance(step, KernelStep)
-        key = (step.kernel, values)
+
+    def seconds(call: Call) -> float:
+        key = (call.kernel, call.arguments)
         if key not in known:
             known[key] = step_seconds(*key, machine)
-        found.append(known[key])
-    return tuple(found)
+        return call.times * known[key]
+
+    return tuple(
+        sum(map(seconds, step.calls(values))) for step, values in zip(steps, arguments, strict=True)
+    )
 
 
 def plan_seconds(plan: Plan, machine: Machine = DEFAULT) -> float:

@@ -9,11 +9,12 @@ one set of sizes, each distinct expression evaluated once. The planner chooses o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set as AbstractSet
+from dataclasses import field, replace
 from operator import itemgetter
 from typing import NamedTuple
 
 from staticgrad.errors import VerifyError
-from staticgrad.ir.plan import own_stride
+from staticgrad.ir.plan import Plan, own_stride
 from staticgrad.ir.schedule import Role, Schedule, Step
 from staticgrad.records import dataclass
 from staticgrad.storage.parameter import ALIGNMENT
@@ -229,13 +230,24 @@ class SizeNumbers:
     """A schedule's numbers at one set of sizes.
 
     ``nbytes`` per buffer, for all workers; per step its ``arguments``, the byte ``offsets`` of its
-    accesses inside their buffers, and its ``totals`` of outer iterations.
+    accesses inside their buffers, its ``totals`` of outer iterations, and the plans of its
+    ``bodies`` where it has any.
     """
 
     nbytes: tuple[int, ...]
     arguments: tuple[tuple[int, ...], ...]
     offsets: tuple[tuple[int, ...], ...]
     totals: tuple[int, ...]
+    bodies: Mapping[int, tuple[Plan, ...]] = field(default_factory=dict)
+
+    def with_bodies(
+        self, bodies: Mapping[int, tuple[Plan, ...]], rooms: Mapping[int, int]
+    ) -> SizeNumbers:
+        """The same with plans of bodies, by step, and so many bytes for them, by buffer."""
+        nbytes = list(self.nbytes)
+        for buffer, room in rooms.items():
+            nbytes[buffer] = room
+        return replace(self, nbytes=tuple(nbytes), bodies=bodies)
 
     def aligned(self, buffer: int) -> int:
         """Bytes that a buffer takes in the arena: rounded up to 64."""

@@ -6,11 +6,11 @@ no position 0, so such a kernel must not run: it would read, or scatter, outside
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set as AbstractSet
+from collections.abc import Iterator, Sequence, Set as AbstractSet
 
 from staticgrad.ir.expr import Access, Expr, postorder
 from staticgrad.ir.kernel_stages import Check, Map, nested, statements
-from staticgrad.ir.schedule import KernelStep, Step
+from staticgrad.ir.schedule import Call, Step
 
 
 def failing_checks(step: Step, arguments: Sequence[int], total: int) -> tuple[str, ...]:
@@ -27,10 +27,14 @@ def failing_checks(step: Step, arguments: Sequence[int], total: int) -> tuple[st
     checks = step.checks()
     if total == 0 or not checks:
         return ()
-    assert isinstance(step, KernelStep)
-    kernel = step.kernel
-    numbers = dict(zip(kernel.arguments, arguments, strict=True))
-    failing: set[str] = set()
+    failing = {name for call in step.calls(tuple(arguments)) for name in _failing(call)}
+    return tuple(check.name for check in checks if check.name in failing)
+
+
+def _failing(call: Call) -> Iterator[str]:
+    """The check operands of a kernel that some index is sure to fail."""
+    kernel = call.kernel
+    numbers = dict(zip(kernel.arguments, call.arguments, strict=True))
     for stage, around in nested(kernel.stages):
         if any(numbers.get(str(axis.extent), axis.extent) == 0 for axis in around):
             continue
@@ -44,8 +48,7 @@ def failing_checks(step: Step, arguments: Sequence[int], total: int) -> tuple[st
                 inside.add(check.name)
             unseen = empty and check.name in inside
             if numbers.get(str(check.extent), check.extent) == 0 and not unseen:
-                failing.add(check.operand)
-    return tuple(check.name for check in checks if check.name in failing)
+                yield check.operand
 
 
 def _varies(value: Expr, axis: str, inside: AbstractSet[str]) -> bool:

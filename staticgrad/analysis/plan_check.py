@@ -119,17 +119,35 @@ def _check_steps(plan: Plan) -> None:
         arguments, total = tuple(map(value, step.arguments)), value(step.total)
         fails = failing_checks(step, arguments, total)
         numbers = PlannedStep(
-            planned.step, arguments, offsets, 0 if fails else total, step.grain, fails
-        )
+            planned.step, arguments, offsets, 0 if fails else total, step.grain, fails,
+            planned.bodies,
+        )  # fmt: skip
         if planned != numbers:
             _refuse(plan, f"the numbers of step {planned.step} are not those at {sizes}")
-    parts, sizes_of = _parts(plan), dict[str, int]()
+    parts, rooms, sizes_of = _parts(plan), _check_bodies(plan), dict[str, int]()
     for buffer in plan.schedule.buffers:
         nbytes = value(buffer.size) * buffer.dtype.itemsize
         part = nbytes if buffer.role == "check" else _aligned(nbytes)
         sizes_of[buffer.name] = nbytes + part * (parts.get(buffer.name, 1) - 1)
+    sizes_of |= rooms
     if dict(plan.buffer_bytes) != sizes_of:
         _refuse(plan, f"buffer_bytes are not those at {sizes} for {plan.workers} workers")
+
+
+def _check_bodies(plan: Plan) -> dict[str, int]:
+    """The plans of bodies keep every promise too; the bytes of their arenas, by buffer."""
+    rooms: dict[str, int] = {}
+    for planned in plan.steps:
+        step = plan.schedule.steps[planned.step]
+        wanted = [(body.schedule, plan.sizes, plan.workers) for body in step.bodies()]
+        if [(body.schedule, body.sizes, body.workers) for body in planned.bodies] != wanted:
+            _refuse(plan, f"step {planned.step} has other bodies than those of its plans")
+        for body in planned.bodies:
+            verify_plan(body)
+        for own in step.scratch():
+            if own.per == "bodies":
+                rooms[own.buffer] = max(body.peak_bytes for body in planned.bodies)
+    return rooms
 
 
 def _parts(plan: Plan) -> dict[str, int]:

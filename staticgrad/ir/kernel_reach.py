@@ -13,7 +13,7 @@ from functools import lru_cache
 from staticgrad.ir.expr import Access, Position
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_bodies import accesses
-from staticgrad.ir.kernel_stages import Axis, ColumnAccumulate, Extent, statements
+from staticgrad.ir.kernel_stages import Axis, ColumnAccumulate, Extent, nested, statements
 
 #: Bytes [first, behind the last), counted from where an operand is bound; None: any of its buffer.
 Reach = tuple[int, int] | None
@@ -40,12 +40,13 @@ def reaches(kernel: Kernel, arguments: tuple[int, ...]) -> tuple[Reach, ...]:
 def _paths(kernel: Kernel) -> dict[str, Sequence[tuple[Access, tuple[Axis, ...]]] | None]:
     """By operand, the accesses with the loops around them; None where they do not say it all."""
     found: dict[str, list[tuple[Access, tuple[Axis, ...]]]] = {}
-    anywhere = {operand.name for operand in kernel.operands if operand.is_own}
+    listed = kernel.listed is not None  # then a table says where operands are
+    anywhere = {operand.name for operand in kernel.operands if operand.is_own or listed}
     for access, loops in accesses(kernel):
         found.setdefault(access.operand, []).append((access, loops))
         if access.gather:
             anywhere.add(access.operand)
-    for stage in kernel.stages:
+    for stage, _ in nested(kernel.stages):
         columns = (s for s in statements(stage) if isinstance(s, ColumnAccumulate))
         anywhere.update(s.partials for s in columns)
     return {**found, **dict.fromkeys(anywhere)}

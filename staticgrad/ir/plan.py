@@ -39,6 +39,8 @@ class PlannedStep:
 
     ``fails``: the check operands whose indices look into an axis of size 0. Such a step has no
     iterations, and the run ends at its checks. ``grain``: the iterations of a group, 0 for all.
+    ``bodies`` are the plans of the step's bodies: their arenas begin where its scratch for bodies
+    has its place.
     """
 
     step: int
@@ -47,6 +49,7 @@ class PlannedStep:
     total: int
     grain: int
     fails: tuple[str, ...] = ()
+    bodies: tuple[Plan, ...] = ()
 
 
 @dataclass(frozen=True, repr=False)
@@ -92,6 +95,7 @@ class Plan:
         numbers = sum(len(step.arguments) + len(step.offsets) for step in self.steps)
         return (
             500
+            + sum(body.held_bytes for step in self.steps for body in step.bodies)
             + 200 * len(self.steps)
             + 8 * numbers
             + 108 * len(self.placements)

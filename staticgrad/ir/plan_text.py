@@ -18,8 +18,8 @@
 arena buffer's bytes and the positions of the first and last step that it lives for; ``run`` a step
 of the schedule by number, in the order of the plan, with the byte offsets of its operands inside
 their buffers, and behind ``fails`` its check operands that must fail, as there is an axis of size
-0; ``bytes`` the size of every buffer. Whether the numbers are right is for the check of plans, not
-for this module.
+0; ``bytes`` the size of every buffer. Behind a step of ``bodies`` stand their plans.
+Whether the numbers are right is for the check of plans, not for this module.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from staticgrad.ir.document import bound_constants, distinct_sizes, header_line,
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_text import INDENT
 from staticgrad.ir.plan import Placement, Plan, PlannedStep
-from staticgrad.ir.schedule import KernelStep, Schedule, Step
+from staticgrad.ir.schedule import Schedule, Step
 from staticgrad.ir.schedule_text import ScheduleReader, kernel_names, schedule_lines, sizes_in
 from staticgrad.types.dim import Named
 from staticgrad.types.lexis import Tokens, name_text
@@ -60,6 +60,9 @@ def _plan_lines(plan: Plan) -> Iterator[str]:
         step = plan.schedule.steps[planned.step]
         comment = f"   # {' '.join(step.label.split())}" if step.label else ""
         yield INDENT + planned_text(planned, step, names) + comment
+        for body in planned.bodies:
+            for line in _plan_lines(body):
+                yield INDENT + INDENT + line
     for buffer, nbytes in plan.buffer_bytes:
         yield f"{INDENT}bytes {name_text(buffer)} {nbytes}"
     yield "}"
@@ -67,7 +70,7 @@ def _plan_lines(plan: Plan) -> Iterator[str]:
 
 def planned_text(planned: PlannedStep, step: Step, names: Mapping[Kernel, str]) -> str:
     """``run 0: k0(in.x, t2 at 512; 640) total 640 grain 16384``."""
-    assert isinstance(step, KernelStep)
+    kernels = () if planned.bodies else step.kernels()
     operands = ", ".join(
         name_text(access.buffer) + (f" at {offset}" if offset else "")
         for access, offset in zip(step.accesses(), planned.offsets, strict=True)
@@ -75,7 +78,8 @@ def planned_text(planned: PlannedStep, step: Step, names: Mapping[Kernel, str]) 
     arguments = f"; {', '.join(map(str, planned.arguments))}" if planned.arguments else ""
     cut = f"total {planned.total} grain {planned.grain}"
     cut += f" fails {', '.join(planned.fails)}" if planned.fails else ""
-    return f"run {planned.step}: {name_text(names[step.kernel])}({operands}{arguments}) {cut}"
+    name = ", ".join(name_text(names[kernel]) for kernel in kernels) or "bodies"
+    return f"run {planned.step}: {name}({operands}{arguments}) {cut}"
 
 
 # -- reading --------------------------------------------------------------------------------------
@@ -160,11 +164,13 @@ class _PlanReader(ScheduleReader):
         step = schedule.steps[number]
         self.expect(":", "the number of the step")
         at = self.at
-        kernel = self.kernels.get(self.name("the name of a kernel"))
+        bodies = step.bodies()
+        name = self.name("the name of a kernel")
+        called = not bodies and (self.kernels.get(name),) == step.kernels()
         operands, arguments = self.listed(self._placed, self._signed, "the kernel")
         bound = [access.buffer for access in step.accesses()]
         if (
-            (kernel,) != step.kernels()
+            not (called or (bodies and name == "bodies"))
             or [buffer for buffer, _ in operands] != bound
             or len(arguments) != len(step.arguments)
         ):
@@ -179,7 +185,12 @@ class _PlanReader(ScheduleReader):
             while self.accept(","):
                 fails.append(self.name("the name of an operand"))
         offsets = tuple(offset for _, offset in operands)
-        return PlannedStep(number, tuple(arguments), offsets, total, grain, tuple(fails))
+        found = tuple(self._body_plan(body.schedule) for body in bodies)
+        return PlannedStep(number, tuple(arguments), offsets, total, grain, tuple(fails), found)
+
+    def _body_plan(self, schedule: Schedule) -> Plan:
+        with self.inside(schedule):
+            return self.plan(schedule)
 
     def _placed(self) -> tuple[str, int]:
         buffer = self.buffer_name()

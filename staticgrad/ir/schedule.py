@@ -84,10 +84,33 @@ class Touch(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """A scratch buffer of a step: one for all of it, or one for each worker that runs it."""
+    """A scratch buffer of a step: one for all of it, or one for each worker that runs it.
+
+    That of ``bodies`` holds their arenas, of which one is in use at a time. Its size in the
+    schedule is 0: a plan knows how many bytes they take.
+    """
 
     buffer: str
-    per: Literal["step", "worker"]
+    per: Literal["step", "worker", "bodies"]
+
+
+class Call(NamedTuple):
+    """Runs of a kernel in one run of a step, with the values of its integer arguments."""
+
+    kernel: Kernel
+    arguments: tuple[int, ...]
+    times: int = 1
+
+
+class StepBody(NamedTuple):
+    """A schedule that a step runs in an arena of its own.
+
+    ``outside`` names its inputs and outputs, each with the number of the step's access whose bytes
+    it is. It writes no parameter and checks no index.
+    """
+
+    schedule: Schedule
+    outside: tuple[tuple[str, int], ...]
 
 
 class CheckWord(NamedTuple):
@@ -110,8 +133,9 @@ class Step(Protocol):
     on (0 forward, 1 gradient, ...). ``origins`` are the user's lines it computes, ``label`` the
     ops, for people.
 
-    Readers that differ by kind of step (text, the driver's table, predicted seconds) ask for the
-    kind with isinstance.
+    A step runs one kernel over its iterations, or bodies: in each iteration all of them, in order,
+    one iteration after the other. How a class of steps is written as text and read is registered
+    beside the text (``schedule_text.StepForm``).
     """
 
     @property
@@ -154,7 +178,15 @@ class Step(Protocol):
         ...
 
     def kernels(self) -> tuple[Kernel, ...]:
-        """The kernels that it runs, each once."""
+        """The kernels that it runs, each once, those of bodies too."""
+        ...
+
+    def calls(self, arguments: tuple[int, ...]) -> tuple[Call, ...]:
+        """The kernels that one run of it calls, where its arguments have these values."""
+        ...
+
+    def bodies(self) -> tuple[StepBody, ...]:
+        """The schedules that it runs; of a step that calls a kernel itself, none."""
         ...
 
     def reads(self) -> Iterator[str]:
@@ -236,6 +268,14 @@ class KernelStep:
     def kernels(self) -> tuple[Kernel, ...]:
         """The one that it uses."""
         return (self.kernel,)
+
+    def calls(self, arguments: tuple[int, ...]) -> tuple[Call, ...]:
+        """Its kernel, once."""
+        return (Call(self.kernel, arguments),)
+
+    def bodies(self) -> tuple[StepBody, ...]:
+        """None."""
+        return ()
 
     def reads(self) -> Iterator[str]:
         """Buffers read, in operand order."""

@@ -19,13 +19,15 @@ Buffers come first, with their size in elements; a constant of more than 16 elem
 digest and bound from outside. A kernel stands before the first step that uses it. ``step`` binds
 the kernel's operands, then its arguments; ``updated`` stands behind a parameter whose new value is
 read; ``^k`` is the phase, the string the label, a comment the user's lines. ``kernel_text`` has the
-form of kernels.
+form of kernels. Another kind of steps has a keyword of its own (``StepForm``); schedules that it
+runs stand behind it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final, NamedTuple
 
 import numpy.typing as npt
 
@@ -36,7 +38,7 @@ from staticgrad.ir.kernel_text import INDENT, kernel_lines
 from staticgrad.ir.printer import comment
 from staticgrad.ir.schedule import Binding, Buffer, KernelStep, Schedule, Step
 from staticgrad.ir.text import INLINE_ELEMENTS, value_text
-from staticgrad.source import SourceLine
+from staticgrad.source import Location, SourceLine
 from staticgrad.types.arrays import ArrayData
 from staticgrad.types.dim import Size
 from staticgrad.types.lexis import Tokens, name_text, quoted
@@ -58,15 +60,23 @@ def sizes_in(schedule: Schedule) -> Iterator[Size]:
     for buffer in schedule.buffers:
         yield buffer.size
     for step in schedule.steps:
-        for binding in step.operands if isinstance(step, KernelStep) else ():
-            yield binding.offset
+        for access in step.accesses():
+            yield access.begin
         yield from step.arguments
         yield step.total
+        for body in step.bodies():
+            yield from sizes_in(body.schedule)
 
 
 def kernel_names(schedule: Schedule) -> dict[Kernel, str]:
     """The name of every kernel in the text: ``k0``, ``k1``, in order of first use."""
-    return {kernel: f"k{number}" for number, kernel in enumerate(schedule.kernels)}
+    own = (kernel for step in schedule.steps for kernel in _own_kernels(step))
+    return {kernel: f"k{number}" for number, kernel in enumerate(dict.fromkeys(own))}
+
+
+def _own_kernels(step: Step) -> tuple[Kernel, ...]:
+    """The kernels of a step that stand before it; those of bodies stand in them."""
+    return () if step.bodies() else step.kernels()
 
 
 def schedule_lines(schedule: Schedule, comments: bool = True) -> Iterator[str]:
@@ -78,13 +88,16 @@ def schedule_lines(schedule: Schedule, comments: bool = True) -> Iterator[str]:
     names = kernel_names(schedule)
     written: set[str] = set()
     for step in schedule.steps:
-        for kernel in step.kernels():
+        for kernel in _own_kernels(step):
             name = names[kernel]
             if name not in written:
                 written.add(name)
                 for line in kernel_lines(kernel, name):
                     yield INDENT + line
         yield INDENT + step_text(step, names) + comment(step.origins if comments else ())
+        for body in step.bodies():
+            for line in schedule_lines(body.schedule, comments):
+                yield INDENT + INDENT + line
     returned = ", ".join(f"{name_text(n)} = {name_text(buffer)}" for n, buffer in schedule.outputs)
     if returned:
         yield f"{INDENT}return {returned}"
@@ -101,13 +114,17 @@ def buffer_text(buffer: Buffer) -> str:
 
 def step_text(step: Step, names: Mapping[Kernel, str]) -> str:
     """``step k0(in.x, t2 + 8; batch) total batch grain 16384 ^1 "mul"``."""
-    assert isinstance(step, KernelStep)
-    operands = ", ".join(map(binding_text, step.operands))
-    arguments = f"; {', '.join(map(str, step.arguments))}" if step.arguments else ""
+    form = next(form for form in _FORMS.values() if type(step) is form.kind)
     phase = f" ^{step.phase}" if step.phase else ""
     label = f" {quoted(step.label)}" if step.label else ""
+    return f"{form.keyword} {form.write(step, names)}{phase}{label}"
+
+
+def _kernel_step_text(step: Any, names: Mapping[Kernel, str]) -> str:
+    operands = ", ".join(map(binding_text, step.operands))
+    arguments = f"; {', '.join(map(str, step.arguments))}" if step.arguments else ""
     cut = f"total {step.total} grain {step.grain}"
-    return f"step {name_text(names[step.kernel])}({operands}{arguments}) {cut}{phase}{label}"
+    return f"{name_text(names[step.kernel])}({operands}{arguments}) {cut}"
 
 
 def binding_text(binding: Binding) -> str:
@@ -157,6 +174,7 @@ class ScheduleReader(KernelReader):
         super().__init__(tokens, constants)
         self.kernels: dict[str, Kernel] = {}
         self._buffers: dict[str, Buffer] = {}
+        self._names_in: dict[int, tuple[dict[str, Kernel], dict[str, Buffer]]] = {}
         self._idle: dict[str, int] = {}  # kernels without a step, with the token that names them
 
     def schedule(self) -> Schedule:
@@ -179,8 +197,10 @@ class ScheduleReader(KernelReader):
     def _item(self, steps: list[Step]) -> None:
         if self.accept("buffer"):
             self._buffer()
-        elif self.accept("step"):
-            steps.append(self._step())
+        elif self.texts[self.at] in _FORMS and self.kinds[self.at] == "name":
+            form = _FORMS[self.texts[self.at]]
+            self.at += 1
+            steps.append(form.read(self))
         elif self.texts[self.at] in ("kernel", "serial") and self.kinds[self.at] == "name":
             self._kernel()
         else:
@@ -231,12 +251,13 @@ class ScheduleReader(KernelReader):
         self.kernels[name] = kernel
         self._idle[name] = at
 
-    def _step(self) -> KernelStep:
+    def kernel_step(self) -> KernelStep:
+        """What stands behind ``step``."""
         at = self.at
         name = self._declared(self.kernels, "a kernel defined before this line")
         kernel = self.kernels[name]
         self._idle.pop(name, None)
-        operands, arguments = self.listed(self._binding, self.size, f"the kernel {name_text(name)}")
+        operands, arguments = self.listed(self.binding, self.size, f"the kernel {name_text(name)}")
         for what, given, own in (
             ("operands", operands, kernel.operands),
             ("arguments", arguments, kernel.arguments),
@@ -247,15 +268,34 @@ class ScheduleReader(KernelReader):
         total = self.size()
         self.expect("grain", "the number of iterations")
         grain = self.integer("the iterations of a group")
+        return KernelStep(kernel, tuple(operands), tuple(arguments), total, grain, *self.step_end())
+
+    def step_end(self) -> tuple[int, str, tuple[Location, ...]]:
+        """The phase, the label and the lines behind a step."""
         phase = self.integer("the phase") if self.accept("^") else 0
         label = self.name("a label") if self.kinds[self.at] == "string" else ""
         origin = self._origin()
-        origins = () if origin is None else origin.places
-        return KernelStep(
-            kernel, tuple(operands), tuple(arguments), total, grain, phase, label, origins
-        )
+        return phase, label, () if origin is None else origin.places
 
-    def _binding(self) -> Binding:
+    def body(self) -> Schedule:
+        """A schedule inside of a step, with buffers and kernels of its own."""
+        outside = (self.kernels, self._buffers, self._idle)
+        self.kernels, self._buffers, self._idle = {}, {}, {}
+        found = self.schedule()
+        self._names_in[id(found)] = self.kernels, self._buffers
+        self.kernels, self._buffers, self._idle = outside
+        return found
+
+    @contextmanager
+    def inside(self, body: Schedule) -> Iterator[None]:
+        """While names are those of a body that was read before."""
+        outside = (self.kernels, self._buffers)
+        self.kernels, self._buffers = self._names_in[id(body)]
+        yield
+        self.kernels, self._buffers = outside
+
+    def binding(self) -> Binding:
+        """A buffer, and the element from which on it is bound."""
         name = self.buffer_name()
         offset = self.size(0) if self.texts[self.at] in ("+", "-") else 0
         return Binding(name, offset, self.accept("updated"))
@@ -268,3 +308,31 @@ class ScheduleReader(KernelReader):
     def buffer_name(self) -> str:
         """The name of a buffer declared before."""
         return self._declared(self._buffers, "a buffer of the schedule")
+
+
+# -- kinds of steps -------------------------------------------------------------------------------
+
+
+class StepForm(NamedTuple):
+    """How steps of one class are written behind a keyword, and read.
+
+    ``write`` gives what stands between the keyword and the phase, with the names of kernels;
+    ``read`` begins behind the keyword and ends behind the step, its label (``step_end``) and its
+    bodies (``body``), which are printed behind it.
+    """
+
+    keyword: str
+    kind: type
+    write: Callable[[Any, Mapping[Kernel, str]], str]
+    read: Callable[[ScheduleReader], Step]
+
+
+_FORMS: Final[dict[str, StepForm]] = {}
+
+
+def register_form(form: StepForm) -> None:
+    """Let schedules have steps of one more class in their text."""
+    _FORMS[form.keyword] = form
+
+
+register_form(StepForm("step", KernelStep, _kernel_step_text, ScheduleReader.kernel_step))

@@ -13,7 +13,7 @@ from typing import Final, NoReturn
 
 from staticgrad.errors import VerifyError
 from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.schedule import Buffer, KernelStep, Schedule, Step
+from staticgrad.ir.schedule import Buffer, KernelStep, Schedule, Step, StepBody
 from staticgrad.ir.schedule_text import buffer_text, kernel_names, sizes_in, step_text
 from staticgrad.ir.verify_kernel import verify_kernel
 from staticgrad.types.dim import Named, Size, bounds, named_sizes
@@ -169,6 +169,38 @@ def steps_run_what_their_kernels_count(schedule: Schedule) -> None:
             _broken(schedule, f"its kernel and arguments make {own}, not {wrong}", step)
 
 
+def bodies_are_sound(schedule: Schedule) -> None:
+    """Bodies keep these invariants too, and are bound to accesses that do what they do.
+
+    They write no parameter and check no index, and the step has scratch for their arenas.
+    """
+    for step in schedule.steps:
+        made: set[int] = set()  # accesses that an earlier body has written
+        for body in step.bodies():
+            verify_schedule(body.schedule)
+            _check_outside(schedule, step, body, made)
+        if bool(step.bodies()) != any(own.per == "bodies" for own in step.scratch()):
+            _broken(schedule, "bodies, and they alone, have scratch for their arenas", step)
+
+
+def _check_outside(schedule: Schedule, step: Step, body: StepBody, made: set[int]) -> None:
+    accesses, outside = step.accesses(), dict(body.outside)
+    for buffer in body.schedule.buffers:
+        if buffer.role in ("parameter", "check"):
+            _broken(schedule, f"a body has {buffer.name!r}, of role {buffer.role}", step)
+        if (buffer.role in ("input", "output")) != (buffer.name in outside):
+            _broken(schedule, f"inputs and outputs of bodies are bound: {buffer.name!r}", step)
+        if buffer.name in outside:
+            number = outside[buffer.name]
+            access = accesses[number]
+            modes = ("in", "inout") if buffer.role == "input" else ("out", "inout")
+            fits = access.mode in modes or (buffer.role == "input" and number in made)
+            if not fits or access.dtype is not buffer.dtype:
+                wrong = f"{buffer.role} {buffer.name!r} of a body"
+                _broken(schedule, f"{wrong} is {access.mode} {access.buffer!r}", step)
+    made.update(outside[b.name] for b in body.schedule.buffers if b.role == "output")
+
+
 def operands_fit_their_buffers(schedule: Schedule) -> None:
     """An operand has the element type of its buffer, and does with it what its role allows."""
     for step in schedule.steps:
@@ -278,9 +310,10 @@ CHECKS: Final[tuple[Callable[[Schedule], None], ...]] = (
     buffers_are_unique,
     constants_have_data,
     sizes_are_possible,
+    steps_bind_everything,
     size_names_agree,
     kernels_are_sound,
-    steps_bind_everything,
+    bodies_are_sound,
     steps_run_what_their_kernels_count,
     operands_fit_their_buffers,
     scratch_has_room,

@@ -6,7 +6,7 @@ kernel to run. What is looked for, and what poison is, is said in ``runtime.guar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.errors import KernelAccessError
@@ -15,6 +15,7 @@ from staticgrad.runtime.arena import Arena
 from staticgrad.runtime.guard import Touched, WatchedRun
 from staticgrad.runtime.guarded_copy import GuardedCopy, Span
 from staticgrad.runtime.step import Program, Table, fixed_addresses, nothing
+from staticgrad.runtime.words import BufferPlaces
 
 
 class GuardedTable(Table):
@@ -34,9 +35,10 @@ class GuardedTable(Table):
         verify_plan(plan)
         super().__init__(program, plan)
         self._program = program
-        self._row_driver, self._driver = self._driver, self._watched
         self._nbytes = dict(plan.buffer_bytes)
         self._guard: WatchedRun | None = None
+        self._copy: GuardedCopy | None = None
+        self._places = BufferPlaces(plan, {}, {})
 
     def _fixed_addresses(self, program: Program) -> Mapping[str, int]:
         """None: parameters and constants are reached through their guarded copies."""
@@ -60,7 +62,7 @@ class GuardedTable(Table):
                 guarded copy.
         """
         real = {**fixed_addresses(self._program), **self._bound}
-        copy = GuardedCopy(self.plan, {name: real[name] for name in self._slots})
+        copy = self._copy = GuardedCopy(self.plan, {name: real[name] for name in self._slots})
         self._point(copy)
         guard = self._guard = WatchedRun(self, arena, copy)
         try:
@@ -69,25 +71,25 @@ class GuardedTable(Table):
             begin_writing()
             guard.publish()
         finally:
-            self._guard = None
+            self._guard = self._copy = None
         self.highest_touched = guard.highest
 
-    def _watched(self, block: int, first: int, last: int) -> None:
+    def _call(self, first: int, last: int) -> None:
         if self._guard is not None:
             self._guard.run(first, last)
 
     def _point(self, copy: GuardedCopy) -> None:
         """Let the records point into a copy."""
-        self._words[self._arena_words] = self._arena_offsets + copy.arena.base
+        self._words.array[self._words.arena_words] = self._words.arena_offsets + copy.arena.base
         for buffer, span in copy.outside.items():
             for word, inside in self._slots[buffer]:
-                self._words[word] = copy.base + span.begin + inside
+                self._words.array[word] = copy.base + span.begin + inside
 
     # -- what the guard asks ----------------------------------------------------------------------
 
     def run_row(self, row: int) -> None:
-        """One kernel, on what the records point to."""
-        self._row_driver(self._block, row, row + 1)
+        """One step, on what the records point to."""
+        super()._call(row, row + 1)
 
     def is_skipped(self, row: int) -> bool:
         """Whether a row has no iterations because an index of it cannot but fail."""
@@ -98,12 +100,20 @@ class GuardedTable(Table):
         planned = self.plan.steps[row]
         step = self._schedule.steps[planned.step]
         found = []
-        zipped = zip(self.words_of(row), step.accesses(), planned.offsets, strict=True)
-        for word, access, inside in zipped:
-            begin = int(self._words[word]) - inside - base
+        for begin, access in zip(self._begins(row, base), step.accesses(), strict=True):
             span = Span(begin, begin + self._nbytes[access.buffer])
             found.append(Touched(access.buffer, span, access.mode))
         return found
+
+    def _begins(self, row: int, base: int) -> Sequence[int]:
+        """Where the buffer of each access begins: as the record says, or for bodies the plan."""
+        planned = self.plan.steps[row]
+        accesses = self._schedule.steps[planned.step].accesses()
+        if planned.bodies and self._copy is not None:
+            return [self._copy.begin(*self._places.find(a.buffer, row)) for a in accesses]
+        words = self._words.of_row(self._words.first_rows[row], accesses)
+        found = (int(self._words.array[word]) - base for word in words)
+        return [begin - inside for begin, inside in zip(found, planned.offsets, strict=True)]
 
     def error(self, row: int, what: str, details: list[str]) -> KernelAccessError:
         """A fault of the kernel at a row, with the lines that it computes."""

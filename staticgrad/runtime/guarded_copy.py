@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from staticgrad.ir.plan import Placement, Plan
 from staticgrad.runtime.arena import Arena, address_of
+from staticgrad.runtime.words import ARENA
 from staticgrad.storage.parameter import ALIGNMENT, aligned_bytes
 
 Bytes = npt.NDArray[np.uint8]
@@ -58,6 +59,10 @@ class GuardedCopy:
     def original(self, buffer: str) -> Bytes:
         """The caller's memory of a buffer outside the arena."""
         return bytes_at(self._originals[buffer], self._sizes[buffer])
+
+    def begin(self, memory: str, at: int) -> int:
+        """The byte of the copy that is ``at`` bytes into the arena, or into another buffer."""
+        return at + (self.in_arena if memory == ARENA else self.outside[memory]).begin
 
     def describe(self, byte: int, row: int) -> str:
         """A byte of the copy in terms of the buffers that are there while a row runs."""

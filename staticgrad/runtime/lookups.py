@@ -8,7 +8,7 @@ from staticgrad.errors.wording import Related
 from staticgrad.ir.expr import Access, postorder
 from staticgrad.ir.kernel_stages import Check, nested, statements
 from staticgrad.ir.plan import PlannedStep
-from staticgrad.ir.schedule import KernelStep, Schedule
+from staticgrad.ir.schedule import Call, Schedule
 from staticgrad.ops.indexing import out_of_range
 from staticgrad.source import Location
 
@@ -27,11 +27,10 @@ def index_failure(
     fails. It names the feeds that the index was read from, and the line of the run.
     """
     step = schedule.steps[planned.step]
-    assert isinstance(step, KernelStep)
-    numbers = dict(zip(step.kernel.arguments, planned.arguments, strict=True))
     checks = [
-        (check, int(numbers.get(str(check.extent), check.extent)))
-        for stage, _ in nested(step.kernel.stages)
+        (check, _extent(check, call))
+        for call in step.calls(planned.arguments)
+        for stage, _ in nested(call.kernel.stages)
         for check in statements(stage)
         if isinstance(check, Check) and check.operand == operand
     ]
@@ -47,3 +46,10 @@ def index_failure(
     related: list[Related] = [(f"feed {b.label!r}", b.dtype.name, b.origin) for b in buffers]
     related.append(("run", "", capture()))
     return out_of_range(found, extent, position, check.wrap, at, related)
+
+
+def _extent(check: Check, call: Call) -> int:
+    """The extent that a check compares with, as a number."""
+    if isinstance(check.extent, int):
+        return check.extent
+    return call.arguments[call.kernel.arguments.index(check.extent)]

@@ -7,32 +7,26 @@ the plan; this file turns them into addresses.
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import field
 from inspect import isfunction
-from itertools import chain
-from operator import itemgetter
 from typing import Any, Final
 
-import numpy as np
 import numpy.typing as npt
 
-from staticgrad.analysis.barriers import barriers
 from staticgrad.analysis.cost import all_seconds
-from staticgrad.errors import IndexOutOfRange, VerifyError
+from staticgrad.errors import IndexOutOfRange
 from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.plan import Plan, PlannedStep, own_stride
-from staticgrad.ir.schedule import KernelStep, Schedule, Step
-from staticgrad.native import ROW_WORDS
+from staticgrad.ir.plan import Plan, PlannedStep
+from staticgrad.ir.schedule import Schedule, Step
 from staticgrad.records import dataclass
 from staticgrad.runtime.arena import Arena, address_of
 from staticgrad.runtime.lookups import index_failure
 from staticgrad.runtime.shadows import Shadows
+from staticgrad.runtime.words import BufferPlaces, Words
 from staticgrad.source import Location
 from staticgrad.storage.parameter import ParameterStore
 from staticgrad.storage.reservation import LockSet
-from staticgrad.types.dim import evaluate
 
 Array = npt.NDArray[Any]
 #: Runs rows ``first`` to ``last`` (exclusive), as the worker whose block is at an address.
@@ -102,35 +96,8 @@ class _CheckWords:
     certain: bool
 
 
-class _Places:
-    """Where arena buffers are at a row: a buffer has a place for each of its lives."""
-
-    def __init__(self, plan: Plan) -> None:
-        self._lives: dict[str, list[tuple[int, int, int]]] = {}
-        for p in plan.placements:
-            self._lives.setdefault(p.buffer, []).append((p.first, p.last, p.offset))
-        for lives in self._lives.values():
-            lives.sort()
-
-    def offset(self, buffer: str, row: int) -> int | None:
-        """Bytes from the start of the arena; None for a buffer outside it."""
-        lives = self._lives.get(buffer)
-        if lives is None:
-            return None
-        first, last, offset = lives[bisect_right(lives, row, key=itemgetter(0)) - 1]
-        if not first <= row <= last:
-            raise VerifyError(f"row {row} uses {buffer!r}, which has no place then")
-        return offset
-
-
 class Table:
-    """The rows and records of one plan, and a block of words for each worker.
-
-    A row is ``native.Row``. Its record holds one pointer per access that workers share, then one
-    word per integer argument. Its words in a worker's block are one pointer for each access that is
-    the worker's own: scratch and check words. The block begins with the address of the rows.
-    The barriers are filled in where the plan is for several workers: one has nobody to wait for.
-    """
+    """The words of one plan (``runtime.words``) and what runs them, as one worker."""
 
     #: Where the highest arena byte ends that the latest run touched, on the next border of 64
     #: bytes; None in a table that does not watch its kernels.
@@ -141,13 +108,14 @@ class Table:
         self._driver = program.driver
         self._schedule = program.schedule
         self._shadows = self._make_shadows(program)
-        steps = [program.schedule.steps[planned.step] for planned in plan.steps]
-        places = _Places(plan)
-        self._slots: dict[str, list[tuple[int, int]]] = {}
+        places = BufferPlaces(plan, self._fixed_addresses(program), {})
+        self._words = Words(places, program.addresses)
+        self._view = self._words.array.data
+        self._block = self._words.block(0)
+        self._slots = self._words.slots
+        self._arena_base = -1
         self._bound: dict[str, int] = {}
-        self._fill(program, steps, places)
-        self._block = self.block(0)
-        self._checks = self._find_checks(steps, places)
+        self._checks = self._find_checks(places)
         self._noted = tuple(dict.fromkeys(w for check in self._checks for w in check.words))
         self._is_certain = any(check.certain for check in self._checks)
         self._pieces = _pieces(plan)
@@ -156,65 +124,6 @@ class Table:
             for b in program.schedule.buffers
             if b.role == "input" and (offset := places.offset(b.name, 0)) is not None
         }
-
-    def _fill(self, program: Program, steps: Sequence[Step], places: _Places) -> None:
-        fixed = self._fixed_addresses(program)
-        waiting = frozenset(barriers(self.plan) if self.plan.workers > 1 else ())
-        rows, records = list[int](), list[int]()
-        blocks: list[list[int]] = [[0] for _ in range(self.plan.workers)]
-        arena: list[tuple[int, int]] = []  # words of records, and where in the arena they point to
-        first = ROW_WORDS * len(steps)
-        for row, (planned, step) in enumerate(zip(self.plan.steps, steps, strict=True)):
-            assert isinstance(step, KernelStep)
-            cut = (planned.total, planned.grain, row in waiting)
-            rows += (program.addresses[step.kernel], len(records), 8 * len(blocks[0]), *cut)
-            for access, inside in zip(step.accesses(), planned.offsets, strict=True):
-                name = access.buffer
-                place = places.offset(name, row)
-                if access.is_own:
-                    for block, part in zip(blocks, self._parts(name, place, inside), strict=True):
-                        block.append(part)
-                    continue
-                if place is not None:
-                    arena.append((first + len(records), place + inside))
-                elif name not in fixed:
-                    self._slots.setdefault(name, []).append((first + len(records), inside))
-                records.append(fixed[name] + inside if place is None and name in fixed else 0)
-            records += planned.arguments
-        self._block_start, self._block_words = first + len(records), len(blocks[0])
-        self._words = np.array([*rows, *records, *chain(*blocks)], np.int64)
-        self._view = self._words.data
-        self.address = address_of(self._words)
-        self._words[1:first:ROW_WORDS] *= 8
-        self._words[1:first:ROW_WORDS] += self.address + 8 * first
-        starts = range(self._block_start, len(self._words), self._block_words)
-        self._words[list(starts)] = self.address
-        for start, block in zip(starts, blocks, strict=True):
-            arena += enumerate(block[1:], start + 1)
-        self._arena_words, self._arena_offsets = np.array(arena, np.int64).reshape(-1, 2).T.copy()
-        self._arena_base = -1
-
-    def _parts(self, buffer: str, place: int | None, inside: int) -> Sequence[int]:
-        """Where in the arena each worker's part is of a buffer whose first part is at ``place``."""
-        if place is None:
-            raise VerifyError(f"{buffer!r} belongs to workers and is not in the arena")
-        if self.plan.workers == 1:
-            return (place + inside,)
-        found = self._schedule.buffer(buffer)
-        stride = own_stride(found.role, evaluate(found.nbytes, dict(self.plan.sizes)))
-        return [place + inside + worker * stride for worker in range(self.plan.workers)]
-
-    def block(self, worker: int) -> int:
-        """The address of a worker's block, by its number; its first word is that of the rows."""
-        return self.address + 8 * (self._block_start + worker * self._block_words)
-
-    def words_of(self, row: int) -> Iterator[int]:
-        """The word that points to each operand of a row, as the first worker has it."""
-        at, own = (int(word) for word in self._words[ROW_WORDS * row + 1 : ROW_WORDS * row + 3])
-        at, own = (at - self.address) // 8, self._block_start + own // 8
-        for access in self._schedule.steps[self.plan.steps[row].step].accesses():
-            yield own if access.is_own else at
-            at, own = at + (not access.is_own), own + access.is_own
 
     def _fixed_addresses(self, program: Program) -> Mapping[str, int]:
         """The buffers whose addresses are written once, when the table is filled."""
@@ -230,15 +139,15 @@ class Table:
             return None
         return Shadows(program.stores[name] for name in program.updated)
 
-    def _find_checks(self, steps: Sequence[Step], places: _Places) -> list[_CheckWords]:
+    def _find_checks(self, places: BufferPlaces) -> list[_CheckWords]:
         """The words of every check; what runs again after the commit has passed its check."""
         found = []
         for row in range(self.plan.commit):
-            planned, step = self.plan.steps[row], steps[row]
+            planned = self.plan.steps[row]
+            step = self._schedule.steps[planned.step]
             for check in step.checks():
-                place = places.offset(check.buffer, row)
-                if place is not None:
-                    parts = self._parts(check.buffer, place, planned.offsets[check.access])
+                if places.offset(check.buffer, row) is not None:
+                    parts = places.parts(check.buffer, row, planned.offsets[check.access])
                     words = tuple(part // 8 for part in parts)
                     origin = self._schedule.buffer(check.buffer).origin or _origin(step)
                     certain = check.name in planned.fails
@@ -250,7 +159,7 @@ class Table:
     @property
     def held_bytes(self) -> int:
         """About how many bytes the table's own objects take, without the plan."""
-        words = (self._words, self._arena_words, self._arena_offsets)
+        words = (self._words.array, self._words.arena_words, self._words.arena_offsets)
         slots = sum(len(found) for found in self._slots.values())
         return 2000 + sum(w.nbytes for w in words) + 130 * slots + 300 * len(self._checks)
 
@@ -258,7 +167,7 @@ class Table:
         """Point the records into the arena, where it has moved."""
         if self._arena_base != arena.base:
             self._arena_base = -1  # an interrupt between the words must not leave half of them old
-            self._words[self._arena_words] = self._arena_offsets + arena.base
+            self._words.array[self._words.arena_words] = self._words.arena_offsets + arena.base
             self._arena_base = arena.base
 
     def bind(self, buffer: str, address: int) -> None:
@@ -285,7 +194,7 @@ class Table:
         if self._shadows is not None:
             self._shadows.take_over()
         for first, last in self._pieces:
-            self._driver(self._block, first, last)
+            self._call(first, last)
         for word in self._noted:
             if words[word] >= 0 or self._is_certain:
                 raise self._first_failure(words)
@@ -308,12 +217,17 @@ class Table:
                 )
         raise AssertionError("no step has noted an index")
 
+    def _call(self, first: int, last: int) -> None:
+        """Run positions ``first`` to ``last`` (exclusive) of the plan."""
+        rows = self._words.first_rows
+        self._driver(self._block, rows[first], rows[last])
+
     def _commit(self, begin_writing: Callable[[], object]) -> None:
         if self._shadows is None:
             begin_writing()
-            self._driver(self._block, self.plan.commit, len(self.plan.steps))
+            self._call(self.plan.commit, len(self.plan.steps))
         else:
-            self._driver(self._block, self.plan.commit, len(self.plan.steps))
+            self._call(self.plan.commit, len(self.plan.steps))
             begin_writing()
             self._shadows.publish()
 

@@ -34,7 +34,7 @@ class Claims(Table):
         self._random = np.random.default_rng(seed)
         self._driver = self._claim
         self.groups = 0
-        words = self._words[: ROW_WORDS * len(plan.steps)].reshape(-1, ROW_WORDS)
+        words = self._words.array[: ROW_WORDS * self._words.first_rows[-1]].reshape(-1, ROW_WORDS)
         self.rows = [Row(*row) for row in words.tolist()]
         self._check_parts()
 
@@ -47,20 +47,29 @@ class Claims(Table):
             for number in self._random.permutation(len(groups)):
                 row, begin, end = groups[number]
                 worker = int(self._random.integers(self.plan.workers))
-                ENTRY(row.function)(row.record, self.block(worker) + row.own, begin, end)
+                ENTRY(row.function)(row.record, self._words.block(worker) + row.own, begin, end)
 
     def _check_parts(self) -> None:
         """Where two workers have scratch or check words, no byte is that of both."""
         sizes = dict(self.plan.sizes)
         by_name = self.plan.schedule.by_name
-        parts = dict(zip(self._arena_words.tolist(), self._arena_offsets.tolist(), strict=True))
+        apart = (self._words.block(1) - self._words.block(0)) // 8
+        parts = dict(
+            zip(self._words.arena_words.tolist(), self._words.arena_offsets.tolist(), strict=True)
+        )
         for row, planned in enumerate(self.plan.steps):
             step = self.plan.schedule.steps[planned.step]
-            for word, access in zip(self.words_of(row), step.accesses(), strict=True):
+            if planned.bodies:
+                continue
+            for word, access in zip(
+                self._words.of_row(self._words.first_rows[row], step.accesses()),
+                step.accesses(),
+                strict=True,
+            ):
                 if not access.is_own:
                     continue
                 nbytes = evaluate(by_name[access.buffer].nbytes, sizes)
-                starts = [parts[word + w * self._block_words] for w in range(self.plan.workers)]
+                starts = [parts[word + w * apart] for w in range(self.plan.workers)]
                 assert (np.diff(starts) >= nbytes).all()
                 (place,) = (
                     p for p in self.plan.placements

@@ -1,0 +1,101 @@
+"""A step of the tests' own class: two bodies that take turns, as often as it has iterations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from staticgrad.ir.kernel import Kernel
+from staticgrad.ir.kernel_reach import Reach
+from staticgrad.ir.schedule import Call, CheckWord, Schedule, Scratch, StepBody, Touch
+from staticgrad.ir.schedule_text import ScheduleReader, StepForm, name_text, register_form
+from staticgrad.source import Location
+from staticgrad.types.dim import Size
+from staticgrad.types.dtype import F32
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """``here`` -> ``there`` by the first body, ``there`` -> ``here`` by the second, and again.
+
+    Each body reads its input "a" and writes its output "b"; both are f32, as the step's buffers.
+    """
+
+    here: str
+    there: str
+    room: str
+    total: Size
+    first: Schedule
+    second: Schedule
+    phase: int = 0
+    label: str = field(default="", compare=False)
+    origins: tuple[Location, ...] = field(default=(), compare=False)
+    grain: int = 0
+
+    @property
+    def arguments(self) -> tuple[Size, ...]:
+        """How often, then those of all steps of both bodies."""
+        inner = (a for b in (self.first, self.second) for step in b.steps for a in step.arguments)
+        return (self.total, *inner)
+
+    def accesses(self) -> tuple[Touch, ...]:
+        return (
+            Touch("here", self.here, F32, 0, "inout", False),
+            Touch("there", self.there, F32, 0, "out", False),
+            Touch("room", self.room, F32, 0, "scratch", False),
+        )
+
+    def reaches(self, arguments: tuple[int, ...]) -> tuple[Reach, ...]:
+        return (None, None, None)
+
+    def in_place(self) -> tuple[tuple[int, int], ...]:
+        return ()
+
+    def scratch(self) -> tuple[Scratch, ...]:
+        return (Scratch(self.room, "bodies"),)
+
+    def checks(self) -> tuple[CheckWord, ...]:
+        return ()
+
+    def kernels(self) -> tuple[Kernel, ...]:
+        return tuple(dict.fromkeys((*self.first.kernels, *self.second.kernels)))
+
+    def calls(self, arguments: tuple[int, ...]) -> tuple[Call, ...]:
+        found, at = [], 1
+        for step in (*self.first.steps, *self.second.steps):
+            behind = at + len(step.arguments)
+            for kernel, values, times in step.calls(arguments[at:behind]):
+                found.append(Call(kernel, values, times * arguments[0]))
+            at = behind
+        return tuple(found)
+
+    def bodies(self) -> tuple[StepBody, ...]:
+        return StepBody(self.first, (("a", 0), ("b", 1))), StepBody(
+            self.second, (("a", 1), ("b", 0))
+        )
+
+    def reads(self) -> Iterator[str]:
+        yield self.here
+
+    def writes(self) -> Iterator[str]:
+        yield from (self.here, self.there, self.room)
+
+
+def _write(step: Any, names: Mapping[Kernel, str]) -> str:
+    return f"({', '.join(map(name_text, (step.here, step.there, step.room)))}) total {step.total}"
+
+
+def _read(reader: ScheduleReader) -> Repeated:
+    reader.expect("(")
+    names = [reader.buffer_name()]
+    while reader.accept(","):
+        names.append(reader.buffer_name())
+    reader.expect(")")
+    reader.expect("total")
+    here, there, room = names
+    total, end = reader.size(), reader.step_end()
+    return Repeated(here, there, room, total, reader.body(), reader.body(), *end)
+
+
+register_form(StepForm("repeat", Repeated, _write, _read))
