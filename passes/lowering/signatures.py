@@ -89,6 +89,11 @@ class _Pattern(NamedTuple):
         )
 
 
+def signature_of(groups: Groups, group: Group) -> Signature:
+    """What lowering sees of one of these groups, by numbers that mean something here alone."""
+    return _Reader(groups, group, _Codes()).signature()
+
+
 class Lowerings:
     """Lowers groups, those of equal signature once."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -12,11 +13,14 @@ import passes.lowering.signatures
 import staticgrad as sg
 from passes.fuse import fuse
 from passes.fusion.copies import with_copies
+from passes.fusion.groups import Group
 from passes.fusion.merging import fused
 from passes.lowering.operands import Lowered
-from passes.lowering.signatures import Lowerings
+from passes.lowering.signatures import Lowerings, signature_of
 from passes.lowering.stages import lower_group
 from passes.pipelines import pipeline
+from tests.ops.samples import samples_of
+from tests.ops.test_every_op import NAMES, as_tuple, variable_like
 from tests.passes.golden_models import MODELS
 from tests.random_graphs import graphs
 
@@ -61,11 +65,26 @@ def test_what_is_shared_is_what_each_group_would_get(name: str, merge: bool) -> 
 
 
 @given(graphs())
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_what_is_shared_is_what_each_group_of_a_random_graph_would_get(drawn: object) -> None:
     graph, _ = drawn  # type: ignore[misc]
     for merge in (True, False):
         check_groups(graph, merge)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_op_on_values_of_its_own_and_on_shared_ones(name: str) -> None:
+    """Twice on inputs of their own, and with inputs and results of each for the other."""
+    for sample in samples_of(name)[:3]:
+        ones, others = (
+            [variable_like(f"{letter}{n}", array) for n, array in enumerate(sample.arrays)]
+            for letter in "xy"
+        )
+        mixed = [*ones[:1], *others[1:]]
+        results = [as_tuple(sample.op(*args)) for args in (ones, others, mixed)]
+        values = {f"{k}.{n}": v for k, each in enumerate(results) for n, v in enumerate(each)}
+        for merge in (True, False):
+            check_groups(sg.Graph(values), merge)
 
 
 def lowered_groups(graph: sg.Graph, monkeypatch: pytest.MonkeyPatch) -> int:
@@ -93,6 +112,16 @@ def test_repeated_parts_are_lowered_once(
     assert many == few
 
 
+def test_what_differs_in_what_is_stored_or_in_its_places_is_lowered_by_itself() -> None:
+    x, y = (sg.input(name, (6, 4), "float64") for name in "xy")
+    first, second = sg.tanh(x), sg.tanh(y)
+    one, two = first * 2.0, second * 2.0
+    stored = {"first": first, "one": one + 1.0, "two": two, "last": two + 1.0}  # two of three each
+    check_groups(sg.Graph(stored))
+    apart, together = sg.exp(x[1:]) * x[:-1], sg.exp(y[1:]) * y[1:]  # two places of x, one of y
+    check_groups(sg.Graph({"apart": apart, "together": together}))
+
+
 def test_what_differs_in_one_size_one_constant_or_one_operand_is_lowered_by_itself() -> None:
     x, y = sg.input("x", ("n", 4), "float64"), sg.input("y", ("n", 5), "float64")
     values = {
@@ -112,3 +141,27 @@ def test_what_differs_in_one_size_one_constant_or_one_operand_is_lowered_by_itse
         np.testing.assert_allclose(found[name], wanted[name], rtol=1e-14)
     assert not np.signbit(found["zero"]).any()
     assert np.signbit(found["minus zero"]).all()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_lowering_reads_no_field_of_a_group_that_its_signature_does_not(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A field that is added and decides about kernels must be part of the signature."""
+    groups = with_copies(fused(pipeline("O1")(MODELS[name]()))).groups
+    read: set[str] = set()
+
+    def noted(group: Group, attribute: str) -> object:
+        read.add(attribute)
+        return object.__getattribute__(group, attribute)
+
+    for group in groups.all:
+        with monkeypatch.context() as patch:
+            patch.setattr(Group, "__getattribute__", noted)
+            read.clear()
+            lower_group(groups, group)
+            lowered = {field.name for field in fields(Group)} & read
+            read.clear()
+            signature_of(groups, group)
+            seen = set(read)
+        assert lowered <= seen | {"checked"}  # follows from the forms of its nodes
