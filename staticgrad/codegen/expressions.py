@@ -7,7 +7,7 @@ language is the kernel vocabulary of ``staticgrad.native``; nothing here knows s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import field
 from typing import Final
 
@@ -53,11 +53,15 @@ def position_source(position: Position, skip: frozenset[str] = frozenset()) -> s
 
 
 class Lines:
-    """Source lines under construction, at one indentation."""
+    """Source lines under construction, at one indentation.
+
+    ``counted``: they need to know how many lanes are on, as ``left``.
+    """
 
     def __init__(self, indent: int = 0) -> None:
         self.indent = indent
         self.lines: list[str] = []
+        self.counted = False
 
     def add(self, text: str) -> None:
         self.lines.append("    " * self.indent + text)
@@ -223,6 +227,7 @@ class Scope:
     access: Callable[[Access], Access] = lambda access: access
     apart: Callable[[Expr], bool] = lambda _: True
     first: Scope | None = None
+    runs: Mapping[Expr, Callable[[Scope], None]] = field(default_factory=dict)
     mask: str = "m"
     vector_refs: frozenset[str] = frozenset()
     moved: dict[str, frozenset[str]] = field(
@@ -288,6 +293,10 @@ class Scope:
         return frozenset()
 
     def _write(self, expr: Expr) -> None:
+        if expr in self.runs:  # loads that are written together
+            if expr not in self.names:
+                self.runs[expr](self)
+            return
         vector = self.is_vector(expr)
         name = self.unit.fresh("v" if vector else "u")
         lines = self.body if self._depends[expr] else self.before

@@ -21,6 +21,7 @@ from staticgrad.codegen.expressions import (
     scaled,
     total,
 )
+from staticgrad.codegen.interleaved import interleaved, write_left
 from staticgrad.codegen.nearness import touches
 from staticgrad.codegen.searching import write_search
 from staticgrad.ir.combiners import COMBINERS, Combiner
@@ -101,7 +102,9 @@ def write_map(
     body = Lines()
     inner = [axis.name for axis in stage.loops]
     scope = scope_for(kernel, inner, Lines(), body, unit, lanes)
-    scopes = scopes_abreast(kernel, scope, abreast)
+    scopes, runs = scopes_abreast(kernel, scope, abreast), interleaved(stage)
+    for own in scopes:
+        own.runs = runs.loads
     added = [s for s in stage.body if isinstance(s, Accumulate)]
     sums = [renamed(s, row) for s in added for row in range(abreast)]
     for statement in stage.body:
@@ -111,7 +114,11 @@ def write_map(
         if len(scopes) > 1:
             emit_abreast(scopes, roots(statement))
         for row, own in enumerate(scopes):
-            _write_statement(own, statement, row)
+            if id(statement) in runs.waiting:
+                own.emit(roots(statement))
+                runs.last.get(id(statement), _nothing)(own)
+            else:
+                _write_statement(own, statement, row)
     before, split = scope.before, _pays_to_split(body, unit)
     if stage.ahead is not None:
         body.lines[:0] = touches(kernel, stage, stage.ahead, scopes).lines
@@ -122,6 +129,10 @@ def write_map(
         write_loops(out, stage.rows, rows)
         return
     _write_row(out, loop, lanes, body, sums, split)
+
+
+def _nothing(scope: Scope) -> None:
+    """Stores that are written together wait for the last one."""
 
 
 def _write_statement(scope: Scope, statement: Statement, row: int) -> None:
@@ -178,6 +189,7 @@ def _write_vector_loop(
     """All vectors; with ``split``, whole ones first, whose mask is a constant and costs nothing."""
     if split:
         out.add(f"m = mask{lanes}({lanes})")
+        write_left(out, body, str(lanes), 0)
         out.add(f"{VECTOR} = {start}")
         out.add(f"while {VECTOR} + {lanes} <= {stop}:")
         out.extend(body, 1)
@@ -186,6 +198,7 @@ def _write_vector_loop(
     else:
         out.add(f"for {VECTOR} in range({start}, {stop}, {lanes}):")
     out.add(f"    m = mask{lanes}({stop} - {VECTOR})")
+    write_left(out, body, f"{stop} - {VECTOR}", 1)
     out.extend(body, 1)
 
 

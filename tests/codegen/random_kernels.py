@@ -58,6 +58,8 @@ from staticgrad.types.dtype import ALL_DTYPES, BOOL, F32, F64, I32, I64, U8, DTy
 ROWS, COLUMNS, DEEP = "n0", "n1", "n2"
 #: More elements than rows of columns have, and twice as many.
 APART, FAR = "n3", "n4"
+#: Elements of a row whose columns have up to four each.
+WIDE = "n5"
 _BLOCKS: Final = ("exp", "log1p", "tanh")
 _OPS: Final = (*ARITHMETIC, *FLOATING, *DIVISION, *EXTREMA, *BITWISE, *COMPARE, *_BLOCKS)
 _COMMON: Final = (F32, F32, F32, F64, F64, I64, I32, U8, BOOL)
@@ -218,6 +220,8 @@ class _Maker:
         rows = () if extent is None else (Axis("i2", extent),)
         loops = (*outer, *(axis.name for axis in rows), "j")
         body, checked = self.lookups(loops)
+        if not rows and self.random.random() < 0.25:
+            checked = [*checked, *self.neighbours(loops)]
         results: list[Accumulate] = []
         for _ in range(self.random.randrange(1, 4)):
             if self.grouped and not rows and self.random.random() < 0.4:
@@ -228,11 +232,33 @@ class _Maker:
                 body.append(results[-1])
             else:
                 body.append(self.store(loops, self.value(loops, checked)))
+        if not rows and self.random.random() < 0.2:
+            body += self.side_by_side(loops, checked)
         self.refs += [ref(s.name, s.value.dtype) for s in results]
         ahead = None
         if self.random.random() < 0.3:
             ahead = Ahead(self.random.choice(loops), self.random.choice((1, 4, 512)))
         return Map(Axis("j", COLUMNS), tuple(body), rows, ahead)
+
+    def neighbours(self, loops: tuple[str, ...]) -> list[Expr]:
+        """Loads of places that lie between each other, by a literal step."""
+        dtype, step = self.dtype(), self.random.choice((2, 3, 4))
+        places = self.between("in", dtype, step, loops, bool(self.random.getrandbits(1)))
+        return [load(place, dtype) for place in places]
+
+    def side_by_side(self, loops: tuple[str, ...], checked: list[Expr]) -> list[Store]:
+        """Stores to all places of a step, or all but the last."""
+        dtype, step = self.dtype(), self.random.choice((2, 3, 4))
+        places = self.between("out", dtype, step, loops, True)
+        return [Store(place, self.value(loops, checked).cast(dtype)) for place in places]
+
+    def between(
+        self, mode: str, dtype: DType, step: int, loops: tuple[str, ...], rows: bool
+    ) -> list[Access]:
+        name = self.operand(dtype, mode)
+        strides = (("i0", WIDE),) if rows and "i0" in loops else ()
+        starts = range(self.random.choice((step, step, step - 1)))
+        return [Access(name, strides, (), (Position((("j", step),), at),)) for at in starts]
 
     def column(self, loops: tuple[str, ...], checked: list[Expr]) -> ColumnAccumulate:
         made = self.accumulation(loops, checked, self.random.choice((*COMBINERS,)))
@@ -369,7 +395,9 @@ def random_kernel(seed: int) -> Kernel:
         made.shared.clear()
         stages.append(kind(outer))
     axes = (Axis("i0", ROWS),) if outer else ()
-    kernel = Kernel(tuple(made.operands), (ROWS, COLUMNS, DEEP, APART, FAR), axes, tuple(stages))
+    kernel = Kernel(
+        tuple(made.operands), (ROWS, COLUMNS, DEEP, APART, FAR, WIDE), axes, tuple(stages)
+    )
     kernel = _without_idle(replace(kernel, grouped=int(made.grouped), abreast=abreast))
     alone = bool(axes) and kernel.outer == "axes" and abreast == 1
     alone &= not any(isinstance(stage, Gemm) for stage, _ in nested(kernel.stages))

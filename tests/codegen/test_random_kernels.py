@@ -56,7 +56,7 @@ def sizes_of(kernel: Kernel, seed: int) -> dict[str, int]:
         lengths = TALL if seed % 41 else TALLEST
     sizes = {name: int(rng.choice(among)) for name, among in lengths.items()}
     apart = 2 * (sizes["n0"] + sizes["n2"] + 3) * (sizes["n1"] + 5) + 5
-    return sizes | {"n3": apart, "n4": 2 * apart}
+    return sizes | {"n3": apart, "n4": 2 * apart, "n5": 4 * sizes["n1"]}
 
 
 def memory_of(kernel: Kernel, sizes: dict[str, int], seed: int) -> dict[str, Array]:

@@ -1,0 +1,216 @@
+"""Accesses that lie between each other to source: rows of a few elements, with a row in each lane.
+
+Loads of every second element from two places are two loads of whole vectors, of which the even and
+the odd lanes are taken; of every s-th element from several places, a square of memory transposed in
+registers. Stores are the same the other way round. Gathered lane by lane, each would touch as many
+lines of memory as there are lanes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final, NamedTuple
+
+from staticgrad.codegen.expressions import VECTOR, Lines, Scope, element, total
+from staticgrad.ir.expr import Access, Expr, Position, postorder
+from staticgrad.ir.kernel_stages import Map, Store, roots
+
+#: The longest row of which each element has its place in a transposed square.
+LONGEST: Final = 32
+#: Whole vectors, of which every other lane is taken, make up for two places; squares for more.
+PLACES: Final = 3
+
+
+class _Step(NamedTuple):
+    """Where accesses lie between each other: all but the element from which each starts."""
+
+    operand: str
+    strides: tuple[tuple[str, str | int], ...]
+    others: tuple[Position, ...]
+    step: int
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Accesses to neighbours, by the element from which each starts; ``access`` is the first."""
+
+    access: Access
+    step: int
+    starts: tuple[int, ...]
+
+    @property
+    def pairs(self) -> bool:
+        """Whether every element of the memory is taken, in turn."""
+        return self.step == 2
+
+
+@dataclass(frozen=True)
+class Interleaved:
+    """The runs of a stage.
+
+    ``loads`` write lines for all loads of a run when the first is needed, by each of them;
+    ``waiting`` are the stores of runs, by identity, ``last`` those with which a run is complete.
+    """
+
+    loads: Mapping[Expr, Callable[[Scope], None]] = field(default_factory=dict)
+    waiting: frozenset[int] = frozenset()
+    last: Mapping[int, Callable[[Scope], None]] = field(default_factory=dict)
+
+
+def interleaved(stage: Map) -> Interleaved:
+    """The runs of a stage's loads and stores."""
+    exprs = list(postorder(root for statement in stage.body for root in roots(statement)))
+    loads = [e for e in exprs if isinstance(e.attribute, Access)]
+    stores = [s for s in stage.body if isinstance(s, Store)]
+    if not any(_placed(access) for access in (*_accesses(loads), *(s.access for s in stores))):
+        return Interleaved()
+    return Interleaved(_load_runs(loads, stores), *_store_runs(stores, loads))
+
+
+def _accesses(loads: Iterable[Expr]) -> Iterator[Access]:
+    for expr in loads:
+        assert isinstance(expr.attribute, Access)
+        yield expr.attribute
+
+
+def _placed(access: Access) -> tuple[_Step, int] | None:
+    """The step of an access along vectors, and where it starts, if both are literal."""
+    if access.gather or access.bounded or access.stride(VECTOR) == 0:
+        return None
+    moving = [p for p in access.positions if p.step(VECTOR) != 0]
+    if len(moving) != 1 or len(moving[0].terms) != 1 or moving[0].stride != 1:
+        return None
+    step, start = moving[0].step(VECTOR), moving[0].start
+    if not isinstance(step, int) or not 2 <= step <= LONGEST or not isinstance(start, int):
+        return None
+    others = tuple(p for p in access.positions if p is not moving[0])
+    return _Step(access.operand, access.strides, others, step), start
+
+
+def _runs(starts: Iterable[int], step: int) -> Iterator[list[int]]:
+    """Neighbouring starts within a step, where it pays to take them together."""
+    run: list[int] = []
+    for start in [*sorted(starts), None]:
+        if run and (start is None or start != run[-1] + 1 or len(run) == step):
+            if len(run) >= PLACES or step == len(run) == 2:
+                yield run
+            run = []
+        if start is not None:
+            run.append(start)
+
+
+def _load_runs(loads: list[Expr], stores: list[Store]) -> dict[Expr, Callable[[Scope], None]]:
+    stored = {store.access.operand for store in stores}
+    found: dict[_Step, dict[int, list[Expr]]] = {}
+    for expr, access in zip(loads, _accesses(loads), strict=True):
+        placed = _placed(access)
+        if placed is not None and access.operand not in stored:
+            found.setdefault(placed[0], {}).setdefault(placed[1], []).append(expr)
+    made: dict[Expr, Callable[[Scope], None]] = {}
+    for step, places in found.items():
+        for starts in _runs(places, step.step):
+            (access, *_) = _accesses(places[starts[0]])
+            run = _Run(access, step.step, tuple(starts))
+            write = partial(_write_loads, run, [places[start] for start in starts])
+            made |= {expr: write for start in starts for expr in places[start]}
+    return made
+
+
+def _store_runs(
+    stores: list[Store], loads: list[Expr]
+) -> tuple[frozenset[int], dict[int, Callable[[Scope], None]]]:
+    read = {access.operand for access in _accesses(loads)}
+    placed = [(store, _placed(store.access)) for store in stores]
+    waiting: set[int] = set()
+    last: dict[int, Callable[[Scope], None]] = {}
+    for step in dict.fromkeys(place[0] for _, place in placed if place is not None):
+        mine = {place[1]: s for s, place in placed if place is not None and place[0] == step}
+        every = [s for s in stores if s.access.operand == step.operand]
+        alike = all(place is None or place[0].step == step.step for _, place in placed)
+        if len(_distinct(every)) < len(every) or not alike or step.operand in read:
+            continue
+        for starts in _runs(mine, step.step):
+            members = [mine[start] for start in starts]
+            if any(store.add for store in members):
+                continue
+            run = _Run(members[0].access, step.step, tuple(starts))
+            waiting |= {id(store) for store in members}
+            final = max(members, key=lambda s: [id(other) for other in stores].index(id(s)))
+            last[id(final)] = partial(_write_stores, run, members)
+    return frozenset(waiting), last
+
+
+def _distinct(stores: Iterable[Store]) -> set[tuple[_Step, int]]:
+    """The places of stores that have one; each is stored to once where there are as many."""
+    found = (_placed(store.access) for store in stores)
+    return {place for place in found if place is not None}
+
+
+def _write_loads(run: _Run, exprs: list[list[Expr]], scope: Scope) -> None:
+    """Lines that load all places of a run, each into a vector."""
+    lines, access, lanes = scope.body, scope.access(run.access), scope.lanes
+    place = scope.place(access, (), vector=True)
+    names = [scope.unit.fresh("v") for _ in run.starts]
+    lines.counted = True
+    if run.pairs:
+        halves = [scope.unit.fresh("v") for _ in names]
+        for number, name in enumerate(halves):
+            there = total(place, str(number * lanes))
+            lines.add(f"{name} = load({access.operand}, {there}, {_half(lanes, number)})")
+        for word, name in zip(("even", "odd"), names, strict=True):
+            lines.add(f"{name} = {word}({', '.join(halves)})")
+    else:
+        tile = _tile(scope, exprs[0][0], -(-len(names) // lanes))
+        for first in range(0, len(names), lanes):
+            size = f"{run.step}, left, {len(names) - first}"
+            there, to = total(place, str(first)), f"{tile}, {first * lanes}, {lanes}"
+            lines.add(f"transpose{lanes}({access.operand}, {there}, {size}, {to})")
+        for number, name in enumerate(names):
+            lines.add(f"{name} = load{lanes}({tile}, {number * lanes})")
+    for name, alike in zip(names, exprs, strict=True):
+        scope.names |= dict.fromkeys(alike, name)
+
+
+def _write_stores(run: _Run, stores: list[Store], scope: Scope) -> None:
+    """Lines that store all places of a run, each from a vector."""
+    lines, access, lanes = scope.body, scope.access(run.access), scope.lanes
+    place = scope.place(access, (), vector=True)
+    values = [scope.vector(store.value) for store in stores]
+    lines.counted = True
+    if run.pairs:
+        for number, word in enumerate(("zip_low", "zip_high")):
+            there, value = total(place, str(number * lanes)), f"{word}({', '.join(values)})"
+            lines.add(f"store({access.operand}, {there}, {value}, {_half(lanes, number)})")
+        return
+    tile, back = (_tile(scope, stores[0].value, n) for n in (-(-len(values) // lanes), 1))
+    for number, value in enumerate(values):
+        lines.add(f"store{lanes}({tile}, {number * lanes}, {value})")
+    row = f"{tile}_r"
+    for first in range(0, len(values), lanes):
+        size = f"{lanes}, {min(lanes, len(values) - first)}, {lanes}"
+        lines.add(f"transpose{lanes}({tile}, {first * lanes}, {size}, {back}, 0, {lanes})")
+        lines.add(f"for {row} in range(0, {lanes} if left > {lanes} else left):")
+        there, value = total(place, str(first), f"{row} * {run.step}"), f"{row} * {lanes}"
+        mask = f"mask{lanes}({len(values) - first})"
+        lines.add(f"    store({access.operand}, {there}, load{lanes}({back}, {value}), {mask})")
+
+
+def _half(lanes: int, number: int) -> str:
+    """The mask of the first or second vector of pairs."""
+    return f"mask{lanes}(2 * left{f' - {lanes}' if number else ''})"
+
+
+def _tile(scope: Scope, model: Expr, squares: int) -> str:
+    """Local memory for squares of elements."""
+    name = scope.unit.fresh("f")
+    size = squares * scope.lanes * scope.lanes
+    scope.before.add(f"{name} = local_{element(model.dtype)}({size})")
+    return name
+
+
+def write_left(out: Lines, body: Lines, count: str, deeper: int) -> None:
+    """How many lanes are on, for bodies that ask."""
+    if body.counted:
+        out.add(f"{'    ' * deeper}left = {count}")

@@ -1,0 +1,90 @@
+"""Elements between each other: taken together where they are neighbours, and no further."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from staticgrad.codegen.numba_source import render
+from staticgrad.ir.kernel_parser import parse_kernel
+from staticgrad.ir.verify_kernel import verify_kernel
+from tests.native.support import MODES, Array, Mode, assert_same, call
+from tests.native.test_masks import Guarded
+
+
+def source_of(loads: str, stores: str) -> str:
+    """A kernel that moves elements from places of p0 to places of p1, each with its own number."""
+    places, targets = loads.split(), stores.split()
+    lines = [f"    %{n}: f32 = load p0[[{place}]]" for n, place in enumerate(places)]
+    lines += [f"    store p1[[{to}]] = %{n}" for n, to in enumerate(targets)]
+    body = "\n".join(lines).replace("+", " + ")
+    text = f"kernel(p0: in f32, p1: out f32; n0) {{\n  map j: n0 {{\n{body}\n  }}\n}}\n"
+    kernel = parse_kernel(text)
+    verify_kernel(kernel)
+    return render(kernel)
+
+
+@pytest.fixture
+def fences() -> Iterator[tuple[Guarded, Guarded]]:
+    made = Guarded(), Guarded()
+    yield made
+    for guarded in made:
+        guarded.close()
+
+
+@pytest.mark.parametrize("step", [2, 3, 5, 16, 17, 30, 32])
+@pytest.mark.parametrize("mode", MODES)
+def test_rows_move_to_the_end_of_memory_and_no_further(
+    step: int, mode: Mode, fences: tuple[Guarded, Guarded]
+) -> None:
+    places = " ".join(f"j*{step}+{k}" if k else f"j*{step}" for k in range(step))
+    source = source_of(places, places)
+    assert "load_strided" not in source
+    assert "store_strided" not in source
+    for rows in (1, 15, 16, 17, 31):
+        x, found = (fence.at_end(np.dtype("f4"), rows * step) for fence in fences)
+        x[:] = np.arange(rows * step)
+        found[:] = np.nan
+        call(source, [x, found], [rows], 0, rows, mode=mode)
+        assert_same(found, x, f"{rows} rows of {step}")
+
+
+def strided(source: str) -> tuple[int, int]:
+    """How many loads and stores go lane by lane; short bodies stand twice, for the last vector."""
+    times = 2 if "while" in source else 1
+    return source.count("load_strided(") // times, source.count("store_strided(") // times
+
+
+def test_what_is_no_run_is_taken_lane_by_lane() -> None:
+    assert strided(source_of("j*2 j*2+1", "j*2 j*2+1")) == (0, 0)
+    assert strided(source_of("j*2", "j*2")) == (1, 1)
+    assert strided(source_of("j*3 j*3+1", "j*3 j*3+1")) == (2, 2)
+    assert strided(source_of("j*2 j*2+1 j*2+2", "j*4 j*4+1 j*4+2")) == (1, 0)
+    assert strided(source_of("j*33 j*33+1 j*33+2", "j*3 j*3+1 j*3+2")) == (3, 0)
+    assert strided(source_of("j*2 j*2+1", "j*2 j*3")) == (0, 2)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_is_read_back_is_stored_before(mode: Mode) -> None:
+    text = """\
+kernel(p0: in f32, p1: out f32, p2: out f32; n0) {
+  map j: n0 {
+    %0: f32 = load p0[j]
+    store p1[[j*2]] = %0
+    store p1[[j*2 + 1]] = %0
+    %1: f32 = load p1[[j*2]]
+    %2: f32 = load p1[[j*2 + 1]]
+    %3: f32 = add %1, %2
+    store p2[j] = %3
+  }
+}
+"""
+    kernel = parse_kernel(text)
+    verify_kernel(kernel)
+    x: Array = np.arange(21, dtype="f4")
+    twice, sums = np.zeros(42, "f4"), np.zeros(21, "f4")
+    call(render(kernel), [x, twice, sums], [21], 0, 21, mode=mode)
+    assert_same(twice, np.repeat(x, 2), mode)
+    assert_same(sums, 2 * x, mode)
