@@ -55,6 +55,8 @@ def sizes_of(kernel: Kernel, seed: int) -> dict[str, int]:
     if kernel.grouped and seed % 2:
         lengths = TALL if seed % 41 else TALLEST
     sizes = {name: int(rng.choice(among)) for name, among in lengths.items()}
+    if "  loop " in str(kernel):  # trips multiply
+        sizes["n2"] = min(sizes["n2"], 3)
     apart = 2 * (sizes["n0"] + sizes["n2"] + 3) * (sizes["n1"] + 5) + 5
     return sizes | {"n3": apart, "n4": 2 * apart, "n5": 4 * sizes["n1"]}
 
