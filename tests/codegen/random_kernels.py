@@ -163,12 +163,12 @@ class _Maker:
         return self.random.choice(pool).cast(self.dtype())
 
     def number(self, value: Expr) -> Expr:
-        """The same, and 0 or 1 for a bool."""
-        return value.cast(I32) if value.dtype is BOOL else value
+        """The same as what is computed with, and 0 or 1 for a bool."""
+        return value.cast(I32 if value.dtype is BOOL else value.dtype.compute)
 
     def accumulation(self, loops: tuple[str, ...], checked: list[Expr], kind: str) -> Accumulate:
         value = self.value(loops, checked)
-        if value.dtype.kind not in COMBINERS[kind].kinds:
+        if value.dtype.kind not in COMBINERS[kind].kinds or value.dtype.is_storage:
             value = self.number(value)
         return Accumulate(self.fresh("r"), kind, value)
 
@@ -182,7 +182,8 @@ class _Maker:
             positions = (Position((("j", 1),), start, 1, extent),)
         elif "j" in loops:
             strides.append(("j", 1))
-        add = self.random.random() < 0.15 and value.dtype is not BOOL
+        number = value.dtype is not BOOL and not value.dtype.is_storage
+        add = self.random.random() < 0.15 and number
         mode = "inout" if add else self.random.choice(("out", "out", "scratch"))
         if mode == "scratch" and "j" in loops and not positions and self.random.random() < 0.7:
             strides = strides[-1:]  # of each row the same memory
