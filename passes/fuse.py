@@ -14,7 +14,7 @@ from dataclasses import replace
 from passes.fusion.buffers import CheckBuffer, Copied, Home, Key
 from passes.fusion.copies import Placed, with_copies, with_late_copies
 from passes.fusion.groups import Group, Groups
-from passes.fusion.merging import fused
+from passes.fusion.merging import taken
 from passes.fusion.neighbours import KernelPair, neighbours
 from passes.fusion.updates import Update, Work, copied_updates, in_order
 from passes.lowering.operands import Lowered
@@ -68,7 +68,7 @@ class Fusion:
 def fusion(graph: Graph, merge: bool = True) -> Fusion:
     """What ``fuse`` gives, with the groups: the same each time it is asked for the same graph."""
     computed = widen_accumulation(expand_vector_products(without_marks(graph)))
-    return scheduled(with_copies(fused(computed, merge)))
+    return scheduled(with_copies(taken(computed, merge)))
 
 
 def scheduled(placed: Placed) -> Fusion:

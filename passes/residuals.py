@@ -17,7 +17,7 @@ from typing import Final
 from passes.base import Pass, Watch
 from passes.fusion.buffers import Home
 from passes.fusion.groups import Group, Groups
-from passes.fusion.merging import fused
+from passes.fusion.merging import fused, leave
 from passes.marks import is_mark
 from staticgrad.analysis.users import ValueKey, phases_of, users_of
 from staticgrad.analysis.vertex_cut import vertex_cut
@@ -59,12 +59,15 @@ class Residuals(Pass, name="residuals"):
     def traced(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
         """The same, how many nodes were cloned, and how many regions took too long to weigh."""
         graph, cloned, tangled = program, 0, 0
+        known: dict[Graph, Groups] = {}
         last = max((node.order for node in graph.nodes), default=0)
         for phase in range(last, 0, -1):
-            border = _Border(graph, phase, self.flops)
+            border = _Border(graph, phase, self.flops, known)
             graph, count = self._at_border(border)
             cloned += count
             tangled += border.tangled
+        if graph in known:
+            leave(graph, known[graph])
         counts = {self.name: cloned, "too long to weigh": tangled}
         return graph, {name: count for name, count in counts.items() if count}
 
@@ -83,7 +86,7 @@ class Residuals(Pass, name="residuals"):
         for after, count in found:
             if after in (graph, best[0]):
                 continue
-            nbytes = _Border(after, border.phase, self.flops).nbytes
+            nbytes = _Border(after, border.phase, self.flops, border.known).nbytes
             if nbytes < stored:
                 stored, best = nbytes, (after, count)
         return best
@@ -116,8 +119,11 @@ def _settled(border: _Border, alone: bool) -> tuple[Graph, int]:
 class _Border:
     """The border before one phase: what crosses it, and what could be run again behind it."""
 
-    def __init__(self, graph: Graph, phase: int, flops: int) -> None:
+    def __init__(
+        self, graph: Graph, phase: int, flops: int, known: dict[Graph, Groups] | None = None
+    ) -> None:
         self.graph, self.phase, self.flops = graph, phase, flops
+        self.known = {} if known is None else known  # what fusion was asked already
         self.users = users_of(graph)
         self.phases = phases_of(graph, self.users)
         self.crossing: dict[ValueKey, None] = {}  # only kernels that could compute it read it
@@ -141,7 +147,12 @@ class _Border:
     @cached_property
     def groups(self) -> Groups:
         """The kernels that fusion makes of the graph as it is."""
-        return fused(self.graph)
+        return self._groups_of(self.graph)
+
+    def _groups_of(self, graph: Graph) -> Groups:
+        if graph not in self.known:
+            self.known[graph] = fused(graph)
+        return self.known[graph]
 
     @cached_property
     def nbytes(self) -> int:
@@ -182,7 +193,7 @@ class _Border:
         if key not in self._trials:
             after, clones = self.cloned(chosen, apart)
             few = len(clones) <= _MOST_CLONES * len(chosen)
-            self._trials[key] = (after, clones, fused(after)) if few else None
+            self._trials[key] = (after, clones, self._groups_of(after)) if few else None
         return self._trials[key]
 
     def cloned(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import Final
 
 from passes.fusion.buffers import Home, Key
 from passes.fusion.cutting import cut
@@ -20,11 +21,28 @@ from staticgrad.ir.forms import Pointwise
 from staticgrad.ir.graph import Graph, Node
 from staticgrad.types.size_hints import hint_value
 
+#: The name under which a graph has its groups.
+_NOTE: Final = "groups"
+
 
 def fused(graph: Graph, merge: bool = True) -> Groups:
     """The groups of a graph in the end; with ``merge`` off one for every node that computes."""
     found = group(graph, merge)
     return cut(merged(found)) if merge else found
+
+
+def leave(graph: Graph, groups: Groups) -> None:
+    """Keep the groups of a graph with it, for whoever takes them.
+
+    They hold the graph in turn, so that the two live until they are taken or collected.
+    """
+    graph.found[_NOTE] = groups
+
+
+def taken(graph: Graph, merge: bool = True) -> Groups:
+    """The groups of a graph: those that were left with it, if any. They are not kept."""
+    found = graph.found.pop(_NOTE, None)
+    return found if merge and isinstance(found, Groups) else fused(graph, merge)
 
 
 def merged(groups: Groups) -> Groups:

@@ -246,11 +246,12 @@ class Graph:
     """Nodes in topological order, with what goes in and what comes out. Immutable.
 
     ``outputs`` maps names to values, ``updates`` pairs parameters with their next value; outputs
-    and updates read the old values, all updates happen at once.
+    and updates read the old values, all updates happen at once. ``found`` is what a pass found out
+    about the graph, under a name, for the pass that asks next; it is no part of the graph.
     """
 
     __slots__ = (
-        "_guards", "_sizes", "inputs", "name", "nodes", "outputs", "parameters", "updates",
+        "_guards", "_sizes", "found", "inputs", "name", "nodes", "outputs", "parameters", "updates",
     )  # fmt: skip
 
     nodes: tuple[Node, ...]
@@ -259,6 +260,7 @@ class Graph:
     outputs: dict[str, Symbolic]
     updates: tuple[tuple[Parameter, Symbolic], ...]
     name: str
+    found: dict[str, object]
 
     @collection_paused()
     def __init__(
@@ -306,6 +308,7 @@ class Graph:
     ) -> None:
         self.nodes, self.inputs, self.parameters = tuple(nodes), tuple(inputs), tuple(parameters)
         self.outputs, self.updates, self.name = dict(outputs), tuple(updates), name
+        self.found = {}
         self._guards: tuple[tuple[Guard, Node], ...] | None = None
         self._sizes: dict[str, Named] | None = None
 

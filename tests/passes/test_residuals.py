@@ -11,6 +11,8 @@ import staticgrad as sg
 from passes import residuals
 from passes.cse import CommonSubexpressions
 from passes.fuse import fuse
+from passes.fusion import merging
+from passes.fusion.grouping import group
 from passes.fusion.groups import Groups
 from passes.fusion.merging import fused
 from passes.memory import Planner
@@ -260,3 +262,20 @@ def test_no_clone_is_a_kernel_or_stored(seed):
         assert len(fuse(after).steps) <= len(fuse(graph).steps)
         wanted, found = sg.evaluate(graph, feeds), sg.evaluate(after, feeds)
         assert all(same_bytes(found[name], array) for name, array in wanted.items())
+
+
+def test_fusion_takes_the_groups_that_it_was_asked_for(asked, monkeypatch):
+    """They are found once for each graph, and are not kept with a graph that is fused."""
+    graph = product(square)
+    settled = pipeline(SETTLED)(graph)
+    fused_again = []
+    monkeypatch.setattr(merging, "group", lambda *a: fused_again.append(a) or group(*a))
+    after = Residuals()(settled)
+    assert after is not settled
+    assert len(asked) == len({id(each) for each in asked}) == len(fused_again)
+    assert set(after.found) == {"groups"}
+    found = fuse(after)
+    assert len(fused_again) == len(asked)
+    assert not after.found
+    assert not settled.found
+    assert str(fuse(after)) == str(found)
