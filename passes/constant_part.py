@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from passes.dce import DeadNodes
 from passes.marks import without_marks
-from staticgrad.ir.forms import ReshapeForm, Same, View
+from staticgrad.ir.forms import Identity, ReshapeForm, View
 from staticgrad.ir.graph import Constant, Graph, Input, Node, ParameterLeaf, Symbolic
 from staticgrad.records import dataclass
 from staticgrad.types.arrays import ArrayData
@@ -101,7 +101,7 @@ def _is_literal(node: Node) -> bool:
 
 
 def _is_free(node: Node) -> bool:
-    return isinstance(node.form, View | Same | ReshapeForm)
+    return isinstance(node.form, View | Identity | ReshapeForm)
 
 
 def _nbytes(value: Symbolic) -> int:

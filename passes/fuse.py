@@ -12,12 +12,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from passes.fusion.buffers import CheckBuffer, Copied, Home, Key
-from passes.fusion.copies import Placed, with_copies, with_late_copies
+from passes.fusion.copies import WithCopies, with_copies, with_late_copies
 from passes.fusion.groups import Group, Groups
 from passes.fusion.merging import taken
 from passes.fusion.neighbours import KernelPair, neighbours
-from passes.fusion.updates import Update, Work, copied_updates, in_order
-from passes.lowering.operands import Lowered
+from passes.fusion.updates import PendingStep, Update, copied_updates, in_order
+from passes.lowering.operands import LoweredStep
 from passes.lowering.signatures import Lowerings
 from passes.marks import without_marks
 from passes.vector_products import expand_vector_products
@@ -71,7 +71,7 @@ def fusion(graph: Graph, merge: bool = True) -> Fusion:
     return scheduled(with_copies(taken(computed, merge)))
 
 
-def scheduled(placed: Placed) -> Fusion:
+def scheduled(placed: WithCopies) -> Fusion:
     """The schedule of these groups: each is lowered once, then it is decided where updates write.
 
     While groups are lowered, the new value of a parameter has a buffer of its own, ``new.name``.
@@ -94,7 +94,7 @@ def scheduled(placed: Placed) -> Fusion:
 class _Builder:
     """The names and buffers of one schedule; ``updates`` and ``new_names`` by ``new.name``."""
 
-    def __init__(self, placed: Placed) -> None:
+    def __init__(self, placed: WithCopies) -> None:
         self.placed = placed
         self.groups = placed.groups  # with the copies that were found to be needed later
         self.late: dict[int, str] = {}  # of these copies, the parameter that each writes
@@ -172,7 +172,7 @@ class _Builder:
 
     # -- steps ------------------------------------------------------------------------------------
 
-    def late_copies(self, updates: Iterable[Update]) -> list[Work]:
+    def late_copies(self, updates: Iterable[Update]) -> list[PendingStep]:
         """Works that copy new values to their parameters, which lie in temporaries until then."""
         late = {update.key: update for update in updates}
         self.groups, copies = with_late_copies(self.placed.groups, late)
@@ -184,14 +184,14 @@ class _Builder:
             self.late[owners[copies[key]]] = self.buffers[update.parameter].label
         return [self.work(self.groups, self.groups.by_number[number]) for number in self.late]
 
-    def work(self, groups: Groups, group: Group) -> Work:
+    def work(self, groups: Groups, group: Group) -> PendingStep:
         """The step that computes a group, with what decides about its place in the order."""
         lowered = self._lowerings.lower(groups, group)
         position = max([self._position[node] for node in group.members], default=0)
         step = self._step(group, lowered)
-        return Work(group.number, step, lowered.reads, lowered.writes, position, group.level)
+        return PendingStep(group.number, step, lowered.reads, lowered.writes, position, group.level)
 
-    def _step(self, group: Group, lowered: Lowered) -> KernelStep:
+    def _step(self, group: Group, lowered: LoweredStep) -> KernelStep:
         """A lowered group with its buffers, and what people are told about it."""
         scratch, nodes = dict(lowered.scratch), group.members
         names = {

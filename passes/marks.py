@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from passes.dce import DeadNodes
-from staticgrad.ir.forms import Same
+from staticgrad.ir.forms import Identity
 from staticgrad.ir.graph import Graph, Node, Symbolic
 
 
 def is_mark(node: Node) -> bool:
     """Whether the node is its first operand, for all that a kernel can tell."""
     form = node.form
-    return isinstance(form, Same) and not form.kept
+    return isinstance(form, Identity) and not form.kept
 
 
 def without_marks(graph: Graph) -> Graph:

@@ -67,7 +67,7 @@ def pipeline(text: str | Pass, extra: Iterable[type[Pass]] = ()) -> Pipeline:
     """
     if isinstance(text, Pass):
         return text if isinstance(text, Pipeline) else Pipeline((text,))
-    return _Reader(text, names_of((*PASSES, *extra))).pipeline()
+    return _PipelineReader(text, names_of((*PASSES, *extra))).pipeline()
 
 
 def installed(
@@ -95,7 +95,7 @@ def installed(
     return tuple(each for name, each in found.items() if name not in taken)
 
 
-class _Reader:
+class _PipelineReader:
     """Recursive descent over one pipeline text."""
 
     def __init__(self, text: str, known: Mapping[str, type[Pass]]) -> None:
@@ -122,7 +122,7 @@ class _Reader:
             self.fail("expected the name of a pass")
         if match[0] in LEVELS:
             self.at = match.end()
-            return _Reader(LEVELS[match[0]], self.known).passes()
+            return _PipelineReader(LEVELS[match[0]], self.known).passes()
         return (self.one(match),)
 
     def one(self, match: re.Match[str]) -> Pass:

@@ -21,7 +21,7 @@ from passes.fusion.merging import fused, leave
 from passes.marks import is_mark
 from staticgrad.analysis.users import ValueKey, phases_of, users_of
 from staticgrad.analysis.vertex_cut import vertex_cut
-from staticgrad.ir.forms import Pointwise, Reduce, ReshapeForm, Same, View
+from staticgrad.ir.forms import Identity, Pointwise, Reduce, ReshapeForm, View
 from staticgrad.ir.graph import Graph, Node, Symbolic, rebuild
 from staticgrad.kept import cached_property
 from staticgrad.records import dataclass
@@ -141,7 +141,7 @@ class _Border:
     def marked(self) -> set[ValueKey]:
         """What the user wants kept."""
         forms = ((node, node.form) for node in self.graph.nodes)
-        same = [node for node, form in forms if isinstance(form, Same) and form.kept]
+        same = [node for node, form in forms if isinstance(form, Identity) and form.kept]
         return {key for node in same for key in _bases(node.args[0])}
 
     @cached_property
@@ -415,6 +415,6 @@ def _unmarked(key: ValueKey) -> Home:
 def _bases(value: Symbolic) -> Sequence[ValueKey]:
     """The value, and what it is a view of, down to what lies in memory."""
     found = [value.key]
-    while isinstance(found[-1][0].form, View | Same | ReshapeForm):
+    while isinstance(found[-1][0].form, View | Identity | ReshapeForm):
         found.append(found[-1][0].args[0].key)
     return found

@@ -86,16 +86,11 @@ TWICE = {
     **dict.fromkeys(("Sigmoid", "Tanh"), "the op, and the twin's module of the same function"),
     "Generator": "the twin's, which draws at once what that of sg.random writes into a graph",
     "Sqrt": "the op, and the policy of that name",
+    "Sort": "the op, and the stage of a kernel, which messages call by its class",
     **dict.fromkeys(
-        ("Function", "Lowered", "Scalar"),
+        ("Function", "Scalar"),
         "native compiles functions of Python; it knows no graph, and its terms are its own",
     ),
-    **dict.fromkeys(("Access", "Work"), "of a step that is on its way into the order"),
-    **dict.fromkeys(("Span", "Touched"), "of barriers, and of a guarded run"),
-    "Reduction": "the family of ops, and what a group holds of one",
-    "Placed": "groups with their copies, and a timeline with its offsets",
-    "Sort": "the op, and the stage of a kernel",
-    "_Reader": "of structures, and of pipelines' text",
 }
 
 

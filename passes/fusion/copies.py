@@ -20,7 +20,7 @@ from staticgrad.types.tensor import TensorType
 
 
 @dataclass(frozen=True, eq=False)
-class Placed:
+class WithCopies:
     """Groups that write every root into a buffer of its own.
 
     ``outputs``: the buffer of each output by name. ``updates``: the buffer of the new value of each
@@ -32,7 +32,7 @@ class Placed:
     updates: tuple[tuple[Parameter, Key], ...]
 
 
-def with_copies(groups: Groups) -> Placed:
+def with_copies(groups: Groups) -> WithCopies:
     """The groups, and those that copy what must lie in a buffer of its own."""
     roots = _Copying(groups)
     outputs = {name: roots.of_root(value) for name, value in groups.graph.outputs.items()}
@@ -40,7 +40,7 @@ def with_copies(groups: Groups) -> Placed:
     updates = tuple((parameter, roots.of_root(value)) for parameter, value in changing)
     rows = _Copying(roots.result())
     rows.make_rows_contiguous()
-    return Placed(rows.result(), outputs, updates)
+    return WithCopies(rows.result(), outputs, updates)
 
 
 def with_late_copies(groups: Groups, keys: Iterable[Key]) -> tuple[Groups, Mapping[Key, Key]]:

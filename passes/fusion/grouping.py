@@ -23,8 +23,8 @@ from passes.fusion.cost import instructions
 from passes.fusion.groups import (
     Group,
     GroupKind,
+    GroupReduction,
     Groups,
-    Reduction,
     Source,
     Transfer,
     meets_elements,
@@ -38,12 +38,12 @@ from staticgrad.ir.forms import (
     Contract,
     Gather,
     GatherAlong,
+    Identity,
     Leaf,
     Pointwise,
     Reduce,
     Region,
     ReshapeForm,
-    Same,
     Scan,
     ScatterAdd,
     ScatterAlong,
@@ -80,7 +80,7 @@ class _Draft:
     nodes: list[Node] = field(default_factory=list)
     row: int = 0
     summed: tuple[int, ...] = ()
-    reductions: dict[Key, Reduction] = field(default_factory=dict)
+    reductions: dict[Key, GroupReduction] = field(default_factory=dict)
     indexed: bool = False
     checked: bool = False
     stored: dict[Key, None] = field(default_factory=dict)
@@ -239,7 +239,7 @@ class _Walk:
                 self._own(node, None, depth=1 if inline else 0, uniform=inline)
             case Pointwise():
                 self._place_pointwise(node, form, args)
-            case View() | Same() | ReshapeForm():
+            case View() | Identity() | ReshapeForm():
                 self._place_movement(node, form, args[0])
             case Reduce():
                 self._place_reduce(node, form, args[0])
@@ -265,8 +265,10 @@ class _Walk:
             source.base, node.types[0], layout, False, source.depth, source.uniform
         )
 
-    def _place_movement(self, node: Node, form: View | Same | ReshapeForm, arg: Source) -> None:
-        if isinstance(form, Same):  # the operand itself, not a view: it still fuses with readers
+    def _place_movement(self, node: Node, form: View | Identity | ReshapeForm, arg: Source) -> None:
+        if isinstance(
+            form, Identity
+        ):  # the operand itself, not a view: it still fuses with readers
             self._sources[node, 0] = arg
             if form.kept:
                 self._kept.add(arg.base)
@@ -388,7 +390,7 @@ class _Walk:
             draft = self._new("map", arg.type.shape, self._phases[node], [reads])
         draft.row = row
         draft.indexed |= positions
-        draft.reductions[target] = Reduction(arg, kind)
+        draft.reductions[target] = GroupReduction(arg, kind)
         self._homes[target] = draft
 
     def _place_two_steps(
@@ -418,7 +420,7 @@ class _Walk:
             draft = self._new("columns", arg.type.shape, self._phases[node], [reads])
         draft.summed = axes
         draft.indexed |= arg.inline and not arg.uniform
-        draft.reductions[Home(node)] = Reduction(arg, form.kind)
+        draft.reductions[Home(node)] = GroupReduction(arg, form.kind)
         self._own(node, draft)
 
     def _feeds_only(self, draft: _Draft, reader: Node) -> bool:

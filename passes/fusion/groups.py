@@ -63,7 +63,7 @@ class Walk(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Reduction:
+class GroupReduction:
     """One reduction of a group: ``source`` combined over the group's row (or columns)."""
 
     source: Source
@@ -113,7 +113,7 @@ class Group:
     nodes: tuple[Node, ...] = ()
     row: int = 0
     summed: tuple[int, ...] = ()
-    reductions: Mapping[Key, Reduction] = field(default_factory=dict)
+    reductions: Mapping[Key, GroupReduction] = field(default_factory=dict)
     indexed: bool = False
     checked: bool = False
     stored: tuple[Key, ...] = ()

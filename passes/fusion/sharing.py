@@ -7,7 +7,7 @@ from typing import Protocol
 
 from passes.fusion.buffers import Key
 from passes.fusion.cost import LARGEST, LARGEST_EPILOGUE
-from passes.fusion.groups import GroupKind, Reduction
+from passes.fusion.groups import GroupKind, GroupReduction
 from passes.fusion.reasons import (
     LookupInProduct,
     OtherRows,
@@ -32,7 +32,7 @@ class Outline(Protocol):
     @property
     def row(self) -> int: ...
     @property
-    def reductions(self) -> Mapping[Key, Reduction]: ...
+    def reductions(self) -> Mapping[Key, GroupReduction]: ...
     @property
     def indexed(self) -> bool: ...
     @property

@@ -30,7 +30,7 @@ class Update:
 
 
 @dataclass(frozen=True)
-class Work:
+class PendingStep:
     """The lowered step of a group on its way to a place in the order, with the values it reads.
 
     ``position`` is where its nodes stand in the graph; of two works that write one value the one
@@ -51,10 +51,10 @@ class Work:
 
 
 @dataclass
-class Access:
+class ReadsAndWrites:
     """The works, by number, that write and that read each value."""
 
-    works: Sequence[Work]
+    works: Sequence[PendingStep]
     writers: dict[Key, list[int]] = field(default_factory=dict)
     readers: dict[Key, list[int]] = field(default_factory=dict)
 
@@ -86,9 +86,9 @@ class Access:
         return found
 
 
-def copied_updates(works: Sequence[Work], updates: Sequence[Update]) -> list[Update]:
+def copied_updates(works: Sequence[PendingStep], updates: Sequence[Update]) -> list[Update]:
     """The updates that must, or had better, go through a copy; the others write in place."""
-    access = Access(works)
+    access = ReadsAndWrites(works)
     copied = {u.buffer for u in updates if not _may_overwrite(access, u)}
     copied |= _holding_up(access, [u for u in updates if u.buffer not in copied])
     in_place = [u for u in updates if u.buffer not in copied]
@@ -96,17 +96,17 @@ def copied_updates(works: Sequence[Work], updates: Sequence[Update]) -> list[Upd
     return [u for u in updates if u.buffer in copied]
 
 
-def in_order(works: Sequence[Work], in_place: Sequence[Update]) -> list[Work] | None:
+def in_order(works: Sequence[PendingStep], in_place: Sequence[Update]) -> list[PendingStep] | None:
     """The works as they may run, those that overwrite a parameter as early as possible.
 
     None if there is no such order.
     """
-    ordered = _Ordering(Access(works), in_place)
+    ordered = _Ordering(ReadsAndWrites(works), in_place)
     ordered.run()
     return [works[number] for number in ordered.done] if ordered.is_complete else None
 
 
-def _may_overwrite(access: Access, update: Update) -> bool:
+def _may_overwrite(access: ReadsAndWrites, update: Update) -> bool:
     """Whether its kernels check no index, and read the old value only where they write."""
     writers = access.writers[update.key]
     for number in writers:
@@ -124,7 +124,7 @@ def _may_overwrite(access: Access, update: Update) -> bool:
     return True
 
 
-def _holding_up(access: Access, updates: Sequence[Update]) -> set[str]:
+def _holding_up(access: ReadsAndWrites, updates: Sequence[Update]) -> set[str]:
     """Updates that would keep values which depend on the old parameter from being computed again.
 
     An update waits for the last reader of the old value, and readers of the new value wait for the
@@ -152,14 +152,14 @@ def _holding_up(access: Access, updates: Sequence[Update]) -> set[str]:
     return {update.buffer for update, new in both if not held.isdisjoint(new)}
 
 
-def _backwards(access: Access, works: set[int]) -> list[int]:
+def _backwards(access: ReadsAndWrites, works: set[int]) -> list[int]:
     """Works, each behind all that depend on what it writes."""
     ordering = _Ordering(access, ())
     ordering.run()
     return [number for number in reversed(ordering.done) if number in works]
 
 
-def _on_a_cycle(access: Access, updates: Sequence[Update]) -> set[str]:
+def _on_a_cycle(access: ReadsAndWrites, updates: Sequence[Update]) -> set[str]:
     """Enough updates that, without them, every reader of an old value can run in time."""
     ordering = _Ordering(access, updates)
     copied: set[str] = set()
@@ -180,7 +180,7 @@ class _Ordering:
     of the parameter of update 0, 1, ... is needed no more. Works that overwrite it wait for that.
     """
 
-    def __init__(self, access: Access, in_place: Sequence[Update]) -> None:
+    def __init__(self, access: ReadsAndWrites, in_place: Sequence[Update]) -> None:
         self.access = access
         self.done: list[int] = []
         self._in_place = in_place

@@ -88,7 +88,7 @@ def loops_over(
 
 
 @dataclass(frozen=True)
-class Lowered:
+class LoweredStep:
     """The kernel of a group, and what its operands and arguments stand for.
 
     Operand n is the buffer of a value from an element on: ``operands[n]``. ``touched`` are all
@@ -167,7 +167,7 @@ class Lowering:
         stages: Sequence[Stage],
         axes: Sequence[Axis],
         serial: bool = False,
-    ) -> Lowered:
+    ) -> LoweredStep:
         """The kernel made of these stages, without operands that none of them reads.
 
         An op need not look at all of its operands: x ** 0 is 1.
@@ -176,7 +176,7 @@ class Lowering:
         used = {p: o for p, o in self.operands.items() if o.mode != "in" or o.name in read}
         names, sizes = tuple(self.sizes.values()), tuple(self.sizes)
         kernel = Kernel(tuple(used.values()), names, tuple(axes), tuple(stages), serial)
-        return Lowered(
+        return LoweredStep(
             kernel,
             tuple((key, offset) for key, offset, _ in used),
             sizes,

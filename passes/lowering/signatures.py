@@ -18,7 +18,7 @@ from passes.fusion.buffers import CheckBuffer, Home, Key, ScratchBuffer
 from passes.fusion.groups import Group, Groups, Source, Transfer, Walk
 from passes.fusion.walks import computes
 from passes.layout import Strided
-from passes.lowering.operands import Lowered
+from passes.lowering.operands import LoweredStep
 from passes.lowering.stages import lower_group
 from staticgrad.ir.forms import Gather, GatherAlong, Pointwise, ScatterAdd, ScatterAlong, SortForm
 from staticgrad.ir.graph import Constant, Node
@@ -53,7 +53,7 @@ class Signature:
 class _Pattern(NamedTuple):
     """A lowered group, with the numbers of its signature in the place of values and offsets."""
 
-    lowered: Lowered
+    lowered: LoweredStep
     operands: tuple[Place, ...]
     touched: tuple[int, ...]
     reads: tuple[int, ...]
@@ -61,7 +61,7 @@ class _Pattern(NamedTuple):
     scratch: tuple[tuple[int, Size], ...]
 
     @classmethod
-    def of(cls, lowered: Lowered, signature: Signature) -> _Pattern:
+    def of(cls, lowered: LoweredStep, signature: Signature) -> _Pattern:
         key = {each: number for number, each in enumerate(signature.keys)}
         offset = {each: number for number, each in enumerate(signature.offsets)}
         return cls(
@@ -73,10 +73,10 @@ class _Pattern(NamedTuple):
             tuple((key[k], size) for k, size in lowered.scratch),
         )
 
-    def over(self, signature: Signature) -> Lowered:
+    def over(self, signature: Signature) -> LoweredStep:
         """The same for another group of that signature."""
         first, keys, offsets = self.lowered, signature.keys, signature.offsets
-        return Lowered(
+        return LoweredStep(
             first.kernel,
             tuple([(keys[k], offsets[o]) for k, o in self.operands]),
             first.arguments,
@@ -102,7 +102,7 @@ class Lowerings:
         self._kernels: dict[Kernel, Kernel] = {}
         self._codes = _Codes()
 
-    def lower(self, groups: Groups, group: Group) -> Lowered:
+    def lower(self, groups: Groups, group: Group) -> LoweredStep:
         """What ``lower_group`` gives for one of these groups; equal kernels are one object."""
         signature = _Reader(groups, group, self._codes).signature()
         found = self._found.get(signature.text)

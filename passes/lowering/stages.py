@@ -11,7 +11,7 @@ from passes.fusion.buffers import Home, Key
 from passes.fusion.groups import Group, Groups, Source, Walk
 from passes.fusion.walks import gather_walks, operand_walks, source_walks, sums_across
 from passes.layout import Strided
-from passes.lowering.operands import VECTOR, Lowered, Lowering, loops_over
+from passes.lowering.operands import VECTOR, LoweredStep, Lowering, loops_over
 from staticgrad.ir import expr as ex, forms
 from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.expr import Access, Expr
@@ -37,12 +37,12 @@ from staticgrad.types.dtype import I64
 from staticgrad.types.tensor import Shape, c_strides
 
 
-def lower_group(groups: Groups, group: Group) -> Lowered:
+def lower_group(groups: Groups, group: Group) -> LoweredStep:
     """The kernel that computes ``group``, one of ``groups``."""
     return _LOWERINGS[group.kind](Lowering(groups, group))
 
 
-def _lower_copy(low: Lowering) -> Lowered:
+def _lower_copy(low: Lowering) -> LoweredStep:
     copy = low.group.transfer
     assert copy is not None
     layout = Strided.contiguous(copy.target_type.shape)
@@ -141,7 +141,7 @@ def _stores(low: Lowering) -> list[tuple[Key, Walk]]:
     ]
 
 
-def _lower_map(low: Lowering) -> Lowered:
+def _lower_map(low: Lowering) -> LoweredStep:
     group = low.group
     rank = len(group.domain)
     outer_shape = group.domain[: rank - group.row]
@@ -181,7 +181,7 @@ def _reduced(low: Lowering, key: Key, target: Walk, name: str) -> Store:
     return Store(low.access(target, dtype, "out"), ex.ref(name, dtype.compute).cast(dtype))
 
 
-def _lower_columns(low: Lowering) -> Lowered:
+def _lower_columns(low: Lowering) -> LoweredStep:
     group = low.group
     kept = [a for a in range(len(group.domain)) if a not in group.summed]
     return _columns_step(low, kept, group.summed, in_lanes=False)
@@ -189,7 +189,7 @@ def _lower_columns(low: Lowering) -> Lowered:
 
 def _columns_step(
     low: Lowering, kept: Sequence[int], summed: Sequence[int], in_lanes: bool
-) -> Lowered:
+) -> LoweredStep:
     """The one reduction of a group over the axes ``summed``, a vector of results at a time."""
     group = low.group
     shape = tuple(group.domain[a] for a in kept)
@@ -215,7 +215,7 @@ def _columns_step(
     return low.finish([stage], axes)
 
 
-def _lower_gemm(low: Lowering) -> Lowered:
+def _lower_gemm(low: Lowering) -> LoweredStep:
     group = low.group
     anchor = next(n for n in group.nodes if isinstance(n.form, Contract))
     form = anchor.form
@@ -282,7 +282,7 @@ def _keep_matrix_axes(low: Lowering, walks: Sequence[Walk], rank: int) -> None:
         low.loops.strides[walk] = (*low.loops.strides[walk], *moves)
 
 
-def _lower_scatter(low: Lowering) -> Lowered:
+def _lower_scatter(low: Lowering) -> LoweredStep:
     group = low.group
     node = group.nodes[0]
     form = node.form
@@ -309,7 +309,7 @@ def _lower_scatter(low: Lowering) -> Lowered:
     return low.finish([Map(vector, (*low.checks, store))], axes, serial=True)
 
 
-def _lower_scan(low: Lowering) -> Lowered:
+def _lower_scan(low: Lowering) -> LoweredStep:
     """Each element from the one before it along the axis, which the step itself wrote."""
     (node,) = low.group.nodes
     form, domain = node.form, low.group.domain
@@ -337,7 +337,7 @@ def _lower_scan(low: Lowering) -> Lowered:
     return low.finish([Map(vector, (store,))], axes, serial=True)
 
 
-def _lower_sort(low: Lowering) -> Lowered:
+def _lower_sort(low: Lowering) -> LoweredStep:
     """Rows along one axis, in order; of the results those that somebody reads."""
     (node,) = low.group.nodes
     form, domain = node.form, low.group.domain

@@ -130,7 +130,7 @@ def rewrite_nodes(
         PipelineError: as ``rewrite``.
     """
     index = _index(tuple(rules))
-    if all(node.settled & index.mark for node in nodes):
+    if all(node.normal & index.mark for node in nodes):
         return None
     driver = _Driver(index, None, None, held)
     driver.walk(nodes)
@@ -164,7 +164,7 @@ class _Driver:
         self._recent: list[str] = []
 
     def run(self, graph: Graph) -> Graph:
-        if all(node.settled & self._index.mark for node in graph.nodes):
+        if all(node.normal & self._index.mark for node in graph.nodes):
             return graph
         self._reads.graph = graph
         self.walk(graph.nodes)
@@ -180,8 +180,8 @@ class _Driver:
         mark = self._index.mark
         for original in nodes:
             node = self._over_final_operands(original)
-            if node.settled & mark or not self._candidates(node):
-                node.settled |= mark
+            if node.normal & mark or not self._candidates(node):
+                node.normal |= mark
                 self._finish(node)
             else:
                 self._patience = _PATIENCE
@@ -279,7 +279,7 @@ class _Driver:
                 self._watch(rewriting)
             return rewriting
         if self._reads.asked == asked:  # then nothing but the node itself has been looked at
-            node.settled |= self._index.mark
+            node.normal |= self._index.mark
         return None
 
     def _count(self, rule: Rule, node: Node) -> None:

@@ -16,7 +16,7 @@ from passes.rewrite.rule import Rule
 from passes.rewrite.terms import Applied, Hole, Number, Term
 from staticgrad.errors import OpDefinitionError, PipelineError
 from staticgrad.errors.wording import kind_of
-from staticgrad.ir.forms import ReshapeForm, Same, View
+from staticgrad.ir.forms import Identity, ReshapeForm, View
 from staticgrad.ir.graph import Constant, Input, Node, ParameterLeaf, Symbolic, new_mark
 from staticgrad.ops.elementwise import Elementwise
 
@@ -82,7 +82,7 @@ class Match:
 class Index:
     """Rules by what can be seen of a place at once: op, dtype, the ops and numbers it reads.
 
-    ``mark`` is the bit of ``Node.settled`` that says: no rule of this index applies here.
+    ``mark`` is the bit of ``Node.normal`` that says: no rule of this index applies here.
     """
 
     def __init__(self, rules: Iterable[Rule]) -> None:
@@ -276,7 +276,7 @@ def repeats_first(node: Node) -> bool:
     if len(node.args) != 1 or type(node.op).form is Elementwise.form:
         return False
     try:
-        return isinstance(node.form, View | ReshapeForm | Same)
+        return isinstance(node.form, View | ReshapeForm | Identity)
     except OpDefinitionError:  # an op that does not say how it touches memory
         return False
 

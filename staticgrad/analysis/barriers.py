@@ -20,7 +20,7 @@ ARENA = ""
 
 
 @dataclass(frozen=True)
-class Span:
+class ByteRange:
     """Bytes [start, stop) of a memory: the arena (``ARENA``), or a buffer outside it by name."""
 
     memory: str
@@ -29,11 +29,11 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Touched:
+class StepBytes:
     """The bytes that one step reads and writes: of each access from the first to the last."""
 
-    reads: tuple[Span, ...]
-    writes: tuple[Span, ...]
+    reads: tuple[ByteRange, ...]
+    writes: tuple[ByteRange, ...]
 
 
 def barriers(plan: Plan) -> tuple[int, ...]:
@@ -61,7 +61,7 @@ class _Bytes:
         self._starts: dict[str, list[int]] = {}
         self._stops: dict[str, list[int]] = {}
 
-    def meet(self, spans: Iterable[Span]) -> bool:
+    def meet(self, spans: Iterable[ByteRange]) -> bool:
         """Whether a byte of the spans is in the set."""
         for span in spans:
             starts, stops = self._starts.get(span.memory, []), self._stops.get(span.memory, [])
@@ -70,7 +70,7 @@ class _Bytes:
                 return True
         return False
 
-    def add(self, spans: Iterable[Span]) -> None:
+    def add(self, spans: Iterable[ByteRange]) -> None:
         """Take the bytes of the spans into the set; what touches becomes one span."""
         for span in spans:
             if span.start >= span.stop:
@@ -84,7 +84,7 @@ class _Bytes:
             starts[first:last], stops[first:last] = [start], [stop]
 
 
-def touched_bytes(plan: Plan) -> Iterator[Touched]:
+def touched_bytes(plan: Plan) -> Iterator[StepBytes]:
     """What each step of the plan touches, in order."""
     places: dict[str, list[Placement]] = {}
     for placement in sorted(plan.placements, key=attrgetter("first")):
@@ -92,28 +92,28 @@ def touched_bytes(plan: Plan) -> Iterator[Touched]:
     sizes = dict(plan.buffer_bytes)
     for position, planned in enumerate(plan.steps):
         step = plan.schedule.steps[planned.step]
-        reads: dict[Span, None] = {}
-        writes: dict[Span, None] = {}
+        reads: dict[ByteRange, None] = {}
+        writes: dict[ByteRange, None] = {}
         reaches = step.reaches(planned.arguments) if planned.total else ()
         for access, begin, reach in zip(step.accesses(), planned.offsets, reaches, strict=False):
             span = _span(access.buffer, position, places, sizes)
             if reach is not None:
                 first, last = span.start + begin + reach[0], span.start + begin + reach[1]
-                span = Span(span.memory, max(first, span.start), min(last, span.stop))
+                span = ByteRange(span.memory, max(first, span.start), min(last, span.stop))
             if access.mode in ("in", "inout"):
                 reads[span] = None
             if access.mode != "in":
                 writes[span] = None
-        yield Touched(tuple(reads), tuple(writes))
+        yield StepBytes(tuple(reads), tuple(writes))
 
 
 def _span(
     buffer: str, position: int, places: dict[str, list[Placement]], sizes: dict[str, int]
-) -> Span:
+) -> ByteRange:
     lives = places.get(buffer, [])
     number = bisect_right(lives, position, key=attrgetter("first")) - 1
     if number >= 0:
         place = lives[number]
         if position <= place.last:
-            return Span(ARENA, place.offset, place.offset + place.nbytes)
-    return Span(buffer, 0, sizes[buffer])
+            return ByteRange(ARENA, place.offset, place.offset + place.nbytes)
+    return ByteRange(buffer, 0, sizes[buffer])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from staticgrad.ir.forms import Form, Pointwise, Same
+from staticgrad.ir.forms import Form, Identity, Pointwise
 from staticgrad.ir.graph import Graph, Node
 
 ValueKey = tuple[Node, int]
@@ -64,4 +64,4 @@ def phases_of(graph: Graph, users: Mapping[ValueKey, Sequence[Node]]) -> dict[No
 
 def _runs_anywhere(form: Form) -> bool:
     """Whether a node of this form costs its readers nothing that they would not do themselves."""
-    return isinstance(form, Pointwise) or (isinstance(form, Same) and not form.kept)
+    return isinstance(form, Pointwise) or (isinstance(form, Identity) and not form.kept)

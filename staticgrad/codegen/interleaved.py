@@ -33,7 +33,7 @@ class _Step(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Run:
+class _InterleavedRun:
     """Accesses to neighbours, by the element from which each starts; ``access`` is the first."""
 
     access: Access
@@ -112,7 +112,7 @@ def _load_runs(loads: list[Expr], stores: list[Store]) -> dict[Expr, Callable[[S
     for step, places in found.items():
         for starts in _runs(places, step.step):
             (access, *_) = _accesses(places[starts[0]])
-            run = _Run(access, step.step, tuple(starts))
+            run = _InterleavedRun(access, step.step, tuple(starts))
             write = partial(_write_loads, run, [places[start] for start in starts])
             made |= {expr: write for start in starts for expr in places[start]}
     return made
@@ -135,7 +135,7 @@ def _store_runs(
             members = [mine[start] for start in starts]
             if any(store.add for store in members):
                 continue
-            run = _Run(members[0].access, step.step, tuple(starts))
+            run = _InterleavedRun(members[0].access, step.step, tuple(starts))
             waiting |= {id(store) for store in members}
             final = max(members, key=lambda s: [id(other) for other in stores].index(id(s)))
             last[id(final)] = partial(_write_stores, run, members)
@@ -148,7 +148,7 @@ def _distinct(stores: Iterable[Store]) -> set[tuple[_Step, int]]:
     return {place for place in found if place is not None}
 
 
-def _write_loads(run: _Run, exprs: list[list[Expr]], scope: Scope) -> None:
+def _write_loads(run: _InterleavedRun, exprs: list[list[Expr]], scope: Scope) -> None:
     """Lines that load all places of a run, each into a vector."""
     lines, access, lanes = scope.body, scope.access(run.access), scope.lanes
     place = scope.place(access, (), vector=True)
@@ -173,7 +173,7 @@ def _write_loads(run: _Run, exprs: list[list[Expr]], scope: Scope) -> None:
         scope.names |= dict.fromkeys(alike, name)
 
 
-def _write_stores(run: _Run, stores: list[Store], scope: Scope) -> None:
+def _write_stores(run: _InterleavedRun, stores: list[Store], scope: Scope) -> None:
     """Lines that store all places of a run, each from a vector."""
     lines, access, lanes = scope.body, scope.access(run.access), scope.lanes
     place = scope.place(access, (), vector=True)

@@ -19,7 +19,17 @@ from staticgrad.codegen.products import write_product
 from staticgrad.codegen.sorting import write_sort
 from staticgrad.codegen.stages import Span, write_carries, write_map, write_scalar
 from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.kernel_stages import Axis, Columns, Gemm, Listed, Loop, Map, Scalar, Sort, Stage
+from staticgrad.ir.kernel_stages import (
+    Axis,
+    Columns,
+    Gemm,
+    Listed,
+    Loop,
+    Map,
+    Scalar,
+    Sort,
+    Stage,
+)
 
 
 def render(kernel: Kernel) -> str:

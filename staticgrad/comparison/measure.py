@@ -49,7 +49,7 @@ from staticgrad.comparison.report import (
 )
 from staticgrad.comparison.ways import DefineByRun, DefineThenRun
 from staticgrad.errors import BudgetInfeasible, MeasurementError
-from staticgrad.ir.forms import Contract, Reduce, ReshapeForm, Same, View
+from staticgrad.ir.forms import Contract, Identity, Reduce, ReshapeForm, View
 from staticgrad.ir.graph import Graph, Node
 from staticgrad.types.tensor import TensorType
 
@@ -347,7 +347,7 @@ def _shown(work: WorkRow) -> tuple[int, str, str]:
 
 def _of_graph(name: str, graph: Graph, sizes: dict[str, int]) -> WorkRow:
     nodes = [node for node in graph.nodes if not node.is_leaf]
-    moved = [n for n in nodes if not isinstance(n.form, View | ReshapeForm | Same)]
+    moved = [n for n in nodes if not isinstance(n.form, View | ReshapeForm | Identity)]
     return WorkRow(
         name,
         len(nodes),

@@ -57,7 +57,7 @@ class View:
 
 
 @dataclass(frozen=True)
-class Same:
+class Identity:
     """out = x, the very same value; further operands matter to derivatives alone. Free.
 
     ``kept``: it is wanted in memory until its last use.
@@ -206,7 +206,7 @@ Form = (
     Leaf
     | Pointwise
     | View
-    | Same
+    | Identity
     | ReshapeForm
     | Reduce
     | Contract
@@ -220,6 +220,6 @@ Form = (
     | Assemble
 )
 #: The forms whose results are elements of the operands as they are.
-MOVES = View | Same | ReshapeForm | Gather | GatherAlong | Assemble
+MOVES = View | Identity | ReshapeForm | Gather | GatherAlong | Assemble
 #: The forms that look places up in an operand of indices, along ``axis``.
 INDEXED = Gather | GatherAlong | ScatterAdd | ScatterAlong

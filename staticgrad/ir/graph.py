@@ -58,11 +58,20 @@ class Node:
     ``origin`` is the user's line, ``order`` the derivative order (0: built by the user, k+1: built
     while differentiating order k); both stand outside equality. ``serial`` is the creation order.
     A node never changes, so that what has been found out about it is kept with it: ``verified``,
-    that ``types`` are what the op infers; ``settled``, the marks of passes that leave it alone.
+    that ``types`` are what the op infers; ``normal``, the marks of those rule tables in whose
+    normal form it is.
     """
 
     __slots__ = (
-        "__weakref__", "_form", "args", "op", "order", "origin", "serial", "settled", "types",
+        "__weakref__",
+        "_form",
+        "args",
+        "normal",
+        "op",
+        "order",
+        "origin",
+        "serial",
+        "types",
         "verified",
     )  # fmt: skip
 
@@ -77,7 +86,7 @@ class Node:
         self.op, self.args, self.types = op, args, types
         self.origin, self.order = origin, order
         self.serial = next(_serial)
-        self.verified, self.settled = False, 0
+        self.verified, self.normal = False, 0
         self._form: Form | None = None
 
     @property
@@ -120,7 +129,7 @@ _marks = itertools.count()
 
 
 def new_mark() -> int:
-    """A bit of ``Node.settled`` for a pass of its own: it has nothing to do at such a node."""
+    """A bit of ``Node.normal`` for a pass of its own: it has nothing to do at such a node."""
     return 1 << next(_marks)
 
 

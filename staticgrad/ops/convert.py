@@ -9,7 +9,7 @@ import numpy as np
 
 from staticgrad.errors import DTypeError
 from staticgrad.ir.expr import Expr
-from staticgrad.ir.forms import Form, Pointwise, Same
+from staticgrad.ir.forms import Form, Identity, Pointwise
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.op import Array, Op, lift_all
 from staticgrad.ir.ranges import Range, RangeOf, Zero
@@ -73,7 +73,7 @@ class StopGradient(Elementwise, name="stop_gradient"):
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
         """The same value: a kernel never meets the op."""
-        return Same()
+        return Identity()
 
     def value_range(self, of: RangeOf, x: Any) -> Range | None:
         return of(x)
@@ -94,7 +94,7 @@ class Checkpoint(Elementwise, name="checkpoint"):
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
         """The same value; readers fuse with its producer as if the op were not there."""
-        return Same(kept=True)
+        return Identity(kept=True)
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
         return (ONE,)

@@ -15,7 +15,7 @@ from typing import Any, Final, overload
 
 from staticgrad.errors import ArgumentError, GradientError, OpDefinitionError
 from staticgrad.errors.wording import kind_of, shown
-from staticgrad.ir.forms import Form, Same
+from staticgrad.ir.forms import Form, Identity
 from staticgrad.ir.graph import Constant, Node, Symbolic
 from staticgrad.ir.kinds import binding_kind
 from staticgrad.ir.op import Op, lift_all
@@ -78,7 +78,7 @@ class CustomVjp(Op, name="custom_vjp"):
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
         """The first operand: a kernel never meets the marker, nor the operands of the rule."""
-        return Same()
+        return Identity()
 
 
 def check_arguments(rule: Rule, count: int, what: str, takes: str) -> None:

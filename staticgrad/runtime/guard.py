@@ -19,7 +19,7 @@ from staticgrad.errors import KernelAccessError
 from staticgrad.ir.plan import Placement
 from staticgrad.records import dataclass
 from staticgrad.runtime.arena import Arena
-from staticgrad.runtime.guarded_copy import Bytes, GuardedCopy, Span, bytes_at, span_of
+from staticgrad.runtime.guarded_copy import Bytes, ByteSpan, GuardedCopy, bytes_at, span_of
 from staticgrad.storage.parameter import ALIGNMENT, write_together
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Touched(NamedTuple):
     """An operand of one row: its buffer, where all of that buffer lies, and how it is touched."""
 
     buffer: str
-    span: Span
+    span: ByteSpan
     mode: Literal["in", "out", "inout", "scratch", "check"]
 
     @property
@@ -53,9 +53,9 @@ class _Outcome:
     """One run of a row: the poison under it, and what it left in each span that it writes."""
 
     poison: Bytes
-    results: dict[Span, Bytes]
+    results: dict[ByteSpan, Bytes]
 
-    def left(self, span: Span) -> npt.NDArray[np.bool_]:
+    def left(self, span: ByteSpan) -> npt.NDArray[np.bool_]:
         """Where a span of results is still the poison that was there before."""
         same: npt.NDArray[np.bool_] = self.results[span] == self.poison[span.slice]
         return same
@@ -176,7 +176,7 @@ class WatchedRun:
         lives = self._lives.get(buffer)
         return lives is None or any(place.first <= row < place.last for place in lives)
 
-    def _differ(self, first: _Outcome, second: _Outcome, spans: Sequence[Span]) -> bool:
+    def _differ(self, first: _Outcome, second: _Outcome, spans: Sequence[ByteSpan]) -> bool:
         """Whether the results of two runs differ, other than by poison that neither wrote over."""
         for span in spans:
             different = first.results[span] != second.results[span]
@@ -229,7 +229,7 @@ class WatchedRun:
 
     def _stray_read(
         self, row: int, touched: list[Touched], first: _Outcome, second: _Outcome,
-        compared: Sequence[Span],
+        compared: Sequence[ByteSpan],
     ) -> KernelAccessError:  # fmt: skip
         """Find a byte that the result depends on, by exchanging the poison of ever fewer bytes."""
         low, high = 0, self.block.size

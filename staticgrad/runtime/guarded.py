@@ -13,7 +13,7 @@ from staticgrad.errors import KernelAccessError
 from staticgrad.ir.plan import Plan
 from staticgrad.runtime.arena import Arena
 from staticgrad.runtime.guard import Touched, WatchedRun
-from staticgrad.runtime.guarded_copy import GuardedCopy, Span
+from staticgrad.runtime.guarded_copy import ByteSpan, GuardedCopy
 from staticgrad.runtime.step import Program, Table, fixed_addresses, nothing
 from staticgrad.runtime.words import BufferPlaces
 
@@ -101,7 +101,7 @@ class GuardedTable(Table):
         step = self._schedule.steps[planned.step]
         found = []
         for begin, access in zip(self._begins(row, base), step.accesses(), strict=True):
-            span = Span(begin, begin + self._nbytes[access.buffer])
+            span = ByteSpan(begin, begin + self._nbytes[access.buffer])
             found.append(Touched(access.buffer, span, access.mode))
         return found
 

@@ -24,7 +24,7 @@ Bytes = npt.NDArray[np.uint8]
 ZONE: Final = 4096
 
 
-class Span(NamedTuple):
+class ByteSpan(NamedTuple):
     """Bytes [begin, end) of a guarded copy."""
 
     begin: int
@@ -45,12 +45,12 @@ class GuardedCopy:
     def __init__(self, plan: Plan, originals: Mapping[str, int]) -> None:
         self._plan, self._originals = plan, originals
         self._sizes = dict(plan.buffer_bytes)
-        self.outside: dict[str, Span] = {}
-        self.in_arena = Span(ZONE, ZONE + -(-plan.peak_bytes // ALIGNMENT) * ALIGNMENT)
+        self.outside: dict[str, ByteSpan] = {}
+        self.in_arena = ByteSpan(ZONE, ZONE + -(-plan.peak_bytes // ALIGNMENT) * ALIGNMENT)
         end = self.in_arena.end + ZONE
         for name, address in originals.items():
             end += (address - end) % ALIGNMENT
-            self.outside[name] = Span(end, end + self._sizes[name])
+            self.outside[name] = ByteSpan(end, end + self._sizes[name])
             end += self._sizes[name] + ZONE
         self.block = aligned_bytes(-(-end // ALIGNMENT) * ALIGNMENT)
         self.base = address_of(self.block)
@@ -78,7 +78,7 @@ class GuardedCopy:
         span, name = max(before, key=lambda place: place[0].end)
         return f"{zone}, {byte - span.end} bytes behind the end of {name!r}"
 
-    def _places(self, row: int) -> Iterator[tuple[Span, str]]:
+    def _places(self, row: int) -> Iterator[tuple[ByteSpan, str]]:
         for place in self._plan.placements:
             if place.first <= row <= place.last:
                 yield span_of(place), place.buffer
@@ -86,9 +86,9 @@ class GuardedCopy:
             yield span, name
 
 
-def span_of(place: Placement) -> Span:
+def span_of(place: Placement) -> ByteSpan:
     """Where an arena buffer is in a copy."""
-    return Span(ZONE + place.offset, ZONE + place.offset + place.nbytes)
+    return ByteSpan(ZONE + place.offset, ZONE + place.offset + place.nbytes)
 
 
 def bytes_at(address: int, nbytes: int) -> Bytes:

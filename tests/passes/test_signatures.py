@@ -15,7 +15,7 @@ from passes.fuse import fuse
 from passes.fusion.copies import with_copies
 from passes.fusion.groups import Group
 from passes.fusion.merging import fused
-from passes.lowering.operands import Lowered
+from passes.lowering.operands import LoweredStep
 from passes.lowering.signatures import Lowerings, signature_of
 from passes.lowering.stages import lower_group
 from passes.pipelines import pipeline
@@ -91,7 +91,7 @@ def lowered_groups(graph: sg.Graph, monkeypatch: pytest.MonkeyPatch) -> int:
     """How many groups were lowered while the graph was fused."""
     count = 0
 
-    def counting(*given: object) -> Lowered:
+    def counting(*given: object) -> LoweredStep:
         nonlocal count
         count += 1
         return lower_group(*given)  # type: ignore[arg-type]
