@@ -79,7 +79,8 @@ class _Product:
         out.add(f"{w}_chunks = ({w}_m + {self.chunk - 1}) // {self.chunk}")
         local = f"local_{self.element}"
         out.add(f"{w}_tile = {local}({2 * self.chunk * self.columns})")
-        out.add(f"{w}_panel = {local}({(self.depth + self.lanes) * self.columns})")
+        if not self._reads_panel:
+            out.add(f"{w}_panel = {local}({(self.depth + self.lanes) * self.columns})")
         if self.packs_rows:
             out.add(f"{w}_rows = {local}({self.rows * self.depth})")
         for table in self.tables:
@@ -93,7 +94,8 @@ class _Product:
         whole = self.chunk * self.columns
         tile, pack = Lines(), Lines()
         self._write_chains(tile)
-        self._write_pack(pack)
+        if not self._reads_panel:
+            self._write_pack(pack)
         self._least(out, "last", f"{w}_first + {self.chunk}", f"{w}_m")
         self._least(out, "past", f"{w}_left + {self.columns}", f"{w}_n")
         self._least(block, "stop", f"{w}_block + {GEMM_BLOCK}", f"{w}_deep")
@@ -228,9 +230,11 @@ class _Product:
         lines.add(f"store({w}_rows, {place}, {scope.vector(value)}, {w}_on)")
         run.extend(lines, 1)
         self._decode_row(each, f"{w}_row")
-        self._inner_runs(each, run)
-        out.add(f"for {w}_row in range(0, {self.rows}):")
-        out.extend(each, 1)
+        each.extend(run)
+        rows = Lines()
+        rows.add(f"for {w}_row in range(0, {self.rows}):")
+        rows.extend(each, 1)
+        self._inner_runs(out, rows)
 
     def _decode_row(self, out: Lines, row: str) -> None:
         """The loops of i at a row of the tile, or at the last one."""
@@ -301,12 +305,9 @@ class _Product:
         out.add("else:")
         for cell in cells:
             out.add(f"    {w}_c{cell[0]}_{cell[1]} = load{lanes}({w}_tile, {places[cell]})")
-        out.add(f"for {w}_at in range({w}_depth, {w}_end):")
         chain = Lines()
         self._look_up(chain, steps)
-        for v in range(self.columns // lanes):
-            place = total(f"({w}_at - {w}_depth) * {self.columns}", str(v * lanes))
-            chain.add(f"{w}_b{v} = load{lanes}({w}_panel, {place})")
+        self._write_panel_loads(chain, out)
         moved = total(*(scaled(name, step) for name, step in steps))
         for r in range(self.rows):
             one = f"load1({a.operand}, {total(f'{w}_a{r}', moved)})"
@@ -320,9 +321,30 @@ class _Product:
                 chain.add(
                     f"{c} = {f'fma({x}, {b}, {c})' if self.dtype.is_float else f'{c} + {x} * {b}'}"
                 )
+        out.add(f"for {w}_at in range({w}_depth, {w}_end):")
         out.extend(chain, 1)
         for cell in cells:
             out.add(f"store{lanes}({w}_tile, {places[cell]}, {w}_c{cell[0]}_{cell[1]})")
+
+    @property
+    def _reads_panel(self) -> bool:
+        """Whether b is read where it lies: among stages rows are few, and so are its readers."""
+        plain = len(self.stage.j) == 1 and not self.stage.b.bounded and not self.stored.is_storage
+        return plain and self.kernel.outer != "tiles" and self.stage.b.stride(VECTOR) == 1
+
+    def _write_panel_loads(self, chain: Lines, before: Lines) -> None:
+        """The vectors of b for an inner index."""
+        w, lanes, access = self.name, self.lanes, self._panel_access()
+        if self._reads_panel:
+            self._look_up(chain, [move for move in access.moves if move[0].startswith(f"{w}_")])
+        for v in range(self.columns // lanes):
+            place = total(f"({w}_at - {w}_depth) * {self.columns}", str(v * lanes))
+            text = f"load{lanes}({w}_panel, {place})"
+            if self._reads_panel:
+                before.add(f"{w}_on{v} = mask{lanes}({w}_past - {w}_left - {v * lanes})")
+                place = total(base_text(access), f"{w}_left", str(v * lanes))
+                text = f"load({access.operand}, {place}, {w}_on{v})"
+            chain.add(f"{w}_b{v} = {text}")
 
     def _write_epilogue(self, out: Lines) -> None:
         """Each stored vector of the chunk through the stores' expressions."""
