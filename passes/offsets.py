@@ -11,6 +11,7 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
+from itertools import compress, count
 from typing import Final
 
 from staticgrad.kept import cached_property
@@ -156,35 +157,38 @@ class _Gaps:
 
     def __init__(self) -> None:
         self.starts: list[int] = []
-        self.ends: list[int] = []
+        self.rooms: list[int] = []
         self.top = self.height = 0
 
     def take(self, size: int) -> int:
         """The offset of ``size`` bytes that are free no more."""
-        for at, (start, end) in enumerate(zip(self.starts, self.ends, strict=True)):
-            if end - start > size:
-                self.starts[at] += size
-                return start
-            if end - start == size:
-                del self.starts[at], self.ends[at]
-                return start
-        offset = self.top
-        self.top += size
-        self.height = max(self.height, self.top)
+        wide_enough = map(size.__le__, self.rooms)  # no frame for each of many gaps
+        at = next(compress(count(), wide_enough), None)
+        if at is None:
+            offset = self.top
+            self.top += size
+            self.height = max(self.height, self.top)
+            return offset
+        offset = self.starts[at]
+        if self.rooms[at] == size:
+            del self.starts[at], self.rooms[at]
+        else:
+            self.starts[at] += size
+            self.rooms[at] -= size
         return offset
 
     def give_back(self, start: int, end: int) -> None:
         """Make [start, end) free, joined with the free bytes on both sides."""
         at = bisect_right(self.starts, start)
         if at < len(self.starts) and self.starts[at] == end:
-            end = self.ends[at]
-            del self.starts[at], self.ends[at]
-        if at and self.ends[at - 1] == start:
+            end += self.rooms[at]
+            del self.starts[at], self.rooms[at]
+        if at and self.starts[at - 1] + self.rooms[at - 1] == start:
             at -= 1
             start = self.starts[at]
-            del self.starts[at], self.ends[at]
+            del self.starts[at], self.rooms[at]
         if end == self.top:
             self.top = start
         else:
             self.starts.insert(at, start)
-            self.ends.insert(at, end)
+            self.rooms.insert(at, end - start)

@@ -29,7 +29,12 @@ def test_what_grows_is_named() -> None:
 
     table = {
         "control": {"walk": row(1.3, 1.0)},
-        "chain": {"even": row(1.5, 1.1), "slow": row(1.6, 1.0), "many": row(1.0, 1.3)},
+        "chain": {
+            "even": row(1.5, 1.1),
+            "slow": row(1.6, 1.0),
+            "many": row(1.3, 1.3),
+            "fewer, longer": row(1.0, 1.3),
+        },
         "wide": {"short": row(2.0, 2.0, 0.1)},
     }
     assert scaling.late(table) == ["chain: slow", "chain: many"]
