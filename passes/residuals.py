@@ -25,7 +25,7 @@ from staticgrad.ir.forms import Identity, Pointwise, Reduce, ReshapeForm, View
 from staticgrad.ir.graph import Graph, Node, Symbolic, rebuild
 from staticgrad.kept import cached_property
 from staticgrad.records import dataclass
-from staticgrad.types.size_hints import hint_value
+from staticgrad.types.tensor import hint_value
 
 #: Rounds in which values that depend on each other are weighed; two are usual, whatever their
 #: number. What would take more stays as it is, and is counted.

@@ -12,8 +12,7 @@ from __future__ import annotations
 from typing import Final
 
 from staticgrad.ir.graph import Node
-from staticgrad.types.size_hints import hint_value
-from staticgrad.types.tensor import TensorType
+from staticgrad.types.tensor import TensorType, hint_value
 
 #: Instructions that a group may hold. A kernel takes 0.1 to 0.3 ms to compile for each, 1.2 s at
 #: the most.

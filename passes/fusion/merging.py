@@ -19,7 +19,7 @@ from passes.fusion.groups import Group, Groups, meets_elements
 from passes.fusion.sharing import kept_apart
 from staticgrad.ir.forms import Pointwise
 from staticgrad.ir.graph import Graph, Node
-from staticgrad.types.size_hints import hint_value
+from staticgrad.types.tensor import hint_value
 
 #: The name under which a graph has its groups.
 _NOTE: Final = "groups"

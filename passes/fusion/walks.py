@@ -11,8 +11,7 @@ from passes.layout import Strided, collapse
 from staticgrad.ir.forms import INDEXED, Contract, Gather, GatherAlong, ScatterAdd, SearchForm
 from staticgrad.ir.graph import Node
 from staticgrad.types.dim import Size
-from staticgrad.types.size_hints import hint_value
-from staticgrad.types.tensor import Shape, c_strides
+from staticgrad.types.tensor import Shape, c_strides, hint_value
 
 #: Sums from here on, as far as a hint tells, are taken a vector of them at a time where their terms
 #: lie across memory; fewer would leave most lanes empty.

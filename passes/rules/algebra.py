@@ -22,7 +22,7 @@ from staticgrad.ops.contract import MatMul
 from staticgrad.ops.movement import Broadcast
 from staticgrad.ops.reduce import Sum
 from staticgrad.types.dim import Size
-from staticgrad.types.size_hints import hint_value
+from staticgrad.types.tensor import hint_value
 
 x, y, z = holes("x y z")
 value = partial(rule, kind="value", dtypes="f")

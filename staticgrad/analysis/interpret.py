@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from staticgrad.ir.expr import BLOCKS, LEAVES, Expr, postorder, ref, words_of
-from staticgrad.types.conversion import convert_array
+from staticgrad.types.arrays import convert_array
 from staticgrad.types.dtype import F32, F64, DType, as_dtype
 from staticgrad.vecmath.blocks import expand
 

@@ -19,7 +19,7 @@ from staticgrad.ir.schedule import Role, Schedule, Step
 from staticgrad.records import dataclass
 from staticgrad.storage.parameter import ALIGNMENT
 from staticgrad.types.dim import Dim, Size, evaluate
-from staticgrad.types.size_hints import hint_value
+from staticgrad.types.tensor import hint_value
 
 Getter = Callable[[Sequence[int]], tuple[int, ...]]
 

@@ -14,7 +14,7 @@ from typing import Any
 from staticgrad.ir.graph import Graph
 from staticgrad.kept import cached_property
 from staticgrad.records import dataclass
-from staticgrad.types.size_hints import hint_value
+from staticgrad.types.tensor import hint_value
 
 
 @dataclass(frozen=True, eq=False)

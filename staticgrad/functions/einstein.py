@@ -24,8 +24,7 @@ from staticgrad.ops.operands import axis_of, dtype_of, promoted_values, related
 from staticgrad.records import dataclass
 from staticgrad.types import dim as dims
 from staticgrad.types.dim import Size
-from staticgrad.types.size_hints import hint_value
-from staticgrad.types.tensor import Shape
+from staticgrad.types.tensor import Shape, hint_value
 
 
 @dataclass(frozen=True)

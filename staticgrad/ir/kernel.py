@@ -52,7 +52,7 @@ from staticgrad.kept import cached_property
 from staticgrad.records import dataclass
 from staticgrad.types.dim import Size, maximum
 from staticgrad.types.dtype import BOOL
-from staticgrad.types.size_hints import hint_value
+from staticgrad.types.tensor import hint_value
 
 #: Elements that one group of outer iterations covers, so that claiming a group costs nothing.
 GRAIN_ELEMENTS: Final = 16384

@@ -18,8 +18,7 @@ from staticgrad.lints.program import LintedGraph
 from staticgrad.lints.table import Lint, Seen
 from staticgrad.types.dim import dim
 from staticgrad.types.dtype import F32, F64
-from staticgrad.types.size_hints import hint_value
-from staticgrad.types.tensor import Shape
+from staticgrad.types.tensor import Shape, hint_value
 
 #: float32 holds every whole number up to here.
 _WHOLE: Final = 2**24

@@ -15,14 +15,14 @@ from staticgrad.ir.op import Array, Op, lift_all
 from staticgrad.ir.ranges import Range, RangeOf, Zero
 from staticgrad.ops.cotangent import ONE, Partial
 from staticgrad.ops.elementwise import Elementwise, Operand, dtype_hint, quiet
-from staticgrad.types.conversion import convert_array
+from staticgrad.types.arrays import convert_array
 from staticgrad.types.dim import Dim, Size, bounds
 from staticgrad.types.dtype import F64, DType, as_dtype
 from staticgrad.types.tensor import TensorType
 
 
 class Cast(Elementwise, name="cast"):
-    """x converted to ``dtype``, as NumPy does it; ``types/conversion.py`` says what does not fit.
+    """x converted to ``dtype``, as NumPy does it; ``types/arrays.py`` says what does not fit.
 
     Carries gradients between floating dtypes only.
     """

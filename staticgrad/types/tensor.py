@@ -1,4 +1,4 @@
-"""Tensor types: an element type and a shape of sizes; how shapes broadcast.
+"""Tensor types: an element type and a shape of sizes; how shapes broadcast; typical sizes.
 
 Named sizes never broadcast, not even at 1: an axis of literal size 1 stretches, nothing else does.
 """
@@ -11,7 +11,7 @@ from math import prod
 
 from staticgrad.records import dataclass
 from staticgrad.types import dim as dims
-from staticgrad.types.dim import Dim, Size
+from staticgrad.types.dim import Dim, Named, Size, evaluate, named_sizes
 from staticgrad.types.dtype import DType
 
 Shape = tuple[Size, ...]
@@ -119,3 +119,18 @@ def c_strides(shape: Shape) -> Shape:
         strides.append(step)
         step = step * (extent or 1 if isinstance(extent, int) else extent)
     return tuple(reversed(strides))
+
+
+def hint_value(size: Size, default: int = 64) -> int:
+    """A typical value, for cost decisions only: hints, else ``default`` within the bounds."""
+    values = {
+        n.name: n.hint if n.hint is not None else _typical(n, default) for n in named_sizes(size)
+    }
+    return evaluate(size, values)
+
+
+def _typical(named: Named, default: int) -> int:
+    rounded = -(-max(named.min, default) // named.multiple_of) * named.multiple_of
+    if named.max is None or rounded <= named.max:
+        return rounded
+    return named.max // named.multiple_of * named.multiple_of

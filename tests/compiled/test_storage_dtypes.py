@@ -22,7 +22,7 @@ from staticgrad.ir.plan_text import parse_plan
 from staticgrad.ir.printer import same_graph
 from staticgrad.ir.schedule_text import parse_schedule
 from staticgrad.optim import Optimizer
-from staticgrad.types.conversion import convert_array
+from staticgrad.types.arrays import convert_array
 from staticgrad.types.dtype import ALL_DTYPES, F64, DType, promote
 from tests.compiled.agreement import assert_same
 from tests.optimizers import SAMPLES

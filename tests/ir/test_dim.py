@@ -10,7 +10,7 @@ from staticgrad.ir.text import Reader
 from staticgrad.types import dim as dims
 from staticgrad.types.dim import Dim, Size, bounds, dim, evaluate, floordiv, maximum
 from staticgrad.types.lexis import Tokens
-from staticgrad.types.size_hints import hint_value
+from staticgrad.types.tensor import hint_value
 
 A, B = dim("a"), dim("b")
 BOUNDED = dim("c", min=2, max=9)

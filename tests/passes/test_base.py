@@ -14,7 +14,7 @@ from passes.fuse import fuse
 from staticgrad.analysis.pass_report import value_bytes
 from staticgrad.errors import PipelineError, VerifyError
 from staticgrad.ir.graph import Graph
-from staticgrad.types.size_hints import hint_value
+from staticgrad.types.tensor import hint_value
 
 
 class Reversed(Pass, name="reversed"):
