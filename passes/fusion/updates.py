@@ -14,7 +14,7 @@ from heapq import heapify, heappop, heappush
 from itertools import pairwise
 
 from passes.fusion.buffers import Key
-from staticgrad.analysis.liveness import may_take_over
+from staticgrad.analysis.liveness import OldValues, may_take_over
 from staticgrad.ir.schedule import KernelStep
 from staticgrad.records import dataclass
 
@@ -189,6 +189,10 @@ class _Ordering:
         self._after: list[list[int]] = [[] for _ in range(count)]
         self._waits = [0] * count
         self._passed: set[int] = set()
+        self._writers = {u.old: set(access.writers[u.key]) for u in in_place}
+        works = range(len(access.works))
+        self._old = OldValues(((n, self._old_values(n)) for n in works), self._writers)
+        self._vertex: dict[Key, int] = {}  # old value -> the moment at which it is needed no more
         self._overwrites: dict[int, list[int]] = {}  # work -> vertices of what it overwrites
         self._wait_for_values()
         self._wait_to_overwrite()
@@ -239,8 +243,8 @@ class _Ordering:
                 self._edge(number, self._checked)
         for vertex, update in enumerate(self._in_place, self._checked + 1):
             self._edge(self._checked, vertex)
-            for number in dict.fromkeys(self.access.others(update.old, update)):
-                self._edge(number, vertex)
+            self._vertex[update.old] = vertex
+            self._waits[vertex] += self._old.is_needed(update.old)
             for number in self.access.writers[update.key]:
                 self._overwrites.setdefault(number, []).append(vertex)
                 self._edge(vertex, number)
@@ -264,8 +268,21 @@ class _Ordering:
             return
         self._passed.add(number)
         for later in self._after[number]:
-            self._waits[later] -= 1
-            if not self._waits[later]:
-                heappush(self._ready, self._priority(later))
-            elif later in self._overwrites:
-                self._note_blocked(later)
+            self._release(later)
+        if number < self._checked:
+            for value in self._old.ran(number, self._old_values(number)):
+                self._release(self._vertex[value])
+
+    def _release(self, later: int) -> None:
+        """One of the things that a vertex waits for has come."""
+        self._waits[later] -= 1
+        if not self._waits[later]:
+            heappush(self._ready, self._priority(later))
+        elif later in self._overwrites:
+            self._note_blocked(later)
+
+    def _old_values(self, number: int) -> list[Key]:
+        """The old values of parameters that a work reads and an update in place writes over."""
+        return [
+            key for key in dict.fromkeys(self.access.works[number].reads) if key in self._writers
+        ]

@@ -8,10 +8,19 @@ one set of sizes, each distinct expression evaluated once. The planner chooses o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set as AbstractSet
+from collections import Counter
+from collections.abc import (
+    Callable,
+    Container,
+    Hashable,
+    Iterable,
+    Mapping,
+    Sequence,
+    Set as AbstractSet,
+)
 from dataclasses import field, replace
 from operator import itemgetter
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from staticgrad.errors import VerifyError
 from staticgrad.ir.plan import Plan, own_stride
@@ -21,6 +30,7 @@ from staticgrad.storage.parameter import ALIGNMENT
 from staticgrad.types.dim import Dim, Size, evaluate
 from staticgrad.types.tensor import hint_value
 
+K = TypeVar("K", bound=Hashable)
 Getter = Callable[[Sequence[int]], tuple[int, ...]]
 
 
@@ -195,6 +205,36 @@ def may_take_over(step: Step, out: int, buffer: str, begin: Size) -> bool:
         for number, access in enumerate(step.accesses())
         if access.buffer == buffer
     )
+
+
+class OldValues(Generic[K]):
+    """Which reads of old values are still to come, while steps run in an order that is being made.
+
+    An update may write over the old value of a parameter after the last read of it. Its own reads
+    do not count: whether a step may read what it writes over is asked of ``may_take_over``.
+    """
+
+    def __init__(
+        self, reads: Iterable[tuple[int, Iterable[K]]], writers: Mapping[K, Container[int]]
+    ) -> None:
+        """``reads``: every run of a step to come, with the old values that it reads.
+
+        ``writers``: by old value, the steps that write over it.
+        """
+        self._writers = writers
+        self._left = Counter(
+            value for step, values in reads for value in values if step not in writers[value]
+        )
+
+    def is_needed(self, value: K) -> bool:
+        """Whether another step than its writers is still to read an old value."""
+        return self._left[value] > 0
+
+    def ran(self, step: int, values: Iterable[K]) -> list[K]:
+        """A step has run that read these; those of them that nobody else is to read."""
+        others = [value for value in values if step not in self._writers[value]]
+        self._left.subtract(others)
+        return [value for value in others if not self._left[value]]
 
 
 def _conflicts(

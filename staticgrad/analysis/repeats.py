@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 
-from staticgrad.analysis.liveness import Flow
+from staticgrad.analysis.liveness import Flow, OldValues
 
 Version = tuple[int, int]  # (buffer, number of its writers that have run)
 
@@ -34,7 +34,13 @@ class Repeats:
         writers = _writers(flow, versioned)
         self._reads, self._writes = _versions(flow, writers)
         parameters = {i for i, role in enumerate(roles) if role == "parameter"}
-        self._lost = {v for written in self._writes for v in written if v[0] in parameters}
+        self._overwriting = {
+            version: (step,)
+            for step, written in enumerate(self._writes)
+            for version in written
+            if version[0] in parameters
+        }
+        self._lost = self._overwriting.keys()
         self.unit = _units(len(flow.writes), writers)
         self.writer = {b: steps[0] for b, steps in writers.items() if b in self._temp}
         self.repeatable = self._repeatable(writers)
@@ -107,19 +113,18 @@ class Repeats:
         """
         if self._updates_wait(sequence):
             return sequence
-        left = Counter(version for step in sequence for version in self._old_values(step))
+        old = OldValues(((step, self._old_values(step)) for step in sequence), self._overwriting)
         done: list[int] = []
         waiting: list[int] = []
 
         def blocked(step: int, held: Container[int]) -> bool:
-            own = self._old_values(step)
-            return any(left[v] > (v in own) for v in self._overwrites(step)) or any(
+            return any(map(old.is_needed, self._overwrites(step))) or any(
                 earlier in held for earlier in self.flow.before[step]
             )
 
         def run(step: int) -> None:
             done.append(step)
-            left.subtract(self._old_values(step))
+            old.ran(step, self._old_values(step))
 
         for step in sequence:
             if blocked(step, waiting):
