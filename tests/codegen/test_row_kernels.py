@@ -1,8 +1,9 @@
 """Kernels over rows by their text, ``row_kernels/*.txt``: what they compute, by every reader.
 
 They are the shapes that fused programs are to take: a price with its gradients, cross entropy with
-its gradient, layer norm with gradients in one pass, Adam over a list of chunks, rows of a few
-elements that lie across lanes, pooling. Oracles are NumPy's, in float64.
+its gradient, layer norm with gradients in one pass, the gradients of attention for a head at a
+time, Adam over a list of chunks, rows of a few elements that lie across lanes, pooling. Oracles are
+NumPy's, in float64.
 """
 
 from __future__ import annotations
@@ -177,6 +178,31 @@ def test_layer_norm_gelu_and_mean_square_with_gradients(
     assert_close(made["p3"], dx, 1e-5)
     assert_close(made["p4"].sum(0), dgain, 1e-5)
     assert_close(made["p6"].sum(0), dshift, 1e-5)
+
+
+# -- attention ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("length", "depth"), [(1, 1), (5, 3), (37, 20)])
+@pytest.mark.parametrize(
+    "mode", ["vector", pytest.param("numba", marks=pytest.mark.slow), "python"]
+)
+def test_gradients_of_causal_attention(length: int, depth: int, mode: Mode) -> None:
+    q, k, v, g = given = [normal(2, length, depth) for _ in range(4)]
+    scale = np.float32(depth**-0.5)
+    made = run(
+        "attention_gradient", [2, length, depth, length * depth], mode,
+        **{f"p{i}": a for i, a in enumerate(given)},
+        **{f"p{i}": np.empty_like(q) for i in (6, 7, 8)}, p9=np.full(1, scale),
+    )  # fmt: skip
+    turned = (0, 2, 1)
+    scores = scale * q.astype("f8") @ k.transpose(turned)
+    scores[:, ~np.tri(length, dtype=bool)] = -np.inf
+    weights, slopes = softmax(scores), g.astype("f8") @ v.transpose(turned)
+    ds = weights * (slopes - (weights * slopes).sum(-1, keepdims=True)) * scale
+    assert_close(made["p6"], ds @ k)
+    assert_close(made["p7"], ds.transpose(turned) @ q)
+    assert_close(made["p8"], weights.transpose(turned) @ g)
 
 
 # -- Adam over a list of chunks -------------------------------------------------------------------
