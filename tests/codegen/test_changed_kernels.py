@@ -19,7 +19,8 @@ from staticgrad.ir.verify_kernel import verify_kernel
 from tests.codegen.golden import BETWEEN, FOLDER
 from tests.codegen.random_kernels import random_kernel
 
-ON_FILE = [path.read_text().partition(BETWEEN)[0] for path in sorted(FOLDER.glob("*.txt"))]
+FILES = [*FOLDER.glob("*.txt"), *FOLDER.parent.glob("*_kernels/*.txt")]
+ON_FILE = [path.read_text().partition(BETWEEN)[0] for path in sorted(FILES)]
 TOKEN = re.compile(r"@?\b\w+\b|\*-?\w+|%\d+")
 
 
