@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import tomllib
+import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -285,6 +286,27 @@ def test_a_public_name_is_defined_where_the_tables_say(name, home):
         assert Path(inspect.getfile(inspect.unwrap(value))) == Path(str(module.__file__))
     assert public is getattr(staticgrad, name)
     assert inspect.getdoc(public) or name == "newaxis"  # which is None
+
+
+GENERIC = sorted(
+    {f"sg.{name}" for name in exports.homes(exports.FUNCTIONS)}
+    | {f"sg.nn.{name}" for name in importlib.import_module("staticgrad").nn.__all__}
+)
+
+
+@pytest.mark.parametrize("path", GENERIC)
+def test_a_function_of_operands_is_typed_and_generic_in_their_kind(path):
+    """Of tensors it gives tensors, and type checkers know: ``Operand[AnyValue] -> AnyValue``."""
+    value = eval(path, {"sg": staticgrad})
+    function = inspect.unwrap(value)
+    if not inspect.isfunction(function):
+        return
+    types = {name: str(kind) for name, kind in function.__annotations__.items()}
+    assert {*types} == {*inspect.signature(function).parameters, "return"}
+    gives = types.pop("return")
+    if any("Operand" in kind or "Value" in kind for kind in types.values()):
+        overloaded = typing.get_overloads(function)
+        assert "AnyValue" in gives or overloaded or gives == "At", (types, gives)
 
 
 @pytest.mark.parametrize(("name", "home"), exports.MODULES.items())
