@@ -76,6 +76,18 @@ def test_paths_that_a_page_names_exist(page):
     assert sorted(path for path in named if not list(ROOT.glob(path.rstrip("/")))) == []
 
 
+def test_decisions_stand_in_one_log_and_are_numbered_in_a_row():
+    numbers = {
+        page: [
+            int(n) for n in re.findall(r"^\*\*D(\d+)\. ", (ROOT / page).read_text(), re.MULTILINE)
+        ]
+        for page in TEXTS
+    }
+    log = numbers.pop("docs/decisions.md")
+    assert log == [*range(1, len(log) + 1)]
+    assert {page: found for page, found in numbers.items() if found} == {}
+
+
 @pytest.mark.parametrize("page", TEXTS)
 def test_public_names_and_codes_of_a_page_exist(page):
     text = (ROOT / page).read_text("utf-8")
