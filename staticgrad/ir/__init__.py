@@ -1,1 +1,1 @@
-"""The data of every stage: types, ops, graphs, schedules, plans, and their text. No algorithm."""
+"""The data of every stage: ops, graphs, expressions, kernels, schedules, plans, and their text."""

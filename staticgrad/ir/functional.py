@@ -15,7 +15,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from staticgrad import functions  # the types alone: nothing here knows an op
+    from staticgrad import functions  # the types alone
 else:
 
     class _Functions(SimpleNamespace):
