@@ -20,8 +20,9 @@ from staticgrad.building import capture
 from staticgrad.errors import PassMismatchError, StaticgradError
 from staticgrad.ir.graph import Graph, Input, Node, Symbolic, rebuild
 from staticgrad.ir.op import Array
+from staticgrad.types.arrays import convert_array
 from staticgrad.types.dim import Named
-from staticgrad.types.dtype import F32, F64, DType
+from staticgrad.types.dtype import F32, F64, DType, kind_of_elements
 
 #: How a result may differ: not at all; or as ``numpy.isclose`` has it where the old one is finite,
 #: and so is all that it was computed from (a pass that heals a NaN may change what hid it).
@@ -130,7 +131,7 @@ def _sample(random: Any, dtype: DType, shape: tuple[int, ...], turn: int) -> Arr
     if turn == _TURNS - 1:
         special = np.resize(random.permutation(_SPECIAL), shape)  # each of them, if there is room
         ordinary = np.where(random.random(shape) < 0.75, special, ordinary)
-    return np.asarray(ordinary).astype(dtype.numpy)
+    return convert_array(np.asarray(ordinary), dtype)
 
 
 def _computed(graph: Graph, feeds: Feeds, sizes: Mapping[str, int]) -> dict[str, Array]:
@@ -153,7 +154,7 @@ def _agree(expected: Array, found: Array, allowed: str, rtol: float, atol: float
         return same_bytes(found, expected)
     if (expected.shape, expected.dtype) != (found.shape, found.dtype):
         return False
-    if expected.dtype.kind != "f":
+    if kind_of_elements(expected.dtype) != "f":
         return True
     known = np.isfinite(expected)
     with np.errstate(all="ignore"):

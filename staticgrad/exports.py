@@ -89,8 +89,8 @@ OTHERS = {
     "staticgrad.ir.printer": "same_graph",
     "staticgrad.types.dim": "dim",
     "staticgrad.types.dtype": (
-        "bool_=BOOL float16=F16 float32=F32 float64=F64 int16=I16 int32=I32 int64=I64 int8=I8"
-        " uint16=U16 uint32=U32 uint64=U64 uint8=U8"
+        "bfloat16=BF16 bool_=BOOL float16=F16 float32=F32 float64=F64 int16=I16 int32=I32 int64=I64"
+        " int8=I8 uint16=U16 uint32=U32 uint64=U64 uint8=U8"
     ),
     "staticgrad.ir.parser": "parse",
     "staticgrad.lints": "lint",

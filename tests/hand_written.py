@@ -17,6 +17,7 @@ import numpy as np
 
 import staticgrad as sg
 from passes.pipelines import pipeline
+from tests.limits import finfo
 
 context = mpmath.MPContext()
 context.dps = 1000  # second differences of what is as small as 1e-308 beside 1000
@@ -243,7 +244,7 @@ def program(spelling: Spelling, reduction: str, dtype: str) -> sg.Graph:
 
 def errors(found: Any, true: np.ndarray) -> tuple[float, float]:
     """The largest error relative to the true value, and beside 1 or that; in units of eps."""
-    limits = np.finfo(found.dtype)
+    limits = finfo(found.dtype)
     away = np.abs(found.astype("float64") - true)
     size = np.abs(true)
     with np.errstate(all="ignore"):

@@ -28,6 +28,7 @@ from staticgrad.ir.op import Op
 from staticgrad.testing.variants import LAYOUTS
 from staticgrad.types.tensor import TensorType
 from tests.compiled.agreement import as_tuple, differing
+from tests.limits import finfo
 from tests.random_programs import Program, label
 
 Arrays = dict[str, np.ndarray]
@@ -130,7 +131,7 @@ def inexact_problem(op: Op, operands: list[np.ndarray], got: np.ndarray) -> str:
     """Vector math against its reference in float64."""
     wide = [a.astype(np.float64) if a.dtype.kind == "f" else a for a in operands]
     true = np.asarray(in_float64(op).reference(*wide))
-    info = np.finfo(got.dtype)
+    info = finfo(got.dtype)
     scale = np.abs(true)
     if op.name == "logaddexp":  # near 0 it is the difference of its larger operand and log1p
         scale = np.maximum(scale, np.minimum(1, np.maximum(*map(np.abs, wide))))
@@ -146,7 +147,7 @@ def product_problem(form: Contract, operands: list[np.ndarray], got: np.ndarray)
     a = np.swapaxes(a, -1, -2) if form.transpose_a else a
     b = np.swapaxes(b, -1, -2) if form.transpose_b else b
     a, b = a.astype(np.longdouble), b.astype(np.longdouble)
-    eps = float(np.finfo(got.dtype).eps) * 4 * float(np.log2(max(a.shape[-1], 2)))
+    eps = float(finfo(got.dtype).eps) * 4 * float(np.log2(max(a.shape[-1], 2)))
     error = np.abs(got - np.matmul(a, b))
     wrong = error > eps * np.matmul(np.abs(a), np.abs(b))
     return f"{int(wrong.sum())} elements of a product are off" if wrong.any() else ""

@@ -38,6 +38,7 @@ from staticgrad.ir.graph import (
 )
 from staticgrad.records import dataclass
 from staticgrad.source import Location, merged
+from staticgrad.types.arrays import convert_array
 from staticgrad.types.tensor import TensorType
 
 #: Rewrites for one node of the input, all that follows from it included, before a cycle is assumed.
@@ -352,7 +353,7 @@ def _number(rule: Rule, wanted: TensorType, number: bool | int | float) -> Symbo
     """A number as a constant of the wanted dtype, which must be able to hold it."""
     try:
         with np.errstate(over="ignore"):  # a float that is an infinity in float32
-            scalar = wanted.dtype.numpy.type(number)
+            scalar = convert_array(np.asarray(number), wanted.dtype)[()]
     except (OverflowError, ValueError):
         raise _refused(rule, wanted, number) from None
     if not wanted.dtype.is_float and scalar != number:

@@ -19,6 +19,7 @@ from staticgrad.errors.wording import kind_of
 from staticgrad.ir.forms import Identity, ReshapeForm, View
 from staticgrad.ir.graph import Constant, Input, Node, ParameterLeaf, Symbolic, new_mark
 from staticgrad.ops.elementwise import Elementwise
+from staticgrad.types.dtype import kind_of_elements
 
 #: Larger constants are not searched for being one number throughout.
 _SEARCHED: Final = 4096
@@ -289,7 +290,7 @@ def is_number(value: Symbolic, number: bool | int | float) -> bool:
 
 def _is(found: Any, number: bool | int | float) -> bool:
     """Whether a NumPy scalar is ``number``, bit for bit in its dtype."""
-    if found != number or (isinstance(number, float) and found.dtype.kind != "f"):
+    if found != number or (isinstance(number, float) and kind_of_elements(found.dtype) != "f"):
         return False
     try:
         wanted = found.dtype.type(number)

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from passes.rewrite import Match, Rule, holes, rule, some
 from staticgrad.ops.convert import Cast
-from staticgrad.types.dtype import DType
+from staticgrad.types.dtype import DType, holds_float
 
 (x,) = holes("x")
 
@@ -16,8 +16,7 @@ def holds(outer: DType, inner: DType) -> bool:
     if inner == outer or inner.is_bool:
         return True
     if inner.is_float or outer.is_bool:
-        floats = outer.is_float and inner.is_float
-        return floats and outer.digits >= inner.digits and outer.bias >= inner.bias
+        return outer.is_float and inner.is_float and holds_float(outer, inner)
     return outer.digits >= inner.digits and (inner.kind == "u" or outer.kind != "u")
 
 

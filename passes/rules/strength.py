@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from passes.rewrite import Match, Rule, holes, number_of, rule
+from staticgrad.types.dtype import as_dtype
 
 x, y = holes("x y")
 
@@ -16,7 +17,8 @@ def inverse_of(number: Any) -> Any:
     """1/c for a floating NumPy scalar c, or None where that is not a normal number."""
     with np.errstate(all="ignore"):
         inverse = number.dtype.type(1) / number
-    return inverse if np.finfo(number.dtype).tiny <= abs(inverse) < np.inf else None
+    smallest = as_dtype(number.dtype).smallest_normal
+    return inverse if smallest <= abs(inverse) < np.inf else None
 
 
 def _by_inverse(match: Match) -> Any:

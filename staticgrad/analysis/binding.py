@@ -28,9 +28,9 @@ from staticgrad.ir.graph import Graph, Input, Symbolic
 from staticgrad.ir.op import Array
 from staticgrad.ir.value import Value
 from staticgrad.records import dataclass
-from staticgrad.types.arrays import array_of
+from staticgrad.types.arrays import array_of, convert_array
 from staticgrad.types.dim import Dim, FloorDiv, Guard, MaxSize, Named, Size, evaluate, named_sizes
-from staticgrad.types.dtype import DType
+from staticgrad.types.dtype import DType, kind_of_elements
 
 Feeds = Mapping[Any, Any]
 _LINE_UP = (
@@ -63,7 +63,8 @@ def bind_feeds(graph: Graph, feeds: Feeds, floats: DType | None = None) -> dict[
         dtype = floats if floats is not None and value.dtype.is_float else value.dtype
         array = feed_array(value, given[input_label(value)])
         with np.errstate(all="ignore"):
-            bound[input_label(value)] = array.astype(dtype.numpy, copy=False)
+            fits = array.dtype == dtype.numpy
+            bound[input_label(value)] = array if fits else convert_array(array, dtype)
     return bound
 
 
@@ -333,7 +334,10 @@ def _known(inputs: Mapping[str, Symbolic]) -> str:
 
 
 def _converts(source: np.dtype[Any], target: DType) -> bool:
-    return source.kind in "biuf" and np.can_cast(source, target.numpy, "same_kind")
+    kind = kind_of_elements(source)
+    if kind == "f":
+        return target.is_float
+    return kind in "biu" and np.can_cast(source, target.numpy, "same_kind")
 
 
 def _weak_array(value: Symbolic, data: Any) -> Array:

@@ -18,6 +18,7 @@ from staticgrad.errors.wording import kind_of, shown
 from staticgrad.ir.graph import Symbolic, constant
 from staticgrad.ir.value import Value
 from staticgrad.types.arrays import array_of
+from staticgrad.types.dtype import kind_of_elements
 
 Key = TypeVar("Key")
 Leaf = TypeVar("Leaf", bound=Value)
@@ -143,7 +144,7 @@ def _constant(value: Symbolic, given: Any, role: str) -> Symbolic:
         raise
     except (TypeError, ValueError):  # ragged lists, among others
         array = np.asarray(None)
-    if array.dtype.kind not in "biuf":
+    if kind_of_elements(array.dtype) not in "biuf":
         raise GradientError(
             f"the {role} is {shown(given)}, not a value or array of type {value.type}"
         )

@@ -197,8 +197,7 @@ class GELU(Module):
 
     def forward(self, x: Any) -> Any:
         """The shape of x."""
-        lowest = float(np.finfo(x.dtype.numpy).min)
-        return nn.gelu(maximum(x, lowest))
+        return nn.gelu(maximum(x, -x.dtype.largest))
 
 
 class Softmax(Module):

@@ -38,6 +38,7 @@ from staticgrad.ir.calls import carries, public
 from staticgrad.ir.op import Array, Op, as_array
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import array_dtype
+from staticgrad.types.arrays import convert_array
 from staticgrad.types.dtype import F32, DType, as_dtype
 from staticgrad.types.tensor import TensorType
 
@@ -90,7 +91,7 @@ class Tensor(ArrayLike):
         except TypeError as error:
             raise DTypeError(f"Tensor: {error}") from None
         with np.errstate(all="ignore"):
-            self.array = np.array(source, wanted.numpy, order="C")
+            self.array = np.array(convert_array(source, wanted), order="C")
         self.type = type_of(self.array)
         self._grad, self.edge = None, None
         if requires_grad:
@@ -209,6 +210,8 @@ class Tensor(ArrayLike):
         if type(data) not in _NUMBERS or like is None:
             source = as_array(data, "Tensor")
             array_dtype("Tensor", source)
+        if like is not None and like.is_storage:
+            return Tensor.of(convert_array(np.asarray(source), like))  # type: ignore[return-value]
         return Tensor.of(np.array(source, None if like is None else like.numpy))  # type: ignore[return-value]
 
     def detach(self) -> Tensor:

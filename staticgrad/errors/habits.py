@@ -31,7 +31,6 @@ INSTEAD: Final = {
     **dict.fromkeys(("save", "load", "savez", "state_dict", "load_state_dict"), _SAVE),
     **dict.fromkeys(("DataLoader", "Dataset"), "from staticgrad.eager import DataLoader"),
     "half": "sg.float16",
-    "bfloat16": "floating values are float16, float32 or float64",
     "permute": "sg.transpose(x, axes)",
     "cat": "sg.concatenate([a, b], axis)",
     "unsqueeze": "sg.expand_dims(x, axis)",

@@ -9,8 +9,6 @@ from __future__ import annotations
 from math import sqrt
 from typing import Any
 
-import numpy as np
-
 from staticgrad.errors import DTypeError, RankError
 from staticgrad.functions.aggregate import sum as total
 from staticgrad.functions.normalization import largest
@@ -80,7 +78,7 @@ def attention(
     scores: Any = MatMul(False, True)(q, k) * _scale(q, scale)
     allowed = _allowed(scores, mask, causal)
     if allowed is not None:
-        scores = where(allowed, scores, float(np.finfo(q.dtype.numpy.name).min))
+        scores = where(allowed, scores, -q.dtype.largest)
     raised = functions.exp(scores - stop_gradient(largest(scores, (scores.ndim - 1,))))
     weights = raised / total(raised, -1, keepdims=True)
     if allowed is not None:

@@ -49,7 +49,7 @@ from staticgrad.ops.operands import (
     size_of,
 )
 from staticgrad.storage.parameter import ParameterStore
-from staticgrad.types.arrays import array_of
+from staticgrad.types.arrays import array_of, convert_array
 from staticgrad.types.dim import Dim, Size, dim, floordiv, maximum
 from staticgrad.types.dtype import ALL_DTYPES, F32, F64, I64, DType
 from staticgrad.types.tensor import Shape, TensorType
@@ -169,7 +169,10 @@ def _array(op: str, data: Any, dtype: Any) -> Any:
         )
     own = array_dtype(op, data)
     wanted = own if dtype is None else dtype_of(op, dtype)
-    return array_of(data, op).astype(wanted.numpy, copy=False)
+    found = array_of(data, op)
+    if found.dtype == wanted.numpy or not wanted.is_storage:
+        return found.astype(wanted.numpy, copy=False)
+    return convert_array(found, wanted)
 
 
 # -- arrays that follow from a shape --------------------------------------------------------------
@@ -315,7 +318,8 @@ def _triangle(op: str, x: Operand[AnyValue], k: int, relation: Callable[..., Any
 
 
 def _number(value: int, dtype: Any) -> Any:
-    return _single("zeros", dtype).numpy.type(value)
+    kind = _single("zeros", dtype)
+    return convert_array(np.asarray(value), kind)[()]
 
 
 def _single(op: str, dtype: Any) -> DType:

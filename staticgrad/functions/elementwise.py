@@ -142,9 +142,8 @@ def nan_to_num(
     value = as_value("nan_to_num", x)
     if not value.dtype.is_float:
         return value
-    ends = np.finfo(value.dtype.numpy.name)
-    high: Any = float(ends.max) if posinf is None else posinf
-    low: Any = float(ends.min) if neginf is None else neginf
+    high: Any = value.dtype.largest if posinf is None else posinf
+    low: Any = -value.dtype.largest if neginf is None else neginf
     where, equal = functions.where, functions.equal
     finite = where(equal(value, math.inf), high, where(equal(value, -math.inf), low, value))
     return where(isnan(value), nan, finite)

@@ -124,8 +124,10 @@ def isdtype(dtype: Any, kind: Any) -> bool:
     """
     if isinstance(kind, tuple):
         return any(isdtype(dtype, each) for each in kind)
-    wanted = kind.numpy if isinstance(kind, DType) else kind
-    return bool(np.isdtype(dtype_of("isdtype", dtype).numpy, wanted))
+    own = dtype_of("isdtype", dtype)
+    if isinstance(kind, str):
+        return bool(np.isdtype(own.compute.numpy, kind))  # NumPy knows the kind of that one
+    return own == kind
 
 
 def finfo(type: Any) -> np.finfo[Any]:
@@ -134,7 +136,13 @@ def finfo(type: Any) -> np.finfo[Any]:
     Raises:
         DTypeError: an element type that is not floating.
     """
-    return np.finfo(_element("finfo", type, "f"))
+    found = _element("finfo", type, "f")
+    if found.kind == "V":
+        import ml_dtypes  # NumPy does not know the limits of what it does not have
+
+        limits: Any = ml_dtypes.finfo
+        return limits(found)
+    return np.finfo(found)
 
 
 def iinfo(type: Any) -> np.iinfo[Any]:

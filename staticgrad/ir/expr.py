@@ -22,6 +22,7 @@ import numpy as np
 
 from staticgrad.errors import OpDefinitionError
 from staticgrad.records import dataclass
+from staticgrad.types.arrays import convert_array
 from staticgrad.types.dtype import BOOL, I64, U64, DType
 
 #: Primitive -> number of operands. They share one dtype, which is the result's, unless noted.
@@ -390,7 +391,7 @@ def apply(op: str, *args: Expr) -> Expr:
 def literal(value: Number, dtype: DType) -> Expr:
     """A constant of ``dtype``; the value is rounded or wrapped to it here, once."""
     with np.errstate(all="ignore"):
-        exact = np.asarray(value).astype(dtype.numpy)[()].item()
+        exact = convert_array(np.asarray(value), dtype)[()].item()
     return Expr("literal", dtype, (), exact)
 
 

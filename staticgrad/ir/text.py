@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from staticgrad.errors import ArgumentError, ParseError
 from staticgrad.types import dim as dims
-from staticgrad.types.arrays import ArrayData
+from staticgrad.types.arrays import ArrayData, convert_array
 from staticgrad.types.dim import Dim, Size, dim
 from staticgrad.types.dtype import ALL_DTYPES, F64, DType
 from staticgrad.types.lexis import Tokens, quoted, unquoted
@@ -52,12 +52,16 @@ def float_text(value: float, dtype: DType | None = None) -> str:
     """The shortest decimal that reads back as ``value`` in ``dtype`` (by default float64)."""
     if value != value:
         return "nan"
-    if dtype is not None and dtype.digits < F64.digits and np.isfinite(value):
-        exact: Any = dtype.numpy.type(value)
-        short = float(np.format_float_scientific(exact))
-        if dtype.numpy.type(short) == exact:
-            return repr(short)
-    return repr(float(value))
+    if dtype is None or dtype.digits == F64.digits or not np.isfinite(value):
+        return repr(float(value))
+    texts = (f"{value:.{digits}g}" for digits in range(1, 17))
+    held = (text for text in texts if float(_in_dtype(float(text), dtype)) == value)
+    return repr(float(next(held, repr(float(value)))))
+
+
+def _in_dtype(number: float, dtype: DType) -> Any:
+    with np.errstate(over="ignore"):
+        return convert_array(np.asarray(number), dtype)
 
 
 def element_text(value: Any, dtype: DType) -> str:
@@ -370,7 +374,8 @@ class Reader:
             if not _fits(element, declared.dtype):
                 self.fail(f"{element!r} is no {declared.dtype.numpy.name}", at)
         try:
-            array = np.array(flat, declared.dtype.numpy).reshape(shape)
+            held = np.float64 if declared.dtype.is_storage else declared.dtype.numpy
+            array = np.array(flat, held).reshape(shape)
         except (ValueError, OverflowError):  # too many axes, or a size beyond every address
             self.fail(f"no array can be {declared}", at)
         return ArrayData(array, declared.dtype)
@@ -425,7 +430,5 @@ def _fits(element: Any, dtype: DType) -> bool:
         return isinstance(element, int) and int(limits.min) <= element <= int(limits.max)
     if not isinstance(element, int | float) or abs(element) > _FLOAT_MAX:
         return isinstance(element, float)  # an infinity
-    with np.errstate(over="ignore"):
-        return element != element or bool(
-            np.isfinite(np.asarray(element, float).astype(dtype.numpy))
-        )
+    number = float(element)
+    return number != number or bool(np.isfinite(_in_dtype(number, dtype)))

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from staticgrad.narrow_floats import SPARE
 from staticgrad.native import emitter as text
 from staticgrad.native.emitter import Emitter, Operand
 from staticgrad.native.kinds import ELEMENTS, Element, Kind, Vector, vector
 from staticgrad.native.operations import byte_of, choose, compare, define
-from staticgrad.native.stored import SPARE
 
 
 def _float_to_signed(out: Emitter, source: Vector, value: str, bits: int) -> str:
@@ -74,7 +74,7 @@ def _from_integer(out: Emitter, source: Vector, target: Vector, value: str) -> s
 
 
 def _odd_f32(out: Emitter, source: Vector, value: str) -> str:
-    """As f32; of two neighbours the one whose pattern is odd. See :mod:`stored`."""
+    """As f32; of two neighbours the one whose pattern is odd. See :mod:`narrow_floats`."""
     single, double = vector("f32", source.lanes), vector("f64", source.lanes)
     if source.element.digits <= single.element.digits:
         return convert(out, source, single, value)
@@ -133,9 +133,33 @@ def _narrow_f16(out: Emitter, kind: Vector, value: str) -> str:
     return out.do(f"bitcast {half} {rounded} to {kind.llvm}")
 
 
-WIDEN: Final = {"f16": _widen_f16}
+def _widen_bf16(out: Emitter, kind: Vector, value: str) -> str:
+    """The upper half of an f32's bits."""
+    word = vector("u32", kind.lanes)
+    wide = out.do(f"zext {kind.llvm} {value} to {word.llvm}")
+    bits = out.do(f"shl {word.llvm} {wide}, {text.constant(word, 16)}")
+    return out.do(f"bitcast {word.llvm} {bits} to {vector('f32', kind.lanes).llvm}")
+
+
+def _narrow_bf16(out: Emitter, kind: Vector, value: str) -> str:
+    """Plus 1 where the lower half is beyond the middle, or on it and the upper half odd."""
+    single, word = vector("f32", kind.lanes), vector("u32", kind.lanes)
+    sixteen = text.constant(word, 16)
+    bits = out.do(f"bitcast {single.llvm} {value} to {word.llvm}")
+    upper = out.do(f"lshr {word.llvm} {bits}, {sixteen}")
+    odd = out.do(f"and {word.llvm} {upper}, {text.constant(word, 1)}")
+    step = out.do(f"add {word.llvm} {odd}, {text.constant(word, 0x7FFF)}")
+    moved = out.do(f"add {word.llvm} {bits}, {step}")
+    rounded = out.do(f"lshr {word.llvm} {moved}, {sixteen}")
+    quiet = out.do(f"or {word.llvm} {upper}, {text.constant(word, 0x40)}")
+    number = compare(out, single, ("ord", "eq"), value, value)
+    chosen = choose(out, word, number, rounded, quiet)
+    return out.do(f"trunc {word.llvm} {chosen} to {kind.llvm}")
+
+
+WIDEN: Final = {"f16": _widen_f16, "bf16": _widen_bf16}
 """Element for storage -> its bits as f32."""
-NARROW: Final = {"f16": _narrow_f16}
+NARROW: Final = {"f16": _narrow_f16, "bf16": _narrow_bf16}
 """Element for storage -> its bits of an f32, rounded to nearest, to even between two."""
 
 

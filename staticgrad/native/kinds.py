@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from staticgrad.native.stored import narrowed
+from staticgrad.narrow_floats import narrowed
 from staticgrad.records import dataclass
 
 LANES: Final = (1, 2, 4, 8, 16)
@@ -56,6 +56,7 @@ _TABLE: Final = (
     *(Element(f"i{bits}", "i", bits, f"i{bits}", bits - 1) for bits in _INTEGERS),
     *(Element(f"u{bits}", "u", bits, f"i{bits}", bits) for bits in _INTEGERS),
     Element("f16", "s", 16, "i16", 11),
+    Element("bf16", "s", 16, "i16", 8),
     Element("f32", "f", 32, "float", 24),
     Element("f64", "f", 64, "double", 53),
 )

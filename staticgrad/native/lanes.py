@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from staticgrad.narrow_floats import STORED, narrowed
 from staticgrad.native.kinds import (
     ELEMENTS,
     LANES,
@@ -24,7 +25,6 @@ from staticgrad.native.kinds import (
     literal_value,
     vector,
 )
-from staticgrad.native.stored import STORED, narrowed
 
 Array = NDArray[Any]
 Number = int | float | bool

@@ -117,7 +117,7 @@ class SizeValue(Op, name="size"):
         return TensorType(self.dtype)
 
     def reference(self) -> Any:
-        return np.asarray(int(self.dim), np.int64).astype(self.dtype.numpy)
+        return convert_array(np.asarray(int(self.dim), np.int64), self.dtype)
 
     def vjp(self, ct: Any, out: Any, *args: Any) -> tuple[Any, ...]:
         """No operands, no cotangents."""
@@ -172,5 +172,7 @@ def size_value(size: Size, dtype: Any = F64) -> Any:
     """
     target = as_dtype(dtype)
     return (
-        SizeValue(size, target)() if isinstance(size, Dim) else np.int64(size).astype(target.numpy)
+        SizeValue(size, target)()
+        if isinstance(size, Dim)
+        else convert_array(np.asarray(size, np.int64), target)[()]
     )

@@ -313,6 +313,8 @@ def array_dtype(what: str, data: object) -> DType:
 def dtype_hint(spec: object) -> str:
     """What to use in place of an element type that there is none of."""
     name = str(spec)
+    if name in ("bfloat16", "bf16"):
+        return "pip install 'staticgrad[bfloat16]'"
     if "complex" in name:
         return "there are no complex numbers here: keep real and imaginary part apart"
     if isinstance(spec, np.dtype) and spec.kind in "OUS":

@@ -34,6 +34,7 @@ from staticgrad.ops.operands import (
 )
 from staticgrad.source import Location
 from staticgrad.types import dim as dims
+from staticgrad.types.arrays import convert_array
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64, DType
 from staticgrad.types.tensor import Shape, TensorType
@@ -230,7 +231,7 @@ class Iota(Op, name="iota"):
 
     def reference(self) -> Any:
         own = [size if k == self.axis else 1 for k, size in enumerate(self.shape)]
-        positions = np.arange(self.shape[self.axis]).astype(self.dtype.numpy)  # type: ignore[arg-type]
+        positions = convert_array(np.arange(self.shape[self.axis]), self.dtype)  # type: ignore[arg-type]
         return np.broadcast_to(positions.reshape(own), self.shape)  # type: ignore[arg-type]
 
     def vjp(self, ct: Any, out: Any, *args: Any) -> tuple[Any, ...]:

@@ -20,6 +20,8 @@ from staticgrad.analysis.binding import Feeds, feed_array, name_feeds
 from staticgrad.errors.wording import kind_of
 from staticgrad.ir.graph import Graph
 from staticgrad.native.environment import default_environment
+from staticgrad.types.arrays import convert_array
+from staticgrad.types.dtype import as_dtype
 
 Array = npt.NDArray[Any]
 _IN_PLACE: Final = 0x0001 | 0x0100  # ndarray.flags.num: C_CONTIGUOUS and ALIGNED
@@ -108,6 +110,8 @@ def copy_feed(place: Array, feed: Array) -> None:
     """Copy a feed to where kernels read it, of the dtype of ``place``; a true bool becomes 1."""
     if feed.dtype == np.bool_ == place.dtype:  # NumPy allows any byte for True, kernels only 1
         np.not_equal(feed.view(np.uint8), 0, out=place)
+    elif "V" in (feed.dtype.kind, place.dtype.kind):  # NumPy would round twice on the way
+        place[...] = convert_array(feed, as_dtype(place.dtype))
     else:
         np.copyto(place, feed, casting="same_kind")
 

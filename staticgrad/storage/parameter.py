@@ -23,8 +23,8 @@ import numpy.typing as npt
 from staticgrad.errors import ImmutableError, OutOfMemory, ParameterValueError, SymbolicValueError
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.storage.locks import ReadWriteLock
-from staticgrad.types.arrays import array_of
-from staticgrad.types.dtype import as_dtype, whole_bools
+from staticgrad.types.arrays import array_of, convert_array
+from staticgrad.types.dtype import as_dtype, kind_of_elements, whole_bools
 from staticgrad.types.tensor import TensorType
 
 ALIGNMENT: Final = 64  # bytes: a cache line, and the widest vector
@@ -95,19 +95,22 @@ class ParameterStore:
                 f"parameter {self.name!r} has shape {self.array.shape}, got {source.shape}",
                 hint="a parameter keeps its shape; make a new one for another shape",
             )
-        if not np.can_cast(source.dtype, self.array.dtype, "same_kind"):
+        floats = self.type.dtype.is_float and kind_of_elements(source.dtype) == "f"
+        if not (floats or np.can_cast(source.dtype, self.array.dtype, "same_kind")):
             raise ParameterValueError(
                 f"parameter {self.name!r} is {self.type.dtype.numpy.name}, got {source.dtype}",
                 hint=f"convert it first: value.astype({self.type.dtype.numpy.name!r})",
             )
-        fitting = whole_bools(source).astype(self.array.dtype, copy=False)
+        whole = whole_bools(source)
+        fits = whole.dtype == self.array.dtype
+        fitting = whole if fits else convert_array(whole, self.type.dtype)
         self.lock.write(partial(setitem, self.array, ..., fitting))
 
     def _as_array(self, value: Any) -> npt.NDArray[Any]:
         """``value`` as an array of numbers."""
         try:
             found = array_of(value, f"parameter {self.name!r}", ParameterValueError)
-            if found.dtype.kind in "biufc":
+            if kind_of_elements(found.dtype) in "biufc":
                 return found
             why = "None is none" if value is None else f"{shown(value)} is {kind_of(value)}"
         except SymbolicValueError:

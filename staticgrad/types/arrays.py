@@ -20,6 +20,7 @@ import numpy.typing as npt
 from staticgrad.errors import DTypeError, Related, StaticgradError
 from staticgrad.errors.values import masked_array
 from staticgrad.errors.wording import why_no_array
+from staticgrad.narrow_floats import narrowed
 from staticgrad.types.dtype import DType, as_dtype, whole_bools
 from staticgrad.types.tensor import TensorType
 
@@ -116,6 +117,8 @@ class ArrayData:
     def __init__(self, data: npt.ArrayLike, dtype: DType | None = None) -> None:
         source = whole_bools(array_of(data, "the constant"))
         self.dtype = as_dtype(source.dtype) if dtype is None else dtype
+        if self.dtype.is_storage:  # rounded once, also from float64
+            source = convert_array(source, self.dtype)
         array = np.array(source, dtype=self.dtype.numpy, order="C", copy=True)
         array.flags.writeable = False
         self.array: npt.NDArray[Any] = array
@@ -153,11 +156,16 @@ def convert_array(x: Array, dtype: DType) -> Array:
 
     Float to integer truncates. NaN and what does not fit becomes the smallest int64 (for int64,
     uint32 and uint64) or int32 (for the others), narrowed; uint64 takes floats up to 2**64 and
-    wraps above. To bool: x != 0.
+    wraps above. To bool: x != 0. To a storage dtype rounded once, from whatever dtype.
     """
+    if x.dtype == dtype.numpy:
+        return x.astype(dtype.numpy)
+    if x.dtype.kind == "V":  # a float that NumPy does not know converts to NumPy's exactly
+        x = x.astype(np.float32)
+    if dtype.is_storage:
+        return narrowed(dtype.code, x).view(dtype.numpy)
     if x.dtype.kind != "f" or not dtype.is_integer:
-        with np.errstate(over="ignore" if dtype.is_storage else None):
-            return x.astype(dtype.numpy)
+        return x.astype(dtype.numpy)
     if dtype.code == "u64":
         large = x >= 2.0**63
         low = _truncated(np.where(large, x - x.dtype.type(2.0**63), x), 64)

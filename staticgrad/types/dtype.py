@@ -8,6 +8,7 @@ weak: they take the dtype of the other operand, or the default of their kind whe
 from __future__ import annotations
 
 from dataclasses import field
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -45,10 +46,11 @@ class DType:
     bits: int
     digits: int
     _compute: DType | None = None
-    _hash: int = field(init=False, repr=False)
+    _hash: int | None = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_hash", hash(self.numpy))
+        known = self.code in _NUMPY  # what another package defines is loaded when it is used
+        object.__setattr__(self, "_hash", hash(_NUMPY[self.code]) if known else None)
 
     def __eq__(self, other: object) -> bool:
         if self is other:
@@ -65,7 +67,8 @@ class DType:
             return False
 
     def __hash__(self) -> int:
-        return self._hash
+        found = self._hash
+        return hash(self.numpy) if found is None else found
 
     @property
     def name(self) -> str:
@@ -113,6 +116,11 @@ class DType:
         return (2.0 - 2.0 ** (1 - self.digits)) * 2.0**self.bias
 
     @property
+    def smallest_normal(self) -> float:
+        """The smallest positive number of a float that has all its digits."""
+        return 2.0 ** (1 - self.bias)
+
+    @property
     def signed(self) -> DType:
         """The signed integer as wide: for sort keys and for the bits of a float."""
         return _integer("i", self)
@@ -156,29 +164,48 @@ class DType:
         return (as_dtype, (self.name,))
 
 
-_NUMPY: Final[dict[str, np.dtype[np.generic]]] = {
-    "bool": np.dtype("bool"),
-    "f16": np.dtype("float16"),
-    "f32": np.dtype("float32"),
-    "f64": np.dtype("float64"),
-    **{
-        f"{k}{b}": np.dtype(f"{n}{b}")
-        for k, n in (("i", "int"), ("u", "uint"))
-        for b in (8, 16, 32, 64)
-    },
-}
+class _NumPyDTypes(dict[str, np.dtype[np.generic]]):
+    """The NumPy dtype by code; that of another package is loaded when it is looked up."""
 
-_NAMES: Final = {code: numpy.name for code, numpy in _NUMPY.items()}
+    def __missing__(self, code: str) -> np.dtype[np.generic]:
+        if code != "bf16":
+            raise KeyError(code)
+        import ml_dtypes
+
+        found: np.dtype[np.generic] = np.dtype(ml_dtypes.bfloat16)
+        self[code] = found
+        return found
+
+
+_NUMPY: Final = _NumPyDTypes(
+    {
+        "bool": np.dtype("bool"),
+        "f16": np.dtype("float16"),
+        "f32": np.dtype("float32"),
+        "f64": np.dtype("float64"),
+        **{
+            f"{k}{b}": np.dtype(f"{n}{b}")
+            for k, n in (("i", "int"), ("u", "uint"))
+            for b in (8, 16, 32, 64)
+        },
+    }
+)
+
+_NAMES: Final = {code: numpy.name for code, numpy in _NUMPY.items()} | {"bf16": "bfloat16"}
+#: NumPy has no bfloat16; that of ``ml_dtypes`` is what other libraries have, too.
+HAS_BFLOAT16: Final = find_spec("ml_dtypes") is not None
+_NO_BFLOAT16: Final = "bfloat16 needs the package ml_dtypes"
 
 BOOL = DType("bool", "b", 1, 1)
 I8, I16, I32, I64 = (DType(f"i{bits}", "i", bits, bits - 1) for bits in (8, 16, 32, 64))
 U8, U16, U32, U64 = (DType(f"u{bits}", "u", bits, bits) for bits in (8, 16, 32, 64))
 F32, F64 = DType("f32", "f", 32, 24), DType("f64", "f", 64, 53)
-F16 = DType("f16", "f", 16, 11, F32)
+F16, BF16 = DType("f16", "f", 16, 11, F32), DType("bf16", "f", 16, 8, F32)
 
-ALL_DTYPES: Final = (BOOL, I8, I16, I32, I64, U8, U16, U32, U64, F16, F32, F64)
+_FLOATS: Final[tuple[DType, ...]] = (F16, BF16, F32, F64) if HAS_BFLOAT16 else (F16, F32, F64)
+ALL_DTYPES: Final[tuple[DType, ...]] = (BOOL, I8, I16, I32, I64, U8, U16, U32, U64, *_FLOATS)
 _BY_CODE: Final = {d.code: d for d in ALL_DTYPES}
-_BY_NUMPY: Final = {d.numpy: d for d in ALL_DTYPES}
+_BY_NUMPY: Final = {d.numpy: d for d in ALL_DTYPES if d.code in _NUMPY}
 #: Bits in texts of graphs, bytes to NumPy: neither is meant for sure.
 _AMBIGUOUS: Final = {"i8": "int8 or int64", "u8": "uint8 or uint64"}
 _BY_NAME: Final = {d.name: d for d in ALL_DTYPES} | {
@@ -206,6 +233,8 @@ def as_dtype(spec: object) -> DType:
             them.
     """
     if isinstance(spec, DType):
+        if spec is BF16 and not HAS_BFLOAT16:
+            raise TypeError(_NO_BFLOAT16)
         return spec
     if isinstance(spec, str):
         if spec in _BY_NAME:
@@ -219,6 +248,8 @@ def as_dtype(spec: object) -> DType:
         found = None if spec is None else _BY_NAME.get(np.dtype(spec).name)  # type: ignore[call-overload]
     except TypeError:
         found = None
+    if found is None and spec in ("bfloat16", "bf16"):
+        raise TypeError(_NO_BFLOAT16)
     if found is None:
         known = ", ".join(d.name for d in ALL_DTYPES)
         name = spec.name if isinstance(spec, np.dtype) else repr(spec)
@@ -240,7 +271,20 @@ def promote(a: DType, b: DType) -> DType:
         return a
     if a.is_float != b.is_float:
         return a if a.is_float else b
+    if a.is_float:
+        return next(d for d in (a, b, F32, F64) if holds_float(d, a) and holds_float(d, b))
     return as_dtype(np.promote_types(a.numpy, b.numpy))
+
+
+def holds_float(outer: DType, inner: DType) -> bool:
+    """Whether a floating dtype has every value of another."""
+    return outer.digits >= inner.digits and outer.bias >= inner.bias
+
+
+def kind_of_elements(dtype: np.dtype[Any]) -> str:
+    """NumPy's letter for a kind of elements; f also for floats that NumPy does not know."""
+    foreign = dtype.kind == "V" and dtype.name == BF16.name
+    return "f" if foreign else dtype.kind
 
 
 def promote_weak(scalar: bool | int | float, other: DType) -> DType:

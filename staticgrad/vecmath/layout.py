@@ -45,7 +45,7 @@ class Layout:
 
     @property
     def smallest_normal(self) -> float:
-        return 2.0 ** (1 - self.bias)
+        return self.dtype.smallest_normal
 
     @property
     def rounder(self) -> float:

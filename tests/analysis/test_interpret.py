@@ -12,6 +12,7 @@ from staticgrad.analysis.interpret import fma, interpret
 from staticgrad.ir.expr import Access, Expr, apply, index, literal, load, ref, select
 from staticgrad.types.dtype import BOOL, F32, F64, I8, I32, I64, U8, U32, U64, DType
 from staticgrad.vecmath.blocks import expand
+from tests.limits import finfo
 
 Array = NDArray[np.generic]
 
@@ -32,7 +33,7 @@ def bits(values: Array) -> list[int]:
 def rounded(exact: Fraction, dtype: DType) -> float:
     """The nearest number of the format, ties to even; exact is not 0."""
     fraction, least = (23, -149) if dtype == F32 else (52, -1074)
-    limit = float(np.finfo(dtype.numpy).max)
+    limit = float(finfo(dtype.numpy).max)
     size = abs(exact)
     exponent = size.numerator.bit_length() - size.denominator.bit_length()
     exponent -= size < Fraction(2) ** exponent

@@ -13,6 +13,7 @@ from staticgrad.building import capture
 from staticgrad.ir.graph import Graph, Input, Node, Symbolic
 from staticgrad.types.dtype import as_dtype
 from staticgrad.types.tensor import TensorType
+from tests.limits import finfo
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -63,7 +64,7 @@ def assert_near(
         own = float(np.max(np.abs(array[finite] - true), initial=0.0))
         error = float(np.max(np.abs(got[finite] - true), initial=0.0))
         scale = float(np.max(np.abs(true), initial=1.0))
-        allowed = 16 * own + 512 * float(np.finfo(got.dtype).eps) * scale
+        allowed = 16 * own + 512 * float(finfo(got.dtype).eps) * scale
         assert error <= allowed, f"{what} {name}: off by {error}, allowed {allowed}"
 
 

@@ -11,10 +11,11 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.analysis.evaluate import same_bytes
-from staticgrad.types.dtype import ALL_DTYPES, as_dtype
+from staticgrad.types.dtype import as_dtype
 from tests.compiled.agreement import assert_same
+from tests.limits import NUMPY_DTYPES
 
-DTYPES = [d.numpy for d in ALL_DTYPES]
+DTYPES = [d.numpy for d in NUMPY_DTYPES]  # files and swapped bytes lose the others' names
 
 
 def numbers(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> np.ndarray:

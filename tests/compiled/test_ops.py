@@ -34,6 +34,7 @@ from tests.compiled.agreement import (
     used_feeds,
 )
 from tests.ir.test_vecmath import power_samples, samples as block_samples, truth, ulps
+from tests.limits import finfo
 from tests.ops.completeness import SIZES as SIZES_OF_ROWS
 from tests.ops.samples import Sample, declaration_of, samples_of
 
@@ -242,7 +243,7 @@ def assert_product(
         np.testing.assert_array_equal(got, np.matmul(a, b))
         return
     wide_a, wide_b = a.astype(np.longdouble), b.astype(np.longdouble)
-    limits = np.finfo(got.dtype)
+    limits = finfo(got.dtype)
     with np.errstate(all="ignore"):
         true = np.matmul(wide_a, wide_b)
         sizes = np.matmul(np.abs(wide_a), np.abs(wide_b))
@@ -255,7 +256,7 @@ def assert_product(
 
 
 def error_bound(dtype: np.dtype, terms: int) -> float:
-    return 4 * float(np.finfo(dtype).eps) * float(np.log2(max(terms, 2)))
+    return 4 * float(finfo(dtype).eps) * float(np.log2(max(terms, 2)))
 
 
 # -- sizes -----------------------------------------------------------------------------------------

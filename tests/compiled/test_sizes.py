@@ -13,6 +13,7 @@ import staticgrad as sg
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ir.summation import tree_sum
 from tests.compiled.agreement import assert_same, differing
+from tests.limits import finfo
 
 ROWS = (0, 1, 7, 8, 9, 15, 16, 17, 31, 32, 33, 4095, 4096, 4097, 3 * 4096 + 5)
 COLUMNS = (0, 1, 31, 32, 33, 1023, 1024, 1025, 1056, 2081)
@@ -72,7 +73,7 @@ def test_sums_are_near_the_true_sum(dtype: str, rng: np.random.Generator) -> Non
         for name, axes in (("rows", 1), ("columns", 0), ("all", None)):
             wide = data.astype(np.longdouble)
             terms = data.size // max(found[name].size, 1)
-            bound = 4 * np.finfo(dtype).eps * np.log2(terms) * np.abs(wide).sum(axes)
+            bound = 4 * finfo(dtype).eps * np.log2(terms) * np.abs(wide).sum(axes)
             assert np.all(np.abs(found[name] - wide.sum(axes)) <= bound), (name, shape)
 
 
@@ -165,7 +166,7 @@ def test_products_are_near_the_true_product(dtype: str, rng: np.random.Generator
     for m, n, k in ((9, 33, 100), (97, 31, 96), (3, 5, 4096), (8, 16, 4097), (1, 1, 20_000)):
         feeds = operands(rng, m, n, k, dtype, whole=False)
         a, b = feeds["a"].astype(np.longdouble), feeds["b"].astype(np.longdouble)
-        bound = 4 * np.finfo(dtype).eps * np.log2(k) * (np.abs(a) @ np.abs(b))
+        bound = 4 * finfo(dtype).eps * np.log2(k) * (np.abs(a) @ np.abs(b))
         found = f.run(feeds)
         for name in ("plain", "left", "right", "both"):
             assert np.all(np.abs(found[name] - a @ b) <= bound), (name, m, n, k)

@@ -10,6 +10,7 @@ import pytest
 
 from staticgrad.eager import Tensor, grad
 from staticgrad.ir.op import registered_ops
+from staticgrad.types.dtype import kind_of_elements
 from tests.eager import oracle
 from tests.ops.samples import Sample, samples_of
 
@@ -19,17 +20,20 @@ every_op = pytest.mark.parametrize("name", NAMES)
 
 #: Ops that add up in another order than the reference: where sums overflow depends on it.
 OTHER_ORDER = ("sum", "matmul")
+#: Relative; of what is for storage it is a unit in the last place.
+TOLERANCE = {"bfloat16": 2.0**-7, "float16": 2.0**-10, "float32": 1e-6, "float64": 1e-14}
 
 
 def check_equal(name: str, found: np.ndarray, expected: np.ndarray) -> None:
     assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
-    if expected.dtype.kind != "f":
+    if kind_of_elements(expected.dtype) != "f":
         np.testing.assert_array_equal(found, expected)
         return
+    tolerance = TOLERANCE[expected.dtype.name]
+    found, expected = found.astype(np.float64), expected.astype(np.float64)
     if name in OTHER_ORDER:
         known = np.isfinite(expected) & np.isfinite(found)
         found, expected = found[known], expected[known]
-    tolerance = 1e-6 if expected.dtype == np.float32 else 1e-14
     np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance * 100)
 
 

@@ -12,6 +12,7 @@ from staticgrad.ir.op import registered_ops
 from staticgrad.native.interpret import VOCABULARY
 from staticgrad.ops.reduce import Reduction
 from staticgrad.types.dtype import ALL_DTYPES, DType
+from tests.limits import finfo
 
 CASES = [(k, d) for k, c in COMBINERS.items() for d in ALL_DTYPES if d.kind in c.kinds]
 
@@ -19,7 +20,7 @@ CASES = [(k, d) for k, c in COMBINERS.items() for d in ALL_DTYPES if d.kind in c
 def numbers(dtype: DType) -> np.ndarray:
     """The extremes, zeros of both signs, and some numbers between."""
     if dtype.is_float:
-        found = [-np.inf, np.finfo(dtype.numpy).min, -1.5, -0.0, 0.0, 2.0, np.inf, np.nan]
+        found = [-np.inf, finfo(dtype.numpy).min, -1.5, -0.0, 0.0, 2.0, np.inf, np.nan]
     elif dtype.is_bool:
         found = [False, True]
     else:

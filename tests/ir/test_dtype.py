@@ -4,6 +4,8 @@ import copy
 import itertools
 import pickle
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,9 @@ from passes.rules.casts import holds
 from staticgrad.native.kinds import vector
 from staticgrad.types.dtype import (
     ALL_DTYPES,
+    BF16,
     BOOL,
+    F16,
     F32,
     F64,
     I64,
@@ -22,9 +26,10 @@ from staticgrad.types.dtype import (
     promote,
     promote_weak,
 )
+from tests.limits import NUMPY_DTYPES, finfo
 
 
-@pytest.mark.parametrize("dtype", ALL_DTYPES, ids=str)
+@pytest.mark.parametrize("dtype", NUMPY_DTYPES, ids=str)
 def test_every_spelling_means_the_dtype(dtype: DType) -> None:
     numpy = dtype.numpy
     swapped = numpy.newbyteorder()
@@ -50,7 +55,7 @@ def test_what_counts_bits_here_and_bytes_in_numpy_is_refused(spec: str) -> None:
         as_dtype(spec)
 
 
-@pytest.mark.parametrize("dtype", ALL_DTYPES, ids=str)
+@pytest.mark.parametrize("dtype", NUMPY_DTYPES, ids=str)
 def test_numpy_takes_it_for_one_of_its_own(dtype: DType) -> None:
     numpy = dtype.numpy
     assert np.dtype(dtype) is numpy  # type: ignore[call-overload]
@@ -60,7 +65,7 @@ def test_numpy_takes_it_for_one_of_its_own(dtype: DType) -> None:
     assert np.promote_types(dtype, numpy) is numpy  # type: ignore[arg-type]
     assert np.can_cast(dtype, dtype)  # type: ignore[arg-type]
     if dtype.is_float:
-        assert np.finfo(dtype).bits == dtype.bits  # type: ignore[call-overload]
+        assert finfo(dtype).bits == dtype.bits  # type: ignore[call-overload]
     elif dtype.is_integer:
         assert np.iinfo(dtype).bits == dtype.bits  # type: ignore[call-overload]
     for name in ("name", "kind", "type", "char", "str", "num", "byteorder", "itemsize", "names"):
@@ -70,7 +75,7 @@ def test_numpy_takes_it_for_one_of_its_own(dtype: DType) -> None:
         dtype.nothing  # type: ignore[attr-defined]  # noqa: B018
 
 
-@pytest.mark.parametrize("dtype", ALL_DTYPES, ids=str)
+@pytest.mark.parametrize("dtype", NUMPY_DTYPES, ids=str)
 def test_equality_is_numpys_with_every_spelling(dtype: DType) -> None:
     for other in ALL_DTYPES:
         for spec in (other, other.numpy, other.name, other.numpy.type, other.numpy.str[1:]):
@@ -96,7 +101,7 @@ def test_what_is_no_dtype_is_refused_with_the_list(spec: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("a", "b"), list(itertools.combinations_with_replacement(ALL_DTYPES, 2)), ids=str
+    ("a", "b"), list(itertools.combinations_with_replacement(NUMPY_DTYPES, 2)), ids=str
 )
 def test_arrays_meet_as_in_numpy_except_integers_with_floats(a: DType, b: DType) -> None:
     expected = (
@@ -107,7 +112,7 @@ def test_arrays_meet_as_in_numpy_except_integers_with_floats(a: DType, b: DType)
     assert promote(a, b) == promote(b, a) == expected
 
 
-@pytest.mark.parametrize("other", ALL_DTYPES, ids=str)
+@pytest.mark.parametrize("other", NUMPY_DTYPES, ids=str)
 @pytest.mark.parametrize("scalar", [True, 3, 0.5], ids=str)
 def test_python_scalars_are_weak_as_in_numpy(scalar: float, other: DType) -> None:
     meant = (np.zeros(1, other.numpy) + scalar).dtype
@@ -124,7 +129,7 @@ def test_pickles_and_copies_are_the_object(dtype: DType) -> None:
 @pytest.mark.parametrize("dtype", ALL_DTYPES, ids=str)
 def test_a_dtype_says_what_its_format_holds(dtype: DType) -> None:
     if dtype.is_float:
-        facts = np.finfo(dtype.numpy)
+        facts = finfo(dtype.numpy)
         assert dtype.digits == facts.nmant + 1
         assert dtype.largest == float(facts.max)
         assert dtype.bias == facts.maxexp - 1
@@ -146,7 +151,9 @@ def test_a_width_that_no_register_has_is_an_error() -> None:
         vector("f24", 16)
 
 
-@pytest.mark.parametrize(("outer", "inner"), list(itertools.product(ALL_DTYPES, repeat=2)), ids=str)
+@pytest.mark.parametrize(
+    ("outer", "inner"), list(itertools.product(NUMPY_DTYPES, repeat=2)), ids=str
+)
 def test_a_dtype_holds_another_where_numpy_casts_it_safely(outer: DType, inner: DType) -> None:
     """NumPy's table, but for integers in floats: it calls int64 in float64 safe, which rounds."""
     expected = np.can_cast(inner.numpy, outer.numpy, "safe")
@@ -172,3 +179,49 @@ def test_no_file_chooses_by_a_width_of_its_own() -> None:
         if _WIDTH_BY_HAND.search(line)
     ]
     assert found == []
+
+
+def test_bfloat16_is_that_of_its_package() -> None:
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    foreign = np.dtype(ml_dtypes.bfloat16)
+    for spec in ("bfloat16", "bf16", foreign, ml_dtypes.bfloat16, BF16):
+        assert as_dtype(spec) is BF16
+        assert spec == BF16
+    assert {BF16: 1}[foreign] == {foreign: 1}[BF16] == 1
+    assert (BF16.numpy, BF16.itemsize, str(BF16), BF16.code) == (foreign, 2, "bfloat16", "bf16")
+    assert BF16 not in (F16, F32, "float16", np.dtype("V2"), np.uint16)
+    assert np.zeros(3, BF16).dtype == foreign  # type: ignore[call-overload]
+    met = {F16: F32, BF16: BF16, F32: F32, F64: F64}
+    for other in ALL_DTYPES:
+        wanted = met.get(other, BF16)
+        assert promote(BF16, other) is promote(other, BF16) is wanted
+        narrower = other.digits <= BF16.digits and not other.is_float
+        assert holds(BF16, other) == (narrower or other is BF16)
+        assert holds(other, BF16) == (other in (BF16, F32, F64))
+    for scalar in (True, 3, 0.5):
+        assert promote_weak(scalar, BF16) is BF16
+
+
+def test_without_its_package_bfloat16_is_refused() -> None:
+    program = """
+import importlib.util
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name == "ml_dtypes" else find(name, *rest)
+import numpy as np
+import staticgrad as sg
+for spec in ("bfloat16", sg.bfloat16):
+    try:
+        sg.input("x", (3,), spec)
+    except sg.StaticgradError as error:
+        print(error.code, "needs the package ml_dtypes" in str(error), "[bfloat16]" in str(error))
+x = sg.input("x", (3,), "float16")
+print(sg.compile(x * 2.0).run({"x": np.ones(3)}).dtype)
+try:
+    sg.parse("staticgrad-ir 1\\ngraph g(%x: bf16[3]) {\\n  return y = %x\\n}\\n")
+except sg.StaticgradError as error:
+    print(error.code)
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert run.stdout.splitlines() == ["SG102 True True"] * 2 + ["float16", "SG202"], run.stderr

@@ -19,6 +19,7 @@ from staticgrad.ir.summation import (
     tree_sum,
 )
 from staticgrad.types.dtype import ALL_DTYPES, F32, F64, I8
+from tests.limits import finfo
 
 Terms = list[Any]
 
@@ -269,5 +270,5 @@ def test_error_is_within_the_bound(dtype, kind, axis, rng):
         shaped = terms[None, :] if axis else np.stack([terms, terms], 1)
         found = tree_sum(shaped, (axis,))[0].astype(np.longdouble)
         exact = terms.astype(np.longdouble).sum()
-        bound = 4 * np.finfo(dtype).eps * np.log2(count) * np.abs(terms.astype(np.longdouble)).sum()
+        bound = 4 * finfo(dtype).eps * np.log2(count) * np.abs(terms.astype(np.longdouble)).sum()
         assert abs(found - exact) <= bound

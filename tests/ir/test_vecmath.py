@@ -14,12 +14,13 @@ from staticgrad.ir.expr import BLOCKS, Expr, postorder, ref
 from staticgrad.types.dtype import F32, F64, DType
 from staticgrad.vecmath.blocks import ULP, expand
 from staticgrad.vecmath.large_angles import SMALLEST, TWO_OVER_PI_BITS
+from tests.limits import finfo
 
 Array = NDArray[np.generic]
 FLOATS = (F32, F64)
 TRIGONOMETRIC = ("sin", "cos", "tan")
 UNARY = tuple(op for op, operands in BLOCKS.items() if operands == 1)
-EXTENDED = np.finfo(np.longdouble).nmant >= 63
+EXTENDED = finfo(np.longdouble).nmant >= 63
 needs_extended = pytest.mark.skipif(not EXTENDED, reason="long double is no wider than double here")
 
 #: Where something changes: region borders, saturation, over- and underflow, zeros of the result.
@@ -150,7 +151,7 @@ def whole_quotient(x: Array, y: Array) -> Array:
 
 def ulps(got: Array, true: Array) -> Array:
     """|got - true| in units of the last place at the true value; inf where they differ in kind."""
-    info = np.finfo(got.dtype)
+    info = finfo(got.dtype)
     with np.errstate(all="ignore"):
         rounded = true.astype(got.dtype)
         _, exponent = np.frexp(true)
@@ -224,7 +225,7 @@ def test_f64_angles_next_to_multiples_of_a_quarter_turn(op: str):
 
 
 def specials(dtype: DType) -> Array:
-    info = np.finfo(dtype.numpy)
+    info = finfo(dtype.numpy)
     positive = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, np.inf, info.max, info.tiny, info.smallest_subnormal]
     odd = 2.0**info.nmant + 1
     return np.array([*positive, *(-v for v in positive), odd, -odd, np.nan], dtype.numpy)
@@ -321,7 +322,7 @@ def test_f64_angles_of_every_size(op: str):
     x = np.exp2(rng.uniform(45, 1023.99, 3_000)) * rng.choice([-1, 1], 3_000)
     powers = 2.0 ** np.arange(45, 1024)
     closest = [6381956970095103 * 2.0**797, 5319372648326541 * 2.0**255]  # to a quarter turn
-    edges = [SMALLEST, np.nextafter(SMALLEST, 0), 1e22, 1.7e308, np.finfo(np.float64).max]
+    edges = [SMALLEST, np.nextafter(SMALLEST, 0), 1e22, 1.7e308, finfo(np.float64).max]
     x = np.concatenate([x, powers, closest, edges])
     true = np.array([large_angle(op, float(v)) for v in x])
     distance = ulps(block(op, x), true)
@@ -346,7 +347,7 @@ def test_infinite_angles_are_nan(op: str, dtype: DType):
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("op", ["expm1", "log1p", "sin", "tan", "tanh", "atan", "asin"])
 def test_tiny_inputs_return_themselves(op: str, dtype: DType):
-    tiny = np.finfo(dtype.numpy).smallest_subnormal * np.array([1, 3, 2**20, 2**40], dtype.numpy)
+    tiny = finfo(dtype.numpy).smallest_subnormal * np.array([1, 3, 2**20, 2**40], dtype.numpy)
     x = np.concatenate([tiny, -tiny])
     np.testing.assert_array_equal(block(op, x), x)
 

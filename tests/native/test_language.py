@@ -206,7 +206,7 @@ REALS = ["0.1", "-0.0", "inf", "-inf", "nan", "1e39", "1e-46", "16777217.0", "3.
 
 @EVERY_MODE
 def test_literals_take_exactly_the_type(mode: Mode) -> None:
-    for element in ELEMENTS.values():
+    for element in (each for name, each in ELEMENTS.items() if name != "bf16"):
         literals = LITERALS + (REALS if element.kind in "fs" else [])
         lines = ["def kernel(t, own, begin, end):", f"    q = ptr_{element.name}(t[0])"]
         lines += [

@@ -134,6 +134,29 @@ def test_integers_are_rounded_once(dtype: DType, source: str, mode: Mode) -> Non
 
 @EVERY_MODE
 @EVERY_STORED
+@pytest.mark.parametrize("target", ["b8", "i8", "i32", "i64", "u8", "u32", "u64"])
+def test_other_elements_take_what_float32_gives_them(dtype: DType, target: str, mode: Mode) -> None:
+    patterns = np.arange(1 << dtype.bits, dtype=np.uint16)[:: 97 if mode == "python" else 1]
+    wide = converted(patterns, dtype.code, "f32", mode)
+    wanted = converted(wide, "f32", target, mode)
+    assert np.array_equal(converted(patterns, dtype.code, target, mode), wanted)
+
+
+@EVERY_MODE
+@EVERY_STORED
+def test_literals_are_rounded_once(dtype: DType, mode: Mode) -> None:
+    middle, below, above = (each[::1501] for each in between(dtype))
+    numbers = [*middle, *np.nextafter(middle, 0), *np.nextafter(middle, np.inf)]
+    even = np.where(below % 2 == 0, below, above)
+    lines = [f"    store1(q, {i}, {dtype.code}x1({float(n)!r}))" for i, n in enumerate(numbers)]
+    source = f"def kernel(t, own, begin, end):\n    q = ptr_{dtype.code}(t[0])\n" + "\n".join(lines)
+    found = np.zeros(len(numbers), np.uint16)
+    call(source, [found], [], 0, 1, mode=mode)
+    assert np.array_equal(found, np.concatenate([even, below, above]))
+
+
+@EVERY_MODE
+@EVERY_STORED
 @pytest.mark.parametrize("lanes", LANES)
 def test_what_no_number_is_stays_one(dtype: DType, lanes: int, mode: Mode) -> None:
     for source in ("f32", "f64"):

@@ -10,6 +10,7 @@ import numpy as np
 from staticgrad.ir.op import Op, op_class
 from staticgrad.ops.custom import CustomFunction
 from staticgrad.types.dtype import ALL_DTYPES, F32, F64, I64, DType
+from tests.limits import finfo
 from tests.ops.samples import Rng, Sample, provides
 
 NUMBERS = tuple(d for d in ALL_DTYPES if not d.is_bool)
@@ -33,7 +34,7 @@ def everywhere(
 
 def extraordinary(rng: Rng, shape: tuple[int, ...], dtype: DType) -> np.ndarray:
     """Signed zeros, infinities, NaN, denormals, the largest; some of them equal."""
-    limits = np.finfo(dtype.numpy)
+    limits = finfo(dtype.numpy)
     tiny, most = float(limits.smallest_subnormal), float(limits.max)
     numbers = [0.0, -0.0, np.inf, -np.inf, np.nan, tiny, -tiny, most, -most, 1.5, -2.5]
     return np.asarray(rng.choice(np.array(numbers, dtype.numpy), shape))

@@ -20,6 +20,7 @@ from staticgrad.ops.elementwise import Elementwise
 from staticgrad.testing.slopes import CORNERS, grid, kinks
 from staticgrad.types.dtype import ALL_DTYPES, DType, as_dtype
 from staticgrad.types.tensor import TensorType
+from tests.limits import finfo
 from tests.ops.samples import Sample, declaration_of, samples_of
 
 LEAVES: Final = ("input", "parameter", "constant")
@@ -113,7 +114,7 @@ def is_fixed(samples: list[Sample], position: int, dtype: DType) -> bool:
 
 def special_kinds(array: np.ndarray) -> set[str]:
     """Which special values an array of floats has."""
-    limits = np.finfo(array.dtype)
+    limits = finfo(array.dtype)
     zero, size = array == 0, np.abs(array)
     found = {
         "+0": zero & ~np.signbit(array),
@@ -128,7 +129,7 @@ def special_kinds(array: np.ndarray) -> set[str]:
 
 
 SPECIAL: Final = special_kinds(
-    np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 5e-324, np.finfo(np.float64).max])
+    np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 5e-324, finfo(np.float64).max])
 )
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from staticgrad.ir.op import op_class
 from staticgrad.types.dtype import F32, F64, I64, U32, U64
 from tests.ops.samples import Sample, declare
+from tests.ops.sorting_samples import ascending
 
 NUMBERS, ALL, WHOLE = "iuf", "biuf", "iu"
 
@@ -279,7 +280,7 @@ def _chosen(n: int, dtype: Any) -> list[Sample]:
 
 
 def _sought(n: int, dtype: Any) -> list[Sample]:
-    row, asked = np.sort(_rows(n, dtype, 1)[0]), _rows(9, dtype)
+    row, asked = ascending(_rows(n, dtype, 1)[0]), _rows(9, dtype)
     cls = op_class("searchsorted")
     return [
         Sample(cls(right), pair)

@@ -8,6 +8,7 @@ import numpy as np
 
 from staticgrad.ir.op import Op, op_class
 from staticgrad.types.dtype import ALL_DTYPES, BOOL, F64, DType
+from tests.limits import finfo
 from tests.ops.samples import Rng, Sample, provides
 
 FLOATS = tuple(d for d in ALL_DTYPES if d.is_float)
@@ -24,7 +25,7 @@ def special(dtype: DType) -> np.ndarray:
         return np.array(
             [*near, *([-1, -2, -7, info.min, info.min + 1] if info.min else [])], dtype.numpy
         )
-    info = np.finfo(dtype.numpy)
+    info = finfo(dtype.numpy)
     sizes = [
         0.0,
         0.25,

@@ -11,7 +11,8 @@ import pytest
 from staticgrad.ir.op import _REGISTRY, registered_ops
 from staticgrad.ir.rounded import widened
 from staticgrad.ops.elementwise import Elementwise, Floating
-from staticgrad.types.dtype import as_dtype
+from staticgrad.types.dtype import as_dtype, kind_of_elements
+from tests.limits import finfo
 from tests.ops import samples as registry
 from tests.ops.completeness import SIZES, SPECIAL, missing, op_names, special_kinds, table
 from tests.ops.samples import Sample, declaration_of, declare, provides, samples_of
@@ -45,7 +46,7 @@ def test_the_table_marks_what_is_missing(bare: str) -> None:
 
 ADDING = ("sum", "cumsum", "linear_scan", "matmul", "scatter_add", "scatter_along")
 #: Last places in which vector math and sums may differ from NumPy's, over all samples.
-PLACES = {"float16": 1, "float32": 64, "float64": 64}
+PLACES = {"bfloat16": 1, "float16": 1, "float32": 64, "float64": 64}
 
 
 @every_op
@@ -77,7 +78,7 @@ def test_reference_is_the_numpy_expression(name: str) -> None:
 
 def outside_numpy(name: str, sample: Sample) -> bool:
     """What NumPy refuses, or leaves to the processor: there our own tests say what holds."""
-    kinds = {a.dtype.kind for a in sample.arrays}
+    kinds = {kind_of_elements(np.asarray(a).dtype) for a in sample.arrays}
     if name == "integer_pow":
         return kinds <= set("iu") and sample.op.exponent < 0  # type: ignore[attr-defined]
     if name == "cast":
@@ -86,11 +87,13 @@ def outside_numpy(name: str, sample: Sample) -> bool:
 
 
 def check_alike(name: str, sample: Sample, got: np.ndarray, want: np.ndarray) -> None:
-    if got.dtype.kind != "f":
+    if kind_of_elements(got.dtype) != "f":
         np.testing.assert_array_equal(got, want, err_msg=str(sample))
         return
-    places = float(PLACES[got.dtype.name] * np.finfo(got.dtype).eps)
-    floats = [np.abs(a.astype(np.float64)) for a in sample.arrays if a.dtype.kind == "f"]
+    places = float(PLACES[got.dtype.name] * finfo(got.dtype).eps)
+    got, want = got.astype(np.float64), want.astype(np.float64)
+    operands = map(np.asarray, sample.arrays)
+    floats = [np.abs(a.astype(np.float64)) for a in operands if kind_of_elements(a.dtype) == "f"]
     with np.errstate(all="ignore"):
         near = np.isclose(got, want, rtol=places, atol=0.0, equal_nan=True)
         if name in ADDING:

@@ -13,6 +13,7 @@ import staticgrad as sg
 from staticgrad.eager import Tensor
 from staticgrad.errors import ArgumentError, AxisError, DTypeError, RankError
 from staticgrad.types.dtype import ALL_DTYPES
+from tests.limits import NUMPY_DTYPES
 from tests.ops.graphs import run
 from tests.ops.messages import assert_refused
 
@@ -71,7 +72,7 @@ def test_facts_of_named_sizes_are_expressions():
     assert (sg.shape([[1, 2]]), sg.ndim(3.0), sg.size([1, 2])) == ((1, 2), 0, 2)
 
 
-@pytest.mark.parametrize(("a", "b"), list(itertools.combinations(ALL_DTYPES, 2)), ids=str)
+@pytest.mark.parametrize(("a", "b"), list(itertools.combinations(NUMPY_DTYPES, 2)), ids=str)
 def test_result_types_are_those_of_arithmetic(a, b):
     x, y = sg.input("x", (), a), sg.input("y", (), b)
     expected = sg.where(True, x, y).dtype
@@ -92,7 +93,7 @@ def test_numbers_are_weak_in_result_types():
         sg.result_type(x, "complex64")
 
 
-@pytest.mark.parametrize("dtype", ALL_DTYPES, ids=str)
+@pytest.mark.parametrize("dtype", NUMPY_DTYPES, ids=str)
 def test_kinds_and_limits_are_numpys(dtype):
     kinds = ["bool", "signed integer", "unsigned integer", "integral", "real floating", "numeric",
              "complex floating"]  # fmt: skip
@@ -107,6 +108,17 @@ def test_kinds_and_limits_are_numpys(dtype):
         elif dtype.kind in others:
             with assert_refused(DTypeError, "no such limits"):
                 limits(dtype)
+
+
+@pytest.mark.skipif("bf16" not in [d.code for d in ALL_DTYPES], reason="needs ml_dtypes")
+def test_kinds_and_limits_of_what_numpy_does_not_know():
+    assert sg.isdtype("bfloat16", "real floating")
+    assert sg.isdtype("bfloat16", ("bool", "numeric"))
+    assert not sg.isdtype("bfloat16", "integral")
+    assert not sg.isdtype("bfloat16", sg.float16)
+    assert sg.isdtype("bfloat16", sg.bfloat16)
+    assert float(sg.finfo("bfloat16").max) == sg.bfloat16.largest
+    assert float(sg.finfo("bfloat16").eps) == 2.0 ** (1 - sg.bfloat16.digits)
 
 
 def test_arrays_from_data_and_from_values(value):

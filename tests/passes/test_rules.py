@@ -21,6 +21,7 @@ from passes.rules import RULES
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.errors import PipelineError, StaticgradError
 from staticgrad.ir.verify import verify_graph
+from tests.limits import finfo
 from tests.passes.true_values import true_values
 
 FLOATS = [0.0, -0.0, 1.0, -1.0, 2.5, -0.5, np.inf, -np.inf, np.nan, 5e-324, -1e-310, 1e-40,
@@ -131,7 +132,7 @@ def test_a_stable_rule_comes_closer(name, dtype):
         after, hits = rewrite(graph, [each])
         assert hits, "it does not apply to its own example"
         truth = true_values(graph, feeds)
-        limits = np.finfo(dtype)
+        limits = finfo(dtype)
         known = np.isfinite(truth) & (np.abs(truth) < limits.max)
         assert known.any()
         with np.errstate(invalid="ignore"):

@@ -1,4 +1,4 @@
-"""Elements for storage: the bits of a narrow float, over NumPy.
+"""The bits of narrow floats over NumPy, for dtypes that are only stored.
 
 A conversion rounds once, to nearest and to even between two neighbours, whatever the source: what
 is wider than float32 goes through float32 rounded *to odd*, which a second rounding, to a format at
@@ -8,12 +8,10 @@ least two bits shorter, cannot tell from the number itself (Boldo & Melquiond 20
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-
-from staticgrad.records import dataclass
 
 Array = NDArray[Any]
 
@@ -21,8 +19,7 @@ Array = NDArray[Any]
 SPARE: Final = 11
 
 
-@dataclass(frozen=True)
-class Stored:
+class Stored(NamedTuple):
     """The conversions of one element: ``widen`` gives the float32 of bits (uint16), ``narrow`` the
     bits of float32."""
 
@@ -61,8 +58,24 @@ def _widen_f16(bits: Array) -> Array:
     return np.asarray(bits.view(np.float16).astype(np.float32))
 
 
+def _narrow_bf16(numbers: Array) -> Array:
+    """The upper half of the bits, plus 1 where the lower half is beyond the middle, or on it and
+    the upper half odd. A NaN stays one."""
+    bits = numbers.view(np.uint32)
+    rounded = (bits + ((bits >> 16 & 1) + 0x7FFF)) >> 16
+    quiet = bits >> 16 | 0x40
+    return np.asarray(np.where(numbers == numbers, rounded, quiet)).astype(np.uint16)
+
+
+def _widen_bf16(bits: Array) -> Array:
+    return np.asarray(bits.astype(np.uint32) << 16).view(np.float32)
+
+
 #: Every element for storage by name.
-STORED: Final = {"f16": Stored(_widen_f16, _narrow_f16)}
+STORED: Final = {
+    "f16": Stored(_widen_f16, _narrow_f16),
+    "bf16": Stored(_widen_bf16, _narrow_bf16),
+}
 
 
 def narrowed(name: str, numbers: Array) -> Array:
