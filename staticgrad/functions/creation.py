@@ -57,7 +57,7 @@ from staticgrad.types.tensor import Shape, TensorType
 _DTYPE_NAMES: Final = {name for d in ALL_DTYPES for name in (d.code, d.name)}
 
 
-def input(name: str, shape: Any = (), dtype: Any = "float32") -> Symbolic:
+def input(name: str, shape: Any = (), dtype: Any = "float32") -> Value:
     """A value that is fed at each run, under ``name``.
 
     Args:
@@ -131,7 +131,7 @@ def parameter(name: str, array: npt.ArrayLike, dtype: Any = None) -> Parameter:
     )
 
 
-def constant(array: npt.ArrayLike, dtype: Any = None) -> Symbolic:
+def constant(array: npt.ArrayLike, dtype: Any = None) -> Value:
     """A value known now: the array, copied.
 
     Args:

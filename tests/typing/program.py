@@ -34,6 +34,17 @@ def operators() -> None:
     assert_type(np.ones(2, np.float32) + h, sg.Value)
 
 
+def layers() -> None:
+    h = x = sg.input("x", ("n", 3))
+    for number in range(2):  # what was an input becomes the last layer
+        w = sg.parameter(f"w{number}", np.eye(3))
+        h = sg.nn.gelu(h @ w) + x
+    c = sg.constant(np.ones(3))
+    c = c * 2
+    assert_type(h, sg.Value)
+    assert_type(c, sg.Value)
+
+
 def methods() -> None:
     x = sg.input("x", (2, 3), "float32")
     assert_type(x.sum(), sg.Value)

@@ -55,6 +55,7 @@ def test_pyright_sees_the_types_of_what_users_write(files, tmp_path):
 
 PARTS = (
     program.operators,
+    program.layers,
     program.methods,
     program.functions,
     program.derivatives,
