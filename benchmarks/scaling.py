@@ -191,12 +191,12 @@ def stages(
     spent: dict[str, float] = {}
 
     def timed(name: str, work: Callable[[], Any]) -> Any:
-        gc.collect()
         if calls:
             profile = cProfile.Profile()
             result = profile.runcall(work)
             spent[name] = sum(entry.callcount for entry in profile.getstats())
             return result
+        gc.collect()
         start = time.process_time()
         result = work()
         spent[name] = time.process_time() - start
