@@ -29,6 +29,7 @@ from staticgrad.ir.kernel_stages import (
     Scalar,
     Search,
     Store,
+    nested,
     statements,
 )
 from staticgrad.ir.verify_kernel import verify_kernel
@@ -66,7 +67,8 @@ def memory_of(kernel: Kernel, sizes: dict[str, int], seed: int) -> dict[str, Arr
     rng = np.random.default_rng(seed)
     count = 2 * sizes["n4"] + 4 * (sizes["n0"] + sizes["n2"]) + 30
     room = kernel.room([sizes[argument] for argument in kernel.arguments])
-    searched = {s.operand for g in kernel.stages for s in statements(g) if isinstance(s, Search)}
+    stages = [stage for stage, _ in nested(kernel.stages)]
+    searched = {s.operand for g in stages for s in statements(g) if isinstance(s, Search)}
     found: dict[str, Array] = {}
     for operand in kernel.operands:
         dtype = operand.dtype.numpy
