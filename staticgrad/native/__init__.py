@@ -1,7 +1,7 @@
 """The only door to Numba and llvmlite: kernels from source text, and the driver that runs them.
 
     add = native.kernel(source)          # compiled, or found in memory or on disk
-    native.run(block.ctypes.data, 0, 3)  # its first word: the address of ``native.Row`` words
+    native.driver()(block.ctypes.data, 0, 3)  # its first word: the address of ``native.Row`` words
 
 Two backends compile one source, and its results have the same bytes (others take kernels, not
 sources, and are registered in ``staticgrad/backends.py``): ``vector`` writes LLVM IR from
@@ -43,7 +43,6 @@ __all__ = [
     "clear_cache",
     "driver",
     "kernel",
-    "run",
     "statistics",
 ]
 
@@ -225,9 +224,9 @@ def _object(
 
 
 def _load_python(source: str, start: float) -> Code:
-    from staticgrad.native import interpret
+    from staticgrad.native import plain_python
 
-    address, function = interpret.register(source)
+    address, function = plain_python.register(source)
     seconds = time.perf_counter() - start
     symbol = f"python_{address}"
     return Code(symbol, address, source, "python", "compiled", seconds, python=function)
@@ -251,9 +250,9 @@ def driver() -> Driver:
 
 def _make_driver(jit: bool) -> Driver:
     if not jit:
-        from staticgrad.native import interpret
+        from staticgrad.native import plain_python
 
-        return interpret.run
+        return plain_python.run
     from staticgrad.native import rows
     from staticgrad.native.jit import compile_ir
     from staticgrad.native.target import host
@@ -265,11 +264,6 @@ def _make_driver(jit: bool) -> Driver:
 
     address, _ = _object(text, rows.SYMBOL, compile_for, config.current())
     return rows.bind(address)
-
-
-def run(block: int, first: int, last: int) -> None:
-    """Runs rows ``first`` to ``last`` (exclusive), as the worker whose block is at an address."""
-    driver()(block, first, last)
 
 
 def statistics() -> Statistics:

@@ -17,9 +17,9 @@ from typing import Any, Final
 from staticgrad.native.constants import CONSTANTS, ENTRY
 from staticgrad.native.emitter import declaration
 from staticgrad.native.kinds import ELEMENTS, WORD, Kind, Pointer
-from staticgrad.native.lowering import Helper, KernelSourceError, Lowered, argument_name
 from staticgrad.native.operations import FUNCTIONS
 from staticgrad.native.syntax_reader import SyntaxReader
+from staticgrad.native.translation import Helper, KernelSourceError, Translated, argument_name
 from staticgrad.records import dataclass
 
 KERNEL_KINDS: Final[tuple[Kind, ...]] = (
@@ -100,7 +100,7 @@ class _SourceHelper(Helper):
         self.digest = digest
         self.visible = visible
 
-    def _lower(self, kinds: tuple[Kind, ...]) -> Lowered:
+    def _lower(self, kinds: tuple[Kind, ...]) -> Translated:
         suffix = "_".join(kind.name for kind in kinds)
         symbol = f"{self.function.name}_{suffix}_{self.digest[:8]}"
         return _lower(self.function, self.visible, kinds, (symbol, "internal "))
@@ -111,7 +111,7 @@ _helpers: dict[str, _SourceHelper] = {}
 
 def _lower(
     function: Function, visible: dict[str, Helper], kinds: tuple[Kind, ...], name: tuple[str, str]
-) -> Lowered:
+) -> Translated:
     """``name`` is the symbol and its linkage."""
     count = len(function.tree.args.args)
     if count != len(kinds):

@@ -24,7 +24,7 @@ from staticgrad.records import dataclass
 Compiled = Literal["numba", "vector"]
 """The backend that turns a source into LLVM IR."""
 
-_compilers: dict[str, _Compiler] = {}
+_compilers: dict[str, Compiler] = {}
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class ObjectCode:
     symbol: str
 
 
-class _Compiler:
+class Compiler:
     """LLVM set up for one target."""
 
     def __init__(self, target: Target) -> None:
@@ -82,14 +82,12 @@ class _Compiler:
     def emit(self, texts: Sequence[str]) -> bytes:
         return bytes(self.machine.emit_object(self.module(texts)))
 
-    def assembly(self, texts: Sequence[str]) -> str:
-        return str(self.machine.emit_assembly(self.module(texts)))
 
-
-def _compiler(target: Target) -> _Compiler:
+def compiler(target: Target) -> Compiler:
+    """LLVM set up for a target, once per process."""
     found = _compilers.get(target.key)
     if found is None:
-        found = _compilers[target.key] = _Compiler(target)
+        found = _compilers[target.key] = Compiler(target)
     return found
 
 
@@ -103,7 +101,7 @@ def compile_ir(texts: Sequence[str], symbol: str, target: Target) -> ObjectCode:
     with LOCK:
         headroom.require(headroom.COMPILE, "compiling a kernel")
         try:
-            return ObjectCode(undisturbed(lambda: _compiler(target).emit(texts)), symbol)
+            return ObjectCode(undisturbed(lambda: compiler(target).emit(texts)), symbol)
         except RuntimeError as error:
             raise CompileError("LLVM refused a kernel", details=[str(error)]) from error
 
@@ -113,7 +111,7 @@ def modules(source: str, backend: Compiled) -> Sequence[str]:
 
     Raises CompileError when the backend does not take the source.
     """
-    from staticgrad.native import lowering
+    from staticgrad.native import translation
 
     symbol = symbol_of(source, backend)
     try:
@@ -126,7 +124,7 @@ def modules(source: str, backend: Compiled) -> Sequence[str]:
         from staticgrad.native import frontend
 
         return [frontend.module_text(source, symbol)]
-    except lowering.KernelSourceError as error:
+    except translation.KernelSourceError as error:
         raise CompileError(f"a kernel could not be compiled: {error}") from error
 
 
@@ -140,10 +138,3 @@ def compile_source(
     with LOCK:
         texts = modules(source, backend)
         return compile_ir(texts, symbol_of(source, backend), target or targets.host())
-
-
-def assembly(source: str, target: Target | None = None, backend: Compiled = "vector") -> str:
-    """The machine code of a kernel's source as assembly text, for reading."""
-    with LOCK:
-        host, texts = target or targets.host(), modules(source, backend)
-        return undisturbed(lambda: _compiler(host).assembly(texts))

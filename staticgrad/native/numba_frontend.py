@@ -17,9 +17,9 @@ from numba.core import types
 
 from staticgrad.native.constants import CONSTANTS, ENTRY, MODULES
 from staticgrad.native.frontend import KERNEL_KINDS, Function, split_source
-from staticgrad.native.lowering import KernelSourceError
 from staticgrad.native.numba_target import KernelFunction
 from staticgrad.native.simd import WORDS, numba_type
+from staticgrad.native.translation import KernelSourceError
 
 _SHIM: Final = """
 declare i32 @"{callee}"(ptr, ptr, ptr, i64, i64)

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from staticgrad.native.kinds import NOTHING, TRUTH, WORD, Kind
-from staticgrad.native.lowering import TIMELESS, Bound, FunctionLowering, Lowered, text_of
 from staticgrad.native.operations import FUNCTIONS, OPERATORS
+from staticgrad.native.translation import TIMELESS, Bound, FunctionTranslation, Translated, text_of
 
 _BINARY: Final[dict[type, str]] = {
     ast.Add: "add",
@@ -44,7 +44,7 @@ _UNARY: Final[dict[type, str]] = {
 }
 
 
-class SyntaxReader(FunctionLowering):
+class SyntaxReader(FunctionTranslation):
     """Walks the syntax tree of one function; ``above`` are the lines of the source above it."""
 
     def __init__(
@@ -67,7 +67,7 @@ class SyntaxReader(FunctionLowering):
         self.open = True
         """Whether the block being written has no terminator yet."""
 
-    def run(self, symbol: str, linkage: str) -> Lowered:
+    def run(self, symbol: str, linkage: str) -> Translated:
         """Lowers the body."""
         self.block("b0")
         for argument, value in zip(self.tree.args.args, self.arguments, strict=True):

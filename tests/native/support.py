@@ -9,7 +9,11 @@ from numpy.typing import NDArray
 
 from staticgrad import native
 from staticgrad.config import options
+from staticgrad.native import jit, target
 from staticgrad.native.kinds import ELEMENTS
+from staticgrad.native.lock import LOCK
+from staticgrad.native.target import Target
+from staticgrad.native.undisturbed import undisturbed
 
 Array = NDArray[np.generic]
 #: Elements for storage as NumPy's numbers; kernels hold them as bits.
@@ -48,7 +52,7 @@ def call(
 def run_table(table: NDArray[np.int64], first: int, last: int) -> None:
     """Runs rows of a table through the driver, as a worker without words of its own."""
     block = np.array([table.ctypes.data], np.int64)
-    native.run(block.ctypes.data, first, last)
+    native.driver()(block.ctypes.data, first, last)
 
 
 def canonical(array: Array) -> bytes:
@@ -71,3 +75,11 @@ def assert_same(found: Array, wanted: Array, what: str) -> None:
         )
         at = next(index for index, (a, b) in enumerate(rows) if a.tobytes() != b.tobytes())
         raise AssertionError(f"{what}: element {at} is {found[at]!r}, wanted {wanted[at]!r}")
+
+
+def assembly(source: str, on: Target | None = None, backend: str = "vector") -> str:
+    """The machine code of a kernel's source as assembly text."""
+    with LOCK:
+        found = jit.compiler(on or target.host())
+        texts = jit.modules(source, backend)  # type: ignore[arg-type]
+        return undisturbed(lambda: str(found.machine.emit_assembly(found.module(texts))))

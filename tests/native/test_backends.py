@@ -246,7 +246,7 @@ x = np.ones(4, np.float32)
 record = np.array([x.ctypes.data], np.int64)
 table = np.array([[kernel.address, record.ctypes.data, 0, 1, 0, 1]], np.int64)
 block = np.array([table.ctypes.data])
-native.run(block.ctypes.data, 0, 1)
+native.driver()(block.ctypes.data, 0, 1)
 assert (x == 3).all()
 
 assert before == {k: getattr(config, k) for k in before}
@@ -259,8 +259,8 @@ def g(x):
 
 assert g(2) == 2.0
 assert adders == len(cpu_target.typing_context.resolve_value_type(operator.add).templates)
-from staticgrad.native import jit
-print(jit.assembly(source, backend="numba"))
+from tests.native.support import assembly
+print(assembly(source, backend="numba"))
 """
 
 

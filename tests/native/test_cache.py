@@ -33,7 +33,7 @@ for constant in range({first}, {last}):
     record = np.array([x.ctypes.data], np.int64)
     table = np.array([[kernel.address, record.ctypes.data, 0, 21, 0, 1]], np.int64)
     block = np.array([table.ctypes.data])
-    native.run(block.ctypes.data, 0, 1)
+    native.driver()(block.ctypes.data, 0, 1)
     assert (x == 2 + constant).all(), x
 found = native.statistics()
 print(found.compiled, found.disk, "numba" in sys.modules, "llvmlite" in sys.modules)

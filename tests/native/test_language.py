@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 from staticgrad import native
 from staticgrad.config import options
 from staticgrad.errors import CompileError
-from staticgrad.native import frontend, interpret, operations
+from staticgrad.native import frontend, operations, plain_python
 from staticgrad.native.kinds import ELEMENTS, LANES
 from tests.native.support import MODES, Array, Mode, assert_same, call, number_dtype
 
@@ -18,10 +18,10 @@ EVERY_MODE = pytest.mark.parametrize("mode", MODES)
 
 
 def test_both_readings_have_the_same_words() -> None:
-    from staticgrad.native import lowering
+    from staticgrad.native import translation
 
-    assert lowering.REGISTERED
-    assert set(interpret.VOCABULARY) == set(operations.FUNCTIONS)
+    assert translation.REGISTERED
+    assert set(plain_python.VOCABULARY) == set(operations.FUNCTIONS)
 
 
 CONTROL = """

@@ -16,7 +16,7 @@ from staticgrad import native
 from staticgrad.config import options
 from staticgrad.errors import CPUError, SelfTestError
 from staticgrad.native import jit, loader, selftest, target
-from tests.native.support import run_table
+from tests.native.support import assembly, run_table
 
 ADD = """
 def kernel(t, own, begin, end):
@@ -195,7 +195,7 @@ x = np.zeros(1, np.float32)
 record = np.array([x.ctypes.data], np.int64)
 table = np.array([[kernel.address, record.ctypes.data, 0, 1, 0, 1]], np.int64)
 block = np.array([table.ctypes.data])
-native.run(block.ctypes.data, 0, 1)
+native.driver()(block.ctypes.data, 0, 1)
 assert x[0] == 2.5
 assert before == {k: getattr(config, k) for k in before}
 assert magic == cpu_target.target_context.codegen().magic_tuple()
@@ -256,5 +256,5 @@ def test_targets_are_explicit() -> None:
     assert "+fma" in host.features or not host.triple.startswith("x86_64")
     if host.vector_bits == 512:
         source = ADD.format(factor="7.0")
-        assert "zmm" in jit.assembly(source)
-        assert "zmm" not in jit.assembly(source, target.ladder()[-1])
+        assert "zmm" in assembly(source)
+        assert "zmm" not in assembly(source, target.ladder()[-1])

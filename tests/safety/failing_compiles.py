@@ -30,8 +30,8 @@ from tests.safety.failing_steps import in_another_thread
 
 #: What a compilation goes through, by owner and name.
 DOORS: tuple[tuple[Any, str], ...] = (
-    (jit, "compile_source"), (jit, "compile_ir"), (jit._Compiler, "emit"),
-    (jit._Compiler, "module"), (jit._Compiler, "optimise"), (loader, "load"), (loader, "check"),
+    (jit, "compile_source"), (jit, "compile_ir"), (jit.Compiler, "emit"),
+    (jit.Compiler, "module"), (jit.Compiler, "optimise"), (loader, "load"), (loader, "check"),
     (cache, "key"), (cache, "read"), (cache, "write"), (cache, "_encode"), (cache, "_decode"),
     (selftest, "sound"), (target, "machine"), (native, "_load"),
 )  # fmt: skip

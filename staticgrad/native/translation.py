@@ -1,4 +1,4 @@
-"""A function being lowered: kinds of variables, calls, literals, the text's frame.
+"""A function being translated: kinds of variables, calls, literals, the text's frame.
 
 :mod:`syntax_reader` walks the syntax tree; this base finds the kinds by one forward walk (every
 variable has one kind, no promotion) and writes LLVM IR through the operations. Variables that
@@ -50,7 +50,7 @@ class Bound:
 
 
 @dataclass(frozen=True)
-class Lowered:
+class Translated:
     """A function's text, the kind it returns, and what else its module must hold."""
 
     symbol: str
@@ -63,12 +63,12 @@ class Lowered:
 class Helper:
     """A helper function of the source, compiled per argument kinds on first use."""
 
-    def __init__(self, lower: Callable[[tuple[Kind, ...]], Lowered]) -> None:
+    def __init__(self, lower: Callable[[tuple[Kind, ...]], Translated]) -> None:
         self.lower = lower
 
 
-class FunctionLowering:
-    """One function being lowered."""
+class FunctionTranslation:
+    """One function being translated."""
 
     def __init__(self, kinds: tuple[Kind, ...], names: tuple[str, ...]) -> None:
         self.out = Emitter()
@@ -84,7 +84,7 @@ class FunctionLowering:
         self.result: Kind | None = None
         self.line = 0
 
-    def framed(self, symbol: str, linkage: str, first: str) -> Lowered:
+    def framed(self, symbol: str, linkage: str, first: str) -> Translated:
         """The function around the lines written so far; ``first`` is its first block's label."""
         result = self.result or NOTHING
         inline = "noinline" if symbol.startswith(OUTLINED) else "alwaysinline"
@@ -92,7 +92,7 @@ class FunctionLowering:
         arguments = ", ".join(f"{bound.kind.llvm} {bound.value}" for bound in self.arguments)
         head = f"define {linkage}{result.llvm} @{symbol}({arguments}) {attributes} {{"
         lines = [head, "entry:", *self.out.scratch, f"  br label %{first}", *self.out.lines, "}"]
-        return Lowered(
+        return Translated(
             symbol,
             result,
             "\n".join(lines),
