@@ -25,7 +25,9 @@ from staticgrad.optim import Optimizer
 from staticgrad.types.arrays import convert_array
 from staticgrad.types.dtype import ALL_DTYPES, F64, DType, promote
 from tests.compiled.agreement import assert_same
+from tests.compiled.test_programs import with_derivatives
 from tests.optimizers import SAMPLES
+from tests.random_graphs import random_graph
 
 STORAGE = [dtype for dtype in ALL_DTYPES if dtype.is_storage]
 every_storage = pytest.mark.parametrize("dtype", STORAGE, ids=str)
@@ -107,6 +109,21 @@ def test_values_beside_each_other_are_those_that_stand_alone(dtype: DType) -> No
         own = {label: feeds[label] for label in (v.node.op.label for v in graph.inputs)}
         assert same_bytes(sg.compile(graph).run(own)[name], together[name]), name
         assert same_bytes(sg.compile(graph, pipeline="O0").run(own)[name], together[name]), name
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_programs_of_mixed_dtypes_fused_and_not(seed: int) -> None:
+    """With their derivatives: the same bytes from one kernel per node, without any pass."""
+    dtypes = (*(dtype.name for dtype in STORAGE), "float32")
+    rng = np.random.default_rng(seed)
+    graph, feeds = random_graph(rng, max_ops=10, dtypes=dtypes, parameters=False)
+    graph = with_derivatives(graph)
+    try:
+        sg.evaluate(graph, feeds)
+    except FeedError:
+        return
+    plain = sg.compile(graph, fuse=False, pipeline="O0").run(feeds)
+    assert_same(sg.compile(graph).run(feeds), plain, seed)
 
 
 @every_storage
