@@ -23,9 +23,11 @@ from staticgrad.types.tensor import TensorType
 
 #: A group is cut where that takes less than this part of its time: estimates are rough.
 _WORTH_IT: Final = 0.75
-#: Instructions and operations of a run at least: a kernel takes 5 ms to compile, however short.
-_LEAST_WORK: Final = 36
+#: Operations of a run at least: a kernel takes 5 ms to compile, however short it is.
 _LEAST_NODES: Final = 12
+#: Operations of a run whose body is short enough to be written without masks, which takes half the
+#: time: what would balance up to six times as far is cut there.
+_UNMASKED: Final = 20
 #: A run ends where the fewest values are alive, this far round its length.
 _SLACK: Final = 0.25
 
@@ -63,11 +65,16 @@ def _cuts(groups: Groups, group: Group) -> tuple[Sequence[int], Parts] | None:
 
 def _cycles(nodes: Sequence[Node], work: Sequence[int], count: int) -> float:
     """Cycles per vector of one kernel of these nodes."""
+    return cycles(sum(work), _chain(nodes), count)
+
+
+def _chain(nodes: Sequence[Node]) -> float:
+    """Cycles of the longest chain of nodes that wait for each other."""
     known: dict[Node, float] = {}
     for node in nodes:
         start = max([known.get(arg.node, 0.0) for arg in node.args], default=0.0)
         known[node] = start + latency(node)
-    return cycles(sum(work), max(known.values()), count)
+    return max(known.values())
 
 
 def _places(
@@ -81,14 +88,18 @@ def _places(
     live = _live(groups, group)
     usual = sorted(live[1:-1])[len(live) // 4] if len(live) > 4 else 1
     whole = sum(work)
-    chain = _cycles(group.nodes, [WINDOW] * len(work), 1) / whole
+    chain = _chain(group.nodes) / whole
     balanced = sqrt(cut_cycles(max(1, usual), kind) * WINDOW / chain)
-    length = max(_LEAST_WORK, _LEAST_NODES * whole / len(work), balanced)
+    average = whole / len(work)
+    operations = max(_LEAST_NODES, balanced / average)
+    if operations <= 6 * _UNMASKED:
+        operations = min(operations, _UNMASKED)
+    length = operations * average
     if length > 0.7 * min(WINDOW, whole) or count == 1:
         return ()
     found: list[int] = []
     since, best = 0.0, 0
-    for place, each in enumerate(work):
+    for place, more in enumerate(work):
         if since >= (1 - _SLACK) * length:
             fewer = best <= (found[-1] if found else 0) or live[place] < live[best]
             if fewer or (live[place] == live[best] and since <= length):
@@ -96,7 +107,7 @@ def _places(
         if since >= (1 + _SLACK) * length:
             found.append(best)
             since = float(sum(work[best:place]))
-        since += each
+        since += more
     return found
 
 
