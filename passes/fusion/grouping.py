@@ -87,6 +87,7 @@ class _Draft:
     transfer: Transfer | None = None
     instructions: int = 0
     merged_into: _Draft | None = None
+    read_elsewhere: Node | None = None  # one that somebody outside was found to read
 
     def add(self, node: Node) -> None:
         """Take in a node."""
@@ -432,14 +433,15 @@ class _Walk:
         """Whether nobody but ``reader`` and the nodes of ``other`` needs a pointwise draft."""
         if draft.kind != "map" or draft.reductions or draft.stored or draft.checked:
             return False
-        return all(  # what is read elsewhere is most often computed last
-            (node, 0) not in self._roots
-            and all(
-                user is reader or self._computes(user, draft, other)
-                for user in self._users[node, 0]
-            )
-            for node in reversed(draft.nodes)
-        )
+        before = () if draft.read_elsewhere is None else (draft.read_elsewhere,)
+        for node in (*before, *reversed(draft.nodes)):
+            users = self._users[node, 0]
+            if (node, 0) in self._roots or not all(
+                user is reader or self._computes(user, draft, other) for user in users
+            ):
+                draft.read_elsewhere = node  # most often it still is when it is asked again
+                return False
+        return True
 
     def _computes(self, node: Node, draft: _Draft, other: _Draft | None) -> bool:
         """Whether a node is one of these drafts'; reductions are no nodes of theirs."""
