@@ -12,15 +12,13 @@ from typing import Final
 
 from staticgrad.ir.expr import Expr
 from staticgrad.types.dtype import F32, F64, DType
-from staticgrad.vecmath.cube_root import cbrt
 from staticgrad.vecmath.division import floor_quotient, fmod
 from staticgrad.vecmath.error_function import erf, erfc
-from staticgrad.vecmath.exponential import exp, expm1, tanh
+from staticgrad.vecmath.exponential import exp, exp2, expm1, tanh
 from staticgrad.vecmath.inverse_trigonometric import acos, asin, atan
-from staticgrad.vecmath.logarithm import log, log1p
+from staticgrad.vecmath.logarithm import log, log1p, log2, log10
 from staticgrad.vecmath.normal_quantile import ndtri
-from staticgrad.vecmath.other_bases import exp2, log2, log10
-from staticgrad.vecmath.power import pow_
+from staticgrad.vecmath.power import cbrt, pow_
 from staticgrad.vecmath.trigonometric import cos, sin, tan
 
 DEFINITIONS: Final[Mapping[str, Callable[..., Expr]]] = MappingProxyType(

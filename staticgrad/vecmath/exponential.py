@@ -1,9 +1,10 @@
-"""exp, expm1 and tanh: reduction by ln 2, one polynomial, exact scaling.
+"""exp, expm1, exp2 and tanh: reduction by ln 2, one polynomial, exact scaling.
 
 x = n ln2 + r with |r| <= ln2 / 2 (Cody & Waite 1980; with fma the first product needs no spare
 bits), e**r - 1 = r + r**2 q(r), and 2**n by exponent bits. The polynomials q are weighted
 least-maximum fits (Lawson's iteration in 60 digits, coefficients rounded one by one with refits):
-2**-28 (f32) and 2**-57 (f64) for exp, 2**-31 and 2**-61 for expm1.
+2**-28 (f32) and 2**-57 (f64) for exp, 2**-31 and 2**-61 for expm1. exp2 needs no constant to take
+the integer part away: powers of two are exact.
 """
 
 from __future__ import annotations
@@ -126,6 +127,14 @@ def expm1(x: Expr) -> Expr:
     s = power_of_two(low_bits)
     half = expm1_reduced(r, d).fma(s, s - 0.5)
     return select(abs(x) < c.identity, x, half + half)
+
+
+def exp2(x: Expr) -> Expr:
+    """2**x, exact for integers. Overflow to inf, gradual underflow to 0, NaN stays."""
+    bias = layout_of(x).bias
+    inside = clamp(x, -2.0 * bias, bias + 2.0)
+    n, low_bits = round_scaled(inside, 1.0, 2 * bias)
+    return scale_gradually(exp_reduced((inside - n) * CONSTANTS[x.dtype].ln2[0]), low_bits)
 
 
 def tanh(x: Expr) -> Expr:

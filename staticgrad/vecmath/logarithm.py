@@ -1,9 +1,12 @@
-"""log and log1p: exponent and mantissa apart, one polynomial or one quotient.
+"""log, log1p, log2 and log10: exponent and mantissa apart, one polynomial or one quotient.
 
 x = 2**e m with m in [sqrt(1/2), sqrt(2)), f = m - 1. f32: log(1 + f) = f + f**2 q(f). f64: with s =
 f / (2 + f) and z = s**2, log(1 + f) = f - s (f - z R(z)) (fdlibm's e_log.c, Sun 1993). The fits are
 weighted least-maximum (Lawson's iteration in 60 digits, coefficients rounded one by one with
 refits). Zero, negative and non-finite inputs are selected last.
+
+log2 and log10 carry mantissa and base in two parts (Dekker 1971, exact products by fma), so that
+only the last sum rounds by more than a hair; log2 needs no constant to put the exponent back.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import math
 from typing import Final
 
 from staticgrad.ir.expr import Expr, literal, select
+from staticgrad.records import dataclass
 from staticgrad.types.dtype import F32, F64, DType
 from staticgrad.vecmath.layout import choose, even_odd, horner, layout_of, split
 
@@ -29,6 +33,28 @@ R64: Final = (
     0.6666666666666734, 0.3999999999941682, 0.2857142874196969, 0.22222198612087116,
     0.18183562456926236, 0.15314095309223175, 0.14795527020963326,
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Base:
+    """1/log(base) and log(2)/log(base), two parts each; integers times ``octave[0]`` are exact."""
+
+    scale: tuple[float, float]
+    octave: tuple[float, float]
+
+
+TWO: Final[dict[DType, Base]] = {
+    F32: Base((1.4426950216293335, 1.925963033500011e-08), (1.0, 0.0)),
+    F64: Base((1.4426950408889634, 2.0355273740931033e-17), (1.0, 0.0)),
+}
+TEN: Final[dict[DType, Base]] = {
+    F32: Base(
+        (0.4342944920063019, -1.0103049952192578e-08), (0.301025390625, 4.605039066518657e-06)
+    ),
+    F64: Base(
+        (0.4342944819032518, 1.098319650216765e-17), (0.3010299956658855, -1.9043128467164274e-12)
+    ),
+}
 
 
 def exponent_and_reduced(exponent: Expr, f: Expr) -> Expr:
@@ -82,3 +108,42 @@ def log1p(x: Expr) -> Expr:
     general = exponent_and_reduced(parts.exponent, f)
     tiny = 2.0 ** -(layout.fraction + 3)
     return select(abs(x) < tiny, x, with_borders(x, one_plus, general))
+
+
+def log2(x: Expr) -> Expr:
+    """The logarithm to base 2, exact for powers of two. -inf at both zeros, NaN below."""
+    return _logarithm(x, TWO[x.dtype])
+
+
+def log10(x: Expr) -> Expr:
+    """The logarithm to base 10. -inf at both zeros, NaN below."""
+    return _logarithm(x, TEN[x.dtype])
+
+
+def _logarithm(x: Expr, base: Base) -> Expr:
+    parts = split(x, denormals=True)
+    f = parts.mantissa - 1.0
+    curved = _CURVED[x.dtype](f)
+    product = f * base.scale[0]
+    product_low = f.fma(base.scale[0], -product)
+    leading = parts.exponent * base.octave[0]
+    total = leading + product
+    lost = product - (total - leading)
+    rest = curved.fma(base.scale[0], f.fma(base.scale[1], product_low))
+    return with_borders(x, x, total + (lost + parts.exponent.fma(base.octave[1], rest)))
+
+
+def _curved_f32(f: Expr) -> Expr:
+    """log(1 + f) - f."""
+    squared = f * f
+    return squared * even_odd(f, squared, Q32)
+
+
+def _curved_f64(f: Expr) -> Expr:
+    """log(1 + f) - f."""
+    s = f / (f + 2.0)
+    z = s * s
+    return s * z.fma(horner(z, R64), -f)
+
+
+_CURVED: Final = {F32: _curved_f32, F64: _curved_f64}

@@ -13,7 +13,7 @@ from staticgrad.analysis.interpret import interpret
 from staticgrad.ir.expr import BLOCKS, Expr, postorder, ref
 from staticgrad.types.dtype import F32, F64, DType
 from staticgrad.vecmath.blocks import ULP, expand
-from staticgrad.vecmath.large_angles import SMALLEST, TWO_OVER_PI_BITS
+from staticgrad.vecmath.trigonometric import SMALLEST, TWO_OVER_PI_BITS
 from tests.limits import finfo
 
 Array = NDArray[np.generic]
