@@ -11,17 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from passes.fusion.buffers import CheckBuffer, Copied, Home, Key
 from passes.fusion.copies import WithCopies, with_copies, with_late_copies
-from passes.fusion.groups import Group, Groups
+from passes.fusion.groups import CheckBuffer, Copied, Group, Groups, Home, Key
 from passes.fusion.merging import taken
 from passes.fusion.neighbours import KernelPair, neighbours
+from passes.fusion.preparation import expand_vector_products, widen_accumulation, without_marks
 from passes.fusion.updates import PendingStep, Update, copied_updates, in_order
 from passes.lowering.operands import LoweredStep
 from passes.lowering.signatures import Lowerings
-from passes.marks import without_marks
-from passes.vector_products import expand_vector_products
-from passes.wide_accumulation import widen_accumulation
 from staticgrad.errors import GraphError
 from staticgrad.ir.graph import Constant, Graph, Input, Parameter, ParameterLeaf
 from staticgrad.ir.kernel_stages import Operand

@@ -15,10 +15,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Final
 
 from passes.base import Pass, Watch
-from passes.fusion.buffers import Home
-from passes.fusion.groups import Group, Groups
+from passes.fusion.groups import Group, Groups, Home
 from passes.fusion.merging import fused, leave
-from passes.marks import is_mark
+from passes.fusion.preparation import is_mark
 from staticgrad.analysis.users import ValueKey, phases_of, users_of
 from staticgrad.analysis.vertex_cut import vertex_cut
 from staticgrad.ir.forms import Identity, Pointwise, Reduce, ReshapeForm, View

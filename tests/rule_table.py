@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
+from types import ModuleType
 
+from passes import rules as rule_tables
 from passes.pipelines import LEVELS, PASSES
 from passes.rewrite import Rewrite, Rule
 from passes.rewrite.terms import Term
@@ -61,12 +63,19 @@ def lints() -> list[str]:
     return lines + [f"| `{each.name}` | {_escaped(each.about)} |" for each in LINTS.values()]
 
 
+def _file(rules: tuple[Rule, ...]) -> str:
+    """The file in which a table stands."""
+    modules = [each for each in vars(rule_tables).values() if isinstance(each, ModuleType)]
+    (module,) = (each for each in modules if any(rules is value for value in vars(each).values()))
+    return f"{module.__name__.replace('.', '/')}.py"
+
+
 def generated() -> str:
     """All that stands between the two marks of the page."""
     total = sum(map(len, TABLES.values()))
     lines = [BEGIN, "", *passes(), "", f"There are {total} rules.", ""]
     for name, rules in TABLES.items():
-        lines += [f"### {name.capitalize()} (`passes/rules/{name}.py`)", "", *rows(rules), ""]
+        lines += [f"### {name.capitalize()} (`{_file(rules)}`)", "", *rows(rules), ""]
     lines += ["### Hazards that no rule mends (`staticgrad/lints/`)", "", *lints(), ""]
     lines += ["### What O1 does in four training steps (`tests/passes/golden_models.py`)", ""]
     return "\n".join([*lines, *hits_table(), "", END])

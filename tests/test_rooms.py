@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 NAMING = ("staticgrad/ops/", "staticgrad/functions/", "passes/rules/", "staticgrad/lints/")
 #: Files beyond these that name ops, each with the reason.
 EXCEPTIONS = {
-    "passes/vector_products.py": "a formula: products with a vector as sums",
+    "passes/fusion/preparation.py": "a formula: products with a vector as sums",
     "staticgrad/eager/shortcuts.py": "the operators of tensors, each bound to its op by hand",
 }
 

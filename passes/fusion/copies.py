@@ -10,8 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from passes.fusion.buffers import Copied, Home, Key
-from passes.fusion.groups import Group, Groups, Source, Transfer, Walk, needs_home
+from passes.fusion.groups import (
+    Copied,
+    Group,
+    Groups,
+    Home,
+    Key,
+    Source,
+    Transfer,
+    Walk,
+    needs_home,
+)
 from passes.fusion.walks import broken_rows
 from passes.layout import Strided
 from staticgrad.ir.graph import Parameter, Symbolic

@@ -14,9 +14,8 @@ from itertools import pairwise
 from math import sqrt
 from typing import Final
 
-from passes.fusion.buffers import Home, Key
 from passes.fusion.cost import WINDOW, cut_cycles, cycles, instructions, latency, vectors
-from passes.fusion.groups import Group, Groups, Parts
+from passes.fusion.groups import Group, Groups, Home, Key, Parts
 from staticgrad.ir.forms import Contract, Gather, GatherAlong, SearchForm
 from staticgrad.ir.graph import Node
 from staticgrad.types.tensor import TensorType

@@ -18,13 +18,15 @@ from dataclasses import field
 from itertools import pairwise
 from typing import Final
 
-from passes.fusion.buffers import Home, Key, Partial
 from passes.fusion.cost import instructions
 from passes.fusion.groups import (
     Group,
     GroupKind,
     GroupReduction,
     Groups,
+    Home,
+    Key,
+    Partial,
     Source,
     Transfer,
     meets_elements,

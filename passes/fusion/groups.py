@@ -1,5 +1,8 @@
-"""Fusion groups: which nodes share a kernel, which group owns each value, and what is stored.
+"""Fusion groups: which nodes share a kernel, which group owns each buffer, and what is stored.
 
+Buffers have no names and bytes yet: a key says what a node needs one for. Most values have one,
+their home. A reduction in two steps has one for its partial results, a checked look-up one for the
+position that failed, and a value that must lie elsewhere, or in another order, has copies.
 ``Groups`` is a frozen value. ``grouping.group`` makes one of a graph, ``merging.merged`` and
 ``copies.with_copies`` make another of it, and ``passes.fuse`` makes a Schedule of the last.
 """
@@ -10,7 +13,6 @@ from collections.abc import Iterator, Mapping, Sequence, Set as AbstractSet
 from dataclasses import field
 from typing import Literal, NamedTuple
 
-from passes.fusion.buffers import Home, Key
 from passes.layout import Strided
 from staticgrad.analysis.users import ValueKey
 from staticgrad.ir.forms import Pointwise, Region
@@ -20,6 +22,50 @@ from staticgrad.types.dim import Size
 from staticgrad.types.tensor import Shape, TensorType
 
 GroupKind = Literal["map", "columns", "gemm", "scatter", "scan", "sort", "copy"]
+
+# -- the buffers that belong to a node ------------------------------------------------------------
+
+
+class Home(NamedTuple):
+    """Where the kernel that computes a result of a node writes it; equal to the value's key."""
+
+    node: Node
+    result: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """The rows of a reduction that combines its other axes in a second step."""
+
+    node: Node
+
+
+@dataclass(frozen=True, slots=True)
+class CheckBuffer:
+    """The check words of a node that looks up places."""
+
+    node: Node
+
+
+@dataclass(frozen=True, slots=True)
+class ScratchBuffer:
+    """What the kernel of a node uses while it runs, and nobody before or after."""
+
+    node: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """Copy ``number`` of something that a node computes; all copies of a graph count as one row."""
+
+    node: Node
+    number: int
+
+
+Key = Home | Partial | CheckBuffer | ScratchBuffer | Copied
+
+
+# -- what groups read -----------------------------------------------------------------------------
 
 
 class Source(NamedTuple):
@@ -60,6 +106,9 @@ class Walk(NamedTuple):
     base: Key
     offset: Size
     strides: Shape
+
+
+# -- groups ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
-from passes.fusion.buffers import Home, Key
 from passes.fusion.cutting import cut
 from passes.fusion.grouping import group
-from passes.fusion.groups import Group, Groups, meets_elements
+from passes.fusion.groups import Group, Groups, Home, Key, meets_elements
 from passes.fusion.sharing import kept_apart
 from staticgrad.ir.forms import Pointwise
 from staticgrad.ir.graph import Graph, Node

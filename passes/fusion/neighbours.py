@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
-from passes.fusion.buffers import Home, Key
-from passes.fusion.groups import Group, Groups, Read, meets_elements
+from passes.fusion.groups import Group, Groups, Home, Key, Read, meets_elements
 from passes.fusion.merging import added, spared, stored_bytes
 from passes.fusion.reasons import (
     Between,

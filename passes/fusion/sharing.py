@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from passes.fusion.buffers import Key
 from passes.fusion.cost import LARGEST, LARGEST_EPILOGUE
-from passes.fusion.groups import GroupKind, GroupReduction
+from passes.fusion.groups import GroupKind, GroupReduction, Key
 from passes.fusion.reasons import (
     LookupInProduct,
     OtherRows,

@@ -13,7 +13,7 @@ from dataclasses import field
 from heapq import heapify, heappop, heappush
 from itertools import pairwise
 
-from passes.fusion.buffers import Key
+from passes.fusion.groups import Key
 from staticgrad.analysis.liveness import OldValues, may_take_over
 from staticgrad.ir.schedule import KernelStep
 from staticgrad.records import dataclass

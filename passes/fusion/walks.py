@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from passes.fusion.buffers import Home, Key
-from passes.fusion.groups import Group, Groups, Source, Walk, meets_elements
+from passes.fusion.groups import Group, Groups, Home, Key, Source, Walk, meets_elements
 from passes.layout import Strided, collapse
 from staticgrad.ir.forms import INDEXED, Contract, Gather, GatherAlong, ScatterAdd, SearchForm
 from staticgrad.ir.graph import Node

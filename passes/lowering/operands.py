@@ -11,8 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import field
 
-from passes.fusion.buffers import CheckBuffer, Key, ScratchBuffer
-from passes.fusion.groups import Group, Groups, Source, Walk
+from passes.fusion.groups import CheckBuffer, Group, Groups, Key, ScratchBuffer, Source, Walk
 from passes.fusion.walks import computes, store_walk, walk_of
 from passes.layout import collapse
 from staticgrad.ir import expr as ex

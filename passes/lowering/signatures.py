@@ -14,8 +14,17 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
 from typing import Final, NamedTuple
 
-from passes.fusion.buffers import CheckBuffer, Home, Key, ScratchBuffer
-from passes.fusion.groups import Group, Groups, Source, Transfer, Walk
+from passes.fusion.groups import (
+    CheckBuffer,
+    Group,
+    Groups,
+    Home,
+    Key,
+    ScratchBuffer,
+    Source,
+    Transfer,
+    Walk,
+)
 from passes.fusion.walks import computes
 from passes.layout import Strided
 from passes.lowering.operands import LoweredStep

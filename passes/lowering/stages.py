@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from passes.fusion.buffers import Home, Key
-from passes.fusion.groups import Group, Groups, Source, Walk
+from passes.fusion.groups import Group, Groups, Home, Key, Source, Walk
 from passes.fusion.walks import gather_walks, operand_walks, source_walks, sums_across
 from passes.layout import Strided
 from passes.lowering.operands import VECTOR, LoweredStep, Lowering, loops_over

@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from typing import Final
 
 from passes.rewrite.rule import Rule, table
-from passes.rules import algebra, casts, choices, identities, movement, stable, strength
+from passes.rules import algebra, identities, movement, stable
 
 #: Table -> its rules, in the order in which they are tried.
 TABLES: Final[Mapping[str, tuple[Rule, ...]]] = {
-    "identities": identities.RULES,
-    "strength": strength.RULES,
-    "casts": casts.RULES,
-    "choices": choices.RULES,
+    "identities": identities.IDENTITIES,
+    "strength": identities.STRENGTH,
+    "casts": identities.CASTS,
+    "choices": identities.CHOICES,
     "movement": movement.RULES,
     "stable": stable.RULES,
     "algebra": algebra.RULES,

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from passes.rewrite import Match, Rule, holes, number_of, rule, some
-from passes.rules.strength import inverse_of
+from passes.rules.identities import inverse_of
 from staticgrad import functions as sg
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Symbolic

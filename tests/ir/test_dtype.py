@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from passes.rules.casts import holds
+from passes.rules.identities import holds
 from staticgrad.native.kinds import vector
 from staticgrad.types.dtype import (
     ALL_DTYPES,

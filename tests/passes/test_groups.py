@@ -12,10 +12,9 @@ from hypothesis import given, settings
 
 import staticgrad as sg
 from passes.fuse import fuse
-from passes.fusion.buffers import CheckBuffer, Copied, Home, Partial, ScratchBuffer
 from passes.fusion.copies import with_copies, with_late_copies
 from passes.fusion.grouping import group
-from passes.fusion.groups import Group, Groups
+from passes.fusion.groups import CheckBuffer, Copied, Group, Groups, Home, Partial, ScratchBuffer
 from passes.fusion.merging import fused, merged
 from passes.fusion.walks import broken_rows
 from passes.pipelines import pipeline

@@ -1,0 +1,117 @@
+"""What a graph becomes before its nodes are grouped, just before kernels are made of it.
+
+Marks that matter to derivatives alone leave it. Matrix products that are no matrix-matrix product
+become multiplications and their sums. What accumulates in memory, running totals and scattered
+sums, does so in the compute dtype. ``fuse`` does all three at every level.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+from passes.dce import DeadNodes
+from staticgrad.building import within
+from staticgrad.ir.forms import Identity, Scan, ScatterAdd, ScatterAlong
+from staticgrad.ir.graph import Graph, Node, Symbolic
+from staticgrad.ir.value import Value
+from staticgrad.ops.arithmetic import Mul
+from staticgrad.ops.contract import MatMul
+from staticgrad.ops.convert import astype
+from staticgrad.ops.movement import Reshape, swapaxes
+from staticgrad.ops.reduce import Sum
+
+_IN_MEMORY = Scan | ScatterAdd | ScatterAlong
+
+
+# -- marks ----------------------------------------------------------------------------------------
+
+
+def is_mark(node: Node) -> bool:
+    """Whether the node is its first operand, for all that a kernel can tell."""
+    form = node.form
+    return isinstance(form, Identity) and not form.kept
+
+
+def without_marks(graph: Graph) -> Graph:
+    """The graph with the operands of marks in their place, and without what only marks read.
+
+    ``stop_gradient`` and the markers of ``custom_vjp`` stand in every graph that a pass gives, so
+    that it has the derivatives of the one that it was made of. No kernel needs them: each is its
+    first operand, and what only the rule of a marker would read is not computed.
+    """
+
+    def unmarked(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+        return args[:1] if is_mark(node) else None
+
+    if not any(map(is_mark, graph.nodes)):
+        return graph
+    return DeadNodes()(graph.replace_nodes(unmarked))
+
+
+# -- products with a vector -----------------------------------------------------------------------
+
+
+def expand_vector_products(graph: Graph) -> Graph:
+    """The graph with its vector products as multiplications and sums.
+
+    A product with one column, one row, or one inner index moves far more bytes than a tile of
+    registers can reuse. As a multiplication that a sum reads it streams through its matrix once,
+    and shares a kernel with what stands before and behind it. The sum follows the lane rule of
+    ``ir/summation.py`` along the inner axis, however its operands lie.
+    """
+
+    def expanded(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+        product = node.op
+        if not isinstance(product, MatMul):
+            return None
+        *_, rows, columns = node.types[0].shape
+        inner = args[0].shape[-2 if product.transpose_a else -1]
+        if 1 not in (rows, columns, inner):
+            return None
+        with within(node.origin, node.order):
+            left, right = map(wide, args)  # as [..., rows, inner] and [..., columns, inner]
+            a = swapaxes(left, -1, -2) if product.transpose_a else left
+            b = right if product.transpose_b else swapaxes(right, -1, -2)
+            if 1 not in (rows, columns):  # one inner index: nothing to add up
+                return (_as(Mul()(a, swapaxes(b, -1, -2)), node),)
+            terms = Mul()(a, b)
+            total = Sum((terms.ndim - 1,))(terms)
+            return (_as(Reshape(node.types[0].shape)(total), node),)
+
+    return graph.replace_nodes(expanded)
+
+
+def _as(value: Value, node: Node) -> Symbolic:
+    """A value in the dtype of a node's result, rounded once."""
+    return cast(Symbolic, astype(value, node.types[0].dtype))
+
+
+# -- running totals and scattered sums ------------------------------------------------------------
+
+
+def widen_accumulation(graph: Graph) -> Graph:
+    """The graph with its totals of storage dtypes computed in their compute dtypes.
+
+    Their kernels add to elements of the result that they wrote before. Of a storage dtype each of
+    those would be rounded on its way, so the total is a value of the compute dtype, and rounded to
+    the result once it is whole. Reductions and products of matrices accumulate in registers, and
+    are widened where they are lowered.
+    """
+
+    def widened(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+        if not isinstance(node.form, _IN_MEMORY) or not node.types[0].dtype.is_storage:
+            return None
+        with within(node.origin, node.order):
+            total = node.op(*[wide(arg) for arg in args])
+            return (cast(Symbolic, astype(total, node.types[0].dtype)),)
+
+    if not any(t.dtype.is_storage for node in graph.nodes for t in node.types):
+        return graph
+    return graph.replace_nodes(widened)
+
+
+def wide(value: Symbolic) -> Symbolic:
+    """A value of a storage dtype in its compute dtype; another one as it is."""
+    dtype = value.dtype
+    return cast(Symbolic, astype(value, dtype.compute)) if dtype.is_storage else value
