@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from staticgrad.codegen.abreast import emit_abreast, renamed, scopes_abreast
+from staticgrad.codegen.abreast import emit_abreast, renamed, scopes_abreast, touches
 from staticgrad.codegen.expressions import (
     VECTOR,
     Lines,
@@ -22,7 +22,6 @@ from staticgrad.codegen.expressions import (
     total,
 )
 from staticgrad.codegen.interleaved import interleaved, write_left
-from staticgrad.codegen.nearness import touches
 from staticgrad.codegen.searching import write_search
 from staticgrad.ir.combiners import COMBINERS, Combiner
 from staticgrad.ir.expr import Access, Position
