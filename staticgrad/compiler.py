@@ -25,6 +25,7 @@ from staticgrad.arguments import (
     read_sizes,
     unknown_size,
 )
+from staticgrad.artifacts import Kernels, Plans, first_steps, machine_code
 from staticgrad.building import capture
 from staticgrad.errors import (
     ArgumentError,
@@ -47,9 +48,7 @@ from staticgrad.ir.schedule import Schedule
 from staticgrad.ir.value import Value
 from staticgrad.ir.verify_schedule import verify_schedule
 from staticgrad.kept import collection_paused
-from staticgrad.kernels import Kernels, first_steps, machine_code
 from staticgrad.native.environment import default_environment
-from staticgrad.plans import Plans
 from staticgrad.records import dataclass
 from staticgrad.runtime.executor import Executor, MakeTable, Memory
 from staticgrad.runtime.step import Program, Table

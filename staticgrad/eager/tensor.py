@@ -21,8 +21,8 @@ import numpy as np
 from staticgrad.eager import tape
 from staticgrad.eager.arraylike import ArrayLike, owned
 from staticgrad.eager.binding import Application, application, rule_reads, silent, type_of
-from staticgrad.eager.edge import Edge, Handle, Hook
 from staticgrad.eager.modes import modes, no_grad
+from staticgrad.eager.tape import Edge, Handle, Hook
 from staticgrad.errors import (
     DTypeError,
     GradientError,

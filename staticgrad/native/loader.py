@@ -2,19 +2,23 @@
 
 One LLVM execution engine, which owns a target machine of its own, takes all objects. Objects are
 read before they are handed over: an entry that is missing or a symbol that nobody defines is an
-error here, where LLVM would end the process. Needs llvmlite, never Numba.
+error here, where LLVM would end the process. What an object defines and wants is in its ELF symbol
+table; only 64-bit little-endian ELF is read, which is what the compiler writes. Needs llvmlite,
+never Numba.
 """
 
 from __future__ import annotations
 
 import ctypes
+import struct
 from typing import Any, Final
 
 from staticgrad.errors import CompileError
-from staticgrad.native import elf, headroom, target as targets
+from staticgrad.native import headroom, target as targets
 from staticgrad.native.lock import LOCK
 from staticgrad.native.target import Target
 from staticgrad.native.undisturbed import undisturbed
+from staticgrad.records import dataclass
 
 LIBRARY_SYMBOLS: Final = frozenset(
     {"memset", "memcpy", "memmove", "fmod", "fmodf", "_GLOBAL_OFFSET_TABLE_"}
@@ -32,8 +36,57 @@ MATH_SYMBOLS: Final = frozenset(
 )
 """What a user's own scalar code may call too, where the process has it: the C math library's."""
 
+_HEADER: Final = b"\x7fELF\x02\x01\x01"
+_SYMBOL_TABLE: Final = 2
+_FUNCTION: Final = 2
+_SYMBOL_BYTES: Final = 24
+_SECTION_BYTES: Final = 64
+
 _engines: dict[str, Any] = {}
 _addresses: dict[str, int] = {}
+
+
+@dataclass(frozen=True)
+class Symbols:
+    """The names an object defines as functions, and those it leaves undefined."""
+
+    functions: frozenset[str]
+    undefined: frozenset[str]
+
+
+def symbols(elf: bytes) -> Symbols:
+    """The symbols of an ELF object; raises ValueError when the bytes are no such object."""
+    if not elf.startswith(_HEADER):
+        raise ValueError("not a 64-bit little-endian ELF object")
+    try:
+        return _read(elf)
+    except (struct.error, IndexError, UnicodeDecodeError) as error:
+        raise ValueError("a truncated ELF object") from error
+
+
+def _read(elf: bytes) -> Symbols:
+    (table_offset,) = struct.unpack_from("<Q", elf, 40)
+    (count,) = struct.unpack_from("<H", elf, 60)
+    sections = [
+        struct.unpack_from("<IIQQQQIIQQ", elf, table_offset + _SECTION_BYTES * index)
+        for index in range(count)
+    ]
+    functions: set[str] = set()
+    undefined: set[str] = set()
+    for section in sections:
+        if section[1] != _SYMBOL_TABLE:
+            continue
+        names = sections[section[6]][4]
+        for index in range(1, section[5] // _SYMBOL_BYTES):
+            offset = section[4] + _SYMBOL_BYTES * index
+            name_at, info, _, home = struct.unpack_from("<IBBH", elf, offset)
+            start = names + name_at
+            name = elf[start : elf.index(b"\0", start)].decode("ascii")
+            if home == 0 and name:
+                undefined.add(name)
+            elif info & 15 == _FUNCTION:
+                functions.add(name)
+    return Symbols(frozenset(functions), frozenset(undefined))
 
 
 def _engine(target: Target) -> Any:
@@ -48,7 +101,7 @@ def _engine(target: Target) -> Any:
 def check(code: bytes, symbol: str) -> None:
     """Raises CompileError unless the object defines ``symbol`` and wants only library symbols."""
     try:
-        found = elf.symbols(code)
+        found = symbols(code)
     except ValueError as error:
         raise CompileError(f"a compiled kernel is {error}") from error
     if symbol not in found.functions:

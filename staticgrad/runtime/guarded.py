@@ -12,8 +12,7 @@ from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.errors import KernelAccessError
 from staticgrad.ir.plan import Plan
 from staticgrad.runtime.arena import Arena
-from staticgrad.runtime.guard import Touched, WatchedRun
-from staticgrad.runtime.guarded_copy import ByteSpan, GuardedCopy
+from staticgrad.runtime.guard import ByteSpan, GuardedCopy, Touched, WatchedRun
 from staticgrad.runtime.step import Program, Table, fixed_addresses, nothing
 from staticgrad.runtime.words import BufferPlaces
 

@@ -2,30 +2,31 @@
 
 A table holds the driver's rows and every kernel's record in one i64 array. It is filled once per
 plan; a run patches the addresses of feeds and outputs. Which numbers belong where is decided in
-the plan; this file turns them into addresses.
+the plan; this file turns them into addresses. Where interrupts may come between the rows,
+the rows update copies of the parameters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field
 from inspect import isfunction
 from typing import Any, Final
 
+import numpy as np
 import numpy.typing as npt
 
 from staticgrad.analysis.cost import all_seconds
+from staticgrad.analysis.lookups import index_failure
 from staticgrad.errors import IndexOutOfRange
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.plan import Plan, PlannedStep
 from staticgrad.ir.schedule import Schedule, Step
 from staticgrad.records import dataclass
 from staticgrad.runtime.arena import Arena, address_of
-from staticgrad.runtime.lookups import index_failure
-from staticgrad.runtime.shadows import Shadows
 from staticgrad.runtime.words import BufferPlaces, Words
 from staticgrad.source import Location
-from staticgrad.storage.parameter import ParameterStore
+from staticgrad.storage.parameter import ParameterStore, aligned_bytes, write_together
 from staticgrad.storage.reservation import LockSet
 
 Array = npt.NDArray[Any]
@@ -78,6 +79,36 @@ class ParameterLocks(LockSet):
 
 def nothing() -> None:
     """What happens before the first write of a plan that nobody else can see."""
+
+
+class Shadows:
+    """Copies of the parameters that a plan updates, for a driver that interrupts may divide.
+
+    With ``STATICGRAD_JIT=0`` the driver is Python code, and a signal handler, or the end of the
+    run, may come between any two of its rows. So its kernels update copies, and one call that
+    nothing divides writes them all to where they belong.
+    """
+
+    def __init__(self, stores: Iterable[ParameterStore]) -> None:
+        self._originals = {store.name: store.array for store in stores}
+        self._copies = {
+            name: aligned_bytes(array.nbytes).view(array.dtype).reshape(array.shape)
+            for name, array in self._originals.items()
+        }
+
+    def address(self, name: str) -> int | None:
+        """Where the copy of a parameter is; None for one that is not updated."""
+        copy = self._copies.get(name)
+        return None if copy is None else address_of(copy)
+
+    def take_over(self) -> None:
+        """Copy the parameters' present values."""
+        for name, array in self._originals.items():
+            np.copyto(self._copies[name], array)
+
+    def publish(self) -> None:
+        """Give all parameters the values of their copies."""
+        write_together([*self._originals.values()], [*self._copies.values()])
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from staticgrad import native
-from staticgrad.native import cache, elf, jit, loader, target
+from staticgrad.native import cache, jit, loader, target
 from staticgrad.native.jit import ObjectCode
 from tests.native.support import run_table
 
@@ -248,7 +248,7 @@ define void @sg_entry() #0 {
 }
 """
     code = jit.compile_ir([text], "sg_entry", target.host())
-    assert elf.symbols(code.elf).functions == {"sg_entry"}
+    assert loader.symbols(code.elf).functions == {"sg_entry"}
     with pytest.raises(Exception, match="nobody_defines_this, which nobody defines"):
         loader.load(code.elf, "sg_entry", target.host())
     with pytest.raises(Exception, match="no entry sg_other"):

@@ -15,7 +15,7 @@ import pytest
 import staticgrad as sg
 from passes.fuse import fuse
 from passes.memory import Planner
-from staticgrad import compiler, plans
+from staticgrad import artifacts, compiler
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.errors import ArgumentError, UnknownFeedError, VerifyError
 from staticgrad.ir.plan import Plan
@@ -163,7 +163,7 @@ def test_bytes_of_plans_and_tables_are_estimated_honestly(layers: int) -> None:
 
 def test_plans_and_tables_are_kept_within_their_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     size = sg.compile(training(2)).plan(n=3).held_bytes
-    monkeypatch.setattr(plans, "_LIMIT", 5 * size)
+    monkeypatch.setattr(artifacts, "_LIMIT", 5 * size)
     monkeypatch.setattr(executor, "_LIMIT", 10 * size)
     f = sg.compile(training(2))
     for n in range(1, 30):
@@ -190,7 +190,9 @@ def test_every_schedule_is_verified(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_first_plan_is_verified(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Plan] = []
-    monkeypatch.setattr(plans, "verify_plan", lambda plan: (verify_plan(plan), seen.append(plan)))
+    monkeypatch.setattr(
+        artifacts, "verify_plan", lambda plan: (verify_plan(plan), seen.append(plan))
+    )
     f = sg.compile(training(2))
     first = f.plan(n=3)
     for n in range(4, 8):

@@ -1,18 +1,30 @@
-"""The kernels of one compiled program: compiled or found, and named, each source once."""
+"""What one program is compiled to, made once and kept: its kernels by source, its plans by sizes.
+
+A kernel is compiled, or found in the cache, and named. A plan is made by a function that the caller
+hands in. The first one is checked by code that shares nothing with the planner; with the setting
+``check``, each of them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Final, Protocol
 
-from staticgrad import backends, native
+from staticgrad import backends, config, native
+from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.codegen.numba_source import render
 from staticgrad.errors import CompileError
 from staticgrad.ir.graph import Parameter
 from staticgrad.ir.kernel import Kernel
+from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import Schedule, Step
+from staticgrad.kept import Kept, collection_paused
+from staticgrad.native.lock import ProcessLock
 from staticgrad.records import dataclass
 from staticgrad.runtime.step import Program
 from staticgrad.stats import Counts
+
+_LIMIT: Final = 32 << 20  # bytes of plans that are kept
 
 
 @dataclass(frozen=True)
@@ -100,3 +112,39 @@ def machine_code(kernel: Kernel, step: Step, backend: str | None) -> backends.Co
         error.at = step.origins[0] if step.origins else error.at
         error.add_note(f"the kernel computes {step.label}; its source:\n{render(kernel)}")
         raise
+
+
+class Make(Protocol):
+    """Makes a plan of sizes and the buffer names of inputs whose feeds are copied."""
+
+    def __call__(self, sizes: Mapping[str, int], *, staged: frozenset[str]) -> Plan: ...
+
+
+class Plans:
+    """Plans by sizes and copied feeds; safe from several threads."""
+
+    def __init__(self, make: Make, counts: Counts) -> None:
+        self._make, self._counts = make, counts
+        self._lock = ProcessLock()
+        self._kept: Kept[object, Plan] = Kept(_LIMIT)
+        self._verified = False
+
+    @collection_paused()
+    def plan(self, sizes: Mapping[str, int], staged: frozenset[str]) -> Plan:
+        """The plan at these sizes, in which the feeds of the ``staged`` buffers are copied first.
+
+        Raises:
+            BudgetInfeasible: there is none within the budget.
+            VerifyError: the plan breaks a promise of plans.
+        """
+        key = (tuple(sorted(sizes.items())), staged)
+        with self._lock.taken:
+            found = self._kept.get(key)
+            if found is None:
+                found = self._make(sizes, staged=staged)
+                if not self._verified or config.current().check:
+                    verify_plan(found)
+                    self._verified = True
+                self._counts.add_plan(found)
+                self._kept.put(key, found, found.held_bytes)
+        return found
