@@ -89,11 +89,13 @@ class _Draft:
     transfer: Transfer | None = None
     instructions: int = 0
     merged_into: _Draft | None = None
+    open: dict[Node, None] = field(default_factory=dict)  # those that others may read
     read_elsewhere: Node | None = None  # one that somebody outside was found to read
 
     def add(self, node: Node) -> None:
         """Take in a node."""
         self.nodes.append(node)
+        self.open[node] = None
         self.instructions += instructions(node)
 
     def accepts(self, phase: int, domain: Shape) -> bool:
@@ -352,7 +354,13 @@ class _Walk:
             return None
         if other.kind == "gemm":
             draft, other = other, draft
+        # The smaller lists join the larger: else a chain of drafts would take a square of its length.
+        if len(draft.nodes) < len(other.nodes):
+            draft.nodes, other.nodes = other.nodes, draft.nodes
+        if len(draft.open) < len(other.open):
+            draft.open, other.open = other.open, draft.open
         draft.nodes += other.nodes
+        draft.open |= other.open
         draft.instructions += other.instructions
         draft.reductions |= other.reductions
         draft.row = max(draft.row, other.row)
@@ -435,15 +443,29 @@ class _Walk:
         """Whether nobody but ``reader`` and the nodes of ``other`` needs a pointwise draft."""
         if draft.kind != "map" or draft.reductions or draft.stored or draft.checked:
             return False
-        before = () if draft.read_elsewhere is None else (draft.read_elsewhere,)
-        for node in (*before, *reversed(draft.nodes)):
-            users = self._users[node, 0]
-            if (node, 0) in self._roots or not all(
-                user is reader or self._computes(user, draft, other) for user in users
-            ):
+        if draft.read_elsewhere is not None and not self._is_read_by(
+            draft.read_elsewhere, draft, reader, other
+        ):
+            return False
+        closed, alone = [], True
+        for node in reversed(draft.open):
+            if self._is_read_by(node, draft, None, None):
+                closed.append(node)  # for good: nobody leaves a draft
+            elif not self._is_read_by(node, draft, reader, other):
                 draft.read_elsewhere = node  # most often it still is when it is asked again
-                return False
-        return True
+                alone = False
+                break
+        for node in closed:
+            del draft.open[node]
+        return alone
+
+    def _is_read_by(
+        self, node: Node, draft: _Draft, reader: Node | None, other: _Draft | None
+    ) -> bool:
+        """Whether nobody but ``reader`` and the nodes of two drafts needs a node's value."""
+        return (node, 0) not in self._roots and all(
+            user is reader or self._computes(user, draft, other) for user in self._users[node, 0]
+        )
 
     def _computes(self, node: Node, draft: _Draft, other: _Draft | None) -> bool:
         """Whether a node is one of these drafts'; reductions are no nodes of theirs."""
