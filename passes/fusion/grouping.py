@@ -354,7 +354,7 @@ class _Walk:
             return None
         if other.kind == "gemm":
             draft, other = other, draft
-        # The smaller lists join the larger: else a chain of drafts would take a square of its length.
+        # The smaller join the larger: else a chain of drafts would take a square of its length.
         if len(draft.nodes) < len(other.nodes):
             draft.nodes, other.nodes = other.nodes, draft.nodes
         if len(draft.open) < len(other.open):

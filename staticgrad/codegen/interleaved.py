@@ -9,13 +9,14 @@ lines of memory as there are lanes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import Final, NamedTuple
 
 from staticgrad.codegen.expressions import VECTOR, Lines, Scope, element, total
 from staticgrad.ir.expr import Access, Expr, Position, postorder
 from staticgrad.ir.kernel_stages import Map, Store, roots
+from staticgrad.records import dataclass
 
 #: The longest row of which each element has its place in a transposed square.
 LONGEST: Final = 32

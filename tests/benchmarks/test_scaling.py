@@ -43,12 +43,14 @@ def test_what_grows_is_named() -> None:
     assert scaling.late(table) == ["chain: slow", "chain: many"]
 
 
-@pytest.mark.parametrize("name", ["blocks", "recurrence"])
-def test_calls_per_node_stay(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "sizes"), [("blocks", (8, 24)), ("chain", (300, 1500)), ("recurrence", (8, 24))]
+)
+def test_calls_per_node_stay(name: str, sizes: tuple[int, int]) -> None:
     """Counts, not times: what is super-linear at these sizes is at any."""
     make = scaling.PROGRAMS[name]
     counts = []
-    for size in (8, 24):
+    for size in sizes:
         nodes, calls = scaling.stages(make, size, calls=True)
         counts.append({stage: number / nodes for stage, number in calls.items()})
     few, many = counts

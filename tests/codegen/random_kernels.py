@@ -65,6 +65,11 @@ _OPS: Final = (*ARITHMETIC, *FLOATING, *DIVISION, *EXTREMA, *BITWISE, *COMPARE, 
 _COMMON: Final = (F32, F32, F32, F64, F64, I64, I32, U8, BOOL)
 
 
+def kinds_of_numbers() -> list[str]:
+    """The kinds of reductions that take any number: one from outside may take bools alone."""
+    return [kind for kind, combiner in COMBINERS.items() if set("iuf") <= set(combiner.kinds)]
+
+
 @dataclass
 class _Maker:
     """One kernel under construction."""
@@ -228,7 +233,7 @@ class _Maker:
             if self.grouped and not rows and self.random.random() < 0.4:
                 body.append(self.column(loops, checked))
             elif self.random.random() < 0.5 and not rows:
-                kind = self.random.choice((*COMBINERS,))
+                kind = self.random.choice(kinds_of_numbers())
                 results.append(self.accumulation(loops, checked, kind))
                 body.append(results[-1])
             else:
@@ -262,7 +267,7 @@ class _Maker:
         return [Access(name, strides, (), (Position((("j", step),), at),)) for at in starts]
 
     def column(self, loops: tuple[str, ...], checked: list[Expr]) -> ColumnAccumulate:
-        made = self.accumulation(loops, checked, self.random.choice((*COMBINERS,)))
+        made = self.accumulation(loops, checked, self.random.choice(kinds_of_numbers()))
         dtype = made.value.dtype
         partials, scratch = self.operand(dtype, "out"), self.operand(dtype, "scratch")
         return ColumnAccumulate(made.kind, made.value, partials, scratch)
@@ -365,7 +370,7 @@ class _Maker:
 
     def columns(self, outer: tuple[str, ...]) -> Stage:
         in_lanes = self.random.random() < 0.4
-        kinds = [kind for kind, c in COMBINERS.items() if c.rule == "tree" or not in_lanes]
+        kinds = [k for k in kinds_of_numbers() if COMBINERS[k].rule == "tree" or not in_lanes]
         loops = (*outer, "i1", "j")
         body = tuple(
             self.accumulation(loops, [], self.random.choice(kinds))
