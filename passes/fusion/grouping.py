@@ -14,11 +14,10 @@ forward one where that stores fewer bytes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import field
 from itertools import pairwise
 from typing import Final
 
-from passes.fusion.cost import instructions
+from passes.fusion.drafts import Draft, root_of
 from passes.fusion.groups import (
     Group,
     GroupKind,
@@ -32,7 +31,7 @@ from passes.fusion.groups import (
     meets_elements,
     needs_home,
 )
-from passes.fusion.sharing import kept_apart, most_instructions
+from passes.fusion.sharing import kept_apart
 from passes.layout import Strided
 from staticgrad.analysis.users import ValueKey, phases_of, users_of
 from staticgrad.ir.forms import (
@@ -55,7 +54,6 @@ from staticgrad.ir.forms import (
 )  # fmt: skip
 from staticgrad.ir.graph import Constant, Graph, Node
 from staticgrad.ir.summation import decompose
-from staticgrad.records import dataclass
 from staticgrad.types.tensor import Shape, TensorType
 
 #: Scalars of scalars stay inline up to this depth; deeper ones get a kernel.
@@ -70,44 +68,6 @@ def group(graph: Graph, fuse: bool = True) -> Groups:
     return _Walk(graph, fuse).groups()
 
 
-@dataclass(eq=False)
-class _Draft:
-    """A group while it grows; its fields are those of ``Group``, the nodes in any order."""
-
-    number: int
-    kind: GroupKind
-    domain: Shape
-    level: int
-    phase: int
-    nodes: list[Node] = field(default_factory=list)
-    row: int = 0
-    summed: tuple[int, ...] = ()
-    reductions: dict[Key, GroupReduction] = field(default_factory=dict)
-    indexed: bool = False
-    checked: bool = False
-    stored: dict[Key, None] = field(default_factory=dict)
-    transfer: Transfer | None = None
-    instructions: int = 0
-    merged_into: _Draft | None = None
-    open: dict[Node, None] = field(default_factory=dict)  # those that others may read
-    read_elsewhere: Node | None = None  # one that somebody outside was found to read
-
-    def add(self, node: Node) -> None:
-        """Take in a node."""
-        self.nodes.append(node)
-        self.open[node] = None
-        self.instructions += instructions(node)
-
-    def accepts(self, phase: int, domain: Shape) -> bool:
-        """Whether a pointwise node of ``phase`` over ``domain`` may join, levels aside."""
-        return (
-            self.kind in ("map", "gemm")
-            and self.domain == domain
-            and self.phase == phase
-            and self.instructions < most_instructions(self)
-        )
-
-
 class _Walk:
     """The walk over the graph, which alone writes its drafts."""
 
@@ -116,9 +76,9 @@ class _Walk:
         #: Where each node stands. Creation order is another one where passes have rebuilt nodes.
         self._position = {node: k for k, node in enumerate(graph.nodes)}
         self._fuse = fuse
-        self._drafts: list[_Draft] = []
+        self._drafts: list[Draft] = []
         self._sources: dict[ValueKey, Source] = {}
-        self._homes: dict[Key, _Draft] = {}
+        self._homes: dict[Key, Draft] = {}
         self._types: dict[Key, TensorType] = {}
         self._kept: set[Key] = set()
         self._users = users_of(graph)
@@ -133,7 +93,7 @@ class _Walk:
         return Groups(
             self.graph,
             {draft.number: self._frozen(draft) for draft in drafts},
-            {key: _root(draft).number for key, draft in self._homes.items()},
+            {key: root_of(draft).number for key, draft in self._homes.items()},
             self._sources,
             self._types,
             self._kept,
@@ -143,7 +103,7 @@ class _Walk:
             self._fuse,
         )
 
-    def _frozen(self, draft: _Draft) -> Group:
+    def _frozen(self, draft: Draft) -> Group:
         return Group(
             draft.number,
             draft.kind,
@@ -163,11 +123,11 @@ class _Walk:
 
     # -- homes ------------------------------------------------------------------------------------
 
-    def _home(self, key: Key) -> _Draft | None:
+    def _home(self, key: Key) -> Draft | None:
         """The draft that computes a buffer; None for leaves."""
         draft = self._homes.get(key)
         if draft is not None and draft.merged_into is not None:
-            draft = self._homes[key] = _root(draft)
+            draft = self._homes[key] = root_of(draft)
         return draft
 
     def _in_memory(self, source: Source) -> Source:
@@ -187,7 +147,7 @@ class _Walk:
         draft.indexed = not self._sources[node, 0].uniform
         self._homes[key] = draft
 
-    def _own(self, node: Node, draft: _Draft | None, depth: int = 0, uniform: bool = False) -> None:
+    def _own(self, node: Node, draft: Draft | None, depth: int = 0, uniform: bool = False) -> None:
         """Every result of ``node`` is a value of its own, computed by ``draft``."""
         for index, kind in enumerate(node.types):
             key, layout = Home(node, index), Strided.contiguous(kind.shape)
@@ -195,9 +155,9 @@ class _Walk:
             if draft is not None:
                 self._homes[key] = draft
 
-    def _new(self, kind: GroupKind, domain: Shape, phase: int, reads: Sequence[Source]) -> _Draft:
+    def _new(self, kind: GroupKind, domain: Shape, phase: int, reads: Sequence[Source]) -> Draft:
         level = 1 + max([self._level(s) for s in reads], default=0)
-        draft = _Draft(len(self._drafts), kind, domain, level, phase)
+        draft = Draft(len(self._drafts), kind, domain, level, phase)
         self._drafts.append(draft)
         return draft
 
@@ -205,7 +165,7 @@ class _Walk:
         draft = None if source.inline else self._home(source.base)
         return 0 if draft is None else draft.level
 
-    def _anchor(self, kind: GroupKind, node: Node, domain: Shape, args: Sequence[Source]) -> _Draft:
+    def _anchor(self, kind: GroupKind, node: Node, domain: Shape, args: Sequence[Source]) -> Draft:
         """A draft that starts with a node whose operands must lie in memory."""
         draft = self._new(kind, domain, self._phases[node], [self._in_memory(a) for a in args])
         draft.add(node)
@@ -219,7 +179,7 @@ class _Walk:
         target_type: TensorType,
         phase: int,
         region: Region | None = None,
-    ) -> _Draft:
+    ) -> Draft:
         """A draft that copies a value into the buffer ``target``, or into a region of it."""
         if not source.uniform:
             source = self._in_memory(source)
@@ -227,7 +187,7 @@ class _Walk:
         draft.transfer = Transfer(target, target_type, source, region)
         return draft
 
-    def _cleared(self, target: Key, target_type: TensorType, phase: int, fill: float) -> _Draft:
+    def _cleared(self, target: Key, target_type: TensorType, phase: int, fill: float) -> Draft:
         """A draft that fills the buffer ``target`` with one number."""
         draft = self._new("copy", target_type.shape, phase, [])
         draft.transfer = Transfer(target, target_type, None, fill=fill)
@@ -308,7 +268,7 @@ class _Walk:
         draft.indexed |= indexed
         self._own(node, draft)
 
-    def _take_in(self, draft: _Draft, reader: Node, args: Sequence[Source]) -> None:
+    def _take_in(self, draft: Draft, reader: Node, args: Sequence[Source]) -> None:
         """Into a new draft, those of lower levels that compute something for ``reader`` alone."""
         for arg in args if self._fuse else ():
             home = self._aligned_home(arg, draft.domain)
@@ -320,7 +280,7 @@ class _Walk:
             ):
                 self._merge(draft, home)
 
-    def _joinable(self, node: Node, domain: Shape, args: Sequence[Source]) -> _Draft | None:
+    def _joinable(self, node: Node, domain: Shape, args: Sequence[Source]) -> Draft | None:
         """The draft that ``node`` may join without a cycle: the latest of its operands."""
         homes = dict.fromkeys([self._aligned_home(a, domain) for a in args])
         able = [g for g in homes if g is not None and g.accepts(self._phases[node], domain)]
@@ -341,33 +301,20 @@ class _Walk:
         users = self._users[node, 0]
         return (node, 0) not in self._roots and all(isinstance(u.form, Reduce) for u in users)
 
-    def _aligned_home(self, source: Source, domain: Shape) -> _Draft | None:
+    def _aligned_home(self, source: Source, domain: Shape) -> Draft | None:
         """The value's home, if a reader over ``domain`` meets exactly the element it computes."""
         if not meets_elements(source, domain):
             return None
         home = self._home(source.base)
         return None if home is None or source.base in home.reductions else home
 
-    def _merge(self, draft: _Draft, other: _Draft) -> _Draft | None:
+    def _merge(self, draft: Draft, other: Draft) -> Draft | None:
         """Put two drafts together if their forms allow; no path may lead from one out and back."""
         if kept_apart(draft, other) is not None:
             return None
         if other.kind == "gemm":
             draft, other = other, draft
-        # The smaller join the larger: else a chain of drafts would take a square of its length.
-        if len(draft.nodes) < len(other.nodes):
-            draft.nodes, other.nodes = other.nodes, draft.nodes
-        if len(draft.open) < len(other.open):
-            draft.open, other.open = other.open, draft.open
-        draft.nodes += other.nodes
-        draft.open |= other.open
-        draft.instructions += other.instructions
-        draft.reductions |= other.reductions
-        draft.row = max(draft.row, other.row)
-        draft.indexed |= other.indexed
-        draft.checked |= other.checked
-        draft.stored |= other.stored
-        other.merged_into = draft
+        draft.absorb(other)
         return draft
 
     def _place_reduce(self, node: Node, form: Reduce, arg: Source) -> None:
@@ -434,12 +381,12 @@ class _Walk:
         draft.reductions[Home(node)] = GroupReduction(arg, form.kind)
         self._own(node, draft)
 
-    def _feeds_only(self, draft: _Draft, reader: Node) -> bool:
+    def _feeds_only(self, draft: Draft, reader: Node) -> bool:
         """Whether nobody but ``reader`` needs anything of a pointwise draft."""
         same = self._fuse and draft.phase == self._phases[reader]
         return same and self._read_only_by(draft, reader)
 
-    def _read_only_by(self, draft: _Draft, reader: Node, other: _Draft | None = None) -> bool:
+    def _read_only_by(self, draft: Draft, reader: Node, other: Draft | None = None) -> bool:
         """Whether nobody but ``reader`` and the nodes of ``other`` needs a pointwise draft."""
         if draft.kind != "map" or draft.reductions or draft.stored or draft.checked:
             return False
@@ -460,14 +407,14 @@ class _Walk:
         return alone
 
     def _is_read_by(
-        self, node: Node, draft: _Draft, reader: Node | None, other: _Draft | None
+        self, node: Node, draft: Draft, reader: Node | None, other: Draft | None
     ) -> bool:
         """Whether nobody but ``reader`` and the nodes of two drafts needs a node's value."""
         return (node, 0) not in self._roots and all(
             user is reader or self._computes(user, draft, other) for user in self._users[node, 0]
         )
 
-    def _computes(self, node: Node, draft: _Draft, other: _Draft | None) -> bool:
+    def _computes(self, node: Node, draft: Draft, other: Draft | None) -> bool:
         """Whether a node is one of these drafts'; reductions are no nodes of theirs."""
         key = Home(node)
         home = self._home(key)
@@ -488,7 +435,7 @@ class _Walk:
 
     def _place_assemble(self, node: Node, form: Assemble, args: Sequence[Source]) -> None:
         target, kind, phase = Home(node), node.types[0], self._phases[node]
-        writers: list[_Draft] = []
+        writers: list[Draft] = []
         if form.fill is not None:
             writers.append(self._cleared(target, kind, phase, form.fill))
         for arg, region in zip(args, form.regions, strict=True):
@@ -496,13 +443,3 @@ class _Walk:
         for before, after in pairwise(writers):
             after.level = max(after.level, before.level + 1)
         self._own(node, writers[-1])
-
-
-def _root(draft: _Draft) -> _Draft:
-    """The draft into which one was merged in the end."""
-    root = draft
-    while root.merged_into is not None:
-        root = root.merged_into
-    while draft.merged_into is not None and draft.merged_into is not root:
-        draft.merged_into, draft = root, draft.merged_into
-    return root

@@ -1,0 +1,77 @@
+"""A group of nodes while it grows."""
+
+from __future__ import annotations
+
+from dataclasses import field
+
+from passes.fusion.cost import instructions
+from passes.fusion.groups import GroupKind, GroupReduction, Key, Transfer
+from passes.fusion.sharing import most_instructions
+from staticgrad.ir.graph import Node
+from staticgrad.records import dataclass
+from staticgrad.types.tensor import Shape
+
+
+@dataclass(eq=False)
+class Draft:
+    """A group while it grows; its fields are those of ``Group``, the nodes in any order."""
+
+    number: int
+    kind: GroupKind
+    domain: Shape
+    level: int
+    phase: int
+    nodes: list[Node] = field(default_factory=list)
+    row: int = 0
+    summed: tuple[int, ...] = ()
+    reductions: dict[Key, GroupReduction] = field(default_factory=dict)
+    indexed: bool = False
+    checked: bool = False
+    stored: dict[Key, None] = field(default_factory=dict)
+    transfer: Transfer | None = None
+    instructions: int = 0
+    merged_into: Draft | None = None
+    open: dict[Node, None] = field(default_factory=dict)  # those that others may read
+    read_elsewhere: Node | None = None  # one that somebody outside was found to read
+
+    def add(self, node: Node) -> None:
+        """Take in a node."""
+        self.nodes.append(node)
+        self.open[node] = None
+        self.instructions += instructions(node)
+
+    def accepts(self, phase: int, domain: Shape) -> bool:
+        """Whether a pointwise node of ``phase`` over ``domain`` may join, levels aside."""
+        return (
+            self.kind in ("map", "gemm")
+            and self.domain == domain
+            and self.phase == phase
+            and self.instructions < most_instructions(self)
+        )
+
+    def absorb(self, other: Draft) -> None:
+        """Take in all of another draft, which ends."""
+        # The smaller join the larger: else a chain of drafts would take a square of its length.
+        if len(self.nodes) < len(other.nodes):
+            self.nodes, other.nodes = other.nodes, self.nodes
+        if len(self.open) < len(other.open):
+            self.open, other.open = other.open, self.open
+        self.nodes += other.nodes
+        self.open |= other.open
+        self.instructions += other.instructions
+        self.reductions |= other.reductions
+        self.row = max(self.row, other.row)
+        self.indexed |= other.indexed
+        self.checked |= other.checked
+        self.stored |= other.stored
+        other.merged_into = self
+
+
+def root_of(draft: Draft) -> Draft:
+    """The draft into which one was merged in the end."""
+    root = draft
+    while root.merged_into is not None:
+        root = root.merged_into
+    while draft.merged_into is not None and draft.merged_into is not root:
+        draft.merged_into, draft = root, draft.merged_into
+    return root
