@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from staticgrad import backends, config, native
 from staticgrad.analysis.plan_check import verify_plan
-from staticgrad.codegen.numba_source import render
+from staticgrad.codegen.kernel_source import render
 from staticgrad.errors import CompileError
 from staticgrad.ir.graph import Parameter
 from staticgrad.ir.kernel import Kernel

@@ -24,7 +24,7 @@ from functools import partial
 from typing import Final
 
 from staticgrad import config, native
-from staticgrad.codegen.numba_source import render
+from staticgrad.codegen.kernel_source import render
 from staticgrad.errors import ArgumentError, ConfigError, NameConflictError
 from staticgrad.errors.wording import kind_of
 from staticgrad.ir.discovery import announced

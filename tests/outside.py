@@ -22,7 +22,7 @@ from passes.remat.segments import Forward
 from passes.rewrite import holes, rule
 from passes.rewrite.base import Rewrite
 from staticgrad import backends, native
-from staticgrad.codegen.numba_source import render
+from staticgrad.codegen.kernel_source import render
 from staticgrad.eager import Tensor
 from staticgrad.ir.combiners import COMBINERS, Combiner
 from staticgrad.ir.graph import Graph

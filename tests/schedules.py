@@ -9,7 +9,7 @@ import numpy as np
 
 from passes.memory import plan
 from staticgrad import native
-from staticgrad.codegen.numba_source import render
+from staticgrad.codegen.kernel_source import render
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.schedule import Schedule
 from staticgrad.ir.verify_schedule import verify_schedule

@@ -16,7 +16,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad import arguments, backends, native
-from staticgrad.codegen.numba_source import render
+from staticgrad.codegen.kernel_source import render
 from staticgrad.errors import ConfigError, NameConflictError
 from staticgrad.ir.kernel import Kernel
 from tests.native.support import assert_same

@@ -1,1 +1,1 @@
-"""Renderers of the Kernel form. ``numba_source`` writes readable Python for the Numba backend."""
+"""Kernels as readable Python source, which every backend reads; ``kernel_source`` renders them."""

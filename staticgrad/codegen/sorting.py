@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from staticgrad.codegen.expressions import VECTOR, Lines, Scope, Unit
-from staticgrad.codegen.merging import merge_sort
+from staticgrad.codegen.merge_sort import merge_sort
 from staticgrad.codegen.stages import scope_for, write_store
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_stages import ORDER_ROOM, Sort, keys_apart

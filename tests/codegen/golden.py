@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from staticgrad.codegen.numba_source import render
+from staticgrad.codegen.kernel_source import render
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_parser import parse_kernel
 from staticgrad.ir.verify_kernel import verify_kernel

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from staticgrad.codegen.numba_source import render
+from staticgrad.codegen.kernel_source import render
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_parser import parse_kernel
 from staticgrad.ir.verify_kernel import verify_kernel

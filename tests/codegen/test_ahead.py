@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from staticgrad.codegen.numba_source import render
+from staticgrad.codegen.kernel_source import render
 from staticgrad.errors import ParseError, VerifyError
 from staticgrad.ir.kernel_parser import parse_kernel
 from staticgrad.ir.verify_kernel import verify_kernel

@@ -11,7 +11,7 @@ from random import Random
 import pytest
 
 from staticgrad import native
-from staticgrad.codegen.numba_source import render
+from staticgrad.codegen.kernel_source import render
 from staticgrad.errors import ParseError, VerifyError
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_parser import parse_kernel

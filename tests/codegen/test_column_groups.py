@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from staticgrad.codegen.numba_source import render
+from staticgrad.codegen.kernel_source import render
 from staticgrad.errors import ParseError, VerifyError
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_parser import parse_kernel

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from staticgrad import native
-from staticgrad.codegen.numba_source import render
+from staticgrad.codegen.kernel_source import render
 from staticgrad.errors import VerifyError
 from staticgrad.ir.expr import Access, index, literal, ref
 from staticgrad.ir.kernel import Kernel

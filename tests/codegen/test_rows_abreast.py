@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from staticgrad.codegen.numba_source import render
+from staticgrad.codegen.kernel_source import render
 from staticgrad.errors import VerifyError
 from staticgrad.ir.kernel_parser import parse_kernel
 from staticgrad.ir.verify_kernel import verify_kernel

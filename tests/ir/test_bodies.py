@@ -11,7 +11,7 @@ from passes.memory import Planner
 from staticgrad import native
 from staticgrad.analysis.cost import DEFAULT, all_seconds, plan_seconds, step_seconds
 from staticgrad.analysis.plan_check import verify_plan
-from staticgrad.codegen.numba_source import render
+from staticgrad.codegen.kernel_source import render
 from staticgrad.errors import VerifyError
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.plan_text import parse_plan

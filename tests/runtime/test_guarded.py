@@ -13,7 +13,7 @@ import pytest
 from passes.memory import plan
 from passes.remat import Policy, Problem
 from staticgrad import native
-from staticgrad.codegen.numba_source import render
+from staticgrad.codegen.kernel_source import render
 from staticgrad.errors import IndexOutOfRange, KernelAccessError, VerifyError
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.plan import Plan

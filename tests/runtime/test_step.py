@@ -13,7 +13,7 @@ from hypothesis import given, strategies as st
 from passes.memory import plan
 from staticgrad import native
 from staticgrad.analysis.plan_check import verify_plan
-from staticgrad.codegen.numba_source import render
+from staticgrad.codegen.kernel_source import render
 from staticgrad.errors import IndexOutOfRange
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import Binding, Buffer, KernelStep, Schedule
