@@ -14,7 +14,7 @@ from heapq import heapify, heappop, heappush
 from itertools import pairwise
 
 from passes.fusion.groups import Key
-from staticgrad.analysis.liveness import OldValues, may_take_over
+from staticgrad.analysis.liveness import OldValues, TakingOver
 from staticgrad.ir.schedule import KernelStep
 from staticgrad.records import dataclass
 
@@ -119,7 +119,7 @@ def _may_overwrite(access: ReadsAndWrites, update: Update) -> bool:
             for number, access in enumerate(step.accesses())
             if access.buffer == update.buffer and access.mode != "in"
         )
-        if not may_take_over(step, out, update.parameter, begin):
+        if not TakingOver(step).may(out, update.parameter, begin):
             return False
     return True
 

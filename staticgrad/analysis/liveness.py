@@ -111,17 +111,20 @@ class Flow:
         return tuple(dict.fromkeys(self.index[name] for name in names))
 
     def _in_place(self, step: Step) -> tuple[InPlace, ...]:
-        accesses = step.accesses()
-        bound: list[int] = []
+        pairs = step.in_place()
+        if not pairs:
+            return ()
+        accesses, taking_over = step.accesses(), TakingOver(step)
+        bound = [self.index[access.buffer] for access in accesses]
+        times = Counter(bound)
         found = []
-        for out, into in step.in_place():
-            bound = bound or [self.index[access.buffer] for access in accesses]
+        for out, into in pairs:
             if (
                 accesses[out].mode == "out"
                 and self.schedule.buffers[bound[out]].role == "temp"
                 and self.schedule.buffers[bound[into]].role in ("temp", "input")
-                and bound.count(bound[out]) == 1
-                and may_take_over(step, out, accesses[into].buffer, accesses[into].begin)
+                and times[bound[out]] == 1
+                and taking_over.may(out, accesses[into].buffer, accesses[into].begin)
             ):
                 found.append(InPlace(bound[out], bound[into], out, into))
         return tuple(found)
@@ -193,25 +196,35 @@ class Flow:
         return tuple(found)
 
 
-def may_take_over(step: Step, out: int, buffer: str, begin: Size) -> bool:
-    """Whether access ``out`` of a step may write over a buffer that nobody needs after the step.
+class TakingOver:
+    """What the results of one step may be written over."""
 
-    It may where the step touches the buffer from ``begin`` on only, and reads each element only
-    where, and before, it writes that of ``out``.
-    """
-    pairs = step.in_place()
-    return all(
-        access.mode == "in" and (out, number) in pairs and access.begin == begin
-        for number, access in enumerate(step.accesses())
-        if access.buffer == buffer
-    )
+    def __init__(self, step: Step) -> None:
+        self._accesses = step.accesses()
+        self._pairs = frozenset(step.in_place())
+        self._numbers: dict[str, list[int]] = {}
+        for number, access in enumerate(self._accesses):
+            self._numbers.setdefault(access.buffer, []).append(number)
+
+    def may(self, out: int, buffer: str, begin: Size) -> bool:
+        """Whether access ``out`` may write over a buffer that nobody needs after the step.
+
+        It may where the step touches the buffer from ``begin`` on only, and reads each element only
+        where, and before, it writes that of ``out``.
+        """
+        return all(
+            self._accesses[number].mode == "in"
+            and (out, number) in self._pairs
+            and self._accesses[number].begin == begin
+            for number in self._numbers.get(buffer, ())
+        )
 
 
 class OldValues(Generic[K]):
     """Which reads of old values are still to come, while steps run in an order that is being made.
 
     An update may write over the old value of a parameter after the last read of it. Its own reads
-    do not count: whether a step may read what it writes over is asked of ``may_take_over``.
+    do not count: whether a step may read what it writes over is asked of ``TakingOver``.
     """
 
     def __init__(

@@ -24,7 +24,7 @@ def test_a_value_is_needed_until_its_last_run_by_another_step() -> None:
 def test_those_who_place_updates_ask_one_rule() -> None:
     asking = set()
     for path in (*Path("passes").rglob("*.py"), *Path("staticgrad").rglob("*.py")):
-        if re.search(r"\bOldValues\(|\bmay_take_over\(", path.read_text()):
+        if re.search(r"\bOldValues\(|\bTakingOver\(", path.read_text()):
             asking.add(path.as_posix())
     assert asking == {
         "passes/fusion/updates.py",
