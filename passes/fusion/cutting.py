@@ -52,9 +52,9 @@ def _cuts(groups: Groups, group: Group) -> tuple[Sequence[int], Parts] | None:
     together = _cycles(nodes, work, count)
     if together <= sum(work):  # they hardly wait
         return None
-    places = _places(groups, group, work, count, kind)
-    runs = [*pairwise([0, *places, len(nodes)])]
     live = _live(groups, group)
+    places = _places(group, work, live, count, kind)
+    runs = [*pairwise([0, *places, len(nodes)])]
     apart = sum(_cycles(nodes[a:b], work[a:b], count) for a, b in runs)
     apart += sum(cut_cycles(live[place], kind) for place in places)
     if not places or apart > _WORTH_IT * together:
@@ -77,14 +77,13 @@ def _chain(nodes: Sequence[Node]) -> float:
 
 
 def _places(
-    groups: Groups, group: Group, work: Sequence[int], count: int, kind: TensorType
+    group: Group, work: Sequence[int], live: Sequence[int], count: int, kind: TensorType
 ) -> Sequence[int]:
     """Where runs end whose waiting and storing balance.
 
     A run of w instructions with a chain of c cycles each waits c * w * w / window cycles; with s
     for storing, (c * w * w / window + s) / w is least where c * w * w / window = s.
     """
-    live = _live(groups, group)
     usual = sorted(live[1:-1])[len(live) // 4] if len(live) > 4 else 1
     whole = sum(work)
     chain = _chain(group.nodes) / whole

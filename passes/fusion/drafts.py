@@ -32,7 +32,6 @@ class Draft:
     instructions: int = 0
     merged_into: Draft | None = None
     open: dict[Node, None] = field(default_factory=dict)  # those that others may read
-    read_elsewhere: Node | None = None  # one that somebody outside was found to read
 
     def add(self, node: Node) -> None:
         """Take in a node."""

@@ -390,21 +390,18 @@ class _Walk:
         """Whether nobody but ``reader`` and the nodes of ``other`` needs a pointwise draft."""
         if draft.kind != "map" or draft.reductions or draft.stored or draft.checked:
             return False
-        if draft.read_elsewhere is not None and not self._is_read_by(
-            draft.read_elsewhere, draft, reader, other
-        ):
-            return False
-        closed, alone = [], True
+        closed, elsewhere = [], None
         for node in reversed(draft.open):
             if self._is_read_by(node, draft, None, None):
                 closed.append(node)  # for good: nobody leaves a draft
             elif not self._is_read_by(node, draft, reader, other):
-                draft.read_elsewhere = node  # most often it still is when it is asked again
-                alone = False
+                elsewhere = node
                 break
         for node in closed:
             del draft.open[node]
-        return alone
+        if elsewhere is not None:  # asked first the next time: most often it still is
+            draft.open[elsewhere] = draft.open.pop(elsewhere)
+        return elsewhere is None
 
     def _is_read_by(
         self, node: Node, draft: Draft, reader: Node | None, other: Draft | None

@@ -57,6 +57,7 @@ class ReadsAndWrites:
     works: Sequence[PendingStep]
     writers: dict[Key, list[int]] = field(default_factory=dict)
     readers: dict[Key, list[int]] = field(default_factory=dict)
+    _taking_over: dict[int, TakingOver] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Collect them; writers of one value stand in the order in which they must run."""
@@ -67,6 +68,12 @@ class ReadsAndWrites:
                 self.readers.setdefault(key, []).append(number)
         for several in self.writers.values():
             several.sort(key=lambda number: self.works[number].level)
+
+    def taking_over(self, number: int) -> TakingOver:
+        """What the results of a work's step may be written over; found once for each work."""
+        if number not in self._taking_over:
+            self._taking_over[number] = TakingOver(self.works[number].step)
+        return self._taking_over[number]
 
     def others(self, key: Key, update: Update) -> list[int]:
         """The readers of a value that do not compute the update."""
@@ -113,13 +120,7 @@ def _may_overwrite(access: ReadsAndWrites, update: Update) -> bool:
         work = access.works[number]
         if work.checks or (len(writers) > 1 and update.old in work.reads):
             return False
-        step = work.step
-        out, begin = next(
-            (number, access.begin)
-            for number, access in enumerate(step.accesses())
-            if access.buffer == update.buffer and access.mode != "in"
-        )
-        if not TakingOver(step).may(out, update.parameter, begin):
+        if not access.taking_over(number).may_update(update.buffer, update.parameter):
             return False
     return True
 

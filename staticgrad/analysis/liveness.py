@@ -206,6 +206,11 @@ class TakingOver:
         for number, access in enumerate(self._accesses):
             self._numbers.setdefault(access.buffer, []).append(number)
 
+    def may_update(self, new: str, old: str) -> bool:
+        """Whether the access that writes the buffer ``new`` may write over the buffer ``old``."""
+        out = next(n for n in self._numbers[new] if self._accesses[n].mode != "in")
+        return self.may(out, old, self._accesses[out].begin)
+
     def may(self, out: int, buffer: str, begin: Size) -> bool:
         """Whether access ``out`` may write over a buffer that nobody needs after the step.
 
