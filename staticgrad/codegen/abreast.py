@@ -1,14 +1,15 @@
 """Rows side by side to source: what is written once for all of them, and what for each.
 
-A kernel that takes several rows at a time runs each stage for all of them together. The sum of a
-row is one chain of additions; those of several rows fill the time in which each waits. What does
-not differ between rows is computed once, and memory that several of them will touch is prefetched
-once. The first row's names are those of a row alone, the others' end in their number.
+A kernel, or a loop of stages, that takes several rows at a time runs each stage for all of them
+together. The sum of a row is one chain of additions; those of several rows fill the time in which
+each waits. What does not differ between rows is computed once, and memory that several of them will
+touch is prefetched once. The first row's names are those of a row alone, the others' end in their
+number.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, TypeVar
 
@@ -22,8 +23,10 @@ from staticgrad.ir.kernel_stages import (
     Check,
     Extent,
     Keep,
+    Loop,
     Map,
     Search,
+    Stage,
     Store,
     roots,
     statements,
@@ -48,13 +51,20 @@ def renamed(statement: _Named, row: int) -> _Named:
 
 
 class Rows:
-    """How the rows that a kernel takes side by side are told apart."""
+    """``count`` rows side by side along ``axes``, and how they are told apart in ``stages``.
 
-    def __init__(self, kernel: Kernel) -> None:
-        self.axes = {axis.name for axis in kernel.axes}
-        self.own = kernel.own_rows
-        every = [s for stage in kernel.stages for s in statements(stage)]
+    ``own`` are the scratch operands of which each row has a part of its own.
+    """
+
+    def __init__(
+        self, axes: Iterable[Axis], stages: Iterable[Stage], own: Iterable[str], count: int
+    ) -> None:
+        self.axes = {axis.name for axis in axes}
+        self.own = frozenset(own)
+        self.count = count
+        every = [s for stage in stages for s in statements(stage)]
         self.stored = {s.access.operand for s in every if isinstance(s, Store)}
+        self.given = {s.name for s in every if isinstance(s, Accumulate | Keep | Check | Search)}
 
     def access(self, access: Access, row: int) -> Access:
         """Where a row loads or stores: at its place along outer loops, or in its own scratch."""
@@ -79,7 +89,12 @@ class Rows:
         if isinstance(access, Access):
             moves = any(access.stride(axis) != 0 for axis in self.axes)
             return moves or access.operand in self.stored
-        return expr.op == "ref" or (expr.op == "index" and access in self.axes)
+        given = expr.op == "ref" and access in self.given
+        return given or (expr.op == "index" and access in self.axes)
+
+    def name(self, name: str, row: int) -> str:
+        """The variable of a result, which each row has or all of them share."""
+        return of_row(name, row) if name in self.given else name
 
     def scope(self, first: Scope, row: int) -> Scope:
         """The scope of a row, given that of the first one."""
@@ -91,7 +106,7 @@ class Rows:
             base=first.base,
             position=lambda axis: self.place(axis, row),
             unit=first.unit,
-            result=lambda name: of_row(name, row),
+            result=lambda name: self.name(name, row),
             access=lambda access: self.access(access, row),
             apart=self.apart,
             first=first,
@@ -101,10 +116,19 @@ class Rows:
 # -- what a stage says of all its rows ------------------------------------------------------------
 
 
-def scopes_abreast(kernel: Kernel, first: Scope, count: int) -> list[Scope]:
+def scopes_abreast(rows: Rows, first: Scope) -> list[Scope]:
     """A scope for each row, given that of the first one."""
-    rows = Rows(kernel)
-    return [first, *(rows.scope(first, row) for row in range(1, count))]
+    return [first, *(rows.scope(first, row) for row in range(1, rows.count))]
+
+
+def rows_of(kernel: Kernel, count: int) -> Rows:
+    """So many rows of a kernel side by side."""
+    return Rows(kernel.axes, kernel.stages, kernel.own_rows, count)
+
+
+def trips_of(loop: Loop, count: int) -> Rows:
+    """So many trips of a loop side by side."""
+    return Rows([loop.axis], loop.stages, (), count)
 
 
 def emit_abreast(scopes: Sequence[Scope], wanted: Sequence[Expr]) -> None:

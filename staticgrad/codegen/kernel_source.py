@@ -7,10 +7,17 @@ kernel cache.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
-from staticgrad.codegen.abreast import write_own_rows, write_places
+from staticgrad.codegen.abreast import (
+    Rows,
+    of_row,
+    rows_of,
+    trips_of,
+    write_own_rows,
+    write_places,
+)
 from staticgrad.codegen.columns import write_columns
 from staticgrad.codegen.expressions import Lines, Unit, element
 from staticgrad.codegen.gemm import write_gemm
@@ -22,6 +29,7 @@ from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_stages import (
     Axis,
     Columns,
+    Extent,
     Gemm,
     Listed,
     Loop,
@@ -55,7 +63,7 @@ def render(kernel: Kernel) -> str:
     if kernel.abreast > 1:
         write_own_rows(kernel, out)
     if kernel.outer == "lanes":
-        _write_stages(kernel, kernel.stages, out, Span("begin", "end"), unit)
+        _write_stages(kernel, kernel.stages, out, Span("begin", "end"), unit, rows_of(kernel, 1))
     elif kernel.outer == "groups":
         write_group_length(kernel, out)
         out.add("for o in range(begin, end):")
@@ -87,18 +95,13 @@ def _write_rows(
 
     ``at`` is the variable of a row's flat number, which goes from ``start`` to ``stop``.
     """
-    runs = [(1, start, stop)]
-    if kernel.abreast > 1:
-        whole = f"({stop} - {start}) // {kernel.abreast} * {kernel.abreast}"
-        out.add(f"whole_rows = {start} + {whole}")
-        runs = [(kernel.abreast, start, "whole_rows"), (1, "whole_rows", stop)]
-    for count, first, last in runs:
+    for count, first, last in _runs(out, kernel.abreast, start, stop, "whole_rows"):
         out.add(f"for {at} in range({first}, {last}{f', {count}' if count > 1 else ''}):")
         inner = Lines()
         write_places(inner, at, axes, count)
         if kernel.listed is not None:
             _write_listed(kernel, kernel.listed, inner, at)
-        _write_stages(kernel, kernel.stages, inner, None, unit, count)
+        _write_stages(kernel, kernel.stages, inner, None, unit, rows_of(kernel, count))
         out.extend(inner, 1)
 
 
@@ -117,7 +120,7 @@ def _write_stages(
     out: Lines,
     loop: Span | None,
     unit: Unit,
-    abreast: int = 1,
+    abreast: Rows,
 ) -> None:
     for stage in stages:
         match stage:
@@ -131,10 +134,36 @@ def _write_stages(
                 write_sort(kernel, stage, out, unit)
             case Gemm():
                 write_product(kernel, stage, out, unit)
-            case Loop(axis=axis):
-                write_carries(kernel, stage.first, out, unit)
-                out.add(f"for {axis.name} in range(0, {axis.extent}):")
-                trip = Lines()
-                _write_stages(kernel, stage.stages, trip, None, unit)
-                write_carries(kernel, stage.following, trip, unit)
-                out.extend(trip, 1)
+            case Loop():
+                _write_loop(kernel, stage, out, unit)
+
+
+def _write_loop(kernel: Kernel, loop: Loop, out: Lines, unit: Unit) -> None:
+    """Trip after trip; those side by side together, and what is left one by one."""
+    name, extent = loop.axis.name, loop.axis.extent
+    write_carries(kernel, loop.first, out, unit)
+    for count, first, last in _runs(out, loop.abreast, "0", extent, f"whole_{name}"):
+        out.add(f"for {name} in range({first}, {last}{f', {count}' if count > 1 else ''}):")
+        trip = Lines()
+        for row in range(1, count):
+            trip.add(f"{of_row(name, row)} = {name} + {row}")
+        _write_stages(kernel, loop.stages, trip, None, unit, trips_of(loop, count))
+        write_carries(kernel, loop.following, trip, unit)
+        out.extend(trip, 1)
+
+
+def _runs(
+    out: Lines, abreast: int, start: str, stop: Extent, whole: str
+) -> Iterator[tuple[int, str, Extent]]:
+    """How many rows are taken at a time, from which one and up to which: whole turns first."""
+    if abreast == 1:
+        yield 1, start, stop
+        return
+    turns: Extent = whole
+    if isinstance(stop, int):  # from 0 on
+        turns = stop // abreast * abreast
+    else:
+        out.add(f"{whole} = {start} + ({stop} - {start}) // {abreast} * {abreast}")
+    yield abreast, start, turns
+    if turns != stop:
+        yield 1, str(turns), stop

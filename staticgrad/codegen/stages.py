@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from staticgrad.codegen.abreast import emit_abreast, renamed, scopes_abreast, touches
+from staticgrad.codegen.abreast import Rows, emit_abreast, renamed, scopes_abreast, touches
 from staticgrad.codegen.expressions import (
     VECTOR,
     Lines,
@@ -94,18 +94,18 @@ def combine(combiner: Combiner, a: str, b: str) -> str:
 
 
 def write_map(
-    kernel: Kernel, stage: Map, out: Lines, loop: Span, unit: Unit, abreast: int = 1
+    kernel: Kernel, stage: Map, out: Lines, loop: Span, unit: Unit, abreast: Rows
 ) -> None:
     """The vector loop of a Map; its accumulations become one-lane variables of their names."""
     lanes = kernel.lanes
     body = Lines()
     inner = [axis.name for axis in stage.loops]
     scope = scope_for(kernel, inner, Lines(), body, unit, lanes)
-    scopes, runs = scopes_abreast(kernel, scope, abreast), interleaved(stage)
+    scopes, runs = scopes_abreast(abreast, scope), interleaved(stage)
     for own in scopes:
         own.runs = runs.loads
     added = [s for s in stage.body if isinstance(s, Accumulate)]
-    sums = [renamed(s, row) for s in added for row in range(abreast)]
+    sums = [renamed(s, row) for s in added for row in range(abreast.count)]
     for statement in stage.body:
         if isinstance(statement, ColumnAccumulate):
             _write_column_step(scopes, statement)
@@ -404,9 +404,9 @@ def _write_vector_check(scope: Scope, check: Check) -> None:
 # -- Scalar ---------------------------------------------------------------------------------------
 
 
-def write_scalar(kernel: Kernel, stage: Scalar, out: Lines, unit: Unit, abreast: int = 1) -> None:
+def write_scalar(kernel: Kernel, stage: Scalar, out: Lines, unit: Unit, abreast: Rows) -> None:
     """Statements once per row, on one lane."""
-    scopes = scopes_abreast(kernel, scope_for(kernel, [], out, out, unit, 1), abreast)
+    scopes = scopes_abreast(abreast, scope_for(kernel, [], out, out, unit, 1))
     for statement in stage.body:
         for row, scope in enumerate(scopes):
             scope.emit(roots(statement))

@@ -3,11 +3,11 @@ rows that a kernel takes together."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Mapping, Set
 
 from staticgrad.ir.expr import Access, Expr, postorder
-from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.kernel_bodies import accesses, accesses_of, bodies, broken, shown
+from staticgrad.ir.kernel import MOST_ABREAST, Kernel
+from staticgrad.ir.kernel_bodies import accesses, accesses_of, bodies, bodies_of, broken, shown
 from staticgrad.ir.kernel_stages import (
     Check,
     Columns,
@@ -18,6 +18,7 @@ from staticgrad.ir.kernel_stages import (
     Scalar,
     Search,
     Store,
+    nested,
     roots,
     statements,
 )
@@ -81,6 +82,9 @@ def lanes_read_apart(kernel: Kernel) -> None:
 def rows_stand_apart(kernel: Kernel) -> None:
     """Rows side by side have maps and scalars only, run in any order, and touch of what they store
     their own elements alone: it moves along every outer loop, or each has a scratch of its own."""
+    for loop, _ in nested(kernel.stages):
+        if isinstance(loop, Loop) and loop.abreast != 1:
+            _trips_stand_apart(kernel, loop)
     if kernel.abreast == 1:
         return
     if not kernel.axes or kernel.serial:
@@ -93,6 +97,34 @@ def rows_stand_apart(kernel: Kernel) -> None:
         strides = _outer_strides(kernel, access)
         if stored.get(access.operand, strides) != strides:
             broken(kernel, "a row reads or writes where others store", access_text(access))
+
+
+def _trips_stand_apart(kernel: Kernel, loop: Loop) -> None:
+    """The same of the trips of a loop, which carry nothing."""
+    axis = loop.axis.name
+    if not 1 <= loop.abreast <= MOST_ABREAST or kernel.abreast > 1:
+        broken(kernel, f"{loop.abreast} trips of {axis} stand side by side")
+    if loop.first or loop.following:
+        broken(kernel, f"a trip of {axis} waits for the one before")
+    for stage in loop.stages:
+        if not isinstance(stage, Map | Scalar):
+            broken(kernel, f"a {type(stage).__name__.lower()} takes no trips side by side")
+    inside = [body for stage in loop.stages for body in bodies_of(stage, (loop.axis,))]
+    stores = [s for body in inside for s in body.statements if isinstance(s, Store)]
+    stored = {store.access.operand: store.access.stride(axis) for store in stores}
+    for store in stores:
+        if store.access.stride(axis) == 0 or not _moves_alike(store.access, axis, stored):
+            broken(kernel, "trips side by side store to one element", shown(store))
+    loads = (expr.attribute for body in inside for expr in body.expressions())
+    for access in loads:
+        if isinstance(access, Access) and not _moves_alike(access, axis, stored):
+            broken(kernel, "a trip reads where others store", access_text(access))
+
+
+def _moves_alike(access: Access, axis: str, stored: Mapping[str, str | int]) -> bool:
+    """Whether an access moves along a loop as the stores to its operand do, if there are any."""
+    stride = access.stride(axis)
+    return stored.get(access.operand, stride) == stride
 
 
 def _outer_strides(kernel: Kernel, access: Access) -> tuple[str | int, ...]:

@@ -132,10 +132,11 @@ class KernelReader(ExpressionReader):
         return stage
 
     def _loop(self) -> Loop:
-        """``i1: n0 { first { ... } stages following { ... } }``."""
+        """``i1: n0 by 4 { first { ... } stages following { ... } }``."""
         outside = dict(self._loops)
         axis = self._axis()
         inside = dict(self._loops)
+        abreast = self.integer("how many trips") if self.accept("by") else 1
         self.expect("{", "the head of the stage")
         self._depth += 1
         if self._depth > MOST_NESTED:
@@ -152,7 +153,7 @@ class KernelReader(ExpressionReader):
         self.expect("}", "the stages of the loop")
         self._depth -= 1
         self._loops = outside
-        return Loop(axis, first, tuple(stages), following)
+        return Loop(axis, first, tuple(stages), following, abreast)
 
     def _carries(self, word: str) -> tuple[Carry, ...]:
         """``first { @s0: f32 = carry %3 }``, or nothing."""

@@ -286,13 +286,15 @@ class Loop:
 
     One trip after the other, in each outer iteration. What is carried, one element each, is a ref
     in the stages, in what follows a trip and in the stages behind the loop; results of its stages
-    are refs inside of it only. Accesses and positions move with the loop.
+    are refs inside of it only. Accesses and positions move with the loop. ``abreast``: so many
+    trips are taken side by side, of a loop whose trips have nothing to do with each other.
     """
 
     axis: Axis
     first: tuple[Carry, ...]
     stages: tuple[Stage, ...]
     following: tuple[Carry, ...]
+    abreast: int = 1
 
 
 Stage = Map | Columns | Scalar | Gemm | Sort | Loop

@@ -29,7 +29,8 @@ taken in groups are ``over i0: n0, groups of i1: n1``; in their maps stands
 keep a number: ``@r1: f32 = keep %4``. ``map j: n1 ahead j + 512`` prefetches.
 ``over i0: n0 from p0 (p1, n1)`` takes memory and sizes of each iteration from the table ``p0``.
 A Loop is ``loop i1: n2 { ... }`` around stages, before them ``first { @s0: f32 = carry %5 }``,
-which stands outside of the loop, and after them ``following { @s0: f32 = carry %9 }``.
+which stands outside of the loop, and after them ``following { @s0: f32 = carry %9 }``;
+``loop i1: n2 by 4`` takes four trips side by side.
 ``kernel_parser`` reads the text back; this module only writes, also what a verifier would refuse.
 """
 
@@ -135,8 +136,8 @@ def _head(stage: Stage) -> str:
             return f"gemm {', '.join(map(_group, (i, j, k)))}"
         case Sort():
             return "sort"
-        case Loop(axis=axis):
-            return f"loop {_axis(axis)}"
+        case Loop(axis=axis, abreast=abreast):
+            return f"loop {_axis(axis)}" + (f" by {abreast}" if abreast != 1 else "")
 
 
 def _stage_lines(kernel: Kernel, stage: Stage, numbers: Iterator[int]) -> Iterator[str]:

@@ -232,7 +232,7 @@ def test_triangular_systems(size: int, mode: Mode) -> None:
 def test_causal_attention_by_tiles(length: int, mode: Mode) -> None:
     q, k, v, out = (normal(2, length, 5) for _ in range(4))
     scale = np.float32(5**-0.5)
-    made("attention", [2, -(-length // 8), length, 5, 5 * length], mode,
+    made("attention", [2, -(-length // 32), length, 5, 5 * length], mode,
          p0=q, p1=k, p2=v, p4=out, p5=np.full(1, scale))  # fmt: skip
     scores = scale * q.astype("f8") @ k.swapaxes(1, 2)
     scores[:, ~np.tri(length, dtype=bool)] = -np.inf

@@ -85,3 +85,93 @@ def test_rows_that_meet_are_refused(old: str, new: str, headline: str) -> None:
     text = text.replace(old, new)
     with pytest.raises(VerifyError, match=headline):
         verify_kernel(parse_kernel(text))
+
+
+#: The same in a loop: each trip has a row of p1; r3 is one number for all trips.
+TRIPS = """\
+kernel(p0: in f32, p1: scratch f32, p2: out f32, p3: out f32, p4: in f32; n0, n1, n2, n3)\
+ over i0: n0 {
+  map j: n2 {
+    %0: f32 = load p4[j]
+    @r3: f32 = sum %0
+  }
+  loop i1: n1 by 2 {
+    map j: n2 {
+      %1: f32 = load p0[i0*n3 + i1*n2 + j]
+      @r0: f32 = max %1
+    }
+    map j: n2 {
+      %2: f32 = load p0[i0*n3 + i1*n2 + j]
+      %3: f32 = sub %2, @r0
+      %4: f32 = exp %3
+      store p1[i1*n2 + j] = %4
+      @r1: f32 = sum %4
+    }
+    scalar {
+      store p3[i0*n1 + i1] = @r1
+      %5: f32 = div @r3, @r1
+      @r2: f32 = keep %5
+    }
+    map j: n2 {
+      %6: f32 = load p1[i1*n2 + j]
+      %7: f32 = mul %6, @r2
+      %8: bool = le j, i1
+      %9: f32 = select %8, %7, f32(0.0)
+      store p2[i0*n3 + i1*n2 + j] = %9
+    }
+  }
+}
+"""
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_no_byte_depends_on_how_many_trips_stand_abreast(mode: Mode) -> None:
+    a, b, c = 3, 5, 37
+    rng = np.random.default_rng(0)
+    x, weights = rng.normal(size=(a, b, c)).astype("f4"), rng.normal(size=c).astype("f4")
+    wanted = None
+    for abreast in (1, 2, 3, 8):
+        kernel = parse_kernel(TRIPS.replace(" by 2", f" by {abreast}" if abreast > 1 else ""))
+        verify_kernel(kernel)
+        assert parse_kernel(str(kernel)) == kernel
+        made, sums = np.empty_like(x), np.empty((a, b), "f4")
+        shared, own = [x, made, sums, weights], [np.full(b * c, np.nan, "f4")]
+        call(render(kernel), shared, [a, b, c, b * c], 0, a, own=own, mode=mode)
+        wanted = wanted or (made, sums)
+        assert_same(made, wanted[0], f"{abreast} trips")
+        assert_same(sums, wanted[1], f"{abreast} trips")
+    e = np.exp(x.astype("f8") - x.max(-1, keepdims=True))
+    shares = e / e.sum(-1, keepdims=True) * weights.sum(dtype="f8")
+    np.testing.assert_allclose(made, np.where(np.tri(b, c, dtype=bool), shares, 0), rtol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "headline"),
+    [
+        ("by 2", "by 0", "0 trips of i1 stand side by side"),
+        ("by 2", "by 17", "17 trips of i1 stand side by side"),
+        ("i0: n0 {", "i0: n0 by 2 {", "2 trips of i1 stand side by side"),
+        ("store p2[i0*n3 + i1*n2 + j]", "store p2[i0*n3 + j]", "store to one element"),
+        ("store p1[i1*n2 + j]", "store p1[j]", "store to one element"),
+        ("%6: f32 = load p1[i1*n2 + j]", "%6: f32 = load p1[j]", "where others store"),
+        ("    map j: n2 {\n      %1", "    columns j: n2 {\n      %1", "takes no trips side by"),
+        (
+            "  loop i1: n1 by 2 {\n",
+            "  loop i1: n1 by 2 {\n    first {\n      @s0: f32 = carry @r3\n    }\n",
+            "waits for the one before",
+        ),
+    ],
+)
+def test_trips_that_meet_are_refused(old: str, new: str, headline: str) -> None:
+    text = TRIPS.replace(old, new)
+    if "columns" in new:
+        rows = "      rows {\n        %1: f32 = load p0[i0*n3 + i1*n2 + j]\n"
+        rows += "        @r0: f32 = max %1\n      }\n      store p3[i0*n1 + j] = @r0\n"
+        old = "      %1: f32 = load p0[i0*n3 + i1*n2 + j]\n      @r0: f32 = max %1\n"
+        text = text.replace(old, rows).replace(", @r0", ", @r3")
+    if "carry" in new:
+        end = "      store p2[i0*n3 + i1*n2 + j] = %9\n    }\n"
+        following = "    following {\n      @s0: f32 = carry @r3\n    }\n"
+        text = text.replace(end, end + following)
+    with pytest.raises(VerifyError, match=headline):
+        verify_kernel(parse_kernel(text))
