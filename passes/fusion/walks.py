@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from math import prod
 from typing import Final
 
-from passes.fusion.groups import Group, Groups, Home, Key, Source, Walk, meets_elements
+from passes.fusion.cost import instructions
+from passes.fusion.groups import (
+    Group,
+    GroupReduction,
+    Groups,
+    Home,
+    Key,
+    Source,
+    Walk,
+    meets_elements,
+)
 from passes.layout import Strided, collapse
+from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.forms import INDEXED, Contract, Gather, GatherAlong, ScatterAdd, SearchForm
 from staticgrad.ir.graph import Node
 from staticgrad.types.dim import Size
@@ -15,6 +27,8 @@ from staticgrad.types.tensor import Shape, c_strides, hint_value
 #: Sums from here on, as far as a hint tells, are taken a vector of them at a time where their terms
 #: lie across memory; fewer would leave most lanes empty.
 _FEWEST_ACROSS: Final = 8
+#: Instructions of a kernel in which each element of a row is written out, at most.
+_MOST_WRITTEN_OUT: Final = 1500
 
 
 def walk_of(group: Group, source: Source) -> Walk:
@@ -120,6 +134,33 @@ def sums_across(groups: Groups, group: Group) -> bool:
     return across and not along and hint_value(group.domain[last]) >= _FEWEST_ACROSS
 
 
+def has_short_rows(group: Group) -> bool:
+    """Whether a group's rows are so short that a row lies in each lane of its vectors.
+
+    Then how rows lie in memory does not matter. Along a row, a vector and the rest of another one
+    are mostly waiting: for each other in a sum, for comparisons in an extreme of floats. Extremes
+    of integers are not, so that their rows are shorter.
+    """
+    if group.kind != "map" or not group.reductions or group.checked:
+        return False
+    split = len(group.domain) - group.row
+    length = prod(group.domain[split:], start=1)
+    if not isinstance(length, int) or length < 1:
+        return False
+    if length > min(map(_longest_short, group.reductions.values())):
+        return False
+    around = max(map(hint_value, group.domain[:split]), default=0)
+    written = length * sum(map(instructions, group.nodes))
+    return around >= _FEWEST_ACROSS and written <= _MOST_WRITTEN_OUT
+
+
+def _longest_short(reduction: GroupReduction) -> int:
+    """How long the rows of a reduction may be to lie in one lane each."""
+    dtype = reduction.source.type.dtype.compute
+    lasting = dtype.is_float or (COMBINERS[reduction.kind].rule == "tree")
+    return 2 * dtype.lanes - 1 if lasting else dtype.lanes
+
+
 def broken_rows(groups: Groups, group: Group) -> Sequence[Walk]:
     """The operands whose rows are several runs of memory: a reduction must read copies of them.
 
@@ -127,7 +168,7 @@ def broken_rows(groups: Groups, group: Group) -> Sequence[Walk]:
     """
     if group.kind != "map" or group.row < 2 or not group.reductions or group.indexed:
         return ()
-    if sums_across(groups, group):
+    if has_short_rows(group) or sums_across(groups, group):
         return ()
     walks = dict.fromkeys(operand_walks(groups, group))
     return [walk for walk in walks if not _is_one_run(walk, group)]

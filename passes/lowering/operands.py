@@ -8,14 +8,14 @@ kernels. What the stages look like for each kind of group stands in ``stages``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
 
 from passes.fusion.groups import CheckBuffer, Group, Groups, Key, ScratchBuffer, Source, Walk
 from passes.fusion.walks import computes, store_walk, walk_of
 from passes.layout import collapse
 from staticgrad.ir import expr as ex
-from staticgrad.ir.expr import Access, Expr
+from staticgrad.ir.expr import Access, Expr, Position
 from staticgrad.ir.forms import INDEXED, Pointwise
 from staticgrad.ir.graph import Constant, Node
 from staticgrad.ir.kernel import Kernel
@@ -121,6 +121,8 @@ class Lowering:
     scratch: dict[Key, Size] = field(default_factory=dict)
     sizes: dict[Size, str] = field(default_factory=dict)
     memo: dict[object, Expr] = field(default_factory=dict)
+    place: Mapping[str, int] = field(default_factory=dict)  # where unrolled loops are
+    loads: dict[object, Expr] = field(default_factory=dict)
     checks: list[Check | Search] = field(default_factory=list)
     reads: dict[Key, None] = field(default_factory=dict)
     writes: dict[Key, None] = field(default_factory=dict)
@@ -153,13 +155,31 @@ class Lowering:
     def access(
         self, walk: Walk, dtype: DType, mode: Mode = "in", gather: Sequence[Size] = ()
     ) -> Access:
-        """An access along ``walk`` after collapsing."""
+        """An access along ``walk`` after collapsing, where unrolled loops are now."""
         name = self.operand(walk.base, walk.offset, dtype, mode)
         (self.reads if mode == "in" else self.writes)[walk.base] = None
-        strides = tuple(
-            (self.rename.get(a, a), self.argument(s)) for a, s in self.loops.strides[walk]
-        )
-        return Access(name, strides, tuple(self.argument(s) for s in gather))
+        moves = [m for m in self.loops.strides[walk] if m[0] not in self.place]
+        fixed = [(self.place[a], s) for a, s in self.loops.strides[walk] if a in self.place]
+        strides = [(self.rename.get(a, a), self.argument(s)) for a, s in moves]
+        positions = [
+            Position((), place, self.argument(s))
+            for place, s in fixed
+            if place and not isinstance(s, int)
+        ]
+        start = sum(place * s for place, s in fixed if isinstance(s, int))
+        step = {self.rename.get(a, a): s for a, s in moves}.get(VECTOR, 0)
+        if fixed and isinstance(step, int) and step > 1:
+            positions.insert(0, Position(((VECTOR, step),), start))
+            strides = [(a, s) for a, s in strides if a != VECTOR]
+        elif start:
+            positions.insert(0, Position((), start))
+        along = tuple(self.argument(s) for s in gather)
+        return Access(name, tuple(strides), along, tuple(positions))
+
+    def here(self, walk: Walk) -> tuple[Walk, tuple[int, ...]]:
+        """A walk, and where it is along the unrolled loops that move it."""
+        moves = (a for a, s in self.loops.strides[walk] if s != 0)
+        return walk, tuple(self.place[a] for a in moves if a in self.place)
 
     def finish(
         self,
@@ -204,9 +224,10 @@ class Lowering:
         if computes(self.groups, self.group, source):
             return self.memo[source.base]
         walk = self.walk(source)
-        if walk not in self.memo:
-            self.memo[walk] = ex.load(self.access(walk, source.type.dtype), source.type.dtype)
-        return self.memo[walk]
+        here = self.here(walk)
+        if here not in self.loads:
+            self.loads[here] = ex.load(self.access(walk, source.type.dtype), source.type.dtype)
+        return self.loads[here]
 
     def inline(self, source: Source) -> Expr:
         """A literal, size or position, rebuilt here."""
@@ -251,9 +272,14 @@ class Lowering:
         names = self.axis_names()
         trailing = list(zip(names, self.group.domain, strict=True))[len(names) - len(shape) :]
         return [
-            ex.literal(0, I64) if extent == 1 and wanted != 1 else ex.index(name)
+            ex.literal(0, I64) if extent == 1 and wanted != 1 else self.index(name)
             for extent, (name, wanted) in zip(shape, trailing, strict=True)
         ]
+
+    def index(self, name: str) -> Expr:
+        """The position along a loop."""
+        known = name in self.place
+        return ex.literal(self.place[name], I64) if known else ex.index(name)
 
     # -- gathers ----------------------------------------------------------------------------------
 

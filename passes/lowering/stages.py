@@ -8,9 +8,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from passes.fusion.groups import Group, Groups, Home, Key, Source, Walk
-from passes.fusion.walks import gather_walks, operand_walks, source_walks, sums_across
+from passes.fusion.walks import (
+    gather_walks,
+    has_short_rows,
+    operand_walks,
+    source_walks,
+    sums_across,
+)
 from passes.layout import Strided
 from passes.lowering.operands import VECTOR, LoweredStep, Lowering, loops_over
+from passes.lowering.short_rows import lower_short_rows
 from staticgrad.ir import expr as ex, forms
 from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.expr import Access, Expr
@@ -145,6 +152,8 @@ def _lower_map(low: Lowering) -> LoweredStep:
     rank = len(group.domain)
     outer_shape = group.domain[: rank - group.row]
     stores = _stores(low)
+    if has_short_rows(group):
+        return lower_short_rows(low, stores)
     if sums_across(low.groups, group):
         split = rank - group.row
         return _columns_step(low, range(split), range(split, rank), in_lanes=True)

@@ -1,0 +1,147 @@
+"""Rows shorter than two vectors, each in a lane: equal bytes at every length, in every layout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+
+import staticgrad as sg
+from passes.fuse import fuse
+from passes.pipelines import pipeline
+from staticgrad.analysis.evaluate import same_bytes
+from staticgrad.ir.combiners import COMBINERS
+from staticgrad.ir.kernel_stages import Map
+from staticgrad.types.dtype import as_dtype
+from tests.limits import NUMPY_DTYPES
+
+Array = np.ndarray
+#: How rows of a length lie in memory, made of x [n, 3, length], or of turned [length, 3, n].
+LAYOUTS: dict[str, Callable[[sg.Value, sg.Value], sg.Value]] = {
+    "one behind the other": lambda x, _: x,
+    "reversed": lambda x, _: x[:, :, ::-1],
+    "rows in reverse": lambda x, _: x[::-1, :, :],
+    "every second element": lambda x, _: x[:, :, ::2],
+    "part of longer rows": lambda x, _: x[:, :, -3:],
+    "rows in turn": lambda x, _: sg.transpose(x, (1, 0, 2)),
+    "across memory": lambda _, turned: sg.transpose(turned, (2, 1, 0)),
+    "in two directions": lambda _, turned: sg.transpose(turned, (1, 2, 0)),
+    "the same rows again": lambda x, _: sg.broadcast_to(x[:, :1, :], x.shape),
+    "one element again": lambda x, _: sg.broadcast_to(x[:, :, :1], x.shape),
+}
+EXACT = ("sum", "max", "min")
+
+
+def numbers(shape: tuple[int, ...], dtype: np.dtype, seed: int = 0) -> Array:
+    """Of every sign and size, with NaN, infinities and zeros of both signs among floats."""
+    random = np.random.default_rng(seed)
+    if dtype.kind == "b":
+        return random.integers(0, 2, shape).astype(dtype)
+    found = random.integers(-99, 99, shape) * random.choice([0.25, 1.0, 37.5], shape)
+    if dtype.kind not in "iu":
+        strange = random.choice([np.nan, np.inf, -0.0, 0.0, 1e-3], shape)
+        found = np.where(random.integers(0, 9, shape) == 0, strange, found)
+    with np.errstate(all="ignore"):
+        return found.astype(dtype)
+
+
+def agree(graph: sg.Graph, feeds: dict[str, Array], **how: bool) -> None:
+    found, wanted = sg.compile(graph, **how).run(feeds), sg.evaluate(graph, feeds)
+    for name, array in wanted.items():
+        assert same_bytes(np.asarray(found[name]), np.asarray(array)), name
+
+
+def reduced(x: sg.Value, kind: str) -> sg.Value:
+    """Over the last axis; of bools the sum is that of their numbers."""
+    if kind == "sum" and x.dtype.is_bool:
+        x = x.astype("int32")
+    return {"sum": sg.sum, "max": sg.max, "min": sg.min}[kind](x, axis=-1)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("length", [1, 4, 10, 17, 31])
+def test_every_length_in_every_layout(length: int, layout: str) -> None:
+    x = sg.input("x", ("n", 3, length), "float32")
+    turned = sg.input("turned", (length, 3, "n"), "float32")
+    rows = LAYOUTS[layout](x, turned)
+    outputs = {kind: reduced(rows, kind) for kind in EXACT}
+    doubled = rows * 2.0
+    graph = sg.Graph({**outputs, "doubled": doubled, "of doubled": reduced(doubled, "sum")})
+    for n in (0, 1, 8, 33):
+        array = numbers((n, 3, length), np.dtype("f4"))
+        feeds = {"x": array, "turned": np.ascontiguousarray(array.T)}
+        agree(graph, {value.node.op.label: feeds[value.node.op.label] for value in graph.inputs})
+
+
+@pytest.mark.parametrize("dtype", NUMPY_DTYPES, ids=str)
+def test_every_dtype(dtype: np.dtype) -> None:
+    for length in (2, 3, 8, 9, 16, 31):
+        x = sg.input("x", ("n", length), dtype)
+        graph = sg.Graph({kind: reduced(x, kind) for kind in EXACT if kind in COMBINERS})
+        agree(graph, {"x": numbers((45, length), as_dtype(dtype).numpy)})
+
+
+@settings(deadline=None, max_examples=15)
+@given(
+    shape=st.lists(st.integers(1, 9), min_size=2, max_size=4),
+    order=st.randoms(use_true_random=False),
+    row=st.integers(1, 3),
+    seed=st.integers(0, 99),
+)
+def test_rows_of_several_axes_in_any_order(shape: list[int], order, row: int, seed: int) -> None:
+    axes = list(range(len(shape)))
+    order.shuffle(axes)
+    x, y = sg.input("x", (12, *shape), "float64"), sg.input("y", (shape[-1],), "float64")
+    turned = sg.transpose(x * y, (0, *(1 + axis for axis in axes)))
+    trailing = tuple(range(turned.ndim)[-min(row, len(shape)) :])
+    positive = sg.abs(turned)
+    graph = sg.Graph(
+        {
+            "sum": sg.sum(turned, axis=trailing),
+            "max": sg.max(positive - 1.0, axis=trailing),
+            "positive": positive,
+            "gradient": sg.grad((sg.sum(turned * turned, axis=trailing) ** 2).sum(), x),
+        }
+    )
+    feeds = {
+        "x": numbers((12, *shape), np.dtype("f8"), seed),
+        "y": numbers((shape[-1],), np.dtype("f8"), seed + 1),
+    }
+    agree(graph, feeds)
+    agree(graph, feeds, fuse=False)
+
+
+def test_positions_of_rows_in_lanes() -> None:
+    x = sg.input("x", ("n", 5), "float32")
+    graph = sg.Graph({"first": sg.argmax(x, axis=1), "last": sg.argmin(x[:, ::-1], axis=1)})
+    array = np.random.default_rng(0).integers(0, 4, (50, 5)).astype("float32")
+    found = sg.compile(graph).run({"x": array})
+    np.testing.assert_array_equal(found["first"], array.argmax(1))
+    np.testing.assert_array_equal(found["last"], array[:, ::-1].argmin(1))
+
+
+@pytest.mark.parametrize("layout", ["reversed", "rows in reverse", "rows in turn", "across memory"])
+def test_one_stage_and_no_copy(layout: str) -> None:
+    x, turned = sg.input("x", (40, 3, 12), "float32"), sg.input("t", (12, 3, 40), "float32")
+    rows = LAYOUTS[layout](x, turned)
+    (step,) = fuse(pipeline("O1")(sg.Graph(sg.sum(sg.sqrt(rows), axis=2)))).steps
+    (stage,) = step.kernel.stages
+    assert isinstance(stage, Map)
+
+
+def test_rows_of_two_axes_need_no_copy() -> None:
+    x = sg.input("x", (40, 3, 4), "float32")
+    graph = sg.Graph(sg.sum(sg.sqrt(sg.transpose(x, (0, 2, 1))), axis=(1, 2)))
+    assert len(fuse(pipeline("O1")(graph)).steps) == 1
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [((7, 10), "float32"), ((99, 33), "float32"), ((99, 17), "float64"), ((99, 17), "int32")],
+)
+def test_few_or_longer_rows_are_taken_one_by_one(shape: tuple[int, ...], dtype: str) -> None:
+    x = sg.input("x", shape, dtype)
+    (step,) = fuse(sg.Graph(sg.max(x, axis=1))).steps
+    assert len(step.kernel.stages) == 2
