@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from staticgrad.codegen.abreast import Rows, emit_abreast, renamed, scopes_abreast, touches
+from staticgrad.codegen.abreast import Rows, emit_abreast, renamed, scopes_abreast
 from staticgrad.codegen.expressions import (
     VECTOR,
     Lines,
@@ -22,6 +22,7 @@ from staticgrad.codegen.expressions import (
     total,
 )
 from staticgrad.codegen.interleaved import interleaved, write_left
+from staticgrad.codegen.prefetching import write_touches
 from staticgrad.codegen.searching import write_search
 from staticgrad.ir.combiners import COMBINERS, Combiner
 from staticgrad.ir.expr import Access, Position
@@ -119,8 +120,7 @@ def write_map(
             else:
                 _write_statement(own, statement, row)
     before, split = scope.before, _pays_to_split(body, unit)
-    if stage.ahead is not None:
-        body.lines[:0] = touches(kernel, stage, stage.ahead, scopes).lines
+    body.lines[:0] = write_touches(kernel, stage, scopes, not split).lines
     out.extend(before)
     if stage.rows:
         rows = Lines()

@@ -1,0 +1,108 @@
+"""Prefetches to source: what the map of a kernel will touch soon is brought near.
+
+Hardware finds only few of a kernel's streams by itself, and none that is loaded under a mask, so a
+loop that waits for memory runs at a third of the memory's rate. A map may say how far ahead
+(``Ahead``). Where none of a kernel does, its one map has a distance by default if its vectors are
+masked; whole vectors, which short bodies are written in, come at the memory's rate by themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+
+from staticgrad.codegen.expressions import VECTOR, Lines, Scope, scaled, total
+from staticgrad.ir.expr import Access, postorder
+from staticgrad.ir.kernel import Kernel
+from staticgrad.ir.kernel_stages import Ahead, Map, Store, nested, roots
+
+#: Bytes that come together from memory.
+LINE: Final = 64
+#: Vectors that are brought near before their turn: 2 KiB, where anything from 512 B to 8 KiB does.
+FAR: Final = 32
+#: Rows of as many times that are read ahead along themselves, shorter ones row by row: what lies
+#: behind the end of a row may belong to nobody.
+_LONG: Final = 8
+
+
+def write_touches(kernel: Kernel, stage: Map, scopes: Sequence[Scope], masked: bool) -> Lines:
+    """Lines that bring near what rows side by side touch along their vectors, so far ahead.
+
+    That are elements one behind the other, of operands that keep their memory and move along the
+    loop; each line of memory once. A prefetch of an address that is not mapped does nothing.
+    """
+    if stage.ahead is not None:
+        return _touches(kernel, stage, scopes, _along(stage.ahead))
+    maps = [each for each, _ in nested(kernel.stages) if isinstance(each, Map)]
+    if masked and kernel.outer in ("lanes", "axes") and maps == [stage] and stage in kernel.stages:
+        return _touches(kernel, stage, scopes, _by_default(kernel, stage, scopes[0]))
+    return Lines()
+
+
+def _along(ahead: Ahead) -> Callable[[Access], str]:
+    """How far ahead an access is brought near, in elements; "0": it is not."""
+    return lambda access: scaled(str(ahead.distance), access.stride(ahead.axis))
+
+
+def _by_default(kernel: Kernel, stage: Map, scope: Scope) -> Callable[[Access], str]:
+    """Some vectors ahead; along rows that are no longer than that, some rows ahead."""
+    distance = FAR * kernel.lanes
+    around = (*kernel.axes, *stage.rows)
+    if not around or kernel.listed is not None:
+        return _along(Ahead(VECTOR, distance))
+    row, extent = around[-1].name, stage.axis.extent
+
+    def far(access: Access) -> str:
+        stride = access.stride(row)
+        if stride == 0:
+            return "0"
+        if isinstance(extent, int):
+            long = extent >= _LONG * distance
+            rows = distance // max(extent, 1) + 1
+            return str(distance) if long else scaled(str(rows), stride)
+        _write_distance(scope.unit.once, str(extent), distance)
+        return total(scaled("rows_ahead", stride), "near")
+
+    return far
+
+
+def _write_distance(once: Lines, extent: str, distance: int) -> None:
+    """How many rows ahead, and how far along a row, where rows have an open extent."""
+    first = f"rows_ahead = {distance} // {extent} + 1 if {extent} > 0 else 0"
+    if any(line.strip() == first for line in once.lines):
+        return
+    once.add(first)
+    once.add("near = 0")
+    once.add(f"if {extent} >= {_LONG * distance}:")
+    once.add("    rows_ahead = 0")
+    once.add(f"    near = {distance}")
+
+
+def _touches(
+    kernel: Kernel, stage: Map, scopes: Sequence[Scope], far: Callable[[Access], str]
+) -> Lines:
+    out, known = Lines(), set[tuple[str, str]]()
+    passing = {operand.name for operand in kernel.operands if operand.mode == "scratch"}
+    for access, word in _accesses(stage):
+        runs = access.stride(VECTOR) == 1 and not access.gather and not access.bounded
+        if not runs or access.operand in passing or (distance := far(access)) == "0":
+            continue
+        width = kernel.operand(access.operand).dtype.itemsize
+        for scope in scopes:
+            place = scope.place(scope.access(access), (), vector=True)
+            for element in range(0, kernel.lanes, LINE // width):
+                there = total(place, distance, str(element))
+                if (access.operand, there) not in known:
+                    known.add((access.operand, there))
+                    out.add(f"{word}({access.operand}, {there})")
+    return out
+
+
+def _accesses(stage: Map) -> Iterator[tuple[Access, str]]:
+    """What a stage stores to, and then what it loads, with the word that brings it near."""
+    for statement in stage.body:
+        if isinstance(statement, Store):
+            yield statement.access, "prefetch_write"
+    for expr in postorder(root for statement in stage.body for root in roots(statement)):
+        if isinstance(expr.attribute, Access):
+            yield expr.attribute, "prefetch"
