@@ -26,12 +26,18 @@ class Draft:
     summed: tuple[int, ...] = ()
     reductions: dict[Key, GroupReduction] = field(default_factory=dict)
     indexed: bool = False
+    windowed: bool = False
     checked: bool = False
     stored: dict[Key, None] = field(default_factory=dict)
     transfer: Transfer | None = None
     instructions: int = 0
     merged_into: Draft | None = None
     open: dict[Node, None] = field(default_factory=dict)  # those that others may read
+
+    @property
+    def keeps_axes(self) -> bool:
+        """Whether some axis must have a loop of its own."""
+        return self.indexed or self.windowed
 
     def add(self, node: Node) -> None:
         """Take in a node."""
@@ -61,6 +67,7 @@ class Draft:
         self.reductions |= other.reductions
         self.row = max(self.row, other.row)
         self.indexed |= other.indexed
+        self.windowed |= other.windowed
         self.checked |= other.checked
         self.stored |= other.stored
         other.merged_into = self

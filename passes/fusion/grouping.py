@@ -32,6 +32,7 @@ from passes.fusion.groups import (
     needs_home,
 )
 from passes.fusion.sharing import kept_apart
+from passes.fusion.windows import is_window
 from passes.layout import Strided
 from staticgrad.analysis.users import ValueKey, phases_of, users_of
 from staticgrad.ir.forms import (
@@ -115,6 +116,7 @@ class _Walk:
             draft.summed,
             draft.reductions,
             draft.indexed,
+            draft.windowed,
             draft.checked,
             tuple(draft.stored),
             draft.transfer,
@@ -341,7 +343,7 @@ class _Walk:
             and draft.phase == self._phases[node]
             and draft.domain == arg.type.shape
             and draft.row in (0, row)
-            and not (draft.indexed and row > 1)
+            and not (draft.keeps_axes and row > 1)
         )
         if draft is None or not joins:
             reads = arg if arg.inline else self._in_memory(arg)
@@ -430,7 +432,18 @@ class _Walk:
         draft.stored[Home(node)] = None
         self._own(node, draft)
 
+    def _place_window(self, node: Node, args: Sequence[Source]) -> None:
+        """Elements that are those of parts, which lie in memory; readers of elements may join."""
+        reads = [arg if arg.uniform else self._in_memory(arg) for arg in args]
+        draft = self._new("map", node.types[0].shape, self._phases[node], reads)
+        draft.add(node)
+        draft.windowed = True
+        self._own(node, draft)
+
     def _place_assemble(self, node: Node, form: Assemble, args: Sequence[Source]) -> None:
+        if is_window(node, self._users[node, 0]):
+            self._place_window(node, args)
+            return
         target, kind, phase = Home(node), node.types[0], self._phases[node]
         writers: list[Draft] = []
         if form.fill is not None:

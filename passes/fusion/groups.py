@@ -147,11 +147,12 @@ class Group:
     highest level that it read when it was begun. ``phase``: the highest derivative order that it
     depends on, its own nodes included. ``row``: how many trailing axes its reductions combine;
     ``summed``: the axes of a columns group. ``indexed``: some node asks for its position, so axes
-    keep their identity. ``checked``: some node looks up indices, or searches, which only a map can.
-    ``stored``: its values that somebody outside reads. ``transfer``: what a copy group does.
-    ``copied``: operands that are read through a contiguous copy over the domain. ``instructions``:
-    an estimate for one vector of elements. ``parts``: of which cut group it is a part; the
-    instructions are those of the whole.
+    keep their identity. ``windowed``: some node reads parts where a position lies in them, so the
+    axes along which they have ends do. ``checked``: some node looks up indices, or searches, which
+    only a map can. ``stored``: its values that somebody outside reads. ``transfer``: what a copy
+    group does. ``copied``: operands that are read through a contiguous copy over the domain.
+    ``instructions``: an estimate for one vector of elements. ``parts``: of which cut group it is a
+    part; the instructions are those of the whole.
     """
 
     number: int
@@ -164,12 +165,18 @@ class Group:
     summed: tuple[int, ...] = ()
     reductions: Mapping[Key, GroupReduction] = field(default_factory=dict)
     indexed: bool = False
+    windowed: bool = False
     checked: bool = False
     stored: tuple[Key, ...] = ()
     transfer: Transfer | None = None
     copied: Mapping[Walk, Key] = field(default_factory=dict)
     instructions: int = 0
     parts: Parts | None = None
+
+    @property
+    def keeps_axes(self) -> bool:
+        """Whether some axis must have a loop of its own."""
+        return self.indexed or self.windowed
 
     @property
     def whole(self) -> Group:

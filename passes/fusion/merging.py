@@ -95,6 +95,7 @@ class _Merging:
             reductions={**earlier.reductions, **later.reductions},
             row=max(earlier.row, later.row),
             indexed=earlier.indexed or later.indexed,
+            windowed=earlier.windowed or later.windowed,
             checked=earlier.checked or later.checked,
             instructions=earlier.instructions + later.instructions,
             stored=tuple(key for key in stored if key not in less),

@@ -33,7 +33,7 @@ class Outline(Protocol):
     @property
     def reductions(self) -> Mapping[Key, GroupReduction]: ...
     @property
-    def indexed(self) -> bool: ...
+    def keeps_axes(self) -> bool: ...
     @property
     def checked(self) -> bool: ...
 
@@ -55,7 +55,7 @@ def kept_apart(group: Outline, other: Outline) -> Reason | None:
         return LookupInProduct()
     if len(rows) > 1:
         return OtherRows(reduced_axes(group), reduced_axes(other))
-    if any(row > 1 for row in rows) and (group.indexed or other.indexed):
+    if any(row > 1 for row in rows) and (group.keeps_axes or other.keeps_axes):
         return PositionsInRow(max(rows))
     most = min(most_instructions(group), most_instructions(other))
     if group.instructions + other.instructions > most:

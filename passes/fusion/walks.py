@@ -17,9 +17,18 @@ from passes.fusion.groups import (
     Walk,
     meets_elements,
 )
+from passes.fusion.windows import window_walks
 from passes.layout import Strided, collapse
 from staticgrad.ir.combiners import COMBINERS
-from staticgrad.ir.forms import INDEXED, Contract, Gather, GatherAlong, ScatterAdd, SearchForm
+from staticgrad.ir.forms import (
+    INDEXED,
+    Assemble,
+    Contract,
+    Gather,
+    GatherAlong,
+    ScatterAdd,
+    SearchForm,
+)
 from staticgrad.ir.graph import Node
 from staticgrad.types.dim import Size
 from staticgrad.types.tensor import Shape, c_strides, hint_value
@@ -68,6 +77,8 @@ def operand_walks(groups: Groups, group: Group) -> list[Walk]:
         form = node.form
         if isinstance(form, Gather | GatherAlong):
             walks += gather_walks(groups, node)[:2]
+        elif isinstance(form, Assemble):
+            walks += window_walks(groups, node)
         elif isinstance(form, SearchForm):
             walks += source_walks(groups, group, [groups.source(node.args[1])])
         elif not isinstance(form, Contract):
@@ -126,7 +137,7 @@ def sums_across(groups: Groups, group: Group) -> bool:
     if any(key not in group.reductions for key in group.stored):
         return False
     last = len(group.domain) - group.row - 1
-    if len(group.reductions) != 1 or last < 0 or group.indexed or group.checked:
+    if len(group.reductions) != 1 or last < 0 or group.keeps_axes or group.checked:
         return False
     moves = {(w.strides[last], w.strides[-1]) for w in operand_walks(groups, group)}
     across = any(kept == 1 and term not in (0, 1) for kept, term in moves)
@@ -141,7 +152,7 @@ def has_short_rows(group: Group) -> bool:
     are mostly waiting: for each other in a sum, for comparisons in an extreme of floats. Extremes
     of integers are not, so that their rows are shorter.
     """
-    if group.kind != "map" or not group.reductions or group.checked:
+    if group.kind != "map" or not group.reductions or group.checked or group.windowed:
         return False
     split = len(group.domain) - group.row
     length = prod(group.domain[split:], start=1)
@@ -166,7 +177,7 @@ def broken_rows(groups: Groups, group: Group) -> Sequence[Walk]:
 
     A reduction over one axis has none, and neither has one whose rows lie across memory.
     """
-    if group.kind != "map" or group.row < 2 or not group.reductions or group.indexed:
+    if group.kind != "map" or group.row < 2 or not group.reductions or group.keeps_axes:
         return ()
     if has_short_rows(group) or sums_across(groups, group):
         return ()

@@ -159,7 +159,15 @@ class _Reader:
         group, text = self._group, self._text
         counts = (len(group.nodes), len(group.reductions), len(group.stored))
         domain = self._codes.of_shared(group.domain)
-        text += (group.kind, domain, group.row, group.summed, group.indexed, *counts)
+        text += (
+            group.kind,
+            domain,
+            group.row,
+            group.summed,
+            group.indexed,
+            group.windowed,
+            *counts,
+        )
         for node in group.nodes:
             self._add_node(node)
         for key, reduction in group.reductions.items():

@@ -18,6 +18,7 @@ from passes.fusion.walks import (
 from passes.layout import Strided
 from passes.lowering.operands import VECTOR, LoweredStep, Lowering, loops_over
 from passes.lowering.short_rows import lower_short_rows
+from passes.lowering.windows import windowed
 from staticgrad.ir import expr as ex, forms
 from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.expr import Access, Expr
@@ -88,6 +89,8 @@ def _evaluate_nodes(low: Lowering) -> None:
             low.memo[Home(node)] = _gathered(low, node)
         elif isinstance(form, forms.SearchForm):
             low.memo[Home(node)] = _searched(low, node, form.right)
+        elif isinstance(form, forms.Assemble):
+            low.memo[Home(node)] = windowed(low, node)
         elif isinstance(form, Pointwise):
             low.memo[Home(node)] = low.scalar(node)
 

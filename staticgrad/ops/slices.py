@@ -105,12 +105,8 @@ def _check_range(axis: int, size: Size, start: Size, length: Size, step: int) ->
 
 def _if_any(length: Size) -> Size:
     """``length`` where it is not 0: e for max(e, 0)."""
-    if isinstance(length, Dim) and len(length.terms) == 1:
-        (monomial, coefficient) = length.terms[0]
-        atom = monomial[0]
-        if coefficient == 1 and len(monomial) == 1 and isinstance(atom, dims.MaxSize):
-            return atom.left if atom.right == 0 else atom.right if atom.left == 0 else length
-    return length
+    sizes = [size for size in dims.maximum_of(length) if size != 0]
+    return sizes[0] if len(sizes) == 1 else length
 
 
 def _range_text(axis: int, size: Size, start: Size, length: Size) -> str:

@@ -277,13 +277,26 @@ def _floordiv_by_int(numerator: Size, denominator: int) -> Size:
 
 def maximum(left: Size, right: Size) -> Size:
     """The larger of two sizes; decided at once where the bounds of the names allow it."""
-    low, high = bounds(left - right)
-    if low is not None and low >= 0:
-        return left
-    if high is not None and high <= 0:
-        return right
+    for smaller, larger in ((right, left), (left, right)):
+        if _is_at_most(smaller, larger):
+            return larger
     first, second = sorted((left, right), key=lambda size: (isinstance(size, int), str(size)))
     return _of_atom(MaxSize(first, second))
+
+
+def _is_at_most(left: Size, right: Size) -> bool:
+    """Whether that holds for all values of the names, as far as bounds tell."""
+    parts, others = maximum_of(left), {right, *maximum_of(right)}
+    highs = [[bounds(part - other)[1] for other in others] for part in parts]
+    return all(any(high is not None and high <= 0 for high in row) for row in highs)
+
+
+def maximum_of(size: Size) -> tuple[Size, ...]:
+    """The two sizes of which it is the maximum, or itself alone."""
+    ((monomial, coefficient), *others) = _terms(size) or (((), 0),)
+    if others or coefficient != 1 or len(monomial) != 1 or not isinstance(monomial[0], MaxSize):
+        return (size,)
+    return monomial[0].left, monomial[0].right
 
 
 def divide_exactly(numerator: Size, denominator: Size) -> Size | None:
@@ -418,14 +431,10 @@ def named_sizes(size: Size) -> Iterator[Named]:
         for atom in monomial:
             if isinstance(atom, Named):
                 yield atom
-            else:
-                parts = (
-                    (atom.numerator, atom.denominator)
-                    if isinstance(atom, FloorDiv)
-                    else (atom.left, atom.right)
-                )
-                for part in parts:
-                    yield from named_sizes(part)
+                continue
+            division = isinstance(atom, FloorDiv)
+            for name in ("numerator", "denominator") if division else ("left", "right"):
+                yield from named_sizes(getattr(atom, name))
 
 
 @dataclass(frozen=True)

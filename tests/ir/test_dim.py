@@ -144,6 +144,8 @@ def test_pickles_and_copies_are_equal(size: Size) -> None:
         (maximum(A - 1, 0), "max(a - 1, 0)"),
         (maximum(0, A), "a"),
         (maximum(BOUNDED, 12), "12"),
+        (maximum(maximum(A - 1, 0), A), "a"),
+        (maximum(A - 2, maximum(A - 1, 0)), "max(a - 1, 0)"),
         (A * A * B + A, "a*a*b + a"),
         (A - A, "0"),
         (dim("max") + dim("f32") + dim("two words"), '$"f32" + $"max" + $"two words"'),

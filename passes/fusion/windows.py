@@ -1,0 +1,98 @@
+"""Values put together from parts that no buffer holds: whoever reads an element reads a part.
+
+A gradient of a slice is zeros with the cotangent somewhere inside, a shift is two slices one behind
+the other. Where such a value is read element by element, it needs no memory: a kernel over its
+positions reads each part where that lies in its region (``passes.lowering.windows``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from passes.fusion.groups import Groups, Home, Source, Walk
+from staticgrad.ir.forms import Assemble, Pointwise, Reduce
+from staticgrad.ir.graph import Node
+from staticgrad.records import dataclass
+from staticgrad.types.dim import Size
+
+#: Parts of a value that is read so, at most: each reads at every position, inside its region or
+#: not. Values of more parts are written to a buffer, region by region.
+MOST_PARTS: Final = 4
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where along ``axis`` of the whole a part is read: its index is step * position + start.
+
+    It lies in the part if it is in [0, extent). The part moves by ``stride`` elements an index.
+    """
+
+    axis: int
+    step: int
+    start: Size
+    stride: Size
+    extent: Size
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether an access itself tells what lies outside: one that moves does."""
+        return self.stride != 0
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part as its reader finds it: ``walk`` along the axes that it fills, places along others."""
+
+    source: Source
+    walk: Walk
+    places: tuple[Place, ...]
+
+
+def is_window(node: Node, users: Sequence[Node]) -> bool:
+    """Whether a value put together from parts is read from the parts, instead of from a buffer.
+
+    Its regions must be few, and their steps 1 or -1. A value with borders of one number takes one
+    kernel so, whoever reads it; one of parts side by side only pays where its elements are read.
+    """
+    form = node.form
+    assert isinstance(form, Assemble)
+    if not 0 < len(form.regions) <= MOST_PARTS:
+        return False
+    if any(step not in (1, -1) for region in form.regions for step in region.steps):
+        return False
+    elements = any(isinstance(user.form, Pointwise | Reduce) for user in users)
+    return elements or (form.fill is not None and len(form.regions) == 1)
+
+
+def parts_of(groups: Groups, node: Node) -> Iterator[Part]:
+    """How each part of a window is read."""
+    form = node.form
+    assert isinstance(form, Assemble)
+    whole = node.types[0].shape
+    for arg, region in zip(node.args, form.regions, strict=True):
+        source = groups.source(arg)
+        strides: list[Size] = list(source.layout.strides)
+        places = []
+        described = zip(region.starts, region.steps, arg.shape, whole, strict=True)
+        for axis, (start, step, extent, size) in enumerate(described):
+            assert isinstance(step, int)
+            if step == 1 and extent == size:  # then it starts at 0
+                continue
+            places.append(Place(axis, step, -step * start, strides[axis], extent))
+            strides[axis] = 0
+        yield Part(source, Walk(source.base, source.layout.offset, tuple(strides)), tuple(places))
+
+
+def axis_walk(node: Node, axis: int) -> Walk:
+    """What moves along one axis alone, so that no other is taken as one with it."""
+    return Walk(Home(node), 0, tuple(int(k == axis) for k in range(node.types[0].rank)))
+
+
+def window_walks(groups: Groups, node: Node) -> Iterator[Walk]:
+    """What a window moves along the axes of its reader."""
+    for part in parts_of(groups, node):
+        if not part.source.uniform:
+            yield part.walk
+        for place in part.places:
+            yield axis_walk(node, place.axis)

@@ -1,0 +1,87 @@
+"""Values put together from parts, read where they are needed: each part at positions with ends.
+
+An element is that of the part in whose region it lies. Along an axis that a region does not fill
+the read is a ``Position`` with ends, moved by the loop of that axis; along all others it is a walk
+like any other, so that those may still be taken as one.
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+
+from passes.fusion.windows import Part, Place, axis_walk, parts_of
+from passes.lowering.operands import Lowering
+from staticgrad.ir import expr as ex
+from staticgrad.ir.expr import Access, Expr, Position
+from staticgrad.ir.forms import Assemble
+from staticgrad.ir.graph import Node
+from staticgrad.types.dtype import I64, DType
+
+
+def windowed(low: Lowering, node: Node) -> Expr:
+    """The element of a window at the current position, in the dtype of its parts."""
+    form, dtype = node.form, node.types[0].dtype
+    assert isinstance(form, Assemble)
+    fill = None if form.fill is None else ex.literal(form.fill, dtype.compute)
+    *others, last = parts_of(low.groups, node)
+    value = _element(low, node, last)
+    told = [place for place in last.places if not place.is_bounded or last.source.uniform]
+    if fill is None and not others:
+        return value
+    if not others and not told:  # the access alone says what lies outside
+        return value
+    value = _computed(value)
+    if fill is not None and told:
+        value = _where(_inside(low, node, told), value, fill)
+    for part in reversed(others):
+        inside = _inside(low, node, part.places)
+        value = _where(inside, _computed(_element(low, node, part)), value)
+    return value.cast(dtype)
+
+
+def _where(inside: Expr | None, value: Expr, other: Expr) -> Expr:
+    return value if inside is None else ex.select(inside, value, other)
+
+
+def _computed(value: Expr) -> Expr:
+    return value.cast(value.dtype.compute) if value.dtype.is_storage else value
+
+
+def _element(low: Lowering, node: Node, part: Part) -> Expr:
+    """The element of a part where the position lies in it; elsewhere 0, or any of its elements."""
+    if part.source.uniform:
+        return low.value(part.source)
+    dtype: DType = part.source.type.dtype
+    access = low.access(part.walk, dtype)
+    positions = tuple(_position(low, node, p) for p in part.places if p.is_bounded)
+    return ex.load(Access(access.operand, access.strides, (), positions), dtype)
+
+
+def _position(low: Lowering, node: Node, place: Place) -> Position:
+    loop = _loop(low, node, place.axis)
+    terms = () if loop is None else ((loop, place.step),)
+    start, stride = low.argument(place.start), low.argument(place.stride)
+    return Position(terms, start, stride, low.extent(place.extent))
+
+
+def _loop(low: Lowering, node: Node, axis: int) -> str | None:
+    """The loop of an axis of the whole; None for one of size 1, which has none."""
+    moves = low.loops.strides[axis_walk(node, axis)]
+    return low.rename.get(moves[0][0], moves[0][0]) if moves else None
+
+
+def _inside(low: Lowering, node: Node, places: tuple[Place, ...] | list[Place]) -> Expr | None:
+    """Whether the position lies in a part, as far as these places say; None: everywhere."""
+    tests: list[Expr] = []
+    for place in places:
+        loop = _loop(low, node, place.axis)
+        at = ex.literal(0, I64) if loop is None else ex.index(loop)
+        index = at * place.step if place.step != 1 else at
+        if place.start != 0:
+            index = index + low.size(place.start)
+        if place.start != 0 or place.step != 1:
+            tests.append(index >= 0)
+        whole = node.types[0].shape[place.axis]
+        if place.step != 1 or place.extent - place.start != whole:
+            tests.append(index < low.size(place.extent))
+    return reduce(lambda one, other: one & other, tests) if tests else None

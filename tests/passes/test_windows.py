@@ -1,0 +1,150 @@
+"""Parts of values and values of parts: read where they are needed, with the bytes of a copy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+
+import staticgrad as sg
+from staticgrad.analysis.evaluate import same_bytes
+from staticgrad.ir.schedule import KernelStep
+from staticgrad.ops.slices import Concat, Pad, Slice
+from tests.random_graphs import Chooser
+
+DTYPES = ("float32", "float64", "float16", "int32", "uint8", "bool")
+SPECIAL = (0.0, -0.0, np.nan, np.inf, -np.inf, 1e-42, 3.5, -7.0)
+
+
+def feed(chooser: Chooser, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """An array in which zeros of both signs, infinities and NaN occur."""
+    random = np.random.default_rng(chooser.integer(0, 1000))
+    if dtype.startswith("float"):
+        array = random.normal(size=shape)
+        places = random.random(shape) < 0.3
+        array[places] = random.choice(SPECIAL, shape)[places]
+        with np.errstate(over="ignore"):
+            return array.astype(dtype)
+    return random.integers(0, 2 if dtype == "bool" else 200, shape).astype(dtype)
+
+
+def sliced(chooser: Chooser, x: Any) -> Any:
+    """Some slice of x, steps of both signs."""
+    starts, lengths, steps = [], [], []
+    for size in x.shape:
+        step = chooser.choice((1, 1, 1, -1, 2, -3))
+        length = chooser.integer(0, -(-size // abs(step)))
+        room = size - 1 - abs(step) * (length - 1) if length else size - 1
+        low = chooser.integer(0, max(room, 0))
+        last = low + abs(step) * max(length - 1, 0)
+        starts.append(low if step > 0 else last)
+        lengths.append(length)
+        steps.append(step)
+    return Slice(tuple(starts), tuple(lengths), tuple(steps))(x)
+
+
+def padded(chooser: Chooser, x: Any, shape: tuple[int, ...]) -> Any:
+    """x somewhere inside zeros of a shape that is no smaller."""
+    starts, steps = [], []
+    for size, room in zip(x.shape, shape, strict=True):
+        step = chooser.choice((1, 1, 1, -1, 2))
+        if size and abs(step) * (size - 1) >= room:
+            step = step // abs(step)
+        low = chooser.integer(0, max(0, room - 1 - abs(step) * max(size - 1, 0)))
+        starts.append(low if step > 0 else low + abs(step) * max(size - 1, 0))
+        steps.append(step)
+    return Pad(shape, tuple(starts), tuple(steps))(x)
+
+
+def program(chooser: Chooser) -> tuple[sg.Graph, dict[str, np.ndarray]]:
+    """Slices, pads, joins and what is computed elementwise of them, of one dtype."""
+    dtype = chooser.choice(DTYPES)
+    rank = chooser.integer(1, 3)
+    shape = tuple(chooser.choice((1, 2, 3, 5, 17, 40)) for _ in range(rank))
+    feeds = {name: feed(chooser, shape, dtype) for name in "xy"}
+    values: list[Any] = [sg.input(name, shape, dtype) for name in "xy"]
+    for _ in range(chooser.integer(1, 6)):
+        x, y = chooser.choice(values), chooser.choice(values)
+        match chooser.integer(0, 3):
+            case 0:
+                values.append(padded(chooser, sliced(chooser, x), shape))
+            case 1:
+                axis = chooser.integer(0, rank - 1)
+                cut = chooser.integer(0, shape[axis])
+                before = Slice(
+                    tuple(cut if k == axis else 0 for k in range(rank)),
+                    tuple(n - cut if k == axis else n for k, n in enumerate(shape)),
+                    (1,) * rank,
+                )(x)
+                behind = Slice(
+                    (0,) * rank,
+                    tuple(cut if k == axis else n for k, n in enumerate(shape)),
+                    (1,) * rank,
+                )(y)
+                values.append(Concat(axis)(before, behind))
+            case 2:
+                values.append(sg.maximum(x, y) if dtype == "bool" else x + y)
+            case 3:
+                values.append(sg.where(x == y, x, y))
+    outputs = {f"o{k}": v for k, v in enumerate(values[2:])} | {"both": values[0] == values[1]}
+    last = values[-1]
+    if dtype.startswith("float"):
+        axes = (chooser.integer(0, rank - 1),)
+        outputs["total"] = last.sum(axes)
+        outputs["all"] = last.sum()
+        outputs["turned"] = sg.transpose(last) + 1.0
+    return sg.Graph(outputs), feeds
+
+
+@st.composite
+def programs(draw: Any) -> tuple[sg.Graph, dict[str, np.ndarray]]:
+    return program(Chooser(draw))
+
+
+@given(programs())
+@settings(max_examples=60, deadline=None)
+def test_parts_have_the_bytes_of_the_evaluator(
+    made: tuple[sg.Graph, dict[str, np.ndarray]],
+) -> None:
+    graph, feeds = made
+    wanted = sg.evaluate(graph, feeds)
+    for level, fuse in (("O0", True), ("O1", True), ("O1", False)):
+        found = sg.compile(graph, pipeline=level, fuse=fuse).run(feeds)
+        for name, array in wanted.items():
+            assert same_bytes(found[name], array), name
+
+
+def steps_of(value: Any) -> list[KernelStep]:
+    schedule = sg.compile(sg.Graph({"out": value})).schedule
+    return [step for step in schedule.steps if isinstance(step, KernelStep)]
+
+
+def test_the_gradient_of_a_slice_is_one_kernel_of_zeros_and_elements() -> None:
+    x = sg.input("x", (40,), "float32")
+    y = sg.input("y", (20,), "float32")
+    dx = sg.grad((x[10:30] * y).sum(), x)
+    assert len(steps_of(dx)) == 1
+
+
+@pytest.mark.parametrize("size", [40, "n"])
+def test_neighbours_differ_in_two_kernels(size: Any) -> None:
+    x = sg.input("x", (size,), "float32")
+    difference = x[1:] - x[:-1]
+    dx = sg.grad((difference * difference).sum(), x)
+    kernels = steps_of(dx)
+    assert len(kernels) == 2, "one for what is padded, one that reads it at two places"
+    assert not any(s.operands[0].buffer == s.operands[-1].buffer for s in kernels)
+
+
+def test_a_shift_is_read_where_its_parts_lie() -> None:
+    x = sg.input("x", (40,), "float32")
+    assert len(steps_of(sg.roll(x, 3) * x)) == 1
+    assert len(steps_of(sg.concatenate([x[:1], x[:-1]]) - x)) == 1
+
+
+def test_many_parts_are_written_once_each() -> None:
+    x = sg.input("x", (6, 40), "float32")
+    joined = sg.concatenate([sg.sin(x[k]) for k in range(6)])
+    assert all("in n" not in str(s.kernel) for s in steps_of(joined * joined))
