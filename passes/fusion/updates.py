@@ -67,7 +67,8 @@ class ReadsAndWrites:
             for key in work.reads:
                 self.readers.setdefault(key, []).append(number)
         for several in self.writers.values():
-            several.sort(key=lambda number: self.works[number].level)
+            if len(several) > 1:
+                several.sort(key=lambda number: self.works[number].level)
 
     def taking_over(self, number: int) -> TakingOver:
         """What the results of a work's step may be written over; found once for each work."""
@@ -95,6 +96,8 @@ class ReadsAndWrites:
 
 def copied_updates(works: Sequence[PendingStep], updates: Sequence[Update]) -> list[Update]:
     """The updates that must, or had better, go through a copy; the others write in place."""
+    if not updates:
+        return []
     access = ReadsAndWrites(works)
     copied = {u.buffer for u in updates if not _may_overwrite(access, u)}
     copied |= _holding_up(access, [u for u in updates if u.buffer not in copied])
@@ -191,8 +194,8 @@ class _Ordering:
         self._waits = [0] * count
         self._passed: set[int] = set()
         self._writers = {u.old: set(access.writers[u.key]) for u in in_place}
-        works = range(len(access.works))
-        self._old = OldValues(((n, self._old_values(n)) for n in works), self._writers)
+        self._old_reads = self._reads_of_old_values()
+        self._old = OldValues(self._old_reads.items(), self._writers)
         self._vertex: dict[Key, int] = {}  # old value -> the moment at which it is needed no more
         self._overwrites: dict[int, list[int]] = {}  # work -> vertices of what it overwrites
         self._wait_for_values()
@@ -230,11 +233,13 @@ class _Ordering:
     def _wait_for_values(self) -> None:
         for number, work in enumerate(self.access.works):
             before = {w for key in work.reads for w in self.access.writers.get(key, ())}
-            for earlier in before - {number}:
+            before.discard(number)
+            for earlier in before:
                 self._edge(earlier, number)
         for several in self.access.writers.values():
-            for earlier, later in pairwise(several):
-                self._edge(earlier, later)
+            if len(several) > 1:
+                for earlier, later in pairwise(several):
+                    self._edge(earlier, later)
 
     def _wait_to_overwrite(self) -> None:
         if not self._in_place:
@@ -270,8 +275,8 @@ class _Ordering:
         self._passed.add(number)
         for later in self._after[number]:
             self._release(later)
-        if number < self._checked:
-            for value in self._old.ran(number, self._old_values(number)):
+        if number in self._old_reads:
+            for value in self._old.ran(number, self._old_reads[number]):
                 self._release(self._vertex[value])
 
     def _release(self, later: int) -> None:
@@ -282,8 +287,15 @@ class _Ordering:
         elif later in self._overwrites:
             self._note_blocked(later)
 
-    def _old_values(self, number: int) -> list[Key]:
-        """The old values of parameters that a work reads and an update in place writes over."""
-        return [
-            key for key in dict.fromkeys(self.access.works[number].reads) if key in self._writers
-        ]
+    def _reads_of_old_values(self) -> dict[int, list[Key]]:
+        """By work, the old values of parameters that it reads and an update in place writes over.
+
+        Works that read none are left out.
+        """
+        if not self._writers:
+            return {}
+        old = {
+            number: [key for key in dict.fromkeys(work.reads) if key in self._writers]
+            for number, work in enumerate(self.access.works)
+        }
+        return {number: values for number, values in old.items() if values}
