@@ -16,6 +16,8 @@ V = TypeVar("V")
 T = TypeVar("T")
 #: Latest entries that stay whatever they need: a whole batch and the last, smaller one take turns.
 _ALWAYS: Final = 2
+#: New objects from which on the collector is spared a walk over them.
+_MUCH: Final = 10_000
 
 
 class Kept(Generic[K, V]):
@@ -96,7 +98,9 @@ def collection_paused() -> Iterator[None]:
     """No cyclic collection inside the block; afterwards as it was. May be nested.
 
     Every full collection walks all live objects, so that a function which only makes nodes takes
-    more than linear time under it. Nodes hold no cycles: nothing is lost by waiting.
+    more than linear time under it. Nodes hold no cycles: nothing is lost by waiting. The collection
+    that would come right behind the block would walk all that was made in it, for the same reason:
+    where that is much, it joins the oldest generation unwalked, as ``gc.freeze`` does it.
     """
     enabled = gc.isenabled()
     try:
@@ -104,4 +108,7 @@ def collection_paused() -> Iterator[None]:
         yield
     finally:
         if enabled:
+            if gc.get_count()[0] > _MUCH and not gc.get_freeze_count():
+                gc.freeze()
+                gc.unfreeze()
             gc.enable()

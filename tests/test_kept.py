@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+import weakref
 from contextlib import suppress
 from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
 
-from staticgrad.kept import Kept
+from staticgrad.kept import Kept, collection_paused
 
 
 @given(
@@ -68,3 +70,34 @@ def test_an_exception_in_the_middle_leaves_nothing_wrong(line: int) -> None:
     kept.put(8, "value 8", 4)
     assert len(kept) == 2 or kept.nbytes <= 10
     assert all(kept.get(int(value.split()[1])) == value for value in [*kept.values()])
+
+
+def test_a_collection_that_was_paused_walks_nothing_behind_it_and_loses_nothing() -> None:
+    """What was made meanwhile is old then; cycles among it, and frozen objects, are as before."""
+
+    class Ring:
+        """An object that only a collection frees."""
+
+        def __init__(self) -> None:
+            self.me = self
+
+    gc.collect()
+    with collection_paused():
+        made = [[number] for number in range(20_000)]
+        ring = weakref.ref(Ring())
+        assert gc.get_count()[0] > len(made)
+    assert gc.isenabled()
+    assert gc.get_count()[0] < len(made) // 2, "the next object would start a walk over all"
+    assert gc.is_tracked(made[0])
+    assert not any(each is made[0] for each in gc.get_objects(generation=0))
+    assert ring() is not None
+    gc.collect()
+    assert ring() is None
+    gc.freeze()
+    try:
+        frozen = gc.get_freeze_count()
+        with collection_paused():
+            made.extend([number] for number in range(20_000))
+        assert gc.get_freeze_count() >= frozen - 100
+    finally:
+        gc.unfreeze()
