@@ -179,20 +179,17 @@ class Flow:
         return [*(Life(buffer, 0, at) for buffer, at in last.items()), *again]
 
     def _begins(self) -> tuple[tuple[int, ...], ...]:
-        written: set[int] = set()
+        arena = [b.in_arena and b.role != "check" for b in self.schedule.buffers]
+        used = bytearray(len(self.names))  # by buffer, whether it was read or written before
         found = []
         for step, reads, writes in zip(self.schedule.steps, self.reads, self.writes, strict=True):
-            scratch = {self.index[own.buffer] for own in step.scratch()}
-            fresh = [b for b in writes if b in scratch or not (b in written or b in reads)]
-            found.append(
-                tuple(
-                    b
-                    for b in fresh
-                    if self.schedule.buffers[b].in_arena
-                    and self.schedule.buffers[b].role != "check"
-                )
-            )
-            written.update(writes)
+            for buffer in reads:
+                used[buffer] = True
+            for own in step.scratch():
+                used[self.index[own.buffer]] = False
+            found.append(tuple([b for b in writes if not used[b] and arena[b]]))
+            for buffer in writes:
+                used[buffer] = True
         return tuple(found)
 
 

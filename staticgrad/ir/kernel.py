@@ -238,9 +238,13 @@ class Kernel:
                     found.setdefault(statement.access.operand, []).append((axes, statement.access))
         return found
 
+    @cached_property
+    def _by_name(self) -> dict[str, Operand]:
+        return {operand.name: operand for operand in self.operands}
+
     def operand(self, name: str) -> Operand:
-        """The operand called ``name``."""
-        return next(o for o in self.operands if o.name == name)
+        """The operand called ``name``; a kernel may have thousands of them."""
+        return self._by_name[name]
 
 
 def _counted(stage: Stage) -> tuple[Axis, ...]:
