@@ -278,7 +278,7 @@ class _Walk:
                 home is not None
                 and home is not draft
                 and home.accepts(draft.phase, draft.domain)
-                and self._read_only_by(home, reader)
+                and self._read_only_by(home, reader, roots=True)
             ):
                 self._merge(draft, home)
 
@@ -294,7 +294,8 @@ class _Walk:
         best = max(able, key=lambda g: g.level)
         for other in able:
             rival = other is not best and other.level == best.level
-            if rival or (other.level < best.level and self._read_only_by(other, node, best)):
+            lower = other.level < best.level
+            if rival or (lower and self._read_only_by(other, node, best, roots=True)):
                 best = self._merge(best, other) or best
         outside = [a for a in args if self._aligned_home(a, domain) is not best]
         return best if all(self._level(a) < best.level for a in outside) else None
@@ -388,15 +389,20 @@ class _Walk:
         same = self._fuse and draft.phase == self._phases[reader]
         return same and self._read_only_by(draft, reader)
 
-    def _read_only_by(self, draft: Draft, reader: Node, other: Draft | None = None) -> bool:
-        """Whether nobody but ``reader`` and the nodes of ``other`` needs a pointwise draft."""
+    def _read_only_by(
+        self, draft: Draft, reader: Node, other: Draft | None = None, roots: bool = False
+    ) -> bool:
+        """Whether nobody but ``reader`` and the nodes of ``other`` needs a pointwise draft.
+
+        With ``roots`` its values may be outputs and updates besides: a later kernel stores them.
+        """
         if draft.kind != "map" or draft.reductions or draft.stored or draft.checked:
             return False
         closed, elsewhere = [], None
         for node in reversed(draft.open):
             if self._is_read_by(node, draft, None, None):
                 closed.append(node)  # for good: nobody leaves a draft
-            elif not self._is_read_by(node, draft, reader, other):
+            elif not self._is_read_by(node, draft, reader, other, roots):
                 elsewhere = node
                 break
         for node in closed:
@@ -406,10 +412,15 @@ class _Walk:
         return elsewhere is None
 
     def _is_read_by(
-        self, node: Node, draft: Draft, reader: Node | None, other: Draft | None
+        self,
+        node: Node,
+        draft: Draft,
+        reader: Node | None,
+        other: Draft | None,
+        roots: bool = False,
     ) -> bool:
         """Whether nobody but ``reader`` and the nodes of two drafts needs a node's value."""
-        return (node, 0) not in self._roots and all(
+        return (roots or (node, 0) not in self._roots) and all(
             user is reader or self._computes(user, draft, other) for user in self._users[node, 0]
         )
 

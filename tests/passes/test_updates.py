@@ -307,3 +307,13 @@ def test_adam_needs_the_arena_of_plain_descent() -> None:
         peaks.append([judged(each.plan({"batch": 400})).peak_bytes for each in policies])
     for others in peaks[1:]:
         assert all(peak <= plain + 256 for plain, peak in zip(peaks[0], others, strict=True))
+
+
+def test_momenta_and_the_parameter_they_move_are_one_kernel() -> None:
+    """Outputs and updates are stored by a later kernel where nobody else waits for them."""
+    shapes = [(40,), (3, 5), (7,)]
+    params = [sg.parameter(f"p{k}", np.ones(shape, "float32")) for k, shape in enumerate(shapes)]
+    grads = {p: sg.input(f"g{k}", p.shape, "float32") for k, p in enumerate(params)}
+    step = sg.compile(sg.Graph({}, updates=sg.optim.Adam(0.1).apply(grads)))
+    assert len(step.schedule.steps) == 1 + len(params), "the counter's, and one for each"
+    assert step.plan().peak_bytes <= 128, "two numbers, and nothing of a parameter's size"
