@@ -431,13 +431,14 @@ class _Walk:
         return home is not None and home in (draft, other) and key not in home.reductions
 
     def _place_in_order(self, node: Node, args: Sequence[Source]) -> None:
-        """A step of its own that reads, and adds to, what it wrote before."""
+        """A step of its own: a running total, or one that adds to what a fill wrote before."""
         kind, phase = node.types[0], self._phases[node]
-        self._homes[Home(node)] = self._cleared(Home(node), kind, phase, 0)
         reads = [a if a.uniform else self._in_memory(a) for a in args[:1]]
         reads += [self._in_memory(a) for a in args[1:]]
-        reads.append(Source(Home(node), kind, Strided.contiguous(kind.shape)))
         step: GroupKind = "scan" if isinstance(node.form, Scan) else "scatter"
+        if step == "scatter":
+            self._homes[Home(node)] = self._cleared(Home(node), kind, phase, 0)
+            reads.append(Source(Home(node), kind, Strided.contiguous(kind.shape)))
         draft = self._new(step, args[0].type.shape, phase, reads)
         draft.add(node)
         draft.stored[Home(node)] = None

@@ -109,7 +109,7 @@ class _Neighbours:
         for read in self.groups.reads(group):
             walk = walk_of(group, read.source) if group.copied and read.elementwise else None
             yield read.source.base if walk is None else walk.base, read
-        if group.kind in ("scatter", "scan"):  # it adds to what a fill wrote
+        if group.kind == "scatter":  # it adds to what a fill wrote
             (node,) = group.nodes
             yield Home(node), Read(node, self.groups.sources[node, 0], False)
 

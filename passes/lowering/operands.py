@@ -186,6 +186,7 @@ class Lowering:
         stages: Sequence[Stage],
         axes: Sequence[Axis],
         serial: bool = False,
+        abreast: int = 1,
     ) -> LoweredStep:
         """The kernel made of these stages, without operands that none of them reads.
 
@@ -194,7 +195,9 @@ class Lowering:
         read = operands_read(stages)
         used = {p: o for p, o in self.operands.items() if o.mode != "in" or o.name in read}
         names, sizes = tuple(self.sizes.values()), tuple(self.sizes)
-        kernel = Kernel(tuple(used.values()), names, tuple(axes), tuple(stages), serial)
+        kernel = Kernel(
+            tuple(used.values()), names, tuple(axes), tuple(stages), serial, abreast=abreast
+        )
         return LoweredStep(
             kernel,
             tuple((key, offset) for key, offset, _ in used),

@@ -34,7 +34,7 @@ def lower_short_rows(low: Lowering, stores: Sequence[tuple[Key, Walk]]) -> Lower
     walks = [*operand_walks(low.groups, group), *(walk for _, walk in (*stores, *results))]
     segments = [range(rank - row), range(rank - row, rank)]
     low.loops = loops_over(group.domain, segments, walks, merge=not group.indexed)
-    axes, vector = _vector(low)
+    axes, vector = around_vector(low)
     body: list[Store] = []
     terms: dict[Key, list[Expr]] = {key: [] for key in group.reductions}
     names = low.loops.names[1]
@@ -56,7 +56,7 @@ def _store(low: Lowering, key: Key, walk: Walk, value: Expr) -> Store:
     return Store(low.access(walk, low.groups.value_type(key).dtype, "out"), value)
 
 
-def _vector(low: Lowering) -> tuple[list[Axis], Axis]:
+def around_vector(low: Lowering) -> tuple[list[Axis], Axis]:
     """The loops around, and the one along whose vectors rows lie: the last, if it fills one."""
     loops = low.loops.flat(0)
     fills = [min(hint_value(extent), FILLED) for _, extent in loops]

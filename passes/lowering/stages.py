@@ -17,12 +17,13 @@ from passes.fusion.walks import (
 )
 from passes.layout import Strided
 from passes.lowering.operands import VECTOR, LoweredStep, Lowering, loops_over
+from passes.lowering.scans import lower_scan
 from passes.lowering.short_rows import lower_short_rows
 from passes.lowering.windows import windowed
 from staticgrad.ir import expr as ex, forms
 from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.expr import Access, Expr
-from staticgrad.ir.forms import INDEXED, Contract, Gather, GatherAlong, Pointwise, Scan, ScatterAdd
+from staticgrad.ir.forms import INDEXED, Contract, Gather, GatherAlong, Pointwise, ScatterAdd
 from staticgrad.ir.graph import Node
 from staticgrad.ir.kernel_stages import (
     Accumulate,
@@ -320,34 +321,6 @@ def _lower_scatter(low: Lowering) -> LoweredStep:
     return low.finish([Map(vector, (*low.checks, store))], axes, serial=True)
 
 
-def _lower_scan(low: Lowering) -> LoweredStep:
-    """Each element from the one before it along the axis, which the step itself wrote."""
-    (node,) = low.group.nodes
-    form, domain = node.form, low.group.domain
-    assert isinstance(form, Scan)
-    sources = [low.groups.source(arg) for arg in node.args]
-    strides = c_strides(domain)
-    here = Walk(Home(node), 0, strides)
-    before = Walk(Home(node), 0, tuple(0 if k == form.axis else s for k, s in enumerate(strides)))
-    walks = [here, before, *source_walks(low.groups, low.group, sources)]
-    low.loops = loops_over(domain, [range(len(domain))], walks, merge=False)
-    flat = low.loops.flat(0)
-    if form.axis == len(domain) - 1:  # lanes would depend on each other
-        axes, vector = [Axis(n, low.extent(e)) for n, e in flat], Axis(VECTOR, 1)
-    else:
-        axes, vector = _vector(low, 0)
-    dtype = node.types[0].dtype
-    position = ex.index(low.axis_names()[form.axis])
-    first = position.eq(0)
-    access = low.access(before, dtype, "inout", gather=(strides[form.axis],))
-    previous = ex.load(access, dtype, ex.select(first, position, position - 1))
-    *factors, value = (low.value(source) for source in sources)
-    grown = previous * (factors[0] if factors else value) if form.kind != "sum" else previous
-    total = grown if form.kind == "prod" else grown + value
-    store = Store(low.access(here, dtype, "inout"), ex.select(first, value, total))
-    return low.finish([Map(vector, (store,))], axes, serial=True)
-
-
 def _lower_sort(low: Lowering) -> LoweredStep:
     """Rows along one axis, in order; of the results those that somebody reads."""
     (node,) = low.group.nodes
@@ -390,6 +363,6 @@ _LOWERINGS = {
     "columns": _lower_columns,
     "gemm": _lower_gemm,
     "scatter": _lower_scatter,
-    "scan": _lower_scan,
+    "scan": lower_scan,
     "sort": _lower_sort,
 }

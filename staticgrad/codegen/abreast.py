@@ -18,6 +18,7 @@ from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_stages import (
     Accumulate,
     Axis,
+    Carry,
     Check,
     Extent,
     Keep,
@@ -25,10 +26,11 @@ from staticgrad.ir.kernel_stages import (
     Search,
     Stage,
     Store,
+    nested,
     statements,
 )
 
-_Named = TypeVar("_Named", Accumulate, Keep, Check, Search)
+_Named = TypeVar("_Named", Accumulate, Keep, Check, Search, Carry)
 
 
 # -- rows told apart ------------------------------------------------------------------------------
@@ -56,9 +58,10 @@ class Rows:
         self.axes = {axis.name for axis in axes}
         self.own = frozenset(own)
         self.count = count
-        every = [s for stage in stages for s in statements(stage)]
+        every = [s for stage, _ in nested(stages) for s in statements(stage)]
         self.stored = {s.access.operand for s in every if isinstance(s, Store)}
-        self.given = {s.name for s in every if isinstance(s, Accumulate | Keep | Check | Search)}
+        own_names = Accumulate | Keep | Check | Search | Carry
+        self.given = {s.name for s in every if isinstance(s, own_names)}
 
     def access(self, access: Access, row: int) -> Access:
         """Where a row loads or stores: at its place along outer loops, or in its own scratch."""

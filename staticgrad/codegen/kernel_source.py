@@ -135,20 +135,21 @@ def _write_stages(
             case Gemm():
                 write_product(kernel, stage, out, unit)
             case Loop():
-                _write_loop(kernel, stage, out, unit)
+                _write_loop(kernel, stage, out, unit, abreast)
 
 
-def _write_loop(kernel: Kernel, loop: Loop, out: Lines, unit: Unit) -> None:
-    """Trip after trip; those side by side together, and what is left one by one."""
+def _write_loop(kernel: Kernel, loop: Loop, out: Lines, unit: Unit, abreast: Rows) -> None:
+    """Trip after trip, of all rows; those side by side together, and what is left one by one."""
     name, extent = loop.axis.name, loop.axis.extent
-    write_carries(kernel, loop.first, out, unit)
+    write_carries(kernel, loop.first, out, unit, abreast)
     for count, first, last in _runs(out, loop.abreast, "0", extent, f"whole_{name}"):
         out.add(f"for {name} in range({first}, {last}{f', {count}' if count > 1 else ''}):")
         trip = Lines()
         for row in range(1, count):
             trip.add(f"{of_row(name, row)} = {name} + {row}")
-        _write_stages(kernel, loop.stages, trip, None, unit, trips_of(loop, count))
-        write_carries(kernel, loop.following, trip, unit)
+        rows = abreast if loop.abreast == 1 else trips_of(loop, count)
+        _write_stages(kernel, loop.stages, trip, None, unit, rows)
+        write_carries(kernel, loop.following, trip, unit, abreast)
         out.extend(trip, 1)
 
 

@@ -419,14 +419,18 @@ def write_scalar(kernel: Kernel, stage: Scalar, out: Lines, unit: Unit, abreast:
                     _write_uniform_check(scope, renamed(statement, row))
 
 
-def write_carries(kernel: Kernel, carries: Sequence[Carry], out: Lines, unit: Unit) -> None:
-    """Carries given anew, all at once, on one lane."""
-    scope = scope_for(kernel, [], out, out, unit, 1)
-    scope.emit(carry.value for carry in carries)
-    for carry in carries:
-        out.add(f"{carry.name}_n = {scope.one(carry.value)}")
-    for carry in carries:
-        out.add(f"{carry.name} = {carry.name}_n")
+def write_carries(
+    kernel: Kernel, carries: Sequence[Carry], out: Lines, unit: Unit, abreast: Rows
+) -> None:
+    """Carries given anew, all at once, on one lane for each row."""
+    scopes = scopes_abreast(abreast, scope_for(kernel, [], out, out, unit, 1))
+    given = [(carry, row) for carry in carries for row in range(abreast.count)]
+    for carry, row in given:
+        scopes[row].emit([carry.value])
+        out.add(f"{renamed(carry, row).name}_n = {scopes[row].one(carry.value)}")
+    for carry, row in given:
+        name = renamed(carry, row).name
+        out.add(f"{name} = {name}_n")
 
 
 def _write_one(scope: Scope, statement: Store) -> None:

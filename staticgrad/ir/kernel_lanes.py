@@ -80,8 +80,9 @@ def lanes_read_apart(kernel: Kernel) -> None:
 
 
 def rows_stand_apart(kernel: Kernel) -> None:
-    """Rows side by side have maps and scalars only, run in any order, and touch of what they store
-    their own elements alone: it moves along every outer loop, or each has a scratch of its own."""
+    """Rows side by side have maps, scalars and loops of them only, run in any order, and touch of
+    what they store their own elements alone: it moves along every outer loop, or each has a scratch
+    of its own."""
     for loop, _ in nested(kernel.stages):
         if isinstance(loop, Loop) and loop.abreast != 1:
             _trips_stand_apart(kernel, loop)
@@ -89,8 +90,8 @@ def rows_stand_apart(kernel: Kernel) -> None:
         return
     if not kernel.axes or kernel.serial:
         broken(kernel, "there are no rows to take side by side")
-    for stage in kernel.stages:
-        if not isinstance(stage, Map | Scalar):
+    for stage, _ in nested(kernel.stages):
+        if not isinstance(stage, Map | Scalar | Loop):
             broken(kernel, f"a {type(stage).__name__.lower()} takes no rows side by side")
     stored = _stored_apart(kernel)
     for access, _ in accesses(kernel):

@@ -1,8 +1,8 @@
 """Running totals along one axis: sum, product, and the linear recurrence that their gradients need.
 
 The elements of the axis are combined from the first to the last, one after the other, as NumPy's
-``accumulate`` does; a kernel runs through them in order, on one thread, vectors along the other
-axes. No rule divides, so a product's gradient is right where elements are 0.
+``accumulate`` does; a kernel runs through them in order, several rows or a vector of them at a
+time. No rule divides, so a product's gradient is right where elements are 0.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ def cumsum(x: Operand[AnyValue], axis: int | None = None, dtype: Any = None) -> 
     """The running sum along ``axis``; of x flattened if it is None.
 
     Added from the first element on. Bools and integers below 64 bits are added as int64 (unsigned:
-    uint64), as NumPy does. A kernel runs through the axis on one thread.
+    uint64), as NumPy does.
 
     Raises:
         AxisError: there is no such axis.
@@ -191,8 +191,8 @@ def cumprod(x: Operand[AnyValue], axis: int | None = None, dtype: Any = None) ->
 def linear_scan(a: Operand[AnyValue], b: Operand[AnyValue], axis: int = -1) -> AnyValue:
     """out[0] = b[0]; then out[i] = a[i] * out[i - 1] + b[i] along ``axis``; a and b broadcast.
 
-    The recurrence of moving averages and of linear state spaces. A kernel runs through the axis on
-    one thread, vectors along the other axes.
+    The recurrence of moving averages and of linear state spaces. A kernel runs through the axis in
+    order, through several rows at a time.
 
     Raises:
         ShapeError: the shapes do not broadcast.

@@ -175,3 +175,53 @@ def test_trips_that_meet_are_refused(old: str, new: str, headline: str) -> None:
         text = text.replace(end, end + following)
     with pytest.raises(VerifyError, match=headline):
         verify_kernel(parse_kernel(text))
+
+
+#: Running totals of rows, and beside them two numbers that change places: p2 a total of every trip.
+TOTALS = """\
+kernel(p0: in f32, p1: out f32, p2: out f32; n0, n1, n2, n3) over i0: n0 {
+  loop i1: n1 {
+    first {
+      @s0: f32 = carry f32(-0.0)
+      %0: f32 = load p0[i0*n3]
+      @s1: f32 = carry %0
+    }
+    map j: n2 {
+      %1: f32 = load p0[i0*n3 + i1*n2 + j]
+      %2: f32 = mul %1, @s1
+      store p1[i0*n3 + i1*n2 + j] = %2
+      @r0: f32 = sum %2
+    }
+    scalar {
+      %3: f32 = add @s0, @r0
+      @r1: f32 = keep %3
+      store p2[i0*n1 + i1] = @r1
+    }
+    following {
+      @s0: f32 = carry @s1
+      @s1: f32 = carry @r1
+    }
+  }
+}
+"""
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_rows_abreast_carry_what_is_their_own(mode: Mode) -> None:
+    a, b, c = 11, 4, 19
+    x = np.random.default_rng(0).normal(size=(a, b, c)).astype("f4")
+    wanted = None
+    for abreast in (1, 2, 3, 8):
+        kernel = replace(parse_kernel(TOTALS), abreast=abreast)
+        verify_kernel(kernel)
+        made, totals = np.empty_like(x), np.empty((a, b), "f4")
+        call(render(kernel), [x, made, totals], [a, b, c, b * c], 0, 5, mode=mode)
+        call(render(kernel), [x, made, totals], [a, b, c, b * c], 5, a, mode=mode)
+        wanted = wanted or (made, totals)
+        assert_same(made, wanted[0], f"{abreast} rows")
+        assert_same(totals, wanted[1], f"{abreast} rows")
+    first, second = np.zeros(a), x[:, 0, 0].astype("f8")
+    for trip in range(b):
+        np.testing.assert_allclose(made[:, trip], x[:, trip] * second[:, None], rtol=1e-4)
+        first, second = second, first + (x[:, trip] * second[:, None]).sum(1)
+        np.testing.assert_allclose(totals[:, trip], second, rtol=1e-3)
