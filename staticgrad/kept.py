@@ -106,9 +106,16 @@ def collection_paused() -> Iterator[None]:
     try:
         gc.disable()  # inside: an interrupt may come right behind it
         yield
-    finally:
+        if enabled and gc.get_count()[0] > _MUCH and not gc.get_freeze_count():
+            _make_old()
+    finally:  # the call that matters comes first: an interrupt may follow any other
         if enabled:
-            if gc.get_count()[0] > _MUCH and not gc.get_freeze_count():
-                gc.freeze()
-                gc.unfreeze()
             gc.enable()
+
+
+def _make_old() -> None:
+    """Move all objects to the oldest generation."""
+    try:
+        gc.freeze()
+    finally:
+        gc.unfreeze()
