@@ -190,9 +190,10 @@ class _Builder:
 
     def _step(self, group: Group, lowered: LoweredStep) -> KernelStep:
         """A lowered group with its buffers, and what people are told about it."""
-        scratch, nodes = dict(lowered.scratch), group.members
+        scratch = {key: (dtype, size) for key, dtype, size in lowered.scratch}
+        nodes = group.members
         names = {
-            key: self._add("s", "scratch", I64, scratch[key])
+            key: self._add("s", "scratch", *scratch[key])
             if key in scratch
             else self._buffer_of(key)
             for key in lowered.touched

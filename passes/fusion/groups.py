@@ -21,7 +21,7 @@ from staticgrad.records import dataclass
 from staticgrad.types.dim import Size
 from staticgrad.types.tensor import Shape, TensorType
 
-GroupKind = Literal["map", "columns", "gemm", "scatter", "scan", "sort", "copy"]
+GroupKind = Literal["map", "rows", "columns", "gemm", "scatter", "scan", "sort", "copy"]
 
 # -- the buffers that belong to a node ------------------------------------------------------------
 
@@ -146,13 +146,14 @@ class Group:
     ``number``: its place in the order in which groups were begun. ``level``: one more than the
     highest level that it read when it was begun. ``phase``: the highest derivative order that it
     depends on, its own nodes included. ``row``: how many trailing axes its reductions combine;
-    ``summed``: the axes of a columns group. ``indexed``: some node asks for its position, so axes
-    keep their identity. ``windowed``: some node reads parts where a position lies in them, so the
-    axes along which they have ends do. ``checked``: some node looks up indices, or searches, which
-    only a map can. ``stored``: its values that somebody outside reads. ``transfer``: what a copy
-    group does. ``copied``: operands that are read through a contiguous copy over the domain.
-    ``instructions``: an estimate for one vector of elements. ``parts``: of which cut group it is a
-    part; the instructions are those of the whole.
+    in a group of kind ``rows`` nodes read their results for the same row, and may have one element
+    per row themselves (``row_values``). ``summed``: the axes of a columns group. ``indexed``: some
+    node asks for its position, so axes keep their identity. ``windowed``: some node reads parts
+    where a position lies in them, so the axes along which they have ends do. ``checked``: some node
+    looks up indices, or searches, which only a map can. ``stored``: its values that somebody
+    outside reads. ``transfer``: what a copy group does. ``copied``: operands that are read through
+    a contiguous copy over the domain. ``instructions``: an estimate for one vector of elements.
+    ``parts``: of which cut group it is a part; the instructions are those of the whole.
     """
 
     number: int

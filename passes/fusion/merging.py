@@ -15,6 +15,7 @@ from typing import Final
 from passes.fusion.cutting import cut
 from passes.fusion.grouping import group
 from passes.fusion.groups import Group, Groups, Home, Key, meets_elements
+from passes.fusion.rows import joined
 from passes.fusion.sharing import kept_apart
 from staticgrad.ir.forms import Pointwise
 from staticgrad.ir.graph import Graph, Node
@@ -27,7 +28,7 @@ _NOTE: Final = "groups"
 def fused(graph: Graph, merge: bool = True) -> Groups:
     """The groups of a graph in the end; with ``merge`` off one for every node that computes."""
     found = group(graph, merge)
-    return cut(merged(found)) if merge else found
+    return cut(merged(joined(found))) if merge else found
 
 
 def leave(graph: Graph, groups: Groups) -> None:

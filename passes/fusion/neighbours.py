@@ -18,6 +18,7 @@ from passes.fusion.reasons import (
     KernelOfItsOwn,
     LongChain,
     LookupInColumns,
+    OncePerRow,
     OtherElements,
     OtherReaders,
     OtherRows,
@@ -30,11 +31,12 @@ from passes.fusion.reasons import (
     UpdateOrder,
     WholeOperand,
 )  # fmt: skip
+from passes.fusion.row_rules import RowRules
 from passes.fusion.sharing import kept_apart, reduced_axes
 from passes.fusion.walks import walk_of
 from staticgrad.ir.graph import Node
 from staticgrad.records import dataclass
-from staticgrad.types.tensor import Shape
+from staticgrad.types.tensor import Shape, hint_value, product
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class _Neighbours:
 
     def __init__(self, groups: Groups, updates: Mapping[int, str]) -> None:
         self.groups = groups
+        self._rules = RowRules(groups)
         self._updates = updates
         self._writers: dict[Key, list[int]] = {}
         for number, each in groups.by_number.items():
@@ -154,6 +157,33 @@ class _Neighbours:
                 return OtherSpace(source.type.shape, other.domain)
         return None
 
+    def of_rows(self, one: Group, other: Group, reads: Sequence[Read]) -> Reason | None:
+        """Two that lie in the same rows, but for their cost or for what stands between them."""
+        shared = self._rules.shared(one, other)
+        if shared is None or not all(self._rules.in_row(read, *shared) for read in reads):
+            return None
+        if one.phase != other.phase:
+            elements = all(meets_elements(read.source, one.domain) for read in reads)
+            return None if elements else PhaseBorder(one.phase, other.phase)
+        every = [*self.groups.reads(one), *self.groups.reads(other)]
+        reason = self._rules.apart(one, other, every, *shared)
+        if reason is not None:
+            return reason
+        if self._rules.takes_vector(other, one):
+            length = hint_value(product(one.domain[len(one.domain) - one.row :]))
+            return OncePerRow(other.nodes[-1].op.name, length)
+        return self._between(one, other)
+
+    def _between(self, one: Group, other: Group) -> Reason | None:
+        """The reader also needs a group that may have to run after the other."""
+        found: dict[Node, int] = {}
+        for read in self.groups.reads(other):
+            home = self.groups.home(read.source.base)
+            if home is not None and home.whole not in (one, other) and home.level >= one.level:
+                found[read.source.base.node] = home.level
+        last = max(found, key=found.__getitem__, default=None)
+        return None if last is None else Between(one.level, found[last], last.op.name)
+
     def of_columns(self, one: Group, other: Group, reads: Sequence[Read]) -> Reason | None:
         """A kernel that reduces columns holds what feeds that one reduction."""
         if other.kind != "columns":
@@ -214,6 +244,7 @@ class _Neighbours:
 _Rule = Callable[[_Neighbours, Group, Group, Sequence[Read]], Reason | None]
 _RULES: Final[tuple[_Rule, ...]] = (
     _Neighbours.of_kinds,
+    _Neighbours.of_rows,
     _Neighbours.of_operands,
     _Neighbours.of_columns,
     _Neighbours.of_phases,

@@ -184,6 +184,52 @@ class PositionsInRow(Reason):
 
 
 @dataclass(frozen=True)
+class BrokenRow(Reason):
+    """One kernel of rows would find a row of several axes in more than one run of memory."""
+
+    axes: int
+
+    def __str__(self) -> str:
+        return f"a row of {self.axes} axes is several runs of memory"
+
+
+@dataclass(frozen=True)
+class LongRow(Reason):
+    """One kernel of rows would not find a row in the cache when it comes back to it."""
+
+    nbytes: int
+    limit: int
+
+    def __str__(self) -> str:
+        return f"a row of all operands takes {self.nbytes} bytes, of {self.limit} at most"
+
+
+@dataclass(frozen=True)
+class FewRows(Reason):
+    """One kernel of rows has too few of them to share out, and much to do for each."""
+
+    rows: int
+    row: Shape
+
+    def __str__(self) -> str:
+        return f"{self.rows} rows of {_shape(self.row)} are too few to share out"
+
+
+@dataclass(frozen=True)
+class OncePerRow(Reason):
+    """What is computed once per row, and read by nothing in its row, takes a vector of rows."""
+
+    op: str
+    length: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.op}, once per row of about {self.length} elements, takes a vector of rows in a "
+            "kernel of its own"
+        )
+
+
+@dataclass(frozen=True)
 class TooLarge(Reason):
     """Together they would pass the limit of a kernel, which takes longer to compile the larger."""
 

@@ -17,6 +17,7 @@ from passes.fusion.groups import (
     Walk,
     meets_elements,
 )
+from passes.fusion.row_values import is_per_row, row_walk
 from passes.fusion.windows import window_walks
 from passes.layout import Strided, collapse
 from staticgrad.ir.combiners import COMBINERS
@@ -40,11 +41,14 @@ _FEWEST_ACROSS: Final = 8
 _MOST_WRITTEN_OUT: Final = 1500
 
 
-def walk_of(group: Group, source: Source) -> Walk:
+def walk_of(group: Group, source: Source, shape: Shape | None = None) -> Walk:
     """How a source moves over the domain of the group that reads it, a copy of it where it has one.
 
-    The source may have fewer axes than the domain, and stretches over the others.
+    The source may have fewer axes than the domain, and stretches over the others. ``shape``: of the
+    node that reads it, where that has one element per row of a group of rows.
     """
+    if shape is not None and group.kind == "rows" and is_per_row(shape, group.domain, group.row):
+        return row_walk(source, shape, group.domain, group.row)
     strides = source.layout.broadcast(source.type.shape, group.domain)
     walk = Walk(source.base, source.layout.offset, strides)
     copy = group.copied.get(walk)
@@ -58,7 +62,9 @@ def store_walk(group: Group, key: Key, shape: Shape) -> Walk:
 
 
 def computes(groups: Groups, group: Group, source: Source) -> bool:
-    """Whether the group itself computes the source, element by element."""
+    """Whether the group itself computes the source, element by element (or row by row)."""
+    if group.kind == "rows":
+        return not source.inline and groups.home(source.base) is group
     return (
         meets_elements(source, group.domain)
         and group.transfer is None
@@ -82,20 +88,26 @@ def operand_walks(groups: Groups, group: Group) -> list[Walk]:
         elif isinstance(form, SearchForm):
             walks += source_walks(groups, group, [groups.source(node.args[1])])
         elif not isinstance(form, Contract):
-            walks += source_walks(groups, group, [groups.source(a) for a in node.args])
+            sources = [groups.source(a) for a in node.args]
+            walks += source_walks(groups, group, sources, node.types[0].shape)
     walks += source_walks(groups, group, [r.source for r in group.reductions.values()])
     return walks
 
 
-def source_walks(groups: Groups, group: Group, sources: Iterable[Source]) -> list[Walk]:
-    """The walks that a group takes to read these values, those behind inline values too."""
+def source_walks(
+    groups: Groups, group: Group, sources: Iterable[Source], shape: Shape | None = None
+) -> list[Walk]:
+    """The walks that a group takes to read these values, those behind inline values too.
+
+    ``shape``: of the node that reads them, as for ``walk_of``.
+    """
     found: list[Walk] = []
     for source in sources:
         if source.inline:
             args = source.base.node.args
-            found += source_walks(groups, group, [groups.source(a) for a in args])
+            found += source_walks(groups, group, [groups.source(a) for a in args], shape)
         elif not computes(groups, group, source):
-            found.append(walk_of(group, source))
+            found.append(walk_of(group, source, shape))
     return found
 
 

@@ -92,7 +92,7 @@ class LoweredStep:
 
     Operand n is the buffer of a value from an element on: ``operands[n]``. ``touched`` are all
     values whose buffers lowering asked for, in that order, ``scratch`` those that hold nothing
-    before and after the kernel, with their i64 elements.
+    before and after the kernel, with their elements.
     """
 
     kernel: Kernel
@@ -103,7 +103,7 @@ class LoweredStep:
     touched: tuple[Key, ...]
     reads: tuple[Key, ...]
     writes: tuple[Key, ...]
-    scratch: tuple[tuple[Key, Size], ...] = ()
+    scratch: tuple[tuple[Key, DType, Size], ...] = ()
 
 
 @dataclass
@@ -118,7 +118,7 @@ class Lowering:
     loops: Loops = field(init=False)
     rename: dict[str, str] = field(default_factory=dict)
     operands: dict[tuple[Key, Size, str], Operand] = field(default_factory=dict)
-    scratch: dict[Key, Size] = field(default_factory=dict)
+    scratch: dict[Key, str] = field(default_factory=dict)
     sizes: dict[Size, str] = field(default_factory=dict)
     memo: dict[object, Expr] = field(default_factory=dict)
     place: Mapping[str, int] = field(default_factory=dict)  # where unrolled loops are
@@ -146,11 +146,11 @@ class Lowering:
             self.operands[place] = Operand(f"p{len(self.operands)}", dtype, mode)
         return self.operands[place].name
 
-    def scratch_operand(self, node: Node, elements: Size) -> str:
-        """The operand for i64 scratch that belongs to a node of the group."""
+    def scratch_operand(self, node: Node, dtype: DType = I64) -> str:
+        """The operand for the scratch that belongs to a node of the group."""
         key = ScratchBuffer(node)
-        self.scratch[key] = elements
-        return self.operand(key, 0, I64, "scratch")
+        self.scratch[key] = self.operand(key, 0, dtype, "scratch")
+        return self.scratch[key]
 
     def access(
         self, walk: Walk, dtype: DType, mode: Mode = "in", gather: Sequence[Size] = ()
@@ -198,6 +198,7 @@ class Lowering:
         kernel = Kernel(
             tuple(used.values()), names, tuple(axes), tuple(stages), serial, abreast=abreast
         )
+        room = kernel.room(sizes) if self.scratch else {}
         return LoweredStep(
             kernel,
             tuple((key, offset) for key, offset, _ in used),
@@ -207,7 +208,7 @@ class Lowering:
             touched=tuple(dict.fromkeys(key for key, _, _ in self.operands)),
             reads=tuple(self.reads),
             writes=tuple(self.writes),
-            scratch=tuple(self.scratch.items()),
+            scratch=tuple((k, kernel.operand(p).dtype, room[p]) for k, p in self.scratch.items()),
         )
 
     # -- expressions ------------------------------------------------------------------------------
@@ -215,6 +216,10 @@ class Lowering:
     def walk(self, source: Source) -> Walk:
         """How a source moves over the group's domain."""
         return walk_of(self.group, source)
+
+    def own(self, source: Source) -> Expr:
+        """The element of a value that the group computes."""
+        return self.memo[source.base]
 
     def store_walk(self, key: Key, shape: Shape) -> Walk:
         """A contiguous buffer over the domain's leading axes (``shape``), unmoved by the rest."""
@@ -225,7 +230,7 @@ class Lowering:
         if source.inline:
             return self.inline(source)
         if computes(self.groups, self.group, source):
-            return self.memo[source.base]
+            return self.own(source)
         walk = self.walk(source)
         here = self.here(walk)
         if here not in self.loads:
@@ -304,3 +309,13 @@ class Lowering:
         for extent, at in zip(shape, positions, strict=True):
             flat = flat * self.size(extent) + at
         return flat
+
+
+def vector_axis(low: Lowering, segment: int) -> tuple[list[Axis], Axis]:
+    """Outer axes, and the last axis of a segment as the vector axis (extent 1 if empty)."""
+    flat = low.loops.flat(segment)
+    outer = [pair for n in range(segment) for pair in low.loops.flat(n)] + flat[:-1]
+    if flat:
+        low.rename[flat[-1][0]] = VECTOR
+    axes = [Axis(name, low.extent(extent)) for name, extent in outer]
+    return axes, Axis(VECTOR, low.extent(flat[-1][1]) if flat else 1)

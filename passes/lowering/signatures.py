@@ -34,6 +34,7 @@ from staticgrad.ir.graph import Constant, Node
 from staticgrad.ir.kernel import Kernel
 from staticgrad.records import dataclass
 from staticgrad.types.dim import Size
+from staticgrad.types.dtype import DType
 
 #: Further buffers that lowering asks for, by the form of the node that they belong to.
 _BESIDE: Final[Mapping[type, Callable[[Node], Key]]] = {
@@ -67,7 +68,7 @@ class _Pattern(NamedTuple):
     touched: tuple[int, ...]
     reads: tuple[int, ...]
     writes: tuple[int, ...]
-    scratch: tuple[tuple[int, Size], ...]
+    scratch: tuple[tuple[int, DType, Size], ...]
 
     @classmethod
     def of(cls, lowered: LoweredStep, signature: Signature) -> _Pattern:
@@ -79,7 +80,7 @@ class _Pattern(NamedTuple):
             tuple(key[k] for k in lowered.touched),
             tuple(key[k] for k in lowered.reads),
             tuple(key[k] for k in lowered.writes),
-            tuple((key[k], size) for k, size in lowered.scratch),
+            tuple((key[k], dtype, size) for k, dtype, size in lowered.scratch),
         )
 
     def over(self, signature: Signature) -> LoweredStep:
@@ -94,7 +95,7 @@ class _Pattern(NamedTuple):
             tuple([keys[k] for k in self.touched]),
             tuple([keys[k] for k in self.reads]),
             tuple([keys[k] for k in self.writes]),
-            tuple([(keys[k], size) for k, size in self.scratch]),
+            tuple([(keys[k], dtype, size) for k, dtype, size in self.scratch]),
         )
 
 
@@ -189,6 +190,8 @@ class _Reader:
         beside = _BESIDE.get(kind)
         if beside is not None:
             self._number(beside(node))
+        elif self._group.kind == "rows":
+            self._number(ScratchBuffer(node))
         self._add_operation(node)
         if kind is not Pointwise:  # it may read from memory what others have inline
             for source in map(self._groups.source, node.args):

@@ -16,7 +16,8 @@ from passes.fusion.walks import (
     sums_across,
 )
 from passes.layout import Strided
-from passes.lowering.operands import VECTOR, LoweredStep, Lowering, loops_over
+from passes.lowering.operands import VECTOR, LoweredStep, Lowering, loops_over, vector_axis
+from passes.lowering.rows import lower_rows
 from passes.lowering.scans import lower_scan
 from passes.lowering.short_rows import lower_short_rows
 from passes.lowering.windows import windowed
@@ -38,7 +39,6 @@ from staticgrad.ir.kernel_stages import (
     Stage,
     Statement,
     Store,
-    order_words,
 )
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64
@@ -47,6 +47,8 @@ from staticgrad.types.tensor import Shape, c_strides
 
 def lower_group(groups: Groups, group: Group) -> LoweredStep:
     """The kernel that computes ``group``, one of ``groups``."""
+    if group.kind == "rows":
+        return lower_rows(groups, group)
     return _LOWERINGS[group.kind](Lowering(groups, group))
 
 
@@ -60,21 +62,11 @@ def _lower_copy(low: Lowering) -> LoweredStep:
     source = copy.source
     walks = [target] if source is None or source.inline else [low.walk(source), target]
     low.loops = loops_over(low.group.domain, [range(len(low.group.domain))], walks, merge=True)
-    axes, vector = _vector(low, 0)
+    axes, vector = vector_axis(low, 0)
     dtype = copy.target_type.dtype
     value = ex.literal(copy.fill, dtype) if source is None else low.value(source)
     stage = Map(vector, (Store(low.access(target, dtype, "out"), value),))
     return low.finish((stage,), axes)
-
-
-def _vector(low: Lowering, segment: int) -> tuple[list[Axis], Axis]:
-    """Outer axes, and the last axis of a segment as the vector axis (extent 1 if empty)."""
-    flat = low.loops.flat(segment)
-    outer = [pair for n in range(segment) for pair in low.loops.flat(n)] + flat[:-1]
-    if flat:
-        low.rename[flat[-1][0]] = VECTOR
-    axes = [Axis(name, low.extent(extent)) for name, extent in outer]
-    return axes, Axis(VECTOR, low.extent(flat[-1][1]) if flat else 1)
 
 
 def _walks(low: Lowering) -> list[Walk]:
@@ -169,7 +161,7 @@ def _lower_map(low: Lowering) -> LoweredStep:
     )
     walks = [*_walks(low), *(w for _, w in (*stores, *results))]
     low.loops = loops_over(group.domain, segments, walks, merge=not group.indexed)
-    axes, vector = _vector(low, len(segments) - 1)
+    axes, vector = vector_axis(low, len(segments) - 1)
     _evaluate_nodes(low)
     body: list[Statement] = list(low.checks)
     body += [
@@ -311,7 +303,7 @@ def _lower_scatter(low: Lowering) -> LoweredStep:
     if conflict or not flat:
         axes, vector = [Axis(n, low.extent(e)) for n, e in flat], Axis(VECTOR, 1)
     else:
-        axes, vector = _vector(low, 0)
+        axes, vector = vector_axis(low, 0)
     index = low.checked(
         node, _index_load(low, node, indices), node.types[0].shape[axis], _index_position(low, node)
     )
@@ -333,10 +325,9 @@ def _lower_sort(low: Lowering) -> LoweredStep:
     stored = [key for key in low.group.stored if isinstance(key, Home)]
     results = {key: low.store_walk(key, shape) for key in stored}
     low.loops = loops_over(domain, [others, [form.axis]], [row, chosen, *results.values()], True)
-    axes, along = _vector(low, 1)
+    axes, along = vector_axis(low, 1)
     key = form.key(ex.load(low.access(row, node.args[0].type.dtype), node.args[0].type.dtype))
-    words = order_words(key.dtype, domain[form.axis], form.keep)
-    order = Order("at", key, low.scratch_operand(node, words))
+    order = Order("at", key, low.scratch_operand(node))
     place = ex.ref(order.name, I64)
     values: list[Expr] = [place, place]
     if Home(node) in results:

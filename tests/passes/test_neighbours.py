@@ -18,11 +18,15 @@ from passes.fusion.cost import LARGEST
 from passes.fusion.neighbours import KernelPair
 from passes.fusion.reasons import (
     Between,
+    BrokenRow,
+    FewRows,
     FusionOff,
     KernelOfItsOwn,
     LongChain,
+    LongRow,
     LookupInColumns,
     LookupInProduct,
+    OncePerRow,
     OtherElements,
     OtherReaders,
     OtherRows,
@@ -114,8 +118,8 @@ def both_ways() -> list[Reason]:
 
 
 def with_log_of_sum() -> list[Reason]:
-    e = sg.exp(x_of("n"))
-    return reasons(e + sg.log(e.sum()))
+    e = sg.exp(x_of("n", 5))
+    return reasons(e + sg.log(e.sum(0)))
 
 
 def behind_the_border() -> list[Reason]:
@@ -129,10 +133,13 @@ def swap() -> list[Reason]:
     return reasons(updates={a: 2.0 * b, b: 2.0 * a})
 
 
-def of_four_arrays() -> list[Reason]:
-    """Gradients over a forward kernel that stores one array, and reads none of their own."""
-    made = fusion(pipeline("O1")(MODELS["lnblock"]()))
-    return [pair.reason for pair in check(made)]
+def of_two_arrays() -> list[Reason]:
+    """Gradients over a forward kernel that stores one array; they would be two."""
+    x = x_of("n", 4)
+    e = sg.exp(x)
+    slope = sg.grad(e.sum(), x) * e
+    a, b = sg.sin(slope) @ w_of(4, 3), sg.cos(slope) @ w_of(4, 2, "v")
+    return reasons({"sum": e.sum(), "a": a, "b": b})
 
 
 def picked() -> sg.Value:
@@ -147,13 +154,18 @@ MADE: dict[Reason, Callable[[], list[Reason]]] = {
     FusionOff(): lambda: reasons(sg.exp(x_of(3) * 2.0), merge=False),
     OtherSpace((3,), (4, 3)): lambda: reasons(sg.exp(x_of(3)) + sg.input("y", (4, 3), "float64")),
     OtherElements((3,), (-1,)): lambda: reasons(sg.tanh(sg.exp(x_of(3))[::-1])),
-    Unfinished((5,)): lambda: reasons(sg.log(sg.exp(x_of(3, 5)).sum(1))),
+    Unfinished((5,)): lambda: reasons(sg.exp(x_of(3, 5)).sum(1) + sg.input("y", (4, 3))),
+    OncePerRow("log", 5): lambda: reasons(sg.log(sg.exp(x_of(3, 5)).sum(1))),
+    FewRows(2, (60_000,)): lambda: reasons(sg.nn.softmax(x_of(2, 60_000))),
+    FewRows(1, (sg.dim("n"),)): lambda: reasons(sg.nn.softmax(x_of("n"))),
+    LongRow(2_400_000, 1 << 19): lambda: reasons(sg.nn.softmax(x_of(20, 100_000))),
+    BrokenRow(2): lambda: reasons(sg.nn.softmax(x_of(7, 4, 3), (1, 2)) * sg.input("y", (3,))),
     WholeOperand("matmul", (3, 4)): lambda: reasons(sg.exp(x_of(3, 4)) @ w_of(4, 2)),
     KernelOfItsOwn("sort"): lambda: reasons(sg.sort(sg.exp(x_of("n")))),
     KernelOfItsOwn("copy"): lambda: reasons(sg.concat([sg.exp(x_of("n")), [1.0]], 0)),
     KernelOfItsOwn("scan"): lambda: reasons(sg.cumsum(sg.exp(x_of("n")), 0)),
     PhaseBorder(0, 1): behind_the_border,
-    StoresMore(4352, 4096): of_four_arrays,
+    StoresMore(4096, 2048): of_two_arrays,
     UpdateOrder("a"): swap,
     TwoProducts(): lambda: reasons((x := x_of(3, 4)) @ w_of(4, 2) + x @ w_of(4, 2, "v")),
     ReductionInProduct(): lambda: reasons((x_of(3, 4) @ w_of(4, 2)).sum(1)),
@@ -163,7 +175,7 @@ MADE: dict[Reason, Callable[[], list[Reason]]] = {
     PositionsInRow(2): lambda: reasons(positions(2, 3, 5).sum((1, 2))),
     TooLarge(4002, LARGEST): two_halves,
     LongChain(1600, 292): lambda: chain(200),
-    Between(1, 2, "log"): with_log_of_sum,
+    Between(1, 3, "log"): with_log_of_sum,
     OtherReaders(0, 1): lambda: reasons({"e": (e := sg.exp(x_of(3, 5))), "s": e.sum(0)}),
 }
 

@@ -1,0 +1,134 @@
+"""Which groups may be one group of rows, by what they read of each other, and by what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from math import prod
+from typing import Final
+
+from passes.fusion.groups import Group, Groups, Read, Walk, meets_elements
+from passes.fusion.reasons import BrokenRow, FewRows, LongRow, PositionsInRow, Reason, TooLarge
+from passes.fusion.row_values import is_per_row, meets_rows, outer_shape, row_walk
+from passes.fusion.walks import has_short_rows, sums_across
+from passes.layout import collapse
+from staticgrad.ir.forms import Pointwise
+from staticgrad.types.tensor import Shape, c_strides, hint_value, product
+
+#: Instructions of a group of rows, at most: its stages are written for several rows side by side.
+LARGEST_ROWS: Final = 640
+#: Bytes that one row of all operands takes, at most, so that later stages find it in the cache.
+LONGEST_ROW: Final = 1 << 19
+#: Rows from here on are enough to share them out; of fewer, only few elements are worth it.
+FEWEST_ROWS: Final = 16
+FEW_ELEMENTS: Final = 1 << 15
+#: Operations of an op that takes long for a single element, and elements of a row beside which
+#: that does not matter.
+LONG_OPERATION: Final = 16
+LONG_ENOUGH: Final = 512
+
+
+class RowRules:
+    """What holds for groups of one graph; a group is looked at once."""
+
+    def __init__(self, groups: Groups) -> None:
+        self._groups = groups
+        self._updated = {value.node for _, value in groups.graph.updates}
+        self._fits: dict[Group, bool] = {}
+
+    def shared(self, one: Group, other: Group) -> tuple[Shape, int] | None:
+        """The domain and the number of row axes that two groups could share as one of rows."""
+        if not (self._fit(one) and self._fit(other)):
+            return None
+        reducing = next((each for each in (one, other) if each.row), None)
+        if reducing is None:
+            return None
+        domain, row = reducing.domain, reducing.row
+        if prod(domain[len(domain) - row :], start=1) == 1:
+            return None
+        for group in (one, other):
+            elements = group.domain == domain and group.row in (0, row)
+            if not elements and (group.row or not is_per_row(group.domain, domain, row)):
+                return None
+        return domain, row
+
+    def _fit(self, group: Group) -> bool:
+        """Whether a group could be a part of one of rows, by its form alone."""
+        if group not in self._fits:
+            self._fits[group] = self._asked(group)
+        return self._fits[group]
+
+    def _asked(self, group: Group) -> bool:
+        if group.kind not in ("map", "rows") or group.checked or group.windowed or group.copied:
+            return False
+        if has_short_rows(group):
+            return False
+        across = bool(group.reductions) and sums_across(self._groups, group)
+        return not across and self._updated.isdisjoint(group.nodes)
+
+    def in_row(self, read: Read, domain: Shape, row: int) -> bool:
+        """Whether what a group reads there of another is of the row that it is in."""
+        source = read.source
+        if not read.elementwise or source.inline:
+            return False
+        shape = read.reader.types[0].shape if isinstance(read.reader.form, Pointwise) else domain
+        if self._groups.value_type(source.base).shape == domain:
+            return shape == domain and meets_elements(source, domain)
+        walk = row_walk(source, shape, domain, row)
+        return meets_rows(walk, domain, row)
+
+    def apart(
+        self, one: Group, other: Group, reads: Sequence[Read], domain: Shape, row: int
+    ) -> Reason | None:
+        """Why two groups that could share rows do not; ``reads``: what both read."""
+        indexed = one.indexed or other.indexed
+        if indexed and (row > 1 or any(g.indexed and g.domain != domain for g in (one, other))):
+            return PositionsInRow(row)
+        size = one.instructions + other.instructions
+        if size > LARGEST_ROWS:
+            return TooLarge(size, LARGEST_ROWS)
+        size_of_row = product(domain[len(domain) - row :])
+        rows, length = (hint_value(n) for n in (product(outer_shape(domain, row)), size_of_row))
+        few = isinstance(size_of_row, int) and rows * length <= FEW_ELEMENTS
+        if rows < FEWEST_ROWS and not few and one.domain == other.domain:
+            return FewRows(rows, domain[len(domain) - row :])
+        moving = self._moving(one, other, reads, domain, row)
+        if row > 1 and not all(_is_one_run(walk, domain, row) for walk in moving):
+            return BrokenRow(row)
+        bases = dict.fromkeys([walk.base for walk in moving])
+        width = sum(self._groups.value_type(base).dtype.itemsize for base in bases)
+        if width * length > LONGEST_ROW:
+            return LongRow(width * length, LONGEST_ROW)
+        return None
+
+    def takes_vector(self, part: Group, group: Group) -> bool:
+        """Whether part of a group of short rows is quicker by itself, a vector of rows at a time.
+
+        That has one element per row, and long operations for it.
+        """
+        length = hint_value(product(group.domain[len(group.domain) - group.row :]))
+        if part.domain == group.domain or length >= LONG_ENOUGH:
+            return False
+        return any(node.op.flops >= LONG_OPERATION for node in part.nodes)
+
+    def _moving(
+        self, one: Group, other: Group, reads: Iterable[Read], domain: Shape, row: int
+    ) -> list[Walk]:
+        """The walks that move along the row, of what two groups read and store."""
+        walks: dict[Walk, None] = {}
+        for read in reads:
+            pointwise = isinstance(read.reader.form, Pointwise)
+            shape = read.reader.types[0].shape if pointwise else domain
+            if len(read.source.type.shape) <= len(shape):
+                walks[row_walk(read.source, shape, domain, row)] = None
+        first = len(domain) - row
+        found = [walk for walk in walks if any(step != 0 for step in walk.strides[first:])]
+        stored = chain(one.stored, other.stored)
+        whole = [key for key in stored if self._groups.value_type(key).shape == domain]
+        return [*found, *(Walk(key, 0, c_strides(domain)) for key in whole)]
+
+
+def _is_one_run(walk: Walk, domain: Shape, row: int) -> bool:
+    axes = range(len(domain) - row, len(domain))
+    extents, _ = collapse([domain[a] for a in axes], [[walk.strides[a] for a in axes]])
+    return len(extents) <= 1

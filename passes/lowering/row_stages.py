@@ -1,0 +1,209 @@
+"""Which stage of a group of rows computes what, and what a row keeps from stage to stage.
+
+Stage s is a loop over the row; between s and s + 1 stands what is computed once per row. A value of
+an element belongs to the first stage behind all row results that it depends on. Where later stages
+need it too they compute it again, or, where that takes longer than reading it, find it in memory
+that the row keeps: in the place of a result of the row that is not written yet, if there is one of
+its dtype, else in scratch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from passes.fusion.cost import instructions
+from passes.fusion.groups import Group, Groups, Home, Key, Source
+from passes.fusion.row_values import is_per_row
+from staticgrad.ir.graph import Node
+from staticgrad.records import dataclass
+
+#: Instructions from which on it is quicker to read a value of an element again than to compute it.
+_WORTH_KEEPING: Final = 6
+_LOAD: Final = 1
+
+
+class RowPoint(NamedTuple):
+    """Where something is computed: in the loop of a stage, or once per row behind it.
+
+    Contexts compare by their order. What needs no stage is computed per row behind stage -1.
+    """
+
+    stage: int
+    per_row: bool
+
+    @property
+    def next(self) -> int:
+        """The first stage that may read what is computed here."""
+        return self.stage + self.per_row
+
+
+@dataclass(frozen=True)
+class RowPlan:
+    """What each stage of a group of rows computes.
+
+    ``nodes``: in each context those that it computes, in the order of the graph. ``kept``: elements
+    that the row keeps in memory, each with the result in whose place, or None: only the first
+    context that needs one computes it. ``numbers``: nodes of one element per row that later
+    contexts read. ``results``: of each stage the reductions; ``stores``: what is stored in each
+    context. ``home``: where each value is known first. Stages are counted from 0.
+    """
+
+    stages: int
+    nodes: Mapping[RowPoint, Sequence[Node]]
+    kept: Mapping[Node, Key | None]
+    numbers: Sequence[Node]
+    results: Mapping[int, Sequence[Key]]
+    stores: Mapping[RowPoint, Sequence[Key]]
+    home: Mapping[Key, RowPoint]
+
+
+def row_plan(groups: Groups, group: Group) -> RowPlan:
+    """The stages of a group of rows."""
+    return _Planning(groups, group).plan()
+
+
+class _Planning:
+    """One walk forwards for when values are known, and one backwards for where they are needed."""
+
+    def __init__(self, groups: Groups, group: Group) -> None:
+        self._groups, self._group = groups, group
+        self._own = {Home(node) for node in group.nodes}
+        #: The context in which a value is known first: of an element its stage, else behind one.
+        self._home: dict[Key, RowPoint] = {}
+        self._waiting = dict(group.reductions)
+        self._find_homes()
+        self._effort = self._efforts()
+        self._needs: dict[Node, set[RowPoint]] = {node: set() for node in group.nodes}
+
+    def plan(self) -> RowPlan:
+        """The plan."""
+        group, home = self._group, self._home
+        results: dict[int, list[Key]] = {}
+        for key, reduction in group.reductions.items():
+            results.setdefault(home[key].stage, []).append(key)
+            self._need(reduction.source, RowPoint(home[key].stage, False))
+        stores: dict[RowPoint, list[Key]] = {}
+        for key in group.stored:
+            stores.setdefault(home[key], []).append(key)
+            if key in self._own:
+                self._needs[key.node].add(home[key])
+        nodes: dict[RowPoint, list[Node]] = {}
+        kept: dict[Node, Key | None] = {}
+        numbers: list[Node] = []
+        for node in reversed(group.nodes):
+            for context in self._computed_in(node, kept, numbers):
+                nodes.setdefault(context, []).append(node)
+                for arg in node.args:
+                    self._need(self._groups.source(arg), context)
+        count = 1 + max([context.stage for context in home.values()], default=-1)
+        ordered = {context: found[::-1] for context, found in nodes.items()}
+        places = self._in_results(kept, ordered)
+        return RowPlan(count, ordered, places, numbers, results, stores, home)
+
+    # -- when values are known --------------------------------------------------------------------
+
+    def _find_homes(self) -> None:
+        for node in self._group.nodes:
+            self._find_results_below(node)
+            before = [self._known(self._groups.source(arg)) for arg in node.args]
+            known = max([each for each in before if each is not None], default=RowPoint(-1, True))
+            per_row = self._is_per_row(node)
+            self._home[Home(node)] = known if per_row else RowPoint(known.next, False)
+        for key in [*self._waiting]:
+            self._find_result(key)
+
+    def _find_results_below(self, node: Node) -> None:
+        for arg in node.args:
+            base = self._groups.source(arg).base
+            if base in self._waiting:
+                self._find_result(base)
+
+    def _find_result(self, key: Key) -> None:
+        known = self._known(self._waiting.pop(key).source)
+        self._home[key] = RowPoint(0 if known is None else known.next, True)
+
+    def _known(self, source: Source) -> RowPoint | None:
+        """The context in which a value is known; None where it is before all stages."""
+        return None if source.inline else self._home.get(source.base)
+
+    def _is_per_row(self, node: Node) -> bool:
+        return is_per_row(node.types[0].shape, self._group.domain, self._group.row)
+
+    # -- what is kept -----------------------------------------------------------------------------
+
+    def _efforts(self) -> dict[Node, int]:
+        """Instructions that it takes to compute a value of an element where nothing else is."""
+        found: dict[Node, int] = {}
+        for node in self._group.nodes:
+            if self._is_per_row(node):
+                continue
+            effort = instructions(node)
+            for arg in node.args:
+                source = self._groups.source(arg)
+                if source.base in self._own and source.base.node in found:
+                    below = found[source.base.node]
+                    effort += below if below < _WORTH_KEEPING else _LOAD
+                elif not source.inline and source.base not in self._home:
+                    effort += _LOAD
+            found[node] = effort
+        return found
+
+    def _need(self, source: Source, context: RowPoint) -> None:
+        if not source.inline and source.base in self._own:
+            self._needs[source.base.node].add(context)
+
+    def _computed_in(
+        self, node: Node, kept: dict[Node, Key | None], numbers: list[Node]
+    ) -> Iterator[RowPoint]:
+        """The contexts that compute a node, given all that need it."""
+        needs, home = self._needs[node], self._home[Home(node)]
+        if self._is_per_row(node):
+            if any(each > home for each in needs):
+                numbers.append(node)
+            if needs:
+                yield home
+            return
+        first = min(needs, default=None)
+        stored = Home(node) in self._group.stored
+        worth = self._effort[node] >= (2 * _LOAD if stored else _WORTH_KEEPING)
+        if first is not None and len(needs) > 1 and worth:
+            kept[node] = Home(node) if stored else None
+            yield first
+        else:
+            yield from sorted(needs)
+
+    def _in_results(
+        self, kept: Mapping[Node, Key | None], nodes: Mapping[RowPoint, Sequence[Node]]
+    ) -> dict[Node, Key | None]:
+        """What is kept, in the places of results that are written when it is read the last time.
+
+        It must be read for that result, so that no lane writes before it has read.
+        """
+        found = dict(kept)
+        taken = {key for key in found.values() if key is not None}
+        for node, place in kept.items():
+            if place is not None:
+                continue
+            last = max(self._needs[node])
+            for key in self._group.stored:
+                result = key in self._own and self._home[key] == last and key not in taken
+                same = result and key.node.types[0] == node.types[0]
+                if same and self._reads_from(key.node, node, set(nodes[last])):
+                    found[node] = key
+                    taken.add(key)
+                    break
+        return found
+
+    def _reads_from(self, reader: Node, node: Node, inside: set[Node]) -> bool:
+        """Whether computing one node in a context reads another one, which the row keeps."""
+        waiting, seen = [reader], {reader}
+        while waiting:
+            for arg in waiting.pop().args:
+                below = self._groups.source(arg).base.node
+                if below is node:
+                    return True
+                if below in inside and below not in seen:
+                    seen.add(below)
+                    waiting.append(below)
+        return False

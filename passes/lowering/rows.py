@@ -1,0 +1,184 @@
+"""A group of rows to its kernel: a loop over the row for each stage, and numbers between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from passes.fusion.cost import instructions
+from passes.fusion.groups import Group, Groups, Home, Key, Source, Walk
+from passes.fusion.row_values import is_per_row, outer_shape
+from passes.fusion.walks import operand_walks, walk_of
+from passes.lowering.operands import VECTOR, LoweredStep, Lowering, loops_over, vector_axis
+from passes.lowering.row_stages import RowPoint, row_plan
+from staticgrad.ir import expr as ex
+from staticgrad.ir.expr import Access, Expr
+from staticgrad.ir.graph import Node
+from staticgrad.ir.kernel_stages import (
+    Accumulate,
+    Ahead,
+    Axis,
+    Keep,
+    Map,
+    Scalar,
+    Stage,
+    Statement,
+    Store,
+)
+from staticgrad.types.tensor import hint_value, product
+
+#: Rows side by side where some stage has a long operation, and where none has.
+_ABREAST: Final = 4
+_ABREAST_SHORT: Final = 2
+#: Operations from which on one is long: those of vector math.
+_LONG_OPERATION: Final = 16
+#: Bytes of the rows that are worked on together, at most.
+_TOGETHER: Final = 1 << 17
+#: Rows side by side are worth their code from so many rows on, a multiple of those side by side.
+_ROUNDS: Final = 8
+#: Where so many bytes lie between a row and the next ones, nearer memory is brought near.
+_FAR: Final = 20 << 10
+_BYTES_AHEAD: Final = 2 << 10
+
+
+def lower_rows(groups: Groups, group: Group) -> LoweredStep:
+    """The kernel that computes a group of rows."""
+    return _RowLowering(groups, group).lowered()
+
+
+class _RowLowering(Lowering):
+    """The state of lowering a group of rows; ``memo`` holds the values of one context."""
+
+    def lowered(self) -> LoweredStep:
+        """The kernel of the group."""
+        group = self.group
+        self.plan = row_plan(self.groups, group)
+        self.shape = group.domain
+        results = {key: f"r{n}" for n, key in enumerate(group.reductions)}
+        numbers = [node for node in group.nodes if node in self.plan.numbers]
+        self.names: dict[Key, str] = results
+        for node in numbers:
+            self.names[Home(node)] = f"r{len(self.names)}"
+        self.targets = {key: self._target(key) for key in group.stored}
+        rank, row = len(group.domain), group.row
+        walks = [*operand_walks(self.groups, group), *self.targets.values()]
+        segments = [range(rank - row), range(rank - row, rank)]
+        self.loops = loops_over(group.domain, segments, walks, merge=not group.indexed)
+        axes, self.vector = vector_axis(self, 1)
+        abreast = self._abreast() if axes else 1
+        near, ahead = self._ahead(axes, abreast)
+        stages: list[Stage] = []
+        for number in range(-1, self.plan.stages):
+            body = self._body(RowPoint(number, False))
+            if body:
+                stages.append(Map(self.vector, body, ahead=ahead if number == near else None))
+            body = self._body(RowPoint(number, True))
+            if body:
+                stages.append(Scalar(body))
+        return self.finish(stages, axes, abreast=abreast)
+
+    def _target(self, key: Key) -> Walk:
+        """Where a value is stored: the whole of a buffer, element by element or row by row."""
+        shape, group = self.groups.value_type(key).shape, self.group
+        if is_per_row(shape, group.domain, group.row):
+            shape = outer_shape(group.domain, group.row)
+        return self.store_walk(key, shape)
+
+    # -- one context ------------------------------------------------------------------------------
+
+    def _body(self, context: RowPoint) -> tuple[Statement, ...]:
+        """What is computed in a context, and what becomes of it."""
+        plan, self.memo, self.loads = self.plan, {}, {}
+        nodes = plan.nodes.get(context, ())
+        for node in nodes:
+            self.shape = node.types[0].shape
+            self.memo[Home(node)] = self.scalar(node)
+        self.shape = self.group.domain
+        body: list[Statement] = []
+        if not context.per_row:
+            body += [self._kept_store(node) for node in nodes if self._is_kept_apart(node)]
+            for key in plan.results.get(context.stage, ()):
+                reduction = self.group.reductions[key]
+                value = self.widened(reduction.source)
+                body.append(Accumulate(self.names[key], reduction.kind, value))
+        else:
+            known = [node for node in nodes if Home(node) in self.names]
+            sources = [self.groups.sources[node, 0] for node in known]
+            body += [Keep(self.names[s.base], self.widened(s)) for s in sources]
+        for key in plan.stores.get(context, ()):
+            dtype = self.groups.value_type(key).dtype
+            body.append(Store(self.access(self.targets[key], dtype, "out"), self._result(key)))
+        return tuple(body)
+
+    def own(self, source: Source) -> Expr:
+        """A value of the group: computed in this context, or what an earlier one left."""
+        return self._result(source.base)
+
+    def _result(self, key: Key) -> Expr:
+        if key not in self.memo:
+            dtype = self.groups.value_type(key).dtype
+            if key in self.names:
+                self.memo[key] = ex.ref(self.names[key], dtype.compute).cast(dtype)
+            else:
+                self.memo[key] = ex.load(self._place(key.node), dtype)
+        return self.memo[key]
+
+    def walk(self, source: Source) -> Walk:
+        """How a source moves over the domain, where it is read for a node of the present shape."""
+        return walk_of(self.group, source, self.shape)
+
+    # -- what a row keeps -------------------------------------------------------------------------
+
+    def _is_kept_apart(self, node: Node) -> bool:
+        """Whether a row keeps a value that is no result, or not yet one."""
+        return node in self.plan.kept and self.plan.kept[node] != Home(node)
+
+    def _kept_store(self, node: Node) -> Store:
+        return Store(self._place(node), self.memo[Home(node)])
+
+    def _place(self, node: Node) -> Access:
+        """Where the row keeps a value of its elements."""
+        key, dtype = self.plan.kept[node], node.types[0].dtype
+        if key is not None:
+            return self.access(self.targets[key], dtype, "out")
+        return Access(self.scratch_operand(node, dtype), ((VECTOR, 1),))
+
+    # -- rows side by side, and memory ahead ------------------------------------------------------
+
+    def _abreast(self) -> int:
+        """How many rows stand side by side: what waits for memory or for a sum fills the time."""
+        group = self.group
+        long = any(node.op.flops >= _LONG_OPERATION for node in group.nodes)
+        count = _ABREAST if long else _ABREAST_SHORT
+        rows = hint_value(product(outer_shape(group.domain, group.row)))
+        nbytes = self._row_bytes() * len(self._streams())
+        while count > 1 and (count * nbytes > _TOGETHER or rows < _ROUNDS * count):
+            count //= 2
+        return count
+
+    def _ahead(self, axes: Sequence[Axis], abreast: int) -> tuple[int, Ahead]:
+        """The stage that brings memory near, and what: the next rows, or what follows in these."""
+        work = {
+            number: sum(map(instructions, self.plan.nodes.get(RowPoint(number, False), ())))
+            for number in range(self.plan.stages)
+        }
+        far = abreast * self._row_bytes()
+        if axes and far <= _FAR:
+            return max(work, key=work.__getitem__), Ahead(axes[-1].name, abreast)
+        return 0, Ahead(VECTOR, _BYTES_AHEAD // self._itemsize())
+
+    def _row_bytes(self) -> int:
+        group = self.group
+        return self._itemsize() * hint_value(product(group.domain[len(group.domain) - group.row :]))
+
+    def _itemsize(self) -> int:
+        return max(
+            [self.groups.value_type(key).dtype.itemsize for key in self._streams()], default=4
+        )
+
+    def _streams(self) -> Sequence[Key]:
+        """The buffers that are walked along the row."""
+        first = len(self.group.domain) - self.group.row
+        walks = self.loops.strides
+        moving = [w.base for w in walks if any(step != 0 for step in w.strides[first:])]
+        return [*dict.fromkeys(moving)]

@@ -1,0 +1,180 @@
+"""Groups that take a row at a time: which groups join, the stages they get, and equal bytes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from hypothesis import given, settings, strategies as st
+
+import staticgrad as sg
+from passes.fuse import fuse, fusion
+from passes.fusion.copies import with_copies
+from passes.fusion.merging import fused
+from passes.fusion.precedence import Precedence
+from passes.pipelines import pipeline
+from staticgrad.analysis.evaluate import same_bytes
+from staticgrad.ir.kernel import Kernel
+from staticgrad.ir.kernel_stages import Map, Scalar
+from tests.passes.test_groups import check_owners
+from tests.passes.test_neighbours import check as check_reasons
+from tests.row_programs import RowProgram
+from tests.schedules import run_schedule
+
+
+def kernels(outputs: Any, level: str = "O1") -> list[Kernel]:
+    """Those of the steps of a graph."""
+    schedule = fuse(pipeline(level)(sg.Graph(outputs)))
+    return [kernel for step in schedule.steps for kernel in step.kernels()]
+
+
+def stages(kernel: Kernel) -> list[type]:
+    return [type(stage) for stage in kernel.stages]
+
+
+# -- counts ---------------------------------------------------------------------------------------
+
+
+def x_of(*shape: Any, dtype: str = "float32", name: str = "x") -> sg.Value:
+    return sg.input(name, shape, dtype)
+
+
+def test_softmax_is_one_kernel_and_its_gradient_another() -> None:
+    x, ct = x_of("n", 100), x_of("n", 100, name="ct")
+    y = sg.nn.softmax(x)
+    (alone,) = kernels(y)
+    assert stages(alone) == [Map, Map, Map]
+    assert len(kernels({"y": y, "dx": sg.vjp(y, x, ct)})) == 2
+
+
+def test_a_row_keeps_its_exponentials_in_the_place_of_the_result() -> None:
+    (kernel,) = kernels(sg.nn.softmax(x_of("n", 100)))
+    assert [operand.mode for operand in kernel.operands] == ["in", "out"]
+    assert kernel.text.count("exp") == 1
+
+
+def test_what_no_result_has_room_for_is_kept_in_scratch() -> None:
+    x = x_of("n", 100)
+    e = sg.exp(x)
+    (kernel,) = kernels(sg.sum(sg.tanh(e - e.sum(1, keepdims=True)), 1))
+    assert [operand.mode for operand in kernel.operands].count("scratch") == 1
+    assert kernel.text.count("exp") == 1
+
+
+def test_layer_norm_is_one_kernel() -> None:
+    gain, bias = (x_of(64, name=name) for name in "gb")
+    (kernel,) = kernels(sg.nn.layer_norm(x_of("n", 64), gain, bias))
+    assert stages(kernel) == [Map, Scalar, Map, Scalar, Map]
+
+
+def test_log_softmax_of_a_residual_sum_is_one_kernel() -> None:
+    x, r = x_of("n", 600), x_of("n", 600, name="r")
+    (kernel,) = kernels(sg.nn.log_softmax(x + r) * 2.0)
+    assert len(kernel.stages) > 3
+
+
+def test_rows_of_several_axes_that_are_one_run_of_memory_join() -> None:
+    (kernel,) = kernels(sg.nn.softmax(x_of("n", 30, 20), (1, 2)))
+    assert len(kernel.axes) == 1
+
+
+def test_rows_that_lie_across_memory_stay_apart() -> None:
+    assert len(kernels(sg.nn.softmax(x_of("n", 100), 0))) > 1
+
+
+def test_what_needs_other_rows_is_another_kernel() -> None:
+    x = x_of(40, 40)
+    total = x.sum(1)
+    (own,) = kernels(x * total.reshape((40, 1)))
+    assert len(own.stages) > 1
+    assert len(kernels(x * total)) == 2  # along columns
+    assert len(kernels(x * total[::-1].reshape((40, 1)))) == 2
+
+
+def test_a_path_by_way_of_another_kernel_keeps_two_apart() -> None:
+    x, w = x_of("n", 32), sg.parameter("w", np.ones((32, 32), "f4"))
+    y = sg.nn.softmax(x)
+    assert len(kernels(sg.nn.softmax(y @ w) + y)) == 3
+
+
+def test_the_update_of_a_parameter_stays_in_place() -> None:
+    w = sg.parameter("w", np.ones((20, 50), "f4"))
+    graph = sg.Graph({}, updates={w: w / sg.sum(w, 1, keepdims=True)})
+    (*_, last) = fuse(pipeline("O1")(graph)).steps
+    assert {touch.buffer for touch in last.accesses() if touch.mode != "in"} == {"param.w"}
+
+
+# -- bytes ----------------------------------------------------------------------------------------
+
+
+def check_bytes(program: RowProgram) -> None:
+    """What the kernels of one row at a time give, and those of one operation each."""
+    optimized = pipeline("O1")(program.graph)
+    found, wanted = (
+        run_schedule(fuse(optimized, merge), program.graph, program.feeds, program.sizes)
+        for merge in (True, False)
+    )
+    for name, array in wanted.items():
+        assert same_bytes(found[name], array), name
+
+
+@given(st.integers(0, 2**32), st.sampled_from(["float32", "float64"]))
+@settings(max_examples=25)
+def test_random_rows_have_the_bytes_of_single_operations(seed: int, dtype: str) -> None:
+    check_bytes(RowProgram(seed, dtype))
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=8)
+def test_random_rows_of_a_storage_dtype_have_the_same_bytes(seed: int) -> None:
+    check_bytes(RowProgram(seed, "float16"))
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=40)
+def test_random_rows_have_owners_and_reasons(seed: int) -> None:
+    graph = pipeline("O1")(RowProgram(seed).graph)
+    check_owners(with_copies(fused(graph)).groups)
+    check_reasons(fusion(graph))
+
+
+def test_random_programs_have_rows_of_many_stages() -> None:
+    counts = [
+        max(len(kernel.stages) for kernel in kernels(RowProgram(seed).graph.outputs))
+        for seed in range(30)
+    ]
+    assert sum(count > 2 for count in counts) >= 10
+    assert max(counts) > 5
+
+
+# -- an order that is kept while some become one --------------------------------------------------
+
+
+@given(st.integers(0, 2**32))
+def test_merges_leave_an_order_without_cycles(seed: int) -> None:
+    """Beside a search of all paths, which is slow and has no order to keep."""
+    random = np.random.default_rng(seed)
+    count = int(random.integers(2, 12))
+    edges = {(a, b) for a in range(count) for b in range(a + 1, count) if random.random() < 0.3}
+    order = Precedence(range(count), edges, lambda number: number)
+    for _ in range(20):
+        numbers = order.all()
+        if len(numbers) < 2:
+            break
+        one, other = sorted(random.choice(numbers, 2, replace=False), key=order.place)
+        reach = {n: {b for a, b in edges if a == n} for n in numbers}
+        through = {b for a, b in edges if a == one} - {other}
+        seen = set(through)
+        while through:
+            through = {b for n in through for b in reach[n]} - seen
+            seen |= through
+        assert order.may_merge(one, other) == (other not in seen)
+        if other in seen:
+            continue
+        order.merge(one, other)
+        edges = {tuple(one if n == other else n for n in edge) for edge in edges}
+        edges -= {(one, one)}
+        assert all(order.place(a) < order.place(b) for a, b in edges)
+        assert {b: set(order.before(b)) for b in order.all()} == {
+            n: {a for a, b in edges if b == n} for n in order.all()
+        }
