@@ -24,7 +24,7 @@ from benchmarks.implementations.with_staticgrad import (
 )
 from benchmarks.operations import Operations
 from benchmarks.truth import Truth
-from benchmarks.workload import Arrays, Data, Workload
+from benchmarks.workload import BETAS, EPSILON, STEPS_BEFORE, Arrays, Data, Workload
 from passes.fuse import fuse
 from passes.memory import Planner
 from passes.pipelines import pipeline
@@ -72,17 +72,20 @@ def truth_of(workload: Workload, small: bool = False) -> Truth:
         + sum(array.size for name, array in results.items() if not _is_update(workload, name))
         * np.dtype(workload.dtype).itemsize
     )
-    if workload.kind == "sgd":
+    if workload.trains:
         moved_bytes += sum(array.nbytes for array in given.variables.values())
+        moved_bytes += sum(a.nbytes for pair in given.moments.values() for a in pair)
     return Truth(results, second, flops, products, moved_bytes)
 
 
 def _is_update(workload: Workload, name: str) -> bool:
-    return workload.kind == "sgd" and name.startswith("gradient:")
+    return workload.trains and name.startswith("gradient:")
 
 
 def _evaluated(workload: Workload, data: Data) -> tuple[Arrays, Arrays | None]:
     """Results, and the parameters after a step."""
+    if workload.kind == "adam":
+        return _adam(workload, data)
     graph = graph_of(workload, data, Sliced())
     feeds = feeds_of(workload, data)
     if workload.kind != "sgd":
@@ -92,6 +95,20 @@ def _evaluated(workload: Workload, data: Data) -> tuple[Arrays, Arrays | None]:
     for name, before in data.variables.items():
         results[f"gradient:{name}"] = (before - after[name]) / workload.rate
     return results, {name: np.asarray(array) for name, array in after.items()}
+
+
+def _adam(workload: Workload, data: Data) -> tuple[Arrays, Arrays]:
+    """Kingma and Ba (ICLR 2015), algorithm 1, in NumPy."""
+    results, after = {"loss": np.asarray(_loss(workload, data, data.variables))}, {}
+    decay, decay_of_squares = BETAS
+    for name, before in data.variables.items():
+        (mean, square), slope = data.moments[name], data.feeds[f"slope:{name}"]
+        mean = (decay * mean + (1 - decay) * slope) / (1 - decay ** (STEPS_BEFORE + 1))
+        square = decay_of_squares * square + (1 - decay_of_squares) * slope**2
+        square /= 1 - decay_of_squares ** (STEPS_BEFORE + 1)
+        results[f"gradient:{name}"] = direction = mean / (np.sqrt(square) + EPSILON)
+        after[name] = before - workload.rate * direction
+    return results, after
 
 
 def _loss(workload: Workload, data: Data, variables: Mapping[str, Any]) -> Any:
@@ -108,6 +125,8 @@ def certify(workload: Workload, data: Data, results: Arrays) -> None:
     loss = float(_loss(workload, data, data.variables))
     if not np.isclose(loss, results["loss"], rtol=1e-9):
         raise UncertifiedError(f"{workload.name}: loss {results['loss']}, NumPy has {loss}")
+    if workload.kind == "adam":
+        return  # the gradients are given, and the step itself is NumPy's
     random = np.random.default_rng(7)
     gradients = {name: results[f"gradient:{name}"] for name in data.variables}
     for _ in range(2):

@@ -1,8 +1,9 @@
 """Whether results are right: each against the float64 truth, before any time is shown.
 
-An array's error is its largest deviation over the largest magnitude of its truth. After an SGD
-step the gradient is read off the parameters, ``(before - after) / rate``, and may be off by one
-rounding of the stored parameter as well; a workload in which that would hide the step is refused.
+An array's error is its largest deviation over the largest magnitude of its truth. After a
+step the gradient (Adam: the direction) is read off the parameters, ``(before - after) / rate``, and
+may be off by one rounding of the stored parameter as well; a workload in which that would hide the
+step is refused.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def judge(
     """Compare what the first call returned, and the parameters after it, with the truth."""
     found: dict[str, Array] = dict(results)
     slack = {}
-    if workload.kind == "sgd":
+    if workload.trains:
         for name, before in data.variables.items():
             if name not in after:
                 return Verdict(np.inf, name, f"parameter {name} is missing")

@@ -33,7 +33,7 @@ class Program(ABC):
 
     ``step`` makes one call, waits until it has finished, and returns what the library returns.
     Results are named ``loss``, the workload's outputs, ``gradient:<variable>`` and
-    ``hvp:<variable>``; an "sgd" step returns the loss only, and changes ``parameters``.
+    ``hvp:<variable>``; a step that trains returns the loss only, and changes ``parameters``.
     """
 
     step: Callable[[], Any]
@@ -59,7 +59,7 @@ class Program(ABC):
 
     @abstractmethod
     def parameters(self) -> Arrays:
-        """The present values of the parameters; empty but for "sgd"."""
+        """The present values of the parameters; empty but for steps that train."""
 
     def planned_bytes(self) -> int | None:
         """Working memory of a step as the library predicts it, or None."""

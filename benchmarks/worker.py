@@ -104,7 +104,7 @@ def _measured(
     phases = Phases(imported, build, compiling, time.perf_counter() - start)
     verdict = judge(workload, data, truth, program.results(returned), program.parameters())
     del returned
-    if verdict.passed and workload.kind == "sgd":
+    if verdict.passed and workload.trains:
         verdict = judge_second(workload, truth, verdict, _loss(program))
     if not verdict.passed:
         error = verdict.error if np.isfinite(verdict.error) else None

@@ -17,8 +17,13 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 Arrays = dict[str, Array]
 #: "sgd": loss, and one SGD step of the parameters. "gradient": values, and the gradient of the loss
-#: by each variable. "hvp": those and the Hessian of the loss times a vector.
-Kind = Literal["sgd", "gradient", "hvp"]
+#: by each variable. "hvp": those and the Hessian of the loss times a vector. "adam": loss, and one
+#: Adam step of the parameters by gradients that are fed, from moments that are given.
+Kind = Literal["sgd", "gradient", "hvp", "adam"]
+#: Adam's decays and epsilon (Kingma and Ba, ICLR 2015, section 2); the steps made before the first.
+BETAS = (0.9, 0.999)
+EPSILON = 1e-8
+STEPS_BEFORE = 10
 Loss = Callable[[Any, Mapping[str, Any], Mapping[str, int]], tuple[Any, dict[str, Any]]]
 
 
@@ -28,7 +33,9 @@ class Data:
 
     ``along`` has a vector per variable where the workload is a Hessian-vector product; ``batch``
     says which axis of a feed is open, for libraries that leave sizes open; ``sizes`` are the
-    numbers that the loss needs and that not every library can read from its values.
+    numbers that the loss needs and that not every library can read from its values; ``moments``
+    are Adam's by variable, after ``STEPS_BEFORE`` steps, and the feeds ``slope:<variable>`` its
+    gradients.
     """
 
     variables: Arrays
@@ -36,6 +43,7 @@ class Data:
     along: Arrays = field(default_factory=dict)
     batch: Mapping[str, int] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)
+    moments: Mapping[str, tuple[Array, Array]] = field(default_factory=dict)
 
     def astype(self, dtype: str) -> Data:
         """The same with floating arrays in ``dtype``."""
@@ -44,13 +52,18 @@ class Data:
             variables=_astype(self.variables, dtype),
             feeds=_astype(self.feeds, dtype),
             along=_astype(self.along, dtype),
+            moments={
+                name: (np.asarray(mean, dtype), np.asarray(square, dtype))
+                for name, (mean, square) in self.moments.items()
+            },
         )
 
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays."""
         groups = (self.variables, self.feeds, self.along)
-        return sum(array.nbytes for group in groups for array in group.values())
+        moments = sum(array.nbytes for pair in self.moments.values() for array in pair)
+        return moments + sum(array.nbytes for group in groups for array in group.values())
 
 
 def _astype(arrays: Arrays, dtype: str) -> Arrays:
@@ -76,7 +89,7 @@ class Workload:
         tolerance: largest error of a result, relative to the largest magnitude in its truth.
         about: one line for tables.
         dtype: "float32" or "float64".
-        rate: the learning rate, for "sgd".
+        rate: the learning rate, for "sgd" and "adam".
     """
 
     name: str
@@ -88,6 +101,11 @@ class Workload:
     about: str
     dtype: str = "float32"
     rate: float = 0.01
+
+    @property
+    def trains(self) -> bool:
+        """Whether a step changes parameters."""
+        return self.kind in ("sgd", "adam")
 
     def make(self, small: bool = False) -> Data:
         """The arrays of a run, always the same ones."""

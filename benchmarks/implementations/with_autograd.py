@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.implementation import Implementation, Program, Settings
+from benchmarks.implementation import Implementation, Program, Settings, UnsupportedError
 from benchmarks.operations import Operations
 from benchmarks.workload import Array, Arrays, Data, Workload
 
@@ -32,6 +32,8 @@ class AutogradProgram(Program):
     """See ``Program``."""
 
     def build(self) -> None:
+        if self.workload.kind == "adam":
+            raise UnsupportedError("it has no Adam that updates arrays in place")
         autograd = import_module("autograd")
         ops, workload, data = Autograd(), self.workload, self.data
         self.variables = {name: array.copy() for name, array in data.variables.items()}

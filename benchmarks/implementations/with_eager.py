@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 import staticgrad as sg
-from benchmarks.implementation import Implementation, Program, Settings
+from benchmarks.implementation import Implementation, Program, Settings, UnsupportedError
 from benchmarks.implementations.with_staticgrad import Staticgrad
 from benchmarks.operations import Operations
 from benchmarks.workload import Array, Arrays, Data, Workload
@@ -35,6 +35,8 @@ class EagerProgram(Program):
     """See ``Program``."""
 
     def build(self) -> None:
+        if self.workload.kind == "adam":
+            raise UnsupportedError("its Adam starts from moments of 0")
         self.eager = eager = import_module("staticgrad.eager")
         ops, workload, data = Eager(eager), self.workload, self.data
         feeds = {n: eager.Tensor(a, dtype=a.dtype) for n, a in data.feeds.items()}

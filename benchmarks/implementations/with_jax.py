@@ -15,7 +15,15 @@ import numpy as np
 
 from benchmarks.implementation import Implementation, Program, Settings
 from benchmarks.operations import Operations
-from benchmarks.workload import Array, Arrays, Data, Workload
+from benchmarks.workload import (
+    BETAS,
+    EPSILON,
+    STEPS_BEFORE,
+    Array,
+    Arrays,
+    Data,
+    Workload,
+)
 
 
 class Jax(Operations):
@@ -61,10 +69,13 @@ class JaxProgram(Program):
     def build(self) -> None:
         self.jax = jax = import_module("jax")
         self.state = jax.device_put(self.data.variables)
+        if self.workload.kind == "adam":
+            count = np.asarray(STEPS_BEFORE)
+            self.state = jax.device_put((self.data.variables, self.data.moments, count))
         self.feeds = jax.device_put(self.data.feeds)
         self.along = jax.device_put(self.data.along)
         function = getattr(self, f"_{self.workload.kind}")()
-        donated = (0,) if self.workload.kind == "sgd" else ()
+        donated = (0,) if self.workload.trains else ()
         self.function = jax.jit(function, donate_argnums=donated)
         self.lowered = self.function.lower(self.state, self.feeds, self.along)
 
@@ -72,7 +83,7 @@ class JaxProgram(Program):
         self.executable = self.lowered.compile()
         function, feeds, along, state = self.function, self.feeds, self.along, self.state
         wait = self.jax.block_until_ready
-        if self.workload.kind == "sgd":
+        if self.workload.trains:
 
             def step() -> Any:
                 self.state, outputs = wait(function(self.state, feeds, along))
@@ -86,9 +97,10 @@ class JaxProgram(Program):
         return {name: np.asarray(value) for name, value in returned.items()}
 
     def parameters(self) -> Arrays:
-        if self.workload.kind != "sgd":
+        if not self.workload.trains:
             return {}
-        return {name: np.array(value) for name, value in self.state.items()}
+        variables = self.state[0] if self.workload.kind == "adam" else self.state
+        return {name: np.array(value) for name, value in variables.items()}
 
     def planned_bytes(self) -> int | None:
         analysis = self.executable.memory_analysis()
@@ -106,6 +118,29 @@ class JaxProgram(Program):
             (loss, outputs), gradients = both(state, feeds)
             new = {name: value - rate * gradients[name] for name, value in state.items()}
             return new, {"loss": loss, **outputs}
+
+        return step
+
+    def _adam(self) -> Callable[[Any, Any, Any], Any]:
+        loss_of, rate, sqrt = self._loss(), self.workload.rate, self.jax.numpy.sqrt
+        decay, decay_of_squares = BETAS
+        dtype = self.workload.dtype
+
+        def step(state: Any, feeds: Any, _: Any) -> Any:
+            variables, moments, count = state
+            loss, outputs = loss_of(variables, feeds)
+            count = count + 1
+            unbiased = (1 - decay**count).astype(dtype)
+            unbiased_squares = (1 - decay_of_squares**count).astype(dtype)
+            moved, new = {}, {}
+            for name, value in variables.items():
+                (mean, square), slope = moments[name], feeds[f"slope:{name}"]
+                mean = decay * mean + (1 - decay) * slope
+                square = decay_of_squares * square + (1 - decay_of_squares) * slope * slope
+                new[name] = mean, square
+                spread = sqrt(square / unbiased_squares) + EPSILON
+                moved[name] = value - rate * (mean / unbiased) / spread
+            return (moved, new, count), {"loss": loss, **outputs}
 
         return step
 

@@ -14,7 +14,15 @@ import numpy as np
 
 from benchmarks.implementation import Implementation, Program, Settings
 from benchmarks.operations import Operations
-from benchmarks.workload import Array, Arrays, Data, Workload
+from benchmarks.workload import (
+    BETAS,
+    EPSILON,
+    STEPS_BEFORE,
+    Array,
+    Arrays,
+    Data,
+    Workload,
+)
 
 
 class PyTensor(Operations):
@@ -75,16 +83,20 @@ class PyTensorProgram(Program):
         self.shared: dict[str, Any] = {}
         values = {name: self._input(name, array) for name, array in self.data.feeds.items()}
         for name, array in self.data.variables.items():
-            if self.workload.kind == "sgd":
+            if self.workload.trains:
                 self.shared[name] = pytensor.shared(array.copy(), name, shape=array.shape)
                 values[name] = self.shared[name]
             else:
                 values[name] = self._input(name, array)
         loss, outputs = self.workload.loss(PyTensor(pytensor), values, self.data.sizes)
         variables = [values[name] for name in self.data.variables]
-        gradients = pytensor.grad(loss, variables)
         self.outputs = {"loss": loss, **outputs}
         self.updates = []
+        if self.workload.kind == "adam":
+            self.updates = self._adam(values)
+            self.inputs = [v for n, v in values.items() if n not in self.shared]
+            return
+        gradients = pytensor.grad(loss, variables)
         if self.workload.kind == "sgd":
             rate = np.asarray(self.workload.rate, self.workload.dtype)
             self.updates = [(w, w - rate * g) for w, g in zip(variables, gradients, strict=True)]
@@ -98,9 +110,26 @@ class PyTensorProgram(Program):
             self.outputs[f"hvp:{name}"] = pytensor.grad(product, variables[i])
         self.inputs = [v for n, v in values.items() if n not in self.shared] + list(along.values())
 
+    def _adam(self, values: Mapping[str, Any]) -> list[tuple[Any, Any]]:
+        shared, dtype = self.pytensor.shared, self.workload.dtype
+        count = shared(np.asarray(STEPS_BEFORE, "float64"))
+        updates = [(count, count + 1)]
+        decay, decay_of_squares = (np.asarray(b, dtype) for b in BETAS)
+        unbiased, unbiased_squares = ((1 - b ** (count + 1)).astype(dtype) for b in BETAS)
+        rate, epsilon = np.asarray(self.workload.rate, dtype), np.asarray(EPSILON, dtype)
+        for name, moments in self.data.moments.items():
+            mean, square = (shared(a.copy(), shape=a.shape) for a in moments)
+            slope = values[f"slope:{name}"]
+            new = decay * mean + (1 - decay) * slope
+            new_square = decay_of_squares * square + (1 - decay_of_squares) * slope * slope
+            spread = self.pytensor.tensor.sqrt(new_square / unbiased_squares) + epsilon
+            moved = values[name] - rate * (new / unbiased) / spread
+            updates += [(mean, new), (square, new_square), (values[name], moved)]
+        return updates
+
     def compile(self) -> None:
         arrays = list(self.data.feeds.values())
-        if self.workload.kind != "sgd":
+        if not self.workload.trains:
             arrays += self.data.variables.values()
         arrays += self.data.along.values()
         outputs = list(self.outputs.values())

@@ -5,10 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 import staticgrad as sg
 from benchmarks.implementation import Implementation, Program, Settings
 from benchmarks.operations import NotYetError, Operations
-from benchmarks.workload import Array, Arrays, Data, Workload
+from benchmarks.workload import (
+    BETAS,
+    EPSILON,
+    STEPS_BEFORE,
+    Array,
+    Arrays,
+    Data,
+    Workload,
+)
 
 
 class Staticgrad(Operations):
@@ -47,12 +57,15 @@ def graph_of(workload: Workload, data: Data, ops: Operations) -> sg.Graph:
             shape[data.batch[name]] = "batch"
         values[name] = sg.input(name, tuple(shape), array.dtype.name)
     for name, array in data.variables.items():
-        training = workload.kind == "sgd"
         values[name] = (
-            sg.parameter(name, array) if training else sg.input(name, array.shape, array.dtype.name)
+            sg.parameter(name, array)
+            if workload.trains
+            else sg.input(name, array.shape, array.dtype.name)
         )
     loss, outputs = workload.loss(ops, values, data.sizes)
     variables = [values[name] for name in data.variables]
+    if workload.kind == "adam":
+        return _adam(workload, data, values, {"loss": loss, **outputs})
     gradients = sg.grad(loss, variables)
     if workload.kind == "sgd":
         updates = {w: w - workload.rate * g for w, g in zip(variables, gradients, strict=True)}
@@ -66,10 +79,22 @@ def graph_of(workload: Workload, data: Data, ops: Operations) -> sg.Graph:
     return sg.Graph(outputs, name=workload.name)
 
 
+def _adam(workload: Workload, data: Data, values: Mapping[str, Any], outputs: Any) -> sg.Graph:
+    optimizer = sg.optim.Adam(workload.rate, *BETAS, EPSILON)
+    slopes = {values[name]: values[f"slope:{name}"] for name in data.variables}
+    graph = sg.Graph(outputs, updates=optimizer.apply(slopes), name=workload.name)
+    parameters = {p.name: p for p in graph.parameters}
+    parameters["adam.step"].value = np.asarray(STEPS_BEFORE)
+    for name, (mean, square) in data.moments.items():
+        parameters[f"{name}.first_moment"].value = mean
+        parameters[f"{name}.second_moment"].value = square
+    return graph
+
+
 def feeds_of(workload: Workload, data: Data) -> Arrays:
     """What ``run`` is given, by the names of the graph."""
     feeds = dict(data.feeds)
-    if workload.kind != "sgd":
+    if not workload.trains:
         feeds |= data.variables
     return feeds | {f"along:{name}": array for name, array in data.along.items()}
 

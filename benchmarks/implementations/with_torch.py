@@ -18,7 +18,15 @@ import numpy as np
 
 from benchmarks.implementation import Implementation, Program, Settings, UnsupportedError
 from benchmarks.operations import Operations
-from benchmarks.workload import Array, Arrays, Data, Workload
+from benchmarks.workload import (
+    BETAS,
+    EPSILON,
+    STEPS_BEFORE,
+    Array,
+    Arrays,
+    Data,
+    Workload,
+)
 
 
 class Torch(Operations):
@@ -101,7 +109,7 @@ class TorchProgram(Program):
             return
         for tensor in self.variables.values():
             tensor.requires_grad_()
-        self.step = self._training(None) if workload.kind == "sgd" else self._gradient()
+        self.step = self._training(None) if workload.trains else self._gradient()
 
     def wrap(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """What the compiled variants replace."""
@@ -109,7 +117,7 @@ class TorchProgram(Program):
 
     def tune(self) -> str:
         """The fastest loop of the optimizer, by a short trial of each."""
-        if self.workload.kind != "sgd":
+        if not self.workload.trains:
             return ""
         times = {}
         for name in ("foreach", "single", "fused"):
@@ -122,13 +130,13 @@ class TorchProgram(Program):
             times[name] = (time.perf_counter() - start) / calls
         best = min(times, key=lambda name: times[name])
         self.step = self._training(best)
-        return f"SGD: {best}"
+        return f"{self.workload.kind}: {best}"
 
     def results(self, returned: Any) -> Mapping[str, Array]:
         return {name: value.detach().numpy() for name, value in returned.items()}
 
     def parameters(self) -> Arrays:
-        if self.workload.kind != "sgd":
+        if not self.workload.trains:
             return {}
         return {name: t.detach().numpy().copy() for name, t in self.variables.items()}
 
@@ -137,6 +145,8 @@ class TorchProgram(Program):
 
     def _training(self, loop: str | None) -> Callable[[], Any]:
         options = {"foreach": loop == "foreach", "fused": loop == "fused"} if loop else {}
+        if self.workload.kind == "adam":
+            return self._adam(options)
         optimizer = self.torch.optim.SGD(
             list(self.variables.values()), lr=self.workload.rate, **options
         )
@@ -148,6 +158,28 @@ class TorchProgram(Program):
             loss.backward()
             optimizer.step()
             return {"loss": loss.detach(), **outputs}
+
+        return step
+
+    def _adam(self, options: dict[str, bool]) -> Callable[[], Any]:
+        torch, loss_of, variables, feeds = self.torch, self.loss, self.variables, self.feeds
+        optimizer = torch.optim.Adam(
+            list(variables.values()), self.workload.rate, BETAS, EPSILON, **options
+        )
+        for name, tensor in variables.items():
+            mean, square = self.data.moments[name]
+            tensor.grad = feeds[f"slope:{name}"]
+            optimizer.state[tensor] = {
+                "step": torch.tensor(float(STEPS_BEFORE)),
+                "exp_avg": torch.from_numpy(mean.copy()),
+                "exp_avg_sq": torch.from_numpy(square.copy()),
+            }
+
+        def step() -> Any:
+            with torch.no_grad():
+                loss, outputs = loss_of(variables, feeds)
+            optimizer.step()
+            return {"loss": loss, **outputs}
 
         return step
 

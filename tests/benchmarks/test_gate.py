@@ -15,7 +15,7 @@ def right(name: str):
     """A workload, its arrays, the truth, and a right answer in its dtype."""
     workload = WORKLOADS[name]
     data, truth = workload.make(small=True), truth_of(workload, small=True)
-    training = workload.kind == "sgd"
+    training = workload.trains
     results, after = {}, {}
     for key, value in truth.results.items():
         variable = key.removeprefix("gradient:")
@@ -27,7 +27,7 @@ def right(name: str):
     return workload, data, truth, results, after
 
 
-@pytest.mark.parametrize("name", ["mlp", "mlp_f64", "gmm", "logreg"])
+@pytest.mark.parametrize("name", ["mlp", "mlp_f64", "gmm", "logreg", "adam"])
 def test_the_truth_rounded_passes(name: str) -> None:
     verdict = judge(*right(name))
     assert verdict.passed

@@ -24,7 +24,7 @@ def check(kind: type[Program], name: str) -> None:
     program.compile()
     results = {k: np.array(v) for k, v in program.results(program.step()).items()}
     verdict = judge(workload, data, truth, results, program.parameters())
-    if workload.kind == "sgd":
+    if workload.trains:
         second = float(program.results(program.step())["loss"])
         verdict = judge_second(workload, truth, verdict, second)
     assert verdict.passed, verdict.reason

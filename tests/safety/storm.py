@@ -119,8 +119,9 @@ class Work:
             self.check_even(value)
         if values[0][0] != values[1][0]:
             sys.exit(f"half a step: {values[0][0]} and {values[1][0]}")
-        if not gc.isenabled() or np.geterr() != GETERR:
-            sys.exit(f"the process is not as it was: {gc.isenabled()}, {np.geterr()}")
+        collector = gc.isenabled(), gc.get_freeze_count()
+        if collector != (True, 0) or np.geterr() != GETERR:
+            sys.exit(f"the process is not as it was: {collector}, {np.geterr()}")
 
     def check_elsewhere(self) -> None:
         """Another thread finds everything free, and gets right results."""
