@@ -19,7 +19,7 @@ from passes.remat.front import Point, front, lowest
 from passes.remat.store_all import StoreAll
 from passes.timeline import ArenaLayout, Placed, Timeline
 from staticgrad.analysis.budget_error import over_budget
-from staticgrad.analysis.cost import all_seconds
+from staticgrad.analysis.cost import FASTEST, all_seconds
 from staticgrad.analysis.liveness import Extents, Flow, SizeNumbers
 from staticgrad.analysis.lookups import failing_checks
 from staticgrad.analysis.plan_check import lower_bound
@@ -57,8 +57,12 @@ class Planner:
         policy: Policy = _STORE_ALL,
         budget: int | None = None,
         workers: int = 1,
+        least_shared: float = 0.0,
     ) -> None:
         """Derive what no size changes. Each of ``workers`` has scratch of its own in every plan.
+
+        Plans are for one worker where fewer than ``least_shared`` seconds are predicted, or where
+        only so the budget holds.
 
         Raises:
             VerifyError: a check that could only run after a parameter was written.
@@ -67,15 +71,16 @@ class Planner:
         if workers < 1:
             raise ValueError(f"{workers} workers")
         self.schedule, self.policy, self.budget = schedule, policy, budget
-        self.workers = workers
+        self.workers, self._least_shared = workers, least_shared
         self.flow = Flow(schedule)
         self.extents = Extents(schedule)
         self._inputs = frozenset(b.name for b in schedule.buffers if b.role == "input")
         self._kept = frozenset(i for i, b in enumerate(schedule.buffers) if b.kept)
         self._bodies = {
-            step: tuple(Planner(body.schedule, workers=workers) for body in found)
+            (step, count): tuple(Planner(body.schedule, workers=count) for body in found)
             for step, made in enumerate(schedule.steps)
             if (found := made.bodies())
+            for count in {1, workers}
         }
         self._timelines: Kept[tuple[Order, frozenset[int]], Timeline] = Kept(_TIMELINES)
         self._fronts: Kept[object, tuple[Point, ...]] = Kept(_FRONTS)
@@ -108,9 +113,20 @@ class Planner:
         if not staged <= self._inputs:
             unknown = ", ".join(sorted(map(repr, staged - self._inputs)))
             raise UnknownNameError(f"{unknown}: no input buffer of schedule {self.schedule.name!r}")
-        numbers = self._numbers(sizes)
+        workers = self._workers(sizes)
+        try:
+            return self._plan_for(workers, sizes, staged)
+        except BudgetInfeasible:
+            if workers == 1:
+                raise
+        return self._plan_for(1, sizes, staged)
+
+    def _plan_for(self, workers: int, sizes: Mapping[str, int], staged: AbstractSet[str]) -> Plan:
+        """The plan for these sizes and so many workers."""
+        numbers = self._numbers(sizes, workers)
         copied = frozenset(self.flow.index[name] for name in staged)
-        made = self._plan(sizes, numbers, copied, self._chosen(sizes, numbers, copied))
+        chosen = self._chosen(sizes, numbers, copied, workers)
+        made = self._plan(sizes, numbers, copied, chosen, workers)
         if self.budget is not None and made.peak_bytes > self.budget:
             uncopied = self._smallest_uncopied(sizes) if copied else None
             raise over_budget(made, self.budget, uncopied)
@@ -119,14 +135,22 @@ class Planner:
         wanting = f"policy {self.policy.name or self.policy!r} proposed nothing that needs fewer"
         return replace(made, remark=f"nothing is computed again: {wanting} bytes")
 
-    def _numbers(self, sizes: Mapping[str, int]) -> SizeNumbers:
+    def _workers(self, sizes: Mapping[str, int]) -> int:
+        """How many workers a plan for these sizes is for."""
+        if self.workers == 1 or not self._least_shared:
+            return self.workers
+        seconds = all_seconds(self.schedule.steps, self.extents.at(sizes).arguments, FASTEST)
+        return self.workers if sum(seconds) >= self._least_shared else 1
+
+    def _numbers(self, sizes: Mapping[str, int], workers: int) -> SizeNumbers:
         """The schedule's numbers, those of bodies' arenas included."""
-        numbers = self.extents.at(sizes, self.workers)
+        numbers = self.extents.at(sizes, workers)
         if not self._bodies:
             return numbers
         plans = {
             step: tuple(planner.plan(sizes) for planner in planners)
-            for step, planners in self._bodies.items()
+            for (step, count), planners in self._bodies.items()
+            if count == workers
         }
         rooms = {
             self.flow.index[own.buffer]: max(plan.peak_bytes for plan in found)
@@ -137,13 +161,17 @@ class Planner:
         return numbers.with_bodies(plans, rooms)
 
     def _chosen(
-        self, sizes: Mapping[str, int], numbers: SizeNumbers, staged: frozenset[int]
+        self,
+        sizes: Mapping[str, int],
+        numbers: SizeNumbers,
+        staged: frozenset[int],
+        workers: int,
     ) -> Point:
         """The policy's plan, or the front's cheapest within the budget; the smallest if none is."""
         own = self._by_policy(numbers, staged)
         if self.budget is None or (self.policy == _STORE_ALL and own.height <= self.budget):
             return own
-        points = self._front(sizes, numbers, staged)
+        points = self._front(sizes, numbers, staged, workers)
         limit = min(self.budget, own.height)
         fitting = [point for point in points if point.height <= limit]
         if fitting:
@@ -161,10 +189,11 @@ class Planner:
         self, sizes: Mapping[str, int], *, staged: AbstractSet[str] = frozenset()
     ) -> tuple[tuple[Plan, float], ...]:
         """What a budget chooses from: plans with their predicted seconds, cheapest first."""
-        numbers = self._numbers(sizes)
+        workers = self._workers(sizes)
+        numbers = self._numbers(sizes, workers)
         copied = frozenset(self.flow.index[name] for name in staged)
-        points = self._front(sizes, numbers, copied)
-        return tuple((self._plan(sizes, numbers, copied, p), p.seconds) for p in points)
+        points = self._front(sizes, numbers, copied, workers)
+        return tuple((self._plan(sizes, numbers, copied, p, workers), p.seconds) for p in points)
 
     def _by_policy(self, numbers: SizeNumbers, staged: frozenset[int]) -> Point:
         if self.policy != _STORE_ALL:
@@ -183,13 +212,17 @@ class Planner:
         return Problem(self.flow, self.repeats, numbers, staged, self.orders, seconds, self._kept)
 
     def _front(
-        self, sizes: Mapping[str, int], numbers: SizeNumbers, staged: frozenset[int]
+        self,
+        sizes: Mapping[str, int],
+        numbers: SizeNumbers,
+        staged: frozenset[int],
+        workers: int = 1,
     ) -> tuple[Point, ...]:
-        key = (tuple(sorted(sizes.items())), staged)
+        key = (tuple(sorted(sizes.items())), staged, workers)
         found = self._fronts.get(key)
         if found is None:
             placed = self._timeline(self.orders[0], staged).layout(numbers).placed()
-            listed = self._plan(sizes, numbers, staged, Point.of(placed, 0.0))
+            listed = self._plan(sizes, numbers, staged, Point.of(placed, 0.0), workers)
             found = front(self._problem(numbers, staged), lower_bound(listed))
             self._fronts.put(key, found, sum(point.held_bytes for point in found))
         return found
@@ -208,7 +241,12 @@ class Planner:
         return {step: fails for step, fails in found.items() if fails}
 
     def _plan(
-        self, sizes: Mapping[str, int], numbers: SizeNumbers, staged: frozenset[int], point: Point
+        self,
+        sizes: Mapping[str, int],
+        numbers: SizeNumbers,
+        staged: frozenset[int],
+        point: Point,
+        workers: int,
     ) -> Plan:
         names = self.flow.names
         known = self._timelines.get((tuple(point.sequence), staged))
@@ -237,7 +275,7 @@ class Planner:
             peak_bytes=point.height,
             commit=self.flow.commit(point.sequence),
             buffer_bytes=tuple(zip(names, numbers.nbytes, strict=True)),
-            workers=self.workers,
+            workers=workers,
         )
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 #: What ``compile`` takes beside the program.
 _OPTIONS: Final = (
     "memory_budget", "checkpoint", "sizes", "pipeline", "fuse", "debug", "backend",
+    "threads",
 )  # fmt: skip
 
 
@@ -51,6 +52,17 @@ def read_program(program: object) -> tuple[Graph, bool]:
     raise ArgumentError(
         f"compile takes a Graph, a Value or a dict of Values, not {kind_of(program)}", hint=hint
     )
+
+
+def read_fuse(fuse: object) -> bool:
+    """Whether neighbouring operations are merged.
+
+    Raises:
+        ArgumentError: neither True nor False.
+    """
+    if isinstance(fuse, bool):
+        return fuse
+    raise ArgumentError(f"fuse={fuse!r} is neither True nor False")
 
 
 def read_passes(pipeline: object) -> str | Pass:

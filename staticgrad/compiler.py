@@ -19,6 +19,7 @@ from staticgrad.analysis.binding import Feeds, check_sizes, named_inputs
 from staticgrad.arguments import (
     feeds_by_keyword,
     read_budget,
+    read_fuse,
     read_passes,
     read_program,
     read_size,
@@ -28,7 +29,6 @@ from staticgrad.arguments import (
 from staticgrad.artifacts import Kernels, Plans, first_steps, machine_code
 from staticgrad.building import capture
 from staticgrad.errors import (
-    ArgumentError,
     BudgetInfeasible,
     GraphError,
     IndexOutOfRange,
@@ -48,8 +48,10 @@ from staticgrad.ir.schedule import Schedule
 from staticgrad.ir.value import Value
 from staticgrad.ir.verify_schedule import verify_schedule
 from staticgrad.kept import collection_paused
+from staticgrad.native import processors
 from staticgrad.native.environment import default_environment
 from staticgrad.records import dataclass
+from staticgrad.runtime import sections
 from staticgrad.runtime.executor import Executor, MakeTable, Memory
 from staticgrad.runtime.step import Program, Table
 from staticgrad.stats import Counts, Stats
@@ -84,7 +86,7 @@ class Options:
     """How a program was compiled; part of its pickle.
 
     ``memory_budget`` is in bytes, None for no limit; ``checkpoint`` the policy, by name or itself;
-    ``backend`` None where the setting of whoever compiles decides.
+    ``backend`` and ``threads`` None where the setting of whoever compiles decides.
     """
 
     memory_budget: int | None = None
@@ -94,6 +96,7 @@ class Options:
     fuse: bool = True
     debug: bool | Literal["nan"] = False
     backend: str | None = None
+    threads: int | str | None = None
 
 
 @overload
@@ -107,6 +110,7 @@ def compile(
     fuse: bool = True,
     debug: bool | Literal["nan"] | None = None,
     backend: str | None = None,
+    threads: int | Literal["auto"] | None = None,
 ) -> Compiled[Array]: ...
 @overload
 def compile(
@@ -119,6 +123,7 @@ def compile(
     fuse: bool = True,
     debug: bool | Literal["nan"] | None = None,
     backend: str | None = None,
+    threads: int | Literal["auto"] | None = None,
 ) -> Compiled[dict[str, Array]]: ...
 @public
 def compile(
@@ -131,6 +136,7 @@ def compile(
     fuse: bool = True,
     debug: bool | Literal["nan"] | None = None,
     backend: str | None = None,
+    threads: int | Literal["auto"] | None = None,
 ) -> Compiled[Any]:
     """Compile a Graph, one Value, or a dict of Values, for all values of its named sizes.
 
@@ -157,24 +163,27 @@ def compile(
             (``staticgrad.backends``). None: the setting ``backend`` of whoever compiles, now and
             where a pickle is loaded: ``sg.options``, then ``STATICGRAD_BACKEND``, then
             ``pyproject.toml``, then ``"auto"``. ``f.kernels`` and ``f.explain()`` say which ran.
+        threads: how many threads may run it, the calling one included; results keep their bytes.
+            ``"auto"``, the default: as many as there are processors for them. Each has scratch of
+            its own; short programs keep to the calling thread. None: the setting, as above.
 
     Raises:
         ArgumentError: an option of the wrong kind, or an unknown policy.
-        ConfigError: ``debug`` or ``backend`` is none of its values.
+        ConfigError: ``debug``, ``backend`` or ``threads`` is none of its values.
         BudgetInfeasible: all sizes are known, and the step needs more than the budget.
         CompileError, CPUError: a kernel, or this machine, cannot be compiled for.
     """
     as_policy(checkpoint)
-    if not isinstance(fuse, bool):
-        raise ArgumentError(f"fuse={fuse!r} is neither True nor False")
+    settings = config.current(debug=debug, backend=backend, threads=threads)
     options = Options(
         memory_budget=read_budget(memory_budget),
         checkpoint=checkpoint,
         sizes=read_sizes(sizes),
         pipeline=read_passes(pipeline),
-        fuse=fuse,
-        debug=config.current(debug=debug, backend=backend).debug,
+        fuse=read_fuse(fuse),
+        debug=settings.debug,
         backend=backend,
+        threads=None if threads is None else settings.threads,
     )
     return copy_context().run(Compiled, program, options)  # its np.errstate ends with it
 
@@ -223,7 +232,9 @@ class Compiled(Generic[Results]):
         self._scheduled_graph = self._with_computed_constants()
         self.schedule = _scheduled(self._scheduled_graph, options.fuse)
         policy = as_policy(options.checkpoint)
-        self._planner = Planner(self.schedule, policy, options.memory_budget)
+        self.threads = processors.threads(config.current(threads=options.threads).threads)
+        limits = (options.memory_budget, self.threads, sections.LEAST_SECTION)
+        self._planner = Planner(self.schedule, policy, *limits)
         self._plans = Plans(self._planner.plan, self._counts)
         step = self._kernels.program(self.schedule, self.graph.parameters)
         self.kernels = self._kernels.all

@@ -113,6 +113,21 @@ def _backend(raw: object) -> str:
     raise _UnfitError(f"one of {', '.join(names)}", hint or BACKENDS.get(str(raw).lower(), ""))
 
 
+MOST_THREADS: Final = 256
+
+
+def _threads(raw: object) -> int | str:
+    if isinstance(raw, str) and raw.strip().lower() == "auto":
+        return "auto"
+    try:
+        found = int(raw) if isinstance(raw, str) else index(raw)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        found = 0
+    if isinstance(raw, bool) or not 1 <= found <= MOST_THREADS:
+        raise _UnfitError(f"a number of threads, 1 to {MOST_THREADS}, or auto")
+    return found
+
+
 _TOPICS: Final = ("passes", "recompiles", "memory", "cache")
 
 
@@ -142,6 +157,9 @@ class Config:
         debug: how programs run that are compiled without ``debug=``: True watches what each kernel
             reads and writes, "nan" stops at the first NaN or infinity; see ``sg.compile``.
         check: compare what the graph computes before and after each pass.
+        threads: how many threads a program may use, the calling one included; "auto": as many as
+            the process may use processors, by its affinity and its container's quota. Results are
+            equal. ``sg.compile(..., threads=)`` says it for one program.
         log: topics that are logged to standard error.
     """
 
@@ -152,6 +170,7 @@ class Config:
     dump: Path | None = None
     debug: bool | Literal["nan"] = False
     check: bool = False
+    threads: int | Literal["auto"] = "auto"
     log: tuple[str, ...] = ()
 
 
@@ -164,6 +183,7 @@ _SETTINGS: Final[dict[str, tuple[Callable[[object], object], str]]] = {
     "dump": (_folder, "folder that takes the text after each pass"),
     "debug": (_debug, "on: watch what kernels touch; nan: stop at the first NaN or infinity"),
     "check": (_flag, "compare the graph before and after each pass"),
+    "threads": (_threads, "threads that a program may use; auto: the processors of this process"),
     "log": (_topics, f"topics to log: {', '.join(_TOPICS)}"),
 }
 _DEFAULTS: Final = Config()

@@ -113,7 +113,7 @@ class StaticgradProgram(Program):
         self.graph = graph_of(self.workload, self.data, Staticgrad())
 
     def compile(self) -> None:
-        self.compiled = sg.compile(self.graph)
+        self.compiled = sg.compile(self.graph, threads=self.settings.threads)
         run, feeds = self.compiled.run, feeds_of(self.workload, self.data)
         self.step = lambda: run(feeds)
 
@@ -132,8 +132,7 @@ class StaticgradImplementation(Implementation):
 
     name = "staticgrad"
     package = "staticgrad"
-    settings = "sg.compile(graph), batch a named size; one thread"
-    threads = 1
+    settings = "sg.compile(graph, threads=...), batch a named size"
     peer = False
 
     @classmethod

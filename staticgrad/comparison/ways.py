@@ -147,7 +147,9 @@ class DefineThenRun:
     ) -> None:
         self._model = model
         self.graph = training_graph(model) if graph is None else graph
-        self.compiled = sg.compile(self.graph, checkpoint=checkpoint, memory_budget=memory_budget)
+        self.compiled = sg.compile(
+            self.graph, checkpoint=checkpoint, memory_budget=memory_budget, threads=1
+        )
 
     def step(self, batch: Batch) -> float:
         """One call of the compiled step."""
@@ -174,14 +176,14 @@ class DefineThenRun:
     @cached_property
     def _forward(self) -> sg.Compiled:
         outputs = {"loss": self.graph.outputs["loss"]}
-        return sg.compile(sg.Graph(outputs, inputs=self.graph.inputs, name="forward"))
+        return sg.compile(sg.Graph(outputs, inputs=self.graph.inputs, name="forward"), threads=1)
 
     @cached_property
     def _gradients(self) -> sg.Compiled:
         loss = self.graph.outputs["loss"]
         wanted = {p.name: p for p in self.graph.parameters if p.name in self._model.parameters}
         slopes = sg.grad(loss, wanted)
-        return sg.compile(sg.Graph(slopes, inputs=self.graph.inputs, name="gradients"))
+        return sg.compile(sg.Graph(slopes, inputs=self.graph.inputs, name="gradients"), threads=1)
 
 
 def training_graph(model: Model) -> sg.Graph:

@@ -1,7 +1,7 @@
 """The only door to Numba and llvmlite: kernels from source text, and the driver that runs them.
 
     add = native.kernel(source)          # compiled, or found in memory or on disk
-    native.driver()(block.ctypes.data, 0, 3)  # its first word: the address of ``native.Row`` words
+    native.driver()(block.ctypes.data, 0, 3)  # its head names a table of ``native.Row`` words
 
 Two backends compile one source, and its results have the same bytes (others take kernels, not
 sources, and are registered in ``staticgrad/backends.py``): ``vector`` writes LLVM IR from
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from staticgrad import config
 from staticgrad.errors import CompileError, OutOfMemory, ReentryError
-from staticgrad.native.constants import ROW_WORDS, Row
+from staticgrad.native.constants import HEAD_WORDS, ROW_WORDS, Head, Row
 from staticgrad.native.lock import LOCK
 from staticgrad.records import dataclass
 
@@ -36,6 +36,8 @@ __all__ = [
     "BUILT_IN",
     "BuiltIn",
     "Code",
+    "HEAD_WORDS",
+    "Head",
     "ROW_WORDS",
     "Row",
     "Statistics",
@@ -235,10 +237,11 @@ def _load_python(source: str, start: float) -> Code:
 def driver() -> Driver:
     """The callable ``(block address, first, last)`` that runs rows of a table in one call.
 
-    The first word of a worker's block is the address of the table, whose rows are ``ROW_WORDS``
+    A worker's block begins with a ``Head``, which names the table, whose rows are ``ROW_WORDS``
     int64 words in C order (``Row``); the rest are the worker's own words of each row. Native rows
-    run with the GIL released, in the default floating-point environment, which is restored. The
-    caller keeps every record and array that the rows name alive.
+    run with the GIL released, in the default floating-point environment, which is restored; where
+    the head names a pool (``native.pool``), its workers take part. The caller keeps every record
+    and array that the rows name alive.
     """
     jit = config.current().jit
     found = _process.drivers.get(jit)

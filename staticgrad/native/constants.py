@@ -16,9 +16,13 @@ class Row(NamedTuple):
     """A row of the driver's table: one kernel over all its outer iterations.
 
     ``function`` and ``record`` are addresses. ``own``: where the row's words begin in a worker's
-    block, in bytes from its start, where the address of the table stands. The ``total`` iterations
-    are claimed in groups of ``grain``; 0: all in one. ``barrier`` is 1 where every earlier row must
-    be finished before this one begins.
+    block, in bytes from its start. The ``total`` iterations are claimed in groups of ``grain``;
+    0: all in one.
+
+    ``section``: this row and the next ones, so many in all, may run at the same time, and are worth
+    sharing between workers; 0: who calls the driver runs the row alone. ``first``: how many groups
+    the rows of the section before this one have. ``wakes`` is 1 where the section is worth waking
+    workers that sleep.
     """
 
     function: int
@@ -26,11 +30,29 @@ class Row(NamedTuple):
     own: int
     total: int
     grain: int
-    barrier: int
+    section: int = 0
+    first: int = 0
+    wakes: int = 0
+
+
+class Head(NamedTuple):
+    """The words at the start of a worker's block.
+
+    ``table`` is the address of the rows, ``pool`` that of the pool's memory, 0 where there is none.
+    The blocks of ``workers`` lie ``stride`` bytes apart.
+    """
+
+    table: int
+    pool: int = 0
+    stride: int = 0
+    workers: int = 1
 
 
 ROW_WORDS: Final = len(Row._fields)
-"""int64 words of a table row."""
+"""int64 words of a table row: a line of the cache."""
+
+HEAD_WORDS: Final = len(Head._fields)
+"""int64 words at the start of a worker's block."""
 
 CONSTANTS: Final = {"inf": math.inf, "nan": math.nan}
 """Float literals that Python cannot spell."""

@@ -1,10 +1,10 @@
 """Runs rows of a step's table: one native call for many kernels, the GIL released.
 
-A row is six int64 words, a ``Row``. Its function is called as ``f(record, own, begin, end)``, where
-``own`` points to the words of the worker that calls: the addresses of its scratch and check words.
-They lie in the worker's block, ``Row.own`` bytes from its start; the block's first word is the
-address of the table. This driver is one worker: it runs all of a row in one call, and has nobody to
-wait for.
+A row is eight int64 words, a ``Row``. Its function is called as ``f(record, own, begin, end)``,
+where ``own`` points to the words of the worker that calls: the addresses of its scratch and check
+words. They lie in the worker's block, ``Row.own`` bytes from its start, behind a ``Head``. Where
+that names a pool, the rows of a section are shared with its workers (``pool_code``); otherwise, and
+wherever nobody helps, the caller runs all of a row in one call.
 
 It saves the floating-point environment (MXCSR on x86-64, FPCR on aarch64), sets the default one -
 round to nearest, denormals kept, no traps - and restores exactly what it found. With ``jit`` off
@@ -16,7 +16,8 @@ from __future__ import annotations
 import ctypes
 from typing import Final, Protocol
 
-from staticgrad.native.constants import ROW_WORDS
+from staticgrad.native import pool_code
+from staticgrad.native.constants import ROW_WORDS, Head, Row
 from staticgrad.native.target import Target
 
 
@@ -54,9 +55,9 @@ entry:{enter}
   %place.first = getelementptr [{words} x i64], ptr %table, i64 %first
   %place.last = getelementptr [{words} x i64], ptr %table, i64 %last
   %any = icmp slt i64 %first, %last
-  br i1 %any, label %row, label %done
-row:
-  %place = phi ptr [ %place.first, %entry ], [ %following, %row ]
+  br i1 %any, label %{begin}, label %done
+{shared}row:
+  %place = phi ptr [ %place.first, %{before} ], [ %following, %row ]
   %function = load ptr, ptr %place, align 8
   %record.place = getelementptr i64, ptr %place, i64 1
   %record = load ptr, ptr %record.place, align 8
@@ -74,16 +75,37 @@ done:
 }}
 """
 
+_WORDS: Final = {
+    **{name: number for number, name in enumerate(Row._fields)},
+    **{f"head {name}": number for number, name in enumerate(Head._fields)},
+    "words": ROW_WORDS,
+}
+_SHARED: Final = """head:
+  %pool.place = getelementptr i64, ptr %block, i64 {pool}
+  %pool = load ptr, ptr %pool.place, align 8
+  %is.alone = icmp eq ptr %pool, null
+  br i1 %is.alone, label %row, label %together
+together:
+  call void @sg_run_shared(ptr %pool, ptr %block, ptr %place.first, ptr %place.last)
+  br label %done
+"""
+
 SYMBOL: Final = "sg_run_table"
 
 
-def text(target: Target) -> str:
-    """The driver as LLVM IR for a target."""
+def text(target: Target, symbol: str = SYMBOL, points: bool = False) -> str:
+    """The driver as LLVM IR for a target; with ``points`` it has those of ``pool_code``."""
     if target.triple.startswith(("aarch64", "arm64")):
         parts = {"declare": _ARM_DECLARE, "enter": _ARM_ENTER, "leave": _ARM_LEAVE}
     else:
         parts = {"declare": _X86_DECLARE, "enter": _X86_ENTER, "leave": _X86_LEAVE}
-    return _TEXT.format(symbol=SYMBOL, words=ROW_WORDS, **parts)
+    pool = pool_code.text(target.triple, _WORDS, points)
+    if pool is None:
+        parts |= {"begin": "row", "before": "entry", "shared": ""}
+    else:
+        shared = _SHARED.format(pool=Head._fields.index("pool"))
+        parts |= {"begin": "head", "before": "head", "shared": shared}
+    return _TEXT.format(symbol=symbol, words=ROW_WORDS, **parts) + (pool or "")
 
 
 def bind(address: int) -> Driver:

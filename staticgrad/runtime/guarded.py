@@ -43,6 +43,10 @@ class GuardedTable(Table):
         """None: parameters and constants are reached through their guarded copies."""
         return {}
 
+    def _pool_address(self) -> int:
+        """None: in which worker's scratch a group works would differ from run to run."""
+        return 0
+
     def _make_shadows(self, program: Program) -> None:
         """None: all is copied anyway."""
 

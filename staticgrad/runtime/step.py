@@ -22,6 +22,7 @@ from staticgrad.errors import IndexOutOfRange
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.plan import Plan, PlannedStep
 from staticgrad.ir.schedule import Schedule, Step
+from staticgrad.native import pool
 from staticgrad.records import dataclass
 from staticgrad.runtime.arena import Arena, address_of
 from staticgrad.runtime.words import BufferPlaces, Words
@@ -128,7 +129,7 @@ class _CheckWords:
 
 
 class Table:
-    """The words of one plan (``runtime.words``) and what runs them, as one worker."""
+    """The words of one plan (``runtime.words``) and what runs them: who calls, and the pool."""
 
     #: Where the highest arena byte ends that the latest run touched, on the next border of 64
     #: bytes; None in a table that does not watch its kernels.
@@ -141,6 +142,8 @@ class Table:
         self._shadows = self._make_shadows(program)
         places = BufferPlaces(plan, self._fixed_addresses(program), {})
         self._words = Words(places, program.addresses)
+        if self._words.has_sections and not program.is_divisible:
+            self._words.share(self._pool_address())
         self._view = self._words.array.data
         self._block = self._words.block(0)
         self._slots = self._words.slots
@@ -163,6 +166,11 @@ class Table:
             if self._shadows is not None and buffer.role == "parameter":
                 fixed[buffer.name] = self._shadows.address(buffer.label) or fixed[buffer.name]
         return fixed
+
+    def _pool_address(self) -> int:
+        """The memory of the pool whose workers take part; 0 where only the caller runs rows."""
+        found = pool.pool(self.plan.workers)
+        return 0 if found is None else found.address
 
     def _make_shadows(self, program: Program) -> Shadows | None:
         """What the rows update in place of parameters, if interrupts may come between them."""

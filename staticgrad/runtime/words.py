@@ -2,26 +2,29 @@
 
 A row is ``native.Row``. Its record holds one pointer per access that workers share, then one word
 per integer argument. Its words in a worker's block are one pointer for each access that is the
-worker's own: scratch and check words. The block begins with the address of the rows. The rows of a
-step that has bodies are those of their plans, as often as they run.
+worker's own: scratch and check words. The block begins with a ``native.Head``. The rows of a step
+that has bodies are those of their plans, as often as they run.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from operator import itemgetter
 
 import numpy as np
 
 from staticgrad.analysis.barriers import barriers
+from staticgrad.analysis.cost import FASTEST, step_seconds
 from staticgrad.errors import VerifyError
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.plan import Plan, PlannedStep, own_stride
 from staticgrad.ir.schedule import Step, StepBody, Touch
-from staticgrad.native import ROW_WORDS, Row
+from staticgrad.native import HEAD_WORDS, ROW_WORDS, Head, Row
 from staticgrad.runtime.arena import address_of
+from staticgrad.runtime.sections import Draft, shared
 from staticgrad.types.dim import evaluate
 
 #: Where bytes are: so many behind the start of a memory. That is the arena (``ARENA``), a buffer
@@ -83,31 +86,53 @@ class Words:
     Attributes:
         array: all words. Those that point into the arena, or into what a run binds, are 0.
         first_rows: the first row of each position of the plan, and behind the last one's.
+        waits: for each row whether every earlier one must be finished before it begins.
         arena_words, arena_offsets: words that point into the arena, and the bytes from its start.
         slots: by buffer that a run binds, words that point into it, with the bytes from its start.
     """
 
     def __init__(self, places: BufferPlaces, addresses: Mapping[Kernel, int]) -> None:
         """``addresses``: where the code of each kernel is."""
-        writer = _Writer(places.plan.workers, addresses)
-        self.first_rows = (*writer.write(places), len(writer.rows))
-        first = ROW_WORDS * len(writer.rows)
+        workers = places.plan.workers
+        writer = _Writer(workers, addresses)
+        self.first_rows = (*writer.write(places), len(writer.drafts))
+        self.waits = bytes(draft.waits for draft in writer.drafts)
+        rows = shared(writer.drafts, workers)
+        first = ROW_WORDS * len(rows)
         blocks = writer.blocks
         self._block_start, self._block_words = first + len(writer.records), len(blocks[0])
-        words = [*chain.from_iterable(writer.rows), *writer.records, *chain(*blocks)]
+        words = [*chain.from_iterable(rows), *writer.records, *chain(*blocks)]
         self.array = np.array(words, np.int64)
         self.address = address_of(self.array)
         self.array[1:first:ROW_WORDS] *= 8
         self.array[1:first:ROW_WORDS] += self.address + 8 * first
         starts = range(self._block_start, len(self.array), self._block_words)
-        self.array[list(starts)] = self.address
+        for start in starts:
+            head = Head(self.address, stride=8 * self._block_words, workers=workers)
+            self.array[start : start + HEAD_WORDS] = head
         arena = [(first + word, at) for word, at in writer.in_arena]
         for start, block in zip(starts, blocks, strict=True):
-            arena += enumerate(block[1:], start + 1)
+            arena += enumerate(block[HEAD_WORDS:], start + HEAD_WORDS)
         self.arena_words, self.arena_offsets = np.array(arena, np.int64).reshape(-1, 2).T.copy()
         self.slots: dict[str, list[tuple[int, int]]] = {}
         for word, memory, at in writer.outside:
             self.slots.setdefault(memory, []).append((first + word, at))
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """The rows."""
+        words = self.array[: ROW_WORDS * self.first_rows[-1]].reshape(-1, ROW_WORDS)
+        return tuple(Row(*row) for row in words.tolist())
+
+    @property
+    def has_sections(self) -> bool:
+        """Whether there are rows that workers may share."""
+        last = ROW_WORDS * self.first_rows[-1]
+        return bool(self.array[Row._fields.index("section") : last : ROW_WORDS].any())
+
+    def share(self, pool: int) -> None:
+        """Let the driver share sections with the workers of the pool at an address."""
+        self.array[self._block_start + Head._fields.index("pool")] = pool
 
     def block(self, worker: int) -> int:
         """The address of a worker's block, by its number."""
@@ -125,17 +150,18 @@ class Words:
 class _Writer:
     """Rows, records and blocks as they are written.
 
-    In a row, the record is the number of its first word among all records'. A block begins with a
-    word for the address of the rows; its others are bytes from the start of the arena.
+    In a row, the record is the number of its first word among all records'. A block begins with the
+    words of its head; its others are bytes from the start of the arena.
     """
 
     def __init__(self, workers: int, addresses: Mapping[Kernel, int]) -> None:
         self._addresses = addresses
-        self.rows: list[tuple[int, ...]] = []
+        self.drafts: list[Draft] = []
         self.records: list[int] = []
-        self.blocks: list[list[int]] = [[0] for _ in range(workers)]
+        self.blocks: list[list[int]] = [[0] * HEAD_WORDS for _ in range(workers)]
         self.in_arena: list[tuple[int, int]] = []
         self.outside: list[tuple[int, str, int]] = []
+        self._known: dict[tuple[Kernel, tuple[int, ...]], float] = {}
 
     def write(self, places: BufferPlaces) -> list[int]:
         """The rows of a plan; the number of the first one of each position."""
@@ -144,7 +170,7 @@ class _Writer:
         first_rows = []
         for position, planned in enumerate(plan.steps):
             step = plan.schedule.steps[planned.step]
-            first_rows.append(len(self.rows))
+            first_rows.append(len(self.drafts))
             if planned.bodies:
                 self._write_bodies(places, position, planned, step)
             else:
@@ -155,9 +181,13 @@ class _Writer:
         self, places: BufferPlaces, position: int, planned: PlannedStep, step: Step, waits: bool
     ) -> None:
         ((kernel, arguments, _),) = step.calls(planned.arguments)
-        records, cut = self.records, (planned.total, planned.grain, waits)
+        records, cut = self.records, (planned.total, planned.grain)
         own = 8 * len(self.blocks[0])
-        self.rows.append((self._addresses[kernel], len(records), own, *cut))
+        seconds = 0.0
+        if len(self.blocks) > 1 and planned.total:
+            seconds = self._seconds(kernel, arguments)
+        row = Row(self._addresses[kernel], len(records), own, *cut)
+        self.drafts.append(Draft(row, waits, seconds))
         for access, inside in zip(step.accesses(), planned.offsets, strict=True):
             if access.mode in ("scratch", "check"):
                 parts = places.parts(access.buffer, position, inside)
@@ -172,19 +202,26 @@ class _Writer:
             records.append(at + inside if memory == FIXED else 0)
         records += arguments
 
+    def _seconds(self, kernel: Kernel, arguments: tuple[int, ...]) -> float:
+        """What one processor is predicted to take for a row at its best."""
+        key = kernel, arguments
+        if key not in self._known:
+            self._known[key] = step_seconds(kernel, arguments, FASTEST)
+        return self._known[key]
+
     def _write_bodies(
         self, places: BufferPlaces, position: int, planned: PlannedStep, step: Step
     ) -> None:
         """All bodies in order, as often as the step has iterations; each begins with a barrier."""
         (room,) = (own.buffer for own in step.scratch() if own.per == "bodies")
-        base, begin = places.offset(room, position) or 0, len(self.rows)
+        base, begin = places.offset(room, position) or 0, len(self.drafts)
         for plan, body in zip(planned.bodies, step.bodies(), strict=True):
             bound = _bound(body, step.accesses(), planned.offsets, places, position)
-            first = len(self.rows)
+            first = len(self.drafts)
             self.write(BufferPlaces(plan, _constants(body), bound, base))
-            if first < len(self.rows):
-                self.rows[first] = Row(*self.rows[first])._replace(barrier=1)
-        self.rows[begin:] = self.rows[begin:] * planned.total
+            if first < len(self.drafts):
+                self.drafts[first] = replace(self.drafts[first], waits=True)
+        self.drafts[begin:] = self.drafts[begin:] * planned.total
 
 
 def _bound(

@@ -89,8 +89,13 @@ def test_no_inherited_variable_pins_a_library(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_one_threaded_implementations_run_once() -> None:
-    run = Run((ROSENBROCK,), (StaticgradImplementation,), (1, 2, 8))
+    class OnOneThread(StaticgradImplementation):
+        threads = 1
+
+    run = Run((ROSENBROCK,), (OnOneThread,), (1, 2, 8))
     assert [pair.threads for pair in pairs_of(run)] == [1]
+    run = Run((ROSENBROCK,), (StaticgradImplementation,), (1, 2, 8))
+    assert [pair.threads for pair in pairs_of(run)] == [1, 2, 8]
 
 
 def test_a_quick_run_leaves_out_what_takes_long_to_compile(monkeypatch: pytest.MonkeyPatch) -> None:

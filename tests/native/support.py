@@ -51,7 +51,7 @@ def call(
 
 def run_table(table: NDArray[np.int64], first: int, last: int) -> None:
     """Runs rows of a table through the driver, as a worker without words of its own."""
-    block = np.array([table.ctypes.data], np.int64)
+    block = np.array(native.Head(table.ctypes.data), np.int64)
     native.driver()(block.ctypes.data, first, last)
 
 

@@ -56,10 +56,10 @@ def test_rows_run_in_order(on: bool) -> None:
         forth = np.array([x.ctypes.data, y.ctypes.data], np.int64)
         back = np.array([y.ctypes.data, x.ctypes.data], np.int64)
         rows = [
-            native.Row(kernels[0].address, forth.ctypes.data, 0, 20, 0, 0),
-            native.Row(kernels[1].address, back.ctypes.data, 0, 17, 8, 1),
-            native.Row(kernels[0].address, forth.ctypes.data, 0, 0, 0, 1),
-            native.Row(kernels[1].address, forth.ctypes.data, 0, 1000000, 0, 1),
+            native.Row(kernels[0].address, forth.ctypes.data, 0, 20, 0),
+            native.Row(kernels[1].address, back.ctypes.data, 0, 17, 8),
+            native.Row(kernels[0].address, forth.ctypes.data, 0, 0, 0),
+            native.Row(kernels[1].address, forth.ctypes.data, 0, 1000000, 0),
         ]
         table = np.array(rows, np.int64)
         assert table.shape[1] == native.ROW_WORDS

@@ -11,7 +11,7 @@ import staticgrad as sg
 from passes.memory import Planner
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.ir.plan import Plan
-from staticgrad.native import ROW_WORDS, Row
+from staticgrad.native import Row
 from staticgrad.runtime.arena import Arena
 from staticgrad.runtime.executor import Executor
 from staticgrad.runtime.step import Program, Table
@@ -34,13 +34,12 @@ class Claims(Table):
         self._random = np.random.default_rng(seed)
         self._driver = self._claim
         self.groups = 0
-        words = self._words.array[: ROW_WORDS * self._words.first_rows[-1]].reshape(-1, ROW_WORDS)
-        self.rows = [Row(*row) for row in words.tolist()]
+        self.rows = self._words.rows
         self._check_parts()
 
     def _claim(self, block: int, first: int, last: int) -> None:
         alone = self.plan.workers == 1
-        waits = [at for at in range(first, last) if alone or at == first or self.rows[at].barrier]
+        waits = [at for at in range(first, last) if alone or at == first or self._words.waits[at]]
         for start, stop in zip(waits, [*waits[1:], last], strict=True):
             groups = [group for row in self.rows[start:stop] for group in groups_of(row)]
             self.groups += len(groups)

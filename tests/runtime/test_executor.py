@@ -23,7 +23,7 @@ def training() -> tuple[Any, Compiled]:
     w = sg.parameter("w", np.zeros((5, 6), np.float32))
     x = sg.input("x", ("batch", 5), "float32")
     h = (x * 0.5) @ w + 1.0
-    return w, compile(sg.Graph(outputs={"h": h}, updates={w: w + x.T @ h}))
+    return w, compile(sg.Graph(outputs={"h": h}, updates={w: w + x.T @ h}), threads=1)
 
 
 def test_a_warm_step_allocates_nothing(training: tuple[Any, Compiled]) -> None:

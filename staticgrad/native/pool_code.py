@@ -1,0 +1,137 @@
+"""The code of the pool: how a section is claimed, run and waited for, and how workers sleep.
+
+``pool.ll`` beside this file has its functions as LLVM IR.
+
+A section is some rows of a table that may run at the same time. Its iterations are cut into
+groups, which are numbered through, and each worker has a part of them: so what a worker wrote in
+one section is still in its cache in the next. Its *ticket* says how many of its part nobody has
+claimed yet, and, in the upper half, the generation of the section, so that a claim succeeds only
+in the section that its claimer has looked at. Who has finished its own part goes on with those of
+others; how many groups it ran it says at the end, and the section ends when all have been run. So
+
+- the caller waits for a group that somebody runs, never for a worker that has claimed nothing:
+  where the other processors are taken, it claims everything itself;
+- what a worker reads of a section, it reads after a claim, while the section cannot end.
+
+Workers look for a ticket for ``SPIN`` nanoseconds after the last group that they ran, then sleep
+until a section that is worth it wakes them. Where the caller has waited for a group longer than for
+the rest of the section, as when a worker loses its processor in the middle of one, the next
+sections are the caller's alone for ``PENALTY`` times as long.
+
+Workers are threads of the C library, made by the first section that wants them: with all signals
+blocked, and inside the driver, whose floating-point environment they inherit. They never call into
+Python. C functions are called by addresses in the pool's memory.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+#: Bytes from the start of the pool's memory, by name. What different threads write lies two cache
+#: lines apart, since processors fetch them in pairs.
+PLACES: Final = {
+    # what a section is: written by its caller, read together
+    "generation": 0,
+    "row": 8,  # address of its first row
+    "end": 16,  # address behind its last row
+    "block": 24,  # the caller's block
+    "stride": 32,  # bytes from one worker's block to the next
+    "workers": 40,
+    "base": 48,  # groups that stand before its first row
+    "groups": 56,
+    # what is counted
+    "finished": 128,
+    "taken": 256,  # 1 while a caller has the pool
+    "callers": 384,  # threads that run tables now
+    "wake": 512,  # counts up when sleepers shall wake
+    "asleep": 640,  # 1 where somebody may sleep
+    # what seldom changes
+    "seats": 768,  # threads that may run at the same time, callers included
+    "wanted": 776,  # workers besides the caller
+    "alive": 784,  # those that have been made
+    "ended": 792,  # 1: no worker shall work any more
+    "alone_until": 800,  # nanoseconds of the clock; 0: no penalty
+    "spin": 808,
+    "create": 816,
+    "mask": 824,
+    "syscall": 832,
+    "yield": 840,
+    "clock": 848,
+    "hook": 856,  # for tests: called at every claim, where the code has points
+    "sections": 864,  # counts sections that were shared
+    "stalls": 872,  # and those that ended in a penalty
+    # a thread and its arguments, for each worker: identity, pool, number
+    "threads": 1024,
+    # the ticket of each worker
+    "tickets": 1024 + 32 * 256,
+}
+#: Bytes of a worker's entry behind ``threads``.
+ENTRY: Final = 32
+MOST_WORKERS: Final = 256
+#: Bytes between words that different threads write: processors fetch lines of cache in pairs.
+LINE: Final = 128
+NBYTES: Final = PLACES["tickets"] + LINE * MOST_WORKERS
+#: Nanoseconds that a worker looks for work before it sleeps.
+SPIN: Final = 200_000
+#: The caller works alone this many times as long as it has waited in vain.
+PENALTY: Final = 4
+#: Nanoseconds of waiting that are no reason for it.
+PATIENCE: Final = 100_000
+#: How often the caller looks whether all groups are finished before it asks the clock.
+LOOKS: Final = 1000
+
+#: Where tests may call ``hook``: before a claim, behind it, and when the group has run.
+POINTS: Final = ("before", "claimed", "ran")
+_HOLE: Final = re.compile(r"<([a-zA-Z_ ]+)>")
+
+#: Linux' number of the system call ``futex``, by the first part of a target's triple.
+FUTEX: Final = {"x86_64": 202, "aarch64": 98}
+_WAIT: Final = 128  # FUTEX_WAIT | FUTEX_PRIVATE_FLAG
+_WAKE: Final = 129
+
+#: What tests add at each claim: a call of ``hook(worker, point)``.
+_POINT: Final = """
+  %hook.at.<point> = getelementptr i8, ptr %pool, i64 <hook>
+  %hook.<point> = load ptr, ptr %hook.at.<point>, align 8
+  call void %hook.<point>(i64 %worker, i64 <point>)"""
+
+
+def text(triple: str, words: dict[str, int], points: bool = False) -> str | None:
+    """The pool's functions for a target; None where there are no workers.
+
+    Args:
+        triple: the target's.
+        words: the numbers of a row's words by name, ``words`` how many they are, and ``head
+            stride`` and ``head workers`` of the words at the head of a block.
+        points: call the pool's ``hook`` at each claim, for tests.
+    """
+    architecture = triple.split("-")[0]
+    if "linux" not in triple or architecture not in FUTEX:
+        return None
+    arm = architecture == "aarch64"
+    values = {
+        **{name: str(place) for name, place in PLACES.items()},
+        **{f"word {name}": str(number) for name, number in words.items()},
+        **{name: str(number) for name, number in words.items() if name.startswith("head ")},
+        "words": str(words["words"]),
+        "pause": f"  call void @llvm.{'aarch64.hint(i32 1)' if arm else 'x86.sse2.pause()'}",
+        "futex": str(FUTEX[architecture]),
+        "WAIT": str(_WAIT),
+        "WAKE": str(_WAKE),
+        "ENTRY": str(ENTRY),
+        "LINE": str(LINE),
+        "LOOKS": str(LOOKS),
+        "PENALTY": str(PENALTY),
+        "PATIENCE": str(PATIENCE),
+    }
+    for name in ("before", "claimed", "ran"):
+        values[name] = _POINT.replace("<point>", str(POINTS.index(name))) if points else ""
+    declared = "declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)\n" + (
+        "declare void @llvm.aarch64.hint(i32)\n" if arm else "declare void @llvm.x86.sse2.pause()\n"
+    )
+    text = Path(__file__).with_name("pool.ll").read_text(encoding="utf-8")
+    code = "".join(line for line in text.splitlines(True) if not line.startswith(";"))
+    filled = _HOLE.sub(lambda found: values[found[1]], code)
+    return declared + _HOLE.sub(lambda found: values[found[1]], filled)

@@ -1,0 +1,76 @@
+"""Which rows of a table workers share, and in which groups: decided by predicted seconds.
+
+The rows between two barriers may run at the same time. Where they take long enough they are a
+section, and the driver shares it; all other rows run on the caller, without any exchange between
+processors. Groups are whole multiples of those that the plan cuts by shape, so no byte of a result
+depends on where the cut is, nor on who runs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from staticgrad.native import Row
+from staticgrad.records import dataclass
+
+#: Predicted seconds of rows that are worth sharing: handing over takes a third of a microsecond,
+#: and on processors that are slow at it some two.
+LEAST_SECTION: Final = 3e-6
+#: Predicted seconds of a group: a claim takes a fiftieth of it.
+LEAST_GROUP: Final = 1e-6
+#: Groups of a row for each worker, at most: who is late loses a part of one.
+MOST_GROUPS: Final = 16
+#: Predicted seconds that are worth waking workers which sleep: that takes some fifty microseconds.
+LEAST_AWAKE: Final = 50e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A row as it is written: ``waits`` where every earlier row must be finished before it begins.
+
+    ``seconds`` is what one processor is predicted to take at its best (``cost.FASTEST``).
+    """
+
+    row: Row
+    waits: bool
+    seconds: float
+
+
+def shared(drafts: Sequence[Draft], workers: int) -> list[Row]:
+    """The rows in sections for so many workers."""
+    rows = [draft.row for draft in drafts]
+    if workers == 1:
+        return rows
+    starts = [at for at, draft in enumerate(drafts) if at == 0 or draft.waits]
+    remaining = 0.0
+    for first, last in reversed([*zip(starts, [*starts[1:], len(rows)], strict=True)]):
+        span = drafts[first:last]
+        seconds = sum(draft.seconds for draft in span)
+        if seconds >= LEAST_SECTION:
+            remaining += seconds
+            rows[first:last] = _section(span, workers, remaining >= LEAST_AWAKE)
+    return rows
+
+
+def _section(span: Sequence[Draft], workers: int, wakes: bool) -> list[Row]:
+    """The rows of a section; as they were where they are a single group."""
+    rows, before = [], 0
+    for number, draft in enumerate(span):
+        row = draft.row
+        grain = _grain(row, draft.seconds, workers)
+        section = len(span) - number
+        rows.append(row._replace(grain=grain, section=section, first=before, wakes=int(wakes)))
+        before += -(-row.total // grain) if grain else 1
+    return rows if before > 1 else [draft.row for draft in span]
+
+
+def _grain(row: Row, seconds: float, workers: int) -> int:
+    """Iterations of a group of a row: a multiple of its grain, 0 for all in one."""
+    if row.grain == 0:
+        return 0
+    groups = -(-row.total // row.grain)
+    wanted = min(max(1, int(seconds / LEAST_GROUP)), MOST_GROUPS * workers)
+    if wanted == 1 or groups <= 1:
+        return 0
+    return row.grain * -(-groups // wanted)

@@ -1,0 +1,106 @@
+"""A pool of a test's own, whose workers a test may stop at each claim."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+from numpy.typing import NDArray
+
+from staticgrad import native
+from staticgrad.native import jit, loader, rows, target
+from staticgrad.native.pool import Pool
+from staticgrad.native.rows import Driver
+
+_HOOK = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)
+_SYMBOL = "sg_run_table_with_points"
+#: (worker, point of ``pool_code.POINTS`` by number)
+Hook = Callable[[int, int], None]
+
+#: Adds 1 to the elements of each row, and writes which rows a worker ran: ``own[0]`` counts them.
+COUNTING = """
+def kernel(t, own, begin, end):
+    p0 = ptr_i64(t[0])
+    mine = ptr_i64(own[0])
+    n = t[1]
+    for o in range(begin, end):
+        for j in range(0, n, 8):
+            m = mask8(n - j)
+            store(p0, o * n + j, load(p0, o * n + j, m) + i64x8(1), m)
+    store1(mine, 0, load1(mine, 0) + (end - begin))
+"""
+
+
+@functools.cache
+def driver_with_points() -> Driver:
+    """The driver with a call of the pool's hook at each claim."""
+    host = target.host()
+    text = rows.text(host, _SYMBOL, points=True)
+    return rows.bind(loader.load(jit.compile_ir([text], _SYMBOL, host).elf, _SYMBOL, host))
+
+
+@contextmanager
+def pool_of(threads: int, hook: Hook | None = None) -> Iterator[Pool]:
+    """A pool with so many threads, whose workers call ``hook`` where the driver has points."""
+    made = Pool()
+    made.want(threads)
+    called = _HOOK(hook or (lambda worker, point: None))
+    made.set("hook", ctypes.cast(called, ctypes.c_void_p).value or 0)
+    try:
+        yield made
+    finally:
+        made.end()
+
+
+class Counted:
+    """A table whose rows count what they do: of each element how often, and of each worker."""
+
+    def __init__(
+        self,
+        pool: Pool | None,
+        workers: int,
+        totals: Sequence[int],
+        grain: int = 1,
+        sections: Sequence[int] = (),
+        wakes: bool = True,
+    ) -> None:
+        """``sections``: how many rows each section has; by default each row is one."""
+        code = native.kernel(COUNTING)
+        self.elements = [np.zeros((total, 20), np.int64) for total in totals]
+        self.counts = np.zeros((workers, 8), np.int64)
+        self._records = [np.array([e.ctypes.data, 20], np.int64) for e in self.elements]
+        rows_, at = [], 0
+        for length in sections or [1] * len(totals):
+            before = 0
+            for inside in range(length):
+                record = self._records[at].ctypes.data
+                rows_.append(
+                    native.Row(
+                        code.address, record, 8 * native.HEAD_WORDS, totals[at], grain,
+                        length - inside, before, int(wakes),
+                    )
+                )  # fmt: skip
+                before += -(-totals[at] // grain) if grain else 1
+                at += 1
+        self.table = np.array(rows_, np.int64)
+        self.blocks: NDArray[np.int64] = np.zeros((workers, 8), np.int64)
+        address = 0 if pool is None else pool.address
+        stride = self.blocks.strides[0]
+        self.blocks[0, : native.HEAD_WORDS] = native.Head(
+            self.table.ctypes.data, address, stride, workers
+        )
+        self.blocks[:, native.HEAD_WORDS] = [self.counts[w].ctypes.data for w in range(workers)]
+
+    def run(self, driver: Driver, times: int = 1) -> None:
+        """Run all rows, so many times."""
+        for _ in range(times):
+            driver(self.blocks.ctypes.data, 0, len(self.table))
+
+    def check(self, times: int) -> None:
+        """Each element was counted once in each run, and the workers have run all rows together."""
+        for elements in self.elements:
+            np.testing.assert_array_equal(elements, times)
+        assert self.counts[:, 0].sum() == times * sum(len(e) for e in self.elements)

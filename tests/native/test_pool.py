@@ -1,0 +1,294 @@
+"""The pool of workers: every group runs once, whoever claims it and whoever is stopped where."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import platform
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from staticgrad import native
+from staticgrad.native import pool_code
+from staticgrad.native.pool import Pool
+from tests.native.pool_points import Counted, driver_with_points, pool_of
+from tests.native.test_process import python
+
+#: ``pthread_create``.
+_CREATE = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * 4)
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the pool sleeps by futex")
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 5, 16])
+@pytest.mark.parametrize("grain", [0, 1, 3])
+def test_every_group_runs_once(threads: int, grain: int) -> None:
+    with pool_of(threads) as pool:
+        counted = Counted(pool, threads, [1, 40, 0, 7, 2, 0], grain, sections=[1, 4, 1])
+        counted.run(native.driver(), 300)
+        counted.check(300)
+        assert pool.state.threads == threads - 1
+        assert (pool.state.sections > 0) == (threads > 1)
+
+
+@pytest.mark.parametrize("first", range(6))
+def test_parts_of_sections_run_too(first: int) -> None:
+    """The driver may be asked for rows of which only some belong to a section."""
+    with pool_of(3) as pool:
+        counted = Counted(pool, 3, [9, 4, 7, 2, 5, 3], 2, sections=[1, 4, 1])
+        for last in range(first, 7):
+            native.driver()(counted.blocks.ctypes.data, first, last)
+        for row, elements in enumerate(counted.elements):
+            np.testing.assert_array_equal(elements, max(0, 6 - row) if row >= first else 0)
+
+
+@pytest.mark.parametrize("threads", range(2, 17))
+@pytest.mark.parametrize("point", pool_code.POINTS)
+def test_workers_that_are_stopped_at_random_claims(threads: int, point: str) -> None:
+    """Bytes and counts are those of one worker; the caller is stopped too."""
+    random = np.random.default_rng(threads)
+    stops = iter(random.random(100_000).tolist())
+    number = pool_code.POINTS.index(point)
+
+    def stop(worker: int, at: int) -> None:
+        if at == number and next(stops, 1.0) < 0.2:
+            time.sleep(0.0005)
+
+    with pool_of(threads, stop) as pool:
+        counted = Counted(pool, threads, [11, 30, 2, 17], 1, sections=[1, 3])
+        counted.run(driver_with_points(), 4)
+        counted.check(4)
+
+
+def test_each_claim_in_turn_is_stopped() -> None:
+    """The worker is stopped at its n-th claim until the caller has done all the rest."""
+    for point in range(len(pool_code.POINTS)):
+        for nth in range(8):
+            _stop_once(point, nth)
+
+
+def _stop_once(point: int, nth: int) -> None:
+    seen, released = 0, threading.Event()
+
+    def stop(worker: int, at: int) -> None:
+        nonlocal seen
+        if worker == 1 and at == point:
+            seen += 1
+            if seen == nth + 1:
+                released.wait(0.005)
+
+    with pool_of(2, stop) as pool:
+        counted = Counted(pool, 2, [8, 8, 8], 1)
+        counted.run(driver_with_points(), 3)
+        counted.check(3)
+
+
+def test_nobody_waits_for_a_worker_that_has_claimed_nothing() -> None:
+    stopped, released = threading.Event(), threading.Event()
+
+    def stop(worker: int, point: int) -> None:
+        if worker == 1 and point == 0:
+            stopped.set()
+            assert released.wait(60)
+
+    with pool_of(2, stop) as pool:
+        counted, done = Counted(pool, 2, [50], 1), 0
+        while not stopped.is_set():
+            counted.run(driver_with_points())
+            done += 1
+        counted.run(driver_with_points(), 200)  # ends although the worker does not go on
+        counted.check(done + 200)
+        assert pool.state.stalls == 0
+        released.set()
+        counted.run(driver_with_points(), 100)
+        counted.check(done + 300)
+
+
+def test_a_stall_is_followed_by_runs_alone() -> None:
+    claimed, caller = threading.Event(), threading.Event()
+
+    def stop(worker: int, point: int) -> None:
+        if worker == 1 and point == 1 and not claimed.is_set():
+            claimed.set()
+            caller.wait(60)
+            time.sleep(0.02)
+        if worker == 0 and point == 2 and claimed.is_set():
+            caller.set()
+
+    with pool_of(2, stop) as pool:
+        counted, done = Counted(pool, 2, [64], 1), 0
+        while not claimed.is_set():
+            counted.run(driver_with_points())
+            done += 1
+        assert pool.state.stalls == 1
+        sections = pool.state.sections
+        counted.run(driver_with_points())  # the penalty is 80 ms
+        assert pool.state.sections == sections
+        pool.set("alone_until", 1)
+        counted.run(driver_with_points())
+        assert pool.state.sections == sections + 1
+        counted.check(done + 2)
+
+
+def test_workers_sleep_and_wake() -> None:
+    with pool_of(2) as pool:
+        counted = Counted(pool, 2, [64], 1)
+        counted.run(native.driver())
+        for _ in range(20):
+            _until(lambda: pool.get("asleep") == 1)
+            pool.set("alone_until", 0)  # on a busy machine a section may have stalled
+            woken = pool.get("wake")
+            counted.run(native.driver())
+            assert pool.get("wake") == woken + 1
+        idle = Counted(pool, 2, [64], 1, wakes=False)
+        _until(lambda: pool.get("asleep") == 1)
+        woken = pool.get("wake")
+        idle.run(native.driver(), 5)
+        assert pool.get("wake") == woken  # nobody was woken for what is not worth it
+        counted.check(21)
+        idle.check(5)
+
+
+def _until(holds: object) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():  # type: ignore[operator]
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def test_callers_beside_each_other_neither_wait_nor_seat_more_than_there_are() -> None:
+    """Two callers and two seats: while both run, the worker claims nothing."""
+    seen = []
+
+    def watch(worker: int, point: int) -> None:
+        if worker == 1 and point == 1:
+            seen.append(pool.get("callers"))
+
+    with pool_of(2, watch) as pool:
+        tables = [Counted(pool, 2, [200], 1) for _ in range(3)]
+        threads = [
+            threading.Thread(target=table.run, args=(driver_with_points(), 50)) for table in tables
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(100)
+            assert not thread.is_alive()
+        for table in tables:
+            table.check(50)
+        assert pool.get("callers") == pool.get("taken") == 0
+    assert all(callers <= 2 for callers in seen)
+
+
+def test_signals_do_not_come_to_workers() -> None:
+    with pool_of(3) as pool:
+        Counted(pool, 3, [64], 1).run(native.driver())
+        main = threading.get_native_id()
+        blocked = []
+        for task in Path("/proc/self/task").iterdir():
+            lines = (task / "status").read_text().splitlines()
+            (mask,) = (line.split()[1] for line in lines if line.startswith("SigBlk"))
+            wanted = 1 << (signal.SIGINT - 1) | 1 << (signal.SIGALRM - 1)
+            if int(task.name) != main and int(mask, 16) & wanted == wanted:
+                blocked.append(task.name)
+        assert len(blocked) >= 2
+        assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_a_thread_that_cannot_be_made_is_not_missed() -> None:
+    with pool_of(4) as pool:
+        refuse = _CREATE(lambda *arguments: errno.EAGAIN)
+        pool.set("create", ctypes.cast(refuse, ctypes.c_void_p).value or 0)
+        counted = Counted(pool, 4, [64], 1)
+        counted.run(native.driver(), 10)
+        counted.check(10)
+        assert pool.state.threads == 0
+        assert pool.get("wanted") == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_child_starts_anew() -> None:
+    """The child has none of the threads: what another thread had open there is closed."""
+    pool = Pool()
+    pool.want(2)
+    counted = Counted(pool, 2, [64], 1)
+    counted.run(native.driver(), 5)
+    pool.set("taken", 1)
+    pool.set("callers", 1)
+    pool.start_anew()
+    counted.run(native.driver(), 5)
+    assert pool.state.threads == 1
+    counted.check(10)
+    pool.end()
+
+
+AT_THE_END = """
+import threading, numpy as np
+import staticgrad as sg
+x = sg.input("x", ("n", 300))
+f = sg.compile({"y": sg.exp(x) @ sg.tanh(x).T, "z": sg.sort(x, axis=0)}, threads=3)
+feed = {"x": np.ones((400, 300), "f4")}
+f.run(feed)
+from staticgrad.native import pool
+assert pool.present().state.threads == 2
+def go():
+    while True:
+        f.run(feed)
+for _ in range(2):
+    threading.Thread(target=go, daemon=True).start()
+print("ended")
+"""
+
+
+def test_a_process_ends_while_workers_and_other_threads_run() -> None:
+    for _ in range(3):
+        assert python(AT_THE_END) == "ended"
+
+
+NEVER = """
+import threading, os, sys
+import numpy as np
+import staticgrad as sg
+from staticgrad.native import pool
+x = sg.input("x", ("n", 30))
+f = sg.compile(sg.exp(x).sum(), threads=2)
+f.run({"x": np.ones((4, 30), "f4")})
+print(pool.present(), len(os.listdir("/proc/self/task")))
+"""
+
+
+def test_what_shares_nothing_makes_no_pool() -> None:
+    assert python(NEVER) == "None 1"
+
+
+def test_the_floating_point_environment_of_workers_is_the_default() -> None:
+    """A caller that flushes denormals makes the workers' threads, which do not inherit that."""
+    if platform.machine() != "x86_64":
+        pytest.skip("MXCSR is x86's")
+    assert python(FLUSHING) == "True"
+
+
+FLUSHING = """
+import ctypes, numpy as np
+import staticgrad as sg
+x = sg.input("x", (2000, 300))
+f = sg.compile(x * 0.5 + x * 0.25, threads=2)
+data = np.full((2000, 300), 1e-44, "f4")
+library = ctypes.CDLL(None)
+state = (ctypes.c_char * 64)()
+library.fegetenv(state)
+word = ctypes.c_uint32.from_buffer(state, 28)
+word.value |= 0x8040
+library.fesetenv(state)
+found = [f.run({"x": data}).copy() for _ in range(50)]
+word.value &= ~0x8040
+library.fesetenv(state)
+print(all((each != 0).all() for each in found))
+"""

@@ -1,0 +1,218 @@
+"""Programs that a pool of workers runs: equal bytes for every number of threads."""
+
+from __future__ import annotations
+
+import pickle
+import signal
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+import staticgrad.ir.kernel
+from passes.memory import Planner
+from staticgrad.errors import BudgetInfeasible, ConfigError, IndexOutOfRange
+from staticgrad.native import pool
+from staticgrad.runtime import sections
+from staticgrad.runtime.executor import Executor, MakePlan
+from tests.random_graphs import random_graph
+from tests.runtime.test_workers import training_step
+
+pytestmark = pytest.mark.skipif(not pool.is_possible(), reason="no pool on this system")
+
+
+@pytest.fixture
+def everything_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows are cut as finely as they can be, however short they are."""
+    monkeypatch.setattr(staticgrad.ir.kernel, "GRAIN_ELEMENTS", 16)
+    for name in ("LEAST_SECTION", "LEAST_AWAKE"):
+        monkeypatch.setattr(sections, name, 0.0)
+    monkeypatch.setattr(sections, "LEAST_GROUP", 1e-12)
+
+
+def shared_sections() -> int:
+    made = pool.present()
+    return 0 if made is None else made.state.sections
+
+
+def outcome(graph: sg.Graph, feeds: dict[str, Any], **options: Any) -> list[bytes]:
+    """The bytes of two runs' results, and of the parameters behind them; these are put back."""
+    old = [p.value for p in graph.parameters]
+    f = sg.compile(graph, **options)
+    found = [f.run(feeds) for _ in range(2)]
+    bytes_ = [array.tobytes() for results in found for array in results.values()]
+    for parameter, value in zip(graph.parameters, old, strict=True):
+        bytes_.append(parameter.value.tobytes())
+        parameter.value = value
+    return bytes_
+
+
+def test_a_training_step_has_equal_bytes(everything_is_shared: None) -> None:
+    f, feeds = training_step()
+    old = [p.value for p in f.graph.parameters]
+    found = []
+    for workers in range(1, 17):
+        planner = Planner(f.schedule, workers=workers)
+        executor = Executor(f.program_graph, f._executor._program, planner_of(planner))
+        before = shared_sections()
+        results = [array for _ in range(3) for array in executor.run(feeds).values()]
+        assert (shared_sections() > before) == (workers > 1)
+        found.append([array.tobytes() for array in results])
+        for parameter, value in zip(f.graph.parameters, old, strict=True):
+            found[-1].append(parameter.value.tobytes())
+            parameter.value = value
+    assert all(each == found[0] for each in found)
+
+
+def planner_of(planner: Planner) -> MakePlan:
+    return lambda sizes, staged: planner.plan(sizes, staged=staged)
+
+
+@pytest.mark.slow
+def test_kernels_of_numba_are_shared(everything_is_shared: None) -> None:
+    f, feeds = training_step()
+    wanted = outcome(f.program_graph, feeds, threads=1)
+    assert outcome(f.program_graph, feeds, threads=3, backend="numba") == wanted
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_programs_have_equal_bytes(everything_is_shared: None, seed: int) -> None:
+    graph, feeds = random_graph(np.random.default_rng(100 + seed), max_ops=25)
+    wanted = outcome(graph, feeds, threads=1)
+    assert outcome(graph, feeds, threads=2) == wanted
+    assert outcome(graph, feeds, threads=5) == wanted
+
+
+@pytest.mark.parametrize("options", [{"debug": True}, {"debug": "nan"}, {"fuse": False}])
+def test_debug_modes_share_too(everything_is_shared: None, options: dict[str, Any]) -> None:
+    f, feeds = training_step()
+    wanted = outcome(f.program_graph, feeds, threads=1)
+    assert outcome(f.program_graph, feeds, threads=3, **options) == wanted
+
+
+def test_without_the_jit_the_plan_is_the_same(everything_is_shared: None) -> None:
+    f, feeds = training_step()
+    plan = sg.compile(f.program_graph, threads=3).plan(n=130)
+    with sg.options(jit=False):
+        g = sg.compile(f.program_graph, threads=3)
+        assert str(g.plan(n=130)) == str(plan)
+        x = sg.input("x", (40, 30))
+        slow = sg.compile(sg.nn.softmax(x), threads=3)
+        found = slow.run({"x": feeds["x"][:40, :30]})
+    fast = sg.compile(sg.nn.softmax(x), threads=3).run({"x": feeds["x"][:40, :30]})
+    assert found.tobytes() == fast.tobytes()
+
+
+def test_the_smallest_failing_index_is_raised(everything_is_shared: None) -> None:
+    table, rows = sg.input("table", (40, 40)), sg.input("rows", (300,), "int64")
+    places = np.arange(300) % 39
+    places[[77, 200, 290]] = 99, 98, 97
+    feeds = {"table": np.ones((40, 40), "f4"), "rows": places}
+    f = sg.compile(sg.take(table, rows, 0), threads=4)
+    for _ in range(20):
+        with pytest.raises(IndexOutOfRange, match="99"):
+            f.run(feeds)
+    assert f.run({**feeds, "rows": np.arange(300) % 39}).shape == (300, 40)
+
+
+def test_threads_is_an_argument_a_setting_and_part_of_a_pickle() -> None:
+    x = sg.input("x", (2000, 300))
+    graph = sg.Graph(sg.sort(x, axis=1))
+    assert sg.compile(graph, threads=5).plan().workers == 5
+    assert sg.compile(graph, threads=1).plan().workers == 1
+    with sg.options(threads=3):
+        f = sg.compile(graph)
+        assert f.threads == f.plan().workers == 3
+        kept, asked = pickle.dumps(f), pickle.dumps(sg.compile(graph, threads=2))
+    with sg.options(threads=4):
+        assert pickle.loads(kept).threads == 4  # the setting of who loads it
+        assert pickle.loads(asked).threads == 2
+        assert sg.compile(graph, threads="auto").threads == pickle.loads(pickle.dumps(
+            sg.compile(graph, threads="auto"))).threads  # fmt: skip
+    for wrong in (0, -1, 257, 1.5, "many", True, ""):
+        with pytest.raises(ConfigError, match="threads"):
+            sg.compile(graph, threads=wrong)  # type: ignore[arg-type]
+
+
+def test_small_programs_are_planned_for_one() -> None:
+    x = sg.input("x", ("n", 30))
+    f = sg.compile(sg.sort(x, axis=1), threads=8)
+    assert f.plan(n=2).workers == 1
+    assert f.plan(n=2000).workers == 8
+
+
+def test_a_budget_that_holds_for_one_alone() -> None:
+    """A sort of 300 words needs 4,800 bytes of scratch a worker, beside what it stores."""
+    x = sg.input("x", (2000, 300))
+    result = sg.sort(sg.exp(x), axis=1)
+    alone = sg.compile(result, threads=1).plan().peak_bytes
+    f = sg.compile(result, threads=8, memory_budget=alone)
+    assert f.plan().workers == 1
+    assert f.plan().peak_bytes == alone
+    more = sg.compile(result, threads=8, memory_budget=2 * alone + 10**6)
+    assert more.plan().workers == 8
+    with pytest.raises(BudgetInfeasible):
+        sg.compile(result, threads=8, memory_budget=alone - 1)
+
+
+def test_rows_of_a_few_microseconds_stay_with_the_caller() -> None:
+    x, w = sg.input("x", (64, 512)), sg.parameter("w", np.zeros((512, 512), "f4"))
+    h = sg.tanh(x @ w)
+    f = sg.compile({"h": h, "small": h[0].sum()}, threads=2)
+    f.run({"x": np.zeros((64, 512), "f4")})
+    table = f._executor._latest
+    assert table is not None
+    product, *small = table._words.rows
+    assert (product.total, product.grain, product.section, product.wakes) == (16, 1, 1, 1)
+    assert small
+    assert all(row.section == 0 for row in small)
+
+
+def test_programs_in_several_threads_run_beside_each_other() -> None:
+    x = sg.input("x", (400, 300))
+    programs = [sg.compile(sg.exp(x) @ (sg.tanh(x) * k).T, threads=2) for k in (1.0, 2.0, 3.0)]
+    feed = {"x": np.random.default_rng(0).normal(size=(400, 300)).astype("f4")}
+    wanted = [f.run(feed).tobytes() for f in programs]
+    wrong: list[int] = []
+
+    def go(number: int) -> None:
+        found = (programs[number].run(feed).tobytes() for _ in range(100))
+        wrong.extend(number for each in found if each != wanted[number])
+
+    threads = [threading.Thread(target=go, args=(n,)) for n in (0, 1, 2, 0)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(100)
+        assert not thread.is_alive()
+    assert not wrong
+
+
+def test_an_interrupt_is_seen_between_rows() -> None:
+    """A step of many seconds, on two threads, ends soon after the signal; the program goes on."""
+    x = sg.input("x", (700, 700))
+    h = x
+    for _ in range(40):
+        h = sg.tanh(h @ x)
+    f = sg.compile(h, threads=2)
+    feed = {"x": np.eye(700, dtype="f4")}
+
+    def ring(*_: object) -> None:
+        raise TimeoutError
+
+    def run_long() -> None:
+        for _ in range(1000):
+            f.run(feed)
+
+    old = signal.signal(signal.SIGALRM, ring)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(TimeoutError):
+            run_long()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, old)
+    again = f.run(feed)
+    assert again.shape == (700, 700)
