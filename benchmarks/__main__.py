@@ -29,6 +29,8 @@ def parser() -> argparse.ArgumentParser:
     add("--seconds", type=float, help="measuring time per process (default 1)")
     add("--timeout", type=float, default=600.0, help="longest life of a process, in seconds")
     add("--seed", type=int, default=0, help="of the order of the processes")
+    add("--busy", action="store_true",
+        help="another process holds one of the cores of rows with several threads")  # fmt: skip
     add("--quick", action="store_true", help="few workloads, one thread, under three minutes")
     add("--list", action="store_true", help="list workloads and implementations, and stop")
     add("--json", type=Path, metavar="FILE", help="write the report")
@@ -93,6 +95,7 @@ def _run(options: argparse.Namespace) -> schema.Report:
         seed=options.seed,
         overhead=not quick,
         quick=quick and not options.impl,
+        busy=options.busy,
     )  # fmt: skip
     return execute(run, lambda line: print(line, file=sys.stderr, flush=True))
 

@@ -24,6 +24,12 @@ def quartiles(row: Row) -> tuple[float, float]:
     return median(r.dropped.low for r in row.rounds), median(r.dropped.high for r in row.rounds)
 
 
+def late(row: Row) -> float | None:
+    """What nine of ten calls stay below: the median over rounds."""
+    found = [r.dropped.late for r in row.rounds if r.dropped.late is not None]
+    return median(found) if found else None
+
+
 def noise(row: Row) -> float:
     """Half the width that the time may have by chance, relative to it.
 
@@ -59,6 +65,13 @@ def flops(row: Row) -> float:
 def bandwidth(row: Row) -> float:
     """Bytes per second: those that must move at least, over the time."""
     return (row.nbytes or 0.0) / seconds(row)
+
+
+def share(report: Report, row: Row) -> float:
+    """What a row reaches of the machine: of its product's rate or its copy's, the larger share."""
+    limits = limits_of(report, row.threads)
+    peak = limits.gemm32 if row.dtype == "float32" else limits.gemm64
+    return max(flops(row) / peak, bandwidth(row) / limits.copy)
 
 
 def limits_of(report: Report, threads: int) -> Limits:

@@ -58,6 +58,6 @@ def _calls_per_sample(step: Callable[[], Any], clock: Clock) -> int:
 
 
 def summary(samples: Sequence[float]) -> Steady:
-    """Median and quartiles, in seconds."""
-    low, middle, high = np.percentile(np.asarray(samples), (25, 50, 75))
-    return Steady(float(middle), float(low), float(high), len(samples))
+    """Median, quartiles and 90th percentile, in seconds."""
+    low, middle, high, late = np.percentile(np.asarray(samples), (25, 50, 75, 90)).tolist()
+    return Steady(middle, low, high, len(samples), late)

@@ -11,7 +11,7 @@ from benchmarks import figures
 from benchmarks.schema import Machine, Report, Row
 
 COLUMNS = (
-    "implementation", "threads", "median", "quartiles", "noise", "kept", "x best peer",
+    "implementation", "threads", "median", "quartiles", "90 %", "noise", "kept", "x best peer",
     "tiny call", "GFLOP/s", "GB/s", "first cold", "first warm", "import", "peak RSS", "planned",
     "error",
 )  # fmt: skip
@@ -70,6 +70,7 @@ def cells(report: Report, row: Row) -> list[str]:
         *head,
         figures.duration(figures.seconds(row)),
         f"{figures.duration(low)} .. {figures.duration(high)}",
+        figures.duration(figures.late(row)),
         f"{figures.noise(row):.0%}",
         figures.duration(figures.seconds(row, kept=True)),
         "-" if ratio is None else f"{ratio:.2f}",
@@ -97,13 +98,15 @@ def markdown(report: Report) -> str:
     names.sort(key=lambda name: name != figures.OWN)
     lines = [
         f"Measured on {machine_text(report.machine)}: median time per call over {report.rounds}"
-        " processes each, results checked against a float64 truth first. Peers use"
-        f" {threads}; staticgrad runs on one thread. Below a ratio of 1 staticgrad is faster"
-        " than the best peer.",
+        " processes each, results checked against a float64 truth first. Times are those of"
+        f" {threads}; 'one thread' is staticgrad's. Below a ratio of 1 staticgrad is faster than"
+        " the best peer. 'of limit': what staticgrad reaches of this machine's rate of products"
+        " or copies, the larger share.",
+        *report.notes,
         *quietness(report),
         "",
-        "| workload | " + " | ".join(names) + " | ratio |",
-        "|---|" + "--:|" * (len(names) + 1),
+        "| workload | one thread | " + " | ".join(names) + " | ratio | of limit |",
+        "|---|" + "--:|" * (len(names) + 3),
     ]
     lines += [_markdown_line(report, name, names, most) for name in _workloads(report)]
     lines += ["", *_first_results(report, names)]
@@ -124,9 +127,13 @@ def _markdown_line(report: Report, workload: str, names: list[str], most: int) -
             texts.append(figures.duration(min(map(figures.seconds, passed))))
         else:
             texts.append(found[0].status if found else "-")
-    own = next((r for r in rows if r.implementation == figures.OWN and r.status == "ok"), None)
-    ratio = None if own is None else figures.ratio(report, own, most)
-    return f"| {workload} | {' | '.join(texts)} | {'-' if ratio is None else f'{ratio:.2f}'} |"
+    own = [r for r in rows if r.implementation == figures.OWN and r.status == "ok"]
+    alone = figures.duration(next((figures.seconds(r) for r in own if r.threads == 1), None))
+    fastest = min(own, key=figures.seconds, default=None)
+    ratio = None if fastest is None else figures.ratio(report, fastest, most)
+    share = "-" if fastest is None else f"{figures.share(report, fastest):.0%}"
+    texts = [workload, alone, *texts, "-" if ratio is None else f"{ratio:.2f}", share]
+    return f"| {' | '.join(texts)} |"
 
 
 def _soonest(rows: list[Row], cold: bool) -> str:

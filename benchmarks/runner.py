@@ -16,7 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import starmap
 from pathlib import Path
@@ -54,6 +55,7 @@ class Run:
     overhead: bool = True
     small: bool = False
     quick: bool = False  # leave out what takes long to compile
+    busy: bool = False  # another process holds one of the cores of rows with several threads
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,9 @@ def execute(run: Run, say: Say) -> Report:
     limits = tuple(starmap(_higher, zip(earlier, later, strict=True)))
     rows = tuple(_row(pair, found, work[pair.workload.name]) for pair, found in outcomes.items())
     cleared = sorted(k for k in os.environ if k.startswith(CLEARED[:-2]))
-    notes = (f"cleared: {', '.join(cleared)}",) if cleared else ()
+    notes: tuple[str, ...] = (f"cleared: {', '.join(cleared)}",) if cleared else ()
+    if run.busy:
+        notes += ("Another process held one of the cores of rows with several threads.",)
     return Report(
         machine_found, limits, rows, run.rounds, time.monotonic() - start, run.seed,
         dict.fromkeys(THREADED, "as many as the row says"), notes,
@@ -180,10 +184,27 @@ def _outcome(run: Run, folder: Path, pair: Pair, number: int) -> Outcome:
         str(folder / "result.json"), str(folder), pair.threads, pair.workload.name, place,
         str(cache), run.seconds, run.overhead and number == 0, cold, run.small,
     )  # fmt: skip
-    found, detail, status = launch(job, pair.implementation.environment(settings), run.timeout)
+    with _occupied(run.busy and pair.threads > 1):
+        found, detail, status = launch(job, pair.implementation.environment(settings), run.timeout)
     if found is None:
         return Outcome(status, detail)
     return decode(Outcome, found, name)  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _occupied(wanted: bool) -> Iterator[None]:
+    """While another process never leaves the last core but one, where the system has affinities."""
+    if not wanted or not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    core = sorted(os.sched_getaffinity(0))[-2]
+    loop = f"import os; os.sched_setaffinity(0, [{core}])\nwhile True: pass"
+    process = subprocess.Popen([sys.executable, "-c", loop])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
 
 
 def launch(job: Job, extra: Mapping[str, str], timeout: float) -> tuple[Any, str, Status]:

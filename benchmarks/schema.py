@@ -23,12 +23,13 @@ class SchemaError(ValueError):
 
 @dataclass(frozen=True)
 class Steady:
-    """Seconds per call: median and quartiles over samples of one process."""
+    """Seconds per call: median, quartiles and 90th percentile over samples of one process."""
 
     median: float
     low: float
     high: float
     samples: int
+    late: float | None = None  # what nine of ten samples stay below
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ def test_quartiles_are_those_of_the_samples() -> None:
     program = Program(1.0, 2.0, 3.0, 4.0, 5.0)
     found = steady(program, 1000.0, program.clock)
     assert (found.low, found.median, found.high) == pytest.approx((2, 3, 4), abs=0.01)
+    assert found.late == pytest.approx(5, abs=0.01)
 
 
 def test_kept_results_stay_alive() -> None:

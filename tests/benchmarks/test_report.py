@@ -61,10 +61,12 @@ def test_the_table_has_every_row() -> None:
 
 def test_markdown_shows_losses_too() -> None:
     lines = markdown(WHOLE).splitlines()
-    assert "| workload | staticgrad | jax | torch | ratio |" in lines
-    assert "| mlp | 1 ms | 2 ms | crashed | 0.50 |" in lines
+    assert "| workload | one thread | staticgrad | jax | torch | ratio | of limit |" in lines
+    assert "| mlp | 1 ms | 1 ms | 2 ms | crashed | 0.50 | 100% |" in lines
+    both = markdown(report(FAST, replace(row("staticgrad", [6e-4]), threads=2), SLOW))
+    assert "| mlp | 1 ms | 600 us | 2 ms | 0.30 | 83% |" in both
     slower = markdown(report(row("staticgrad", [4e-3]), SLOW))
-    assert "| mlp | 4 ms | 2 ms | 2.00 |" in slower
+    assert "| mlp | 4 ms | 4 ms | 2 ms | 2.00 | 25% |" in slower
 
 
 def test_the_page_renders_and_escapes() -> None:

@@ -1,5 +1,6 @@
 """Runs in processes of their own: what goes wrong there becomes a row that says so."""
 
+import os
 import time
 from pathlib import Path
 
@@ -111,3 +112,20 @@ def test_a_quick_run_leaves_out_what_takes_long_to_compile(monkeypatch: pytest.M
     left_out |= {(name, made_up.Crashing.name) for name in ("tiny", "mlp")}
     assert set(found[False]) - set(found[True]) == left_out
     assert len(found[False]) == 6
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinities here")
+def test_a_core_can_be_held_by_another_process() -> None:
+    """While the block runs, and no longer."""
+
+    def others() -> float:
+        return sum(os.times()[2:4])
+
+    before = others()
+    with runner._occupied(True):
+        time.sleep(0.3)
+    assert others() > before
+    before = others()
+    with runner._occupied(False):
+        time.sleep(0.1)
+    assert others() == before
