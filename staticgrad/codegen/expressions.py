@@ -52,6 +52,17 @@ def position_source(position: Position, skip: frozenset[str] = frozenset()) -> s
     return total(*steps, str(position.start))
 
 
+@dataclass(frozen=True)
+class Inside:
+    """From which position along the vector axis on a mask has all lanes, and where that ends.
+
+    As source; None where nothing ends.
+    """
+
+    first: str | None
+    end: str | None
+
+
 class Lines:
     """Source lines under construction, at one indentation.
 
@@ -237,12 +248,14 @@ class Scope:
     names: dict[Expr, str] = field(default_factory=dict)
     broadcasts: dict[str, str] = field(default_factory=dict)
     masks: dict[tuple[str, bool], str] = field(default_factory=dict)
+    windows: dict[str, Inside] = field(default_factory=dict)  # masks of ends that vectors cross
     _depends: dict[Expr, frozenset[str]] = field(default_factory=dict)
     _own: set[Expr] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         if self.first is not None:
             self.broadcasts, self.masks = self.first.broadcasts, self.first.masks
+            self.windows = self.first.windows
 
     def depends(self, expr: Expr) -> frozenset[str]:
         """The inner loop axes that an expression varies along."""
@@ -389,7 +402,11 @@ class Scope:
             if step > 1:
                 last, first = (f"({n} + {step - 1}) // {step}" for n in (last, first))
             text = f"mask{lanes}({last}) & (mask{lanes}({lanes}) ^ mask{lanes}({first}))"
-            return self._mask(text, lines)
+            name = self._mask(text, lines)
+            if step == 1 and lines is self.body:
+                rest = position_source(position, frozenset({VECTOR}))
+                self.windows[name] = Inside(f"0 - ({rest})", f"{extent} - ({rest})")
+            return name
         place = f"iota{lanes}(0) * {step} + ({at})"
         return self._mask(f"mask_of(({place} >= 0) & ({place} < {extent}))", lines)
 

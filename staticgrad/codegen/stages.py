@@ -6,11 +6,12 @@ counter. This module knows the loops; expressions are written by ``codegen.expre
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from staticgrad.codegen.abreast import Rows, emit_abreast, renamed, scopes_abreast
 from staticgrad.codegen.expressions import (
     VECTOR,
+    Inside,
     Lines,
     Scope,
     Unit,
@@ -22,6 +23,7 @@ from staticgrad.codegen.expressions import (
     total,
 )
 from staticgrad.codegen.interleaved import interleaved, write_left
+from staticgrad.codegen.peeling import pays_to_peel, write_peeled_loop
 from staticgrad.codegen.prefetching import write_touches
 from staticgrad.codegen.searching import write_search
 from staticgrad.ir.combiners import COMBINERS, Combiner
@@ -119,15 +121,16 @@ def write_map(
                 runs.last.get(id(statement), _nothing)(own)
             else:
                 _write_statement(own, statement, row)
-    before, split = scope.before, _pays_to_split(body, unit)
-    body.lines[:0] = write_touches(kernel, stage, scopes, not split).lines
-    out.extend(before)
+    vectors = Vectors(lanes, body, scope.windows, _pays_to_split(body, unit))
+    masked = not (vectors.split or vectors.peeled)
+    body.lines[:0] = write_touches(kernel, stage, scopes, masked).lines
+    out.extend(scope.before)
     if stage.rows:
         rows = Lines()
-        _write_vector_loop(rows, loop.start, loop.stop, lanes, body, split)
+        _write_vector_loop(rows, loop.start, loop.stop, vectors)
         write_loops(out, stage.rows, rows)
         return
-    _write_row(out, loop, lanes, body, sums, split)
+    _write_row(out, loop, vectors, sums)
 
 
 def _nothing(scope: Scope) -> None:
@@ -147,16 +150,14 @@ def _write_statement(scope: Scope, statement: Statement, row: int) -> None:
             _write_lookup(scope, renamed(statement, row))
 
 
-def _write_row(
-    out: Lines, loop: Span, lanes: int, body: Lines, sums: Sequence[Accumulate], split: bool
-) -> None:
+def _write_row(out: Lines, loop: Span, vectors: Vectors, sums: Sequence[Accumulate]) -> None:
     """The vector loop, with what is accumulated over it."""
     for s in sums:
-        out.add(f"{s.name}_a = {_accumulator(s, lanes)}")
+        out.add(f"{s.name}_a = {_accumulator(s, vectors.lanes)}")
     if any(_in_blocks(s) for s in sums):
-        _write_blocked_loop(out, loop, lanes, body, sums, split)
+        _write_blocked_loop(out, loop, vectors, sums)
     else:
-        _write_vector_loop(out, loop.start, loop.stop, lanes, body, split)
+        _write_vector_loop(out, loop.start, loop.stop, vectors)
     for s in sums:
         if not _in_blocks(s):
             out.add(f"{s.name} = {_horizontal(s)}")
@@ -182,11 +183,32 @@ def _horizontal(statement: Accumulate) -> str:
     return f"{COMBINERS[statement.kind].horizontal}({statement.name}_a)"
 
 
-def _write_vector_loop(
-    out: Lines, start: str, stop: str, lanes: int, body: Lines, split: bool
-) -> None:
-    """All vectors; with ``split``, whole ones first, whose mask is a constant and costs nothing."""
-    if split:
+@dataclass(frozen=True)
+class Vectors:
+    """The body of a vector loop.
+
+    ``split``: whole vectors are written apart, so that masks cost them nothing. ``windows``: masks
+    of ends that some vectors cross, of which it is written apart from those that do not.
+    """
+
+    lanes: int
+    body: Lines
+    windows: Mapping[str, Inside]
+    split: bool
+
+    @property
+    def peeled(self) -> bool:
+        """Whether vectors inside of all windows are written apart."""
+        return pays_to_peel(self.body, self.windows)
+
+
+def _write_vector_loop(out: Lines, start: str, stop: str, vectors: Vectors) -> None:
+    """All vectors; of those written apart the masks are constants, and cost nothing."""
+    lanes, body = vectors.lanes, vectors.body
+    if vectors.peeled:
+        write_peeled_loop(out, start, stop, lanes, body, vectors.windows)
+        return
+    if vectors.split:
         out.add(f"m = mask{lanes}({lanes})")
         write_left(out, body, str(lanes), 0)
         out.add(f"{VECTOR} = {start}")
@@ -241,7 +263,7 @@ def _write_column_step(scopes: Sequence[Scope], statement: ColumnAccumulate) -> 
 
 
 def _write_blocked_loop(
-    out: Lines, loop: Span, lanes: int, body: Lines, sums: Sequence[Accumulate], split: bool
+    out: Lines, loop: Span, vectors: Vectors, sums: Sequence[Accumulate]
 ) -> None:
     """Rows in blocks; block sums in a binary counter, then folded from the latest on."""
     added = [s for s in sums if _in_blocks(s)]
@@ -254,8 +276,8 @@ def _write_blocked_loop(
     inner.add(f"if stop > {loop.stop}:")
     inner.add(f"    stop = {loop.stop}")
     for s in added:
-        inner.add(f"{s.name}_a = {_accumulator(s, lanes)}")
-    _write_vector_loop(inner, "block", "stop", lanes, body, split)
+        inner.add(f"{s.name}_a = {_accumulator(s, vectors.lanes)}")
+    _write_vector_loop(inner, "block", "stop", vectors)
     for s in added:
         inner.add(f"{s.name}_b = {_horizontal(s)}")
         write_push(inner, _counter(s), f"{s.name}_b")
