@@ -116,7 +116,7 @@ def _found(name: str) -> Backend:
 
 
 def _by_source(name: native.BuiltIn, kernel: Kernel) -> Code:
-    return native.kernel(render(kernel), backend=name)
+    return native.kernel(render(kernel, native.vector_bits()), backend=name)
 
 
 for _name in native.BUILT_IN:

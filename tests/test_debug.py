@@ -210,8 +210,8 @@ def test_several_threads_and_plain_python() -> None:
 def test_a_wrong_kernel_is_named_with_the_users_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     render = backends.render
 
-    def wrong(kernel: Kernel) -> str:
-        source = render(kernel)
+    def wrong(kernel: Kernel, vector_bits: int) -> str:
+        source = render(kernel, vector_bits)
         return source + "    store1(p0, 1, f32x1(9.0))\n" if "tanh" in source else source
 
     monkeypatch.setattr(backends, "render", wrong)
@@ -232,7 +232,9 @@ def test_a_wrong_kernel_is_named_with_the_users_lines(monkeypatch: pytest.Monkey
 def test_a_kernel_that_writes_too_little_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     render = backends.render
     monkeypatch.setattr(
-        backends, "render", lambda kernel: render(kernel).replace("mask16(end", "mask16(end - 1")
+        backends,
+        "render",
+        lambda *given: render(*given).replace("mask16(end", "mask16(end - 1"),
     )
     x = sg.input("x", ("n",), "float32")
     f = sg.compile({"y": sg.tanh(x)}, debug=True)

@@ -88,12 +88,14 @@ class Unit:
     """What all stages of one kernel's source share: helper functions, and the counter of names.
 
     ``helpers`` are the functions that the kernel calls, in order of need; ``once`` are lines before
-    the loop over iterations. No two values of a kernel
+    the loop over iterations. ``vector_bits`` is the width of the
+    registers that the code is written for; no result depends on it. No two values of a kernel
     have one name, for a name has one type in the language of the backends.
     """
 
     helpers: dict[str, str] = field(default_factory=dict)
     named: int = 0
+    vector_bits: int = 512
     once: Lines = field(default_factory=lambda: Lines(1))
 
     def fresh(self, prefix: str) -> str:

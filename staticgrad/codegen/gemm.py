@@ -1,8 +1,12 @@
-"""The Gemm stage to source: a register tile with an unrolled body and a looped epilogue.
+"""Products of matrices to source: what is packed for register tiles, and the epilogue.
 
-One outer iteration is a chunk of rows times a panel of two vectors of columns. Each element is one
-FMA chain in ascending k per block (``GEMM_BLOCK``), block results added in order, whatever the
-tile: rows past the end are computed on the last row and not stored.
+One outer iteration is a chunk of rows times a group of panels of columns (``gemm_iterations``).
+Each element is one FMA chain in ascending k per block (``GEMM_BLOCK``), block results added in
+order, whatever the tile: rows past the end are computed and not stored.
+
+A part of k at a time, the chunk's rows are packed if they lie badly, once for all panels; then each
+panel of b, unless few tiles read it. Tiles are functions (``codegen.tiles``), which bring the next
+panel near. Behind the last part of k, each tile's rows go through the epilogue at once.
 """
 
 from __future__ import annotations
@@ -10,234 +14,367 @@ from __future__ import annotations
 from typing import Final
 
 from staticgrad.codegen.abreast import write_decode
-from staticgrad.codegen.expressions import (
-    VECTOR,
-    Lines,
-    Unit,
-    element,
-    number,
-    scaled,
-    total,
-)
-from staticgrad.codegen.stages import base_text, scope_for, write_store
+from staticgrad.codegen.expressions import VECTOR, Lines, Unit, element, scaled, total
+from staticgrad.codegen.stages import base_text, pays_to_split, scope_for, write_store
+from staticgrad.codegen.tiles import Tiles
 from staticgrad.ir.kernel import GEMM_BLOCK, Kernel
-from staticgrad.ir.kernel_stages import GEMM_ROWS, TILE_ROWS, Gemm, gemm_tile
-from staticgrad.records import dataclass
+from staticgrad.ir.kernel_stages import CHUNK, PANELS, Gemm, panel_columns
 
-#: Inner indices whose part of the panel is packed at a time: 16 KiB, which stay in the first cache.
-DEPTH: Final = 128
+#: Bytes of a vector of b times the inner indices that are packed at a time.
+DEPTH_BYTES: Final = 8192
+#: Rows of c up to which a panel is read where it lies: two tiles read it.
+FEW_ROWS: Final = 28
+#: Inner indices up to which rows that lie across memory are read there, if they fill tiles.
+SHALLOW: Final = 128
+#: How many inner indices ahead a panel is brought near that is read where it lies.
+AHEAD: Final = 12
 _MATRIX = frozenset({"i", "j", "k"})
 
 
 def write_gemm(kernel: Kernel, stage: Gemm, out: Lines, unit: Unit) -> None:
     """The body for one outer iteration ``o``."""
-    stored = kernel.operand(stage.a.operand).dtype
-    dtype = stored.compute
-    *_, columns = gemm_tile(stage, dtype)
-    depth, whole = DEPTH * 32 // dtype.bits, GEMM_ROWS * columns
-    names = element(dtype), element(stored)
-    tile = _Tile(stage, columns, columns // 2, depth, *names, dtype.is_float)
-    _write_tile_position(kernel, stage, out, columns, tile.lanes)
-    out.add(f"tile = local_{tile.element}({2 * whole})")
-    out.add(f"panel = local_{tile.element}({depth * columns})")
-    if tile.turns_rows or tile.widens_rows:
-        out.add(f"turned = local_{tile.element}({depth * TILE_ROWS})")
-    if tile.widens_blocks:
-        out.add(f"square = local_{tile.stored}({tile.lanes * tile.lanes})")
-    out.add(f"for block in range(0, {stage.k[0].extent}, {GEMM_BLOCK}):")
-    block = Lines(out.indent + 1)
-    block.add(f"stop = block + {GEMM_BLOCK}")
-    block.add(f"if stop > {stage.k[0].extent}:")
-    block.add(f"    stop = {stage.k[0].extent}")
-    block.add("into = 0")
-    block.add("if block > 0:")
-    block.add(f"    into = {whole}")
-    block.add(f"for depth in range(block, stop, {depth}):")
-    deep = Lines(block.indent + 1)
-    deep.add(f"past = depth + {depth}")
-    deep.add("if past > stop:")
-    deep.add("    past = stop")
-    tile.write_pack(deep)
-    deep.add(f"for i0_tile in range(first_row, last_row, {TILE_ROWS}):")
-    inner = Lines(deep.indent + 1)
-    tile.write_chains(inner)
-    block.lines += [*deep.lines, *inner.lines]
-    block.add("if block > 0:")
-    block.add(f"    for at in range(0, {whole}, {tile.lanes}):")
-    both = f"load{tile.lanes}(tile, at) + load{tile.lanes}(tile, at + {whole})"
-    block.add(f"        store{tile.lanes}(tile, at, {both})")
-    out.lines += block.lines
-    out.add(f"if {stage.k[0].extent} == 0:")
-    out.add(f"    for at in range(0, {whole}, {tile.lanes}):")
-    out.add(f"        store{tile.lanes}(tile, at, {tile.zero})")
-    _write_epilogue(out, kernel, stage, unit, columns, tile.lanes)
+    _Product(kernel, stage, unit).write(out)
 
 
-@dataclass(frozen=True)
-class _Tile:
-    """A chunk of rows times a panel of two vectors of columns."""
+class _Product:
+    """The lines of one product of matrices."""
 
-    stage: Gemm
-    columns: int
-    lanes: int
-    depth: int
-    element: str
-    stored: str  # the element of the factors, which is widened where they are packed
-    floating: bool
+    def __init__(self, kernel: Kernel, stage: Gemm, unit: Unit) -> None:
+        self.kernel, self.stage, self.unit = kernel, stage, unit
+        self.stored = kernel.operand(stage.a.operand).dtype
+        self.dtype = self.stored.compute
+        self.lanes, self.element = self.dtype.lanes, element(self.dtype)
+        self.columns = panel_columns(self.dtype)
+        self.depth = DEPTH_BYTES // (self.lanes * self.dtype.itemsize)
+        self.m, self.n, self.k = (axes[0].extent for axes in (stage.i, stage.j, stage.k))
+        self.a, self.b = base_text(stage.a, _MATRIX), base_text(stage.b, _MATRIX)
+        self.row, self.inner = stage.a.stride("i"), stage.a.stride("k")
+        self.down, self.across = stage.b.stride("k"), stage.b.stride(VECTOR)
+        self.tiles = Tiles(
+            self.element,
+            self.lanes,
+            self.dtype.is_float,
+            "along" if self.inner == 1 else "across" if self.row == 1 else "any",
+            self.lanes * self.dtype.bits <= unit.vector_bits,
+        )
+        self.rows, self.turned = self.tiles.rows, self.down == 1 != self.across
+        self.height = self.tiles.highest
+        self.whole = PANELS * CHUNK * self.columns
+        self.before = Lines()  # what the epilogue needs once for an iteration
 
-    @property
-    def zero(self) -> str:
-        return f"{self.element}x{self.lanes}({number(0.0 if self.floating else 0)})"
+    # the iteration
 
-    def widened(self, text: str) -> str:
+    def write(self, out: Lines) -> None:
+        """A chunk of rows times a group of panels."""
+        self._declare(self.unit.once)
+        self._write_position(out)
+        panel, deep, block = Lines(), Lines(), Lines()
+        self._write_panel(panel)
+        self._least(deep, "past", f"depth + {self.depth}", "stop")
+        deep.add("fresh = 1 if depth == block else 0")
+        self._write_rows(deep)
+        deep.add(f"for j0 in range(left, right, {self.columns}):")
+        deep.extend(panel, 1)
+        out.extend(self.before)
+        self._least(block, "stop", f"block + {GEMM_BLOCK}", str(self.k))
+        block.add("into = 0")
+        block.add("if block > 0:")
+        block.add(f"    into = {self.whole}")
+        block.add(f"for depth in range(block, stop if stop > 0 else 1, {self.depth}):")
+        block.extend(deep, 1)
+        out.add(f"for block in range(0, {self.k} if {self.k} > 0 else 1, {GEMM_BLOCK}):")
+        out.extend(block, 1)
+
+    def _declare(self, out: Lines) -> None:
+        """Sizes and local memory, before the loop over iterations."""
+        out.add(f"chunks = ({self.m} + {CHUNK - 1}) // {CHUNK} if {self.m} > 0 else 1")
+        out.add(f"chunk = (({self.m} + chunks - 1) // chunks + 7) // 8 * 8")
+        out.add(f"group = (chunks if chunks < {PANELS} else {PANELS}) * {self.columns}")
+        out.add(f"groups = ({self.n} + group - 1) // group")
+        local = f"local_{self.element}"
+        out.add(f"tile = {local}({2 * self.whole})")
+        out.add(f"panel = {local}({(self.depth + self.lanes) * self.columns})")
+        if self._packs_rows:
+            out.add(f"packed = {local}({CHUNK * self.depth + 2 * self.lanes})")
+        if self._widens_squares:
+            out.add(f"square = local_{element(self.stored)}({self.lanes * self.lanes})")
+
+    def _write_position(self, out: Lines) -> None:
+        out.add("left = o % groups * group")
+        out.add("rest = o // groups")
+        out.add("first_row = rest % chunks * chunk")
+        out.add("rest = rest // chunks")
+        write_decode(out, "rest", self.kernel.axes)
+        self._least(out, "last_row", "first_row + chunk", str(self.m))
+        self._least(out, "right", "left + group", str(self.n))
+        out.add("count = last_row - first_row")
+
+    def _least(self, out: Lines, name: str, value: str, most: str) -> None:
+        out.add(f"{name} = {value}")
+        out.add(f"if {name} > {most}:")
+        out.add(f"    {name} = {most}")
+
+    def _widened(self, text: str) -> str:
         """Elements of a factor as those of the tile."""
-        return text if self.stored == self.element else f"cast_{self.element}({text})"
+        return f"cast_{self.element}({text})" if self.stored.is_storage else text
+
+    # rows of a
 
     @property
-    def _turns_panel(self) -> bool:
-        """Whether b lies the other way round."""
-        return self.stage.b.stride("k") == 1 and self.stage.b.stride("j") != 1
-
-    @property
-    def widens_blocks(self) -> bool:
-        """Whether square blocks of b are transposed as they are stored, and widened then."""
-        return self._turns_panel and self.stored != self.element
-
-    def write_pack(self, out: Lines) -> None:
-        """Rows ``depth`` to ``past`` of the panel of b, one behind the other."""
-        b, lanes = self.stage.b, self.lanes
-        (down, across), base = (b.stride("k"), b.stride("j")), base_text(b, _MATRIX)
-        if self._turns_panel:
-            self._write_turned_pack(out, base)
-            return
-        out.add("for k in range(depth, past):")
-        for half in (0, lanes):
-            place = total(f"(k - depth) * {self.columns}", str(half))
-            at = total(base, scaled("k", down), scaled(f"({total('j0', str(half))})", across))
-            verb, extra = ("load", "") if across == 1 else ("load_strided", f"{across}, ")
-            value = f"{verb}({b.operand}, {at}, {extra}m{half // lanes})"
-            out.add(f"    store{lanes}(panel, {place}, {self.widened(value)})")
-
-    def _write_turned_pack(self, out: Lines, base: str) -> None:
-        """The same where b lies the other way round: square blocks, transposed in registers."""
-        b, lanes = self.stage.b, self.lanes
-        out.add(f"for half in range(0, {self.columns}, {lanes}):")
-        out.add(f"    for k in range(depth, past, {lanes}):")
-        at = total(base, "k", scaled("(j0 + half)", b.stride("j")))
-        size = f"{b.stride('j')}, {self.stage.j[0].extent} - (j0 + half), past - k"
-        to = f"panel, {total(f'(k - depth) * {self.columns}', 'half')}, {self.columns}"
-        if not self.widens_blocks:
-            out.add(f"        transpose{lanes}({b.operand}, {at}, {size}, {to})")
-            return
-        out.add(f"        transpose{lanes}({b.operand}, {at}, {size}, square, 0, {lanes})")
-        out.add(f"        for row in range(0, {lanes}):")
-        place = total(f"(k - depth + row) * {self.columns}", "half")
-        row = self.widened(f"load{lanes}(square, row * {lanes})")
-        out.add(f"            store{lanes}(panel, {place}, {row})")
-
-    @property
-    def turns_rows(self) -> bool:
-        """Whether the rows of a lie across memory: then a tile of them is packed as well."""
-        return self.stage.a.stride("i") == 1 and self.stage.a.stride("k") != 1
+    def _packs_rows(self) -> bool:
+        return self.rows == "across" or self.stored.is_storage
 
     def _write_rows(self, out: Lines) -> None:
-        """Where the eight rows are: ``a0`` and on, or packed behind one another by their depth."""
-        stage, base = self.stage, base_text(self.stage.a, _MATRIX)
-        if self.turns_rows:
-            out.add(f"rows = mask{TILE_ROWS}({stage.i[0].extent} - i0_tile)")
-            out.add("for k in range(depth, past):")
-            at = total(base, scaled("k", stage.a.stride("k")), "i0_tile")
-            value = self.widened(f"load({stage.a.operand}, {at}, rows)")
-            out.add(f"    store{TILE_ROWS}(turned, (k - depth) * {TILE_ROWS}, {value})")
-            return
-        for r in range(TILE_ROWS):
-            out.add(f"row{r} = {total('i0_tile', str(r))}")
-            out.add(f"if row{r} >= {stage.i[0].extent}:")
-            out.add(f"    row{r} = {stage.i[0].extent} - 1")
-            out.add(f"a{r} = {total(scaled(f'row{r}', stage.a.stride('i')), base)}")
-        if self.widens_rows:
-            self._widen_rows(out)
+        """The chunk's rows from ``depth`` to ``past``, packed if they lie badly."""
+        if self.rows == "across":
+            self._write_packed_across(out)
+        elif self.stored.is_storage:
+            inner = "k" if self.inner == 1 else f"k * {self.inner}"
+            place = total(self.a, scaled("i", self.row), inner)
+            verb, extra = ("load", "") if self.inner == 1 else ("load_strided", f"{self.inner}, ")
+            one = f"{verb}({self.stage.a.operand}, {place}, {extra}mask{self.lanes}(past - k))"
+            to = f"(i - first_row) * {self.depth} + k - depth"
+            out.add("for i in range(first_row, last_row):")
+            out.add(f"    for k in range(depth, past, {self.lanes}):")
+            out.add(f"        store{self.lanes}(packed, {to}, {self._widened(one)})")
+
+    def _write_packed_across(self, out: Lines) -> None:
+        """Tiles of rows behind one another, of each the rows of one k behind those of another.
+
+        Shallow ones are read where they lie, but for a last tile that they do not fill.
+        """
+        out.add("lying = 0")
+        if not self.stored.is_storage:
+            out.add(f"if {self.k} <= {SHALLOW} or chunks == 1:")
+            out.add(f"    lying = count // {self.height} * {self.height}")
+        out.add(f"for i in range(first_row + lying, last_row, {self.height}):")
+        inner, parts = Lines(), range(0, self.height, self.lanes)
+        inner.add(f"if i + {len(parts) * self.lanes} <= {self.m}:")
+        self._write_tile_rows(inner, dict.fromkeys(parts, (f"load{self.lanes}", "")))
+        inner.add("else:")
+        for at in parts:
+            inner.add(f"    on{at} = mask{self.lanes}({self.m} - i{f' - {at}' if at else ''})")
+        self._write_tile_rows(inner, {at: ("load", f", on{at}") for at in parts})
+        out.extend(inner, 1)
+
+    def _write_tile_rows(self, out: Lines, loads: dict[int, tuple[str, str]]) -> None:
+        """Rows of a tile at each k; what a store has too much, the next one overwrites."""
+        out.add("    for k in range(depth, past):")
+        for at, (load, mask) in loads.items():
+            place = total(self.a, "i", scaled("k", self.inner), str(at))
+            one = self._widened(f"{load}({self.stage.a.operand}, {place}{mask})")
+            to = f"(i - first_row) * {self.depth} + (k - depth) * {self.height}"
+            out.add(f"        store{self.lanes}(packed, {total(to, str(at))}, {one})")
+
+    # panels of b
 
     @property
-    def widens_rows(self) -> bool:
-        """Whether a tile's rows, which lie along memory, are packed because they are widened."""
-        along = not self.turns_rows and self.stage.a.stride("k") == 1
-        return along and self.stored != self.element
+    def _widens_squares(self) -> bool:
+        """Whether square blocks of b are transposed as they are stored, and widened then."""
+        return self.turned and self.stored.is_storage
 
-    def _widen_rows(self, out: Lines) -> None:
-        """The eight rows behind one another, each as long as the panel is deep."""
-        lanes = self.lanes
-        out.add(f"for k in range(depth, past, {lanes}):")
-        out.add(f"    inside = mask{lanes}(past - k)")
-        for r in range(TILE_ROWS):
-            value = self.widened(f"load({self.stage.a.operand}, {total(f'a{r}', 'k')}, inside)")
-            place = total("(k - depth)", str(r * self.depth))
-            out.add(f"    store{lanes}(turned, {place}, {value})")
+    def _write_panel(self, out: Lines) -> None:
+        """The part of a panel: packed and multiplied; behind the last one, stored."""
+        out.add(f"wide = {self.n} - j0")
+        out.add("place = into")
+        out.add(f"if {self.k} > {self.depth}:")
+        out.add(f"    place = into + (j0 - left) * {CHUNK}")
+        self._write_ahead(out)
+        packed = Lines()
+        self._write_pack(packed)
+        packed.add("b_at = address(panel)")
+        packed.add("down = 0")
+        packed.add(f"step = {self.columns}")
+        if self.across == 1 and not self.stored.is_storage:
+            out.add(f"if count <= {FEW_ROWS} and wide >= {self.columns}:")
+            out.add(f"    b_at = address({self.stage.b.operand})")
+            out.add(f"    down = {total(self.b, scaled('depth', self.down), 'j0')}")
+            out.add(f"    step = {self.down}")
+            out.add(f"    ahead = down + {AHEAD} * step")
+            out.add("else:")
+            out.extend(packed, 1)
+        else:
+            out.extend(packed)
+        self._write_tiles(out)
 
-    def write_chains(self, out: Lines) -> None:
-        """Eight rows of FMA chains, from ``depth`` to ``past``."""
-        stage, lanes = self.stage, self.lanes
-        cells = [(r, c) for r in range(TILE_ROWS) for c in range(2)]
-        self._write_rows(out)
-        out.add(f"first = into + (i0_tile - first_row) * {self.columns}")
-        out.add("if depth == block:")
-        for r, c in cells:
-            out.add(f"    c{r}{c} = {self.zero}")
+    def _write_ahead(self, out: Lines) -> None:
+        """The panel that is packed next, of which tiles bring a line near at each step."""
+        out.add(f"next_j = j0 + {self.columns}")
+        out.add("next_k = depth")
+        out.add("if next_j >= right:")
+        out.add("    next_j = left")
+        out.add("    next_k = past")
+        out.add(f"    if past == {self.k}:")
+        out.add("        next_j = right")
+        out.add("        next_k = 0")
+        moved = (scaled("next_k", self.down), scaled("next_j", self.across))
+        out.add(f"ahead = {total(self.b, *moved)}")
+
+    def _write_pack(self, out: Lines) -> None:
+        """Inner indices ``depth`` to ``past`` of the panel of b, one behind the other."""
+        if self.turned:
+            self._write_turned_pack(out)
+            return
+        parts = range(0, self.columns, self.lanes)
+        if self.across == 1:  # the processor brings nothing near for loads whose mask varies
+            out.add(f"if wide >= {self.columns}:")
+            self._write_pack_steps(out, dict.fromkeys(parts, (f"load{self.lanes}", "")), 1)
+            out.add("else:")
+        shift = "    " * (self.across == 1)
+        for at in parts:
+            out.add(f"{shift}on{at} = mask{self.lanes}({f'wide - {at}' if at else 'wide'})")
+        verb, extra = ("load", "") if self.across == 1 else ("load_strided", f", {self.across}")
+        loads = {at: (verb, f"{extra}, on{at}") for at in parts}
+        self._write_pack_steps(out, loads, int(self.across == 1))
+
+    def _write_pack_steps(self, out: Lines, loads: dict[int, tuple[str, str]], deeper: int) -> None:
+        """Vectors of b at each k; ``loads`` gives a verb and its last arguments."""
+        shift = "    " * deeper
+        out.add(f"{shift}for k in range(depth, past):")
+        for at, (verb, rest) in loads.items():
+            to = total(f"(k - depth) * {self.columns}", str(at))
+            column = scaled(f"({total('j0', str(at))})", self.across)
+            place = total(self.b, scaled("k", self.down), column)
+            value = self._widened(f"{verb}({self.stage.b.operand}, {place}{rest})")
+            out.add(f"{shift}    store{self.lanes}(panel, {to}, {value})")
+
+    def _write_turned_pack(self, out: Lines) -> None:
+        """The same where b lies the other way round: square blocks, transposed in registers."""
+        b, lanes = self.stage.b.operand, self.lanes
+        out.add(f"for half in range(0, {self.columns}, {lanes}):")
+        out.add(f"    for k in range(depth, past, {lanes}):")
+        at = total(self.b, "k", scaled("(j0 + half)", self.across))
+        size = f"{self.across}, {self.n} - (j0 + half), past - k"
+        to = f"panel, {total(f'(k - depth) * {self.columns}', 'half')}, {self.columns}"
+        if not self._widens_squares:
+            out.add(f"        transpose{lanes}({b}, {at}, {size}, {to})")
+            return
+        out.add(f"        transpose{lanes}({b}, {at}, {size}, square, 0, {lanes})")
+        out.add(f"        for row in range(0, {lanes}):")
+        place = total(f"(k - depth + row) * {self.columns}", "half")
+        row = self._widened(f"load{lanes}(square, row * {lanes})")
+        out.add(f"            store{lanes}(panel, {place}, {row})")
+
+    # tiles
+
+    def _write_tiles(self, out: Lines) -> None:
+        """The rows of the chunk, tile by tile, each with its epilogue behind the last part of k."""
+        tile = Lines()
+        self._write_row_place(tile)
+        tile.add(f"to = place + top * {self.columns}")
+        if self.tiles.wide:
+            tile.add(f"if wide > {self.lanes}:")
+            self._write_heights(tile, 2, (0,), 1)
+            tile.add("else:")
+            self._write_heights(tile, 1, (0,), 1)
+        else:
+            self._write_heights(tile, 1, (0, self.lanes), 0)
+        self._least(tile, "under", "top + rows", "count")
+        tile.add("if past == stop and block > 0:")
+        tile.add(f"    for at in range(to, place + under * {self.columns}, {self.lanes}):")
+        both = f"load{self.lanes}(tile, at - into) + load{self.lanes}(tile, at)"
+        tile.add(f"        store{self.lanes}(tile, at - into, {both})")
+        tile.add(f"if past == {self.k}:")
+        epilogue = Lines()
+        self._write_epilogue(epilogue)
+        tile.extend(epilogue, 1)
+        next_line = scaled(str(self.across), self.lanes) if self.turned else str(self.lanes)
+        tile.add("if top == 0:")
+        tile.add(f"    ahead = ahead + {next_line}")
+        tile.add("top = top + rows")
+        out.add("top = 0")
+        out.add("while top < count:")
+        out.extend(tile, 1)
+
+    def _write_row_place(self, out: Lines) -> None:
+        """Where the tile's rows are: ``a_at``, ``at`` and their strides."""
+        start = total(self.a, scaled("(first_row + top)", self.row), scaled("depth", self.inner))
+        if self.rows == "across":
+            out.add("if top < lying:")
+            out.add(f"    a_at = address({self.stage.a.operand})")
+            out.add(f"    at = {start}")
+            out.add(f"    inner = {self.inner}")
+            out.add("else:")
+            out.add("    a_at = address(packed)")
+            out.add(f"    at = top * {self.depth}")
+            out.add(f"    inner = {self.height}")
+        elif self.stored.is_storage:
+            out.add(f"at = top * {self.depth}")
+        else:
+            out.add(f"at = {start}")
+
+    def _write_heights(self, out: Lines, vectors: int, parts: tuple[int, ...], deeper: int) -> None:
+        """The call of the least tile that covers the rows left, for some parts of the panel."""
+        heights, shift = self.tiles.heights[vectors], "    " * deeper
+        for height, under in zip(heights, (*heights[1:], 0), strict=True):
+            word = "if" if height == heights[0] else "elif"
+            head = "else:" if under == 0 else f"{word} count - top > {under}:"
+            out.add(f"{shift}{head}")
+            out.add(f"{shift}    rows = {height}")
+            name = self.tiles.function(self.unit, height, vectors)
+            for part in parts:
+                call = f"{name}({self._arguments(part)})"
+                if part:
+                    out.add(f"{shift}    if wide > {part}:")
+                out.add(f"{shift}{'    ' * (2 if part else 1)}{call}")
+
+    def _arguments(self, part: int) -> str:
+        """What a tile is called with, for a part of the panel."""
+        packed = self.stored.is_storage
+        a = f"ptr_{self.element}(a_at)" if self.rows == "across" else self.stage.a.operand
+        hop = str(self.across if self.turned else self.down)
+        named = {
+            "a": "packed" if packed and self.rows != "across" else a,
+            "b": f"ptr_{self.element}(b_at)",
+            "c": "tile",
+            "near": self.stage.b.operand,
+            "row": str(self.depth if packed else self.row),
+            "last": "count - 1 - top",
+            "inner": "inner" if self.rows == "across" else "1" if packed else str(self.inner),
+            "down": total("down", str(part)),
+            "to": total("to", str(part)),
+            "depth": "past - depth",
+            "hop": hop,
+            "leap": str(self.lanes) if self.turned else scaled(str(self.lanes), hop),
+        }
+        return ", ".join(named.get(name, name) for name in self.tiles.arguments)
+
+    # the epilogue
+
+    def _write_epilogue(self, out: Lines) -> None:
+        """Each stored vector of the tile's rows through the stores' expressions."""
+        body, lanes = Lines(), self.lanes
+        scope = scope_for(self.kernel, ["i", VECTOR], Lines(), body, self.unit, lanes)
+        scope.vector_refs = frozenset({"acc"})
+        for store in self.stage.stores:
+            write_store(scope, store)
+        self.before.extend(scope.before)
+        generic, whole = Lines(), Lines()
+        generic.add(
+            f"for half in range(0, {self.columns} if wide > {lanes} else {lanes}, {lanes}):"
+        )
+        generic.add(f"    {VECTOR} = j0 + half")
+        generic.add(f"    m = mask{lanes}(wide - half)")
+        generic.add(f"    acc = load{lanes}(tile, from_ + half)")
+        generic.extend(body, 1)
+        if not pays_to_split(body, self.unit):
+            self._write_each_row(out, generic)
+            return
+        for half in range(0, self.columns, lanes):
+            whole.add(f"{VECTOR} = {total('j0', str(half))}")
+            whole.add(f"acc = load{lanes}(tile, {total('from_', str(half))})")
+            whole.extend(body)
+        out.add(f"if wide >= {self.columns}:")
+        out.add(f"    m = mask{lanes}({lanes})")
+        self._write_each_row(out, whole, 1)
         out.add("else:")
-        for r, c in cells:
-            place = total("first", str(r * self.columns + c * lanes))
-            out.add(f"    c{r}{c} = load{lanes}(tile, {place})")
-        out.add("for k in range(depth, past):")
-        for half in range(2):
-            place = total(f"(k - depth) * {self.columns}", str(half * lanes))
-            out.add(f"    b{half} = load{lanes}(panel, {place})")
-        for r in range(TILE_ROWS):
-            at = total(f"a{r}", scaled("k", stage.a.stride("k")))
-            one = self.widened(f"load1({stage.a.operand}, {at})")
-            if self.turns_rows:
-                one = f"load1(turned, {total(f'(k - depth) * {TILE_ROWS}', str(r))})"
-            elif self.widens_rows:
-                one = f"load1(turned, {total('(k - depth)', str(r * self.depth))})"
-            out.add(f"    x{r} = splat{lanes}({one})")
-            for c in range(2):
-                cell = f"c{r}{c}"
-                fused = f"fma(x{r}, b{c}, {cell})"
-                out.add(f"    {cell} = {fused if self.floating else f'{cell} + x{r} * b{c}'}")
-        for r, c in cells:
-            place = total("first", str(r * self.columns + c * lanes))
-            out.add(f"store{lanes}(tile, {place}, c{r}{c})")
+        self._write_each_row(out, generic, 1)
 
-
-def _write_tile_position(kernel: Kernel, stage: Gemm, out: Lines, columns: int, lanes: int) -> None:
-    out.add(f"panels = ({stage.j[0].extent} + {columns - 1}) // {columns}")
-    out.add(f"chunks = ({stage.i[0].extent} + {GEMM_ROWS - 1}) // {GEMM_ROWS}")
-    out.add(f"j0 = o % panels * {columns}")
-    out.add("rest = o // panels")
-    out.add(f"first_row = rest % chunks * {GEMM_ROWS}")
-    out.add("rest = rest // chunks")
-    write_decode(out, "rest", kernel.axes)
-    out.add(f"last_row = first_row + {GEMM_ROWS}")
-    out.add(f"if last_row > {stage.i[0].extent}:")
-    out.add(f"    last_row = {stage.i[0].extent}")
-    out.add(f"m0 = mask{lanes}({stage.j[0].extent} - j0)")
-    out.add(f"m1 = mask{lanes}({stage.j[0].extent} - j0 - {lanes})")
-
-
-def _write_epilogue(
-    out: Lines, kernel: Kernel, stage: Gemm, unit: Unit, columns: int, lanes: int
-) -> None:
-    """Each stored vector of the tile through the stores' expressions."""
-    body = Lines()
-    scope = scope_for(kernel, ["i", VECTOR], Lines(), body, unit, lanes)
-    scope.vector_refs = frozenset({"acc"})
-    for store in stage.stores:
-        write_store(scope, store)
-    out.extend(scope.before)
-    out.add("for i in range(first_row, last_row):")
-    out.add(f"    for half in range(0, {columns}, {lanes}):")
-    inner = Lines(out.indent + 2)
-    inner.add(f"{VECTOR} = j0 + half")
-    inner.add(f"m = mask{lanes}({stage.j[0].extent} - {VECTOR})")
-    inner.add(f"acc = load{lanes}(tile, (i - first_row) * {columns} + half)")
-    inner.extend(body)
-    out.lines += inner.lines
+    def _write_each_row(self, out: Lines, body: Lines, deeper: int = 0) -> None:
+        """The body for every row of the tile, whose results begin at ``from_``."""
+        rows = Lines()
+        rows.add("from_ = to - into")
+        rows.add("for i in range(first_row + top, first_row + under):")
+        rows.extend(body, 1)
+        rows.add(f"    from_ = from_ + {self.columns}")
+        out.extend(rows, deeper)

@@ -40,15 +40,16 @@ from staticgrad.ir.kernel_stages import (
 )
 
 
-def render(kernel: Kernel) -> str:
+def render(kernel: Kernel, vector_bits: int = 512) -> str:
     """The source of ``kernel``: vector-math helpers, then ``kernel(t, own, begin, end)``.
 
     ``t`` points to int64 words: one pointer per operand that workers share, then the integer
     arguments; the words of what is listed are not read. ``own`` points to the words of the worker
     that calls: one pointer per scratch and check operand. The function runs outer iterations
-    [begin, end).
+    [begin, end). ``vector_bits``: the width of the registers that it is written for, on which no
+    result depends.
     """
-    unit = Unit()
+    unit = Unit(vector_bits=vector_bits)
     out = Lines(1)
     shared, own = itertools.count(), itertools.count()
     listed = kernel.listed.names if kernel.listed else ()

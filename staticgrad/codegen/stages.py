@@ -121,7 +121,7 @@ def write_map(
                 runs.last.get(id(statement), _nothing)(own)
             else:
                 _write_statement(own, statement, row)
-    vectors = Vectors(lanes, body, scope.windows, _pays_to_split(body, unit))
+    vectors = Vectors(lanes, body, scope.windows, pays_to_split(body, unit))
     masked = not (vectors.split or vectors.peeled)
     body.lines[:0] = write_touches(kernel, stage, scopes, masked).lines
     out.extend(scope.before)
@@ -223,7 +223,7 @@ def _write_vector_loop(out: Lines, start: str, stop: str, vectors: Vectors) -> N
     out.extend(body, 1)
 
 
-def _pays_to_split(body: Lines, unit: Unit) -> bool:
+def pays_to_split(body: Lines, unit: Unit) -> bool:
     """Whether a body is so short that the masks of its loop are a part of its time to speak of.
 
     The rest of a split loop is the body once more, which is compiled once more.

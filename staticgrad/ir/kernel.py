@@ -39,7 +39,7 @@ from staticgrad.ir.kernel_stages import (
     Statement,
     Store,
     column_words,
-    gemm_tile,
+    gemm_iterations,
     group_rows,
     nested,
     order_words,
@@ -152,10 +152,12 @@ class Kernel:
             count = count * ((rows + (length - 1)) // length)
         if self.outer == "tiles":
             assert isinstance(first, Gemm)
-            _, *sides = gemm_tile(first, self.operand(first.a.operand).dtype.compute)
-            for axes, side in zip((first.i, first.j), sides, strict=True):
-                extent = prod((_extent(axis, values) for axis in axes), start=1)
-                count = count * ((extent + (side - 1)) // side)
+            dtype = self.operand(first.a.operand).dtype.compute
+            rows, columns = (
+                prod((_extent(axis, values) for axis in axes), start=1)
+                for axes in (first.i, first.j)
+            )
+            count = count * gemm_iterations(first, dtype, rows, columns)
         return count
 
     def grain(self, arguments: Sequence[Size]) -> int:

@@ -23,10 +23,13 @@ Mode = Literal["in", "out", "inout", "scratch", "check"]
 COLUMN_LEVELS: Final = 24
 #: How far ahead memory is brought near, at most.
 FARTHEST: Final = 1 << 20
-#: Rows of C per Gemm iteration, of a register tile, and its vectors.
+#: Rows of C per iteration of a product over several loops, of a register tile, and its vectors.
 GEMM_ROWS: Final = 96
 TILE_ROWS: Final = 8
 TILE_VECTORS: Final = 16
+#: Rows of C per iteration of a product of matrices, at most, and panels of columns, at most.
+CHUNK: Final = 112
+PANELS: Final = 4
 #: Positions of loops of literal extents, all together, up to which code is written for each.
 FEW: Final = 16
 #: Elements that a Sort that keeps a few collects, beyond twice as many as it keeps, before it puts
@@ -345,7 +348,8 @@ def roots(statement: Statement) -> tuple[Expr, ...]:
 
 
 def gemm_tile(stage: Gemm, dtype: DType) -> tuple[int, int, int]:
-    """Rows of a register tile, rows of a chunk and columns of a panel of a Gemm's result.
+    """Rows of a register tile, rows of a chunk and columns of a panel of a product over several
+    loops.
 
     16 vectors of accumulators fill half of 32 registers. Part of the cut into iterations only:
     the bits of an element do not depend on it.
@@ -354,6 +358,26 @@ def gemm_tile(stage: Gemm, dtype: DType) -> tuple[int, int, int]:
         return TILE_ROWS, GEMM_ROWS, TILE_VECTORS // TILE_ROWS * dtype.lanes
     rows = max(1, min(TILE_ROWS, prod(int(axis.extent) for axis in stage.i)))
     return rows, GEMM_ROWS // rows * rows, min(8, TILE_VECTORS // rows) * dtype.lanes
+
+
+def panel_columns(dtype: DType) -> int:
+    """Columns of a panel of a product of matrices."""
+    return 2 * dtype.lanes
+
+
+def gemm_iterations(stage: Gemm, dtype: DType, rows: Size, columns: Size) -> Size:
+    """Chunks of rows times groups of panels of a product with so many rows and columns.
+
+    The bits of an element do not depend on it. Where rows are packed, several panels are to read
+    them; where they are few, each panel is an iteration.
+    """
+    if stage.plain:
+        chunks = (rows + (CHUNK - 1)) // CHUNK
+        panels = chunks + PANELS - maximum(chunks, PANELS)
+        group = maximum(panels, 1) * panel_columns(dtype)
+        return chunks * ((columns + (group - 1)) // group)
+    _, chunk, panel = gemm_tile(stage, dtype)
+    return ((rows + (chunk - 1)) // chunk) * ((columns + (panel - 1)) // panel)
 
 
 def operands_read(stages: Iterable[Stage]) -> set[str]:

@@ -46,6 +46,7 @@ __all__ = [
     "driver",
     "kernel",
     "statistics",
+    "vector_bits",
 ]
 
 BuiltIn = Literal["auto", "vector", "numba"]
@@ -195,7 +196,10 @@ def _load(source: str, mode: Compiled, settings: config.Config, start: float) ->
     from staticgrad.native import jit
 
     def compile_for(host: Target) -> ObjectCode:
-        return jit.compile_source(source, host, mode)
+        texts, shared = jit.parts(source, mode)
+        for name, text in shared.items():
+            _share(name, text, host, settings)
+        return jit.compile_ir(texts, symbol, host)
 
     symbol = jit.symbol_of(source, mode)
     address, origin = _object(f"{mode}\0{source}", symbol, compile_for, settings)
@@ -214,7 +218,7 @@ def _object(
     host = target.host()
     name = cache.key(text, host)
     stored = cache.read(name, settings)
-    if stored is not None and stored.symbol == symbol:
+    if stored is not None and stored.symbol == symbol and _links(stored.elf, host, settings):
         try:
             return loader.load(stored.elf, symbol, host), "disk"
         except CompileError as error:
@@ -225,6 +229,30 @@ def _object(
     return loader.load(code.elf, symbol, host), "compiled"
 
 
+def _share(symbol: str, text: str, host: Target, settings: config.Config) -> None:
+    """Loads a function that kernels share, from disk if it is there, once per process."""
+    from staticgrad.native import jit, loader
+
+    if not loader.is_loaded(symbol, host):
+
+        def compile_for(target: Target) -> ObjectCode:
+            return jit.compile_ir([text], symbol, target)
+
+        _object(symbol, symbol, compile_for, settings)
+
+
+def _links(elf: bytes, host: Target, settings: config.Config) -> bool:
+    """Whether the functions that a kernel from disk shares with others are loaded, or on disk."""
+    from staticgrad.native import cache, loader
+
+    for name in loader.missing(elf, host):
+        stored = cache.read(cache.key(name, host), settings)
+        if stored is None or stored.symbol != name:
+            return False
+        loader.load(stored.elf, name, host)
+    return True
+
+
 def _load_python(source: str, start: float) -> Code:
     from staticgrad.native import plain_python
 
@@ -232,6 +260,17 @@ def _load_python(source: str, start: float) -> Code:
     seconds = time.perf_counter() - start
     symbol = f"python_{address}"
     return Code(symbol, address, source, "python", "compiled", seconds, python=function)
+
+
+def vector_bits() -> int:
+    """The width of a vector register of the target that kernels are compiled for.
+
+    Raises as ``kernel`` does on a machine that nothing can be compiled for.
+    """
+    from staticgrad.native import target
+
+    with LOCK, _coded_memory_errors():
+        return target.host().vector_bits
 
 
 def driver() -> Driver:

@@ -12,6 +12,10 @@ OUTLINED: Final = "outlined_"
 """How the name of a helper begins that stays a function: it is called, not inlined."""
 
 
+SHARED: Final = "shared_"
+"""How the name of one begins that is compiled once for all kernels that call it."""
+
+
 class Row(NamedTuple):
     """A row of the driver's table: one kernel over all its outer iterations.
 

@@ -14,7 +14,7 @@ import re
 from dataclasses import replace
 from typing import Any, Final
 
-from staticgrad.native.constants import CONSTANTS, ENTRY
+from staticgrad.native.constants import CONSTANTS, ENTRY, SHARED
 from staticgrad.native.emitter import declaration
 from staticgrad.native.kinds import ELEMENTS, WORD, Kind, Pointer
 from staticgrad.native.operations import FUNCTIONS
@@ -102,7 +102,9 @@ class _SourceHelper(Helper):
 
     def _lower(self, kinds: tuple[Kind, ...]) -> Translated:
         suffix = "_".join(kind.name for kind in kinds)
-        symbol = f"{self.function.name}_{suffix}_{self.digest[:8]}"
+        # a name by which kernels share a function says all of its content
+        digest = self.digest if self.function.name.startswith(SHARED) else self.digest[:8]
+        symbol = f"{self.function.name}_{suffix}_{digest}"
         return _lower(self.function, self.visible, kinds, (symbol, "internal "))
 
 
@@ -131,18 +133,68 @@ def _helper(function: Function, visible: dict[str, _SourceHelper]) -> _SourceHel
     return found
 
 
+@dataclass(frozen=True)
+class Modules:
+    """The LLVM module of a kernel, and those of the functions that it shares, by their symbols."""
+
+    kernel: str
+    shared: dict[str, str]
+
+
 def module_text(source: str, symbol: str) -> str:
     """The LLVM module of a kernel: its entry as ``symbol(record, own, begin, end)``, with its
     helpers.
 
     Raises KernelSourceError when the source is not in the kernel language.
     """
+    lowered = _lowered(source, symbol)
+    return _text(lowered, [*dict(lowered.callees).values(), lowered.body])
+
+
+def modules(source: str, symbol: str) -> Modules:
+    """The same, but for helpers that kernels share: each of them is a module of its own.
+
+    Raises KernelSourceError when the source is not in the kernel language.
+    """
+    lowered = _lowered(source, symbol)
+    own = {name: body for name, body in lowered.callees if not name.startswith(SHARED)}
+    shared = {name: body for name, body in lowered.callees if name.startswith(SHARED)}
+    declared = [_declared(body) for body in shared.values()]
+    kernel = _text(lowered, [*declared, *own.values(), lowered.body])
+    return Modules(kernel, {name: _alone(lowered, body, own) for name, body in shared.items()})
+
+
+def _declared(body: str) -> str:
+    """The declaration of a function, of its definition's first line."""
+    head = body.partition("{")[0]
+    return head.replace("define internal", "declare", 1).replace("noinline", "", 1)
+
+
+def _alone(lowered: Translated, body: str, helpers: dict[str, str]) -> str:
+    """A module of one function that others call, with the helpers that it calls itself."""
+    parts, waiting = [body.replace("define internal", "define", 1)], [body]
+    for text in waiting:
+        called = [h for name, h in helpers.items() if f"@{name}(" in text and h not in parts]
+        parts += called
+        waiting += called
+    return _text(lowered, parts)
+
+
+def _text(lowered: Translated, parts: list[str]) -> str:
+    """A module of functions, with declarations of what they call of LLVM's."""
+    body = "\n".join(parts)
+    declared = [
+        declaration(name, *types)
+        for name, types in sorted(lowered.externals.items())
+        if f"@{name}(" in body
+    ]
+    return "\n".join([*declared, body])
+
+
+def _lowered(source: str, symbol: str) -> Translated:
     functions = split_source(source)
     entry = functions.pop(ENTRY)
     visible: dict[str, _SourceHelper] = {}
     for name, function in functions.items():
         visible[name] = _helper(function, visible)
-    lowered = _lower(entry, dict(visible), KERNEL_KINDS, (symbol, ""))
-    declared = [declaration(name, *types) for name, types in sorted(lowered.externals.items())]
-    parts = [*declared, *(body for _, body in lowered.callees), lowered.body]
-    return "\n".join(parts)
+    return _lower(entry, dict(visible), KERNEL_KINDS, (symbol, ""))

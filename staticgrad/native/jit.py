@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from staticgrad.errors import CompileError
@@ -126,6 +126,22 @@ def modules(source: str, backend: Compiled) -> Sequence[str]:
         return [frontend.module_text(source, symbol)]
     except translation.KernelSourceError as error:
         raise CompileError(f"a kernel could not be compiled: {error}") from error
+
+
+def parts(source: str, backend: Compiled) -> tuple[Sequence[str], Mapping[str, str]]:
+    """The LLVM IR of a kernel's source, and that of the functions that it shares, by symbol.
+
+    Raises CompileError when the backend does not take the source.
+    """
+    if backend == "numba":
+        return modules(source, backend), {}
+    from staticgrad.native import frontend, translation
+
+    try:
+        found = frontend.modules(source, symbol_of(source, backend))
+    except translation.KernelSourceError as error:
+        raise CompileError(f"a kernel could not be compiled: {error}") from error
+    return [found.kernel], found.shared
 
 
 def compile_source(

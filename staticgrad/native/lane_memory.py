@@ -204,6 +204,11 @@ def getitem(pointer: Address, index: int) -> int:
     return pointer[index]
 
 
+def address(pointer: Address) -> int:
+    """Where a pointer points, as a word."""
+    return pointer.base
+
+
 def _vocabulary() -> dict[str, Callable[..., Any]]:
     found: dict[str, Callable[..., Any]] = {
         "load": load,
@@ -216,6 +221,7 @@ def _vocabulary() -> dict[str, Callable[..., Any]]:
         "prefetch_write": prefetch,
         "mask_of": mask_of,
         "select_mask": select_mask,
+        "address": address,
         "getitem": getitem,
         "bool": bool,
     }

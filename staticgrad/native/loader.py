@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from staticgrad.errors import CompileError
 from staticgrad.native import headroom, target as targets
+from staticgrad.native.constants import SHARED
 from staticgrad.native.lock import LOCK
 from staticgrad.native.target import Target
 from staticgrad.native.undisturbed import undisturbed
@@ -98,15 +99,32 @@ def _engine(target: Target) -> Any:
     return found
 
 
-def check(code: bytes, symbol: str) -> None:
-    """Raises CompileError unless the object defines ``symbol`` and wants only library symbols."""
+def is_loaded(symbol: str, target: Target) -> bool:
+    """Whether an object with that entry has been loaded."""
+    return f"{target.key}|{symbol}" in _addresses
+
+
+def missing(code: bytes, target: Target) -> list[str]:
+    """The functions shared by kernels that an object calls and nobody has loaded yet."""
+    try:
+        wanted = symbols(code).undefined
+    except ValueError:
+        return []  # ``check`` says so
+    shared = sorted(name for name in wanted if name.startswith(SHARED))
+    return [name for name in shared if not is_loaded(name, target)]
+
+
+def check(code: bytes, symbol: str, target: Target) -> None:
+    """Raises CompileError unless the object defines ``symbol`` and wants only library symbols, and
+    functions that are loaded."""
     try:
         found = symbols(code)
     except ValueError as error:
         raise CompileError(f"a compiled kernel is {error}") from error
     if symbol not in found.functions:
         raise CompileError(f"a compiled kernel has no entry {symbol}")
-    wanted = found.undefined - LIBRARY_SYMBOLS
+    loaded = {name.rpartition("|")[2] for name in _addresses if name.startswith(target.key)}
+    wanted = found.undefined - LIBRARY_SYMBOLS - loaded
     strange = sorted(name for name in wanted if not (name in MATH_SYMBOLS and _present(name)))
     if strange:
         raise CompileError(f"a compiled kernel calls {', '.join(strange)}, which nobody defines")
@@ -133,7 +151,7 @@ def load(code: bytes, symbol: str, target: Target) -> int:
         known = _addresses.get(name)
         if known is not None:
             return known
-        check(code, symbol)
+        check(code, symbol, target)
         headroom.require(headroom.LOAD, "loading a kernel")
         address = undisturbed(lambda: _link(code, symbol, target))
         if not address:

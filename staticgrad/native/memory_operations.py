@@ -390,6 +390,11 @@ def _item(out: Emitter, kinds: Kinds, values: Values) -> Operand:
     return out.do(f"load i64, ptr {address}, align 8")
 
 
+def _place(out: Emitter, kinds: Kinds, values: Values) -> Operand:
+    """``address(p)``: where a pointer points, of which ``ptr_f32`` and its like make one again."""
+    return out.do(f"ptrtoint ptr {values[0]} to i64")
+
+
 def _item_result(pointer: Kind, index: Kind) -> Kind | None:
     if isinstance(pointer, Pointer) and pointer.element.name == "i64" and index is WORD:
         return WORD
@@ -463,4 +468,5 @@ define("mask_of", _mask_of_result, _mask_of)
 define("word", _word_result, _word)
 define("real", _real_result, _real)
 define("window", _window_result, _window)
+define("address", lambda pointer: WORD if isinstance(pointer, Pointer) else None, _place)
 define("getitem", _item_result, _item)

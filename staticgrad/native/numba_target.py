@@ -28,7 +28,7 @@ from numba.core.target_extension import (
 from numba.core.typing.context import Context
 
 from staticgrad.native import simd, target as targets
-from staticgrad.native.constants import OUTLINED
+from staticgrad.native.constants import OUTLINED, SHARED
 
 NAME: Final = "staticgrad"
 
@@ -81,7 +81,8 @@ class _Library(CodeLibrary):
 
     def add_ir_module(self, ir_module: Any) -> None:
         for function in ir_module.functions:
-            if OUTLINED in function.name and not function.is_declaration:
+            outlined = OUTLINED in function.name or SHARED in function.name
+            if outlined and not function.is_declaration:
                 function.attributes.discard("alwaysinline")
                 function.attributes.add("noinline")
         self.texts.append(str(ir_module))

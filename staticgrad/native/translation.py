@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from staticgrad.native import cast_operations, lane_operations, memory_operations
-from staticgrad.native.constants import OUTLINED
+from staticgrad.native.constants import OUTLINED, SHARED
 from staticgrad.native.emitter import Emitter, External, word
 from staticgrad.native.kinds import (
     NOTHING,
@@ -87,7 +87,7 @@ class FunctionTranslation:
     def framed(self, symbol: str, linkage: str, first: str) -> Translated:
         """The function around the lines written so far; ``first`` is its first block's label."""
         result = self.result or NOTHING
-        inline = "noinline" if symbol.startswith(OUTLINED) else "alwaysinline"
+        inline = "noinline" if symbol.startswith((OUTLINED, SHARED)) else "alwaysinline"
         attributes = f"{inline} #0" if linkage else "#0"
         arguments = ", ".join(f"{bound.kind.llvm} {bound.value}" for bound in self.arguments)
         head = f"define {linkage}{result.llvm} @{symbol}({arguments}) {attributes} {{"

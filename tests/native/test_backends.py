@@ -16,7 +16,7 @@ from staticgrad import native
 from staticgrad.config import options
 from staticgrad.errors import CompileError, ConfigError
 from staticgrad.ir.value import Value
-from staticgrad.native import jit, loader
+from staticgrad.native import jit, loader, target
 from tests.native.support import Array, assert_same, run_table
 
 Programs = dict[str, tuple[Callable[..., Value | list[Value]], dict[str, Array]]]
@@ -158,7 +158,7 @@ def kernel(t, own, begin, end):
         backend="numba",
     )
     with pytest.raises(CompileError, match="which nobody defines"):
-        loader.check(code.elf, code.symbol)
+        loader.check(code.elf, code.symbol, target.host())
 
 
 def test_compiled_kernels_are_not_kept_by_numba() -> None:

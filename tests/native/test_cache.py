@@ -252,10 +252,10 @@ define void @sg_entry() #0 {
     with pytest.raises(Exception, match="nobody_defines_this, which nobody defines"):
         loader.load(code.elf, "sg_entry", target.host())
     with pytest.raises(Exception, match="no entry sg_other"):
-        loader.check(code.elf, "sg_other")
+        loader.check(code.elf, "sg_other", target.host())
     for length in (0, 10, 70, len(code.elf) - 100):
         with pytest.raises(Exception, match="ELF"):
-            loader.check(code.elf[:length], "sg_entry")
+            loader.check(code.elf[:length], "sg_entry", target.host())
 
 
 def test_library_calls_resolve() -> None:

@@ -1,0 +1,136 @@
+"""Register tiles of products: functions that kernels share, one for each height and width.
+
+A tile's accumulators fill the registers. In a function of its own they keep them, whatever the
+kernel around needs, and all kernels of a process call one machine code. The least height that
+covers the rows that are left is taken when the kernel runs. While a tile runs, it brings memory
+near that its kernel reads next, a line at each step of k.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Literal
+
+from staticgrad.codegen.expressions import Lines, Unit, number, total
+from staticgrad.records import dataclass
+
+#: How rows of the first factor lie: along memory, across it, or neither.
+Rows = Literal["along", "across", "any"]
+#: Heights of tiles by their vectors, the highest first: accumulators are what the registers hold,
+#: less those of the factors. A vector of 512 bits may be two registers.
+WIDE: Final = {2: (14, 8, 4), 1: (14, 8)}
+NARROW: Final = {1: (6, 4, 2)}
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """The tiles of one product: sums of ``element`` over k of a row of a times vectors of b.
+
+    ``rows`` says how a lies, ``wide`` that a vector is one register.
+    """
+
+    element: str
+    lanes: int
+    floating: bool
+    rows: Rows
+    wide: bool
+
+    @property
+    def heights(self) -> Mapping[int, tuple[int, ...]]:
+        """Rows of the tiles of so many vectors, the highest first."""
+        return WIDE if self.wide else NARROW
+
+    @property
+    def highest(self) -> int:
+        """Rows of the highest tile."""
+        return max(max(heights) for heights in self.heights.values())
+
+    @property
+    def zero(self) -> str:
+        """A vector of zeros."""
+        return f"{self.element}x{self.lanes}({number(0.0 if self.floating else 0)})"
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """Names of a tile's arguments, which are words but for the first four.
+
+        ``a``, ``b`` and ``c`` begin at ``at``, ``down`` and ``to``. Rows of a are ``row`` apart,
+        the ``last`` is repeated; its steps of k are ``inner`` apart, those of b ``step``. ``c``
+        goes on unless ``fresh``, by ``depth`` steps of k. ``near`` is memory whose lines are
+        brought near, from ``ahead`` on, ``hop`` apart; every so many lanes, ``leap`` from where
+        those began.
+        """
+        strides = {"along": ("row", "last"), "across": ("inner",), "any": ("row", "last", "inner")}
+        places = (
+            "at",
+            *strides[self.rows],
+            "down",
+            "step",
+            "to",
+            "depth",
+            "fresh",
+            "ahead",
+            "hop",
+            "leap",
+        )
+        return ("a", "b", "c", "near", *places)
+
+    def function(self, unit: Unit, height: int, vectors: int) -> str:
+        """The name of the function of a tile, which is written on first use."""
+        name = f"shared_tile{height}x{vectors}_{self.element}_{self.rows}"
+        if name not in unit.helpers:
+            lines = self._tile(height, vectors).lines
+            head = f"def {name}({', '.join(self.arguments)}):"
+            unit.helpers[name] = "\n".join([head, *lines])
+        return name
+
+    def _tile(self, height: int, vectors: int) -> Lines:
+        out, lanes = Lines(1), self.lanes
+        cells = {
+            f"c{r}_{v}": total("to", str((2 * r + v) * lanes))
+            for r in range(height)
+            for v in range(vectors)
+        }
+        for r in range(height if self.rows != "across" else 0):
+            out.add(f"r{r} = {r} if last > {r} else last")
+            out.add(f"a{r} = at + r{r} * row")
+        out.add("if fresh == 1:")
+        for cell in cells:
+            out.add(f"    {cell} = {self.zero}")
+        out.add("else:")
+        for cell, place in cells.items():
+            out.add(f"    {cell} = load{lanes}(c, {place})")
+        self._write_steps(out, self._step(height, vectors))
+        for cell, place in cells.items():
+            out.add(f"store{lanes}(c, {place}, {cell})")
+        return out
+
+    def _write_steps(self, out: Lines, step: Lines) -> None:
+        """``step`` for every k, with a line brought near in each."""
+        out.add("start = ahead")
+        out.add(f"for first in range(0, depth, {self.lanes}):")
+        out.add(f"    stop = first + {self.lanes}")
+        out.add("    if stop > depth:")
+        out.add("        stop = depth")
+        out.add("    line = start")
+        out.add("    for k in range(first, stop):")
+        out.add("        prefetch(near, line)")
+        out.add("        line = line + hop")
+        out.extend(step, 2)
+        out.add("    start = start + leap")
+
+    def _step(self, height: int, vectors: int) -> Lines:
+        """The products of one k, added."""
+        step = Lines()
+        for v in range(vectors):
+            place = total("down", "k * step", str(v * self.lanes))
+            step.add(f"b{v} = load{self.lanes}(b, {place})")
+        for r in range(height):
+            base = total("at", str(r)) if self.rows == "across" else f"a{r}"
+            moved = "k" if self.rows == "along" else "k * inner"
+            step.add(f"x = splat{self.lanes}(load1(a, {total(base, moved)}))")
+            for v in range(vectors):
+                cell = f"c{r}_{v}"
+                fused = f"fma(x, b{v}, {cell})" if self.floating else f"{cell} + x * b{v}"
+                step.add(f"{cell} = {fused}")
+        return step

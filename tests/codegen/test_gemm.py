@@ -1,0 +1,119 @@
+"""Products of matrices: every layout, tile and register width gives the same bytes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from staticgrad.codegen.kernel_source import render
+from staticgrad.ir.kernel import Kernel
+from staticgrad.ir.kernel_parser import parse_kernel
+from staticgrad.ir.kernel_stages import CHUNK
+from tests.codegen.kernels_on_file import assert_close
+from tests.native.support import MODES, Array, Mode, assert_same, call
+
+RNG = np.random.default_rng(0)
+#: How a factor may lie: strides over its rows and columns, from its own sizes.
+LAYOUTS = {
+    "along": lambda rows, columns: (columns, 1),
+    "across": lambda rows, columns: (1, rows),
+    "apart": lambda rows, columns: (2 * columns, 2),
+    "turned and apart": lambda rows, columns: (3, 3 * rows),
+}
+
+
+def product(a: str, b: str, element: str, update: bool) -> Kernel:
+    """A batch of products, one stride of each factor literal where its layout says so."""
+    i, k = ("*n4", "") if a == "along" else ("", "*n5") if a == "across" else ("*n4", "*n5")
+    down, j = ("*n6", "") if b == "along" else ("", "*n7") if b == "across" else ("*n6", "*n7")
+    head = "inout" if update else "out"
+    value = "%1" if update else "@acc"
+    lines = [
+        f"kernel(p0: in {element}, p1: in {element}, p2: {head} {element}; "
+        "n0, n1, n2, n3, n4, n5, n6, n7, n8, n9, n10) over i0: n3 {",
+        "  gemm i: n0, j: n1, k: n2 {",
+        f"    @acc: {element} = sum p0[i0*n8 + i{i} + k{k}] * p1[i0*n9 + k{down} + j{j}]",
+    ]
+    if update:
+        lines.append(f"    %0: {element} = load p2[i0*n10 + i*n1 + j]")
+        lines.append(f"    %1: {element} = sub %0, @acc")
+    lines += [f"    store p2[i0*n10 + i*n1 + j] = {value}", "  }", "}", ""]
+    return parse_kernel("\n".join(lines))
+
+
+def laid(matrices: Array, layout: str) -> tuple[Array, tuple[int, int], int]:
+    """Memory that holds matrices in a layout, its strides and the elements of a matrix."""
+    count, rows, columns = matrices.shape
+    strides = LAYOUTS[layout](rows, columns)
+    size = strides[0] * max(rows - 1, 0) + strides[1] * max(columns - 1, 0) + 1
+    memory = np.full(count * size, 77, matrices.dtype)
+    for number, matrix in enumerate(matrices):
+        part = memory[number * size :]
+        places = np.add.outer(np.arange(rows) * strides[0], np.arange(columns) * strides[1])
+        part[places] = matrix
+    return memory, strides, size
+
+
+def made(
+    a: Array, b: Array, layouts: tuple[str, str], mode: Mode, bits: int, start: Array | None = None
+) -> Array:
+    """The products by a kernel for registers of ``bits``, subtracted from ``start`` if given."""
+    (count, m, k), n = a.shape, b.shape[2]
+    element = {"f": "f32", "d": "f64", "l": "i64"}[a.dtype.char]
+    kernel = product(*layouts, element, start is not None)
+    (p0, at, size_a), (p1, bt, size_b) = laid(a, layouts[0]), laid(b, layouts[1])
+    found = np.full((count, m, n), 77, a.dtype) if start is None else start.copy()
+    sizes = [m, n, k, count, *at, *bt, size_a, size_b, m * n]
+    total = kernel.iterations(sizes)
+    assert isinstance(total, int)
+    source = render(kernel, bits)
+    for begin in range(0, total, 2):  # iterations in any cut
+        call(source, [p0, p1, found], sizes, begin, min(begin + 2, total), mode=mode)
+    return found
+
+
+SHAPES = [(1, 3, 3, 3), (1, 14, 32, 5), (2, 15, 33, 17), (1, 5, 70, 129), (1, 29, 16, 200)]
+LONG = [(1, CHUNK + 6, 65, 140), (1, 3 * CHUNK + 1, 40, 9), (3, 27, 14, 260)]
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, *LONG])
+@pytest.mark.parametrize("bits", [512, 256])
+def test_every_layout_gives_the_same_bytes(shape: tuple[int, ...], bits: int) -> None:
+    count, m, n, k = shape
+    a = RNG.normal(size=(count, m, k)).astype("f4")
+    b = RNG.normal(size=(count, k, n)).astype("f4")
+    usual = made(a, b, ("along", "along"), "vector", 512)
+    assert_close(usual, a.astype("f8") @ b)
+    for first in LAYOUTS:
+        for second in ("along", "across", "apart"):
+            found = made(a, b, (first, second), "vector", bits)
+            assert_same(found, usual, f"{first} @ {second}")
+
+
+@pytest.mark.parametrize("layouts", [("along", "along"), ("across", "across")])
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i8"])
+@pytest.mark.parametrize("mode", MODES)
+def test_products_that_are_subtracted(layouts: tuple[str, str], dtype: str, mode: Mode) -> None:
+    shapes = [*SHAPES, (1, 0, 5, 3), (1, 3, 0, 4), (2, 6, 17, 0)]
+    for count, m, n, k in shapes if mode == "vector" else shapes[1:3]:
+        a, b, c = (
+            (4 * RNG.normal(size=(count, *size))).astype(dtype) for size in ((m, k), (k, n), (m, n))
+        )
+        found = made(a, b, layouts, mode, 512, c)
+        if dtype == "i8":
+            assert_same(found, c - a @ b, f"{m}x{n}x{k}")
+        else:
+            true = c.astype("f8") - a.astype("f8") @ b
+            assert_close(found, true, 3e-6 if dtype == "f4" else 1e-14)
+
+
+@pytest.mark.parametrize("bits", [512, 256])
+def test_blocks_of_a_long_chain_are_added_in_order(bits: int) -> None:
+    a, b = (RNG.normal(size=size).astype("f4") for size in ((1, 30, 9000), (1, 9000, 33)))
+    parts = [
+        made(a[..., part], b[:, part], ("along", "along"), "vector", 512)
+        for part in (slice(4096), slice(4096, 8192), slice(8192, 9000))
+    ]
+    for layouts in (("along", "along"), ("across", "across")):
+        found = made(a, b, layouts, "vector", bits)
+        assert_same(found, (parts[0] + parts[1]) + parts[2], str(layouts))
