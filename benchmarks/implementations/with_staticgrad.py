@@ -137,7 +137,8 @@ class StaticgradImplementation(Implementation):
 
     @classmethod
     def environment(cls, settings: Settings) -> dict[str, str]:
-        return {"STATICGRAD_CACHE_DIR": settings.cache}
+        threads = str(settings.threads)
+        return {"STATICGRAD_CACHE_DIR": settings.cache, "STATICGRAD_THREADS": threads}
 
     def load(self, settings: Settings) -> dict[str, str]:
         return {"staticgrad": sg.__version__}
