@@ -1,0 +1,150 @@
+"""Child process: programs run from several threads, at sizes that change, for minutes on end.
+
+    python -m tests.safety.soak <seconds> [seed]
+
+Three Python threads share two programs of pure functions and train one program each. Results of a
+size must have the same bytes whenever, and whichever thread, runs it; what the process holds must
+not grow once every size has been met; a minute without a result prints where every thread is, and
+ends the process. 1,200 seconds are the whole test.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import hashlib
+import os
+import random
+import resource
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import staticgrad as sg
+from tests.safety.child import say
+
+SIZES = (1, 2, 3, 7, 16, 33, 64, 100, 257, 512, 1000, 3000)
+THREADS = 3
+HANGS = 60  # seconds
+GROWTH = 1.05  # of resident bytes, from the first third on
+
+
+def rows() -> Any:
+    """Layer norm, GELU and a sum with its gradients: memory decides."""
+    x = sg.input("x", ("n", 300), "float32")
+    gain = sg.input("gain", (300,), "float32")
+    loss = (sg.nn.gelu(sg.nn.layer_norm(x, gain, gain)) ** 2).sum()
+    return sg.compile(sg.Graph({"loss": loss, **_slopes(loss, {"x": x, "gain": gain})}))
+
+
+def products() -> Any:
+    """A network of three layers with its gradients: products decide."""
+    x = sg.input("x", ("n", 300), "float32")
+    gain = sg.input("gain", (300,), "float32")
+    wide = sg.constant(np.linspace(-0.1, 0.1, 300 * 200, dtype="f4").reshape(300, 200))
+    loss = sg.nn.relu(sg.tanh((x * gain) @ wide) @ wide.T).mean()
+    return sg.compile(sg.Graph({"loss": loss, **_slopes(loss, {"x": x, "gain": gain})}))
+
+
+def _slopes(loss: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(zip(inputs, sg.grad(loss, list(inputs.values())), strict=True))
+
+
+class Training:
+    """Adam on a network of its own."""
+
+    def __init__(self, name: str) -> None:
+        x = sg.input("x", ("n", 300), "float32")
+        weights = [
+            sg.parameter(f"{name}.{k}", np.full(shape, 0.01, "f4"))
+            for k, shape in enumerate([(300, 64), (64,), (64, 10)])
+        ]
+        loss = (sg.tanh(x @ weights[0] + weights[1]) @ weights[2]).mean()
+        slopes = dict(zip(weights, sg.grad(loss, weights), strict=True))
+        self.step = sg.compile(sg.Graph({"loss": loss}, sg.optim.Adam(1e-3).apply(slopes)))
+
+    def run(self, feeds: Mapping[str, Any]) -> None:
+        if not np.isfinite(self.step.run({"x": feeds["x"]})["loss"]):
+            fail("a loss is not finite")
+
+
+class Soak:
+    """What the threads share."""
+
+    def __init__(self, seed: int) -> None:
+        make = np.random.default_rng(seed)
+        self.seed = seed
+        self.feeds = {
+            size: {
+                "x": make.normal(size=(size, 300)).astype("f4"),
+                "gain": make.normal(size=300).astype("f4"),
+            }
+            for size in SIZES
+        }
+        self.pure = [rows(), products()]
+        self.found: dict[tuple[int, int], str] = {}
+        self.runs = [0] * THREADS
+        self.end = False
+
+    def work(self, number: int) -> None:
+        """One thread's share, until the end."""
+        draw, training = random.Random(self.seed + number), Training(f"t{number}")
+        while not self.end:
+            size, which = draw.choice(SIZES), draw.randrange(3)
+            if which == 2:
+                training.run(self.feeds[size])
+            else:
+                results = self.pure[which].run(self.feeds[size])
+                text = b"".join(np.asarray(results[name]).tobytes() for name in sorted(results))
+                digest = hashlib.sha1(text).hexdigest()
+                if self.found.setdefault((which, size), digest) != digest:
+                    fail(f"program {which} at size {size} gave other bytes")
+            self.runs[number] += 1
+
+
+def resident() -> int:
+    """Resident bytes now."""
+    pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
+    return int(pages) * resource.getpagesize()
+
+
+def fail(why: str) -> None:
+    """Say why and end the process, from any thread."""
+    sys.stderr.write(f"{why}\n")
+    faulthandler.dump_traceback()
+    os._exit(1)
+
+
+def main(seconds: float, seed: int = 0) -> None:
+    """Start the threads, watch them, stop them."""
+    soak = Soak(seed)
+    threads = [threading.Thread(target=soak.work, args=(k,)) for k in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    start, before, settled = time.monotonic(), [0] * THREADS, 0
+    while (spent := time.monotonic() - start) < seconds:
+        time.sleep(min(HANGS, seconds / 6))
+        if spent > seconds / 3:
+            settled = settled or resident()
+        now = [*soak.runs]
+        if any(new == old for new, old in zip(now, before, strict=True)):
+            fail(f"a thread hangs: {before}, then {now}")
+        before = now
+        held = resident() / 1e6
+        say(f"{spent:6.0f} s: {sum(now)} runs, {held:.0f} MB resident")
+    soak.end = True
+    for thread in threads:
+        thread.join(HANGS)
+        if thread.is_alive():
+            fail("a thread does not end")
+    if resident() > GROWTH * settled:
+        fail(f"resident bytes grew from {settled} to {resident()}")
+    say(f"{sum(soak.runs)} runs, {len(soak.found)} sets of results, each with one set of bytes")
+
+
+if __name__ == "__main__":
+    main(float(sys.argv[1]), *map(int, sys.argv[2:]))
