@@ -8,12 +8,13 @@ hands in. The first one is checked by code that shares nothing with the planner;
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from staticgrad import backends, config, native
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.codegen.kernel_source import render
 from staticgrad.errors import CompileError
+from staticgrad.explain import Apart, StepSection
 from staticgrad.ir.graph import Parameter
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.plan import Plan
@@ -23,6 +24,9 @@ from staticgrad.native.lock import ProcessLock
 from staticgrad.records import dataclass
 from staticgrad.runtime.step import Program
 from staticgrad.stats import Counts
+
+if TYPE_CHECKING:
+    from passes.fusion.neighbours import KernelPair
 
 _LIMIT: Final = 32 << 20  # bytes of plans that are kept
 
@@ -77,6 +81,18 @@ class Kernels:
         """What messages call the kernels of a program's step."""
         return ", ".join(self._of[kernel].name for kernel in step.kernels())
 
+    def sections(self, schedule: Schedule) -> tuple[StepSection, ...]:
+        """A program's steps as sections."""
+        return tuple(
+            StepSection(
+                self.name(step),
+                step.phase,
+                step.label,
+                tuple(dict.fromkeys(o.resolve().labelled for o in step.origins)),
+            )
+            for step in schedule.steps
+        )
+
     def _compiled(self, kernel: Kernel, step: Step) -> CompiledKernel:
         code = machine_code(kernel, step, self._backend)
         if code.source not in self._found:
@@ -112,6 +128,23 @@ def machine_code(kernel: Kernel, step: Step, backend: str | None) -> backends.Co
         error.at = step.origins[0] if step.origins else error.at
         error.add_note(f"the kernel computes {step.label}; its source:\n{render(kernel)}")
         raise
+
+
+def reasons_apart(pairs: Iterable[KernelPair]) -> tuple[Apart, ...]:
+    """Why neighbouring steps are two, as a section."""
+    return tuple(
+        Apart(
+            pair.computed_in,
+            pair.read_in,
+            pair.node.op.name,
+            pair.reader.op.name,
+            (pair.node.origin.resolve().labelled, pair.reader.origin.resolve().labelled),
+            type(pair.reason).__name__,
+            pair.reason.numbers,
+            str(pair.reason),
+        )
+        for pair in pairs
+    )
 
 
 class Make(Protocol):

@@ -26,7 +26,7 @@ from staticgrad.arguments import (
     read_sizes,
     unknown_size,
 )
-from staticgrad.artifacts import Kernels, Plans, first_steps, machine_code
+from staticgrad.artifacts import Kernels, Plans, first_steps, machine_code, reasons_apart
 from staticgrad.building import capture
 from staticgrad.errors import (
     BudgetInfeasible,
@@ -40,7 +40,7 @@ from staticgrad.errors import (
 from staticgrad.errors.elsewhere import refuse_shadowed_passes
 from staticgrad.errors.habits import OF_COMPILED
 from staticgrad.errors.wording import did_you_mean
-from staticgrad.explain import Apart, Explanation, StepSection, unread_of
+from staticgrad.explain import Explanation, unread_of
 from staticgrad.ir.calls import public
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.plan import Plan
@@ -52,6 +52,7 @@ from staticgrad.native import processors
 from staticgrad.native.environment import default_environment
 from staticgrad.records import dataclass
 from staticgrad.runtime import sections
+from staticgrad.runtime.bound import BoundRun
 from staticgrad.runtime.executor import Executor, MakeTable, Memory
 from staticgrad.runtime.step import Program, Table
 from staticgrad.stats import Counts, Stats
@@ -239,7 +240,12 @@ class Compiled(Generic[Results]):
         step = self._kernels.program(self.schedule, self.graph.parameters)
         self.kernels = self._kernels.all
         self._executor = Executor(
-            self.program_graph, step, self._plans.plan, dict(options.sizes), self._table_maker()
+            self.program_graph,
+            step,
+            self._plans.plan,
+            dict(options.sizes),
+            self._table_maker(),
+            self.single,
         )
         self._fixed_plan = self._plan_if_sizes_are_known()
 
@@ -264,11 +270,32 @@ class Compiled(Generic[Results]):
         """
         if unknown:
             raise feeds_by_keyword(unknown)
-        results: Any = self._executor.run({} if feeds is None else feeds, out)
+        if feeds is None:
+            feeds = {}
+        if out is None:
+            entered: Results | None = self._executor.enter(feeds)
+            if entered is not None:
+                return entered
+        results: Any = self._executor.run(feeds, out)
         found: Results = results["output"] if self.single else results
         return found
 
     __call__ = run
+
+    def bind(
+        self, feeds: Feeds | None = None, out: object = None, **unknown: object
+    ) -> BoundRun[Results]:
+        """What runs with these feeds: ``call = f.bind(feeds)``, then ``call()`` again and again.
+
+        ``call()`` gives what ``f.run(feeds, out)`` would give then: it reads what the arrays hold
+        when it is called, and writes into those of ``out``. The dicts are read now.
+
+        Raises:
+            FeedError, OutputArrayError: as ``run`` does, for what the arrays are now.
+        """
+        if unknown:
+            raise feeds_by_keyword(unknown)
+        return self._executor.bind({} if feeds is None else feeds, out)
 
     # -- planning and memory ----------------------------------------------------------------------
 
@@ -422,25 +449,16 @@ class Compiled(Generic[Results]):
             graph=self.graph.name,
             pipeline=str(self.options.pipeline),
             passes=self._reports,
-            computed_once=() if self._constants is None else self._sections(self._constants),
-            steps=self._sections(self.schedule),
+            computed_once=()
+            if self._constants is None
+            else self._kernels.sections(self._constants),
+            steps=self._kernels.sections(self.schedule),
             kernels=len(self.kernels),
             compilers=Counter(kernel.compiler for kernel in self.kernels),
-            apart=_apart(self._scheduled_graph, self.options.fuse),
+            apart=reasons_apart(fusion(self._scheduled_graph, self.options.fuse).neighbours()),
             unread=unread_of(self.graph, self.schedule),
             open_sizes=tuple(self.program_graph.sizes),
             plan=self.plan(staged=staged, **sizes) if asked else self._latest_or_fixed(),
-        )
-
-    def _sections(self, schedule: Schedule) -> tuple[StepSection, ...]:
-        return tuple(
-            StepSection(
-                self._kernels.name(step),
-                step.phase,
-                step.label,
-                tuple(dict.fromkeys(o.resolve().labelled for o in step.origins)),
-            )
-            for step in schedule.steps
         )
 
     def __repr__(self) -> str:
@@ -454,23 +472,6 @@ class Compiled(Generic[Results]):
         for name, _ in self.options.sizes:
             if name not in self.program_graph.sizes:
                 raise unknown_size(name, self.program_graph.sizes)
-
-
-def _apart(graph: Graph, fuse: bool) -> tuple[Apart, ...]:
-    """Why neighbouring steps are two; fusion decides the same again."""
-    return tuple(
-        Apart(
-            pair.computed_in,
-            pair.read_in,
-            pair.node.op.name,
-            pair.reader.op.name,
-            (pair.node.origin.resolve().labelled, pair.reader.origin.resolve().labelled),
-            type(pair.reason).__name__,
-            pair.reason.numbers,
-            str(pair.reason),
-        )
-        for pair in fusion(graph, fuse).neighbours()
-    )
 
 
 def _scheduled(graph: Graph, fuse: bool) -> Schedule:

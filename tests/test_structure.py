@@ -19,6 +19,7 @@ LAZY = {
     "staticgrad.ir.plan": "text stands above plans, and is a method of theirs",
     "staticgrad.ir.schedule": "text stands above schedules, and is a method of theirs",
     "staticgrad.native": "LLVM and the interpreter of kernels are loaded by the first kernel",
+    "staticgrad.native.entry": "the package, and with it LLVM, makes code of the entry's text",
     "staticgrad.native.jit": "Numba is loaded by the first kernel that it compiles",
     "staticgrad.native.target": "the self-test compiles, for a target that it chooses",
 }

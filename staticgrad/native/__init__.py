@@ -202,17 +202,20 @@ def _load(source: str, mode: Compiled, settings: config.Config, start: float) ->
         return jit.compile_ir(texts, symbol, host)
 
     symbol = jit.symbol_of(source, mode)
-    address, origin = _object(f"{mode}\0{source}", symbol, compile_for, settings)
+    address, origin = object_code(f"{mode}\0{source}", symbol, compile_for, settings)
     return Code(symbol, address, source, mode, origin, time.perf_counter() - start)
 
 
-def _object(
+def object_code(
     text: str,
     symbol: str,
     compile_for: Callable[[Target], ObjectCode],
     settings: config.Config,
 ) -> tuple[int, Origin]:
-    """The address of a text's code, from disk if it is there, else compiled and stored."""
+    """The address of a text's code, from disk if it is there, else compiled and stored.
+
+    ``symbol`` is its entry; ``compile_for`` makes the code for a target.
+    """
     from staticgrad.native import cache, loader, target
 
     host = target.host()
@@ -238,7 +241,7 @@ def _share(symbol: str, text: str, host: Target, settings: config.Config) -> Non
         def compile_for(target: Target) -> ObjectCode:
             return jit.compile_ir([text], symbol, target)
 
-        _object(symbol, symbol, compile_for, settings)
+        object_code(symbol, symbol, compile_for, settings)
 
 
 def _links(elf: bytes, host: Target, settings: config.Config) -> bool:
@@ -304,7 +307,7 @@ def _make_driver(jit: bool) -> Driver:
     def compile_for(target: Target) -> ObjectCode:
         return compile_ir([text], rows.SYMBOL, target)
 
-    address, _ = _object(text, rows.SYMBOL, compile_for, config.current())
+    address, _ = object_code(text, rows.SYMBOL, compile_for, config.current())
     return rows.bind(address)
 
 

@@ -22,7 +22,10 @@ from staticgrad.native.target import Target
 
 
 class Driver(Protocol):
-    """Runs rows ``first`` to ``last`` (exclusive), as the worker whose block is at an address."""
+    """Runs rows ``first`` to ``last`` (exclusive), as the worker whose block is at an address.
+
+    One that is native code has that code's ``address``.
+    """
 
     def __call__(self, block: int, first: int, last: int) -> object:
         """Runs the rows, in order."""
@@ -111,4 +114,6 @@ def text(target: Target, symbol: str = SYMBOL, points: bool = False) -> str:
 def bind(address: int) -> Driver:
     """The driver at an address as a Python callable that releases the GIL while it runs."""
     words = (ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
-    return ctypes.CFUNCTYPE(None, *words)(address)
+    driver = ctypes.CFUNCTYPE(None, *words)(address)
+    driver.address = address  # type: ignore[attr-defined]
+    return driver

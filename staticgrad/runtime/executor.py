@@ -21,10 +21,13 @@ from staticgrad.errors import BudgetInfeasible, FeedError, ReentryError
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.plan import Plan
 from staticgrad.kept import Kept
+from staticgrad.native.entry import unused_references
 from staticgrad.native.environment import default_environment
 from staticgrad.native.lock import ProcessLock
 from staticgrad.records import dataclass
 from staticgrad.runtime.arena import Arena, address_of
+from staticgrad.runtime.bound import BoundRun
+from staticgrad.runtime.entry import Entry, Port, TableRecord
 from staticgrad.runtime.feeds import BoundFeeds, FeedBinder, copy_feed
 from staticgrad.runtime.outputs import OutputPool, check_apart, given_outputs
 from staticgrad.runtime.step import ParameterLocks, Program, Table
@@ -72,8 +75,12 @@ class Executor:
         make_plan: MakePlan,
         sizes: Mapping[str, int] | None = None,
         make_table: MakeTable = Table,
+        single: bool = False,
     ) -> None:
-        """``graph`` gives types and guards of inputs and outputs; ``sizes`` are fixed before."""
+        """``graph`` gives types and guards of inputs and outputs; ``sizes`` are fixed before.
+
+        ``single``: the native entry returns the only output itself.
+        """
         self._graph, self._program, self._make_plan = graph, program, make_plan
         self._make_table = make_table
         self._fixed_sizes = dict(sizes or {})
@@ -94,11 +101,15 @@ class Executor:
         written = sorted((array for array in written if array.nbytes), key=address_of)
         self._written_starts = [address_of(array) for array in written]
         self._written_ends = [address_of(array) + array.nbytes for array in written]
+        self._single = single
         self._arena = Arena()
         self._tables: Kept[object, _Prepared] = Kept(_LIMIT)
         self._lock = ProcessLock()
         self._latest: Table | None = None
-        self.runs = 0
+        self._runs = 0
+        self._entry: Entry | None = None
+        #: ``enter(feeds)``: the results of a native run; None where ``run`` is to be called.
+        self.enter: Callable[[object], Any] = _no_entry
 
     def run(self, feeds: Feeds, out: object = None) -> dict[str, Array]:
         """The outputs by name, in the graph's order; parameters are updated.
@@ -114,17 +125,44 @@ class Executor:
             ReentryError: this code interrupts a step of the same thread (it is a signal handler, a
                 finalizer, a debugger's watch) that is this program's, or shares parameters with it.
         """
+        return self._run(feeds, out, None)
+
+    def bind(self, feeds: Feeds, out: object = None) -> BoundRun[Any]:
+        """What runs with these feeds and arrays, called without arguments.
+
+        Raises:
+            FeedError, OutputArrayError: as ``run`` does, for what the arrays are now.
+        """
+        bound = self._feeds.bind(feeds)
+        shapes = dict(zip(self._names, bound.shapes, strict=True))
+        sizes = bind_sizes(self._graph, shapes, self._fixed_sizes)
+        for name, array in zip(self._names, bound.arrays, strict=True):
+            if name not in bound.staged and self._written_ends:
+                self._check_not_written(name, address_of(array), address_of(array) + array.nbytes)
+        if out is not None:
+            self._given(out, self._result_shapes(sizes), bound)
+            out = out if isinstance(out, Mapping) else {next(iter(self._dtypes)): out}
+        return BoundRun(self, self._feeds.named(feeds), out)
+
+    def run_bound(self, feeds: Feeds, out: object, whose: BoundRun[Any]) -> Any:
+        """As ``run``; ``whose`` may note that its arrays have been checked."""
+        results = self._run(feeds, out, whose)
+        return next(iter(results.values())) if self._single else results
+
+    def _run(self, feeds: Feeds, out: object, whose: BoundRun[Any] | None) -> dict[str, Array]:
         bound = self._feeds.bind(feeds)
         try:
             if self._lock.is_ours() or is_inside_another():
-                return self._run_inside(bound, out)
+                return self._run_inside(bound, out, whose)
             with self._lock.taken:
-                return self._run_alone(bound, out)
+                return self._run_alone(bound, out, whose)
         except BudgetInfeasible as error:
             name_reasons(error, self._feeds.reasons(feeds, bound))
             raise
 
-    def _run_inside(self, bound: BoundFeeds, out: object) -> dict[str, Array]:
+    def _run_inside(
+        self, bound: BoundFeeds, out: object, whose: BoundRun[Any] | None
+    ) -> dict[str, Array]:
         """A run for code that interrupts a step of its own thread: at once, or not at all."""
         if self._lock.is_ours():
             raise _reentry("this program is running, and what interrupts its step calls it again")
@@ -133,7 +171,7 @@ class Executor:
                 if not self._lock.try_to_take():
                     raise _reentry("this program runs in another thread, which may wait for a step "
                                    "that this code interrupts")  # fmt: skip
-                return self._run_alone(bound, out)
+                return self._run_alone(bound, out, whose)
             finally:
                 self._give_back()
         except BaseException:
@@ -144,11 +182,25 @@ class Executor:
         if self._lock.is_ours():
             self._lock.taken.release()
 
-    def _run_alone(self, bound: BoundFeeds, out: object) -> dict[str, Array]:
+    def _run_alone(
+        self, bound: BoundFeeds, out: object, whose: BoundRun[Any] | None
+    ) -> dict[str, Array]:
+        try:
+            if self._entry is not None:
+                self._latest = self._entry.close() or self._latest
+            return self._run_closed(bound, out, whose)
+        finally:
+            if self._entry is not None:
+                self._entry.open()
+
+    def _run_closed(
+        self, bound: BoundFeeds, out: object, whose: BoundRun[Any] | None
+    ) -> dict[str, Array]:
+        """A run while no other of this program, in Python or native, is under way."""
         prepared = self._prepare(bound)
         results, addresses = self._results(prepared, bound, out)
         table = prepared.table
-        self._arena.reserve(table.plan.peak_bytes)
+        self._reserve(table.plan.peak_bytes)
         table.bind_arena(self._arena)
         self._bind_feeds(table, bound)
         for name, address in addresses.items():
@@ -157,8 +209,63 @@ class Executor:
         for name, first in self._twins:
             np.copyto(results[name], results[first])
         self._latest = table
-        self.runs += 1
+        self._runs += 1
+        if table.is_native and not bound.staged and not self._twins:
+            self._admit(prepared, bound, results, whose)
         return results
+
+    def _reserve(self, nbytes: int) -> None:
+        if nbytes > self._arena.capacity and self._entry is not None:
+            self._entry.keep(())  # what they know of the arena is no longer so
+        self._arena.reserve(nbytes)
+
+    def _admit(
+        self,
+        prepared: _Prepared,
+        bound: BoundFeeds,
+        results: Mapping[str, Array],
+        whose: BoundRun[Any] | None,
+    ) -> None:
+        """Let the native entry run what has just been run."""
+        entry = self._entry or self._make_entry()
+        if entry is None:
+            return
+        record = entry.record_of(prepared.table)
+        if record is None:
+            shapes = (bound.shapes, [*prepared.shapes.values()])
+            operands = (entry.inputs, entry.outputs)
+            record = TableRecord(prepared.table, self._arena, operands, shapes)
+        entry.admit(record)
+        if whose is not None:
+            whose.note(entry, record, results)
+
+    def _make_entry(self) -> Entry | None:
+        """The native entry; None where there is none for this driver, or on this interpreter."""
+        driver = getattr(self._program.driver, "address", None)
+        if driver is None or unused_references() is None:
+            return None
+        made = self._entry = Entry(
+            [
+                Port(n, b, v.dtype.numpy, v.ndim, v.dtype.is_bool and n not in self._unused)
+                for (n, b), v in zip(self._places, self._graph.inputs, strict=True)
+            ],
+            [
+                Port(name, self._output_buffers[name], value.dtype.numpy, value.ndim)
+                for name, value in self._graph.outputs.items()
+            ],
+            self._pools,
+            zip(self._written_starts, self._written_ends, strict=True),
+            self._locks,
+            driver,
+            self._single,
+        )
+        self.enter = made.enter
+        return made
+
+    @property
+    def runs(self) -> int:
+        """How many runs have ended well."""
+        return self._runs + (0 if self._entry is None else self._entry.runs)
 
     def buffers_of(self, names: Iterable[str]) -> frozenset[str]:
         """The buffers of those of the named inputs that a step reads; no other feed is copied."""
@@ -182,12 +289,18 @@ class Executor:
     @property
     def latest(self) -> Plan | None:
         """The plan of the latest run that ended well."""
-        return None if self._latest is None else self._latest.plan
+        latest = self._latest_table()
+        return None if latest is None else latest.plan
 
     @property
     def highest_touched(self) -> int | None:
         """What the table of the latest run has seen of the arena; see ``Table``."""
-        return None if self._latest is None else self._latest.highest_touched
+        latest = self._latest_table()
+        return None if latest is None else latest.highest_touched
+
+    def _latest_table(self) -> Table | None:
+        native = None if self._entry is None else self._entry.latest
+        return native or self._latest
 
     def _prepare(self, bound: BoundFeeds) -> _Prepared:
         prepared = self._tables.get(bound.key)
@@ -196,23 +309,33 @@ class Executor:
         shapes = dict(zip(self._names, bound.shapes, strict=True))
         sizes = bind_sizes(self._graph, shapes, self._fixed_sizes)
         plan = self._make_plan(sizes, self.buffers_of(bound.staged))
-        prepared = _Prepared(
-            self._make_table(self._program, plan),
-            {name: concrete_shape(v.shape, sizes) for name, v in self._graph.outputs.items()},
-        )
+        made = self._make_table(self._program, plan)
+        prepared = _Prepared(made, self._result_shapes(sizes))
         table = prepared.table
         self._tables.put(bound.key, prepared, table.held_bytes + plan.held_bytes)
+        if self._entry is not None:
+            kept = {id(each.table) for each in self._tables.values()}
+            self._entry.keep([r for r in self._entry.records if id(r.table) in kept])
         return prepared
+
+    def _result_shapes(self, sizes: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
+        return {n: concrete_shape(v.shape, sizes) for n, v in self._graph.outputs.items()}
+
+    def _given(
+        self, out: object, shapes: Mapping[str, tuple[int, ...]], bound: BoundFeeds
+    ) -> dict[str, Array]:
+        """The caller's arrays for results, checked."""
+        given = given_outputs(out, shapes, self._dtypes)
+        feeds = [(f"feed {n!r}", a) for n, a in zip(self._names, bound.arrays, strict=True)]
+        stores = [(f"parameter {n!r}", s.array) for n, s in self._program.stores.items()]
+        check_apart(given, [*feeds, *stores])
+        return given
 
     def _results(
         self, prepared: _Prepared, bound: BoundFeeds, out: object
     ) -> tuple[dict[str, Array], dict[str, int]]:
         """An array per output, and its address."""
-        given = {} if out is None else given_outputs(out, prepared.shapes, self._dtypes)
-        if given:
-            feeds = [(f"feed {n!r}", a) for n, a in zip(self._names, bound.arrays, strict=True)]
-            stores = [(f"parameter {n!r}", s.array) for n, s in self._program.stores.items()]
-            check_apart(given, [*feeds, *stores])
+        given = {} if out is None else self._given(out, prepared.shapes, bound)
         results, addresses = {}, {}
         for name, pool in self._pools.items():
             if name in given:
@@ -242,6 +365,10 @@ class Executor:
                 f"feed {name!r} shares memory with a parameter that the step updates",
                 hint="feed a copy: parameter.value is one",
             )
+
+
+def _no_entry(_: object) -> None:
+    """No run in native code."""
 
 
 def _reentry(text: str) -> ReentryError:

@@ -69,7 +69,7 @@ class FeedBinder:
         """
         named = feeds
         if type(feeds) is not dict or feeds.keys() != self._inputs.keys():
-            named = self._named(feeds)
+            named = self.named(feeds)
         arrays = []
         staged = []
         for name, dtype, is_bool in self._dtypes:
@@ -94,7 +94,7 @@ class FeedBinder:
 
     def reasons(self, feeds: Feeds, bound: BoundFeeds) -> dict[str, tuple[str, str]]:
         """Of each feed that is copied: why, and what to feed instead. By input, in their order."""
-        named = self._named(feeds)
+        named = self.named(feeds)
         arrays = dict(zip(self._inputs, bound.arrays, strict=True))
         return {
             name: _reason(name, named[name], arrays[name], self.dtype(name))
@@ -102,7 +102,8 @@ class FeedBinder:
             if name in bound.staged
         }
 
-    def _named(self, feeds: Feeds) -> Mapping[str, Any]:
+    def named(self, feeds: Feeds) -> Mapping[str, Any]:
+        """The feeds by the names of their inputs."""
         return name_feeds(self._graph, feeds)
 
 

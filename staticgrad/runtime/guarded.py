@@ -52,7 +52,7 @@ class GuardedTable(Table):
 
     def bind(self, buffer: str, address: int) -> None:
         """Note where a feed or output really is."""
-        self._bound[buffer] = address
+        self._bound[self._outside[buffer]] = address
 
     def bind_arena(self, arena: Arena) -> None:
         """Nothing: the records point into the guarded copy."""
@@ -64,8 +64,9 @@ class GuardedTable(Table):
             KernelAccessError: a kernel touched what it may not; nothing was written outside the
                 guarded copy.
         """
-        real = {**fixed_addresses(self._program), **self._bound}
-        copy = self._copy = GuardedCopy(self.plan, {name: real[name] for name in self._slots})
+        fixed = fixed_addresses(self._program)
+        real = {n: fixed[n] if n in fixed else self._bound[self._outside[n]] for n in self._slots}
+        copy = self._copy = GuardedCopy(self.plan, real)
         self._point(copy)
         guard = self._guard = WatchedRun(self, arena, copy)
         try:

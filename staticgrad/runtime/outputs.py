@@ -52,6 +52,7 @@ class OutputPool:
     def __init__(self, name: str, dtype: np.dtype[Any]) -> None:
         self.name, self.dtype = name, dtype
         self._blocks: list[_Block] = []
+        self._noted: memoryview | None = None
 
     def take(self, shape: tuple[int, ...]) -> tuple[Array, int]:
         """An uninitialised array of ``shape`` that nobody else refers to, and its address.
@@ -70,8 +71,19 @@ class OutputPool:
                 f"output {self.name!r} of shape {shape} does not fit into memory",
                 hint="nothing was run and no parameter has changed",
             ) from None
-        self._blocks = [*kept[len(kept) + 1 - _BLOCKS :], block]
+        self._keep([*kept[len(kept) + 1 - _BLOCKS :], block])
         return block.template.view(), block.address
+
+    def note_blocks(self, words: memoryview) -> None:
+        """From here on, keep in these words the addresses of the blocks' arrays, 0 for none."""
+        self._noted = words
+        self._keep(self._blocks)
+
+    def _keep(self, blocks: list[_Block]) -> None:
+        if self._noted is not None:
+            for number in range(_BLOCKS):
+                self._noted[number] = id(blocks[number].template) if number < len(blocks) else 0
+        self._blocks = blocks
 
 
 def given_outputs(

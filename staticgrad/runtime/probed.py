@@ -136,7 +136,7 @@ class _ProbedTable(Table):
         """
         feeds = {label: arena.base + offset for label, offset in self.staged.items()}
         for name, label in self._inputs.items():
-            if name in self._bound:
-                feeds[label] = self._bound[name]
+            if (address := self.address(name)) is not None:
+                feeds[label] = address
         self._watch.look(dict(self.plan.sizes), feeds)
         super().run(arena, begin_writing)

@@ -8,7 +8,7 @@ the rows update copies of the parameters.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import field
 from inspect import isfunction
 from typing import Any, Final
@@ -148,11 +148,17 @@ class Table:
         self._block = self._words.block(0)
         self._slots = self._words.slots
         self._arena_base = -1
-        self._bound: dict[str, int] = {}
+        outside = [b.name for b in program.schedule.buffers if b.role in ("input", "output")]
+        self._outside = {name: number for number, name in enumerate(outside)}
+        #: The address of each buffer that a run binds, -1 while it has none.
+        self._addresses = np.full(len(outside) + 1, -1, np.int64)
+        self._bound = self._addresses.data
         self._checks = self._find_checks(places)
         self._noted = tuple(dict.fromkeys(w for check in self._checks for w in check.words))
         self._is_certain = any(check.certain for check in self._checks)
-        self._pieces = _pieces(plan)
+        seconds = _seconds(plan)
+        self.seconds = sum(seconds)
+        self._pieces = _pieces(seconds[: plan.commit])
         self.staged = {
             b.label: offset
             for b in program.schedule.buffers
@@ -211,12 +217,58 @@ class Table:
 
     def bind(self, buffer: str, address: int) -> None:
         """Point the records' operands bound to a feed or output buffer to ``address``."""
-        if self._bound.get(buffer) != address:
+        number, bound = self._outside[buffer], self._bound
+        if bound[number] != address:
             view = self._view
-            self._bound.pop(buffer, None)  # as above: until all words are written, none counts
+            bound[number] = -1  # as above: until all words are written, none counts
             for word, inside in self._slots.get(buffer, ()):
                 view[word] = address + inside
-            self._bound[buffer] = address
+            bound[number] = address
+
+    def address(self, buffer: str) -> int | None:
+        """Where a feed or output buffer is bound to."""
+        number = self._outside.get(buffer)
+        return None if number is None or self._bound[number] == -1 else int(self._bound[number])
+
+    # -- what native runs must know ---------------------------------------------------------------
+
+    @property
+    def is_native(self) -> bool:
+        """Whether two calls of native code run it, and nobody watches."""
+        plain = type(self) is Table and self._shadows is None
+        return plain and len(self._pieces) <= 1 and not self._is_certain
+
+    @property
+    def block(self) -> int:
+        """The address of the worker's block."""
+        return self._block
+
+    @property
+    def commit_row(self) -> int:
+        """The first row behind the commit."""
+        return self._words.first_rows[self.plan.commit]
+
+    @property
+    def all_rows(self) -> int:
+        return self._words.first_rows[-1]
+
+    @property
+    def notes(self) -> Sequence[int]:
+        """Words of the arena; in each and the following one a failing index is noted."""
+        return self._noted
+
+    def slots(self, buffer: str) -> Sequence[tuple[int, int]]:
+        """The words that point into a buffer, and how many bytes from its start."""
+        return self._slots.get(buffer, ())
+
+    def word_at(self, word: int) -> int:
+        """The address of a word of the table."""
+        return self._words.address + 8 * word
+
+    def bound_at(self, buffer: str | None) -> int:
+        """The address of the word that says where a buffer is bound to; for None of one unused."""
+        number = len(self._outside) if buffer is None else self._outside[buffer]
+        return address_of(self._addresses) + 8 * number
 
     def run(self, arena: Arena, begin_writing: Callable[[], object] = nothing) -> None:
         """Run the plan: all that is before the commit, a look at the checks, the rest.
@@ -271,17 +323,21 @@ class Table:
             self._shadows.publish()
 
 
-def _pieces(plan: Plan) -> tuple[tuple[int, int], ...]:
+def _seconds(plan: Plan) -> Sequence[float]:
+    """Predicted seconds of each position."""
+    steps = [plan.schedule.steps[planned.step] for planned in plan.steps]
+    return [*all_seconds(steps, [planned.arguments for planned in plan.steps])]
+
+
+def _pieces(seconds: Sequence[float]) -> tuple[tuple[int, int], ...]:
     """The rows before the commit, (first, last), cut after each that ends ``PIECE`` seconds."""
-    rows = plan.steps[: plan.commit]
-    steps = [plan.schedule.steps[planned.step] for planned in rows]
     pieces, first, spent = [], 0, 0.0
-    for row, seconds in enumerate(all_seconds(steps, [planned.arguments for planned in rows])):
-        spent += seconds
+    for row, more in enumerate(seconds):
+        spent += more
         if spent > PIECE:
             pieces.append((first, row + 1))
             first, spent = row + 1, 0.0
-    return (*pieces, (first, plan.commit)) if first < plan.commit else tuple(pieces)
+    return (*pieces, (first, len(seconds))) if first < len(seconds) else tuple(pieces)
 
 
 def fixed_addresses(program: Program) -> dict[str, int]:

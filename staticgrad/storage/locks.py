@@ -52,29 +52,47 @@ _forks: Final[dict[int, Holder]] = {}
 class Holder:
     """A holder of locks: a step, or one access to one value. Made by its thread.
 
-    It is used once; one for which locks are reserved, again and again while that ``stands``.
+    It is used once.
 
     Attributes:
         token: locked while the holder holds what it took.
-        writing: whether it may be changing what it took to write.
         paused: whether its thread runs code that interrupted it, and there needs other locks.
         outer: the innermost holder that it interrupts.
-        stands: whether locks are reserved for it. Once taken back, for good.
     """
 
-    __slots__ = ("is_step", "outer", "paused", "stands", "thread", "token", "writing")
+    __slots__ = ("_writing", "is_step", "outer", "paused", "thread", "token")
 
     def __init__(self, is_step: bool) -> None:
         self.token = threading.Lock()
         self.thread = threading.get_ident()
         self.is_step = is_step
-        self.writing = not is_step
-        self.paused = self.stands = False
+        self.paused = False
+        self._writing = not is_step
         self.outer: Holder | None = None
+
+    def is_live(self) -> bool:
+        """Whether it holds what it took."""
+        return self.token.locked()
+
+    @property
+    def writing(self) -> bool:
+        """Whether it may be changing what it took to write."""
+        return self._writing
+
+    @property
+    def stands(self) -> bool:
+        """Whether locks are reserved for it. Once taken back, for good."""
+        return False
+
+    def stand(self) -> None:
+        """From here on locks are reserved for it."""
+
+    def take_back(self) -> None:
+        """End the reservation."""
 
     def begin_writing(self) -> None:
         """From here on, what the holder took to write may change at any moment."""
-        self.writing = True
+        self._writing = True
         if not self.stands:
             with _state:  # who saw before that nothing was being written has ended its copy
                 pass
@@ -93,7 +111,7 @@ def is_inside_another() -> bool:
     """Whether this code interrupts code of the same thread that holds or awaits a lock."""
     holder = HERE.innermost
     while holder is not None:
-        if holder.token.locked():
+        if holder.is_live():
             return True
         holder = holder.outer
     return False
@@ -189,7 +207,7 @@ class ReadWriteLock:
         found = []
         for other, writes in self._holders.copy().items():
             foreign = other.thread != holder.thread or (write and other.is_step)
-            if not other.token.locked():
+            if not other.is_live():
                 self._holders.pop(other, None)
             elif other is not holder and foreign and (write or writes):
                 found.append(other)
@@ -199,8 +217,8 @@ class ReadWriteLock:
         """From here on who holds it stands in ``_holders``. Right again after an interrupt."""
         if self._reserved is not None:
             holder, write = self._reserved
-            holder.stands = False  # before the look at its token: see the text of this file
-            if holder.token.locked():
+            holder.take_back()  # before the look at its token: see the text of this file
+            if holder.is_live():
                 self._holders[holder] = write
             self._reserved = None
 
@@ -227,7 +245,7 @@ class ReadWriteLock:
         """Hand the lock to who is next. Right from the start again after an interrupt."""
         while self._queue:
             turn = self._queue[0]
-            if turn.holder.token.locked():
+            if turn.holder.is_live():
                 if turn.holder not in self._holders:
                     if self._blockers(turn.write, turn.holder):
                         return
@@ -301,7 +319,7 @@ def _live(holder: Holder | None) -> list[Holder]:
     """Those of a chain that hold something, the innermost first."""
     found = []
     while holder is not None:
-        if holder.token.locked():
+        if holder.is_live():
             found.append(holder)
         holder = holder.outer
     return found
@@ -335,23 +353,22 @@ def release_all(locks: Iterable[tuple[ReadWriteLock, bool]], holder: Holder) -> 
             lock._give_back(holder)
 
 
-def reserve(locks: Iterable[tuple[ReadWriteLock, bool]]) -> Holder:
-    """A holder for which the locks are reserved, if all are free: its ``stands`` says whether.
+def reserve(locks: Iterable[tuple[ReadWriteLock, bool]], holder: Holder) -> None:
+    """Reserve locks for a new holder, if all are free: it ``stands`` then.
 
-    It takes them from whom they were reserved for before. ``ir.reservation`` says how it is used.
+    It takes them from whom they were reserved for before. How it is used stands in
+    ``storage.reservation``.
     """
-    holder = Holder(is_step=True)
     if is_inside_another() or _state_is_ours():
-        return holder
+        return
     with _state:
         for lock, _ in locks:
             lock._end_reservation()
             if lock._holders or lock._queue:
-                return holder
-        holder.stands = True  # before a lock names it, because an interruption may end it at once
+                return
+        holder.stand()  # before a lock names it, because an interruption may end it at once
         for lock, write in locks:
             lock._reserved = holder, write
-    return holder
 
 
 def _state_is_ours() -> bool:

@@ -8,10 +8,14 @@ else; ``SETTLED`` of them later the locks are reserved anew.
 
 from __future__ import annotations
 
+import platform
 import threading
 from collections.abc import Callable, Iterable
 from typing import Final, TypeVar
 
+import numpy as np
+
+from staticgrad.native.entry_words import HoldWord
 from staticgrad.storage.locks import (
     HERE,
     Holder,
@@ -26,6 +30,54 @@ _T = TypeVar("_T")
 #: Runs that take the locks one by one before they are reserved. To reserve them costs about as
 #: much as one such run, and in a loop that reads a parameter after each step it is in vain.
 SETTLED: Final = 16
+#: Whether a processor's lock instruction orders a store before it and a read behind it.
+_STORES_IN_ORDER: Final = platform.machine().lower() in ("x86_64", "amd64")
+
+
+class Reserved(Holder):
+    """A holder for which locks are reserved: it is used again and again while that ``stands``.
+
+    Its ``words`` (``native.entry_words.Hold``) are shared with native steps, which hold what is
+    reserved without its token, while ``RUNNING`` is 1.
+    """
+
+    __slots__ = ("_words", "words")
+
+    def __init__(self) -> None:
+        super().__init__(is_step=True)
+        self.words = np.zeros(len(HoldWord), np.int64)
+        self._words = self.words.data
+        self._words[HoldWord.THREAD] = self.thread
+
+    def is_live(self) -> bool:
+        """As of any holder; a native step has no token."""
+        return self.token.locked() or self._words[HoldWord.RUNNING] != 0
+
+    @property
+    def writing(self) -> bool:
+        """As of any holder; where stores may be seen late, from the start of a native step on."""
+        words = self._words
+        return (
+            self._writing or words[HoldWord.WRITING if _STORES_IN_ORDER else HoldWord.RUNNING] != 0
+        )
+
+    @property
+    def stands(self) -> bool:
+        """As of any holder."""
+        return self._words[HoldWord.STANDS] != 0
+
+    def stand(self) -> None:
+        """From here on the locks are reserved."""
+        self._words[HoldWord.STANDS] = 1
+
+    def take_back(self) -> None:
+        """End the reservation; what is read behind this has been written before a step saw it."""
+        self._words[HoldWord.STANDS] = 0
+        threading.Lock().acquire()  # its instruction ends the store before a later read begins
+
+    def begin_step(self) -> None:
+        """What the last step left is over."""
+        self._writing = self.paused = False
 
 
 class LockSet:
@@ -34,8 +86,18 @@ class LockSet:
     def __init__(self, locks: Iterable[tuple[ReadWriteLock, bool]]) -> None:
         """``locks``: (lock, whether to write), by rising ``serial``."""
         self._locks = list(locks)
-        self._reserved = Holder(is_step=True)
+        self._reserved = Reserved()
         self._taken_in_turn = 0
+
+    @property
+    def holder(self) -> Reserved | None:
+        """For whom the locks are reserved, or were; None where there are no locks."""
+        return self._reserved if self._locks else None
+
+    def end_native_step(self) -> None:
+        """Let in who waits for the locks, where the reservation was taken back during a step."""
+        if not self._reserved.stands:
+            release_all(self._locks, self._reserved)
 
     def run(self, work: Callable[[_T, Callable[[], object]], object], argument: _T) -> None:
         """Work on an argument with all locks held.
@@ -51,10 +113,11 @@ class LockSet:
         held = (
             holder.stands
             and (HERE.innermost is holder or _become_innermost(holder))
-            and not holder.token.locked()  # or this code interrupts a step with the same locks
+            and not holder.is_live()  # or this code interrupts a step with the same locks
         )
         if held:
-            holder.writing = holder.paused = held = False
+            holder.begin_step()
+            held = False
             try:
                 with holder.token:
                     # Another look: somebody may have come since, or an interruption, which has
@@ -85,7 +148,9 @@ class LockSet:
             release_all(self._locks, holder)
         self._taken_in_turn += 1
         if self._taken_in_turn % SETTLED == 0:
-            self._reserved = reserve(self._locks)
+            holder = Reserved()
+            reserve(self._locks, holder)
+            self._reserved = holder  # none that an interrupt kept from being noted everywhere
 
 
 def _become_innermost(holder: Holder) -> bool:

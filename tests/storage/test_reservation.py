@@ -127,7 +127,7 @@ def test_what_an_earlier_step_left_behind_is_of_no_account() -> None:
     guarded = Guarded()
     settle(guarded.one, guarded.run)
     holder = guarded.one._reserved
-    holder.writing = holder.paused = True  # as after an interrupt
+    holder._writing = holder.paused = True  # as after an interrupt
     guarded.one.run(lambda _, __: holder.writing and guarded.errors.append("writing"), None)
     guarded.one.run(lambda _, __: holder.paused and guarded.errors.append("paused"), None)
     assert guarded.one._reserved is holder

@@ -1,0 +1,120 @@
+"""The words that a native entry and the code around it share, by number."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Final
+
+#: Bytes up to which a result is a new array of NumPy's own; larger ones are taken from the pool.
+SMALL: Final = 1024
+#: ndarray.flags.num: C_CONTIGUOUS and ALIGNED; the same and WRITEABLE.
+READABLE: Final = 0x0101
+WRITABLE: Final = 0x0501
+
+
+class HeadWord(IntEnum):
+    """Words of a program. Names end in ``_AT`` where they are addresses of further words."""
+
+    RUNNING = 0  # 1 while rows run
+    CLOSED = 1  # 1 while Python code uses the arena, the tables, the records
+    HOLD_AT = 2
+    RUNS = 3
+    LATEST = 4  # address of the record that ran last
+    RECORD = 5  # address of the first record, 0 for none
+    FEEDS = 6
+    RESULTS = 7
+    SINGLE = 8  # 1 where the only result is returned itself
+    NAMES_AT = 9
+    TYPES_AT = 10
+    RANKS_AT = 11
+    BOOLS_AT = 12  # 1 for an input of bools whose bytes must be 0 and 1
+    RESULT_NAMES_AT = 13
+    RESULT_TYPES_AT = 14
+    RESULT_RANKS_AT = 15
+    POOLS_AT = 16  # for each result two blocks' arrays, or 0
+    SETTLE = 17  # called where somebody waits for the end of the run
+    WRITTEN = 18  # ranges of bytes that the step updates
+    WRITTEN_AT = 19
+    CALLS_AT = 20
+    DRIVER = 21
+    UNUSED = 22  # references to a block's memory that nobody uses
+
+
+class HoldWord(IntEnum):
+    """Words of who holds the locks of a program's parameters."""
+
+    STANDS = 0  # 1 while the locks are reserved
+    RUNNING = 1
+    WRITING = 2
+    THREAD = 3  # for which thread; 0: any
+
+
+class RecordWord(IntEnum):
+    """Words of one plan."""
+
+    NEXT = 0
+    SHAPES_AT = 1
+    FEEDS_AT = 2  # for each feed the words of a ``PlaceWord``
+    RESULT_SHAPES_AT = 3
+    RESULTS_AT = 4
+    BLOCK = 5
+    COMMIT = 6  # rows before the commit, then all
+    ROWS = 7
+    NOTES = 8  # pairs of words in which failing indices are noted
+    NOTES_AT = 9  # their addresses
+    RELEASES = 10  # 1 where the interpreter lock is released
+
+
+class PlaceWord(IntEnum):
+    """Words of a feed or result of one plan."""
+
+    BYTES = 0
+    BOUND_AT = 1  # where the address is that the table has now
+    SLOTS = 2  # words of the table that point into it
+    SLOTS_AT = 3  # for each: the address of the word, and bytes from the start
+
+
+class BoundWord(IntEnum):
+    """Words of feeds and arrays for results that were bound once."""
+
+    HEAD = 0
+    FEEDS_AT = 1
+    RESULTS_AT = 2  # arrays, 0 where the program makes one
+    GIVEN = 3  # 1 where there is one
+    RECORD = 4  # the record with which the addresses were checked
+    FEED_ADDRESSES_AT = 5
+    RESULT_ADDRESSES_AT = 6
+
+
+class CallWord(IntEnum):
+    """Addresses of functions and objects of the interpreter and NumPy."""
+
+    PyDict_New = 0
+    PyDict_Size = 1
+    PyDict_GetItemWithError = 2
+    PyDict_SetItem = 3
+    Py_IncRef = 4
+    Py_DecRef = 5
+    PyErr_Clear = 6
+    PyEval_SaveThread = 7
+    PyEval_RestoreThread = 8
+    PyThread_get_thread_ident = 9
+    PyObject_CallNoArgs = 10
+    PyArray_NewFromDescr = 11
+    PyArray_View = 12
+    none = 13
+    dict_type = 14
+    array_type = 15
+
+
+class ObjectField(IntEnum):
+    """Where fields of objects are, in bytes, on the interpreters that the entry is used with."""
+
+    REFERENCES = 0
+    TYPE = 8
+    DATA = 16
+    RANK = 24
+    SHAPE = 32
+    BASE = 48
+    DTYPE = 56
+    FLAGS = 64

@@ -1,0 +1,257 @@
+"""The native entry of one program: its words, and the records of plans that it may run.
+
+A run in Python closes it, so that one of both uses the tables, and admits the plan that it ran:
+runs of the same shapes then begin and end in native code (``native.entry_text``).
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from staticgrad.native import entry as native_entry
+from staticgrad.native.entry_words import HeadWord, HoldWord, PlaceWord, RecordWord
+from staticgrad.runtime.arena import Arena, address_of
+from staticgrad.runtime.outputs import OutputPool
+from staticgrad.runtime.step import ParameterLocks, Table
+from staticgrad.storage.locks import POLL
+
+Words = npt.NDArray[np.int64]
+#: Plans that the entry tries, the latest first: a loop over batches has a last, smaller one, and
+#: looks at other data now and then.
+MOST_RECORDS: Final = 8
+#: Predicted seconds from which on a run lets other Python threads in.
+LONG: Final = 10e-6
+
+
+class Port(NamedTuple):
+    """An input or output: the name it is asked for by, its buffer, its dtype and rank.
+
+    ``is_checked``: its bytes must be 0 and 1.
+    """
+
+    name: str
+    buffer: str | None
+    dtype: np.dtype[Any]
+    rank: int
+    is_checked: bool = False
+
+
+class _Sheet:
+    """Words that point to each other: written by number, then put where addresses are known."""
+
+    def __init__(self, first: int) -> None:
+        self._words = [0] * first
+        self._places: list[int] = []
+
+    def add(self, words: Sequence[int]) -> int:
+        at = len(self._words)
+        self._words += words
+        return at
+
+    def put(self, at: int, word: int) -> None:
+        self._words[at] = word
+
+    def point(self, at: int, place: int) -> None:
+        """Let a word be the address of another."""
+        self._words[at] = 8 * place
+        self._places.append(at)
+
+    def array(self) -> Words:
+        words = np.array(self._words, np.int64)
+        words[self._places] += address_of(words)
+        return words
+
+
+class TableRecord:
+    """The words of ``RecordWord`` for one table, at the place where the arena is."""
+
+    def __init__(
+        self,
+        table: Table,
+        arena: Arena,
+        operands: tuple[Sequence[Port], Sequence[Port]],
+        shapes: tuple[Sequence[tuple[int, ...]], Sequence[tuple[int, ...]]],
+    ) -> None:
+        """``operands`` and ``shapes``: of the inputs, then of the outputs."""
+        self.table = table
+        sheet = _Sheet(len(RecordWord))
+        for kinds, each, extents, places in zip(
+            operands, shapes, (RecordWord.SHAPES_AT, RecordWord.RESULT_SHAPES_AT),
+            (RecordWord.FEEDS_AT, RecordWord.RESULTS_AT), strict=True,
+        ):  # fmt: skip
+            sheet.point(extents, sheet.add([extent for shape in each for extent in shape]))
+            sheet.point(places, _write_places(sheet, table, kinds, each))
+        sheet.put(RecordWord.BLOCK, table.block)
+        sheet.put(RecordWord.COMMIT, table.commit_row)
+        sheet.put(RecordWord.ROWS, table.all_rows)
+        sheet.put(RecordWord.NOTES, len(table.notes))
+        sheet.point(RecordWord.NOTES_AT, sheet.add([arena.base + 8 * word for word in table.notes]))
+        sheet.put(RecordWord.RELEASES, int(table.seconds > LONG))
+        self.words = sheet.array()
+        self.address = address_of(self.words)
+
+
+def _write_places(
+    sheet: _Sheet, table: Table, operands: Sequence[Port], shapes: Sequence[tuple[int, ...]]
+) -> int:
+    """A ``PlaceWord`` for each operand; the number of the first word."""
+    first = sheet.add([0] * (len(PlaceWord) * len(operands)))
+    for number, (operand, shape) in enumerate(zip(operands, shapes, strict=True)):
+        at = first + len(PlaceWord) * number
+        size = operand.dtype.itemsize
+        for extent in shape:
+            size *= extent
+        sheet.put(at + PlaceWord.BYTES, size)
+        slots = () if operand.buffer is None else table.slots(operand.buffer)
+        sheet.put(at + PlaceWord.BOUND_AT, table.bound_at(operand.buffer))
+        sheet.put(at + PlaceWord.SLOTS, len(slots))
+        words = [word for place, inside in slots for word in (table.word_at(place), inside)]
+        sheet.point(at + PlaceWord.SLOTS_AT, sheet.add(words))
+    return first
+
+
+class Entry:
+    """What the native entry of a program knows, and whether it may run.
+
+    Attributes:
+        enter: ``enter(feeds)``: the results, or None where the run in Python has to be taken.
+    """
+
+    def __init__(
+        self,
+        inputs: Sequence[Port],
+        outputs: Sequence[Port],
+        pools: Mapping[str, OutputPool],
+        written: Iterable[tuple[int, int]],
+        locks: ParameterLocks,
+        driver: int,
+        single: bool,
+    ) -> None:
+        """``written``: (begin, end) of the memory that the step updates; ``driver`` its address."""
+        self.inputs, self.outputs = inputs, outputs
+        self._locks = locks
+        self._gate = threading.Lock()
+        self._records: list[TableRecord] = []
+        self._own_hold = np.zeros(len(HoldWord), np.int64)
+        self._own_hold[HoldWord.STANDS] = 1
+        self._hold = self._own_hold
+        self._settle = partial(_let_in, locks, self._gate)  # the words have its address
+        self._calls = native_entry.calls()
+        spans = [word for span in written for word in span]
+        sheet = _Sheet(len(HeadWord))
+        for at, words in (
+            (HeadWord.NAMES_AT, [id(each.name) for each in inputs]),
+            (HeadWord.TYPES_AT, [id(each.dtype) for each in inputs]),
+            (HeadWord.RANKS_AT, [each.rank for each in inputs]),
+            (HeadWord.BOOLS_AT, [int(each.is_checked) for each in inputs]),
+            (HeadWord.RESULT_NAMES_AT, [id(each.name) for each in outputs]),
+            (HeadWord.RESULT_TYPES_AT, [id(each.dtype) for each in outputs]),
+            (HeadWord.RESULT_RANKS_AT, [each.rank for each in outputs]),
+            (HeadWord.WRITTEN_AT, spans),
+        ):
+            sheet.point(at, sheet.add(words))
+        pool_words = sheet.add([0] * (2 * len(outputs)))
+        sheet.point(HeadWord.POOLS_AT, pool_words)
+        for at, word in (
+            (HeadWord.CLOSED, 1),
+            (HeadWord.FEEDS, len(inputs)),
+            (HeadWord.RESULTS, len(outputs)),
+            (HeadWord.SINGLE, int(single)),
+            (HeadWord.SETTLE, id(self._settle)),
+            (HeadWord.WRITTEN, len(spans) // 2),
+            (HeadWord.CALLS_AT, address_of(self._calls)),
+            (HeadWord.DRIVER, driver),
+            (HeadWord.UNUSED, native_entry.unused_references() or 0),
+        ):
+            sheet.put(at, word)
+        self.head = sheet.array()
+        self._head = self.head.data
+        for number, each in enumerate(outputs):
+            first = pool_words + 2 * number
+            pools[each.name].note_blocks(self._head[first : first + 2])
+        self.enter: Callable[[object], Any] = native_entry.with_feeds(self.head)
+        _entries.add(self)
+
+    @property
+    def runs(self) -> int:
+        """How many runs began here and ended well."""
+        return int(self._head[HeadWord.RUNS])
+
+    @property
+    def latest(self) -> Table | None:
+        """The table that ran last here, since the entry was closed last."""
+        address = self._head[HeadWord.LATEST]
+        return next((r.table for r in self._records if r.address == address), None)
+
+    def close(self) -> Table | None:
+        """Keep native runs out, waiting for the end of one in another thread; ``latest``."""
+        head = self._head
+        head[HeadWord.CLOSED] = 1
+        while head[HeadWord.RUNNING]:
+            self._gate.acquire(timeout=POLL)
+        latest = self.latest
+        head[HeadWord.LATEST] = 0
+        return latest
+
+    def open(self) -> None:
+        """Let native runs in again, with the locks that are reserved now."""
+        holder = self._locks.holder
+        self._hold = self._own_hold if holder is None else holder.words
+        self._head[HeadWord.HOLD_AT] = address_of(self._hold)
+        self._head[HeadWord.CLOSED] = 0
+
+    def admit(self, record: TableRecord) -> None:
+        """Let it run a plan, the one that is tried first; while closed."""
+        others = [each for each in self._records if each.table is not record.table]
+        self.keep([record, *others[: MOST_RECORDS - 1]])
+
+    def keep(self, records: Sequence[TableRecord]) -> None:
+        """Let it run these plans only; while closed."""
+        self._head[HeadWord.RECORD] = 0
+        following = 0
+        for record in reversed(records):
+            record.words[RecordWord.NEXT], following = following, record.address
+        self._records = [*records]
+        self._head[HeadWord.RECORD] = following
+
+    def record_of(self, table: Table) -> TableRecord | None:
+        """The record of a table, if it is there."""
+        return next((record for record in self._records if record.table is table), None)
+
+    @property
+    def records(self) -> Sequence[TableRecord]:
+        """Those that it tries, the first first."""
+        return self._records
+
+    def forget_other_threads(self) -> None:
+        """In a forked child no run of another thread is under way."""
+        self._head[HeadWord.RUNNING] = 0
+        self._hold[HoldWord.RUNNING] = self._hold[HoldWord.WRITING] = 0
+
+
+def _let_in(locks: ParameterLocks, gate: threading.Lock) -> None:
+    """Somebody waits for the end of a native run: for the program, or for its locks."""
+    with suppress(RuntimeError):  # it is open already
+        gate.release()
+    locks.end_native_step()
+
+
+_entries: Final[weakref.WeakSet[Entry]] = weakref.WeakSet()
+
+
+def _in_the_child() -> None:
+    for entry in _entries:
+        entry.forget_other_threads()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_the_child)

@@ -1,0 +1,500 @@
+"""Runs that begin and end in native code: what they take, what they leave to the checked path."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.errors import (
+    FeedDTypeError,
+    FeedError,
+    FeedShapeError,
+    IndexOutOfRange,
+    MaskedArrayError,
+    OutputArrayError,
+    StaticgradError,
+)
+from staticgrad.native import entry as native_entry
+from staticgrad.native.entry_words import SMALL
+from staticgrad.storage.reservation import SETTLED
+
+pytestmark = pytest.mark.skipif(
+    not sg.config.current().jit or native_entry.unused_references() is None,
+    reason="there is no native entry",
+)
+
+
+class Program:
+    """A step of one parameter, at any number of rows, and what it computes, by hand."""
+
+    def __init__(self, columns: int = 5) -> None:
+        self.w = sg.parameter("w", np.zeros(columns, np.float32))
+        self.x = sg.input("x", ("n", columns), "float32")
+        self.bias = sg.input("bias", (), "float32")
+        y = self.x * 2.0 + self.w + self.bias
+        graph = sg.Graph({"y": y, "total": self.x.sum()}, {self.w: self.w + 1.0})
+        self.f = sg.compile(graph)
+        self.columns, self.steps = columns, 0
+        self.settle()
+
+    def feeds(self, rows: int = 3) -> dict[str, Any]:
+        x = np.arange(rows * self.columns, dtype=np.float32).reshape(rows, self.columns)
+        return {"x": x.copy(), "bias": np.array(0.5, np.float32)}
+
+    def settle(self) -> None:
+        """Run until the locks are reserved."""
+        for _ in range(SETTLED):
+            self.run(self.feeds())
+
+    def run(self, feeds: dict[str, Any]) -> dict[str, Any]:
+        results = self.f.run(feeds)
+        x, bias = np.asarray(feeds["x"]), np.asarray(feeds["bias"])
+        np.testing.assert_array_equal(results["y"], x * 2 + self.steps + bias)
+        np.testing.assert_array_equal(results["total"], x.sum())
+        assert [*results] == ["y", "total"]
+        self.steps += 1
+        assert self.f.stats.runs == self.steps
+        return results
+
+
+def natively(f: sg.Compiled[Any]) -> int:
+    """How many runs were native."""
+    found: int = f._executor._entry.runs
+    return found
+
+
+def error_of(call: Callable[..., object], *arguments: Any) -> StaticgradError:
+    """What a call raises; at one line of this file, whoever asks."""
+    with pytest.raises(StaticgradError) as caught:
+        call(*arguments)
+    return caught.value
+
+
+@pytest.fixture
+def program() -> Program:
+    return Program()
+
+
+def test_a_run_of_what_ran_before_is_native(program: Program) -> None:
+    before = natively(program.f)
+    for _ in range(5):
+        program.run(program.feeds())
+    assert natively(program.f) == before + 5
+    assert (program.w.value == program.steps).all()
+
+
+def test_sizes_seen_lately_are_native(program: Program) -> None:
+    for rows in (3, 1, 8, 2, 0):
+        program.run(program.feeds(rows))
+    before = natively(program.f)
+    for rows in (1, 3, 8, 2, 0, 3, 1):
+        program.run(program.feeds(rows))
+        assert program.f.peak_bytes == program.f.plan(n=rows).peak_bytes
+        assert program.f.memory.feeds == rows * 20 + 4
+    assert natively(program.f) == before + 7
+    for rows in range(9, 20):
+        program.run(program.feeds(rows))
+        program.run(program.feeds(rows))
+        program.run(program.feeds(3))
+
+
+Change = Callable[[dict[str, Any]], object]
+
+
+def reshape(feeds: dict[str, Any]) -> None:
+    feeds["x"].shape = (1, 15) if feeds["x"].shape == (3, 5) else (3, 5)
+
+
+def resize(feeds: dict[str, Any]) -> None:
+    feeds["x"].resize((7, 5), refcheck=False)
+
+
+def reread(feeds: dict[str, Any]) -> None:
+    feeds["x"].dtype = np.dtype(">f4")
+
+
+OTHER_FEEDS: dict[str, Change] = {
+    "another array": lambda feeds: feeds.update(x=feeds["x"].copy()),
+    "a list": lambda feeds: feeds.update(x=feeds["x"].tolist()),
+    "a number": lambda feeds: feeds.update(bias=0.25),
+    "float64": lambda feeds: feeds.update(x=feeds["x"].astype("f8")),
+    "the other byte order": lambda feeds: feeds.update(x=feeds["x"].astype(">f4")),
+    "integers": lambda feeds: feeds.update(x=feeds["x"].astype("i4")),
+    "strided": lambda feeds: feeds.update(x=np.repeat(feeds["x"], 2, 0)[::2]),
+    "in Fortran's order": lambda feeds: feeds.update(x=np.asfortranarray(feeds["x"])),
+    "misaligned": lambda feeds: feeds.update(
+        x=np.frombuffer(b"0" + feeds["x"].tobytes(), "f4", offset=1).reshape(3, 5)
+    ),
+    "a subclass": lambda feeds: feeds.update(x=feeds["x"].view(type("Mine", (np.ndarray,), {}))),
+    "read-only": lambda feeds: feeds["x"].setflags(write=False),
+    "resized": resize,
+    "read in the other byte order": reread,
+    "of no rows": lambda feeds: feeds.update(x=feeds["x"][:0]),
+}
+
+
+@pytest.mark.parametrize("change", OTHER_FEEDS.values(), ids=OTHER_FEEDS)
+def test_other_feeds_have_the_results_that_they_should(program: Program, change: Change) -> None:
+    feeds = program.feeds()
+    program.run(feeds)
+    change(feeds)
+    program.run(feeds)
+    program.run(feeds)
+    program.run(program.feeds())
+
+
+@pytest.mark.parametrize("change", OTHER_FEEDS.values(), ids=OTHER_FEEDS)
+def test_bound_feeds_may_change_as_others(program: Program, change: Change) -> None:
+    feeds = program.feeds()
+    call = program.f.bind(feeds)
+    changed = dict(feeds)
+    for step in range(4):
+        if step == 2:
+            change(changed)  # in place, or another array, which the call does not know
+        now = {name: np.array(feed) for name, feed in feeds.items()}
+        results = call()
+        np.testing.assert_array_equal(results["y"], now["x"] * 2 + program.steps + 0.5)
+        program.steps += 1
+    assert program.f.stats.runs == program.steps
+
+
+WRONG_FEEDS: dict[str, tuple[Change, type[StaticgradError]]] = {
+    "one axis": (lambda feeds: feeds.update(x=feeds["x"][0]), FeedShapeError),
+    "other columns": (reshape, FeedShapeError),
+    "complex": (lambda feeds: feeds.update(x=feeds["x"] + 1j), FeedDTypeError),
+    "text": (lambda feeds: feeds.update(x="text"), FeedDTypeError),
+    "masked": (lambda feeds: feeds.update(x=np.ma.masked_array(feeds["x"])), MaskedArrayError),
+    "missing": (lambda feeds: feeds.pop("x"), FeedError),
+    "unknown": (lambda feeds: feeds.update(z=1), FeedError),
+    "another name": (lambda feeds: feeds.update(z=feeds.pop("x")), FeedError),
+}
+
+
+@pytest.mark.parametrize(("change", "error"), WRONG_FEEDS.values(), ids=WRONG_FEEDS)
+def test_wrong_feeds_are_refused_as_ever(
+    program: Program, change: Change, error: type[StaticgradError]
+) -> None:
+    """The message is that of a program that has never run natively."""
+    feeds = program.feeds()
+    program.run(feeds)
+    change(feeds)
+    found = error_of(program.f.run, feeds)
+    assert isinstance(found, error)
+    assert str(found) == str(error_of(sg.compile(program.f.program_graph).run, feeds))
+    assert (program.w.value == program.steps).all()
+
+
+def test_a_feed_in_a_parameters_memory_is_refused() -> None:
+    w = sg.parameter("w", np.ones((4, 3), np.float32))
+    x = sg.input("x", ("n", 3), "float32")
+    f = sg.compile(sg.Graph({"y": x + 1.0}, {w: w + 1.0}))
+    for _ in range(SETTLED + 2):
+        f.run({"x": np.ones((2, 3), np.float32)})
+    assert natively(f) > 0
+    for rows in (slice(0, 2), slice(2, 4), slice(1, 3)):
+        with pytest.raises(FeedError, match="shares memory with a parameter"):
+            f.run({"x": w.store.array[rows]})
+    f.run({"x": w.store.array[4:4]})  # no element, no memory
+    assert (w.value == 1 + f.stats.runs).all()
+
+
+def test_bools_of_other_bytes_are_seen() -> None:
+    x = sg.input("x", ("n",), "bool")
+    f = sg.compile(sg.where(x, 1.0, 0.0))
+    for size in (1, 3, 64, 65, 200):
+        data = np.zeros(size, np.bool_)
+        f.run({"x": data})
+        before = natively(f)
+        assert not f.run({"x": data}).any()
+        assert natively(f) == before + 1
+        for at in {0, size // 2, size - 1}:
+            data.view(np.uint8)[at] = 2
+            assert f.run({"x": data}).tolist() == [k == at for k in range(size)]
+            data[at] = False
+        assert natively(f) == before + 1
+
+
+def test_an_index_out_of_range_changes_nothing() -> None:
+    w = sg.parameter("w", np.zeros(3, np.float32))
+    i = sg.input("i", ("n",), "int64")
+    f = sg.compile(sg.Graph({"taken": sg.take(w, i, 0)}, {w: w + 1.0}))
+    good, bad = {"i": np.array([0, 2])}, {"i": np.array([0, 3])}
+    wanted = error_of(sg.compile(f.program_graph).run, bad)
+    assert isinstance(wanted, IndexOutOfRange)
+    for _ in range(SETTLED + 4):
+        f.run(good)
+    assert natively(f) > 0
+    for _ in range(3):
+        before, runs = w.value, natively(f)
+        assert str(error_of(f.run, bad)) == str(wanted)
+        assert (w.value == before).all()
+        for _ in range(SETTLED + 1):
+            f.run(good)
+        assert natively(f) > runs
+
+
+@pytest.mark.parametrize("columns", [5, SMALL])
+def test_results_that_the_caller_keeps_stay_as_they_are(columns: int) -> None:
+    program = Program(columns)
+    feeds = program.feeds()
+    kept = [program.run(feeds)["y"] for _ in range(20)]
+    for number, array in enumerate(kept):
+        first = program.steps - len(kept) + number
+        np.testing.assert_array_equal(array, feeds["x"] * 2 + first + 0.5)
+    assert len({array.__array_interface__["data"] for array in kept}) == len(kept)
+    view = kept[-1][1:, ::2]
+    wanted = view.copy()
+    del kept, array
+    for _ in range(5):
+        program.run(feeds)
+    np.testing.assert_array_equal(view, wanted)
+
+
+def test_a_result_may_be_the_next_feed() -> None:
+    x = sg.input("x", ("n",), "float32")
+    f = sg.compile({"x": x + 1.0})
+    for size in (3, 5000):
+        feeds = {"x": np.zeros(size, np.float32)}
+        for step in range(1, 30):
+            feeds = f.run(feeds)
+            assert (feeds["x"] == step).all()
+
+
+def test_one_value_comes_as_an_array_and_no_input_needs_no_feeds() -> None:
+    w = sg.parameter("w", np.zeros(3, np.float32))
+    f = sg.compile(sg.Graph({"w": w}, {w: w + 1.0}))
+    total = sg.compile((w * 1.0).sum())
+    for step in range(3 * SETTLED):
+        found = f.run() if step % 2 else f.run({})
+        assert (found["w"] == step).all()
+    assert natively(f) > SETTLED
+    for _ in range(SETTLED + 3):
+        assert total.run() == 9 * SETTLED
+        assert total.run().shape == ()
+    assert natively(total) > 0
+    nothing = sg.compile(sg.Graph({}, {w: w + 1.0}))
+    for _ in range(SETTLED + 3):
+        assert nothing.run() == {}
+    assert natively(nothing) > 0
+
+
+def test_nothing_is_held_and_nothing_is_lost(program: Program) -> None:
+    """References of the feeds, of None, of dtypes and dicts; native runs and refused ones."""
+    feeds = program.feeds()
+    bad = {**feeds, "x": feeds["x"].astype("f8")}
+    watched = [*feeds.values(), *bad.values(), None, np.dtype("f4"), "y", feeds, bad]
+    call = program.f.bind(feeds)
+    out = {"y": np.empty((3, 5), np.float32)}
+    given = program.f.bind(feeds, out)
+    for _ in range(5):
+        program.f.run(feeds), program.f.run(bad), call(), given()
+    gc.collect()
+    watched.append(out["y"])
+    before, objects = [sys.getrefcount(each) for each in watched], len(gc.get_objects())
+    for _ in range(50):
+        program.f.run(feeds), program.f.run(bad), call(), given()
+    gc.collect()
+    after = [sys.getrefcount(each) for each in watched]
+    assert max(abs(a - b) for a, b in zip(after, before, strict=True)) < 10
+    assert len(gc.get_objects()) < objects + 10
+
+
+class Key(str):
+    """A name whose comparison runs code."""
+
+    action: Callable[[], object]
+
+    def __hash__(self) -> int:
+        return str.__hash__(self)
+
+    def __eq__(self, other: object) -> bool:
+        self.action()
+        return str.__eq__(self, other)
+
+
+def test_code_that_runs_while_feeds_are_looked_up(program: Program) -> None:
+    feeds = program.feeds()
+
+    def act() -> None:
+        strange.pop("bias", None)  # what was found first must live on
+        program.run(program.feeds())
+
+    key = Key("x")
+    key.action = act
+    strange: dict[str, Any] = {"bias": feeds["bias"], key: feeds["x"]}
+    for _ in range(3):
+        strange["bias"] = np.array(0.5, np.float32)
+        try:
+            program.f.run(strange)
+        except FeedError:
+            continue
+        program.steps += 1
+    assert (program.w.value == program.f.stats.runs).all()
+    program.run(feeds)
+
+
+# -- given arrays ---------------------------------------------------------------------------------
+
+
+def test_bound_arrays_are_written(program: Program) -> None:
+    feeds, out = program.feeds(), {"y": np.zeros((3, 5), np.float32)}
+    call = program.f.bind(feeds, out)
+    before = natively(program.f)
+    for step in range(6):
+        feeds["x"][:] = step
+        results = call()
+        assert results["y"] is out["y"]
+        assert (out["y"] == 2 * step + program.steps + 0.5).all()
+        assert results["total"] == 15 * step
+        program.steps += 1
+    assert natively(program.f) >= before + 5
+
+
+BAD_OUT: dict[str, Change] = {
+    "read-only": lambda out: out["y"].setflags(write=False),
+    "of another shape": lambda out: setattr(out["y"], "shape", (5, 3)),
+    "of another dtype": lambda out: setattr(out["y"], "dtype", np.dtype("i4")),
+}
+
+
+@pytest.mark.parametrize("change", BAD_OUT.values(), ids=BAD_OUT)
+def test_bound_arrays_that_no_longer_fit_are_refused(program: Program, change: Change) -> None:
+    out = {"y": np.zeros((3, 5), np.float32)}
+    call = program.f.bind(program.feeds(), out)
+    for _ in range(3):
+        call()
+    change(out)
+    runs = program.f.stats.runs
+    with pytest.raises(OutputArrayError):
+        call()
+    assert program.f.stats.runs == runs
+    with pytest.raises(OutputArrayError):
+        program.f.bind(program.feeds(), out)
+
+
+def test_bound_arrays_that_come_to_meet_are_refused() -> None:
+    x = sg.input("x", ("n",), "float32")
+    f = sg.compile({"y": x * 2.0})
+    memory = np.zeros(100, np.float32)
+    feed, out = memory[:10], {"y": memory[10:20]}
+    call = f.bind({"x": feed}, out)
+    for _ in range(4):
+        call()
+    feed.data  # noqa: B018 - it is a buffer
+    moved = memory[5:15]
+    with pytest.raises(OutputArrayError, match="shares memory"):
+        f.bind({"x": moved}, out)
+    assert (call()["y"] == 0).all()
+
+
+def test_binding_checks_what_a_run_checks(program: Program) -> None:
+    feeds = program.feeds()
+    for change, error in WRONG_FEEDS.values():
+        wrong = program.feeds()
+        change(wrong)
+        found = error_of(program.f.bind, wrong)
+        assert isinstance(found, error)
+        assert str(found) == str(error_of(program.f.run, wrong))
+    with pytest.raises(OutputArrayError):
+        program.f.bind(feeds, np.zeros(3))
+    with pytest.raises(FeedError):
+        program.f.bind({**feeds, "bias": program.w.store.array[:1].reshape(())})
+    with pytest.raises(FeedError):
+        program.f.bind(x=feeds["x"])
+
+
+def test_one_array_is_bound_to_the_only_result() -> None:
+    x = sg.input("x", ("n",), "float32")
+    f = sg.compile(x * 2.0)
+    out = np.zeros(4, np.float32)
+    call = f.bind({x: np.ones(4, np.float32)}, out)
+    for _ in range(4):
+        assert call() is out
+        assert (out == 2).all()
+        out[:] = 0
+    free = f.bind({"x": [1.0, 2.0]})
+    for _ in range(3):
+        assert free().tolist() == [2.0, 4.0]
+
+
+# -- other threads --------------------------------------------------------------------------------
+
+
+def test_threads_that_run_one_program_lose_no_step(program: Program) -> None:
+    steps, errors = 400, []
+
+    def work() -> None:
+        feeds = program.feeds()
+        for _ in range(steps):
+            results = program.f.run(feeds)
+            if not (results["y"] - feeds["x"] * 2 == results["y"][0, 0]).all():
+                errors.append(results)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    assert (program.w.value == program.steps + 4 * steps).all()
+
+
+def test_who_reads_meanwhile_sees_whole_steps() -> None:
+    """A step long enough to let others in: they find all of it written, or nothing."""
+    w = sg.parameter("w", np.zeros(100_000, np.float32))
+    x = sg.input("x", (100_000,), "float32")
+    f = sg.compile(sg.Graph({"s": (sg.tanh(x) + w).sum()}, {w: w + 1.0}))
+    feeds, done, seen = {"x": np.zeros(100_000, np.float32)}, threading.Event(), []
+
+    def read() -> None:
+        while not done.is_set():
+            value = w.value
+            seen.append((value == value[0]).all())
+            done.wait(0.002)
+
+    for _ in range(SETTLED):
+        f.run(feeds)
+    reader = threading.Thread(target=read)
+    reader.start()
+    while natively(f) < 200 and len(seen) < 500:
+        f.run(feeds)
+    done.set()
+    reader.join()
+    assert all(seen)
+    assert (w.value == f.stats.runs).all()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks")
+def test_a_child_runs_on(program: Program) -> None:
+    """Forked while another thread runs natively: the child finds nothing under way."""
+    stop = threading.Event()
+    feeds = program.feeds(2000)
+
+    def work() -> None:
+        while not stop.is_set():
+            program.f.run(feeds)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        for _ in range(10):
+            child = os.fork()
+            if child == 0:
+                value = program.w.value
+                for step in range(SETTLED + 3):
+                    y = program.f.run(program.feeds())["y"]
+                    if (y[0, 0] != value[0] + step + 0.5) or (value != value[0]).any():
+                        os._exit(1)
+                os._exit(0)
+            assert os.waitpid(child, 0)[1] == 0
+    finally:
+        stop.set()
+        thread.join()
