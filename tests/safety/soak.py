@@ -86,13 +86,14 @@ class Soak:
             for size in SIZES
         }
         self.pure = [rows(), products()]
+        self.trainings = [Training(f"t{number}") for number in range(THREADS)]
         self.found: dict[tuple[int, int], str] = {}
         self.runs = [0] * THREADS
         self.end = False
 
     def work(self, number: int) -> None:
         """One thread's share, until the end."""
-        draw, training = random.Random(self.seed + number), Training(f"t{number}")
+        draw, training = random.Random(self.seed + number), self.trainings[number]
         while not self.end:
             size, which = draw.choice(SIZES), draw.randrange(3)
             if which == 2:
@@ -125,17 +126,18 @@ def main(seconds: float, seed: int = 0) -> None:
     threads = [threading.Thread(target=soak.work, args=(k,)) for k in range(THREADS)]
     for thread in threads:
         thread.start()
-    start, before, settled = time.monotonic(), [0] * THREADS, 0
+    start, settled = time.monotonic(), 0
+    seen = dict.fromkeys(range(THREADS), (0, start))  # runs, and when there were so many
     while (spent := time.monotonic() - start) < seconds:
         time.sleep(min(HANGS, seconds / 6))
         if spent > seconds / 3:
             settled = settled or resident()
-        now = [*soak.runs]
-        if any(new == old for new, old in zip(now, before, strict=True)):
-            fail(f"a thread hangs: {before}, then {now}")
-        before = now
-        held = resident() / 1e6
-        say(f"{spent:6.0f} s: {sum(now)} runs, {held:.0f} MB resident")
+        for number, runs in enumerate(soak.runs):
+            if runs != seen[number][0]:
+                seen[number] = runs, time.monotonic()
+            elif time.monotonic() - seen[number][1] > HANGS:
+                fail(f"thread {number} hangs after {runs} runs")
+        say(f"{spent:6.0f} s: {sum(soak.runs)} runs, {resident() / 1e6:.0f} MB resident")
     soak.end = True
     for thread in threads:
         thread.join(HANGS)
