@@ -107,6 +107,7 @@ class Rows:
             access=lambda access: self.access(access, row),
             apart=self.apart,
             first=first,
+            row=row,
         )
 
 

@@ -226,7 +226,7 @@ class Scope:
     ``access`` the place of an access.
 
     Of rows that are computed side by side, each has a scope. What ``apart`` does not tell apart is
-    written in that of the ``first`` row alone, where the others find it.
+    written in that of the ``first`` row alone, where the others find it. ``row`` is its number.
     """
 
     lanes: int
@@ -240,6 +240,7 @@ class Scope:
     access: Callable[[Access], Access] = lambda access: access
     apart: Callable[[Expr], bool] = lambda _: True
     first: Scope | None = None
+    row: int = 0
     runs: Mapping[Expr, Callable[[Scope], None]] = field(default_factory=dict)
     mask: str = "m"
     vector_refs: frozenset[str] = frozenset()
@@ -251,6 +252,7 @@ class Scope:
     broadcasts: dict[str, str] = field(default_factory=dict)
     masks: dict[tuple[str, bool], str] = field(default_factory=dict)
     windows: dict[str, Inside] = field(default_factory=dict)  # masks of ends that vectors cross
+    written: dict[str, str] = field(default_factory=dict)  # what is computed, by its text
     _depends: dict[Expr, frozenset[str]] = field(default_factory=dict)
     _own: set[Expr] = field(default_factory=set)
 
@@ -258,6 +260,7 @@ class Scope:
         if self.first is not None:
             self.broadcasts, self.masks = self.first.broadcasts, self.first.masks
             self.windows = self.first.windows
+            self.written = self.first.written
 
     def depends(self, expr: Expr) -> frozenset[str]:
         """The inner loop axes that an expression varies along."""
@@ -313,7 +316,6 @@ class Scope:
                 self.runs[expr](self)
             return
         vector = self.is_vector(expr)
-        name = self.unit.fresh("v" if vector else "u")
         lines = self.body if self._depends[expr] else self.before
         if expr.op == "load":
             text = self._load(expr, vector, lines)
@@ -327,7 +329,10 @@ class Scope:
                 text = f"{self.unit.helper(expr.op, expr.dtype)}({', '.join(args)})"
             else:
                 text = primitive(expr, args)
-        lines.add(f"{name} = {text}")
+        name = None if expr.op == "load" else self.written.get(text)
+        if name is None:
+            name = self.written[text] = self.unit.fresh("v" if vector else "u")
+            lines.add(f"{name} = {text}")
         self.names[expr] = name
 
     def operand(self, expr: Expr, vector: bool, lines: Lines) -> str:

@@ -15,8 +15,9 @@ from typing import Final
 
 from staticgrad.codegen.abreast import write_decode
 from staticgrad.codegen.expressions import VECTOR, Lines, Unit, element, scaled, total
-from staticgrad.codegen.stages import base_text, pays_to_split, scope_for, write_store
+from staticgrad.codegen.stages import base_text, scope_for, write_store
 from staticgrad.codegen.tiles import Tiles
+from staticgrad.codegen.vectors import SHORT, work
 from staticgrad.ir.kernel import GEMM_BLOCK, Kernel
 from staticgrad.ir.kernel_stages import CHUNK, PANELS, Gemm, panel_columns
 
@@ -357,7 +358,7 @@ class _Product:
         generic.add(f"    m = mask{lanes}(wide - half)")
         generic.add(f"    acc = load{lanes}(tile, from_ + half)")
         generic.extend(body, 1)
-        if not pays_to_split(body, self.unit):
+        if work(body, self.unit) > SHORT:
             self._write_each_row(out, generic)
             return
         for half in range(0, self.columns, lanes):

@@ -1,9 +1,9 @@
 """Prefetches to source: what the map of a kernel will touch soon is brought near.
 
-Hardware finds only few of a kernel's streams by itself, and none that is loaded under a mask, so a
-loop that waits for memory runs at a third of the memory's rate. A map may say how far ahead
-(``Ahead``). Where none of a kernel does, its one map has a distance by default if its vectors are
-masked; whole vectors, which short bodies are written in, come at the memory's rate by themselves.
+Hardware finds the streams of short loops over whole vectors by itself, so those run at the memory's
+rate. It finds none of what is loaded under a mask, and a body that fills the window of instructions
+starts its loads late: such loops run at a third of that rate. A map may say how far ahead
+(``Ahead``); where none of a kernel does, its one map has a distance by default if it would wait.
 """
 
 from __future__ import annotations
@@ -20,21 +20,24 @@ from staticgrad.ir.kernel_stages import Ahead, Map, Store, nested, roots
 LINE: Final = 64
 #: Vectors that are brought near before their turn: 2 KiB, where anything from 512 B to 8 KiB does.
 FAR: Final = 32
+#: Lines of a body, helpers included, beyond which a loop over whole vectors waits.
+WAITING: Final = 64
 #: Rows of as many times that are read ahead along themselves, shorter ones row by row: what lies
 #: behind the end of a row may belong to nobody.
 _LONG: Final = 8
 
 
-def write_touches(kernel: Kernel, stage: Map, scopes: Sequence[Scope], masked: bool) -> Lines:
+def write_touches(kernel: Kernel, stage: Map, scopes: Sequence[Scope], waits: bool) -> Lines:
     """Lines that bring near what rows side by side touch along their vectors, so far ahead.
 
     That are elements one behind the other, of operands that keep their memory and move along the
     loop; each line of memory once. A prefetch of an address that is not mapped does nothing.
+    ``waits``: the loop would wait for its memory.
     """
     if stage.ahead is not None:
         return _touches(kernel, stage, scopes, _along(stage.ahead))
     maps = [each for each, _ in nested(kernel.stages) if isinstance(each, Map)]
-    if masked and kernel.outer in ("lanes", "axes") and maps == [stage] and stage in kernel.stages:
+    if waits and kernel.outer in ("lanes", "axes") and maps == [stage] and stage in kernel.stages:
         return _touches(kernel, stage, scopes, _by_default(kernel, stage, scopes[0]))
     return Lines()
 

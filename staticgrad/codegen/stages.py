@@ -6,12 +6,11 @@ counter. This module knows the loops; expressions are written by ``codegen.expre
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from staticgrad.codegen.abreast import Rows, emit_abreast, renamed, scopes_abreast
 from staticgrad.codegen.expressions import (
     VECTOR,
-    Inside,
     Lines,
     Scope,
     Unit,
@@ -22,10 +21,20 @@ from staticgrad.codegen.expressions import (
     scaled,
     total,
 )
-from staticgrad.codegen.interleaved import interleaved, write_left
-from staticgrad.codegen.peeling import pays_to_peel, write_peeled_loop
-from staticgrad.codegen.prefetching import write_touches
+from staticgrad.codegen.interleaved import Interleaved, interleaved
+from staticgrad.codegen.peeling import pays_to_peel
+from staticgrad.codegen.prefetching import WAITING, write_touches
 from staticgrad.codegen.searching import write_search
+from staticgrad.codegen.vectors import (
+    MOST,
+    SHORT,
+    Bodies,
+    may_stand_abreast,
+    vectors_abreast,
+    whole_vectors,
+    work,
+    write_vector_loop,
+)
 from staticgrad.ir.combiners import COMBINERS, Combiner
 from staticgrad.ir.expr import Access, Position
 from staticgrad.ir.kernel import Kernel
@@ -48,8 +57,6 @@ from staticgrad.records import dataclass
 
 #: Levels of the binary counter: enough for 2**40 blocks.
 LEVELS = 40
-#: Lines of a loop's body, helpers included, up to which whole vectors get a loop of their own.
-SHORT_BODY = 32
 
 
 @dataclass(frozen=True)
@@ -100,37 +107,59 @@ def write_map(
     kernel: Kernel, stage: Map, out: Lines, loop: Span, unit: Unit, abreast: Rows
 ) -> None:
     """The vector loop of a Map; its accumulations become one-lane variables of their names."""
-    lanes = kernel.lanes
-    body = Lines()
-    inner = [axis.name for axis in stage.loops]
-    scope = scope_for(kernel, inner, Lines(), body, unit, lanes)
-    scopes, runs = scopes_abreast(abreast, scope), interleaved(stage)
-    for own in scopes:
-        own.runs = runs.loads
     added = [s for s in stage.body if isinstance(s, Accumulate)]
     sums = [renamed(s, row) for s in added for row in range(abreast.count)]
+    bodies = _bodies(kernel, stage, out, unit, abreast)
+    if stage.rows:
+        rows = Lines()
+        write_vector_loop(rows, loop.start, loop.stop, kernel.lanes, bodies)
+        write_loops(out, stage.rows, rows)
+        return
+    _write_row(out, loop, kernel.lanes, bodies, sums)
+
+
+def _bodies(kernel: Kernel, stage: Map, before: Lines, unit: Unit, abreast: Rows) -> Bodies:
+    """The body of a Map's loop; what does not move along the loop goes to ``before``."""
+    inner, runs = [axis.name for axis in stage.loops], interleaved(stage)
+
+    def first() -> Scope:
+        return scope_for(kernel, inner, before, Lines(), unit, kernel.lanes)
+
+    scopes = scopes_abreast(abreast, first())
+    masked = _body(scopes, stage, runs)
+    lines, windows = work(masked, unit), scopes[0].windows
+    if lines <= SHORT or pays_to_peel(masked, windows):
+        masked.lines[:0] = write_touches(kernel, stage, scopes, False).lines
+        return Bodies(masked, masked, 1, windows)
+    most = MOST if abreast.count == 1 and may_stand_abreast(kernel, stage, runs) else 1
+    left = kernel.abreast > abreast.count  # the few rows that are not side by side
+    count = 0 if left else whole_vectors(lines, most)
+    masked.lines[:0] = write_touches(kernel, stage, scopes, True).lines
+    if not count:
+        return Bodies(masked, masked, 0, windows)
+    scopes = vectors_abreast(first(), count) if count > 1 else scopes_abreast(abreast, first())
+    whole = _body(scopes, stage, runs)
+    whole.lines[:0] = write_touches(kernel, stage, scopes, lines > WAITING).lines
+    return Bodies(masked, whole, count, windows)
+
+
+def _body(scopes: Sequence[Scope], stage: Map, runs: Interleaved) -> Lines:
+    """The statements of a Map for rows, or vectors, side by side."""
+    for own in scopes:
+        own.runs = runs.loads
     for statement in stage.body:
         if isinstance(statement, ColumnAccumulate):
             _write_column_step(scopes, statement)
             continue
         if len(scopes) > 1:
             emit_abreast(scopes, roots(statement))
-        for row, own in enumerate(scopes):
+        for own in scopes:
             if id(statement) in runs.waiting:
                 own.emit(roots(statement))
                 runs.last.get(id(statement), _nothing)(own)
             else:
-                _write_statement(own, statement, row)
-    vectors = Vectors(lanes, body, scope.windows, pays_to_split(body, unit))
-    masked = not (vectors.split or vectors.peeled)
-    body.lines[:0] = write_touches(kernel, stage, scopes, masked).lines
-    out.extend(scope.before)
-    if stage.rows:
-        rows = Lines()
-        _write_vector_loop(rows, loop.start, loop.stop, vectors)
-        write_loops(out, stage.rows, rows)
-        return
-    _write_row(out, loop, vectors, sums)
+                _write_statement(own, statement, own.row)
+    return scopes[0].body
 
 
 def _nothing(scope: Scope) -> None:
@@ -150,14 +179,16 @@ def _write_statement(scope: Scope, statement: Statement, row: int) -> None:
             _write_lookup(scope, renamed(statement, row))
 
 
-def _write_row(out: Lines, loop: Span, vectors: Vectors, sums: Sequence[Accumulate]) -> None:
+def _write_row(
+    out: Lines, loop: Span, lanes: int, bodies: Bodies, sums: Sequence[Accumulate]
+) -> None:
     """The vector loop, with what is accumulated over it."""
     for s in sums:
-        out.add(f"{s.name}_a = {_accumulator(s, vectors.lanes)}")
+        out.add(f"{s.name}_a = {_accumulator(s, lanes)}")
     if any(_in_blocks(s) for s in sums):
-        _write_blocked_loop(out, loop, vectors, sums)
+        _write_blocked_loop(out, loop, lanes, bodies, sums)
     else:
-        _write_vector_loop(out, loop.start, loop.stop, vectors)
+        write_vector_loop(out, loop.start, loop.stop, lanes, bodies)
     for s in sums:
         if not _in_blocks(s):
             out.add(f"{s.name} = {_horizontal(s)}")
@@ -181,60 +212,6 @@ def _width(statement: Accumulate, lanes: int) -> int:
 
 def _horizontal(statement: Accumulate) -> str:
     return f"{COMBINERS[statement.kind].horizontal}({statement.name}_a)"
-
-
-@dataclass(frozen=True)
-class Vectors:
-    """The body of a vector loop.
-
-    ``split``: whole vectors are written apart, so that masks cost them nothing. ``windows``: masks
-    of ends that some vectors cross, of which it is written apart from those that do not.
-    """
-
-    lanes: int
-    body: Lines
-    windows: Mapping[str, Inside]
-    split: bool
-
-    @property
-    def peeled(self) -> bool:
-        """Whether vectors inside of all windows are written apart."""
-        return pays_to_peel(self.body, self.windows)
-
-
-def _write_vector_loop(out: Lines, start: str, stop: str, vectors: Vectors) -> None:
-    """All vectors; of those written apart the masks are constants, and cost nothing."""
-    lanes, body = vectors.lanes, vectors.body
-    if vectors.peeled:
-        write_peeled_loop(out, start, stop, lanes, body, vectors.windows)
-        return
-    if vectors.split:
-        out.add(f"m = mask{lanes}({lanes})")
-        write_left(out, body, str(lanes), 0)
-        out.add(f"{VECTOR} = {start}")
-        out.add(f"while {VECTOR} + {lanes} <= {stop}:")
-        out.extend(body, 1)
-        out.add(f"    {VECTOR} = {VECTOR} + {lanes}")
-        out.add(f"if {VECTOR} < {stop}:")
-    else:
-        out.add(f"for {VECTOR} in range({start}, {stop}, {lanes}):")
-    out.add(f"    m = mask{lanes}({stop} - {VECTOR})")
-    write_left(out, body, f"{stop} - {VECTOR}", 1)
-    out.extend(body, 1)
-
-
-def pays_to_split(body: Lines, unit: Unit) -> bool:
-    """Whether a body is so short that the masks of its loop are a part of its time to speak of.
-
-    The rest of a split loop is the body once more, which is compiled once more.
-    """
-    called = sum(
-        source.count("\n")
-        for name, source in unit.helpers.items()
-        for line in body.lines
-        if f"{name}(" in line
-    )
-    return len(body.lines) + called <= SHORT_BODY
 
 
 def _write_lane_step(scope: Scope, statement: Accumulate) -> None:
@@ -263,7 +240,7 @@ def _write_column_step(scopes: Sequence[Scope], statement: ColumnAccumulate) -> 
 
 
 def _write_blocked_loop(
-    out: Lines, loop: Span, vectors: Vectors, sums: Sequence[Accumulate]
+    out: Lines, loop: Span, lanes: int, bodies: Bodies, sums: Sequence[Accumulate]
 ) -> None:
     """Rows in blocks; block sums in a binary counter, then folded from the latest on."""
     added = [s for s in sums if _in_blocks(s)]
@@ -276,8 +253,8 @@ def _write_blocked_loop(
     inner.add(f"if stop > {loop.stop}:")
     inner.add(f"    stop = {loop.stop}")
     for s in added:
-        inner.add(f"{s.name}_a = {_accumulator(s, vectors.lanes)}")
-    _write_vector_loop(inner, "block", "stop", vectors)
+        inner.add(f"{s.name}_a = {_accumulator(s, lanes)}")
+    write_vector_loop(inner, "block", "stop", lanes, bodies)
     for s in added:
         inner.add(f"{s.name}_b = {_horizontal(s)}")
         write_push(inner, _counter(s), f"{s.name}_b")

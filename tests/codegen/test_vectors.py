@@ -1,0 +1,95 @@
+"""Vectors side by side in a map's loop: when, how many, and no bit of a result changes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.codegen import vectors
+from staticgrad.codegen.kernel_source import render
+from staticgrad.ir.kernel_parser import parse_kernel
+from staticgrad.ir.verify_kernel import verify_kernel
+from tests.codegen.kernels_on_file import run
+from tests.native.support import MODES, Mode, assert_same
+
+LINES = "".join(f"    %{k}: f32 = mul %{k - 1}, %{k - 1}\n" for k in range(3, 40))
+TEXT = f"""\
+kernel(p0: inout f32, p1: in f32, p2: out f32; n0, n1) over i0: n0 {{
+  map j: n1 {{
+    %0: f32 = load p0[i0*n1 + j]
+    %1: f32 = load p1[i0]
+    %2: f32 = add %0, %1
+{LINES}    store p0[i0*n1 + j] = %39
+    @r0: f32 = sum %39
+  }}
+  scalar {{
+    store p2[i0] = @r0
+  }}
+}}
+"""
+
+
+def loop_of(text: str) -> str:
+    """The head of a kernel's first loop along its vectors."""
+    kernel = parse_kernel(text)
+    verify_kernel(kernel)
+    lines = (line.strip() for line in render(kernel).splitlines())
+    return next(line for line in lines if line.startswith(("while j", "for j")))
+
+
+def test_bodies_that_wait_stand_side_by_side() -> None:
+    assert loop_of(TEXT) == "while j + 64 <= stop:"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("store p0[i0*n1 + j]", "store p0[i0*n1 + j*2]"),  # another vector's element
+        ("store p0[i0*n1 + j]", "store p0[i0]"),  # one element for all vectors
+    ],
+)
+def test_vectors_that_meet_in_memory_stand_alone(old: str, new: str) -> None:
+    assert "while j + 64" not in render(parse_kernel(TEXT.replace(old, new)))
+
+
+def test_bodies_of_many_streams_stand_alone() -> None:
+    loads = [f"    %{n}: f32 = load p1[j*{n}]\n" for n in range(40, 60)]
+    sums = [f"    %{n + 20}: f32 = add %{n}, %{n + 19}\n" for n in range(40, 60)]
+    text = TEXT.replace("    store p0", "".join([*loads, *sums]) + "    store p0")
+    assert "j + 16 <= stop" in render(parse_kernel(text.replace("sum %39", "sum %79")))
+
+
+@pytest.mark.parametrize(("lines", "count"), [(33, 4), (275, 4), (276, 2), (1000, 1), (1101, 0)])
+def test_longer_bodies_are_written_for_fewer(lines: int, count: int) -> None:
+    assert vectors.whole_vectors(lines, vectors.MOST) == count
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("sizes", [(2, 63), (2, 64), (1, 200), (2, 4096 + 130)])
+def test_no_bit_depends_on_vectors_side_by_side(
+    sizes: tuple[int, int], mode: Mode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = parse_kernel(TEXT)
+    rng = np.random.default_rng(5)
+    first = rng.uniform(-1, 1, sizes).astype("float32")
+    added = rng.uniform(-0.01, 0.01, sizes[0]).astype("float32")
+
+    def results() -> list[np.ndarray]:
+        given = {"p0": first.copy(), "p1": added, "p2": np.empty(sizes[0], "float32")}
+        found = run(kernel, sizes, mode, given)
+        return [found["p0"], found["p2"]]
+
+    several = results()
+    monkeypatch.setattr("staticgrad.codegen.stages.MOST", 1)
+    for one, other in zip(several, results(), strict=True):
+        assert_same(one, other, "bytes")
+
+
+def test_what_is_the_same_twice_is_written_once() -> None:
+    x = sg.input("x", ("n",), "float32")
+    y = sg.exp(x) * 2.0 + sg.tanh(sg.exp(x) * 2.0)
+    source = sg.compile(y, pipeline="").kernels[0].source
+    masked = source[source.index("while j < end") :]
+    assert masked.count("exp_f32(") == 1
+    assert masked.count("* f32x16(2.0)") == 1
