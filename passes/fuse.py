@@ -16,6 +16,7 @@ from passes.fusion.groups import CheckBuffer, Copied, Group, Groups, Home, Key
 from passes.fusion.merging import taken
 from passes.fusion.neighbours import KernelPair, neighbours
 from passes.fusion.preparation import expand_vector_products, widen_accumulation, without_marks
+from passes.fusion.shifted import with_shifted_formulas
 from passes.fusion.updates import PendingStep, Update, copied_updates, in_order
 from passes.lowering.operands import LoweredStep
 from passes.lowering.signatures import Lowerings
@@ -65,6 +66,8 @@ class Fusion:
 def fusion(graph: Graph, merge: bool = True) -> Fusion:
     """What ``fuse`` gives, with the groups: the same each time it is asked for the same graph."""
     computed = widen_accumulation(expand_vector_products(without_marks(graph)))
+    if merge:
+        computed = with_shifted_formulas(computed)
     return scheduled(with_copies(taken(computed, merge)))
 
 

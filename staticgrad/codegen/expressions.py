@@ -323,6 +323,8 @@ class Scope:
             text = self._index(expr, vector)
         elif expr.op == "size":
             text = f"i64x1({expr.attribute})"
+        elif lines is self.body and (end := self._end(expr)) is not None:
+            text = self._beyond(expr, end)
         else:
             args = [self.operand(a, vector, lines) for a in expr.args]
             if expr.op in BLOCKS:
@@ -355,6 +357,24 @@ class Scope:
     def one(self, expr: Expr) -> str:
         """The text of a uniform expression, one lane."""
         return self.operand(expr, False, self.body)
+
+    def _end(self, expr: Expr) -> str | None:
+        """With what a position along the vector axis is compared, if an expression does that."""
+        if expr.op not in ("ge", "lt"):
+            return None
+        at, end = expr.args
+        if at.op != "index" or at.attribute != VECTOR or end.op not in ("size", "literal"):
+            return None
+        return str(end.attribute)
+
+    def _beyond(self, expr: Expr, end: str) -> str:
+        """Whether positions along the vector axis have come to an end, or not: lanes of a mask."""
+        text = f"mask{self.lanes}({end} - {self.position(VECTOR)})"
+        lasts = expr.op == "lt"
+        name = self._mask(text if lasts else f"mask{self.lanes}({self.lanes}) ^ {text}", self.body)
+        self.windows[name] = Inside(None, end) if lasts else Inside(end, None)
+        flags = f"b8x{self.lanes}"
+        return f"select_mask({name}, {flags}(True), {flags}(False))"
 
     def _index(self, expr: Expr, vector: bool) -> str:
         at = self.position(str(expr.attribute))

@@ -67,7 +67,7 @@ def program(chooser: Chooser) -> tuple[sg.Graph, dict[str, np.ndarray]]:
     values: list[Any] = [sg.input(name, shape, dtype) for name in "xy"]
     for _ in range(chooser.integer(1, 6)):
         x, y = chooser.choice(values), chooser.choice(values)
-        match chooser.integer(0, 3):
+        match chooser.integer(0, 4):
             case 0:
                 values.append(padded(chooser, sliced(chooser, x), shape))
             case 1:
@@ -88,6 +88,10 @@ def program(chooser: Chooser) -> tuple[sg.Graph, dict[str, np.ndarray]]:
                 values.append(sg.maximum(x, y) if dtype == "bool" else x + y)
             case 3:
                 values.append(sg.where(x == y, x, y))
+            case 4:
+                part = sliced(chooser, x)
+                cheap = part if dtype == "bool" else part * part + part
+                values.append(padded(chooser, cheap, shape))
     outputs = {f"o{k}": v for k, v in enumerate(values[2:])} | {"both": values[0] == values[1]}
     last = values[-1]
     if dtype.startswith("float"):
@@ -131,11 +135,47 @@ def test_the_gradient_of_a_slice_is_one_kernel_of_zeros_and_elements() -> None:
 @pytest.mark.parametrize("size", [40, "n"])
 def test_neighbours_differ_in_two_kernels(size: Any) -> None:
     x = sg.input("x", (size,), "float32")
-    difference = x[1:] - x[:-1]
-    dx = sg.grad((difference * difference).sum(), x)
+    dx = sg.grad(sg.exp(sg.sin(x[1:] - x[:-1])).sum(), x)
     kernels = steps_of(dx)
     assert len(kernels) == 2, "one for what is padded, one that reads it at two places"
     assert not any(s.operands[0].buffer == s.operands[-1].buffer for s in kernels)
+
+
+@pytest.mark.parametrize("size", [1000, "n"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_formulas_of_neighbours_are_computed_where_they_are_read(size: Any, dtype: str) -> None:
+    """No array but the result, at any length: the value, and the gradient, one kernel each."""
+    x = sg.input("x", (size,), dtype)
+    head, tail = x[:-1], x[1:]
+    value = (100.0 * (tail - head * head) ** 2 + (1.0 - head) ** 2).sum()
+    graph = sg.Graph({"value": value, "slope": sg.grad(value, x)})
+    f = sg.compile(graph)
+    assert len(f.schedule.steps) == 2
+    for n in (1000,) if size == 1000 else (1, 2, 16, 17, 18, 33, 1000):
+        array = np.random.default_rng(n).normal(size=n).astype(dtype)
+        wanted, found = sg.evaluate(graph, {"x": array}), f.run({"x": array})
+        assert all(same_bytes(found[name], wanted[name]) for name in wanted), n
+        assert f.peak_bytes == 0
+
+
+def test_formulas_of_two_axes_are_computed_where_they_are_read() -> None:
+    x = sg.input("x", (30, 40), "float32")
+    inner = x[1:-1, 1:-1]
+    bent = 4.0 * inner - x[:-2, 1:-1] - x[2:, 1:-1] - x[1:-1, :-2] - x[1:-1, 2:]
+    graph = sg.Graph({"slope": sg.grad((bent * bent).sum(), x)})
+    f = sg.compile(graph)
+    array = np.random.default_rng(0).normal(size=(30, 40)).astype("float32")
+    assert len(f.schedule.steps) == 1
+    assert same_bytes(f.run({"x": array})["slope"], sg.evaluate(graph, {"x": array})["slope"])
+
+
+def test_what_is_dear_or_stored_anyway_is_computed_once() -> None:
+    x = sg.input("x", (1000,), "float32")
+    dear = sg.grad(sg.sin(sg.exp(x[1:] * x[:-1])).sum(), x)
+    assert len(steps_of(dear)) == 2
+    y = x[1:] * x[:-1]
+    both = sg.compile(sg.Graph({"y": y, "pad": Pad((1001,), (1,), (1,))(y)}))
+    assert len(both.schedule.steps) == 2
 
 
 def test_a_shift_is_read_where_its_parts_lie() -> None:

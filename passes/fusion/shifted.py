@@ -1,0 +1,175 @@
+"""Cheap values that are only read inside of borders of zeros, computed where they are read.
+
+The gradient of a difference of neighbours adds up a few formulas of them, each shifted by a place.
+As values, they would be written by one kernel and read by another. But a shifted formula is the
+formula of what is shifted: where its operands lie in memory, whatever is computed, one kernel reads
+those at shifted positions, and takes zero beyond the borders. No byte depends on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+from typing import Final, cast
+
+from passes.dce import DeadNodes
+from staticgrad.analysis.users import ValueKey, users_of
+from staticgrad.building import within
+from staticgrad.ir.forms import Pointwise, Reduce, View
+from staticgrad.ir.graph import Graph, Node, Symbolic
+from staticgrad.ir.value import Value
+from staticgrad.ops.convert import SizeValue
+from staticgrad.ops.elementwise import Elementwise
+from staticgrad.ops.indexing import Iota
+from staticgrad.ops.movement import Broadcast, Reshape
+from staticgrad.ops.selection import where
+from staticgrad.ops.slices import Pad
+from staticgrad.types.dtype import I64
+
+#: Operations per element of a formula that is computed again, and its nodes, at most: one more
+#: array through memory takes about as long.
+MOST_FLOPS: Final = 24
+MOST_NODES: Final = 16
+
+
+def with_shifted_formulas(graph: Graph) -> Graph:
+    """The graph with its pads of cheap formulas as formulas of pads, where those lie in memory."""
+    if not any(isinstance(node.op, Pad) for node in graph.nodes):
+        return graph
+    shifting = _Shifting(graph)
+
+    def rewritten(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+        return shifting.shifted(node) if isinstance(node.op, Pad) else None
+
+    return DeadNodes()(graph.replace_nodes(rewritten))
+
+
+class _Shifting:
+    """Asks about, and makes, the formulas of one graph."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._users = users_of(graph)
+        self._roots = {value.key for value in graph.roots}
+
+    def shifted(self, node: Node) -> tuple[Symbolic] | None:
+        """What stands for a pad; None where it stays."""
+        pad, (value,) = node.op, node.args
+        assert isinstance(pad, Pad)
+        if any(step != 1 for step in pad.steps):
+            return None
+        formula = self._formula(value)
+        if formula is None:
+            return None
+        with within(node.origin, node.order):
+            made: dict[ValueKey, Symbolic] = {}
+            for each in formula:
+                args = [_padded(pad, arg, made) for arg in each.args]
+                made[each, 0] = cast(Symbolic, each.op(*args))
+            inside, result = _inside(pad, value), made[value.key]
+            if inside is not None:
+                result = cast(Symbolic, where(inside, result, _zero(value)))
+            return (result,)
+
+    def _formula(self, value: Symbolic) -> Sequence[Node] | None:
+        """The nodes of a cheap formula of what lies in memory, operands first.
+
+        None where a value is none, or where others want it in memory.
+        """
+        found: dict[Node, None] = {}
+        waiting, flops = [value], 0
+        while waiting:
+            each = waiting.pop()
+            if each.node in found or each.ndim == 0 or _is_number(each):
+                continue
+            if _lies_in_memory(each):
+                continue
+            if not self._is_elementwise(each, value):
+                return None
+            found[each.node] = None
+            flops += each.node.op.flops
+            if flops > MOST_FLOPS or len(found) > MOST_NODES:
+                return None
+            waiting += each.node.args
+        if not found or not self._is_read_by_elements(value):
+            return None
+        return _in_order(found)
+
+    def _is_elementwise(self, each: Symbolic, value: Symbolic) -> bool:
+        form = each.node.form
+        plain = isinstance(form, Pointwise) and not form.indexed and not form.sizes
+        return plain and isinstance(each.node.op, Elementwise) and each.shape == value.shape
+
+    def _is_read_by_elements(self, value: Symbolic) -> bool:
+        """Whether nobody would read a value from memory, once it is padded nowhere."""
+        readers = self._users[value.key]
+        elements = all(isinstance(r.form, Pointwise | Reduce) or _is_plain(r) for r in readers)
+        return elements and value.key not in self._roots
+
+
+def _is_plain(node: Node) -> bool:
+    return isinstance(node.op, Pad) and all(step == 1 for step in node.op.steps)
+
+
+def _is_number(value: Symbolic) -> bool:
+    """Whether a value is one number throughout, whatever its shape."""
+    while not value.node.is_leaf and isinstance(value.node.op, Broadcast | Reshape):
+        value = value.node.args[0]
+    return value.ndim == 0
+
+
+def _lies_in_memory(value: Symbolic) -> bool:
+    """Whether a value is an array that is given, or a view of one."""
+    while not value.node.is_leaf and isinstance(value.node.form, View):
+        value = value.node.args[0]
+    return value.node.is_leaf
+
+
+def _in_order(found: dict[Node, None]) -> Sequence[Node]:
+    """Nodes, operands first."""
+    order: dict[Node, None] = {}
+    stack = [(node, False) for node in found]
+    while stack:
+        node, done = stack.pop()
+        if node in order:
+            continue
+        if done:
+            order[node] = None
+            continue
+        stack.append((node, True))
+        stack += [(arg.node, False) for arg in node.args if arg.node in found]
+    return [*order]
+
+
+def _padded(pad: Pad, arg: Symbolic, made: dict[ValueKey, Symbolic]) -> Symbolic:
+    """An operand of a formula at the positions of the whole."""
+    if arg.key not in made:
+        if arg.ndim == 0:
+            return arg
+        if _is_number(arg):
+            number = arg
+            while number.ndim:
+                number = number.node.args[0]
+            made[arg.key] = cast(Symbolic, Broadcast(pad.shape, ())(number))
+        else:
+            made[arg.key] = cast(Symbolic, pad(arg))
+    return made[arg.key]
+
+
+def _inside(pad: Pad, value: Symbolic) -> Value | None:
+    """Whether a position of the whole lies within the borders; None where there are none.
+
+    The borders are sizes, not numbers, so that one kernel serves arrays of any length.
+    """
+    tests: list[Value] = []
+    sizes = zip(pad.starts, value.shape, pad.shape, strict=True)
+    for axis, (start, size, whole) in enumerate(sizes):
+        at = Iota(pad.shape, axis, I64)
+        if start != 0:
+            tests.append(at() >= SizeValue(start, I64)())
+        if start + size != whole:
+            tests.append(at() < SizeValue(start + size, I64)())
+    return reduce(lambda one, other: one & other, tests) if tests else None
+
+
+def _zero(value: Symbolic) -> bool | int | float:
+    return False if value.dtype.is_bool else 0.0 if value.dtype.is_float else 0
