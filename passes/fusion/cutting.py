@@ -4,6 +4,9 @@ One kernel for a chain of many dependent operations stores the least, and waits 
 ``cost``). Where storing some values in between is estimated to take less time than that waiting, a
 group becomes several: runs of its nodes in the order of the graph, each of a length at which
 waiting and storing balance, cut where the fewest values are alive.
+
+And groups that have one long row to reduce: such a kernel has one iteration, which one worker runs
+alone. Where its elements take long to compute, they are stored, and the row is a kernel of its own.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from passes.fusion.cost import WINDOW, cut_cycles, cycles, instructions, latency
 from passes.fusion.groups import Group, Groups, Home, Key, Parts
 from staticgrad.ir.forms import Contract, Gather, GatherAlong, SearchForm
 from staticgrad.ir.graph import Node
-from staticgrad.types.tensor import TensorType
+from staticgrad.types.tensor import TensorType, hint_value, product
 
 #: A group is cut where that takes less than this part of its time: estimates are rough.
 _WORTH_IT: Final = 0.75
@@ -29,6 +32,10 @@ _LEAST_NODES: Final = 12
 _UNMASKED: Final = 20
 #: A run ends where the fewest values are alive, this far round its length.
 _SLACK: Final = 0.25
+#: Elements of a single row, and instructions for one vector of them, from which on the elements are
+#: computed apart: storing and reading one again takes the time of some thirty.
+_LONG_ROW: Final = 1 << 17
+_LONG_WORK: Final = 100
 
 
 def cut(groups: Groups) -> Groups:
@@ -36,7 +43,7 @@ def cut(groups: Groups) -> Groups:
     cuts = {
         each.number: found
         for each in groups.all
-        if each.kind in ("map", "gemm") and (found := _cuts(groups, each))
+        if each.kind in ("map", "gemm") and (found := _cuts(groups, each) or _row_apart(each))
     }
     return _Cutting(groups).result(cuts) if cuts else groups
 
@@ -60,6 +67,19 @@ def _cuts(groups: Groups, group: Group) -> tuple[Sequence[int], Parts] | None:
     if not places or apart > _WORTH_IT * together:
         return None
     return places, Parts(group, round(together), round(apart))
+
+
+def _row_apart(group: Group) -> tuple[Sequence[int], Parts] | None:
+    """The reductions of a single long row behind the nodes, which several workers may then run."""
+    if not group.reductions or group.row != len(group.domain) or group.indexed:
+        return None
+    bases = {reduction.source.base for reduction in group.reductions.values()}
+    if not bases <= {Home(node) for node in group.nodes}:
+        return None
+    length = hint_value(product(group.domain))
+    if length < _LONG_ROW or group.instructions < _LONG_WORK:
+        return None
+    return (len(group.nodes),), Parts(group, 0, 0, long_row=length)
 
 
 def _cycles(nodes: Sequence[Node], work: Sequence[int], count: int) -> float:
@@ -154,7 +174,7 @@ class _Cutting:
             reductions = {
                 key: each
                 for key, each in group.reductions.items()
-                if self._place_of(each.source.base, homes, group, len(runs) - 1) == k
+                if k == self._place_of(each.source.base, homes, parts, len(runs) - 1)
             }
             forms = [node.form for node in run]
             inside = {*run, *(key.node for key in reductions)}
@@ -178,9 +198,9 @@ class _Cutting:
                 parts=parts,
             )
 
-    def _place_of(self, base: Key, homes: dict[Node, int], group: Group, last: int) -> int:
+    def _place_of(self, base: Key, homes: dict[Node, int], parts: Parts, last: int) -> int:
         """In which run a reduction of this buffer goes: where it is computed, else the last."""
-        computed = self._before.owners.get(base) == group.number
+        computed = self._before.owners.get(base) == parts.whole.number and not parts.long_row
         return homes.get(base.node, last) if computed else last
 
     def _number(self) -> int:

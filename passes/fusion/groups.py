@@ -132,11 +132,15 @@ class Transfer:
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """Into what a group was cut: estimates of cycles per vector as one kernel, and in parts."""
+    """Into what a group was cut: estimates of cycles per vector as one kernel, and in parts.
+
+    ``long_row``: how many elements a single row has that is reduced apart from them.
+    """
 
     whole: Group
     together: int
     apart: int
+    long_row: int = 0
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,6 +26,7 @@ from passes.fusion.reasons import (
     PhaseBorder,
     Reason,
     ReductionInProduct,
+    SingleRow,
     StoresMore,
     Unfinished,
     UpdateOrder,
@@ -123,6 +124,8 @@ class _Neighbours:
         if one is other:
             parts = self.groups.by_number[one.number].parts
             assert parts is not None
+            if parts.long_row:
+                return SingleRow(parts.long_row, parts.whole.instructions)
             return LongChain(parts.together, parts.apart)
         reads = self._reads[one.number, other.number]
         for rule in _RULES:

@@ -258,6 +258,20 @@ class LongChain(Reason):
 
 
 @dataclass(frozen=True)
+class SingleRow(Reason):
+    """One row of all elements is one iteration, of one worker: others can compute the elements."""
+
+    elements: int
+    instructions: int
+
+    def __str__(self) -> str:
+        return (
+            f"a single row of about {self.elements} elements is reduced by one worker; computing"
+            f" them, at {self.instructions} instructions a vector, is left to several"
+        )
+
+
+@dataclass(frozen=True)
 class Between(Reason):
     """The reader also needs a kernel that may have to run after the first of the two."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -113,6 +115,46 @@ def test_a_long_epilogue_is_a_kernel_of_its_own() -> None:
     product = groups_of(y).all[0]
     assert product.kind == "gemm"
     assert 10 < work_of(product) <= LARGEST_EPILOGUE
+
+
+def tangents(size: Any, rows: int = 0) -> sg.Value:
+    x = sg.input("x", (rows, size) if rows else (size,))
+    return functools.reduce(operator.add, [sg.tanh(k * x) for k in range(1, 7)])
+
+
+def test_a_single_long_row_is_reduced_apart_from_what_it_takes_long_to_compute() -> None:
+    """Its elements are many iterations then, which several workers share."""
+    elements, row = groups_of(tangents(LARGE).sum()).all
+    assert (elements.kind, len(elements.reductions), elements.row) == ("map", 0, 0)
+    assert (row.kind, row.nodes, len(row.reductions)) == ("map", (), 1)
+    value = tangents(LARGE)
+    both = groups_of(value.sum() + value.max()).all
+    assert sorted(len(each.reductions) for each in both) == [0, 0, 2]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        tangents(1 << 16).sum(),  # short
+        sg.exp(sg.input("x", (LARGE,))).sum(),  # quick to compute
+        tangents(LARGE, rows=2).sum(1),  # two rows
+    ],
+)
+def test_other_rows_stay_with_their_elements(value: sg.Value) -> None:
+    assert len(groups_of(value).all) == 1
+
+
+def test_a_long_row_has_the_bytes_of_one_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = sg.input("x", (1 << 17,))
+    value = functools.reduce(operator.add, [sg.tanh(k * x) for k in range(1, 7)])
+    graph = sg.Graph({"sum": value.sum(), "slope": sg.grad(value.sum(), x)})
+    feeds = {"x": np.random.default_rng(0).normal(size=1 << 17).astype("f4")}
+    apart = sg.compile(graph)
+    monkeypatch.setattr(cutting, "_LONG_WORK", 10**9)
+    together = sg.compile(graph)
+    assert len(apart.schedule.steps) == len(together.schedule.steps) + 1
+    for one, other in zip(*(f.run(feeds).values() for f in (apart, together)), strict=True):
+        assert one.tobytes() == other.tobytes()
 
 
 def cut_anywhere(seed: int) -> Callable[[Groups, Group], Any]:

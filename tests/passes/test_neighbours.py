@@ -35,6 +35,7 @@ from passes.fusion.reasons import (
     PositionsInRow,
     Reason,
     ReductionInProduct,
+    SingleRow,
     StoresMore,
     TooLarge,
     TwoProducts,
@@ -103,6 +104,12 @@ def chain(length: int) -> list[Reason]:
     for number in range(length):
         value = value * (0.5 + number) + 1.0
     return reasons(value)
+
+
+def large_row(size: int) -> sg.Value:
+    """Elements that take long, and hardly wait for each other."""
+    x = x_of(size)
+    return functools.reduce(operator.add, [sg.tanh(x * (k + 1.0)) for k in range(6)])
 
 
 def two_halves() -> list[Reason]:
@@ -175,6 +182,7 @@ MADE: dict[Reason, Callable[[], list[Reason]]] = {
     PositionsInRow(2): lambda: reasons(positions(2, 3, 5).sum((1, 2))),
     TooLarge(4002, LARGEST): two_halves,
     LongChain(1600, 292): lambda: chain(200),
+    SingleRow(1 << 20, 113): lambda: reasons(large_row(1 << 20).sum()),
     Between(1, 3, "log"): with_log_of_sum,
     OtherReaders(0, 1): lambda: reasons({"e": (e := sg.exp(x_of(3, 5))), "s": e.sum(0)}),
 }
