@@ -14,12 +14,13 @@ from __future__ import annotations
 from typing import Final
 
 from staticgrad.codegen.abreast import write_decode
-from staticgrad.codegen.expressions import VECTOR, Lines, Unit, element, scaled, total
+from staticgrad.codegen.expressions import VECTOR, Lines, Scope, Unit, element, scaled, total
 from staticgrad.codegen.stages import base_text, scope_for, write_store
 from staticgrad.codegen.tiles import Tiles
 from staticgrad.codegen.vectors import SHORT, work
+from staticgrad.ir.expr import Access, postorder
 from staticgrad.ir.kernel import GEMM_BLOCK, Kernel
-from staticgrad.ir.kernel_stages import CHUNK, PANELS, Gemm, panel_columns
+from staticgrad.ir.kernel_stages import CHUNK, PANELS, Gemm, panel_columns, roots
 
 #: Bytes of a vector of b times the inner indices that are packed at a time.
 DEPTH_BYTES: Final = 8192
@@ -96,7 +97,7 @@ class _Product:
         out.add(f"tile = {local}({2 * self.whole})")
         out.add(f"panel = {local}({(self.depth + self.lanes) * self.columns})")
         if self._packs_rows:
-            out.add(f"packed = {local}({CHUNK * self.depth + 2 * self.lanes})")
+            out.add(f"packed = {local}({CHUNK * self._slot + 2 * self.lanes})")
         if self._widens_squares:
             out.add(f"square = local_{element(self.stored)}({self.lanes * self.lanes})")
 
@@ -148,23 +149,34 @@ class _Product:
         if not self.stored.is_storage:
             out.add(f"if {self.k} <= {SHALLOW} or chunks == 1:")
             out.add(f"    lying = count // {self.height} * {self.height}")
-        out.add(f"for i in range(first_row + lying, last_row, {self.height}):")
-        inner, parts = Lines(), range(0, self.height, self.lanes)
-        inner.add(f"if i + {len(parts) * self.lanes} <= {self.m}:")
-        self._write_tile_rows(inner, dict.fromkeys(parts, (f"load{self.lanes}", "")))
-        inner.add("else:")
+        height, parts = self.height, range(0, self.height, self.lanes)
+        width = len(parts) * self.lanes
+        out.add("start = first_row + lying")
+        out.add("masked = start")  # the first tile of which a vector reaches beyond all rows
+        out.add(f"if start + {width} <= {self.m}:")
+        out.add(f"    masked = start + (({self.m} - {width} - start) // {height} + 1) * {height}")
+        out.add("if masked > last_row:")
+        out.add("    masked = last_row")
+        out.add("for k in range(depth, past):")  # rows are neighbours: a page at a time
+        out.add(f"    for i in range(start, masked, {height}):")
+        self._write_tile_row(out, dict.fromkeys(parts, (f"load{self.lanes}", "")))
+        out.add(f"for i in range(masked, last_row, {height}):")
         for at in parts:
-            inner.add(f"    on{at} = mask{self.lanes}({self.m} - i{f' - {at}' if at else ''})")
-        self._write_tile_rows(inner, {at: ("load", f", on{at}") for at in parts})
-        out.extend(inner, 1)
-
-    def _write_tile_rows(self, out: Lines, loads: dict[int, tuple[str, str]]) -> None:
-        """Rows of a tile at each k; what a store has too much, the next one overwrites."""
+            out.add(f"    on{at} = mask{self.lanes}({self.m} - i{f' - {at}' if at else ''})")
         out.add("    for k in range(depth, past):")
+        self._write_tile_row(out, {at: ("load", f", on{at}") for at in parts})
+
+    @property
+    def _slot(self) -> int:
+        """Steps of k between packed tiles: their last stores reach beyond the last step."""
+        return self.depth + -(-self.lanes // self.height)
+
+    def _write_tile_row(self, out: Lines, loads: dict[int, tuple[str, str]]) -> None:
+        """A tile's rows at one k; what a store has too much, the next one overwrites."""
         for at, (load, mask) in loads.items():
             place = total(self.a, "i", scaled("k", self.inner), str(at))
             one = self._widened(f"{load}({self.stage.a.operand}, {place}{mask})")
-            to = f"(i - first_row) * {self.depth} + (k - depth) * {self.height}"
+            to = f"(i - first_row) * {self._slot} + (k - depth) * {self.height}"
             out.add(f"        store{self.lanes}(packed, {total(to, str(at))}, {one})")
 
     # panels of b
@@ -263,13 +275,17 @@ class _Product:
         tile = Lines()
         self._write_row_place(tile)
         tile.add(f"to = place + top * {self.columns}")
-        if self.tiles.wide:
-            tile.add(f"if wide > {self.lanes}:")
-            self._write_heights(tile, 2, (0,), 1)
-            tile.add("else:")
-            self._write_heights(tile, 1, (0,), 1)
-        else:
-            self._write_heights(tile, 1, (0, self.lanes), 0)
+        tile.add("rows = count - top")
+        vectors = max(self.tiles.heights)
+        for part in range(0, self.columns, vectors * self.lanes):
+            shift = ""
+            if part:
+                tile.add(f"if wide > {part}:")
+                shift = "    "
+            name = self.tiles.function(self.unit, vectors)
+            tile.add(f"{shift}{name}({self._arguments(part)})")
+        tile.add(f"if rows > {self.height}:")
+        tile.add(f"    rows = {self.height}")
         self._least(tile, "under", "top + rows", "count")
         tile.add("if past == stop and block > 0:")
         tile.add(f"    for at in range(to, place + under * {self.columns}, {self.lanes}):")
@@ -297,27 +313,12 @@ class _Product:
             out.add(f"    inner = {self.inner}")
             out.add("else:")
             out.add("    a_at = address(packed)")
-            out.add(f"    at = top * {self.depth}")
+            out.add(f"    at = top * {self._slot}")
             out.add(f"    inner = {self.height}")
         elif self.stored.is_storage:
             out.add(f"at = top * {self.depth}")
         else:
             out.add(f"at = {start}")
-
-    def _write_heights(self, out: Lines, vectors: int, parts: tuple[int, ...], deeper: int) -> None:
-        """The call of the least tile that covers the rows left, for some parts of the panel."""
-        heights, shift = self.tiles.heights[vectors], "    " * deeper
-        for height, under in zip(heights, (*heights[1:], 0), strict=True):
-            word = "if" if height == heights[0] else "elif"
-            head = "else:" if under == 0 else f"{word} count - top > {under}:"
-            out.add(f"{shift}{head}")
-            out.add(f"{shift}    rows = {height}")
-            name = self.tiles.function(self.unit, height, vectors)
-            for part in parts:
-                call = f"{name}({self._arguments(part)})"
-                if part:
-                    out.add(f"{shift}    if wide > {part}:")
-                out.add(f"{shift}{'    ' * (2 if part else 1)}{call}")
 
     def _arguments(self, part: int) -> str:
         """What a tile is called with, for a part of the panel."""
@@ -330,7 +331,7 @@ class _Product:
             "c": "tile",
             "near": self.stage.b.operand,
             "row": str(self.depth if packed else self.row),
-            "last": "count - 1 - top",
+            "last": "rows - 1",
             "inner": "inner" if self.rows == "across" else "1" if packed else str(self.inner),
             "down": total("down", str(part)),
             "to": total("to", str(part)),
@@ -350,31 +351,46 @@ class _Product:
         for store in self.stage.stores:
             write_store(scope, store)
         self.before.extend(scope.before)
-        generic, whole = Lines(), Lines()
-        generic.add(
-            f"for half in range(0, {self.columns} if wide > {lanes} else {lanes}, {lanes}):"
-        )
-        generic.add(f"    {VECTOR} = j0 + half")
-        generic.add(f"    m = mask{lanes}(wide - half)")
-        generic.add(f"    acc = load{lanes}(tile, from_ + half)")
-        generic.extend(body, 1)
+        rest = Lines()
+        rest.add(f"for half in range(0, {self.columns} if wide > {lanes} else {lanes}, {lanes}):")
+        rest.add(f"    {VECTOR} = j0 + half")
+        rest.add(f"    m = mask{lanes}(wide - half)")
+        one = Lines()
+        one.add(f"acc = load{lanes}(tile, from_)")
+        one.extend(body)
+        self._write_each_row(rest, one, "to - into + half", 1)
         if work(body, self.unit) > SHORT:
-            self._write_each_row(out, generic)
+            out.extend(rest)
             return
+        whole = Lines()
         for half in range(0, self.columns, lanes):
             whole.add(f"{VECTOR} = {total('j0', str(half))}")
             whole.add(f"acc = load{lanes}(tile, {total('from_', str(half))})")
+            whole.lines += self._touches(scope)
             whole.extend(body)
         out.add(f"if wide >= {self.columns}:")
         out.add(f"    m = mask{lanes}({lanes})")
-        self._write_each_row(out, whole, 1)
+        self._write_each_row(out, whole, "to - into", 1)
         out.add("else:")
-        self._write_each_row(out, generic, 1)
+        out.extend(rest, 1)
 
-    def _write_each_row(self, out: Lines, body: Lines, deeper: int = 0) -> None:
+    def _touches(self, scope: Scope) -> list[str]:
+        """Lines that bring near what the next tile's rows read and write."""
+        words: dict[tuple[str, str], str] = {}
+        for store in self.stage.stores:
+            loads = [e.attribute for e in postorder(roots(store))]
+            accesses = [(a, "prefetch") for a in loads if isinstance(a, Access)]
+            for access, word in (*accesses, (store.access, "prefetch_write")):
+                plain = not access.gather and not access.positions and access.stride(VECTOR) == 1
+                if plain and access.stride("i") != 0:
+                    moved = scaled("rows", access.stride("i"))
+                    words[access.operand, total(scope.place(access, (), True), moved)] = word
+        return [f"{word}({operand}, {place})" for (operand, place), word in words.items()]
+
+    def _write_each_row(self, out: Lines, body: Lines, start: str, deeper: int) -> None:
         """The body for every row of the tile, whose results begin at ``from_``."""
         rows = Lines()
-        rows.add("from_ = to - into")
+        rows.add(f"from_ = {start}")
         rows.add("for i in range(first_row + top, first_row + under):")
         rows.extend(body, 1)
         rows.add(f"    from_ = from_ + {self.columns}")

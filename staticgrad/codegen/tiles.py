@@ -1,4 +1,4 @@
-"""Register tiles of products: functions that kernels share, one for each height and width.
+"""Register tiles of products: a function of all heights and widths, which kernels share.
 
 A tile's accumulators fill the registers. In a function of its own they keep them, whatever the
 kernel around needs, and all kernels of a process call one machine code. The least height that
@@ -60,10 +60,12 @@ class Tiles:
         brought near, from ``ahead`` on, ``hop`` apart; every so many lanes, ``leap`` from where
         those began.
         """
-        strides = {"along": ("row", "last"), "across": ("inner",), "any": ("row", "last", "inner")}
+        strides = {"along": ("row",), "across": ("inner",), "any": ("row", "inner")}
         places = (
             "at",
             *strides[self.rows],
+            "last",
+            "wide",
             "down",
             "step",
             "to",
@@ -75,25 +77,40 @@ class Tiles:
         )
         return ("a", "b", "c", "near", *places)
 
-    def function(self, unit: Unit, height: int, vectors: int) -> str:
-        """The name of the function of a tile, which is written on first use."""
-        name = f"shared_tile{height}x{vectors}_{self.element}_{self.rows}"
+    def function(self, unit: Unit, vectors: int) -> str:
+        """The name of the function for panels of so many vectors, or fewer; written on first use.
+
+        It computes the least tile that covers ``last`` and the rows before it.
+        """
+        name = f"shared_tiles{vectors}_{self.element}_{self.rows}"
         if name not in unit.helpers:
-            lines = self._tile(height, vectors).lines
+            out = Lines(1)
+            for r in range(self.highest if self.rows != "across" else 0):
+                out.add(f"a{r} = at + ({r} if last > {r} else last) * row")
+            for v in sorted((v for v in self.heights if v <= vectors), reverse=True):
+                if v < vectors:
+                    out.add("else:")
+                elif v > 1:
+                    out.add(f"if wide > {self.lanes}:")
+                self._write_heights(out, v, int(vectors > 1))
             head = f"def {name}({', '.join(self.arguments)}):"
-            unit.helpers[name] = "\n".join([head, *lines])
+            unit.helpers[name] = "\n".join([head, *out.lines])
         return name
 
+    def _write_heights(self, out: Lines, vectors: int, deeper: int) -> None:
+        heights, shift = self.heights[vectors], "    " * deeper
+        for height, under in zip(heights, (*heights[1:], 0), strict=True):
+            word = "if" if height == heights[0] else "elif"
+            out.add(f"{shift}{f'{word} last >= {under}:' if under else 'else:'}")
+            out.extend(self._tile(height, vectors), deeper + 1)
+
     def _tile(self, height: int, vectors: int) -> Lines:
-        out, lanes = Lines(1), self.lanes
+        out, lanes = Lines(), self.lanes
         cells = {
             f"c{r}_{v}": total("to", str((2 * r + v) * lanes))
             for r in range(height)
             for v in range(vectors)
         }
-        for r in range(height if self.rows != "across" else 0):
-            out.add(f"r{r} = {r} if last > {r} else last")
-            out.add(f"a{r} = at + r{r} * row")
         out.add("if fresh == 1:")
         for cell in cells:
             out.add(f"    {cell} = {self.zero}")
