@@ -10,7 +10,7 @@ import staticgrad as sg
 from staticgrad.types.dim import evaluate
 
 #: Rows and columns, of a few vectors, of a part of one, and of none.
-ROWS = (1, 2, 5, 33, 70)
+ROWS = (1, 2, 5, 33, 70, 130)
 LENGTHS = (0, 1, 3, 16, 37, 100)
 
 
@@ -24,7 +24,7 @@ class RowProgram:
         self.leading = (2,) if pick(4) == 0 else ()
         self.rows, self.length = ROWS[pick(len(ROWS))], LENGTHS[pick(len(LENGTHS))]
         named = pick(2) == 0
-        first: Any = sg.dim("n") if named else self.rows
+        first: Any = sg.dim("n", min=1) if named else self.rows
         self.sizes = {"n": self.rows} if named else {}
         columns: Any = sg.dim("m") if pick(4) == 0 else self.length
         self.sizes |= {} if isinstance(columns, int) else {"m": self.length}
@@ -38,6 +38,8 @@ class RowProgram:
         outputs = {f"e{k}": v for k, v in enumerate(self._some(self.elements[2:]))}
         outputs |= {f"r{k}": v for k, v in enumerate(self._some(self.per_row[1:]))}
         outputs["last"] = self.elements[-1]
+        outputs["columns"] = self._any(self.elements).sum(-2)
+        outputs["largest"] = sg.max(self._any(self.elements[2:]), tuple(range(len(self.shape) - 1)))
         if gradients:
             outputs |= self._gradients()
         self.graph = sg.Graph(outputs)

@@ -158,6 +158,7 @@ class Group:
     outside reads. ``transfer``: what a copy group does. ``copied``: operands that are read through
     a contiguous copy over the domain. ``instructions``: an estimate for one vector of elements.
     ``parts``: of which cut group it is a part; the instructions are those of the whole.
+    ``columns``: what a group of rows combines over ``summed``, its rows, into partial results.
     """
 
     number: int
@@ -177,6 +178,7 @@ class Group:
     copied: Mapping[Walk, Key] = field(default_factory=dict)
     instructions: int = 0
     parts: Parts | None = None
+    columns: Mapping[Key, GroupReduction] = field(default_factory=dict)
 
     @property
     def keeps_axes(self) -> bool:
@@ -193,7 +195,8 @@ class Group:
         """All nodes that it computes something for, as people are told: each once."""
         if self.transfer is not None:
             return (self.transfer.target.node,)
-        return tuple(dict.fromkeys([*self.nodes, *(key.node for key in self.reductions)]))
+        results = [key.node for key in (*self.reductions, *self.columns)]
+        return tuple(dict.fromkeys([*self.nodes, *results]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -257,6 +260,7 @@ class Groups:
             for arg in node.args
         ]
         waiting += [Read(key.node, r.source, True) for key, r in group.reductions.items()]
+        waiting += [Read(key.node, r.source, True) for key, r in group.columns.items()]
         if group.transfer is not None and group.transfer.source is not None:
             waiting.append(Read(group.transfer.target.node, group.transfer.source, False))
         while waiting:

@@ -149,9 +149,10 @@ class _Neighbours:
         """What the reader asks of a value that it reads."""
         for read in reads:
             source = read.source
-            reduction = one.reductions.get(source.base)
-            if reduction is not None:
+            if source.base in one.reductions:
                 return Unfinished(_terms(one))
+            if source.base in one.columns:
+                return Unfinished(tuple(one.domain[axis] for axis in one.summed))
             if not read.elementwise:
                 return WholeOperand(read.reader.op.name, source.type.shape)
             if not source.direct:
@@ -234,6 +235,17 @@ class _Neighbours:
             return Between(one.level, home.level, read.source.base.node.op.name)
         return None
 
+    def of_growth(self, one: Group, other: Group, reads: Sequence[Read]) -> Reason | None:
+        """What the reader also needs was not a part of an earlier group when the two grew."""
+        homes = {
+            home.whole.number: read.source.base.node
+            for read in self.groups.reads(other)
+            if (home := self.groups.home(read.source.base)) is not None
+        }
+        levels = {n: self.groups.by_number[n].level for n in homes if n != other.number}
+        last = max(levels, key=levels.__getitem__)
+        return Between(one.level, levels[last], homes[last].op.name)
+
     def of_readers(self, one: Group, other: Group, reads: Sequence[Read]) -> Reason | None:
         """Others that read the same value."""
         return self._other_readers(one, other)
@@ -254,6 +266,7 @@ _RULES: Final[tuple[_Rule, ...]] = (
     _Neighbours.of_forms,
     _Neighbours.of_levels,
     _Neighbours.of_readers,
+    _Neighbours.of_growth,
 )
 
 

@@ -68,16 +68,7 @@ class Precedence:
 
     def merge(self, one: int, other: int) -> None:
         """Make two that may be merged one, which is called ``one``."""
-        following = self._following(one, other)
-        assert following is not None
-        low, high = sorted([self._place[one], self._place[other]])
-        between = [n for n in self._order[low : high + 1] if n not in (None, one, other)]
-        ahead = [n for n in between if n not in following]
-        behind = [n for n in between if n in following]
-        moved: list[int | None] = [*ahead, one, *behind]
-        moved += [None] * (high + 1 - low - len(moved))
-        self._order[low : high + 1] = moved
-        self._place.update({n: low + k for k, n in enumerate(moved) if n is not None})
+        self._bring_together(one, other, [one, None])
         del self._place[other]
         for near, back in ((self._after, self._before), (self._before, self._after)):
             for each in near.pop(other):
@@ -86,6 +77,29 @@ class Precedence:
                     near[one].add(each)
                     back[each].add(one)
             near[one].discard(other)
+
+    def hand_over(self, one: int, other: int) -> None:
+        """Of two that may be merged: what came before ``other`` comes before ``one`` instead, and
+        ``one`` before ``other``."""
+        self._bring_together(one, other, [one, other])
+        for each in self._before[other] - {one}:
+            self._after[each].discard(other)
+            self._after[each].add(one)
+            self._before[one].add(each)
+        self._before[other] = {one}
+        self._after[one].add(other)
+
+    def _bring_together(self, one: int, other: int, pair: list[int | None]) -> None:
+        """Put two next to each other, what follows the first of them behind both."""
+        following = self._following(one, other)
+        assert following is not None
+        low, high = sorted([self._place[one], self._place[other]])
+        between = [n for n in self._order[low : high + 1] if n not in (one, other)]
+        ahead = [n for n in between if n not in following]
+        behind = [n for n in between if n in following]
+        moved = [*ahead, *pair, *behind]
+        self._order[low : high + 1] = moved
+        self._place.update({n: low + k for k, n in enumerate(moved) if n is not None})
 
     def _following(self, one: int, other: int) -> set[int] | None:
         """What stands between the two and follows the first; None if the second is behind that."""

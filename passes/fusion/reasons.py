@@ -216,6 +216,17 @@ class FewRows(Reason):
 
 
 @dataclass(frozen=True)
+class FewTerms(Reason):
+    """Sums of columns beside rows take partial results, which are not worth it for so few."""
+
+    terms: int
+    elements: int
+
+    def __str__(self) -> str:
+        return f"columns of {self.terms} terms, {self.elements} in all, are not worth partial sums"
+
+
+@dataclass(frozen=True)
 class OncePerRow(Reason):
     """What is computed once per row, and read by nothing in its row, takes a vector of rows."""
 

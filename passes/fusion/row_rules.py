@@ -7,8 +7,16 @@ from itertools import chain
 from math import prod
 from typing import Final
 
-from passes.fusion.groups import Group, Groups, Read, Walk, meets_elements
-from passes.fusion.reasons import BrokenRow, FewRows, LongRow, PositionsInRow, Reason, TooLarge
+from passes.fusion.groups import Group, Groups, Partial, Read, Walk, meets_elements
+from passes.fusion.reasons import (
+    BrokenRow,
+    FewRows,
+    FewTerms,
+    LongRow,
+    PositionsInRow,
+    Reason,
+    TooLarge,
+)
 from passes.fusion.row_values import is_per_row, meets_rows, outer_shape, row_walk
 from passes.fusion.walks import has_short_rows, sums_across
 from passes.layout import collapse
@@ -22,10 +30,18 @@ LONGEST_ROW: Final = 1 << 19
 #: Rows from here on are enough to share them out; of fewer, only few elements are worth it.
 FEWEST_ROWS: Final = 16
 FEW_ELEMENTS: Final = 1 << 15
+#: Rows and elements from which on partial sums of columns cost less than reading everything again.
+FEWEST_TERMS: Final = 64
+FEWEST_SUMMED: Final = 4096
 #: Operations of an op that takes long for a single element, and elements of a row beside which
 #: that does not matter.
 LONG_OPERATION: Final = 16
 LONG_ENOUGH: Final = 512
+
+
+def combines(group: Group) -> bool:
+    """Whether all that a group does is to combine partial results."""
+    return any(isinstance(each.source.base, Partial) for each in group.reductions.values())
 
 
 class RowRules:
@@ -50,6 +66,9 @@ class RowRules:
             elements = group.domain == domain and group.row in (0, row)
             if not elements and (group.row or not is_per_row(group.domain, domain, row)):
                 return None
+        summed = {each.summed for each in (one, other) if each.summed}
+        if len(summed) > 1 or any(axis >= len(domain) - row for axes in summed for axis in axes):
+            return None
         return domain, row
 
     def _fit(self, group: Group) -> bool:
@@ -59,11 +78,13 @@ class RowRules:
         return self._fits[group]
 
     def _asked(self, group: Group) -> bool:
-        if group.kind not in ("map", "rows") or group.checked or group.windowed or group.copied:
+        if group.kind not in ("map", "rows", "columns") or group.checked:
+            return False
+        if group.windowed or group.copied or (group.kind == "columns" and combines(group)):
             return False
         if has_short_rows(group):
             return False
-        across = bool(group.reductions) and sums_across(self._groups, group)
+        across = bool(group.row and group.reductions) and sums_across(self._groups, group)
         return not across and self._updated.isdisjoint(group.nodes)
 
     def in_row(self, read: Read, domain: Shape, row: int) -> bool:
@@ -92,6 +113,10 @@ class RowRules:
         few = isinstance(size_of_row, int) and rows * length <= FEW_ELEMENTS
         if rows < FEWEST_ROWS and not few and one.domain == other.domain:
             return FewRows(rows, domain[len(domain) - row :])
+        sums = {one.kind, other.kind} & {"columns"}
+        terms = hint_value(product(tuple(domain[a] for a in (*one.summed, *other.summed))))
+        if sums and (terms < FEWEST_TERMS or rows * length < FEWEST_SUMMED):
+            return FewTerms(terms, rows * length)
         moving = self._moving(one, other, reads, domain, row)
         if row > 1 and not all(_is_one_run(walk, domain, row) for walk in moving):
             return BrokenRow(row)

@@ -13,11 +13,26 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from typing import Final
 
-from passes.fusion.groups import Group, Groups, Home, Key, Read
+from passes.fusion.groups import (
+    Group,
+    GroupReduction,
+    Groups,
+    Home,
+    Key,
+    Partial,
+    Read,
+    Source,
+)
 from passes.fusion.precedence import Precedence
 from passes.fusion.row_rules import RowRules
-from staticgrad.types.tensor import Shape
+from passes.layout import Strided
+from staticgrad.ir.kernel_stages import group_rows
+from staticgrad.types.tensor import Shape, TensorType, product
+
+#: Groups over one domain that are looked at as neighbours of one, at most.
+_NEAREST: Final = 8
 
 
 def joined(groups: Groups) -> Groups:
@@ -34,14 +49,15 @@ class _Joining:
         self._before = groups
         self._rules = RowRules(groups)
         self._groups = dict(groups.by_number)
+        self._owners = dict(groups.owners)
+        self._types = dict(groups.types)
         self._into: dict[int, int] = {}  # the number of a group -> of that which it was joined to
         self._parts: dict[int, list[Group]] = {each.number: [each] for each in groups.all}
         self._position = {node: k for k, node in enumerate(groups.graph.nodes)}
         self._reads = {each.number: [*groups.reads(each)] for each in groups.all}
         self._readers: dict[Key, set[int]] = {}
-        for number, reads in self._reads.items():
-            for read in reads:
-                self._readers.setdefault(read.source.base, set()).add(number)
+        for number in self._reads:
+            self._note_reads(number)
         self._roots = {groups.sources[key].base for key in groups.roots}
         self._order = Precedence(self._groups, self._edges(), self._place)
 
@@ -49,12 +65,18 @@ class _Joining:
         """The groups after all have joined that may."""
         for number in self._order.as_given:
             self._join_forerunners(number)
+        self._join_neighbours()
         if not self._into:
             return self._before
         for number in [*self._groups]:
             self._take_out(number)
-        owners = {key: self._final(number) for key, number in self._before.owners.items()}
-        return replace(self._before, by_number=dict(sorted(self._levelled())), owners=owners)
+        owners = {key: self._final(number) for key, number in self._owners.items()}
+        by_number = dict(sorted(self._levelled()))
+        return replace(self._before, by_number=by_number, owners=owners, types=self._types)
+
+    def _note_reads(self, number: int) -> None:
+        for read in self._reads[number]:
+            self._readers.setdefault(read.source.base, set()).add(number)
 
     # -- who comes before whom --------------------------------------------------------------------
 
@@ -86,7 +108,7 @@ class _Joining:
         return number
 
     def _owner(self, key: Key) -> int | None:
-        number = self._before.owners.get(key)
+        number = self._owners.get(key)
         return None if number is None else self._final(number)
 
     def _levelled(self) -> Iterator[tuple[int, Group]]:
@@ -116,29 +138,100 @@ class _Joining:
             else:
                 refused.add(found)
 
+    def _join_neighbours(self) -> None:
+        """Join groups that read the same rows, the latest first."""
+        over: dict[Shape, list[int]] = {}
+        for number in self._order.all():
+            group = self._groups[number]
+            if group.row or group.kind == "columns":
+                over.setdefault(group.domain, []).append(number)
+        for numbers in over.values():
+            for place, number in enumerate(numbers):
+                for other in numbers[max(0, place - _NEAREST) : place][::-1]:
+                    if number in self._groups and other in self._groups:
+                        self._join_if_near(other, number)
+
+    def _join_if_near(self, one: int, other: int) -> None:
+        groups = self._groups[one], self._groups[other]
+        mine, others = ({r.source.base for r in self._all_reads(n)} for n in (one, other))
+        shared = [key for key in mine & others if self._is_of(key, groups[0].domain)]
+        if shared and self._may_join(*groups):
+            if groups[0].kind == "columns":
+                one, other = other, one
+            self._join(one, other)
+
+    def _is_of(self, key: Key, domain: Shape) -> bool:
+        return key not in self._types and self._before.value_type(key).shape == domain
+
     def _all_reads(self, number: int) -> list[Read]:
         return [read for part in self._parts[number] for read in self._reads[part.number]]
 
-    def _may_join(self, earlier: Group, later: Group) -> bool:
-        shared = self._rules.shared(earlier, later)
-        if shared is None or earlier.phase != later.phase:
+    def _may_join(self, one: Group, other: Group) -> bool:
+        shared = self._rules.shared(one, other)
+        if shared is None or one.phase != other.phase:
             return False
-        reads = self._all_reads(later.number)
-        between = [r for r in reads if self._owner(r.source.base) == earlier.number]
+        ones, others = self._all_reads(one.number), self._all_reads(other.number)
+        between = [r for r in others if self._owner(r.source.base) == one.number]
+        between += [r for r in ones if self._owner(r.source.base) == other.number]
         if not all(self._rules.in_row(read, *shared) for read in between):
             return False
-        every = [*self._all_reads(earlier.number), *reads]
-        apart = self._rules.apart(earlier, later, every, *shared)
-        return apart is None and self._order.may_merge(earlier.number, later.number)
+        apart = self._rules.apart(one, other, [*ones, *others], *shared)
+        return apart is None and self._order.may_merge(one.number, other.number)
 
-    def _join(self, earlier: int, later: int) -> None:
-        first, second = self._groups[earlier], self._groups.pop(later)
+    def _join(self, one: int, other: int) -> None:
+        """Join two groups as ``one``; of sums of columns ``other`` combines the partial results."""
+        first, second = self._groups[one], self._groups[other]
         shared = self._rules.shared(first, second)
         assert shared is not None
-        self._into[later] = earlier
-        self._order.merge(earlier, later)
-        self._parts[earlier] += self._parts.pop(later)
-        self._groups[earlier] = self._in_one(self._parts[earlier], *shared)
+        if second.kind == "columns":
+            self._order.hand_over(one, other)
+            self._parts[one].append(self._partial_sums(second, shared[1]))
+            self._into[self._parts[one][-1].number] = one
+        else:
+            self._order.merge(one, other)
+            self._into[other] = one
+            self._parts[one] += self._parts.pop(other)
+            del self._groups[other]
+        self._groups[one] = self._in_one(self._parts[one], *shared)
+
+    def _partial_sums(self, group: Group, row: int) -> Group:
+        """A group of columns in two: what sums over groups of rows, and what combines that."""
+        ((key, reduction),) = group.reductions.items()
+        kind, partial = reduction.source.type, Partial(key.node)
+        rows = product(tuple([group.domain[axis] for axis in group.summed]))
+        length = group_rows(rows)
+        kept = [n for axis, n in enumerate(group.domain) if axis not in group.summed]
+        split = len(group.domain) - row - len(group.summed)
+        shape = (*kept[:split], (rows + (length - 1)) // length, *kept[split:])
+        self._types[partial] = TensorType(kind.dtype.compute, shape)
+        source = Source(partial, self._types[partial], Strided.contiguous(shape))
+        combined = replace(
+            group,
+            domain=shape,
+            nodes=(),
+            summed=(split,),
+            reductions={key: GroupReduction(source, reduction.kind)},
+            stored=tuple([each for each in group.stored if each == key]),
+            indexed=False,
+            instructions=1,
+        )
+        part = replace(
+            group,
+            number=len(self._reads) + max(self._before.by_number) + 1,
+            kind="rows",
+            reductions={},
+            columns={partial: reduction},
+            stored=tuple([each for each in group.stored if each != key]),
+        )
+        self._reads[part.number] = self._reads[group.number]
+        self._reads[group.number] = [Read(key.node, source, True)]
+        for read in self._reads[part.number]:
+            self._readers[read.source.base].discard(group.number)
+        for number in (part.number, group.number):
+            self._note_reads(number)
+        self._owners |= dict.fromkeys([partial, *map(Home, group.nodes)], part.number)
+        self._groups[group.number], self._parts[group.number] = combined, [combined]
+        return part
 
     def _in_one(self, parts: Sequence[Group], domain: Shape, row: int) -> Group:
         """One group of rows of several, which stores what others need."""
@@ -153,6 +246,8 @@ class _Joining:
             level=max([part.level for part in parts]),
             nodes=tuple(sorted(nodes, key=self._position.__getitem__)),
             reductions={key: each for part in parts for key, each in part.reductions.items()},
+            columns={key: each for part in parts for key, each in part.columns.items()},
+            summed=next((part.summed for part in parts if part.summed), ()),
             indexed=any(part.indexed for part in parts),
             instructions=sum([part.instructions for part in parts]),
             stored=tuple([key for key in stored if self._is_needed(key, first.number)]),

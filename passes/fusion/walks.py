@@ -90,7 +90,8 @@ def operand_walks(groups: Groups, group: Group) -> list[Walk]:
         elif not isinstance(form, Contract):
             sources = [groups.source(a) for a in node.args]
             walks += source_walks(groups, group, sources, node.types[0].shape)
-    walks += source_walks(groups, group, [r.source for r in group.reductions.values()])
+    results = (*group.reductions.values(), *group.columns.values())
+    walks += source_walks(groups, group, [each.source for each in results])
     return walks
 
 

@@ -187,6 +187,7 @@ class Lowering:
         axes: Sequence[Axis],
         serial: bool = False,
         abreast: int = 1,
+        grouped: int = 0,
     ) -> LoweredStep:
         """The kernel made of these stages, without operands that none of them reads.
 
@@ -195,9 +196,8 @@ class Lowering:
         read = operands_read(stages)
         used = {p: o for p, o in self.operands.items() if o.mode != "in" or o.name in read}
         names, sizes = tuple(self.sizes.values()), tuple(self.sizes)
-        kernel = Kernel(
-            tuple(used.values()), names, tuple(axes), tuple(stages), serial, abreast=abreast
-        )
+        operands = tuple(used.values())
+        kernel = Kernel(operands, names, tuple(axes), tuple(stages), serial, grouped, abreast)
         room = kernel.room(sizes) if self.scratch else {}
         return LoweredStep(
             kernel,

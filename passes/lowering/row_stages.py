@@ -26,7 +26,7 @@ _LOAD: Final = 1
 class RowPoint(NamedTuple):
     """Where something is computed: in the loop of a stage, or once per row behind it.
 
-    Contexts compare by their order. What needs no stage is computed per row behind stage -1.
+    Points compare by their order. What needs no stage is computed per row behind stage -1.
     """
 
     stage: int
@@ -42,11 +42,12 @@ class RowPoint(NamedTuple):
 class RowPlan:
     """What each stage of a group of rows computes.
 
-    ``nodes``: in each context those that it computes, in the order of the graph. ``kept``: elements
-    that the row keeps in memory, each with the result in whose place, or None: only the first
-    context that needs one computes it. ``numbers``: nodes of one element per row that later
-    contexts read. ``results``: of each stage the reductions; ``stores``: what is stored in each
-    context. ``home``: where each value is known first. Stages are counted from 0.
+    ``nodes``: at each point those that are computed there, in the order of the graph. ``kept``:
+    elements that the row keeps in memory, each with the result in whose place, or None: only the
+    first point that needs one computes it. ``numbers``: nodes of one element per row that later
+    points read. ``results``: of each stage the reductions; ``columns``: and the sums over
+    rows; ``stores``: what is stored at each point. Stages are
+    counted from 0.
     """
 
     stages: int
@@ -54,8 +55,8 @@ class RowPlan:
     kept: Mapping[Node, Key | None]
     numbers: Sequence[Node]
     results: Mapping[int, Sequence[Key]]
+    columns: Mapping[int, Sequence[Key]]
     stores: Mapping[RowPoint, Sequence[Key]]
-    home: Mapping[Key, RowPoint]
 
 
 def row_plan(groups: Groups, group: Group) -> RowPlan:
@@ -69,37 +70,89 @@ class _Planning:
     def __init__(self, groups: Groups, group: Group) -> None:
         self._groups, self._group = groups, group
         self._own = {Home(node) for node in group.nodes}
-        #: The context in which a value is known first: of an element its stage, else behind one.
+        #: The point at which a value is known first: of an element its stage, else behind one.
         self._home: dict[Key, RowPoint] = {}
         self._waiting = dict(group.reductions)
         self._find_homes()
         self._effort = self._efforts()
         self._needs: dict[Node, set[RowPoint]] = {node: set() for node in group.nodes}
+        self._count = 1 + max([point.stage for point in self._home.values()], default=-1)
+        #: Nodes and operands that each stage computes and reads so far.
+        self._present: list[set[object]] = [set() for _ in range(self._count)]
 
     def plan(self) -> RowPlan:
         """The plan."""
-        group, home = self._group, self._home
         results: dict[int, list[Key]] = {}
-        for key, reduction in group.reductions.items():
-            results.setdefault(home[key].stage, []).append(key)
-            self._need(reduction.source, RowPoint(home[key].stage, False))
+        for key, reduction in self._group.reductions.items():
+            stage = self._home[key].stage
+            results.setdefault(stage, []).append(key)
+            self._ask(reduction.source, stage)
         stores: dict[RowPoint, list[Key]] = {}
-        for key in group.stored:
-            stores.setdefault(home[key], []).append(key)
-            if key in self._own:
-                self._needs[key.node].add(home[key])
+        self._stored = {key: self._store(key) for key in self._group.stored}
+        for key, point in self._stored.items():
+            stores.setdefault(point, []).append(key)
+        columns: dict[int, list[Key]] = {}
+        for key, reduction in self._group.columns.items():
+            stage = self._cheapest(reduction.source)
+            columns.setdefault(stage, []).append(key)
+            self._ask(reduction.source, stage)
         nodes: dict[RowPoint, list[Node]] = {}
         kept: dict[Node, Key | None] = {}
         numbers: list[Node] = []
-        for node in reversed(group.nodes):
-            for context in self._computed_in(node, kept, numbers):
-                nodes.setdefault(context, []).append(node)
+        for node in reversed(self._group.nodes):
+            for point in self._computed_at(node, kept, numbers):
+                nodes.setdefault(point, []).append(node)
                 for arg in node.args:
-                    self._need(self._groups.source(arg), context)
-        count = 1 + max([context.stage for context in home.values()], default=-1)
-        ordered = {context: found[::-1] for context, found in nodes.items()}
+                    self._need(self._groups.source(arg), point)
+        ordered = {point: found[::-1] for point, found in nodes.items()}
         places = self._in_results(kept, ordered)
-        return RowPlan(count, ordered, places, numbers, results, stores, home)
+        return RowPlan(self._count, ordered, places, numbers, results, columns, stores)
+
+    # -- where what may wait is computed ----------------------------------------------------------
+
+    def _ask(self, source: Source, stage: int) -> None:
+        """Have a stage compute an element."""
+        self._need(source, RowPoint(stage, False))
+        self._present[stage] |= self._below(source).keys()
+
+    def _store(self, key: Key) -> RowPoint:
+        """The point at which a value is stored."""
+        point = self._home[key]
+        if key not in self._own:
+            return point
+        if not point.per_row:
+            source = self._groups.sources[key.node, 0]
+            point = RowPoint(self._cheapest(source), False)
+            self._ask(source, point.stage)
+        self._needs[key.node].add(point)
+        return point
+
+    def _cheapest(self, source: Source) -> int:
+        """The stage that has the least to do to compute an element that no stage waits for."""
+        known = self._known(source)
+        first = 0 if known is None else known.next
+        below = self._below(source)
+        effort = [
+            sum([cost for each, cost in below.items() if each not in present])
+            for present in self._present[first:]
+        ]
+        return first + effort.index(min(effort))
+
+    def _below(self, source: Source) -> dict[object, int]:
+        """The nodes and operands from which an element is computed, with what each costs."""
+        found: dict[object, int] = {}
+        waiting = [source]
+        while waiting:
+            each = waiting.pop()
+            node = each.base.node
+            if each.inline or each.base in found:
+                continue
+            if each.base not in self._home:
+                found[each.base] = _LOAD
+            elif each.base in self._own and not self._is_per_row(node):
+                found[each.base] = instructions(node)
+                waiting += [self._groups.source(arg) for arg in node.args]
+        return found
 
     # -- when values are known --------------------------------------------------------------------
 
@@ -124,7 +177,7 @@ class _Planning:
         self._home[key] = RowPoint(0 if known is None else known.next, True)
 
     def _known(self, source: Source) -> RowPoint | None:
-        """The context in which a value is known; None where it is before all stages."""
+        """The point in which a value is known; None where it is before all stages."""
         return None if source.inline else self._home.get(source.base)
 
     def _is_per_row(self, node: Node) -> bool:
@@ -149,14 +202,14 @@ class _Planning:
             found[node] = effort
         return found
 
-    def _need(self, source: Source, context: RowPoint) -> None:
+    def _need(self, source: Source, point: RowPoint) -> None:
         if not source.inline and source.base in self._own:
-            self._needs[source.base.node].add(context)
+            self._needs[source.base.node].add(point)
 
-    def _computed_in(
+    def _computed_at(
         self, node: Node, kept: dict[Node, Key | None], numbers: list[Node]
     ) -> Iterator[RowPoint]:
-        """The contexts that compute a node, given all that need it."""
+        """The points that compute a node, given all that need it."""
         needs, home = self._needs[node], self._home[Home(node)]
         if self._is_per_row(node):
             if any(each > home for each in needs):
@@ -165,7 +218,7 @@ class _Planning:
                 yield home
             return
         first = min(needs, default=None)
-        stored = Home(node) in self._group.stored
+        stored = self._stored.get(Home(node)) == first and first is not None
         worth = self._effort[node] >= (2 * _LOAD if stored else _WORTH_KEEPING)
         if first is not None and len(needs) > 1 and worth:
             kept[node] = Home(node) if stored else None
@@ -187,7 +240,7 @@ class _Planning:
                 continue
             last = max(self._needs[node])
             for key in self._group.stored:
-                result = key in self._own and self._home[key] == last and key not in taken
+                result = key in self._own and self._stored[key] == last and key not in taken
                 same = result and key.node.types[0] == node.types[0]
                 if same and self._reads_from(key.node, node, set(nodes[last])):
                     found[node] = key
@@ -196,7 +249,7 @@ class _Planning:
         return found
 
     def _reads_from(self, reader: Node, node: Node, inside: set[Node]) -> bool:
-        """Whether computing one node in a context reads another one, which the row keeps."""
+        """Whether computing one node at a point reads another one, which the row keeps."""
         waiting, seen = [reader], {reader}
         while waiting:
             for arg in waiting.pop().args:

@@ -18,6 +18,7 @@ from staticgrad.ir.kernel_stages import (
     Accumulate,
     Ahead,
     Axis,
+    ColumnAccumulate,
     Keep,
     Map,
     Scalar,
@@ -62,9 +63,10 @@ class _RowLowering(Lowering):
         self.targets = {key: self._target(key) for key in group.stored}
         rank, row = len(group.domain), group.row
         walks = [*operand_walks(self.groups, group), *self.targets.values()]
-        segments = [range(rank - row), range(rank - row, rank)]
+        apart = [axis for axis in range(rank - row) if axis not in group.summed]
+        segments = [apart, group.summed, range(rank - row, rank)]
         self.loops = loops_over(group.domain, segments, walks, merge=not group.indexed)
-        axes, self.vector = vector_axis(self, 1)
+        axes, self.vector = vector_axis(self, 2)
         abreast = self._abreast() if axes else 1
         near, ahead = self._ahead(axes, abreast)
         stages: list[Stage] = []
@@ -75,7 +77,7 @@ class _RowLowering(Lowering):
             body = self._body(RowPoint(number, True))
             if body:
                 stages.append(Scalar(body))
-        return self.finish(stages, axes, abreast=abreast)
+        return self.finish(stages, axes, abreast=abreast, grouped=len(self.loops.flat(1)))
 
     def _target(self, key: Key) -> Walk:
         """Where a value is stored: the whole of a buffer, element by element or row by row."""
@@ -101,6 +103,7 @@ class _RowLowering(Lowering):
                 reduction = self.group.reductions[key]
                 value = self.widened(reduction.source)
                 body.append(Accumulate(self.names[key], reduction.kind, value))
+            body += [self._column(key) for key in plan.columns.get(context.stage, ())]
         else:
             known = [node for node in nodes if Home(node) in self.names]
             sources = [self.groups.sources[node, 0] for node in known]
@@ -109,6 +112,14 @@ class _RowLowering(Lowering):
             dtype = self.groups.value_type(key).dtype
             body.append(Store(self.access(self.targets[key], dtype, "out"), self._result(key)))
         return tuple(body)
+
+    def _column(self, key: Key) -> ColumnAccumulate:
+        reduction = self.group.columns[key]
+        value = self.widened(reduction.source)
+        partials = self.operand(key, 0, value.dtype, "out")
+        self.writes[key] = None
+        scratch = self.scratch_operand(key.node, value.dtype)
+        return ColumnAccumulate(reduction.kind, value, partials, scratch)
 
     def own(self, source: Source) -> Expr:
         """A value of the group: computed in this context, or what an earlier one left."""

@@ -158,7 +158,7 @@ class _Reader:
     def signature(self) -> Signature:
         """What lowering sees of the group."""
         group, text = self._group, self._text
-        counts = (len(group.nodes), len(group.reductions), len(group.stored))
+        counts = (len(group.nodes), len(group.reductions), len(group.columns), len(group.stored))
         domain = self._codes.of_shared(group.domain)
         text += (
             group.kind,
@@ -174,6 +174,10 @@ class _Reader:
         for key, reduction in group.reductions.items():
             result = self._groups.value_type(key).dtype  # of a partial result not that of the whole
             text += (self._number(key), reduction.kind, self._codes.of_shared(result))
+            self._add(reduction.source)
+        for key, reduction in group.columns.items():
+            self._number(ScratchBuffer(key.node))
+            text += (self._number(key), reduction.kind)
             self._add(reduction.source)
         text += [self._number(key) for key in group.stored]
         if group.transfer is not None:

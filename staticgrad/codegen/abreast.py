@@ -121,7 +121,8 @@ def scopes_abreast(rows: Rows, first: Scope) -> list[Scope]:
 
 def rows_of(kernel: Kernel, count: int) -> Rows:
     """So many rows of a kernel side by side."""
-    return Rows(kernel.axes, kernel.stages, kernel.own_rows, count)
+    moving = kernel.axes[len(kernel.axes) - kernel.grouped :] if kernel.grouped else kernel.axes
+    return Rows(moving, kernel.stages, kernel.own_rows, count)
 
 
 def trips_of(loop: Loop, count: int) -> Rows:

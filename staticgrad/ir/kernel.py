@@ -174,6 +174,8 @@ class Kernel:
         if self.outer == "lanes":
             return GRAIN_ELEMENTS
         values = dict(zip(self.arguments, arguments, strict=True))
+        if isinstance(first, Scalar):  # what is computed once per row, before its first loop
+            first = next((s for s in self.stages if not isinstance(s, Scalar)), first)
         whole = any(isinstance(stage, Loop | Gemm) for stage in self.stages)
         elements = [
             prod(hint_value(_extent(axis, values)) for axis in (*around, *_counted(stage)))

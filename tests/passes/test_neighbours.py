@@ -20,6 +20,7 @@ from passes.fusion.reasons import (
     Between,
     BrokenRow,
     FewRows,
+    FewTerms,
     FusionOff,
     KernelOfItsOwn,
     LongChain,
@@ -149,6 +150,11 @@ def of_two_arrays() -> list[Reason]:
     return reasons({"sum": e.sum(), "a": a, "b": b})
 
 
+def few_terms() -> list[Reason]:
+    e = sg.nn.softmax(x_of(40, 40))
+    return reasons({"e": e, "columns": sg.exp(e).sum(0)})
+
+
 def picked() -> sg.Value:
     return sg.take(x_of("n", 3), sg.input("places", ("m",), "int64"), 0)
 
@@ -165,6 +171,7 @@ MADE: dict[Reason, Callable[[], list[Reason]]] = {
     OncePerRow("log", 5): lambda: reasons(sg.log(sg.exp(x_of(3, 5)).sum(1))),
     FewRows(2, (60_000,)): lambda: reasons(sg.nn.softmax(x_of(2, 60_000))),
     FewRows(1, (sg.dim("n"),)): lambda: reasons(sg.nn.softmax(x_of("n"))),
+    FewTerms(40, 1600): few_terms,
     LongRow(2_400_000, 1 << 19): lambda: reasons(sg.nn.softmax(x_of(20, 100_000))),
     BrokenRow(2): lambda: reasons(sg.nn.softmax(x_of(7, 4, 3), (1, 2)) * sg.input("y", (3,))),
     WholeOperand("matmul", (3, 4)): lambda: reasons(sg.exp(x_of(3, 4)) @ w_of(4, 2)),

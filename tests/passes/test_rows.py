@@ -15,7 +15,7 @@ from passes.fusion.precedence import Precedence
 from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.kernel_stages import Map, Scalar
+from staticgrad.ir.kernel_stages import Columns, Map, Scalar
 from tests.passes.test_groups import check_owners
 from tests.passes.test_neighbours import check as check_reasons
 from tests.row_programs import RowProgram
@@ -65,6 +65,32 @@ def test_layer_norm_is_one_kernel() -> None:
     gain, bias = (x_of(64, name=name) for name in "gb")
     (kernel,) = kernels(sg.nn.layer_norm(x_of("n", 64), gain, bias))
     assert stages(kernel) == [Map, Scalar, Map, Scalar, Map]
+
+
+def test_the_gradient_of_a_layer_norm_is_one_kernel_and_two_that_combine() -> None:
+    x, ct = x_of(300, 64), x_of(300, 64, name="ct")
+    gain, bias = (x_of(64, name=name) for name in "gb")
+    y = sg.nn.layer_norm(x, gain, bias)
+    slopes = sg.vjp(y, [x, gain, bias], ct)
+    forward, backward, *combining = kernels({"y": y, **dict(zip("abc", slopes, strict=True))})
+    assert (forward.grouped, backward.grouped) == (0, 1)
+    assert [stages(kernel) for kernel in combining] == [[Columns], [Columns]]
+    text = backward.text
+    assert text.count("column sum") == 2
+    assert text.count("load") - text.count("load p0") < 20
+
+
+def test_columns_of_few_terms_stay_apart() -> None:
+    x, gain = x_of(40, 40), x_of(40, name="g")
+    slope = sg.grad(sg.sum(sg.nn.softmax(x * gain) * x), gain)
+    assert not any(kernel.grouped for kernel in kernels(slope))
+
+
+def test_sums_over_other_rows_stay_apart() -> None:
+    x = x_of(100, 80, 40)
+    e = sg.nn.softmax(x)
+    counts = [kernel.grouped for kernel in kernels({"a": e.sum(0), "b": e.sum((0, 1)), "e": e})]
+    assert sorted(counts)[-2:] == [0, 1] or sorted(counts)[-2:] == [0, 2]
 
 
 def test_log_softmax_of_a_residual_sum_is_one_kernel() -> None:
