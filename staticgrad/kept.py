@@ -25,12 +25,15 @@ class Kept(Generic[K, V]):
 
     ``limit`` bounds their sum; the two values used last stay even where they alone are beyond it.
     Whoever shares one between threads holds a lock. Code that interrupts a use may use it as well,
-    and an exception in the middle of one leaves nothing wrong: no count is kept beside the values.
+    and an exception in the middle of one leaves nothing wrong: the count beside the values is never
+    below their sum, and they are counted anew before it has dropped as many as there are.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._found: OrderedDict[K, tuple[V, int]] = OrderedDict()
+        self._at_most = 0
+        self._dropped = 0
 
     @property
     def nbytes(self) -> int:
@@ -51,15 +54,33 @@ class Kept(Generic[K, V]):
     def put(self, key: K, value: V, nbytes: int) -> None:
         """Keep a value, in place of one of the same key, and drop what is then beyond the limit."""
         self.drop(key)
+        self._at_most += nbytes  # before it is there
         self._found[key] = value, nbytes
-        beyond = self.nbytes - self.limit
-        while beyond > 0 and len(self._found) > _ALWAYS:
+        while self._at_most > self.limit and len(self._found) > _ALWAYS:
+            if self._dropped == 0:
+                self._count()
+                self._dropped = len(self._found)
+                continue
+            self._dropped -= 1
             _, (_, freed) = self._found.popitem(last=False)
-            beyond -= freed
+            self._at_most -= freed  # after it was there
+
+    def _count(self) -> None:
+        """Make the count right; what an interruption adds meanwhile may count twice."""
+        self._at_most = 0
+        found = self.nbytes
+        self._at_most += found
+
+    def peek(self, key: K) -> V | None:
+        """The value; asking is no use."""
+        found = self._found.get(key)
+        return None if found is None else found[0]
 
     def drop(self, key: K) -> None:
         """Forget a value, if it is there."""
-        self._found.pop(key, None)
+        found = self._found.pop(key, None)
+        if found is not None:
+            self._at_most -= found[1]
 
     def values(self) -> Iterator[V]:
         """The values, the longest unused first; asking is no use."""

@@ -42,6 +42,25 @@ def test_it_is_the_list_of_the_latest_uses_within_the_limit(
         assert (len(kept), kept.nbytes) == (len(model), sum(n for _, n in model))
 
 
+def test_to_keep_one_more_takes_no_look_at_all_others() -> None:
+    """Beyond the limit, too: values are counted anew once for as many as there are."""
+    kept: Kept[int, str] = Kept(1000)
+    counted = 0
+
+    def count(frame: Any, event: str, argument: Any) -> None:
+        nonlocal counted
+        counted += event == "call" and frame.f_code.co_name == "nbytes"
+
+    sys.setprofile(count)
+    try:
+        for key in range(10_000):
+            kept.put(key, "value", 1)
+    finally:
+        sys.setprofile(None)
+    assert len(kept) == 1000
+    assert counted <= 10
+
+
 @pytest.mark.parametrize("line", range(40))
 def test_an_exception_in_the_middle_leaves_nothing_wrong(line: int) -> None:
     """One line of ``put`` and ``get`` is interrupted, by a use of the same object that raises."""

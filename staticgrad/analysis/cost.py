@@ -8,8 +8,9 @@ they never decide what is correct, and no clock is read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from math import prod
 from typing import Final
 
 from staticgrad.ir.expr import LEAVES, Access, Expr, postorder, ref
@@ -36,6 +37,8 @@ from staticgrad.vecmath.blocks import DEFINITIONS, expand
 
 #: coefficient * product of extents
 Term = tuple[float, tuple[Extent, ...]]
+#: The same with the literal extents in the coefficient, and the numbers of the arguments.
+_Count = tuple[float, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -102,13 +105,9 @@ def work_of(kernel: Kernel) -> Work:
 
 def step_seconds(kernel: Kernel, arguments: Sequence[int], machine: Machine = DEFAULT) -> float:
     """Predicted seconds of one run of ``kernel`` with these values of its integer arguments."""
-    work = work_of(kernel)
-    values = dict(zip(kernel.arguments, arguments, strict=True))
-    busy = (
-        _total(work.products, values) / machine.product_flops
-        + _total(work.maps, values) / machine.map_flops
-    )
-    return max(busy, _total(work.traffic, values) / machine.bandwidth) + machine.launch
+    products, maps, traffic = (_total(terms, arguments) for terms in _counts(kernel))
+    busy = products / machine.product_flops + maps / machine.map_flops
+    return max(busy, traffic / machine.bandwidth) + machine.launch
 
 
 def all_seconds(
@@ -137,11 +136,28 @@ def plan_seconds(plan: Plan, machine: Machine = DEFAULT) -> float:
     return sum(all_seconds(steps, [planned.arguments for planned in plan.steps], machine))
 
 
-def _total(terms: Iterable[Term], values: Mapping[str, int]) -> float:
+@lru_cache(maxsize=1024)
+def _counts(kernel: Kernel) -> tuple[tuple[_Count, ...], ...]:
+    """Products, maps and traffic of a kernel's work."""
+    work = work_of(kernel)
+    number = {name: at for at, name in enumerate(kernel.arguments)}
+    return tuple(
+        tuple(
+            (
+                factor * prod(extent for extent in extents if isinstance(extent, int)),
+                tuple(number[extent] for extent in extents if not isinstance(extent, int)),
+            )
+            for factor, extents in terms
+        )
+        for terms in (work.products, work.maps, work.traffic)
+    )
+
+
+def _total(counts: Iterable[_Count], arguments: Sequence[int]) -> float:
     total = 0.0
-    for factor, extents in terms:
-        for extent in extents:
-            factor *= extent if isinstance(extent, int) else values[extent]
+    for factor, places in counts:
+        for place in places:
+            factor *= arguments[place]
         total += factor
     return total
 

@@ -66,11 +66,13 @@ def _bytes(
 
 def _elements(access: Access, loops: Sequence[Axis], values: _Values) -> tuple[int, int] | None:
     """The first and the last element of an access; None where its loops run over nothing."""
-    last = {axis.name: _number(axis.extent, values) - 1 for axis in loops}
-    if any(number < 0 for number in last.values()):
-        return None
-    moves = [last[axis] * _number(stride, values) for axis, stride in access.strides]
-    first, end = _ends(moves)
+    last = {}
+    for axis in loops:
+        extent = axis.extent
+        last[axis.name] = number = (extent if isinstance(extent, int) else values[extent]) - 1
+        if number < 0:
+            return None
+    first, end = _ends(access.strides, last, values)
     for position in access.positions:
         places = _places(position, last, values)
         if places is None:
@@ -83,7 +85,7 @@ def _elements(access: Access, loops: Sequence[Axis], values: _Values) -> tuple[i
 
 def _places(position: Position, last: Mapping[str, int], values: _Values) -> tuple[int, int] | None:
     """The first and the last place of a position, of those inside its extent."""
-    low, high = _ends([last[axis] * _number(step, values) for axis, step in position.terms])
+    low, high = _ends(position.terms, last, values)
     start = _number(position.start, values)
     low, high = start + low, start + high
     if position.extent is not None:
@@ -91,8 +93,18 @@ def _places(position: Position, last: Mapping[str, int], values: _Values) -> tup
     return (low, high) if low <= high else None
 
 
-def _ends(moves: Sequence[int]) -> tuple[int, int]:
-    return sum(min(move, 0) for move in moves), sum(max(move, 0) for move in moves)
+def _ends(
+    moves: Sequence[tuple[str, Extent]], last: Mapping[str, int], values: _Values
+) -> tuple[int, int]:
+    """How far down, and how far up, loops move a place, each by steps of so many."""
+    low = high = 0
+    for axis, step in moves:
+        move = last[axis] * (step if isinstance(step, int) else values[step])
+        if move < 0:
+            low += move
+        else:
+            high += move
+    return low, high
 
 
 def _number(number: Extent, values: _Values) -> int:

@@ -257,13 +257,17 @@ class KernelStep:
         """The scratch operands: each iteration begins by writing them."""
         return tuple(Scratch(a.buffer, "worker") for a in self._accesses if a.mode == "scratch")
 
-    def checks(self) -> tuple[CheckWord, ...]:
-        """The check operands, in their order."""
+    @cached_property
+    def _checks(self) -> tuple[CheckWord, ...]:
         return tuple(
             CheckWord(number, access.name, access.buffer)
             for number, access in enumerate(self._accesses)
             if access.mode == "check"
         )
+
+    def checks(self) -> tuple[CheckWord, ...]:
+        """The check operands, in their order."""
+        return self._checks
 
     def kernels(self) -> tuple[Kernel, ...]:
         """The one that it uses."""

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from staticgrad.native import entry as native_entry
 from staticgrad.native.entry_words import HeadWord, HoldWord, PlaceWord, RecordWord
-from staticgrad.runtime.arena import Arena, address_of
+from staticgrad.runtime.arena import address_of
 from staticgrad.runtime.outputs import OutputPool
 from staticgrad.runtime.step import ParameterLocks, Table
 from staticgrad.storage.locks import POLL
@@ -27,7 +27,7 @@ from staticgrad.storage.locks import POLL
 Words = npt.NDArray[np.int64]
 #: Plans that the entry tries, the latest first: a loop over batches has a last, smaller one, and
 #: looks at other data now and then.
-MOST_RECORDS: Final = 8
+MOST_RECORDS: Final = 16
 #: Predicted seconds from which on a run lets other Python threads in.
 LONG: Final = 10e-6
 
@@ -72,17 +72,18 @@ class _Sheet:
 
 
 class TableRecord:
-    """The words of ``RecordWord`` for one table, at the place where the arena is."""
+    """The words of ``RecordWord`` for one table, where the arena begins at ``base``."""
 
     def __init__(
         self,
+        key: object,
         table: Table,
-        arena: Arena,
+        base: int,
         operands: tuple[Sequence[Port], Sequence[Port]],
         shapes: tuple[Sequence[tuple[int, ...]], Sequence[tuple[int, ...]]],
     ) -> None:
-        """``operands`` and ``shapes``: of the inputs, then of the outputs."""
-        self.table = table
+        """``key`` is what tables are kept by; the last two are of the inputs, then the outputs."""
+        self.key, self.table, self.base = key, table, base
         sheet = _Sheet(len(RecordWord))
         for kinds, each, extents, places in zip(
             operands, shapes, (RecordWord.SHAPES_AT, RecordWord.RESULT_SHAPES_AT),
@@ -94,7 +95,7 @@ class TableRecord:
         sheet.put(RecordWord.COMMIT, table.commit_row)
         sheet.put(RecordWord.ROWS, table.all_rows)
         sheet.put(RecordWord.NOTES, len(table.notes))
-        sheet.point(RecordWord.NOTES_AT, sheet.add([arena.base + 8 * word for word in table.notes]))
+        sheet.point(RecordWord.NOTES_AT, sheet.add([base + 8 * word for word in table.notes]))
         sheet.put(RecordWord.RELEASES, int(table.seconds > LONG))
         self.words = sheet.array()
         self.address = address_of(self.words)
@@ -222,10 +223,6 @@ class Entry:
             record.words[RecordWord.NEXT], following = following, record.address
         self._records = [*records]
         self._head[HeadWord.RECORD] = following
-
-    def record_of(self, table: Table) -> TableRecord | None:
-        """The record of a table, if it is there."""
-        return next((record for record in self._records if record.table is table), None)
 
     @property
     def records(self) -> Sequence[TableRecord]:

@@ -39,6 +39,7 @@ MakePlan = Callable[[Mapping[str, int], frozenset[str]], Plan]
 #: (program, plan) -> what runs the plan: a Table, or one that watches its kernels.
 MakeTable = Callable[[Program, Plan], Table]
 _LIMIT: Final = 64 << 20  # bytes of tables that are kept ready, their plans included
+_RECORD: Final = 1000  # bytes of what the native entry knows of a table, about
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,14 @@ class Memory:
     constants: int
 
 
-@dataclass(frozen=True)
 class _Prepared:
-    """A table with the shapes of its outputs."""
+    """A table with the shapes of its outputs, and what the native entry knows of it."""
 
-    table: Table
-    shapes: dict[str, tuple[int, ...]]
+    __slots__ = ("record", "shapes", "table")
+
+    def __init__(self, table: Table, shapes: dict[str, tuple[int, ...]]) -> None:
+        self.table, self.shapes = table, shapes
+        self.record: TableRecord | None = None
 
 
 class Executor:
@@ -230,11 +233,12 @@ class Executor:
         entry = self._entry or self._make_entry()
         if entry is None:
             return
-        record = entry.record_of(prepared.table)
-        if record is None:
+        record = prepared.record
+        if record is None or record.base != self._arena.base:
             shapes = (bound.shapes, [*prepared.shapes.values()])
-            operands = (entry.inputs, entry.outputs)
-            record = TableRecord(prepared.table, self._arena, operands, shapes)
+            ports = (entry.inputs, entry.outputs)
+            record = TableRecord(bound.key, prepared.table, self._arena.base, ports, shapes)
+            prepared.record = record
         entry.admit(record)
         if whose is not None:
             whose.note(entry, record, results)
@@ -312,11 +316,14 @@ class Executor:
         made = self._make_table(self._program, plan)
         prepared = _Prepared(made, self._result_shapes(sizes))
         table = prepared.table
-        self._tables.put(bound.key, prepared, table.held_bytes + plan.held_bytes)
+        self._tables.put(bound.key, prepared, table.held_bytes + plan.held_bytes + _RECORD)
         if self._entry is not None:
-            kept = {id(each.table) for each in self._tables.values()}
-            self._entry.keep([r for r in self._entry.records if id(r.table) in kept])
+            self._entry.keep([r for r in self._entry.records if self._is_kept(r)])
         return prepared
+
+    def _is_kept(self, record: TableRecord) -> bool:
+        found = self._tables.peek(record.key)
+        return found is not None and found.table is record.table
 
     def _result_shapes(self, sizes: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
         return {n: concrete_shape(v.shape, sizes) for n, v in self._graph.outputs.items()}

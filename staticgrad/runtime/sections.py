@@ -9,10 +9,9 @@ depends on where the cut is, nor on who runs it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from staticgrad.native import Row
-from staticgrad.records import dataclass
 
 #: Predicted seconds of rows that are worth sharing: handing over takes a third of a microsecond,
 #: and on processors that are slow at it some two.
@@ -25,8 +24,7 @@ MOST_GROUPS: Final = 16
 LEAST_AWAKE: Final = 50e-6
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(NamedTuple):
     """A row as it is written: ``waits`` where every earlier row must be finished before it begins.
 
     ``seconds`` is what one processor is predicted to take at its best (``cost.FASTEST``).

@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from staticgrad.analysis.cost import all_seconds
+from staticgrad.analysis.cost import DEFAULT, all_seconds
 from staticgrad.analysis.lookups import index_failure
 from staticgrad.errors import IndexOutOfRange
 from staticgrad.ir.kernel import Kernel
@@ -157,7 +157,7 @@ class Table:
         self._noted = tuple(dict.fromkeys(w for check in self._checks for w in check.words))
         self._is_certain = any(check.certain for check in self._checks)
         seconds = _seconds(plan)
-        self.seconds = sum(seconds)
+        self.seconds = sum(seconds) - DEFAULT.launch * len(seconds)
         self._pieces = _pieces(seconds[: plan.commit])
         self.staged = {
             b.label: offset
@@ -206,7 +206,13 @@ class Table:
         """About how many bytes the table's own objects take, without the plan."""
         words = (self._words.array, self._words.arena_words, self._words.arena_offsets)
         slots = sum(len(found) for found in self._slots.values())
-        return 2000 + sum(w.nbytes for w in words) + 130 * slots + 300 * len(self._checks)
+        return (
+            4000
+            + 150 * len(self._outside)
+            + sum(w.nbytes for w in words)
+            + 130 * slots
+            + 300 * len(self._checks)
+        )
 
     def bind_arena(self, arena: Arena) -> None:
         """Point the records into the arena, where it has moved."""

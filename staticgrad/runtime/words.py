@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import chain
 from operator import itemgetter
 
@@ -54,7 +53,10 @@ class BufferPlaces:
         lives = self._lives.get(buffer)
         if lives is None:
             return None
-        first, last, offset = lives[bisect_right(lives, position, key=itemgetter(0)) - 1]
+        if len(lives) == 1:
+            first, last, offset = lives[0]
+        else:
+            first, last, offset = lives[bisect_right(lives, position, key=itemgetter(0)) - 1]
         if not first <= position <= last:
             raise VerifyError(f"position {position} uses {buffer!r}, which has no place then")
         return offset
@@ -220,7 +222,7 @@ class _Writer:
             first = len(self.drafts)
             self.write(BufferPlaces(plan, _constants(body), bound, base))
             if first < len(self.drafts):
-                self.drafts[first] = replace(self.drafts[first], waits=True)
+                self.drafts[first] = self.drafts[first]._replace(waits=True)
         self.drafts[begin:] = self.drafts[begin:] * planned.total
 
 
