@@ -29,6 +29,7 @@ def parser() -> argparse.ArgumentParser:
     add("--seconds", type=float, help="measuring time per process (default 1)")
     add("--timeout", type=float, default=600.0, help="longest life of a process, in seconds")
     add("--seed", type=int, default=0, help="of the order of the processes")
+    add("--avx2", action="store_true", help="no library uses wider instructions")
     add("--busy", action="store_true",
         help="another process holds one of the cores of rows with several threads")  # fmt: skip
     add("--quick", action="store_true", help="few workloads, one thread, under three minutes")
@@ -96,6 +97,7 @@ def _run(options: argparse.Namespace) -> schema.Report:
         overhead=not quick,
         quick=quick and not options.impl,
         busy=options.busy,
+        avx2=options.avx2,
     )  # fmt: skip
     return execute(run, lambda line: print(line, file=sys.stderr, flush=True))
 

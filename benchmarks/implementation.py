@@ -21,11 +21,15 @@ class UnsupportedError(Exception):
 
 @dataclass
 class Settings:
-    """How a process is configured: threads to use, a folder for compiled code, the dtype."""
+    """How a process is configured: threads to use, a folder for compiled code, the dtype.
+
+    With ``avx2`` every library is kept from wider instructions, as far as it can be told to.
+    """
 
     threads: int
     cache: str
     dtype: str = "float32"
+    avx2: bool = False
 
 
 class Program(ABC):

@@ -38,6 +38,8 @@ CLEARED: Final = (
 THREADED: Final = (
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS",
 )  # fmt: skip
+#: Keeps NumPy's BLAS from wider instructions.
+BLAS_AVX2: Final = {"OPENBLAS_CORETYPE": "Haswell", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
 Say = Callable[[str], None]
 
 
@@ -55,6 +57,7 @@ class Run:
     overhead: bool = True
     small: bool = False
     quick: bool = False  # leave out what takes long to compile
+    avx2: bool = False  # no library uses wider instructions
     busy: bool = False  # another process holds one of the cores of rows with several threads
 
 
@@ -110,6 +113,8 @@ def execute(run: Run, say: Say) -> Report:
     rows = tuple(_row(pair, found, work[pair.workload.name]) for pair, found in outcomes.items())
     cleared = sorted(k for k in os.environ if k.startswith(CLEARED[:-2]))
     notes: tuple[str, ...] = (f"cleared: {', '.join(cleared)}",) if cleared else ()
+    if run.avx2:
+        notes += ("No library used instructions wider than AVX2.",)
     if run.busy:
         notes += ("Another process held one of the cores of rows with several threads.",)
     return Report(
@@ -133,7 +138,8 @@ def _limits(run: Run, folder: Path, say: Say) -> tuple[tuple[Limits, ...], Machi
     for threads in run.threads:
         say(f"limits of the machine, threads: {threads}")
         job = Job(str(folder / "limits.json"), str(folder), threads)
-        found, detail, _ = launch(job, {}, max(run.timeout, 60.0))
+        extra = BLAS_AVX2 if run.avx2 else {}
+        found, detail, _ = launch(job, extra, max(run.timeout, 60.0))
         if found is None:
             raise FailedRunError(f"no limits: {detail}")
         limits.append(decode(Limits, found["limits"], "limits"))
@@ -178,14 +184,15 @@ def _outcome(run: Run, folder: Path, pair: Pair, number: int) -> Outcome:
     cache = folder / name
     cold = not cache.exists()
     cache.mkdir(exist_ok=True)
-    settings = Settings(pair.threads, str(cache), pair.workload.dtype)
+    settings = Settings(pair.threads, str(cache), pair.workload.dtype, run.avx2)
     place = f"{pair.implementation.__module__}:{pair.implementation.__name__}"
     job = Job(
         str(folder / "result.json"), str(folder), pair.threads, pair.workload.name, place,
         str(cache), run.seconds, run.overhead and number == 0, cold, run.small,
     )  # fmt: skip
+    extra = pair.implementation.environment(settings) | (BLAS_AVX2 if run.avx2 else {})
     with _occupied(run.busy and pair.threads > 1):
-        found, detail, status = launch(job, pair.implementation.environment(settings), run.timeout)
+        found, detail, status = launch(job, extra, run.timeout)
     if found is None:
         return Outcome(status, detail)
     return decode(Outcome, found, name)  # type: ignore[no-any-return]

@@ -128,6 +128,15 @@ def _threads(raw: object) -> int | str:
     return found
 
 
+TARGETS: Final = ("host", "x86-64-v3")
+
+
+def _target(raw: object) -> str:
+    if raw not in TARGETS:
+        raise _UnfitError(f"one of {', '.join(TARGETS)}")
+    return str(raw)
+
+
 _TOPICS: Final = ("passes", "recompiles", "memory", "cache")
 
 
@@ -160,6 +169,9 @@ class Config:
         threads: how many threads a program may use, the calling one included; "auto": as many as
             the process may use processors, by its affinity and its container's quota. Results are
             equal. ``sg.compile(..., threads=)`` says it for one program.
+        target: the processor that kernels are compiled for: "host", this one with all it has, or
+            "x86-64-v3", any with AVX2, on which results are equal. Kernels and times are those of
+            that processor then.
         log: topics that are logged to standard error.
     """
 
@@ -171,6 +183,7 @@ class Config:
     debug: bool | Literal["nan"] = False
     check: bool = False
     threads: int | Literal["auto"] = "auto"
+    target: Literal["host", "x86-64-v3"] = "host"
     log: tuple[str, ...] = ()
 
 
@@ -184,6 +197,7 @@ _SETTINGS: Final[dict[str, tuple[Callable[[object], object], str]]] = {
     "debug": (_debug, "on: watch what kernels touch; nan: stop at the first NaN or infinity"),
     "check": (_flag, "compare the graph before and after each pass"),
     "threads": (_threads, "threads that a program may use; auto: the processors of this process"),
+    "target": (_target, "processor that kernels are compiled for: host, or x86-64-v3 (AVX2)"),
     "log": (_topics, f"topics to log: {', '.join(_TOPICS)}"),
 }
 _DEFAULTS: Final = Config()

@@ -183,9 +183,11 @@ class JaxImplementation(Implementation):
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
             "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
         }
-        if settings.threads == 1:
-            found["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"
-        return found
+        flags = [
+            *["--xla_cpu_multi_thread_eigen=false"] * (settings.threads == 1),
+            *["--xla_cpu_max_isa=AVX2"] * settings.avx2,
+        ]
+        return {**found, "XLA_FLAGS": " ".join(flags)} if flags else found
 
     def load(self, settings: Settings) -> dict[str, str]:
         jax = import_module("jax")

@@ -158,7 +158,8 @@ class PyTensorImplementation(Implementation):
     @classmethod
     def environment(cls, settings: Settings) -> dict[str, str]:
         flags = f"base_compiledir={settings.cache},floatX={settings.dtype}"
-        return {"PYTENSOR_FLAGS": flags, "NUMBA_CACHE_DIR": settings.cache}
+        found = {"PYTENSOR_FLAGS": flags, "NUMBA_CACHE_DIR": settings.cache}
+        return {**found, "NUMBA_CPU_NAME": "haswell"} if settings.avx2 else found
 
     def load(self, settings: Settings) -> dict[str, str]:
         pytensor = import_module("pytensor")

@@ -138,7 +138,8 @@ class StaticgradImplementation(Implementation):
     @classmethod
     def environment(cls, settings: Settings) -> dict[str, str]:
         threads = str(settings.threads)
-        return {"STATICGRAD_CACHE_DIR": settings.cache, "STATICGRAD_THREADS": threads}
+        found = {"STATICGRAD_CACHE_DIR": settings.cache, "STATICGRAD_THREADS": threads}
+        return {**found, "STATICGRAD_TARGET": "x86-64-v3"} if settings.avx2 else found
 
     def load(self, settings: Settings) -> dict[str, str]:
         return {"staticgrad": sg.__version__}

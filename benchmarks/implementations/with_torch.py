@@ -229,6 +229,11 @@ class TorchImplementation(Implementation):
     settings = "eager, fused functions, zero_grad(set_to_none), fastest SGD loop"
     mode: str | None = None
 
+    @classmethod
+    def environment(cls, settings: Settings) -> dict[str, str]:
+        isa = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
+        return isa if settings.avx2 else {}
+
     def load(self, settings: Settings) -> dict[str, str]:
         torch = import_module("torch")
         torch.set_num_threads(settings.threads)
@@ -261,7 +266,8 @@ class CompiledTorch(TorchImplementation):
 
     @classmethod
     def environment(cls, settings: Settings) -> dict[str, str]:
-        return {"TORCHINDUCTOR_CACHE_DIR": settings.cache, "TORCHINDUCTOR_FX_GRAPH_CACHE": "1"}
+        caches = {"TORCHINDUCTOR_CACHE_DIR": settings.cache, "TORCHINDUCTOR_FX_GRAPH_CACHE": "1"}
+        return super().environment(settings) | caches
 
     def load(self, settings: Settings) -> dict[str, str]:
         if not any(shutil.which(name) for name in ("g++", "clang++", "c++")):

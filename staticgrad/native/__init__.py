@@ -96,7 +96,7 @@ class _Process:
     """What one process holds; a forked child keeps the loaded code."""
 
     def __init__(self) -> None:
-        self.kernels: dict[tuple[str, str], Code] = {}
+        self.kernels: dict[tuple[str, str, str], Code] = {}  # by mode, source, target
         self.drivers: dict[bool, Driver] = {}
         self.counts = Statistics()
 
@@ -160,7 +160,8 @@ def _coded_memory_errors() -> Iterator[None]:
 
 def _automatic(source: str, settings: config.Config) -> Code:
     """By ``vector`` if it takes the source, else by ``numba``; the reason is the former's."""
-    if ("numba", source) in _process.kernels and ("vector", source) not in _process.kernels:
+    by_numba, by_vector = ((mode, source, settings.target) for mode in ("numba", "vector"))
+    if by_numba in _process.kernels and by_vector not in _process.kernels:
         return _found(source, "numba", settings)
     try:
         return _found(source, "vector", settings)
@@ -175,7 +176,8 @@ def _automatic(source: str, settings: config.Config) -> Code:
 
 def _found(source: str, mode: Mode, settings: config.Config) -> Code:
     """The kernel from memory, from disk, or compiled."""
-    known = _process.kernels.get((mode, source))
+    key = (mode, source, settings.target)
+    known = _process.kernels.get(key)
     if known is not None:
         _process.count("memory", 0.0)
         return replace(known, origin="memory", compile_seconds=0.0)
@@ -184,7 +186,7 @@ def _found(source: str, mode: Mode, settings: config.Config) -> Code:
         made = _load_python(source, start)
     else:
         made = _load(source, mode, settings, start)
-    _process.kernels[mode, source] = made
+    _process.kernels[key] = made
     _process.count(made.origin, made.compile_seconds)
     if "cache" in settings.log or config.logger.isEnabledFor(logging.INFO):
         spent = made.compile_seconds * 1e3

@@ -12,6 +12,7 @@ import functools
 import sys
 from typing import Any, Final
 
+from staticgrad import config
 from staticgrad.errors import CompileError, CPUError
 from staticgrad.native import headroom
 from staticgrad.native.lock import LOCK
@@ -111,16 +112,25 @@ _chosen: dict[str, Target] = {}
 
 
 def host() -> Target:
-    """The target of this process: the first of the ladder that passes the self-test.
+    """What kernels are compiled for: the first of the ladder that passes the self-test.
+
+    The setting ``target`` may leave all rungs out but the lowest, which older processors have too.
 
     Raises CPUError on a processor that is not supported and SelfTestError when no rung passes.
     """
     with LOCK:
-        if "host" not in _chosen:
+        wanted = config.current().target
+        if wanted not in _chosen:
             from staticgrad.native import selftest
 
-            _chosen["host"] = selftest.first_sound(ladder())
-        return _chosen["host"]
+            rungs = [rung for rung in ladder() if wanted in ("host", rung.cpu)]
+            if not rungs:
+                raise CPUError(
+                    f"the setting target is {wanted}, which {ladder()[0].triple} does not run",
+                    hint='leave it at "host"',
+                )
+            _chosen[wanted] = selftest.first_sound(rungs)
+        return _chosen[wanted]
 
 
 def machine(target: Target) -> Any:

@@ -1,0 +1,58 @@
+"""The setting ``target``: other instructions, the same bytes, in one process."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.native import target
+from staticgrad.native.target import ladder
+
+pytestmark = pytest.mark.skipif(ladder()[-1].cpu != "x86-64-v3", reason="no such processor")
+
+
+def program() -> sg.Graph:
+    """A product, a scan, rows and columns, and a sort, with gradients."""
+    x = sg.input("x", ("n", 37), "float32")
+    w = sg.input("w", (37, 21), "float32")
+    hidden = sg.nn.softmax(sg.tanh(x @ w)) + sg.sort(sg.cumsum(x[:, :21], axis=1), axis=0)
+    loss = (sg.nn.layer_norm(hidden, sg.ones((21,)), sg.zeros((21,))) ** 3).mean()
+    slopes = sg.grad(loss, [x, w])
+    return sg.Graph({"loss": loss, "hidden": hidden, "dx": slopes[0], "dw": slopes[1]})
+
+
+def test_results_have_the_same_bytes_on_every_target() -> None:
+    make = np.random.default_rng(0)
+    feeds = {
+        "x": make.normal(size=(29, 37)).astype("f4"),
+        "w": make.normal(size=(37, 21)).astype("f4"),
+    }
+    graph = program()
+    widths, found = set(), []
+    for name in ("host", "x86-64-v3", "host"):
+        with sg.options(target=name):
+            widths.add(target.host().vector_bits)
+            results = sg.compile(graph).run(feeds)
+        found.append({name: value.tobytes() for name, value in results.items()})
+    assert found[0] == found[1] == found[2]
+    assert 256 in widths
+    assert len(widths) == 1 + (ladder()[0].vector_bits == 512)
+
+
+def test_each_target_has_code_of_its_own() -> None:
+    x = sg.input("x", ("n",), "float32")
+    graph = sg.Graph({"y": sg.tanh(x) * 0.123})
+    addresses = set()
+    for name in ("host", "x86-64-v3", "host"):
+        with sg.options(target=name):
+            addresses.add(sg.compile(graph).kernels[0].address)
+    assert len(addresses) == 2
+
+
+def test_an_unknown_target_is_refused() -> None:
+    with (
+        pytest.raises(sg.errors.ConfigError, match="one of host, x86-64-v3"),
+        sg.options(target="avx2"),
+    ):
+        pass
