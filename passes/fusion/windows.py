@@ -22,7 +22,7 @@ MOST_PARTS: Final = 4
 
 
 @dataclass(frozen=True)
-class Place:
+class AxisShift:
     """Where along ``axis`` of the whole a part is read: its index is step * position + start.
 
     It lies in the part if it is in [0, extent). The part moves by ``stride`` elements an index.
@@ -46,7 +46,7 @@ class Part:
 
     source: Source
     walk: Walk
-    places: tuple[Place, ...]
+    places: tuple[AxisShift, ...]
 
 
 def is_window(node: Node, users: Sequence[Node]) -> bool:
@@ -79,7 +79,7 @@ def parts_of(groups: Groups, node: Node) -> Iterator[Part]:
             assert isinstance(step, int)
             if step == 1 and extent == size:  # then it starts at 0
                 continue
-            places.append(Place(axis, step, -step * start, strides[axis], extent))
+            places.append(AxisShift(axis, step, -step * start, strides[axis], extent))
             strides[axis] = 0
         yield Part(source, Walk(source.base, source.layout.offset, tuple(strides)), tuple(places))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from functools import reduce
 
-from passes.fusion.windows import Part, Place, axis_walk, parts_of
+from passes.fusion.windows import AxisShift, Part, axis_walk, parts_of
 from passes.lowering.operands import Lowering
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access, Expr, Position
@@ -57,7 +57,7 @@ def _element(low: Lowering, node: Node, part: Part) -> Expr:
     return ex.load(Access(access.operand, access.strides, (), positions), dtype)
 
 
-def _position(low: Lowering, node: Node, place: Place) -> Position:
+def _position(low: Lowering, node: Node, place: AxisShift) -> Position:
     loop = _loop(low, node, place.axis)
     terms = () if loop is None else ((loop, place.step),)
     start, stride = low.argument(place.start), low.argument(place.stride)
@@ -70,7 +70,9 @@ def _loop(low: Lowering, node: Node, axis: int) -> str | None:
     return low.rename.get(moves[0][0], moves[0][0]) if moves else None
 
 
-def _inside(low: Lowering, node: Node, places: tuple[Place, ...] | list[Place]) -> Expr | None:
+def _inside(
+    low: Lowering, node: Node, places: tuple[AxisShift, ...] | list[AxisShift]
+) -> Expr | None:
     """Whether the position lies in a part, as far as these places say; None: everywhere."""
     tests: list[Expr] = []
     for place in places:
