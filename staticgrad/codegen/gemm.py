@@ -35,10 +35,10 @@ _MATRIX = frozenset({"i", "j", "k"})
 
 def write_gemm(kernel: Kernel, stage: Gemm, out: Lines, unit: Unit) -> None:
     """The body for one outer iteration ``o``."""
-    _Product(kernel, stage, unit).write(out)
+    _PlainProduct(kernel, stage, unit).write(out)
 
 
-class _Product:
+class _PlainProduct:
     """The lines of one product of matrices."""
 
     def __init__(self, kernel: Kernel, stage: Gemm, unit: Unit) -> None:

@@ -24,7 +24,7 @@ MOST_GROUPS: Final = 16
 LEAST_AWAKE: Final = 50e-6
 
 
-class Draft(NamedTuple):
+class PlannedRow(NamedTuple):
     """A row as it is written: ``waits`` where every earlier row must be finished before it begins.
 
     ``seconds`` is what one processor is predicted to take at its best (``cost.FASTEST``).
@@ -35,7 +35,7 @@ class Draft(NamedTuple):
     seconds: float
 
 
-def shared(drafts: Sequence[Draft], workers: int) -> list[Row]:
+def shared(drafts: Sequence[PlannedRow], workers: int) -> list[Row]:
     """The rows in sections for so many workers."""
     rows = [draft.row for draft in drafts]
     if workers == 1:
@@ -51,7 +51,7 @@ def shared(drafts: Sequence[Draft], workers: int) -> list[Row]:
     return rows
 
 
-def _section(span: Sequence[Draft], workers: int, wakes: bool) -> list[Row]:
+def _section(span: Sequence[PlannedRow], workers: int, wakes: bool) -> list[Row]:
     """The rows of a section; as they were where they are a single group."""
     rows, before = [], 0
     for number, draft in enumerate(span):

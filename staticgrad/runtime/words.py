@@ -23,7 +23,7 @@ from staticgrad.ir.plan import Plan, PlannedStep, own_stride
 from staticgrad.ir.schedule import Step, StepBody, Touch
 from staticgrad.native import HEAD_WORDS, ROW_WORDS, Head, Row
 from staticgrad.runtime.arena import address_of
-from staticgrad.runtime.sections import Draft, shared
+from staticgrad.runtime.sections import PlannedRow, shared
 from staticgrad.types.dim import evaluate
 
 #: Where bytes are: so many behind the start of a memory. That is the arena (``ARENA``), a buffer
@@ -158,7 +158,7 @@ class _Writer:
 
     def __init__(self, workers: int, addresses: Mapping[Kernel, int]) -> None:
         self._addresses = addresses
-        self.drafts: list[Draft] = []
+        self.drafts: list[PlannedRow] = []
         self.records: list[int] = []
         self.blocks: list[list[int]] = [[0] * HEAD_WORDS for _ in range(workers)]
         self.in_arena: list[tuple[int, int]] = []
@@ -189,7 +189,7 @@ class _Writer:
         if len(self.blocks) > 1 and planned.total:
             seconds = self._seconds(kernel, arguments)
         row = Row(self._addresses[kernel], len(records), own, *cut)
-        self.drafts.append(Draft(row, waits, seconds))
+        self.drafts.append(PlannedRow(row, waits, seconds))
         for access, inside in zip(step.accesses(), planned.offsets, strict=True):
             if access.mode in ("scratch", "check"):
                 parts = places.parts(access.buffer, position, inside)
