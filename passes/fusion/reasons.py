@@ -227,6 +227,16 @@ class FewTerms(Reason):
 
 
 @dataclass(frozen=True)
+class RowsInLanes(Reason):
+    """Short rows lie in a lane each, and a kernel of them sums over no columns."""
+
+    length: int
+
+    def __str__(self) -> str:
+        return f"rows of {self.length} elements lie in a lane each, which sums no columns"
+
+
+@dataclass(frozen=True)
 class OncePerRow(Reason):
     """What is computed once per row, and read by nothing in its row, takes a vector of rows."""
 

@@ -7,6 +7,7 @@ from itertools import chain
 from math import prod
 from typing import Final
 
+from passes.fusion.cost import instructions
 from passes.fusion.groups import Group, Groups, Partial, Read, Walk, meets_elements
 from passes.fusion.reasons import (
     BrokenRow,
@@ -15,10 +16,11 @@ from passes.fusion.reasons import (
     LongRow,
     PositionsInRow,
     Reason,
+    RowsInLanes,
     TooLarge,
 )
 from passes.fusion.row_values import is_per_row, meets_rows, outer_shape, row_walk
-from passes.fusion.walks import has_short_rows, sums_across
+from passes.fusion.walks import MOST_WRITTEN_OUT, has_short_rows, may_be_short, sums_across
 from passes.layout import collapse
 from staticgrad.ir.forms import Pointwise
 from staticgrad.types.tensor import Shape, c_strides, hint_value, product
@@ -82,9 +84,8 @@ class RowRules:
             return False
         if group.windowed or group.copied or (group.kind == "columns" and combines(group)):
             return False
-        if has_short_rows(group):
-            return False
         across = bool(group.row and group.reductions) and sums_across(self._groups, group)
+        across &= not has_short_rows(group)
         return not across and self._updated.isdisjoint(group.nodes)
 
     def in_row(self, read: Read, domain: Shape, row: int) -> bool:
@@ -108,6 +109,8 @@ class RowRules:
         size = one.instructions + other.instructions
         if size > LARGEST_ROWS:
             return TooLarge(size, LARGEST_ROWS)
+        if has_short_rows(one) or has_short_rows(other):
+            return self._short_apart(one, other, domain, row)
         size_of_row = product(domain[len(domain) - row :])
         rows, length = (hint_value(n) for n in (product(outer_shape(domain, row)), size_of_row))
         few = isinstance(size_of_row, int) and rows * length <= FEW_ELEMENTS
@@ -126,13 +129,24 @@ class RowRules:
             return LongRow(width * length, LONGEST_ROW)
         return None
 
+    def _short_apart(self, one: Group, other: Group, domain: Shape, row: int) -> Reason | None:
+        """The same where rows lie in lanes: both together must be written out, too."""
+        reductions = [*one.reductions.values(), *other.reductions.values()]
+        work = sum(map(instructions, (*one.nodes, *other.nodes)))
+        length = hint_value(product(domain[len(domain) - row :]))
+        if "columns" in (one.kind, other.kind) or one.columns or other.columns:
+            return RowsInLanes(length)
+        if may_be_short(domain, row, reductions, work):
+            return None
+        return TooLarge(length * work, MOST_WRITTEN_OUT)
+
     def takes_vector(self, part: Group, group: Group) -> bool:
         """Whether part of a group of short rows is quicker by itself, a vector of rows at a time.
 
         That has one element per row, and long operations for it.
         """
         length = hint_value(product(group.domain[len(group.domain) - group.row :]))
-        if part.domain == group.domain or length >= LONG_ENOUGH:
+        if part.domain == group.domain or length >= LONG_ENOUGH or has_short_rows(group):
             return False
         return any(node.op.flops >= LONG_OPERATION for node in part.nodes)
 

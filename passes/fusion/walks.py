@@ -38,7 +38,7 @@ from staticgrad.types.tensor import Shape, c_strides, hint_value
 #: lie across memory; fewer would leave most lanes empty.
 _FEWEST_ACROSS: Final = 8
 #: Instructions of a kernel in which each element of a row is written out, at most.
-_MOST_WRITTEN_OUT: Final = 1500
+MOST_WRITTEN_OUT: Final = 1500
 
 
 def walk_of(group: Group, source: Source, shape: Shape | None = None) -> Walk:
@@ -165,17 +165,22 @@ def has_short_rows(group: Group) -> bool:
     are mostly waiting: for each other in a sum, for comparisons in an extreme of floats. Extremes
     of integers are not, so that their rows are shorter.
     """
-    if group.kind != "map" or not group.reductions or group.checked or group.windowed:
+    if group.kind not in ("map", "rows") or not group.reductions or group.checked:
         return False
-    split = len(group.domain) - group.row
-    length = prod(group.domain[split:], start=1)
-    if not isinstance(length, int) or length < 1:
+    if group.windowed or group.columns:
         return False
-    if length > min(map(_longest_short, group.reductions.values())):
+    reductions = group.reductions.values()
+    return may_be_short(group.domain, group.row, reductions, sum(map(instructions, group.nodes)))
+
+
+def may_be_short(domain: Shape, row: int, reductions: Iterable[GroupReduction], work: int) -> bool:
+    """The same of a group of these reductions, with so many instructions for an element."""
+    split = len(domain) - row
+    length = prod(domain[split:], start=1)
+    if not isinstance(length, int) or length < 1 or length > min(map(_longest_short, reductions)):
         return False
-    around = max(map(hint_value, group.domain[:split]), default=0)
-    written = length * sum(map(instructions, group.nodes))
-    return around >= _FEWEST_ACROSS and written <= _MOST_WRITTEN_OUT
+    around = max(map(hint_value, domain[:split]), default=0)
+    return around >= _FEWEST_ACROSS and length * work <= MOST_WRITTEN_OUT
 
 
 def _longest_short(reduction: GroupReduction) -> int:

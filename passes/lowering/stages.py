@@ -47,6 +47,8 @@ from staticgrad.types.tensor import Shape, c_strides
 
 def lower_group(groups: Groups, group: Group) -> LoweredStep:
     """The kernel that computes ``group``, one of ``groups``."""
+    if has_short_rows(group):
+        return lower_short_rows(groups, group)
     if group.kind == "rows":
         return lower_rows(groups, group)
     return _LOWERINGS[group.kind](Lowering(groups, group))
@@ -148,8 +150,6 @@ def _lower_map(low: Lowering) -> LoweredStep:
     rank = len(group.domain)
     outer_shape = group.domain[: rank - group.row]
     stores = _stores(low)
-    if has_short_rows(group):
-        return lower_short_rows(low, stores)
     if sums_across(low.groups, group):
         split = rank - group.row
         return _columns_step(low, range(split), range(split, rank), in_lanes=True)

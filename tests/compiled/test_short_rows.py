@@ -113,6 +113,43 @@ def test_rows_of_several_axes_in_any_order(shape: list[int], order, row: int, se
     agree(graph, feeds, fuse=False)
 
 
+def normalised(x: sg.Value, axes: tuple[int, ...]) -> dict[str, sg.Value]:
+    """What takes several turns along a row: each reads what the one before found."""
+    largest = sg.max(x, axis=axes, keepdims=True)
+    shares = sg.abs(x - largest) / (sg.sum(sg.abs(x - largest), axis=axes, keepdims=True) + 1.0)
+    centred = shares - sg.mean(shares, axis=axes, keepdims=True)
+    spread = sg.sqrt(sg.sum(centred * centred, axis=axes, keepdims=True) + 0.5)
+    return {"out": centred / spread, "spread": spread, "largest": sg.max(x, axis=axes) * 2.0}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+@pytest.mark.parametrize("length", [2, 5, 15])
+def test_rows_of_several_stages_are_one_map(length: int, dtype: str) -> None:
+    x = sg.input("x", ("n", 3, length), dtype)
+    graph = sg.Graph(normalised(x, (2,)))
+    (step,) = fuse(pipeline("O1")(graph)).steps
+    (stage,) = step.kernel.stages
+    assert isinstance(stage, Map)
+    for n in (0, 1, 33):
+        array = np.nan_to_num(numbers((n, 3, length), np.dtype(dtype)), posinf=3, neginf=-3)
+        agree(graph, {"x": array})
+        agree(graph, {"x": array}, fuse=False)
+
+
+def test_several_stages_of_rows_in_two_runs() -> None:
+    x, y = sg.input("x", (40, 3, 4), "float32"), sg.input("y", (40, 1, 4), "float32")
+    graph = sg.Graph(normalised(sg.transpose(x * y, (0, 2, 1)), (1, 2)))
+    agree(graph, {"x": numbers((40, 3, 4), np.dtype("f4")), "y": np.ones((40, 1, 4), "f4")})
+
+
+def test_what_would_be_written_out_too_long_stays_apart() -> None:
+    x = sg.input("x", ("n", 31), "float32")
+    y = x
+    for k in range(12):
+        y = sg.tanh(y - sg.max(y, axis=1, keepdims=True)) + 0.1 * k
+    assert 1 < len(fuse(pipeline("O1")(sg.Graph(y))).steps) <= 12
+
+
 def test_positions_of_rows_in_lanes() -> None:
     x = sg.input("x", ("n", 5), "float32")
     graph = sg.Graph({"first": sg.argmax(x, axis=1), "last": sg.argmin(x[:, ::-1], axis=1)})

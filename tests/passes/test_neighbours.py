@@ -35,6 +35,7 @@ from passes.fusion.reasons import (
     PhaseBorder,
     PositionsInRow,
     Reason,
+    RowsInLanes,
     ReductionInProduct,
     SingleRow,
     StoresMore,
@@ -150,8 +151,8 @@ def of_two_arrays() -> list[Reason]:
     return reasons({"sum": e.sum(), "a": a, "b": b})
 
 
-def few_terms() -> list[Reason]:
-    e = sg.nn.softmax(x_of(40, 40))
+def columns_of(length: int) -> list[Reason]:
+    e = sg.nn.softmax(x_of(40, length))
     return reasons({"e": e, "columns": sg.exp(e).sum(0)})
 
 
@@ -171,7 +172,8 @@ MADE: dict[Reason, Callable[[], list[Reason]]] = {
     OncePerRow("log", 5): lambda: reasons(sg.log(sg.exp(x_of(3, 5)).sum(1))),
     FewRows(2, (60_000,)): lambda: reasons(sg.nn.softmax(x_of(2, 60_000))),
     FewRows(1, (sg.dim("n"),)): lambda: reasons(sg.nn.softmax(x_of("n"))),
-    FewTerms(40, 1600): few_terms,
+    FewTerms(40, 1600): lambda: columns_of(40),
+    RowsInLanes(8): lambda: columns_of(8),
     LongRow(2_400_000, 1 << 19): lambda: reasons(sg.nn.softmax(x_of(20, 100_000))),
     BrokenRow(2): lambda: reasons(sg.nn.softmax(x_of(7, 4, 3), (1, 2)) * sg.input("y", (3,))),
     WholeOperand("matmul", (3, 4)): lambda: reasons(sg.exp(x_of(3, 4)) @ w_of(4, 2)),
@@ -238,14 +240,14 @@ def test_every_pair_of_a_random_graph_has_one_reason(drawn: Any) -> None:
 
 
 def test_explain_tells_them_with_their_lines() -> None:
-    x = sg.input("x", ("n", 5), "float64")
-    f = sg.compile(sg.Graph(sg.log(sg.cosh(x).sum(1))))
+    x = sg.input("x", (20, "n"), "float64")
+    f = sg.compile(sg.Graph(sg.log(sg.cosh(x).sum(0))))
     (found,) = f.explanation().as_json()["apart"]
     assert (found["computed_in"], found["read_in"]) == (0, 1)
     assert (found["computes"], found["reads"]) == ("sum", "log")
-    assert (found["reason"], found["numbers"]) == ("Unfinished", {"over": [5]})
+    assert (found["reason"], found["numbers"]) == ("Unfinished", {"over": [20]})
     assert all("test_neighbours.py" in line for line in found["lines"])
-    assert "0 -> 1: sum -> log: a reduction over [5] is known only after" in f.explain()
+    assert "0 -> 1: sum -> log: a reduction over [20] is known only after" in f.explain()
 
 
 def test_pairs_that_differ_in_their_steps_alone_are_told_in_one_line() -> None:
