@@ -15,6 +15,7 @@ from typing import Final
 
 from staticgrad.codegen.abreast import write_decode
 from staticgrad.codegen.expressions import VECTOR, Lines, Unit, element, number, total
+from staticgrad.codegen.extremes import from_key, key_dtype, neutral_key, write_key
 from staticgrad.codegen.stages import (
     LEVELS,
     Counter,
@@ -180,22 +181,33 @@ class _Unrolled(_Rule):
 class _Running(_Rule):
     """Extremes, which come out alike in any order: one running vector."""
 
+    @property
+    def running(self) -> str:
+        """The variable of the vector, which holds keys if it is of floats."""
+        return f"{self.s.name}_r"
+
     def declare(self, out: Lines) -> None:
-        out.add(f"{self.s.name}_t = {self.local}({self.width})")
+        out.add(f"{self.s.name}_t = local_{element(key_dtype(self.s))}({self.width})")
 
     def accumulate(self, out: Lines) -> None:
         name, lanes, at = self.s.name, self.lanes, f"({VECTOR} - chunk)"
-        clear, block, each = Lines(), Lines(), Lines()
-        clear.add(f"store{lanes}({name}_t, {at}, {self.neutral})")
+        clear, block, each, row = Lines(), Lines(), Lines(), Lines()
+        neutral = f"{element(key_dtype(self.s))}x{lanes}({neutral_key(self.s)})"
+        clear.add(f"store{lanes}({name}_t, {at}, {neutral})")
         self.for_each_vector(out, clear)
-        each.add(f"{name} = load{lanes}({name}_t, {at})")
-        self.for_each_row(each, "block", "stop", self.combined())
-        each.add(f"store{lanes}({name}_t, {at}, {name})")
+        row.extend(self.inside)
+        row.add(f"{name}_v = {self.value}")
+        key = write_key(row, f"{name}_v", self.s)
+        row.add(f"{self.running} = {combine(self.combiner, self.running, key)}")
+        each.add(f"{self.running} = load{lanes}({name}_t, {at})")
+        self.for_each_row(each, "block", "stop", row)
+        each.add(f"store{lanes}({name}_t, {at}, {self.running})")
         self.for_each_vector(block, each)
         self.blocks(out, "0", "rows", COLUMN_BLOCK, block)
 
     def finish(self, out: Lines) -> None:
-        out.add(f"{self.s.name} = load{self.lanes}({self.s.name}_t, {VECTOR} - chunk)")
+        out.add(f"{self.running} = load{self.lanes}({self.s.name}_t, {VECTOR} - chunk)")
+        out.add(f"{self.s.name} = {from_key(self.s, self.running)}")
 
 
 class _Groups(_Rule):

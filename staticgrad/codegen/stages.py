@@ -21,6 +21,7 @@ from staticgrad.codegen.expressions import (
     scaled,
     total,
 )
+from staticgrad.codegen.extremes import from_key, key_dtype, neutral_key, write_key
 from staticgrad.codegen.interleaved import Interleaved, interleaved
 from staticgrad.codegen.peeling import pays_to_peel
 from staticgrad.codegen.prefetching import WAITING, write_touches
@@ -191,7 +192,8 @@ def _write_row(
         write_vector_loop(out, loop.start, loop.stop, lanes, bodies)
     for s in sums:
         if not _in_blocks(s):
-            out.add(f"{s.name} = {_horizontal(s)}")
+            out.add(f"{s.name}_h = {_horizontal(s)}")
+            out.add(f"{s.name} = {from_key(s, f'{s.name}_h')}")
 
 
 def _in_blocks(statement: Accumulate) -> bool:
@@ -200,9 +202,8 @@ def _in_blocks(statement: Accumulate) -> bool:
 
 
 def _accumulator(statement: Accumulate, lanes: int) -> str:
-    dtype = statement.value.dtype
-    neutral = number(COMBINERS[statement.kind].identity(dtype))
-    return f"{element(dtype)}x{_width(statement, lanes)}({neutral})"
+    code = element(key_dtype(statement))
+    return f"{code}x{_width(statement, lanes)}({neutral_key(statement)})"
 
 
 def _width(statement: Accumulate, lanes: int) -> int:
@@ -221,7 +222,7 @@ def _write_lane_step(scope: Scope, statement: Accumulate) -> None:
     value = scope.vector(statement.value)
     neutral = number(combiner.identity(statement.value.dtype))
     scope.body.add(f"{statement.name}_v = select_mask(m, {value}, {neutral})")
-    parts = [f"{statement.name}_v"]
+    parts = [write_key(scope.body, f"{statement.name}_v", statement)]
     if _width(statement, scope.lanes) < scope.lanes:
         parts = [f"low({parts[0]})", f"high({parts[0]})"]
     for part in parts:
