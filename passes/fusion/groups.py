@@ -9,7 +9,7 @@ position that failed, and a value that must lie elsewhere, or in another order, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set as AbstractSet
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set as AbstractSet
 from dataclasses import field
 from typing import Literal, NamedTuple
 
@@ -19,7 +19,7 @@ from staticgrad.ir.forms import Pointwise, Region
 from staticgrad.ir.graph import Constant, Graph, Node, Symbolic
 from staticgrad.records import dataclass
 from staticgrad.types.dim import Size
-from staticgrad.types.tensor import Shape, TensorType
+from staticgrad.types.tensor import Shape, TensorType, hint_value
 
 GroupKind = Literal["map", "rows", "columns", "gemm", "scatter", "scan", "sort", "copy"]
 
@@ -280,3 +280,8 @@ def meets_elements(source: Source, domain: Shape) -> bool:
 def needs_home(source: Source) -> bool:
     """Whether somebody must compute an inline value before it can be read from a buffer."""
     return source.inline and not isinstance(source.base.node.op, Constant)
+
+
+def stored_bytes(groups: Groups, keys: Iterable[Key]) -> int:
+    """Bytes of these buffers, sizes at their hints."""
+    return sum(hint_value(groups.value_type(key).nbytes) for key in keys)

@@ -8,18 +8,17 @@ bytes, reads fewer, and leaves no value for which a step would run again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
 from passes.fusion.cutting import cut
 from passes.fusion.grouping import group
-from passes.fusion.groups import Group, Groups, Home, Key, meets_elements
+from passes.fusion.groups import Group, Groups, Home, Key, meets_elements, stored_bytes
 from passes.fusion.rows import joined
 from passes.fusion.sharing import kept_apart
 from staticgrad.ir.forms import Pointwise
 from staticgrad.ir.graph import Graph, Node
-from staticgrad.types.tensor import hint_value
 
 #: The name under which a graph has its groups.
 _NOTE: Final = "groups"
@@ -28,7 +27,7 @@ _NOTE: Final = "groups"
 def fused(graph: Graph, merge: bool = True) -> Groups:
     """The groups of a graph in the end; with ``merge`` off one for every node that computes."""
     found = group(graph, merge)
-    return cut(merged(joined(found))) if merge else found
+    return cut(joined(merged(joined(found)), across=True)) if merge else found
 
 
 def leave(graph: Graph, groups: Groups) -> None:
@@ -147,11 +146,6 @@ def spared(groups: Groups, earlier: Group, later: Group) -> Sequence[Key]:
 def added(groups: Groups, later: Group) -> Sequence[Key]:
     """What a group stores that is no output or update."""
     return [key for key in later.stored if key not in groups.roots]
-
-
-def stored_bytes(groups: Groups, keys: Iterable[Key]) -> int:
-    """Bytes of these buffers, sizes at their hints."""
-    return sum(hint_value(groups.value_type(key).nbytes) for key in keys)
 
 
 def _element_readers(group: Group) -> Iterator[Node]:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
-from passes.fusion.groups import Group, Groups, Home, Key, Read, meets_elements
-from passes.fusion.merging import added, spared, stored_bytes
+from passes.fusion.groups import Group, Groups, Home, Key, Read, meets_elements, stored_bytes
+from passes.fusion.merging import added, spared
 from passes.fusion.reasons import (
     Between,
     FusionOff,
@@ -167,8 +167,9 @@ class _Neighbours:
         if shared is None or not all(self._rules.in_row(read, *shared) for read in reads):
             return None
         if one.phase != other.phase:
-            elements = all(meets_elements(read.source, one.domain) for read in reads)
-            return None if elements else PhaseBorder(one.phase, other.phase)
+            reason = self._across(one, other)
+            if reason is not None:
+                return reason
         every = [*self.groups.reads(one), *self.groups.reads(other)]
         reason = self._rules.apart(one, other, every, *shared)
         if reason is not None:
@@ -177,6 +178,22 @@ class _Neighbours:
             length = hint_value(product(one.domain[len(one.domain) - one.row :]))
             return OncePerRow(other.nodes[-1].op.name, length)
         return self._between(one, other)
+
+    def _across(self, one: Group, other: Group) -> Reason | None:
+        """One of rows of two phases would not store less."""
+        inside = {one.number, other.number}
+        groups, outside = self.groups, set(self.groups.kept)
+        outside |= {groups.sources[key].base for key in groups.roots}
+        for number, computers in self._edges.items():
+            for edges in computers.values() if number not in inside else ():
+                outside |= {key for key, _ in edges}
+        less = [key for key in (*one.stored, *other.stored) if key not in outside]
+        later = max(one, other, key=lambda each: each.phase)
+        more = [key for key in later.stored if key not in less and key not in groups.roots]
+        found, wanted = stored_bytes(groups, less), stored_bytes(groups, more)
+        if not found:
+            return PhaseBorder(one.phase, other.phase)
+        return StoresMore(wanted, found) if wanted > found else None
 
     def _between(self, one: Group, other: Group) -> Reason | None:
         """The reader also needs a group that may have to run after the other."""

@@ -24,6 +24,7 @@ from passes.fusion.groups import (
     Partial,
     Read,
     Source,
+    stored_bytes,
 )
 from passes.fusion.precedence import Precedence
 from passes.fusion.row_rules import RowRules
@@ -35,18 +36,24 @@ from staticgrad.types.tensor import Shape, TensorType, product
 _NEAREST: Final = 8
 
 
-def joined(groups: Groups) -> Groups:
-    """The groups, those of one phase that share rows as one."""
+def joined(groups: Groups, across: bool = False) -> Groups:
+    """The groups, those of one phase that share rows as one.
+
+    With ``across`` those of two phases too, where that stores less than it spares.
+    """
     if not groups.fused or not any(each.row for each in groups.all):
         return groups
-    return _Joining(groups).result()
+    if across and len({each.phase for each in groups.all}) == 1:
+        return groups
+    return _Joining(groups, across).result()
 
 
 class _Joining:
     """Groups while some of them are joined; the values that they came in stay as they are."""
 
-    def __init__(self, groups: Groups) -> None:
+    def __init__(self, groups: Groups, across: bool) -> None:
         self._before = groups
+        self._across = across
         self._rules = RowRules(groups)
         self._groups = dict(groups.by_number)
         self._owners = dict(groups.owners)
@@ -168,7 +175,7 @@ class _Joining:
 
     def _may_join(self, one: Group, other: Group) -> bool:
         shared = self._rules.shared(one, other)
-        if shared is None or one.phase != other.phase:
+        if shared is None or (one.phase != other.phase and not self._spares(one, other)):
             return False
         ones, others = self._all_reads(one.number), self._all_reads(other.number)
         between = [r for r in others if self._owner(r.source.base) == one.number]
@@ -177,6 +184,23 @@ class _Joining:
             return False
         apart = self._rules.apart(one, other, [*ones, *others], *shared)
         return apart is None and self._order.may_merge(one.number, other.number)
+
+    def _spares(self, one: Group, other: Group) -> bool:
+        """Whether two groups of two phases as one store less, results aside."""
+        inside = (one.number, other.number)
+        stored = [key for key in (*one.stored, *other.stored) if self._is_inner(key)]
+        less = [
+            key
+            for key in stored
+            if all(self._final(each) in inside for each in self._readers.get(key, ()))
+        ]
+        later = max(one, other, key=lambda each: each.phase)
+        more = [key for key in later.stored if key in stored and key not in less]
+        saved = stored_bytes(self._before, less)
+        return self._across and 0 < saved >= stored_bytes(self._before, more)
+
+    def _is_inner(self, key: Key) -> bool:
+        return key not in self._roots and key not in self._before.kept
 
     def _join(self, one: int, other: int) -> None:
         """Join two groups as ``one``; of sums of columns ``other`` combines the partial results."""
@@ -244,6 +268,7 @@ class _Joining:
             domain=domain,
             row=row,
             level=max([part.level for part in parts]),
+            phase=min([part.phase for part in parts]),
             nodes=tuple(sorted(nodes, key=self._position.__getitem__)),
             reductions={key: each for part in parts for key, each in part.reductions.items()},
             columns={key: each for part in parts for key, each in part.columns.items()},
@@ -255,9 +280,8 @@ class _Joining:
 
     def _is_needed(self, key: Key, number: int) -> bool:
         """Whether somebody outside a group needs a value of it in memory."""
-        if key in self._roots or key in self._before.kept:
-            return True
-        return any(self._final(each) != number for each in self._readers.get(key, ()))
+        readers = self._readers.get(key, ())
+        return not self._is_inner(key) or any(self._final(each) != number for each in readers)
 
     # -- what had better stay apart ---------------------------------------------------------------
 

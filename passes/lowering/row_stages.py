@@ -19,7 +19,7 @@ from staticgrad.ir.graph import Node
 from staticgrad.records import dataclass
 
 #: Instructions from which on it is quicker to read a value of an element again than to compute it.
-_WORTH_KEEPING: Final = 6
+_WORTH_KEEPING: Final = 5
 _LOAD: Final = 1
 
 
@@ -36,6 +36,18 @@ class RowPoint(NamedTuple):
     def next(self) -> int:
         """The first stage that may read what is computed here."""
         return self.stage + self.per_row
+
+
+#: Behind all stages.
+_END: Final = RowPoint(1 << 30, True)
+
+
+class _Stay(NamedTuple):
+    """A value that lies in memory from the point that writes it to the last that reads it."""
+
+    node: Node
+    first: RowPoint
+    last: RowPoint
 
 
 @dataclass(frozen=True)
@@ -229,22 +241,31 @@ class _Planning:
     def _in_results(
         self, kept: Mapping[Node, Key | None], nodes: Mapping[RowPoint, Sequence[Node]]
     ) -> dict[Node, Key | None]:
-        """What is kept, in the places of results that are written when it is read the last time.
+        """What is kept, in the places of results of its type while nothing else is there.
 
-        It must be read for that result, so that no lane writes before it has read.
+        Where one value is read for the last time the next one may be written, if it is computed
+        from the first, so that no lane writes before it has read.
         """
         found = dict(kept)
-        taken = {key for key in found.values() if key is not None}
-        for node, place in kept.items():
-            if place is not None:
-                continue
-            last = max(self._needs[node])
-            for key in self._group.stored:
-                result = key in self._own and self._stored[key] == last and key not in taken
-                same = result and key.node.types[0] == node.types[0]
-                if same and self._reads_from(key.node, node, set(nodes[last])):
+        there = {
+            key: [_Stay(key.node, point, _END)]
+            for key, point in self._stored.items()
+            if key in self._own and not point.per_row
+        }
+
+        def apart(one: _Stay, other: _Stay) -> bool:
+            """Whether one is read no more when the other is written."""
+            if one.last == other.first:
+                return self._reads_from(other.node, one.node, set(nodes[one.last]))
+            return one.last < other.first
+
+        for node in [node for node, place in kept.items() if place is None]:
+            stay = _Stay(node, min(self._needs[node]), max(self._needs[node]))
+            for key, others in there.items():
+                same = key.node.types[0] == node.types[0]
+                if same and all(apart(stay, each) or apart(each, stay) for each in others):
                     found[node] = key
-                    taken.add(key)
+                    others.append(stay)
                     break
         return found
 
