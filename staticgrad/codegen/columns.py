@@ -9,13 +9,15 @@ memory. The loops are known here; expressions are written by ``codegen.expressio
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from itertools import product
 from math import prod
 from typing import Final
 
-from staticgrad.codegen.abreast import write_decode
+from staticgrad.codegen.abreast import emit_abreast, of_row, write_decode
 from staticgrad.codegen.expressions import VECTOR, Lines, Unit, element, number, total
 from staticgrad.codegen.extremes import from_key, key_dtype, neutral_key, write_key
+from staticgrad.codegen.prefetching import write_next_rows
 from staticgrad.codegen.stages import (
     LEVELS,
     Counter,
@@ -26,6 +28,7 @@ from staticgrad.codegen.stages import (
     write_push,
     write_store,
 )
+from staticgrad.codegen.vectors import may_be_mixed, vectors_abreast, whole_vectors, work
 from staticgrad.ir.combiners import COMBINERS, Combiner
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_stages import Accumulate, Columns, roots, small
@@ -34,6 +37,10 @@ from staticgrad.records import dataclass
 
 #: Vectors of columns side by side: 1 KiB of each row in a run, and of a row's lanes 16 KiB.
 SIDE_BY_SIDE: Final = 16
+#: Vectors of columns whose sums are in registers at a time: as many as there are, then as fit.
+ACROSS: Final = (8, 2)
+#: Lines of what is summed, helpers included, beyond which loads of a few vectors a row start late.
+WAITING: Final = 16
 
 
 def write_columns(kernel: Kernel, stage: Columns, out: Lines, loop: Span, unit: Unit) -> None:
@@ -49,7 +56,10 @@ def write_columns(kernel: Kernel, stage: Columns, out: Lines, loop: Span, unit: 
         scope = scope_for(kernel, inner, before, Lines(), unit, kernel.lanes)
         scope.emit(roots(s))
         value = scope.vector(s.value)
-        rule = _rule_of(stage, s)(stage, s, kernel.lanes, scope.body, value)
+        kind, lines = _rule_of(stage, s), work(scope.body, unit)
+        mixed = kind in (_Running, _Groups) and may_be_mixed([s])
+        several = _several(kernel, stage, s, before, unit, lines) if mixed else ()
+        rule = kind(stage, s, kernel.lanes, scope.body, value, several)
         rule.accumulate(chunk)
         rule.finish(final)
         rules.append(rule)
@@ -66,12 +76,39 @@ def write_columns(kernel: Kernel, stage: Columns, out: Lines, loop: Span, unit: 
     out.extend(chunk, 1)
 
 
+def _several(
+    kernel: Kernel, stage: Columns, s: Accumulate, before: Lines, unit: Unit, lines: int
+) -> tuple[Several, ...]:
+    """What a row gives for several vectors of columns at a time, the most first."""
+    inner = [VECTOR, *(axis.name for axis in stage.rows)]
+    found = []
+    for most in ACROSS:
+        count = whole_vectors(2 * lines, most)
+        if count != most:
+            continue
+        first = scope_for(kernel, inner, before, Lines(), unit, kernel.lanes)
+        scopes = vectors_abreast(first, count)
+        emit_abreast(scopes, roots(s))
+        inside = write_next_rows(kernel, s, scopes, stage.rows) if lines > WAITING else Lines()
+        inside.extend(first.body)
+        found.append(Several(inside, tuple(scope.vector(s.value) for scope in scopes)))
+    return tuple(found)
+
+
 def _rule_of(stage: Columns, s: Accumulate) -> type[_Rule]:
     if stage.rows and not stage.in_lanes and small(stage.rows):
         return _Unrolled
     if COMBINERS[s.kind].rule == "any":
         return _Running
     return _Lanes if stage.in_lanes else _Groups
+
+
+@dataclass(frozen=True)
+class Several:
+    """Vectors of a row side by side: the lines that compute them, and their names."""
+
+    inside: Lines
+    values: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -83,6 +120,7 @@ class _Rule(ABC):
     lanes: int
     inside: Lines
     value: str
+    several: tuple[Several, ...]
 
     @property
     def width(self) -> int:
@@ -129,6 +167,52 @@ class _Rule(ABC):
         write_decode(inner, "row", self.stage.rows)
         inner.extend(body)
         out.extend(inner, 1)
+
+    def through_rows(self, out: Lines, place: str, first: str | None) -> None:
+        """The rows of a block, into local memory ``place``; ``first``: what each column starts at.
+
+        None: with what lies there. Several whole vectors at a time, so that memory is read in runs,
+        and sums do not wait for each other; then what is left.
+        """
+        out.add(f"m = mask{self.lanes}({self.lanes})")
+        out.add(f"{VECTOR} = chunk")
+        for several in self.several:
+            count = len(several.values)
+            step = count * self.lanes
+            out.add(f"while {VECTOR} + {step} <= past:")
+            for other in range(1, count):
+                out.add(f"    {of_row(VECTOR, other)} = {VECTOR} + {other * self.lanes}")
+            out.extend(self._through_rows(place, first, several.inside, several.values), 1)
+            out.add(f"    {VECTOR} = {VECTOR} + {step}")
+        out.add(f"while {VECTOR} < past:")
+        out.add(f"    m = mask{self.lanes}(past - {VECTOR})")
+        out.extend(self._through_rows(place, first, self.inside, [self.value]), 1)
+        out.add(f"    {VECTOR} = {VECTOR} + {self.lanes}")
+
+    def _through_rows(
+        self, place: str, first: str | None, inside: Lines, values: Sequence[str]
+    ) -> Lines:
+        out, body, lanes = Lines(), Lines(), self.lanes
+        names = [of_row(self.running, other) for other in range(len(values))]
+        places = [f"({of_row(VECTOR, other)} - chunk)" for other in range(len(values))]
+        for name, at in zip(names, places, strict=True):
+            out.add(f"{name} = {first or f'load{lanes}({place}, {at})'}")
+        body.extend(inside)
+        for name, value in zip(names, values, strict=True):
+            self.grow(body, name, value)
+        self.for_each_row(out, "block", "stop", body)
+        for name, at in zip(names, places, strict=True):
+            out.add(f"store{lanes}({place}, {at}, {name})")
+        return out
+
+    @property
+    def running(self) -> str:
+        """The variable of a vector of columns as rows are added."""
+        return self.s.name
+
+    def grow(self, out: Lines, name: str, value: str) -> None:
+        """A row's vector into the variable of its columns."""
+        out.add(f"{name} = {combine(self.combiner, name, value)}")
 
     def combined(self) -> Lines:
         """A row's vector into the variable of the result."""
@@ -186,23 +270,21 @@ class _Running(_Rule):
         """The variable of the vector, which holds keys if it is of floats."""
         return f"{self.s.name}_r"
 
+    def grow(self, out: Lines, name: str, value: str) -> None:
+        out.add(f"{self.s.name}_v = {value}")
+        key = write_key(out, f"{self.s.name}_v", self.s)
+        out.add(f"{name} = {combine(self.combiner, name, key)}")
+
     def declare(self, out: Lines) -> None:
         out.add(f"{self.s.name}_t = local_{element(key_dtype(self.s))}({self.width})")
 
     def accumulate(self, out: Lines) -> None:
         name, lanes, at = self.s.name, self.lanes, f"({VECTOR} - chunk)"
-        clear, block, each, row = Lines(), Lines(), Lines(), Lines()
+        clear, block = Lines(), Lines()
         neutral = f"{element(key_dtype(self.s))}x{lanes}({neutral_key(self.s)})"
         clear.add(f"store{lanes}({name}_t, {at}, {neutral})")
         self.for_each_vector(out, clear)
-        row.extend(self.inside)
-        row.add(f"{name}_v = {self.value}")
-        key = write_key(row, f"{name}_v", self.s)
-        row.add(f"{self.running} = {combine(self.combiner, self.running, key)}")
-        each.add(f"{self.running} = load{lanes}({name}_t, {at})")
-        self.for_each_row(each, "block", "stop", row)
-        each.add(f"store{lanes}({name}_t, {at}, {self.running})")
-        self.for_each_vector(block, each)
+        self.through_rows(block, f"{name}_t", None)
         self.blocks(out, "0", "rows", COLUMN_BLOCK, block)
 
     def finish(self, out: Lines) -> None:
@@ -215,6 +297,7 @@ class _Groups(_Rule):
 
     def declare(self, out: Lines) -> None:
         out.add(f"{self.s.name}_t = {self.local}({self.width})")
+        out.add(f"{self.s.name}_r = {self.local}({self.width})")
         out.add(f"{self.s.name}_s = {self.local}({LEVELS * self.width})")
         out.add(f"group = (rows + {GROUPS - 1}) // {GROUPS}")
         out.add(f"if group < {SHORTEST_GROUP}:")
@@ -229,8 +312,8 @@ class _Groups(_Rule):
         group.add("if last > rows:")
         group.add("    last = rows")
         group.add("blocks = 0")
-        each.add(f"{name} = {self.neutral}")
-        self.for_each_row(each, "block", "stop", self.combined())
+        self.through_rows(block, f"{name}_r", self.neutral)
+        each.add(f"{name} = load{lanes}({name}_r, {at})")
         write_push(each, self.counter, name)
         self.for_each_vector(block, each)
         block.add("blocks = blocks + 1")

@@ -8,18 +8,29 @@ starts its loads late: such loops run at a third of that rate. A map may say how
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from staticgrad.codegen.expressions import VECTOR, Lines, Scope, scaled, total
 from staticgrad.ir.expr import Access, postorder
 from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.kernel_stages import Ahead, Map, Store, nested, roots
+from staticgrad.ir.kernel_stages import (
+    Accumulate,
+    Ahead,
+    Axis,
+    Map,
+    Statement,
+    Store,
+    nested,
+    roots,
+)
 
 #: Bytes that come together from memory.
 LINE: Final = 64
 #: Vectors that are brought near before their turn: 2 KiB, where anything from 512 B to 8 KiB does.
 FAR: Final = 32
+#: Rows of a column's sum that are brought near before their turn.
+ROWS: Final = 16
 #: Lines of a body, helpers included, beyond which a loop over whole vectors waits.
 WAITING: Final = 64
 #: Rows of as many times that are read ahead along themselves, shorter ones row by row: what lies
@@ -35,11 +46,24 @@ def write_touches(kernel: Kernel, stage: Map, scopes: Sequence[Scope], waits: bo
     ``waits``: the loop would wait for its memory.
     """
     if stage.ahead is not None:
-        return _touches(kernel, stage, scopes, _along(stage.ahead))
+        return _touches(kernel, _accesses(stage.body), scopes, _along(stage.ahead))
     maps = [each for each, _ in nested(kernel.stages) if isinstance(each, Map)]
     if waits and kernel.outer in ("lanes", "axes") and maps == [stage] and stage in kernel.stages:
-        return _touches(kernel, stage, scopes, _by_default(kernel, stage, scopes[0]))
+        far = _by_default(kernel, stage, scopes[0])
+        return _touches(kernel, _accesses(stage.body), scopes, far)
     return Lines()
+
+
+def write_next_rows(
+    kernel: Kernel, statement: Accumulate, scopes: Sequence[Scope], rows: Sequence[Axis]
+) -> Lines:
+    """Lines that bring near what vectors side by side read some rows on.
+
+    A few vectors of each row are too short a run for hardware to find.
+    """
+    if not rows:
+        return Lines()
+    return _touches(kernel, _accesses([statement]), scopes, _along(Ahead(rows[-1].name, ROWS)))
 
 
 def _along(ahead: Ahead) -> Callable[[Access], str]:
@@ -82,11 +106,14 @@ def _write_distance(once: Lines, extent: str, distance: int) -> None:
 
 
 def _touches(
-    kernel: Kernel, stage: Map, scopes: Sequence[Scope], far: Callable[[Access], str]
+    kernel: Kernel,
+    accesses: Iterable[tuple[Access, str]],
+    scopes: Sequence[Scope],
+    far: Callable[[Access], str],
 ) -> Lines:
     out, known = Lines(), set[tuple[str, str]]()
     passing = {operand.name for operand in kernel.operands if operand.mode == "scratch"}
-    for access, word in _accesses(stage):
+    for access, word in accesses:
         runs = access.stride(VECTOR) == 1 and not access.gather and not access.bounded
         if not runs or access.operand in passing or (distance := far(access)) == "0":
             continue
@@ -101,11 +128,11 @@ def _touches(
     return out
 
 
-def _accesses(stage: Map) -> Iterator[tuple[Access, str]]:
-    """What a stage stores to, and then what it loads, with the word that brings it near."""
-    for statement in stage.body:
+def _accesses(statements: Sequence[Statement]) -> Iterator[tuple[Access, str]]:
+    """What statements store to, and then what they load, with the word that brings it near."""
+    for statement in statements:
         if isinstance(statement, Store):
             yield statement.access, "prefetch_write"
-    for expr in postorder(root for statement in stage.body for root in roots(statement)):
+    for expr in postorder(root for statement in statements for root in roots(statement)):
         if isinstance(expr.attribute, Access):
             yield expr.attribute, "prefetch"

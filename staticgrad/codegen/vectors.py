@@ -8,7 +8,7 @@ streams of what is loaded without one. What is left is taken under a mask, one v
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from staticgrad.codegen.abreast import of_row
@@ -17,7 +17,7 @@ from staticgrad.codegen.interleaved import Interleaved, write_left
 from staticgrad.codegen.peeling import pays_to_peel, write_peeled_loop
 from staticgrad.ir.expr import Access, Expr, postorder
 from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.kernel_stages import Accumulate, Map, Store, roots
+from staticgrad.ir.kernel_stages import Accumulate, Map, Statement, Store, roots
 from staticgrad.records import dataclass
 
 #: Lines of a body, helpers included, up to which the window holds enough vectors by itself.
@@ -69,10 +69,15 @@ def may_stand_abreast(kernel: Kernel, stage: Map, runs: Interleaved) -> bool:
     """Whether lines of several vectors may be mixed: no vector reads what another one stores."""
     if kernel.serial or runs.loads or runs.waiting:
         return False
-    if not all(isinstance(statement, Store | Accumulate) for statement in stage.body):
+    return may_be_mixed(stage.body)
+
+
+def may_be_mixed(statements: Sequence[Statement]) -> bool:
+    """Whether lines of several vectors of these statements may be mixed."""
+    if not all(isinstance(statement, Store | Accumulate) for statement in statements):
         return False
-    stores = [s.access for s in stage.body if isinstance(s, Store)]
-    evaluated = postorder(root for statement in stage.body for root in roots(statement))
+    stores = [s.access for s in statements if isinstance(s, Store)]
+    evaluated = postorder(root for statement in statements for root in roots(statement))
     loads = [e.attribute for e in evaluated if isinstance(e.attribute, Access)]
     if any(access.bounded or access.gather for access in stores):
         return False

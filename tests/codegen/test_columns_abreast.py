@@ -1,0 +1,57 @@
+"""Columns whose sums are in registers together: the bits of the rule, in every reader."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from staticgrad.codegen.kernel_source import render
+from staticgrad.ir.combiners import COMBINERS
+from staticgrad.ir.kernel_parser import parse_kernel
+from staticgrad.ir.summation import column_sum
+from staticgrad.ir.verify_kernel import verify_kernel
+from tests.codegen.kernels_on_file import run
+from tests.native.support import MODES, Mode, assert_same
+
+TEXT = """\
+kernel(p0: in f32, p1: out f32; n0, n1) {
+  columns j: n0 {
+    rows i0: n1 {
+      %0: f32 = load p0[i0*n0 + j]
+      %1: f32 = mul %0, %0
+      @r0: f32 = sum %1
+    }
+    store p1[j] = @r0
+  }
+}
+"""
+
+
+def test_the_example_is_a_kernel() -> None:
+    kernel = parse_kernel(TEXT)
+    verify_kernel(kernel)
+    assert str(kernel) == TEXT
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("kind", ["sum", "max"])
+@pytest.mark.parametrize("sizes", [(300, 70), (128, 1), (47, 1100), (33, 0), (0, 3)])
+def test_columns_have_the_bits_of_their_rule(sizes: tuple[int, int], kind: str, mode: Mode) -> None:
+    columns, rows = sizes
+    rng = np.random.default_rng(7)
+    x = rng.normal(size=(rows, columns)).astype("float32")
+    squares = x * x
+    if kind == "sum":
+        wanted = column_sum(np.ascontiguousarray(squares.T))
+    else:
+        empty = COMBINERS["max"].identity(parse_kernel(TEXT).operands[0].dtype)
+        wanted = np.max(squares, axis=0, initial=empty)
+    kernel = parse_kernel(TEXT.replace("= sum", f"= {kind}"))
+    given = {"p0": x, "p1": np.empty(columns, "float32")}
+    assert_same(run(kernel, sizes, mode, given)["p1"], wanted.astype("float32"), kind)
+
+
+def test_bodies_that_wait_bring_rows_near() -> None:
+    waiting = TEXT.replace("mul %0, %0", "tanh %0")
+    assert "prefetch(p0, i0 * n0 + j + 16 * n0)" in render(parse_kernel(waiting))
+    assert "prefetch" not in render(parse_kernel(TEXT))
