@@ -1,0 +1,234 @@
+"""What is measured: a call for each op of the registry, over any namespace that spells like NumPy.
+
+``CASES`` has one or more for each op; ``WITHOUT_WORK`` names those that no kernel computes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+
+Array = np.ndarray
+Draw = Callable[[np.random.Generator, tuple[int, ...], str], Array]
+Layout = Literal["contiguous", "transposed", "strided", "broadcast"]
+LAYOUTS: Final[tuple[Layout, ...]] = ("contiguous", "transposed", "strided", "broadcast")
+FLOATS: Final = ("float32", "float64")
+INTEGERS: Final = ("int32", "int64")
+BOOL: Final = ("bool",)
+#: Leaves, sizes and marks: nothing is computed for them.
+WITHOUT_WORK: Final = frozenset(
+    {"input", "parameter", "constant", "size", "stop_gradient", "checkpoint", "custom_vjp"}
+)
+
+
+def normal(random: np.random.Generator, shape: tuple[int, ...], dtype: str) -> Array:
+    """Numbers of both signs; among integers and bools each as often."""
+    if dtype == "bool":
+        return random.integers(0, 2, shape).astype(dtype)
+    if dtype.startswith("int"):
+        return random.integers(-100, 100, shape).astype(dtype)
+    return random.standard_normal(shape).astype(dtype)
+
+
+def positive(random: np.random.Generator, shape: tuple[int, ...], dtype: str) -> Array:
+    """Numbers from 1/2 to 3; integers from 1 to 4."""
+    if dtype.startswith("int"):
+        return random.integers(1, 5, shape).astype(dtype)
+    return random.uniform(0.5, 3.0, shape).astype(dtype)
+
+
+def small(random: np.random.Generator, shape: tuple[int, ...], dtype: str) -> Array:
+    """Numbers within (0, 1)."""
+    return random.uniform(0.05, 0.95, shape).astype(dtype)
+
+
+def above_one(random: np.random.Generator, shape: tuple[int, ...], dtype: str) -> Array:
+    """Numbers from 1.05 to 4."""
+    return random.uniform(1.05, 4.0, shape).astype(dtype)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A call of an op.
+
+    Args:
+        op: its name in the registry.
+        call: takes a namespace and the operands, which have two axes.
+        operands: how each is drawn.
+        dtypes: of the operands.
+        smooth: whether it has a gradient by its first operand.
+        name: by which it is shown, where an op has several cases.
+        missing: libraries that have no such function.
+        only: layouts; all where an operand may lie in any.
+        as_drawn: the operands that are contiguous in every layout.
+    """
+
+    op: str
+    call: Callable[..., Any]
+    operands: tuple[Draw, ...] = (normal,)
+    dtypes: tuple[str, ...] = FLOATS
+    smooth: bool = True
+    name: str = ""
+    missing: frozenset[str] = frozenset()
+    only: tuple[Layout, ...] = LAYOUTS
+    as_drawn: tuple[int, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """The name that is shown."""
+        return self.name or self.op
+
+
+def _named(function: str) -> Callable[..., Any]:
+    return lambda space, *operands: getattr(space, function)(*operands)
+
+
+def _maps(names: str, *operands: Draw, **more: Any) -> list[Case]:
+    """Cases of functions of equal names, or ``op=function`` where they differ."""
+    pairs = [entry.partition("=") for entry in names.split()]
+    return [Case(op, _named(name or op), operands or (normal,), **more) for op, _, name in pairs]
+
+
+def _special(name: str) -> Callable[..., Any]:
+    return lambda space, x: space.special(name)(x)
+
+
+def _indices(random: np.random.Generator, shape: tuple[int, ...], _: str) -> Array:
+    """One position along the last axis for each column."""
+    return random.integers(0, shape[1], shape[1])
+
+
+def _places(random: np.random.Generator, shape: tuple[int, ...], _: str) -> Array:
+    """A position along the last axis for each element."""
+    return random.integers(0, shape[1], shape)
+
+
+def _sorted_row(random: np.random.Generator, shape: tuple[int, ...], dtype: str) -> Array:
+    return np.sort(normal(random, (shape[1],), dtype))
+
+
+def _square(random: np.random.Generator, shape: tuple[int, ...], dtype: str) -> Array:
+    """A matrix with as many rows as the other one has columns, and 64 columns."""
+    return normal(random, (shape[1], 64), dtype)
+
+
+def _reductions() -> list[Case]:
+    found = []
+    for op in ("sum", "max", "min"):
+        for name, axis in (("rows", 1), ("columns", 0), ("all", None)):
+            found.append(
+                Case(
+                    op, lambda space, x, f=op, a=axis: space.reduced(f, x, a), name=f"{op} {name}",
+                    dtypes=(*FLOATS, *INTEGERS),
+                )
+            )  # fmt: skip
+    found += [_by_rows("max", name, BOOL) for name in ("any", "all", "count_nonzero")]
+    return found + [_by_rows("min", name, (*FLOATS, "int32")) for name in ("argmax", "argmin")]
+
+
+def _by_rows(op: str, function: str, dtypes: tuple[str, ...]) -> Case:
+    """A function along rows that has no gradient."""
+
+    def call(space: Any, x: Any) -> Any:
+        return space.reduced(function, x, 1)
+
+    return Case(op, call, dtypes=dtypes, smooth=False, name=function)
+
+
+def _comparisons() -> list[Case]:
+    names = "eq=equal ne=not_equal lt=less le=less_equal gt=greater ge=greater_equal"
+    return _maps(names, normal, normal, dtypes=(*FLOATS, *INTEGERS), smooth=False)
+
+
+def _integers() -> list[Case]:
+    names = "bit_and=bitwise_and bit_or=bitwise_or bit_xor=bitwise_xor"
+    found = _maps(names, normal, normal, dtypes=INTEGERS, smooth=False)
+    found += _maps("bit_not=invert", dtypes=INTEGERS, smooth=False)
+    shifts = "left_shift=bitwise_left_shift right_shift=bitwise_right_shift"
+    found += _maps(shifts, normal, positive, dtypes=INTEGERS, smooth=False)
+    logical = "logical_and logical_or logical_xor"
+    found += _maps(logical, normal, normal, dtypes=BOOL, smooth=False)
+    return found + _maps("logical_not", dtypes=BOOL, smooth=False)
+
+
+def _moves() -> list[Case]:
+    both = (*FLOATS, *INTEGERS, *BOOL)
+    return [
+        Case("broadcast", lambda s, x: s.copy(s.broadcast_to(x[:1], x.shape)), dtypes=both),
+        Case("transpose", lambda s, x: s.copy(s.transposed(x)), dtypes=both, only=("contiguous",)),
+        Case(
+            "reshape", lambda s, x: s.copy(s.reshape(s.transposed(x), (-1,))), dtypes=both,
+            only=("contiguous",),
+        ),
+        Case("slice", lambda s, x: s.copy(x[1:, 1:]), dtypes=both),
+        Case("concat", lambda s, x: s.concatenate([x, x], 1), dtypes=both),
+        Case("pad", lambda s, x: s.padded(x), dtypes=FLOATS),
+        Case("cast", lambda s, x: s.cast(x, "float64"), dtypes=("float32", "int32", "bool")),
+        Case("cast", lambda s, x: s.cast(x, "int32"), dtypes=FLOATS, smooth=False, name="to int"),
+        Case("where", lambda s, x, y: s.where(x > y, x, y), (normal, normal), (*FLOATS, "int32")),
+        Case("take", lambda s, x, i: s.taken(x, i), (normal, _indices), (*FLOATS, "int32")),
+        Case("take_along", lambda s, x, i: s.along(x, i), (normal, _places), FLOATS),
+        Case("scatter_add", lambda s, x, i: s.scattered(x, i), (normal, _indices), FLOATS),
+        Case(
+            "scatter_along", lambda s, x, i: s.scattered_along(x, i), (normal, _places), FLOATS
+        ),
+        Case("sort", lambda s, x: s.sorted(x), dtypes=(*FLOATS, "int32")),
+        Case("topk", lambda s, x: s.topk(x), dtypes=FLOATS, missing=frozenset({"numpy"})),
+        Case(
+            "searchsorted", lambda s, x, row: s.searchsorted(row, s.flat(x)),
+            (normal, _sorted_row), FLOATS, smooth=False,
+        ),
+        Case("iota", lambda s, x: s.positions(x), smooth=False, only=("contiguous",)),
+        Case("random_bits", lambda s, x: s.random(x), smooth=False, only=("contiguous",)),
+        Case("matmul", lambda s, x, w: s.matmul(x, w), (normal, _square), as_drawn=(1,)),
+    ]  # fmt: skip
+
+
+def _scans() -> list[Case]:
+    found = []
+    for op in ("cumsum", "cumprod"):
+        for axis in (1, 0):
+            name = f"{op} {'rows' if axis else 'columns'}"
+            call = lambda space, x, f=op, a=axis: getattr(space, f)(x, a)  # noqa: E731
+            found.append(Case(op, call, (small,), name=name))
+    scan = Case(
+        "linear_scan", lambda space, x, y: space.linear_scan(x, y), (small, normal),
+        missing=frozenset({"numpy", "torch", "jax"}),
+    )  # fmt: skip
+    return [*found, scan]
+
+
+def cases() -> Sequence[Case]:
+    """Every case."""
+    found = _maps("abs neg=negative exp exp2 expm1 sin cos tan tanh sinh cosh asinh=arcsinh")
+    found += _maps("atan=arctan cbrt")
+    found += _maps("ceil floor trunc rint sign", smooth=False)
+    found += _maps("sqrt log log2 log10 log1p", positive)
+    found += _maps("asin=arcsin acos=arccos atanh=arctanh", small)
+    found += _maps("acosh=arccosh", above_one)
+    found += _maps("signbit", smooth=False)
+    for name, draw in (("erf", normal), ("erfc", normal), ("ndtri", small), ("sigmoid", normal)):
+        found.append(Case(name, _special(name), (draw,)))
+    found += _maps("add sub=subtract mul=multiply", normal, normal, dtypes=(*FLOATS, *INTEGERS))
+    found += _maps("maximum minimum", normal, normal, dtypes=(*FLOATS, *INTEGERS))
+    found += _maps("div=divide", normal, positive)
+    found += _maps("atan2=arctan2 hypot logaddexp", normal, positive)
+    found += _maps("pow=power", positive, normal)
+    found += _maps("fmod remainder", positive, positive)
+    found += _maps("floor_divide", positive, positive, smooth=False)
+    found += [
+        Case("floor_divide", _named("floor_divide"), (positive, positive), INTEGERS, False, "i//"),
+        Case("remainder", _named("remainder"), (positive, positive), INTEGERS, False, "i%"),
+        Case("xlogy", lambda s, x, y: s.special("xlogy")(x, y), (positive, positive)),
+        Case("integer_pow", lambda s, x: x**3),
+        Case("int_pow", _named("power"), (positive, positive), ("int64",), smooth=False),
+        Case("at_least", lambda s, x: s.clipped(x, 0.0, None)),
+        Case("at_most", lambda s, x: s.clipped(x, None, 0.5)),
+    ]
+    return [*found, *_comparisons(), *_integers(), *_reductions(), *_scans(), *_moves()]
+
+
+CASES: Final = tuple(cases())

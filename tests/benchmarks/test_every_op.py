@@ -1,0 +1,111 @@
+"""The benchmark of every op: each op of the registry has a case, which computes what it says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import staticgrad.functions  # noqa: F401 - fills the registry
+from benchmarks.every_op import report
+from benchmarks.every_op.__main__ import main
+from benchmarks.every_op.cases import CASES, WITHOUT_WORK, Case
+from benchmarks.every_op.libraries import Numpy, Own
+from benchmarks.every_op.measure import Point, measure, operands, points, shape_of, timed
+from staticgrad.ir.op import op_class, registered_ops
+
+
+def test_every_op_has_a_case() -> None:
+    own = {name for name in registered_ops() if op_class(name).__module__.startswith("staticgrad.")}
+    covered = {case.op for case in CASES}
+    assert own == covered | WITHOUT_WORK
+    assert not covered & WITHOUT_WORK
+
+
+def test_labels_tell_cases_apart() -> None:
+    told = [(case.label, dtype) for case in CASES for dtype in case.dtypes]
+    assert len({*told}) == len(told)
+
+
+def test_points_have_all_layouts_and_gradients() -> None:
+    (case,) = (case for case in CASES if case.label == "tanh")
+    found = [point for _, point in points([case], (10, 1_000_000))]
+    assert {(p.dtype, p.backward) for p in found} == {
+        (dtype, backward) for dtype in ("float32", "float64") for backward in (False, True)
+    }
+    assert sum(p.size == 1_000_000 for p in found) == 4 * sum(p.size == 10 for p in found)
+
+
+@pytest.mark.parametrize("case", CASES[::6], ids=lambda case: case.label)
+def test_libraries_agree_with_the_definition(case: Case) -> None:
+    libraries = [Own(1), Numpy(1)]
+    for _, point in points([case], (1000,)):
+        if point.dtype in case.dtypes[:1]:
+            found = measure(case, point, libraries, quick=True)
+            assert not found.wrong
+            assert found.seconds["staticgrad"] > 0
+
+
+def test_a_wrong_result_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    (case,) = (case for case in CASES if case.label == "add" and "float32" in case.dtypes)
+    own = Own(1)
+    right = own.step
+    off = {"step": lambda *a: lambda: {"output": right(*a)()["output"] + 1e-2}}
+    monkeypatch.setattr(own, "step", off["step"])
+    point = Point("add", "float32", "contiguous", 1000, backward=False)
+    assert measure(case, point, [own], quick=True).wrong == "too far off"
+
+
+def test_operands_lie_as_the_layout_says() -> None:
+    (case,) = (case for case in CASES if case.label == "matmul")
+    rows, columns = shape_of(1000)
+    shapes = {}
+    for layout in ("contiguous", "transposed", "strided", "broadcast"):
+        fed, _ = operands(case, Point("matmul", "float32", layout, 1000, backward=False))
+        shapes[layout] = [array.shape for array in fed]
+    weights = (columns, 64)
+    assert shapes == {
+        "contiguous": [(rows, columns), weights],
+        "transposed": [(columns, rows), weights],
+        "strided": [(rows, 2 * columns), weights],
+        "broadcast": [(1, columns), weights],
+    }
+
+
+def test_the_least_of_all_rounds_counts() -> None:
+    now = [0.0]
+    costs = iter([1.0, 1.0, 3.0, 5.0, 2.0, 7.0])
+
+    def step() -> None:
+        now[0] += next(costs)
+
+    found = timed({"one": step, "other": step}, 2, clock=lambda: now[0])
+    assert found == {"one": 2.0, "other": 5.0}
+
+
+def test_the_table_and_the_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, picture = tmp_path / "results.json", tmp_path / "results.svg"
+    base = {"label": "exp", "dtype": "float32", "layout": "contiguous", "backward": False}
+    entries = [
+        {"point": {**base, "size": 10}, "seconds": {"staticgrad": 1.0, "numpy": 2.0}},
+        {"point": {**base, "size": 1000}, "seconds": {"staticgrad": 3.0, "jax": 1.0, "numpy": 2.0}},
+        {"point": {**base, "size": 1000}, "seconds": {"staticgrad": 4.0, "jax": 2.0}},
+    ]
+    path.write_text("".join(f"{json.dumps({**e, 'wrong': ''})}\n" for e in entries))
+    cells = report.read(path)
+    assert [round(cell.ratio, 2) for cell in cells] == [0.5, 2.0]
+    assert [cell.size for cell in report.worst(cells, 1)] == [1000]
+    assert "| exp | float32 | 0.50 | **2.00** jax |" in report.markdown(cells)
+    pytest.importorskip("matplotlib")
+    assert main(["--show", str(path), "--plot", str(picture)]) == 0
+    assert "1 faster" in capsys.readouterr().out
+    assert picture.read_text().startswith("<?xml")
+
+
+def test_results_are_added_to_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    for _ in range(2):
+        assert main(["--op", "neg", "--size", "10", "--quick", "--json", str(path)]) == 0
+    assert len(path.read_text().splitlines()) == 2 * 4  # of two floats, forward and backward
+    assert len(report.read(path)) <= 4
