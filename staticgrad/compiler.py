@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, over
 
 import numpy.typing as npt
 
-from staticgrad import config, native
+from staticgrad import config
 from staticgrad.analysis.binding import Feeds, check_sizes, named_inputs
 from staticgrad.arguments import (
     feeds_by_keyword,
@@ -26,7 +26,7 @@ from staticgrad.arguments import (
     read_sizes,
     unknown_size,
 )
-from staticgrad.artifacts import Kernels, Plans, first_steps, machine_code, reasons_apart
+from staticgrad.artifacts import Kernels, Plans, reasons_apart
 from staticgrad.building import capture
 from staticgrad.errors import (
     BudgetInfeasible,
@@ -40,7 +40,7 @@ from staticgrad.errors import (
 from staticgrad.errors.elsewhere import refuse_shadowed_passes
 from staticgrad.errors.habits import OF_COMPILED
 from staticgrad.errors.wording import did_you_mean
-from staticgrad.explain import Explanation, unread_of
+from staticgrad.explain import Explanation, Sharing, unread_of
 from staticgrad.ir.calls import public
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.plan import Plan
@@ -54,7 +54,7 @@ from staticgrad.records import dataclass
 from staticgrad.runtime import sections
 from staticgrad.runtime.bound import BoundRun
 from staticgrad.runtime.executor import Executor, MakeTable, Memory
-from staticgrad.runtime.step import Program, Table
+from staticgrad.runtime.step import Table
 from staticgrad.stats import Counts, Stats
 
 try:
@@ -71,7 +71,7 @@ except ImportError:
 if TYPE_CHECKING:
     from typing_extensions import TypeVar as WithDefault
 
-    from staticgrad.runtime.probed import SideProgram
+    from staticgrad.profiling import Profile
 
     #: What a run gives: an array or a dict of them.
     Results = WithDefault("Results", default=Any)
@@ -418,8 +418,9 @@ class Compiled(Generic[Results]):
         """What runs plans; a program that is not debugged loads no debug mode."""
         if self.options.debug == "nan":
             from staticgrad.runtime.probed import Watch
+            from staticgrad.side_programs import side_program
 
-            return Watch(self.graph, partial(_side_program, self.options.backend)).table
+            return Watch(self.graph, partial(side_program, self.options.backend, _scheduled)).table
         if self.options.debug:
             from staticgrad.runtime.guarded import GuardedTable
 
@@ -445,6 +446,7 @@ class Compiled(Generic[Results]):
     def explanation(self, *, staged: object = (), **sizes: int) -> Explanation:
         """What ``explain`` says as data, with ``as_json``: equal for equal programs."""
         asked = bool(sizes) or bool(staged)
+        plan = self.plan(staged=staged, **sizes) if asked else self._latest_or_fixed()
         return Explanation(
             graph=self.graph.name,
             pipeline=str(self.options.pipeline),
@@ -458,8 +460,21 @@ class Compiled(Generic[Results]):
             apart=reasons_apart(fusion(self._scheduled_graph, self.options.fuse).neighbours()),
             unread=unread_of(self.graph, self.schedule),
             open_sizes=tuple(self.program_graph.sizes),
-            plan=self.plan(staged=staged, **sizes) if asked else self._latest_or_fixed(),
+            plan=plan,
+            sharing=None if plan is None else Sharing(plan.workers, sections.shared_steps(plan)),
         )
+
+    def profile(self, feeds: Feeds | None = None, *, runs: int = 10) -> Profile:
+        """What each step takes with these feeds: time, bytes, operations, share of the limits.
+
+        Steps run one after the other, so many times; parameters are then as they were before. The
+        limits are those of this machine, which the first profile of a process measures.
+        """
+        from staticgrad.profiling import profile_of, timed_runs
+
+        table = timed_runs(self._executor, feeds or {}, runs)
+        steps = self._kernels.sections(self.schedule)
+        return profile_of(self.graph.name, table, steps, lambda v, n: compile(v, threads=n).run)
 
     def __repr__(self) -> str:
         outputs = ", ".join(self.graph.outputs) or "none"
@@ -479,18 +494,6 @@ def _scheduled(graph: Graph, fuse: bool) -> Schedule:
     schedule = fuse_graph(graph, fuse)
     verify_schedule(schedule)
     return schedule
-
-
-def _side_program(backend: str | None, graph: Graph) -> SideProgram:
-    """A graph compiled to run beside another, one kernel per operation."""
-    from staticgrad.runtime.probed import SideProgram
-
-    schedule = _scheduled(graph, False)
-    steps = first_steps(schedule)
-    addresses = {k: machine_code(k, step, backend).address for k, step in steps.items()}
-    stores = {parameter.name: parameter.store for parameter in graph.parameters}
-    program = Program(schedule, addresses, stores, native.driver())
-    return SideProgram(graph, program, Planner(schedule).plan)
 
 
 def _restore(graph: Graph, single: bool, options: Options) -> Compiled:

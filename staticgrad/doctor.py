@@ -17,7 +17,7 @@ import numpy as np
 import staticgrad as sg
 from staticgrad import config, native
 from staticgrad.errors import SelfTestError, StaticgradError
-from staticgrad.native import cache, selftest, target
+from staticgrad.native import cache, pool, processors, selftest, target
 from staticgrad.records import dataclass
 
 _REQUIRED: Final = (
@@ -73,6 +73,22 @@ def _settings() -> str:
 def _processor() -> str:
     chosen = target.host()
     return f"{chosen.cpu}, {chosen.vector_bits}-bit vectors, rung {chosen.level} of the ladder"
+
+
+def _threads() -> str:
+    """How many threads programs take, and why; where there can be several, a shared sum."""
+    asked, allowed = config.current().threads, processors.allowed()
+    count = processors.threads(asked)
+    if not pool.is_possible():
+        return "1: there is no pool of workers on this system"
+    x = sg.input("x", ("rows", 512), "float32")
+    feeds = {"x": np.linspace(-2.0, 2.0, 512 * 256, dtype=np.float32).reshape(256, 512)}
+    alone, shared = (
+        sg.compile(sg.tanh(x) @ sg.exp(x).T, threads=n).run(feeds) for n in (1, max(2, count))
+    )
+    if alone.tobytes() != shared.tobytes():
+        raise SelfTestError("threads change the bytes of results", hint="report this machine")
+    return f"{count} ({asked}; the process may use {allowed} cores), with the bytes of one"
 
 
 def _self_test() -> str:
@@ -134,6 +150,7 @@ _CHECKS: Final[dict[str, Callable[[], str]]] = {
     "settings": _settings,
     "processor": _processor,
     "self-test": _self_test,
+    "threads": _threads,
     "compiled gradient": _compiled_gradient,
     "compilers": _compilers,
     "kernel cache": _cache,

@@ -20,6 +20,7 @@ from staticgrad.records import dataclass
 
 #: Counts up when a field of the JSON document changes its meaning or goes.
 SCHEMA = 1
+_LISTED = 20  # steps that are named
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,24 @@ class Apart:
     def told(self) -> str:
         """All but the numbers of the steps."""
         return f"{self.computes} -> {self.reads}: {self.text}  # {' -> '.join(self.lines)}"
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """By how many threads a plan may be run, and the numbers of the steps that they share.
+
+    Other steps run on the calling thread alone, since they are short or have one iteration.
+    """
+
+    threads: int
+    steps: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        if not self.steps:
+            return f"threads: {self.threads}, sharing no step: the calling one runs all"
+        listed = ", ".join(map(str, self.steps[:_LISTED]))
+        more = f" and {len(self.steps) - _LISTED} more" if len(self.steps) > _LISTED else ""
+        return f"threads: {self.threads}, sharing {len(self.steps)} steps: {listed}{more}"
 
 
 @dataclass(frozen=True)
@@ -116,6 +135,7 @@ class Explanation:
     unread: Unread
     open_sizes: tuple[str, ...]
     plan: Plan | None
+    sharing: Sharing | None = None
 
     def __str__(self) -> str:
         return "\n".join(self._lines())
@@ -141,6 +161,7 @@ class Explanation:
             yield f"arena: depends on {', '.join(self.open_sizes)}"
         else:
             yield memory_table(self.plan)
+            yield str(self.sharing)
 
     def _apart_lines(self) -> Iterator[str]:
         """A line for each pair of steps; pairs that differ in the steps alone share one."""
@@ -168,5 +189,6 @@ class Explanation:
             "unread": asdict(self.unread),
             "sizes": None if self.plan is None else dict(self.plan.sizes),
             "peak_bytes": None if self.plan is None else self.plan.peak_bytes,
+            "sharing": None if self.sharing is None else asdict(self.sharing),
             "copied_feeds": [] if self.plan is None else [*copied_feeds(self.plan)],
         }

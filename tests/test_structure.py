@@ -10,7 +10,7 @@ LAZY = {
     "staticgrad": "the facade loads nothing before it is asked",
     "staticgrad.arguments": "the compiler first looks whether a folder hides the package",
     "staticgrad.cli": "each command loads what it needs",
-    "staticgrad.compiler": "a program that is not debugged loads no debug mode",
+    "staticgrad.compiler": "a program loads no debug mode and no profiler that it does not use",
     "staticgrad.eager.modes": "detect_mutation alone reads settings",
     "staticgrad.eager.tensor": "functions by rows stand above tensors",
     "staticgrad.ir.calls": "NumPy's functions are looked up when one is called",

@@ -110,6 +110,24 @@ def step_seconds(kernel: Kernel, arguments: Sequence[int], machine: Machine = DE
     return max(busy, traffic / machine.bandwidth) + machine.launch
 
 
+@dataclass(frozen=True)
+class Counted:
+    """What a step does with its arguments' values: operations, and bytes that it moves."""
+
+    products: float
+    maps: float
+    nbytes: float
+
+
+def counted_work(step: Step, arguments: tuple[int, ...]) -> Counted:
+    """The work of one run of a step, of all its calls together."""
+    products = maps = nbytes = 0.0
+    for call in step.calls(arguments):
+        found = [call.times * _total(terms, call.arguments) for terms in _counts(call.kernel)]
+        products, maps, nbytes = products + found[0], maps + found[1], nbytes + found[2]
+    return Counted(products, maps, nbytes)
+
+
 def all_seconds(
     steps: Sequence[Step], arguments: Sequence[tuple[int, ...]], machine: Machine = DEFAULT
 ) -> tuple[float, ...]:

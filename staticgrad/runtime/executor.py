@@ -84,6 +84,7 @@ class Executor:
 
         ``single``: the native entry returns the only output itself.
         """
+        self.program = program
         self._graph, self._program, self._make_plan = graph, program, make_plan
         self._make_table = make_table
         self._fixed_sizes = dict(sizes or {})
@@ -270,6 +271,11 @@ class Executor:
     def runs(self) -> int:
         """How many runs have ended well."""
         return self._runs + (0 if self._entry is None else self._entry.runs)
+
+    def with_tables(self, make_table: MakeTable) -> Executor:
+        """The same program, apart from this one, with tables of another kind."""
+        sizes = self._fixed_sizes
+        return Executor(self._graph, self._program, self._make_plan, sizes, make_table)
 
     def buffers_of(self, names: Iterable[str]) -> frozenset[str]:
         """The buffers of those of the named inputs that a step reads; no other feed is copied."""

@@ -11,6 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from staticgrad.analysis.barriers import barriers
+from staticgrad.analysis.cost import FASTEST, all_seconds
+from staticgrad.ir.plan import Plan
 from staticgrad.native import Row
 
 #: Predicted seconds of rows that are worth sharing: handing over takes a third of a microsecond,
@@ -49,6 +52,19 @@ def shared(drafts: Sequence[PlannedRow], workers: int) -> list[Row]:
             remaining += seconds
             rows[first:last] = _section(span, workers, remaining >= LEAST_AWAKE)
     return rows
+
+
+def shared_steps(plan: Plan) -> tuple[int, ...]:
+    """The numbers of the steps whose rows workers share, ascending; those with bodies aside."""
+    steps = [plan.schedule.steps[planned.step] for planned in plan.steps]
+    seconds = all_seconds(steps, [planned.arguments for planned in plan.steps], FASTEST)
+    waits = frozenset(barriers(plan) if plan.workers > 1 else ())
+    drafts = [
+        PlannedRow(Row(0, 0, 0, planned.total, planned.grain), at in waits, seconds[at])
+        for at, planned in enumerate(plan.steps)
+    ]
+    rows = zip(shared(drafts, plan.workers), plan.steps, strict=True)
+    return tuple(sorted({p.step for row, p in rows if row.section and not p.bodies}))
 
 
 def _section(span: Sequence[PlannedRow], workers: int, wakes: bool) -> list[Row]:

@@ -1,0 +1,205 @@
+"""What each step of a program takes, beside what it moves and computes, and the machine's limits.
+
+Bytes and operations are counted from the kernels, as predictions do (``analysis.cost``): each
+operand once, however often a kernel reads it. Limits are measured on this machine, once per process
+and number of threads: a matrix product, and a copy of arrays beyond the caches. A step in a cache
+may move more bytes in a second than that copy does.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any, Final
+
+import numpy as np
+
+from staticgrad.analysis.cost import counted_work
+from staticgrad.explain import StepSection
+from staticgrad.functions.creation import input as symbolic
+from staticgrad.ir.plan import Plan
+from staticgrad.ir.value import Value
+from staticgrad.records import dataclass
+from staticgrad.runtime.profiled import TimedTable, timed_runs
+
+__all__ = [
+    "Limits",
+    "Profile",
+    "StepProfile",
+    "limits_of",
+    "live_bytes",
+    "profile_of",
+    "timed_runs",
+]
+
+_SIDE: Final = 768  # of the product
+_COPIED: Final = 1 << 24  # elements of the copy
+_TURNS: Final = 12
+#: (value, threads) -> a function of feeds.
+Compile = Callable[[Value, int], Callable[[Mapping[str, Any]], object]]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What this machine does with so many threads: f32 operations of a product, bytes of a copy.
+
+    Both by the second.
+    """
+
+    threads: int
+    flops: float
+    bandwidth: float
+
+
+@dataclass(frozen=True)
+class StepProfile:
+    """One position of the plan.
+
+    ``seconds`` is the median of the runs, ``fastest`` the least. ``nbytes`` and ``flops`` are
+    counted; operations in f64 products count twice. ``share``: the least time that the limits
+    allow, as a part of ``seconds``. ``live`` are the bytes of the arena in use meanwhile.
+    """
+
+    position: int
+    step: int
+    kernel: str
+    computes: str
+    lines: tuple[str, ...]
+    threads: int
+    seconds: float
+    fastest: float
+    nbytes: float
+    flops: float
+    share: float
+    live: int
+
+
+@dataclass(frozen=True, repr=False)
+class Profile:
+    """All positions of one plan in order, ``begins`` in seconds from the start of one run."""
+
+    graph: str
+    sizes: Mapping[str, int]
+    runs: int
+    limits: tuple[Limits, ...]
+    steps: tuple[StepProfile, ...]
+    begins: tuple[float, ...]
+
+    @property
+    def seconds(self) -> float:
+        """The time of all steps together."""
+        return sum(step.seconds for step in self.steps)
+
+    def __str__(self) -> str:
+        total = self.seconds or 1.0
+        lines = [f"{self.graph}: {self.seconds * 1e6:.1f} us in steps, median of {self.runs} runs"]
+        lines += [
+            f"limits, {each.threads} threads: {each.flops / 1e9:.0f} GFLOP/s,"
+            f" {each.bandwidth / 1e9:.1f} GB/s"
+            for each in self.limits
+        ]
+        lines.append("       us      %  threads   GB/s  GFLOP/s  % of limit  kernel")
+        for each in sorted(self.steps, key=lambda step: -step.seconds):
+            spent = each.seconds or 1e-9
+            lines.append(
+                f"{each.seconds * 1e6:9.2f}  {100 * each.seconds / total:5.1f}  {each.threads:7}"
+                f"  {each.nbytes / spent / 1e9:5.1f}  {each.flops / spent / 1e9:7.1f}"
+                f"  {100 * each.share:10.1f}  {each.kernel} {each.computes}"
+                f"  # {', '.join(each.lines)}"
+            )
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+    def as_json(self) -> dict[str, Any]:
+        """The profile as JSON has it."""
+        return asdict(self)
+
+    def trace(self) -> dict[str, Any]:
+        """The profile for Chrome's trace viewer: steps, and live bytes of the arena."""
+        events: list[dict[str, Any]] = []
+        for begin, step in zip(self.begins, self.steps, strict=True):
+            place = {"pid": 0, "tid": 0, "ts": begin * 1e6}
+            args = {"lines": list(step.lines), "bytes": step.nbytes, "flops": step.flops,
+                    "threads": step.threads, "percent of limit": 100 * step.share}  # fmt: skip
+            name = f"{step.kernel} {step.computes}"
+            events.append(
+                {"name": name, "ph": "X", "dur": step.seconds * 1e6, "args": args, **place}
+            )
+            events.append({"name": "live bytes", "ph": "C", "args": {"arena": step.live}, **place})
+        return {"traceEvents": events, "displayTimeUnit": "ns"}
+
+    def save_trace(self, path: str | Path) -> None:
+        """Write ``trace`` to a file, for chrome://tracing or ui.perfetto.dev."""
+        Path(path).write_text(json.dumps(self.trace()), encoding="utf-8")
+
+
+def profile_of(
+    graph: str, table: TimedTable, sections: tuple[StepSection, ...], compile: Compile
+) -> Profile:
+    """What the runs of a table have taken, the first one aside if there are others."""
+    plan, runs = table.plan, table.runs[1:] or table.runs
+    limits = {n: limits_of(n, compile) for n in sorted({1, plan.workers})}
+    live, steps = live_bytes(plan), []
+    for position, planned in enumerate(plan.steps):
+        spent = [run[position][1] / 1e9 for run in runs]
+        threads = table.threads(position)
+        work = counted_work(plan.schedule.steps[planned.step], planned.arguments)
+        section = sections[planned.step]
+        limit = limits[threads]
+        # outside of products an addition is no half of a fused one: half the rate
+        busy = (work.products + 2 * work.maps) / limit.flops
+        least = max(busy, work.nbytes / limit.bandwidth)
+        seconds = median(spent)
+        steps.append(
+            StepProfile(
+                position, planned.step, section.kernel, section.computes, section.lines, threads,
+                seconds, min(spent), work.nbytes, work.products + work.maps,
+                least / seconds if seconds else 0.0, live[position],
+            )
+        )  # fmt: skip
+    start = runs[-1][0][0] if plan.steps else 0
+    begins = tuple((begun - start) / 1e9 for begun, _ in runs[-1])
+    return Profile(graph, dict(plan.sizes), len(runs), tuple(limits.values()), tuple(steps), begins)
+
+
+def live_bytes(plan: Plan) -> list[int]:
+    """The bytes of the arena that are in use at each position; what shares bytes counts once."""
+    found = []
+    for position in range(len(plan.steps)):
+        live = [p for p in plan.placements if p.first <= position <= p.last]
+        used = reached = 0
+        for offset, end in sorted((p.offset, p.offset + p.nbytes) for p in live):
+            used += max(0, end - max(offset, reached))
+            reached = max(reached, end)
+        found.append(used)
+    return found
+
+
+_known: Final[dict[int, Limits]] = {}
+
+
+def limits_of(threads: int, compile: Compile) -> Limits:
+    """The limits of this machine for so many threads, measured when first asked for."""
+    if threads not in _known:
+        a = symbolic("a", (_SIDE, _SIDE))
+        x = symbolic("x", (_COPIED,))
+        square = np.ones((_SIDE, _SIDE), np.float32)
+        product = _fastest(compile(a @ a, threads), {"a": square})
+        copied = np.ones(_COPIED, np.float32)
+        copy = _fastest(compile(x + 1.0, threads), {"x": copied})
+        _known[threads] = Limits(threads, 2.0 * _SIDE**3 / product, 8.0 * _COPIED / copy)
+    return _known[threads]
+
+
+def _fastest(run: Callable[[Mapping[str, Any]], object], feeds: Mapping[str, Any]) -> float:
+    found = []
+    for _ in range(_TURNS):
+        begun = perf_counter()
+        run(feeds)
+        found.append(perf_counter() - begun)
+    return min(found)

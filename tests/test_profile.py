@@ -1,0 +1,147 @@
+"""``f.profile``: what is counted is right, what is measured adds up, nothing is changed by it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad import profiling
+from staticgrad.errors import FeedError, IndexOutOfRange
+from staticgrad.native import pool
+from staticgrad.profiling import Limits, live_bytes
+
+
+@pytest.fixture(autouse=True)
+def _limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Round limits instead of measured ones."""
+    known = {n: Limits(n, n * 1e11, n * 1e10) for n in (1, 2)}
+    monkeypatch.setattr(profiling, "_known", known)
+
+
+def training() -> tuple[sg.Parameter, sg.Graph, dict[str, np.ndarray]]:
+    x = sg.input("x", ("n", 300))
+    w = sg.parameter("w", np.ones((300, 200), "f4"))
+    loss = sg.square(sg.tanh(x @ w)).mean()
+    graph = sg.Graph({"loss": loss}, {w: w - 0.1 * sg.grad(loss, w)}, name="training")
+    return w, graph, {"x": np.random.default_rng(0).normal(size=(400, 300)).astype("f4")}
+
+
+def test_counts_are_those_of_the_program_and_parameters_are_put_back() -> None:
+    w, graph, feeds = training()
+    f = sg.compile(graph, threads=2)
+    before = w.value
+    found = f.profile(feeds, runs=3)
+    np.testing.assert_array_equal(w.value, before)
+    assert f.stats.runs == 0
+    assert found.graph == "training"
+    assert found.sizes == {"n": 400}
+    assert found.runs == 3
+    plan = f.plan(n=400)
+    assert [step.step for step in found.steps] == [planned.step for planned in plan.steps]
+    product = 2.0 * 400 * 300 * 200
+    products = [step for step in found.steps if step.flops >= product]
+    assert len(products) == 2  # forward, and the gradient of w
+    for step in products:
+        assert product <= step.flops < 1.05 * product
+        assert step.threads == (2 if pool.is_possible() else 1)
+        floats = 400 * 300 + 300 * 200 + 400 * 200
+        assert 4 * floats <= step.nbytes <= 4 * (floats + 2 * 300 * 200 + 400 * 200)
+        limit = max(step.flops / (step.threads * 1e11), step.nbytes / (step.threads * 1e10))
+        assert step.share == pytest.approx(limit / step.seconds, rel=0.05)
+        assert "matmul" in step.computes
+        assert any("test_profile.py" in line for line in step.lines)
+    assert all(0 <= step.fastest <= step.seconds for step in found.steps)
+    assert found.seconds == sum(step.seconds for step in found.steps)
+    assert max(step.live for step in found.steps) <= plan.peak_bytes
+
+
+def test_live_bytes_are_those_of_the_placements() -> None:
+    _, graph, _ = training()
+    plan = sg.compile(graph, threads=1).plan(n=400)
+    found = live_bytes(plan)
+    for position, count in enumerate(found):
+        used = np.zeros(plan.peak_bytes, bool)
+        for place in plan.placements:
+            if place.first <= position <= place.last:
+                used[place.offset : place.offset + place.nbytes] = True
+        assert count == used.sum()
+    assert 0.9 * plan.peak_bytes < max(found) <= plan.peak_bytes
+
+
+def test_text_json_and_trace(tmp_path: Path) -> None:
+    _, graph, feeds = training()
+    found = sg.compile(graph, threads=1).profile(feeds, runs=2)
+    lines = str(found).splitlines()
+    assert lines[1] == "limits, 1 threads: 100 GFLOP/s, 10.0 GB/s"
+    assert len(lines) == 3 + len(found.steps)
+    spent = [float(line.split()[0]) for line in lines[3:]]
+    assert spent == sorted(spent, reverse=True)
+    assert json.loads(json.dumps(found.as_json()))["steps"][0]["position"] == 0
+    found.save_trace(tmp_path / "trace.json")
+    events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    steps = [event for event in events if event["ph"] == "X"]
+    counters = [event for event in events if event["ph"] == "C"]
+    assert len(steps) == len(counters) == len(found.steps)
+    starts = [event["ts"] for event in steps]
+    assert starts[0] == 0
+    assert starts == sorted(starts)
+    assert [event["args"]["arena"] for event in counters] == [step.live for step in found.steps]
+
+
+def test_errors_are_those_of_a_run_and_parameters_stay() -> None:
+    w = sg.parameter("w", np.zeros(3, "f4"))
+    places = sg.input("places", (4,), "int64")
+    picked = sg.take(w, places, 0)
+    f = sg.compile(sg.Graph({"picked": picked}, {w: w + picked.sum() + 1.0}))
+    with pytest.raises(IndexOutOfRange):
+        f.profile({"places": np.array([0, 1, 2, 3])})
+    with pytest.raises(FeedError):
+        f.profile({})
+    f.profile({"places": np.array([0, 1, 2, 2])})
+    np.testing.assert_array_equal(w.value, 0)
+
+
+def test_the_limits_of_a_machine_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(profiling, "_known", {})
+    monkeypatch.setattr(profiling, "_COPIED", 1 << 12)
+    monkeypatch.setattr(profiling, "_SIDE", 16)
+    x = sg.input("x", (20,))
+    f = sg.compile(sg.exp(x), threads=1)
+    first = f.profile({"x": np.ones(20, "f4")}, runs=1).limits
+    assert first[0].flops > 0
+    assert first[0].bandwidth > 0
+    assert f.profile({"x": np.ones(20, "f4")}, runs=1).limits == first
+
+
+def test_plain_python_is_profiled_too() -> None:
+    with sg.options(jit=False):
+        w = sg.parameter("w", np.ones((3, 2), "f4"))
+        x = sg.input("x", (4, 3))
+        f = sg.compile(sg.Graph({"y": x @ w}, {w: w * 2.0}))
+        found = f.profile({"x": np.ones((4, 3), "f4")}, runs=1)
+    assert len(found.steps) == len(f.schedule.steps)
+    np.testing.assert_array_equal(w.value, 1)
+
+
+def test_explain_says_which_steps_are_shared() -> None:
+    _, graph, feeds = training()
+    f = sg.compile(graph, threads=2)
+    f.run(feeds)
+    sharing = f.explanation().sharing
+    assert sharing is not None
+    assert sharing.threads == 2
+    products = [k for k, step in enumerate(f.schedule.steps) if "matmul" in step.label]
+    assert set(products) <= set(sharing.steps)
+    assert f"threads: 2, sharing {len(sharing.steps)} steps" in f.explain()
+    table = f._executor._latest
+    assert table is not None
+    rows = table._words.rows
+    shared = {p.step for row, p in zip(rows, f.plan(n=400).steps, strict=True) if row.section}
+    assert shared == set(sharing.steps)
+    alone = sg.compile(graph, threads=1)
+    assert alone.explanation(n=400).as_json()["sharing"] == {"threads": 1, "steps": ()}
+    assert "threads: 1, sharing no step" in alone.explain(n=400)
