@@ -15,7 +15,7 @@ from math import prod
 from typing import Final
 
 from staticgrad.codegen.abreast import emit_abreast, of_row, write_decode
-from staticgrad.codegen.expressions import VECTOR, Lines, Unit, element, number, total
+from staticgrad.codegen.expressions import VECTOR, Lines, Scope, Unit, element, number, total
 from staticgrad.codegen.extremes import from_key, key_dtype, neutral_key, write_key
 from staticgrad.codegen.prefetching import write_next_rows
 from staticgrad.codegen.stages import (
@@ -41,6 +41,8 @@ SIDE_BY_SIDE: Final = 16
 ACROSS: Final = (8, 2)
 #: Lines of what is summed, helpers included, beyond which loads of a few vectors a row start late.
 WAITING: Final = 16
+#: Rows ahead that are brought near where all columns of a chunk are read of each row in turn.
+NEXT_ROWS: Final = 2
 
 
 def write_columns(kernel: Kernel, stage: Columns, out: Lines, loop: Span, unit: Unit) -> None:
@@ -59,6 +61,8 @@ def write_columns(kernel: Kernel, stage: Columns, out: Lines, loop: Span, unit: 
         kind, lines = _rule_of(stage, s), work(scope.body, unit)
         mixed = kind in (_Running, _Groups) and may_be_mixed([s])
         several = _several(kernel, stage, s, before, unit, lines) if mixed else ()
+        if kind is _Lanes and lines <= WAITING:
+            several = (Several(_with_next_rows(kernel, stage, s, scope), (value,)),)
         rule = kind(stage, s, kernel.lanes, scope.body, value, several)
         rule.accumulate(chunk)
         rule.finish(final)
@@ -93,6 +97,13 @@ def _several(
         inside.extend(first.body)
         found.append(Several(inside, tuple(scope.vector(s.value) for scope in scopes)))
     return tuple(found)
+
+
+def _with_next_rows(kernel: Kernel, stage: Columns, s: Accumulate, scope: Scope) -> Lines:
+    """The lines of one vector of a row, which bring near what the next rows read there."""
+    inside = write_next_rows(kernel, s, [scope], stage.rows, NEXT_ROWS)
+    inside.extend(scope.body)
+    return inside
 
 
 def _rule_of(stage: Columns, s: Accumulate) -> type[_Rule]:
@@ -345,17 +356,37 @@ class _Lanes(_Rule):
 
     def accumulate(self, out: Lines) -> None:
         sums, lanes = f"{self.s.name}_a", self.lanes
-        block, row, each = Lines(), Lines(), Lines()
+        block, row = Lines(), Lines()
+
+        def each(inside: Lines) -> Lines:
+            """A vector of a row into its accumulator."""
+            body = Lines()
+            body.extend(inside)
+            body.add(f"at = ({VECTOR} - chunk) * {self.parts} + lane")
+            grown = combine(self.combiner, f"load{lanes}({sums}, at)", self.value)
+            body.add(f"store{lanes}({sums}, at, {grown})")
+            return body
+
         used = f"(past - chunk + {lanes - 1}) // {lanes} * {lanes * self.parts}"
         block.add(f"for at in range(0, {used}, {lanes}):")
         block.add(f"    store{lanes}({sums}, at, {self.neutral})")
-        each.extend(self.inside)
-        each.add(f"at = ({VECTOR} - chunk) * {self.parts} + lane")
-        grown = combine(self.combiner, f"load{lanes}({sums}, at)", self.value)
-        each.add(f"store{lanes}({sums}, at, {grown})")
         row.add(f"lane = (row - block) % {self.parts} * {lanes}")
-        self.for_each_vector(row, each)
-        self.for_each_row(block, "block", "stop", row)
+        rest = Lines()
+        rest.extend(row)
+        self.for_each_vector(rest, each(self.inside))
+        if not self.several:
+            self.for_each_row(block, "block", "stop", rest)
+        for several in self.several:  # hardware finds no streams of loads under a mask
+            row.add(f"for {VECTOR} in range(chunk, past, {lanes}):")
+            row.extend(each(several.inside), 1)
+            whole, part = Lines(), Lines()
+            whole.add(f"m = mask{lanes}({lanes})")
+            self.for_each_row(whole, "block", "stop", row)
+            self.for_each_row(part, "block", "stop", rest)
+            block.add(f"if (past - chunk) % {lanes} == 0:")
+            block.extend(whole, 1)
+            block.add("else:")
+            block.extend(part, 1)
         self.for_each_vector(block, self._halved())
         block.add("blocks = blocks + 1")
         out.add("blocks = 0")

@@ -55,7 +55,11 @@ def write_touches(kernel: Kernel, stage: Map, scopes: Sequence[Scope], waits: bo
 
 
 def write_next_rows(
-    kernel: Kernel, statement: Accumulate, scopes: Sequence[Scope], rows: Sequence[Axis]
+    kernel: Kernel,
+    statement: Accumulate,
+    scopes: Sequence[Scope],
+    rows: Sequence[Axis],
+    distance: int = ROWS,
 ) -> Lines:
     """Lines that bring near what vectors side by side read some rows on.
 
@@ -63,7 +67,7 @@ def write_next_rows(
     """
     if not rows:
         return Lines()
-    return _touches(kernel, _accesses([statement]), scopes, _along(Ahead(rows[-1].name, ROWS)))
+    return _touches(kernel, _accesses([statement]), scopes, _along(Ahead(rows[-1].name, distance)))
 
 
 def _along(ahead: Ahead) -> Callable[[Access], str]:

@@ -1,0 +1,36 @@
+"""Sums down columns that are read row by row, a run of memory each: the bytes of the tree."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from tests.native.support import assert_same
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
+@pytest.mark.parametrize("columns", [64, 127, 128, 256, 300, 513])
+def test_sums_down_columns(columns: int, dtype: str) -> None:
+    x = sg.input("x", ("rows", columns), dtype)
+    graph = sg.Graph({
+        "sum": x.sum(axis=0), "squares": (x * x).sum(axis=0), "least": x.min(axis=0),
+        "lanes": (x.T * 3).sum(axis=1),
+    })  # fmt: skip
+    f = sg.compile(graph)
+    for rows in (1, 31, 33, 700, 4100):
+        feeds = {"x": (8 * RNG.normal(size=(rows, columns))).astype(dtype)}
+        found, wanted = f.run(feeds), sg.evaluate(graph, feeds)
+        for name in found:
+            assert_same(found[name], wanted[name], f"{name} of {rows} rows")
+
+
+def test_sums_down_columns_as_plain_python() -> None:
+    x = sg.input("x", ("rows", 128), "float32")
+    graph = sg.Graph({"sum": x.sum(axis=0)})
+    feeds = {"x": RNG.normal(size=(40, 128)).astype("f4")}
+    with sg.options(jit=False):
+        found = sg.compile(graph).run(feeds)
+    assert_same(found["sum"], sg.evaluate(graph, feeds)["sum"], "sum")
