@@ -154,6 +154,10 @@ class ReadWriteLock:
             ReentryError: the reader interrupts a step, and another thread that writes the value
                 waits inside an interruption of its own.
         """
+        if self._is_reserved_here():
+            with _state:
+                if self._is_reserved_here():
+                    return copy()
         holder = Holder(is_step=False)
         try:
             with holder.token:
@@ -168,6 +172,11 @@ class ReadWriteLock:
             ReentryError: code that interrupts a step sets what is in use by that step, or by one of
                 another thread.
         """
+        if self._is_reserved_here():
+            with _state:
+                if self._is_reserved_here():
+                    change()
+                    return
         holder = Holder(is_step=False)
         try:
             with holder.token:
@@ -175,6 +184,19 @@ class ReadWriteLock:
                 change()
         finally:
             release_all(((self, True),), holder)
+
+    def _is_reserved_here(self) -> bool:
+        """Whether it is reserved for steps of this thread, none of which is under way.
+
+        Then one call of this thread needs no more than that nobody else comes while it lasts, and
+        a loop may look at its parameters, or set one, after each of its steps.
+        """
+        reserved = self._reserved
+        if reserved is None:
+            return False
+        holder = reserved[0]
+        here = holder.stands and holder.thread == threading.get_ident()
+        return here and not holder.is_live()
 
     def _read(self, copy: Callable[[], _T], holder: Holder, outer: Sequence[Holder]) -> _T:
         while True:

@@ -1,9 +1,9 @@
 """A set of locks that one program takes for each of its steps: all of them by one token, mostly.
 
-As long as no other program uses one of the parameters, and nobody reads or sets one, a step need
-not take their locks one by one. They are reserved for a holder, and its token takes them all, how
-many they are. Whoever else wants one ends the reservation, and steps take their turns like anybody
-else; ``SETTLED`` of them later the locks are reserved anew.
+As long as no other program uses one of the parameters, and no other thread reads or sets one, a
+step need not take their locks one by one. They are reserved for a holder, and its token takes them
+all, how many they are. Whoever else wants one ends the reservation, and steps take their turns like
+anybody else; ``SETTLED`` of them later the locks are reserved anew.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from staticgrad.storage.locks import (
 
 _T = TypeVar("_T")
 #: Runs that take the locks one by one before they are reserved. To reserve them costs about as
-#: much as one such run, and in a loop that reads a parameter after each step it is in vain.
+#: much as one such run, and where another thread reads a parameter after each it is in vain.
 SETTLED: Final = 16
 #: Whether a processor's lock instruction orders a store before it and a read behind it.
 _STORES_IN_ORDER: Final = platform.machine().lower() in ("x86_64", "amd64")

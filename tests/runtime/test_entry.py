@@ -13,69 +13,20 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.errors import (
-    FeedDTypeError,
-    FeedError,
-    FeedShapeError,
-    IndexOutOfRange,
-    MaskedArrayError,
-    OutputArrayError,
-    StaticgradError,
-)
-from staticgrad.native import entry as native_entry
+from staticgrad.errors import FeedError, IndexOutOfRange, StaticgradError
 from staticgrad.native.entry_words import SMALL
 from staticgrad.storage.reservation import SETTLED
-
-pytestmark = pytest.mark.skipif(
-    not sg.config.current().jit or native_entry.unused_references() is None,
-    reason="there is no native entry",
+from tests.runtime.native_runs import (
+    OTHER_FEEDS,
+    WRONG_FEEDS,
+    Change,
+    Program,
+    error_of,
+    natively,
+    needs_entry,
 )
 
-
-class Program:
-    """A step of one parameter, at any number of rows, and what it computes, by hand."""
-
-    def __init__(self, columns: int = 5) -> None:
-        self.w = sg.parameter("w", np.zeros(columns, np.float32))
-        self.x = sg.input("x", ("n", columns), "float32")
-        self.bias = sg.input("bias", (), "float32")
-        y = self.x * 2.0 + self.w + self.bias
-        graph = sg.Graph({"y": y, "total": self.x.sum()}, {self.w: self.w + 1.0})
-        self.f = sg.compile(graph)
-        self.columns, self.steps = columns, 0
-        self.settle()
-
-    def feeds(self, rows: int = 3) -> dict[str, Any]:
-        x = np.arange(rows * self.columns, dtype=np.float32).reshape(rows, self.columns)
-        return {"x": x.copy(), "bias": np.array(0.5, np.float32)}
-
-    def settle(self) -> None:
-        """Run until the locks are reserved."""
-        for _ in range(SETTLED):
-            self.run(self.feeds())
-
-    def run(self, feeds: dict[str, Any]) -> dict[str, Any]:
-        results = self.f.run(feeds)
-        x, bias = np.asarray(feeds["x"]), np.asarray(feeds["bias"])
-        np.testing.assert_array_equal(results["y"], x * 2 + self.steps + bias)
-        np.testing.assert_array_equal(results["total"], x.sum())
-        assert [*results] == ["y", "total"]
-        self.steps += 1
-        assert self.f.stats.runs == self.steps
-        return results
-
-
-def natively(f: sg.Compiled[Any]) -> int:
-    """How many runs were native."""
-    found: int = f._executor._entry.runs
-    return found
-
-
-def error_of(call: Callable[..., object], *arguments: Any) -> StaticgradError:
-    """What a call raises; at one line of this file, whoever asks."""
-    with pytest.raises(StaticgradError) as caught:
-        call(*arguments)
-    return caught.value
+pytestmark = needs_entry
 
 
 @pytest.fixture
@@ -106,39 +57,13 @@ def test_sizes_seen_lately_are_native(program: Program) -> None:
         program.run(program.feeds(3))
 
 
-Change = Callable[[dict[str, Any]], object]
-
-
-def reshape(feeds: dict[str, Any]) -> None:
-    feeds["x"].shape = (1, 15) if feeds["x"].shape == (3, 5) else (3, 5)
-
-
-def resize(feeds: dict[str, Any]) -> None:
-    feeds["x"].resize((7, 5), refcheck=False)
-
-
-def reread(feeds: dict[str, Any]) -> None:
-    feeds["x"].dtype = np.dtype(">f4")
-
-
-OTHER_FEEDS: dict[str, Change] = {
-    "another array": lambda feeds: feeds.update(x=feeds["x"].copy()),
-    "a list": lambda feeds: feeds.update(x=feeds["x"].tolist()),
-    "a number": lambda feeds: feeds.update(bias=0.25),
-    "float64": lambda feeds: feeds.update(x=feeds["x"].astype("f8")),
-    "the other byte order": lambda feeds: feeds.update(x=feeds["x"].astype(">f4")),
-    "integers": lambda feeds: feeds.update(x=feeds["x"].astype("i4")),
-    "strided": lambda feeds: feeds.update(x=np.repeat(feeds["x"], 2, 0)[::2]),
-    "in Fortran's order": lambda feeds: feeds.update(x=np.asfortranarray(feeds["x"])),
-    "misaligned": lambda feeds: feeds.update(
-        x=np.frombuffer(b"0" + feeds["x"].tobytes(), "f4", offset=1).reshape(3, 5)
-    ),
-    "a subclass": lambda feeds: feeds.update(x=feeds["x"].view(type("Mine", (np.ndarray,), {}))),
-    "read-only": lambda feeds: feeds["x"].setflags(write=False),
-    "resized": resize,
-    "read in the other byte order": reread,
-    "of no rows": lambda feeds: feeds.update(x=feeds["x"][:0]),
-}
+def test_a_loop_that_looks_at_its_parameter_stays_native(program: Program) -> None:
+    before = natively(program.f)
+    for _ in range(5):
+        program.run(program.feeds())
+        assert (program.w.value == program.steps).all()
+        program.w.value = np.full(5, program.steps, np.float32)
+    assert natively(program.f) == before + 5
 
 
 @pytest.mark.parametrize("change", OTHER_FEEDS.values(), ids=OTHER_FEEDS)
@@ -146,36 +71,9 @@ def test_other_feeds_have_the_results_that_they_should(program: Program, change:
     feeds = program.feeds()
     program.run(feeds)
     change(feeds)
-    program.run(feeds)
-    program.run(feeds)
-    program.run(program.feeds())
-
-
-@pytest.mark.parametrize("change", OTHER_FEEDS.values(), ids=OTHER_FEEDS)
-def test_bound_feeds_may_change_as_others(program: Program, change: Change) -> None:
-    feeds = program.feeds()
-    call = program.f.bind(feeds)
-    changed = dict(feeds)
-    for step in range(4):
-        if step == 2:
-            change(changed)  # in place, or another array, which the call does not know
-        now = {name: np.array(feed) for name, feed in feeds.items()}
-        results = call()
-        np.testing.assert_array_equal(results["y"], now["x"] * 2 + program.steps + 0.5)
-        program.steps += 1
-    assert program.f.stats.runs == program.steps
-
-
-WRONG_FEEDS: dict[str, tuple[Change, type[StaticgradError]]] = {
-    "one axis": (lambda feeds: feeds.update(x=feeds["x"][0]), FeedShapeError),
-    "other columns": (reshape, FeedShapeError),
-    "complex": (lambda feeds: feeds.update(x=feeds["x"] + 1j), FeedDTypeError),
-    "text": (lambda feeds: feeds.update(x="text"), FeedDTypeError),
-    "masked": (lambda feeds: feeds.update(x=np.ma.masked_array(feeds["x"])), MaskedArrayError),
-    "missing": (lambda feeds: feeds.pop("x"), FeedError),
-    "unknown": (lambda feeds: feeds.update(z=1), FeedError),
-    "another name": (lambda feeds: feeds.update(z=feeds.pop("x")), FeedError),
-}
+    for each in (feeds, feeds, program.feeds()):
+        program.run(each)
+    assert (program.w.value == program.steps).all()
 
 
 @pytest.mark.parametrize(("change", "error"), WRONG_FEEDS.values(), ids=WRONG_FEEDS)
@@ -339,90 +237,6 @@ def test_code_that_runs_while_feeds_are_looked_up(program: Program) -> None:
         program.steps += 1
     assert (program.w.value == program.f.stats.runs).all()
     program.run(feeds)
-
-
-# -- given arrays ---------------------------------------------------------------------------------
-
-
-def test_bound_arrays_are_written(program: Program) -> None:
-    feeds, out = program.feeds(), {"y": np.zeros((3, 5), np.float32)}
-    call = program.f.bind(feeds, out)
-    before = natively(program.f)
-    for step in range(6):
-        feeds["x"][:] = step
-        results = call()
-        assert results["y"] is out["y"]
-        assert (out["y"] == 2 * step + program.steps + 0.5).all()
-        assert results["total"] == 15 * step
-        program.steps += 1
-    assert natively(program.f) >= before + 5
-
-
-BAD_OUT: dict[str, Change] = {
-    "read-only": lambda out: out["y"].setflags(write=False),
-    "of another shape": lambda out: setattr(out["y"], "shape", (5, 3)),
-    "of another dtype": lambda out: setattr(out["y"], "dtype", np.dtype("i4")),
-}
-
-
-@pytest.mark.parametrize("change", BAD_OUT.values(), ids=BAD_OUT)
-def test_bound_arrays_that_no_longer_fit_are_refused(program: Program, change: Change) -> None:
-    out = {"y": np.zeros((3, 5), np.float32)}
-    call = program.f.bind(program.feeds(), out)
-    for _ in range(3):
-        call()
-    change(out)
-    runs = program.f.stats.runs
-    with pytest.raises(OutputArrayError):
-        call()
-    assert program.f.stats.runs == runs
-    with pytest.raises(OutputArrayError):
-        program.f.bind(program.feeds(), out)
-
-
-def test_bound_arrays_that_come_to_meet_are_refused() -> None:
-    x = sg.input("x", ("n",), "float32")
-    f = sg.compile({"y": x * 2.0})
-    memory = np.zeros(100, np.float32)
-    feed, out = memory[:10], {"y": memory[10:20]}
-    call = f.bind({"x": feed}, out)
-    for _ in range(4):
-        call()
-    feed.data  # noqa: B018 - it is a buffer
-    moved = memory[5:15]
-    with pytest.raises(OutputArrayError, match="shares memory"):
-        f.bind({"x": moved}, out)
-    assert (call()["y"] == 0).all()
-
-
-def test_binding_checks_what_a_run_checks(program: Program) -> None:
-    feeds = program.feeds()
-    for change, error in WRONG_FEEDS.values():
-        wrong = program.feeds()
-        change(wrong)
-        found = error_of(program.f.bind, wrong)
-        assert isinstance(found, error)
-        assert str(found) == str(error_of(program.f.run, wrong))
-    with pytest.raises(OutputArrayError):
-        program.f.bind(feeds, np.zeros(3))
-    with pytest.raises(FeedError):
-        program.f.bind({**feeds, "bias": program.w.store.array[:1].reshape(())})
-    with pytest.raises(FeedError):
-        program.f.bind(x=feeds["x"])
-
-
-def test_one_array_is_bound_to_the_only_result() -> None:
-    x = sg.input("x", ("n",), "float32")
-    f = sg.compile(x * 2.0)
-    out = np.zeros(4, np.float32)
-    call = f.bind({x: np.ones(4, np.float32)}, out)
-    for _ in range(4):
-        assert call() is out
-        assert (out == 2).all()
-        out[:] = 0
-    free = f.bind({"x": [1.0, 2.0]})
-    for _ in range(3):
-        assert free().tolist() == [2.0, 4.0]
 
 
 # -- other threads --------------------------------------------------------------------------------

@@ -93,7 +93,7 @@ class Guarded:
 
     def prepare(self) -> None:
         """The next step of ``share`` reserves its locks; those of ``run`` are reserved."""
-        self.a.read(lambda: None)  # nothing is reserved
+        self.a._end_reservation()
         while self.both._taken_in_turn % SETTLED != SETTLED - 1:
             self.share()
         settle(self.one, self.run)

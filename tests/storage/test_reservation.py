@@ -43,13 +43,38 @@ def test_locks_that_nobody_else_wants_are_taken_by_one_token() -> None:
     guarded.check()
 
 
+@pytest.mark.parametrize("act", [Guarded.read, Guarded.set])
+def test_between_steps_its_thread_reads_and_sets_without_ending_it(
+    act: Callable[[Guarded], None],
+) -> None:
+    """A step of the program that is under way holds a value as ever."""
+    guarded = Guarded()
+    settle(guarded.one, guarded.run)
+    holder, waiting = guarded.one._reserved, [guarded.a, guarded.b]
+    for _ in range(3):
+        act(guarded)
+        assert guarded.one._reserved is holder
+        assert holder.stands
+        assert not any(lock._holders or lock._queue for lock in waiting)
+        guarded.run()
+
+    def work(_: None, begin: Begin) -> None:
+        begin()
+        with pytest.raises(ReentryError):
+            guarded.b.write(lambda: None)
+
+    guarded.one.run(work, None)
+    assert not holder.stands
+    guarded.check()
+
+
 @pytest.mark.parametrize("act", [Guarded.read, Guarded.set, Guarded.share])
 def test_whoever_else_wants_one_ends_it_until_the_program_has_settled(
-    act: Callable[[Guarded], None],
+    act: Callable[[Guarded], None], other: Other
 ) -> None:
     guarded = Guarded()
     settle(guarded.one, guarded.run)
-    act(guarded)
+    other.submit(act, guarded).result(10)
     assert not guarded.one._reserved.stands
     for _ in range(SETTLED):
         assert not guarded.one._reserved.stands
