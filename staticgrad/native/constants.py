@@ -43,19 +43,27 @@ class Head(NamedTuple):
     """The words at the start of a worker's block.
 
     ``table`` is the address of the rows, ``pool`` that of the pool's memory, 0 where there is none.
-    The blocks of ``workers`` lie ``stride`` bytes apart.
+    The blocks of ``workers`` lie ``stride`` bytes apart. Behind these words stand ``calls`` records
+    of ``CALL_WORDS`` words, zeros at first, in which the driver keeps what calls take.
     """
 
     table: int
     pool: int = 0
     stride: int = 0
     workers: int = 1
+    calls: int = 0
 
 
 ROW_WORDS: Final = len(Row._fields)
 """int64 words of a table row: a line of the cache."""
 
-HEAD_WORDS: Final = len(Head._fields)
+CALLS: Final = 2
+"""Records of calls in a block: what stands before the commit, and what behind it."""
+
+CALL_WORDS: Final = 4
+"""First row, number of calls, nanoseconds alone, nanoseconds shared."""
+
+HEAD_WORDS: Final = len(Head._fields) + CALLS * CALL_WORDS
 """int64 words at the start of a worker's block."""
 
 CONSTANTS: Final = {"inf": math.inf, "nan": math.nan}

@@ -409,20 +409,105 @@ entry:
   ret void
 }
 
+; The record of calls that begin with a row; null where there is none left for it.
+define internal ptr @sg_record(ptr %block, ptr %begin) #0 {
+entry:
+  %calls.at = getelementptr i64, ptr %block, i64 <head calls>
+  %calls = load i64, ptr %calls.at, align 8
+  %records = getelementptr i64, ptr %block, i64 <head end>
+  br label %next
+next:
+  %number = phi i64 [ 0, %entry ], [ %number.next, %other ]
+  %is.more = icmp ult i64 %number, %calls
+  br i1 %is.more, label %look, label %none
+look:
+  %record = getelementptr [4 x i64], ptr %records, i64 %number
+  %row = load ptr, ptr %record, align 8
+  %is.own = icmp eq ptr %row, %begin
+  br i1 %is.own, label %found, label %free
+free:
+  %is.free = icmp eq ptr %row, null
+  br i1 %is.free, label %take, label %other
+take:
+  store ptr %begin, ptr %record, align 8
+  br label %found
+other:
+  %number.next = add i64 %number, 1
+  br label %next
+found:
+  ret ptr %record
+none:
+  ret ptr null
+}
+
+; Whether the caller shall run this call alone: 1 or 0.
+define internal i64 @sg_choose(ptr %record) #0 {
+entry:
+  %count.at = getelementptr i64, ptr %record, i64 1
+  %alone.at = getelementptr i64, ptr %record, i64 2
+  %shared.at = getelementptr i64, ptr %record, i64 3
+  %count.old = load i64, ptr %count.at, align 8
+  %count = add i64 %count.old, 1
+  store i64 %count, ptr %count.at, align 8
+  %alone = load i64, ptr %alone.at, align 8
+  %shared = load i64, ptr %shared.at, align 8
+  %is.tried = icmp ne i64 %alone, 0
+  %alone.16 = mul i64 %alone, 16
+  %shared.15 = mul i64 %shared, 15
+  %is.less = icmp ult i64 %alone.16, %shared.15
+  %is.better = and i1 %is.tried, %is.less
+  %turn = and i64 %count, 508
+  %is.turn = icmp eq i64 %turn, 4
+  %is.short = icmp ult i64 %shared, <SHORT>
+  %tries = and i1 %is.turn, %is.short
+  %answer.1 = xor i1 %is.better, %tries
+  %answer = zext i1 %answer.1 to i64
+  ret i64 %answer
+}
+
+; Notes what a call took: the least, from which it rises slowly where calls take longer.
+define internal void @sg_note(ptr %record, i64 %alone, i64 %spent) #0 {
+entry:
+  %number = sub i64 3, %alone
+  %place = getelementptr i64, ptr %record, i64 %number
+  %old = load i64, ptr %place, align 8
+  %is.first = icmp eq i64 %old, 0
+  %more = sub i64 %spent, %old
+  %is.less = icmp slt i64 %more, 0
+  %is.new = or i1 %is.first, %is.less
+  %part = ashr i64 %more, 4
+  %risen = add i64 %old, %part
+  %noted = select i1 %is.new, i64 %spent, i64 %risen
+  store i64 %noted, ptr %place, align 8
+  ret void
+}
+
 ; Runs the rows from a place to an end: sections together with the workers, all others alone.
 define internal void @sg_run_shared(ptr %pool, ptr %block, ptr %begin, ptr %end) noinline #0 {
 entry:
   %callers.at = getelementptr i8, ptr %pool, i64 <callers>
   %come = atomicrmw add ptr %callers.at, i64 1 monotonic, align 8
+  %record.of = call ptr @sg_record(ptr %block, ptr %begin)
+  %is.unknown = icmp eq ptr %record.of, null
+  br i1 %is.unknown, label %start, label %choose
+choose:
+  %chosen = call i64 @sg_choose(ptr %record.of)
+  %begun = call i64 @sg_clock(ptr %pool)
+  br label %start
+start:
+  %is.single = phi i64 [ 0, %entry ], [ %chosen, %choose ]
+  %since = phi i64 [ 0, %entry ], [ %begun, %choose ]
+  %shares = icmp eq i64 %is.single, 0
   br label %next
 next:
-  %place = phi ptr [ %begin, %entry ], [ %after, %ran ], [ %section.end, %shared ]
+  %place = phi ptr [ %begin, %start ], [ %after, %ran ], [ %section.end, %shared ]
   %is.more = icmp ult ptr %place, %end
   br i1 %is.more, label %kind, label %done
 kind:
   %section.at = getelementptr i64, ptr %place, i64 <word section>
   %section = load i64, ptr %section.at, align 8
-  %is.section = icmp sgt i64 %section, 0
+  %is.section.1 = icmp sgt i64 %section, 0
+  %is.section = and i1 %is.section.1, %shares
   br i1 %is.section, label %measure, label %alone
 measure:
   %section.end.1 = getelementptr [<words> x i64], ptr %place, i64 %section
@@ -476,5 +561,12 @@ ran:
   br label %next
 done:
   %gone = atomicrmw sub ptr %callers.at, i64 1 monotonic, align 8
+  br i1 %is.unknown, label %end.of.run, label %note
+note:
+  %ended = call i64 @sg_clock(ptr %pool)
+  %spent = sub i64 %ended, %since
+  call void @sg_note(ptr %record.of, i64 %is.single, i64 %spent)
+  br label %end.of.run
+end.of.run:
   ret void
 }

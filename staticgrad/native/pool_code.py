@@ -18,6 +18,11 @@ until a section that is worth it wakes them. Where the caller has waited for a g
 the rest of the section, as when a worker loses its processor in the middle of one, the next
 sections are the caller's alone for ``PENALTY`` times as long.
 
+Where processors are slow at handing over, as when they share no cache, a short program may take
+longer on several than on one. So the driver keeps what a call takes alone and shared
+(``Head.calls``), and does what took less; every 512 calls it tries the other, four times. Calls of
+more than ``SHORT`` nanoseconds are shared always.
+
 Workers are threads of the C library, made by the first section that wants them: with all signals
 blocked, and inside the driver, whose floating-point environment they inherit. They never call into
 Python. C functions are called by addresses in the pool's memory.
@@ -79,6 +84,8 @@ SPIN: Final = 200_000
 PENALTY: Final = 4
 #: Nanoseconds of waiting that are no reason for it.
 PATIENCE: Final = 100_000
+#: Calls that take longer are not tried alone.
+SHORT: Final = 2_000_000
 #: How often the caller looks whether all groups are finished before it asks the clock.
 LOOKS: Final = 1000
 
@@ -104,7 +111,7 @@ def text(triple: str, words: dict[str, int], points: bool = False) -> str | None
     Args:
         triple: the target's.
         words: the numbers of a row's words by name, ``words`` how many they are, and ``head
-            stride`` and ``head workers`` of the words at the head of a block.
+            stride`` and others of the words at the head of a block.
         points: call the pool's ``hook`` at each claim, for tests.
     """
     architecture = triple.split("-")[0]
@@ -123,6 +130,7 @@ def text(triple: str, words: dict[str, int], points: bool = False) -> str | None
         "ENTRY": str(ENTRY),
         "LINE": str(LINE),
         "LOOKS": str(LOOKS),
+        "SHORT": str(SHORT),
         "PENALTY": str(PENALTY),
         "PATIENCE": str(PATIENCE),
     }

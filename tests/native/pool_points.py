@@ -66,8 +66,12 @@ class Counted:
         grain: int = 1,
         sections: Sequence[int] = (),
         wakes: bool = True,
+        calls: int = 0,
     ) -> None:
-        """``sections``: how many rows each section has; by default each row is one."""
+        """``sections``: how many rows each section has; by default each row is one.
+
+        ``calls``: records of what calls take; without one every call is shared.
+        """
         code = native.kernel(COUNTING)
         self.elements = [np.zeros((total, 20), np.int64) for total in totals]
         self.counts = np.zeros((workers, 8), np.int64)
@@ -86,18 +90,22 @@ class Counted:
                 before += -(-totals[at] // grain) if grain else 1
                 at += 1
         self.table = np.array(rows_, np.int64)
-        self.blocks: NDArray[np.int64] = np.zeros((workers, 8), np.int64)
+        self.blocks: NDArray[np.int64] = np.zeros((workers, 20), np.int64)
         address = 0 if pool is None else pool.address
         stride = self.blocks.strides[0]
-        self.blocks[0, : native.HEAD_WORDS] = native.Head(
-            self.table.ctypes.data, address, stride, workers
-        )
+        head = native.Head(self.table.ctypes.data, address, stride, workers, calls)
+        self.blocks[0, : len(head)] = head
         self.blocks[:, native.HEAD_WORDS] = [self.counts[w].ctypes.data for w in range(workers)]
 
     def run(self, driver: Driver, times: int = 1) -> None:
         """Run all rows, so many times."""
         for _ in range(times):
             driver(self.blocks.ctypes.data, 0, len(self.table))
+
+    def check_rows(self, times: Sequence[int]) -> None:
+        """Each element of a row was counted so many times."""
+        for elements, count in zip(self.elements, times, strict=True):
+            np.testing.assert_array_equal(elements, count)
 
     def check(self, times: int) -> None:
         """Each element was counted once in each run, and the workers have run all rows together."""
