@@ -6,6 +6,8 @@ they are added. The functions have NumPy's names, so this file does without the 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from staticgrad.errors import ArgumentError, DTypeError
@@ -273,7 +275,7 @@ def any(
     value = as_value("any", x)
     axes = axes_of("any", axis, value)
     true = counted(functions.astype(value, BOOL), mask_of("any", where, value), False)
-    return sum(true, axes, keepdims=keepdims) > 0
+    return _reduced(partial(Max, neutral=True), true, axes, keepdims)
 
 
 def all(
@@ -288,9 +290,8 @@ def all(
     """
     value = as_value("all", x)
     axes = axes_of("all", axis, value)
-    false = functions.logical_not(functions.astype(value, BOOL))
-    false = counted(false, mask_of("all", where, value), False)
-    return sum(false, axes, keepdims=keepdims) == 0
+    true = counted(functions.astype(value, BOOL), mask_of("all", where, value), True)
+    return _reduced(partial(Min, neutral=True), true, axes, keepdims)
 
 
 def argmax(x: Operand[AnyValue], axis: int | None = None, *, keepdims: bool = False) -> AnyValue:
@@ -334,7 +335,9 @@ def _position(
     return reshape(found, (1,) * len(shape)) if axis is None and keepdims else found
 
 
-def _reduced(kind: type[Reduction], x: AnyValue, axes: tuple[int, ...], keepdims: bool) -> AnyValue:
+def _reduced(
+    kind: Callable[[tuple[int, ...]], Reduction], x: AnyValue, axes: tuple[int, ...], keepdims: bool
+) -> AnyValue:
     """The reduction over ``axes``; x itself over none."""
     if not axes:
         return x
