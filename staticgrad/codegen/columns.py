@@ -93,9 +93,10 @@ def _several(
         first = scope_for(kernel, inner, before, Lines(), unit, kernel.lanes)
         scopes = vectors_abreast(first, count)
         emit_abreast(scopes, roots(s))
+        values = tuple(scope.vector(s.value) for scope in scopes)  # may write a line, too
         inside = write_next_rows(kernel, s, scopes, stage.rows) if lines > WAITING else Lines()
         inside.extend(first.body)
-        found.append(Several(inside, tuple(scope.vector(s.value) for scope in scopes)))
+        found.append(Several(inside, values))
     return tuple(found)
 
 

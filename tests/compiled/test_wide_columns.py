@@ -34,3 +34,13 @@ def test_sums_down_columns_as_plain_python() -> None:
     with sg.options(jit=False):
         found = sg.compile(graph).run(feeds)
     assert_same(found["sum"], sg.evaluate(graph, feeds)["sum"], "sum")
+
+
+def test_what_is_the_same_along_a_row_is_summed_too() -> None:
+    x = sg.input("x", ("n", 1), "float64")
+    spread = sg.broadcast_to(x, (x.shape[0], 300))
+    graph = sg.Graph({"sum": sg.sum(spread, axis=0), "max": sg.max(spread, axis=0, initial=-9.0)})
+    feeds = {"x": np.random.default_rng(0).normal(size=(70, 1))}
+    found, wanted = sg.compile(graph).run(feeds), sg.evaluate(graph, feeds)
+    for name, array in wanted.items():
+        assert_same(found[name], array, name)
