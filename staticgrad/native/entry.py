@@ -53,6 +53,10 @@ def calls() -> Words:
         CallWord.none: id(None),
         CallWord.dict_type: id(dict),
         CallWord.array_type: id(np.ndarray),
+        CallWord.float_type: id(float),
+        CallWord.int_type: id(int),
+        CallWord.float32_type: id(np.float32),
+        CallWord.float64_type: id(np.float64),
     }
     return np.array([known.get(call) or _address(getattr(api, call.name)) for call in CallWord])
 
@@ -81,7 +85,8 @@ def unused_references() -> int | None:
     if sys.implementation.name != "cpython" or object.__basicsize__ != ObjectField.DATA:
         return None
     try:
-        return _two_references() if _fields_are_known() and _interface_is_known() else None
+        known = _fields_are_known() and _numbers_are_known() and _interface_is_known()
+        return _two_references() if known else None
     except (AttributeError, ImportError, OSError):
         return None
 
@@ -109,6 +114,16 @@ def _fields_are_known() -> bool:
         if not all(found):
             return False
     return True
+
+
+def _numbers_are_known() -> bool:
+    """Whether the bytes of numbers are where they are read."""
+    single, double = np.float32(0.1), np.float64(0.1)
+    return (
+        ctypes.c_float.from_address(id(single) + ObjectField.VALUE).value == single
+        and ctypes.c_double.from_address(id(double) + ObjectField.VALUE).value == double
+        and ctypes.c_double.from_address(id(0.1) + ObjectField.VALUE).value == 0.1
+    )
 
 
 def _interface_is_known() -> bool:
@@ -151,13 +166,14 @@ def _methods() -> list[_Method]:
 
 def _make_methods() -> tuple[_Method, _Method]:
     from staticgrad import config, native
+    from staticgrad.native.target import host
 
     def compile_for(target: Target) -> ObjectCode:
         from staticgrad.native.jit import compile_ir
 
         return compile_ir([text], SYMBOL, target)
 
-    text = f"{entry_text.text()}\n{entry_run.text()}"
+    text = f"{entry_text.text()}\n{entry_run.text(host().triple)}"
     address, _ = native.object_code(text, SYMBOL, compile_for, config.current())
     return (
         _Method(b"run", address, _METHOD_ONE_ARGUMENT, None),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from staticgrad.native import entry_numbers
+from staticgrad.native.entry_numbers import Feeds
 from staticgrad.native.entry_text import EntryCode
 from staticgrad.native.entry_words import (
     READABLE,
@@ -26,22 +28,24 @@ _CHUNK: Final = 64
 _DECLARE: Final = f"declare i8 @llvm.vector.reduce.or.v{_CHUNK}i8(<{_CHUNK} x i8>)"
 
 
-def text() -> str:
+def text(triple: str) -> str:
     """The function ``sg_run_entered(head, feeds, dict, bound)``: the results, None, or NULL."""
     c = EntryCode()
     calls = c.pointer("%head", HeadWord.CALLS_AT)
     result, made = c.variable("null", "ptr"), c.variable("0")
     results = c.room(c.add(c.word("%head", HeadWord.RESULTS), 1))
     hold = _look_at_state(c, calls)
-    _check_kinds(c, calls)
-    record = _find_record(c)
-    _check_addresses(c, c.pointer(record, RecordWord.FEEDS_AT))
-    _check_bound(c, record)
+    count = c.word("%head", HeadWord.FEEDS)
+    feeds = Feeds(*(c.room(c.add(count, 1)) for _ in Feeds._fields))
+    _check_kinds(c, calls, feeds)
+    record = _find_record(c, feeds)
+    _check_addresses(c, c.pointer(record, RecordWord.FEEDS_AT), feeds)
+    _check_bound(c, record, feeds)
     _make_results(c, calls, record, results, made, result)
-    failed = _run(c, calls, hold, record, results)
+    failed = _run(c, calls, hold, record, feeds, results)
     _settle(c, calls, hold, record, failed)
     _endings(c, calls, results, made, result)
-    return f"{c.function(_SIGNATURE)}\n{_DECLARE}"
+    return f"{c.function(_SIGNATURE)}\n{_DECLARE}\n{entry_numbers.text(triple)}"
 
 
 def _look_at_state(c: EntryCode, calls: str) -> str:
@@ -57,14 +61,25 @@ def _look_at_state(c: EntryCode, calls: str) -> str:
     return hold
 
 
-def _check_kinds(c: EntryCode, calls: str) -> None:
-    """The feeds are arrays of the inputs' dtypes and ranks that kernels may read in place."""
+def _check_kinds(c: EntryCode, calls: str, feeds: Feeds) -> None:
+    """The feeds are arrays of the inputs' dtypes and ranks that kernels may read, or numbers."""
     kind = c.pointer(calls, CallWord.array_type)
     types, ranks = c.pointer("%head", HeadWord.TYPES_AT), c.pointer("%head", HeadWord.RANKS_AT)
+    numbers = c.pointer("%head", HeadWord.NUMBERS_AT)
     with c.each(c.word("%head", HeadWord.FEEDS)) as i:
-        _check_array(
-            c, c.pointer("%feeds", i), kind, c.pointer(types, i), READABLE, c.word(ranks, i)
-        )
+        feed, size = c.pointer("%feeds", i), c.word(numbers, i)
+        c.put(feeds.converted, i, 0)
+        is_array = c.is_(c.field(feed, ObjectField.TYPE), "eq", kind, "ptr")
+        either = c.either(is_array, c.is_(size, "eq", 0))
+        c.do(f"br i1 {either}, label %array, label %number")
+        c.label("array")
+        _check_array(c, feed, kind, c.pointer(types, i), READABLE, c.word(ranks, i))
+        c.put(feeds.addresses, i, c.field(feed, ObjectField.DATA, "i64"))
+        c.do("br label %known")
+        c.label("number")
+        entry_numbers.read(c, calls, feeds, feed, size, i)
+        c.do("br label %known")
+        c.label("known")
 
 
 def _check_array(c: EntryCode, array: str, kind: str, dtype: str, flags: int, rank: str) -> None:
@@ -86,9 +101,10 @@ def _check_shape(
         c.require(same, otherwise)
 
 
-def _find_record(c: EntryCode) -> str:
-    """The first record whose feeds have the shapes of these."""
+def _find_record(c: EntryCode, feeds: Feeds) -> str:
+    """The first record whose feeds have the shapes of these, and are converted where they are."""
     found, first = c.variable(c.pointer("%head", HeadWord.RECORD), "ptr"), c.variable("0")
+    copied = c.variable("0")
     ranks = c.pointer("%head", HeadWord.RANKS_AT)
     c.do("br label %look")
     c.label("look")
@@ -98,6 +114,10 @@ def _find_record(c: EntryCode) -> str:
     wanted = c.pointer(record, RecordWord.SHAPES_AT)
     with c.each(c.word("%head", HeadWord.FEEDS)) as i:
         rank = c.word(ranks, i)
+        place = c.place(c.pointer(record, RecordWord.FEEDS_AT), c.times(i, len(PlaceWord)))
+        c.set(copied, c.word(place, PlaceWord.NUMBER_AT))
+        converted = c.is_(c.word(feeds.converted, i), "ne", 0)
+        c.require(c.same(c.is_(c.get(copied), "ne", 0), converted), "another")
         _check_shape(c, c.pointer("%feeds", i), rank, wanted, c.get(first), "another")
         c.set(first, c.add(c.get(first), rank))
     c.do("br label %found")
@@ -108,13 +128,13 @@ def _find_record(c: EntryCode) -> str:
     return record
 
 
-def _check_addresses(c: EntryCode, feeds_at: str) -> None:
+def _check_addresses(c: EntryCode, feeds_at: str, feeds: Feeds) -> None:
     """No feed lies in what the step updates, and bools are 0 and 1."""
     bools = c.pointer("%head", HeadWord.BOOLS_AT)
     written = c.pointer("%head", HeadWord.WRITTEN_AT)
     with c.each(c.word("%head", HeadWord.FEEDS)) as i:
         place = c.place(feeds_at, c.times(i, len(PlaceWord)))
-        begin = c.field(c.pointer("%feeds", i), ObjectField.DATA, "i64")
+        begin = c.word(feeds.addresses, i)
         size = c.word(place, PlaceWord.BYTES)
         bound = c.word(c.pointer(place, PlaceWord.BOUND_AT))
         fresh = c.both(c.is_(begin, "ne", bound), c.is_(size, "ne", 0))
@@ -148,7 +168,7 @@ def _check_bools(c: EntryCode, begin: str, size: str) -> None:
     c.require(c.is_(either, "ule", 1, "i8"), "refuse")
 
 
-def _check_bound(c: EntryCode, record: str) -> None:
+def _check_bound(c: EntryCode, record: str, feeds: Feeds) -> None:
     """Where arrays for results were given: all memory is where it was when they were checked."""
     c.do(f"br i1 {c.is_('%self', 'eq', 'null', 'ptr')}, label %results, label %bound")
     c.label("bound")
@@ -156,8 +176,8 @@ def _check_bound(c: EntryCode, record: str) -> None:
     c.require(c.is_(c.pointer("%self", BoundWord.RECORD), "eq", record, "ptr"), "refuse")
     at = c.pointer("%self", BoundWord.FEED_ADDRESSES_AT)
     with c.each(c.word("%head", HeadWord.FEEDS)) as i:
-        begin = c.field(c.pointer("%feeds", i), ObjectField.DATA, "i64")
-        c.require(c.is_(begin, "eq", c.word(at, i)), "refuse")
+        same = c.is_(c.word(feeds.addresses, i), "eq", c.word(at, i))
+        c.require(c.either(same, c.is_(c.word(at, i), "eq", 0)), "refuse")  # 0: of a number
     given, at = (
         c.pointer("%self", BoundWord.RESULTS_AT),
         c.pointer("%self", BoundWord.RESULT_ADDRESSES_AT),
@@ -266,13 +286,20 @@ def _take_from_pool(
 # -- rows -----------------------------------------------------------------------------------------
 
 
-def _run(c: EntryCode, calls: str, hold: str, record: str, results: str) -> str:
+def _run(c: EntryCode, calls: str, hold: str, record: str, feeds: Feeds, results: str) -> str:
     """Point the table to this run's memory and run its rows; a variable that says if it failed."""
     failed = c.variable("0")
     c.put("%head", HeadWord.RUNNING, 1)
     c.put(hold, HoldWord.RUNNING, 1)
-    _point(c, c.pointer(record, RecordWord.FEEDS_AT), "%feeds", c.word("%head", HeadWord.FEEDS))
-    _point(c, c.pointer(record, RecordWord.RESULTS_AT), results, c.word("%head", HeadWord.RESULTS))
+    places = c.pointer(record, RecordWord.FEEDS_AT)
+    with c.each(c.word("%head", HeadWord.FEEDS)) as i:
+        place = c.place(places, c.times(i, len(PlaceWord)))
+        _point(c, place, c.word(feeds.addresses, i))
+        entry_numbers.store(c, feeds, c.word(place, PlaceWord.NUMBER_AT), i)
+    places = c.pointer(record, RecordWord.RESULTS_AT)
+    with c.each(c.word("%head", HeadWord.RESULTS)) as i:
+        begin = c.field(c.pointer(results, i), ObjectField.DATA, "i64")
+        _point(c, c.place(places, c.times(i, len(PlaceWord))), begin)
     notes, notes_at = c.word(record, RecordWord.NOTES), c.pointer(record, RecordWord.NOTES_AT)
     with c.each(notes) as i:
         note = c.pointer(notes_at, i)
@@ -312,18 +339,15 @@ def _run(c: EntryCode, calls: str, hold: str, record: str, results: str) -> str:
     return failed
 
 
-def _point(c: EntryCode, places: str, arrays: str, count: str) -> None:
-    """Let the words of the table point to arrays, where they do not."""
-    with c.each(count) as i:
-        place = c.place(places, c.times(i, len(PlaceWord)))
-        begin = c.field(c.pointer(arrays, i), ObjectField.DATA, "i64")
-        bound = c.pointer(place, PlaceWord.BOUND_AT)
-        with c.when(c.is_(c.word(bound), "ne", begin)):
-            slots = c.pointer(place, PlaceWord.SLOTS_AT)
-            with c.each(c.word(place, PlaceWord.SLOTS)) as j:
-                slot = c.place(slots, c.times(j, 2))
-                c.put(c.pointer(slot), 0, c.add(begin, c.word(slot, 1)))
-            c.put(bound, 0, begin)
+def _point(c: EntryCode, place: str, begin: str) -> None:
+    """Let the words of the table point to an array, where they do not."""
+    bound = c.pointer(place, PlaceWord.BOUND_AT)
+    with c.when(c.is_(c.word(bound), "ne", begin)):
+        slots = c.pointer(place, PlaceWord.SLOTS_AT)
+        with c.each(c.word(place, PlaceWord.SLOTS)) as j:
+            slot = c.place(slots, c.times(j, 2))
+            c.put(c.pointer(slot), 0, c.add(begin, c.word(slot, 1)))
+        c.put(bound, 0, begin)
 
 
 def _settle(c: EntryCode, calls: str, hold: str, record: str, failed: str) -> None:

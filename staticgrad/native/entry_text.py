@@ -94,6 +94,9 @@ class EntryCode:
     def both(self, one: str, two: str) -> str:
         return self.value(f"and i1 {one}, {two}")
 
+    def same(self, one: str, two: str) -> str:
+        return self.value(f"icmp eq i1 {one}, {two}")
+
     def either(self, one: str, two: str) -> str:
         return self.value(f"or i1 {one}, {two}")
 
@@ -182,12 +185,17 @@ def text() -> str:
     )
     size = c.call(calls, CallWord.PyDict_Size, "i64", "ptr %feeds")
     c.require(c.is_(size, "eq", count), "leave")
-    names = c.pointer(head, HeadWord.NAMES_AT)
+    names, keys = c.pointer(head, HeadWord.NAMES_AT), c.pointer(head, HeadWord.KEYS_AT)
     with c.each(count) as i:
         name = c.pointer(names, i)
-        found = c.call(calls, CallWord.PyDict_GetItemWithError, "ptr", "ptr %feeds", f"ptr {name}")
-        c.require(c.is_(found, "ne", "null", "ptr"), "leave")
-        _keep(c, calls, room, kept, found, i)
+        get = CallWord.PyDict_GetItemWithError
+        found = c.variable(c.call(calls, get, "ptr", "ptr %feeds", f"ptr {name}"), "ptr")
+        key = c.pointer(keys, i)
+        absent = c.is_(c.get(found, "ptr"), "eq", "null", "ptr")
+        with c.when(c.both(absent, c.is_(key, "ne", "null", "ptr"))):
+            c.set(found, c.call(calls, get, "ptr", "ptr %feeds", f"ptr {key}"), "ptr")
+        c.require(c.is_(c.get(found, "ptr"), "ne", "null", "ptr"), "leave")
+        _keep(c, calls, room, kept, c.get(found, "ptr"), i)
     c.do("br label %run")
     c.label("run")
     whose = c.value(f"select i1 {is_bound}, ptr {words}, ptr null")

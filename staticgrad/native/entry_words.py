@@ -38,6 +38,8 @@ class HeadWord(IntEnum):
     CALLS_AT = 20
     DRIVER = 21
     UNUSED = 22  # references to a block's memory that nobody uses
+    KEYS_AT = 23  # for each input the value by which it was fed lately, or 0
+    NUMBERS_AT = 24  # for each input without axes its bytes, where numbers are taken for it, or 0
 
 
 class HoldWord(IntEnum):
@@ -72,6 +74,7 @@ class PlaceWord(IntEnum):
     BOUND_AT = 1  # where the address is that the table has now
     SLOTS = 2  # words of the table that point into it
     SLOTS_AT = 3  # for each: the address of the word, and bytes from the start
+    NUMBER_AT = 4  # of a feed that is converted: where in the arena, else 0
 
 
 class BoundWord(IntEnum):
@@ -105,6 +108,12 @@ class CallWord(IntEnum):
     none = 13
     dict_type = 14
     array_type = 15
+    PyLong_AsLongLong = 16
+    PyErr_Occurred = 17
+    float_type = 18
+    int_type = 19
+    float32_type = 20
+    float64_type = 21
 
 
 class ObjectField(IntEnum):
@@ -113,6 +122,7 @@ class ObjectField(IntEnum):
     REFERENCES = 0
     TYPE = 8
     DATA = 16
+    VALUE = 16  # of a float, and of a scalar of NumPy's
     RANK = 24
     SHAPE = 32
     BASE = 48

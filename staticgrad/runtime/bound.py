@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 T = TypeVar("T")
+#: What cannot change, nor share memory with an array.
+_NUMBERS: Final = (int, float, np.float32, np.float64)
 
 
 class BoundRun(Generic[T]):
@@ -82,8 +84,9 @@ class _BoundWords:
         """The arrays, where they are now, do not meet; their shapes are those of the record."""
         self.words[BoundWord.RECORD] = 0
         for number, feed in enumerate(self._feeds):
-            known = type(feed) is np.ndarray
-            self._feed_addresses[number] = address_of(feed) if known else -1
+            # 0: a number lies in no array, and -1: nothing does
+            other = 0 if type(feed) in _NUMBERS else -1
+            self._feed_addresses[number] = address_of(feed) if type(feed) is np.ndarray else other
         for number, name in enumerate(self._names):
             self._result_addresses[number] = address_of(results[name])
         self.words[BoundWord.RECORD] = record.address

@@ -35,7 +35,7 @@ LONG: Final = 10e-6
 class Port(NamedTuple):
     """An input or output: the name it is asked for by, its buffer, its dtype and rank.
 
-    ``is_checked``: its bytes must be 0 and 1.
+    ``is_checked``: its bytes must be 0 and 1. ``number``: how many it has, where it takes numbers.
     """
 
     name: str
@@ -43,6 +43,7 @@ class Port(NamedTuple):
     dtype: np.dtype[Any]
     rank: int
     is_checked: bool = False
+    number: int = 0
 
 
 class _Sheet:
@@ -90,7 +91,7 @@ class TableRecord:
             (RecordWord.FEEDS_AT, RecordWord.RESULTS_AT), strict=True,
         ):  # fmt: skip
             sheet.point(extents, sheet.add([extent for shape in each for extent in shape]))
-            sheet.point(places, _write_places(sheet, table, kinds, each))
+            sheet.point(places, _write_places(sheet, table, base, kinds, each))
         sheet.put(RecordWord.BLOCK, table.block)
         sheet.put(RecordWord.COMMIT, table.commit_row)
         sheet.put(RecordWord.ROWS, table.all_rows)
@@ -102,7 +103,11 @@ class TableRecord:
 
 
 def _write_places(
-    sheet: _Sheet, table: Table, operands: Sequence[Port], shapes: Sequence[tuple[int, ...]]
+    sheet: _Sheet,
+    table: Table,
+    base: int,
+    operands: Sequence[Port],
+    shapes: Sequence[tuple[int, ...]],
 ) -> int:
     """A ``PlaceWord`` for each operand; the number of the first word."""
     first = sheet.add([0] * (len(PlaceWord) * len(operands)))
@@ -115,6 +120,8 @@ def _write_places(
         slots = () if operand.buffer is None else table.slots(operand.buffer)
         sheet.put(at + PlaceWord.BOUND_AT, table.bound_at(operand.buffer))
         sheet.put(at + PlaceWord.SLOTS, len(slots))
+        if operand.name in table.staged and operand.number:
+            sheet.put(at + PlaceWord.NUMBER_AT, base + table.staged[operand.name])
         words = [word for place, inside in slots for word in (table.word_at(place), inside)]
         sheet.point(at + PlaceWord.SLOTS_AT, sheet.add(words))
     return first
@@ -154,6 +161,7 @@ class Entry:
             (HeadWord.TYPES_AT, [id(each.dtype) for each in inputs]),
             (HeadWord.RANKS_AT, [each.rank for each in inputs]),
             (HeadWord.BOOLS_AT, [int(each.is_checked) for each in inputs]),
+            (HeadWord.NUMBERS_AT, [each.number for each in inputs]),
             (HeadWord.RESULT_NAMES_AT, [id(each.name) for each in outputs]),
             (HeadWord.RESULT_TYPES_AT, [id(each.dtype) for each in outputs]),
             (HeadWord.RESULT_RANKS_AT, [each.rank for each in outputs]),
@@ -162,6 +170,9 @@ class Entry:
             sheet.point(at, sheet.add(words))
         pool_words = sheet.add([0] * (2 * len(outputs)))
         sheet.point(HeadWord.POOLS_AT, pool_words)
+        self._key_words = sheet.add([0] * len(inputs))
+        sheet.point(HeadWord.KEYS_AT, self._key_words)
+        self._keys: dict[int, object] = {}
         for at, word in (
             (HeadWord.CLOSED, 1),
             (HeadWord.FEEDS, len(inputs)),
@@ -209,6 +220,13 @@ class Entry:
         self._hold = self._own_hold if holder is None else holder.words
         self._head[HeadWord.HOLD_AT] = address_of(self._hold)
         self._head[HeadWord.CLOSED] = 0
+
+    def note_keys(self, keys: Iterable[tuple[str, object]]) -> None:
+        """Inputs by name, and the values by which they were fed; while closed."""
+        number = {each.name: at for at, each in enumerate(self.inputs)}
+        for name, key in keys:
+            self._head[self._key_words + number[name]] = id(key)
+            self._keys[number[name]] = key  # it lives on, and what it replaces is not looked for
 
     def admit(self, record: TableRecord) -> None:
         """Let it run a plan, the one that is tried first; while closed."""

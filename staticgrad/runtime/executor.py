@@ -18,7 +18,7 @@ import numpy.typing as npt
 from staticgrad.analysis.binding import Feeds, bind_sizes, concrete_shape
 from staticgrad.analysis.budget_error import name_reasons
 from staticgrad.errors import BudgetInfeasible, FeedError, ReentryError
-from staticgrad.ir.graph import Graph
+from staticgrad.ir.graph import Graph, Symbolic
 from staticgrad.ir.plan import Plan
 from staticgrad.kept import Kept
 from staticgrad.native.entry import unused_references
@@ -106,6 +106,10 @@ class Executor:
         self._written_starts = [address_of(array) for array in written]
         self._written_ends = [address_of(array) + array.nbytes for array in written]
         self._single = single
+        sizes_of = {n: _number_bytes(v) for n, v in zip(self._names, graph.inputs, strict=True)}
+        self._number_sizes = {name: nbytes for name, nbytes in sizes_of.items() if nbytes}
+        self._numbers = frozenset(self._number_sizes)
+        self._keys: tuple[tuple[str, object], ...] = ()
         self._arena = Arena()
         self._tables: Kept[object, _Prepared] = Kept(_LIMIT)
         self._lock = ProcessLock()
@@ -155,6 +159,8 @@ class Executor:
 
     def _run(self, feeds: Feeds, out: object, whose: BoundRun[Any] | None) -> dict[str, Array]:
         bound = self._feeds.bind(feeds)
+        if type(feeds) is dict:
+            self._keys = tuple((key.node.label, key) for key in feeds if type(key) is Symbolic)
         try:
             if self._lock.is_ours() or is_inside_another():
                 return self._run_inside(bound, out, whose)
@@ -214,7 +220,7 @@ class Executor:
             np.copyto(results[name], results[first])
         self._latest = table
         self._runs += 1
-        if table.is_native and not bound.staged and not self._twins:
+        if table.is_native and bound.staged <= self._numbers and not self._twins:
             self._admit(prepared, bound, results, whose)
         return results
 
@@ -241,6 +247,7 @@ class Executor:
             record = TableRecord(bound.key, prepared.table, self._arena.base, ports, shapes)
             prepared.record = record
         entry.admit(record)
+        entry.note_keys(self._keys)
         if whose is not None:
             whose.note(entry, record, results)
 
@@ -251,7 +258,14 @@ class Executor:
             return None
         made = self._entry = Entry(
             [
-                Port(n, b, v.dtype.numpy, v.ndim, v.dtype.is_bool and n not in self._unused)
+                Port(
+                    n,
+                    b,
+                    v.dtype.numpy,
+                    v.ndim,
+                    v.dtype.is_bool and n not in self._unused,
+                    self._number_sizes.get(n, 0),
+                )
                 for (n, b), v in zip(self._places, self._graph.inputs, strict=True)
             ],
             [
@@ -378,6 +392,12 @@ class Executor:
                 f"feed {name!r} shares memory with a parameter that the step updates",
                 hint="feed a copy: parameter.value is one",
             )
+
+
+def _number_bytes(value: Symbolic) -> int:
+    """The bytes of an input for which the native entry takes numbers; 0: it takes none."""
+    takes = value.ndim == 0 and value.dtype.numpy in (np.float32, np.float64)
+    return value.dtype.itemsize if takes else 0
 
 
 def _no_entry(_: object) -> None:
