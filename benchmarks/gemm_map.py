@@ -1,18 +1,20 @@
 """Products of matrices over a map of shapes, beside OpenBLAS (NumPy) and MKL or oneDNN (PyTorch).
 
     python -m benchmarks.gemm_map --threads 1 --into map.json [--seconds 15]
-    python -m benchmarks.gemm_map --report map.json [--picture map.svg]
+    python -m benchmarks.gemm_map --report map.json [--picture map.png]
 
 Every cell is M by N by K in one of four forms (a @ b, a @ b.T, a.T @ b, a.T @ b.T), float32 or
 float64: GFLOP/s of a call as a user makes it, with an array for the result, least of several rounds
 in which all libraries take turns. Each result is compared with float64 first, in all elements
 or, where that would take long, in some. All libraries use the same number of threads. With
-``--seconds`` a run stops then; the next one goes on with the cells that the file lacks.
+``--seconds`` a run stops then; the next one goes on with the cells that the file lacks. On several
+threads each library needs a process of its own (``--library``): threads of others spin a while.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import random
@@ -25,13 +27,16 @@ from math import exp, log
 from pathlib import Path
 from typing import Any, Final
 
-SIZES: Final = (1, 4, 16, 64, 256, 1024, 4096)
+SIZES: Final = (1, 8, 64, 256, 1024, 4096)
 FORMS: Final = ("nn", "nt", "tn", "tt")
+LIBRARIES: Final = ("staticgrad", "numpy", "torch")
 DTYPES: Final = ("float32", "float64")
 #: Cells beyond so many operations are left out: they say what the largest of the others say.
-MOST: Final = 2**33
+MOST: Final = 2**32
+#: The least M, N and K of what several threads are measured on: smaller ones are not shared.
+SHARED: Final = 64
 ROUNDS: Final = 3
-SECONDS: Final = 1.5e-3
+SECONDS: Final = 1e-3
 #: Products of so many terms are compared in all elements, larger ones in some rows and columns.
 COMPARED: Final = 2**18
 COMPARED_ROWS: Final = 16
@@ -45,11 +50,14 @@ def cells() -> Iterator[Key]:
             yield dtype, form, m, n, k
 
 
-def measure(keys: list[Key], threads: int, allowed: float) -> dict[str, dict[str, float]]:
+def measure(
+    keys: list[Key], threads: int, allowed: float, library: str
+) -> dict[str, dict[str, float]]:
     """GFLOP/s by cell and library, of as many cells as ``allowed`` seconds are enough for."""
     import numpy as np
 
     calls = {"staticgrad": _own(threads), "numpy": _numpy, **_torch(threads)}
+    calls = {name: make for name, make in calls.items() if name in library.split(",")}
     found = {}
     drawn: dict[str, Any] = {}
     start = time.perf_counter()
@@ -156,6 +164,8 @@ def ratios(found: dict[str, dict[str, float]]) -> dict[Key, dict[int, float]]:
     table: dict[Key, dict[int, float]] = {}
     for text, rates in found.items():
         dtype, form, m, n, k, threads = text.split()
+        if rates.keys() < set(LIBRARIES):
+            continue
         peer = max(rate for name, rate in rates.items() if name != "staticgrad")
         key = dtype, form, int(m), int(n), int(k)
         table.setdefault(key, {})[int(threads)] = rates["staticgrad"] / peer
@@ -192,13 +202,13 @@ def report(found: dict[str, dict[str, float]]) -> str:
     return "\n".join(lines)
 
 
-def picture(found: dict[str, dict[str, float]]) -> str:
-    """An SVG: for each form and K a square of M by N, coloured by our rate over the best peer's."""
+def picture(found: dict[str, dict[str, float]]) -> bytes:
+    """A PNG: for each form and K a square of M by N, coloured by our rate over the best peer's."""
     matplotlib, figures = import_module("matplotlib"), import_module("matplotlib.figure")
     table = ratios(found)
     counts = sorted({count for one in table.values() for count in one})
     rows = list(product(DTYPES, counts, FORMS))
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "map", "font.size": 8}):
+    with matplotlib.rc_context({"font.size": 8}):
         figure = figures.Figure((2 * len(SIZES), 1.9 * len(rows)), layout="constrained")
         axes = figure.subplots(len(rows), len(SIZES), squeeze=False)
         for (dtype, threads, form), line in zip(rows, axes, strict=True):
@@ -221,11 +231,8 @@ def picture(found: dict[str, dict[str, float]]) -> str:
         figure.supxlabel("N")
         figure.supylabel("M")
         figure.colorbar(drawn, ax=axes, label="rate over the best peer's", shrink=0.3)
-        import io
-
-        target = io.StringIO()
-        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(target, format="svg", metadata=nothing)
+        target = io.BytesIO()
+        figure.savefig(target, format="png", dpi=55, metadata={"Software": None})
     return target.getvalue()
 
 
@@ -233,6 +240,7 @@ def main() -> None:
     reader = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     reader.add_argument("--threads", type=int, default=1)
     reader.add_argument("--seconds", type=float, default=float("inf"), help="stop after so long")
+    reader.add_argument("--library", default=",".join(LIBRARIES), help="some of them")
     reader.add_argument("--into", type=Path, help="the JSON file that cells are added to")
     reader.add_argument("--report", type=Path, help="print the table of a JSON file")
     reader.add_argument("--picture", type=Path, help="draw the map of the reported file")
@@ -241,7 +249,7 @@ def main() -> None:
         found = json.loads(given.report.read_text())
         print(report(found))
         if given.picture:
-            given.picture.write_text(picture(found))
+            given.picture.write_bytes(picture(found))
         return
     wanted = {"OPENBLAS_NUM_THREADS": str(given.threads), "OMP_NUM_THREADS": str(given.threads)}
     pinned = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
@@ -252,15 +260,24 @@ def main() -> None:
         command = [sys.executable, "-m", "benchmarks.gemm_map", *sys.argv[1:]]
         os.execve(sys.executable, command, {**rest, **wanted})
     known = json.loads(given.into.read_text()) if given.into and given.into.exists() else {}
-    waiting = [key for key in cells() if _name(key, given.threads) not in known]
+    wanted_cells = (key for key in cells() if given.threads == 1 or min(key[2:]) >= SHARED)
+    libraries = set(given.library.split(","))
+    waiting = [
+        key
+        for key in wanted_cells
+        if not libraries <= known.get(_name(key, given.threads), {}).keys()
+    ]
     random.Random(0).shuffle(waiting)  # what is there at any time is a sample of all
-    made = measure(waiting, given.threads, given.seconds)
-    text = json.dumps(dict(sorted({**known, **made}.items())), indent=0)
+    made = measure(waiting, given.threads, given.seconds, given.library)
+    for name, rates in known.items():
+        made[name] = {**rates, **made.get(name, {})}
+    lines = (f"{json.dumps(name)}: {json.dumps(rates)}" for name, rates in sorted(made.items()))
+    text = "{\n" + ",\n".join(lines) + "\n}\n"
     if given.into is None:
-        print(text)
+        print(text, end="")
         return
-    given.into.write_text(text + "\n")
-    print(f"{len(waiting) - len(made)} cells are left")
+    given.into.write_text(text)
+    print(f"there were {len(waiting)} cells left")
 
 
 if __name__ == "__main__":
