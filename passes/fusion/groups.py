@@ -21,7 +21,9 @@ from staticgrad.records import dataclass
 from staticgrad.types.dim import Size
 from staticgrad.types.tensor import Shape, TensorType, hint_value
 
-GroupKind = Literal["map", "rows", "columns", "gemm", "scatter", "scan", "sort", "copy"]
+GroupKind = Literal[
+    "map", "rows", "columns", "gemm", "scatter", "scan", "sort", "copy", "block"
+]  # fmt: skip
 
 # -- the buffers that belong to a node ------------------------------------------------------------
 

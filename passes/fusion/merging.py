@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
+from passes.fusion.blocks import blocked
 from passes.fusion.cutting import cut
 from passes.fusion.grouping import group
 from passes.fusion.groups import Group, Groups, Home, Key, meets_elements, stored_bytes
@@ -27,7 +28,9 @@ _NOTE: Final = "groups"
 def fused(graph: Graph, merge: bool = True) -> Groups:
     """The groups of a graph in the end; with ``merge`` off one for every node that computes."""
     found = group(graph, merge)
-    return cut(joined(merged(joined(found)), across=True)) if merge else found
+    if not merge:
+        return found
+    return cut(joined(blocked(merged(joined(found))), across=True))
 
 
 def leave(graph: Graph, groups: Groups) -> None:

@@ -66,6 +66,27 @@ class Precedence:
         """Whether two may become one: False also where finding that out would take long."""
         return self._following(one, other) is not None
 
+    def closed(self, numbers: Iterable[int]) -> bool:
+        """Whether no path leads out of a set and back, which is then merged in its order.
+
+        False also where finding that out would take long.
+        """
+        inside = {*numbers}
+        end = max(self._place[number] for number in inside)
+        waiting = [later for number in inside for later in self._after[number] - inside]
+        found: set[int] = set()
+        while waiting:
+            number = waiting.pop()
+            if number in found or self._place[number] > end:
+                continue
+            if number in inside:
+                return False
+            found.add(number)
+            waiting += self._after[number]
+            if len(found) > _MOST_VISITS:
+                return False
+        return True
+
     def merge(self, one: int, other: int) -> None:
         """Make two that may be merged one, which is called ``one``."""
         self._bring_together(one, other, [one, None])

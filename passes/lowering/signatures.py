@@ -188,6 +188,8 @@ class _Reader:
         return self._keys.setdefault(key, len(self._keys))
 
     def _add_node(self, node: Node) -> None:
+        if self._group.kind == "block":
+            self._number(ScratchBuffer(node))
         for index in range(len(node.types)):
             self._number(Home(node, index))
         kind = type(node.form)

@@ -16,6 +16,7 @@ from passes.fusion.walks import (
     sums_across,
 )
 from passes.layout import Strided
+from passes.lowering.blocks import lower_block
 from passes.lowering.operands import VECTOR, LoweredStep, Lowering, loops_over, vector_axis
 from passes.lowering.rows import lower_rows
 from passes.lowering.scans import lower_scan
@@ -47,6 +48,8 @@ from staticgrad.types.tensor import Shape, c_strides
 
 def lower_group(groups: Groups, group: Group) -> LoweredStep:
     """The kernel that computes ``group``, one of ``groups``."""
+    if group.kind == "block":
+        return lower_block(groups, group)
     if has_short_rows(group):
         return lower_short_rows(groups, group)
     if group.kind == "rows":

@@ -24,7 +24,7 @@ from staticgrad.codegen.gemm import write_gemm
 from staticgrad.codegen.groups import write_group, write_group_length
 from staticgrad.codegen.products import write_product
 from staticgrad.codegen.sorting import write_sort
-from staticgrad.codegen.stages import Span, write_carries, write_map, write_scalar
+from staticgrad.codegen.stages import Span, limit, write_carries, write_map, write_scalar
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_stages import (
     Axis,
@@ -126,7 +126,8 @@ def _write_stages(
     for stage in stages:
         match stage:
             case Map(axis=axis):
-                write_map(kernel, stage, out, loop or Span("0", str(axis.extent)), unit, abreast)
+                span = loop or Span("0", limit(out, unit, axis, axis.past))
+                write_map(kernel, stage, out, span, unit, abreast)
             case Columns(axis=axis):
                 write_columns(kernel, stage, out, loop or Span("0", str(axis.extent)), unit)
             case Scalar():
@@ -143,6 +144,8 @@ def _write_loop(kernel: Kernel, loop: Loop, out: Lines, unit: Unit, abreast: Row
     """Trip after trip, of all rows; those side by side together, and what is left one by one."""
     name, extent = loop.axis.name, loop.axis.extent
     write_carries(kernel, loop.first, out, unit, abreast)
+    if loop.axis.past:
+        extent = limit(out, unit, loop.axis, loop.axis.past)
     for count, first, last in _runs(out, loop.abreast, "0", extent, f"whole_{name}"):
         out.add(f"for {name} in range({first}, {last}{f', {count}' if count > 1 else ''}):")
         trip = Lines()

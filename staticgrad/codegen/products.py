@@ -17,16 +17,18 @@ from typing import Final
 
 from staticgrad.codegen.abreast import write_decode
 from staticgrad.codegen.expressions import VECTOR, Lines, Unit, element, number, scaled, total
-from staticgrad.codegen.stages import base_text, scope_for, write_store
+from staticgrad.codegen.stages import base_text, limit, scope_for, write_store
 from staticgrad.ir.expr import Access, Position, load
 from staticgrad.ir.kernel import GEMM_BLOCK, Kernel
 from staticgrad.ir.kernel_names import PRODUCT
-from staticgrad.ir.kernel_stages import Axis, Extent, Gemm, gemm_tile
+from staticgrad.ir.kernel_stages import Axis, Extent, Gemm, gemm_tile, small
 from staticgrad.records import dataclass
 from staticgrad.types.dtype import DType
 
 #: Bytes of an inner index' part of a panel, times the inner indices that are packed at a time.
 PANEL_BYTES: Final = 16384
+#: Rows of a register tile of one vector, where a vector takes two registers.
+NARROW_ROWS: Final = 4
 
 
 def write_product(kernel: Kernel, stage: Gemm, out: Lines, unit: Unit) -> None:
@@ -35,6 +37,7 @@ def write_product(kernel: Kernel, stage: Gemm, out: Lines, unit: Unit) -> None:
     tile = Lines()
     w.write_tile(tile)
     w.declare(unit.once)
+    w.write_limits(out)
     if kernel.outer == "tiles":
         out.add(f"{w}_left = o % {w}_panels * {w.columns}")
         out.add(f"rest = o // {w}_panels")
@@ -63,6 +66,9 @@ class _Product:
         self.dtype = self.stored.compute
         self.rows, self.chunk, self.columns = gemm_tile(self.stage, self.dtype)
         self.lanes, self.element = self.dtype.lanes, element(self.dtype)
+        self.split = self.lanes * self.dtype.bits > self.unit.vector_bits  # into two registers
+        if self.split and self.kernel.outer != "tiles" and not small(self.stage.i):
+            self.rows, self.columns = NARROW_ROWS, self.lanes
         self.depth = max(self.lanes, PANEL_BYTES // (self.columns * self.dtype.itemsize))
         self.inner = {axis.name for axis in self.stage.k}
         self.packs_rows = bool(self.stage.a.bounded)
@@ -70,13 +76,20 @@ class _Product:
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def start(self) -> str:
+        """The first inner index of a block."""
+        return f"{self}_start" if self.begins else f"{self}_block"
+
     def declare(self, out: Lines) -> None:
         """Extents, local memory and tables, before the loop over iterations."""
         w = self.name
-        for letter, axes in (("m", self.stage.i), ("n", self.stage.j), ("deep", self.stage.k)):
-            out.add(f"{w}_{letter} = {' * '.join(str(axis.extent) for axis in axes)}")
-        out.add(f"{w}_panels = ({w}_n + {self.columns - 1}) // {self.columns}")
-        out.add(f"{w}_chunks = ({w}_m + {self.chunk - 1}) // {self.chunk}")
+        for letter, axes in self.extents:
+            if not axes[0].past:
+                out.add(f"{w}_{letter} = {' * '.join(str(axis.extent) for axis in axes)}")
+        if self.kernel.outer == "tiles":
+            out.add(f"{w}_panels = ({w}_n + {self.columns - 1}) // {self.columns}")
+            out.add(f"{w}_chunks = ({w}_m + {self.chunk - 1}) // {self.chunk}")
         local = f"local_{self.element}"
         out.add(f"{w}_tile = {local}({2 * self.chunk * self.columns})")
         if not self._reads_panel:
@@ -88,10 +101,32 @@ class _Product:
         if self.tables:
             out.add(f"{w}_tabled = -1")
 
+    @property
+    def extents(self) -> tuple[tuple[str, tuple[Axis, ...]], ...]:
+        """The loops, with the letters of their flattened extents."""
+        return (("m", self.stage.i), ("n", self.stage.j), ("deep", self.stage.k))
+
+    @property
+    def begins(self) -> bool:
+        """Whether k begins at a number that was kept."""
+        return bool(self.stage.k[0].first)
+
+    def write_limits(self, out: Lines) -> None:
+        """Extents, and the beginning of k, that were kept: anew for each iteration."""
+        w, k = self.name, self.stage.k[0]
+        for letter, axes in self.extents:
+            if axes[0].past:
+                out.add(f"{w}_{letter} = {limit(out, self.unit, axes[0], axes[0].past)}")
+        if self.begins:
+            out.add(f"{w}_from = {limit(out, self.unit, k, k.first)}")
+            out.add(f"if {w}_from < 0:")
+            out.add(f"    {w}_from = 0")
+            out.add(f"{w}_block0 = {w}_from // {GEMM_BLOCK} * {GEMM_BLOCK}")
+
     def write_tile(self, out: Lines) -> None:
         """A chunk of rows from ``first`` on, a panel of columns from ``left`` on."""
         w, block, deep = self.name, Lines(), Lines()
-        whole = self.chunk * self.columns
+        whole, first = self.chunk * self.columns, f"{self}_block0" if self.begins else "0"
         tile, pack = Lines(), Lines()
         self._write_chains(tile)
         if not self._reads_panel:
@@ -101,21 +136,26 @@ class _Product:
         self._least(block, "stop", f"{w}_block + {GEMM_BLOCK}", f"{w}_deep")
         self._write_tables(block)
         block.add(f"{w}_into = 0")
-        block.add(f"if {w}_block > 0:")
+        block.add(f"if {w}_block > {first}:")
         block.add(f"    {w}_into = {whole}")
+        if self.begins:
+            block.add(f"{w}_start = {w}_block")
+            block.add(f"if {w}_start < {w}_from:")
+            block.add(f"    {w}_start = {w}_from")
         self._least(deep, "end", f"{w}_depth + {self.depth}", f"{w}_stop")
         deep.extend(pack)
         deep.add(f"for {w}_top in range({w}_first, {w}_last, {self.rows}):")
         deep.extend(tile, 1)
-        block.add(f"for {w}_depth in range({w}_block, {w}_stop, {self.depth}):")
+        block.add(f"for {w}_depth in range({self.start}, {w}_stop, {self.depth}):")
         block.extend(deep, 1)
-        block.add(f"if {w}_block > 0:")
+        block.add(f"if {w}_block > {first}:")
         self._over_tile(
             block, 1, f"load{self.lanes}({w}_tile, at) + load{self.lanes}({w}_tile, at + {whole})"
         )
-        out.add(f"for {w}_block in range(0, {w}_deep, {GEMM_BLOCK}):")
+        out.add(f"for {w}_block in range({first}, {w}_deep, {GEMM_BLOCK}):")
         out.extend(block, 1)
-        out.add(f"if {w}_deep == 0:")
+        nothing = f"<= {w}_from" if self.begins else "<= 0" if self.stage.k[0].past else "== 0"
+        out.add(f"if {w}_deep {nothing}:")
         self._over_tile(out, 1, self._zero)
         self._write_epilogue(out)
 
@@ -167,7 +207,7 @@ class _Product:
         for at, position in enumerate(b.positions):
             own = {axis: step for axis, step in position.terms if axis in inside}
             terms = tuple(term for term in position.terms if term[0] not in inside)
-            if position.extent is None:
+            if not position.has_ends:
                 steps |= {axis: b.stride(axis) for axis in own}
             else:
                 terms += self._along_k(f"q{at}", own)
@@ -299,7 +339,7 @@ class _Product:
         steps = () if self.packs_rows else self._along_k("a", _steps(a, self.inner))
         self._write_rows(out)
         out.add(f"{w}_at0 = {w}_into + ({w}_top - {w}_first) * {self.columns}")
-        out.add(f"if {w}_depth == {w}_block:")
+        out.add(f"if {w}_depth == {self.start}:")
         for r, v in cells:
             out.add(f"    {w}_c{r}_{v} = {self._zero}")
         out.add("else:")
@@ -330,6 +370,7 @@ class _Product:
     def _reads_panel(self) -> bool:
         """Whether b is read where it lies: among stages rows are few, and so are its readers."""
         plain = len(self.stage.j) == 1 and not self.stage.b.bounded and not self.stored.is_storage
+        plain = plain and not self.split  # masks of two registers cost more than a copy
         return plain and self.kernel.outer != "tiles" and self.stage.b.stride(VECTOR) == 1
 
     def _write_panel_loads(self, chain: Lines, before: Lines) -> None:
@@ -401,6 +442,7 @@ def _renamed(access: Access) -> Access:
             p.start,
             p.stride,
             p.extent,
+            p.within,
         )
         for p in access.positions
     )

@@ -323,6 +323,17 @@ def write_fold(out: Lines, counter: Counter, result: str, empty: str) -> None:
     out.add("    level = level + 1")
 
 
+def limit(out: Lines, unit: Unit, axis: Axis, name: str) -> str:
+    """Where a loop ends, or begins, at a number that was kept: at most at its extent."""
+    if not name:
+        return str(axis.extent)
+    place = unit.fresh("e")
+    out.add(f"{place} = word({name})")
+    out.add(f"if {place} > {axis.extent}:")
+    out.add(f"    {place} = {axis.extent}")
+    return place
+
+
 def write_loops(out: Lines, axes: Sequence[Axis], body: Lines) -> None:
     """``body`` at every position of loops around it."""
     for deeper, axis in enumerate(axes):

@@ -72,13 +72,20 @@ class Position:
 
     It moves an access by ``stride`` elements each. Within an ``extent`` only [0, extent) are
     elements: a load elsewhere gives its fill, a store elsewhere is left out. Steps, start, stride
-    and extent are integer arguments' names or literals, of any sign but for the extent.
+    and extent are integer arguments' names or literals, of any sign but for the extent. ``within``:
+    whoever wrote the kernel knows that it is inside, since the loops that move it end in time.
     """
 
     terms: tuple[tuple[str, str | int], ...]
     start: str | int = 0
     stride: str | int = 1
     extent: str | int | None = None
+    within: bool = False
+
+    @property
+    def has_ends(self) -> bool:
+        """Whether it may lie outside of its extent."""
+        return self.extent is not None and not self.within
 
     def step(self, axis: str) -> str | int:
         """The step along ``axis``; 0 when the position does not vary along it."""
@@ -109,7 +116,7 @@ class Access:
     @property
     def bounded(self) -> tuple[Position, ...]:
         """The positions that have ends."""
-        return tuple(p for p in self.positions if p.extent is not None)
+        return tuple(p for p in self.positions if p.has_ends)
 
     def stride(self, axis: str) -> str | int:
         """The stride along ``axis``; 0 when the operand does not vary along it.

@@ -30,7 +30,7 @@ from staticgrad.ir.kernel_stages import (
 from staticgrad.ir.text import suggestion
 from staticgrad.ir.typing_rules import mistyped
 from staticgrad.types.arrays import ArrayData
-from staticgrad.types.dtype import ALL_DTYPES, DType
+from staticgrad.types.dtype import ALL_DTYPES, I64, DType
 from staticgrad.types.lexis import Tokens, name_text
 from staticgrad.types.tensor import TensorType
 
@@ -110,8 +110,21 @@ class ExpressionReader(DocumentReader):
     def _axis(self) -> Axis:
         name = self._new(self.name("the name of a loop"), self._loops, "loop")
         self.expect(":", "the name of the loop")
-        self._loops[name] = Axis(name, self._integer())
+        extent = self._integer()
+        first, past = self._limit("from"), self._limit("to")
+        self._loops[name] = Axis(name, extent, past, first)
         return self._loops[name]
+
+    def _limit(self, word: str) -> str:
+        """``to @r0``, a number that was kept, or nothing."""
+        if self.texts[self.at] != word or not self.texts[self.at + 1].startswith("@"):
+            return ""
+        self.at += 1
+        at = self.at
+        name = self._result_name()
+        if self._results.get(name) is not I64:
+            self.fail(f"{self.texts[at]} is no i64 that was kept", at)
+        return name
 
     def _integer(self) -> Extent:
         """An integer argument or a literal (also negative: a stride may be)."""
@@ -260,10 +273,11 @@ class ExpressionReader(DocumentReader):
                 break
         else:
             start = self._integer()
-        extent = self._integer() if self.accept("in") else None
+        within = self.accept("within")
+        extent = self._integer() if within or self.accept("in") else None
         if not self.accept("]"):
             self.fail(f"expected '+', 'in' or ']', found {self.found}")
-        return Position(tuple(terms), start, self._stride(), extent)
+        return Position(tuple(terms), start, self._stride(), extent, within)
 
     def _access_term(
         self, strides: list[tuple[str, Extent]], gather: list[Extent], indices: list[Expr]

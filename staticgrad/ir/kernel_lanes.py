@@ -9,15 +9,19 @@ from staticgrad.ir.expr import Access, Expr, postorder
 from staticgrad.ir.kernel import MOST_ABREAST, Kernel
 from staticgrad.ir.kernel_bodies import accesses, accesses_of, bodies, bodies_of, broken, shown
 from staticgrad.ir.kernel_stages import (
+    Accumulate,
     Check,
     Columns,
     Gemm,
+    Keep,
     Loop,
     Map,
     Order,
     Scalar,
     Search,
+    Stage,
     Store,
+    loops_of,
     nested,
     roots,
     statements,
@@ -86,6 +90,8 @@ def rows_stand_apart(kernel: Kernel) -> None:
     for loop, _ in nested(kernel.stages):
         if isinstance(loop, Loop) and loop.abreast != 1:
             _trips_stand_apart(kernel, loop)
+        if kernel.abreast > 1:
+            _ends_alike(kernel, loop, None)
     if kernel.abreast == 1:
         return
     if not kernel.axes or kernel.serial:
@@ -110,6 +116,7 @@ def _trips_stand_apart(kernel: Kernel, loop: Loop) -> None:
     for stage in loop.stages:
         if not isinstance(stage, Map | Scalar):
             broken(kernel, f"a {type(stage).__name__.lower()} takes no trips side by side")
+        _ends_alike(kernel, stage, loop)
     inside = [body for stage in loop.stages for body in bodies_of(stage, (loop.axis,))]
     stores = [s for body in inside for s in body.statements if isinstance(s, Store)]
     stored = {store.access.operand: store.access.stride(axis) for store in stores}
@@ -120,6 +127,15 @@ def _trips_stand_apart(kernel: Kernel, loop: Loop) -> None:
     for access in loads:
         if isinstance(access, Access) and not _moves_alike(access, axis, stored):
             broken(kernel, "a trip reads where others store", access_text(access))
+
+
+def _ends_alike(kernel: Kernel, stage: Stage, loop: Loop | None) -> None:
+    """The loops of what runs side by side end alike: it is known where before any of it runs."""
+    inside = [s for each in (loop.stages if loop else ()) for s in statements(each)]
+    own = {s.name for s in inside if isinstance(s, Accumulate | Keep | Check | Search)}
+    for axis in loops_of(stage):
+        if axis.limits and (loop is None or own.intersection(axis.limits)):
+            broken(kernel, f"the loop {axis.name} ends elsewhere in each row")
 
 
 def _moves_alike(access: Access, axis: str, stored: Mapping[str, str | int]) -> bool:

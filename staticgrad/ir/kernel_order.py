@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 
-from staticgrad.ir.expr import Access, Expr
+from staticgrad.ir.expr import Access, Expr, ref
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_bodies import (
     Body,
@@ -21,12 +21,14 @@ from staticgrad.ir.kernel_bodies import (
 from staticgrad.ir.kernel_names import PRODUCT
 from staticgrad.ir.kernel_stages import (
     Accumulate,
+    Axis,
     Check,
     ColumnAccumulate,
     Columns,
     Gemm,
     Keep,
     Loop,
+    Map,
     Order,
     Scalar,
     Search,
@@ -34,6 +36,7 @@ from staticgrad.ir.kernel_stages import (
     Stage,
     Statement,
     Store,
+    loops_of,
     nested,
     statements,
 )
@@ -51,6 +54,7 @@ def results_come_first(kernel: Kernel) -> None:
 def _results_of(kernel: Kernel, stages: Sequence[Stage], ready: dict[str, DType]) -> None:
     """Those of stages, which are added to ``ready``; what a Loop's stages give stays inside."""
     for stage in stages:
+        _check_limits(kernel, stage, ready)
         if isinstance(stage, Loop):
             _check_refs(kernel, stage.first, ready)
             ready |= {carry.name: carry.value.dtype for carry in stage.first}
@@ -76,6 +80,25 @@ def _results_of_stage(kernel: Kernel, stage: Stage, ready: dict[str, DType]) -> 
             inside = found  # the stores after them give none
         else:
             ready |= found
+
+
+def _check_limits(kernel: Kernel, stage: Stage, ready: Mapping[str, DType]) -> None:
+    """A loop takes its limits from i64 numbers of the row that are there, where it may have any."""
+    ends: tuple[Axis, ...] = ()
+    begins: tuple[Axis, ...] = ()
+    match stage:
+        case Map(axis=axis) if not stage.rows:
+            ends = (axis,)
+        case Loop(axis=axis):
+            ends = (axis,)
+        case Gemm(i=i, j=j, k=k):
+            ends = tuple(axes[0] for axes in (i, j, k) if len(axes) == 1)
+            begins = k if len(k) == 1 else ()
+    for axis in loops_of(stage):
+        if axis.limits and (axis not in ends or (axis.first and axis not in begins)):
+            broken(kernel, f"the loop {axis.name} has no numbers from which or to which it runs")
+        for name in axis.limits:
+            _check_ref(kernel, ref(name, I64), ready)
 
 
 def _check_refs(

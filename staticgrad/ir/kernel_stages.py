@@ -63,10 +63,22 @@ class Operand:
 
 @dataclass(frozen=True)
 class Axis:
-    """A loop: its name and number of iterations."""
+    """A loop: its name and number of iterations.
+
+    ``past`` and ``first`` name numbers (i64) that an earlier stage keeps: positions from ``first``
+    on and before ``past`` alone are taken. A row of a stage may end so, its loop over a product's
+    rows or columns, a loop of stages; a product's inner loop may also begin so.
+    """
 
     name: str
     extent: Extent
+    past: str = ""
+    first: str = ""
+
+    @property
+    def limits(self) -> tuple[str, ...]:
+        """The names of the numbers that it takes."""
+        return tuple(name for name in (self.first, self.past) if name)
 
 
 @dataclass(frozen=True)
@@ -430,4 +442,18 @@ def store_loops(stage: Stage) -> tuple[Axis, ...]:
             return (axis,)
         case Gemm(i=i, j=j):
             return (*i, *j)
+    return ()
+
+
+def loops_of(stage: Stage) -> tuple[Axis, ...]:
+    """All loops of a stage; those of a Loop's own stages are not its."""
+    match stage:
+        case Map(loops=loops) | Gemm(loops=loops):
+            return loops
+        case Columns(axis=axis, rows=rows):
+            return (axis, *rows)
+        case Sort(axis=axis, kept=kept):
+            return (axis, kept)
+        case Loop(axis=axis):
+            return (axis,)
     return ()

@@ -20,7 +20,8 @@ Stages evaluate what they need themselves: nothing numbered is used in another s
 
 An access adds a term per loop, then one per gather index, then one per position that several loops
 move or that has ends: ``p0[i0*n1 + [i1*n2 + i2 + -1 in n3]*n4 + [j + n5]]``; a load there may say
-what lies beyond the ends, ``load p0[[j + -1 in n3]] else f32(-inf)``. A Columns stage holds its
+what lies beyond the ends, ``load p0[[j + -1 in n3]] else f32(-inf)``. ``[i1*32 + i within n3]`` is
+known to be inside. A Columns stage holds its
 accumulations in an inner ``rows i0: n0 { ... }``, or ``lanes i0: n0 { ... }`` where they follow the
 lane rule. A Gemm starts with ``@acc: f32 = sum p0[...] * p1[...]``. A Sort is
 ``keys j: n0 { ... @at: i64 = order %3 in p4 }`` and then ``kept j: n1 { stores }``. Rows that are
@@ -30,7 +31,8 @@ keep a number: ``@r1: f32 = keep %4``. ``map j: n1 ahead j + 512`` prefetches.
 ``over i0: n0 from p0 (p1, n1)`` takes memory and sizes of each iteration from the table ``p0``.
 A Loop is ``loop i1: n2 { ... }`` around stages, before them ``first { @s0: f32 = carry %5 }``,
 which stands outside of the loop, and after them ``following { @s0: f32 = carry %9 }``;
-``loop i1: n2 by 4`` takes four trips side by side.
+``loop i1: n2 by 4`` takes four trips side by side. A loop may begin and end at numbers that were
+kept, ``k: n2 from @r3 to @r4``.
 ``kernel_parser`` reads the text back; this module only writes, also what a verifier would refuse.
 """
 
@@ -255,7 +257,8 @@ def position_text(position: Position) -> str:
     terms = [_scaled(_name(axis), step) for axis, step in position.terms]
     if position.start != 0 or not terms:
         terms.append(_extent(position.start))
-    ends = "" if position.extent is None else f" in {_extent(position.extent)}"
+    word = "within" if position.within else "in"
+    ends = "" if position.extent is None else f" {word} {_extent(position.extent)}"
     return f"[{' + '.join(terms)}{ends}]"
 
 
@@ -272,7 +275,9 @@ def _axes(axes: Iterable[Axis]) -> str:
 
 
 def _axis(axis: Axis) -> str:
-    return f"{_name(axis.name)}: {_extent(axis.extent)}"
+    first = f" from @{name_text(axis.first)}" if axis.first else ""
+    past = f" to @{name_text(axis.past)}" if axis.past else ""
+    return f"{_name(axis.name)}: {_extent(axis.extent)}{first}{past}"
 
 
 def _extent(extent: Extent) -> str:

@@ -199,6 +199,9 @@ def _loops(kernel: Kernel) -> Iterator[tuple[str, ...]]:
 def extents_are_arguments(kernel: Kernel) -> None:
     """Extents, strides and sizes are declared arguments or literals; no extent is negative."""
     declared = frozenset(kernel.arguments)
+    for axis in kernel.axes:
+        if axis.limits:
+            broken(kernel, f"the outer loop {axis.name} has no limits")
     for axis in dict.fromkeys(_axes(kernel)):
         _check_extent(kernel, declared, axis.extent, f"the extent of {axis.name}")
     for body in bodies(kernel):

@@ -110,8 +110,17 @@ class Meaning:
 
     def places(self, axes: Sequence[Axis]) -> Iterator[dict[str, Any]]:
         """Every position of some loops, in C order."""
-        for places in product(*(range(self.size(axis.extent)) for axis in axes)):
+        for places in product(*map(self.span, axes)):
             yield {axis.name: np.int64(place) for axis, place in zip(axes, places, strict=True)}
+
+    def span(self, axis: Axis) -> range:
+        """The positions of a loop, between its limits."""
+        first, past = 0, self.size(axis.extent)
+        if axis.first:
+            first = max(0, int(self.results[axis.first]))
+        if axis.past:
+            past = min(past, int(self.results[axis.past]))
+        return range(first, past)
 
     def size(self, extent: Extent) -> int:
         return extent if isinstance(extent, int) else self.sizes[extent]
@@ -164,7 +173,7 @@ class Meaning:
     def _rows(self, body: tuple[Any, ...], loops: Sequence[Axis], at: Mapping[str, Any]) -> None:
         """A Map; a check that no loop of it moves is made also where they are empty."""
         *rows, axis = loops
-        columns = np.arange(self.size(axis.extent))
+        columns = np.arange(len(self.span(axis)))
         if rows:
             self._map(tuple(s for s in body if isinstance(s, Check) and not _moves(s, loops)), at)
         for row in self.places(rows) if columns.size or not rows else ():
@@ -208,11 +217,12 @@ class Meaning:
         dtype = self.kernel.operand(stage.a.operand).dtype
         a, b, acc = ref("a", dtype), ref("b", dtype), ref("acc", dtype)
         step = a.fma(b, acc) if dtype.is_float else acc + a * b
-        shape = tuple(prod(self.size(a.extent) for a in axes) for axes in (stage.i, stage.j))
-        chain = total = np.zeros(shape, dtype.numpy)
-        for number, inner in enumerate(self.places(stage.k)):
-            if number and number % GEMM_BLOCK == 0:
-                total = chain if number == GEMM_BLOCK else total + chain
+        shape = tuple(prod(len(self.span(a)) for a in axes) for axes in (stage.i, stage.j))
+        chain, totals = np.zeros(shape, dtype.numpy), []
+        begin = self.span(stage.k[0]).start
+        for number, inner in enumerate(self.places(stage.k), begin):
+            if number > begin and number % GEMM_BLOCK == 0:
+                totals.append(chain)
                 chain = np.zeros(shape, dtype.numpy)
             values = {
                 "a": self.value(load(stage.a, dtype), {**at, **rows, **inner}),
@@ -220,9 +230,7 @@ class Meaning:
                 "acc": chain,
             }
             chain = interpret([step], lambda leaf, found=values: found[str(leaf.attribute)])[0]
-        if prod(self.size(axis.extent) for axis in stage.k) > GEMM_BLOCK:
-            chain = total + chain
-        self.results["acc"] = chain
+        self.results["acc"] = reduce(np.add, [*totals, chain])
         for store in stage.stores:
             self._store(store, {**at, **rows, **columns})
 

@@ -82,6 +82,7 @@ class _Maker:
     shared: list[Expr] = field(default_factory=list)
     named: int = 0
     checks: str = ""
+    limits: bool = False
 
     def fresh(self, letter: str) -> str:
         self.named += 1
@@ -240,11 +241,24 @@ class _Maker:
                 body.append(self.store(loops, self.value(loops, checked)))
         if not rows and self.random.random() < 0.2:
             body += self.side_by_side(loops, checked)
+        axis = self.limited(Axis("j", COLUMNS)) if not rows else Axis("j", COLUMNS)
+        if axis.past:  # what lies behind in a scratch is anything
+            own = {o.name for o in self.operands if o.mode == "scratch"}
+            self.stored = [pair for pair in self.stored if pair[0].operand not in own]
         self.refs += [ref(s.name, s.value.dtype) for s in results]
         ahead = None
         if self.random.random() < 0.3:
             ahead = Ahead(self.random.choice(loops), self.random.choice((1, 4, 512)))
-        return Map(Axis("j", COLUMNS), tuple(body), rows, ahead)
+        return Map(axis, tuple(body), rows, ahead)
+
+    def limited(self, axis: Axis, first: bool = False) -> Axis:
+        """The loop, or now and then one that ends (and begins) at a number that was kept."""
+        known = [str(r.attribute) for r in self.refs if r.dtype is I64]
+        known = [name for name in known if name[0] in "rs"]
+        if not (self.limits and known and self.random.random() < 0.5):
+            return axis
+        begin = self.random.choice(known) if first and self.random.random() < 0.5 else ""
+        return replace(axis, past=self.random.choice(known), first=begin)
 
     def neighbours(self, loops: tuple[str, ...]) -> list[Expr]:
         """Loads of places that lie between each other, by a literal step."""
@@ -289,6 +303,8 @@ class _Maker:
         j = self.axes(Axis("j", self.random.choice((COLUMNS, COLUMNS, 5))), Axis("i2", 2))
         k = self.axes(Axis("k", self.random.choice((DEEP, DEEP, 3))), Axis("i4", 4))
         dtype = self.random.choice((F32, F32, F64, I32, I64))
+        i, j = (axes if len(axes) > 1 else (self.limited(*axes),) for axes in (i, j))
+        k = k if len(k) > 1 else (self.limited(*k, first=True),)
         a, b = (
             self.factor(dtype, (*outer, *(axis.name for axis in axes)))
             for axes in ((*i, *k), (*k, *j))
@@ -312,6 +328,7 @@ class _Maker:
     def loop(self, outer: tuple[str, ...]) -> Stage:
         """A few stages, and what they carry from trip to trip."""
         axis = Axis("i6" if "i5" in outer else "i5", self.random.choice((DEEP, DEEP, 0, 3)))
+        axis = self.limited(axis)
         many = range(self.random.randrange(3))
         first = [Carry(self.fresh("s"), self.value(outer, [])) for _ in many]
         self.shared.clear()
@@ -393,6 +410,7 @@ def random_kernel(seed: int) -> Kernel:
     made = _Maker(random, bool(outer) and random.random() < 0.4)
     stages: list[Stage] = []
     abreast = random.choice((1, 1, 2, 3, 4)) if outer else 1
+    made.limits = abreast == 1 and not made.grouped
     kinds = [made.map, made.map, made.map, made.scalar]
     if abreast == 1:
         kinds += [made.columns, *((made.gemm, made.loop) * (not made.grouped))]
