@@ -49,6 +49,14 @@ class RowProgram:
         self.feeds[name] = self.random.uniform(0.2, 1.2, extents).astype(self.dtype)
         return sg.input(name, shape, self.dtype)
 
+    def _labels(self) -> sg.Value:
+        """A place in each row."""
+        if "t" not in self.feeds:
+            extents = [evaluate(extent, self.sizes) for extent in self.shape[:-1]]
+            self.feeds["t"] = self.random.integers(0, self.length, extents)
+            self.labels = sg.input("t", self.shape[:-1], "int64")
+        return self.labels
+
     def _any(self, values: list[sg.Value]) -> sg.Value:
         return values[int(self.random.integers(len(values)))]
 
@@ -70,6 +78,9 @@ class RowProgram:
                 row = self._any(self.per_row)
                 spread = row.reshape((*self.shape[:-1], 1))
                 self.elements.append(x - spread if self.random.integers(2) else spread * sg.exp(-x))
+            case 6 if self.length and self.random.integers(2):
+                picked = sg.take_along_axis(x, self._labels()[..., None], -1)
+                self.per_row.append(sg.tanh(picked[..., 0]))
             case 6:
                 self.per_row.append(sg.tanh(x.sum(-1) * 0.1))
             case 7 if isinstance(self.shape[-1], int) and self.length:
@@ -85,6 +96,8 @@ class RowProgram:
             return {}
         wanted = [*self.elements[:2], *self.gains, *self.per_row[:1]]
         loss = sg.sum(self.elements[-1] * self._any(self.elements))
+        if self.length and self.random.integers(2):
+            loss = loss + sg.nn.cross_entropy(self._any(self.elements), self._labels())
         slopes = sg.grad(loss, wanted, allow_disconnected=True)
         names = ("dx", "dy", "dg", "db", "dr")
         return {"loss": loss, **dict(zip(names, slopes, strict=True))}

@@ -31,6 +31,7 @@ from passes.fusion.groups import (
     meets_elements,
     needs_home,
 )
+from passes.fusion.lookups import is_one_hot
 from passes.fusion.sharing import kept_apart
 from passes.fusion.windows import is_window
 from passes.layout import Strided
@@ -430,8 +431,20 @@ class _Walk:
         home = self._home(key)
         return home is not None and home in (draft, other) and key not in home.reductions
 
+    def _place_one_hot(self, node: Node, args: Sequence[Source]) -> None:
+        """Elements that are zero but for one of each row; readers of elements may join."""
+        reads = [a if a.uniform else self._in_memory(a) for a in args[:1]]
+        reads += [self._in_memory(a) for a in args[1:]]
+        draft = self._new("map", node.types[0].shape, self._phases[node], reads)
+        draft.add(node)
+        draft.indexed = draft.checked = True
+        self._own(node, draft)
+
     def _place_in_order(self, node: Node, args: Sequence[Source]) -> None:
         """A step of its own: a running total, or one that adds to what a fill wrote before."""
+        if self._fuse and is_one_hot(node, self._users[node, 0]):
+            self._place_one_hot(node, args)
+            return
         kind, phase = node.types[0], self._phases[node]
         reads = [a if a.uniform else self._in_memory(a) for a in args[:1]]
         reads += [self._in_memory(a) for a in args[1:]]

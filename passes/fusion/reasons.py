@@ -228,12 +228,14 @@ class FewTerms(Reason):
 
 @dataclass(frozen=True)
 class RowsInLanes(Reason):
-    """Short rows lie in a lane each, and a kernel of them sums over no columns."""
+    """Short rows lie in a lane each; a kernel of them sums no columns and looks up no places."""
 
     length: int
 
     def __str__(self) -> str:
-        return f"rows of {self.length} elements lie in a lane each, which sums no columns"
+        return (
+            f"rows of {self.length} elements lie in a lane each, without column sums and look-ups"
+        )
 
 
 @dataclass(frozen=True)

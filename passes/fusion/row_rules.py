@@ -9,6 +9,7 @@ from typing import Final
 
 from passes.fusion.cost import instructions
 from passes.fusion.groups import Group, Groups, Partial, Read, Walk, meets_elements
+from passes.fusion.lookups import may_compute_again, picks_of_row
 from passes.fusion.reasons import (
     BrokenRow,
     FewRows,
@@ -22,7 +23,8 @@ from passes.fusion.reasons import (
 from passes.fusion.row_values import is_per_row, meets_rows, outer_shape, row_walk
 from passes.fusion.walks import MOST_WRITTEN_OUT, has_short_rows, may_be_short, sums_across
 from passes.layout import collapse
-from staticgrad.ir.forms import Pointwise
+from staticgrad.ir.forms import INDEXED, GatherAlong, Pointwise, ScatterAlong, SearchForm
+from staticgrad.ir.graph import Node
 from staticgrad.types.tensor import Shape, c_strides, hint_value, product
 
 #: Instructions of a group of rows, at most: its stages are written for several rows side by side.
@@ -46,6 +48,25 @@ def combines(group: Group) -> bool:
     return any(isinstance(each.source.base, Partial) for each in group.reductions.values())
 
 
+def _stays_in_row(node: Node) -> bool:
+    """Whether a node that looks up places finds one for each row, if it does."""
+    looks_up = isinstance(node.form, INDEXED | SearchForm)
+    return not looks_up or isinstance(node.form, ScatterAlong) or picks_of_row(node)
+
+
+def _without_reductions(one: Group, other: Group) -> tuple[Shape, int] | None:
+    """The rows of elements and of what is computed once per row for them, or looked up in it."""
+    if "columns" in (one.kind, other.kind):
+        return None
+    if one.domain == other.domain:
+        return (one.domain, 1) if one.checked != other.checked and one.domain else None
+    for domain, shape in ((one.domain, other.domain), (other.domain, one.domain)):
+        for row in range(1, len(domain) + 1):
+            if is_per_row(shape, domain, row):
+                return domain, row
+    return None
+
+
 class RowRules:
     """What holds for groups of one graph; a group is looked at once."""
 
@@ -60,14 +81,20 @@ class RowRules:
             return None
         reducing = next((each for each in (one, other) if each.row), None)
         if reducing is None:
+            form = _without_reductions(one, other)
+        else:
+            form = reducing.domain, reducing.row
+        if form is None:
             return None
-        domain, row = reducing.domain, reducing.row
+        domain, row = form
         if prod(domain[len(domain) - row :], start=1) == 1:
             return None
         for group in (one, other):
             elements = group.domain == domain and group.row in (0, row)
             if not elements and (group.row or not is_per_row(group.domain, domain, row)):
                 return None
+        if row > 1 and (one.checked or other.checked):
+            return None
         summed = {each.summed for each in (one, other) if each.summed}
         if len(summed) > 1 or any(axis >= len(domain) - row for axes in summed for axis in axes):
             return None
@@ -80,7 +107,9 @@ class RowRules:
         return self._fits[group]
 
     def _asked(self, group: Group) -> bool:
-        if group.kind not in ("map", "rows", "columns") or group.checked:
+        if group.kind not in ("map", "rows", "columns"):
+            return False
+        if group.checked and not all(map(_stays_in_row, group.nodes)):
             return False
         if group.windowed or group.copied or (group.kind == "columns" and combines(group)):
             return False
@@ -90,8 +119,14 @@ class RowRules:
 
     def in_row(self, read: Read, domain: Shape, row: int) -> bool:
         """Whether what a group reads there of another is of the row that it is in."""
-        source = read.source
-        if not read.elementwise or source.inline:
+        source, reader = read.source, read.reader
+        if isinstance(reader.form, GatherAlong) and not source.inline:
+            if source.base == self._groups.source(reader.args[0]).base:
+                again = may_compute_again(reader.args[0], domain)
+                return again and meets_elements(source, domain)
+            return meets_rows(row_walk(source, reader.types[0].shape, domain, row), domain, row)
+        scattered = isinstance(reader.form, ScatterAlong)
+        if source.inline or not (read.elementwise or scattered):
             return False
         shape = read.reader.types[0].shape if isinstance(read.reader.form, Pointwise) else domain
         if self._groups.value_type(source.base).shape == domain:
@@ -103,8 +138,8 @@ class RowRules:
         self, one: Group, other: Group, reads: Sequence[Read], domain: Shape, row: int
     ) -> Reason | None:
         """Why two groups that could share rows do not; ``reads``: what both read."""
-        indexed = one.indexed or other.indexed
-        if indexed and (row > 1 or any(g.indexed and g.domain != domain for g in (one, other))):
+        several = row > 1 and (one.indexed or other.indexed)
+        if several or any(g.domain != domain and self._asks(g) for g in (one, other)):
             return PositionsInRow(row)
         size = one.instructions + other.instructions
         if size > LARGEST_ROWS:
@@ -134,11 +169,23 @@ class RowRules:
         reductions = [*one.reductions.values(), *other.reductions.values()]
         work = sum(map(instructions, (*one.nodes, *other.nodes)))
         length = hint_value(product(domain[len(domain) - row :]))
-        if "columns" in (one.kind, other.kind) or one.columns or other.columns:
+        sums = "columns" in (one.kind, other.kind) or one.columns or other.columns
+        if sums or one.checked or other.checked:
             return RowsInLanes(length)
         if may_be_short(domain, row, reductions, work):
             return None
         return TooLarge(length * work, MOST_WRITTEN_OUT)
+
+    def _asks(self, group: Group) -> bool:
+        """Whether a node of a group computes with its position."""
+        for node in group.nodes if group.indexed else ():
+            form = node.form
+            if isinstance(form, Pointwise) and form.indexed:
+                return True
+            sources = map(self._groups.source, node.args)
+            if any(source.inline and not source.uniform for source in sources):
+                return True
+        return False
 
     def takes_vector(self, part: Group, group: Group) -> bool:
         """Whether part of a group of short rows is quicker by itself, a vector of rows at a time.
@@ -148,7 +195,12 @@ class RowRules:
         length = hint_value(product(group.domain[len(group.domain) - group.row :]))
         if part.domain == group.domain or length >= LONG_ENOUGH or has_short_rows(group):
             return False
-        return any(node.op.flops >= LONG_OPERATION for node in part.nodes)
+        return any(map(self.takes_long, part.nodes))
+
+    @staticmethod
+    def takes_long(node: Node) -> bool:
+        """Whether a node takes long for a single element."""
+        return node.op.flops >= LONG_OPERATION
 
     def _moving(
         self, one: Group, other: Group, reads: Iterable[Read], domain: Shape, row: int

@@ -177,6 +177,8 @@ class _Joining:
         shared = self._rules.shared(one, other)
         if shared is None or (one.phase != other.phase and not self._spares(one, other)):
             return False
+        if not (one.row or other.row or self._serves(one, other)):
+            return False
         ones, others = self._all_reads(one.number), self._all_reads(other.number)
         between = [r for r in others if self._owner(r.source.base) == one.number]
         between += [r for r in ones if self._owner(r.source.base) == other.number]
@@ -184,6 +186,16 @@ class _Joining:
             return False
         apart = self._rules.apart(one, other, [*ones, *others], *shared)
         return apart is None and self._order.may_merge(one.number, other.number)
+
+    def _serves(self, one: Group, other: Group) -> bool:
+        """Whether a group computes nothing but what another one reads, and nothing long."""
+        if not self._across or any(self._rules.takes_long(node) for node in one.nodes):
+            return False
+        return all(
+            self._is_inner(key)
+            and all(self._final(each) == other.number for each in self._readers.get(key, ()))
+            for key in one.stored
+        )
 
     def _spares(self, one: Group, other: Group) -> bool:
         """Whether two groups of two phases as one store less, results aside."""

@@ -81,7 +81,11 @@ def operand_walks(groups: Groups, group: Group) -> list[Walk]:
     walks: list[Walk] = []
     for node in group.nodes:
         form = node.form
-        if isinstance(form, Gather | GatherAlong):
+        if group.kind == "rows" and isinstance(form, GatherAlong):
+            data, place = map(groups.source, node.args)
+            walks += source_walks(groups, group, [place], node.types[0].shape)
+            walks += [] if computes(groups, group, data) else gather_walks(groups, node)[:1]
+        elif isinstance(form, Gather | GatherAlong):
             walks += gather_walks(groups, node)[:2]
         elif isinstance(form, Assemble):
             walks += window_walks(groups, node)

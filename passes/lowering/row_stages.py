@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 from passes.fusion.cost import instructions
 from passes.fusion.groups import Group, Groups, Home, Key, Source
 from passes.fusion.row_values import is_per_row
+from staticgrad.ir.forms import GatherAlong, ScatterAlong
 from staticgrad.ir.graph import Node
 from staticgrad.records import dataclass
 
@@ -58,7 +59,8 @@ class RowPlan:
     elements that the row keeps in memory, each with the result in whose place, or None: only the
     first point that needs one computes it. ``numbers``: nodes of one element per row that later
     points read. ``results``: of each stage the reductions; ``columns``: and the sums over
-    rows; ``stores``: what is stored at each point. Stages are
+    rows; ``stores``: what is stored at each point; ``checks``: the
+    look-ups whose places are checked there. Stages are
     counted from 0.
     """
 
@@ -69,6 +71,7 @@ class RowPlan:
     results: Mapping[int, Sequence[Key]]
     columns: Mapping[int, Sequence[Key]]
     stores: Mapping[RowPoint, Sequence[Key]]
+    checks: Mapping[RowPoint, Sequence[Node]]
 
 
 def row_plan(groups: Groups, group: Group) -> RowPlan:
@@ -86,6 +89,11 @@ class _Planning:
         self._home: dict[Key, RowPoint] = {}
         self._waiting = dict(group.reductions)
         self._find_homes()
+        self._checks = {
+            node: self._home[Home(node)] if picks else self._checked_at(node)
+            for node in group.nodes
+            if (picks := isinstance(node.form, GatherAlong)) or isinstance(node.form, ScatterAlong)
+        }
         self._effort = self._efforts()
         self._needs: dict[Node, set[RowPoint]] = {node: set() for node in group.nodes}
         self._count = 1 + max([point.stage for point in self._home.values()], default=-1)
@@ -114,11 +122,31 @@ class _Planning:
         for node in reversed(self._group.nodes):
             for point in self._computed_at(node, kept, numbers):
                 nodes.setdefault(point, []).append(node)
-                for arg in node.args:
-                    self._need(self._groups.source(arg), point)
+                self._need_operands(node, point)
         ordered = {point: found[::-1] for point, found in nodes.items()}
         places = self._in_results(kept, ordered)
-        return RowPlan(self._count, ordered, places, numbers, results, columns, stores)
+        checks: dict[RowPoint, list[Node]] = {}
+        for node, point in self._checks.items():
+            checks.setdefault(point, []).append(node)
+        return RowPlan(self._count, ordered, places, numbers, results, columns, stores, checks)
+
+    def _need_operands(self, node: Node, point: RowPoint) -> None:
+        """Have everything there that a node is computed from at a point."""
+        sources = [self._groups.source(arg) for arg in node.args]
+        if node in self._checks:
+            self._need(sources.pop(), self._checks[node])
+        if not isinstance(node.form, GatherAlong):
+            for source in sources:
+                self._need(source, point)
+            return
+        seen = {source.base for source in sources}
+        for source in sources:  # an element computed again
+            if source.base in self._own and not self._is_per_row(source.base.node):
+                below = [self._groups.source(arg) for arg in source.base.node.args]
+                sources += [each for each in below if each.base not in seen]
+                seen.update(each.base for each in below)
+            else:
+                self._need(source, point)
 
     # -- where what may wait is computed ----------------------------------------------------------
 
@@ -174,9 +202,16 @@ class _Planning:
             before = [self._known(self._groups.source(arg)) for arg in node.args]
             known = max([each for each in before if each is not None], default=RowPoint(-1, True))
             per_row = self._is_per_row(node)
+            if per_row and not known.per_row:  # it picks an element, which is computed again
+                known = RowPoint(known.stage - 1, True)
             self._home[Home(node)] = known if per_row else RowPoint(known.next, False)
         for key in [*self._waiting]:
             self._find_result(key)
+
+    def _checked_at(self, node: Node) -> RowPoint:
+        """Where the place that a node sets is known."""
+        known = self._known(self._groups.source(node.args[1]))
+        return RowPoint(-1, True) if known is None else known
 
     def _find_results_below(self, node: Node) -> None:
         for arg in node.args:

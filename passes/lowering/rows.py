@@ -8,11 +8,13 @@ from typing import Final
 from passes.fusion.cost import instructions
 from passes.fusion.groups import Group, Groups, Home, Key, Source, Walk
 from passes.fusion.row_values import is_per_row, outer_shape
-from passes.fusion.walks import operand_walks, walk_of
+from passes.fusion.walks import computes, gather_walks, operand_walks, walk_of
 from passes.lowering.operands import VECTOR, LoweredStep, Lowering, loops_over, vector_axis
+from passes.lowering.row_lookups import checked_place, one_hot
 from passes.lowering.row_stages import RowPoint, row_plan
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access, Expr
+from staticgrad.ir.forms import GatherAlong, Pointwise, ScatterAlong
 from staticgrad.ir.graph import Node
 from staticgrad.ir.kernel_stages import (
     Accumulate,
@@ -26,6 +28,7 @@ from staticgrad.ir.kernel_stages import (
     Statement,
     Store,
 )
+from staticgrad.ir.rounded import element
 from staticgrad.types.tensor import hint_value, product
 
 #: Rows side by side where some stage has a long operation, and where none has.
@@ -55,6 +58,7 @@ class _RowLowering(Lowering):
         group = self.group
         self.plan = row_plan(self.groups, group)
         self.shape = group.domain
+        self.places: dict[Node, Expr] = {}
         results = {key: f"r{n}" for n, key in enumerate(group.reductions)}
         numbers = [node for node in group.nodes if node in self.plan.numbers]
         self.names: dict[Key, str] = results
@@ -92,11 +96,15 @@ class _RowLowering(Lowering):
         """What is computed in a context, and what becomes of it."""
         plan, self.memo, self.loads = self.plan, {}, {}
         nodes = plan.nodes.get(context, ())
+        body: list[Statement] = []
+        for node in plan.checks.get(context, ()):
+            self.shape = node.args[1].type.shape
+            self.places[node] = checked_place(self, node)
+            body.append(self.checks[-1])
         for node in nodes:
             self.shape = node.types[0].shape
-            self.memo[Home(node)] = self.scalar(node)
+            self.memo[Home(node)] = self._computed(node)
         self.shape = self.group.domain
-        body: list[Statement] = []
         if not context.per_row:
             body += [self._kept_store(node) for node in nodes if self._is_kept_apart(node)]
             for key in plan.results.get(context.stage, ()):
@@ -112,6 +120,45 @@ class _RowLowering(Lowering):
             dtype = self.groups.value_type(key).dtype
             body.append(Store(self.access(self.targets[key], dtype, "out"), self._result(key)))
         return tuple(body)
+
+    def _computed(self, node: Node) -> Expr:
+        """One element of a node."""
+        if isinstance(node.form, ScatterAlong):
+            return one_hot(self, node, self.places[node])
+        if isinstance(node.form, GatherAlong):
+            return self._picked(node)
+        return self.scalar(node)
+
+    def _picked(self, node: Node) -> Expr:
+        """The element of a row at a place; one of the group is computed there once more."""
+        data, place = self.groups.source(node.args[0]), self.places[node]
+        if computes(self.groups, self.group, data):
+            return self._again(data, place)
+        walk, _, stride = gather_walks(self.groups, node)
+        dtype = node.types[0].dtype
+        return ex.load(self.access(walk, dtype, gather=(stride,)), dtype, place)
+
+    def _again(self, source: Source, place: Expr) -> Expr:
+        """An element at another place of the row."""
+        node, group = source.base.node, self.group
+        own = computes(self.groups, group, source)
+        if source.inline or (own and is_per_row(node.types[0].shape, group.domain, group.row)):
+            return self.value(source)
+        if own and source.base in group.reductions:
+            return self.value(source)
+        dtype = source.type.dtype
+        if own:
+            form = node.form
+            assert isinstance(form, Pointwise)
+            args = [self._again(self.groups.source(arg), place) for arg in node.args]
+            wide = [arg.cast(arg.dtype.compute) if arg.dtype.is_storage else arg for arg in args]
+            return element(form.scalar, dtype, *wide, *[self.size(s) for s in form.sizes])
+        access = self.access(walk_of(group, source), dtype)
+        moves = [move for move in access.strides if move[0] != VECTOR]
+        if len(moves) == len(access.strides):
+            return ex.load(access, dtype)
+        along = (access.stride(VECTOR),)
+        return ex.load(Access(access.operand, tuple(moves), along), dtype, place)
 
     def _column(self, key: Key) -> ColumnAccumulate:
         reduction = self.group.columns[key]

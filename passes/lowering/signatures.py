@@ -196,7 +196,7 @@ class _Reader:
         beside = _BESIDE.get(kind)
         if beside is not None:
             self._number(beside(node))
-        elif self._group.kind == "rows":
+        if self._group.kind == "rows":
             self._number(ScratchBuffer(node))
         self._add_operation(node)
         if kind is not Pointwise:  # it may read from memory what others have inline

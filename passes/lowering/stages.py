@@ -18,6 +18,7 @@ from passes.fusion.walks import (
 from passes.layout import Strided
 from passes.lowering.blocks import lower_block
 from passes.lowering.operands import VECTOR, LoweredStep, Lowering, loops_over, vector_axis
+from passes.lowering.row_lookups import checked_place, one_hot
 from passes.lowering.rows import lower_rows
 from passes.lowering.scans import lower_scan
 from passes.lowering.short_rows import lower_short_rows
@@ -87,6 +88,8 @@ def _evaluate_nodes(low: Lowering) -> None:
             low.memo[Home(node)] = _gathered(low, node)
         elif isinstance(form, forms.SearchForm):
             low.memo[Home(node)] = _searched(low, node, form.right)
+        elif isinstance(form, forms.ScatterAlong):
+            low.memo[Home(node)] = one_hot(low, node, checked_place(low, node))
         elif isinstance(form, forms.Assemble):
             low.memo[Home(node)] = windowed(low, node)
         elif isinstance(form, Pointwise):

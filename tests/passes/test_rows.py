@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings, strategies as st
 
 import staticgrad as sg
@@ -92,6 +93,49 @@ def test_two_values_that_a_row_keeps_lie_in_one_result_in_turn() -> None:
     (kernel,) = kernels(second / sg.sum(second, 1, keepdims=True))
     assert [operand.mode for operand in kernel.operands] == ["in", "out"]
     assert (kernel.text.count("exp"), kernel.text.count("tanh")) == (1, 1)
+
+
+@pytest.mark.parametrize("rows", [300, "n"])
+def test_cross_entropy_and_its_gradient_are_one_kernel_and_the_sum_of_the_rows(rows: Any) -> None:
+    x, labels = x_of(rows, 100), sg.input("t", (rows,), "int64")
+    loss = sg.nn.cross_entropy(x, labels)
+    both, total = kernels({"loss": loss, "dx": sg.grad(loss, x)})
+    assert both.text.count("exp") == 1
+    assert [operand.mode for operand in both.operands].count("scratch") == 0
+    assert "map j: n0" in total.text
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+@pytest.mark.parametrize("rows", [1, 7, 130])
+def test_cross_entropy_in_rows_has_the_bytes_of_single_operations(dtype: str, rows: int) -> None:
+    random = np.random.default_rng(0)
+    x, labels = x_of("n", 100, dtype=dtype), sg.input("t", ("n",), "int64")
+    loss = sg.nn.cross_entropy(x * 2.0, labels)
+    graph = sg.Graph({"loss": loss, "dx": sg.grad(loss, x)})
+    feeds = {"x": random.normal(size=(rows, 100)).astype(dtype), "t": random.integers(0, 100, rows)}
+    found, wanted = (sg.compile(graph, fuse=fuse).run(feeds) for fuse in (True, False))
+    assert all(same_bytes(found[name], wanted[name]) for name in wanted)
+
+
+@pytest.mark.parametrize("wanted", [("loss", "dx"), ("loss",), ("dx",)])
+def test_a_label_outside_the_classes_is_told_with_its_place(wanted: tuple[str, ...]) -> None:
+    x, labels = x_of(40, 50), sg.input("t", (40,), "int64")
+    loss = sg.nn.cross_entropy(x, labels)
+    outputs = {"loss": loss, "dx": sg.grad(loss, x)}
+    f = sg.compile(sg.Graph({name: outputs[name] for name in wanted}))
+    feeds = {"x": np.ones((40, 50), "f4"), "t": np.arange(40)}
+    for wrong in (-1, 50):
+        feeds["t"][[31, 17]] = wrong
+        with pytest.raises(sg.StaticgradError, match=rf"(?s){wrong}.*17"):
+            f.run(feeds)
+
+
+def test_one_place_of_a_row_is_set_without_a_buffer_of_zeros() -> None:
+    x, labels = x_of("n", 50), sg.input("t", ("n",), "int64")
+    picked = sg.take_along_axis(sg.tanh(x), labels[:, None], -1)
+    texts = [kernel.text for kernel in kernels(sg.grad(sg.sum(picked), x))]
+    assert len(texts) == 1
+    assert "serial" not in texts[0]
 
 
 def test_columns_of_few_terms_stay_apart() -> None:
