@@ -166,8 +166,8 @@ def has_short_rows(group: Group) -> bool:
     """Whether a group's rows are so short that a row lies in each lane of its vectors.
 
     Then how rows lie in memory does not matter. Along a row, a vector and the rest of another one
-    are mostly waiting: for each other in a sum, for comparisons in an extreme of floats. Extremes
-    of integers are not, so that their rows are shorter.
+    are mostly waiting: for each other in a sum, for comparisons in an extreme of floats, for masks
+    in one of bools. Extremes of integers are not, so that their rows are shorter.
     """
     if group.kind not in ("map", "rows") or not group.reductions or group.checked:
         return False
@@ -190,7 +190,7 @@ def may_be_short(domain: Shape, row: int, reductions: Iterable[GroupReduction], 
 def _longest_short(reduction: GroupReduction) -> int:
     """How long the rows of a reduction may be to lie in one lane each."""
     dtype = reduction.source.type.dtype.compute
-    lasting = dtype.is_float or (COMBINERS[reduction.kind].rule == "tree")
+    lasting = not dtype.is_integer or COMBINERS[reduction.kind].rule == "tree"
     return 2 * dtype.lanes - 1 if lasting else dtype.lanes
 
 

@@ -168,6 +168,15 @@ def test_one_stage_and_no_copy(layout: str) -> None:
     assert isinstance(stage, Map)
 
 
+@pytest.mark.parametrize("length", [17, 31])
+def test_whether_any_or_all_of_a_row_hold_is_one_map(length: int) -> None:
+    x = sg.input("x", (40, length), "float32")
+    graph = sg.Graph({"any": sg.any(x > 0.0, axis=1), "all": sg.all(x > 0.0, axis=1)})
+    (step,) = fuse(pipeline("O1")(graph)).steps
+    assert [type(stage) for stage in step.kernel.stages] == [Map]
+    agree(graph, {"x": numbers((40, length), np.dtype("f4"))})
+
+
 def test_rows_of_two_axes_need_no_copy() -> None:
     x = sg.input("x", (40, 3, 4), "float32")
     graph = sg.Graph(sg.sum(sg.sqrt(sg.transpose(x, (0, 2, 1))), axis=(1, 2)))
