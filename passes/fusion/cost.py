@@ -1,10 +1,10 @@
 """What a fused kernel costs: instructions, how long they wait for each other, memory of a cut.
 
 Estimates in cycles for one vector of elements, to compare ways of cutting a group with each other.
-A processor works on as many vectors of a loop at a time as its window of instructions holds: a long
-body that is one chain of dependent operations has it wait, where several short ones would not.
-Measured on Zen 4: of 400 dependent operations over 2**20 float32, one kernel takes 35 to 45 ms,
-kernels of 48 take 8.4 ms, and kernels of 20 take 4.1 ms.
+A processor works on as many vectors of a loop at a time as its window of instructions holds, or as
+stand side by side: a long body that is one chain of dependent operations has it wait, where several
+short ones would not. Measured on Zen 5: of 400 dependent operations over 2**21 float32, kernels of
+20 take 8.2 ms, and one kernel 11.5 with four vectors side by side and 6.6 with eight.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ LARGEST_EPILOGUE: Final = 160
 #: Instructions that a processor looks ahead, and those that it completes in one cycle.
 WINDOW: Final = 320
 PER_CYCLE: Final = 2.0
+#: Values alive at a time that leave registers for eight vectors side by side.
+FEW_ALIVE: Final = 3
 #: Bytes of an array up to which storing and reading a vector of it takes so many cycles.
 _MEMORY: Final = ((1 << 15, 1), (1 << 20, 2), (1 << 24, 4))
 _FAR: Final = 10
@@ -48,15 +50,29 @@ def vectors(kind: TensorType) -> int:
     return max(1, _bytes(kind) // _VECTOR_BYTES)
 
 
-def cycles(work: float, chain: float, count: int) -> float:
+def abreast(work: float, alive: int) -> int:
+    """How many vectors a kernel takes side by side, as ``codegen/vectors.py`` writes it.
+
+    Args:
+        work: instructions of the body.
+        alive: values that it computes and needs again, at a time.
+    """
+    most, room = (8, 4400) if alive <= FEW_ALIVE else (4, 1100)
+    while most > 1 and most * work > room:
+        most //= 2
+    return most
+
+
+def cycles(work: float, chain: float, count: int, side_by_side: int = 1) -> float:
     """Cycles per vector of a loop over ``count`` vectors.
 
     Args:
         work: instructions of the body.
         chain: cycles of its longest chain of dependent operations.
         count: vectors; a loop cannot work on more of them at a time.
+        side_by_side: vectors whose instructions stand next to each other.
     """
-    at_a_time = max(1.0, min(WINDOW / max(work, 1), count))
+    at_a_time = max(1.0, min(max(WINDOW / max(work, 1), side_by_side), count))
     return max(work / PER_CYCLE, chain / at_a_time)
 
 

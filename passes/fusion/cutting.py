@@ -17,7 +17,15 @@ from itertools import pairwise
 from math import sqrt
 from typing import Final
 
-from passes.fusion.cost import WINDOW, cut_cycles, cycles, instructions, latency, vectors
+from passes.fusion.cost import (
+    WINDOW,
+    abreast,
+    cut_cycles,
+    cycles,
+    instructions,
+    latency,
+    vectors,
+)
 from passes.fusion.groups import Group, Groups, Home, Key, Parts
 from staticgrad.ir.forms import Contract, Gather, GatherAlong, SearchForm
 from staticgrad.ir.graph import Node
@@ -56,10 +64,11 @@ def _cuts(groups: Groups, group: Group) -> tuple[Sequence[int], Parts] | None:
     if kind is None or sum(work) < WINDOW // 8:
         return None
     count = vectors(TensorType(kind.dtype, group.domain))
-    together = _cycles(nodes, work, count)
+    live = _live(groups, group)
+    several = abreast(sum(work), max(live))
+    together = cycles(sum(work), _chain(nodes), count, several)
     if together <= sum(work):  # they hardly wait
         return None
-    live = _live(groups, group)
     places = _places(group, work, live, count, kind)
     runs = [*pairwise([0, *places, len(nodes)])]
     apart = sum(_cycles(nodes[a:b], work[a:b], count) for a, b in runs)

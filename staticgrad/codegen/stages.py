@@ -27,12 +27,12 @@ from staticgrad.codegen.peeling import pays_to_peel
 from staticgrad.codegen.prefetching import WAITING, write_touches
 from staticgrad.codegen.searching import write_search
 from staticgrad.codegen.vectors import (
-    MOST,
     SHORT,
     Bodies,
     may_stand_abreast,
     vectors_abreast,
     whole_vectors,
+    whole_vectors_of,
     work,
     write_vector_loop,
 )
@@ -132,9 +132,11 @@ def _bodies(kernel: Kernel, stage: Map, before: Lines, unit: Unit, abreast: Rows
     if lines <= SHORT or pays_to_peel(masked, windows):
         masked.lines[:0] = write_touches(kernel, stage, scopes, False).lines
         return Bodies(masked, masked, 1, windows)
-    most = MOST if abreast.count == 1 and may_stand_abreast(kernel, stage, runs) else 1
+    mixed = abreast.count == 1 and may_stand_abreast(kernel, stage, runs)
     left = kernel.abreast > abreast.count  # the few rows that are not side by side
-    count = 0 if left else whole_vectors(lines, most)
+    count = 0 if left else whole_vectors(lines, 1)
+    if mixed and not left:
+        count = whole_vectors_of(masked, lines, unit)
     masked.lines[:0] = write_touches(kernel, stage, scopes, True).lines
     if not count:
         return Bodies(masked, masked, 0, windows)

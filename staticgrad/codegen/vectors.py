@@ -8,7 +8,10 @@ streams of what is loaded without one. What is left is taken under a mask, one v
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Final
 
 from staticgrad.codegen.abreast import of_row
@@ -24,8 +27,15 @@ from staticgrad.records import dataclass
 SHORT: Final = 32
 #: Vectors side by side, at most. Beyond, what spills of registers costs more than waiting.
 MOST: Final = 4
+#: The same in registers of 512 bits where so few values of each are alive at a time.
+MOST_OF_CHAINS: Final = 8
+_FEW_ALIVE: Final = 4
+_CHAINED: Final = 0.7
 #: Lines of the body for whole vectors: each takes about a twentieth of a millisecond to compile.
 _ROOM: Final = 1100
+#: The same of a chain, whose lines take half as long, and which waits the most.
+_ROOM_OF_CHAINS: Final = 4400
+_VALUE: Final = re.compile(r"\bv\d+\b")
 #: Loads and stores of a body beyond which memory is what it waits for.
 _STREAMS: Final = 12
 
@@ -54,15 +64,41 @@ def work(body: Lines, unit: Unit) -> int:
     return len(body.lines) + called
 
 
-def whole_vectors(lines: int, most: int) -> int:
+def whole_vectors(lines: int, most: int, room: int = _ROOM) -> int:
     """How many whole vectors a body of so many lines is written for, besides one under a mask.
 
     Powers of two up to ``most``; none where that would take too long to compile.
     """
     count = most
-    while count and count * lines > _ROOM:
+    while count and count * lines > room:
         count //= 2
     return count
+
+
+def whole_vectors_of(body: Lines, lines: int, unit: Unit) -> int:
+    """The same for a body with so many lines, helpers included, that may stand side by side."""
+    if lines > 2 * SHORT and _is_chain(body, lines, unit):
+        most = max(MOST, MOST_OF_CHAINS * unit.vector_bits // 512)
+        return whole_vectors(lines, most, _ROOM_OF_CHAINS)
+    return whole_vectors(lines, MOST)
+
+
+def _is_chain(body: Lines, lines: int, unit: Unit) -> bool:
+    """Whether most lines wait for the one before, and few values are alive at a time."""
+    first: dict[str, int] = {}
+    last: dict[str, int] = {}
+    waited: dict[str, int] = {}
+    for place, line in enumerate(body.lines):
+        (*names,) = _VALUE.findall(line)
+        last |= dict.fromkeys(names, place)
+        if names and line.startswith(f"{names[0]} = "):
+            called = sum(unit.helpers[h].count("\n") for h in unit.helpers if f"{h}(" in line)
+            first[names[0]] = place
+            waited[names[0]] = 1 + called + max((waited[n] for n in names[1:]), default=0)
+    changes = Counter(first.values())
+    changes.subtract(last[name] for name in first)
+    alive = max(accumulate(changes[place] for place in range(len(body.lines))), default=0)
+    return alive <= _FEW_ALIVE and max(waited.values(), default=0) >= _CHAINED * lines
 
 
 def may_stand_abreast(kernel: Kernel, stage: Map, runs: Interleaved) -> bool:

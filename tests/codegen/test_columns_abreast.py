@@ -55,3 +55,12 @@ def test_bodies_that_wait_bring_rows_near() -> None:
     waiting = TEXT.replace("mul %0, %0", "tanh %0")
     assert "prefetch(p0, i0 * n0 + j + 16 * n0)" in render(parse_kernel(waiting))
     assert "prefetch" not in render(parse_kernel(TEXT))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_columns_of_what_only_rows_differ_in(mode: Mode) -> None:
+    rows, columns = 5, 150
+    kernel = parse_kernel(TEXT.replace("load p0[i0*n0 + j]", "load p0[i0]"))
+    x = np.linspace(1, 2, rows, dtype="float32")
+    found = run(kernel, (columns, rows), mode, {"p0": x, "p1": np.empty(columns, "float32")})
+    np.testing.assert_array_equal(found["p1"], np.full(columns, column_sum(x * x)))

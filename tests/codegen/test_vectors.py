@@ -65,6 +65,22 @@ def test_longer_bodies_are_written_for_fewer(lines: int, count: int) -> None:
     assert vectors.whole_vectors(lines, vectors.MOST) == count
 
 
+def chain(links: int) -> str:
+    """A kernel of so many multiplications, each of the one before."""
+    lines = [f"    %{k}: f32 = mul %{k - 1}, %{k - 1}\n" for k in range(2, links + 2)]
+    start, end = TEXT.index("    %1:"), TEXT.index("    store p0")
+    head, rest = TEXT[:start] + "    %1: f32 = mul %0, %0\n", TEXT[end:]
+    return head + "".join(lines) + rest.replace("%39", f"%{links + 1}")
+
+
+@pytest.mark.parametrize(
+    ("links", "bits", "count"), [(100, 512, 8), (100, 256, 4), (700, 512, 4), (2000, 512, 2)]
+)
+def test_chains_of_few_values_take_more(links: int, bits: int, count: int) -> None:
+    source = render(parse_kernel(chain(links)), bits)
+    assert f"while j + {16 * count} <= stop:" in source
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("sizes", [(2, 63), (2, 64), (1, 200), (2, 4096 + 130)])
 def test_no_bit_depends_on_vectors_side_by_side(
@@ -81,7 +97,7 @@ def test_no_bit_depends_on_vectors_side_by_side(
         return [found["p0"], found["p2"]]
 
     several = results()
-    monkeypatch.setattr("staticgrad.codegen.stages.MOST", 1)
+    monkeypatch.setattr("staticgrad.codegen.stages.whole_vectors_of", lambda *_: 1)
     for one, other in zip(several, results(), strict=True):
         assert_same(one, other, "bytes")
 
