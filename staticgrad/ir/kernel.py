@@ -277,42 +277,61 @@ def _farthest(place: Position, axes: Mapping[str, Axis], values: Mapping[str, Si
 
 
 def _in_place_pairs(kernel: Kernel) -> list[tuple[str, str]]:
-    if (
-        len(kernel.stages) != 1
-        or kernel.serial
-        or not isinstance(kernel.stages[0], Map | Scalar | Gemm)
-    ):
+    single = len(kernel.stages) == 1
+    kinds = (Map, Scalar, Gemm) if single else (Map, Scalar)
+    if kernel.serial or not all(isinstance(stage, kinds) for stage in kernel.stages):
         return []
-    stage = kernel.stages[0]
     loads: dict[str, set[Access]] = {}
     last_load: dict[str, int] = {}  # operand -> the last statement that reads its memory
-    evaluated: set[Expr] = set()
-    for position, statement in enumerate(statements(stage)):
-        for expr in postorder(roots(statement)):
-            if expr.op == "load" and expr not in evaluated:
-                assert isinstance(expr.attribute, Access)
-                loads.setdefault(expr.attribute.operand, set()).add(expr.attribute)
-                last_load[expr.attribute.operand] = position
-            evaluated.add(expr)
-    forbidden = {s.operand for s in statements(stage) if isinstance(s, Search)}
-    if isinstance(stage, Gemm):
-        forbidden |= {stage.a.operand, stage.b.operand}
-    pairs = []
-    for position, store in enumerate(statements(stage)):
+    every: list[Statement] = []
+    for stage in kernel.stages:
+        evaluated: set[Expr] = set()
+        for position, statement in enumerate(statements(stage), len(every)):
+            for expr in postorder(roots(statement)):
+                if expr.op == "load" and expr not in evaluated:
+                    assert isinstance(expr.attribute, Access)
+                    loads.setdefault(expr.attribute.operand, set()).add(expr.attribute)
+                    last_load[expr.attribute.operand] = position
+                evaluated.add(expr)
+        every += statements(stage)
+    forbidden = {s.operand for s in every if isinstance(s, Search)}
+    forbidden |= {name for s in kernel.stages if isinstance(s, Gemm) for name in _factors(s)}
+    if not single:  # a row may read a result again, and finds what it stored there
+        forbidden |= {operand.name for operand in kernel.operands if operand.mode != "in"}
+    pairs, stored = [], set[str]() if single else _scattered(every)
+    for position, store in enumerate(every):
         if not isinstance(store, Store) or store.access.gather:
             continue
-        for operand, accesses in loads.items():
-            where = (store.access.strides, store.access.positions)
-            same_place = all((a.strides, a.positions) == where and not a.gather for a in accesses)
-            same_width = (
-                kernel.operand(operand).dtype.itemsize
-                == kernel.operand(store.access.operand).dtype.itemsize
-            )
-            if (
-                same_place
-                and same_width
-                and last_load[operand] <= position
-                and operand not in forbidden
-            ):
-                pairs.append((store.access.operand, operand))
+        if not single and store.access.operand in stored:
+            continue  # the first store counts: the row begins to write there
+        stored.add(store.access.operand)
+        pairs += [
+            (store.access.operand, operand)
+            for operand, accesses in loads.items()
+            if last_load[operand] <= position
+            and operand not in forbidden
+            and _same_place(kernel, store.access, operand, accesses)
+        ]
     return pairs
+
+
+def _scattered(every: Sequence[Statement]) -> set[str]:
+    """The operands that are stored to at more than one place."""
+    places: dict[str, set[Access]] = {}
+    for store in every:
+        if isinstance(store, Store):
+            places.setdefault(store.access.operand, set()).add(store.access)
+    return {operand for operand, accesses in places.items() if len(accesses) > 1}
+
+
+def _factors(stage: Gemm) -> tuple[str, str]:
+    return stage.a.operand, stage.b.operand
+
+
+def _same_place(kernel: Kernel, stored: Access, operand: str, read: set[Access]) -> bool:
+    """Whether an operand is only read where something is stored, and is as wide."""
+    where = (stored.strides, stored.positions)
+    width = kernel.operand(operand).dtype.itemsize
+    return width == kernel.operand(stored.operand).dtype.itemsize and all(
+        (access.strides, access.positions) == where and not access.gather for access in read
+    )

@@ -66,6 +66,21 @@ def test_what_no_result_has_room_for_is_kept_in_scratch() -> None:
     assert kernel.text.count("exp") == 1
 
 
+def test_a_softmax_writes_over_what_it_reads_no_more() -> None:
+    (kernel,) = kernels(sg.nn.softmax(x_of("n", 100)))
+    assert kernel.in_place == {("p1", "p0")}
+    x, w = x_of("n", 64), sg.parameter("w", np.ones((64, 64), "f4"))
+    f = sg.compile(sg.Graph(sg.nn.softmax(x @ w) @ w))
+    assert f.plan(n=1000).peak_bytes < 2 * 1000 * 64 * 4  # one array, and what a row keeps
+
+
+def test_what_is_read_behind_a_store_is_not_written_over() -> None:
+    x = x_of("n", 100)
+    e = sg.exp(x - sg.max(x, 1, keepdims=True))
+    (kernel,) = kernels(e / e.sum(1, keepdims=True) + x)
+    assert kernel.in_place == frozenset()
+
+
 def test_layer_norm_is_one_kernel() -> None:
     gain, bias = (x_of(64, name=name) for name in "gb")
     (kernel,) = kernels(sg.nn.layer_norm(x_of("n", 64), gain, bias))
