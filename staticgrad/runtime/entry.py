@@ -32,6 +32,10 @@ MOST_RECORDS: Final = 16
 LONG: Final = 10e-6
 
 
+#: Numbers that each run asks for: members of an enumeration take longer.
+_RUNNING, _CLOSED, _LATEST = map(int, (HeadWord.RUNNING, HeadWord.CLOSED, HeadWord.LATEST))
+
+
 class Port(NamedTuple):
     """An input or output: the name it is asked for by, its buffer, its dtype and rank.
 
@@ -151,7 +155,7 @@ class Entry:
         self._records: list[TableRecord] = []
         self._own_hold = np.zeros(len(HoldWord), np.int64)
         self._own_hold[HoldWord.STANDS] = 1
-        self._hold = self._own_hold
+        self._hold: Words | None = None
         self._settle = partial(_let_in, locks, self._gate)  # the words have its address
         self._calls = native_entry.calls()
         spans = [word for span in written for word in span]
@@ -207,19 +211,23 @@ class Entry:
     def close(self) -> Table | None:
         """Keep native runs out, waiting for the end of one in another thread; ``latest``."""
         head = self._head
-        head[HeadWord.CLOSED] = 1
-        while head[HeadWord.RUNNING]:
+        head[_CLOSED] = 1
+        while head[_RUNNING]:
             self._gate.acquire(timeout=POLL)
+        if not head[_LATEST]:
+            return None
         latest = self.latest
-        head[HeadWord.LATEST] = 0
+        head[_LATEST] = 0
         return latest
 
     def open(self) -> None:
         """Let native runs in again, with the locks that are reserved now."""
         holder = self._locks.holder
-        self._hold = self._own_hold if holder is None else holder.words
-        self._head[HeadWord.HOLD_AT] = address_of(self._hold)
-        self._head[HeadWord.CLOSED] = 0
+        hold = self._own_hold if holder is None else holder.words
+        if hold is not self._hold:
+            self._head[HeadWord.HOLD_AT] = address_of(hold)
+            self._hold = hold
+        self._head[_CLOSED] = 0
 
     def note_keys(self, keys: Iterable[tuple[str, object]]) -> None:
         """Inputs by name, and the values by which they were fed; while closed."""
@@ -230,6 +238,8 @@ class Entry:
 
     def admit(self, record: TableRecord) -> None:
         """Let it run a plan, the one that is tried first; while closed."""
+        if self._records and self._records[0] is record:
+            return
         others = [each for each in self._records if each.table is not record.table]
         self.keep([record, *others[: MOST_RECORDS - 1]])
 
@@ -250,7 +260,8 @@ class Entry:
     def forget_other_threads(self) -> None:
         """In a forked child no run of another thread is under way."""
         self._head[HeadWord.RUNNING] = 0
-        self._hold[HoldWord.RUNNING] = self._hold[HoldWord.WRITING] = 0
+        if self._hold is not None:
+            self._hold[HoldWord.RUNNING] = self._hold[HoldWord.WRITING] = 0
 
 
 def _let_in(locks: ParameterLocks, gate: threading.Lock) -> None:

@@ -109,6 +109,7 @@ class Executor:
         sizes_of = {n: _number_bytes(v) for n, v in zip(self._names, graph.inputs, strict=True)}
         self._number_sizes = {name: nbytes for name, nbytes in sizes_of.items() if nbytes}
         self._numbers = frozenset(self._number_sizes)
+        self._numbering = dict.fromkeys(self._names)
         self._keys: tuple[tuple[str, object], ...] = ()
         self._arena = Arena()
         self._tables: Kept[object, _Prepared] = Kept(_LIMIT)
@@ -159,7 +160,7 @@ class Executor:
 
     def _run(self, feeds: Feeds, out: object, whose: BoundRun[Any] | None) -> dict[str, Array]:
         bound = self._feeds.bind(feeds)
-        if type(feeds) is dict:
+        if type(feeds) is dict and feeds.keys() != self._numbering.keys():
             self._keys = tuple((key.node.label, key) for key in feeds if type(key) is Symbolic)
         try:
             if self._lock.is_ours() or is_inside_another():
@@ -210,7 +211,8 @@ class Executor:
         prepared = self._prepare(bound)
         results, addresses = self._results(prepared, bound, out)
         table = prepared.table
-        self._reserve(table.plan.peak_bytes)
+        if table.plan.peak_bytes > self._arena.capacity:
+            self._reserve(table.plan.peak_bytes)
         table.bind_arena(self._arena)
         self._bind_feeds(table, bound)
         for name, address in addresses.items():
@@ -225,7 +227,7 @@ class Executor:
         return results
 
     def _reserve(self, nbytes: int) -> None:
-        if nbytes > self._arena.capacity and self._entry is not None:
+        if self._entry is not None:
             self._entry.keep(())  # what they know of the arena is no longer so
         self._arena.reserve(nbytes)
 
@@ -247,7 +249,9 @@ class Executor:
             record = TableRecord(bound.key, prepared.table, self._arena.base, ports, shapes)
             prepared.record = record
         entry.admit(record)
-        entry.note_keys(self._keys)
+        if self._keys:
+            entry.note_keys(self._keys)
+            self._keys = ()
         if whose is not None:
             whose.note(entry, record, results)
 

@@ -159,6 +159,9 @@ class Table:
         seconds = _seconds(plan)
         self.seconds = sum(seconds) - DEFAULT.launch * len(seconds)
         self._pieces = _pieces(seconds[: plan.commit])
+        plain = type(self) is Table and self._shadows is None
+        #: Whether two calls of native code run it, and nobody watches.
+        self.is_native = plain and len(self._pieces) <= 1 and not self._is_certain
         self.staged = {
             b.label: offset
             for b in program.schedule.buffers
@@ -237,12 +240,6 @@ class Table:
         return None if number is None or self._bound[number] == -1 else int(self._bound[number])
 
     # -- what native runs must know ---------------------------------------------------------------
-
-    @property
-    def is_native(self) -> bool:
-        """Whether two calls of native code run it, and nobody watches."""
-        plain = type(self) is Table and self._shadows is None
-        return plain and len(self._pieces) <= 1 and not self._is_certain
 
     @property
     def block(self) -> int:

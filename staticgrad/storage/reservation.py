@@ -34,6 +34,10 @@ SETTLED: Final = 16
 _STORES_IN_ORDER: Final = platform.machine().lower() in ("x86_64", "amd64")
 
 
+#: Numbers that each run asks for: members of an enumeration take longer.
+_STANDS, _RUNNING, _WRITING = map(int, (HoldWord.STANDS, HoldWord.RUNNING, HoldWord.WRITING))
+
+
 class Reserved(Holder):
     """A holder for which locks are reserved: it is used again and again while that ``stands``.
 
@@ -51,28 +55,26 @@ class Reserved(Holder):
 
     def is_live(self) -> bool:
         """As of any holder; a native step has no token."""
-        return self.token.locked() or self._words[HoldWord.RUNNING] != 0
+        return self.token.locked() or self._words[_RUNNING] != 0
 
     @property
     def writing(self) -> bool:
         """As of any holder; where stores may be seen late, from the start of a native step on."""
         words = self._words
-        return (
-            self._writing or words[HoldWord.WRITING if _STORES_IN_ORDER else HoldWord.RUNNING] != 0
-        )
+        return self._writing or words[_WRITING if _STORES_IN_ORDER else _RUNNING] != 0
 
     @property
     def stands(self) -> bool:
         """As of any holder."""
-        return self._words[HoldWord.STANDS] != 0
+        return self._words[_STANDS] != 0
 
     def stand(self) -> None:
         """From here on the locks are reserved."""
-        self._words[HoldWord.STANDS] = 1
+        self._words[_STANDS] = 1
 
     def take_back(self) -> None:
         """End the reservation; what is read behind this has been written before a step saw it."""
-        self._words[HoldWord.STANDS] = 0
+        self._words[_STANDS] = 0
         threading.Lock().acquire()  # its instruction ends the store before a later read begins
 
     def begin_step(self) -> None:
