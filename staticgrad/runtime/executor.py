@@ -39,6 +39,7 @@ MakePlan = Callable[[Mapping[str, int], frozenset[str]], Plan]
 #: (program, plan) -> what runs the plan: a Table, or one that watches its kernels.
 MakeTable = Callable[[Program, Plan], Table]
 _LIMIT: Final = 64 << 20  # bytes of tables that are kept ready, their plans included
+_OFTEN: Final = 3  # runs before a program gets a native entry, whose code is loaded for the first
 _RECORD: Final = 1000  # bytes of what the native entry knows of a table, about
 
 
@@ -239,7 +240,9 @@ class Executor:
         whose: BoundRun[Any] | None,
     ) -> None:
         """Let the native entry run what has just been run."""
-        entry = self._entry or self._make_entry()
+        entry = self._entry
+        if entry is None and self._runs >= _OFTEN:
+            entry = self._make_entry()
         if entry is None:
             return
         record = prepared.record

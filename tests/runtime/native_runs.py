@@ -60,8 +60,8 @@ class Program:
 
 def natively(f: sg.Compiled[Any]) -> int:
     """How many runs were native."""
-    found: int = f._executor._entry.runs
-    return found
+    entry = f._executor._entry
+    return 0 if entry is None else int(entry.runs)
 
 
 def error_of(call: Callable[..., object], *arguments: Any) -> StaticgradError:

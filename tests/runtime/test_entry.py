@@ -15,6 +15,7 @@ import pytest
 import staticgrad as sg
 from staticgrad.errors import FeedError, IndexOutOfRange, StaticgradError
 from staticgrad.native.entry_words import SMALL
+from staticgrad.runtime import executor
 from staticgrad.storage.reservation import SETTLED
 from tests.runtime.native_runs import (
     OTHER_FEEDS,
@@ -40,6 +41,15 @@ def test_a_run_of_what_ran_before_is_native(program: Program) -> None:
         program.run(program.feeds())
     assert natively(program.f) == before + 5
     assert (program.w.value == program.steps).all()
+
+
+def test_a_program_that_runs_a_few_times_loads_no_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executor, "_OFTEN", 4)
+    f = sg.compile(sg.input("x", (3,), "float32") * 2.0)
+    for run in range(8):
+        f.run({"x": np.ones(3, np.float32)})
+        assert (f._executor._entry is None) == (run < 3)
+    assert natively(f) == 4
 
 
 def test_sizes_seen_lately_are_native(program: Program) -> None:
