@@ -204,7 +204,7 @@ def test_cuts_anywhere_change_no_bit(seed: int) -> None:
 
 
 def test_a_chain_that_is_cut_gives_the_bytes_of_single_operations() -> None:
-    graph = sg.Graph(arithmetic(400, "n"))
+    graph = sg.Graph(arithmetic(250, "n"))
     feeds = {name: np.linspace(0.1, 2, 1003, dtype="f4") for name in "ab"}
     assert len(sg.compile(graph).schedule.steps) > 1
     found, wanted = (sg.compile(graph, fuse=f).run(feeds)["output"] for f in (True, False))
