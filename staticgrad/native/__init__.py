@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from staticgrad import config
 from staticgrad.errors import CompileError, OutOfMemory, ReentryError
-from staticgrad.native.constants import CALLS, HEAD_WORDS, ROW_WORDS, Head, Row
+from staticgrad.native.constants import HEAD_WORDS, ROW_WORDS, Head, Row
 from staticgrad.native.lock import LOCK
 from staticgrad.records import dataclass
 
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 __all__ = [
     "BUILT_IN",
     "BuiltIn",
-    "CALLS",
     "Code",
     "HEAD_WORDS",
     "Head",

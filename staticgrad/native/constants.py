@@ -43,27 +43,30 @@ class Head(NamedTuple):
     """The words at the start of a worker's block.
 
     ``table`` is the address of the rows, ``pool`` that of the pool's memory, 0 where there is none.
-    The blocks of ``workers`` lie ``stride`` bytes apart. Behind these words stand ``calls`` records
-    of ``CALL_WORDS`` words, zeros at first, in which the driver keeps what calls take.
+    The blocks of ``workers`` lie ``stride`` bytes apart.
+
+    The rest is the driver's, in the caller's block: where ``measures`` is not 0, it counts ``runs``
+    of the table, and keeps the nanoseconds that they take ``shared`` and ``alone``, how the present
+    one runs (``mode``, 1: alone), what it has ``spent`` so far, and which way it ``prefers``.
     """
 
     table: int
     pool: int = 0
     stride: int = 0
     workers: int = 1
-    calls: int = 0
+    measures: int = 0
+    runs: int = 0
+    mode: int = 0
+    spent: int = 0
+    shared: int = 0
+    alone: int = 0
+    prefers: int = 0
 
 
 ROW_WORDS: Final = len(Row._fields)
 """int64 words of a table row: a line of the cache."""
 
-CALLS: Final = 2
-"""Records of calls in a block: what stands before the commit, and what behind it."""
-
-CALL_WORDS: Final = 4
-"""First row, number of calls, nanoseconds alone, nanoseconds shared."""
-
-HEAD_WORDS: Final = len(Head._fields) + CALLS * CALL_WORDS
+HEAD_WORDS: Final = len(Head._fields)
 """int64 words at the start of a worker's block."""
 
 CONSTANTS: Final = {"inf": math.inf, "nan": math.nan}

@@ -409,77 +409,72 @@ entry:
   ret void
 }
 
-; The record of calls that begin with a row; null where there is none left for it.
-define internal ptr @sg_record(ptr %block, ptr %begin) #0 {
+; Whether the caller shall run its rows alone: 1 or 0. A run begins with the first row of the table;
+; then what the run before took is noted, and decided how this one is to run.
+define internal i64 @sg_choose(ptr %block, ptr %begin) #0 {
 entry:
-  %calls.at = getelementptr i64, ptr %block, i64 <head calls>
-  %calls = load i64, ptr %calls.at, align 8
-  %records = getelementptr i64, ptr %block, i64 <head end>
-  br label %next
-next:
-  %number = phi i64 [ 0, %entry ], [ %number.next, %other ]
-  %is.more = icmp ult i64 %number, %calls
-  br i1 %is.more, label %look, label %none
-look:
-  %record = getelementptr [4 x i64], ptr %records, i64 %number
-  %row = load ptr, ptr %record, align 8
-  %is.own = icmp eq ptr %row, %begin
-  br i1 %is.own, label %found, label %free
-free:
-  %is.free = icmp eq ptr %row, null
-  br i1 %is.free, label %take, label %other
-take:
-  store ptr %begin, ptr %record, align 8
-  br label %found
-other:
-  %number.next = add i64 %number, 1
-  br label %next
-found:
-  ret ptr %record
-none:
-  ret ptr null
-}
-
-; Whether the caller shall run this call alone: 1 or 0.
-define internal i64 @sg_choose(ptr %record) #0 {
-entry:
-  %count.at = getelementptr i64, ptr %record, i64 1
-  %alone.at = getelementptr i64, ptr %record, i64 2
-  %shared.at = getelementptr i64, ptr %record, i64 3
-  %count.old = load i64, ptr %count.at, align 8
-  %count = add i64 %count.old, 1
-  store i64 %count, ptr %count.at, align 8
+  %count.at = getelementptr i64, ptr %block, i64 <head runs>
+  %mode.at = getelementptr i64, ptr %block, i64 <head mode>
+  %spent.at = getelementptr i64, ptr %block, i64 <head spent>
+  %shared.at = getelementptr i64, ptr %block, i64 <head shared>
+  %alone.at = getelementptr i64, ptr %block, i64 <head alone>
+  %prefers.at = getelementptr i64, ptr %block, i64 <head prefers>
+  %table = load ptr, ptr %block, align 8
+  %count = load i64, ptr %count.at, align 8
+  %mode = load i64, ptr %mode.at, align 8
+  %is.start = icmp eq ptr %begin, %table
+  br i1 %is.start, label %start, label %same
+same:
+  ret i64 %mode
+start:
+  %spent = load i64, ptr %spent.at, align 8
+  %is.alone = icmp ne i64 %mode, 0
+  %noted.at = select i1 %is.alone, ptr %alone.at, ptr %shared.at
+  %old = load i64, ptr %noted.at, align 8
+  %turn.old = and i64 %count, 511
+  %is.cold = icmp ule i64 %count, 3
+  %is.second = icmp ule i64 %turn.old, 5
+  %is.third = icmp ule i64 %turn.old, 7
+  %most = shl i64 %old, 1
+  %is.strange = icmp ugt i64 %spent, %most
+  %taken = select i1 %is.strange, i64 %most, i64 %spent
+  %more = sub i64 %taken, %old
+  %part = ashr i64 %more, 2
+  %mean = add i64 %old, %part
+  %is.less = icmp ult i64 %spent, %old
+  %least = select i1 %is.less, i64 %spent, i64 %old
+  %later = select i1 %is.third, i64 %least, i64 %mean
+  %trying = select i1 %is.second, i64 %spent, i64 %later
+  %noted = select i1 %is.cold, i64 %spent, i64 %trying
+  store i64 %noted, ptr %noted.at, align 8
+  store i64 0, ptr %spent.at, align 8
+  %count.next = add i64 %count, 1
+  store i64 %count.next, ptr %count.at, align 8
+  %turn = and i64 %count.next, 511
+  %is.decided = icmp eq i64 %turn, 8
+  br i1 %is.decided, label %decide, label %go
+decide:
   %alone = load i64, ptr %alone.at, align 8
-  %shared = load i64, ptr %shared.at, align 8
-  %is.tried = icmp ne i64 %alone, 0
+  %shared.now = load i64, ptr %shared.at, align 8
   %alone.16 = mul i64 %alone, 16
-  %shared.15 = mul i64 %shared, 15
-  %is.less = icmp ult i64 %alone.16, %shared.15
-  %is.better = and i1 %is.tried, %is.less
-  %turn = and i64 %count, 508
-  %is.turn = icmp eq i64 %turn, 4
+  %shared.15 = mul i64 %shared.now, 15
+  %is.tried = icmp ne i64 %alone, 0
+  %is.better.1 = icmp ult i64 %alone.16, %shared.15
+  %is.better = and i1 %is.tried, %is.better.1
+  %preferred = zext i1 %is.better to i64
+  store i64 %preferred, ptr %prefers.at, align 8
+  br label %go
+go:
+  %prefers = load i64, ptr %prefers.at, align 8
+  %shared = load i64, ptr %shared.at, align 8
+  %group = and i64 %turn, 508
+  %is.turn = icmp eq i64 %group, 4
   %is.short = icmp ult i64 %shared, <SHORT>
   %tries = and i1 %is.turn, %is.short
-  %answer.1 = xor i1 %is.better, %tries
-  %answer = zext i1 %answer.1 to i64
-  ret i64 %answer
-}
-
-; Notes what a call took: the least, from which it rises slowly where calls take longer.
-define internal void @sg_note(ptr %record, i64 %alone, i64 %spent) #0 {
-entry:
-  %number = sub i64 3, %alone
-  %place = getelementptr i64, ptr %record, i64 %number
-  %old = load i64, ptr %place, align 8
-  %is.first = icmp eq i64 %old, 0
-  %more = sub i64 %spent, %old
-  %is.less = icmp slt i64 %more, 0
-  %is.new = or i1 %is.first, %is.less
-  %part = ashr i64 %more, 4
-  %risen = add i64 %old, %part
-  %noted = select i1 %is.new, i64 %spent, i64 %risen
-  store i64 %noted, ptr %place, align 8
-  ret void
+  %other = zext i1 %tries to i64
+  %mode.next = xor i64 %prefers, %other
+  store i64 %mode.next, ptr %mode.at, align 8
+  ret i64 %mode.next
 }
 
 ; Runs the rows from a place to an end: sections together with the workers, all others alone.
@@ -487,11 +482,12 @@ define internal void @sg_run_shared(ptr %pool, ptr %block, ptr %begin, ptr %end)
 entry:
   %callers.at = getelementptr i8, ptr %pool, i64 <callers>
   %come = atomicrmw add ptr %callers.at, i64 1 monotonic, align 8
-  %record.of = call ptr @sg_record(ptr %block, ptr %begin)
-  %is.unknown = icmp eq ptr %record.of, null
+  %measures.at = getelementptr i64, ptr %block, i64 <head measures>
+  %measures = load i64, ptr %measures.at, align 8
+  %is.unknown = icmp eq i64 %measures, 0
   br i1 %is.unknown, label %start, label %choose
 choose:
-  %chosen = call i64 @sg_choose(ptr %record.of)
+  %chosen = call i64 @sg_choose(ptr %block, ptr %begin)
   %begun = call i64 @sg_clock(ptr %pool)
   br label %start
 start:
@@ -565,7 +561,10 @@ done:
 note:
   %ended = call i64 @sg_clock(ptr %pool)
   %spent = sub i64 %ended, %since
-  call void @sg_note(ptr %record.of, i64 %is.single, i64 %spent)
+  %spent.at = getelementptr i64, ptr %block, i64 <head spent>
+  %spent.before = load i64, ptr %spent.at, align 8
+  %spent.all = add i64 %spent.before, %spent
+  store i64 %spent.all, ptr %spent.at, align 8
   br label %end.of.run
 end.of.run:
   ret void

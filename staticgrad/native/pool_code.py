@@ -19,9 +19,9 @@ the rest of the section, as when a worker loses its processor in the middle of o
 sections are the caller's alone for ``PENALTY`` times as long.
 
 Where processors are slow at handing over, as when they share no cache, a short program may take
-longer on several than on one. So the driver keeps what a call takes alone and shared
-(``Head.calls``), and does what took less; every 512 calls it tries the other, four times. Calls of
-more than ``SHORT`` nanoseconds are shared always.
+longer on several than on one. So the driver keeps what a run of a table takes alone and shared
+(``Head``), and does what takes less; every 512 runs it tries the other, four times. Runs of more
+than ``SHORT`` nanoseconds are shared always.
 
 Workers are threads of the C library, made by the first section that wants them: with all signals
 blocked, and inside the driver, whose floating-point environment they inherit. They never call into
@@ -84,7 +84,7 @@ SPIN: Final = 200_000
 PENALTY: Final = 4
 #: Nanoseconds of waiting that are no reason for it.
 PATIENCE: Final = 100_000
-#: Calls that take longer are not tried alone.
+#: Runs that take longer are not tried alone.
 SHORT: Final = 2_000_000
 #: How often the caller looks whether all groups are finished before it asks the clock.
 LOOKS: Final = 1000

@@ -81,7 +81,6 @@ done:
 _WORDS: Final = {
     **{name: number for number, name in enumerate(Row._fields)},
     **{f"head {name}": number for number, name in enumerate(Head._fields)},
-    "head end": len(Head._fields),
     "words": ROW_WORDS,
 }
 _SHARED: Final = """head:

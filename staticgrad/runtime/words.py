@@ -21,7 +21,7 @@ from staticgrad.errors import VerifyError
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.plan import Plan, PlannedStep, own_stride
 from staticgrad.ir.schedule import Step, StepBody, Touch
-from staticgrad.native import CALLS, HEAD_WORDS, ROW_WORDS, Head, Row
+from staticgrad.native import HEAD_WORDS, ROW_WORDS, Head, Row
 from staticgrad.runtime.arena import address_of
 from staticgrad.runtime.sections import PlannedRow, shared
 from staticgrad.types.dim import evaluate
@@ -110,7 +110,7 @@ class Words:
         self.array[1:first:ROW_WORDS] += self.address + 8 * first
         starts = range(self._block_start, len(self.array), self._block_words)
         for start in starts:
-            head = Head(self.address, 0, 8 * self._block_words, workers, CALLS)
+            head = Head(self.address, 0, 8 * self._block_words, workers, 1)
             self.array[start : start + len(head)] = head
         arena = [(first + word, at) for word, at in writer.in_arena]
         for start, block in zip(starts, blocks, strict=True):

@@ -127,7 +127,7 @@ def test_what_numba_takes_runs_without_being_asked_for() -> None:
             kernel = native.kernel(SCALARS)
             assert not on or kernel.symbol.startswith("sg_n")
             record = np.array([a.ctypes.data for a in (x, q, r)], np.int64)
-            table = np.array([[kernel.address, record.ctypes.data, 0, 41, 0, 1]], np.int64)
+            table = np.array([native.Row(kernel.address, record.ctypes.data, 0, 41, 0)], np.int64)
             run_table(table, 0, 1)
             assert native.kernel(SCALARS).origin == "memory"
         np.testing.assert_array_equal(q, np.maximum(wanted[:, 0], -0.75).astype(np.float32))
@@ -244,8 +244,8 @@ source = head + "    store4(p, 0, load4(p, 0) * 3.0)\\n"
 kernel = native.kernel(source, backend="numba")
 x = np.ones(4, np.float32)
 record = np.array([x.ctypes.data], np.int64)
-table = np.array([[kernel.address, record.ctypes.data, 0, 1, 0, 1]], np.int64)
-block = np.array([table.ctypes.data])
+table = np.array([native.Row(kernel.address, record.ctypes.data, 0, 1, 0)], np.int64)
+block = np.array(native.Head(table.ctypes.data), np.int64)
 native.driver()(block.ctypes.data, 0, 1)
 assert (x == 3).all()
 

@@ -31,8 +31,8 @@ for constant in range({first}, {last}):
     kernel = native.kernel(source.replace("{{constant}}", f"{{constant}}.0"))
     x = np.ones(21, np.float32)
     record = np.array([x.ctypes.data], np.int64)
-    table = np.array([[kernel.address, record.ctypes.data, 0, 21, 0, 1]], np.int64)
-    block = np.array([table.ctypes.data])
+    table = np.array([native.Row(kernel.address, record.ctypes.data, 0, 21, 0)], np.int64)
+    block = np.array(native.Head(table.ctypes.data), np.int64)
     native.driver()(block.ctypes.data, 0, 1)
     assert (x == 2 + constant).all(), x
 found = native.statistics()
@@ -266,6 +266,8 @@ def kernel(t, own, begin, end):
 """
     x = np.array([7.5, 2.0])
     record = np.array([x.ctypes.data], np.int64)
-    table = np.array([[native.kernel(source).address, record.ctypes.data, 0, 1, 0, 1]], np.int64)
+    table = np.array(
+        [native.Row(native.kernel(source).address, record.ctypes.data, 0, 1, 0)], np.int64
+    )
     run_table(table, 0, 1)
     assert x[0] == 1.5

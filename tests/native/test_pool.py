@@ -145,7 +145,7 @@ def test_what_takes_longer_shared_runs_alone() -> None:
             time.sleep(0.0005)
 
     with pool_of(2, slow) as pool:
-        counted = Counted(pool, 2, [4], 1, calls=1)
+        counted = Counted(pool, 2, [4], 1, measures=1)
         runs = 0
         while runs < 4:
             counted.run(driver_with_points())
@@ -166,24 +166,22 @@ def test_what_takes_long_is_always_shared() -> None:
             time.sleep(0.003)
 
     with pool_of(2, slow) as pool:
-        counted = Counted(pool, 2, [4], 1, calls=1)
+        counted = Counted(pool, 2, [4], 1, measures=1)
         counted.run(driver_with_points(), 12)
         assert pool.state.sections == 12
         counted.check(12)
 
 
-def test_calls_of_other_rows_have_records_of_their_own() -> None:
+def test_a_run_of_several_calls_is_measured_as_one() -> None:
     with pool_of(2) as pool:
-        counted = Counted(pool, 2, [4, 4, 4], 1, calls=2)
-        for first in (0, 1, 2, 0):
-            native.driver()(counted.blocks.ctypes.data, first, 3)
-        end = len(native.Head._fields)
-        records = counted.blocks[0, end : end + 12].reshape(3, 4)
-        row = counted.table.strides[0]
-        assert (records[:, 0] - counted.table.ctypes.data).tolist()[:2] == [0, row]
-        assert records[:, 1].tolist() == [2, 1, 0]
-        assert (records[:2, 3] > 0).all()
-        counted.check_rows([2, 3, 4])
+        counted = Counted(pool, 2, [4, 4, 4], 1, measures=1)
+        for first, last in ((0, 1), (1, 3), (0, 1), (1, 3), (0, 3)):
+            native.driver()(counted.blocks.ctypes.data, first, last)
+        head = native.Head(*counted.blocks[0, : native.HEAD_WORDS].tolist())
+        assert (head.runs, head.mode, head.prefers, head.alone) == (3, 0, 0, 0)
+        assert head.spent > 0
+        assert head.shared > 0
+        counted.check(3)
 
 
 def test_workers_sleep_and_wake() -> None:

@@ -110,8 +110,8 @@ def test_floating_point_state_is_set_and_restored(state: int) -> None:
     x, y = np.array([5e-324, 1.0, 0.1]), np.array([5e-324, 2.0**-53, 0.2])
     record = np.array([x.ctypes.data, y.ctypes.data], np.int64)
     address = native.kernel(ADD.format(factor="1.0")).address
-    table = np.array([[address, record.ctypes.data, 0, 3, 0, 1]], np.int64)
-    block = np.array([table.ctypes.data], np.int64)
+    table = np.array([native.Row(address, record.ctypes.data, 0, 3, 0)], np.int64)
+    block = np.array(native.Head(table.ctypes.data), np.int64)
     run, place = native.driver(), block.ctypes.data
     before, wanted, after = (ctypes.c_uint32(value) for value in (0, state, 0))
     get(ctypes.addressof(before))
@@ -147,7 +147,7 @@ def _in_child(factor: str) -> float:
     x, y = np.full(3, 2.0), np.zeros(3)
     record = np.array([x.ctypes.data, y.ctypes.data], np.int64)
     address = native.kernel(ADD.format(factor=factor)).address
-    table = np.array([[address, record.ctypes.data, 0, 3, 0, 1]], np.int64)
+    table = np.array([native.Row(address, record.ctypes.data, 0, 3, 0)], np.int64)
     run_table(table, 0, 1)
     return float(y[2])
 
@@ -193,8 +193,8 @@ source = "def kernel(t, own, begin, end):\\n    store1(ptr_f32(t[0]), 0, f32x1(2
 kernel = native.kernel(source)
 x = np.zeros(1, np.float32)
 record = np.array([x.ctypes.data], np.int64)
-table = np.array([[kernel.address, record.ctypes.data, 0, 1, 0, 1]], np.int64)
-block = np.array([table.ctypes.data])
+table = np.array([native.Row(kernel.address, record.ctypes.data, 0, 1, 0)], np.int64)
+block = np.array(native.Head(table.ctypes.data), np.int64)
 native.driver()(block.ctypes.data, 0, 1)
 assert x[0] == 2.5
 assert before == {k: getattr(config, k) for k in before}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import signal
 import threading
@@ -224,3 +225,34 @@ def test_an_interrupt_is_seen_between_rows() -> None:
         signal.signal(signal.SIGALRM, old)
     again = f.run(feed)
     assert again.shape == (700, 700)
+
+
+def test_forked_children_share_with_workers_of_their_own() -> None:
+    """A child has the memory of the pool and none of its threads; others may have been running."""
+    x = sg.input("x", (400, 300))
+    f, beside = (sg.compile(sg.exp(x * k) @ sg.tanh(x).T, threads=2) for k in (1.0, 2.0))
+    feed = {"x": np.random.default_rng(0).normal(size=(400, 300)).astype("f4")}
+    wanted = f.run(feed).tobytes()
+    ended = threading.Event()
+
+    def go() -> None:
+        while not ended.is_set():
+            beside.run(feed)
+
+    thread = threading.Thread(target=go)
+    thread.start()
+    try:
+        for _ in range(5):
+            assert os.waitpid(_forked(f, feed, wanted), 0)[1] == 0
+            assert f.run(feed).tobytes() == wanted
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _forked(f: sg.Compiled, feed: dict[str, Any], wanted: bytes) -> int:
+    child = os.fork()
+    if child == 0:
+        same = all(f.run(feed).tobytes() == wanted for _ in range(20))
+        os._exit(0 if same else 1)
+    return child
