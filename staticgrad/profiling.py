@@ -122,15 +122,15 @@ class Profile:
     def trace(self) -> dict[str, Any]:
         """The profile for Chrome's trace viewer: steps, and live bytes of the arena."""
         events: list[dict[str, Any]] = []
-        for begin, step in zip(self.begins, self.steps, strict=True):
+        for begin, timed in zip(self.begins, self.steps, strict=True):
             place = {"pid": 0, "tid": 0, "ts": begin * 1e6}
-            args = {"lines": list(step.lines), "bytes": step.nbytes, "flops": step.flops,
-                    "threads": step.threads, "percent of limit": 100 * step.share}  # fmt: skip
-            name = f"{step.kernel} {step.computes}"
+            args = {"lines": list(timed.lines), "bytes": timed.nbytes, "flops": timed.flops,
+                    "threads": timed.threads, "percent of limit": 100 * timed.share}  # fmt: skip
+            name = f"{timed.kernel} {timed.computes}"
             events.append(
-                {"name": name, "ph": "X", "dur": step.seconds * 1e6, "args": args, **place}
+                {"name": name, "ph": "X", "dur": timed.seconds * 1e6, "args": args, **place}
             )
-            events.append({"name": "live bytes", "ph": "C", "args": {"arena": step.live}, **place})
+            events.append({"name": "live bytes", "ph": "C", "args": {"arena": timed.live}, **place})
         return {"traceEvents": events, "displayTimeUnit": "ns"}
 
     def save_trace(self, path: str | Path) -> None:

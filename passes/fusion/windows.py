@@ -15,10 +15,15 @@ from staticgrad.ir.forms import Assemble, Pointwise, Reduce
 from staticgrad.ir.graph import Node
 from staticgrad.records import dataclass
 from staticgrad.types.dim import Size
+from staticgrad.types.tensor import hint_value
 
 #: Parts of a value that is read so, at most: each reads at every position, inside its region or
 #: not. Values of more parts are written to a buffer, region by region.
 MOST_PARTS: Final = 4
+#: Elements up to which a kernel less is worth masks; and of which part of a larger value, at least,
+#: its one part is: a masked load where no memory is takes hundreds of cycles.
+FEW_ELEMENTS: Final = 1 << 14
+MOST_BORDERS: Final = 4
 
 
 @dataclass(frozen=True)
@@ -53,16 +58,19 @@ def is_window(node: Node, users: Sequence[Node]) -> bool:
     """Whether a value put together from parts is read from the parts, instead of from a buffer.
 
     Its regions must be few, and their steps 1 or -1. A value with borders of one number takes one
-    kernel so, whoever reads it; one of parts side by side only pays where its elements are read.
+    kernel so, whoever reads it, unless it is hardly anything but borders. One of parts side by side
+    is read so where its elements are, and few: most vectors of a large one lie in one part.
     """
-    form = node.form
+    form, whole = node.form, hint_value(node.types[0].size)
     assert isinstance(form, Assemble)
     if not 0 < len(form.regions) <= MOST_PARTS:
         return False
     if any(step not in (1, -1) for region in form.regions for step in region.steps):
         return False
-    elements = any(isinstance(user.form, Pointwise | Reduce) for user in users)
-    return elements or (form.fill is not None and len(form.regions) == 1)
+    if form.fill is not None and len(form.regions) == 1:
+        part = hint_value(node.args[0].type.size)
+        return whole <= FEW_ELEMENTS or part * MOST_BORDERS >= whole
+    return whole <= FEW_ELEMENTS and any(isinstance(u.form, Pointwise | Reduce) for u in users)
 
 
 def parts_of(groups: Groups, node: Node) -> Iterator[Part]:

@@ -97,13 +97,14 @@ class _RowLowering(Lowering):
         plan, self.memo, self.loads = self.plan, {}, {}
         nodes = plan.nodes.get(context, ())
         body: list[Statement] = []
-        for node in plan.checks.get(context, ()):
-            self.shape = node.args[1].type.shape
-            self.places[node] = checked_place(self, node)
-            body.append(self.checks[-1])
+        waiting = dict.fromkeys(plan.checks.get(context, ()))  # some look at what is computed here
         for node in nodes:
+            if node in waiting:
+                del waiting[node]
+                body.append(self._looked_up(node))
             self.shape = node.types[0].shape
             self.memo[Home(node)] = self._computed(node)
+        body += [self._looked_up(node) for node in waiting]
         self.shape = self.group.domain
         if not context.per_row:
             body += [self._kept_store(node) for node in nodes if self._is_kept_apart(node)]
@@ -120,6 +121,12 @@ class _RowLowering(Lowering):
             dtype = self.groups.value_type(key).dtype
             body.append(Store(self.access(self.targets[key], dtype, "out"), self._result(key)))
         return tuple(body)
+
+    def _looked_up(self, node: Node) -> Statement:
+        """The check of a place in the row, which is known from then on."""
+        self.shape = node.args[1].type.shape
+        self.places[node] = checked_place(self, node)
+        return self.checks[-1]
 
     def _computed(self, node: Node) -> Expr:
         """One element of a node."""

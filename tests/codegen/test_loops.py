@@ -19,8 +19,11 @@ def program() -> sg.Graph:
 def test_a_long_body_takes_several_whole_vectors_at_a_time():
     x = sg.input("x", ("n",), "float32")
     short, long = sg.compile(x + 1.0), sg.compile(sg.erfc(sg.tanh(x)))
+    y = x * 0.5 + 1.0
+    wide = sg.compile(sg.erfc(sg.tanh(x)) * sg.log(y) + sg.exp(y) * sg.sin(x) - y)
     assert "while j + 16 <= end:" in short.kernels[0].source
-    assert "while j + 64 <= end:" in long.kernels[0].source
+    assert "while j + 128 <= end:" in long.kernels[0].source
+    assert "while j + 64 <= end:" in wide.kernels[0].source
 
 
 @pytest.mark.parametrize("backend", ["vector", "numba"])

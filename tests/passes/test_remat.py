@@ -381,10 +381,10 @@ def test_a_mark_changes_no_value_and_no_gradient() -> None:
 
 
 def test_the_table_names_lines_bytes_and_costs() -> None:
-    f = sg.compile(chain_of(12), checkpoint="recompute")
+    f = sg.compile(chain_of(12), checkpoint="recompute", threads=1)
     text = f.explain(batch=500)
     made = f.plan(batch=500)
-    assert text.endswith(memory_table(made))
+    assert memory_table(made) in text
     assert f"arena: {made.peak_bytes} bytes at batch=500" in text
     assert "h = sg.tanh(h @ weights[-1])" in text or "test_remat.py" in text
     assert f"computed again: {runs(made).total() - len(f.schedule.steps)} runs" in text

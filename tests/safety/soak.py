@@ -143,7 +143,7 @@ def main(seconds: float, seed: int = 0) -> None:
         thread.join(HANGS)
         if thread.is_alive():
             fail("a thread does not end")
-    if resident() > GROWTH * settled:
+    if seconds >= HANGS and resident() > GROWTH * settled:  # below, not every size has been met
         fail(f"resident bytes grew from {settled} to {resident()}")
     say(f"{sum(soak.runs)} runs, {len(soak.found)} sets of results, each with one set of bytes")
 
