@@ -82,6 +82,8 @@ class _Shifting:
             if each.node in found or each.ndim == 0 or _is_number(each):
                 continue
             if _lies_in_memory(each):
+                if each.shape != value.shape:  # its axes of one element are not to be padded
+                    return None
                 continue
             if not self._is_elementwise(each, value):
                 return None

@@ -188,3 +188,17 @@ def test_many_parts_are_written_once_each() -> None:
     x = sg.input("x", (6, 40), "float32")
     joined = sg.concatenate([sg.sin(x[k]) for k in range(6)])
     assert all("in n" not in str(s.kernel) for s in steps_of(joined * joined))
+
+
+@pytest.mark.parametrize("shape", [(3, 1), (1, 4), (1, 1), (4,), (1,)])
+def test_what_is_broadcast_in_a_formula_is_not_padded(shape: tuple[int, ...]) -> None:
+    """Its axes of one element stand for every position inside of the borders."""
+    x, y = sg.input("x", (3, 4), "float32"), sg.input("y", shape, "float32")
+    graph = sg.Graph({"whole": sg.pad(x * y + 1.0, ((2, 0), (0, 3))) * 2.0})
+    random = np.random.default_rng(0)
+    feeds = {
+        "x": random.normal(size=(3, 4)).astype("f4"),
+        "y": random.normal(size=shape).astype("f4"),
+    }
+    expected = np.pad(feeds["x"] * feeds["y"] + np.float32(1), ((2, 0), (0, 3))) * 2
+    np.testing.assert_array_equal(sg.compile(graph).run(feeds)["whole"], expected)
