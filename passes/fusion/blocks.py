@@ -11,12 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from typing import Final
 
 from passes.fusion.block_roles import TILE, roles_of
 from passes.fusion.groups import Group, Groups, Home, Key, Read, Source, meets_elements
-from passes.fusion.precedence import Precedence
+from passes.fusion.precedence import Precedence, writes_in_order
 from staticgrad.analysis.users import ValueKey
 from staticgrad.ir.forms import Contract, Pointwise, Reduce
 from staticgrad.ir.graph import Node
@@ -81,16 +80,7 @@ class _Blocking:
                 writer = self._before.owners.get(read.source.base)
                 if writer is not None and writer != number:
                     yield writer, number
-        targets: dict[Key, list[Group]] = {}
-        for each in self._groups.values():
-            if each.transfer is not None:
-                targets.setdefault(each.transfer.target, []).append(each)
-        for key, several in targets.items():
-            owner = self._before.home(key)
-            if owner is not None and owner not in several:
-                several.append(owner)
-            several.sort(key=lambda each: each.level)
-            yield from ((a.number, b.number) for a, b in pairwise(several))
+        yield from writes_in_order(self._groups.values(), self._before)
 
     def result(self) -> Groups:
         """The groups after all blocks are made."""

@@ -8,9 +8,12 @@ sort algorithm for directed acyclic graphs, 2006.)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from heapq import heapify, heappop, heappush
+from itertools import pairwise
 from typing import Final
+
+from passes.fusion.groups import Group, Groups, Key
 
 #: Groups between two that are looked at, at most; two with more between them stay apart.
 _FARTHEST: Final = 4096
@@ -142,3 +145,20 @@ class Precedence:
             if len(found) > _MOST_VISITS:
                 return None
         return found
+
+
+def writes_in_order(present: Iterable[Group], before: Groups) -> Iterator[tuple[int, int]]:
+    """Pairs of groups of which the second writes over a part of what the first has written.
+
+    ``before`` has the group that computes each buffer; its level tells when it writes.
+    """
+    targets: dict[Key, list[Group]] = {}
+    for each in present:
+        if each.transfer is not None:
+            targets.setdefault(each.transfer.target, []).append(each)
+    for key, several in targets.items():
+        owner = before.home(key)
+        if owner is not None and owner not in several:
+            several.append(owner)
+        several.sort(key=lambda each: each.level)
+        yield from ((a.number, b.number) for a, b in pairwise(several))

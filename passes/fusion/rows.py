@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from typing import Final
 
 from passes.fusion.groups import (
@@ -26,7 +25,7 @@ from passes.fusion.groups import (
     Source,
     stored_bytes,
 )
-from passes.fusion.precedence import Precedence
+from passes.fusion.precedence import Precedence, writes_in_order
 from passes.fusion.row_rules import RowRules
 from passes.layout import Strided
 from staticgrad.ir.kernel_stages import group_rows
@@ -98,16 +97,7 @@ class _Joining:
                 writer = self._owner(read.source.base)
                 if writer is not None and writer != self._final(number):
                     yield writer, self._final(number)
-        targets: dict[Key, list[Group]] = {}
-        for each in self._groups.values():
-            if each.transfer is not None:
-                targets.setdefault(each.transfer.target, []).append(each)
-        for key, several in targets.items():
-            owner = self._before.home(key)
-            if owner is not None and owner not in several:
-                several.append(owner)
-            several.sort(key=lambda each: each.level)
-            yield from ((a.number, b.number) for a, b in pairwise(several))
+        yield from writes_in_order(self._groups.values(), self._before)
 
     def _final(self, number: int) -> int:
         while number in self._into:
