@@ -17,15 +17,17 @@ from passes.fusion.merging import taken
 from passes.fusion.neighbours import KernelPair, neighbours
 from passes.fusion.preparation import expand_vector_products, widen_accumulation, without_marks
 from passes.fusion.shifted import with_shifted_formulas
-from passes.fusion.updates import PendingStep, Update, copied_updates, in_order
+from passes.fusion.updates import BoundStep, PendingStep, Update, copied_updates, in_order
+from passes.lowering.calls import LoweredCall, lower_call
 from passes.lowering.operands import LoweredStep
 from passes.lowering.signatures import Lowerings
 from staticgrad.errors import GraphError
+from staticgrad.ir.call_step import CallStep
 from staticgrad.ir.graph import Constant, Graph, Input, Parameter, ParameterLeaf
-from staticgrad.ir.kernel_stages import Operand
-from staticgrad.ir.schedule import Binding, Buffer, KernelStep, Role, Schedule
+from staticgrad.ir.schedule import Binding, Buffer, KernelStep, Role, Schedule, Touch
 from staticgrad.kept import collection_paused
 from staticgrad.records import dataclass
+from staticgrad.source import Location
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64, DType
 
@@ -186,15 +188,20 @@ class _Builder:
 
     def work(self, groups: Groups, group: Group) -> PendingStep:
         """The step that computes a group, with what decides about its place in the order."""
-        lowered = self._lowerings.lower(groups, group)
         position = max([self._position[node] for node in group.members], default=0)
-        step = self._step(group, lowered)
+        lowered: LoweredStep | LoweredCall
+        step: BoundStep
+        if group.kind == "call":
+            lowered = lower_call(groups, group)
+            step = self._call_step(group, lowered)
+        else:
+            lowered = self._lowerings.lower(groups, group)
+            step = self._step(group, lowered)
         return PendingStep(group.number, step, lowered.reads, lowered.writes, position, group.level)
 
     def _step(self, group: Group, lowered: LoweredStep) -> KernelStep:
         """A lowered group with its buffers, and what people are told about it."""
         scratch = {key: (dtype, size) for key, dtype, size in lowered.scratch}
-        nodes = group.members
         names = {
             key: self._add("s", "scratch", *scratch[key])
             if key in scratch
@@ -209,8 +216,32 @@ class _Builder:
             lowered.grain,
             group.phase,
             _label(group),
-            tuple(dict.fromkeys([place for node in nodes for place in node.origin.places])),
+            _origins(group),
         )
+
+    def _call_step(self, group: Group, call: LoweredCall) -> CallStep:
+        """A call with its buffers."""
+        bound = [Binding(self._buffer_of(key), offset) for key, offset in call.operands]
+        bound += [Binding(self._add("s", "scratch", *each)) for each in call.scratch]
+        if call.check is not None:
+            bound.append(Binding(self._buffer_of(call.check)))
+        form = call.form
+        return CallStep(
+            call.routine,
+            tuple(bound),
+            form.sizes,
+            form.total,
+            form.flops,
+            group.phase,
+            _label(group),
+            _origins(group),
+        )
+
+
+def _origins(group: Group) -> tuple[Location, ...]:
+    """The user's lines that a group computes."""
+    nodes = group.members
+    return tuple(dict.fromkeys([place for node in nodes for place in node.origin.places]))
 
 
 def _label(group: Group) -> str:
@@ -220,19 +251,19 @@ def _label(group: Group) -> str:
     return f"copy of {names}" if copies else names
 
 
-def _renamed(step: KernelStep, new_names: Mapping[str, str]) -> KernelStep:
+def _renamed(step: BoundStep, new_names: Mapping[str, str]) -> BoundStep:
     """The step with new values where they came to lie; what reads a parameter's says so."""
     if not any(binding.buffer in new_names for binding in step.operands):
         return step
     operands = tuple(
-        _placed(operand, binding, new_names[binding.buffer])
+        _placed(access, binding, new_names[binding.buffer])
         if binding.buffer in new_names
         else binding
-        for operand, binding in zip(step.kernel.operands, step.operands, strict=True)
+        for access, binding in zip(step.accesses(), step.operands, strict=True)
     )
     return replace(step, operands=operands)
 
 
-def _placed(operand: Operand, binding: Binding, name: str) -> Binding:
-    updated = operand.mode == "in" and name.startswith("param.")
+def _placed(access: Touch, binding: Binding, name: str) -> Binding:
+    updated = access.mode == "in" and name.startswith("param.")
     return Binding(name, binding.offset, updated)

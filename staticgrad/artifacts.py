@@ -15,11 +15,13 @@ from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.codegen.kernel_source import render
 from staticgrad.errors import CompileError
 from staticgrad.explain import Apart, StepSection
+from staticgrad.ir.call_step import CallStep, routines
 from staticgrad.ir.graph import Parameter
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import Schedule, Step
 from staticgrad.kept import Kept, collection_paused
+from staticgrad.native import routines as native_routines
 from staticgrad.native.lock import ProcessLock
 from staticgrad.records import dataclass
 from staticgrad.runtime.step import Program
@@ -75,10 +77,13 @@ class Kernels:
             {parameter.name: parameter.store for parameter in parameters},
             native.driver(),
             {kernel: code.name for kernel, code in made.items()},
+            {each: native_routines.code(each.name) for each in routines(schedule)},
         )
 
     def name(self, step: Step) -> str:
-        """What messages call the kernels of a program's step."""
+        """What messages call the kernels of a program's step, or its routine."""
+        if isinstance(step, CallStep):
+            return step.routine.name
         return ", ".join(self._of[kernel].name for kernel in step.kernels())
 
     def sections(self, schedule: Schedule) -> tuple[StepSection, ...]:

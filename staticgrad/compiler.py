@@ -30,6 +30,7 @@ from staticgrad.artifacts import Kernels, Plans, reasons_apart
 from staticgrad.building import capture
 from staticgrad.errors import (
     BudgetInfeasible,
+    CallError,
     GraphError,
     IndexOutOfRange,
     OutOfMemory,
@@ -360,11 +361,10 @@ class Compiled(Generic[Results]):
         plan = self._latest_or_fixed()
         if plan is None:
             names = ", ".join(self.program_graph.sizes)
+            asked = ", ".join(f"{name}=..." for name in self.program_graph.sizes)
             raise GraphError(
                 f"the peak depends on {names}, and nothing has run yet",
-                hint="ask for a plan: f.plan("
-                + ", ".join(f"{n}=..." for n in self.program_graph.sizes)
-                + ")",
+                hint=f"ask for a plan: f.plan({asked})",
             )
         return plan
 
@@ -398,7 +398,7 @@ class Compiled(Generic[Results]):
         )
         try:
             arrays = executor.run({})
-        except (IndexOutOfRange, BudgetInfeasible, OutOfMemory):
+        except (IndexOutOfRange, BudgetInfeasible, OutOfMemory, CallError):
             return self.graph
         self._constants = schedule
         nbytes = sum(array.nbytes for array in arrays.values())

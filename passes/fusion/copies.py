@@ -21,7 +21,7 @@ from passes.fusion.groups import (
     Walk,
     needs_home,
 )
-from passes.fusion.walks import broken_rows
+from passes.fusion.walks import broken_rows, lies_in_order, whole_walk
 from passes.layout import Strided
 from staticgrad.ir.graph import Parameter, Symbolic
 from staticgrad.records import dataclass
@@ -113,12 +113,27 @@ class _Copying:
         return key
 
     def make_rows_contiguous(self) -> None:
-        """Copies of the operands whose rows a reduction would find in several runs."""
+        """Copies of the operands whose rows a reduction would find in several runs of memory.
+
+        And of those of calls that do not lie in C order.
+        """
         for group in [*self._groups.values()]:
-            walks = broken_rows(self._before, group)
-            if walks:
+            if group.kind == "call":
+                copied = self._copied_operands(group)
+            else:
+                walks = broken_rows(self._before, group)
                 copied = {walk: self._copied_row(walk, group) for walk in walks}
+            if copied:
                 self._groups[group.number] = replace(group, copied=copied)
+
+    def _copied_operands(self, group: Group) -> dict[Walk, Key]:
+        """Copies of the operands of a call that do not lie in C order."""
+        found: dict[Walk, Key] = {}
+        for source in (self._before.source(arg) for node in group.nodes for arg in node.args):
+            walk = whole_walk(source)
+            if walk not in found and not lies_in_order(source):
+                found[walk] = self.copy(source, group.phase)
+        return found
 
     def _copied_row(self, walk: Walk, group: Group) -> Key:
         kind = TensorType(self._before.value_type(walk.base).dtype, group.domain)

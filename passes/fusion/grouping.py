@@ -38,6 +38,7 @@ from passes.layout import Strided
 from staticgrad.analysis.users import ValueKey, phases_of, users_of
 from staticgrad.ir.forms import (
     Assemble,
+    CallForm,
     Contract,
     Gather,
     GatherAlong,
@@ -211,20 +212,29 @@ class _Walk:
                 self._place_movement(node, form, args[0])
             case Reduce():
                 self._place_reduce(node, form, args[0])
-            case Contract():
-                self._anchor("gemm", node, node.types[0].shape, args)
+            case Contract() | SortForm() | CallForm():
+                self._place_whole(node, args)
             case Gather() | GatherAlong() | SearchForm():
                 draft = self._anchor("map", node, node.types[0].shape, args)
                 draft.indexed = not isinstance(
                     form, SearchForm
                 )  # a failing index tells its position
                 draft.checked = True
-            case SortForm():
-                self._anchor("sort", node, args[0].type.shape, args)
             case ScatterAdd() | ScatterAlong() | Scan():
                 self._place_in_order(node, args)
             case Assemble():
                 self._place_assemble(node, form, args)
+
+    def _place_whole(self, node: Node, args: Sequence[Source]) -> None:
+        """A step that begins with this node."""
+        form = node.form
+        if isinstance(form, Contract):
+            self._anchor("gemm", node, node.types[0].shape, args)
+        elif isinstance(form, SortForm):
+            self._anchor("sort", node, args[0].type.shape, args)
+        else:
+            draft = self._anchor("call", node, node.types[0].shape, args)
+            draft.stored |= {Home(node, each): None for each in range(len(node.types))}
 
     def _alias(self, node: Node, arg: Source, layout: Strided) -> None:
         """A movement op: the same bytes under another layout."""

@@ -22,7 +22,7 @@ from staticgrad.types.dim import Size
 from staticgrad.types.tensor import Shape, TensorType, hint_value
 
 GroupKind = Literal[
-    "map", "rows", "columns", "gemm", "scatter", "scan", "sort", "copy", "block"
+    "map", "rows", "columns", "gemm", "scatter", "scan", "sort", "copy", "block", "call"
 ]  # fmt: skip
 
 # -- the buffers that belong to a node ------------------------------------------------------------
@@ -159,6 +159,7 @@ class Group:
     looks up indices, or searches, which only a map can. ``stored``: its values that somebody
     outside reads. ``transfer``: what a copy group does. ``copied``: operands that are read through
     a contiguous copy over the domain. ``instructions``: an estimate for one vector of elements.
+    In a group of kind ``call``, ``copied`` has the operands that do not lie in C order.
     ``parts``: of which cut group it is a part; the instructions are those of the whole.
     ``columns``: what a group of rows combines over ``summed``, its rows, into partial results.
     """

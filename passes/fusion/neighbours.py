@@ -141,7 +141,7 @@ class _Neighbours:
         if other.number in self._updates:
             return UpdateOrder(self._updates[other.number])
         for each in (one, other):
-            if each.kind in ("copy", "sort", "scan", "scatter", "block"):
+            if each.kind in ("copy", "sort", "scan", "scatter", "block", "call"):
                 return KernelOfItsOwn(each.kind)
         return None
 

@@ -15,8 +15,11 @@ from itertools import pairwise
 
 from passes.fusion.groups import Key
 from staticgrad.analysis.liveness import OldValues, TakingOver
+from staticgrad.ir.call_step import CallStep
 from staticgrad.ir.schedule import KernelStep
 from staticgrad.records import dataclass
+
+BoundStep = KernelStep | CallStep
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class PendingStep:
     """
 
     group: int
-    step: KernelStep
+    step: BoundStep
     reads: tuple[Key, ...]
     writes: tuple[Key, ...]
     position: int

@@ -103,6 +103,13 @@ def work_of(kernel: Kernel) -> Work:
     return Work(tuple(products), tuple(maps), traffic)
 
 
+def call_seconds(call: Call, machine: Machine = DEFAULT) -> float:
+    """Predicted seconds of one run of a kernel or routine."""
+    if isinstance(call.kernel, Kernel):
+        return step_seconds(call.kernel, call.arguments, machine)
+    return call.operations / machine.map_flops + machine.launch
+
+
 def step_seconds(kernel: Kernel, arguments: Sequence[int], machine: Machine = DEFAULT) -> float:
     """Predicted seconds of one run of ``kernel`` with these values of its integer arguments."""
     products, maps, traffic = (_total(terms, arguments) for terms in _counts(kernel))
@@ -123,6 +130,9 @@ def counted_work(step: Step, arguments: tuple[int, ...]) -> Counted:
     """The work of one run of a step, of all its calls together."""
     products = maps = nbytes = 0.0
     for call in step.calls(arguments):
+        if not isinstance(call.kernel, Kernel):
+            maps += call.times * call.operations
+            continue
         found = [call.times * _total(terms, call.arguments) for terms in _counts(call.kernel)]
         products, maps, nbytes = products + found[0], maps + found[1], nbytes + found[2]
     return Counted(products, maps, nbytes)
@@ -135,13 +145,13 @@ def all_seconds(
 
     Those of equal kernels are computed once.
     """
-    known: dict[tuple[Kernel, tuple[int, ...]], float] = {}
+    known: dict[Call, float] = {}
 
     def seconds(call: Call) -> float:
-        key = (call.kernel, call.arguments)
-        if key not in known:
-            known[key] = step_seconds(*key, machine)
-        return call.times * known[key]
+        one = call if call.times == 1 else call._replace(times=1)
+        if one not in known:
+            known[one] = call_seconds(one, machine)
+        return call.times * known[one]
 
     return tuple(
         sum(map(seconds, step.calls(values))) for step, values in zip(steps, arguments, strict=True)

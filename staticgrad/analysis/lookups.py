@@ -13,6 +13,7 @@ from staticgrad.building import capture
 from staticgrad.errors import IndexOutOfRange
 from staticgrad.errors.wording import Related
 from staticgrad.ir.expr import Access, Expr, postorder
+from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_stages import Check, Map, nested, statements
 from staticgrad.ir.plan import PlannedStep
 from staticgrad.ir.schedule import Call, Schedule, Step
@@ -41,6 +42,8 @@ def failing_checks(step: Step, arguments: Sequence[int], total: int) -> tuple[st
 def _failing(call: Call) -> Iterator[str]:
     """The check operands of a kernel that some index is sure to fail."""
     kernel = call.kernel
+    if not isinstance(kernel, Kernel):
+        return
     numbers = dict(zip(kernel.arguments, call.arguments, strict=True))
     for stage, around in nested(kernel.stages):
         if any(numbers.get(str(axis.extent), axis.extent) == 0 for axis in around):
@@ -83,8 +86,9 @@ def index_failure(
     """
     step = schedule.steps[planned.step]
     checks = [
-        (check, _extent(check, call))
+        (check, _extent(check, call.kernel, call.arguments))
         for call in step.calls(planned.arguments)
+        if isinstance(call.kernel, Kernel)
         for stage, _ in nested(call.kernel.stages)
         for check in statements(stage)
         if isinstance(check, Check) and check.operand == operand
@@ -103,8 +107,8 @@ def index_failure(
     return out_of_range(found, extent, position, check.wrap, at, related)
 
 
-def _extent(check: Check, call: Call) -> int:
+def _extent(check: Check, kernel: Kernel, arguments: Sequence[int]) -> int:
     """The extent that a check compares with, as a number."""
     if isinstance(check.extent, int):
         return check.extent
-    return call.arguments[call.kernel.arguments.index(check.extent)]
+    return arguments[kernel.arguments.index(check.extent)]

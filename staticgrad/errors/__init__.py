@@ -334,6 +334,12 @@ class ReentryError(StaticgradError, RuntimeError):
     code = "SG413"
 
 
+class CallError(StaticgradError, RuntimeError):
+    """A call of a library, or of a user's function, that fails inside a compiled step."""
+
+    code = "SG414"
+
+
 # Compiling and installing
 
 

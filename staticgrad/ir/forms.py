@@ -14,6 +14,7 @@ from staticgrad.ir.combiners import COMBINERS, Combiner
 from staticgrad.ir.expr import Expr
 from staticgrad.records import dataclass
 from staticgrad.types.dim import Size
+from staticgrad.types.dtype import DType
 
 
 @dataclass(frozen=True)
@@ -202,6 +203,27 @@ class Assemble:
     fill: bool | int | float | None = None
 
 
+@dataclass(frozen=True)
+class CallForm:
+    """The results of a routine: code that no kernel describes, as of a library or of a user.
+
+    ``routine`` is the name under which its code is registered (``staticgrad.native.routines``). It
+    gets the operands and the results in C order, then ``scratch`` (element types and sizes, which
+    hold nothing before and after a call) and, where it ``checks``, two words for what failed; and
+    the ``sizes`` as integers. The ``total`` iterations are independent of each other; one takes
+    about as long as so many ``flops``. ``alone``: it is called once, for all of them, on the
+    thread that runs the program.
+    """
+
+    routine: str  # "family:rest"
+    sizes: tuple[Size, ...] = ()
+    scratch: tuple[tuple[DType, Size], ...] = ()
+    checks: bool = False
+    total: Size = 1
+    flops: Size = 0
+    alone: bool = False
+
+
 Form = (
     Leaf
     | Pointwise
@@ -218,6 +240,7 @@ Form = (
     | SortForm
     | SearchForm
     | Assemble
+    | CallForm
 )
 #: The forms whose results are elements of the operands as they are.
 MOVES = View | Identity | ReshapeForm | Gather | GatherAlong | Assemble

@@ -78,7 +78,8 @@ def planned_text(planned: PlannedStep, step: Step, names: Mapping[Kernel, str]) 
     arguments = f"; {', '.join(map(str, planned.arguments))}" if planned.arguments else ""
     cut = f"total {planned.total} grain {planned.grain}"
     cut += f" fails {', '.join(planned.fails)}" if planned.fails else ""
-    name = ", ".join(name_text(names[kernel]) for kernel in kernels) or "bodies"
+    name = ", ".join(name_text(names[kernel]) for kernel in kernels)
+    name = name or ("bodies" if planned.bodies else "call")
     return f"run {planned.step}: {name}({operands}{arguments}) {cut}"
 
 
@@ -166,11 +167,13 @@ class _PlanReader(ScheduleReader):
         at = self.at
         bodies = step.bodies()
         name = self.name("the name of a kernel")
-        called = not bodies and (self.kernels.get(name),) == step.kernels()
+        known = step.kernels() if not bodies else ()
+        wanted = {"bodies"} if bodies else {"call"}
+        called = (self.kernels.get(name),) == known if known else name in wanted
         operands, arguments = self.listed(self._placed, self._signed, "the kernel")
         bound = [access.buffer for access in step.accesses()]
         if (
-            not (called or (bodies and name == "bodies"))
+            not called
             or [buffer for buffer, _ in operands] != bound
             or len(arguments) != len(step.arguments)
         ):

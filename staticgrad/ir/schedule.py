@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple, Protocol
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_reach import Reach, reaches
 from staticgrad.ir.kernel_stages import Mode, is_own
+from staticgrad.ir.routine import Routine
 from staticgrad.kept import cached_property
 from staticgrad.records import dataclass
 from staticgrad.source import Location
@@ -95,11 +96,15 @@ class Scratch(NamedTuple):
 
 
 class Call(NamedTuple):
-    """Runs of a kernel in one run of a step, with the values of its integer arguments."""
+    """Runs of a kernel or routine in one run of a step, with the values of its integer arguments.
 
-    kernel: Kernel
+    ``operations``: what one run of a routine is estimated to take; a kernel's follow from it.
+    """
+
+    kernel: Kernel | Routine
     arguments: tuple[int, ...]
     times: int = 1
+    operations: float = 0.0
 
 
 class StepBody(NamedTuple):

@@ -19,8 +19,9 @@ Buffers come first, with their size in elements; a constant of more than 16 elem
 digest and bound from outside. A kernel stands before the first step that uses it. ``step`` binds
 the kernel's operands, then its arguments; ``updated`` stands behind a parameter whose new value is
 read; ``^k`` is the phase, the string the label, a comment the user's lines. ``kernel_text`` has the
-form of kernels. Another kind of steps has a keyword of its own (``StepForm``); schedules that it
-runs stand behind it.
+form of kernels. ``call lapack.potrf(in t1, out t2, check k3; n) total 1 operations n**3`` calls a
+routine; ``alone`` may stand behind it. Another kind of steps has a keyword of its own
+(``StepForm``); schedules that it runs stand behind it.
 """
 
 from __future__ import annotations
@@ -31,16 +32,20 @@ from typing import Any, Final, NamedTuple
 
 import numpy.typing as npt
 
+from staticgrad.ir.call_step import CallStep
 from staticgrad.ir.document import bound_constants, distinct_sizes, header_line, size_lines
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_parser import KernelReader
+from staticgrad.ir.kernel_stages import Mode
 from staticgrad.ir.kernel_text import INDENT, kernel_lines
 from staticgrad.ir.printer import comment
+from staticgrad.ir.routine import Routine
 from staticgrad.ir.schedule import Binding, Buffer, KernelStep, Schedule, Step
 from staticgrad.ir.text import INLINE_ELEMENTS, value_text
 from staticgrad.source import Location, SourceLine
 from staticgrad.types.arrays import ArrayData
 from staticgrad.types.dim import Size
+from staticgrad.types.dtype import DType
 from staticgrad.types.lexis import Tokens, name_text, quoted
 
 _ROLES: Final = ("input", "parameter", "constant", "temp", "output", "scratch", "check")
@@ -300,6 +305,12 @@ class ScheduleReader(KernelReader):
         offset = self.size(0) if self.texts[self.at] in ("+", "-") else 0
         return Binding(name, offset, self.accept("updated"))
 
+    def operand(self) -> tuple[Mode, DType, Binding]:
+        """How an operand is touched, its element type, and what it is bound to."""
+        mode = self._word(("in", "out", "inout", "scratch", "check"), "a mode")
+        binding = self.binding()
+        return mode, self._buffers[binding.buffer].dtype, binding  # type: ignore[return-value]
+
     def _output(self, outputs: dict[str, str]) -> None:
         name = self._new(self.name("the name of an output"), outputs, "output")
         self.expect("=", "the name of the output")
@@ -335,4 +346,32 @@ def register_form(form: StepForm) -> None:
     _FORMS[form.keyword] = form
 
 
+# -- calls ----------------------------------------------------------------------------------------
+
+
+def _call_step_text(step: Any, _: Mapping[Kernel, str]) -> str:
+    operands = ", ".join(
+        f"{mode} {binding_text(binding)}"
+        for (mode, _), binding in zip(step.routine.operands, step.operands, strict=True)
+    )
+    sizes = f"; {', '.join(map(str, step.sizes))}" if step.sizes else ""
+    alone = " alone" if step.routine.alone else ""
+    cut = f"total {step.total} operations {step.operations}{alone}"
+    return f"{name_text(step.routine.name)}({operands}{sizes}) {cut}"
+
+
+def _read_call_step(reader: ScheduleReader) -> CallStep:
+    name = reader.name("the name of a routine")
+    operands, sizes = reader.listed(reader.operand, reader.size, f"the routine {name_text(name)}")
+    reader.expect("total", "the operands")
+    total = reader.size()
+    reader.expect("operations", "the number of iterations")
+    operations = reader.size()
+    modes = tuple((mode, dtype) for mode, dtype, _ in operands)
+    routine = Routine(name, modes, reader.accept("alone"))
+    bound = tuple(binding for *_, binding in operands)
+    return CallStep(routine, bound, tuple(sizes), total, operations, *reader.step_end())
+
+
 register_form(StepForm("step", KernelStep, _kernel_step_text, ScheduleReader.kernel_step))
+register_form(StepForm("call", CallStep, _call_step_text, _read_call_step))

@@ -141,6 +141,9 @@ def _check_kernel(schedule: Schedule, step: Step, kernel: Kernel) -> None:
 def steps_bind_everything(schedule: Schedule) -> None:
     """A step binds every operand to a buffer that exists, and every argument to a size."""
     for step in schedule.steps:
+        for access in step.accesses():
+            if access.buffer not in schedule.by_name:
+                _broken(schedule, f"there is no buffer {access.buffer!r}", step)
         if not isinstance(step, KernelStep):
             continue
         for what, given, own in (
@@ -149,9 +152,6 @@ def steps_bind_everything(schedule: Schedule) -> None:
         ):
             if len(given) != len(own):
                 _broken(schedule, f"the kernel has {len(own)} {what}, {len(given)} are given", step)
-        for binding in step.operands:
-            if binding.buffer not in schedule.by_name:
-                _broken(schedule, f"there is no buffer {binding.buffer!r}", step)
 
 
 def steps_run_what_their_kernels_count(schedule: Schedule) -> None:

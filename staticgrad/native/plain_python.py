@@ -47,10 +47,15 @@ def register(source: str) -> tuple[int, PythonKernel]:
             words = (lane_memory.Address(ELEMENTS["i64"], place) for place in (record, own))
             entry(*words, begin, end)
 
+    return register_call(call), call
+
+
+def register_call(call: PythonKernel) -> int:
+    """The token of a callable ``(record address, own address, begin, end)``."""
     with LOCK:
         token = 2 * len(_kernels) + 1
         _kernels[token] = call
-    return token, call
+    return token
 
 
 def run(block: int, first: int, last: int) -> None:

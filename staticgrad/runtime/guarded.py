@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.errors import KernelAccessError
+from staticgrad.ir.call_step import CallStep
 from staticgrad.ir.plan import Plan
 from staticgrad.runtime.arena import Arena
 from staticgrad.runtime.guard import ByteSpan, GuardedCopy, Touched, WatchedRun
@@ -125,6 +126,7 @@ class GuardedTable(Table):
         step = self._schedule.steps[number]
         names = self._program.names
         name = ", ".join(names.get(kernel, "its kernel") for kernel in step.kernels())
+        name = step.routine.name if isinstance(step, CallStep) else name
         lines = dict.fromkeys(o.resolve().short for o in step.origins)
         return KernelAccessError(
             f"step {number}, {name} ({step.label}), {what}",

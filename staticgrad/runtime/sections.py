@@ -31,11 +31,13 @@ class PlannedRow(NamedTuple):
     """A row as it is written: ``waits`` where every earlier row must be finished before it begins.
 
     ``seconds`` is what one processor is predicted to take at its best (``cost.FASTEST``).
+    ``alone``: who calls the driver runs it, while no other row runs.
     """
 
     row: Row
     waits: bool
     seconds: float
+    alone: bool = False
 
 
 def shared(drafts: Sequence[PlannedRow], workers: int) -> list[Row]:
@@ -43,12 +45,16 @@ def shared(drafts: Sequence[PlannedRow], workers: int) -> list[Row]:
     rows = [draft.row for draft in drafts]
     if workers == 1:
         return rows
-    starts = [at for at, draft in enumerate(drafts) if at == 0 or draft.waits]
+    starts = [
+        at
+        for at, draft in enumerate(drafts)
+        if at == 0 or draft.waits or draft.alone or drafts[at - 1].alone
+    ]
     remaining = 0.0
     for first, last in reversed([*zip(starts, [*starts[1:], len(rows)], strict=True)]):
         span = drafts[first:last]
         seconds = sum(draft.seconds for draft in span)
-        if seconds >= LEAST_SECTION:
+        if seconds >= LEAST_SECTION and not span[0].alone:
             remaining += seconds
             rows[first:last] = _section(span, workers, remaining >= LEAST_AWAKE)
     return rows

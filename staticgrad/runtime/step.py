@@ -18,14 +18,17 @@ import numpy.typing as npt
 
 from staticgrad.analysis.cost import DEFAULT, all_seconds
 from staticgrad.analysis.lookups import index_failure
-from staticgrad.errors import IndexOutOfRange
+from staticgrad.errors import IndexOutOfRange, StaticgradError
+from staticgrad.ir.call_step import CallStep
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.plan import Plan, PlannedStep
+from staticgrad.ir.routine import Routine
 from staticgrad.ir.schedule import Schedule, Step
-from staticgrad.native import pool
+from staticgrad.native import pool, routines
+from staticgrad.native.routines import RoutineCode
 from staticgrad.records import dataclass
 from staticgrad.runtime.arena import Arena, address_of
-from staticgrad.runtime.words import BufferPlaces, Words
+from staticgrad.runtime.words import BufferPlaces, Codes, Words
 from staticgrad.source import Location
 from staticgrad.storage.parameter import ParameterStore, aligned_bytes, write_together
 from staticgrad.storage.reservation import LockSet
@@ -45,7 +48,7 @@ class Program:
 
     ``addresses`` holds one address per kernel object of the schedule; ``stores`` maps the labels
     of parameter buffers to their storage. Tables made from it live as long as the stores do.
-    ``names`` are what messages call the kernels.
+    ``names`` are what messages call the kernels, ``routines`` the code of what else is called.
     """
 
     schedule: Schedule
@@ -53,6 +56,16 @@ class Program:
     stores: Mapping[str, ParameterStore]
     driver: Driver
     names: Mapping[Kernel, str] = field(default_factory=dict)
+    routines: Mapping[Routine, RoutineCode] = field(default_factory=dict)
+
+    @property
+    def codes(self) -> Codes:
+        """What rows of its tables call."""
+        addresses: dict[Kernel | Routine, int] = dict(self.addresses.items())
+        tails: dict[Kernel | Routine, tuple[int, ...]] = {}
+        for routine, code in self.routines.items():
+            addresses[routine], tails[routine] = code.address, code.words
+        return Codes(addresses, tails)
 
     @property
     def updated(self) -> frozenset[str]:
@@ -141,7 +154,7 @@ class Table:
         self._schedule = program.schedule
         self._shadows = self._make_shadows(program)
         places = BufferPlaces(plan, self._fixed_addresses(program), {})
-        self._words = Words(places, program.addresses)
+        self._words = Words(places, program.codes)
         if self._words.has_sections and not program.is_divisible:
             self._words.share(self._pool_address())
         self._view = self._words.array.data
@@ -160,7 +173,8 @@ class Table:
         self.seconds = sum(seconds) - DEFAULT.launch * len(seconds)
         self._pieces = _pieces(seconds[: plan.commit])
         plain = type(self) is Table and self._shadows is None
-        #: Whether two calls of native code run it, and nobody watches.
+        plain = plain and not any(routine.alone for routine in program.routines)
+        #: Whether two calls of native code run it, none of which calls Python, and nobody watches.
         self.is_native = plain and len(self._pieces) <= 1 and not self._is_certain
         self.staged = {
             b.label: offset
@@ -281,6 +295,7 @@ class Table:
 
         Raises:
             IndexOutOfRange: the smallest failing (step, position); no parameter was written.
+            BaseException: what a routine raises that failed; no parameter was written.
         """
         words = arena.words
         for word in self._noted:
@@ -295,7 +310,7 @@ class Table:
         if self.plan.commit < len(self.plan.steps):
             self._commit(begin_writing)
 
-    def _first_failure(self, words: memoryview) -> IndexOutOfRange:
+    def _first_failure(self, words: memoryview) -> BaseException:
         """The error of the smallest (step, position) of all that workers have noted."""
         for check in self._checks:
             if check.certain:
@@ -306,10 +321,20 @@ class Table:
                 )
             noted = [(words[at], words[at + 1]) for at in check.words if words[at] >= 0]
             if noted:
-                return index_failure(
-                    self._schedule, check.planned, check.operand, *min(noted), check.origin
-                )
+                return self._failure(check, *min(noted))
         raise AssertionError("no step has noted an index")
+
+    def _failure(self, check: _CheckWords, position: int, found: int) -> BaseException:
+        """The error about what was found at a position."""
+        step = self._schedule.steps[check.step]
+        if isinstance(step, CallStep):
+            error = routines.failure(step.routine.name, position, found)
+            if isinstance(error, StaticgradError) and check.origin is not None:
+                error.at = check.origin
+            return error
+        return index_failure(
+            self._schedule, check.planned, check.operand, position, found, check.origin
+        )
 
     def _call(self, first: int, last: int) -> None:
         """Run positions ``first`` to ``last`` (exclusive) of the plan."""

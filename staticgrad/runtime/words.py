@@ -12,15 +12,17 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from operator import itemgetter
+from typing import NamedTuple
 
 import numpy as np
 
 from staticgrad.analysis.barriers import barriers
-from staticgrad.analysis.cost import FASTEST, step_seconds
+from staticgrad.analysis.cost import FASTEST, call_seconds
 from staticgrad.errors import VerifyError
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.plan import Plan, PlannedStep, own_stride
-from staticgrad.ir.schedule import Step, StepBody, Touch
+from staticgrad.ir.routine import Routine
+from staticgrad.ir.schedule import Call, Step, StepBody, Touch
 from staticgrad.native import HEAD_WORDS, ROW_WORDS, Head, Row
 from staticgrad.runtime.arena import address_of
 from staticgrad.runtime.sections import PlannedRow, shared
@@ -30,6 +32,13 @@ from staticgrad.types.dim import evaluate
 #: outside it by its name, or (``FIXED``) the addresses of the process.
 Where = tuple[str, int]
 ARENA, FIXED = "/arena", "/fixed"
+
+
+class Codes(NamedTuple):
+    """Where the code of each kernel and routine is; the words that records of routines end with."""
+
+    addresses: Mapping[Kernel | Routine, int]
+    tails: Mapping[Kernel | Routine, tuple[int, ...]]
 
 
 class BufferPlaces:
@@ -93,10 +102,9 @@ class Words:
         slots: by buffer that a run binds, words that point into it, with the bytes from its start.
     """
 
-    def __init__(self, places: BufferPlaces, addresses: Mapping[Kernel, int]) -> None:
-        """``addresses``: where the code of each kernel is."""
+    def __init__(self, places: BufferPlaces, codes: Codes) -> None:
         workers = places.plan.workers
-        writer = _Writer(workers, addresses)
+        writer = _Writer(workers, codes)
         self.first_rows = (*writer.write(places), len(writer.drafts))
         self.waits = bytes(draft.waits for draft in writer.drafts)
         rows = shared(writer.drafts, workers)
@@ -156,14 +164,14 @@ class _Writer:
     words of its head; its others are bytes from the start of the arena.
     """
 
-    def __init__(self, workers: int, addresses: Mapping[Kernel, int]) -> None:
-        self._addresses = addresses
+    def __init__(self, workers: int, codes: Codes) -> None:
+        self._addresses, self._tails = codes.addresses, codes.tails
         self.drafts: list[PlannedRow] = []
         self.records: list[int] = []
         self.blocks: list[list[int]] = [[0] * HEAD_WORDS for _ in range(workers)]
         self.in_arena: list[tuple[int, int]] = []
         self.outside: list[tuple[int, str, int]] = []
-        self._known: dict[tuple[Kernel, tuple[int, ...]], float] = {}
+        self._known: dict[Call, float] = {}
 
     def write(self, places: BufferPlaces) -> list[int]:
         """The rows of a plan; the number of the first one of each position."""
@@ -182,14 +190,15 @@ class _Writer:
     def _write_row(
         self, places: BufferPlaces, position: int, planned: PlannedStep, step: Step, waits: bool
     ) -> None:
-        ((kernel, arguments, _),) = step.calls(planned.arguments)
+        (call,) = step.calls(planned.arguments)
         records, cut = self.records, (planned.total, planned.grain)
         own = 8 * len(self.blocks[0])
         seconds = 0.0
         if len(self.blocks) > 1 and planned.total:
-            seconds = self._seconds(kernel, arguments)
-        row = Row(self._addresses[kernel], len(records), own, *cut)
-        self.drafts.append(PlannedRow(row, waits, seconds))
+            seconds = self._seconds(call)
+        row = Row(self._addresses[call.kernel], len(records), own, *cut)
+        alone = isinstance(call.kernel, Routine) and call.kernel.alone
+        self.drafts.append(PlannedRow(row, waits or alone, seconds, alone))
         for access, inside in zip(step.accesses(), planned.offsets, strict=True):
             if access.mode in ("scratch", "check"):
                 parts = places.parts(access.buffer, position, inside)
@@ -202,14 +211,13 @@ class _Writer:
             elif memory != FIXED:
                 self.outside.append((len(records), memory, at + inside))
             records.append(at + inside if memory == FIXED else 0)
-        records += arguments
+        records += (*call.arguments, *self._tails.get(call.kernel, ()))
 
-    def _seconds(self, kernel: Kernel, arguments: tuple[int, ...]) -> float:
+    def _seconds(self, call: Call) -> float:
         """What one processor is predicted to take for a row at its best."""
-        key = kernel, arguments
-        if key not in self._known:
-            self._known[key] = step_seconds(kernel, arguments, FASTEST)
-        return self._known[key]
+        if call not in self._known:
+            self._known[call] = call_seconds(call, FASTEST)
+        return self._known[call]
 
     def _write_bodies(
         self, places: BufferPlaces, position: int, planned: PlannedStep, step: Step

@@ -62,13 +62,13 @@ class Repeated:
         return tuple(dict.fromkeys((*self.first.kernels, *self.second.kernels)))
 
     def calls(self, arguments: tuple[int, ...]) -> tuple[Call, ...]:
-        found, at = [], 1
+        found: list[Call] = []
+        at = 1
         for step in (*self.first.steps, *self.second.steps):
             behind = at + len(step.arguments)
-            for kernel, values, times in step.calls(arguments[at:behind]):
-                found.append(Call(kernel, values, times * arguments[0]))
+            found += step.calls(arguments[at:behind])
             at = behind
-        return tuple(found)
+        return tuple(call._replace(times=call.times * arguments[0]) for call in found)
 
     def bodies(self) -> tuple[StepBody, ...]:
         return StepBody(self.first, (("a", 0), ("b", 1))), StepBody(

@@ -1,0 +1,59 @@
+"""The steps of groups that call a routine: operands, results and scratch as they are bound."""
+
+from __future__ import annotations
+
+from passes.fusion.groups import CheckBuffer, Group, Groups, Home, Key
+from passes.fusion.walks import whole_walk
+from staticgrad.ir.forms import CallForm
+from staticgrad.ir.kernel_stages import Mode
+from staticgrad.ir.routine import Routine
+from staticgrad.records import dataclass
+from staticgrad.types.dim import Size
+from staticgrad.types.dtype import I64, DType
+
+
+@dataclass(frozen=True)
+class LoweredCall:
+    """A routine, and what its operands stand for: values from an element on.
+
+    ``scratch``: element types and sizes of the operands that follow. ``checks``: two words for what
+    failed come last.
+    """
+
+    routine: Routine
+    operands: tuple[tuple[Key, Size], ...]
+    scratch: tuple[tuple[DType, Size], ...]
+    check: CheckBuffer | None
+    form: CallForm
+    reads: tuple[Key, ...]
+    writes: tuple[Key, ...]
+
+
+def operand_place(groups: Groups, group: Group, number: int) -> tuple[Key, Size]:
+    """Where an operand of a group's only node lies in C order: a buffer, and an element of it."""
+    (node,) = group.nodes
+    walk = whole_walk(groups.source(node.args[number]))
+    copy = group.copied.get(walk)
+    return (walk.base, walk.offset) if copy is None else (copy, 0)
+
+
+def lower_call(groups: Groups, group: Group) -> LoweredCall:
+    """The call that computes a group of kind ``call``."""
+    (node,) = group.nodes
+    form = node.form
+    assert isinstance(form, CallForm)
+    modes: list[tuple[Mode, DType]] = [("in", arg.type.dtype) for arg in node.args]
+    modes += [("out", kind.dtype) for kind in node.types]
+    modes += [("scratch", dtype) for dtype, _ in form.scratch]
+    modes += [("check", I64)] if form.checks else []
+    read = [operand_place(groups, group, number) for number in range(len(node.args))]
+    results = [Home(node, number) for number in range(len(node.types))]
+    return LoweredCall(
+        Routine(form.routine, tuple(modes), form.alone),
+        (*read, *((key, 0) for key in results)),
+        form.scratch,
+        CheckBuffer(node) if form.checks else None,
+        form,
+        tuple(dict.fromkeys(key for key, _ in read)),
+        tuple(results),
+    )
