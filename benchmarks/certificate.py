@@ -24,7 +24,7 @@ from benchmarks.implementations.with_staticgrad import (
 )
 from benchmarks.operations import Operations
 from benchmarks.truth import Truth
-from benchmarks.workload import BETAS, EPSILON, STEPS_BEFORE, Arrays, Data, Workload
+from benchmarks.workload import Adam, Arrays, Data, Workload
 from passes.fuse import fuse
 from passes.memory import Planner
 from passes.pipelines import pipeline
@@ -100,13 +100,13 @@ def _evaluated(workload: Workload, data: Data) -> tuple[Arrays, Arrays | None]:
 def _adam(workload: Workload, data: Data) -> tuple[Arrays, Arrays]:
     """Kingma and Ba (ICLR 2015), algorithm 1, in NumPy."""
     results, after = {"loss": np.asarray(_loss(workload, data, data.variables))}, {}
-    decay, decay_of_squares = BETAS
+    decay, decay_of_squares = Adam.BETAS
     for name, before in data.variables.items():
         (mean, square), slope = data.moments[name], data.feeds[f"slope:{name}"]
-        mean = (decay * mean + (1 - decay) * slope) / (1 - decay ** (STEPS_BEFORE + 1))
+        mean = (decay * mean + (1 - decay) * slope) / (1 - decay ** (Adam.STEPS_BEFORE + 1))
         square = decay_of_squares * square + (1 - decay_of_squares) * slope**2
-        square /= 1 - decay_of_squares ** (STEPS_BEFORE + 1)
-        results[f"gradient:{name}"] = direction = mean / (np.sqrt(square) + EPSILON)
+        square /= 1 - decay_of_squares ** (Adam.STEPS_BEFORE + 1)
+        results[f"gradient:{name}"] = direction = mean / (np.sqrt(square) + Adam.EPSILON)
         after[name] = before - workload.rate * direction
     return results, after
 

@@ -2,7 +2,7 @@
 
 The first process of an implementation of a workload starts with empty caches of compiled code,
 later ones with what it left. A process that crashes, hangs or is wrong becomes a row that says so.
-Nothing here measures.
+Ctrl-C ends the run, and what was measured until then is reported. Nothing here measures.
 """
 
 from __future__ import annotations
@@ -107,14 +107,19 @@ def execute(run: Run, say: Say) -> Report:
         folder = Path(place)
         work = _truths(run, folder, say)
         earlier, _ = _limits(run, folder, say)
-        outcomes = _rounds(run, folder, say)
+        outcomes: dict[Pair, list[Outcome]] = {pair: [] for pair in pairs_of(run)}
+        stopped = not _rounds(run, folder, say, outcomes)
         later, machine_found = _limits(run, folder, say)
     limits = tuple(starmap(_higher, zip(earlier, later, strict=True)))
-    rows = tuple(_row(pair, found, work[pair.workload.name]) for pair, found in outcomes.items())
+    rows = tuple(
+        _row(pair, found, work[pair.workload.name]) for pair, found in outcomes.items() if found
+    )
     cleared = sorted(k for k in os.environ if k.startswith(CLEARED[:-2]))
     notes: tuple[str, ...] = (f"cleared: {', '.join(cleared)}",) if cleared else ()
     if run.avx2:
         notes += ("No library used instructions wider than AVX2.",)
+    if stopped:
+        notes += ("The run was stopped before its end.",)
     if run.busy:
         notes += ("Another process held one of the cores of rows with several threads.",)
     return Report(
@@ -157,19 +162,23 @@ def _higher(one: Limits, other: Limits) -> Limits:
     )
 
 
-def _rounds(run: Run, folder: Path, say: Say) -> dict[Pair, list[Outcome]]:
-    outcomes: dict[Pair, list[Outcome]] = {pair: [] for pair in pairs_of(run)}
+def _rounds(run: Run, folder: Path, say: Say, outcomes: dict[Pair, list[Outcome]]) -> bool:
+    """Fill ``outcomes``; whether the run came to its end (Ctrl-C stops it)."""
     shuffle = random.Random(run.seed).shuffle
-    for number in range(run.rounds):
-        order = [p for p, found in outcomes.items() if all(o.status == "ok" for o in found)]
-        shuffle(order)
-        for place, pair in enumerate(order):
-            outcome = _outcome(run, folder, pair, number)
-            outcomes[pair].append(outcome)
-            say(
-                f"round {number + 1}/{run.rounds}, {place + 1}/{len(order)}: {_line(pair, outcome)}"
-            )
-    return outcomes
+    try:
+        for number in range(run.rounds):
+            order = [p for p, found in outcomes.items() if all(o.status == "ok" for o in found)]
+            shuffle(order)
+            for place, pair in enumerate(order):
+                outcome = _outcome(run, folder, pair, number)
+                outcomes[pair].append(outcome)
+                at = f"round {number + 1}/{run.rounds}, {place + 1}/{len(order)}"
+                say(f"{at}: {_line(pair, outcome)}")
+    except KeyboardInterrupt:
+        measured = sum(bool(found) for found in outcomes.values())
+        say(f"stopped: {measured} of {len(outcomes)} rows have results")
+        return False
+    return True
 
 
 def _line(pair: Pair, outcome: Outcome) -> str:

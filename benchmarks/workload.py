@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,11 +20,15 @@ Arrays = dict[str, Array]
 #: by each variable. "hvp": those and the Hessian of the loss times a vector. "adam": loss, and one
 #: Adam step of the parameters by gradients that are fed, from moments that are given.
 Kind = Literal["sgd", "gradient", "hvp", "adam"]
-#: Adam's decays and epsilon (Kingma and Ba, ICLR 2015, section 2); the steps made before the first.
-BETAS = (0.9, 0.999)
-EPSILON = 1e-8
-STEPS_BEFORE = 10
 Loss = Callable[[Any, Mapping[str, Any], Mapping[str, int]], tuple[Any, dict[str, Any]]]
+
+
+class Adam:
+    """Constants of Adam (Kingma and Ba, ICLR 2015, section 2), and the steps before the first."""
+
+    BETAS: Final = (0.9, 0.999)
+    EPSILON: Final = 1e-8
+    STEPS_BEFORE: Final = 10
 
 
 @dataclass(frozen=True)
@@ -34,8 +38,8 @@ class Data:
     ``along`` has a vector per variable where the workload is a Hessian-vector product; ``batch``
     says which axis of a feed is open, for libraries that leave sizes open; ``sizes`` are the
     numbers that the loss needs and that not every library can read from its values; ``moments``
-    are Adam's by variable, after ``STEPS_BEFORE`` steps, and the feeds ``slope:<variable>`` its
-    gradients.
+    are Adam's by variable, after ``Adam.STEPS_BEFORE`` steps, and the feeds ``slope:<variable>``
+    its gradients.
     """
 
     variables: Arrays

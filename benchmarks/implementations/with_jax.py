@@ -15,15 +15,7 @@ import numpy as np
 
 from benchmarks.implementation import Implementation, Program, Settings
 from benchmarks.operations import Operations
-from benchmarks.workload import (
-    BETAS,
-    EPSILON,
-    STEPS_BEFORE,
-    Array,
-    Arrays,
-    Data,
-    Workload,
-)
+from benchmarks.workload import Adam, Array, Arrays, Data, Workload
 
 
 class Jax(Operations):
@@ -70,7 +62,7 @@ class JaxProgram(Program):
         self.jax = jax = import_module("jax")
         self.state = jax.device_put(self.data.variables)
         if self.workload.kind == "adam":
-            count = np.asarray(STEPS_BEFORE)
+            count = np.asarray(Adam.STEPS_BEFORE)
             self.state = jax.device_put((self.data.variables, self.data.moments, count))
         self.feeds = jax.device_put(self.data.feeds)
         self.along = jax.device_put(self.data.along)
@@ -123,7 +115,7 @@ class JaxProgram(Program):
 
     def _adam(self) -> Callable[[Any, Any, Any], Any]:
         loss_of, rate, sqrt = self._loss(), self.workload.rate, self.jax.numpy.sqrt
-        decay, decay_of_squares = BETAS
+        decay, decay_of_squares = Adam.BETAS
         dtype = self.workload.dtype
 
         def step(state: Any, feeds: Any, _: Any) -> Any:
@@ -138,7 +130,7 @@ class JaxProgram(Program):
                 mean = decay * mean + (1 - decay) * slope
                 square = decay_of_squares * square + (1 - decay_of_squares) * slope * slope
                 new[name] = mean, square
-                spread = sqrt(square / unbiased_squares) + EPSILON
+                spread = sqrt(square / unbiased_squares) + Adam.EPSILON
                 moved[name] = value - rate * (mean / unbiased) / spread
             return (moved, new, count), {"loss": loss, **outputs}
 

@@ -14,15 +14,7 @@ import numpy as np
 
 from benchmarks.implementation import Implementation, Program, Settings
 from benchmarks.operations import Operations
-from benchmarks.workload import (
-    BETAS,
-    EPSILON,
-    STEPS_BEFORE,
-    Array,
-    Arrays,
-    Data,
-    Workload,
-)
+from benchmarks.workload import Adam, Array, Arrays, Data, Workload
 
 
 class PyTensor(Operations):
@@ -112,11 +104,11 @@ class PyTensorProgram(Program):
 
     def _adam(self, values: Mapping[str, Any]) -> list[tuple[Any, Any]]:
         shared, dtype = self.pytensor.shared, self.workload.dtype
-        count = shared(np.asarray(STEPS_BEFORE, "float64"))
+        count = shared(np.asarray(Adam.STEPS_BEFORE, "float64"))
         updates = [(count, count + 1)]
-        decay, decay_of_squares = (np.asarray(b, dtype) for b in BETAS)
-        unbiased, unbiased_squares = ((1 - b ** (count + 1)).astype(dtype) for b in BETAS)
-        rate, epsilon = np.asarray(self.workload.rate, dtype), np.asarray(EPSILON, dtype)
+        decay, decay_of_squares = (np.asarray(b, dtype) for b in Adam.BETAS)
+        unbiased, unbiased_squares = ((1 - b ** (count + 1)).astype(dtype) for b in Adam.BETAS)
+        rate, epsilon = np.asarray(self.workload.rate, dtype), np.asarray(Adam.EPSILON, dtype)
         for name, moments in self.data.moments.items():
             mean, square = (shared(a.copy(), shape=a.shape) for a in moments)
             slope = values[f"slope:{name}"]

@@ -10,15 +10,7 @@ import numpy as np
 import staticgrad as sg
 from benchmarks.implementation import Implementation, Program, Settings
 from benchmarks.operations import NotYetError, Operations
-from benchmarks.workload import (
-    BETAS,
-    EPSILON,
-    STEPS_BEFORE,
-    Array,
-    Arrays,
-    Data,
-    Workload,
-)
+from benchmarks.workload import Adam, Array, Arrays, Data, Workload
 
 
 class Staticgrad(Operations):
@@ -80,11 +72,11 @@ def graph_of(workload: Workload, data: Data, ops: Operations) -> sg.Graph:
 
 
 def _adam(workload: Workload, data: Data, values: Mapping[str, Any], outputs: Any) -> sg.Graph:
-    optimizer = sg.optim.Adam(workload.rate, *BETAS, EPSILON)
+    optimizer = sg.optim.Adam(workload.rate, *Adam.BETAS, Adam.EPSILON)
     slopes = {values[name]: values[f"slope:{name}"] for name in data.variables}
     graph = sg.Graph(outputs, updates=optimizer.apply(slopes), name=workload.name)
     parameters = {p.name: p for p in graph.parameters}
-    parameters["adam.step"].value = np.asarray(STEPS_BEFORE)
+    parameters["adam.step"].value = np.asarray(Adam.STEPS_BEFORE)
     for name, (mean, square) in data.moments.items():
         parameters[f"{name}.first_moment"].value = mean
         parameters[f"{name}.second_moment"].value = square

@@ -18,15 +18,7 @@ import numpy as np
 
 from benchmarks.implementation import Implementation, Program, Settings, UnsupportedError
 from benchmarks.operations import Operations
-from benchmarks.workload import (
-    BETAS,
-    EPSILON,
-    STEPS_BEFORE,
-    Array,
-    Arrays,
-    Data,
-    Workload,
-)
+from benchmarks.workload import Adam, Array, Arrays, Data, Workload
 
 
 class Torch(Operations):
@@ -164,13 +156,13 @@ class TorchProgram(Program):
     def _adam(self, options: dict[str, bool]) -> Callable[[], Any]:
         torch, loss_of, variables, feeds = self.torch, self.loss, self.variables, self.feeds
         optimizer = torch.optim.Adam(
-            list(variables.values()), self.workload.rate, BETAS, EPSILON, **options
+            list(variables.values()), self.workload.rate, Adam.BETAS, Adam.EPSILON, **options
         )
         for name, tensor in variables.items():
             mean, square = self.data.moments[name]
             tensor.grad = feeds[f"slope:{name}"]
             optimizer.state[tensor] = {
-                "step": torch.tensor(float(STEPS_BEFORE)),
+                "step": torch.tensor(float(Adam.STEPS_BEFORE)),
                 "exp_avg": torch.from_numpy(mean.copy()),
                 "exp_avg_sq": torch.from_numpy(square.copy()),
             }

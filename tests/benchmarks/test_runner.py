@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -129,3 +130,23 @@ def test_a_core_can_be_held_by_another_process() -> None:
     with runner._occupied(False):
         time.sleep(0.1)
     assert others() == before
+
+
+def test_an_interrupted_run_reports_what_it_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted(made_up.Raising):
+        name = "interrupted"
+
+    real = runner.launch
+
+    def launch(job: Job, extra: Mapping[str, str], timeout: float) -> object:
+        if job.implementation.endswith(":Interrupted"):
+            raise KeyboardInterrupt
+        return real(job, extra, timeout)
+
+    monkeypatch.setattr(runner, "launch", launch)
+    lines: list[str] = []
+    run = Run((ROSENBROCK,), (made_up.Declining, Interrupted), (1,), 3, 0.01, seed=0, small=True)
+    report = execute(run, lines.append)
+    assert [row.implementation for row in report.rows] == ["declining"]
+    assert report.notes[-1] == "The run was stopped before its end."
+    assert "stopped: 1 of 2 rows have results" in lines
