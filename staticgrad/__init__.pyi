@@ -4,6 +4,7 @@ import passes as passes
 import staticgrad.errors as errors
 import staticgrad.functions.nn as nn
 import staticgrad.functions.random as random
+import staticgrad.functions.special as special
 import staticgrad.optim as optim
 import staticgrad.testing as testing
 from staticgrad.analysis.evaluate import (
@@ -112,6 +113,9 @@ from staticgrad.ops.arithmetic import (
     absolute as abs, absolute, add, ceil, divide, floor, multiply, negative, positive, rint,
     sign, signbit, subtract, trunc
 )
+from staticgrad.ops.bessel import (
+    i0
+)
 from staticgrad.ops.compare import (
     bitwise_and, bitwise_or, bitwise_xor, equal, greater, greater_equal, invert, less,
     less_equal, logical_and, logical_not, logical_or, logical_xor, not_equal
@@ -191,9 +195,9 @@ __all__ = [
     "flipud", "float16", "float32", "float64", "float_power", "floor", "floor_divide", "fmax",
     "fmin", "fmod", "full", "full_like", "geomspace", "getitem", "grad", "gradient", "greater",
     "greater_equal", "heaviside", "hessian", "histogram", "histogram_bin_edges", "hsplit",
-    "hstack", "hvp", "hypot", "identity", "iinfo", "inf", "inner", "input", "int16", "int32",
-    "int64", "int8", "invert", "iota", "isclose", "isdtype", "isfinite", "isin", "isinf",
-    "isnan", "isneginf", "isposinf", "jacobian", "jvp", "kron", "left_shift", "less",
+    "hstack", "hvp", "hypot", "i0", "identity", "iinfo", "inf", "inner", "input", "int16",
+    "int32", "int64", "int8", "invert", "iota", "isclose", "isdtype", "isfinite", "isin",
+    "isinf", "isnan", "isneginf", "isposinf", "jacobian", "jvp", "kron", "left_shift", "less",
     "less_equal", "lexsort", "linear_scan", "linspace", "lint", "log", "log10", "log1p", "log2",
     "logaddexp", "logaddexp2", "logical_and", "logical_not", "logical_or", "logical_xor",
     "logspace", "matmul", "matrix_transpose", "matvec", "max", "maximum", "mean", "median",
@@ -206,10 +210,10 @@ __all__ = [
     "ravel", "reciprocal", "remainder", "repeat", "reshape", "result_type", "right_shift",
     "rint", "roll", "rot90", "round", "same_graph", "scatter_add", "scope", "searchsorted",
     "select", "shape", "show_config", "sigmoid", "sign", "signbit", "sin", "sinc", "sinh",
-    "size", "size_value", "sort", "split", "sqrt", "square", "squeeze", "stack", "std",
-    "stop_gradient", "subtract", "sum", "swapaxes", "take", "take_along_axis", "tan", "tanh",
-    "tensordot", "testing", "tile", "topk", "trace", "transpose", "trapezoid", "tri", "tril",
-    "triu", "trunc", "uint16", "uint32", "uint64", "uint8", "unstack", "unwrap",
+    "size", "size_value", "sort", "special", "split", "sqrt", "square", "squeeze", "stack",
+    "std", "stop_gradient", "subtract", "sum", "swapaxes", "take", "take_along_axis", "tan",
+    "tanh", "tensordot", "testing", "tile", "topk", "trace", "transpose", "trapezoid", "tri",
+    "tril", "triu", "trunc", "uint16", "uint32", "uint64", "uint8", "unstack", "unwrap",
     "value_and_grad", "var", "vdot", "vecdot", "vecmat", "vjp", "vsplit", "vstack", "where",
     "xlogy", "zeros", "zeros_like"
 ]

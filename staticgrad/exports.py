@@ -51,6 +51,7 @@ FUNCTIONS = {
     "staticgrad.functions.totals": "count_nonzero norm prod ptp",
     "staticgrad.ir.graph": "Graph Parameter",
     "staticgrad.ir.value": "Value",
+    "staticgrad.ops.bessel": "i0",
     "staticgrad.ops.arithmetic": (
         "abs=absolute absolute add ceil divide floor multiply negative positive rint sign"
         " signbit subtract trunc"
@@ -111,6 +112,7 @@ MODULES = {
     "optim": "staticgrad.optim",
     "passes": "passes",
     "random": "staticgrad.functions.random",
+    "special": "staticgrad.functions.special",
     "testing": "staticgrad.testing",
 }
 

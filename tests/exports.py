@@ -28,7 +28,7 @@ def facade() -> str:
 
 def functions() -> str:
     """``staticgrad/functions/__init__.pyi``."""
-    modules = {"staticgrad.functions.nn": "nn", "staticgrad.functions.random": "random"}
+    modules = {f"staticgrad.functions.{name}": name for name in ("nn", "random", "special")}
     return stub(FUNCTIONS, modules)
 
 

@@ -14,6 +14,7 @@ from math import prod
 from typing import Final
 
 from staticgrad.ir.expr import LEAVES, Access, Expr, postorder, ref
+from staticgrad.ir.iteration import operations
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_stages import (
     Axis,
@@ -221,7 +222,7 @@ def _block_price(expr: Expr) -> int:
     args = tuple(ref(f"x{i}", a.dtype) for i, a in enumerate(expr.args))
     key = (expr.op, args[0].dtype.name)
     if key not in _BLOCK_PRICES:
-        _BLOCK_PRICES[key] = sum(e.op not in LEAVES for e in postorder([expand(expr.op, *args)]))
+        _BLOCK_PRICES[key] = operations(expand(expr.op, *args))
     return _BLOCK_PRICES[key]
 
 

@@ -8,7 +8,7 @@ are evaluated by their definitions. The caller says what a load, an index, a siz
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
 from functools import lru_cache
 from typing import Any, Final
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from staticgrad.ir.expr import BLOCKS, LEAVES, Expr, postorder, ref, words_of
+from staticgrad.ir.iteration import Iterated, Iteration
 from staticgrad.types.arrays import convert_array
 from staticgrad.types.dtype import F32, F64, DType, as_dtype
 from staticgrad.vecmath.blocks import expand
@@ -35,20 +36,48 @@ def interpret(roots: Iterable[Expr], leaf: Callable[..., Array]) -> list[Array]:
     Raises:
         TypeError: ``leaf`` gave an array of another dtype than its node's.
     """
-    roots = list(roots)
-    order = list(postorder(roots))
+    return _interpreted(list(roots), leaf, {})
+
+
+def _interpreted(
+    roots: list[Expr], leaf: Callable[..., Array], known: Mapping[int, Array]
+) -> list[Array]:
+    """The values of ``roots``, given those of some expressions by their ids."""
+    order = list(postorder(roots, known))
     readers = Counter(id(arg) for node in order for arg in node.args)
     readers.update(id(root) for root in roots)
-    values: dict[int, Array] = {}
+    readers.update(list(known))
+    values = dict(known)
+    ended: dict[Iteration, list[Array]] = {}
     with np.errstate(all="ignore"):
         for node in order:
             operands = [values[id(arg)] for arg in node.args]
-            values[id(node)] = _evaluate(node, operands, leaf)
+            if isinstance(node, Iterated):
+                if node.loop not in ended:
+                    ended[node.loop] = _iterated(node.loop, operands, leaf)
+                values[id(node)] = ended[node.loop][node.place]
+            else:
+                values[id(node)] = _evaluate(node, operands, leaf)
             for arg in node.args:
                 readers[id(arg)] -= 1
                 if not readers[id(arg)]:
                     del values[id(arg)]
     return [values[id(root)] for root in roots]
+
+
+def _iterated(loop: Iteration, operands: list[Array], leaf: Callable[..., Array]) -> list[Array]:
+    """What a loop carries when no element goes on, or after its last trip."""
+    count = len(loop.carried)
+    outside = {id(e): v for e, v in zip(loop.outside, operands[count:], strict=True)}
+    held = list(operands[:count])
+    for _ in range(loop.trips):
+        names = {id(e): v for e, v in zip(loop.carried, held, strict=True)}
+        (going,) = _interpreted([loop.going], leaf, outside | names)
+        if not np.any(going):
+            break
+        after = _interpreted(list(loop.following), leaf, outside | names)
+        held = [np.where(going, new, old) for new, old in zip(after, held, strict=True)]
+    return held
 
 
 def _evaluate(node: Expr, operands: list[Array], leaf: Callable[..., Array]) -> Array:

@@ -7,33 +7,24 @@ language is the kernel vocabulary of ``staticgrad.native``; nothing here knows s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field
 from typing import Final
 
-from staticgrad.ir.expr import BLOCKS, CHOICES, Access, Expr, Position, postorder, words_of
+from staticgrad.codegen.block_functions import function_name, function_text
+from staticgrad.codegen.source_lines import (
+    Lines as Lines,
+    element as element,
+    number as number,
+    operation as operation,
+    primitive as primitive,
+)
+from staticgrad.ir.expr import BLOCKS, Access, Expr, Position, postorder
 from staticgrad.records import dataclass
-from staticgrad.types.dtype import BOOL, DType
-from staticgrad.vecmath.blocks import expand
+from staticgrad.types.dtype import DType
 
-_OPERATORS = {
-    "add": "+", "sub": "-", "mul": "*", "div": "/",
-    "and": "&", "or": "|", "xor": "^", "shl": "<<", "shr": ">>",
-    "eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=",
-}  # fmt: skip
-_FUNCTIONS = {"abs": "absolute", "rarely": "select", "c_fmod": "fmod"}
 VECTOR = "j"
 NOWHERE: Final[frozenset[str]] = frozenset()
-
-
-def element(dtype: DType) -> str:
-    """The vocabulary's name of an element type (a bool is a byte)."""
-    return "b8" if dtype is BOOL else dtype.code
-
-
-def number(value: bool | int | float | str | None) -> str:
-    """A literal in source; ``inf`` and ``nan`` are names of the vocabulary."""
-    return repr(value)
 
 
 def scaled(position: str, stride: str | int) -> str:
@@ -63,26 +54,6 @@ class Inside:
     end: str | None
 
 
-class Lines:
-    """Source lines under construction, at one indentation.
-
-    ``counted``: they need to know how many lanes are on, as ``left``.
-    """
-
-    def __init__(self, indent: int = 0) -> None:
-        self.indent = indent
-        self.lines: list[str] = []
-        self.counted = False
-
-    def add(self, text: str) -> None:
-        self.lines.append("    " * self.indent + text)
-
-    def extend(self, other: Lines, deeper: int = 0) -> None:
-        """Append another block, shifted by ``deeper`` levels."""
-        shift = "    " * (self.indent + deeper)
-        self.lines += [shift + line for line in other.lines]
-
-
 @dataclass
 class Unit:
     """What all stages of one kernel's source share: helper functions, and the counter of names.
@@ -105,115 +76,10 @@ class Unit:
 
     def helper(self, op: str, dtype: DType) -> str:
         """The name of the function for a block, defined on first use."""
-        name = f"{op}_{dtype.code}"
+        name = function_name(op, dtype)
         if name not in self.helpers:
-            parameters = ["x", "y"][: BLOCKS[op]]
-            leaves = [Expr("ref", dtype, (), p) for p in parameters]
-            body = _HelperBody(expand(op, *leaves), dtype).lines.lines
-            self.helpers[name] = f"def {name}({', '.join(parameters)}):\n" + "\n".join(body)
+            self.helpers[name] = function_text(op, dtype)
         return name
-
-
-class _HelperBody:
-    """The lines of a block's definition, as a function of vectors with any number of lanes.
-
-    What only the first values of ``rarely`` need stands under an ``if``, once per condition.
-    """
-
-    def __init__(self, root: Expr, model: DType) -> None:
-        self.lines = Lines(1)
-        self.model = model
-        self.count = 0
-        self.names: dict[Expr, str] = {}
-        self.together: dict[Expr, list[Expr]] = {}
-        for expr in postorder([root]):
-            if expr.op == "rarely":
-                self.together.setdefault(expr.args[0], []).append(expr)
-        self._write([root])
-        self.lines.add(f"return {self.names[root]}")
-
-    def _write(self, roots: Iterable[Expr]) -> None:
-        """Lines for everything that ``roots`` need whatever the lanes hold."""
-        stack = [(root, False) for root in reversed(list(roots))]
-        while stack:
-            expr, ready = stack.pop()
-            if expr in self.names:
-                continue
-            if ready:
-                self._line(expr)
-                continue
-            stack.append((expr, True))
-            stack += [(a, False) for a in reversed(self._needs(expr)) if a not in self.names]
-
-    def _needs(self, expr: Expr) -> list[Expr]:
-        if expr.op != "rarely":
-            return list(expr.args)
-        return [expr.args[0], *(other.args[2] for other in self.together[expr.args[0]])]
-
-    def _line(self, expr: Expr) -> None:
-        if expr.op == "ref":
-            self.names[expr] = str(expr.attribute)
-        elif expr.op == "literal":
-            self.names[expr] = number(expr.attribute)  # type: ignore[arg-type]
-        elif expr.op == "rarely":
-            self._branch(self.together[expr.args[0]])
-        else:
-            self._assign(expr, self._call(expr))
-
-    def _assign(self, expr: Expr, text: str) -> None:
-        self.names[expr] = f"v{self.count}"
-        self.count += 1
-        self.lines.add(f"{self.names[expr]} = {text}")
-
-    def _branch(self, choices: list[Expr]) -> None:
-        condition = self.names[choices[0].args[0]]
-        for choice in choices:
-            usual = choice.args[2]
-            self._assign(choice, self._vector(usual))
-        known = dict(self.names)
-        self.lines.add(f"if some({condition}):")
-        self.lines.indent += 1
-        self._write(choice.args[1] for choice in choices)
-        for choice in choices:
-            name, unusual = self.names[choice], self.names[choice.args[1]]
-            self.lines.add(f"{name} = select({condition}, {unusual}, {name})")
-        self.lines.indent -= 1
-        self.names = known
-
-    def _call(self, expr: Expr) -> str:
-        texts = [self.names[a] for a in expr.args]
-        values = expr.args[1:] if expr.op in CHOICES else expr.args
-        if all(a.op == "literal" for a in values):
-            texts[-1] = self._vector(values[-1])
-        return primitive(expr, texts)
-
-    def _vector(self, expr: Expr) -> str:
-        """A value as a vector: a literal alone has no lanes, they are taken from x."""
-        if expr.op != "literal":
-            return self.names[expr]
-        same = expr.dtype.bits == self.model.bits and expr.dtype is not BOOL
-        model = "x" if expr.dtype is self.model else f"{'bit' * same}cast_{element(expr.dtype)}(x)"
-        return f"like({model}, {self.names[expr]})"
-
-
-def primitive(expr: Expr, args: list[str]) -> str:
-    """One primitive over operand texts (blocks excluded)."""
-    if expr.op in ("cast", "bitcast"):
-        return f"{expr.op}_{element(expr.dtype)}({args[0]})"
-    if expr.op == "window":
-        return f"window({', '.join([*args, *map(hex, words_of(str(expr.attribute)))])})"
-    return operation(expr.op, args)
-
-
-def operation(op: str, args: Sequence[str]) -> str:
-    """A primitive without a dtype or words of its own, over operand texts."""
-    if op in _OPERATORS:
-        return f"{args[0]} {_OPERATORS[op]} {args[1]}"
-    if op == "neg":
-        return f"-{args[0]}"
-    if op == "not":
-        return f"~{args[0]}"
-    return f"{_FUNCTIONS.get(op, op)}({', '.join(args)})"
 
 
 @dataclass

@@ -16,6 +16,7 @@ _ROOMS: Final = {
     "sg.nn": "staticgrad.functions.nn",
     "sg.optim": "staticgrad.optim",
     "sg.random": "staticgrad.functions.random",
+    "sg.special": "staticgrad.functions.special",
     "sg.testing": "staticgrad.testing",
 }
 

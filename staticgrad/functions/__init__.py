@@ -2,15 +2,15 @@
 
 Importing this package registers every built-in op, so that text can name them and operators find
 their functions. What it offers is the table ``FUNCTIONS`` of ``staticgrad/exports.py``, public as
-``sg.<name>``, beside ``nn`` with activations and losses, ``random`` and ``standard``. What type
-checkers read of it is ``__init__.pyi``.
+``sg.<name>``, beside ``nn`` with activations and losses, ``special``, ``random`` and ``standard``.
+What type checkers read of it is ``__init__.pyi``.
 """
 
 from importlib import import_module
 from types import FunctionType
 
 from staticgrad import exports
-from staticgrad.functions import nn, random, standard as standard
+from staticgrad.functions import nn, random, special, standard as standard
 from staticgrad.ir.calls import publish
 from staticgrad.ir.functional import FUNCTIONS
 
@@ -19,7 +19,7 @@ _found = {
     for name, (home, attribute) in exports.homes(exports.FUNCTIONS).items()
 }
 globals().update(_found)
-__all__ = [*_found, "nn", "random"]
+__all__ = [*_found, "nn", "random", "special"]
 
 _PUBLIC = [name for name, value in _found.items() if isinstance(value, FunctionType)]
 FUNCTIONS.update({name: _found[name] for name in _PUBLIC})

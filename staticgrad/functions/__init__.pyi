@@ -2,6 +2,7 @@
 
 import staticgrad.functions.nn as nn
 import staticgrad.functions.random as random
+import staticgrad.functions.special as special
 from staticgrad.functions.aggregate import (
     all, any, argmax, argmin, max, mean, min, std, sum, var
 )
@@ -68,6 +69,9 @@ from staticgrad.ops.arithmetic import (
     absolute as abs, absolute, add, ceil, divide, floor, multiply, negative, positive, rint,
     sign, signbit, subtract, trunc
 )
+from staticgrad.ops.bessel import (
+    i0
+)
 from staticgrad.ops.compare import (
     bitwise_and, bitwise_or, bitwise_xor, equal, greater, greater_equal, invert, less,
     less_equal, logical_and, logical_not, logical_or, logical_xor, not_equal
@@ -131,9 +135,9 @@ __all__ = [
     "einsum", "equal", "erf", "erfc", "exp", "exp2", "expand_dims", "expm1", "eye", "fabs",
     "flip", "fliplr", "flipud", "float_power", "floor", "floor_divide", "fmax", "fmin", "fmod",
     "full", "full_like", "geomspace", "getitem", "gradient", "greater", "greater_equal",
-    "heaviside", "histogram", "histogram_bin_edges", "hsplit", "hstack", "hypot", "identity",
-    "inner", "input", "invert", "iota", "isclose", "isfinite", "isin", "isinf", "isnan",
-    "isneginf", "isposinf", "kron", "left_shift", "less", "less_equal", "lexsort",
+    "heaviside", "histogram", "histogram_bin_edges", "hsplit", "hstack", "hypot", "i0",
+    "identity", "inner", "input", "invert", "iota", "isclose", "isfinite", "isin", "isinf",
+    "isnan", "isneginf", "isposinf", "kron", "left_shift", "less", "less_equal", "lexsort",
     "linear_scan", "linspace", "log", "log10", "log1p", "log2", "logaddexp", "logaddexp2",
     "logical_and", "logical_not", "logical_or", "logical_xor", "logspace", "matmul",
     "matrix_transpose", "matvec", "max", "maximum", "mean", "median", "meshgrid", "min",
@@ -144,9 +148,9 @@ __all__ = [
     "power", "prod", "ptp", "quantile", "rad2deg", "random", "ravel", "reciprocal", "remainder",
     "repeat", "reshape", "right_shift", "rint", "roll", "rot90", "round", "scatter_add",
     "searchsorted", "select", "sigmoid", "sign", "signbit", "sin", "sinc", "sinh", "size_value",
-    "sort", "split", "sqrt", "square", "squeeze", "stack", "std", "stop_gradient", "subtract",
-    "sum", "swapaxes", "take", "take_along_axis", "tan", "tanh", "tensordot", "tile", "topk",
-    "trace", "transpose", "trapezoid", "tri", "tril", "triu", "trunc", "unstack", "unwrap",
-    "var", "vdot", "vecdot", "vecmat", "vsplit", "vstack", "where", "xlogy", "zeros",
-    "zeros_like"
+    "sort", "special", "split", "sqrt", "square", "squeeze", "stack", "std", "stop_gradient",
+    "subtract", "sum", "swapaxes", "take", "take_along_axis", "tan", "tanh", "tensordot",
+    "tile", "topk", "trace", "transpose", "trapezoid", "tri", "tril", "triu", "trunc",
+    "unstack", "unwrap", "var", "vdot", "vecdot", "vecmat", "vsplit", "vstack", "where",
+    "xlogy", "zeros", "zeros_like"
 ]

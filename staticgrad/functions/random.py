@@ -24,9 +24,9 @@ from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Parameter
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand, array_dtype
+from staticgrad.ops.normal_distribution import Ndtri
 from staticgrad.ops.operands import dtype_of, floating, integer, is_number, related, shape_of
 from staticgrad.ops.philox import STREAMS, RandomBits
-from staticgrad.ops.special import Ndtri
 from staticgrad.types.arrays import array_of
 from staticgrad.types.dim import dim
 from staticgrad.types.dtype import F32, F64, I64, U64, DType

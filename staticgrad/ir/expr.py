@@ -45,7 +45,8 @@ COMPARE: Final = {"eq": 2, "ne": 2, "lt": 2, "le": 2, "gt": 2, "ge": 2}  # resul
 BLOCKS: Final = {
     "exp": 1, "expm1": 1, "log": 1, "log1p": 1, "sin": 1, "cos": 1, "tanh": 1, "erf": 1, "pow": 2,
     "exp2": 1, "log2": 1, "log10": 1, "cbrt": 1, "atan": 1, "asin": 1, "acos": 1, "erfc": 1,
-    "tan": 1, "fmod": 2, "floor_quotient": 2, "ndtri": 1,
+    "tan": 1, "fmod": 2, "floor_quotient": 2, "ndtri": 1, "erfinv": 1, "erfcx": 1, "ndtr": 1,
+    "gammaln": 1, "digamma": 1, "trigamma": 1, "i0e": 1, "i1e": 1, "lambertw": 1, "zeta": 2,
 }  # fmt: skip
 #: (bool, a, b): a where it holds, else b; of ``rarely`` a kernel computes a only where it must.
 CHOICES: Final = {"select": 3, "rarely": 3}
@@ -460,9 +461,12 @@ def words_of(digits: str) -> list[int]:
     return [int(digits[at : at + 16], 16) for at in range(0, len(digits), 16)]
 
 
-def postorder(roots: Iterable[Expr]) -> Iterator[Expr]:
-    """Every distinct sub-expression once, operands before users; iterative."""
-    done: set[int] = set()
+def postorder(roots: Iterable[Expr], known: Iterable[int] = ()) -> Iterator[Expr]:
+    """Every distinct sub-expression once, operands before users; iterative.
+
+    Those whose ids are ``known`` are left out, and what only they need.
+    """
+    done = set(known)
     stack = [(root, False) for root in reversed(list(roots))]
     while stack:
         node, expanded = stack.pop()

@@ -1,4 +1,4 @@
-"""Other bases, the cube root, sums in the log domain, erfc, and the normal quantile.
+"""Other bases, the cube root, sums in the log domain, and erfc.
 
 Each is a vector-math block in kernels (``logaddexp`` and ``xlogy`` are a few operations round one)
 and NumPy's function in the reference. Integers and bools are converted to float64.
@@ -156,6 +156,12 @@ class XLogY(Floating, name="xlogy"):
         return where(undefined, ZERO, Log()(y)), where(nothing, ZERO, x / y)
 
 
+def gaussian(x: Array, factor: float) -> Array:
+    """exp(factor * x ** 2) for a whole power of two, of moderate float64 x, to the last digits."""
+    short = x.astype(np.float32).astype(np.float64)  # an exact square
+    return np.asarray(np.exp(factor * short * short) * np.exp(factor * (x - short) * (x + short)))
+
+
 class Erfc(Floating, name="erfc"):
     """1 - erf(x), accurate where that vanishes. Derivative: -2 / sqrt(pi) * exp(-x * x)."""
 
@@ -169,8 +175,7 @@ class Erfc(Floating, name="erfc"):
         wide = np.asarray(x, np.float64)
         # In the tail SciPy's erfc has 1e-13 of error, for it rounds x * x before exp(-x * x).
         tail = (wide > 1) & (wide < 27)
-        short = np.where(tail, wide, 0).astype(np.float32).astype(np.float64)  # an exact square
-        scaled = np.exp(-short * short) * np.exp((short - wide) * (short + wide)) * erfcx(wide)
+        scaled = gaussian(np.where(tail, wide, 0), -1.0) * erfcx(wide)
         return np.asarray(np.where(tail, scaled, erfc(wide))).astype(x.dtype)
 
     def scalar(self, x: Expr) -> Expr:
@@ -227,27 +232,3 @@ def xlogy(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
 def erfc(x: Operand[AnyValue]) -> AnyValue:
     """1 - erf(x), elementwise, accurate where that vanishes; integers and bools become float64."""
     return Erfc()(x)
-
-
-_ROOT_TAU: Final = math.sqrt(2.0 * math.pi)
-
-
-class Ndtri(Floating, name="ndtri"):
-    """z with a fraction p of the standard normal distribution below it; NaN outside [0, 1].
-
-    Derivative: sqrt(2 pi) * exp(z ** 2 / 2), the reciprocal of the density.
-    """
-
-    flops = 40
-
-    @quiet
-    def reference(self, p: Array) -> Any:
-        from scipy.special import ndtri  # building a graph must not load scipy
-
-        return np.asarray(ndtri(np.asarray(p, np.float64))).astype(p.dtype)
-
-    def scalar(self, p: Expr) -> Expr:
-        return p.ndtri()
-
-    def partials(self, out: Any, p: Any) -> tuple[Partial, ...]:
-        return (_ROOT_TAU * Exp()(out * out * 0.5),)

@@ -12,14 +12,19 @@ from typing import Final
 
 from staticgrad.ir.expr import Expr
 from staticgrad.types.dtype import F32, F64, DType
+from staticgrad.vecmath.bessel import i0e, i1e
 from staticgrad.vecmath.division import floor_quotient, fmod
 from staticgrad.vecmath.error_function import erf, erfc
 from staticgrad.vecmath.exponential import exp, exp2, expm1, tanh
+from staticgrad.vecmath.gamma_function import digamma, gammaln, trigamma
 from staticgrad.vecmath.inverse_trigonometric import acos, asin, atan
+from staticgrad.vecmath.lambert import lambertw
 from staticgrad.vecmath.logarithm import log, log1p, log2, log10
-from staticgrad.vecmath.normal_quantile import ndtri
+from staticgrad.vecmath.normal_quantile import erfinv, ndtri
 from staticgrad.vecmath.power import cbrt, pow_
+from staticgrad.vecmath.scaled_error_function import erfcx, ndtr
 from staticgrad.vecmath.trigonometric import cos, sin, tan
+from staticgrad.vecmath.zeta import zeta
 
 DEFINITIONS: Final[Mapping[str, Callable[..., Expr]]] = MappingProxyType(
     {
@@ -44,7 +49,22 @@ DEFINITIONS: Final[Mapping[str, Callable[..., Expr]]] = MappingProxyType(
         "asin": asin,
         "acos": acos,
         "erfc": erfc,
+        "erfinv": erfinv,
+        "erfcx": erfcx,
+        "ndtr": ndtr,
+        "gammaln": gammaln,
+        "digamma": digamma,
+        "trigamma": trigamma,
+        "i0e": i0e,
+        "i1e": i1e,
+        "lambertw": lambertw,
+        "zeta": zeta,
     }
+)
+
+#: The blocks of many lines: kernels call one function that is compiled once for all of them.
+LONG: Final = frozenset(
+    ["erfinv", "erfcx", "ndtr", "gammaln", "digamma", "trigamma", "i0e", "i1e", "lambertw", "zeta"]
 )
 
 #: (block, dtype) -> a bound on the distance from the true value, for all inputs, in units of the
@@ -73,6 +93,16 @@ ULP: Final[Mapping[tuple[str, DType], float]] = MappingProxyType(
         ("acos", F32): 1.1, ("acos", F64): 1.2,
         ("erfc", F32): 4.6, ("erfc", F64): 5.0,
         ("ndtri", F32): 5.0, ("ndtri", F64): 5.0,
+        ("erfinv", F32): 5.0, ("erfinv", F64): 5.5,
+        ("erfcx", F32): 6.5, ("erfcx", F64): 7.0,
+        ("ndtr", F32): 4.5, ("ndtr", F64): 5.5,
+        ("gammaln", F32): 4.5, ("gammaln", F64): 5.0,
+        ("digamma", F32): 4.5, ("digamma", F64): 4.6,
+        ("trigamma", F32): 3.5, ("trigamma", F64): 3.5,
+        ("i0e", F32): 4.6, ("i0e", F64): 5.0,
+        ("i1e", F32): 4.0, ("i1e", F64): 3.5,
+        ("lambertw", F32): 3.5, ("lambertw", F64): 3.5,
+        ("zeta", F32): 0.6, ("zeta", F64): 5.0,
         ("fmod", F32): 0.0, ("fmod", F64): 0.0,
         ("floor_quotient", F32): 2.0, ("floor_quotient", F64): 2.0,
     }

@@ -82,6 +82,7 @@ AT_ENDS: Final = (
         2.04426310338993978564e-15,
     ),
 )  # fmt: skip
+ROOT_HALF: Final = math.sqrt(0.5)
 
 
 def ndtri(p: Expr) -> Expr:
@@ -89,28 +90,39 @@ def ndtri(p: Expr) -> Expr:
 
     NaN outside [0, 1]. As exact as p is: next to 1 that is not much.
     """
-    middle = MIDDLE[p.dtype]
-    both = (p * 4.0) * (1.0 - p)
+    x = (p - 0.5) * 2.0
+    return _quantile(x, (p * 4.0) * (1.0 - p), select(x > 0.0, 1.0 - p, p))
+
+
+def erfinv(x: Expr) -> Expr:
+    """Where erf is x, the quantile at (1 + x)/2 over sqrt(2): relative to itself also near 0.
+
+    -inf at -1, inf at 1, NaN beyond. -0 stays -0.
+    """
+    rest = 1.0 - abs(x)
+    return _quantile(x, rest * (abs(x) + 1.0), rest * 0.5) * ROOT_HALF
+
+
+def _quantile(x: Expr, both: Expr, smaller: Expr) -> Expr:
+    """The quantile at (1 + x)/2, given 1 - x**2 and half of 1 - |x|."""
+    middle = MIDDLE[x.dtype]
     parts = split(both, denormals=False)
     w = -exponent_and_reduced(parts.exponent, parts.mantissa - 1.0)
-    x = (p - 0.5) * 2.0
     at = w - middle.centre
     usual = x * even_odd(at, at * at, middle.series)
-    end = _FAR[p.dtype](p, x, both)
-    inside = (p > 0.0) & (p < 1.0)
-    border = select(p.eq(0.0) | p.eq(1.0), x * math.inf, literal(math.nan, p.dtype))
-    unusual = select(inside, end, border)
+    end = _FAR[x.dtype](x, both, smaller)
+    border = select(smaller.eq(0.0), x * math.inf, literal(math.nan, x.dtype))
+    unusual = select(smaller > 0.0, end, border)
     return rarely(~(both > math.exp(-2.0 * middle.centre)), [unusual], [usual])[0]
 
 
-def _far_f32(p: Expr, x: Expr, both: Expr) -> Expr:
+def _far_f32(x: Expr, both: Expr, smaller: Expr) -> Expr:
     root = (-log(both)).sqrt()
     return (x * root) * horner(1.0 / root - FAR_CENTRE, FAR)
 
 
-def _far_f64(p: Expr, x: Expr, both: Expr) -> Expr:
-    upper = x > 0.0
-    r = (-log(select(upper, 1.0 - p, p))).sqrt()
+def _far_f64(x: Expr, both: Expr, smaller: Expr) -> Expr:
+    r = (-log(smaller)).sqrt()
     near = r <= 5.0
     at = r - select(near, literal(1.6, F64), literal(5.0, F64))
     above, below = (

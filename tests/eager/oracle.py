@@ -29,15 +29,17 @@ def gradients(
     arrays: Sequence[np.ndarray],
     weights: Sequence[np.ndarray],
     order: int = 1,
+    moves: Sequence[bool] | None = None,
 ) -> list[np.ndarray]:
-    """The gradients of the weighted results by every floating operand.
+    """The gradients of the weighted results by every floating operand, or those that ``moves`` has.
 
     Of order 2: those of the sum of the squares of the first ones.
     """
     inputs = variables(arrays)
     outs = [out for out in as_tuple(function(*inputs)) if out.dtype.is_float]
     total: Any = sum((out * weight).sum() for out, weight in zip(outs, weights, strict=True))
-    moved = [value for value in inputs if value.dtype.is_float]
+    chosen = moves or [value.dtype.is_float for value in inputs]
+    moved = [value for value, wanted in zip(inputs, chosen, strict=True) if wanted]
     found = grad(total, moved, allow_disconnected=True)
     if order == 2:
         found = grad(sum((g * g).sum() for g in found), moved, allow_disconnected=True)

@@ -52,7 +52,8 @@ def test_values_are_those_of_the_reference(name: str, refuse_nodes: Callable[[],
 
 def applied(sample: Sample) -> tuple[list[Tensor], list[Any]]:
     """Operands that need gradients where they are floating, and the results that carry them."""
-    args = [Tensor(a, a.dtype.kind == "f", a.dtype) for a in sample.arrays]
+    pairs = zip(sample.arrays, sample.moves, strict=True)
+    args = [Tensor(a, moved, a.dtype) for a, moved in pairs]
     outs = [out for out in oracle.as_tuple(sample.op(*args)) if out.requires_grad]
     return [arg for arg in args if arg.requires_grad], outs
 
@@ -66,7 +67,7 @@ def test_gradients_are_those_of_the_graph(name: str) -> None:
             continue
         weights = [rng.normal(size=out.shape) for out in outs]
         found = grad(outs, moved, weights, allow_disconnected=True)
-        expected = oracle.gradients(sample.op, sample.arrays, weights)
+        expected = oracle.gradients(sample.op, sample.arrays, weights, moves=sample.moves)
         for ours, theirs in zip(found, expected, strict=True):
             np.testing.assert_allclose(ours.data, theirs, rtol=1e-12, atol=1e-12)
 
@@ -84,6 +85,6 @@ def test_second_gradients_are_those_of_the_graph(name: str) -> None:
         if not squares.requires_grad:
             continue
         found = grad(squares, moved, allow_disconnected=True)
-        expected = oracle.gradients(sample.op, sample.arrays, weights, order=2)
+        expected = oracle.gradients(sample.op, sample.arrays, weights, order=2, moves=sample.moves)
         for ours, theirs in zip(found, expected, strict=True):
             np.testing.assert_allclose(ours.data, theirs, rtol=1e-10, atol=1e-10)

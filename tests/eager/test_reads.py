@@ -21,7 +21,7 @@ from staticgrad.ops.cotangent import resolve, shares_of
 from staticgrad.types.tensor import TensorType
 from tests.eager import oracle
 from tests.eager.test_every_op import every_op
-from tests.ops.samples import samples_of
+from tests.ops.samples import Sample, samples_of
 
 
 class Counted(Tensor):
@@ -45,9 +45,9 @@ def types(arrays: Any) -> list[TensorType]:
     return [Tensor.of(np.asarray(a)).type for a in arrays]
 
 
-def patterns(arrays: Any) -> Iterator[tuple[bool, ...]]:
+def patterns(sample: Sample) -> Iterator[tuple[bool, ...]]:
     """Every choice of floating operands that need gradients, but for none."""
-    choices = [(False, True) if a.dtype.kind == "f" else (False,) for a in arrays]
+    choices = [(False, True) if moved else (False,) for moved in sample.moves]
     return (pattern for pattern in product(*choices) if any(pattern))
 
 
@@ -64,7 +64,7 @@ def test_a_rule_reads_what_is_kept_for_it_and_all_of_it(name: str) -> None:
             found = rule_reads(sample.op, types(sample.arrays), types(o.data for o in outs), ())
             assert all(map(all, found))
             continue
-        for wanted in patterns(sample.arrays):
+        for wanted in patterns(sample):
             args = [Counted(a) for a in sample.arrays]
             results = [Counted(out.data) for out in outs]
             for each in (*args, *results):
@@ -82,7 +82,7 @@ def test_a_rule_reads_what_is_kept_for_it_and_all_of_it(name: str) -> None:
             asked = [tuple(bool(each.asked) for each in row) for row in (args, results)]
             found = rule_reads(sample.op, types(sample.arrays), [o.type for o in outs], wanted)
             assert [*found] == asked, (name, wanted)
-            everything = next(reversed(list(patterns(sample.arrays))))  # what a tape keeps for all
+            everything = next(reversed(list(patterns(sample))))  # what a tape keeps for all
             whole = rule_reads(sample.op, types(sample.arrays), [o.type for o in outs], everything)
             for some, every in zip(found, whole, strict=True):
                 assert all(map(operator.le, some, every))
@@ -98,9 +98,12 @@ def test_gradients_need_no_more_than_is_kept(name: str) -> None:
         outs = oracle.as_tuple(sample.op(*map(Tensor.of, sample.arrays)))
         floats = [k for k, out in enumerate(outs) if out.dtype.is_float]
         weights = [rng.normal(size=outs[k].shape) for k in floats]
-        expected = oracle.gradients(sample.op, sample.arrays, weights) if floats else []
-        where = [k for k, a in enumerate(sample.arrays) if a.dtype.kind == "f"]
-        for wanted in patterns(sample.arrays):
+        moves = sample.moves
+        expected = (
+            oracle.gradients(sample.op, sample.arrays, weights, moves=moves) if floats else []
+        )
+        where = [k for k, moved in enumerate(moves) if moved]
+        for wanted in patterns(sample):
             args = [Tensor(a, w, a.dtype) for a, w in zip(sample.arrays, wanted, strict=True)]
             made = oracle.as_tuple(sample.op(*args))
             used = [made[k] for k in floats]

@@ -183,7 +183,7 @@ def lacks_derivatives(name: str, samples: list[Sample]) -> Iterator[str]:
             for a in s.arrays[position : position + 1]
         )
         declared = declaration_of(name)
-        fixed = declared is not None and position in declared.fixed
+        fixed = declared is not None and position in declared.fixed + declared.refused
         if floats and not moved and not fixed:
             yield f"no smooth sample moves its floating operand {position}"
 

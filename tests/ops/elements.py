@@ -15,6 +15,7 @@ from scipy import special
 
 from staticgrad.ir.expr import Expr, postorder, ref
 from staticgrad.types.dtype import DType
+from tests.ops.spelling import gammaln, halved, lambertw, polygamma, zeta
 
 Array = np.ndarray[Any, Any]
 
@@ -82,6 +83,10 @@ def _extremum(op: str, x: Array, y: Array) -> Array:
     return np.where(np.isnan(x), x, np.where(np.isnan(y), y, np.where(x_first, x, y)))
 
 
+def _i1e(x: Array) -> Array:
+    return halved(x, special.i1e(x))
+
+
 _PRIMITIVES: dict[str, Callable[..., Any]] = {
     "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.true_divide,
     "neg": np.negative, "abs": np.abs, "sqrt": np.sqrt, "floor": np.floor, "ceil": np.ceil,
@@ -93,6 +98,11 @@ _PRIMITIVES: dict[str, Callable[..., Any]] = {
     "exp2": np.exp2, "log2": np.log2, "log10": np.log10, "cbrt": np.cbrt, "atan": np.arctan,
     "asin": np.arcsin, "acos": np.arccos, "erfc": special.erfc, "fmod": np.fmod,
     "tan": np.tan, "floor_quotient": np.floor_divide, "ndtri": special.ndtri,
+    "erfinv": special.erfinv, "erfcx": special.erfcx, "ndtr": special.ndtr,
+    "gammaln": gammaln, "digamma": special.digamma, "i0e": special.i0e,
+    "i1e": _i1e, "zeta": zeta,
+    "trigamma": lambda x: polygamma(x, 1),
+    "lambertw": lambertw,
     "floor_divide": np.floor_divide, "remainder": np.remainder, "shl": np.left_shift,
     "shr": np.right_shift,
 }  # fmt: skip

@@ -44,13 +44,15 @@ class Declaration:
     ``op``; or, where there is none, a sentence that begins with "no ". ``kinds`` has the letters of
     the element types of each operand, the last standing for all further ones; None: those of the
     class. ``at_size`` gives samples over rows of n elements; None for an elementwise op. ``fixed``
-    are positions of floating operands that carry no gradient by the op's definition.
+    are positions of floating operands that carry no gradient by the op's definition, ``refused``
+    those by which a derivative is an error.
     """
 
     spelling: str
     kinds: tuple[str, ...] | None = None
     at_size: AtSize | None = None
     fixed: tuple[int, ...] = ()
+    refused: tuple[int, ...] = ()
 
 
 DECLARATIONS: dict[str, Declaration] = {}
@@ -62,11 +64,12 @@ def declare(
     kinds: tuple[str, ...] | None = None,
     at_size: AtSize | None = None,
     fixed: tuple[int, ...] = (),
+    refused: tuple[int, ...] = (),
 ) -> None:
     """Say what op ``name`` is in NumPy, which elements it takes, and how to make it large."""
     if name in DECLARATIONS:
         raise ValueError(f"op {name!r} is declared twice")
-    DECLARATIONS[name] = Declaration(spelling, kinds, at_size, fixed)
+    DECLARATIONS[name] = Declaration(spelling, kinds, at_size, fixed, refused)
 
 
 @dataclass(frozen=True)
@@ -75,13 +78,15 @@ class Sample:
 
     ``smooth``: all floating operands may move by 1e-3 without crossing a kink or leaving the
     domain, so that derivatives can be compared with differences. ``tolerance`` is relative, for
-    the comparison of ``scalar`` with ``reference`` in float32 where the op is not exact.
+    the comparison of ``scalar`` with ``reference`` in float32 where the op is not exact, ``wide``
+    that in float64.
     """
 
     op: Op
     arrays: tuple[Any, ...]
     smooth: bool = False
     tolerance: float = 1e-6
+    wide: float = 1e-14
 
     def reference(self) -> Any:
         """What the op's reference says of the operands, in the dtypes of the results."""
@@ -89,6 +94,13 @@ class Sample:
         inferred = self.op.infer(*types)
         outs = inferred if isinstance(inferred, tuple) else (inferred,)
         return rounded(self.op.reference, self.op, types, outs)(*self.arrays)
+
+    @property
+    def moves(self) -> tuple[bool, ...]:
+        """Which operands a derivative can be taken by: floating ones but those that are refused."""
+        declared = declaration_of(self.op.name)
+        refused = declared.refused if declared is not None else ()
+        return tuple(a.dtype.kind == "f" and i not in refused for i, a in enumerate(self.arrays))
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "arrays", tuple(map(np.asarray, self.arrays)))

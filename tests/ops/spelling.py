@@ -36,6 +36,44 @@ def inverse(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return found.astype(x.dtype)
 
 
+def gammaln(x: np.ndarray) -> np.ndarray:
+    """SciPy's, but for the smallest numbers, next to 1, where it loses digits, and at -inf."""
+    wide = x.astype(np.float64)
+    found = np.where(
+        np.abs(wide - 1) < 1e-9, np.euler_gamma * (1 - wide), scipy.special.gammaln(wide)
+    )
+    found = np.where(np.abs(wide) < 1e-300, -np.log(np.abs(wide)), found)
+    return np.where(wide == -np.inf, np.inf, found).astype(x.dtype)
+
+
+def halved(x: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """x / 2 of tiny x, else what was found in float64: a number that is rounded twice."""
+    return np.where(np.abs(x) < 1e-30, x * x.dtype.type(0.5), found.astype(x.dtype))
+
+
+def lambertw(x: np.ndarray) -> np.ndarray:
+    """In float64, as the real line ends at -1/e rounded to it."""
+    wide = x.astype(np.float64)
+    found = scipy.special.lambertw(wide).real
+    return np.where(wide < -np.exp(-1.0), np.nan, found).astype(x.dtype)
+
+
+def polygamma(x: np.ndarray, order: int) -> np.ndarray:
+    """SciPy's; NaN at -inf, and of orders from 2 on between the poles below 0."""
+    outside = (x == -np.inf) if order == 1 else (x < 0) & (np.floor(x) != x)
+    found = scipy.special.polygamma(order, np.where(outside, 1, x))
+    return np.where(outside, np.nan, found).astype(x.dtype)
+
+
+def zeta(s: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """SciPy's where s > 1 and q > 0, its poles, NaN elsewhere."""
+    poles = ((s > 1) & (q <= 0) & (np.floor(q) == q)) | ((s == 1) & (q == q))
+    inside = (s > 1) & (q > 0)
+    found = scipy.special.zeta(np.where(inside, s, 2), np.where(inside, q, 1))
+    found = np.where(s > 1100, np.power(np.abs(q), -s), found)
+    return np.where(inside, found, np.where(poles, np.inf, np.nan)).astype(q.dtype)
+
+
 def scanned(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
     """out[0] = b[0], then out[i] = a[i] * out[i - 1] + b[i]."""
     out = np.moveaxis(b.copy(), axis, 0)
@@ -116,7 +154,7 @@ HELPERS = {
         f.__name__: f
         for f in (
             raised, inverse, scanned, aligned, keys, padded, turned, scattered, scattered_along,
-            counted, ordered,
+            counted, gammaln, halved, lambertw, ordered, polygamma, zeta,
         )
     },
 }  # fmt: skip

@@ -213,7 +213,10 @@ def jvp_against_vjp(sample: Sample, rng: np.random.Generator) -> None:
         feeds[name] = array
         return variable(name, as_dtype(array.dtype), array.shape)
 
-    floating = [a.dtype == np.float64 for a in sample.arrays]
+    floating = [
+        a.dtype == np.float64 and moved
+        for a, moved in zip(sample.arrays, sample.moves, strict=True)
+    ]
     args = [
         fed(f"x{i}", a) if is_float else Op.prepare(sample.op, a)[0]
         for i, (a, is_float) in enumerate(zip(sample.arrays, floating, strict=True))
@@ -222,7 +225,7 @@ def jvp_against_vjp(sample: Sample, rng: np.random.Generator) -> None:
     out, rest = results[0], results[1:]  # of several results the first alone is floating
     ct = fed("ct", rng.normal(size=out.shape))
     given, outs = ((ct, *(ZERO for _ in rest)), results) if rest else (ct, out)
-    shares = sample.op.vjp(given, outs, *args)
+    shares = sample.op.cotangents(given, outs, args, sample.moves)
     positions = [i for i, is_float in enumerate(floating) if is_float]
     for chosen in [positions, *[[i] for i in positions]]:
         tangents = [

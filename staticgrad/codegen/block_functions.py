@@ -1,0 +1,148 @@
+"""The vector-math blocks as functions of a kernel's source, for vectors of any number of lanes.
+
+Those of many lines begin with ``shared_``: they are compiled once for all kernels, and called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from staticgrad.codegen.source_lines import Lines, element, number, primitive
+from staticgrad.ir.expr import BLOCKS, CHOICES, Expr, postorder
+from staticgrad.ir.iteration import Iterated, Iteration
+from staticgrad.types.dtype import BOOL, DType
+from staticgrad.vecmath.blocks import LONG, expand
+
+PARAMETERS: Final = ("x", "y", "z")
+
+
+def function_name(op: str, dtype: DType) -> str:
+    """The name of a block's function."""
+    return f"{'shared_' if op in LONG else ''}{op}_{dtype.code}"
+
+
+def function_text(op: str, dtype: DType) -> str:
+    """The definition of a block's function."""
+    parameters = PARAMETERS[: BLOCKS[op]]
+    root = expand(op, *(Expr("ref", dtype, (), name) for name in parameters))
+    head = f"def {function_name(op, dtype)}({', '.join(parameters)}):\n"
+    return head + "\n".join(_Body(root, dtype).lines.lines)
+
+
+class _Body:
+    """The lines of a block's definition.
+
+    What only the first values of ``rarely`` need stands under an ``if``, once per condition.
+    """
+
+    def __init__(self, root: Expr, model: DType) -> None:
+        self.lines = Lines(1)
+        self.model = model
+        self.count = 0
+        self.names: dict[Expr, str] = {}
+        self.together: dict[Expr, list[Expr]] = {}
+        self.ended: dict[Iteration, list[str]] = {}
+        self._gather(postorder([root]))
+        self._write([root])
+        self.lines.add(f"return {self.names[root]}")
+
+    def _gather(self, exprs: Iterable[Expr]) -> None:
+        """Note which values of ``rarely`` belong together, inside of loops too."""
+        seen: set[Iteration] = set()
+        for expr in exprs:
+            if expr.op == "rarely":
+                self.together.setdefault(expr.args[0], []).append(expr)
+            elif isinstance(expr, Iterated) and expr.loop not in seen:
+                seen.add(expr.loop)
+                self._gather(expr.loop.inside())
+
+    def _write(self, roots: Iterable[Expr]) -> None:
+        """Lines for everything that ``roots`` need whatever the lanes hold."""
+        stack = [(root, False) for root in reversed(list(roots))]
+        while stack:
+            expr, ready = stack.pop()
+            if expr in self.names:
+                continue
+            if ready:
+                self._line(expr)
+                continue
+            stack.append((expr, True))
+            stack += [(a, False) for a in reversed(self._needs(expr)) if a not in self.names]
+
+    def _needs(self, expr: Expr) -> list[Expr]:
+        if expr.op != "rarely":
+            return list(expr.args)
+        return [expr.args[0], *(other.args[2] for other in self.together[expr.args[0]])]
+
+    def _line(self, expr: Expr) -> None:
+        if isinstance(expr, Iterated):
+            if expr.loop not in self.ended:
+                self._loop(expr)
+            self.names[expr] = self.ended[expr.loop][expr.place]
+        elif expr.op == "ref":
+            self.names[expr] = str(expr.attribute)
+        elif expr.op == "literal":
+            self.names[expr] = number(expr.attribute)  # type: ignore[arg-type]
+        elif expr.op == "rarely":
+            self._branch(self.together[expr.args[0]])
+        else:
+            self._assign(expr, self._call(expr))
+
+    def _assign(self, expr: Expr, text: str) -> None:
+        self.names[expr] = f"v{self.count}"
+        self.count += 1
+        self.lines.add(f"{self.names[expr]} = {text}")
+
+    def _branch(self, choices: list[Expr]) -> None:
+        condition = self.names[choices[0].args[0]]
+        for choice in choices:
+            usual = choice.args[2]
+            self._assign(choice, self._vector(usual))
+        known, ended = dict(self.names), dict(self.ended)
+        self.lines.add(f"if some({condition}):")
+        self.lines.indent += 1
+        self._write(choice.args[1] for choice in choices)
+        for choice in choices:
+            name, unusual = self.names[choice], self.names[choice.args[1]]
+            self.lines.add(f"{name} = select({condition}, {unusual}, {name})")
+        self.lines.indent -= 1
+        self.names, self.ended = known, ended
+
+    def _loop(self, first: Iterated) -> None:
+        """A loop until no lane goes on; the values of lanes that do not go on stay."""
+        loop = first.loop
+        held = [f"v{self.count + place}" for place in range(len(loop.carried))]
+        self.count += len(held)
+        for name, initial in zip(held, first.args, strict=False):
+            self.lines.add(f"{name} = {self._vector(initial)}")
+        known, ended = dict(self.names), dict(self.ended)
+        self.names |= zip(loop.carried, held, strict=True)
+        self.lines.add(f"for _ in range({loop.trips}):")
+        self.lines.indent += 1
+        self._write([loop.going])
+        going = self.names[loop.going]
+        self.lines.add(f"if not some({going}):")
+        self.lines.add("    break")
+        self._write(loop.following)
+        pairs = zip(loop.following, held, strict=True)
+        after = [f"select({going}, {self._vector(e)}, {name})" for e, name in pairs]
+        self.lines.add(f"{', '.join(held)} = {', '.join(after)}")
+        self.lines.indent -= 1
+        self.names, self.ended = known, ended
+        self.ended[loop] = held
+
+    def _call(self, expr: Expr) -> str:
+        texts = [self.names[a] for a in expr.args]
+        values = expr.args[1:] if expr.op in CHOICES else expr.args
+        if all(a.op == "literal" for a in values):
+            texts[-1] = self._vector(values[-1])
+        return primitive(expr, texts)
+
+    def _vector(self, expr: Expr) -> str:
+        """A value as a vector: a literal alone has no lanes, they are taken from x."""
+        if expr.op != "literal":
+            return self.names[expr]
+        same = expr.dtype.bits == self.model.bits and expr.dtype is not BOOL
+        model = "x" if expr.dtype is self.model else f"{'bit' * same}cast_{element(expr.dtype)}(x)"
+        return f"like({model}, {self.names[expr]})"

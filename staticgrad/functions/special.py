@@ -1,0 +1,229 @@
+"""Special functions in the names of ``scipy.special``, elementwise and broadcast.
+
+Kernels compute them by blocks of their own, float32 and float64, within the errors of
+``vecmath.blocks.ULP``; integers and bools become float64. SciPy's ufuncs of these names take values
+of a graph, too. Public as ``sg.special``.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from staticgrad.errors import ArgumentError
+from staticgrad.errors.elsewhere import no_such_name
+from staticgrad.ir.calls import publish
+from staticgrad.ir.functional import SPECIAL
+from staticgrad.ir.kinds import AnyValue
+from staticgrad.ops import bessel, entropy, gamma, normal_distribution as normal
+from staticgrad.ops.bessel import i0 as i0
+from staticgrad.ops.elementwise import Operand
+from staticgrad.ops.operands import as_value, floating, integer
+from staticgrad.ops.special import Erfc, XLogY
+from staticgrad.ops.transcendental import Erf, Sigmoid
+
+__all__ = [
+    "digamma",
+    "entr",
+    "erf",
+    "erfc",
+    "erfcinv",
+    "erfcx",
+    "erfinv",
+    "expit",
+    "gammaln",
+    "i0",
+    "i0e",
+    "i1",
+    "i1e",
+    "kl_div",
+    "lambertw",
+    "log_ndtr",
+    "logit",
+    "ndtr",
+    "ndtri",
+    "polygamma",
+    "rel_entr",
+    "xlog1py",
+    "xlogy",
+    "zeta",
+]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+_MINUS_ROOT_HALF: Final = -math.sqrt(0.5)
+
+
+def gammaln(x: Operand[AnyValue]) -> AnyValue:
+    """log(abs(gamma(x))); inf at 0 and at negative whole numbers.
+
+    Derivatives of every order are ``digamma`` and ``polygamma``. Next to a zero below 0 the error
+    is one of the terms that cancel there, not of the result; the same goes for ``digamma``.
+    """
+    return gamma.GammaLn()(x)
+
+
+def digamma(x: Operand[AnyValue]) -> AnyValue:
+    """The derivative of ``gammaln``; -inf at 0, NaN at negative whole numbers."""
+    return gamma.Digamma()(x)
+
+
+def polygamma(n: int, x: Operand[AnyValue]) -> AnyValue:
+    """The derivative of order ``n`` of ``digamma``; inf at 0 and at negative whole numbers.
+
+    Args:
+        n: a whole number known at build; 0 is ``digamma`` itself.
+        x: a value. Below 0, orders from 2 on are NaN.
+
+    Raises:
+        ArgumentError: ``n`` is negative, or above 170.
+    """
+    order = integer("polygamma", "n", n)
+    if not 0 <= order <= 170:
+        raise ArgumentError(f"polygamma: n={order} is not from 0 to 170")
+    return gamma.Polygamma(order)(x) if order else gamma.Digamma()(x)
+
+
+def zeta(x: Operand[AnyValue], q: Operand[AnyValue] = 1.0) -> AnyValue:
+    """Hurwitz' zeta function, the sum of (q + k) ** -x over k = 0, 1, ...; of q = 1 Riemann's.
+
+    inf at x = 1 and at whole q from 0 down; NaN for x below 1 and other negative q. There is a
+    derivative by q, none by x.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+    """
+    return gamma.Zeta()(x, q)
+
+
+def erf(x: Operand[AnyValue]) -> AnyValue:
+    """The error function."""
+    return Erf()(x)
+
+
+def erfc(x: Operand[AnyValue]) -> AnyValue:
+    """1 - erf(x), accurate where that vanishes."""
+    return Erfc()(x)
+
+
+def erfcx(x: Operand[AnyValue]) -> AnyValue:
+    """exp(x ** 2) * erfc(x), which falls as 1 / (x * sqrt(pi)); inf far below 0."""
+    return normal.Erfcx()(x)
+
+
+def erfinv(x: Operand[AnyValue]) -> AnyValue:
+    """Where ``erf`` is x; infinite at -1 and 1, NaN beyond."""
+    return normal.ErfInv()(x)
+
+
+def erfcinv(x: Operand[AnyValue]) -> AnyValue:
+    """Where ``erfc`` is x, accurate next to 0; inf at 0, -inf at 2, NaN beyond."""
+    value = floating("erfcinv", as_value("erfcinv", x))
+    return normal.Ndtri()(value * 0.5) * _MINUS_ROOT_HALF
+
+
+def ndtr(x: Operand[AnyValue]) -> AnyValue:
+    """The fraction of the standard normal distribution below x, accurate where it vanishes."""
+    return normal.Ndtr()(x)
+
+
+def log_ndtr(x: Operand[AnyValue]) -> AnyValue:
+    """log(ndtr(x)), without underflow far below 0 and accurate far above."""
+    return normal.LogNdtr()(x)
+
+
+def ndtri(p: Operand[AnyValue]) -> AnyValue:
+    """Where ``ndtr`` is p; infinite at 0 and 1, NaN beyond. As exact as p is next to 1."""
+    return normal.Ndtri()(p)
+
+
+def i1(x: Operand[AnyValue]) -> AnyValue:
+    """The modified Bessel function of the first kind of order 1.
+
+    At 0 derivatives of orders above the second are given as 0.
+    """
+    return bessel.I1()(x)
+
+
+def i0e(x: Operand[AnyValue]) -> AnyValue:
+    """exp(-abs(x)) * i0(x), which does not overflow. Its derivative at 0 is given as 0."""
+    return bessel.I0e()(x)
+
+
+def i1e(x: Operand[AnyValue]) -> AnyValue:
+    """exp(-abs(x)) * i1(x), which does not overflow.
+
+    Its derivative at 0 is 1/2; those of higher orders are given as 0.
+    """
+    return bessel.I1e()(x)
+
+
+def xlogy(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
+    """x * log(y), and 0 where x is 0 (unless y is NaN); its derivatives there are 0 too.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+    """
+    return XLogY()(x, y)
+
+
+def xlog1py(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
+    """x * log1p(y), and 0 where x is 0 (unless y is NaN); its derivatives there are 0 too.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+    """
+    return entropy.XLog1PY()(x, y)
+
+
+def logit(p: Operand[AnyValue]) -> AnyValue:
+    """log(p / (1 - p)), the inverse of ``expit``; infinite at 0 and 1, NaN beyond."""
+    return entropy.Logit()(p)
+
+
+def expit(x: Operand[AnyValue]) -> AnyValue:
+    """1 / (1 + exp(-x)), right at both ends; ``sg.sigmoid``."""
+    return Sigmoid()(x)
+
+
+def entr(x: Operand[AnyValue]) -> AnyValue:
+    """-x * log(x): 0 at 0, -inf below."""
+    return entropy.Entr()(x)
+
+
+def rel_entr(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
+    """x * log(x / y) for positive x and y; 0 at x = 0 for y >= 0, inf elsewhere.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+    """
+    return entropy.RelEntr()(x, y)
+
+
+def kl_div(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
+    """x * log(x / y) - x + y for positive x and y; y at x = 0 for y >= 0, inf elsewhere.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+    """
+    return entropy.KlDiv()(x, y)
+
+
+def lambertw(x: Operand[AnyValue]) -> AnyValue:
+    """The real solution w >= -1 of w * exp(w) = x: the principal branch; NaN below -1/e.
+
+    SciPy's gives complex numbers, and other branches.
+    """
+    return entropy.LambertW()(x)
+
+
+publish(globals(), __name__, __all__)
+SPECIAL.update({name: globals()[name] for name in __all__}, psi=globals()["digamma"])
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> NoReturn:
+        raise no_such_name("sg.special", name, __all__)

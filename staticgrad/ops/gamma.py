@@ -1,0 +1,147 @@
+"""The gamma function's logarithm and what is derived from it: polygamma, zeta.
+
+Kernels have blocks for them (``vecmath.gamma_function``, ``vecmath.zeta``), the reference asks
+SciPy. Integers and bools are converted to float64.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from staticgrad.errors import GradientError
+from staticgrad.ir.expr import Expr, apply, literal
+from staticgrad.ir.op import Array
+from staticgrad.ops.cotangent import Cotangent, Partial, times
+from staticgrad.ops.elementwise import Floating, quiet
+
+
+class GammaLn(Floating, name="gammaln"):
+    """log(abs(gamma(x))): inf at 0, at negative whole numbers and at both ends.
+
+    Derivative: digamma(x).
+    """
+
+    flops = 110
+
+    @quiet
+    def reference(self, x: Array) -> Any:
+        from scipy.special import gammaln  # building a graph must not load scipy
+
+        wide = np.asarray(x, np.float64)
+        # SciPy rounds next to 1, gives inf of the smallest numbers, and -inf at -inf.
+        found = np.where(np.abs(wide - 1) < 1e-9, np.euler_gamma * (1 - wide), gammaln(wide))
+        found = np.where(np.abs(wide) < 1e-300, -np.log(np.abs(wide)), found)
+        return np.asarray(np.where(wide == -math.inf, math.inf, found)).astype(x.dtype)
+
+    def scalar(self, x: Expr) -> Expr:
+        return apply("gammaln", x)
+
+    def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
+        return (Digamma()(x),)
+
+
+class Digamma(Floating, name="digamma"):
+    """The derivative of gammaln: -inf at 0, inf at -0, NaN at negative whole numbers.
+
+    Derivative: polygamma(1, x).
+    """
+
+    flops = 110
+
+    @quiet
+    def reference(self, x: Array) -> Any:
+        from scipy.special import digamma
+
+        return np.asarray(digamma(np.asarray(x, np.float64))).astype(x.dtype)
+
+    def scalar(self, x: Expr) -> Expr:
+        return apply("digamma", x)
+
+    def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
+        return (Polygamma(1)(x),)
+
+
+class Polygamma(Floating, name="polygamma"):
+    """The derivative of digamma of a whole order from 1 on: inf at 0 and negative whole numbers.
+
+    (-1) ** (order + 1) * order! * zeta(order + 1, x); of order 1 for other negative x by
+    reflection, of higher orders NaN. Derivative: that of the next order.
+    """
+
+    flops = 110
+    order: int
+
+    @quiet
+    def reference(self, x: Array) -> Any:
+        from scipy.special import polygamma
+
+        wide = np.asarray(x, np.float64)
+        outside = (wide == -np.inf) if self.order == 1 else (wide < 0) & (np.floor(wide) != wide)
+        outside |= np.isnan(wide)
+        found = polygamma(self.order, np.where(outside, 1, wide))
+        return np.asarray(np.where(outside, np.nan, found)).astype(x.dtype)
+
+    def scalar(self, x: Expr) -> Expr:
+        if self.order == 1:
+            return apply("trigamma", x)
+        factor = math.factorial(self.order) * (1.0 if self.order % 2 else -1.0)
+        return apply("zeta", literal(self.order + 1.0, x.dtype), x) * factor
+
+    def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
+        return (Polygamma(self.order + 1)(x),)
+
+
+class Zeta(Floating, name="zeta"):
+    """Hurwitz' zeta function, the sum of (q + k) ** -s over k = 0, 1, ...; s > 1, q > 0.
+
+    inf at s = 1 and at whole q from 0 down, NaN elsewhere. By q it is -s * zeta(s + 1, q); by s it
+    has no derivative here.
+    """
+
+    flops = 1500
+
+    @quiet
+    def reference(self, s: Array, q: Array) -> Any:
+        from scipy.special import zeta
+
+        left, right = np.broadcast_arrays(np.asarray(s, np.float64), np.asarray(q, np.float64))
+        proper = (left > 1) & (right > 0)
+        found = zeta(np.where(proper, left, 2.0), np.where(proper, right, 1.0))
+        found = np.where(left > 1100, right**-left, found)  # the first term is all
+        pole = (left > 1) & (right <= 0) & (np.floor(right) == right)
+        pole |= (left == 1) & (right == right)
+        return np.where(proper, found, np.where(pole, np.inf, np.nan)).astype(q.dtype)
+
+    def scalar(self, s: Expr, q: Expr) -> Expr:
+        return apply("zeta", s, q)
+
+    def pullback(
+        self, ct: Any, needed: Sequence[bool], out: Any, s: Any, q: Any
+    ) -> tuple[Cotangent | None, ...]:
+        refuse_by("zeta", "s", needed[0])
+        return None, times(ct, self._by_q(s, q))
+
+    def pushforward(self, tangents: Sequence[Any], out: Any, s: Any, q: Any) -> Any:
+        refuse_by("zeta", "s", tangents[0] is not None)
+        return tangents[1] * self._by_q(s, q)
+
+    @staticmethod
+    def _by_q(s: Any, q: Any) -> Any:
+        return -s * Zeta()(s + 1.0, q)
+
+
+def refuse_by(function: str, operand: str, asked: bool) -> None:
+    """Refuse a derivative that has no closed form.
+
+    Raises:
+        GradientError: it is asked for.
+    """
+    if asked:
+        raise GradientError(
+            f"{function}: there is no derivative by {operand} here",
+            hint=f"sg.stop_gradient({operand}) where it is not to be differentiated",
+        )

@@ -1,0 +1,146 @@
+"""The normal distribution and the error function's kin: ndtr, its logarithm, quantiles, erfcx.
+
+Kernels have blocks for them (``vecmath.scaled_error_function``, ``vecmath.normal_quantile``), the
+reference asks SciPy. Integers and bools are converted to float64.
+"""
+
+from __future__ import annotations
+
+import math
+from math import inf
+from typing import Any, Final
+
+import numpy as np
+
+from staticgrad.ir.expr import Expr, apply, select
+from staticgrad.ir.op import Array
+from staticgrad.ir.ranges import Range, Zero
+from staticgrad.ops.cotangent import Partial
+from staticgrad.ops.elementwise import Floating, quiet
+from staticgrad.ops.special import gaussian
+from staticgrad.ops.transcendental import Exp
+
+_ROOT_TAU: Final = math.sqrt(2.0 * math.pi)
+_ROOT_PI: Final = math.sqrt(math.pi)
+_ROOT_HALF: Final = math.sqrt(0.5)
+_HALF_ROOT_PI: Final = _ROOT_PI / 2.0
+
+
+class Ndtri(Floating, name="ndtri"):
+    """z with a fraction p of the standard normal distribution below it; NaN outside [0, 1].
+
+    Derivative: sqrt(2 pi) * exp(z ** 2 / 2), the reciprocal of the density.
+    """
+
+    flops = 40
+
+    @quiet
+    def reference(self, p: Array) -> Any:
+        from scipy.special import ndtri  # building a graph must not load scipy
+
+        return np.asarray(ndtri(np.asarray(p, np.float64))).astype(p.dtype)
+
+    def scalar(self, p: Expr) -> Expr:
+        return p.ndtri()
+
+    def partials(self, out: Any, p: Any) -> tuple[Partial, ...]:
+        return (_ROOT_TAU * Exp()(out * out * 0.5),)
+
+
+class ErfInv(Floating, name="erfinv"):
+    """Where erf is x: infinite at -1 and 1, NaN beyond.
+
+    Derivative: sqrt(pi) / 2 * exp(out ** 2).
+    """
+
+    flops = 40
+
+    @quiet
+    def reference(self, x: Array) -> Any:
+        from scipy.special import erfinv
+
+        return np.asarray(erfinv(np.asarray(x, np.float64))).astype(x.dtype)
+
+    def scalar(self, x: Expr) -> Expr:
+        return apply("erfinv", x)
+
+    def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
+        return (_HALF_ROOT_PI * Exp()(out * out),)
+
+
+class Erfcx(Floating, name="erfcx"):
+    """exp(x ** 2) * erfc(x), which falls as 1 / (x sqrt(pi)); inf far below 0.
+
+    Derivative: 2 * (x * erfcx(x) - 1 / sqrt(pi)), whose terms cancel where x is large.
+    """
+
+    interval = Range(0.0, inf, Zero.NEVER)
+    flops = 60
+
+    @quiet
+    def reference(self, x: Array) -> Any:
+        from scipy.special import erfcx
+
+        return np.asarray(erfcx(np.asarray(x, np.float64))).astype(x.dtype)
+
+    def scalar(self, x: Expr) -> Expr:
+        return apply("erfcx", x)
+
+    def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
+        return (2.0 * (x * out) - 2.0 / _ROOT_PI,)
+
+
+class Ndtr(Floating, name="ndtr"):
+    """The fraction of the standard normal distribution below x, accurate where it vanishes.
+
+    Derivative: exp(-x * x / 2) / sqrt(2 pi).
+    """
+
+    interval = Range(0.0, 1.0, Zero.NEVER)
+    flops = 60
+
+    @quiet
+    def reference(self, x: Array) -> Any:
+        from scipy.special import erfcx, ndtr
+
+        wide = np.asarray(x, np.float64)
+        tail = (wide < -1) & (wide > -38.5)
+        inside = np.where(tail, wide, -1.0)
+        scaled = gaussian(inside, -0.5) * (erfcx(-inside * _ROOT_HALF) / 2)
+        return np.asarray(np.where(tail, scaled, ndtr(wide))).astype(x.dtype)
+
+    def scalar(self, x: Expr) -> Expr:
+        return apply("ndtr", x)
+
+    def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
+        return (Exp()(x * x * -0.5) / _ROOT_TAU,)
+
+
+class LogNdtr(Floating, name="log_ndtr"):
+    """log(ndtr(x)) without underflow: -x ** 2 / 2 - log(-x) - ... far below 0.
+
+    Derivative: sqrt(2 / pi) / erfcx(-x / sqrt(2)).
+    """
+
+    interval = Range(-inf, 0.0)
+    flops = 200
+
+    @quiet
+    def reference(self, x: Array) -> Any:
+        from scipy.special import erfcx
+
+        wide = np.asarray(x, np.float64)
+        low = wide < -1
+        scaled = np.log(erfcx(np.where(low, -wide, 1.0) * _ROOT_HALF) / 2)
+        below = np.where(wide < -1e100, -inf, scaled) - wide * wide / 2
+        above = np.log1p(-Ndtr().reference(-wide))
+        return np.asarray(np.where(low, below, above)).astype(x.dtype)
+
+    def scalar(self, x: Expr) -> Expr:
+        scaled = x * _ROOT_HALF
+        square = (x * -0.5) * x
+        below = select(x < -1e18, square, (apply("erfcx", -scaled) * 0.5).log() + square)
+        return select(x < -1.0, below, (-apply("ndtr", -x)).log1p())
+
+    def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
+        return ((_ROOT_TAU * 0.5 / math.pi * 2.0) / Erfcx()(x * -_ROOT_HALF),)

@@ -1,0 +1,186 @@
+"""The functions of ``sg.special``: errors in last places, derivatives, refusals, SciPy's ufuncs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import mpmath as mp
+import numpy as np
+import pytest
+import scipy.special
+
+import staticgrad as sg
+from staticgrad.analysis.evaluate import same_bytes
+from staticgrad.analysis.interpret import interpret
+from staticgrad.errors import ArgumentError, GradientError
+from staticgrad.ir.expr import ref
+from staticgrad.types.dtype import F32, F64, DType
+from staticgrad.vecmath.blocks import LONG, ULP, expand
+from tests.compiled.agreement import differing
+from tests.limits import finfo
+from tests.native.support import MODES, Mode
+from tests.ops.messages import assert_refused
+
+Array = np.ndarray[Any, Any]
+DIGITS = 60
+
+
+def on_log_scale(rng: np.random.Generator, low: float, high: float, count: int) -> Array:
+    return np.exp(rng.uniform(np.log(low), np.log(high), count))
+
+
+def positive(rng: np.random.Generator) -> Array:
+    near = [1 + on_log_scale(rng, 1e-7, 0.4, 20), 2 - on_log_scale(rng, 1e-7, 0.4, 20)]
+    root = 1.4616321449683622 + on_log_scale(rng, 1e-7, 0.4, 20)
+    spread = [rng.uniform(0, 10, 60), on_log_scale(rng, 1e-12, 1e4, 40)]
+    return np.concatenate([*near, root, *spread])
+
+
+def both_sides(rng: np.random.Generator, low: float, high: float) -> Array:
+    return np.concatenate([rng.uniform(low, high, 80), on_log_scale(rng, 1e-9, -low, 40)])
+
+
+def in_tails(rng: np.random.Generator) -> Array:
+    size = on_log_scale(rng, 1e-6, 1, 60)
+    return np.concatenate([rng.uniform(-1, 1, 60), 1 - size, size])
+
+
+def above_branch(rng: np.random.Generator) -> Array:
+    near = np.concatenate([on_log_scale(rng, 1e-6, 0.1, 40) - 0.36787943, rng.uniform(-0.3, 1, 40)])
+    return np.concatenate([near, on_log_scale(rng, 1e-10, 1e30, 40)])
+
+
+def scaled_bessel(order: int) -> Callable[[Any], Any]:
+    return lambda x: mp.exp(-abs(x)) * mp.besseli(order, x)
+
+
+#: Block -> the function, its public name, operands.
+OF_ONE: dict[str, tuple[Callable[[Any], Any], str, Callable[[np.random.Generator], Array]]] = {
+    "gammaln": (mp.loggamma, "gammaln", positive),
+    "digamma": (mp.digamma, "digamma", positive),
+    "trigamma": (lambda x: mp.psi(1, x), "polygamma", positive),
+    "erfcx": (lambda x: mp.exp(x * x) * mp.erfc(x), "erfcx", lambda r: both_sides(r, -9, 30)),
+    "erfinv": (mp.erfinv, "erfinv", in_tails),
+    "ndtr": (lambda x: mp.erfc(-x / mp.sqrt(2)) / 2, "ndtr", lambda r: both_sides(r, -12.5, 8)),
+    "i0e": (scaled_bessel(0), "i0e", lambda r: both_sides(r, -40, 40)),
+    "i1e": (scaled_bessel(1), "i1e", lambda r: both_sides(r, -40, 40)),
+    "lambertw": (mp.lambertw, "lambertw", above_branch),
+}
+OF_TWO: dict[str, Callable[..., Any]] = {"zeta": mp.zeta}
+
+
+def pairs(op: str, rng: np.random.Generator) -> tuple[Array, Array]:
+    return 1 + on_log_scale(rng, 1e-3, 11, 60), on_log_scale(rng, 1e-2, 1e3, 60)
+
+
+def operands(op: str, dtype: DType) -> tuple[Array, ...]:
+    rng = np.random.default_rng(7)
+    arrays = pairs(op, rng) if op in OF_TWO else (OF_ONE[op][2](rng),)
+    return tuple(array.astype(dtype.numpy) for array in arrays)
+
+
+def applied(op: str, *values: Any) -> Any:
+    if op == "trigamma":
+        return sg.special.polygamma(1, *values)
+    return getattr(sg.special, op)(*values)
+
+
+def off_by(op: str, dtype: DType, got: Array) -> Array:
+    """The distances from the true values, in units of the last place."""
+    function = OF_TWO[op] if op in OF_TWO else OF_ONE[op][0]
+    info, distances = finfo(dtype.numpy), []
+    with mp.workdps(DIGITS):
+        for found, *at in zip(got, *operands(op, dtype), strict=True):
+            true = mp.re(function(*(mp.mpf(float(x)) for x in at)))
+            exponent = max(int(mp.floor(mp.log(abs(true), 2))), info.minexp)
+            distances.append(float(abs(mp.mpf(float(found)) - true) / mp.mpf(2) ** exponent))
+    return np.array(distances) * 2.0**info.nmant
+
+
+def test_every_long_block_is_tested() -> None:
+    assert OF_ONE.keys() | OF_TWO.keys() == LONG
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("dtype", [F32, F64])
+def test_compiled_blocks_are_their_definitions(dtype: DType, mode: Mode) -> None:
+    """Byte for byte; and, once, within the table of errors."""
+    ops = sorted(LONG)[:: 1 if mode == "vector" else 4]
+    feeds = {f"{op}{i}": a for op in ops for i, a in enumerate(operands(op, dtype))}
+    outputs = {}
+    for op in ops:
+        count = len(operands(op, dtype))
+        named = [sg.input(f"{op}{i}", (f"n_{op}",), dtype.numpy) for i in range(count)]
+        outputs[op] = applied(op, *named)
+    with sg.options(jit=mode != "python", backend="auto" if mode == "python" else mode):
+        found = sg.compile(outputs).run(feeds)
+    for op in ops:
+        arrays = operands(op, dtype)
+        root = expand(op, *(ref(str(i), dtype) for i in range(len(arrays))))
+        (want,) = interpret([root], lambda leaf, a=arrays: a[int(leaf.attribute)])
+        assert same_bytes(found[op], want), f"{op}: {differing(found[op], want)}"
+        if mode == "vector":
+            distance = off_by(op, dtype, found[op])
+            worst = int(np.argmax(distance))
+            assert distance[worst] <= ULP[op, dtype], (op, [a[worst] for a in arrays])
+
+
+def test_a_loop_gives_a_lane_the_same_whatever_stands_beside_it() -> None:
+    s, q = np.meshgrid([1.001, 1.5, 3.0, 30.0, np.nan], [1e-3, 0.7, 8.9, 9.5, 1e4, np.inf])
+    x, y = sg.input("x", ("n",), "float64"), sg.input("y", ("n",), "float64")
+    f = sg.compile(sg.special.zeta(x, y))
+    together = f.run({"x": s.ravel(), "y": q.ravel()})
+    for at, pair in enumerate(zip(s.ravel(), q.ravel(), strict=True)):
+        alone = f.run({"x": np.array(pair[:1]), "y": np.array(pair[1:])})
+        assert same_bytes(alone, together[at : at + 1])
+
+
+def test_derivatives_of_gammaln_of_any_order() -> None:
+    points = np.array([0.3, 1.0, 2.7, 9.5])
+    x = sg.input("x", (4,), "float64")
+    value = sg.special.gammaln(x)
+    for order in range(1, 6):
+        value = sg.grad(value.sum(), x)
+        expected = [float(mp.psi(order - 1, mp.mpf(p))) for p in points]
+        np.testing.assert_allclose(sg.evaluate(value, {"x": points}), expected, rtol=1e-12)
+
+
+def test_log_ndtr_far_from_0() -> None:
+    points = np.array([-1e10, -40.0, -9.0, -0.5, 0.0, 3.0, 30.0])
+    with mp.workdps(250):
+        slope = float(mp.npdf(-40) / mp.ncdf(-40))
+        wanted = [
+            float(mp.log(mp.ncdf(p))) if p > -100 else -(p**2) / 2 for p in map(float, points)
+        ]
+    x = sg.input("x", points.shape, "float64")
+    value = sg.special.log_ndtr(x)
+    np.testing.assert_allclose(sg.compile(value).run({"x": points}), wanted, rtol=1e-14)
+    slopes = sg.evaluate(sg.grad(value.sum(), x), {"x": points})
+    np.testing.assert_allclose(slopes[:2], [1e10, slope], rtol=1e-12)
+
+
+def test_what_has_no_closed_form_is_refused() -> None:
+    s, q = sg.input("s", (3,), "float64"), sg.input("q", (3,), "float64")
+    value = sg.special.zeta(s, q)
+    with assert_refused(GradientError, "no derivative by s", line="special.zeta"):
+        sg.grad(value.sum(), s)
+    with assert_refused(GradientError, "no derivative by s", line="special.zeta"):
+        sg.jvp(value, s, np.ones(3))
+    assert sg.grad(sg.special.zeta(sg.stop_gradient(s), q).sum(), q).shape == (3,)
+    with assert_refused(ArgumentError, "not from 0 to 170", line="polygamma"):
+        sg.special.polygamma(-1, q)
+
+
+@pytest.mark.parametrize("name", sg.special.__all__)
+def test_scipys_function_of_the_name_takes_values(name: str) -> None:
+    function = getattr(scipy.special, name)
+    points = np.array([0.2, 0.45, 0.7])
+    x = sg.input("x", (3,), "float64")
+    if not isinstance(function, np.ufunc):
+        assert name in ("lambertw", "polygamma", "zeta")
+        return
+    rest = (0.3,) * (function.nin - 1)
+    np.testing.assert_allclose(
+        sg.evaluate(function(x, *rest), {"x": points}), function(points, *rest), rtol=1e-13
+    )
