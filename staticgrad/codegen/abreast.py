@@ -49,15 +49,22 @@ def renamed(statement: _Named, row: int) -> _Named:
 class Rows:
     """``count`` rows side by side along ``axes``, and how they are told apart in ``stages``.
 
-    ``own`` are the scratch operands of which each row has a part of its own.
+    ``own`` are the scratch operands of which each row has a part of its own; ``left``: the rows
+    are those that are too few to be side by side.
     """
 
     def __init__(
-        self, axes: Iterable[Axis], stages: Iterable[Stage], own: Iterable[str], count: int
+        self,
+        axes: Iterable[Axis],
+        stages: Iterable[Stage],
+        own: Iterable[str],
+        count: int,
+        left: bool,
     ) -> None:
         self.axes = {axis.name for axis in axes}
         self.own = frozenset(own)
         self.count = count
+        self.left = left
         every = [s for stage, _ in nested(stages) for s in statements(stage)]
         self.stored = {s.access.operand for s in every if isinstance(s, Store)}
         own_names = Accumulate | Keep | Check | Search | Carry
@@ -122,12 +129,12 @@ def scopes_abreast(rows: Rows, first: Scope) -> list[Scope]:
 def rows_of(kernel: Kernel, count: int) -> Rows:
     """So many rows of a kernel side by side."""
     moving = kernel.axes[len(kernel.axes) - kernel.grouped :] if kernel.grouped else kernel.axes
-    return Rows(moving, kernel.stages, kernel.own_rows, count)
+    return Rows(moving, kernel.stages, kernel.own_rows, count, count < kernel.abreast)
 
 
 def trips_of(loop: Loop, count: int) -> Rows:
     """So many trips of a loop side by side."""
-    return Rows([loop.axis], loop.stages, (), count)
+    return Rows([loop.axis], loop.stages, (), count, count < loop.abreast)
 
 
 def emit_abreast(scopes: Sequence[Scope], wanted: Sequence[Expr]) -> None:

@@ -326,11 +326,12 @@ class _Groups(_Rule):
         group.add("blocks = 0")
         self.through_rows(block, f"{name}_r", self.neutral)
         each.add(f"{name} = load{lanes}({name}_r, {at})")
-        write_push(each, self.counter, name)
+        write_push(each, {name: self.counter})
         self.for_each_vector(block, each)
         block.add("blocks = blocks + 1")
         self.blocks(group, "first", "last", COLUMN_BLOCK, block)
-        write_fold(folded, self.counter, name, self.nothing)
+        folded.add(f"{name} = {self.nothing}")
+        write_fold(folded, {name: self.counter})
         folded.add("if first > 0:")
         older = f"load{lanes}({name}_t, {at})"
         folded.add(f"    {name} = {combine(self.combiner, older, name)}")
@@ -405,8 +406,9 @@ class _Lanes(_Rule):
                 both = combine(self.combiner, f"{name}{lane}", f"{name}{lane + half}")
                 out.add(f"{name}{lane} = {both}")
             half //= 2
-        write_push(out, self.counter, f"{name}0")
+        write_push(out, {f"{name}0": self.counter})
         return out
 
     def finish(self, out: Lines) -> None:
-        write_fold(out, self.counter, self.s.name, self.nothing)
+        out.add(f"{self.s.name} = {self.nothing}")
+        write_fold(out, {self.s.name: self.counter})

@@ -56,7 +56,7 @@ def write_group(kernel: Kernel, out: Lines, write_rows: Callable[[Lines, str, st
     for column, extent in _columns(kernel):
         pushed = Lines()
         pushed.add(f"{_name(column)} = {_load(kernel, column)}")
-        write_push(pushed, _counter(kernel, column), _name(column))
+        write_push(pushed, {_name(column): _counter(kernel, column)})
         _each_vector(kernel, block, extent, pushed.lines)
     block.add("pushed = pushed + 1")
     out.extend(block, 1)
@@ -64,7 +64,8 @@ def write_group(kernel: Kernel, out: Lines, write_rows: Callable[[Lines, str, st
         folded = Lines()
         folded.add(f"m = mask{kernel.lanes}({extent} - {VECTOR})")
         empty = _full(kernel, column, COMBINERS[column.kind].empty(column.value.dtype))
-        write_fold(folded, _counter(kernel, column), _name(column), empty)
+        folded.add(f"{_name(column)} = {empty}")
+        write_fold(folded, {_name(column): _counter(kernel, column)})
         place = f"o * {extent} + {VECTOR}"
         folded.add(f"store({column.partials}, {place}, {_name(column)}, m)")
         _each_vector(kernel, out, extent, folded.lines)

@@ -6,7 +6,7 @@ counter. This module knows the loops; expressions are written by ``codegen.expre
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from staticgrad.codegen.abreast import Rows, emit_abreast, renamed, scopes_abreast
 from staticgrad.codegen.expressions import (
@@ -133,9 +133,8 @@ def _bodies(kernel: Kernel, stage: Map, before: Lines, unit: Unit, abreast: Rows
         masked.lines[:0] = write_touches(kernel, stage, scopes, False).lines
         return Bodies(masked, masked, 1, windows)
     mixed = abreast.count == 1 and may_stand_abreast(kernel, stage, runs)
-    left = kernel.abreast > abreast.count  # the few rows that are not side by side
-    count = 0 if left else whole_vectors(lines, 1)
-    if mixed and not left:
+    count = 0 if abreast.left else whole_vectors(lines, 1)
+    if mixed and not abreast.left:
         count = whole_vectors_of(masked, lines, unit)
     masked.lines[:0] = write_touches(kernel, stage, scopes, True).lines
     if not count:
@@ -260,13 +259,16 @@ def _write_blocked_loop(
     write_vector_loop(inner, "block", "stop", lanes, bodies)
     for s in added:
         inner.add(f"{s.name}_b = {_horizontal(s)}")
-        write_push(inner, _counter(s), f"{s.name}_b")
+    write_push(inner, {f"{s.name}_b": _counter(s) for s in added})
     inner.add("blocks = blocks + 1")
     out.lines += inner.lines
     for s in added:
-        dtype = s.value.dtype
-        zero = f"{element(dtype)}x1({number(COMBINERS[s.kind].empty(dtype))})"
-        write_fold(out, _counter(s), s.name, zero)
+        out.add(f"{s.name} = {element(s.value.dtype)}x1({_nothing_added(s)})")
+    write_fold(out, {s.name: _counter(s) for s in added})
+
+
+def _nothing_added(statement: Accumulate) -> str:
+    return number(COMBINERS[statement.kind].empty(statement.value.dtype))
 
 
 def _counter(statement: Accumulate) -> Counter:
@@ -297,30 +299,41 @@ class Counter:
         return total(f"level * {self.step}", self.first)
 
 
-def write_push(out: Lines, counter: Counter, value: str) -> None:
-    """Add a block result to the binary counter: merge neighbours of equal height as they arrive."""
+def write_push(out: Lines, counters: Mapping[str, Counter]) -> None:
+    """Add block results to binary counters: merge neighbours of equal height as they arrive.
+
+    ``counters`` are those of the results by name; as many were pushed into each so far.
+    """
+    first = next(iter(counters.values()))
     out.add("level = 0")
-    out.add(f"bits = {counter.pushed}")
+    out.add(f"bits = {first.pushed}")
     out.add("while bits % 2 == 1:")
-    out.add(f"    {value} = {combine(counter.combiner, counter.load(), value)}")
+    for value, counter in counters.items():
+        out.add(f"    {value} = {combine(counter.combiner, counter.load(), value)}")
     out.add("    bits = bits // 2")
     out.add("    level = level + 1")
-    out.add(f"store{counter.lanes}({counter.stack}, {counter.place}, {value})")
+    for value, counter in counters.items():
+        out.add(f"store{counter.lanes}({counter.stack}, {counter.place}, {value})")
 
 
-def write_fold(out: Lines, counter: Counter, result: str, empty: str) -> None:
-    """What is left in the counter, combined from the most recent to the oldest."""
-    out.add(f"{result} = {empty}")
+def write_fold(out: Lines, counters: Mapping[str, Counter]) -> None:
+    """What is left in counters, combined from the most recent to the oldest, by name.
+
+    A name that has a value before keeps it where nothing was pushed.
+    """
+    first = next(iter(counters.values()))
     out.add("level = 0")
     out.add("found = 0")
-    out.add(f"bits = {counter.pushed}")
+    out.add(f"bits = {first.pushed}")
     out.add("while bits > 0:")
     out.add("    if bits % 2 == 1:")
     out.add("        if found == 0:")
-    out.add(f"            {result} = {counter.load()}")
+    for result, counter in counters.items():
+        out.add(f"            {result} = {counter.load()}")
     out.add("            found = 1")
     out.add("        else:")
-    out.add(f"            {result} = {combine(counter.combiner, counter.load(), result)}")
+    for result, counter in counters.items():
+        out.add(f"            {result} = {combine(counter.combiner, counter.load(), result)}")
     out.add("    bits = bits // 2")
     out.add("    level = level + 1")
 

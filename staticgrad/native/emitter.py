@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from typing import Final
 
 from staticgrad.native.kinds import Element, Vector, literal_value
 
@@ -32,11 +33,23 @@ def _bits(value: float) -> int:
     return int(struct.unpack("<Q", struct.pack("<d", value))[0])
 
 
+#: How the names of intrinsics begin that touch memory.
+_TOUCHING: Final = ("llvm.masked.", "llvm.prefetch.")
+
+
 class Emitter:
-    """Collects the text of one LLVM function, block by block."""
+    """Collects the text of one LLVM function, block by block.
+
+    An instruction that computes what another one has computed is not written again where that one
+    comes first on every path: who writes blocks says where that ends (``mark``, ``forget``).
+    """
 
     def __init__(self, stem: str = "v") -> None:
         self.lines: list[str] = []
+        self.bits: dict[str, str] = {}
+        """Bytes 0/1 that were widened -> the i1 per lane that they were."""
+        self._known: dict[str, str] = {}
+        self._order: list[str] = []
         self.scratch: list[str] = []
         self.externals: dict[str, External] = {}
         self.callees: dict[str, str] = {}
@@ -50,10 +63,29 @@ class Emitter:
         return f"%{self._stem}{self._count}"
 
     def do(self, instruction: str) -> str:
-        """Appends an instruction that gives a value; returns its name."""
+        """The name of the value of an instruction that touches no memory; it is appended if new."""
+        known = self._known.get(instruction)
+        if known is not None:
+            return known
+        name = self._known[instruction] = self.read(instruction)
+        self._order.append(instruction)
+        return name
+
+    def read(self, instruction: str) -> str:
+        """Appends an instruction whose value depends on memory; returns its name."""
         name = self.fresh()
         self.lines.append(f"  {name} = {instruction}")
         return name
+
+    def mark(self) -> int:
+        """A place to go back to with ``forget``."""
+        return len(self._order)
+
+    def forget(self, mark: int) -> None:
+        """What was computed since a place need not be computed where control comes next."""
+        for instruction in self._order[mark:]:
+            del self._known[instruction]
+        del self._order[mark:]
 
     def effect(self, instruction: str) -> None:
         """Appends an instruction without a value."""
@@ -79,7 +111,7 @@ class Emitter:
         if result == "void":
             self.effect(call)
             return ""
-        return self.do(call)
+        return self.read(call) if name.startswith(_TOUCHING) else self.do(call)
 
     def table(self, content: bytes) -> str:
         """The address of constant bytes, which every function that names them shares."""

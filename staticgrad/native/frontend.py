@@ -18,8 +18,8 @@ from staticgrad.native.constants import CONSTANTS, ENTRY, SHARED
 from staticgrad.native.emitter import declaration
 from staticgrad.native.kinds import ELEMENTS, WORD, Kind, Pointer
 from staticgrad.native.operations import FUNCTIONS
-from staticgrad.native.syntax_reader import SyntaxReader
-from staticgrad.native.translation import Helper, KernelSourceError, Translated, argument_name
+from staticgrad.native.syntax_reader import translated
+from staticgrad.native.translation import Helper, KernelSourceError, Translated
 from staticgrad.records import dataclass
 
 KERNEL_KINDS: Final[tuple[Kind, ...]] = (
@@ -118,9 +118,8 @@ def _lower(
     count = len(function.tree.args.args)
     if count != len(kinds):
         raise KernelSourceError(f"{function.name} takes {count} arguments, given {len(kinds)}")
-    names = tuple(argument_name(kind, index) for index, kind in enumerate(kinds))
     namespace: dict[str, Any] = {**FUNCTIONS, **CONSTANTS, **visible}
-    return SyntaxReader(function.tree, namespace, kinds, names, function.above).run(*name)
+    return translated(function.tree, namespace, kinds, function.above, name)
 
 
 def _helper(function: Function, visible: dict[str, _SourceHelper]) -> _SourceHelper:

@@ -23,7 +23,7 @@ from staticgrad.native.kinds import (
     Vector,
     vector,
 )
-from staticgrad.native.operations import FUNCTIONS, Emit, bit_of, define
+from staticgrad.native.operations import ALL_ON, FUNCTIONS, Emit, bit_of, define
 
 Values = tuple[Operand, ...]
 Kinds = tuple[Kind, ...]
@@ -52,6 +52,8 @@ def _mask(lanes: int) -> None:
     def emit(out: Emitter, kinds: Kinds, values: Values) -> Operand:
         """A scalar shift gives the bits: cheaper than comparing a lane-number vector."""
         left = text.word(values[0])
+        if lanes > 1 and not isinstance(values[0], str) and values[0] >= lanes:
+            return ALL_ON
         if lanes == 1:
             return out.do(f"icmp sgt i64 {left}, 0")
         clamped = out.intrinsic("i64", "llvm.smax.i64", [("i64", left), ("i64", "0")])
@@ -112,6 +114,8 @@ REGISTER: Final = 128
 
 
 def _masked_load(out: Emitter, kind: Vector, address: str, mask: Operand) -> str:
+    if mask == ALL_ON:
+        return out.read(f"load {kind.llvm}, ptr {address}, align 1")
     register, (mask_type, bits) = _register(kind), _wide_mask(kind.lanes, mask, out)
     if register is not kind:
         mask_type, bits = _padded(out, mask_type, bits, register.lanes)
@@ -126,6 +130,9 @@ def _masked_load(out: Emitter, kind: Vector, address: str, mask: Operand) -> str
 
 
 def _masked_store(out: Emitter, kind: Vector, address: str, value: str, mask: Operand) -> None:
+    if mask == ALL_ON:
+        out.effect(f"store {kind.llvm} {value}, ptr {address}, align 1")
+        return
     register, (mask_type, bits) = _register(kind), _wide_mask(kind.lanes, mask, out)
     typed, value = _wide_type(kind), _wide(kind, value, out)
     if register is not kind:
@@ -182,7 +189,7 @@ def _whole(lanes: int) -> None:
     def load(out: Emitter, kinds: Kinds, values: Values) -> Operand:
         kind = vector(_element(kinds[0]), lanes)
         address = _address(out, kinds[0], values[0], values[1])
-        return out.do(f"load {kind.llvm}, ptr {address}, align 1")
+        return out.read(f"load {kind.llvm}, ptr {address}, align 1")
 
     def stored(pointer: Kind, index: Kind, value: Kind) -> Kind | None:
         return NOTHING if loaded(pointer, index) == value else None
@@ -387,7 +394,7 @@ def _pointers(element: Element) -> None:
 def _item(out: Emitter, kinds: Kinds, values: Values) -> Operand:
     """``t[k]``: a word of an int64 record."""
     address = _address(out, kinds[0], values[0], values[1])
-    return out.do(f"load i64, ptr {address}, align 8")
+    return out.read(f"load i64, ptr {address}, align 8")
 
 
 def _place(out: Emitter, kinds: Kinds, values: Values) -> Operand:

@@ -49,6 +49,8 @@ class Operation:
         return f"{self.name} does not take ({', '.join(kind.name for kind in kinds)})"
 
 
+#: A lane mask of more than one lane that is on throughout.
+ALL_ON: Final = "splat (i1 true)"
 FUNCTIONS: Final[dict[str, Operation]] = {}
 OPERATORS: Final[dict[str, Operation]] = {}
 
@@ -91,6 +93,9 @@ def _real_of(out: Emitter, target: str, source: str, value: str) -> str:
 
 def meet(*kinds: Kind) -> Vector | None:
     """The one vector kind of operands of which literals adapt; None if they differ."""
+    first = kinds[0]
+    if isinstance(first, Vector) and kinds.count(first) == len(kinds):
+        return first
     found = {kind for kind in kinds if isinstance(kind, Vector)}
     rest = [kind for kind in kinds if not isinstance(kind, Vector)]
     if len(found) != 1 or any(kind not in (WORD, REAL, TRUTH) for kind in rest):
@@ -123,7 +128,10 @@ def _arithmetic(real: str, integer: str) -> Emit:
     """+ - *: one instruction per kind; integers wrap; on words too."""
 
     def emit(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
-        if all(kind is WORD for kind in kinds):
+        if kinds[0] is WORD and kinds[1] is WORD:
+            known = _folded(integer, *values)
+            if known is not None:
+                return known
             left, right = (text.word(value) for value in values)
             return out.do(f"{integer} i64 {left}, {right}")
         kind, (a, b) = _unify(out, kinds, values)
@@ -133,9 +141,25 @@ def _arithmetic(real: str, integer: str) -> Emit:
     return emit
 
 
+_WORD_MEANINGS: Final = {"add": int.__add__, "sub": int.__sub__, "mul": int.__mul__}
+
+
+def _folded(verb: str, a: Operand, b: Operand) -> Operand | None:
+    """The sum, difference or product of two words that needs no instruction."""
+    if not isinstance(a, str) and not isinstance(b, str):
+        whole = _WORD_MEANINGS[verb](int(a), int(b))
+        return (whole + 2**63) % 2**64 - 2**63
+    if verb == "mul":
+        nothing = a in (0, 1) or b in (0, 1)
+        return (b if a == 1 else a if b == 1 else 0) if nothing else None
+    if b == 0:
+        return a
+    return b if a == 0 and verb == "add" else None
+
+
 def _word_or(rule: Rule, kind: Scalar = WORD) -> Rule:
     def result(*operands: Kind) -> Kind | None:
-        if all(operand is WORD for operand in operands):
+        if operands[0] is WORD and operands[-1] is WORD:
             return kind
         return rule(*operands)
 
@@ -175,11 +199,16 @@ def kind_lanes(kind: Kind) -> int:
 def byte_of(out: Emitter, lanes: int, bit: str) -> str:
     """An i1 result widened to a byte 0/1 per lane."""
     source = "i1" if lanes == 1 else f"<{lanes} x i1>"
-    return out.do(f"zext {source} {bit} to {bools(lanes).llvm}")
+    byte = out.do(f"zext {source} {bit} to {bools(lanes).llvm}")
+    out.bits[byte] = bit
+    return byte
 
 
 def bit_of(out: Emitter, lanes: int, byte: str) -> str:
     """The i1 per lane of a byte 0/1."""
+    known = out.bits.get(byte)
+    if known is not None:
+        return known
     zero = "0" if lanes == 1 else "zeroinitializer"
     return out.do(f"icmp ne {bools(lanes).llvm} {byte}, {zero}")
 
@@ -216,6 +245,8 @@ def _compared(*operands: Kind) -> Kind | None:
 def _bitwise(verb: str) -> Emit:
     def emit(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
         if isinstance(kinds[0], Mask):
+            if verb == "and" and ALL_ON in values:
+                return values[1] if values[0] == ALL_ON else values[0]
             return out.do(f"{verb} {kinds[0].llvm} {values[0]}, {values[1]}")
         kind, (a, b) = _unify(out, kinds, values)
         return out.do(f"{verb} {kind.llvm} {a}, {b}")
@@ -260,6 +291,8 @@ def _amount_fits(out: Emitter, kind: Vector, amount: str) -> str:
 
 def choose(out: Emitter, kind: Vector, bit: str, a: str, b: str) -> str:
     """``a`` where the i1 is set, else ``b``."""
+    if bit == ALL_ON:
+        return a
     condition = "i1" if kind.lanes == 1 else f"<{kind.lanes} x i1>"
     return out.do(f"select {condition} {bit}, {kind.llvm} {a}, {kind.llvm} {b}")
 

@@ -8,12 +8,20 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from typing import Final
 
-from staticgrad.native.kinds import NOTHING, TRUTH, WORD, Kind
+from staticgrad.native.joins import Join, Names, Path
+from staticgrad.native.kinds import NOTHING, RANGE, WORD, Kind
 from staticgrad.native.operations import FUNCTIONS, OPERATORS
-from staticgrad.native.translation import TIMELESS, Bound, FunctionTranslation, Translated, text_of
+from staticgrad.native.translation import (
+    TIMELESS,
+    Bound,
+    FunctionTranslation,
+    Translated,
+    argument_name,
+    text_of,
+)
 
 _BINARY: Final[dict[type, str]] = {
     ast.Add: "add",
@@ -44,40 +52,92 @@ _UNARY: Final[dict[type, str]] = {
 }
 
 
+class _NoJoinError(Exception):
+    """A name is read that has no value on some path here; a slot may have one."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+class _Loop:
+    """A loop being read: where ``continue`` and ``break`` go, and what they bring with them."""
+
+    def __init__(self, head: str, after: str, joins: list[tuple[str, Join]]) -> None:
+        self.head, self.after, self.joins = head, after, joins
+        self.counter: tuple[Join, Bound, Bound] | None = None  # of ``for``; its value; its step
+        self.breaks: list[Path] = []
+        self.mark = 0
+
+
+def translated(
+    tree: ast.FunctionDef,
+    namespace: Mapping[str, object],
+    kinds: tuple[Kind, ...],
+    above: int,
+    name: tuple[str, str],
+) -> Translated:
+    """A function for arguments of these kinds; ``name`` is its symbol and linkage.
+
+    ``above`` are the lines of the source above the tree.
+    """
+    slotted: set[str] = set()
+    while True:
+        try:
+            return SyntaxReader(tree, namespace, kinds, above, slotted).run(*name)
+        except _NoJoinError as error:
+            slotted.add(error.name)
+
+
 class SyntaxReader(FunctionTranslation):
-    """Walks the syntax tree of one function; ``above`` are the lines of the source above it."""
+    """Walks the syntax tree of one function; ``above`` are the lines of the source above it.
+
+    ``slotted`` are names that live on the stack: those that are read where not every path has
+    given them a value.
+    """
 
     def __init__(
         self,
         tree: ast.FunctionDef,
         namespace: Mapping[str, object],
         kinds: tuple[Kind, ...],
-        names: tuple[str, ...],
         above: int = 0,
+        slotted: Set[str] = frozenset(),
     ) -> None:
-        super().__init__(kinds, names)
+        super().__init__(kinds, tuple(argument_name(kind, at) for at, kind in enumerate(kinds)))
         self.tree = tree
         self.above = above
         self.namespace = namespace
-        self.assigned = _assignments(tree)
-        self.depth = 0
-        self.loops: list[tuple[str, str]] = []
-        """For each loop around: the labels that ``continue`` and ``break`` go to."""
+        self.slotted = slotted
+        self.slots: dict[str, Bound] = {}
+        self.names = Names(self.out)
+        self.lasting: dict[str, Bound] = {}
+        """Names of what exists while compiling only."""
+        self.kinds: dict[str, Kind] = {}
+        self.assigned: Counter[str] = Counter(argument.arg for argument in tree.args.args)
+        self.within: dict[ast.stmt, dict[str, None]] = {}
+        """The names that each loop assigns."""
+        _assigned(tree.body, self.assigned, self.within)
+        self.loops: list[_Loop] = []
         self.count = 0
+        self.label = "entry"
+        """The block being written."""
         self.open = True
-        """Whether the block being written has no terminator yet."""
+        """Whether it has no terminator yet."""
 
     def run(self, symbol: str, linkage: str) -> Translated:
         """Lowers the body."""
-        self.block("b0")
         for argument, value in zip(self.tree.args.args, self.arguments, strict=True):
             self._bind(argument.arg, value)
         self._body(self.tree.body)
         if self.open:
             self._return(Bound(NOTHING, ""))
-        return self.framed(symbol, linkage, "b0")
+        self.names.write()
+        return self.framed(symbol, linkage)
 
-    def _label(self) -> str:
+    # -- blocks
+
+    def _new_label(self) -> str:
         self.count += 1
         return f"b{self.count}"
 
@@ -85,7 +145,8 @@ class SyntaxReader(FunctionTranslation):
         """Ends the current block, if it is open, by falling through into a new one."""
         if self.open:
             self.out.effect(f"br label %{label}")
-        self.block(label)
+        self.out.lines.append(f"{label}:")
+        self.label = label
         self.open = True
 
     def _jump(self, label: str) -> None:
@@ -96,14 +157,38 @@ class SyntaxReader(FunctionTranslation):
         self.out.effect(f"br i1 {self._truth(condition)}, label %{yes}, label %{no}")
         self.open = False
 
+    # -- names
+
     def _bind(self, name: str, value: Bound) -> None:
-        """Assigns a name. It needs no slot if set once, to a literal or outside loops and ifs."""
-        self.local[name] = value
-        always = self.depth == 0 or value.kind in TIMELESS or not isinstance(value.value, str)
-        if self.assigned[name] == 1 and always:
+        """Assigns a name, whose kind is that of its first value."""
+        kind = self.kinds.setdefault(name, value.kind)
+        if kind != value.kind:
+            raise self._fail(f"{name} is {kind.name} and becomes {value.kind.name}")
+        if kind in TIMELESS:
+            if self.assigned[name] > 1:
+                raise self._fail(f"{name}: a {kind.name} cannot be reassigned")
             self.lasting[name] = value
+        elif name in self.slotted:
+            slot = self.slots.get(name)
+            if slot is None:
+                slot = self.slots[name] = Bound(kind, self.out.slot(kind.llvm))
+            self.out.effect(f"store {kind.llvm} {text_of(value)}, ptr {slot.value}, align 1")
         else:
-            self._store(name, value)
+            self.names.set(name, value)
+
+    def _use(self, name: str) -> Bound:
+        found = self.names.value(name) or self.lasting.get(name)
+        if found is not None:
+            return found
+        slot = self.slots.get(name)
+        if slot is not None:
+            loaded = self.out.read(f"load {slot.kind.llvm}, ptr {slot.value}, align 1")
+            return Bound(slot.kind, loaded)
+        if name in self.slotted:
+            raise self._fail(f"{name} is used before it is assigned")
+        raise _NoJoinError(name)
+
+    # -- statements
 
     def _body(self, statements: list[ast.stmt]) -> None:
         for statement in statements:
@@ -126,24 +211,24 @@ class SyntaxReader(FunctionTranslation):
                 self._return(Bound(NOTHING, "") if value is None else self._expression(value))
                 self.open = False
             case ast.Continue():
-                self._jump(self.loops[-1][0])
+                self._again(self.loops[-1])
             case ast.Break():
-                self._jump(self.loops[-1][1])
+                loop = self.loops[-1]
+                loop.breaks.append(Path(self.label, self.names.since(loop.mark)))
+                self._jump(loop.after)
             case _:
                 self._compound(statement)
 
     def _compound(self, statement: ast.stmt) -> None:
-        self.depth += 1
         match statement:
             case ast.If(test=test, body=body, orelse=orelse):
                 self._if(test, body, orelse)
-            case ast.While(test=test, body=body, orelse=[]):
-                self._while(test, body)
-            case ast.For(target=ast.Name(id=name), iter=loop, body=body, orelse=[]):
-                self._for(name, loop, body)
+            case ast.While(test=test, orelse=[]):
+                self._while(statement, test)
+            case ast.For(target=ast.Name(id=name), iter=loop, orelse=[]):
+                self._for(statement, name, loop)
             case _:
                 raise self._fail(f"{type(statement).__name__} is not part of the kernel language")
-        self.depth -= 1
 
     def _assign(self, targets: list[ast.expr], value: ast.expr) -> None:
         match targets, value:
@@ -157,55 +242,93 @@ class SyntaxReader(FunctionTranslation):
             self._bind(place.id, item)
 
     def _if(self, test: ast.expr, body: list[ast.stmt], orelse: list[ast.stmt]) -> None:
-        yes, no, after = self._label(), self._label(), self._label()
-        self._fork(self._expression(test), yes, no)
+        condition, yes, after = self._expression(test), self._new_label(), self._new_label()
+        no = self._new_label() if orelse else after
+        self._fork(condition, yes, no)
+        paths = [] if orelse else [Path(self.label, {})]
         for label, branch in ((yes, body), (no, orelse)):
-            self._start(label)
-            self._body(branch)
-            if self.open:
-                self._jump(after)
+            if branch:
+                names, known = self.names.mark(), self.out.mark()
+                self._start(label)
+                self._body(branch)
+                if self.open:
+                    paths.append(Path(self.label, self.names.since(names)))
+                    self._jump(after)
+                self.names.undo(names)
+                self.out.forget(known)
         self._start(after)
+        self.names.meet(paths)
 
-    def _while(self, test: ast.expr, body: list[ast.stmt]) -> None:
-        head, inside, after = self._label(), self._label(), self._label()
+    def _while(self, statement: ast.While, test: ast.expr) -> None:
+        loop = self._head(statement)
+        condition, inside = self._expression(test), self._new_label()
+        self._fork(condition, inside, loop.after)
+        self._loop_body(loop, inside, statement.body)
+
+    def _for(self, statement: ast.For, name: str, span: ast.expr) -> None:
+        found = self._expression(span)
+        if found.kind is not RANGE:
+            raise self._fail("for loops run over range(...)")
+        start, stop, step = (Bound(WORD, value) for value in found.value)
+        entry, loop = self.label, self._head(statement)
+        value, join = self.names.counter(WORD)
+        join.edges.append((start, entry))
+        current = Bound(WORD, value)
+        loop.counter = join, current, step
+        down = isinstance(step.value, int) and step.value < 0
+        more = OPERATORS["gt" if down else "lt"]
+        inside = self._new_label()
+        self._fork(self._call(more, [current, stop]), inside, loop.after)
+        self._loop_body(loop, inside, statement.body, (name, current))
+
+    def _head(self, statement: ast.stmt) -> _Loop:
+        """Begins the block in which a loop asks whether it goes on."""
+        head, after, entry = self._new_label(), self._new_label(), self.label
         self._start(head)
-        self._fork(self._expression(test), inside, after)
-        self._loop_body(inside, head, after, body)
+        return _Loop(head, after, self.names.head(entry, self.within[statement]))
 
-    def _for(self, name: str, loop: ast.expr, body: list[ast.stmt]) -> None:
-        span = self._expression(loop)
-        slot = self._start_counter(span)
-        head, inside, after = self._label(), self._label(), self._label()
-        self._start(head)
-        current, more = self._advance(slot, *span.value[1:])
-        self._fork(Bound(TRUTH, more), inside, after)
-        self._start(inside)
-        self._bind(name, Bound(WORD, current))
-        self._loop_body("", head, after, body)
-
-    def _loop_body(self, label: str, head: str, after: str, body: list[ast.stmt]) -> None:
-        if label:
-            self._start(label)
-        self.loops.append((head, after))
+    def _loop_body(
+        self, loop: _Loop, label: str, body: list[ast.stmt], first: tuple[str, Bound] | None = None
+    ) -> None:
+        """The body, which ``first`` begins, and the block behind the loop."""
+        leaving, known = self.label, self.out.mark()
+        loop.mark = self.names.mark()
+        self._start(label)
+        if first is not None:
+            self._bind(*first)
+        self.loops.append(loop)
         self._body(body)
         self.loops.pop()
         if self.open:
-            self._jump(head)
-        self._start(after)
+            self._again(loop)
+        self.names.undo(loop.mark)
+        self.out.forget(known)
+        self._start(loop.after)
+        self.names.meet([Path(leaving, {}), *loop.breaks])
+
+    def _again(self, loop: _Loop) -> None:
+        """Goes back to the head of a loop."""
+        if loop.counter is not None:
+            join, current, step = loop.counter
+            join.edges.append((self._call(OPERATORS["add"], [current, step]), self.label))
+        self.names.again(self.label, loop.joins)
+        self._jump(loop.head)
 
     def _expression(self, expression: ast.expr) -> Bound:
+        """A value. What is frequent is told by its type at once."""
+        kind = type(expression)
+        if kind is ast.Name:
+            return self._name(expression.id)  # type: ignore[attr-defined]
+        if kind is ast.Constant:
+            return self._literal(expression.value)  # type: ignore[attr-defined]
         match expression:
-            case ast.Name(id=name):
-                return self._name(name)
-            case ast.Constant(value=value):
-                return self._literal(value)
             case ast.BinOp(left=left, op=op, right=right):
                 return self._binary(op, self._expression(left), self._expression(right))
-            case ast.UnaryOp(op=op, operand=operand):
-                return self._unary(_UNARY[type(op)], self._expression(operand))
             case ast.Call(func=function, args=arguments, keywords=[]):
                 target = self._expression(function)
                 return self._named_call(target.value, [self._expression(a) for a in arguments])
+            case ast.UnaryOp(op=op, operand=operand):
+                return self._unary(_UNARY[type(op)], self._expression(operand))
             case ast.Subscript(value=base, slice=index):
                 parts = [self._expression(base), self._expression(index)]
                 return self._call(FUNCTIONS["getitem"], parts)
@@ -253,23 +376,21 @@ class SyntaxReader(FunctionTranslation):
 
     def _either(self, condition: Bound, yes: Callable[[], Bound], no: Callable[[], Bound]) -> Bound:
         """The value of one of two expressions, of which only that one is evaluated."""
-        labels, after = (self._label(), self._label()), self._label()
-        place = f"%{after}.either"
+        labels, after = (self._new_label(), self._new_label()), self._new_label()
         self._fork(condition, *labels)
-        kind: Kind | None = None
+        values: list[tuple[Bound, str]] = []
         for label, branch in zip(labels, (yes, no), strict=True):
+            known = self.out.mark()
             self._start(label)
-            value = branch()
-            if (kind is not None and value.kind != kind) or value.kind in TIMELESS:
-                raise self._fail("both values of a choice must be of one kind")
-            kind = value.kind
-            self.out.effect(f"store {kind.llvm} {text_of(value)}, ptr {place}, align 1")
+            values.append((branch(), self.label))
             self._jump(after)
+            self.out.forget(known)
         self._start(after)
-        if kind is None:
-            raise self._fail("a choice without values")
-        self.out.scratch.append(f"  {place} = alloca {kind.llvm}")
-        return Bound(kind, self.out.do(f"load {kind.llvm}, ptr {place}, align 1"))
+        kind = values[0][0].kind
+        if any(value.kind != kind for value, _ in values) or kind in TIMELESS:
+            raise self._fail("both values of a choice must be of one kind")
+        edges = ", ".join(f"[ {text_of(value)}, %{label} ]" for value, label in values)
+        return Bound(kind, self.out.read(f"phi {kind.llvm} {edges}"))
 
     def _binary(self, op: ast.operator, left: Bound, right: Bound) -> Bound:
         name = _BINARY.get(type(op))
@@ -287,19 +408,25 @@ class SyntaxReader(FunctionTranslation):
         return self._literal(self.namespace[name])
 
 
-def _assignments(tree: ast.FunctionDef) -> Counter[str]:
-    """How often each name is assigned; arguments count once.
+def _assigned(
+    statements: list[ast.stmt], count: Counter[str], within: dict[ast.stmt, dict[str, None]]
+) -> dict[str, None]:
+    """The names that statements assign, which are counted; those of each loop are kept.
 
     Only statements assign in this language, so the expressions in them are not looked through.
     """
-    names = Counter(argument.arg for argument in tree.args.args)
-    waiting: list[ast.stmt] = [*tree.body]
-    for statement in waiting:
+    found: dict[str, None] = {}
+    for statement in statements:
+        names: dict[str, None] = {}
         targets = getattr(statement, "targets", None) or [getattr(statement, "target", None)]
-        found = (node for target in targets if target is not None for node in ast.walk(target))
-        names.update(
-            n.id for n in found if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
-        )
+        for target in targets:
+            for node in target.elts if isinstance(target, ast.Tuple) else [target]:
+                if isinstance(node, ast.Name):
+                    names[node.id] = None
+                    count[node.id] += 1
         for part in ("body", "orelse"):
-            waiting += getattr(statement, part, ())
-    return names
+            names |= _assigned(getattr(statement, part, []), count, within)
+        if isinstance(statement, ast.For | ast.While):
+            within[statement] = names
+        found |= names
+    return found

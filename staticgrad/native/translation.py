@@ -1,16 +1,15 @@
-"""A function being translated: kinds of variables, calls, literals, the text's frame.
+"""A function being translated: kinds of values, calls, literals, the text's frame.
 
-:mod:`syntax_reader` walks the syntax tree; this base finds the kinds by one forward walk (every
-variable has one kind, no promotion) and writes LLVM IR through the operations. Variables that
-cross blocks live in stack slots, which LLVM turns into registers. No environments, no exceptions,
-no reference counts.
+:mod:`syntax_reader` walks the syntax tree, :mod:`joins` knows what variables stand for; this base
+finds the kinds by one forward walk (every variable has one kind, no promotion) and writes LLVM IR
+through the operations. No environments, no exceptions, no reference counts.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from staticgrad.native import cast_operations, lane_operations, memory_operations
 from staticgrad.native.constants import OUTLINED, SHARED
@@ -41,8 +40,7 @@ class KernelSourceError(TypeError):
     """A kernel's source uses the language wrongly; the message names the line and the kinds."""
 
 
-@dataclass(frozen=True)
-class Bound:
+class Bound(NamedTuple):
     """What a variable stands for: its kind and its operand (or the parts of a range)."""
 
     kind: Kind
@@ -75,23 +73,17 @@ class FunctionTranslation:
         self.arguments = [
             Bound(kind, f"%a.{name}") for kind, name in zip(kinds, names, strict=True)
         ]
-        self.lasting: dict[str, Bound] = {}
-        """Names that are assigned once, where every later block can see them."""
-        self.slots: dict[str, Bound] = {}
-        """Names that live on the stack: kind and place."""
-        self.local: dict[str, Bound] = {}
-        """What names stand for in the block being lowered."""
         self.result: Kind | None = None
         self.line = 0
 
-    def framed(self, symbol: str, linkage: str, first: str) -> Translated:
-        """The function around the lines written so far; ``first`` is its first block's label."""
+    def framed(self, symbol: str, linkage: str) -> Translated:
+        """The function around the lines written so far, which begin in its block ``entry``."""
         result = self.result or NOTHING
         inline = "noinline" if symbol.startswith((OUTLINED, SHARED)) else "alwaysinline"
         attributes = f"{inline} #0" if linkage else "#0"
         arguments = ", ".join(f"{bound.kind.llvm} {bound.value}" for bound in self.arguments)
         head = f"define {linkage}{result.llvm} @{symbol}({arguments}) {attributes} {{"
-        lines = [head, "entry:", *self.out.scratch, f"  br label %{first}", *self.out.lines, "}"]
+        lines = [head, "entry:", *self.out.scratch, *self.out.lines, "}"]
         return Translated(
             symbol,
             result,
@@ -100,34 +92,8 @@ class FunctionTranslation:
             tuple(self.out.callees.items()),
         )
 
-    def block(self, label: str) -> None:
-        """Starts a block; what names stand for must be loaded again."""
-        self.out.lines.append(f"{label}:")
-        self.local = {}
-
     def _fail(self, message: str) -> KernelSourceError:
         return KernelSourceError(f"kernel source line {self.line}: {message}")
-
-    def _use(self, name: str) -> Bound:
-        found = self.local.get(name) or self.lasting.get(name)
-        if found is not None:
-            return found
-        slot = self.slots.get(name)
-        if slot is None:
-            raise self._fail(f"{name} is used before it is assigned")
-        loaded = self.out.do(f"load {slot.kind.llvm}, ptr {slot.value}, align 1")
-        self.local[name] = Bound(slot.kind, loaded)
-        return self.local[name]
-
-    def _store(self, name: str, value: Bound) -> None:
-        slot = self.slots.get(name)
-        if slot is None:
-            if value.kind in TIMELESS:
-                raise self._fail(f"{name}: a {value.kind.name} cannot be reassigned")
-            slot = self.slots[name] = Bound(value.kind, self.out.slot(value.kind.llvm))
-        if slot.kind != value.kind:
-            raise self._fail(f"{name} is {slot.kind.name} and becomes {value.kind.name}")
-        self.out.effect(f"store {slot.kind.llvm} {text_of(value)}, ptr {slot.value}, align 1")
 
     def _return(self, value: Bound) -> None:
         if self.result is not None and self.result != value.kind:
@@ -188,7 +154,7 @@ class FunctionTranslation:
         if lowered.result is NOTHING:
             self.out.effect(call)
             return Bound(NOTHING, "")
-        return Bound(lowered.result, self.out.do(call))
+        return Bound(lowered.result, self.out.read(call))
 
     def _unary(self, name: str, operand: Bound) -> Bound:
         """``neg``, ``pos``, ``not_`` or ``invert`` of a value; literals fold."""
@@ -213,23 +179,6 @@ class FunctionTranslation:
         if step == 0:
             raise self._fail("a range's step must not be zero")
         return Bound(RANGE, (start, stop, step))
-
-    def _start_counter(self, loop: Bound) -> str:
-        """A range's counter on the stack; LLVM turns it into a register."""
-        if loop.kind is not RANGE:
-            raise self._fail("for loops run over range(...)")
-        slot = self.out.slot("i64")
-        self.out.effect(f"store i64 {word(loop.value[0])}, ptr {slot}, align 8")
-        return slot
-
-    def _advance(self, slot: str, stop: Any, step: Any) -> tuple[str, str]:
-        """The counter, then stepped on, and whether it is still inside the range (i1)."""
-        current = self.out.do(f"load i64, ptr {slot}, align 8")
-        down = isinstance(step, int) and step < 0
-        inside = self.out.do(f"icmp {'sgt' if down else 'slt'} i64 {current}, {word(stop)}")
-        following = self.out.do(f"add i64 {current}, {word(step)}")
-        self.out.effect(f"store i64 {following}, ptr {slot}, align 8")
-        return current, inside
 
 
 def text_of(value: Bound) -> str:

@@ -1,0 +1,158 @@
+"""Variables of a kernel as values that are joined where paths meet; nothing is computed twice."""
+
+import re
+
+import numpy as np
+import pytest
+
+from staticgrad.native import frontend
+from tests.native.support import MODES, Mode, call
+
+PATHS = """\
+def kernel(t, own, begin, end):
+    out = ptr_i64(t[0])
+    p = ptr_i64(t[1])
+    a, b = 1, 0
+    level = 5
+    for i in range(begin, end):
+        kept = a
+        for k in range(0, i):
+            if k == 3:
+                continue
+            if k > 5:
+                level = level + k
+                break
+            a, b = b + k, a
+            while a > 20:
+                a = a - 7
+                if a == 17:
+                    b = b + 1
+                elif a == 15:
+                    break
+        if word(load1(p, i)) > 0 and kept < a or level > 40:
+            level = kept
+            seen = a if b > 2 else kept
+        else:
+            seen = b
+        store1(out, i, i64x1(seen * 1000 + level * 10 + a))
+        a = a + 0 * b
+"""
+
+
+def paths(p: list[int]) -> list[int]:
+    a, b, level, found = 1, 0, 5, []
+    for i in range(len(p)):
+        kept = a
+        for k in range(i):
+            if k == 3:
+                continue
+            if k > 5:
+                level = level + k
+                break
+            a, b = b + k, a
+            while a > 20:
+                a = a - 7
+                if a == 17:
+                    b = b + 1
+                elif a == 15:
+                    break
+        if (p[i] > 0 and kept < a) or level > 40:
+            level = kept
+            seen = a if b > 2 else kept
+        else:
+            seen = b
+        found.append(seen * 1000 + level * 10 + a)
+    return found
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_values_of_all_paths_are_joined(mode: Mode) -> None:
+    p = [0, 1, 1, 0, 1, 1, 1, 0, 1, 1, 0, 1]
+    out = np.zeros(len(p), np.int64)
+    call(PATHS, [out, np.array(p)], [], 0, len(p), mode=mode)
+    assert out.tolist() == paths(p)
+
+
+LATE = """\
+def kernel(t, own, begin, end):
+    out = ptr_i64(t[0])
+    for i in range(begin, end):
+        last = i * i
+        if i == 2:
+            odd = i + 40
+    store1(out, 0, i64x1(last))
+    if end > 2:
+        store1(out, 1, i64x1(odd))
+"""
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_name_may_be_read_behind_the_loop_that_alone_assigns_it(mode: Mode) -> None:
+    out = np.zeros(2, np.int64)
+    call(LATE, [out], [], 0, 5, mode=mode)
+    assert out.tolist() == [16, 42]
+
+
+ROWS = """\
+def kernel(t, own, begin, end):
+    p = ptr_f32(t[0])
+    n = t[1]
+    for o in range(begin, end):
+        m = mask16(16)
+        j = 0
+        total = f32x16(0.0)
+        while j + 16 <= n:
+            v = load(p, o * n + j, m)
+            total = total + select_mask(m, v, 0.0)
+            store(p, o * n + j, v * select(v > 0.5, v, total), m)
+            j = j + 16
+        if j < n:
+            m = mask16(n - j)
+            v = load(p, o * n + j, m)
+            total = total + select_mask(m, v, 0.0)
+            store(p, o * n + j, v * select(v > 0.5, v, total), m)
+"""
+
+
+def test_variables_are_registers_and_nothing_is_computed_twice() -> None:
+    text = frontend.module_text(ROWS, "k")
+    assert "alloca" not in text
+    blocks = re.split(r"^\w+:\n", text, flags=re.MULTILINE)
+    loop = next(block for block in blocks if "masked" not in block and "fmul" in block)
+    assert loop.count("getelementptr") == 1
+    assert loop.count("load <16 x float>") == loop.count("store <16 x float>") == 1
+    assert "select <16 x i1>" in loop  # of the comparison alone: the mask is on throughout
+    assert loop.count("select") == 1
+    assert "icmp" not in loop.partition("select")[2].partition("store")[0]
+    tail = next(block for block in blocks if "call <16 x float> @llvm.masked.load" in block)
+    assert tail.count("getelementptr") == 1
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_loads_are_never_taken_for_each_other(mode: Mode) -> None:
+    source = """\
+def kernel(t, own, begin, end):
+    p = ptr_i64(t[0])
+    a = word(load1(p, 0))
+    store1(p, 0, i64x1(a + 1))
+    b = word(load1(p, 0))
+    store1(p, 1, i64x1(a * 100 + b + t[1] - t[1]))
+"""
+    out = np.array([7, 0])
+    call(source, [out], [0], 0, 1, mode=mode)
+    assert out.tolist() == [8, 708]
+
+
+def test_joins_that_nobody_reads_are_not_written() -> None:
+    source = """\
+def kernel(t, own, begin, end):
+    p = ptr_i64(t[0])
+    x = 1
+    y = 2
+    for i in range(begin, end):
+        x = i * 2
+        y = i * 3
+        store1(p, i, i64x1(x + y))
+"""
+    text = frontend.module_text(source, "k")
+    assert text.count(" phi ") == 1  # the counter of the loop
