@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import MISSING, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Final, dataclass_transform
 
@@ -20,6 +21,7 @@ from staticgrad import config
 from staticgrad.analysis.pass_report import Report as Report
 from staticgrad.errors import PassInterfaceError, PipelineError
 from staticgrad.errors.wording import kind_of
+from staticgrad.ir.bodies import map_bodies
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.verify import verify_graph
 from staticgrad.kept import collection_paused
@@ -40,12 +42,15 @@ class Pass:
         name: what pipeline text calls it.
         keeps: ``exact`` if results keep every byte, else ``close``.
         takes, gives: the level of its input and output; ``graph`` unless said otherwise.
+        inside: the pipeline runs it inside of the bodies of loops and branches, too, inner ones
+            first. A pass that gives no graph runs them itself, or does without.
     """
 
     name: ClassVar[str] = ""
     keeps: ClassVar[str] = "exact"
     takes: ClassVar[str] = "graph"
     gives: ClassVar[str] = "graph"
+    inside: ClassVar[bool] = True
 
     def __init_subclass__(cls, name: str = "", **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -95,6 +100,7 @@ class Pipeline(Pass, name="pipeline"):
     dce,fold{limit=16}
     """
 
+    inside = False
     passes: tuple[Pass, ...] = ()
 
     def __post_init__(self) -> None:
@@ -180,6 +186,7 @@ class Fixpoint(Pass, name="fixpoint"):
     pass leaves a correct graph.
     """
 
+    inside = False
     passes: tuple[Pass, ...]
     limit: int = 25
 
@@ -246,17 +253,32 @@ def _reported(each: Pass, program: Any, watch: Watch | None) -> Report:
 
 def _traced(each: Pass, program: Any, watch: Watch | None = None) -> tuple[Any, Mapping[str, int]]:
     """What ``each.traced`` gives, if it is of the right kind and keeps the graph's interface."""
-    found: Any = each.traced(program, watch)
+    given, inside = program, Counter[str]()
+    if each.inside and each.gives == "graph" and isinstance(program, Graph):
+        given = map_bodies(program, partial(_in_body, each, inside, watch))
+    found: Any = each.traced(given, watch)
     if not (isinstance(found, tuple) and len(found) == 2 and isinstance(found[1], Mapping)):
         raise PassInterfaceError(
             f"pass {each}: traced gives {kind_of(found)}, not a pair",
             hint="the transformed graph, and how often each rule applied: return graph, {}",
         )
     after, hits = found
+    if inside:
+        hits = Counter(hits) + inside
     check_kind(str(each), _gives(each), after)
     if isinstance(program, Graph) and isinstance(after, Graph):
         check_interface(str(each), program, after)
     return after, hits
+
+
+def _in_body(each: Pass, hits: Counter[str], watch: Watch | None, body: Graph) -> Graph:
+    """What a pass makes of the body of a loop or branch."""
+    after, own = each.traced(body, watch)
+    hits.update(own)
+    check_kind(str(each), _gives(each), after)
+    check_interface(str(each), body, after)
+    found: Graph = after
+    return found
 
 
 def _verified(program: Any, level: str, culprit: str) -> None:

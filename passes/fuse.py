@@ -21,7 +21,7 @@ from passes.fusion.updates import BoundStep, PendingStep, Update, copied_updates
 from passes.lowering.calls import LoweredCall, lower_call
 from passes.lowering.operands import LoweredStep
 from passes.lowering.signatures import Lowerings
-from staticgrad.errors import GraphError
+from staticgrad.errors import CompileError, GraphError
 from staticgrad.ir.call_step import CallStep
 from staticgrad.ir.graph import Constant, Graph, Input, Parameter, ParameterLeaf
 from staticgrad.ir.schedule import Binding, Buffer, KernelStep, Role, Schedule, Touch
@@ -67,10 +67,26 @@ class Fusion:
 
 def fusion(graph: Graph, merge: bool = True) -> Fusion:
     """What ``fuse`` gives, with the groups: the same each time it is asked for the same graph."""
+    _refuse_bodies(graph)
     computed = widen_accumulation(expand_vector_products(without_marks(graph)))
     if merge:
         computed = with_shifted_formulas(computed)
     return scheduled(with_copies(taken(computed, merge)))
+
+
+def _refuse_bodies(graph: Graph) -> None:
+    """Refuse loops and branches, of which there are no kernels as yet.
+
+    Raises:
+        CompileError: at the line of the first.
+    """
+    for node in graph.nodes:
+        if node.op.bodies:
+            raise CompileError(
+                f"{node.op.name}: loops and branches are not compiled yet",
+                hint="sg.evaluate runs the graph in NumPy",
+                at=node.origin,
+            )
 
 
 def scheduled(placed: WithCopies) -> Fusion:

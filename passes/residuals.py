@@ -49,6 +49,7 @@ class Residuals(Pass, name="residuals"):
     would merge a clone with what it is a clone of.
     """
 
+    inside = False
     flops: int = 8
 
     def __call__(self, graph: Graph) -> Graph:
@@ -57,6 +58,8 @@ class Residuals(Pass, name="residuals"):
 
     def traced(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
         """The same, how many nodes were cloned, and how many regions took too long to weigh."""
+        if any(node.op.bodies for node in program.nodes):
+            return program, {}  # what crosses a loop is decided where the loop is differentiated
         graph, cloned, tangled = program, 0, 0
         known: dict[Graph, Groups] = {}
         last = max((node.order for node in graph.nodes), default=0)

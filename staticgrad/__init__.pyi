@@ -41,6 +41,9 @@ from staticgrad.functions.arrange import (
     array_split, broadcast_arrays, diag, diagonal, meshgrid, repeat, roll, rot90, split, tile,
     trace
 )
+from staticgrad.functions.associative import (
+    associative_scan
+)
 from staticgrad.functions.at import (
     at
 )
@@ -70,6 +73,9 @@ from staticgrad.functions.joining import (
 )
 from staticgrad.functions.kinks import (
     conventions
+)
+from staticgrad.functions.loops import (
+    cond, fori_loop, map_slices as map, scan, switch, while_loop
 )
 from staticgrad.functions.missing_values import (
     nancumprod, nancumsum, nanmax, nanmean, nanmin, nanprod, nanstd, nansum, nanvar
@@ -182,39 +188,39 @@ __all__ = [
     "StaticgradWarning", "Value", "abs", "absolute", "acos", "acosh", "add", "all", "allclose",
     "any", "append", "arange", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2",
     "arctanh", "argmax", "argmin", "argpartition", "argsort", "array_equal", "array_equiv",
-    "array_split", "asarray", "asin", "asinh", "astype", "at", "atan", "atan2", "atanh",
-    "atleast_1d", "atleast_2d", "atleast_3d", "average", "bfloat16", "bitwise_and",
-    "bitwise_invert", "bitwise_left_shift", "bitwise_or", "bitwise_right_shift", "bitwise_xor",
-    "block", "bool_", "broadcast_arrays", "broadcast_to", "can_cast", "cbrt", "ceil",
-    "checkpoint", "choose", "clip", "column_stack", "compile", "concat", "concatenate",
-    "constant", "conventions", "copysign", "corrcoef", "cos", "cosh", "count_nonzero", "cov",
-    "cross", "cumprod", "cumsum", "cumulative_prod", "cumulative_sum", "custom_vjp", "deg2rad",
-    "diag", "diagonal", "diff", "digitize", "dim", "divide", "divmod", "dot", "dsplit",
-    "dstack", "e", "ediff1d", "einsum", "empty", "empty_like", "equal", "erf", "erfc", "errors",
-    "evaluate", "exp", "exp2", "expand_dims", "expm1", "eye", "fabs", "finfo", "flip", "fliplr",
-    "flipud", "float16", "float32", "float64", "float_power", "floor", "floor_divide", "fmax",
-    "fmin", "fmod", "full", "full_like", "geomspace", "getitem", "grad", "gradient", "greater",
-    "greater_equal", "heaviside", "hessian", "histogram", "histogram_bin_edges", "hsplit",
-    "hstack", "hvp", "hypot", "i0", "identity", "iinfo", "inf", "inner", "input", "int16",
-    "int32", "int64", "int8", "invert", "iota", "isclose", "isdtype", "isfinite", "isin",
-    "isinf", "isnan", "isneginf", "isposinf", "jacobian", "jvp", "kron", "left_shift", "less",
-    "less_equal", "lexsort", "linear_scan", "linspace", "lint", "log", "log10", "log1p", "log2",
-    "logaddexp", "logaddexp2", "logical_and", "logical_not", "logical_or", "logical_xor",
-    "logspace", "matmul", "matrix_transpose", "matvec", "max", "maximum", "mean", "median",
-    "meshgrid", "min", "minimum", "moveaxis", "multiply", "nan", "nan_to_num", "nancumprod",
-    "nancumsum", "nanmax", "nanmean", "nanmedian", "nanmin", "nanpercentile", "nanprod",
-    "nanquantile", "nanstd", "nansum", "nanvar", "ndim", "negative", "newaxis", "nn", "norm",
-    "not_equal", "one_hot", "ones", "ones_like", "optim", "options", "outer", "pad",
-    "parameter", "parse", "partition", "passes", "percentile", "permute_dims", "pi",
-    "piecewise", "positive", "pow", "power", "prod", "ptp", "quantile", "rad2deg", "random",
-    "ravel", "reciprocal", "remainder", "repeat", "reshape", "result_type", "right_shift",
-    "rint", "roll", "rot90", "round", "same_graph", "scatter_add", "scope", "searchsorted",
-    "select", "shape", "show_config", "sigmoid", "sign", "signbit", "sin", "sinc", "sinh",
-    "size", "size_value", "sort", "special", "split", "sqrt", "square", "squeeze", "stack",
-    "std", "stop_gradient", "subtract", "sum", "swapaxes", "take", "take_along_axis", "tan",
-    "tanh", "tensordot", "testing", "tile", "topk", "trace", "transpose", "trapezoid", "tri",
-    "tril", "triu", "trunc", "uint16", "uint32", "uint64", "uint8", "unstack", "unwrap",
-    "value_and_grad", "var", "vdot", "vecdot", "vecmat", "vjp", "vsplit", "vstack", "where",
-    "xlogy", "zeros", "zeros_like"
+    "array_split", "asarray", "asin", "asinh", "associative_scan", "astype", "at", "atan",
+    "atan2", "atanh", "atleast_1d", "atleast_2d", "atleast_3d", "average", "bfloat16",
+    "bitwise_and", "bitwise_invert", "bitwise_left_shift", "bitwise_or", "bitwise_right_shift",
+    "bitwise_xor", "block", "bool_", "broadcast_arrays", "broadcast_to", "can_cast", "cbrt",
+    "ceil", "checkpoint", "choose", "clip", "column_stack", "compile", "concat", "concatenate",
+    "cond", "constant", "conventions", "copysign", "corrcoef", "cos", "cosh", "count_nonzero",
+    "cov", "cross", "cumprod", "cumsum", "cumulative_prod", "cumulative_sum", "custom_vjp",
+    "deg2rad", "diag", "diagonal", "diff", "digitize", "dim", "divide", "divmod", "dot",
+    "dsplit", "dstack", "e", "ediff1d", "einsum", "empty", "empty_like", "equal", "erf", "erfc",
+    "errors", "evaluate", "exp", "exp2", "expand_dims", "expm1", "eye", "fabs", "finfo", "flip",
+    "fliplr", "flipud", "float16", "float32", "float64", "float_power", "floor", "floor_divide",
+    "fmax", "fmin", "fmod", "fori_loop", "full", "full_like", "geomspace", "getitem", "grad",
+    "gradient", "greater", "greater_equal", "heaviside", "hessian", "histogram",
+    "histogram_bin_edges", "hsplit", "hstack", "hvp", "hypot", "i0", "identity", "iinfo", "inf",
+    "inner", "input", "int16", "int32", "int64", "int8", "invert", "iota", "isclose", "isdtype",
+    "isfinite", "isin", "isinf", "isnan", "isneginf", "isposinf", "jacobian", "jvp", "kron",
+    "left_shift", "less", "less_equal", "lexsort", "linear_scan", "linspace", "lint", "log",
+    "log10", "log1p", "log2", "logaddexp", "logaddexp2", "logical_and", "logical_not",
+    "logical_or", "logical_xor", "logspace", "map", "matmul", "matrix_transpose", "matvec",
+    "max", "maximum", "mean", "median", "meshgrid", "min", "minimum", "moveaxis", "multiply",
+    "nan", "nan_to_num", "nancumprod", "nancumsum", "nanmax", "nanmean", "nanmedian", "nanmin",
+    "nanpercentile", "nanprod", "nanquantile", "nanstd", "nansum", "nanvar", "ndim", "negative",
+    "newaxis", "nn", "norm", "not_equal", "one_hot", "ones", "ones_like", "optim", "options",
+    "outer", "pad", "parameter", "parse", "partition", "passes", "percentile", "permute_dims",
+    "pi", "piecewise", "positive", "pow", "power", "prod", "ptp", "quantile", "rad2deg",
+    "random", "ravel", "reciprocal", "remainder", "repeat", "reshape", "result_type",
+    "right_shift", "rint", "roll", "rot90", "round", "same_graph", "scan", "scatter_add",
+    "scope", "searchsorted", "select", "shape", "show_config", "sigmoid", "sign", "signbit",
+    "sin", "sinc", "sinh", "size", "size_value", "sort", "special", "split", "sqrt", "square",
+    "squeeze", "stack", "std", "stop_gradient", "subtract", "sum", "swapaxes", "switch", "take",
+    "take_along_axis", "tan", "tanh", "tensordot", "testing", "tile", "topk", "trace",
+    "transpose", "trapezoid", "tri", "tril", "triu", "trunc", "uint16", "uint32", "uint64",
+    "uint8", "unstack", "unwrap", "value_and_grad", "var", "vdot", "vecdot", "vecmat", "vjp",
+    "vsplit", "vstack", "where", "while_loop", "xlogy", "zeros", "zeros_like"
 ]
 __version__: str

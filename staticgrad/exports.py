@@ -16,6 +16,7 @@ FUNCTIONS = {
     "staticgrad.functions.arrange": (
         "array_split broadcast_arrays diag diagonal meshgrid repeat roll rot90 split tile trace"
     ),
+    "staticgrad.functions.associative": "associative_scan",
     "staticgrad.functions.at": "at",
     "staticgrad.functions.conditions": (
         "allclose array_equal array_equiv choose isclose isneginf isposinf piecewise select"
@@ -38,6 +39,7 @@ FUNCTIONS = {
         " hsplit hstack matrix_transpose unstack vsplit vstack"
     ),
     "staticgrad.functions.kinks": "conventions",
+    "staticgrad.functions.loops": "cond fori_loop map=map_slices scan switch while_loop",
     "staticgrad.functions.missing_values": (
         "nancumprod nancumsum nanmax nanmean nanmin nanprod nanstd nansum nanvar"
     ),

@@ -20,6 +20,7 @@ NAMING = ("staticgrad/ops/", "staticgrad/functions/", "passes/rules/", "staticgr
 EXCEPTIONS = {
     "passes/fusion/preparation.py": "a formula: products with a vector as sums",
     "passes/fusion/shifted.py": "a formula: pads of a formula as that formula of pads",
+    "staticgrad/autodiff/bodies.py": "derivatives of ops that run bodies are made of the bodies'",
     "staticgrad/eager/shortcuts.py": "the operators of tensors, each bound to its op by hand",
 }
 
@@ -87,6 +88,7 @@ TWICE = {
     **dict.fromkeys(("Sigmoid", "Tanh"), "the op, and the twin's module of the same function"),
     "Generator": "the twin's, which draws at once what that of sg.random writes into a graph",
     "Sqrt": "the op, and the policy of that name",
+    "Loop": "the op, and what repeats stages of a kernel",
     "Sort": "the op, and the stage of a kernel, which messages call by its class",
     **dict.fromkeys(
         ("Function", "Scalar"),

@@ -14,7 +14,7 @@ they stand in its attributes: the references in ``ops/`` see no named size.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import prod
 from typing import Any, Literal, overload
@@ -133,20 +133,39 @@ class _Run:
         self.feeds = bind_feeds(graph, feeds, F64 if wide else None)
         shapes = {name: array.shape for name, array in self.feeds.items()}
         self.sizes = bind_sizes(graph, shapes, sizes)
+        self.dying: dict[Graph, dict[Node, list[Node]]] = {}
 
     def values(self) -> dict[tuple[Node, int], Array]:
         """Every root's array; values inside are dropped after their last use."""
         known: dict[tuple[Node, int], Array] = {}
-        dying = last_uses(self.graph)
         with np.errstate(all="ignore"):
-            for node in self.graph.nodes:
+            self.compute(self.graph, known)
+        return known
+
+    def compute(self, graph: Graph, known: dict[tuple[Node, int], Array]) -> None:
+        """Add the roots of a graph to what is known; the inputs of a body are known before."""
+        if graph not in self.dying:
+            self.dying[graph] = last_uses(graph)
+        dying = self.dying[graph]
+        for node in graph.nodes:
+            if (node, 0) not in known:
                 args = [known[arg.key] for arg in node.args]
                 for index, array in enumerate(self.results(node, args)):
                     known[node, index] = array
-                for dead in dying[node]:
-                    for index in range(len(dead.types)):
-                        del known[dead, index]
-        return known
+            for dead in dying[node]:
+                for index in range(len(dead.types)):
+                    del known[dead, index]
+
+    def run_body(self, body: Graph, arrays: Sequence[Array]) -> list[Array]:
+        """The outputs of a body under this run's sizes and precision."""
+        known = dict(zip((value.key for value in body.inputs), arrays, strict=True))
+        self.compute(body, known)
+        return [known[value.key] for value in body.outputs.values()]
+
+    def empty(self, of: TensorType, trips: int) -> Array:
+        """Room for a result of every trip."""
+        shape = (trips, *concrete_shape(of.shape, self.sizes))
+        return np.empty(shape, self.dtype_of(of.dtype).numpy)
 
     def results(self, node: Node, args: list[Array]) -> tuple[Array, ...]:
         """The arrays of one node, checked against its types."""
@@ -173,6 +192,8 @@ class _Run:
             try:
                 if any(self.nbytes(declared) > sys.maxsize for declared in node.types):
                     raise MemoryError  # NumPy has other words for it
+                if node.op.bodies:
+                    return self.interpreted(node, args)
                 return self.run(node)(*args)
             except OutOfMemory:
                 raise
@@ -180,6 +201,11 @@ class _Run:
                 raise _too_large(node) from None
             except IndexOutOfRange as error:
                 raise error.with_related([*map(_as_feed, _feeds_behind(node))]) from None
+
+    def interpreted(self, node: Node, args: list[Array]) -> Any:
+        """The results of an op that runs bodies."""
+        op: Any = at_sizes(node.op, self.sizes)
+        return op.interpreted(_Bodies(self), *args)
 
     def run(self, node: Node) -> Callable[..., Any]:
         """What computes a node's results of its operands' arrays."""
@@ -217,6 +243,13 @@ class _Run:
     def dtype_of(self, declared: DType) -> DType:
         """The dtype that a value of dtype ``declared`` has in this run."""
         return F64 if self.wide and declared.is_float else declared
+
+
+class _Bodies:
+    """Runs the bodies of ops in one evaluation."""
+
+    def __init__(self, run: _Run) -> None:
+        self.run, self.empty = run.run_body, run.empty
 
 
 def _is_wide(dtype: object) -> bool:

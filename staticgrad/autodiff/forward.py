@@ -97,13 +97,27 @@ def jvp(y: Any, x: Any, tangent: Any, allow_disconnected: bool = False) -> Any:
         pushes = [_pushed_along(formula, directions) for formula in formulas]
         if not allow_disconnected:
             _check(cone, list(zip(formulas, pushes, strict=True)), outputs, directions)
-        found: dict[ValueKey, Any] = {}
-        for place, value in enumerate(outputs):
-            keys = [formula.outputs[place].key for formula in formulas]
-            parts = [push.tangents.get(key) for push, key in zip(pushes, keys, strict=True)]
-            known = [part for part in parts if part is not None]
-            found[value.key] = reduce(functions.add, known) if known else None
+        tangents = _arrived(formulas, pushes, len(outputs))
+        found = {value.key: each for value, each in zip(outputs, tangents, strict=True)}
         return mapped(y, lambda value: or_zeros(found[value.key], value))
+
+
+def _arrived(formulas: Sequence[Formula], pushes: Sequence[_Push], count: int) -> list[Any]:
+    """The tangent of each of ``count`` outputs: the sum of those of all formulas."""
+    found = []
+    for place in range(count):
+        keys = [formula.outputs[place].key for formula in formulas]
+        parts = [push.tangents.get(key) for push, key in zip(pushes, keys, strict=True)]
+        known = [part for part in parts if part is not None]
+        found.append(reduce(functions.add, known) if known else None)
+    return found
+
+
+def pushed_forward(outputs: Sequence[Symbolic], given: Sequence[tuple[Symbolic, Any]]) -> list[Any]:
+    """The tangent of each output (None: no path), given values with theirs; the order stays."""
+    moved = [value for value, _ in given]
+    formulas = stable_formulas(cone_between(outputs, moved), outputs, moved)
+    return _arrived(formulas, [_pushed_along(each, given) for each in formulas], len(outputs))
 
 
 def _pushed_along(formula: Formula, directions: Sequence[tuple[Symbolic, Any]]) -> _Push:

@@ -192,15 +192,32 @@ def _differentiated(
     cone = cone_between(outputs, targets)
     with within(order=cone.order + 1):
         seeds = [fitted(y, ct, role) for y, ct in given]
-        found: dict[ValueKey, Any] = {}
-        for formula in stable_formulas(cone, outputs, targets):
-            sweep = _GraphSweep(formula.cone, {target.key for target in formula.targets.values()})
-            own = sweep.run(zip(formula.outputs, seeds, strict=True))
-            found |= {key: own.get(target.key) for key, target in formula.targets.items()}
+        found = _swept(cone, outputs, seeds, targets)
         missing = [value for value in wanted if found.get(value.key) is None]
         if missing and not allow_disconnected:
             _check_paths(cone, list(zip(outputs, seeds, strict=True)), missing)
         return {value.key: or_zeros(found.get(value.key), value) for value in wanted}
+
+
+def _swept(
+    cone: Cone, outputs: Sequence[Symbolic], seeds: Sequence[Any], targets: Sequence[Symbolic]
+) -> dict[ValueKey, Any]:
+    """The cotangent of each target (None: no path), of the formulas that are stable."""
+    found: dict[ValueKey, Any] = {}
+    for formula in stable_formulas(cone, outputs, targets):
+        sweep = _GraphSweep(formula.cone, {target.key for target in formula.targets.values()})
+        own = sweep.run(zip(formula.outputs, seeds, strict=True))
+        found |= {key: own.get(target.key) for key, target in formula.targets.items()}
+    return found
+
+
+def pulled_back_stably(
+    given: Sequence[tuple[Symbolic, Any]], targets: Sequence[Symbolic]
+) -> list[Any]:
+    """As ``pulled_back``, of stable formulas."""
+    outputs = [y for y, _ in given]
+    found = _swept(cone_between(outputs, targets), outputs, [ct for _, ct in given], targets)
+    return [found.get(target.key) for target in targets]
 
 
 def _check_paths(

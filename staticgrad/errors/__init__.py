@@ -150,6 +150,12 @@ class MaskedArrayError(StaticgradError, TypeError, ValueError):
     code = "SG113"
 
 
+class CarryError(StaticgradError, TypeError):
+    """A carry that changes its type from trip to trip, or cases that give several types."""
+
+    code = "SG114"
+
+
 # Graphs, text, passes
 
 

@@ -92,10 +92,10 @@ MISSING: Final = {
         " matrix_rank matrix_power expm tensorsolve tensorinv multi_dot solve_triangular lu"
         " cho_factor cho_solve"
     ),
-    "there are no loops and branches inside a graph yet: Python's loops build one node per step,"
-    " sg.where chooses elements, sg.linear_scan solves linear recurrences": (
-        "scan while_loop fori_loop cond switch associative_scan ifelse case foldl map_fn"
+    "loops and branches in the graph: sg.scan(f, init, xs), sg.map(f, xs), sg.cond(test, f, g)": (
+        "ifelse foldl map_fn"
     ),
+    "one of several functions by an index: sg.switch(index, functions)": "case",
     "there is no vectorising transformation yet: write the batch axis": "vmap pmap vectorize",
     "there is no convolution yet: sg.stack of slices gives the columns of a product": (
         "conv conv1d conv2d conv3d conv_transpose Conv1d Conv2d Conv3d max_pool max_pool1d"

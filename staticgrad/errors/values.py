@@ -83,7 +83,8 @@ class NoNumbers:
         raise self._no_value(
             "bool()",
             "sg.where(condition, a, b) chooses; a & b, a | b, ~a for 'and', 'or', 'not'\n"
-            "(a < x) & (x < b) for a < x < b; sg.maximum(a, b) for max(a, b), x.max() for max(x)",
+            "(a < x) & (x < b) for a < x < b; sg.maximum(a, b) for max(a, b), x.max() for max(x)\n"
+            "for if and while in the graph: sg.cond(x > 0, f, g), sg.while_loop(test, body, init)",
         )
 
     def __float__(self) -> NoReturn:
@@ -101,11 +102,16 @@ class NoNumbers:
         raise self._no_value(
             "an index",
             "an index known in a run: x[i], or sg.take(x, i, axis)\n"
-            "range() takes an int: Python's loops run while the graph is built",
+            "range() takes an int, for Python's loops run while the graph is built:\n"
+            "sg.fori_loop(0, n, body, init) runs in the graph, n times",
         )
 
     def __iter__(self) -> Iterator[Any]:
-        count = self._length("iteration", "whole-array operations: x.sum() for sum(x)")
+        count = self._length(
+            "iteration",
+            "for row in x, in the graph: sg.scan(f, init, x), sg.map(f, x)\n"
+            "whole-array operations: x.sum() for sum(x)",
+        )
         own: Any = self
         return (own[i] for i in range(count))
 

@@ -224,6 +224,11 @@ class CallForm:
     alone: bool = False
 
 
+@dataclass(frozen=True)
+class BodyForm:
+    """The op runs graphs of its own, ``Op.bodies``, whose nodes have forms."""
+
+
 Form = (
     Leaf
     | Pointwise
@@ -241,6 +246,7 @@ Form = (
     | SearchForm
     | Assemble
     | CallForm
+    | BodyForm
 )
 #: The forms whose results are elements of the operands as they are.
 MOVES = View | Identity | ReshapeForm | Gather | GatherAlong | Assemble

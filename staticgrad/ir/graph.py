@@ -32,6 +32,7 @@ from staticgrad.ir.op import (
     as_array,
 )
 from staticgrad.ir.roots import (
+    check_from_outside,
     check_names,
     check_roots,
     guards_of,
@@ -260,7 +261,8 @@ class Graph:
     """
 
     __slots__ = (
-        "_guards", "_sizes", "found", "inputs", "name", "nodes", "outputs", "parameters", "updates",
+        "_digest", "_guards", "_sizes", "found",
+        "inputs", "name", "nodes", "outputs", "parameters", "updates",
     )  # fmt: skip
 
     nodes: tuple[Node, ...]
@@ -305,6 +307,7 @@ class Graph:
             name,
         )
         check_names(self.inputs, self.parameters, _describe)
+        check_from_outside(self.inputs)
 
     def _fill(
         self,
@@ -320,6 +323,7 @@ class Graph:
         self.found = {}
         self._guards: tuple[tuple[Guard, Node], ...] | None = None
         self._sizes: dict[str, Named] | None = None
+        self._digest: str | None = None
 
     @classmethod
     def of_parts(
@@ -371,6 +375,15 @@ class Graph:
         if self._sizes is None:
             self._sizes = sizes_of(self.nodes)
         return dict(self._sizes)
+
+    @property
+    def digest(self) -> str:
+        """A hash of what the graph computes: equal for graphs that ``same_graph`` calls equal."""
+        if self._digest is None:
+            from staticgrad.ir.printer import digest_of
+
+            self._digest = digest_of(self)
+        return self._digest
 
     def replace_nodes(
         self, rewrite: Callable[[Node, tuple[Symbolic, ...]], Sequence[Symbolic] | None]

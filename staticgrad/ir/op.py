@@ -12,7 +12,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, FrozenInstanceError, fields
-from typing import Any, ClassVar, Literal, NoReturn, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, Self, dataclass_transform
 
 import numpy.typing as npt
 
@@ -27,6 +27,9 @@ from staticgrad.types.arrays import ArrayData, array_of
 from staticgrad.types.dim import Dim
 from staticgrad.types.dtype import DType
 from staticgrad.types.tensor import TensorType
+
+if TYPE_CHECKING:
+    from staticgrad.ir.graph import Graph
 
 Array = npt.NDArray[Any]
 _REGISTRY: dict[str, type[Op]] = {}
@@ -148,6 +151,17 @@ class Op(_Immutable):
         """
         return (True,) * len(args)
 
+    @property
+    def bodies(self) -> tuple[Graph, ...]:
+        """The graphs that the op runs, if it has any: closed ones, without parameters."""
+        return ()
+
+    def with_bodies(self, bodies: Sequence[Graph]) -> Self:
+        """The same op over other bodies, as many as it has."""
+        if bodies:
+            raise self._undefined("how it takes other bodies", "with_bodies(self, bodies)")
+        return self
+
     def prepare(self, *args: Any) -> tuple[Value, ...]:
         """Operands as values of one kind, scalars and arrays lifted. Families promote here."""
         return lift_all(args)
@@ -178,12 +192,14 @@ class Op(_Immutable):
                 yield name, value
 
     def sizes(self) -> Iterator[Dim]:
-        """The symbolic sizes among the attributes."""
+        """The symbolic sizes among the attributes, and the named ones of the bodies."""
         for name, _ in self._fields:
             value = getattr(self, name)
             for each in value if isinstance(value, tuple) else (value,):
                 if isinstance(each, Dim):
                     yield each
+        for body in self.bodies:
+            yield from (Dim({(named,): 1}) for named in body.sizes.values())
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -215,6 +231,9 @@ def _key(value: Any) -> Any:
         return ("f", struct.pack("<d", value))
     if isinstance(value, DType | Dim | ArrayData | TensorType | str) or value is None:
         return value
+    digest = getattr(value, "digest", None)
+    if digest is not None:  # a graph: nodes are compared by identity, bodies by what they compute
+        return ("graph", digest)
     return (type(value).__name__, value)
 
 

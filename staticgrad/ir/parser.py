@@ -89,6 +89,12 @@ class _GraphReader(DocumentReader):
     def document(self) -> Graph:
         self.header("ir", "graph")
         self.size_declarations()
+        graph = self.graph()
+        self.finished("graph")
+        return graph
+
+    def graph(self) -> Graph:
+        """What stands behind the header of a document, or as the attribute of a node."""
         self.expect("graph")
         name = self.name("the graph's name")
         self.expect("(", "the graph's name")
@@ -99,7 +105,6 @@ class _GraphReader(DocumentReader):
         self._refuse_unknown_bindings()
         self.expect("{", "the graph's signature")
         self._body()
-        self.finished("graph")
         return Graph.of_parts(
             nodes=self.nodes,
             inputs=self.inputs,
@@ -108,6 +113,27 @@ class _GraphReader(DocumentReader):
             updates=self.updates.values(),
             name=name,
         )
+
+    def value(self) -> Any:
+        """Any attribute value; a graph is one, the body of a loop or branch."""
+        at = self.at
+        if self.texts[at] == "graph" and self.kinds[at + 1] in ("name", "string"):
+            return self.nested(self._inner)
+        return super().value()
+
+    def _inner(self) -> Graph:
+        """A graph in a graph: it sees sizes and constants, and no values from outside."""
+        own = (self.values, self.nodes, self.inputs, self.parameters, self.outputs, self.updates)
+        bound = (self.bound_parameters, self.bound_inputs)
+        self.values, self.nodes, self.inputs, self.parameters = {}, [], [], []
+        self.outputs, self.updates, self.bound_parameters, self.bound_inputs = {}, {}, {}, {}
+        start = self.at
+        found = self.graph()
+        if found.parameters or found.updates:
+            self.fail("a body has no parameters and no updates", start)
+        self.values, self.nodes, self.inputs, self.parameters, self.outputs, self.updates = own
+        self.bound_parameters, self.bound_inputs = bound
+        return found
 
     # header
 

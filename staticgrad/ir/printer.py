@@ -19,7 +19,9 @@ same nodes in the same order; ``same_graph`` compares them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from hashlib import blake2b
 from itertools import zip_longest
 from typing import Any, Final
 
@@ -48,10 +50,15 @@ def print_graph(graph: Graph, *, comments: bool = True) -> str:
     Raises:
         OpDefinitionError: an attribute that the text form cannot hold.
     """
-    lines = [header_line("ir"), *size_lines(sizes_of(graph))]
-    names = value_names(graph)
-    lines += [signature(graph), *node_lines(graph, names, comments), *root_lines(graph, names), "}"]
+    lines = [header_line("ir"), *size_lines(sizes_of(graph)), *graph_lines(graph, comments)]
     return "\n".join(lines) + "\n"
+
+
+def graph_lines(graph: Graph, comments: bool = True, orders: bool = True) -> list[str]:
+    """What stands behind the header: signature, nodes, roots."""
+    names = value_names(graph)
+    nodes = node_lines(graph, names, comments, orders)
+    return [signature(graph), *nodes, *root_lines(graph, names), "}"]
 
 
 def value_names(graph: Graph) -> dict[tuple[Node, int], str]:
@@ -91,6 +98,8 @@ def _sizes_in(value: object) -> Iterator[Named]:
         yield from named_sizes(value)
     elif isinstance(value, TensorType):
         yield from _sizes_in(value.shape)
+    elif isinstance(value, Graph):
+        yield from sizes_of(value)
     elif isinstance(value, tuple):
         for part in value:
             if not isinstance(part, int):
@@ -109,12 +118,21 @@ def _declarations(values: Iterable[Symbolic]) -> str:
     return ", ".join(f"{leaf_name(value.node)}: {value.type}" for value in values)
 
 
-def node_lines(graph: Graph, names: Names, comments: bool = True) -> list[str]:
-    """One line per node that is not in the header."""
-    body = (node for node in graph.nodes if not _is_header_leaf(node))
-    if not comments:
-        return [f"  {node_text(node, names)}" for node in body]
-    return [f"  {node_text(node, names)}{comment([node.origin])}" for node in body]
+def node_lines(graph: Graph, names: Names, comments: bool = True, orders: bool = True) -> list[str]:
+    """One line per node that is not in the header; more for one that has bodies."""
+    lines = []
+    for node in graph.nodes:
+        if _is_header_leaf(node):
+            continue
+        bodies = partial(body_text, comments=comments, orders=orders)
+        text = f"  {node_text(node, names, orders=orders, bodies=bodies)}"
+        lines.append(f"{text}{comment([node.origin])}" if comments else text)
+    return lines
+
+
+def body_text(graph: Graph, *, comments: bool = False, orders: bool = False) -> str:
+    """A graph as the attribute of a node."""
+    return "\n".join(graph_lines(graph, comments, orders)).replace("\n", "\n  ")
 
 
 def _is_header_leaf(node: Node) -> bool:
@@ -129,25 +147,35 @@ def comment(origins: Iterable[Location]) -> str:
     return f"   # {where}" if where else ""
 
 
-def node_text(node: Node, names: Names, *, orders: bool = True) -> str:
-    """``%7: f32[784, 10] ^1 = matmul{transpose_a}(%x, %6)``; a value without a name is ``%?``."""
+def node_text(
+    node: Node,
+    names: Names,
+    *,
+    orders: bool = True,
+    bodies: Callable[[Graph], str] | None = None,
+) -> str:
+    """``%7: f32[784, 10] ^1 = matmul{transpose_a}(%x, %6)``; a value without a name is ``%?``.
+
+    ``bodies`` writes the graphs of an op that has some; without it they are left out, for messages.
+    """
     results = ", ".join(names.get((node, index), "%?") for index in range(len(node.types)))
     types = ", ".join(map(str, node.types))
     order = f" ^{node.order}" if node.order and orders else ""
     args = ", ".join([names.get((arg.node, arg.index), "%?") for arg in node.args])
-    return f"{results}: {types}{order} = {op_text(node.op)}{f'({args})' if args else ''}"
+    op = op_text(node.op, bodies)
+    return f"{results}: {types}{order} = {op}{f'({args})' if args else ''}"
 
 
-def op_text(op: Op) -> str:
+def op_text(op: Op, bodies: Callable[[Graph], str] | None = None) -> str:
     """An op with its attributes: ``sum{axes=(0,)}``."""
     if isinstance(op, Input | ParameterLeaf):  # in the header of a text, here in messages only
         return op.name
     if isinstance(op, Constant):
         return f"constant{{{_constant_attribute(op.data)}}}"
     try:
+        written = partial(_attribute_text, bodies=bodies)
         attributes = [
-            name if value is True else f"{name}={value_text(value)}"
-            for name, value in op.attributes()
+            name if value is True else f"{name}={written(value)}" for name, value in op.attributes()
         ]
     except TypeError as error:
         raise OpDefinitionError(
@@ -155,6 +183,15 @@ def op_text(op: Op) -> str:
         ) from None
     name = name_text(op.name)
     return f"{name}{{{', '.join(attributes)}}}" if attributes else name
+
+
+def _attribute_text(value: object, bodies: Callable[[Graph], str] | None) -> str:
+    if isinstance(value, Graph):
+        return bodies(value) if bodies else f"graph {name_text(value.name)}"
+    if isinstance(value, tuple) and any(isinstance(part, Graph) for part in value):
+        inner = ", ".join(_attribute_text(part, bodies) for part in value)
+        return f"({inner},)" if len(value) == 1 else f"({inner})"
+    return value_text(value)
 
 
 def _constant_attribute(data: ArrayData) -> str:
@@ -204,6 +241,9 @@ def graph_constants(graph: Graph) -> dict[str, npt.NDArray[Any]]:
 def _arrays_in(value: object) -> Iterator[ArrayData]:
     if isinstance(value, ArrayData):
         yield value
+    elif isinstance(value, Graph):
+        for node in value.nodes:
+            yield from _arrays_in(tuple(each for _, each in node.op.attributes()))
     elif isinstance(value, tuple):
         for part in value:
             yield from _arrays_in(part)
@@ -224,6 +264,11 @@ def first_difference(left: Graph, right: Graph) -> str | None:
     return None
 
 
+def digest_of(graph: Graph) -> str:
+    """A hash of the lines that ``same_graph`` compares; large constants count by their own."""
+    return blake2b("\n".join(_lines(graph)).encode(), digest_size=16).hexdigest()
+
+
 def _lines(graph: Graph) -> list[str]:
     names = value_names(graph)
     leaves = [value.node for value in (*graph.inputs, *graph.parameters)]
@@ -232,7 +277,8 @@ def _lines(graph: Graph) -> list[str]:
         size_line(named, hint=False) for named in sorted(sizes_of(graph), key=lambda n: n.name)
     ]
     lines += [_leaf_line(node) for node in leaves]
-    lines += [node_text(node, names, orders=False) for node in graph.nodes if node not in header]
+    body = (node for node in graph.nodes if node not in header)
+    lines += [node_text(node, names, orders=False, bodies=body_text) for node in body]
     return lines + [line.strip() for line in root_lines(graph, names)]
 
 

@@ -8,7 +8,8 @@ derived here from its roots; they are never stored.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakSet
 
 from staticgrad.errors import GraphError, NameConflictError, Related
 from staticgrad.errors.wording import kind_of, shown
@@ -184,6 +185,26 @@ def check_names(
                 )
 
 
+#: Inputs of the bodies of loops and branches that functions were traced into.
+BODY_INPUTS: Final[WeakSet[Node]] = WeakSet()
+
+
+def check_from_outside(inputs: Sequence[Symbolic]) -> None:
+    """Refuse a graph that reads what the body of a loop or branch was given.
+
+    Raises:
+        GraphError: with the line of the loop.
+    """
+    for value in inputs if BODY_INPUTS else ():
+        if value.node in BODY_INPUTS:
+            raise GraphError(
+                f"a value inside of a loop ({value.type}) is used outside of it",
+                hint="a trip hands values on by what its function returns: as the carry, or as an"
+                " output\ninside, nothing is compiled or evaluated: there are no numbers yet",
+                related=[("made for", str(value.type), value.node.origin)],
+            )
+
+
 def guards_of(nodes: Iterable[Node]) -> Iterator[tuple[Guard, Node]]:
     """Every guard that the inference of these nodes notes, in their order.
 
@@ -191,6 +212,8 @@ def guards_of(nodes: Iterable[Node]) -> Iterator[tuple[Guard, Node]]:
     """
     known: dict[tuple[object, ...], list[Guard]] = {}
     for node in nodes:
+        for body in node.op.bodies:
+            yield from body.guards
         types = [arg.type for arg in node.args]
         if node.is_leaf or not any(map(_has_names, (*node.types, *types))):
             continue

@@ -181,6 +181,17 @@ def updates_fit(graph: Graph) -> None:
         seen.add(parameter.node)
 
 
+def bodies_are_closed(graph: Graph) -> None:
+    """The bodies of an op hold by themselves, and read and write no parameter."""
+    for node in graph.nodes:
+        for body in node.op.bodies:
+            if body.parameters or body.updates:
+                _broken(graph, node, f"a body of {node.op.name} has parameters or updates")
+            if "verified" not in body.found:
+                verify_graph(body)
+                body.found["verified"] = True
+
+
 def orders_are_counts(graph: Graph) -> None:
     """A derivative order is a non-negative integer."""
     for node in graph.nodes:
@@ -200,4 +211,5 @@ CHECKS: Final[tuple[Callable[[Graph], None], ...]] = (
     roots_belong_to_the_graph,
     updates_fit,
     orders_are_counts,
+    bodies_are_closed,
 )

@@ -19,6 +19,14 @@ I = np.array([2, 0, 1])  # noqa: E741
 
 #: Function -> a call of it, where it takes none of ``OPERANDS``, or for another aspect of it.
 CALLS: dict[str, Any] = {
+    "associative_scan": lambda x, v, i: sg.associative_scan(sg.maximum, x, axis=1),
+    "cond": lambda x, v, i: sg.cond(x.sum() > 0.0, lambda y: y * 2.0, lambda y: y, v),
+    "fori_loop": lambda x, v, i: sg.fori_loop(1, 4, lambda k, y: y * v + k, x),
+    "map": lambda x, v, i: sg.map(lambda row: (row * v).sum(), x),
+    "scan": lambda x, v, i: sg.scan(lambda c, row: (c + row.sum(), row * c), 0.0, x),
+    "scan reversed": lambda x, v, i: sg.scan(lambda c, r: (c * r, c), v, x, reverse=True),
+    "switch": lambda x, v, i: sg.switch(i[0], [lambda: x, lambda: v, lambda: x + 1.0][::2]),
+    "while_loop": lambda x, v, i: sg.while_loop(lambda y: y.sum() < 9.0, lambda y: y + v, x),
     "astype": lambda x, v, i: sg.astype(x, "float64"),
     "at": lambda x, v, i: x.at[1:].set(v),
     "at add": lambda x, v, i: x.at[i].add(v),

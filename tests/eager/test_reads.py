@@ -58,7 +58,8 @@ def test_a_rule_reads_what_is_kept_for_it_and_all_of_it(name: str) -> None:
         outs = oracle.as_tuple(sample.op(*map(Tensor.of, sample.arrays))) if sample.arrays else ()
         if len(sample.arrays) > 6 or not sample.op.differentiable or type(sample.op).vjp is Op.vjp:
             continue
-        if not any(out.dtype.is_float for out in outs):
+        unbounded = getattr(sample.op, "most", 0) is None  # such a loop has no rule
+        if unbounded or not any(out.dtype.is_float for out in outs):
             continue
         if sample.op.rule_is_foreign:
             found = rule_reads(sample.op, types(sample.arrays), types(o.data for o in outs), ())

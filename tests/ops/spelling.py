@@ -12,6 +12,7 @@ import numpy as np
 import scipy.special
 
 from staticgrad.ir.op import Op
+from tests.ops.loop_samples import branch_arrays, recurrence_arrays, while_arrays
 
 
 def spelled(text: str, op: Op, operands: tuple[Any, ...]) -> tuple[np.ndarray, ...]:
@@ -155,6 +156,7 @@ HELPERS = {
         for f in (
             raised, inverse, scanned, aligned, keys, padded, turned, scattered, scattered_along,
             counted, gammaln, halved, lambertw, ordered, polygamma, zeta,
+            recurrence_arrays, while_arrays, branch_arrays,
         )
     },
 }  # fmt: skip

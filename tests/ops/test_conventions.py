@@ -65,6 +65,18 @@ CASES = {
         (lambda x, y: (sg.sort(sg.stack([x, y])) * [1.0, 3.0]).sum(), [0.0, -0.0], [1.0, 3.0]),
     ],
     "topk": [(lambda x, y: sg.topk(sg.stack([x, y, x]), 1)[0].sum(), [2.0, 2.0], [1.0, 0.0])],
+    "loop": [
+        (lambda x: sg.scan(lambda c, _: (sg.nn.relu(c), None), x, length=2)[0], [0.0], [0.0]),
+        (lambda x: sg.fori_loop(0, 3, lambda i, c: abs(c) * x, x), [0.0], [0.0]),
+    ],
+    "while": [
+        (lambda x: sg.while_loop(lambda y: y < 4.0, lambda y: 2.0 * y, x, most=9), [at], [slope])
+        for at, slope in ((1.0, 4.0), (3.0, 2.0), (4.0, 1.0))
+    ],
+    "branch": [
+        (lambda x: sg.cond(x > 0.0, lambda: sg.sqrt(x), lambda: x * 3.0), [0.0], [3.0]),
+        (lambda x: sg.cond(x >= 0.0, lambda: sg.sqrt(x), lambda: x * 3.0), [0.0], [INF]),
+    ],
     "std": [
         (lambda x, y: sg.std(sg.stack([x, y])), [2.0, 2.0], [0.0, 0.0]),
         (lambda x, y: sg.std(sg.stack([x, y]), ddof=1), [2.0, 2.0], [0.0, 0.0]),

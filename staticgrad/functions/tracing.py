@@ -1,0 +1,283 @@
+"""Python functions as bodies: what they build is closed over what was there before.
+
+A function is called once, with values that stand for what a trip gives it. What it builds is newer
+than the trace, and becomes the body; what that reads of older values become operands of the loop.
+Small constants stay in the body. What a body of a loop builds of such operands alone is built once,
+before the loop, where that costs memory and cannot fail; views of them stay in the body, for there
+they are free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from staticgrad.building import capture
+from staticgrad.errors import CarryError, GraphError, StaticgradError
+from staticgrad.errors.wording import shown
+from staticgrad.functions.trees import Tree, flatten, paths
+from staticgrad.ir.bodies import body_input, is_body_input
+from staticgrad.ir.forms import (
+    Assemble,
+    Contract,
+    Form,
+    Identity,
+    Pointwise,
+    Reduce,
+    ReshapeForm,
+    Scan,
+    SearchForm,
+    SortForm,
+    View,
+)
+from staticgrad.ir.graph import Constant, Input, Node, ParameterLeaf, Symbolic, constant
+from staticgrad.ir.text import INLINE_ELEMENTS
+from staticgrad.ops.elementwise import is_weak
+from staticgrad.ops.operands import as_value
+from staticgrad.records import dataclass
+from staticgrad.types.dtype import I64
+from staticgrad.types.tensor import TensorType
+
+#: Forms of nodes that may run once in the place of every trip: they need memory, and never fail.
+_ONCE: Final = Pointwise | Reduce | Contract | Scan | SortForm | SearchForm | Assemble
+#: Forms that cost nothing where they are read.
+_FREE: Final = View | Identity | ReshapeForm
+
+
+@dataclass(frozen=True)
+class Traced:
+    """One function, traced: the values that it was given, and those that it gave."""
+
+    given: tuple[Symbolic, ...]
+    results: tuple[Symbolic, ...]
+
+
+class Trace:
+    """One or several functions traced into bodies that have operands in common."""
+
+    def __init__(self) -> None:
+        self.first = body_input("i", TensorType(I64, ()), capture())
+        self.parts: list[Traced] = []
+
+    def input(self, label: str, type: TensorType) -> Symbolic:
+        """A value to give to a function."""
+        return body_input(label, type, self.first.node.origin)
+
+    def close(self, *, once: bool) -> tuple[list[Traced], list[Symbolic]]:
+        """Inputs and results of each part, free of older values; and those values.
+
+        Args:
+            once: build what depends on older values alone before the loop.
+
+        Raises:
+            GraphError: a function uses what another trace was given.
+        """
+        cuts = [_Cut(part, self.first.node.serial, once) for part in self.parts]
+        captured = {value.key: value for cut in cuts for value in cut.captured}
+        closed = []
+        for cut in cuts:
+            stand_ins = [
+                body_input(f"p{place}", value.type, value.node.origin)
+                for place, value in enumerate(captured.values())
+            ]
+            closed.append(cut.over(dict(zip(captured, stand_ins, strict=True)), stand_ins))
+        return closed, [*captured.values()]
+
+
+class _Cut:
+    """Which nodes behind a part's results belong to its body, and what they read from outside."""
+
+    def __init__(self, part: Traced, oldest: int, once: bool) -> None:
+        self.part, self.oldest = part, oldest
+        self.own = {value.node for value in part.given}
+        self.nodes = self._newer()
+        varying = set(self.own)
+        for node in self.nodes:
+            if not once or not _runs_once(node) or any(arg.node in varying for arg in node.args):
+                varying.add(node)
+        self.inside = self._kept(varying)
+        read = [arg for node in self.nodes if node in self.inside for arg in node.args]
+        read += part.results
+        outer = [arg for arg in read if arg.node not in self.inside and not _is_small(arg.node)]
+        self.captured = list({arg.key: arg for arg in outer if arg.node not in self.own}.values())
+
+    def _newer(self) -> list[Node]:
+        """What the function built, in the order of creation; no leaves."""
+        seen: dict[Node, None] = {}
+        waiting = [value.node for value in self.part.results]
+        while waiting:
+            node = waiting.pop()
+            if node in seen or node.serial < self.oldest or node in self.own:
+                continue
+            if is_body_input(node):
+                raise GraphError(
+                    f"a value inside of another loop ({node.types[0]}) is used here",
+                    hint="a trip hands values on by what its function returns",
+                    related=[("made for", str(node.types[0]), node.origin)],
+                )
+            if isinstance(node.op, Input | ParameterLeaf) or _is_large(node):
+                continue
+            seen[node] = None
+            waiting.extend(arg.node for arg in node.args)
+        return sorted(seen, key=lambda node: node.serial)
+
+    def _kept(self, varying: set[Node]) -> set[Node]:
+        """The nodes of the body: those that vary, what is free for them, what is of constants."""
+        kept, outer = set(varying), {node for node in self.nodes if node not in varying}
+        of_constants: set[Node] = set()
+        for node in self.nodes:
+            if all(arg.node in of_constants or _is_small(arg.node) for arg in node.args):
+                of_constants.add(node)
+        for node in reversed(self.nodes):
+            if node in outer and node in of_constants:
+                kept.add(node)
+            if node in kept:
+                for arg in node.args:
+                    if arg.node in outer and isinstance(_form(arg.node), _FREE):
+                        kept.add(arg.node)
+        for value in self.part.results:
+            if value.node in outer and isinstance(_form(value.node), _FREE):
+                kept.add(value.node)
+        return kept
+
+    def over(
+        self, stand_ins: Mapping[tuple[Node, int], Symbolic], added: Sequence[Symbolic]
+    ) -> Traced:
+        """Inputs and results of the body, older values replaced."""
+        new = dict(stand_ins)
+        for node in self.nodes:
+            if node not in self.inside or node in self.own:
+                continue
+            args = tuple([new.get(arg.key, arg) for arg in node.args])
+            copy = Node(node.op, args, node.types, node.origin, node.order)
+            copy.verified = node.verified
+            new.update(((node, v.index), Symbolic(copy, v.index)) for v in node.values)
+        results = tuple([new.get(value.key, value) for value in self.part.results])
+        return Traced((*self.part.given, *added), results)
+
+
+def _is_small(node: Node) -> bool:
+    return isinstance(node.op, Constant) and node.op.data.array.size <= INLINE_ELEMENTS
+
+
+def _is_large(node: Node) -> bool:
+    return isinstance(node.op, Constant) and not _is_small(node)
+
+
+def _runs_once(node: Node) -> bool:
+    return isinstance(_form(node), _ONCE | _FREE)
+
+
+def _form(node: Node) -> Form | None:
+    try:
+        return node.form
+    except StaticgradError:  # an op without kernels
+        return None
+
+
+def labelled(prefix: str, values: Sequence[Symbolic]) -> dict[str, Symbolic]:
+    """``c0``, ``c1`` and so on."""
+    return {f"{prefix}{place}": value for place, value in enumerate(values)}
+
+
+def called(name: str, function: Callable[..., Any], *arguments: Any) -> tuple[list[Any], Tree]:
+    """The leaves and containers of what a function gives."""
+    try:
+        return flatten(function(*arguments))
+    except StaticgradError:
+        raise
+    except Exception as error:
+        error.add_note(f"while {name} traced {getattr(function, '__qualname__', function)}")
+        raise
+
+
+def as_results(name: str, leaves: Sequence[Any]) -> list[Symbolic]:
+    """What a function gave, as values; numbers and arrays are constants."""
+    return [leaf if isinstance(leaf, Symbolic) else as_value(name, leaf) for leaf in leaves]
+
+
+def as_carries(name: str, leaves: Sequence[Any], like: Sequence[TensorType]) -> list[Symbolic]:
+    """The same for next carries: a number takes the dtype of its carry."""
+    return [
+        constant(leaf, kind.dtype) if _becomes(leaf, kind) else as_results(name, [leaf])[0]
+        for leaf, kind in zip(leaves, like, strict=True)
+    ]
+
+
+def _becomes(leaf: Any, kind: TensorType) -> bool:
+    """Whether a next carry is a number that its carry can hold."""
+    if not is_weak(leaf) or kind.shape:
+        return False
+    if isinstance(leaf, bool) or kind.dtype.is_float:
+        return True
+    return isinstance(leaf, int) and kind.dtype.is_integer
+
+
+def check_structure(name: str, given: Tree, taken: Tree) -> None:
+    """Refuse a carry that comes back in other containers.
+
+    Raises:
+        CarryError: with both.
+    """
+    if given != taken:
+        raise CarryError(
+            f"{name}: the function gives {given}, where {taken} is due (? stands for a value)",
+            hint="a carry returns in the containers in which it came, cases give the same ones",
+        )
+
+
+def check_carries(
+    name: str, tree: Tree, begin: Sequence[Symbolic], end: Sequence[Symbolic], trace: Trace
+) -> None:
+    """Refuse a carry whose type changes.
+
+    Raises:
+        CarryError: at the line of the body that gives the other type, with both.
+    """
+    for path, old, new in zip(paths(tree, "the carry"), begin, end, strict=True):
+        if old.type == new.type:
+            continue
+        hint = (
+            f"let it begin as {new.dtype.name}, or convert what the trip returns:"
+            f" .astype({old.dtype.name!r})"
+        )
+        if old.shape != new.shape:
+            hint = "a trip returns the carry in the shape in which it got it"
+            if not old.shape:
+                hint += f"\nlet it begin in the other: sg.zeros({new.shape}, {new.dtype.name!r})"
+        raise CarryError(
+            f"{name}: {path} is {old.type} when a trip begins, and {new.type} when it ends",
+            hint=hint,
+            at=new.node.origin if new.node.serial > trace.first.node.serial else None,
+            related=[
+                ("begins", str(old.type), old.node.origin),
+                ("ends", str(new.type), new.node.origin),
+            ],
+        )
+
+
+def check_cases(name: str, tree: Tree, one: Sequence[Symbolic], other: Sequence[Symbolic]) -> None:
+    """Refuse functions of a branch that give several types.
+
+    Raises:
+        CarryError: with the first result that differs, and both lines.
+    """
+    for path, old, new in zip(paths(tree, "the result"), one, other, strict=True):
+        if old.type != new.type:
+            raise CarryError(
+                f"{name}: {path} is {old.type} of one function, and {new.type} of another",
+                hint="whichever is taken, what follows needs one type",
+                related=[
+                    ("one", str(old.type), old.node.origin),
+                    ("another", str(new.type), new.node.origin),
+                ],
+            )
+
+
+def not_a_pair(name: str, found: Any) -> CarryError:
+    """The error for a function of ``scan`` that does not return carry and output."""
+    return CarryError(
+        f"{name}: the function gives {shown(found)}, not a pair",
+        hint="it returns the next carry and the output of the trip: return carry, y\n"
+        "None stands for no output: return carry, None",
+    )

@@ -1,0 +1,97 @@
+"""Values in the user's containers: flattened to a list, and put back.
+
+A tree is a value, or a dict, list, tuple or named tuple of trees, or None, which holds none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from staticgrad.records import dataclass
+
+_PART = "?"  # how a leaf is written in messages
+
+
+@dataclass(frozen=True)
+class Tree:
+    """The containers of a tree without its leaves.
+
+    ``kind`` is dict, list, a class of tuples, None for no value, or ``object`` for a leaf; ``keys``
+    name the parts.
+    """
+
+    kind: Any
+    keys: tuple[Any, ...] = ()
+    parts: tuple[Tree, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """The number of leaves."""
+        return 1 if self.kind is object else sum(part.count for part in self.parts)
+
+    def __str__(self) -> str:
+        if self.kind is object:
+            return _PART
+        if self.kind is None:
+            return "None"
+        parts = [str(part) for part in self.parts]
+        if self.kind is dict:
+            items = zip(self.keys, parts, strict=True)
+            return "{" + ", ".join(f"{key!r}: {part}" for key, part in items) + "}"
+        inner = ", ".join(parts)
+        return f"[{inner}]" if self.kind is list else f"({inner}{',' * (len(parts) == 1)})"
+
+
+def flatten(tree: Any) -> tuple[list[Any], Tree]:
+    """The leaves of a tree in order, and its containers."""
+    leaves: list[Any] = []
+    return leaves, _flattened(tree, leaves)
+
+
+def _flattened(tree: Any, leaves: list[Any]) -> Tree:
+    if tree is None:
+        return Tree(None)
+    if isinstance(tree, dict):
+        keys, items, kind = tuple(tree), [*tree.values()], dict
+    elif isinstance(tree, list | tuple):
+        keys, items, kind = tuple(range(len(tree))), [*tree], type(tree)  # type: ignore[assignment]
+        if isinstance(tree, list):
+            kind = list  # type: ignore[assignment]
+    else:
+        leaves.append(tree)
+        return Tree(object)
+    return Tree(kind, keys, tuple([_flattened(item, leaves) for item in items]))
+
+
+def unflatten(tree: Tree, leaves: Sequence[Any]) -> Any:
+    """The tree of these leaves."""
+    return _built(tree, iter(leaves))
+
+
+def _built(tree: Tree, leaves: Iterator[Any]) -> Any:
+    if tree.kind is object:
+        return next(leaves)
+    if tree.kind is None:
+        return None
+    parts = [_built(part, leaves) for part in tree.parts]
+    if tree.kind is dict:
+        return dict(zip(tree.keys, parts, strict=True))
+    if tree.kind is list:
+        return parts
+    return tree.kind(*parts) if hasattr(tree.kind, "_fields") else tuple(parts)
+
+
+def paths(tree: Tree, name: str) -> list[str]:
+    """How to write each leaf of ``name``: ``carry[0]``, ``carry['h']``."""
+    if tree.kind is object:
+        return [name]
+    named = zip(tree.keys, tree.parts, strict=True)
+    return [path for key, part in named for path in paths(part, f"{name}[{key!r}]")]
+
+
+def mapped(function: Callable[..., Any], tree: Any, *others: Any) -> Any:
+    """The tree of what ``function`` gives for each leaf, with those of trees built alike."""
+    leaves, shape = flatten(tree)
+    more = [flatten(other)[0] for other in others]
+    return unflatten(shape, [function(*each) for each in zip(leaves, *more, strict=True)])

@@ -1,0 +1,302 @@
+"""Ops that run graphs of their own: a loop of so many trips, one while a test holds, a branch.
+
+A body is a closed graph (``ir/bodies.py``). What a user's function closed over are operands of the
+op like any other: a loop hands the same *invariants* to every trip. The functions that make bodies
+of Python functions stand in ``functions/loops.py``; derivatives are those of the bodies, and are
+made where derivatives of graphs are (``autodiff/bodies.py``).
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib import import_module
+from typing import Any, Protocol, Self
+
+import numpy as np
+
+from staticgrad.errors import DTypeError, OpDefinitionError, RankError, ShapeError
+from staticgrad.ir.forms import BodyForm, Form
+from staticgrad.ir.graph import Graph, Input, Node
+from staticgrad.ir.op import Array, Op, lift_all
+from staticgrad.ir.rounded import rounded
+from staticgrad.types import dim as dims
+from staticgrad.types.dim import Size
+from staticgrad.types.dtype import BOOL, I64
+from staticgrad.types.tensor import TensorType
+
+NUMBER = TensorType(I64, ())
+TRUTH = TensorType(BOOL, ())
+
+
+class Interpreter(Protocol):
+    """Who runs bodies on arrays."""
+
+    def run(self, body: Graph, arrays: Sequence[Array]) -> list[Array]:
+        """The outputs of a body, given its inputs."""
+
+    def empty(self, of: TensorType, trips: int) -> Array:
+        """Room for a result of every trip."""
+
+
+class _BodyOp(Op):
+    """An op that runs graphs of its own."""
+
+    flops = 0
+
+    def prepare(self, *args: Any) -> tuple[Any, ...]:
+        """Operands as they are: nothing promotes."""
+        return lift_all(args)
+
+    def form(self, out: TensorType, *types: TensorType) -> Form:
+        """A step of its own."""
+        return BodyForm()
+
+    @abstractmethod
+    def interpreted(self, interpreter: Interpreter, *arrays: Any) -> tuple[Any, ...]:
+        """The meaning, in NumPy, by somebody who runs the bodies. Sizes of the op are integers."""
+
+    def reference(self, *arrays: Any) -> Any:
+        return single(self.interpreted(_Literal(), *arrays))
+
+    def vjp(self, ct: Any, out: Any, *args: Any) -> tuple[Any, ...]:
+        """That of the bodies, run by an op of this family."""
+        return self.cotangents(ct, out, args, (True,) * len(args))
+
+    def cotangents(
+        self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
+    ) -> tuple[Any, ...]:
+        """As ``vjp``."""
+        cts = ct if isinstance(ct, tuple) else (ct,)
+        given = [None if isinstance(each, float) else each for each in cts]
+        wanted = [need and arg.dtype.is_float for need, arg in zip(needed, args, strict=True)]
+        return tuple(_derivatives().cotangents(self, given, args, wanted))
+
+    def jvp(self, tangents: Sequence[Any], out: Any, *args: Any) -> Any:
+        """That of the bodies: tangents ride along."""
+        return single(tuple(_derivatives().tangents(self, tangents, args)))
+
+    def refuse(self, what: str, at: Node | None = None) -> OpDefinitionError:
+        """The error for operands and bodies that do not fit each other."""
+        return OpDefinitionError(f"{self.name}: {what}", at=at.origin if at else None)
+
+
+class Loop(_BodyOp, name="loop"):
+    """A body run ``trips`` times: carries go from trip to trip, slices in and outputs out by trip.
+
+    Operands are the first ``carries`` carries, then ``slices`` arrays with ``trips`` slices along
+    their first axis, then invariants. The body takes the number of the trip (int64), the carries, a
+    slice of each array, and the invariants; it gives the next carries, then outputs. Results are
+    the last carries, then each output stacked along a new first axis. With ``reverse`` the number
+    of the trip falls from trips - 1 to 0: it always is the index of the slice read and written.
+    Without a trip the last carries are the first ones.
+    """
+
+    kink = "as in the body"
+    body: Graph
+    trips: Size
+    carries: int
+    slices: int
+    reverse: bool = False
+
+    @property
+    def bodies(self) -> tuple[Graph, ...]:
+        """The one body."""
+        return (self.body,)
+
+    def with_bodies(self, bodies: Sequence[Graph]) -> Self:
+        """The same loop over another body."""
+        (body,) = bodies
+        return replace(self, body=body)
+
+    def infer(self, *types: TensorType) -> tuple[TensorType, ...] | TensorType:
+        """Types of the carries, and of the outputs with ``trips`` in front.
+
+        Raises:
+            OpDefinitionError: the body does not take these operands, or drops a carry.
+            ShapeError: an array with another number of slices.
+        """
+        inner = [NUMBER]
+        for place, kind in enumerate(types):
+            sliced = self.carries <= place < self.carries + self.slices
+            inner.append(self._slice_of(kind) if sliced else kind)
+        _check_inputs(self, self.body, inner)
+        given = output_types(self.body)
+        if given[: self.carries] != [*types[: self.carries]]:
+            raise self.refuse(
+                f"the carries {_listed(types[: self.carries])} become {_listed(given)}"
+            )
+        if isinstance(self.trips, int) and self.trips < 0:
+            raise self.refuse(f"{self.trips} trips")
+        stacked = [kind.with_shape((self.trips, *kind.shape)) for kind in given[self.carries :]]
+        return single((*types[: self.carries], *stacked))
+
+    def _slice_of(self, kind: TensorType) -> TensorType:
+        if not kind.shape:
+            raise RankError(f"{self.name}: {kind} has no axis of slices")
+        text = f"{self.name}: {kind.shape[0]} slices in {kind}, and {self.trips} trips"
+        if not dims.equal(kind.shape[0], self.trips, text):
+            raise ShapeError(text)
+        return kind.with_shape(kind.shape[1:])
+
+    def interpreted(self, interpreter: Interpreter, *arrays: Any) -> tuple[Any, ...]:
+        """Trip after trip."""
+        ends = self.carries, self.carries + self.slices
+        carries, sliced, rest = arrays[: ends[0]], arrays[ends[0] : ends[1]], arrays[ends[1] :]
+        trips = int(self.trips)
+        stacks = [interpreter.empty(t, trips) for t in output_types(self.body)[self.carries :]]
+        for i in reversed(range(trips)) if self.reverse else range(trips):
+            given = [np.asarray(i), *carries, *(each[i] for each in sliced), *rest]
+            found = interpreter.run(self.body, given)
+            carries = tuple(found[: self.carries])
+            for stack, array in zip(stacks, found[self.carries :], strict=True):
+                stack[i] = array
+        return (*carries, *stacks)
+
+
+class While(_BodyOp, name="while"):
+    """A body run as long as a test of its carries holds, ``most`` times if that is said.
+
+    Operands are the first ``carries`` carries, then invariants. Test and body take the number of
+    the trip (int64), the carries and the invariants; the test gives a bool, the body the next
+    carries. Results are the last carries, and the number of trips (int64). The reverse derivative
+    runs a loop of ``most`` trips, so it needs that number.
+    """
+
+    kink = "as in the body: the number of trips counts as given"
+    test: Graph
+    body: Graph
+    carries: int
+    most: Size | None = None
+
+    @property
+    def bodies(self) -> tuple[Graph, ...]:
+        """Test and body."""
+        return (self.test, self.body)
+
+    def with_bodies(self, bodies: Sequence[Graph]) -> Self:
+        """The same loop over another test and body."""
+        test, body = bodies
+        return replace(self, test=test, body=body)
+
+    def infer(self, *types: TensorType) -> tuple[TensorType, ...] | TensorType:
+        """Types of the carries, and int64.
+
+        Raises:
+            OpDefinitionError: test or body do not take these operands, or give something else.
+        """
+        for body in self.bodies:
+            _check_inputs(self, body, [NUMBER, *types])
+        if output_types(self.test) != [TRUTH]:
+            raise self.refuse(f"the test gives {_listed(output_types(self.test))}, not one bool")
+        given = output_types(self.body)
+        if given != [*types[: self.carries]]:
+            raise self.refuse(
+                f"the carries {_listed(types[: self.carries])} become {_listed(given)}"
+            )
+        return single((*given, NUMBER))
+
+    def interpreted(self, interpreter: Interpreter, *arrays: Any) -> tuple[Any, ...]:
+        """Test, body, test, body."""
+        carries, rest, done = arrays[: self.carries], arrays[self.carries :], 0
+        while self.most is None or done < int(self.most):
+            given = [np.asarray(done), *carries, *rest]
+            if not interpreter.run(self.test, given)[0]:
+                break
+            carries, done = tuple(interpreter.run(self.body, given)), done + 1
+        return (*carries, np.asarray(done))
+
+
+class Branch(_BodyOp, name="branch"):
+    """One of several bodies, by an index that is held between the first and the last.
+
+    Operands are the index (int64), then what every case takes; cases give equal types. Only the
+    case that is taken runs.
+    """
+
+    kink = "as in the case that is taken"
+    cases: tuple[Graph, ...]
+
+    @property
+    def bodies(self) -> tuple[Graph, ...]:
+        """The cases."""
+        return self.cases
+
+    def with_bodies(self, bodies: Sequence[Graph]) -> Self:
+        """The same choice between other cases."""
+        return replace(self, cases=tuple(bodies))
+
+    def infer(self, index: TensorType, *types: TensorType) -> tuple[TensorType, ...] | TensorType:
+        """Types of what the cases give.
+
+        Raises:
+            DTypeError: the index is no int64 of one element.
+            OpDefinitionError: a case does not take these operands, or gives other types.
+        """
+        if index != NUMBER:
+            raise DTypeError(f"{self.name}: the index is {index}, not {NUMBER}")
+        if not self.cases:
+            raise self.refuse("there is no case")
+        for case in self.cases:
+            _check_inputs(self, case, types)
+            if output_types(case) != output_types(self.cases[0]):
+                both = [_listed(output_types(each)) for each in (self.cases[0], case)]
+                raise self.refuse(f"one case gives {both[0]}, another {both[1]}")
+        return single(tuple(output_types(self.cases[0])))
+
+    def interpreted(self, interpreter: Interpreter, *arrays: Any) -> tuple[Any, ...]:
+        """The case taken."""
+        place = min(max(int(arrays[0]), 0), len(self.cases) - 1)
+        return tuple(interpreter.run(self.cases[place], arrays[1:]))
+
+
+class _Literal:
+    """Runs bodies in which every size is an integer."""
+
+    def run(self, body: Graph, arrays: Sequence[Array]) -> list[Array]:
+        """Node after node."""
+        known = dict(zip((value.key for value in body.inputs), arrays, strict=True))
+        for node in body.nodes:
+            if isinstance(node.op, Input):
+                continue
+            run = rounded(node.op.reference, node.op, [a.type for a in node.args], node.types)
+            found = run(*[known[arg.key] for arg in node.args])
+            results = found if isinstance(found, tuple) else (found,)
+            known.update(((node, i), np.asarray(array)) for i, array in enumerate(results))
+        return [known[value.key] for value in body.outputs.values()]
+
+    def empty(self, of: TensorType, trips: int) -> Array:
+        """Of the declared shape."""
+        return np.empty((trips, *(int(size) for size in of.shape)), of.dtype.numpy)
+
+
+def single(results: tuple[Any, ...]) -> Any:
+    """What ops give: the result itself where there is one."""
+    return results[0] if len(results) == 1 else results
+
+
+def output_types(body: Graph) -> list[TensorType]:
+    """The types of what a body gives, in order."""
+    return [value.type for value in body.outputs.values()]
+
+
+def _check_inputs(op: _BodyOp, body: Graph, types: Sequence[TensorType]) -> None:
+    wanted = [value.type for value in body.inputs]
+    if wanted != [*types]:
+        raise op.refuse(f"a body takes {_listed(wanted)}, the operands give {_listed(types)}")
+    if body.parameters or body.updates:
+        raise op.refuse("a body reads or writes a parameter: it is an operand instead")
+
+
+def _listed(types: Sequence[TensorType]) -> str:
+    return "(" + ", ".join(map(str, types)) + ")"
+
+
+def _changed(carries: Sequence[TensorType], given: Sequence[TensorType]) -> str:
+    return f"the carries {_listed(carries)} become {_listed(given)}"
+
+
+def _derivatives() -> Any:
+    """What differentiates graphs, which stands above the ops and knows them."""
+    return import_module("staticgrad.autodiff.bodies")

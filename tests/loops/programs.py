@@ -1,0 +1,225 @@
+"""Programs with loops and branches, each beside the same written out in Python.
+
+``written`` unrolls: it has nothing of loops, so that values and derivatives of any order of the one
+can be compared with those of the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import staticgrad as sg
+
+
+@dataclass(frozen=True)
+class Twins:
+    """Two functions of the same values that give one number each; arrays for the values."""
+
+    looped: Callable[..., Any]
+    written: Callable[..., Any]
+    arrays: tuple[np.ndarray, ...]
+
+
+def _cell(h: Any, x: Any, w: Any) -> Any:
+    return sg.tanh(h @ w + x)
+
+
+def _rnn(reverse: bool) -> Twins:
+    def looped(x: Any, w: Any, h: Any) -> Any:
+        def trip(carry: Any, each: Any) -> Any:
+            new = _cell(carry, each, w)
+            return new, (new * each).sum()
+
+        last, outs = sg.scan(trip, h, x, reverse=reverse)
+        return (last * last).sum() + (outs * np.arange(1.0, 4.0)).sum()
+
+    def written(x: Any, w: Any, h: Any) -> Any:
+        total = 0.0
+        for t in (2, 1, 0) if reverse else (0, 1, 2):
+            h = _cell(h, x[t], w)
+            total = total + (t + 1.0) * (h * x[t]).sum()
+        return (h * h).sum() + total
+
+    return Twins(looped, written, _arrays((3, 2), (2, 2), (2,)))
+
+
+def _powers() -> Twins:
+    """A counter, which has no gradient, and two carries, one of which never comes back."""
+
+    def looped(x: Any) -> Any:
+        def trip(i: Any, carry: Any) -> Any:
+            done, y, unread = carry
+            return done + 1, y * x + sg.sin(y) * sg.astype(i + done, "float64"), unread + y.sum()
+
+        return sg.fori_loop(1, 4, trip, (0, x, 0.0))[1].sum()
+
+    def written(x: Any) -> Any:
+        y = x
+        for i, done in ((1, 0), (2, 1), (3, 2)):
+            y = y * x + sg.sin(y) * float(i + done)
+        return y.sum()
+
+    return Twins(looped, written, _arrays((2,)))
+
+
+def _nested() -> Twins:
+    def looped(x: Any, w: Any) -> Any:
+        def row(carry: Any, each: Any) -> Any:
+            inner, outs = sg.scan(lambda c, e: (c * w[0] + sg.exp(-e * e), c * e), carry, each)
+            return inner, outs.sum() * w[1]
+
+        last, outs = sg.scan(row, w[1], x)
+        return last + (outs * outs).sum()
+
+    def written(x: Any, w: Any) -> Any:
+        carry, total = w[1], 0.0
+        for row in range(2):
+            outs = 0.0
+            for place in range(3):
+                e = x[row, place]
+                carry, outs = carry * w[0] + sg.exp(-e * e), outs + carry * e
+            total = total + (outs * w[1]) ** 2
+        return carry + total
+
+    return Twins(looped, written, _arrays((2, 3), (2,)))
+
+
+def _mapped() -> Twins:
+    def looped(x: Any, w: Any) -> Any:
+        return (sg.map(lambda row: sg.sin(row * w).sum() * row[0], x) ** 2).sum()
+
+    def written(x: Any, w: Any) -> Any:
+        return sum((sg.sin(x[i] * w).sum() * x[i, 0]) ** 2 for i in range(3))
+
+    return Twins(looped, written, _arrays((3, 2), (2,)))
+
+
+def _branching(taken: bool) -> Twins:
+    threshold = -100.0 if taken else 100.0
+
+    def looped(x: Any, w: Any) -> Any:
+        value = sg.cond(
+            x.sum() > threshold,
+            lambda y: (sg.sin(y * w), y[0]),
+            lambda y: (y * y * y, w.sum()),
+            x,
+        )
+        return (value[0] * x).sum() + value[1] ** 2
+
+    def written(x: Any, w: Any) -> Any:
+        value = (sg.sin(x * w), x[0]) if taken else (x * x * x, w.sum())
+        return (value[0] * x).sum() + value[1] ** 2
+
+    return Twins(looped, written, _arrays((2,), (2,)))
+
+
+def _branch_in_loop() -> Twins:
+    def looped(x: Any, w: Any) -> Any:
+        def trip(i: Any, y: Any) -> Any:
+            steps = [lambda: y * w, lambda: sg.sin(y), lambda: y + w * w]
+            return sg.switch(i % 4, steps)
+
+        return sg.fori_loop(0, 5, trip, x).sum()
+
+    def written(x: Any, w: Any) -> Any:
+        y = x
+        for i in range(5):
+            y = (y * w, sg.sin(y), y + w * w, y + w * w)[i % 4]
+        return y.sum()
+
+    return Twins(looped, written, _arrays((2,), (2,)))
+
+
+def _bounded(most: int) -> Twins:
+    """Stops by its test after three trips, or by its bound."""
+
+    def looped(x: Any, w: Any) -> Any:
+        def trip(state: Any) -> Any:
+            done, y = state
+            return done + 1.0, y * w + sg.sin(y)
+
+        return sg.while_loop(lambda state: state[0] < 2.5, trip, (0.0, x), most=most)[1].sum()
+
+    def written(x: Any, w: Any) -> Any:
+        for _ in range(min(most, 3)):
+            x = x * w + sg.sin(x)
+        return x.sum()
+
+    return Twins(looped, written, _arrays((2,), (2,)))
+
+
+def _while_in_scan() -> Twins:
+    def looped(x: Any, w: Any) -> Any:
+        def trip(carry: Any, each: Any) -> Any:
+            y = sg.while_loop(lambda y: y < 2.0, lambda y: y * y + w, sg.exp(each), most=4)
+            return carry * y, None
+
+        return sg.scan(trip, w, x)[0]
+
+    def written(x: Any, w: Any) -> Any:
+        carry = w
+        for t, trips in enumerate((2, 1)):
+            y = sg.exp(x[t])
+            for _ in range(trips):
+                y = y * y + w
+            carry = carry * y
+        return carry
+
+    return Twins(looped, written, (np.array([0.1, 0.5]), np.array(0.3)))
+
+
+def _associative() -> Twins:
+    def looped(x: Any) -> Any:
+        def combine(one: Any, other: Any) -> Any:
+            return one[0] * other[0], one[1] * other[0] + other[1]
+
+        first, second = sg.associative_scan(combine, (x, x * x))
+        return (first * second).sum()
+
+    def written(x: Any) -> Any:
+        a, b, total = x[0], x[0] ** 2, 0.0
+        for t in range(5):
+            if t:
+                a, b = a * x[t], b * x[t] + x[t] ** 2
+            total = total + a * b
+        return total
+
+    return Twins(looped, written, _arrays((5,)))
+
+
+def _stable() -> Twins:
+    """Its derivative overflows unless the formula inside is made stable first."""
+
+    def looped(x: Any) -> Any:
+        return sg.map(lambda each: sg.log(1.0 + sg.exp(each)), x).sum()
+
+    def written(x: Any) -> Any:
+        return sg.log(1.0 + sg.exp(x)).sum()
+
+    return Twins(looped, written, (np.array([800.0, -800.0, 1.0]),))
+
+
+def _arrays(*shapes: tuple[int, ...]) -> tuple[np.ndarray, ...]:
+    rng = np.random.default_rng(7)
+    return tuple(np.asarray(rng.normal(size=shape) * 0.7) for shape in shapes)
+
+
+TWINS = {
+    "rnn": _rnn(False),
+    "rnn, reversed": _rnn(True),
+    "powers": _powers(),
+    "nested": _nested(),
+    "map": _mapped(),
+    "branch, taken": _branching(True),
+    "branch, not taken": _branching(False),
+    "branch in a loop": _branch_in_loop(),
+    "while, by its test": _bounded(6),
+    "while, by its bound": _bounded(2),
+    "while in a scan": _while_in_scan(),
+    "associative": _associative(),
+    "stable": _stable(),
+}

@@ -1,0 +1,128 @@
+"""Derivatives of loops and branches to third order, beside the same program without them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.errors import DisconnectedError, GradientError
+from tests.loops.programs import TWINS, Twins
+from tests.ops.graphs import op_names, run_all, variable
+
+every_program = pytest.mark.parametrize("name", TWINS)
+
+
+def inputs(twins: Twins) -> tuple[list[Any], dict[str, np.ndarray]]:
+    values = [variable(f"x{i}", sg.float64, a.shape) for i, a in enumerate(twins.arrays)]
+    return values, {f"x{i}": a for i, a in enumerate(twins.arrays)}
+
+
+def bent(gradients: list[Any]) -> Any:
+    """One number made of gradients."""
+    return sum((sg.sin(g) * (i + 1.0)).sum() for i, g in enumerate(gradients))
+
+
+def agree(left: list[Any], right: list[Any], feeds: dict[str, np.ndarray]) -> None:
+    for one, other in zip(run_all(left, feeds), run_all(right, feeds), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9)
+
+
+@every_program
+def test_reverse_to_third_order(name: str) -> None:
+    twins = TWINS[name]
+    values, feeds = inputs(twins)
+    left, right = twins.looped(*values), twins.written(*values)
+    agree([left], [right], feeds)
+    for _ in range(3):
+        one = sg.grad(left, values, allow_disconnected=True)
+        other = sg.grad(right, values, allow_disconnected=True)
+        agree(one, other, feeds)
+        left, right = bent(one), bent(other)
+
+
+@every_program
+def test_forward_to_third_order(name: str) -> None:
+    twins = TWINS[name]
+    values, feeds = inputs(twins)
+    rng = np.random.default_rng(5)
+    left, right = twins.looped(*values), twins.written(*values)
+    for _ in range(3):
+        tangents = [rng.normal(size=a.shape) for a in twins.arrays]
+        left, right = (sg.jvp(y, values, tangents, True) for y in (left, right))
+        agree([left], [right], feeds)
+
+
+@every_program
+def test_forward_over_reverse(name: str) -> None:
+    twins = TWINS[name]
+    values, feeds = inputs(twins)
+    tangents = [np.cos(a) for a in twins.arrays]
+    products = [
+        sg.jvp(bent(sg.grad(y, values, allow_disconnected=True)), values, tangents, True)
+        for y in (twins.looped(*values), twins.written(*values))
+    ]
+    agree(products[:1], products[1:], feeds)
+
+
+def test_of_no_trips_the_carry_and_its_cotangent_go_through() -> None:
+    x, w = sg.input("x", ("t", 2), "float64"), variable("w", sg.float64, (2,))
+    last, outs = sg.scan(lambda c, each: (c * each, sg.sin(c)), w, x)
+    slopes = sg.grad((last * [1.0, 2.0]).sum() + outs.sum(), [w, x])
+    bends = sg.grad((slopes[0] ** 2).sum(), w, allow_disconnected=True)
+    feeds = {"x": np.zeros((0, 2)), "w": [3.0, 4.0]}
+    by_w, by_x, bend = sg.evaluate([*slopes, bends], feeds)
+    np.testing.assert_array_equal(by_w, [1.0, 2.0])
+    assert by_x.shape == (0, 2)
+    np.testing.assert_array_equal(bend, [0.0, 0.0])
+
+
+def test_a_while_without_a_bound_has_tangents_alone() -> None:
+    x = variable("x")
+    y = sg.while_loop(lambda c: c < 100.0, lambda c: c * c, x)
+    assert sg.evaluate(sg.jvp(y, x, 1.0), {"x": 3.0}) == 8 * 3.0**7
+    with pytest.raises(GradientError, match="most= does not say"):
+        sg.grad(y, x)
+
+
+def test_a_path_that_dies_inside_is_no_silent_zero() -> None:
+    x = variable("x", sg.float64, (3,))
+    last, outs = sg.scan(lambda c, each: (c + sg.floor(each), each * 2.0), 0.0, x)
+    assert sg.evaluate(sg.grad(outs.sum(), x)).tolist() == [2.0] * 3
+    with pytest.raises(DisconnectedError):
+        sg.grad(last, x)
+    whole = sg.cond(x.sum() > 0.0, lambda: sg.floor(x), lambda: sg.stop_gradient(x))
+    with pytest.raises(DisconnectedError):
+        sg.grad(whole.sum(), x)
+    half = sg.cond(x.sum() > 0.0, lambda: sg.floor(x), lambda: x * 3.0)
+    slope = sg.grad(half.sum(), x)
+    assert sg.evaluate(slope, {"x": [1.0, 2.0, 3.0]}).tolist() == [0.0] * 3
+    assert sg.evaluate(slope, {"x": [-1.0, -2.0, -3.0]}).tolist() == [3.0] * 3
+
+
+def test_nothing_is_stacked_or_carried_for_nobody() -> None:
+    x, w = variable("x", sg.float64, (3, 2)), variable("w", sg.float64, (2,))
+    (outs,) = [sg.map(lambda row: row * w, x)]
+    names = op_names(sg.grad(outs.sum(), [w])[0])
+    assert names.count("loop") == 1  # backwards alone: no carry is needed again
+    last, _ = sg.scan(lambda c, row: (c + row, None), w, x)
+    slope = sg.grad(last.sum(), w)
+    assert op_names(slope).count("loop") == 1
+    (back,) = (n for n in sg.Graph(slope).nodes if n.op.name == "loop")
+    assert len(back.args) == 1  # the cotangent of the carry
+
+
+def test_the_tape_runs_the_same_functions() -> None:
+    from staticgrad.eager import Tensor, grad
+
+    for name, twins in TWINS.items():
+        if name == "stable":
+            continue  # a tape differentiates what was written
+        tensors = [Tensor(a, True, "float64") for a in twins.arrays]
+        found = grad(twins.looped(*tensors), tensors, allow_disconnected=True)
+        values, feeds = inputs(twins)
+        wanted = sg.grad(twins.looped(*values), values, allow_disconnected=True)
+        for one, other in zip(found, sg.evaluate(wanted, feeds), strict=True):
+            np.testing.assert_allclose(one.data, other, rtol=1e-9, atol=1e-9)

@@ -1,0 +1,335 @@
+"""What loops and branches compute and refuse: carries, trees, closures, sizes, messages."""
+
+from __future__ import annotations
+
+import pickle
+from collections import namedtuple
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from passes.pipelines import pipeline
+from staticgrad.errors import (
+    ArgumentError,
+    CarryError,
+    DTypeError,
+    GraphError,
+    IndexOutOfRange,
+    ParseError,
+    RankError,
+    SizeGuardError,
+    SymbolicValueError,
+    VerifyError,
+)
+from staticgrad.ir.bodies import map_bodies, walk_bodies
+from staticgrad.ir.graph import Graph
+from staticgrad.ir.verify import verify_graph
+from tests.loops.programs import TWINS
+from tests.ops.graphs import op_names, variable
+
+State = namedtuple("State", "total count")
+
+
+def test_trees_go_in_and_come_out() -> None:
+    x = variable("x", sg.float64, (3, 2))
+
+    def trip(state: State, each: dict[str, Any]) -> Any:
+        following = State(state.total + each["row"], [state.count[0] + 1, None])
+        return following, {"sum": state.total.sum(), "pair": (each["row"], each["number"])}
+
+    rows = {"row": x, "number": np.arange(3)}
+    last, outs = sg.scan(trip, State(np.zeros(2), [0, None]), rows)
+    assert isinstance(last, State)
+    assert last.count[1] is None
+    feed = {"x": np.arange(6.0).reshape(3, 2)}
+    total, count, sums, again, numbers = sg.evaluate(
+        [last.total, last.count[0], outs["sum"], *outs["pair"]], feed
+    )
+    np.testing.assert_array_equal(total, [6.0, 9.0])
+    assert count == 3
+    np.testing.assert_array_equal(sums, [0.0, 1.0, 6.0])
+    np.testing.assert_array_equal(again, feed["x"])
+    np.testing.assert_array_equal(numbers, [0, 1, 2])
+
+
+def test_a_number_takes_the_dtype_that_a_trip_gives_it() -> None:
+    narrow, wide = variable("x", sg.float32, (3,)), variable("y", sg.float64, (3,))
+
+    def total(x: Any, init: Any = 0.0) -> Any:
+        return sg.scan(lambda c, each: (c + each, None), init, x)[0]
+
+    assert total(narrow).dtype == "float32"
+    assert total(wide).dtype == "float64"
+    assert total(narrow, 0).dtype == "float32"
+    assert total(np.arange(3), 0).dtype == "int64"
+    assert sg.fori_loop(0, 3, lambda i, y: y * 2.0, 1.0).dtype == "float64"
+    closed = sg.fori_loop(0, 3, lambda i, y: y * narrow.sum(), 1.0)
+    assert closed.dtype == "float32"
+    strong = np.zeros((), "float32")
+    with pytest.raises(CarryError, match=r"f32\[\] when a trip begins, and f64\[\] when it ends"):
+        total(wide, strong)
+
+
+def test_the_number_of_trips_may_be_a_named_size_or_a_value() -> None:
+    x, n = sg.input("x", ("t", 2), "float64"), sg.input("n", (), "int32")
+    steps = sg.fori_loop(2, x.shape[0], lambda i, y: y + i, 0)
+    many = sg.fori_loop(0, n, lambda i, y: y * 2.0, x.sum())
+    for rows in (0, 1, 2, 5):
+        found = sg.evaluate([steps, many], {"x": np.ones((rows, 2)), "n": 3})
+        assert [*map(float, found)] == [sum(range(2, rows)), 16.0 * rows]
+    text = str(sg.Graph(steps))
+    assert "trips=max(t - 2, 0)" in text or "trips=max(0, t - 2)" in text, text
+
+
+def test_slices_of_several_named_sizes_must_agree_in_a_run() -> None:
+    x, y = sg.input("x", ("s",), "float64"), sg.input("y", ("t",), "float64")
+    dot = sg.scan(lambda c, pair: (c + pair[0] * pair[1], None), 0.0, (x, y))[0]
+    assert sg.evaluate(dot, {"x": [1.0, 2.0], "y": [3.0, 4.0]}) == 11.0
+    with pytest.raises(SizeGuardError, match="slices"):
+        sg.evaluate(dot, {"x": [1.0, 2.0], "y": [3.0]})
+
+
+def test_guards_and_indices_inside_name_the_line_inside() -> None:
+    x, y = sg.input("x", ("t", 3), "float64"), sg.input("y", ("n",), "float64")
+    mapped = sg.map(lambda row: row.sum() * y[4], x)
+    with pytest.raises(SizeGuardError) as refused:
+        sg.evaluate(mapped, {"x": np.ones((2, 3)), "y": np.ones(4)})
+    assert "row.sum() * y[4]" in str(refused.value)
+    places = sg.input("i", ("t",), "int64")
+    looked_up = sg.map(lambda i: sg.take(y, i), places)
+    with pytest.raises(IndexOutOfRange) as beyond:
+        sg.evaluate(looked_up, {"i": [0, 9], "y": np.ones(4)})
+    assert "sg.take(y, i)" in str(beyond.value)
+    assert sg.evaluate(looked_up, {"i": np.zeros(0, np.int64), "y": []}).shape == (0,)
+
+
+def test_what_depends_on_no_trip_is_built_before_but_may_fail_only_inside() -> None:
+    w, x = variable("w", sg.float64, (2, 2)), variable("x", sg.float64, (3, 2))
+    places = variable("i", sg.int64, (1,))
+
+    def trip(c: Any, row: Any) -> Any:
+        return c @ sg.exp(w).T + row, sg.take(row * 0.0 + w[0], places)
+
+    last, outs = sg.scan(trip, np.zeros(2), x)
+    (loop,) = {last.node, outs.node}
+    assert "exp" in op_names(last)
+    (body,) = loop.op.bodies
+    inside = [node.op.name for node in body.nodes]
+    assert "exp" not in inside
+    assert "matmul" in inside
+    assert "take" in inside
+    assert inside.count("transpose") <= 1
+
+
+def test_parameters_and_large_constants_are_operands() -> None:
+    w = sg.parameter("w", np.ones((20, 20)))
+    table = np.arange(400.0).reshape(20, 20)
+    last, _ = sg.scan(lambda c, _: (c @ w + (c @ table) * 0.5, None), np.ones(20), length=2)
+    (body,) = last.node.op.bodies
+    assert not body.parameters
+    assert all(node.types[0].size <= 16 for node in body.nodes if node.op.name == "constant")
+    assert w.node in [arg.node for arg in last.node.args]
+
+
+def test_equal_loops_are_equal_ops() -> None:
+    x = variable("x", sg.float64, (3,))
+    one, other, third = (
+        sg.scan(lambda c, e, k=k: (c * k + e, None), 0.0, x)[0].node for k in (2.0, 2.0, 3.0)
+    )
+    assert one.op == other.op
+    assert hash(one.op) == hash(other.op)
+    assert one.op != third.op
+    merged = pipeline("cse")(Graph({"a": one.values[0], "b": other.values[0]}))
+    assert [node.op.name for node in merged.nodes].count("loop") == 1
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_text_and_pickle_read_back(name: str) -> None:
+    twins = TWINS[name]
+    values = [variable(f"x{i}", sg.float64, a.shape) for i, a in enumerate(twins.arrays)]
+    y = twins.looped(*values)
+    graph = Graph({"y": y, "dy": sg.grad(y, values[0], allow_disconnected=True)}, inputs=values)
+    verify_graph(graph)
+    again = sg.parse(str(graph))
+    assert sg.same_graph(again, graph)
+    assert str(again) == str(graph)
+    assert sg.same_graph(pickle.loads(pickle.dumps(graph)), graph)
+    feeds = {f"x{i}": a for i, a in enumerate(twins.arrays)}
+    assert sg.evaluate(graph, feeds)["dy"].tobytes() == sg.evaluate(again, feeds)["dy"].tobytes()
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_passes_run_inside_and_keep_what_is_computed(name: str) -> None:
+    twins = TWINS[name]
+    values = [variable(f"x{i}", sg.float64, a.shape) for i, a in enumerate(twins.arrays)]
+    y = twins.looped(*values)
+    slopes = sg.grad(y, values, allow_disconnected=True)
+    graph = Graph({"y": y, **{str(i): g for i, g in enumerate(slopes)}}, inputs=values)
+    after = pipeline("O2")(graph)
+    verify_graph(after)
+    feeds = {f"x{i}": a for i, a in enumerate(twins.arrays)}
+    found, wanted = sg.evaluate(after, feeds), sg.evaluate(graph, feeds)
+    for key, array in wanted.items():
+        if name == "stable":  # the passes mend the value, too
+            assert np.isfinite(found[key]).all()
+        else:
+            np.testing.assert_allclose(found[key], array, rtol=1e-12)
+
+
+def test_a_pass_reaches_every_body() -> None:
+    x = variable("x", sg.float64, (2, 3))
+
+    def trip(c: Any, row: Any) -> Any:
+        inner = sg.scan(lambda d, e: (d * 1.0 + e * 1.0, None), c, row * 1.0)[0]
+        return sg.cond(inner > 0.0, lambda: inner * 1.0, lambda: inner + row.sum() * 1.0), None
+
+    graph = Graph(sg.scan(trip, 0.0, x)[0])
+    assert len([*walk_bodies(graph)]) == 4
+    after, (report, *_) = pipeline("simplify").run(graph)
+    assert not any(node.op.name == "mul" for body in walk_bodies(after) for node in body.nodes)
+    assert sum(report.hits.values()) >= 5
+    assert map_bodies(after, lambda body: body) is after
+
+
+def test_a_body_is_closed_and_fits_its_operands() -> None:
+    text = """staticgrad-ir 1
+graph g(%x: f64[2]) {
+  %0: f64[2] = loop{body=graph body(%i: i64[], %c0: f64[2]) {
+    %0: f64[2] = mul(%c0, BAD)
+    return c0 = %0
+  }, trips=3, carries=1, slices=0}(%x)
+  return y = %0
+}
+"""
+    sg.parse(text.replace("BAD", "%c0"))
+    with pytest.raises(ParseError, match="%x is not defined"):
+        sg.parse(text.replace("BAD", "%x"))
+    with pytest.raises(ParseError, match="a body takes"):
+        sg.parse(
+            text.replace("BAD", "%c0").replace("f64[2]", "f64[3]").replace("x: f64[3]", "x: f64[2]")
+        )
+    with pytest.raises(ParseError, match="no parameters"):
+        sg.parse(
+            text.replace("BAD", "@w").replace("%c0: f64[2]) {", "%c0: f64[2]) params(@w: f64[2]) {")
+        )
+    graph = sg.parse(text.replace("BAD", "%c0"))
+    (body,) = walk_bodies(graph)
+    broken = Graph.of_parts(
+        nodes=body.nodes[1:], inputs=body.inputs, parameters=(), outputs=body.outputs
+    )
+    node = graph["y"].node
+    wrong = type(node)(node.op.with_bodies([broken]), node.args, node.types, node.origin)
+    with pytest.raises(VerifyError):
+        verify_graph(Graph.of_parts(
+            nodes=[graph.inputs[0].node, wrong], inputs=graph.inputs, parameters=(),
+            outputs={"y": wrong.values[0]},
+        ))  # fmt: skip
+
+
+# -- what is refused ------------------------------------------------------------------------------
+
+
+def test_a_carry_that_drifts_is_reported_where_it_does() -> None:
+    x = variable("x", sg.float32, (3, 2))
+    with pytest.raises(CarryError) as grown:
+        sg.scan(lambda c, row: (sg.concatenate([c, row]), None), np.zeros(2, "float32"), x)
+    assert "the carry is f32[2] when a trip begins, and f32[4] when it ends" in str(grown.value)
+    assert "sg.concatenate([c, row])" in str(grown.value)
+    with pytest.raises(CarryError, match=r"carry\['h'\] is f32\[2\].*f64\[2\]") as widened:
+        sg.scan(lambda c, row: ({"h": c["h"] * np.float64(2)}, None), {"h": np.zeros(2, "f")}, x)
+    assert ".astype('float32')" in str(widened.value)
+    with pytest.raises(CarryError, match=r"sg.zeros\(\(2,\), 'float32'\)"):
+        sg.scan(lambda c, row: (c + row, None), 0.0, x)
+    for wrong in (lambda c, row: c, lambda c, row: None):
+        with pytest.raises(CarryError, match="not a pair"):
+            sg.scan(wrong, 0.0, x)
+    with pytest.raises(CarryError, match=r"gives \[\?\], where \? is due"):
+        sg.scan(lambda c, row: ([c], None), 0.0, x)
+    with pytest.raises(CarryError, match=r"the result\[1\] is i64\[\] of one function, and f32"):
+        sg.cond(x.sum() > 0, lambda: (x, x.sum()), lambda: (x, x.astype("int64").sum()))
+
+
+def test_values_do_not_leave_a_body_by_the_side_door() -> None:
+    x = variable("x", sg.float64, (3,))
+    kept: list[Any] = []
+
+    def trip(c: Any, each: Any) -> Any:
+        kept.append(c * each)
+        return c + each, None
+
+    sg.scan(trip, 0.0, x)
+    for use in (lambda: Graph(kept[0]), lambda: sg.evaluate(kept[0] + 1.0)):
+        with pytest.raises(GraphError, match="inside of a loop") as refused:
+            use()
+        assert "sg.scan(trip, 0.0, x)" in str(refused.value)
+
+    def leaking(c: Any, each: Any) -> Any:
+        sg.scan(trip, 0.0, each[None])
+        return c + kept[-1], None
+
+    with pytest.raises(GraphError, match="another loop"):
+        sg.scan(leaking, 0.0, x)
+
+
+def test_python_cannot_branch_or_loop_over_values() -> None:
+    x, n = sg.input("x", ("t",), "float64"), sg.input("n", (), "int64")
+    with pytest.raises(SymbolicValueError, match="bool") as branch:
+        bool(x.sum() > 0)
+    assert "sg.cond(" in str(branch.value)
+    assert "sg.while_loop(" in str(branch.value)
+    with pytest.raises(SymbolicValueError) as loop:
+        iter(x)
+    assert "sg.scan(" in str(loop.value)
+    with pytest.raises(SymbolicValueError) as counted:
+        range(n)
+    assert "sg.fori_loop(" in str(counted.value)
+
+
+def test_arguments_are_checked() -> None:
+    x = variable("x", sg.float64, (3, 2))
+    with pytest.raises(ArgumentError, match="neither slices nor a length"):
+        sg.scan(lambda c, _: (c, None), 0.0)
+    with pytest.raises(RankError, match="no axis of slices"):
+        sg.map(lambda each: each, x.sum())
+    with pytest.raises(ArgumentError, match="not an integer"):
+        sg.scan(lambda c, _: (c, None), 0.0, length=2.5)
+    with pytest.raises(DTypeError, match="not one bool") as test:
+        sg.while_loop(lambda c: c, lambda c: c * 2.0, 1.0)
+    assert "lambda c: c" in str(test.value)
+    with pytest.raises(ArgumentError, match="not one element"):
+        sg.cond(x > 0, lambda: x, lambda: x)
+    with pytest.raises(DTypeError, match="neither a bool nor an integer"):
+        sg.cond(x.sum(), lambda: x, lambda: x)
+    with pytest.raises(DTypeError, match="not an integer"):
+        sg.switch(x.sum(), [lambda: x])
+    with pytest.raises(ArgumentError, match="no branches"):
+        sg.switch(variable("i", sg.int64), [])
+    with pytest.raises(ArgumentError, match="equal and literal"):
+        sg.associative_scan(sg.add, sg.input("y", ("t",), "float64"))
+
+
+def test_a_constant_condition_calls_one_function_now() -> None:
+    x = variable("x")
+    assert op_names(sg.cond(True, lambda: sg.sin(x), lambda: sg.cos(x))) == ["sin"]
+    assert op_names(sg.switch(5, [lambda: sg.sin(x), lambda: sg.cos(x)])) == ["cos"]
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 7, 8, 13])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_associative_scan_of_any_length(size: int, reverse: bool) -> None:
+    x = variable("x", sg.float64, (2, size))
+    array = np.random.default_rng(size).normal(size=(2, size))
+    found = sg.evaluate(sg.associative_scan(sg.add, x, reverse, axis=1), {"x": array})
+    wanted = np.cumsum(array[:, ::-1], 1)[:, ::-1] if reverse else np.cumsum(array, 1)
+    np.testing.assert_allclose(found, wanted, rtol=1e-12)
+
+
+def test_associative_scan_has_logarithmic_depth() -> None:
+    depth: dict[Any, int] = {}
+    y = sg.associative_scan(sg.multiply, variable("x", sg.float64, (64,)))
+    for node in Graph(y).nodes:
+        below = max((depth[arg.node] for arg in node.args), default=0)
+        depth[node] = below + (node.op.name == "mul")
+    assert max(depth.values()) <= 2 * 6

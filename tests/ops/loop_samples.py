@@ -1,0 +1,147 @@
+"""Samples of the ops that run bodies: recurrences in a few dtypes, both ways, no trips too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+import staticgrad as sg
+from staticgrad.ir.op import Op
+from staticgrad.types.dtype import F32, F64, I32, DType
+from tests.ops.array_samples import apart, counted, extraordinary
+from tests.ops.graphs import variable
+from tests.ops.samples import Rng, Sample, declare, provides
+
+DTYPES = (F32, F64, I32)
+#: Trips, elements of a carry.
+LOOPS = ((3, 4), (1, 1), (0, 3), (2, 0), (5, 2))
+
+
+def recurrence(trips: int, n: int, dtype: DType, reverse: bool) -> Op:
+    """c becomes c * p + x; the outputs are c - x * i, and c."""
+    c, x, p = (
+        variable(name, dtype, shape)
+        for name, shape in (("c", (n,)), ("x", (trips, n)), ("p", (n,)))
+    )
+
+    def trip(i: Any, carry: Any, each: Any) -> Any:
+        return carry * p + each, (carry - each * sg.astype(i, dtype), carry)
+
+    numbers = sg.constant(np.arange(trips))
+    last, _ = sg.scan(lambda carry, each: trip(each[0], carry, each[1]), c, (numbers, x))
+    op = last.node.op
+    return type(op)(op.body, op.trips, op.carries, op.slices, reverse)
+
+
+def recurrence_arrays(op: Any, c: Any, i: Any, x: Any, p: Any) -> tuple[np.ndarray, ...]:
+    """The same, by a loop of Python."""
+    outs, carries = np.empty_like(x), np.empty_like(x)
+    for t in reversed(range(len(x))) if op.reverse else range(len(x)):
+        outs[t], carries[t] = c - x[t] * i[t].astype(x.dtype), c
+        c = c * p + x[t]
+    return c, outs, carries
+
+
+def _loop(trips: int, arrays: Sequence[np.ndarray], reverse: bool, smooth: bool = False) -> Sample:
+    c, x, p = arrays
+    dtype = {a.numpy: a for a in DTYPES}[c.dtype]
+    op = recurrence(trips, len(c), dtype, reverse)
+    return Sample(op, (c, np.arange(trips), x, p), smooth=smooth)
+
+
+@provides("loop")
+def _loops(rng: Rng) -> Iterator[Sample]:
+    for trips, n in LOOPS:
+        for reverse in (False, True):
+            for dtype in DTYPES:
+                shapes = ((n,), (trips, n), (n,))
+                yield _loop(trips, [counted(shape, dtype) for shape in shapes], reverse)
+            smooth = [apart(rng, shape) for shape in ((n,), (trips, n), (n,))]
+            yield _loop(trips, smooth, reverse, smooth=True)
+    for dtype in (F32, F64):
+        every = [extraordinary(rng, shape, dtype) for shape in ((40,), (2, 40), (40,))]
+        yield _loop(2, every, False)
+
+
+@provides("while")
+def _whiles(rng: Rng) -> Iterator[Sample]:
+    for start in (0, 2, 3):
+        for dtype in DTYPES:
+            yield _while(start, counted((4,), dtype), counted((4,), dtype), None)
+        yield _while(start, apart(rng, (3,)), apart(rng, (3,)), 3, smooth=True)
+    yield _while(0, apart(rng, (3,)), apart(rng, (3,)), 2, smooth=True)
+    for dtype in (F32, F64):
+        yield _while(1, extraordinary(rng, (40,), dtype), extraordinary(rng, (40,), dtype), None)
+
+
+def _while(start: int, c: np.ndarray, p: np.ndarray, most: Any, smooth: bool = False) -> Sample:
+    dtype = {a.numpy: a for a in DTYPES}[c.dtype]
+    number = variable("k", sg.int64, ())
+    carry, factor = (variable(name, dtype, c.shape) for name in "cp")
+    _, last = sg.while_loop(
+        lambda state: state[0] < 3,
+        lambda state: (state[0] + 1, state[1] * factor + 1),
+        (number, carry),
+        most=most,
+    )
+    return Sample(last.node.op, (np.asarray(start), c, p), smooth=smooth)
+
+
+def while_arrays(op: Any, start: Any, c: Any, p: Any) -> tuple[np.ndarray, ...]:
+    """The same, by a loop of Python."""
+    done = 0
+    while start + done < 3 and done != op.most:
+        c, done = c * p + c.dtype.type(1), done + 1
+    return np.asarray(start + done), c, np.asarray(done)
+
+
+@provides("branch")
+def _branches(rng: Rng) -> Iterator[Sample]:
+    for index in (0, 1, 2, -1, 7):
+        for dtype in DTYPES:
+            yield _branch(index, counted((2, 3), dtype), counted((2, 3), dtype))
+        yield _branch(index, apart(rng, (3,)), apart(rng, (3,)), smooth=True)
+    for dtype in (F32, F64):
+        for index in range(3):
+            every = [extraordinary(rng, (40,), dtype) for _ in range(2)]
+            yield _branch(index, *every)
+
+
+def _branch(index: int, x: np.ndarray, y: np.ndarray, smooth: bool = False) -> Sample:
+    dtype = {a.numpy: a for a in DTYPES}[x.dtype]
+    i, a, b = variable("i", sg.int64, ()), *(variable(n, dtype, x.shape) for n in "ab")
+    value = sg.switch(i, [lambda: a * b, lambda: a + b * b, lambda: b - a])
+    operands = [arg.node.label for arg in value.node.args]
+    arrays = {"i": np.asarray(index), "a": x, "b": y}
+    assert operands == ["i", "a", "b"]
+    return Sample(value.node.op, tuple(arrays[name] for name in operands), smooth=smooth)
+
+
+def branch_arrays(index: Any, x: Any, y: Any) -> np.ndarray:
+    """The same, by a list."""
+    return [x * y, x + y * y, y - x][min(max(int(index), 0), 2)]
+
+
+def _rows(n: int, dtype: DType, count: int) -> list[np.ndarray]:
+    return [(np.arange(n) % 7 - 3 + k).astype(dtype.numpy) for k in range(count)]
+
+
+def _loop_at(n: int) -> Iterator[Sample]:
+    for dtype in (F32, F64):
+        c, x, p = _rows(n, dtype, 3)
+        yield _loop(2, (c, np.stack([x, p]), p), False)
+
+
+def _while_at(n: int) -> Iterator[Sample]:
+    yield _while(1, *_rows(n, F32, 2), None)
+
+
+def _branch_at(n: int) -> Iterator[Sample]:
+    yield _branch(1, *_rows(n, F32, 2))
+
+
+declare("loop", "recurrence_arrays(op, *operands)", ("biuf",), _loop_at)
+declare("while", "while_arrays(op, *operands)", ("biuf",), _while_at)
+declare("branch", "branch_arrays(*operands)", ("i", "biuf"), _branch_at)
