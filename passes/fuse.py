@@ -16,6 +16,7 @@ from passes.fusion.groups import CheckBuffer, Copied, Group, Groups, Home, Key
 from passes.fusion.merging import taken
 from passes.fusion.neighbours import KernelPair, neighbours
 from passes.fusion.preparation import expand_vector_products, widen_accumulation, without_marks
+from passes.fusion.regions import with_joined_pads
 from passes.fusion.shifted import with_shifted_formulas
 from passes.fusion.updates import BoundStep, PendingStep, Update, copied_updates, in_order
 from passes.lowering.calls import LoweredCall, lower_call
@@ -70,7 +71,7 @@ def fusion(graph: Graph, merge: bool = True) -> Fusion:
     _refuse_bodies(graph)
     computed = widen_accumulation(expand_vector_products(without_marks(graph)))
     if merge:
-        computed = with_shifted_formulas(computed)
+        computed = with_shifted_formulas(with_joined_pads(computed))
     return scheduled(with_copies(taken(computed, merge)))
 
 

@@ -19,6 +19,7 @@ NAMING = ("staticgrad/ops/", "staticgrad/functions/", "passes/rules/", "staticgr
 #: Files beyond these that name ops, each with the reason.
 EXCEPTIONS = {
     "passes/fusion/preparation.py": "a formula: products with a vector as sums",
+    "passes/fusion/regions.py": "a formula: sums of pads that lie apart as joins",
     "passes/fusion/shifted.py": "a formula: pads of a formula as that formula of pads",
     "staticgrad/autodiff/bodies.py": "derivatives of ops that run bodies are made of the bodies'",
     "staticgrad/eager/shortcuts.py": "the operators of tensors, each bound to its op by hand",

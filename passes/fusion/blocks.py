@@ -123,6 +123,8 @@ class _Blocking:
         """Whether a group computes small things from positions in a square and nothing else."""
         if group.kind != "map" or group.reductions or group.checked or group.windowed:
             return False
+        if group.regions:
+            return False
         if self._roots.union(self._before.kept).intersection(group.stored):
             return False
         for node in group.nodes:
@@ -318,7 +320,7 @@ class _Square:
 
     def takes(self, group: Group) -> bool:
         """Whether a group is one of the forms that a block holds."""
-        if group.keeps_axes or group.checked or group.copied or group.columns:
+        if group.keeps_axes or group.checked or group.copied or group.columns or group.regions:
             return False
         if group.kind == "gemm":
             scores = group.domain == self.domain and _starts(self.groups, group)

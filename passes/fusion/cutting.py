@@ -204,6 +204,7 @@ class _Cutting:
                 reductions=reductions,
                 checked=any(isinstance(f, Gather | GatherAlong | SearchForm) for f in forms),
                 stored=tuple(dict.fromkeys(stored)),
+                regions={key: at for key, at in group.regions.items() if key.node in inside},
                 parts=parts,
             )
 

@@ -5,11 +5,20 @@ from __future__ import annotations
 from dataclasses import field
 
 from passes.fusion.cost import instructions
-from passes.fusion.groups import GroupKind, GroupReduction, Key, Transfer
+from passes.fusion.groups import (
+    GroupKind,
+    GroupReduction,
+    Home,
+    Key,
+    Source,
+    TargetRegion,
+    Transfer,
+)
 from passes.fusion.sharing import most_instructions
+from passes.layout import Strided
 from staticgrad.ir.graph import Node
 from staticgrad.records import dataclass
-from staticgrad.types.tensor import Shape
+from staticgrad.types.tensor import Shape, product
 
 
 @dataclass(eq=False)
@@ -30,6 +39,7 @@ class Draft:
     checked: bool = False
     stored: dict[Key, None] = field(default_factory=dict)
     transfer: Transfer | None = None
+    regions: dict[Key, list[TargetRegion]] = field(default_factory=dict)
     instructions: int = 0
     merged_into: Draft | None = None
     open: dict[Node, None] = field(default_factory=dict)  # those that others may read
@@ -54,6 +64,23 @@ class Draft:
             and self.instructions < most_instructions(self)
         )
 
+    def may_store(self, source: Source, layout: Strided, phase: int) -> bool:
+        """Whether a source is all of a value that it computes, to be stored under a layout too."""
+        base = source.base
+        if source.inline or not isinstance(base, Home) or base in self.reductions:
+            return False
+        shape = base.node.types[base.result].shape
+        whole = source.layout.is_contiguous(source.type.shape)
+        if not whole or product(shape) != source.type.size or self.domain != shape:
+            return False
+        fits = self.kind in ("map", "gemm") and self.phase == phase
+        return fits and layout.reshaped(source.type.shape, shape) is not None
+
+    def store_part(self, base: Key, shape: Shape, region: TargetRegion) -> None:
+        """Store a value, which has some shape there, as a part of another one."""
+        layout = region.layout.reshaped(shape, self.domain) or region.layout
+        self.regions.setdefault(base, []).append(TargetRegion(region.target, layout))
+
     def absorb(self, other: Draft) -> None:
         """Take in all of another draft, which ends."""
         # The smaller join the larger: else a chain of drafts would take a square of its length.
@@ -70,6 +97,7 @@ class Draft:
         self.windowed |= other.windowed
         self.checked |= other.checked
         self.stored |= other.stored
+        self.regions |= other.regions
         other.merged_into = self
 
 

@@ -14,7 +14,6 @@ forward one where that stores fewer bytes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Final
 
 from passes.fusion.drafts import Draft, root_of
@@ -27,6 +26,7 @@ from passes.fusion.groups import (
     Key,
     Partial,
     Source,
+    TargetRegion,
     Transfer,
     meets_elements,
     needs_home,
@@ -55,7 +55,7 @@ from staticgrad.ir.forms import (
     SortForm,
     View,
 )  # fmt: skip
-from staticgrad.ir.graph import Constant, Graph, Node
+from staticgrad.ir.graph import Constant, Graph, Node, Symbolic
 from staticgrad.ir.summation import decompose
 from staticgrad.types.tensor import Shape, TensorType
 
@@ -87,6 +87,7 @@ class _Walk:
         self._users = users_of(graph)
         self._roots = {value.key for value in graph.roots}
         self._phases = phases_of(graph, self._users)
+        self._last_phase = max(self._phases.values(), default=0)
         for node in graph.nodes:
             self._place(node)
 
@@ -122,6 +123,7 @@ class _Walk:
             draft.checked,
             tuple(draft.stored),
             draft.transfer,
+            {key: tuple(regions) for key, regions in draft.regions.items()},
             instructions=draft.instructions,
         )
 
@@ -216,9 +218,7 @@ class _Walk:
                 self._place_whole(node, args)
             case Gather() | GatherAlong() | SearchForm():
                 draft = self._anchor("map", node, node.types[0].shape, args)
-                draft.indexed = not isinstance(
-                    form, SearchForm
-                )  # a failing index tells its position
+                draft.indexed = not isinstance(form, SearchForm)  # a failing index tells its place
                 draft.checked = True
             case ScatterAdd() | ScatterAlong() | Scan():
                 self._place_in_order(node, args)
@@ -244,9 +244,7 @@ class _Walk:
         )
 
     def _place_movement(self, node: Node, form: View | Identity | ReshapeForm, arg: Source) -> None:
-        if isinstance(
-            form, Identity
-        ):  # the operand itself, not a view: it still fuses with readers
+        if isinstance(form, Identity):  # the operand itself: it still fuses with readers
             self._sources[node, 0] = arg
             if form.kept:
                 self._kept.add(arg.base)
@@ -409,6 +407,8 @@ class _Walk:
         """
         if draft.kind != "map" or draft.reductions or draft.stored or draft.checked:
             return False
+        if draft.regions:
+            return False
         closed, elsewhere = [], None
         for node in reversed(draft.open):
             if self._is_read_by(node, draft, None, None):
@@ -476,15 +476,34 @@ class _Walk:
         self._own(node, draft)
 
     def _place_assemble(self, node: Node, form: Assemble, args: Sequence[Source]) -> None:
-        if is_window(node, self._users[node, 0]):
+        target, kind, phase = Home(node), node.types[0], self._phases[node]
+        lies = [Strided.contiguous(kind.shape).region(region) for region in form.regions]
+        homes = [self._home_of_part(*each, phase) for each in zip(args, lies, strict=True)]
+        if is_window(node, self._users[node, 0]) and (form.fill is not None or None in homes):
             self._place_window(node, args)
             return
-        target, kind, phase = Home(node), node.types[0], self._phases[node]
         writers: list[Draft] = []
         if form.fill is not None:
             writers.append(self._cleared(target, kind, phase, form.fill))
-        for arg, region in zip(args, form.regions, strict=True):
-            writers.append(self._copy(arg, target, kind, phase, region))
-        for before, after in pairwise(writers):
-            after.level = max(after.level, before.level + 1)
-        self._own(node, writers[-1])
+            writers[0].level = 0  # before all others
+        for k, home in enumerate(homes):
+            if home is None:
+                home = self._copy(args[k], target, kind, phase, form.regions[k])
+            else:
+                self._store_part(home, node.args[k], TargetRegion(target, lies[k]))
+            writers.append(home)
+        self._own(node, max(writers, key=lambda draft: draft.level))
+
+    def _home_of_part(self, source: Source, layout: Strided, phase: int) -> Draft | None:
+        """The draft that may store a part where it lies; of the last phase, which runs once."""
+        home = self._home(source.base) if self._fuse and phase == self._last_phase else None
+        return home if home is not None and home.may_store(source, layout, phase) else None
+
+    def _store_part(self, home: Draft, value: Symbolic, region: TargetRegion) -> None:
+        """Have the draft of a part store it into a whole, and there alone if nobody else reads."""
+        home.store_part(base := self._sources[value.key].base, value.shape, region)
+        while value.key not in self._roots and len(self._users[value.key]) == 1:
+            if value.key == base:
+                home.stored.pop(base, None)
+                return
+            value = value.node.args[0]

@@ -132,6 +132,16 @@ class Transfer:
     fill: bool | int | float = 0
 
 
+class TargetRegion(NamedTuple):
+    """Where in the buffer ``target`` a group stores a value, besides its own buffer if it has one.
+
+    ``layout``: of the value's axes.
+    """
+
+    target: Key
+    layout: Strided
+
+
 @dataclass(frozen=True, eq=False)
 class Parts:
     """Into what a group was cut: estimates of cycles per vector as one kernel, and in parts.
@@ -162,6 +172,7 @@ class Group:
     In a group of kind ``call``, ``copied`` has the operands that do not lie in C order.
     ``parts``: of which cut group it is a part; the instructions are those of the whole.
     ``columns``: what a group of rows combines over ``summed``, its rows, into partial results.
+    ``regions``: its values that are parts of others, and where they lie in those.
     """
 
     number: int
@@ -178,10 +189,17 @@ class Group:
     checked: bool = False
     stored: tuple[Key, ...] = ()
     transfer: Transfer | None = None
+    regions: Mapping[Key, tuple[TargetRegion, ...]] = field(default_factory=dict)
     copied: Mapping[Walk, Key] = field(default_factory=dict)
     instructions: int = 0
     parts: Parts | None = None
     columns: Mapping[Key, GroupReduction] = field(default_factory=dict)
+
+    @property
+    def targets(self) -> Sequence[Key]:
+        """The values of which the group stores parts."""
+        found = [region.target for several in self.regions.values() for region in several]
+        return [*dict.fromkeys(found)]
 
     @property
     def keeps_axes(self) -> bool:

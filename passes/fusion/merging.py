@@ -102,6 +102,7 @@ class _Merging:
             checked=earlier.checked or later.checked,
             instructions=earlier.instructions + later.instructions,
             stored=tuple(key for key in stored if key not in less),
+            regions={**earlier.regions, **later.regions},
         )
 
     def _final(self, number: int) -> int:

@@ -76,6 +76,8 @@ class _Neighbours:
         for number, each in groups.by_number.items():
             if each.transfer is not None:
                 self._writers.setdefault(each.transfer.target, []).append(number)
+            for key in each.targets:
+                self._writers.setdefault(key, []).append(number)
         for key, number in groups.owners.items():
             several = self._writers.setdefault(key, [])
             if number not in several:
@@ -153,6 +155,8 @@ class _Neighbours:
                 return Unfinished(_terms(one))
             if source.base in one.columns:
                 return Unfinished(tuple(one.domain[axis] for axis in one.summed))
+            if source.base in one.targets:
+                return OtherSpace(one.domain, other.domain)
             if not read.elementwise:
                 return WholeOperand(read.reader.op.name, source.type.shape)
             if not source.direct:

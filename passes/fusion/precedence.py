@@ -156,6 +156,8 @@ def writes_in_order(present: Iterable[Group], before: Groups) -> Iterator[tuple[
     for each in present:
         if each.transfer is not None:
             targets.setdefault(each.transfer.target, []).append(each)
+        for key in each.targets:
+            targets.setdefault(key, []).append(each)
     for key, several in targets.items():
         owner = before.home(key)
         if owner is not None and owner not in several:

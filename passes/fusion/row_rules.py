@@ -113,6 +113,8 @@ class RowRules:
             return False
         if group.windowed or group.copied or (group.kind == "columns" and combines(group)):
             return False
+        if group.regions:
+            return False
         across = bool(group.row and group.reductions) and sums_across(self._groups, group)
         across &= not has_short_rows(group)
         return not across and self._updated.isdisjoint(group.nodes)

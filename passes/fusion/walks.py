@@ -156,6 +156,8 @@ def sums_across(groups: Groups, group: Group) -> bool:
     last = len(group.domain) - group.row - 1
     if len(group.reductions) != 1 or last < 0 or group.keeps_axes or group.checked:
         return False
+    if group.regions:
+        return False
     moves = {(w.strides[last], w.strides[-1]) for w in operand_walks(groups, group)}
     across = any(kept == 1 and term not in (0, 1) for kept, term in moves)
     along = any(kept not in (0, 1) for kept, _ in moves)
@@ -171,7 +173,7 @@ def has_short_rows(group: Group) -> bool:
     """
     if group.kind not in ("map", "rows") or not group.reductions or group.checked:
         return False
-    if group.windowed or group.columns:
+    if group.windowed or group.columns or group.regions:
         return False
     reductions = group.reductions.values()
     return may_be_short(group.domain, group.row, reductions, sum(map(instructions, group.nodes)))

@@ -180,6 +180,11 @@ class _Reader:
             text += (self._number(key), reduction.kind)
             self._add(reduction.source)
         text += [self._number(key) for key in group.stored]
+        for key, regions in group.regions.items():
+            text += (self._number(key), len(regions))
+            for target, layout in regions:
+                offset = self._offsets.setdefault(layout.offset, len(self._offsets))
+                text += (self._number(target), offset, layout.strides)
         if group.transfer is not None:
             self._add_transfer(group.transfer)
         return Signature(tuple(text), tuple(self._keys), tuple(self._offsets))

@@ -143,12 +143,18 @@ def _index_position(low: Lowering, node: Node) -> Expr:
 
 
 def _stores(low: Lowering) -> list[tuple[Key, Walk]]:
-    """The values that the group stores element by element, each with its walk."""
-    return [
-        (key, low.store_walk(key, low.groups.value_type(key).shape))
-        for key in low.group.stored
-        if key not in low.group.reductions
-    ]
+    """The values that the group stores element by element, each with its walk.
+
+    Of a value that it stores parts of only the parts are its own.
+    """
+    group = low.group
+    nodes = {*group.nodes}
+    whole = [k for k in group.stored if k.node in nodes and k not in group.reductions]
+    found = [(key, low.store_walk(key, low.groups.value_type(key).shape)) for key in whole]
+    for key, regions in group.regions.items():
+        walks = [Walk(target, layout.offset, layout.strides) for target, layout in regions]
+        found += [(key, walk) for walk in walks]
+    return found
 
 
 def _lower_map(low: Lowering) -> LoweredStep:

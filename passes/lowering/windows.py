@@ -78,12 +78,12 @@ def _inside(
     for place in places:
         loop = _loop(low, node, place.axis)
         at = ex.literal(0, I64) if loop is None else ex.index(loop)
-        index = at * place.step if place.step != 1 else at
-        if place.start != 0:
-            index = index + low.size(place.start)
-        if place.start != 0 or place.step != 1:
-            tests.append(index >= 0)
-        whole = node.types[0].shape[place.axis]
-        if place.step != 1 or place.extent - place.start != whole:
-            tests.append(index < low.size(place.extent))
+        # Where the part begins and behind its end, as positions of the whole.
+        first, end = -place.start, place.extent - place.start
+        if place.step != 1:
+            first, end = place.start - place.extent + 1, place.start + 1
+        if first != 0:
+            tests.append(at >= low.size(first))
+        if end != node.types[0].shape[place.axis]:
+            tests.append(at < low.size(end))
     return reduce(lambda one, other: one & other, tests) if tests else None

@@ -47,11 +47,13 @@ def position_source(position: Position, skip: frozenset[str] = frozenset()) -> s
 class Inside:
     """From which position along the vector axis on a mask has all lanes, and where that ends.
 
-    As source; None where nothing ends.
+    As source; None where nothing ends. ``place``: of no mask, but of a place that is computed with
+    care near the ends, what it is inside.
     """
 
     first: str | None
     end: str | None
+    place: str | None = None
 
 
 @dataclass
@@ -260,10 +262,30 @@ class Scope:
         elif kind == "strided":
             found = f"load_strided({access.operand}, {where}, {access.stride(VECTOR)}, {mask})"
         else:
-            found = f"load({access.operand}, {where}, {mask})"
+            near = self._near(access, where, lines) if access.bounded else where
+            found = f"load({access.operand}, {near}, {mask})"
         if expr.args == indices:
             return found
         return f"select_mask({mask}, {found}, {self.operand(expr.args[-1], vector, lines)})"
+
+    def _near(self, access: Access, where: str, lines: Lines) -> str:
+        """The place of a load, or one that is the operand's where no lane lies inside of all ends.
+
+        A processor takes hundreds of cycles over an address that is nobody's, of which no lane
+        is loaded.
+        """
+        tests = []
+        for position in access.bounded:
+            at, crosses = position_source(position), position.step(VECTOR) == 1
+            tests.append(f"{at} > {-self.lanes}" if crosses else f"{at} >= 0")
+            tests.append(f"{at} < {position.extent}")
+        text = f"{where} if {' and '.join(tests)} else 0"
+        key = (text, lines is self.body)
+        if key not in self.masks:
+            name = self.masks[key] = self.unit.fresh("q")
+            lines.add(f"{name} = {text}")
+            self.windows[name] = Inside(None, None, where)
+        return self.masks[key]
 
     def guard(self, access: Access, vector: bool, lines: Lines) -> str:
         """The mask of the lanes (or of the one lane) whose positions are inside their ends."""

@@ -19,7 +19,8 @@ LONGEST: Final = 96
 
 def pays_to_peel(body: Lines, windows: Mapping[str, Inside]) -> bool:
     """Whether a loop has masks of its loads' ends, and is short enough to be written twice."""
-    return len(windows) > 0 and len(body.lines) <= LONGEST
+    crossed = any(each.place is None for each in windows.values())
+    return crossed and len(body.lines) <= LONGEST
 
 
 def write_peeled_loop(
@@ -34,20 +35,29 @@ def write_peeled_loop(
     for end in dict.fromkeys(each.end for each in windows.values() if each.end):
         out.add(f"if outer > {end}:")
         out.add(f"    outer = {end}")
-    masks = tuple(f"{name} = " for name in windows)
-    whole = Lines()
-    whole.lines = [line for line in body.lines if not line.startswith(masks)]
     out.add(f"{VECTOR} = {start}")
     out.add(f"while {VECTOR} < {stop}:")
-    for name in ("m", *windows):
+    for name in ("m", *(name for name, each in windows.items() if each.place is None)):
         out.add(f"    {name} = mask{lanes}({lanes})")
     write_left(out, body, str(lanes), 1)
     out.add(f"    if {VECTOR} >= inner:")
     out.add(f"        while {VECTOR} + {lanes} <= outer:")
-    out.extend(whole, 3)
+    out.extend(_inside(body, windows), 3)
     out.add(f"            {VECTOR} = {VECTOR} + {lanes}")
     out.add(f"    if {VECTOR} < {stop}:")
     out.add(f"        m = mask{lanes}({stop} - {VECTOR})")
     write_left(out, body, f"{stop} - {VECTOR}", 2)
     out.extend(body, 2)
     out.add(f"        {VECTOR} = {VECTOR} + {lanes}")
+
+
+def _inside(body: Lines, windows: Mapping[str, Inside]) -> Lines:
+    """The lines of a body for vectors whose lanes all lie inside."""
+    found = Lines()
+    for line in body.lines:
+        name = line.split(" = ")[0]
+        if name not in windows:
+            found.add(line)
+        elif windows[name].place is not None:
+            found.add(f"{name} = {windows[name].place}")
+    return found

@@ -8,11 +8,12 @@ must be one that computes what it says.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, NoReturn
 
 from staticgrad.errors import VerifyError
 from staticgrad.ir.kernel import Kernel
+from staticgrad.ir.kernel_apart import stores_apart
 from staticgrad.ir.schedule import Buffer, KernelStep, Schedule, Step, StepBody
 from staticgrad.ir.schedule_text import buffer_text, kernel_names, sizes_in, step_text
 from staticgrad.ir.verify_kernel import verify_kernel
@@ -240,15 +241,24 @@ def steps_do_not_overwrite_what_they_read(schedule: Schedule) -> None:
             written = [n for n in numbers if accesses[n].mode != "in"]
             if not written or len(numbers) == 1:
                 continue
-            if len(written) > 1:
+            if len(written) > 1 and not _store_apart(step, written):
                 _broken(schedule, f"it writes {buffer!r} through two operands", step)
-            (out,), pairs = written, step.in_place()
+            out, pairs = written[0], step.in_place()
             place = (accesses[out].begin, accesses[out].updated)
             for n in numbers:
-                if n != out and (
+                if n not in written and (
                     (out, n) not in pairs or (accesses[n].begin, accesses[n].updated) != place
                 ):
                     _broken(schedule, f"it reads {buffer!r} while it writes it", step)
+
+
+def _store_apart(step: Step, written: Sequence[int]) -> bool:
+    """Whether a step stores to places of a buffer that lie apart."""
+    if not isinstance(step, KernelStep):
+        return False
+    names = [step.kernel.operands[number].name for number in written]
+    offsets = [step.operands[number].offset for number in written]
+    return stores_apart(step.kernel, step.arguments, names, offsets)
 
 
 # -- order ----------------------------------------------------------------------------------------

@@ -202,3 +202,86 @@ def test_what_is_broadcast_in_a_formula_is_not_padded(shape: tuple[int, ...]) ->
     }
     expected = np.pad(feeds["x"] * feeds["y"] + np.float32(1), ((2, 0), (0, 3))) * 2
     np.testing.assert_array_equal(sg.compile(graph).run(feeds)["whole"], expected)
+
+
+def slices(count: int) -> sg.Graph:
+    """The gradient of a recurrence over slices of one array."""
+    x = sg.input("x", (count, 8, 24), "float32")
+    h = x[0]
+    for k in range(1, count):
+        h = sg.tanh(x[k] + h)
+    return sg.Graph({"slope": sg.grad((h * h).sum(), x)})
+
+
+@pytest.mark.parametrize("count", [3, 5, 40])
+def test_the_gradient_of_slices_is_written_once_where_it_lies(count: int) -> None:
+    """No zeros, no copies, and no more than the result and what the recurrence keeps."""
+    f = sg.compile(slices(count))
+    labels = [step.label for step in f.schedule.steps]
+    assert not any("pad" in label or "concat" in label for label in labels)
+    array = np.random.default_rng(0).normal(size=(count, 8, 24)).astype("float32")
+    array[1] = -0.0
+    found = f.run({"x": array})["slope"]
+    unfused = sg.compile(slices(count), fuse=False).run({"x": array})["slope"]
+    assert same_bytes(found, unfused)
+
+
+def test_steps_of_slices_grow_with_their_number() -> None:
+    few, many = (len(sg.compile(slices(n)).schedule.steps) for n in (40, 80))
+    assert many <= 2 * few + 2
+
+
+@pytest.mark.parametrize("batch", [7, "batch"])
+@pytest.mark.parametrize("gap", [0, 3])
+def test_gates_are_stored_side_by_side(batch: Any, gap: int) -> None:
+    """Parts of a row: each stored between those of its neighbours, zeros where none is."""
+    size = 20
+    z = sg.input("z", (batch, 3 * (size + gap)), "float32")
+    w = sg.input("w", (3 * (size + gap), 9), "float32")
+    a, b, c = (z[:, k * (size + gap) : k * (size + gap) + size] for k in range(3))
+    y = (sg.tanh(a) * b + sg.exp(c)) * b
+    dz = sg.grad((y * y).sum(), z)
+    graph = sg.Graph({"dw": dz @ w, "bias": dz.sum(0)})
+    f = sg.compile(graph)
+    assert sum("concat" in step.label for step in f.schedule.steps) == (3 if gap else 0)
+    feeds = {
+        "z": np.random.default_rng(0).normal(size=(7, 3 * (size + gap))).astype("float32"),
+        "w": np.ones((3 * (size + gap), 9), "float32"),
+    }
+    found, unfused = f.run(feeds), sg.compile(graph, fuse=False).run(feeds)
+    assert all(same_bytes(found[name], unfused[name]) for name in found)
+
+
+@st.composite
+def sums_of_pads(draw: Any) -> tuple[sg.Graph, dict[str, np.ndarray]]:
+    """Sums of pads that meet or lie apart, and of others, in any order, of any dtype."""
+    chooser = Chooser(draw)
+    dtype = chooser.choice(("float32", "float64", "float16", "int32"))
+    shape = (chooser.choice((9, 20)), chooser.choice((3, 12)))
+    feeds = {name: feed(chooser, shape, dtype) for name in "xy"}
+    x, y = (sg.input(name, shape, dtype) for name in "xy")
+    axis = chooser.integer(0, 1)
+    total: Any = None
+    for _ in range(chooser.integer(2, 7)):
+        whole = chooser.choice((x, y))
+        begin = chooser.integer(0, shape[axis])
+        length = chooser.integer(0, shape[axis] - begin)
+        starts = tuple(begin if k == axis else 0 for k in range(2))
+        lengths = tuple(length if k == axis else n for k, n in enumerate(shape))
+        value = Slice((0, 0), lengths, (1, 1))(whole)
+        value = chooser.choice((value, value * value, -value, sg.maximum(value, value * 3)))
+        term = whole if chooser.integer(0, 5) == 0 else Pad(shape, starts, (1, 1))(value)
+        total = term if total is None else total + term
+    return sg.Graph({"total": total, "turned": total.T, "both": x == y}), feeds
+
+
+@given(sums_of_pads())
+@settings(max_examples=80, deadline=None)
+def test_sums_of_pads_have_the_bytes_of_the_evaluator(
+    made: tuple[sg.Graph, dict[str, np.ndarray]],
+) -> None:
+    graph, feeds = made
+    wanted = sg.evaluate(graph, feeds)
+    for level in ("O0", "O1"):
+        found = sg.compile(graph, pipeline=level).run(feeds)
+        assert all(same_bytes(found[name], array) for name, array in wanted.items()), level

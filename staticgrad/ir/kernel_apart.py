@@ -1,0 +1,74 @@
+"""Whether operands that a kernel stores to in one buffer lie apart, for all values of the names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+from staticgrad.ir.expr import Access
+from staticgrad.ir.kernel import Kernel
+from staticgrad.ir.kernel_bodies import accesses
+from staticgrad.ir.kernel_stages import Axis, Extent
+from staticgrad.types.dim import Size, bounds
+from staticgrad.types.tensor import hint_value
+
+
+def stores_apart(
+    kernel: Kernel, arguments: Sequence[Size], names: Sequence[str], offsets: Sequence[Size]
+) -> bool:
+    """Whether stores to operands that begin at ``offsets`` of one buffer never meet.
+
+    That is proven where all move alike, and each run of elements ends before the next one begins.
+    """
+    paths = [[each for each in accesses(kernel) if each[0].operand == name] for name in names]
+    first = paths[0][0]
+    plain = all(len(path) == 1 and _moves_as(path[0], first) for path in paths)
+    if not plain or any(kernel.operand(name).mode != "out" for name in names):
+        return False
+    values = dict(zip(kernel.arguments, arguments, strict=True))
+    moves = _moves(*first, values)
+    places = sorted(offsets, key=hint_value)
+    return any(_apart(places, moves[:cut], moves[cut:]) for cut in range(len(moves) + 1))
+
+
+def _moves_as(
+    path: tuple[Access, tuple[Axis, ...]], other: tuple[Access, tuple[Axis, ...]]
+) -> bool:
+    access, loops = path
+    plain = not (access.gather or access.positions)
+    return plain and access.strides == other[0].strides and loops == other[1]
+
+
+def _moves(
+    access: Access, loops: Sequence[Axis], values: Mapping[str, Size]
+) -> list[tuple[Size, Size]]:
+    """The stride and the extent of every loop that moves an access, the farthest first."""
+
+    def number(extent: Extent) -> Size:
+        return extent if isinstance(extent, int) else values[extent]
+
+    extents = {axis.name: number(axis.extent) for axis in loops}
+    found = [(number(stride), extents[axis]) for axis, stride in access.strides if stride != 0]
+    return sorted(found, key=lambda move: -hint_value(move[0]))
+
+
+def _apart(
+    places: Sequence[Size],
+    outer: Sequence[tuple[Size, Size]],
+    inner: Sequence[tuple[Size, Size]],
+) -> bool:
+    """Whether runs of the inner loops from each of these places on lie side by side in a step of
+    the outer ones, none of which meets another."""
+    run: Size = 1
+    for stride, extent in inner:
+        run = run + (extent - 1) * stride
+    if not all(_is_at_least(after, before + run) for before, after in pairwise(places)):
+        return False
+    if outer and not _is_at_least(outer[-1][0], places[-1] - places[0] + run):
+        return False
+    return all(_is_at_least(one[0], two[0] * two[1]) for one, two in pairwise(outer))
+
+
+def _is_at_least(one: Size, other: Size) -> bool:
+    low = bounds(one - other)[0]
+    return low is not None and low >= 0
