@@ -5,8 +5,9 @@ One kernel for a chain of many dependent operations stores the least, and waits 
 group becomes several: runs of its nodes in the order of the graph, each of a length at which
 waiting and storing balance, cut where the fewest values are alive.
 
-And groups that have one long row to reduce: such a kernel has one iteration, which one worker runs
-alone. Where its elements take long to compute, they are stored, and the row is a kernel of its own.
+And groups that have a long row to reduce which cannot be taken in pieces (``long_rows``): such a
+kernel has one iteration, which one worker runs alone. Where its elements take long to compute, they
+are stored, and the row is a kernel of its own.
 """
 
 from __future__ import annotations
@@ -27,9 +28,10 @@ from passes.fusion.cost import (
     vectors,
 )
 from passes.fusion.groups import Group, Groups, Home, Key, Parts
+from passes.fusion.long_rows import has_long_row, may_be_in_pieces
 from staticgrad.ir.forms import Contract, Gather, GatherAlong, SearchForm
 from staticgrad.ir.graph import Node
-from staticgrad.types.tensor import TensorType, hint_value, product
+from staticgrad.types.tensor import TensorType, hint_value
 
 #: A group is cut where that takes less than this part of its time: estimates are rough.
 _WORTH_IT: Final = 0.75
@@ -40,9 +42,8 @@ _LEAST_NODES: Final = 12
 _UNMASKED: Final = 20
 #: A run ends where the fewest values are alive, this far round its length.
 _SLACK: Final = 0.25
-#: Elements of a single row, and instructions for one vector of them, from which on the elements are
-#: computed apart: storing and reading one again takes the time of some thirty.
-_LONG_ROW: Final = 1 << 17
+#: Instructions for a vector of a long row from which on its elements are computed apart: storing
+#: and reading one again takes the time of some thirty.
 _LONG_WORK: Final = 100
 
 
@@ -79,16 +80,15 @@ def _cuts(groups: Groups, group: Group) -> tuple[Sequence[int], Parts] | None:
 
 
 def _row_apart(group: Group) -> tuple[Sequence[int], Parts] | None:
-    """The reductions of a single long row behind the nodes, which several workers may then run."""
-    if not group.reductions or group.row != len(group.domain) or group.indexed:
+    """The reductions of a long row behind the nodes, which several workers may then run."""
+    if may_be_in_pieces(group) or not has_long_row(group) or group.indexed:
         return None
     bases = {reduction.source.base for reduction in group.reductions.values()}
     if not bases <= {Home(node) for node in group.nodes}:
         return None
-    length = hint_value(product(group.domain))
-    if length < _LONG_ROW or group.instructions < _LONG_WORK:
+    if group.instructions < _LONG_WORK:
         return None
-    return (len(group.nodes),), Parts(group, 0, 0, long_row=length)
+    return (len(group.nodes),), Parts(group, 0, 0, long_row=hint_value(group.domain[-1]))
 
 
 def _cycles(nodes: Sequence[Node], work: Sequence[int], count: int) -> float:
@@ -202,6 +202,7 @@ class _Cutting:
                 nodes=run,
                 row=group.row if reductions else 0,
                 reductions=reductions,
+                windowed=group.windowed and bool(run),
                 checked=any(isinstance(f, Gather | GatherAlong | SearchForm) for f in forms),
                 stored=tuple(dict.fromkeys(stored)),
                 regions={key: at for key, at in group.regions.items() if key.node in inside},

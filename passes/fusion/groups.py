@@ -43,6 +43,14 @@ class Partial:
 
 
 @dataclass(frozen=True, slots=True)
+class Pieces:
+    """What pieces of a long row come to; ``partial``: in the first of a node's two steps."""
+
+    node: Node
+    partial: bool
+
+
+@dataclass(frozen=True, slots=True)
 class CheckBuffer:
     """The check words of a node that looks up places."""
 
@@ -64,7 +72,7 @@ class Copied:
     number: int
 
 
-Key = Home | Partial | CheckBuffer | ScratchBuffer | Copied
+Key = Home | Partial | Pieces | CheckBuffer | ScratchBuffer | Copied
 
 
 # -- what groups read -----------------------------------------------------------------------------
@@ -146,7 +154,7 @@ class TargetRegion(NamedTuple):
 class Parts:
     """Into what a group was cut: estimates of cycles per vector as one kernel, and in parts.
 
-    ``long_row``: how many elements a single row has that is reduced apart from them.
+    ``long_row``: how many elements a row has that is reduced apart from them, or in pieces.
     """
 
     whole: Group
@@ -173,6 +181,7 @@ class Group:
     ``parts``: of which cut group it is a part; the instructions are those of the whole.
     ``columns``: what a group of rows combines over ``summed``, its rows, into partial results.
     ``regions``: its values that are parts of others, and where they lie in those.
+    ``pieces``: of so many elements its reductions give a result each, not of a row.
     """
 
     number: int
@@ -194,6 +203,7 @@ class Group:
     instructions: int = 0
     parts: Parts | None = None
     columns: Mapping[Key, GroupReduction] = field(default_factory=dict)
+    pieces: int = 0
 
     @property
     def targets(self) -> Sequence[Key]:

@@ -16,6 +16,7 @@ from passes.fusion.blocks import blocked
 from passes.fusion.cutting import cut
 from passes.fusion.grouping import group
 from passes.fusion.groups import Group, Groups, Home, Key, meets_elements, stored_bytes
+from passes.fusion.long_rows import in_pieces
 from passes.fusion.rows import joined
 from passes.fusion.sharing import kept_apart
 from staticgrad.ir.forms import Pointwise
@@ -30,7 +31,7 @@ def fused(graph: Graph, merge: bool = True) -> Groups:
     found = group(graph, merge)
     if not merge:
         return found
-    return cut(joined(blocked(merged(joined(found))), across=True))
+    return in_pieces(cut(joined(blocked(merged(joined(found))), across=True)))
 
 
 def leave(graph: Graph, groups: Groups) -> None:

@@ -127,7 +127,7 @@ class _Neighbours:
             parts = self.groups.by_number[one.number].parts
             assert parts is not None
             if parts.long_row:
-                return SingleRow(parts.long_row, parts.whole.instructions)
+                return SingleRow(parts.long_row)
             return LongChain(parts.together, parts.apart)
         reads = self._reads[one.number, other.number]
         for rule in _RULES:

@@ -282,15 +282,14 @@ class LongChain(Reason):
 
 @dataclass(frozen=True)
 class SingleRow(Reason):
-    """One row of all elements is one iteration, of one worker: others can compute the elements."""
+    """A row is one iteration, of one worker: others can take pieces of it, or its elements."""
 
     elements: int
-    instructions: int
 
     def __str__(self) -> str:
         return (
-            f"a single row of about {self.elements} elements is reduced by one worker; computing"
-            f" them, at {self.instructions} instructions a vector, is left to several"
+            f"a row of about {self.elements} elements has work for several workers; one alone"
+            " combines what theirs comes to"
         )
 
 

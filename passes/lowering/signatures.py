@@ -20,6 +20,7 @@ from passes.fusion.groups import (
     Groups,
     Home,
     Key,
+    Pieces,
     ScratchBuffer,
     Source,
     Transfer,
@@ -167,13 +168,15 @@ class _Reader:
             group.summed,
             group.indexed,
             group.windowed,
+            group.pieces,
             *counts,
         )
         for node in group.nodes:
             self._add_node(node)
         for key, reduction in group.reductions.items():
             result = self._groups.value_type(key).dtype  # of a partial result not that of the whole
-            text += (self._number(key), reduction.kind, self._codes.of_shared(result))
+            in_pieces = isinstance(reduction.source.base, Pieces)
+            text += (self._number(key), reduction.kind, self._codes.of_shared(result), in_pieces)
             self._add(reduction.source)
         for key, reduction in group.columns.items():
             self._number(ScratchBuffer(key.node))

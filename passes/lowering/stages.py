@@ -7,7 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from passes.fusion.groups import Group, Groups, Home, Key, Source, Walk
+from passes.fusion.groups import (
+    Group,
+    GroupReduction,
+    Groups,
+    Home,
+    Key,
+    Pieces,
+    Source,
+    Walk,
+)
 from passes.fusion.walks import (
     gather_walks,
     has_short_rows,
@@ -17,6 +26,7 @@ from passes.fusion.walks import (
 )
 from passes.layout import Strided
 from passes.lowering.blocks import lower_block
+from passes.lowering.long_rows import lower_pieces
 from passes.lowering.operands import VECTOR, LoweredStep, Lowering, loops_over, vector_axis
 from passes.lowering.row_lookups import checked_place, one_hot
 from passes.lowering.rows import lower_rows
@@ -51,6 +61,8 @@ def lower_group(groups: Groups, group: Group) -> LoweredStep:
     """The kernel that computes ``group``, one of ``groups``."""
     if group.kind == "block":
         return lower_block(groups, group)
+    if group.pieces:
+        return lower_pieces(groups, group)
     if has_short_rows(group):
         return lower_short_rows(groups, group)
     if group.kind == "rows":
@@ -181,14 +193,20 @@ def _lower_map(low: Lowering) -> LoweredStep:
         for key, w in stores
     ]
     names = {key: f"r{n}" for n, key in enumerate(group.reductions)}
-    body += [
-        Accumulate(names[k], r.kind, low.widened(r.source)) for k, r in group.reductions.items()
-    ]
+    body += [_accumulated(low, names[key], each) for key, each in group.reductions.items()]
     stages: list[Stage] = [Map(vector, tuple(body))]
     if group.reductions:
         finals = [_reduced(low, k, w, names[k]) for k, w in results]
         stages.append(Scalar(tuple(finals)))
     return low.finish(stages, axes)
+
+
+def _accumulated(low: Lowering, name: str, reduction: GroupReduction) -> Accumulate:
+    """A reduction of a row; of what its pieces come to, where the order counts, by the counter."""
+    value = low.widened(reduction.source)
+    ordered = COMBINERS[reduction.kind].is_ordered(value.dtype)
+    in_pieces = isinstance(reduction.source.base, Pieces)
+    return Accumulate(name, reduction.kind, value, in_pieces and ordered)
 
 
 def _reduced(low: Lowering, key: Key, target: Walk, name: str) -> Store:

@@ -129,6 +129,8 @@ def _bodies(kernel: Kernel, stage: Map, before: Lines, unit: Unit, abreast: Rows
     scopes = scopes_abreast(abreast, first())
     masked = _body(scopes, stage, runs)
     lines, windows = work(masked, unit), scopes[0].windows
+    if any(isinstance(s, Accumulate) and s.blocks for s in stage.body):  # they are few
+        return Bodies(masked, masked, 0, windows)
     if lines <= SHORT or pays_to_peel(masked, windows):
         masked.lines[:0] = write_touches(kernel, stage, scopes, False).lines
         return Bodies(masked, masked, 1, windows)
@@ -185,6 +187,13 @@ def _write_row(
     out: Lines, loop: Span, lanes: int, bodies: Bodies, sums: Sequence[Accumulate]
 ) -> None:
     """The vector loop, with what is accumulated over it."""
+    counted = [s for s in sums if s.blocks]
+    sums = [s for s in sums if not s.blocks]
+    for s in counted:
+        code = element(s.value.dtype)
+        out.add(f"{s.name}_s = local_{code}({LEVELS})")
+        out.add(f"{s.name}_l = local_{code}({lanes})")
+        out.add(f"{s.name}_n = 0")
     for s in sums:
         out.add(f"{s.name}_a = {_accumulator(s, lanes)}")
     if any(_in_blocks(s) for s in sums):
@@ -195,6 +204,9 @@ def _write_row(
         if not _in_blocks(s):
             out.add(f"{s.name}_h = {_horizontal(s)}")
             out.add(f"{s.name} = {from_key(s, f'{s.name}_h')}")
+    for s in counted:
+        out.add(f"{s.name} = {_nothing_added(s)}")
+        write_fold(out, {s.name: _counter(s)})
 
 
 def _in_blocks(statement: Accumulate) -> bool:
@@ -217,17 +229,32 @@ def _horizontal(statement: Accumulate) -> str:
 
 
 def _write_lane_step(scope: Scope, statement: Accumulate) -> None:
-    """Fold one vector of values into the accumulator lanes of a row."""
+    """Fold one vector of values into the accumulator lanes of a row, or push each of them."""
     scope.emit(roots(statement))
     combiner = COMBINERS[statement.kind]
     value = scope.vector(statement.value)
     neutral = number(combiner.identity(statement.value.dtype))
     scope.body.add(f"{statement.name}_v = select_mask(m, {value}, {neutral})")
+    if statement.blocks:
+        _write_pushes(scope, statement)
+        return
     parts = [write_key(scope.body, f"{statement.name}_v", statement)]
     if _width(statement, scope.lanes) < scope.lanes:
         parts = [f"low({parts[0]})", f"high({parts[0]})"]
     for part in parts:
         scope.body.add(f"{statement.name}_a = {combine(combiner, f'{statement.name}_a', part)}")
+
+
+def _write_pushes(scope: Scope, statement: Accumulate) -> None:
+    """Add the lanes of a vector to the counter, as many as it has: behind the end they are neutral,
+    which changes no bit."""
+    name, each = statement.name, Lines()
+    each.add(f"{name}_b = load1({name}_l, {name}_k)")
+    write_push(each, {f"{name}_b": _counter(statement)})
+    each.add(f"{name}_n = {name}_n + 1")
+    scope.body.add(f"store{scope.lanes}({name}_l, 0, {name}_v)")
+    scope.body.add(f"for {name}_k in range(0, {scope.lanes}):")
+    scope.body.extend(each, 1)
 
 
 def _write_column_step(scopes: Sequence[Scope], statement: ColumnAccumulate) -> None:
@@ -263,17 +290,20 @@ def _write_blocked_loop(
     inner.add("blocks = blocks + 1")
     out.lines += inner.lines
     for s in added:
-        out.add(f"{s.name} = {element(s.value.dtype)}x1({_nothing_added(s)})")
+        out.add(f"{s.name} = {_nothing_added(s)}")
     write_fold(out, {s.name: _counter(s) for s in added})
 
 
 def _nothing_added(statement: Accumulate) -> str:
-    return number(COMBINERS[statement.kind].empty(statement.value.dtype))
+    """The result over no elements."""
+    dtype = statement.value.dtype
+    return f"{element(dtype)}x1({number(COMBINERS[statement.kind].empty(dtype))})"
 
 
 def _counter(statement: Accumulate) -> Counter:
     """The counter of a row's blocks."""
-    return Counter(COMBINERS[statement.kind], f"{statement.name}_s", "blocks", 1, 1)
+    pushed = f"{statement.name}_n" if statement.blocks else "blocks"
+    return Counter(COMBINERS[statement.kind], f"{statement.name}_s", pushed, 1, 1)
 
 
 @dataclass(frozen=True)

@@ -297,7 +297,10 @@ class KernelReader(ExpressionReader):
         kind = self._word(
             (*COMBINERS, "keep", "carry", "check", "search", "order"), "an accumulation"
         )
-        return Accumulate(name, kind, self._expression())
+        blocks = self.accept("of")
+        if blocks:
+            self.expect("blocks", "'of'")
+        return Accumulate(name, kind, self._expression(), blocks)
 
     def _check(self, name: str) -> Check:
         wanted = self._expression()

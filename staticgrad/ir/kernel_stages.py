@@ -108,12 +108,14 @@ class Store:
 class Accumulate:
     """Combine ``value`` over the stage's loop into the result ``name``; kinds: ``COMBINERS``.
 
-    Sums follow ``ir/summation.py``.
+    Sums follow ``ir/summation.py``. With ``blocks`` each value is the sum of some blocks of a row,
+    and they are combined by the counter rule alone.
     """
 
     name: str
     kind: str
     value: Expr
+    blocks: bool = False
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ Stages evaluate what they need themselves: nothing numbered is used in another s
 An access adds a term per loop, then one per gather index, then one per position that several loops
 move or that has ends: ``p0[i0*n1 + [i1*n2 + i2 + -1 in n3]*n4 + [j + n5]]``; a load there may say
 what lies beyond the ends, ``load p0[[j + -1 in n3]] else f32(-inf)``. ``[i1*32 + i within n3]`` is
-known to be inside. A Columns stage holds its
-accumulations in an inner ``rows i0: n0 { ... }``, or ``lanes i0: n0 { ... }`` where they follow the
-lane rule. A Gemm starts with ``@acc: f32 = sum p0[...] * p1[...]``. A Sort is
+known to be inside. Sums of a row's blocks add up in ``@r0: f32 = sum of blocks %2``. A Columns
+stage holds its accumulations in an inner ``rows i0: n0 { ... }``, or ``lanes i0: n0 { ... }`` where
+they follow the lane rule. A Gemm starts with ``@acc: f32 = sum p0[...] * p1[...]``. A Sort is
 ``keys j: n0 { ... @at: i64 = order %3 in p4 }`` and then ``kept j: n1 { stores }``. Rows that are
 taken in groups are ``over i0: n0, groups of i1: n1``; in their maps stands
 ``column sum %3 to p5 in p6``. ``over i0: n0 by 4`` takes four rows side by side. A scalar stage may
@@ -220,8 +220,9 @@ def statement_text(statement: Statement, values: Sequence[str]) -> str:
         case Store(access=access, add=add):
             assign = "+=" if add else "="
             return f"store {access_text(access, values[:-1])} {assign} {values[-1]}"
-        case Accumulate(name=name, kind=kind, value=value):
-            return f"@{name_text(name)}: {value.dtype.code} = {kind} {values[0]}"
+        case Accumulate(name=name, kind=kind, value=value, blocks=blocks):
+            of = " of blocks" if blocks else ""
+            return f"@{name_text(name)}: {value.dtype.code} = {kind}{of} {values[0]}"
         case ColumnAccumulate(kind=kind, partials=partials, scratch=scratch):
             return f"column {kind} {values[0]} to {_name(partials)} in {_name(scratch)}"
         case Keep(name=name, value=value):

@@ -135,6 +135,17 @@ def lane_sum(terms: Array) -> Array:
     return _counter(lane[..., block, 0] for block in range(blocks))
 
 
+def block_sum(terms: Array) -> Array:
+    """The counter rule along the last axis: the lane rule behind the sums of blocks.
+
+    The terms may also be the sums of 2, 4, 8, ... blocks each, the last one of fewer.
+    """
+    *outer, count = terms.shape
+    if count == 0:
+        return np.zeros(outer, terms.dtype)
+    return _counter(terms[..., term] for term in range(count))
+
+
 def column_sum(terms: Array) -> Array:
     """The column rule along the last axis."""
     *outer, count = terms.shape

@@ -139,7 +139,8 @@ def statements_fit_stages(kernel: Kernel) -> None:
             kinds = (Carry,)
         where = type(body.stage).__name__.lower()
         for statement in body.statements:
-            if not isinstance(statement, kinds):
+            counted = isinstance(statement, Accumulate) and statement.blocks
+            if not isinstance(statement, kinds) or (inner and counted):
                 place = "the rows" if inner else f"a {where} stage"
                 broken(kernel, f"this statement has no place in {place}", shown(statement))
         if inner and not body.statements:
@@ -336,6 +337,9 @@ def _check_statement(kernel: Kernel, dtypes: dict[str, DType], statement: Statem
             dtype = statement.value.dtype
             refused = dtype.kind not in combiner.kinds or dtype.is_storage
             refuse(kernel, refused, f"there is no {kind} of {dtype.code}", statement)
+            counted = isinstance(statement, Accumulate) and statement.blocks
+            ordered = combiner.is_ordered(dtype)
+            refuse(kernel, counted and not ordered, "no order of blocks matters", statement)
             if isinstance(statement, ColumnAccumulate):
                 own = {dtypes.get(statement.partials), dtypes.get(statement.scratch)}
                 refuse(kernel, own != {dtype}, f"a column is not all {dtype.code}", statement)

@@ -38,7 +38,13 @@ from staticgrad.ir.kernel_stages import (
     nested,
     statements,
 )
-from staticgrad.ir.summation import COLUMN_BLOCK, column_sum, group_length, lane_sum
+from staticgrad.ir.summation import (
+    COLUMN_BLOCK,
+    block_sum,
+    column_sum,
+    group_length,
+    lane_sum,
+)
 from staticgrad.types.dtype import as_dtype
 
 Array = np.ndarray[Any, Any]
@@ -185,7 +191,8 @@ class Meaning:
                 case Store():
                     self._store(statement, at)
                 case Accumulate(name=name, kind=kind, value=value):
-                    self.results[name] = _combined(kind, self.value(value, at), lane_sum)
+                    sums = block_sum if statement.blocks else lane_sum
+                    self.results[name] = _combined(kind, self.value(value, at), sums)
                 case ColumnAccumulate(partials=partials, value=value):
                     row = np.array(self.value(value, at))
                     self.columns.setdefault(partials, []).append(row)

@@ -235,7 +235,10 @@ class _Maker:
                 body.append(self.column(loops, checked))
             elif self.random.random() < 0.5 and not rows:
                 kind = self.random.choice(kinds_of_numbers())
-                results.append(self.accumulation(loops, checked, kind))
+                made = self.accumulation(loops, checked, kind)
+                if COMBINERS[kind].is_ordered(made.value.dtype) and self.random.random() < 0.2:
+                    made = replace(made, blocks=True)
+                results.append(made)
                 body.append(results[-1])
             else:
                 body.append(self.store(loops, self.value(loops, checked)))

@@ -124,39 +124,14 @@ def tangents(size: Any, rows: int = 0) -> sg.Value:
     return functools.reduce(operator.add, [sg.tanh(k * x) for k in range(1, 7)])
 
 
-def test_a_single_long_row_is_reduced_apart_from_what_it_takes_long_to_compute() -> None:
+def test_a_long_row_without_pieces_is_reduced_apart_from_what_it_takes_long_to_compute() -> None:
     """Its elements are many iterations then, which several workers share."""
-    elements, row = groups_of(tangents(LARGE).sum()).all
+    shifted = sg.pad(sg.input("x", (LARGE,)), ((3, 0),))
+    value = functools.reduce(operator.add, [sg.tanh(k * shifted) for k in range(1, 7)])
+    elements, row, total = groups_of(value.sum()).all
     assert (elements.kind, len(elements.reductions), elements.row) == ("map", 0, 0)
-    assert (row.kind, row.nodes, len(row.reductions)) == ("map", (), 1)
-    value = tangents(LARGE)
-    both = groups_of(value.sum() + value.max()).all
-    assert sorted(len(each.reductions) for each in both) == [0, 0, 2]
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        tangents(1 << 16).sum(),  # short
-        sg.exp(sg.input("x", (LARGE,))).sum(),  # quick to compute
-        tangents(LARGE, rows=2).sum(1),  # two rows
-    ],
-)
-def test_other_rows_stay_with_their_elements(value: sg.Value) -> None:
-    assert len(groups_of(value).all) == 1
-
-
-def test_a_long_row_has_the_bytes_of_one_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
-    x = sg.input("x", (1 << 17,))
-    value = functools.reduce(operator.add, [sg.tanh(k * x) for k in range(1, 7)])
-    graph = sg.Graph({"sum": value.sum(), "slope": sg.grad(value.sum(), x)})
-    feeds = {"x": np.random.default_rng(0).normal(size=1 << 17).astype("f4")}
-    apart = sg.compile(graph)
-    monkeypatch.setattr(cutting, "_LONG_WORK", 10**9)
-    together = sg.compile(graph)
-    assert len(apart.schedule.steps) == len(together.schedule.steps) + 1
-    for one, other in zip(*(f.run(feeds).values() for f in (apart, together)), strict=True):
-        assert one.tobytes() == other.tobytes()
+    assert (row.nodes, len(row.reductions), row.pieces > 0) == ((), 1, True)
+    assert (total.nodes, len(total.reductions), total.pieces) == ((), 1, 0)
 
 
 def cut_anywhere(seed: int) -> Callable[[Groups, Group], Any]:

@@ -192,7 +192,7 @@ MADE: dict[Reason, Callable[[], list[Reason]]] = {
     PositionsInRow(2): lambda: reasons(positions(2, 3, 5).sum((1, 2))),
     TooLarge(4002, LARGEST): two_halves,
     LongChain(2400, 880): lambda: chain(600),
-    SingleRow(1 << 20, 113): lambda: reasons(large_row(1 << 20).sum()),
+    SingleRow(1 << 20): lambda: reasons(large_row(1 << 20).sum()),
     Between(1, 3, "log"): with_log_of_sum,
     OtherReaders(0, 1): lambda: reasons({"e": (e := sg.exp(x_of(3, 5))), "s": e.sum(0)}),
 }
