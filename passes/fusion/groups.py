@@ -59,9 +59,10 @@ class CheckBuffer:
 
 @dataclass(frozen=True, slots=True)
 class ScratchBuffer:
-    """What the kernel of a node uses while it runs, and nobody before or after."""
+    """What the kernel of a node uses while it runs, and nobody before or after; one of several."""
 
     node: Node
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)

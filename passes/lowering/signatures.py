@@ -28,6 +28,7 @@ from passes.fusion.groups import (
 )
 from passes.fusion.walks import computes
 from passes.layout import Strided
+from passes.lowering.folded import MOST_SPREAD, may_fold
 from passes.lowering.operands import LoweredStep
 from passes.lowering.stages import lower_group
 from staticgrad.ir.forms import Gather, GatherAlong, Pointwise, ScatterAdd, ScatterAlong, SortForm
@@ -173,6 +174,9 @@ class _Reader:
         )
         for node in group.nodes:
             self._add_node(node)
+        if group.kind == "map" and may_fold(group):
+            for number in range(MOST_SPREAD):
+                self._number(ScratchBuffer(group.nodes[0], number))
         for key, reduction in group.reductions.items():
             result = self._groups.value_type(key).dtype  # of a partial result not that of the whole
             in_pieces = isinstance(reduction.source.base, Pieces)

@@ -26,6 +26,7 @@ from passes.fusion.walks import (
 )
 from passes.layout import Strided
 from passes.lowering.blocks import lower_block
+from passes.lowering.folded import lower_folded
 from passes.lowering.long_rows import lower_pieces
 from passes.lowering.operands import VECTOR, LoweredStep, Lowering, loops_over, vector_axis
 from passes.lowering.row_lookups import checked_place, one_hot
@@ -67,6 +68,9 @@ def lower_group(groups: Groups, group: Group) -> LoweredStep:
         return lower_short_rows(groups, group)
     if group.kind == "rows":
         return lower_rows(groups, group)
+    folded = lower_folded(groups, group)
+    if folded is not None:
+        return folded
     return _LOWERINGS[group.kind](Lowering(groups, group))
 
 

@@ -28,7 +28,6 @@ from staticgrad.ir.kernel_stages import (
     Extent,
     Gemm,
     Listed,
-    Loop,
     Map,
     Operand,
     Order,
@@ -166,7 +165,6 @@ class Kernel:
         A tile is a group of its own, and so is a group of rows. 0: all iterations are one group, as
         they run in order.
         """
-        first = self.stages[0]
         if self.serial:
             return 0
         if self.outer in ("tiles", "groups"):
@@ -174,12 +172,9 @@ class Kernel:
         if self.outer == "lanes":
             return GRAIN_ELEMENTS
         values = dict(zip(self.arguments, arguments, strict=True))
-        if isinstance(first, Scalar):  # what is computed once per row, before its first loop
-            first = next((s for s in self.stages if not isinstance(s, Scalar)), first)
-        whole = any(isinstance(stage, Loop | Gemm) for stage in self.stages)
         elements = [
             prod(hint_value(_extent(axis, values)) for axis in (*around, *_counted(stage)))
-            for stage, around in nested(self.stages if whole else (first,))
+            for stage, around in nested(self.stages)
         ]
         return max(1, GRAIN_ELEMENTS // max(1, *elements))
 

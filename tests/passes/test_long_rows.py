@@ -20,7 +20,7 @@ from staticgrad.ir.kernel_parser import parse_kernel
 from staticgrad.ir.summation import BLOCK, block_sum, lane_sum
 from staticgrad.ir.verify_kernel import verify_kernel
 
-LENGTH = sg.size("length", hint=LONG_ROW)
+LENGTH = sg.dim("length", hint=LONG_ROW)
 
 
 def kinds(graph: sg.Graph) -> list[tuple[int, int]]:
@@ -36,7 +36,8 @@ def test_a_long_row_is_two_kernels_with_all_that_it_computes_beside() -> None:
     x = sg.input("x", (LONG_ROW,))
     value = tangents(x)
     assert kinds(sg.Graph(value.sum())) == [(PIECE, 1), (0, 1)]
-    assert kinds(sg.Graph(value.sum() + value.max())) == [(PIECE, 2), (0, 2), (0, 0)]
+    both = kinds(sg.Graph(value.sum() + value.max()))
+    assert sorted(both) == [(0, 0), (0, 2), (PIECE, 2)]
     f = sg.compile(sg.Graph({"value": value.sum(), "slope": sg.grad(value.sum(), x)}))
     assert [str(step.total) for step in f.schedule.steps] == [str(LONG_ROW // PIECE), "1"]
     assert f.plan().peak_bytes <= 4 * LONG_ROW // PIECE + 64
@@ -75,7 +76,7 @@ def test_pieces_have_the_bytes_of_the_evaluator(form: str, dtype: str) -> None:
 def test_few_rows_over_all_axes(rows: int) -> None:
     """The sum of their sums is that of a row again; integers wrap."""
     x, k = sg.input("x", (rows, LENGTH)), sg.input("k", (rows, LENGTH), "int32")
-    graph = sg.Graph({"all": sg.tanh(x).sum(), "rows": x.T.sum(0), "k": k.sum(1), "m": k.max()})
+    graph = sg.Graph({"all": (x * x).sum(), "rows": x.T.sum(0), "k": k.sum(1), "m": k.max()})
     f = sg.compile(graph)
     for length in (1, 3 * PIECE + 17):
         random = np.random.default_rng(length)

@@ -1,0 +1,85 @@
+"""Maps over short inner axes run over whole vectors; what is broadcast is spread out in scratch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+
+import staticgrad as sg
+from staticgrad.analysis.evaluate import same_bytes
+from staticgrad.ir.schedule import KernelStep
+
+ROWS = sg.dim("rows", hint=500)
+
+
+def scratch_of(graph: sg.Graph) -> list[int]:
+    """Of each step, how many operands it spreads out."""
+    found = []
+    for step in sg.compile(graph).schedule.steps:
+        assert isinstance(step, KernelStep)
+        found.append(sum(operand.mode == "scratch" for operand in step.kernel.operands))
+    return found
+
+
+def test_what_is_broadcast_is_spread_out() -> None:
+    """Over rows, along them, or both; what is one number is not."""
+    x, b, c = (sg.input(n, s) for n, s in (("x", (1000, 10)), ("b", (10,)), ("c", (1000, 1))))
+    assert scratch_of(sg.Graph(x - b)) == [1]
+    assert scratch_of(sg.Graph(sg.exp(x * c) * b)) == [2]
+    assert scratch_of(sg.Graph(x * 2.0 + sg.input("one", ()))) == [0]
+
+
+@pytest.mark.parametrize("shape", [(1000, 17), (20, 10)], ids=str)
+def test_long_rows_and_few_are_taken_one_by_one(shape: tuple[int, int]) -> None:
+    assert scratch_of(sg.Graph(sg.input("x", shape) - sg.input("b", shape[1:]))) == [0]
+
+
+def test_workers_share_its_chunks() -> None:
+    x, b = sg.input("x", (25, 1000, 10)), sg.input("b", (25, 1, 10))
+    (step,) = sg.compile(sg.Graph(x - b)).schedule.steps
+    assert (str(step.total), step.grain) == ("200", 12)
+
+
+def operand(name: str, form: str, length: int, dtype: str) -> tuple[sg.Value, Any]:
+    """An operand over (3, rows, length), and its shape for so many rows."""
+    shapes: dict[str, Any] = {
+        "whole": (3, ROWS, length),
+        "rows": (ROWS, length),
+        "alike": (length,),
+        "outer": (3, 1, length),
+        "each": (ROWS, 1),
+        "number": (3, 1, 1),
+        "turned": (length, ROWS),
+    }
+    return sg.input(name, shapes[form], dtype), shapes[form]
+
+
+@given(
+    st.lists(st.sampled_from(["rows", "alike", "outer", "each", "number", "turned"]), max_size=4),
+    st.integers(2, 18),
+    st.sampled_from(["float32", "float64", "float16", "int32", "bool"]),
+    st.integers(0, 2**32),
+)
+@settings(max_examples=40, deadline=None)
+def test_folded_maps_have_the_bytes_of_single_operations(
+    forms: list[str], length: int, dtype: str, seed: int
+) -> None:
+    made = [operand(f"x{k}", f, length, dtype) for k, f in enumerate(["whole", *forms])]
+    pairs = zip(made[1:], forms, strict=True)
+    values = [value.T if form == "turned" else value for (value, _), form in pairs]
+    total: Any = made[0][0]
+    for value in values:
+        total = sg.where(total, value, total) if dtype == "bool" else total * value + total
+    later = total if dtype in ("bool", "int32") else sg.tanh(total)
+    graph = sg.Graph({"total": total, "later": later, "one": ~total if dtype == "bool" else -total})
+    f, unfused = sg.compile(graph), sg.compile(graph, fuse=False)
+    random = np.random.default_rng(seed)
+    for rows in (1, 127, 129, int(random.integers(2, 400))):
+        shapes = [[rows if n is ROWS else n for n in shape] for _, shape in made]
+        arrays = [(random.normal(size=shape) * 4).astype(dtype) for shape in shapes]
+        feeds = {f"x{k}": array for k, array in enumerate(arrays)}
+        found, wanted = f.run(feeds), unfused.run(feeds)
+        assert all(same_bytes(found[name], wanted[name]) for name in found), rows
