@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import field
 
 from passes.fusion.cost import instructions
 from passes.fusion.groups import (
+    Group,
     GroupKind,
     GroupReduction,
     Home,
@@ -80,6 +82,27 @@ class Draft:
         """Store a value, which has some shape there, as a part of another one."""
         layout = region.layout.reshaped(shape, self.domain) or region.layout
         self.regions.setdefault(base, []).append(TargetRegion(region.target, layout))
+
+    def frozen(self, position: Mapping[Node, int]) -> Group:
+        """The group that it is in the end; ``position``: where each node stands in the graph."""
+        return Group(
+            self.number,
+            self.kind,
+            self.domain,
+            self.level,
+            self.phase,
+            tuple(sorted(self.nodes, key=position.__getitem__)),
+            self.row,
+            self.summed,
+            self.reductions,
+            self.indexed,
+            self.windowed,
+            self.checked,
+            tuple(self.stored),
+            self.transfer,
+            {key: tuple(regions) for key, regions in self.regions.items()},
+            instructions=self.instructions,
+        )
 
     def absorb(self, other: Draft) -> None:
         """Take in all of another draft, which ends."""

@@ -18,7 +18,6 @@ from typing import Final
 
 from passes.fusion.drafts import Draft, root_of
 from passes.fusion.groups import (
-    Group,
     GroupKind,
     GroupReduction,
     Groups,
@@ -96,7 +95,7 @@ class _Walk:
         drafts = [draft for draft in self._drafts if draft.merged_into is None]
         return Groups(
             self.graph,
-            {draft.number: self._frozen(draft) for draft in drafts},
+            {draft.number: draft.frozen(self._position) for draft in drafts},
             {key: root_of(draft).number for key, draft in self._homes.items()},
             self._sources,
             self._types,
@@ -105,26 +104,6 @@ class _Walk:
             self._users,
             self._roots,
             self._fuse,
-        )
-
-    def _frozen(self, draft: Draft) -> Group:
-        return Group(
-            draft.number,
-            draft.kind,
-            draft.domain,
-            draft.level,
-            draft.phase,
-            tuple(sorted(draft.nodes, key=self._position.__getitem__)),
-            draft.row,
-            draft.summed,
-            draft.reductions,
-            draft.indexed,
-            draft.windowed,
-            draft.checked,
-            tuple(draft.stored),
-            draft.transfer,
-            {key: tuple(regions) for key, regions in draft.regions.items()},
-            instructions=draft.instructions,
         )
 
     # -- homes ------------------------------------------------------------------------------------
