@@ -15,19 +15,11 @@ from math import prod
 from typing import Final
 
 from staticgrad.codegen.abreast import emit_abreast, of_row, write_decode
+from staticgrad.codegen.counters import LEVELS, Counter, combine, write_fold, write_push
 from staticgrad.codegen.expressions import VECTOR, Lines, Scope, Unit, element, number, total
 from staticgrad.codegen.extremes import from_key, key_dtype, neutral_key, write_key
 from staticgrad.codegen.prefetching import write_next_rows
-from staticgrad.codegen.stages import (
-    LEVELS,
-    Counter,
-    Span,
-    combine,
-    scope_for,
-    write_fold,
-    write_push,
-    write_store,
-)
+from staticgrad.codegen.stages import Span, scope_for, write_store
 from staticgrad.codegen.vectors import may_be_mixed, vectors_abreast, whole_vectors, work
 from staticgrad.ir.combiners import COMBINERS, Combiner
 from staticgrad.ir.kernel import Kernel

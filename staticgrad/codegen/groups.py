@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from staticgrad.codegen.abreast import write_decode
+from staticgrad.codegen.counters import Counter, write_fold, write_push
 from staticgrad.codegen.expressions import VECTOR, Lines, element, number
-from staticgrad.codegen.stages import Counter, write_fold, write_push
 from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_stages import ColumnAccumulate, Extent, Map

@@ -6,9 +6,10 @@ counter. This module knows the loops; expressions are written by ``codegen.expre
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from staticgrad.codegen.abreast import Rows, emit_abreast, renamed, scopes_abreast
+from staticgrad.codegen.counters import LEVELS, Counter, combine, write_fold, write_push
 from staticgrad.codegen.expressions import (
     VECTOR,
     Lines,
@@ -16,7 +17,6 @@ from staticgrad.codegen.expressions import (
     Unit,
     element,
     number,
-    operation,
     position_source,
     scaled,
     total,
@@ -36,7 +36,7 @@ from staticgrad.codegen.vectors import (
     work,
     write_vector_loop,
 )
-from staticgrad.ir.combiners import COMBINERS, Combiner
+from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.expr import Access, Position
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_stages import (
@@ -55,9 +55,6 @@ from staticgrad.ir.kernel_stages import (
 )
 from staticgrad.ir.summation import BLOCK, lanes as sum_lanes
 from staticgrad.records import dataclass
-
-#: Levels of the binary counter: enough for 2**40 blocks.
-LEVELS = 40
 
 
 @dataclass(frozen=True)
@@ -94,11 +91,6 @@ def scope_for(
         position=lambda axis: axis,
         unit=unit,
     )
-
-
-def combine(combiner: Combiner, a: str, b: str) -> str:
-    """a and b combined, as source."""
-    return operation(combiner.combine, [a, b])
 
 
 # -- Map ------------------------------------------------------------------------------------------
@@ -304,68 +296,6 @@ def _counter(statement: Accumulate) -> Counter:
     """The counter of a row's blocks."""
     pushed = f"{statement.name}_n" if statement.blocks else "blocks"
     return Counter(COMBINERS[statement.kind], f"{statement.name}_s", pushed, 1, 1)
-
-
-@dataclass(frozen=True)
-class Counter:
-    """A binary counter of partial results: ``pushed`` of them so far, a vector a level.
-
-    Levels are ``step`` elements apart in ``stack``, from the element ``first`` on (source text).
-    """
-
-    combiner: Combiner
-    stack: str
-    pushed: str
-    lanes: int
-    step: int | str
-    first: str = "0"
-
-    def load(self) -> str:
-        """The partial result at ``level``."""
-        return f"load{self.lanes}({self.stack}, {self.place})"
-
-    @property
-    def place(self) -> str:
-        return total(f"level * {self.step}", self.first)
-
-
-def write_push(out: Lines, counters: Mapping[str, Counter]) -> None:
-    """Add block results to binary counters: merge neighbours of equal height as they arrive.
-
-    ``counters`` are those of the results by name; as many were pushed into each so far.
-    """
-    first = next(iter(counters.values()))
-    out.add("level = 0")
-    out.add(f"bits = {first.pushed}")
-    out.add("while bits % 2 == 1:")
-    for value, counter in counters.items():
-        out.add(f"    {value} = {combine(counter.combiner, counter.load(), value)}")
-    out.add("    bits = bits // 2")
-    out.add("    level = level + 1")
-    for value, counter in counters.items():
-        out.add(f"store{counter.lanes}({counter.stack}, {counter.place}, {value})")
-
-
-def write_fold(out: Lines, counters: Mapping[str, Counter]) -> None:
-    """What is left in counters, combined from the most recent to the oldest, by name.
-
-    A name that has a value before keeps it where nothing was pushed.
-    """
-    first = next(iter(counters.values()))
-    out.add("level = 0")
-    out.add("found = 0")
-    out.add(f"bits = {first.pushed}")
-    out.add("while bits > 0:")
-    out.add("    if bits % 2 == 1:")
-    out.add("        if found == 0:")
-    for result, counter in counters.items():
-        out.add(f"            {result} = {counter.load()}")
-    out.add("            found = 1")
-    out.add("        else:")
-    for result, counter in counters.items():
-        out.add(f"            {result} = {combine(counter.combiner, counter.load(), result)}")
-    out.add("    bits = bits // 2")
-    out.add("    level = level + 1")
 
 
 def limit(out: Lines, unit: Unit, axis: Axis, name: str) -> str:
