@@ -29,6 +29,7 @@ from staticgrad.ir.kernel_stages import (
     Stage,
     operands_read,
 )
+from staticgrad.ir.kernel_turned import SHORT_STRIDE, along_memory_last
 from staticgrad.ir.rounded import element
 from staticgrad.records import dataclass
 from staticgrad.types.dim import Size
@@ -135,6 +136,12 @@ class Lowering:
             return value
         return self.extent(value)
 
+    def stride(self, loop: str, value: Size) -> Extent:
+        """How far a loop moves an access; along vectors, a short stride is a literal."""
+        if loop == VECTOR and isinstance(value, int) and abs(value) <= SHORT_STRIDE:
+            return value
+        return self.argument(value)
+
     def extent(self, value: Size) -> Extent:
         """The argument that holds a loop extent; never a literal: kernels serve all shapes."""
         return self.sizes.setdefault(value, f"n{len(self.sizes)}")
@@ -160,14 +167,14 @@ class Lowering:
         (self.reads if mode == "in" else self.writes)[walk.base] = None
         moves = [m for m in self.loops.strides[walk] if m[0] not in self.place]
         fixed = [(self.place[a], s) for a, s in self.loops.strides[walk] if a in self.place]
-        strides = [(self.rename.get(a, a), self.argument(s)) for a, s in moves]
+        strides = [(loop, self.stride(loop, s)) for loop, s in self._renamed(moves)]
         positions = [
             Position((), place, self.argument(s))
             for place, s in fixed
             if place and not isinstance(s, int)
         ]
         start = sum(place * s for place, s in fixed if isinstance(s, int))
-        step = {self.rename.get(a, a): s for a, s in moves}.get(VECTOR, 0)
+        step = dict(self._renamed(moves)).get(VECTOR, 0)
         if fixed and isinstance(step, int) and step > 1:
             positions.insert(0, Position(((VECTOR, step),), start))
             strides = [(a, s) for a, s in strides if a != VECTOR]
@@ -175,6 +182,9 @@ class Lowering:
             positions.insert(0, Position((), start))
         along = tuple(self.argument(s) for s in gather)
         return Access(name, tuple(strides), along, tuple(positions))
+
+    def _renamed(self, moves: Iterable[tuple[str, Size]]) -> list[tuple[str, Size]]:
+        return [(self.rename.get(axis, axis), stride) for axis, stride in moves]
 
     def here(self, walk: Walk) -> tuple[Walk, tuple[int, ...]]:
         """A walk, and where it is along the unrolled loops that move it."""
@@ -197,6 +207,8 @@ class Lowering:
         used = {p: o for p, o in self.operands.items() if o.mode != "in" or o.name in read}
         names, sizes = tuple(self.sizes.values()), tuple(self.sizes)
         operands = tuple(used.values())
+        if not serial and not grouped:
+            axes = along_memory_last(axes, stages)
         kernel = Kernel(operands, names, tuple(axes), tuple(stages), serial, grouped, abreast)
         room = kernel.room(sizes) if self.scratch else {}
         return LoweredStep(

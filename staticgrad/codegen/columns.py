@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import partial
 from itertools import product
 from math import prod
 from typing import Final
@@ -19,11 +20,14 @@ from staticgrad.codegen.counters import LEVELS, Counter, combine, write_fold, wr
 from staticgrad.codegen.expressions import VECTOR, Lines, Scope, Unit, element, number, total
 from staticgrad.codegen.extremes import from_key, key_dtype, neutral_key, write_key
 from staticgrad.codegen.prefetching import write_next_rows
-from staticgrad.codegen.stages import Span, scope_for, write_store
+from staticgrad.codegen.stages import Span, base_text, scope_for, write_store
+from staticgrad.codegen.turned import TurnedTiles
 from staticgrad.codegen.vectors import may_be_mixed, vectors_abreast, whole_vectors, work
 from staticgrad.ir.combiners import COMBINERS, Combiner
+from staticgrad.ir.expr import Access
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_stages import Accumulate, Columns, roots, small
+from staticgrad.ir.kernel_turned import loads_across
 from staticgrad.ir.summation import BLOCK, COLUMN_BLOCK, GROUPS, SHORTEST_GROUP, lanes as sum_lanes
 from staticgrad.records import dataclass
 
@@ -48,14 +52,23 @@ def write_columns(kernel: Kernel, stage: Columns, out: Lines, loop: Span, unit: 
     rules: list[_Rule] = []
     for s in stage.body:  # each goes through the rows by itself
         scope = scope_for(kernel, inner, before, Lines(), unit, kernel.lanes)
+        kind = _rule_of(stage, s)
+        turned = _turned(kernel, stage, s, unit) if kind in (_Running, _Groups) else None
+        if turned is not None:
+            turned.read(scope, "(row - block)")
         scope.emit(roots(s))
-        value = scope.vector(s.value)
-        kind, lines = _rule_of(stage, s), work(scope.body, unit)
-        mixed = kind in (_Running, _Groups) and may_be_mixed([s])
+        value, lines = scope.vector(s.value), work(scope.body, unit)
+        mixed = turned is None and kind in (_Running, _Groups) and may_be_mixed([s])
         several = _several(kernel, stage, s, before, unit, lines) if mixed else ()
         if kind is _Lanes and lines <= WAITING:
             several = (Several(_with_next_rows(kernel, stage, s, scope), (value,)),)
-        rule = kind(stage, s, kernel.lanes, scope.body, value, several)
+        rows = Lines()
+        if turned is not None:
+            turned.declare(before)
+            around = frozenset({VECTOR, stage.rows[0].name})
+            place = partial(_first_of_block, around)
+            turned.write(rows, unit, place, f"past - {VECTOR}", "stop - block")
+        rule = kind(stage, s, kernel.lanes, scope.body, value, several, rows)
         rule.accumulate(chunk)
         rule.finish(final)
         rules.append(rule)
@@ -70,6 +83,19 @@ def write_columns(kernel: Kernel, stage: Columns, out: Lines, loop: Span, unit: 
         write_store(stores, store)
     rules[0].for_each_vector(chunk, final)
     out.extend(chunk, 1)
+
+
+def _turned(kernel: Kernel, stage: Columns, s: Accumulate, unit: Unit) -> TurnedTiles | None:
+    """Tiles of what lies along memory from row to row, a block of rows each."""
+    if len(stage.rows) != 1:
+        return None
+    loads = tuple(loads_across(roots(s), stage.rows[0].name, VECTOR))
+    return TurnedTiles.of(loads, unit, kernel.lanes, COLUMN_BLOCK) if loads else None
+
+
+def _first_of_block(around: frozenset[str], access: Access) -> str:
+    """Where the rows of a block begin, of an access along them."""
+    return total(base_text(access, around), "block")
 
 
 def _several(
@@ -125,6 +151,7 @@ class _Rule(ABC):
     inside: Lines
     value: str
     several: tuple[Several, ...]
+    tiles: Lines  # what fills the tiles that ``inside`` reads, of a block of rows
 
     @property
     def width(self) -> int:
@@ -204,6 +231,7 @@ class _Rule(ABC):
         body.extend(inside)
         for name, value in zip(names, values, strict=True):
             self.grow(body, name, value)
+        out.extend(self.tiles)
         self.for_each_row(out, "block", "stop", body)
         for name, at in zip(names, places, strict=True):
             out.add(f"store{lanes}({place}, {at}, {name})")

@@ -25,6 +25,7 @@ from staticgrad.codegen.groups import write_group, write_group_length
 from staticgrad.codegen.products import write_product
 from staticgrad.codegen.sorting import write_sort
 from staticgrad.codegen.stages import Span, limit, write_carries, write_map, write_scalar
+from staticgrad.codegen.turned import write_turned_rows
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_stages import (
     Axis,
@@ -80,6 +81,8 @@ def render(kernel: Kernel, vector_bits: int = 512) -> str:
         out.lines += unit.once.lines
         out.add("for o in range(begin, end):")
         out.extend(inner, 1)
+    elif kernel.turned:
+        write_turned_rows(kernel, out, unit)
     else:
         rest = Lines()
         _write_rows(kernel, unit, kernel.axes, "o", rest, "begin", "end")

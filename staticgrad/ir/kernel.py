@@ -47,6 +47,7 @@ from staticgrad.ir.kernel_stages import (
     store_loops,
 )
 from staticgrad.ir.kernel_structure import structure
+from staticgrad.ir.kernel_turned import SQUARES, turned_loads
 from staticgrad.kept import cached_property
 from staticgrad.records import dataclass
 from staticgrad.types.dim import Size, maximum
@@ -117,6 +118,19 @@ class Kernel:
         return "lanes" if isinstance(first, Columns) else "axes"
 
     @cached_property
+    def turned(self) -> tuple[Expr, ...]:
+        """The loads that lie across memory, of which rows side by side read whole lines."""
+        if self.outer != "axes" or self.serial or self.listed is not None or self.abreast > 1:
+            return ()
+        row = self.axes[-1].name if self.axes else ""
+        return tuple(turned_loads(self.axes, self.stages, row))
+
+    @property
+    def tile_rows(self) -> int:
+        """How many rows read them together."""
+        return SQUARES * self.lanes
+
+    @cached_property
     def lanes(self) -> int:
         """Vector width in elements: that of the narrowest elements, bools and positions aside."""
         found = [o.dtype for o in self.operands if o.mode not in ("check", "scratch")]
@@ -176,7 +190,8 @@ class Kernel:
             prod(hint_value(_extent(axis, values)) for axis in (*around, *_counted(stage)))
             for stage, around in nested(self.stages)
         ]
-        return max(1, GRAIN_ELEMENTS // max(1, *elements))
+        rows = max(1, GRAIN_ELEMENTS // max(1, *elements))
+        return -(-rows // self.tile_rows) * self.tile_rows if self.turned else rows
 
     def rows(self, arguments: Sequence[Size]) -> Size:
         """How many rows the grouped axes have where the integer arguments have these values."""

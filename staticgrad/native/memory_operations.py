@@ -29,20 +29,23 @@ Values = tuple[Operand, ...]
 Kinds = tuple[Kind, ...]
 
 
-def _element(kind: Kind) -> Element:
+def element_of(kind: Kind) -> Element:
+    """The element of a pointer or vector."""
     if isinstance(kind, Pointer | Vector):
         return kind.element
     raise TypeError(f"{kind.name} has no element type")
 
 
-def _lanes(kind: Kind) -> int:
+def lanes_of(kind: Kind) -> int:
+    """The lanes of a vector or mask."""
     if isinstance(kind, Vector | Mask):
         return kind.lanes
     raise TypeError(f"{kind.name} has no lanes")
 
 
-def _address(out: Emitter, pointer: Kind, base: Operand, index: Operand) -> str:
-    scalar = _element(pointer).llvm
+def address_of(out: Emitter, pointer: Kind, base: Operand, index: Operand) -> str:
+    """Where an element lies that a pointer counts."""
+    scalar = element_of(pointer).llvm
     return out.do(f"getelementptr {scalar}, ptr {base}, i64 {text.word(index)}")
 
 
@@ -67,7 +70,7 @@ def _mask(lanes: int) -> None:
 
 
 def _mask_of(out: Emitter, kinds: Kinds, values: Values) -> Operand:
-    return bit_of(out, _lanes(kinds[0]), str(values[0]))
+    return bit_of(out, lanes_of(kinds[0]), str(values[0]))
 
 
 def _mask_of_result(kind: Kind) -> Kind | None:
@@ -76,7 +79,8 @@ def _mask_of_result(kind: Kind) -> Kind | None:
     return None
 
 
-def _loaded(pointer: Kind, index: Kind, mask: Kind) -> Kind | None:
+def loaded_kind(pointer: Kind, index: Kind, mask: Kind) -> Kind | None:
+    """What a load under a mask gives."""
     if isinstance(pointer, Pointer) and index is WORD and isinstance(mask, Mask):
         return vector(pointer.element, mask.lanes)
     return None
@@ -113,7 +117,8 @@ def _mangled(kind: Vector) -> str:
 REGISTER: Final = 128
 
 
-def _masked_load(out: Emitter, kind: Vector, address: str, mask: Operand) -> str:
+def masked_load(out: Emitter, kind: Vector, address: str, mask: Operand) -> str:
+    """The lanes that are on, zero in the others."""
     if mask == ALL_ON:
         return out.read(f"load {kind.llvm}, ptr {address}, align 1")
     register, (mask_type, bits) = _register(kind), _wide_mask(kind.lanes, mask, out)
@@ -124,12 +129,13 @@ def _masked_load(out: Emitter, kind: Vector, address: str, mask: Operand) -> str
     arguments = [("ptr", address), ("i32", "1"), (mask_type, bits), (whole, "zeroinitializer")]
     found = out.intrinsic(whole, name, arguments)
     if register is not kind:
-        low = _choice([*range(kind.lanes)])
+        low = choice([*range(kind.lanes)])
         return out.do(f"shufflevector {whole} {found}, {whole} poison, {low}")
     return _narrow(kind, found, out)
 
 
-def _masked_store(out: Emitter, kind: Vector, address: str, value: str, mask: Operand) -> None:
+def masked_store(out: Emitter, kind: Vector, address: str, value: str, mask: Operand) -> None:
+    """The lanes that are on."""
     if mask == ALL_ON:
         out.effect(f"store {kind.llvm} {value}, ptr {address}, align 1")
         return
@@ -155,25 +161,25 @@ def _register(kind: Vector) -> Vector:
 def _padded(out: Emitter, typed: str, value: str, lanes: int) -> tuple[str, str]:
     """A vector with zeros behind its lanes, and its type."""
     own = int(typed[1:].split()[0])
-    order = _choice([*range(own), *[own] * (lanes - own)])
+    order = choice([*range(own), *[own] * (lanes - own)])
     longer = out.do(f"shufflevector {typed} {value}, {typed} zeroinitializer, {order}")
     return f"<{lanes} x{typed.partition(' x')[2]}", longer
 
 
 def _load(out: Emitter, kinds: Kinds, values: Values) -> Operand:
-    kind = vector(_element(kinds[0]), _lanes(kinds[2]))
-    return _masked_load(out, kind, _address(out, kinds[0], values[0], values[1]), values[2])
+    kind = vector(element_of(kinds[0]), lanes_of(kinds[2]))
+    return masked_load(out, kind, address_of(out, kinds[0], values[0], values[1]), values[2])
 
 
 def _store(out: Emitter, kinds: Kinds, values: Values) -> Operand:
-    kind = vector(_element(kinds[0]), _lanes(kinds[3]))
-    address = _address(out, kinds[0], values[0], values[1])
-    _masked_store(out, kind, address, str(values[2]), values[3])
+    kind = vector(element_of(kinds[0]), lanes_of(kinds[3]))
+    address = address_of(out, kinds[0], values[0], values[1])
+    masked_store(out, kind, address, str(values[2]), values[3])
     return ""
 
 
 def _stored(pointer: Kind, index: Kind, value: Kind, mask: Kind) -> Kind | None:
-    if _loaded(pointer, index, mask) == value:
+    if loaded_kind(pointer, index, mask) == value:
         return NOTHING
     return None
 
@@ -187,15 +193,15 @@ def _whole(lanes: int) -> None:
         return None
 
     def load(out: Emitter, kinds: Kinds, values: Values) -> Operand:
-        kind = vector(_element(kinds[0]), lanes)
-        address = _address(out, kinds[0], values[0], values[1])
+        kind = vector(element_of(kinds[0]), lanes)
+        address = address_of(out, kinds[0], values[0], values[1])
         return out.read(f"load {kind.llvm}, ptr {address}, align 1")
 
     def stored(pointer: Kind, index: Kind, value: Kind) -> Kind | None:
         return NOTHING if loaded(pointer, index) == value else None
 
     def store(out: Emitter, kinds: Kinds, values: Values) -> Operand:
-        address = _address(out, kinds[0], values[0], values[1])
+        address = address_of(out, kinds[0], values[0], values[1])
         out.effect(f"store {kinds[2].llvm} {values[2]}, ptr {address}, align 1")
         return ""
 
@@ -204,11 +210,11 @@ def _whole(lanes: int) -> None:
 
 
 def _addresses(out: Emitter, pointer: Kind, lanes: int, base: Operand, index: str) -> str:
-    scalar = _element(pointer).llvm
+    scalar = element_of(pointer).llvm
     return out.do(f"getelementptr {scalar}, ptr {base}, <{lanes} x i64> {index}")
 
 
-def _gather(
+def gather(
     out: Emitter,
     pointer: Kind,
     base: Operand,
@@ -218,9 +224,9 @@ def _gather(
     kind: Vector | None = None,
 ) -> str:
     """Lanes from their places, counted in the pointer's elements; of another ``kind`` if given."""
-    kind = kind or vector(_element(pointer), lanes)
+    kind = kind or vector(element_of(pointer), lanes)
     if lanes == 1:
-        return _masked_load(out, kind, _address(out, pointer, base, index), mask)
+        return masked_load(out, kind, address_of(out, pointer, base, index), mask)
     name = f"llvm.masked.gather.{_mangled(kind)}.v{lanes}p0"
     places = _addresses(out, pointer, lanes, base, index)
     whole = _wide_type(kind)
@@ -229,7 +235,7 @@ def _gather(
     return out.intrinsic(whole, name, [*arguments, *masked])
 
 
-def _scatter(
+def scatter(
     out: Emitter,
     pointer: Kind,
     base: Operand,
@@ -238,9 +244,10 @@ def _scatter(
     mask: Operand,
     lanes: int,
 ) -> None:
-    kind = vector(_element(pointer), lanes)
+    """Lanes to their places, counted in the pointer's elements."""
+    kind = vector(element_of(pointer), lanes)
     if lanes == 1:
-        _masked_store(out, kind, _address(out, pointer, base, index), str(value), mask)
+        masked_store(out, kind, address_of(out, pointer, base, index), str(value), mask)
         return
     name = f"llvm.masked.scatter.{_mangled(kind)}.v{lanes}p0"
     places = _addresses(out, pointer, lanes, base, index)
@@ -248,35 +255,12 @@ def _scatter(
     out.intrinsic("void", name, [*arguments, (f"<{lanes} x i1>", str(mask))])
 
 
-def _strided_index(out: Emitter, lanes: int, start: Operand, stride: Operand) -> str:
-    """Element ``start + lane * stride`` per lane."""
-    if lanes == 1:
-        return text.word(start)
-    kind = vector("i64", lanes)
-    steps = out.splat(kind, text.word(stride))
-    offsets = out.do(f"mul {kind.llvm} {steps}, {text.lane_numbers(kind)}")
-    return out.do(f"add {kind.llvm} {offsets}, {out.splat(kind, text.word(start))}")
-
-
-def _load_strided(out: Emitter, kinds: Kinds, values: Values) -> Operand:
-    lanes = _lanes(kinds[3])
-    index = _strided_index(out, lanes, values[1], values[2])
-    return _gather(out, kinds[0], values[0], index, values[3], lanes)
-
-
-def _store_strided(out: Emitter, kinds: Kinds, values: Values) -> Operand:
-    lanes = _lanes(kinds[4])
-    index = _strided_index(out, lanes, values[1], values[2])
-    _scatter(out, kinds[0], values[0], index, values[3], values[4], lanes)
-    return ""
-
-
 def _load_at(out: Emitter, kinds: Kinds, values: Values) -> Operand:
-    return _gather(out, kinds[0], values[0], str(values[1]), values[2], _lanes(kinds[2]))
+    return gather(out, kinds[0], values[0], str(values[1]), values[2], lanes_of(kinds[2]))
 
 
 def _store_at(out: Emitter, kinds: Kinds, values: Values) -> Operand:
-    _scatter(out, kinds[0], values[0], str(values[1]), values[2], values[3], _lanes(kinds[3]))
+    scatter(out, kinds[0], values[0], str(values[1]), values[2], values[3], lanes_of(kinds[3]))
     return ""
 
 
@@ -294,22 +278,23 @@ def _transpose(lanes: int) -> None:
 
     def emit(out: Emitter, kinds: Kinds, values: Values) -> Operand:
         source, at, stride, rows, columns, target, to, step = values
-        kind = vector(_element(kinds[0]), lanes)
+        kind = vector(element_of(kinds[0]), lanes)
         mask = FUNCTIONS[f"mask{lanes}"].emit(out, (WORD,), (columns,))
         bits, loaded = f"<{lanes} x i1>", []
         for row in range(lanes):
-            there = out.do(f"icmp sgt i64 {text.word(rows)}, {row}")
-            kept = out.do(f"select i1 {there}, {bits} {mask}, {bits} zeroinitializer")
             moved = out.do(f"mul i64 {text.word(stride)}, {row}")
             place = out.do(f"add i64 {text.word(at)}, {moved}")
-            address = _address(out, kinds[0], source, place)
-            # where nothing is mapped, a load that is off costs hundreds of cycles
-            address = out.do(f"select i1 {there}, ptr {address}, ptr {target}")
-            loaded.append(_masked_load(out, kind, address, kept))
+            address, kept = address_of(out, kinds[0], source, place), mask
+            if not isinstance(rows, int) or rows <= row:
+                there = out.do(f"icmp sgt i64 {text.word(rows)}, {row}")
+                kept = out.do(f"select i1 {there}, {bits} {mask}, {bits} zeroinitializer")
+                # where nothing is mapped, a load that is off costs hundreds of cycles
+                address = out.do(f"select i1 {there}, ptr {address}, ptr {target}")
+            loaded.append(masked_load(out, kind, address, kept))
         for column, value in enumerate(_exchanged(out, kind, loaded)):
             moved = out.do(f"mul i64 {text.word(step)}, {column}")
             place = out.do(f"add i64 {text.word(to)}, {moved}")
-            address = _address(out, kinds[5], target, place)
+            address = address_of(out, kinds[5], target, place)
             out.effect(f"store {kind.llvm} {value}, ptr {address}, align 1")
         return ""
 
@@ -326,13 +311,14 @@ def _exchanged(out: Emitter, kind: Vector, rows: list[str]) -> list[str]:
             if not row & bit:
                 pair = f"{kind.llvm} {rows[row]}, {kind.llvm} {rows[row + bit]}"
                 rows[row], rows[row + bit] = (
-                    out.do(f"shufflevector {pair}, {_choice(lanes)}") for lanes in (upper, lower)
+                    out.do(f"shufflevector {pair}, {choice(lanes)}") for lanes in (upper, lower)
                 )
         bit *= 2
     return rows
 
 
-def _choice(lanes: list[int]) -> str:
+def choice(lanes: list[int]) -> str:
+    """Which lanes a shuffle takes of its two vectors, as a constant."""
     return f"<{len(lanes)} x i32> <{', '.join(f'i32 {lane}' for lane in lanes)}>"
 
 
@@ -340,7 +326,7 @@ def _prefetch(write: int) -> Emit:
     """A line of memory brought near; an address that is not mapped does nothing."""
 
     def emit(out: Emitter, kinds: Kinds, values: Values) -> Operand:
-        address = _address(out, kinds[0], values[0], values[1])
+        address = address_of(out, kinds[0], values[0], values[1])
         near, data = ("i32", "3"), ("i32", "1")
         out.intrinsic(
             "void", "llvm.prefetch.p0", [("ptr", address), ("i32", str(write)), near, data]
@@ -356,18 +342,8 @@ def _prefetched(pointer: Kind, index: Kind) -> Kind | None:
 
 def _gathered(pointer: Kind, index: Kind, mask: Kind) -> Kind | None:
     if isinstance(mask, Mask) and index == vector("i64", mask.lanes):
-        return _loaded(pointer, WORD, mask)
+        return loaded_kind(pointer, WORD, mask)
     return None
-
-
-def _load_strided_result(pointer: Kind, index: Kind, stride: Kind, mask: Kind) -> Kind | None:
-    return _loaded(pointer, index, mask) if stride is WORD else None
-
-
-def _store_strided_result(
-    pointer: Kind, index: Kind, stride: Kind, value: Kind, mask: Kind
-) -> Kind | None:
-    return _stored(pointer, index, value, mask) if stride is WORD else None
 
 
 def _store_at_result(pointer: Kind, index: Kind, value: Kind, mask: Kind) -> Kind | None:
@@ -393,7 +369,7 @@ def _pointers(element: Element) -> None:
 
 def _item(out: Emitter, kinds: Kinds, values: Values) -> Operand:
     """``t[k]``: a word of an int64 record."""
-    address = _address(out, kinds[0], values[0], values[1])
+    address = address_of(out, kinds[0], values[0], values[1])
     return out.read(f"load i64, ptr {address}, align 8")
 
 
@@ -409,7 +385,7 @@ def _item_result(pointer: Kind, index: Kind) -> Kind | None:
 
 
 def _word(out: Emitter, kinds: Kinds, values: Values) -> Operand:
-    element = _element(kinds[0])
+    element = element_of(kinds[0])
     if element.llvm == WORD.llvm:
         return values[0]
     verb = "sext" if element.signed else "zext"
@@ -423,7 +399,7 @@ def _word_result(kind: Kind) -> Kind | None:
 
 
 def _real(out: Emitter, kinds: Kinds, values: Values) -> Operand:
-    element = _element(kinds[0])
+    element = element_of(kinds[0])
     if element.llvm == REAL.llvm:
         return values[0]
     return out.do(f"fpext {element.llvm} {values[0]} to {REAL.llvm}")
@@ -437,14 +413,14 @@ def _real_result(kind: Kind) -> Kind | None:
 
 def _window(out: Emitter, kinds: Kinds, values: Values) -> Operand:
     """Bytes in reverse order, so that a little-endian load gives the bits in their order."""
-    (position, *words), lanes = values, _lanes(kinds[0])
+    (position, *words), lanes = values, lanes_of(kinds[0])
     content = b"".join(int(word).to_bytes(8, "big") for word in words)[::-1]
     table, kind, last = out.table(content), vector("u64", lanes), len(content) - 8
     name, pair = f"llvm.usub.sat.{text.suffix(kind)}", (kind.llvm, text.constant(kind, last))
     byte = out.do(f"lshr {kind.llvm} {position}, {text.constant(kind, 3)}")
     place = out.intrinsic(kind.llvm, name, [pair, (kind.llvm, byte)])
     every = "true" if lanes == 1 else "splat (i1 true)"
-    whole = _gather(out, Pointer(ELEMENTS["u8"]), table, place, every, lanes, kind)
+    whole = gather(out, Pointer(ELEMENTS["u8"]), table, place, every, lanes, kind)
     shift = out.do(f"and {kind.llvm} {position}, {text.constant(kind, 7)}")
     moved = out.do(f"shl {kind.llvm} {whole}, {shift}")
     return out.do(f"lshr {kind.llvm} {moved}, {text.constant(kind, 12)}")
@@ -463,10 +439,8 @@ for _count in LANES:
         _transpose(_count)
 for _kind in ELEMENTS.values():
     _pointers(_kind)
-define("load", _loaded, _load)
+define("load", loaded_kind, _load)
 define("store", _stored, _store)
-define("load_strided", _load_strided_result, _load_strided)
-define("store_strided", _store_strided_result, _store_strided)
 define("load_at", _gathered, _load_at)
 define("store_at", _store_at_result, _store_at)
 define("prefetch", _prefetched, _prefetch(0))

@@ -21,10 +21,11 @@ from numba.core.datamodel.manager import DataModelManager
 from numba.core.datamodel.registry import default_manager
 from numba.core.typing import templates
 
-from staticgrad.native import (  # noqa: F401  # the three fill FUNCTIONS
+from staticgrad.native import (  # noqa: F401  # these fill FUNCTIONS
     cast_operations,
     lane_operations,
     memory_operations,
+    strided_memory,
 )
 from staticgrad.native.emitter import Emitter, Operand
 from staticgrad.native.kinds import (

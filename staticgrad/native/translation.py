@@ -11,7 +11,12 @@ import struct
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from staticgrad.native import cast_operations, lane_operations, memory_operations
+from staticgrad.native import (
+    cast_operations,
+    lane_operations,
+    memory_operations,
+    strided_memory,
+)
 from staticgrad.native.constants import OUTLINED, SHARED
 from staticgrad.native.emitter import Emitter, External, word
 from staticgrad.native.kinds import (
@@ -32,7 +37,7 @@ FUNCTION = Scalar("function", "function")
 TIMELESS = (RANGE, FUNCTION, NOTHING)
 """Kinds that exist while compiling only."""
 
-REGISTERED = (cast_operations, lane_operations, memory_operations)
+REGISTERED = (cast_operations, lane_operations, memory_operations, strided_memory)
 """The modules whose import fills FUNCTIONS."""
 
 

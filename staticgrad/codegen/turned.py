@@ -1,0 +1,129 @@
+"""Operands that lie across memory to source: square tiles of them, turned in registers.
+
+A loop that walks along its vectors through one line of memory after the other would take one
+element of each. Where a loop around it walks along memory instead, as many of its rows as a vector
+has lanes are taken together: a tile of every such operand is turned into local memory, from which
+each row reads vectors. So a line is read once, and whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from staticgrad.codegen.abreast import write_decode
+from staticgrad.codegen.expressions import VECTOR, Lines, Scope, Unit, element, scaled, total
+from staticgrad.codegen.stages import base_text, scope_for, write_store
+from staticgrad.codegen.vectors import Bodies, whole_vectors, work, write_vector_loop
+from staticgrad.ir.expr import Access, Expr
+from staticgrad.ir.kernel import Kernel
+from staticgrad.ir.kernel_stages import Map, Store
+from staticgrad.records import dataclass
+from staticgrad.types.dtype import DType
+
+
+@dataclass(frozen=True)
+class TurnedTiles:
+    """Tiles of ``rows`` rows of a vector each, in local memory; by where their loads read."""
+
+    loads: Sequence[Expr]
+    names: dict[Access, tuple[str, DType]]
+    lanes: int
+    rows: int
+
+    @classmethod
+    def of(cls, loads: Sequence[Expr], unit: Unit, lanes: int, rows: int) -> TurnedTiles:
+        """Tiles of some loads, one for each place that they read."""
+        names: dict[Access, tuple[str, DType]] = {}
+        for load in loads:
+            access = load.attribute
+            assert isinstance(access, Access)
+            if access not in names:
+                names[access] = unit.fresh("f"), load.dtype
+        return cls(loads, names, lanes, rows)
+
+    def declare(self, out: Lines) -> None:
+        """Local memory."""
+        for name, dtype in self.names.values():
+            out.add(f"{name} = local_{element(dtype)}({self.rows * self.lanes})")
+
+    def write(
+        self, out: Lines, unit: Unit, place: Callable[[Access], str], high: str, wide: str
+    ) -> None:
+        """Lines that fill all tiles, from ``place`` on: ``wide`` elements of ``high`` lines."""
+        for access, (name, dtype) in self.names.items():
+            stride = access.stride(VECTOR)
+            at = total(place(access), scaled(VECTOR, stride))
+            function = _turning(unit, dtype, self.lanes)
+            out.add(f"{function}({access.operand}, {at}, {stride}, {high}, {wide}, {name})")
+
+    def read(self, scope: Scope, row: str) -> None:
+        """Loads of the scope read the tiles' ``row``, a number as source."""
+
+        def write(scope: Scope) -> None:
+            for access, (name, _) in self.names.items():
+                value = scope.unit.fresh("v")
+                scope.body.add(f"{value} = load{self.lanes}({name}, {row} * {self.lanes})")
+                alike = [load for load in self.loads if load.attribute == access]
+                scope.names |= dict.fromkeys(alike, value)
+
+        scope.runs = dict.fromkeys(self.loads, write)
+
+
+def _turning(unit: Unit, dtype: DType, lanes: int) -> str:
+    """The name of the function that turns ``wide`` elements of each of ``high`` lines of memory.
+
+    It brings the next lines near, whose distance no hardware follows.
+    """
+    name = f"shared_turned{lanes}_{element(dtype)}"
+    word, to = f"transpose{lanes}(p, at + square, stride", f"q, square * {lanes}, {lanes})"
+    unit.helpers[name] = f"""\
+def {name}(p, at, stride, high, wide, q):
+    for square in range(0, wide, {lanes}):
+        if high >= {lanes} and wide >= square + {lanes}:
+            for row in range({lanes}, 2 * {lanes}):
+                prefetch(p, at + square + row * stride)
+            {word}, {lanes}, {lanes}, {to}
+        else:
+            {word}, high, wide - square, {to}"""
+    return name
+
+
+def write_turned_rows(kernel: Kernel, out: Lines, unit: Unit) -> None:
+    """All iterations of a kernel of one map, some rows at a time that are neighbours in memory."""
+    (stage,) = kernel.stages
+    assert isinstance(stage, Map)
+    lanes, row, extent = kernel.lanes, kernel.axes[-1], stage.axis.extent
+    tiles = TurnedTiles.of(kernel.turned, unit, lanes, kernel.tile_rows)
+    before, rows, inner = Lines(), Lines(), Lines()
+    tiles.write(rows, unit, base_text, f"{extent} - {VECTOR}", "turn")
+    _write_each_row(kernel, stage, tiles, rows, before, unit)
+    tiles.declare(out)
+    write_decode(inner, "o", kernel.axes)
+    inner.add(f"turn = {row.extent} - {row.name}")
+    for most in ("end - o", str(tiles.rows)):
+        inner.add(f"if turn > {most}:")
+        inner.add(f"    turn = {most}")
+    inner.add(f"first_row = {row.name}")
+    inner.extend(before)
+    count = whole_vectors(work(rows, unit), 1)
+    write_vector_loop(inner, "0", str(extent), lanes, Bodies(rows, rows, count, {}))
+    inner.add("o = o + turn")
+    out.add("o = begin")
+    out.add("while o < end:")
+    out.extend(inner, 1)
+
+
+def _write_each_row(
+    kernel: Kernel, stage: Map, tiles: TurnedTiles, out: Lines, before: Lines, unit: Unit
+) -> None:
+    """The statements for one vector of each of the rows."""
+    row = kernel.axes[-1].name
+    scope = scope_for(kernel, [row, VECTOR], before, Lines(), unit, kernel.lanes)
+    tiles.read(scope, "turned")
+    for statement in stage.body:
+        assert isinstance(statement, Store)
+        write_store(scope, statement)
+    out.add("for turned in range(0, turn):")
+    out.add(f"    {row} = first_row + turned")
+    out.extend(scope.body, 1)
+    out.add(f"{row} = first_row")

@@ -1,0 +1,177 @@
+"""Operands that lie across memory: read by squares, to the byte what single elements give."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.codegen.kernel_source import render
+from staticgrad.ir.kernel import Kernel
+from staticgrad.ir.kernel_parser import parse_kernel
+from staticgrad.ir.verify_kernel import verify_kernel
+from tests.native.support import MODES, Array, Mode, assert_same, call
+from tests.native.test_masks import Guarded
+
+MIXED = """\
+kernel(p0: in f32, p1: in f64, p2: out f64, p3: out f32; n0, n1, n2, n3) over i0: n0, i1: n1 {
+  map j: n2 {
+    %0: f32 = load p0[i0*n3 + i1 + j*n1]
+    %1: f64 = load p1[i1 + j*n1]
+    %2: f64 = cast %0
+    %3: f64 = add %2, %1
+    store p2[i0*n3 + i1*n2 + j] = %3
+    store p3[i0*n3 + i1*n2 + j] = %0
+  }
+}
+"""
+PLAIN = """\
+kernel(p0: in f32, p1: in f32, p2: in f32, p3: out f32; n0, n1) over i0: n0 {
+  map j: n1 {
+    %0: f32 = load p0[i0 + j*n0]
+    %1: f32 = load p1[i0*n1 + j]
+    %2: f32 = load p2[i0]
+    %3: f32 = mul %0, %1
+    %4: f32 = add %3, %2
+    store p3[i0*n1 + j] = %4
+  }
+}
+"""
+
+
+def made(text: str) -> Kernel:
+    kernel = parse_kernel(text)
+    verify_kernel(kernel)
+    return kernel
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_rows_of_any_number_and_length_are_turned(mode: Mode) -> None:
+    with closing(Guarded()) as fence:
+        check_rows(mode, fence)
+
+
+def check_rows(mode: Mode, fence: Guarded) -> None:
+    kernel = made(PLAIN)
+    source = render(kernel)
+    assert "load_strided" not in source
+    assert "shared_turned16_f32(p0" in source
+    random = np.random.default_rng(3)
+    shapes = [(1, 1), (16, 16), (33, 15), (15, 33), (64, 3), (7, 40), (32, 30)]
+    for rows, columns in shapes[:: 1 if mode == "vector" else 3]:
+        x = fence.at_end(np.dtype("f4"), rows * columns).reshape(columns, rows)
+        x[:] = random.standard_normal((columns, rows))
+        y = random.standard_normal((rows, columns)).astype("f4")
+        b = random.standard_normal(rows).astype("f4")
+        wanted = x.T * y + b[:, None]
+        for cuts in ([0, rows], [0, rows // 3, rows // 2, rows]):
+            found = np.zeros((rows, columns), "f4")
+            for begin, end in pairwise(cuts):
+                call(source, [x, y, b, found], [rows, columns], begin, end, mode=mode)
+            assert_same(found, wanted, f"{rows} rows of {columns} {mode} {cuts}")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_tile_ends_where_its_rows_do(mode: Mode) -> None:
+    """Rows are neighbours along the last outer loop alone."""
+    source, shape = render(made(MIXED)), (3, 37, 18)
+    n0, n1, n2 = shape
+    random = np.random.default_rng(4)
+    x = random.standard_normal((n0, n2, n1)).astype("f4")
+    y = random.standard_normal((n2, n1))
+    sums, copy = np.zeros(shape), np.zeros(shape, "f4")
+    for begin, end in pairwise([0, 5, 36, 37, 80, n0 * n1]):
+        call(source, [x, y, sums, copy], [n0, n1, n2, n1 * n2], begin, end, mode=mode)
+    assert_same(copy, np.ascontiguousarray(x.transpose(0, 2, 1)), mode)
+    assert_same(sums, np.ascontiguousarray(x.transpose(0, 2, 1) + y.T), mode)
+
+
+def test_a_group_of_rows_fills_its_tiles() -> None:
+    kernel = made(PLAIN)
+    for columns in (10, 1000, 100_000):
+        assert kernel.grain((1000, columns)) % kernel.tile_rows == 0
+    other = made(PLAIN.replace("i0 + j*n0", "i0*n1 + j"))
+    assert not other.turned
+    assert other.grain((1000, 100_000)) == 1
+
+
+@pytest.mark.parametrize("change", ["store p3[i0*n1 + j] = %4", "i0 + j*n0"])
+def test_what_is_no_neighbour_or_is_written_is_not_turned(change: str) -> None:
+    other = {
+        "store p3[i0*n1 + j] = %4": "store p3[i0*n1 + j] = %4\n    store p0[i0 + j*n0] = %4",
+        "i0 + j*n0": "i0*n1 + j*n0",
+    }[change]
+    text = PLAIN.replace(change, other)
+    if "store p0" in other:
+        text = text.replace("p0: in", "p0: inout")
+    assert not made(text).turned
+
+
+SHAPES = [(0, 3), (1, 5), (5, 1), (17, 35), (40, 16), (3, 70), (70, 3), (64, 64)]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bool", "int16", "float16"])
+def test_transposed_operands_of_programs(dtype: str) -> None:
+    x = sg.input("x", ("n", "m"), dtype)
+    y = sg.input("y", ("m", "n"), dtype)
+    both = sg.logical_xor(x.T, y) if dtype == "bool" else x.T * y
+    f = sg.compile(sg.Graph({"copy": x.T, "both": both}))
+    assert not any("load_strided" in kernel.source for kernel in f.kernels)
+    random = np.random.default_rng(0)
+    for n, m in SHAPES:
+        at = {"x": _drawn(random, (n, m), dtype), "y": _drawn(random, (m, n), dtype)}
+        found = f.run(at)
+        assert_same(found["copy"], np.ascontiguousarray(at["x"].T), f"{n} {m}")
+        wanted = at["x"].T ^ at["y"] if dtype == "bool" else at["x"].T * at["y"]
+        assert_same(found["both"], np.ascontiguousarray(wanted), f"{n} {m}")
+
+
+def _drawn(random: np.random.Generator, shape: tuple[int, ...], dtype: str) -> Array:
+    return random.integers(0, 2 if dtype == "bool" else 50, shape).astype(dtype)
+
+
+@pytest.mark.parametrize("axes", [(2, 1, 0), (1, 2, 0), (0, 2, 1), (2, 0, 1)])
+def test_any_order_of_axes_goes_along_memory(axes: tuple[int, ...]) -> None:
+    x = sg.input("x", ("a", "b", "c"), "float32")
+    f = sg.compile(sg.Graph({"y": sg.transpose(x, axes) + 1.0}))
+    (kernel,) = f.kernels
+    assert "load_strided" not in kernel.source
+    for shape in ((20, 18, 33), (2, 3, 5), (40, 1, 17)):
+        at = np.arange(np.prod(shape), dtype="f4").reshape(shape)
+        wanted = np.ascontiguousarray(np.transpose(at, axes) + np.float32(1))
+        assert_same(f.run({"x": at})["y"], wanted, f"{axes} {shape}")
+
+
+@pytest.mark.parametrize("step", [-1, 2, -2, 3, 4, -4, 5])
+def test_elements_a_step_apart(step: int) -> None:
+    x = sg.input("x", ("n", "m"), "float32")
+    y = x[:, ::step] + 1.0
+    f = sg.compile(
+        sg.Graph({"y": y, "sums": sg.sum(x[:, ::step], axis=1), "g": sg.grad(y.sum(), x)})
+    )
+    for shape in ((3, 1), (2, 16), (3, 67), (1, 200)):
+        at = np.arange(np.prod(shape), dtype="f4").reshape(shape)
+        found = f.run({"x": at})
+        assert_same(found["y"], np.ascontiguousarray(at[:, ::step] + np.float32(1)), f"{shape}")
+        wanted = np.zeros(shape, "f4")
+        wanted[:, ::step] = 1
+        assert_same(found["g"], wanted, f"{shape}")
+        assert_same(found["sums"], at[:, ::step].sum(1, dtype="f4"), f"{shape}")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "bool"])
+def test_columns_whose_rows_lie_along_memory(dtype: str) -> None:
+    x = sg.input("x", ("n", "m"), dtype)
+    few = {"most": sg.max(x.T, axis=0)} if dtype != "bool" else {"any": sg.any(x.T, axis=0)}
+    graph = sg.Graph({"sums": sg.sum(x.T, axis=0), **few})
+    f = sg.compile(graph)
+    assert not any("load_strided" in kernel.source for kernel in f.kernels)
+    random = np.random.default_rng(1)
+    for n, m in ((1, 1), (5, 70), (16, 32), (40, 33), (19, 2500)):
+        at = {"x": (random.standard_normal((n, m)) * 9).astype(dtype)}
+        found, wanted = f.run(at), sg.evaluate(graph, at)
+        for name, value in found.items():
+            assert_same(np.asarray(value), np.asarray(wanted[name]), f"{name} {n} {m}")
