@@ -15,7 +15,12 @@ from passes.fusion.copies import WithCopies, with_copies, with_late_copies
 from passes.fusion.groups import CheckBuffer, Copied, Group, Groups, Home, Key
 from passes.fusion.merging import taken
 from passes.fusion.neighbours import KernelPair, neighbours
-from passes.fusion.preparation import expand_vector_products, widen_accumulation, without_marks
+from passes.fusion.preparation import (
+    expand_vector_products,
+    widen_accumulation,
+    without_marks,
+    without_stretched_windows,
+)
 from passes.fusion.regions import with_joined_pads
 from passes.fusion.shifted import with_shifted_formulas
 from passes.fusion.updates import BoundStep, PendingStep, Update, copied_updates, in_order
@@ -70,6 +75,7 @@ def fusion(graph: Graph, merge: bool = True) -> Fusion:
     """What ``fuse`` gives, with the groups: the same each time it is asked for the same graph."""
     _refuse_bodies(graph)
     computed = widen_accumulation(expand_vector_products(without_marks(graph)))
+    computed = without_stretched_windows(computed)
     if merge:
         computed = with_shifted_formulas(with_joined_pads(computed))
     return scheduled(with_copies(taken(computed, merge)))

@@ -22,7 +22,7 @@ from staticgrad.analysis.interpret import interpret
 from staticgrad.compiler import Compiled
 from staticgrad.errors import FeedError
 from staticgrad.ir.expr import ref
-from staticgrad.ir.forms import Contract, Pointwise
+from staticgrad.ir.forms import Contract, Pointwise, WindowProduct
 from staticgrad.ir.graph import Node, Symbolic
 from staticgrad.ir.op import Op
 from staticgrad.testing.variants import LAYOUTS
@@ -118,6 +118,8 @@ def node_problem(op: Op, operands: list[np.ndarray], found: list[np.ndarray]) ->
         form = op.form(op.infer(*types), *types)
         if isinstance(form, Contract):
             return product_problem(form, operands, got)
+        if isinstance(form, WindowProduct):
+            return convolution_problem(op, operands, got)
         assert isinstance(form, Pointwise)
         leaves = [ref(str(i), t.dtype) for i, t in enumerate(types)]
         (bits,) = interpret([form.scalar(*leaves)], lambda leaf: operands[int(leaf.attribute)])
@@ -151,6 +153,16 @@ def product_problem(form: Contract, operands: list[np.ndarray], got: np.ndarray)
     error = np.abs(got - np.matmul(a, b))
     wrong = error > eps * np.matmul(np.abs(a), np.abs(b))
     return f"{int(wrong.sum())} elements of a product are off" if wrong.any() else ""
+
+
+def convolution_problem(op: Op, operands: list[np.ndarray], got: np.ndarray) -> str:
+    """The same of a convolution, whose reference is in double precision."""
+    wide = [a.astype(np.float64) for a in operands]
+    true, sizes = op.reference(*wide), op.reference(*map(np.abs, wide))
+    most = max(2, sum(a.size for a in operands))  # terms, and more
+    eps = float(finfo(got.dtype).eps) * 4 * float(np.log2(most))
+    wrong = np.abs(got - true) > eps * sizes
+    return f"{int(wrong.sum())} elements of a convolution are off" if wrong.any() else ""
 
 
 # -- every way -------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from passes.fusion.groups import (
     TargetRegion,
     Transfer,
 )
-from passes.fusion.sharing import most_instructions
+from passes.fusion.sharing import ANCHORED, most_instructions
 from passes.layout import Strided
 from staticgrad.ir.graph import Node
 from staticgrad.records import dataclass
@@ -60,7 +60,7 @@ class Draft:
     def accepts(self, phase: int, domain: Shape) -> bool:
         """Whether a pointwise node of ``phase`` over ``domain`` may join, levels aside."""
         return (
-            self.kind in ("map", "gemm")
+            self.kind in ("map", *ANCHORED)
             and self.domain == domain
             and self.phase == phase
             and self.instructions < most_instructions(self)

@@ -31,13 +31,13 @@ from passes.fusion.groups import (
     needs_home,
 )
 from passes.fusion.lookups import is_one_hot
-from passes.fusion.sharing import kept_apart
+from passes.fusion.sharing import ANCHORED, kept_apart
 from passes.fusion.windows import is_window
 from passes.layout import Strided
 from staticgrad.analysis.users import ValueKey, phases_of, users_of
 from staticgrad.ir.forms import (
+    WINDOWED,
     Assemble,
-    CallForm,
     Contract,
     Gather,
     GatherAlong,
@@ -193,8 +193,6 @@ class _Walk:
                 self._place_movement(node, form, args[0])
             case Reduce():
                 self._place_reduce(node, form, args[0])
-            case Contract() | SortForm() | CallForm():
-                self._place_whole(node, args)
             case Gather() | GatherAlong() | SearchForm():
                 draft = self._anchor("map", node, node.types[0].shape, args)
                 draft.indexed = not isinstance(form, SearchForm)  # a failing index tells its place
@@ -203,6 +201,8 @@ class _Walk:
                 self._place_in_order(node, args)
             case Assemble():
                 self._place_assemble(node, form, args)
+            case _:
+                self._place_whole(node, args)
 
     def _place_whole(self, node: Node, args: Sequence[Source]) -> None:
         """A step that begins with this node."""
@@ -211,6 +211,8 @@ class _Walk:
             self._anchor("gemm", node, node.types[0].shape, args)
         elif isinstance(form, SortForm):
             self._anchor("sort", node, args[0].type.shape, args)
+        elif isinstance(form, WINDOWED):
+            self._anchor("windows", node, node.types[0].shape, args)
         else:
             draft = self._anchor("call", node, node.types[0].shape, args)
             draft.stored |= {Home(node, each): None for each in range(len(node.types))}
@@ -248,7 +250,7 @@ class _Walk:
             return
         domain = node.types[0].shape
         draft = self._joinable(node, domain, args)
-        if draft is None or (indexed and draft.row > 1):
+        if draft is None or (indexed and (draft.row > 1 or draft.kind == "windows")):
             draft = self._new("map", domain, self._phases[node], args)
             self._take_in(draft, node, args)
         for arg in args:
@@ -274,9 +276,9 @@ class _Walk:
         """The draft that ``node`` may join without a cycle: the latest of its operands."""
         homes = dict.fromkeys([self._aligned_home(a, domain) for a in args])
         able = [g for g in homes if g is not None and g.accepts(self._phases[node], domain)]
-        if any(g.kind == "gemm" for g in able) and self._only_sums_read(node):
+        if any(g.kind in ANCHORED for g in able) and self._only_sums_read(node):
             # A tile cannot sum: it would have to store them.
-            able = [g for g in able if g.kind != "gemm"]
+            able = [g for g in able if g.kind not in ANCHORED]
         if not (self._fuse and able):
             return None
         best = max(able, key=lambda g: g.level)
@@ -303,7 +305,7 @@ class _Walk:
         """Put two drafts together if their forms allow; no path may lead from one out and back."""
         if kept_apart(draft, other) is not None:
             return None
-        if other.kind == "gemm":
+        if other.kind in ANCHORED:
             draft, other = other, draft
         draft.absorb(other)
         return draft

@@ -22,7 +22,7 @@ from staticgrad.types.dim import Size
 from staticgrad.types.tensor import Shape, TensorType, hint_value
 
 GroupKind = Literal[
-    "map", "rows", "columns", "gemm", "scatter", "scan", "sort", "copy", "block", "call"
+    "map", "rows", "columns", "gemm", "windows", "scatter", "scan", "sort", "copy", "block", "call"
 ]  # fmt: skip
 
 # -- the buffers that belong to a node ------------------------------------------------------------

@@ -33,7 +33,7 @@ from passes.fusion.reasons import (
     WholeOperand,
 )  # fmt: skip
 from passes.fusion.row_rules import RowRules
-from passes.fusion.sharing import kept_apart, reduced_axes
+from passes.fusion.sharing import ANCHORED, kept_apart, reduced_axes
 from passes.fusion.walks import walk_of
 from staticgrad.ir.graph import Node
 from staticgrad.records import dataclass
@@ -213,7 +213,7 @@ class _Neighbours:
         """A kernel that reduces columns holds what feeds that one reduction."""
         if other.kind != "columns":
             return None
-        if one.kind == "gemm":
+        if one.kind in ANCHORED:
             return ReductionInProduct()
         if one.reductions:
             return OtherRows(reduced_axes(one), other.summed)

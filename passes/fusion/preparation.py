@@ -2,17 +2,26 @@
 
 Marks that matter to derivatives alone leave it. Matrix products that are no matrix-matrix product
 become multiplications and their sums. What accumulates in memory, running totals and scattered
-sums, does so in the compute dtype. ``fuse`` does all three at every level.
+sums, does so in the compute dtype. What windows are read of has an element at every place.
+``fuse`` does all of it at every level.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 from passes.dce import DeadNodes
 from staticgrad.building import within
-from staticgrad.ir.forms import Identity, Scan, ScatterAdd, ScatterAlong
+from staticgrad.ir.forms import (
+    WINDOWED,
+    Identity,
+    ReshapeForm,
+    Scan,
+    ScatterAdd,
+    ScatterAlong,
+    View,
+)
 from staticgrad.ir.graph import Graph, Node, Symbolic
 from staticgrad.ir.value import Value
 from staticgrad.ops.arithmetic import Mul
@@ -20,6 +29,7 @@ from staticgrad.ops.contract import MatMul
 from staticgrad.ops.convert import astype
 from staticgrad.ops.movement import Reshape, swapaxes
 from staticgrad.ops.reduce import Sum
+from staticgrad.ops.slices import Pad
 
 _IN_MEMORY = Scan | ScatterAdd | ScatterAlong
 
@@ -85,6 +95,53 @@ def expand_vector_products(graph: Graph) -> Graph:
 def _as(value: Value, node: Node) -> Symbolic:
     """A value in the dtype of a node's result, rounded once."""
     return cast(Symbolic, astype(value, node.types[0].dtype))
+
+
+# -- windows --------------------------------------------------------------------------------------
+
+
+def without_stretched_windows(graph: Graph) -> Graph:
+    """The graph with what windows are read of as it is, element for element.
+
+    Beyond the ends of an axis along which an operand does not move there would be its one element,
+    in the place of a border.
+    """
+
+    def held(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+        form = node.form
+        if not isinstance(form, WINDOWED):
+            return None
+        count = len(form.axes)
+        stretched = [_stretches(x, range(x.ndim - count, x.ndim)) for x in node.args]
+        if not any(stretched):
+            return None
+        with within(node.origin, node.order):
+            whole = [_copied(x) if wide else x for x, wide in zip(args, stretched, strict=True)]
+            return (cast(Symbolic, node.op(*whole)),)
+
+    if not any(isinstance(node.form, WINDOWED) for node in graph.nodes):
+        return graph
+    return graph.replace_nodes(held)
+
+
+def _copied(value: Symbolic) -> Value:
+    return Pad(value.shape, (0,) * value.ndim, (1,) * value.ndim)(value)
+
+
+def _stretches(value: Symbolic, axes: Iterable[int]) -> bool:
+    """Whether a value repeats one element along some axis of these, as far as it is a view."""
+    form = value.node.form
+    if isinstance(form, ReshapeForm):
+        (whole,) = value.node.args
+        return _stretches(whole, range(whole.ndim))
+    if isinstance(form, View):
+        (viewed,) = value.node.args
+        named = {each.source: k for k, each in enumerate(form.axes)}
+        long = [axis for axis in axes if value.shape[axis] != 1]
+        if any(axis not in named for axis in long):
+            return True
+        return _stretches(viewed, [named[axis] for axis in long])
+    return isinstance(form, Identity) and _stretches(value.node.args[0], axes)
 
 
 # -- running totals and scattered sums ------------------------------------------------------------

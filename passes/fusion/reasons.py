@@ -184,6 +184,14 @@ class PositionsInRow(Reason):
 
 
 @dataclass(frozen=True)
+class PositionsInWindows(Reason):
+    """A kernel of windows moves along an axis by several loops."""
+
+    def __str__(self) -> str:
+        return "one asks for positions, the other reads windows by several loops along an axis"
+
+
+@dataclass(frozen=True)
 class BrokenRow(Reason):
     """One kernel of rows would find a row of several axes in more than one run of memory."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
 from passes.fusion.cost import LARGEST, LARGEST_EPILOGUE
 from passes.fusion.groups import GroupKind, GroupReduction, Key
@@ -11,12 +11,17 @@ from passes.fusion.reasons import (
     LookupInProduct,
     OtherRows,
     PositionsInRow,
+    PositionsInWindows,
     Reason,
     ReductionInProduct,
     TooLarge,
     TwoProducts,
 )
 from staticgrad.types.tensor import Shape
+
+#: Kinds of groups that begin with a product or with windows, whose operands lie in memory; what
+#: follows is computed for each element of its result.
+ANCHORED: Final = ("gemm", "windows")
 
 
 class Outline(Protocol):
@@ -40,12 +45,12 @@ class Outline(Protocol):
 
 def most_instructions(group: Outline) -> int:
     """How many instructions the kernel of a group may hold."""
-    return LARGEST_EPILOGUE if group.kind == "gemm" else LARGEST
+    return LARGEST_EPILOGUE if group.kind in ANCHORED else LARGEST
 
 
 def kept_apart(group: Outline, other: Outline) -> Reason | None:
     """Why two groups over one domain cannot be one kernel by their forms, or for their size."""
-    gemms = (group.kind == "gemm") + (other.kind == "gemm")
+    gemms = (group.kind in ANCHORED) + (other.kind in ANCHORED)
     rows = {each.row for each in (group, other) if each.reductions}
     if gemms == 2:
         return TwoProducts()
@@ -53,6 +58,8 @@ def kept_apart(group: Outline, other: Outline) -> Reason | None:
         return ReductionInProduct()
     if gemms and (group.checked or other.checked):
         return LookupInProduct()
+    if "windows" in (group.kind, other.kind) and (group.keeps_axes or other.keeps_axes):
+        return PositionsInWindows()
     if len(rows) > 1:
         return OtherRows(reduced_axes(group), reduced_axes(other))
     if any(row > 1 for row in rows) and (group.keeps_axes or other.keeps_axes):

@@ -23,6 +23,7 @@ from passes.layout import Strided, collapse
 from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.forms import (
     INDEXED,
+    WINDOWED,
     Assemble,
     Contract,
     Gather,
@@ -91,7 +92,7 @@ def operand_walks(groups: Groups, group: Group) -> list[Walk]:
             walks += window_walks(groups, node)
         elif isinstance(form, SearchForm):
             walks += source_walks(groups, group, [groups.source(node.args[1])])
-        elif not isinstance(form, Contract):
+        elif not isinstance(form, Contract | WINDOWED):
             sources = [groups.source(a) for a in node.args]
             walks += source_walks(groups, group, sources, node.types[0].shape)
     results = (*group.reductions.values(), *group.columns.values())

@@ -33,6 +33,7 @@ from passes.lowering.row_lookups import checked_place, one_hot
 from passes.lowering.rows import lower_rows
 from passes.lowering.scans import lower_scan
 from passes.lowering.short_rows import lower_short_rows
+from passes.lowering.window_maps import lower_windows
 from passes.lowering.windows import windowed
 from staticgrad.ir import expr as ex, forms
 from staticgrad.ir.combiners import COMBINERS
@@ -64,6 +65,8 @@ def lower_group(groups: Groups, group: Group) -> LoweredStep:
         return lower_block(groups, group)
     if group.pieces:
         return lower_pieces(groups, group)
+    if group.kind == "windows":
+        return lower_windows(groups, group)
     if has_short_rows(group):
         return lower_short_rows(groups, group)
     if group.kind == "rows":

@@ -27,6 +27,17 @@ from staticgrad.functions.normalization import (
     shares,
 )
 from staticgrad.functions.rowwise import rowwise
+from staticgrad.functions.windows import (
+    adaptive_avg_pool as adaptive_avg_pool,
+    adaptive_max_pool as adaptive_max_pool,
+    avg_pool as avg_pool,
+    conv as conv,
+    conv_transpose as conv_transpose,
+    fold as fold,
+    lp_pool as lp_pool,
+    max_pool as max_pool,
+    unfold as unfold,
+)
 from staticgrad.ir.calls import publish
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
@@ -51,13 +62,19 @@ from staticgrad.ops.selection import where
 from staticgrad.types import dim as dims
 
 __all__ = [
+    "adaptive_avg_pool",
+    "adaptive_max_pool",
     "attention",
+    "avg_pool",
     "batch_norm",
     "batch_statistics",
     "binary_cross_entropy_with_logits",
+    "conv",
+    "conv_transpose",
     "cross_entropy",
     "elu",
     "embedding",
+    "fold",
     "gelu",
     "group_norm",
     "huber",
@@ -65,12 +82,15 @@ __all__ = [
     "leaky_relu",
     "log_softmax",
     "logsumexp",
+    "lp_pool",
+    "max_pool",
     "mse",
     "relu",
     "rms_norm",
     "silu",
     "softmax",
     "softplus",
+    "unfold",
 ]
 
 

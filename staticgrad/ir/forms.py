@@ -8,6 +8,8 @@ is an ``Expr``.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import gcd
+from typing import Literal
 
 from staticgrad.errors import OpDefinitionError
 from staticgrad.ir.combiners import COMBINERS, Combiner
@@ -229,6 +231,74 @@ class BodyForm:
     """The op runs graphs of its own, ``Op.bodies``, whose nodes have forms."""
 
 
+@dataclass(frozen=True)
+class WindowAxis:
+    """Windows along one axis: index step * y + dilation * k - before of the image is tap k of y.
+
+    There are ``windows`` of ``taps`` each, over ``image`` elements; beyond them lies the border.
+    """
+
+    step: int
+    dilation: int
+    before: Size
+    taps: Size
+    image: Size
+    windows: Size
+
+    @property
+    def shared(self) -> int:
+        """Elements of the image less than so far apart have no window in common, nor have taps."""
+        return gcd(self.step, self.dilation)
+
+    @property
+    def residues(self) -> int:
+        """How many taps next to each other lie over elements of the image that differ by no steps.
+
+        Taps that far apart lie over the same element, in windows next to each other.
+        """
+        return self.step // self.shared
+
+
+@dataclass(frozen=True)
+class WindowProduct:
+    """Two of image x [n, g * c, image...], filter w [g * o, c, taps...] and windows y
+    [n, g * o, windows...] multiplied and added up over what the third, the ``result``, does not
+    have: one term for each (n, g, c, o, window, tap) whose index lies in the image.
+
+    Operands stand in the order x, y, w, but that w comes before y where both are there: (x, w)
+    gives y, (y, w) x, and (x, y) w.
+    """
+
+    result: Literal["windows", "image", "filter"]
+    groups: int
+    axes: tuple[WindowAxis, ...]
+
+
+@dataclass(frozen=True)
+class WindowReduce:
+    """y[..., window] of the elements of x [..., image] in it, over the last axes.
+
+    ``kind``: their sum; the max; the place of the first max, taps flattened in C order; or take,
+    the element at the place that a second operand says. ``unfold``: all of them, as further axes
+    [..., taps..., windows...]. Outside of the image there are zeros, which never are the max.
+    """
+
+    kind: Literal["sum", "max", "place", "take", "unfold"]
+    axes: tuple[WindowAxis, ...]
+
+
+@dataclass(frozen=True)
+class WindowSpread:
+    """``WindowReduce`` transposed: x[..., image] is the sum of what each tap over it gives.
+
+    ``kind`` fold: of y [..., taps..., windows...] the element; put: of y [..., windows...] where
+    the second operand says that place, else 0. Taps of equal k // step, per axis, are one term.
+    """
+
+    kind: Literal["fold", "put"]
+    axes: tuple[WindowAxis, ...]
+
+
 Form = (
     Leaf
     | Pointwise
@@ -247,7 +317,12 @@ Form = (
     | Assemble
     | CallForm
     | BodyForm
+    | WindowProduct
+    | WindowReduce
+    | WindowSpread
 )
+#: The forms whose kernels read windows of their operands.
+WINDOWED = WindowProduct | WindowReduce | WindowSpread
 #: The forms whose results are elements of the operands as they are.
 MOVES = View | Identity | ReshapeForm | Gather | GatherAlong | Assemble
 #: The forms that look places up in an operand of indices, along ``axis``.

@@ -15,19 +15,19 @@ import numpy as np
 from staticgrad.errors import DTypeError, RankError, ShapeError
 from staticgrad.ir.forms import Contract, Form
 from staticgrad.ir.kinds import AnyValue
-from staticgrad.ir.op import Array, Op
+from staticgrad.ir.op import Array
 from staticgrad.ir.ranges import Range, RangeOf, peeled
 from staticgrad.ir.value import Value
 from staticgrad.ops.cotangent import unbroadcast
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.movement import reshape
-from staticgrad.ops.operands import promoted_values, related, shape_text
+from staticgrad.ops.operands import BilinearOp, promoted_values, related, shape_text
 from staticgrad.types import dim as dims
 from staticgrad.types.dim import Size
 from staticgrad.types.tensor import BroadcastError, Shape, TensorType, broadcast_shapes
 
 
-class MatMul(Op, name="matmul"):
+class MatMul(BilinearOp, name="matmul"):
     """a @ b over the last two axes; the axes before them broadcast.
 
     With ``transpose_a`` the operand is read as if its last two axes were exchanged, and so for b.
@@ -36,10 +36,6 @@ class MatMul(Op, name="matmul"):
     flops: ClassVar[int] = 2  # per element and inner index
     transpose_a: bool = False
     transpose_b: bool = False
-
-    def prepare(self, *args: Any) -> tuple[Any, ...]:
-        """Operands as values of the dtype in which they meet."""
-        return promoted_values("matmul", args)
 
     def infer(self, a: TensorType, b: TensorType) -> TensorType:
         """The dtype of the operands; guards where sizes agree only for some names.
@@ -93,17 +89,6 @@ class MatMul(Op, name="matmul"):
                 MatMul(True, ta)(ct, a) if tb else MatMul(not ta, False)(a, ct), b.type
             )
         return by_a, by_b
-
-    def jvp(self, tangents: Sequence[Any], out: Any, a: Any, b: Any) -> Any:
-        """da @ b + a @ db."""
-        if not out.dtype.is_float:
-            return None
-        by_a, by_b = tangents
-        terms = [self(by_a, b)] if by_a is not None else []
-        terms += [self(a, by_b)] if by_b is not None else []
-        if len(terms) == 2:
-            return terms[0] + terms[1]
-        return terms[0] if terms else None
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
         return Contract(self.transpose_a, self.transpose_b)

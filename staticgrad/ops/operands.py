@@ -1,6 +1,6 @@
 """Reading arguments, for every family but the elementwise one: lift, find axes, say what is wrong.
 
-Also the base of ops that are linear in their first operand.
+Also the bases of ops that are linear in their first operand, or in each of two.
 """
 
 from __future__ import annotations
@@ -62,6 +62,25 @@ class LinearOp(Op):
         if mask is True or not out.dtype.is_float:
             return super().counted(mask, out, *args)
         return (reached(self, mask, out, *args), *[True] * (len(args) - 1))
+
+
+class BilinearOp(Op):
+    """An op that is linear in each of its two operands, of one dtype."""
+
+    def prepare(self, *args: Any) -> tuple[Any, ...]:
+        """Operands as values of the dtype in which they meet."""
+        return promoted_values(self.name, args)
+
+    def jvp(self, tangents: Sequence[Any], out: Any, a: Any, b: Any) -> Any:
+        """The op of each tangent and the other operand, added up."""
+        if not out.dtype.is_float:
+            return None
+        by_a, by_b = tangents
+        terms = [self(by_a, b)] if by_a is not None else []
+        terms += [self(a, by_b)] if by_b is not None else []
+        if len(terms) == 2:
+            return terms[0] + terms[1]
+        return terms[0] if terms else None
 
 
 def as_value(op: str, data: Operand[AnyValue], kind: type[AnyValue] | None = None) -> AnyValue:

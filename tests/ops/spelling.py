@@ -13,6 +13,7 @@ import scipy.special
 
 from staticgrad.ir.op import Op
 from tests.ops.loop_samples import branch_arrays, recurrence_arrays, while_arrays
+from tests.ops.window_spelling import HELPERS as WINDOWS
 
 
 def spelled(text: str, op: Op, operands: tuple[Any, ...]) -> tuple[np.ndarray, ...]:
@@ -151,6 +152,7 @@ def ordered(x: np.ndarray, op: Any) -> tuple[np.ndarray, np.ndarray]:
 HELPERS = {
     "np": np,
     "scipy": scipy,
+    **WINDOWS,
     **{
         f.__name__: f
         for f in (

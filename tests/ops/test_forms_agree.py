@@ -6,7 +6,8 @@ And tangents: the forward rule of every op is the transpose of its backward rule
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -107,6 +108,97 @@ def contract(form: forms.Contract, out: np.ndarray, a: np.ndarray, b: np.ndarray
         out[(*p, i, j)] = np.sum(left * right, dtype=out.dtype)
 
 
+def each_window(axes: tuple[forms.WindowAxis, ...]) -> Iterator[tuple[Any, Any, Any]]:
+    """Every tap of every window whose index lies in the image."""
+    extents = [(axis.windows, axis.taps) for axis in axes]
+    for (*found,) in np.ndindex(*[n for pair in extents for n in pair]):
+        window, tap = tuple(found[::2]), tuple(found[1::2])
+        place = tuple(
+            a.step * y + a.dilation * k - a.before
+            for a, y, k in zip(axes, window, tap, strict=True)
+        )
+        if all(0 <= at < axis.image for at, axis in zip(place, axes, strict=True)):
+            yield place, window, tap
+
+
+def window_product(
+    form: forms.WindowProduct, out: np.ndarray, a: np.ndarray, b: np.ndarray
+) -> None:
+    out[...] = 0
+    x, y, w = {
+        "windows": (a, out, b), "image": (out, a, b), "filter": (a, b, out)
+    }[form.result]  # fmt: skip
+    channels, filters = w.shape[1], w.shape[0] // form.groups
+    for place, window, tap in each_window(form.axes):
+        for n, o, c in np.ndindex(x.shape[0], w.shape[0], channels):
+            at = (n, o // filters * channels + c, *place), (n, o, *window), (o, c, *tap)
+            if form.result == "windows":
+                y[at[1]] += x[at[0]] * w[at[2]]
+            elif form.result == "image":
+                x[at[0]] += y[at[1]] * w[at[2]]
+            else:
+                w[at[2]] += x[at[0]] * y[at[1]]
+
+
+def window_reduce(
+    form: forms.WindowReduce, out: np.ndarray, x: np.ndarray, *places: np.ndarray
+) -> None:
+    taps = tuple(axis.taps for axis in form.axes)
+    least = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min
+    lead = x.shape[: x.ndim - len(taps)]
+    windows = out.shape[out.ndim - len(taps) :]
+    seen = np.zeros((*lead, *windows, *taps), x.dtype)
+    inside = np.zeros((*windows, *taps), bool)
+    for place, window, tap in each_window(form.axes):
+        seen[(..., *window, *tap)] = x[(..., *place)]
+        inside[(*window, *tap)] = True
+    for at in np.ndindex(*lead, *windows):
+        terms, there = seen[at].ravel(), inside[at[len(lead) :]].ravel()
+        if form.kind == "sum":
+            out[at] = reduce(np.add, terms)
+        elif form.kind == "take":
+            out[at] = terms[places[0][at]]
+        elif form.kind == "max":
+            out[at] = reduce(larger, [t for t, i in zip(terms, there, strict=True) if i] or [least])
+        elif form.kind == "place":
+            found = [k for k, i in enumerate(there) if i]
+            out[at] = max(found, key=lambda k: order(terms[k]), default=0)
+    if form.kind == "unfold":
+        count, before = len(taps), len(lead)
+        axes = range(before, before + count), range(before + count, before + 2 * count)
+        out[...] = seen.transpose(*range(before), *axes[1], *axes[0])
+
+
+def larger(a: Any, b: Any) -> Any:
+    """NaN wins, +0 is above -0."""
+    if a == b == 0:
+        return b if np.signbit(a) else a
+    return np.maximum(a, b)
+
+
+def order(x: Any) -> tuple[bool, Any]:
+    return (True, 0) if x != x else (False, x)
+
+
+def window_spread(
+    form: forms.WindowSpread, out: np.ndarray, y: np.ndarray, *places: np.ndarray
+) -> None:
+    axes = form.axes
+    lead = out.ndim - len(axes)
+    counts = [-(-axis.taps // axis.residues) for axis in axes]
+    terms = np.zeros((*counts, *out.shape), y.dtype)
+    taps = tuple(axis.taps for axis in axes)
+    for place, window, tap in each_window(axes):
+        number = tuple(k // axis.residues for k, axis in zip(tap, axes, strict=True))
+        if form.kind == "fold":
+            given = y[(*(slice(None),) * lead, *tap, *window)]
+        else:
+            chosen = places[0][(..., *window)] == np.ravel_multi_index(tap, taps)
+            given = np.where(chosen, y[(..., *window)], y.dtype.type(0))
+        terms[(*number, ..., *place)] = given
+    out[...] = reduce(np.add, terms.reshape(int(np.prod(counts)), *out.shape))
+
+
 READINGS: dict[type, Callable[..., None]] = {
     forms.View: view,
     forms.ReshapeForm: reshape,
@@ -117,6 +209,9 @@ READINGS: dict[type, Callable[..., None]] = {
     forms.ScatterAlong: onto,
     forms.Contract: contract,
     forms.Scan: scan,
+    forms.WindowProduct: window_product,
+    forms.WindowReduce: window_reduce,
+    forms.WindowSpread: window_spread,
 }
 
 
@@ -129,6 +224,8 @@ def inferred(sample: Sample) -> tuple[TensorType, forms.Form]:
 MOVING = [
     "reshape", "transpose", "broadcast", "slice", "pad", "concat", "take", "scatter_add",
     "take_along", "scatter_along", "matmul", "cumsum", "cumprod", "linear_scan",
+    "conv", "conv_image", "conv_filter", "window_sum", "window_max", "window_place", "window_take",
+    "window_put", "unfold", "fold",
 ]  # fmt: skip
 
 

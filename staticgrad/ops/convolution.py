@@ -1,0 +1,278 @@
+"""Convolution, and its two transposes: of an image, a filter and a result any two give the third.
+
+One sum, seen from three sides. With x [n, groups * c, image...], w [groups * o, c, taps...] and
+y [n, groups * o, windows...], a term belongs to each (n, group, c, o, window, tap) whose index
+``strides * window + dilation * tap - before`` lies in the image. ``conv`` adds up x * w for each
+element of y, ``conv_image`` y * w for each of x, ``conv_filter`` x * y for each of w. Of each the
+derivatives are the other two, so that every order of differentiation stays among the three.
+
+**Order of the sums.** The terms of an element are flattened in C order: of y by (c, taps), of w by
+(n, windows), and of x by (o, taps over the element), taps in ascending order. Blocks of
+``GEMM_BLOCK`` = 4096 consecutive terms, places outside of the image included, are one chain of
+fused multiply-adds each, from 0; block results are added one after the other. Integers wrap. The
+bits do not depend on how a kernel is cut, what follows in it, or the number of threads. What lies
+outside of the image counts as zeros: how these multiply with what is not finite is not defined.
+The references add up in double precision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from staticgrad.errors import RankError, ShapeError
+from staticgrad.ir.forms import Form, WindowAxis, WindowProduct
+from staticgrad.ir.op import Array
+from staticgrad.ir.ranges import Range, RangeOf
+from staticgrad.ops.elementwise import quiet
+from staticgrad.ops.operands import BilinearOp
+from staticgrad.ops.window_axes import (
+    check_geometry,
+    check_numbers,
+    check_windows,
+    each_tap,
+    last,
+    window_axes,
+)
+from staticgrad.types import dim as dims
+from staticgrad.types.dim import Dim, Size
+from staticgrad.types.tensor import Shape, TensorType
+
+
+class _WindowProduct(BilinearOp):
+    """What the three have in common; ``extents`` are the last sizes of the result."""
+
+    flops: ClassVar[int] = 2  # per term
+    result: ClassVar[Literal["windows", "image", "filter"]]
+    strides: tuple[int, ...]
+    dilation: tuple[int, ...]
+    before: tuple[Size, ...]
+    extents: tuple[Size, ...]
+    groups: int = 1
+
+    def check(self, *types: TensorType) -> None:
+        """Refuse operands that are no batches of images, or no filters.
+
+        Raises:
+            DTypeError: bools, or two dtypes.
+            RankError: other numbers of axes.
+            ArgumentError: steps below 1.
+        """
+        check_numbers(self.name, *types)
+        check_geometry(self.name, self.strides, self.dilation, self.before, self.extents)
+        wanted = len(self.strides) + 2
+        if any(kind.rank != wanted for kind in types):
+            given = " and ".join(map(str, types))
+            raise RankError(f"{self.name}: {given} need {wanted} axes each")
+
+    def part(self, channels: Size, what: str) -> Size:
+        """The channels of one group.
+
+        Raises:
+            ShapeError: the groups do not divide them.
+        """
+        found = _divided(channels, self.groups)
+        if found is None:
+            raise ShapeError(f"{self.name}: {channels} {what} channels in {self.groups} groups")
+        return found
+
+    def same(self, left: Size, right: Size, text: str) -> None:
+        """Refuse sizes that differ, or note the guard under which they agree."""
+        if not dims.equal(left, right, f"{self.name}: {text}, {left} != {right}"):
+            raise ShapeError(f"{self.name}: {text}, {left} != {right}")
+
+    def axes(self, image: Shape, taps: Shape, windows: Shape) -> tuple[WindowAxis, ...]:
+        """The axes of the windows."""
+        return window_axes(self.strides, self.dilation, self.before, taps, image, windows)
+
+    def vjp(self, ct: Any, out: Any, a: Any, b: Any) -> tuple[Any, ...]:
+        """Of each operand the product of the other with the cotangent."""
+        return self.cotangents(ct, out, (a, b), (True, True))
+
+    def cotangents(
+        self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
+    ) -> tuple[Any, ...]:
+        """As ``vjp``, and None for an operand that is not ``needed``."""
+        raise self._undefined("its derivative", "cotangents(self, ct, out, args, needed)")
+
+    def other(self, kind: type[_WindowProduct], like: Any) -> _WindowProduct:
+        """Another of the three over the same windows, whose result is of the type of ``like``."""
+        return kind(self.strides, self.dilation, self.before, like.shape[2:], self.groups)
+
+    def value_range(self, of: RangeOf, a: Any, b: Any) -> Range | None:
+        found = (of(a) * of(b)).summed()
+        return found | Range(0.0, 0.0)  # of no terms
+
+
+def _divided(size: Size, by: int) -> Size | None:
+    if by == 1:
+        return size
+    if isinstance(size, Dim):
+        return dims.divide_exactly(size, by)
+    return size // by if size % by == 0 else None
+
+
+def _wide(*arrays: Array) -> tuple[Array, ...]:
+    """Floats in double precision, so that a reference is rounded once."""
+    return tuple(a.astype(np.float64) if a.dtype.kind == "f" else a for a in arrays)
+
+
+def _grouped(array: Array, groups: int, axis: int) -> Array:
+    """An array with an axis of channels as one of groups and one of the channels of each."""
+    shape = array.shape
+    return array.reshape(*shape[:axis], groups, shape[axis] // groups, *shape[axis + 1 :])
+
+
+def _flat(array: Array) -> Array:
+    """An array with its places, the axes from the third on, as one axis."""
+    return array.reshape(*array.shape[:3], prod(array.shape[3:]))
+
+
+class Conv(_WindowProduct, name="conv"):
+    """y[n, o, window] = sum of x[n, c, its taps' elements] * w[o, c, tap] over c and taps."""
+
+    result = "windows"
+
+    def infer(self, x: TensorType, w: TensorType) -> TensorType:
+        """[n, o, extents...].
+
+        Raises:
+            ShapeError: channels that do not fit, an image smaller than a window.
+            RankError, DTypeError, ArgumentError: as ``check``.
+        """
+        self.check(x, w)
+        self.part(w.shape[0], "output")
+        self.same(x.shape[1], self.groups * w.shape[1], "channels of image and filter differ")
+        check_windows(self.name, self.axes(x.shape[2:], w.shape[2:], self.extents), 2)
+        return x.with_shape((x.shape[0], w.shape[0], *self.extents))
+
+    @quiet
+    def reference(self, x: Array, w: Array) -> Any:
+        wide_x, wide_w = _wide(x, w)
+        images, filters = _grouped(wide_x, self.groups, 1), _grouped(wide_w, self.groups, 0)
+        shape = (x.shape[0], *filters.shape[:2], *map(int, self.extents))
+        out = np.zeros(shape, wide_x.dtype)
+        for tap, image, windows in each_tap(self.axes(x.shape[2:], w.shape[2:], self.extents)):
+            read = images[last(image)]
+            found = np.matmul(filters[last(tap)], _flat(read))
+            out[last(windows)] += found.reshape(*found.shape[:3], *read.shape[3:])
+        return out.reshape(x.shape[0], w.shape[0], *out.shape[3:]).astype(x.dtype)
+
+    def cotangents(
+        self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
+    ) -> tuple[Any, ...]:
+        x, w = args
+        if not out.dtype.is_float:
+            return None, None
+        return (
+            self.other(ConvImage, x)(ct, w) if needed[0] else None,
+            self.other(ConvFilter, w)(x, ct) if needed[1] else None,
+        )
+
+    def form(self, out: TensorType, *types: TensorType) -> Form:
+        x, w = types
+        axes = self.axes(x.shape[2:], w.shape[2:], out.shape[2:])
+        return WindowProduct(self.result, self.groups, axes)
+
+
+class ConvImage(_WindowProduct, name="conv_image"):
+    """x[n, c, element] = sum of y[n, o, window] * w[o, c, tap] over o and what reads the element.
+
+    The transposed convolution, and the gradient of one with respect to its image.
+    """
+
+    result = "image"
+
+    def infer(self, y: TensorType, w: TensorType) -> TensorType:
+        """[n, groups * c, extents...].
+
+        Raises:
+            ShapeError: channels that do not fit.
+            RankError, DTypeError, ArgumentError: as ``check``.
+        """
+        self.check(y, w)
+        self.part(w.shape[0], "input")
+        self.same(y.shape[1], w.shape[0], "channels of operand and filter differ")
+        return y.with_shape((y.shape[0], self.groups * w.shape[1], *self.extents))
+
+    @quiet
+    def reference(self, y: Array, w: Array) -> Any:
+        wide_y, wide_w = _wide(y, w)
+        given, filters = _grouped(wide_y, self.groups, 1), _grouped(wide_w, self.groups, 0)
+        shape = (y.shape[0], self.groups, w.shape[1], *map(int, self.extents))
+        out = np.zeros(shape, wide_y.dtype)
+        for tap, image, windows in each_tap(self.axes(self.extents, w.shape[2:], y.shape[2:])):
+            read = given[last(windows)]
+            found = np.matmul(filters[last(tap)].swapaxes(-1, -2), _flat(read))
+            out[last(image)] += found.reshape(*found.shape[:3], *read.shape[3:])
+        return out.reshape(y.shape[0], shape[1] * shape[2], *shape[3:]).astype(y.dtype)
+
+    def cotangents(
+        self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
+    ) -> tuple[Any, ...]:
+        y, w = args
+        if not out.dtype.is_float:
+            return None, None
+        return (
+            self.other(Conv, y)(ct, w) if needed[0] else None,
+            self.other(ConvFilter, w)(ct, y) if needed[1] else None,
+        )
+
+    def form(self, out: TensorType, *types: TensorType) -> Form:
+        y, w = types
+        axes = self.axes(out.shape[2:], w.shape[2:], y.shape[2:])
+        return WindowProduct(self.result, self.groups, axes)
+
+
+class ConvFilter(_WindowProduct, name="conv_filter"):
+    """w[o, c, tap] = sum of x[n, c, element] * y[n, o, window] over n and windows.
+
+    The gradient of a convolution with respect to its filter.
+    """
+
+    result = "filter"
+
+    def infer(self, x: TensorType, y: TensorType) -> TensorType:
+        """[groups * o, c, extents...].
+
+        Raises:
+            ShapeError: batches that differ, or groups that do not divide the channels.
+            RankError, DTypeError, ArgumentError: as ``check``.
+        """
+        self.check(x, y)
+        self.same(x.shape[0], y.shape[0], "batches differ")
+        self.part(y.shape[1], "output")
+        return x.with_shape((y.shape[1], self.part(x.shape[1], "input"), *self.extents))
+
+    @quiet
+    def reference(self, x: Array, y: Array) -> Any:
+        wide_x, wide_y = _wide(x, y)
+        images, given = _grouped(wide_x, self.groups, 1), _grouped(wide_y, self.groups, 1)
+        shape = (self.groups, given.shape[2], images.shape[2], *map(int, self.extents))
+        out = np.zeros(shape, wide_x.dtype)
+        for tap, image, windows in each_tap(self.axes(x.shape[2:], self.extents, y.shape[2:])):
+            left, right = (
+                np.moveaxis(_flat(a), 0, 2) for a in (given[last(windows)], images[last(image)])
+            )
+            left, right = (a.reshape(*a.shape[:2], a.shape[2] * a.shape[3]) for a in (left, right))
+            out[last(tap)] = np.matmul(left, right.swapaxes(-1, -2))
+        return out.reshape(y.shape[1], *shape[2:]).astype(x.dtype)
+
+    def cotangents(
+        self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
+    ) -> tuple[Any, ...]:
+        x, y = args
+        if not out.dtype.is_float:
+            return None, None
+        return (
+            self.other(ConvImage, x)(y, ct) if needed[0] else None,
+            self.other(Conv, y)(x, ct) if needed[1] else None,
+        )
+
+    def form(self, out: TensorType, *types: TensorType) -> Form:
+        x, y = types
+        axes = self.axes(x.shape[2:], out.shape[2:], y.shape[2:])
+        return WindowProduct(self.result, self.groups, axes)

@@ -1,0 +1,425 @@
+"""Windows over the last axes of an image: their sums and maxima, the windows themselves, and back.
+
+Tap k of window y is the element ``strides * y + dilation * k - before`` of the image, along each of
+the last axes. ``unfold`` and ``fold`` are each other's transpose, and so are ``window_take`` and
+``window_put``, which read and write the one tap of each window that an operand of places says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import product
+from math import prod
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from staticgrad.errors import DTypeError, RankError, ShapeError
+from staticgrad.ir.combiners import COMBINERS
+from staticgrad.ir.forms import Form, WindowAxis, WindowReduce, WindowSpread
+from staticgrad.ir.functional import functions
+from staticgrad.ir.op import Array, Op
+from staticgrad.ir.ranges import EMPTY, Range, RangeOf
+from staticgrad.ops.elementwise import quiet
+from staticgrad.ops.operands import LinearOp
+from staticgrad.ops.window_axes import (
+    check_geometry,
+    check_numbers,
+    check_windows,
+    each_tap,
+    last,
+    window_axes,
+)
+from staticgrad.types import dim as dims
+from staticgrad.types.dim import Size
+from staticgrad.types.dtype import I8, I16, I32, DType, as_dtype
+from staticgrad.types.tensor import Shape, TensorType
+
+
+class _Windowed(Op):
+    """Windows of ``taps``; ``extents`` are the last sizes of the result."""
+
+    exact = True
+    flops: ClassVar[int] = 8  # of a few taps
+    kind: ClassVar[str]
+    taps: tuple[int, ...]
+    strides: tuple[int, ...]
+    dilation: tuple[int, ...]
+    before: tuple[Size, ...]
+    extents: tuple[Size, ...]
+
+    @property
+    def count(self) -> int:
+        """Axes that the windows have."""
+        return len(self.taps)
+
+    def check(self, x: TensorType, rank: int) -> None:
+        """Refuse an operand that has not ``rank`` axes, at least, or elements that are bools.
+
+        Raises:
+            RankError: fewer axes, or not one attribute for each.
+            DTypeError: bools.
+            ArgumentError: steps below 1.
+        """
+        check_numbers(self.name, x)
+        others = (self.dilation, self.taps, self.before, self.extents)
+        check_geometry(self.name, self.strides, *others)
+        if x.rank < rank:
+            raise RankError(f"{self.name}: {x} has no {rank} axes")
+
+    def check_places(self, x: TensorType, places: TensorType) -> None:
+        """Refuse an operand that does not say a place for each window.
+
+        Raises:
+            DTypeError: places of another dtype than ``place_dtype``.
+        """
+        wanted = place_dtype(self.taps)
+        if places.dtype is not wanted:
+            raise DTypeError(
+                f"{self.name}: places are {wanted.numpy}, not {places.dtype.numpy}",
+                hint="they are what window_place gives",
+            )
+
+    def axes(self, image: Shape, windows: Shape) -> tuple[WindowAxis, ...]:
+        """The axes of the windows."""
+        return window_axes(self.strides, self.dilation, self.before, self.taps, image, windows)
+
+    def other(self, kind: type[Any], extents: Shape) -> Any:
+        """Another op over the same windows."""
+        return kind(self.taps, self.strides, self.dilation, self.before, extents)
+
+
+def place_dtype(taps: Sequence[int]) -> DType:
+    """The dtype of places in windows of so many taps: the least that holds them."""
+    return next(d for d in (I8, I16, I32) if prod(taps) <= 2 ** (d.bits - 1))
+
+
+def _same_shape(op: str, left: Shape, right: Shape) -> None:
+    text = f"{op}: operands of shapes {list(left)} and {list(right)}"
+    if len(left) != len(right):
+        raise RankError(text)
+    if not all(dims.equal(a, b, text) for a, b in zip(left, right, strict=True)):
+        raise ShapeError(text)
+
+
+# -- from the image to the windows ----------------------------------------------------------------
+
+
+class _Reduced(_Windowed):
+    """Something of each window."""
+
+    kind: ClassVar[Literal["sum", "max", "place", "take", "unfold"]]
+
+    def infer(self, x: TensorType, *places: TensorType) -> TensorType:
+        """The dtype of x, its last sizes the ``extents``.
+
+        Raises:
+            ShapeError, RankError, DTypeError, ArgumentError: as ``check_image``.
+        """
+        self.check_image(x)
+        return x.with_shape((*x.shape[: x.rank - self.count], *self.extents))
+
+    def check_image(self, x: TensorType) -> None:
+        """Refuse an operand that has no windows.
+
+        Raises:
+            ShapeError: an image smaller than a window.
+            RankError, DTypeError, ArgumentError: as ``check``.
+        """
+        self.check(x, self.count)
+        first = x.rank - self.count
+        check_windows(self.name, self.axes(x.shape[first:], self.extents), first)
+
+    def form(self, out: TensorType, *types: TensorType) -> Form:
+        image = types[0].shape[types[0].rank - self.count :]
+        return WindowReduce(self.kind, self.axes(image, self.extents))
+
+    def elements(self, x: Array, fill: Any) -> Iterator[Array]:
+        """The elements of each tap, in C order: ``fill`` outside of the image."""
+        lead, image = x.shape[: x.ndim - self.count], x.shape[x.ndim - self.count :]
+        extents = tuple(map(int, self.extents))
+        read = {tap: (i, w) for tap, i, w in each_tap(self.axes(image, extents))}
+        for tap in product(*map(range, self.taps)):
+            found = np.full((*lead, *extents), fill, x.dtype)
+            if tap in read:
+                inside, windows = read[tap]
+                found[last(windows)] = x[last(inside)]
+            yield found
+
+    def image(self, x: Any) -> Shape:
+        """The last sizes of x."""
+        shape: Shape = x.shape[x.ndim - self.count :]
+        return shape
+
+
+class WindowSum(_Reduced, LinearOp, name="window_sum"):
+    """The sum of each window, taps in C order; the border counts as zeros."""
+
+    kind = "sum"
+
+    @quiet
+    def reference(self, x: Array) -> Any:
+        first, *rest = self.elements(x, 0)
+        for each in rest:
+            first = first + each
+        return first
+
+    def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
+        lead = ct.shape[: ct.ndim - self.count]
+        spread = functions.reshape(ct, (*lead, *(1,) * self.count, *self.extents))
+        whole = functions.broadcast_to(spread, (*lead, *self.taps, *self.extents))
+        return self.other(FoldWindows, self.image(x))(whole)
+
+    def value_range(self, of: RangeOf, *args: Any) -> Range | None:
+        return of(args[0]).summed() | EMPTY
+
+
+class UnfoldWindows(_Reduced, LinearOp, name="unfold"):
+    """The elements of all windows: [..., taps..., extents...]; zeros in the border."""
+
+    kind = "unfold"
+    flops = 0
+
+    def infer(self, x: TensorType, *places: TensorType) -> TensorType:
+        """The dtype of x: the taps of each window, before the windows.
+
+        Raises:
+            ShapeError, RankError, DTypeError, ArgumentError: as ``check_image``.
+        """
+        self.check_image(x)
+        return x.with_shape((*x.shape[: x.rank - self.count], *self.taps, *self.extents))
+
+    def reference(self, x: Array) -> Any:
+        lead, extents = x.shape[: x.ndim - self.count], tuple(map(int, self.extents))
+        stacked = np.stack([*self.elements(x, 0)], len(lead))
+        return stacked.reshape(*lead, *self.taps, *extents)
+
+    def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
+        return self.other(FoldWindows, self.image(x))(ct)
+
+    def value_range(self, of: RangeOf, *args: Any) -> Range | None:
+        return of(args[0]) | EMPTY
+
+
+class WindowMax(_Reduced, name="window_max"):
+    """The largest element of each window: NaN wins; the border never does.
+
+    The first of the largest has the cotangent. A window without elements of the image gives what
+    loses against everything.
+    """
+
+    kind = "max"
+    kink = "the first of equal maxima, taps in C order, has the whole cotangent"
+
+    def reference(self, x: Array) -> Any:
+        least = COMBINERS["max"].identity(as_dtype(x.dtype))
+        first, *rest = self.elements(x, least)
+        for each in rest:
+            first = _larger(first, each)
+        return first
+
+    def place(self, x: Any) -> Any:
+        """Where in its window each maximum stands."""
+        return self.other(WindowPlace, self.extents)(x)
+
+    def vjp(self, ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
+        """The cotangent where the maximum stands."""
+        if not out.dtype.is_float:
+            return (None,)
+        return (self.other(WindowPut, self.image(x))(ct, self.place(x)),)
+
+    def jvp(self, tangents: Sequence[Any], out: Any, x: Any) -> Any:
+        """The tangent where the maximum stands."""
+        if tangents[0] is None or not out.dtype.is_float:
+            return None
+        return self.other(WindowTake, self.extents)(tangents[0], self.place(x))
+
+
+def _larger(a: Array, b: Array) -> Array:
+    """The larger: NaN wins, +0 is above -0."""
+    found = np.asarray(np.maximum(a, b))
+    if a.dtype.kind != "f":
+        return found
+    both = (a == 0) & (b == 0)
+    return np.asarray(np.where(both, np.where(np.signbit(a), b, a), found))
+
+
+class WindowPlace(_Reduced, name="window_place"):
+    """Where in its window each first maximum stands: a number of taps in C order; NaN wins.
+
+    The border is never chosen; where a window has no element of the image, the place is 0.
+    """
+
+    kind = "place"
+    differentiable = False
+
+    def infer(self, x: TensorType, *places: TensorType) -> TensorType:
+        """The least integers that hold the places.
+
+        Raises:
+            RankError, DTypeError, ArgumentError: as ``check``.
+        """
+        return super().infer(x).with_dtype(place_dtype(self.taps))
+
+    def reference(self, x: Array) -> Any:
+        inside = np.stack([*self.elements(np.ones(x.shape, np.int8), 0)]) == 1
+        least = COMBINERS["max"].identity(as_dtype(x.dtype))
+        stacked = np.stack([*self.elements(x, least)])
+        largest = stacked.max(0, initial=least)
+        chosen = (stacked == largest) | np.isnan(stacked)
+        return np.argmax(chosen & inside, 0).astype(place_dtype(self.taps).numpy)
+
+    def vjp(self, ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
+        """Places carry no gradient."""
+        return (None,)
+
+
+class _Selecting(_Windowed):
+    """Linear in the first operand; the second says one tap of each window."""
+
+    def vjp(self, ct: Any, out: Any, x: Any, places: Any) -> tuple[Any, ...]:
+        """The transpose, for floating elements."""
+        return (self.turned(ct, x, places) if out.dtype.is_float else None, None)
+
+    def turned(self, ct: Any, x: Any, places: Any) -> Any:
+        """The cotangent of the first operand."""
+        raise self._undefined("its transpose", "turned(self, ct, x, places)")
+
+    def jvp(self, tangents: Sequence[Any], out: Any, x: Any, places: Any) -> Any:
+        """The op itself, applied to the tangent."""
+        if tangents[0] is None or not out.dtype.is_float:
+            return None
+        return self(tangents[0], places)
+
+    def value_range(self, of: RangeOf, *args: Any) -> Range | None:
+        return of(args[0]) | EMPTY if self.kind == "take" else None
+
+
+class WindowTake(_Selecting, _Reduced, name="window_take"):
+    """The element of each window at the place that the second operand says; 0 in the border."""
+
+    kind = "take"
+
+    def infer(self, x: TensorType, *places: TensorType) -> TensorType:
+        """The dtype of x, the shape of the places.
+
+        Raises:
+            ShapeError: places of another shape.
+            RankError, DTypeError, ArgumentError: as ``check``.
+        """
+        (chosen,), out = places, _Reduced.infer(self, x)
+        self.check_places(x, chosen)
+        _same_shape(self.name, out.shape, chosen.shape)
+        return out
+
+    def reference(self, x: Array, places: Array) -> Any:
+        out = np.zeros(places.shape, x.dtype)
+        for place, found in enumerate(self.elements(x, 0)):
+            out = np.where(places == place, found, out)
+        return out
+
+    def turned(self, ct: Any, x: Any, places: Any) -> Any:
+        return self.other(WindowPut, self.image(x))(ct, places)
+
+
+# -- from the windows to the image ----------------------------------------------------------------
+
+
+class _Spread(_Windowed):
+    """What the taps over each element of the image give, added up."""
+
+    kind: ClassVar[Literal["fold", "put"]]
+
+    def form(self, out: TensorType, *types: TensorType) -> Form:
+        first = types[0].shape
+        return WindowSpread(self.kind, self.axes(self.extents, first[len(first) - self.count :]))
+
+    def added(self, lead: Shape, windows: Shape, dtype: Any, given: Any) -> Array:
+        """The sums; ``given`` of a tap is what the windows give by it.
+
+        Taps of one k // stride, along each axis, read places that are all different.
+        """
+        extents = tuple(map(int, self.extents))
+        out = np.full((*lead, *extents), -0.0 if np.dtype(dtype).kind == "f" else 0, dtype)
+        reads: dict[tuple[int, ...], list[Any]] = {}
+        axes = self.axes(extents, windows)
+        for tap in product(*map(range, self.taps)):
+            reads.setdefault(_term(tap, axes), [])
+        for tap, image, found in each_tap(axes):
+            reads[_term(tap, axes)].append((tap, image, found))
+        for parts in reads.values():
+            term = np.zeros(out.shape, dtype)
+            for tap, image, found in parts:
+                term[last(image)] = given(tap)[last(found)]
+            out = out + term
+        return out
+
+
+def _term(tap: Sequence[int], axes: Sequence[WindowAxis]) -> tuple[int, ...]:
+    """Which term of a sum over taps one belongs to."""
+    return tuple(k // axis.residues for k, axis in zip(tap, axes, strict=True))
+
+
+class FoldWindows(_Spread, LinearOp, name="fold"):
+    """The elements of all windows, added up where they overlap: ``unfold`` transposed."""
+
+    kind = "fold"
+
+    def infer(self, y: TensorType) -> TensorType:
+        """The dtype of y, in the place of taps and windows the ``extents``.
+
+        Raises:
+            ShapeError: other taps.
+            RankError, DTypeError, ArgumentError: as ``check``.
+        """
+        self.check(y, 2 * self.count)
+        lead = y.rank - 2 * self.count
+        _same_shape(self.name, y.shape[lead : lead + self.count], self.taps)
+        return y.with_shape((*y.shape[:lead], *self.extents))
+
+    @quiet
+    def reference(self, y: Array) -> Any:
+        lead = y.ndim - 2 * self.count
+        moved = np.moveaxis(y, range(lead, lead + self.count), range(self.count))
+        windows = y.shape[lead + self.count :]
+        return self.added(y.shape[:lead], windows, y.dtype, lambda tap: moved[tap])
+
+    def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
+        return self.other(UnfoldWindows, x.shape[x.ndim - self.count :])(ct)
+
+    def value_range(self, of: RangeOf, *args: Any) -> Range | None:
+        return of(args[0]).summed() | EMPTY
+
+
+class WindowPut(_Selecting, _Spread, name="window_put"):
+    """Each element at the place of its window that the second operand says, added up.
+
+    ``window_take`` transposed; places in the border are left out.
+    """
+
+    kind = "put"
+
+    def infer(self, y: TensorType, places: TensorType) -> TensorType:
+        """The dtype of y, its last sizes the ``extents``.
+
+        Raises:
+            ShapeError: places of another shape.
+            RankError, DTypeError, ArgumentError: as ``check``.
+        """
+        self.check(y, self.count)
+        self.check_places(y, places)
+        _same_shape(self.name, y.shape, places.shape)
+        return y.with_shape((*y.shape[: y.rank - self.count], *self.extents))
+
+    @quiet
+    def reference(self, y: Array, places: Array) -> Any:
+        lead = y.ndim - self.count
+
+        def given(tap: tuple[int, ...]) -> Array:
+            place = int(np.ravel_multi_index(tap, self.taps))
+            return np.asarray(np.where(places == place, y, y.dtype.type(0)))
+
+        return self.added(y.shape[:lead], y.shape[lead:], y.dtype, given)
+
+    def turned(self, ct: Any, x: Any, places: Any) -> Any:
+        return self.other(WindowTake, x.shape[x.ndim - self.count :])(ct, places)

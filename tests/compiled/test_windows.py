@@ -1,0 +1,72 @@
+"""Programs with convolutions and pools: the same bytes in every way of compiling them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.analysis.evaluate import same_bytes
+
+WAYS: tuple[dict[str, Any], ...] = ({"threads": 1}, {"threads": 3}, {"fuse": False})
+SLOW_WAYS: tuple[dict[str, Any], ...] = (
+    {"backend": "numba"},
+    {"pipeline": "O0"},
+    {"checkpoint": "recompute"},
+)
+
+
+def network(dtype: str) -> tuple[sg.Graph, dict[str, np.ndarray]]:
+    """A strided, a grouped and a pointwise convolution, pools and their gradients; an update."""
+    rng = np.random.default_rng(7)
+
+    def array(*shape: int) -> np.ndarray:
+        return rng.normal(size=shape).astype(dtype)
+
+    x = sg.input("x", ("n", 2, 9, 8), dtype)
+    arrays = [array(4, 2, 3, 3), array(4, 2, 2, 3), array(6, 4, 1, 1)]
+    k0, k1, k2 = (sg.input(f"k{i}", a.shape, dtype) for i, a in enumerate(arrays))
+    h = sg.nn.relu(sg.nn.conv(x, k0, array(4), padding="same"))
+    h = sg.nn.max_pool(h, 2, padding=[(1, 0), (0, 0)])
+    h = sg.nn.conv(h, k1, strides=(2, 1), padding=1, groups=2)
+    h = sg.nn.avg_pool(sg.nn.gelu(sg.nn.conv(h, k2)), 2, strides=1, padding=1)
+    loss = (h * h).mean()
+    slopes = sg.grad(loss, [x, k0, k1, k2])
+    feeds = {"x": array(5, 2, 9, 8)} | {f"k{i}": a for i, a in enumerate(arrays)}
+    return sg.Graph({"loss": loss, **{f"d{i}": d for i, d in enumerate(slopes)}}), feeds
+
+
+def check_ways(dtype: str, ways: tuple[dict[str, Any], ...]) -> None:
+    graph, feeds = network(dtype)
+    found = {name: np.array(a) for name, a in sg.compile(graph).run(feeds).items()}
+    near = {"float32": 1e-4, "float64": 1e-11}[dtype]
+    for name, wanted in sg.evaluate(graph, feeds).items():
+        np.testing.assert_allclose(found[name], wanted, rtol=near, atol=near)
+    for way in ways:
+        other = sg.compile(graph, **way).run(feeds)
+        for name, array in found.items():
+            assert same_bytes(array, np.asarray(other[name])), (way, name)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_every_way_gives_the_same_bytes(dtype: str) -> None:
+    check_ways(dtype, WAYS if dtype == "float32" else WAYS[:1])
+
+
+@pytest.mark.slow
+def test_slow_ways_give_the_same_bytes() -> None:
+    check_ways("float32", SLOW_WAYS)
+
+
+def test_bytes_do_not_depend_on_what_follows() -> None:
+    """A convolution with bias and activation behind it, and the same as an output of its own."""
+    rng = np.random.default_rng(3)
+    x, w = rng.normal(size=(2, 3, 8, 9)), rng.normal(size=(5, 3, 3, 2))
+    a, b = (sg.input(n, v.shape, "float32") for n, v in (("x", x), ("w", w)))
+    y = sg.nn.conv(a, b, padding=1)
+    feeds = {"x": x.astype(np.float32), "w": w.astype(np.float32)}
+    alone = np.array(sg.compile(sg.Graph({"y": y})).run(feeds)["y"])
+    with_others = sg.compile(sg.Graph({"z": sg.nn.relu(y + 1.0), "s": y.sum((0, 2, 3))})).run(feeds)
+    assert same_bytes(np.maximum(alone + np.float32(1), np.float32(0)), with_others["z"])

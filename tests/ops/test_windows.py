@@ -1,0 +1,294 @@
+"""Convolutions and pools: beside sums written out, of any geometry; what is refused, and how."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
+
+import staticgrad as sg
+from staticgrad import eager
+from staticgrad.types.dtype import F64, as_dtype
+from tests.ops.graphs import run, variable
+
+Shape = tuple[int, ...]
+
+
+def direct(
+    x: np.ndarray, w: np.ndarray, strides: Shape, border: Any, dilation: Shape, groups: int
+) -> np.ndarray:
+    """A convolution by its definition: one window after the other, in float64."""
+    padded = np.pad(x.astype(np.float64), [(0, 0), (0, 0), *border])
+    n, o, taps = x.shape[0], w.shape[0], w.shape[2:]
+    reach = [d * (k - 1) + 1 for d, k in zip(dilation, taps, strict=True)]
+    sizes = [(m - r) // s + 1 for m, r, s in zip(padded.shape[2:], reach, strides, strict=True)]
+    filters = w.astype(np.float64).reshape(groups, o // groups, w[0].size)
+    out = np.zeros((n, o, *sizes))
+    for at in np.ndindex(*sizes):
+        cut = tuple(
+            slice(s * y, s * y + r, d)
+            for s, y, r, d in zip(strides, at, reach, dilation, strict=True)
+        )
+        window = padded[(..., *cut)].reshape(n, groups, filters.shape[-1])
+        out[(..., *at)] = np.einsum("ngt,got->ngo", window, filters).reshape(n, o)
+    return out
+
+
+@st.composite
+def geometries(draw: Any) -> tuple[Shape, Shape, dict[str, Any]]:
+    """The shapes of an image and of a filter, and the arguments of ``conv``."""
+    rank = draw(st.integers(1, 3))
+    most = (9, 6, 3)[rank - 1]
+
+    def axes(low: int, high: int) -> Shape:
+        return tuple(draw(st.integers(low, high)) for _ in range(rank))
+
+    groups = draw(st.sampled_from([1, 1, 2, 3]))
+    each, filters = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    taps, strides, dilation = axes(1, 3), axes(1, 3), axes(1, 3 if rank < 3 else 2)
+    border = [(draw(st.integers(0, 3)), draw(st.integers(0, 3))) for _ in range(rank)]
+    image = tuple(
+        max(0 if a + b >= d * (k - 1) + 1 else 1, d * (k - 1) + 1 - a - b)
+        + draw(st.integers(0, most))
+        for k, d, (a, b) in zip(taps, dilation, border, strict=True)
+    )
+    batch = draw(st.sampled_from([0, 1, 2, 3]))
+    arguments = {"strides": strides, "padding": border, "dilation": dilation, "groups": groups}
+    return (batch, groups * each, *image), (groups * filters, each, *taps), arguments
+
+
+def check_geometry(case: tuple[Shape, Shape, dict[str, Any]], seed: int) -> None:
+    """A convolution and both gradients, compiled: beside the direct sum, and its adjoints."""
+    image, filters, arguments = case
+    rng = np.random.default_rng(seed)
+    dtype = ("float32", "float64")[seed % 2]
+    x, w = sg.input("x", ("n", *image[1:]), dtype), sg.input("w", filters, dtype)
+    feeds = {
+        "x": rng.normal(size=image).astype(dtype),
+        "w": rng.normal(size=filters).astype(dtype),
+    }
+    y = sg.nn.conv(x, w, **arguments)
+    ct = sg.input("ct", y.shape, dtype)
+    wanted = direct(
+        feeds["x"], feeds["w"], arguments["strides"], arguments["padding"],
+        arguments["dilation"], arguments["groups"],
+    )  # fmt: skip
+    feeds["ct"] = rng.normal(size=wanted.shape).astype(dtype)
+    dx, dw = sg.grad((y * ct).sum(), [x, w])
+    graph = sg.Graph({"y": y, "dx": dx, "dw": dw}, inputs=[x, w, ct])
+    found = sg.compile(graph).run(feeds)
+    near = {"float32": 2e-4, "float64": 1e-11}[dtype]
+    np.testing.assert_allclose(found["y"], wanted, rtol=near, atol=near)
+    wide = {name: array.astype(np.float64) for name, array in feeds.items()}
+    for name, other in (("x", "dx"), ("w", "dw")):
+        moved = rng.normal(size=wide[name].shape)
+        arrays = wide | {name: moved}
+        pushed = direct(
+            arrays["x"], arrays["w"], arguments["strides"], arguments["padding"],
+            arguments["dilation"], arguments["groups"],
+        )  # fmt: skip
+        left, right = np.sum(pushed * wide["ct"]), np.sum(found[other].astype(np.float64) * moved)
+        scale = 1 + np.sum(np.abs(found[other] * moved))
+        assert abs(left - right) <= near * scale, (name, case)
+
+
+QUIET = {"deadline": None, "suppress_health_check": list(HealthCheck), "database": None}
+
+
+@settings(max_examples=8, derandomize=True, **QUIET)
+@given(geometries(), st.integers(0, 1000))
+def test_any_geometry(case: Any, seed: int) -> None:
+    check_geometry(case, seed)
+
+
+@pytest.mark.slow
+@settings(max_examples=500, **QUIET)
+@given(geometries(), st.integers(0, 1000))
+def test_500_geometries(case: Any, seed: int) -> None:
+    check_geometry(case, seed)
+
+
+def value_of(make: Any, **arrays: np.ndarray) -> np.ndarray:
+    """A function of inputs, evaluated."""
+    values = {name: variable(name, as_dtype(a.dtype), a.shape) for name, a in arrays.items()}
+    return np.asarray(run(make(**values), arrays))
+
+
+# -- functions ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(4)
+
+
+def test_same_keeps_the_size_by_one_more_place_after(rng: np.random.Generator) -> None:
+    x, w = rng.normal(size=(2, 3, 7, 8)), rng.normal(size=(4, 3, 2, 3))
+    found = value_of(lambda x, w: sg.nn.conv(x, w, padding="same"), x=x, w=w)
+    np.testing.assert_allclose(found, direct(x, w, (1, 1), [(0, 1), (1, 1)], (1, 1), 1))
+    found = value_of(lambda x, w: sg.nn.conv(x, w, padding="same", strides=3), x=x, w=w)
+    assert found.shape == (2, 4, 3, 3)
+    np.testing.assert_allclose(found, direct(x, w, (3, 3), [(0, 1), (0, 1)], (1, 1), 1))
+
+
+def test_a_transposed_convolution_is_the_adjoint(rng: np.random.Generator) -> None:
+    w = rng.normal(size=(4, 3, 3, 2))
+    for options in ({}, {"strides": (2, 3)}, {"padding": [(1, 0), (0, 1)], "dilation": 2}):
+        image = rng.normal(size=(2, 3, 9, 11))
+        out = value_of(lambda x, w, o=options: sg.nn.conv(x, w, **o), x=image, w=w)
+        y = rng.normal(size=out.shape)
+        spread = value_of(lambda x, w, o=options: sg.nn.conv_transpose(x, w, **o), x=y, w=w)
+        more = tuple(a - b for a, b in zip(image.shape[2:], spread.shape[2:], strict=True))
+        full = {**options, "more": more}
+        whole = value_of(lambda x, w, o=full: sg.nn.conv_transpose(x, w, **o), x=y, w=w)
+        assert whole.shape == image.shape
+        assert np.sum(out * y) == pytest.approx(np.sum(whole * image))
+    found = value_of(lambda x, w: sg.nn.conv_transpose(x, w, strides=2, padding="same"), x=y, w=w)
+    assert found.shape == (2, 3, 2 * y.shape[2], 2 * y.shape[3])
+
+
+def test_pools(rng: np.random.Generator) -> None:
+    x = rng.normal(size=(2, 3, 6, 8))
+    tiles = x.reshape(2, 3, 3, 2, 4, 2)
+    assert np.array_equal(value_of(lambda x: sg.nn.max_pool(x, 2), x=x), tiles.max((3, 5)))
+    np.testing.assert_allclose(value_of(lambda x: sg.nn.avg_pool(x, 2), x=x), tiles.mean((3, 5)))
+    found = value_of(lambda x: sg.nn.lp_pool(x, 3, 2), x=x)
+    np.testing.assert_allclose(found, (np.abs(tiles) ** 3).sum((3, 5)) ** (1 / 3))
+    found = value_of(lambda x: sg.nn.lp_pool(x, 2, (2, 2)), x=x)
+    np.testing.assert_allclose(found, np.sqrt((tiles**2).sum((3, 5))))
+    found = value_of(lambda x: sg.nn.max_pool(x, 3, strides=1, padding="same"), x=x)
+    padded = np.pad(x, [(0, 0), (0, 0), (1, 1), (1, 1)], constant_values=-np.inf)
+    seen = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (2, 3))
+    assert np.array_equal(found, seen.max((4, 5)))
+
+
+def test_means_count_what_lies_in_the_image(rng: np.random.Generator) -> None:
+    x = rng.normal(size=(1, 2, 5, 4))
+    seen = np.lib.stride_tricks.sliding_window_view(
+        np.pad(x, [(0, 0), (0, 0), (1, 1), (1, 1)]), (3, 3), (2, 3)
+    )
+    ones = np.lib.stride_tricks.sliding_window_view(np.pad(np.ones((5, 4)), 1), (3, 3))
+    total, count = seen.sum((4, 5)), ones.sum((2, 3))
+    found = value_of(lambda x: sg.nn.avg_pool(x, 3, strides=1, padding=1), x=x)
+    np.testing.assert_allclose(found, total / count)
+    found = value_of(lambda x: sg.nn.avg_pool(x, 3, strides=1, padding=1, count_padding=True), x=x)
+    np.testing.assert_allclose(found, total / 9)
+
+
+@pytest.mark.parametrize("kind", ["max", "avg"])
+def test_large_windows_are_taken_axis_by_axis(kind: str, rng: np.random.Generator) -> None:
+    pool = {"max": sg.nn.max_pool, "avg": sg.nn.avg_pool}[kind]
+    combine = {"max": np.max, "avg": np.mean}[kind]
+    x = rng.normal(size=(1, 2, 30, 90))
+    seen = np.lib.stride_tricks.sliding_window_view(x, (12, 80), (2, 3))[:, :, ::2, ::3]
+    found = value_of(lambda x: pool(x, (12, 80), strides=(2, 3)), x=x)
+    np.testing.assert_allclose(found, combine(seen, (4, 5)))
+
+
+def test_adaptive_pools_cut_into_parts(rng: np.random.Generator) -> None:
+    x = rng.normal(size=(2, 3, 6, 7))
+    for pool, combine in ((sg.nn.adaptive_max_pool, np.max), (sg.nn.adaptive_avg_pool, np.mean)):
+        found = value_of(lambda x, p=pool: p(x, (2, 3)), x=x)
+        assert found.shape == (2, 3, 2, 3)
+        rows, columns = [(0, 3), (3, 6)], [(0, 3), (2, 5), (4, 7)]
+        for i, (a, b) in enumerate(rows):
+            for j, (c, d) in enumerate(columns):
+                np.testing.assert_allclose(found[:, :, i, j], combine(x[:, :, a:b, c:d], (2, 3)))
+
+
+def test_windows_and_back(rng: np.random.Generator) -> None:
+    x = rng.normal(size=(2, 3, 7))
+    found = value_of(lambda x: sg.nn.unfold(x, 3, strides=2, padding=(1,)), x=x)
+    padded = np.pad(x, [(0, 0), (0, 0), (1, 1)])
+    seen = np.lib.stride_tricks.sliding_window_view(padded, 3, 2)[:, :, ::2]
+    assert np.array_equal(found, seen.swapaxes(2, 3))
+    y = rng.normal(size=found.shape)
+    back = value_of(lambda y: sg.nn.fold(y, 7, strides=2, padding=(1,)), y=y)
+    assert np.sum(back * x) == pytest.approx(np.sum(y * found))
+
+
+def test_the_first_of_equal_maxima_has_the_gradient() -> None:
+    x = variable("x", F64, (1, 1, 4))
+    out = sg.nn.max_pool(x, 3, strides=1, padding=1)
+    dx = sg.grad(out.sum(), x)
+    for row, wanted in (
+        ([1.0, 1.0, 1.0, 1.0], [2, 1, 1, 0]),
+        ([0.0, np.nan, 5.0, np.nan], [0, 3, 0, 1]),
+        ([-np.inf] * 4, [2, 1, 1, 0]),
+    ):
+        feeds = {"x": np.array([[row]])}
+        assert run(dx, feeds).tolist() == [[wanted]]
+        assert sg.compile(sg.Graph({"dx": dx})).run(feeds)["dx"].tolist() == [[wanted]]
+
+
+def test_tensors_have_the_same_functions(rng: np.random.Generator) -> None:
+    x, w = rng.normal(size=(2, 4, 6, 5)), rng.normal(size=(6, 2, 3, 2))
+
+    def loss(x: Any, w: Any) -> Any:
+        h = sg.nn.conv(x, w, strides=(1, 2), padding="same", groups=2)
+        return (sg.nn.max_pool(sg.nn.avg_pool(h, 2, strides=1), (2, 2), strides=1) ** 2).sum()
+
+    a, b = eager.Tensor(x, requires_grad=True), eager.Tensor(w)
+    found = eager.grad(loss(a, b), a)
+    values = {n: variable(n, as_dtype(v.dtype), v.shape) for n, v in (("x", x), ("w", w))}
+    wanted = run(sg.grad(loss(**values), values["x"]), {"x": x, "w": w})
+    np.testing.assert_allclose(np.asarray(found), wanted, rtol=1e-5, atol=1e-5)
+
+
+# -- refusals -------------------------------------------------------------------------------------
+
+
+def image(*sizes: Any) -> sg.Value:
+    return sg.input("x", sizes or (2, 3, 8, 8), "float32")
+
+
+def filters(*sizes: int) -> sg.Value:
+    return sg.input("w", sizes or (4, 3, 3, 3), "float32")
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "words"),
+    [
+        (lambda: sg.nn.conv(image(), filters(4, 2, 3, 3)), "ShapeError", "3 channels, the filter"),
+        (lambda: sg.nn.conv(image(), filters(4, 3, 9, 3)), "ShapeError", "a window of 9 over"),
+        (lambda: sg.nn.conv(image(), filters(4, 3, 3)), "RankError", "as many axes"),
+        (lambda: sg.nn.conv(image(2, 3), filters()), "RankError", "no axis behind"),
+        (lambda: sg.nn.conv(image(), filters(), strides=0), "ArgumentError", "1 or more"),
+        (lambda: sg.nn.conv(image(), filters(), strides=(1, 1, 1)), "RankError", "strides"),
+        (lambda: sg.nn.conv(image(), filters(), padding="full"), "ArgumentError", '"valid"'),
+        (lambda: sg.nn.conv(image(), filters(), padding=-1), "ShapeError", "negative"),
+        (lambda: sg.nn.conv(image(), filters(), padding=[1]), "RankError", "for 2 axes"),
+        (lambda: sg.nn.conv(image(), filters(4, 1, 3, 3), groups=3), "ArgumentError", "3 groups"),
+        (lambda: sg.nn.conv(image(), filters(), np.zeros(3)), "ShapeError", "a bias of"),
+        (lambda: sg.nn.conv(image(), filters(4, 3, 0, 3)), "ShapeError", "without taps"),
+        (lambda: sg.nn.conv(image() > 0, filters() > 0), "DTypeError", "bools"),
+        (lambda: sg.nn.max_pool(image(), 9), "ShapeError", "a window of 9"),
+        (lambda: sg.nn.max_pool(image(), 2, padding=2), "ShapeError", "wholly in a border"),
+        (lambda: sg.nn.max_pool(image(), 2.5), "ArgumentError", "window"),
+        (lambda: sg.nn.max_pool(image(), sg.dim("k")), "ArgumentError", "window"),
+        (lambda: sg.nn.lp_pool(image(), 0, 2), "ArgumentError", "p=0"),
+        (lambda: sg.nn.adaptive_avg_pool(image(2, 3, "h"), 3), "ShapeError", "multiple"),
+        (lambda: sg.nn.conv_transpose(image(), filters(2, 3, 3, 3)), "ShapeError", "3 channels"),
+        (
+            lambda: sg.nn.conv_transpose(image(), filters(3, 2, 3, 3), padding=9),
+            "ShapeError",
+            "leaves",
+        ),
+        (lambda: sg.nn.fold(image(2, 3, 2, 5), 9), "ShapeError", "5 windows"),
+    ],
+)
+def test_refusals_name_the_line(make: Any, error: str, words: str) -> None:
+    with pytest.raises(getattr(sg.errors, error)) as caught:
+        make()
+    assert words in str(caught.value)
+    assert "test_windows.py" in str(caught.value)
+
+
+def test_a_named_size_is_looked_at_in_the_run() -> None:
+    x = sg.input("x", ("n", 1, "h"), "float32")
+    f = sg.compile(sg.Graph({"y": sg.nn.conv(x, np.ones((1, 1, 3), np.float32))}))
+    assert f.run({"x": np.ones((2, 1, 5), np.float32)})["y"].tolist() == [[[3, 3, 3]]] * 2
+    with pytest.raises(sg.errors.SizeGuardError, match="a window of 3"):
+        f.run({"x": np.ones((2, 1, 2), np.float32)})
