@@ -276,6 +276,7 @@ class _Joining:
             columns={key: each for part in parts for key, each in part.columns.items()},
             summed=next((part.summed for part in parts if part.summed), ()),
             indexed=any(part.indexed for part in parts),
+            checked=any(part.checked for part in parts),
             instructions=sum([part.instructions for part in parts]),
             stored=tuple([key for key in stored if self._is_needed(key, first.number)]),
         )
