@@ -19,7 +19,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from math import prod
 from typing import Final, Literal
 
-from staticgrad.ir.expr import Access, Expr, Position, postorder
+from staticgrad.ir.expr import BLOCKS, Access, Expr, Position, postorder
 from staticgrad.ir.kernel_stages import (
     Accumulate,
     Axis,
@@ -56,6 +56,8 @@ from staticgrad.types.tensor import hint_value
 
 #: Elements that one group of outer iterations covers, so that claiming a group costs nothing.
 GRAIN_ELEMENTS: Final = 16384
+#: How often that is halved, at most, where elements take long.
+FINEST: Final = 4
 #: Rows side by side, at most: their values are to stay in registers.
 MOST_ABREAST: Final = 16
 #: Where an operand is stored to: the loops around it by name, and the place.
@@ -183,15 +185,22 @@ class Kernel:
             return 0
         if self.outer in ("tiles", "groups"):
             return 1
+        covered = GRAIN_ELEMENTS >> self._halves
         if self.outer == "lanes":
-            return GRAIN_ELEMENTS
+            return max(1, covered)
         values = dict(zip(self.arguments, arguments, strict=True))
         elements = [
             prod(hint_value(_extent(axis, values)) for axis in (*around, *_counted(stage)))
             for stage, around in nested(self.stages)
         ]
-        rows = max(1, GRAIN_ELEMENTS // max(1, *elements))
+        rows = max(1, covered // max(1, *elements))
         return -(-rows // self.tile_rows) * self.tile_rows if self.turned else rows
+
+    @cached_property
+    def _halves(self) -> int:
+        """How often the elements of a group are halved: a function takes as long as moving some."""
+        functions = sum(expr.op in BLOCKS for expr in postorder(self.expressions))
+        return min(FINEST, (1 + 2 * functions).bit_length() - 1)
 
     def rows(self, arguments: Sequence[Size]) -> Size:
         """How many rows the grouped axes have where the integer arguments have these values."""

@@ -57,6 +57,14 @@ def outcome(graph: sg.Graph, feeds: dict[str, Any], **options: Any) -> list[byte
     return bytes_
 
 
+def test_groups_are_finer_where_elements_take_long() -> None:
+    """A gate over 32 rows of 128 is worth two workers, a copy of them is not."""
+    x = sg.input("x", (32, 128))
+    gate = sg.sigmoid(x) * sg.tanh(x) + sg.sigmoid(x * 2.0) * sg.tanh(x * 3.0)
+    grains = [sg.compile(value, threads=1).schedule.steps[0].grain for value in (x + 1.0, gate)]
+    assert grains == [16384, 2048]
+
+
 def test_a_training_step_has_equal_bytes(everything_is_shared: None) -> None:
     f, feeds = training_step()
     old = [p.value for p in f.graph.parameters]
