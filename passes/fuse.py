@@ -24,10 +24,12 @@ from passes.fusion.preparation import (
 from passes.fusion.regions import with_joined_pads
 from passes.fusion.shifted import with_shifted_formulas
 from passes.fusion.updates import BoundStep, PendingStep, Update, copied_updates, in_order
+from passes.lowering.bodies import LoweredBodies, lower_bodies
 from passes.lowering.calls import LoweredCall, lower_call
 from passes.lowering.operands import LoweredStep
 from passes.lowering.signatures import Lowerings
-from staticgrad.errors import CompileError, GraphError
+from staticgrad.errors import GraphError
+from staticgrad.ir.body_step import BodyStep
 from staticgrad.ir.call_step import CallStep
 from staticgrad.ir.graph import Constant, Graph, Input, Parameter, ParameterLeaf
 from staticgrad.ir.schedule import Binding, Buffer, KernelStep, Role, Schedule, Touch
@@ -73,27 +75,11 @@ class Fusion:
 
 def fusion(graph: Graph, merge: bool = True) -> Fusion:
     """What ``fuse`` gives, with the groups: the same each time it is asked for the same graph."""
-    _refuse_bodies(graph)
     computed = widen_accumulation(expand_vector_products(without_marks(graph)))
     computed = without_stretched_windows(computed)
     if merge:
         computed = with_shifted_formulas(with_joined_pads(computed))
     return scheduled(with_copies(taken(computed, merge)))
-
-
-def _refuse_bodies(graph: Graph) -> None:
-    """Refuse loops and branches, of which there are no kernels as yet.
-
-    Raises:
-        CompileError: at the line of the first.
-    """
-    for node in graph.nodes:
-        if node.op.bodies:
-            raise CompileError(
-                f"{node.op.name}: loops and branches are not compiled yet",
-                hint="sg.evaluate runs the graph in NumPy",
-                at=node.origin,
-            )
 
 
 def scheduled(placed: WithCopies) -> Fusion:
@@ -128,6 +114,7 @@ class _Builder:
         self.new_names: dict[str, str] = {}
         self._names: dict[Key, str] = {}
         self._lowerings = Lowerings()
+        self._inner: dict[str, Schedule] = {}  # by the digest of the body
         self._position = {node: k for k, node in enumerate(placed.groups.graph.nodes)}
         pairs = placed.outputs.items()
         self.outputs = tuple([(name, self._output(name, key)) for name, key in pairs])
@@ -212,9 +199,12 @@ class _Builder:
     def work(self, groups: Groups, group: Group) -> PendingStep:
         """The step that computes a group, with what decides about its place in the order."""
         position = max([self._position[node] for node in group.members], default=0)
-        lowered: LoweredStep | LoweredCall
+        lowered: LoweredStep | LoweredCall | LoweredBodies
         step: BoundStep
-        if group.kind == "call":
+        if group.kind == "body":
+            lowered = lower_bodies(groups, group, self._schedules(group))
+            step = self._body_step(group, lowered)
+        elif group.kind == "call":
             lowered = lower_call(groups, group)
             step = self._call_step(group, lowered)
         else:
@@ -255,6 +245,35 @@ class _Builder:
             form.sizes,
             form.total,
             form.flops,
+            group.phase,
+            _label(group),
+            _origins(group),
+        )
+
+    def _schedules(self, group: Group) -> list[Schedule]:
+        """The schedules of a group's bodies; those of equal bodies are one."""
+        (node,) = group.nodes
+        for body in node.op.bodies:
+            if body.digest not in self._inner:
+                self._inner[body.digest] = fuse(body, self.groups.fused)
+        return [self._inner[body.digest] for body in node.op.bodies]
+
+    def _body_step(self, group: Group, lowered: LoweredBodies) -> BodyStep:
+        """A loop or branch with its buffers."""
+        form = lowered.form
+        bound = [Binding(self._buffer_of(key), offset) for key, offset in lowered.operands]
+        for _, each in lowered.rest:
+            name = self._add(each.name, each.role, each.dtype, each.size, origin=each.origin)
+            bound.append(Binding(name))
+        return BodyStep(
+            form.kind,
+            (*lowered.types, *(operand for operand, _ in lowered.rest)),
+            tuple(bound),
+            lowered.schedules,
+            lowered.trips,
+            form.carries,
+            form.slices,
+            form.reverse,
             group.phase,
             _label(group),
             _origins(group),

@@ -21,7 +21,7 @@ from passes.fusion.groups import (
     Walk,
     needs_home,
 )
-from passes.fusion.walks import broken_rows, lies_in_order, whole_walk
+from passes.fusion.walks import broken_rows, lies_in_order
 from passes.layout import Strided
 from staticgrad.ir.graph import Parameter, Symbolic
 from staticgrad.records import dataclass
@@ -118,7 +118,7 @@ class _Copying:
         And of those of calls that do not lie in C order.
         """
         for group in [*self._groups.values()]:
-            if group.kind == "call":
+            if group.kind in ("call", "body"):
                 copied = self._copied_operands(group)
             else:
                 walks = broken_rows(self._before, group)
@@ -126,13 +126,12 @@ class _Copying:
             if copied:
                 self._groups[group.number] = replace(group, copied=copied)
 
-    def _copied_operands(self, group: Group) -> dict[Walk, Key]:
+    def _copied_operands(self, group: Group) -> dict[Walk | Source, Key]:
         """Copies of the operands of a call that do not lie in C order."""
-        found: dict[Walk, Key] = {}
+        found: dict[Walk | Source, Key] = {}
         for source in (self._before.source(arg) for node in group.nodes for arg in node.args):
-            walk = whole_walk(source)
-            if walk not in found and not lies_in_order(source):
-                found[walk] = self.copy(source, group.phase)
+            if source not in found and not lies_in_order(source):
+                found[source] = self.copy(source, group.phase)
         return found
 
     def _copied_row(self, walk: Walk, group: Group) -> Key:

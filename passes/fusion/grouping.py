@@ -38,6 +38,7 @@ from staticgrad.analysis.users import ValueKey, phases_of, users_of
 from staticgrad.ir.forms import (
     WINDOWED,
     Assemble,
+    CallForm,
     Contract,
     Gather,
     GatherAlong,
@@ -214,7 +215,8 @@ class _Walk:
         elif isinstance(form, WINDOWED):
             self._anchor("windows", node, node.types[0].shape, args)
         else:
-            draft = self._anchor("call", node, node.types[0].shape, args)
+            kind: GroupKind = "call" if isinstance(form, CallForm) else "body"
+            draft = self._anchor(kind, node, node.types[0].shape, args)
             draft.stored |= {Home(node, each): None for each in range(len(node.types))}
 
     def _alias(self, node: Node, arg: Source, layout: Strided) -> None:

@@ -22,7 +22,8 @@ from staticgrad.types.dim import Size
 from staticgrad.types.tensor import Shape, TensorType, hint_value
 
 GroupKind = Literal[
-    "map", "rows", "columns", "gemm", "windows", "scatter", "scan", "sort", "copy", "block", "call"
+    "map", "rows", "columns", "gemm", "windows", "scatter", "scan", "sort", "copy", "block",
+    "call", "body"
 ]  # fmt: skip
 
 # -- the buffers that belong to a node ------------------------------------------------------------
@@ -178,7 +179,7 @@ class Group:
     looks up indices, or searches, which only a map can. ``stored``: its values that somebody
     outside reads. ``transfer``: what a copy group does. ``copied``: operands that are read through
     a contiguous copy over the domain. ``instructions``: an estimate for one vector of elements.
-    In a group of kind ``call``, ``copied`` has the operands that do not lie in C order.
+    In a group of kind ``call`` or ``body``, ``copied`` has the operands that do not lie in C order.
     ``parts``: of which cut group it is a part; the instructions are those of the whole.
     ``columns``: what a group of rows combines over ``summed``, its rows, into partial results.
     ``regions``: its values that are parts of others, and where they lie in those.
@@ -200,7 +201,7 @@ class Group:
     stored: tuple[Key, ...] = ()
     transfer: Transfer | None = None
     regions: Mapping[Key, tuple[TargetRegion, ...]] = field(default_factory=dict)
-    copied: Mapping[Walk, Key] = field(default_factory=dict)
+    copied: Mapping[Walk | Source, Key] = field(default_factory=dict)
     instructions: int = 0
     parts: Parts | None = None
     columns: Mapping[Key, GroupReduction] = field(default_factory=dict)

@@ -143,7 +143,7 @@ class _Neighbours:
         if other.number in self._updates:
             return UpdateOrder(self._updates[other.number])
         for each in (one, other):
-            if each.kind in ("copy", "sort", "scan", "scatter", "block", "call"):
+            if each.kind in ("copy", "sort", "scan", "scatter", "block", "call", "body"):
                 return KernelOfItsOwn(each.kind)
         return None
 

@@ -15,11 +15,12 @@ from itertools import pairwise
 
 from passes.fusion.groups import Key
 from staticgrad.analysis.liveness import OldValues, TakingOver
+from staticgrad.ir.body_step import BodyStep
 from staticgrad.ir.call_step import CallStep
 from staticgrad.ir.schedule import KernelStep
 from staticgrad.records import dataclass
 
-BoundStep = KernelStep | CallStep
+BoundStep = KernelStep | CallStep | BodyStep
 
 
 @dataclass(frozen=True)

@@ -216,11 +216,6 @@ def _is_one_run(walk: Walk, group: Group) -> bool:
     return len(extents) <= 1
 
 
-def whole_walk(source: Source) -> Walk:
-    """How a value lies in memory."""
-    return Walk(source.base, source.layout.offset, source.layout.strides)
-
-
 def lies_in_order(source: Source) -> bool:
     """Whether a value lies in C order, wherever in its buffer it begins."""
     layout = Strided(0, source.layout.strides)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from passes.fusion.groups import CheckBuffer, Group, Groups, Home, Key
-from passes.fusion.walks import whole_walk
 from staticgrad.ir.forms import CallForm
 from staticgrad.ir.kernel_stages import Mode
 from staticgrad.ir.routine import Routine
@@ -32,9 +31,9 @@ class LoweredCall:
 def operand_place(groups: Groups, group: Group, number: int) -> tuple[Key, Size]:
     """Where an operand of a group's only node lies in C order: a buffer, and an element of it."""
     (node,) = group.nodes
-    walk = whole_walk(groups.source(node.args[number]))
-    copy = group.copied.get(walk)
-    return (walk.base, walk.offset) if copy is None else (copy, 0)
+    source = groups.source(node.args[number])
+    copy = group.copied.get(source)
+    return (source.base, source.layout.offset) if copy is None else (copy, 0)
 
 
 def lower_call(groups: Groups, group: Group) -> LoweredCall:

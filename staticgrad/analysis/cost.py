@@ -60,6 +60,8 @@ class Machine:
 DEFAULT: Final = Machine()
 #: One processor at its best: rows take at least what is predicted with it.
 FASTEST: Final = Machine(product_flops=200e9, map_flops=60e9, bandwidth=40e9, launch=0.0)
+#: A round figure of what rows take whose launch is a jump, as the driver's is.
+ROWS: Final = Machine(launch=5e-9)
 #: What it takes to put an element in its place, in a row of about a thousand; and to pass it over
 #: where only the first few places are wanted. As many operations as fit in the time measured.
 ORDER_FLOPS: Final = (500.0, 40.0)

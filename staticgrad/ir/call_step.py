@@ -12,6 +12,7 @@ from staticgrad.ir.schedule import (
     Binding,
     Call,
     CheckWord,
+    Control,
     Schedule,
     Scratch,
     StepBody,
@@ -94,6 +95,11 @@ class CallStep:
     def bodies(self) -> tuple[StepBody, ...]:
         """None."""
         return ()
+
+    @property
+    def control(self) -> Control:
+        """That of no bodies."""
+        return Control()
 
     def reads(self) -> Iterator[str]:
         """Buffers read, in operand order."""

@@ -110,12 +110,39 @@ class Call(NamedTuple):
 class StepBody(NamedTuple):
     """A schedule that a step runs in an arena of its own.
 
-    ``outside`` names its inputs and outputs, each with the number of the step's access whose bytes
-    it is. It writes no parameter and checks no index.
+    ``outside`` names its inputs, outputs and check words, each with the number of the step's access
+    whose bytes it is. It writes no parameter. What is named in ``rows`` is in each trip another
+    part of those bytes, one behind the other; in ``carried``, a carried value by its number in
+    ``Control.carries``, which one trip writes and the next one reads: its bytes are those of
+    ``outside`` in the first trip where it is read, and in the last one where it is written.
+    ``number`` is the input that holds the number of the trip.
     """
 
     schedule: Schedule
     outside: tuple[tuple[str, int], ...]
+    rows: frozenset[str] = frozenset()
+    carried: tuple[tuple[str, int], ...] = ()
+    number: str = ""
+
+
+class Control(NamedTuple):
+    """Which bodies a step runs, in what order.
+
+    A ``loop`` runs all of them, in order, as often as the first of the step's arguments says. A
+    ``while`` does, too, at most that often, but ends where a byte of access ``decides`` is 0 after
+    its first body, the test. A ``branch`` runs the one whose number access ``decides`` holds.
+
+    ``backwards``: the number of the trip, and the rows that it takes, begin with the last.
+    ``carries``: for each carried value the accesses of its first place, of its last one, and of
+    the one with which that takes turns (the same where one is enough). ``done``: the access that
+    gets how many trips were made, or -1.
+    """
+
+    kind: Literal["loop", "while", "branch"] = "loop"
+    decides: int = -1
+    backwards: bool = False
+    carries: tuple[tuple[int, int, int], ...] = ()
+    done: int = -1
 
 
 class CheckWord(NamedTuple):
@@ -138,9 +165,8 @@ class Step(Protocol):
     on (0 forward, 1 gradient, ...). ``origins`` are the user's lines it computes, ``label`` the
     ops, for people.
 
-    A step runs one kernel over its iterations, or bodies: in each iteration all of them, in order,
-    one iteration after the other. How a class of steps is written as text and read is registered
-    beside the text (``schedule_text.StepForm``).
+    A step runs one kernel over its iterations, or bodies, as its ``control`` says. How a class of
+    steps is written as text and read is registered beside the text (``schedule_text.StepForm``).
     """
 
     @property
@@ -192,6 +218,11 @@ class Step(Protocol):
 
     def bodies(self) -> tuple[StepBody, ...]:
         """The schedules that it runs; of a step that calls a kernel itself, none."""
+        ...
+
+    @property
+    def control(self) -> Control:
+        """How it runs its bodies, where it has any."""
         ...
 
     def reads(self) -> Iterator[str]:
@@ -285,6 +316,11 @@ class KernelStep:
     def bodies(self) -> tuple[StepBody, ...]:
         """None."""
         return ()
+
+    @property
+    def control(self) -> Control:
+        """That of no bodies."""
+        return Control()
 
     def reads(self) -> Iterator[str]:
         """Buffers read, in operand order."""

@@ -28,10 +28,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final, NamedTuple
+from functools import partial
+from typing import Any, Final, NamedTuple, get_args
 
 import numpy.typing as npt
 
+from staticgrad.ir.body_step import USES, BodyOperand, BodyStep, Kind
 from staticgrad.ir.call_step import CallStep
 from staticgrad.ir.document import bound_constants, distinct_sizes, header_line, size_lines
 from staticgrad.ir.kernel import Kernel
@@ -119,7 +121,9 @@ def buffer_text(buffer: Buffer) -> str:
 
 def step_text(step: Step, names: Mapping[Kernel, str]) -> str:
     """``step k0(in.x, t2 + 8; batch) total batch grain 16384 ^1 "mul"``."""
-    form = next(form for form in _FORMS.values() if type(step) is form.kind)
+    form = _FORMS.get(getattr(step, "kind", "")) or next(
+        form for form in _FORMS.values() if type(step) is form.kind
+    )
     phase = f" ^{step.phase}" if step.phase else ""
     label = f" {quoted(step.label)}" if step.label else ""
     return f"{form.keyword} {form.write(step, names)}{phase}{label}"
@@ -311,6 +315,21 @@ class ScheduleReader(KernelReader):
         binding = self.binding()
         return mode, self._buffers[binding.buffer].dtype, binding  # type: ignore[return-value]
 
+    def body_operand(self) -> tuple[BodyOperand, Binding]:
+        """What an operand of a step with bodies is for, and what it is bound to."""
+        use = self._word(USES, "what an operand is for")
+        binding = self.binding()
+        number = self.integer("a number") if self.accept("of") else 0
+        named = self.kinds[self.at] in ("name", "string")
+        name = self.name("a buffer of the body") if named else ""
+        dtype = self._buffers[binding.buffer].dtype
+        return BodyOperand(use, dtype, number, name), binding
+
+    def bodies(self) -> Iterator[Schedule]:
+        """The schedules that follow."""
+        while self.texts[self.at] == "schedule":
+            yield self.body()
+
     def _output(self, outputs: dict[str, str]) -> None:
         name = self._new(self.name("the name of an output"), outputs, "output")
         self.expect("=", "the name of the output")
@@ -373,5 +392,47 @@ def _read_call_step(reader: ScheduleReader) -> CallStep:
     return CallStep(routine, bound, tuple(sizes), total, operations, *reader.step_end())
 
 
+# -- steps with bodies ----------------------------------------------------------------------------
+
+
+def _body_step_text(step: BodyStep, _: Mapping[Kernel, str]) -> str:
+    operands = ", ".join(map(_body_operand_text, step.types, step.operands))
+    if step.kind == "branch":
+        return f"({operands})"
+    way = " backwards" if step.backwards else ""
+    return f"({operands}) trips {step.trips} carries {step.carries} slices {step.slices}{way}"
+
+
+def _body_operand_text(operand: BodyOperand, binding: Binding) -> str:
+    inside = f" of {operand.number}" if operand.use in ("turn", "check") else ""
+    inside += f" {name_text(operand.name)}" if operand.name else ""
+    return f"{operand.use} {binding_text(binding)}{inside}"
+
+
+def _read_body_step(reader: ScheduleReader, kind: Kind) -> BodyStep:
+    reader.expect("(")
+    read = reader.sequence(reader.body_operand, ")")
+    trips: Size = 1
+    carries = slices = 0
+    backwards = False
+    if kind != "branch":
+        reader.expect("trips", "the operands")
+        trips = reader.size()
+        reader.expect("carries", "the trips")
+        carries = reader.integer("the number of carried values")
+        reader.expect("slices", "the carried values")
+        slices = reader.integer("the number of arrays")
+        backwards = reader.accept("backwards")
+    end = reader.step_end()
+    count = {"loop": 1, "while": 2}.get(kind, 0)
+    schedules = [reader.body() for _ in range(count)] or [*reader.bodies()]
+    types, operands = tuple(each for each, _ in read), tuple(bound for _, bound in read)
+    return BodyStep(
+        kind, types, operands, tuple(schedules), trips, carries, slices, backwards, *end
+    )
+
+
 register_form(StepForm("step", KernelStep, _kernel_step_text, ScheduleReader.kernel_step))
 register_form(StepForm("call", CallStep, _call_step_text, _read_call_step))
+for _kind in get_args(Kind):
+    register_form(StepForm(_kind, BodyStep, _body_step_text, partial(_read_body_step, kind=_kind)))

@@ -29,6 +29,13 @@ _ROLES: Final = {
     "check": ("check",),
 }
 
+#: What a step with bodies may do with what an input, an output or a check of theirs is bound to.
+_BOUND: Final = {
+    "input": ("in", "inout"),
+    "output": ("out", "inout", "scratch"),
+    "check": ("check",),
+}
+
 
 def verify_schedule(schedule: Schedule) -> None:
     """Check every invariant, and those of every kernel.
@@ -173,7 +180,7 @@ def steps_run_what_their_kernels_count(schedule: Schedule) -> None:
 def bodies_are_sound(schedule: Schedule) -> None:
     """Bodies keep these invariants too, and are bound to accesses that do what they do.
 
-    They write no parameter and check no index, and the step has scratch for their arenas.
+    They write no parameter, and the step has scratch for their arenas.
     """
     for step in schedule.steps:
         made: set[int] = set()  # accesses that an earlier body has written
@@ -187,14 +194,15 @@ def bodies_are_sound(schedule: Schedule) -> None:
 def _check_outside(schedule: Schedule, step: Step, body: StepBody, made: set[int]) -> None:
     accesses, outside = step.accesses(), dict(body.outside)
     for buffer in body.schedule.buffers:
-        if buffer.role in ("parameter", "check"):
+        if buffer.role == "parameter":
             _broken(schedule, f"a body has {buffer.name!r}, of role {buffer.role}", step)
-        if (buffer.role in ("input", "output")) != (buffer.name in outside):
+        bound = buffer.name in outside or buffer.name == body.number
+        if (buffer.role in ("input", "output", "check")) != bound:
             _broken(schedule, f"inputs and outputs of bodies are bound: {buffer.name!r}", step)
         if buffer.name in outside:
             number = outside[buffer.name]
             access = accesses[number]
-            modes = ("in", "inout") if buffer.role == "input" else ("out", "inout")
+            modes = _BOUND[buffer.role]
             fits = access.mode in modes or (buffer.role == "input" and number in made)
             if not fits or access.dtype is not buffer.dtype:
                 wrong = f"{buffer.role} {buffer.name!r} of a body"

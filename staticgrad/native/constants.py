@@ -16,11 +16,16 @@ SHARED: Final = "shared_"
 """How the name of one begins that is compiled once for all kernels that call it."""
 
 
+#: Fuel of a run that nobody interrupts.
+ENDLESS: Final = 2**62
+
+
 class Row(NamedTuple):
     """A row of the driver's table: one kernel over all its outer iterations.
 
-    ``function`` and ``record`` are addresses. ``own``: where the row's words begin in a worker's
-    block, in bytes from its start. The ``total`` iterations are claimed in groups of ``grain``;
+    Where ``function`` is 0, the row says where to go on (``control_code``). Else ``function`` and
+    ``record`` are addresses, and ``own`` is where the row's words begin in a worker's block, in
+    bytes from its start. The ``total`` iterations are claimed in groups of ``grain``;
     0: all in one.
 
     ``section``: this row and the next ones, so many in all, may run at the same time, and are worth
@@ -45,6 +50,9 @@ class Head(NamedTuple):
     ``table`` is the address of the rows, ``pool`` that of the pool's memory, 0 where there is none.
     The blocks of ``workers`` lie ``stride`` bytes apart.
 
+    ``fuel``: predicted nanoseconds of trips of loops until the driver returns amid a loop; then
+    ``resume`` is the address of the row to go on with (``control_code``).
+
     The rest is the driver's, in the caller's block: where ``measures`` is not 0, it counts ``runs``
     of the table, and keeps the nanoseconds that they take ``shared`` and ``alone``, how the present
     one runs (``mode``, 1: alone), what it has ``spent`` so far, and which way it ``prefers``.
@@ -61,6 +69,8 @@ class Head(NamedTuple):
     shared: int = 0
     alone: int = 0
     prefers: int = 0
+    fuel: int = ENDLESS
+    resume: int = 0
 
 
 ROW_WORDS: Final = len(Row._fields)

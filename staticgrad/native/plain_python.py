@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad.errors import CompileError
-from staticgrad.native import lane_memory, lanes
+from staticgrad.native import lane_memory, lanes, plain_control
 from staticgrad.native.constants import CONSTANTS, ENTRY, MODULES, ROW_WORDS, Row
 from staticgrad.native.environment import default_environment
 from staticgrad.native.kinds import ELEMENTS
@@ -62,7 +62,12 @@ def run(block: int, first: int, last: int) -> None:
     """Runs rows ``first`` to ``last`` (exclusive), as the worker whose block is at an address."""
     table = ctypes.c_int64.from_address(block).value
     words = (ctypes.c_int64 * (ROW_WORDS * max(last, 0))).from_address(table)
+    row = first
     with default_environment():
-        for row in range(first, last):
+        while row < last:
             found = Row(*words[ROW_WORDS * row : ROW_WORDS * (row + 1)])
-            _kernels[found.function](found.record, block + found.own, 0, found.total)
+            if found.function:
+                _kernels[found.function](found.record, block + found.own, 0, found.total)
+                row += 1
+            else:
+                row = plain_control.follow(found, row)

@@ -496,8 +496,10 @@ start:
   %shares = icmp eq i64 %is.single, 0
   br label %next
 next:
-  %place = phi ptr [ %begin, %start ], [ %after, %ran ], [ %section.end, %shared ]
-  %is.more = icmp ult ptr %place, %end
+  %place = phi ptr [ %begin, %start ], [ %went, %ran ], [ %section.end, %shared ]
+  %is.inside = icmp ult ptr %place, %end
+  %is.row = icmp ne ptr %place, null
+  %is.more = and i1 %is.inside, %is.row
   br i1 %is.more, label %kind, label %done
 kind:
   %section.at = getelementptr i64, ptr %place, i64 <word section>
@@ -540,6 +542,12 @@ alone:
 run:
   %current = phi ptr [ %place, %alone ], [ %after, %ran.1 ]
   %function = load ptr, ptr %current, align 8
+  %is.control = icmp eq ptr %function, null
+  br i1 %is.control, label %control, label %call
+control:
+  %jumped = call ptr @sg_control(ptr %block, ptr %current)
+  br label %ran
+call:
   %record.at = getelementptr i64, ptr %current, i64 <word record>
   %record = load ptr, ptr %record.at, align 8
   %own.at = getelementptr i64, ptr %current, i64 <word own>
@@ -554,6 +562,7 @@ run:
 ran.1:
   br label %run
 ran:
+  %went = phi ptr [ %after, %call ], [ %jumped, %control ]
   br label %next
 done:
   %gone = atomicrmw sub ptr %callers.at, i64 1 monotonic, align 8

@@ -1,10 +1,11 @@
-"""Runs rows of a step's table: one native call for many kernels, the GIL released.
+"""Runs rows of a step's table: one native call for many kernels and loops, the GIL released.
 
 A row is eight int64 words, a ``Row``. Its function is called as ``f(record, own, begin, end)``,
 where ``own`` points to the words of the worker that calls: the addresses of its scratch and check
 words. They lie in the worker's block, ``Row.own`` bytes from its start, behind a ``Head``. Where
 that names a pool, the rows of a section are shared with its workers (``pool_code``); otherwise, and
-wherever nobody helps, the caller runs all of a row in one call.
+wherever nobody helps, the caller runs all of a row in one call. Rows without a function are loops
+and branches, which the caller follows (``control_code``).
 
 It saves the floating-point environment (MXCSR on x86-64, FPCR on aarch64), sets the default one -
 round to nearest, denormals kept, no traps - and restores exactly what it found. With ``jit`` off
@@ -16,7 +17,7 @@ from __future__ import annotations
 import ctypes
 from typing import Final, Protocol
 
-from staticgrad.native import pool_code
+from staticgrad.native import control_code, pool_code
 from staticgrad.native.constants import ROW_WORDS, Head, Row
 from staticgrad.native.target import Target
 
@@ -60,8 +61,14 @@ entry:{enter}
   %any = icmp slt i64 %first, %last
   br i1 %any, label %{begin}, label %done
 {shared}row:
-  %place = phi ptr [ %place.first, %{before} ], [ %following, %row ]
+  %place = phi ptr [ %place.first, %{before} ], [ %following, %ran ]
   %function = load ptr, ptr %place, align 8
+  %is.control = icmp eq ptr %function, null
+  br i1 %is.control, label %control, label %call
+control:
+  %jumped = call ptr @sg_control(ptr %block, ptr %place)
+  br label %ran
+call:
   %record.place = getelementptr i64, ptr %place, i64 1
   %record = load ptr, ptr %record.place, align 8
   %own.place = getelementptr i64, ptr %place, i64 2
@@ -70,8 +77,13 @@ entry:{enter}
   %total.place = getelementptr i64, ptr %place, i64 3
   %total = load i64, ptr %total.place, align 8
   call void %function(ptr %record, ptr %own, i64 0, i64 %total)
-  %following = getelementptr i64, ptr %place, i64 {words}
-  %more = icmp ult ptr %following, %place.last
+  %behind = getelementptr i64, ptr %place, i64 {words}
+  br label %ran
+ran:
+  %following = phi ptr [ %jumped, %control ], [ %behind, %call ]
+  %is.inside = icmp ult ptr %following, %place.last
+  %is.row = icmp ne ptr %following, null
+  %more = and i1 %is.inside, %is.row
   br i1 %more, label %row, label %done
 done:
 {leave}  ret void
@@ -108,7 +120,8 @@ def text(target: Target, symbol: str = SYMBOL, points: bool = False) -> str:
     else:
         shared = _SHARED.format(pool=Head._fields.index("pool"))
         parts |= {"begin": "head", "before": "head", "shared": shared}
-    return _TEXT.format(symbol=symbol, words=ROW_WORDS, **parts) + (pool or "")
+    driver = _TEXT.format(symbol=symbol, words=ROW_WORDS, **parts)
+    return driver + (pool or "") + control_code.text(_WORDS)
 
 
 def bind(address: int) -> Driver:

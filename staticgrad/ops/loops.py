@@ -49,10 +49,6 @@ class _BodyOp(Op):
         """Operands as they are: nothing promotes."""
         return lift_all(args)
 
-    def form(self, out: TensorType, *types: TensorType) -> Form:
-        """A step of its own."""
-        return BodyForm()
-
     @abstractmethod
     def interpreted(self, interpreter: Interpreter, *arrays: Any) -> tuple[Any, ...]:
         """The meaning, in NumPy, by somebody who runs the bodies. Sizes of the op are integers."""
@@ -109,6 +105,10 @@ class Loop(_BodyOp, name="loop"):
         """The same loop over another body."""
         (body,) = bodies
         return replace(self, body=body)
+
+    def form(self, out: TensorType, *types: TensorType) -> Form:
+        """A step of its own."""
+        return BodyForm("loop", self.trips, self.carries, self.slices, self.reverse)
 
     def infer(self, *types: TensorType) -> tuple[TensorType, ...] | TensorType:
         """Types of the carries, and of the outputs with ``trips`` in front.
@@ -180,6 +180,10 @@ class While(_BodyOp, name="while"):
         test, body = bodies
         return replace(self, test=test, body=body)
 
+    def form(self, out: TensorType, *types: TensorType) -> Form:
+        """A step of its own."""
+        return BodyForm("while", self.most, self.carries)
+
     def infer(self, *types: TensorType) -> tuple[TensorType, ...] | TensorType:
         """Types of the carries, and int64.
 
@@ -226,6 +230,10 @@ class Branch(_BodyOp, name="branch"):
     def with_bodies(self, bodies: Sequence[Graph]) -> Self:
         """The same choice between other cases."""
         return replace(self, cases=tuple(bodies))
+
+    def form(self, out: TensorType, *types: TensorType) -> Form:
+        """A step of its own."""
+        return BodyForm("branch")
 
     def infer(self, index: TensorType, *types: TensorType) -> tuple[TensorType, ...] | TensorType:
         """Types of what the cases give.

@@ -21,7 +21,7 @@ from staticgrad.errors import KernelAccessError
 from staticgrad.ir.plan import Placement, Plan
 from staticgrad.records import dataclass
 from staticgrad.runtime.arena import Arena, address_of
-from staticgrad.runtime.words import ARENA
+from staticgrad.runtime.places import ARENA
 from staticgrad.storage.parameter import ALIGNMENT, aligned_bytes, write_together
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from staticgrad.ir.call_step import CallStep
 from staticgrad.ir.plan import Plan
 from staticgrad.runtime.arena import Arena
 from staticgrad.runtime.guard import ByteSpan, GuardedCopy, Touched, WatchedRun
+from staticgrad.runtime.places import BufferPlaces, Moved
 from staticgrad.runtime.step import Program, Table, fixed_addresses, nothing
-from staticgrad.runtime.words import BufferPlaces
 
 
 class GuardedTable(Table):
@@ -38,7 +38,7 @@ class GuardedTable(Table):
         self._nbytes = dict(plan.buffer_bytes)
         self._guard: WatchedRun | None = None
         self._copy: GuardedCopy | None = None
-        self._places = BufferPlaces(plan, {}, {})
+        self._places = BufferPlaces(plan, {})
 
     def _fixed_addresses(self, program: Program) -> Mapping[str, int]:
         """None: parameters and constants are reached through their guarded copies."""
@@ -115,7 +115,8 @@ class GuardedTable(Table):
         planned = self.plan.steps[row]
         accesses = self._schedule.steps[planned.step].accesses()
         if planned.bodies and self._copy is not None:
-            return [self._copy.begin(*self._places.find(a.buffer, row)) for a in accesses]
+            places = [self._places.find(access.buffer, row) for access in accesses]
+            return [self._copy.begin(*p) for p in places if not isinstance(p, Moved)]
         words = self._words.of_row(self._words.first_rows[row], accesses)
         found = (int(self._words.array[word]) - base for word in words)
         return [begin - inside for begin, inside in zip(found, planned.offsets, strict=True)]

@@ -31,13 +31,15 @@ class PlannedRow(NamedTuple):
     """A row as it is written: ``waits`` where every earlier row must be finished before it begins.
 
     ``seconds`` is what one processor is predicted to take at its best (``cost.FASTEST``).
-    ``alone``: who calls the driver runs it, while no other row runs.
+    ``alone``: who calls the driver runs it, while no other row runs. It runs about so many
+    ``times``.
     """
 
     row: Row
     waits: bool
     seconds: float
     alone: bool = False
+    times: int = 1
 
 
 def shared(drafts: Sequence[PlannedRow], workers: int) -> list[Row]:
@@ -55,7 +57,7 @@ def shared(drafts: Sequence[PlannedRow], workers: int) -> list[Row]:
         span = drafts[first:last]
         seconds = sum(draft.seconds for draft in span)
         if seconds >= LEAST_SECTION and not span[0].alone:
-            remaining += seconds
+            remaining += seconds * span[0].times
             rows[first:last] = _section(span, workers, remaining >= LEAST_AWAKE)
     return rows
 

@@ -16,20 +16,20 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from staticgrad.analysis.cost import DEFAULT, all_seconds
-from staticgrad.analysis.lookups import index_failure
-from staticgrad.errors import IndexOutOfRange, StaticgradError
-from staticgrad.ir.call_step import CallStep
+from staticgrad.analysis.cost import ROWS, all_seconds
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.plan import Plan, PlannedStep
 from staticgrad.ir.routine import Routine
-from staticgrad.ir.schedule import Schedule, Step
-from staticgrad.native import pool, routines
+from staticgrad.ir.schedule import Schedule
+from staticgrad.native import pool
+from staticgrad.native.constants import ENDLESS
 from staticgrad.native.routines import RoutineCode
 from staticgrad.records import dataclass
 from staticgrad.runtime.arena import Arena, address_of
-from staticgrad.runtime.words import BufferPlaces, Codes, Words
-from staticgrad.source import Location
+from staticgrad.runtime.check_words import find_checks
+from staticgrad.runtime.places import BufferPlaces
+from staticgrad.runtime.row_writer import Codes
+from staticgrad.runtime.words import Words
 from staticgrad.storage.parameter import ParameterStore, aligned_bytes, write_together
 from staticgrad.storage.reservation import LockSet
 
@@ -125,22 +125,6 @@ class Shadows:
         write_together([*self._originals.values()], [*self._copies.values()])
 
 
-@dataclass(frozen=True)
-class _CheckWords:
-    """Pairs of i64 words of the arena in which a step's workers note the smallest failing index.
-
-    ``words`` has the first of each worker's pair, by number. ``certain``: the step cannot but fail,
-    and does not run.
-    """
-
-    words: tuple[int, ...]
-    step: int
-    planned: PlannedStep
-    operand: str
-    origin: Location | None
-    certain: bool
-
-
 class Table:
     """The words of one plan (``runtime.words``) and what runs them: who calls, and the pool."""
 
@@ -153,7 +137,7 @@ class Table:
         self._driver = program.driver
         self._schedule = program.schedule
         self._shadows = self._make_shadows(program)
-        places = BufferPlaces(plan, self._fixed_addresses(program), {})
+        places = BufferPlaces(plan, self._fixed_addresses(program))
         self._words = Words(places, program.codes)
         if self._words.has_sections and not program.is_divisible:
             self._words.share(self._pool_address())
@@ -166,16 +150,22 @@ class Table:
         #: The address of each buffer that a run binds, -1 while it has none.
         self._addresses = np.full(len(outside) + 1, -1, np.int64)
         self._bound = self._addresses.data
-        self._checks = self._find_checks(places)
+        self._checks = find_checks(places)
         self._noted = tuple(dict.fromkeys(w for check in self._checks for w in check.words))
         self._is_certain = any(check.certain for check in self._checks)
         seconds = _seconds(plan)
-        self.seconds = sum(seconds) - DEFAULT.launch * len(seconds)
+        self.seconds = sum(seconds)
         self._pieces = _pieces(seconds[: plan.commit])
         plain = type(self) is Table and self._shadows is None
         plain = plain and not any(routine.alone for routine in program.routines)
+        #: Whether loops may take longer than anybody shall wait for a signal.
+        self._is_long = any(
+            (planned.bodies and spent > PIECE) or _has_open_end(planned, plan.schedule)
+            for planned, spent in zip(plan.steps[: plan.commit], seconds, strict=False)
+        )
         #: Whether two calls of native code run it, none of which calls Python, and nobody watches.
-        self.is_native = plain and len(self._pieces) <= 1 and not self._is_certain
+        short = len(self._pieces) <= 1 and not self._is_long
+        self.is_native = plain and short and not self._is_certain
         self.staged = {
             b.label: offset
             for b in program.schedule.buffers
@@ -200,23 +190,6 @@ class Table:
         if not program.is_divisible:
             return None
         return Shadows(program.stores[name] for name in program.updated)
-
-    def _find_checks(self, places: BufferPlaces) -> list[_CheckWords]:
-        """The words of every check; what runs again after the commit has passed its check."""
-        found = []
-        for row in range(self.plan.commit):
-            planned = self.plan.steps[row]
-            step = self._schedule.steps[planned.step]
-            for check in step.checks():
-                if places.offset(check.buffer, row) is not None:
-                    parts = places.parts(check.buffer, row, planned.offsets[check.access])
-                    words = tuple(part // 8 for part in parts)
-                    origin = self._schedule.buffer(check.buffer).origin or _origin(step)
-                    certain = check.name in planned.fails
-                    found.append(
-                        _CheckWords(words, planned.step, planned, check.name, origin, certain)
-                    )
-        return sorted(found, key=lambda check: check.step)
 
     @property
     def held_bytes(self) -> int:
@@ -312,34 +285,28 @@ class Table:
 
     def _first_failure(self, words: memoryview) -> BaseException:
         """The error of the smallest (step, position) of all that workers have noted."""
-        for check in self._checks:
-            if check.certain:
-                return IndexOutOfRange(
-                    "no index is in range for an axis of size 0",
-                    hint="the axis is empty",
-                    at=check.origin,
-                )
-            noted = [(words[at], words[at + 1]) for at in check.words if words[at] >= 0]
-            if noted:
-                return self._failure(check, *min(noted))
-        raise AssertionError("no step has noted an index")
-
-    def _failure(self, check: _CheckWords, position: int, found: int) -> BaseException:
-        """The error about what was found at a position."""
-        step = self._schedule.steps[check.step]
-        if isinstance(step, CallStep):
-            error = routines.failure(step.routine.name, position, found)
-            if isinstance(error, StaticgradError) and check.origin is not None:
-                error.at = check.origin
-            return error
-        return index_failure(
-            self._schedule, check.planned, check.operand, position, found, check.origin
-        )
+        failures = (check.failure(words) for check in self._checks)
+        found = next((each for each in failures if each is not None), None)
+        if found is None:
+            raise AssertionError("no step has noted an index")
+        return found
 
     def _call(self, first: int, last: int) -> None:
-        """Run positions ``first`` to ``last`` (exclusive) of the plan."""
-        rows = self._words.first_rows
-        self._driver(self._block, rows[first], rows[last])
+        """Run positions ``first`` to ``last`` (exclusive) of the plan.
+
+        Before the commit, a loop comes back to Python each time that its trips were predicted to
+        take ``PIECE``: there signals are seen.
+        """
+        rows, view = self._words.first_rows, self._view
+        if not self._is_long or first >= self.plan.commit:
+            self._driver(self._block, rows[first], rows[last])
+            return
+        at, fuel, resume = rows[first], self._words.head("fuel"), self._words.head("resume")
+        while at >= 0:
+            view[fuel], view[resume] = int(PIECE * 1e9), 0
+            self._driver(self._block, at, rows[last])
+            at = self._words.row_at(view[resume])
+        view[fuel] = ENDLESS
 
     def _commit(self, begin_writing: Callable[[], object]) -> None:
         if self._shadows is None:
@@ -354,7 +321,7 @@ class Table:
 def _seconds(plan: Plan) -> Sequence[float]:
     """Predicted seconds of each position."""
     steps = [plan.schedule.steps[planned.step] for planned in plan.steps]
-    return [*all_seconds(steps, [planned.arguments for planned in plan.steps])]
+    return [*all_seconds(steps, [planned.arguments for planned in plan.steps], ROWS)]
 
 
 def _pieces(seconds: Sequence[float]) -> tuple[tuple[int, int], ...]:
@@ -379,5 +346,9 @@ def fixed_addresses(program: Program) -> dict[str, int]:
     return fixed
 
 
-def _origin(step: Step) -> Location | None:
-    return step.origins[0] if step.origins else None
+def _has_open_end(planned: PlannedStep, schedule: Schedule) -> bool:
+    """Whether a step is a loop that ends by a test, or runs one."""
+    is_while = planned.bodies and schedule.steps[planned.step].control.kind == "while"
+    return bool(is_while) or any(
+        _has_open_end(each, body.schedule) for body in planned.bodies for each in body.steps
+    )

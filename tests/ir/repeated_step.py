@@ -8,7 +8,7 @@ from typing import Any
 
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_reach import Reach
-from staticgrad.ir.schedule import Call, CheckWord, Schedule, Scratch, StepBody, Touch
+from staticgrad.ir.schedule import Call, CheckWord, Control, Schedule, Scratch, StepBody, Touch
 from staticgrad.ir.schedule_text import ScheduleReader, StepForm, name_text, register_form
 from staticgrad.source import Location
 from staticgrad.types.dim import Size
@@ -74,6 +74,10 @@ class Repeated:
         return StepBody(self.first, (("a", 0), ("b", 1))), StepBody(
             self.second, (("a", 1), ("b", 0))
         )
+
+    @property
+    def control(self) -> Control:
+        return Control()
 
     def reads(self) -> Iterator[str]:
         yield self.here

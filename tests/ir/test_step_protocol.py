@@ -20,7 +20,16 @@ from staticgrad.analysis.repeats import Repeats
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_reach import Reach
 from staticgrad.ir.plan import Plan
-from staticgrad.ir.schedule import Call, CheckWord, Schedule, Scratch, Step, StepBody, Touch
+from staticgrad.ir.schedule import (
+    Call,
+    CheckWord,
+    Control,
+    Schedule,
+    Scratch,
+    Step,
+    StepBody,
+    Touch,
+)
 from staticgrad.ir.schedule_text import parse_schedule
 from staticgrad.ir.verify_schedule import verify_schedule
 from staticgrad.source import Location
@@ -76,6 +85,10 @@ class Opaque:
 
     def bodies(self) -> tuple[StepBody, ...]:
         return ()
+
+    @property
+    def control(self) -> Control:
+        return Control()
 
     def reads(self) -> Iterator[str]:
         return (a.buffer for a in self.known if a.mode in ("in", "inout"))

@@ -33,8 +33,6 @@ Rng = np.random.Generator
 Provider = Callable[[Rng], Iterator["Sample"]]
 
 PROVIDERS: dict[str, Provider] = {}
-#: Ops that run in NumPy only as yet.
-WITHOUT_KERNELS = ("branch", "loop", "while")
 AtSize = Callable[[int], Iterator["Sample"]]
 
 

@@ -17,7 +17,7 @@ import staticgrad as sg
 from staticgrad.eager import Tensor
 from staticgrad.ir.op import op_class, registered_ops
 from staticgrad.ops.elementwise import Elementwise
-from tests.ops.samples import WITHOUT_KERNELS, samples_of
+from tests.ops.samples import samples_of
 from tests.ops.test_conventions import stated
 
 NAN, INF = np.nan, np.inf
@@ -144,7 +144,7 @@ def test_every_convention_is_tried_at_nan():
     assert sorted(AT_NAN) == sorted(stated())
 
 
-@pytest.mark.parametrize("name", [name for name in AT_NAN if name not in WITHOUT_KERNELS])
+@pytest.mark.parametrize("name", AT_NAN)
 def test_derivatives_at_nan(name):
     for function, at, expected in AT_NAN[name]:
         np.testing.assert_allclose(gradients(function, at), expected, err_msg=str(at))

@@ -11,7 +11,8 @@ import staticgrad as sg
 from passes.memory import Planner
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.ir.plan import Plan
-from staticgrad.native import Row
+from staticgrad.native import ROW_WORDS, Row
+from staticgrad.native.plain_control import follow
 from staticgrad.runtime.arena import Arena
 from staticgrad.runtime.executor import Executor
 from staticgrad.runtime.step import Program, Table
@@ -38,15 +39,32 @@ class Claims(Table):
         self._check_parts()
 
     def _claim(self, block: int, first: int, last: int) -> None:
-        alone = self.plan.workers == 1
-        waits = [at for at in range(first, last) if alone or at == first or self._words.waits[at]]
-        for start, stop in zip(waits, [*waits[1:], last], strict=True):
-            groups = [group for row in self.rows[start:stop] for group in groups_of(row)]
-            self.groups += len(groups)
-            for number in self._random.permutation(len(groups)):
-                row, begin, end = groups[number]
-                worker = int(self._random.integers(self.plan.workers))
-                ENTRY(row.function)(row.record, self._words.block(worker) + row.own, begin, end)
+        while first < last:
+            if self.rows[first].function == 0:
+                first = follow(self._row(first), first)
+                continue
+            stop = first + 1
+            while stop < last and not self._starts(stop):
+                stop += 1
+            self._claim_between(first, stop)
+            first = stop
+
+    def _row(self, number: int) -> Row:
+        words = self._words.array[ROW_WORDS * number : ROW_WORDS * (number + 1)]
+        return Row(*words.tolist())
+
+    def _starts(self, row: int) -> bool:
+        """Whether a row waits for those before it."""
+        alone = self.plan.workers == 1 or self.rows[row].function == 0
+        return alone or bool(self._words.waits[row])
+
+    def _claim_between(self, start: int, stop: int) -> None:
+        groups = [group for row in self.rows[start:stop] for group in groups_of(row)]
+        self.groups += len(groups)
+        for number in self._random.permutation(len(groups)):
+            row, begin, end = groups[number]
+            worker = int(self._random.integers(self.plan.workers))
+            ENTRY(row.function)(row.record, self._words.block(worker) + row.own, begin, end)
 
     def _check_parts(self) -> None:
         """Where two workers have scratch or check words, no byte is that of both."""

@@ -19,7 +19,7 @@ from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ir.op import registered_ops
 from tests.compiled.agreement import as_tuple, differing, input_like
 from tests.compiled.test_ops import LEAVES, spread
-from tests.ops.samples import WITHOUT_KERNELS, Sample, samples_of
+from tests.ops.samples import Sample, samples_of
 from tests.random_graphs import parameter_value
 from tests.safety.child import say
 from tests.safety.fenced_programs import PROGRAMS
@@ -91,8 +91,7 @@ def check_samples(name: str, samples: list[Sample], at_end: bool) -> None:
 
 def op_names() -> list[str]:
     """The ops of this package but for the leaves; those from outside have a dot in their names."""
-    left_out = (*LEAVES, *WITHOUT_KERNELS)
-    return [n for n in registered_ops() if n not in left_out and "." not in n]
+    return [n for n in registered_ops() if n not in LEAVES and "." not in n]
 
 
 def some(samples: list[Sample], most: int) -> list[Sample]:

@@ -1,0 +1,229 @@
+"""Steps that run schedules of their own: loops, loops that end by a test, and branches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import field
+from typing import Final, Literal, NamedTuple
+
+from staticgrad.ir.kernel import Kernel
+from staticgrad.ir.kernel_reach import Reach
+from staticgrad.ir.kernel_stages import Mode
+from staticgrad.ir.schedule import (
+    Binding,
+    Call,
+    CheckWord,
+    Control,
+    Schedule,
+    Scratch,
+    StepBody,
+    Touch,
+)
+from staticgrad.kept import cached_property
+from staticgrad.records import dataclass
+from staticgrad.source import Location
+from staticgrad.types.dim import Size
+from staticgrad.types.dtype import DType
+
+Kind = Literal["loop", "while", "branch"]
+#: What an operand is for, and how it is touched: a value that goes in, a result, the second place
+#: of a carried value, the byte that a test leaves, the words of a check, the arenas of bodies.
+USES: Final[dict[str, Mode]] = {
+    "in": "in", "out": "out", "turn": "scratch", "test": "scratch", "check": "check",
+    "room": "scratch",
+}  # fmt: skip
+
+
+class BodyOperand(NamedTuple):
+    """An operand of a step with bodies: what it is for, its element type.
+
+    ``names``: of words of a check, the number of the body and what that calls them; of the second
+    place of a carried value, the number of the value.
+    """
+
+    use: str
+    dtype: DType
+    number: int = 0
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class BodyStep:
+    """One loop or branch, its operands bound to buffers. See ``Step``.
+
+    ``kind`` is that of ``Control``. The operands for values that go in come first: of a branch the
+    number of the case, then its arguments; of loops so many ``carries`` as they are at first, so
+    many ``slices``, arrays of which each trip takes a row, and values that stay. Then results: of a
+    branch its values, of loops the last carries, then arrays of which each trip writes a row, or of
+    a ``while`` how many trips were made. Others follow (``USES``). A ``while`` has two
+    ``schedules``, the test and the body, a branch one for each case. ``trips``: how often the body
+    of a loop runs; of a ``while`` at most.
+
+    Bodies call their inputs ``in.i`` (the number of the trip), ``in.c0``, ``in.x0``, ``in.p0`` and
+    so on, their outputs ``out.c0`` and ``out.y0``, a test its own ``out.go``. What they do not use,
+    they do not have.
+    """
+
+    kind: Kind
+    types: tuple[BodyOperand, ...]
+    operands: tuple[Binding, ...]
+    schedules: tuple[Schedule, ...]
+    trips: Size = 1
+    carries: int = 0
+    slices: int = 0
+    backwards: bool = False
+    phase: int = 0
+    label: str = field(default="", compare=False)
+    origins: tuple[Location, ...] = field(default=(), compare=False)
+
+    @property
+    def total(self) -> Size:
+        """One: trips follow each other."""
+        return 1
+
+    @property
+    def grain(self) -> int:
+        """None."""
+        return 0
+
+    @cached_property
+    def arguments(self) -> tuple[Size, ...]:
+        """How many trips there are, then the arguments of all steps of the bodies."""
+        return (
+            self.trips,
+            *(a for body in self.schedules for step in body.steps for a in step.arguments),
+        )
+
+    @cached_property
+    def _accesses(self) -> tuple[Touch, ...]:
+        return tuple(
+            Touch(
+                f"{o.use}{n}",
+                b.buffer,
+                o.dtype,
+                b.offset * o.dtype.itemsize,
+                USES[o.use],
+                b.updated,
+            )
+            for n, (o, b) in enumerate(zip(self.types, self.operands, strict=True))
+        )
+
+    def accesses(self) -> tuple[Touch, ...]:
+        """One for each operand, in their order."""
+        return self._accesses
+
+    def reaches(self, arguments: tuple[int, ...]) -> tuple[Reach, ...]:
+        """Any byte of every buffer."""
+        return (None,) * len(self.types)
+
+    def in_place(self) -> tuple[tuple[int, int], ...]:
+        """None."""
+        return ()
+
+    def numbers(self, use: str) -> list[int]:
+        """The numbers of the operands that are there for something."""
+        return [number for number, operand in enumerate(self.types) if operand.use == use]
+
+    def scratch(self) -> tuple[Scratch, ...]:
+        """Second places of carried values, the byte of a test, and room for bodies."""
+        return tuple(
+            Scratch(binding.buffer, "bodies" if operand.use == "room" else "step")
+            for operand, binding in zip(self.types, self.operands, strict=True)
+            if USES[operand.use] == "scratch"
+        )
+
+    def checks(self) -> tuple[CheckWord, ...]:
+        """Those of the bodies' steps."""
+        accesses = self._accesses
+        return tuple(
+            CheckWord(n, accesses[n].name, accesses[n].buffer) for n in self.numbers("check")
+        )
+
+    def kernels(self) -> tuple[Kernel, ...]:
+        """Those of the bodies."""
+        return tuple(dict.fromkeys(kernel for body in self.schedules for kernel in body.kernels))
+
+    def calls(self, arguments: tuple[int, ...]) -> tuple[Call, ...]:
+        """What the bodies call in all trips; of a branch, what every case calls."""
+        found: list[Call] = []
+        at = 1
+        for step in (step for body in self.schedules for step in body.steps):
+            behind = at + len(step.arguments)
+            found += step.calls(arguments[at:behind])
+            at = behind
+        trips = self.trips_at(arguments)
+        return tuple(call._replace(times=call.times * trips) for call in found)
+
+    def trips_at(self, arguments: tuple[int, ...]) -> int:
+        """How many trips are reckoned with."""
+        return min(arguments[0], LIKELY) if self.kind == "while" else arguments[0]
+
+    @cached_property
+    def _bodies(self) -> tuple[StepBody, ...]:
+        given, results = self.numbers("in"), self.numbers("out")
+        outside: dict[str, int] = {}
+        if self.kind == "branch":
+            outside = {f"in.p{n}": number for n, number in enumerate(given[1:])}
+            outside |= {f"out.y{n}": number for n, number in enumerate(results)}
+        else:
+            rows = self.carries + self.slices
+            outside = {f"in.c{n}": number for n, number in enumerate(given[: self.carries])}
+            outside |= {f"in.x{n}": number for n, number in enumerate(given[self.carries : rows])}
+            outside |= {f"in.p{n}": number for n, number in enumerate(given[rows:])}
+            outside |= {f"out.c{n}": number for n, number in enumerate(results[: self.carries])}
+            outside |= {f"out.y{n}": number for n, number in enumerate(results[self.carries :])}
+            for number in self.numbers("test"):
+                outside["out.go"] = number
+        return tuple(self._body(number, outside) for number in range(len(self.schedules)))
+
+    def _body(self, number: int, outside: dict[str, int]) -> StepBody:
+        schedule = self.schedules[number]
+        known = {b.name for b in schedule.buffers}
+        names = {name: at for name, at in outside.items() if name in known}
+        names |= {
+            each.name: at
+            for at, each in enumerate(self.types)
+            if each.use == "check" and each.number == number
+        }
+        loops = self.kind != "branch"
+        rows = [f"in.x{n}" for n in range(self.slices)]
+        rows += [name for name in names if name.startswith("out.y") and loops]
+        carried = [(f"{way}.c{n}", n) for n in range(self.carries) for way in ("in", "out")]
+        return StepBody(
+            schedule,
+            tuple(names.items()),
+            frozenset(name for name in rows if name in names),
+            tuple((name, n) for name, n in carried if name in names),
+            "in.i" if loops and "in.i" in known else "",
+        )
+
+    def bodies(self) -> tuple[StepBody, ...]:
+        """Its schedules."""
+        return self._bodies
+
+    @cached_property
+    def control(self) -> Control:
+        """As its kind says."""
+        given, results = self.numbers("in"), self.numbers("out")
+        if self.kind == "branch":
+            return Control("branch", given[0])
+        turns = {self.types[n].number: n for n in self.numbers("turn")}
+        carries = tuple(
+            (given[n], results[n], turns.get(n, results[n])) for n in range(self.carries)
+        )
+        if self.kind == "loop":
+            return Control("loop", -1, self.backwards, carries)
+        (test,) = self.numbers("test")
+        return Control("while", test, False, carries, results[self.carries])
+
+    def reads(self) -> Iterator[str]:
+        """What goes in, in the order of the operands."""
+        return (a.buffer for a in self._accesses if a.mode == "in")
+
+    def writes(self) -> Iterator[str]:
+        """Everything else, in the order of the operands."""
+        return (a.buffer for a in self._accesses if a.mode != "in")
+
+
+#: Trips of a loop without an end of its own that costs are reckoned with, at most.
+LIKELY: Final = 1000

@@ -1,0 +1,109 @@
+"""Where the buffers of a plan are while its steps run: places that words of records point to."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from operator import itemgetter
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from staticgrad.errors import VerifyError
+from staticgrad.ir.plan import Plan, own_stride
+from staticgrad.types.dim import evaluate
+
+if TYPE_CHECKING:
+    from staticgrad.runtime.row_writer import Loop
+
+#: So many bytes behind the start of a memory. That is the arena (``ARENA``), a buffer outside it by
+#: its name, the addresses of the process (``FIXED``), or the words of the table (``WORDS``: then it
+#: is the number of a word).
+Where = tuple[str, int]
+ARENA: Final = "/arena"
+FIXED: Final = "/fixed"
+WORDS: Final = "/words"
+
+
+class Moved(NamedTuple):
+    """A place that another loop's trips move: where it is in its first trip, and in its second.
+
+    From then on it moves by ``stride`` bytes with each trip; or, where there is a ``third`` place,
+    it is there and at the second by turns.
+    """
+
+    loop: Loop
+    first: Place
+    second: Place
+    third: Place | None
+    stride: int = 0
+
+
+Place = Where | Moved
+
+
+def further(place: Place, nbytes: int) -> Place:
+    """The place so many bytes behind another one."""
+    if not isinstance(place, Moved):
+        return place[0], place[1] + nbytes
+    third = None if place.third is None else further(place.third, nbytes)
+    first, second = further(place.first, nbytes), further(place.second, nbytes)
+    return Moved(place.loop, first, second, third, place.stride)
+
+
+class BufferPlaces:
+    """Where the buffers of a plan are at a position: in the arena, a place for each of their lives.
+
+    Of a body, ``bound`` says where its inputs and outputs are, and ``checks`` where each worker's
+    words are of its checks; its arena begins ``base`` bytes into the program's.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        fixed: Mapping[str, int],
+        bound: Mapping[str, Place] | None = None,
+        base: int = 0,
+        checks: Mapping[str, Sequence[int]] | None = None,
+    ) -> None:
+        self.plan, self._fixed = plan, fixed
+        self.is_inside = bound is not None
+        self._bound, self._checks = bound or {}, checks or {}
+        self._lives: dict[str, list[tuple[int, int, int]]] = {}
+        for p in plan.placements:
+            self._lives.setdefault(p.buffer, []).append((p.first, p.last, base + p.offset))
+        for lives in self._lives.values():
+            lives.sort()
+
+    def offset(self, buffer: str, position: int) -> int | None:
+        """Bytes from the start of the arena; None for a buffer outside it."""
+        lives = self._lives.get(buffer)
+        if lives is None:
+            return None
+        if len(lives) == 1:
+            first, last, offset = lives[0]
+        else:
+            first, last, offset = lives[bisect_right(lives, position, key=itemgetter(0)) - 1]
+        if not first <= position <= last:
+            raise VerifyError(f"position {position} uses {buffer!r}, which has no place then")
+        return offset
+
+    def find(self, buffer: str, position: int, inside: int = 0) -> Place:
+        """Where a buffer is, from so many bytes on."""
+        offset = self.offset(buffer, position)
+        if offset is not None:
+            return ARENA, offset + inside
+        if buffer in self._fixed:
+            return FIXED, self._fixed[buffer] + inside
+        return further(self._bound.get(buffer) or (buffer, 0), inside)
+
+    def parts(self, buffer: str, position: int, inside: int) -> Sequence[int]:
+        """Where in the arena each worker's part of a buffer is."""
+        if buffer in self._checks:
+            return [part + inside for part in self._checks[buffer]]
+        place = self.offset(buffer, position)
+        if place is None:
+            raise VerifyError(f"{buffer!r} belongs to workers and is not in the arena")
+        if self.plan.workers == 1:
+            return (place + inside,)
+        found = self.plan.schedule.buffer(buffer)
+        stride = own_stride(found.role, evaluate(found.nbytes, dict(self.plan.sizes)))
+        return [place + inside + worker * stride for worker in range(self.plan.workers)]

@@ -1,0 +1,325 @@
+"""How a plan becomes rows and records: its steps in order, loops and branches as jumps.
+
+What a word of a record points to may change from trip to trip of a loop: then the loop has an entry
+for it (``native.control_code``), whose own words say where it points in the first trip, in the
+second, and so on. In a loop inside another one those may change, too: they are words like others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from staticgrad.analysis.barriers import barriers
+from staticgrad.analysis.cost import FASTEST, ROWS, call_seconds, plan_seconds
+from staticgrad.ir.kernel import Kernel
+from staticgrad.ir.plan import PlannedStep
+from staticgrad.ir.routine import Routine
+from staticgrad.ir.schedule import Call, Step, StepBody
+from staticgrad.native import HEAD_WORDS, Row
+from staticgrad.native.control_code import ControlKind, EntryWord, LoopWord
+from staticgrad.runtime.arena import address_of
+from staticgrad.runtime.places import ARENA, FIXED, WORDS, BufferPlaces, Moved, Place, further
+from staticgrad.runtime.sections import PlannedRow
+
+
+class Codes(NamedTuple):
+    """Where the code of each kernel and routine is; the words that records of routines end with."""
+
+    addresses: Mapping[Kernel | Routine, int]
+    tails: Mapping[Kernel | Routine, tuple[int, ...]]
+
+
+class Loop:
+    """A loop that is being written: the words that it moves, each with what it points to."""
+
+    def __init__(self) -> None:
+        self.moved: list[tuple[int, Moved]] = []
+
+
+class RowWriter:
+    """Rows, records and blocks as they are written.
+
+    In a row, the record is the number of its first word among all records'. A block begins with the
+    words of its head; its others are bytes from the start of the arena. ``pointers`` are words that
+    hold the address of another word, by their numbers.
+    """
+
+    def __init__(self, workers: int, codes: Codes) -> None:
+        self._addresses, self._tails = codes.addresses, codes.tails
+        self.drafts: list[PlannedRow] = []
+        self.records: list[int] = []
+        self.blocks: list[list[int]] = [[0] * HEAD_WORDS for _ in range(workers)]
+        self.in_arena: list[tuple[int, int]] = []
+        self.outside: list[tuple[int, str, int]] = []
+        self.pointers: list[tuple[int, int]] = []
+        self._known: dict[Call, float] = {}
+        self.times = 1  # trips of the loops around what is written now, as far as known
+
+    def write(self, places: BufferPlaces) -> list[int]:
+        """The rows of a plan; the number of the first one of each position."""
+        plan = places.plan
+        waiting = frozenset(barriers(plan) if plan.workers > 1 else ())  # one waits for nobody
+        first_rows = []
+        for position, planned in enumerate(plan.steps):
+            step = plan.schedule.steps[planned.step]
+            first_rows.append(len(self.drafts))
+            if planned.bodies:
+                _BodyWriter(self, places, position, planned, step).write()
+            elif planned.fails and places.is_inside:
+                self._write_notes(places, position, planned, step)
+            else:
+                self._write_row(places, position, planned, step, position in waiting)
+        return first_rows
+
+    def _write_row(
+        self, places: BufferPlaces, position: int, planned: PlannedStep, step: Step, waits: bool
+    ) -> None:
+        (call,) = step.calls(planned.arguments)
+        own = 8 * len(self.blocks[0])
+        seconds = 0.0
+        if len(self.blocks) > 1 and planned.total:
+            seconds = self._seconds(call)
+        row = Row(
+            self._addresses[call.kernel], len(self.records), own, planned.total, planned.grain
+        )
+        alone = isinstance(call.kernel, Routine) and call.kernel.alone
+        self.drafts.append(PlannedRow(row, waits or alone, seconds, alone, self.times))
+        for access, inside in zip(step.accesses(), planned.offsets, strict=True):
+            if access.is_own:
+                parts = places.parts(access.buffer, position, inside)
+                for block, part in zip(self.blocks, parts, strict=True):
+                    block.append(part)
+            else:
+                self.point(self.word(), places.find(access.buffer, position, inside))
+        self.records += (*call.arguments, *self._tails.get(call.kernel, ()))
+
+    def _write_notes(
+        self, places: BufferPlaces, position: int, planned: PlannedStep, step: Step
+    ) -> None:
+        """What is sure to fail in a body is noted where the body comes to it, and does not run."""
+        for check in step.checks():
+            if check.name in planned.fails:
+                self.control(ControlKind.NOTE)
+                parts = places.parts(check.buffer, position, planned.offsets[check.access])
+                self.point(self.word(), (ARENA, parts[0]))
+
+    def _seconds(self, call: Call) -> float:
+        """What one processor is predicted to take for a row at its best."""
+        if call not in self._known:
+            self._known[call] = call_seconds(call, FASTEST)
+        return self._known[call]
+
+    # -- words and control ------------------------------------------------------------------------
+
+    def word(self, value: int = 0) -> int:
+        """A new word; its number."""
+        self.records.append(value)
+        return len(self.records) - 1
+
+    def point(self, word: int, place: Place) -> None:
+        """Let a word point to a place."""
+        if isinstance(place, Moved):
+            place.loop.moved.append((word, place))
+            return
+        memory, at = place
+        if memory == ARENA:
+            self.in_arena.append((word, at))
+        elif memory == WORDS:
+            self.pointers.append((word, at))
+        elif memory == FIXED:
+            self.records[word] = at
+        else:
+            self.outside.append((word, memory, at))
+
+    def control(self, kind: ControlKind, record: int | None = None) -> int:
+        """A row that runs nothing, with the record that is written next or another one."""
+        at = len(self.records) if record is None else record
+        self.drafts.append(PlannedRow(Row(0, at, kind, 0, 0), True, 0.0, True))
+        return len(self.drafts) - 1
+
+    def go(self, row: int, to: int | None = None) -> None:
+        """Let a control row lead to another row, or to the next one that is written."""
+        draft, to = self.drafts[row], len(self.drafts) if to is None else to
+        self.drafts[row] = draft._replace(row=draft.row._replace(total=abs(to - row)))
+
+    def entries(self, loop: Loop) -> tuple[int, int, int]:
+        """The entries of a loop whose body is written: where they begin, and how many of each."""
+        begin = len(self.records)
+        moved = sorted(loop.moved, key=lambda each: each[1].third is not None)
+        for word, place in moved:
+            at = len(self.records)
+            self.records += [0] * len(EntryWord)
+            self.pointers.append((at + EntryWord.WORD, word))
+            self.point(at + EntryWord.FIRST, place.first)
+            self.point(at + EntryWord.SECOND, place.second)
+            if place.third is None:
+                self.records[at + EntryWord.THIRD] = place.stride
+            else:
+                self.point(at + EntryWord.THIRD, place.third)
+        turns = sum(place.third is not None for _, place in moved)
+        return begin, len(moved) - turns, turns
+
+
+class _BodyWriter:
+    """Writes the rows of one step with bodies."""
+
+    def __init__(
+        self,
+        writer: RowWriter,
+        places: BufferPlaces,
+        position: int,
+        planned: PlannedStep,
+        step: Step,
+    ) -> None:
+        self.writer, self.places, self.position = writer, places, position
+        self.planned, self.step, self.control = planned, step, step.control
+        self.accesses = step.accesses()
+        (room,) = (own.buffer for own in step.scratch() if own.per == "bodies")
+        self.base = places.offset(room, position) or 0
+        self.bodies = [*zip(planned.bodies, step.bodies(), strict=True)]
+        self.trips = planned.arguments[0]
+
+    def write(self) -> None:
+        """Control rows, and those of the bodies between them."""
+        if self.control.kind == "branch":
+            self._write_branch()
+        else:
+            self._write_loop()
+
+    def _place(self, access: int) -> Place:
+        """Where an access begins, as it is while the step runs."""
+        inside = self.planned.offsets[access]
+        return self.places.find(self.accesses[access].buffer, self.position, inside)
+
+    def _write_body(self, number: int, bound: dict[str, Place]) -> None:
+        """The rows of one body, of which the first waits for what was before."""
+        plan, body = self.bodies[number]
+        checks = {
+            name: self.places.parts(
+                self.accesses[access].buffer, self.position, self.planned.offsets[access]
+            )
+            for name, access in body.outside
+            if self.accesses[access].mode == "check"
+        }
+        inner = BufferPlaces(plan, _constants(body), bound, self.base, checks)
+        first = len(self.writer.drafts)
+        self.writer.write(inner)
+        if first < len(self.writer.drafts):
+            drafts = self.writer.drafts
+            drafts[first] = drafts[first]._replace(waits=True)
+
+    # -- branches ---------------------------------------------------------------------------------
+
+    def _write_branch(self) -> None:
+        writer = self.writer
+        choice = writer.control(ControlKind.CASE)
+        writer.point(writer.word(), self._place(self.control.decides))
+        writer.word(len(self.bodies))
+        cases = [writer.word() for _ in self.bodies]
+        ends = []
+        for number, (_, body) in enumerate(self.bodies):
+            writer.records[cases[number]] = len(writer.drafts) - choice
+            self._write_body(number, {name: self._place(at) for name, at in body.outside})
+            ends.append(writer.control(ControlKind.GO))
+        for end in ends:
+            writer.go(end)
+
+    # -- loops ------------------------------------------------------------------------------------
+
+    def _write_loop(self) -> None:
+        writer, control = self.writer, self.control
+        loop, record = Loop(), len(writer.records)
+        begin = writer.control(ControlKind.BEGIN)
+        writer.records += [0] * len(LoopWord)
+        times = writer.times
+        writer.times = times * max(1, self.trips if control.kind == "loop" else 1)
+        carried = [self._turns(loop, record, *carry) for carry in control.carries]
+        leave = -1
+        for number, (_, body) in enumerate(self.bodies):
+            self._write_body(number, self._bound(number, body, loop, record, carried))
+            if control.kind == "while" and number == 0:
+                leave = writer.control(ControlKind.UNLESS)
+                writer.point(writer.word(), self._place(control.decides))
+        writer.times = times
+        end = writer.control(ControlKind.END, record)
+        writer.go(end, begin + 1)
+        writer.go(begin)
+        if leave >= 0:
+            writer.go(leave)
+        self._write_results(record, carried)
+        self._finish(loop, record)
+
+    def _turns(
+        self, loop: Loop, record: int, first: int, last: int, other: int
+    ) -> tuple[Moved, Moved]:
+        """Where a carried value is read, and where it is written, from trip to trip."""
+        one, two = self._place(last), self._place(other)
+        if self.trips % 2 == 0:  # the last trip shall write the result
+            one, two = two, one
+        read = Moved(loop, self._place(first), one, two)
+        return read, Moved(loop, one, two, one)
+
+    def _bound(
+        self,
+        number: int,
+        body: StepBody,
+        loop: Loop,
+        record: int,
+        carried: Sequence[tuple[Moved, Moved]],
+    ) -> dict[str, Place]:
+        """Where the inputs and outputs of a body are."""
+        plan = self.planned.bodies[number]
+        nbytes = dict(plan.buffer_bytes)
+        inputs = {b.name for b in body.schedule.buffers if b.role == "input"}
+        carries = dict(body.carried)
+        bound: dict[str, Place] = {}
+        for name, access in body.outside:
+            place = self._place(access)
+            if name in carries:
+                place = carried[carries[name]][name not in inputs]
+            elif name in body.rows:
+                place = self._rows(loop, place, nbytes[name])
+            bound[name] = place
+        if body.number:
+            bound[body.number] = (WORDS, record + LoopWord.NUMBER)
+        return bound
+
+    def _rows(self, loop: Loop, place: Place, stride: int) -> Moved:
+        """The rows of an array, one in each trip."""
+        if self.control.backwards:
+            place, stride = further(place, stride * (self.trips - 1)), -stride
+        return Moved(loop, place, further(place, stride), None, stride)
+
+    def _write_results(self, record: int, carried: Sequence[tuple[Moved, Moved]]) -> None:
+        """What carries hold in the end goes where it is wanted, unless it is there."""
+        writer, nbytes = self.writer, dict(self.places.plan.buffer_bytes)
+        for (_, last, _), (read, _) in zip(self.control.carries, carried, strict=True):
+            writer.control(ControlKind.MOVE)
+            writer.point(writer.word(), self._place(last))
+            writer.point(writer.word(), read)
+            writer.word(nbytes[self.accesses[last].buffer])
+        if self.control.done >= 0:
+            writer.control(ControlKind.MOVE)
+            writer.point(writer.word(), self._place(self.control.done))
+            writer.point(writer.word(), (WORDS, record + LoopWord.NUMBER))
+            writer.word(8)
+
+    def _finish(self, loop: Loop, record: int) -> None:
+        """Fill in the loop's record, and the entries of all that it moves."""
+        begin, rows, turns = self.writer.entries(loop)
+        records = self.writer.records
+        backwards = self.control.backwards
+        cost = sum(plan_seconds(plan, ROWS) for plan in self.planned.bodies)
+        records[record + LoopWord.TRIPS] = self.trips
+        records[record + LoopWord.FROM] = self.trips - 1 if backwards else 0
+        records[record + LoopWord.BY] = -1 if backwards else 1
+        records[record + LoopWord.ROWS], records[record + LoopWord.TURNS] = rows, turns
+        records[record + LoopWord.COST] = int(cost * 1e9)
+        self.writer.pointers.append((record + LoopWord.ENTRIES, begin))
+
+
+def _constants(body: StepBody) -> dict[str, int]:
+    """The addresses of a body's constants, by buffer."""
+    buffers = body.schedule.buffers
+    return {b.name: address_of(b.data.array) for b in buffers if b.data is not None}
