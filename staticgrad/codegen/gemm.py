@@ -15,6 +15,7 @@ from typing import Final
 
 from staticgrad.codegen.abreast import write_decode
 from staticgrad.codegen.expressions import VECTOR, Lines, Scope, Unit, element, scaled, total
+from staticgrad.codegen.packing import Packing
 from staticgrad.codegen.stages import base_text, scope_for, write_store
 from staticgrad.codegen.tiles import Tiles
 from staticgrad.codegen.vectors import SHORT, work
@@ -59,6 +60,7 @@ class _PlainProduct:
             "along" if self.inner == 1 else "across" if self.row == 1 else "any",
             self.lanes * self.dtype.bits <= unit.vector_bits,
         )
+        self.packing = Packing(self.element, self.lanes, element(self.stored))
         self.rows, self.turned = self.tiles.rows, self.down == 1 != self.across
         self.height = self.tiles.highest
         self.whole = PANELS * CHUNK * self.columns
@@ -149,35 +151,25 @@ class _PlainProduct:
         if not self.stored.is_storage:
             out.add(f"if {self.k} <= {SHALLOW} or chunks == 1:")
             out.add(f"    lying = count // {self.height} * {self.height}")
-        height, parts = self.height, range(0, self.height, self.lanes)
-        width = len(parts) * self.lanes
+        height = self.height
+        width = -(-height // self.lanes) * self.lanes
         out.add("start = first_row + lying")
         out.add("masked = start")  # the first tile of which a vector reaches beyond all rows
         out.add(f"if start + {width} <= {self.m}:")
         out.add(f"    masked = start + (({self.m} - {width} - start) // {height} + 1) * {height}")
         out.add("if masked > last_row:")
         out.add("    masked = last_row")
-        out.add("for k in range(depth, past):")  # rows are neighbours: a page at a time
-        out.add(f"    for i in range(start, masked, {height}):")
-        self._write_tile_row(out, dict.fromkeys(parts, (f"load{self.lanes}", "")))
-        out.add(f"for i in range(masked, last_row, {height}):")
-        for at in parts:
-            out.add(f"    on{at} = mask{self.lanes}({self.m} - i{f' - {at}' if at else ''})")
-        out.add("    for k in range(depth, past):")
-        self._write_tile_row(out, {at: ("load", f", on{at}") for at in parts})
+        place = total(self.a, "first_row", scaled("depth", self.inner))
+        to = "lying, masked - first_row, count"
+        out.add(
+            f"{self.packing.rows(self.unit, height, self._slot)}({self.stage.a.operand}, packed, "
+            f"{place}, {self.inner}, past - depth, {to}, {self.m} - first_row)"
+        )
 
     @property
     def _slot(self) -> int:
         """Steps of k between packed tiles: their last stores reach beyond the last step."""
         return self.depth + -(-self.lanes // self.height)
-
-    def _write_tile_row(self, out: Lines, loads: dict[int, tuple[str, str]]) -> None:
-        """A tile's rows at one k; what a store has too much, the next one overwrites."""
-        for at, (load, mask) in loads.items():
-            place = total(self.a, "i", scaled("k", self.inner), str(at))
-            one = self._widened(f"{load}({self.stage.a.operand}, {place}{mask})")
-            to = f"(i - first_row) * {self._slot} + (k - depth) * {self.height}"
-            out.add(f"        store{self.lanes}(packed, {total(to, str(at))}, {one})")
 
     # panels of b
 
@@ -225,43 +217,23 @@ class _PlainProduct:
 
     def _write_pack(self, out: Lines) -> None:
         """Inner indices ``depth`` to ``past`` of the panel of b, one behind the other."""
-        if self.turned:
+        if self._widens_squares:
             self._write_turned_pack(out)
             return
-        parts = range(0, self.columns, self.lanes)
-        if self.across == 1:  # the processor brings nothing near for loads whose mask varies
-            out.add(f"if wide >= {self.columns}:")
-            self._write_pack_steps(out, dict.fromkeys(parts, (f"load{self.lanes}", "")), 1)
-            out.add("else:")
-        shift = "    " * (self.across == 1)
-        for at in parts:
-            out.add(f"{shift}on{at} = mask{self.lanes}({f'wide - {at}' if at else 'wide'})")
-        verb, extra = ("load", "") if self.across == 1 else ("load_strided", f", {self.across}")
-        loads = {at: (verb, f"{extra}, on{at}") for at in parts}
-        self._write_pack_steps(out, loads, int(self.across == 1))
-
-    def _write_pack_steps(self, out: Lines, loads: dict[int, tuple[str, str]], deeper: int) -> None:
-        """Vectors of b at each k; ``loads`` gives a verb and its last arguments."""
-        shift = "    " * deeper
-        out.add(f"{shift}for k in range(depth, past):")
-        for at, (verb, rest) in loads.items():
-            to = total(f"(k - depth) * {self.columns}", str(at))
-            column = scaled(f"({total('j0', str(at))})", self.across)
-            place = total(self.b, scaled("k", self.down), column)
-            value = self._widened(f"{verb}({self.stage.b.operand}, {place}{rest})")
-            out.add(f"{shift}    store{self.lanes}(panel, {to}, {value})")
+        lies = "turned" if self.turned else "along" if self.across == 1 else "strided"
+        place = total(self.b, scaled("depth", self.down), scaled("j0", self.across))
+        out.add(
+            f"{self.packing.panel(self.unit, self.columns, lies)}({self.stage.b.operand}, panel, "
+            f"{place}, {self.down}, {self.across}, past - depth, wide)"
+        )
 
     def _write_turned_pack(self, out: Lines) -> None:
-        """The same where b lies the other way round: square blocks, transposed in registers."""
+        """The same of squares, transposed in registers as they are stored, and widened then."""
         b, lanes = self.stage.b.operand, self.lanes
         out.add(f"for half in range(0, {self.columns}, {lanes}):")
         out.add(f"    for k in range(depth, past, {lanes}):")
         at = total(self.b, "k", scaled("(j0 + half)", self.across))
         size = f"{self.across}, {self.n} - (j0 + half), past - k"
-        to = f"panel, {total(f'(k - depth) * {self.columns}', 'half')}, {self.columns}"
-        if not self._widens_squares:
-            out.add(f"        transpose{lanes}({b}, {at}, {size}, {to})")
-            return
         out.add(f"        transpose{lanes}({b}, {at}, {size}, square, 0, {lanes})")
         out.add(f"        for row in range(0, {lanes}):")
         place = total(f"(k - depth + row) * {self.columns}", "half")

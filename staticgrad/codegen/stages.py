@@ -123,7 +123,7 @@ def _bodies(kernel: Kernel, stage: Map, before: Lines, unit: Unit, abreast: Rows
     lines, windows = work(masked, unit), scopes[0].windows
     if any(isinstance(s, Accumulate) and s.blocks for s in stage.body):  # they are few
         return Bodies(masked, masked, 0, windows)
-    if lines <= SHORT or pays_to_peel(masked, windows):
+    if pays_to_peel(masked, windows) or (lines <= SHORT and not abreast.left):
         masked.lines[:0] = write_touches(kernel, stage, scopes, False).lines
         return Bodies(masked, masked, 1, windows)
     mixed = abreast.count == 1 and may_stand_abreast(kernel, stage, runs)

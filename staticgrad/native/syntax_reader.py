@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from typing import Final
 
 from staticgrad.native.joins import Join, Names, Path
-from staticgrad.native.kinds import NOTHING, RANGE, WORD, Kind
+from staticgrad.native.kinds import NOTHING, RANGE, WORD, Kind, Scalar
 from staticgrad.native.operations import FUNCTIONS, OPERATORS
 from staticgrad.native.translation import (
     TIMELESS,
@@ -49,6 +49,15 @@ _UNARY: Final[dict[type, str]] = {
     ast.UAdd: "pos",
     ast.Not: "not_",
     ast.Invert: "invert",
+}
+
+
+#: Statements that assign, and the parts of those that hold others.
+_TARGETS: Final[frozenset[type]] = frozenset({ast.Assign, ast.AugAssign, ast.For})
+_PARTS: Final[dict[type, tuple[str, ...]]] = {
+    ast.If: ("body", "orelse"),
+    ast.For: ("body",),
+    ast.While: ("body",),
 }
 
 
@@ -162,9 +171,9 @@ class SyntaxReader(FunctionTranslation):
     def _bind(self, name: str, value: Bound) -> None:
         """Assigns a name, whose kind is that of its first value."""
         kind = self.kinds.setdefault(name, value.kind)
-        if kind != value.kind:
+        if kind is not value.kind and kind != value.kind:
             raise self._fail(f"{name} is {kind.name} and becomes {value.kind.name}")
-        if kind in TIMELESS:
+        if isinstance(kind, Scalar) and kind in TIMELESS:
             if self.assigned[name] > 1:
                 raise self._fail(f"{name}: a {kind.name} cannot be reassigned")
             self.lasting[name] = value
@@ -231,6 +240,9 @@ class SyntaxReader(FunctionTranslation):
                 raise self._fail(f"{type(statement).__name__} is not part of the kernel language")
 
     def _assign(self, targets: list[ast.expr], value: ast.expr) -> None:
+        if len(targets) == 1 and type(targets[0]) is ast.Name:
+            self._bind(targets[0].id, self._expression(value))
+            return
         match targets, value:
             case [ast.Tuple(elts=places)], ast.Tuple(elts=sources) if len(places) == len(sources):
                 found = [self._expression(source) for source in sources]
@@ -417,16 +429,22 @@ def _assigned(
     """
     found: dict[str, None] = {}
     for statement in statements:
+        kind = type(statement)
         names: dict[str, None] = {}
-        targets = getattr(statement, "targets", None) or [getattr(statement, "target", None)]
-        for target in targets:
-            for node in target.elts if isinstance(target, ast.Tuple) else [target]:
-                if isinstance(node, ast.Name):
-                    names[node.id] = None
-                    count[node.id] += 1
-        for part in ("body", "orelse"):
-            names |= _assigned(getattr(statement, part, []), count, within)
-        if isinstance(statement, ast.For | ast.While):
+        if kind in _TARGETS:
+            names = dict.fromkeys(_targets(statement))
+            for name in names:
+                count[name] += 1
+        for part in _PARTS.get(kind, ()):
+            names |= _assigned(getattr(statement, part), count, within)
+        if kind is ast.For or kind is ast.While:
             within[statement] = names
         found |= names
     return found
+
+
+def _targets(statement: ast.stmt) -> Iterator[str]:
+    for target in getattr(statement, "targets", None) or [getattr(statement, "target", None)]:
+        for node in target.elts if isinstance(target, ast.Tuple) else [target]:
+            if isinstance(node, ast.Name):
+                yield node.id

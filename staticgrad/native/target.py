@@ -133,15 +133,18 @@ def host() -> Target:
         return _chosen[wanted]
 
 
-def machine(target: Target) -> Any:
-    """A fresh llvmlite TargetMachine (an engine owns its machine, so it is never shared)."""
+def machine(target: Target, level: int = 2) -> Any:
+    """A fresh llvmlite TargetMachine (an engine owns its machine, so it is never shared).
+
+    ``level`` is LLVM's for the code that it generates.
+    """
     return (
         binding()
         .Target.from_triple(target.triple)
         .create_target_machine(
             cpu=target.cpu,
             features=target.features,
-            opt=2,
+            opt=level,
             reloc="pic",
             codemodel="small",
         )

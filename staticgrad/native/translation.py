@@ -138,12 +138,12 @@ class FunctionTranslation:
         raise self._fail("only functions of the language and helpers are called")
 
     def _call(self, operation: Operation, arguments: list[Bound]) -> Bound:
-        kinds = tuple(argument.kind for argument in arguments)
+        kinds = tuple([each.kind for each in arguments])
         result = operation.of(kinds)
         if result is None:
             raise self._fail(operation.refusal(kinds))
         try:
-            value = operation.emit(self.out, kinds, tuple(argument.value for argument in arguments))
+            value = operation.emit(self.out, kinds, tuple([each.value for each in arguments]))
         except TypeError as error:
             raise self._fail(str(error)) from error
         return Bound(result, value)

@@ -9,6 +9,7 @@ from staticgrad.codegen.kernel_source import render
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_parser import parse_kernel
 from staticgrad.ir.kernel_stages import CHUNK
+from staticgrad.native import frontend
 from tests.codegen.kernels_on_file import assert_close
 from tests.native.support import MODES, Array, Mode, assert_same, call
 
@@ -117,3 +118,13 @@ def test_blocks_of_a_long_chain_are_added_in_order(bits: int) -> None:
     for layouts in (("along", "along"), ("across", "across")):
         found = made(a, b, layouts, "vector", bits)
         assert_same(found, (parts[0] + parts[1]) + parts[2], str(layouts))
+
+
+@pytest.mark.parametrize("layouts", [("along", "along"), ("across", "across")])
+def test_products_share_their_tiles_and_what_packs_them(layouts: tuple[str, str]) -> None:
+    plain, update = (render(product(*layouts, "f32", update)) for update in (False, True))
+    found = [frontend.modules(source, "k") for source in (plain, update)]
+    assert found[0].shared == found[1].shared
+    names = {name.split("_")[1].rstrip("0123456789") for name in found[0].shared}
+    assert names == {"tiles", "panel", *(["rows"] if layouts[0] == "across" else [])}
+    assert all("transpose" not in text and "masked.load" not in text for text in [found[0].kernel])

@@ -225,3 +225,17 @@ def test_rows_abreast_carry_what_is_their_own(mode: Mode) -> None:
         np.testing.assert_allclose(made[:, trip], x[:, trip] * second[:, None], rtol=1e-4)
         first, second = second, first + (x[:, trip] * second[:, None]).sum(1)
         np.testing.assert_allclose(totals[:, trip], second, rtol=1e-3)
+
+
+def test_rows_that_are_left_over_have_one_body() -> None:
+    source = render(replace(parse_kernel(SOFTMAX), abreast=3))
+    together, left = source.split("for o in range(whole_rows, end):")
+    assert together.count("while j + 16 <= ") == 3
+    assert "while j" not in left
+    assert left.count("for j in range(") == 3
+
+
+def test_sums_of_rows_share_their_counter() -> None:
+    source = render(replace(parse_kernel(SOFTMAX), abreast=3))
+    together = source.split("for o in range(whole_rows, end):")[0]
+    assert together.count("while bits") == 2  # as they are pushed, and in the end

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from staticgrad.native import frontend
+from staticgrad.native import frontend, jit
 from tests.native.support import MODES, Mode, call
 
 PATHS = """\
@@ -156,3 +156,11 @@ def kernel(t, own, begin, end):
 """
     text = frontend.module_text(source, "k")
     assert text.count(" phi ") == 1  # the counter of the loop
+
+
+def test_code_that_branches_is_scheduled_less() -> None:
+    chain = "    v = v * v + 0.5\n" * 100
+    source = "def kernel(t, own, begin, end):\n    p = ptr_f32(t[0])\n    v = load16(p, 0)\n"
+    text = frontend.module_text(f"{source}{chain}    store16(p, 0, v)\n", "k")
+    assert jit.level_of([text]) == 2
+    assert jit.level_of([frontend.module_text(ROWS, "k")]) == 1

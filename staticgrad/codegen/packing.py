@@ -1,0 +1,114 @@
+"""Packing what products read: functions that kernels share, for each way in which a factor lies.
+
+A panel of b holds the vectors of one inner index behind those of another; rows of a that lie across
+memory are packed as tiles, of each the rows of one inner index behind those of another. What lies
+beyond the ends of a matrix is zero, or not written where nobody reads it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from staticgrad.codegen.expressions import Lines, Unit, total
+from staticgrad.records import dataclass
+
+#: Arguments of what packs a panel: b from ``at`` on, where an inner index is ``step`` and a column
+#: ``across`` further; ``steps`` inner indices, ``wide`` columns to the end of the matrix.
+PANEL: Final = ("b", "panel", "at", "step", "across", "steps", "wide")
+#: Arguments of what packs rows: a from ``at`` on, where an inner index is ``inner`` further; tiles
+#: from the row ``first`` to ``count``, of which those from ``masked`` on have a vector that reaches
+#: beyond the ``left`` rows of the matrix.
+ROWS: Final = ("a", "packed", "at", "inner", "steps", "first", "masked", "count", "left")
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Functions for factors that lie as ``stored``, and are packed as ``lanes`` of ``element``."""
+
+    element: str
+    lanes: int
+    stored: str
+
+    @property
+    def _suffix(self) -> str:
+        return self.element if self.stored == self.element else f"{self.element}_{self.stored}"
+
+    def _widened(self, text: str) -> str:
+        return text if self.stored == self.element else f"cast_{self.element}({text})"
+
+    def panel(self, unit: Unit, columns: int, lies: str) -> str:
+        """The name of the function that packs a panel of so many columns.
+
+        ``lies``: one column next to the other (``along``), one inner index next to the other
+        (``turned``), or neither (``strided``).
+        """
+        name = f"shared_panel{columns // self.lanes}_{self._suffix}_{lies}"
+        if name not in unit.helpers:
+            out = Lines(1)
+            if lies == "turned":
+                self._write_turned(out, columns)
+            else:
+                self._write_steps(out, columns, lies == "along")
+            _define(unit, name, PANEL, out)
+        return name
+
+    def _write_steps(self, out: Lines, columns: int, along: bool) -> None:
+        """Vectors at each inner index; the processor brings nothing near for masked loads."""
+        parts = range(0, columns, self.lanes)
+        if along:
+            out.add(f"if wide >= {columns}:")
+            out.add("    for k in range(0, steps):")
+            for at in parts:
+                place = total("at", "k * step", str(at))
+                self._store(out, 2, "panel", f"k * {columns}", at, f"load{self.lanes}(b, {place})")
+            out.add("    return")
+        for at in parts:
+            out.add(f"on{at} = mask{self.lanes}({f'wide - {at}' if at else 'wide'})")
+        out.add("for k in range(0, steps):")
+        for at in parts:
+            place = total("at", "k * step", str(at) if along else f"{at} * across")
+            verb, stride = ("load", "") if along else ("load_strided", "across, ")
+            self._store(
+                out, 1, "panel", f"k * {columns}", at, f"{verb}(b, {place}, {stride}on{at})"
+            )
+
+    def _write_turned(self, out: Lines, columns: int) -> None:
+        """Square blocks, transposed in registers."""
+        lanes = self.lanes
+        out.add(f"for half in range(0, {columns}, {lanes}):")
+        out.add(f"    for k in range(0, steps, {lanes}):")
+        place = "at + k + half * across, across, wide - half, steps - k"
+        to = f"panel, k * {columns} + half, {columns}"
+        out.add(f"        transpose{lanes}(b, {place}, {to})")
+
+    def rows(self, unit: Unit, height: int, slot: int) -> str:
+        """The name of the function that packs rows as tiles of a height, ``slot`` steps each.
+
+        What a store has too much, the next one overwrites.
+        """
+        name = f"shared_rows{height}_{self._suffix}"
+        if name not in unit.helpers:
+            parts, out = range(0, height, self.lanes), Lines(1)
+            to = f"i * {slot} + k * {height}"
+            out.add("for k in range(0, steps):")  # rows are neighbours: a page at a time
+            out.add(f"    for i in range(first, masked, {height}):")
+            for at in parts:
+                place = total("at", "i", "k * inner", str(at))
+                self._store(out, 2, "packed", to, at, f"load{self.lanes}(a, {place})")
+            out.add(f"for i in range(masked, count, {height}):")
+            for at in parts:
+                out.add(f"    on{at} = mask{self.lanes}({'left - i' + f' - {at}' * (at > 0)})")
+            out.add("    for k in range(0, steps):")
+            for at in parts:
+                place = total("at", "i", "k * inner", str(at))
+                self._store(out, 2, "packed", to, at, f"load(a, {place}, on{at})")
+            _define(unit, name, ROWS, out)
+        return name
+
+    def _store(self, out: Lines, deeper: int, to: str, place: str, at: int, value: str) -> None:
+        where = total(place, str(at))
+        out.add(f"{'    ' * deeper}store{self.lanes}({to}, {where}, {self._widened(value)})")
+
+
+def _define(unit: Unit, name: str, arguments: tuple[str, ...], body: Lines) -> None:
+    unit.helpers[name] = "\n".join([f"def {name}({', '.join(arguments)}):", *body.lines])
