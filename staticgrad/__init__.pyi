@@ -2,6 +2,7 @@
 
 import passes as passes
 import staticgrad.errors as errors
+import staticgrad.functions.linalg as linalg
 import staticgrad.functions.nn as nn
 import staticgrad.functions.random as random
 import staticgrad.functions.special as special
@@ -204,8 +205,8 @@ __all__ = [
     "histogram_bin_edges", "hsplit", "hstack", "hvp", "hypot", "i0", "identity", "iinfo", "inf",
     "inner", "input", "int16", "int32", "int64", "int8", "invert", "iota", "isclose", "isdtype",
     "isfinite", "isin", "isinf", "isnan", "isneginf", "isposinf", "jacobian", "jvp", "kron",
-    "left_shift", "less", "less_equal", "lexsort", "linear_scan", "linspace", "lint", "log",
-    "log10", "log1p", "log2", "logaddexp", "logaddexp2", "logical_and", "logical_not",
+    "left_shift", "less", "less_equal", "lexsort", "linalg", "linear_scan", "linspace", "lint",
+    "log", "log10", "log1p", "log2", "logaddexp", "logaddexp2", "logical_and", "logical_not",
     "logical_or", "logical_xor", "logspace", "map", "matmul", "matrix_transpose", "matvec",
     "max", "maximum", "mean", "median", "meshgrid", "min", "minimum", "moveaxis", "multiply",
     "nan", "nan_to_num", "nancumprod", "nancumsum", "nanmax", "nanmean", "nanmedian", "nanmin",

@@ -110,6 +110,7 @@ OTHERS = {
 #: Public name of a module -> where it stands.
 MODULES = {
     "errors": "staticgrad.errors",
+    "linalg": "staticgrad.functions.linalg",
     "nn": "staticgrad.functions.nn",
     "optim": "staticgrad.optim",
     "passes": "passes",

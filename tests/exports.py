@@ -28,7 +28,8 @@ def facade() -> str:
 
 def functions() -> str:
     """``staticgrad/functions/__init__.pyi``."""
-    modules = {f"staticgrad.functions.{name}": name for name in ("nn", "random", "special")}
+    rooms = ("linalg", "nn", "random", "special")
+    modules = {f"staticgrad.functions.{name}": name for name in rooms}
     return stub(FUNCTIONS, modules)
 
 

@@ -48,7 +48,7 @@ def page() -> str:
         + ", ".join(f"`{name}`" for name in sorted(FACTS))
         + ".",
         "",
-        "Beside them: `np.linalg.norm`, and under `sg.random` a generator of its own.",
+        "Beside them: of `np.linalg` what `sg.linalg` has, and under `sg.random` a generator.",
         "",
     ]
     lines += [*parameters(there), "", "## Missing, and why", ""]

@@ -21,6 +21,9 @@ LAZY = {
     "staticgrad.native": "LLVM and the interpreter of kernels are loaded by the first kernel",
     "staticgrad.native.entry": "the package, and with it LLVM, makes code of the entry's text",
     "staticgrad.native.jit": "Numba is loaded by the first kernel that it compiles",
+    "staticgrad.native.lapack": "the package, and with it LLVM, makes code of the recipes",
+    "staticgrad.native.scipy_library": "the package, and with it LLVM, makes code of the text",
+    "staticgrad.ops.linalg.base": "building loads nothing native",
     "staticgrad.native.routines": "the interpreter of kernels is loaded where the jit is off",
     "staticgrad.native.target": "the self-test compiles, for a target that it chooses",
 }

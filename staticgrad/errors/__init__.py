@@ -346,6 +346,12 @@ class CallError(StaticgradError, RuntimeError):
     code = "SG414"
 
 
+class LinearAlgebraError(CallError, ValueError):
+    """A matrix without the inverse, the factor or the decomposition that is asked for."""
+
+    code = "SG415"
+
+
 # Compiling and installing
 
 

@@ -47,6 +47,7 @@ CODES: Final[dict[str, str]] = {
     "SG412": "a NaN or an infinity made of finite numbers",
     "SG413": "an access that would wait for the code that it interrupts",
     "SG414": "a call of a library or of a user's function that fails",
+    "SG415": "a matrix without the inverse, factor or decomposition that is asked for",
     "SG501": "a kernel that could not be compiled",
     "SG502": "a processor that staticgrad does not compile for",
     "SG503": "a memory budget below what the graph needs",

@@ -10,7 +10,7 @@ from importlib import import_module
 from types import FunctionType
 
 from staticgrad import exports
-from staticgrad.functions import nn, random, special, standard as standard
+from staticgrad.functions import linalg, nn, random, special, standard as standard
 from staticgrad.ir.calls import publish
 from staticgrad.ir.functional import FUNCTIONS
 
@@ -19,7 +19,7 @@ _found = {
     for name, (home, attribute) in exports.homes(exports.FUNCTIONS).items()
 }
 globals().update(_found)
-__all__ = [*_found, "nn", "random", "special"]
+__all__ = [*_found, "linalg", "nn", "random", "special"]
 
 _PUBLIC = [name for name, value in _found.items() if isinstance(value, FunctionType)]
 FUNCTIONS.update({name: _found[name] for name in _PUBLIC})

@@ -1,5 +1,6 @@
 """Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.py``."""
 
+import staticgrad.functions.linalg as linalg
 import staticgrad.functions.nn as nn
 import staticgrad.functions.random as random
 import staticgrad.functions.special as special
@@ -144,20 +145,20 @@ __all__ = [
     "gradient", "greater", "greater_equal", "heaviside", "histogram", "histogram_bin_edges",
     "hsplit", "hstack", "hypot", "i0", "identity", "inner", "input", "invert", "iota",
     "isclose", "isfinite", "isin", "isinf", "isnan", "isneginf", "isposinf", "kron",
-    "left_shift", "less", "less_equal", "lexsort", "linear_scan", "linspace", "log", "log10",
-    "log1p", "log2", "logaddexp", "logaddexp2", "logical_and", "logical_not", "logical_or",
-    "logical_xor", "logspace", "map", "matmul", "matrix_transpose", "matvec", "max", "maximum",
-    "mean", "median", "meshgrid", "min", "minimum", "moveaxis", "multiply", "nan_to_num",
-    "nancumprod", "nancumsum", "nanmax", "nanmean", "nanmedian", "nanmin", "nanpercentile",
-    "nanprod", "nanquantile", "nanstd", "nansum", "nanvar", "negative", "nn", "norm",
-    "not_equal", "one_hot", "ones", "ones_like", "outer", "pad", "parameter", "partition",
-    "percentile", "piecewise", "positive", "pow", "power", "prod", "ptp", "quantile", "rad2deg",
-    "random", "ravel", "reciprocal", "remainder", "repeat", "reshape", "right_shift", "rint",
-    "roll", "rot90", "round", "scan", "scatter_add", "searchsorted", "select", "sigmoid",
-    "sign", "signbit", "sin", "sinc", "sinh", "size_value", "sort", "special", "split", "sqrt",
-    "square", "squeeze", "stack", "std", "stop_gradient", "subtract", "sum", "swapaxes",
-    "switch", "take", "take_along_axis", "tan", "tanh", "tensordot", "tile", "topk", "trace",
-    "transpose", "trapezoid", "tri", "tril", "triu", "trunc", "unstack", "unwrap", "var",
-    "vdot", "vecdot", "vecmat", "vsplit", "vstack", "where", "while_loop", "xlogy", "zeros",
-    "zeros_like"
+    "left_shift", "less", "less_equal", "lexsort", "linalg", "linear_scan", "linspace", "log",
+    "log10", "log1p", "log2", "logaddexp", "logaddexp2", "logical_and", "logical_not",
+    "logical_or", "logical_xor", "logspace", "map", "matmul", "matrix_transpose", "matvec",
+    "max", "maximum", "mean", "median", "meshgrid", "min", "minimum", "moveaxis", "multiply",
+    "nan_to_num", "nancumprod", "nancumsum", "nanmax", "nanmean", "nanmedian", "nanmin",
+    "nanpercentile", "nanprod", "nanquantile", "nanstd", "nansum", "nanvar", "negative", "nn",
+    "norm", "not_equal", "one_hot", "ones", "ones_like", "outer", "pad", "parameter",
+    "partition", "percentile", "piecewise", "positive", "pow", "power", "prod", "ptp",
+    "quantile", "rad2deg", "random", "ravel", "reciprocal", "remainder", "repeat", "reshape",
+    "right_shift", "rint", "roll", "rot90", "round", "scan", "scatter_add", "searchsorted",
+    "select", "sigmoid", "sign", "signbit", "sin", "sinc", "sinh", "size_value", "sort",
+    "special", "split", "sqrt", "square", "squeeze", "stack", "std", "stop_gradient",
+    "subtract", "sum", "swapaxes", "switch", "take", "take_along_axis", "tan", "tanh",
+    "tensordot", "tile", "topk", "trace", "transpose", "trapezoid", "tri", "tril", "triu",
+    "trunc", "unstack", "unwrap", "var", "vdot", "vecdot", "vecmat", "vsplit", "vstack",
+    "where", "while_loop", "xlogy", "zeros", "zeros_like"
 ]

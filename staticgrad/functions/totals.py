@@ -13,7 +13,8 @@ import numpy as np
 from staticgrad.errors import ArgumentError
 from staticgrad.functions import aggregate as of
 from staticgrad.functions.masking import Mask, counted, mask_of, start_of
-from staticgrad.ir.functional import NUMPY_NAMES, functions
+from staticgrad.functions.matrix_norms import norm_of_matrices
+from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.movement import moveaxis, reshape
@@ -22,6 +23,7 @@ from staticgrad.ops.operands import (
     as_value,
     axes_of,
     counting_dtype,
+    distinct_axes,
     floating,
     related,
 )
@@ -103,10 +105,10 @@ def norm(
 
     Args:
         x: a value; integers and bools become float64.
-        ord: None or 2: the square root of the sum of squares (over two axes: Frobenius', also as
-            ``"fro"``). 1, inf, -inf, 0 or another number p: of the magnitudes the sum, the largest,
-            the smallest, the count that is not 0, the p-th root of the sum of p-th powers; along
-            one axis.
+        ord: None: the square root of the sum of squares. Along one axis also 2, 1, inf, -inf, 0 or
+            another number p: of the magnitudes the sum, the largest, the smallest, the count that
+            is not 0, the p-th root of the sum of p-th powers. Over two axes, rows and columns, what
+            ``sg.linalg.matrix_norm`` takes: ``"fro"``, ``"nuc"``, 2, -2, 1, -1, inf, -inf.
         axis: which axes; all by default.
         keepdims: keep them, with size 1.
 
@@ -118,16 +120,31 @@ def norm(
     """
     value = floating("norm", x)
     axes = axes_of("norm", axis, value)
-    squares = ord is None or ord == "fro" or (ord == 2 and len(axes) == 1)
-    if not squares and (len(axes) != 1 or isinstance(ord, str)):
+    if ord is None or (ord == "fro" and len(axes) == 2):
+        return vector_norm_over(value, 2, axes, keepdims)
+    if len(axes) == 2:
+        given = axis if isinstance(axis, list | tuple) else axes  # its order tells rows and columns
+        places = distinct_axes("norm", given, value)
+        found = norm_of_matrices("norm", moveaxis(value, places, (-2, -1)), ord, keepdims)
+        return moveaxis(found, (-2, -1), places) if keepdims else found
+    if len(axes) != 1 or isinstance(ord, str):
         raise ArgumentError(
             f"norm: no norm {ord!r} over {len(axes)} axes",
-            hint="matrices have ord='fro'; vectors 1, 2, inf, -inf, 0 or a number",
+            hint="matrices have ord='fro', 'nuc', 1, 2, inf; vectors 1, 2, inf, 0 or a number",
             related=related(value),
         )
-    if squares:
-        total = of.sum(functions.square(value), axes, keepdims=keepdims)
-        return flat_root(total)
+    return vector_norm_over(value, ord, axes, keepdims)
+
+
+def vector_norm_over(value: AnyValue, ord: Any, axis: Axes, keepdims: bool) -> AnyValue:
+    """The norm of the vectors that are made of the elements along some axes.
+
+    Raises:
+        AxisError: there is no such axis.
+    """
+    axes = axes_of("vector_norm", axis, value)
+    if ord == 2:
+        return flat_root(of.sum(functions.square(value), axes, keepdims=keepdims))
     return _vector_norm(functions.absolute(value), ord, axes, keepdims)
 
 
@@ -162,6 +179,3 @@ def count_nonzero(x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = F
         AxisError: there is no such axis.
     """
     return of.sum(functions.astype(as_value("count_nonzero", x), BOOL), axis, keepdims=keepdims)
-
-
-NUMPY_NAMES["linalg.norm"] = "norm"

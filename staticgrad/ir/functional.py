@@ -26,7 +26,15 @@ else:
 
     functions = _Functions()
 
-__all__ = ["FACTS", "FUNCTIONS", "NUMPY_NAMES", "SPECIAL", "functions", "numpy_function"]
+__all__ = [
+    "FACTS",
+    "FUNCTIONS",
+    "NUMPY_NAMES",
+    "OF_MODULES",
+    "SPECIAL",
+    "functions",
+    "numpy_function",
+]
 
 #: The same by name, for names that are known in a run only: NumPy's protocols, rules over tables.
 FUNCTIONS: dict[str, Callable[..., Any]] = vars(functions)
@@ -34,10 +42,13 @@ FUNCTIONS: dict[str, Callable[..., Any]] = vars(functions)
 NUMPY_NAMES: dict[str, str] = {}
 #: Name of a special function, as SciPy's ufuncs have it -> ours.
 SPECIAL: dict[str, Callable[..., Any]] = {}
+#: Functions of NumPy's modules by their names there, ``linalg.solve`` -> ours.
+OF_MODULES: dict[str, Callable[..., Any]] = {}
 #: NumPy function name -> ours that answers at once and builds no node.
 FACTS: dict[str, Callable[..., Any]] = {}
 
 
 def numpy_function(name: str) -> Callable[..., Any] | None:
     """Our function for a NumPy function's name, or None where there is none."""
-    return FUNCTIONS.get(NUMPY_NAMES.get(name, name)) or SPECIAL.get(name)
+    found = OF_MODULES.get(name) or FUNCTIONS.get(NUMPY_NAMES.get(name, name))
+    return found or SPECIAL.get(name)

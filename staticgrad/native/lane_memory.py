@@ -6,6 +6,7 @@ Only lanes that are on touch memory, one element at a time unless the mask is a 
 from __future__ import annotations
 
 import ctypes
+import functools
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -209,6 +210,18 @@ def address(pointer: Address) -> int:
     return pointer.base
 
 
+def call(function: int, *arguments: Address | int) -> None:
+    """Calls the C function at an address."""
+    places = [each.base if isinstance(each, Address) else each for each in arguments]
+    _prototype(len(places))(function)(*places)
+
+
+@functools.cache
+def _prototype(count: int) -> Any:
+    """The type of a C function without result that takes so many words."""
+    return ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * count)
+
+
 def _vocabulary() -> dict[str, Callable[..., Any]]:
     found: dict[str, Callable[..., Any]] = {
         "load": load,
@@ -222,6 +235,7 @@ def _vocabulary() -> dict[str, Callable[..., Any]]:
         "mask_of": mask_of,
         "select_mask": select_mask,
         "address": address,
+        "call": call,
         "getitem": getitem,
         "bool": bool,
     }

@@ -13,6 +13,7 @@ they have the number of an earlier one (-1: none has failed).
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Final
 
 from staticgrad import config
@@ -47,6 +48,8 @@ class _Registered:
     failure: Failure | None
 
 
+#: Families that register themselves when a module is imported.
+_BUILT_IN: Final = {"linalg": "staticgrad.native.lapack"}
 _registered: Final[dict[str, _Registered]] = {}
 _made: Final[dict[tuple[str, bool], RoutineCode]] = {}
 
@@ -104,7 +107,10 @@ def failure(name: str, iteration: int, how: int) -> BaseException:
 
 
 def _entry(name: str) -> _Registered:
-    found = _registered.get(name.partition(":")[0])
+    family = name.partition(":")[0]
+    if family in _BUILT_IN:
+        import_module(_BUILT_IN[family])
+    found = _registered.get(family)
     if found is None:
         raise UnknownNameError(
             f"there is no routine {name!r}", hint="whoever has its code registers it first"

@@ -22,6 +22,7 @@ from numba.core.datamodel.registry import default_manager
 from numba.core.typing import templates
 
 from staticgrad.native import (  # noqa: F401  # these fill FUNCTIONS
+    call_operations,
     cast_operations,
     lane_operations,
     memory_operations,

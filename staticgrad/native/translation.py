@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from staticgrad.native import (
+    call_operations,
     cast_operations,
     lane_operations,
     memory_operations,
@@ -37,7 +38,13 @@ FUNCTION = Scalar("function", "function")
 TIMELESS = (RANGE, FUNCTION, NOTHING)
 """Kinds that exist while compiling only."""
 
-REGISTERED = (cast_operations, lane_operations, memory_operations, strided_memory)
+REGISTERED = (
+    call_operations,
+    cast_operations,
+    lane_operations,
+    memory_operations,
+    strided_memory,
+)
 """The modules whose import fills FUNCTIONS."""
 
 

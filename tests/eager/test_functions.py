@@ -45,6 +45,17 @@ CALLS: dict[str, Any] = {
     "group_norm": lambda x, v, i: sg.nn.group_norm(x, 2),
     "huber": lambda x, v, i: sg.nn.huber(x, 2.0 * x, 0.3),
     "invert": lambda x, v, i: ~(x > 0.5),
+    **{
+        f"linalg.{name}": lambda x, v, i, name=name: getattr(sg.linalg, name)(x @ x.T + np.eye(3))
+        for name in ("cholesky", "cond", "det", "eigvalsh", "inv", "pinv", "svdvals", "slogdet")
+    },
+    "linalg.eigh": lambda x, v, i: abs(sg.linalg.eigh(x @ x.T + np.eye(3))[1]),
+    "linalg.lstsq": lambda x, v, i: sg.linalg.lstsq(x.T, v)[0],
+    "linalg.matrix_power": lambda x, v, i: sg.linalg.matrix_power(x @ x.T, 3),
+    "linalg.multi_dot": lambda x, v, i: sg.linalg.multi_dot([x.T, x, v]),
+    "linalg.qr": lambda x, v, i: sg.linalg.qr(x),
+    "linalg.solve": lambda x, v, i: sg.linalg.solve(x @ x.T + np.eye(3), v[:3]),
+    "linalg.svd": lambda x, v, i: abs(sg.linalg.svd(x, full_matrices=False)[0]),
     "linspace": lambda x, v, i: sg.linspace(v[0], v[1], 7),
     "moveaxis": lambda x, v, i: sg.moveaxis(x, 0, 1),
     "numpy": lambda x, v, i: np.exp(np.where(x > 0.5, x, np.float32(0))) + np.sum(x, axis=0),

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 import staticgrad.functions  # noqa: F401 - fills the registry
+from staticgrad.ir.forms import CallForm
 from staticgrad.ir.op import Op
 from staticgrad.ir.rounded import rounded
 from staticgrad.ir.value import Value
@@ -134,6 +135,16 @@ def declaration_of(name: str) -> Declaration | None:
     """What was declared of op ``name``."""
     load_providers()
     return DECLARATIONS.get(name)
+
+
+def is_called(name: str) -> bool:
+    """Whether the op is a call of a routine, by a step that is no kernel."""
+    for sample in samples_of(name)[:1]:
+        types = [TensorType(as_dtype(a.dtype), a.shape) for a in sample.arrays]
+        inferred = sample.op.infer(*types)
+        outs = inferred if isinstance(inferred, tuple) else (inferred,)
+        return isinstance(sample.op.form(*outs, *types), CallForm)
+    return False
 
 
 def samples_of(name: str, seed: int = 0) -> list[Sample]:

@@ -125,8 +125,10 @@ def test_norms_of_matrices_and_of_everything():
     assert run(sg.norm(A[0])) == pytest.approx(np.linalg.norm(A[0]))
     np.testing.assert_allclose(run(sg.norm(A, "fro", (0, 2))), np.linalg.norm(A, "fro", (0, 2)))
     assert run(sg.norm(np.array([3, 4]))) == 5.0
-    with assert_refused(ArgumentError, "no norm 'nuc' over 2 axes", line="sg.norm"):
-        sg.norm(A[0], "nuc")
+    with assert_refused(ArgumentError, "no norm 3 of matrices", line="sg.norm"):
+        sg.norm(A[0], 3)
+    with assert_refused(ArgumentError, "no norm 'nuc' over 3 axes", line="sg.norm"):
+        sg.norm(A[None], "nuc", (0, 1, 2))
 
 
 def test_the_gradient_of_the_norm_of_nothing_is_zero():

@@ -1,0 +1,108 @@
+"""Linear algebra, in the names and with the arguments of ``np.linalg`` and the array API standard.
+
+Public as ``sg.linalg``; NumPy's functions of these names take values, too. Matrices are the last
+two axes, leading ones a batch. What LAPACK does is done for float32 and float64: integers and bools
+become float64, elements of 16 bits are refused, as by NumPy.
+
+    >>> import staticgrad as sg
+    >>> a = sg.input("a", (2, 2), "float64")
+    >>> sg.evaluate(sg.linalg.det(a), {"a": [[3.0, 1.0], [1.0, 2.0]]})
+    array(5.)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn
+
+from staticgrad.errors.elsewhere import no_such_name
+from staticgrad.functions.einstein import kron as kron, tensordot as tensordot
+from staticgrad.functions.joining import matrix_transpose as matrix_transpose
+from staticgrad.functions.linalg.factors import (
+    cholesky as cholesky,
+    eigh as eigh,
+    eigvalsh as eigvalsh,
+    lu as lu,
+    qr as qr,
+    svd as svd,
+    svdvals as svdvals,
+)
+from staticgrad.functions.linalg.matrices import (
+    cross as cross,
+    diagonal as diagonal,
+    multi_dot as multi_dot,
+    outer as outer,
+    trace as trace,
+)
+from staticgrad.functions.linalg.norms import (
+    cond as cond,
+    matrix_norm as matrix_norm,
+    matrix_rank as matrix_rank,
+    vector_norm as vector_norm,
+)
+from staticgrad.functions.linalg.powers import expm as expm, matrix_power as matrix_power
+from staticgrad.functions.linalg.solutions import (
+    det as det,
+    inv as inv,
+    lstsq as lstsq,
+    pinv as pinv,
+    slogdet as slogdet,
+    solve as solve,
+    solve_triangular as solve_triangular,
+    solve_tridiagonal as solve_tridiagonal,
+)
+from staticgrad.functions.products import vecdot as vecdot
+from staticgrad.functions.totals import norm as norm
+from staticgrad.ir.calls import publish
+from staticgrad.ir.functional import OF_MODULES
+from staticgrad.ops.contract import matmul as matmul
+
+__all__ = [
+    "cholesky",
+    "cond",
+    "cross",
+    "det",
+    "diagonal",
+    "eigh",
+    "eigvalsh",
+    "expm",
+    "inv",
+    "kron",
+    "lstsq",
+    "lu",
+    "matmul",
+    "matrix_norm",
+    "matrix_power",
+    "matrix_rank",
+    "matrix_transpose",
+    "multi_dot",
+    "norm",
+    "outer",
+    "pinv",
+    "qr",
+    "slogdet",
+    "solve",
+    "solve_triangular",
+    "solve_tridiagonal",
+    "svd",
+    "svdvals",
+    "tensordot",
+    "trace",
+    "vecdot",
+    "vector_norm",
+]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> NoReturn:
+        raise no_such_name("sg.linalg", name)
+
+
+publish(globals(), __name__, __all__)
+#: As NumPy's module has it; some differ from the functions of the same names outside of it.
+_OURS = ("expm", "lu", "solve_triangular", "solve_tridiagonal")
+OF_MODULES.update({f"linalg.{name}": globals()[name] for name in __all__ if name not in _OURS})

@@ -1,0 +1,210 @@
+"""Factorizations of matrices, in the names and with the arguments of ``np.linalg``."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from staticgrad.errors import ArgumentError
+from staticgrad.functions.linalg.matrices import checked_errors, matrices
+from staticgrad.ir.functional import functions
+from staticgrad.ir.kinds import AnyValue
+from staticgrad.ops.elementwise import Operand
+from staticgrad.ops.linalg.base import adjoint, by_place, smaller
+from staticgrad.ops.linalg.cholesky import Cholesky
+from staticgrad.ops.linalg.eigh import Eigh, EigvalsH
+from staticgrad.ops.linalg.lu import LU
+from staticgrad.ops.linalg.qr import QR
+from staticgrad.ops.linalg.svd import SVD, SVDVals
+from staticgrad.ops.slices import part
+
+
+class QRResult(NamedTuple):
+    """Q with orthonormal columns and R upper triangular."""
+
+    Q: Any
+    R: Any
+
+
+class EighResult(NamedTuple):
+    """Ascending eigenvalues, and the eigenvectors in columns."""
+
+    eigenvalues: Any
+    eigenvectors: Any
+
+
+class SVDResult(NamedTuple):
+    """U, descending singular values S, and Vh."""
+
+    U: Any
+    S: Any
+    Vh: Any
+
+
+class LUResult(NamedTuple):
+    """P (a matrix, or indices), L with ones on its diagonal, and U."""
+
+    P: Any
+    L: Any
+    U: Any
+
+
+def cholesky(a: Operand[AnyValue], *, upper: bool = False, errors: str = "raise") -> AnyValue:
+    """The lower triangular L with L @ L.T = a, of symmetric positive definite matrices.
+
+    Args:
+        a: matrices [..., n, n] of float32 or float64. Only the lower triangle is read, and
+            the gradient is that of its elements: 0 above the diagonal.
+        upper: the upper triangular U with U.T @ U = a, of the upper triangle.
+        errors: "raise", or "nan": matrices that are not positive definite give NaN.
+
+    Raises:
+        LinearAlgebraError: in the run, a matrix that is not positive definite.
+        DTypeError: another dtype than float32 and float64 (integers become float64).
+        RankError, ShapeError: no square matrices.
+    """
+    value = matrices("cholesky", a)
+    op = Cholesky(checked_errors("cholesky", errors))
+    return adjoint(op(adjoint(value))) if upper else op(value)
+
+
+def qr(a: Operand[AnyValue], mode: str = "reduced") -> Any:
+    """Q with orthonormal columns and R upper triangular, with Q @ R = a.
+
+    Args:
+        a: matrices [..., m, n] of float32 or float64, k = min(m, n).
+        mode: "reduced" (Q [..., m, k], R [..., k, n]), "complete" (Q [..., m, m], R [..., m, n]) or
+            "r" (R alone).
+
+    There is a derivative where the first k columns do not depend on each other (elsewhere it is
+    infinite or NaN), and of a complete Q where m <= n.
+
+    Raises:
+        ArgumentError: another mode.
+        DTypeError, RankError: as ``cholesky``.
+    """
+    if mode not in ("reduced", "complete", "r"):
+        raise ArgumentError(
+            f"qr: mode={mode!r}",
+            hint="'reduced', 'complete' or 'r': Householder vectors are not given",
+        )
+    found: Any = QR(mode == "complete")(matrices("qr", a))
+    return found[1] if mode == "r" else QRResult(*found)
+
+
+def _lower_of(op: str, a: Operand[AnyValue], uplo: str) -> AnyValue:
+    """Symmetric matrices of which the lower triangle is to be read."""
+    if uplo not in ("L", "U", "l", "u"):
+        raise ArgumentError(f"{op}: UPLO={uplo!r} is neither 'L' nor 'U'")
+    value = matrices(op, a)
+    return value if uplo in "Ll" else adjoint(value)
+
+
+def eigh(a: Operand[AnyValue], UPLO: str = "L", *, errors: str = "raise") -> EighResult:  # noqa: N803
+    """Ascending eigenvalues w and eigenvectors V of symmetric matrices: a @ V = V * w.
+
+    Args:
+        a: matrices [..., n, n] of float32 or float64; only the triangle ``UPLO`` is read, and
+            the gradient is that of its elements.
+        UPLO: "L" or "U".
+        errors: "raise", or "nan": matrices that hold NaN give NaN.
+
+    The sign of an eigenvector is LAPACK's choice. Vectors of equal eigenvalues are not unique, and
+    their gradient is NaN or infinite; that of the values alone is not (``eigvalsh``).
+
+    Raises:
+        LinearAlgebraError: in the run, no convergence, as of NaN.
+        ArgumentError, DTypeError, RankError, ShapeError: as ``cholesky``.
+    """
+    found: Any = Eigh(checked_errors("eigh", errors))(_lower_of("eigh", a, UPLO))
+    return EighResult(found[0], adjoint(found[1]))
+
+
+def eigvalsh(a: Operand[AnyValue], UPLO: str = "L", *, errors: str = "raise") -> AnyValue:  # noqa: N803
+    """Ascending eigenvalues of symmetric matrices; arguments and errors as for ``eigh``."""
+    return EigvalsH(checked_errors("eigvalsh", errors))(_lower_of("eigvalsh", a, UPLO))
+
+
+def svd(
+    a: Operand[AnyValue],
+    full_matrices: bool = True,
+    compute_uv: bool = True,
+    hermitian: bool = False,
+    *,
+    errors: str = "raise",
+) -> Any:
+    """U, descending singular values S and Vh, with (U * S) @ Vh = a.
+
+    Args:
+        a: matrices [..., m, n] of float32 or float64, k = min(m, n).
+        full_matrices: U [..., m, m] and Vh [..., n, n]; else U [..., m, k] and Vh [..., k, n].
+        compute_uv: False gives S alone.
+        hermitian: a is symmetric, of which the lower triangle is read; by its eigenvalues.
+        errors: "raise", or "nan": matrices that hold NaN give NaN.
+
+    The gradients of U and Vh are NaN or infinite where singular values are equal, or one is 0; that
+    of S alone is not (``svdvals``). Full bases have a gradient where m = n.
+
+    Raises:
+        LinearAlgebraError: in the run, no convergence, as of NaN.
+        DTypeError, RankError: as ``cholesky``.
+    """
+    if not compute_uv:
+        return _symmetric_values(a, errors) if hermitian else svdvals(a, errors=errors)
+    if hermitian:
+        return _symmetric(a, errors)
+    op = SVD(bool(full_matrices), checked_errors("svd", errors))
+    found: Any = op(matrices("svd", a))
+    return SVDResult(*found)
+
+
+def svdvals(x: Operand[AnyValue], /, *, errors: str = "raise") -> AnyValue:
+    """Descending singular values of matrices [..., m, n]. Raises as ``svd``."""
+    return SVDVals(checked_errors("svdvals", errors))(matrices("svdvals", x))
+
+
+def _symmetric_values(a: Operand[AnyValue], errors: str) -> AnyValue:
+    values = functions.absolute(eigvalsh(a, errors=errors))
+    return functions.sort(values, -1, descending=True)
+
+
+def _symmetric(a: Operand[AnyValue], errors: str) -> SVDResult:
+    """By eigenvalues in the order of their magnitudes, their signs given to Vh."""
+    values, vectors = eigh(a, errors=errors)
+    order = functions.argsort(functions.absolute(values), -1, descending=True)
+    values = functions.take_along_axis(values, order, -1)
+    columns = functions.broadcast_to(functions.expand_dims(order, -2), vectors.shape)
+    u = functions.take_along_axis(vectors, columns, -1)
+    one = np.ones((), values.dtype.numpy)
+    sign = functions.where(values < 0.0, -one, one)
+    return SVDResult(u, functions.absolute(values), adjoint(u * functions.expand_dims(sign, -2)))
+
+
+def lu(a: Operand[AnyValue], *, p_indices: bool = False) -> LUResult:
+    """P, L and U with P @ L @ U = a: rows are exchanged so that pivots are large.
+
+    As ``scipy.linalg.lu``. L [..., m, k] has ones on its diagonal, U [..., k, n], k = min(m, n).
+
+    Args:
+        a: matrices [..., m, n] of float32 or float64. A singular one has a 0 in the diagonal
+            of U, and no derivative.
+        p_indices: P as indices of rows: L[p] @ U = a.
+
+    Raises:
+        DTypeError, RankError: as ``cholesky``.
+    """
+    value = matrices("lu", a)
+    found: Any = LU()(adjoint(value))  # of the transpose, columns exchanged
+    packed, permutation = adjoint(found[0]), found[1]
+    m, n = value.shape[-2:]
+    k, last = smaller(m, n), packed.ndim - 1
+    rows, columns = (functions.iota((m, k), axis, like=value) for axis in (0, 1))
+    unit = functions.astype(rows == columns, value.dtype)
+    lower = by_place(part(packed, last, 0, k), 1.0, 0.0, 0.0) + unit
+    upper = by_place(part(packed, last - 1, 0, k), 0.0, 1.0, 1.0)
+    if p_indices:
+        return LUResult(functions.argsort(permutation, -1), lower, upper)
+    place = functions.iota((m, m), 0, like=value)
+    matrix = functions.astype(place == functions.expand_dims(permutation, -2), value.dtype)
+    return LUResult(matrix, lower, upper)

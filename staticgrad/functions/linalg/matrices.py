@@ -1,0 +1,225 @@
+"""Reading operands of linear algebra; products and parts of matrices that need no LAPACK."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from staticgrad.errors import ArgumentError, RankError, ShapeError
+from staticgrad.functions.creation import eye
+from staticgrad.functions.products import cross as general_cross
+from staticgrad.ir.functional import functions
+from staticgrad.ir.kinds import AnyValue
+from staticgrad.ops.elementwise import Operand
+from staticgrad.ops.movement import broadcast_to, expand_dims, moveaxis, reshape
+from staticgrad.ops.operands import (
+    as_value,
+    floating,
+    promoted_values,
+    related,
+    shape_text,
+)
+from staticgrad.types import dim as dims
+from staticgrad.types.dim import Dim, Size
+from staticgrad.types.tensor import BroadcastError, Shape, broadcast_shapes, hint_value, product
+
+#: What a matrix that has no result gives.
+ERRORS = ("raise", "nan")
+
+
+def checked_errors(op: str, errors: str) -> str:
+    """``errors``, if it is one of the two.
+
+    Raises:
+        ArgumentError: it is not.
+    """
+    if errors not in ERRORS:
+        raise ArgumentError(f"{op}: errors={errors!r} is neither 'raise' nor 'nan'")
+    return errors
+
+
+def matrices(op: str, x: Operand[AnyValue]) -> AnyValue:
+    """x as floating matrices; integers and bools become float64.
+
+    Raises:
+        RankError: fewer than two axes.
+    """
+    value = floating(op, x)
+    if value.ndim < 2:
+        raise RankError(
+            f"{op}: {value.type} is no matrix",
+            hint="matrices are the last two axes: x[:, None] is a column",
+            related=related(value),
+        )
+    return value
+
+
+def squares(op: str, x: AnyValue) -> AnyValue:
+    """x, if its matrices are square.
+
+    Raises:
+        ShapeError: they are not.
+    """
+    rows, columns = x.shape[-2:]
+    text = f"{op}: {shape_text(x.shape)} is not square, {rows} != {columns}"
+    if not dims.equal(rows, columns, text):
+        hint = "sg.linalg.lstsq and pinv take matrices of any shape"
+        raise ShapeError(text, hint=hint, related=related(x))
+    return x
+
+
+def right_side(op: str, a: Operand[AnyValue], b: Operand[AnyValue]) -> tuple[Any, Any, bool]:
+    """Matrices a, right-hand sides b as matrices of columns, and whether b is one vector.
+
+    Raises:
+        RankError: a is no matrix, or b a scalar.
+        ShapeError: other numbers of rows, or batch axes that do not broadcast.
+    """
+    left, right = promoted_values(op, (a, b))
+    left, right = matrices(op, left), floating(op, right)
+    if right.ndim == 0:
+        raise RankError(f"{op}: b is a scalar", hint="b / a", related=related(right))
+    is_vector = right.ndim == 1
+    if is_vector:
+        right = expand_dims(right, -1)
+    if left.ndim == 2 and right.ndim > 2:
+        return left, right, is_vector  # one matrix for all: see ``folded``
+    try:
+        batch = broadcast_shapes((left.shape[:-2], right.shape[:-2]))
+    except BroadcastError as error:
+        raise ShapeError(
+            f"{op}: batch axes do not broadcast, {error.left} != {error.right}",
+            details=[f"{shape_text(left.shape)} and {shape_text(right.shape)}"],
+            related=related(left, right),
+        ) from None
+    left, right = (in_batch(each, batch) for each in (left, right))
+    return left, right, is_vector
+
+
+def in_batch(x: AnyValue, batch: Shape) -> AnyValue:
+    """Matrices, repeated along the axes of a batch."""
+    shape = (*batch, *x.shape[-2:])
+    return x if x.shape == shape else broadcast_to(x, shape)
+
+
+def folded(a: AnyValue, b: AnyValue) -> AnyValue:
+    """b as columns for the one matrix a, where b alone has a batch: a is factored once."""
+    if a.ndim != 2 or b.ndim == 2:
+        return b
+    rows = moveaxis(b, -2, 0)
+    return reshape(rows, (rows.shape[0], product(rows.shape[1:])))
+
+
+def unfolded(x: AnyValue, b: AnyValue, a: AnyValue, is_vector: bool) -> AnyValue:
+    """What was solved for ``folded`` columns, in the shape of b."""
+    if a.ndim == 2 and b.ndim != 2:
+        batch = (*b.shape[:-2], b.shape[-1])
+        x = moveaxis(reshape(x, (x.shape[0], *batch)), 0, -2)
+    return functions.squeeze(x, -1) if is_vector else x
+
+
+def identity_like(x: AnyValue) -> AnyValue:
+    """Identity matrices of the batch, the size and the dtype of square x."""
+    unit = eye(x.shape[-1], dtype=x.dtype, like=x)
+    return in_batch(unit, x.shape[:-2])
+
+
+def diagonal(x: Operand[AnyValue], /, *, offset: int = 0) -> AnyValue:
+    """The diagonals of matrices: of the last two axes, unlike ``sg.diagonal``.
+
+    Raises:
+        RankError: fewer than two axes.
+    """
+    value = as_matrices("diagonal", x)
+    return functions.diagonal(value, offset, value.ndim - 2, value.ndim - 1)
+
+
+def trace(x: Operand[AnyValue], /, *, offset: int = 0, dtype: Any = None) -> AnyValue:
+    """The sums of the diagonals of matrices: of the last two axes, unlike ``sg.trace``.
+
+    Raises:
+        RankError: fewer than two axes.
+    """
+    return functions.sum(diagonal(x, offset=offset), -1, dtype)
+
+
+def outer(x1: Operand[AnyValue], x2: Operand[AnyValue], /) -> AnyValue:
+    """out[i, j] = x1[i] * x2[j] of two vectors.
+
+    Raises:
+        RankError: an operand that is no vector.
+    """
+    for each in (x1, x2):
+        if as_value("outer", each).ndim != 1:
+            raise RankError("outer: takes two vectors", hint="sg.outer flattens its operands")
+    return functions.outer(x1, x2)
+
+
+def cross(x1: Operand[AnyValue], x2: Operand[AnyValue], /, *, axis: int = -1) -> AnyValue:
+    """The vector product along an axis of 3 elements; others broadcast. Raises as ``sg.cross``."""
+    return general_cross(x1, x2, axis=axis)
+
+
+def as_matrices(op: str, x: Operand[AnyValue]) -> AnyValue:
+    """x of any dtype, if it has two axes.
+
+    Raises:
+        RankError: it has fewer.
+    """
+    value = as_value(op, x)
+    if value.ndim < 2:
+        raise RankError(f"{op}: {value.type} is no matrix", related=related(value))
+    return value
+
+
+def multi_dot(arrays: Sequence[Operand[AnyValue]]) -> AnyValue:
+    """The product of two or more matrices, in the order that takes the fewest operations.
+
+    The first and the last may be vectors. Named sizes count by their hints.
+
+    Raises:
+        ArgumentError: fewer than two operands.
+        RankError: an operand inside that is no matrix.
+        ShapeError: sizes that do not fit.
+    """
+    values = list(promoted_values("multi_dot", arrays))
+    if len(values) < 2:
+        raise ArgumentError("multi_dot: takes two operands, or more")
+    first, last = values[0].ndim == 1, values[-1].ndim == 1
+    values[0] = expand_dims(values[0], 0) if first else values[0]
+    values[-1] = expand_dims(values[-1], -1) if last else values[-1]
+    for each in values:
+        if each.ndim != 2:
+            raise RankError(f"multi_dot: {each.type} is no matrix", related=related(each))
+    found = _chained(values, 0, len(values) - 1, _splits([*_chain_sizes(values)]))
+    found = functions.squeeze(found, 0) if first else found
+    return functions.squeeze(found, -1) if last else found
+
+
+def _chain_sizes(values: Sequence[Any]) -> list[int]:
+    sizes: list[Size] = [values[0].shape[0], *(value.shape[1] for value in values)]
+    return [hint_value(size) if isinstance(size, Dim) else size for size in sizes]
+
+
+def _splits(sizes: list[int]) -> dict[tuple[int, int], int]:
+    """Where each row of factors is cut last: by dynamic programming over shorter rows."""
+    count = len(sizes) - 1
+    cost = {(i, i): 0 for i in range(count)}
+    best: dict[tuple[int, int], int] = {}
+    for length in range(1, count):
+        for i in range(count - length):
+            j = i + length
+            found = {
+                k: cost[i, k] + cost[k + 1, j] + sizes[i] * sizes[k + 1] * sizes[j + 1]
+                for k in range(i, j)
+            }
+            best[i, j] = min(found, key=lambda k: found[k])
+            cost[i, j] = found[best[i, j]]
+    return best
+
+
+def _chained(values: Sequence[Any], i: int, j: int, splits: dict[tuple[int, int], int]) -> Any:
+    if i == j:
+        return values[i]
+    k = splits[i, j]
+    return _chained(values, i, k, splits) @ _chained(values, k + 1, j, splits)

@@ -1,0 +1,320 @@
+"""Solutions of linear systems, inverses and determinants, in the names of ``np.linalg``.
+
+Matrices are factored once: what is solved for a gradient uses the factors of the value. The rules
+hold the factors as operands and are written over functions with rules themselves, so that they
+differentiate again.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from staticgrad.errors import ArgumentError
+from staticgrad.functions.linalg.factors import svd
+from staticgrad.functions.linalg.matrices import (
+    checked_errors,
+    folded,
+    identity_like,
+    matrices,
+    right_side,
+    squares,
+    unfolded,
+)
+from staticgrad.ir.functional import functions
+from staticgrad.ir.kinds import AnyValue
+from staticgrad.ops.custom import CustomFunction, custom_vjp
+from staticgrad.ops.elementwise import Operand
+from staticgrad.ops.linalg.base import adjoint, as_rows, diagonal_of, mirrored, smaller
+from staticgrad.ops.linalg.lu import LU, LUSolve
+from staticgrad.ops.linalg.triangular import TriangularSolve, TridiagonalSolve
+from staticgrad.ops.operands import promoted_values
+from staticgrad.types.dim import Size
+
+
+class SlogdetResult(NamedTuple):
+    """The sign of a determinant, and the logarithm of its magnitude."""
+
+    sign: Any
+    logabsdet: Any
+
+
+class LstsqResult(NamedTuple):
+    """The solution, the sums of squared residuals, the rank of a and its singular values."""
+
+    x: Any
+    residuals: Any
+    rank: Any
+    s: Any
+
+
+def _solver(transposed: bool, errors: str) -> CustomFunction:
+    """a⁻¹ b, or a⁻ᵀ b, by the factors of a; its cotangents are those of a and b."""
+    name = f"staticgrad.solve{'_transposed' * transposed}_{errors}"
+
+    @custom_vjp(name=name)
+    def solved(a: Any, b: Any, lu: Any, permutation: Any) -> Any:
+        return LUSolve(transposed, errors)(lu, permutation, b)
+
+    @solved.rule
+    def _(ct: Any, out: Any, a: Any, b: Any, lu: Any, permutation: Any) -> tuple[Any, ...]:
+        by_b = SOLVERS[not transposed, "nan"](a, ct, lu, permutation)
+        by_a = out @ adjoint(by_b) if transposed else by_b @ adjoint(out)
+        return -by_a, by_b, None, None
+
+    return solved
+
+
+SOLVERS: Final = {
+    (transposed, errors): _solver(transposed, errors)
+    for transposed in (False, True)
+    for errors in ("raise", "nan")
+}
+
+
+@custom_vjp(name="staticgrad.det")
+def _determinant(a: Any, lu: Any, permutation: Any, swaps: Any) -> Any:
+    return functions.prod(diagonal_of(lu), -1) * _parity(lu, swaps)
+
+
+@_determinant.rule
+def _(ct: Any, out: Any, a: Any, lu: Any, permutation: Any, swaps: Any) -> tuple[Any, ...]:
+    inverse = SOLVERS[True, "nan"](a, identity_like(a), lu, permutation)
+    return as_rows(as_rows(ct * out)) * inverse, None, None, None
+
+
+@custom_vjp(name="staticgrad.logabsdet")
+def _log_determinant(a: Any, lu: Any, permutation: Any) -> Any:
+    return functions.sum(functions.log(functions.absolute(diagonal_of(lu))), -1)
+
+
+@_log_determinant.rule
+def _(ct: Any, out: Any, a: Any, lu: Any, permutation: Any) -> tuple[Any, ...]:
+    inverse = SOLVERS[True, "nan"](a, identity_like(a), lu, permutation)
+    return as_rows(as_rows(ct)) * inverse, None, None
+
+
+def _parity(lu: Any, swaps: Any) -> Any:
+    """-1 where the number of exchanges is odd, else 1."""
+    one = np.ones((), lu.dtype.numpy)
+    return functions.where(swaps % 2 == 0, one, -one)
+
+
+def _factors(a: Any) -> Any:
+    return LU()(a)
+
+
+def solve(a: Operand[AnyValue], b: Operand[AnyValue], *, errors: str = "raise") -> AnyValue:
+    """x with a @ x = b.
+
+    Args:
+        a: matrices [..., n, n] of float32 or float64; leading axes broadcast.
+        b: a vector [n], or columns [..., n, k].
+        errors: "raise", or "nan": singular matrices give infinities and NaN.
+
+    Raises:
+        LinearAlgebraError: in the run, a singular matrix: a pivot that is exactly 0.
+        DTypeError: another dtype than float32 and float64 (integers become float64).
+        RankError, ShapeError: no square matrices, or a b that does not fit.
+    """
+    left, right, is_vector = right_side("solve", a, b)
+    chosen = checked_errors("solve", errors)
+    columns = folded(left, right)
+    lu, permutation, _ = _factors(squares("solve", left))
+    found: Any = SOLVERS[False, chosen](left, columns, lu, permutation)
+    return unfolded(found, right, left, is_vector)
+
+
+def inv(a: Operand[AnyValue], *, errors: str = "raise") -> AnyValue:
+    """The inverses of square matrices; ``solve`` is quicker and closer where they are multiplied.
+
+    Raises as ``solve``.
+    """
+    value = squares("inv", matrices("inv", a))
+    lu, permutation, _ = _factors(value)
+    solver = SOLVERS[False, checked_errors("inv", errors)]
+    found: Any = solver(value, identity_like(value), lu, permutation)
+    return found
+
+
+def det(a: Operand[AnyValue]) -> AnyValue:
+    """The determinants of square matrices; ``slogdet`` where they overflow.
+
+    The gradient is NaN where a matrix is singular, although there is one.
+
+    Raises:
+        DTypeError, RankError, ShapeError: as ``solve``.
+    """
+    value = squares("det", matrices("det", a))
+    found: Any = _determinant(value, *_factors(value))
+    return found
+
+
+def slogdet(a: Operand[AnyValue]) -> SlogdetResult:
+    """The signs of determinants, and the logarithms of their magnitudes: 0 and -inf if singular.
+
+    The sign has no gradient, and that of the logarithm is infinite or NaN where a is singular.
+
+    Raises:
+        DTypeError, RankError, ShapeError: as ``solve``.
+    """
+    value = squares("slogdet", matrices("slogdet", a))
+    lu, permutation, swaps = _factors(value)
+    signs = functions.prod(functions.sign(functions.stop_gradient(diagonal_of(lu))), -1)
+    return SlogdetResult(signs * _parity(lu, swaps), _log_determinant(value, lu, permutation))
+
+
+def solve_triangular(
+    a: Operand[AnyValue],
+    b: Operand[AnyValue],
+    trans: int | str = 0,
+    lower: bool = False,
+    unit_diagonal: bool = False,
+    *,
+    errors: str = "raise",
+) -> AnyValue:
+    """x with a @ x = b, where only a triangle of a is read. As ``scipy.linalg.solve_triangular``.
+
+    Args:
+        a: matrices [..., n, n] of float32 or float64; leading axes broadcast.
+        b: a vector [n], or columns [..., n, k].
+        trans: 0 or "N"; 1 or "T" for a.T @ x = b.
+        lower: read the lower triangle, not the upper one.
+        unit_diagonal: take the diagonal for ones.
+        errors: "raise", or "nan": a 0 on the diagonal gives infinities and NaN.
+
+    Raises:
+        LinearAlgebraError: in the run, a 0 on the diagonal.
+        ArgumentError: another ``trans``.
+        DTypeError, RankError, ShapeError: as ``solve``.
+    """
+    if trans not in (0, 1, 2, "N", "T", "C"):
+        raise ArgumentError(f"solve_triangular: trans={trans!r} is none of 0, 1, 'N' and 'T'")
+    left, right, is_vector = right_side("solve_triangular", a, b)
+    chosen = checked_errors("solve_triangular", errors)
+    op = TriangularSolve(bool(lower), trans not in (0, "N"), bool(unit_diagonal), chosen)
+    found: Any = op(left, folded(left, right))
+    return unfolded(found, right, left, is_vector)
+
+
+def solve_tridiagonal(
+    lower: Operand[AnyValue],
+    diagonal: Operand[AnyValue],
+    upper: Operand[AnyValue],
+    b: Operand[AnyValue],
+    *,
+    errors: str = "raise",
+) -> AnyValue:
+    """x with T @ x = b for a matrix T of three diagonals, in time that is linear in its size.
+
+    Args:
+        lower: [..., n - 1], what stands below the diagonal.
+        diagonal: [..., n].
+        upper: [..., n - 1], what stands above it.
+        b: a vector [n], or columns [..., n, k].
+        errors: "raise", or "nan" for singular matrices.
+
+    Raises:
+        LinearAlgebraError: in the run, a singular matrix.
+        DTypeError, RankError, ShapeError: operands that do not fit together.
+    """
+    below, middle, above, right = promoted_values("solve_tridiagonal", (lower, diagonal, upper, b))
+    is_vector = right.ndim == 1
+    rows = functions.expand_dims(right, 0) if is_vector else adjoint(right)
+    ends = [(0, 0)] * (below.ndim - 1)
+    padded = functions.pad(below, [*ends, (1, 0)]), functions.pad(above, [*ends, (0, 1)])
+    op = TridiagonalSolve(checked_errors("solve_tridiagonal", errors))
+    found: Any = op(padded[0], middle, padded[1], rows)
+    return functions.squeeze(found, 0) if is_vector else adjoint(found)
+
+
+@custom_vjp(name="staticgrad.pinv")
+def _pseudo_inverse(a: Any, u: Any, s: Any, v: Any, smallest: Any) -> Any:
+    kept = s > as_rows(smallest)
+    scale = functions.where(kept, 1.0 / functions.where(kept, s, 1.0), np.zeros((), s.dtype.numpy))
+    return adjoint(v) @ (as_rows(scale) * adjoint(u))
+
+
+@_pseudo_inverse.rule
+def _(ct: Any, out: Any, a: Any, *others: Any) -> tuple[Any, ...]:
+    """Golub and Pereyra, The differentiation of pseudo-inverses, 1973, for a rank that stays."""
+    by_a = -(adjoint(out) @ ct @ adjoint(out))
+    left, right = identity_like(a @ out), identity_like(out @ a)
+    by_a = by_a + adjoint(out @ adjoint(out) @ ct @ (left - a @ out))
+    by_a = by_a + adjoint((right - out @ a) @ ct @ adjoint(out) @ out)
+    return by_a, *(None for _ in others)
+
+
+def cutoff(s: Any, rtol: Any, m: Size, n: Size) -> Any:
+    """Up to it singular values count as 0: ``rtol`` times the largest one."""
+    largest = functions.max(s, -1, initial=np.zeros((), s.dtype.numpy))
+    if rtol is None:
+        longer = functions.size_value(m + n - smaller(m, n), s.dtype)
+        rtol = longer * float(np.finfo(s.dtype.numpy).eps)
+    return functions.stop_gradient(largest * rtol)
+
+
+def pinv(
+    a: Operand[AnyValue],
+    rcond: Operand[AnyValue] | None = None,
+    hermitian: bool = False,
+    *,
+    rtol: Operand[AnyValue] | None = None,
+    errors: str = "raise",
+) -> AnyValue:
+    """The pseudo-inverses of matrices [..., m, n], by singular values.
+
+    Args:
+        a: float32 or float64.
+        rcond, rtol: singular values up to ``rtol`` times the largest one count as 0; by default
+            max(m, n) times the dtype's epsilon.
+        hermitian: a is symmetric, of which the lower triangle is read.
+        errors: as for ``svd``.
+
+    The derivative holds where the rank does not change.
+
+    Raises:
+        LinearAlgebraError: in the run, no convergence, as of NaN.
+        ArgumentError: both ``rcond`` and ``rtol``.
+        DTypeError, RankError: as ``svd``.
+    """
+    if rcond is not None and rtol is not None:
+        raise ArgumentError("pinv: rcond and rtol are two names of one argument")
+    value = matrices("pinv", a)
+    value = mirrored(value) if hermitian else value
+    u, s, v = svd(value, full_matrices=False, hermitian=hermitian, errors=errors)
+    given = rtol if rcond is None else rcond
+    smallest = cutoff(s, given, *value.shape[-2:])
+    found: Any = _pseudo_inverse(value, u, s, v, smallest)
+    return found
+
+
+def lstsq(
+    a: Operand[AnyValue], b: Operand[AnyValue], rcond: Operand[AnyValue] | None = None
+) -> LstsqResult:
+    """The x that makes the sum of squares of a @ x - b least; of several the shortest.
+
+    Args:
+        a: a matrix [m, n] of float32 or float64.
+        b: a vector [m], or columns [m, k].
+        rcond: singular values up to it times the largest one count as 0; by default max(m, n) times
+            the dtype's epsilon.
+
+    Returns:
+        x, the sums of squares of each column of b, the rank of a (int64), and its singular values.
+        Unlike NumPy's, the sums have one number for each column whatever the rank is.
+
+    Raises:
+        DTypeError, RankError, ShapeError: operands that do not fit together.
+    """
+    left, right, is_vector = right_side("lstsq", a, b)
+    u, s, v = svd(left, full_matrices=False)
+    smallest = cutoff(s, rcond, *left.shape[-2:])
+    inverse: Any = _pseudo_inverse(left, u, s, v, smallest)
+    x = inverse @ right
+    rest = functions.sum(functions.square(left @ x - right), -2)
+    rank = functions.count_nonzero(s > as_rows(smallest), -1)
+    if is_vector:
+        x, rest = functions.squeeze(x, -1), functions.squeeze(rest, -1)
+    return LstsqResult(x, rest, rank, s)

@@ -1,0 +1,96 @@
+"""The QR factorization."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from staticgrad.errors import GradientError
+from staticgrad.ir.forms import Form
+from staticgrad.ops.cotangent import ZERO, zeros_like_type
+from staticgrad.ops.linalg.base import (
+    LinearAlgebra,
+    adjoint,
+    by_place,
+    is_given,
+    is_tall,
+    smaller,
+)
+from staticgrad.ops.linalg.triangular import TriangularSolve
+from staticgrad.ops.slices import concatenate, part
+from staticgrad.types.dim import Size
+from staticgrad.types.tensor import TensorType
+
+#: Columns that LAPACK works on at a time.
+_BLOCK = 32
+
+
+class QR(LinearAlgebra, name="qr"):
+    """Q with orthonormal columns and R upper triangular, with Q @ R = x.
+
+    Of an x of m rows and n columns Q has min(m, n) columns, or m if ``complete``. Derivative:
+    Walter, Lehmann and Lamour, On evaluating higher-order derivatives of the QR decomposition of
+    tall matrices with full column rank, 2012.
+    """
+
+    routine = "qr"
+    complete: bool = False
+    kink = "where columns depend on those before them there is no gradient: it is NaN or infinite"
+
+    def columns(self, m: Size, n: Size) -> Size:
+        """How many columns Q has."""
+        return m if self.complete else smaller(m, n)
+
+    def infer(self, x: TensorType) -> tuple[TensorType, TensorType]:
+        """Q and R.
+
+        Raises:
+            DTypeError: others than float32 and float64.
+            RankError: no matrices.
+        """
+        self.check(x)
+        batch, m, n = self.rectangle(x)
+        p = self.columns(m, n)
+        return x.with_shape((*batch, m, p)), x.with_shape((*batch, p, n))
+
+    def form(self, *types: TensorType) -> Form:
+        batch, m, n = self.rectangle(types[2])
+        k, p, dtype = smaller(m, n), self.columns(m, n), types[2].dtype
+        room = _BLOCK * (m + n) + 1
+        scratch = ((dtype, m * n), (dtype, k), (dtype, room))
+        return self.called(dtype, batch, (m, n, k, p, room), 4 * m * n * k, scratch)
+
+    def vjp(self, ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
+        """Raises GradientError for a complete Q of a tall x: its last columns are not unique."""
+        if not (is_given(ct[0]) or is_given(ct[1])):
+            return (ZERO,)
+        m, n = x.shape[-2:]
+        tall = m == n or is_tall("qr", m, n)
+        if tall and self.complete and m != n:
+            raise GradientError(
+                f"qr: the last columns of a complete Q of {x.type} have no derivative",
+                hint="mode='reduced' leaves them out",
+            )
+        by_q, by_r = (
+            c if is_given(c) else zeros_like_type(o.type, x) for c, o in zip(ct, out, strict=True)
+        )
+        q, r = out
+        if tall:
+            return (_tall(q, r, by_q, by_r),)
+        axis, rest = x.ndim - 1, n - m
+        beside, by_beside = part(x, axis, m, rest), part(by_r, axis, m, rest)
+        square = _tall(
+            q,
+            part(r, axis, 0, m),
+            by_q + beside @ adjoint(by_beside),
+            part(by_r, axis, 0, m),
+        )
+        return (concatenate([square, q @ by_beside], axis),)
+
+
+def _tall(q: Any, r: Any, by_q: Any, by_r: Any) -> Any:
+    """(dQ + Q copy(M)) R⁻ᵀ with M = R dRᵀ - dQᵀ Q, of whose lower triangle a copy is mirrored."""
+    moved = r @ adjoint(by_r) - adjoint(by_q) @ q
+    below = by_place(moved, 1.0, 0.0, 0.0)
+    symmetric = by_place(moved, 1.0, 1.0, 0.0) + adjoint(below)
+    right = by_q + q @ symmetric
+    return adjoint(TriangularSolve(lower=False, errors="nan")(r, adjoint(right)))

@@ -1,0 +1,282 @@
+"""``sg.linalg`` against NumPy and SciPy in float64; first and second derivatives by differences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.linalg
+from hypothesis import given, settings, strategies as st
+
+import staticgrad as sg
+from staticgrad.testing import check_gradients
+from tests.ops.linalg_samples import spread
+
+L, N = sg.linalg, np.linalg
+RNG = np.random.default_rng(5)
+
+
+def definite(*shape: int) -> np.ndarray:
+    x = spread(RNG, *shape)
+    return x @ np.swapaxes(x, -1, -2)
+
+
+def normal(*shape: int) -> np.ndarray:
+    return RNG.normal(size=shape)
+
+
+def tridiagonal(lower: Any, diagonal: Any, upper: Any, b: Any) -> Any:
+    whole = np.diag(lower, -1) + np.diag(diagonal) + np.diag(upper, 1)
+    return N.solve(whole, b)
+
+
+Call = Callable[..., Any]
+A, P, TALL, WIDE = spread(RNG, 2, 3, 3), definite(2, 3, 3), spread(RNG, 4, 3), spread(RNG, 3, 4)
+B, V = normal(2, 3, 2), normal(3)
+#: What is called, what it is compared with, operands. Of several results those without choice.
+CASES: dict[str, tuple[Call, Call, tuple[np.ndarray, ...]]] = {
+    "cholesky": (L.cholesky, N.cholesky, (P,)),
+    "cholesky upper": (
+        lambda x: L.cholesky(x, upper=True),
+        lambda x: N.cholesky(x, upper=True),
+        (P,),
+    ),
+    "solve": (L.solve, N.solve, (A, B)),
+    "solve vector": (L.solve, N.solve, (A, V)),
+    "solve one matrix": (L.solve, N.solve, (A[0], B)),
+    "inv": (L.inv, N.inv, (A,)),
+    "det": (L.det, N.det, (A,)),
+    "slogdet": (lambda x: L.slogdet(x)[1], lambda x: N.slogdet(x)[1], (-A,)),
+    "qr": (L.qr, N.qr, (TALL,)),
+    "qr wide": (L.qr, N.qr, (WIDE,)),
+    "qr r": (lambda x: L.qr(x, "r"), lambda x: N.qr(x, "r"), (TALL,)),
+    "lu": (lambda x: L.lu(x)[1:], lambda x: scipy.linalg.lu(x)[1:], (A,)),
+    "lu tall": (lambda x: L.lu(x)[1:], lambda x: scipy.linalg.lu(x)[1:], (TALL,)),
+    "lu wide": (lambda x: L.lu(x)[1:], lambda x: scipy.linalg.lu(x)[1:], (WIDE,)),
+    "eigh": (lambda x: abs(L.eigh(x)[1]), lambda x: abs(N.eigh(x)[1]), (P,)),
+    "eigh upper": (lambda x: L.eigh(x, "U")[0], lambda x: N.eigh(x, "U")[0], (P,)),
+    "eigvalsh": (L.eigvalsh, N.eigvalsh, (P,)),
+    "svd u": (lambda x: abs(L.svd(x, False)[0]), lambda x: abs(N.svd(x, False)[0]), (TALL,)),
+    "svd wide": (lambda x: abs(L.svd(x, False)[2]), lambda x: abs(N.svd(x, False)[2]), (WIDE,)),
+    "svd full": (lambda x: abs(L.svd(x)[2]), lambda x: abs(N.svd(x)[2]), (A,)),
+    "svd symmetric": (
+        lambda x: abs(L.svd(x, hermitian=True)[2]),
+        lambda x: abs(N.svd(x)[2]),
+        (P - 3.0 * np.eye(3),),
+    ),
+    "svdvals": (L.svdvals, N.svdvals, (A,)),
+    "pinv": (L.pinv, N.pinv, (TALL,)),
+    "pinv wide": (L.pinv, N.pinv, (WIDE,)),
+    "pinv symmetric": (lambda x: L.pinv(x, hermitian=True), N.pinv, (P,)),
+    "lstsq": (lambda a, b: L.lstsq(a, b)[0], lambda a, b: N.lstsq(a, b)[0], (TALL, normal(4, 2))),
+    "lstsq short": (lambda a, b: L.lstsq(a, b)[0], lambda a, b: N.lstsq(a, b)[0], (WIDE, V)),
+    "expm": (L.expm, scipy.linalg.expm, (A,)),
+    "matrix_power": (lambda x: L.matrix_power(x, 5), lambda x: N.matrix_power(x, 5), (A,)),
+    "matrix_power inverse": (
+        lambda x: L.matrix_power(x, -3),
+        lambda x: N.matrix_power(x, -3),
+        (A,),
+    ),
+    "multi_dot": (lambda *x: L.multi_dot(x), lambda *x: N.multi_dot(x), (V, WIDE, TALL, normal(3))),
+    "solve_triangular": (
+        lambda a, b: L.solve_triangular(a, b, lower=True, trans=1),
+        lambda a, b: N.solve(np.swapaxes(np.tril(a), -1, -2), b),
+        (P, B),
+    ),
+    "solve_triangular unit": (
+        lambda a, b: L.solve_triangular(a, b, unit_diagonal=True),
+        lambda a, b: N.solve(np.triu(a, 1) + np.eye(3), b),
+        (P[0], V),
+    ),
+    "solve_tridiagonal": (
+        L.solve_tridiagonal,
+        tridiagonal,
+        (normal(2), normal(3) + 4.0, normal(2), B[0]),
+    ),
+    "cond": (L.cond, N.cond, (A,)),
+    "cond 1": (lambda x: L.cond(x, 1), lambda x: N.cond(x, 1), (A,)),
+    "cond -2": (lambda x: L.cond(x, -2), lambda x: N.cond(x, -2), (A,)),
+    **{
+        f"matrix_norm {order}": (
+            lambda x, order=order: L.matrix_norm(x, ord=order),
+            lambda x, order=order: N.matrix_norm(x, ord=order),
+            (A,),
+        )
+        for order in ("fro", "nuc", 1, -1, 2, -2, np.inf, -np.inf)
+    },
+    "norm over axes": (lambda x: L.norm(x, 1, (2, 0)), lambda x: N.norm(x, 1, (2, 0)), (A,)),
+    "norm keepdims": (
+        lambda x: L.norm(x, "nuc", (0, 2), True),
+        lambda x: N.norm(x, "nuc", (0, 2), True),
+        (A,),
+    ),
+    "vector_norm": (
+        lambda x: L.vector_norm(x, axis=(0, 2), ord=3),
+        lambda x: N.vector_norm(x, axis=(0, 2), ord=3),
+        (A,),
+    ),
+    "trace": (L.trace, N.trace, (A,)),
+    "diagonal": (lambda x: L.diagonal(x, offset=1), lambda x: N.diagonal(x, offset=1), (A,)),
+    "outer": (L.outer, N.outer, (V, normal(2))),
+    "cross": (L.cross, N.cross, (A, V)),
+}
+
+
+def results(found: Any) -> list[Any]:
+    return list(found) if isinstance(found, tuple) else [found]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_values_and_derivatives(name: str) -> None:
+    function, numpys, arrays = CASES[name]
+    inputs = [sg.input(f"x{i}", a.shape, "float64") for i, a in enumerate(arrays)]
+    outs = results(function(*inputs))
+    feeds = {f"x{i}": a for i, a in enumerate(arrays)}
+    found = sg.evaluate(outs, feeds)
+    for mine, theirs in zip(found, results(numpys(*arrays)), strict=True):
+        assert (mine.shape, mine.dtype) == (theirs.shape, theirs.dtype)
+        np.testing.assert_allclose(mine, theirs, rtol=1e-11, atol=1e-12)
+    check_gradients(lambda *x: results(function(*x)), arrays, order=2)
+
+
+COMPILED = ("solve", "det", "eigh", "svd u")
+
+
+def test_compiled_programs_give_what_the_evaluator_does_on_every_number_of_threads() -> None:
+    outs, feeds = {}, {}
+    for name in COMPILED:
+        function, _, arrays = CASES[name]
+        inputs = [sg.input(f"{name}{i}", a.shape, "float64") for i, a in enumerate(arrays)]
+        feeds |= {f"{name}{i}": a for i, a in enumerate(arrays)}
+        outs |= {f"{name}{i}": out for i, out in enumerate(results(function(*inputs)))}
+    graph = sg.Graph(outs)
+    wanted = sg.evaluate(graph, feeds)
+    first: dict[str, np.ndarray] = {}
+    for threads, jit in ((1, True), (3, True), (1, False)):
+        with sg.options(jit=jit):
+            found = sg.compile(graph, threads=threads).run(feeds)
+        for name, array in wanted.items():
+            np.testing.assert_allclose(found[name], array, rtol=1e-12, atol=1e-13, err_msg=name)
+            np.testing.assert_array_equal(found[name], first.setdefault(name, found[name]))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.integers(0, 2), max_size=2).map(tuple),
+    st.integers(0, 6),
+    st.integers(0, 6),
+    st.sampled_from(["float32", "float64"]),
+    st.integers(0, 99),
+)
+def test_factors_of_any_shape(
+    batch: tuple[int, ...], m: int, n: int, dtype: str, seed: int
+) -> None:
+    """What is factored comes out of the factors, which are of the shapes and kinds promised."""
+    rng = np.random.default_rng(seed)
+    array = rng.normal(size=(*batch, m, n)).astype(dtype)
+    x, k, near = sg.input("x", array.shape, dtype), min(m, n), np.finfo(dtype).eps * 100
+
+    def turned(a: np.ndarray) -> np.ndarray:
+        return np.swapaxes(a, -1, -2)
+
+    for complete in (False, True):
+        q, r = sg.evaluate(list(L.qr(x, "complete" if complete else "reduced")), {"x": array})
+        u, s, v = sg.evaluate(list(L.svd(x, complete)), {"x": array})
+        assert q.shape[-1] == (m if complete else k)
+        assert u.shape[-1] == (m if complete else k)
+        np.testing.assert_allclose(q @ r, array, atol=near)
+        np.testing.assert_allclose((u[..., :k] * s[..., None, :]) @ v[..., :k, :], array, atol=near)
+        for basis in (q, u, turned(v)):
+            unit = np.broadcast_to(np.eye(basis.shape[-1]), (*batch, *basis.shape[-1:] * 2))
+            np.testing.assert_allclose(turned(basis) @ basis, unit, atol=near)
+        np.testing.assert_array_equal(np.tril(r, -1), 0)
+    p, lower, upper = sg.evaluate(list(L.lu(x)), {"x": array})
+    np.testing.assert_allclose(p @ lower @ upper, array, atol=near)
+    rows, _, _ = sg.evaluate(list(L.lu(x, p_indices=True)), {"x": array})
+    np.testing.assert_allclose(
+        np.take_along_axis(lower @ upper, rows[..., None], -2), array, atol=near
+    )
+    assert abs(lower).max(initial=0) <= 1
+    rank = sg.evaluate(L.matrix_rank(x), {"x": array})
+    np.testing.assert_array_equal(rank, N.matrix_rank(array) if k else np.zeros(batch))
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.integers(1, 3), max_size=2).map(tuple),
+    st.lists(st.integers(1, 3), max_size=2).map(tuple),
+    st.integers(0, 5),
+    st.integers(0, 3),
+)
+def test_batches_broadcast(a: tuple[int, ...], b: tuple[int, ...], n: int, k: int) -> None:
+    try:
+        batch = np.broadcast_shapes(a, b)
+    except ValueError:
+        return
+    rng = np.random.default_rng(n)
+    left, right = spread(rng, *a, n, n), rng.normal(size=(*b, n, k))
+    x, y = sg.input("x", left.shape, "float64"), sg.input("y", right.shape, "float64")
+    for found, matrix in (
+        (L.solve(x, y), left),
+        (L.solve_triangular(x, y), np.triu(left)),
+        (L.solve_triangular(x, y, "T", True), np.swapaxes(np.tril(left), -1, -2)),
+    ):
+        solved = sg.evaluate(found, {"x": left, "y": right})
+        assert solved.shape == (*batch, n, k)
+        np.testing.assert_allclose(
+            matrix @ solved, np.broadcast_to(right, solved.shape), atol=1e-10
+        )
+
+
+def test_large_matrices_work_in_blocks() -> None:
+    n = 150
+    x = sg.input("x", (n, n), "float64")
+    array = definite(n, n)
+    graph = sg.Graph({"l": L.cholesky(x), "w": L.eigvalsh(x), "s": L.svdvals(x), "i": L.inv(x)})
+    found = sg.compile(graph).run({"x": array})
+    np.testing.assert_allclose(found["l"], N.cholesky(array), rtol=1e-10, atol=1e-9)
+    np.testing.assert_allclose(found["w"], N.eigvalsh(array), rtol=1e-9)
+    np.testing.assert_allclose(found["s"], N.svdvals(array), rtol=1e-9)
+    np.testing.assert_allclose(found["i"] @ array, np.eye(n), atol=1e-7)
+    q, r = sg.evaluate(list(L.qr(x)), {"x": array})
+    np.testing.assert_allclose(q @ r, array, atol=1e-8)
+    u, s, v = sg.evaluate(list(L.svd(x[:, :90])), {"x": array})
+    np.testing.assert_allclose((u[:, :90] * s) @ v, array[:, :90], atol=1e-8)
+
+
+def test_numpys_functions_take_values() -> None:
+    x = sg.input("x", (2, 3, 3), "float64")
+    feeds = {"x": A}
+    for name in ("inv", "det", "svdvals", "pinv", "cond", "matrix_rank", "trace", "diagonal"):
+        function = getattr(np.linalg, name)
+        np.testing.assert_allclose(sg.evaluate(function(x), feeds), function(A), rtol=1e-11)
+    np.testing.assert_allclose(
+        sg.evaluate(np.linalg.norm(x, 2, (1, 2)), feeds), N.norm(A, 2, (1, 2))
+    )
+
+
+def test_named_sizes_compile_once() -> None:
+    n = sg.dim("n")
+    x, y = sg.input("x", (n, n), "float64"), sg.input("y", (n,), "float64")
+    loss = L.slogdet(x)[1] + (L.solve(x, y) ** 2).sum() + L.eigvalsh(x).sum()
+    f = sg.compile({"loss": loss, "slope": sg.grad(loss, x)})
+    for size in (1, 4, 0, 7):
+        array, row = definite(size, size) if size else np.zeros((0, 0)), normal(size)
+        solved = N.solve(array, row)
+        wanted = N.slogdet(array)[1] + solved @ solved + N.eigvalsh(array).sum()
+        np.testing.assert_allclose(f.run({"x": array, "y": row})["loss"], wanted, rtol=1e-10)
+
+
+def test_forward_mode() -> None:
+    x = sg.input("x", (3, 3), "float64")
+    t = sg.input("t", (3, 3), "float64")
+    tangent = normal(3, 3)
+    step = 1e-6
+    for function in (L.inv, L.det, L.cholesky, lambda v: L.eigh(v)[0], lambda v: L.qr(v)[1]):
+        value = function(x)
+        moved = sg.jvp(value, [x], [t])
+        found = sg.evaluate(moved, {"x": P[0], "t": tangent})
+        ahead, behind = (sg.evaluate(value, {"x": P[0] + s * tangent}) for s in (step, -step))
+        np.testing.assert_allclose(found, (ahead - behind) / (2 * step), rtol=1e-6, atol=1e-7)

@@ -1,0 +1,185 @@
+"""Samples of the ops of linear algebra: matrices in their domains, and what no factor exists of.
+
+Tests of all ops also try other operands than these, so the samples are of ops that do not raise;
+``tests/linalg`` has those that do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from staticgrad.ir.op import Op, op_class
+from staticgrad.types.dtype import F32, F64
+from tests.ops.array_samples import extraordinary
+from tests.ops.samples import Rng, Sample, declare, provides
+
+BATCHES = ((), (2,), (2, 1), (0,))
+#: Sizes of square matrices; a size behind which LAPACK works in blocks has a test of its own.
+SQUARES = (3, 1, 0, 5)
+RECTANGLES = ((4, 3), (3, 4), (3, 3), (1, 4), (3, 1), (0, 3), (3, 0), (0, 0), (1, 1))
+Operands = Callable[[Rng, tuple[int, ...], int], tuple[np.ndarray, ...]]
+
+
+def spread(rng: Rng, *shape: int) -> np.ndarray:
+    """Matrices whose singular values lie apart from 0 and from each other."""
+    x = rng.normal(size=shape)
+    for place in range(min(shape[-2:])):
+        x[..., place, place] += 2.0 + 1.5 * place
+    return x
+
+
+def definite(rng: Rng, batch: tuple[int, ...], n: int) -> tuple[np.ndarray, ...]:
+    """Symmetric positive definite matrices of which the upper triangle holds something else."""
+    x = spread(rng, *batch, n, n)
+    whole = x @ np.swapaxes(x, -1, -2)
+    return (np.tril(whole) + np.triu(rng.normal(size=whole.shape), 1),)
+
+
+def _square(op: Op, operands: Operands, rng: Rng) -> Iterator[Sample]:
+    for batch in BATCHES:
+        for n in SQUARES:
+            arrays = operands(rng, batch, n)
+            yield Sample(op, arrays, smooth=n == 3 and batch in ((), (2,)))
+            yield Sample(op, tuple(narrow(a) for a in arrays))
+
+
+def narrow(array: np.ndarray) -> np.ndarray:
+    """float32 for float64."""
+    return array.astype(np.float32) if array.dtype == np.float64 else array
+
+
+def strange(op: Op, rng: Rng, *shapes: tuple[int, ...], integers: Any = None) -> Iterator[Sample]:
+    """Special values and equal elements, with ordinary matrices beside them."""
+    for dtype in (F32, F64):
+        for _ in range(3):
+            arrays = [extraordinary(rng, shape, dtype) for shape in shapes]
+            if integers is not None:
+                arrays.insert(1, integers)
+            yield Sample(op, tuple(arrays))
+
+
+def symmetric(rng: Rng, batch: tuple[int, ...], n: int) -> tuple[np.ndarray, ...]:
+    return (definite(rng, batch, n)[0] - 3.0 * np.eye(n),)
+
+
+ONE: dict[str, Operands] = {"cholesky": definite, "eigh": symmetric, "eigvalsh": symmetric}
+
+
+def _of_one(name: str) -> None:
+    @provides(name)
+    def _(rng: Rng) -> Iterator[Sample]:
+        op = op_class(name)(errors="nan")
+        yield from _square(op, ONE[name], rng)
+        yield from strange(op, rng, (9, 3, 3))
+        yield from strange(op, rng, (30, 1, 1))
+
+
+def _rectangular(name: str, *options: dict[str, Any]) -> None:
+    @provides(name)
+    def _(rng: Rng) -> Iterator[Sample]:
+        nan = {"errors": "nan"} if "errors" in op_class(name).__dataclass_fields__ else {}
+        for number, fields in enumerate(options):
+            op = op_class(name)(**fields, **nan)
+            # complete bases have a derivative where they are those of squares
+            for m, n in [(3, 3), (0, 0), (1, 1)] if number else RECTANGLES:
+                is_smooth = (m, n) == ((3, 3) if number else (4, 3))
+                yield Sample(op, (spread(rng, m, n),), smooth=is_smooth)
+                yield Sample(op, (narrow(spread(rng, m, n)),))
+            yield Sample(op, (spread(rng, 2, 3, 3),))
+            yield Sample(op, (spread(rng, 0, 3, 3),))
+        for shape in ((9, 3, 2), (9, 2, 3), (30, 1, 1)):
+            yield from strange(op_class(name)(**options[0], **nan), rng, shape)
+
+
+for _name in ONE:
+    _of_one(_name)
+_rectangular("lu", {})
+_rectangular("qr", {}, {"complete": True})
+_rectangular("svd", {}, {"full": True})
+_rectangular("svdvals", {})
+
+
+@provides("triangular_solve")
+def _triangular(rng: Rng) -> Iterator[Sample]:
+    cls = op_class("triangular_solve")
+    for lower in (False, True):
+        for transposed in (False, True):
+            for unit in (False, True):
+                op = cls(lower, transposed, unit, "nan")
+                for batch, n, k in (((), 3, 2), ((2,), 2, 1), ((2, 1), 3, 4), ((), 1, 1)):
+                    arrays = spread(rng, *batch, n, n), rng.normal(size=(*batch, n, k))
+                    yield Sample(op, arrays, smooth=n == (3, 2)[k == 1])
+                    yield Sample(op, tuple(map(narrow, arrays)))
+    for shapes in (((0, 0), (0, 2)), ((3, 3), (3, 0)), ((0, 2, 2), (0, 2, 1))):
+        yield Sample(cls(errors="nan"), tuple(np.ones(shape) for shape in shapes))
+    for k in (1, 3):
+        yield from strange(cls(errors="nan"), rng, (9, 3, 3), (9, 3, k))
+
+
+@provides("tridiagonal_solve")
+def _tridiagonal(rng: Rng) -> Iterator[Sample]:
+    cls = op_class("tridiagonal_solve")
+    for batch, n, k in (
+        ((), 4, 2),
+        ((2,), 3, 1),
+        ((2, 1), 2, 3),
+        ((), 1, 1),
+        ((), 0, 2),
+        ((0,), 3, 2),
+    ):
+        lower, upper = rng.normal(size=(2, *batch, n))
+        arrays = lower, rng.normal(size=(*batch, n)) + 4.0, upper, rng.normal(size=(*batch, k, n))
+        yield Sample(cls("nan"), arrays, smooth=n in (1, 3, 4))
+        yield Sample(cls("nan"), tuple(map(narrow, arrays)))
+    yield from strange(cls("nan"), rng, (9, 4), (9, 4), (9, 4), (9, 2, 4))
+
+
+@provides("lu_solve")
+def _lu_solve(rng: Rng) -> Iterator[Sample]:
+    cls = op_class("lu_solve")
+    for transposed in (False, True):
+        for batch, n, k in (((), 3, 2), ((2,), 2, 1), ((2, 1), 3, 1), ((), 1, 1), ((), 0, 2)):
+            order = rng.permuted(np.broadcast_to(np.arange(n), (*batch, n)).copy(), axis=-1)
+            arrays = spread(rng, *batch, n, n), order, rng.normal(size=(*batch, n, k))
+            yield Sample(cls(transposed, "nan"), arrays, smooth=n == 3)
+            yield Sample(cls(transposed, "nan"), tuple(map(narrow, arrays)))
+        order = np.broadcast_to(np.array([2, 0, 1]), (9, 3))
+        yield from strange(cls(transposed, "nan"), rng, (9, 3, 3), (9, 3, 2), integers=order)
+
+
+# -- what they are -------------------------------------------------------------------------------
+
+
+def _at_size(name: str) -> Callable[[int], Iterator[Sample]]:
+    """Batches of small matrices, as many as rows of n elements have remainders."""
+
+    fields = {} if name in ("lu", "qr") else {"errors": "nan"}
+
+    def at_size(n: int) -> Iterator[Sample]:
+        rng = np.random.default_rng(n)
+        x = definite(rng, (n % 37,), 2)[0]
+        order = np.broadcast_to(np.array([1, 0]), (n % 37, 2))
+        row = rng.normal(size=(n % 37, 2)) + 4.0
+        extra = {
+            "triangular_solve": (x, rng.normal(size=(n % 37, 2, 3))),
+            "lu_solve": (x, order, rng.normal(size=(n % 37, 2, 3))),
+            "tridiagonal_solve": (row, row + 3.0, row, rng.normal(size=(n % 37, 3, 2))),
+        }
+        arrays = extra.get(name, (x,))
+        yield Sample(op_class(name)(**fields), arrays)
+        yield Sample(op_class(name)(**fields), tuple(map(narrow, arrays)))
+
+    return at_size
+
+
+_NO = "no function of NumPy with these results and this order: tests/linalg compares them"
+for _name, _kinds in {
+    **dict.fromkeys(("cholesky", "eigh", "eigvalsh", "lu", "qr", "svd", "svdvals"), ("f",)),
+    "triangular_solve": ("f", "f"),
+    "tridiagonal_solve": ("f",) * 4,
+    "lu_solve": ("f", "i", "f"),
+}.items():
+    declare(_name, _NO, _kinds, _at_size(_name))
