@@ -31,28 +31,8 @@ PANEL_BYTES: Final = 16384
 NARROW_ROWS: Final = 4
 
 
-def write_product(kernel: Kernel, stage: Gemm, out: Lines, unit: Unit) -> None:
-    """The product: one chunk of one panel for the iteration ``o``, or all of it among stages."""
-    w = _Product(kernel, stage, unit, unit.fresh("w"), kernel.operand(stage.a.operand).dtype)
-    tile = Lines()
-    w.write_tile(tile)
-    w.declare(unit.once)
-    w.write_limits(out)
-    if kernel.outer == "tiles":
-        out.add(f"{w}_left = o % {w}_panels * {w.columns}")
-        out.add(f"rest = o // {w}_panels")
-        out.add(f"{w}_first = rest % {w}_chunks * {w.chunk}")
-        out.add(f"rest = rest // {w}_chunks")
-        write_decode(out, "rest", kernel.axes)
-        out.extend(tile)
-        return
-    out.add(f"for {w}_first in range(0, {w}_m, {w.chunk}):")
-    out.add(f"    for {w}_left in range(0, {w}_n, {w.columns}):")
-    out.extend(tile, 2)
-
-
 @dataclass
-class _Product:
+class LoopedProduct:
     """The lines of one product; all its names begin with ``name``."""
 
     kernel: Kernel
@@ -81,6 +61,16 @@ class _Product:
         """The first inner index of a block."""
         return f"{self}_start" if self.begins else f"{self}_block"
 
+    @property
+    def room(self) -> int:
+        """Elements of the chunk's results, and of what tiles write beyond its last row."""
+        return self.chunk * self.columns
+
+    @property
+    def packed_count(self) -> str:
+        """How many rows of a tile are packed."""
+        return str(self.rows)
+
     def declare(self, out: Lines) -> None:
         """Extents, local memory and tables, before the loop over iterations."""
         w = self.name
@@ -91,8 +81,8 @@ class _Product:
             out.add(f"{w}_panels = ({w}_n + {self.columns - 1}) // {self.columns}")
             out.add(f"{w}_chunks = ({w}_m + {self.chunk - 1}) // {self.chunk}")
         local = f"local_{self.element}"
-        out.add(f"{w}_tile = {local}({2 * self.chunk * self.columns})")
-        if not self._reads_panel:
+        out.add(f"{w}_tile = {local}({2 * self.room})")
+        if not self.reads_panel:
             out.add(f"{w}_panel = {local}({(self.depth + self.lanes) * self.columns})")
         if self.packs_rows:
             out.add(f"{w}_rows = {local}({self.rows * self.depth})")
@@ -126,10 +116,10 @@ class _Product:
     def write_tile(self, out: Lines) -> None:
         """A chunk of rows from ``first`` on, a panel of columns from ``left`` on."""
         w, block, deep = self.name, Lines(), Lines()
-        whole, first = self.chunk * self.columns, f"{self}_block0" if self.begins else "0"
+        whole, first = self.room, f"{self}_block0" if self.begins else "0"
         tile, pack = Lines(), Lines()
-        self._write_chains(tile)
-        if not self._reads_panel:
+        self.write_chains(tile)
+        if not self.reads_panel:
             self._write_pack(pack)
         self._least(out, "last", f"{w}_first + {self.chunk}", f"{w}_m")
         self._least(out, "past", f"{w}_left + {self.columns}", f"{w}_n")
@@ -163,7 +153,7 @@ class _Product:
 
     def _along_k(self, label: str, steps: Mapping[str, Extent]) -> tuple[tuple[str, Extent], ...]:
         """A term over the flattened k, or over the words of a table, for steps along its loops."""
-        flat = _flat(steps, self.stage.k)
+        flat = flat_step(steps, self.stage.k)
         if flat is not None:
             return ((f"{self}_at", flat),) if flat != 0 else ()
         self.tables[label] = steps
@@ -249,7 +239,7 @@ class _Product:
         square.add(f"        transpose{lanes}({b.operand}, {at}, {size}, {to})")
         self._inner_runs(out, square)
 
-    def _write_rows(self, out: Lines) -> None:
+    def write_rows(self, out: Lines) -> None:
         """The rows of a tile: where each begins, or (of windows with ends) packed."""
         w, a, lanes = self.name, self.stage.a, self.lanes
         if not self.packs_rows:
@@ -272,7 +262,7 @@ class _Product:
         self._decode_row(each, f"{w}_row")
         each.extend(run)
         rows = Lines()
-        rows.add(f"for {w}_row in range(0, {self.rows}):")
+        rows.add(f"for {w}_row in range(0, {self.packed_count}):")
         rows.extend(each, 1)
         self._inner_runs(out, rows)
 
@@ -331,13 +321,13 @@ class _Product:
     def _zero(self) -> str:
         return f"{self.element}x{self.lanes}({number(0.0 if self.dtype.is_float else 0)})"
 
-    def _write_chains(self, out: Lines) -> None:
+    def write_chains(self, out: Lines) -> None:
         """The FMA chains of a tile of rows, from ``depth`` to ``end``."""
         w, lanes, a = self.name, self.lanes, self.stage.a
         cells = [(r, v) for r in range(self.rows) for v in range(self.columns // lanes)]
         places = {(r, v): total(f"{w}_at0", str(r * self.columns + v * lanes)) for r, v in cells}
-        steps = () if self.packs_rows else self._along_k("a", _steps(a, self.inner))
-        self._write_rows(out)
+        steps = () if self.packs_rows else self._along_k("a", steps_of(a, self.inner))
+        self.write_rows(out)
         out.add(f"{w}_at0 = {w}_into + ({w}_top - {w}_first) * {self.columns}")
         out.add(f"if {w}_depth == {self.start}:")
         for r, v in cells:
@@ -367,7 +357,7 @@ class _Product:
             out.add(f"store{lanes}({w}_tile, {places[cell]}, {w}_c{cell[0]}_{cell[1]})")
 
     @property
-    def _reads_panel(self) -> bool:
+    def reads_panel(self) -> bool:
         """Whether b is read where it lies: among stages rows are few, and so are its readers."""
         plain = len(self.stage.j) == 1 and not self.stage.b.bounded and not self.stored.is_storage
         plain = plain and not self.split  # masks of two registers cost more than a copy
@@ -376,12 +366,12 @@ class _Product:
     def _write_panel_loads(self, chain: Lines, before: Lines) -> None:
         """The vectors of b for an inner index."""
         w, lanes, access = self.name, self.lanes, self._panel_access()
-        if self._reads_panel:
+        if self.reads_panel:
             self._look_up(chain, [move for move in access.moves if move[0].startswith(f"{w}_")])
         for v in range(self.columns // lanes):
             place = total(f"({w}_at - {w}_depth) * {self.columns}", str(v * lanes))
             text = f"load{lanes}({w}_panel, {place})"
-            if self._reads_panel:
+            if self.reads_panel:
                 before.add(f"{w}_on{v} = mask{lanes}({w}_past - {w}_left - {v * lanes})")
                 place = total(base_text(access), f"{w}_left", str(v * lanes))
                 text = f"load({access.operand}, {place}, {w}_on{v})"
@@ -410,12 +400,12 @@ class _Product:
         self._runs(out, rows)
 
 
-def _steps(access: Access, inside: set[str]) -> dict[str, Extent]:
+def steps_of(access: Access, inside: set[str]) -> dict[str, Extent]:
     """The strides of an access along some loops."""
     return {axis: stride for axis, stride in access.moves if axis in inside}
 
 
-def _flat(steps: Mapping[str, Extent], axes: Sequence[Axis]) -> Extent | None:
+def flat_step(steps: Mapping[str, Extent], axes: Sequence[Axis]) -> Extent | None:
     """The one stride along loops flattened in C order; None if it is not known to be one."""
     if len(axes) == 1:
         return steps.get(axes[0].name, 0)

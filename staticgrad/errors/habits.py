@@ -30,6 +30,24 @@ INSTEAD: Final = {
     **dict.fromkeys(("mm", "bmm"), "a @ b, or sg.matmul(a, b)"),
     **dict.fromkeys(("save", "load", "savez", "state_dict", "load_state_dict"), _SAVE),
     **dict.fromkeys(("DataLoader", "Dataset"), "from staticgrad.eager import DataLoader"),
+    **dict.fromkeys(
+        ["conv1d", "conv2d", "conv3d", "convolution", "Conv1d", "Conv2d", "Conv3d"],
+        "sg.nn.conv(x, w, bias, stride=1, padding=0): images with any number of axes",
+    ),
+    **dict.fromkeys(
+        ["conv_transpose1d", "conv_transpose2d", "ConvTranspose2d"],
+        "sg.nn.conv_transpose(x, w, bias, stride=1, padding=0)",
+    ),
+    **dict.fromkeys(
+        ["max_pool1d", "max_pool2d", "max_pool3d", "MaxPool1d", "MaxPool2d"],
+        "sg.nn.max_pool(x, kernel_size)",
+    ),
+    **dict.fromkeys(
+        ["avg_pool1d", "avg_pool2d", "avg_pool3d", "AvgPool1d", "AvgPool2d"],
+        "sg.nn.avg_pool(x, kernel_size)",
+    ),
+    **dict.fromkeys(("im2col", "Unfold"), "sg.nn.unfold(x, kernel_size)"),
+    **dict.fromkeys(("col2im", "Fold"), "sg.nn.fold(y, extents)"),
     "half": "sg.float16",
     "permute": "sg.transpose(x, axes)",
     "cat": "sg.concatenate([a, b], axis)",
@@ -95,10 +113,6 @@ MISSING: Final = {
     ),
     "one of several functions by an index: sg.switch(index, functions)": "case",
     "there is no vectorising transformation yet: write the batch axis": "vmap pmap vectorize",
-    "there is no convolution yet: sg.stack of slices gives the columns of a product": (
-        "conv conv1d conv2d conv3d conv_transpose Conv1d Conv2d Conv3d max_pool max_pool1d"
-        " max_pool2d avg_pool avg_pool1d avg_pool2d MaxPool2d AvgPool2d unfold fold"
-    ),
     "there are no recurrent layers yet: a Python loop over steps builds one": (
         "RNN LSTM GRU LSTMCell GRUCell RNNCell"
     ),

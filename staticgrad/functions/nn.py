@@ -26,16 +26,18 @@ from staticgrad.functions.normalization import (
     rms_norm as rms_norm,
     shares,
 )
-from staticgrad.functions.rowwise import rowwise
-from staticgrad.functions.windows import (
+from staticgrad.functions.pooling import (
     adaptive_avg_pool as adaptive_avg_pool,
     adaptive_max_pool as adaptive_max_pool,
     avg_pool as avg_pool,
+    lp_pool as lp_pool,
+    max_pool as max_pool,
+)
+from staticgrad.functions.rowwise import rowwise
+from staticgrad.functions.windows import (
     conv as conv,
     conv_transpose as conv_transpose,
     fold as fold,
-    lp_pool as lp_pool,
-    max_pool as max_pool,
     unfold as unfold,
 )
 from staticgrad.ir.calls import publish

@@ -49,7 +49,7 @@ def windows_over(
     """
     count = len(taps)
     image = x.shape[x.ndim - count :]
-    steps = per_axis(op, "strides", strides, count, x)
+    steps = per_axis(op, "stride", strides, count, x)
     apart = per_axis(op, "dilation", dilation, count, x)
     reaches = tuple(reach(k, d) for k, d in zip(taps, apart, strict=True))
     borders = _borders(op, padding, image, reaches, steps, x)
@@ -156,4 +156,4 @@ def literal_taps(op: str, window: PerAxis, count: int, x: Value) -> tuple[int, .
     """
     if isinstance(window, Dim):
         raise ArgumentError(f"{op}: the window {window} is a named size, not an integer")
-    return per_axis(op, "window", window, count, x)
+    return per_axis(op, "kernel_size", window, count, x)

@@ -55,7 +55,7 @@ def geometries(draw: Any) -> tuple[Shape, Shape, dict[str, Any]]:
         for k, d, (a, b) in zip(taps, dilation, border, strict=True)
     )
     batch = draw(st.sampled_from([0, 1, 2, 3]))
-    arguments = {"strides": strides, "padding": border, "dilation": dilation, "groups": groups}
+    arguments = {"stride": strides, "padding": border, "dilation": dilation, "groups": groups}
     return (batch, groups * each, *image), (groups * filters, each, *taps), arguments
 
 
@@ -72,7 +72,7 @@ def check_geometry(case: tuple[Shape, Shape, dict[str, Any]], seed: int) -> None
     y = sg.nn.conv(x, w, **arguments)
     ct = sg.input("ct", y.shape, dtype)
     wanted = direct(
-        feeds["x"], feeds["w"], arguments["strides"], arguments["padding"],
+        feeds["x"], feeds["w"], arguments["stride"], arguments["padding"],
         arguments["dilation"], arguments["groups"],
     )  # fmt: skip
     feeds["ct"] = rng.normal(size=wanted.shape).astype(dtype)
@@ -86,7 +86,7 @@ def check_geometry(case: tuple[Shape, Shape, dict[str, Any]], seed: int) -> None
         moved = rng.normal(size=wide[name].shape)
         arrays = wide | {name: moved}
         pushed = direct(
-            arrays["x"], arrays["w"], arguments["strides"], arguments["padding"],
+            arrays["x"], arrays["w"], arguments["stride"], arguments["padding"],
             arguments["dilation"], arguments["groups"],
         )  # fmt: skip
         left, right = np.sum(pushed * wide["ct"]), np.sum(found[other].astype(np.float64) * moved)
@@ -128,24 +128,24 @@ def test_same_keeps_the_size_by_one_more_place_after(rng: np.random.Generator) -
     x, w = rng.normal(size=(2, 3, 7, 8)), rng.normal(size=(4, 3, 2, 3))
     found = value_of(lambda x, w: sg.nn.conv(x, w, padding="same"), x=x, w=w)
     np.testing.assert_allclose(found, direct(x, w, (1, 1), [(0, 1), (1, 1)], (1, 1), 1))
-    found = value_of(lambda x, w: sg.nn.conv(x, w, padding="same", strides=3), x=x, w=w)
+    found = value_of(lambda x, w: sg.nn.conv(x, w, padding="same", stride=3), x=x, w=w)
     assert found.shape == (2, 4, 3, 3)
     np.testing.assert_allclose(found, direct(x, w, (3, 3), [(0, 1), (0, 1)], (1, 1), 1))
 
 
 def test_a_transposed_convolution_is_the_adjoint(rng: np.random.Generator) -> None:
     w = rng.normal(size=(4, 3, 3, 2))
-    for options in ({}, {"strides": (2, 3)}, {"padding": [(1, 0), (0, 1)], "dilation": 2}):
+    for options in ({}, {"stride": (2, 3)}, {"padding": [(1, 0), (0, 1)], "dilation": 2}):
         image = rng.normal(size=(2, 3, 9, 11))
         out = value_of(lambda x, w, o=options: sg.nn.conv(x, w, **o), x=image, w=w)
         y = rng.normal(size=out.shape)
         spread = value_of(lambda x, w, o=options: sg.nn.conv_transpose(x, w, **o), x=y, w=w)
         more = tuple(a - b for a, b in zip(image.shape[2:], spread.shape[2:], strict=True))
-        full = {**options, "more": more}
+        full = {**options, "output_padding": more}
         whole = value_of(lambda x, w, o=full: sg.nn.conv_transpose(x, w, **o), x=y, w=w)
         assert whole.shape == image.shape
         assert np.sum(out * y) == pytest.approx(np.sum(whole * image))
-    found = value_of(lambda x, w: sg.nn.conv_transpose(x, w, strides=2, padding="same"), x=y, w=w)
+    found = value_of(lambda x, w: sg.nn.conv_transpose(x, w, stride=2, padding="same"), x=y, w=w)
     assert found.shape == (2, 3, 2 * y.shape[2], 2 * y.shape[3])
 
 
@@ -158,7 +158,7 @@ def test_pools(rng: np.random.Generator) -> None:
     np.testing.assert_allclose(found, (np.abs(tiles) ** 3).sum((3, 5)) ** (1 / 3))
     found = value_of(lambda x: sg.nn.lp_pool(x, 2, (2, 2)), x=x)
     np.testing.assert_allclose(found, np.sqrt((tiles**2).sum((3, 5))))
-    found = value_of(lambda x: sg.nn.max_pool(x, 3, strides=1, padding="same"), x=x)
+    found = value_of(lambda x: sg.nn.max_pool(x, 3, stride=1, padding="same"), x=x)
     padded = np.pad(x, [(0, 0), (0, 0), (1, 1), (1, 1)], constant_values=-np.inf)
     seen = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (2, 3))
     assert np.array_equal(found, seen.max((4, 5)))
@@ -171,9 +171,9 @@ def test_means_count_what_lies_in_the_image(rng: np.random.Generator) -> None:
     )
     ones = np.lib.stride_tricks.sliding_window_view(np.pad(np.ones((5, 4)), 1), (3, 3))
     total, count = seen.sum((4, 5)), ones.sum((2, 3))
-    found = value_of(lambda x: sg.nn.avg_pool(x, 3, strides=1, padding=1), x=x)
+    found = value_of(lambda x: sg.nn.avg_pool(x, 3, stride=1, padding=1), x=x)
     np.testing.assert_allclose(found, total / count)
-    found = value_of(lambda x: sg.nn.avg_pool(x, 3, strides=1, padding=1, count_padding=True), x=x)
+    found = value_of(lambda x: sg.nn.avg_pool(x, 3, stride=1, padding=1, count_padding=True), x=x)
     np.testing.assert_allclose(found, total / 9)
 
 
@@ -183,7 +183,7 @@ def test_large_windows_are_taken_axis_by_axis(kind: str, rng: np.random.Generato
     combine = {"max": np.max, "avg": np.mean}[kind]
     x = rng.normal(size=(1, 2, 30, 90))
     seen = np.lib.stride_tricks.sliding_window_view(x, (12, 80), (2, 3))[:, :, ::2, ::3]
-    found = value_of(lambda x: pool(x, (12, 80), strides=(2, 3)), x=x)
+    found = value_of(lambda x: pool(x, (12, 80), stride=(2, 3)), x=x)
     np.testing.assert_allclose(found, combine(seen, (4, 5)))
 
 
@@ -200,18 +200,18 @@ def test_adaptive_pools_cut_into_parts(rng: np.random.Generator) -> None:
 
 def test_windows_and_back(rng: np.random.Generator) -> None:
     x = rng.normal(size=(2, 3, 7))
-    found = value_of(lambda x: sg.nn.unfold(x, 3, strides=2, padding=(1,)), x=x)
+    found = value_of(lambda x: sg.nn.unfold(x, 3, stride=2, padding=(1,)), x=x)
     padded = np.pad(x, [(0, 0), (0, 0), (1, 1)])
     seen = np.lib.stride_tricks.sliding_window_view(padded, 3, 2)[:, :, ::2]
     assert np.array_equal(found, seen.swapaxes(2, 3))
     y = rng.normal(size=found.shape)
-    back = value_of(lambda y: sg.nn.fold(y, 7, strides=2, padding=(1,)), y=y)
+    back = value_of(lambda y: sg.nn.fold(y, 7, stride=2, padding=(1,)), y=y)
     assert np.sum(back * x) == pytest.approx(np.sum(y * found))
 
 
 def test_the_first_of_equal_maxima_has_the_gradient() -> None:
     x = variable("x", F64, (1, 1, 4))
-    out = sg.nn.max_pool(x, 3, strides=1, padding=1)
+    out = sg.nn.max_pool(x, 3, stride=1, padding=1)
     dx = sg.grad(out.sum(), x)
     for row, wanted in (
         ([1.0, 1.0, 1.0, 1.0], [2, 1, 1, 0]),
@@ -227,8 +227,8 @@ def test_tensors_have_the_same_functions(rng: np.random.Generator) -> None:
     x, w = rng.normal(size=(2, 4, 6, 5)), rng.normal(size=(6, 2, 3, 2))
 
     def loss(x: Any, w: Any) -> Any:
-        h = sg.nn.conv(x, w, strides=(1, 2), padding="same", groups=2)
-        return (sg.nn.max_pool(sg.nn.avg_pool(h, 2, strides=1), (2, 2), strides=1) ** 2).sum()
+        h = sg.nn.conv(x, w, stride=(1, 2), padding="same", groups=2)
+        return (sg.nn.max_pool(sg.nn.avg_pool(h, 2, stride=1), (2, 2), stride=1) ** 2).sum()
 
     a, b = eager.Tensor(x, requires_grad=True), eager.Tensor(w)
     found = eager.grad(loss(a, b), a)
@@ -255,8 +255,8 @@ def filters(*sizes: int) -> sg.Value:
         (lambda: sg.nn.conv(image(), filters(4, 3, 9, 3)), "ShapeError", "a window of 9 over"),
         (lambda: sg.nn.conv(image(), filters(4, 3, 3)), "RankError", "as many axes"),
         (lambda: sg.nn.conv(image(2, 3), filters()), "RankError", "no axis behind"),
-        (lambda: sg.nn.conv(image(), filters(), strides=0), "ArgumentError", "1 or more"),
-        (lambda: sg.nn.conv(image(), filters(), strides=(1, 1, 1)), "RankError", "strides"),
+        (lambda: sg.nn.conv(image(), filters(), stride=0), "ArgumentError", "1 or more"),
+        (lambda: sg.nn.conv(image(), filters(), stride=(1, 1, 1)), "RankError", "stride"),
         (lambda: sg.nn.conv(image(), filters(), padding="full"), "ArgumentError", '"valid"'),
         (lambda: sg.nn.conv(image(), filters(), padding=-1), "ShapeError", "negative"),
         (lambda: sg.nn.conv(image(), filters(), padding=[1]), "RankError", "for 2 axes"),
@@ -266,8 +266,8 @@ def filters(*sizes: int) -> sg.Value:
         (lambda: sg.nn.conv(image() > 0, filters() > 0), "DTypeError", "bools"),
         (lambda: sg.nn.max_pool(image(), 9), "ShapeError", "a window of 9"),
         (lambda: sg.nn.max_pool(image(), 2, padding=2), "ShapeError", "wholly in a border"),
-        (lambda: sg.nn.max_pool(image(), 2.5), "ArgumentError", "window"),
-        (lambda: sg.nn.max_pool(image(), sg.dim("k")), "ArgumentError", "window"),
+        (lambda: sg.nn.max_pool(image(), 2.5), "ArgumentError", "kernel_size"),
+        (lambda: sg.nn.max_pool(image(), sg.dim("k")), "ArgumentError", "kernel_size"),
         (lambda: sg.nn.lp_pool(image(), 0, 2), "ArgumentError", "p=0"),
         (lambda: sg.nn.adaptive_avg_pool(image(2, 3, "h"), 3), "ShapeError", "multiple"),
         (lambda: sg.nn.conv_transpose(image(), filters(2, 3, 3, 3)), "ShapeError", "3 channels"),

@@ -34,6 +34,7 @@ from passes.fusion.reasons import (
     OtherSpace,
     PhaseBorder,
     PositionsInRow,
+    PositionsInWindows,
     Reason,
     ReductionInProduct,
     RowsInLanes,
@@ -189,6 +190,9 @@ MADE: dict[Reason, Callable[[], list[Reason]]] = {
     LookupInProduct(): lambda: reasons(sg.input("y", ("m", 4), "float64") @ w_of(4, 3) + picked()),
     LookupInColumns(): lambda: reasons(picked().sum(0)),
     OtherRows((2,), (1, 2)): both_ways,
+    PositionsInWindows(): lambda: reasons(
+        sg.nn.max_pool(x_of(1, 2, 4, 4), 2) * sg.iota((1, 2, 2, 2), 0, "float64")
+    ),
     PositionsInRow(2): lambda: reasons(positions(2, 3, 5).sum((1, 2))),
     TooLarge(4002, LARGEST): two_halves,
     LongChain(2400, 880): lambda: chain(600),

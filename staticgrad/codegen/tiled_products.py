@@ -1,0 +1,129 @@
+"""Which products over several loops take register tiles, and those that do.
+
+Panels are packed as in ``codegen.products``; each part of one goes through the tiles that products
+of matrices have (``codegen.tiles``). Rows are read where they lie if the loops of k are as one in
+them, and else packed, a tile at a time. Where b is read as it lies, or rows are few and literal,
+chains stand in the kernel itself.
+"""
+
+from __future__ import annotations
+
+from staticgrad.codegen.abreast import write_decode
+from staticgrad.codegen.expressions import Lines, Unit, scaled, total
+from staticgrad.codegen.products import LoopedProduct, flat_step, steps_of
+from staticgrad.codegen.stages import base_text
+from staticgrad.codegen.tiles import Tiles
+from staticgrad.ir.kernel import Kernel
+from staticgrad.ir.kernel_stages import Gemm, small
+from staticgrad.records import dataclass
+
+
+def write_product(kernel: Kernel, stage: Gemm, out: Lines, unit: Unit) -> None:
+    """The product: one chunk of one panel for the iteration ``o``, or all of it among stages."""
+    stored, name = kernel.operand(stage.a.operand).dtype, unit.fresh("w")
+    w = LoopedProduct(kernel, stage, unit, name, stored)
+    if not (small(stage.i) or w.reads_panel):
+        tiled = TiledProduct(kernel, stage, unit, name, stored)
+        w = tiled if tiled.takes_rows else w
+    tile = Lines()
+    w.write_tile(tile)
+    w.declare(unit.once)
+    w.write_limits(out)
+    if kernel.outer == "tiles":
+        out.add(f"{w}_left = o % {w}_panels * {w.columns}")
+        out.add(f"rest = o // {w}_panels")
+        out.add(f"{w}_first = rest % {w}_chunks * {w.chunk}")
+        out.add(f"rest = rest // {w}_chunks")
+        write_decode(out, "rest", kernel.axes)
+        out.extend(tile)
+        return
+    out.add(f"for {w}_first in range(0, {w}_m, {w.chunk}):")
+    out.add(f"    for {w}_left in range(0, {w}_n, {w.columns}):")
+    out.extend(tile, 2)
+
+
+@dataclass
+class TiledProduct(LoopedProduct):
+    """A product whose chains are those of register tiles."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        a = self.stage.a
+        self.step = flat_step(steps_of(a, self.inner), self.stage.k)
+        self.packs_rows = (
+            bool(a.bounded) or len(self.stage.i) > 1 or self.step is None or self.stored.is_storage
+        )
+        self.tiles = Tiles(
+            self.element,
+            self.lanes,
+            self.dtype.is_float,
+            "along"
+            if self.packs_rows or self.step == 1
+            else "across"
+            if a.stride("i") == 1
+            else "any",
+            not self.split,
+        )
+        self.rows, self.columns = self.tiles.highest, 2 * self.lanes
+
+    @property
+    def takes_rows(self) -> bool:
+        """Whether rows are read where they lie, or have ends, so that they are packed anyway."""
+        return self.step is not None or bool(self.stage.a.bounded)
+
+    @property
+    def room(self) -> int:
+        return (self.chunk + self.tiles.highest) * self.columns
+
+    @property
+    def packed_count(self) -> str:
+        return f"{self}_count"
+
+    def write_chains(self, out: Lines) -> None:
+        """A tile of rows, from ``depth`` to ``end``."""
+        w = self.name
+        out.add(f"{w}_count = {w}_last - {w}_top")
+        out.add(f"if {w}_count > {self.rows}:")
+        out.add(f"    {w}_count = {self.rows}")
+        if self.packs_rows:
+            self.write_rows(out)
+            out.add(f"{w}_a = 0")
+        else:
+            write_decode(out, f"{w}_top", self.stage.i)
+            base = base_text(self.stage.a, frozenset(self.inner))
+            out.add(f"{w}_a = {total(base, scaled(f'{w}_depth', self.step or 0))}")
+        out.add(f"{w}_wide = {w}_past - {w}_left")
+        out.add(f"{w}_to = {w}_into + ({w}_top - {w}_first) * {self.columns}")
+        out.add(f"{w}_fresh = 1 if {w}_depth == {self.start} else 0")
+        vectors = max(self.tiles.heights)
+        for part in range(0, self.columns, vectors * self.lanes):
+            shift = ""
+            if part:
+                out.add(f"if {w}_wide > {part}:")
+                shift = "    "
+            name = self.tiles.function(self.unit, vectors)
+            out.add(f"{shift}{name}({self._arguments(part)})")
+
+    def _arguments(self, part: int) -> str:
+        """What a tile is called with, for a part of the panel."""
+        w, packs = self.name, self.packs_rows
+        named = {
+            "a": f"{w}_rows" if packs else self.stage.a.operand,
+            "b": f"{w}_panel",
+            "c": f"{w}_tile",
+            "near": f"{w}_panel",
+            "at": f"{w}_a",
+            "row": str(self.depth if packs else self.stage.a.stride("i")),
+            "inner": str(1 if packs else self.step),
+            "last": f"{w}_count - 1",
+            "wide": f"{w}_wide",
+            "down": str(part),
+            "step": str(self.columns),
+            "to": total(f"{w}_to", str(part)),
+            "depth": f"{w}_end - {w}_depth",
+            "fresh": f"{w}_fresh",
+            "ahead": "0",
+            "hop": "0",
+            "leap": "0",
+        }
+        return ", ".join(named[name] for name in self.tiles.arguments)
