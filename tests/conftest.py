@@ -4,6 +4,7 @@ import os
 import random
 import shutil
 import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,6 +24,9 @@ settings.register_profile(
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--backend", help="who compiles kernels where a test does not say it")
+    parser.addoption(
+        "--kernels", help="folder of compiled kernels that several runs share (default: a new one)"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -35,8 +39,10 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[f"{_PREFIX}BACKEND"] = config.getoption("--backend")
     # The tests start many a Python; without bytecode each would compile the whole package.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    folder = tempfile.mkdtemp(prefix="staticgrad-tests-")
-    os.environ[f"{_PREFIX}CACHE_DIR"] = config.stash[_OWN_CACHE] = folder
+    folder = config.getoption("--kernels")
+    if folder is None:
+        folder = config.stash[_OWN_CACHE] = tempfile.mkdtemp(prefix="staticgrad-tests-")
+    os.environ[f"{_PREFIX}CACHE_DIR"] = str(Path(folder).resolve())
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

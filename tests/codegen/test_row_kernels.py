@@ -185,7 +185,7 @@ def test_layer_norm_gelu_and_mean_square_with_gradients(
 
 @pytest.mark.parametrize(("length", "depth"), [(1, 1), (5, 3), (37, 20)])
 @pytest.mark.parametrize(
-    "mode", ["vector", pytest.param("numba", marks=pytest.mark.slow), "python"]
+    "mode", ["vector", pytest.param("numba", marks=pytest.mark.exhaustive), "python"]
 )
 def test_gradients_of_causal_attention(length: int, depth: int, mode: Mode) -> None:
     q, k, v, g = given = [normal(2, length, depth) for _ in range(4)]
