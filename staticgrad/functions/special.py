@@ -15,14 +15,17 @@ from staticgrad.errors.elsewhere import no_such_name
 from staticgrad.ir.calls import publish
 from staticgrad.ir.functional import SPECIAL
 from staticgrad.ir.kinds import AnyValue
-from staticgrad.ops import bessel, entropy, gamma, normal_distribution as normal
+from staticgrad.ops import bessel, entropy, gamma, incomplete, normal_distribution as normal
 from staticgrad.ops.bessel import i0 as i0
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.operands import as_value, floating, integer
 from staticgrad.ops.special import Erfc, XLogY
-from staticgrad.ops.transcendental import Erf, Sigmoid
+from staticgrad.ops.transcendental import Erf, Exp, Sigmoid
 
 __all__ = [
+    "beta",
+    "betainc",
+    "betaln",
     "digamma",
     "entr",
     "erf",
@@ -31,6 +34,8 @@ __all__ = [
     "erfcx",
     "erfinv",
     "expit",
+    "gammainc",
+    "gammaincc",
     "gammaln",
     "i0",
     "i0e",
@@ -85,6 +90,61 @@ def polygamma(n: int, x: Operand[AnyValue]) -> AnyValue:
     if not 0 <= order <= 170:
         raise ArgumentError(f"polygamma: n={order} is not from 0 to 170")
     return gamma.Polygamma(order)(x) if order else gamma.Digamma()(x)
+
+
+def gammainc(a: Operand[AnyValue], x: Operand[AnyValue]) -> AnyValue:
+    """The lower incomplete gamma function, regularized: 0 at x = 0, 1 at inf; NaN below 0.
+
+    There is a derivative by x, none by a.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+    """
+    return incomplete.GammaInc()(a, x)
+
+
+def gammaincc(a: Operand[AnyValue], x: Operand[AnyValue]) -> AnyValue:
+    """1 - gammainc(a, x), accurate where that vanishes.
+
+    There is a derivative by x, none by a.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+    """
+    return incomplete.GammaIncC()(a, x)
+
+
+def beta(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
+    """gamma(a) * gamma(b) / gamma(a + b) for positive a and b; NaN below 0.
+
+    It is exp(betaln(a, b)), so that its relative error grows with the size of that.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+    """
+    return Exp()(incomplete.BetaLn()(a, b))
+
+
+def betaln(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
+    """log(beta(a, b)) for positive a and b; inf where one is 0, NaN below.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+    """
+    return incomplete.BetaLn()(a, b)
+
+
+def betainc(a: Operand[AnyValue], b: Operand[AnyValue], x: Operand[AnyValue]) -> AnyValue:
+    """The incomplete beta function, regularized: 0 at x = 0, 1 at 1, NaN outside.
+
+    There is a derivative by x, none by a and b. Beyond (a + 1) / (a + b + 2) it is 1 minus the
+    other tail, so that its error is relative to 1 there. NaN where parameters are so large (from
+    some millions on) that the fraction does not converge.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+    """
+    return incomplete.BetaInc()(a, b, x)
 
 
 def zeta(x: Operand[AnyValue], q: Operand[AnyValue] = 1.0) -> AnyValue:

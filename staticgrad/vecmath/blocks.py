@@ -17,6 +17,8 @@ from staticgrad.vecmath.division import floor_quotient, fmod
 from staticgrad.vecmath.error_function import erf, erfc
 from staticgrad.vecmath.exponential import exp, exp2, expm1, tanh
 from staticgrad.vecmath.gamma_function import digamma, gammaln, trigamma
+from staticgrad.vecmath.incomplete_beta import betainc, betaln
+from staticgrad.vecmath.incomplete_gamma import gammainc, gammaincc
 from staticgrad.vecmath.inverse_trigonometric import acos, asin, atan
 from staticgrad.vecmath.lambert import lambertw
 from staticgrad.vecmath.logarithm import log, log1p, log2, log10
@@ -59,19 +61,24 @@ DEFINITIONS: Final[Mapping[str, Callable[..., Expr]]] = MappingProxyType(
         "i1e": i1e,
         "lambertw": lambertw,
         "zeta": zeta,
+        "gammainc": gammainc,
+        "gammaincc": gammaincc,
+        "betainc": betainc,
+        "betaln": betaln,
     }
 )
 
 #: The blocks of many lines: kernels call one function that is compiled once for all of them.
 LONG: Final = frozenset(
-    ["erfinv", "erfcx", "ndtr", "gammaln", "digamma", "trigamma", "i0e", "i1e", "lambertw", "zeta"]
-)
+    ("erfinv", "erfcx", "ndtr", "gammaln", "digamma", "trigamma", "i0e", "i1e", "lambertw")
+) | frozenset(("zeta", "gammainc", "gammaincc", "betainc", "betaln"))
 
 #: (block, dtype) -> a bound on the distance from the true value, for all inputs, in units of the
 #: last place of the true value's binade (of the denormal spacing, for denormal results). f32 blocks
 #: of one operand: the maximum over all 2**32 inputs, rounded up. Others: above the largest of some
 #: millions of samples, dense where errors peak (so f32 ndtri). floor_quotient is exact below 2**49
-#: (f32: 2**20) and rounds as NumPy's from there on.
+#: (f32: 2**20) and rounds as NumPy's from there on. Left out are operands of gammaln, digamma and
+#: trigamma below 0, results of betaln next to 0, and betainc where it is 1 minus the other tail.
 ULP: Final[Mapping[tuple[str, DType], float]] = MappingProxyType(
     {
         ("exp", F32): 0.95, ("exp", F64): 0.95,
@@ -102,6 +109,10 @@ ULP: Final[Mapping[tuple[str, DType], float]] = MappingProxyType(
         ("i0e", F32): 4.6, ("i0e", F64): 5.0,
         ("i1e", F32): 4.0, ("i1e", F64): 3.5,
         ("lambertw", F32): 3.5, ("lambertw", F64): 3.5,
+        ("gammainc", F32): 0.7, ("gammainc", F64): 14.0,
+        ("gammaincc", F32): 0.7, ("gammaincc", F64): 14.0,
+        ("betainc", F32): 0.7, ("betainc", F64): 12.0,
+        ("betaln", F32): 0.7, ("betaln", F64): 14.0,
         ("zeta", F32): 0.6, ("zeta", F64): 5.0,
         ("fmod", F32): 0.0, ("fmod", F64): 0.0,
         ("floor_quotient", F32): 2.0, ("floor_quotient", F64): 2.0,

@@ -131,11 +131,11 @@ def _power_f64(x: Expr, y: Expr) -> Expr:
     The rare way round: x not positive and normal, or a result that may over- or underflow.
     """
     smallest, largest = layout_of(x).smallest_normal, 708.0
-    logarithm = _log_in_two_parts(split(abs(x), denormals=False))
+    logarithm = log_in_two_parts(split(abs(x), denormals=False))
     high, low = logarithm
     product = y * high
     rest = y.fma(low, y.fma(high, -product))
-    p, low_bits = _exponential(product, rest, 0)
+    p, low_bits = exponential(product, rest, 0)
     seldom = _out_of(x, smallest) | ~(abs(product) <= largest)
     unusual = _unusual_power_f64(x, y, logarithm)
     return rarely(seldom, [unusual], [_scaled(p, low_bits)])[0]
@@ -145,18 +145,18 @@ def _unusual_power_f64(x: Expr, y: Expr, logarithm: tuple[Expr, Expr]) -> Expr:
     """x**y anywhere, given the logarithm of |x| where that is normal."""
     magnitude = abs(x)
     tiny = magnitude < layout_of(x).smallest_normal
-    high, low = rarely(tiny, _log_in_two_parts(split(magnitude, denormals=True)), logarithm)
+    high, low = rarely(tiny, log_in_two_parts(split(magnitude, denormals=True)), logarithm)
     high = _with_infinite_ends(magnitude, high)
     y = clamp(y, -(2.0**1000), 2.0**1000)
     product = y * high
     rest = y.fma(low, y.fma(high, -product))
     rest = select(abs(product) < 2000.0, rest, literal(0.0, F64))
     inside = clamp(product, CONSTANTS[F64].vanish, 1000.0)
-    p, low_bits = _exponential(inside, rest, 2 * layout_of(y).bias)
+    p, low_bits = exponential(inside, rest, 2 * layout_of(y).bias)
     return _with_signs(x, y, scale_gradually(p, low_bits))
 
 
-def _exponential(x: Expr, rest: Expr, bias: int) -> tuple[Expr, Expr]:
+def exponential(x: Expr, rest: Expr, bias: int) -> tuple[Expr, Expr]:
     """e**(x + rest) / 2**n, and a float whose low bits hold n + bias."""
     ln2_high, ln2_low = CONSTANTS[F64].ln2
     n, low_bits = round_scaled(x, math.log2(math.e), bias)
@@ -164,13 +164,13 @@ def _exponential(x: Expr, rest: Expr, bias: int) -> tuple[Expr, Expr]:
     return exp_reduced(r), low_bits
 
 
-def _fast_two_sum(a: Expr, b: Expr) -> tuple[Expr, Expr]:
+def fast_two_sum(a: Expr, b: Expr) -> tuple[Expr, Expr]:
     """a + b and what its rounding lost, for |a| >= |b| or a = 0 (Dekker 1971)."""
     total = a + b
     return total, b - (total - a)
 
 
-def _log_in_two_parts(parts: Split) -> tuple[Expr, Expr]:
+def log_in_two_parts(parts: Split) -> tuple[Expr, Expr]:
     """The logarithm of what was split, as high + low, relative error about 2**-65."""
     m = parts.mantissa
     f = m - 1.0
@@ -189,8 +189,8 @@ def _log_in_two_parts(parts: Split) -> tuple[Expr, Expr]:
     factor_low = z.fma(tail, TWO_THIRDS[0] - factor) + TWO_THIRDS[1]
     rest = cube * factor
     rest_low = cube.fma(factor_low, cube_low.fma(factor, cube.fma(factor, -rest)))
-    atanh, atanh_low = _fast_two_sum(double, rest)
-    high, high_low = _fast_two_sum(parts.exponent * LN2[0], atanh)
+    atanh, atanh_low = fast_two_sum(double, rest)
+    high, high_low = fast_two_sum(parts.exponent * LN2[0], atanh)
     low = atanh_low + s_low.fma(2.0, rest_low)
     return high, high_low + parts.exponent.fma(LN2[1], low)
 

@@ -46,7 +46,7 @@ FAR: Final = 1e30
 ROOT_HALF: Final = math.sqrt(0.5)
 
 
-def _scaled(a: Expr) -> Expr:
+def scaled_erfc(a: Expr) -> Expr:
     """e**(a**2) erfc(a) for a >= 0."""
     reciprocal = literal(1.0, a.dtype) / (a + 4.0)
     rough = (a - 4.0) * reciprocal
@@ -66,7 +66,7 @@ def _gaussian(x: Expr, sign: float) -> Expr:
 def erfcx(x: Expr) -> Expr:
     """e**(x**2) erfc(x): falls to 0 as 1 / (x sqrt(pi)), overflows to inf below."""
     a = abs(x)
-    scaled = _scaled(a)
+    scaled = scaled_erfc(a)
     inside = at_most(a, OVERFLOWN[x.dtype])
     return rarely(x < 0.0, [_gaussian(inside, 1.0) * 2.0 - scaled], [scaled])[0]
 
@@ -74,7 +74,7 @@ def erfcx(x: Expr) -> Expr:
 def ndtr(x: Expr) -> Expr:
     """The standard normal distribution's part below x: 0 at -inf, 1 at inf."""
     a = at_most(abs(x), VANISHED[x.dtype])
-    tail = _gaussian(a, -0.5) * (_scaled(a * ROOT_HALF) * 0.5)
+    tail = _gaussian(a, -0.5) * (scaled_erfc(a * ROOT_HALF) * 0.5)
     scaled = x * ROOT_HALF
     series = horner(scaled * scaled, CONSTANTS[x.dtype].near)
     near = scaled.fma(0.5, (scaled * 0.5) * series) + 0.5

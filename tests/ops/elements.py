@@ -15,7 +15,7 @@ from scipy import special
 
 from staticgrad.ir.expr import Expr, postorder, ref
 from staticgrad.types.dtype import DType
-from tests.ops.spelling import gammaln, halved, lambertw, polygamma, zeta
+from tests.ops.spelling import betainc, betaln, capped, gammaln, halved, lambertw, polygamma, zeta
 
 Array = np.ndarray[Any, Any]
 
@@ -101,6 +101,9 @@ _PRIMITIVES: dict[str, Callable[..., Any]] = {
     "erfinv": special.erfinv, "erfcx": special.erfcx, "ndtr": special.ndtr,
     "gammaln": gammaln, "digamma": special.digamma, "i0e": special.i0e,
     "i1e": _i1e, "zeta": zeta,
+    "gammainc": lambda a, x: special.gammainc(capped(a, x), x).astype(x.dtype),
+    "gammaincc": lambda a, x: special.gammaincc(capped(a, x), x).astype(x.dtype), "betaln": betaln,
+    "betainc": betainc,
     "trigamma": lambda x: polygamma(x, 1),
     "lambertw": lambertw,
     "floor_divide": np.floor_divide, "remainder": np.remainder, "shl": np.left_shift,

@@ -8,6 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from staticgrad.ir.op import op_class
+from staticgrad.types.dtype import F64, DType
+from tests.limits import finfo
 from tests.ops.elementwise_samples import FLOATS, in_line, in_pairs, smooth_line, smooth_pairs
 from tests.ops.samples import Rng, Sample, declare, provides
 
@@ -94,3 +96,64 @@ def _(rng: Rng) -> Iterator[Sample]:
 
 declare("polygamma", "polygamma(x, op.order)")
 declare("zeta", "zeta(x, y)", refused=(0,))
+
+
+#: Numbers of every kind, those at which a function of two parameters is not slow.
+EVERY = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 10.3, 88.0, 255.0, np.inf)
+
+
+def _every(dtype: DType) -> np.ndarray:
+    info = finfo(dtype.numpy)
+    # Of the smallest float64 SciPy's functions are wrong: the smallest float32 stands for them.
+    small = float(
+        np.finfo(np.float32).smallest_subnormal if dtype is F64 else info.smallest_subnormal
+    )
+    sizes = np.array([*EVERY, float(info.max), small]).astype(dtype.numpy)
+    return np.concatenate([sizes, -sizes, np.array([np.nan], dtype.numpy)])
+
+
+def _incomplete(name: str, rough: float = 1e-5, wide: float = 1e-12) -> None:
+    @provides(name)
+    def _(rng: Rng) -> Iterator[Sample]:
+        op = op_class(name)()
+        for dtype in FLOATS:
+            values = _every(dtype)
+            if name == "betaln":  # whose result at 1 and 1 is the rounding of a small number
+                values = values[values != 1]
+            yield Sample(op, (values[:, None], values), tolerance=rough, wide=wide)
+            yield Sample(op, (np.ones((), dtype.numpy), np.ones((2, 0), dtype.numpy)))
+        denormals = (
+            [[-1.0, 5e-324], [5e-324, -1.0]]
+            if name == "betaln"
+            else [[2.0, 5e-324], [5e-324, -1.0]]
+        )
+        yield Sample(op, tuple(map(np.array, denormals)))
+        for a, x in smooth_operands(rng):
+            yield Sample(op, (a, x), smooth=True, wide=wide)
+
+
+_incomplete("gammainc")
+_incomplete("gammaincc")
+_incomplete("betaln")
+declare("gammainc", "scipy.special.gammainc(capped(x, y), y).astype(y.dtype)", refused=(0,))
+declare("gammaincc", "scipy.special.gammaincc(capped(x, y), y).astype(y.dtype)", refused=(0,))
+declare("betaln", "betaln(x, y)")
+
+
+@provides("betainc")
+def _(rng: Rng) -> Iterator[Sample]:
+    op = op_class("betainc")()
+    for dtype in FLOATS:
+        values, ones = _every(dtype), np.ones((), dtype.numpy)
+        some = np.array([0.0, 0.25, 0.75, 1.0], dtype.numpy)[:, None]
+        for at in ((values, 2 * ones, some), (ones / 2, values, some), (ones, 3 * ones, values)):
+            yield Sample(op, at, tolerance=1e-5, wide=1e-12)
+        yield Sample(op, (ones, ones, np.ones((2, 0), dtype.numpy)))
+    least = 5e-324
+    denormals = [[2.0, least, 2.0], [2.0, 2.0, least], [least, -1.0, -1.0]]
+    yield Sample(op, tuple(map(np.array, denormals)))
+    for a, b in smooth_operands(rng):
+        yield Sample(op, (a, b, rng.uniform(0.1, 0.9, np.shape(a))), smooth=True, wide=1e-12)
+
+
+declare("betainc", "betainc(x, y, z)", refused=(0, 1))

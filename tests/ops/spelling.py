@@ -60,6 +60,28 @@ def lambertw(x: np.ndarray) -> np.ndarray:
     return np.where(wide < -np.exp(-1.0), np.nan, found).astype(x.dtype)
 
 
+def betaln(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """SciPy's for positive a and b; inf where one is 0, -inf where one is inf."""
+    low, high = np.minimum(a, b), np.maximum(a, b)
+    inside = (low > 0) & np.isfinite(high)
+    border = np.where(low == 0, np.inf, np.where((low > 0) & np.isinf(high), -np.inf, np.nan))
+    found = scipy.special.betaln(*(np.where(inside, v, 1).astype(float) for v in (a, b)))
+    return np.where(inside, found, border).astype(a.dtype)
+
+
+def betainc(a: np.ndarray, b: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """SciPy's for parameters that are finite and not both 0."""
+    found = scipy.special.betainc(*(v.astype(float) for v in (a, b, x)))
+    defined = (a >= 0) & (b >= 0) & np.isfinite(a) & np.isfinite(b) & (a + b > 0)
+    defined = defined & (x >= 0) & (x <= 1)
+    return np.where(defined, found, np.nan).astype(x.dtype)
+
+
+def capped(a: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """The first operand of an incomplete gamma function, where SciPy's does not overflow."""
+    return np.where(x < 1e290, np.minimum(a.astype(float), 1e300), a)
+
+
 def polygamma(x: np.ndarray, order: int) -> np.ndarray:
     """SciPy's; NaN at -inf, and of orders from 2 on between the poles below 0."""
     outside = (x == -np.inf) if order == 1 else (x < 0) & (np.floor(x) != x)
@@ -157,7 +179,7 @@ HELPERS = {
         f.__name__: f
         for f in (
             raised, inverse, scanned, aligned, keys, padded, turned, scattered, scattered_along,
-            counted, gammaln, halved, lambertw, ordered, polygamma, zeta,
+            counted, betainc, betaln, capped, gammaln, halved, lambertw, ordered, polygamma, zeta,
             recurrence_arrays, while_arrays, branch_arrays,
         )
     },

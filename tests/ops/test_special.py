@@ -67,16 +67,53 @@ OF_ONE: dict[str, tuple[Callable[[Any], Any], str, Callable[[np.random.Generator
     "i1e": (scaled_bessel(1), "i1e", lambda r: both_sides(r, -40, 40)),
     "lambertw": (mp.lambertw, "lambertw", above_branch),
 }
-OF_TWO: dict[str, Callable[..., Any]] = {"zeta": mp.zeta}
 
 
-def pairs(op: str, rng: np.random.Generator) -> tuple[Array, Array]:
-    return 1 + on_log_scale(rng, 1e-3, 11, 60), on_log_scale(rng, 1e-2, 1e3, 60)
+def lower_gamma(a: Any, x: Any) -> Any:
+    return mp.gammainc(a, 0, x, regularized=True)
+
+
+def upper_gamma(a: Any, x: Any) -> Any:
+    return mp.gammainc(a, x, regularized=True)
+
+
+def lower_beta(a: Any, b: Any, x: Any) -> Any:
+    return mp.betainc(a, b, 0, x, regularized=True)
+
+
+OF_SEVERAL: dict[str, Callable[..., Any]] = {
+    "zeta": mp.zeta,
+    "gammainc": lower_gamma,
+    "gammaincc": upper_gamma,
+    "betainc": lower_beta,
+    "betaln": lambda a, b: mp.log(mp.beta(a, b)),
+}
+
+
+def several(op: str, rng: np.random.Generator) -> tuple[Array, ...]:
+    """Operands of a block of several: of distributions, about the mean."""
+    if op == "zeta":
+        return 1 + on_log_scale(rng, 1e-3, 11, 60), on_log_scale(rng, 1e-2, 1e3, 60)
+    a, b, far = (
+        on_log_scale(rng, 0.5, 3e3, 60),
+        on_log_scale(rng, 0.5, 300, 60),
+        rng.normal(0, 2, 60),
+    )
+    if op == "betaln":
+        return a, b
+    if op == "betainc":
+        mean = a / (a + b)
+        spread = np.sqrt(mean * (1 - mean) / (a + b + 1))
+        return a, b, np.clip(mean - spread * np.abs(far), 0.01 * mean, None)
+    small, low = on_log_scale(rng, 1e-3, 1, 30), on_log_scale(rng, 1e-4, 20, 30)
+    side = -np.abs(far) if op == "gammainc" else np.abs(far)
+    x = np.maximum(a + np.sqrt(a) * side, 0.1 * a)
+    return np.concatenate([a, small]), np.concatenate([x, low])
 
 
 def operands(op: str, dtype: DType) -> tuple[Array, ...]:
     rng = np.random.default_rng(7)
-    arrays = pairs(op, rng) if op in OF_TWO else (OF_ONE[op][2](rng),)
+    arrays = several(op, rng) if op in OF_SEVERAL else (OF_ONE[op][2](rng),)
     return tuple(array.astype(dtype.numpy) for array in arrays)
 
 
@@ -88,7 +125,7 @@ def applied(op: str, *values: Any) -> Any:
 
 def off_by(op: str, dtype: DType, got: Array) -> Array:
     """The distances from the true values, in units of the last place."""
-    function = OF_TWO[op] if op in OF_TWO else OF_ONE[op][0]
+    function = OF_SEVERAL[op] if op in OF_SEVERAL else OF_ONE[op][0]
     info, distances = finfo(dtype.numpy), []
     with mp.workdps(DIGITS):
         for found, *at in zip(got, *operands(op, dtype), strict=True):
@@ -99,7 +136,7 @@ def off_by(op: str, dtype: DType, got: Array) -> Array:
 
 
 def test_every_long_block_is_tested() -> None:
-    assert OF_ONE.keys() | OF_TWO.keys() == LONG
+    assert OF_ONE.keys() | OF_SEVERAL.keys() == LONG
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -168,6 +205,11 @@ def test_what_has_no_closed_form_is_refused() -> None:
     with assert_refused(GradientError, "no derivative by s", line="special.zeta"):
         sg.jvp(value, s, np.ones(3))
     assert sg.grad(sg.special.zeta(sg.stop_gradient(s), q).sum(), q).shape == (3,)
+    for function in (sg.special.gammainc, sg.special.gammaincc):
+        with assert_refused(GradientError, "no derivative by a", line="function(s, q)"):
+            sg.grad(function(s, q).sum(), [s, q])
+    with assert_refused(GradientError, "no derivative by a or b", line="betainc"):
+        sg.grad(sg.special.betainc(s, 2.0, q).sum(), [s, q])
     with assert_refused(ArgumentError, "not from 0 to 170", line="polygamma"):
         sg.special.polygamma(-1, q)
 
