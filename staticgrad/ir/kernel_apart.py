@@ -18,14 +18,18 @@ def stores_apart(
 ) -> bool:
     """Whether stores to operands that begin at ``offsets`` of one buffer never meet.
 
-    That is proven where all move alike, and each run of elements ends before the next one begins.
+    That is proven where nothing is stored, and where all move alike, and each run of elements ends
+    before the next one begins.
     """
     paths = [[each for each in accesses(kernel) if each[0].operand == name] for name in names]
+    values = dict(zip(kernel.arguments, arguments, strict=True))
+    every = [loops for path in paths for _, loops in path]
+    if all(any(_number(axis.extent, values) == 0 for axis in loops) for loops in every):
+        return True
     first = paths[0][0]
     plain = all(len(path) == 1 and _moves_as(path[0], first) for path in paths)
     if not plain or any(kernel.operand(name).mode != "out" for name in names):
         return False
-    values = dict(zip(kernel.arguments, arguments, strict=True))
     moves = _moves(*first, values)
     places = sorted(offsets, key=hint_value)
     return any(_apart(places, moves[:cut], moves[cut:]) for cut in range(len(moves) + 1))
@@ -44,12 +48,14 @@ def _moves(
 ) -> list[tuple[Size, Size]]:
     """The stride and the extent of every loop that moves an access, the farthest first."""
 
-    def number(extent: Extent) -> Size:
-        return extent if isinstance(extent, int) else values[extent]
-
-    extents = {axis.name: number(axis.extent) for axis in loops}
-    found = [(number(stride), extents[axis]) for axis, stride in access.strides if stride != 0]
+    extents = {axis.name: _number(axis.extent, values) for axis in loops}
+    strides = [(axis, _number(stride, values)) for axis, stride in access.strides]
+    found = [(stride, extents[axis]) for axis, stride in strides if stride != 0]
     return sorted(found, key=lambda move: -hint_value(move[0]))
+
+
+def _number(extent: Extent, values: Mapping[str, Size]) -> Size:
+    return extent if isinstance(extent, int) else values[extent]
 
 
 def _apart(

@@ -57,3 +57,12 @@ def test_named_sizes(length: Size, stride: Size, offsets: tuple[Size, Size], apa
 def test_stores_that_move_in_another_way_are_not_told_apart() -> None:
     kernel = parse_kernel(ROWS.replace("store p1[i0*n2 + j]", "store p1[i0 + j*n2]"))
     assert not stores_apart(kernel, (2, 2, 9), ("p0", "p1"), (0, 100))
+
+
+@pytest.mark.parametrize(("rows", "length"), [(0, 3), (4, 0)])
+def test_where_nothing_is_stored_nothing_meets(rows: int, length: int) -> None:
+    assert said(rows, length, 9, (0, 0))
+    text = ROWS.replace(
+        "store p1[i0*n2 + j]", "store p0[i0*n2 + j] = f32(2.0)\n    store p1[i0*n2 + j]"
+    )
+    assert stores_apart(parse_kernel(text), (rows, length, 9), ("p0", "p1"), (0, 0))

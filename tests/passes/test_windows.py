@@ -275,6 +275,18 @@ def sums_of_pads(draw: Any) -> tuple[sg.Graph, dict[str, np.ndarray]]:
     return sg.Graph({"total": total, "turned": total.T, "both": x == y}), feeds
 
 
+def test_pads_of_nothing_add_up_to_zeros() -> None:
+    """Three parts without elements, two of them at one place."""
+    x = sg.input("x", (9, 3))
+    part = Slice((0, 0), (0, 3), (1, 1))(x)
+    part = part * part
+    first, second, third = (Pad((9, 3), (start, 0), (1, 1))(part) for start in (0, 0, 1))
+    found = sg.compile(sg.Graph(first + second + third), pipeline="O0").run(
+        {"x": np.ones((9, 3), "f4")}
+    )
+    assert same_bytes(found["output"], np.zeros((9, 3), "f4"))
+
+
 @given(sums_of_pads())
 @settings(max_examples=80, deadline=None)
 def test_sums_of_pads_have_the_bytes_of_the_evaluator(
