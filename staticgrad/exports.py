@@ -78,6 +78,7 @@ FUNCTIONS = {
     "staticgrad.ops.sorting": "argsort searchsorted sort topk",
     "staticgrad.ops.special": "cbrt erfc exp2 log10 log2 logaddexp xlogy",
     "staticgrad.ops.transcendental": "cos erf exp expm1 log log1p sigmoid sin sqrt tanh",
+    "staticgrad.ops.user_functions": "host_call numba_call",
     "staticgrad.ops.trigonometric": "arccos arcsin arctan arctan2 hypot tan",
 }
 #: Module -> what the facade takes from it; of ``staticgrad.functions`` the standard's other names.

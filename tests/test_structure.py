@@ -23,6 +23,8 @@ LAZY = {
     "staticgrad.native.jit": "Numba is loaded by the first kernel that it compiles",
     "staticgrad.native.lapack": "the package, and with it LLVM, makes code of the recipes",
     "staticgrad.native.scipy_library": "the package, and with it LLVM, makes code of the text",
+    "staticgrad.native.user_calls": "Numba is loaded by the first function that it compiles",
+    "staticgrad.ops.user_functions": "building loads nothing native",
     "staticgrad.ops.linalg.base": "building loads nothing native",
     "staticgrad.native.routines": "the interpreter of kernels is loaded where the jit is off",
     "staticgrad.native.target": "the self-test compiles, for a target that it chooses",

@@ -128,6 +128,9 @@ from staticgrad.ops.transcendental import (
 from staticgrad.ops.trigonometric import (
     arccos, arcsin, arctan, arctan2, hypot, tan
 )
+from staticgrad.ops.user_functions import (
+    host_call, numba_call
+)
 
 __all__ = [
     "Graph", "Parameter", "Value", "abs", "absolute", "add", "all", "allclose", "any", "append",
@@ -143,20 +146,20 @@ __all__ = [
     "expm1", "eye", "fabs", "flip", "fliplr", "flipud", "float_power", "floor", "floor_divide",
     "fmax", "fmin", "fmod", "fori_loop", "full", "full_like", "geomspace", "getitem",
     "gradient", "greater", "greater_equal", "heaviside", "histogram", "histogram_bin_edges",
-    "hsplit", "hstack", "hypot", "i0", "identity", "inner", "input", "invert", "iota",
-    "isclose", "isfinite", "isin", "isinf", "isnan", "isneginf", "isposinf", "kron",
+    "host_call", "hsplit", "hstack", "hypot", "i0", "identity", "inner", "input", "invert",
+    "iota", "isclose", "isfinite", "isin", "isinf", "isnan", "isneginf", "isposinf", "kron",
     "left_shift", "less", "less_equal", "lexsort", "linalg", "linear_scan", "linspace", "log",
     "log10", "log1p", "log2", "logaddexp", "logaddexp2", "logical_and", "logical_not",
     "logical_or", "logical_xor", "logspace", "map", "matmul", "matrix_transpose", "matvec",
     "max", "maximum", "mean", "median", "meshgrid", "min", "minimum", "moveaxis", "multiply",
     "nan_to_num", "nancumprod", "nancumsum", "nanmax", "nanmean", "nanmedian", "nanmin",
     "nanpercentile", "nanprod", "nanquantile", "nanstd", "nansum", "nanvar", "negative", "nn",
-    "norm", "not_equal", "one_hot", "ones", "ones_like", "outer", "pad", "parameter",
-    "partition", "percentile", "piecewise", "positive", "pow", "power", "prod", "ptp",
-    "quantile", "rad2deg", "random", "ravel", "reciprocal", "remainder", "repeat", "reshape",
-    "right_shift", "rint", "roll", "rot90", "round", "scan", "scatter_add", "searchsorted",
-    "select", "sigmoid", "sign", "signbit", "sin", "sinc", "sinh", "size_value", "sort",
-    "special", "split", "sqrt", "square", "squeeze", "stack", "std", "stop_gradient",
+    "norm", "not_equal", "numba_call", "one_hot", "ones", "ones_like", "outer", "pad",
+    "parameter", "partition", "percentile", "piecewise", "positive", "pow", "power", "prod",
+    "ptp", "quantile", "rad2deg", "random", "ravel", "reciprocal", "remainder", "repeat",
+    "reshape", "right_shift", "rint", "roll", "rot90", "round", "scan", "scatter_add",
+    "searchsorted", "select", "sigmoid", "sign", "signbit", "sin", "sinc", "sinh", "size_value",
+    "sort", "special", "split", "sqrt", "square", "squeeze", "stack", "std", "stop_gradient",
     "subtract", "sum", "swapaxes", "switch", "take", "take_along_axis", "tan", "tanh",
     "tensordot", "tile", "topk", "trace", "transpose", "trapezoid", "tri", "tril", "triu",
     "trunc", "unstack", "unwrap", "var", "vdot", "vecdot", "vecmat", "vsplit", "vstack",

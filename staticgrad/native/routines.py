@@ -49,7 +49,11 @@ class _Registered:
 
 
 #: Families that register themselves when a module is imported.
-_BUILT_IN: Final = {"linalg": "staticgrad.native.lapack"}
+_BUILT_IN: Final = {
+    "host": "staticgrad.native.user_calls",
+    "linalg": "staticgrad.native.lapack",
+    "numba": "staticgrad.native.user_calls",
+}
 _registered: Final[dict[str, _Registered]] = {}
 _made: Final[dict[tuple[str, bool], RoutineCode]] = {}
 

@@ -43,6 +43,8 @@ CALLS: dict[str, Any] = {
     "getitem arrays": lambda x, v, i: x[i, i],
     "getitem mask": lambda x, v, i: x[X > 0.4],
     "group_norm": lambda x, v, i: sg.nn.group_norm(x, 2),
+    "host_call": lambda x, v, i: sg.host_call(np.sort, x, types=x),
+    "numba_call": lambda x, v, i: sg.numba_call(np.sort, x, types=x),
     "huber": lambda x, v, i: sg.nn.huber(x, 2.0 * x, 0.3),
     "invert": lambda x, v, i: ~(x > 0.5),
     **{

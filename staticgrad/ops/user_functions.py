@@ -1,0 +1,256 @@
+"""Functions of users inside of a step: any Python code, or what Numba compiles.
+
+The op holds the function's *name*, so that graphs with it print, parse and pickle like any other; a
+process that reads such a graph defines the function again. The function must be pure: its results
+follow from its operands alone, since equal calls are made once, and a call whose operands are
+constants may be made when the program is compiled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import chain
+from typing import Any, ClassVar, Final, NamedTuple
+
+import numpy as np
+
+from staticgrad.errors import ArgumentError, CallError, GradientError, OpDefinitionError
+from staticgrad.errors.wording import kind_of, shown
+from staticgrad.ir.forms import CallForm, Form
+from staticgrad.ir.op import Array, Op, lift_all
+from staticgrad.ir.value import Value
+from staticgrad.ops.custom import check_arguments
+from staticgrad.ops.operands import as_values, dtype_of, shape_of
+from staticgrad.types.dim import dim
+from staticgrad.types.tensor import TensorType
+
+
+class _Known(NamedTuple):
+    """A function, its derivative rule, and a number that changes when the name is defined anew."""
+
+    function: Callable[..., Any]
+    rule: Callable[..., Any] | None
+    number: int
+
+
+_known: Final[dict[str, _Known]] = {}
+
+
+class _UserCall(Op):
+    """What the function named ``label`` gives, of the types that are promised."""
+
+    exact = True
+    rule_is_foreign = True
+    family: ClassVar[str] = "host"
+    label: str
+    types: tuple[TensorType, ...]
+
+    def prepare(self, *args: Any) -> tuple[Any, ...]:
+        """Operands as they are: nothing promotes."""
+        return lift_all(args)
+
+    def known(self) -> _Known:
+        """The function of that name.
+
+        Raises:
+            CallError: this process has none.
+        """
+        found = _known.get(self.label)
+        if found is None:
+            raise CallError(
+                f"{self.family}_call: this process has no function {self.label!r}",
+                hint="run the code that calls it once, to define it here",
+            )
+        return found
+
+    def infer(self, *types: TensorType) -> TensorType | tuple[TensorType, ...]:
+        """The types that are promised.
+
+        Raises:
+            ArgumentError: elements of 16 bits, which NumPy's functions and Numba lack.
+        """
+        for each in (*types, *self.types):
+            if each.dtype.is_storage:
+                raise ArgumentError(
+                    f"{self.family}_call: {each} is for storage", hint="x.astype('float32')"
+                )
+        return self.types if len(self.types) > 1 else self.types[0]
+
+    def reference(self, *arrays: Array) -> Any:
+        """The function itself.
+
+        Raises:
+            CallError: it gives other types than promised.
+        """
+        from staticgrad.native.user_calls import checked
+
+        shapes = [tuple(map(int, t.shape)) for t in self.types]
+        outs = [np.zeros(s, t.dtype.numpy) for s, t in zip(shapes, self.types, strict=True)]
+        checked(self.label, self.computed(self.known().function, arrays), outs)
+        return tuple(outs) if len(outs) > 1 else outs[0]
+
+    def computed(self, function: Callable[..., Any], arrays: Sequence[Array]) -> Any:
+        """What the function gives for copies of the operands."""
+        return function(*(array.copy() for array in arrays))
+
+    def form(self, *types: TensorType) -> Form:
+        from staticgrad.native import user_calls
+
+        known, count = self.known(), len(self.types)
+        outs, operands = types[:count], types[count:]
+        kinds = [[(t.dtype.numpy.name, t.rank) for t in each] for each in (operands, outs)]
+        function = user_calls.UserFunction(
+            self.label, known.function, tuple(kinds[0]), tuple(kinds[1])
+        )
+        name = "".join(c if c.isalnum() else "_" for c in self.label)
+        return CallForm(
+            user_calls.routine(self.family, f"{name}.{known.number}", function),
+            tuple(chain.from_iterable(t.shape for t in (*operands, *outs))),
+            checks=True,
+            alone=self.family == "host",
+        )
+
+    def vjp(self, ct: Any, out: Any, *args: Any) -> tuple[Any, ...]:
+        """The rule's cotangents.
+
+        Raises:
+            GradientError: the function came without a rule.
+            OpDefinitionError: the rule does not give one cotangent per operand.
+        """
+        rule = self.known().rule
+        if rule is None:
+            raise GradientError(
+                f"{self.family}_call of {self.label} has no derivative rule",
+                hint="vjp=: a function (ct, out, *operands) that gives a tuple of cotangents",
+            )
+        check_arguments(rule, 2 + len(args), f"the rule of {self.label}", "(ct, out, *operands)")
+        shares = rule(ct, out, *args)
+        if not isinstance(shares, tuple) or len(shares) != len(args):
+            raise OpDefinitionError(
+                f"{self.label}: the rule gives {shown(shares)},"
+                f" not a tuple of {len(args)} cotangent{'s' * (len(args) != 1)}",
+                hint="one per operand, None where there is none: return (ct * 2.0,)",
+            )
+        return shares
+
+
+class HostCall(_UserCall, name="call.host"):
+    """What a Python function gives, called inside of the step with the interpreter's lock."""
+
+    family = "host"
+    label: str
+    types: tuple[TensorType, ...]
+    kink = "no gradient without a rule of its own"
+
+
+class NumbaCall(_UserCall, name="call.numba"):
+    """What a function gives that Numba compiles; called as machine code, without the lock."""
+
+    family = "numba"
+    label: str
+    types: tuple[TensorType, ...]
+    kink = "no gradient without a rule of its own"
+
+    def computed(self, function: Callable[..., Any], arrays: Sequence[Array]) -> Any:
+        """What the function gives as Python code; operands without axes are numbers."""
+        plain = getattr(function, "py_func", function)
+        return plain(*(array.copy() if array.ndim else array[()] for array in arrays))
+
+
+def _types_of(op: str, given: Any) -> tuple[TensorType, ...]:
+    """The types that a caller promises: one or a list, each a value or a shape and a dtype."""
+    found = []
+    for each in given if isinstance(given, list) else [given]:
+        if isinstance(each, Value):
+            found.append(each.type)
+            continue
+        if isinstance(each, TensorType):
+            found.append(each)
+            continue
+        if not isinstance(each, tuple) or len(each) != 2:
+            raise ArgumentError(
+                f"{op}: types={shown(each)} is no type",
+                hint='types=((3, "n"), "float64"), a value of the same type, or a list of these',
+            )
+        shape, dtype = each
+        sizes = shape if isinstance(shape, list | tuple) else (shape,)
+        named = tuple(dim(size) if isinstance(size, str) else size for size in sizes)
+        found.append(TensorType(dtype_of(op, dtype), shape_of(op, named)))
+    if not found:
+        raise ArgumentError(f"{op}: types=[] promises no result")
+    return tuple(found)
+
+
+def _called(cls: type[_UserCall], function: Any, args: Any, types: Any, vjp: Any, name: str) -> Any:
+    op = f"{cls.family}_call"
+    if not callable(function):
+        raise ArgumentError(f"{op} takes a function, not {kind_of(function)}")
+    if vjp is not None and not callable(vjp):
+        raise ArgumentError(f"{op}: vjp={shown(vjp)} is no function")
+    plain = getattr(function, "py_func", function)
+    own = getattr(plain, "__qualname__", type(plain).__name__)
+    label = name or f"{getattr(plain, '__module__', '')}.{own}"
+    before = _known.get(label)
+    if before is None or before.function is not function or before.rule is not vjp:
+        if before is not None and not name:  # another function of the same code
+            label = f"{label}.{len(_known)}"
+        _known[label] = _Known(function, vjp, len(_known))
+    return cls(label=label, types=_types_of(op, types))(*as_values(op, *args))
+
+
+def host_call(
+    function: Callable[..., Any],
+    *args: Any,
+    types: Any,
+    vjp: Callable[..., Any] | None = None,
+    name: str = "",
+) -> Any:
+    """What a Python function of arrays gives, as a value: NumPy code inside of a compiled step.
+
+    Args:
+        function: takes a NumPy array (a copy) for each operand, and gives an array, or a tuple of
+            them. It must be pure: equal calls are made once, one that nobody reads not at all.
+        args: operands, values or arrays. Nothing promotes.
+        types: what the function gives: ``(shape, dtype)`` or a value of that type; a list of these
+            for a tuple of results. Sizes may be named: ``(("batch", 3), "float32")``.
+        vjp: the derivative rule, ``vjp(ct, out, *operands)`` over values, as for ``custom_vjp``; of
+            several results ``ct`` and ``out`` are tuples. It may call ``host_call`` again.
+        name: what the text of graphs calls the function; by default ``module.function``.
+
+    The call holds the interpreter's lock, on the thread that runs the program, while no other step
+    runs. What it raises, the run raises, before any parameter changes.
+
+    Raises:
+        CallError: in the run, other results than ``types`` says.
+        ArgumentError: no function, or no types.
+        GradientError: a gradient is asked for without a rule.
+
+    >>> import numpy as np, staticgrad as sg
+    >>> x = sg.input("x", (4,), "float64")
+    >>> y = sg.host_call(np.sort, x, types=x)
+    >>> sg.evaluate(y, {"x": [3.0, 1.0, 2.0, 0.0]})
+    array([0., 1., 2., 3.])
+    """
+    return _called(HostCall, function, args, types, vjp, name)
+
+
+def numba_call(
+    function: Callable[..., Any],
+    *args: Any,
+    types: Any,
+    vjp: Callable[..., Any] | None = None,
+    name: str = "",
+) -> Any:
+    """What a function gives that Numba compiles in nopython mode: called without the lock.
+
+    Arguments as for ``host_call``. The function may have been jitted (``numba.njit``). It takes
+    read-only arrays in C order, numbers for operands without axes, and gives arrays of exactly
+    the shapes that ``types`` says, or numbers. It is compiled by the first program that runs it;
+    evaluated, and with ``STATICGRAD_JIT=0``, it is plain Python.
+
+    Raises:
+        CallError: in the run, an exception, or other shapes.
+        CompileError: Numba does not compile it.
+        ArgumentError, GradientError: as ``host_call``.
+    """
+    return _called(NumbaCall, function, args, types, vjp, name)

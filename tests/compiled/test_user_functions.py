@@ -1,0 +1,158 @@
+"""``sg.host_call`` and ``sg.numba_call``: functions of users inside of compiled steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.eager import Tensor
+from staticgrad.errors import ArgumentError, CallError, CompileError, GradientError
+from staticgrad.testing import check_gradients
+
+X = np.random.default_rng(3).normal(size=(4, 3))
+CALLS = {"host": sg.host_call, "numba": sg.numba_call}
+every_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+every_jit = pytest.mark.parametrize("jit", [True, False])
+
+
+@numba.njit  # type: ignore[untyped-decorator]
+def scaled(a: Any, k: Any) -> Any:
+    """k times what is positive."""
+    return np.where(a > 0, a * k, 0.0)
+
+
+def scaled_rule(ct: Any, out: Any, a: Any, k: Any) -> Any:
+    return sg.where(a > 0, ct * k, 0.0), (sg.where(a > 0, a, 0.0) * ct).sum()
+
+
+def both(a: Any, flags: Any) -> Any:
+    return a[::-1] + 1.0, flags.sum()
+
+
+@every_jit
+@every_call
+def test_several_results_of_named_sizes(call: Callable[..., Any], jit: bool) -> None:
+    with sg.options(jit=jit):
+        x = sg.input("x", ("n", 3), "float64")
+        flags = sg.input("flags", ("n",), "bool")
+        rows, count = call(both, x * 2.0, flags, types=[x, ((), "int64")])
+        f = sg.compile({"rows": rows - 1.0, "count": count + 1}, threads=2)
+        for n in (4, 1, 0):
+            found = f.run({"x": X[:n], "flags": np.arange(n) > 0})
+            np.testing.assert_array_equal(found["rows"], (2 * X[:n])[::-1] + 1.0 - 1.0)
+            assert found["count"] == max(n - 1, 0) + 1
+
+
+@every_call
+def test_derivatives_follow_the_rule(call: Callable[..., Any]) -> None:
+    def function(a: Any, k: Any) -> Any:
+        return call(scaled, a, k, types=a, vjp=scaled_rule)
+
+    check_gradients(function, [X, np.float64(1.5)], order=2)
+    x = sg.input("x", (4, 3), "float64")
+    slope = sg.grad(function(x, 2.0).sum(), x)
+    np.testing.assert_array_equal(sg.compile(slope).run({"x": X}), 2.0 * (X > 0))
+
+
+@every_call
+def test_without_a_rule_there_is_no_gradient(call: Callable[..., Any]) -> None:
+    x = sg.input("x", (3,), "float64")
+    with pytest.raises(GradientError, match=r"no derivative rule[\s\S]*vjp="):
+        sg.grad(call(np.sin, x, types=x).sum(), x)
+
+
+def fails(a: Any) -> Any:
+    if a[0] < 0:
+        raise KeyError("a negative number")
+    return a + 1.0
+
+
+def test_an_exception_comes_out_whole_before_a_parameter_changes() -> None:
+    w = sg.parameter("w", np.zeros(3))
+    x = sg.input("x", (3,), "float64")
+    for call, kinds in ((sg.host_call, KeyError), (sg.numba_call, CallError)):
+        y = call(fails, x, types=x)
+        f = sg.compile(sg.Graph({"y": y}, updates={w: w + y}))
+        before = w.value
+        with pytest.raises(kinds) as caught:
+            f.run({"x": [-1.0, 0.0, 0.0]})
+        np.testing.assert_array_equal(w.value, before)
+        if kinds is KeyError:
+            assert caught.value.args == ("a negative number",)
+            assert any("fails, called by a compiled step" in n for n in caught.value.__notes__)
+        else:
+            assert caught.value.at.resolve().file == __file__
+        np.testing.assert_array_equal(f.run({"x": [1.0, 2.0, 3.0]})["y"], [2.0, 3.0, 4.0])
+    with sg.options(jit=False), pytest.raises(KeyError, match="a negative number"):
+        sg.compile(sg.numba_call(fails, x, types=x)).run({"x": [-1.0, 0.0, 0.0]})
+
+
+def shortened(a: Any) -> Any:
+    return a[1:] + 1.0
+
+
+@every_call
+def test_other_results_than_promised(call: Callable[..., Any]) -> None:
+    x = sg.input("x", (3,), "float64")
+    with pytest.raises(CallError, match="types= says"):
+        sg.compile(call(shortened, x, types=x)).run({"x": np.ones(3)})
+    with pytest.raises(CallError, match=r"float64\[2\], types= says float64\[3\]"):
+        sg.evaluate(call(shortened, x, types=x), {"x": np.ones(3)})
+
+
+def writes(a: Any) -> Any:
+    a[0] = 9.0
+    return a
+
+
+def test_operands_are_not_written_to() -> None:
+    x = sg.input("x", (3,), "float64")
+    feed = np.ones(3)
+    np.testing.assert_array_equal(
+        sg.compile(sg.host_call(writes, x, types=x)).run({"x": feed}), [9, 1, 1]
+    )
+    np.testing.assert_array_equal(feed, 1.0)
+    with pytest.raises(CompileError, match="Numba does not compile"):
+        sg.compile(sg.numba_call(writes, x, types=x))
+
+
+@every_call
+def test_text_reads_back_and_tensors_run_at_once(call: Callable[..., Any]) -> None:
+    x = sg.input("x", (4, 3), "float64")
+    graph = sg.Graph(call(scaled, x, 2.0, types=x, vjp=scaled_rule))
+    assert str(sg.parse(str(graph))) == str(graph)
+    wanted = np.where(X > 0, 2 * X, 0)
+    np.testing.assert_array_equal(sg.compile(sg.parse(str(graph))).run({"x": X})["output"], wanted)
+    tensor = Tensor(X, dtype="float64", requires_grad=True)
+    found = call(scaled, tensor, 2.0, types=tensor, vjp=scaled_rule)
+    found.sum().backward()
+    np.testing.assert_array_equal(found.data, wanted)
+    np.testing.assert_array_equal(tensor.grad.data, 2.0 * (X > 0))
+
+
+def test_explain_names_the_function() -> None:
+    x = sg.input("x", (4, 3), "float64")
+    f = sg.compile(sg.host_call(np.sort, x, types=x))
+    assert "sort" in f.explain()
+
+
+def test_mistakes_are_coded() -> None:
+    x = sg.input("x", (3,), "float64")
+    for given, text in (
+        ({"types": []}, "promises no result"),
+        ({"types": "float64"}, "is no type"),
+    ):
+        with pytest.raises(ArgumentError, match=text):
+            sg.host_call(np.sort, x, **given)
+    with pytest.raises(ArgumentError, match="takes a function"):
+        sg.numba_call(3, x, types=x)
+    with pytest.raises(ArgumentError, match="is for storage"):
+        sg.host_call(np.sort, x.astype("float16"), types=x)
+    again = sg.parse(str(sg.Graph(sg.host_call(np.sort, x, types=x))).replace("sort", "other"))
+    with pytest.raises(CallError, match="no function"):
+        sg.evaluate(again, {"x": np.ones(3)})
