@@ -29,6 +29,7 @@ from passes.fuse import fuse
 from passes.memory import Planner
 from passes.pipelines import pipeline
 from staticgrad.analysis.cost import Term, work_of
+from staticgrad.ir.call_step import CallStep
 from staticgrad.ir.schedule import KernelStep
 
 CERTAIN = 1e-4  # relative error of a central difference that still certifies
@@ -184,6 +185,9 @@ def _operations(workload: Workload, data: Data) -> tuple[float, float]:
     products = others = 0.0
     for planned in plan.steps:
         step = plan.schedule.steps[planned.step]
+        if isinstance(step, CallStep):
+            others += sum(call.operations for call in step.calls(planned.arguments))
+            continue
         assert isinstance(step, KernelStep)
         kernel = step.kernel
         values = dict(zip(kernel.arguments, planned.arguments, strict=True))

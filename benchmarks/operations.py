@@ -124,6 +124,16 @@ class Operations:
         blocks = self.reshape(x, (x.shape[0], channels, half, 2, half, 2))
         return self.max(self.max(blocks, axis=5), axis=3)
 
+    # -- matrices ---------------------------------------------------------------------------------
+
+    def cholesky(self, x: Any) -> Any:
+        """The lower triangular factor of a matrix."""
+        return self.namespace.linalg.cholesky(x)
+
+    def solve_lower(self, factor: Any, y: Any) -> Any:
+        """The solution for a lower triangular matrix and a vector."""
+        return self.namespace.linalg.solve(factor, y)
+
     # -- loops ------------------------------------------------------------------------------------
 
     def repeat(self, body: Callable[[Any, Sequence[Any]], Any], start: Any, times: int,

@@ -20,6 +20,7 @@ SAID = {
     "05_hessian_vector": ["relative error", "iteration 0"],
     "06_read_the_kernel": ["== schedule", "def kernel(t, own, begin, end):", "== result"],
     "07_write_a_pass": ["after fixpoint(circle,simplify),dce", "one 1x", "[SG204] pass wrong"],
+    "08_gaussian_process": ["step 200  loss  -98.585", "[SG415] matrix 0 is not positive definite"],
 }
 
 

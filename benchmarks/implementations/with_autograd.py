@@ -24,6 +24,13 @@ class Autograd(Operations):
     def logsumexp(self, x: Any, axis: int) -> Any:
         return import_module("autograd.scipy.special").logsumexp(x, axis=axis)
 
+    def solve_lower(self, factor: Any, y: Any) -> Any:
+        linear = import_module("autograd.scipy.linalg")
+        return linear.solve_triangular(factor, y, lower=True)
+
+    def diagonal(self, x: Any) -> Any:
+        return self.namespace.diagonal(x, 0, -1, -2)  # the axes that it can differentiate
+
     def softplus(self, x: Any) -> Any:
         return self.namespace.logaddexp(x, x * 0)
 

@@ -33,6 +33,9 @@ class Jax(Operations):
     def pick(self, x: Any, labels: Any) -> Any:
         return self.namespace.take_along_axis(x, labels[:, None], axis=1)[:, 0]
 
+    def solve_lower(self, factor: Any, y: Any) -> Any:
+        return self.jax.scipy.linalg.solve_triangular(factor, y, lower=True)
+
     def conv2d(self, x: Any, w: Any, b: Any, channels: tuple[int, int], side: int) -> Any:
         out = self.jax.lax.conv_general_dilated(x, w, (1, 1), "SAME")
         return out + b[:, None, None]

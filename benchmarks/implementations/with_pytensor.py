@@ -34,6 +34,13 @@ class PyTensor(Operations):
         scores = self.namespace.special.log_softmax(logits, axis=-1)
         return -self.mean(self.pick(scores, labels))
 
+    def cholesky(self, x: Any) -> Any:
+        return import_module("pytensor.tensor.slinalg").cholesky(x)
+
+    def solve_lower(self, factor: Any, y: Any) -> Any:
+        linear = import_module("pytensor.tensor.slinalg")
+        return linear.solve_triangular(factor, y, lower=True)
+
     def softmax(self, x: Any) -> Any:
         return self.namespace.special.softmax(x, axis=-1)
 

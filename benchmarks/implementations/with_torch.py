@@ -39,6 +39,10 @@ class Torch(Operations):
     def cumprod(self, x: Any, axis: int) -> Any:
         return self.namespace.cumprod(x, axis)
 
+    def solve_lower(self, factor: Any, y: Any) -> Any:
+        solve = self.namespace.linalg.solve_triangular
+        return solve(factor, y[:, None], upper=False)[:, 0]
+
     def transpose(self, x: Any, axes: tuple[int, ...]) -> Any:
         return x.permute(axes)
 
