@@ -18,10 +18,15 @@ ROOT = Path(__file__).parents[1]
 NAMING = ("staticgrad/ops/", "staticgrad/functions/", "passes/rules/", "staticgrad/lints/")
 #: Files beyond these that name ops, each with the reason.
 EXCEPTIONS = {
+    **dict.fromkeys(
+        ("passes/loops/merging.py", "passes/loops/pruning.py", "passes/loops/stacking.py"),
+        "what loops and branches hold and carry is known to passes over them",
+    ),
     "passes/fusion/preparation.py": "a formula: products with a vector as sums",
     "passes/fusion/regions.py": "a formula: sums of pads that lie apart as joins",
     "passes/fusion/shifted.py": "a formula: pads of a formula as that formula of pads",
     "staticgrad/autodiff/bodies.py": "derivatives of ops that run bodies are made of the bodies'",
+    "staticgrad/autodiff/sums_over_time.py": "a formula: sums of products as products of stacks",
     "staticgrad/eager/shortcuts.py": "the operators of tensors, each bound to its op by hand",
 }
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from staticgrad.autodiff.forward import pushed_forward
 from staticgrad.autodiff.reverse import pulled_back_stably
+from staticgrad.autodiff.sums_over_time import OverTime
 from staticgrad.building import current, here
 from staticgrad.errors import GradientError
 from staticgrad.ir.bodies import body_input, body_of, inlined
@@ -200,40 +201,52 @@ class _Backward:
         summed = [k for k in range(ends[1], len(args)) if shares.get(k) is not None]
         if not (moving or sliced or summed):
             return (None,) * len(args)
-        inputs = _Inputs()
-        totals = inputs.like("t", [self.given[k].type for k in summed])
+        there = self.given[: ends[1]]
+        late = OverTime({k: shares[k] for k in summed}, there)
+        added = sorted(late.rest)
+        totals = _Inputs().like("t", [self.given[k].type for k in added])
         before = [shares.get(k) for k in moving]
         going: list[Any] = [
             zeros_like_type(self.given[k].type) if share is None else share
             for k, share in zip(moving, before, strict=True)
         ]
-        sums: list[Any] = [functions.add(t, shares[k]) for t, k in zip(totals, summed, strict=True)]
+        sums: list[Any] = [
+            functions.add(t, late.rest[k]) for t, k in zip(totals, added, strict=True)
+        ]
         outs = [share for k in sliced if (share := shares[k]) is not None]
-        read = reading([*going, *sums, *outs], self.given)
-        kept = [k for k in read if k < ends[0]]
-        slices = [k for k in read if ends[0] <= k < ends[1]]
+        extra = [value for key, value in late.outputs.items() if key not in {o.key for o in outs}]
+        read = reading([*going, *sums, *outs, *extra], self.given)
         rest = [k for k in read if k >= ends[1]]
+        wanted = [k for k in range(ends[1]) if k in read or self.given[k].key in late.read]
+        kept = [k for k in wanted if k < ends[0]]
         body = closed(
             [self.number],
             [
                 ("c", [*(self.arriving[k] for k in moving), *totals]),
-                ("x", [self.given[k] for k in kept + slices] + self.seeds),
+                ("x", [self.given[k] for k in wanted] + self.seeds),
                 ("p", [self.given[k] for k in rest]),
             ],
-            [("c", [*going, *sums]), ("y", outs)],
+            [("c", [*going, *sums]), ("y", [*outs, *extra])],
         )
-        count = len(moving) + len(summed)
-        back = Loop(
-            body, op.trips, count, len(kept) + len(slices) + len(self.seeds), not op.reverse
-        )
+        count = len(moving) + len(added)
+        back = Loop(body, op.trips, count, len(wanted) + len(self.seeds), not op.reverse)
         first = [self._first(k, args) for k in moving]
-        first += [zeros_like_type(args[k].type, args[k]) for k in summed]
-        stacks = apply(with_stacked_carries(op, kept), args)[len(op.body.outputs) :] if kept else []
-        stacks += [args[k] for k in slices]
+        first += [zeros_like_type(args[k].type, args[k]) for k in added]
+        stacks = self._stacks(kept, args) + [args[k] for k in wanted if k >= ends[0]]
+        by_value = {self.given[k].key: stack for k, stack in zip(wanted, stacks, strict=True)}
         stacks += [self.cts[op.carries + k] for k in self.seeded]
         found = apply(back, [*first, *stacks, *(args[k] for k in rest)])
-        where = dict(zip([*moving, *summed, *sliced], found, strict=True))
+        by_value |= {v.key: f for v, f in zip([*outs, *extra], found[count:], strict=True)}
+        where = dict(zip([*moving, *added, *sliced], found, strict=False))
+        for k, total in late.results(by_value, op.trips).items():
+            where[k] = functions.add(total, where[k]) if k in where else total
         return tuple(where.get(k) if self.needed[k] else None for k in range(len(args)))
+
+    def _stacks(self, kept: Sequence[int], args: Sequence[Any]) -> list[Any]:
+        """The carries with which trips began."""
+        if not kept:
+            return []
+        return apply(with_stacked_carries(self.op, kept), args)[len(self.op.body.outputs) :]
 
     def _first(self, place: int, args: Sequence[Any]) -> Any:
         ct = self.cts[place]

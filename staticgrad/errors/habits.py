@@ -111,7 +111,7 @@ MISSING: Final = {
     ),
     "one of several functions by an index: sg.switch(index, functions)": "case",
     "there is no vectorising transformation yet: write the batch axis": "vmap pmap vectorize",
-    "there are no recurrent layers yet: a Python loop over steps builds one": (
+    "recurrent layers are functions: sg.nn.lstm(x, w, u, b), sg.nn.gru, sg.nn.rnn": (
         "RNN LSTM GRU LSTMCell GRUCell RNNCell"
     ),
     "optimizers are SGD, Adam and AdamW; a subclass of sg.optim.Optimizer adds one": (

@@ -33,6 +33,16 @@ from staticgrad.functions.pooling import (
     lp_pool as lp_pool,
     max_pool as max_pool,
 )
+from staticgrad.functions.recurrent import (
+    bidirectional as bidirectional,
+    gru as gru,
+    gru_cell as gru_cell,
+    lstm as lstm,
+    lstm_cell as lstm_cell,
+    rnn as rnn,
+    rnn_cell as rnn_cell,
+    stacked as stacked,
+)
 from staticgrad.functions.rowwise import rowwise
 from staticgrad.functions.windows import (
     conv as conv,
@@ -70,6 +80,7 @@ __all__ = [
     "avg_pool",
     "batch_norm",
     "batch_statistics",
+    "bidirectional",
     "binary_cross_entropy_with_logits",
     "conv",
     "conv_transpose",
@@ -79,19 +90,26 @@ __all__ = [
     "fold",
     "gelu",
     "group_norm",
+    "gru",
+    "gru_cell",
     "huber",
     "layer_norm",
     "leaky_relu",
     "log_softmax",
     "logsumexp",
     "lp_pool",
+    "lstm",
+    "lstm_cell",
     "max_pool",
     "mse",
     "relu",
     "rms_norm",
+    "rnn",
+    "rnn_cell",
     "silu",
     "softmax",
     "softplus",
+    "stacked",
     "unfold",
 ]
 

@@ -91,6 +91,8 @@ class _Cut:
         self.part, self.oldest = part, oldest
         self.own = {value.node for value in part.given}
         self.nodes = self._newer()
+        for node in self.nodes if once else ():
+            _refuse_draws(node)
         varying = set(self.own)
         for node in self.nodes:
             if not once or not _runs_once(node) or any(arg.node in varying for arg in node.args):
@@ -154,6 +156,22 @@ class _Cut:
             new.update(((node, v.index), Symbolic(copy, v.index)) for v in node.values)
         results = tuple([new.get(value.key, value) for value in self.part.results])
         return Traced((*self.part.given, *added), results)
+
+
+def _refuse_draws(node: Node) -> None:
+    """Refuse random numbers in the body of a loop, which would be the same in every trip.
+
+    Raises:
+        GraphError: at the line that draws them.
+    """
+    inner = [each for body in node.op.bodies for each in body.nodes]
+    for each in (node, *inner):
+        if each.op.name == "random_bits":
+            raise GraphError(
+                "random numbers inside of a loop would be the same in every trip",
+                hint="draw for all trips before the loop, shape (trips, ...), and pass them as xs",
+                at=each.origin,
+            )
 
 
 def _is_small(node: Node) -> bool:

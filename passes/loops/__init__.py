@@ -1,0 +1,1 @@
+"""Loops and branches as wholes: merged, freed of what nobody reads, residuals chosen."""

@@ -1,0 +1,200 @@
+"""Loops of equal trips over equal data as one: each value of a trip is computed once.
+
+The gradient of a loop stacks the carries with which trips began, by a loop that differs from the
+one that was differentiated in its outputs alone; tangents ride along beside carries that are those
+of the loop without them. Where all carries of one loop are carries of another, the other can give
+the results of both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from passes.loops.numbering import Copier, Numbering
+from staticgrad.ir.bodies import body_input, body_of
+from staticgrad.ir.graph import Graph, Node, Symbolic, ancestors
+from staticgrad.ops.loops import Loop
+from staticgrad.source import merged as merged_lines
+
+Place = tuple[Node, int]
+
+
+def merged(graph: Graph) -> tuple[Graph, int]:
+    """The graph with such loops as one, and how many went."""
+    count = 0
+    while True:
+        found = _first_pair(graph)
+        if found is None:
+            return graph, count
+        graph, count = found, count + 1
+
+
+def _first_pair(graph: Graph) -> Graph | None:
+    """The graph with the first two loops merged that can be."""
+    place = {node: k for k, node in enumerate(graph.nodes)}
+    groups: dict[object, list[Node]] = {}
+    for node in graph.nodes:
+        if isinstance(node.op, Loop):
+            groups.setdefault((node.op.trips, node.op.reverse), []).append(node)
+    for nodes in groups.values():
+        for k, later in enumerate(nodes):
+            for first in nodes[:k]:
+                pair = _Pair(first, later)
+                if not pair.is_one:
+                    continue
+                ahead = _operands_ahead(graph, place, pair)
+                if ahead is not None:
+                    return pair.replaced(ahead)
+    return None
+
+
+def _operands_ahead(graph: Graph, place: Mapping[Node, int], pair: _Pair) -> Graph | None:
+    """The graph with all operands of the later loop before the first; None if they depend on it."""
+    first, later = pair.nodes
+    before = dict.fromkeys(graph.nodes[: place[first]])
+    needed = ancestors(later.args, stop=before)
+    if first in needed:
+        return None
+    if not needed:
+        return graph
+    moved = dict.fromkeys(sorted(needed, key=place.__getitem__))
+    rest = [node for node in graph.nodes[place[first] :] if node not in moved]
+    return graph.with_nodes([*before, *moved, *rest], {})
+
+
+class _Pair:
+    """Two loops, the carries that they have in common, and the loop that is both."""
+
+    def __init__(self, first: Node, later: Node) -> None:
+        self.nodes = (first, later)
+        self.numbering = Numbering()
+        self.paired = self._candidates()
+        while True:
+            self.inputs = [self._numbers(0), self._numbers(1)]
+            self.values = [
+                self.numbering.values(_op(node).body, inputs)
+                for node, inputs in zip(self.nodes, self.inputs, strict=True)
+            ]
+            wrong = [pair for pair in self.paired.items() if not self._agree(*pair)]
+            if not wrong:
+                break
+            for later_place, _ in wrong:
+                del self.paired[later_place]
+        counts = [_op(node).carries for node in self.nodes]
+        shared = {self.numbering.of(("x", arg.key)) for arg in _sliced(first)}
+        shared &= {self.numbering.of(("x", arg.key)) for arg in _sliced(later)}
+        self.is_one = len(self.paired) == min(counts) and bool(self.paired or shared)
+
+    def _candidates(self) -> dict[int, int]:
+        """Carries of the second loop -> those of the first that begin as the same value."""
+        first, later = self.nodes
+        left = dict(enumerate(first.args[: _op(first).carries]))
+        found: dict[int, int] = {}
+        for k, arg in enumerate(later.args[: _op(later).carries]):
+            twin = next((j for j, other in left.items() if other.key == arg.key), None)
+            if twin is not None:
+                found[k] = twin
+                del left[twin]
+        return found
+
+    def _numbers(self, which: int) -> list[int]:
+        node = self.nodes[which]
+        op, of = _op(node), self.numbering.of
+        ends = op.carries, op.carries + op.slices
+        numbers = [of("i")]
+        for k, arg in enumerate(node.args):
+            if k >= ends[0]:
+                numbers.append(of(("x" if k < ends[1] else "p", arg.key)))
+            elif which == 0 or k in self.paired:
+                numbers.append(of(("c", k if which == 0 else self.paired[k])))
+            else:
+                numbers.append(of(("later", k)))
+        return numbers
+
+    def _agree(self, later: int, first: int) -> bool:
+        values = [
+            [*_op(node).body.outputs.values()][k].key
+            for node, k in zip(self.nodes, (first, later), strict=True)
+        ]
+        return self.values[0][values[0]] == self.values[1][values[1]]
+
+    def replaced(self, graph: Graph) -> Graph:
+        """The graph with one loop in the place of both."""
+        node, results = self.one()
+        first, later = self.nodes
+        stands = {first: results[0], later: results[1]}
+
+        def rewritten(each: Node, _: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+            found = stands.get(each)
+            return None if found is None else [Symbolic(node, k) for k in found]
+
+        return graph.replace_nodes(rewritten)
+
+    def one(self) -> tuple[Node, tuple[list[int], list[int]]]:
+        """The loop that does both, and which of its results are those of each."""
+        operands: list[dict[int, tuple[Symbolic, Symbolic]]] = [{}, {}, {}]  # by number, by role
+        for node, numbers in zip(self.nodes, self.inputs, strict=True):
+            op = _op(node)
+            ends = op.carries, op.carries + op.slices
+            for k, arg in enumerate(node.args):
+                role = operands[(k >= ends[0]) + (k >= ends[1])]
+                role.setdefault(numbers[1 + k], (arg, op.body.inputs[1 + k]))
+        first, later = self.nodes
+        number = first.op.bodies[0].inputs[0]
+        inputs = {self.numbering.of("i"): _input("i", number)}
+        for prefix, role in zip("cxp", operands, strict=True):
+            for place, (key, (_, old)) in enumerate(role.items()):
+                inputs[key] = _input(f"{prefix}{place}", old)
+        copier = Copier(inputs)
+        one, other = self._outputs(0, copier), self._outputs(1, copier)
+        carries = {**other[0], **one[0]}
+        stacked = {**one[1], **other[1]}
+        outs = {f"c{k}": carries[key] for k, key in enumerate(operands[0])}
+        outs |= {f"y{k}": value for k, value in enumerate(stacked.values())}
+        own = _op(first)
+        body = body_of(inputs.values(), outs)
+        op = Loop(body, own.trips, len(operands[0]), len(operands[1]), own.reverse)
+        args = tuple([arg for role in operands for arg, _ in role.values()])
+        inferred = op.infer(*[arg.type for arg in args])
+        types = inferred if isinstance(inferred, tuple) else (inferred,)
+        origin = merged_lines([first.origin, later.origin])
+        node = Node(op, args, types, origin, min(first.order, later.order))
+        where = {key: k for k, key in enumerate(operands[0])}
+        by_value = {key: len(where) + k for k, key in enumerate(stacked)}
+        return node, (self._places(0, where, by_value), self._places(1, where, by_value))
+
+    def _outputs(
+        self, which: int, copier: Copier
+    ) -> tuple[dict[int, Symbolic], dict[int, Symbolic]]:
+        """Next carries by the number of the carry, outputs by their own."""
+        op, values = _op(self.nodes[which]), self.values[which]
+        outs = [*op.body.outputs.values()]
+        made = copier.copies(outs, values, op.body)
+        numbers = [values[value.key] for value in outs]
+        inputs = self.inputs[which]
+        return (
+            dict(zip(inputs[1 : 1 + op.carries], made[: op.carries], strict=True)),
+            dict(zip(numbers[op.carries :], made[op.carries :], strict=True)),
+        )
+
+    def _places(
+        self, which: int, carries: Mapping[int, int], stacked: Mapping[int, int]
+    ) -> list[int]:
+        op, values = _op(self.nodes[which]), self.values[which]
+        outs = [*op.body.outputs.values()]
+        found = [carries[key] for key in self.inputs[which][1 : 1 + op.carries]]
+        return found + [stacked[values[value.key]] for value in outs[op.carries :]]
+
+
+def _input(label: str, old: Symbolic) -> Symbolic:
+    return body_input(label, old.type, old.node.origin, old.node.order)
+
+
+def _op(node: Node) -> Loop:
+    assert isinstance(node.op, Loop)
+    return node.op
+
+
+def _sliced(node: Node) -> tuple[Symbolic, ...]:
+    op = _op(node)
+    return node.args[op.carries : op.carries + op.slices]

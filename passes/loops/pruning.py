@@ -1,0 +1,152 @@
+"""What nobody reads of loops and branches: results, carries, slices, invariants, arguments.
+
+A carry is needed where its last value is read, or where a needed result of a trip reads it. One
+that no trip changes is an invariant. Operands that are one value are one input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+
+from staticgrad.ir.bodies import body_input, body_of, inlined
+from staticgrad.ir.graph import Graph, Node, Symbolic, ancestors
+from staticgrad.ops.loops import Branch, Loop
+
+
+def pruned(graph: Graph) -> tuple[Graph, int]:
+    """The graph with loops and branches that do what is read, and how many had more.
+
+    Readers come behind, so that the last node is pruned first: what it no longer reads may be what
+    an earlier one no longer gives.
+    """
+    count = 0
+    for node in reversed([node for node in graph.nodes if node.op.bodies]):
+        read = _read(graph, node)
+        if not read:
+            continue  # the whole node is dead
+        found = _without(node, read)
+        if found is not None:
+            count += 1
+            graph = _replaced(graph, node, found)
+    return graph, count
+
+
+def _read(graph: Graph, node: Node) -> set[int]:
+    """The results of a node that somebody reads whom somebody needs."""
+    live = set(ancestors(graph.roots))
+    read = {v.index for v in graph.roots if v.node is node}
+    return read | {
+        arg.index for n in graph.nodes if n in live for arg in n.args if arg.node is node
+    }
+
+
+def _replaced(graph: Graph, node: Node, found: Mapping[int, Symbolic]) -> Graph:
+    """The graph in which other values stand for the results of ``node`` that are read."""
+    some = next(iter(found.values()))
+    results = [found.get(index, some) for index in range(len(node.types))]
+    return graph.replace_nodes(lambda each, args: results if each is node else None)
+
+
+def _without(node: Node, read: Collection[int]) -> Mapping[int, Symbolic] | None:
+    """What stands for the results that are read; None where nothing is to be dropped."""
+    if isinstance(node.op, Loop):
+        return _loop(node, node.op, read)
+    if isinstance(node.op, Branch):
+        return _branch(node, node.op, read)
+    return None
+
+
+def _loop(node: Node, op: Loop, read: Collection[int]) -> Mapping[int, Symbolic] | None:
+    body, count = op.body, op.carries
+    given, outs = body.inputs, [*body.outputs.values()]
+    still = {k for k in range(count) if outs[k].key == given[1 + k].key}
+    kept = {k for k in read if k < count and k not in still}
+    roots = [outs[k] for k in read if k >= count]
+    while True:
+        past = set(ancestors([*roots, *(outs[k] for k in kept)]))
+        more = {k for k in range(count) if given[1 + k].node in past} - kept - still
+        if not more:
+            break
+        kept |= more
+    carries, stacked = sorted(kept), sorted(k for k in read if k >= count)
+    past = set(ancestors([outs[k] for k in (*carries, *stacked)]))
+    places = [k for k in range(len(node.args)) if given[1 + k].node in past and k not in kept]
+    ends = count + op.slices
+    first: dict[tuple[bool, tuple[Node, int]], int] = {}
+    same = {k: first.setdefault((count <= k < ends, node.args[k].key), k) for k in places}
+    sliced = [k for k in places if count <= k < ends and same[k] == k]
+    rest = [k for k in places if not count <= k < ends and same[k] == k]
+    unchanged = len(carries) + len(stacked) == len(outs)
+    if unchanged and len(carries) + len(sliced) + len(rest) == len(node.args):
+        return None
+    found = {k: node.args[k] for k in read if k in still}
+    if not carries and not stacked:
+        return found
+    order = [*carries, *sliced, *rest]
+    places_of = [("i", 0), *(("c", 1 + k) for k in carries)]
+    places_of += [*(("x", 1 + k) for k in sliced), *(("p", 1 + k) for k in rest)]
+    one = {1 + k: 1 + kept_one for k, kept_one in same.items()}
+    made = _body(body, places_of, [outs[k] for k in (*carries, *stacked)], one)
+    names = _labels("c", len(carries)) + _labels("y", len(stacked))
+    smaller = replace(
+        op,
+        body=body_of(made[0], dict(zip(names, made[1], strict=True))),
+        carries=len(carries),
+        slices=len(sliced),
+    )
+    args = tuple([node.args[k] for k in order])
+    types = tuple([node.types[k] for k in (*carries, *stacked)])
+    values = Node(smaller, args, types, node.origin, node.order).values
+    return found | dict(zip((*carries, *stacked), values, strict=True))
+
+
+def _body(
+    body: Graph,
+    order: Sequence[tuple[str, int]],
+    outs: Sequence[Symbolic],
+    same: Mapping[int, int],
+) -> tuple[list[Symbolic], list[Symbolic]]:
+    """New inputs in the place of some, and ``outs`` over them.
+
+    Args:
+        body: the body.
+        order: the prefix of the name, and the place in the body, of every input that stays.
+        outs: values of the body that read no other input.
+        same: places of inputs that are one value -> the place of the one that stays.
+    """
+    given = body.inputs
+    count: dict[str, int] = {}
+    inputs: dict[int, Symbolic] = {}
+    for prefix, k in order:
+        place = count[prefix] = count.get(prefix, -1) + 1
+        old, label = given[k], prefix if prefix == "i" else f"{prefix}{place}"
+        inputs[k] = body_input(label, old.type, old.node.origin, old.node.order)
+    part = body_of(given, {str(k): value for k, value in enumerate(outs)})
+    operands = [inputs.get(same.get(k, k), value) for k, value in enumerate(given)]
+    return [*inputs.values()], inlined(part, operands)
+
+
+def _labels(prefix: str, count: int) -> list[str]:
+    return [f"{prefix}{place}" for place in range(count)]
+
+
+def _branch(node: Node, op: Branch, read: Collection[int]) -> Mapping[int, Symbolic] | None:
+    kept = sorted(read)
+    outs = [[case.outputs[f"y{k}"] for k in kept] for case in op.cases]
+    past = [set(ancestors(values)) for values in outs]
+    wanted = [
+        place
+        for place in range(len(node.args) - 1)
+        if any(case.inputs[place].node in own for case, own in zip(op.cases, past, strict=True))
+    ]
+    if len(kept) == len(node.types) and len(wanted) == len(node.args) - 1:
+        return None
+    cases = []
+    for case, values in zip(op.cases, outs, strict=True):
+        inputs, results = _body(case, [("p", place) for place in wanted], values, {})
+        cases.append(body_of(inputs, dict(zip(_labels("y", len(kept)), results, strict=True))))
+    args = (node.args[0], *(node.args[1 + place] for place in wanted))
+    types = tuple([node.types[k] for k in kept])
+    found = Node(Branch(tuple(cases)), args, types, node.origin, node.order).values
+    return dict(zip(kept, found, strict=True))

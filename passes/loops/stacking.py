@@ -1,0 +1,183 @@
+"""Which values of a loop's trips its gradient reads from a stack instead of building them again.
+
+The loop that runs backwards builds the forward body again from stacked carries. What takes a
+product, a scan or a sort to build is not built again: of the values between those and what the
+gradient reads, the cut of the fewest bytes is stacked by the forward loop, nearest to the gradient
+where bytes are equal. What is elementwise over stacked values is built again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from passes.loops.numbering import Numbering, ValueKey
+from staticgrad.analysis.vertex_cut import vertex_cut
+from staticgrad.errors import StaticgradError
+from staticgrad.ir.bodies import body_input, body_of
+from staticgrad.ir.forms import Identity, Pointwise, ReshapeForm, View
+from staticgrad.ir.graph import Constant, Graph, Input, Node, Symbolic
+from staticgrad.ops.loops import Loop
+from staticgrad.types.tensor import hint_value
+
+#: Forms of what is built again rather than stacked.
+_CHEAP = Pointwise | View | Identity | ReshapeForm
+
+
+def stacked(graph: Graph) -> tuple[Graph, int]:
+    """The graph in which loops read what was expensive in the loop behind it; how many values."""
+    count = 0
+    done: set[tuple[object, object]] = set()
+    while True:
+        found = _first(graph, done)
+        if found is None:
+            return graph, count
+        graph, more = found
+        count += more
+
+
+def _first(graph: Graph, done: set[tuple[object, object]]) -> tuple[Graph, int] | None:
+    for back in graph.nodes:
+        if not isinstance(back.op, Loop):
+            continue
+        ends = back.op.carries, back.op.carries + back.op.slices
+        for arg in back.args[ends[0] : ends[1]]:
+            ahead = arg.node
+            if not isinstance(ahead.op, Loop) or arg.index < ahead.op.carries:
+                continue
+            if ahead.op.trips != back.op.trips or (ahead.op.key, back.op.key) in done:
+                continue
+            done.add((ahead.op.key, back.op.key))
+            chosen = _chosen(ahead, back)
+            if chosen:
+                return _moved(graph, ahead, back, chosen), len(chosen)
+    return None
+
+
+def _chosen(ahead: Node, back: Node) -> list[tuple[Symbolic, Symbolic]]:
+    """Pairs of a value of the body behind to be read, and of the one ahead that is equal."""
+    numbers, theirs = _numbered(ahead, back)
+    by_number: dict[int, Symbolic] = {}
+    for node in ahead.op.bodies[0].nodes:
+        for value in node.values:
+            by_number.setdefault(numbers[value.key], value)
+    nodes = [
+        node
+        for node in back.op.bodies[0].nodes
+        if not isinstance(node.op, Input | Constant) and theirs[node, 0] in by_number
+    ]
+    again = {node: place for place, node in enumerate(nodes)}
+    body = back.op.bodies[0]
+    heavy = [place for node, place in again.items() if not _is_cheap(node)]
+    if not heavy:
+        return []
+    read = {arg.node for node in body.nodes if node not in again for arg in node.args}
+    read |= {value.node for value in body.outputs.values()}
+    own = ahead.op.bodies[0].outputs.values()
+    given = {numbers[value.key] for value in own}
+    weights = [
+        0 if theirs[node, 0] in given else sum(hint_value(kind.nbytes) for kind in node.types)
+        for node in nodes
+    ]
+    edges = [(again[a.node], again[node]) for node in nodes for a in node.args if a.node in again]
+    cut = vertex_cut(weights, edges, heavy, [again[node] for node in nodes if node in read])
+    values = [value for place in sorted(cut or ()) for value in nodes[place].values]
+    return [(value, by_number[theirs[value.key]]) for value in values]
+
+
+def _is_cheap(node: Node) -> bool:
+    try:
+        return isinstance(node.form, _CHEAP)
+    except StaticgradError:  # an op without kernels
+        return False
+
+
+def _numbered(ahead: Node, back: Node) -> tuple[dict[ValueKey, int], dict[ValueKey, int]]:
+    """Numbers of the values of both bodies: a slice that the one stacked is what it stacked."""
+    numbering = Numbering()
+    one, other = ahead.op, back.op
+    assert isinstance(one, Loop)
+    assert isinstance(other, Loop)
+    inputs = [numbering.of("i")]
+    ends = one.carries, one.carries + one.slices
+    for k, arg in enumerate(ahead.args):
+        role = "c" if k < ends[0] else "x" if k < ends[1] else "p"
+        inputs.append(numbering.of((role, k) if role == "c" else (role, arg.key)))
+    numbers = numbering.values(one.body, inputs)
+    outs = [*one.body.outputs.values()]
+    theirs = [numbering.of("i")]
+    ends = other.carries, other.carries + other.slices
+    for k, arg in enumerate(back.args):
+        role = "t" if k < ends[0] else "x" if k < ends[1] else "p"
+        if role == "x" and arg.node is ahead and arg.index >= one.carries:
+            theirs.append(numbers[outs[arg.index].key])
+        else:
+            theirs.append(numbering.of((role, k) if role == "t" else (role, arg.key)))
+    return numbers, numbering.values(other.body, theirs)
+
+
+def _moved(graph: Graph, ahead: Node, back: Node, chosen: list[tuple[Symbolic, Symbolic]]) -> Graph:
+    """The graph in which the loop ahead stacks the values that the one behind reads."""
+    one, other = ahead.op, back.op
+    assert isinstance(one, Loop)
+    assert isinstance(other, Loop)
+    outs = dict(one.body.outputs)
+    own = len(outs)
+    place = {value.key: k for k, value in enumerate(outs.values()) if k >= one.carries}
+    for _, value in chosen:
+        if value.key not in place:
+            place[value.key] = len(outs)
+            outs[f"y{len(outs) - one.carries}"] = value
+    wider = replace(one, body=body_of(one.body.inputs, outs))
+    added = [*outs.values()][own:]
+    types = [value.type.with_shape((one.trips, *value.shape)) for value in added]
+    node = Node(wider, ahead.args, (*ahead.types, *types), ahead.origin, ahead.order)
+
+    def rewritten(each: Node, args: tuple[Symbolic, ...]) -> list[Symbolic] | None:
+        if each is ahead:
+            return [Symbolic(node, k) for k in range(own)]
+        if each is back:
+            more = [Symbolic(node, place[value.key]) for _, value in chosen]
+            return _reading(each, args, [value for value, _ in chosen], more)
+        return None
+
+    return graph.replace_nodes(rewritten)
+
+
+def _reading(
+    back: Node, args: tuple[Symbolic, ...], values: list[Symbolic], more: list[Symbolic]
+) -> list[Symbolic]:
+    """The loop that reads ``values`` of its body as slices of ``more``."""
+    op = back.op
+    assert isinstance(op, Loop)
+    at = 1 + op.carries + op.slices
+    inputs = [_like(value, value.node.label) for value in op.body.inputs]
+    slices = [_like(value, f"x{op.slices + k}") for k, value in enumerate(values)]
+    known = {value.key: new for value, new in zip(values, slices, strict=True)}
+    results = _inlined_over(op.body, inputs, known)
+    body = body_of(
+        [*inputs[:at], *slices, *inputs[at:]], dict(zip(op.body.outputs, results, strict=True))
+    )
+    operands = (*args[: at - 1], *more, *args[at - 1 :])
+    node = Node(
+        replace(op, body=body, slices=op.slices + len(more)),
+        operands, back.types, back.origin, back.order,
+    )  # fmt: skip
+    return [*node.values]
+
+
+def _like(value: Symbolic, label: str) -> Symbolic:
+    return body_input(label, value.type, value.node.origin, value.node.order)
+
+
+def _inlined_over(
+    body: Graph, inputs: list[Symbolic], known: dict[ValueKey, Symbolic]
+) -> list[Symbolic]:
+    """The outputs of a body over new inputs, where some values are known already."""
+    new = {value.key: operand for value, operand in zip(body.inputs, inputs, strict=True)} | known
+    for node in body.nodes:
+        if isinstance(node.op, Input) or (node, 0) in known:
+            continue
+        args = tuple([new.get(arg.key, arg) for arg in node.args])
+        copy = Node(node.op, args, node.types, node.origin, node.order)
+        new.update(((node, v.index), Symbolic(copy, v.index)) for v in node.values)
+    return [new[value.key] for value in body.outputs.values()]

@@ -1,0 +1,195 @@
+"""Ordinary differential equations: fixed and adaptive Runge-Kutta steps, as loops of the graph.
+
+The gradient goes through the steps that were taken: of the fixed method through all of them, of the
+adaptive one through those that a bound on their number allows (``while_loop``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from staticgrad.functions.loops import fori_loop, scan, while_loop
+from staticgrad.functions.trees import flatten, mapped
+from staticgrad.ir.functional import functions
+from staticgrad.ops.operands import as_value
+
+__all__ = ["rk4", "rk45"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+#: The derivative of a state (a tree) at a time.
+Slope = Callable[[Any, Any], Any]
+
+#: J. R. Dormand and P. J. Prince, "A family of embedded Runge-Kutta formulae", 1980: nodes, stages,
+#: and the difference between the solutions of fifth and fourth order. The last stage is the fifth.
+_NODES: Final = (0.0, 1 / 5, 3 / 10, 4 / 5, 8 / 9, 1.0, 1.0)
+_STAGES: Final = (
+    (),
+    (1 / 5,),
+    (3 / 40, 9 / 40),
+    (44 / 45, -56 / 15, 32 / 9),
+    (19372 / 6561, -25360 / 2187, 64448 / 6561, -212 / 729),
+    (9017 / 3168, -355 / 33, 46732 / 5247, 49 / 176, -5103 / 18656),
+    (35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84),
+)
+_ERROR: Final = (
+    71 / 57600, 0.0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 525, -1 / 40,
+)  # fmt: skip
+_SAFETY, _LEAST, _MOST = 0.9, 0.2, 5.0
+
+
+def rk4(f: Slope, y: Any, times: Any, steps: int = 1) -> Any:
+    """The solution of ``y' = f(t, y)`` by the classical method of fourth order.
+
+    Args:
+        f: takes a time and a state, returns the state's derivative in the state's containers.
+        y: the state at ``times[0]``, a tree of values.
+        times: ascending or descending, a vector; the solution is given at each.
+        steps: equal steps from one time to the next.
+
+    Returns:
+        The states, stacked along a new first axis: ``y`` itself comes first.
+
+    >>> import numpy as np, staticgrad as sg
+    >>> y = rk4(lambda t, y: -y, sg.constant(1.0), np.linspace(0.0, 1.0, 11))
+    >>> bool(abs(sg.evaluate(y)[-1] - np.exp(-1.0)) < 1e-6)
+    True
+    """
+    times = as_value("rk4", times)
+    y = mapped(lambda each: as_value("rk4", each), y)
+
+    def between(y: Any, ends: Any) -> tuple[Any, Any]:
+        start, end = ends
+        h = (end - start) / steps
+
+        def step(i: Any, y: Any) -> Any:
+            return _rk4_step(f, start + i * h, y, h)
+
+        y = step(0.0, y) if steps == 1 else fori_loop(0, steps, step, y)
+        return y, y
+
+    _, later = scan(between, y, (times[:-1], times[1:]))
+    return mapped(lambda first, rest: functions.concatenate([first[None], rest], 0), y, later)
+
+
+def _rk4_step(f: Slope, t: Any, y: Any, h: Any) -> Any:
+    one = f(t, y)
+    two = f(t + h / 2, _moved(y, h / 2, one))
+    three = f(t + h / 2, _moved(y, h / 2, two))
+    four = f(t + h, _moved(y, h, three))
+    return mapped(
+        lambda y, a, b, c, d: y + _like(h / 6, y) * (a + 2 * b + 2 * c + d),
+        y,
+        one,
+        two,
+        three,
+        four,
+    )
+
+
+def _moved(y: Any, h: Any, slope: Any) -> Any:
+    return mapped(lambda y, slope: y + _like(h, y) * slope, y, slope)
+
+
+def _like(h: Any, y: Any) -> Any:
+    """A step in the dtype of the state."""
+    return functions.astype(h, y.dtype)
+
+
+def rk45(
+    f: Slope,
+    y: Any,
+    start: Any,
+    end: Any,
+    *,
+    rtol: float = 1e-6,
+    atol: float = 1e-9,
+    first: float | None = None,
+    most: Any = 1000,
+) -> Any:
+    """The solution of ``y' = f(t, y)`` at ``end``, by steps whose error is held (Dormand-Prince).
+
+    Args:
+        f: as of ``rk4``.
+        y: the state at ``start``, a tree of values.
+        start, end: times; the end may lie before the start.
+        rtol, atol: a step is taken where the root mean square of its error over
+            ``atol + rtol * abs(y)`` is at most 1.
+        first: the first step to try; a hundredth of the way by default.
+        most: steps to try at most, those that fail included. A solution that needs more ends before
+            ``end``: it is NaN.
+
+    Returns:
+        The state at ``end``. The gradient goes through the steps that were taken; the sizes of
+        steps count as given.
+
+    >>> import numpy as np, staticgrad as sg
+    >>> y = rk45(lambda t, y: -y * y, sg.constant(1.0), 0.0, 3.0, most=200)
+    >>> bool(abs(sg.evaluate(y) - 0.25) < 1e-6)
+    True
+    """
+    y = mapped(lambda each: as_value("rk45", each), y)
+    state_dtype = flatten(y)[0][0].dtype
+    start, end = (functions.astype(as_value("rk45", each), state_dtype) for each in (start, end))
+    whole = functions.stop_gradient(end - start)
+    way = 0.01 if first is None else first / functions.absolute(whole)
+
+    def test(state: Any) -> Any:
+        return state[0] < 1.0
+
+    def trial(state: Any) -> Any:
+        part, step, y = state  # the part of the way that is done, and the step as such a part
+        step = functions.minimum(step, 1.0 - part)
+        found, error = _trial(f, start + part * (end - start), y, step * (end - start), rtol, atol)
+        error = functions.stop_gradient(error)
+        good = error <= 1.0
+        after = functions.where(step >= 1.0 - part, 1.0, part + step)
+        factor = _SAFETY * functions.maximum(error, 1e-10) ** -0.2
+        # NaN fails, and the next step is the least part of this one.
+        factor = functions.where(factor >= _LEAST, functions.minimum(factor, _MOST), _LEAST)
+        kept = mapped(lambda new, old: functions.where(good, new, old), found, y)
+        return functions.where(good, after, part), step * factor, kept
+
+    zero = functions.zeros_like(whole)
+    done, _, last = while_loop(test, trial, (zero, zero + way, y), most)
+    return mapped(lambda each: functions.where(done >= 1.0, each, float("nan")), last)
+
+
+def _trial(f: Slope, t: Any, y: Any, h: Any, rtol: float, atol: float) -> tuple[Any, Any]:
+    """The state after a step, and the size of its error over what is tolerated."""
+    slopes: list[Any] = []
+    found = y
+    for node, stage in zip(_NODES, _STAGES, strict=True):
+        found = _combined(y, h, stage, slopes)
+        slopes.append(f(t + node * h, found))
+    nothing = mapped(functions.zeros_like, y)
+    errors, _ = flatten(_combined(nothing, h, _ERROR, slopes))
+    before, after = flatten(y)[0], flatten(found)[0]
+    squares, count = [], 0
+    for error, one, other in zip(errors, before, after, strict=True):
+        scale = atol + rtol * functions.maximum(functions.absolute(one), functions.absolute(other))
+        squares.append(functions.sum((error / scale) ** 2))
+        count = count + error.size
+    total = squares[0]
+    for square in squares[1:]:
+        total = total + square
+    return found, functions.sqrt(total / count)
+
+
+def _combined(y: Any, h: Any, weights: tuple[float, ...], slopes: list[Any]) -> Any:
+    """``y + h * sum(weight * slope)``."""
+    used = [(w, s) for w, s in zip(weights, slopes, strict=True) if w]
+    if not used:
+        return y
+
+    def combined(y: Any, *parts: Any) -> Any:
+        total = used[0][0] * parts[0]
+        for (weight, _), part in zip(used[1:], parts[1:], strict=True):
+            total = total + weight * part
+        return y + _like(h, y) * total
+
+    return mapped(combined, y, *(slope for _, slope in used))

@@ -1,0 +1,177 @@
+"""Recurrent layers: cells, and cells run along time by ``scan``, stacked and in both directions.
+
+Gates stand side by side in one matrix, in PyTorch's order: of an LSTM input, forget, cell, output
+(S. Hochreiter and J. Schmidhuber 1997, with the forget gate of F. Gers 2000), of a GRU reset,
+update, new (K. Cho 2014, with the reset gate behind the product, as in cuDNN). Weights act from the
+right: ``w`` is [features, gates * hidden], ``u`` [hidden, gates * hidden]. Time is the first axis
+of a sequence, so that a trip reads rows as they lie. What inputs contribute to the gates is one
+product over all times, before the loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from staticgrad.errors import RankError, ShapeError
+from staticgrad.functions.loops import scan
+from staticgrad.functions.trees import mapped
+from staticgrad.ir.functional import functions
+from staticgrad.ops.operands import as_value
+
+#: From the inputs' part of the gates, the state and u to the next state; the first part of a state
+#: is what the layer gives.
+Step = Callable[[Any, Any, Any], Any]
+
+
+def rnn_cell(x: Any, h: Any, w: Any, u: Any, b: Any = 0.0) -> Any:
+    """``tanh(x @ w + h @ u + b)``: the next state [batch, hidden]."""
+    return _rnn_step(functions.matmul(x, w) + b, h, u)
+
+
+def lstm_cell(x: Any, state: tuple[Any, Any], w: Any, u: Any, b: Any = 0.0) -> tuple[Any, Any]:
+    """The next state (h, c), each [batch, hidden]; gates: input, forget, cell, output."""
+    return _lstm_step(functions.matmul(x, w) + b, state, u)
+
+
+def gru_cell(x: Any, h: Any, w: Any, u: Any, b: Any = 0.0, b_new: Any = 0.0) -> Any:
+    """The next state [batch, hidden] of a GRU; gates: reset, update, new.
+
+    ``b_new`` is added to the state's part of the new gate, before the reset gate multiplies it.
+    """
+    return _gru_step(functions.matmul(x, w) + b, h, u, b_new)
+
+
+def _rnn_step(gates: Any, h: Any, u: Any) -> Any:
+    return functions.tanh(gates + functions.matmul(h, u))
+
+
+def _lstm_step(gates: Any, state: tuple[Any, Any], u: Any) -> tuple[Any, Any]:
+    h, c = state
+    i, f, g, o = functions.split(gates + functions.matmul(h, u), 4, -1)
+    c = functions.sigmoid(f) * c + functions.sigmoid(i) * functions.tanh(g)
+    return functions.sigmoid(o) * functions.tanh(c), c
+
+
+def _gru_step(gates: Any, h: Any, u: Any, b_new: Any = 0.0) -> Any:
+    r, z, n = functions.split(gates, 3, -1)
+    hr, hz, hn = functions.split(functions.matmul(h, u), 3, -1)
+    z = functions.sigmoid(z + hz)
+    n = functions.tanh(n + functions.sigmoid(r + hr) * (hn + b_new))
+    return n + z * (h - n)
+
+
+def rnn(
+    x: Any, w: Any, u: Any, b: Any = 0.0, state: Any = None, *, lengths: Any = None,
+    reverse: bool = False,
+) -> tuple[Any, Any]:  # fmt: skip
+    """An RNN along time.
+
+    Args:
+        x: sequences [time, batch, features]; time may be a named size.
+        w, u, b: weights [features, hidden] and [hidden, hidden], bias [hidden].
+        state: the first state [batch, hidden]; zeros by default.
+        lengths: how many times of each sequence count, integers [batch]: behind its end a sequence
+            keeps its state, and outputs are 0.
+        reverse: from the last time to the first.
+
+    Returns:
+        The outputs [time, batch, hidden], and the last state.
+
+    Raises:
+        RankError: x has not three axes.
+        ShapeError: weights that do not fit.
+    """
+    return _layer("rnn", _rnn_step, 1, x, w, u, b, state, lengths, reverse)
+
+
+def lstm(
+    x: Any, w: Any, u: Any, b: Any = 0.0, state: Any = None, *, lengths: Any = None,
+    reverse: bool = False,
+) -> tuple[Any, Any]:  # fmt: skip
+    """An LSTM along time: as ``rnn``; w is [features, 4 * hidden], the state a pair (h, c)."""
+    return _layer("lstm", _lstm_step, 4, x, w, u, b, state, lengths, reverse)
+
+
+def gru(
+    x: Any, w: Any, u: Any, b: Any = 0.0, state: Any = None, *, b_new: Any = 0.0,
+    lengths: Any = None, reverse: bool = False,
+) -> tuple[Any, Any]:  # fmt: skip
+    """A GRU along time: as ``rnn``; w is [features, 3 * hidden], ``b_new`` as in ``gru_cell``."""
+
+    def step(gates: Any, h: Any, u: Any) -> Any:
+        return _gru_step(gates, h, u, b_new)
+
+    return _layer("gru", step, 3, x, w, u, b, state, lengths, reverse)
+
+
+def bidirectional(
+    layer: Callable[..., tuple[Any, Any]], x: Any, ahead: Sequence[Any], back: Sequence[Any],
+    **options: Any,
+) -> tuple[Any, tuple[Any, Any]]:  # fmt: skip
+    """A layer along time, and one with weights of its own from the end to the beginning.
+
+    Args:
+        layer: ``rnn``, ``lstm`` or ``gru``.
+        x: sequences [time, batch, features].
+        ahead, back: the weights of each direction, ``(w, u, b)``.
+        options: ``lengths``, for both: then the second direction begins where a sequence ends.
+
+    Returns:
+        The outputs of both side by side [time, batch, 2 * hidden], and both last states.
+    """
+    one, first = layer(x, *ahead, **options)
+    other, second = layer(x, *back, reverse=True, **options)
+    return functions.concatenate([one, other], -1), (first, second)
+
+
+def stacked(
+    layer: Callable[..., tuple[Any, Any]], x: Any, weights: Sequence[Sequence[Any]], **options: Any
+) -> tuple[Any, list[Any]]:
+    """Layers one upon another: each takes the outputs of the one below it.
+
+    Args:
+        layer: ``rnn``, ``lstm`` or ``gru``; or what takes and gives the same.
+        x: sequences [time, batch, features].
+        weights: those of each layer, ``(w, u, b)``.
+        options: as of the layer, for all of them.
+
+    Returns:
+        The outputs of the last layer, and the last state of each.
+    """
+    states = []
+    for each in weights:
+        x, state = layer(x, *each, **options)
+        states.append(state)
+    return x, states
+
+
+def _layer(
+    name: str, step: Step, gates: int, x: Any, w: Any, u: Any, b: Any, state: Any, lengths: Any,
+    reverse: bool,
+) -> tuple[Any, Any]:  # fmt: skip
+    x, u = as_value(name, x), as_value(name, u)
+    if x.ndim != 3:
+        raise RankError(f"{name}: x is {x.type}, not [time, batch, features]")
+    hidden = u.shape[0] if u.ndim == 2 else None
+    if hidden is None or u.shape[1] != gates * hidden:
+        raise ShapeError(f"{name}: u is {u.type}, not [hidden, {gates} * hidden]")
+    if state is None:
+        first = functions.zeros((x.shape[1], hidden), dtype=x.dtype, like=x)
+        state = (first, first) if gates == 4 else first
+    # One product over all times: [time, batch, gates * hidden].
+    parts = functions.matmul(x, w) + b
+    numbers = functions.arange(x.shape[0])
+
+    def trip(carry: Any, each: Any) -> tuple[Any, Any]:
+        part, time = each
+        found = step(part, carry, u)
+        if lengths is None:
+            return found, found[0] if gates == 4 else found
+        runs = (time < as_value(name, lengths))[:, None]
+        kept = mapped(lambda new, old: functions.where(runs, new, old), found, carry)
+        output = kept[0] if gates == 4 else kept
+        return kept, functions.where(runs, output, 0.0)
+
+    last, outputs = scan(trip, state, (parts, numbers), reverse=reverse)
+    return outputs, last

@@ -1,0 +1,105 @@
+"""Random programs with loops and branches, looped and written out.
+
+A program is a tree of steps, each from a state (two vectors and a number) to the next: arithmetic,
+a sequence of steps, a scan over rows (either way, of any number of trips), a branch, a while. It
+runs as loops of the graph, or as loops of Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import staticgrad as sg
+
+State = tuple[Any, Any, Any]
+#: From a state, the rows that scans run over, and whether loops are those of the graph.
+Step = Callable[[State, Any, bool], State]
+
+
+def random_step(rng: np.random.Generator, depth: int) -> Step:
+    """A step whose loops are nested at most ``depth`` deep."""
+    if depth == 0:
+        return _arithmetic(rng)
+    kinds = (_sequence, _scan, _scan, _branch, _while)
+    return kinds[rng.integers(len(kinds))](rng, depth)
+
+
+def _arithmetic(rng: np.random.Generator) -> Step:
+    a, b = (float(x) for x in rng.uniform(0.3, 0.9, 2))
+    forms: tuple[Callable[[Any, Any, Any], State], ...] = (
+        lambda u, v, s: (sg.tanh(u * a + v), v * b, s + (u * v).sum() * 0.1),
+        lambda u, v, s: (v, sg.sin(u + s), s * a),
+        lambda u, v, s: (u * b + a, u - v * b, sg.tanh(s)),
+        lambda u, v, s: (sg.where(u > v, u, v * a), v, s),
+        lambda u, v, s: (u[::-1], sg.exp(-v * v) + u, s + u[0]),
+    )
+    form = forms[rng.integers(len(forms))]
+    return lambda state, rows, looped: form(*state)
+
+
+def _sequence(rng: np.random.Generator, depth: int) -> Step:
+    first, second = random_step(rng, depth - 1), random_step(rng, depth - 1)
+    return lambda state, rows, looped: second(first(state, rows, looped), rows, looped)
+
+
+def _scan(rng: np.random.Generator, depth: int) -> Step:
+    inner, reverse = random_step(rng, depth - 1), bool(rng.integers(2))
+    part = slice(None) if rng.integers(3) else slice(0, 0)  # every row, or none
+
+    def trip(state: State, row: Any, rows: Any, looped: bool) -> tuple[State, Any]:
+        u, v, s = inner((state[0] + row * 0.5, state[1], state[2]), rows, looped)
+        return (u, v, s), v * s
+
+    def run(state: State, rows: Any, looped: bool) -> State:
+        if looped:
+            (u, v, s), outs = sg.scan(
+                lambda c, row: trip(c, row, rows, True), state, rows[part], reverse=reverse
+            )
+            return u, v + outs.sum(0), s
+        total: Any = 0.0
+        count = range(rows.shape[0])[part]
+        u, v, s = state
+        for t in reversed(count) if reverse else count:
+            (u, v, s), out = trip((u, v, s), rows[t], rows, False)
+            total = total + out
+        return u, v + total, s
+
+    return run
+
+
+def _branch(rng: np.random.Generator, depth: int) -> Step:
+    steps = [random_step(rng, depth - 1) for _ in range(3)]
+    taken = int(rng.integers(3))
+
+    def run(state: State, rows: Any, looped: bool) -> State:
+        if not looped:
+            return steps[taken](state, rows, False)
+        # What is chosen is known here, and to the graph only in a run.
+        index = sg.astype(sg.isfinite(state[2]), "int64") * taken
+        cases = [lambda k=k: steps[k](state, rows, True) for k in range(3)]
+        found: State = sg.switch(index, cases)
+        return found
+
+    return run
+
+
+def _while(rng: np.random.Generator, depth: int) -> Step:
+    inner, trips = random_step(rng, depth - 1), int(rng.integers(4))
+
+    def run(state: State, rows: Any, looped: bool) -> State:
+        if looped:
+            _, found = sg.while_loop(
+                lambda c: c[0] < trips,
+                lambda c: (c[0] + 1, inner(c[1], rows, True)),
+                (0, state),
+                most=4,
+            )
+            return found  # type: ignore[no-any-return]
+        for _ in range(trips):
+            state = inner(state, rows, False)
+        return state
+
+    return run

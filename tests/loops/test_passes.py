@@ -1,0 +1,125 @@
+"""Loops as wholes: merged, pruned, residuals stacked, sums over time; every byte stays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from passes.loops.whole import MergedLoops
+from passes.pipelines import pipeline
+from staticgrad.ir.graph import Graph, Node
+from staticgrad.ir.verify import verify_graph
+from tests.loops.programs import TWINS
+from tests.ops.graphs import variable
+
+
+def loops(graph: Graph) -> list[Node]:
+    return [node for node in graph.nodes if node.op.name == "loop"]
+
+
+def inside(node: Node) -> list[str]:
+    (body,) = node.op.bodies
+    return [each.op.name for each in body.nodes]
+
+
+@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize("name", TWINS)
+def test_bytes_stay(name: str, order: int) -> None:
+    twins = TWINS[name]
+    values = [variable(f"x{i}", sg.float64, a.shape) for i, a in enumerate(twins.arrays)]
+    feeds = {f"x{i}": a for i, a in enumerate(twins.arrays)}
+    y = twins.looped(*values)
+    if order == 2:
+        y = sum(sg.sin(g).sum() for g in sg.grad(y, values, allow_disconnected=True))
+    slopes = sg.grad(y, values, allow_disconnected=True)
+    graph = Graph({"y": y, **{str(i): g for i, g in enumerate(slopes)}}, inputs=values)
+    before = pipeline("dce")(graph)
+    after = MergedLoops()(before)
+    verify_graph(after)
+    found, wanted = sg.evaluate(after, feeds), sg.evaluate(before, feeds)
+    assert {k: a.tobytes() for k, a in found.items()} == {k: a.tobytes() for k, a in wanted.items()}
+    assert MergedLoops()(after) is after
+    assert sg.same_graph(sg.parse(str(after)), after)
+
+
+def lstm(t: int = 6, b: int = 3, n: int = 4) -> tuple[Graph, dict[str, np.ndarray]]:
+    rng = np.random.default_rng(0)
+    shapes = {"x": (t, b, n), "w": (n, 4 * n), "u": (n, 4 * n), "bias": (4 * n,)}
+    values = {name: variable(name, sg.float64, shape) for name, shape in shapes.items()}
+    w, u, bias = values["w"], values["u"], values["bias"]
+
+    def cell(state: Any, each: Any) -> Any:
+        h, c = state
+        gates = each @ w + h @ u + bias
+        i, f, g, o = (gates[:, k * n : (k + 1) * n] for k in range(4))
+        c = sg.sigmoid(f) * c + sg.sigmoid(i) * sg.tanh(g)
+        h = sg.sigmoid(o) * sg.tanh(c)
+        return (h, c), h
+
+    _, hs = sg.scan(cell, (np.zeros((b, n)), np.zeros((b, n))), values["x"])
+    slopes = sg.grad((hs * hs).mean(), [w, u, bias])
+    graph = Graph({str(i): g for i, g in enumerate(slopes)}, inputs=[*values.values()])
+    return graph, {name: rng.normal(size=shape) for name, shape in shapes.items()}
+
+
+def test_an_lstm_is_two_loops_and_its_weights_are_products_behind_them() -> None:
+    graph, feeds = lstm()
+    after = pipeline("O1")(graph)
+    ahead, back = loops(after)
+    assert inside(ahead).count("matmul") == 2
+    assert inside(back).count("matmul") == 1  # the carry's; the gates are read, not built again
+    assert "sigmoid" not in inside(back)
+    assert [node.op.name for node in after.nodes].count("matmul") == 2
+    assert back.op.carries == 2  # type: ignore[attr-defined]  # no weight is carried
+    for one, other in zip(
+        sg.evaluate(after, feeds).values(), sg.evaluate(graph, feeds).values(), strict=True
+    ):
+        np.testing.assert_allclose(one, other, rtol=1e-12)
+
+
+def test_a_product_that_is_smaller_than_its_factors_is_added_up_in_the_loop() -> None:
+    x, w = variable("x", sg.float64, (3, 100, 2)), variable("w", sg.float64, (2, 2))
+    last, _ = sg.scan(lambda c, each: (sg.tanh(c @ w + each), None), np.zeros((100, 2)), x)
+    graph = pipeline("O1")(Graph(sg.grad(last.sum(), w), inputs=[x, w]))
+    assert inside(loops(graph)[-1]).count("matmul") == 2
+
+
+def test_tangents_ride_on_the_loop_that_is_there() -> None:
+    x = variable("x", sg.float64, (4,))
+    y = sg.scan(lambda c, each: (sg.sin(c * each), c), 1.0, x)[0]
+    graph = MergedLoops()(Graph({"y": y, "dy": sg.jvp(y, x, np.ones(4))}))
+    (one,) = loops(graph)
+    assert inside(one).count("sin") == 1
+
+
+def test_what_nobody_reads_goes() -> None:
+    x, w = variable("x", sg.float64, (4,)), variable("w", sg.float64, (4,))
+
+    def trip(state: Any, each: Any) -> Any:
+        a, b, still, lost = state
+        return (a + each[0], b * a, still, lost * w.sum() + b), (a, each[1], still)
+
+    last, outs = sg.scan(trip, (0.0, 1.0, x.sum(), 1.0), (x, w))
+    graph = MergedLoops()(Graph({"a": last[0], "still": last[2] + outs[2][0]}))
+    (one,) = loops(graph)
+    op: Any = one.op
+    assert (op.carries, op.slices, len(one.args)) == (1, 1, 3)
+    first = MergedLoops()(Graph({"still": last[2]}))
+    assert not loops(first)
+    chosen = sg.cond(x.sum() > 0, lambda: (sg.sin(x), x, w), lambda: (w, sg.cos(w), x))
+    (branch,) = (n for n in MergedLoops()(Graph(chosen[0])).nodes if n.op.name == "branch")
+    assert len(branch.types) == 1
+    assert all("cos" not in [n.op.name for n in case.nodes] for case in branch.op.bodies)
+
+
+def test_loops_of_several_lengths_or_data_stay_apart() -> None:
+    x, y = variable("x", sg.float64, (4,)), variable("y", sg.float64, (4,))
+
+    def total(data: Any, **options: Any) -> Any:
+        return sg.scan(lambda c, each: (c * 0.5 + each, None), 0.0, data, **options)[0]
+
+    graph = Graph({"a": total(x), "b": total(y), "c": total(x, reverse=True), "d": total(x[1:])})
+    assert len(loops(pipeline("O1")(graph))) == 4

@@ -1,0 +1,136 @@
+"""Recurrent layers beside cells written out in NumPy, sequence by sequence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.errors import RankError, ShapeError
+
+Array = Any
+T, B, F, H = 5, 3, 4, 2
+LENGTHS = np.array([5, 2, 0])
+
+
+def logistic(z: Array) -> Array:
+    return 1 / (1 + np.exp(-z))
+
+
+def rnn(x: Array, state: Array, w: Array, u: Array, b: Array) -> tuple[Array, Array]:
+    h = np.tanh(x @ w + state @ u + b)
+    return h, h
+
+
+def lstm(x: Array, state: Array, w: Array, u: Array, b: Array) -> tuple[Array, Array]:
+    h, c = state
+    i, f, g, o = np.split(x @ w + h @ u + b, 4)
+    c = logistic(f) * c + logistic(i) * np.tanh(g)
+    h = logistic(o) * np.tanh(c)
+    return h, (h, c)
+
+
+def gru(x: Array, state: Array, w: Array, u: Array, b: Array) -> tuple[Array, Array]:
+    r, z, n = np.split(x @ w + b, 3)
+    hr, hz, hn = np.split(state @ u, 3)
+    z = logistic(z + hz)
+    h = (1 - z) * np.tanh(n + logistic(r + hr) * hn) + z * state
+    return h, h
+
+
+CELLS: dict[str, tuple[Callable[..., Any], int]] = {
+    "rnn": (rnn, 1),
+    "lstm": (lstm, 4),
+    "gru": (gru, 3),
+}
+
+
+def weights(gates: int, features: int = F, seed: int = 0) -> list[Array]:
+    rng = np.random.default_rng(seed)
+    shapes = ((features, gates * H), (H, gates * H), (gates * H,))
+    return [rng.normal(size=shape) * 0.6 for shape in shapes]
+
+
+def by_hand(name: str, x: Array, own: list[Array], lengths: Array, reverse: bool) -> Array:
+    """Outputs [T, B, H]; those behind the end of a sequence are 0."""
+    cell, gates = CELLS[name]
+    out = np.zeros((T, B, H))
+    for row in range(B):
+        state: Any = (np.zeros(H), np.zeros(H)) if gates == 4 else np.zeros(H)
+        times = range(lengths[row])
+        for t in reversed(times) if reverse else times:
+            out[t, row], state = cell(x[t, row], state, *own)
+    return out
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("name", CELLS)
+def test_layers_are_their_cells_sequence_by_sequence(name: str, reverse: bool) -> None:
+    x, own = np.random.default_rng(1).normal(size=(T, B, F)), weights(CELLS[name][1])
+    fed = sg.input("x", ("time", B, F), "float64")
+    layer = getattr(sg.nn, name)
+    whole, last = layer(fed, *own, reverse=reverse)
+    held, held_last = layer(fed, *own, reverse=reverse, lengths=LENGTHS)
+    end = last[0] if name == "lstm" else last
+    held_end = held_last[0] if name == "lstm" else held_last
+    found = sg.evaluate([whole, held, end, held_end], {"x": x})
+    full = by_hand(name, x, own, np.full(B, T), reverse)
+    part = by_hand(name, x, own, LENGTHS, reverse)
+    np.testing.assert_allclose(found[0], full, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(found[1], part, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(found[2], full[0 if reverse else -1], rtol=1e-12, atol=1e-12)
+    ends = [part[0 if reverse else n - 1, row] if n else 0.0 * part[0, 0]
+            for row, n in enumerate(LENGTHS)]  # fmt: skip
+    np.testing.assert_allclose(found[3], ends, rtol=1e-12, atol=1e-12)
+
+
+def test_a_cell_is_a_layer_of_one_time() -> None:
+    x = np.random.default_rng(2).normal(size=(1, B, F))
+    for name, (_, gates) in CELLS.items():
+        own = weights(gates)
+        zeros = np.zeros((B, H))
+        state = (sg.constant(zeros), sg.constant(zeros)) if name == "lstm" else sg.constant(zeros)
+        found = getattr(sg.nn, f"{name}_cell")(x[0], state, *own)
+        one = sg.evaluate(found[0] if name == "lstm" else found)
+        np.testing.assert_allclose(one, by_hand(name, np.resize(x, (T, B, F)), own,
+                                                np.ones(B, int), False)[0], rtol=1e-12)  # fmt: skip
+
+
+def test_directions_and_layers_are_put_together() -> None:
+    x = np.random.default_rng(3).normal(size=(T, B, F))
+    ahead, back = weights(4, seed=1), weights(4, seed=2)
+    both, (first, second) = sg.nn.bidirectional(sg.nn.lstm, x, ahead, back, lengths=LENGTHS)
+    wanted = [by_hand("lstm", x, own, LENGTHS, r) for own, r in ((ahead, False), (back, True))]
+    np.testing.assert_allclose(sg.evaluate(both), np.concatenate(wanted, -1), rtol=1e-12)
+    assert first[0].shape == second[1].shape == (B, H)
+    above = weights(3, H, seed=4)
+    outputs, states = sg.nn.stacked(sg.nn.gru, x, [weights(3), above])
+    below = by_hand("gru", x, weights(3), np.full(B, T), False)
+    np.testing.assert_allclose(
+        sg.evaluate(outputs), by_hand("gru", below, above, np.full(B, T), False), rtol=1e-12
+    )
+    assert len(states) == 2
+
+
+def test_a_compiled_layer_and_its_gradient() -> None:
+    own = [sg.parameter(n, a) for n, a in zip("wub", weights(4), strict=True)]
+    x = sg.input("x", ("time", B, F), "float64")
+    outputs, _ = sg.nn.lstm(x, *own, lengths=LENGTHS)
+    graph = sg.Graph({str(i): g for i, g in enumerate(sg.grad((outputs**2).sum(), own))})
+    f = sg.compile(graph)
+    for times in (5, 0, 2):
+        feeds = {"x": np.random.default_rng(times).normal(size=(times, B, F))}
+        found, wanted = f.run(feeds), sg.evaluate(graph, feeds)
+        for name, array in wanted.items():
+            np.testing.assert_allclose(found[name], array, rtol=1e-9, atol=1e-12)
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    w, u, b = weights(4)
+    with pytest.raises(RankError, match="not \\[time, batch, features\\]"):
+        sg.nn.lstm(np.zeros((B, F)), w, u, b)
+    with pytest.raises(ShapeError, match="not \\[hidden, 3 \\* hidden\\]"):
+        sg.nn.gru(np.zeros((T, B, F)), w, u, b)
