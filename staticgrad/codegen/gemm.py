@@ -18,10 +18,10 @@ from staticgrad.codegen.expressions import VECTOR, Lines, Scope, Unit, element, 
 from staticgrad.codegen.packing import Packing
 from staticgrad.codegen.stages import base_text, scope_for, write_store
 from staticgrad.codegen.tiles import Tiles
-from staticgrad.codegen.vectors import SHORT, work
+from staticgrad.codegen.vectors import SHORT, Bodies, whole_vectors, work, write_vector_loop
 from staticgrad.ir.expr import Access, postorder
 from staticgrad.ir.kernel import GEMM_BLOCK, Kernel
-from staticgrad.ir.kernel_stages import CHUNK, PANELS, Gemm, panel_columns, roots
+from staticgrad.ir.kernel_stages import CHUNK, PANELS, STREAMED, Gemm, panel_columns, roots
 
 #: Bytes of a vector of b times the inner indices that are packed at a time.
 DEPTH_BYTES: Final = 8192
@@ -29,6 +29,8 @@ DEPTH_BYTES: Final = 8192
 FEW_ROWS: Final = 28
 #: Inner indices up to which rows that lie across memory are read there, if they fill tiles.
 SHALLOW: Final = 128
+#: Columns that are taken together then, times rows: a multiple of all panels'.
+WIDEST: Final = 4096
 #: How many inner indices ahead a panel is brought near that is read where it lies.
 AHEAD: Final = 12
 _MATRIX = frozenset({"i", "j", "k"})
@@ -79,7 +81,21 @@ class _PlainProduct:
         self._write_rows(deep)
         deep.add(f"for j0 in range(left, right, {self.columns}):")
         deep.extend(panel, 1)
+        rows = Lines()
+        if not self.stored.is_storage:
+            self._write_streams(rows)
+        few = Lines()
+        if self.across == 1 and not self.stored.is_storage:
+            self._write_few_rows(few)
         out.extend(self.before)
+        if few.lines:
+            out.add(f"if {self.m} <= {STREAMED} and {self.k} > 1:")
+            out.extend(few, 1)
+            out.add("    continue")
+        if rows.lines:
+            out.add(f"if {self.k} == 1:")
+            out.extend(rows, 1)
+            out.add("    continue")
         self._least(block, "stop", f"block + {GEMM_BLOCK}", str(self.k))
         block.add("into = 0")
         block.add("if block > 0:")
@@ -93,7 +109,8 @@ class _PlainProduct:
         """Sizes and local memory, before the loop over iterations."""
         out.add(f"chunks = ({self.m} + {CHUNK - 1}) // {CHUNK} if {self.m} > 0 else 1")
         out.add(f"chunk = (({self.m} + chunks - 1) // chunks + 7) // 8 * 8")
-        out.add(f"group = (chunks if chunks < {PANELS} else {PANELS}) * {self.columns}")
+        few = f"chunks if {self.m} > {STREAMED} and chunks < {PANELS}"
+        out.add(f"group = ({few} else {PANELS}) * {self.columns}")
         out.add(f"groups = ({self.n} + group - 1) // group")
         local = f"local_{self.element}"
         out.add(f"tile = {local}({2 * self.whole})")
@@ -121,6 +138,82 @@ class _PlainProduct:
     def _widened(self, text: str) -> str:
         """Elements of a factor as those of the tile."""
         return f"cast_{self.element}({text})" if self.stored.is_storage else text
+
+    # few rows, or one inner index
+
+    def _write_few_rows(self, out: Lines) -> None:
+        """All columns of the iterations that follow: b is read row after row."""
+        block, row, body, lanes = Lines(), Lines(), Lines(), self.lanes
+        self._write_span(out, WIDEST // STREAMED)
+        out.add(f"width = (right - left + {lanes - 1}) // {lanes} * {lanes}")
+        self._least(block, "stop", f"block + {GEMM_BLOCK}", str(self.k))
+        block.add("into = 0")
+        block.add("if block > 0:")
+        block.add(f"    into = {self.whole}")
+        place = total(self.a, scaled("first_row", self.row), scaled("block", self.inner))
+        named = {
+            "a": self.stage.a.operand,
+            "b": self.stage.b.operand,
+            "c": "tile",
+            "at": place,
+            "row": str(self.row),
+            "inner": str(self.inner),
+            "last": "count - 1",
+            "wide": "right - left",
+            "down": total(self.b, scaled("block", self.down), "left"),
+            "step": str(self.down),
+            "to": "into",
+            "depth": "stop - block",
+            "fresh": "1",
+        }
+        names = [name for name in self.tiles.arguments if name in named]
+        passed = ", ".join(named[name] for name in names)
+        block.add(f"{self.tiles.few_rows(self.unit)}({passed}, width)")
+        block.add("if block > 0:")
+        block.add(f"    for at in range(0, count * width, {lanes}):")
+        both = f"load{lanes}(tile, at) + load{lanes}(tile, into + at)"
+        block.add(f"        store{lanes}(tile, at, {both})")
+        out.add(f"for block in range(0, {self.k}, {GEMM_BLOCK}):")
+        out.extend(block, 1)
+        body.add(f"acc = load{lanes}(tile, (i - first_row) * width + {VECTOR} - left)")
+        self._write_stores(body)
+        write_vector_loop(row, "left", "right", lanes, Bodies(body, body, 0, {}))
+        out.add("for i in range(first_row, last_row):")
+        out.extend(row, 1)
+
+    def _write_span(self, out: Lines, widest: int) -> None:
+        """As many columns as iterations follow, up to the next multiple of ``widest``."""
+        out.add(f"if left % {widest} > 0 and o > begin:")
+        out.add("    continue")  # an earlier iteration went on here
+        out.add("right = left + (end - o) * group")
+        for most in (f"(left // {widest} + 1) * {widest}", str(self.n)):
+            out.add(f"if right > {most}:")
+            out.add(f"    right = {most}")
+
+    def _write_streams(self, out: Lines) -> None:
+        """Row after row of results, of all iterations that follow in it: memory is one stream."""
+        lanes, row, body, b = self.lanes, Lines(), Lines(), self.stage.b
+        self._write_span(out, WIDEST)
+        one = f"load1({self.stage.a.operand}, {total(self.a, scaled('i', self.row))})"
+        row.add(f"x = splat{lanes}({one})")
+        place = total(self.b, scaled(VECTOR, self.across))
+        other = f"load({b.operand}, {place}, m)"
+        if self.across != 1:
+            other = f"load_strided({b.operand}, {place}, {self.across}, m)"
+        body.add(f"acc = {self.tiles.added('x', other, self.tiles.zero)}")
+        self._write_stores(body)
+        count = whole_vectors(work(body, self.unit), 1)
+        write_vector_loop(row, "left", "right", lanes, Bodies(body, body, count, {}))
+        out.add("for i in range(first_row, last_row):")
+        out.extend(row, 1)
+
+    def _write_stores(self, body: Lines) -> Scope:
+        """A vector of the results, ``acc``, through the stores' expressions."""
+        scope = scope_for(self.kernel, ["i", VECTOR], self.before, body, self.unit, self.lanes)
+        scope.vector_refs = frozenset({"acc"})
+        for store in self.stage.stores:
+            write_store(scope, store)
+        return scope
 
     # rows of a
 
@@ -318,11 +411,7 @@ class _PlainProduct:
     def _write_epilogue(self, out: Lines) -> None:
         """Each stored vector of the tile's rows through the stores' expressions."""
         body, lanes = Lines(), self.lanes
-        scope = scope_for(self.kernel, ["i", VECTOR], Lines(), body, self.unit, lanes)
-        scope.vector_refs = frozenset({"acc"})
-        for store in self.stage.stores:
-            write_store(scope, store)
-        self.before.extend(scope.before)
+        scope = self._write_stores(body)
         rest = Lines()
         rest.add(f"for half in range(0, {self.columns} if wide > {lanes} else {lanes}, {lanes}):")
         rest.add(f"    {VECTOR} = j0 + half")

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, Literal
 
-from staticgrad.codegen.expressions import Lines, Unit, number, total
+from staticgrad.codegen.expressions import Lines, Unit, number, scaled, total
 from staticgrad.records import dataclass
 
 #: How rows of the first factor lie: along memory, across it, or neither.
@@ -148,6 +148,58 @@ class Tiles:
             step.add(f"x = splat{self.lanes}(load1(a, {total(base, moved)}))")
             for v in range(vectors):
                 cell = f"c{r}_{v}"
-                fused = f"fma(x, b{v}, {cell})" if self.floating else f"{cell} + x * b{v}"
-                step.add(f"{cell} = {fused}")
+                step.add(f"{cell} = {self.added('x', f'b{v}', cell)}")
         return step
+
+    def added(self, x: str, y: str, to: str) -> str:
+        """x * y + to, as source; of floats rounded once."""
+        return f"fma({x}, {y}, {to})" if self.floating else f"{to} + {x} * {y}"
+
+    def few_rows(self, unit: Unit) -> str:
+        """The name of the function for a few rows of results, ``width`` apart, by the rows of b.
+
+        Its arguments are those of tiles up to ``fresh``. All of ``wide`` columns are added to four
+        inner indices at a time, so that b is read in the order in which it lies.
+        """
+        name = f"shared_streams_{self.element}_{self.rows}"
+        if name not in unit.helpers:
+            out, lanes, step = Lines(1), self.lanes, "k * inner" if self.rows != "along" else "k"
+            arguments = self.arguments[:3] + self.arguments[4 : self.arguments.index("ahead")]
+            out.add(f"whole = wide // {lanes} * {lanes}")
+            out.add(f"on = mask{lanes}(wide - whole)")
+            out.add("if fresh == 1:")
+            out.add("    for r in range(0, last + 1):")
+            out.add(f"        for j in range(0, wide, {lanes}):")
+            out.add(f"            store{lanes}(c, to + r * width + j, {self.zero})")
+            out.add("k = 0")
+            for count in (4, 1):
+                body = Lines()
+                for q in range(count):
+                    place = total("at", f"r * {'row' if self.rows != 'across' else 1}", step)
+                    moved = scaled("inner" if self.rows != "along" else "1", q)
+                    body.add(f"x{q} = splat{lanes}(load1(a, {total(place, moved)}))")
+                self._write_row(body, count)
+                out.add(f"while k + {count} <= depth:")
+                out.add("    for r in range(0, last + 1):")
+                out.extend(body, 2)
+                out.add(f"    k = k + {count}")
+            head = f"def {name}({', '.join(arguments)}, width):"
+            unit.helpers[name] = "\n".join([head, *out.lines])
+        return name
+
+    def _write_row(self, out: Lines, count: int) -> None:
+        """So many inner indices to all columns of a row; the last vector is masked."""
+        lanes, body = self.lanes, {}
+        for load in (f"load{lanes}", "load"):
+            lines = body[load] = Lines()
+            lines.add(f"v = load{lanes}(c, to + r * width + j)")
+            for q in range(count):
+                place = total("down", f"(k + {q}) * step" if q else "k * step", "j")
+                row = f"{load}(b, {place}{', on' if load == 'load' else ''})"
+                lines.add(f"v = {self.added(f'x{q}', row, 'v')}")
+            lines.add(f"store{lanes}(c, to + r * width + j, v)")
+        out.add(f"for j in range(0, whole, {lanes}):")
+        out.extend(body[f"load{lanes}"], 1)
+        out.add("if whole < wide:")
+        out.add("    j = whole")
+        out.extend(body["load"], 1)

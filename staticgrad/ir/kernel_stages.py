@@ -30,6 +30,8 @@ TILE_VECTORS: Final = 16
 #: Rows of C per iteration of a product of matrices, at most, and panels of columns, at most.
 CHUNK: Final = 112
 PANELS: Final = 4
+#: Rows up to which the second factor is read in the order in which it lies.
+STREAMED: Final = 2
 #: Positions of loops of literal extents, all together, up to which code is written for each.
 FEW: Final = 16
 #: Elements that a Sort that keeps a few collects, beyond twice as many as it keeps, before it puts
@@ -383,11 +385,13 @@ def gemm_iterations(stage: Gemm, dtype: DType, rows: Size, columns: Size) -> Siz
     """Chunks of rows times groups of panels of a product with so many rows and columns.
 
     The bits of an element do not depend on it. Where rows are packed, several panels are to read
-    them; where they are few, each panel is an iteration.
+    them; where they are few, each panel is an iteration. Where they are so few that the other
+    factor is read as it lies, iterations take long runs of it.
     """
     if stage.plain:
         chunks = (rows + (CHUNK - 1)) // CHUNK
-        panels = chunks + PANELS - maximum(chunks, PANELS)
+        wanted = maximum(chunks, PANELS * (STREAMED + 1 - rows))
+        panels = wanted + PANELS - maximum(wanted, PANELS)
         group = maximum(panels, 1) * panel_columns(dtype)
         return chunks * ((columns + (group - 1)) // group)
     _, chunk, panel = gemm_tile(stage, dtype)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from staticgrad.codegen.gemm import WIDEST
 from staticgrad.codegen.kernel_source import render
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_parser import parse_kernel
-from staticgrad.ir.kernel_stages import CHUNK
+from staticgrad.ir.kernel_stages import CHUNK, STREAMED
 from staticgrad.native import frontend
 from tests.codegen.kernels_on_file import assert_close
 from tests.native.support import MODES, Array, Mode, assert_same, call
@@ -91,12 +92,32 @@ def test_every_layout_gives_the_same_bytes(shape: tuple[int, ...], bits: int) ->
             assert_same(found, usual, f"{first} @ {second}")
 
 
+@pytest.mark.parametrize("layouts", [("along", "along"), ("across", "along"), ("apart", "across")])
+@pytest.mark.parametrize("bits", [512, 256])
+def test_streams_of_rows_have_the_bytes_of_tiles(layouts: tuple[str, str], bits: int) -> None:
+    """Of one inner index, or few rows; with zeros behind them, tiles compute the same chains."""
+    flat = [(1, 1, 5, 1), (2, 3, 64, 1), (1, CHUNK + 9, 300, 1), (1, 4 * CHUNK, 257, 1)]
+    low = [(2, 2, 33, 7), (1, 1, WIDEST + 40, 5), (1, 2, 70, 4100), (3, 1, 16, 64)]
+    for count, m, n, k in [*flat, *low]:
+        a = RNG.normal(size=(count, m, k)).astype("f4")
+        b = RNG.normal(size=(count, k, n)).astype("f4")
+        rows, inner, no = (0, STREAMED), (0, 1), (0, 0)
+        tiled = made(
+            np.pad(a, [no, rows, inner]), np.pad(b, [no, inner, no]), layouts, "vector", 512
+        )
+        found = made(a, b, layouts, "vector", bits)
+        assert_same(found, tiled[:, :m].copy(), f"{count} {m}x{n}x{k}")
+        start = RNG.normal(size=(count, m, n)).astype("f4")
+        updated = made(a, b, layouts, "vector", bits, start)
+        assert_same(updated, start - tiled[:, :m], f"{count} {m}x{n}x{k}")
+
+
 @pytest.mark.parametrize("layouts", [("along", "along"), ("across", "across")])
 @pytest.mark.parametrize("dtype", ["f4", "f8", "i8"])
 @pytest.mark.parametrize("mode", MODES)
 def test_products_that_are_subtracted(layouts: tuple[str, str], dtype: str, mode: Mode) -> None:
-    shapes = [*SHAPES, (1, 0, 5, 3), (1, 3, 0, 4), (2, 6, 17, 0)]
-    for count, m, n, k in shapes if mode == "vector" else shapes[1:3]:
+    shapes = [*SHAPES, (2, 40, 35, 2), (1, 0, 5, 3), (1, 3, 0, 4), (2, 6, 17, 0)]
+    for count, m, n, k in shapes if mode == "vector" else (*shapes[1:3], shapes[5]):
         a, b, c = (
             (4 * RNG.normal(size=(count, *size))).astype(dtype) for size in ((m, k), (k, n), (m, n))
         )
@@ -126,5 +147,7 @@ def test_products_share_their_tiles_and_what_packs_them(layouts: tuple[str, str]
     found = [frontend.modules(source, "k") for source in (plain, update)]
     assert found[0].shared == found[1].shared
     names = {name.split("_")[1].rstrip("0123456789") for name in found[0].shared}
-    assert names == {"tiles", "panel", *(["rows"] if layouts[0] == "across" else [])}
-    assert all("transpose" not in text and "masked.load" not in text for text in [found[0].kernel])
+    kinds = {"tiles", "panel", "rows" if layouts[0] == "across" else "streams"}
+    assert names == kinds  # b, which lies as a does here, is streamed where it lies along memory
+    assert "transpose" not in found[0].kernel
+    assert found[0].kernel.count("@llvm.masked.load.v16f32.p0(ptr %") <= 1  # a stream's last vector
