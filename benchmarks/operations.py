@@ -126,6 +126,10 @@ class Operations:
 
     # -- matrices ---------------------------------------------------------------------------------
 
+    def identity(self, size: int) -> Any:
+        """The identity matrix, of float64."""
+        return self.constant(np.eye(size))
+
     def cholesky(self, x: Any) -> Any:
         """The lower triangular factor of a matrix."""
         return self.namespace.linalg.cholesky(x)

@@ -30,6 +30,9 @@ class Staticgrad(Operations):
     def causal_attention(self, q: Any, k: Any, v: Any, time: int, size: int) -> Any:
         return sg.nn.attention(q, k, v, causal=True)
 
+    def identity(self, size: int) -> Any:
+        return sg.eye(size, dtype="float64")
+
     def solve_lower(self, factor: Any, y: Any) -> Any:
         return sg.linalg.solve_triangular(factor, y, lower=True)
 

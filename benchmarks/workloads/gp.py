@@ -37,7 +37,7 @@ def loss(ops: Any, v: Mapping[str, Any], sizes: Mapping[str, int]) -> tuple[Any,
     squares = ops.sum(scaled * scaled, axis=1)
     product = ops.matmul(scaled, ops.transpose(scaled, (1, 0)))
     distance = squares[:, None] + squares[None, :] - 2.0 * product
-    identity = ops.constant(np.eye(sizes["points"]))
+    identity = ops.identity(sizes["points"])
     covariance = ops.exp(2.0 * v["height"]) * ops.exp(-0.5 * distance)
     factor = ops.cholesky(covariance + ops.exp(2.0 * v["noise"]) * identity)
     white = ops.solve_lower(factor, v["y"])
