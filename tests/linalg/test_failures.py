@@ -1,0 +1,94 @@
+"""Matrices without a factor: an error at the line, or NaN; and LAPACK on one thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.errors import DTypeError, LinearAlgebraError, ShapeError
+from staticgrad.native import scipy_library
+
+GOOD = np.stack([np.eye(3) * k for k in (1.0, 2.0, 3.0)])
+SINGULAR, NEGATIVE, STRANGE = GOOD.copy(), GOOD.copy(), GOOD.copy()
+SINGULAR[1, 2, 2], NEGATIVE[2, 1, 1], STRANGE[0, 0, 0] = 0.0, -1.0, np.nan
+L = sg.linalg
+#: A function, what it cannot do, which of the three it fails for, what the error says.
+FAILING: dict[str, tuple[Callable[..., Any], np.ndarray, int, str]] = {
+    "cholesky": (L.cholesky, NEGATIVE, 2, "leading minor of order 2"),
+    "inv": (L.inv, SINGULAR, 1, "is singular"),
+    "solve": (lambda x, **how: L.solve(x, np.ones((3, 1)), **how), SINGULAR, 1, "is singular"),
+    "solve_triangular": (
+        lambda x, **how: L.solve_triangular(x, np.ones((3, 1)), **how), SINGULAR, 1, "number 3",
+    ),
+    "solve_tridiagonal": (
+        lambda x, **how: L.solve_tridiagonal(
+            np.zeros((3, 2)), L.diagonal(x), np.zeros((3, 2)), np.ones((3, 3, 1)), **how
+        ),
+        SINGULAR, 1, "is singular",
+    ),
+    "svdvals": (L.svdvals, STRANGE, 0, "holds NaN"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FAILING)
+def test_an_error_names_the_matrix_and_the_line_and_changes_nothing(name: str) -> None:
+    function, wrong, matrix, text = FAILING[name]
+    x, w = sg.input("x", (3, 3, 3), "float64"), sg.parameter("w", np.zeros(()))
+    value = function(x)
+    f = sg.compile(sg.Graph({"y": value}, updates={w: w + value.sum()}))
+    first = f.run({"x": GOOD})["y"].copy()
+    before = w.value
+    for run in (lambda: f.run({"x": wrong}), lambda: sg.evaluate(value, {"x": wrong})):
+        with pytest.raises(LinearAlgebraError, match=f"matrix {matrix} .*{text}|{text}") as caught:
+            run()
+        assert f"matrix {matrix} " in str(caught.value)
+        assert caught.value.at.resolve().file == __file__
+    np.testing.assert_array_equal(w.value, before)
+    np.testing.assert_array_equal(f.run({"x": GOOD})["y"], first)
+
+
+@pytest.mark.parametrize("name", FAILING)
+def test_nan_stands_where_it_is_asked_for(name: str) -> None:
+    function, wrong, matrix, _ = FAILING[name]
+    x = sg.input("x", (3, 3, 3), "float64")
+    graph = sg.Graph(function(x, errors="nan"))
+    for found in (sg.compile(graph).run({"x": wrong}), sg.evaluate(graph, {"x": wrong})):
+        finite = np.isfinite(found["output"]).reshape(3, -1)
+        assert [bool(row.all()) for row in finite] == [k != matrix for k in range(3)]
+
+
+def test_what_lapack_does_not_take_is_refused_where_it_is_written() -> None:
+    for dtype in ("float16", "bfloat16"):
+        with pytest.raises(DTypeError, match="takes float32 and float64"):
+            L.cholesky(sg.input("x", (2, 2), dtype))
+    for function in (L.inv, L.det, L.cholesky, L.eigh, L.expm):
+        with pytest.raises(ShapeError, match=r"\[2, 3\] is not square"):
+            function(sg.input("x", (2, 3), "float64"))
+    assert L.inv(sg.input("x", (2, 2), "int64")).dtype == "float64"
+
+
+def test_bytes_do_not_depend_on_the_threads_of_the_library() -> None:
+    """It works on one while a step calls it, and has its own number again afterwards."""
+    found = scipy_library._threads()
+    if found is None:
+        pytest.skip("SciPy has another BLAS than OpenBLAS")
+    get, put = found
+    n, before = 300, get()
+    x = sg.input("x", (n, n), "float64")
+    array = np.random.default_rng(0).normal(size=(n, n))
+    array = array @ array.T + n * np.eye(n)
+    f = sg.compile({"l": L.cholesky(x), "i": L.inv(x)}, threads=2)
+    try:
+        results = []
+        for threads in (1, 2):
+            put(threads)
+            results.append({k: v.copy() for k, v in f.run({"x": array}).items()})
+            assert get() == threads
+    finally:
+        put(before)
+    for name, value in results[0].items():
+        np.testing.assert_array_equal(results[1][name], value)
