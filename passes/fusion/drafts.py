@@ -81,7 +81,10 @@ class Draft:
     def store_part(self, base: Key, shape: Shape, region: TargetRegion) -> None:
         """Store a value, which has some shape there, as a part of another one."""
         layout = region.layout.reshaped(shape, self.domain) or region.layout
-        self.regions.setdefault(base, []).append(TargetRegion(region.target, layout))
+        # An axis of one element may be the one that vectors run along, which must move.
+        pairs = zip(layout.strides, self.domain, strict=True)
+        moving = Strided(layout.offset, tuple([1 if n == 1 else step for step, n in pairs]))
+        self.regions.setdefault(base, []).append(TargetRegion(region.target, moving))
 
     def frozen(self, position: Mapping[Node, int]) -> Group:
         """The group that it is in the end; ``position``: where each node stands in the graph."""

@@ -50,7 +50,7 @@ def _moves(
 
     extents = {axis.name: _number(axis.extent, values) for axis in loops}
     strides = [(axis, _number(stride, values)) for axis, stride in access.strides]
-    found = [(stride, extents[axis]) for axis, stride in strides if stride != 0]
+    found = [(step, extents[axis]) for axis, step in strides if step != 0 and extents[axis] != 1]
     return sorted(found, key=lambda move: -hint_value(move[0]))
 
 

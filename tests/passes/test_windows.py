@@ -275,6 +275,17 @@ def sums_of_pads(draw: Any) -> tuple[sg.Graph, dict[str, np.ndarray]]:
     return sg.Graph({"total": total, "turned": total.T, "both": x == y}), feeds
 
 
+@pytest.mark.parametrize("shape", [("n", 1), (1, "n"), (1, "n", 1)], ids=str)
+def test_parts_that_ask_for_places_have_axes_of_one_element(shape: Any) -> None:
+    """Such axes keep loops of their own then."""
+    x = sg.input("x", shape)
+    part = x + sg.iota(x.shape, len(shape) - 1, "float32")
+    graph = sg.Graph({"joined": sg.concatenate([part, part * 2.0, x], 0), "part": part})
+    array = np.arange(5.0, dtype="f4").reshape([5 if n == "n" else 1 for n in shape])
+    found, wanted = sg.compile(graph).run({"x": array}), sg.evaluate(graph, {"x": array})
+    assert all(same_bytes(found[name], each) for name, each in wanted.items())
+
+
 def test_pads_of_nothing_add_up_to_zeros() -> None:
     """Three parts without elements, two of them at one place."""
     x = sg.input("x", (9, 3))
