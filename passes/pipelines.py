@@ -1,7 +1,7 @@
 """The passes there are, the pipelines with a name, and the text form of both.
 
 >>> print(pipeline("O1"))
-dce,loops,stabilize,dce,fixpoint(simplify,cse,fold),dce,residuals
+stabilize,dce,loops,fixpoint(simplify,cse,fold),dce,residuals
 >>> print(pipeline("fixpoint(cse{border=True},fold),dce"))
 fixpoint(cse{border=True},fold),dce
 >>> print(pipeline("O0,fold"))
@@ -46,8 +46,8 @@ GROUP: Final = "staticgrad.passes"
 #: Optimisation level -> its pipeline. O0 and O1 give equal bytes; O2 may move the last digits.
 LEVELS: Final[Mapping[str, str]] = {
     "O0": "stabilize",
-    "O1": "dce,loops,stabilize,dce,fixpoint(simplify,cse,fold),dce,residuals",
-    "O2": "dce,loops,stabilize,dce,fixpoint(simplify,algebra,cse,fold),dce,residuals",
+    "O1": "stabilize,dce,loops,fixpoint(simplify,cse,fold),dce,residuals",
+    "O2": "stabilize,dce,loops,fixpoint(simplify,algebra,cse,fold),dce,residuals",
 }
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]*")

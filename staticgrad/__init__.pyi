@@ -4,6 +4,7 @@ import passes as passes
 import staticgrad.errors as errors
 import staticgrad.functions.linalg as linalg
 import staticgrad.functions.nn as nn
+import staticgrad.functions.ode as ode
 import staticgrad.functions.random as random
 import staticgrad.functions.special as special
 import staticgrad.optim as optim
@@ -215,7 +216,7 @@ __all__ = [
     "min", "minimum", "moveaxis", "multiply", "nan", "nan_to_num", "nancumprod", "nancumsum",
     "nanmax", "nanmean", "nanmedian", "nanmin", "nanpercentile", "nanprod", "nanquantile",
     "nanstd", "nansum", "nanvar", "ndim", "negative", "newaxis", "nn", "norm", "not_equal",
-    "numba_call", "one_hot", "ones", "ones_like", "optim", "options", "outer", "pad",
+    "numba_call", "ode", "one_hot", "ones", "ones_like", "optim", "options", "outer", "pad",
     "parameter", "parse", "partition", "passes", "percentile", "permute_dims", "pi",
     "piecewise", "positive", "pow", "power", "prod", "ptp", "quantile", "rad2deg", "random",
     "ravel", "reciprocal", "remainder", "repeat", "reshape", "result_type", "right_shift",

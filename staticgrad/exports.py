@@ -113,6 +113,7 @@ MODULES = {
     "errors": "staticgrad.errors",
     "linalg": "staticgrad.functions.linalg",
     "nn": "staticgrad.functions.nn",
+    "ode": "staticgrad.functions.ode",
     "optim": "staticgrad.optim",
     "passes": "passes",
     "random": "staticgrad.functions.random",

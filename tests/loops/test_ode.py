@@ -9,7 +9,6 @@ import pytest
 from scipy.integrate import solve_ivp
 
 import staticgrad as sg
-from staticgrad.functions import ode
 from tests.ops.graphs import variable
 
 
@@ -22,15 +21,15 @@ def test_the_fixed_method_is_of_fourth_order() -> None:
     errors = []
     for count in (11, 21):
         times = np.linspace(0.0, 2.0, count)
-        found = sg.evaluate(list(ode.rk4(decay, first, times).values()))
+        found = sg.evaluate(list(sg.ode.rk4(decay, first, times).values()))
         assert found[0].shape == (count, 2)
         wanted = [1.0 * np.exp(-2 * times), 3.0 * np.exp(-np.sin(times))]
         errors.append(
             max(np.abs(found[0][:, 0] - wanted[0]).max(), np.abs(found[1] - wanted[1]).max())
         )
     assert 12 < errors[0] / errors[1] < 22
-    finer = sg.evaluate(ode.rk4(decay, first, np.linspace(0.0, 2.0, 11), steps=2)["slow"])
-    same = sg.evaluate(ode.rk4(decay, first, np.linspace(0.0, 2.0, 21))["slow"])
+    finer = sg.evaluate(sg.ode.rk4(decay, first, np.linspace(0.0, 2.0, 11), steps=2)["slow"])
+    same = sg.evaluate(sg.ode.rk4(decay, first, np.linspace(0.0, 2.0, 21))["slow"])
     np.testing.assert_allclose(finer, same[::2], rtol=1e-13)
 
 
@@ -41,7 +40,7 @@ def pendulum(t: Any, y: Any) -> Any:
 @pytest.mark.parametrize("end", [4.0, -2.0])
 def test_the_adaptive_method_holds_its_error(end: float) -> None:
     y = variable("y", sg.float64, (2,))
-    last = ode.rk45(pendulum, y, 0.0, end, rtol=1e-9, atol=1e-12, most=2000)
+    last = sg.ode.rk45(pendulum, y, 0.0, end, rtol=1e-9, atol=1e-12, most=2000)
     wanted = solve_ivp(
         lambda t, y: [y[1], -np.sin(y[0]) - 0.1 * y[1]],
         (0.0, end), [1.0, 0.5], rtol=1e-11, atol=1e-13,
@@ -53,9 +52,9 @@ def test_gradients_go_through_the_steps() -> None:
     k, start = variable("k"), variable("y")
     for method in ("rk4", "rk45"):
         if method == "rk4":
-            y = ode.rk4(lambda t, y: -k * y * y, start, np.linspace(0.0, 3.0, 61))[-1]
+            y = sg.ode.rk4(lambda t, y: -k * y * y, start, np.linspace(0.0, 3.0, 61))[-1]
         else:
-            y = ode.rk45(lambda t, y: -k * y * y, start, 0.0, 3.0, rtol=1e-8, most=60)
+            y = sg.ode.rk45(lambda t, y: -k * y * y, start, 0.0, 3.0, rtol=1e-8, most=60)
         slopes = sg.grad(y, [k, start])
         bend = sg.grad(slopes[0], k)
         at = {"k": 1.0, "y": 1.0}
@@ -64,7 +63,7 @@ def test_gradients_go_through_the_steps() -> None:
 
 
 def test_a_solution_that_needs_too_many_steps_is_nan() -> None:
-    y = ode.rk45(pendulum, sg.constant([1.0, 0.5]), 0.0, 4.0, most=5)
+    y = sg.ode.rk45(pendulum, sg.constant([1.0, 0.5]), 0.0, 4.0, most=5)
     assert np.isnan(sg.evaluate(y)).all()
-    blown = ode.rk45(lambda t, y: y * y, sg.constant(1.0), 0.0, 2.0, most=300)
+    blown = sg.ode.rk45(lambda t, y: y * y, sg.constant(1.0), 0.0, 2.0, most=300)
     assert np.isnan(sg.evaluate(blown))
