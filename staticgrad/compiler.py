@@ -61,6 +61,7 @@ from staticgrad.stats import Counts, Stats
 try:
     from passes.base import Pass
     from passes.constant_part import constant_part
+    from passes.divided import divided
     from passes.fuse import fuse as fuse_graph, fusion
     from passes.memory import Planner
     from passes.pipelines import pipeline as read_pipeline
@@ -231,12 +232,12 @@ class Compiled(Generic[Results]):
         self._counts = Counts()
         self._kernels = Kernels(self._counts, options.backend)
         self._constants: Schedule | None = None
-        self._scheduled_graph = self._with_computed_constants()
-        self.schedule = _scheduled(self._scheduled_graph, options.fuse)
-        policy = as_policy(options.checkpoint)
         self.threads = processors.threads(config.current(threads=options.threads).threads)
-        limits = (options.memory_budget, self.threads, sections.LEAST_SECTION)
-        self._planner = Planner(self.schedule, policy, *limits)
+        policy = as_policy(options.checkpoint)
+        limits = (policy, options.memory_budget, self.threads, sections.LEAST_SECTION)
+        make, graph = partial(_scheduled, fuse=options.fuse), self._with_computed_constants()
+        chosen = divided(graph, dict(options.sizes), make, limits)
+        self._scheduled_graph, self.schedule, self._planner = chosen
         self._plans = Plans(self._planner.plan, self._counts)
         step = self._kernels.program(self.schedule, self.graph.parameters)
         self.kernels = self._kernels.all
@@ -278,8 +279,7 @@ class Compiled(Generic[Results]):
             if entered is not None:
                 return entered
         results: Any = self._executor.run(feeds, out)
-        found: Results = results["output"] if self.single else results
-        return found
+        return results["output"] if self.single else results  # type: ignore[no-any-return]
 
     __call__ = run
 
@@ -445,15 +445,13 @@ class Compiled(Generic[Results]):
 
     def explanation(self, *, staged: object = (), **sizes: int) -> Explanation:
         """What ``explain`` says as data, with ``as_json``: equal for equal programs."""
-        asked = bool(sizes) or bool(staged)
+        asked, once = bool(sizes) or bool(staged), self._constants
         plan = self.plan(staged=staged, **sizes) if asked else self._latest_or_fixed()
         return Explanation(
             graph=self.graph.name,
             pipeline=str(self.options.pipeline),
             passes=self._reports,
-            computed_once=()
-            if self._constants is None
-            else self._kernels.sections(self._constants),
+            computed_once=() if once is None else self._kernels.sections(once),
             steps=self._kernels.sections(self.schedule),
             kernels=len(self.kernels),
             compilers=Counter(kernel.compiler for kernel in self.kernels),

@@ -1,0 +1,90 @@
+"""Loops in segments: policies and budgets over the trips of a loop, with equal bytes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from passes.segments import pairs_of, segment_length, with_segments
+from staticgrad.analysis.plan_check import verify_plan
+from staticgrad.errors import BudgetInfeasible
+from staticgrad.ir.verify import verify_graph
+
+
+def recurrent(trips: int, reverse: bool = False) -> tuple[sg.Graph, dict[str, Any]]:
+    """A recurrence with two carries that reads its trip's number, and all of its gradients."""
+    x = sg.input("x", (trips, "n", 6), "float32")
+    w, h = sg.input("w", (6, 6), "float32"), sg.input("h", ("n", 6), "float32")
+
+    def body(carry: Any, given: Any) -> Any:
+        one, two = carry
+        each, number = given
+        new = sg.tanh(each + one @ w) * sg.cos(sg.astype(number, "float32"))
+        return (new + 0.5 * two, one), (new.sum(), two)
+
+    (one, two), (sums, seen) = sg.scan(body, (h, h * 2.0), (x, sg.arange(trips)), reverse=reverse)
+    loss = (one * two).sum() + (sums * sums).mean() + seen.sum()
+    gradients = sg.grad(loss, [x, w, h])
+    outputs = dict(zip(("loss", "dx", "dw", "dh"), (loss, *gradients), strict=True))
+    rng = np.random.default_rng(trips)
+    feeds = {"x": (trips, 5, 6), "w": (6, 6), "h": (5, 6)}
+    graph = sg.Graph({**outputs, "sums": sums})
+    return graph, {name: rng.normal(size=s).astype("f4") / 2 for name, s in feeds.items()}
+
+
+def bytes_of(f: sg.Compiled, feeds: dict[str, Any]) -> dict[str, bytes]:
+    return {name: array.tobytes() for name, array in f.run(feeds).items()}
+
+
+@pytest.mark.parametrize(("trips", "reverse"), [(12, False), (36, True), (7, False), (1, False)])
+def test_segments_change_no_byte(trips: int, reverse: bool) -> None:
+    graph, feeds = recurrent(trips, reverse)
+    passed = sg.compile(graph).graph
+    wanted = bytes_of(sg.compile(graph), feeds)
+    for levels in (1, 2):
+        divided = with_segments(passed, levels)
+        verify_graph(divided)
+        assert (divided is passed) == (segment_length(trips) is None)
+        assert bytes_of(sg.compile(divided, pipeline="O0"), feeds) == wanted
+
+
+def test_budgets_divide_loops_as_deep_as_they_must() -> None:
+    graph, feeds = recurrent(64)
+    plain = sg.compile(graph)
+    wanted, whole = bytes_of(plain, feeds), plain.peak_bytes
+    peaks = []
+    for part in (1.0, 0.8, 0.56):
+        budget = int(whole * part)
+        f = sg.compile(graph, memory_budget=budget, sizes={"n": 5}, debug=part == 0.56)
+        assert bytes_of(f, feeds) == wanted
+        assert f.highest_touched in (None, f.peak_bytes)
+        assert f.peak_bytes <= budget
+        verify_plan(f.plan())
+        peaks.append(f.peak_bytes)
+    assert peaks == sorted(peaks, reverse=True)
+    with pytest.raises(BudgetInfeasible):
+        sg.compile(graph, memory_budget=whole // 100, sizes={"n": 5})
+
+
+@pytest.mark.parametrize("policy", ["sqrt", "recompute"])
+def test_policies_divide_loops(policy: str) -> None:
+    graph, feeds = recurrent(64)
+    plain, f = sg.compile(graph), sg.compile(graph, checkpoint=policy)
+    assert bytes_of(f, feeds) == bytes_of(plain, feeds)
+    assert f.peak_bytes < 0.8 * plain.peak_bytes
+
+
+def test_only_stacks_that_the_other_loop_alone_reads_are_computed_again() -> None:
+    graph, _ = recurrent(12)
+    assert len(pairs_of(sg.compile(graph).graph)) == 1
+    x = sg.input("x", (8, 3), "float32")
+    last, seen = sg.scan(lambda c, row: (sg.sin(c * row), c), sg.ones((3,), "float32"), x)
+    assert not pairs_of(sg.Graph({"last": last, "seen": seen}))
+
+
+def test_lengths_of_segments() -> None:
+    assert [segment_length(n) for n in (1, 2, 4, 12, 13, 100)] == [None, None, 2, 3, None, 10]
+    assert segment_length(1000, 100) == 100
