@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import chain
-from math import prod
 from typing import Final
 
 from passes.fusion.cost import instructions
-from passes.fusion.groups import Group, Groups, Partial, Read, Walk, meets_elements
+from passes.fusion.groups import Group, Groups, Key, Partial, Read, Walk, meets_elements
 from passes.fusion.lookups import may_compute_again, picks_of_row
 from passes.fusion.reasons import (
     BrokenRow,
@@ -25,12 +23,15 @@ from passes.fusion.walks import MOST_WRITTEN_OUT, has_short_rows, may_be_short, 
 from passes.layout import collapse
 from staticgrad.ir.forms import INDEXED, GatherAlong, Pointwise, ScatterAlong, SearchForm
 from staticgrad.ir.graph import Node
+from staticgrad.types.dtype import ALL_DTYPES
 from staticgrad.types.tensor import Shape, c_strides, hint_value, product
 
 #: Instructions of a group of rows, at most: its stages are written for several rows side by side.
 LARGEST_ROWS: Final = 640
 #: Bytes that one row of all operands takes, at most, so that later stages find it in the cache.
 LONGEST_ROW: Final = 1 << 19
+#: Bytes of the widest element.
+_WIDEST: Final = max(dtype.itemsize for dtype in ALL_DTYPES)
 #: Rows from here on are enough to share them out; of fewer, only few elements are worth it.
 FEWEST_ROWS: Final = 16
 FEW_ELEMENTS: Final = 1 << 15
@@ -87,7 +88,7 @@ class RowRules:
         if form is None:
             return None
         domain, row = form
-        if prod(domain[len(domain) - row :], start=1) == 1:
+        if all(extent == 1 for extent in domain[len(domain) - row :]):
             return None
         for group in (one, other):
             elements = group.domain == domain and group.row in (0, row)
@@ -157,7 +158,11 @@ class RowRules:
         terms = hint_value(product(tuple(domain[a] for a in (*one.summed, *other.summed))))
         if sums and (terms < FEWEST_TERMS or rows * length < FEWEST_SUMMED):
             return FewTerms(terms, rows * length)
-        moving = self._moving(one, other, reads, domain, row)
+        stored = (*one.stored, *other.stored)
+        most = _WIDEST * (len({read.source.base for read in reads}) + len(stored))
+        if row == 1 and most * length <= LONGEST_ROW:
+            return None
+        moving = self._moving(stored, reads, domain, row)
         if row > 1 and not all(_is_one_run(walk, domain, row) for walk in moving):
             return BrokenRow(row)
         bases = dict.fromkeys([walk.base for walk in moving])
@@ -205,7 +210,7 @@ class RowRules:
         return node.op.flops >= LONG_OPERATION
 
     def _moving(
-        self, one: Group, other: Group, reads: Iterable[Read], domain: Shape, row: int
+        self, stored: Iterable[Key], reads: Iterable[Read], domain: Shape, row: int
     ) -> list[Walk]:
         """The walks that move along the row, of what two groups read and store."""
         walks: dict[Walk, None] = {}
@@ -216,7 +221,6 @@ class RowRules:
                 walks[row_walk(read.source, shape, domain, row)] = None
         first = len(domain) - row
         found = [walk for walk in walks if any(step != 0 for step in walk.strides[first:])]
-        stored = chain(one.stored, other.stored)
         whole = [key for key in stored if self._groups.value_type(key).shape == domain]
         return [*found, *(Walk(key, 0, c_strides(domain)) for key in whole)]
 

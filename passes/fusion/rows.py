@@ -93,10 +93,11 @@ class _Joining:
     def _edges(self) -> Iterator[tuple[int, int]]:
         """Pairs of groups of which the second reads, or writes over, what the first writes."""
         for number, reads in self._reads.items():
-            for read in reads:
-                writer = self._owner(read.source.base)
-                if writer is not None and writer != self._final(number):
-                    yield writer, self._final(number)
+            reader = self._final(number)
+            for base in dict.fromkeys([read.source.base for read in reads]):
+                writer = self._owner(base)
+                if writer is not None and writer != reader:
+                    yield writer, reader
         yield from writes_in_order(self._groups.values(), self._before)
 
     def _final(self, number: int) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from staticgrad.native.emitter import Emitter
-from staticgrad.native.kinds import Kind
+from staticgrad.native.kinds import WORD, Kind
 from staticgrad.native.translation import Bound, text_of
 
 
@@ -22,6 +22,14 @@ class Path(NamedTuple):
     changes: Mapping[str, Bound]
 
 
+class Arrival(NamedTuple):
+    """What a join is if control comes from a block; ``line``: where its growth is hidden, or -1."""
+
+    value: Bound
+    label: str
+    line: int = -1
+
+
 class Join:
     """One value of several: by the block from which control comes."""
 
@@ -30,7 +38,7 @@ class Join:
     def __init__(self, kind: Kind, line: int) -> None:
         self.kind = kind
         self.line = line  # which of the function's lines is left free for the block's joins
-        self.edges: list[tuple[Bound, str]] = []
+        self.edges: list[Arrival] = []
 
 
 class Names:
@@ -85,14 +93,23 @@ class Names:
             before = self._values.get(name)
             if before is not None:
                 join = self.join(name, before.kind, line)
-                join.edges.append((before, entry))
+                join.edges.append(Arrival(before, entry))
                 joins.append((name, join))
         return joins
 
-    def again(self, label: str, joins: Iterable[tuple[str, Join]]) -> None:
-        """A block from which control goes back to the head of a loop."""
+    def again(
+        self, label: str, joins: Iterable[tuple[str, Join]], counter: Join | None, around: bool
+    ) -> None:
+        """A block from which control goes back to a loop's head; ``counter`` has its edge.
+
+        ``around``: it is far around what is computed. LLVM does not see its numbers grow then: it
+        would compute addresses ahead for the loops inside, which takes long, and registers.
+        """
+        line = self._free_line() if around else -1
         for name, join in joins:
-            join.edges.append((self._values[name], label))
+            join.edges.append(Arrival(self._values[name], label, line))
+        if counter is not None:
+            counter.edges[-1] = counter.edges[-1]._replace(line=line)
 
     def counter(self, kind: Kind) -> tuple[str, Join]:
         """A join without a name that is always read, at the beginning of a block."""
@@ -117,7 +134,7 @@ class Names:
                 self.set(name, values[0])
                 continue
             join = self.join(name, values[0].kind, line)
-            join.edges += [(value, path.label) for value, path in zip(values, paths, strict=True)]
+            join.edges += [Arrival(v, path.label) for v, path in zip(values, paths, strict=True)]
 
     def join(self, name: str, kind: Kind, line: int) -> Join:
         """A name stands for a join from here on."""
@@ -136,11 +153,22 @@ class Names:
         known = set(waiting)
         for name in waiting:
             join = self._joins[name]
-            edges = ", ".join(f"[ {text_of(value)}, %{label} ]" for value, label in join.edges)
+            edges = ", ".join(f"[ {self._seen(e)}, %{e.label} ]" for e in join.edges)
             lines[join.line] += f"  {name} = phi {join.kind.llvm} {edges}\n"
-            for value, _ in join.edges:
-                text = value.value
+            for edge in join.edges:
+                text = edge.value.value
                 if isinstance(text, str) and text in self._joins and text not in known:
                     known.add(text)
                     waiting.append(text)
         lines[:] = [line.rstrip("\n") for line in lines if line]
+
+    def _seen(self, edge: Arrival) -> str:
+        """The operand of an edge, behind a call that gives it back where it is hidden."""
+        text = text_of(edge.value)
+        if edge.line < 0 or edge.value.kind is not WORD or not isinstance(edge.value.value, str):
+            return text
+        self._out.externals["llvm.expect.i64"] = ("i64", ("i64", "i64"))
+        name = self._out.fresh()
+        call = f"call i64 @llvm.expect.i64(i64 {text}, i64 0)"
+        self._out.lines[edge.line] += f"  {name} = {call}\n"
+        return name

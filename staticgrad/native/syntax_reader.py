@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Set
 from typing import Final
 
-from staticgrad.native.joins import Join, Names, Path
+from staticgrad.native.joins import Arrival, Join, Names, Path
 from staticgrad.native.kinds import NOTHING, RANGE, WORD, Kind, Scalar
 from staticgrad.native.operations import FUNCTIONS, OPERATORS
 from staticgrad.native.translation import (
@@ -61,6 +61,10 @@ _PARTS: Final[dict[type, tuple[str, ...]]] = {
 }
 
 
+#: Loops inside of each other from which on the outermost are far from what is computed.
+DEEP: Final = 3
+
+
 class _NoJoinError(Exception):
     """A name is read that has no value on some path here; a slot may have one."""
 
@@ -72,8 +76,8 @@ class _NoJoinError(Exception):
 class _Loop:
     """A loop being read: where ``continue`` and ``break`` go, and what they bring with them."""
 
-    def __init__(self, head: str, after: str, joins: list[tuple[str, Join]]) -> None:
-        self.head, self.after, self.joins = head, after, joins
+    def __init__(self, head: str, after: str, joins: list[tuple[str, Join]], around: bool) -> None:
+        self.head, self.after, self.joins, self.around = head, after, joins, around
         self.counter: tuple[Join, Bound, Bound] | None = None  # of ``for``; its value; its step
         self.breaks: list[Path] = []
         self.mark = 0
@@ -127,6 +131,8 @@ class SyntaxReader(FunctionTranslation):
         self.within: dict[ast.stmt, dict[str, None]] = {}
         """The names that each loop assigns."""
         _assigned(tree.body, self.assigned, self.within)
+        self.around = {loop for loop in self.within if _depth(loop) > DEEP}
+        """The loops that have several levels of loops inside."""
         self.loops: list[_Loop] = []
         self.count = 0
         self.label = "entry"
@@ -284,7 +290,7 @@ class SyntaxReader(FunctionTranslation):
         start, stop, step = (Bound(WORD, value) for value in found.value)
         entry, loop = self.label, self._head(statement)
         value, join = self.names.counter(WORD)
-        join.edges.append((start, entry))
+        join.edges.append(Arrival(start, entry))
         current = Bound(WORD, value)
         loop.counter = join, current, step
         down = isinstance(step.value, int) and step.value < 0
@@ -297,7 +303,8 @@ class SyntaxReader(FunctionTranslation):
         """Begins the block in which a loop asks whether it goes on."""
         head, after, entry = self._new_label(), self._new_label(), self.label
         self._start(head)
-        return _Loop(head, after, self.names.head(entry, self.within[statement]))
+        joins = self.names.head(entry, self.within[statement])
+        return _Loop(head, after, joins, statement in self.around)
 
     def _loop_body(
         self, loop: _Loop, label: str, body: list[ast.stmt], first: tuple[str, Bound] | None = None
@@ -320,10 +327,12 @@ class SyntaxReader(FunctionTranslation):
 
     def _again(self, loop: _Loop) -> None:
         """Goes back to the head of a loop."""
+        counter = None
         if loop.counter is not None:
-            join, current, step = loop.counter
-            join.edges.append((self._call(OPERATORS["add"], [current, step]), self.label))
-        self.names.again(self.label, loop.joins)
+            counter, current, step = loop.counter
+            following = self._call(OPERATORS["add"], [current, step])
+            counter.edges.append(Arrival(following, self.label))
+        self.names.again(self.label, loop.joins, counter, loop.around)
         self._jump(loop.head)
 
     def _expression(self, expression: ast.expr) -> Bound:
@@ -441,6 +450,13 @@ def _assigned(
             within[statement] = names
         found |= names
     return found
+
+
+def _depth(statement: ast.stmt) -> int:
+    """How many loops stand inside of each other in a statement, itself included."""
+    parts = (getattr(statement, part) for part in _PARTS.get(type(statement), ()))
+    inside = [_depth(each) for part in parts for each in part if type(each) in _PARTS]
+    return max(inside, default=0) + (not isinstance(statement, ast.If))
 
 
 def _targets(statement: ast.stmt) -> Iterator[str]:

@@ -164,3 +164,35 @@ def test_code_that_branches_is_scheduled_less() -> None:
     text = frontend.module_text(f"{source}{chain}    store16(p, 0, v)\n", "k")
     assert jit.level_of([text]) == 2
     assert jit.level_of([frontend.module_text(ROWS, "k")]) == 1
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_loops_far_around_count_as_others_do(mode: Mode) -> None:
+    source = """\
+def kernel(t, own, begin, end):
+    p = ptr_i64(t[0])
+    n = t[1]
+    place = 0
+    for a in range(begin, end):
+        b = 0
+        while b < n:
+            b = b + 1
+            if b == 2:
+                continue
+            for c in range(n, 0, -1):
+                for d in range(0, c):
+                    store1(p, place, i64x1(a * 1000 + b * 100 + c * 10 + d))
+                    place = place + 1
+"""
+    wanted = [
+        a * 1000 + b * 100 + c * 10 + d
+        for a in range(3)
+        for b in (1, 3, 4)
+        for c in range(4, 0, -1)
+        for d in range(c)
+    ]
+    out = np.zeros(len(wanted), np.int64)
+    call(source, [out], [4], 0, 3, mode=mode)
+    assert out.tolist() == wanted
+    text = frontend.module_text(source, "k")
+    assert text.count("call i64 @llvm.expect.i64(") == 2  # of a, and of place around it
