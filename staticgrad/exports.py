@@ -33,6 +33,9 @@ FUNCTIONS = {
         "copysign deg2rad divmod fabs float_power fmax fmin heaviside isfinite isinf isnan"
         " logaddexp2 nan_to_num rad2deg round sinc"
     ),
+    "staticgrad.functions.filters": (
+        "convolve correlate interp polyval resize sliding_window_view"
+    ),
     "staticgrad.functions.getitem": "getitem",
     "staticgrad.functions.joining": (
         "append atleast_1d atleast_2d atleast_3d block column_stack dsplit dstack fliplr flipud"

@@ -96,6 +96,10 @@ def _special(name: str) -> Callable[..., Any]:
     return lambda space, x: space.special(name)(x)
 
 
+def _of_two(name: str) -> Callable[..., Any]:
+    return lambda space, x, y: space.special(name)(x, y)
+
+
 def _indices(random: np.random.Generator, shape: tuple[int, ...], _: str) -> Array:
     """One position along the last axis for each column."""
     return random.integers(0, shape[1], shape[1])
@@ -201,6 +205,33 @@ def _scans() -> list[Case]:
     return [*found, scan]
 
 
+def _special_functions() -> list[Case]:
+    """Those of ``sg.special`` that have ops of their own; by parameters they have no derivative."""
+    found = [Case(name, _special(name), (normal,)) for name in ("erfcx", "ndtr", "log_ndtr")]
+    found += [Case(name, _special(name), (normal,)) for name in ("i0", "i0e", "i1", "i1e")]
+    found += [Case(name, _special(name), (small,)) for name in ("erfinv", "logit")]
+    found += [Case(name, _special(name), (positive,)) for name in ("gammaln", "digamma", "entr")]
+    none, no_torch = frozenset({"torch", "jax"}), frozenset({"torch"})
+    found += [
+        Case("lambertw", _special("lambertw"), (positive,), missing=none),
+        Case("polygamma", lambda s, x: s.special("polygamma")(1, x), (positive,)),
+        Case("xlog1py", _of_two("xlog1py"), (positive, positive)),
+        Case("gammainc", _of_two("gammainc"), (positive, positive), smooth=False),
+        Case("gammaincc", _of_two("gammaincc"), (positive, positive), smooth=False),
+        Case("zeta", _of_two("zeta"), (above_one, positive), smooth=False),
+        Case(
+            "betainc",
+            lambda s, a, b, x: s.special("betainc")(a, b, x),
+            (positive, positive, small),
+            smooth=False,
+            missing=no_torch,
+        ),
+    ]
+    for name in ("rel_entr", "kl_div", "betaln"):
+        found.append(Case(name, _of_two(name), (positive, positive), missing=no_torch))
+    return found
+
+
 def cases() -> Sequence[Case]:
     """Every case."""
     found = _maps("abs neg=negative exp exp2 expm1 sin cos tan tanh sinh cosh asinh=arcsinh")
@@ -212,6 +243,7 @@ def cases() -> Sequence[Case]:
     found += _maps("signbit", smooth=False)
     for name, draw in (("erf", normal), ("erfc", normal), ("ndtri", small), ("sigmoid", normal)):
         found.append(Case(name, _special(name), (draw,)))
+    found += _special_functions()
     found += _maps("add sub=subtract mul=multiply", normal, normal, dtypes=(*FLOATS, *INTEGERS))
     found += _maps("maximum minimum", normal, normal, dtypes=(*FLOATS, *INTEGERS))
     found += _maps("div=divide", normal, positive)

@@ -117,6 +117,8 @@ class _OwnSpace(Space):
             return getattr(self.library, name)
         if name == "sigmoid":
             return self.library.nn.sigmoid
+        if name in self.library.special.__all__:
+            return getattr(self.library.special, name)
         return import_module("staticgrad.ir.op").op_class(name)()
 
     def scattered(self, x: Any, places: Any) -> Any:
@@ -164,7 +166,8 @@ class Own(Library):
 class _NumpySpace(Space):
     def special(self, name: str) -> Any:
         own = {"sigmoid": "expit"}
-        return getattr(import_module("scipy.special"), own.get(name, name))
+        found = getattr(import_module("scipy.special"), own.get(name, name))
+        return (lambda x: found(x).real) if name == "lambertw" else found
 
     def copy(self, x: Any) -> Any:
         return np.ascontiguousarray(x)

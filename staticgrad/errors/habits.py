@@ -74,8 +74,8 @@ MISSING: Final = {
         "copyto fill_diagonal place put put_along_axis putmask scatter_ index_put"
     ),
     "a composite that nobody has written yet": (
-        "apply_along_axis apply_over_axes bmat convolve correlate diagflat histogram2d"
-        " histogramdd insert interp ldexp nanargmax nanargmin resize rollaxis vander"
+        "apply_along_axis apply_over_axes bmat diagflat histogram2d"
+        " histogramdd insert ldexp nanargmax nanargmin rollaxis vander"
     ),
     "an op on bits or number pairs that nobody has written yet": (
         "bitwise_count frexp gcd lcm modf nextafter packbits spacing unpackbits"
@@ -84,7 +84,7 @@ MISSING: Final = {
     "makes an array of numbers known at build: use NumPy's, and index or compute with it": (
         "bartlett blackman diag_indices diag_indices_from hamming hanning indices ix_"
         " kaiser mask_indices poly polyadd polyder polydiv polyfit polyint polymul polysub"
-        " polyval ravel_multi_index roots tril_indices tril_indices_from triu_indices"
+        " ravel_multi_index roots tril_indices tril_indices_from triu_indices"
         " triu_indices_from unravel_index"
     ),
     "makes arrays from other data: use NumPy's, and sg.constant or a feed": (

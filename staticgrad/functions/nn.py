@@ -43,6 +43,7 @@ from staticgrad.functions.recurrent import (
     rnn_cell as rnn_cell,
     stacked as stacked,
 )
+from staticgrad.functions.resizing import resize as resize
 from staticgrad.functions.rowwise import rowwise
 from staticgrad.functions.windows import (
     conv as conv,
@@ -103,6 +104,7 @@ __all__ = [
     "max_pool",
     "mse",
     "relu",
+    "resize",
     "rms_norm",
     "rnn",
     "rnn_cell",

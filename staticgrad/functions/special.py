@@ -81,7 +81,7 @@ def polygamma(n: int, x: Operand[AnyValue]) -> AnyValue:
 
     Args:
         n: a whole number known at build; 0 is ``digamma`` itself.
-        x: a value. Below 0, orders from 2 on are NaN.
+        x: a value.
 
     Raises:
         ArgumentError: ``n`` is negative, or above 170.

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from staticgrad.errors import GradientError
-from staticgrad.ir.expr import Expr, apply, literal
+from staticgrad.ir.expr import Expr, apply, literal, select
 from staticgrad.ir.op import Array
 from staticgrad.ops.cotangent import Cotangent, Partial, times
 from staticgrad.ops.elementwise import Floating, quiet
@@ -68,10 +68,10 @@ class Digamma(Floating, name="digamma"):
 class Polygamma(Floating, name="polygamma"):
     """The derivative of digamma of a whole order from 1 on: inf at 0 and negative whole numbers.
 
-    (-1) ** (order + 1) * order! * zeta(order + 1, x); of order 1 for other negative x by
-    reflection, of higher orders NaN. Derivative: that of the next order.
+    (-1) ** (order + 1) * order! * zeta(order + 1, x). Derivative: that of the next order.
     """
 
+    kink = "there are poles at 0 and at negative whole numbers"
     flops = 110
     order: int
 
@@ -80,8 +80,7 @@ class Polygamma(Floating, name="polygamma"):
         from scipy.special import polygamma
 
         wide = np.asarray(x, np.float64)
-        outside = (wide == -np.inf) if self.order == 1 else (wide < 0) & (np.floor(wide) != wide)
-        outside |= np.isnan(wide)
+        outside = np.isnan(wide) | ((wide == -np.inf) & (self.order == 1))
         found = polygamma(self.order, np.where(outside, 1, wide))
         return np.asarray(np.where(outside, np.nan, found)).astype(x.dtype)
 
@@ -117,7 +116,8 @@ class Zeta(Floating, name="zeta"):
         return np.where(proper, found, np.where(pole, np.inf, np.nan)).astype(q.dtype)
 
     def scalar(self, s: Expr, q: Expr) -> Expr:
-        return apply("zeta", s, q)
+        between = (s > 1.0) & (q < 0.0) & q.floor().ne(q)
+        return select(between, literal(math.nan, q.dtype), apply("zeta", s, q))
 
     def pullback(
         self, ct: Any, needed: Sequence[bool], out: Any, s: Any, q: Any

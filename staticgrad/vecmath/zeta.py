@@ -13,6 +13,7 @@ from typing import Final
 from staticgrad.ir.expr import Expr, literal, rarely, select
 from staticgrad.ir.iteration import iterate
 from staticgrad.types.dtype import F32, F64, DType
+from staticgrad.vecmath.layout import at_most, choose
 from staticgrad.vecmath.power import pow_
 
 #: The first argument from which on the rest of the sum is taken at once, and terms until there.
@@ -26,6 +27,8 @@ BERNOULLI: Final = (
 )  # fmt: skip
 #: From here on the integral, half a term and the first number are all.
 LARGE: Final = 1e8
+#: Whole s from here on are for positive q alone: powers of a fraction overflow long before.
+MOST: Final = 1100.0
 #: A term that is less than this fraction of the sum changes it no more.
 SMALLEST: Final[dict[DType, float]] = {F32: 2.0**-30, F64: 2.0**-55}
 
@@ -33,10 +36,24 @@ SMALLEST: Final[dict[DType, float]] = {F32: 2.0**-30, F64: 2.0**-55}
 def zeta(s: Expr, q: Expr) -> Expr:
     """The sum of (q + k)**-s over k = 0, 1, ...: inf at s = 1 and at whole q from 0 down.
 
-    NaN for s below 1 and for other negative q.
+    NaN for s below 1, and for other negative q unless s is whole. With r the fraction of such a q,
+    it is zeta(s, r) + (-1)**s (zeta(s, 1 - r) - zeta(s, 1 - q)): the terms below 0, counted from
+    the other side.
     """
-    least = SMALLEST[s.dtype]
-    return _zeta(s.cast(F64), q.cast(F64), least).cast(s.dtype)
+    wide_s, wide_q, least = s.cast(F64), q.cast(F64), SMALLEST[s.dtype]
+    small = (wide_q > -math.inf) & (wide_s > 1.0) & (wide_s < MOST)
+    negative = (wide_q < 0.0) & small & wide_s.rint().eq(wide_s)
+    half, fraction, zero = wide_s * 0.5, wide_q - wide_q.floor(), literal(0.0, F64)
+    sign = choose(half.rint().eq(half), 1.0, -1.0, F64)
+
+    def step(part: Expr, total: Expr) -> tuple[Expr, tuple[Expr, ...]]:
+        first, second = part < 1.0, part < 2.0
+        at = select(first, fraction, select(second, 1.0 - fraction, 1.0 - wide_q))
+        weight = select(first, literal(1.0, F64), select(second, sign, -sign))
+        value = _zeta(wide_s, select(negative, at, wide_q), least)
+        return first | (negative & (part < 3.0)), (part + 1.0, total + value * weight)
+
+    return iterate(3, (zero, zero), step, usual=1)[1].cast(s.dtype)
 
 
 def _zeta(s: Expr, q: Expr, least: float) -> Expr:
@@ -60,7 +77,9 @@ def _zeta(s: Expr, q: Expr, least: float) -> Expr:
             factor = factor * (once * inverse) * (twice * inverse)
     usual = select(term > total * least, total + rest, total)
     small = 1.0 / q
-    large = pow_(q, 1.0 - s) * (1.0 / (s - 1.0) + small * (s * small * BERNOULLI[0] + 0.5))
+    large = pow_(q, 1.0 - s) * (
+        1.0 / (s - 1.0) + small * (at_most(s, MOST) * small * BERNOULLI[0] + 0.5)
+    )
     (whole,) = rarely(q > LARGE, [large], [usual])
     nowhere = literal(math.nan, F64)
     pole = literal(math.inf, F64)

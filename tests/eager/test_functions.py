@@ -19,6 +19,7 @@ I = np.array([2, 0, 1])  # noqa: E741
 
 #: Function -> a call of it, where it takes none of ``OPERANDS``, or for another aspect of it.
 CALLS: dict[str, Any] = {
+    "interp": lambda x, v, i: sg.interp(x, np.array([-1.0, 0.0, 2.0]), v[:3]),
     "associative_scan": lambda x, v, i: sg.associative_scan(sg.maximum, x, axis=1),
     "cond": lambda x, v, i: sg.cond(x.sum() > 0.0, lambda y: y * 2.0, lambda y: y, v),
     "fori_loop": lambda x, v, i: sg.fori_loop(1, 4, lambda k, y: y * v + k, x),

@@ -83,6 +83,13 @@ def _extremum(op: str, x: Array, y: Array) -> Array:
     return np.where(np.isnan(x), x, np.where(np.isnan(y), y, np.where(x_first, x, y)))
 
 
+def _zeta(s: Array, q: Array) -> Array:
+    """The block has values between the poles below 0 for whole s, as polygamma needs them."""
+    between = (s > 1) & (s < 1100) & (np.rint(s) == s) & (q < 0) & (np.floor(q) != q)
+    found = special.zeta(*(np.where(between, v, 2).astype(float) for v in (s, q)))
+    return np.where(between, found, zeta(s, q)).astype(q.dtype)
+
+
 def _i1e(x: Array) -> Array:
     return halved(x, special.i1e(x))
 
@@ -100,7 +107,7 @@ _PRIMITIVES: dict[str, Callable[..., Any]] = {
     "tan": np.tan, "floor_quotient": np.floor_divide, "ndtri": special.ndtri,
     "erfinv": special.erfinv, "erfcx": special.erfcx, "ndtr": special.ndtr,
     "gammaln": gammaln, "digamma": special.digamma, "i0e": special.i0e,
-    "i1e": _i1e, "zeta": zeta,
+    "i1e": _i1e, "zeta": _zeta,
     "gammainc": lambda a, x: special.gammainc(capped(a, x), x).astype(x.dtype),
     "gammaincc": lambda a, x: special.gammaincc(capped(a, x), x).astype(x.dtype), "betaln": betaln,
     "betainc": betainc,

@@ -39,7 +39,7 @@ TOLERANCE = {
     "gammaln": (2e-6, 1e-13),
     "digamma": (1e-5, 1e-13),
     "log_ndtr": (2e-6, 2e-14),
-    "kl_div": (1e-5, 1e-12),
+    "kl_div": (2e-6, 1e-13),
 }
 
 
@@ -79,7 +79,7 @@ def smooth_operands(rng: Rng) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 @provides("polygamma")
 def _(rng: Rng) -> Iterator[Sample]:
-    for order in (1, 2, 5):
+    for order in (1, 3, 5):  # below 0 the terms of even orders cancel
         op = op_class("polygamma")(order)
         yield from (replace(s, wide=2e-14) for s in in_line(op, FLOATS))
         yield from smooth_line(op, rng, 0.4, 6.0)

@@ -83,8 +83,8 @@ def capped(a: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 
 def polygamma(x: np.ndarray, order: int) -> np.ndarray:
-    """SciPy's; NaN at -inf, and of orders from 2 on between the poles below 0."""
-    outside = (x == -np.inf) if order == 1 else (x < 0) & (np.floor(x) != x)
+    """SciPy's; of order 1 NaN at -inf."""
+    outside = (x == -np.inf) & (order == 1)
     found = scipy.special.polygamma(order, np.where(outside, 1, x))
     return np.where(outside, np.nan, found).astype(x.dtype)
 

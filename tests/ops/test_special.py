@@ -183,6 +183,27 @@ def test_derivatives_of_gammaln_of_any_order() -> None:
         np.testing.assert_allclose(sg.evaluate(value, {"x": points}), expected, rtol=1e-12)
 
 
+def test_polygamma_below_0() -> None:
+    points = np.array([-0.3, -1.7, -2.25, -40.6])
+    x = sg.input("x", (4,), "float64")
+    for order in (1, 2, 3, 4):
+        expected = [float(mp.re(mp.psi(order, mp.mpf(p)))) for p in points]
+        found = sg.compile(sg.special.polygamma(order, x)).run({"x": points})
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_kl_div_of_nearly_equal_numbers() -> None:
+    x = np.array([1.0, 3.0, 0.2, 1e-20])
+    for dtype, places in (("float64", 1e-14), ("float32", 1e-6)):
+        for step in (1e-3, 1e-2, 0.3):
+            near = x.astype(dtype), (x * (1 + step)).astype(dtype)
+            with mp.workdps(DIGITS):
+                pairs = [(mp.mpf(float(a)), mp.mpf(float(b))) for a, b in zip(*near, strict=True)]
+                wanted = [float(a * mp.log(a / b) - a + b) for a, b in pairs]
+            found = sg.evaluate(sg.special.kl_div(*map(sg.constant, near)), {})
+            np.testing.assert_allclose(found, wanted, rtol=places)
+
+
 def test_log_ndtr_far_from_0() -> None:
     points = np.array([-1e10, -40.0, -9.0, -0.5, 0.0, 3.0, 30.0])
     with mp.workdps(250):

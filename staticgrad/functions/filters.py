@@ -1,0 +1,275 @@
+"""Sequences filtered, looked through in windows, interpolated: NumPy's functions of these names.
+
+Made of products over windows (``ops/convolution.py``), look-ups and selections; nothing here is an
+op, and gradients are those of the parts.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any, Final
+
+import numpy as np
+
+from staticgrad.errors import ArgumentError, RankError, ShapeError
+from staticgrad.errors.wording import shown
+from staticgrad.functions.windows import conv
+from staticgrad.ir.functional import NUMPY_NAMES, functions
+from staticgrad.ir.kinds import AnyValue
+from staticgrad.ops.elementwise import Operand
+from staticgrad.ops.indexing import iota
+from staticgrad.ops.movement import moveaxis
+from staticgrad.ops.operands import (
+    as_value,
+    axis_of,
+    floating,
+    integer,
+    is_number,
+    promoted_values,
+    related,
+)
+from staticgrad.ops.selection import where
+from staticgrad.ops.sorting import searchsorted
+from staticgrad.types.dim import Dim, Size
+from staticgrad.types.dtype import I64
+
+_MODES: Final = ("full", "same", "valid")
+NUMPY_NAMES["lib.stride_tricks.sliding_window_view"] = "sliding_window_view"
+
+
+def convolve(a: Operand[AnyValue], v: Operand[AnyValue], mode: str = "full") -> AnyValue:
+    """The sums of a[k] * v[n - k] over k, for vectors a and v.
+
+    Args:
+        a, v: vectors; the shorter one has a size known at build.
+        mode: ``"full"``, every n at which they meet; ``"same"``, as many as the longer one has
+            elements, in the middle of those; ``"valid"``, where the shorter one lies inside.
+
+    Raises:
+        RankError: a or v is no vector.
+        ShapeError: one has no elements; the sizes of both are named.
+        ArgumentError: another mode.
+    """
+    long, short, _ = _by_length("convolve", a, v)
+    return _filtered("convolve", long, functions.flip(short), mode)
+
+
+def correlate(a: Operand[AnyValue], v: Operand[AnyValue], mode: str = "valid") -> AnyValue:
+    """The sums of a[n + k] * v[k] over k, for vectors a and v; as ``convolve`` with v reversed.
+
+    Args:
+        a, v: vectors; the shorter one has a size known at build.
+        mode: as in ``convolve``.
+
+    Raises:
+        RankError: a or v is no vector.
+        ShapeError: one has no elements; the sizes of both are named.
+        ArgumentError: another mode.
+    """
+    long, short, swapped = _by_length("correlate", a, v)
+    found = _filtered("correlate", long, short, mode)
+    return functions.flip(found) if swapped else found
+
+
+def _by_length(
+    op: str, a: Operand[AnyValue], v: Operand[AnyValue]
+) -> tuple[AnyValue, AnyValue, bool]:
+    """The longer vector, the shorter one, and whether that is the first. A named size is longer."""
+    left, right = promoted_values(op, (a, v))
+    left, right = (functions.reshape(x, (1,)) if x.ndim == 0 else x for x in (left, right))
+    for value in (left, right):
+        if value.ndim != 1:
+            raise RankError(f"{op}: {value.type} is no vector", related=related(value))
+        if value.shape[0] == 0:
+            raise ShapeError(f"{op}: {value.type} has no elements", related=related(value))
+    first, second = left.shape[0], right.shape[0]
+    if isinstance(first, Dim) and isinstance(second, Dim):
+        raise ShapeError(
+            f"{op}: the sizes {first} and {second} are both named",
+            hint="the shorter vector has a size known at build",
+            related=related(left, right),
+        )
+    swapped = isinstance(second, Dim) or (not isinstance(first, Dim) and second > first)
+    return (right, left, True) if swapped else (left, right, False)
+
+
+def _filtered(op: str, long: AnyValue, short: AnyValue, mode: str) -> AnyValue:
+    """The sums of long[n + k] * short[k], beginning where the mode says."""
+    if mode not in _MODES:
+        raise ArgumentError(
+            f"{op}: mode={shown(mode)} is not one of {', '.join(_MODES)}",
+            related=related(long, short),
+        )
+    taps = integer(op, "size", short.shape[0], short)
+    around = {"full": (taps - 1, taps - 1), "same": (taps // 2, taps - taps // 2 - 1)}
+    image, filters = long[None, None, :], short[None, None, :]
+    return conv(image, filters, padding=[around.get(mode, (0, 0))])[0, 0]
+
+
+def sliding_window_view(
+    x: Operand[AnyValue],
+    window_shape: int | tuple[int, ...],
+    axis: int | tuple[int, ...] | None = None,
+) -> AnyValue:
+    """Every window of x, the places inside of it on new axes at the end.
+
+    Args:
+        x: a value; the result is a value of its own, not a view.
+        window_shape: the window's size along each axis of ``axis``.
+        axis: along which axes; all by default. One that is named twice has windows of windows.
+
+    Returns:
+        Along each such axis as many places as windows fit; the sizes of the window at the end.
+
+    Raises:
+        AxisError: there is no such axis.
+        ArgumentError: another number of sizes than of axes.
+        ShapeError: a window of a negative size, or larger than its axis.
+    """
+    value = as_value("sliding_window_view", x)
+    given = (window_shape,) if isinstance(window_shape, int) else tuple(window_shape)
+    sizes = [integer("sliding_window_view", "window size", size, value) for size in given]
+    places = range(value.ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
+    axes = [axis_of("sliding_window_view", place, value) for place in places]
+    if len(axes) != len(sizes):
+        raise ArgumentError(
+            f"sliding_window_view: {len(sizes)} window sizes for {len(axes)} axes",
+            related=related(value),
+        )
+    for place, size in zip(axes, sizes, strict=True):
+        if size < 0 or (isinstance(value.shape[place], int) and size > value.shape[place]):
+            raise ShapeError(
+                f"sliding_window_view: a window of {size} along axis {place} of {value.type}",
+                related=related(value),
+            )
+        value = moveaxis(_windows(value, place, size), place + 1, -1)
+    return value
+
+
+def _windows(x: AnyValue, axis: int, size: int) -> AnyValue:
+    """x with an axis of windows and one of the places inside in place of ``axis``."""
+    count: Size = x.shape[axis] - size + 1
+    inside = np.arange(size)
+    if isinstance(count, int):
+        return functions.take(x, np.arange(count)[:, None] + inside, axis)
+    return functions.take(x, iota((count,), like=x)[:, None] + inside, axis)
+
+
+def interp(
+    x: Operand[AnyValue],
+    xp: Operand[AnyValue],
+    fp: Operand[AnyValue],
+    left: Operand[AnyValue] | None = None,
+    right: Operand[AnyValue] | None = None,
+    period: float | None = None,
+) -> AnyValue:
+    """The broken line through the points (xp, fp), at x.
+
+    It is differentiable by x, xp and fp; at a point itself its slope is that of the piece to the
+    right.
+
+    Args:
+        x: where, of any shape.
+        xp: n places in ascending order (which is not checked), or in any order with ``period``.
+        fp: n values.
+        left, right: the value before the first place and behind the last; by default those there.
+        period: what x and xp are taken modulo; ``left`` and ``right`` are then without effect.
+
+    Raises:
+        RankError: xp or fp is no vector.
+        ShapeError: they differ in size, or have no elements.
+        ArgumentError: a period that is no number but 0.
+    """
+    at, places, values = (floating("interp", v) for v in promoted_values("interp", (x, xp, fp)))
+    if places.ndim != 1 or values.ndim != 1:
+        raise RankError(
+            f"interp: points of {places.type} and {values.type} are no vectors",
+            related=related(places, values),
+        )
+    if places.shape != values.shape or places.shape[0] == 0:
+        raise ShapeError(
+            f"interp: {places.shape[0]} places for {values.shape[0]} values",
+            related=related(places, values),
+        )
+    if period is not None:
+        at, places, values = _wound(at, places, values, period)
+        left = right = None
+    found = _between(at, places, values)
+    first = values[0] if left is None else left
+    last = values[-1] if right is None else right
+    found = where(at < places[0], first, found)
+    return where(at > places[-1], last, found)
+
+
+def _between(at: AnyValue, places: AnyValue, values: AnyValue) -> AnyValue:
+    """On the piece that each place lies on; beyond the ends the value there."""
+    if places.shape[0] == 1:
+        return functions.broadcast_to(values[0], at.shape)
+    count = functions.size_value(places.shape[0], I64)
+    piece = functions.clip(searchsorted(places, at, "right") - 1, 0, count - 2)
+    here, there = functions.take(places, piece), functions.take(places, piece + 1)
+    low, high = functions.take(values, piece), functions.take(values, piece + 1)
+    # Beyond the ends what stands here is thrown away: it must not make a gradient infinite.
+    inside = functions.logical_and(at >= places[0], at <= places[-1])
+    slope = (high - low) / (there - here)
+    line = low + slope * (where(inside, at, here) - here)
+    return where(at == there, high, where(at == at, line, at))
+
+
+def _wound(
+    at: AnyValue, places: AnyValue, values: AnyValue, period: Any
+) -> tuple[AnyValue, AnyValue, AnyValue]:
+    """Places within one period, in order, one more on either side."""
+    if not is_number(period) or period == 0:
+        raise ArgumentError(f"interp: period={shown(period)} is no number but 0")
+    turn = abs(period)
+    at, places = functions.remainder(at, turn), functions.remainder(places, turn)
+    order = functions.argsort(places)
+    places, values = functions.take(places, order), functions.take(values, order)
+    places = functions.concatenate([places[-1:] - turn, places, places[:1] + turn])
+    return at, places, functions.concatenate([values[-1:], values, values[:1]])
+
+
+def resize(a: Operand[AnyValue], new_shape: int | tuple[int, ...]) -> AnyValue:
+    """The elements of a, in order and over again, in another shape; ``sg.nn.resize`` is for images.
+
+    Args:
+        a: a value, flattened.
+        new_shape: sizes known at build.
+
+    Raises:
+        ShapeError: a negative size.
+    """
+    value = functions.ravel(a)
+    given = (new_shape,) if isinstance(new_shape, int) else tuple(new_shape)
+    shape = tuple(integer("resize", "size", size, value) for size in given)
+    if any(size < 0 for size in shape):
+        raise ShapeError(f"resize: {shape} has a negative size", related=related(value))
+    size, wanted = value.shape[0], prod(shape)
+    if size == 0:
+        return functions.zeros(shape, value.dtype, like=value)
+    if isinstance(size, Dim):
+        places = functions.remainder(iota((wanted,), like=value), functions.size_value(size, I64))
+        return functions.reshape(functions.take(value, places), shape)
+    return functions.reshape(functions.take(value, np.arange(wanted) % size), shape)
+
+
+def polyval(p: Operand[AnyValue], x: Operand[AnyValue]) -> AnyValue:
+    """The polynomial with coefficients p, that of the highest power first, at x: Horner's rule.
+
+    Args:
+        p: n coefficients, n known at build; of none the result is 0.
+        x: where, of any shape.
+
+    Raises:
+        RankError: p is no vector.
+        ArgumentError: the number of coefficients is only known at run time.
+    """
+    coefficients, at = promoted_values("polyval", (p, x))
+    if coefficients.ndim != 1:
+        raise RankError(f"polyval: {coefficients.type} is no vector", related=related(coefficients))
+    count = integer("polyval", "number of coefficients", coefficients.shape[0], coefficients)
+    total = functions.zeros_like(at)
+    for place in range(count):
+        total = total * at + coefficients[place]
+    return total

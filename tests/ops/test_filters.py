@@ -1,0 +1,154 @@
+"""Filters, windows, interpolation and resizing against NumPy; and their gradients."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.errors import ArgumentError, AxisError, RankError, ShapeError
+from staticgrad.testing import check_gradients
+from tests.ops.graphs import run
+from tests.ops.messages import assert_refused
+
+RNG = np.random.default_rng(3)
+LINE = RNG.normal(size=9)
+PLACES = np.array([0.0, 0.5, 2.0, 2.25, 5.0])
+HEIGHTS = np.array([1.0, -1.0, 3.0, 0.5, 2.0])
+AT = np.array([[-1.0, 0.0, 0.2], [0.5, 1.9, 4.0], [5.0, 7.0, np.nan]])
+
+
+@pytest.mark.parametrize("name", ["convolve", "correlate"])
+def test_filters_as_numpy(name: str) -> None:
+    function = getattr(np, name)
+    outputs, wanted, feeds = {}, {}, {"x": LINE}
+    x = sg.input("x", (9,), "float64")
+    for size, mode in itertools.product((1, 2, 3, 8, 9, 10, 14), ("full", "same", "valid")):
+        taps = RNG.normal(size=size)
+        label = f"{size}_{mode}"
+        outputs |= {label: function(x, taps, mode), f"{label}_back": function(taps, x, mode)}
+        wanted[label], wanted[f"{label}_back"] = (
+            function(LINE, taps, mode),
+            function(taps, LINE, mode),
+        )
+    found = sg.evaluate(outputs, feeds)
+    for label, array in wanted.items():
+        np.testing.assert_allclose(found[label], array, rtol=1e-12, atol=1e-14, err_msg=label)
+    named = sg.input("x", ("n",), "float64")
+    for mode in ("full", "same", "valid"):
+        f = sg.compile(function(named, [1.0, 2.0, -0.5, 3.0], mode))
+        for n in (4, 9):
+            expected = function(LINE[:n], [1.0, 2.0, -0.5, 3.0], mode)
+            np.testing.assert_allclose(f.run({"x": LINE[:n]}), expected, rtol=1e-12, atol=1e-14)
+
+
+def test_filters_of_integers_stay_integers() -> None:
+    x = np.array([3, -1, 4, 1, 5])
+    found = run(sg.convolve(x, np.array([2, 7, 1])))
+    assert found.dtype == np.int64
+    np.testing.assert_array_equal(found, np.convolve(x, [2, 7, 1]))
+
+
+CASES = {
+    "convolve": lambda x: sg.convolve(x, x[:3], "same"),
+    "correlate": lambda x: sg.correlate(x[:2], x),
+    "windows": lambda x: sg.sliding_window_view(x, 4) * sg.arange(4.0),
+    "interp x": lambda x: sg.interp(x * 2.0 + 1.01, PLACES, HEIGHTS),
+    "interp points": lambda x: sg.interp(np.array([0.3, 1.0, 4.4]), sg.cumsum(x**2), x),
+    "interp period": lambda x: sg.interp(x + 0.1, PLACES, HEIGHTS, period=6.0),
+    "resize": lambda x: sg.resize(x, (2, 7)),
+    "polyval": lambda x: sg.polyval(x[:4], x),
+    "bilinear": lambda x: sg.nn.resize(sg.reshape(x, (3, 3)), (4, 2), "bilinear"),
+    "nearest": lambda x: sg.nn.resize(x, 20),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_two_derivatives(name: str) -> None:
+    x = sg.input("x", (9,), "float64")
+    check_gradients((sg.sin(CASES[name](sg.tanh(x))) ** 2).sum(), {"x": LINE})
+
+
+@pytest.mark.parametrize("shape", [(5,), ("n",)])
+@pytest.mark.parametrize(
+    "options", [{}, {"left": -9.0, "right": 9.0}, {"period": 4.0}, {"period": -1.5}]
+)
+def test_interp_as_numpy(shape: tuple[int | str, ...], options: dict[str, float]) -> None:
+    xp, fp = sg.input("xp", shape, "float64"), sg.input("fp", shape, "float64")
+    feeds = {"xp": PLACES, "fp": HEIGHTS}
+    found = run(np.interp(AT, xp, fp, **options), feeds)
+    np.testing.assert_allclose(found, np.interp(AT, PLACES, HEIGHTS, **options), rtol=1e-12)
+
+
+def test_interp_of_one_point() -> None:
+    found = run(sg.interp(AT, [1.0], [3.0], left=0.0))
+    np.testing.assert_array_equal(found, np.interp(AT, [1.0], [3.0], left=0.0))
+
+
+@pytest.mark.parametrize(
+    ("window", "axis"), [((2, 3), None), (2, 0), (3, -1), ((1, 2), (1, 1)), (0, 0), (4, 1)]
+)
+def test_windows_as_numpy(window: object, axis: object) -> None:
+    array = RNG.normal(size=(3, 4))
+    expected = np.lib.stride_tricks.sliding_window_view(array, window, axis)
+    for shape in ((3, 4), ("rows", 4)):
+        x = sg.input("x", shape, "float64")
+        view = np.lib.stride_tricks.sliding_window_view(x, window, axis)
+        np.testing.assert_array_equal(run(view, {"x": array}), expected)
+
+
+def test_resize_as_numpy() -> None:
+    for shape in ((3,), (2, 7), (), 5, (0, 2)):
+        expected = np.resize(LINE, shape)
+        for size in (9, "n"):
+            found = run(np.resize(sg.input("x", (size,), "float64"), shape), {"x": LINE})
+            np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(run(sg.resize(np.zeros(0), (2,))), np.resize(np.zeros(0), (2,)))
+
+
+def test_polynomials_as_numpy() -> None:
+    for p in ([2.0, -1.0, 0.5], [3], []):
+        expected = np.polyval(p, AT)
+        np.testing.assert_allclose(run(sg.polyval(np.asarray(p), AT)), expected, rtol=1e-14)
+
+
+@pytest.mark.parametrize(("old", "new"), [(4, 8), (4, 6), (6, 4), (5, 1), (1, 3), (3, 3)])
+def test_images_are_read_at_the_centres_of_their_elements(old: int, new: int) -> None:
+    image = RNG.normal(size=(2, old))
+    at = (np.arange(new) + 0.5) * old / new - 0.5
+    lines = [np.interp(at, np.arange(old), row) for row in image]
+    x = sg.input("x", (2, old), "float64")
+    np.testing.assert_allclose(run(sg.nn.resize(x, new, "bilinear"), {"x": image}), lines)
+    cells = np.minimum(np.floor(at + 0.5).astype(int), old - 1)
+    np.testing.assert_array_equal(run(sg.nn.resize(x, new), {"x": image}), image[:, cells])
+
+
+def test_images_of_two_axes() -> None:
+    image = RNG.normal(size=(3, 2, 4))
+    x = sg.input("x", ("n", 2, 4), "float64")
+    found = run(sg.nn.resize(x, (4, 8)), {"x": image})
+    np.testing.assert_array_equal(found, image.repeat(2, 1).repeat(2, 2))
+
+
+def test_refusals() -> None:
+    x, n = sg.input("x", (9,), "float64"), sg.input("n", ("n",), "float64")
+    cases = [
+        (ArgumentError, "'wide' is not one of", lambda: sg.convolve(x, x, "wide")),
+        (RankError, "is no vector", lambda: sg.correlate(x, np.ones((2, 2)))),
+        (ShapeError, "no elements", lambda: sg.convolve(x, np.ones(0))),
+        (ShapeError, "both named", lambda: sg.convolve(n, sg.input("m", ("m",), "float64"))),
+        (ArgumentError, "2 window sizes", lambda: sg.sliding_window_view(x, (2, 2))),
+        (ShapeError, "a window of 10", lambda: sg.sliding_window_view(x, 10)),
+        (AxisError, "axis", lambda: sg.sliding_window_view(x, 2, 3)),
+        (ShapeError, "2 places for 3", lambda: sg.interp(x, [0.0, 1.0], [1.0, 2.0, 3.0])),
+        (ArgumentError, "period", lambda: sg.interp(x, PLACES, HEIGHTS, period=0)),
+        (ShapeError, "negative", lambda: sg.resize(x, (-1, 3))),
+        (ArgumentError, "method", lambda: sg.nn.resize(x, 3, "cubic")),
+        (ShapeError, "to 0 elements", lambda: sg.nn.resize(x, 0)),
+        (RankError, "is no vector", lambda: sg.polyval(np.ones((2, 2)), x)),
+    ]  # fmt: skip
+    for error, words, call in cases:
+        with assert_refused(error, words):
+            call()
