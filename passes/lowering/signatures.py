@@ -31,7 +31,15 @@ from passes.layout import Strided
 from passes.lowering.folded import MOST_SPREAD, may_fold
 from passes.lowering.operands import LoweredStep
 from passes.lowering.stages import lower_group
-from staticgrad.ir.forms import Gather, GatherAlong, Pointwise, ScatterAdd, ScatterAlong, SortForm
+from staticgrad.ir.forms import (
+    Gather,
+    GatherAlong,
+    Pointwise,
+    ScatterAdd,
+    ScatterAlong,
+    SortForm,
+    WindowProduct,
+)
 from staticgrad.ir.graph import Constant, Node
 from staticgrad.ir.kernel import Kernel
 from staticgrad.records import dataclass
@@ -210,6 +218,9 @@ class _Reader:
             self._number(beside(node))
         if self._group.kind == "rows":
             self._number(ScratchBuffer(node))
+        if kind is WindowProduct:
+            self._number(ScratchBuffer(node))
+            self._number(ScratchBuffer(node, 1))
         self._add_operation(node)
         if kind is not Pointwise:  # it may read from memory what others have inline
             for source in map(self._groups.source, node.args):

@@ -26,6 +26,7 @@ from passes.lowering.window_products import (
     image_place,
     window_place,
 )
+from passes.lowering.window_strips import WindowStrips, lies_in_strips
 from staticgrad.ir import expr as ex
 from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.expr import Expr
@@ -41,7 +42,8 @@ def lower_windows(groups: Groups, group: Group) -> LoweredStep:
     """The kernel of a group that reads windows."""
     anchor = WindowLowering(groups, group).anchor
     if isinstance(anchor.form, WindowProduct):
-        return WindowProducts(groups, group).lowered()
+        strips = lies_in_strips(anchor.form)
+        return (WindowStrips if strips else WindowProducts)(groups, group).lowered()
     return WindowMaps(groups, group).lowered()
 
 

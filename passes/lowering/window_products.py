@@ -57,12 +57,13 @@ class WindowProducts(WindowLowering):
         c, *taps = self._inner([channels, *(axis.taps for axis in axes)])
         self.places = (*along(n), self._channel(g, out, "i"), *along(*self._names(js)))
         reading = [
-            reading_place(axis, j.name, _name(k)) for axis, j, k in zip(axes, js, taps, strict=True)
+            reading_place(axis, j.name, name_of(k))
+            for axis, j, k in zip(axes, js, taps, strict=True)
         ]
         filters = self._filters([AxisPlace(((k.name, 1),) if k else ()) for k in taps])
-        a = self._factor(w, (self._channel(g, out, "i"), *along(_name(c)), *filters))
+        a = self._factor(w, (self._channel(g, out, "i"), *along(name_of(c)), *filters))
         moved = (*x.layout.strides[:2], *image)
-        b = self._factor(x, (*along(n), self._channel(g, channels, _name(c)), *reading), moved)
+        b = self._factor(x, (*along(n), self._channel(g, channels, name_of(c)), *reading), moved)
         return self._product((self.loop("i", out),), js, _inner_loops(c, taps), a, b)
 
     def _image(self) -> LoweredStep:
@@ -82,16 +83,18 @@ class WindowProducts(WindowLowering):
             ),
         )
         found = zip(axes, js, terms, residues, strict=True)
-        reading = [window_place(axis, j.name, _name(t), apart) for axis, j, t, (_, apart) in found]
+        reading = [
+            window_place(axis, j.name, name_of(t), apart) for axis, j, t, (_, apart) in found
+        ]
         filters = self._filters(
             [
-                filter_place(axis, _name(t), u)
+                filter_place(axis, name_of(t), u)
                 for axis, t, (u, _) in zip(axes, terms, residues, strict=True)
             ]
         )
-        a = self._factor(w, (self._channel(g, out, _name(o)), *along("i"), *filters))
+        a = self._factor(w, (self._channel(g, out, name_of(o)), *along("i"), *filters))
         moved = (*y.layout.strides[:2], *given)
-        b = self._factor(y, (*along(n), self._channel(g, out, _name(o)), *reading), moved)
+        b = self._factor(y, (*along(n), self._channel(g, out, name_of(o)), *reading), moved)
         return self._product((self.loop("i", channels),), js, _inner_loops(o, terms), a, b)
 
     def _filter(self) -> LoweredStep:
@@ -105,15 +108,15 @@ class WindowProducts(WindowLowering):
         n, *ys = inner
         self.places = (
             self._channel(g, out, VECTOR),
-            *along(_name(c), *(_name(tap) for tap in taps)),
+            *along(name_of(c), *(name_of(tap) for tap in taps)),
         )
         reading = [
-            reading_place(axis, _name(at), _name(tap))
+            reading_place(axis, name_of(at), name_of(tap))
             for axis, at, tap in zip(axes, ys, taps, strict=True)
         ]
-        places = along(*(_name(at) for at in ys))
-        a = self._factor(x, (*along(_name(n)), self._channel(g, channels, _name(c)), *reading))
-        b = self._factor(y, (*along(_name(n)), self._channel(g, out, VECTOR), *places))
+        places = along(*(name_of(at) for at in ys))
+        a = self._factor(x, (*along(name_of(n)), self._channel(g, channels, name_of(c)), *reading))
+        b = self._factor(y, (*along(name_of(n)), self._channel(g, out, VECTOR), *places))
         loops = tuple(row for row in rows if row is not None)
         return self._product(loops, (self.loop(VECTOR, out),), _inner_loops(n, ys), a, b)
 
@@ -231,7 +234,8 @@ class WindowProducts(WindowLowering):
         return self.finish([stage], self.outer)
 
 
-def _name(loop: Axis | None) -> str:
+def name_of(loop: Axis | None) -> str:
+    """The name of a loop; "" where an axis of one element has none."""
     return loop.name if loop else ""
 
 

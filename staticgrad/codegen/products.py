@@ -189,7 +189,7 @@ class LoopedProduct:
 
     # packing
 
-    def _panel_access(self) -> Access:
+    def panel_access(self) -> Access:
         """b over the loops of j and around, what those of k add in terms of their own."""
         b, inside = self.stage.b, self.inner
         steps = {axis: step for axis, step in b.strides if axis in inside}
@@ -212,7 +212,7 @@ class LoopedProduct:
         if turned and not b.bounded and not self.stored.is_storage:
             self._write_turned_pack(out)
             return
-        access, before, body = self._panel_access(), Lines(), Lines()
+        access, before, body = self.panel_access(), Lines(), Lines()
         moves = [move for move in access.moves if move[0].startswith(f"{w}_")]
         scope = scope_for(
             self.kernel, [VECTOR, *(name for name, _ in moves)], before, body, self.unit, self.lanes
@@ -365,7 +365,7 @@ class LoopedProduct:
 
     def _write_panel_loads(self, chain: Lines, before: Lines) -> None:
         """The vectors of b for an inner index."""
-        w, lanes, access = self.name, self.lanes, self._panel_access()
+        w, lanes, access = self.name, self.lanes, self.panel_access()
         if self.reads_panel:
             self._look_up(chain, [move for move in access.moves if move[0].startswith(f"{w}_")])
         for v in range(self.columns // lanes):

@@ -8,8 +8,10 @@ chains stand in the kernel itself.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from staticgrad.codegen.abreast import write_decode
-from staticgrad.codegen.expressions import Lines, Unit, scaled, total
+from staticgrad.codegen.expressions import VECTOR, Lines, Unit, scaled, total
 from staticgrad.codegen.products import LoopedProduct, flat_step, steps_of
 from staticgrad.codegen.stages import base_text
 from staticgrad.codegen.tiles import Tiles
@@ -25,6 +27,9 @@ def write_product(kernel: Kernel, stage: Gemm, out: Lines, unit: Unit) -> None:
     if not (small(stage.i) or w.reads_panel):
         tiled = TiledProduct(kernel, stage, unit, name, stored)
         w = tiled if tiled.takes_rows else w
+    elif w.reads_panel and not small(stage.i):
+        lying = LyingProduct(kernel, stage, unit, name, stored)
+        w = lying if lying.is_looked_up else w
     tile = Lines()
     w.write_tile(tile)
     w.declare(unit.once)
@@ -102,12 +107,13 @@ class TiledProduct(LoopedProduct):
                 out.add(f"if {w}_wide > {part}:")
                 shift = "    "
             name = self.tiles.function(self.unit, vectors)
-            out.add(f"{shift}{name}({self._arguments(part)})")
+            named = self.arguments(part)
+            out.add(f"{shift}{name}({', '.join(named[n] for n in self.tiles.arguments)})")
 
-    def _arguments(self, part: int) -> str:
+    def arguments(self, part: int) -> dict[str, str]:
         """What a tile is called with, for a part of the panel."""
         w, packs = self.name, self.packs_rows
-        named = {
+        return {
             "a": f"{w}_rows" if packs else self.stage.a.operand,
             "b": f"{w}_panel",
             "c": f"{w}_tile",
@@ -126,4 +132,39 @@ class TiledProduct(LoopedProduct):
             "hop": "0",
             "leap": "0",
         }
-        return ", ".join(named[name] for name in self.tiles.arguments)
+
+
+@dataclass
+class LyingProduct(TiledProduct):
+    """One whose b is read where it lies, by tiles where columns fill a panel."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.tiles = replace(self.tiles, looked=True)
+
+    @property
+    def is_looked_up(self) -> bool:
+        """Whether rows need no packing, and the loops of k move b by no one stride."""
+        b = flat_step(steps_of(self.stage.b, self.inner), self.stage.k)
+        return not self.packs_rows and b is None
+
+    def write_chains(self, out: Lines) -> None:
+        """A tile of rows, or chains in the kernel where columns do not fill a panel."""
+        tiles, chains = Lines(), Lines()
+        super().write_chains(tiles)
+        LoopedProduct.write_chains(self, chains)
+        out.add(f"if {self}_past - {self}_left == {self.columns}:")
+        out.extend(tiles, 1)
+        out.add("else:")
+        out.extend(chains, 1)
+
+    def arguments(self, part: int) -> dict[str, str]:
+        w, access = self.name, self.panel_access()
+        base = base_text(access, frozenset({VECTOR, f"{w}_b"}))
+        return super().arguments(part) | {
+            "b": access.operand,
+            "near": access.operand,
+            "down": total(base, f"{w}_left", str(part)),
+            "reads": f"{w}_b_t",
+            "lead": f"{w}_depth - {w}_block",
+        }

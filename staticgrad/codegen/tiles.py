@@ -26,7 +26,8 @@ NARROW: Final = {1: (6, 4, 2)}
 class Tiles:
     """The tiles of one product: sums of ``element`` over k of a row of a times vectors of b.
 
-    ``rows`` says how a lies, ``wide`` that a vector is one register.
+    ``rows`` says how a lies, ``wide`` that a vector is one register, ``looked`` that the places of
+    b are looked up in words.
     """
 
     element: str
@@ -34,6 +35,7 @@ class Tiles:
     floating: bool
     rows: Rows
     wide: bool
+    looked: bool = False
 
     @property
     def heights(self) -> Mapping[int, tuple[int, ...]]:
@@ -55,7 +57,8 @@ class Tiles:
         """Names of a tile's arguments, which are words but for the first four.
 
         ``a``, ``b`` and ``c`` begin at ``at``, ``down`` and ``to``. Rows of a are ``row`` apart,
-        the ``last`` is repeated; its steps of k are ``inner`` apart, those of b ``step``. ``c``
+        the ``last`` is repeated; its steps of k are ``inner`` apart, those of b ``step``, or it is
+        moved by the words of ``reads`` from ``lead`` on. ``c``
         goes on unless ``fresh``, by ``depth`` steps of k. ``near`` is memory whose lines are
         brought near, from ``ahead`` on, ``hop`` apart; every so many lanes, ``leap`` from where
         those began.
@@ -67,7 +70,7 @@ class Tiles:
             "last",
             "wide",
             "down",
-            "step",
+            *(("reads", "lead") if self.looked else ("step",)),
             "to",
             "depth",
             "fresh",
@@ -82,7 +85,8 @@ class Tiles:
 
         It computes the least tile that covers ``last`` and the rows before it.
         """
-        name = f"shared_tiles{vectors}_{self.element}_{self.rows}"
+        looked = "_looked" if self.looked else ""
+        name = f"shared_tiles{vectors}_{self.element}_{self.rows}{looked}"
         if name not in unit.helpers:
             out = Lines(1)
             for r in range(self.highest if self.rows != "across" else 0):
@@ -139,8 +143,10 @@ class Tiles:
     def _step(self, height: int, vectors: int) -> Lines:
         """The products of one k, added."""
         step = Lines()
+        if self.looked:
+            step.add("moved = reads[lead + k]")
         for v in range(vectors):
-            place = total("down", "k * step", str(v * self.lanes))
+            place = total("down", "moved" if self.looked else "k * step", str(v * self.lanes))
             step.add(f"b{v} = load{self.lanes}(b, {place})")
         for r in range(height):
             base = total("at", str(r)) if self.rows == "across" else f"a{r}"

@@ -1,0 +1,187 @@
+"""Convolutions whose windows lie next to each other: a strip of the image with its border, once.
+
+An iteration copies its strip into scratch, border and all. There every tap is one distance from
+the window, whatever the row: so the columns of the product are the strip's places in a row, those
+between rows included, and nothing is packed for it. The results pass through scratch, too, where
+what follows finds the columns that count. Sums are those of the product that reads windows where
+they lie, term by term.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+from operator import mul
+from typing import Final
+
+from passes.fusion.groups import ScratchBuffer
+from passes.lowering.operands import VECTOR, LoweredStep
+from passes.lowering.window_places import AxisPlace, along, ends
+from passes.lowering.window_products import WindowProducts, name_of
+from staticgrad.ir import expr as ex
+from staticgrad.ir.expr import Access, Expr, Position
+from staticgrad.ir.forms import WindowAxis, WindowProduct
+from staticgrad.ir.kernel_stages import Axis, Extent, Gemm, Map, Store
+from staticgrad.types.dim import Size
+from staticgrad.types.tensor import hint_value
+
+#: Elements of a strip and of its results, nearly: they stay in the second cache.
+STRIP: Final = 3 << 15
+#: Places of a strip along the only axis of an image, at least.
+_LEAST: Final = 128
+_PLANE, _RESULT = 0, 1
+
+
+def lies_in_strips(form: WindowProduct) -> bool:
+    """Whether a product's windows lie next to each other, and are more than single elements."""
+    return (
+        form.result != "filter"
+        and all(axis.step == 1 for axis in form.axes)
+        and any(axis.taps != 1 for axis in form.axes)
+    )
+
+
+class WindowStrips(WindowProducts):
+    """The state of lowering such a product, for its result or for its image."""
+
+    def lowered(self) -> LoweredStep:
+        """The kernel of the group: a copy, the product, and what follows."""
+        self.outer: list[Axis] = []
+        self.read, self.filters = (self.groups.source(arg) for arg in self.anchor.args)
+        self.first, self.second = self.read, self.filters
+        out, inner = self._channels()
+        axes = self.form.axes
+        self.n, self.g = self._batch(), self._group()
+        reaches = [axis.dilation * (axis.taps - 1) for axis in axes]
+        found = [self._extent(axis) for axis in axes]
+        self.wide: list[Size] = [n + r for n, r in zip(found, reaches, strict=True)]
+        self.apart = self._apart()
+        self.strip = self._strip(found[0], out, inner)
+        self.strips = self._fresh()
+        self.outer.append(self.loop(self.strips, -(-found[0] // self.strip)))
+        steps = [self.strip, *found[1:]]
+        self.columns: Size = 1 + sum(
+            (n - 1) * apart for n, apart in zip(steps, self.apart, strict=True)
+        )
+        self.plane = (self.strip + reaches[0]) * self.apart[0]
+        stages = (self._copied(inner), self._multiplied(out, inner), self._followed(out, found))
+        return self.finish(stages, self.outer)
+
+    # -- sizes ------------------------------------------------------------------------------------
+
+    @property
+    def over_windows(self) -> bool:
+        """Whether the image is read, and not its windows."""
+        return self.form.result == "windows"
+
+    def _channels(self) -> tuple[Size, Size]:
+        """Channels of the result, and those that are added up."""
+        filters = self.filters.type.shape
+        mine, other = self._part(filters[0]), filters[1]
+        return (mine, other) if self.over_windows else (other, mine)
+
+    def _extent(self, axis: WindowAxis) -> Size:
+        return axis.windows if self.over_windows else axis.image
+
+    def _apart(self) -> Sequence[Size]:
+        """Elements of a plane from one place to the next, by axis."""
+        later = list(accumulate(reversed(self.wide[1:]), mul, initial=1))
+        return later[::-1]
+
+    def _strip(self, extent: Size, out: Size, inner: Size) -> int:
+        """Places of a strip along the first axis."""
+        each = max(hint_value(out), hint_value(inner), 1) * max(hint_value(self.apart[0]), 1)
+        least = _LEAST if len(self.wide) == 1 else 1
+        return max(1, min(max(STRIP // each, least), hint_value(extent)))
+
+    # -- the stages -------------------------------------------------------------------------------
+
+    def _scratch(
+        self, number: int, strides: Sequence[tuple[str, Extent]], *more: Position
+    ) -> Access:
+        key = ScratchBuffer(self.anchor, number)
+        dtype = self.read.type.dtype
+        held = dtype if number == _PLANE else dtype.compute
+        self.scratch[key] = self.operand(key, 0, held, "scratch")
+        return Access(self.scratch[key], tuple(strides), (), more)
+
+    def _copied(self, inner: Size) -> Map:
+        """The strip with its border."""
+        axes = self.form.axes
+        names = [self._fresh() for _ in axes[1:]] + [VECTOR]
+        c = self._fresh()
+        wide = [self.strip + self.wide[0] - self._extent(axes[0]), *self.wide[1:]]
+        places = [
+            self._bordered(axis, name, size, axis is axes[0])
+            for axis, name, size in zip(axes, names, wide, strict=True)
+        ]
+        value = self.element(self.read, (*along(self.n), self._channel(self.g, inner, c), *places))
+        loops = [
+            self.loop(c, inner),
+            *(self.loop(name, size) for name, size in zip(names, wide, strict=True)),
+        ]
+        moved = [(c, self.argument(self.plane))]
+        moved += [(n, self.argument(s)) for n, s in zip(names, self.apart, strict=True)]
+        store = Store(self._scratch(_PLANE, moved), value.cast(self.read.type.dtype))
+        return Map(loops[-1], (store,), tuple(loops[:-1]))
+
+    def _bordered(self, axis: WindowAxis, name: str, wide: Size, first: bool) -> AxisPlace:
+        """Where the element of a place in the plane is read."""
+        reach = axis.dilation * (axis.taps - 1)
+        start = -axis.before if self.over_windows else axis.before - reach
+        extent = axis.image if self.over_windows else axis.windows
+        terms: list[tuple[str, Size]] = [(name, 1)]
+        high = start + wide - 1
+        if first:
+            terms.insert(0, (self.strips, self.strip))
+            high = high + self.strip * (-(-self._extent(axis) // self.strip) - 1)
+        return AxisPlace(tuple(terms), start, ends(start, high, extent))
+
+    def _multiplied(self, out: Size, inner: Size) -> Gemm:
+        """The product over all places of the strip."""
+        axes = self.form.axes
+        c, *taps = self._inner([inner, *(axis.taps for axis in axes)])
+        channel = along(name_of(c))
+        filters = [AxisPlace(((tap.name, 1),) if tap else ()) for tap in taps]
+        rows = self._channel(self.g, out if self.over_windows else inner, "i")
+        if self.over_windows:
+            a = self._factor(self.filters, (rows, *channel, *filters))
+        else:
+            rows = self._channel(self.g, inner, name_of(c))
+            a = self._factor(self.filters, (rows, *along("i"), *filters))
+        sign = 1 if self.over_windows else -1
+        moved: list[tuple[str, Extent]] = [(VECTOR, 1)]
+        moved += [(c.name, self.argument(self.plane))] if c else []
+        start: Size = 0
+        for axis, apart, tap in zip(axes, self.apart, taps, strict=True):
+            if tap is not None:
+                moved.append((tap.name, self.argument(sign * axis.dilation * apart)))
+            start = start + axis.dilation * (axis.taps - 1) * apart
+        positions = () if self.over_windows or start == 0 else (Position((), self.argument(start)),)
+        b = self._scratch(_PLANE, moved, *positions)
+        loops = tuple(loop for loop in (c, *taps) if loop is not None)
+        result = ex.ref("acc", self.read.type.dtype.compute)
+        to = self._scratch(_RESULT, [("i", self.argument(self.columns)), (VECTOR, 1)])
+        i, j = self.loop("i", out), self.loop(VECTOR, self.columns)
+        return Gemm((i,), (j,), loops, a, b, (Store(to, result),))
+
+    def _followed(self, out: Size, found: Sequence[Size]) -> Map:
+        """What follows, for the columns that count."""
+        names = [self._fresh() for _ in found[1:]] + [VECTOR]
+        i = self._fresh()
+        extents = [self.strip, *found[1:]]
+        loops = [
+            self.loop(i, out),
+            *(self.loop(name, size) for name, size in zip(names, extents, strict=True)),
+        ]
+        moved = [(i, self.argument(self.columns))]
+        moved += [(n, self.argument(s)) for n, s in zip(names, self.apart, strict=True)]
+        dtype = self.read.type.dtype
+        result: Expr = ex.load(self._scratch(_RESULT, moved), dtype.compute).cast(dtype)
+        high = self.strip * (-(-found[0] // self.strip)) - 1
+        terms = ((self.strips, self.strip), (names[0], 1))
+        first = AxisPlace(terms, 0, ends(0, high, found[0]))
+        self.places = (
+            *along(self.n), self._channel(self.g, out, i), first, *along(*names[1:])
+        )  # fmt: skip
+        return Map(loops[-1], tuple(self.stores(result)), tuple(loops[:-1]))
