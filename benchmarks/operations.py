@@ -7,8 +7,9 @@ from its namespace, and composites here are replaced by whatever its own documen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from math import sqrt
+from collections.abc import Callable, Mapping, Sequence
+from itertools import product
+from math import prod, sqrt
 from typing import Any
 
 import numpy as np
@@ -123,6 +124,41 @@ class Operations:
         half = side // 2
         blocks = self.reshape(x, (x.shape[0], channels, half, 2, half, 2))
         return self.max(self.max(blocks, axis=5), axis=3)
+
+    def conv(self, x: Any, w: Any, sizes: Mapping[str, Sequence[int]], groups: int = 1) -> Any:
+        """A convolution that keeps its image's size: [n, c, ...] and [o, c / groups, ...].
+
+        ``sizes`` has the image, the (odd) taps and the channels (c, o); groups are 1 or c, which
+        is o then. Here as one product for each tap.
+        """
+        image, taps, (inputs, outputs) = sizes["image"], sizes["taps"], sizes["channels"]
+        border = ((0, 0), (0, 0), *((k // 2, k // 2) for k in taps))
+        padded, total = self.bordered(x, border), None
+        for tap in product(*map(range, taps)):
+            cut = tuple(slice(k, k + n) for k, n in zip(tap, image, strict=True))
+            seen = padded[(slice(None), slice(None), *cut)]
+            weight = w[(slice(None), slice(None), *tap)]
+            if groups == 1:
+                flat = self.reshape(seen, (x.shape[0], inputs, prod(image)))
+                term = self.reshape(self.matmul(weight, flat), (x.shape[0], outputs, *image))
+            else:
+                term = seen * self.reshape(weight, (outputs, *(1 for _ in image)))
+            total = term if total is None else total + term
+        return total
+
+    def bordered(self, x: Any, width: Any) -> Any:
+        """x with zeros around it."""
+        return self.pad(x, width, mode="constant")
+
+    def batch_norm(self, x: Any, gain: Any, bias: Any, count: int) -> Any:
+        """(x - mean) / sqrt(variance + 1e-5) of each channel of [n, c, h, w], times gain plus bias.
+
+        ``count`` elements of each are there.
+        """
+        centred = x - self.sum(x, axis=(0, 2, 3), keepdims=True) / count
+        variance = self.sum(centred * centred, axis=(0, 2, 3), keepdims=True) / count
+        scaled = centred / self.sqrt(variance + 1e-5)
+        return scaled * self.reshape(gain, (-1, 1, 1)) + self.reshape(bias, (-1, 1, 1))
 
     # -- matrices ---------------------------------------------------------------------------------
 

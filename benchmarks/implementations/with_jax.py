@@ -44,6 +44,10 @@ class Jax(Operations):
         lax, window = self.jax.lax, (1, 1, 2, 2)
         return lax.reduce_window(x, -np.inf, lax.max, window, window, "VALID")
 
+    def conv(self, x: Any, w: Any, sizes: Mapping[str, Sequence[int]], groups: int = 1) -> Any:
+        lax, steps = self.jax.lax, (1,) * (x.ndim - 2)
+        return lax.conv_general_dilated(x, w, steps, "SAME", feature_group_count=groups)
+
     def repeat(self, body: Callable[[Any, Sequence[Any]], Any], start: Any, times: int,
                constants: Sequence[Any]) -> Any:  # fmt: skip
         return self.jax.lax.scan(lambda y, _: (body(y, constants), None), start, length=times)[0]

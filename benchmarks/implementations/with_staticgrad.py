@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 import staticgrad as sg
 from benchmarks.implementation import Implementation, Program, Settings
-from benchmarks.operations import NotYetError, Operations
+from benchmarks.operations import Operations
 from benchmarks.workload import Adam, Array, Arrays, Data, Workload
 
 
@@ -43,7 +43,16 @@ class Staticgrad(Operations):
         return sg.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
 
     def conv2d(self, x: Any, w: Any, b: Any, channels: tuple[int, int], side: int) -> Any:
-        raise NotYetError("convolution")
+        return sg.nn.conv(x, w, b, padding=1)
+
+    def max_pool(self, x: Any, channels: int, side: int) -> Any:
+        return sg.nn.max_pool(x, 2)
+
+    def conv(self, x: Any, w: Any, sizes: Mapping[str, Sequence[int]], groups: int = 1) -> Any:
+        return sg.nn.conv(x, w, padding="same", groups=groups)
+
+    def batch_norm(self, x: Any, gain: Any, bias: Any, count: int) -> Any:
+        return sg.nn.batch_norm(x, gain, bias)
 
 
 def graph_of(workload: Workload, data: Data, ops: Operations) -> sg.Graph:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -69,6 +69,13 @@ class Torch(Operations):
 
     def max_pool(self, x: Any, channels: int, side: int) -> Any:
         return self.functional.max_pool2d(x, 2)
+
+    def conv(self, x: Any, w: Any, sizes: Mapping[str, Sequence[int]], groups: int = 1) -> Any:
+        convolution = getattr(self.functional, f"conv{x.ndim - 2}d")
+        return convolution(x, w, padding=tuple(k // 2 for k in sizes["taps"]), groups=groups)
+
+    def batch_norm(self, x: Any, gain: Any, bias: Any, count: int) -> Any:
+        return self.functional.batch_norm(x, None, None, gain, bias, training=True)
 
     def lstm(self, x: Any, wx: Any, wh: Any, b: Any, time: int, hidden: int) -> Any:
         zeros = x.new_zeros(1, x.shape[1], hidden)

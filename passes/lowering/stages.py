@@ -33,7 +33,7 @@ from passes.lowering.row_lookups import checked_place, one_hot
 from passes.lowering.rows import lower_rows
 from passes.lowering.scans import lower_scan
 from passes.lowering.short_rows import lower_short_rows
-from passes.lowering.window_maps import lower_windows
+from passes.lowering.windowed_groups import lower_windows
 from passes.lowering.windows import windowed
 from staticgrad.ir import expr as ex, forms
 from staticgrad.ir.combiners import COMBINERS

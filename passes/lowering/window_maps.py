@@ -6,12 +6,11 @@ one element for each remainder of the strides written out, which share what they
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import reduce
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial, reduce
 from itertools import product
 from typing import Final
 
-from passes.fusion.groups import Group, Groups
 from passes.lowering.operands import VECTOR, LoweredStep
 from passes.lowering.window_places import (
     AxisPlace,
@@ -21,30 +20,19 @@ from passes.lowering.window_places import (
     tap_place,
 )
 from passes.lowering.window_products import (
-    WindowProducts,
     elements,
     image_place,
     window_place,
 )
-from passes.lowering.window_strips import WindowStrips, lies_in_strips
 from staticgrad.ir import expr as ex
 from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.expr import Expr
-from staticgrad.ir.forms import WindowAxis, WindowProduct, WindowReduce, WindowSpread
+from staticgrad.ir.forms import WindowAxis, WindowReduce, WindowSpread
 from staticgrad.ir.kernel_stages import Axis, Map, Store
 from staticgrad.types.dim import Size
 
 #: A remainder of the strides along each axis: of taps, and of elements that no tap lies over.
-_Residue = tuple[tuple[int, int], ...]
-
-
-def lower_windows(groups: Groups, group: Group) -> LoweredStep:
-    """The kernel of a group that reads windows."""
-    anchor = WindowLowering(groups, group).anchor
-    if isinstance(anchor.form, WindowProduct):
-        strips = lies_in_strips(anchor.form)
-        return (WindowStrips if strips else WindowProducts)(groups, group).lowered()
-    return WindowMaps(groups, group).lowered()
+Residue = tuple[tuple[int, int], ...]
 
 
 class WindowMaps(WindowLowering):
@@ -58,7 +46,7 @@ class WindowMaps(WindowLowering):
         self.x = self.groups.source(self.anchor.args[0])
         self.dtype = self.anchor.types[0].dtype
         if isinstance(form, WindowSpread):
-            return self._spread(form.kind)
+            return self.spread(form.kind)
         return self._unfolded() if form.kind == "unfold" else self._reduced(form.kind)
 
     @property
@@ -84,11 +72,15 @@ class WindowMaps(WindowLowering):
     # -- of windows -------------------------------------------------------------------------------
 
     def _reduced(self, kind: str) -> LoweredStep:
+        return self.mapped(partial(_READINGS[kind], self))
+
+    def mapped(self, reading: Callable[[Sequence[AxisPlace], Sequence[str]], Expr]) -> LoweredStep:
+        """A map over windows, of elements that are read at places and loops."""
         outer = self.lead
         loops = self._loops([axis.windows for axis in self.axes], len(outer))
         lead = along(*(axis.name for axis in outer))
         self.places = (*lead, *along(*(loop.name for loop in loops)))
-        found = _READINGS[kind](self, lead, [loop.name for loop in loops])
+        found = reading(lead, [loop.name for loop in loops])
         return self._map(outer, loops, self.stores(self._rounded(found)))
 
     def _rounded(self, found: Expr) -> Expr:
@@ -171,7 +163,7 @@ class WindowMaps(WindowLowering):
 
     # -- of images --------------------------------------------------------------------------------
 
-    def _spread(self, kind: str) -> LoweredStep:
+    def spread(self, kind: str) -> LoweredStep:
         outer = self.lead
         loops = self._loops([elements(axis) for axis in self.axes], len(outer))
         lead = along(*(axis.name for axis in outer))
@@ -180,12 +172,12 @@ class WindowMaps(WindowLowering):
         for residue in product(*(_residues(axis) for axis in self.axes)):
             found = zip(self.axes, names, residue, strict=True)
             self.move_to((*lead, *(image_place(axis, q, *pair) for axis, q, pair in found)))
-            value = self._over(kind, lead, names, residue)
+            value = self.over(kind, lead, names, residue)
             stores += self.stores(self._rounded(value))
         return self._map(outer, loops, stores)
 
-    def _over(
-        self, kind: str, lead: Sequence[AxisPlace], loops: Sequence[str], residue: _Residue
+    def over(
+        self, kind: str, lead: Sequence[AxisPlace], loops: Sequence[str], residue: Residue
     ) -> Expr:
         """What the taps over elements of a remainder give, added up."""
         dtype = self.x.type.dtype.compute

@@ -1,0 +1,23 @@
+"""Which kernel a group has that reads windows."""
+
+from __future__ import annotations
+
+from passes.fusion.groups import Group, Groups
+from passes.lowering.operands import LoweredStep
+from passes.lowering.window_channels import WindowChannels, is_by_channels
+from passes.lowering.window_maps import WindowMaps
+from passes.lowering.window_places import WindowLowering
+from passes.lowering.window_products import WindowProducts
+from passes.lowering.window_strips import WindowStrips, lies_in_strips
+from staticgrad.ir.forms import WindowProduct
+
+
+def lower_windows(groups: Groups, group: Group) -> LoweredStep:
+    """The kernel of a group that reads windows."""
+    anchor = WindowLowering(groups, group).anchor
+    if isinstance(anchor.form, WindowProduct):
+        if is_by_channels(groups, group):
+            return WindowChannels(groups, group).lowered()
+        strips = lies_in_strips(anchor.form)
+        return (WindowStrips if strips else WindowProducts)(groups, group).lowered()
+    return WindowMaps(groups, group).lowered()
