@@ -10,6 +10,12 @@ from staticgrad.ir.op import registered_ops
 
 NAN, INF = np.nan, np.inf
 
+
+def pooled(x, y):
+    """The larger of two, by a window over both."""
+    return sg.nn.max_pool(sg.stack([x, y]).reshape(1, 1, 2), 2).sum()
+
+
 #: Name -> function of values, operands at the kink, derivatives by each operand.
 CASES = {
     "abs": [(sg.abs, [0.0], [0.0])],
@@ -76,6 +82,21 @@ CASES = {
     "branch": [
         (lambda x: sg.cond(x > 0.0, lambda: sg.sqrt(x), lambda: x * 3.0), [0.0], [3.0]),
         (lambda x: sg.cond(x >= 0.0, lambda: sg.sqrt(x), lambda: x * 3.0), [0.0], [INF]),
+    ],
+    "betainc": [(lambda x: sg.special.betainc(2.0, 3.0, x), [at], [0.0]) for at in (0.0, 1.0)],
+    "entr": [(sg.special.entr, [0.0], [INF])],
+    "gammainc": [(lambda x, a=a: sg.special.gammainc(a, x), [0.0], [a == 1]) for a in (1.0, 2.0)],
+    "gammaincc": [(lambda x: sg.special.gammaincc(1.0, x), [0.0], [-1.0])],
+    "i0e": [(sg.special.i0e, [0.0], [0.0])],
+    "i1": [(sg.special.i1, [0.0], [0.5])],
+    "i1e": [(sg.special.i1e, [0.0], [0.5])],
+    "kl_div": [(sg.special.kl_div, [0.0, 2.0], [-INF, 1.0])],
+    "rel_entr": [(sg.special.rel_entr, [0.0, 2.0], [-INF, 0.0])],
+    "polygamma": [(lambda x: sg.special.polygamma(1, x), [0.0], [-INF])],
+    "window_max": [(pooled, [3.0, 3.0], [1.0, 0.0]), (pooled, [NAN, NAN], [1.0, 0.0])],
+    "xlog1py": [
+        (sg.special.xlog1py, [0.0, -1.0], [0.0, 0.0]),
+        (sg.special.xlog1py, [0.0, 1.0], [np.log(2.0), 0.0]),
     ],
     "std": [
         (lambda x, y: sg.std(sg.stack([x, y])), [2.0, 2.0], [0.0, 0.0]),

@@ -18,7 +18,7 @@ from staticgrad.eager import Tensor
 from staticgrad.ir.op import op_class, registered_ops
 from staticgrad.ops.elementwise import Elementwise
 from tests.ops.samples import samples_of
-from tests.ops.test_conventions import stated
+from tests.ops.test_conventions import pooled, stated
 
 NAN, INF = np.nan, np.inf
 PARTNERS = [-2.0, -1.0, 0.0, 0.5, 1.0, 2.0, INF, -INF]
@@ -137,6 +137,21 @@ AT_NAN = {
              (joined(lambda x: sg.norm(x, 1)), ROW, [1.0, NAN, 1.0])],
     "nanstd": [(joined(sg.nanstd), [NAN, 1.0, 1.0], [0.0] * 3)],
     "std": [(joined(sg.std), ROW, [NAN] * 3), (joined(sg.var), ROW, [NAN] * 3)],
+    "betainc": [(lambda x: sg.special.betainc(2.0, 3.0, x), [NAN], [NAN])],
+    "entr": [(sg.special.entr, [NAN], [NAN])],
+    "gammainc": [(lambda x: sg.special.gammainc(2.0, x), [NAN], [NAN])],
+    "gammaincc": [(lambda x: sg.special.gammaincc(2.0, x), [NAN], [NAN])],
+    "i0e": [(sg.special.i0e, [NAN], [NAN])],
+    "i1": [(sg.special.i1, [NAN], [NAN])],
+    "i1e": [(sg.special.i1e, [NAN], [NAN])],
+    "kl_div": [(sg.special.kl_div, [NAN, 2.0], [NAN] * 2),
+               (sg.special.kl_div, [2.0, NAN], [NAN] * 2)],
+    "rel_entr": [(sg.special.rel_entr, [NAN, 2.0], [NAN] * 2),
+                 (sg.special.rel_entr, [2.0, NAN], [NAN] * 2)],
+    "polygamma": [(lambda x: sg.special.polygamma(1, x), [NAN], [NAN])],
+    "window_max": [(pooled, [NAN, 3.0], [1.0, 0.0]), (pooled, [3.0, NAN], [0.0, 1.0])],
+    "xlog1py": [(sg.special.xlog1py, [NAN, 1.0], [np.log(2.0), NAN]),
+                (sg.special.xlog1py, [1.0, NAN], [NAN] * 2)],
 }  # fmt: skip
 
 
