@@ -68,7 +68,7 @@ def _has_empty_windows(geometry: Geometry) -> bool:
 def _at_size(name: str) -> Any:
     def make(n: int) -> Iterator[Sample]:
         for geometry in (
-            ((n + 2,), (3,), (1,), (1,), (0,), (0,)),
+            ((n + 3,), (3,), (1,), (1,), (0,), (0,)),
             ((n,), (3,), (2,), (1,), (1,), (2,)),
         ):
             op, given, found = op_of(name, geometry)
@@ -163,7 +163,7 @@ def _strange(name: str, rng: Rng) -> Iterator[Sample]:
 def _products(name: str) -> Any:
     def make(n: int) -> Iterator[Sample]:
         for dtype in (F32, F64):
-            op, a, b = _filtered(name, ((n + 1,), (2,), (1,), (1,), (0,), (0,)), 1)
+            op, a, b = _filtered(name, ((n + 2,), (2,), (1,), (1,), (0,), (0,)), 1)
             yield Sample(op, (_whole(a, dtype), _whole(b, dtype)))
 
     return make
