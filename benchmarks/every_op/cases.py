@@ -1,6 +1,7 @@
 """What is measured: a call for each op of the registry, over any namespace that spells like NumPy.
 
-``CASES`` has one or more for each op; ``WITHOUT_WORK`` names those that no kernel computes.
+``CASES`` has one or more for each op; ``WITHOUT_WORK`` names those that no kernel computes,
+``IN_WORKLOADS`` those that whole programs measure.
 """
 
 from __future__ import annotations
@@ -21,6 +22,18 @@ BOOL: Final = ("bool",)
 #: Leaves, sizes and marks: nothing is computed for them.
 WITHOUT_WORK: Final = frozenset(
     {"input", "parameter", "constant", "size", "stop_gradient", "checkpoint", "custom_vjp"}
+)
+
+#: Ops over images, matrices, bodies and functions of users, whose operands are not of two axes of
+#: any size: programs of ``benchmarks.workloads`` have them.
+IN_WORKLOADS: Final = frozenset(
+    (
+        *("conv", "conv_filter", "conv_image", "fold", "unfold"),
+        *("window_max", "window_place", "window_put", "window_sum", "window_take"),
+        *("cholesky", "eigh", "eigvalsh", "lu", "lu_solve", "qr", "svd", "svdvals"),
+        *("triangular_solve", "tridiagonal_solve"),
+        *("branch", "loop", "while", "call.host", "call.numba"),
+    )
 )
 
 
