@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import field
 from typing import Final, Literal, NamedTuple
 
 from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.kernel_reach import Reach
 from staticgrad.ir.kernel_stages import Mode
-from staticgrad.ir.schedule import (
-    Binding,
-    Call,
-    CheckWord,
-    Control,
-    Schedule,
-    Scratch,
-    StepBody,
-    Touch,
-)
+from staticgrad.ir.schedule import Binding, BoundStep, Call, Control, Schedule, Scratch, StepBody
 from staticgrad.kept import cached_property
 from staticgrad.records import dataclass
 from staticgrad.source import Location
@@ -48,7 +38,7 @@ class BodyOperand(NamedTuple):
 
 
 @dataclass(frozen=True)
-class BodyStep:
+class BodyStep(BoundStep):
     """One loop or branch, its operands bound to buffers. See ``Step``.
 
     ``kind`` is that of ``Control``. The operands for values that go in come first: of a branch the
@@ -94,31 +84,9 @@ class BodyStep:
             *(a for body in self.schedules for step in body.steps for a in step.arguments),
         )
 
-    @cached_property
-    def _accesses(self) -> tuple[Touch, ...]:
-        return tuple(
-            Touch(
-                f"{o.use}{n}",
-                b.buffer,
-                o.dtype,
-                b.offset * o.dtype.itemsize,
-                USES[o.use],
-                b.updated,
-            )
-            for n, (o, b) in enumerate(zip(self.types, self.operands, strict=True))
-        )
-
-    def accesses(self) -> tuple[Touch, ...]:
-        """One for each operand, in their order."""
-        return self._accesses
-
-    def reaches(self, arguments: tuple[int, ...]) -> tuple[Reach, ...]:
-        """Any byte of every buffer."""
-        return (None,) * len(self.types)
-
-    def in_place(self) -> tuple[tuple[int, int], ...]:
-        """None."""
-        return ()
+    def operand_types(self) -> Iterable[tuple[str, Mode, DType]]:
+        """Those of ``types``, named by what they are for."""
+        return ((f"{o.use}{n}", USES[o.use], o.dtype) for n, o in enumerate(self.types))
 
     def numbers(self, use: str) -> list[int]:
         """The numbers of the operands that are there for something."""
@@ -130,13 +98,6 @@ class BodyStep:
             Scratch(binding.buffer, "bodies" if operand.use == "room" else "step")
             for operand, binding in zip(self.types, self.operands, strict=True)
             if USES[operand.use] == "scratch"
-        )
-
-    def checks(self) -> tuple[CheckWord, ...]:
-        """Those of the bodies' steps."""
-        accesses = self._accesses
-        return tuple(
-            CheckWord(n, accesses[n].name, accesses[n].buffer) for n in self.numbers("check")
         )
 
     def kernels(self) -> tuple[Kernel, ...]:
@@ -215,14 +176,6 @@ class BodyStep:
             return Control("loop", -1, self.backwards, carries)
         (test,) = self.numbers("test")
         return Control("while", test, False, carries, results[self.carries])
-
-    def reads(self) -> Iterator[str]:
-        """What goes in, in the order of the operands."""
-        return (a.buffer for a in self._accesses if a.mode == "in")
-
-    def writes(self) -> Iterator[str]:
-        """Everything else, in the order of the operands."""
-        return (a.buffer for a in self._accesses if a.mode != "in")
 
 
 #: Trips of a loop without an end of its own that costs are reckoned with, at most.

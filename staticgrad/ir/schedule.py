@@ -6,7 +6,7 @@ read and write. Sizes stay symbolic: one Schedule serves every batch size.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import field
 from typing import Literal, NamedTuple, Protocol
 
@@ -234,8 +234,77 @@ class Step(Protocol):
         ...
 
 
+class BoundStep:
+    """What all steps have whose operands are bound to buffers, whatever they run. See ``Step``.
+
+    A step that touches parts of buffers, writes over an operand, or has kernels or bodies says so.
+    """
+
+    operands: tuple[Binding, ...]
+
+    def operand_types(self) -> Iterable[tuple[str, Mode, DType]]:
+        """Name, mode and element type of each operand."""
+        raise NotImplementedError
+
+    @cached_property
+    def _accesses(self) -> tuple[Touch, ...]:
+        return tuple(
+            Touch(name, b.buffer, dtype, b.offset * dtype.itemsize, mode, b.updated)
+            for (name, mode, dtype), b in zip(self.operand_types(), self.operands, strict=True)
+        )
+
+    def accesses(self) -> tuple[Touch, ...]:
+        """One for each operand, in their order."""
+        return self._accesses
+
+    def reaches(self, arguments: tuple[int, ...]) -> tuple[Reach, ...]:
+        """Any byte of every buffer."""
+        return (None,) * len(self.operands)
+
+    def in_place(self) -> tuple[tuple[int, int], ...]:
+        """None."""
+        return ()
+
+    def scratch(self) -> tuple[Scratch, ...]:
+        """The scratch operands: each iteration begins by writing them."""
+        return tuple(Scratch(a.buffer, "worker") for a in self._accesses if a.mode == "scratch")
+
+    @cached_property
+    def _checks(self) -> tuple[CheckWord, ...]:
+        return tuple(
+            CheckWord(number, access.name, access.buffer)
+            for number, access in enumerate(self._accesses)
+            if access.mode == "check"
+        )
+
+    def checks(self) -> tuple[CheckWord, ...]:
+        """The check operands, in their order."""
+        return self._checks
+
+    def kernels(self) -> tuple[Kernel, ...]:
+        """None."""
+        return ()
+
+    def bodies(self) -> tuple[StepBody, ...]:
+        """None."""
+        return ()
+
+    @property
+    def control(self) -> Control:
+        """That of no bodies."""
+        return Control()
+
+    def reads(self) -> Iterator[str]:
+        """Buffers read, in operand order."""
+        return (a.buffer for a in self._accesses if a.mode in ("in", "inout"))
+
+    def writes(self) -> Iterator[str]:
+        """Buffers written, scratch and check words too, in operand order."""
+        return (a.buffer for a in self._accesses if a.mode != "in")
+
+
 @dataclass(frozen=True)
-class KernelStep:
+class KernelStep(BoundStep):
     """One use of a kernel: operands bound to buffers, arguments to sizes. See ``Step``.
 
     ``total`` and ``grain`` follow from the kernel and the arguments, as in ``of``; they are fields
@@ -265,16 +334,9 @@ class KernelStep:
         total, grain = kernel.iterations(arguments), kernel.grain(arguments)
         return cls(kernel, tuple(operands), tuple(arguments), total, grain, phase, label, origins)
 
-    @cached_property
-    def _accesses(self) -> tuple[Touch, ...]:
-        return tuple(
-            Touch(o.name, b.buffer, o.dtype, b.offset * o.dtype.itemsize, o.mode, b.updated)
-            for o, b in zip(self.kernel.operands, self.operands, strict=True)
-        )
-
-    def accesses(self) -> tuple[Touch, ...]:
-        """One for each operand, in their order."""
-        return self._accesses
+    def operand_types(self) -> Iterable[tuple[str, Mode, DType]]:
+        """Those of the kernel."""
+        return ((o.name, o.mode, o.dtype) for o in self.kernel.operands)
 
     def reaches(self, arguments: tuple[int, ...]) -> tuple[Reach, ...]:
         """What loops, strides and positions of the kernel say."""
@@ -289,22 +351,6 @@ class KernelStep:
         """``Kernel.in_place`` by the numbers of operands, in the order of their names."""
         return self._in_place
 
-    def scratch(self) -> tuple[Scratch, ...]:
-        """The scratch operands: each iteration begins by writing them."""
-        return tuple(Scratch(a.buffer, "worker") for a in self._accesses if a.mode == "scratch")
-
-    @cached_property
-    def _checks(self) -> tuple[CheckWord, ...]:
-        return tuple(
-            CheckWord(number, access.name, access.buffer)
-            for number, access in enumerate(self._accesses)
-            if access.mode == "check"
-        )
-
-    def checks(self) -> tuple[CheckWord, ...]:
-        """The check operands, in their order."""
-        return self._checks
-
     def kernels(self) -> tuple[Kernel, ...]:
         """The one that it uses."""
         return (self.kernel,)
@@ -312,23 +358,6 @@ class KernelStep:
     def calls(self, arguments: tuple[int, ...]) -> tuple[Call, ...]:
         """Its kernel, once."""
         return (Call(self.kernel, arguments),)
-
-    def bodies(self) -> tuple[StepBody, ...]:
-        """None."""
-        return ()
-
-    @property
-    def control(self) -> Control:
-        """That of no bodies."""
-        return Control()
-
-    def reads(self) -> Iterator[str]:
-        """Buffers read, in operand order."""
-        return (a.buffer for a in self._accesses if a.mode in ("in", "inout"))
-
-    def writes(self) -> Iterator[str]:
-        """Buffers written, in operand order."""
-        return (a.buffer for a in self._accesses if a.mode != "in")
 
 
 @dataclass(frozen=True, repr=False)

@@ -14,7 +14,7 @@ from typing import Final, NoReturn
 from staticgrad.errors import VerifyError
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_apart import stores_apart
-from staticgrad.ir.schedule import Buffer, KernelStep, Schedule, Step, StepBody
+from staticgrad.ir.schedule import BoundStep, Buffer, KernelStep, Schedule, Step, StepBody
 from staticgrad.ir.schedule_text import buffer_text, kernel_names, sizes_in, step_text
 from staticgrad.ir.verify_kernel import verify_kernel
 from staticgrad.types.dim import Named, Size, bounds, named_sizes
@@ -149,17 +149,18 @@ def _check_kernel(schedule: Schedule, step: Step, kernel: Kernel) -> None:
 def steps_bind_everything(schedule: Schedule) -> None:
     """A step binds every operand to a buffer that exists, and every argument to a size."""
     for step in schedule.steps:
+        if isinstance(step, BoundStep):  # first: accesses are of operands that are bound
+            own = len([*step.operand_types()])
+            if own != len(step.operands):
+                given = f"{len(step.operands)} are given"
+                _broken(schedule, f"what it runs has {own} operands, {given}", step)
+        if isinstance(step, KernelStep) and len(step.arguments) != len(step.kernel.arguments):
+            own = len(step.kernel.arguments)
+            given = f"{len(step.arguments)} are given"
+            _broken(schedule, f"the kernel has {own} arguments, {given}", step)
         for access in step.accesses():
             if access.buffer not in schedule.by_name:
                 _broken(schedule, f"there is no buffer {access.buffer!r}", step)
-        if not isinstance(step, KernelStep):
-            continue
-        for what, given, own in (
-            ("operands", step.operands, step.kernel.operands),
-            ("arguments", step.arguments, step.kernel.arguments),
-        ):
-            if len(given) != len(own):
-                _broken(schedule, f"the kernel has {len(own)} {what}, {len(given)} are given", step)
 
 
 def steps_run_what_their_kernels_count(schedule: Schedule) -> None:
