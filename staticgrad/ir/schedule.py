@@ -6,6 +6,7 @@ read and write. Sizes stay symbolic: one Schedule serves every batch size.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import field
 from typing import Literal, NamedTuple, Protocol
@@ -234,7 +235,7 @@ class Step(Protocol):
         ...
 
 
-class BoundStep:
+class BoundStep(ABC):
     """What all steps have whose operands are bound to buffers, whatever they run. See ``Step``.
 
     A step that touches parts of buffers, writes over an operand, or has kernels or bodies says so.
@@ -242,9 +243,9 @@ class BoundStep:
 
     operands: tuple[Binding, ...]
 
+    @abstractmethod
     def operand_types(self) -> Iterable[tuple[str, Mode, DType]]:
         """Name, mode and element type of each operand."""
-        raise NotImplementedError
 
     @cached_property
     def _accesses(self) -> tuple[Touch, ...]:

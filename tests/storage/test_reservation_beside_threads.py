@@ -72,7 +72,7 @@ def test_a_reserved_step_of_another_thread_at_every_moment(
     act: Callable[[Guarded], None], other: Other
 ) -> None:
     guarded = Guarded()
-    for n in count(1, {Guarded.run_often: 23, Guarded.fork: 5}.get(act, 1)):
+    for n in count(1, {Guarded.run_often: 23, Guarded.fork: 23}.get(act, 1)):
         other.submit(guarded.prepare).result(10)
         step = partial(other.submit, guarded.run, 0.002)
         if not meet(guarded, n, lambda: act(guarded), step, 0.003):
