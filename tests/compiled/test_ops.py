@@ -172,7 +172,7 @@ def test_operands_may_be_views(name: str) -> None:
     check_views(spread([s for s in samples_of(name) if is_sizeable(s)], 2)[-2:])
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @every_op
 def test_all_operands_may_be_views(name: str) -> None:
     check_views(spread([s for s in samples_of(name) if is_sizeable(s)], 40))

@@ -104,9 +104,9 @@ def test_any_geometry(case: Any, seed: int) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=500, **QUIET)
+@settings(max_examples=100, **QUIET)
 @given(geometries(), st.integers(0, 1000))
-def test_500_geometries(case: Any, seed: int) -> None:
+def test_100_geometries(case: Any, seed: int) -> None:
     check_geometry(case, seed)
 
 
