@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final, NamedTuple
 
+from passes.loop_pairs import pairs_of
 from passes.memory import Planner
 from passes.remat.base import Policy
 from passes.remat.store_all import StoreAll
-from passes.segments import pairs_of, with_segments
+from passes.segments import with_segments
 from staticgrad.errors import BudgetInfeasible
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.schedule import Schedule

@@ -15,113 +15,87 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import isqrt
 from typing import Any, NamedTuple
 
-from staticgrad.analysis.users import ValueKey, users_of
+from passes.dce import DeadNodes
+from passes.loop_pairs import Follower, LoopPair, loop_of, pairs_of
+from staticgrad.analysis.users import ValueKey
 from staticgrad.building import within
 from staticgrad.ir.bodies import body_input, body_of, inlined
-from staticgrad.ir.graph import Graph, Node, Symbolic, ancestors
+from staticgrad.ir.graph import Graph, Node, Symbolic, ancestors, rebuild
 from staticgrad.ops.loops import NUMBER, Loop
 from staticgrad.ops.movement import Reshape
 from staticgrad.types.tensor import TensorType
 
 
-class LoopPair(NamedTuple):
-    """A loop, the loop that runs the other way, and the stacks that it alone reads.
+def segment_length(trips: int, wanted: int | None = None, unit: int = 1) -> int | None:
+    """The divisor of ``trips`` next to ``wanted`` (by default its root); None: there is none.
 
-    ``stacks``: of each result of the first, by its place behind the carries, the places among the
-    operands of the second at which that is read.
+    It is a multiple of ``unit``.
     """
-
-    first: Node
-    second: Node
-    stacks: Mapping[int, tuple[int, ...]]
-
-    @property
-    def trips(self) -> int:
-        """How many trips each makes."""
-        return int(_loop(self.first).trips)  # a pair has so many whatever sizes are
-
-
-def pairs_of(graph: Graph) -> list[LoopPair]:
-    """The pairs of a graph whose trips are a literal number, as they stand in it."""
-    users = users_of(graph)
-    roots = {value.key for value in graph.roots}
-    found = []
-    for node in graph.nodes:
-        if isinstance(node.op, Loop) and isinstance(node.op.trips, int):
-            pair = _pair(node, users, roots)
-            if pair is not None:
-                found.append(pair)
-    return found
-
-
-def _pair(
-    node: Node, users: Mapping[ValueKey, Sequence[Node]], roots: set[ValueKey]
-) -> LoopPair | None:
-    op = _loop(node)
-    stacks: dict[int, tuple[int, ...]] = {}
-    second: Node | None = None
-    for place in range(len(node.types) - op.carries):
-        key = (node, op.carries + place)
-        readers = users.get(key, ())
-        if key in roots or len(set(readers)) != 1:
-            continue
-        reader = readers[0]
-        if second not in (None, reader) or not _runs_back(op, reader):
-            continue
-        read = tuple(n for n, arg in enumerate(reader.args) if arg.key == key)
-        back = _loop(reader)
-        if all(back.carries <= n < back.carries + back.slices for n in read):
-            stacks[place], second = read, reader
-    return None if second is None else LoopPair(node, second, stacks)
-
-
-def _runs_back(op: Loop, reader: Node) -> bool:
-    other = reader.op
-    return isinstance(other, Loop) and other.trips == op.trips and other.reverse != op.reverse
-
-
-def _loop(node: Node) -> Loop:
-    assert isinstance(node.op, Loop)
-    return node.op
-
-
-def segment_length(trips: int, wanted: int | None = None) -> int | None:
-    """The divisor of ``trips`` next to ``wanted`` (by default its root); None: there is none."""
     wanted = wanted or isqrt(trips)
-    divisors = [n for n in range(2, trips // 2 + 1) if trips % n == 0]
+    divisors = [n for n in range(unit, trips // 2 + 1, unit) if trips % n == 0 and n > 1]
     return min(divisors, key=lambda n: (abs(n - wanted), n)) if divisors else None
 
 
 def with_segments(graph: Graph, levels: int = 1) -> Graph:
     """The graph with every pair in segments, and the pairs inside of these, ``levels`` deep.
 
-    Segments of a pair have about as many trips as leave the same number to each level. The graph
-    itself where there is no pair that can be divided.
+    Segments of a pair have about as many trips as leave the same number to each level, and whole
+    blocks of what follows it; where there are none such, what follows stays behind it, whole. The
+    graph itself where there is no pair that can be divided.
     """
-    for pair in pairs_of(graph):
-        wanted = round(pair.trips ** (levels / (levels + 1)))
-        length = segment_length(pair.trips, max(2, wanted))
-        if length is not None:
-            graph = _divided(graph, pair, length, levels)
-    return graph
+    place = 0
+    while True:
+        pairs = pairs_of(graph)
+        if place >= len(pairs):
+            return graph
+        first = pairs[place].first
+        alone = [pair for pair in pairs_of(graph, followed=False) if pair.first is first]
+        for pair in (pairs[place], *alone):
+            wanted = round(pair.trips ** (levels / (levels + 1)))
+            length = segment_length(pair.trips, max(2, wanted), pair.unit)
+            if length is not None:
+                graph = _divided(graph, pair, length, levels)
+                break
+        place += 1  # a pair of loops over segments stands where a divided one stood
 
 
 def _divided(graph: Graph, pair: LoopPair, length: int, levels: int) -> Graph:
     """The graph with one pair in segments of so many trips."""
-    made: dict[Node, list[Symbolic]] = {}
-    starts: list[Symbolic] = []
+    stacked = {(pair.first, loop_of(pair.first).carries + place) for place in pair.stacks}
+    stacked |= {(pair.second, loop_of(pair.second).carries + place) for place in pair.passed}
+    watched = {value.node for each in pair.followers for value in each.others}
+    new: dict[ValueKey, Symbolic] = {}
+    made: dict[Node, Sequence[Symbolic]] = {}
+    ahead: list[_Ahead] = []
 
     def rewrite(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
         if node is pair.first:
-            results, begun = _outer_first(pair, args, length)
-            starts.extend(begun)
-            made[node] = [*args]
-            return results
-        if node is pair.second:
-            return _outer_second(pair, args, made[pair.first], starts, length, levels)
-        return None
+            found, starts = _outer_first(pair, args, length)
+            ahead.append(_Ahead(args, starts))
+            made[node] = found
+        elif node is pair.second:
+            others = {
+                value.key: new.get(value.key, value)
+                for each in pair.followers
+                for value in each.others
+            }
+            made.update(_Back(pair, length, levels).outer(args, ahead[0], others))
+        elif node in watched and node not in made:
+            made[node] = node.values if args == node.args else rebuild(node, args).values
+        elif any(arg.key in stacked for arg in node.args) and node not in made:
+            return [args[0]]  # only followers read it, which read segments
+        if node in watched:
+            new.update(((node, n), value) for n, value in enumerate(made[node]))
+        return made.get(node)
 
-    return graph.replace_nodes(rewrite)
+    return DeadNodes()(graph.replace_nodes(rewrite))
+
+
+class _Ahead(NamedTuple):
+    """The operands of a first loop, and the carries with which its segments begin."""
+
+    args: Sequence[Symbolic]
+    starts: Sequence[Symbolic]
 
 
 class _SegmentInputs:
@@ -211,7 +185,7 @@ def _outer_first(
 
     What the other loop alone reads is not among the results: the first carries stand for it.
     """
-    node, op = pair.first, _loop(pair.first)
+    node, op = pair.first, loop_of(pair.first)
     carries, rows = op.carries, op.carries + op.slices
     kept = [n for n in range(len(node.types) - carries) if n not in pair.stacks]
     inner, counts = _inner(op, length, kept)
@@ -231,49 +205,134 @@ def _outer_first(
     return results, out[carries + len(kept) :]
 
 
-def _outer_second(
-    pair: LoopPair,
-    args: Sequence[Symbolic],
-    first: Sequence[Symbolic],
-    starts: Sequence[Symbolic],
-    length: int,
-    levels: int,
-) -> list[Symbolic]:
-    """The results of the other loop, each segment of which runs the first one's again before.
+class _Back:
+    """The second loop of a pair over segments, each of which runs the first one's again before.
 
-    ``first`` are the operands of the first loop, ``starts`` the carries with which segments begin.
+    Behind a segment follows what its followers make of it.
     """
-    node, op, ahead = pair.second, _loop(pair.second), _loop(pair.first)
-    carries, rows = op.carries, op.carries + op.slices
-    again, counts = _inner(ahead, length, [*pair.stacks])
-    stacked = {place: n for n, read in enumerate(pair.stacks.values()) for place in read}
-    own = [n for n in range(carries, rows) if n not in stacked]
-    with within(node.origin, node.order):
-        body = _SegmentInputs(node)
-        begun = body.take("c", [arg.type for arg in args[:carries]])
-        states = body.take("x", [start.type.with_shape(start.shape[1:]) for start in starts])
-        sliced = first[ahead.carries : ahead.carries + ahead.slices]
-        parts = body.take("x", [_segment_type(arg, length) for arg in sliced])
-        mine = dict(
-            zip(own, body.take("x", [_segment_type(args[n], length) for n in own]), strict=True)
-        )
-        stay = body.take("p", [arg.type for arg in args[rows:]])
-        others = first[ahead.carries + ahead.slices :]
-        stay_ahead = body.take("p", [arg.type for arg in others])
-        begin = [_begin_of(body, length)]
-        found = _apply(again, [*states, *parts, *stay_ahead, *begin * counts])[ahead.carries :]
-        for place, n in stacked.items():
-            mine[place] = found[n]
-        inner, counts_back = _inner(op, length, range(len(op.body.outputs) - carries))
-        operands = [*begun, *(mine[n] for n in range(carries, rows)), *stay, *begin * counts_back]
-        back = _apply(inner, operands)
-        closed = body.closed(back[:carries], back[carries:])
-        closed = with_segments(closed, levels - 1) if levels > 1 else closed
-        segments = pair.trips // length
-        outer = Loop(closed, segments, carries, len(states) + len(parts) + len(own), op.reverse)
-        given = [
-            *starts,
-            *(_rows(arg, pair.trips, length) for arg in [*sliced, *(args[n] for n in own)]),
-        ]
-        out = _apply(outer, [*args[:carries], *given, *args[rows:], *others])
-    return [*out[:carries], *(_flat(value, pair.trips) for value in out[carries:])]
+
+    def __init__(self, pair: LoopPair, length: int, levels: int) -> None:
+        self.pair, self.length, self.levels = pair, length, levels
+        self.node, self.op, self.ahead = pair.second, loop_of(pair.second), loop_of(pair.first)
+        ends = self.op.carries, self.op.carries + self.op.slices
+        self.stacked = {place: n for n, read in enumerate(pair.stacks.values()) for place in read}
+        self.own = [n for n in range(*ends) if n not in self.stacked]
+        kept = range(len(self.op.body.outputs) - self.op.carries)
+        self.kept = [n for n in kept if n not in pair.passed]
+
+    def outer(
+        self, args: Sequence[Symbolic], first: _Ahead, others: Mapping[ValueKey, Symbolic]
+    ) -> dict[Node, Sequence[Symbolic]]:
+        """The results of the second loop and of the followers.
+
+        Args:
+            args: the operands of the second loop.
+            first: what there is of the first one.
+            others: what followers read besides.
+        """
+        carries, rows = self.op.carries, self.op.carries + self.op.slices
+        sliced = first.args[self.ahead.carries : self.ahead.carries + self.ahead.slices]
+        fixed = first.args[self.ahead.carries + self.ahead.slices :]
+        apart = self._apart(others)
+        trips, length, followers = self.pair.trips, self.length, self.pair.followers
+        arrays = [*sliced, *(args[n] for n in self.own), *apart.values()]
+        with within(self.node.origin, self.node.order):
+            body = _SegmentInputs(self.node)
+            begun = body.take("c", [arg.type for arg in args[:carries]])
+            totals = [body.take("c", each.node.types) for each in followers]
+            states = body.take("x", [s.type.with_shape(s.shape[1:]) for s in first.starts])
+            parts = body.take("x", [_segment_type(arg, length) for arg in sliced])
+            mine = body.take("x", [_segment_type(args[n], length) for n in self.own])
+            more = body.take("x", [_segment_type(value, length) for value in apart.values()])
+            stay = body.take("p", [arg.type for arg in args[rows:]])
+            stay_ahead = body.take("p", [arg.type for arg in fixed])
+            found = self._again(body, [*states, *parts, *stay_ahead])
+            back = self._back(body, begun, dict(zip(self.own, mine, strict=True)), found, stay)
+            known = self._known(found, back) | dict(zip(apart, more, strict=True))
+            late: list[Symbolic] = []
+            given: list[Symbolic] = []
+            for each, total in zip(followers, totals, strict=True):
+                fix = body.take("p", [value.type for value in each.fixed])
+                late += self._follow(body, each, total, known, fix)
+                given += [others[value.key] for value in each.fixed]
+            closed = body.closed(
+                [*back[:carries], *late], [back[carries + place] for place in self.kept]
+            )
+            closed = with_segments(closed, self.levels - 1) if self.levels > 1 else closed
+            count, slices = carries + len(late), len(states) + len(arrays)
+            outer = Loop(closed, trips // length, count, slices, self.op.reverse)
+            begin = [others[value.key] for each in followers for value in each.first]
+            operands = [*args[:carries], *begin, *first.starts]
+            operands += [_rows(array, trips, length) for array in arrays]
+            out = _apply(outer, [*operands, *args[rows:], *fixed, *given])
+        return self._results(out)
+
+    def _apart(self, others: Mapping[ValueKey, Symbolic]) -> dict[ValueKey, Symbolic]:
+        """The arrays of a row per trip that followers read and the pair does not make here."""
+        inside = self._known(range(len(self.pair.stacks)), range(len(self.node.types)))
+        return {
+            source.key: others[source.key]
+            for each in self.pair.followers
+            for source in each.sources
+            if source.key not in inside
+        }
+
+    def _known(self, found: Sequence[Any], back: Sequence[Any]) -> dict[ValueKey, Any]:
+        """What both loops stack in a segment, by what stacked it for all trips."""
+        pair, carries = self.pair, self.ahead.carries
+        known = {(pair.first, carries + n): v for n, v in zip(pair.stacks, found, strict=True)}
+        own = range(self.op.carries, len(self.node.types))
+        return known | {(self.node, n): back[n] for n in own}
+
+    def _again(self, body: _SegmentInputs, operands: Sequence[Symbolic]) -> list[Symbolic]:
+        """What the first loop stacks in a segment."""
+        again, counts = _inner(self.ahead, self.length, [*self.pair.stacks])
+        begin = [_begin_of(body, self.length)] * counts
+        return _apply(again, [*operands, *begin])[self.ahead.carries :]
+
+    def _back(
+        self,
+        body: _SegmentInputs,
+        begun: Sequence[Symbolic],
+        mine: dict[int, Symbolic],
+        found: Sequence[Symbolic],
+        stay: Sequence[Symbolic],
+    ) -> list[Symbolic]:
+        """The second loop over a segment."""
+        inner, counts = _inner(self.op, self.length, range(len(self.node.types) - self.op.carries))
+        slices = mine | {place: found[n] for place, n in self.stacked.items()}
+        begin = [_begin_of(body, self.length)] * counts
+        return _apply(inner, [*begun, *(slices[n] for n in sorted(slices)), *stay, *begin])
+
+    def _follow(
+        self,
+        body: _SegmentInputs,
+        each: Follower,
+        total: Sequence[Symbolic],
+        known: Mapping[ValueKey, Symbolic],
+        fixed: Sequence[Symbolic],
+    ) -> list[Symbolic]:
+        """What a follower carries behind a segment."""
+        op, blocks = loop_of(each.node), self.length // each.length
+        with within(each.node.origin, each.node.order):
+            inner, counts = _inner(op, blocks, [])
+            shapes = [arg.shape[1:] for arg in each.node.args[op.carries : op.carries + op.slices]]
+            slices = [
+                Reshape((blocks, *shape))(known[source.key])
+                for shape, source in zip(shapes, each.sources, strict=True)
+            ]
+            begin = [_begin_of(body, blocks)] * counts
+            return _apply(inner, [*total, *slices, *fixed, *begin])  # type: ignore[list-item]
+
+    def _results(self, out: Sequence[Symbolic]) -> dict[Node, Sequence[Symbolic]]:
+        """Of what the outer loop gives, that of each loop; the first where nobody reads."""
+        carries = self.op.carries
+        own = [*out[:carries], *[out[0]] * (len(self.node.types) - carries)]
+        made: dict[Node, Sequence[Symbolic]] = {self.node: own}
+        at = carries
+        for each in self.pair.followers:
+            made[each.node] = out[at : at + len(each.node.types)]
+            at += len(each.node.types)
+        for place, value in zip(self.kept, out[at:], strict=True):
+            own[carries + place] = _flat(value, self.pair.trips)
+        return made

@@ -25,6 +25,7 @@ EXCEPTIONS = {
     "passes/fusion/preparation.py": "a formula: products with a vector as sums",
     "passes/fusion/regions.py": "a formula: sums of pads that lie apart as joins",
     "passes/fusion/shifted.py": "a formula: pads of a formula as that formula of pads",
+    "passes/loop_pairs.py": "loops over what others stack, as it is or as blocks of rows",
     "passes/segments.py": "loops as nested ones, their arrays as rows of rows",
     "staticgrad/autodiff/bodies.py": "derivatives of ops that run bodies are made of the bodies'",
     "staticgrad/autodiff/sums_over_time.py": "a formula: sums of products as products of stacks",

@@ -238,7 +238,7 @@ class _Backward:
         found = apply(back, [*first, *stacks, *(args[k] for k in rest)])
         by_value |= {v.key: f for v, f in zip([*outs, *extra], found[count:], strict=True)}
         where = dict(zip([*moving, *added, *sliced], found, strict=False))
-        for k, total in late.results(by_value, op.trips).items():
+        for k, total in late.results(by_value, op.trips, back.reverse).items():
             where[k] = functions.add(total, where[k]) if k in where else total
         return tuple(where.get(k) if self.needed[k] else None for k in range(len(args)))
 

@@ -6,20 +6,33 @@ writes the weight's gradient once instead of once a trip. That pays where the fa
 fewer elements than the product does. What is stacked for a product is summed once, too, where a
 bias adds it up. The choice is made where the derivative is, so that the order of these sums is that
 of nodes of the graph.
+
+Of many trips, the products are those of blocks of so many trips as have about ``BLOCK_ROWS`` rows,
+added up by a loop over blocks in the order in which the loop before went through them. A block is
+complete when that loop has made its trips, so that a loop that runs in segments of whole blocks can
+add up each of them, and the stacks need not exist as a whole (``passes/segments.py``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
-from staticgrad.building import within
+from staticgrad.building import here, within
+from staticgrad.ir.bodies import body_input, body_of
 from staticgrad.ir.forms import Contract, Reduce, ReshapeForm
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Symbolic
+from staticgrad.ops.cotangent import zeros_like_type
+from staticgrad.ops.loops import NUMBER, Loop
 from staticgrad.records import dataclass
 from staticgrad.types.dim import Size
 from staticgrad.types.tensor import hint_value, product
+
+#: Rows of a block of trips, at most, but for blocks of few trips: those of one chain of a product.
+BLOCK_ROWS: Final = 4096
+#: Trips of a block, at least: its products read and write the sums once.
+LEAST_TRIPS: Final = 4
 
 
 @dataclass(frozen=True)
@@ -49,6 +62,10 @@ class Total:
     origin: Any
 
 
+#: Stacks of values, a row for each trip, by what they stack.
+Stacks = Mapping[tuple[Any, int], Any]
+
+
 class OverTime:
     """The sums of one loop that are made after it.
 
@@ -59,6 +76,7 @@ class OverTime:
 
     def __init__(self, shares: Mapping[int, Symbolic], there: list[Symbolic]) -> None:
         self.there = {value.key for value in there}
+        self.types = {place: share.type for place, share in shares.items()}
         self.outputs: dict[tuple[Any, int], Symbolic] = {}
         self.read: dict[tuple[Any, int], Symbolic] = {}
         self.late: dict[int, list[Product | Total]] = {}
@@ -108,8 +126,33 @@ class OverTime:
         source = _source(value)
         return Total(source, value, axes, origin) if source.key in self.outputs else None
 
-    def results(self, stacks: Mapping[tuple[Any, int], Any], trips: Size) -> dict[int, Any]:
-        """The sums made after the loop, by place, of the stacks by what they stack."""
+    def results(self, stacks: Stacks, trips: Size, reverse: bool) -> dict[int, Any]:
+        """The sums made after the loop, by place.
+
+        Args:
+            stacks: by what they stack.
+            trips: how many the loop makes.
+            reverse: whether it runs from the last one.
+        """
+        terms = [term for each in self.late.values() for term in each]
+        rows = [hint_value(t.left.value.shape[0]) for t in terms if isinstance(t, Product)]
+        length = block_length(trips, max(rows, default=1))
+        if not terms or length is None:
+            return self._sums(stacks, trips)
+        count = trips // length
+        rest = trips - count * length
+        if rest == 0:
+            return self._of_blocks(stacks, count, length, reverse)
+        cut = (rest, trips) if reverse else (0, trips - rest)
+        parts = {key: stack[cut[0] : cut[1]] for key, stack in stacks.items()}
+        cut = (0, rest) if reverse else (trips - rest, trips)
+        lasts = {key: stack[cut[0] : cut[1]] for key, stack in stacks.items()}
+        found = self._of_blocks(parts, count, length, reverse)
+        more = self._sums(lasts, rest)
+        return {place: functions.add(total, more[place]) for place, total in found.items()}
+
+    def _sums(self, stacks: Stacks, trips: Size) -> dict[int, Any]:
+        """The sums over the rows of these stacks, each at once."""
         found: dict[int, Any] = {}
         for place, terms in self.late.items():
             for term in terms:
@@ -119,8 +162,51 @@ class OverTime:
                     found[place] = value if known is None else functions.add(known, value)
         return found
 
+    def _of_blocks(self, stacks: Stacks, count: Size, length: int, reverse: bool) -> dict[int, Any]:
+        """The sums over ``count`` blocks of ``length`` trips, one block after the other."""
+        sources = {s.key: s for each in self.late.values() for t in each for s in _sources(t)}
+        inputs = [body_input("i", NUMBER, *here())]
+        carried = [
+            body_input(f"c{n}", self.types[place], *here()) for n, place in enumerate(self.late)
+        ]
+        parts = {
+            key: body_input(f"x{n}", s.type.with_shape((length, *s.shape)), *here())
+            for n, (key, s) in enumerate(sources.items())
+        }
+        sums = self._sums(parts, length)
+        grown = {
+            f"c{n}": functions.add(total, sums[place])
+            for n, (place, total) in enumerate(zip(self.late, carried, strict=True))
+        }
+        body = body_of([*inputs, *carried, *parts.values()], grown)
+        blocks = [
+            functions.reshape(stacks[key], (count, length, *s.shape)) for key, s in sources.items()
+        ]
+        first = [zeros_like_type(self.types[place]) for place in self.late]
+        found: Any = Loop(body, count, len(first), len(blocks), reverse)(*first, *blocks)
+        return dict(zip(self.late, found if isinstance(found, tuple) else (found,), strict=True))
 
-def _made(term: Product | Total, stacks: Mapping[tuple[Any, int], Any], trips: Size) -> Any:
+
+def block_length(trips: Size, rows: int) -> int | None:
+    """Trips of a block, where a trip has so many rows; None: all of them are one.
+
+    A divisor of the trips where there is one between the most and half of that.
+    """
+    most = max(LEAST_TRIPS, BLOCK_ROWS // max(1, rows))
+    if hint_value(trips) <= most:
+        return None
+    if isinstance(trips, int):
+        even = [n for n in range(most // 2, most + 1) if trips % n == 0]
+        return even[-1] if even else most
+    return most
+
+
+def _sources(term: Product | Total) -> tuple[Symbolic, ...]:
+    """What is stacked for a term."""
+    return (term.source,) if isinstance(term, Total) else (term.left.source, term.right.source)
+
+
+def _made(term: Product | Total, stacks: Stacks, trips: Size) -> Any:
     if isinstance(term, Total):
         stack = functions.reshape(stacks[term.source.key], (trips, *term.value.shape))
         return functions.sum(stack, (0, *(axis + 1 for axis in term.axes)))

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from passes.segments import pairs_of, segment_length, with_segments
+from passes.loop_pairs import pairs_of
+from passes.segments import segment_length, with_segments
 from staticgrad.analysis.plan_check import verify_plan
+from staticgrad.autodiff import sums_over_time
 from staticgrad.errors import BudgetInfeasible
 from staticgrad.ir.verify import verify_graph
 
@@ -75,6 +77,54 @@ def test_policies_divide_loops(policy: str) -> None:
     plain, f = sg.compile(graph), sg.compile(graph, checkpoint=policy)
     assert bytes_of(f, feeds) == bytes_of(plain, feeds)
     assert f.peak_bytes < 0.8 * plain.peak_bytes
+
+
+def layers(trips: int, reverse: bool) -> tuple[sg.Graph, dict[str, Any]]:
+    """Two recurrent layers, and the gradients of all that is added up over their trips."""
+    sizes = {"w": (6, 8), "u": (8, 8), "b": (8,), "v": (8, 8), "s": (8, 8)}
+    x = sg.input("x", (trips, sg.dim("n", hint=5), 6), "float32")
+    own = {name: sg.input(name, shape, "float32") for name, shape in sizes.items()}
+    w, u, b, v, s = own.values()
+    start = sg.zeros((x.shape[1], 8), "float32")
+
+    def below(h: Any, each: Any) -> Any:
+        h = sg.tanh(each @ w + h @ u + b)
+        return h, h
+
+    def above(h: Any, each: Any) -> Any:
+        h = sg.sin(each @ v + h @ s)
+        return h, None
+
+    _, outputs = sg.scan(below, start, x, reverse=reverse)
+    last, _ = sg.scan(above, start, outputs, reverse=reverse)
+    slopes = sg.grad((last * last).sum(), [x, *own.values()])
+    graph = sg.Graph(dict(zip(["x", *own], slopes, strict=True)))
+    rng = np.random.default_rng(trips)
+    shapes = {"x": (trips, 5, 6), **sizes}
+    return graph, {name: rng.normal(size=s).astype("f4") / 2 for name, s in shapes.items()}
+
+
+@pytest.mark.parametrize(("trips", "reverse"), [(48, False), (48, True), (47, False), (25, True)])
+def test_sums_over_time_are_those_of_blocks_whatever_the_segments(
+    trips: int, reverse: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sums_over_time, "BLOCK_ROWS", 20)  # of four trips
+    graph, feeds = layers(trips, reverse)
+    wide = sg.evaluate(graph, feeds, dtype="float64")
+    plain = sg.compile(graph)
+    wanted = bytes_of(plain, feeds)
+    for name, array in plain.run(feeds).items():
+        np.testing.assert_allclose(array, wide[name], rtol=2e-4, atol=2e-4)
+    followed = [pair for pair in pairs_of(plain.graph) if pair.followers]
+    assert {pair.unit for pair in followed} == ({4} if trips % 4 == 0 else set())
+    for levels in (1, 2):
+        divided = with_segments(plain.graph, levels)
+        verify_graph(divided)
+        f = sg.compile(divided, pipeline="O0", debug=levels == 1)
+        assert bytes_of(f, feeds) == wanted
+        verify_plan(f.plan(n=5))
+        if trips == 48:
+            assert f.plan(n=5).peak_bytes < plain.plan(n=5).peak_bytes
 
 
 def test_only_stacks_that_the_other_loop_alone_reads_are_computed_again() -> None:
