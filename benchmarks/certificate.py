@@ -29,8 +29,7 @@ from passes.fuse import fuse
 from passes.memory import Planner
 from passes.pipelines import pipeline
 from staticgrad.analysis.cost import Term, work_of
-from staticgrad.ir.call_step import CallStep
-from staticgrad.ir.schedule import KernelStep
+from staticgrad.ir.kernel import Kernel
 
 CERTAIN = 1e-4  # relative error of a central difference that still certifies
 
@@ -184,16 +183,14 @@ def _operations(workload: Workload, data: Data) -> tuple[float, float]:
     plan = Planner(schedule).plan(open_sizes(data))
     products = others = 0.0
     for planned in plan.steps:
-        step = plan.schedule.steps[planned.step]
-        if isinstance(step, CallStep):
-            others += sum(call.operations for call in step.calls(planned.arguments))
-            continue
-        assert isinstance(step, KernelStep)
-        kernel = step.kernel
-        values = dict(zip(kernel.arguments, planned.arguments, strict=True))
-        work = work_of(kernel)
-        products += sum(2 * _extent(term, values) for term in work.products)
-        others += sum(term[0] * _extent(term, values) for term in work.maps)
+        for call in plan.schedule.steps[planned.step].calls(planned.arguments):
+            if not isinstance(call.kernel, Kernel):
+                others += call.times * call.operations
+                continue
+            values = dict(zip(call.kernel.arguments, call.arguments, strict=True))
+            work = work_of(call.kernel)
+            products += call.times * sum(2 * _extent(term, values) for term in work.products)
+            others += call.times * sum(term[0] * _extent(term, values) for term in work.maps)
     return products + others, products
 
 

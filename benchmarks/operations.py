@@ -10,9 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from math import prod, sqrt
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
+
+#: Gates of a recurrent cell, side by side in its weights.
+GATES: Final = {"lstm": 4, "gru": 3}
 
 
 class NotYetError(Exception):
@@ -199,3 +202,42 @@ class Operations:
         fresh = self.sigmoid(i) * self.tanh(g)
         c = fresh if c is None else self.sigmoid(f) * c + fresh
         return self.sigmoid(o) * self.tanh(c), c
+
+    def recurrent(self, kind: str, x: Any, weights: Any, time: int, hidden: int) -> Any:
+        """The last state over x [time, batch, inputs] of "lstm" or "gru" layers, one upon another.
+
+        ``weights`` are (w, u, b) of each, from the right. Unrolled here.
+        """
+        cell, below = self.recurrent_cell(kind, hidden), [x[t] for t in range(time)]
+        for w, u, b in weights:
+            state = (self.zero_state(x, hidden),) * (GATES[kind] - 2)
+            outputs = []
+            for at in below:
+                state = cell(at @ w + b, state, u)
+                outputs.append(state[0])
+            below = outputs
+        return below[-1]
+
+    def zero_state(self, x: Any, hidden: int) -> Any:
+        """Zeros [batch, hidden], in the dtype of x [time, batch, inputs]."""
+        return self.zeros((x.shape[1], hidden), x.dtype)
+
+    def recurrent_cell(self, kind: str, hidden: int) -> Callable[[Any, Any, Any], Any]:
+        """From the inputs' part of the gates, the state (a tuple) and u to the next state."""
+
+        def gates(z: Any) -> list[Any]:
+            return [z[:, k * hidden : (k + 1) * hidden] for k in range(GATES[kind])]
+
+        def lstm(part: Any, state: Any, u: Any) -> Any:
+            h, c = state
+            i, f, g, o = gates(part + h @ u)
+            c = self.sigmoid(f) * c + self.sigmoid(i) * self.tanh(g)
+            return self.sigmoid(o) * self.tanh(c), c
+
+        def gru(part: Any, state: Any, u: Any) -> Any:
+            (h,) = state
+            (r, z, n), (hr, hz, hn) = gates(part), gates(h @ u)
+            z = self.sigmoid(z + hz)
+            return ((1.0 - z) * self.tanh(n + self.sigmoid(r + hr) * hn) + z * h,)
+
+        return {"lstm": lstm, "gru": gru}[kind]

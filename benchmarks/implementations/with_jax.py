@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.implementation import Implementation, Program, Settings
-from benchmarks.operations import Operations
+from benchmarks.operations import GATES, Operations
 from benchmarks.workload import Adam, Array, Arrays, Data, Workload
 
 
@@ -60,6 +60,18 @@ class Jax(Operations):
             return self.lstm_cell(at, h, c, (wx, wh, b), hidden), None
 
         return self.jax.lax.scan(cell, (zeros, zeros), x)[0][0]
+
+    def recurrent(self, kind: str, x: Any, weights: Any, time: int, hidden: int) -> Any:
+        cell = self.recurrent_cell(kind, hidden)
+        for w, u, b in weights:
+            first = (self.zero_state(x, hidden),) * (GATES[kind] - 2)
+
+            def trip(state: Any, at: Any, w: Any = w, u: Any = u, b: Any = b) -> Any:
+                state = cell(at @ w + b, state, u)  # a product before the loop is slower here
+                return state, state[0]
+
+            _, x = self.jax.lax.scan(trip, first, x)
+        return x[-1]
 
 
 class JaxProgram(Program):

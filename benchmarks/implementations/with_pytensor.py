@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.implementation import Implementation, Program, Settings
-from benchmarks.operations import Operations
+from benchmarks.operations import GATES, Operations
 from benchmarks.workload import Adam, Array, Arrays, Data, Workload
 
 
@@ -72,6 +72,18 @@ class PyTensor(Operations):
             return_updates=False,
         )  # fmt: skip
         return states[-1]
+
+    def recurrent(self, kind: str, x: Any, weights: Any, time: int, hidden: int) -> Any:
+        cell = self.recurrent_cell(kind, hidden)
+        for w, u, b in weights:
+            found = self.pytensor.scan(
+                lambda part, *rest: list(cell(part, rest[:-1], rest[-1])),
+                sequences=[self.namespace.dot(x, w) + b],
+                outputs_info=[self.zero_state(x, hidden)] * (GATES[kind] - 2),
+                non_sequences=[u], return_updates=False,
+            )  # fmt: skip
+            x = found[0] if isinstance(found, list | tuple) else found
+        return x[-1]
 
 
 class PyTensorProgram(Program):

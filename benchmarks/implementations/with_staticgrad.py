@@ -54,6 +54,9 @@ class Staticgrad(Operations):
     def batch_norm(self, x: Any, gain: Any, bias: Any, count: int) -> Any:
         return sg.nn.batch_norm(x, gain, bias)
 
+    def recurrent(self, kind: str, x: Any, weights: Any, time: int, hidden: int) -> Any:
+        return sg.nn.stacked(getattr(sg.nn, kind), x, weights)[0][-1]
+
 
 def graph_of(workload: Workload, data: Data, ops: Operations) -> sg.Graph:
     """The graph of a workload: batch axes are one named size, all others literal."""

@@ -84,11 +84,23 @@ class Torch(Operations):
             x, (zeros, zeros), weights, True, 1, 0.0, True, False, False
         )[0][-1]  # fmt: skip
 
+    def recurrent(self, kind: str, x: Any, weights: Any, time: int, hidden: int) -> Any:
+        states = (x.new_zeros(len(weights), x.shape[1], hidden),) * (2 if kind == "lstm" else 1)
+        flat = []
+        for w, u, b in weights:
+            flat += [w.t(), u.t(), b, self.namespace.zeros_like(b)]
+        layers = getattr(self.namespace, kind)
+        first = states if kind == "lstm" else states[0]
+        return layers(x, first, flat, True, len(weights), 0.0, True, False, False)[0][-1]
+
 
 class TorchLoops(Torch):
-    """For torch.compile, which unrolls a Python loop but does not trace the fused LSTM."""
+    """For torch.compile, which unrolls a Python loop but does not trace the fused layers."""
 
-    lstm = Operations.lstm
+    lstm, recurrent = Operations.lstm, Operations.recurrent
+
+    def zero_state(self, x: Any, hidden: int) -> Any:
+        return x.new_zeros(x.shape[1], hidden)
 
 
 class TorchProgram(Program):

@@ -161,7 +161,7 @@ def _layer(
         state = (first, first) if gates == 4 else first
     # One product over all times: [time, batch, gates * hidden].
     parts = functions.matmul(x, w) + b
-    numbers = functions.arange(x.shape[0])
+    numbers = functions.arange(x.shape[0], like=x)
 
     def trip(carry: Any, each: Any) -> tuple[Any, Any]:
         part, time = each

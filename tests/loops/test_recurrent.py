@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
+from staticgrad.eager import Tensor
 from staticgrad.errors import RankError, ShapeError
 
 Array = Any
@@ -126,6 +127,20 @@ def test_a_compiled_layer_and_its_gradient() -> None:
         found, wanted = f.run(feeds), sg.evaluate(graph, feeds)
         for name, array in wanted.items():
             np.testing.assert_allclose(found[name], array, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_layers_of_tensors_are_the_same(name: str) -> None:
+    x, own = np.random.default_rng(1).normal(size=(T, B, F)), weights(CELLS[name][1])
+    w = Tensor(own[0], requires_grad=True, dtype="float64")
+    rest = [Tensor(each, dtype="float64") for each in own[1:]]
+    layer, data = getattr(sg.nn, name), Tensor(x, dtype="float64")
+    outputs, _ = layer(data, w, *rest, lengths=Tensor(LENGTHS, dtype="int64"))
+    np.testing.assert_allclose(outputs.data, by_hand(name, x, own, LENGTHS, False), rtol=1e-12)
+    outputs.sum().backward()
+    fed = sg.input("w", w.shape, "float64")
+    slope = sg.grad(layer(x, fed, *own[1:], lengths=LENGTHS)[0].sum(), fed)
+    np.testing.assert_allclose(w.grad, sg.evaluate(slope, {"w": own[0]}), rtol=1e-9, atol=1e-12)
 
 
 def test_what_does_not_fit_is_refused() -> None:
