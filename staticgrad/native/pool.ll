@@ -156,6 +156,13 @@ entry:
   %wake.at = getelementptr i8, ptr %pool, i64 <wake>
   %asleep.at = getelementptr i8, ptr %pool, i64 <asleep>
   %syscall.at = getelementptr i8, ptr %pool, i64 <syscall>
+  %syscall.tid = load ptr, ptr %syscall.at, align 8
+  %thread = call i64 (i64, ...) %syscall.tid(i64 <gettid>)
+  %not = xor i64 %thread, -1
+  %process = shl i64 %not, 3
+  %own.clock = or i64 %process, <CPU>
+  %own.clock.at = getelementptr i8, ptr %argument, i64 16
+  store atomic i64 %own.clock, ptr %own.clock.at monotonic, align 8
   br label %active
 active:
   %known.1 = phi i64 [ -1, %entry ], [ %generation, %work ], [ %known.2, %wait ]
@@ -205,6 +212,47 @@ wait:
   br label %active
 exit:
   ret ptr null
+}
+
+; The time that workers have had a processor, all together, in nanoseconds.
+define internal i64 @sg_worked(ptr %pool, i64 %workers) noinline #0 {
+entry:
+  %time = alloca [2 x i64], align 8
+  %rest.at = getelementptr i8, ptr %time, i64 8
+  %clock.at = getelementptr i8, ptr %pool, i64 <clock>
+  %clock = load ptr, ptr %clock.at, align 8
+  %alive.at = getelementptr i8, ptr %pool, i64 <alive>
+  %alive = load i64, ptr %alive.at, align 8
+  %others = sub i64 %workers, 1
+  %is.fewer = icmp ult i64 %alive, %others
+  %most = select i1 %is.fewer, i64 %alive, i64 %others
+  %clocks.at = getelementptr i8, ptr %pool, i64 <clocks>
+  br label %next
+next:
+  %number = phi i64 [ 0, %entry ], [ %number.next, %ask ], [ %number.next, %look ]
+  %sum = phi i64 [ 0, %entry ], [ %more, %ask ], [ %sum, %look ]
+  %is.more = icmp ult i64 %number, %most
+  br i1 %is.more, label %look, label %done
+look:
+  %number.next = add i64 %number, 1
+  %skipped = mul i64 %number, <ENTRY>
+  %own.clock.at = getelementptr i8, ptr %clocks.at, i64 %skipped
+  %own.clock = load atomic i64, ptr %own.clock.at monotonic, align 8
+  %is.unknown = icmp eq i64 %own.clock, 0
+  br i1 %is.unknown, label %next, label %ask
+ask:
+  %short = trunc i64 %own.clock to i32
+  store i64 0, ptr %time, align 8
+  store i64 0, ptr %rest.at, align 8
+  %status = call i32 %clock(i32 %short, ptr %time)
+  %seconds = load i64, ptr %time, align 8
+  %rest = load i64, ptr %rest.at, align 8
+  %whole = mul i64 %seconds, 1000000000
+  %one = add i64 %whole, %rest
+  %more = add i64 %sum, %one
+  br label %next
+done:
+  ret i64 %sum
 }
 
 ; Makes the threads that are wanted; where one cannot be made, no more are wanted.
@@ -364,6 +412,7 @@ rest:
   br i1 %is.soon, label %look, label %long
 long:
   %waiting = call i64 @sg_clock(ptr %pool)
+  %used = call i64 @sg_worked(ptr %pool, i64 %block.workers)
   %yield.at = getelementptr i8, ptr %pool, i64 <yield>
   %yield = load ptr, ptr %yield.at, align 8
   br label %look.long
@@ -375,16 +424,42 @@ look.long:
 late:
   %now = call i64 @sg_clock(ptr %pool)
   %waited = sub i64 %now, %waiting
+  %patience.at = getelementptr i8, ptr %pool, i64 <patience>
+  %patience = load i64, ptr %patience.at, align 8
+  %is.late = icmp ugt i64 %waited, %patience
+  br i1 %is.late, label %judge, label %done
+judge:
   %worked = sub i64 %waiting, %begun
-  %allowed = add i64 %worked, <PATIENCE>
-  %is.stall.1 = icmp ugt i64 %waited, %allowed
+  %allowed = add i64 %worked, %patience
+  %is.long = icmp ugt i64 %waited, %allowed
   %few = mul i64 %block.workers, 4
   %is.even = icmp uge i64 %groups, %few
-  %is.stall = and i1 %is.stall.1, %is.even
+  %is.stall.1 = and i1 %is.long, %is.even
+  %used.now = call i64 @sg_worked(ptr %pool, i64 %block.workers)
+  %used.meanwhile = sub i64 %used.now, %used
+  %half = lshr i64 %waited, 1
+  %spinners = sub i64 %block.workers, 2
+  %spun = mul i64 %spinners, <SPIN>
+  %expected = add i64 %half, %spun
+  %is.stall.2 = icmp ult i64 %used.meanwhile, %expected
+  %is.stall = or i1 %is.stall.1, %is.stall.2
   br i1 %is.stall, label %punish, label %done
 punish:
-  %alone = mul i64 %waited, <PENALTY>
+  %last.at = getelementptr i8, ptr %pool, i64 <last_alone>
+  %last = load i64, ptr %last.at, align 8
+  %factor.at = getelementptr i8, ptr %pool, i64 <penalty>
+  %factor.old = load i64, ptr %factor.at, align 8
+  %calm = mul i64 %waited, <CALM>
+  %calm.end = add i64 %last, %calm
+  %is.calm = icmp ugt i64 %now, %calm.end
+  %doubled = shl i64 %factor.old, 1
+  %is.most = icmp ugt i64 %doubled, <MOST_PENALTY>
+  %grown = select i1 %is.most, i64 <MOST_PENALTY>, i64 %doubled
+  %factor = select i1 %is.calm, i64 <PENALTY>, i64 %grown
+  store i64 %factor, ptr %factor.at, align 8
+  %alone = mul i64 %waited, %factor
   %until.next = add i64 %now, %alone
+  store i64 %until.next, ptr %last.at, align 8
   store atomic i64 %until.next, ptr %until.at monotonic, align 8
   %stalls.at = getelementptr i8, ptr %pool, i64 <stalls>
   %stalls = load i64, ptr %stalls.at, align 8

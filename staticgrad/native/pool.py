@@ -23,6 +23,7 @@ from staticgrad.records import dataclass
 #: What a forked child finds as if nothing had ever run.
 _COUNTED: Final = (
     "finished", "taken", "callers", "wake", "asleep", "alive", "alone_until", "ended",
+    "last_alone", "penalty",
 )  # fmt: skip
 _C_FUNCTIONS: Final = {
     "create": "pthread_create",
@@ -55,6 +56,7 @@ class Pool:
             found = ctypes.cast(getattr(self._library, function), ctypes.c_void_p).value
             self.set(name, found or 0)
         self.set("spin", pool_code.SPIN)
+        self.set("patience", pool_code.PATIENCE)
 
     def get(self, name: str) -> int:
         """The word of a name."""

@@ -14,9 +14,10 @@ others; how many groups it ran it says at the end, and the section ends when all
 - what a worker reads of a section, it reads after a claim, while the section cannot end.
 
 Workers look for a ticket for ``SPIN`` nanoseconds after the last group that they ran, then sleep
-until a section that is worth it wakes them. Where the caller has waited for a group longer than for
-the rest of the section, as when a worker loses its processor in the middle of one, the next
-sections are the caller's alone for ``PENALTY`` times as long.
+until a section that is worth it wakes them. Where the caller has waited for a group and its worker
+had no processor for half of that time, by the clocks of the workers' threads, or where it has waited
+longer than for the rest of a section of many groups, the next sections are the caller's alone for
+``PENALTY`` times as long; where workers stall again soon, for twice as many times, and so on.
 
 Where processors are slow at handing over, as when they share no cache, a short program may take
 longer on several than on one. So the driver keeps what a run of a table takes alone and shared
@@ -67,8 +68,12 @@ PLACES: Final = {
     "hook": 856,  # for tests: called at every claim, where the code has points
     "sections": 864,  # counts sections that were shared
     "stalls": 872,  # and those that ended in a penalty
-    # a thread and its arguments, for each worker: identity, pool, number
+    "last_alone": 880,  # when the last penalty ended, or will
+    "penalty": 888,  # how many times as long as the stall it was
+    "patience": 896,
+    # for each worker its thread, the thread's arguments (the pool, the number), and its clock
     "threads": 1024,
+    "clocks": 1024 + 24,
     # the ticket of each worker
     "tickets": 1024 + 32 * 256,
 }
@@ -81,7 +86,11 @@ NBYTES: Final = PLACES["tickets"] + LINE * MOST_WORKERS
 #: Nanoseconds that a worker looks for work before it sleeps.
 SPIN: Final = 200_000
 #: The caller works alone this many times as long as it has waited in vain.
-PENALTY: Final = 4
+PENALTY: Final = 8
+#: At most so many times, where workers stall again and again,
+MOST_PENALTY: Final = 256
+#: that is, sooner after a penalty than so many times as long as they stall.
+CALM: Final = 64
 #: Nanoseconds of waiting that are no reason for it.
 PATIENCE: Final = 100_000
 #: Runs that take longer are not tried alone.
@@ -95,6 +104,10 @@ _HOLE: Final = re.compile(r"<([a-zA-Z_ ]+)>")
 
 #: Linux' number of the system call ``futex``, by the first part of a target's triple.
 FUTEX: Final = {"x86_64": 202, "aarch64": 98}
+#: And of ``gettid``.
+_GETTID: Final = {"x86_64": 186, "aarch64": 178}
+#: Beside a thread's number: the clock of the time that it has had a processor (Linux' posix-timers.h).
+_CPU: Final = 4 | 2
 _WAIT: Final = 128  # FUTEX_WAIT | FUTEX_PRIVATE_FLAG
 _WAKE: Final = 129
 
@@ -125,14 +138,18 @@ def text(triple: str, words: dict[str, int], points: bool = False) -> str | None
         "words": str(words["words"]),
         "pause": f"  call void @llvm.{'aarch64.hint(i32 1)' if arm else 'x86.sse2.pause()'}",
         "futex": str(FUTEX[architecture]),
+        "gettid": str(_GETTID[architecture]),
+        "CPU": str(_CPU),
         "WAIT": str(_WAIT),
         "WAKE": str(_WAKE),
         "ENTRY": str(ENTRY),
         "LINE": str(LINE),
         "LOOKS": str(LOOKS),
         "SHORT": str(SHORT),
+        "SPIN": str(SPIN),
         "PENALTY": str(PENALTY),
-        "PATIENCE": str(PATIENCE),
+        "MOST_PENALTY": str(MOST_PENALTY),
+        "CALM": str(CALM),
     }
     for name in ("before", "claimed", "ran"):
         values[name] = _POINT.replace("<point>", str(POINTS.index(name))) if points else ""

@@ -43,9 +43,14 @@ def driver_with_points() -> Driver:
 
 
 @contextmanager
-def pool_of(threads: int, hook: Hook | None = None) -> Iterator[Pool]:
-    """A pool with so many threads, whose workers call ``hook`` where the driver has points."""
+def pool_of(threads: int, hook: Hook | None = None, penalties: bool = False) -> Iterator[Pool]:
+    """A pool with so many threads, whose workers call ``hook`` where the driver has points.
+
+    Without ``penalties`` it has patience with stalls, which a busy machine makes at any time.
+    """
     made = Pool()
+    if not penalties:
+        made.set("patience", 2**62)
     made.want(threads)
     called = _HOOK(hook or (lambda worker, point: None))
     made.set("hook", ctypes.cast(called, ctypes.c_void_p).value or 0)

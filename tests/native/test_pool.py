@@ -98,7 +98,7 @@ def test_nobody_waits_for_a_worker_that_has_claimed_nothing() -> None:
             stopped.set()
             assert released.wait(60)
 
-    with pool_of(2, stop) as pool:
+    with pool_of(2, stop, penalties=True) as pool:
         counted, done = Counted(pool, 2, [50], 1), 0
         while not stopped.is_set():
             counted.run(driver_with_points())
@@ -122,19 +122,46 @@ def test_a_stall_is_followed_by_runs_alone() -> None:
         if worker == 0 and point == 2 and claimed.is_set():
             caller.set()
 
-    with pool_of(2, stop) as pool:
+    with pool_of(2, stop, penalties=True) as pool:
         counted, done = Counted(pool, 2, [64], 1), 0
         while not claimed.is_set():
             counted.run(driver_with_points())
             done += 1
         assert pool.state.stalls == 1
         sections = pool.state.sections
-        counted.run(driver_with_points())  # the penalty is 80 ms
+        counted.run(driver_with_points())  # the penalty is eight times the stall
         assert pool.state.sections == sections
         pool.set("alone_until", 1)
         counted.run(driver_with_points())
         assert pool.state.sections == sections + 1
         counted.check(done + 2)
+
+
+@pytest.mark.parametrize("works", [False, True])
+def test_a_wait_is_a_stall_where_the_worker_has_no_processor(works: bool) -> None:
+    """Of two groups the worker takes one and the caller waits: for a sleeper, or for one at work."""
+    waits, claimed = threading.Event(), threading.Event()
+
+    def stop(worker: int, point: int) -> None:
+        if worker == 0 and point == 0 and not waits.is_set():
+            _until(claimed.is_set)  # the caller leaves one group to the worker
+        if worker == 1 and point == 1 and not claimed.is_set():
+            claimed.set()
+            waits.wait(60)
+            begun = time.thread_time()
+            if works:
+                while time.thread_time() - begun < 0.05:
+                    pass
+            else:
+                time.sleep(0.05)
+        if worker == 0 and point == 2:
+            waits.set()
+
+    with pool_of(2, stop, penalties=True) as pool:
+        counted = Counted(pool, 2, [2], 1)
+        counted.run(driver_with_points())
+        counted.check(1)
+        assert pool.state.stalls == (0 if works else 1)
 
 
 def test_what_takes_longer_shared_runs_alone() -> None:
@@ -190,7 +217,6 @@ def test_workers_sleep_and_wake() -> None:
         counted.run(native.driver())
         for _ in range(20):
             _until(lambda: pool.get("asleep") == 1)
-            pool.set("alone_until", 0)  # on a busy machine a section may have stalled
             woken = pool.get("wake")
             counted.run(native.driver())
             assert pool.get("wake") == woken + 1
