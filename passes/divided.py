@@ -18,8 +18,7 @@ from passes.segments import with_segments
 from staticgrad.errors import BudgetInfeasible
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.schedule import Schedule
-from staticgrad.types.dim import Named, dim
-from staticgrad.types.tensor import hint_value
+from staticgrad.types.tensor import typical_value
 
 #: How deep segments are divided, at most: a level that runs loops once more spares less and less.
 MOST_LEVELS: Final = 3
@@ -52,7 +51,7 @@ def divided(
     first = next(candidates)
     if (budget is None and policy == StoreAll()) or not pairs_of(graph):
         return first
-    at = {name: _typical(size) for name, size in graph.sizes.items()} | dict(sizes)
+    at = {name: typical_value(size) for name, size in graph.sizes.items()} | dict(sizes)
     best, least = first, _peak(first, at)
     for candidate in candidates:
         if budget is not None and least <= budget:
@@ -77,11 +76,6 @@ def _candidates(
             made = schedule(found)
             yield Divided(found, made, Planner(made, *limits))
         before = found
-
-
-def _typical(size: Named) -> int:
-    each = dim(size.name, min=size.min, max=size.max, hint=size.hint, multiple_of=size.multiple_of)
-    return hint_value(each)
 
 
 def _peak(candidate: Divided, sizes: Mapping[str, int]) -> int:

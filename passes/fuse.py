@@ -23,7 +23,7 @@ from passes.fusion.preparation import (
 )
 from passes.fusion.regions import with_joined_pads
 from passes.fusion.shifted import with_shifted_formulas
-from passes.fusion.updates import BoundStep, PendingStep, Update, copied_updates, in_order
+from passes.fusion.updates import PendingStep, Update, copied_updates, in_order
 from passes.lowering.bodies import LoweredBodies, lower_bodies
 from passes.lowering.calls import LoweredCall, lower_call
 from passes.lowering.operands import LoweredStep
@@ -303,7 +303,7 @@ def _renamed(step: BoundStep, new_names: Mapping[str, str]) -> BoundStep:
         else binding
         for access, binding in zip(step.accesses(), step.operands, strict=True)
     )
-    return replace(step, operands=operands)
+    return step.with_operands(operands)
 
 
 def _placed(access: Touch, binding: Binding, name: str) -> Binding:

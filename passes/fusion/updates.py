@@ -15,12 +15,8 @@ from itertools import pairwise
 
 from passes.fusion.groups import Key
 from staticgrad.analysis.liveness import OldValues, TakingOver
-from staticgrad.ir.body_step import BodyStep
-from staticgrad.ir.call_step import CallStep
-from staticgrad.ir.schedule import KernelStep
+from staticgrad.ir.schedule import BoundStep
 from staticgrad.records import dataclass
-
-BoundStep = KernelStep | CallStep | BodyStep
 
 
 @dataclass(frozen=True)

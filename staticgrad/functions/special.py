@@ -19,8 +19,8 @@ from staticgrad.ops import bessel, entropy, gamma, incomplete, normal_distributi
 from staticgrad.ops.bessel import i0 as i0
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.operands import as_value, floating, integer
-from staticgrad.ops.special import Erfc, XLogY
-from staticgrad.ops.transcendental import Erf, Exp, Sigmoid
+from staticgrad.ops.special import erfc as erfc, xlogy as xlogy
+from staticgrad.ops.transcendental import Exp, Sigmoid, erf as erf
 
 __all__ = [
     "beta",
@@ -159,16 +159,6 @@ def zeta(x: Operand[AnyValue], q: Operand[AnyValue] = 1.0) -> AnyValue:
     return gamma.Zeta()(x, q)
 
 
-def erf(x: Operand[AnyValue]) -> AnyValue:
-    """The error function."""
-    return Erf()(x)
-
-
-def erfc(x: Operand[AnyValue]) -> AnyValue:
-    """1 - erf(x), accurate where that vanishes."""
-    return Erfc()(x)
-
-
 def erfcx(x: Operand[AnyValue]) -> AnyValue:
     """exp(x ** 2) * erfc(x), which falls as 1 / (x * sqrt(pi)); inf far below 0."""
     return normal.Erfcx()(x)
@@ -219,15 +209,6 @@ def i1e(x: Operand[AnyValue]) -> AnyValue:
     Its derivative at 0 is 1/2; those of higher orders are given as 0.
     """
     return bessel.I1e()(x)
-
-
-def xlogy(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
-    """x * log(y), and 0 where x is 0 (unless y is NaN); its derivatives there are 0 too.
-
-    Raises:
-        ShapeError: the shapes do not broadcast.
-    """
-    return XLogY()(x, y)
 
 
 def xlog1py(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import field
-from typing import Literal, NamedTuple, Protocol
+from dataclasses import field, replace
+from typing import Any, Literal, NamedTuple, Protocol, Self, cast
 
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_reach import Reach, reaches
@@ -242,6 +242,14 @@ class BoundStep(ABC):
     """
 
     operands: tuple[Binding, ...]
+    phase: int
+    label: str
+    origins: tuple[Location, ...]
+
+    def with_operands(self, operands: tuple[Binding, ...]) -> Self:
+        """The same step, its operands bound as told."""
+        step = cast(Any, self)  # each kind of step is a dataclass; this base has no fields
+        return cast(Self, replace(step, operands=operands))
 
     @abstractmethod
     def operand_types(self) -> Iterable[tuple[str, Mode, DType]]:

@@ -122,14 +122,14 @@ def c_strides(shape: Shape) -> Shape:
 
 
 def hint_value(size: Size, default: int = 64) -> int:
-    """A typical value, for cost decisions only: hints, else ``default`` within the bounds."""
-    values = {
-        n.name: n.hint if n.hint is not None else _typical(n, default) for n in named_sizes(size)
-    }
-    return evaluate(size, values)
+    """A typical value, for cost decisions only: named sizes at their ``typical_value``."""
+    return evaluate(size, {n.name: typical_value(n, default) for n in named_sizes(size)})
 
 
-def _typical(named: Named, default: int) -> int:
+def typical_value(named: Named, default: int = 64) -> int:
+    """The hint of a named size; without one, ``default`` as far as its bounds allow."""
+    if named.hint is not None:
+        return named.hint
     rounded = -(-max(named.min, default) // named.multiple_of) * named.multiple_of
     if named.max is None or rounded <= named.max:
         return rounded
