@@ -32,7 +32,7 @@ from staticgrad.errors import GraphError
 from staticgrad.ir.body_step import BodyStep
 from staticgrad.ir.call_step import CallStep
 from staticgrad.ir.graph import Constant, Graph, Input, Parameter, ParameterLeaf
-from staticgrad.ir.schedule import Binding, Buffer, KernelStep, Role, Schedule, Touch
+from staticgrad.ir.schedule import Binding, BoundStep, Buffer, KernelStep, Role, Schedule, Touch
 from staticgrad.kept import collection_paused
 from staticgrad.records import dataclass
 from staticgrad.source import Location

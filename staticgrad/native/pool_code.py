@@ -15,9 +15,10 @@ others; how many groups it ran it says at the end, and the section ends when all
 
 Workers look for a ticket for ``SPIN`` nanoseconds after the last group that they ran, then sleep
 until a section that is worth it wakes them. Where the caller has waited for a group and its worker
-had no processor for half of that time, by the clocks of the workers' threads, or where it has waited
-longer than for the rest of a section of many groups, the next sections are the caller's alone for
-``PENALTY`` times as long; where workers stall again soon, for twice as many times, and so on.
+had no processor for half of that time, by the clocks of the workers' threads, or where it has
+waited longer than for the rest of a section of many groups, the next sections are the caller's
+alone for ``PENALTY`` times as long; where workers stall again soon, for twice as many times, and
+so on.
 
 Where processors are slow at handing over, as when they share no cache, a short program may take
 longer on several than on one. So the driver keeps what a run of a table takes alone and shared
@@ -106,7 +107,7 @@ _HOLE: Final = re.compile(r"<([a-zA-Z_ ]+)>")
 FUTEX: Final = {"x86_64": 202, "aarch64": 98}
 #: And of ``gettid``.
 _GETTID: Final = {"x86_64": 186, "aarch64": 178}
-#: Beside a thread's number: the clock of the time that it has had a processor (Linux' posix-timers.h).
+#: With a thread's number: the clock of the time that it has had a processor (posix-timers.h).
 _CPU: Final = 4 | 2
 _WAIT: Final = 128  # FUTEX_WAIT | FUTEX_PRIVATE_FLAG
 _WAKE: Final = 129

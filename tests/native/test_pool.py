@@ -139,7 +139,7 @@ def test_a_stall_is_followed_by_runs_alone() -> None:
 
 @pytest.mark.parametrize("works", [False, True])
 def test_a_wait_is_a_stall_where_the_worker_has_no_processor(works: bool) -> None:
-    """Of two groups the worker takes one and the caller waits: for a sleeper, or for one at work."""
+    """The worker takes one of two groups and the caller waits: it sleeps, or it works."""
     waits, claimed = threading.Event(), threading.Event()
 
     def stop(worker: int, point: int) -> None:
