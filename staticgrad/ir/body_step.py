@@ -8,7 +8,15 @@ from typing import Final, Literal, NamedTuple
 
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_stages import Mode
-from staticgrad.ir.schedule import Binding, BoundStep, Call, Control, Schedule, Scratch, StepBody
+from staticgrad.ir.schedule import (
+    Binding,
+    BoundOperands,
+    Call,
+    Control,
+    Schedule,
+    Scratch,
+    StepBody,
+)
 from staticgrad.kept import cached_property
 from staticgrad.records import dataclass
 from staticgrad.source import Location
@@ -38,7 +46,7 @@ class BodyOperand(NamedTuple):
 
 
 @dataclass(frozen=True)
-class BodyStep(BoundStep):
+class BodyStep(BoundOperands):
     """One loop or branch, its operands bound to buffers. See ``Step``.
 
     ``kind`` is that of ``Control``. The operands for values that go in come first: of a branch the

@@ -7,7 +7,7 @@ from dataclasses import field
 
 from staticgrad.ir.kernel_stages import Mode
 from staticgrad.ir.routine import Routine
-from staticgrad.ir.schedule import Binding, BoundStep, Call, Schedule
+from staticgrad.ir.schedule import Binding, BoundOperands, Call, Schedule
 from staticgrad.records import dataclass
 from staticgrad.source import Location
 from staticgrad.types.dim import Size
@@ -15,7 +15,7 @@ from staticgrad.types.dtype import DType
 
 
 @dataclass(frozen=True)
-class CallStep(BoundStep):
+class CallStep(BoundOperands):
     """One use of a routine: operands bound to buffers, arguments to sizes. See ``Step``. Nobody
     knows which bytes of its operands it touches.
 

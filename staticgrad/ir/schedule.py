@@ -235,16 +235,24 @@ class Step(Protocol):
         ...
 
 
-class BoundStep(ABC):
-    """What all steps have whose operands are bound to buffers, whatever they run. See ``Step``.
+class BoundStep(Step, Protocol):
+    """A step whose operands are bound to buffers, one for each access, in their order."""
+
+    @property
+    def operands(self) -> tuple[Binding, ...]: ...
+
+    def with_operands(self, operands: tuple[Binding, ...]) -> Self:
+        """The same step, its operands bound as told."""
+        ...
+
+
+class BoundOperands(ABC):
+    """What steps have by their operands, whatever they run. See ``BoundStep``.
 
     A step that touches parts of buffers, writes over an operand, or has kernels or bodies says so.
     """
 
     operands: tuple[Binding, ...]
-    phase: int
-    label: str
-    origins: tuple[Location, ...]
 
     def with_operands(self, operands: tuple[Binding, ...]) -> Self:
         """The same step, its operands bound as told."""
@@ -313,7 +321,7 @@ class BoundStep(ABC):
 
 
 @dataclass(frozen=True)
-class KernelStep(BoundStep):
+class KernelStep(BoundOperands):
     """One use of a kernel: operands bound to buffers, arguments to sizes. See ``Step``.
 
     ``total`` and ``grain`` follow from the kernel and the arguments, as in ``of``; they are fields

@@ -14,7 +14,7 @@ from typing import Final, NoReturn
 from staticgrad.errors import VerifyError
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_apart import stores_apart
-from staticgrad.ir.schedule import BoundStep, Buffer, KernelStep, Schedule, Step, StepBody
+from staticgrad.ir.schedule import BoundOperands, Buffer, KernelStep, Schedule, Step, StepBody
 from staticgrad.ir.schedule_text import buffer_text, kernel_names, sizes_in, step_text
 from staticgrad.ir.verify_kernel import verify_kernel
 from staticgrad.types.dim import Named, Size, bounds, named_sizes
@@ -149,7 +149,7 @@ def _check_kernel(schedule: Schedule, step: Step, kernel: Kernel) -> None:
 def steps_bind_everything(schedule: Schedule) -> None:
     """A step binds every operand to a buffer that exists, and every argument to a size."""
     for step in schedule.steps:
-        if isinstance(step, BoundStep):  # first: accesses are of operands that are bound
+        if isinstance(step, BoundOperands):  # first: accesses are of operands that are bound
             own = len([*step.operand_types()])
             if own != len(step.operands):
                 given = f"{len(step.operands)} are given"
