@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from staticgrad.ir.forms import Region, View
 from staticgrad.records import dataclass
-from staticgrad.types.dim import Size, bounds
+from staticgrad.types.dim import Size
 from staticgrad.types.tensor import Shape, c_strides
 
 
@@ -67,8 +67,8 @@ class Strided:
     def reshaped(self, old: Shape, new: Shape) -> Strided | None:
         """The layout under another shape of the same elements; None where that takes a copy.
 
-        Walks both shapes in parallel, matching runs of axes of equal size (as NumPy does for
-        views), on symbolic sizes: what cannot be proven is a copy.
+        Matches leading runs of axes of equal size (as NumPy does for views), as polynomials of
+        named sizes: what cannot be proven is a copy.
         """
         strides = _reshaped(self.strides, old, new)
         return None if strides is None else Strided(self.offset, strides)
@@ -105,17 +105,17 @@ def _matching_run(
     old: Sequence[tuple[Size, Size]], new: Sequence[Size]
 ) -> tuple[Sequence[tuple[Size, Size]], Sequence[Size]] | None:
     """The shortest leading runs of both shapes with provably equal products."""
-    i = j = 1
-    have, want = old[0][0], new[0]
-    while have != want:
-        low, high = bounds(have - want)
-        if high is not None and high <= 0 and i < len(old):
-            have, i = have * old[i][0], i + 1
-        elif low is not None and low >= 0 and j < len(new):
-            want, j = want * new[j], j + 1
-        else:
-            return None
-    return old[:i], new[:j]
+    ends: dict[Size, int] = {}
+    size: Size = 1
+    for j, extent in enumerate(new, 1):
+        size = size * extent
+        ends.setdefault(size, j)
+    size = 1
+    for i, (extent, _) in enumerate(old, 1):
+        size = size * extent
+        if size in ends:
+            return old[:i], new[: ends[size]]
+    return None
 
 
 def collapse(

@@ -55,7 +55,8 @@ class Staticgrad(Operations):
         return sg.nn.batch_norm(x, gain, bias)
 
     def recurrent(self, kind: str, x: Any, weights: Any, time: int, hidden: int) -> Any:
-        return sg.nn.stacked(getattr(sg.nn, kind), x, weights)[0][-1]
+        state = sg.nn.stacked(getattr(sg.nn, kind), x, weights)[1][-1]
+        return state[0] if kind == "lstm" else state
 
 
 def graph_of(workload: Workload, data: Data, ops: Operations) -> sg.Graph:

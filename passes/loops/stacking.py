@@ -72,16 +72,22 @@ def _chosen(ahead: Node, back: Node) -> list[tuple[Symbolic, Symbolic]]:
         return []
     read = {arg.node for node in body.nodes if node not in again for arg in node.args}
     read |= {value.node for value in body.outputs.values()}
-    own = ahead.op.bodies[0].outputs.values()
+    assert isinstance(ahead.op, Loop)
+    own = [*ahead.op.body.outputs.values()][ahead.op.carries :]
     given = {numbers[value.key] for value in own}
+    # Of equal bytes, what a kernel writes anyway rather than views of it, which take copies.
     weights = [
-        0 if theirs[node, 0] in given else sum(hint_value(kind.nbytes) for kind in node.types)
+        0 if theirs[node, 0] in given else len(nodes) * _nbytes(node) + isinstance(node.form, View)
         for node in nodes
     ]
     edges = [(again[a.node], again[node]) for node in nodes for a in node.args if a.node in again]
     cut = vertex_cut(weights, edges, heavy, [again[node] for node in nodes if node in read])
     values = [value for place in sorted(cut or ()) for value in nodes[place].values]
     return [(value, by_number[theirs[value.key]]) for value in values]
+
+
+def _nbytes(node: Node) -> int:
+    return sum(hint_value(kind.nbytes) for kind in node.types)
 
 
 def _is_cheap(node: Node) -> bool:

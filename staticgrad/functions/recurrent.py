@@ -159,8 +159,7 @@ def _layer(
     if state is None:
         first = functions.zeros((x.shape[1], hidden), dtype=x.dtype, like=x)
         state = (first, first) if gates == 4 else first
-    # One product over all times: [time, batch, gates * hidden].
-    parts = functions.matmul(x, w) + b
+    parts = _over_all_times(x, w, b)
     numbers = functions.arange(x.shape[0], like=x)
 
     def trip(carry: Any, each: Any) -> tuple[Any, Any]:
@@ -175,3 +174,12 @@ def _layer(
 
     last, outputs = scan(trip, state, (parts, numbers), reverse=reverse)
     return outputs, last
+
+
+def _over_all_times(x: Any, w: Any, b: Any) -> Any:
+    """``x @ w + b``, [time, batch, gates * hidden], as one product of matrices."""
+    time, batch, features = x.shape
+    rows = functions.matmul(functions.reshape(x, (time * batch, features)), w)
+    biased = rows + b if getattr(b, "ndim", 0) < 2 else rows
+    parts = functions.reshape(biased, (time, batch, biased.shape[-1]))
+    return parts if biased is not rows else parts + b

@@ -73,6 +73,8 @@ def test_an_lstm_is_two_loops_and_its_weights_are_products_behind_them() -> None
     assert inside(back).count("matmul") == 1  # the carry's; the gates are read, not built again
     assert [node.op.name for node in after.nodes].count("matmul") == 2
     assert back.op.carries == 2  # type: ignore[attr-defined]  # no weight is carried
+    (gates,) = [kind for kind in ahead.types if kind.shape[-1] == 16]  # whole, not four views
+    assert gates.rank == 3
     for one, other in zip(
         sg.evaluate(after, feeds).values(), sg.evaluate(graph, feeds).values(), strict=True
     ):

@@ -77,6 +77,8 @@ def test_symbolic_reshapes_that_can_be_views_are():
     assert split.strides == (784, 28, 1)
     assert split.reshaped((batch, 28, 28), (batch * 784,)) == Strided(0, (1,))
     assert Strided.contiguous((batch * 784,)).reshaped((batch * 784,), (batch, 784)) == layout
+    rows = Strided.contiguous((32, batch, 64)).reshaped((32, batch, 64), (32 * batch, 64))
+    assert rows == Strided(0, (64, 1))
 
 
 def test_a_region_offsets_and_steps():
