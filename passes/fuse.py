@@ -28,6 +28,7 @@ from passes.lowering.bodies import LoweredBodies, lower_bodies
 from passes.lowering.calls import LoweredCall, lower_call
 from passes.lowering.operands import LoweredStep
 from passes.lowering.signatures import Lowerings
+from passes.lowering.time_loops import lower_time_loop
 from staticgrad.errors import GraphError
 from staticgrad.ir.body_step import BodyStep
 from staticgrad.ir.call_step import CallStep
@@ -202,8 +203,10 @@ class _Builder:
         lowered: LoweredStep | LoweredCall | LoweredBodies
         step: BoundStep
         if group.kind == "body":
-            lowered = lower_bodies(groups, group, self._schedules(group))
-            step = self._body_step(group, lowered)
+            bodies = lower_bodies(groups, group, self._schedules(group))
+            whole = lower_time_loop(bodies) if groups.fused else None
+            lowered = whole or bodies
+            step = self._step(group, whole) if whole else self._body_step(group, bodies)
         elif group.kind == "call":
             lowered = lower_call(groups, group)
             step = self._call_step(group, lowered)

@@ -22,7 +22,8 @@ ENDLESS: Final = 2**62
 class LoweredBodies:
     """A loop or branch, and what its first operands stand for: values from an element on.
 
-    ``rest``: the operands behind those, with the buffers that they need besides.
+    ``rest``: the operands behind those, with the buffers that they need besides. ``stored``: the
+    results that somebody reads.
     """
 
     form: BodyForm
@@ -32,6 +33,7 @@ class LoweredBodies:
     schedules: tuple[Schedule, ...]
     reads: tuple[Key, ...]
     writes: tuple[Key, ...]
+    stored: tuple[Key, ...]
 
     @property
     def trips(self) -> Size:
@@ -68,4 +70,5 @@ def lower_bodies(groups: Groups, group: Group, schedules: Sequence[Schedule]) ->
         tuple(schedules),
         tuple(dict.fromkeys(key for key, _ in read)),
         tuple(results),
+        group.stored,
     )

@@ -22,6 +22,7 @@ from staticgrad.codegen.columns import write_columns
 from staticgrad.codegen.expressions import Lines, Unit, element
 from staticgrad.codegen.gemm import write_gemm
 from staticgrad.codegen.groups import write_group, write_group_length
+from staticgrad.codegen.row_lanes import write_rows_in_lanes
 from staticgrad.codegen.sorting import write_sort
 from staticgrad.codegen.stages import Span, limit, write_carries, write_map, write_scalar
 from staticgrad.codegen.tiled_products import write_product
@@ -81,8 +82,8 @@ def render(kernel: Kernel, vector_bits: int = 512) -> str:
         out.lines += unit.once.lines
         out.add("for o in range(begin, end):")
         out.extend(inner, 1)
-    elif kernel.turned:
-        write_turned_rows(kernel, out, unit)
+    elif kernel.in_lanes or kernel.turned:
+        (write_rows_in_lanes if kernel.in_lanes else write_turned_rows)(kernel, out, unit)
     else:
         rest = Lines()
         _write_rows(kernel, unit, kernel.axes, "o", rest, "begin", "end")

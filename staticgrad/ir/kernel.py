@@ -6,7 +6,8 @@ once. Renderers translate it.
 
 One call runs outer iterations ``[begin, end)``. What is counted is ``Kernel.outer``:
 
-- ``axes``: the outer axes, flattened in C order; every stage runs once per iteration.
+- ``axes``: the outer axes, flattened in C order; every stage runs once per iteration. Where the
+  only one is called ``j``, its rows are the lanes of vectors (``in_lanes``).
 - ``lanes``: no outer axes, and the vector axis of the single stage itself is cut (elements).
 - ``tiles``: a Gemm; iterations are (outer axes..., row chunk, column panel), flattened.
 - ``groups``: the last ``grouped`` outer axes, flattened, are *rows*; an iteration is a group of
@@ -21,6 +22,7 @@ from typing import Final, Literal
 
 from staticgrad.ir.expr import BLOCKS, Access, Expr, Position, postorder
 from staticgrad.ir.kernel_stages import (
+    LANES,
     Accumulate,
     Axis,
     ColumnAccumulate,
@@ -58,6 +60,8 @@ from staticgrad.types.tensor import hint_value
 GRAIN_ELEMENTS: Final = 16384
 #: How often that is halved, at most, where elements take long.
 FINEST: Final = 4
+#: Vectors of rows that are a group at least, where rows are the lanes of vectors.
+LANE_VECTORS: Final = 4
 #: Rows side by side, at most: their values are to stay in registers.
 MOST_ABREAST: Final = 16
 #: Where an operand is stored to: the loops around it by name, and the place.
@@ -118,6 +122,11 @@ class Kernel:
             whole = bool(first.rows) or any(isinstance(s, Accumulate) for s in first.body)
             return "axes" if whole else "lanes"
         return "lanes" if isinstance(first, Columns) else "axes"
+
+    @property
+    def in_lanes(self) -> bool:
+        """Whether rows are the lanes of vectors: each stage is scalar, or a loop of such stages."""
+        return len(self.axes) == 1 and self.axes[0].name == LANES
 
     @cached_property
     def turned(self) -> tuple[Expr, ...]:
@@ -194,6 +203,9 @@ class Kernel:
             for stage, around in nested(self.stages)
         ]
         rows = max(1, covered // max(1, *elements))
+        if self.in_lanes:
+            vectors = LANE_VECTORS * self.lanes
+            return -(-rows // vectors) * vectors
         return -(-rows // self.tile_rows) * self.tile_rows if self.turned else rows
 
     @cached_property

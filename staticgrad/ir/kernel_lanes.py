@@ -7,7 +7,15 @@ from collections.abc import Iterable, Mapping, Set
 
 from staticgrad.ir.expr import Access, Expr, postorder
 from staticgrad.ir.kernel import MOST_ABREAST, Kernel
-from staticgrad.ir.kernel_bodies import accesses, accesses_of, bodies, bodies_of, broken, shown
+from staticgrad.ir.kernel_bodies import (
+    accesses,
+    accesses_of,
+    bodies,
+    bodies_of,
+    broken,
+    refuse,
+    shown,
+)
 from staticgrad.ir.kernel_stages import (
     Accumulate,
     Check,
@@ -81,6 +89,37 @@ def lanes_read_apart(kernel: Kernel) -> None:
                     broken(kernel, "a lane reads where others store", access_text(access))
             if isinstance(statement, Store):
                 before.add(statement.access.operand)
+
+
+def rows_fill_lanes(kernel: Kernel) -> None:
+    """Rows that are the lanes of vectors have scalars and loops of them only, and read nothing that
+    is stored; each stores to elements of its own, or the first one alone does."""
+    if not kernel.in_lanes:
+        return
+    if kernel.serial or kernel.grouped or kernel.abreast > 1 or kernel.listed is not None:
+        broken(kernel, "rows that are lanes are taken in no other way")
+    for stage, _ in nested(kernel.stages):
+        if not isinstance(stage, Scalar | Loop) or (isinstance(stage, Loop) and stage.axis.limits):
+            broken(kernel, f"a {type(stage).__name__.lower()} takes no rows as lanes")
+    row = kernel.axes[0].name
+    written = [s for stage, _ in nested(kernel.stages) for s in statements(stage)]
+    stored = {s.access.operand for s in written if isinstance(s, Store)}
+    for statement in written:
+        wrong = isinstance(statement, Check) or (
+            isinstance(statement, Store)
+            and (statement.add or bool(statement.indices) or not _own_of_row(statement.access, row))
+        )
+        refuse(kernel, wrong, "rows that are lanes store to one element", statement)
+    for body in bodies(kernel):
+        for expr in body.expressions():
+            if isinstance(expr.attribute, Access) and expr.attribute.operand in stored:
+                broken(kernel, "a row reads where others store", access_text(expr.attribute))
+
+
+def _own_of_row(access: Access, row: str) -> bool:
+    """Whether rows store to elements apart, or the first one alone stores."""
+    first = any(p.terms == ((row, 1),) and p.extent == 1 for p in access.bounded)
+    return access.stride(row) != 0 or first
 
 
 def rows_stand_apart(kernel: Kernel) -> None:

@@ -12,6 +12,7 @@ from typing import Final
 
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_stages import (
+    LANES,
     Accumulate,
     Carry,
     Check,
@@ -30,8 +31,6 @@ from staticgrad.ir.kernel_stages import (
 
 #: The result of a Gemm's product.
 PRODUCT: Final = "acc"
-#: The loop that runs over the lanes of a vector.
-LANES: Final = "j"
 _NUMBERED: Final = re.compile("([a-z])(0|[1-9][0-9]*)")
 _LETTERS: Final[dict[str, str]] = {
     "operand": "p",
@@ -65,7 +64,8 @@ def _roles(kernel: Kernel) -> Iterator[tuple[str, str]]:
     """Every role (of what has one name only: that name) with the name in it."""
     yield from (("operand", operand.name) for operand in kernel.operands)
     yield from (("argument", name) for name in kernel.arguments)
-    yield from (("loop", axis.name) for axis in kernel.axes)
+    outer = LANES if kernel.in_lanes else "loop"
+    yield from ((outer, axis.name) for axis in kernel.axes)
     for stage, _ in nested(kernel.stages):
         match stage:
             case Map(axis=axis, rows=rows) | Columns(axis=axis, rows=rows):

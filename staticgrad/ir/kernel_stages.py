@@ -19,6 +19,8 @@ from staticgrad.types.dtype import I64, DType
 Extent = str | int  # an integer argument's name, or a literal
 Mode = Literal["in", "out", "inout", "scratch", "check"]
 
+#: The loop that runs over the lanes of vectors.
+LANES: Final = "j"
 #: Levels of a group's binary counter, at most: enough for 2**34 rows.
 COLUMN_LEVELS: Final = 24
 #: How far ahead memory is brought near, at most.

@@ -15,7 +15,12 @@ from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.expr import Access
 from staticgrad.ir.kernel import MOST_ABREAST, Kernel
 from staticgrad.ir.kernel_bodies import accesses, bodies, broken, refuse, shown
-from staticgrad.ir.kernel_lanes import lanes_read_apart, lanes_store_apart, rows_stand_apart
+from staticgrad.ir.kernel_lanes import (
+    lanes_read_apart,
+    lanes_store_apart,
+    rows_fill_lanes,
+    rows_stand_apart,
+)
 from staticgrad.ir.kernel_names import PRODUCT, misnamed
 from staticgrad.ir.kernel_order import columns_stand_alone, modes_are_kept, results_come_first
 from staticgrad.ir.kernel_stages import (
@@ -381,6 +386,7 @@ CHECKS: Final[tuple[Callable[[Kernel], None], ...]] = (
     results_come_first,
     lanes_store_apart,
     rows_stand_apart,
+    rows_fill_lanes,
     columns_stand_alone,
     modes_are_kept,
     lanes_read_apart,

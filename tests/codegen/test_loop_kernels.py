@@ -169,6 +169,25 @@ def difference(parameters: Array, state: Array, trips: int, at: int) -> float:
     return float((ends[0] - ends[1]) / 2e-7)
 
 
+@pytest.mark.parametrize(("rows", "trips"), [(1, 0), (1, 3), (7, 1), (33, 4), (150, 2)])
+@pytest.mark.parametrize("mode", MODES)
+def test_rows_in_lanes(rows: int, trips: int, mode: Mode) -> None:
+    """h = a * h + x[t], t falling, in each row; a number that only the first row stores."""
+    a, first, x = np.float32([0.75]), normal(rows, 3), normal(trips, rows)
+    h, stack = first[:, 1].copy(), np.full((trips, rows), np.nan, "f4")
+    last = np.full(2 * rows, np.nan, "f4")
+    sizes = [rows, trips, trips - 1, rows]
+    made("decay", sizes, mode, p0=a, p1=first, p2=x, p3=stack, p4=last)
+    true = []
+    for t in reversed(range(trips)):
+        h = a * h + x[t]
+        true.append(h)
+    assert_same(stack, np.array(true, "f4").reshape(trips, rows), "stack")
+    assert_same(last[::2], h, "last")
+    assert last[1] == np.float32(0.5) ** trips
+    assert np.isnan(last[3::2]).all()
+
+
 # -- scans ----------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,491 @@
+"""Schedules written out: what each element that a step leaves is, as an expression of what goes in.
+
+The kernels of a schedule are run once, with expressions in the place of numbers. Loops over a few
+places are written out, and of a loop over rows that have nothing to do with each other one row
+stands for all. The result is a straight line of scalar arithmetic with the operations of the
+kernels, in their order and with the trees of their sums, so that it has their bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import reduce
+from itertools import product
+from math import isnan
+from typing import Any, Final, NamedTuple
+
+from staticgrad.analysis.interpret import interpret
+from staticgrad.ir import expr as ex
+from staticgrad.ir.combiners import COMBINERS
+from staticgrad.ir.expr import BLOCKS, Access, Expr, Position, postorder
+from staticgrad.ir.kernel import GEMM_BLOCK
+from staticgrad.ir.kernel_stages import (
+    Accumulate,
+    Axis,
+    Carry,
+    Check,
+    Columns,
+    Extent,
+    Gemm,
+    Keep,
+    Loop,
+    Map,
+    Scalar,
+    Stage,
+    Statement,
+    Store,
+)
+from staticgrad.ir.schedule import Schedule, Step
+from staticgrad.ir.summation import BLOCK, COLUMN_BLOCK, lanes
+from staticgrad.types.dim import Size, bounds
+from staticgrad.types.dtype import I64, DType
+
+#: Expressions, and statements run, of what is worth writing out, at most.
+MOST: Final = 6000
+#: Places of one loop that are written out, at most.
+LONGEST: Final = 512
+#: Runs of rows, one behind the other, that a buffer has at most.
+_RUNS: Final = 64
+
+
+class NotWrittenOutError(Exception):
+    """A schedule that has no such form, or one that is too long."""
+
+
+class RowPlace(NamedTuple):
+    """Element ``row * r + at`` of a buffer, for row number r."""
+
+    row: Size
+    at: Size
+
+
+class WrittenOut:
+    """The elements of a schedule's buffers as its steps are run, in one row out of ``rows``.
+
+    Args:
+        schedule: whose constants are known.
+        rows: how many rows there are; None: all that is computed is one row.
+        inner: what a loop over ``m * rows`` places means: the m elements of each row lie next to
+            each other, or (False) there are m runs of rows.
+        source: the element of an input, by the name of its buffer.
+        size: a size as an expression.
+    """
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        rows: Size | None,
+        inner: bool,
+        source: Callable[[str, DType, RowPlace], Expr],
+        size: Callable[[Size], Expr],
+    ) -> None:
+        self.schedule, self.rows, self.inner = schedule, rows, inner
+        self._source, self._size = source, size
+        self._left = MOST
+        self._made: dict[object, Expr] = {}
+        self.memory: dict[str, dict[RowPlace, Expr]] = {}
+
+    def run(self, step: Step) -> None:
+        """Run a step.
+
+        Raises:
+            NotWrittenOutError: it cannot be told row by row, or takes too many expressions.
+        """
+        _StepRun(self, step).run()
+
+    def spend(self) -> None:
+        """Count what is written out."""
+        self._left -= 1
+        if self._left < 0:
+            raise NotWrittenOutError
+
+    # -- expressions, each made once --------------------------------------------------------------
+
+    def literal(self, value: bool | int | float, dtype: DType) -> Expr:
+        """A number."""
+        exact = repr(float(value) if dtype.is_float else int(value))
+        return self._kept(("literal", dtype, exact), lambda: ex.literal(value, dtype))
+
+    def size(self, value: Size) -> Expr:
+        """A size."""
+        return self.literal(value, I64) if isinstance(value, int) else self._size(value)
+
+    def position(self, place: RowPlace) -> Expr:
+        """A position along a loop."""
+        if place.row == 0:
+            return self.size(place.at)
+        moved = self.made("mul", I64, (self.row, self.size(place.row)))
+        return moved if place.at == 0 else self.made("add", I64, (moved, self.size(place.at)))
+
+    @property
+    def row(self) -> Expr:
+        """The number of the row."""
+        return self._kept("row", lambda: ex.index(ROW))
+
+    def made(
+        self, op: str, dtype: DType, args: tuple[Expr, ...], attribute: ex.Attribute = None
+    ) -> Expr:
+        """A primitive over expressions; of numbers, the number."""
+        if op == "select" and args[0].op == "literal":
+            return args[1] if args[0].attribute else args[2]
+        key = (op, dtype, tuple(map(id, args)), attribute)
+        return self._kept(key, lambda: self._folded(Expr(op, dtype, args, attribute)))
+
+    def _folded(self, expr: Expr) -> Expr:
+        if expr.op in BLOCKS or any(arg.op != "literal" for arg in expr.args):
+            return expr
+        if any(each.dtype.is_storage for each in (expr, *expr.args)):
+            return expr
+        value = interpret([expr], _no_leaf)[0][()].item()
+        return expr if isnan(value) else self.literal(value, expr.dtype)
+
+    def _kept(self, key: object, make: Callable[[], Expr]) -> Expr:
+        if key not in self._made:
+            self.spend()
+            self._made[key] = make()
+        return self._made[key]
+
+    # -- memory -----------------------------------------------------------------------------------
+
+    def load(self, buffer: str, place: RowPlace, dtype: DType) -> Expr:
+        """The element of a buffer."""
+        found = self.schedule.by_name[buffer]
+        if found.role == "input":
+            return self._kept(("source", buffer, place), lambda: self._source(buffer, dtype, place))
+        if found.data is not None:
+            return self._constant(found.data.array.reshape(-1), place, dtype)
+        known = self.memory.get(buffer, {})
+        if place not in known:
+            raise NotWrittenOutError
+        return known[place]
+
+    def _constant(self, array: object, place: RowPlace, dtype: DType) -> Expr:
+        if place.row != 0 or not isinstance(place.at, int):
+            raise NotWrittenOutError
+        value = array[place.at].item()  # type: ignore[index]
+        if isinstance(value, float) and isnan(value):
+            raise NotWrittenOutError
+        return self.literal(value, dtype)
+
+    def store(self, buffer: str, place: RowPlace, value: Expr) -> None:
+        """Let a buffer hold an element, which no other place of the buffer is."""
+        held = self.memory.setdefault(buffer, {})
+        if any(other.row != place.row for other in held) or not self._stands_apart(place):
+            raise NotWrittenOutError
+        held[place] = value
+
+    def _stands_apart(self, place: RowPlace) -> bool:
+        """Whether it is the element of a row, of which some lie next to each other, or of one of
+        some runs of such rows."""
+        if place.row == 0:
+            return isinstance(place.at, int)
+        if not isinstance(place.row, int) or place.row < 0 or self.rows is None:
+            return False
+        ends = (place.at - run * (self.rows * place.row) for run in range(_RUNS))
+        return any(isinstance(end, int) and 0 <= end < place.row for end in ends)
+
+    # -- sums -------------------------------------------------------------------------------------
+
+    def combined(self, kind: str, terms: Sequence[Expr], dtype: DType, by_lanes: bool) -> Expr:
+        """Terms as a reduction combines them, in the order of ``ir/summation.py``."""
+        combiner = COMBINERS[kind]
+        if not terms:
+            return self.literal(combiner.empty(dtype), dtype)
+
+        def joined(a: Expr, b: Expr) -> Expr:
+            return self.made(combiner.combine, dtype, (a, b))
+
+        if not combiner.is_ordered(dtype):
+            return reduce(joined, terms)
+        if len(terms) > (BLOCK if by_lanes else COLUMN_BLOCK):
+            raise NotWrittenOutError
+        if not by_lanes:
+            return reduce(joined, terms)
+        width = lanes(dtype)
+        row = [reduce(joined, terms[lane::width]) for lane in range(min(width, len(terms)))]
+        while width > 1:
+            width //= 2
+            row = [
+                joined(each, row[lane + width]) if lane + width < len(row) else each
+                for lane, each in enumerate(row[:width])
+            ]
+        return row[0]
+
+
+#: The loop over rows.
+ROW: Final = "j"
+
+
+def _no_leaf(*_: object) -> Any:
+    raise NotWrittenOutError
+
+
+class _StepRun:
+    """One step as it is run: where its loops are, and what its stages have given."""
+
+    def __init__(self, elements: WrittenOut, step: Step) -> None:
+        if step.bodies() or len(step.kernels()) != 1:
+            raise NotWrittenOutError
+        self.elements = elements
+        (self.kernel,) = step.kernels()
+        self._sizes = dict(zip(self.kernel.arguments, step.arguments, strict=True))
+        self._bound = {
+            access.name: (access.buffer, access.begin // access.dtype.itemsize)
+            for access in step.accesses()
+        }
+        self._results: dict[str, Expr] = {}
+
+    def run(self) -> None:
+        """All outer iterations, in order."""
+        if self.kernel.listed is not None:
+            raise NotWrittenOutError
+        for at in self._places(self.kernel.axes):
+            if self.kernel.serial and _in_rows(at):
+                raise NotWrittenOutError
+            self._stages(self.kernel.stages, at)
+
+    # -- loops ------------------------------------------------------------------------------------
+
+    def _number(self, extent: Extent) -> Size:
+        return extent if isinstance(extent, int) else self._sizes[extent]
+
+    def _places(self, axes: Sequence[Axis]) -> Iterator[dict[str, RowPlace]]:
+        for places in product(*map(self._along, axes)):
+            self.elements.spend()
+            yield {axis.name: place for axis, place in zip(axes, places, strict=True)}
+
+    def _along(self, axis: Axis) -> Sequence[RowPlace]:
+        """The places of a loop: those of a row, of several elements of a row, or all."""
+        extent, rows = self._number(axis.extent), self.elements.rows
+        if axis.limits:
+            raise NotWrittenOutError
+        if rows is not None:
+            if extent == rows:
+                return [RowPlace(1, 0)]
+            for count in range(2, LONGEST) if extent != 1 else ():
+                if extent == count * rows:
+                    inner = self.elements.inner
+                    return [
+                        RowPlace(count, n) if inner else RowPlace(1, n * rows) for n in range(count)
+                    ]
+                if isinstance(extent, int) and isinstance(rows, int) and count * rows > extent:
+                    break
+        if not isinstance(extent, int) or extent > LONGEST:
+            raise NotWrittenOutError
+        return [RowPlace(0, n) for n in range(extent)]
+
+    # -- stages -----------------------------------------------------------------------------------
+
+    def _stages(self, stages: Sequence[Stage], at: Mapping[str, RowPlace]) -> None:
+        for stage in stages:
+            match stage:
+                case Map(body=body, loops=loops):
+                    self._map(body, loops, at)
+                case Scalar(body=body):
+                    self._statements(body, at, {})
+                case Columns():
+                    self._columns(stage, at)
+                case Gemm():
+                    self._gemm(stage, at)
+                case Loop():
+                    self._loop(stage, at)
+                case _:
+                    raise NotWrittenOutError
+
+    def _map(
+        self, body: Sequence[Statement], loops: Sequence[Axis], at: Mapping[str, RowPlace]
+    ) -> None:
+        terms: dict[str, list[Expr]] = {s.name: [] for s in body if isinstance(s, Accumulate)}
+        for inner in self._places(loops):
+            if terms and _in_rows(inner):
+                raise NotWrittenOutError  # it would combine rows
+            self._statements(body, {**at, **inner}, terms)
+        for s in body:
+            if isinstance(s, Accumulate):
+                if s.blocks:
+                    raise NotWrittenOutError
+                self._results[s.name] = self.elements.combined(
+                    s.kind, terms[s.name], s.value.dtype, by_lanes=True
+                )
+
+    def _statements(
+        self,
+        body: Sequence[Statement],
+        at: Mapping[str, RowPlace],
+        terms: Mapping[str, list[Expr]],
+    ) -> None:
+        known: dict[int, Expr] = {}
+        for statement in body:
+            self.elements.spend()
+            match statement:
+                case Store():
+                    self._store(statement, at, known)
+                case Accumulate(name=name, value=value):
+                    terms[name].append(self._value(value, at, known))
+                case Keep(name=name, value=value):
+                    self._results[name] = self._value(value, at, known)
+                case Check():
+                    self._check(statement, at, known)
+                case _:
+                    raise NotWrittenOutError
+
+    def _columns(self, stage: Columns, at: Mapping[str, RowPlace]) -> None:
+        for inner in self._places([stage.axis]):
+            here, terms = {**at, **inner}, {s.name: list[Expr]() for s in stage.body}
+            for row in self._places(stage.rows):
+                if _in_rows(row):
+                    raise NotWrittenOutError
+                self._statements(stage.body, {**here, **row}, terms)
+            for s in stage.body:
+                self._results[s.name] = self.elements.combined(
+                    s.kind, terms[s.name], s.value.dtype, stage.in_lanes
+                )
+            self._statements(stage.stores, here, {})
+
+    def _gemm(self, stage: Gemm, at: Mapping[str, RowPlace]) -> None:
+        elements, dtype = self.elements, self.kernel.operand(stage.a.operand).dtype
+        if dtype.is_storage:
+            raise NotWrittenOutError
+        chain = [*self._places(stage.k)]
+        if len(chain) > GEMM_BLOCK or any(map(_in_rows, chain)):
+            raise NotWrittenOutError
+        for outer in self._places((*stage.i, *stage.j)):
+            total = elements.literal(0, dtype)
+            for inner in chain:
+                here = {**at, **outer, **inner}
+                a, b = (self._load(each, (), dtype, here) for each in (stage.a, stage.b))
+                if dtype.is_float:
+                    total = elements.made("fma", dtype, (a, b, total))
+                else:
+                    product_ = elements.made("mul", dtype, (a, b))
+                    total = elements.made("add", dtype, (total, product_))
+            self._results["acc"] = total
+            self._statements(stage.stores, {**at, **outer}, {})
+
+    def _loop(self, stage: Loop, at: Mapping[str, RowPlace]) -> None:
+        self._carry(stage.first, at)
+        for trip in self._places([stage.axis]):
+            if _in_rows(trip):
+                raise NotWrittenOutError
+            self._stages(stage.stages, {**at, **trip})
+            self._carry(stage.following, {**at, **trip})
+
+    def _carry(self, carries: Sequence[Carry], at: Mapping[str, RowPlace]) -> None:
+        known: dict[int, Expr] = {}
+        self._results |= {c.name: self._value(c.value, at, known) for c in carries}
+
+    # -- statements and expressions ---------------------------------------------------------------
+
+    def _store(self, store: Store, at: Mapping[str, RowPlace], known: dict[int, Expr]) -> None:
+        indices = [self._value(index, at, known) for index in store.indices]
+        value = self._value(store.value, at, known)
+        place = self._place(store.access, indices, at)
+        if place is None:
+            return
+        if _in_rows(at) and place.row == 0:
+            raise NotWrittenOutError  # all rows store there
+        buffer, _ = self._bound[store.access.operand]
+        if store.add:
+            old = self.elements.load(buffer, place, value.dtype)
+            value = self.elements.made("add", value.dtype, (old, value))
+        self.elements.store(buffer, place, value)
+
+    def _check(self, check: Check, at: Mapping[str, RowPlace], known: dict[int, Expr]) -> None:
+        """An index that is a number inside of its extent."""
+        index, extent = self._value(check.index, at, known), self._number(check.extent)
+        if index.op != "literal" or not isinstance(extent, int):
+            raise NotWrittenOutError
+        place = int(index.attribute)  # type: ignore[arg-type]
+        if place < 0 and check.wrap:
+            place += extent
+        if not 0 <= place < extent:
+            raise NotWrittenOutError
+        self._results[check.name] = self.elements.literal(place, I64)
+
+    def _value(self, root: Expr, at: Mapping[str, RowPlace], known: dict[int, Expr]) -> Expr:
+        for node in postorder([root], known):
+            args = tuple(known[id(arg)] for arg in node.args)
+            known[id(node)] = self._node(node, args, at)
+        return known[id(root)]
+
+    def _node(self, node: Expr, args: tuple[Expr, ...], at: Mapping[str, RowPlace]) -> Expr:
+        match node.op:
+            case "literal":
+                return self.elements.literal(node.attribute, node.dtype)  # type: ignore[arg-type]
+            case "index":
+                return self.elements.position(at[str(node.attribute)])
+            case "size":
+                return self.elements.size(self._sizes[str(node.attribute)])
+            case "ref":
+                return self._results[str(node.attribute)]
+            case "load":
+                assert isinstance(node.attribute, Access)
+                return self._load(node.attribute, args, node.dtype, at)
+        return self.elements.made(node.op, node.dtype, args, node.attribute)
+
+    def _load(
+        self, access: Access, args: tuple[Expr, ...], dtype: DType, at: Mapping[str, RowPlace]
+    ) -> Expr:
+        count = len(access.gather)
+        place = self._place(access, args[:count], at)
+        if place is None:
+            return args[count] if len(args) > count else self.elements.literal(0, dtype)
+        return self.elements.load(self._bound[access.operand][0], place, dtype)
+
+    def _place(
+        self, access: Access, indices: Sequence[Expr], at: Mapping[str, RowPlace]
+    ) -> RowPlace | None:
+        """Where an access is in its buffer; None outside of its ends."""
+        row: Size = 0
+        element = self._bound[access.operand][1]
+        for axis, stride in access.strides:
+            step = self._number(stride)
+            row, element = row + at[axis].row * step, element + at[axis].at * step
+        for index, stride in zip(indices, access.gather, strict=True):
+            if index.op != "literal":
+                raise NotWrittenOutError
+            element = element + int(index.attribute) * self._number(stride)  # type: ignore[arg-type]
+        for position in access.positions:
+            here = self._position(position, at)
+            if position.has_ends and not self._is_inside(here, position):
+                return None
+            step = self._number(position.stride)
+            row, element = row + here.row * step, element + here.at * step
+        return RowPlace(row, element)
+
+    def _position(self, position: Position, at: Mapping[str, RowPlace]) -> RowPlace:
+        row: Size = 0
+        place = self._number(position.start)
+        for axis, step in position.terms:
+            by = self._number(step)
+            row, place = row + at[axis].row * by, place + at[axis].at * by
+        return RowPlace(row, place)
+
+    def _is_inside(self, here: RowPlace, position: Position) -> bool:
+        """Whether all rows are inside of its ends, or none is."""
+        assert position.extent is not None
+        extent = self._number(position.extent)
+        ends = [here.at]
+        if here.row != 0:
+            assert self.elements.rows is not None
+            ends.append(here.at + here.row * (self.elements.rows - 1))
+        if all(_least(end) >= 0 and _least(extent - 1 - end) >= 0 for end in ends):
+            return True
+        if all(_least(end - extent) >= 0 for end in ends) or all(
+            _least(-1 - end) >= 0 for end in ends
+        ):
+            return False
+        raise NotWrittenOutError
+
+
+def _in_rows(at: Mapping[str, RowPlace]) -> bool:
+    """Whether what happens there happens in each row."""
+    return any(place.row != 0 for place in at.values())
+
+
+def _least(size: Size) -> float:
+    """The least value that a size may have."""
+    if isinstance(size, int):
+        return size
+    low = bounds(size)[0]
+    return float("-inf") if low is None else low

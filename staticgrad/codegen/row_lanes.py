@@ -1,0 +1,118 @@
+"""Rows as the lanes of vectors to source: stages of scalars and of loops, for several vectors.
+
+What a row of a scalar stage keeps, or carries from trip to trip of a loop, each lane does, so that
+all names stand for vectors. Trips wait for each other, vectors do not: some stand side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from staticgrad.codegen.abreast import emit_abreast, of_row
+from staticgrad.codegen.expressions import VECTOR, Lines, Scope, Unit
+from staticgrad.codegen.stages import base_text, write_store
+from staticgrad.codegen.vectors import Bodies, whole_vectors, work, write_vector_loop
+from staticgrad.ir.expr import Access, Expr
+from staticgrad.ir.kernel import LANE_VECTORS, Kernel
+from staticgrad.ir.kernel_stages import (
+    Carry,
+    Keep,
+    Loop,
+    Scalar,
+    Stage,
+    Store,
+    nested,
+    roots,
+    statements,
+)
+
+#: Lines of the body for vectors side by side, at most.
+_ROOM: Final = 500
+
+
+def write_rows_in_lanes(kernel: Kernel, out: Lines, unit: Unit) -> None:
+    """The vectors of rows from ``begin`` to ``end``."""
+    masked = _body(kernel, unit, 1)
+    count = whole_vectors(work(masked, unit), LANE_VECTORS, _ROOM)
+    whole = _body(kernel, unit, count) if count > 1 else masked
+    write_vector_loop(out, "begin", "end", kernel.lanes, Bodies(masked, whole, count, {}))
+
+
+def _body(kernel: Kernel, unit: Unit, count: int) -> Lines:
+    lines = Lines()
+    _write_stages(kernel, kernel.stages, lines, unit, count)
+    return lines
+
+
+def _write_stages(
+    kernel: Kernel, stages: Sequence[Stage], out: Lines, unit: Unit, count: int
+) -> None:
+    for stage in stages:
+        if isinstance(stage, Scalar):
+            _write_scalar(stage, _scopes(kernel, out, unit, count))
+        elif isinstance(stage, Loop):
+            _write_carries(stage.first, _scopes(kernel, out, unit, count))
+            out.add(f"for {stage.axis.name} in range(0, {stage.axis.extent}):")
+            trip = Lines()
+            _write_stages(kernel, stage.stages, trip, unit, count)
+            _write_carries(stage.following, _scopes(kernel, trip, unit, count))
+            out.extend(trip, 1)
+
+
+def _write_scalar(stage: Scalar, scopes: Sequence[Scope]) -> None:
+    for statement in stage.body:
+        emit_abreast(scopes, roots(statement))
+        for scope in scopes:
+            if isinstance(statement, Store):
+                write_store(scope, statement)
+            elif isinstance(statement, Keep):
+                name = of_row(statement.name, scope.row)
+                scope.body.add(f"{name} = {scope.vector(statement.value)}")
+
+
+def _write_carries(carries: Sequence[Carry], scopes: Sequence[Scope]) -> None:
+    """Carries given anew, all at once."""
+    lines = scopes[0].body
+    emit_abreast(scopes, [carry.value for carry in carries])
+    names = [(of_row(c.name, s.row), c, s) for c in carries for s in scopes]
+    for name, carry, scope in names:
+        lines.add(f"{name}_n = {scope.vector(carry.value)}")
+    for name, _, _ in names:
+        lines.add(f"{name} = {name}_n")
+
+
+def _scopes(kernel: Kernel, lines: Lines, unit: Unit, count: int) -> list[Scope]:
+    """A scope for each of several vectors, one behind the other."""
+    first = _scope(kernel, lines, unit, 0, None)
+    return [first, *(_scope(kernel, lines, unit, number, first) for number in range(1, count))]
+
+
+def _scope(kernel: Kernel, lines: Lines, unit: Unit, number: int, first: Scope | None) -> Scope:
+    return Scope(
+        lanes=kernel.lanes,
+        inner=frozenset({VECTOR}),
+        before=lines,
+        body=lines,
+        base=base_text,
+        position=lambda axis: of_row(axis, number) if axis == VECTOR else axis,
+        unit=unit,
+        result=lambda name: of_row(name, number),
+        apart=_differs,
+        first=first,
+        row=number,
+        vector_refs=frozenset(of_row(name, number) for name in _results(kernel)),
+    )
+
+
+def _results(kernel: Kernel) -> list[str]:
+    """The names of what is kept and carried."""
+    every = (s for stage, _ in nested(kernel.stages) for s in statements(stage))
+    return [s.name for s in every if isinstance(s, Keep | Carry)]
+
+
+def _differs(expr: Expr) -> bool:
+    """Whether an expression differs between vectors, whatever its arguments do."""
+    if isinstance(expr.attribute, Access):
+        return expr.attribute.stride(VECTOR) != 0
+    return expr.op == "ref" or (expr.op == "index" and expr.attribute == VECTOR)

@@ -1,0 +1,224 @@
+"""Loops as one kernel, beside the driver's loops of kernels and the evaluator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.analysis.evaluate import same_bytes
+from staticgrad.ir.body_step import BodyStep
+from tests.loops.random_loops import random_step
+from tests.ops.graphs import variable
+
+Program = tuple[dict[str, sg.Value], dict[str, Any]]
+
+
+def values(*shape: int, dtype: str = "f8") -> Any:
+    """Numbers that do not repeat, around 0."""
+    return np.asarray(np.sin(np.arange(1, 1 + np.prod(shape, dtype=int)) * 1.7), dtype).reshape(
+        shape
+    )
+
+
+def with_gradients(
+    outputs: dict[str, sg.Value], wanted: dict[str, sg.Value]
+) -> dict[str, sg.Value]:
+    floats = [v for v in outputs.values() if v.dtype.is_float]
+    loss = sum((sg.sin(v).sum() for v in floats), sg.asarray(0.0, floats[0].dtype))
+    return outputs | {
+        f"d{name}": slope
+        for name, slope in zip(wanted, sg.grad(loss, [*wanted.values()]), strict=True)
+    }
+
+
+def vector_field(rows: int | str, trips: int) -> Program:
+    """Runge-Kutta over a state of three rows of points; time is carried, too."""
+    q = sg.input("q", (3, rows), "float64")
+
+    def slope(time: Any, state: Any) -> Any:
+        x, y, z = state[0], state[1], state[2]
+        return sg.stack([3.0 * (y - x), x * (sg.cos(time) - z) - y, x * y - z])
+
+    def body(_: Any, carry: Any) -> Any:
+        time, state = carry
+        k1 = slope(time, state)
+        k2 = slope(time + 0.1, state + 0.1 * k1)
+        return time + 0.1, state + 0.05 * (k1 + k2)
+
+    time, last = sg.fori_loop(0, trips, body, (sg.asarray(0.5), q))
+    outputs = {"last": last} if isinstance(rows, str) else {"last": last, "time": time}
+    count = rows if isinstance(rows, int) else 21
+    return with_gradients(outputs, {"q": q}), {"q": values(3, count)}
+
+
+def single(trips: int) -> Program:
+    """A state of three numbers, a product with a small matrix, sums and a maximum of the state."""
+    q, m = sg.input("q", (3,), "float64"), sg.input("m", (3, 3), "float64")
+    x = sg.input("x", (trips, 3), "float64")
+
+    def body(state: Any, row: Any) -> Any:
+        new = sg.tanh(m @ state + row) * state.sum() + sg.where(state > 0, 0.1, row[::-1])
+        return new, (new.max(), state[1:])
+
+    last, (tops, tails) = sg.scan(body, q, x, reverse=True)
+    outputs = {"last": last, "tops": tops, "tails": tails}
+    return with_gradients(outputs, {"q": q, "m": m, "x": x}), {
+        "q": values(3), "m": values(3, 3), "x": values(trips, 3),
+    }  # fmt: skip
+
+
+def rows_of_three(rows: int | str, trips: int) -> Program:
+    """Each row of a state of three columns by a small matrix; rows of float32."""
+    h, w = sg.input("h", (rows, 3), "float32"), sg.input("w", (3, 3), "float32")
+    x = sg.input("x", ("t", rows, 3), "float32")
+
+    def body(state: Any, row: Any) -> Any:
+        new = sg.tanh(state @ w + row)
+        norm = sg.sqrt((new * new).sum(1, keepdims=True) + 0.5)
+        return new / norm, (norm[:, 0], new > 0.25)
+
+    last, (norms, signs) = sg.scan(body, h, x)
+    count = rows if isinstance(rows, int) else 21
+    feeds = {"h": values(count, 3, dtype="f4"), "w": values(3, 3, dtype="f4")}
+    wanted = {"h": h} if isinstance(rows, str) else {"h": h, "w": w}  # w's slope adds up rows
+    outputs = with_gradients({"last": last, "norms": norms}, wanted)
+    return outputs | {"signs": signs}, {**feeds, "x": values(trips, count, 3, dtype="f4")}
+
+
+def counters(trips: int) -> Program:
+    """Integers and truths that change places, the number of the trip, and constants."""
+    n, table = sg.input("n", (5,), "int64"), np.array([3, 1, 4, 1, 5])
+
+    def body(i: Any, carry: Any) -> Any:
+        a, b, flag = carry
+        return b, sg.where(flag, a + b * table, a - i), (a + b) % 3 == 0
+
+    a, b, flag = sg.fori_loop(0, trips, body, (n, n * 2, n > 0))
+    return {"a": a, "b": b, "flag": flag}, {"n": np.arange(-2, 3)}
+
+
+def bent(trips: int) -> Program:
+    """A second derivative: loops over what loops stack."""
+    q, k = sg.input("q", (2,), "float64"), sg.input("k", (), "float64")
+    last = sg.fori_loop(0, trips, lambda _, s: s + 0.1 * sg.sin(k * s[::-1]), q)
+    slope = sg.grad((last * last).sum(), k)
+    return {"slope": slope, "bend": sg.grad(slope * slope, k), "dq": sg.grad(slope, q)}, {
+        "q": values(2),
+        "k": np.float64(1.25),
+    }
+
+
+PROGRAMS: dict[str, Callable[[], Program]] = {
+    "field 1 4": lambda: vector_field(1, 4),
+    "field 70 3": lambda: vector_field(70, 3),
+    "field n 5": lambda: vector_field("n", 5),
+    "single 0": lambda: single(0),
+    "single 1": lambda: single(1),
+    "single 6": lambda: single(6),
+    "rows 40 3": lambda: rows_of_three(40, 3),
+    "rows n 0": lambda: rows_of_three("n", 0),
+    "rows n 4": lambda: rows_of_three("n", 4),
+    "counters 0": lambda: counters(0),
+    "counters 7": lambda: counters(7),
+    "bent 5": lambda: bent(5),
+}
+
+
+def loops_left(f: sg.CompiledFunction) -> int:
+    """The loops that the driver runs."""
+    return sum(isinstance(step, BodyStep) for step in f.schedule.steps)
+
+
+def same(found: dict[str, Any], wanted: dict[str, Any]) -> bool:
+    return all(same_bytes(found[name], array) for name, array in wanted.items())
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_loop_is_one_kernel_with_the_bytes_of_the_drivers(name: str) -> None:
+    outputs, feeds = PROGRAMS[name]()
+    graph = sg.Graph(outputs)
+    f = sg.compile(graph)
+    assert loops_left(f) == 0
+    found = f.run(feeds)
+    wanted = sg.evaluate(graph, feeds)
+    for key, array in found.items():
+        np.testing.assert_allclose(array, wanted[key], rtol=3e-5, atol=1e-6, err_msg=key)
+    driven = sg.compile(graph, fuse=False)
+    assert loops_left(driven) > 0
+    assert same(driven.run(feeds), found)
+    guarded = sg.compile(graph, debug=True)
+    assert same(guarded.run(feeds), found)
+    assert guarded.highest_touched == guarded._current_plan().peak_bytes
+    assert same(sg.compile(graph, threads=2).run(feeds), found)
+    with sg.options(jit=False):
+        assert same(sg.compile(graph).run(feeds), found)
+
+
+def test_rows_are_shared_among_workers_and_change_their_number() -> None:
+    outputs, feeds = rows_of_three("n", 4)
+    f, g = (sg.compile(sg.Graph(outputs), threads=n) for n in (1, 2))
+    wanted = f.run(feeds)
+    for rows in (1, 0, 1500):
+        other = {"h": values(rows, 3, dtype="f4"), "w": feeds["w"]}
+        other["x"] = values(2, rows, 3, dtype="f4")
+        assert same(g.run(other), f.run(other))
+    assert same(f.run(feeds), wanted)
+    assert loops_left(f) == 0
+
+
+def _mixed(kind: str) -> Program:
+    """Bodies whose rows read each other, or places that are known in a run only."""
+    x, k = sg.input("x", (600,), "float64"), sg.input("k", (4,), "int64")
+    bodies: dict[str, Callable[[Any, Any], Any]] = {
+        "flipped": lambda v, _: v[::-1] * 0.5 + 1.0,
+        "summed": lambda v, _: v * 0.5 + v.mean(),
+        "shifted": lambda v, _: sg.concatenate([v[1:], v[:1]]) * 0.5,
+        "looked up": lambda v, i: v * 0.5 + v[i],
+        "sorted": lambda v, _: sg.sort(v) * 0.5,
+    }
+    last, _ = sg.scan(lambda v, i: (bodies[kind](v, i), None), x, k)
+    return {"last": last}, {"x": values(600), "k": np.array([3, 599, 0, 77])}
+
+
+@pytest.mark.parametrize("kind", ["flipped", "summed", "shifted", "looked up", "sorted"])
+def test_rows_that_read_each_other_stay_the_drivers(kind: str) -> None:
+    outputs, feeds = _mixed(kind)
+    graph = sg.Graph(outputs)
+    f = sg.compile(graph)
+    assert loops_left(f) == 1
+    assert same(f.run(feeds), sg.evaluate(graph, feeds))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_loops_are_the_drivers(seed: int) -> None:
+    shapes = {"u": (3,), "v": (3,), "s": (), "rows": (2, 3)}
+    inputs = [variable(name, sg.float64, shape) for name, shape in shapes.items()]
+    u, v, s, rows = inputs
+    end = random_step(np.random.default_rng(seed), 2)((u, v, s), rows, True)
+    y = end[0].sum() + end[1].sum() * end[2]
+    slopes = sg.grad(y, inputs, allow_disconnected=True)
+    graph = sg.Graph({"y": y, **{f"d{n}": d for n, d in enumerate(slopes)}}, inputs=inputs)
+    feeds = {name: values(*shape) for name, shape in shapes.items()}
+    found = sg.compile(graph).run(feeds)
+    assert same(sg.compile(graph, fuse=False).run(feeds), found)
+
+
+def test_what_is_the_same_in_all_rows_is_there_without_any() -> None:
+    q = sg.input("q", ("n",), "float64")
+
+    def body(carry: Any, _: Any) -> Any:
+        scale, total = carry
+        return (scale * 0.5, total + scale), scale
+
+    (scale, last), scales = sg.scan(body, (sg.asarray(1.0), q), None, length=5)
+    f = sg.compile(sg.Graph({"scale": scale, "last": last, "scales": scales}))
+    assert loops_left(f) == 0
+    for rows in (0, 1, 9):
+        found = f.run({"q": values(rows)})
+        np.testing.assert_array_equal(found["scales"], 0.5 ** np.arange(5))
+        assert found["scale"] == 0.5**5
+        np.testing.assert_allclose(found["last"], values(rows) + (2 - 0.5**4), rtol=1e-15)
