@@ -15,12 +15,14 @@ from staticgrad.analysis.users import ValueKey, users_of
 from staticgrad.ir.graph import Graph, Node, Symbolic, ancestors
 from staticgrad.ops.loops import Loop
 from staticgrad.ops.movement import Reshape
+from staticgrad.ops.slices import Slice
 
 
 class Follower(NamedTuple):
     """A loop over blocks of ``length`` trips that only carries; its slices are those of arrays.
 
-    ``sources``: of each slice the array of a row per trip, of which the operand is a reshape.
+    ``sources``: of each slice the array of a row per trip, of which the operand is a reshape. Rows
+    that fill no block, fewer than one has, are left out of it: the last ones that the pair makes.
     """
 
     node: Node
@@ -49,7 +51,8 @@ class LoopPair(NamedTuple):
 
     ``stacks``: of each result of the first, by its place behind the carries, the places among the
     operands of the second at which that is read (none: followers alone read it). ``followers`` run
-    the way of the second; they alone read what that stacks at the places ``passed``.
+    the way of the second; they alone read what that stacks at the places ``passed``, but for
+    ``ends``: nodes behind the pair that cut rows out of stacks which fill no block of a follower.
     """
 
     first: Node
@@ -57,6 +60,7 @@ class LoopPair(NamedTuple):
     stacks: Mapping[int, tuple[int, ...]]
     followers: tuple[Follower, ...] = ()
     passed: frozenset[int] = frozenset()
+    ends: frozenset[Node] = frozenset()
 
     @property
     def trips(self) -> int:
@@ -100,22 +104,25 @@ class _Readers:
         self.roots = {value.key for value in graph.roots}
         self.place = {node: place for place, node in enumerate(graph.nodes)}
         nodes = graph.nodes if followed else ()
-        self.behind = [each for node in nodes if (each := _follower(node)) is not None]
+        self.behind = [node for node in nodes if _only_carries(node)]
 
     def pair(self, node: Node) -> LoopPair | None:
         """The pair of which the node is the first loop."""
         second = self._second(node)
         if second is None:
             return None
-        followers = [each for each in self.behind if self._follows(each, node, second)]
+        found = (_follower(each, loop_of(second)) for each in self.behind)
+        followers = [each for each in found if each and self._follows(each, node, second)]
         stacks: dict[int, tuple[int, ...]] = {}
-        for place in self._own(node, followers, second):
+        for place in self._own(node, followers, second, (second,)):
             key = (node, loop_of(node).carries + place)
             stacks[place] = tuple(n for n, arg in enumerate(second.args) if arg.key == key)
         if not any(stacks.values()):
             return None
-        passed = frozenset(self._own(second, followers, None))
-        return LoopPair(node, second, stacks, tuple(followers), passed)
+        passed = frozenset(self._own(second, followers, second, ()))
+        ends = self._ends(node, stacks, followers, second)
+        ends |= self._ends(second, passed, followers, second)
+        return LoopPair(node, second, stacks, tuple(followers), passed, ends)
 
     def _second(self, node: Node) -> Node | None:
         """The loop that runs the other way over something that the node stacks."""
@@ -134,9 +141,6 @@ class _Readers:
 
     def _follows(self, each: Follower, first: Node, second: Node) -> bool:
         """Whether a loop reads what a pair stacks, and nothing that is made later."""
-        op, back = loop_of(each.node), loop_of(second)
-        if op.reverse != back.reverse or op.trips * each.length != back.trips:
-            return False
         pair = (first, second)
         if each.node in pair or not any(source.node in pair for source in each.sources):
             return False
@@ -154,9 +158,10 @@ class _Readers:
     def _is_earlier(self, value: Symbolic, node: Node) -> bool:
         return self.place[value.node] < self.place[node]
 
-    def _own(self, node: Node, followers: Iterable[Follower], second: Node | None) -> Iterable[int]:
-        """The places of a loop's stacks that followers alone read, and ``second`` as slices."""
-        nodes = {each.node for each in followers}
+    def _own(
+        self, node: Node, followers: Collection[Follower], second: Node, direct: Collection[Node]
+    ) -> Iterable[int]:
+        """The places of a loop's stacks that followers alone read, and ``direct`` as slices."""
         op = loop_of(node)
         for place in range(len(node.types) - op.carries):
             key = (node, op.carries + place)
@@ -164,19 +169,52 @@ class _Readers:
             if key in self.roots or not readers:
                 continue
             if all(
-                self._reads_rows(each, key) if each is second else self._feeds(each, nodes)
+                self._reads_rows(each, key)
+                if each in direct
+                else self._feeds(each, followers) or self._is_end(each, followers, second)
                 for each in readers
             ):
                 yield place
 
-    def _feeds(self, node: Node, followers: Collection[Node]) -> bool:
+    def _feeds(self, node: Node, followers: Collection[Follower]) -> bool:
         """Whether a node hands what it reads to followers and to nobody else."""
-        value = node.values[0]
-        return (
-            isinstance(node.op, Reshape)
-            and value.key not in self.roots
-            and all(reader in followers for reader in self.users[value.key])
-        )
+        nodes = {each.node for each in followers}
+        waiting = [node]
+        while waiting:
+            node = waiting.pop()
+            if node in nodes:
+                continue
+            if not isinstance(node.op, Reshape | Slice) or node.values[0].key in self.roots:
+                return False
+            if not self.users[node, 0]:
+                return False
+            waiting += self.users[node, 0]
+        return True
+
+    def _is_end(self, node: Node, followers: Iterable[Follower], second: Node) -> bool:
+        """Whether a node behind the pair cuts rows out that fill no block of a follower."""
+        op = node.op
+        if not isinstance(op, Slice) or op.lengths[1:] != node.args[0].shape[1:]:
+            return False
+        if self.place[node] < self.place[second]:
+            return False
+        begin, past, trips = op.starts[0], op.starts[0] + op.lengths[0], node.args[0].shape[0]
+        if op.steps[0] != 1 or not all(isinstance(size, int) for size in (begin, past, trips)):
+            return False
+        for each in followers:
+            left = trips - loop_of(each.node).trips * each.length
+            low, high = (0, left) if loop_of(each.node).reverse else (trips - left, trips)
+            if low <= begin < past <= high:
+                return True
+        return False
+
+    def _ends(
+        self, node: Node, places: Iterable[int], followers: Collection[Follower], second: Node
+    ) -> frozenset[Node]:
+        keys = [(node, loop_of(node).carries + place) for place in places]
+        readers = [reader for key in keys for reader in self.users[key]]
+        ends = (reader for reader in readers if self._is_end(reader, followers, second))
+        return frozenset(each for each in ends if not self._feeds(each, followers))
 
 
 def _runs_back(op: Loop, reader: Node) -> bool:
@@ -184,21 +222,42 @@ def _runs_back(op: Loop, reader: Node) -> bool:
     return isinstance(other, Loop) and other.trips == op.trips and other.reverse != op.reverse
 
 
-def _follower(node: Node) -> Follower | None:
-    """The node as one that may follow a pair."""
+def _only_carries(node: Node) -> bool:
+    """Whether a node is a loop over slices that gives its last carries and nothing else."""
     op = node.op
     if not isinstance(op, Loop) or not isinstance(op.trips, int):
+        return False
+    return op.slices > 0 and len(node.types) == op.carries
+
+
+def _follower(node: Node, second: Loop) -> Follower | None:
+    """A loop as one that runs the way of another over blocks of its trips."""
+    op, trips = loop_of(node), int(second.trips)
+    slices = node.args[op.carries : op.carries + op.slices]
+    lengths = {arg.shape[1] if arg.ndim > 1 else 0 for arg in slices}
+    length = lengths.pop()
+    if lengths or op.reverse != second.reverse or not isinstance(length, int) or length < 1:
         return None
-    if len(node.types) != op.carries or not op.slices:
+    rest = trips - int(op.trips) * length
+    if not 0 <= rest < length:
         return None
-    lengths, sources = set(), []
-    for arg in node.args[op.carries : op.carries + op.slices]:
-        length = arg.shape[1] if arg.ndim > 1 else 0
-        if not isinstance(arg.node.op, Reshape) or not isinstance(length, int) or length < 1:
+    begin = rest if op.reverse else 0
+    sources = [_source(arg, trips, begin, trips - rest) for arg in slices]
+    found = tuple(source for source in sources if source is not None)
+    return Follower(node, length, found) if len(found) == len(sources) else None
+
+
+def _source(blocks: Symbolic, trips: int, begin: int, count: int) -> Symbolic | None:
+    """The array of a row per trip of which ``count`` rows from ``begin`` on are blocks."""
+    if not isinstance(blocks.node.op, Reshape):
+        return None
+    (array,) = blocks.node.args
+    op = array.node.op
+    if count < trips:
+        whole = (begin, *(0 for _ in array.shape[1:]))
+        if not isinstance(op, Slice) or op.starts != whole or {*op.steps} != {1}:
             return None
-        (source,) = arg.node.args
-        if not source.shape or source.shape[0] != op.trips * length:
+        cut, (array,) = array, array.node.args
+        if cut.shape[0] != count or cut.shape[1:] != array.shape[1:]:
             return None
-        lengths.add(length)
-        sources.append(source)
-    return Follower(node, lengths.pop(), tuple(sources)) if len(lengths) == 1 else None
+    return array if array.shape and array.shape[0] == trips else None

@@ -5,7 +5,8 @@ one runs. With segments of so many trips, the outer loop keeps the carries with 
 begins, and no more; the loop in the other direction runs a segment again before it goes through it
 (Chen et al. 2016 for layers; Griewank and Walther 2000 for steps of time). So bytes for ``trips``
 values become bytes for ``trips / length + length`` of them, for one more run of the first loop. The
-inner pair may be taken apart again. Trips follow each other as before, sums are added up in the
+inner pair may be taken apart again. Trips that fill no segment stand apart: the first loop makes
+them first, the other one last. Trips follow each other as before, sums are added up in the
 same order, and every value is computed by the same kernels, so that no byte of a result changes.
 """
 
@@ -20,20 +21,24 @@ from passes.loop_pairs import Follower, LoopPair, loop_of, pairs_of
 from staticgrad.analysis.users import ValueKey
 from staticgrad.building import within
 from staticgrad.ir.bodies import body_input, body_of, inlined
-from staticgrad.ir.graph import Graph, Node, Symbolic, ancestors, rebuild
+from staticgrad.ir.graph import Graph, Node, Symbolic, ancestors, constant, rebuild
 from staticgrad.ops.loops import NUMBER, Loop
 from staticgrad.ops.movement import Reshape
+from staticgrad.ops.slices import Concat, Slice
+from staticgrad.types.dtype import I64
 from staticgrad.types.tensor import TensorType
 
 
 def segment_length(trips: int, wanted: int | None = None, unit: int = 1) -> int | None:
-    """The divisor of ``trips`` next to ``wanted`` (by default its root); None: there is none.
+    """How many trips a segment has, a multiple of ``unit``; None: there are not two segments.
 
-    It is a multiple of ``unit``.
+    The divisor of ``trips`` next to ``wanted`` (by default its root), unless none is less than
+    twice as long or half as long: then other trips are left.
     """
-    wanted = wanted or isqrt(trips)
-    divisors = [n for n in range(unit, trips // 2 + 1, unit) if trips % n == 0 and n > 1]
-    return min(divisors, key=lambda n: (abs(n - wanted), n)) if divisors else None
+    wanted = max(2, wanted or isqrt(trips))
+    lengths = [n for n in range(unit, trips // 2 + 1, unit) if n > 1]
+    divisors = [n for n in lengths if trips % n == 0 and wanted / 2 <= n <= wanted * 2]
+    return min(divisors or lengths, key=lambda n: (abs(n - wanted), n), default=None)
 
 
 def with_segments(graph: Graph, levels: int = 1) -> Graph:
@@ -52,43 +57,79 @@ def with_segments(graph: Graph, levels: int = 1) -> Graph:
         alone = [pair for pair in pairs_of(graph, followed=False) if pair.first is first]
         for pair in (pairs[place], *alone):
             wanted = round(pair.trips ** (levels / (levels + 1)))
-            length = segment_length(pair.trips, max(2, wanted), pair.unit)
+            length = segment_length(pair.trips, wanted, pair.unit)
             if length is not None:
-                graph = _divided(graph, pair, length, levels)
+                cut = _Cut(pair.trips, length, loop_of(pair.second).reverse)
+                graph = _divided(graph, pair, cut, levels)
                 break
         place += 1  # a pair of loops over segments stands where a divided one stood
 
 
-def _divided(graph: Graph, pair: LoopPair, length: int, levels: int) -> Graph:
-    """The graph with one pair in segments of so many trips."""
-    stacked = {(pair.first, loop_of(pair.first).carries + place) for place in pair.stacks}
-    stacked |= {(pair.second, loop_of(pair.second).carries + place) for place in pair.passed}
-    watched = {value.node for each in pair.followers for value in each.others}
-    new: dict[ValueKey, Symbolic] = {}
-    made: dict[Node, Sequence[Symbolic]] = {}
-    ahead: list[_Ahead] = []
+class _Cut(NamedTuple):
+    """Trips in segments of a length, and a rest that the second loop makes last."""
 
-    def rewrite(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
-        if node is pair.first:
-            found, starts = _outer_first(pair, args, length)
-            ahead.append(_Ahead(args, starts))
-            made[node] = found
-        elif node is pair.second:
-            others = {
-                value.key: new.get(value.key, value)
-                for each in pair.followers
-                for value in each.others
-            }
-            made.update(_Back(pair, length, levels).outer(args, ahead[0], others))
-        elif node in watched and node not in made:
-            made[node] = node.values if args == node.args else rebuild(node, args).values
-        elif any(arg.key in stacked for arg in node.args) and node not in made:
-            return [args[0]]  # only followers read it, which read segments
-        if node in watched:
-            new.update(((node, n), value) for n, value in enumerate(made[node]))
-        return made.get(node)
+    trips: int
+    length: int
+    reverse: bool  # which way the second loop runs
 
-    return DeadNodes()(graph.replace_nodes(rewrite))
+    @property
+    def parts(self) -> int:
+        """How many segments there are."""
+        return self.trips // self.length
+
+    @property
+    def rest(self) -> int:
+        """The trips that fill none."""
+        return self.trips % self.length
+
+    @property
+    def begin(self) -> int:
+        """The first trip of all segments."""
+        return self.rest if self.reverse else 0
+
+    @property
+    def rest_begin(self) -> int:
+        """The first trip of the rest."""
+        return 0 if self.reverse else self.trips - self.rest
+
+    def segments(self, array: Symbolic) -> Any:
+        """An array of a row per trip as one of so many rows per segment."""
+        rows = _part(array, self.begin, self.parts * self.length)
+        return Reshape((self.parts, self.length, *array.shape[1:]))(rows)
+
+    def last(self, array: Symbolic) -> Any:
+        """The rows of the rest."""
+        return _part(array, self.rest_begin, self.rest)
+
+    def whole(self, segments: Symbolic, rest: Symbolic | None) -> Any:
+        """The array of a row per trip whose rows these are."""
+        rows: Any = Reshape((self.parts * self.length, *segments.shape[2:]))(segments)
+        if rest is None:
+            return rows
+        return Concat(0)(*((rest, rows) if self.reverse else (rows, rest)))
+
+
+class _Begin(NamedTuple):
+    """The trip with which a segment begins: ``first``, and for a loop over segments, further."""
+
+    first: int
+    number: Any = None
+    length: int = 0
+
+    def value(self, unit: int = 1, before: int = 0) -> Any:
+        """As a number, of blocks of so many trips behind the first few."""
+        first = (self.first - before) // unit
+        if self.number is None:
+            return constant(first, I64)
+        return self.number * (self.length // unit) + first
+
+
+def _part(array: Symbolic, begin: int, count: int) -> Any:
+    """Some rows of an array."""
+    if count == array.shape[0]:
+        return array
+    starts = (begin, *(0 for _ in array.shape[1:]))
+    return Slice(starts, (count, *array.shape[1:]), (1,) * array.ndim)(array)
 
 
 class _Ahead(NamedTuple):
@@ -96,6 +137,41 @@ class _Ahead(NamedTuple):
 
     args: Sequence[Symbolic]
     starts: Sequence[Symbolic]
+
+
+def _divided(graph: Graph, pair: LoopPair, cut: _Cut, levels: int) -> Graph:
+    """The graph with one pair in segments."""
+    stacked = {(pair.first, loop_of(pair.first).carries + place) for place in pair.stacks}
+    stacked |= {(pair.second, loop_of(pair.second).carries + place) for place in pair.passed}
+    watched = {value.node for each in pair.followers for value in each.others}
+    new: dict[ValueKey, Symbolic] = {}
+    made: dict[Node, Sequence[Symbolic]] = {}
+    ahead: list[_Ahead] = []
+    back = _Back(pair, cut, levels)
+
+    def rewrite(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+        if node is pair.first:
+            made[node], starts = _outer_first(pair, args, cut)
+            ahead.append(_Ahead(args, starts))
+        elif node is pair.second:
+            others = {
+                value.key: new.get(value.key, value)
+                for each in pair.followers
+                for value in each.others
+            }
+            made.update(back.outer(args, ahead[0], others))
+        elif node in pair.ends:
+            made[node] = [back.of_rest(node)]
+        elif node in watched and node not in made:
+            made[node] = node.values if args == node.args else rebuild(node, args).values
+        elif any(arg.key in stacked for arg in node.args) and node not in made:
+            stacked.add((node, 0))
+            return [args[0]]  # only followers read it, which read segments
+        if node in watched:
+            new.update(((node, n), value) for n, value in enumerate(made[node]))
+        return made.get(node)
+
+    return DeadNodes()(graph.replace_nodes(rewrite))
 
 
 class _SegmentInputs:
@@ -131,15 +207,6 @@ def _apply(op: Loop, args: Sequence[Symbolic]) -> list[Symbolic]:
     return [*found] if isinstance(found, tuple) else [found]  # type: ignore[list-item]
 
 
-def _rows(value: Symbolic, trips: int, length: int) -> Any:
-    """An array of a row per trip as one of so many rows per segment."""
-    return Reshape((trips // length, length, *value.shape[1:]))(value)
-
-
-def _flat(value: Symbolic, trips: int) -> Any:
-    return Reshape((trips, *value.shape[2:]))(value)
-
-
 def _segment_type(value: Symbolic, length: int) -> TensorType:
     """What a segment has of an array of a row per trip."""
     return value.type.with_shape((length, *value.type.shape[1:]))
@@ -173,13 +240,8 @@ def _with_begin(body: Graph) -> Graph:
     return body_of([*given, begin], dict(zip(body.outputs, results, strict=True)))
 
 
-def _begin_of(body: _SegmentInputs, length: int) -> Any:
-    """The number of the first trip of a segment."""
-    return body.number * length
-
-
 def _outer_first(
-    pair: LoopPair, args: Sequence[Symbolic], length: int
+    pair: LoopPair, args: Sequence[Symbolic], cut: _Cut
 ) -> tuple[list[Symbolic], list[Symbolic]]:
     """The results of the first loop over segments, and the carries with which those begin.
 
@@ -188,21 +250,39 @@ def _outer_first(
     node, op = pair.first, loop_of(pair.first)
     carries, rows = op.carries, op.carries + op.slices
     kept = [n for n in range(len(node.types) - carries) if n not in pair.stacks]
-    inner, counts = _inner(op, length, kept)
+    inner, counts = _inner(op, cut.length, kept)
     with within(node.origin, node.order):
+        start, rest = args[:carries], list[Symbolic]()
+        if cut.rest:
+            part, _ = _inner(op, cut.rest, kept)
+            lasts = [cut.last(arg) for arg in args[carries:rows]]
+            begin = [_Begin(cut.rest_begin).value()] * counts
+            rest = _apply(part, [*start, *lasts, *args[rows:], *begin])
+            start = tuple(rest[:carries])
         body = _SegmentInputs(node)
-        begun = body.take("c", [arg.type for arg in args[:carries]])
-        parts = body.take("x", [_segment_type(arg, length) for arg in args[carries:rows]])
+        begun = body.take("c", [arg.type for arg in start])
+        parts = body.take("x", [_segment_type(arg, cut.length) for arg in args[carries:rows]])
         stay = body.take("p", [arg.type for arg in args[rows:]])
-        found = _apply(inner, [*begun, *parts, *stay, *[_begin_of(body, length)] * counts])
+        begin = [_Begin(cut.begin, body.number, cut.length).value()] * counts
+        found = _apply(inner, [*begun, *parts, *stay, *begin])
         closed = body.closed(found[:carries], [*found[carries:], *begun])
-        outer = Loop(closed, pair.trips // length, carries, op.slices, op.reverse)
-        given = [_rows(arg, pair.trips, length) for arg in args[carries:rows]]
-        out = _apply(outer, [*args[:carries], *given, *args[rows:]])
+        outer = Loop(closed, cut.parts, carries, op.slices, op.reverse)
+        given = [cut.segments(arg) for arg in args[carries:rows]]
+        out = _apply(outer, [*start, *given, *args[rows:]])
         results = [*out[:carries], *[out[0]] * (len(node.types) - carries)]
-        for place, value in zip(kept, out[carries:], strict=False):
-            results[carries + place] = _flat(value, pair.trips)
+        for n, place in enumerate(kept, carries):
+            results[carries + place] = cut.whole(out[n], rest[n] if rest else None)
     return results, out[carries + len(kept) :]
+
+
+class _Operands(NamedTuple):
+    """What a segment of a second loop reads; ``states`` are the carries of the first one."""
+
+    carries: Sequence[Symbolic]
+    totals: Sequence[Symbolic]
+    states: Sequence[Symbolic]
+    arrays: Sequence[Symbolic]
+    stay: Sequence[Symbolic]
 
 
 class _Back:
@@ -211,14 +291,18 @@ class _Back:
     Behind a segment follows what its followers make of it.
     """
 
-    def __init__(self, pair: LoopPair, length: int, levels: int) -> None:
-        self.pair, self.length, self.levels = pair, length, levels
+    def __init__(self, pair: LoopPair, cut: _Cut, levels: int) -> None:
+        self.pair, self.cut, self.levels = pair, cut, levels
         self.node, self.op, self.ahead = pair.second, loop_of(pair.second), loop_of(pair.first)
         ends = self.op.carries, self.op.carries + self.op.slices
         self.stacked = {place: n for n, read in enumerate(pair.stacks.values()) for place in read}
         self.own = [n for n in range(*ends) if n not in self.stacked]
         kept = range(len(self.op.body.outputs) - self.op.carries)
         self.kept = [n for n in kept if n not in pair.passed]
+        inside = self._known(range(len(pair.stacks)), range(len(self.node.types)))
+        sources = (source for each in pair.followers for source in each.sources)
+        self.apart = [*dict.fromkeys(s.key for s in sources if s.key not in inside)]
+        self.rest: dict[ValueKey, Symbolic] = {}
 
     def outer(
         self, args: Sequence[Symbolic], first: _Ahead, others: Mapping[ValueKey, Symbolic]
@@ -231,51 +315,56 @@ class _Back:
             others: what followers read besides.
         """
         carries, rows = self.op.carries, self.op.carries + self.op.slices
-        sliced = first.args[self.ahead.carries : self.ahead.carries + self.ahead.slices]
-        fixed = first.args[self.ahead.carries + self.ahead.slices :]
-        apart = self._apart(others)
-        trips, length, followers = self.pair.trips, self.length, self.pair.followers
-        arrays = [*sliced, *(args[n] for n in self.own), *apart.values()]
+        ends = self.ahead.carries, self.ahead.carries + self.ahead.slices
+        followers, cut = self.pair.followers, self.cut
+        arrays = [*first.args[ends[0] : ends[1]], *(args[n] for n in self.own)]
+        arrays += [others[key] for key in self.apart]
+        stay = [*args[rows:], *first.args[ends[1] :]]
+        stay += [others[value.key] for each in followers for value in each.fixed]
+        totals = [others[value.key] for each in followers for value in each.first]
         with within(self.node.origin, self.node.order):
             body = _SegmentInputs(self.node)
-            begun = body.take("c", [arg.type for arg in args[:carries]])
-            totals = [body.take("c", each.node.types) for each in followers]
-            states = body.take("x", [s.type.with_shape(s.shape[1:]) for s in first.starts])
-            parts = body.take("x", [_segment_type(arg, length) for arg in sliced])
-            mine = body.take("x", [_segment_type(args[n], length) for n in self.own])
-            more = body.take("x", [_segment_type(value, length) for value in apart.values()])
-            stay = body.take("p", [arg.type for arg in args[rows:]])
-            stay_ahead = body.take("p", [arg.type for arg in fixed])
-            found = self._again(body, [*states, *parts, *stay_ahead])
-            back = self._back(body, begun, dict(zip(self.own, mine, strict=True)), found, stay)
-            known = self._known(found, back) | dict(zip(apart, more, strict=True))
-            late: list[Symbolic] = []
-            given: list[Symbolic] = []
-            for each, total in zip(followers, totals, strict=True):
-                fix = body.take("p", [value.type for value in each.fixed])
-                late += self._follow(body, each, total, known, fix)
-                given += [others[value.key] for value in each.fixed]
+            inside = _Operands(
+                body.take("c", [arg.type for arg in args[:carries]]),
+                body.take("c", [value.type for value in totals]),
+                body.take("x", [s.type.with_shape(s.shape[1:]) for s in first.starts]),
+                body.take("x", [_segment_type(array, cut.length) for array in arrays]),
+                body.take("p", [value.type for value in stay]),
+            )
+            begin = _Begin(cut.begin, body.number, cut.length)
+            back, late, _ = self._segment(inside, cut.length, begin)
             closed = body.closed(
                 [*back[:carries], *late], [back[carries + place] for place in self.kept]
             )
             closed = with_segments(closed, self.levels - 1) if self.levels > 1 else closed
-            count, slices = carries + len(late), len(states) + len(arrays)
-            outer = Loop(closed, trips // length, count, slices, self.op.reverse)
-            begin = [others[value.key] for each in followers for value in each.first]
-            operands = [*args[:carries], *begin, *first.starts]
-            operands += [_rows(array, trips, length) for array in arrays]
-            out = _apply(outer, [*operands, *args[rows:], *fixed, *given])
-        return self._results(out)
+            count, slices = carries + len(late), len(first.starts) + len(arrays)
+            outer = Loop(closed, cut.parts, count, slices, self.op.reverse)
+            segments = [cut.segments(array) for array in arrays]
+            out = _apply(outer, [*args[:carries], *totals, *first.starts, *segments, *stay])
+            back, late = out[:carries], out[carries:count]
+            own = [*back, *[out[0]] * (len(self.node.types) - carries)]
+            if cut.rest:
+                states, lasts = first.args[: ends[0]], [cut.last(array) for array in arrays]
+                behind = _Operands(back, late, states, lasts, stay)
+                back, late, self.rest = self._segment(behind, cut.rest, _Begin(cut.rest_begin))
+                own[:carries] = back[:carries]
+            for place, value in zip(self.kept, out[count:], strict=True):
+                last = back[carries + place] if cut.rest else None
+                own[carries + place] = cut.whole(value, last)
+        return {self.node: own} | self._by_follower(late)
 
-    def _apart(self, others: Mapping[ValueKey, Symbolic]) -> dict[ValueKey, Symbolic]:
-        """The arrays of a row per trip that followers read and the pair does not make here."""
-        inside = self._known(range(len(self.pair.stacks)), range(len(self.node.types)))
-        return {
-            source.key: others[source.key]
-            for each in self.pair.followers
-            for source in each.sources
-            if source.key not in inside
-        }
+    def _by_follower(self, late: Sequence[Symbolic]) -> dict[Node, Sequence[Symbolic]]:
+        """What followers carry in the end, of each its own."""
+        left = iter(late)
+        return {each.node: [next(left) for _ in each.node.types] for each in self.pair.followers}
+
+    def of_rest(self, node: Node) -> Symbolic:
+        """Rows of the rest, which the node cuts out of all rows."""
+        op, (array,) = node.op, node.args
+        assert isinstance(op, Slice)
+        begin, count = int(op.starts[0]), int(op.lengths[0])
+        found: Symbolic = _part(self.rest[array.key], begin - self.cut.rest_begin, count)
+        return found
 
     def _known(self, found: Sequence[Any], back: Sequence[Any]) -> dict[ValueKey, Any]:
         """What both loops stack in a segment, by what stacked it for all trips."""
@@ -284,55 +373,54 @@ class _Back:
         own = range(self.op.carries, len(self.node.types))
         return known | {(self.node, n): back[n] for n in own}
 
-    def _again(self, body: _SegmentInputs, operands: Sequence[Symbolic]) -> list[Symbolic]:
-        """What the first loop stacks in a segment."""
-        again, counts = _inner(self.ahead, self.length, [*self.pair.stacks])
-        begin = [_begin_of(body, self.length)] * counts
-        return _apply(again, [*operands, *begin])[self.ahead.carries :]
-
-    def _back(
-        self,
-        body: _SegmentInputs,
-        begun: Sequence[Symbolic],
-        mine: dict[int, Symbolic],
-        found: Sequence[Symbolic],
-        stay: Sequence[Symbolic],
-    ) -> list[Symbolic]:
-        """The second loop over a segment."""
-        inner, counts = _inner(self.op, self.length, range(len(self.node.types) - self.op.carries))
-        slices = mine | {place: found[n] for place, n in self.stacked.items()}
-        begin = [_begin_of(body, self.length)] * counts
-        return _apply(inner, [*begun, *(slices[n] for n in sorted(slices)), *stay, *begin])
+    def _segment(
+        self, given: _Operands, length: int, begin: _Begin
+    ) -> tuple[list[Symbolic], list[Symbolic], dict[ValueKey, Symbolic]]:
+        """The first loop again, the second one, the followers: what these give, what is stacked."""
+        op, ahead = self.op, self.ahead
+        own, again = len(self.node.args) - op.carries - op.slices, len(self.pair.first.args)
+        again -= ahead.carries + ahead.slices
+        one, counts = _inner(ahead, length, [*self.pair.stacks])
+        stay = [*given.stay[own : own + again], *[begin.value()] * counts]
+        found = _apply(one, [*given.states, *given.arrays[: ahead.slices], *stay])[ahead.carries :]
+        mine = dict(zip(self.own, given.arrays[ahead.slices :], strict=False))
+        mine |= {place: found[n] for place, n in self.stacked.items()}
+        two, counts = _inner(op, length, range(len(self.node.types) - op.carries))
+        stay = [*given.stay[:own], *[begin.value()] * counts]
+        back = _apply(two, [*given.carries, *(mine[n] for n in sorted(mine)), *stay])
+        known = self._known(found, back)
+        known |= zip(self.apart, given.arrays[ahead.slices + len(self.own) :], strict=True)
+        totals, fixed = iter(given.totals), iter(given.stay[own + again :])
+        late: list[Symbolic] = []
+        for each in self.pair.followers:
+            total = [next(totals) for _ in each.node.types]
+            late += self._follow(each, total, known, [next(fixed) for _ in each.fixed], begin)
+        return back, late, known
 
     def _follow(
         self,
-        body: _SegmentInputs,
         each: Follower,
-        total: Sequence[Symbolic],
+        total: list[Symbolic],
         known: Mapping[ValueKey, Symbolic],
         fixed: Sequence[Symbolic],
+        begin: _Begin,
     ) -> list[Symbolic]:
         """What a follower carries behind a segment."""
-        op, blocks = loop_of(each.node), self.length // each.length
+        op, length = loop_of(each.node), int(known[each.sources[0].key].shape[0])
+        blocks, left = divmod(length, each.length)
+        if not blocks:
+            return total
+        before = self.cut.trips % each.length if op.reverse else 0
         with within(each.node.origin, each.node.order):
             inner, counts = _inner(op, blocks, [])
             shapes = [arg.shape[1:] for arg in each.node.args[op.carries : op.carries + op.slices]]
             slices = [
-                Reshape((blocks, *shape))(known[source.key])
+                Reshape((blocks, *shape))(
+                    _part(known[source.key], left if op.reverse else 0, blocks * each.length)
+                )
                 for shape, source in zip(shapes, each.sources, strict=True)
             ]
-            begin = [_begin_of(body, blocks)] * counts
-            return _apply(inner, [*total, *slices, *fixed, *begin])  # type: ignore[list-item]
-
-    def _results(self, out: Sequence[Symbolic]) -> dict[Node, Sequence[Symbolic]]:
-        """Of what the outer loop gives, that of each loop; the first where nobody reads."""
-        carries = self.op.carries
-        own = [*out[:carries], *[out[0]] * (len(self.node.types) - carries)]
-        made: dict[Node, Sequence[Symbolic]] = {self.node: own}
-        at = carries
-        for each in self.pair.followers:
-            made[each.node] = out[at : at + len(each.node.types)]
-            at += len(each.node.types)
-        for place, value in zip(self.kept, out[at:], strict=True):
-            own[carries + place] = _flat(value, self.pair.trips)
-        return made
+            first = begin._replace(first=begin.first + (left if op.reverse else 0))
+            return _apply(
+                inner, [*total, *slices, *fixed, *[first.value(each.length, before)] * counts]
+            )
