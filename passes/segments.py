@@ -59,13 +59,13 @@ def with_segments(graph: Graph, levels: int = 1) -> Graph:
             wanted = round(pair.trips ** (levels / (levels + 1)))
             length = segment_length(pair.trips, wanted, pair.unit)
             if length is not None:
-                cut = _Cut(pair.trips, length, loop_of(pair.second).reverse)
+                cut = _Division(pair.trips, length, loop_of(pair.second).reverse)
                 graph = _divided(graph, pair, cut, levels)
                 break
         place += 1  # a pair of loops over segments stands where a divided one stood
 
 
-class _Cut(NamedTuple):
+class _Division(NamedTuple):
     """Trips in segments of a length, and a rest that the second loop makes last."""
 
     trips: int
@@ -139,7 +139,7 @@ class _Ahead(NamedTuple):
     starts: Sequence[Symbolic]
 
 
-def _divided(graph: Graph, pair: LoopPair, cut: _Cut, levels: int) -> Graph:
+def _divided(graph: Graph, pair: LoopPair, cut: _Division, levels: int) -> Graph:
     """The graph with one pair in segments."""
     stacked = {(pair.first, loop_of(pair.first).carries + place) for place in pair.stacks}
     stacked |= {(pair.second, loop_of(pair.second).carries + place) for place in pair.passed}
@@ -241,7 +241,7 @@ def _with_begin(body: Graph) -> Graph:
 
 
 def _outer_first(
-    pair: LoopPair, args: Sequence[Symbolic], cut: _Cut
+    pair: LoopPair, args: Sequence[Symbolic], cut: _Division
 ) -> tuple[list[Symbolic], list[Symbolic]]:
     """The results of the first loop over segments, and the carries with which those begin.
 
@@ -291,7 +291,7 @@ class _Back:
     Behind a segment follows what its followers make of it.
     """
 
-    def __init__(self, pair: LoopPair, cut: _Cut, levels: int) -> None:
+    def __init__(self, pair: LoopPair, cut: _Division, levels: int) -> None:
         self.pair, self.cut, self.levels = pair, cut, levels
         self.node, self.op, self.ahead = pair.second, loop_of(pair.second), loop_of(pair.first)
         ends = self.op.carries, self.op.carries + self.op.slices
