@@ -23,6 +23,7 @@ from passes.fusion.preparation import (
 )
 from passes.fusion.regions import with_joined_pads
 from passes.fusion.shifted import with_shifted_formulas
+from passes.fusion.streams import with_streams
 from passes.fusion.updates import PendingStep, Update, copied_updates, in_order
 from passes.lowering.bodies import LoweredBodies, lower_bodies
 from passes.lowering.calls import LoweredCall, lower_call
@@ -80,7 +81,7 @@ def fusion(graph: Graph, merge: bool = True) -> Fusion:
     computed = without_stretched_windows(computed)
     if merge:
         computed = with_shifted_formulas(with_joined_pads(computed))
-    return scheduled(with_copies(taken(computed, merge)))
+    return scheduled(with_streams(with_copies(taken(computed, merge))))
 
 
 def scheduled(placed: WithCopies) -> Fusion:

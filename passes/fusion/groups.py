@@ -184,6 +184,7 @@ class Group:
     ``columns``: what a group of rows combines over ``summed``, its rows, into partial results.
     ``regions``: its values that are parts of others, and where they lie in those.
     ``pieces``: of so many elements its reductions give a result each, not of a row.
+    ``streamed``: its values that it stores past the caches.
     """
 
     number: int
@@ -206,6 +207,7 @@ class Group:
     parts: Parts | None = None
     columns: Mapping[Key, GroupReduction] = field(default_factory=dict)
     pieces: int = 0
+    streamed: tuple[Key, ...] = ()
 
     @property
     def targets(self) -> Sequence[Key]:

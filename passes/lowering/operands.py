@@ -27,6 +27,7 @@ from staticgrad.ir.kernel_stages import (
     Operand,
     Search,
     Stage,
+    Store,
     operands_read,
 )
 from staticgrad.ir.kernel_turned import SHORT_STRIDE, along_memory_last
@@ -185,6 +186,10 @@ class Lowering:
 
     def _renamed(self, moves: Iterable[tuple[str, Size]]) -> list[tuple[str, Size]]:
         return [(self.rename.get(axis, axis), stride) for axis, stride in moves]
+
+    def stored(self, access: Access, value: Expr, streamed: bool) -> Store:
+        """A store of elements: past the caches, if so and they lie one behind the other."""
+        return Store(access, value, streamed=streamed and access.strides[-1:] == ((VECTOR, 1),))
 
     def here(self, walk: Walk) -> tuple[Walk, tuple[int, ...]]:
         """A walk, and where it is along the unrolled loops that move it."""

@@ -268,7 +268,8 @@ class _Planning:
         stored = self._stored.get(Home(node)) == first and first is not None
         worth = self._effort[node] >= (2 * _LOAD if stored else _WORTH_KEEPING)
         if first is not None and len(needs) > 1 and worth:
-            kept[node] = Home(node) if stored else None
+            again = Home(node) not in self._group.streamed  # what is streamed is not read again
+            kept[node] = Home(node) if stored and again else None
             yield first
         else:
             yield from sorted(needs)
@@ -285,7 +286,7 @@ class _Planning:
         there = {
             key: [_Stay(key.node, point, _END)]
             for key, point in self._stored.items()
-            if key in self._own and not point.per_row
+            if key in self._own and not point.per_row and key not in self._group.streamed
         }
 
         def apart(one: _Stay, other: _Stay) -> bool:

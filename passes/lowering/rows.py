@@ -94,7 +94,7 @@ class _RowLowering(Lowering):
 
     def _body(self, context: RowPoint) -> tuple[Statement, ...]:
         """What is computed in a context, and what becomes of it."""
-        plan, self.memo, self.loads = self.plan, {}, {}
+        plan, group, self.memo, self.loads = self.plan, self.group, {}, {}
         nodes = plan.nodes.get(context, ())
         body: list[Statement] = []
         waiting = dict.fromkeys(plan.checks.get(context, ()))  # some look at what is computed here
@@ -119,7 +119,8 @@ class _RowLowering(Lowering):
             body += [Keep(self.names[s.base], self.widened(s)) for s in sources]
         for key in plan.stores.get(context, ()):
             dtype = self.groups.value_type(key).dtype
-            body.append(Store(self.access(self.targets[key], dtype, "out"), self._result(key)))
+            access, streamed = self.access(self.targets[key], dtype, "out"), key in group.streamed
+            body.append(self.stored(access, self._result(key), streamed and not context.per_row))
         return tuple(body)
 
     def _looked_up(self, node: Node) -> Statement:

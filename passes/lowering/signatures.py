@@ -195,6 +195,7 @@ class _Reader:
             text += (self._number(key), reduction.kind)
             self._add(reduction.source)
         text += [self._number(key) for key in group.stored]
+        text += [("streamed", self._number(key)) for key in group.streamed]
         for key, regions in group.regions.items():
             text += (self._number(key), len(regions))
             for target, layout in regions:

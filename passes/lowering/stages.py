@@ -90,7 +90,8 @@ def _lower_copy(low: Lowering) -> LoweredStep:
     axes, vector = vector_axis(low, 0)
     dtype = copy.target_type.dtype
     value = ex.literal(copy.fill, dtype) if source is None else low.value(source)
-    stage = Map(vector, (Store(low.access(target, dtype, "out"), value),))
+    streamed = copy.target in low.group.streamed
+    stage = Map(vector, (low.stored(low.access(target, dtype, "out"), value, streamed),))
     return low.finish((stage,), axes)
 
 
@@ -196,8 +197,12 @@ def _lower_map(low: Lowering) -> LoweredStep:
     _evaluate_nodes(low)
     body: list[Statement] = list(low.checks)
     body += [
-        Store(low.access(w, low.groups.value_type(key).dtype, "out"), low.memo[key])
-        for key, w in stores
+        low.stored(
+            low.access(walk, low.groups.value_type(key).dtype, "out"),
+            low.memo[key],
+            walk.base in group.streamed,
+        )
+        for key, walk in stores
     ]
     names = {key: f"r{n}" for n, key in enumerate(group.reductions)}
     body += [_accumulated(low, names[key], each) for key, each in group.reductions.items()]

@@ -90,7 +90,15 @@ def render(kernel: Kernel, vector_bits: int = 512) -> str:
         out.lines += unit.once.lines
         out.extend(rest)
     head = "def kernel(t, own, begin, end):"
-    return "\n\n\n".join([*unit.helpers.values(), "\n".join([head, *out.lines])]) + "\n"
+    return (
+        "\n\n\n".join(
+            [
+                *unit.helpers.values(),
+                "\n".join([head, *out.lines, *["    settle()"] * kernel.streams]),
+            ]
+        )
+        + "\n"
+    )
 
 
 def _write_rows(

@@ -133,9 +133,12 @@ def _touches(
 
 
 def _accesses(statements: Sequence[Statement]) -> Iterator[tuple[Access, str]]:
-    """What statements store to, and then what they load, with the word that brings it near."""
+    """What statements store to, and then what they load, with the word that brings it near.
+
+    What is streamed comes nowhere near.
+    """
     for statement in statements:
-        if isinstance(statement, Store):
+        if isinstance(statement, Store) and not statement.streamed:
             yield statement.access, "prefetch_write"
     for expr in postorder(root for statement in statements for root in roots(statement)):
         if isinstance(expr.attribute, Access):

@@ -320,7 +320,10 @@ def write_loops(out: Lines, axes: Sequence[Axis], body: Lines) -> None:
 
 
 def write_store(scope: Scope, statement: Store) -> None:
-    """A vector store: contiguous, strided or scattered; with ``add``, onto what is there."""
+    """A vector store: contiguous, strided or scattered; with ``add``, onto what is there.
+
+    Whole vectors that are streamed pass the caches where they lie in halves of lines.
+    """
     scope.emit(roots(statement))
     access = scope.access(statement.access)
     value = scope.vector(statement.value)
@@ -335,7 +338,13 @@ def write_store(scope: Scope, statement: Store) -> None:
     mask = scope.guard(access, True, scope.body)
     if statement.add:
         value = f"load{verb}({access.operand}, {target}, {extra}{mask}) + {value}"
-    scope.body.add(f"store{verb}({access.operand}, {target}, {extra}{value}, {mask})")
+    stored = f"store{verb}({access.operand}, {target}, {extra}{value}, {mask})"
+    if statement.streamed:
+        scope.body.add(f"if fits({access.operand}, {target}, {mask}):")
+        scope.body.add(f"    stream({access.operand}, {target}, {value})")
+        scope.body.add("else:")
+        stored = f"    {stored}"
+    scope.body.add(stored)
 
 
 def _write_lookup(scope: Scope, lookup: Check | Search) -> None:

@@ -136,6 +136,12 @@ class Kernel:
         row = self.axes[-1].name if self.axes else ""
         return tuple(turned_loads(self.axes, self.stages, row))
 
+    @cached_property
+    def streams(self) -> bool:
+        """Whether it stores anything past the caches."""
+        every = [s for stage, _ in nested(self.stages) for s in statements(stage)]
+        return any(isinstance(s, Store) and s.streamed for s in every)
+
     @property
     def tile_rows(self) -> int:
         """How many rows read them together."""

@@ -251,12 +251,13 @@ class KernelReader(ExpressionReader):
         return tuple(statements)
 
     def _statement(self) -> Statement:
-        if self.accept("store"):
+        streamed = self.accept("stream")
+        if streamed or self.accept("store"):
             access, indices = self._access()
             add = self.accept("+=")
             if not add:
                 self.expect("=", "the place to store to")
-            return Store(access, self._expression(), indices, add)
+            return Store(access, self._expression(), indices, bool(add), bool(streamed))
         if self.accept("column"):
             return self._column()
         if self.kinds[self.at] != "value":

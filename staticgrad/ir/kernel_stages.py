@@ -25,6 +25,8 @@ LANES: Final = "j"
 COLUMN_LEVELS: Final = 24
 #: How far ahead memory is brought near, at most.
 FARTHEST: Final = 1 << 20
+#: Bytes of a vector that is stored past the caches, at least.
+HALF_LINE: Final = 32
 #: Rows of C per iteration of a product over several loops, of a register tile, and its vectors.
 GEMM_ROWS: Final = 96
 TILE_ROWS: Final = 8
@@ -100,12 +102,16 @@ class Listed:
 
 @dataclass(frozen=True)
 class Store:
-    """operand[access] = value; with ``add``, operand[access] += value. ``indices`` scatter."""
+    """operand[access] = value; with ``add``, operand[access] += value. ``indices`` scatter.
+
+    ``streamed``: past the caches, since nobody reads it soon. No result depends on it.
+    """
 
     access: Access
     value: Expr
     indices: tuple[Expr, ...] = ()
     add: bool = False
+    streamed: bool = False
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,8 @@ they follow the lane rule. A Gemm starts with ``@acc: f32 = sum p0[...] * p1[...
 ``keys j: n0 { ... @at: i64 = order %3 in p4 }`` and then ``kept j: n1 { stores }``. Rows that are
 taken in groups are ``over i0: n0, groups of i1: n1``; in their maps stands
 ``column sum %3 to p5 in p6``. ``over i0: n0 by 4`` takes four rows side by side. A scalar stage may
-keep a number: ``@r1: f32 = keep %4``. ``map j: n1 ahead j + 512`` prefetches.
+keep a number: ``@r1: f32 = keep %4``. ``map j: n1 ahead j + 512`` prefetches,
+and ``stream p2[j] = %2`` stores past the caches.
 ``over i0: n0 from p0 (p1, n1)`` takes memory and sizes of each iteration from the table ``p0``.
 A Loop is ``loop i1: n2 { ... }`` around stages, before them ``first { @s0: f32 = carry %5 }``,
 which stands outside of the loop, and after them ``following { @s0: f32 = carry %9 }``;
@@ -217,9 +218,9 @@ def _primitive(expr: Expr, args: Sequence[str]) -> str:
 def statement_text(statement: Statement, values: Sequence[str]) -> str:
     """A statement over the texts of the expressions it evaluates, as ``roots`` lists them."""
     match statement:
-        case Store(access=access, add=add):
-            assign = "+=" if add else "="
-            return f"store {access_text(access, values[:-1])} {assign} {values[-1]}"
+        case Store(access=access, add=add, streamed=streamed):
+            verb, assign = "stream" if streamed else "store", "+=" if add else "="
+            return f"{verb} {access_text(access, values[:-1])} {assign} {values[-1]}"
         case Accumulate(name=name, kind=kind, value=value, blocks=blocks):
             of = " of blocks" if blocks else ""
             return f"@{name_text(name)}: {value.dtype.code} = {kind}{of} {values[0]}"

@@ -25,6 +25,7 @@ from staticgrad.ir.kernel_names import PRODUCT, misnamed
 from staticgrad.ir.kernel_order import columns_stand_alone, modes_are_kept, results_come_first
 from staticgrad.ir.kernel_stages import (
     FARTHEST,
+    HALF_LINE,
     MOST_NESTED,
     Accumulate,
     Axis,
@@ -44,6 +45,7 @@ from staticgrad.ir.kernel_stages import (
     Statement,
     Store,
     nested,
+    statements,
 )
 from staticgrad.ir.kernel_text import access_text
 from staticgrad.ir.typing_rules import mistyped, mistyped_indices
@@ -284,6 +286,21 @@ def memory_is_brought_near_in_time(kernel: Kernel) -> None:
                 broken(kernel, f"memory is brought near {stage.ahead.distance} ahead")
 
 
+def whole_vectors_are_streamed(kernel: Kernel) -> None:
+    """What a kernel stores past the caches are vectors of a map, one behind the other, of half a
+    line at least, to where it does nothing but store."""
+    outs = {operand.name for operand in kernel.operands if operand.mode == "out"}
+    for stage, _ in nested(kernel.stages):
+        for s in statements(stage):
+            if not isinstance(s, Store) or not s.streamed:
+                continue
+            behind = isinstance(stage, Map) and s.access.stride(stage.axis.name) == 1
+            wide = kernel.lanes * s.value.dtype.itemsize >= HALF_LINE
+            alone = not (s.add or s.access.gather or s.access.bounded)
+            fits = behind and wide and alone and s.access.operand in outs
+            refuse(kernel, not fits, "only whole vectors of results are streamed", s)
+
+
 def positions_name_loops(kernel: Kernel) -> None:
     """Every position that an expression asks for is that of a loop around it."""
     for body in bodies(kernel):
@@ -380,6 +397,7 @@ CHECKS: Final[tuple[Callable[[Kernel], None], ...]] = (
     accesses_take_arguments,
     accesses_move_along_loops,
     memory_is_brought_near_in_time,
+    whole_vectors_are_streamed,
     positions_name_loops,
     expressions_are_typed,
     memory_is_typed,

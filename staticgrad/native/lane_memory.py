@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 from staticgrad.native.kinds import ELEMENTS, LANES, Element, bools, vector
 from staticgrad.native.lanes import Lanes, Number, coerce, meet
 
+#: Bytes of the smallest vector that is streamed; where it begins is a multiple of them.
+_STREAMED: Final = 32
+
 
 class LaneMask:
     """One on/off bit per lane."""
@@ -200,6 +203,22 @@ def prefetch(pointer: Address, index: int) -> None:
         raise TypeError("prefetch takes a pointer")
 
 
+def fits(pointer: Address, index: int, mask: LaneMask) -> bool:
+    """Whether a vector under the mask may be streamed from an element on."""
+    return bool(mask.bits.all()) and pointer.at(index) % _STREAMED == 0
+
+
+def stream(pointer: Address, index: int, value: Lanes) -> None:
+    """Stores all lanes."""
+    if pointer.at(index) % _STREAMED or value.data.nbytes < _STREAMED:
+        raise TypeError("a vector is streamed where it fits")
+    store(pointer, index, value, LaneMask(np.ones(len(value.data), np.bool_)))
+
+
+def settle() -> None:
+    """Nothing waits to be stored."""
+
+
 def getitem(pointer: Address, index: int) -> int:
     """``t[k]``: a word of an int64 record."""
     return pointer[index]
@@ -232,6 +251,9 @@ def _vocabulary() -> dict[str, Callable[..., Any]]:
         "store_at": store_at,
         "prefetch": prefetch,
         "prefetch_write": prefetch,
+        "fits": fits,
+        "stream": stream,
+        "settle": settle,
         "mask_of": mask_of,
         "select_mask": select_mask,
         "address": address,

@@ -26,6 +26,7 @@ from staticgrad.native import (  # noqa: F401  # these fill FUNCTIONS
     cast_operations,
     lane_operations,
     memory_operations,
+    streamed_memory,
     strided_memory,
 )
 from staticgrad.native.emitter import Emitter, Operand

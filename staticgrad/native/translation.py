@@ -16,6 +16,7 @@ from staticgrad.native import (
     cast_operations,
     lane_operations,
     memory_operations,
+    streamed_memory,
     strided_memory,
 )
 from staticgrad.native.constants import OUTLINED, SHARED
@@ -43,6 +44,7 @@ REGISTERED = (
     cast_operations,
     lane_operations,
     memory_operations,
+    streamed_memory,
     strided_memory,
 )
 """The modules whose import fills FUNCTIONS."""

@@ -195,7 +195,8 @@ class _Maker:
             strides = strides[-1:]  # of each row the same memory
         access = Access(self.operand(value.dtype, mode), tuple(strides), (), positions)
         self.stored.append((access, value.dtype))
-        return Store(access, value, (), add)
+        streamed = mode == "out" and strides[-1:] == [("j", 1)] and value.dtype.itemsize >= 4
+        return Store(access, value, (), add, streamed and self.named % 3 == 0)
 
     def lookups(self, loops: tuple[str, ...]) -> tuple[list[Statement], list[Expr]]:
         """A check or a search now and then, and what reads by it."""

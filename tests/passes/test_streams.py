@@ -1,0 +1,77 @@
+"""Which results are stored past the caches; the bytes are those of other stores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.analysis.evaluate import same_bytes
+
+#: As many rows as no cache holds, as the hint tells; what runs has fewer.
+ROWS = sg.dim("rows", hint=1 << 16)
+WIDTH = 264
+
+Outputs = dict[str, Any]
+
+
+def streamed(graph: sg.Graph) -> int:
+    """The stores past the caches in a program's kernels."""
+    return str(sg.compile(graph).schedule).count(" stream p")
+
+
+def layer_norm(x: Any) -> Outputs:
+    gain = sg.input("gain", (WIDTH,), "float32")
+    y = sg.nn.layer_norm(x, gain)
+    return {"y": y, **dict(zip("ab", sg.grad((y * sg.sin(x)).sum(), [x, gain]), strict=True))}
+
+
+def narrower(x: Any) -> Outputs:
+    return {"half": sg.astype(x, "float16"), "wide": sg.astype(x, "float64")}
+
+
+FORMS: dict[str, tuple[int, Callable[[Any], Outputs]]] = {
+    "two results of a map": (2, lambda x: {"a": sg.exp(x), "b": x * x}),
+    "a map and its sums": (1, lambda x: {"a": x + 1.0, "s": (x * x).sum(axis=0)}),
+    "rows": (1, lambda x: {"y": sg.nn.softmax(x)}),
+    "rows with sums of columns": (2, layer_norm),
+    "of several widths": (1, narrower),
+    "turned": (1, lambda x: {"t": x.T * 2.0}),
+    "a copy": (1, lambda x: {"c": x[:, ::-1], "n": x.max()}),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_large_results_are_streamed_with_the_same_bytes(name: str) -> None:
+    count, form = FORMS[name]
+    graphs = [
+        sg.Graph(form(sg.input("x", (rows, WIDTH), "float32")))
+        for rows in (ROWS, sg.dim("rows", hint=64))
+    ]
+    assert [*map(streamed, graphs)] == [count, 0]
+    f, plain = (sg.compile(graph, threads=2) for graph in graphs)
+    random = np.random.default_rng(4)
+    for rows in (1, 67):
+        feeds = {"x": random.normal(size=(rows, WIDTH)).astype("f")}
+        feeds |= {"gain": np.ones(WIDTH, "f")} if form is layer_norm else {}
+        found, wanted = f.run(feeds), plain.run(feeds)
+        assert all(same_bytes(found[key], wanted[key]) for key in wanted)
+        room = {key: np.empty(v.size + 1, v.dtype)[1:] for key, v in wanted.items()}
+        unaligned = {key: room[key].reshape(v.shape) for key, v in wanted.items()}
+        f.run(feeds, out=unaligned)
+        assert all(same_bytes(unaligned[key], wanted[key]) for key in wanted)
+
+
+def test_what_is_small_or_read_soon_or_written_in_place_is_not_streamed() -> None:
+    few = sg.input("x", (1 << 10, WIDTH), "float32")
+    assert streamed(sg.Graph(few + 1.0)) == 0
+    x = sg.input("x", (ROWS, WIDTH), "float32")
+    assert streamed(sg.Graph((x * x).mean())) == 0
+    assert streamed(sg.Graph(sg.exp(x).sum(axis=0) + sg.exp(x.sum()))) == 0
+    odd = sg.input("odd", (ROWS, WIDTH + 1), "float32")
+    assert streamed(sg.Graph(sg.nn.softmax(odd))) == 0  # few rows begin where lines do
+    w = sg.parameter("w", np.zeros((1 << 13, 1 << 11), "f"))
+    assert streamed(sg.Graph(w.sum(), updates={w: w * 0.5 + w.sum()})) == 0
