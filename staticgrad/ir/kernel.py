@@ -62,6 +62,8 @@ GRAIN_ELEMENTS: Final = 16384
 FINEST: Final = 4
 #: Vectors of rows that are a group at least, where rows are the lanes of vectors.
 LANE_VECTORS: Final = 4
+#: Columns of a group, at least, where each has many terms: what lies together is read in runs.
+FEWEST_COLUMNS: Final = 128
 #: Rows side by side, at most: their values are to stay in registers.
 MOST_ABREAST: Final = 16
 #: Where an operand is stored to: the loops around it by name, and the place.
@@ -201,9 +203,15 @@ class Kernel:
         if self.outer in ("tiles", "groups"):
             return 1
         covered = GRAIN_ELEMENTS >> self._halves
-        if self.outer == "lanes":
-            return max(1, covered)
         values = dict(zip(self.arguments, arguments, strict=True))
+        if self.outer == "lanes":
+            terms = [
+                prod(hint_value(_extent(axis, values)) for axis in stage.rows)
+                for stage, _ in nested(self.stages)
+                if isinstance(stage, Columns)
+            ]
+            whole = covered // max(1, *terms, 1) // FEWEST_COLUMNS * FEWEST_COLUMNS
+            return max(1, min(covered, FEWEST_COLUMNS), whole)
         elements = [
             prod(hint_value(_extent(axis, values)) for axis in (*around, *_counted(stage)))
             for stage, around in nested(self.stages)

@@ -65,6 +65,14 @@ def test_groups_are_finer_where_elements_take_long() -> None:
     assert grains == [16384, 2048]
 
 
+@pytest.mark.parametrize(("rows", "grain"), [(8192, 128), (64, 256)])
+def test_groups_of_columns_are_cut_by_their_terms(rows: int, grain: int) -> None:
+    """Gradients by a bias or by a vector sum many rows into few columns."""
+    x, y = sg.input("x", (rows, 512)), sg.input("y", (rows,))
+    for value in (x.sum(axis=0), x.T @ y):
+        assert sg.compile(value, threads=1).schedule.steps[0].grain == grain
+
+
 def test_a_training_step_has_equal_bytes(everything_is_shared: None) -> None:
     f, feeds = training_step()
     old = [p.value for p in f.graph.parameters]
