@@ -33,12 +33,13 @@ MOST_LITERAL: Final = 16
 class AxisPlace:
     """The index along an axis: start + the sum of step * loop over ``terms``.
 
-    It may leave [0, extent) where there is an ``extent``.
+    It may leave [0, extent) where there is an ``extent``; ``within``: its loops end before that.
     """
 
     terms: tuple[tuple[str, Size], ...]
     start: Size = 0
     extent: Size | None = None
+    within: bool = False
 
 
 def along(*loops: str) -> tuple[AxisPlace, ...]:
@@ -120,7 +121,9 @@ class WindowLowering(Lowering):
             extent = None if place.extent is None else self.extent(place.extent)
             moved = 1 if stride == 0 else stride  # of a single element
             positions.append(
-                Position(terms, self.number(place.start), self.number(moved, most), extent)
+                Position(
+                    terms, self.number(place.start), self.number(moved, most), extent, place.within
+                )
             )
         return Access(name, tuple(strides), (), tuple(positions))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from passes.fusion.groups import Group, Groups
 from passes.lowering.operands import LoweredStep
 from passes.lowering.window_channels import WindowChannels, is_by_channels
+from passes.lowering.window_filters import WindowFilters, is_fed
 from passes.lowering.window_maps import WindowMaps
 from passes.lowering.window_places import WindowLowering
 from passes.lowering.window_products import WindowProducts
@@ -18,6 +19,8 @@ def lower_windows(groups: Groups, group: Group) -> LoweredStep:
     if isinstance(anchor.form, WindowProduct):
         if is_by_channels(groups, group):
             return WindowChannels(groups, group).lowered()
+        if is_fed(anchor.form, anchor.types[0].dtype):
+            return WindowFilters(groups, group).lowered()
         strips = lies_in_strips(anchor.form)
         return (WindowStrips if strips else WindowProducts)(groups, group).lowered()
     return WindowMaps(groups, group).lowered()

@@ -22,10 +22,10 @@ from staticgrad.codegen.columns import write_columns
 from staticgrad.codegen.expressions import Lines, Unit, element
 from staticgrad.codegen.gemm import write_gemm
 from staticgrad.codegen.groups import write_group, write_group_length
+from staticgrad.codegen.product_choice import write_product
 from staticgrad.codegen.row_lanes import write_rows_in_lanes
 from staticgrad.codegen.sorting import write_sort
 from staticgrad.codegen.stages import Span, limit, write_carries, write_map, write_scalar
-from staticgrad.codegen.tiled_products import write_product
 from staticgrad.codegen.turned import write_turned_rows
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_stages import (

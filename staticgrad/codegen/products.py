@@ -232,7 +232,7 @@ class LoopedProduct:
         w, b, lanes = self.name, self.stage.b, self.lanes
         step, square = b.stride(VECTOR), Lines()
         at = total(base_text(b), f"{w}_v", scaled(f"({w}_left + half)", step))
-        size = f"{step}, {self.stage.j[0].extent} - ({w}_left + half), {w}_run - {w}_v"
+        size = f"{step}, {w}_n - ({w}_left + half), {w}_run - {w}_v"
         to = f"{w}_panel, ({w}_at + {w}_v - {w}_depth) * {self.columns} + half, {self.columns}"
         square.add(f"for half in range(0, {self.columns}, {lanes}):")
         square.add(f"    for {w}_v in range(0, {w}_run, {lanes}):")

@@ -1,8 +1,8 @@
-"""Which products over several loops take register tiles, and those that do.
+"""Products over several loops that take register tiles.
 
 Panels are packed as in ``codegen.products``; each part of one goes through the tiles that products
 of matrices have (``codegen.tiles``). Rows are read where they lie if the loops of k are as one in
-them, and else packed, a tile at a time. Where b is read as it lies, or rows are few and literal,
+them, and else packed, a tile at a time. Where b is read as it lies and columns do not fill a panel,
 chains stand in the kernel itself.
 """
 
@@ -11,40 +11,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from staticgrad.codegen.abreast import write_decode
-from staticgrad.codegen.expressions import VECTOR, Lines, Unit, scaled, total
+from staticgrad.codegen.expressions import VECTOR, Lines, scaled, total
 from staticgrad.codegen.products import LoopedProduct, flat_step, steps_of
 from staticgrad.codegen.stages import base_text
 from staticgrad.codegen.tiles import Tiles
-from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.kernel_stages import Gemm, small
 from staticgrad.records import dataclass
-
-
-def write_product(kernel: Kernel, stage: Gemm, out: Lines, unit: Unit) -> None:
-    """The product: one chunk of one panel for the iteration ``o``, or all of it among stages."""
-    stored, name = kernel.operand(stage.a.operand).dtype, unit.fresh("w")
-    w = LoopedProduct(kernel, stage, unit, name, stored)
-    if not (small(stage.i) or w.reads_panel):
-        tiled = TiledProduct(kernel, stage, unit, name, stored)
-        w = tiled if tiled.takes_rows else w
-    elif w.reads_panel and not small(stage.i):
-        lying = LyingProduct(kernel, stage, unit, name, stored)
-        w = lying if lying.is_looked_up else w
-    tile = Lines()
-    w.write_tile(tile)
-    w.declare(unit.once)
-    w.write_limits(out)
-    if kernel.outer == "tiles":
-        out.add(f"{w}_left = o % {w}_panels * {w.columns}")
-        out.add(f"rest = o // {w}_panels")
-        out.add(f"{w}_first = rest % {w}_chunks * {w.chunk}")
-        out.add(f"rest = rest // {w}_chunks")
-        write_decode(out, "rest", kernel.axes)
-        out.extend(tile)
-        return
-    out.add(f"for {w}_first in range(0, {w}_m, {w.chunk}):")
-    out.add(f"    for {w}_left in range(0, {w}_n, {w.columns}):")
-    out.extend(tile, 2)
 
 
 @dataclass
@@ -94,9 +65,7 @@ class TiledProduct(LoopedProduct):
             self.write_rows(out)
             out.add(f"{w}_a = 0")
         else:
-            write_decode(out, f"{w}_top", self.stage.i)
-            base = base_text(self.stage.a, frozenset(self.inner))
-            out.add(f"{w}_a = {total(base, scaled(f'{w}_depth', self.step or 0))}")
+            self.write_rows_begin(out)
         out.add(f"{w}_wide = {w}_past - {w}_left")
         out.add(f"{w}_to = {w}_into + ({w}_top - {w}_first) * {self.columns}")
         out.add(f"{w}_fresh = 1 if {w}_depth == {self.start} else 0")
@@ -109,6 +78,12 @@ class TiledProduct(LoopedProduct):
             name = self.tiles.function(self.unit, vectors)
             named = self.arguments(part)
             out.add(f"{shift}{name}({', '.join(named[n] for n in self.tiles.arguments)})")
+
+    def write_rows_begin(self, out: Lines) -> None:
+        """Where the rows of a tile begin that are read where they lie."""
+        write_decode(out, f"{self}_top", self.stage.i)
+        base = base_text(self.stage.a, frozenset(self.inner))
+        out.add(f"{self}_a = {total(base, scaled(f'{self}_depth', self.step or 0))}")
 
     def arguments(self, part: int) -> dict[str, str]:
         """What a tile is called with, for a part of the panel."""

@@ -14,8 +14,8 @@ from typing import Final, Literal
 from staticgrad.codegen.expressions import Lines, Unit, number, scaled, total
 from staticgrad.records import dataclass
 
-#: How rows of the first factor lie: along memory, across it, or neither.
-Rows = Literal["along", "across", "any"]
+#: How rows of the first factor lie: along memory, across it, neither, or as words say.
+Rows = Literal["along", "across", "any", "placed"]
 #: Heights of tiles by their vectors, the highest first: accumulators are what the registers hold,
 #: less those of the factors. A vector of 512 bits may be two registers.
 WIDE: Final = {2: (14, 8, 4), 1: (14, 8)}
@@ -26,8 +26,8 @@ NARROW: Final = {1: (6, 4, 2)}
 class Tiles:
     """The tiles of one product: sums of ``element`` over k of a row of a times vectors of b.
 
-    ``rows`` says how a lies, ``wide`` that a vector is one register, ``looked`` that the places of
-    b are looked up in words.
+    ``rows`` says how a lies (``placed``: rows, and runs of k, begin where words say), ``wide`` that
+    a vector is one register, ``looked`` that the places of b are looked up in words.
     """
 
     element: str
@@ -58,12 +58,19 @@ class Tiles:
 
         ``a``, ``b`` and ``c`` begin at ``at``, ``down`` and ``to``. Rows of a are ``row`` apart,
         the ``last`` is repeated; its steps of k are ``inner`` apart, those of b ``step``, or it is
-        moved by the words of ``reads`` from ``lead`` on. ``c``
+        moved by the words of ``reads`` from ``lead`` on. Of placed rows the words of ``places``
+        from ``top`` on say where they begin, and those of ``runs`` where each ``run`` of steps of k
+        does, of which ``went`` are passed over. ``c``
         goes on unless ``fresh``, by ``depth`` steps of k. ``near`` is memory whose lines are
         brought near, from ``ahead`` on, ``hop`` apart; every so many lanes, ``leap`` from where
         those began.
         """
-        strides = {"along": ("row",), "across": ("inner",), "any": ("row", "inner")}
+        strides = {
+            "along": ("row",),
+            "across": ("inner",),
+            "any": ("row", "inner"),
+            "placed": ("inner", "places", "top", "runs", "run", "went"),
+        }
         places = (
             "at",
             *strides[self.rows],
@@ -90,7 +97,9 @@ class Tiles:
         if name not in unit.helpers:
             out = Lines(1)
             for r in range(self.highest if self.rows != "across" else 0):
-                out.add(f"a{r} = at + ({r} if last > {r} else last) * row")
+                row = f"({r} if last > {r} else last)"
+                placed = f"places[top + {row}]"
+                out.add(f"a{r} = at + {placed if self.rows == 'placed' else f'{row} * row'}")
             for v in sorted((v for v in self.heights if v <= vectors), reverse=True):
                 if v < vectors:
                     out.add("else:")
@@ -127,7 +136,10 @@ class Tiles:
         return out
 
     def _write_steps(self, out: Lines, step: Lines) -> None:
-        """``step`` for every k, with a line brought near in each."""
+        """``step`` for every k, with a line brought near in each, or run by run."""
+        if self.rows == "placed":
+            self._write_runs(out, step)
+            return
         out.add("start = ahead")
         out.add(f"for first in range(0, depth, {self.lanes}):")
         out.add(f"    stop = first + {self.lanes}")
@@ -140,16 +152,35 @@ class Tiles:
         out.extend(step, 2)
         out.add("    start = start + leap")
 
+    @staticmethod
+    def _write_runs(out: Lines, step: Lines) -> None:
+        out.add("number = went // run")
+        out.add("first = 0")
+        out.add("under = down")
+        out.add("here = runs[number] + (went - number * run) * inner")
+        out.add("while first < depth:")
+        out.add("    stop = (number + 1) * run - went")
+        out.add("    if stop > depth:")
+        out.add("        stop = depth")
+        out.add("    for k in range(0, stop - first):")
+        out.extend(step, 2)
+        out.add("    under = under + (stop - first) * step")
+        out.add("    number = number + 1")
+        out.add("    here = runs[number]")
+        out.add("    first = stop")
+
     def _step(self, height: int, vectors: int) -> Lines:
         """The products of one k, added."""
         step = Lines()
         if self.looked:
             step.add("moved = reads[lead + k]")
         for v in range(vectors):
-            place = total("down", "moved" if self.looked else "k * step", str(v * self.lanes))
+            begin = "under" if self.rows == "placed" else "down"
+            place = total(begin, "moved" if self.looked else "k * step", str(v * self.lanes))
             step.add(f"b{v} = load{self.lanes}(b, {place})")
         for r in range(height):
             base = total("at", str(r)) if self.rows == "across" else f"a{r}"
+            base = f"{base} + here" if self.rows == "placed" else base
             moved = "k" if self.rows == "along" else "k * inner"
             step.add(f"x = splat{self.lanes}(load1(a, {total(base, moved)}))")
             for v in range(vectors):

@@ -9,7 +9,8 @@ One call runs outer iterations ``[begin, end)``. What is counted is ``Kernel.out
 - ``axes``: the outer axes, flattened in C order; every stage runs once per iteration. Where the
   only one is called ``j``, its rows are the lanes of vectors (``in_lanes``).
 - ``lanes``: no outer axes, and the vector axis of the single stage itself is cut (elements).
-- ``tiles``: a Gemm; iterations are (outer axes..., row chunk, column panel), flattened.
+- ``tiles``: a Gemm that nothing feeds; iterations are (outer axes..., row chunk, column panel),
+  flattened.
 - ``groups``: the last ``grouped`` outer axes, flattened, are *rows*; an iteration is a group of
   them, as the column rule of ``ir/summation.py`` cuts them, and runs every stage for each row.
 """
@@ -117,7 +118,7 @@ class Kernel:
         if self.grouped:
             return "groups"
         if isinstance(first, Gemm) and len(self.stages) == 1:
-            return "tiles"
+            return "axes" if first.fed else "tiles"
         if self.axes or len(self.stages) > 1 or self.serial:
             return "axes"
         if isinstance(first, Map):
@@ -324,7 +325,8 @@ def _farthest(place: Position, axes: Mapping[str, Axis], values: Mapping[str, Si
 def _in_place_pairs(kernel: Kernel) -> list[tuple[str, str]]:
     single = len(kernel.stages) == 1
     kinds = (Map, Scalar, Gemm) if single else (Map, Scalar)
-    if kernel.serial or not all(isinstance(stage, kinds) for stage in kernel.stages):
+    known = all(isinstance(s, kinds) and not getattr(s, "fed", ()) for s in kernel.stages)
+    if kernel.serial or not known:
         return []
     loads: dict[str, set[Access]] = {}
     last_load: dict[str, int] = {}  # operand -> the last statement that reads its memory

@@ -71,6 +71,9 @@ def bodies_of(
             yield from bodies_of(inner, inside, (*trips, stage))
         yield Body(stage, stage.following, inside, inside, (*trips, stage))
         return
+    if isinstance(stage, Gemm):
+        for fed in stage.fed:
+            yield from bodies_of(fed, (*around, stage.k[0]), trips)
     for statements, loops in _own(stage):
         yield Body(stage, statements, (*around, *loops), around, trips)
 

@@ -62,6 +62,8 @@ def _results_of(kernel: Kernel, stages: Sequence[Stage], ready: dict[str, DType]
             _results_of(kernel, stage.stages, inside)
             _check_refs(kernel, stage.following, inside)
         else:
+            if isinstance(stage, Gemm):
+                _results_of(kernel, stage.fed, dict(ready))
             _results_of_stage(kernel, stage, ready)
 
 
@@ -70,6 +72,8 @@ def _results_of_stage(kernel: Kernel, stage: Stage, ready: dict[str, DType]) -> 
     if isinstance(stage, Gemm):
         inside[PRODUCT] = kernel.operand(stage.a.operand).dtype.compute
     for body in bodies_of(stage, ()):
+        if body.stage is not stage:  # what feeds it
+            continue
         local = ready | inside
         given = _check_refs(kernel, body.statements, local)
         if isinstance(stage, Scalar):

@@ -204,6 +204,7 @@ class KernelReader(ExpressionReader):
         return tuple(axes)
 
     def _gemm(self, i: tuple[Axis, ...], j: tuple[Axis, ...], k: tuple[Axis, ...]) -> Gemm:
+        fed = self._fed(i, j, k) if self.accept("fed") else ()
         at = self.at
         if self._result_name() != PRODUCT:
             self.fail(f"the product is called @{PRODUCT}", at)
@@ -221,7 +222,24 @@ class KernelReader(ExpressionReader):
             self.fail(f"the product is {given.code}, the text says {dtype.code}", at + 2)
         self._results[PRODUCT] = dtype
         self._leaves.pop(f"@{PRODUCT}", None)
-        return Gemm(i, j, k, a, b, self._body((Store,)))
+        return Gemm(i, j, k, a, b, self._body((Store,)), fed)
+
+    def _fed(
+        self, i: tuple[Axis, ...], j: tuple[Axis, ...], k: tuple[Axis, ...]
+    ) -> tuple[Map, ...]:
+        """``{ maps }``, around which the first of k runs."""
+        self.expect("{", "what feeds the product")
+        around = self._loops
+        self._loops = _without(around, (*i, *j, *k[1:]))
+        found: list[Map] = []
+        while not self.accept("}"):
+            at = self.at
+            stage = self._stage()
+            if not isinstance(stage, Map):
+                self.fail("only maps feed a product", at)
+            found.append(stage)
+        self._loops = around
+        return tuple(found)
 
     def _factor_access(self) -> Access:
         at = self.at

@@ -31,6 +31,8 @@ HALF_LINE: Final = 32
 GEMM_ROWS: Final = 96
 TILE_ROWS: Final = 8
 TILE_VECTORS: Final = 16
+#: The same of a product that is fed, at most: each chunk is fed anew.
+FED_ROWS: Final = 320
 #: Rows of C per iteration of a product of matrices, at most, and panels of columns, at most.
 CHUNK: Final = 112
 PANELS: Final = 4
@@ -268,6 +270,9 @@ class Gemm:
     Each of i, j and k is one loop or several, flattened in C order; the innermost ones are called
     i, j and k. ``a`` moves along those of i and k, ``b`` along those of k and j, both also along
     the loops around the stage. The sum is one chain per ``GEMM_BLOCK`` of the flattened k.
+
+    ``fed``: maps that run at each position of the first loop of k, before what is multiplied there;
+    they move with it, and ``a`` and ``b`` read what they store.
     """
 
     i: tuple[Axis, ...]
@@ -276,6 +281,7 @@ class Gemm:
     a: Access
     b: Access
     stores: tuple[Store, ...]
+    fed: tuple[Map, ...] = ()
 
     @property
     def plain(self) -> bool:
@@ -343,11 +349,13 @@ def statements(stage: Stage) -> tuple[Statement, ...]:
 def nested(
     stages: Iterable[Stage], around: tuple[Axis, ...] = ()
 ) -> Iterator[tuple[Stage, tuple[Axis, ...]]]:
-    """Every stage, a Loop's after it, with the loops of stages around it."""
+    """Every stage, those in a Loop or a Gemm after it, with the loops of stages around it."""
     for stage in stages:
         yield stage, around
         if isinstance(stage, Loop):
             yield from nested(stage.stages, (*around, stage.axis))
+        elif isinstance(stage, Gemm) and stage.fed:
+            yield from nested(stage.fed, (*around, stage.k[0]))
 
 
 def small(axes: Iterable[Axis]) -> bool:
@@ -379,7 +387,8 @@ def gemm_tile(stage: Gemm, dtype: DType) -> tuple[int, int, int]:
     the bits of an element do not depend on it.
     """
     if stage.plain or not small(stage.i):
-        return TILE_ROWS, GEMM_ROWS, TILE_VECTORS // TILE_ROWS * dtype.lanes
+        chunk = FED_ROWS if stage.fed else GEMM_ROWS
+        return TILE_ROWS, chunk, TILE_VECTORS // TILE_ROWS * dtype.lanes
     rows = max(1, min(TILE_ROWS, prod(int(axis.extent) for axis in stage.i)))
     return rows, GEMM_ROWS // rows * rows, min(8, TILE_VECTORS // rows) * dtype.lanes
 

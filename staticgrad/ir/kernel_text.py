@@ -23,7 +23,8 @@ move or that has ends: ``p0[i0*n1 + [i1*n2 + i2 + -1 in n3]*n4 + [j + n5]]``; a 
 what lies beyond the ends, ``load p0[[j + -1 in n3]] else f32(-inf)``. ``[i1*32 + i within n3]`` is
 known to be inside. Sums of a row's blocks add up in ``@r0: f32 = sum of blocks %2``. A Columns
 stage holds its accumulations in an inner ``rows i0: n0 { ... }``, or ``lanes i0: n0 { ... }`` where
-they follow the lane rule. A Gemm starts with ``@acc: f32 = sum p0[...] * p1[...]``. A Sort is
+they follow the lane rule. A Gemm starts with ``@acc: f32 = sum p0[...] * p1[...]``, or before
+that with ``fed { maps }``, which run at each position of its first k. A Sort is
 ``keys j: n0 { ... @at: i64 = order %3 in p4 }`` and then ``kept j: n1 { stores }``. Rows that are
 taken in groups are ``over i0: n0, groups of i1: n1``; in their maps stands
 ``column sum %3 to p5 in p6``. ``over i0: n0 by 4`` takes four rows side by side. A scalar stage may
@@ -167,15 +168,17 @@ def _stage_lines(kernel: Kernel, stage: Stage, numbers: Iterator[int]) -> Iterat
         if stage.following:
             yield from _block("following", _statement_lines(stage.following, numbers))
     elif isinstance(stage, Gemm):
-        yield _product(kernel, stage)
-        yield from _statement_lines(stage.stores, numbers)
+        yield from _product(kernel, stage, numbers)
     else:
         yield from _statement_lines(stage.body, numbers)
 
 
-def _product(kernel: Kernel, stage: Gemm) -> str:
+def _product(kernel: Kernel, stage: Gemm, numbers: Iterator[int]) -> Iterator[str]:
+    if stage.fed:
+        yield from _block("fed", _stages(kernel, stage.fed, numbers))
     codes = (o.dtype.compute.code for o in kernel.operands if o.name == stage.a.operand)
-    return f"@acc: {next(codes, '?')} = sum {access_text(stage.a)} * {access_text(stage.b)}"
+    yield f"@acc: {next(codes, '?')} = sum {access_text(stage.a)} * {access_text(stage.b)}"
+    yield from _statement_lines(stage.stores, numbers)
 
 
 def _statement_lines(statements: Sequence[Statement], numbers: Iterator[int]) -> Iterator[str]:

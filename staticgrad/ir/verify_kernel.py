@@ -45,6 +45,7 @@ from staticgrad.ir.kernel_stages import (
     Statement,
     Store,
     nested,
+    small,
     statements,
 )
 from staticgrad.ir.kernel_text import access_text
@@ -84,8 +85,19 @@ def stages_fit_together(kernel: Kernel) -> None:
             broken(kernel, f"a {type(stage).__name__.lower()} shares the kernel with {shared}")
         if isinstance(stage, Loop):
             _check_loop(kernel, stage, around)
+        if isinstance(stage, Gemm) and stage.fed:
+            _check_fed(kernel, stage)
         if isinstance(stage, Columns) and stage.in_lanes:
             _check_lanes(kernel, stage)
+
+
+def _check_fed(kernel: Kernel, stage: Gemm) -> None:
+    """What feeds a product are maps that only store, for each but the innermost loop of k."""
+    if len(stage.k) < 2 or small(stage.i):
+        broken(kernel, "a product of so few loops, or rows, is not fed")
+    every = [each for fed in stage.fed for each in (fed, *fed.body)]
+    if not all(isinstance(each, Map | Store) for each in every):
+        broken(kernel, "a product is fed by what only stores")
 
 
 def _check_lanes(kernel: Kernel, stage: Columns) -> None:

@@ -226,8 +226,11 @@ class Meaning:
         step = a.fma(b, acc) if dtype.is_float else acc + a * b
         shape = tuple(prod(len(self.span(a)) for a in axes) for axes in (stage.i, stage.j))
         chain, totals = np.zeros(shape, dtype.numpy), []
-        begin = self.span(stage.k[0]).start
+        begin, fed = self.span(stage.k[0]).start, -1
         for number, inner in enumerate(self.places(stage.k), begin):
+            if stage.fed and inner[stage.k[0].name] != fed:
+                fed = inner[stage.k[0].name]
+                self._stages(stage.fed, {**at, stage.k[0].name: fed})
             if number > begin and number % GEMM_BLOCK == 0:
                 totals.append(chain)
                 chain = np.zeros(shape, dtype.numpy)

@@ -206,6 +206,35 @@ def test_the_gradient_of_a_filter(
     assert_close(dw, np.einsum("nohw,nchwyx->ocyx", d.astype("f8"), seen))
 
 
+@pytest.mark.parametrize(
+    ("stride", "images", "high", "wide", "inside", "outside"),
+    [(1, 2, 7, 20, 3, 37), (2, 3, 4, 10, 40, 17), (1, 3, 31, 61, 2, 3), (1, 2, 4200, 1, 1, 2)],
+)
+def test_a_fed_product_has_the_bits_of_others(
+    stride: int, images: int, high: int, wide: int, inside: int, outside: int
+) -> None:
+    """Blocks of 4096 terms end in the middle of an image, and so may a table of its runs."""
+    height, width = stride * high, stride * wide
+    x, d = normal(images, inside, height, width), normal(images, outside, high, wide)
+    plane = [stride * (n - 1) + 3 for n in (high, wide)]
+    sizes = [
+        0, inside, outside, images, high, wide, height, width, stride, -1,
+        inside * height * width, height * width, outside * high * wide, high * wide, inside * 9,
+    ]  # fmt: skip
+    fed = [plane[0] * plane[1], plane[1], plane[0], stride * plane[1]]
+    one, other = (np.zeros((outside, inside, 3, 3), "f4") for _ in range(2))
+    made("filter_gradient", sizes, "vector", p0=x, p1=d, p2=one)
+    made("fed_filter_gradient", [*sizes, *fed], "vector", p0=x, p1=d, p2=other)
+    true = np.einsum("nohw,nchwyx->ocyx", d.astype("f8"), windows(x, (3, 3), stride, 1))
+    assert_close(one, true, 1e-5)
+    assert_same(other, one, "fed")
+    if high * wide < 200:
+        for mode in MODES:
+            again = np.zeros_like(one)
+            made("fed_filter_gradient", [*sizes, *fed], mode, p0=x, p1=d, p2=again)
+            assert_same(again, one, mode)
+
+
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (5, 16), (9, 37)])
 @pytest.mark.parametrize("name", ["depthwise", "depthwise_in_rows"])
 @pytest.mark.parametrize("mode", MODES)

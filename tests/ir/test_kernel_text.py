@@ -410,6 +410,13 @@ MISTAKES = [
     (GEMM, "@acc: f32", "@acc: §f64", "the product is f32, the text says f64", ""),
     (GEMM, "p1[k + j*n3]", "p1[k + §n0]", "n0 is not a loop around this access", ""),
     (GEMM, "p1[k + j*n3]", "§p1[k + (n0)]", "a factor of a product is not gathered", ""),
+    (
+        GEMM,
+        "@acc: f32 = sum",
+        "fed { §scalar { } } @acc: f32 = sum",
+        "only maps feed a product",
+        "",
+    ),
     (GEMM, "; n0, n1", "; §7, n1", "expected an integer argument, found '7'", ""),
     (SCATTER, "}\n}\n", "}\n} §}\n", "the kernel has ended, but '}' follows", ""),
     (SCATTER, "serial kernel", "§schedule", "expected 'kernel'", ""),

@@ -354,6 +354,11 @@ KERNELS: list[tuple[Kernel, str]] = [
     ),
     (kernel(replace(LOOP, stages=(SORT,))), "a sort shares the kernel"),
     (kernel(within(LOOP, 9)), "loops of stages nest 8 deep at most"),
+    (kernel(replace(GEMM, fed=(MAP,))), "a product of so few loops, or rows, is not fed"),
+    (
+        kernel(replace(GEMM, k=(Axis("i1", 2), *GEMM.k), fed=(replace(MAP, body=(SUM,)),))),
+        "a product is fed by what only stores",
+    ),
     (kernel(stores(load(Access("p7", J), F32))), "p7 is no operand"),
     (kernel(stores(load(Access("p0", (("i", 1),)), F32))), "no loop i runs around this access"),
     (kernel(stores(load(Access("p0", (*J, *J)), F32))), "no loop j runs around this access"),

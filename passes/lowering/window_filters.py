@@ -1,0 +1,165 @@
+"""Gradients of convolutions by their filters: an image at a time, with its border, in scratch.
+
+An iteration has some channels of the image and a panel of output channels, and goes through the
+batch. It copies the channels of an image, border and all; there every tap of every window is a
+distance, whatever the window's step, so that no row of the product is packed. The windows of the
+image are turned once for all rows. Sums are those of the product that reads windows where they lie,
+term by term.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+from math import prod
+from operator import mul
+from typing import Final
+
+from passes.fusion.groups import ScratchBuffer
+from passes.lowering.operands import VECTOR, LoweredStep
+from passes.lowering.window_places import AxisPlace, along, ends
+from passes.lowering.window_products import WindowProducts, name_of
+from staticgrad.ir import expr as ex
+from staticgrad.ir.expr import Access
+from staticgrad.ir.forms import WindowAxis, WindowProduct
+from staticgrad.ir.kernel_stages import (
+    FED_ROWS,
+    Axis,
+    Extent,
+    Gemm,
+    Keep,
+    Map,
+    Scalar,
+    Store,
+    panel_columns,
+)
+from staticgrad.types.dim import Size
+from staticgrad.types.dtype import I64, DType
+from staticgrad.types.tensor import hint_value
+
+#: Elements of the channels that are copied, nearly: they stay in the second cache.
+COPIED: Final = 1 << 17
+#: Rows of a product below which more iterations do not pay, and how many of those there should be.
+_LEAST_ROWS: Final = 64
+_WANTED: Final = 4
+
+
+def is_fed(form: WindowProduct, dtype: DType) -> bool:
+    """Whether the gradient of a filter has more taps than one, and no more than rows of a chunk."""
+    taps = prod((axis.taps for axis in form.axes), start=1)
+    few = isinstance(taps, int) and 1 < taps <= FED_ROWS
+    return form.result == "filter" and few and not dtype.is_storage
+
+
+class WindowFilters(WindowProducts):
+    """The state of lowering such a gradient."""
+
+    def lowered(self) -> LoweredStep:
+        """The kernel of the group: a product that is fed with images."""
+        self.outer: list[Axis] = []
+        self.first, self.second = (self.groups.source(arg) for arg in self.anchor.args)
+        axes, dtype = self.form.axes, self.first.type.dtype
+        self.g = self._group()
+        self.out, self.channels = self._part(self.group.domain[0]), self.group.domain[1]
+        self.wide = [axis.step * (axis.windows - 1) + _reach(axis) + 1 for axis in axes]
+        *later, self.plane = accumulate(reversed(self.wide), mul, initial=1)
+        self.apart = later[::-1]
+        width = panel_columns(dtype)
+        self.part = self._channels_together(width)
+        limit, columns = self._panel(width)
+        self.chunk = self._outer_loop(-(-self.channels // self.part))
+        self.c = self.loop(self._fresh(), self.part)
+        taps = self._flattened([axis.taps for axis in axes], "i", [True] * len(axes))
+        self.n = self.loop(self._fresh(), self.second.type.shape[0])
+        ys = self._flattened([axis.windows for axis in axes], "k", [False] * len(axes))
+        stored = AxisPlace(self._of_part(), 0, self._beyond(self.channels))
+        self.places = (columns, stored, *along(*map(name_of, taps)))
+        windows = (*along(self.n.name), columns, *along(*map(name_of, ys)))
+        product = Gemm(
+            (self.c, *(tap for tap in taps if tap)),
+            (Axis(VECTOR, width, "r0") if limit else self.loop(VECTOR, self.out),),
+            (self.n, *(y for y in ys if y)),
+            self._taken(taps, ys),
+            self._factor(self.second, windows),
+            tuple(self.stores(ex.ref("acc", dtype))),
+            (self._copied(),),
+        )
+        return self.finish((*limit, product), self.outer)
+
+    # -- sizes ------------------------------------------------------------------------------------
+
+    def _channels_together(self, width: int) -> int:
+        """The channels of an iteration, by the sizes' hints."""
+        taps = prod(int(axis.taps) for axis in self.form.axes)
+        channels = max(1, hint_value(self.channels))
+        around = self.form.groups * -(-hint_value(self.out) // width)
+        most = min(FED_ROWS, max(28, COPIED // max(1, hint_value(self.plane)) * taps)) // taps
+        chunks = -(-channels // max(1, most))
+        pays = max(1, channels * taps // _LEAST_ROWS)
+        chunks = max(chunks, min(pays, -(-_WANTED // max(1, around))))
+        if chunks > 1 and chunks * around % 2:
+            chunks += 1
+        return -(-channels // chunks)
+
+    def _outer_loop(self, extent: Size) -> str:
+        self.outer.append(self.loop(f"i{len(self.outer)}", extent))
+        return self.outer[-1].name
+
+    def _panel(self, width: int) -> tuple[tuple[Scalar, ...], AxisPlace]:
+        """What keeps how many columns are left, where there are several panels; and the columns."""
+        terms: list[tuple[str, Size]] = [(self.g, self.out)] if self.g else []
+        if isinstance(self.out, int) and self.out <= width:
+            return (), AxisPlace((*terms, (VECTOR, 1)))
+        panel = self._outer_loop(-(-self.out // width))
+        left = self.size(self.out) - ex.index(panel) * ex.literal(width, I64)
+        kept = Scalar((Keep("r0", left),))
+        every = self.out * self.form.groups
+        return (kept,), AxisPlace((*terms, (panel, width), (VECTOR, 1)), 0, every, within=True)
+
+    def _of_part(self) -> tuple[tuple[str, Size], ...]:
+        return (self.chunk, self.part), (self.c.name, 1)
+
+    def _beyond(self, extent: Size) -> Size | None:
+        """The end of an axis of channels, if parts may reach beyond it."""
+        chunks = -(-self.channels // self.part)
+        return None if ends(0, chunks * self.part - 1, self.channels) is None else extent
+
+    # -- the product ------------------------------------------------------------------------------
+
+    def _plane_access(self, moved: Sequence[tuple[str, Size]]) -> Access:
+        key = ScratchBuffer(self.anchor)
+        self.scratch[key] = self.operand(key, 0, self.first.type.dtype, "scratch")
+        strides: list[tuple[str, Extent]] = [(n, self.argument(s)) for n, s in moved]
+        return Access(self.scratch[key], tuple(strides))
+
+    def _copied(self) -> Map:
+        """The channels of an image, with the border."""
+        axes = self.form.axes
+        names = [self._fresh() for _ in axes[1:]] + [VECTOR]
+        places = [
+            AxisPlace(
+                ((name, 1),), -axis.before, ends(-axis.before, w - 1 - axis.before, axis.image)
+            )
+            for axis, name, w in zip(axes, names, self.wide, strict=True)
+        ]
+        around: list[tuple[str, Size]] = [(self.g, self.channels)] if self.g else []
+        channel = AxisPlace(
+            (*around, *self._of_part()), 0, self._beyond(self.channels * self.form.groups)
+        )
+        value = self.element(self.first, (*along(self.n.name), channel, *places))
+        moved = [(self.c.name, self.plane), *zip(names, self.apart, strict=True)]
+        store = Store(self._plane_access(moved), value)
+        rows = [self.loop(name, size) for name, size in zip(names, self.wide, strict=True)]
+        return Map(rows[-1], (store,), (self.c, *rows[:-1]))
+
+    def _taken(self, taps: Sequence[Axis | None], ys: Sequence[Axis | None]) -> Access:
+        """What a tap of a window is, in the copy."""
+        moved: list[tuple[str, Size]] = [(self.c.name, self.plane)]
+        for axis, apart, tap, y in zip(self.form.axes, self.apart, taps, ys, strict=True):
+            moved += [(tap.name, axis.dilation * apart)] if tap else []
+            moved += [(y.name, axis.step * apart)] if y else []
+        return self._plane_access(moved)
+
+
+def _reach(axis: WindowAxis) -> Size:
+    return axis.dilation * (axis.taps - 1)

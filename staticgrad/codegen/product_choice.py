@@ -1,0 +1,46 @@
+"""Which products over several loops, or of windows, are written how."""
+
+from __future__ import annotations
+
+from staticgrad.codegen.abreast import write_decode
+from staticgrad.codegen.expressions import Lines, Unit
+from staticgrad.codegen.fed_products import FedProduct
+from staticgrad.codegen.products import LoopedProduct
+from staticgrad.codegen.tiled_products import LyingProduct, TiledProduct
+from staticgrad.ir.kernel import Kernel
+from staticgrad.ir.kernel_stages import Gemm, small
+
+
+def write_product(kernel: Kernel, stage: Gemm, out: Lines, unit: Unit) -> None:
+    """The product: one chunk of one panel for the iteration ``o``, or all of it among stages."""
+    w = _chosen(kernel, stage, unit)
+    tile = Lines()
+    w.write_tile(tile)
+    w.declare(unit.once)
+    w.write_limits(out)
+    if kernel.outer == "tiles":
+        out.add(f"{w}_left = o % {w}_panels * {w.columns}")
+        out.add(f"rest = o // {w}_panels")
+        out.add(f"{w}_first = rest % {w}_chunks * {w.chunk}")
+        out.add(f"rest = rest // {w}_chunks")
+        write_decode(out, "rest", kernel.axes)
+        out.extend(tile)
+        return
+    out.add(f"for {w}_first in range(0, {w}_m, {w.chunk}):")
+    out.add(f"    for {w}_left in range(0, {w}_n, {w.columns}):")
+    out.extend(tile, 2)
+
+
+def _chosen(kernel: Kernel, stage: Gemm, unit: Unit) -> LoopedProduct:
+    """The product in the form that suits it; few rows have their chains in the kernel."""
+    stored, name = kernel.operand(stage.a.operand).dtype, unit.fresh("w")
+    plain = LoopedProduct(kernel, stage, unit, name, stored)
+    if stage.fed:
+        return FedProduct(kernel, stage, unit, name, stored)
+    if small(stage.i):
+        return plain
+    if plain.reads_panel:
+        lying = LyingProduct(kernel, stage, unit, name, stored)
+        return lying if lying.is_looked_up else plain
+    tiled = TiledProduct(kernel, stage, unit, name, stored)
+    return tiled if tiled.takes_rows else plain
