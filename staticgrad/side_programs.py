@@ -9,7 +9,7 @@ from staticgrad import native
 from staticgrad.artifacts import first_steps, machine_code
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.schedule import Schedule
-from staticgrad.runtime.probed import SideProgram
+from staticgrad.runtime.side_run import SideProgram
 from staticgrad.runtime.step import Program
 
 

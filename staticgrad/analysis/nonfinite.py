@@ -9,9 +9,9 @@ is finite.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -141,12 +141,23 @@ def evidence(suspect: Suspect) -> Graph:
     return Graph({"result": suspect.value, "made": suspect.made, **operands}, name="evidence")
 
 
-def accusation(suspect: Suspect, seen: Mapping[str, Array]) -> NonFiniteError:
+class Trip(NamedTuple):
+    """Where in a loop or branch something happens: ``words``, as "trip 3", the op and its line."""
+
+    words: str
+    op: str
+    origin: Location
+
+
+def accusation(
+    suspect: Suspect, seen: Mapping[str, Array], trips: Sequence[Trip] = ()
+) -> NonFiniteError:
     """The error that names the operation, its line, operands, result, and the first bad element.
 
     Args:
         suspect: the guilty one.
         seen: the outputs of ``evidence``.
+        trips: of the loops around it, outer ones first.
     """
     node, result, made = suspect.value.node, seen["result"], seen["made"]
     first = np.unravel_index(int(np.argmax(made)), made.shape)
@@ -165,8 +176,10 @@ def accusation(suspect: Suspect, seen: Mapping[str, Array]) -> NonFiniteError:
         (name, _summary(array), arg.node.origin)
         for name, array, arg in zip(names, operands, node.args, strict=True)
     ]
+    rows += [(trip.op, trip.words, trip.origin) for trip in trips]
+    where = "".join(f"in {trip.words}, " for trip in trips)
     return NonFiniteError(
-        f"{_derivative(node.order)}{node.op.name} makes {what} out of {source}",
+        f"{where}{_derivative(node.order)}{node.op.name} makes {what} out of {source}",
         details=[bad],
         hint="no parameter has changed; sg.where and sg.clip keep operands out of such places",
         at=node.origin,

@@ -8,65 +8,15 @@ always. What is looked for, and how, is said in ``analysis.nonfinite``.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from staticgrad.analysis.binding import concrete_shape
 from staticgrad.analysis.nonfinite import Probe, Suspect, accusation, evidence
-from staticgrad.errors import IndexOutOfRange
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.plan import Plan
 from staticgrad.kept import cached_property
-from staticgrad.records import dataclass
-from staticgrad.runtime.arena import Arena, address_of
+from staticgrad.runtime.arena import Arena
+from staticgrad.runtime.probed_trips import look_inside
+from staticgrad.runtime.side_run import Compile
 from staticgrad.runtime.step import Program, Table, nothing
-
-Array = npt.NDArray[Any]
-
-
-@dataclass(frozen=True)
-class SideProgram:
-    """A program without updates that runs beside another, under the locks that the other holds."""
-
-    graph: Graph
-    program: Program
-    make_plan: Callable[[Mapping[str, int]], Plan]
-
-    def run(
-        self, sizes: Mapping[str, int], feeds: Mapping[str, int]
-    ) -> tuple[dict[str, Array], IndexOutOfRange | None]:
-        """The outputs by name, and the failure of an index, which has been clamped.
-
-        Args:
-            sizes: the value of every named size.
-            feeds: where each input's elements are, contiguous and of its dtype, by the input's
-                name.
-        """
-        table = Table(self.program, self.make_plan(sizes))
-        arena = Arena()
-        arena.reserve(table.plan.peak_bytes)
-        table.bind_arena(arena)
-        for buffer in self.program.schedule.buffers:
-            if buffer.role == "input":
-                table.bind(buffer.name, feeds[buffer.label])
-        results, made = {}, dict[str, Array]()
-        for name, buffer_name in self.program.schedule.outputs:
-            value = self.graph.outputs[name]
-            if buffer_name not in made:
-                made[buffer_name] = np.empty(concrete_shape(value.shape, sizes), value.dtype.numpy)
-                table.bind(buffer_name, address_of(made[buffer_name]))
-            results[name] = made[buffer_name]
-        try:
-            table.run(arena)
-        except IndexOutOfRange as error:
-            return results, error
-        return results, None
-
-
-#: Compiles a graph without updates.
-Compile = Callable[[Graph], SideProgram]
 
 
 class _Search:
@@ -103,7 +53,7 @@ class Watch:
         return _Search(Probe(self._graph, "nan"), self._compile)
 
     def look(self, sizes: Mapping[str, int], feeds: Mapping[str, int]) -> None:
-        """See ``SideProgram.run`` for the arguments.
+        """See ``SideProgram.run`` for the arguments; loops are looked into trip by trip.
 
         Raises:
             NonFiniteError: the first operation that made a NaN or an infinity of finite numbers;
@@ -115,6 +65,10 @@ class Watch:
             guilty, _ = self._nan_search.find(sizes, feeds)
         if guilty is not None:
             seen, _ = self._compile(evidence(guilty)).run(sizes, feeds)
+            node = guilty.value.node
+            if node.op.bodies:
+                operands = [seen[f"operand{i}"] for i in range(len(node.args))]
+                look_inside(node, operands, guilty.kind, sizes, self._compile)
             raise accusation(guilty, seen)
 
     def table(self, program: Program, plan: Plan) -> Table:
