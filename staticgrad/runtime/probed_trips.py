@@ -68,7 +68,7 @@ class _Suspicious:
     ) -> None:
         self._node, self._kind, self._sizes = node, kind, sizes
         self._compile, self._around = compile_graph, around
-        self._known: dict[Graph, _Body] = {}
+        self._known: dict[Graph, _AskedBody] = {}
 
     def run(self, body: Graph, arrays: Sequence[Array]) -> list[Array]:
         """The outputs of a body.
@@ -78,7 +78,7 @@ class _Suspicious:
             IndexOutOfRange: a lookup fails.
         """
         if body not in self._known:
-            self._known[body] = _Body(body, self._kind, self._sizes, self._compile)
+            self._known[body] = _AskedBody(body, self._kind, self._sizes, self._compile)
         known = self._known[body]
         given = [np.array(array, order="C") for array in arrays]
         feeds = dict(zip(known.labels, map(address_of, given), strict=True))
@@ -110,7 +110,7 @@ class _Suspicious:
         return np.empty((trips, *concrete_shape(of.shape, self._sizes)), of.dtype.numpy)
 
 
-class _Body:
+class _AskedBody:
     """A body as a graph of its own, and the questions about it, compiled."""
 
     def __init__(
