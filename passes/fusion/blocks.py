@@ -149,7 +149,7 @@ class _Blocking:
                 levels[number] = 0
                 continue
             group = self._groups[number]
-            below = max([levels[each] for each in self._order.before(number)], default=0)
+            below = max([levels[each] for each in self._order.before(number)], default=-1)
             level = levels[number] = max(group.level, below + 1)
             found[number] = group if level == group.level else replace(group, level=level)
         yield from sorted(found.items())

@@ -64,6 +64,11 @@ class _Merging:
         self._into: dict[int, int] = {}  # the number of a group -> of that which it was merged into
         self._position = {node: k for k, node in enumerate(groups.graph.nodes)}
         self._updated = {value.node for _, value in groups.graph.updates}
+        self._writers: dict[Key, list[int]] = {}  # of a value: the groups that store parts of it
+        for each in groups.all:
+            whole = [] if each.transfer is None else [each.transfer.target]
+            for key in (*each.targets, *whole):
+                self._writers.setdefault(key, []).append(each.number)
 
     def result(self) -> Groups:
         """The groups after all merges."""
@@ -85,10 +90,19 @@ class _Merging:
         more = stored_bytes(groups, added(groups, later))
         if not less or more > stored_bytes(groups, less):
             return
-        if kept_apart(earlier, later) is None:
+        if kept_apart(earlier, later) is None and self._stays_last(earlier, later):
             self._groups[earlier.number] = self._together(earlier, later, set(less))
             self._into[later.number] = earlier.number
             del self._groups[later.number]
+
+    def _stays_last(self, earlier: Group, later: Group) -> bool:
+        """Whether ``later``, moved to the level of ``earlier``, still ends the values that it ends.
+
+        Who reads a value of several parts waits for the last of those that store one.
+        """
+        ended = [key for key in later.targets if self._home(key) == later]
+        others = [self._groups[self._final(n)] for key in ended for n in self._writers[key]]
+        return all(each.level < earlier.level for each in others if each.number != later.number)
 
     def _together(self, earlier: Group, later: Group, less: set[Key]) -> Group:
         nodes = sorted([*earlier.nodes, *later.nodes], key=self._position.__getitem__)

@@ -115,7 +115,7 @@ class _Joining:
         levels: dict[int, int] = {}
         for number in order.as_given:
             group = self._groups[number]
-            below = max([levels[each] for each in order.before(number)], default=0)
+            below = max([levels[each] for each in order.before(number)], default=-1)
             level = levels[number] = max(group.level, below + 1)
             yield number, group if level == group.level else replace(group, level=level)
 

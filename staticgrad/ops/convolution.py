@@ -116,8 +116,12 @@ def _divided(size: Size, by: int) -> Size | None:
 
 
 def _wide(*arrays: Array) -> tuple[Array, ...]:
-    """Floats in double precision, so that a reference is rounded once."""
-    return tuple(a.astype(np.float64) if a.dtype.kind == "f" else a for a in arrays)
+    """Floats in double precision, so that a reference is rounded once; in C order.
+
+    NumPy's products round in other places where an operand has other strides.
+    """
+    kinds = [np.dtype(np.float64) if a.dtype.kind == "f" else a.dtype for a in arrays]
+    return tuple(np.ascontiguousarray(a, k) for a, k in zip(arrays, kinds, strict=True))
 
 
 def _grouped(array: Array, groups: int, axis: int) -> Array:

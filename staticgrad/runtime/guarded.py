@@ -66,7 +66,11 @@ class GuardedTable(Table):
                 guarded copy.
         """
         fixed = fixed_addresses(self._program)
-        real = {n: fixed[n] if n in fixed else self._bound[self._outside[n]] for n in self._slots}
+        steps = {row.step: self._schedule.steps[row.step] for row in self.plan.steps if row.bodies}
+        held = [access.buffer for step in steps.values() for access in step.accesses()]
+        outside = [n for n in held if n in fixed or n in self._outside]
+        names = dict.fromkeys([*self._slots, *outside])  # bodies of no trips leave no slot
+        real = {n: fixed[n] if n in fixed else self._bound[self._outside[n]] for n in names}
         copy = self._copy = GuardedCopy(self.plan, real)
         self._point(copy)
         guard = self._guard = WatchedRun(self, arena, copy)
@@ -87,7 +91,7 @@ class GuardedTable(Table):
         """Let the records point into a copy."""
         self._words.array[self._words.arena_words] = self._words.arena_offsets + copy.arena.base
         for buffer, span in copy.outside.items():
-            for word, inside in self._slots[buffer]:
+            for word, inside in self._slots.get(buffer, ()):
                 self._words.array[word] = copy.base + span.begin + inside
 
     # -- what the guard asks ----------------------------------------------------------------------

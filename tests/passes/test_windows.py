@@ -308,3 +308,19 @@ def test_sums_of_pads_have_the_bytes_of_the_evaluator(
     for level in ("O0", "O1"):
         found = sg.compile(graph, pipeline=level).run(feeds)
         assert all(same_bytes(found[name], array) for name, array in wanted.items()), level
+
+
+@pytest.mark.parametrize("lone", [False, True])
+@pytest.mark.parametrize("shape", [(17, 3), (17, 17, 17)])
+def test_zeros_come_before_the_part_of_a_gradient_that_forward_computes(
+    shape: tuple[int, ...], lone: bool
+) -> None:
+    x, y = sg.input("x", shape, "float64"), sg.input("y", (1,), "float64")
+    loss = sg.tanh(x[4:10:2] * 0.5).sum() + (0.0 if lone else sg.tanh(y * 0.5).sum())
+    of_x = sg.grad(loss, x)
+    graph = sg.Graph({"loss": loss, "of x": of_x, "part": x[4:10:2]}, inputs=[x, y])
+    feeds = {"x": np.random.default_rng(0).normal(size=shape), "y": np.ones(1)}
+    found = sg.compile(graph).run(feeds)["of x"]
+    wanted = np.zeros(shape)
+    wanted[4:10:2] = 0.5 - 0.5 * np.tanh(feeds["x"][4:10:2] * 0.5) ** 2
+    np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-15)
