@@ -8,6 +8,7 @@ draws), its feeds, and a script that shows a failure without this package's test
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -21,7 +22,9 @@ from staticgrad.ir.graph import Symbolic
 from staticgrad.ir.printer import graph_constants
 from staticgrad.types.dim import evaluate as evaluate_dim
 from staticgrad.types.dtype import as_dtype
+from tests.random_bodies import BODIES
 from tests.random_graphs import MOST_ELEMENTS, Builder, Chooser, Entry, input_value
+from tests.random_library_steps import LIBRARY
 from tests.random_steps import STEPS
 
 HEADER: Final = 48  # bytes that choose sizes and leaves
@@ -92,19 +95,28 @@ class _Described(Builder):
             self.add_input(
                 "i", as_dtype(pick.choice(("int64", "int32", "int8", "uint8"))), self.near(base)
             )
-        table = self.table()
-        for text in description.steps:
-            self.chooser = Chooser(text)
-            self.numbers = np.random.default_rng(list(text))
-            self.attempt(self.chooser.choice(table))
+        self.steps_to_choose, self.waiting = self.table(), deque(description.steps)
+        self.depth = 0
+        while self.waiting:
+            self.next_steps(1)
         self.chooser = pick
         return self.rooted(description)
+
+    def next_steps(self, most: int) -> None:
+        """Up to so many steps of the description, each into the pool; bodies take some, too."""
+        for _ in range(min(most, len(self.waiting))):
+            text = self.waiting.popleft()
+            self.chooser = Chooser(text)
+            self.numbers = np.random.default_rng(list(text))
+            self.attempt(self.chooser.choice(self.steps_to_choose))
+            if not self.waiting:
+                return
 
     def table(self) -> list[Any]:
         basic = list(dict.fromkeys(self.steps()))
         more = [
             s
-            for s, often, smooth in STEPS.values()
+            for s, often, smooth in (STEPS | LIBRARY | BODIES).values()
             for _ in range(often)
             if smooth or not self.smooth
         ]

@@ -334,6 +334,8 @@ def _contracted(b: Builder) -> Entry | None:
 
 
 def _drawn(b: Builder) -> Entry | None:
+    if getattr(b, "depth", 0):  # draws stand before a loop
+        return None
     shape = b.any_shape()
     kind = b.chooser.integer(0, 3)
     dtype = b.chooser.choice(b.dtypes)
