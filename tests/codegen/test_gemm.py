@@ -12,7 +12,7 @@ from staticgrad.ir.kernel_parser import parse_kernel
 from staticgrad.ir.kernel_stages import CHUNK, STREAMED
 from staticgrad.native import frontend
 from tests.codegen.kernels_on_file import assert_close
-from tests.native.support import MODES, Array, Mode, assert_same, call
+from tests.native.support import LONG_BY_NUMBA, Array, Mode, assert_same, call
 
 RNG = np.random.default_rng(0)
 #: How a factor may lie: strides over its rows and columns, from its own sizes.
@@ -114,7 +114,7 @@ def test_streams_of_rows_have_the_bytes_of_tiles(layouts: tuple[str, str], bits:
 
 @pytest.mark.parametrize("layouts", [("along", "along"), ("across", "across")])
 @pytest.mark.parametrize("dtype", ["f4", "f8", "i8"])
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", LONG_BY_NUMBA)
 def test_products_that_are_subtracted(layouts: tuple[str, str], dtype: str, mode: Mode) -> None:
     shapes = [*SHAPES, (2, 40, 35, 2), (1, 0, 5, 3), (1, 3, 0, 4), (2, 6, 17, 0)]
     for count, m, n, k in shapes if mode == "vector" else (*shapes[1:3], shapes[5]):

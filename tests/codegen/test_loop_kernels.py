@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests.codegen.kernels_on_file import assert_close, kernel_of, run
-from tests.native.support import MODES, Array, Mode, assert_same
+from tests.native.support import LONG_BY_NUMBA, MODES, Array, Mode, assert_same
 
 RNG = np.random.default_rng(0)
 
@@ -68,7 +68,7 @@ def lstm_sizes(trips: int, batch: int, units: int, rows: int) -> list[int]:
 
 
 @pytest.mark.parametrize(("trips", "batch", "units", "rows"), TIMES)
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", LONG_BY_NUMBA)
 def test_lstm_and_its_gradient(trips: int, batch: int, units: int, rows: int, mode: Mode) -> None:
     z, u = normal(trips, batch, 4 * units), normal(units, 4 * units) / np.float32(units**0.5)
     h, c = normal(trips + 1, batch, units), normal(trips + 1, batch, units)
@@ -98,7 +98,7 @@ def test_lstm_and_its_gradient(trips: int, batch: int, units: int, rows: int, mo
 
 
 @pytest.mark.parametrize(("trips", "batch", "units", "rows"), TIMES)
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", LONG_BY_NUMBA)
 def test_recurrent_network(trips: int, batch: int, units: int, rows: int, mode: Mode) -> None:
     z, u = normal(trips, batch, units), normal(units, units) / np.float32(units**0.5)
     h = normal(trips + 1, batch, units)
@@ -220,7 +220,7 @@ def test_a_linear_recurrence(length: int, mode: Mode) -> None:
 
 
 @pytest.mark.parametrize(("size", "systems", "group"), [(1, 1, 1), (5, 4, 2), (30, 40, 20)])
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", LONG_BY_NUMBA)
 def test_tridiagonal_systems(size: int, systems: int, group: int, mode: Mode) -> None:
     below, above, right = (RNG.normal(size=(size, systems)) for _ in range(3))
     diagonal = 4 + RNG.normal(size=(size, systems)) / 4
@@ -247,7 +247,7 @@ def test_triangular_systems(size: int, mode: Mode) -> None:
 
 
 @pytest.mark.parametrize("length", [1, 8, 37])
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", LONG_BY_NUMBA)
 def test_causal_attention_by_tiles(length: int, mode: Mode) -> None:
     q, k, v, out = (normal(2, length, 5) for _ in range(4))
     scale = np.float32(5**-0.5)

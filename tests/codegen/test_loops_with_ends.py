@@ -10,7 +10,7 @@ from staticgrad.errors import ParseError, VerifyError
 from staticgrad.ir.kernel_parser import parse_kernel
 from staticgrad.ir.verify_kernel import verify_kernel
 from tests.codegen.kernel_meaning import Meaning
-from tests.native.support import MODES, Array, Mode, assert_same, call
+from tests.native.support import LONG_BY_NUMBA, Array, Mode, assert_same, call
 
 #: Of tile i1 of each matrix: two rows at most, products of positions from @r2 to @r1, rows that
 #: end there, a total of each.
@@ -52,7 +52,7 @@ def arrays(rows: int, deep: int, ends: list[int]) -> list[Array]:
     return [*made, np.array(ends, np.int64)]
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", LONG_BY_NUMBA)
 @pytest.mark.parametrize(
     ("rows", "deep", "ends"),
     [(3, 7, [7, 3]), (4, 40, [-1, 33]), (5, 33, [100, 0, 5]), (2, 4200, [4150])],

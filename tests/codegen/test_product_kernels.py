@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from tests.codegen.kernels_on_file import assert_close, kernel_of, run
-from tests.native.support import MODES, Array, Mode, assert_same
+from tests.native.support import LONG_BY_NUMBA, MODES, Array, Mode, assert_same
 
 RNG = np.random.default_rng(0)
 
@@ -45,7 +45,7 @@ def test_a_dense_layer_with_gelu(rows: int, columns: int, inner: int, mode: Mode
 
 
 @pytest.mark.parametrize(("rows", "columns", "inner"), SHAPES)
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", LONG_BY_NUMBA)
 def test_adam_in_the_epilogue_of_a_gradient(
     rows: int, columns: int, inner: int, mode: Mode
 ) -> None:
@@ -64,7 +64,7 @@ def test_adam_in_the_epilogue_of_a_gradient(
 
 
 @pytest.mark.parametrize("batch", [0, 1, 3])
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", LONG_BY_NUMBA)
 def test_batches_of_a_transposed_product_added_to_what_is_there(batch: int, mode: Mode) -> None:
     a, b, c = (RNG.normal(size=(batch, *shape)) for shape in ((5, 7), (33, 7), (5, 33)))
     true = c + a @ b.swapaxes(1, 2)
@@ -107,7 +107,7 @@ def windows(x: Array, taps: tuple[int, int], stride: int, pad: int) -> Array:
     return found[:, :, ::stride, ::stride]
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", LONG_BY_NUMBA)
 @pytest.mark.parametrize(
     ("images", "groups", "inside", "outside", "height", "width", "taps", "stride", "pad"),
     [

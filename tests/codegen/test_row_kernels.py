@@ -24,7 +24,7 @@ from staticgrad.ir.summation import column_sum
 from staticgrad.ir.verify_kernel import verify_kernel
 from tests.codegen import kernels_on_file
 from tests.codegen.kernels_on_file import assert_close
-from tests.native.support import MODES, Array, Mode, assert_same
+from tests.native.support import LONG_BY_NUMBA, MODES, Array, Mode, assert_same
 
 FOLDER = Path(__file__).with_name("row_kernels")
 RNG = np.random.default_rng(0)
@@ -62,7 +62,7 @@ def price(t: Array, v: Array, s: Array, k: Array) -> Array:
     return np.asarray(s * below - k * np.exp(-0.03 * t) * far)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", LONG_BY_NUMBA)
 def test_a_price_and_its_gradients(mode: Mode) -> None:
     ends = {"p0": (0.25, 2), "p1": (0.1, 0.5), "p2": (80, 120), "p3": (80, 120)}
     given = {name: RNG.uniform(*pair, 70).astype("f4") for name, pair in ends.items()}
@@ -84,7 +84,7 @@ def slope_of(at: int, *values: Array) -> Array:
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(1, 1), (3, 5), (9, 33), (4, 4100)])
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", LONG_BY_NUMBA)
 def test_cross_entropy_and_its_gradient(rows: int, columns: int, mode: Mode) -> None:
     z, labels = 3 * normal(rows, columns), RNG.integers(0, columns, rows)
     made = run(
@@ -139,7 +139,7 @@ SHAPES = [(1, 3), (37, 17), (70, 5)]
 
 
 @pytest.mark.parametrize(("rows", "columns"), [*SHAPES, (1100, 20)])
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", LONG_BY_NUMBA)
 def test_gradients_of_layer_norm(rows: int, columns: int, mode: Mode) -> None:
     if mode == "python" and rows > 100:
         pytest.skip("long in plain Python")
@@ -159,7 +159,7 @@ def test_gradients_of_layer_norm(rows: int, columns: int, mode: Mode) -> None:
 
 
 @pytest.mark.parametrize(("rows", "columns"), SHAPES)
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", LONG_BY_NUMBA)
 def test_layer_norm_gelu_and_mean_square_with_gradients(
     rows: int, columns: int, mode: Mode
 ) -> None:
@@ -184,9 +184,7 @@ def test_layer_norm_gelu_and_mean_square_with_gradients(
 
 
 @pytest.mark.parametrize(("length", "depth"), [(1, 1), (5, 3), (37, 20)])
-@pytest.mark.parametrize(
-    "mode", ["vector", pytest.param("numba", marks=pytest.mark.exhaustive), "python"]
-)
+@pytest.mark.parametrize("mode", LONG_BY_NUMBA)
 def test_gradients_of_causal_attention(length: int, depth: int, mode: Mode) -> None:
     q, k, v, g = given = [normal(2, length, depth) for _ in range(4)]
     scale = np.float32(depth**-0.5)

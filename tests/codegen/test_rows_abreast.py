@@ -11,7 +11,7 @@ from staticgrad.codegen.kernel_source import render
 from staticgrad.errors import VerifyError
 from staticgrad.ir.kernel_parser import parse_kernel
 from staticgrad.ir.verify_kernel import verify_kernel
-from tests.native.support import MODES, Mode, assert_same, call
+from tests.native.support import LONG_BY_NUMBA, MODES, Mode, assert_same, call
 
 #: Softmax of rows over two outer loops, its exponentials in a row of scratch; p3: a total of each.
 SOFTMAX = """\
@@ -44,7 +44,7 @@ kernel(p0: in f32, p1: scratch f32, p2: out f32, p3: out f32, p4: in f32; n0, n1
 """
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", LONG_BY_NUMBA)
 def test_no_byte_depends_on_how_many_rows_stand_abreast(mode: Mode) -> None:
     a, b, c = 3, 5, 37
     rng = np.random.default_rng(0)
@@ -124,7 +124,7 @@ kernel(p0: in f32, p1: scratch f32, p2: out f32, p3: out f32, p4: in f32; n0, n1
 """
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", LONG_BY_NUMBA)
 def test_no_byte_depends_on_how_many_trips_stand_abreast(mode: Mode) -> None:
     a, b, c = 3, 5, 37
     rng = np.random.default_rng(0)

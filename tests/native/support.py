@@ -2,9 +2,10 @@
 
 import ctypes
 from collections.abc import Sequence
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from staticgrad import native
@@ -22,6 +23,8 @@ Mode = Literal["vector", "numba", "python"]
 #: Calls a kernel at an address: (record, own words, begin, end).
 ENTRY = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 2, *[ctypes.c_int64] * 2)
 MODES: tuple[Mode, ...] = ("vector", "numba", "python")
+#: The same where Numba takes seconds for a kernel.
+LONG_BY_NUMBA: Final = ("vector", pytest.param("numba", marks=pytest.mark.exhaustive), "python")
 
 
 def number_dtype(name: str) -> np.dtype[np.generic]:

@@ -19,7 +19,7 @@ from staticgrad.types.dtype import F32, F64, DType
 from staticgrad.vecmath.blocks import LONG, ULP, expand
 from tests.compiled.agreement import differing
 from tests.limits import finfo
-from tests.native.support import MODES, Mode
+from tests.native.support import LONG_BY_NUMBA, Mode
 from tests.ops.messages import assert_refused
 
 Array = np.ndarray[Any, Any]
@@ -139,7 +139,7 @@ def test_every_long_block_is_tested() -> None:
     assert OF_ONE.keys() | OF_SEVERAL.keys() == LONG
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", LONG_BY_NUMBA)
 @pytest.mark.parametrize("dtype", [F32, F64])
 def test_compiled_blocks_are_their_definitions(dtype: DType, mode: Mode) -> None:
     """Byte for byte; and, once, within the table of errors."""
