@@ -29,7 +29,7 @@ from passes.lowering.bodies import LoweredBodies, lower_bodies
 from passes.lowering.calls import LoweredCall, lower_call
 from passes.lowering.operands import LoweredStep
 from passes.lowering.signatures import Lowerings
-from passes.lowering.time_loops import lower_time_loop
+from passes.lowering.time_loops import Stretch, lower_time_loop
 from staticgrad.errors import GraphError
 from staticgrad.ir.body_step import BodyStep
 from staticgrad.ir.call_step import CallStep
@@ -206,8 +206,12 @@ class _Builder:
         if group.kind == "body":
             bodies = lower_bodies(groups, group, self._schedules(group))
             whole = lower_time_loop(bodies) if groups.fused else None
-            lowered = whole or bodies
-            step = self._step(group, whole) if whole else self._body_step(group, bodies)
+            if isinstance(whole, Stretch):
+                inner = self._stretched(group, whole)
+                bodies = lower_bodies(groups, group, [inner], whole.stretches)
+            kernel = whole if isinstance(whole, LoweredStep) else None
+            lowered = kernel or bodies
+            step = self._step(group, kernel) if kernel else self._body_step(group, bodies)
         elif group.kind == "call":
             lowered = lower_call(groups, group)
             step = self._call_step(group, lowered)
@@ -261,6 +265,13 @@ class _Builder:
             if body.digest not in self._inner:
                 self._inner[body.digest] = fuse(body, self.groups.fused)
         return [self._inner[body.digest] for body in node.op.bodies]
+
+    def _stretched(self, group: Group, each: Stretch) -> Schedule:
+        """The schedule of one stretch of a loop."""
+        bound = [Binding(buffer.name) for buffer in each.buffers]
+        about = (group.phase, _label(group), _origins(group))
+        step = KernelStep.of(each.kernel, bound, each.arguments, *about)
+        return Schedule("stretch", each.buffers, (step,), each.outputs)
 
     def _body_step(self, group: Group, lowered: LoweredBodies) -> BodyStep:
         """A loop or branch with its buffers."""

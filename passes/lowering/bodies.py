@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from passes.fusion.groups import Group, Groups, Home, Key
@@ -41,11 +42,15 @@ class LoweredBodies:
         return ENDLESS if self.form.trips is None else self.form.trips
 
 
-def lower_bodies(groups: Groups, group: Group, schedules: Sequence[Schedule]) -> LoweredBodies:
-    """The loop or branch of a group, given the schedules of its bodies."""
+def lower_bodies(
+    groups: Groups, group: Group, schedules: Sequence[Schedule], trips: Size | None = None
+) -> LoweredBodies:
+    """The loop or branch of a group, given the schedules of its bodies; ``trips`` are others than
+    the loop's where a trip of these bodies makes several of it."""
     (node,) = group.nodes
     form = node.form
     assert isinstance(form, BodyForm)
+    form = form if trips is None else replace(form, trips=trips)
     read = [operand_place(groups, group, number) for number in range(len(node.args))]
     results = [Home(node, number) for number in range(len(node.types))]
     types = [BodyOperand("in", arg.type.dtype) for arg in node.args]

@@ -5,12 +5,16 @@ no kernels of its own. Written out (``lowering.elements``) it is scalar arithmet
 ``Loop`` around it: its carries are the kernel's, slices are read and stacks written where they lie.
 Rows are the lanes of vectors, and are shared among workers. All operations are those of the body's
 kernels, so that the bits are the same either way.
+
+A kernel does not return before its last trip, and signals wait for that. So a loop that is long, or
+whose trips are a named size, is two: the driver's, over *stretches* of trips, and the kernel's over
+the trips of one. What is carried goes through memory between them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from passes.lowering.bodies import LoweredBodies
 from passes.lowering.elements import ROW, NotWrittenOutError, RowPlace, WrittenOut
@@ -35,38 +39,86 @@ from staticgrad.ir.kernel_stages import (
     operands_read,
 )
 from staticgrad.ir.kernel_turned import SHORT_STRIDE
-from staticgrad.ir.schedule import Schedule, Step
+from staticgrad.ir.schedule import Buffer, Role, Schedule, Step
 from staticgrad.types.dim import Size, bounds, maximum
-from staticgrad.types.dtype import DType
+from staticgrad.types.dtype import I64, DType
 from staticgrad.types.tensor import hint_value
 
 #: The loop over trips.
 _TRIPS: Final = "i0"
 #: Numbers of rows that are tried, at most.
 _TRIED: Final = 3
-#: Predicted seconds of a kernel, at most: signals are seen between the trips of the driver's loops.
+#: The number of an operand that is none of the loop's: that of the stretch.
+_NUMBER: Final = -1
+#: Predicted seconds of a kernel without stretches, at most.
 _LONGEST: Final = 0.02
+#: Trips of a stretch, at least, so that it pays to keep what is carried; and at most.
+_SHORTEST: Final = 8
+_MOST_TRIPS: Final = 1 << 20
 #: What needs no register to be there again.
 _AT_HAND: Final = ("literal", "index", "size")
+
+
+class Reading(NamedTuple):
+    """How a body is read: what its rows are (None: there is but one), and whether the elements of a
+    row lie next to each other. ``ends``: the kernel has a row also where there are none, which
+    reads and stores no element of a row."""
+
+    rows: Size | None
+    inner: bool
+    ends: bool
+
 
 #: A carried element: the number of the value, and where it lies in that.
 Carried = tuple[int, RowPlace]
 
 
-def lower_time_loop(lowered: LoweredBodies) -> LoweredStep | None:
-    """The kernel of a loop; None where its body has other steps, or rows that read each other."""
+class Stretch(NamedTuple):
+    """The body of a loop over stretches: a kernel, the buffers that it is bound to in their order,
+    the results; and how many stretches there are."""
+
+    kernel: Kernel
+    arguments: tuple[Size, ...]
+    buffers: tuple[Buffer, ...]
+    stretches: Size
+
+    @property
+    def outputs(self) -> tuple[tuple[str, str], ...]:
+        """The names of the results, with their buffers."""
+        return tuple((b.label, b.name) for b in self.buffers if b.role == "output")
+
+
+def lower_time_loop(lowered: LoweredBodies) -> LoweredStep | Stretch | None:
+    """The kernel of a loop, or of stretches of it; None where a body of other steps, or rows that
+    read each other, has none."""
     if lowered.form.kind != "loop":
         return None
     (schedule,) = lowered.schedules
     for rows, inner in _readings(schedule.steps):
         for ends in (False, True):
+            reading = Reading(rows, inner, ends)
             try:
-                return _TimeLoop(lowered, schedule, rows, inner, ends).lowered()
+                whole = _TimeLoop(lowered, schedule, reading)
+                whole.write()
+                length = _stretch(lowered.trips, whole.seconds)
+                if not length:
+                    return whole.step()
+                part = _TimeLoop(lowered, schedule, reading, length)
+                part.write()
+                return part.stretch()
             except _NoFirstRowError:
                 continue
             except NotWrittenOutError:
                 break
     return None
+
+
+def _stretch(trips: Size, seconds: float) -> int:
+    """The trips of a stretch, if all of them are predicted to take so long; 0 for no stretches."""
+    if isinstance(trips, int) and seconds <= _LONGEST:
+        return 0
+    each = seconds / max(1, hint_value(trips))
+    return max(_SHORTEST, min(int(_LONGEST / 4 / each), _MOST_TRIPS))
 
 
 def _readings(steps: Iterable[Step]) -> Iterator[tuple[Size | None, bool]]:
@@ -95,25 +147,24 @@ class _NoFirstRowError(NotWrittenOutError):
 class _TimeLoop:
     """The kernel of a loop as it is made: its operands, arguments, and carried elements.
 
-    ``ends``: it has a row also where there are none, which reads and stores no element of a row.
+    ``length``: of the stretches that it runs one of; 0: all trips.
     """
 
+    kernel: Kernel
+
     def __init__(
-        self,
-        bodies: LoweredBodies,
-        schedule: Schedule,
-        rows: Size | None,
-        inner: bool,
-        ends: bool,
+        self, bodies: LoweredBodies, schedule: Schedule, reading: Reading, length: int = 0
     ) -> None:
-        self._bodies, self._schedule, self._rows, self._ends = bodies, schedule, rows, ends
-        self._elements = WrittenOut(schedule, rows, inner, self._source, self._size)
-        self._operands: dict[int, Operand] = {}
+        self._bodies, self._schedule, self._length = bodies, schedule, length
+        self._rows, inner, self._ends = reading
+        self._trips = length or bodies.trips
+        self._elements = WrittenOut(schedule, self._rows, inner, self._source, self._size)
+        self._operands: dict[int, Operand] = {}  # by their numbers among the loop's
         self._sizes: dict[Size, str] = {}
         self._carried: dict[Carried, Expr] = {}
 
-    def lowered(self) -> LoweredStep:
-        """The step that runs the loop.
+    def write(self) -> None:
+        """Make the kernel.
 
         Raises:
             NotWrittenOutError: there is none.
@@ -122,23 +173,58 @@ class _TimeLoop:
             self._elements.run(step)
         stages = self._stages()
         read = operands_read(stages)
-        used = {n: o for n, o in self._operands.items() if o.mode == "out" or o.name in read}
+        self._operands = {
+            n: o for n, o in self._operands.items() if o.mode == "out" or o.name in read
+        }
         axes: tuple[Axis, ...] = ()
         if self._rows is not None:
             rows = maximum(self._rows, 1) if self._ends else self._rows
             axes = (Axis(ROW, self._argument(rows)),)
-        names, sizes = tuple(self._sizes.values()), tuple(self._sizes)
-        kernel = Kernel(tuple(used.values()), names, axes, stages)
-        if step_seconds(kernel, [hint_value(size) for size in sizes], ROWS) > _LONGEST:
-            raise NotWrittenOutError
+        names = tuple(self._sizes.values())
+        self.kernel = Kernel(tuple(self._operands.values()), names, axes, stages)
+
+    @property
+    def seconds(self) -> float:
+        """What the kernel is predicted to take."""
+        return step_seconds(self.kernel, [hint_value(size) for size in self._sizes], ROWS)
+
+    def stretch(self) -> Stretch:
+        """The kernel of a stretch."""
+        count = self._bodies.trips
+        buffers = tuple(self._buffer(number) for number in self._operands)
+        return Stretch(
+            self.kernel, tuple(self._sizes), buffers, (count + (self._length - 1)) // self._length
+        )
+
+    def _buffer(self, number: int) -> Buffer:
+        """The buffer of an operand in the body of a loop over stretches."""
+        if number == _NUMBER:
+            return Buffer("in.i", "input", I64, 1, label="i")
+        form, given = self._bodies.form, self._given
+        ends = form.carries, form.carries + form.slices, given, given + form.carries
+        kind = next((n for n, end in enumerate(ends) if number < end), len(ends))
+        name = ("in.c", "in.x", "in.p", "out.c", "out.y")[kind] + str(number - (0, *ends)[kind])
+        found = self._schedule.by_name[name.replace("in.c", "out.c")]
+        size = found.size * self._length if kind in (1, 4) else found.size
+        role: Role = "input" if kind < 3 else "output"
+        return Buffer(name, role, found.dtype, size, label=name.split(".")[1])
+
+    @property
+    def _given(self) -> int:
+        """How many operands of the loop are values that go in."""
+        return sum(each.use == "in" for each in self._bodies.types)
+
+    def step(self) -> LoweredStep:
+        """The step that runs the loop."""
+        sizes, used = tuple(self._sizes), self._operands
         bound = [self._bodies.operands[number] for number in used]
         keys = [(key, used[n].mode) for n, (key, _) in zip(used, bound, strict=True)]
         return LoweredStep(
-            kernel,
+            self.kernel,
             tuple(bound),
             sizes,
-            kernel.iterations(sizes),
-            kernel.grain(sizes),
+            self.kernel.iterations(sizes),
+            self.kernel.grain(sizes),
             touched=tuple(dict.fromkeys(key for key, _ in keys)),
             reads=tuple(dict.fromkeys(key for key, mode in keys if mode == "in")),
             writes=tuple(dict.fromkeys(key for key, mode in keys if mode == "out")),
@@ -182,18 +268,38 @@ class _TimeLoop:
             Carry(str(carries[n, place].attribute), self._load(n, place, f"out.c{n}"))
             for n, place in nexts
         ]
-        trips = Axis(_TRIPS, self._argument(self._bodies.trips))
+        trips = self._loop(steady)
         stages: list[Stage] = [Loop(trips, tuple(first), (Scalar(tuple(body)),), tuple(following))]
         if steady.kept:
             stages.insert(0, Scalar(tuple(steady.kept)))
         last = [
             Store(self._result(n, at, False), carries[n, at])
             for n, at in nexts
-            if self._bodies.writes[n] in self._bodies.stored
+            if self._length or self._bodies.writes[n] in self._bodies.stored
         ]
         if last:
             stages.append(Scalar(tuple(last)))
         return tuple(stages)
+
+    def _loop(self, steady: _Steady) -> Axis:
+        """The loop over trips; that of the last stretch ends early, or begins late."""
+        extent = self._argument(self._trips)
+        if not self._length:
+            return Axis(_TRIPS, extent)
+        total, made = ex.size(self._argument(self._bodies.trips)), self._elements.made
+        count = made("minimum", I64, (ex.size(extent), made("sub", I64, (total, self._begin()))))
+        limit = steady.name(I64)
+        name = str(limit.attribute)
+        if not self._bodies.form.reverse:
+            steady.kept.append(Keep(name, count))
+            return Axis(_TRIPS, extent, past=name)
+        steady.kept.append(Keep(name, made("sub", I64, (ex.size(extent), count))))
+        return Axis(_TRIPS, extent, first=name)
+
+    def _begin(self) -> Expr:
+        """The number of the first trip of a stretch."""
+        number = ex.load(Access(self._operand(_NUMBER, I64, "in")), I64)
+        return self._elements.made("mul", I64, (number, ex.size(self._argument(self._length))))
 
     def _results(self, name: str) -> Mapping[RowPlace, Expr]:
         """The elements of a result of the body, of which there is each."""
@@ -246,9 +352,9 @@ class _TimeLoop:
     def _number(self) -> Expr:
         """The number of the trip."""
         trip = ex.index(_TRIPS)
-        if not self._bodies.form.reverse:
-            return trip
-        return ex.apply("sub", self._elements.size(self._bodies.trips - 1), trip)
+        if self._bodies.form.reverse:
+            trip = ex.apply("sub", ex.size(self._argument(self._trips - 1)), trip)
+        return ex.apply("add", self._begin(), trip) if self._length else trip
 
     def _load(self, number: int, place: RowPlace, name: str, sliced: bool = False) -> Expr:
         """An element of an operand of the loop; ``name``: of its buffer in the body."""
@@ -261,8 +367,7 @@ class _TimeLoop:
         form = self._bodies.form
         name = f"out.y{number - form.carries}" if stacked else f"out.c{number}"
         buffer = self._schedule.by_name[name]
-        given = sum(each.use == "in" for each in self._bodies.types)
-        operand = self._operand(given + number, buffer.dtype, "out")
+        operand = self._operand(self._given + number, buffer.dtype, "out")
         access = self._access(operand, place, buffer.size if stacked else 0)
         if self._rows is None or place.row != 0:
             return access
@@ -276,10 +381,10 @@ class _TimeLoop:
         strides: list[tuple[str, Extent]] = []
         positions = []
         if slice_size != 0 and self._bodies.form.reverse:
-            last = self._extent(self._bodies.trips - 1)
-            positions.append(Position(((_TRIPS, -1),), last, self._extent(slice_size)))
+            last = self._argument(self._trips - 1)
+            positions.append(Position(((_TRIPS, -1),), last, self._argument(slice_size)))
         elif slice_size != 0:
-            strides.append((_TRIPS, self._extent(slice_size)))
+            strides.append((_TRIPS, self._argument(slice_size)))
         if place.row != 0 and self._ends:
             assert self._rows is not None
             past = self._argument(self._rows)

@@ -25,7 +25,14 @@ from staticgrad.codegen.groups import write_group, write_group_length
 from staticgrad.codegen.product_choice import write_product
 from staticgrad.codegen.row_lanes import write_rows_in_lanes
 from staticgrad.codegen.sorting import write_sort
-from staticgrad.codegen.stages import Span, limit, write_carries, write_map, write_scalar
+from staticgrad.codegen.stages import (
+    Span,
+    limit,
+    loop_limits,
+    write_carries,
+    write_map,
+    write_scalar,
+)
 from staticgrad.codegen.turned import write_turned_rows
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_stages import (
@@ -154,11 +161,10 @@ def _write_stages(
 
 def _write_loop(kernel: Kernel, loop: Loop, out: Lines, unit: Unit, abreast: Rows) -> None:
     """Trip after trip, of all rows; those side by side together, and what is left one by one."""
-    name, extent = loop.axis.name, loop.axis.extent
+    name = loop.axis.name
     write_carries(kernel, loop.first, out, unit, abreast)
-    if loop.axis.past:
-        extent = limit(out, unit, loop.axis, loop.axis.past)
-    for count, first, last in _runs(out, loop.abreast, "0", extent, f"whole_{name}"):
+    start, stop = loop_limits(out, unit, loop.axis)
+    for count, first, last in _runs(out, loop.abreast, start, stop, f"whole_{name}"):
         out.add(f"for {name} in range({first}, {last}{f', {count}' if count > 1 else ''}):")
         trip = Lines()
         for row in range(1, count):

@@ -6,12 +6,12 @@ all names stand for vectors. Trips wait for each other, vectors do not: some sta
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Final
 
 from staticgrad.codegen.abreast import emit_abreast, of_row
 from staticgrad.codegen.expressions import VECTOR, Lines, Scope, Unit
-from staticgrad.codegen.stages import base_text, write_store
+from staticgrad.codegen.stages import base_text, loop_limits, write_store
 from staticgrad.codegen.vectors import Bodies, whole_vectors, work, write_vector_loop
 from staticgrad.ir.expr import Access, Expr
 from staticgrad.ir.kernel import LANE_VECTORS, Kernel
@@ -50,19 +50,23 @@ def _write_stages(
 ) -> None:
     for stage in stages:
         if isinstance(stage, Scalar):
-            _write_scalar(stage, _scopes(kernel, out, unit, count))
+            _write_scalar(stage, _scopes(kernel, out, unit, count), _limits(kernel))
         elif isinstance(stage, Loop):
             _write_carries(stage.first, _scopes(kernel, out, unit, count))
-            out.add(f"for {stage.axis.name} in range(0, {stage.axis.extent}):")
+            start, stop = loop_limits(out, unit, stage.axis)
+            out.add(f"for {stage.axis.name} in range({start}, {stop}):")
             trip = Lines()
             _write_stages(kernel, stage.stages, trip, unit, count)
             _write_carries(stage.following, _scopes(kernel, trip, unit, count))
             out.extend(trip, 1)
 
 
-def _write_scalar(stage: Scalar, scopes: Sequence[Scope]) -> None:
+def _write_scalar(stage: Scalar, scopes: Sequence[Scope], limits: Set[str]) -> None:
     for statement in stage.body:
         emit_abreast(scopes, roots(statement))
+        if isinstance(statement, Keep) and statement.name in limits:
+            scopes[0].body.add(f"{statement.name} = {scopes[0].one(statement.value)}")
+            continue
         for scope in scopes:
             if isinstance(statement, Store):
                 write_store(scope, statement)
@@ -108,7 +112,14 @@ def _scope(kernel: Kernel, lines: Lines, unit: Unit, number: int, first: Scope |
 def _results(kernel: Kernel) -> list[str]:
     """The names of what is kept and carried."""
     every = (s for stage, _ in nested(kernel.stages) for s in statements(stage))
-    return [s.name for s in every if isinstance(s, Keep | Carry)]
+    names = [s.name for s in every if isinstance(s, Keep | Carry)]
+    return [name for name in names if name not in _limits(kernel)]
+
+
+def _limits(kernel: Kernel) -> Set[str]:
+    """The names of the numbers at which loops begin and end, which are those of all rows."""
+    loops = (stage.axis for stage, _ in nested(kernel.stages) if isinstance(stage, Loop))
+    return {name for axis in loops for name in axis.limits}
 
 
 def _differs(expr: Expr) -> bool:

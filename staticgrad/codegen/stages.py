@@ -45,6 +45,7 @@ from staticgrad.ir.kernel_stages import (
     Carry,
     Check,
     ColumnAccumulate,
+    Extent,
     Keep,
     Map,
     Scalar,
@@ -307,6 +308,18 @@ def limit(out: Lines, unit: Unit, axis: Axis, name: str) -> str:
     out.add(f"if {place} > {axis.extent}:")
     out.add(f"    {place} = {axis.extent}")
     return place
+
+
+def loop_limits(out: Lines, unit: Unit, axis: Axis) -> tuple[str, Extent]:
+    """From which trip a loop of stages goes, and up to which."""
+    start, stop = "0", axis.extent
+    if axis.past:
+        stop = limit(out, unit, axis, axis.past)
+    if axis.first:
+        start, stop = limit(out, unit, axis, axis.first), str(stop)
+        out.add(f"if {start} < 0:")
+        out.add(f"    {start} = 0")
+    return start, stop
 
 
 def write_loops(out: Lines, axes: Sequence[Axis], body: Lines) -> None:

@@ -18,6 +18,7 @@ from staticgrad.ir.kernel_bodies import (
 )
 from staticgrad.ir.kernel_stages import (
     Accumulate,
+    Carry,
     Check,
     Columns,
     Gemm,
@@ -99,12 +100,17 @@ def rows_fill_lanes(kernel: Kernel) -> None:
     if kernel.serial or kernel.grouped or kernel.abreast > 1 or kernel.listed is not None:
         broken(kernel, "rows that are lanes are taken in no other way")
     for stage, _ in nested(kernel.stages):
-        if not isinstance(stage, Scalar | Loop) or (isinstance(stage, Loop) and stage.axis.limits):
+        if not isinstance(stage, Scalar | Loop):
             broken(kernel, f"a {type(stage).__name__.lower()} takes no rows as lanes")
     row = kernel.axes[0].name
     written = [s for stage, _ in nested(kernel.stages) for s in statements(stage)]
     stored = {s.access.operand for s in written if isinstance(s, Store)}
+    limits = {n for s, _ in nested(kernel.stages) for axis in loops_of(s) for n in axis.limits}
     for statement in written:
+        if isinstance(statement, Keep) and statement.name in limits:
+            names = {s.name for s in written if isinstance(s, Keep | Carry)}
+            moves = _moves([statement.value], row, names)
+            refuse(kernel, moves, "a loop ends elsewhere in each row", statement)
         wrong = isinstance(statement, Check) or (
             isinstance(statement, Store)
             and (statement.add or bool(statement.indices) or not _own_of_row(statement.access, row))

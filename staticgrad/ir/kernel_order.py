@@ -94,7 +94,7 @@ def _check_limits(kernel: Kernel, stage: Stage, ready: Mapping[str, DType]) -> N
         case Map(axis=axis) if not stage.rows:
             ends = (axis,)
         case Loop(axis=axis):
-            ends = (axis,)
+            ends = begins = (axis,)
         case Gemm(i=i, j=j, k=k):
             ends = tuple(axes[0] for axes in (i, j, k) if len(axes) == 1)
             begins = k if len(k) == 1 else ()

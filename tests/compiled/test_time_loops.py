@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
+from passes.lowering import time_loops
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ir.body_step import BodyStep
 from tests.loops.random_loops import random_step
@@ -129,8 +132,9 @@ PROGRAMS: dict[str, Callable[[], Program]] = {
 
 
 def loops_left(f: sg.CompiledFunction) -> int:
-    """The loops that the driver runs."""
-    return sum(isinstance(step, BodyStep) for step in f.schedule.steps)
+    """The loops that the driver runs, those over stretches of trips aside."""
+    loops = [step for step in f.schedule.steps if isinstance(step, BodyStep)]
+    return sum([body.name for body in step.schedules] != ["stretch"] for step in loops)
 
 
 def same(found: dict[str, Any], wanted: dict[str, Any]) -> bool:
@@ -156,6 +160,35 @@ def test_a_loop_is_one_kernel_with_the_bytes_of_the_drivers(name: str) -> None:
     assert same(sg.compile(graph, threads=2).run(feeds), found)
     with sg.options(jit=False):
         assert same(sg.compile(graph).run(feeds), found)
+
+
+@pytest.mark.parametrize("name", ["field 70 3", "single 6", "rows n 4", "counters 7", "bent 5"])
+def test_stretches_of_trips_have_the_same_bytes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    outputs, feeds = PROGRAMS[name]()
+    graph = sg.Graph(outputs)
+    wanted = sg.compile(graph, fuse=False).run(feeds)
+    monkeypatch.setattr(time_loops, "_LONGEST", 0.0)
+    for length in (1, 2, 4, 50):
+        monkeypatch.setattr(time_loops, "_SHORTEST", length)
+        f = sg.compile(graph, debug=True)
+        assert loops_left(f) == 0
+        assert any(isinstance(step, BodyStep) for step in f.schedule.steps)
+        for _ in range(2):
+            assert same(f.run(feeds), wanted)
+        assert f.highest_touched == f._current_plan().peak_bytes
+    with sg.options(jit=False):
+        assert same(sg.compile(graph).run(feeds), wanted)
+
+
+def test_a_long_time_loop_is_interrupted() -> None:
+    q = sg.input("q", (2,), "float64")
+    f = sg.compile(sg.fori_loop(0, 10**10, lambda i, s: sg.sin(s[::-1]) * 0.5 + 1.0, q))
+    assert loops_left(f) == 0
+    sent = threading.Timer(0.2, signal.raise_signal, (signal.SIGINT,))
+    sent.start()
+    with pytest.raises(KeyboardInterrupt):
+        f.run({"q": values(2)})
+    sent.join()
 
 
 def test_rows_are_shared_among_workers_and_change_their_number() -> None:
