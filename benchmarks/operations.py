@@ -187,6 +187,11 @@ class Operations:
             value = body(value, constants)
         return value
 
+    def loop(self, body: Callable[[Any, Sequence[Any]], Any], start: Any, times: int,
+             constants: Sequence[Any]) -> Any:  # fmt: skip
+        """As ``repeat``, of so many trips that nobody would write them out who has a loop."""
+        return self.repeat(body, start, times, constants)
+
     def lstm(self, x: Any, wx: Any, wh: Any, b: Any, time: int, hidden: int) -> Any:
         """The last hidden state over x [time, batch, inputs]; gates i, f, g, o. Unrolled here."""
         h = c = None

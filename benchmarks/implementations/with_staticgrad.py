@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,10 @@ class Staticgrad(Operations):
 
     def batch_norm(self, x: Any, gain: Any, bias: Any, count: int) -> Any:
         return sg.nn.batch_norm(x, gain, bias)
+
+    def loop(self, body: Callable[[Any, Sequence[Any]], Any], start: Any, times: int,
+             constants: Sequence[Any]) -> Any:  # fmt: skip
+        return sg.fori_loop(0, times, lambda _, value: body(value, constants), start)
 
     def recurrent(self, kind: str, x: Any, weights: Any, time: int, hidden: int) -> Any:
         state = sg.nn.stacked(getattr(sg.nn, kind), x, weights)[1][-1]

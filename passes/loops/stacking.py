@@ -3,7 +3,8 @@
 The loop that runs backwards builds the forward body again from stacked carries. What takes a
 product, a scan or a sort to build is not built again: of the values between those and what the
 gradient reads, the cut of the fewest bytes is stacked by the forward loop, nearest to the gradient
-where bytes are equal. What is elementwise over stacked values is built again.
+where bytes are equal. What is elementwise over stacked values, or parts of them side by side, is
+built again.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from passes.loops.numbering import Numbering, ValueKey
 from staticgrad.analysis.vertex_cut import vertex_cut
 from staticgrad.errors import StaticgradError
 from staticgrad.ir.bodies import body_input, body_of
-from staticgrad.ir.forms import Identity, Pointwise, ReshapeForm, View
+from staticgrad.ir.forms import Assemble, Identity, Pointwise, ReshapeForm, View
 from staticgrad.ir.graph import Constant, Graph, Input, Node, Symbolic
 from staticgrad.ops.loops import Loop
 from staticgrad.types.tensor import hint_value
 
 #: Forms of what is built again rather than stacked.
-_CHEAP = Pointwise | View | Identity | ReshapeForm
+_CHEAP = Pointwise | View | Identity | ReshapeForm | Assemble
 
 
 def stacked(graph: Graph) -> tuple[Graph, int]:

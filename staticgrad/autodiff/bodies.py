@@ -16,6 +16,7 @@ from typing import Any
 
 from staticgrad.autodiff.forward import pushed_forward
 from staticgrad.autodiff.reverse import pulled_back_stably
+from staticgrad.autodiff.sums_of_rows import shares_of
 from staticgrad.autodiff.sums_over_time import OverTime
 from staticgrad.building import current, here
 from staticgrad.errors import GradientError
@@ -204,14 +205,15 @@ class _Backward:
         there = self.given[: ends[1]]
         late = OverTime({k: shares[k] for k in summed}, there)
         added = sorted(late.rest)
-        totals = _Inputs().like("t", [self.given[k].type for k in added])
+        parts = [(k, share) for k in added for share in shares_of(late.rest[k])]
+        totals = _Inputs().like("t", [share.value.type for _, share in parts])
         before = [shares.get(k) for k in moving]
         going: list[Any] = [
             zeros_like_type(self.given[k].type) if share is None else share
             for k, share in zip(moving, before, strict=True)
         ]
         sums: list[Any] = [
-            functions.add(t, late.rest[k]) for t, k in zip(totals, added, strict=True)
+            functions.add(t, share.value) for t, (_, share) in zip(totals, parts, strict=True)
         ]
         outs = [share for k in sliced if (share := shares[k]) is not None]
         extra = [value for key, value in late.outputs.items() if key not in {o.key for o in outs}]
@@ -228,16 +230,20 @@ class _Backward:
             ],
             [("c", [*going, *sums]), ("y", [*outs, *extra])],
         )
-        count = len(moving) + len(added)
+        count = len(moving) + len(parts)
         back = Loop(body, op.trips, count, len(wanted) + len(self.seeds), not op.reverse)
         first = [self._first(k, args) for k in moving]
-        first += [zeros_like_type(args[k].type, args[k]) for k in added]
+        first += [zeros_like_type(share.value.type, args[k]) for k, share in parts]
         stacks = self._stacks(kept, args) + [args[k] for k in wanted if k >= ends[0]]
         by_value = {self.given[k].key: stack for k, stack in zip(wanted, stacks, strict=True)}
         stacks += [self.cts[op.carries + k] for k in self.seeded]
         found = apply(back, [*first, *stacks, *(args[k] for k in rest)])
         by_value |= {v.key: f for v, f in zip([*outs, *extra], found[count:], strict=True)}
-        where = dict(zip([*moving, *added, *sliced], found, strict=False))
+        where = dict(zip(moving, found, strict=False))
+        where |= zip(sliced, found[count:], strict=False)
+        for (k, share), total in zip(parts, found[len(moving) : count], strict=True):
+            term = share.term(total)
+            where[k] = functions.add(where[k], term) if k in where else term
         for k, total in late.results(by_value, op.trips, back.reverse).items():
             where[k] = functions.add(total, where[k]) if k in where else total
         return tuple(where.get(k) if self.needed[k] else None for k in range(len(args)))

@@ -15,9 +15,10 @@ add up each of them, and the stacks need not exist as a whole (``passes/segments
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
+from staticgrad.autodiff.sums_of_rows import added, terms as terms_of
 from staticgrad.building import here, within
 from staticgrad.ir.bodies import body_input, body_of
 from staticgrad.ir.forms import Contract, Reduce, ReshapeForm
@@ -80,7 +81,7 @@ class OverTime:
         self.outputs: dict[tuple[Any, int], Symbolic] = {}
         self.read: dict[tuple[Any, int], Symbolic] = {}
         self.late: dict[int, list[Product | Total]] = {}
-        terms = {place: list(_terms(share)) for place, share in shares.items()}
+        terms = {place: list(terms_of(share)) for place, share in shares.items()}
         taken: set[tuple[int, int]] = set()
         for place, each in terms.items():
             for number, term in enumerate(each):
@@ -100,7 +101,7 @@ class OverTime:
             if len(left) == len(each):
                 self.rest[place] = shares[place]
             elif left:
-                self.rest[place] = _added(left)
+                self.rest[place] = added(left)
 
     def _pays(self, found: Product) -> bool:
         """Whether stacking moves fewer elements than a sum from trip to trip reads and writes."""
@@ -218,26 +219,6 @@ def _made(term: Product | Total, stacks: Stacks, trips: Size) -> Any:
         for factor in (term.left, term.right)
     )
     return functions.matmul(functions.transpose(left), right)
-
-
-def _terms(share: Symbolic) -> Iterator[Symbolic]:
-    """The values that a share adds up."""
-    waiting = [share]
-    while waiting:
-        value = waiting.pop()
-        same = all(arg.type == value.type for arg in value.node.args)
-        if value.node.op.name == "add" and same:
-            waiting.extend(reversed(value.node.args))
-        else:
-            yield value
-
-
-def _added(terms: list[Symbolic]) -> Symbolic:
-    total: Any = terms[0]
-    for term in terms[1:]:
-        total = functions.add(total, term)
-    found: Symbolic = total
-    return found
 
 
 def _product(term: Symbolic) -> Product | None:
