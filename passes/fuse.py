@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from passes.fusion.copies import WithCopies, with_copies, with_late_copies
 from passes.fusion.groups import CheckBuffer, Copied, Group, Groups, Home, Key
+from passes.fusion.invariants import with_turned_invariants
 from passes.fusion.merging import taken
 from passes.fusion.neighbours import KernelPair, neighbours
 from passes.fusion.preparation import (
@@ -80,7 +81,7 @@ def fusion(graph: Graph, merge: bool = True) -> Fusion:
     computed = widen_accumulation(expand_vector_products(without_marks(graph)))
     computed = without_stretched_windows(computed)
     if merge:
-        computed = with_shifted_formulas(with_joined_pads(computed))
+        computed = with_shifted_formulas(with_joined_pads(with_turned_invariants(computed)))
     return scheduled(with_streams(with_copies(taken(computed, merge))))
 
 

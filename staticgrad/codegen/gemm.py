@@ -27,6 +27,9 @@ from staticgrad.ir.kernel_stages import CHUNK, PANELS, STREAMED, Gemm, panel_col
 DEPTH_BYTES: Final = 8192
 #: Rows of c up to which a panel is read where it lies: two tiles read it.
 FEW_ROWS: Final = 28
+#: And up to which where all of b has so many elements: then it stays in the second-level cache.
+SOME_ROWS: Final = 64
+NEAR: Final = 1 << 17
 #: Inner indices up to which rows that lie across memory are read there, if they fill tiles.
 SHALLOW: Final = 128
 #: Columns that are taken together then, times rows: a multiple of all panels'.
@@ -85,7 +88,7 @@ class _PlainProduct:
         if not self.stored.is_storage:
             self._write_streams(rows)
         few = Lines()
-        if self.across == 1 and not self.stored.is_storage:
+        if self._reads_in_place:
             self._write_few_rows(few)
         out.extend(self.before)
         if few.lines:
@@ -112,6 +115,10 @@ class _PlainProduct:
         few = f"chunks if {self.m} > {STREAMED} and chunks < {PANELS}"
         out.add(f"group = ({few} else {PANELS}) * {self.columns}")
         out.add(f"groups = ({self.n} + group - 1) // group")
+        if self._reads_in_place:
+            out.add(f"few = {FEW_ROWS}")
+            out.add(f"if {self.k} * {self.down} <= {NEAR}:")
+            out.add(f"    few = {SOME_ROWS}")
         local = f"local_{self.element}"
         out.add(f"tile = {local}({2 * self.whole})")
         out.add(f"panel = {local}({(self.depth + self.lanes) * self.columns})")
@@ -267,6 +274,11 @@ class _PlainProduct:
     # panels of b
 
     @property
+    def _reads_in_place(self) -> bool:
+        """Whether tiles of few rows may read panels where they lie."""
+        return self.across == 1 and not self.stored.is_storage
+
+    @property
     def _widens_squares(self) -> bool:
         """Whether square blocks of b are transposed as they are stored, and widened then."""
         return self.turned and self.stored.is_storage
@@ -283,8 +295,8 @@ class _PlainProduct:
         packed.add("b_at = address(panel)")
         packed.add("down = 0")
         packed.add(f"step = {self.columns}")
-        if self.across == 1 and not self.stored.is_storage:
-            out.add(f"if count <= {FEW_ROWS} and wide >= {self.columns}:")
+        if self._reads_in_place:
+            out.add(f"if count <= few and wide >= {self.columns}:")
             out.add(f"    b_at = address({self.stage.b.operand})")
             out.add(f"    down = {total(self.b, scaled('depth', self.down), 'j0')}")
             out.add(f"    step = {self.down}")
