@@ -63,6 +63,8 @@ def test_groups_are_finer_where_elements_take_long() -> None:
     gate = sg.sigmoid(x) * sg.tanh(x) + sg.sigmoid(x * 2.0) * sg.tanh(x * 3.0)
     grains = [sg.compile(value, threads=1).schedule.steps[0].grain for value in (x + 1.0, gate)]
     assert grains == [16384, 2048]
+    columns = sg.compile(sg.input("x", (1024, 512)).sum(axis=0), threads=1).schedule.steps[0]
+    assert columns.grain == 128  # each of 1024 rows
 
 
 @pytest.mark.parametrize(("rows", "grain"), [(8192, 128), (64, 256)])

@@ -1,0 +1,59 @@
+"""Transposed factors that no trip changes are transposed once, before a loop; bytes stay."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from passes.fusion.invariants import FEWEST_TRIPS, with_turned_invariants
+from passes.pipelines import pipeline
+
+Size = int | str
+
+
+def rnn(trips: Size = FEWEST_TRIPS, rows: int = 5, n: int = 6, both: bool = False) -> sg.Graph:
+    """Trips that multiply by the transpose of a matrix, and by the matrix if ``both`` is set."""
+    x, w = sg.input("x", (trips, rows, n)), sg.input("w", (n, n))
+
+    def trip(h: Any, each: Any) -> Any:
+        z = each + h @ w.T
+        h = sg.tanh(z @ w if both else z)
+        return h, h
+
+    return pipeline("O1")(sg.Graph({"y": sg.scan(trip, np.zeros((rows, n), "f4"), x)[1]}))
+
+
+def turned(graph: sg.Graph) -> int:
+    """How many of the products in loops are of a factor that is transposed no more."""
+
+    def count(graph: sg.Graph) -> int:
+        nodes = [n for each in graph.nodes for body in each.op.bodies for n in body.nodes]
+        return sum(n.op.name == "matmul" and n.op.transpose_b for n in nodes)  # type: ignore[attr-defined]
+
+    return count(graph) - count(with_turned_invariants(graph))
+
+
+def test_a_factor_of_every_trip_is_transposed_before_the_loop() -> None:
+    assert turned(rnn()) == 1
+    assert turned(rnn(sg.dim("trips", hint=100))) == 1  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "graph",
+    [rnn(FEWEST_TRIPS - 1), rnn(both=True), rnn(rows=65), rnn(n=400)],
+    ids=["few trips", "read both ways", "many rows", "a large matrix"],
+)
+def test_what_would_not_pay_stays(graph: sg.Graph) -> None:
+    assert with_turned_invariants(graph) is graph
+
+
+@pytest.mark.parametrize("trips", [0, 1, 9])
+def test_bytes_are_those_of_trips_that_transpose(trips: int) -> None:
+    graph = rnn(sg.dim("trips", hint=9))  # type: ignore[arg-type]
+    draw = np.random.default_rng(0).normal
+    feeds = {"x": draw(size=(trips, 5, 6)).astype("f4"), "w": draw(size=(6, 6)).astype("f4")}
+    found = [sg.compile(graph, fuse=fuse).run(feeds)["y"].tobytes() for fuse in (True, False)]
+    assert found[0] == found[1]
