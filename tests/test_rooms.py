@@ -22,6 +22,7 @@ EXCEPTIONS = {
         ("passes/loops/merging.py", "passes/loops/pruning.py", "passes/loops/stacking.py"),
         "what loops and branches hold and carry is known to passes over them",
     ),
+    "passes/fusion/invariants.py": "a formula: products in loops, of factors transposed before",
     "passes/fusion/preparation.py": "a formula: products with a vector as sums",
     "passes/fusion/regions.py": "a formula: sums of pads that lie apart as joins",
     "passes/fusion/shifted.py": "a formula: pads of a formula as that formula of pads",
