@@ -8,8 +8,9 @@ filter is the sum of rows multiplied, of which vectors are summed down the rows,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
+from itertools import accumulate, product
 from math import prod
+from operator import mul
 from typing import Final
 
 from passes.fusion.groups import Group, Groups, ScratchBuffer
@@ -19,17 +20,24 @@ from passes.lowering.window_places import (
     AxisPlace,
     WindowLowering,
     along,
-    reading_place,
+    ends,
+    tap_place,
 )
 from passes.lowering.window_products import window_place
 from staticgrad.ir import expr as ex
-from staticgrad.ir.expr import Access, Expr
+from staticgrad.ir.expr import Access, Expr, Position
 from staticgrad.ir.forms import WindowProduct
-from staticgrad.ir.kernel_stages import Accumulate, Columns, Map, Scalar, Store
+from staticgrad.ir.kernel_stages import Accumulate, Axis, Columns, Map, Scalar, Stage, Store
+from staticgrad.types.dim import Size
+from staticgrad.types.tensor import hint_value
 
 #: Taps that are written out for an element, at most, and remainders of strides.
 _MOST_TAPS: Final = 49
 _MOST_RESIDUES: Final = 9
+#: Elements of a channel of all images that are copied with their border, at most.
+_COPIED: Final = 1 << 17
+#: The scratch buffers of a filter: rows of its taps, and the copy.
+_ROWS, _COPY = 0, 1
 
 
 def is_by_channels(groups: Groups, group: Group) -> bool:
@@ -104,32 +112,87 @@ class WindowChannels(WindowMaps):
     def _filter(self) -> LoweredStep:
         """Rows of image and windows multiplied, and added up: down the rows, then along them."""
         images, windows = self.x, self.w
-        channels = self.group.domain[0]
-        outer = [self.loop("i0", channels)]
-        taps = [self.loop(f"i{n}", axis.taps, taps=True) for n, axis in enumerate(self.axes, 1)]
-        n = self.loop(f"i{1 + len(taps)}", images.type.shape[0])
-        ys = [
-            self.loop(f"i{2 + len(taps) + k}", axis.windows)
-            for k, axis in enumerate(self.axes[:-1])
-        ]
+        outer = [self.loop("i0", self.group.domain[0])]
+        n = self.loop("i1", images.type.shape[0])
+        ys = [self.loop(f"i{2 + k}", axis.windows) for k, axis in enumerate(self.axes[:-1])]
         names = [*(y.name for y in ys), VECTOR]
-        found = zip(self.axes, names, taps, strict=True)
-        reading = [reading_place(axis, name, tap.name) for axis, name, tap in found]
         lead = along(n.name, "i0")
-        value = self.element(images, (*lead, *reading)) * self.element(
-            windows, (*lead, *along(*names))
-        )
-        key = ScratchBuffer(self.anchor)
-        self.scratch[key] = self.operand(key, 0, self.dtype, "scratch")
-        row = Access(self.scratch[key], ((VECTOR, 1),))
+        given = self.element(windows, (*lead, *along(*names)))
+        copied = self._copied(n, lead, ys) if self._pays_to_copy(images.type.shape[0]) else ()
         along_row = self.loop(VECTOR, self.axes[-1].windows)
-        down = Columns(
-            along_row,
-            (n, *ys),
-            (Accumulate("r0", "sum", value),),
-            (Store(row, ex.ref("r0", self.dtype)),),
+        down: list[Accumulate] = []
+        kept: list[Store] = []
+        across: list[Accumulate] = []
+        stores: list[Store] = []
+        every = [*product(*(range(int(axis.taps)) for axis in self.axes))]
+        for number, tap in enumerate(every):
+            found = zip(self.axes, names, tap, strict=True)
+            if copied:
+                read = ex.load(self._place_of(n, names, tap), self.dtype)
+            else:
+                read = self.element(images, (*lead, *(tap_place(*each) for each in found)))
+            down.append(Accumulate(f"r{number}", "sum", read * given))
+            row = self._row(number, self.axes[-1].windows)
+            kept.append(Store(row, ex.ref(f"r{number}", self.dtype)))
+            total = f"r{len(every) + number}"
+            across.append(Accumulate(total, "sum", ex.load(row, self.dtype)))
+            self.move_to((*along("i0", ""), *(AxisPlace((), k) for k in tap)))
+            stores += self.stores(ex.ref(total, self.dtype))
+        summed = Columns(along_row, (n, *ys), tuple(down), tuple(kept))
+        stages: list[Stage] = [*copied, summed, Map(along_row, tuple(across))]
+        return self.finish([*stages, Scalar(tuple(stores))], outer)
+
+    def _pays_to_copy(self, images: Size) -> bool:
+        """Whether taps lie in a border, and a channel of all images is in the second cache."""
+        self.wide = [
+            axis.step * (axis.windows - 1) + axis.dilation * (axis.taps - 1) + 1
+            for axis in self.axes
+        ]
+        size = hint_value(images) * prod(hint_value(extent) for extent in self.wide)
+        inside = all(
+            ends(-axis.before, wide - 1 - axis.before, axis.image) is None
+            for axis, wide in zip(self.axes, self.wide, strict=True)
         )
-        across = Map(along_row, (Accumulate("r1", "sum", ex.load(row, self.dtype)),))
-        self.places = (*along("i0", ""), *along(*(tap.name for tap in taps)))
-        stores = self.stores(ex.ref("r1", self.dtype))
-        return self.finish([down, across, Scalar(tuple(stores))], [*outer, *taps])
+        return not inside and size <= _COPIED
+
+    def _scratch(self, number: int, moved: Sequence[tuple[str, Size]], start: Size = 0) -> Access:
+        key = ScratchBuffer(self.anchor, number)
+        self.scratch[key] = self.operand(key, 0, self.dtype, "scratch")
+        strides = [(name, self.stride(name, step)) for name, step in moved]
+        places = () if start == 0 else (Position((), self.argument(start)),)
+        return Access(self.scratch[key], tuple(strides), (), places)
+
+    def _apart(self) -> Sequence[Size]:
+        """Elements of the copy from one image, and one place along each axis, to the next."""
+        return [*accumulate(reversed(self.wide), mul, initial=1)][::-1]
+
+    def _place_of(self, n: Axis, names: Sequence[str], tap: Sequence[int]) -> Access:
+        """What a tap of a window is, in the copy."""
+        plane, *apart = self._apart()
+        found = [*zip(self.axes, names, apart, tap, strict=True)]
+        moved = [(n.name, plane), *((name, axis.step * by) for axis, name, by, _ in found)]
+        start: Size = 0
+        for axis, _, by, k in found:
+            start = start + axis.dilation * k * by
+        return self._scratch(_COPY, moved, start)
+
+    def _copied(self, n: Axis, lead: Sequence[AxisPlace], ys: Sequence[Axis]) -> tuple[Map, ...]:
+        """A channel of all images, with the border."""
+        names = [*(f"i{2 + len(ys) + k}" for k in range(len(ys))), VECTOR]
+        places = [
+            AxisPlace(
+                ((name, 1),), -axis.before, ends(-axis.before, wide - 1 - axis.before, axis.image)
+            )
+            for axis, name, wide in zip(self.axes, names, self.wide, strict=True)
+        ]
+        value = self.element(self.x, (*lead, *places))
+        plane, *apart = self._apart()
+        store = Store(
+            self._scratch(_COPY, [(n.name, plane), *zip(names, apart, strict=True)]), value
+        )
+        rows = [self.loop(name, wide) for name, wide in zip(names, self.wide, strict=True)]
+        return (Map(rows[-1], (store,), (n, *rows[:-1])),)
+
+    def _row(self, number: int, extent: Size) -> Access:
+        """A row of scratch, among those of all taps."""
+        return self._scratch(_ROWS, [(VECTOR, 1)], number * extent)

@@ -2,9 +2,9 @@
 
 An iteration copies its strip into scratch, border and all. There every tap is one distance from
 the window, whatever the row: so the columns of the product are the strip's places in a row, those
-between rows included, and nothing is packed for it. The results pass through scratch, too, where
-what follows finds the columns that count. Sums are those of the product that reads windows where
-they lie, term by term.
+between rows included and as many more as fill a panel, and nothing is packed for it. The results
+pass through scratch, too, where what follows finds the columns that count. Sums are those of the
+product that reads windows where they lie, term by term.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from passes.lowering.window_products import WindowProducts, name_of
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access, Expr, Position
 from staticgrad.ir.forms import WindowAxis, WindowProduct
-from staticgrad.ir.kernel_stages import Axis, Extent, Gemm, Map, Store
+from staticgrad.ir.kernel_stages import Axis, Extent, Gemm, Map, Store, panel_columns
 from staticgrad.types.dim import Size
 from staticgrad.types.tensor import hint_value
 
@@ -63,7 +63,10 @@ class WindowStrips(WindowProducts):
         self.columns: Size = 1 + sum(
             (n - 1) * apart for n, apart in zip(steps, self.apart, strict=True)
         )
-        self.plane = (self.strip + reaches[0]) * self.apart[0]
+        width = panel_columns(self.read.type.dtype.compute)
+        self.panels = -(-self.columns // width) * width
+        self.high = self.strip + reaches[0] - (-(self.panels - self.columns) // self.apart[0])
+        self.plane = self.high * self.apart[0]
         stages = (self._copied(inner), self._multiplied(out, inner), self._followed(out, found))
         return self.finish(stages, self.outer)
 
@@ -110,7 +113,7 @@ class WindowStrips(WindowProducts):
         axes = self.form.axes
         names = [self._fresh() for _ in axes[1:]] + [VECTOR]
         c = self._fresh()
-        wide = [self.strip + self.wide[0] - self._extent(axes[0]), *self.wide[1:]]
+        wide = [self.high, *self.wide[1:]]
         places = [
             self._bordered(axis, name, size, axis is axes[0])
             for axis, name, size in zip(axes, names, wide, strict=True)
@@ -161,8 +164,8 @@ class WindowStrips(WindowProducts):
         b = self._scratch(_PLANE, moved, *positions)
         loops = tuple(loop for loop in (c, *taps) if loop is not None)
         result = ex.ref("acc", self.read.type.dtype.compute)
-        to = self._scratch(_RESULT, [("i", self.argument(self.columns)), (VECTOR, 1)])
-        i, j = self.loop("i", out), self.loop(VECTOR, self.columns)
+        to = self._scratch(_RESULT, [("i", self.argument(self.panels)), (VECTOR, 1)])
+        i, j = self.loop("i", out), self.loop(VECTOR, self.panels)
         return Gemm((i,), (j,), loops, a, b, (Store(to, result),))
 
     def _followed(self, out: Size, found: Sequence[Size]) -> Map:
@@ -174,7 +177,7 @@ class WindowStrips(WindowProducts):
             self.loop(i, out),
             *(self.loop(name, size) for name, size in zip(names, extents, strict=True)),
         ]
-        moved = [(i, self.argument(self.columns))]
+        moved = [(i, self.argument(self.panels))]
         moved += [(n, self.argument(s)) for n, s in zip(names, self.apart, strict=True)]
         dtype = self.read.type.dtype
         result: Expr = ex.load(self._scratch(_RESULT, moved), dtype.compute).cast(dtype)

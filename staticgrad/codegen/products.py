@@ -234,7 +234,7 @@ class LoopedProduct:
         at = total(base_text(b), f"{w}_v", scaled(f"({w}_left + half)", step))
         size = f"{step}, {w}_n - ({w}_left + half), {w}_run - {w}_v"
         to = f"{w}_panel, ({w}_at + {w}_v - {w}_depth) * {self.columns} + half, {self.columns}"
-        square.add(f"for half in range(0, {self.columns}, {lanes}):")
+        square.add(f"for half in range(0, {w}_past - {w}_left, {lanes}):")
         square.add(f"    for {w}_v in range(0, {w}_run, {lanes}):")
         square.add(f"        transpose{lanes}({b.operand}, {at}, {size}, {to})")
         self._inner_runs(out, square)

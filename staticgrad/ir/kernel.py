@@ -301,7 +301,9 @@ def _counted(stage: Stage) -> tuple[Axis, ...]:
     """The loops whose elements count as work of an iteration."""
     if isinstance(stage, Map | Gemm):
         return stage.loops
-    return (stage.axis,) if isinstance(stage, Columns | Sort) else ()
+    if isinstance(stage, Columns):
+        return (stage.axis, *stage.rows)
+    return (stage.axis,) if isinstance(stage, Sort) else ()
 
 
 def _number(number: Extent, values: Mapping[str, Size]) -> Size:
