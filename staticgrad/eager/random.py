@@ -17,7 +17,7 @@ from staticgrad.eager.tensor import Tensor
 from staticgrad.errors import ArgumentError
 from staticgrad.functions import random
 from staticgrad.ops.operands import integer
-from staticgrad.ops.philox import STREAMS
+from staticgrad.ops.philox import FOLDED
 
 _generators: Final[WeakSet[Generator]] = WeakSet()
 State = tuple[list[tuple["Generator", tuple[int, int]]], Any]
@@ -39,6 +39,7 @@ class Generator(random.Generator):
         if not 0 <= number < 1 << 64:
             raise ArgumentError(f"Generator: the seed {number} is not in [0, 2**64)")
         self.key = Tensor.of(np.array(number, np.uint64))
+        self._begin()
         self.state = (0, 0)
         _generators.add(self)
 
@@ -54,18 +55,18 @@ class Generator(random.Generator):
     @property
     def state(self) -> tuple[int, int]:
         """The step, and how many draws have been made in it; may be set."""
-        return int(self.step), self._streams
+        return int(self.step), self.streams
 
     @state.setter
     def state(self, state: tuple[int, int]) -> None:
-        self.step, self._streams = Tensor.of(np.array(state[0], np.uint64)), state[1]
+        self.step, self.streams = Tensor.of(np.array(state[0], np.uint64)), state[1]
 
     def advance(self) -> None:
         """Begin the next step: its draws are those of a compiled graph's next run."""
         self.state = (int(self.step) + 1, 0)
 
     def _stream(self) -> int:
-        if self._streams == STREAMS:
+        if self.streams >= FOLDED:
             self.advance()
         return super()._stream()
 

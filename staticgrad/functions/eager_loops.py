@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from staticgrad.functions.draws import Draws
 from staticgrad.functions.trees import flatten, unflatten
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import binding_kind
@@ -31,8 +32,10 @@ def run_loop(
     carry = unflatten(tree, [leaf if is_weak(leaf) else _lifted(kind, leaf) for leaf in first])
     stacks: list[list[Any]] = []
     shape = None
+    draws = Draws()
     for i in reversed(range(trips)) if reverse else range(trips):
-        carry, output = trip(kind.lift(i), carry, [each[i] for each in slices])
+        with draws.trip(i):
+            carry, output = trip(kind.lift(i), carry, [each[i] for each in slices])
         leaves, shape = flatten(output)
         stacks.append(leaves)
     carry = unflatten(flatten(carry)[1], [_lifted(kind, leaf) for leaf in flatten(carry)[0]])
@@ -49,9 +52,12 @@ def run_loop(
 
 def run_while(test: Callable[[Any], Any], body: Callable[[Any], Any], init: Any, most: Any) -> Any:
     """As ``while``."""
-    carry, done = init, 0
-    while (most is None or done < most) and bool(_number(test(carry))):
-        carry, done = body(carry), done + 1
+    carry, done, draws = init, 0, Draws()
+    while most is None or done < most:
+        with draws.trip(done):
+            if not bool(_number(test(carry))):
+                break
+            carry, done = body(carry), done + 1
     return carry
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from staticgrad.errors import ArgumentError, CarryError, DTypeError, RankError
 from staticgrad.errors.wording import kind_of, shown
+from staticgrad.functions.draws import Draws
 from staticgrad.functions.eager_loops import (
     is_eager,
     run_branch,
@@ -337,7 +338,9 @@ def _traced(
     narrow = [place for place, leaf in enumerate(leaves) if weak[place] and type(leaf) is float]
     for place in narrow:
         first[place] = constant(leaves[place], F32)
+    draws = Draws()
     while True:
+        draws.again()
         trace = Trace()
         kinds = [value.type for value in first]
         carries = [trace.input(f"c{place}", kind) for place, kind in enumerate(kinds)]

@@ -4,6 +4,11 @@ A generator owns two parameters, a key (from the seed) and a step; each draw has
 within it. A graph that updates the step draws anew on every run; one that does not draws the same
 numbers again. Public as ``sg.random``. The bits themselves come from ``philox.py``.
 
+In a loop (``sg.scan`` and others) a draw differs from trip to trip: it has one stream, and its key
+is folded with the number of the trip (``philox.folded``), of nested loops with that of each. Which
+trips run together, in what order and how often changes nothing. Of tensors the same holds (but a
+case of a branch that does not run draws nothing there).
+
     >>> import staticgrad as sg
     >>> rng = sg.random.Generator(7)
     >>> noise = rng.normal(shape=("batch", 3))
@@ -20,13 +25,14 @@ from staticgrad.errors import ArgumentError, DTypeError, UnknownAttributeError
 from staticgrad.errors.elsewhere import no_such_name
 from staticgrad.errors.wording import did_you_mean, shown
 from staticgrad.functions.creation import parameter
+from staticgrad.functions.draws import GENERATORS
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Parameter
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand, array_dtype
 from staticgrad.ops.normal_distribution import Ndtri
 from staticgrad.ops.operands import dtype_of, floating, integer, is_number, related, shape_of
-from staticgrad.ops.philox import STREAMS, RandomBits
+from staticgrad.ops.philox import FOLDED, RandomBits, folded
 from staticgrad.types.arrays import array_of
 from staticgrad.types.dim import dim
 from staticgrad.types.dtype import F32, F64, I64, U64, DType
@@ -79,7 +85,13 @@ class Generator:
             raise ArgumentError(f"Generator: the seed {number} is not in [0, 2**64)")
         self.key = parameter(f"{name}.key", np.uint64(number))
         self.step = parameter(f"{name}.step", np.uint64(0))
-        self._streams = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        """No draws yet, in no trip of a loop that runs at once."""
+        self.streams: int = 0
+        self.trips: tuple[int, ...] = ()
+        GENERATORS.add(self)
 
     if not TYPE_CHECKING:  # a type checker shall find what is not there
 
@@ -225,15 +237,18 @@ class Generator:
         return _cast(word >> spare, kind) * 2.0**-kind.digits
 
     def _bits(self, shape: Shape, kind: DType, stream: int, half: int = 0) -> Any:
-        return RandomBits(shape, kind, stream, half)(self.key, self.step)
+        key: Any = self.key
+        for number in self.trips:
+            key = folded(key, np.uint64(number))
+        return RandomBits(shape, kind, stream, half)(key, self.step)
 
     def _stream(self) -> int:
-        if self._streams == STREAMS:
+        if self.streams >= FOLDED:
             raise ArgumentError(
-                f"a generator makes {STREAMS} draws in a graph", hint="use another seed for more"
+                f"a generator makes {FOLDED} draws in a graph", hint="use another seed for more"
             )
-        self._streams += 1
-        return self._streams - 1
+        self.streams += 1
+        return self.streams - 1
 
 
 def _check_probabilities(p: Any) -> None:

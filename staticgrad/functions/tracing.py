@@ -15,6 +15,7 @@ from typing import Any, Final
 from staticgrad.building import capture
 from staticgrad.errors import CarryError, GraphError, StaticgradError
 from staticgrad.errors.wording import shown
+from staticgrad.functions.draws import FoldedKeys
 from staticgrad.functions.trees import Tree, flatten, paths
 from staticgrad.ir.bodies import body_input, is_body_input
 from staticgrad.ir.forms import (
@@ -67,12 +68,13 @@ class Trace:
         """Inputs and results of each part, free of older values; and those values.
 
         Args:
-            once: build what depends on older values alone before the loop.
+            once: the parts are those of a loop. What depends on older values alone is built before
+                it, and the keys of random draws are folded with the number of the trip.
 
         Raises:
             GraphError: a function uses what another trace was given.
         """
-        cuts = [_Cut(part, self.first.node.serial, once) for part in self.parts]
+        cuts = [_Cut(part, self.first, once) for part in self.parts]
         captured = {value.key: value for cut in cuts for value in cut.captured}
         closed = []
         for cut in cuts:
@@ -87,15 +89,15 @@ class Trace:
 class _Cut:
     """Which nodes behind a part's results belong to its body, and what they read from outside."""
 
-    def __init__(self, part: Traced, oldest: int, once: bool) -> None:
-        self.part, self.oldest = part, oldest
+    def __init__(self, part: Traced, first: Symbolic, once: bool) -> None:
+        self.part, self.oldest = part, first.node.serial
         self.own = {value.node for value in part.given}
         self.nodes = self._newer()
-        for node in self.nodes if once else ():
-            _refuse_draws(node)
+        self.keys = FoldedKeys(first, self.nodes if once else ())
         varying = set(self.own)
         for node in self.nodes:
-            if not once or not _runs_once(node) or any(arg.node in varying for arg in node.args):
+            stays = once and _runs_once(node) and node not in self.keys.drawing
+            if not stays or any(arg.node in varying for arg in node.args):
                 varying.add(node)
         self.inside = self._kept(varying)
         read = [arg for node in self.nodes if node in self.inside for arg in node.args]
@@ -150,28 +152,12 @@ class _Cut:
         for node in self.nodes:
             if node not in self.inside or node in self.own:
                 continue
-            args = tuple([new.get(arg.key, arg) for arg in node.args])
+            args = self.keys.folded(node, [new.get(arg.key, arg) for arg in node.args])
             copy = Node(node.op, args, node.types, node.origin, node.order)
             copy.verified = node.verified
             new.update(((node, v.index), Symbolic(copy, v.index)) for v in node.values)
         results = tuple([new.get(value.key, value) for value in self.part.results])
         return Traced((*self.part.given, *added), results)
-
-
-def _refuse_draws(node: Node) -> None:
-    """Refuse random numbers in the body of a loop, which would be the same in every trip.
-
-    Raises:
-        GraphError: at the line that draws them.
-    """
-    inner = [each for body in node.op.bodies for each in body.nodes]
-    for each in (node, *inner):
-        if each.op.name == "random_bits":
-            raise GraphError(
-                "random numbers inside of a loop would be the same in every trip",
-                hint="draw for all trips before the loop, shape (trips, ...), and pass them as xs",
-                at=each.origin,
-            )
 
 
 def _is_small(node: Node) -> bool:

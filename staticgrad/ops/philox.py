@@ -26,6 +26,8 @@ ROUNDS: Final = 10
 LOW: Final = 0xFFFFFFFF
 #: Streams of one generator: they stand above the position in the counter.
 STREAMS: Final = 1 << 16
+#: The last of them makes the keys of the trips of loops: ``folded``.
+FOLDED: Final = STREAMS - 1
 
 
 class RandomBits(Op, name="random_bits"):
@@ -99,6 +101,15 @@ class RandomBits(Op, name="random_bits"):
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
         return Pointwise(self.scalar, sizes=self.shape, indexed=True)
+
+
+def folded(key: Any, number: Any) -> Any:
+    """The key of draws in a trip of a loop: of the key around it and the trip's number (uint64).
+
+    It is a draw itself, of a stream that no other draw has, with the number in the place of the
+    step. Of nested loops the inner one folds the key that the outer one has made.
+    """
+    return RandomBits((), U64, FOLDED)(key, number)
 
 
 def _rounds(counter: list[Expr], key: list[Expr]) -> list[Expr]:

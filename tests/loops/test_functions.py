@@ -287,21 +287,6 @@ def test_python_cannot_branch_or_loop_over_values() -> None:
     assert "sg.fori_loop(" in str(counted.value)
 
 
-def test_a_loop_draws_no_random_numbers() -> None:
-    draws, x = sg.random.Generator(0), variable("x", sg.float32, (3, 2))
-
-    def noisy(c: Any, row: Any) -> Any:
-        return c + row * draws.normal(shape=(2,)), None
-
-    with pytest.raises(GraphError, match="same in every trip") as refused:
-        sg.scan(noisy, np.zeros(2, "float32"), x)
-    assert "draws.normal" in str(refused.value)
-    with pytest.raises(GraphError, match="same in every trip"):
-        sg.scan(lambda c, row: (sg.cond(c > 0, lambda: c, lambda: draws.normal()), None), 0.0, x)
-    noise = draws.normal(shape=(3, 2))
-    sg.scan(lambda c, each: (c + each[0] * each[1], None), np.zeros(2, "float32"), (x, noise))
-
-
 def test_arguments_are_checked() -> None:
     x = variable("x", sg.float64, (3, 2))
     with pytest.raises(ArgumentError, match="neither slices nor a length"):

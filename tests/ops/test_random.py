@@ -8,7 +8,7 @@ import pytest
 import staticgrad as sg
 from staticgrad.autodiff.reverse import grad
 from staticgrad.errors import ArgumentError, DTypeError, ShapeError
-from staticgrad.ops.philox import STREAMS, RandomBits
+from staticgrad.ops.philox import FOLDED, STREAMS, RandomBits
 from staticgrad.types.dtype import F32, U32, U64
 from tests.ops.graphs import run
 from tests.ops.messages import assert_refused
@@ -224,6 +224,6 @@ def test_refusals():
         RandomBits((), U32, STREAMS)(np.uint64(0), np.uint64(0))
     with assert_refused(DTypeError, "0-d uint64", line="RandomBits"):
         RandomBits((), U32, 0)(np.int64(0), np.uint64(0))
-    rng._streams = STREAMS
+    rng.streams = FOLDED
     with assert_refused(ArgumentError, "draws in a graph", line="rng.uniform"):
         rng.uniform(shape=())

@@ -1,0 +1,91 @@
+"""Random draws in loops: their keys are folded with the number of the trip (``philox.folded``)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final, Protocol
+from weakref import WeakSet
+
+from staticgrad.building import within
+from staticgrad.ir.functional import functions
+from staticgrad.ir.graph import Node, Symbolic
+from staticgrad.ops.philox import RandomBits, folded
+from staticgrad.types.dtype import U64
+
+
+class FoldedKeys:
+    """The keys of the draws in a body.
+
+    ``drawing`` has the nodes that draw, or run bodies that do, each with the places of its operands
+    that are keys.
+    """
+
+    def __init__(self, number: Symbolic, nodes: Iterable[Node]) -> None:
+        self._number = number
+        self._known: dict[tuple[Node, int], Symbolic] = {}
+        found = ((node, _key_places(node)) for node in nodes)
+        self.drawing = {node: places for node, places in found if places}
+
+    def folded(self, node: Node, operands: Sequence[Symbolic]) -> tuple[Symbolic, ...]:
+        """The operands of the node in the body, keys folded."""
+        places = self.drawing.get(node, ())
+        return tuple([self._of(v, node) if k in places else v for k, v in enumerate(operands)])
+
+    def _of(self, key: Symbolic, node: Node) -> Symbolic:
+        if key.key not in self._known:
+            with within(node.origin, node.order):
+                self._known[key.key] = folded(key, functions.astype(self._number, U64))
+        return self._known[key.key]
+
+
+def _key_places(node: Node) -> frozenset[int]:
+    """The places of the operands that draws have as their key, in bodies of the node as well."""
+    if isinstance(node.op, RandomBits):
+        return frozenset([0])
+    found: set[int] = set()
+    for body in node.op.bodies:
+        before = len(body.inputs) - len(node.args)  # the number of a trip; or the choice is none
+        places = {value.key: place - before for place, value in enumerate(body.inputs)}
+        for inner in body.nodes:
+            keys = (inner.args[place].key for place in _key_places(inner))
+            found |= {places[key] for key in keys if key in places}
+    return frozenset(found)
+
+
+# -- generators -----------------------------------------------------------------------------------
+
+
+class Drawing(Protocol):
+    """A generator: ``streams`` draws are made, in the trips of the loops that run at once."""
+
+    streams: int
+    trips: tuple[int, ...]
+
+
+GENERATORS: Final[WeakSet[Drawing]] = WeakSet()
+
+
+class Draws:
+    """Where all generators stood, so that what is traced or run again draws from there."""
+
+    def __init__(self) -> None:
+        self._before = [(each, each.streams) for each in list(GENERATORS)]
+
+    def again(self) -> None:
+        """Go back."""
+        for each, streams in self._before:
+            each.streams = streams
+
+    @contextmanager
+    def trip(self, number: int) -> Iterator[None]:
+        """A trip of a loop that runs at once: it begins with the same streams as each other."""
+        self.again()
+        trips = [(each, each.trips) for each in list(GENERATORS)]
+        for each, around in trips:
+            each.trips = (*around, number)
+        try:
+            yield
+        finally:
+            for each, around in trips:
+                each.trips = around

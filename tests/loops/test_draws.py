@@ -1,0 +1,124 @@
+"""Random draws in loops: a key for each trip, whichever way the loop runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.eager import Tensor
+from staticgrad.eager.random import Generator as EagerGenerator
+from staticgrad.ops.philox import RandomBits, folded
+from staticgrad.types.dtype import U32
+from tests.ops.graphs import variable
+
+SEED = 11
+
+
+def words(stream: int, *trips: int, shape: tuple[int, ...] = (3,), step: int = 0) -> Any:
+    """The bits of a draw in trips of loops, the outermost first, as the definition has them."""
+    key: Any = np.uint64(SEED)
+    for number in trips:
+        key = sg.evaluate(folded(sg.constant(key), sg.constant(np.uint64(number))))
+    return RandomBits(shape, U32, stream).reference(np.uint64(key), np.uint64(step))
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_each_trip_has_a_key_of_its_own(reverse: bool) -> None:
+    rng = sg.random.Generator(SEED)
+    before = rng.bits((3,))
+    _, drawn = sg.scan(
+        lambda c, _: (c, (rng.bits((3,)), rng.bits((3,)))), None, length=4, reverse=reverse
+    )
+    values = {"before": before, "one": drawn[0], "other": drawn[1]}
+    graph = sg.Graph(values, updates=rng.updates)
+    f = sg.compile(graph)
+    for step in (0, 1):
+        found = f.run({})
+        np.testing.assert_array_equal(found["before"], words(0, step=step))
+        for name, stream in (("one", 1), ("other", 2)):
+            wanted = [words(stream, i, step=step) for i in range(4)]
+            np.testing.assert_array_equal(found[name], wanted)
+            assert len({row.tobytes() for row in found[name]}) == 4
+
+
+def test_nested_loops_branches_and_tests_fold_every_number() -> None:
+    rng = sg.random.Generator(SEED)
+    x = variable("x", sg.float32, (2,))
+
+    def inner(_: Any) -> Any:
+        return sg.cond(x[0] > 0, lambda: rng.bits((3,)), lambda: rng.bits((3,)))
+
+    nested = sg.map(lambda _: sg.map(inner, np.arange(2)), np.arange(3))
+    odd = sg.while_loop(lambda n: (rng.bits(()) & 1) == 0, lambda n: n + 1, 0, most=50)
+    found = sg.compile({"nested": nested, "odd": odd}).run({"x": np.ones(2, "f4")})
+    wanted = [[words(1, i, j) for j in range(2)] for i in range(3)]  # the case of 0 is built first
+    np.testing.assert_array_equal(found["nested"], wanted)
+    first = next(n for n in range(50) if words(2, n, shape=()) & 1)
+    assert found["odd"] == first
+
+
+def dropped(rng: Any, x: Any, w: Any, scan: Callable[..., Any] = sg.scan) -> Any:
+    """The states of an RNN with dropout between trips."""
+
+    def trip(h: Any, each: Any) -> Any:
+        h = sg.tanh(each + rng.dropout(h, 0.4) @ w)
+        return h, h
+
+    return scan(trip, sg.zeros_like(x[0]), x)[1]
+
+
+def arrays(trips: int) -> tuple[Any, Any]:
+    draw = np.random.default_rng(0).normal
+    return draw(size=(trips, 3, 4)).astype("f4"), draw(size=(4, 4)).astype("f4")
+
+
+def test_dropout_of_a_recurrent_state_is_the_same_however_it_runs() -> None:
+    given_x, given_w = arrays(6)
+    rng = sg.random.Generator(SEED)
+    x, w = variable("x", sg.float32, (6, 3, 4)), variable("w", sg.float32, (4, 4))
+    hs = dropped(rng, x, w)
+    graph = sg.Graph({"hs": hs, "dw": sg.grad((hs * hs).sum(), w)}, inputs=[x, w])
+    feeds = {"x": given_x, "w": given_w}
+    whole = sg.compile(graph)
+    ways: list[dict[str, Any]] = [
+        {"threads": 2},
+        {"checkpoint": "recompute"},
+        {"memory_budget": sg.compile(graph, checkpoint="recompute").plan().peak_bytes},
+        {"pipeline": "O0"},
+        {"fuse": False},
+    ]
+    wanted = {name: a.tobytes() for name, a in whole.run(feeds).items()}
+    for way in ways:
+        found = sg.compile(graph, **way).run(feeds)
+        assert {name: a.tobytes() for name, a in found.items()} == wanted, way
+    # The same masks, trip by trip, in NumPy.
+    h = np.zeros((3, 4))
+    for i in range(6):
+        kept = (words(0, i, shape=(3, 4)) >> np.uint32(8)) * 2.0**-24 >= np.float32(0.4)
+        h = np.tanh(given_x[i] + np.where(kept, h / 0.6, 0.0) @ given_w)
+        np.testing.assert_allclose(sg.evaluate(hs[i], feeds), h, rtol=2e-4, atol=1e-5)
+
+
+def test_tensors_draw_the_same() -> None:
+    given_x, given_w = arrays(5)
+    graph_rng, rng = sg.random.Generator(SEED), EagerGenerator(SEED)
+    before, wanted = graph_rng.bits((2,)), dropped(graph_rng, sg.constant(given_x), given_w)
+    after = graph_rng.bits((2,))
+    np.testing.assert_array_equal(rng.bits((2,)).data, sg.evaluate(before))
+    w = Tensor(given_w, requires_grad=True)
+    found = dropped(rng, Tensor(given_x), w)
+    np.testing.assert_allclose(found.data, sg.evaluate(wanted), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(rng.bits((2,)).data, sg.evaluate(after))
+    found.sum().backward()
+    assert w.grad is not None
+
+
+def test_a_body_that_is_traced_again_draws_from_the_same_streams() -> None:
+    rng = sg.random.Generator(SEED)
+    total = sg.fori_loop(0, 3, lambda i, c: c + rng.uniform(shape=(), dtype="float64"), 0.0)
+    assert total.dtype == sg.float64
+    assert rng.streams == 1
