@@ -158,7 +158,8 @@ class _Builder:
 
     def _make_buffer(self, key: Key) -> str:
         if isinstance(key, CheckBuffer):
-            return self._add("k", "check", I64, 2, origin=key.node.origin)
+            origin = key.origin or key.node.origin
+            return self._add("k", "check", I64, 2, origin=origin)
         if not isinstance(key, Home):
             return self._temporary(key)
         kind, origin = self.placed.groups.value_type(key), key.node.origin

@@ -18,6 +18,7 @@ from staticgrad.analysis.users import ValueKey
 from staticgrad.ir.forms import Pointwise, Region
 from staticgrad.ir.graph import Constant, Graph, Node, Symbolic
 from staticgrad.records import dataclass
+from staticgrad.source import Location
 from staticgrad.types.dim import Size
 from staticgrad.types.tensor import Shape, TensorType, hint_value
 
@@ -53,9 +54,11 @@ class Pieces:
 
 @dataclass(frozen=True, slots=True)
 class CheckBuffer:
-    """The check words of a node that looks up places."""
+    """The check words of a node that looks up places; of one in a body of the node, ``inside``."""
 
     node: Node
+    inside: str = ""
+    origin: Location | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,10 +34,14 @@ from staticgrad.ir.kernel_stages import (
     Stage,
     Statement,
     Store,
+    loops_of,
+    nested,
+    roots,
+    statements,
 )
 from staticgrad.ir.schedule import Schedule, Step
 from staticgrad.ir.summation import BLOCK, COLUMN_BLOCK, lanes
-from staticgrad.types.dim import Size, bounds
+from staticgrad.types.dim import Size, bounds, divide_exactly
 from staticgrad.types.dtype import I64, DType
 
 #: Expressions, and statements run, of what is worth writing out, at most.
@@ -59,6 +63,21 @@ class RowPlace(NamedTuple):
     at: Size
 
 
+class Lookup(NamedTuple):
+    """An index that a run checks, as a ``Check`` does; its words are the buffer ``words``."""
+
+    name: str
+    words: str
+    place: Expr
+    extent: Size
+    position: Expr
+    wrap: bool
+
+
+#: The indices of a load that a run finds, with their strides.
+Found = tuple[tuple[Expr, Size], ...]
+
+
 class WrittenOut:
     """The elements of a schedule's buffers as its steps are run, in one row out of ``rows``.
 
@@ -67,7 +86,7 @@ class WrittenOut:
         rows: how many rows there are; None: all that is computed is one row.
         inner: what a loop over ``m * rows`` places means: the m elements of each row lie next to
             each other, or (False) there are m runs of rows.
-        source: the element of an input, by the name of its buffer.
+        source: the element of an input, by the name of its buffer and indices found in the run.
         size: a size as an expression.
     """
 
@@ -76,7 +95,7 @@ class WrittenOut:
         schedule: Schedule,
         rows: Size | None,
         inner: bool,
-        source: Callable[[str, DType, RowPlace], Expr],
+        source: Callable[[str, DType, RowPlace, Found], Expr],
         size: Callable[[Size], Expr],
     ) -> None:
         self.schedule, self.rows, self.inner = schedule, rows, inner
@@ -84,14 +103,19 @@ class WrittenOut:
         self._left = MOST
         self._made: dict[object, Expr] = {}
         self.memory: dict[str, dict[RowPlace, Expr]] = {}
+        self.lookups: list[Lookup] = []
 
-    def run(self, step: Step) -> None:
-        """Run a step.
+    def run(self, steps: Sequence[Step]) -> None:
+        """Run steps, none if it is plain that one of them cannot be written out.
 
         Raises:
             NotWrittenOutError: it cannot be told row by row, or takes too many expressions.
         """
-        _StepRun(self, step).run()
+        runs = [_StepRun(self, step) for step in steps]
+        if sum(run.expected() for run in runs) > MOST:
+            raise NotWrittenOutError
+        for run in runs:
+            run.run()
 
     def spend(self) -> None:
         """Count what is written out."""
@@ -147,11 +171,14 @@ class WrittenOut:
 
     # -- memory -----------------------------------------------------------------------------------
 
-    def load(self, buffer: str, place: RowPlace, dtype: DType) -> Expr:
+    def load(self, buffer: str, place: RowPlace, dtype: DType, indices: Found = ()) -> Expr:
         """The element of a buffer."""
         found = self.schedule.by_name[buffer]
         if found.role == "input":
-            return self._kept(("source", buffer, place), lambda: self._source(buffer, dtype, place))
+            key = ("source", buffer, place, tuple((id(i), stride) for i, stride in indices))
+            return self._kept(key, lambda: self._source(buffer, dtype, place, indices))
+        if indices:
+            raise NotWrittenOutError
         if found.data is not None:
             return self._constant(found.data.array.reshape(-1), place, dtype)
         known = self.memory.get(buffer, {})
@@ -246,6 +273,17 @@ class _StepRun:
 
     # -- loops ------------------------------------------------------------------------------------
 
+    def expected(self) -> int:
+        """About how many expressions it takes."""
+        count = 0
+        for stage, around in nested(self.kernel.stages):
+            exprs = postorder(root for s in statements(stage) for root in roots(s))
+            each = sum(1 for _ in exprs) + len(statements(stage))
+            for axis in (*self.kernel.axes, *around, *loops_of(stage)):
+                each *= len(self._along(axis))
+            count += each
+        return count
+
     def _number(self, extent: Extent) -> Size:
         return extent if isinstance(extent, int) else self._sizes[extent]
 
@@ -260,16 +298,10 @@ class _StepRun:
         if axis.limits:
             raise NotWrittenOutError
         if rows is not None:
-            if extent == rows:
-                return [RowPlace(1, 0)]
-            for count in range(2, LONGEST) if extent != 1 else ():
-                if extent == count * rows:
-                    inner = self.elements.inner
-                    return [
-                        RowPlace(count, n) if inner else RowPlace(1, n * rows) for n in range(count)
-                    ]
-                if isinstance(extent, int) and isinstance(rows, int) and count * rows > extent:
-                    break
+            count = divide_exactly(extent, rows)
+            if isinstance(count, int) and 1 <= count <= LONGEST:
+                row, step = (count, 1) if self.elements.inner else (1, rows)
+                return [RowPlace(row, n * step) for n in range(count)]
         if not isinstance(extent, int) or extent > LONGEST:
             raise NotWrittenOutError
         return [RowPlace(0, n) for n in range(extent)]
@@ -379,9 +411,11 @@ class _StepRun:
     def _store(self, store: Store, at: Mapping[str, RowPlace], known: dict[int, Expr]) -> None:
         indices = [self._value(index, at, known) for index in store.indices]
         value = self._value(store.value, at, known)
-        place = self._place(store.access, indices, at)
+        place, found = self._place(store.access, indices, at)
         if place is None:
             return
+        if found:
+            raise NotWrittenOutError
         if _in_rows(at) and place.row == 0:
             raise NotWrittenOutError  # all rows store there
         buffer, _ = self._bound[store.access.operand]
@@ -391,16 +425,22 @@ class _StepRun:
         self.elements.store(buffer, place, value)
 
     def _check(self, check: Check, at: Mapping[str, RowPlace], known: dict[int, Expr]) -> None:
-        """An index that is a number inside of its extent."""
+        """An index that is a number inside of its extent, or that the run checks."""
         index, extent = self._value(check.index, at, known), self._number(check.extent)
-        if index.op != "literal" or not isinstance(extent, int):
-            raise NotWrittenOutError
-        place = int(index.attribute)  # type: ignore[arg-type]
-        if place < 0 and check.wrap:
-            place += extent
-        if not 0 <= place < extent:
-            raise NotWrittenOutError
-        self._results[check.name] = self.elements.literal(place, I64)
+        if index.op == "literal" and isinstance(extent, int):
+            place = int(index.attribute)  # type: ignore[arg-type]
+            if place < 0 and check.wrap:
+                place += extent
+            if 0 <= place < extent:
+                self._results[check.name] = self.elements.literal(place, I64)
+                return
+        if _least(extent) < 1:
+            raise NotWrittenOutError  # a trip that is not made must not fail
+        lookups = self.elements.lookups
+        name, words = f"c{len(lookups)}", self._bound[check.operand][0]
+        position = self._value(check.position, at, known)
+        lookups.append(Lookup(name, words, index, extent, position, check.wrap))
+        self._results[check.name] = ex.ref(name, I64)
 
     def _value(self, root: Expr, at: Mapping[str, RowPlace], known: dict[int, Expr]) -> Expr:
         for node in postorder([root], known):
@@ -427,31 +467,35 @@ class _StepRun:
         self, access: Access, args: tuple[Expr, ...], dtype: DType, at: Mapping[str, RowPlace]
     ) -> Expr:
         count = len(access.gather)
-        place = self._place(access, args[:count], at)
+        place, found = self._place(access, args[:count], at)
         if place is None:
             return args[count] if len(args) > count else self.elements.literal(0, dtype)
-        return self.elements.load(self._bound[access.operand][0], place, dtype)
+        return self.elements.load(self._bound[access.operand][0], place, dtype, found)
 
     def _place(
         self, access: Access, indices: Sequence[Expr], at: Mapping[str, RowPlace]
-    ) -> RowPlace | None:
-        """Where an access is in its buffer; None outside of its ends."""
+    ) -> tuple[RowPlace | None, Found]:
+        """Where an access is in its buffer (None: outside of its ends) but for indices that a run
+        finds."""
         row: Size = 0
         element = self._bound[access.operand][1]
         for axis, stride in access.strides:
             step = self._number(stride)
             row, element = row + at[axis].row * step, element + at[axis].at * step
+        found = []
         for index, stride in zip(indices, access.gather, strict=True):
-            if index.op != "literal":
-                raise NotWrittenOutError
-            element = element + int(index.attribute) * self._number(stride)  # type: ignore[arg-type]
+            step = self._number(stride)
+            if index.op == "literal":
+                element = element + int(index.attribute) * step  # type: ignore[arg-type]
+            else:
+                found.append((index, step))
         for position in access.positions:
             here = self._position(position, at)
             if position.has_ends and not self._is_inside(here, position):
-                return None
+                return None, ()
             step = self._number(position.stride)
             row, element = row + here.row * step, element + here.at * step
-        return RowPlace(row, element)
+        return RowPlace(row, element), tuple(found)
 
     def _position(self, position: Position, at: Mapping[str, RowPlace]) -> RowPlace:
         row: Size = 0

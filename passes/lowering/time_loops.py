@@ -14,18 +14,28 @@ the trips of one. What is carried goes through memory between them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Final, NamedTuple
 
+from passes.fusion.groups import CheckBuffer, Key
 from passes.lowering.bodies import LoweredBodies
-from passes.lowering.elements import ROW, NotWrittenOutError, RowPlace, WrittenOut
+from passes.lowering.elements import (
+    ROW,
+    Found,
+    Lookup,
+    NotWrittenOutError,
+    RowPlace,
+    WrittenOut,
+)
 from passes.lowering.operands import LoweredStep
-from staticgrad.analysis.cost import ROWS, step_seconds
+from staticgrad.analysis.cost import ROWS, Machine, all_seconds, step_seconds
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access, Expr, Position, postorder
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_stages import (
     Axis,
     Carry,
+    Check,
     Extent,
     Keep,
     Loop,
@@ -52,6 +62,10 @@ _TRIED: Final = 3
 _NUMBER: Final = -1
 #: Predicted seconds of a kernel without stretches, at most.
 _LONGEST: Final = 0.02
+#: A processor that computes with numbers, not with vectors, and has them at hand.
+_ONE_LANE: Final = Machine(map_flops=1e10, bandwidth=1e12, launch=0.0)
+#: What the driver's kernels of few elements take: one waits for what the one before has stored.
+_WAITING: Final = Machine(launch=1.5e-8)
 #: Trips of a stretch, at least, so that it pays to keep what is carried; and at most.
 _SHORTEST: Final = 8
 _MOST_TRIPS: Final = 1 << 20
@@ -100,6 +114,8 @@ def lower_time_loop(lowered: LoweredBodies) -> LoweredStep | Stretch | None:
             try:
                 whole = _TimeLoop(lowered, schedule, reading)
                 whole.write()
+                if rows is None and whole.trip_seconds > _driven_seconds(schedule.steps):
+                    break
                 length = _stretch(lowered.trips, whole.seconds)
                 if not length:
                     return whole.step()
@@ -111,6 +127,12 @@ def lower_time_loop(lowered: LoweredBodies) -> LoweredStep | Stretch | None:
             except NotWrittenOutError:
                 break
     return None
+
+
+def _driven_seconds(steps: Iterable[Step]) -> float:
+    """What the driver is predicted to take for a trip."""
+    arguments = [tuple(hint_value(size) for size in step.arguments) for step in steps]
+    return sum(all_seconds([*steps], arguments, _WAITING))
 
 
 def _stretch(trips: Size, seconds: float) -> int:
@@ -159,7 +181,7 @@ class _TimeLoop:
         self._rows, inner, self._ends = reading
         self._trips = length or bodies.trips
         self._elements = WrittenOut(schedule, self._rows, inner, self._source, self._size)
-        self._operands: dict[int, Operand] = {}  # by their numbers among the loop's
+        self._operands: dict[int | str, Operand] = {}  # by number in the loop, or words of a check
         self._sizes: dict[Size, str] = {}
         self._carried: dict[Carried, Expr] = {}
 
@@ -169,12 +191,11 @@ class _TimeLoop:
         Raises:
             NotWrittenOutError: there is none.
         """
-        for step in self._schedule.steps:
-            self._elements.run(step)
+        self._elements.run(self._schedule.steps)
         stages = self._stages()
         read = operands_read(stages)
         self._operands = {
-            n: o for n, o in self._operands.items() if o.mode == "out" or o.name in read
+            n: o for n, o in self._operands.items() if o.mode != "in" or o.name in read
         }
         axes: tuple[Axis, ...] = ()
         if self._rows is not None:
@@ -188,6 +209,12 @@ class _TimeLoop:
         """What the kernel is predicted to take."""
         return step_seconds(self.kernel, [hint_value(size) for size in self._sizes], ROWS)
 
+    @property
+    def trip_seconds(self) -> float:
+        """What a trip of the only row is predicted to take."""
+        sizes = [hint_value(size) for size in self._sizes]
+        return step_seconds(self.kernel, sizes, _ONE_LANE) / max(1, hint_value(self._trips))
+
     def stretch(self) -> Stretch:
         """The kernel of a stretch."""
         count = self._bodies.trips
@@ -196,8 +223,10 @@ class _TimeLoop:
             self.kernel, tuple(self._sizes), buffers, (count + (self._length - 1)) // self._length
         )
 
-    def _buffer(self, number: int) -> Buffer:
+    def _buffer(self, number: int | str) -> Buffer:
         """The buffer of an operand in the body of a loop over stretches."""
+        if isinstance(number, str):
+            return self._schedule.by_name[number]
         if number == _NUMBER:
             return Buffer("in.i", "input", I64, 1, label="i")
         form, given = self._bodies.form, self._given
@@ -217,7 +246,7 @@ class _TimeLoop:
     def step(self) -> LoweredStep:
         """The step that runs the loop."""
         sizes, used = tuple(self._sizes), self._operands
-        bound = [self._bodies.operands[number] for number in used]
+        bound = [self._bound(number) for number in used]
         keys = [(key, used[n].mode) for n, (key, _) in zip(used, bound, strict=True)]
         return LoweredStep(
             self.kernel,
@@ -229,6 +258,13 @@ class _TimeLoop:
             reads=tuple(dict.fromkeys(key for key, mode in keys if mode == "in")),
             writes=tuple(dict.fromkeys(key for key, mode in keys if mode == "out")),
         )
+
+    def _bound(self, number: int | str) -> tuple[Key, Size]:
+        """What an operand of the loop stands for."""
+        if not isinstance(number, str):
+            return self._bodies.operands[number]
+        node, origin = self._bodies.writes[0].node, self._schedule.by_name[number].origin
+        return CheckBuffer(node, number, origin), 0
 
     # -- stages -----------------------------------------------------------------------------------
 
@@ -249,8 +285,10 @@ class _TimeLoop:
             for place, value in self._results(f"out.y{n}").items()
         ]
         carries = {each: self._carry(*each) for each in nexts}
-        steady = _Steady([*nexts.values(), *(value for _, _, value in stacked)])
-        body: list[Keep | Store] = []
+        lookups = self._elements.lookups
+        checked = [expr for each in lookups for expr in (each.place, each.position)]
+        steady = _Steady([*nexts.values(), *(value for _, _, value in stacked), *checked])
+        body: list[Keep | Store | Check] = [self._check(each, steady) for each in lookups]
         following = []
         for each, value in nexts.items():
             after = steady.inside(value)
@@ -280,6 +318,11 @@ class _TimeLoop:
         if last:
             stages.append(Scalar(tuple(last)))
         return tuple(stages)
+
+    def _check(self, each: Lookup, steady: _Steady) -> Check:
+        operand, extent = self._operand(each.words, I64, "check"), self._argument(each.extent)
+        index, position = steady.inside(each.place), steady.inside(each.position)
+        return Check(each.name, index, extent, position, operand, each.wrap)
 
     def _loop(self, steady: _Steady) -> Axis:
         """The loop over trips; that of the last stretch ends early, or begins late."""
@@ -333,21 +376,23 @@ class _TimeLoop:
     def _size(self, value: Size) -> Expr:
         return ex.size(self._argument(value))
 
-    def _operand(self, number: int, dtype: DType, mode: Mode) -> str:
+    def _operand(self, number: int | str, dtype: DType, mode: Mode) -> str:
         if number not in self._operands:
             self._operands[number] = Operand(f"p{len(self._operands)}", dtype, mode)
         return self._operands[number].name
 
-    def _source(self, name: str, dtype: DType, place: RowPlace) -> Expr:
+    def _source(self, name: str, dtype: DType, place: RowPlace, indices: Found) -> Expr:
         """An element of an input of the body."""
         form = self._bodies.form
         if name == "in.i":
             return self._number()
         kind, number = name[3], int(name[4:])
         if kind == "c":
+            if indices:
+                raise NotWrittenOutError  # what is carried lies in no memory
             return self._carry(number, place)
         skipped = {"x": form.carries, "p": form.carries + form.slices}[kind]
-        return self._load(skipped + number, place, name, sliced=kind == "x")
+        return self._load(skipped + number, place, name, kind == "x", indices)
 
     def _number(self) -> Expr:
         """The number of the trip."""
@@ -356,11 +401,16 @@ class _TimeLoop:
             trip = ex.apply("sub", ex.size(self._argument(self._trips - 1)), trip)
         return ex.apply("add", self._begin(), trip) if self._length else trip
 
-    def _load(self, number: int, place: RowPlace, name: str, sliced: bool = False) -> Expr:
+    def _load(
+        self, number: int, place: RowPlace, name: str, sliced: bool = False, indices: Found = ()
+    ) -> Expr:
         """An element of an operand of the loop; ``name``: of its buffer in the body."""
         buffer = self._schedule.by_name[name]
         operand = self._operand(number, buffer.dtype, "in")
-        return ex.load(self._access(operand, place, buffer.size if sliced else 0), buffer.dtype)
+        access = self._access(operand, place, buffer.size if sliced else 0)
+        strides = tuple(self._extent(stride) for _, stride in indices)
+        at = tuple(index for index, _ in indices)
+        return ex.load(replace(access, gather=strides), buffer.dtype, *at)
 
     def _result(self, number: int, place: RowPlace, stacked: bool) -> Access:
         """Where an element of a result of the loop is stored."""

@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence, Set
 from typing import Final
 
-from staticgrad.codegen.abreast import emit_abreast, of_row
+from staticgrad.codegen.abreast import emit_abreast, of_row, renamed
 from staticgrad.codegen.expressions import VECTOR, Lines, Scope, Unit
-from staticgrad.codegen.stages import base_text, loop_limits, write_store
+from staticgrad.codegen.stages import base_text, loop_limits, write_lookup, write_store
 from staticgrad.codegen.vectors import Bodies, whole_vectors, work, write_vector_loop
 from staticgrad.ir.expr import Access, Expr
 from staticgrad.ir.kernel import LANE_VECTORS, Kernel
 from staticgrad.ir.kernel_stages import (
     Carry,
+    Check,
     Keep,
     Loop,
     Scalar,
@@ -73,6 +74,8 @@ def _write_scalar(stage: Scalar, scopes: Sequence[Scope], limits: Set[str]) -> N
             elif isinstance(statement, Keep):
                 name = of_row(statement.name, scope.row)
                 scope.body.add(f"{name} = {scope.vector(statement.value)}")
+            elif isinstance(statement, Check):
+                write_lookup(scope, renamed(statement, scope.row))
 
 
 def _write_carries(carries: Sequence[Carry], scopes: Sequence[Scope]) -> None:

@@ -171,9 +171,9 @@ def _write_statement(scope: Scope, statement: Statement, row: int) -> None:
         case Accumulate():
             _write_lane_step(scope, renamed(statement, row))
         case Check():
-            _write_lookup(scope, renamed(statement, row))
+            write_lookup(scope, renamed(statement, row))
         case Search():
-            _write_lookup(scope, renamed(statement, row))
+            write_lookup(scope, renamed(statement, row))
 
 
 def _write_row(
@@ -360,7 +360,7 @@ def write_store(scope: Scope, statement: Store) -> None:
     scope.body.add(stored)
 
 
-def _write_lookup(scope: Scope, lookup: Check | Search) -> None:
+def write_lookup(scope: Scope, lookup: Check | Search) -> None:
     """``lookup`` has the name of its row."""
     scope.emit(roots(lookup))
     if isinstance(lookup, Search):

@@ -111,9 +111,8 @@ def rows_fill_lanes(kernel: Kernel) -> None:
             names = {s.name for s in written if isinstance(s, Keep | Carry)}
             moves = _moves([statement.value], row, names)
             refuse(kernel, moves, "a loop ends elsewhere in each row", statement)
-        wrong = isinstance(statement, Check) or (
-            isinstance(statement, Store)
-            and (statement.add or bool(statement.indices) or not _own_of_row(statement.access, row))
+        wrong = isinstance(statement, Store) and (
+            statement.add or bool(statement.indices) or not _own_of_row(statement.access, row)
         )
         refuse(kernel, wrong, "rows that are lanes store to one element", statement)
     for body in bodies(kernel):

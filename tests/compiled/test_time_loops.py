@@ -13,6 +13,7 @@ import pytest
 import staticgrad as sg
 from passes.lowering import time_loops
 from staticgrad.analysis.evaluate import same_bytes
+from staticgrad.errors import IndexOutOfRange
 from staticgrad.ir.body_step import BodyStep
 from tests.loops.random_loops import random_step
 from tests.ops.graphs import variable
@@ -87,8 +88,7 @@ def rows_of_three(rows: int | str, trips: int) -> Program:
     last, (norms, signs) = sg.scan(body, h, x)
     count = rows if isinstance(rows, int) else 21
     feeds = {"h": values(count, 3, dtype="f4"), "w": values(3, 3, dtype="f4")}
-    wanted = {"h": h} if isinstance(rows, str) else {"h": h, "w": w}  # w's slope adds up rows
-    outputs = with_gradients({"last": last, "norms": norms}, wanted)
+    outputs = with_gradients({"last": last, "norms": norms}, {"h": h})  # w's is a product of rows
     return outputs | {"signs": signs}, {**feeds, "x": values(trips, count, 3, dtype="f4")}
 
 
@@ -102,6 +102,19 @@ def counters(trips: int) -> Program:
 
     a, b, flag = sg.fori_loop(0, trips, body, (n, n * 2, n > 0))
     return {"a": a, "b": b, "flag": flag}, {"n": np.arange(-2, 3)}
+
+
+def looked_up(rows: int, trips: int) -> Program:
+    """Places that are known in a run only: one of all rows, and one of each row."""
+    v, scale = sg.input("v", (rows,), "float64"), sg.input("scale", (4,), "float64")
+    k, table = sg.input("k", (trips, rows), "int64"), sg.input("table", (5, 2), "float64")
+
+    def body(i: Any, state: Any) -> Any:
+        return state * scale[i % 4] + table[k[i], 1]
+
+    feeds = {"v": values(rows), "scale": values(4), "table": values(5, 2)}
+    feeds["k"] = np.arange(trips * rows).reshape(trips, rows) % 7 % 5 - 1
+    return {"last": sg.fori_loop(0, trips, body, v)}, feeds
 
 
 def bent(trips: int) -> Program:
@@ -127,6 +140,8 @@ PROGRAMS: dict[str, Callable[[], Program]] = {
     "rows n 4": lambda: rows_of_three("n", 4),
     "counters 0": lambda: counters(0),
     "counters 7": lambda: counters(7),
+    "looked up 1 3": lambda: looked_up(1, 3),
+    "looked up 40 6": lambda: looked_up(40, 6),
     "bent 5": lambda: bent(5),
 }
 
@@ -162,7 +177,7 @@ def test_a_loop_is_one_kernel_with_the_bytes_of_the_drivers(name: str) -> None:
         assert same(sg.compile(graph).run(feeds), found)
 
 
-@pytest.mark.parametrize("name", ["field 70 3", "single 6", "rows n 4", "counters 7", "bent 5"])
+@pytest.mark.parametrize("name", ["field 70 3", "single 6", "rows n 4", "looked up 40 6", "bent 5"])
 def test_stretches_of_trips_have_the_same_bytes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     outputs, feeds = PROGRAMS[name]()
     graph = sg.Graph(outputs)
@@ -189,6 +204,26 @@ def test_a_long_time_loop_is_interrupted() -> None:
     with pytest.raises(KeyboardInterrupt):
         f.run({"q": values(2)})
     sent.join()
+
+
+@pytest.mark.parametrize("rows", [1, 40])
+def test_an_index_out_of_range_is_the_drivers(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    outputs, feeds = looked_up(rows, 6)
+    feeds["k"][4, rows // 2], feeds["k"][5, 0] = 9, -8
+    graph = sg.Graph(outputs)
+    told = set()
+    for way in ({}, {"threads": 2}, {"fuse": False}, {"debug": True}):
+        with pytest.raises(IndexOutOfRange) as raised:
+            sg.compile(graph, **way).run(feeds)
+        told.add(str(raised.value).splitlines()[0])
+    monkeypatch.setattr(time_loops, "_LONGEST", 0.0)
+    monkeypatch.setattr(time_loops, "_SHORTEST", 4)
+    for _ in range(3):
+        with pytest.raises(IndexOutOfRange) as raised:
+            sg.compile(graph).run(feeds)
+        told.add(str(raised.value).splitlines()[0])
+        assert "table[k[i], 1]" in str(raised.value)
+    assert told == {f"[SG407] index {9 if rows == 1 else -8} is out of range for an axis of size 5"}
 
 
 def test_rows_are_shared_among_workers_and_change_their_number() -> None:
