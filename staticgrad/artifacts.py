@@ -94,6 +94,7 @@ class Kernels:
                 step.phase,
                 step.label,
                 tuple(dict.fromkeys(o.resolve().labelled for o in step.origins)),
+                tuple(self.sections(body.schedule) for body in step.bodies()),
             )
             for step in schedule.steps
         )

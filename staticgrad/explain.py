@@ -6,13 +6,13 @@ are equal and a difference is a difference of the program. The compiler hands th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from staticgrad.analysis.binding import input_label
 from staticgrad.analysis.pass_report import Report
-from staticgrad.analysis.plan_report import copied_feeds, memory_table
+from staticgrad.analysis.plan_report import bodies_of, copied_feeds, memory_table
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import Schedule
@@ -25,16 +25,34 @@ _LISTED = 20  # steps that are named
 
 @dataclass(frozen=True)
 class StepSection:
-    """One step: its kernel, the derivative order that it belongs to, what it computes and where."""
+    """One step: its kernel, the derivative order that it belongs to, what it computes and where.
+
+    ``inside``: the steps of each of its bodies.
+    """
 
     kernel: str
     phase: int
     computes: str
     lines: tuple[str, ...]
+    inside: tuple[tuple[StepSection, ...], ...] = ()
 
     def __str__(self) -> str:
         order = f" ^{self.phase}" if self.phase else ""
         return f"{self.kernel}{order} {self.computes}  # {', '.join(self.lines)}"
+
+
+def _step_lines(steps: Sequence[StepSection], plan: Plan | None, margin: str) -> Iterator[str]:
+    """A line for each step; behind a loop or branch what a trip or case takes, and its steps."""
+    known = {} if plan is None else {planned.step: planned for planned in plan.steps}
+    for number, step in enumerate(steps):
+        yield f"{margin}{number:3} {step}"
+        planned = known.get(number)
+        found = None if plan is None or planned is None else bodies_of(plan, planned)
+        for place, inside in enumerate(step.inside):
+            if found is not None:
+                yield f"{margin}      {found[place]}"
+            body = None if planned is None else planned.bodies[place]
+            yield from _step_lines(inside, body, margin + "      ")
 
 
 @dataclass(frozen=True)
@@ -153,8 +171,7 @@ class Explanation:
             yield "computed once, of constants:"
             yield from (f"      {step}" for step in self.computed_once)
         yield "steps:"
-        for number, step in enumerate(self.steps):
-            yield f"  {number:3} {step}"
+        yield from _step_lines(self.steps, self.plan, "  ")
         yield from self._apart_lines()
         yield from self.unread.lines()
         if self.plan is None:
@@ -189,6 +206,14 @@ class Explanation:
             "unread": asdict(self.unread),
             "sizes": None if self.plan is None else dict(self.plan.sizes),
             "peak_bytes": None if self.plan is None else self.plan.peak_bytes,
+            "bodies": [] if self.plan is None else [*_bodies(self.plan)],
             "sharing": None if self.sharing is None else asdict(self.sharing),
             "copied_feeds": [] if self.plan is None else [*copied_feeds(self.plan)],
         }
+
+
+def _bodies(plan: Plan) -> Iterator[dict[str, Any]]:
+    """What trips and cases take, of each loop and branch outside of others."""
+    for planned in plan.steps:
+        for each in bodies_of(plan, planned):
+            yield {"step": planned.step, **asdict(each)}

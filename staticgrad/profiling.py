@@ -21,7 +21,7 @@ import numpy as np
 from staticgrad.analysis.cost import counted_work
 from staticgrad.explain import StepSection
 from staticgrad.functions.creation import input as symbolic
-from staticgrad.ir.plan import Plan
+from staticgrad.ir.plan import Plan, PlannedStep
 from staticgrad.ir.value import Value
 from staticgrad.records import dataclass
 from staticgrad.runtime.profiled import TimedTable, timed_runs
@@ -61,7 +61,8 @@ class StepProfile:
 
     ``seconds`` is the median of the runs, ``fastest`` the least. ``nbytes`` and ``flops`` are
     counted; operations in f64 products count twice. ``share``: the least time that the limits
-    allow, as a part of ``seconds``. ``live`` are the bytes of the arena in use meanwhile.
+    allow, as a part of ``seconds``. ``live`` are the bytes of the arena in use meanwhile. A loop
+    makes so many ``trips``; of one that a test ends they are not counted.
     """
 
     position: int
@@ -76,6 +77,15 @@ class StepProfile:
     flops: float
     share: float
     live: int
+    trips: int = 1
+
+    @property
+    def told(self) -> str:
+        """The kernel, what it computes, and of a loop what a trip takes."""
+        text = f"{self.kernel} {self.computes}"
+        if self.trips < 2:
+            return text
+        return f"{text}, {self.trips:,} trips of {self.seconds / self.trips * 1e6:.3f} us"
 
 
 @dataclass(frozen=True, repr=False)
@@ -108,7 +118,7 @@ class Profile:
             lines.append(
                 f"{each.seconds * 1e6:9.2f}  {100 * each.seconds / total:5.1f}  {each.threads:7}"
                 f"  {each.nbytes / spent / 1e9:5.1f}  {each.flops / spent / 1e9:7.1f}"
-                f"  {100 * each.share:10.1f}  {each.kernel} {each.computes}"
+                f"  {100 * each.share:10.1f}  {each.told}"
                 f"  # {', '.join(each.lines)}"
             )
         return "\n".join(lines)
@@ -159,12 +169,18 @@ def profile_of(
             StepProfile(
                 position, planned.step, section.kernel, section.computes, section.lines, threads,
                 seconds, min(spent), work.nbytes, work.products + work.maps,
-                least / seconds if seconds else 0.0, live[position],
+                least / seconds if seconds else 0.0, live[position], trips_of(plan, planned),
             )
         )  # fmt: skip
     start = runs[-1][0][0] if plan.steps else 0
     begins = tuple((begun - start) / 1e9 for begun, _ in runs[-1])
     return Profile(graph, dict(plan.sizes), len(runs), tuple(limits.values()), tuple(steps), begins)
+
+
+def trips_of(plan: Plan, planned: PlannedStep) -> int:
+    """How many trips a step makes; 1 where it is no loop."""
+    step = plan.schedule.steps[planned.step]
+    return planned.arguments[0] if planned.bodies and step.control.kind == "loop" else 1
 
 
 def live_bytes(plan: Plan) -> list[int]:

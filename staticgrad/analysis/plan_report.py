@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
-from staticgrad.analysis.cost import all_seconds, plan_seconds
+from staticgrad.analysis.cost import all_seconds, counted_work, plan_seconds
 from staticgrad.analysis.plan_check import peak_buffers
-from staticgrad.ir.plan import Plan
+from staticgrad.ir.plan import Plan, PlannedStep
 from staticgrad.ir.schedule import Buffer, Step
 from staticgrad.records import dataclass
 
@@ -29,6 +29,37 @@ class Repeated:
     runs: int
     nbytes: int
     seconds: float
+
+
+@dataclass(frozen=True)
+class BodyWork:
+    """What one run of a body takes: ``seconds`` (predicted), bytes ``moved``, and its ``arena``.
+
+    ``trips``: how often it runs; of a loop that a test ends, at most. 0: it is one of some cases.
+    """
+
+    trips: int
+    seconds: float
+    moved: int
+    arena: int
+
+    def __str__(self) -> str:
+        begins = f"{self.trips:,} trips, of which each" if self.trips else "a case that"
+        return (
+            f"{begins} takes about {self.seconds * 1e6:,.2f} us, moves {self.moved:,} bytes"
+            f" and works in {self.arena:,} of its own"
+        )
+
+
+def bodies_of(plan: Plan, planned: PlannedStep) -> tuple[BodyWork, ...]:
+    """What the bodies of a step take, in their order."""
+    step, found = plan.schedule.steps[planned.step], []
+    for body in planned.bodies:
+        steps = [(body.schedule.steps[each.step], each.arguments) for each in body.steps]
+        moved = sum(counted_work(inner, arguments).nbytes for inner, arguments in steps)
+        trips = 0 if step.control.kind == "branch" else planned.arguments[0]
+        found.append(BodyWork(trips, plan_seconds(body), int(moved), body.peak_bytes))
+    return tuple(found)
 
 
 def repeated_steps(plan: Plan) -> list[Repeated]:
