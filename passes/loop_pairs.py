@@ -16,6 +16,7 @@ from staticgrad.ir.graph import Graph, Node, Symbolic, ancestors
 from staticgrad.ops.loops import Loop
 from staticgrad.ops.movement import Reshape
 from staticgrad.ops.slices import Slice
+from staticgrad.types.dim import Size
 
 
 class Follower(NamedTuple):
@@ -63,9 +64,9 @@ class LoopPair(NamedTuple):
     ends: frozenset[Node] = frozenset()
 
     @property
-    def trips(self) -> int:
+    def trips(self) -> Size:
         """How many trips each makes."""
-        return int(loop_of(self.first).trips)  # a pair has so many whatever sizes are
+        return loop_of(self.first).trips
 
     @property
     def unit(self) -> int:
@@ -80,7 +81,7 @@ def loop_of(node: Node) -> Loop:
 
 
 def pairs_of(graph: Graph, followed: bool = True) -> list[LoopPair]:
-    """The pairs of a graph whose trips are a literal number, as they stand in it.
+    """The pairs of a graph, as they stand in it.
 
     Args:
         graph: where they stand.
@@ -89,7 +90,7 @@ def pairs_of(graph: Graph, followed: bool = True) -> list[LoopPair]:
     found = []
     readers = _Readers(graph, followed)
     for node in graph.nodes:
-        if isinstance(node.op, Loop) and isinstance(node.op.trips, int):
+        if isinstance(node.op, Loop):
             pair = readers.pair(node)
             if pair is not None:
                 found.append(pair)
@@ -198,13 +199,11 @@ class _Readers:
             return False
         if self.place[node] < self.place[second]:
             return False
-        begin, past, trips = op.starts[0], op.starts[0] + op.lengths[0], node.args[0].shape[0]
-        if op.steps[0] != 1 or not all(isinstance(size, int) for size in (begin, past, trips)):
-            return False
+        begin, count, trips = op.starts[0], op.lengths[0], node.args[0].shape[0]
         for each in followers:
-            left = trips - loop_of(each.node).trips * each.length
-            low, high = (0, left) if loop_of(each.node).reverse else (trips - left, trips)
-            if low <= begin < past <= high:
+            rest = trips - loop_of(each.node).trips * each.length
+            first = 0 if loop_of(each.node).reverse else trips - rest
+            if op.steps[0] == 1 and count != 0 and (begin, count) == (first, rest):
                 return True
         return False
 
@@ -225,21 +224,21 @@ def _runs_back(op: Loop, reader: Node) -> bool:
 def _only_carries(node: Node) -> bool:
     """Whether a node is a loop over slices that gives its last carries and nothing else."""
     op = node.op
-    if not isinstance(op, Loop) or not isinstance(op.trips, int):
+    if not isinstance(op, Loop):
         return False
     return op.slices > 0 and len(node.types) == op.carries
 
 
 def _follower(node: Node, second: Loop) -> Follower | None:
     """A loop as one that runs the way of another over blocks of its trips."""
-    op, trips = loop_of(node), int(second.trips)
+    op, trips = loop_of(node), second.trips
     slices = node.args[op.carries : op.carries + op.slices]
     lengths = {arg.shape[1] if arg.ndim > 1 else 0 for arg in slices}
     length = lengths.pop()
     if lengths or op.reverse != second.reverse or not isinstance(length, int) or length < 1:
         return None
-    rest = trips - int(op.trips) * length
-    if not 0 <= rest < length:
+    rest = trips - op.trips * length
+    if rest != trips % length:
         return None
     begin = rest if op.reverse else 0
     sources = [_source(arg, trips, begin, trips - rest) for arg in slices]
@@ -247,13 +246,13 @@ def _follower(node: Node, second: Loop) -> Follower | None:
     return Follower(node, length, found) if len(found) == len(sources) else None
 
 
-def _source(blocks: Symbolic, trips: int, begin: int, count: int) -> Symbolic | None:
+def _source(blocks: Symbolic, trips: Size, begin: Size, count: Size) -> Symbolic | None:
     """The array of a row per trip of which ``count`` rows from ``begin`` on are blocks."""
     if not isinstance(blocks.node.op, Reshape):
         return None
     (array,) = blocks.node.args
     op = array.node.op
-    if count < trips:
+    if count != trips:
         whole = (begin, *(0 for _ in array.shape[1:]))
         if not isinstance(op, Slice) or op.starts != whole or {*op.steps} != {1}:
             return None

@@ -22,11 +22,13 @@ from staticgrad.analysis.users import ValueKey
 from staticgrad.building import within
 from staticgrad.ir.bodies import body_input, body_of, inlined
 from staticgrad.ir.graph import Graph, Node, Symbolic, ancestors, constant, rebuild
+from staticgrad.ops.convert import SizeValue
 from staticgrad.ops.loops import NUMBER, Loop
 from staticgrad.ops.movement import Reshape
 from staticgrad.ops.slices import Concat, Slice
+from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64
-from staticgrad.types.tensor import TensorType
+from staticgrad.types.tensor import TensorType, hint_value
 
 
 def segment_length(trips: int, wanted: int | None = None, unit: int = 1) -> int | None:
@@ -56,8 +58,9 @@ def with_segments(graph: Graph, levels: int = 1) -> Graph:
         first = pairs[place].first
         alone = [pair for pair in pairs_of(graph, followed=False) if pair.first is first]
         for pair in (pairs[place], *alone):
-            wanted = round(pair.trips ** (levels / (levels + 1)))
-            length = segment_length(pair.trips, wanted, pair.unit)
+            typical = hint_value(pair.trips)
+            wanted = round(typical ** (levels / (levels + 1)))
+            length = segment_length(typical, wanted, pair.unit)
             if length is not None:
                 cut = _Division(pair.trips, length, loop_of(pair.second).reverse)
                 graph = _divided(graph, pair, cut, levels)
@@ -68,27 +71,27 @@ def with_segments(graph: Graph, levels: int = 1) -> Graph:
 class _Division(NamedTuple):
     """Trips in segments of a length, and a rest that the second loop makes last."""
 
-    trips: int
+    trips: Size
     length: int
     reverse: bool  # which way the second loop runs
 
     @property
-    def parts(self) -> int:
+    def parts(self) -> Size:
         """How many segments there are."""
         return self.trips // self.length
 
     @property
-    def rest(self) -> int:
+    def rest(self) -> Size:
         """The trips that fill none."""
         return self.trips % self.length
 
     @property
-    def begin(self) -> int:
+    def begin(self) -> Size:
         """The first trip of all segments."""
         return self.rest if self.reverse else 0
 
     @property
-    def rest_begin(self) -> int:
+    def rest_begin(self) -> Size:
         """The first trip of the rest."""
         return 0 if self.reverse else self.trips - self.rest
 
@@ -112,19 +115,18 @@ class _Division(NamedTuple):
 class _Begin(NamedTuple):
     """The trip with which a segment begins: ``first``, and for a loop over segments, further."""
 
-    first: int
+    first: Size
     number: Any = None
     length: int = 0
 
-    def value(self, unit: int = 1, before: int = 0) -> Any:
+    def value(self, unit: int = 1, before: Size = 0) -> Any:
         """As a number, of blocks of so many trips behind the first few."""
         first = (self.first - before) // unit
-        if self.number is None:
-            return constant(first, I64)
-        return self.number * (self.length // unit) + first
+        known: Any = constant(first, I64) if isinstance(first, int) else SizeValue(first, I64)()
+        return known if self.number is None else self.number * (self.length // unit) + known
 
 
-def _part(array: Symbolic, begin: int, count: int) -> Any:
+def _part(array: Symbolic, begin: Size, count: Size) -> Any:
     """Some rows of an array."""
     if count == array.shape[0]:
         return array
@@ -212,7 +214,7 @@ def _segment_type(value: Symbolic, length: int) -> TensorType:
     return value.type.with_shape((length, *value.type.shape[1:]))
 
 
-def _inner(op: Loop, length: int, outputs: Sequence[int]) -> tuple[Loop, bool]:
+def _inner(op: Loop, length: Size, outputs: Sequence[int]) -> tuple[Loop, bool]:
     """The loop over a segment that gives these of its outputs, and whether it counts trips.
 
     Then its last operand is the number of the trip with which the segment begins.
@@ -253,7 +255,7 @@ def _outer_first(
     inner, counts = _inner(op, cut.length, kept)
     with within(node.origin, node.order):
         start, rest = args[:carries], list[Symbolic]()
-        if cut.rest:
+        if cut.rest != 0:
             part, _ = _inner(op, cut.rest, kept)
             lasts = [cut.last(arg) for arg in args[carries:rows]]
             begin = [_Begin(cut.rest_begin).value()] * counts
@@ -343,13 +345,13 @@ class _Back:
             out = _apply(outer, [*args[:carries], *totals, *first.starts, *segments, *stay])
             back, late = out[:carries], out[carries:count]
             own = [*back, *[out[0]] * (len(self.node.types) - carries)]
-            if cut.rest:
+            if cut.rest != 0:
                 states, lasts = first.args[: ends[0]], [cut.last(array) for array in arrays]
                 behind = _Operands(back, late, states, lasts, stay)
                 back, late, self.rest = self._segment(behind, cut.rest, _Begin(cut.rest_begin))
                 own[:carries] = back[:carries]
             for place, value in zip(self.kept, out[count:], strict=True):
-                last = back[carries + place] if cut.rest else None
+                last = back[carries + place] if cut.rest != 0 else None
                 own[carries + place] = cut.whole(value, last)
         return {self.node: own} | self._by_follower(late)
 
@@ -362,7 +364,7 @@ class _Back:
         """Rows of the rest, which the node cuts out of all rows."""
         op, (array,) = node.op, node.args
         assert isinstance(op, Slice)
-        begin, count = int(op.starts[0]), int(op.lengths[0])
+        begin, count = op.starts[0], op.lengths[0]
         found: Symbolic = _part(self.rest[array.key], begin - self.cut.rest_begin, count)
         return found
 
@@ -374,7 +376,7 @@ class _Back:
         return known | {(self.node, n): back[n] for n in own}
 
     def _segment(
-        self, given: _Operands, length: int, begin: _Begin
+        self, given: _Operands, length: Size, begin: _Begin
     ) -> tuple[list[Symbolic], list[Symbolic], dict[ValueKey, Symbolic]]:
         """The first loop again, the second one, the followers: what these give, what is stacked."""
         op, ahead = self.op, self.ahead
@@ -406,9 +408,9 @@ class _Back:
         begin: _Begin,
     ) -> list[Symbolic]:
         """What a follower carries behind a segment."""
-        op, length = loop_of(each.node), int(known[each.sources[0].key].shape[0])
-        blocks, left = divmod(length, each.length)
-        if not blocks:
+        op, length = loop_of(each.node), known[each.sources[0].key].shape[0]
+        blocks, left = length // each.length, length % each.length
+        if blocks == 0:
             return total
         before = self.cut.trips % each.length if op.reverse else 0
         with within(each.node.origin, each.node.order):

@@ -26,6 +26,7 @@ from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Symbolic
 from staticgrad.ops.cotangent import zeros_like_type
 from staticgrad.ops.loops import NUMBER, Loop
+from staticgrad.ops.slices import Slice
 from staticgrad.records import dataclass
 from staticgrad.types.dim import Size
 from staticgrad.types.tensor import hint_value, product
@@ -144,10 +145,9 @@ class OverTime:
         rest = trips - count * length
         if rest == 0:
             return self._of_blocks(stacks, count, length, reverse)
-        cut = (rest, trips) if reverse else (0, trips - rest)
-        parts = {key: stack[cut[0] : cut[1]] for key, stack in stacks.items()}
-        cut = (0, rest) if reverse else (trips - rest, trips)
-        lasts = {key: stack[cut[0] : cut[1]] for key, stack in stacks.items()}
+        begins = (rest, 0) if reverse else (0, trips - rest)
+        parts = {key: _rows(stack, begins[0], trips - rest) for key, stack in stacks.items()}
+        lasts = {key: _rows(stack, begins[1], rest) for key, stack in stacks.items()}
         found = self._of_blocks(parts, count, length, reverse)
         more = self._sums(lasts, rest)
         return {place: functions.add(total, more[place]) for place, total in found.items()}
@@ -186,6 +186,12 @@ class OverTime:
         first = [zeros_like_type(self.types[place]) for place in self.late]
         found: Any = Loop(body, count, len(first), len(blocks), reverse)(*first, *blocks)
         return dict(zip(self.late, found if isinstance(found, tuple) else (found,), strict=True))
+
+
+def _rows(stack: Any, begin: Size, count: Size) -> Any:
+    """So many rows of a stack."""
+    starts = (begin, *(0 for _ in stack.shape[1:]))
+    return Slice(starts, (count, *stack.shape[1:]), (1,) * stack.ndim)(stack)
 
 
 def block_length(trips: Size, rows: int) -> int | None:

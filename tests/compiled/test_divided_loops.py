@@ -83,10 +83,10 @@ def test_policies_divide_loops(policy: str) -> None:
     assert f.peak_bytes < 0.8 * plain.peak_bytes
 
 
-def layers(trips: int, reverse: bool) -> tuple[sg.Graph, dict[str, Any]]:
+def layers(trips: int, reverse: bool, times: Any = None) -> tuple[sg.Graph, dict[str, Any]]:
     """Two recurrent layers, and the gradients of all that is added up over their trips."""
     sizes = {"w": (6, 8), "u": (8, 8), "b": (8,), "v": (8, 8), "s": (8, 8)}
-    x = sg.input("x", (trips, sg.dim("n", hint=5), 6), "float32")
+    x = sg.input("x", (trips if times is None else times, sg.dim("n", hint=5), 6), "float32")
     own = {name: sg.input(name, shape, "float32") for name, shape in sizes.items()}
     w, u, b, v, s = own.values()
     start = sg.zeros((x.shape[1], 8), "float32")
@@ -128,6 +128,19 @@ def test_sums_over_time_are_those_of_blocks_whatever_the_segments(
         assert bytes_of(f, feeds) == wanted
         verify_plan(f.plan(n=5))
         assert f.plan(n=5).peak_bytes < plain.plan(n=5).peak_bytes
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_segments_of_named_trips(reverse: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sums_over_time, "BLOCK_ROWS", 20)
+    graph, _ = layers(40, reverse, sg.dim("times", hint=40))
+    plain = sg.compile(graph, sizes={"n": 5})
+    assert [pair.unit for pair in pairs_of(plain.graph)] == [4]
+    divided = sg.compile(graph, checkpoint="sqrt", sizes={"n": 5})
+    for times in (40, 47, 9, 3, 0):
+        _, feeds = layers(times, reverse)
+        assert bytes_of(divided, feeds) == bytes_of(plain, feeds)
+    assert divided.plan(times=47).peak_bytes < 0.7 * plain.plan(times=47).peak_bytes
 
 
 def counted(trips: int, reverse: bool) -> tuple[sg.Graph, dict[str, Any]]:
