@@ -256,7 +256,7 @@ def test_explain_at_given_sizes():
     assert (found["graph"], found["pipeline"], found["kernels"]) == ("twice", "O1", 1)
     assert [each["name"] for each in found["passes"]][:2] == ["stabilize", "dce"]
     assert found["passes"][-1]["nodes_after"] == len(program.graph.nodes)
-    assert set(found["steps"][0]) == {"kernel", "phase", "computes", "lines"}
+    assert set(found["steps"][0]) == {"kernel", "phase", "computes", "lines", "inside"}
     assert f"arena: {program.peak_bytes} bytes at n=1000" in invoke(
         "explain", "--size", "n=1000", text=TWICE
     ).stdout  # fmt: skip
