@@ -1,13 +1,15 @@
 """Which of a graph's loops run in segments: what a policy or a budget asks for, among schedules.
 
-A budget takes the first that meets it: the loops as they are, then segments, segments of segments.
-Each level runs loops once more. A policy, which is there to need few bytes, takes segments where
+A budget takes the first that meets it: the loops as they are, then what is stacked for sums over
+time in segments, then segments that run again, segments of segments. Each level runs loops once
+more. A policy, which is there to need few bytes, takes segments where
 they need fewer. Sizes that are open stand at their hints.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Final, NamedTuple
 
 from passes.loop_pairs import pairs_of
@@ -47,7 +49,7 @@ def divided(
         limits: what ``Planner`` takes beside one: policy, budget, workers, the least time shared.
     """
     policy, budget, *_ = limits
-    candidates = _candidates(graph, schedule, limits)
+    candidates = _candidates(graph, schedule, limits, range(budget is None, MOST_LEVELS + 1))
     first = next(candidates)
     if (budget is None and policy == StoreAll()) or not pairs_of(graph):
         return first
@@ -67,11 +69,11 @@ def _candidates(
     graph: Graph,
     schedule: Callable[[Graph], Schedule],
     limits: tuple[Policy, int | None, int, float],
+    levels: Iterable[int],
 ) -> Iterator[Divided]:
     """The graph as it is, then with its loops in segments, of one level after the other."""
     before = None
-    for levels in range(MOST_LEVELS + 1):
-        found = with_segments(graph, levels) if levels else graph
+    for found in chain((graph,), (with_segments(graph, each) for each in levels)):
         if found is not before:
             made = schedule(found)
             yield Divided(found, made, Planner(made, *limits))

@@ -80,18 +80,19 @@ def loop_of(node: Node) -> Loop:
     return node.op
 
 
-def pairs_of(graph: Graph, followed: bool = True) -> list[LoopPair]:
+def pairs_of(graph: Graph, followed: bool = True, again: bool = True) -> list[LoopPair]:
     """The pairs of a graph, as they stand in it.
 
     Args:
         graph: where they stand.
         followed: with the loops that follow them; else their stacks count as read elsewhere.
+        again: what the first loop stacks for the others alone is no result of it; else it is.
     """
     found = []
     readers = _Readers(graph, followed)
     for node in graph.nodes:
         if isinstance(node.op, Loop):
-            pair = readers.pair(node)
+            pair = readers.pair(node, again)
             if pair is not None:
                 found.append(pair)
     return found
@@ -107,7 +108,7 @@ class _Readers:
         nodes = graph.nodes if followed else ()
         self.behind = [node for node in nodes if _only_carries(node)]
 
-    def pair(self, node: Node) -> LoopPair | None:
+    def pair(self, node: Node, again: bool) -> LoopPair | None:
         """The pair of which the node is the first loop."""
         second = self._second(node)
         if second is None:
@@ -115,12 +116,12 @@ class _Readers:
         found = (_follower(each, loop_of(second)) for each in self.behind)
         followers = [each for each in found if each and self._follows(each, node, second)]
         stacks: dict[int, tuple[int, ...]] = {}
-        for place in self._own(node, followers, second, (second,)):
+        for place in self._own(node, followers, second, (second,)) if again else ():
             key = (node, loop_of(node).carries + place)
             stacks[place] = tuple(n for n, arg in enumerate(second.args) if arg.key == key)
-        if not any(stacks.values()):
-            return None
         passed = frozenset(self._own(second, followers, second, ()))
+        if not stacks and not passed:
+            return None
         ends = self._ends(node, stacks, followers, second)
         ends |= self._ends(second, passed, followers, second)
         return LoopPair(node, second, stacks, tuple(followers), passed, ends)

@@ -47,25 +47,46 @@ def with_segments(graph: Graph, levels: int = 1) -> Graph:
     """The graph with every pair in segments, and the pairs inside of these, ``levels`` deep.
 
     Segments of a pair have about as many trips as leave the same number to each level, and whole
-    blocks of what follows it; where there are none such, what follows stays behind it, whole. The
-    graph itself where there is no pair that can be divided.
+    blocks of what follows it; where there are none such, what follows stays behind it, whole. Of no
+    level, nothing runs again: what the second loop stacks for its followers alone is that of a
+    block at a time. The graph itself where there is no pair that can be divided.
     """
     place = 0
     while True:
-        pairs = pairs_of(graph)
+        pairs = pairs_of(graph, again=levels > 0)
         if place >= len(pairs):
             return graph
-        first = pairs[place].first
-        alone = [pair for pair in pairs_of(graph, followed=False) if pair.first is first]
-        for pair in (pairs[place], *alone):
-            typical = hint_value(pair.trips)
-            wanted = round(typical ** (levels / (levels + 1)))
-            length = segment_length(typical, wanted, pair.unit)
-            if length is not None:
-                cut = _Division(pair.trips, length, loop_of(pair.second).reverse)
-                graph = _divided(graph, pair, cut, levels)
-                break
-        place += 1  # a pair of loops over segments stands where a divided one stood
+        cut = _cut(graph, pairs[place], levels)
+        graph = graph if cut is None else _divided(graph, *cut, levels)
+        # A pair of loops over segments stands where a divided one stood, unless there is none.
+        place += cut is None or len(pairs_of(graph, again=levels > 0)) == len(pairs)
+
+
+def _cut(graph: Graph, pair: LoopPair, levels: int) -> tuple[LoopPair, _Division] | None:
+    """How a pair is divided, with what follows it or without; None: not at all."""
+    trips = hint_value(pair.trips)
+    ways = [pair]
+    if levels:
+        ways += [p for p in pairs_of(graph, followed=False) if p.first is pair.first]
+    for way in ways:
+        wanted = round(trips ** (levels / (levels + 1))) if levels else way.unit
+        length = segment_length(trips, wanted, way.unit)
+        if length is not None:
+            cut = _Division(way.trips, length, loop_of(way.second).reverse)
+            if cut.rest == 0 or _pays(way):
+                return way, cut
+    return None
+
+
+def _pays(pair: LoopPair) -> bool:
+    """Whether more is not stacked than is put together of segments and a rest, which is a copy."""
+    spared = kept = 0
+    ahead = [(pair.first, pair.stacks)] if pair.stacks else []  # else it stays as it is
+    for node, places in (*ahead, (pair.second, pair.passed)):
+        for place, kind in enumerate(node.types[loop_of(node).carries :]):
+            nbytes = hint_value(kind.nbytes)
+            spared, kept = (spared + nbytes, kept) if place in places else (spared, kept + nbytes)
+    return spared > 2 * kept
 
 
 class _Division(NamedTuple):
@@ -135,7 +156,10 @@ def _part(array: Symbolic, begin: Size, count: Size) -> Any:
 
 
 class _Ahead(NamedTuple):
-    """The operands of a first loop, and the carries with which its segments begin."""
+    """The operands of a first loop, and the carries with which its segments begin.
+
+    Nothing where it does not run again.
+    """
 
     args: Sequence[Symbolic]
     starts: Sequence[Symbolic]
@@ -146,31 +170,32 @@ def _divided(graph: Graph, pair: LoopPair, cut: _Division, levels: int) -> Graph
     stacked = {(pair.first, loop_of(pair.first).carries + place) for place in pair.stacks}
     stacked |= {(pair.second, loop_of(pair.second).carries + place) for place in pair.passed}
     watched = {value.node for each in pair.followers for value in each.others}
-    new: dict[ValueKey, Symbolic] = {}
+    known: dict[ValueKey, Symbolic] = {}
     made: dict[Node, Sequence[Symbolic]] = {}
     ahead: list[_Ahead] = []
     back = _Back(pair, cut, levels)
 
     def rewrite(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
-        if node is pair.first:
+        if node is pair.first and pair.stacks:
             made[node], starts = _outer_first(pair, args, cut)
             ahead.append(_Ahead(args, starts))
         elif node is pair.second:
             others = {
-                value.key: new.get(value.key, value)
+                value.key: known.get(value.key, value)
                 for each in pair.followers
                 for value in each.others
             }
-            made.update(back.outer(args, ahead[0], others))
+            made.update(back.outer(args, ahead[0] if ahead else _Ahead((), ()), others))
         elif node in pair.ends:
             made[node] = [back.of_rest(node)]
         elif node in watched and node not in made:
-            made[node] = node.values if args == node.args else rebuild(node, args).values
+            moved = any(new.key != old.key for new, old in zip(args, node.args, strict=True))
+            made[node] = rebuild(node, args).values if moved else node.values
         elif any(arg.key in stacked for arg in node.args) and node not in made:
             stacked.add((node, 0))
             return [args[0]]  # only followers read it, which read segments
         if node in watched:
-            new.update(((node, n), value) for n, value in enumerate(made[node]))
+            known.update(((node, n), value) for n, value in enumerate(made[node]))
         return made.get(node)
 
     return DeadNodes()(graph.replace_nodes(rewrite))
@@ -379,19 +404,21 @@ class _Back:
         self, given: _Operands, length: Size, begin: _Begin
     ) -> tuple[list[Symbolic], list[Symbolic], dict[ValueKey, Symbolic]]:
         """The first loop again, the second one, the followers: what these give, what is stacked."""
-        op, ahead = self.op, self.ahead
-        own, again = len(self.node.args) - op.carries - op.slices, len(self.pair.first.args)
-        again -= ahead.carries + ahead.slices
-        one, counts = _inner(ahead, length, [*self.pair.stacks])
-        stay = [*given.stay[own : own + again], *[begin.value()] * counts]
-        found = _apply(one, [*given.states, *given.arrays[: ahead.slices], *stay])[ahead.carries :]
-        mine = dict(zip(self.own, given.arrays[ahead.slices :], strict=False))
+        op, ahead, found = self.op, self.ahead, list[Symbolic]()
+        own, again, rows = len(self.node.args) - op.carries - op.slices, 0, 0
+        if self.pair.stacks:
+            rows = ahead.slices
+            again = len(self.pair.first.args) - ahead.carries - rows
+            one, counts = _inner(ahead, length, [*self.pair.stacks])
+            stay = [*given.stay[own : own + again], *[begin.value()] * counts]
+            found = _apply(one, [*given.states, *given.arrays[:rows], *stay])[ahead.carries :]
+        mine = dict(zip(self.own, given.arrays[rows:], strict=False))
         mine |= {place: found[n] for place, n in self.stacked.items()}
         two, counts = _inner(op, length, range(len(self.node.types) - op.carries))
         stay = [*given.stay[:own], *[begin.value()] * counts]
         back = _apply(two, [*given.carries, *(mine[n] for n in sorted(mine)), *stay])
         known = self._known(found, back)
-        known |= zip(self.apart, given.arrays[ahead.slices + len(self.own) :], strict=True)
+        known |= zip(self.apart, given.arrays[rows + len(self.own) :], strict=True)
         totals, fixed = iter(given.totals), iter(given.stay[own + again :])
         late: list[Symbolic] = []
         for each in self.pair.followers:
