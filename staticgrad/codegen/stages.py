@@ -264,13 +264,17 @@ def _write_column_step(scopes: Sequence[Scope], statement: ColumnAccumulate) -> 
 def _write_blocked_loop(
     out: Lines, loop: Span, lanes: int, bodies: Bodies, sums: Sequence[Accumulate]
 ) -> None:
-    """Rows in blocks; block sums in a binary counter, then folded from the latest on."""
+    """Rows in blocks; sums of several in a binary counter, then folded from the latest on."""
     added = [s for s in sums if _in_blocks(s)]
+    several = _several_blocks(loop)
     for s in added:
-        out.add(f"{s.name}_s = local_{element(s.value.dtype)}({LEVELS})")
-    out.add("blocks = 0")
+        if several:
+            out.add(f"{s.name}_s = local_{element(s.value.dtype)}({LEVELS})")
+        out.add(f"{s.name} = {_nothing_added(s)}")
+    if several:
+        out.add("blocks = 0")
     out.add(f"for block in range({loop.start}, {loop.stop}, {BLOCK}):")
-    inner = Lines(out.indent + 1)
+    inner, rest = Lines(), Lines()
     inner.add(f"stop = block + {BLOCK}")
     inner.add(f"if stop > {loop.stop}:")
     inner.add(f"    stop = {loop.stop}")
@@ -278,13 +282,29 @@ def _write_blocked_loop(
         inner.add(f"{s.name}_a = {_accumulator(s, lanes)}")
     write_vector_loop(inner, "block", "stop", lanes, bodies)
     for s in added:
-        inner.add(f"{s.name}_b = {_horizontal(s)}")
-    write_push(inner, {f"{s.name}_b": _counter(s) for s in added})
-    inner.add("blocks = blocks + 1")
-    out.lines += inner.lines
-    for s in added:
-        out.add(f"{s.name} = {_nothing_added(s)}")
-    write_fold(out, {s.name: _counter(s) for s in added})
+        inner.add(f"{s.name} = {_horizontal(s)}")
+    if several:
+        inner.add(several)
+        write_push(rest, {s.name: _counter(s) for s in added})
+        rest.add("blocks = blocks + 1")
+        inner.extend(rest, 1)
+    out.extend(inner, 1)
+    if several:
+        folded = Lines()
+        write_fold(folded, {s.name: _counter(s) for s in added})
+        out.add(several)
+        out.extend(folded, 1)
+
+
+def _several_blocks(loop: Span) -> str:
+    """The test whether a row has several blocks; empty where it is known to have one at most.
+
+    The sum of a block alone is that of the row, and short rows are many.
+    """
+    if loop.start == "0" and loop.stop.isdecimal() and int(loop.stop) <= BLOCK:
+        return ""
+    length = loop.stop if loop.start == "0" else f"{loop.stop} - {loop.start}"
+    return f"if {length} > {BLOCK}:"
 
 
 def _nothing_added(statement: Accumulate) -> str:

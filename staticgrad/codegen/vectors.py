@@ -155,11 +155,17 @@ def _moves(expr: Expr) -> bool:
 
 
 def write_vector_loop(out: Lines, start: str, stop: str, lanes: int, bodies: Bodies) -> None:
-    """All vectors; of those written apart the masks are constants, and cost nothing."""
+    """All vectors; of those written apart the masks are constants, and cost nothing.
+
+    Where numbers are literal, what no vector would run is left out.
+    """
     if pays_to_peel(bodies.masked, bodies.windows):
         write_peeled_loop(out, start, stop, lanes, bodies.masked, bodies.windows)
         return
     step, masked = lanes * bodies.count, bodies.masked
+    length = int(stop) if start == "0" and stop.isdecimal() else None
+    if length is not None and length < step:
+        step = 0
     if not step:
         out.add(f"for {VECTOR} in range({start}, {stop}, {lanes}):")
     else:
@@ -171,9 +177,11 @@ def write_vector_loop(out: Lines, start: str, stop: str, lanes: int, bodies: Bod
             out.add(f"    {of_row(VECTOR, number)} = {VECTOR} + {number * lanes}")
         out.extend(bodies.whole, 1)
         out.add(f"    {VECTOR} = {VECTOR} + {step}")
+        if length is not None and length % step == 0:
+            return
         out.add(f"{'if' if bodies.count == 1 else 'while'} {VECTOR} < {stop}:")
     out.add(f"    m = mask{lanes}({stop} - {VECTOR})")
     write_left(out, masked, f"{stop} - {VECTOR}", 1)
     out.extend(masked, 1)
-    if bodies.count > 1:
+    if step and bodies.count > 1:
         out.add(f"    {VECTOR} = {VECTOR} + {lanes}")

@@ -98,14 +98,14 @@ class Names:
         return joins
 
     def again(
-        self, label: str, joins: Iterable[tuple[str, Join]], counter: Join | None, around: bool
+        self, label: str, joins: Iterable[tuple[str, Join]], counter: Join | None, hidden: bool
     ) -> None:
         """A block from which control goes back to a loop's head; ``counter`` has its edge.
 
-        ``around``: it is far around what is computed. LLVM does not see its numbers grow then: it
-        would compute addresses ahead for the loops inside, which takes long, and registers.
+        ``hidden``: LLVM does not see the loop's numbers grow. Where addresses are written as the
+        processor takes them, it finds none that are better, and looks for them a third of its time.
         """
-        line = self._free_line() if around else -1
+        line = self._free_line() if hidden else -1
         for name, join in joins:
             join.edges.append(Arrival(self._values[name], label, line))
         if counter is not None:

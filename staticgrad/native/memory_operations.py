@@ -46,7 +46,7 @@ def lanes_of(kind: Kind) -> int:
 def address_of(out: Emitter, pointer: Kind, base: Operand, index: Operand) -> str:
     """Where an element lies that a pointer counts."""
     scalar = element_of(pointer).llvm
-    return out.do(f"getelementptr {scalar}, ptr {base}, i64 {text.word(index)}")
+    return out.place(scalar, base, index)
 
 
 def _mask(lanes: int) -> None:

@@ -132,6 +132,8 @@ def _arithmetic(real: str, integer: str) -> Emit:
             known = _folded(integer, *values)
             if known is not None:
                 return known
+            if integer == "add":
+                return out.sum(*values)
             left, right = (text.word(value) for value in values)
             return out.do(f"{integer} i64 {left}, {right}")
         kind, (a, b) = _unify(out, kinds, values)

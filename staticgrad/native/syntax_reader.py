@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Set
 from typing import Final
 
+from staticgrad.native.constants import SHARED
 from staticgrad.native.joins import Arrival, Join, Names, Path
 from staticgrad.native.kinds import NOTHING, RANGE, WORD, Kind, Scalar
 from staticgrad.native.operations import FUNCTIONS, OPERATORS
@@ -61,8 +62,9 @@ _PARTS: Final[dict[type, tuple[str, ...]]] = {
 }
 
 
-#: Loops inside of each other from which on the outermost are far from what is computed.
-DEEP: Final = 3
+#: Lines of a kernel from which on LLVM does not look for better addresses. Among few it soon has
+#: them, and the next row of a short loop then begins sooner.
+LONG: Final = 128
 
 
 class _NoJoinError(Exception):
@@ -76,8 +78,8 @@ class _NoJoinError(Exception):
 class _Loop:
     """A loop being read: where ``continue`` and ``break`` go, and what they bring with them."""
 
-    def __init__(self, head: str, after: str, joins: list[tuple[str, Join]], around: bool) -> None:
-        self.head, self.after, self.joins, self.around = head, after, joins, around
+    def __init__(self, head: str, after: str, joins: list[tuple[str, Join]]) -> None:
+        self.head, self.after, self.joins = head, after, joins
         self.counter: tuple[Join, Bound, Bound] | None = None  # of ``for``; its value; its step
         self.breaks: list[Path] = []
         self.mark = 0
@@ -131,8 +133,9 @@ class SyntaxReader(FunctionTranslation):
         self.within: dict[ast.stmt, dict[str, None]] = {}
         """The names that each loop assigns."""
         _assigned(tree.body, self.assigned, self.within)
-        self.around = {loop for loop in self.within if _depth(loop) > DEEP}
-        """The loops that have several levels of loops inside."""
+        lines = (tree.end_lineno or 0) - tree.lineno
+        self.hidden = lines > LONG and not tree.name.startswith(SHARED)
+        """Whether LLVM does not see the numbers of loops grow."""
         self.loops: list[_Loop] = []
         self.count = 0
         self.label = "entry"
@@ -302,9 +305,10 @@ class SyntaxReader(FunctionTranslation):
     def _head(self, statement: ast.stmt) -> _Loop:
         """Begins the block in which a loop asks whether it goes on."""
         head, after, entry = self._new_label(), self._new_label(), self.label
+        self.out.enter()
         self._start(head)
         joins = self.names.head(entry, self.within[statement])
-        return _Loop(head, after, joins, statement in self.around)
+        return _Loop(head, after, joins)
 
     def _loop_body(
         self, loop: _Loop, label: str, body: list[ast.stmt], first: tuple[str, Bound] | None = None
@@ -322,6 +326,7 @@ class SyntaxReader(FunctionTranslation):
             self._again(loop)
         self.names.undo(loop.mark)
         self.out.forget(known)
+        self.out.leave()
         self._start(loop.after)
         self.names.meet([Path(leaving, {}), *loop.breaks])
 
@@ -332,7 +337,7 @@ class SyntaxReader(FunctionTranslation):
             counter, current, step = loop.counter
             following = self._call(OPERATORS["add"], [current, step])
             counter.edges.append(Arrival(following, self.label))
-        self.names.again(self.label, loop.joins, counter, loop.around)
+        self.names.again(self.label, loop.joins, counter, hidden=self.hidden)
         self._jump(loop.head)
 
     def _expression(self, expression: ast.expr) -> Bound:
@@ -450,13 +455,6 @@ def _assigned(
             within[statement] = names
         found |= names
     return found
-
-
-def _depth(statement: ast.stmt) -> int:
-    """How many loops stand inside of each other in a statement, itself included."""
-    parts = (getattr(statement, part) for part in _PARTS.get(type(statement), ()))
-    inside = [_depth(each) for part in parts for each in part if type(each) in _PARTS]
-    return max(inside, default=0) + (not isinstance(statement, ast.If))
 
 
 def _targets(statement: ast.stmt) -> Iterator[str]:

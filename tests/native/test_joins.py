@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from staticgrad.native import frontend, jit
+from staticgrad.native.syntax_reader import LONG
 from tests.native.support import MODES, Mode, call
 
 PATHS = """\
@@ -167,7 +168,7 @@ def test_code_that_branches_is_scheduled_less() -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_loops_far_around_count_as_others_do(mode: Mode) -> None:
+def test_hidden_numbers_of_loops_count_as_others_do(mode: Mode) -> None:
     source = """\
 def kernel(t, own, begin, end):
     p = ptr_i64(t[0])
@@ -194,5 +195,77 @@ def kernel(t, own, begin, end):
     out = np.zeros(len(wanted), np.int64)
     call(source, [out], [4], 0, 3, mode=mode)
     assert out.tolist() == wanted
-    text = frontend.module_text(source, "k")
-    assert text.count("call i64 @llvm.expect.i64(") == 2  # of a, and of place around it
+    assert "llvm.expect" not in frontend.module_text(source, "k")
+    long = source.replace("    place = 0\n", "    place = 0\n" + "\n" * LONG)
+    out[:] = 0
+    call(long, [out], [4], 0, 3, mode=mode)
+    assert out.tolist() == wanted
+    hidden = frontend.module_text(long, "k").count("call i64 @llvm.expect.i64(")
+    assert hidden == 10  # five ways back to a loop, each with its number and ``place``
+
+
+PLACES = """\
+def kernel(t, own, begin, end):
+    p = ptr_f32(t[0])
+    out = ptr_f32(t[1])
+    n = t[2]
+    done = 0
+    for i in range(begin, end):
+        left = n - i
+        for k in range(0, n):
+            if k > left:
+                left = left + 0 * k
+                store1(out, 3 + k + i * n + i - i, load1(p, i * n + 1 + k + 2))
+            elif k == 2:
+                continue
+            else:
+                store1(out, i * n + k, load1(p, k + left * 2 + k * left))
+            for j in range(k, n, 16):
+                m = mask16(n - j)
+                s = load(p, done + i * n + j + 1, m) + load(p, i * n + j + n, m)
+                store(out, 2 * n * n + j + k * n, s, m)
+            left = left + 1
+        done = done + i
+"""
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_places_are_the_same_wherever_their_terms_are_added(mode: Mode) -> None:
+    n, rng = 9, np.random.default_rng(3)
+    p, out, wanted = rng.normal(size=600).astype(np.float32), *np.zeros((2, 600), np.float32)
+    done = 0
+    for i in range(n):
+        left = n - i
+        for k in range(n):
+            if k > left:
+                wanted[3 + k + i * n] = p[i * n + 3 + k]
+            elif k == 2:
+                continue
+            else:
+                wanted[i * n + k] = p[k + left * 2 + k * left]
+            for j in range(k, n):
+                found = p[done + i * n + j + 1] + p[i * n + j + n]
+                wanted[2 * n * n + j + k * n] = found
+            left += 1
+        done += i
+    call(PLACES, [p, out], [n], 0, n, mode=mode)
+    np.testing.assert_array_equal(out, wanted)
+
+
+def test_what_a_loop_does_not_change_stands_before_it() -> None:
+    text = frontend.module_text(
+        """\
+def kernel(t, own, begin, end):
+    p = ptr_f32(t[0])
+    n = t[1]
+    for i in range(begin, end):
+        for j in range(0, n):
+            store1(p, i * n + n * n + j, load1(p, i * n + j + 2 * n + 5))
+""",
+        "k",
+    )
+    *_, body = text.split("\nb")[1:-2]  # of the inner loop
+    assert " mul " not in body
+    places = re.findall(r"getelementptr float, ptr (%v\d+), i64 (\S+)", body)
+    assert [index for _, index in places if index.isdecimal()] == ["5"]
+    assert len(places) == 3  # what is loaded, 5 behind it, and what is stored
