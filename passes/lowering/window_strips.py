@@ -21,7 +21,7 @@ from passes.lowering.window_products import WindowProducts, name_of
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access, Expr, Position
 from staticgrad.ir.forms import WindowAxis, WindowProduct
-from staticgrad.ir.kernel_stages import Axis, Extent, Gemm, Map, Store, panel_columns
+from staticgrad.ir.kernel_stages import Ahead, Axis, Extent, Gemm, Map, Store, panel_columns
 from staticgrad.types.dim import Size
 from staticgrad.types.tensor import hint_value
 
@@ -126,7 +126,7 @@ class WindowStrips(WindowProducts):
         moved = [(c, self.argument(self.plane))]
         moved += [(n, self.argument(s)) for n, s in zip(names, self.apart, strict=True)]
         store = Store(self._scratch(_PLANE, moved), value.cast(self.read.type.dtype))
-        return Map(loops[-1], (store,), tuple(loops[:-1]))
+        return Map(loops[-1], (store,), tuple(loops[:-1]), Ahead(c, 1))
 
     def _bordered(self, axis: WindowAxis, name: str, wide: Size, first: bool) -> AxisPlace:
         """Where the element of a place in the plane is read."""

@@ -46,7 +46,7 @@ def write_touches(kernel: Kernel, stage: Map, scopes: Sequence[Scope], waits: bo
     ``waits``: the loop would wait for its memory.
     """
     if stage.ahead is not None:
-        return _touches(kernel, _accesses(stage.body), scopes, _along(stage.ahead))
+        return _touches(kernel, _accesses(stage.body), scopes, _along(stage.ahead), True)
     maps = [each for each, _ in nested(kernel.stages) if isinstance(each, Map)]
     if waits and kernel.outer in ("lanes", "axes") and maps == [stage] and stage in kernel.stages:
         far = _by_default(kernel, stage, scopes[0])
@@ -114,11 +114,13 @@ def _touches(
     accesses: Iterable[tuple[Access, str]],
     scopes: Sequence[Scope],
     far: Callable[[Access], str],
+    with_ends: bool = False,
 ) -> Lines:
     out, known = Lines(), set[tuple[str, str]]()
     passing = {operand.name for operand in kernel.operands if operand.mode == "scratch"}
     for access, word in accesses:
-        runs = access.stride(VECTOR) == 1 and not access.gather and not access.bounded
+        runs = access.stride(VECTOR) == 1 and not access.gather
+        runs = runs and (with_ends or not access.bounded)
         if not runs or access.operand in passing or (distance := far(access)) == "0":
             continue
         width = kernel.operand(access.operand).dtype.itemsize

@@ -5,8 +5,9 @@ from __future__ import annotations
 from staticgrad.codegen.abreast import write_decode
 from staticgrad.codegen.expressions import Lines, Unit
 from staticgrad.codegen.fed_products import FedProduct
+from staticgrad.codegen.placed_products import LyingProduct
 from staticgrad.codegen.products import LoopedProduct
-from staticgrad.codegen.tiled_products import LyingProduct, TiledProduct
+from staticgrad.codegen.tiled_products import TiledProduct
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_stages import Gemm, small
 

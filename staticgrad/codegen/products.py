@@ -71,6 +71,11 @@ class LoopedProduct:
         """How many rows of a tile are packed."""
         return str(self.rows)
 
+    @property
+    def tall(self) -> str:
+        """Rows from one tile to the next."""
+        return str(self.rows)
+
     def declare(self, out: Lines) -> None:
         """Extents, local memory and tables, before the loop over iterations."""
         w = self.name
@@ -134,7 +139,7 @@ class LoopedProduct:
             block.add(f"    {w}_start = {w}_from")
         self._least(deep, "end", f"{w}_depth + {self.depth}", f"{w}_stop")
         deep.extend(pack)
-        deep.add(f"for {w}_top in range({w}_first, {w}_last, {self.rows}):")
+        deep.add(f"for {w}_top in range({w}_first, {w}_last, {self.tall}):")
         deep.extend(tile, 1)
         block.add(f"for {w}_depth in range({self.start}, {w}_stop, {self.depth}):")
         block.extend(deep, 1)

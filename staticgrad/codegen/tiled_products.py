@@ -2,16 +2,13 @@
 
 Panels are packed as in ``codegen.products``; each part of one goes through the tiles that products
 of matrices have (``codegen.tiles``). Rows are read where they lie if the loops of k are as one in
-them, and else packed, a tile at a time. Where b is read as it lies and columns do not fill a panel,
-chains stand in the kernel itself.
+them, and else packed, a tile at a time.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from staticgrad.codegen.abreast import write_decode
-from staticgrad.codegen.expressions import VECTOR, Lines, scaled, total
+from staticgrad.codegen.expressions import Lines, scaled, total
 from staticgrad.codegen.products import LoopedProduct, flat_step, steps_of
 from staticgrad.codegen.stages import base_text
 from staticgrad.codegen.tiles import Tiles
@@ -59,8 +56,8 @@ class TiledProduct(LoopedProduct):
         """A tile of rows, from ``depth`` to ``end``."""
         w = self.name
         out.add(f"{w}_count = {w}_last - {w}_top")
-        out.add(f"if {w}_count > {self.rows}:")
-        out.add(f"    {w}_count = {self.rows}")
+        out.add(f"if {w}_count > {self.tall}:")
+        out.add(f"    {w}_count = {self.tall}")
         if self.packs_rows:
             self.write_rows(out)
             out.add(f"{w}_a = 0")
@@ -106,40 +103,4 @@ class TiledProduct(LoopedProduct):
             "ahead": "0",
             "hop": "0",
             "leap": "0",
-        }
-
-
-@dataclass
-class LyingProduct(TiledProduct):
-    """One whose b is read where it lies, by tiles where columns fill a panel."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.tiles = replace(self.tiles, looked=True)
-
-    @property
-    def is_looked_up(self) -> bool:
-        """Whether rows need no packing, and the loops of k move b by no one stride."""
-        b = flat_step(steps_of(self.stage.b, self.inner), self.stage.k)
-        return not self.packs_rows and b is None
-
-    def write_chains(self, out: Lines) -> None:
-        """A tile of rows, or chains in the kernel where columns do not fill a panel."""
-        tiles, chains = Lines(), Lines()
-        super().write_chains(tiles)
-        LoopedProduct.write_chains(self, chains)
-        out.add(f"if {self}_past - {self}_left == {self.columns}:")
-        out.extend(tiles, 1)
-        out.add("else:")
-        out.extend(chains, 1)
-
-    def arguments(self, part: int) -> dict[str, str]:
-        w, access = self.name, self.panel_access()
-        base = base_text(access, frozenset({VECTOR, f"{w}_b"}))
-        return super().arguments(part) | {
-            "b": access.operand,
-            "near": access.operand,
-            "down": total(base, f"{w}_left", str(part)),
-            "reads": f"{w}_b_t",
-            "lead": f"{w}_depth - {w}_block",
         }

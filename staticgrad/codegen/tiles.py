@@ -152,11 +152,10 @@ class Tiles:
         out.extend(step, 2)
         out.add("    start = start + leap")
 
-    @staticmethod
-    def _write_runs(out: Lines, step: Lines) -> None:
+    def _write_runs(self, out: Lines, step: Lines) -> None:
         out.add("number = went // run")
         out.add("first = 0")
-        out.add("under = down")
+        out.add("under = lead" if self.looked else "under = down")
         out.add("here = runs[number] + (went - number * run) * inner")
         out.add("while first < depth:")
         out.add("    stop = (number + 1) * run - went")
@@ -164,7 +163,7 @@ class Tiles:
         out.add("        stop = depth")
         out.add("    for k in range(0, stop - first):")
         out.extend(step, 2)
-        out.add("    under = under + (stop - first) * step")
+        out.add(f"    under = under + (stop - first){'' if self.looked else ' * step'}")
         out.add("    number = number + 1")
         out.add("    here = runs[number]")
         out.add("    first = stop")
@@ -173,9 +172,9 @@ class Tiles:
         """The products of one k, added."""
         step = Lines()
         if self.looked:
-            step.add("moved = reads[lead + k]")
+            step.add(f"moved = reads[{'under' if self.rows == 'placed' else 'lead'} + k]")
         for v in range(vectors):
-            begin = "under" if self.rows == "placed" else "down"
+            begin = "under" if self.rows == "placed" and not self.looked else "down"
             place = total(begin, "moved" if self.looked else "k * step", str(v * self.lanes))
             step.add(f"b{v} = load{self.lanes}(b, {place})")
         for r in range(height):
