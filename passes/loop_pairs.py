@@ -146,6 +146,8 @@ class _Readers:
         pair = (first, second)
         if each.node in pair or not any(source.node in pair for source in each.sources):
             return False
+        if self.place[each.node] < self.place[second]:
+            return False
         others = [value for value in each.others if value.node not in pair]
         past = {value: set(ancestors([value])) for value in others}
         return all(

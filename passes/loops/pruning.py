@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
+from passes.dce import DeadNodes
 from staticgrad.ir.bodies import body_input, body_of, inlined
 from staticgrad.ir.graph import Graph, Node, Symbolic, ancestors
 from staticgrad.ops.loops import Branch, Loop
@@ -45,7 +46,8 @@ def _replaced(graph: Graph, node: Node, found: Mapping[int, Symbolic]) -> Graph:
     """The graph in which other values stand for the results of ``node`` that are read."""
     some = next(iter(found.values()))
     results = [found.get(index, some) for index in range(len(node.types))]
-    return graph.replace_nodes(lambda each, args: results if each is node else None)
+    live = DeadNodes()(graph)  # what is dead may read the others
+    return live.replace_nodes(lambda each, args: results if each is node else None)
 
 
 def _without(node: Node, read: Collection[int]) -> Mapping[int, Symbolic] | None:

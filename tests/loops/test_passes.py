@@ -130,3 +130,12 @@ def test_loops_of_several_lengths_or_data_stay_apart() -> None:
 
     graph = Graph({"a": total(x), "b": total(y), "c": total(x, reverse=True), "d": total(x[1:])})
     assert len(loops(pipeline("O1")(graph))) == 4
+
+
+def test_dead_readers_of_what_goes_do_not_stand_in_the_way() -> None:
+    x = variable("x", sg.float64, (4, 3))
+    last, outs = sg.scan(lambda c, each: (c + each.sum(), c * each), 0.0, x)
+    whole = Graph({"last": last, "dead": outs.sum(0)})
+    after = MergedLoops()(Graph({"last": last}, inputs=[x]).with_nodes(whole.nodes, {}))
+    (one,) = loops(after)
+    assert len(one.types) == 1
