@@ -7,8 +7,10 @@ from collections.abc import Callable
 from passes.memory import Planner
 from staticgrad import native
 from staticgrad.artifacts import first_steps, machine_code
+from staticgrad.ir.call_step import routines
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.schedule import Schedule
+from staticgrad.native import routines as native_routines
 from staticgrad.runtime.side_run import SideProgram
 from staticgrad.runtime.step import Program
 
@@ -21,5 +23,6 @@ def side_program(
     steps = first_steps(schedule)
     addresses = {k: machine_code(k, step, backend).address for k, step in steps.items()}
     stores = {parameter.name: parameter.store for parameter in graph.parameters}
-    program = Program(schedule, addresses, stores, native.driver())
+    codes = {each: native_routines.code(each.name) for each in routines(schedule)}
+    program = Program(schedule, addresses, stores, native.driver(), routines=codes)
     return SideProgram(graph, program, Planner(schedule).plan)

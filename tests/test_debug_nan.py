@@ -465,3 +465,23 @@ def test_the_trip_of_a_loop_and_the_line_of_its_body_are_named(
     error = refused(program(rows(10)), {"x": x})
     assert begins in str(error).splitlines()[0]
     assert f"in {program.__name__}" in str(error)
+
+
+FACTORED: dict[str, Callable[[Any], Any]] = {
+    "lu_solve makes NaN": lambda x: sg.linalg.inv(x, errors="nan") + 1.0,
+    "sqrt makes NaN": lambda x: sg.sqrt(sg.linalg.qr(x)[1] - 9.0),
+    "log makes NaN": lambda x: sg.log(sg.host_call(np.negative, x, types=x)),
+}
+
+
+@pytest.mark.parametrize("begins", FACTORED)
+def test_steps_that_call_libraries_are_looked_into(begins: str) -> None:
+    x = sg.input("x", (3, 3), "float64")
+    value = FACTORED[begins](x)
+    assert begins in str(refused(value, {"x": np.ones((3, 3))})).splitlines()[0]
+
+
+def test_factorizations_of_finite_numbers_pass() -> None:
+    x = sg.input("x", (3, 3), "float64")
+    f = sg.compile(sg.linalg.cholesky(x), debug="nan")
+    np.testing.assert_array_equal(f.run({"x": 4.0 * np.eye(3)}), 2.0 * np.eye(3))

@@ -26,6 +26,7 @@ from staticgrad.analysis.users import last_uses
 from staticgrad.building import within
 from staticgrad.errors import ArgumentError, IndexOutOfRange, OpDefinitionError, OutOfMemory
 from staticgrad.errors.wording import Related, shown
+from staticgrad.ir.bodies import is_body_input, role_of
 from staticgrad.ir.calls import public
 from staticgrad.ir.graph import Graph, Input, Node, ParameterLeaf, Symbolic
 from staticgrad.ir.op import Array, Op
@@ -302,7 +303,8 @@ def _feeds_behind(node: Node) -> Iterator[Node]:
 
 
 def _as_feed(node: Node) -> Related:
-    return f"feed {node.label!r}", node.types[0].dtype.name, node.origin
+    role = role_of(node.label) if is_body_input(node) else f"feed {node.label!r}"
+    return role, node.types[0].dtype.name, node.origin
 
 
 def at_sizes(op: Op, sizes: Mapping[str, int]) -> Op:

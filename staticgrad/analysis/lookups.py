@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence, Set as AbstractSet
 from staticgrad.building import capture
 from staticgrad.errors import IndexOutOfRange
 from staticgrad.errors.wording import Related
+from staticgrad.ir.bodies import role_of
 from staticgrad.ir.expr import Access, Expr, postorder
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_stages import Check, Map, nested, statements
@@ -78,11 +79,13 @@ def index_failure(
     position: int,
     found: int,
     at: Location | None,
+    in_body: bool = False,
 ) -> IndexOutOfRange:
     """The error about the index ``found``, which a step noted in its check operand.
 
     Several checks of a kernel may share the operand; the error is about the first that the index
-    fails. It names the feeds that the index was read from, and the line of the run.
+    fails. It names the feeds that the index was read from, ``in_body`` what the body was given, and
+    the line of the run.
     """
     step = schedule.steps[planned.step]
     checks = [
@@ -102,7 +105,10 @@ def index_failure(
         if isinstance(part.attribute, Access)
     )
     buffers = [buffer for name in read if (buffer := schedule.buffer(name)).role == "input"]
-    related: list[Related] = [(f"feed {b.label!r}", b.dtype.name, b.origin) for b in buffers]
+    related: list[Related] = [
+        (role_of(b.label) if in_body else f"feed {b.label!r}", b.dtype.name, b.origin)
+        for b in buffers
+    ]
     related.append(("run", "", capture()))
     return out_of_range(found, extent, position, check.wrap, at, related)
 

@@ -12,14 +12,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from staticgrad.errors import ArgumentError, CarryError, DTypeError, RankError
-from staticgrad.errors.wording import kind_of, shown
+from staticgrad.errors import ArgumentError, CarryError, DTypeError
 from staticgrad.functions.draws import Draws
 from staticgrad.functions.eager_loops import (
     is_eager,
     run_branch,
     run_loop,
     run_while,
+)
+from staticgrad.functions.loop_arguments import (
+    bound_of,
+    check_function,
+    check_one,
+    trips_of,
+    trips_over,
 )
 from staticgrad.functions.tracing import (
     Trace,
@@ -43,7 +49,7 @@ from staticgrad.ops.elementwise import is_weak
 from staticgrad.ops.loops import Branch, Loop, While
 from staticgrad.ops.operands import as_value
 from staticgrad.types import dim as dims
-from staticgrad.types.dim import Dim, Size
+from staticgrad.types.dim import Size
 from staticgrad.types.dtype import BOOL, F32, F64, I64
 from staticgrad.types.tensor import TensorType
 
@@ -86,46 +92,59 @@ def scan(
     >>> sg.evaluate(sums, {"x": [1.0, 2.0, 3.0, 4.0]})
     array([ 1.,  3.,  6., 10.])
     """
+    return _scan("scan", f, init, xs, length, reverse)
+
+
+def _scan(
+    name: str, f: Any, init: Any, xs: Any, length: Any = None, reverse: bool = False
+) -> tuple[Any, Any]:
+    check_function(name, "f", f, "carry", "x")
     slices, shape = flatten(xs)
-    values = [as_value("scan", each) for each in slices]
-    for value in values:
-        if not value.shape:
-            raise RankError(f"scan: {value!r} has no axis of slices")
-    if length is None and not values:
-        raise ArgumentError("scan: neither slices nor a length say how many trips there are")
-    trips = values[0].shape[0] if length is None else _trips("scan", length)
+    values = [as_value(name, each) for each in slices]
+    trips = trips_over(name, values, length)
 
     def trip(_: Any, carry: Any, each: Sequence[Any]) -> tuple[Any, Any]:
         found: Any = f(carry, unflatten(shape, each))
         if not isinstance(found, tuple | list) or len(found) != 2:
-            raise not_a_pair("scan", found)
+            raise not_a_pair(name, found)
         return found[0], found[1]
 
-    return _loop("scan", trip, init, values, trips, reverse)
+    return _loop(name, trip, init, values, trips, reverse)
 
 
-def fori_loop(lower: Any, upper: Any, body_fun: Callable[[Any, Any], Any], init_val: Any) -> Any:
+def fori_loop(
+    lower: Any,
+    upper: Any,
+    body_fun: Callable[[Any, Any], Any],
+    init_val: Any,
+    most: Any = None,
+) -> Any:
     """``for i in range(lower, upper): carry = body_fun(i, carry)``, as one node of the graph.
 
     Args:
-        lower, upper: integers, named sizes, or integer values; with a value, whose number is only
-            known in a run, there is no reverse derivative (``while_loop`` with ``most=`` has one).
+        lower, upper: integers, named sizes, or integer values of one element, whose numbers only a
+            run knows.
         body_fun: takes the number of the trip (int64, 0-d) and the carry, returns the next carry.
         init_val: the first carry, a tree.
+        most: stop after so many trips; an integer or a named size. Where a bound is a value,
+            gradients in reverse mode need it, as those of ``while_loop``.
 
     Returns:
         The last carry; the first one if there is no trip.
 
     Raises:
         CarryError: as ``scan``.
+        DTypeError: a bound that is a value of no integers.
+        ArgumentError: a bound that is no integer or of several elements; ``most`` of known bounds.
 
     >>> import staticgrad as sg
     >>> x = sg.input("x", (), "float64")
     >>> sg.evaluate(fori_loop(0, 3, lambda i, y: y * x + i, 1.0), {"x": 2.0})
     array(12.)
     """
+    check_function("fori_loop", "body_fun", body_fun, "i", "carry")
     if isinstance(lower, Value) or isinstance(upper, Value):
-        first, last = (as_value("fori_loop", each) for each in (lower, upper))
+        first, last = (bound_of("fori_loop", each) for each in (lower, upper))
 
         def test(carry: Any) -> Any:
             return carry[0] < last
@@ -133,8 +152,13 @@ def fori_loop(lower: Any, upper: Any, body_fun: Callable[[Any, Any], Any], init_
         def step(carry: Any) -> Any:
             return carry[0] + 1, body_fun(carry[0], carry[1])
 
-        return while_loop(test, step, (functions.astype(first, I64), init_val))[1]
-    start, end = _trips("fori_loop", lower), _trips("fori_loop", upper)
+        return while_loop(test, step, (first, init_val), most)[1]
+    if most is not None:
+        raise ArgumentError(
+            "fori_loop: both bounds are known, and most= says how many trips there may be",
+            hint="leave most= out: it is for bounds that are values",
+        )
+    start, end = trips_of("fori_loop", lower), trips_of("fori_loop", upper)
     trips = dims.maximum(end - start, 0)
 
     def trip(i: Any, carry: Any, _: Any) -> tuple[Any, Any]:
@@ -156,7 +180,8 @@ def map_slices(f: Callable[[Any], Any], xs: Any) -> Any:
     >>> sg.evaluate(sg.map(lambda row: row.sum(), x), {"x": [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]})
     array([ 3.,  7., 11.])
     """
-    return scan(lambda _, each: (None, f(each)), None, xs)[1]
+    check_function("map", "f", f, "x")
+    return _scan("map", lambda _, each: (None, f(each)), None, xs)[1]
 
 
 def while_loop(
@@ -186,6 +211,8 @@ def while_loop(
     >>> sg.evaluate(while_loop(lambda y: y < 100.0, lambda y: y * y, x), {"x": 3.0})
     array(6561.)
     """
+    check_function("while_loop", "cond_fun", cond_fun, "carry")
+    check_function("while_loop", "body_fun", body_fun, "carry")
     leaves, tree = flatten(init_val)
     if is_eager(leaves):
         return run_while(cond_fun, body_fun, init_val, most)
@@ -213,7 +240,7 @@ def while_loop(
         body_of(test.given, {"go": test.results[0]}),
         body_of(step.given, labelled("c", step.results)),
         len(carries),
-        None if most is None else _trips("while_loop", most),
+        None if most is None else trips_of("while_loop", most),
     )
     return unflatten(tree, _applied(op, carries, captured)[: len(carries)])
 
@@ -240,10 +267,13 @@ def cond(
     >>> sg.evaluate(y, {"x": -4.0})
     array(-0.)
     """
+    given = [f"operand {place}" for place in range(len(operands))]
+    check_function("cond", "true_fun", true_fun, *given)
+    check_function("cond", "false_fun", false_fun, *given)
     if isinstance(pred, bool):
         return (true_fun if pred else false_fun)(*operands)
     value = as_value("cond", pred)
-    _check_one("cond", "the condition", value)
+    check_one("cond", "the condition", value)
     if value.dtype.is_float:
         raise DTypeError(
             f"cond: the condition is {value.type}, neither a bool nor an integer",
@@ -271,13 +301,17 @@ def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -
     >>> [float(sg.evaluate(y, {"i": i, "x": 3.0})) for i in (0, 1, 7)]
     [3.0, -3.0, 9.0]
     """
+    if callable(branches):
+        raise ArgumentError("switch: branches is one function", hint="switch(i, [f, g], ...)")
     functions_ = tuple(branches)
+    for case in functions_:
+        check_function("switch", "a branch", case, *["operand"] * len(operands))
     if not functions_:
         raise ArgumentError("switch: there are no branches")
     if isinstance(index, int) and not isinstance(index, bool):
         return functions_[min(max(index, 0), len(functions_) - 1)](*operands)
     value = as_value("switch", index)
-    _check_one("switch", "the index", value)
+    check_one("switch", "the index", value)
     if not value.dtype.is_integer:
         raise DTypeError(f"switch: the index is {value.type}, not an integer")
     return _branch("switch", functions.astype(value, I64), functions_, operands)
@@ -407,28 +441,3 @@ def _branch(
 def _applied(op: Op, own: Sequence[Any], captured: Sequence[Symbolic]) -> list[Any]:
     found: Any = op(*own, *captured)
     return [*found] if isinstance(found, tuple) else [found]
-
-
-def _trips(name: str, number: Any) -> Size:
-    """A number of trips, or a bound of them.
-
-    Raises:
-        ArgumentError: it is no integer and no named size.
-    """
-    if isinstance(number, Dim):
-        return number
-    try:
-        return int(number.__index__())
-    except (AttributeError, TypeError):
-        raise ArgumentError(
-            f"{name}: {shown(number)} is {kind_of(number)}, not an integer or a named size",
-            hint="a number that only a run knows: sg.while_loop, or sg.fori_loop(0, value, ...)",
-        ) from None
-
-
-def _check_one(name: str, what: str, value: Any) -> None:
-    if value.shape:
-        raise ArgumentError(
-            f"{name}: {what} is {value.type}, not one element",
-            hint="sg.where(condition, a, b) chooses by element; .any() and .all() make one of many",
-        )

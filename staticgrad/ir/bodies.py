@@ -69,6 +69,13 @@ def is_body_input(node: Node) -> bool:
     return node in BODY_INPUTS
 
 
+def role_of(label: str) -> str:
+    """What an input of a body stands for, by its label, as messages say it."""
+    return {"i": "the number of the trip", "c": "a carry", "x": "a slice"}.get(
+        label[:1], "a value from outside"
+    )
+
+
 def body_of(inputs: Iterable[Symbolic], outputs: Mapping[str, Symbolic]) -> Graph:
     """The closed graph from ``inputs`` to ``outputs``; every input is listed, read or not."""
     given = list(inputs)

@@ -47,8 +47,9 @@ class CheckWords:
         position, found = min(noted)
         step = self.plan.schedule.steps[self.planned.step]
         if not isinstance(step, CallStep):
+            schedule, in_body = self.plan.schedule, len(self.path) > 1
             return index_failure(
-                self.plan.schedule, self.planned, self.operand, position, found, self.origin
+                schedule, self.planned, self.operand, position, found, self.origin, in_body
             )
         error = routines.failure(step.routine.name, position, found)
         if isinstance(error, StaticgradError) and self.origin is not None:

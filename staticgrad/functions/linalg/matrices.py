@@ -82,6 +82,14 @@ def right_side(op: str, a: Operand[AnyValue], b: Operand[AnyValue]) -> tuple[Any
     is_vector = right.ndim == 1
     if is_vector:
         right = expand_dims(right, -1)
+    rows, given = left.shape[-2], right.shape[-2]
+    if not dims.equal(rows, given, text := f"{op}: a has {rows} rows, b has {given}"):
+        raise ShapeError(
+            text,
+            details=[f"{shape_text(left.shape)} and {shape_text(right.shape)}"],
+            hint="b is a vector [n], or columns [n, k]",
+            related=related(left, right),
+        )
     if left.ndim == 2 and right.ndim > 2:
         return left, right, is_vector  # one matrix for all: see ``folded``
     try:

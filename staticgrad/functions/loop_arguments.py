@@ -1,0 +1,114 @@
+"""What loops and branches are given: functions, numbers of trips, slices, bounds, conditions."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+from staticgrad.errors import ArgumentError, DTypeError, RankError, ShapeError
+from staticgrad.errors.wording import kind_of, shown
+from staticgrad.ir.functional import functions
+from staticgrad.ir.value import Value
+from staticgrad.ops.operands import as_value
+from staticgrad.types.dim import Dim, Size
+from staticgrad.types.dtype import I64
+
+
+def check_function(name: str, what: str, function: Any, *given: str) -> None:
+    """Refuse what is no function, or one that does not take what it is given.
+
+    Args:
+        name: the public function that was called.
+        what: the argument of it that this is.
+        function: what was passed.
+        given: what it will be called with, by name, in order.
+
+    Raises:
+        ArgumentError: with what it takes and what it is given.
+    """
+    is_value = isinstance(function, Value)
+    if is_value or not callable(function):
+        raise ArgumentError(
+            f"{name}: {what} is {'a value' if is_value else kind_of(function)}, not a function",
+            hint=f"def {what}({', '.join(given)}): ..., or a lambda",
+        )
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # a function of C, which says nothing
+        return
+    try:
+        signature.bind(*given)
+    except TypeError:
+        raise ArgumentError(
+            f"{name}: {shown(function)} takes {signature}, and is called with ({', '.join(given)})",
+        ) from None
+
+
+def trips_of(name: str, number: Any) -> Size:
+    """A number of trips, or a bound of them.
+
+    Raises:
+        ArgumentError: it is no integer and no named size.
+    """
+    if isinstance(number, Dim):
+        return number
+    try:
+        return int(number.__index__())
+    except (AttributeError, TypeError):
+        raise ArgumentError(
+            f"{name}: {shown(number)} is {kind_of(number)}, not an integer or a named size",
+            hint="a number that only a run knows: sg.while_loop, or sg.fori_loop(0, value, ...)",
+        ) from None
+
+
+def trips_over(name: str, values: Sequence[Any], length: Any) -> Size:
+    """The number of slices, which ``length`` confirms, or else says.
+
+    Raises:
+        RankError: a value without slices.
+        ArgumentError: no slices and no length, or one that is negative.
+        ShapeError: first axes that differ. Of named ones the op has a guard.
+    """
+    for value in values:
+        if not value.shape:
+            hint = "a list is a tree of values: np.array([1.0, 2.0]) and sg.stack([a, b]) are one"
+            raise RankError(f"{name}: {value!r} has no axis of slices", hint=hint)
+    if length is None and not values:
+        raise ArgumentError(f"{name}: neither slices nor a length say how many trips there are")
+    trips = values[0].shape[0] if length is None else trips_of(name, length)
+    if isinstance(trips, int) and trips < 0:
+        raise ArgumentError(f"{name}: length={trips}: it is 0 or more")
+    for value in values:
+        count = value.shape[0]
+        if isinstance(count, int) and isinstance(trips, int) and count != trips:
+            wanted = f"{values[0]!r} has {trips}" if length is None else f"length is {trips}"
+            raise ShapeError(f"{name}: {value!r} has {count} slices, {wanted}")
+    return trips
+
+
+def bound_of(name: str, number: Any) -> Any:
+    """A bound that only a run knows, as int64.
+
+    Raises:
+        DTypeError: no integers. ArgumentError: several.
+    """
+    value = as_value(name, number)
+    if not value.dtype.is_integer:
+        raise DTypeError(f"{name}: the bound {shown(number)} is {value.type}, not an integer")
+    if value.shape:
+        raise ArgumentError(f"{name}: the bound {shown(number)} is {value.type}, not one element")
+    return functions.astype(value, I64)
+
+
+def check_one(name: str, what: str, value: Any) -> None:
+    """Refuse a condition or an index of several elements.
+
+    Raises:
+        ArgumentError: with how to choose by element.
+    """
+    if value.shape:
+        raise ArgumentError(
+            f"{name}: {what} is {value.type}, not one element",
+            hint="sg.where(condition, a, b) chooses by element; .any() and .all() make one of many",
+        )
