@@ -138,7 +138,8 @@ class _Merging:
             if home is None or home is later:
                 continue
             aligned = elementwise and meets_elements(source, later.domain)
-            computes = aligned and source.base not in home.reductions
+            parts = home.reductions.keys() | home.targets  # whole only when the group has ended
+            computes = aligned and source.base not in parts
             fits = computes and home.kind == "map" and home.phase < later.phase
             (able if fits else others).add(home)
         found = max(able, key=lambda each: each.level, default=None)

@@ -324,3 +324,25 @@ def test_zeros_come_before_the_part_of_a_gradient_that_forward_computes(
     wanted = np.zeros(shape)
     wanted[4:10:2] = 0.5 - 0.5 * np.tanh(feeds["x"][4:10:2] * 0.5) ** 2
     np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-15)
+
+
+OF_PARTS = {
+    "squares": lambda x: sg.tanh((x * x)[::2]),
+    "twice": lambda x: sg.tanh(sg.tanh((x * x)[1:4]) * 0.5),
+    "two parts": lambda x: sg.sin(x[:2]) * sg.exp(x[3:] * x[:2]),
+}
+
+
+@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize("name", OF_PARTS)
+def test_losses_of_parts_stand_beside_their_gradients(name: str, order: int) -> None:
+    x = sg.input("x", (5,), "float64")
+    loss = sg.tanh(OF_PARTS[name](x) * 0.5).sum()
+    outputs = {"loss": loss, "part": (x * x)[::2], "slope": sg.grad(loss, x)}
+    if order == 2:
+        outputs["bend"] = sg.grad((outputs["slope"] ** 2).sum(), x)
+    graph, feeds = sg.Graph(outputs), {"x": np.linspace(-1.0, 1.5, 5)}
+    with sg.options(check=True):
+        found = sg.compile(graph).run(feeds)
+    for key, array in sg.evaluate(graph, feeds).items():
+        np.testing.assert_allclose(found[key], array, rtol=1e-12, atol=1e-14)
