@@ -223,7 +223,9 @@ def _special_functions() -> list[Case]:
     found = [Case(name, _special(name), (normal,)) for name in ("erfcx", "ndtr", "log_ndtr")]
     found += [Case(name, _special(name), (normal,)) for name in ("i0", "i0e", "i1", "i1e")]
     found += [Case(name, _special(name), (small,)) for name in ("erfinv", "logit")]
-    found += [Case(name, _special(name), (positive,)) for name in ("gammaln", "digamma", "entr")]
+    found += [
+        Case(name, _special(name), (positive,)) for name in ("gamma", "gammaln", "digamma", "entr")
+    ]
     none, no_torch = frozenset({"torch", "jax"}), frozenset({"torch"})
     found += [
         Case("lambertw", _special("lambertw"), (positive,), missing=none),

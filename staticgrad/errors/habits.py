@@ -80,7 +80,7 @@ MISSING: Final = {
     "an op on bits or number pairs that nobody has written yet": (
         "bitwise_count frexp gcd lcm modf nextafter packbits spacing unpackbits"
     ),
-    "a special function without a kernel": ("gamma jv spence"),
+    "a special function without a kernel": ("jv spence"),
     "makes an array of numbers known at build: use NumPy's, and index or compute with it": (
         "bartlett blackman diag_indices diag_indices_from hamming hanning indices ix_"
         " kaiser mask_indices poly polyadd polyder polydiv polyfit polyint polymul polysub"

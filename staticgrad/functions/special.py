@@ -15,7 +15,13 @@ from staticgrad.errors.elsewhere import no_such_name
 from staticgrad.ir.calls import publish
 from staticgrad.ir.functional import SPECIAL
 from staticgrad.ir.kinds import AnyValue
-from staticgrad.ops import bessel, entropy, gamma, incomplete, normal_distribution as normal
+from staticgrad.ops import (
+    bessel,
+    entropy,
+    gamma as gammas,
+    incomplete,
+    normal_distribution as normal,
+)
 from staticgrad.ops.bessel import i0 as i0
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.operands import as_value, floating, integer
@@ -34,6 +40,7 @@ __all__ = [
     "erfcx",
     "erfinv",
     "expit",
+    "gamma",
     "gammainc",
     "gammaincc",
     "gammaln",
@@ -62,18 +69,26 @@ def __dir__() -> list[str]:
 _MINUS_ROOT_HALF: Final = -math.sqrt(0.5)
 
 
+def gamma(x: Operand[AnyValue]) -> AnyValue:
+    """The gamma function; inf at 0, -inf at -0, NaN at negative whole numbers.
+
+    Beyond 171.6 (float32: 35) it overflows, where ``gammaln`` does not.
+    """
+    return gammas.Gamma()(x)
+
+
 def gammaln(x: Operand[AnyValue]) -> AnyValue:
     """log(abs(gamma(x))); inf at 0 and at negative whole numbers.
 
     Derivatives of every order are ``digamma`` and ``polygamma``. Next to a zero below 0 the error
     is one of the terms that cancel there, not of the result; the same goes for ``digamma``.
     """
-    return gamma.GammaLn()(x)
+    return gammas.GammaLn()(x)
 
 
 def digamma(x: Operand[AnyValue]) -> AnyValue:
     """The derivative of ``gammaln``; -inf at 0, NaN at negative whole numbers."""
-    return gamma.Digamma()(x)
+    return gammas.Digamma()(x)
 
 
 def polygamma(n: int, x: Operand[AnyValue]) -> AnyValue:
@@ -89,7 +104,7 @@ def polygamma(n: int, x: Operand[AnyValue]) -> AnyValue:
     order = integer("polygamma", "n", n)
     if not 0 <= order <= 170:
         raise ArgumentError(f"polygamma: n={order} is not from 0 to 170")
-    return gamma.Polygamma(order)(x) if order else gamma.Digamma()(x)
+    return gammas.Polygamma(order)(x) if order else gammas.Digamma()(x)
 
 
 def gammainc(a: Operand[AnyValue], x: Operand[AnyValue]) -> AnyValue:
@@ -156,7 +171,7 @@ def zeta(x: Operand[AnyValue], q: Operand[AnyValue] = 1.0) -> AnyValue:
     Raises:
         ShapeError: the shapes do not broadcast.
     """
-    return gamma.Zeta()(x, q)
+    return gammas.Zeta()(x, q)
 
 
 def erfcx(x: Operand[AnyValue]) -> AnyValue:

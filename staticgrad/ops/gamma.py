@@ -1,4 +1,4 @@
-"""The gamma function's logarithm and what is derived from it: polygamma, zeta.
+"""The gamma function, its logarithm and what is derived from it: polygamma, zeta.
 
 Kernels have blocks for them (``vecmath.gamma_function``, ``vecmath.zeta``), the reference asks
 SciPy. Integers and bools are converted to float64.
@@ -17,6 +17,27 @@ from staticgrad.ir.expr import Expr, apply, literal, select
 from staticgrad.ir.op import Array
 from staticgrad.ops.cotangent import Cotangent, Partial, times
 from staticgrad.ops.elementwise import Floating, quiet
+
+
+class Gamma(Floating, name="gamma"):
+    """The gamma function: inf at 0, -inf at -0, NaN at negative whole numbers.
+
+    Derivative: gamma(x) * digamma(x).
+    """
+
+    flops = 130
+
+    @quiet
+    def reference(self, x: Array) -> Any:
+        from scipy.special import gamma  # building a graph must not load scipy
+
+        return np.asarray(gamma(np.asarray(x, np.float64))).astype(x.dtype)
+
+    def scalar(self, x: Expr) -> Expr:
+        return apply("gamma", x)
+
+    def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
+        return (out * Digamma()(x),)
 
 
 class GammaLn(Floating, name="gammaln"):

@@ -16,6 +16,7 @@ from staticgrad.vecmath.bessel import i0e, i1e
 from staticgrad.vecmath.division import floor_quotient, fmod
 from staticgrad.vecmath.error_function import erf, erfc
 from staticgrad.vecmath.exponential import exp, exp2, expm1, tanh
+from staticgrad.vecmath.gamma import gamma
 from staticgrad.vecmath.gamma_function import digamma, gammaln, trigamma
 from staticgrad.vecmath.incomplete_beta import betainc, betaln
 from staticgrad.vecmath.incomplete_gamma import gammainc, gammaincc
@@ -54,6 +55,7 @@ DEFINITIONS: Final[Mapping[str, Callable[..., Expr]]] = MappingProxyType(
         "erfinv": erfinv,
         "erfcx": erfcx,
         "ndtr": ndtr,
+        "gamma": gamma,
         "gammaln": gammaln,
         "digamma": digamma,
         "trigamma": trigamma,
@@ -71,7 +73,7 @@ DEFINITIONS: Final[Mapping[str, Callable[..., Expr]]] = MappingProxyType(
 #: The blocks of many lines: kernels call one function that is compiled once for all of them.
 LONG: Final = frozenset(
     ("erfinv", "erfcx", "ndtr", "gammaln", "digamma", "trigamma", "i0e", "i1e", "lambertw")
-) | frozenset(("zeta", "gammainc", "gammaincc", "betainc", "betaln"))
+) | frozenset(("gamma", "zeta", "gammainc", "gammaincc", "betainc", "betaln"))
 
 #: (block, dtype) -> a bound on the distance from the true value, for all inputs, in units of the
 #: last place of the true value's binade (of the denormal spacing, for denormal results). f32 blocks
@@ -103,6 +105,7 @@ ULP: Final[Mapping[tuple[str, DType], float]] = MappingProxyType(
         ("erfinv", F32): 5.0, ("erfinv", F64): 5.5,
         ("erfcx", F32): 6.5, ("erfcx", F64): 7.0,
         ("ndtr", F32): 4.5, ("ndtr", F64): 5.5,
+        ("gamma", F32): 0.6, ("gamma", F64): 6.5,
         ("gammaln", F32): 4.5, ("gammaln", F64): 5.0,
         ("digamma", F32): 4.5, ("digamma", F64): 4.6,
         ("trigamma", F32): 3.5, ("trigamma", F64): 3.5,

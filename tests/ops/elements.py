@@ -106,6 +106,7 @@ _PRIMITIVES: dict[str, Callable[..., Any]] = {
     "asin": np.arcsin, "acos": np.arccos, "erfc": special.erfc, "fmod": np.fmod,
     "tan": np.tan, "floor_quotient": np.floor_divide, "ndtri": special.ndtri,
     "erfinv": special.erfinv, "erfcx": special.erfcx, "ndtr": special.ndtr,
+    "gamma": lambda x: special.gamma(x.astype(float)).astype(x.dtype),
     "gammaln": gammaln, "digamma": special.digamma, "i0e": special.i0e,
     "i1e": _i1e, "zeta": _zeta,
     "gammainc": lambda a, x: special.gammainc(capped(a, x), x).astype(x.dtype),

@@ -15,6 +15,7 @@ from tests.ops.samples import Rng, Sample, declare, provides
 
 #: Op -> what it is, and the interval in which its derivatives are checked.
 UNARY = {
+    "gamma": ("scipy.special.gamma(x)", 0.4, 3.0),
     "gammaln": ("gammaln(x)", 0.4, 6.0),
     "digamma": ("scipy.special.digamma(x)", 0.4, 6.0),
     "erfinv": ("scipy.special.erfinv(x)", -0.8, 0.8),
@@ -36,6 +37,7 @@ BINARY = {
 }
 #: Where terms cancel in float32 and float64, or SciPy rounds more.
 TOLERANCE = {
+    "gamma": (1e-6, 2e-14),
     "gammaln": (2e-6, 1e-13),
     "digamma": (1e-5, 1e-13),
     "log_ndtr": (2e-6, 2e-14),

@@ -55,8 +55,14 @@ def scaled_bessel(order: int) -> Callable[[Any], Any]:
     return lambda x: mp.exp(-abs(x)) * mp.besseli(order, x)
 
 
+def between_poles(rng: np.random.Generator) -> Array:
+    near = np.rint(rng.uniform(-30, 0, 20)) + on_log_scale(rng, 1e-4, 0.3, 20)
+    return np.concatenate([rng.uniform(-30, 34, 120), near, on_log_scale(rng, 1e-30, 1, 20)])
+
+
 #: Block -> the function, its public name, operands.
 OF_ONE: dict[str, tuple[Callable[[Any], Any], str, Callable[[np.random.Generator], Array]]] = {
+    "gamma": (mp.gamma, "gamma", between_poles),
     "gammaln": (mp.loggamma, "gammaln", positive),
     "digamma": (mp.digamma, "digamma", positive),
     "trigamma": (lambda x: mp.psi(1, x), "polygamma", positive),
