@@ -40,6 +40,7 @@ from staticgrad.functions.tracing import (
     not_a_pair,
 )
 from staticgrad.functions.trees import Tree, flatten, mapped, unflatten
+from staticgrad.functions.trip_slices import with_slices
 from staticgrad.ir.bodies import body_of
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Symbolic, constant
@@ -350,8 +351,11 @@ def _loop(
         return init, unflatten(shapes[0], [])
     ends, rest = part.results[:count], part.results[count:]
     named = {**labelled("c", ends), **labelled("y", rest)}
-    op = Loop(body_of(part.given, named), trips, count, len(slices), reverse)
-    found = _applied(op, [*carries, *slices], captured)
+    body, rows, others = with_slices(
+        body_of(part.given, named), count, len(slices), captured, trips
+    )
+    op = Loop(body, trips, count, len(slices) + len(rows), reverse)
+    found = _applied(op, [*carries, *slices, *rows], others)
     return unflatten(tree, found[:count]), unflatten(shapes[0], found[count:])
 
 

@@ -290,3 +290,23 @@ def test_what_is_the_same_in_all_rows_is_there_without_any() -> None:
         np.testing.assert_array_equal(found["scales"], 0.5 ** np.arange(5))
         assert found["scale"] == 0.5**5
         np.testing.assert_allclose(found["last"], values(rows) + (2 - 0.5**4), rtol=1e-15)
+
+
+@pytest.mark.parametrize("rows", [5, 7])
+def test_the_row_of_a_trips_number_is_a_slice(rows: int) -> None:
+    """As ``scan`` hands it over, with its bytes; of longer arrays it is looked up."""
+    x, a = sg.input("x", (rows, 3), "float64"), sg.input("a", (5, 3), "float64")
+    zeros = sg.zeros((3,), "float64")
+    by_number = sg.fori_loop(0, 5, lambda i, c: sg.sin(c * a[i]) + x[i] + i, zeros)
+    by_slice, _ = sg.scan(
+        lambda c, each: (sg.sin(c * each[0]) + each[1] + each[2], None),
+        zeros,
+        (a, x[:5], sg.arange(5)),
+    )
+    found = []
+    for last in (by_number, by_slice):
+        da, dx = sg.grad((last * last).sum(), [a, x])
+        f = sg.compile(sg.Graph({"last": last, "da": da, "dx": dx}))
+        found.append(f.run({"x": values(rows, 3), "a": values(5, 3)}))
+        assert loops_left(f) == 0 or rows == 7
+    assert same(*found)
