@@ -19,7 +19,9 @@ from typing import Final, NamedTuple
 
 from passes.fusion.groups import CheckBuffer, Key
 from passes.lowering.bodies import LoweredBodies
-from passes.lowering.elements import (
+from passes.lowering.elements import write_out
+from passes.lowering.operands import LoweredStep
+from passes.lowering.written_out import (
     ROW,
     Found,
     Lookup,
@@ -27,7 +29,6 @@ from passes.lowering.elements import (
     RowPlace,
     WrittenOut,
 )
-from passes.lowering.operands import LoweredStep
 from staticgrad.analysis.cost import ROWS, Machine, all_seconds, step_seconds
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access, Expr, Position, postorder
@@ -191,7 +192,7 @@ class _TimeLoop:
         Raises:
             NotWrittenOutError: there is none.
         """
-        self._elements.run(self._schedule.steps)
+        write_out(self._elements, self._schedule.steps)
         stages = self._stages()
         read = operands_read(stages)
         self._operands = {
