@@ -18,6 +18,7 @@ from passes.base import Pass, Watch
 from passes.fusion.groups import Group, Groups, Home
 from passes.fusion.merging import fused, leave
 from passes.fusion.preparation import is_mark
+from passes.fusion.regions import leave_joined, with_joined_pads
 from staticgrad.analysis.users import ValueKey, phases_of, users_of
 from staticgrad.analysis.vertex_cut import vertex_cut
 from staticgrad.ir.forms import Identity, Pointwise, Reduce, ReshapeForm, View
@@ -60,7 +61,8 @@ class Residuals(Pass, name="residuals"):
         """The same, how many nodes were cloned, and how many regions took too long to weigh."""
         if any(node.op.bodies for node in program.nodes):
             return program, {}  # what crosses a loop is decided where the loop is differentiated
-        graph, cloned, tangled = program, 0, 0
+        joined = with_joined_pads(program)  # as fusion will see it, so that it need not ask again
+        graph, cloned, tangled = joined, 0, 0
         known: dict[Graph, Groups] = {}
         last = max((node.order for node in graph.nodes), default=0)
         for phase in range(last, 0, -1):
@@ -70,6 +72,9 @@ class Residuals(Pass, name="residuals"):
             tangled += border.tangled
         if graph in known:
             leave(graph, known[graph])
+        if not cloned:
+            leave_joined(program, joined)
+            graph = program
         counts = {self.name: cloned, "too long to weigh": tangled}
         return graph, {name: count for name, count in counts.items() if count}
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import NamedTuple, cast
+from typing import Final, NamedTuple, cast
 
 from passes.dce import DeadNodes
 from staticgrad.analysis.users import users_of
@@ -33,8 +33,23 @@ class _PadsApart(NamedTuple):
     order: tuple[int, ...]
 
 
+#: The name under which a graph has itself with joined pads.
+_NOTE: Final = "joined pads"
+
+
+def leave_joined(graph: Graph, joined: Graph) -> None:
+    """Keep what ``with_joined_pads`` gave with the graph, for the next who asks."""
+    if joined is not graph:
+        graph.found[_NOTE] = joined
+
+
 def with_joined_pads(graph: Graph) -> Graph:
     """The graph with sums of pads that lie apart along one axis as joins of what is padded."""
+    found = graph.found.pop(_NOTE, None)
+    return found if isinstance(found, Graph) else _with_joined_pads(graph)
+
+
+def _with_joined_pads(graph: Graph) -> Graph:
     if sum(isinstance(node.op, Pad) for node in graph.nodes) < 2:
         return graph
     sums = _Sums(graph)
