@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import itertools
 import os
 import struct
 import sys
@@ -72,6 +73,8 @@ class _Fill:
 #: The folders that this process has written into. Estimates, so that threads need no lock.
 _fills: Final[dict[Path, _Fill]] = {}
 _warned: Final[list[str]] = []
+#: Of the files that this process writes, which have names of their own until they are whole.
+_numbers: Final = itertools.count()
 
 
 @functools.cache
@@ -203,10 +206,9 @@ def write(name: str, code: ObjectCode, settings: config.Config | None = None) ->
     temporary: Path | None = None
     stored = False
     try:
-        import tempfile  # a warm start writes nothing
-
-        handle, path = tempfile.mkstemp(dir=folder, prefix=_UNFINISHED)
-        temporary = Path(path)
+        path = folder / f"{_UNFINISHED}{os.getpid()}-{next(_numbers)}-{time.time_ns()}"
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        temporary = path
         with os.fdopen(handle, "wb") as stream:
             stream.write(content)
         temporary.replace(path_of(folder, name))
