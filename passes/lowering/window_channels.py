@@ -21,13 +21,14 @@ from passes.lowering.window_places import (
     WindowLowering,
     along,
     ends,
+    reading_place,
     tap_place,
 )
 from passes.lowering.window_products import window_place
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access, Expr, Position
-from staticgrad.ir.forms import WindowProduct
-from staticgrad.ir.kernel_stages import Accumulate, Axis, Columns, Map, Scalar, Stage, Store
+from staticgrad.ir.forms import WindowAxis, WindowProduct
+from staticgrad.ir.kernel_stages import FEW, Accumulate, Axis, Columns, Map, Scalar, Stage, Store
 from staticgrad.types.dim import Size
 from staticgrad.types.tensor import hint_value
 
@@ -63,9 +64,13 @@ class WindowChannels(WindowMaps):
         self.axes = form.axes
         self.x, self.w = (self.groups.source(arg) for arg in self.anchor.args)
         self.dtype = self.anchor.types[0].dtype
-        if form.result == "windows":
-            return self.mapped(self._chain)
-        return self.spread("product") if form.result == "image" else self._filter()
+        self.over_windows = form.result != "image"
+        if form.result == "filter":
+            return self._filter()
+        steps = all(axis.step == 1 for axis in self.axes)
+        if (self.over_windows or steps) and self._pays_to_copy(1):
+            return self._chained()
+        return self.mapped(self._chain) if self.over_windows else self.spread("product")
 
     # -- elements ---------------------------------------------------------------------------------
 
@@ -84,6 +89,21 @@ class WindowChannels(WindowMaps):
         for tap, (value, _) in zip(taps, self.taps(lead, loops), strict=True):
             total = self._added(total, self._weight(lead, tap), value)
         return total
+
+    def _chained(self) -> LoweredStep:
+        """Elements as chains of taps, of a channel that is copied with its border."""
+        outer = self.lead
+        extents = [axis.windows if self.over_windows else axis.image for axis in self.axes]
+        loops = self._loops(extents, len(outer))
+        lead, names = along(*(axis.name for axis in outer)), [loop.name for loop in loops]
+        copied = self._copied((), lead, len(outer) + len(loops))
+        self.places = (*lead, *along(*names))
+        total = ex.literal(0, self.dtype)
+        for tap in product(*(range(int(axis.taps)) for axis in self.axes)):
+            value = ex.load(self._place_of("", names, tap), self.dtype)
+            total = self._added(total, self._weight(lead, tap), value)
+        stage = Map(loops[-1], tuple(self.stores(self._rounded(total))), tuple(loops[:-1]))
+        return self.finish([copied, stage], outer)
 
     def over(
         self, kind: str, lead: Sequence[AxisPlace], loops: Sequence[str], residue: Residue
@@ -113,47 +133,67 @@ class WindowChannels(WindowMaps):
         """Rows of image and windows multiplied, and added up: down the rows, then along them."""
         images, windows = self.x, self.w
         outer = [self.loop("i0", self.group.domain[0])]
-        n = self.loop("i1", images.type.shape[0])
-        ys = [self.loop(f"i{2 + k}", axis.windows) for k, axis in enumerate(self.axes[:-1])]
+        taps = self._taps_together(outer)
+        made = len(outer)
+        n = self.loop(f"i{made}", images.type.shape[0])
+        ys = [self.loop(f"i{made + 1 + k}", axis.windows) for k, axis in enumerate(self.axes[:-1])]
         names = [*(y.name for y in ys), VECTOR]
         lead = along(n.name, "i0")
         given = self.element(windows, (*lead, *along(*names)))
-        copied = self._copied(n, lead, ys) if self._pays_to_copy(images.type.shape[0]) else ()
+        copied: tuple[Stage, ...] = ()
+        if self._pays_to_copy(images.type.shape[0]):
+            copied = (self._copied((n,), lead, made + 1 + len(ys)),)
         along_row = self.loop(VECTOR, self.axes[-1].windows)
         down: list[Accumulate] = []
         kept: list[Store] = []
         across: list[Accumulate] = []
         stores: list[Store] = []
-        every = [*product(*(range(int(axis.taps)) for axis in self.axes))]
-        for number, tap in enumerate(every):
-            found = zip(self.axes, names, tap, strict=True)
+        for number, tap in enumerate(taps):
             if copied:
-                read = ex.load(self._place_of(n, names, tap), self.dtype)
+                read = ex.load(self._place_of(n.name, names, tap), self.dtype)
             else:
-                read = self.element(images, (*lead, *(tap_place(*each) for each in found)))
+                found = zip(self.axes, names, tap, strict=True)
+                read = self.element(images, (*lead, *(_read_place(*each) for each in found)))
             down.append(Accumulate(f"r{number}", "sum", read * given))
             row = self._row(number, self.axes[-1].windows)
             kept.append(Store(row, ex.ref(f"r{number}", self.dtype)))
-            total = f"r{len(every) + number}"
+            total = f"r{len(taps) + number}"
             across.append(Accumulate(total, "sum", ex.load(row, self.dtype)))
-            self.move_to((*along("i0", ""), *(AxisPlace((), k) for k in tap)))
+            self.move_to((*along("i0", ""), *map(_tap_of_filter, tap)))
             stores += self.stores(ex.ref(total, self.dtype))
         summed = Columns(along_row, (n, *ys), tuple(down), tuple(kept))
         stages: list[Stage] = [*copied, summed, Map(along_row, tuple(across))]
         return self.finish([*stages, Scalar(tuple(stores))], outer)
 
+    def _taps_together(self, outer: list[Axis]) -> list[tuple[int | str, ...]]:
+        """The taps of an iteration: all, or where they are many those along the last axis."""
+        counts = [int(axis.taps) for axis in self.axes]
+        alone = len(counts) - 1 if prod(counts) > FEW else 0
+        loops = [self.loop(f"i{1 + k}", counts[k], taps=True) for k in range(alone)]
+        outer += loops
+        rest = product(*map(range, counts[alone:]))
+        return [(*(loop.name for loop in loops), *tap) for tap in rest]
+
     def _pays_to_copy(self, images: Size) -> bool:
-        """Whether taps lie in a border, and a channel of all images is in the second cache."""
-        self.wide = [
-            axis.step * (axis.windows - 1) + axis.dilation * (axis.taps - 1) + 1
-            for axis in self.axes
-        ]
+        """Whether taps lie in a border, and a channel of so many images is in the second cache."""
+        reaches = [axis.dilation * (axis.taps - 1) for axis in self.axes]
+        if self.over_windows:
+            self.wide = [
+                axis.step * (axis.windows - 1) + reach + 1
+                for axis, reach in zip(self.axes, reaches, strict=True)
+            ]
+            self.starts = [-axis.before for axis in self.axes]
+            self.ends = [axis.image for axis in self.axes]
+        else:
+            self.wide = [axis.image + r for axis, r in zip(self.axes, reaches, strict=True)]
+            self.starts = [axis.before - r for axis, r in zip(self.axes, reaches, strict=True)]
+            self.ends = [axis.windows for axis in self.axes]
         size = hint_value(images) * prod(hint_value(extent) for extent in self.wide)
-        inside = all(
-            ends(-axis.before, wide - 1 - axis.before, axis.image) is None
-            for axis, wide in zip(self.axes, self.wide, strict=True)
-        )
-        return not inside and size <= _COPIED
+        return size <= _COPIED and any(end is not None for end in self._ends())
+
+    def _ends(self) -> list[Size | None]:
+        found = zip(self.starts, self.wide, self.ends, strict=True)
+        return [ends(start, start + wide - 1, end) for start, wide, end in found]
 
     def _scratch(self, number: int, moved: Sequence[tuple[str, Size]], start: Size = 0) -> Access:
         key = ScratchBuffer(self.anchor, number)
@@ -166,33 +206,42 @@ class WindowChannels(WindowMaps):
         """Elements of the copy from one image, and one place along each axis, to the next."""
         return [*accumulate(reversed(self.wide), mul, initial=1)][::-1]
 
-    def _place_of(self, n: Axis, names: Sequence[str], tap: Sequence[int]) -> Access:
-        """What a tap of a window is, in the copy."""
+    def _place_of(self, n: str, names: Sequence[str], tap: Sequence[int | str]) -> Access:
+        """What a tap of a window is, or the window that has a tap there, in the copy."""
         plane, *apart = self._apart()
         found = [*zip(self.axes, names, apart, tap, strict=True)]
-        moved = [(n.name, plane), *((name, axis.step * by) for axis, name, by, _ in found)]
+        moved = [(name, axis.step * by) for axis, name, by, _ in found]
         start: Size = 0
         for axis, _, by, k in found:
-            start = start + axis.dilation * k * by
-        return self._scratch(_COPY, moved, start)
+            if isinstance(k, str):
+                moved.append((k, axis.dilation * by))
+                continue
+            past = k if self.over_windows else axis.taps - 1 - k
+            start = start + axis.dilation * past * by
+        return self._scratch(_COPY, [(n, plane), *moved] if n else moved, start)
 
-    def _copied(self, n: Axis, lead: Sequence[AxisPlace], ys: Sequence[Axis]) -> tuple[Map, ...]:
-        """A channel of all images, with the border."""
-        names = [*(f"i{2 + len(ys) + k}" for k in range(len(ys))), VECTOR]
-        places = [
-            AxisPlace(
-                ((name, 1),), -axis.before, ends(-axis.before, wide - 1 - axis.before, axis.image)
-            )
-            for axis, name, wide in zip(self.axes, names, self.wide, strict=True)
-        ]
+    def _copied(self, n: tuple[Axis, ...], lead: Sequence[AxisPlace], made: int) -> Map:
+        """A channel of an image, or of images along a loop, with the border."""
+        names = [*(f"i{made + k}" for k in range(len(self.axes) - 1)), VECTOR]
+        found = zip(names, self.starts, self._ends(), strict=True)
+        places = [AxisPlace(((name, 1),), start, end) for name, start, end in found]
         value = self.element(self.x, (*lead, *places))
         plane, *apart = self._apart()
-        store = Store(
-            self._scratch(_COPY, [(n.name, plane), *zip(names, apart, strict=True)]), value
-        )
+        moved = [*((axis.name, plane) for axis in n), *zip(names, apart, strict=True)]
         rows = [self.loop(name, wide) for name, wide in zip(names, self.wide, strict=True)]
-        return (Map(rows[-1], (store,), (n, *rows[:-1])),)
+        return Map(rows[-1], (Store(self._scratch(_COPY, moved), value),), (*n, *rows[:-1]))
 
     def _row(self, number: int, extent: Size) -> Access:
         """A row of scratch, among those of all taps."""
         return self._scratch(_ROWS, [(VECTOR, 1)], number * extent)
+
+
+def _read_place(axis: WindowAxis, window: str, tap: int | str) -> AxisPlace:
+    """Where in the image a tap is, at a loop's position or at one number."""
+    if isinstance(tap, str):
+        return reading_place(axis, window, tap)
+    return tap_place(axis, window, tap)
+
+
+def _tap_of_filter(tap: int | str) -> AxisPlace:
+    return AxisPlace(((tap, 1),)) if isinstance(tap, str) else AxisPlace((), tap)

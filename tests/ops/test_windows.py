@@ -110,6 +110,27 @@ def test_100_geometries(case: Any, seed: int) -> None:
     check_geometry(case, seed)
 
 
+@pytest.mark.parametrize("taps", [(5, 4), (3, 3), (17,)])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_channels_apart_of_many_taps_and_few(taps: Shape, stride: int) -> None:
+    """Each channel by itself: taps with a loop of their own, and all of an iteration."""
+    rank = len(taps)
+    arguments = {
+        "stride": (stride,) * rank,
+        "padding": [(2, 1)] * rank,
+        "dilation": (1,) * rank,
+        "groups": 3,
+    }
+    check_geometry(((2, 3, *(19, 8)[:rank]), (3, 1, *taps), arguments), stride)
+
+
+@pytest.mark.parametrize("channels", [(16, 3), (5, 40), (35, 17)])
+def test_channels_of_several_tiles_and_panels(channels: tuple[int, int]) -> None:
+    outside, inside = channels
+    arguments = {"stride": (1, 1), "padding": [(1, 1)] * 2, "dilation": (1, 1), "groups": 1}
+    check_geometry(((2, inside, 9, 7), (outside, inside, 3, 3), arguments), 1)
+
+
 def value_of(make: Any, **arrays: np.ndarray) -> np.ndarray:
     """A function of inputs, evaluated."""
     values = {name: variable(name, as_dtype(a.dtype), a.shape) for name, a in arrays.items()}
