@@ -51,6 +51,7 @@ class Roles:
     that its kernel computes with it. ``elementwise``: all nodes that are no products. ``reach``:
     how far behind a row columns may lie that masks allow, where all further ones are forbidden.
     ``short``: products that leave those out; ``beyond``: of reductions that do, the number there.
+    ``wanted``: values that somebody reads there, whoever computes them.
     """
 
     scores: tuple[Node, ...]
@@ -67,6 +68,7 @@ class Roles:
     reach: int
     short: frozenset[Node]
     beyond: Mapping[Key, bool | int | float]
+    wanted: frozenset[Key]
 
     @property
     def tile_end(self) -> int:
@@ -153,7 +155,7 @@ class _RolesReader:
         """The values over queries and keys that somebody reads where masks forbid it."""
         products = [*self.over_rows, *self.over_columns]
         found = {self.groups.source(n.args[0]).base for n in products if not self._is_left_out(n)}
-        found |= {key for key in self.wide if key in self.stored}
+        found |= {key for key in self.wide if key in self.stored - self.group.trimmed}
         found |= {r.source.base for k, r in self.group.reductions.items() if not self._joins(k)}
         for node in reversed([*self.position]):
             if Home(node) not in found or isinstance(node.form, Contract):
@@ -222,6 +224,7 @@ class _RolesReader:
                 if stage.ends
                 for key in stage.reductions
             },
+            frozenset(self.wanted),
         )
 
     def _epilogue(self, product: Node) -> tuple[Node, ...]:

@@ -16,6 +16,7 @@ from typing import Final
 from passes.fusion.block_roles import TILE, roles_of
 from passes.fusion.groups import Group, Groups, Home, Key, Read, Source, meets_elements
 from passes.fusion.precedence import Precedence, writes_in_order
+from passes.fusion.trimming import with_trimmed
 from staticgrad.analysis.users import ValueKey
 from staticgrad.ir.forms import Contract, Pointwise, Reduce
 from staticgrad.ir.graph import Node
@@ -97,7 +98,9 @@ class _Blocking:
             if self._final(number) in self._groups
         }
         by_number = dict(self._levelled())
-        return replace(self._before, by_number=by_number, owners=owners, sources=sources)
+        return with_trimmed(
+            replace(self._before, by_number=by_number, owners=owners, sources=sources)
+        )
 
     def _with_inline_masks(self) -> Mapping[ValueKey, Source]:
         """How values are read: what positions alone decide, and blocks alone read, inline.

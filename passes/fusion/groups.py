@@ -187,7 +187,8 @@ class Group:
     ``columns``: what a group of rows combines over ``summed``, its rows, into partial results.
     ``regions``: its values that are parts of others, and where they lie in those.
     ``pieces``: of so many elements its reductions give a result each, not of a row.
-    ``streamed``: its values that it stores past the caches.
+    ``streamed``: its values that it stores past the caches. ``trimmed``: those of a block that
+    nobody reads where masks forbid it.
     """
 
     number: int
@@ -211,6 +212,7 @@ class Group:
     columns: Mapping[Key, GroupReduction] = field(default_factory=dict)
     pieces: int = 0
     streamed: tuple[Key, ...] = ()
+    trimmed: frozenset[Key] = frozenset()
 
     @property
     def targets(self) -> Sequence[Key]:

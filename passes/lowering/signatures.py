@@ -196,6 +196,7 @@ class _Reader:
             self._add(reduction.source)
         text += [self._number(key) for key in group.stored]
         text += [("streamed", self._number(key)) for key in group.streamed]
+        text += [("trimmed", self._number(key)) for key in group.stored if key in group.trimmed]
         for key, regions in group.regions.items():
             text += (self._number(key), len(regions))
             for target, layout in regions:

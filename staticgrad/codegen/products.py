@@ -12,9 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
+from functools import cached_property
 from itertools import pairwise
 from typing import Final
 
+from staticgrad.codegen import kept_panels
 from staticgrad.codegen.abreast import write_decode
 from staticgrad.codegen.expressions import VECTOR, Lines, Unit, element, number, scaled, total
 from staticgrad.codegen.stages import base_text, limit, scope_for, write_store
@@ -27,6 +29,8 @@ from staticgrad.types.dtype import DType
 
 #: Bytes of an inner index' part of a panel, times the inner indices that are packed at a time.
 PANEL_BYTES: Final = 16384
+#: Lines of an epilogue among stages that is written for whole panels as well.
+FEW_LINES: Final = 8
 #: Rows of a register tile of one vector, where a vector takes two registers.
 NARROW_ROWS: Final = 4
 
@@ -88,13 +92,34 @@ class LoopedProduct:
         local = f"local_{self.element}"
         out.add(f"{w}_tile = {local}({2 * self.room})")
         if not self.reads_panel:
-            out.add(f"{w}_panel = {local}({(self.depth + self.lanes) * self.columns})")
+            room = self.depth * self.columns
+            if self.keeps_panels:
+                kept_panels.declare(out, w)
+                room = max(room, kept_panels.ROOM)
+            out.add(f"{w}_panel = {local}({room + self.lanes * self.columns})")
         if self.packs_rows:
             out.add(f"{w}_rows = {local}({self.rows * self.depth})")
         for table in self.tables:
             out.add(f"{w}_{table}_t = local_i64({GEMM_BLOCK})")
         if self.tables:
             out.add(f"{w}_tabled = -1")
+
+    @property
+    def is_turned(self) -> bool:
+        """Whether b lies the other way round: its panels are packed by squares."""
+        b = self.stage.b
+        turned = len(self.stage.j) == 1 and b.stride("k") == 1 != b.stride(VECTOR)
+        return turned and not b.bounded and not self.stored.is_storage
+
+    @cached_property
+    def keeps_panels(self) -> bool:
+        """Whether panels that were packed are found again by the next trips."""
+        return self.is_turned and kept_panels.are_kept(self.kernel, self.stage)
+
+    @property
+    def slot(self) -> str:
+        """Where the panel begins in those that are kept."""
+        return f"{self}_slot" if self.keeps_panels else "0"
 
     @property
     def extents(self) -> tuple[tuple[str, tuple[Axis, ...]], ...]:
@@ -124,7 +149,11 @@ class LoopedProduct:
         whole, first = self.room, f"{self}_block0" if self.begins else "0"
         tile, pack = Lines(), Lines()
         self.write_chains(tile)
-        if not self.reads_panel:
+        if self.keeps_panels:
+            turned = Lines()
+            self._write_pack(turned)
+            kept_panels.write_packed(pack, w, self.columns, self.depth, turned)
+        elif not self.reads_panel:
             self._write_pack(pack)
         self._least(out, "last", f"{w}_first + {self.chunk}", f"{w}_m")
         self._least(out, "past", f"{w}_left + {self.columns}", f"{w}_n")
@@ -212,9 +241,8 @@ class LoopedProduct:
 
     def _write_pack(self, out: Lines) -> None:
         """The inner indices from ``depth`` to ``end`` of the panel, one behind the other."""
-        b, w = self.stage.b, self.name
-        turned = len(self.stage.j) == 1 and b.stride("k") == 1 != b.stride(VECTOR)
-        if turned and not b.bounded and not self.stored.is_storage:
+        w = self.name
+        if self.is_turned:
             self._write_turned_pack(out)
             return
         access, before, body = self.panel_access(), Lines(), Lines()
@@ -237,9 +265,13 @@ class LoopedProduct:
         w, b, lanes = self.name, self.stage.b, self.lanes
         step, square = b.stride(VECTOR), Lines()
         at = total(base_text(b), f"{w}_v", scaled(f"({w}_left + half)", step))
-        size = f"{step}, {w}_n - ({w}_left + half), {w}_run - {w}_v"
-        to = f"{w}_panel, ({w}_at + {w}_v - {w}_depth) * {self.columns} + half, {self.columns}"
-        square.add(f"for half in range(0, {w}_past - {w}_left, {lanes}):")
+        columns, halves = f"{w}_n", f"{w}_past - {w}_left"
+        if self.keeps_panels:  # other trips may have more columns
+            columns, halves = str(self.stage.j[0].extent), str(self.columns)
+        size = f"{step}, {columns} - ({w}_left + half), {w}_run - {w}_v"
+        place = total(self.slot, f"({w}_at + {w}_v - {w}_depth) * {self.columns}", "half")
+        to = f"{w}_panel, {place}, {self.columns}"
+        square.add(f"for half in range(0, {halves}, {lanes}):")
         square.add(f"    for {w}_v in range(0, {w}_run, {lanes}):")
         square.add(f"        transpose{lanes}({b.operand}, {at}, {size}, {to})")
         self._inner_runs(out, square)
@@ -374,7 +406,7 @@ class LoopedProduct:
         if self.reads_panel:
             self._look_up(chain, [move for move in access.moves if move[0].startswith(f"{w}_")])
         for v in range(self.columns // lanes):
-            place = total(f"({w}_at - {w}_depth) * {self.columns}", str(v * lanes))
+            place = total(self.slot, f"({w}_at - {w}_depth) * {self.columns}", str(v * lanes))
             text = f"load{lanes}({w}_panel, {place})"
             if self.reads_panel:
                 before.add(f"{w}_on{v} = mask{lanes}({w}_past - {w}_left - {v * lanes})")
@@ -402,7 +434,27 @@ class LoopedProduct:
             run.extend(each, 1)
 
         out.extend(scope.before)
-        self._runs(out, rows)
+        if len(self.stage.j) > 1 or self.kernel.outer == "tiles" or len(body.lines) > FEW_LINES:
+            self._runs(out, rows)
+            return
+        parts = Lines()
+        self._runs(parts, rows)
+        out.add(f"if {w}_past - {w}_left == {self.columns}:")
+        self._write_whole_panel(out, body)
+        out.add("else:")
+        out.extend(parts, 1)
+
+    def _write_whole_panel(self, out: Lines, body: Lines) -> None:
+        """The epilogue of rows that are whole vectors, whose masks cost nothing."""
+        w, each = self.name, Lines()
+        write_decode(each, f"{w}_row", self.stage.i)
+        for part in range(0, self.columns, self.lanes):
+            each.add(f"{w}_v = {total(f'{w}_left', str(part))}")
+            each.add(f"{VECTOR} = {w}_v")
+            each.extend(body)
+        out.add(f"    {w}_on = mask{self.lanes}({self.lanes})")
+        out.add(f"    for {w}_row in range({w}_first, {w}_last):")
+        out.extend(each, 2)
 
 
 def steps_of(access: Access, inside: set[str]) -> dict[str, Extent]:

@@ -95,7 +95,7 @@ class TiledProduct(LoopedProduct):
             "inner": str(1 if packs else self.step),
             "last": f"{w}_count - 1",
             "wide": f"{w}_wide",
-            "down": str(part),
+            "down": total(self.slot, str(part)),
             "step": str(self.columns),
             "to": total(f"{w}_to", str(part)),
             "depth": f"{w}_end - {w}_depth",

@@ -80,6 +80,8 @@ def attention(
     if allowed is not None:
         scores = where(allowed, scores, -q.dtype.largest)
     raised = functions.exp(scores - stop_gradient(largest(scores, (scores.ndim - 1,))))
+    if allowed is not None:
+        raised = where(allowed, raised, 0.0)
     weights = raised / total(raised, -1, keepdims=True)
     if allowed is not None:
         weights = where(allowed, weights, 0.0)

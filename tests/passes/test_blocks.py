@@ -16,7 +16,7 @@ import staticgrad as sg
 from passes.fusion.blocks import blocked
 from passes.fusion.grouping import group
 from staticgrad.analysis.evaluate import same_bytes
-from staticgrad.ir.kernel_stages import Gemm, Loop, nested
+from staticgrad.ir.kernel_stages import Gemm, Loop, Map, nested
 from staticgrad.ir.schedule import KernelStep
 
 Feeds = dict[str, Any]
@@ -76,6 +76,8 @@ SHAPES = [
     ((2,), 45, 33, 16, 16, True),
     ((2,), 32, 32, 32, 32, True),  # all matrices of one shape
     ((2,), 33, 70, 16, 40, False),
+    ((2,), 40, 40, 130, 16, True),  # deeper than what is packed together
+    ((1,), 300, 300, 120, 16, True),  # more panels than are kept
 ]
 
 
@@ -194,6 +196,30 @@ def test_weights_are_computed_again_for_their_gradient() -> None:
     f = check_bytes(with_gradients(attention(*sources[:3]), sources), feeds)
     temporaries = [b for b in f.schedule.buffers if b.role == "temp"]
     assert [b.size for b in temporaries if b.size == 2 * 64 * 64] == [2 * 64 * 64]
+
+
+def ends_of_rows(f: sg.Compiled) -> set[bool]:
+    """Whether the rows of tiles end where a mask does, in the first block of a program."""
+    stages = nested(kernels_of_blocks(f)[0].kernel.stages)
+    inside = [each for each, around in stages if len(around) > 1 and isinstance(each, Map)]
+    return {bool(stage.axis.past) for stage in inside}
+
+
+def test_what_readers_mask_is_stored_where_masks_allow_it() -> None:
+    """The exponentials that the gradient divides again; not where somebody reads all of them."""
+    sources, feeds = operands((2,), 64, 64, 32, 32, "float32")
+    q, k, v, _ = sources
+    allowed = np.tri(64, dtype=bool)
+    scores = sg.where(allowed, q @ sg.swapaxes(k, -1, -2), -9.0)
+    raised = sg.exp(scores - sg.stop_gradient(scores.max(-1, keepdims=True)))
+    masked = sg.where(allowed, raised, 0.0)
+    weights = sg.where(allowed, masked / masked.sum(-1, keepdims=True), 0.0)
+    outputs = with_gradients(weights @ v, sources)
+    f = check_bytes(outputs, feeds)
+    assert ends_of_rows(f) == {True}
+    assert ends_of_rows(check_bytes({**outputs, "raised": raised}, feeds)) == {False, True}
+    found, wanted = sg.compile(outputs, debug=True).run(feeds), f.run(feeds)
+    assert all(same_bytes(found[name], array) for name, array in wanted.items())
 
 
 def test_products_leave_out_what_a_mask_forbids() -> None:
