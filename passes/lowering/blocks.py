@@ -9,7 +9,7 @@ reads lies in scratch, where a value that nobody reads any more may lie too.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import field, replace
 from typing import Final
 
 from passes.fusion.block_roles import TILE, Roles, roles_of
@@ -24,6 +24,7 @@ from staticgrad.ir.graph import Node
 from staticgrad.ir.kernel import GEMM_BLOCK
 from staticgrad.ir.kernel_stages import (
     Accumulate,
+    Ahead,
     Axis,
     Extent,
     Gemm,
@@ -76,7 +77,8 @@ class _BlockLowering(Lowering):
         axes = [Axis(name, self.extent(size)) for name, size in self.loops.flat(0)]
         self.tile, self.trip = f"i{len(axes)}", f"i{len(axes) + 1}"
         self.last, self.end = self._fresh(), self._fresh()
-        zeros = [self._zeros(node) for node in self.roles.products if self._leaves_zeros(node)]
+        short = [node for node in self.roles.products if self._leaves_zeros(node)]
+        zeros = _together(map(self._zeros, short))
         inside: list[Stage] = [Scalar(tuple(self._limits()))]
         inside += [self._scores(node) for node in self.roles.scores]
         trips = Axis(self.trip, TILE, self.last)
@@ -368,7 +370,7 @@ class _BlockLowering(Lowering):
                 for key in stage.reductions
             ]
             body += [self._keep(key, self.memo[key]) for key in stage.kept]
-            yield Map(self._columns(stage.ends), tuple(body))
+            yield Map(self._columns(stage.ends), tuple(body), (), Ahead(self.trip, _ABREAST))
         stored = [key for key in self.group.stored if key in self.roles.per_row]
         if stored:
             self._begin(self.trip)
@@ -437,6 +439,16 @@ class _BlockLowering(Lowering):
         if walk not in self.memo:
             self.memo[walk] = ex.load(self._along(walk, dtype, VECTOR), dtype)
         return self.memo[walk]
+
+
+def _together(loops: Iterable[Loop]) -> list[Loop]:
+    """Loops of the same trips as one: a trip waits for the one before in all of them at a time."""
+    found: dict[Axis, Loop] = {}
+    for loop in loops:
+        before = found.get(loop.axis)
+        stages = (*before.stages, *loop.stages) if before else loop.stages
+        found[loop.axis] = replace(loop, stages=stages)
+    return [*found.values()]
 
 
 def _strides(source: Source, transposed: bool) -> tuple[Size, Size]:

@@ -27,6 +27,16 @@ VECTOR = "j"
 NOWHERE: Final[frozenset[str]] = frozenset()
 
 
+#: Comparisons with the same ones of exchanged operands.
+_MIRRORED: Final = {"lt": "gt", "le": "ge", "gt": "lt", "ge": "le"}
+
+
+def _is_place(expr: Expr) -> bool:
+    """Whether sizes and positions make a number, so that words hold what is next to it."""
+    made = ("literal", "index", "size", "add", "sub", "mul")
+    return all(each.op in made for each in postorder([expr]))
+
+
 def scaled(position: str, stride: str | int) -> str:
     """position * stride, as source."""
     return "0" if stride == 0 else position if stride == 1 else f"{position} * {stride}"
@@ -192,7 +202,7 @@ class Scope:
         elif expr.op == "size":
             text = f"i64x1({expr.attribute})"
         elif lines is self.body and (end := self._end(expr)) is not None:
-            text = self._beyond(expr, end)
+            text = self._beyond(*end)
         else:
             args = [self.operand(a, vector, lines) for a in expr.args]
             if expr.op in BLOCKS:
@@ -226,19 +236,25 @@ class Scope:
         """The text of a uniform expression, one lane."""
         return self.operand(expr, False, self.body)
 
-    def _end(self, expr: Expr) -> str | None:
-        """With what a position along the vector axis is compared, if an expression does that."""
-        if expr.op not in ("ge", "lt"):
+    def _end(self, expr: Expr) -> tuple[bool, str] | None:
+        """Where along the vector axis an expression ends to hold, or begins; None if nowhere.
+
+        It compares a position with what sizes and positions of loops around say.
+        """
+        if expr.op not in _MIRRORED:
             return None
         at, end = expr.args
-        if at.op != "index" or at.attribute != VECTOR or end.op not in ("size", "literal"):
+        op = expr.op
+        if end.op == "index" and end.attribute == VECTOR:
+            at, end, op = end, at, _MIRRORED[op]
+        if at.op != "index" or at.attribute != VECTOR or self._depends[end] or not _is_place(end):
             return None
-        return str(end.attribute)
+        known = str(end.attribute) if end.op in ("size", "literal") else f"word({self.one(end)})"
+        return op in ("lt", "le"), known if op in ("lt", "ge") else f"{known} + 1"
 
-    def _beyond(self, expr: Expr, end: str) -> str:
+    def _beyond(self, lasts: bool, end: str) -> str:
         """Whether positions along the vector axis have come to an end, or not: lanes of a mask."""
         text = f"mask{self.lanes}({end} - {self.position(VECTOR)})"
-        lasts = expr.op == "lt"
         name = self._mask(text if lasts else f"mask{self.lanes}({self.lanes}) ^ {text}", self.body)
         self.windows[name] = Inside(None, end) if lasts else Inside(end, None)
         flags = f"b8x{self.lanes}"
