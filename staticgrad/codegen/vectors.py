@@ -33,6 +33,8 @@ _FEW_ALIVE: Final = 4
 _CHAINED: Final = 0.7
 #: Lines of the body for whole vectors: each takes about a twentieth of a millisecond to compile.
 _ROOM: Final = 1100
+#: The same of two vectors: a longer body is half as fast where it waits for each alone.
+_ROOM_OF_TWO: Final = 4400
 #: The same of a chain, whose lines take half as long, and which waits the most.
 _ROOM_OF_CHAINS: Final = 4400
 _VALUE: Final = re.compile(r"\bv\d+\b")
@@ -70,7 +72,7 @@ def whole_vectors(lines: int, most: int, room: int = _ROOM) -> int:
     Powers of two up to ``most``; none where that would take too long to compile.
     """
     count = most
-    while count and count * lines > room:
+    while count and count * lines > (max(room, _ROOM_OF_TWO) if count == 2 else room):
         count //= 2
     return count
 
