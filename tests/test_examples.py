@@ -21,6 +21,7 @@ SAID = {
     "10_fit_an_ode": ["step 400", "adaptive [2.85", "fixed [2.85"],
     "11_hidden_markov": ["6 symbols: log p = -6.94", "729 paths", "2 plans, compiled once"],
     "12_digits_by_convolution": ["[SG101] conv: the image has 1", "epoch 8", "accuracy 9", "a 3:"],
+    "13_char_gpt": ["3 layers,", "step 200", "it writes: 'The following statements"],
     "05_hessian_vector": ["relative error", "iteration 0"],
     "06_read_the_kernel": ["== schedule", "def kernel(t, own, begin, end):", "== result"],
     "07_write_a_pass": ["after fixpoint(circle,simplify),dce", "one 1x", "[SG204] pass wrong"],

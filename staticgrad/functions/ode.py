@@ -1,7 +1,13 @@
 """Ordinary differential equations: fixed and adaptive Runge-Kutta steps, as loops of the graph.
 
 The gradient goes through the steps that were taken: of the fixed method through all of them, of the
-adaptive one through those that a bound on their number allows (``while_loop``).
+adaptive one through those that a bound on their number allows (``while_loop``). It is that of the
+numbers that were computed, to rounding, and keeps the state of every step. With ``adjoint=True`` it
+is the solution of the adjoint equation, which is solved backwards by the same method and keeps
+nothing of the steps: it differs from the gradient of the numbers by the error of the method, of the
+fixed one of fourth order in the step, of the adaptive one about its tolerances. The adaptive one
+finds the states again from the last one, and what decays forwards grows on the way back: for stiff
+or chaotic equations take the gradient through the steps.
 """
 
 from __future__ import annotations
@@ -9,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from staticgrad.functions import adjoint as adjoints
 from staticgrad.functions.loops import fori_loop, scan, while_loop
 from staticgrad.functions.trees import flatten, mapped
 from staticgrad.ir.functional import functions
@@ -42,7 +49,7 @@ _ERROR: Final = (
 _SAFETY, _LEAST, _MOST = 0.9, 0.2, 5.0
 
 
-def rk4(f: Slope, y: Any, times: Any, steps: int = 1) -> Any:
+def rk4(f: Slope, y: Any, times: Any, steps: int = 1, *, adjoint: bool = False) -> Any:
     """The solution of ``y' = f(t, y)`` by the classical method of fourth order.
 
     Args:
@@ -50,15 +57,22 @@ def rk4(f: Slope, y: Any, times: Any, steps: int = 1) -> Any:
         y: the state at ``times[0]``, a tree of values.
         times: ascending or descending, a vector; the solution is given at each.
         steps: equal steps from one time to the next.
+        adjoint: the gradient is solved backwards, from one time to the one before by as many steps,
+            each time from the state of the solution. The state has one floating dtype then.
 
     Returns:
         The states, stacked along a new first axis: ``y`` itself comes first.
+
+    Raises:
+        ArgumentError, DTypeError: ``adjoint`` of tensors, or of states of several dtypes.
 
     >>> import numpy as np, staticgrad as sg
     >>> y = rk4(lambda t, y: -y, sg.constant(1.0), np.linspace(0.0, 1.0, 11))
     >>> bool(abs(sg.evaluate(y)[-1] - np.exp(-1.0)) < 1e-6)
     True
     """
+    if adjoint:
+        return adjoints.fixed(rk4, f, y, times, steps)
     times = as_value("rk4", times)
     y = mapped(lambda each: as_value("rk4", each), y)
 
@@ -110,6 +124,7 @@ def rk45(
     atol: float = 1e-9,
     first: float | None = None,
     most: Any = 1000,
+    adjoint: bool = False,
 ) -> Any:
     """The solution of ``y' = f(t, y)`` at ``end``, by steps whose error is held (Dormand-Prince).
 
@@ -122,16 +137,31 @@ def rk45(
         first: the first step to try; a hundredth of the way by default.
         most: steps to try at most, those that fail included. A solution that needs more ends before
             ``end``: it is NaN.
+        adjoint: the gradient is solved backwards, with the same tolerances and at most as many
+            steps, of which nothing is kept. It has no ``jvp``.
 
     Returns:
         The state at ``end``. The gradient goes through the steps that were taken; the sizes of
         steps count as given.
+
+    Raises:
+        ArgumentError, DTypeError: ``adjoint`` of tensors, or of states of several dtypes.
 
     >>> import numpy as np, staticgrad as sg
     >>> y = rk45(lambda t, y: -y * y, sg.constant(1.0), 0.0, 3.0, most=200)
     >>> bool(abs(sg.evaluate(y) - 0.25) < 1e-6)
     True
     """
+    if adjoint:
+        options = {"rtol": rtol, "atol": atol, "first": first, "most": most}
+        return adjoints.adaptive(rk45, f, y, start, end, options)
+    return _adaptive(f, y, start, end, rtol, atol, first, most)
+
+
+def _adaptive(
+    f: Slope, y: Any, start: Any, end: Any, rtol: float, atol: float, first: Any, most: Any
+) -> Any:
+    """The state at the end, by trials of steps."""
     y = mapped(lambda each: as_value("rk45", each), y)
     state_dtype = flatten(y)[0][0].dtype
     start, end = (functions.astype(as_value("rk45", each), state_dtype) for each in (start, end))

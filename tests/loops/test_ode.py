@@ -9,6 +9,8 @@ import pytest
 from scipy.integrate import solve_ivp
 
 import staticgrad as sg
+from staticgrad.eager import Tensor
+from staticgrad.errors import ArgumentError, DTypeError
 from tests.ops.graphs import variable
 
 
@@ -60,6 +62,70 @@ def test_gradients_go_through_the_steps() -> None:
         at = {"k": 1.0, "y": 1.0}
         found = [float(each) for each in sg.evaluate([y, *slopes, bend], at)]
         np.testing.assert_allclose(found, [0.25, -3 / 16, 1 / 16, 18 / 64], rtol=1e-5)
+
+
+def by_adjoint(method: str, f: Any, y: Any, start: Any, end: Any, count: int = 61) -> Any:
+    if method == "rk45":
+        return sg.ode.rk45(f, y, start, end, rtol=1e-9, atol=1e-12, most=400, adjoint=True)
+    times = start + (end - start) * np.linspace(0.0, 1.0, count)
+    return sg.ode.rk4(f, y, times, adjoint=True)[-1]
+
+
+@pytest.mark.parametrize("method", ["rk4", "rk45"])
+def test_gradients_by_the_adjoint_method_are_those_of_the_closed_form(method: str) -> None:
+    """y' = -k y^2, y = 1 / (1 / y0 + k (end - start)), by k, y0 and both times; twice by k."""
+    k, y0, start, end = (variable(name) for name in ("k", "y", "start", "end"))
+    y = by_adjoint(method, lambda t, y: -k * y * y, y0, start, end)
+    slopes = sg.grad(y, [k, y0, start, end])
+    bend = sg.grad(slopes[0], k)
+    at = {"k": 1.0, "y": 1.0, "start": 0.5, "end": 3.5}
+    values = {str(place): value for place, value in enumerate([y, *slopes, bend])}
+    found = [float(each) for each in sg.compile(values).run(at).values()]
+    np.testing.assert_allclose(found, [0.25, -3 / 16, 1 / 16, 1 / 16, -1 / 16, 18 / 64], rtol=2e-6)
+
+
+def test_the_adjoint_of_a_tree_is_near_the_gradient_through_the_steps() -> None:
+    first = variable("first", sg.float64, (2, 3))
+    w, scale = variable("w", sg.float64, (3, 3)), variable("scale")
+
+    def f(t: Any, y: Any) -> Any:
+        return {"a": sg.tanh(y["a"] @ (scale * w)) * sg.cos(t), "b": y["a"].sum() - y["b"]}
+
+    def gradients(adjoint: bool, count: int) -> list[Any]:
+        times = np.linspace(0.0, 1.0, count)
+        found = sg.ode.rk4(f, {"a": first, "b": scale * 1.0}, times, adjoint=adjoint)
+        middle = found["a"][(count - 1) // 2]
+        far = (middle**2).sum() + found["a"][-1].sum() + found["b"].mean()
+        values = sg.grad(far, [first, w, scale])
+        draw = np.random.default_rng(0).normal
+        return sg.evaluate(
+            values, {"first": draw(size=(2, 3)), "w": draw(size=(3, 3)), "scale": 0.7}
+        )
+
+    errors = []
+    for count in (11, 21):
+        pairs = zip(gradients(True, count), gradients(False, count), strict=True)
+        errors.append(max(float(np.abs(one - other).max()) for one, other in pairs))
+    assert errors[0] < 1e-4
+    assert 10 < errors[0] / errors[1] < 40  # of fourth order
+
+
+def test_the_adjoint_keeps_nothing_of_the_steps() -> None:
+    y0, k = variable("y0", sg.float64, (1000,)), variable("k")
+
+    def peak(adjoint: bool) -> int:
+        y = sg.ode.rk45(lambda t, y: -k * sg.sin(y), y0, 0.0, 3.0, most=200, adjoint=adjoint)
+        return sg.compile({"dk": sg.grad(y.sum(), k)}).plan().peak_bytes
+
+    assert peak(True) * 5 < peak(False)
+
+
+def test_the_adjoint_method_says_what_it_does_not_take() -> None:
+    with pytest.raises(DTypeError, match="one floating dtype"):
+        sg.ode.rk4(decay, {"fast": sg.constant([1.0, 2.0]), "slow": sg.constant(1)}, [0.0, 1.0],
+                   adjoint=True)  # fmt: skip
+    with pytest.raises(ArgumentError, match="not for tensors"):
+        sg.ode.rk45(pendulum, Tensor(np.ones(2)), 0.0, 1.0, adjoint=True)
 
 
 def test_a_solution_that_needs_too_many_steps_is_nan() -> None:
