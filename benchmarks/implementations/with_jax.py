@@ -70,8 +70,8 @@ class Jax(Operations):
                 state = cell(at @ w + b, state, u)  # a product before the loop is slower here
                 return state, state[0]
 
-            _, x = self.jax.lax.scan(trip, first, x)
-        return x[-1]
+            last, x = self.jax.lax.scan(trip, first, x)
+        return last[0]
 
 
 class JaxProgram(Program):

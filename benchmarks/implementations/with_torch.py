@@ -91,7 +91,7 @@ class Torch(Operations):
             flat += [w.t(), u.t(), b, self.namespace.zeros_like(b)]
         layers = getattr(self.namespace, kind)
         first = states if kind == "lstm" else states[0]
-        return layers(x, first, flat, True, len(weights), 0.0, True, False, False)[0][-1]
+        return layers(x, first, flat, True, len(weights), 0.0, True, False, False)[1][-1]
 
 
 class TorchLoops(Torch):
