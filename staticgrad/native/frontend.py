@@ -30,6 +30,11 @@ KERNEL_KINDS: Final[tuple[Kind, ...]] = (
 )
 
 
+#: Lines of a kernel from which on LLVM does not look for better addresses. Among few it soon has
+#: them, and the next row of a short loop then begins sooner.
+LONG: Final = 128
+
+
 @dataclass(frozen=True)
 class Function:
     """One function of a source: its text, its tree, and how many lines stand above the tree's."""
@@ -38,6 +43,15 @@ class Function:
     body: str
     tree: ast.FunctionDef
     above: int = 0
+
+    @property
+    def is_long(self) -> bool:
+        """Whether LLVM would take long over the addresses in its loops, for nothing.
+
+        Shared functions multiply by strides; what stores past the caches was measured to gain.
+        """
+        lines = self.body.count("\n")
+        return lines > LONG and not self.name.startswith(SHARED) and "stream(" not in self.body
 
 
 #: Where a part of a source begins that may be one function.
@@ -119,7 +133,7 @@ def _lower(
     if count != len(kinds):
         raise KernelSourceError(f"{function.name} takes {count} arguments, given {len(kinds)}")
     namespace: dict[str, Any] = {**FUNCTIONS, **CONSTANTS, **visible}
-    return translated(function.tree, namespace, kinds, function.above, name)
+    return translated(function.tree, namespace, kinds, function.above, name, function.is_long)
 
 
 def _helper(function: Function, visible: dict[str, _SourceHelper]) -> _SourceHelper:

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Set
 from typing import Final
 
-from staticgrad.native.constants import SHARED
 from staticgrad.native.joins import Arrival, Join, Names, Path
 from staticgrad.native.kinds import NOTHING, RANGE, WORD, Kind, Scalar
 from staticgrad.native.operations import FUNCTIONS, OPERATORS
@@ -62,11 +61,6 @@ _PARTS: Final[dict[type, tuple[str, ...]]] = {
 }
 
 
-#: Lines of a kernel from which on LLVM does not look for better addresses. Among few it soon has
-#: them, and the next row of a short loop then begins sooner.
-LONG: Final = 128
-
-
 class _NoJoinError(Exception):
     """A name is read that has no value on some path here; a slot may have one."""
 
@@ -91,15 +85,17 @@ def translated(
     kinds: tuple[Kind, ...],
     above: int,
     name: tuple[str, str],
+    hidden: bool = False,
 ) -> Translated:
     """A function for arguments of these kinds; ``name`` is its symbol and linkage.
 
-    ``above`` are the lines of the source above the tree.
+    ``above`` are the lines of the source above the tree. ``hidden``: LLVM does not see the numbers
+    of loops grow.
     """
     slotted: set[str] = set()
     while True:
         try:
-            return SyntaxReader(tree, namespace, kinds, above, slotted).run(*name)
+            return SyntaxReader(tree, namespace, kinds, above, slotted, hidden).run(*name)
         except _NoJoinError as error:
             slotted.add(error.name)
 
@@ -108,7 +104,7 @@ class SyntaxReader(FunctionTranslation):
     """Walks the syntax tree of one function; ``above`` are the lines of the source above it.
 
     ``slotted`` are names that live on the stack: those that are read where not every path has
-    given them a value.
+    given them a value. ``hidden``: LLVM does not see the numbers of loops grow.
     """
 
     def __init__(
@@ -118,6 +114,7 @@ class SyntaxReader(FunctionTranslation):
         kinds: tuple[Kind, ...],
         above: int = 0,
         slotted: Set[str] = frozenset(),
+        hidden: bool = False,
     ) -> None:
         super().__init__(kinds, tuple(argument_name(kind, at) for at, kind in enumerate(kinds)))
         self.tree = tree
@@ -133,9 +130,7 @@ class SyntaxReader(FunctionTranslation):
         self.within: dict[ast.stmt, dict[str, None]] = {}
         """The names that each loop assigns."""
         _assigned(tree.body, self.assigned, self.within)
-        lines = (tree.end_lineno or 0) - tree.lineno
-        self.hidden = lines > LONG and not tree.name.startswith(SHARED)
-        """Whether LLVM does not see the numbers of loops grow."""
+        self.hidden = hidden
         self.loops: list[_Loop] = []
         self.count = 0
         self.label = "entry"

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from staticgrad.native import frontend, jit
-from staticgrad.native.syntax_reader import LONG
 from tests.native.support import MODES, Mode, call
 
 PATHS = """\
@@ -196,7 +195,7 @@ def kernel(t, own, begin, end):
     call(source, [out], [4], 0, 3, mode=mode)
     assert out.tolist() == wanted
     assert "llvm.expect" not in frontend.module_text(source, "k")
-    long = source.replace("    place = 0\n", "    place = 0\n" + "\n" * LONG)
+    long = source.replace("    place = 0\n", "    place = 0\n" + "\n" * frontend.LONG)
     out[:] = 0
     call(long, [out], [4], 0, 3, mode=mode)
     assert out.tolist() == wanted
