@@ -272,7 +272,8 @@ def _outer_first(
 ) -> tuple[list[Symbolic], list[Symbolic]]:
     """The results of the first loop over segments, and the carries with which those begin.
 
-    What the other loop alone reads is not among the results: the first carries stand for it.
+    What the other loop alone reads is not among the results: its old values, which nobody reads any
+    more, stand for it.
     """
     node, op = pair.first, loop_of(pair.first)
     carries, rows = op.carries, op.carries + op.slices
@@ -296,7 +297,7 @@ def _outer_first(
         outer = Loop(closed, cut.parts, carries, op.slices, op.reverse)
         given = [cut.segments(arg) for arg in args[carries:rows]]
         out = _apply(outer, [*start, *given, *args[rows:]])
-        results = [*out[:carries], *[out[0]] * (len(node.types) - carries)]
+        results = [*out[:carries], *node.values[carries:]]
         for n, place in enumerate(kept, carries):
             results[carries + place] = cut.whole(out[n], rest[n] if rest else None)
     return results, out[carries + len(kept) :]

@@ -151,6 +151,24 @@ def test_segments_of_named_trips(reverse: bool, monkeypatch: pytest.MonkeyPatch)
     assert divided.plan(times=47).peak_bytes < 0.7 * plain.plan(times=47).peak_bytes
 
 
+def test_a_loop_without_carries_runs_again_in_segments() -> None:
+    """All that the first loop gives, the second one alone reads."""
+    x, w = sg.input("x", (40, 16), "float32"), sg.input("w", (16,), "float32")
+    made = sg.map(lambda each: sg.sin(each * w), x)
+    last, _ = sg.scan(lambda c, each: (sg.tanh(c + each * w), None), w, made, reverse=True)
+    outputs = {"last": last, "dw": sg.grad(last.sum(), w)}
+    rng = np.random.default_rng(3)
+    feeds = {n: rng.normal(size=s).astype("f4") for n, s in (("x", (40, 16)), ("w", (16,)))}
+    f = sg.compile(outputs)
+    divided = with_segments(f.graph, 1)
+    assert divided is not f.graph
+    verify_graph(divided)
+    wanted = bytes_of(f, feeds)
+    budget = f.plan().peak_bytes * 9 // 10
+    assert bytes_of(sg.compile(outputs, memory_budget=budget), feeds) == wanted
+    assert bytes_of(sg.compile(outputs, checkpoint="recompute"), feeds) == wanted
+
+
 def counted(trips: int, reverse: bool) -> tuple[sg.Graph, dict[str, Any]]:
     """Two loops over each other's stacks, and one over blocks of both; all read their numbers."""
     x = sg.input("x", (trips, 3), "float32")
