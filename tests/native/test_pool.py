@@ -301,11 +301,16 @@ def test_a_child_starts_anew() -> None:
     counted.run(native.driver(), 5)
     pool.set("taken", 1)
     pool.set("callers", 1)
+    first = ctypes.c_ulong.from_address(pool.address + pool_code.PLACES["threads"]).value
     pool.start_anew()
     counted.run(native.driver(), 5)
     assert pool.state.threads == 1
     counted.check(10)
     pool.end()
+    # No child has the first thread, but this process does: it reads the pool until it has ended.
+    join: Any = ctypes.CDLL(None).pthread_join
+    join.argtypes = [ctypes.c_ulong, ctypes.c_void_p]
+    assert join(first, None) == 0
 
 
 AT_THE_END = """
