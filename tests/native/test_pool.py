@@ -120,7 +120,7 @@ def test_a_stall_is_followed_by_runs_alone() -> None:
     def stop(worker: int, point: int) -> None:
         if worker == 1 and point == 1 and not claimed.is_set():
             claimed.set()
-            caller.wait(60)
+            caller.wait(0.5)  # in vain where it took the last group
             time.sleep(0.02)
         if worker == 0 and point == 2 and claimed.is_set():
             caller.set()
