@@ -22,7 +22,7 @@ from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access, Expr, Position
 from staticgrad.ir.forms import WindowAxis, WindowProduct
 from staticgrad.ir.kernel_stages import Ahead, Axis, Extent, Gemm, Map, Store, panel_columns
-from staticgrad.types.dim import Size
+from staticgrad.types.dim import Size, maximum
 from staticgrad.types.tensor import hint_value
 
 #: Elements of a strip and of its results, nearly: they stay in the second cache.
@@ -65,7 +65,8 @@ class WindowStrips(WindowProducts):
         )
         width = panel_columns(self.read.type.dtype.compute)
         self.panels = -(-self.columns // width) * width
-        self.high = self.strip + reaches[0] - (-(self.panels - self.columns) // self.apart[0])
+        further = -(self.panels - self.columns) // maximum(self.apart[0], 1)  # 0: nothing is there
+        self.high = self.strip + reaches[0] - further
         self.plane = self.high * self.apart[0]
         stages = (self._copied(inner), self._multiplied(out, inner), self._followed(out, found))
         return self.finish(stages, self.outer)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import HealthCheck, example, given, settings, strategies as st
 
 import staticgrad as sg
 from staticgrad import eager
@@ -97,8 +97,14 @@ def check_geometry(case: tuple[Shape, Shape, dict[str, Any]], seed: int) -> None
 QUIET = {"deadline": None, "suppress_health_check": list(HealthCheck), "database": None}
 
 
+#: An image without rows: one place is no distance from the next.
+ONES = (1, 1, 1)
+NO_ROWS = {"stride": ONES, "padding": [(0, 0), (0, 1), (0, 0)], "dilation": ONES, "groups": 1}
+
+
 @settings(max_examples=8, derandomize=True, **QUIET)
 @given(geometries(), st.integers(0, 1000))
+@example(((0, 1, 1, 0, 2), (2, 1, 1, 1, 2), NO_ROWS), 0)
 def test_any_geometry(case: Any, seed: int) -> None:
     check_geometry(case, seed)
 
