@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import Final, cast
 
 from staticgrad.building import within
-from staticgrad.ir.bodies import body_input, body_of
-from staticgrad.ir.graph import Graph, Input, Node, Symbolic
+from staticgrad.ir.bodies import body_input, body_of, rebuilt
+from staticgrad.ir.graph import Graph, Node, Symbolic
 from staticgrad.ops.contract import MatMul
 from staticgrad.ops.loops import Loop
 from staticgrad.ops.movement import swapaxes
@@ -83,15 +83,10 @@ def _body(body: Graph, turned: set[int]) -> Graph:
         shape = value.shape[::-1] if place in turned else value.shape
         kind, node = value.type.with_shape(shape), value.node
         new[value.key] = body_input(node.label, kind, node.origin, node.order)
-    given = [*new.values()]
-    changed = {body.inputs[place].key for place in turned}
-    for node in body.nodes:
-        if isinstance(node.op, Input):
-            continue
-        op = node.op
-        if isinstance(op, MatMul) and node.args[1].key in changed:
-            op = MatMul(op.transpose_a, transpose_b=False)
-        args = tuple([new.get(arg.key, arg) for arg in node.args])
-        copy = Node(op, args, node.types, node.origin, node.order)
-        new.update(((node, value.index), Symbolic(copy, value.index)) for value in node.values)
-    return body_of(given, {name: new[v.key] for name, v in body.outputs.items()})
+    keys = {body.inputs[place].key for place in turned}
+    products = {
+        node: MatMul(node.op.transpose_a, transpose_b=False)
+        for node in body.nodes
+        if isinstance(node.op, MatMul) and node.args[1].key in keys
+    }
+    return body_of(new.values(), rebuilt(body, new, changed=products))

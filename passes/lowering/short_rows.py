@@ -9,6 +9,7 @@ rows one at a time would leave most lanes empty.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import product
 from typing import Final
 
@@ -21,7 +22,7 @@ from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.expr import Expr
 from staticgrad.ir.graph import Node
 from staticgrad.ir.kernel_stages import Axis, Map, Store
-from staticgrad.ir.summation import lanes
+from staticgrad.ir.summation import in_lanes, lanes
 from staticgrad.types.tensor import Shape, hint_value
 
 #: Elements of an axis from which on vectors along it are mostly full.
@@ -136,17 +137,4 @@ def around_vector(low: Lowering) -> tuple[list[Axis], Axis]:
 
 def combined(kind: str, terms: Sequence[Expr]) -> Expr:
     """The terms of a row as one, as the lane rule adds a row of no more than a block."""
-    width = lanes(terms[0].dtype)
-    row = list(terms[:width])
-    for number, term in enumerate(terms[width:]):
-        lane = number % width
-        row[lane] = _joined(kind, row[lane], term)
-    while width > 1:
-        width //= 2
-        paired = [_joined(kind, *pair) for pair in zip(row, row[width:], strict=False)]
-        row = paired + row[len(paired) : width]
-    return row[0]
-
-
-def _joined(kind: str, left: Expr, right: Expr) -> Expr:
-    return ex.apply(COMBINERS[kind].combine, left, right)
+    return in_lanes(terms, lanes(terms[0].dtype), partial(ex.apply, COMBINERS[kind].combine))

@@ -8,9 +8,8 @@ filter is the sum of rows multiplied, of which vectors are summed down the rows,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate, product
+from itertools import product
 from math import prod
-from operator import mul
 from typing import Final
 
 from passes.fusion.groups import Group, Groups, ScratchBuffer
@@ -30,7 +29,7 @@ from staticgrad.ir.expr import Access, Expr, Position
 from staticgrad.ir.forms import WindowAxis, WindowProduct
 from staticgrad.ir.kernel_stages import FEW, Accumulate, Axis, Columns, Map, Scalar, Stage, Store
 from staticgrad.types.dim import Size
-from staticgrad.types.tensor import hint_value
+from staticgrad.types.tensor import c_strides, hint_value
 
 #: Taps that are written out for an element, at most, and remainders of strides.
 _MOST_TAPS: Final = 49
@@ -176,7 +175,7 @@ class WindowChannels(WindowMaps):
 
     def _pays_to_copy(self, images: Size) -> bool:
         """Whether taps lie in a border, and a channel of so many images is in the second cache."""
-        reaches = [axis.dilation * (axis.taps - 1) for axis in self.axes]
+        reaches = [axis.reach for axis in self.axes]
         if self.over_windows:
             self.wide = [
                 axis.step * (axis.windows - 1) + reach + 1
@@ -204,7 +203,7 @@ class WindowChannels(WindowMaps):
 
     def _apart(self) -> Sequence[Size]:
         """Elements of the copy from one image, and one place along each axis, to the next."""
-        return [*accumulate(reversed(self.wide), mul, initial=1)][::-1]
+        return c_strides((1, *self.wide))
 
     def _place_of(self, n: str, names: Sequence[str], tap: Sequence[int | str]) -> Access:
         """What a tap of a window is, or the window that has a tap there, in the copy."""

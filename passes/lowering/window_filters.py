@@ -10,9 +10,7 @@ term by term.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
 from math import prod
-from operator import mul
 from typing import Final
 
 from passes.fusion.groups import ScratchBuffer
@@ -21,7 +19,7 @@ from passes.lowering.window_places import AxisPlace, along, ends
 from passes.lowering.window_products import WindowProducts, name_of
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access
-from staticgrad.ir.forms import WindowAxis, WindowProduct
+from staticgrad.ir.forms import WindowProduct
 from staticgrad.ir.kernel_stages import (
     FED_ROWS,
     Axis,
@@ -35,7 +33,7 @@ from staticgrad.ir.kernel_stages import (
 )
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64, DType
-from staticgrad.types.tensor import hint_value
+from staticgrad.types.tensor import c_strides, hint_value
 
 #: Elements of the channels that are copied, nearly: they stay in the second cache.
 COPIED: Final = 1 << 17
@@ -61,9 +59,8 @@ class WindowFilters(WindowProducts):
         axes, dtype = self.form.axes, self.first.type.dtype
         self.g = self._group()
         self.out, self.channels = self._part(self.group.domain[0]), self.group.domain[1]
-        self.wide = [axis.step * (axis.windows - 1) + _reach(axis) + 1 for axis in axes]
-        *later, self.plane = accumulate(reversed(self.wide), mul, initial=1)
-        self.apart = later[::-1]
+        self.wide = [axis.step * (axis.windows - 1) + axis.reach + 1 for axis in axes]
+        self.plane, *self.apart = c_strides((1, *self.wide))
         width = panel_columns(dtype)
         self.part = self._channels_together(width)
         limit, columns = self._panel(width)
@@ -159,7 +156,3 @@ class WindowFilters(WindowProducts):
             moved += [(tap.name, axis.dilation * apart)] if tap else []
             moved += [(y.name, axis.step * apart)] if y else []
         return self._plane_access(moved)
-
-
-def _reach(axis: WindowAxis) -> Size:
-    return axis.dilation * (axis.taps - 1)

@@ -64,7 +64,7 @@ def tap_place(axis: WindowAxis, window: str, tap: int) -> AxisPlace:
 
 def reading_place(axis: WindowAxis, window: str, tap: str) -> AxisPlace:
     """The same where the tap is a loop, too."""
-    last = axis.dilation * (axis.taps - 1) - axis.before
+    last = axis.reach - axis.before
     high = last + axis.step * (axis.windows - 1)
     terms = [(n, s) for n, s in ((window, axis.step), (tap, axis.dilation)) if n]
     return AxisPlace(tuple(terms), -axis.before, ends(-axis.before, high, axis.image))

@@ -10,8 +10,6 @@ product that reads windows where they lie, term by term.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
-from operator import mul
 from typing import Final
 
 from passes.fusion.groups import ScratchBuffer
@@ -23,7 +21,7 @@ from staticgrad.ir.expr import Access, Expr, Position
 from staticgrad.ir.forms import WindowAxis, WindowProduct
 from staticgrad.ir.kernel_stages import Ahead, Axis, Extent, Gemm, Map, Store, panel_columns
 from staticgrad.types.dim import Size, maximum
-from staticgrad.types.tensor import hint_value
+from staticgrad.types.tensor import c_strides, hint_value
 
 #: Elements of a strip and of its results, nearly: they stay in the second cache.
 STRIP: Final = 3 << 15
@@ -52,10 +50,10 @@ class WindowStrips(WindowProducts):
         out, inner = self._channels()
         axes = self.form.axes
         self.n, self.g = self._batch(), self._group()
-        reaches = [axis.dilation * (axis.taps - 1) for axis in axes]
+        reaches = [axis.reach for axis in axes]
         found = [self._extent(axis) for axis in axes]
         self.wide: list[Size] = [n + r for n, r in zip(found, reaches, strict=True)]
-        self.apart = self._apart()
+        self.apart = c_strides((1, *self.wide[1:]))
         self.strip = self._strip(found[0], out, inner)
         self.strips = self._fresh()
         self.outer.append(self.loop(self.strips, -(-found[0] // self.strip)))
@@ -86,11 +84,6 @@ class WindowStrips(WindowProducts):
 
     def _extent(self, axis: WindowAxis) -> Size:
         return axis.windows if self.over_windows else axis.image
-
-    def _apart(self) -> Sequence[Size]:
-        """Elements of a plane from one place to the next, by axis."""
-        later = list(accumulate(reversed(self.wide[1:]), mul, initial=1))
-        return later[::-1]
 
     def _strip(self, extent: Size, out: Size, inner: Size) -> int:
         """Places of a strip along the first axis."""
@@ -131,7 +124,7 @@ class WindowStrips(WindowProducts):
 
     def _bordered(self, axis: WindowAxis, name: str, wide: Size, first: bool) -> AxisPlace:
         """Where the element of a place in the plane is read."""
-        reach = axis.dilation * (axis.taps - 1)
+        reach = axis.reach
         start = -axis.before if self.over_windows else axis.before - reach
         extent = axis.image if self.over_windows else axis.windows
         terms: list[tuple[str, Size]] = [(name, 1)]
@@ -160,7 +153,7 @@ class WindowStrips(WindowProducts):
         for axis, apart, tap in zip(axes, self.apart, taps, strict=True):
             if tap is not None:
                 moved.append((tap.name, self.argument(sign * axis.dilation * apart)))
-            start = start + axis.dilation * (axis.taps - 1) * apart
+            start = start + axis.reach * apart
         positions = () if self.over_windows or start == 0 else (Position((), self.argument(start)),)
         b = self._scratch(_PLANE, moved, *positions)
         loops = tuple(loop for loop in (c, *taps) if loop is not None)

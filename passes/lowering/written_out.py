@@ -17,7 +17,7 @@ from staticgrad.ir import expr as ex
 from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.expr import BLOCKS, Expr
 from staticgrad.ir.schedule import Schedule
-from staticgrad.ir.summation import BLOCK, COLUMN_BLOCK, lanes
+from staticgrad.ir.summation import BLOCK, COLUMN_BLOCK, in_lanes, lanes
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64, DType
 
@@ -191,15 +191,7 @@ class WrittenOut:
             raise NotWrittenOutError
         if not by_lanes:
             return reduce(joined, terms)
-        width = lanes(dtype)
-        row = [reduce(joined, terms[lane::width]) for lane in range(min(width, len(terms)))]
-        while width > 1:
-            width //= 2
-            row = [
-                joined(each, row[lane + width]) if lane + width < len(row) else each
-                for lane, each in enumerate(row[:width])
-            ]
-        return row[0]
+        return in_lanes(terms, lanes(dtype), joined)
 
 
 #: The loop over rows.

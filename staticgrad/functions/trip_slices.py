@@ -7,12 +7,12 @@ all trips read is added up as a whole in each of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from staticgrad.ir.bodies import body_input, body_of
+from staticgrad.ir.bodies import body_input, body_of, rebuilt
 from staticgrad.ir.forms import Gather
-from staticgrad.ir.graph import Constant, Graph, Input, Node, Symbolic
+from staticgrad.ir.graph import Graph, Node, Symbolic
 from staticgrad.types.dim import Size
 
 
@@ -52,7 +52,7 @@ def with_slices(
     inputs = [*known.values()]
     inputs[first:first] = fresh
     known |= {(node, 0): fresh[at] for node, at in rows.items()}
-    outputs = _over(body, known)
+    outputs = rebuilt(body, known)
     return Sliced(
         body_of(inputs, outputs), [captured[k] for k in moved], [captured[k] for k in kept]
     )
@@ -73,19 +73,3 @@ def _readers_of_rows(body: Graph, value: Symbolic) -> list[Node]:
 
 def _like(value: Symbolic, label: str) -> Symbolic:
     return body_input(label, value.type, value.node.origin, value.node.order)
-
-
-def _over(body: Graph, known: Mapping[tuple[Node, int], Symbolic]) -> dict[str, Symbolic]:
-    """The outputs of a body in which some values are others."""
-    new = dict(known)
-    for node in body.nodes:
-        if isinstance(node.op, Input) or (node, 0) in known:
-            continue
-        if isinstance(node.op, Constant):
-            new[node, 0] = Symbolic(node)
-            continue
-        args = tuple([new[arg.key] for arg in node.args])
-        copy = Node(node.op, args, node.types, node.origin, node.order)
-        copy.verified = node.verified
-        new.update(((node, value.index), Symbolic(copy, value.index)) for value in node.values)
-    return {name: new[value.key] for name, value in body.outputs.items()}

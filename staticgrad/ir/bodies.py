@@ -8,6 +8,7 @@ so that equal bodies have equal digests, whatever their functions were called.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from staticgrad.ir.graph import (
     Constant,
@@ -17,6 +18,7 @@ from staticgrad.ir.graph import (
     Symbolic,
     ancestors,
 )
+from staticgrad.ir.op import Op
 from staticgrad.ir.roots import BODY_INPUTS
 from staticgrad.source import Location
 from staticgrad.types.tensor import TensorType
@@ -92,17 +94,34 @@ def inlined(body: Graph, operands: Sequence[Symbolic], order: int | None = None)
         operands: one for each input, of its type.
         order: the derivative order of the new nodes; by default that of the nodes of the body.
     """
-    new: dict[tuple[Node, int], Symbolic] = {
-        value.key: operand for value, operand in zip(body.inputs, operands, strict=True)
-    }
+    known = {value.key: operand for value, operand in zip(body.inputs, operands, strict=True)}
+    return [*rebuilt(body, known, order).values()]
+
+
+def rebuilt(
+    body: Graph,
+    known: Mapping[tuple[Node, int], Symbolic],
+    order: int | None = None,
+    changed: Mapping[Node, Op] = MappingProxyType({}),
+) -> dict[str, Symbolic]:
+    """The outputs of ``body``, by name, as new nodes over other values at their own lines.
+
+    Args:
+        body: a closed graph.
+        known: what stands for its inputs, and for other values that need not be built again.
+        order: the derivative order of the new nodes; by default that of the nodes of the body.
+        changed: nodes that are built with another op, whose results are of the same types.
+    """
+    new = dict(known)
     for node in body.nodes:
-        if isinstance(node.op, Input):
+        if isinstance(node.op, Input) or (node, 0) in known:
             continue
         if isinstance(node.op, Constant) and (order is None or order == node.order):
             new[node, 0] = Symbolic(node)
             continue
         args = tuple([new[arg.key] for arg in node.args])
-        copy = Node(node.op, args, node.types, node.origin, node.order if order is None else order)
-        copy.verified = node.verified
+        op = changed.get(node, node.op)
+        copy = Node(op, args, node.types, node.origin, node.order if order is None else order)
+        copy.verified = node.verified and op is node.op
         new.update(((node, value.index), Symbolic(copy, value.index)) for value in node.values)
-    return [new[value.key] for value in body.outputs.values()]
+    return {name: new[value.key] for name, value in body.outputs.items()}

@@ -258,6 +258,11 @@ class WindowAxis:
     windows: Size
 
     @property
+    def reach(self) -> Size:
+        """Elements from the first to the last tap of a window."""
+        return self.dilation * (self.taps - 1)
+
+    @property
     def shared(self) -> int:
         """Elements of the image less than so far apart have no window in common, nor have taps."""
         return gcd(self.step, self.dilation)

@@ -49,9 +49,10 @@ changes no bit: a renderer may do so where that is easier than a tail.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import reduce
 from math import prod
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -59,6 +60,7 @@ import numpy.typing as npt
 from staticgrad.types.dtype import DType, as_dtype
 
 Array = npt.NDArray[Any]
+_Term = TypeVar("_Term")
 
 #: Consecutive terms of a row that share one set of lanes.
 BLOCK: Final = 4096
@@ -133,6 +135,19 @@ def lane_sum(terms: Array) -> Array:
         width //= 2
         lane = lane[..., :width] + lane[..., width:]
     return _counter(lane[..., block, 0] for block in range(blocks))
+
+
+def in_lanes(terms: Sequence[_Term], width: int, join: Callable[[_Term, _Term], _Term]) -> _Term:
+    """The terms of one block, one or more, joined in the order of the lane rule in ``width`` lanes.
+
+    A lane without a term is left out, which is what -0.0 in its place comes to.
+    """
+    lane = [reduce(join, terms[number::width]) for number in range(min(width, len(terms)))]
+    while width > 1:
+        width //= 2
+        joined = [join(*pair) for pair in zip(lane, lane[width:], strict=False)]
+        lane = joined + lane[len(joined) : width]
+    return lane[0]
 
 
 def block_sum(terms: Array) -> Array:

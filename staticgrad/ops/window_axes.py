@@ -63,7 +63,7 @@ def check_windows(op: str, axes: Sequence[WindowAxis], first: int) -> None:
         ShapeError: an image that is smaller than a window.
     """
     for number, axis in enumerate(axes, first):
-        whole = axis.dilation * (axis.taps - 1) + 1
+        whole = axis.reach + 1
         text = f"{op}: a window of {whole} over axis {number} of size {axis.image}"
         if not dims.at_least(axis.windows, 1, text):
             raise ShapeError(text, hint="a window is no larger than the image and its border")

@@ -14,11 +14,11 @@ from staticgrad.ir.expr import Expr, literal, rarely, select
 from staticgrad.types.dtype import F64
 from staticgrad.vecmath.gamma_factor import (
     FAR,
-    RECIPROCAL,
     ROOT_TAU,
     added,
     exp_of,
     multiple,
+    near_gamma,
 )
 from staticgrad.vecmath.gamma_function import SINE, STIRLING
 from staticgrad.vecmath.layout import at_least, at_most, horner, split
@@ -42,13 +42,7 @@ def gamma(x: Expr) -> Expr:
 
 def _small(y: Expr) -> tuple[Expr, Expr]:
     """Gamma(y), and 1 / (y Gamma(y)), for y from 0 to 8."""
-    w, product = y, literal(1.0, F64) + y * 0.0
-    for _ in range(7):
-        large = w >= 2.0
-        w = select(large, w - 1.0, w)
-        product = select(large, product * w, product)
-    low = w < 1.0
-    reciprocal = horner(select(low, w + 1.0, w) - 1.5, RECIPROCAL)
+    low, product, reciprocal = near_gamma(y, literal(1.0, F64) + y * 0.0)
     found = product / reciprocal
     return select(low, found / y, found), select(low, reciprocal, reciprocal / (product * y))
 

@@ -86,14 +86,28 @@ def gamma_star(z: Expr) -> Expr:
     return rarely(z < FAR, [_small_gamma_star(z)], [usual])[0]
 
 
-def _small_gamma_star(z: Expr) -> Expr:
-    w, product = at_most(z, FAR), literal(1.0, F64) + z * 0.0
+def near_gamma(y: Expr, one: Expr) -> tuple[Expr, Expr, Expr]:
+    """What Gamma(y) is made of for y from 0 to 8: see the returned values.
+
+    Args:
+        y: the argument.
+        one: the number 1 that factors are multiplied to; a NaN in it reaches the product.
+
+    Returns:
+        Whether y is below 1; the product of factors that lead from [1, 2) to y; and the reciprocal
+        of Gamma there, of y + 1 where y is below 1.
+    """
+    w, product = y, one
     for _ in range(7):
         large = w >= 2.0
         w = select(large, w - 1.0, w)
         product = select(large, product * w, product)
     low = w < 1.0
-    reciprocal = horner(select(low, w + 1.0, w) - 1.5, RECIPROCAL)
+    return low, product, horner(select(low, w + 1.0, w) - 1.5, RECIPROCAL)
+
+
+def _small_gamma_star(z: Expr) -> Expr:
+    low, product, reciprocal = near_gamma(at_most(z, FAR), literal(1.0, F64) + z * 0.0)
     root = z.sqrt()
     root = select(low, 1.0 / root, root)
     positive = at_least(z, 1.0 / LARGEST)
