@@ -21,7 +21,7 @@ from staticgrad.codegen.tiles import Tiles
 from staticgrad.codegen.vectors import SHORT, Bodies, whole_vectors, work, write_vector_loop
 from staticgrad.ir.expr import Access, postorder
 from staticgrad.ir.kernel import GEMM_BLOCK, Kernel
-from staticgrad.ir.kernel_stages import CHUNK, PANELS, STREAMED, Gemm, panel_columns, roots
+from staticgrad.ir.kernel_stages import CHUNK, FEWEST, PANELS, STREAMED, Gemm, panel_columns, roots
 
 #: Bytes of a vector of b times the inner indices that are packed at a time.
 DEPTH_BYTES: Final = 8192
@@ -112,9 +112,14 @@ class _PlainProduct:
         """Sizes and local memory, before the loop over iterations."""
         out.add(f"chunks = ({self.m} + {CHUNK - 1}) // {CHUNK} if {self.m} > 0 else 1")
         out.add(f"chunk = (({self.m} + chunks - 1) // chunks + 7) // 8 * 8")
-        few = f"chunks if {self.m} > {STREAMED} and chunks < {PANELS}"
-        out.add(f"group = ({few} else {PANELS}) * {self.columns}")
-        out.add(f"groups = ({self.n} + group - 1) // group")
+        out.add(f"panels = ({self.n} + {self.columns - 1}) // {self.columns}")
+        self._least(out, "group", f"chunks * panels // {FEWEST}", "chunks")
+        out.add(f"if group > {PANELS} or {self.m} <= {STREAMED}:")
+        out.add(f"    group = {PANELS}")
+        out.add("if group < 1:")
+        out.add("    group = 1")
+        out.add("groups = (panels + group - 1) // group")
+        out.add(f"group = group * {self.columns}")
         if self._reads_in_place:
             out.add(f"few = {FEW_ROWS}")
             out.add(f"if {self.k} * {self.down} <= {NEAR}:")

@@ -36,6 +36,8 @@ FED_ROWS: Final = 320
 #: Rows of C per iteration of a product of matrices, at most, and panels of columns, at most.
 CHUNK: Final = 112
 PANELS: Final = 4
+#: Iterations of such a product, if it has the panels: who is last keeps others waiting for one.
+FEWEST: Final = 8
 #: Rows up to which the second factor is read in the order in which it lies.
 STREAMED: Final = 2
 #: Positions of loops of literal extents, all together, up to which code is written for each.
@@ -402,17 +404,22 @@ def gemm_iterations(stage: Gemm, dtype: DType, rows: Size, columns: Size) -> Siz
     """Chunks of rows times groups of panels of a product with so many rows and columns.
 
     The bits of an element do not depend on it. Where rows are packed, several panels are to read
-    them; where they are few, each panel is an iteration. Where they are so few that the other
-    factor is read as it lies, iterations take long runs of it.
+    them, as long as workers have enough to share; where they are few, each panel is an iteration.
+    Where they are so few that the other factor is read as it lies, iterations take long runs of it.
     """
     if stage.plain:
-        chunks = (rows + (CHUNK - 1)) // CHUNK
-        wanted = maximum(chunks, PANELS * (STREAMED + 1 - rows))
-        panels = wanted + PANELS - maximum(wanted, PANELS)
-        group = maximum(panels, 1) * panel_columns(dtype)
-        return chunks * ((columns + (group - 1)) // group)
+        width = panel_columns(dtype)
+        chunks, panels = (rows + (CHUNK - 1)) // CHUNK, (columns + (width - 1)) // width
+        shared = _least(chunks, chunks * panels // FEWEST)
+        wanted = maximum(shared, PANELS * (STREAMED + 1 - rows))
+        group = maximum(_least(wanted, PANELS), 1)
+        return chunks * ((panels + (group - 1)) // group)
     _, chunk, panel = gemm_tile(stage, dtype)
     return ((rows + (chunk - 1)) // chunk) * ((columns + (panel - 1)) // panel)
+
+
+def _least(one: Size, other: Size) -> Size:
+    return one + other - maximum(one, other)
 
 
 def operands_read(stages: Iterable[Stage]) -> set[str]:

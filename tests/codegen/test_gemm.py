@@ -75,7 +75,7 @@ def made(
 
 
 SHAPES = [(1, 3, 3, 3), (1, 14, 32, 5), (2, 15, 33, 17), (1, 5, 70, 129), (1, 29, 16, 200)]
-LONG = [(1, CHUNK + 6, 65, 140), (1, 3 * CHUNK + 1, 40, 9), (3, 27, 14, 260)]
+LONG = [(1, CHUNK + 6, 65, 140), (1, 4 * CHUNK + 1, 130, 9), (3, 27, 14, 260)]
 
 
 @pytest.mark.parametrize("shape", [*SHAPES, *LONG])
@@ -90,6 +90,22 @@ def test_every_layout_gives_the_same_bytes(shape: tuple[int, ...], bits: int) ->
         for second in ("along", "across", "apart"):
             found = made(a, b, (first, second), "vector", bits)
             assert_same(found, usual, f"{first} @ {second}")
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "wanted"),
+    [
+        (4 * CHUNK + 1, 128, 10),
+        (4 * CHUNK + 1, 160, 10),
+        (512, 512, 20),
+        (64, 512, 16),
+        (2, 512, 4),
+    ],
+)
+def test_few_iterations_take_fewer_panels(rows: int, columns: int, wanted: int) -> None:
+    """Five of four panels would leave one of two workers waiting for a fifth of the time."""
+    kernel = product("along", "along", "f32", False)
+    assert kernel.iterations([rows, columns, 7, 1, *[1] * 7]) == wanted
 
 
 @pytest.mark.parametrize("layouts", [("along", "along"), ("across", "along"), ("apart", "across")])
