@@ -300,17 +300,30 @@ def _make_driver(jit: bool) -> Driver:
         from staticgrad.native import plain_python
 
         return plain_python.run
-    from staticgrad.native import rows
-    from staticgrad.native.jit import compile_ir
-    from staticgrad.native.target import host
+    from staticgrad.native import rows, target
 
-    text = rows.text(host())
+    return rows.bind(_address_of(rows.text(target.host()), rows.SYMBOL))
+
+
+def shared_runs() -> int:
+    """The address of what runs rows together with workers, which drivers find in a pool.
+
+    Raises as ``kernel`` does where nothing can be compiled.
+    """
+    from staticgrad.native import rows, target
+
+    with LOCK, _coded_memory_errors():
+        return _address_of(rows.shared_text(target.host()), rows.SHARED_SYMBOL)
+
+
+def _address_of(text: str, symbol: str) -> int:
+    """The address of an entry of an LLVM module, from disk if it is there."""
+    from staticgrad.native.jit import compile_ir
 
     def compile_for(target: Target) -> ObjectCode:
-        return compile_ir([text], rows.SYMBOL, target)
+        return compile_ir([text], symbol, target)
 
-    address, _ = object_code(text, rows.SYMBOL, compile_for, config.current())
-    return rows.bind(address)
+    return object_code(text, symbol, compile_for, config.current())[0]
 
 
 def statistics() -> Statistics:

@@ -553,7 +553,8 @@ go:
 }
 
 ; Runs the rows from a place to an end: sections together with the workers, all others alone.
-define internal void @sg_run_shared(ptr %pool, ptr %block, ptr %begin, ptr %end) noinline #0 {
+; What the driver itself asks where a row of function 0 leads is a function that it hands over.
+define void @<symbol>(ptr %pool, ptr %block, ptr %begin, ptr %end, ptr %control) #0 {
 entry:
   %callers.at = getelementptr i8, ptr %pool, i64 <callers>
   %come = atomicrmw add ptr %callers.at, i64 1 monotonic, align 8
@@ -618,9 +619,9 @@ run:
   %current = phi ptr [ %place, %alone ], [ %after, %ran.1 ]
   %function = load ptr, ptr %current, align 8
   %is.control = icmp eq ptr %function, null
-  br i1 %is.control, label %control, label %call
-control:
-  %jumped = call ptr @sg_control(ptr %block, ptr %current)
+  br i1 %is.control, label %ask.control, label %call
+ask.control:
+  %jumped = call ptr %control(ptr %block, ptr %current)
   br label %ran
 call:
   %record.at = getelementptr i64, ptr %current, i64 <word record>
@@ -637,7 +638,7 @@ call:
 ran.1:
   br label %run
 ran:
-  %went = phi ptr [ %after, %call ], [ %jumped, %control ]
+  %went = phi ptr [ %after, %call ], [ %jumped, %ask.control ]
   br label %next
 done:
   %gone = atomicrmw sub ptr %callers.at, i64 1 monotonic, align 8

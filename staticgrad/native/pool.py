@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.native import pool_code
+from staticgrad.native import pool_code, shared_runs
 from staticgrad.native.lock import LOCK
 from staticgrad.native.pool_code import ENTRY, NBYTES, PLACES
 from staticgrad.records import dataclass
@@ -44,9 +44,9 @@ class PoolState:
 
 
 class Pool:
-    """The memory of a pool, which lives as long as the process does."""
+    """The memory of a pool, which lives as long as the process does; ``run`` is its code."""
 
-    def __init__(self) -> None:
+    def __init__(self, run: int) -> None:
         room = np.zeros(NBYTES + pool_code.LINE, np.uint8)
         begin = -room.ctypes.data % pool_code.LINE
         self._words = room[begin : begin + NBYTES].view(np.int64)
@@ -55,6 +55,7 @@ class Pool:
         for name, function in _C_FUNCTIONS.items():
             found = ctypes.cast(getattr(self._library, function), ctypes.c_void_p).value
             self.set(name, found or 0)
+        self.set("run", run)
         self.set("spin", pool_code.SPIN)
         self.set("patience", pool_code.PATIENCE)
 
@@ -103,12 +104,15 @@ _made: Final[list[Pool]] = []
 
 
 def pool(threads: int) -> Pool | None:
-    """The pool, made if there is none, for so many threads at least; None where it cannot be."""
+    """The pool, made if there is none, for so many threads at least; None where it cannot be.
+
+    Raises as ``native.kernel`` does where its code cannot be compiled.
+    """
     if not is_possible():
         return None
     with LOCK:
         if not _made:
-            _made.append(Pool())
+            _made.append(Pool(shared_runs()))
             atexit.register(_at_exit)
             os.register_at_fork(after_in_child=_made[0].start_anew)
         _made[0].want(threads)

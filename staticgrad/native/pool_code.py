@@ -27,7 +27,9 @@ than ``SHORT`` nanoseconds are shared always.
 
 Workers are threads of the C library, made by the first section that wants them: with all signals
 blocked, and inside the driver, whose floating-point environment they inherit. They never call into
-Python. C functions are called by addresses in the pool's memory.
+Python. C functions are called by addresses in the pool's memory. So is this code, by the driver: it
+is compiled when a process makes its pool, and asks the driver's own function where rows without
+code lead.
 """
 
 from __future__ import annotations
@@ -72,6 +74,7 @@ PLACES: Final = {
     "last_alone": 880,  # when the last penalty ended, or will
     "penalty": 888,  # how many times as long as the stall it was
     "patience": 896,
+    "run": 904,  # the code that runs rows together with the workers
     # for each worker its thread, the thread's arguments (the pool, the number), and its clock
     "threads": 1024,
     "clocks": 1024 + 24,
@@ -119,24 +122,29 @@ _POINT: Final = """
   call void %hook.<point>(i64 %worker, i64 <point>)"""
 
 
-def text(triple: str, words: dict[str, int], points: bool = False) -> str | None:
-    """The pool's functions for a target; None where there are no workers.
+def is_possible(triple: str) -> bool:
+    """Whether there are workers on a target: threads that sleep by ``futex``."""
+    return "linux" in triple and triple.split("-")[0] in FUTEX
+
+
+def text(triple: str, words: dict[str, int], symbol: str, points: bool = False) -> str:
+    """The pool's functions for a target where there are workers, as a module with one entry.
 
     Args:
         triple: the target's.
         words: the numbers of a row's words by name, ``words`` how many they are, and ``head
             stride`` and others of the words at the head of a block.
+        symbol: the entry's.
         points: call the pool's ``hook`` at each claim, for tests.
     """
     architecture = triple.split("-")[0]
-    if "linux" not in triple or architecture not in FUTEX:
-        return None
     arm = architecture == "aarch64"
     values = {
         **{name: str(place) for name, place in PLACES.items()},
         **{f"word {name}": str(number) for name, number in words.items()},
         **{name: str(number) for name, number in words.items() if name.startswith("head ")},
         "words": str(words["words"]),
+        "symbol": symbol,
         "pause": f"  call void @llvm.{'aarch64.hint(i32 1)' if arm else 'x86.sse2.pause()'}",
         "futex": str(FUTEX[architecture]),
         "gettid": str(_GETTID[architecture]),

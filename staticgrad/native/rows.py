@@ -3,9 +3,9 @@
 A row is eight int64 words, a ``Row``. Its function is called as ``f(record, own, begin, end)``,
 where ``own`` points to the words of the worker that calls: the addresses of its scratch and check
 words. They lie in the worker's block, ``Row.own`` bytes from its start, behind a ``Head``. Where
-that names a pool, the rows of a section are shared with its workers (``pool_code``); otherwise, and
-wherever nobody helps, the caller runs all of a row in one call. Rows without a function are loops
-and branches, which the caller follows (``control_code``).
+that names a pool, the rows of a section are shared with its workers (``pool_code``), by code that
+is an object of its own; otherwise, and wherever nobody helps, the caller runs all of a row in one
+call. Rows without a function are loops and branches, which the caller follows (``control_code``).
 
 It saves the floating-point environment (MXCSR on x86-64, FPCR on aarch64), sets the default one -
 round to nearest, denormals kept, no traps - and restores exactly what it found. With ``jit`` off
@@ -101,27 +101,36 @@ _SHARED: Final = """head:
   %is.alone = icmp eq ptr %pool, null
   br i1 %is.alone, label %row, label %together
 together:
-  call void @sg_run_shared(ptr %pool, ptr %block, ptr %place.first, ptr %place.last)
+  %run.place = getelementptr i8, ptr %pool, i64 {run}
+  %run = load ptr, ptr %run.place, align 8
+  call void %run(ptr %pool, ptr %block, ptr %place.first, ptr %place.last, ptr @sg_control)
   br label %done
 """
 
 SYMBOL: Final = "sg_run_table"
+SHARED_SYMBOL: Final = "sg_run_shared"
 
 
-def text(target: Target, symbol: str = SYMBOL, points: bool = False) -> str:
-    """The driver as LLVM IR for a target; with ``points`` it has those of ``pool_code``."""
+def text(target: Target) -> str:
+    """The driver as LLVM IR for a target, without the code of the pool."""
     if target.triple.startswith(("aarch64", "arm64")):
         parts = {"declare": _ARM_DECLARE, "enter": _ARM_ENTER, "leave": _ARM_LEAVE}
     else:
         parts = {"declare": _X86_DECLARE, "enter": _X86_ENTER, "leave": _X86_LEAVE}
-    pool = pool_code.text(target.triple, _WORDS, points)
-    if pool is None:
-        parts |= {"begin": "row", "before": "entry", "shared": ""}
-    else:
-        shared = _SHARED.format(pool=Head._fields.index("pool"))
+    if pool_code.is_possible(target.triple):
+        shared = _SHARED.format(pool=Head._fields.index("pool"), run=pool_code.PLACES["run"])
         parts |= {"begin": "head", "before": "head", "shared": shared}
-    driver = _TEXT.format(symbol=symbol, words=ROW_WORDS, **parts)
-    return driver + (pool or "") + control_code.text(_WORDS)
+    else:
+        parts |= {"begin": "row", "before": "entry", "shared": ""}
+    return _TEXT.format(symbol=SYMBOL, words=ROW_WORDS, **parts) + control_code.text(_WORDS)
+
+
+def shared_text(target: Target, symbol: str = SHARED_SYMBOL, points: bool = False) -> str:
+    """The code of the pool, to whose address the word ``run`` in its memory is set.
+
+    With ``points`` it has those of ``pool_code``.
+    """
+    return pool_code.text(target.triple, _WORDS, symbol, points)
 
 
 def bind(address: int) -> Driver:

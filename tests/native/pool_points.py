@@ -16,7 +16,7 @@ from staticgrad.native.pool import Pool
 from staticgrad.native.rows import Driver
 
 _HOOK = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)
-_SYMBOL = "sg_run_table_with_points"
+_SYMBOL = "sg_run_shared_with_points"
 #: (worker, point of ``pool_code.POINTS`` by number)
 Hook = Callable[[int, int], None]
 
@@ -35,20 +35,20 @@ def kernel(t, own, begin, end):
 
 
 @functools.cache
-def driver_with_points() -> Driver:
-    """The driver with a call of the pool's hook at each claim."""
+def runs_with_points() -> int:
+    """The address of the pool's code with a call of its hook at each claim."""
     host = target.host()
-    text = rows.text(host, _SYMBOL, points=True)
-    return rows.bind(loader.load(jit.compile_ir([text], _SYMBOL, host).elf, _SYMBOL, host))
+    text = rows.shared_text(host, _SYMBOL, points=True)
+    return loader.load(jit.compile_ir([text], _SYMBOL, host).elf, _SYMBOL, host)
 
 
 @contextmanager
 def pool_of(threads: int, hook: Hook | None = None, penalties: bool = False) -> Iterator[Pool]:
-    """A pool with so many threads, whose workers call ``hook`` where the driver has points.
+    """A pool with so many threads; with a ``hook``, its code has points, where workers call it.
 
     Without ``penalties`` it has patience with stalls, which a busy machine makes at any time.
     """
-    made = Pool()
+    made = Pool(native.shared_runs() if hook is None else runs_with_points())
     if not penalties:
         made.set("patience", 2**62)
     made.want(threads)

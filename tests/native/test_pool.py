@@ -19,7 +19,7 @@ import pytest
 from staticgrad import native
 from staticgrad.native import pool_code
 from staticgrad.native.pool import Pool
-from tests.native.pool_points import Counted, driver_with_points, pool_of
+from tests.native.pool_points import Counted, pool_of
 from tests.native.test_process import python
 
 #: ``pthread_create``.
@@ -66,7 +66,7 @@ def test_workers_that_are_stopped_at_random_claims(threads: int, point: str) -> 
 
     with pool_of(threads, stop) as pool:
         counted = Counted(pool, threads, [11, 30, 2, 17], 1, sections=[1, 3])
-        counted.run(driver_with_points(), 4)
+        counted.run(native.driver(), 4)
         counted.check(4)
 
 
@@ -89,7 +89,7 @@ def _stop_once(point: int, nth: int) -> None:
 
     with pool_of(2, stop) as pool:
         counted = Counted(pool, 2, [8, 8, 8], 1)
-        counted.run(driver_with_points(), 3)
+        counted.run(native.driver(), 3)
         counted.check(3)
 
 
@@ -104,13 +104,13 @@ def test_nobody_waits_for_a_worker_that_has_claimed_nothing() -> None:
     with pool_of(2, stop, penalties=True) as pool:
         counted, done = Counted(pool, 2, [50], 1), 0
         while not stopped.is_set():
-            counted.run(driver_with_points())
+            counted.run(native.driver())
             done += 1
-        counted.run(driver_with_points(), 200)  # ends although the worker does not go on
+        counted.run(native.driver(), 200)  # ends although the worker does not go on
         counted.check(done + 200)
         assert pool.state.stalls == 0
         released.set()
-        counted.run(driver_with_points(), 100)
+        counted.run(native.driver(), 100)
         counted.check(done + 300)
 
 
@@ -128,14 +128,14 @@ def test_a_stall_is_followed_by_runs_alone() -> None:
     with pool_of(2, stop, penalties=True) as pool:
         counted, done = Counted(pool, 2, [64], 1), 0
         while not claimed.is_set():
-            counted.run(driver_with_points())
+            counted.run(native.driver())
             done += 1
         assert pool.state.stalls == 1
         sections = pool.state.sections
-        counted.run(driver_with_points())  # the penalty is eight times the stall
+        counted.run(native.driver())  # the penalty is eight times the stall
         assert pool.state.sections == sections
         pool.set("alone_until", 1)
-        counted.run(driver_with_points())
+        counted.run(native.driver())
         assert pool.state.sections == sections + 1
         counted.check(done + 2)
 
@@ -165,7 +165,7 @@ def test_a_wait_is_a_stall_where_the_worker_has_no_processor(works: bool) -> Non
     with pool_of(2, stop, penalties=True) as pool:
         pool.set("clock", ctypes.cast(called, ctypes.c_void_p).value or 0)
         counted = Counted(pool, 2, [2], 1)
-        counted.run(driver_with_points())
+        counted.run(native.driver())
         counted.check(1)
         assert pool.state.stalls == (0 if works else 1)
 
@@ -181,14 +181,14 @@ def test_what_takes_longer_shared_runs_alone() -> None:
         counted = Counted(pool, 2, [4], 1, measures=1)
         runs = 0
         while runs < 4:
-            counted.run(driver_with_points())
+            counted.run(native.driver())
             runs += 1
         assert pool.state.sections >= 3
-        counted.run(driver_with_points(), 96)
+        counted.run(native.driver(), 96)
         shared = pool.state.sections
-        counted.run(driver_with_points(), 400)
+        counted.run(native.driver(), 400)
         assert pool.state.sections == shared, "it was slower, and shared again"
-        counted.run(driver_with_points(), 20)  # the next turn of the other way
+        counted.run(native.driver(), 20)  # the next turn of the other way
         assert pool.state.sections > shared
         counted.check(520)
 
@@ -200,7 +200,7 @@ def test_what_takes_long_is_always_shared() -> None:
 
     with pool_of(2, slow) as pool:
         counted = Counted(pool, 2, [4], 1, measures=1)
-        counted.run(driver_with_points(), 12)
+        counted.run(native.driver(), 12)
         assert pool.state.sections == 12
         counted.check(12)
 
@@ -253,7 +253,7 @@ def test_callers_beside_each_other_neither_wait_nor_seat_more_than_there_are() -
     with pool_of(2, watch) as pool:
         tables = [Counted(pool, 2, [200], 1) for _ in range(3)]
         threads = [
-            threading.Thread(target=table.run, args=(driver_with_points(), 50)) for table in tables
+            threading.Thread(target=table.run, args=(native.driver(), 50)) for table in tables
         ]
         for thread in threads:
             thread.start()
@@ -295,7 +295,7 @@ def test_a_thread_that_cannot_be_made_is_not_missed() -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 def test_a_child_starts_anew() -> None:
     """The child has none of the threads: what another thread had open there is closed."""
-    pool = Pool()
+    pool = Pool(native.shared_runs())
     pool.want(2)
     counted = Counted(pool, 2, [64], 1)
     counted.run(native.driver(), 5)
