@@ -122,6 +122,7 @@ class Lowering:
     operands: dict[tuple[Key, Size, str], Operand] = field(default_factory=dict)
     scratch: dict[Key, str] = field(default_factory=dict)
     sizes: dict[Size, str] = field(default_factory=dict)
+    arguments: dict[str, Size] = field(default_factory=dict)
     memo: dict[object, Expr] = field(default_factory=dict)
     place: Mapping[str, int] = field(default_factory=dict)  # where unrolled loops are
     loads: dict[object, Expr] = field(default_factory=dict)
@@ -131,11 +132,12 @@ class Lowering:
 
     # -- operands and arguments -------------------------------------------------------------------
 
-    def argument(self, value: Size) -> Extent:
-        """The integer argument that holds ``value``; 0 and 1 stay literal."""
+    def argument(self, value: Size, liked: Extent = 0) -> Extent:
+        """The argument that holds ``value``, ``liked`` if that does; 0 and 1 are literal."""
         if isinstance(value, int) and value in (0, 1):
             return value
-        return self.extent(value)
+        is_it = isinstance(liked, str) and self.arguments[liked] == value
+        return liked if is_it else self.extent(value)
 
     def stride(self, loop: str, value: Size) -> Extent:
         """How far a loop moves an access; along vectors, a short stride is a literal."""
@@ -145,7 +147,14 @@ class Lowering:
 
     def extent(self, value: Size) -> Extent:
         """The argument that holds a loop extent; never a literal: kernels serve all shapes."""
-        return self.sizes.setdefault(value, f"n{len(self.sizes)}")
+        found = self.sizes.get(value)
+        return self.sized(value) if found is None else found
+
+    def sized(self, value: Size) -> str:
+        """An argument of its own for a size, which others that hold the same size do not become."""
+        name = self.sizes[value] = f"n{len(self.arguments)}"
+        self.arguments[name] = value
+        return name
 
     def operand(self, key: Key, offset: Size, dtype: DType, mode: Mode) -> str:
         """The kernel operand for a value's buffer from ``offset`` on, added if it is new."""
@@ -210,7 +219,7 @@ class Lowering:
         """
         read = operands_read(stages)
         used = {p: o for p, o in self.operands.items() if o.mode != "in" or o.name in read}
-        names, sizes = tuple(self.sizes.values()), tuple(self.sizes)
+        names, sizes = tuple(self.arguments), tuple(self.arguments.values())
         operands = tuple(used.values())
         if not serial and not grouped:
             axes = along_memory_last(axes, stages)

@@ -278,21 +278,23 @@ def _lower_gemm(low: Lowering) -> LoweredStep:
     _keep_matrix_axes(low, walks, rank)
     batch = low.loops.flat(0)
     axes = [Axis(name, low.extent(extent)) for name, extent in batch]
-    i, j, k = (
-        Axis(n, low.extent(e))
-        for n, e in (("i", group.domain[-2]), ("j", group.domain[-1]), ("k", inner))
+    k, i, j = (  # in this order, so that what is as wide as the result has the name of its columns
+        Axis(n, low.sized(e))
+        for n, e in (("k", inner), ("i", group.domain[-2]), ("j", group.domain[-1]))
     )
+
+    def over(walk: Walk, *moves: tuple[Axis, Size, Axis]) -> Access:
+        """An access that loops move, by the length of a row of the other loop where it is that.
+
+        So one kernel serves products of any sizes, although two of them may be equal.
+        """
+        access = low.access(walk, a.type.dtype)
+        steps = [(loop.name, low.argument(step, row.extent)) for loop, step, row in moves]
+        return Access(access.operand, (*access.strides, *steps))
+
     dtype = a.type.dtype
-    a_access = low.access(a_walk, dtype)
-    a_access = Access(
-        a_access.operand,
-        (*a_access.strides, ("i", low.argument(a_rows)), ("k", low.argument(a_inner))),
-    )
-    b_access = low.access(b_walk, dtype)
-    b_access = Access(
-        b_access.operand,
-        (*b_access.strides, ("k", low.argument(b_inner)), ("j", low.argument(b_columns))),
-    )
+    a_access = over(a_walk, (i, a_rows, k), (k, a_inner, i))
+    b_access = over(b_walk, (k, b_inner, j), (j, b_columns, k))
     low.memo[Home(anchor)] = ex.ref("acc", dtype.compute).cast(dtype)
     _evaluate_nodes(low)
     body = tuple(

@@ -183,3 +183,20 @@ def test_positions_are_reduced_without_a_kernel_in_between(merge, shape, axis, o
     found = run_schedule(fuse(graph, merge), graph, {}, {})["output"]
     places = np.broadcast_to(np.indices(shape)[axis], shape).astype("float64")
     assert np.array_equal(found, places.sum(over))
+
+
+@pytest.mark.parametrize("turned", [(False, False), (False, True), (True, False), (True, True)])
+def test_products_are_one_kernel_whatever_two_of_their_sizes_are_equal(turned: tuple[bool, bool]):
+    kernels = set()
+    for rows, columns, inner in ((3, 4, 5), (4, 4, 5), (3, 4, 4), (4, 3, 4), (4, 4, 4)):
+        sides = ((rows, inner), (inner, columns))
+        x, y = (
+            sg.input(name, side[::-1] if turn else side, "float32")
+            for name, side, turn in zip("xy", sides, turned, strict=True)
+        )
+        product = (x.T if turned[0] else x) @ (y.T if turned[1] else y)
+        kept = sg.input("kept", (rows, columns), "float32")
+        bias = sg.input("bias", (columns,), "float32")
+        (step,) = fuse(sg.Graph(sg.tanh(product + bias) * kept)).steps
+        kernels.add(step.kernel)
+    assert len(kernels) == 1
