@@ -81,6 +81,10 @@ def _placed(access: Access) -> tuple[_Step, int] | None:
     if access.gather or access.bounded or access.stride(VECTOR) == 0:
         return None
     moving = [p for p in access.positions if p.step(VECTOR) != 0]
+    own = dict(access.strides).get(VECTOR, 0)
+    if not moving and isinstance(own, int) and 2 <= own <= LONGEST:  # a place that starts at 0
+        around = tuple(move for move in access.strides if move[0] != VECTOR)
+        return _Step(access.operand, around, access.positions, own), 0
     if len(moving) != 1 or len(moving[0].terms) != 1 or moving[0].stride != 1:
         return None
     step, start = moving[0].step(VECTOR), moving[0].start

@@ -111,6 +111,11 @@ class LyingProduct(PlacedProduct):
             self.place_rows(self.stage.k)
 
     @property
+    def reads_panel(self) -> bool:
+        """Panels that are whole need no masks, whatever a vector takes."""
+        return self.lies
+
+    @property
     def is_looked_up(self) -> bool:
         """Whether rows need no packing, and the loops of k move b by no one stride."""
         b = flat_step(steps_of(self.stage.b, self.inner), self.stage.k)

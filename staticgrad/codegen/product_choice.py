@@ -40,8 +40,11 @@ def _chosen(kernel: Kernel, stage: Gemm, unit: Unit) -> LoopedProduct:
         return FedProduct(kernel, stage, unit, name, stored)
     if small(stage.i):
         return plain
-    if plain.reads_panel:
+    if plain.lies:
         lying = LyingProduct(kernel, stage, unit, name, stored)
-        return lying if lying.is_looked_up else plain
+        if lying.is_looked_up:
+            return lying
+        if plain.reads_panel:
+            return plain
     tiled = TiledProduct(kernel, stage, unit, name, stored)
     return tiled if tiled.takes_rows else plain

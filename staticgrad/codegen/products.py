@@ -396,8 +396,12 @@ class LoopedProduct:
     @property
     def reads_panel(self) -> bool:
         """Whether b is read where it lies: among stages rows are few, and so are its readers."""
+        return self.lies and not self.split  # masks of two registers cost more than a copy
+
+    @property
+    def lies(self) -> bool:
+        """Whether b may be read where it lies."""
         plain = len(self.stage.j) == 1 and not self.stage.b.bounded and not self.stored.is_storage
-        plain = plain and not self.split  # masks of two registers cost more than a copy
         return plain and self.kernel.outer != "tiles" and self.stage.b.stride(VECTOR) == 1
 
     def _write_panel_loads(self, chain: Lines, before: Lines) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
 from staticgrad.errors import CompileError
-from staticgrad.native import headroom, target as targets
+from staticgrad.native import headroom, lane_masks, target as targets
 from staticgrad.native.lock import LOCK
 from staticgrad.native.target import Target
 from staticgrad.native.undisturbed import undisturbed
@@ -73,6 +73,8 @@ class Compiler:
     def module(self, texts: Sequence[str]) -> Any:
         """The texts as one optimised module; the first defines what is seen from outside."""
         header = f'target datalayout = "{self.layout}"\ntarget triple = "{self.target.triple}"\n'
+        if self.target.vector_bits < lane_masks.WIDE:
+            texts = [lane_masks.spread(text) for text in texts]
         first, *rest = texts
         module = self.llvm.parse_assembly(f"{header}{first}\n{self.attributes()}\n")
         entries = {function.name for function in module.functions if not function.is_declaration}

@@ -14,11 +14,16 @@ from tests.native.support import MODES, Array, Mode, assert_same, call
 from tests.native.test_masks import Guarded
 
 
+def _bracketed(place: str) -> str:
+    """A place that does not start behind others may be said as a stride, too: ``j:2``."""
+    return f"[{place.replace(':', '*')}]" if ":" in place else f"[[{place}]]"
+
+
 def source_of(loads: str, stores: str) -> str:
     """A kernel that moves elements from places of p0 to places of p1, each with its own number."""
     places, targets = loads.split(), stores.split()
-    lines = [f"    %{n}: f32 = load p0[[{place}]]" for n, place in enumerate(places)]
-    lines += [f"    store p1[[{to}]] = %{n}" for n, to in enumerate(targets)]
+    lines = [f"    %{n}: f32 = load p0{_bracketed(place)}" for n, place in enumerate(places)]
+    lines += [f"    store p1{_bracketed(to)} = %{n}" for n, to in enumerate(targets)]
     body = "\n".join(lines).replace("+", " + ")
     text = f"kernel(p0: in f32, p1: out f32; n0) {{\n  map j: n0 {{\n{body}\n  }}\n}}\n"
     kernel = parse_kernel(text)
@@ -60,6 +65,8 @@ def strided(source: str) -> tuple[int, int]:
 def test_what_is_no_run_is_taken_lane_by_lane() -> None:
     assert strided(source_of("j*2 j*2+1", "j*2 j*2+1")) == (0, 0)
     assert strided(source_of("j*2", "j*2")) == (1, 1)
+    assert strided(source_of("j:2 j*2+1", "j*2+1 j:2")) == (0, 0)
+    assert strided(source_of("j:2 j*3+1", "j:2 j*3+1")) == (2, 2)
     assert strided(source_of("j*3 j*3+1", "j*3 j*3+1")) == (2, 2)
     assert strided(source_of("j*2 j*2+1 j*2+2", "j*4 j*4+1 j*4+2")) == (1, 0)
     assert strided(source_of("j*33 j*33+1 j*33+2", "j*3 j*3+1 j*3+2")) == (3, 0)

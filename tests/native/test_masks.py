@@ -3,12 +3,15 @@
 import ctypes
 import mmap
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 
+from staticgrad.config import options
 from staticgrad.native.kinds import ELEMENTS, LANES
-from tests.native.support import MODES, Array, Mode, call
+from staticgrad.native.target import ladder
+from tests.native.support import MODES, Array, Mode, assembly, call
 
 PAGE = mmap.PAGESIZE
 
@@ -74,6 +77,12 @@ EDGES: list[tuple[str, Mode]] = [
 ]
 
 
+def test_registers_of_words_take_no_bits_apart() -> None:
+    source = edge_source("f32", 16)
+    with target_of("x86-64-v3"):
+        assert "pinsr" not in assembly(source)
+
+
 @pytest.mark.parametrize(("name", "mode"), EDGES)
 def test_masked_lanes_touch_nothing(name: str, mode: Mode, fence: Guarded) -> None:
     dtype = ELEMENTS[name].numpy
@@ -88,8 +97,23 @@ def test_masked_lanes_touch_nothing(name: str, mode: Mode, fence: Guarded) -> No
                 np.testing.assert_array_equal(array, before)
 
 
+@pytest.mark.parametrize("name", ["host", "x86-64-v3"])
 @pytest.mark.parametrize("lanes", LANES)
-def test_off_lanes_read_as_zero(lanes: int) -> None:
+def test_off_lanes_read_as_zero(lanes: int, name: str) -> None:
+    with target_of(name):
+        check_off_lanes(lanes)
+
+
+@contextmanager
+def target_of(name: str) -> Iterator[None]:
+    """Kernels are for that target meanwhile, if this machine has it."""
+    if name != "host" and ladder()[-1].cpu != name:
+        pytest.skip("no such processor")
+    with options(target=name):
+        yield
+
+
+def check_off_lanes(lanes: int) -> None:
     source = f"""
 def kernel(t, own, begin, end):
     p = ptr_i32(t[0]); out = ptr_i32(t[1])

@@ -13,11 +13,14 @@ pytestmark = pytest.mark.skipif(ladder()[-1].cpu != "x86-64-v3", reason="no such
 
 
 def program() -> sg.Graph:
-    """A product, a scan, rows and columns, and a sort, with gradients."""
+    """A product, a scan, rows and columns, a sort, a convolution and a pool, with gradients."""
     x = sg.input("x", ("n", 37), "float32")
     w = sg.input("w", (37, 21), "float32")
     hidden = sg.nn.softmax(sg.tanh(x @ w)) + sg.sort(sg.cumsum(x[:, :21], axis=1), axis=0)
     loss = (sg.nn.layer_norm(hidden, sg.ones((21,)), sg.zeros((21,))) ** 3).mean()
+    filters = sg.reshape(w, (37, 3, 7))[:33]
+    windows = sg.nn.conv(sg.reshape(x[:, :36], (-1, 3, 12)), filters, padding="same")
+    loss = loss + (sg.nn.max_pool(windows, 2) ** 2).mean()
     slopes = sg.grad(loss, [x, w])
     return sg.Graph({"loss": loss, "hidden": hidden, "dx": slopes[0], "dw": slopes[1]})
 
