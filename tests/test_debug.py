@@ -120,7 +120,8 @@ def test_every_policy_and_budget_of_a_deep_network() -> None:
 
 def test_feeds_that_are_copied_first_and_several_sizes() -> None:
     x = sg.input("x", ("n", 5), "float32")
-    graph = sg.Graph({"y": sg.tanh(x) @ x.T, "s": x.sum(0)})
+    last, _ = sg.scan(lambda c, row: (sg.sort(c - row), None), sg.zeros(5), x)  # a step of steps
+    graph = sg.Graph({"y": sg.tanh(x) @ x.T, "s": x.sum(0), "last": last})
     f = sg.compile(graph, debug=True)
     for rows in (3, 17, 0, 64, 1):
         data = np.random.default_rng(rows).standard_normal((5, rows)).T

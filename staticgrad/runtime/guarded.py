@@ -68,7 +68,8 @@ class GuardedTable(Table):
         fixed = fixed_addresses(self._program)
         steps = {row.step: self._schedule.steps[row.step] for row in self.plan.steps if row.bodies}
         held = [access.buffer for step in steps.values() for access in step.accesses()]
-        outside = [n for n in held if n in fixed or n in self._outside]
+        staged = {place.buffer for place in self.plan.placements}  # feeds copied into the arena
+        outside = [n for n in held if n in fixed or (n in self._outside and n not in staged)]
         names = dict.fromkeys([*self._slots, *outside])  # bodies of no trips leave no slot
         real = {n: fixed[n] if n in fixed else self._bound[self._outside[n]] for n in names}
         copy = self._copy = GuardedCopy(self.plan, real)
