@@ -54,6 +54,7 @@ from staticgrad.ir.kernel_stages import (
     Statement,
     Store,
 )
+from staticgrad.ir.small_products import is_small_product
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64
 from staticgrad.types.tensor import Shape, c_strides
@@ -278,9 +279,11 @@ def _lower_gemm(low: Lowering) -> LoweredStep:
     _keep_matrix_axes(low, walks, rank)
     batch = low.loops.flat(0)
     axes = [Axis(name, low.extent(extent)) for name, extent in batch]
+    dtype, sizes = a.type.dtype, {"k": inner, "i": group.domain[-2], "j": group.domain[-1]}
+    small = is_small_product((sizes["i"], sizes["j"], sizes["k"]), b_columns, dtype)
     k, i, j = (  # in this order, so that what is as wide as the result has the name of its columns
-        Axis(n, low.sized(e))
-        for n, e in (("k", inner), ("i", group.domain[-2]), ("j", group.domain[-1]))
+        Axis(name, size if small and isinstance(size, int) else low.sized(size))
+        for name, size in sizes.items()
     )
 
     def over(walk: Walk, *moves: tuple[Axis, Size, Axis]) -> Access:
@@ -288,11 +291,10 @@ def _lower_gemm(low: Lowering) -> LoweredStep:
 
         So one kernel serves products of any sizes, although two of them may be equal.
         """
-        access = low.access(walk, a.type.dtype)
+        access = low.access(walk, dtype)
         steps = [(loop.name, low.argument(step, row.extent)) for loop, step, row in moves]
         return Access(access.operand, (*access.strides, *steps))
 
-    dtype = a.type.dtype
     a_access = over(a_walk, (i, a_rows, k), (k, a_inner, i))
     b_access = over(b_walk, (k, b_inner, j), (j, b_columns, k))
     low.memo[Home(anchor)] = ex.ref("acc", dtype.compute).cast(dtype)

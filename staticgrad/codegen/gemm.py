@@ -16,6 +16,7 @@ from typing import Final
 from staticgrad.codegen.abreast import write_decode
 from staticgrad.codegen.expressions import VECTOR, Lines, Scope, Unit, element, scaled, total
 from staticgrad.codegen.packing import Packing
+from staticgrad.codegen.small_products import is_small, write_small_product
 from staticgrad.codegen.stages import base_text, scope_for, write_store
 from staticgrad.codegen.tiles import Tiles
 from staticgrad.codegen.vectors import SHORT, Bodies, whole_vectors, work, write_vector_loop
@@ -41,7 +42,10 @@ _MATRIX = frozenset({"i", "j", "k"})
 
 def write_gemm(kernel: Kernel, stage: Gemm, out: Lines, unit: Unit) -> None:
     """The body for one outer iteration ``o``."""
-    _PlainProduct(kernel, stage, unit).write(out)
+    if is_small(kernel, stage):
+        write_small_product(kernel, stage, out, unit)
+    else:
+        _PlainProduct(kernel, stage, unit).write(out)
 
 
 class _PlainProduct:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product as product_of
+
 import numpy as np
 import pytest
 
@@ -24,8 +26,14 @@ LAYOUTS = {
 }
 
 
-def product(a: str, b: str, element: str, update: bool) -> Kernel:
-    """A batch of products, one stride of each factor literal where its layout says so."""
+def product(
+    a: str, b: str, element: str, update: bool, literal: tuple[int, ...] | None = None
+) -> Kernel:
+    """A batch of products, one stride of each factor literal where its layout says so.
+
+    ``literal``: its sizes m, n and k, where they are no arguments.
+    """
+    m, n, depth = literal or ("n0", "n1", "n2")
     i, k = ("*n4", "") if a == "along" else ("", "*n5") if a == "across" else ("*n4", "*n5")
     down, j = ("*n6", "") if b == "along" else ("", "*n7") if b == "across" else ("*n6", "*n7")
     head = "inout" if update else "out"
@@ -33,7 +41,7 @@ def product(a: str, b: str, element: str, update: bool) -> Kernel:
     lines = [
         f"kernel(p0: in {element}, p1: in {element}, p2: {head} {element}; "
         "n0, n1, n2, n3, n4, n5, n6, n7, n8, n9, n10) over i0: n3 {",
-        "  gemm i: n0, j: n1, k: n2 {",
+        f"  gemm i: {m}, j: {n}, k: {depth} {{",
         f"    @acc: {element} = sum p0[i0*n8 + i{i} + k{k}] * p1[i0*n9 + k{down} + j{j}]",
     ]
     if update:
@@ -57,12 +65,18 @@ def laid(matrices: Array, layout: str) -> tuple[Array, tuple[int, int], int]:
 
 
 def made(
-    a: Array, b: Array, layouts: tuple[str, str], mode: Mode, bits: int, start: Array | None = None
+    a: Array,
+    b: Array,
+    layouts: tuple[str, str],
+    mode: Mode,
+    bits: int,
+    start: Array | None = None,
+    literal: bool = False,
 ) -> Array:
     """The products by a kernel for registers of ``bits``, subtracted from ``start`` if given."""
     (count, m, k), n = a.shape, b.shape[2]
     element = {"f": "f32", "d": "f64", "l": "i64"}[a.dtype.char]
-    kernel = product(*layouts, element, start is not None)
+    kernel = product(*layouts, element, start is not None, (m, n, k) if literal else None)
     (p0, at, size_a), (p1, bt, size_b) = laid(a, layouts[0]), laid(b, layouts[1])
     found = np.full((count, m, n), 77, a.dtype) if start is None else start.copy()
     sizes = [m, n, k, count, *at, *bt, size_a, size_b, m * n]
@@ -126,6 +140,30 @@ def test_streams_of_rows_have_the_bytes_of_tiles(layouts: tuple[str, str], bits:
         start = RNG.normal(size=(count, m, n)).astype("f4")
         updated = made(a, b, layouts, "vector", bits, start)
         assert_same(updated, start - tiled[:, :m], f"{count} {m}x{n}x{k}")
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i8"])
+@pytest.mark.parametrize("mode", LONG_BY_NUMBA)
+def test_small_products_have_the_bytes_of_tiles(dtype: str, mode: Mode) -> None:
+    """Rows that fill no group of chains, a second vector, and a factor that is packed or not."""
+    shapes = [(3, 4, 4, 4), (2, 1, 1, 1), (2, 7, 3, 5), (1, 9, 15, 8), (1, 3, 7, 70), (2, 5, 9, 23)]
+    for count, m, n, k in shapes:
+        a, b, c = (
+            (4 * RNG.normal(size=(count, *size))).astype(dtype) for size in ((m, k), (k, n), (m, n))
+        )
+        for layouts in product_of(LAYOUTS, LAYOUTS) if mode == "vector" else [("apart", "across")]:
+            tiled = made(a, b, layouts, "vector", 512, c)
+            small = made(a, b, layouts, mode, 256, c, literal=True)
+            assert_same(small, tiled, f"{layouts} {m}x{n}x{k}")
+
+
+def test_small_products_share_nothing() -> None:
+    """They are a tenth as long as what packs; sizes of which one is not small take that."""
+    small = render(product("along", "across", "f64", False, (4, 4, 4)))
+    assert len(small.splitlines()) < 50
+    assert "shared_" not in small
+    for sizes in [(33, 4, 4), (4, 17, 4), (16, 16, 17), (5, 4, 33)]:
+        assert "shared_" in render(product("along", "across", "f64", False, sizes))
 
 
 @pytest.mark.parametrize("layouts", [("along", "along"), ("across", "across")])
