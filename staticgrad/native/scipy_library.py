@@ -1,18 +1,23 @@
 """LAPACK and BLAS as SciPy has them: addresses of their functions, and one thread while they run.
 
-SciPy exports its functions for Cython; nothing is linked, and SciPy is imported by the first
-program that calls one. All arguments are pointers, as Fortran passes them. SciPy's wheels bring an
-OpenBLAS of their own, which splits work by the number of its threads, and results have other bits
-then. So it works on one thread while one of our steps calls it, and with its former number
-afterwards: ``guard`` counts the calls that run now. Elsewhere (Accelerate, MKL) the number of
-threads is the library's.
+SciPy exports its functions for Cython; nothing is linked, and two of its modules are loaded by the
+first program that calls one. All arguments are pointers, as Fortran passes them. SciPy's wheels
+bring an OpenBLAS of their own, which splits work by the number of its threads, and results have
+other bits then. So it works on one thread while one of our steps calls it, and with its former
+number afterwards: ``guard`` counts the calls that run now. Elsewhere (Accelerate, MKL) the number
+of threads is the library's.
 """
 
 from __future__ import annotations
 
 import ctypes
+import sys
 import threading
 from functools import cache
+from importlib import import_module
+from importlib.machinery import ExtensionFileLoader, PathFinder
+from importlib.util import find_spec, module_from_spec
+from pathlib import Path
 from typing import Any, Final
 
 from staticgrad import config
@@ -89,13 +94,33 @@ class ThreadGuard:
 @cache
 def address(name: str) -> int:
     """The address of a function of LAPACK or BLAS, ``dpotrf``, which takes pointers alone."""
-    from scipy.linalg import cython_blas, cython_lapack
-
-    for module in (cython_lapack, cython_blas):
-        capsule = module.__pyx_capi__.get(name)
+    for module in ("cython_lapack", "cython_blas"):
+        capsule = _module(module).__pyx_capi__.get(name)
         if capsule is not None:
             return _pointer_of(capsule)
     raise KeyError(name)
+
+
+@cache
+def _module(name: str) -> Any:
+    """A module of ``scipy.linalg`` that is a library, without the package around it.
+
+    The package imports a tenth of a second of Python that nobody here calls. Who imports the module
+    later gets this object.
+    """
+    full = f"scipy.linalg.{name}"
+    with LOCK:
+        package = find_spec("scipy") if "scipy.linalg" not in sys.modules else None
+        places = package.submodule_search_locations if package else None
+        folders = [str(Path(place) / "linalg") for place in places or ()]
+        found = PathFinder.find_spec(full, folders) if folders else None
+        if found is None or not isinstance(found.loader, ExtensionFileLoader):
+            return import_module(full)
+        module = module_from_spec(found)
+        found.loader.exec_module(module)
+        # It enters itself there; but an import would then leave it out of its package.
+        sys.modules.pop(full, None)
+        return module
 
 
 def _pointer_of(capsule: object) -> int:
@@ -109,9 +134,8 @@ def _pointer_of(capsule: object) -> int:
 @cache
 def _threads() -> tuple[Any, Any] | None:
     """SciPy's functions that tell and set how many threads its BLAS has; None if there are none."""
-    from scipy.linalg import cython_lapack
-
-    library = ctypes.CDLL(cython_lapack.__file__)  # a name is looked for in what it links to, too
+    # A name is looked for in what it links to, too.
+    library = ctypes.CDLL(_module("cython_lapack").__file__)
     for prefix in ("scipy_openblas", "openblas"):
         get, put = (
             getattr(library, f"{prefix}_{verb}_num_threads", None) for verb in ("get", "set")

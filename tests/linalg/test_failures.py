@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -92,3 +94,27 @@ def test_bytes_do_not_depend_on_the_threads_of_the_library() -> None:
         put(before)
     for name, value in results[0].items():
         np.testing.assert_array_equal(results[1][name], value)
+
+
+_LOADED = """
+import sys
+from staticgrad.native import scipy_library
+where = scipy_library.address("dpotrf")
+assert "scipy.linalg" not in sys.modules
+import subprocess
+import sys
+
+import numpy as np
+import scipy.linalg, scipy.linalg.cython_blas
+from scipy.linalg import cython_lapack
+assert scipy.linalg.cython_lapack is cython_lapack is scipy_library._module("cython_lapack")
+assert scipy_library._pointer_of(cython_lapack.__pyx_capi__["dpotrf"]) == where
+assert scipy.linalg.cython_blas.__pyx_capi__.keys() >= {"dgemm"}
+np.testing.assert_allclose(scipy.linalg.inv(2 * np.eye(2)), np.eye(2) / 2)
+"""
+
+
+@pytest.mark.parametrize("before", ["", "import scipy.linalg.cython_blas"])
+def test_lapack_comes_without_the_package_which_may_be_imported_later(before: str) -> None:
+    program = _LOADED if not before else before + _LOADED.replace('assert "scipy.linalg"', '"s"')
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
