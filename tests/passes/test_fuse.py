@@ -188,7 +188,13 @@ def test_positions_are_reduced_without_a_kernel_in_between(merge, shape, axis, o
 @pytest.mark.parametrize("turned", [(False, False), (False, True), (True, False), (True, True)])
 def test_products_are_one_kernel_whatever_two_of_their_sizes_are_equal(turned: tuple[bool, bool]):
     kernels = set()
-    for rows, columns, inner in ((3, 4, 5), (4, 4, 5), (3, 4, 4), (4, 3, 4), (4, 4, 4)):
+    for rows, columns, inner in (
+        (50, 40, 9),
+        (40, 40, 9),
+        (50, 40, 40),
+        (40, 50, 40),
+        (40, 40, 40),
+    ):
         sides = ((rows, inner), (inner, columns))
         x, y = (
             sg.input(name, side[::-1] if turn else side, "float32")
