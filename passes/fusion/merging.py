@@ -19,6 +19,7 @@ from passes.fusion.groups import Group, Groups, Home, Key, meets_elements, store
 from passes.fusion.long_rows import in_pieces
 from passes.fusion.rows import joined
 from passes.fusion.sharing import kept_apart
+from passes.fusion.siblings import read_together
 from staticgrad.ir.forms import Pointwise
 from staticgrad.ir.graph import Graph, Node
 
@@ -28,7 +29,7 @@ _NOTE: Final = "groups"
 
 def fused(graph: Graph, merge: bool = True) -> Groups:
     """The groups of a graph in the end; with ``merge`` off one for every node that computes."""
-    found = group(graph, merge)
+    found = read_together(group(graph, merge))
     if not merge:
         return found
     return in_pieces(cut(joined(blocked(merged(joined(found))), across=True)))

@@ -38,6 +38,8 @@ from staticgrad.types.tensor import Shape, c_strides, hint_value
 #: Sums from here on, as far as a hint tells, are taken a vector of them at a time where their terms
 #: lie across memory; fewer would leave most lanes empty.
 _FEWEST_ACROSS: Final = 8
+#: Sums that are taken so at a time, at most: each has accumulators in the nearest memory.
+MOST_ACROSS: Final = 4
 #: Instructions of a kernel in which each element of a row is written out, at most.
 MOST_WRITTEN_OUT: Final = 1500
 
@@ -148,21 +150,29 @@ def gather_walks(groups: Groups, node: Node) -> tuple[Walk, Walk, Size]:
 
 
 def sums_across(groups: Groups, group: Group) -> bool:
-    """Whether a group is one sum whose terms follow each other across memory, not along it.
+    """Whether a group is a few sums whose terms follow each other across memory, not along it.
 
     Then whole vectors of neighbouring rows are read at once, a term of each.
     """
     if any(key not in group.reductions for key in group.stored):
         return False
     last = len(group.domain) - group.row - 1
-    if len(group.reductions) != 1 or last < 0 or group.keeps_axes or group.checked:
+    if last < 0 or group.keeps_axes or group.checked or group.regions:
         return False
-    if group.regions:
+    if len(group.reductions) != 1 and not _all_in_order(group.reductions.values()):
         return False
     moves = {(w.strides[last], w.strides[-1]) for w in operand_walks(groups, group)}
     across = any(kept == 1 and term not in (0, 1) for kept, term in moves)
     along = any(kept not in (0, 1) for kept, _ in moves)
     return across and not along and hint_value(group.domain[last]) >= _FEWEST_ACROSS
+
+
+def _all_in_order(reductions: Iterable[GroupReduction]) -> bool:
+    """Whether there are a few reductions, all of terms whose order counts: they go through rows
+    as one."""
+    dtypes = [(each.kind, each.source.type.dtype) for each in reductions]
+    few = 0 < len(dtypes) <= MOST_ACROSS
+    return few and all(COMBINERS[kind].is_ordered(dtype) for kind, dtype in dtypes)
 
 
 def has_short_rows(group: Group) -> bool:

@@ -71,7 +71,7 @@ class _RowLowering(Lowering):
         segments = [apart, group.summed, range(rank - row, rank)]
         self.loops = loops_over(group.domain, segments, walks, merge=not group.indexed)
         axes, self.vector = vector_axis(self, 2)
-        abreast = self._abreast() if axes else 1
+        abreast = rows_abreast(self) if axes else 1
         near, ahead = self._ahead(axes, abreast)
         stages: list[Stage] = []
         for number in range(-1, self.plan.stages):
@@ -211,40 +211,46 @@ class _RowLowering(Lowering):
 
     # -- rows side by side, and memory ahead ------------------------------------------------------
 
-    def _abreast(self) -> int:
-        """How many rows stand side by side: what waits for memory or for a sum fills the time."""
-        group = self.group
-        long = any(node.op.flops >= _LONG_OPERATION for node in group.nodes)
-        count = _ABREAST if long else _ABREAST_SHORT
-        rows = hint_value(product(outer_shape(group.domain, group.row)))
-        nbytes = self._row_bytes() * len(self._streams())
-        while count > 1 and (count * nbytes > _TOGETHER or rows < _ROUNDS * count):
-            count //= 2
-        return count
-
     def _ahead(self, axes: Sequence[Axis], abreast: int) -> tuple[int, Ahead]:
-        """The stage that brings memory near, and what: the next rows, or what follows in these."""
+        """The stage that brings memory near, and what."""
         work = {
             number: sum(map(instructions, self.plan.nodes.get(RowPoint(number, False), ())))
             for number in range(self.plan.stages)
         }
-        far = abreast * self._row_bytes()
-        if axes and far <= _FAR:
-            return max(work, key=work.__getitem__), Ahead(axes[-1].name, abreast)
-        return 0, Ahead(VECTOR, _BYTES_AHEAD // self._itemsize())
+        ahead = memory_ahead(self, axes, abreast)
+        return max(work, key=work.__getitem__) if ahead.axis != VECTOR else 0, ahead
 
-    def _row_bytes(self) -> int:
-        group = self.group
-        return self._itemsize() * hint_value(product(group.domain[len(group.domain) - group.row :]))
 
-    def _itemsize(self) -> int:
-        return max(
-            [self.groups.value_type(key).dtype.itemsize for key in self._streams()], default=4
-        )
+def rows_abreast(low: Lowering) -> int:
+    """How many rows stand side by side: what waits for memory or for a sum fills the time."""
+    group = low.group
+    long = any(node.op.flops >= _LONG_OPERATION for node in group.nodes)
+    count = _ABREAST if long else _ABREAST_SHORT
+    rows = hint_value(product(outer_shape(group.domain, group.row)))
+    nbytes = _row_bytes(low) * len(_streams(low))
+    while count > 1 and (count * nbytes > _TOGETHER or rows < _ROUNDS * count):
+        count //= 2
+    return count
 
-    def _streams(self) -> Sequence[Key]:
-        """The buffers that are walked along the row."""
-        first = len(self.group.domain) - self.group.row
-        walks = self.loops.strides
-        moving = [w.base for w in walks if any(step != 0 for step in w.strides[first:])]
-        return [*dict.fromkeys(moving)]
+
+def memory_ahead(low: Lowering, axes: Sequence[Axis], abreast: int) -> Ahead:
+    """What is brought near: the next rows, or what follows in these."""
+    if axes and abreast * _row_bytes(low) <= _FAR:
+        return Ahead(axes[-1].name, abreast)
+    return Ahead(VECTOR, _BYTES_AHEAD // _itemsize(low))
+
+
+def _row_bytes(low: Lowering) -> int:
+    group = low.group
+    return _itemsize(low) * hint_value(product(group.domain[len(group.domain) - group.row :]))
+
+
+def _itemsize(low: Lowering) -> int:
+    return max([low.groups.value_type(key).dtype.itemsize for key in _streams(low)], default=4)
+
+
+def _streams(low: Lowering) -> Sequence[Key]:
+    """The buffers that are walked along the row."""
+    first = len(low.group.domain) - low.group.row
+    moving = [w.base for w in low.loops.strides if any(step != 0 for step in w.strides[first:])]
+    return [*dict.fromkeys(moving)]

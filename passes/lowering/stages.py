@@ -6,6 +6,7 @@ How operands are addressed and expressions written stands in ``operands``.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from passes.fusion.groups import (
     Group,
@@ -17,6 +18,7 @@ from passes.fusion.groups import (
     Source,
     Walk,
 )
+from passes.fusion.siblings import is_large
 from passes.fusion.walks import (
     gather_walks,
     has_short_rows,
@@ -30,7 +32,7 @@ from passes.lowering.folded import lower_folded
 from passes.lowering.long_rows import lower_pieces
 from passes.lowering.operands import VECTOR, LoweredStep, Lowering, loops_over, vector_axis
 from passes.lowering.row_lookups import checked_place, one_hot
-from passes.lowering.rows import lower_rows
+from passes.lowering.rows import lower_rows, memory_ahead, rows_abreast
 from passes.lowering.scans import lower_scan
 from passes.lowering.short_rows import lower_short_rows
 from passes.lowering.windowed_groups import lower_windows
@@ -55,9 +57,13 @@ from staticgrad.ir.kernel_stages import (
     Store,
 )
 from staticgrad.ir.small_products import is_small_product
+from staticgrad.ir.summation import BLOCK
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64
-from staticgrad.types.tensor import Shape, c_strides
+from staticgrad.types.tensor import Shape, c_strides, hint_value, product
+
+#: Elements of a row from which on rows are taken side by side where there are many.
+_SHORTEST: Final = 64
 
 
 def lower_group(groups: Groups, group: Group) -> LoweredStep:
@@ -207,11 +213,23 @@ def _lower_map(low: Lowering) -> LoweredStep:
     ]
     names = {key: f"r{n}" for n, key in enumerate(group.reductions)}
     body += [_accumulated(low, names[key], each) for key, each in group.reductions.items()]
-    stages: list[Stage] = [Map(vector, tuple(body))]
-    if group.reductions:
-        finals = [_reduced(low, k, w, names[k]) for k, w in results]
-        stages.append(Scalar(tuple(finals)))
-    return low.finish(stages, axes)
+    if not group.reductions:
+        return low.finish([Map(vector, tuple(body))], axes)
+    finals = [_reduced(low, k, w, names[k]) for k, w in results]
+    several = _many_short_rows(group) and bool(axes)
+    abreast = rows_abreast(low) if several else 1
+    ahead = memory_ahead(low, axes, abreast) if several else None
+    stages: list[Stage] = [Map(vector, tuple(body), ahead=ahead), Scalar(tuple(finals))]
+    return low.finish(stages, axes, abreast=abreast)
+
+
+def _many_short_rows(group: Group) -> bool:
+    """Whether a group reduces so many rows, and so short ones, that a row alone would wait: for its
+    sum, and for memory, whose stream hardware finds late in a row."""
+    if group.keeps_axes or group.checked or group.regions or group.streamed:
+        return False
+    length = hint_value(product(group.domain[len(group.domain) - group.row :]))
+    return _SHORTEST <= length <= BLOCK and is_large(group.domain)
 
 
 def _accumulated(low: Lowering, name: str, reduction: GroupReduction) -> Accumulate:
@@ -237,16 +255,15 @@ def _lower_columns(low: Lowering) -> LoweredStep:
 def _columns_step(
     low: Lowering, kept: Sequence[int], summed: Sequence[int], in_lanes: bool
 ) -> LoweredStep:
-    """The one reduction of a group over the axes ``summed``, a vector of results at a time."""
+    """The reductions of a group over the axes ``summed``, a vector of results at a time."""
     group = low.group
     shape = tuple(group.domain[a] for a in kept)
-    ((key, reduction),) = group.reductions.items()
     strides: list[Size] = [0] * len(group.domain)
     for axis, stride in zip(kept, c_strides(shape), strict=True):
         strides[axis] = stride
-    target = Walk(key, 0, tuple(strides))
-    merge = not group.indexed
-    low.loops = loops_over(group.domain, [kept, summed], [*_walks(low), target], merge)
+    results = [(key, Walk(key, 0, tuple(strides))) for key in group.reductions]
+    walks = [*_walks(low), *(walk for _, walk in results)]
+    low.loops = loops_over(group.domain, [kept, summed], walks, merge=not group.indexed)
     flat = low.loops.flat(0)
     if flat:
         low.rename[flat[-1][0]] = VECTOR
@@ -254,12 +271,14 @@ def _columns_step(
     vector = Axis(VECTOR, low.extent(flat[-1][1]) if flat else 1)
     rows = tuple(Axis(name, low.extent(extent)) for name, extent in low.loops.flat(1))
     _evaluate_nodes(low)
-    dtype = reduction.source.type.dtype
-    in_lanes &= COMBINERS[reduction.kind].is_ordered(dtype)  # the rest: alike in any order
-    total = Accumulate("r0", reduction.kind, low.widened(reduction.source))
-    store = _reduced(low, key, target, "r0")
-    stage = Columns(vector, rows, (total,), (store,), in_lanes)
-    return low.finish([stage], axes)
+    found = group.reductions.values()
+    # The rest comes out alike in any order.
+    in_lanes &= all(COMBINERS[r.kind].is_ordered(r.source.type.dtype) for r in found)
+    totals = tuple(
+        Accumulate(f"r{n}", each.kind, low.widened(each.source)) for n, each in enumerate(found)
+    )
+    stores = tuple(_reduced(low, *result, f"r{n}") for n, result in enumerate(results))
+    return low.finish([Columns(vector, rows, totals, stores, in_lanes)], axes)
 
 
 def _lower_gemm(low: Lowering) -> LoweredStep:

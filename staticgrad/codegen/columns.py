@@ -15,9 +15,9 @@ from itertools import product
 from math import prod
 from typing import Final
 
-from staticgrad.codegen.abreast import emit_abreast, of_row, write_decode
+from staticgrad.codegen.abreast import Rows, emit_abreast, of_row, scopes_abreast, write_decode
 from staticgrad.codegen.counters import LEVELS, Counter, combine, write_fold, write_push
-from staticgrad.codegen.expressions import VECTOR, Lines, Scope, Unit, element, number, total
+from staticgrad.codegen.expressions import VECTOR, Lines, Unit, element, number, total
 from staticgrad.codegen.extremes import from_key, key_dtype, neutral_key, write_key
 from staticgrad.codegen.prefetching import write_next_rows
 from staticgrad.codegen.stages import Span, base_text, scope_for, write_store
@@ -37,6 +37,8 @@ SIDE_BY_SIDE: Final = 16
 ACROSS: Final = (8, 2)
 #: Lines of what is summed, helpers included, beyond which loads of a few vectors a row start late.
 WAITING: Final = 16
+#: Rows of one lane that are added at a time, so that its accumulators are loaded and stored once.
+OF_A_LANE: Final = 4
 #: Rows ahead that are brought near where all columns of a chunk are read of each row in turn.
 NEXT_ROWS: Final = 2
 
@@ -50,7 +52,13 @@ def write_columns(kernel: Kernel, stage: Columns, out: Lines, loop: Span, unit: 
     chunk.add(f"if past > {loop.stop}:")
     chunk.add(f"    past = {loop.stop}")
     rules: list[_Rule] = []
-    for s in stage.body:  # each goes through the rows by itself
+    together = [s for s in stage.body if _rule_of(stage, s) is _Lanes]
+    for count in sorted({sum_lanes(s.value.dtype) for s in together}):
+        alike = [s for s in together if sum_lanes(s.value.dtype) == count]
+        found = _in_lanes(kernel, stage, alike, before, unit)
+        _through_lanes(found, chunk)
+        rules += found
+    for s in stage.body if not together else ():  # each goes through the rows by itself
         scope = scope_for(kernel, inner, before, Lines(), unit, kernel.lanes)
         kind = _rule_of(stage, s)
         turned = _turned(kernel, stage, s, unit) if kind in (_Running, _Groups) else None
@@ -60,8 +68,6 @@ def write_columns(kernel: Kernel, stage: Columns, out: Lines, loop: Span, unit: 
         value, lines = scope.vector(s.value), work(scope.body, unit)
         mixed = turned is None and kind in (_Running, _Groups) and may_be_mixed([s])
         several = _several(kernel, stage, s, before, unit, lines) if mixed else ()
-        if kind is _Lanes and lines <= WAITING:
-            several = (Several(_with_next_rows(kernel, stage, s, scope), (value,)),)
         rows = Lines()
         if turned is not None:
             turned.declare(before)
@@ -70,8 +76,9 @@ def write_columns(kernel: Kernel, stage: Columns, out: Lines, loop: Span, unit: 
             turned.write(rows, unit, place, f"past - {VECTOR}", "stop - block")
         rule = kind(stage, s, kernel.lanes, scope.body, value, several, rows)
         rule.accumulate(chunk)
-        rule.finish(final)
         rules.append(rule)
+    for rule in rules:
+        rule.finish(final)
     out.extend(before)
     out.add(f"rows = {' * '.join(str(a.extent) for a in stage.rows) or '1'}")
     for rule in rules:
@@ -112,17 +119,37 @@ def _several(
         scopes = vectors_abreast(first, count)
         emit_abreast(scopes, roots(s))
         values = tuple(scope.vector(s.value) for scope in scopes)  # may write a line, too
-        inside = write_next_rows(kernel, s, scopes, stage.rows) if lines > WAITING else Lines()
+        inside = write_next_rows(kernel, [s], scopes, stage.rows) if lines > WAITING else Lines()
         inside.extend(first.body)
         found.append(Several(inside, values))
     return tuple(found)
 
 
-def _with_next_rows(kernel: Kernel, stage: Columns, s: Accumulate, scope: Scope) -> Lines:
-    """The lines of one vector of a row, which bring near what the next rows read there."""
-    inside = write_next_rows(kernel, s, [scope], stage.rows, NEXT_ROWS)
-    inside.extend(scope.body)
-    return inside
+def _in_lanes(
+    kernel: Kernel, stage: Columns, sums: Sequence[Accumulate], before: Lines, unit: Unit
+) -> list[_Lanes]:
+    """Sums by the lane rule, of as many lanes each, which go through the rows together.
+
+    The first has the lines that compute a row's vectors, of all of them.
+    """
+    inner = [VECTOR, *(axis.name for axis in stage.rows)]
+    wanted = [root for s in sums for root in roots(s)]
+    scope = scope_for(kernel, inner, before, Lines(), unit, kernel.lanes)
+    scope.emit(wanted)
+    values = [scope.vector(s.value) for s in sums]
+    first = scope_for(kernel, inner, before, Lines(), unit, kernel.lanes)
+    several: list[Several] = [Several(Lines(), ())] * len(sums)
+    if stage.rows and work(scope.body, unit) <= WAITING:
+        scopes = scopes_abreast(Rows(stage.rows, (), (), OF_A_LANE, left=False), first)
+        emit_abreast(scopes, wanted)
+        found = [tuple([each.vector(s.value) for each in scopes]) for s in sums]
+        inside = write_next_rows(kernel, sums, scopes, stage.rows, NEXT_ROWS)
+        inside.extend(first.body)
+        several = [Several(inside, each) for each in found]
+    return [
+        _Lanes(stage, s, kernel.lanes, scope.body, value, (each,), Lines())
+        for s, value, each in zip(sums, values, several, strict=True)
+    ]
 
 
 def _rule_of(stage: Columns, s: Accumulate) -> type[_Rule]:
@@ -376,47 +403,26 @@ class _Lanes(_Rule):
         out.add(f"{self.s.name}_a = {self.local}({self.parts * self.width})")
         out.add(f"{self.s.name}_s = {self.local}({LEVELS * self.width})")
 
+    def clear(self, out: Lines) -> None:
+        """All accumulators of the chunk as they begin."""
+        used = f"(past - chunk + {self.lanes - 1}) // {self.lanes} * {self.lanes * self.parts}"
+        out.add(f"for at in range(0, {used}, {self.lanes}):")
+        out.add(f"    store{self.lanes}({self.s.name}_a, at, {self.neutral})")
+
+    def add(self, out: Lines, values: Sequence[str]) -> None:
+        """Vectors of rows to their accumulator, ``at``, one after the other."""
+        sums = f"{self.s.name}_a"
+        grown = f"load{self.lanes}({sums}, at)"
+        for value in values:
+            grown = combine(self.combiner, grown, value)
+        out.add(f"store{self.lanes}({sums}, at, {grown})")
+
     def accumulate(self, out: Lines) -> None:
-        sums, lanes = f"{self.s.name}_a", self.lanes
-        block, row = Lines(), Lines()
+        """Nothing: sums that are alike go through the rows together (``_through_lanes``)."""
 
-        def each(inside: Lines) -> Lines:
-            """A vector of a row into its accumulator."""
-            body = Lines()
-            body.extend(inside)
-            body.add(f"at = ({VECTOR} - chunk) * {self.parts} + lane")
-            grown = combine(self.combiner, f"load{lanes}({sums}, at)", self.value)
-            body.add(f"store{lanes}({sums}, at, {grown})")
-            return body
-
-        used = f"(past - chunk + {lanes - 1}) // {lanes} * {lanes * self.parts}"
-        block.add(f"for at in range(0, {used}, {lanes}):")
-        block.add(f"    store{lanes}({sums}, at, {self.neutral})")
-        row.add(f"lane = (row - block) % {self.parts} * {lanes}")
-        rest = Lines()
-        rest.extend(row)
-        self.for_each_vector(rest, each(self.inside))
-        if not self.several:
-            self.for_each_row(block, "block", "stop", rest)
-        for several in self.several:  # hardware finds no streams of loads under a mask
-            row.add(f"for {VECTOR} in range(chunk, past, {lanes}):")
-            row.extend(each(several.inside), 1)
-            whole, part = Lines(), Lines()
-            whole.add(f"m = mask{lanes}({lanes})")
-            self.for_each_row(whole, "block", "stop", row)
-            self.for_each_row(part, "block", "stop", rest)
-            block.add(f"if (past - chunk) % {lanes} == 0:")
-            block.extend(whole, 1)
-            block.add("else:")
-            block.extend(part, 1)
-        self.for_each_vector(block, self._halved())
-        block.add("blocks = blocks + 1")
-        out.add("blocks = 0")
-        self.blocks(out, "0", "rows", BLOCK, block)
-
-    def _halved(self) -> Lines:
+    def halve(self, out: Lines) -> None:
         """The accumulators of a block, halved to one and pushed to the counter."""
-        out, half, name = Lines(), self.parts // 2, f"{self.s.name}_a"
+        half, name = self.parts // 2, f"{self.s.name}_a"
         out.add(f"first = ({VECTOR} - chunk) * {self.parts}")
         for lane in range(self.parts):
             place = total("first", str(lane * self.lanes))
@@ -427,8 +433,56 @@ class _Lanes(_Rule):
                 out.add(f"{name}{lane} = {both}")
             half //= 2
         write_push(out, {f"{name}0": self.counter})
-        return out
 
     def finish(self, out: Lines) -> None:
         out.add(f"{self.s.name} = {self.nothing}")
         write_fold(out, {self.s.name: self.counter})
+
+
+def _through_lanes(rules: Sequence[_Lanes], out: Lines) -> None:
+    """All rows of the columns from ``chunk`` to ``past``, for sums that read them together."""
+    first, lanes = rules[0], rules[0].lanes
+    block, rest, halved = Lines(), Lines(), Lines()
+    place = f"at = ({VECTOR} - chunk) * {first.parts} + lane"
+    for rule in rules:
+        rule.clear(block)
+        rule.halve(halved)
+    block.add("whole = block")
+    if first.several[0].values:  # hardware finds no streams of loads under a mask
+        block.add(f"if (past - chunk) % {lanes} == 0:")
+        block.extend(_rows_of_lanes(rules, place), 1)
+    each = Lines()
+    each.extend(first.inside)
+    each.add(place)
+    for rule in rules:
+        rule.add(each, [rule.value])
+    rest.add(f"lane = (row - block) % {first.parts} * {lanes}")
+    first.for_each_vector(rest, each)
+    first.for_each_row(block, "whole", "stop", rest)
+    first.for_each_vector(block, halved)
+    block.add("blocks = blocks + 1")
+    out.add("blocks = 0")
+    first.blocks(out, "0", "rows", BLOCK, block)
+
+
+def _rows_of_lanes(rules: Sequence[_Lanes], place: str) -> Lines:
+    """Rows of a block while there are a few more for each lane, of vectors that are whole."""
+    out, row, each = Lines(), Lines(), Lines()
+    first, lanes, step = rules[0], rules[0].lanes, OF_A_LANE * rules[0].parts
+    out.add(f"whole = block + (stop - block) // {step} * {step}")
+    out.add(f"m = mask{lanes}({lanes})")
+    out.add(f"for around in range(block, whole, {step}):")
+    out.add(f"    for part in range(0, {first.parts}):")
+    row.add(f"lane = part * {lanes}")
+    for other in range(OF_A_LANE):
+        flat = of_row("row", other)
+        row.add(f"{flat} = around + part + {other * first.parts}")
+        write_decode(row, flat, first.stage.rows, other)
+    each.extend(first.several[0].inside)
+    each.add(place)
+    for rule in rules:
+        rule.add(each, rule.several[0].values)
+    row.add(f"for {VECTOR} in range(chunk, past, {lanes}):")
+    row.extend(each, 1)
+    out.extend(row, 2)
+    return out

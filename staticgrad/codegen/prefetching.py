@@ -56,7 +56,7 @@ def write_touches(kernel: Kernel, stage: Map, scopes: Sequence[Scope], waits: bo
 
 def write_next_rows(
     kernel: Kernel,
-    statement: Accumulate,
+    statements: Sequence[Accumulate],
     scopes: Sequence[Scope],
     rows: Sequence[Axis],
     distance: int = ROWS,
@@ -67,7 +67,7 @@ def write_next_rows(
     """
     if not rows:
         return Lines()
-    return _touches(kernel, _accesses([statement]), scopes, _along(Ahead(rows[-1].name, distance)))
+    return _touches(kernel, _accesses(statements), scopes, _along(Ahead(rows[-1].name, distance)))
 
 
 def _along(ahead: Ahead) -> Callable[[Access], str]:

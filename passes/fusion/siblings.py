@@ -1,0 +1,156 @@
+"""Reductions that read one large array in the same order, as one group that reads it once.
+
+A product with a vector, ``x @ w``, takes as long as its matrix comes from memory. Where another
+one, ``x @ v``, neither reads the first nor is read by it, one kernel computes both while it reads
+the matrix once: a loss and a Hessian-vector product, or the transposed products of both. They need
+not be of one phase: what they store is small beside what they read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import combinations
+from typing import Final
+
+from passes.fusion.groups import Group, Groups, Home, Key, Walk
+from passes.fusion.precedence import Precedence, writes_in_order
+from passes.fusion.sharing import kept_apart
+from passes.fusion.walks import MOST_ACROSS, has_short_rows, operand_walks, sums_across
+from staticgrad.types.tensor import Shape, hint_value, product
+
+#: Elements of an array from which on reading it is what a reduction takes its time for.
+LARGE: Final = 1 << 16
+#: Elements that are read for each that is stored, at least: what lies longer in memory is small.
+_READ_PER_STORED: Final = 16
+#: Instructions of both, at most: of more, reading is a small part.
+_MOST_INSTRUCTIONS: Final = 48
+#: Groups that read one array in the same order and are looked at, at most.
+_NEAREST: Final = 8
+
+
+def read_together(groups: Groups) -> Groups:
+    """The groups, those that reduce one large array row by row as one."""
+    found: dict[tuple[Shape, int, bool, Walk], list[int]] = {}
+    for group in groups.all if groups.fused else ():
+        if _may_share(groups, group):
+            across = sums_across(groups, group)
+            for walk in dict.fromkeys(operand_walks(groups, group)):
+                if _is_whole(walk, group.domain):
+                    found.setdefault((group.domain, group.row, across, walk), []).append(
+                        group.number
+                    )
+    alike = [numbers for numbers in found.values() if len(numbers) > 1]
+    return _Siblings(groups).result(alike) if alike else groups
+
+
+def _may_share(groups: Groups, group: Group) -> bool:
+    """Whether a group does nothing but reduce rows of a large domain to few elements."""
+    if group.kind != "map" or not group.reductions:
+        return False
+    if group.keeps_axes or group.checked or group.regions or group.parts is not None:
+        return False
+    row = hint_value(product(group.domain[len(group.domain) - group.row :]))
+    if not is_large(group.domain) or row < _READ_PER_STORED or has_short_rows(group):
+        return False
+    inner = {Home(node) for node in group.nodes}
+    return inner.isdisjoint(group.stored) and groups.roots.isdisjoint(inner)
+
+
+def is_large(domain: Shape) -> bool:
+    """Whether a domain has many elements; one of open sizes may have."""
+    elements = product(domain)
+    return not isinstance(elements, int) or elements >= LARGE
+
+
+def _is_whole(walk: Walk, domain: Shape) -> bool:
+    """Whether a walk meets as many elements as the domain has."""
+    moves = zip(walk.strides, domain, strict=True)
+    return all(stride != 0 or extent == 1 for stride, extent in moves)
+
+
+class _Siblings:
+    """Groups while some of them are merged."""
+
+    def __init__(self, groups: Groups) -> None:
+        self._before = groups
+        self._groups = dict(groups.by_number)
+        self._into: dict[int, int] = {}
+        self._position = {node: k for k, node in enumerate(groups.graph.nodes)}
+        self._order = Precedence(self._groups, self._edges(), self._place)
+
+    def result(self, alike: Sequence[Sequence[int]]) -> Groups:
+        """The groups, those of each sequence as one where no path leads from one to another."""
+        for numbers in alike:
+            for one, other in combinations(numbers[:_NEAREST], 2):
+                self._merge_if_free(self._final(one), self._final(other))
+        if not self._into:
+            return self._before
+        owners = {key: self._final(number) for key, number in self._before.owners.items()}
+        by_number = dict(sorted(self._settled()))
+        return replace(self._before, by_number=by_number, owners=owners)
+
+    def _merge_if_free(self, one: int, other: int) -> None:
+        if one == other:
+            return
+        first, second = self._groups[one], self._groups[other]
+        if len(first.reductions) + len(second.reductions) > MOST_ACROSS:
+            return
+        if first.instructions + second.instructions > _MOST_INSTRUCTIONS:
+            return
+        if kept_apart(first, second) is not None:
+            return
+        if not self._order.may_merge(one, other):
+            return
+        self._order.merge(one, other)
+        self._into[other] = one
+        nodes = sorted([*first.nodes, *second.nodes], key=self._position.__getitem__)
+        self._groups[one] = replace(
+            first,
+            nodes=tuple(nodes),
+            reductions={**first.reductions, **second.reductions},
+            stored=(*first.stored, *second.stored),
+            instructions=first.instructions + second.instructions,
+            phase=min(first.phase, second.phase),
+        )
+        del self._groups[other]
+
+    def _settled(self) -> Iterator[tuple[int, Group]]:
+        """The groups, each of a higher level than all that come before it, and of no lower phase.
+
+        What a merged group waits for may be of a later phase than some of what it computes; so
+        then are those that read that.
+        """
+        order = Precedence(self._groups, self._edges(), self._place)
+        settled: dict[int, Group] = {}
+        for number in order.as_given:
+            group = self._groups[number]
+            before = [settled[each] for each in order.before(number)]
+            level = max([group.level, *[each.level + 1 for each in before]])
+            phase = max([group.phase, *[each.phase for each in before]])
+            if (level, phase) != (group.level, group.phase):
+                group = replace(group, level=level, phase=phase)
+            settled[number] = group
+            yield number, group
+
+    def _edges(self) -> Iterator[tuple[int, int]]:
+        """Pairs of groups of which the second reads, or writes over, what the first writes."""
+        for number, group in self._groups.items():
+            for base in dict.fromkeys([read.source.base for read in self._before.reads(group)]):
+                writer = self._owner(base)
+                if writer is not None and writer != number:
+                    yield writer, number
+        yield from writes_in_order(self._groups.values(), self._before)
+
+    def _place(self, number: int) -> int:
+        members = self._groups[number].members
+        return max([self._position[node] for node in members], default=0)
+
+    def _final(self, number: int) -> int:
+        while number in self._into:
+            number = self._into[number]
+        return number
+
+    def _owner(self, key: Key) -> int | None:
+        number = self._before.owners.get(key)
+        return None if number is None else self._final(number)

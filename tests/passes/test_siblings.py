@@ -1,0 +1,123 @@
+"""Reductions of one large array are one kernel that reads it once, whatever their phases."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from passes.fuse import fuse
+from passes.pipelines import pipeline
+from staticgrad.analysis.evaluate import same_bytes
+from staticgrad.ir.summation import tree_sum
+
+
+def logistic(rows: Any, columns: int, dtype: str, across: bool = False) -> dict[str, Any]:
+    """Loss, gradient and Hessian-vector product of a logistic regression."""
+    x = sg.input("x", (columns, rows) if across else (rows, columns), dtype)
+    w, v = sg.input("w", (columns,), dtype), sg.input("v", (columns,), dtype)
+    loss = sg.nn.softplus((x.T if across else x) @ w).sum()
+    return {"loss": loss, "dw": sg.grad(loss, w), "hvp": sg.hvp(loss, w, v)}
+
+
+def readers_of(outputs: dict[str, Any], name: str = "in.x") -> int:
+    """How many kernels read an input."""
+    schedule = fuse(pipeline("O1")(sg.Graph(outputs)))
+    return sum(any(b.buffer == name for b in step.operands) for step in schedule.steps)
+
+
+def drawn(outputs: dict[str, Any], **sizes: int) -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    found: dict[str, Any] = {}
+    for each in sg.Graph(outputs).inputs:
+        shape = [sizes.get(str(extent), extent) for extent in each.shape]
+        found[each.node.op.label] = rng.normal(size=shape).astype(each.dtype.numpy)
+    return found
+
+
+def assert_bytes_of_single_kernels(outputs: dict[str, Any], **sizes: int) -> None:
+    feeds = drawn(outputs, **sizes)
+    wanted = sg.compile(outputs, fuse=False).run(feeds)
+    for threads in (1, 3):
+        found = sg.compile(outputs, threads=threads).run(feeds)
+        assert all(same_bytes(found[name], array) for name, array in wanted.items())
+
+
+@pytest.mark.parametrize("across", [False, True])
+def test_a_loss_its_gradient_and_its_curvature_read_the_matrix_twice(across: bool) -> None:
+    assert readers_of(logistic(700, 100, "float32", across)) == 2
+    assert readers_of(logistic("n", 100, "float32", across)) == 2
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("rows", "columns"), [(4500, 37), (700, 100), (257, 300)])
+@pytest.mark.parametrize("across", [False, True])
+def test_bytes_are_those_of_single_kernels(
+    rows: int, columns: int, dtype: str, across: bool
+) -> None:
+    """Rests of lanes, of blocks, of vectors, and of rows side by side."""
+    assert_bytes_of_single_kernels(logistic(rows, columns, dtype, across))
+
+
+@pytest.mark.parametrize("rows", [0, 1, 15, 64, 65, 4097])
+def test_bytes_at_any_size_of_a_named_axis(rows: int) -> None:
+    assert_bytes_of_single_kernels(logistic("n", 48, "float32"), n=rows)
+
+
+def test_what_waits_for_the_other_reads_the_matrix_again() -> None:
+    x = sg.input("x", (400, 400), "float32")
+    w = sg.input("w", (400,), "float32")
+    assert readers_of({"y": sg.tanh(x @ w) @ x, "z": x @ (x @ w)}) == 2
+    chained = {"y": x @ sg.tanh(x @ sg.tanh(x @ w))}
+    assert readers_of(chained) == 3
+    assert_bytes_of_single_kernels(chained)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("rows", [63, 64, 200, 4096 + 129])
+def test_sums_across_memory_follow_the_rule(rows: int, dtype: str) -> None:
+    """NumPy's side of the rule adds the same terms: rows of several lanes, blocks, and rests."""
+    x, u, v = (
+        sg.input(n, s, dtype) for n, s in (("x", (rows, 48)), ("u", (rows,)), ("v", (rows,)))
+    )
+    feeds = drawn({"a": (u + v) @ x})
+    found = sg.compile({"a": u @ x, "b": v @ x}).run(feeds)
+    for name, factor in (("a", feeds["u"]), ("b", feeds["v"])):
+        assert same_bytes(found[name], tree_sum(feeds["x"].T * factor, (1,)))
+
+
+def test_only_so_many_at_a_time() -> None:
+    """Of each sum there are accumulators, and those have to lie near."""
+    x = sg.input("x", (300, 300), "float32")
+    vectors = [sg.input(f"v{k}", (300,), "float32") for k in range(9)]
+    outputs = {f"y{k}": v @ x for k, v in enumerate(vectors)}
+    assert readers_of(outputs) == 3
+    assert_bytes_of_single_kernels(outputs)
+
+
+def test_sums_of_several_dtypes_read_the_array_together() -> None:
+    x = sg.input("x", (500, 200), "float32")
+    wide = x.astype("float64")
+    u = sg.input("u", (500,), "float32")
+    outputs = {"a": u @ x, "b": (wide * wide).sum(0), "c": x.sum(1), "d": wide.sum(1)}
+    assert_bytes_of_single_kernels(outputs)
+
+
+def test_a_budget_holds_and_keeps_the_bytes() -> None:
+    """What is merged runs in the first phase that it can: policies may run it again."""
+    x = sg.input("x", (700, 100), "float32")
+    w, v = sg.input("w", (100,), "float32"), sg.input("v", (100,), "float32")
+    h = sg.tanh(x @ w)
+    for _ in range(3):
+        h = sg.tanh(h * h)
+    loss = (h * h).sum()
+    outputs = {"loss": loss, "dw": sg.grad(loss, w), "hvp": sg.hvp(loss, w, v)}
+    feeds = drawn(outputs)
+    wanted = sg.compile(outputs, fuse=False).run(feeds)
+    for policy in ("store_all", "recompute", "sqrt"):
+        f = sg.compile(outputs, checkpoint=policy)
+        found = f.run(feeds)
+        assert f.peak_bytes == f.plan().peak_bytes
+        assert all(same_bytes(found[name], array) for name, array in wanted.items())
