@@ -216,17 +216,19 @@ def _lower_map(low: Lowering) -> LoweredStep:
     if not group.reductions:
         return low.finish([Map(vector, tuple(body))], axes)
     finals = [_reduced(low, k, w, names[k]) for k, w in results]
-    several = _many_short_rows(group) and bool(axes)
+    several = _waits_for_rows(group) and bool(axes)
     abreast = rows_abreast(low) if several else 1
     ahead = memory_ahead(low, axes, abreast) if several else None
     stages: list[Stage] = [Map(vector, tuple(body), ahead=ahead), Scalar(tuple(finals))]
     return low.finish(stages, axes, abreast=abreast)
 
 
-def _many_short_rows(group: Group) -> bool:
-    """Whether a group reduces so many rows, and so short ones, that a row alone would wait: for its
-    sum, and for memory, whose stream hardware finds late in a row."""
-    if group.keeps_axes or group.checked or group.regions or group.streamed:
+def _waits_for_rows(group: Group) -> bool:
+    """Whether a row alone would wait: for several sums, and for memory, which hardware finds late.
+
+    One sum of a row is as fast by itself, where the processor is at the next row meanwhile.
+    """
+    if len(group.reductions) < 2 or group.keeps_axes or group.checked or group.regions:
         return False
     length = hint_value(product(group.domain[len(group.domain) - group.row :]))
     return _SHORTEST <= length <= BLOCK and is_large(group.domain)
