@@ -8,7 +8,7 @@ them, and else packed, a tile at a time.
 from __future__ import annotations
 
 from staticgrad.codegen.abreast import write_decode
-from staticgrad.codegen.expressions import Lines, scaled, total
+from staticgrad.codegen.expressions import VECTOR, Lines, scaled, total
 from staticgrad.codegen.products import LoopedProduct, flat_step, steps_of
 from staticgrad.codegen.stages import base_text
 from staticgrad.codegen.tiles import Tiles
@@ -63,6 +63,8 @@ class TiledProduct(LoopedProduct):
             out.add(f"{w}_a = 0")
         else:
             self.write_rows_begin(out)
+        if self.keeps_panels:
+            self._write_ahead(out)
         out.add(f"{w}_wide = {w}_past - {w}_left")
         out.add(f"{w}_to = {w}_into + ({w}_top - {w}_first) * {self.columns}")
         out.add(f"{w}_fresh = 1 if {w}_depth == {self.start} else 0")
@@ -76,6 +78,18 @@ class TiledProduct(LoopedProduct):
             named = self.arguments(part)
             out.add(f"{shift}{name}({', '.join(named[n] for n in self.tiles.arguments)})")
 
+    def _write_ahead(self, out: Lines) -> None:
+        """The panel that is packed next: the processor brings no rows near that lie so far apart.
+
+        While the first tile runs, it brings one half near, and others bring the second one.
+        """
+        w, b = self.name, self.stage.b
+        base = base_text(b, frozenset({VECTOR, *self.inner}))
+        rows = scaled(f"({w}_left + {self.columns})", b.stride(VECTOR))
+        out.add(f"{w}_ahead = {total(base, f'{w}_depth', rows)}")
+        out.add(f"if {w}_top > {w}_first:")
+        out.add(f"    {w}_ahead = {w}_ahead + {scaled(b.stride(VECTOR), self.lanes)}")
+
     def write_rows_begin(self, out: Lines) -> None:
         """Where the rows of a tile begin that are read where they lie."""
         write_decode(out, f"{self}_top", self.stage.i)
@@ -84,12 +98,13 @@ class TiledProduct(LoopedProduct):
 
     def arguments(self, part: int) -> dict[str, str]:
         """What a tile is called with, for a part of the panel."""
-        w, packs = self.name, self.packs_rows
+        w, packs, keeps = self.name, self.packs_rows, self.keeps_panels
+        across = self.stage.b.stride(VECTOR)
         return {
             "a": f"{w}_rows" if packs else self.stage.a.operand,
             "b": f"{w}_panel",
             "c": f"{w}_tile",
-            "near": f"{w}_panel",
+            "near": self.stage.b.operand if keeps else f"{w}_panel",
             "at": f"{w}_a",
             "row": str(self.depth if packs else self.stage.a.stride("i")),
             "inner": str(1 if packs else self.step),
@@ -100,7 +115,7 @@ class TiledProduct(LoopedProduct):
             "to": total(f"{w}_to", str(part)),
             "depth": f"{w}_end - {w}_depth",
             "fresh": f"{w}_fresh",
-            "ahead": "0",
-            "hop": "0",
-            "leap": "0",
+            "ahead": f"{w}_ahead" if keeps else "0",
+            "hop": scaled(f"{w}_packs", across) if keeps else "0",
+            "leap": scaled(f"{w}_packs", self.lanes) if keeps else "0",
         }
