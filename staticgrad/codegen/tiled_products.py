@@ -88,7 +88,7 @@ class TiledProduct(LoopedProduct):
         rows = scaled(f"({w}_left + {self.columns})", b.stride(VECTOR))
         out.add(f"{w}_ahead = {total(base, f'{w}_depth', rows)}")
         out.add(f"if {w}_top > {w}_first:")
-        out.add(f"    {w}_ahead = {w}_ahead + {scaled(b.stride(VECTOR), self.lanes)}")
+        out.add(f"    {w}_ahead = {w}_ahead + {scaled(str(self.lanes), b.stride(VECTOR))}")
 
     def write_rows_begin(self, out: Lines) -> None:
         """Where the rows of a tile begin that are read where they lie."""
