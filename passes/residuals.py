@@ -15,9 +15,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Final
 
 from passes.base import Pass, Watch
-from passes.fusion.groups import Group, Groups, Home
+from passes.fusion.groups import Group, Home
 from passes.fusion.merging import fused, leave
-from passes.fusion.preparation import is_mark
+from passes.fusion.preparation import is_mark, leave_unmarked, unmarked
 from passes.fusion.regions import leave_joined, with_joined_pads
 from staticgrad.analysis.users import ValueKey, phases_of, users_of
 from staticgrad.analysis.vertex_cut import vertex_cut
@@ -35,7 +35,7 @@ LEAST_PART: Final = 1 / 100
 #: Clones per chosen node at most: a chain for each of its readers is a square of its length.
 _MOST_CLONES: Final = 4
 #: A graph with clones; every node that has one, with its clone; the kernels of that graph.
-Trial = tuple[Graph, list[tuple[Node, Node]], Groups]
+Trial = tuple[Graph, list[tuple[Node, Node]], "_Kernels"]
 #: How often the choice is made again without the clones that fusion could not take in.
 _ROUNDS: Final = 8
 
@@ -63,7 +63,7 @@ class Residuals(Pass, name="residuals"):
             return program, {}  # what crosses a loop is decided where the loop is differentiated
         joined = with_joined_pads(program)  # as fusion will see it, so that it need not ask again
         graph, cloned, tangled = joined, 0, 0
-        known: dict[Graph, Groups] = {}
+        known: dict[Graph, _Kernels] = {}
         last = max((node.order for node in graph.nodes), default=0)
         for phase in range(last, 0, -1):
             border = _Border(graph, phase, self.flops, known)
@@ -71,7 +71,7 @@ class Residuals(Pass, name="residuals"):
             cloned += count
             tangled += border.tangled
         if graph in known:
-            leave(graph, known[graph])
+            known[graph].leave()
         if not cloned:
             leave_joined(program, joined)
             graph = program
@@ -114,7 +114,7 @@ def _settled(border: _Border, alone: bool) -> tuple[Graph, int]:
         if trial is None:
             break
         after, clones, groups = trial
-        stored = {node for node, clone in clones if groups.stores(Home(clone))}
+        stored = {node for node, clone in clones if groups.stores((clone, 0))}
         if not stored:
             fits = len(groups) <= len(border.groups)
             return (after, len(clones)) if fits else (border.graph, 0)
@@ -123,11 +123,41 @@ def _settled(border: _Border, alone: bool) -> tuple[Graph, int]:
     return border.graph, 0
 
 
+class _Kernels:
+    """The kernels that fusion makes of a graph: it sees the graph without marks, and so do they."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.seen, self._new = unmarked(graph)
+        self.groups = fused(self.seen)
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def _place(self, key: ValueKey) -> Home:
+        """Where a value of the graph itself lies."""
+        node, index = key
+        return Home(*(self._new[node][index].key if node in self._new else key))
+
+    def stores(self, key: ValueKey) -> bool:
+        """Whether a kernel writes a value for others to read."""
+        return self.groups.stores(self._place(key))
+
+    def home(self, key: ValueKey) -> Group | None:
+        """The group that computes a value."""
+        return self.groups.home(self._place(key))
+
+    def leave(self) -> None:
+        """Keep them with the graph, so that fusion need not be asked again."""
+        leave_unmarked(self.graph, self.seen)
+        leave(self.seen, self.groups)
+
+
 class _Border:
     """The border before one phase: what crosses it, and what could be run again behind it."""
 
     def __init__(
-        self, graph: Graph, phase: int, flops: int, known: dict[Graph, Groups] | None = None
+        self, graph: Graph, phase: int, flops: int, known: dict[Graph, _Kernels] | None = None
     ) -> None:
         self.graph, self.phase, self.flops = graph, phase, flops
         self.known = {} if known is None else known  # what fusion was asked already
@@ -152,13 +182,13 @@ class _Border:
         return {key for node in same for key in _bases(node.args[0])}
 
     @cached_property
-    def groups(self) -> Groups:
+    def groups(self) -> _Kernels:
         """The kernels that fusion makes of the graph as it is."""
         return self._groups_of(self.graph)
 
-    def _groups_of(self, graph: Graph) -> Groups:
+    def _groups_of(self, graph: Graph) -> _Kernels:
         if graph not in self.known:
-            self.known[graph] = fused(graph)
+            self.known[graph] = _Kernels(graph)
         return self.known[graph]
 
     @cached_property
@@ -270,10 +300,10 @@ class _Border:
         )
 
     def _is_written(self, key: ValueKey) -> bool:
-        return self.groups.stores(_unmarked(key))
+        return self.groups.stores(key)
 
     def _home(self, key: ValueKey) -> Group | None:
-        return self.groups.home(_unmarked(key))
+        return self.groups.home(key)
 
     def may_run_again(self, node: Node) -> bool:
         """Whether a fused kernel behind the border could run the node."""
@@ -410,13 +440,6 @@ def _reads_elements(reader: Node, arg: Symbolic) -> bool:
     if isinstance(form, Pointwise) or is_mark(reader):
         return arg.shape == reader.types[0].shape
     return isinstance(form, Reduce)
-
-
-def _unmarked(key: ValueKey) -> Home:
-    """Where the value itself lies, below the marks on it."""
-    while is_mark(key[0]):
-        key = key[0].args[0].key
-    return Home(*key)
 
 
 def _bases(value: Symbolic) -> Sequence[ValueKey]:

@@ -8,8 +8,8 @@ sums, does so in the compute dtype. What windows are read of has an element at e
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import cast
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, cast
 
 from passes.dce import DeadNodes
 from staticgrad.building import within
@@ -22,7 +22,7 @@ from staticgrad.ir.forms import (
     ScatterAlong,
     View,
 )
-from staticgrad.ir.graph import Graph, Node, Symbolic
+from staticgrad.ir.graph import Graph, Node, Symbolic, reads_any, rebuild
 from staticgrad.ir.value import Value
 from staticgrad.ops.arithmetic import Mul
 from staticgrad.ops.contract import MatMul
@@ -32,6 +32,8 @@ from staticgrad.ops.reduce import Sum
 from staticgrad.ops.slices import Pad
 
 _IN_MEMORY = Scan | ScatterAdd | ScatterAlong
+#: The name under which a graph has itself without marks.
+_NOTE: Final = "unmarked"
 
 
 # -- marks ----------------------------------------------------------------------------------------
@@ -51,12 +53,30 @@ def without_marks(graph: Graph) -> Graph:
     first operand, and what only the rule of a marker would read is not computed.
     """
 
-    def unmarked(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
-        return args[:1] if is_mark(node) else None
+    found = graph.found.get(_NOTE)
+    return found if isinstance(found, Graph) else unmarked(graph)[0]
+
+
+def leave_unmarked(graph: Graph, without: Graph) -> None:
+    """Keep what ``without_marks`` gives with the graph: most of its nodes are the graph's own."""
+    if without is not graph:
+        graph.found[_NOTE] = without
+
+
+def unmarked(graph: Graph) -> tuple[Graph, Mapping[Node, Sequence[Symbolic]]]:
+    """The graph without marks, and the results there of nodes that have other ones in it."""
+    new: dict[Node, Sequence[Symbolic]] = {}
+
+    def without(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+        if is_mark(node):
+            new[node] = args[:1]
+        elif reads_any(node, new):
+            new[node] = rebuild(node, args).values
+        return new.get(node)
 
     if not any(map(is_mark, graph.nodes)):
-        return graph
-    return DeadNodes()(graph.replace_nodes(unmarked))
+        return graph, new
+    return DeadNodes()(graph.replace_nodes(without)), new
 
 
 # -- products with a vector -----------------------------------------------------------------------
