@@ -31,6 +31,7 @@ from passes.layout import Strided
 from passes.lowering.folded import MOST_SPREAD, may_fold
 from passes.lowering.operands import LoweredStep
 from passes.lowering.stages import lower_group
+from passes.lowering.window_phases import MOST_PHASES
 from staticgrad.ir.forms import (
     Gather,
     GatherAlong,
@@ -220,9 +221,10 @@ class _Reader:
             self._number(beside(node))
         if self._group.kind == "rows":
             self._number(ScratchBuffer(node))
-        if kind is WindowProduct:
-            self._number(ScratchBuffer(node))
-            self._number(ScratchBuffer(node, 1))
+        if isinstance(node.form, WindowProduct):
+            results = MOST_PHASES if node.form.result == "image" else 1
+            for number in range(1 + results):
+                self._number(ScratchBuffer(node, number))
         self._add_operation(node)
         if kind is not Pointwise:  # it may read from memory what others have inline
             for source in map(self._groups.source, node.args):

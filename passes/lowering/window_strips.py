@@ -19,7 +19,8 @@ from passes.lowering.window_products import WindowProducts, name_of
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access, Expr, Position
 from staticgrad.ir.forms import WindowAxis, WindowProduct
-from staticgrad.ir.kernel_stages import Ahead, Axis, Extent, Gemm, Map, Store, panel_columns
+from staticgrad.ir.kernel_stages import Ahead, Axis, Extent, Gemm, Map, Stage, Store, panel_columns
+from staticgrad.records import dataclass
 from staticgrad.types.dim import Size, maximum
 from staticgrad.types.tensor import c_strides, hint_value
 
@@ -39,6 +40,20 @@ def lies_in_strips(form: WindowProduct) -> bool:
     )
 
 
+@dataclass(frozen=True)
+class Taps:
+    """Taps along an axis: ``first`` + ``step`` * t of the filter, t below ``count``.
+
+    They read the plane ``start`` + ``moved`` * t places on.
+    """
+
+    count: Size
+    first: int
+    step: int
+    start: Size
+    moved: int
+
+
 class WindowStrips(WindowProducts):
     """The state of lowering such a product, for its result or for its image."""
 
@@ -48,9 +63,9 @@ class WindowStrips(WindowProducts):
         self.read, self.filters = (self.groups.source(arg) for arg in self.anchor.args)
         self.first, self.second = self.read, self.filters
         out, inner = self._channels()
-        axes = self.form.axes
         self.n, self.g = self._batch(), self._group()
-        reaches = [axis.reach for axis in axes]
+        axes = self.form.axes
+        reaches = [self._reach(axis) for axis in axes]
         found = [self._extent(axis) for axis in axes]
         self.wide: list[Size] = [n + r for n, r in zip(found, reaches, strict=True)]
         self.apart = c_strides((1, *self.wide[1:]))
@@ -66,8 +81,12 @@ class WindowStrips(WindowProducts):
         further = -(self.panels - self.columns) // maximum(self.apart[0], 1)  # 0: nothing is there
         self.high = self.strip + reaches[0] - further
         self.plane = self.high * self.apart[0]
-        stages = (self._copied(inner), self._multiplied(out, inner), self._followed(out, found))
-        return self.finish(stages, self.outer)
+        return self.finish((self._copied(inner), *self._made(out, inner, found)), self.outer)
+
+    def _made(self, out: Size, inner: Size, found: Sequence[Size]) -> tuple[Stage, ...]:
+        """The stages that make the results of a strip, ``found`` places along each axis."""
+        taps = [_taps_of(axis, self.over_windows) for axis in self.form.axes]
+        return self._multiplied(out, inner, taps), self._followed(out, found)
 
     # -- sizes ------------------------------------------------------------------------------------
 
@@ -83,7 +102,16 @@ class WindowStrips(WindowProducts):
         return (mine, other) if self.over_windows else (other, mine)
 
     def _extent(self, axis: WindowAxis) -> Size:
+        """Places along an axis of what is computed."""
         return axis.windows if self.over_windows else axis.image
+
+    def _reach(self, axis: WindowAxis) -> Size:
+        """Places of the plane from the first to the last that a place reads."""
+        return axis.reach
+
+    def _start(self, axis: WindowAxis) -> Size:
+        """What the first place of the plane reads."""
+        return -axis.before if self.over_windows else axis.before - axis.reach
 
     def _strip(self, extent: Size, out: Size, inner: Size) -> int:
         """Places of a strip along the first axis."""
@@ -124,8 +152,7 @@ class WindowStrips(WindowProducts):
 
     def _bordered(self, axis: WindowAxis, name: str, wide: Size, first: bool) -> AxisPlace:
         """Where the element of a place in the plane is read."""
-        reach = axis.reach
-        start = -axis.before if self.over_windows else axis.before - reach
+        start = self._start(axis)
         extent = axis.image if self.over_windows else axis.windows
         terms: list[tuple[str, Size]] = [(name, 1)]
         high = start + wide - 1
@@ -134,33 +161,36 @@ class WindowStrips(WindowProducts):
             high = high + self.strip * (-(-self._extent(axis) // self.strip) - 1)
         return AxisPlace(tuple(terms), start, ends(start, high, extent))
 
-    def _multiplied(self, out: Size, inner: Size) -> Gemm:
-        """The product over all places of the strip."""
-        axes = self.form.axes
-        c, *taps = self._inner([inner, *(axis.taps for axis in axes)])
+    def _multiplied(
+        self, out: Size, inner: Size, along_axes: Sequence[Taps], result: int = _RESULT
+    ) -> Gemm:
+        """The product over all places of the strip, to one of the results."""
+        c, *taps = self._inner([inner, *(each.count for each in along_axes)])
         channel = along(name_of(c))
-        filters = [AxisPlace(((tap.name, 1),) if tap else ()) for tap in taps]
+        filters = [
+            AxisPlace(((tap.name, each.step),) if tap else (), each.first)
+            for tap, each in zip(taps, along_axes, strict=True)
+        ]
         rows = self._channel(self.g, out if self.over_windows else inner, "i")
         if self.over_windows:
             a = self._factor(self.filters, (rows, *channel, *filters))
         else:
             rows = self._channel(self.g, inner, name_of(c))
             a = self._factor(self.filters, (rows, *along("i"), *filters))
-        sign = 1 if self.over_windows else -1
         moved: list[tuple[str, Extent]] = [(VECTOR, 1)]
         moved += [(c.name, self.argument(self.plane))] if c else []
         start: Size = 0
-        for axis, apart, tap in zip(axes, self.apart, taps, strict=True):
+        for each, apart, tap in zip(along_axes, self.apart, taps, strict=True):
             if tap is not None:
-                moved.append((tap.name, self.argument(sign * axis.dilation * apart)))
-            start = start + axis.reach * apart
-        positions = () if self.over_windows or start == 0 else (Position((), self.argument(start)),)
+                moved.append((tap.name, self.argument(each.moved * apart)))
+            start = start + each.start * apart
+        positions = () if start == 0 else (Position((), self.argument(start)),)
         b = self._scratch(_PLANE, moved, *positions)
         loops = tuple(loop for loop in (c, *taps) if loop is not None)
-        result = ex.ref("acc", self.read.type.dtype.compute)
-        to = self._scratch(_RESULT, [("i", self.argument(self.panels)), (VECTOR, 1)])
+        value = ex.ref("acc", self.read.type.dtype.compute)
+        to = self._scratch(result, [("i", self.argument(self.panels)), (VECTOR, 1)])
         i, j = self.loop("i", out), self.loop(VECTOR, self.panels)
-        return Gemm((i,), (j,), loops, a, b, (Store(to, result),))
+        return Gemm((i,), (j,), loops, a, b, (Store(to, value),))
 
     def _followed(self, out: Size, found: Sequence[Size]) -> Map:
         """What follows, for the columns that count."""
@@ -182,3 +212,10 @@ class WindowStrips(WindowProducts):
             *along(self.n), self._channel(self.g, out, i), first, *along(*names[1:])
         )  # fmt: skip
         return Map(loops[-1], tuple(self.stores(result)), tuple(loops[:-1]))
+
+
+def _taps_of(axis: WindowAxis, over_windows: bool) -> Taps:
+    """Those of windows next to each other; over an element of the image they lie backwards."""
+    if over_windows:
+        return Taps(axis.taps, 0, 1, 0, axis.dilation)
+    return Taps(axis.taps, 0, 1, axis.reach, -axis.dilation)

@@ -7,6 +7,7 @@ from passes.lowering.operands import LoweredStep
 from passes.lowering.window_channels import WindowChannels, is_by_channels
 from passes.lowering.window_filters import WindowFilters, is_fed
 from passes.lowering.window_maps import WindowMaps
+from passes.lowering.window_phases import WindowPhases, has_phases
 from passes.lowering.window_places import WindowLowering
 from passes.lowering.window_products import WindowProducts
 from passes.lowering.window_strips import WindowStrips, lies_in_strips
@@ -21,6 +22,8 @@ def lower_windows(groups: Groups, group: Group) -> LoweredStep:
             return WindowChannels(groups, group).lowered()
         if is_fed(anchor.form, anchor.types[0].dtype):
             return WindowFilters(groups, group).lowered()
+        if has_phases(anchor.form):
+            return WindowPhases(groups, group).lowered()
         strips = lies_in_strips(anchor.form)
         return (WindowStrips if strips else WindowProducts)(groups, group).lowered()
     return WindowMaps(groups, group).lowered()

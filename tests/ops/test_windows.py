@@ -130,6 +130,18 @@ def test_channels_apart_of_many_taps_and_few(taps: Shape, stride: int) -> None:
     check_geometry(((2, 3, *(19, 8)[:rank]), (3, 1, *taps), arguments), stride)
 
 
+@pytest.mark.parametrize(
+    ("image", "taps", "stride"),
+    [((5003,), (3,), (2,)), ((9, 8), (1, 3), (2, 3)), ((8, 9), (4, 2), (3, 1))],
+)
+def test_images_by_remainders_of_strides(image: Shape, taps: Shape, stride: Shape) -> None:
+    """Several strips; remainders without taps; windows that do not reach the end."""
+    rank = len(taps)
+    border, ones = [(int(rank == 1), 2 * (rank == 1))] * rank, (1,) * rank
+    arguments = {"stride": stride, "padding": border, "dilation": ones, "groups": 2}
+    check_geometry(((2, 24, *image), (22, 12, *taps), arguments), 0)
+
+
 @pytest.mark.parametrize("channels", [(16, 3), (5, 40), (35, 17)])
 def test_channels_of_several_tiles_and_panels(channels: tuple[int, int]) -> None:
     outside, inside = channels
