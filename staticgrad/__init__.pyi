@@ -49,6 +49,9 @@ from staticgrad.functions.associative import (
 from staticgrad.functions.at import (
     at
 )
+from staticgrad.functions.batching import (
+    vmap
+)
 from staticgrad.functions.conditions import (
     allclose, array_equal, array_equiv, choose, isclose, isneginf, isposinf, piecewise, select
 )
@@ -230,7 +233,7 @@ __all__ = [
     "subtract", "sum", "swapaxes", "switch", "take", "take_along_axis", "tan", "tanh",
     "tensordot", "testing", "tile", "topk", "trace", "transpose", "trapezoid", "tri", "tril",
     "triu", "trunc", "uint16", "uint32", "uint64", "uint8", "unstack", "unwrap",
-    "value_and_grad", "var", "vdot", "vecdot", "vecmat", "vjp", "vsplit", "vstack", "where",
-    "while_loop", "xlogy", "zeros", "zeros_like"
+    "value_and_grad", "var", "vdot", "vecdot", "vecmat", "vjp", "vmap", "vsplit", "vstack",
+    "where", "while_loop", "xlogy", "zeros", "zeros_like"
 ]
 __version__: str

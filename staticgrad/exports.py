@@ -18,6 +18,7 @@ FUNCTIONS = {
     ),
     "staticgrad.functions.associative": "associative_scan",
     "staticgrad.functions.at": "at",
+    "staticgrad.functions.batching": "vmap",
     "staticgrad.functions.conditions": (
         "allclose array_equal array_equiv choose isclose isneginf isposinf piecewise select"
     ),

@@ -17,6 +17,9 @@ from staticgrad.functions.associative import (
 from staticgrad.functions.at import (
     at
 )
+from staticgrad.functions.batching import (
+    vmap
+)
 from staticgrad.functions.conditions import (
     allclose, array_equal, array_equiv, choose, isclose, isneginf, isposinf, piecewise, select
 )
@@ -166,6 +169,6 @@ __all__ = [
     "split", "sqrt", "square", "squeeze", "stack", "std", "stop_gradient", "subtract", "sum",
     "swapaxes", "switch", "take", "take_along_axis", "tan", "tanh", "tensordot", "tile", "topk",
     "trace", "transpose", "trapezoid", "tri", "tril", "triu", "trunc", "unstack", "unwrap",
-    "var", "vdot", "vecdot", "vecmat", "vsplit", "vstack", "where", "while_loop", "xlogy",
-    "zeros", "zeros_like"
+    "var", "vdot", "vecdot", "vecmat", "vmap", "vsplit", "vstack", "where", "while_loop",
+    "xlogy", "zeros", "zeros_like"
 ]

@@ -8,9 +8,10 @@ from typing import Final, Protocol
 from weakref import WeakSet
 
 from staticgrad.building import within
+from staticgrad.ir.forms import Identity, ReshapeForm, View
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Node, Symbolic
-from staticgrad.ops.philox import RandomBits, folded
+from staticgrad.ops.philox import FOLDED, RandomBits, folded
 from staticgrad.types.dtype import U64
 
 
@@ -24,13 +25,26 @@ class FoldedKeys:
     def __init__(self, number: Symbolic, nodes: Iterable[Node]) -> None:
         self._number = number
         self._known: dict[tuple[Node, int], Symbolic] = {}
+        self._new = {*nodes}
         found = ((node, _key_places(node)) for node in nodes)
         self.drawing = {node: places for node, places in found if places}
 
     def folded(self, node: Node, operands: Sequence[Symbolic]) -> tuple[Symbolic, ...]:
         """The operands of the node in the body, keys folded."""
         places = self.drawing.get(node, ())
-        return tuple([self._of(v, node) if k in places else v for k, v in enumerate(operands)])
+        return tuple(
+            [
+                self._of(v, node) if k in places and not self._is_folded(node.args[k]) else v
+                for k, v in enumerate(operands)
+            ]
+        )
+
+    def _is_folded(self, key: Symbolic) -> bool:
+        """Whether a key was made in the body, of one that is folded there (``vmap`` in it does)."""
+        node = key.node
+        while isinstance(node.form, View | Identity | ReshapeForm):
+            node = node.args[0].node
+        return node in self._new and isinstance(node.op, RandomBits) and node.op.stream == FOLDED
 
     def _of(self, key: Symbolic, node: Node) -> Symbolic:
         if key.key not in self._known:

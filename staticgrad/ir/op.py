@@ -24,7 +24,7 @@ from staticgrad.ir.value import Value
 from staticgrad.records import dataclass
 from staticgrad.storage.parameter import ParameterStore
 from staticgrad.types.arrays import ArrayData, array_of
-from staticgrad.types.dim import Dim
+from staticgrad.types.dim import Dim, Size
 from staticgrad.types.dtype import DType
 from staticgrad.types.tensor import TensorType
 
@@ -128,6 +128,14 @@ class Op(_Immutable):
     ) -> tuple[Any, ...]:
         """As ``vjp``; a rule that can leave out operands that are not ``needed`` overrides this."""
         return self.vjp(ct, out, *args)
+
+    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+        """The results over a batch, with an axis of ``size`` in front, of which ``vmap`` is made.
+
+        Operands that ``over`` marks have that axis in front, too; one at least has. None: there is
+        no rule but a loop over the batch.
+        """
+        return None
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
         """How the op touches memory."""

@@ -14,10 +14,12 @@ import numpy as np
 
 from staticgrad.errors import DTypeError, RankError, ShapeError
 from staticgrad.ir.forms import Contract, Form
+from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.op import Array
 from staticgrad.ir.ranges import Range, RangeOf, peeled
 from staticgrad.ir.value import Value
+from staticgrad.ops.batch_axis import lined_up
 from staticgrad.ops.cotangent import unbroadcast
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.movement import reshape
@@ -89,6 +91,22 @@ class MatMul(BilinearOp, name="matmul"):
                 MatMul(True, ta)(ct, a) if tb else MatMul(not ta, False)(a, ct), b.type
             )
         return by_a, by_b
+
+    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+        """Batch axes meet; rows of a batch times one matrix are rows of one product."""
+        a, b = args
+        if not over[1] and b.ndim == 2 and not self.transpose_a:
+            rows = functions.reshape(a, (prod(a.shape[:-1]), a.shape[-1]))
+            found = MatMul(False, self.transpose_b)(rows, b)
+            return functions.reshape(found, (*a.shape[:-1], found.shape[-1]))
+        columns = b.shape[-2] if self.transpose_b else b.shape[-1]
+        if not over[0] and a.ndim == 2 and (self.transpose_b or columns == 1):
+            inner = b.shape[-1] if self.transpose_b else b.shape[-2]
+            rows = functions.reshape(b, (prod(b.shape[:-2]) * columns, inner))
+            found = MatMul(False, not self.transpose_a)(rows, a)  # transposed as a whole
+            shape = (*b.shape[:-2], columns, found.shape[-1])
+            return functions.swapaxes(functions.reshape(found, shape), -1, -2)
+        return self(*lined_up(args, over))
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
         return Contract(self.transpose_a, self.transpose_b)

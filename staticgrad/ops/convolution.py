@@ -27,6 +27,7 @@ from staticgrad.errors import RankError, ShapeError
 from staticgrad.ir.forms import Form, WindowAxis, WindowProduct
 from staticgrad.ir.op import Array
 from staticgrad.ir.ranges import Range, RangeOf
+from staticgrad.ops.batched_windows import batched_windows
 from staticgrad.ops.elementwise import quiet
 from staticgrad.ops.operands import BilinearOp
 from staticgrad.ops.window_axes import (
@@ -101,6 +102,10 @@ class _WindowProduct(BilinearOp):
     def other(self, kind: type[_WindowProduct], like: Any) -> _WindowProduct:
         """Another of the three over the same windows, whose result is of the type of ``like``."""
         return kind(self.strides, self.dilation, self.before, like.shape[2:], self.groups)
+
+    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+        """The batch joins the images, the channels or the groups, as ``batched_windows`` says."""
+        return batched_windows(self, size, args, over)
 
     def value_range(self, of: RangeOf, a: Any, b: Any) -> Range | None:
         found = (of(a) * of(b)).summed()

@@ -9,19 +9,22 @@ Op class instead: it brings its own rule.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from inspect import signature
 from typing import Any, Final, overload
 
 from staticgrad.errors import ArgumentError, GradientError, OpDefinitionError
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.ir.forms import Form, Identity
+from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Constant, Node, Symbolic
 from staticgrad.ir.kinds import binding_kind
 from staticgrad.ir.op import Op, lift_all
 from staticgrad.ir.value import Value
+from staticgrad.ops.batch_axis import in_front
 from staticgrad.ops.elementwise import common_dtype, is_weak, lifted
 from staticgrad.ops.operands import as_value, related
+from staticgrad.types.dim import Size
 from staticgrad.types.tensor import TensorType
 
 Rule = Callable[..., Any]
@@ -35,6 +38,7 @@ class CustomVjp(Op, name="custom_vjp"):
     flops = 0
     rule_is_foreign = True
     rule: str
+    over: tuple[str, ...] = ()  # a letter per operand: "b" where it has a batch axis, else "-"
 
     def prepare(self, *args: Any) -> tuple[Any, ...]:
         """Operands as they are: nothing promotes."""
@@ -64,7 +68,7 @@ class CustomVjp(Op, name="custom_vjp"):
             )
         check_arguments(rule, 2 + len(args), f"the rule of {self.rule}", "(ct, out, *operands)")
         try:
-            shares = rule(ct, out, *args)
+            shares = _over_batches(rule, self.over)(ct, out, *args)
         except Exception as error:
             error.add_note(f"in the derivative rule of {self.rule}")
             raise
@@ -76,9 +80,39 @@ class CustomVjp(Op, name="custom_vjp"):
             )
         return (None, *shares)
 
+    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+        """The body over the batch; the rule will be mapped over it."""
+        body = in_front(size, args[:1], over[:1])
+        letters = "".join("b" if has else "-" for has in over[1:])
+        return CustomVjp(self.rule, (*self.over, letters))(*body, *args[1:])
+
     def form(self, out: TensorType, *types: TensorType) -> Form:
         """The first operand: a kernel never meets the marker, nor the operands of the rule."""
         return Identity()
+
+
+def _over_batches(rule: Rule, over: tuple[str, ...]) -> Rule:
+    """A derivative rule over batches, the innermost one first in ``over``.
+
+    The share of an operand that has no batch axis is the sum over the batch.
+    """
+    for letters in over:
+        rule = _over_batch(rule, letters)
+    return rule
+
+
+def _over_batch(rule: Rule, letters: str) -> Rule:
+    def mapped(ct: Any, out: Any, *args: Any) -> Any:
+        axes = (0, 0, *(0 if letter == "b" else None for letter in letters))
+        shares = functions.vmap(rule, axes)(ct, out, *args)
+        if not isinstance(shares, tuple) or len(shares) != len(letters):
+            return shares
+        return tuple(
+            share if share is None or letter == "b" else functions.sum(share, 0)
+            for share, letter in zip(shares, letters, strict=True)
+        )
+
+    return mapped
 
 
 def check_arguments(rule: Rule, count: int, what: str, takes: str) -> None:

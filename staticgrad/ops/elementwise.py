@@ -27,8 +27,9 @@ from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue, Operand as Operand, binding_kind
 from staticgrad.ir.op import Op, as_array
 from staticgrad.ir.value import Value
+from staticgrad.ops.batch_axis import lined_up
 from staticgrad.ops.cotangent import Cotangent, Masked, Partial, narrowed, times, unbroadcast, under
-from staticgrad.types.dim import Dim
+from staticgrad.types.dim import Dim, Size
 from staticgrad.types.dtype import (
     ALL_DTYPES,
     BOOL,
@@ -133,6 +134,10 @@ class Elementwise(Op):
         """The error that says which element types the op takes."""
         takes = " and ".join(name for kind, name in _KIND_NAMES.items() if kind in self.kinds)
         return DTypeError(f"{self.name}: takes {takes} elements, got {dtype.numpy}", hint=self.hint)
+
+    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+        """Batch axes meet in front of all others."""
+        return self(*lined_up(args, over))
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
         """Pointwise."""

@@ -8,6 +8,8 @@ failure.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue, binding_kind
 from staticgrad.ir.op import Array, Op
 from staticgrad.ir.ranges import EMPTY, Range, RangeOf
+from staticgrad.ops.batch_axis import in_front
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.movement import ravel
 from staticgrad.ops.operands import (
@@ -68,6 +71,18 @@ class Take(LinearOp, name="take"):
     def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
         return ScatterIntoAxis(self.axis, x.shape[self.axis])(ct, *indices)
 
+    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+        """Of one x, or at one set of indices for all; else at a position per element."""
+        x, indices = args
+        if not over[1]:
+            return Take(self.axis + 1)(x, indices)
+        if not over[0]:
+            return functions.moveaxis(Take(self.axis)(x, indices), self.axis, 0)
+        before, after = x.shape[1 : self.axis + 1], x.shape[self.axis + 2 :]
+        places = _along(indices, size, before, after)
+        found = TakeAlong(self.axis + 1)(x, places)
+        return functions.reshape(found, (size, *before, *indices.shape[1:], *after))
+
     def form(self, out: TensorType, *types: TensorType) -> Form:
         return Gather(self.axis)
 
@@ -115,6 +130,18 @@ class ScatterIntoAxis(LinearOp, name="scatter_add"):
     def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
         return Take(self.axis)(ct, *indices)
 
+    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+        """At one set of indices for all; else at a position per element."""
+        x, indices = args
+        if not over[1]:
+            return ScatterIntoAxis(self.axis + 1, self.size)(x, indices)
+        (x,) = in_front(size, [x], [over[0]])
+        last = self.axis + indices.ndim
+        before, after = x.shape[1 : self.axis + 1], x.shape[last:]
+        places = _along(indices, size, before, after)
+        along = ScatterIntoAlong(self.axis + 1, self.size)
+        return along(functions.reshape(x, places.shape), places)
+
     def form(self, out: TensorType, *types: TensorType) -> Form:
         return ScatterAdd(self.axis)
 
@@ -150,6 +177,10 @@ class TakeAlong(LinearOp, name="take_along"):
 
     def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
         return ScatterIntoAlong(self.axis, x.shape[self.axis], self.wrap)(ct, *indices)
+
+    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+        """Along the same axis, one further."""
+        return replace(self, axis=self.axis + 1)(*in_front(size, args, over))
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
         return GatherAlong(self.axis, self.wrap)
@@ -201,6 +232,10 @@ class ScatterIntoAlong(LinearOp, name="scatter_along"):
     def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
         return TakeAlong(self.axis, self.wrap)(ct, *indices)
 
+    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+        """Along the same axis, one further."""
+        return replace(self, axis=self.axis + 1)(*in_front(size, args, over))
+
     def form(self, out: TensorType, *types: TensorType) -> Form:
         return ScatterAlong(self.axis, self.wrap)
 
@@ -244,6 +279,13 @@ class Iota(Op, name="iota"):
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
         return Pointwise(self.scalar, indexed=True)
+
+
+def _along(indices: Any, size: Size, before: Shape, after: Shape) -> Any:
+    """Indices of each element of a batch as one axis, repeated over the axes around theirs."""
+    count = prod(indices.shape[1:])
+    shape = (size, *(1,) * len(before), count, *(1,) * len(after))
+    return functions.broadcast_to(functions.reshape(indices, shape), (size, *before, count, *after))
 
 
 def checked(indices: Array, size: int, wrap: bool = True) -> Array:

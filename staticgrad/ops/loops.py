@@ -73,6 +73,10 @@ class _BodyOp(Op):
         """That of the bodies: tangents ride along."""
         return single(tuple(_derivatives().tangents(self, tangents, args)))
 
+    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+        """That of the bodies, run by an op of this family."""
+        return import_module("staticgrad.ops.batching").of_bodies(self, size, args, over)
+
     def refuse(self, what: str, at: Node | None = None) -> OpDefinitionError:
         """The error for operands and bodies that do not fit each other."""
         return OpDefinitionError(f"{self.name}: {what}", at=at.origin if at else None)

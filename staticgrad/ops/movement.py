@@ -7,6 +7,7 @@ parts together stand in ``slices.py``, indexing with ``[]`` in ``subscript.py``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,10 @@ class Reshape(LinearOp, name="reshape"):
     def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
         return reshape(ct, x.shape)
 
+    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+        """The batch stays in front."""
+        return Reshape((size, *self.shape))(*args)
+
     def form(self, out: TensorType, *types: TensorType) -> Form:
         return ReshapeForm()
 
@@ -97,6 +102,10 @@ class Transpose(LinearOp, name="transpose"):
     def inverse(self) -> tuple[int, ...]:
         """The permutation that undoes this one."""
         return tuple(self.perm.index(axis) for axis in range(len(self.perm)))
+
+    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+        """The batch stays in front."""
+        return Transpose((0, *(axis + 1 for axis in self.perm)))(*args)
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
         return View(tuple(AxisMap(axis) for axis in self.inverse))
@@ -148,6 +157,10 @@ class Broadcast(LinearOp, name="broadcast"):
         added = (k for k in range(len(self.shape)) if k not in single)
         axes = tuple(sorted({*repeated, *added}))
         return reshape(functions.sum(ct, axes), x.shape)
+
+    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+        """The batch stays in front."""
+        return Broadcast((size, *self.shape), (0, *(axis + 1 for axis in self.axes)))(*args)
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
         (x,) = types

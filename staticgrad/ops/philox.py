@@ -7,6 +7,8 @@ again gives the same bits. What distributions are made of them stands in ``rando
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -14,7 +16,9 @@ import numpy as np
 from staticgrad.errors import ArgumentError, DTypeError
 from staticgrad.ir.expr import Expr, literal
 from staticgrad.ir.forms import Form, Pointwise
+from staticgrad.ir.functional import functions
 from staticgrad.ir.op import Array, Op
+from staticgrad.ops.batch_axis import in_front
 from staticgrad.ops.operands import as_values
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import U32, U64, DType
@@ -35,6 +39,8 @@ class RandomBits(Op, name="random_bits"):
 
     The element at the flat C-order position p (below 2**48) encrypts the counter (p mod 2**32,
     p div 2**32 + stream * 2**16, step mod 2**32, step div 2**32) under the two halves of the key.
+    With ``keys`` the first so many axes have a key and a step each: these are arrays of that many
+    sizes, followed by sizes of 1, and positions are those along the other axes.
     ``half`` chooses words 0 and 1 of the four that come out, or 2 and 3: as uint32 the first of
     the two, as uint64 both, the first one low. Carries no gradient.
     """
@@ -47,6 +53,7 @@ class RandomBits(Op, name="random_bits"):
     dtype: DType
     stream: int
     half: int = 0
+    keys: int = 0
 
     def prepare(self, *args: Any) -> tuple[Any, ...]:
         """Key and step as they are: nothing promotes."""
@@ -61,22 +68,28 @@ class RandomBits(Op, name="random_bits"):
         """
         if self.dtype not in (U32, U64):
             raise DTypeError(f"random_bits: makes uint32 or uint64, not {self.dtype.numpy}")
-        if any(t.dtype is not U64 or t.rank for t in (key, step)):
-            raise DTypeError(f"random_bits: key and step are 0-d uint64, got {key} and {step}")
+        wanted = TensorType(U64, (*self.shape[: self.keys], *(1,) * self._own) if self.keys else ())
+        if key != wanted or step != wanted:
+            raise DTypeError(f"random_bits: key and step are {wanted}, got {key} and {step}")
         if not (0 <= self.stream < STREAMS and self.half in (0, 1)):
             raise ArgumentError(f"random_bits: no stream {self.stream}, half {self.half}")
         return TensorType(self.dtype, self.shape)
 
     def reference(self, key: Array, step: Array) -> Any:
-        count = int(np.prod(self.shape, dtype=np.int64))  # type: ignore[arg-type]
-        position = np.arange(count, dtype=np.uint64)
+        own = self.shape[self.keys :]
+        position = np.arange(np.prod(own, dtype=np.int64), dtype=np.uint64).reshape(own)  # type: ignore[arg-type]
         low = np.uint64(0xFFFFFFFF)
         high = position >> np.uint64(32) | np.uint64(self.stream << 16)
         counter = [position & low, high, step & low, step >> np.uint64(32)]
-        words = _encrypted([np.broadcast_to(c, (count,)) for c in counter], int(key))
+        words = _encrypted([np.broadcast_to(c, self.shape) for c in counter], key)  # type: ignore[arg-type]
         first, second = words[2 * self.half : 2 * self.half + 2]
         bits = first if self.dtype is U32 else first | second << np.uint64(32)
-        return bits.astype(self.dtype.numpy).reshape(self.shape)
+        return bits.astype(self.dtype.numpy)
+
+    @property
+    def _own(self) -> int:
+        """How many axes the draw for one key has."""
+        return len(self.shape) - self.keys
 
     def vjp(self, ct: Any, out: Any, *args: Any) -> tuple[Any, ...]:
         """None: bits carry no gradient."""
@@ -86,7 +99,8 @@ class RandomBits(Op, name="random_bits"):
         """One element; ``places`` are the sizes of all axes, then the positions along them."""
         rank = len(places) // 2
         position = literal(0, places[0].dtype) if places else literal(0, U64)
-        for size, at in zip(places[:rank], places[rank:], strict=True):
+        own = zip(places[self.keys : rank], places[rank + self.keys :], strict=True)
+        for size, at in own:
             position = position * size + at
         position = position.cast(U64)
         counter = [
@@ -99,6 +113,12 @@ class RandomBits(Op, name="random_bits"):
         first, second = words[2 * self.half : 2 * self.half + 2]
         return first.cast(U32) if self.dtype is U32 else (first & LOW) | (second << 32)
 
+    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+        """One key more for each axis that has some."""
+        op = replace(self, shape=(size, *self.shape), keys=self.keys + 1)
+        shape = (*op.shape[: op.keys], *(1,) * self._own)
+        return op(*(functions.reshape(arg, shape) for arg in in_front(size, args, over)))
+
     def form(self, out: TensorType, *types: TensorType) -> Form:
         return Pointwise(self.scalar, sizes=self.shape, indexed=True)
 
@@ -109,7 +129,8 @@ def folded(key: Any, number: Any) -> Any:
     It is a draw itself, of a stream that no other draw has, with the number in the place of the
     step. Of nested loops the inner one folds the key that the outer one has made.
     """
-    return RandomBits((), U64, FOLDED)(key, number)
+    number = functions.broadcast_to(number, key.shape)
+    return RandomBits(key.shape, U64, FOLDED, keys=key.ndim)(key, number)
 
 
 def _rounds(counter: list[Expr], key: list[Expr]) -> list[Expr]:
@@ -133,12 +154,13 @@ def _rounds(counter: list[Expr], key: list[Expr]) -> list[Expr]:
     return counter
 
 
-def _encrypted(counter: list[Array], key: int) -> list[Array]:
+def _encrypted(counter: list[Array], key: Array) -> list[Array]:
     """The same in NumPy, words in uint64."""
     low, shift = np.uint64(0xFFFFFFFF), np.uint64(32)
     for turn in range(ROUNDS):
         k0, k1 = (
-            np.uint64(((key >> 32 * half) + turn * w) & 0xFFFFFFFF) for half, w in enumerate(WEYL)
+            (((key >> np.uint64(32 * half)) & low) + np.uint64(turn * w)) & low
+            for half, w in enumerate(WEYL)
         )
         p0, p1 = (
             c * np.uint64(m) for c, m in zip((counter[0], counter[2]), MULTIPLIERS, strict=True)

@@ -25,6 +25,7 @@ from staticgrad.ops.cotangent import reached
 from staticgrad.ops.movement import Broadcast
 from staticgrad.ops.operands import kept_axes, without
 from staticgrad.types import dim as dims
+from staticgrad.types.dim import Size
 from staticgrad.types.dtype import as_dtype
 from staticgrad.types.tensor import TensorType
 
@@ -49,6 +50,10 @@ class Reduction(Op):
     def spread(self, reduced: Any, x: Any) -> Value:
         """A value of the result's shape, repeated to the shape of x."""
         return Broadcast(x.shape, kept_axes(x.ndim, self.axes))(reduced)
+
+    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+        """Over the same axes, one further."""
+        return replace(self, axes=tuple(axis + 1 for axis in self.axes))(*args)
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
         return Reduce(self.kind, self.axes)

@@ -8,6 +8,7 @@ time. No rule divides, so a product's gradient is right where elements are 0.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
@@ -18,10 +19,12 @@ from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.op import Array, Op
 from staticgrad.ir.ranges import Range, RangeOf
+from staticgrad.ops.batch_axis import in_front
 from staticgrad.ops.elementwise import Operand, quiet
 from staticgrad.ops.operands import as_value, axis_of, counting_dtype, promoted_values
 from staticgrad.ops.slices import concatenate, flip, part, with_zeros
 from staticgrad.types import dim as dims
+from staticgrad.types.dim import Size
 from staticgrad.types.tensor import TensorType
 
 Kind = Literal["sum", "prod", "linear"]
@@ -58,6 +61,10 @@ class _Scan(Op):
             ):
                 raise ShapeError(text)
         return first
+
+    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+        """Along the same axis, one further."""
+        return replace(self, axis=self.axis + 1)(*in_front(size, args, over))
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
         return Scan(self.kind, self.axis)

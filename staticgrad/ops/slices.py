@@ -21,6 +21,7 @@ from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.op import Array, Op
 from staticgrad.ir.ranges import EMPTY, Range, RangeOf
 from staticgrad.ir.value import Value
+from staticgrad.ops.batch_axis import in_front
 from staticgrad.ops.cotangent import zeros_like_type
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.movement import expand_dims
@@ -79,6 +80,10 @@ class Slice(LinearOp, name="slice"):
 
     def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
         return Pad(x.shape, self.starts, self.steps)(ct)
+
+    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+        """All of the batch."""
+        return Slice((0, *self.starts), (size, *self.lengths), (1, *self.steps))(*args)
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
         parts = zip(self.starts, self.steps, strict=True)
@@ -170,6 +175,10 @@ class Pad(LinearOp, name="pad"):
     def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
         return Slice(self.starts, x.shape, self.steps)(ct)
 
+    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+        """All of the batch."""
+        return Pad((size, *self.shape), (0, *self.starts), (1, *self.steps))(*args)
+
     def form(self, out: TensorType, *types: TensorType) -> Form:
         return Assemble((Region(self.starts, self.steps),), fill=0)
 
@@ -244,6 +253,10 @@ class Concat(Op, name="concat"):
         """Where each operand begins along the axis."""
         sizes: list[Size] = [t.shape[self.axis] for t in types]
         return list(accumulate(sizes[:-1], initial=0))
+
+    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+        """Along the same axis, one further."""
+        return Concat(self.axis + 1)(*in_front(size, args, over))
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
         steps = (1,) * out.rank

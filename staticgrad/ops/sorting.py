@@ -9,6 +9,7 @@ these (medians, quantiles) stands in ``order_statistics``.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final, cast
 
 import numpy as np
@@ -86,6 +87,10 @@ class _Ordered(Op):
         first = (slice(None),) * self.axis + (slice(keep),)
         places = places[first].astype(np.int64)
         return np.take_along_axis(x, places, self.axis), places
+
+    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+        """Along the same axis, one further."""
+        return replace(self, axis=self.axis + 1)(*args)
 
     def form(self, *types: TensorType) -> Form:
         keep = types[0].shape[self.axis]
@@ -176,6 +181,10 @@ class SearchSorted(Op, name="searchsorted"):
 
     def vjp(self, ct: Any, out: Any, a: Any, v: Any) -> tuple[Any, ...]:
         return None, None
+
+    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+        """Among one vector all at once; a vector each is searched in a loop."""
+        return None if over[0] else self(*args)
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
         return SearchForm(self.right)

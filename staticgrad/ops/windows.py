@@ -20,6 +20,7 @@ from staticgrad.ir.forms import Form, WindowAxis, WindowReduce, WindowSpread
 from staticgrad.ir.functional import functions
 from staticgrad.ir.op import Array, Op
 from staticgrad.ir.ranges import EMPTY, Range, RangeOf
+from staticgrad.ops.batch_axis import in_front
 from staticgrad.ops.elementwise import quiet
 from staticgrad.ops.operands import LinearOp
 from staticgrad.ops.window_axes import (
@@ -79,6 +80,10 @@ class _Windowed(Op):
                 f"{self.name}: places are {wanted.numpy}, not {places.dtype.numpy}",
                 hint="they are what window_place gives",
             )
+
+    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+        """Further images: the windows are those of the last axes."""
+        return self(*in_front(size, args, over))
 
     def axes(self, image: Shape, windows: Shape) -> tuple[WindowAxis, ...]:
         """The axes of the windows."""

@@ -6,6 +6,7 @@ same bytes; tests compare them with NumPy's and SciPy's functions.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -14,6 +15,7 @@ from staticgrad.errors import DTypeError, RankError, ShapeError
 from staticgrad.ir.forms import CallForm, Form
 from staticgrad.ir.functional import functions
 from staticgrad.ir.op import Array, Op
+from staticgrad.ops.batch_axis import in_front, merged, parted
 from staticgrad.ops.operands import promoted_values, shape_text
 from staticgrad.types import dim as dims
 from staticgrad.types.dim import Size
@@ -32,6 +34,8 @@ class LinearAlgebra(Op):
 
     exact = True
     routine: ClassVar[str] = ""
+    #: Which axis of the last operand, from the end, has the right-hand sides of one matrix.
+    right_hand_sides: ClassVar[int | None] = None
 
     def prepare(self, *args: Any) -> tuple[Any, ...]:
         """Operands as values of the dtype in which they meet."""
@@ -102,6 +106,14 @@ class LinearAlgebra(Op):
         checks = getattr(self, "errors", "nan") == "raise"
         name = f"linalg:{self.routine}.{_ELEMENTS[dtype]}{'' if checks else '.unchecked'}"
         return CallForm(name, sizes, scratch, checks, total=product(batch), flops=flops)
+
+    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+        """Further matrices: those of the last two axes. Of one matrix, further columns."""
+        if self.right_hand_sides is None or any(over[:-1]):
+            return self(*in_front(size, args, over))
+        axis = args[-1].ndim + self.right_hand_sides
+        rest = args[-1].shape[axis]
+        return parted(self(*args[:-1], merged(args[-1], axis)), axis - 1, size, rest)
 
     def reference(self, *arrays: Array) -> Any:
         """The routine itself, run as Python code.

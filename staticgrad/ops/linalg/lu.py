@@ -115,6 +115,7 @@ class LUSolve(LinearAlgebra, name="lu_solve"):
     """
 
     routine = "lu_solve"
+    right_hand_sides = -1
     kink = "where a pivot is 0 there is no gradient"
     transposed: bool = False
     errors: str = "raise"

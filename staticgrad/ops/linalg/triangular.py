@@ -19,6 +19,7 @@ class TriangularSolve(LinearAlgebra, name="triangular_solve"):
     """
 
     routine = "triangular_solve"
+    right_hand_sides = -1
     kink = "where the diagonal has a 0 there is no gradient"
     lower: bool = True
     transposed: bool = False
@@ -89,6 +90,7 @@ class TridiagonalSolve(LinearAlgebra, name="tridiagonal_solve"):
     """
 
     routine = "tridiagonal_solve"
+    right_hand_sides = -2
     kink = "singular matrices have no gradient"
     errors: str = "raise"
 

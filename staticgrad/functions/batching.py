@@ -1,0 +1,270 @@
+"""``vmap``: a function of single elements as one over batches of them.
+
+The function is called once, with values that stand for an element each, as a loop calls its own;
+what it builds is built again over the batch, op by op (``ops/batching.py``). The result is an
+ordinary graph without a loop: it fuses, differentiates and maps again.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from operator import index
+from typing import Any
+
+from staticgrad.errors import ArgumentError, AxisError, ShapeError
+from staticgrad.errors.wording import kind_of, shown
+from staticgrad.functions.tracing import Trace, Traced, as_results, called, labelled
+from staticgrad.functions.trees import Tree, flatten, paths, unflatten
+from staticgrad.ir.bodies import body_of
+from staticgrad.ir.functional import functions
+from staticgrad.ir.kinds import binding_kind
+from staticgrad.ir.value import Value
+from staticgrad.ops.batch_axis import in_front
+from staticgrad.ops.batching import over_batch
+from staticgrad.ops.movement import with_size
+from staticgrad.ops.operands import as_value, related, size_of
+from staticgrad.types import dim as dims
+from staticgrad.types.dim import Dim, Size
+from staticgrad.types.tensor import TensorType
+
+
+def vmap(
+    f: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0, *, axis_size: Any = None
+) -> Callable[..., Any]:
+    """``f`` over batches: what it gives for each element along an axis, stacked, without a loop.
+
+    ``f`` is written for one element and is called once, with values of an element's shape; what it
+    builds is computed for all elements at a time. It may close over values and parameters, hold
+    loops and branches, take gradients, and be mapped again. What it draws at random is drawn for
+    each element apart, with the bits of ``sg.map``. In a branch on a condition that differs
+    among elements all cases are computed, and a ``while_loop`` computes until its test fails for
+    all of them; what an element does not take is left out.
+
+    Args:
+        f: takes trees of values and returns one: dicts, lists, tuples, named tuples and None.
+        in_axes: the axis of elements in each argument; None for one that all elements share,
+            whatever it is. One for all arguments, or a tuple of one for each; where an argument is
+            a tree, one for all of it or a tree of the same containers. Arguments by keyword have
+            their elements along their first axis.
+        out_axes: where the axis of elements stands in each result, likewise. A result that depends
+            on no element is repeated for each; with None it is given once.
+        axis_size: how many elements there are; by default the size of the axes. It may be a named
+            size.
+
+    Returns:
+        The function over batches. Values of a graph give values of a graph, tensors give tensors.
+
+    Raises:
+        ArgumentError: no argument has an axis of elements; ``in_axes`` or ``out_axes`` do not fit
+            the containers; a result depends on elements where ``out_axes`` is None.
+        AxisError: there is no such axis.
+        ShapeError: axes of elements of different sizes. Of named ones a run checks it.
+
+    >>> import staticgrad as sg
+    >>> w, x = sg.input("w", (3,), "float64"), sg.input("x", ("n", 3), "float64")
+    >>> slopes = vmap(lambda each: sg.grad((w @ each) ** 2, w))(x)
+    >>> sg.evaluate(slopes, {"w": [1.0, 0.0, 0.0], "x": [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]})
+    array([[ 2.,  4.,  6.],
+           [32., 40., 48.]])
+    """
+    _check_function(f)
+
+    @functools.wraps(f, updated=())
+    def over_batches(*args: Any, **kwargs: Any) -> Any:
+        return _Call(args, kwargs, in_axes, axis_size).result(f, out_axes)
+
+    return over_batches
+
+
+def _check_function(f: Any) -> None:
+    """Refuse what is no function.
+
+    Raises:
+        ArgumentError: with what it is.
+    """
+    if isinstance(f, Value) or not callable(f):
+        what = "a value" if isinstance(f, Value) else kind_of(f)
+        raise ArgumentError(
+            f"vmap: f is {what}, not a function", hint="sg.vmap(lambda x: ...)(batch)"
+        )
+
+
+class _Call:
+    """One call of a mapped function: its arguments, and which of them have an axis of elements.
+
+    ``given`` has the leaves that are operands, by place: those with an axis, which stands in front
+    now (``over``), and tensors without one.
+    """
+
+    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any], in_axes: Any, size: Any):
+        self.leaves, self.tree = flatten((args, kwargs))
+        self.kind = binding_kind(tuple(self.leaves))
+        names = _names(self.tree)
+        axes: dict[int, int] = {}
+        values: dict[int, Any] = {}
+        for place, axis in enumerate(_axes_of_arguments(self.tree, in_axes)):
+            if axis is not None:
+                value = as_value("vmap", self.leaves[place], self.kind)
+                axes[place], values[place] = _checked(names[place], value, axis), value
+            elif self.is_eager and isinstance(self.leaves[place], Value):
+                values[place] = self.leaves[place]
+        self.over = [place in axes for place in values]
+        sizes = [(names[place], values[place].shape[axis]) for place, axis in axes.items()]
+        if size is not None:
+            sizes.insert(0, ("axis_size", size_of("vmap", size)))
+        self.size = _common(sizes, [values[place] for place in axes])
+        self.given = {
+            place: with_size(functions.moveaxis(value, axes[place], 0), 0, self.size)
+            if place in axes
+            else value
+            for place, value in values.items()
+        }
+
+    @property
+    def is_eager(self) -> bool:
+        """Whether the arguments compute at once."""
+        return self.kind is not binding_kind(())
+
+    def result(self, f: Callable[..., Any], out_axes: Any) -> Any:
+        """What a function gives over the batch."""
+        trace = Trace()
+        inputs = {
+            place: trace.input(f"x{place}", _element(value.type) if has else value.type)
+            for (place, value), has in zip(self.given.items(), self.over, strict=True)
+        }
+        leaves = [inputs.get(place, leaf) for place, leaf in enumerate(self.leaves)]
+        args, kwargs = unflatten(self.tree, leaves)
+        found, tree = called("vmap", functools.partial(f, *args, **kwargs))
+        results = tuple(as_results("vmap", found))
+        trace.parts.append(Traced((trace.first, *inputs.values()), results))
+        (part,), captured = trace.close(once=not self.is_eager)
+        operands = [*self.given.values()]
+        number = functions.iota((self.size,), like=operands[0] if operands else None)
+        over = [True, *self.over, *[False] * len(captured)]
+        body = body_of(part.given, labelled("y", part.results))
+        outs = over_batch(body, [number, *operands, *captured], over, self.size)
+        axes = _spread("out_axes", out_axes, tree)
+        placed = zip(paths(tree, "the result"), outs, axes, strict=True)
+        return unflatten(tree, [self._placed(name, *out, axis) for name, out, axis in placed])
+
+    def _placed(self, name: str, value: Any, has: bool, axis: int | None) -> Any:
+        """A result with its axis of elements where it is wanted.
+
+        Raises:
+            ArgumentError: it has one and shall not. AxisError: there is no such place.
+        """
+        if axis is None:
+            if has:
+                raise ArgumentError(
+                    f"vmap: out_axes is None for {name}, which depends on the element",
+                    hint="None stands for what is the same for all elements",
+                    related=related(value),
+                )
+            return value
+        (batch,) = in_front(self.size, [value], [has])
+        rank = batch.ndim
+        if not -rank <= axis < rank:
+            raise AxisError(
+                f"vmap: out_axes is {axis} for {name}, which has {rank} axes with that of elements",
+                related=related(value),
+            )
+        return functions.moveaxis(batch, 0, axis)
+
+
+def _element(kind: TensorType) -> TensorType:
+    return kind.with_shape(kind.shape[1:])
+
+
+def _names(tree: Tree) -> list[str]:
+    """How to write each leaf of the arguments."""
+    positional, named = tree.parts
+    numbered = [(f"argument {k + 1}", part) for k, part in enumerate(positional.parts)]
+    parts = [*numbered, *zip(named.keys, named.parts, strict=True)]
+    return [path for name, part in parts for path in paths(part, name)]
+
+
+def _axes_of_arguments(tree: Tree, in_axes: Any) -> list[int | None]:
+    """The axis of elements of each leaf, or None.
+
+    Raises:
+        ArgumentError: ``in_axes`` does not fit the arguments.
+    """
+    positional, named = tree.parts
+    count = len(positional.parts)
+    entries = in_axes if isinstance(in_axes, tuple | list) else (in_axes,) * count
+    if len(entries) != count:
+        raise ArgumentError(
+            f"vmap: in_axes has {len(entries)} entries, and the function is called with {count}"
+            f" argument{'s' * (count != 1)}",
+            hint="one for each argument by position, None where all elements share it",
+        )
+    found: list[int | None] = []
+    for place, (entry, part) in enumerate(zip(entries, positional.parts, strict=True)):
+        found += _spread(f"in_axes[{place}]", entry, part)
+    return [*found, *[0] * named.count]
+
+
+def _spread(what: str, entry: Any, tree: Tree) -> list[int | None]:
+    """One axis for each leaf of a tree: ``entry`` is one for all, or built as the tree is.
+
+    Raises:
+        ArgumentError: it is neither.
+    """
+    if entry is None:
+        return [None] * tree.count
+    if isinstance(entry, dict | list | tuple):
+        keys = tuple(entry) if isinstance(entry, dict) else tuple(range(len(entry)))
+        alike = isinstance(entry, dict) == (tree.kind is dict) and {*keys} == {*tree.keys}
+        if tree.kind in (object, None) or not alike:
+            raise ArgumentError(
+                f"vmap: {what} is {shown(entry)}, for {tree} (? stands for a value)"
+            )
+        parts = zip(tree.keys, tree.parts, strict=True)
+        return [
+            axis for key, part in parts for axis in _spread(f"{what}[{key!r}]", entry[key], part)
+        ]
+    try:
+        if isinstance(entry, bool):
+            raise TypeError
+        return [index(entry)] * tree.count
+    except TypeError:
+        raise ArgumentError(f"vmap: {what} is {shown(entry)}, neither an axis nor None") from None
+
+
+def _checked(name: str, value: Value, axis: int) -> int:
+    """The axis of elements of a value, counted from the first.
+
+    Raises:
+        AxisError: there is none.
+    """
+    if not -value.ndim <= axis < value.ndim:
+        raise AxisError(
+            f"vmap: {name} is {value.type}, without an axis {axis} of elements",
+            hint="in_axes=None for an argument that all elements share",
+            related=related(value),
+        )
+    return axis % value.ndim
+
+
+def _common(sizes: Sequence[tuple[str, Size]], values: Sequence[Value]) -> Size:
+    """The size of the batch, of the sizes of its axes by name: a number if one is known.
+
+    Raises:
+        ArgumentError: nothing says it. ShapeError: sizes that differ.
+    """
+    if not sizes:
+        raise ArgumentError(
+            "vmap: no argument has an axis of elements",
+            hint="in_axes= names one for an argument, or axis_size= says how many there are",
+        )
+    name, size = next(((n, s) for n, s in sizes if not isinstance(s, Dim)), sizes[0])
+    for other, own in sizes:
+        text = f"vmap: {other} has {own} elements, {name} has {size}"
+        if not dims.equal(own, size, text):
+            raise ShapeError(
+                text,
+                hint="in_axes=None for an argument that all elements share",
+                related=related(*values),
+            )
+    return size

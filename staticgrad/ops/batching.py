@@ -1,0 +1,275 @@
+"""Graphs over a batch: every node by the rule of its op, those of bodies too.
+
+What ``vmap`` is made of. A closed graph and operands, some with a batch axis in front: its nodes
+are built again in order, those that depend on no such operand as they are, the others by
+``Op.batched``. An op without a rule of its own runs as a loop over the batch, one element a trip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import singledispatch
+from typing import Any
+
+from staticgrad.building import here, within
+from staticgrad.errors import OpDefinitionError
+from staticgrad.errors.wording import shown
+from staticgrad.ir.bodies import body_input, body_of
+from staticgrad.ir.functional import functions
+from staticgrad.ir.graph import Constant, Graph, Input, Node
+from staticgrad.ir.kinds import binding_kind
+from staticgrad.ir.op import Op
+from staticgrad.ops.batch_axis import in_front
+from staticgrad.ops.loops import NUMBER, Branch, Loop, While
+from staticgrad.types.dim import Size
+from staticgrad.types.dtype import BOOL, I64
+from staticgrad.types.tensor import TensorType
+
+#: A value of a graph over a batch, and whether it has the batch axis.
+Batched = tuple[Any, bool]
+
+
+def over_batch(
+    body: Graph, operands: Sequence[Any], over: Sequence[bool], size: Size
+) -> list[Batched]:
+    """The outputs of a closed graph over a batch.
+
+    Args:
+        body: the graph.
+        operands: one for each input.
+        over: which of them have an axis of ``size`` in front of those of the input.
+        size: the size of the batch.
+
+    Raises:
+        OpDefinitionError: a rule gives something else than the results with the axis in front.
+    """
+    known: dict[tuple[Node, int], Batched] = {
+        value.key: pair
+        for value, pair in zip(body.inputs, zip(operands, over, strict=True), strict=True)
+    }
+    kind = binding_kind(tuple(operands))
+    for node in body.nodes:
+        if isinstance(node.op, Input):
+            continue
+        pairs = [known[arg.key] for arg in node.args]
+        args, has = [value for value, _ in pairs], [each for _, each in pairs]
+        if any(has):
+            with within(node.origin, node.order):
+                found = _by_rule(node, args, has, size)
+        else:
+            found = _as_it_is(node, args, kind)
+        known.update(((node, k), (value, any(has))) for k, value in enumerate(found))
+    return [known[value.key] for value in body.outputs.values()]
+
+
+def _as_it_is(node: Node, args: Sequence[Any], kind: Any) -> Sequence[Any]:
+    """The results of a node that no operand with the axis reaches."""
+    if kind is not binding_kind(()):
+        if isinstance(node.op, Constant):
+            return [kind.lift(node.op.data.array)]
+        return _tuple(node.op(*args))
+    if isinstance(node.op, Constant):
+        return node.values
+    copy = Node(node.op, tuple(args), node.types, node.origin, node.order)
+    copy.verified = node.verified
+    return copy.values
+
+
+def _by_rule(node: Node, args: Sequence[Any], over: Sequence[bool], size: Size) -> Sequence[Any]:
+    """The results of a node by the rule of its op, checked."""
+    found = node.op.batched(size, args, over)
+    if found is None:
+        return one_by_one(node, args, over, size)
+    results = _tuple(found)
+    wanted = [kind.with_shape((size, *kind.shape)) for kind in node.types]
+    if [getattr(result, "type", None) for result in results] != wanted:
+        raise OpDefinitionError(
+            f"{node.op.name}: batched gives {', '.join(shown(result) for result in results)},"
+            f" not {', '.join(map(str, wanted))}",
+            hint="the results of the op with the batch axis in front",
+        )
+    return results
+
+
+def one_by_one(node: Node, args: Sequence[Any], over: Sequence[bool], size: Size) -> Sequence[Any]:
+    """The results of a node by a loop over the batch, an element of it each trip."""
+    number = body_input("i", NUMBER, *here())
+    given, slices, rest = [], [], []
+    for arg, has in zip(node.args, over, strict=True):
+        role, label = (slices, "x") if has else (rest, "p")
+        given.append(body_input(f"{label}{len(role)}", arg.type, *here()))
+        role.append(given[-1])
+    copy = Node(node.op, tuple(given), node.types, node.origin, node.order)
+    outputs = {f"y{place}": value for place, value in enumerate(copy.values)}
+    loop = Loop(body_of([number, *slices, *rest], outputs), size, 0, len(slices))
+    sliced = [arg for arg, has in zip(args, over, strict=True) if has]
+    shared = [arg for arg, has in zip(args, over, strict=True) if not has]
+    return _tuple(loop(*sliced, *shared))
+
+
+def _tuple(found: Any) -> tuple[Any, ...]:
+    return tuple(found) if isinstance(found, tuple | list) else (found,)
+
+
+# -- ops that run bodies --------------------------------------------------------------------------
+
+
+@singledispatch
+def of_bodies(op: Op, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+    """The results of an op that runs bodies, by one that runs them over the batch."""
+
+
+class _Body:
+    """A body over a batch: new inputs, some with the axis, and what it gives for them."""
+
+    def __init__(self, body: Graph, over: Sequence[bool], size: Size) -> None:
+        self.size, self.over = size, over
+        self.inputs = [
+            body_input(
+                value.node.label,
+                _with_axis(value.type, size) if has else value.type,
+                value.node.origin,
+                value.node.order,
+            )
+            for value, has in zip(body.inputs, over, strict=True)
+        ]
+        self.labels = [*body.outputs]
+        self.results = over_batch(body, self.inputs, over, size)
+
+    @property
+    def gives(self) -> list[bool]:
+        """Which results have the axis."""
+        return [has for _, has in self.results]
+
+    def graph(self, over: Sequence[bool]) -> Graph:
+        """The body, its results with the axis where ``over`` says so."""
+        found = [
+            in_front(self.size, [value], [has or not wanted])[0]
+            for (value, has), wanted in zip(self.results, over, strict=True)
+        ]
+        return body_of(self.inputs, dict(zip(self.labels, found, strict=True)))
+
+
+def _with_axis(kind: TensorType, size: Size) -> TensorType:
+    return kind.with_shape((size, *kind.shape))
+
+
+def _settled(body: Graph, over: Sequence[bool], size: Size, first: int, carries: int) -> _Body:
+    """The body when every carry that comes back with the axis begins with it.
+
+    ``first`` inputs stand in front of so many ``carries``.
+    """
+    now = list(over)
+    while True:
+        made = _Body(body, now, size)
+        after = list(now)
+        for place, has in enumerate(made.gives[:carries]):
+            after[first + place] = now[first + place] or has
+        if after == now:
+            return made
+        now = after
+
+
+@of_bodies.register
+def _of_loop(op: Loop, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+    """The same loop: slices have the batch behind the axis of trips, and so have outputs."""
+    ends = op.carries, op.carries + op.slices
+    made = _settled(op.body, [False, *over], size, 1, op.carries)
+    has = made.over[1:]
+    first = [
+        in_front(size, [arg], [own or not wanted])[0]
+        for arg, own, wanted in zip(args[: ends[0]], over, has, strict=False)
+    ]
+    slices = [
+        functions.swapaxes(arg, 0, 1) if own else arg
+        for arg, own in zip(args[ends[0] : ends[1]], over[ends[0] : ends[1]], strict=True)
+    ]
+    gives = [*has[: op.carries], *made.gives[op.carries :]]
+    found = _tuple(replace(op, body=made.graph(gives))(*first, *slices, *args[ends[1] :]))
+    stacks = [
+        functions.swapaxes(stack, 0, 1) if own else stack
+        for stack, own in zip(found[op.carries :], gives[op.carries :], strict=True)
+    ]
+    return _single(in_front(size, [*found[: op.carries], *stacks], gives))
+
+
+@of_bodies.register
+def _of_while(op: While, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+    """The same loop where all elements of the batch take the same test; else ``_until_all``."""
+    made = _settled(op.body, [False, *over], size, 1, op.carries)
+    test = _Body(op.test, made.over, size)
+    if test.gives[0]:
+        return _until_all(op, size, args, over)
+    has = made.over[1:]
+    first = [
+        in_front(size, [arg], [own or not wanted])[0]
+        for arg, own, wanted in zip(args[: op.carries], over, has, strict=False)
+    ]
+    bodies = test.graph([False]), made.graph(has[: op.carries])
+    found = _tuple(op.with_bodies(bodies)(*first, *args[op.carries :]))
+    return _single(in_front(size, found, [*has[: op.carries], False]))
+
+
+def _until_all(op: While, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+    """A loop that runs as long as the test of one element holds; the others keep their carries.
+
+    Two carries come first: which elements go on, and the trips that each has done.
+    """
+    count = op.carries
+    carries = in_front(size, args[:count], over[:count])
+    rest, has = args[count:], [*[True] * count, *over[count:]]
+    trips = functions.zeros((size,), I64)
+    number = functions.constant(0, I64)
+    ((going, _),) = over_batch(op.test, [number, *carries, *rest], [False, *has], size)
+    i = body_input("i", NUMBER, *here())
+    flags = body_input("c0", TensorType(BOOL, (size,)), *here())
+    done = body_input("c1", TensorType(I64, (size,)), *here())
+    own = [body_input(f"c{k + 2}", arg.type, *here()) for k, arg in enumerate(carries)]
+    more = [body_input(f"p{k}", arg.type, *here()) for k, arg in enumerate(rest)]
+    inputs = [i, flags, done, *own, *more]
+    found = over_batch(op.body, [i, *own, *more], [False, *has], size)
+    results = in_front(size, [value for value, _ in found], [each for _, each in found])
+    kept = [_chosen(flags, new, old) for new, old in zip(results, own, strict=True)]
+    again = over_batch(op.test, [i + 1, *kept, *more], [False, *has], size)
+    ((holds, _),) = again
+    following = [
+        functions.logical_and(flags, holds),
+        done + functions.astype(flags, I64),
+        *kept,
+    ]
+    body = body_of(inputs, {f"c{k}": value for k, value in enumerate(following)})
+    still: Any = functions.any(flags)
+    test = body_of(inputs, {"go": still})
+    loop = While(test, body, count + 2, op.most)
+    ends = _tuple(loop(going, trips, *carries, *rest))
+    return _single([*ends[2 : 2 + count], ends[1]])
+
+
+def _chosen(flags: Any, new: Any, old: Any) -> Any:
+    """``new`` for the elements of the batch that ``flags`` marks, else ``old``."""
+    shape = (flags.shape[0], *(1,) * (new.ndim - 1))
+    return functions.where(functions.reshape(flags, shape), new, old)
+
+
+@of_bodies.register
+def _of_branch(op: Branch, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+    """A branch of cases over the batch; where the index has the axis, all cases, and a choice."""
+    if not over[0]:
+        made = [_Body(case, over[1:], size) for case in op.cases]
+        has = [any(flags) for flags in zip(*(each.gives for each in made), strict=True)]
+        branch = Branch(tuple([each.graph(has) for each in made]))
+        return _single(in_front(size, _tuple(branch(*args)), has))
+    found = []
+    for case in op.cases:
+        results = over_batch(case, args[1:], over[1:], size)
+        found.append(in_front(size, [value for value, _ in results], [has for _, has in results]))
+    chosen = found[-1]
+    for place in reversed(range(len(found) - 1)):
+        below = functions.less_equal(args[0], place)
+        chosen = [_chosen(below, a, b) for a, b in zip(found[place], chosen, strict=True)]
+    return _single(chosen)
+
+
+def _single(results: Sequence[Any]) -> Any:
+    return results[0] if len(results) == 1 else tuple(results)
