@@ -22,6 +22,8 @@ SAID = {
     "11_hidden_markov": ["6 symbols: log p = -6.94", "729 paths", "2 plans, compiled once"],
     "12_digits_by_convolution": ["[SG101] conv: the image has 1", "epoch 8", "accuracy 9", "a 3:"],
     "13_char_gpt": ["3 layers,", "step 200", "it writes: 'The following statements"],
+    "14_per_sample_gradients": ["clipped 56 of 64", "as a loop"],
+    "15_many_solves": ["2,000 systems", "ensemble of 16"],
     "05_hessian_vector": ["relative error", "iteration 0"],
     "06_read_the_kernel": ["== schedule", "def kernel(t, own, begin, end):", "== result"],
     "07_write_a_pass": ["after fixpoint(circle,simplify),dce", "one 1x", "[SG204] pass wrong"],

@@ -110,7 +110,7 @@ MISSING: Final = {
         "ifelse foldl map_fn"
     ),
     "one of several functions by an index: sg.switch(index, functions)": "case",
-    "there is no vectorising transformation yet: write the batch axis": "vmap pmap vectorize",
+    "a function over batches: sg.vmap(f)": "pmap vectorize",
     "recurrent layers are functions: sg.nn.lstm(x, w, u, b), sg.nn.gru, sg.nn.rnn": (
         "RNN LSTM GRU LSTMCell GRUCell RNNCell"
     ),

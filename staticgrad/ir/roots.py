@@ -198,7 +198,7 @@ def check_from_outside(inputs: Sequence[Symbolic]) -> None:
     for value in inputs if BODY_INPUTS else ():
         if value.node in BODY_INPUTS:
             raise GraphError(
-                f"a value inside of a loop ({value.type}) is used outside of it",
+                f"a value inside of a loop or of vmap ({value.type}) is used outside of it",
                 hint="a trip hands values on by what its function returns: as the carry, or as an"
                 " output\ninside, nothing is compiled or evaluated: there are no numbers yet",
                 related=[("made for", str(value.type), value.node.origin)],

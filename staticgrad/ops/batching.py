@@ -17,7 +17,7 @@ from staticgrad.errors import OpDefinitionError
 from staticgrad.errors.wording import shown
 from staticgrad.ir.bodies import body_input, body_of
 from staticgrad.ir.functional import functions
-from staticgrad.ir.graph import Constant, Graph, Input, Node
+from staticgrad.ir.graph import Constant, Graph, Input, Node, Symbolic
 from staticgrad.ir.kinds import binding_kind
 from staticgrad.ir.op import Op
 from staticgrad.ops.batch_axis import in_front
@@ -95,7 +95,9 @@ def _by_rule(node: Node, args: Sequence[Any], over: Sequence[bool], size: Size) 
 def one_by_one(node: Node, args: Sequence[Any], over: Sequence[bool], size: Size) -> Sequence[Any]:
     """The results of a node by a loop over the batch, an element of it each trip."""
     number = body_input("i", NUMBER, *here())
-    given, slices, rest = [], [], []
+    given: list[Symbolic] = []
+    slices: list[Symbolic] = []
+    rest: list[Symbolic] = []
     for arg, has in zip(node.args, over, strict=True):
         role, label = (slices, "x") if has else (rest, "p")
         given.append(body_input(f"{label}{len(role)}", arg.type, *here()))

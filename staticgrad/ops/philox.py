@@ -70,7 +70,8 @@ class RandomBits(Op, name="random_bits"):
             raise DTypeError(f"random_bits: makes uint32 or uint64, not {self.dtype.numpy}")
         wanted = TensorType(U64, (*self.shape[: self.keys], *(1,) * self._own) if self.keys else ())
         if key != wanted or step != wanted:
-            raise DTypeError(f"random_bits: key and step are {wanted}, got {key} and {step}")
+            what = wanted if self.keys else "0-d uint64"
+            raise DTypeError(f"random_bits: key and step are {what}, got {key} and {step}")
         if not (0 <= self.stream < STREAMS and self.half in (0, 1)):
             raise ArgumentError(f"random_bits: no stream {self.stream}, half {self.half}")
         return TensorType(self.dtype, self.shape)

@@ -1,0 +1,195 @@
+"""``vmap`` as users call it: containers, sizes, closures, draws, loops, rules, mistakes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.eager import Tensor
+from staticgrad.errors import ArgumentError, AxisError, ShapeError, SizeGuardError
+
+X = np.random.default_rng(0).normal(size=(4, 3))
+
+
+def batch(rows: Any = "n") -> Any:
+    return sg.input("x", (rows, 3), "float64")
+
+
+def at(value: Any, x: np.ndarray = X, **feeds: Any) -> Any:
+    named = {str(k): each for k, each in enumerate(value)} if isinstance(value, list) else value
+    found = sg.compile(named).run({"x": x, **feeds})
+    return [*found.values()] if isinstance(value, list) else found
+
+
+def test_containers_and_axes():
+    x, q = batch(), sg.input("q", (3, "n"), "float64")
+
+    def f(tree: Any, how: str, *, scale: Any) -> Any:
+        assert how == "sum"
+        return {"o": tree["a"] * tree["b"][0] * scale.sum(), "c": 2.0, "none": None}
+
+    axes = ({"a": 0, "b": [-1]}, None)
+    found = sg.vmap(f, axes, {"o": -1, "c": None, "none": 0})({"a": x, "b": [q]}, "sum", scale=x)
+    assert found["none"] is None
+    assert found["o"].shape == (3, x.shape[0])
+    assert found["c"].shape == ()
+    out = sg.compile({"o": found["o"]}).run({"x": X, "q": X.T * 2})["o"]
+    np.testing.assert_allclose(out, (X * X * 2 * X.sum(1, keepdims=True)).T)
+
+
+def test_draws_are_those_of_a_loop():
+    def drawn(mapped: Any, inner: Any) -> Any:
+        g = sg.random.Generator(5)
+        kept = g.normal(shape=(2,), dtype="float64")
+        return mapped(
+            lambda row: (
+                inner(lambda e: e + kept + g.normal(shape=(2,), dtype="float64"))(row) + g.uniform()
+            ),
+        )(batch())
+
+    def as_loop(f: Any) -> Any:
+        return lambda xs: sg.map(f, xs)
+
+    found = [
+        at(drawn(outer, inner)) for outer in (sg.vmap, as_loop) for inner in (sg.vmap, as_loop)
+    ]
+    for other in found[1:]:
+        np.testing.assert_array_equal(found[0], other)
+    assert len(np.unique(found[0] - X[..., None])) == X.size * 2
+
+
+def test_loops_and_branches_inside():
+    """Trip counts, carries and conditions that differ among elements; what is shared stays so."""
+    w = sg.input("w", (3, 3), "float64")
+
+    def f(row: Any) -> Any:
+        state, trace = sg.scan(
+            lambda c, e: (sg.tanh(c @ w) + e, c.sum()), sg.zeros(3, "float64"), row
+        )
+        far, done = sg.while_loop(
+            lambda s: (s[0] < 10.0).all(),
+            lambda s: (s[0] * 1.5 + 1.0, s[1] + 1),
+            (abs(row), sg.constant(0)),
+        )
+        sign = sg.cond(row[0] > 0, lambda: far.sum(), lambda: -state.sum())
+        shared = sg.fori_loop(0, 3, lambda i, c: c * 2.0, sg.constant(1.0))
+        three = sg.switch(sg.astype(row[1] > 0, "int64") * 7, [lambda: state, lambda: -state])
+        return {"s": state, "t": trace, "f": far, "d": done, "g": sign, "c": shared, "h": three}
+
+    x = batch()
+    feeds = {"x": X, "w": X[:3]}
+    found = sg.compile(sg.vmap(f)(x)).run(feeds)
+    one = sg.compile(f(sg.input("row", (3,), "float64")))
+    for k, row in enumerate(X):
+        wanted = one.run({"row": row, "w": X[:3]})
+        for name, expected in wanted.items():
+            np.testing.assert_allclose(found[name][k], expected, rtol=1e-12)
+    total = sg.vmap(lambda row: f(row)["s"].sum() + f(row)["t"].sum() + f(row)["h"].sum())(x).sum()
+    slopes = at(sg.grad(total, [x, w]), w=X[:3])
+    row = sg.input("row", (3,), "float64")
+    single = sg.compile(
+        dict(
+            zip(
+                "rw",
+                sg.grad(f(row)["s"].sum() + f(row)["t"].sum() + f(row)["h"].sum(), [row, w]),
+                strict=True,
+            )
+        )
+    )
+    each = [single.run({"row": r, "w": X[:3]}) for r in X]
+    np.testing.assert_allclose(slopes[0], [e["r"] for e in each], rtol=1e-10)
+    np.testing.assert_allclose(slopes[1], sum(e["w"] for e in each), rtol=1e-10)
+
+
+@sg.custom_vjp(name="tests.vmap_rule")
+def scaled(a: Any, b: Any) -> Any:
+    return a * b
+
+
+@scaled.rule
+def _(ct: Any, out: Any, a: Any, b: Any) -> Any:
+    return ct * b * 10.0, (ct * a * 10.0).sum()
+
+
+def test_rules_of_users_are_mapped():
+    """Shares of what elements share are added up; batches of batches too."""
+    p, x = sg.input("p", (), "float64"), batch()
+    by_all = sg.vmap(lambda row: scaled(row, p).sum())(x).sum()
+    found = at(sg.grad(by_all, [x, p]), p=2.0)
+    np.testing.assert_allclose(found[0], np.full(X.shape, 20.0))
+    np.testing.assert_allclose(found[1], 10 * X.sum())
+    each = sg.vmap(lambda row: sg.grad(scaled(row, p).sum(), p))(x)
+    np.testing.assert_allclose(sg.evaluate(each, {"x": X}), 10 * X.sum(1))
+    twice = sg.vmap(sg.vmap(lambda a, b: scaled(a, b), (0, None)))(x, x[:, 0])
+    slopes = at(sg.grad(twice.sum(), x))
+    wanted = np.repeat(X[:, :1] * 10, 3, 1)
+    wanted[:, 0] += 10 * X.sum(1)
+    np.testing.assert_allclose(slopes, wanted)
+
+
+def test_functions_of_users_run_one_by_one():
+    kind = sg.input("k", (3,), "float64").type
+    calls: list[tuple[int, ...]] = []
+
+    def total(a: np.ndarray) -> np.ndarray:
+        calls.append(a.shape)
+        return np.cumsum(a)
+
+    y = sg.vmap(lambda row: sg.host_call(total, row, types=kind))(batch())
+    np.testing.assert_allclose(at(y), np.cumsum(X, 1))
+    assert calls == [(3,)] * 4
+
+
+def test_tensors_are_mapped_at_once():
+    t, w = Tensor(X.copy()), Tensor(np.ones(3), requires_grad=True)
+    y = sg.vmap(lambda a, b: sg.exp(a) @ b, (0, None))(t, w)
+    sg.sum(y).backward()
+    np.testing.assert_allclose(y.data, np.exp(X).sum(1))
+    np.testing.assert_allclose(w.grad, np.exp(X).sum(0))
+
+
+def test_named_sizes_agree_in_a_run():
+    pair = sg.vmap(lambda a, b: a + b)(batch("n"), sg.input("y", ("m", 3), "float64"))
+    f = sg.compile(pair)
+    np.testing.assert_allclose(f.run({"x": X, "y": X}), X + X)
+    with pytest.raises(SizeGuardError):
+        f.run({"x": X, "y": X[:2]})
+    for rows in (0, 1):
+        assert f.run({"x": X[:rows], "y": X[:rows]}).shape == (rows, 3)
+
+
+def test_one_matrix_is_one_product():
+    """Rows of a batch times one matrix are rows of one product; one factor solves all columns."""
+    w = sg.input("w", (3, 5), "float64")
+    for f in (lambda row: row @ w, lambda row: w.T @ row):
+        graph = sg.Graph(sg.vmap(f)(batch()))
+        (product,) = [node for node in graph.nodes if node.op.name == "matmul"]
+        assert product.types[0].rank == 2
+    square = sg.input("m", (3, 3), "float64")
+    graph = sg.Graph(sg.vmap(lambda row: sg.linalg.solve(square, row))(batch()))
+    assert [n.types[0].rank for n in graph.nodes if n.op.name == "lu_solve"] == [2]
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "says"),
+    [
+        (lambda x: sg.vmap(sg.add)(x, sg.ones((5, 3), "float64")), ShapeError, "5 elements"),
+        (lambda x: sg.vmap(sg.add, (0, 2))(x, x), AxisError, "argument 2 is f64[4, 3], without"),
+        (lambda x: sg.vmap(sg.add, None)(x, x), ArgumentError, "no argument has an axis"),
+        (lambda x: sg.vmap(sg.add, (0,))(x, x), ArgumentError, "1 entries"),
+        (lambda x: sg.vmap(sg.add, ({"a": 0}, 0))(x, x), ArgumentError, "in_axes[0]"),
+        (lambda x: sg.vmap(sg.add, 0.5)(x, x), ArgumentError, "neither an axis nor None"),
+        (lambda x: sg.vmap(sg.add, 0, 3)(x, x), AxisError, "out_axes is 3"),
+        (lambda x: sg.vmap(sg.add, 0, None)(x, x), ArgumentError, "depends on the element"),
+        (lambda x: sg.vmap(lambda a: a)(2.0), AxisError, "argument 1 is f64[]"),
+        (lambda x: sg.vmap(x), ArgumentError, "a value, not a function"),
+    ],
+)
+def test_mistakes_are_said_at_their_line(call: Any, error: type[Exception], says: str):
+    with pytest.raises(error) as caught:
+        call(batch(4))
+    assert says in str(caught.value)
+    assert "test_vmap_calls.py" in str(caught.value)
