@@ -72,7 +72,7 @@ def vmap(
 
     @functools.wraps(f, updated=())
     def over_batches(*args: Any, **kwargs: Any) -> Any:
-        return _Call(args, kwargs, in_axes, axis_size).result(f, out_axes)
+        return _Batches(args, kwargs, in_axes, axis_size).result(f, out_axes)
 
     return over_batches
 
@@ -90,7 +90,7 @@ def _check_function(f: Any) -> None:
         )
 
 
-class _Call:
+class _Batches:
     """One call of a mapped function: its arguments, and which of them have an axis of elements.
 
     ``given`` has the leaves that are operands, by place: those with an axis, which stands in front

@@ -122,7 +122,7 @@ def of_bodies(op: Op, size: Size, args: Sequence[Any], over: Sequence[bool]) -> 
     """The results of an op that runs bodies, by one that runs them over the batch."""
 
 
-class _Body:
+class _BodyOverBatch:
     """A body over a batch: new inputs, some with the axis, and what it gives for them."""
 
     def __init__(self, body: Graph, over: Sequence[bool], size: Size) -> None:
@@ -157,14 +157,16 @@ def _with_axis(kind: TensorType, size: Size) -> TensorType:
     return kind.with_shape((size, *kind.shape))
 
 
-def _settled(body: Graph, over: Sequence[bool], size: Size, first: int, carries: int) -> _Body:
+def _settled(
+    body: Graph, over: Sequence[bool], size: Size, first: int, carries: int
+) -> _BodyOverBatch:
     """The body when every carry that comes back with the axis begins with it.
 
     ``first`` inputs stand in front of so many ``carries``.
     """
     now = list(over)
     while True:
-        made = _Body(body, now, size)
+        made = _BodyOverBatch(body, now, size)
         after = list(now)
         for place, has in enumerate(made.gives[:carries]):
             after[first + place] = now[first + place] or has
@@ -200,7 +202,7 @@ def _of_loop(op: Loop, size: Size, args: Sequence[Any], over: Sequence[bool]) ->
 def _of_while(op: While, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
     """The same loop where all elements of the batch take the same test; else ``_until_all``."""
     made = _settled(op.body, [False, *over], size, 1, op.carries)
-    test = _Body(op.test, made.over, size)
+    test = _BodyOverBatch(op.test, made.over, size)
     if test.gives[0]:
         return _until_all(op, size, args, over)
     has = made.over[1:]
@@ -258,7 +260,7 @@ def _chosen(flags: Any, new: Any, old: Any) -> Any:
 def _of_branch(op: Branch, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
     """A branch of cases over the batch; where the index has the axis, all cases, and a choice."""
     if not over[0]:
-        made = [_Body(case, over[1:], size) for case in op.cases]
+        made = [_BodyOverBatch(case, over[1:], size) for case in op.cases]
         has = [any(flags) for flags in zip(*(each.gives for each in made), strict=True)]
         branch = Branch(tuple([each.graph(has) for each in made]))
         return _single(in_front(size, _tuple(branch(*args)), has))

@@ -130,8 +130,9 @@ def folded(key: Any, number: Any) -> Any:
     It is a draw itself, of a stream that no other draw has, with the number in the place of the
     step. Of nested loops the inner one folds the key that the outer one has made.
     """
-    number = functions.broadcast_to(number, key.shape)
-    return RandomBits(key.shape, U64, FOLDED, keys=key.ndim)(key, number)
+    if key.shape:  # a key for each element of a batch
+        number = functions.broadcast_to(number, key.shape)
+    return RandomBits(key.shape, U64, FOLDED, keys=len(key.shape))(key, number)
 
 
 def _rounds(counter: list[Expr], key: list[Expr]) -> list[Expr]:
