@@ -110,14 +110,17 @@ def _settled(border: _Border, alone: bool) -> tuple[Graph, int]:
         chosen = border.chosen(refused)
         if not chosen:
             break
-        trial = border.trial(chosen, apart)
-        if trial is None:
-            break
-        after, clones, groups = trial
-        stored = {node for node, clone in clones if groups.stores((clone, 0))}
+        stored = border.between_products(chosen, apart)
         if not stored:
-            fits = len(groups) <= len(border.groups)
-            return (after, len(clones)) if fits else (border.graph, 0)
+            trial = border.trial(chosen, apart)
+            if trial is None:
+                break
+            after, clones, groups = trial
+            own = [(node, clone) for node, clone in clones if not is_mark(node)]
+            stored = {node for node, clone in own if groups.stores((clone, 0))}
+            if not stored:
+                fits = len(groups) <= len(border.groups)
+                return (after, len(clones)) if fits else (border.graph, 0)
         refused |= stored & apart if alone else stored
         apart |= stored
     return border.graph, 0
@@ -220,6 +223,32 @@ class _Border:
     def _is_worth_it(self, offers: Iterable[_Offer]) -> bool:
         gain = sum(offer.gain for offer in offers)
         return gain > 0 and gain >= LEAST_PART * self.nbytes
+
+    def between_products(self, chosen: Sequence[Node], apart: Set[Node]) -> set[Node]:
+        """The chosen nodes with a clone for kernels of several products, which must be stored.
+
+        Two products are two kernels, and a value is computed by one, so fusion need not be asked.
+        Nodes of ``apart`` have a clone for each reader.
+        """
+        products: dict[Node, set[int]] = {}  # up to two of those that read what is made of it
+        clones: dict[Node, int] = {}
+        found = set()
+        for node in reversed(chosen):
+            ends: set[int] = set()
+            readers = 0
+            for user in self.users[node, 0]:
+                if user in products:
+                    ends |= products[user]
+                    readers += clones[user]
+                elif self.phases[user] == self.phase:
+                    home = self._home((user, 0))
+                    ends |= {home.number} if home is not None and home.kind == "gemm" else set()
+                    readers += 1
+            products[node] = {*sorted(ends)[:2]}
+            clones[node] = readers if node in apart else 1
+            if len(ends) > 1 and readers > 1 and node not in apart:
+                found.add(node)
+        return found
 
     def trial(self, chosen: Sequence[Node], apart: Set[Node]) -> Trial | None:
         """What ``cloned`` gives, and the kernels that fusion makes of it: asked once.

@@ -288,3 +288,24 @@ def test_fusion_takes_the_groups_that_it_was_asked_for(form, asked, monkeypatch)
     assert not seen.found
     assert not settled.found
     assert str(fuse(after)) == str(found)
+
+
+@pytest.mark.parametrize("steps", [5, 7])
+def test_a_clone_that_two_products_read_is_stored(steps):
+    """Without asking fusion, which says the same."""
+    x = sg.input("x", (steps, 8, 16), "float32")
+    w, u = (sg.parameter(name, np.zeros((16, 16), "f4")) for name in "wu")
+    state, kept, loss = x[0], x[0], sg.constant(0.0, "float32")
+    for step in range(steps):
+        z = x[step] @ w + state @ u
+        kept = sg.sigmoid(z) * kept + sg.tanh(z)
+        state = sg.tanh(kept)
+        loss = loss + sg.square(state).mean()
+    grads = dict(zip(("dw", "du"), sg.grad(loss, [w, u]), strict=True))
+    border = residuals._Border(pipeline(SETTLED)(sg.Graph({"loss": loss, **grads})), 1, 8)
+    chosen = border.chosen(set())
+    found = border.between_products(chosen, set())
+    _, clones, kernels = border.trial(chosen, set())
+    assert found
+    assert found <= {node for node, clone in clones if kernels.stores((clone, 0))}
+    assert not border.between_products(chosen, {*chosen})
