@@ -114,10 +114,11 @@ class WindowStrips(WindowProducts):
         return -axis.before if self.over_windows else axis.before - axis.reach
 
     def _strip(self, extent: Size, out: Size, inner: Size) -> int:
-        """Places of a strip along the first axis."""
+        """Places of a strip along the first axis, whose strips are about as long as each other."""
         each = max(hint_value(out), hint_value(inner), 1) * max(hint_value(self.apart[0]), 1)
         least = _LEAST if len(self.wide) == 1 else 1
-        return max(1, min(max(STRIP // each, least), hint_value(extent)))
+        places = max(1, hint_value(extent))
+        return -(-places // -(-places // max(STRIP // each, least)))
 
     # -- the stages -------------------------------------------------------------------------------
 

@@ -140,6 +140,10 @@ class Tiles:
         if self.rows == "placed":
             self._write_runs(out, step)
             return
+        if self.looked:
+            out.add("for k in range(0, depth):")
+            out.extend(step, 1)
+            return
         out.add("start = ahead")
         out.add(f"for first in range(0, depth, {self.lanes}):")
         out.add(f"    stop = first + {self.lanes}")
