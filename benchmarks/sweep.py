@@ -88,7 +88,7 @@ def by_nodes() -> Iterator[Point]:
     for make in (deep, wide):
         for nodes in NODES:
             spent, _ = everything(make, nodes)
-            wanted = ("build", "grad", "passes", "fuse", "plan", "compile", "run")
+            wanted = ("build", "grad", "passes", "fuse", "plan", "compile", "first run", "run")
             yield {f"{make.__name__}: nodes": nodes} | {name: spent[name] for name in wanted}
 
 

@@ -30,6 +30,7 @@ from staticgrad.codegen.vectors import (
     SHORT,
     Bodies,
     may_stand_abreast,
+    take_pairs,
     vectors_abreast,
     whole_vectors,
     whole_vectors_of,
@@ -128,6 +129,11 @@ def _bodies(kernel: Kernel, stage: Map, before: Lines, unit: Unit, abreast: Rows
         masked.lines[:0] = write_touches(kernel, stage, scopes, False).lines
         return Bodies(masked, masked, 1, windows)
     mixed = abreast.count == 1 and may_stand_abreast(kernel, stage, runs)
+    if mixed and not abreast.left and take_pairs(stage, kernel.lanes, lines):
+        scopes = vectors_abreast(first(), 2, masked=True)
+        masked = _body(scopes, stage, runs)
+        masked.lines[:0] = write_touches(kernel, stage, scopes, True).lines
+        return Bodies(masked, masked, 0, windows, pair=2)
     count = 0 if abreast.left else whole_vectors(lines, 1)
     if mixed and not abreast.left:
         count = whole_vectors_of(masked, lines, unit)
@@ -227,7 +233,7 @@ def _write_lane_step(scope: Scope, statement: Accumulate) -> None:
     combiner = COMBINERS[statement.kind]
     value = scope.vector(statement.value)
     neutral = number(combiner.identity(statement.value.dtype))
-    scope.body.add(f"{statement.name}_v = select_mask(m, {value}, {neutral})")
+    scope.body.add(f"{statement.name}_v = select_mask({scope.mask}, {value}, {neutral})")
     if statement.blocks:
         _write_pushes(scope, statement)
         return

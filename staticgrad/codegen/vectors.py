@@ -35,6 +35,10 @@ _CHAINED: Final = 0.7
 _ROOM: Final = 1100
 #: The same of two vectors: a longer body is half as fast where it waits for each alone.
 _ROOM_OF_TWO: Final = 4400
+#: Lines of a body from which on only that of two vectors is written, each under a mask of its own,
+#: and of both vectors up to which it is.
+_LONG: Final = 1100
+_ROOM_OF_PAIRS: Final = 13200
 #: The same of a chain, whose lines take half as long, and which waits the most.
 _ROOM_OF_CHAINS: Final = 4400
 _VALUE: Final = re.compile(r"\bv\d+\b")
@@ -46,13 +50,15 @@ _STREAMS: Final = 12
 class Bodies:
     """A loop's body for one vector under a mask ``m``, and for ``count`` whole ones (0: none).
 
-    ``windows``: masks of ends that some vectors cross.
+    ``windows``: masks of ends that some vectors cross. Where ``pair`` is 2, ``masked`` is for two
+    vectors, each under a mask of its own.
     """
 
     masked: Lines
     whole: Lines
     count: int
     windows: Mapping[str, Inside]
+    pair: int = 1
 
 
 def work(body: Lines, unit: Unit) -> int:
@@ -83,6 +89,13 @@ def whole_vectors_of(body: Lines, lines: int, unit: Unit) -> int:
         most = max(MOST, MOST_OF_CHAINS * unit.vector_bits // 512)
         return whole_vectors(lines, most, _ROOM_OF_CHAINS)
     return whole_vectors(lines, MOST)
+
+
+def take_pairs(stage: Map, lanes: int, lines: int) -> bool:
+    """Whether a body of so many lines, vectors of which may stand side by side, is two vectors'."""
+    extent = stage.axis.extent
+    several = isinstance(extent, str) or extent > lanes
+    return several and lines > _LONG and 2 * lines <= _ROOM_OF_PAIRS
 
 
 def _is_chain(body: Lines, lines: int, unit: Unit) -> bool:
@@ -127,12 +140,15 @@ def may_be_mixed(statements: Sequence[Statement]) -> bool:
     )
 
 
-def vectors_abreast(first: Scope, count: int) -> list[Scope]:
-    """A scope for each of several vectors, one behind the other, given that of the first one."""
-    return [first, *(_following(first, number) for number in range(1, count))]
+def vectors_abreast(first: Scope, count: int, masked: bool = False) -> list[Scope]:
+    """A scope for each of several vectors, one behind the other, given that of the first one.
+
+    ``masked``: each has a mask of its own, instead of that of the first.
+    """
+    return [first, *(_following(first, number, masked) for number in range(1, count))]
 
 
-def _following(first: Scope, number: int) -> Scope:
+def _following(first: Scope, number: int, masked: bool) -> Scope:
     def position(axis: str) -> str:
         return of_row(axis, number) if axis == VECTOR else axis
 
@@ -146,6 +162,7 @@ def _following(first: Scope, number: int) -> Scope:
         unit=first.unit,
         apart=_moves,
         first=first,
+        mask=of_row(first.mask, number) if masked else first.mask,
     )
 
 
@@ -169,7 +186,11 @@ def write_vector_loop(out: Lines, start: str, stop: str, lanes: int, bodies: Bod
     if length is not None and length < step:
         step = 0
     if not step:
-        out.add(f"for {VECTOR} in range({start}, {stop}, {lanes}):")
+        out.add(f"for {VECTOR} in range({start}, {stop}, {bodies.pair * lanes}):")
+        for number in range(1, bodies.pair):
+            moved = of_row(VECTOR, number)
+            out.add(f"    {moved} = {VECTOR} + {number * lanes}")
+            out.add(f"    {of_row('m', number)} = mask{lanes}({stop} - {moved})")
     else:
         out.add(f"m = mask{lanes}({lanes})")
         write_left(out, bodies.whole, str(lanes), 0)

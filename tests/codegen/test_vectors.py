@@ -73,9 +73,7 @@ def chain(links: int) -> str:
     return head + "".join(lines) + rest.replace("%39", f"%{links + 1}")
 
 
-@pytest.mark.parametrize(
-    ("links", "bits", "count"), [(100, 512, 8), (100, 256, 4), (700, 512, 4), (2000, 512, 2)]
-)
+@pytest.mark.parametrize(("links", "bits", "count"), [(100, 512, 8), (100, 256, 4), (700, 512, 4)])
 def test_chains_of_few_values_take_more(links: int, bits: int, count: int) -> None:
     source = render(parse_kernel(chain(links)), bits)
     assert f"while j + {16 * count} <= stop:" in source
@@ -99,6 +97,35 @@ def test_no_bit_depends_on_vectors_side_by_side(
     several = results()
     monkeypatch.setattr("staticgrad.codegen.stages.whole_vectors_of", lambda *_: 1)
     for one, other in zip(several, results(), strict=True):
+        assert_same(one, other, "bytes")
+
+
+def test_long_bodies_are_written_once_for_two_vectors() -> None:
+    source = render(parse_kernel(chain(1200)))
+    assert "    m_1 = mask16(stop - j_1)" in source
+    assert source.count(" * ") < 2 * 1200 + 50
+    assert "m_1" not in render(parse_kernel(chain(6700)))
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("columns", [1, 16, 17, 32, 47, 4096 + 133])
+def test_pairs_of_vectors_stop_where_the_row_does(
+    columns: int, mode: Mode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = parse_kernel(TEXT.replace("p1[i0]", "p1[j*3]"))
+    rng = np.random.default_rng(columns)
+    first = rng.uniform(-1, 1, (3, columns)).astype("float32")
+    added = rng.uniform(-0.01, 0.01, 3 * columns - 2).astype("float32")
+
+    def results() -> list[np.ndarray]:
+        given = {"p0": first.copy(), "p1": added, "p2": np.empty(3, "float32")}
+        found = run(kernel, (3, columns), mode, given)
+        return [found["p0"], found["p2"]]
+
+    alone = results()
+    monkeypatch.setattr(vectors, "_LONG", 30)
+    assert "m_1 = mask16(" in render(kernel)
+    for one, other in zip(alone, results(), strict=True):
         assert_same(one, other, "bytes")
 
 
