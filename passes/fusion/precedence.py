@@ -150,7 +150,8 @@ class Precedence:
 def writes_in_order(present: Iterable[Group], before: Groups) -> Iterator[tuple[int, int]]:
     """Pairs of groups of which the second writes over a part of what the first has written.
 
-    ``before`` has the group that computes each buffer; its level tells when it writes.
+    ``before`` has the group that computes each buffer; its level tells when it writes. Who reads
+    the buffer waits for that group alone, so it writes last among those of its level, too.
     """
     targets: dict[Key, list[Group]] = {}
     for each in present:
@@ -160,7 +161,8 @@ def writes_in_order(present: Iterable[Group], before: Groups) -> Iterator[tuple[
             targets.setdefault(key, []).append(each)
     for key, several in targets.items():
         owner = before.home(key)
-        if owner is not None and owner not in several:
+        last = None if owner is None else owner.number
+        if owner is not None and all(each.number != last for each in several):
             several.append(owner)
-        several.sort(key=lambda each: each.level)
+        several.sort(key=lambda each: (each.level, each.number == last))
         yield from ((a.number, b.number) for a, b in pairwise(several))

@@ -250,6 +250,18 @@ def test_random_programs_have_rows_of_many_stages() -> None:
 # -- an order that is kept while some become one --------------------------------------------------
 
 
+def test_a_join_that_several_groups_write_part_by_part_is_read_after_the_last() -> None:
+    """Two parts of one join are written by groups of one level. A group of rows that one of them
+    reads must not join another that reads the join."""
+    x = sg.input("x", (4, 3), "float64")
+    padded = sg.pad(x, ((0, 0), (1, 1)), mode="maximum", stat_length=2)
+    slope = sg.grad(sg.sin(padded).sum(), x)
+    curve = sg.grad((slope**2).sum(), x)
+    feeds = {"x": np.random.default_rng(0).standard_normal((4, 3))}
+    found = sg.compile(curve).run(feeds)
+    assert same_bytes(found, sg.compile(curve, fuse=False, pipeline="").run(feeds))
+
+
 @given(st.integers(0, 2**32))
 def test_merges_leave_an_order_without_cycles(seed: int) -> None:
     """Beside a search of all paths, which is slow and has no order to keep."""
