@@ -43,12 +43,13 @@ def zeta(s: Expr, q: Expr) -> Expr:
     wide_s, wide_q, least = s.cast(F64), q.cast(F64), SMALLEST[s.dtype]
     small = (wide_q > -math.inf) & (wide_s > 1.0) & (wide_s < MOST)
     negative = (wide_q < 0.0) & small & wide_s.rint().eq(wide_s)
-    half, fraction, zero = wide_s * 0.5, wide_q - wide_q.floor(), literal(0.0, F64)
+    half, below, zero = wide_s * 0.5, wide_q.floor(), literal(0.0, F64)
+    fraction, left = wide_q - below, (below + 1.0) - wide_q  # which is exact, as 1 - fraction is not
     sign = choose(half.rint().eq(half), 1.0, -1.0, F64)
 
     def step(part: Expr, total: Expr) -> tuple[Expr, tuple[Expr, ...]]:
         first, second = part < 1.0, part < 2.0
-        at = select(first, fraction, select(second, 1.0 - fraction, 1.0 - wide_q))
+        at = select(first, fraction, select(second, left, 1.0 - wide_q))
         weight = select(first, literal(1.0, F64), select(second, sign, -sign))
         value = _zeta(wide_s, select(negative, at, wide_q), least)
         return first | (negative & (part < 3.0)), (part + 1.0, total + value * weight)
