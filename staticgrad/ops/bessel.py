@@ -7,8 +7,8 @@ bools are converted to float64.
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import inf
-from typing import Any
+from math import factorial, inf
+from typing import Any, Final
 
 import numpy as np
 
@@ -19,6 +19,12 @@ from staticgrad.ir.op import Array
 from staticgrad.ir.ranges import Range, RangeOf, Zero
 from staticgrad.ops.cotangent import Partial
 from staticgrad.ops.elementwise import Floating, Operand, quiet
+from staticgrad.ops.transcendental import Exp
+
+#: Where the power series ends, and its coefficients: exact to the last digits, in the next few
+#: derivatives too.
+_NEAR: Final = 2.0
+_SLOPES: Final = [(2 * k + 1) / (2 * factorial(k) * factorial(k + 1)) for k in range(15)]
 
 
 class I0e(Floating, name="i0e"):
@@ -42,10 +48,10 @@ class I0e(Floating, name="i0e"):
 
 
 class I1e(Floating, name="i1e"):
-    """exp(-abs(x)) * I1(x). Derivative: i0e(x) - (sign(x) + 1 / x) * i1e(x), 1/2 at 0."""
+    """exp(-abs(x)) * I1(x). Derivative: exp(-abs(x)) * I1'(x) - sign(x) * i1e(x), 1/2 at 0."""
 
     interval = Range(-0.25, 0.25)
-    kink = "the derivative at 0 is 1/2, those of higher orders 0"
+    kink = "at 0 the derivatives are those of i1, without the kinks of abs(x)"
     flops = 100
 
     @quiet
@@ -58,7 +64,9 @@ class I1e(Floating, name="i1e"):
         return apply("i1e", x)
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
-        return (I0e()(x) - functions.sign(x) * out - ratio(out, x),)
+        near = Exp()(-functions.abs(x)) * _slope_near_0(x)
+        far = I0e()(x) - out / functions.where(_is_near(x), _NEAR, x)
+        return (functions.where(_is_near(x), near, far) - functions.sign(x) * out,)
 
     def value_range(self, of: RangeOf, x: Any) -> Range | None:
         return of(x).signs()
@@ -87,10 +95,10 @@ class I0(Floating, name="i0"):
 class I1(Floating, name="i1"):
     """The modified Bessel function of the first kind of order 1.
 
-    Derivative: i0(x) - i1(x) / x, 1/2 at 0.
+    Derivative: i0(x) - i1(x) / x, whose terms cancel next to 0 in further derivatives: there the
+    power series (DLMF 10.25.2).
     """
 
-    kink = "derivatives of orders above the second are 0 at 0"
     flops = 130
 
     @quiet
@@ -104,7 +112,8 @@ class I1(Floating, name="i1"):
         return (apply("i1e", x) * half) * half
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
-        return (I0()(x) - ratio(out, x),)
+        far = I0()(x) - out / functions.where(_is_near(x), _NEAR, x)
+        return (functions.where(_is_near(x), _slope_near_0(x), far),)
 
     def value_range(self, of: RangeOf, x: Any) -> Range | None:
         return of(x).signs()
@@ -116,9 +125,17 @@ def _odd(function: Callable[[Array], Array], x: Array) -> Array:
     return np.where(np.abs(x) < 1e-30, x * x.dtype.type(0.5), found)
 
 
-def ratio(out: Any, x: Any) -> Any:
-    """out / x, and 1/2 at 0."""
-    return functions.where(x == 0.0, 0.5, out / x)
+def _is_near(x: Any) -> Any:
+    return functions.abs(x) < _NEAR
+
+
+def _slope_near_0(x: Any) -> Any:
+    """The derivative of i1: the sum of (2k + 1) / (2 k! (k + 1)!) * (x / 2) ** (2k)."""
+    near = functions.where(_is_near(x), x, 0.0)
+    quarter, total = near * near * 0.25, _SLOPES[-1]
+    for number in _SLOPES[-2::-1]:
+        total = total * quarter + number
+    return total
 
 
 def i0(x: Operand[AnyValue]) -> AnyValue:

@@ -44,7 +44,8 @@ def zeta(s: Expr, q: Expr) -> Expr:
     small = (wide_q > -math.inf) & (wide_s > 1.0) & (wide_s < MOST)
     negative = (wide_q < 0.0) & small & wide_s.rint().eq(wide_s)
     half, below, zero = wide_s * 0.5, wide_q.floor(), literal(0.0, F64)
-    fraction, left = wide_q - below, (below + 1.0) - wide_q  # which is exact, as 1 - fraction is not
+    fraction = wide_q - below
+    left = (below + 1.0) - wide_q  # exact, as 1 - fraction is not
     sign = choose(half.rint().eq(half), 1.0, -1.0, F64)
 
     def step(part: Expr, total: Expr) -> tuple[Expr, tuple[Expr, ...]]:

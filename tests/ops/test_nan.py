@@ -142,7 +142,6 @@ AT_NAN = {
     "gammainc": [(lambda x: sg.special.gammainc(2.0, x), [NAN], [NAN])],
     "gammaincc": [(lambda x: sg.special.gammaincc(2.0, x), [NAN], [NAN])],
     "i0e": [(sg.special.i0e, [NAN], [NAN])],
-    "i1": [(sg.special.i1, [NAN], [NAN])],
     "i1e": [(sg.special.i1e, [NAN], [NAN])],
     "kl_div": [(sg.special.kl_div, [NAN, 2.0], [NAN] * 2),
                (sg.special.kl_div, [2.0, NAN], [NAN] * 2)],

@@ -181,6 +181,32 @@ def test_xlogy_as_scipy():
 # -- integers -------------------------------------------------------------------------------------
 
 
+# What mpmath gives with 60 digits, rounded: places where terms of a derivative cancel, or overflow.
+DERIVATIVES = {
+    "erfcx of 1": (sg.special.erfcx, 1, [1e5, 1e200], [-5.641895834631278e-11, 0.0]),
+    "erfcx of 2": (
+        sg.special.erfcx,
+        2,
+        [50.0, 1e3],
+        [9.016217115157223e-06, 1.1283757819707055e-09],
+    ),
+    "erfcx of 3": (sg.special.erfcx, 3, [50.0], [-5.4054102557325253e-07]),
+    "log_ndtr of 2": (sg.special.log_ndtr, 2, [-1e5, 40.0, 1e200], [-0.9999999999, 0.0, 0.0]),
+    "log_ndtr of 3": (sg.special.log_ndtr, 3, [-50.0], [1.5923581891197386e-05]),
+    "i1 of 2": (sg.special.i1, 2, [1e-300, 1e-8], [3.75e-301, 3.75e-09]),
+    "i1 of 3": (sg.special.i1, 3, [0.0, 1e-10, 0.1], [0.375, 0.375, 0.3765636396647695]),
+    "i1e of 2": (sg.special.i1e, 2, [1e-8, -0.1], [-0.99999998125000017, 0.828955917831943]),
+    "digamma of 2": (sg.special.digamma, 2, [-1e-20, -1e-5], [2e60, 1999999999999997.1]),
+}
+
+
+@pytest.mark.parametrize("name", DERIVATIVES)
+def test_derivatives_keep_their_digits(name):
+    function, order, places, expected = DERIVATIVES[name]
+    found = slope(function, np.array(places), order=order)
+    np.testing.assert_allclose(found, expected, rtol=1e-11)
+
+
 @pytest.mark.parametrize("dtype", ["int8", "int64", "uint8", "uint32"])
 def test_integer_operators_never_trap(dtype):
     from staticgrad.types.dtype import as_dtype
