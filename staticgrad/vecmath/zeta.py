@@ -45,7 +45,7 @@ def zeta(s: Expr, q: Expr) -> Expr:
     negative = (wide_q < 0.0) & small & wide_s.rint().eq(wide_s)
     half, below, zero = wide_s * 0.5, wide_q.floor(), literal(0.0, F64)
     fraction = wide_q - below
-    left = (below + 1.0) - wide_q  # exact, as 1 - fraction is not
+    left = select(fraction.eq(0.0), literal(1.0, F64), (below + 1.0) - wide_q)  # exact
     sign = choose(half.rint().eq(half), 1.0, -1.0, F64)
 
     def step(part: Expr, total: Expr) -> tuple[Expr, tuple[Expr, ...]]:
