@@ -47,8 +47,12 @@ BLOCKS: Final = {
     "exp2": 1, "log2": 1, "log10": 1, "cbrt": 1, "atan": 1, "asin": 1, "acos": 1, "erfc": 1,
     "tan": 1, "fmod": 2, "floor_quotient": 2, "ndtri": 1, "erfinv": 1, "erfcx": 1, "ndtr": 1,
     "gammaln": 1, "digamma": 1, "trigamma": 1, "i0e": 1, "i1e": 1, "lambertw": 1, "zeta": 2,
-    "gamma": 1, "gammainc": 2, "gammaincc": 2, "betainc": 3, "betaln": 2,
+    "gamma": 1, "gammainc": 2, "gammaincc": 2, "betainc": 3, "betaln": 2, "int_pow": 2,
 }  # fmt: skip
+#: The blocks that take integers; the others take floats.
+INTEGER_BLOCKS: Final = frozenset(("int_pow",))
+TAKES_FLOATS: Final = FLOATING.keys() | BLOCKS.keys() - INTEGER_BLOCKS
+TAKES_INTEGERS: Final = DIVISION.keys() | INTEGER_BLOCKS
 #: (bool, a, b): a where it holds, else b; of ``rarely`` a kernel computes a only where it must.
 CHOICES: Final = {"select": 3, "rarely": 3}
 SPECIAL: Final = CHOICES | {"cast": 1, "bitcast": 1, "window": 1}
@@ -390,9 +394,9 @@ def apply(op: str, *args: Expr) -> Expr:
         raise TypeError(f"{op} of {', '.join(a.dtype.code for a in args)}: dtypes differ")
     if dtype.is_storage and op not in CHOICES:
         raise TypeError(f"{op} of {dtype.code}: computed in {dtype.compute.code}")
-    if (op in FLOATING or op in BLOCKS) and not dtype.is_float:
+    if op in TAKES_FLOATS and not dtype.is_float:
         raise TypeError(f"{op} of {dtype.code}: takes floating dtypes only")
-    if op in DIVISION and not dtype.is_integer:
+    if op in TAKES_INTEGERS and not dtype.is_integer:
         raise TypeError(f"{op} of {dtype.code}: takes integers only")
     return Expr(op, BOOL if op in COMPARE else dtype, args)
 

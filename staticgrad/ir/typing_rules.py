@@ -12,12 +12,11 @@ from typing import Final
 from staticgrad.ir.expr import (
     ARITHMETIC,
     BITWISE,
-    BLOCKS,
     CHOICES,
     COMPARE,
-    DIVISION,
-    FLOATING,
     PRIMITIVES,
+    TAKES_FLOATS,
+    TAKES_INTEGERS,
     Access,
     Expr,
 )
@@ -62,13 +61,13 @@ def _mistyped_arithmetic(expr: Expr) -> str:
         return f"{op} of {listed}: dtypes differ"
     if dtype.is_storage and op not in CHOICES:
         return f"{op} of {dtype.code}: it is computed in {dtype.compute.code}"
-    if (op in FLOATING or op in BLOCKS) and not dtype.is_float:
+    if op in TAKES_FLOATS and not dtype.is_float:
         return f"{op} of {dtype.code}: takes floating dtypes only"
     if op == "div" and not dtype.is_float:
         return f"div of {dtype.code}: takes floating dtypes only"
     if op in ARITHMETIC and dtype.is_bool:
         return f"{op} of bool: takes numbers only"
-    if op in DIVISION and not dtype.is_integer:
+    if op in TAKES_INTEGERS and not dtype.is_integer:
         return f"{op} of {dtype.code}: takes integers only"
     if (op in BITWISE and dtype.is_float) or (op in _SHIFTS and not dtype.is_integer):
         return f"{op} of {dtype.code}: takes integers {'' if op in _SHIFTS else 'and bools '}only"

@@ -14,7 +14,7 @@ import numpy as np
 
 from staticgrad.errors import DTypeError
 from staticgrad.errors.wording import shown
-from staticgrad.ir.expr import Expr, literal, select
+from staticgrad.ir.expr import Expr, apply, literal, select
 from staticgrad.ir.functional import NUMPY_NAMES, functions
 from staticgrad.ir.kinds import AnyValue, binding_kind
 from staticgrad.ir.op import Array
@@ -155,10 +155,7 @@ class IntPow(Elementwise, name="int_pow"):
         return np.where(y < 0, np.where(unit, sign, 0), power).astype(x.dtype)
 
     def scalar(self, x: Expr, y: Expr) -> Expr:
-        power, base, rest = literal(1, x.dtype), x, y
-        for _ in range(x.dtype.bits - (x.dtype.kind == "i")):
-            power = select((rest & 1).ne(0), power * base, power)
-            base, rest = base * base, rest >> 1
+        power = apply("int_pow", x, y)
         if x.dtype.kind == "u":
             return power
         sign = select((y & 1).ne(0), x, x * x)

@@ -24,7 +24,7 @@ from staticgrad.vecmath.inverse_trigonometric import acos, asin, atan
 from staticgrad.vecmath.lambert import lambertw
 from staticgrad.vecmath.logarithm import log, log1p, log2, log10
 from staticgrad.vecmath.normal_quantile import erfinv, ndtri
-from staticgrad.vecmath.power import cbrt, pow_
+from staticgrad.vecmath.power import cbrt, int_pow, pow_
 from staticgrad.vecmath.scaled_error_function import erfcx, ndtr
 from staticgrad.vecmath.trigonometric import cos, sin, tan
 from staticgrad.vecmath.zeta import zeta
@@ -44,6 +44,7 @@ DEFINITIONS: Final[Mapping[str, Callable[..., Expr]]] = MappingProxyType(
         "tanh": tanh,
         "erf": erf,
         "pow": pow_,
+        "int_pow": int_pow,
         "exp2": exp2,
         "log2": log2,
         "log10": log10,

@@ -1,4 +1,4 @@
-"""pow and cbrt: powers by any exponent, and by a third.
+"""pow, int_pow and cbrt: powers by any exponent, of integers, and by a third.
 
 pow is exp(y log|x|) with a logarithm accurate beyond the format, and the border rules of C99. f32
 goes through f64: log2 to 2**-36 and exp2 to 2**-29 leave a correctly rounded result but for
@@ -18,6 +18,7 @@ import math
 from typing import Final
 
 from staticgrad.ir.expr import Expr, literal, rarely, select
+from staticgrad.ir.iteration import iterate
 from staticgrad.types.dtype import F32, F64, DType
 from staticgrad.vecmath.exponential import CONSTANTS, exp_reduced
 from staticgrad.vecmath.layout import (
@@ -59,6 +60,8 @@ INVERSE: Final = (
     0.6996638178825378, -0.10784245282411575,
 )  # fmt: skip
 THIRD: Final = 1.0 / 3.0
+#: Bits of an exponent of integers, as a rule.
+_USUAL_BITS: Final = 6
 #: Newton's steps that the inverse cube root takes.
 NEWTON: Final[dict[DType, int]] = {F32: 0, F64: 1}
 
@@ -193,6 +196,20 @@ def log_in_two_parts(parts: Split) -> tuple[Expr, Expr]:
     high, high_low = fast_two_sum(parts.exponent * LN2[0], atanh)
     low = atanh_low + s_low.fma(2.0, rest_low)
     return high, high_low + parts.exponent.fma(LN2[1], low)
+
+
+def int_pow(x: Expr, y: Expr) -> Expr:
+    """x ** y of integers, wrapping: squares of x, as long as an exponent has bits left.
+
+    1 for a y below 0, whose powers are no integers.
+    """
+
+    def step(power: Expr, base: Expr, rest: Expr) -> tuple[Expr, tuple[Expr, ...]]:
+        grown = select((rest & 1).ne(0), power * base, power)
+        return rest > 0, (grown, base * base, rest >> 1)
+
+    initial = (literal(1, x.dtype), x, y)
+    return iterate(x.dtype.bits, initial, step, usual=_USUAL_BITS)[0]
 
 
 _POWERS: Final = {F32: _power_f32, F64: _power_f64}

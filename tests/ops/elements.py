@@ -102,6 +102,7 @@ _PRIMITIVES: dict[str, Callable[..., Any]] = {
     "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal, "select": np.where,
     "exp": np.exp, "expm1": np.expm1, "log": np.log, "log1p": np.log1p, "sin": np.sin,
     "cos": np.cos, "tanh": np.tanh, "pow": np.power, "erf": special.erf,
+    "int_pow": lambda x, y: np.power(x, np.maximum(y, 0)),
     "exp2": np.exp2, "log2": np.log2, "log10": np.log10, "cbrt": np.cbrt, "atan": np.arctan,
     "asin": np.arcsin, "acos": np.arccos, "erfc": special.erfc, "fmod": np.fmod,
     "tan": np.tan, "floor_quotient": np.floor_divide, "ndtri": special.ndtri,
