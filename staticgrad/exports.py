@@ -110,6 +110,7 @@ OTHERS = {
     "staticgrad.functions.standard": (
         "asarray can_cast e finfo iinfo inf isdtype nan ndim newaxis pi result_type shape size"
     ),
+    "staticgrad.programs.function": "function",
     "staticgrad.scopes": "scope",
 }
 #: Public name of a module -> where it stands.

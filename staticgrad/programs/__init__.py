@@ -1,0 +1,1 @@
+"""Python functions of arrays as programs: traced once per signature, compiled, run."""

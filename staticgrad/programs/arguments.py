@@ -1,0 +1,129 @@
+"""The arguments of one call of a traced function: arrays by name, and what is static.
+
+Arrays become inputs of the graph, named by where they stand: ``x``, ``batch.image``, ``pair.0``.
+Everything else (numbers, strings, bools, None, functions, objects) is part of the signature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from inspect import BoundArguments, Signature, signature
+from typing import Any
+
+from staticgrad.errors import ArgumentError
+from staticgrad.errors.wording import kind_of, shown
+from staticgrad.functions.trees import Tree, flatten, unflatten
+from staticgrad.ir.graph import Parameter
+from staticgrad.ir.op import as_array
+from staticgrad.ir.value import Value
+from staticgrad.types.dtype import DType, as_dtype
+
+_ARRAYS = ("__array__", "__array_interface__", "__dlpack__")
+
+
+class Given:
+    """The arguments of one call.
+
+    Attributes:
+        arrays: the arrays by name, in order.
+        key: what another call must have alike to be of the same signature: containers, element
+            types, ranks, and whatever is static.
+        dtypes: the element types of the arrays.
+        sizes: the sizes of all arrays, one after the other.
+        statics: the numbers, strings and so on by name.
+    """
+
+    def __init__(self, takes: Signature, bound: BoundArguments, static: Sequence[str]) -> None:
+        self._takes = takes
+        held = {name: each for name, each in bound.arguments.items() if name in static}
+        free = {name: each for name, each in bound.arguments.items() if name not in static}
+        self._order, self._held = tuple(bound.arguments), held
+        self.leaves, self._tree = flatten(free)
+        self.arrays: dict[str, Any] = {}
+        self.statics: dict[str, Any] = dict(held)
+        self.dtypes: list[DType] = []
+        self.shapes: list[tuple[int, ...]] = []
+        key: list[Any] = [self._tree, *map(_hashable, held, held.values())]
+        for name, leaf in zip(_names(self._tree, ""), self.leaves, strict=True):
+            if is_array(leaf):
+                array = leaf if hasattr(leaf, "shape") else as_array(leaf, name)
+                self.arrays[name] = leaf
+                self.dtypes.append(_dtype_of(name, array))
+                self.shapes.append(tuple(map(int, array.shape)))
+                key.append((name, self.dtypes[-1].name, len(array.shape)))
+            else:
+                self.statics[name] = leaf
+                key.append(_hashable(name, leaf))
+        self.key = tuple(key)
+        self.sizes = tuple(size for shape in self.shapes for size in shape)
+
+    def called(self, function: Callable[..., Any], values: Sequence[Any]) -> Any:
+        """What a function gives for these arguments with ``values`` in the place of the arrays."""
+        given = iter(values)
+        leaves = [next(given) if is_array(leaf) else leaf for leaf in self.leaves]
+        free = {**unflatten(self._tree, leaves), **self._held}
+        bound = BoundArguments(self._takes, {name: free[name] for name in self._order})
+        return function(*bound.args, **bound.kwargs)
+
+
+def bound_to(function: Callable[..., Any], args: Any, kwargs: Any) -> BoundArguments:
+    """The arguments by name, defaults filled in.
+
+    Raises:
+        ArgumentError: they are not those that the function takes.
+    """
+    takes = signature(function)
+    try:
+        bound = takes.bind(*args, **kwargs)
+    except TypeError as error:
+        name = getattr(function, "__name__", "the function")
+        raise ArgumentError(f"{name}{takes}: {error}") from None
+    bound.apply_defaults()
+    return bound
+
+
+def is_array(leaf: Any) -> bool:
+    """Whether a leaf becomes an input of the graph."""
+    return not isinstance(leaf, Value | type) and any(hasattr(leaf, name) for name in _ARRAYS)
+
+
+def is_value(leaf: Any) -> bool:
+    """Whether a leaf is a value or a tensor; a parameter is as good as closed over."""
+    return isinstance(leaf, Value) and not isinstance(leaf, Parameter)
+
+
+def _dtype_of(name: str, array: Any) -> DType:
+    try:
+        return as_dtype(array.dtype)
+    except TypeError:  # of another library, or none of ours, which as_array says
+        return as_dtype(as_array(array, name).dtype)
+
+
+def _hashable(name: str, leaf: Any) -> Any:
+    """A static argument as a part of the signature.
+
+    Raises:
+        ArgumentError: it has no hash, so that it cannot be compared.
+    """
+    if isinstance(leaf, Parameter):
+        return (name, id(leaf.store))
+    if isinstance(leaf, float):
+        return (name, float, repr(leaf))
+    try:
+        hash(leaf)
+    except TypeError:
+        raise ArgumentError(
+            f"{name} is {shown(leaf)}, {kind_of(leaf)}: neither an array nor static, for it has no"
+            " hash",
+            hint="arrays in dicts, lists and tuples are inputs; what is static is compared by hash",
+        ) from None
+    return (name, type(leaf), leaf)
+
+
+def _names(tree: Tree, name: str) -> list[str]:
+    """How inputs are called: ``batch.image``."""
+    if tree.kind is object:
+        return [name]
+    parts = zip(tree.keys, tree.parts, strict=True)
+    inner = [(f"{name}.{key}" if name else str(key), part) for key, part in parts]
+    return [leaf for path, part in inner for leaf in _names(part, path)]

@@ -1,0 +1,217 @@
+"""``sg.function``: what it traces when, what it takes and gives, and what it says of mistakes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.eager import Tensor
+from staticgrad.errors import (
+    ArgumentError,
+    GraphError,
+    ShapeError,
+    StaticgradError,
+    StaticgradWarning,
+    SymbolicValueError,
+)
+from staticgrad.ir.schedule import Schedule
+
+RNG = np.random.default_rng(3)
+X = RNG.normal(size=(4, 3))
+
+
+def test_containers_static_arguments_and_parameters():
+    w = sg.parameter("w", np.eye(3))
+
+    @sg.function(static="how")
+    def f(batch: Any, scale: Any, how: Any = ("sum",), *, sign: int = 1) -> Any:
+        out = batch["image"] @ w * scale * sign
+        return {"y": out.sum(axis=1), "pair": (out, how[0], None), "n": 7}
+
+    found = f({"image": X, "rest": [X[:, 0]]}, np.float64(2.0))
+    np.testing.assert_allclose(found["y"], 2 * X.sum(1))
+    assert found["pair"][1:] == ("sum", None)
+    assert found["n"] == 7
+    assert [
+        i.node.label for i in f.graph({"image": X, "rest": [X[:, 0]]}, np.float64(2)).inputs
+    ] == [
+        "batch.image",
+        "scale",
+    ]
+    w.value = 2 * np.eye(3)  # it is read at each run
+    again = f({"rest": [X[:, 0]], "image": X}, np.float64(3.0), sign=-1)
+    np.testing.assert_allclose(again["pair"][0], -6 * X)
+    assert f.stats.traces == 2
+
+
+def test_sizes_are_literal_then_named_then_nothing_compiles():
+    @sg.function
+    def f(x: Any, y: Any) -> Any:
+        return (x + y).sum(axis=0), x.mean()
+
+    for rows in (4, 6, 1, 9, 0):
+        x = RNG.normal(size=(rows, 3))
+        if rows:
+            np.testing.assert_allclose(f(x, 2 * x)[0], 3 * x.sum(0))
+        else:
+            np.testing.assert_array_equal(f(x, x)[0], np.zeros(3))
+    assert f.stats.traces == 2
+    assert f.stats.reasons[0] == "x: float64[4, 3], y: float64[4, 3]: the first call"
+    assert f.stats.reasons[1].endswith("other sizes, now named x.0")
+    assert f.graph(X[:2], X[:2]).inputs[1].type.shape == f.graph(X[:2], X[:2]).inputs[0].type.shape
+    f(X.astype("float32"), X.astype("float32"))
+    assert f.stats.traces == 3
+
+
+def test_sizes_that_the_function_needs_stay_literal():
+    @sg.function
+    def f(x: Any) -> Any:
+        total = 0.0
+        for row in range(x.shape[0]):
+            total = total * 0.5 + x[row]
+        return total
+
+    for rows in (4, 2, 3, 2):
+        total: Any = 0.0
+        for row in X[:rows]:
+            total = total * 0.5 + row
+        np.testing.assert_allclose(f(X[:rows]), total)
+    assert f.stats.traces == 3
+    assert "which it refuses" in f.stats.reasons[1]
+
+
+def test_a_wrong_size_is_the_users_error_and_spoils_nothing():
+    w = sg.parameter("w", np.ones((3, 2)))
+
+    @sg.function
+    def f(x: Any) -> Any:
+        return x @ w
+
+    f(X)
+    with pytest.raises(ShapeError, match="inner sizes differ, 2 != 3") as caught:
+        f(X[:, :2])
+    assert "return x @ w" in str(caught.value)
+    f(X[:2])
+    f(X[:3])
+    assert f.stats.traces == 2
+
+
+def test_updates_happen_at_each_call():
+    w = sg.parameter("w", np.zeros(3))
+    optimizer = sg.optim.Adam(0.1)
+
+    @sg.function(sizes={"x": ("batch", None), "y": ("batch",)})
+    def step(x: Any, y: Any) -> Any:
+        loss = ((x @ w - y) ** 2).mean()
+        return sg.Graph({"loss": loss}, optimizer.updates(loss, [w]))
+
+    x = RNG.normal(size=(32, 3))
+    for turn in range(200):
+        part = x[: 16 + turn % 16]
+        last = step(part, part @ [1.0, -2.0, 3.0])["loss"]
+    assert last < 1e-4
+    np.testing.assert_allclose(w.value, [1, -2, 3], atol=0.05)
+    assert step.stats.traces == 1
+
+
+def test_state_that_another_trace_would_lose_is_refused():
+    w = sg.parameter("w", np.zeros(3))
+
+    @sg.function
+    def step(x: Any) -> Any:
+        loss = ((x @ w - 1.0) ** 2).mean()
+        return sg.Graph(loss, sg.optim.Adam(0.1).updates(loss, [w]))
+
+    step(X)
+    before = w.value.copy()
+    with pytest.raises(GraphError, match="would begin again"):
+        step(X[:2])
+    np.testing.assert_array_equal(w.value, before)
+    step(X)
+
+
+def test_it_composes():
+    """Of values and tensors it is the plain function; methods have their object."""
+
+    @sg.function
+    def f(x: Any) -> Any:
+        return sg.tanh(x).sum(axis=-1)
+
+    @sg.function
+    def slopes(x: Any) -> Any:
+        return sg.vmap(lambda row: sg.grad(f(row), row))(x)
+
+    np.testing.assert_allclose(slopes(X), 1 - np.tanh(X) ** 2)
+    tensor = Tensor(X.copy(), requires_grad=True)
+    f(tensor).sum().backward()
+    np.testing.assert_allclose(tensor.grad, 1 - np.tanh(X) ** 2, rtol=1e-3)  # of float32
+    assert f.stats.traces == 0
+
+    class Scaled:
+        def __init__(self, by: float) -> None:
+            self.by = by
+
+        @sg.function
+        def __call__(self, x: Any) -> Any:
+            return x * self.by
+
+    np.testing.assert_allclose(Scaled(2.0)(X) + Scaled(3.0)(X), 5 * X)
+    assert isinstance(f.lower(X), Schedule)
+    assert f.compile(X) is f.compile(X)
+    np.testing.assert_allclose(f.compile(X).run({"x": X})["result"], np.tanh(X).sum(1))
+    assert sg.function(lambda: (3, "a"))() == (3, "a")
+
+
+def truth(x: Any) -> Any:
+    return x if x.sum() > 0 else -x
+
+
+def number(x: Any) -> Any:
+    return x * int(x.sum())
+
+
+@pytest.mark.parametrize("wrong", [truth, number])
+def test_numbers_of_arrays_are_refused_with_the_cure(wrong: Any):
+    with pytest.raises(SymbolicValueError, match="static=") as caught:
+        sg.function(wrong)(X)
+    assert "test_function.py" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: sg.function(truth)(), "missing a required argument"),
+        (lambda: sg.function(truth)(X, z=1), "unexpected keyword argument 'z'"),
+        (lambda: sg.function(lambda x, s: x)(X, {1}), "a set: neither an array nor static"),
+        (lambda: sg.function(lambda x: x, sizes={"y": ("n",)})(X), "sizes names 'y'"),
+        (lambda: sg.function(lambda x: x, sizes={"x": ("n",)})(X), "sizes has 1 entries"),
+        (lambda: sg.function(3), "an int, not a function"),
+    ],
+)
+def test_mistakes(call: Any, says: str):
+    with pytest.raises(ArgumentError) as caught:
+        call()
+    assert says in str(caught.value)
+
+
+def test_errors_of_the_function_are_its_own():
+    @sg.function
+    def f(x: Any) -> Any:
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError) as caught:
+        f(X)
+    assert not isinstance(caught.value, StaticgradError)
+    assert "while sg.function traced" in caught.value.__notes__[0]
+
+
+def test_numbers_that_change_are_warned_of():
+    f = sg.function(lambda x, rate: x * rate)
+    for turn in range(7):
+        f(X, float(turn))
+    with pytest.warns(StaticgradWarning, match=r"np\.float64"):
+        f(X, 7.0)
+    f(X, 8.0)
