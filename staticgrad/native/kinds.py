@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from staticgrad.kept import cached_property
 from staticgrad.narrow_floats import narrowed
 from staticgrad.records import dataclass
 
@@ -71,12 +72,12 @@ class Vector:
     element: Element
     lanes: int
 
-    @property
+    @cached_property
     def name(self) -> str:
         """As in the source and in messages."""
         return f"{self.element.name}x{self.lanes}"
 
-    @property
+    @cached_property
     def llvm(self) -> str:
         """The LLVM type."""
         scalar = self.element.llvm

@@ -117,6 +117,9 @@ def _same(kinds: str) -> Rule:
 def _unify(
     out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]
 ) -> tuple[Vector, list[str]]:
+    first = kinds[0]
+    if isinstance(first, Vector) and kinds.count(first) == len(kinds):  # as usual
+        return first, [str(value) for value in values]
     kind = meet(*kinds)
     if kind is None:
         raise TypeError(f"operands of different kinds: {', '.join(k.name for k in kinds)}")

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from typing import Final
 
 from staticgrad.native.joins import Arrival, Join, Names, Path
 from staticgrad.native.kinds import NOTHING, RANGE, WORD, Kind, Scalar
-from staticgrad.native.operations import FUNCTIONS, OPERATORS
+from staticgrad.native.operations import FUNCTIONS, OPERATORS, Operation
 from staticgrad.native.translation import (
     TIMELESS,
     Bound,
@@ -23,26 +23,26 @@ from staticgrad.native.translation import (
     text_of,
 )
 
-_BINARY: Final[dict[type, str]] = {
-    ast.Add: "add",
-    ast.Sub: "sub",
-    ast.Mult: "mul",
-    ast.Div: "truediv",
-    ast.FloorDiv: "floordiv",
-    ast.Mod: "mod",
-    ast.BitAnd: "and_",
-    ast.BitOr: "or_",
-    ast.BitXor: "xor",
-    ast.LShift: "lshift",
-    ast.RShift: "rshift",
+_BINARY: Final[dict[type, Operation]] = {
+    ast.Add: OPERATORS["add"],
+    ast.Sub: OPERATORS["sub"],
+    ast.Mult: OPERATORS["mul"],
+    ast.Div: OPERATORS["truediv"],
+    ast.FloorDiv: OPERATORS["floordiv"],
+    ast.Mod: OPERATORS["mod"],
+    ast.BitAnd: OPERATORS["and_"],
+    ast.BitOr: OPERATORS["or_"],
+    ast.BitXor: OPERATORS["xor"],
+    ast.LShift: OPERATORS["lshift"],
+    ast.RShift: OPERATORS["rshift"],
 }
-_COMPARE: Final[dict[type, str]] = {
-    ast.Eq: "eq",
-    ast.NotEq: "ne",
-    ast.Lt: "lt",
-    ast.LtE: "le",
-    ast.Gt: "gt",
-    ast.GtE: "ge",
+_COMPARE: Final[dict[type, Operation]] = {
+    ast.Eq: OPERATORS["eq"],
+    ast.NotEq: OPERATORS["ne"],
+    ast.Lt: OPERATORS["lt"],
+    ast.LtE: OPERATORS["le"],
+    ast.Gt: OPERATORS["gt"],
+    ast.GtE: OPERATORS["ge"],
 }
 _UNARY: Final[dict[type, str]] = {
     ast.USub: "neg",
@@ -123,6 +123,8 @@ class SyntaxReader(FunctionTranslation):
         self.slotted = slotted
         self.slots: dict[str, Bound] = {}
         self.names = Names(self.out)
+        self.globals: dict[str, Bound] = {}
+        """Names of the language and of helpers that were read."""
         self.lasting: dict[str, Bound] = {}
         """Names of what exists while compiling only."""
         self.kinds: dict[str, Kind] = {}
@@ -211,9 +213,10 @@ class SyntaxReader(FunctionTranslation):
             self._statement(statement)
 
     def _statement(self, statement: ast.stmt) -> None:
+        if isinstance(statement, ast.Assign):
+            self._assign(statement.targets, statement.value)
+            return
         match statement:
-            case ast.Assign(targets=targets, value=value):
-                self._assign(targets, value)
             case ast.AugAssign(target=ast.Name(id=name), op=op, value=value):
                 self._bind(name, self._binary(op, self._name(name), self._expression(value)))
             case ast.Expr(value=ast.Constant()) | ast.Pass():
@@ -337,17 +340,17 @@ class SyntaxReader(FunctionTranslation):
 
     def _expression(self, expression: ast.expr) -> Bound:
         """A value. What is frequent is told by its type at once."""
-        kind = type(expression)
-        if kind is ast.Name:
-            return self._name(expression.id)  # type: ignore[attr-defined]
-        if kind is ast.Constant:
-            return self._literal(expression.value)  # type: ignore[attr-defined]
+        if isinstance(expression, ast.Name):
+            return self._name(expression.id)
+        if isinstance(expression, ast.Constant):
+            return self._literal(expression.value)
+        if isinstance(expression, ast.BinOp):
+            left, right = self._expression(expression.left), self._expression(expression.right)
+            return self._binary(expression.op, left, right)
+        if isinstance(expression, ast.Call) and not expression.keywords:
+            target = self._expression(expression.func)
+            return self._named_call(target.value, [self._expression(a) for a in expression.args])
         match expression:
-            case ast.BinOp(left=left, op=op, right=right):
-                return self._binary(op, self._expression(left), self._expression(right))
-            case ast.Call(func=function, args=arguments, keywords=[]):
-                target = self._expression(function)
-                return self._named_call(target.value, [self._expression(a) for a in arguments])
             case ast.UnaryOp(op=op, operand=operand):
                 return self._unary(_UNARY[type(op)], self._expression(operand))
             case ast.Subscript(value=base, slice=index):
@@ -359,10 +362,9 @@ class SyntaxReader(FunctionTranslation):
     def _conditional(self, expression: ast.expr) -> Bound:
         match expression:
             case ast.Compare(left=left, ops=[op], comparators=[right]):
-                name = _COMPARE.get(type(op))
-                if name is not None:
-                    parts = [self._expression(left), self._expression(right)]
-                    return self._call(OPERATORS[name], parts)
+                operation = _COMPARE.get(type(op))
+                if operation is not None:
+                    return self._call(operation, [self._expression(left), self._expression(right)])
             case ast.Compare(left=left, ops=ops, comparators=right):
                 pairs = zip([left, *right], ops, right, strict=False)
                 links: list[ast.expr] = [ast.Compare(a, [op], [b]) for a, op, b in pairs]
@@ -414,19 +416,21 @@ class SyntaxReader(FunctionTranslation):
         return Bound(kind, self.out.read(f"phi {kind.llvm} {edges}"))
 
     def _binary(self, op: ast.operator, left: Bound, right: Bound) -> Bound:
-        name = _BINARY.get(type(op))
-        if name is None:
+        operation = _BINARY.get(type(op))
+        if operation is None:
             raise self._fail(f"{type(op).__name__} is not part of the kernel language")
-        return self._call(OPERATORS[name], [left, right])
+        return self._call(operation, [left, right])
 
     def _name(self, name: str) -> Bound:
         if name in self.assigned:
             return self._use(name)
-        if name == "range":
-            return self._literal(range)
-        if name not in self.namespace:
-            raise self._fail(f"{name} is not defined")
-        return self._literal(self.namespace[name])
+        found = self.globals.get(name)
+        if found is None:
+            if name != "range" and name not in self.namespace:
+                raise self._fail(f"{name} is not defined")
+            value = range if name == "range" else self.namespace[name]
+            found = self.globals[name] = self._literal(value)
+        return found
 
 
 def _assigned(
@@ -441,7 +445,7 @@ def _assigned(
         kind = type(statement)
         names: dict[str, None] = {}
         if kind in _TARGETS:
-            names = dict.fromkeys(_targets(statement))
+            names = _targets(statement)
             for name in names:
                 count[name] += 1
         for part in _PARTS.get(kind, ()):
@@ -452,8 +456,11 @@ def _assigned(
     return found
 
 
-def _targets(statement: ast.stmt) -> Iterator[str]:
+def _targets(statement: ast.stmt) -> dict[str, None]:
+    found: dict[str, None] = {}
     for target in getattr(statement, "targets", None) or [getattr(statement, "target", None)]:
-        for node in target.elts if isinstance(target, ast.Tuple) else [target]:
-            if isinstance(node, ast.Name):
-                yield node.id
+        if isinstance(target, ast.Name):
+            found[target.id] = None
+        elif isinstance(target, ast.Tuple):
+            found |= dict.fromkeys(each.id for each in target.elts if isinstance(each, ast.Name))
+    return found

@@ -148,7 +148,10 @@ class FunctionTranslation:
 
     def _call(self, operation: Operation, arguments: list[Bound]) -> Bound:
         kinds = tuple([each.kind for each in arguments])
-        result = operation.of(kinds)
+        try:
+            result = operation.result(*kinds)
+        except TypeError:
+            result = None
         if result is None:
             raise self._fail(operation.refusal(kinds))
         try:
