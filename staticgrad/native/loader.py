@@ -95,7 +95,11 @@ def _engine(target: Target) -> Any:
     if found is None:
         llvm = targets.binding()
         host = llvm.parse_assembly(f'target triple = "{target.triple}"\n')
-        found = _engines[target.key] = llvm.create_mcjit_compiler(host, targets.machine(target))
+        # Sections of one object refer to each other over 2 GB at most, or LLVM ends the process.
+        # llvmlite's memory manager places them side by side; LLVM's takes a page here and one there
+        # in a process that has filled the space in between.
+        machine = targets.machine(target)
+        found = _engines[target.key] = llvm.create_mcjit_compiler(host, machine, use_lmm=True)
     return found
 
 

@@ -258,3 +258,44 @@ def test_targets_are_explicit() -> None:
         source = ADD.format(factor="7.0")
         assert "zmm" in assembly(source)
         assert "zmm" not in assembly(source, target.ladder()[-1])
+
+
+CROWDED = """
+import ctypes
+import numpy as np
+import staticgrad as sg
+
+libc = ctypes.CDLL(None)
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+
+def reserved(size):
+    return libc.mmap(None, size, 0, 0x4022, -1, 0)
+
+def result(k):
+    x = value = sg.input("x", ("n",), sg.float32)
+    for _ in range(k):
+        value = sg.tanh(value * 1.5)
+    return sg.compile(sg.Graph(sg.exp(value))).run({"x": np.zeros(3, np.float32)})["output"]
+
+result(0)
+starts = [int(line.split("-")[0], 16) for line in open("/proc/self/maps")]
+lowest = min(start for start in starts if start > 1 << 46)
+pages = []
+for size in (1 << 30, 1 << 26, 1 << 22, 1 << 18, 1 << 14, 1 << 12):
+    while (at := reserved(size)) > lowest:
+        pages.append(at)
+    libc.munmap(at, size)
+assert reserved(5 << 30) < lowest
+for page in pages[-40::7]:
+    libc.munmap(page, 4096)
+print([float(sum(result(k))) for k in range(1, 6)])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it reserves memory as Linux does")
+def test_kernels_are_loaded_where_only_single_pages_are_free(tmp_path: Path) -> None:
+    """The sections of an object lie together, also if what lies between is 5 GB away."""
+    printed = python(CROWDED, STATICGRAD_CACHE_DIR=str(tmp_path))
+    assert printed == str([3.0] * 5)
