@@ -91,7 +91,9 @@ MADE_OF_NOTHING = (
 )
 #: They make values of a graph, or say what derivatives are; no operand is a tensor.
 OF_GRAPHS = ("constant", "conventions", "custom_vjp", "input", "parameter")
-OF_VALUES = sorted({*FUNCTIONS} - {*MADE_OF_NOTHING, *OF_GRAPHS, *CALLS})
+#: They trace a function once, with values of a graph, whatever they are given.
+TRACING = ("vmap",)
+OF_VALUES = sorted({*FUNCTIONS} - {*MADE_OF_NOTHING, *OF_GRAPHS, *TRACING, *CALLS})
 
 
 def same(found: Any, expected: list[np.ndarray]) -> None:
