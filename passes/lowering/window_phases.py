@@ -71,14 +71,16 @@ class WindowPhases(WindowStrips):
         """The elements at some remainders of all axes but the last, at each of its own."""
         i, names = self._fresh(), [*(self._fresh() for _ in found[1:]), VECTOR]
         extents = [self.strip, *found[1:]]
-        loops = [self.loop(name, n) for name, n in zip((i, *names), (out, *extents), strict=True)]
+        loops = [
+            self.loop(name, n) for name, n in zip((i, *names), (self.each, *extents), strict=True)
+        ]
         moved = [(i, self.argument(self.panels))]
         moved += [(n, self.argument(s)) for n, s in zip(names, self.apart, strict=True)]
         dtype, stores = self.read.type.dtype, list[Store]()
         for phase, is_kept in enumerate(kept):
             every = zip(self.form.axes, (*phases, phase), names, strict=True)
             places = [self._place(axis, r, name, n == 0) for n, (axis, r, name) in enumerate(every)]
-            self.move_to((*along(self.n), self._channel(self.g, out, i), *places))
+            self.move_to((*along(self.n), self._mine(i, out), *places))
             value: Expr = ex.literal(0, dtype.compute)
             if is_kept:
                 value = ex.load(self._scratch(_RESULT + phase, moved), dtype.compute)

@@ -28,6 +28,10 @@ from staticgrad.types.tensor import c_strides, hint_value
 STRIP: Final = 3 << 15
 #: Places of a strip along the only axis of an image, at least.
 _LEAST: Final = 128
+#: Iterations that there should be, columns of one that are worth their border, and rows of one.
+_WANTED: Final = 4
+_WORTH: Final = 256
+_ROWS: Final = 16
 _PLANE, _RESULT = 0, 1
 
 
@@ -72,6 +76,10 @@ class WindowStrips(WindowProducts):
         self.strip = self._strip(found[0], out, inner)
         self.strips = self._fresh()
         self.outer.append(self.loop(self.strips, -(-found[0] // self.strip)))
+        self.each, self.part = self._parts(out), ""
+        if self.each != out:
+            self.part = self._fresh()
+            self.outer.append(self.loop(self.part, out // self.each))
         steps = [self.strip, *found[1:]]
         self.columns: Size = 1 + sum(
             (n - 1) * apart for n, apart in zip(steps, self.apart, strict=True)
@@ -118,7 +126,30 @@ class WindowStrips(WindowProducts):
         each = max(hint_value(out), hint_value(inner), 1) * max(hint_value(self.apart[0]), 1)
         least = _LEAST if len(self.wide) == 1 else 1
         places = max(1, hint_value(extent))
-        return -(-places // -(-places // max(STRIP // each, least)))
+        strips = -(-places // max(STRIP // each, least))
+        more = -(-_WANTED // self._around)
+        if places * hint_value(self.apart[0]) >= more * _WORTH:
+            strips = max(strips, more)
+        self.iterations = self._around * strips
+        return -(-places // strips)
+
+    @property
+    def _around(self) -> int:
+        """Iterations over images and groups."""
+        return max(1, hint_value(self.read.type.shape[0])) * self.form.groups
+
+    def _parts(self, out: Size) -> Size:
+        """Channels of an iteration: fewer than there are where iterations would be too few."""
+        if self.iterations >= _WANTED or not isinstance(out, int):
+            return out
+        enough = range(-(-_WANTED // self.iterations), _WANTED + 1)
+        return next((out // parts for parts in enough if out % (parts * _ROWS) == 0), out)
+
+    def _mine(self, loop: str, out: Size) -> AxisPlace:
+        """The channel of the result at a loop over those of an iteration."""
+        terms: list[tuple[str, Size]] = [(self.g, out)] if self.g else []
+        terms += [(self.part, self.each)] if self.part else []
+        return AxisPlace((*terms, (loop, 1)))
 
     # -- the stages -------------------------------------------------------------------------------
 
@@ -172,12 +203,14 @@ class WindowStrips(WindowProducts):
             AxisPlace(((tap.name, each.step),) if tap else (), each.first)
             for tap, each in zip(taps, along_axes, strict=True)
         ]
-        rows = self._channel(self.g, out if self.over_windows else inner, "i")
         if self.over_windows:
-            a = self._factor(self.filters, (rows, *channel, *filters))
+            a = self._factor(self.filters, (self._mine("i", out), *channel, *filters))
         else:
             rows = self._channel(self.g, inner, name_of(c))
-            a = self._factor(self.filters, (rows, *along("i"), *filters))
+            mine = AxisPlace(
+                tuple(term for term in self._mine("i", out).terms if term[0] != self.g)
+            )
+            a = self._factor(self.filters, (rows, mine, *filters))
         moved: list[tuple[str, Extent]] = [(VECTOR, 1)]
         moved += [(c.name, self.argument(self.plane))] if c else []
         start: Size = 0
@@ -190,7 +223,7 @@ class WindowStrips(WindowProducts):
         loops = tuple(loop for loop in (c, *taps) if loop is not None)
         value = ex.ref("acc", self.read.type.dtype.compute)
         to = self._scratch(result, [("i", self.argument(self.panels)), (VECTOR, 1)])
-        i, j = self.loop("i", out), self.loop(VECTOR, self.panels)
+        i, j = self.loop("i", self.each), self.loop(VECTOR, self.panels)
         return Gemm((i,), (j,), loops, a, b, (Store(to, value),))
 
     def _followed(self, out: Size, found: Sequence[Size]) -> Map:
@@ -199,7 +232,7 @@ class WindowStrips(WindowProducts):
         i = self._fresh()
         extents = [self.strip, *found[1:]]
         loops = [
-            self.loop(i, out),
+            self.loop(i, self.each),
             *(self.loop(name, size) for name, size in zip(names, extents, strict=True)),
         ]
         moved = [(i, self.argument(self.panels))]
@@ -210,7 +243,7 @@ class WindowStrips(WindowProducts):
         terms = ((self.strips, self.strip), (names[0], 1))
         first = AxisPlace(terms, 0, ends(0, high, found[0]))
         self.places = (
-            *along(self.n), self._channel(self.g, out, i), first, *along(*names[1:])
+            *along(self.n), self._mine(i, out), first, *along(*names[1:])
         )  # fmt: skip
         return Map(loops[-1], tuple(self.stores(result)), tuple(loops[:-1]))
 

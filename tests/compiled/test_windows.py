@@ -70,3 +70,26 @@ def test_bytes_do_not_depend_on_what_follows() -> None:
     alone = np.array(sg.compile(sg.Graph({"y": y})).run(feeds)["y"])
     with_others = sg.compile(sg.Graph({"z": sg.nn.relu(y + 1.0), "s": y.sum((0, 2, 3))})).run(feeds)
     assert same_bytes(np.maximum(alone + np.float32(1), np.float32(0)), with_others["z"])
+
+
+@pytest.mark.parametrize(("side", "stride"), [(6, 1), (40, 1), (7, 2)])
+def test_one_image_is_cut_further_and_keeps_its_bytes(side: int, stride: int) -> None:
+    """By channels or by shorter strips, where a batch of any size is cut by images."""
+    rng = np.random.default_rng(side)
+    filters = rng.normal(size=(128, 3, 3, 3)).astype(np.float32)
+    image = rng.normal(size=(1, 6, side, side)).astype(np.float32)
+
+    def results(batch: int | str, threads: int) -> list[np.ndarray]:
+        x = sg.input("x", (batch, 6, side, side), "float32")
+        y = sg.nn.conv(x, sg.constant(filters), stride=stride, padding=1, groups=2)
+        back = sg.nn.conv_transpose(sg.nn.relu(y), sg.constant(filters), stride=stride, groups=2)
+        graph = sg.Graph({"y": y, "back": sg.tanh(back)})
+        found = sg.compile(graph, threads=threads).run({"x": image})
+        for name, wanted in sg.evaluate(graph, {"x": image}).items():
+            np.testing.assert_allclose(found[name], wanted, rtol=1e-4, atol=1e-4)
+        return [np.array(found[name]) for name in ("y", "back")]
+
+    wanted = results("n", 1)
+    for threads in (1, 2):
+        for one, other in zip(results(1, threads), wanted, strict=True):
+            assert same_bytes(one, other)
