@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from staticgrad.errors import CallError
 from staticgrad.native.routines import PythonRoutine, RoutineCode, register
 from staticgrad.records import dataclass
+from staticgrad.types.arrays import array_of
 
 #: Element type by its name in NumPy, and the number of axes.
 Kind = tuple[str, int]
@@ -65,12 +66,13 @@ def checked(label: str, found: Any, outs: list[NDArray[Any]]) -> None:
 
     Raises:
         CallError: another number of results, another shape, or a dtype of another kind.
+        MaskedArrayError: a masked array.
     """
     results = found if isinstance(found, tuple) else (found,)
     if len(results) != len(outs):
         raise CallError(f"{label} gives {len(results)} results, types= names {len(outs)}")
     for result, out in zip(results, outs, strict=True):
-        array = np.asarray(result)
+        array = array_of(result, f"what {label} gives", CallError)
         fits = array.shape == out.shape and np.can_cast(array.dtype, out.dtype, "same_kind")
         if not fits:
             said = f"{out.dtype}{list(out.shape)}"

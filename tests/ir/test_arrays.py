@@ -64,6 +64,11 @@ def _grad(data: Any) -> Any:
     return tensor.grad
 
 
+def _called(data: Any) -> Any:
+    given = sg.host_call(lambda _: data, np.float32(0), types=((3, 2), "float32"))
+    return sg.compile(given).run()
+
+
 DOORS: dict[str, Callable[[Any], Any]] = {
     "feed of run": _run,
     "feed of evaluate": _evaluate,
@@ -81,6 +86,7 @@ DOORS: dict[str, Callable[[Any], Any]] = {
     "Tensor.grad": _grad,
     "operand of a Tensor": lambda data: (Tensor(OTHER * 0) + data).data,
     "TensorDataset": lambda data: TensorDataset(data).arrays[0],
+    "result of host_call": _called,
 }
 
 
