@@ -136,7 +136,7 @@ class Generator:
         if type(low) in (int, float) and type(high) in (int, float):
             span = float(last - first)
             return unit if (low, high) == (0, 1) else unit * span + float(first)
-        return unit * (last - first) + first
+        return unit * functions.subtract(last, first) + first
 
     def normal(
         self, loc: Operand = 0.0, scale: Operand = 1.0, shape: Any = None, dtype: Any = F32
@@ -291,7 +291,17 @@ def _shape(op: str, data: Any) -> Shape:
 
 
 def _drawn(op: str, shape: Any, *parameters: Operand) -> Shape:
-    """The shape asked for, or that in which the parameters meet."""
+    """The shape asked for, or that in which the parameters meet.
+
+    Raises:
+        ArgumentError: a tuple for a parameter, which is meant as the shape.
+    """
+    for given in parameters:
+        if isinstance(given, tuple):
+            raise ArgumentError(
+                f"{op}: {given} is a tuple, and the shape comes after the parameters",
+                hint=f"{op}(shape={given}); parameters by element are an array or a list",
+            )
     if shape is not None:
         return _shape(op, shape)
     values = functions.broadcast_arrays(*parameters)

@@ -214,6 +214,10 @@ def test_refusals():
         rng.integers(0, 3, dtype=F32)
     with assert_refused(DTypeError, "int32", line="rng.normal"):
         rng.normal(dtype="int32")
+    for draw in (rng.uniform, rng.normal, rng.exponential):  # means of 5 and 3, or a shape?
+        with assert_refused(ArgumentError, "(5, 3) is a tuple", line="draw((5, 3))"):
+            draw((5, 3))
+    assert rng.uniform([0.0, 1.0], 2.0).shape == (2,)
     with assert_refused(ArgumentError, "the rate 1.0", line="rng.dropout"):
         rng.dropout(np.ones(3), 1.0)
     with assert_refused(DTypeError, "uint32 or uint64", line="rng.bits"):
