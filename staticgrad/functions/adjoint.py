@@ -58,7 +58,7 @@ class Equation:
         self.vector = _raveled(values)
         trace = Trace()
         given = (trace.input("t", TensorType(time, ())), trace.input("y", self.vector.type))
-        slope, _ = called(name, lambda: f(given[0], self.state(given[1])))
+        slope, _ = called(name, f, given[0], self.state(given[1]))
         trace.parts.append(Traced(given, (_raveled(slope),)))
         (part,), captured = trace.close(once=False)
         self.operands = tuple(captured)

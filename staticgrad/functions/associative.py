@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from staticgrad.errors import ArgumentError
+from staticgrad.errors import ArgumentError, CarryError
+from staticgrad.errors.wording import shown
 from staticgrad.functions.tracing import check_structure
 from staticgrad.functions.trees import flatten, unflatten
 from staticgrad.ir.functional import functions
@@ -29,6 +30,7 @@ def associative_scan(
 
     Raises:
         ArgumentError: a size that is only known in a run (``scan`` takes one), or that differs.
+        CarryError: the function gives another shape or other containers.
 
     >>> import staticgrad as sg
     >>> x = sg.input("x", (5,), "float64")
@@ -52,6 +54,12 @@ def associative_scan(
     def combine(left: list[Any], right: list[Any]) -> list[Any]:
         found, shape = flatten(fn(unflatten(tree, left), unflatten(tree, right)))
         check_structure("associative_scan", shape, tree)
+        for value, like in zip(found, right, strict=True):
+            if getattr(value, "shape", ()) != like.shape:
+                raise CarryError(
+                    f"associative_scan: the function gives {shown(value)} of two {shown(like)}",
+                    hint="it combines element by element along the axis: shapes stay",
+                )
         return found
 
     found = _prefixes(combine, values, axes, int(sizes[0]))

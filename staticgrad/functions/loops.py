@@ -37,6 +37,7 @@ from staticgrad.functions.tracing import (
     check_cases,
     check_structure,
     labelled,
+    named_after,
     not_a_pair,
 )
 from staticgrad.functions.trees import Tree, flatten, mapped, unflatten
@@ -110,7 +111,7 @@ def _scan(
             raise not_a_pair(name, found)
         return found[0], found[1]
 
-    return _loop(name, trip, init, values, trips, reverse)
+    return _loop(name, named_after(f, trip), init, values, trips, reverse)
 
 
 def fori_loop(
@@ -153,7 +154,7 @@ def fori_loop(
         def step(carry: Any) -> Any:
             return carry[0] + 1, body_fun(carry[0], carry[1])
 
-        return while_loop(test, step, (first, init_val), most)[1]
+        return while_loop(test, named_after(body_fun, step), (first, init_val), most)[1]
     if most is not None:
         raise ArgumentError(
             "fori_loop: both bounds are known, and most= says how many trips there may be",
@@ -165,7 +166,7 @@ def fori_loop(
     def trip(i: Any, carry: Any, _: Any) -> tuple[Any, Any]:
         return body_fun(i if start == 0 else i + start, carry), None
 
-    return _loop("fori_loop", trip, init_val, [], trips, False)[0]
+    return _loop("fori_loop", named_after(body_fun, trip), init_val, [], trips, False)[0]
 
 
 def map_slices(f: Callable[[Any], Any], xs: Any) -> Any:
@@ -182,7 +183,11 @@ def map_slices(f: Callable[[Any], Any], xs: Any) -> Any:
     array([ 3.,  7., 11.])
     """
     check_function("map", "f", f, "x")
-    return _scan("map", lambda _, each: (None, f(each)), None, xs)[1]
+
+    def trip(_: Any, each: Any) -> tuple[Any, Any]:
+        return None, f(each)
+
+    return _scan("map", named_after(f, trip), None, xs)[1]
 
 
 def while_loop(
@@ -337,7 +342,7 @@ def _loop(
             trace.input(f"x{place}", value.type.with_shape(value.shape[1:]))
             for place, value in enumerate(slices)
         ]
-        found, shape = called(name, lambda: trip(trace.first, unflatten(tree, carries), given))
+        found, shape = called(name, trip, trace.first, unflatten(tree, carries), given)
         ends_tree, shapes[:] = shape.parts[0], [shape.parts[1]]
         check_structure(name, ends_tree, tree)
         following = as_carries(name, found[: tree.count], kinds)

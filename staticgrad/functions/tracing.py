@@ -10,7 +10,7 @@ they are free.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar, cast
 
 from staticgrad.building import capture
 from staticgrad.errors import CarryError, GraphError, StaticgradError
@@ -39,6 +39,7 @@ from staticgrad.records import dataclass
 from staticgrad.types.dtype import I64
 from staticgrad.types.tensor import TensorType
 
+Wrapper = TypeVar("Wrapper", bound=Callable[..., Any])
 #: Forms of nodes that may run once in the place of every trip: they need memory, and never fail.
 _ONCE: Final = Pointwise | Reduce | Contract | Scan | SortForm | SearchForm | Assemble
 #: Forms that cost nothing where they are read.
@@ -182,6 +183,12 @@ def _form(node: Node) -> Form | None:
 def labelled(prefix: str, values: Sequence[Symbolic]) -> dict[str, Symbolic]:
     """``c0``, ``c1`` and so on."""
     return {f"{prefix}{place}": value for place, value in enumerate(values)}
+
+
+def named_after(function: Any, wrapper: Wrapper) -> Wrapper:
+    """What calls a function of the user's, under its name, which is told where it raises."""
+    cast(Any, wrapper).__qualname__ = str(getattr(function, "__qualname__", function))
+    return wrapper
 
 
 def called(name: str, function: Callable[..., Any], *arguments: Any) -> tuple[list[Any], Tree]:

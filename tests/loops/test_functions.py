@@ -308,6 +308,29 @@ def test_arguments_are_checked() -> None:
         sg.switch(variable("i", sg.int64), [])
     with pytest.raises(ArgumentError, match="equal and literal"):
         sg.associative_scan(sg.add, sg.input("y", ("t",), "float64"))
+    with pytest.raises(CarryError, match=r"gives <.*f64\[1, 2\]> of two <"):
+        sg.associative_scan(lambda a, b: (a + b)[:1], variable("z", sg.float64, (8, 2)))
+
+
+def test_what_a_traced_function_raises_names_it() -> None:
+    x = variable("x", sg.float64, (3,))
+
+    def failing(*_: Any) -> Any:
+        raise KeyError("mine")
+
+    uses = {
+        "scan": lambda: sg.scan(failing, 0.0, x),
+        "map": lambda: sg.map(failing, x),
+        "fori_loop": lambda: sg.fori_loop(0, 3, failing, 0.0),
+        "while_loop": lambda: sg.fori_loop(0, variable("n", sg.int64), failing, 0.0),
+        "cond": lambda: sg.cond(x.sum() > 0, failing, failing),
+    }
+    for name, use in uses.items():
+        with pytest.raises(KeyError) as raised:
+            use()
+        (note,) = raised.value.__notes__
+        assert note.startswith(f"while {name} traced ")
+        assert note.endswith("names_it.<locals>.failing")
 
 
 def test_a_constant_condition_calls_one_function_now() -> None:
