@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from staticgrad.errors import CallError
 from staticgrad.native.routines import PythonRoutine, RoutineCode, register
 from staticgrad.records import dataclass
-from staticgrad.types.arrays import array_of
 
 #: Element type by its name in NumPy, and the number of axes.
 Kind = tuple[str, int]
@@ -28,12 +27,16 @@ _OTHER_SHAPE: Final = 2
 
 @dataclass(frozen=True)
 class UserFunction:
-    """A function with the types of operands and results, as a step calls it."""
+    """A function with the types of operands and results, as a step calls it.
+
+    ``array_of`` makes an array of each result, or raises.
+    """
 
     label: str
     function: Callable[..., Any]
     operands: tuple[Kind, ...]
     results: tuple[Kind, ...]
+    array_of: Callable[[Any], NDArray[Any]] = np.asarray
 
     def arrays(self, record: int) -> Iterator[NDArray[Any]]:
         """Operands and results in memory: pointers first, then the sizes of all axes."""
@@ -61,18 +64,22 @@ def routine(family: str, name: str, function: UserFunction) -> str:
     return f"{family}:{rest}"
 
 
-def checked(label: str, found: Any, outs: list[NDArray[Any]]) -> None:
+def checked(
+    label: str,
+    found: Any,
+    outs: list[NDArray[Any]],
+    array_of: Callable[[Any], NDArray[Any]] = np.asarray,
+) -> None:
     """Write what a function gave into the results.
 
     Raises:
         CallError: another number of results, another shape, or a dtype of another kind.
-        MaskedArrayError: a masked array.
     """
     results = found if isinstance(found, tuple) else (found,)
     if len(results) != len(outs):
         raise CallError(f"{label} gives {len(results)} results, types= names {len(outs)}")
     for result, out in zip(results, outs, strict=True):
-        array = array_of(result, f"what {label} gives", CallError)
+        array = array_of(result)
         fits = array.shape == out.shape and np.can_cast(array.dtype, out.dtype, "same_kind")
         if not fits:
             said = f"{out.dtype}{list(out.shape)}"
@@ -90,7 +97,8 @@ def _in_python(spec: UserFunction) -> PythonRoutine:
         try:
             arrays = list(spec.arrays(record))
             operands = [array.copy() for array in arrays[: len(spec.operands)]]
-            checked(spec.label, spec.function(*operands), arrays[len(spec.operands) :])
+            found = spec.function(*operands)
+            checked(spec.label, found, arrays[len(spec.operands) :], spec.array_of)
         except BaseException as error:  # the run raises it
             number = next(_numbers)
             _raised[number] = error

@@ -21,6 +21,7 @@ from staticgrad.ir.op import Array, Op, lift_all
 from staticgrad.ir.value import Value
 from staticgrad.ops.custom import check_arguments
 from staticgrad.ops.operands import as_values, dtype_of, shape_of
+from staticgrad.types.arrays import array_of
 from staticgrad.types.dim import dim
 from staticgrad.types.tensor import TensorType
 
@@ -81,13 +82,18 @@ class _UserCall(Op):
 
         Raises:
             CallError: it gives other types than promised.
+            MaskedArrayError: it gives a masked array.
         """
         from staticgrad.native.user_calls import checked
 
         shapes = [tuple(map(int, t.shape)) for t in self.types]
         outs = [np.zeros(s, t.dtype.numpy) for s, t in zip(shapes, self.types, strict=True)]
-        checked(self.label, self.computed(self.known().function, arrays), outs)
+        checked(self.label, self.computed(self.known().function, arrays), outs, self.array_of)
         return tuple(outs) if len(outs) > 1 else outs[0]
+
+    def array_of(self, result: Any) -> Array:
+        """What the function gave, as an array."""
+        return array_of(result, f"what {self.label} gives", CallError)
 
     def computed(self, function: Callable[..., Any], arrays: Sequence[Array]) -> Any:
         """What the function gives for copies of the operands."""
@@ -100,7 +106,7 @@ class _UserCall(Op):
         outs, operands = types[:count], types[count:]
         kinds = [[(t.dtype.numpy.name, t.rank) for t in each] for each in (operands, outs)]
         function = user_calls.UserFunction(
-            self.label, known.function, tuple(kinds[0]), tuple(kinds[1])
+            self.label, known.function, tuple(kinds[0]), tuple(kinds[1]), self.array_of
         )
         name = "".join(c if c.isalnum() else "_" for c in self.label)
         return CallForm(
