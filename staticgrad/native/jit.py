@@ -26,6 +26,10 @@ Compiled = Literal["numba", "vector"]
 
 #: Instructions to a branch beyond which a module is a long run of them.
 LONG_RUN: Final = 24
+#: What other objects define is called by its address in a table of the object's own, and so is what
+#: LLVM adds calls of: ``loader`` lays out all that an object needs before it loads it, and such
+#: tables count, whereas stubs that LLVM's loader would add do not.
+_FLAGS: Final = '!llvm.module.flags = !{!999999}\n!999999 = !{i32 7, !"RtLibUseGOT", i32 1}\n'
 _compilers: dict[str, Compiler] = {}
 
 
@@ -76,13 +80,15 @@ class Compiler:
         if self.target.vector_bits < lane_masks.WIDE:
             texts = [lane_masks.spread(text) for text in texts]
         first, *rest = texts
-        module = self.llvm.parse_assembly(f"{header}{first}\n{self.attributes()}\n")
+        module = self.llvm.parse_assembly(f"{header}{first}\n{self.attributes()}\n{_FLAGS}")
         entries = {function.name for function in module.functions if not function.is_declaration}
         for text in rest:
             module.link_in(self.llvm.parse_assembly(text))
         for value in (*module.functions, *module.global_variables):
             if not value.is_declaration and value.name not in entries:
                 value.linkage = "internal"
+            elif value.is_declaration and value.is_function:
+                value.add_function_attribute("nonlazybind")
         module.verify()
         self.optimise(module, bool(rest))
         return module
