@@ -20,6 +20,9 @@ from staticgrad.records import dataclass
 
 #: The longest row of which each element has its place in a transposed square.
 LONGEST: Final = 32
+#: Runs of a stage beyond which a function that kernels share transposes their squares: LLVM takes
+#: three seconds for a kernel in which the lines of 140 squares stand.
+MANY: Final = 8
 #: Whole vectors, of which every other lane is taken, make up for two places; squares for more.
 PLACES: Final = 3
 
@@ -35,11 +38,15 @@ class _Step(NamedTuple):
 
 @dataclass(frozen=True)
 class _InterleavedRun:
-    """Accesses to neighbours, by the element from which each starts; ``access`` is the first."""
+    """Accesses to neighbours, by the element from which each starts; ``access`` is the first.
+
+    ``many``: the stage has many runs that are transposed.
+    """
 
     access: Access
     step: int
     starts: tuple[int, ...]
+    many: bool = False
 
     @property
     def pairs(self) -> bool:
@@ -113,13 +120,14 @@ def _load_runs(loads: list[Expr], stores: list[Store]) -> dict[Expr, Callable[[S
         placed = _placed(access)
         if placed is not None and access.operand not in stored:
             found.setdefault(placed[0], {}).setdefault(placed[1], []).append(expr)
+    runs = [(step, starts) for step, places in found.items() for starts in _runs(places, step.step)]
+    many = sum(step.step > 2 for step, _ in runs) > MANY
     made: dict[Expr, Callable[[Scope], None]] = {}
-    for step, places in found.items():
-        for starts in _runs(places, step.step):
-            (access, *_) = _accesses(places[starts[0]])
-            run = _InterleavedRun(access, step.step, tuple(starts))
-            write = partial(_write_loads, run, [places[start] for start in starts])
-            made |= {expr: write for start in starts for expr in places[start]}
+    for step, starts in runs:
+        exprs = [found[step][start] for start in starts]
+        (access, *_) = _accesses(exprs[0])
+        run = _InterleavedRun(access, step.step, tuple(starts), many)
+        made |= {expr: partial(_write_loads, run, exprs) for alike in exprs for expr in alike}
     return made
 
 
@@ -170,8 +178,12 @@ def _write_loads(run: _InterleavedRun, exprs: list[list[Expr]], scope: Scope) ->
         tile = _tile(scope, exprs[0][0], -(-len(names) // lanes))
         for first in range(0, len(names), lanes):
             size = f"{run.step}, left, {len(names) - first}"
-            there, to = total(place, str(first)), f"{tile}, {first * lanes}, {lanes}"
-            lines.add(f"transpose{lanes}({access.operand}, {there}, {size}, {to})")
+            there, to = total(place, str(first)), f"{tile}, {first * lanes}"
+            if run.many:
+                name = _square(scope, exprs[0][0])
+                lines.add(f"{name}({access.operand}, {there}, {size}, {to})")
+            else:
+                lines.add(f"transpose{lanes}({access.operand}, {there}, {size}, {to}, {lanes})")
         for number, name in enumerate(names):
             lines.add(f"{name} = load{lanes}({tile}, {number * lanes})")
     for name, alike in zip(names, exprs, strict=True):
@@ -200,6 +212,16 @@ def _write_stores(run: _InterleavedRun, stores: list[Store], scope: Scope) -> No
         there, value = total(place, str(first), f"{row} * {run.step}"), f"{row} * {lanes}"
         mask = f"mask{lanes}({len(values) - first})"
         lines.add(f"    store({access.operand}, {there}, load{lanes}({back}, {value}), {mask})")
+
+
+def _square(scope: Scope, model: Expr) -> str:
+    """The name of the function that transposes a square of memory into another one."""
+    lanes = scope.lanes
+    name = f"shared_square{lanes}_{element(model.dtype)}"
+    scope.unit.helpers[name] = f"""\
+def {name}(p, at, stride, high, wide, q, to):
+    transpose{lanes}(p, at, stride, high, wide, q, to, {lanes})"""
+    return name
 
 
 def _half(lanes: int, number: int) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from staticgrad.codegen import interleaved
 from staticgrad.codegen.kernel_source import render
 from staticgrad.ir.kernel_parser import parse_kernel
 from staticgrad.ir.verify_kernel import verify_kernel
@@ -54,6 +55,18 @@ def test_rows_move_to_the_end_of_memory_and_no_further(
         found[:] = np.nan
         call(source, [x, found], [rows], 0, rows, mode=mode)
         assert_same(found, x, f"{rows} rows of {step}")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_many_squares_are_transposed_by_a_function_that_kernels_share(
+    mode: Mode, fences: tuple[Guarded, Guarded], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = [" ".join(f"j*{step}+{k}" for k in range(step)) for step in range(3, 12)]
+    assert "shared_square" not in source_of(" ".join(places[:8]), " ".join(places[:8]))
+    assert source_of(" ".join(places), " ".join(places)).count("    shared_square") >= 9
+    monkeypatch.setattr(interleaved, "MANY", 0)
+    test_rows_move_to_the_end_of_memory_and_no_further(17, mode, fences)
+    assert "shared_square" in source_of("j*3 j*3+1 j*3+2", "j*3 j*3+1 j*3+2")
 
 
 def strided(source: str) -> tuple[int, int]:
