@@ -21,6 +21,7 @@ from staticgrad.ir.graph import Constant, Graph, Input, Node, Symbolic
 from staticgrad.ir.kinds import binding_kind
 from staticgrad.ir.op import Op
 from staticgrad.ops.batch_axis import in_front
+from staticgrad.ops.batched_choice import chosen, for_all, is_tame, takers
 from staticgrad.ops.loops import NUMBER, Branch, Loop, While
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import BOOL, I64
@@ -232,11 +233,13 @@ def _until_all(op: While, size: Size, args: Sequence[Any], over: Sequence[bool])
     own = [body_input(f"c{k + 2}", arg.type, *here()) for k, arg in enumerate(carries)]
     more = [body_input(f"p{k}", arg.type, *here()) for k, arg in enumerate(rest)]
     inputs = [i, flags, done, *own, *more]
-    found = over_batch(op.body, [i, *own, *more], [False, *has], size)
+    given, each = [*own, *more], [True] * count + has[count:]
+    if size != 0:
+        given = for_all(flags, is_tame(op.body) and is_tame(op.test), given, each, size)
+    found = over_batch(op.body, [i, *given], [False, *each], size)
     results = in_front(size, [value for value, _ in found], [each for _, each in found])
-    kept = [_chosen(flags, new, old) for new, old in zip(results, own, strict=True)]
-    again = over_batch(op.test, [i + 1, *kept, *more], [False, *has], size)
-    ((holds, _),) = again
+    kept = [chosen(flags, new, old) for new, old in zip(results, own, strict=True)]
+    ((holds, _),) = over_batch(op.test, [i + 1, *results, *given[count:]], [False, *each], size)
     following = [
         functions.logical_and(flags, holds),
         done + functions.astype(flags, I64),
@@ -250,12 +253,6 @@ def _until_all(op: While, size: Size, args: Sequence[Any], over: Sequence[bool])
     return _single([*ends[2 : 2 + count], ends[1]])
 
 
-def _chosen(flags: Any, new: Any, old: Any) -> Any:
-    """``new`` for the elements of the batch that ``flags`` marks, else ``old``."""
-    shape = (flags.shape[0], *(1,) * (new.ndim - 1))
-    return functions.where(functions.reshape(flags, shape), new, old)
-
-
 @of_bodies.register
 def _of_branch(op: Branch, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
     """A branch of cases over the batch; where the index has the axis, all cases, and a choice."""
@@ -264,15 +261,41 @@ def _of_branch(op: Branch, size: Size, args: Sequence[Any], over: Sequence[bool]
         has = [any(flags) for flags in zip(*(each.gives for each in made), strict=True)]
         branch = Branch(tuple([each.graph(has) for each in made]))
         return _single(in_front(size, _tuple(branch(*args)), has))
-    found = []
-    for case in op.cases:
-        results = over_batch(case, args[1:], over[1:], size)
-        found.append(in_front(size, [value for value, _ in results], [has for _, has in results]))
-    chosen = found[-1]
+    found = [_case_for_all(op, place, size, args, over) for place in range(len(op.cases))]
+    ends = found[-1]
     for place in reversed(range(len(found) - 1)):
-        below = functions.less_equal(args[0], place)
-        chosen = [_chosen(below, a, b) for a, b in zip(found[place], chosen, strict=True)]
-    return _single(chosen)
+        takes = takers(args[0], place, len(found))
+        ends = [chosen(takes, a, b) for a, b in zip(found[place], ends, strict=True)]
+    return _single(ends)
+
+
+def _case_for_all(
+    op: Branch, place: int, size: Size, args: Sequence[Any], over: Sequence[bool]
+) -> list[Any]:
+    """What one case gives for each element: anything for one that does not take it."""
+    case, operands, has = op.cases[place], args[1:], over[1:]
+
+    def results(given: Sequence[Any]) -> list[Any]:
+        found = over_batch(case, given, has, size)
+        return in_front(size, [value for value, _ in found], [each for _, each in found])
+
+    if len(op.cases) == 1 or size == 0:
+        return results(operands)
+    takes = takers(args[0], place, len(op.cases))
+    if is_tame(case):
+        return results(for_all(takes, True, operands, has, size))
+    flags = body_input("p0", TensorType(BOOL, (size,)), *here())
+    inputs = [
+        flags,
+        *(body_input(f"p{k + 1}", arg.type, *here()) for k, arg in enumerate(operands)),
+    ]
+    taken = results(for_all(flags, False, inputs[1:], has, size))
+    skipped: list[Any] = [functions.zeros(value.shape, value.dtype) for value in taken]
+    bodies = [
+        body_of(inputs, dict(zip(case.outputs, each, strict=True))) for each in (skipped, taken)
+    ]
+    index = functions.astype(functions.any(takes), I64)
+    return [*_tuple(Branch(tuple(bodies))(index, takes, *operands))]
 
 
 def _single(results: Sequence[Any]) -> Any:

@@ -10,6 +10,7 @@ import pytest
 import staticgrad as sg
 from staticgrad.eager import Tensor
 from staticgrad.errors import ArgumentError, AxisError, ShapeError, SizeGuardError
+from tests.ops.graphs import run_all
 
 X = np.random.default_rng(0).normal(size=(4, 3))
 
@@ -193,3 +194,40 @@ def test_mistakes_are_said_at_their_line(call: Any, error: type[Exception], says
         call(batch(4))
     assert says in str(caught.value)
     assert "test_vmap_calls.py" in str(caught.value)
+
+
+def test_what_an_element_does_not_take_neither_raises_nor_makes_nan():
+    s, i = sg.input("s", ("n",), "float64"), sg.input("i", ("n",), "int64")
+    table = sg.parameter("table", np.random.default_rng(0).normal(size=(3, 3)))
+    branches = [
+        lambda v, k: sg.linalg.solve(table * v, table[k]).sum(),  # raises for v = 0 and k = 3
+        lambda v, k: sg.log(v * sg.exp(table)).sum() + sg.sqrt(v),  # NaN and inf for v <= 0
+        lambda v, k: v * table.sum(),  # NaN where v is
+        lambda v, k: table.sum(),
+    ]
+
+    def chosen(v: Any, k: Any) -> Any:
+        return sg.switch(k, branches, v, sg.minimum(k, 2) + sg.cond(k > 0, lambda: 1, lambda: 0))
+
+    def repeated(v: Any, k: Any) -> Any:
+        ends = sg.fori_loop(k, 3, lambda at, c: c * sg.sqrt(v) + table[at], table[0] * v, most=4)
+        return ends.sum()
+
+    given = [
+        {"s": [2.0, 3.0, np.nan, 0.0], "i": [0, 1, 3, 3]},
+        {"s": [2.0, np.inf, 0.0], "i": [0, 3, 2]},
+        {"s": [], "i": []},
+    ]
+    for f, feeds in ((f, feeds) for f in (chosen, repeated) for feeds in given):
+        outs = []
+        for mapped in (sg.vmap(f)(s, i), sg.map(lambda pair, f=f: f(*pair), (s, i))):
+            slopes = sg.grad(mapped.sum(), [s, table])
+            again = sg.grad(sum((g * g).sum() for g in slopes), [s, table])
+            outs.append(run_all([mapped, *slopes, *again], feeds))
+        for found, wanted in zip(*outs, strict=True):
+            np.testing.assert_allclose(found, wanted, rtol=1e-10, equal_nan=True)
+    mapped = sg.compile(sg.vmap(chosen)(s, i), debug="nan")
+    assert mapped.run({"s": [0.0, 2.0], "i": [3, 1]}).shape == (2,)
+    v = Tensor([0.0, 1.0], requires_grad=True)
+    sg.sum(sg.vmap(lambda v: sg.cond(v > 0, lambda: 1 / v, lambda: 3 * v))(v)).backward()
+    np.testing.assert_array_equal(v.grad, [3.0, -1.0])
