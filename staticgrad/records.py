@@ -1,30 +1,35 @@
-"""``dataclass`` as the standard library has it, with one method that is compiled.
+"""``dataclass`` as the standard library has it, without compiling methods of each class.
 
 The standard library writes up to six methods of every class as text and compiles them each time a
-process starts: a third of a millisecond for each of more than 150 classes. Here all but
-``__init__`` are closures over the names of the fields. ``fields``, ``replace``, ``is_dataclass``
-and type checkers see what they know. Other options (slots, order) are left to the standard library.
+process starts: a third of a millisecond for each of more than 250 classes. Here all but
+``__init__`` are closures over the names of the fields, and classes whose fields are of one form
+share the code of ``__init__``, in which their names are put. ``fields``, ``replace``,
+``is_dataclass`` and type checkers see what they know. Other options (order, kw_only) are left to
+the standard library.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
+from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from dataclasses import dataclass as dataclass
 else:
 
-    def dataclass(cls=None, /, *, repr=True, eq=True, frozen=False, **others):
+    def dataclass(cls=None, /, *, repr=True, eq=True, frozen=False, slots=False, **others):
         """The decorator; options as in the standard library."""
 
         def made(cls):
             if others:
-                return dataclasses.dataclass(repr=repr, eq=eq, frozen=frozen, **others)(cls)
-            return _record(cls, repr, eq, frozen)
+                options = {"repr": repr, "eq": eq, "frozen": frozen, "slots": slots, **others}
+                return dataclasses.dataclass(**options)(cls)
+            return _record(cls, repr, eq, frozen, slots)
 
         return made if cls is None else made(cls)
 
@@ -44,14 +49,22 @@ Fields = Mapping[str, dataclasses.Field[Any]]
 class _OpenRecord:
     """Its options are those of every class that is not frozen."""
 
+    example: int
+
 
 @dataclasses.dataclass(init=False, repr=False, eq=False, frozen=True)
 class _FrozenRecord:
     """Its options are those of every frozen class: the standard library looks there."""
 
 
-def _record(cls: type[Any], show: bool, compare: bool, frozen: bool) -> type[Any]:
+#: What marks a field that is neither of the class nor of ``__init__`` alone.
+_ORDINARY: Final[Any] = dataclasses.fields(_OpenRecord)[0]._field_type  # type: ignore[attr-defined]
+
+
+def _record(cls: type[Any], show: bool, compare: bool, frozen: bool, slots: bool) -> type[Any]:
     fields = _fields(cls)
+    if slots:
+        cls = _slotted(cls, fields, frozen)
     kind: Any = _FrozenRecord if frozen else _OpenRecord
     cls.__dataclass_fields__, cls.__dataclass_params__ = fields, kind.__dataclass_params__
     if "__init__" not in cls.__dict__:
@@ -80,57 +93,129 @@ def _fields(cls: type[Any]) -> Fields:
     found: dict[str, dataclasses.Field[Any]] = {}
     for base in reversed(cls.__mro__[1:]):
         found.update(getattr(base, "__dataclass_fields__", {}))
-    declared = {
-        name: kind
-        for name, kind in inspect.get_annotations(cls).items()
-        if not str(kind).startswith(("ClassVar", "typing.ClassVar"))
-    }
-    own = {name: cls.__dict__[name] for name in declared if name in cls.__dict__}
-    bare = type(cls.__name__, (), {**own, "__doc__": "Fields.", "__annotations__": declared})
-    bare.__annotations__ = dict.fromkeys(declared, object)  # no text to be read
-    made: type[Any] = dataclasses.dataclass(init=False, repr=False, eq=False)(bare)
-    for field in dataclasses.fields(made):
-        field.type = declared[field.name]
-        found[field.name] = field
-        if isinstance(own.get(field.name), dataclasses.Field):
-            if field.name in made.__dict__:
-                setattr(cls, field.name, made.__dict__[field.name])
-            else:
-                delattr(cls, field.name)
+    for name, kind in inspect.get_annotations(cls).items():
+        if not str(kind).startswith(("ClassVar", "typing.ClassVar")):
+            found[name] = _field(cls, name, kind)
     return found
+
+
+def _field(cls: type[Any], name: str, kind: Any) -> dataclasses.Field[Any]:
+    """A field that the class declares; the class keeps its default alone.
+
+    Raises:
+        ValueError: a default that every instance would share and may change.
+    """
+    own = cls.__dict__.get(name, dataclasses.MISSING)
+    field: dataclasses.Field[Any] = own if isinstance(own, dataclasses.Field) else _plain(own)
+    default = field.default
+    if default.__class__.__hash__ is None:
+        shared = f"mutable default {type(default)} for field {name} is not allowed"
+        raise ValueError(f"{shared}: use default_factory")
+    if field is own and default is dataclasses.MISSING:
+        delattr(cls, name)
+    elif field is own:
+        setattr(cls, name, default)
+    field.name, field.type, field.kw_only = name, kind, False
+    field._field_type = _ORDINARY  # type: ignore[attr-defined]
+    return field
+
+
+def _plain(default: object) -> dataclasses.Field[Any]:
+    """A field of a class that says its default, or none, as a value."""
+    made: Any = dataclasses.field(default=default)
+    return made  # type: ignore[no-any-return]
+
+
+def _slotted(cls: type[Any], fields: Fields, frozen: bool) -> type[Any]:
+    """The class made again with a slot for each field that it declares, for instances with no more
+    room than that."""
+    inherited = {name for base in cls.__mro__[1:] for name in base.__dict__.get("__slots__", ())}
+    body = dict(cls.__dict__)
+    for name in (*fields, "__dict__", "__weakref__"):
+        body.pop(name, None)
+    body["__slots__"] = tuple(name for name in fields if name not in inherited)
+    metaclass: Any = type(cls)
+    made: type[Any] = metaclass(cls.__name__, cls.__bases__, body)
+    made.__qualname__ = cls.__qualname__
+    if frozen:  # what unpickles and copies may not assign
+        names = tuple(fields)
+        _define(made, "__getstate__", lambda self: [getattr(self, name) for name in names])
+        _define(made, "__setstate__", _fill(names))
+    return made
+
+
+def _fill(names: Sequence[str]) -> Callable[[Any, Sequence[Any]], None]:
+    def fill(self: Any, state: Sequence[Any]) -> None:
+        for name, value in zip(names, state, strict=True):
+            object.__setattr__(self, name, value)
+
+    return fill
+
+
+#: Forms of fields: an argument; one that is made where it is not given; always made.
+_GIVEN, _OR_MADE, _ALWAYS_MADE = "given", "or made", "always made"
 
 
 def _init(cls: type[Any], fields: Fields, frozen: bool) -> Callable[..., None]:
     """The one method that is written as text: a closure would take three times as long to run."""
-    namespace: dict[str, Any] = {
-        "_record_put": object.__setattr__,
-        "_record_missing": _MADE,
-    }
-    parameters, lines = ["self"], []
+    namespace: dict[str, Any] = {"_record_put": object.__setattr__, "_record_missing": _MADE}
+    forms: list[str] = []
+    defaults: list[Any] = []
+    renamed: dict[str, str] = {}
     for field in fields.values():
-        name, value = field.name, field.name
+        place = len(forms)
         if field.default_factory is not dataclasses.MISSING:
-            namespace[f"_record_make_{name}"] = field.default_factory
-            value = f"_record_make_{name}()"
-            if field.init:
-                value = f"{value} if {name} is _record_missing else {name}"
-                parameters.append(f"{name}=_record_missing")
-        elif field.init and field.default is not dataclasses.MISSING:
-            namespace[f"_record_default_{name}"] = field.default
-            parameters.append(f"{name}=_record_default_{name}")
+            namespace[f"_record_make_{place}"] = field.default_factory
+            forms.append(_OR_MADE if field.init else _ALWAYS_MADE)
+            defaults += [_MADE] if field.init else []
         elif field.init:
-            parameters.append(name)
+            if field.default is not dataclasses.MISSING:
+                defaults.append(field.default)
+            elif defaults:
+                raise TypeError(f"non-default argument {field.name!r} follows default argument")
+            forms.append(_GIVEN)
         else:
             continue
-        lines.append(
-            f"_record_put(self, {name!r}, {value})" if frozen else f"self.{name} = {value}"
-        )
-    lines += ["self.__post_init__()"] if hasattr(cls, "__post_init__") else []
-    exec(f"def __init__({', '.join(parameters)}):\n " + "\n ".join(lines or ["pass"]), namespace)
-    made: Callable[..., None] = namespace["__init__"]
+        renamed[f"_record_{place}"] = field.name
+    code = _code(tuple(forms), frozen, hasattr(cls, "__post_init__"))
+
+    def named(names: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple([renamed.get(name, name) for name in names])
+
+    code = code.replace(
+        co_varnames=named(code.co_varnames),
+        co_names=named(code.co_names),
+        co_consts=named(code.co_consts),
+    )
+    made = FunctionType(code, namespace, "__init__", tuple(defaults))
     made.__qualname__ = f"{cls.__qualname__}.__init__"
     made.__annotations__ = {f.name: f.type for f in fields.values() if f.init} | {"return": None}
     return made
+
+
+@functools.cache
+def _code(forms: tuple[str, ...], frozen: bool, followed: bool) -> CodeType:
+    """The code of ``__init__`` over fields of these forms, which ``_init`` names.
+
+    ``followed`` says whether the class has a ``__post_init__``.
+    """
+    parameters, lines = ["self"], []
+    for place, form in enumerate(forms):
+        name = value = f"_record_{place}"
+        if form in (_OR_MADE, _ALWAYS_MADE):
+            value = f"_record_make_{place}()"
+        if form == _OR_MADE:
+            value = f"{value} if {name} is _record_missing else {name}"
+        if form != _ALWAYS_MADE:
+            parameters.append(name)
+        lines.append(
+            f"_record_put(self, {name!r}, {value})" if frozen else f"self.{name} = {value}"
+        )
+    lines += ["self.__post_init__()"] if followed else []
+    namespace: dict[str, Any] = {}
+    exec(f"def __init__({', '.join(parameters)}):\n " + "\n ".join(lines or ["pass"]), namespace)
+    code: CodeType = namespace["__init__"].__code__
+    return code
 
 
 def _values(names: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:
