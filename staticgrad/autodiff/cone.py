@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from staticgrad.errors import DisconnectedError, Related
-from staticgrad.ir.graph import Node, Symbolic
+from staticgrad.ir.graph import Node, Symbolic, ancestors
 from staticgrad.records import dataclass
 
 ValueKey = tuple[Node, int]
@@ -94,14 +94,7 @@ def _related(role: str, value: Symbolic) -> Related:
 
 def _past(outputs: Iterable[Symbolic], oldest: int) -> list[Node]:
     """The outputs' ancestors (own nodes included) no older than serial ``oldest``, in order."""
-    seen = {y.node for y in outputs}
-    stack = list(seen)
-    while stack:
-        for arg in stack.pop().args:
-            if arg.node.serial >= oldest and arg.node not in seen:
-                seen.add(arg.node)
-                stack.append(arg.node)
-    return sorted(seen, key=lambda node: node.serial)
+    return sorted(ancestors(outputs, oldest=oldest), key=lambda node: node.serial)
 
 
 def _results(node: Node) -> Iterator[ValueKey]:

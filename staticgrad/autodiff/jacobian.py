@@ -1,16 +1,14 @@
-"""Whole Jacobians and Hessians, row by row or column by column, and products with a Hessian.
+"""Whole Jacobians and Hessians, and products with a Hessian.
 
-Everything here is made of ``jvp`` and ``grad``. A matrix of n rows is n products: the graph grows
-with it, so sizes that the rows come from must be literal, and few.
+Everything here is made of ``jvp`` and ``grad``. A matrix is one product over a batch of unit
+vectors, as ``vmap`` builds it: the graph is as large as that of one product, whatever the sizes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import prod
 from typing import Any, Final, overload
 
-from staticgrad.autodiff.cone import named
 from staticgrad.autodiff.forward import jvp
 from staticgrad.autodiff.reverse import grad
 from staticgrad.autodiff.structure import (
@@ -23,19 +21,21 @@ from staticgrad.autodiff.structure import (
     not_a_value,
 )
 from staticgrad.building import within
-from staticgrad.errors import ArgumentError, DisconnectedError, GradientError
+from staticgrad.errors import ArgumentError, DisconnectedError
+from staticgrad.ir.bodies import body_input
 from staticgrad.ir.calls import public
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Symbolic
 from staticgrad.ir.value import Value
+from staticgrad.ops.batch_axis import in_front
+from staticgrad.ops.batching import moved_over_batch
 from staticgrad.ops.cotangent import zeros_like_type
+from staticgrad.types.dim import Size
 
 _LINEAR: Final = (
     "the gradient of what is linear in a value does not depend on it\n"
     "allow_disconnected=True gives zeros there"
 )
-#: Rows or columns that a matrix may be made of, each a copy of the derivative's nodes.
-MOST_PRODUCTS: Final = 1024
 
 
 @overload
@@ -64,8 +64,8 @@ def jacobian(y: Any, x: Any, mode: str | None = None, allow_disconnected: bool =
 
     ``jacobian(y, x)[i, j]`` is d y[i] / d x[j], with as many axes for i and j as y and x have. It
     takes one ``grad`` per element of y (``"reverse"``) or one ``jvp`` per element of x
-    (``"forward"``), whose common parts are computed once when compiled: prefer ``vjp``, ``jvp`` or
-    ``hvp`` where a product is enough.
+    (``"forward"``), all at a time, over a batch of unit vectors, which holds so many derivatives of
+    each intermediate value: prefer ``vjp``, ``jvp`` or ``hvp`` where a product is enough.
 
     Args:
         y: a floating value.
@@ -78,7 +78,7 @@ def jacobian(y: Any, x: Any, mode: str | None = None, allow_disconnected: bool =
         the containers of ``x``.
 
     Raises:
-        GradientError: as ``grad``; or the products are more than 1024, or as many as a named size.
+        GradientError: as ``grad``.
         DisconnectedError: as ``grad``.
         ArgumentError: another mode.
 
@@ -149,8 +149,9 @@ def hvp(y: Any, x: Any, v: Any, allow_disconnected: bool = False) -> Any:
 def hessian(y: Any, x: Any, allow_disconnected: bool = False) -> Value:
     """The second derivatives of ``y``, a 0-d value, by every pair of elements of ``x``, one value.
 
-    The Jacobian of the gradient, forward over reverse: one ``hvp`` per element of x. Prefer ``hvp``
-    where a product is enough. Blocks of several values: ``jacobian(grad(y, a), b)``.
+    The Jacobian of the gradient, forward over reverse: one ``hvp`` per element of x, all at a
+    time. Prefer ``hvp`` where a product is enough. Blocks of several values:
+    ``jacobian(grad(y, a), b)``.
 
     Returns:
         A value of shape ``x.shape + x.shape`` in the dtype of ``x``.
@@ -176,25 +177,30 @@ def _one(value: Any, caller: str) -> tuple[Symbolic]:
 
 
 def _matrix(y: Symbolic, x: Symbolic, mode: str | None, allow_disconnected: bool) -> Value:
-    forward = mode == "forward" if mode else _count(x) < _count(y)
-    along = x if forward else y
-    count = _count(along)
-    if count > MOST_PRODUCTS:
-        raise _too_many(y, x, along)
+    forward = mode == "forward" if mode else _is_smaller(x, y)
+    along, across = (x, y) if forward else (y, x)
+    count = prod(along.shape)
     shape = (*y.shape, *x.shape)
     with within(y.node.origin, max(y.node.order, x.node.order) + 1):
-        if not count:
-            return zeros_like_type((y if forward else x).type.with_shape(shape))
-        seeds = [_unit(along, int(count), position) for position in range(int(count))]
-    product: Callable[[Value], Value] = (
-        (lambda seed: jvp(y, x, seed, allow_disconnected))
-        if forward
-        else (lambda seed: grad(y, x, seed, allow_disconnected))
+        if count == 0:
+            return zeros_like_type(across.type.with_shape(shape))
+        units = _units(along, count)
+        unit = body_input("unit", along.type, y.node.origin, y.node.order)
+    product: Any = (
+        jvp(y, x, unit, allow_disconnected) if forward else grad(y, x, unit, allow_disconnected)
     )
-    products = [product(seed) for seed in seeds]
-    with within(y.node.origin, products[0].node.order):  # type: ignore[attr-defined]
-        stacked = functions.stack(products, axis=y.ndim if forward else 0)
-        return functions.reshape(stacked, shape)
+    ((batch, has),) = moved_over_batch([product], unit, units, count)
+    with within(y.node.origin, product.node.order):
+        (batch,) = in_front(count, [batch], [has])
+        matrix: Value = functions.reshape(
+            functions.moveaxis(batch, 0, -1) if forward else batch, shape
+        )
+        return matrix
+
+
+def _is_smaller(x: Symbolic, y: Symbolic) -> bool:
+    """Whether x has fewer elements; a named size counts for more than any literal one."""
+    return _count(x) < _count(y)
 
 
 def _count(value: Symbolic) -> float:
@@ -203,19 +209,8 @@ def _count(value: Symbolic) -> float:
     return count if isinstance(count, int) else float("inf")
 
 
-def _unit(value: Symbolic, count: int, position: int) -> Value:
-    """1 at ``position``, in C order, and 0 elsewhere, of the type of ``value``."""
+def _units(value: Symbolic, count: Size) -> Value:
+    """A unit vector of the type of ``value`` for each of its elements, in C order."""
     places = functions.reshape(functions.iota((count,)), value.shape)
-    hit = functions.equal(places, position)
-    return functions.astype(hit, value.dtype)
-
-
-def _too_many(y: Symbolic, x: Symbolic, along: Symbolic) -> GradientError:
-    count = _count(along)
-    how_many = "as many as a named size says" if count == float("inf") else f"{int(count)}"
-    return GradientError(
-        f"the Jacobian of {named(y)}, {y.type}, by {named(x)}, {x.type}, takes {how_many}"
-        f" products; at most {MOST_PRODUCTS} are built",
-        hint="use sg.vjp, sg.jvp or sg.hvp for a product with it, or literal sizes",
-        related=[("of", str(y.type), y.node.origin), ("by", str(x.type), x.node.origin)],
-    )
+    numbers = functions.reshape(functions.iota((count,)), (count, *(1,) * value.ndim))
+    return functions.astype(functions.equal(numbers, places), value.dtype)

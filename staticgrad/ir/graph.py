@@ -477,20 +477,21 @@ def _same(left: tuple[Symbolic, ...], right: tuple[Symbolic, ...]) -> bool:
 
 def _unlisted(results: Iterable[Symbolic], listed: Mapping[Node, None]) -> list[Node]:
     """Nodes behind ``results`` that are not listed yet, operands first."""
-    missing = [r for r in results if r.node not in listed]
-    if not missing:
-        return []
-    found = ancestors(missing, stop=listed)
-    return sorted(found, key=lambda node: node.serial)
+    return sorted(ancestors(results, stop=listed), key=lambda node: node.serial)
 
 
-def ancestors(values: Iterable[Symbolic], stop: Mapping[Node, object] | None = None) -> list[Node]:
-    """Every node that ``values`` depend on (their own included), each once; iterative."""
+def ancestors(
+    values: Iterable[Symbolic], stop: Mapping[Node, object] | None = None, oldest: int = 0
+) -> list[Node]:
+    """Every node that ``values`` depend on (their own included), each once; iterative.
+
+    Those in ``stop``, and those older than serial ``oldest``, are left out.
+    """
     seen: dict[Node, None] = {}
     stack = [value.node for value in values]
     while stack:
         node = stack.pop()
-        if node in seen or (stop is not None and node in stop):
+        if node in seen or node.serial < oldest or (stop is not None and node in stop):
             continue
         seen[node] = None
         stack.extend(arg.node for arg in node.args)

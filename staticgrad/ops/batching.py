@@ -17,7 +17,7 @@ from staticgrad.errors import OpDefinitionError
 from staticgrad.errors.wording import shown
 from staticgrad.ir.bodies import body_input, body_of
 from staticgrad.ir.functional import functions
-from staticgrad.ir.graph import Constant, Graph, Input, Node, Symbolic
+from staticgrad.ir.graph import Constant, Graph, Input, Node, Symbolic, ancestors
 from staticgrad.ir.kinds import binding_kind
 from staticgrad.ir.op import Op
 from staticgrad.ops.batch_axis import in_front
@@ -54,14 +54,40 @@ def over_batch(
         if isinstance(node.op, Input):
             continue
         pairs = [known[arg.key] for arg in node.args]
-        args, has = [value for value, _ in pairs], [each for _, each in pairs]
-        if any(has):
-            with within(node.origin, node.order):
-                found = _by_rule(node, args, has, size)
+        if any(has for _, has in pairs):
+            _build(node, pairs, known, size)
         else:
-            found = _as_it_is(node, args, kind)
-        known.update(((node, k), (value, any(has))) for k, value in enumerate(found))
+            found = _as_it_is(node, [value for value, _ in pairs], kind)
+            known.update(((node, k), (value, False)) for k, value in enumerate(found))
     return [known[value.key] for value in body.outputs.values()]
+
+
+def moved_over_batch(
+    values: Sequence[Symbolic], element: Symbolic, batch: Any, size: Size
+) -> list[Batched]:
+    """Values of a graph when ``batch``, of ``size`` elements, takes the place of ``element``.
+
+    Nothing else is built again: what does not depend on ``element`` is shared by all.
+
+    Raises:
+        OpDefinitionError: as ``over_batch``.
+    """
+    known: dict[tuple[Node, int], Batched] = {element.key: (batch, True)}
+    nodes = ancestors(values, oldest=element.node.serial)
+    for node in sorted(nodes, key=lambda node: node.serial):
+        pairs = [known.get(arg.key, (arg, False)) for arg in node.args]
+        if any(has for _, has in pairs):
+            _build(node, pairs, known, size)
+    return [known.get(value.key, (value, False)) for value in values]
+
+
+def _build(
+    node: Node, pairs: Sequence[Batched], known: dict[tuple[Node, int], Batched], size: Size
+) -> None:
+    """Note the results of a node some of whose operands have the batch axis."""
+    with within(node.origin, node.order):
+        found = _by_rule(node, [value for value, _ in pairs], [has for _, has in pairs], size)
+    known.update(((node, k), (value, True)) for k, value in enumerate(found))
 
 
 def _as_it_is(node: Node, args: Sequence[Any], kind: Any) -> Sequence[Any]:
