@@ -46,6 +46,12 @@ OURS_LATER = (
     *("staticgrad.compiler", "staticgrad.native", "staticgrad.codegen", "staticgrad.runtime"),
     *("staticgrad.config", "staticgrad.cli", "staticgrad.optim", "staticgrad.ir.parser"),
     *("staticgrad.ir.kernel", "staticgrad.vecmath.blocks"),
+    *("staticgrad.functions.linalg", "staticgrad.functions.special", "staticgrad.functions.random"),
+    *(
+        "staticgrad.functions.standard",
+        "staticgrad.functions.missing_values",
+        "staticgrad.ops.linalg",
+    ),
     *("passes.base", "passes.pipelines", "passes.fuse", "passes.memory"),
 )
 
@@ -89,3 +95,38 @@ def test_they_load_when_they_are_needed(name: str) -> None:
     unknown = "contextlib.suppress(sg.StaticgradError):"
     read = "    sg.parse(str(step).replace('= log', '= other.log'))"
     assert name in loaded(f"{BUILD}import contextlib\nwith {unknown}\n{read}\n")
+
+
+#: What finds functions and ops by a name, the first to do so in its process, and what it prints.
+BY_NAME = {
+    "import numpy as np, staticgrad as sg; print(np.linalg.det(sg.input('x', (2, 2))))": (
+        "<custom_vjp: f32[]>"
+    ),
+    "import numpy as np, staticgrad as sg; print(np.shape(sg.input('x', (2, 3))))": "(2, 3)",
+    "import staticgrad as sg; print(abs(sg.input('x', ()))[None])": "<reshape: f32[1]>",
+    "import pickle, staticgrad as sg; print(pickle.loads(pickle.dumps(sg.nanmax)) is sg.nanmax)": (
+        "True"
+    ),
+    "from staticgrad import functions; print(functions.getitem.__name__, functions.at.__name__)": (
+        "getitem at"
+    ),
+    "from staticgrad.functions import absolute, abs; print(abs is absolute)": "True",
+    "from staticgrad.ir.op import registered_ops; print('svd' in registered_ops())": "True",
+    """
+import staticgrad as sg
+from staticgrad.ir.op import Op
+try:
+    class Mine(Op, name="svd"):
+        pass
+except sg.errors.NameConflictError as error:
+    print(error.code)
+""": "SG105",
+}
+
+
+@pytest.mark.parametrize("program", BY_NAME)
+def test_what_is_found_by_name_is_there_whatever_was_imported(program: str) -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert run.stdout.strip() == BY_NAME[program]

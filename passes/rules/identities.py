@@ -13,7 +13,6 @@ import numpy as np
 
 from passes.rewrite import Match, Rule, hole, holes, number_of, rule, some
 from staticgrad import functions as sg
-from staticgrad.ir.functional import FUNCTIONS
 from staticgrad.ops.convert import Cast, StopGradient
 from staticgrad.types.dtype import DType, as_dtype, holds_float
 
@@ -45,8 +44,8 @@ IDENTITIES: Final[tuple[Rule, ...]] = (
     rule("absolute-of-negative", abs(-x), abs(x), dtypes="if"),
     rule("square-of-negative", (-x) * (-x), x * x),
     *(
-        rule(f"{name}-twice", FUNCTIONS[name](FUNCTIONS[name](x)), FUNCTIONS[name](x))
-        for name in ("floor", "ceil", "rint", "trunc", "sign")
+        rule(f"{of.__name__}-twice", of(of(x)), of(x))
+        for of in (sg.floor, sg.ceil, sg.rint, sg.trunc, sg.sign)
     ),
     rule("stop-gradient-twice", StopGradient()(StopGradient()(x)), StopGradient()(x)),
     rule("stop-gradient-of-integers", StopGradient()(x), x, dtypes="biu"),

@@ -1,27 +1,60 @@
 """The public functions: those of ``staticgrad/ops`` that apply one op, and those composed of ops.
 
-Importing this package registers every built-in op, so that text can name them and operators find
-their functions. What it offers is the table ``FUNCTIONS`` of ``staticgrad/exports.py``, public as
-``sg.<name>``, beside ``nn`` with activations and losses, ``special``, ``random`` and ``standard``.
-What type checkers read of it is ``__init__.pyi``.
+What it offers is the table ``FUNCTIONS`` of ``staticgrad/exports.py``, public as ``sg.<name>``,
+beside ``linalg``, ``nn`` with activations and losses, ``special``, ``random`` and ``standard``. A
+function's module is imported when it is first asked for, because a program calls few of them: all
+take as long to import as NumPy takes. Code that finds functions by NumPy's names, and ops by the
+names that text has, asks for all (``load_all``). What type checkers read is ``__init__.pyi``.
 """
 
 from importlib import import_module
 from types import FunctionType
+from typing import Any, Final
 
 from staticgrad import exports
-from staticgrad.functions import linalg, nn, random, special, standard as standard
-from staticgrad.ir.calls import publish
+from staticgrad.ir.calls import public
 from staticgrad.ir.functional import FUNCTIONS
+from staticgrad.kept import collection_paused
 
-_found = {
-    name: getattr(import_module(home), attribute)
-    for name, (home, attribute) in exports.homes(exports.FUNCTIONS).items()
-}
-globals().update(_found)
-__all__ = [*_found, "linalg", "nn", "random", "special"]
+_HOMES: Final = exports.homes(exports.FUNCTIONS)
+_ROOMS: Final = ("linalg", "nn", "random", "special", "standard")
+#: Function -> what users call, which reads NumPy's names, its order and flags. One form under
+#: several names; the functions call each other directly.
+_forms: Final[dict[FunctionType, Any]] = {}
+__all__ = [*_HOMES, "linalg", "nn", "random", "special"]
 
-_PUBLIC = [name for name, value in _found.items() if isinstance(value, FunctionType)]
-FUNCTIONS.update({name: _found[name] for name in _PUBLIC})
-# What users call reads NumPy's names, its order and flags; the functions call each other directly.
-publish(globals(), __name__, _PUBLIC)
+
+def load(name: str) -> Any:
+    """The public function ``name``, which from now on is an attribute of this package.
+
+    Raises:
+        AttributeError: there is none.
+    """
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home, attribute = _HOMES[name]
+    with collection_paused():  # what modules make stays
+        found = getattr(import_module(home), attribute)
+    if isinstance(found, FunctionType):
+        FUNCTIONS.setdefault(name, found)
+        found = _forms.get(found) or _forms.setdefault(found, public(found, __name__))
+    globals()[name] = found
+    return found
+
+
+def load_all() -> None:
+    """Import every function, and with them every built-in op that one of them applies."""
+    with collection_paused():
+        for room in _ROOMS:
+            import_module(f"{__name__}.{room}")
+        for name in _HOMES.keys() - FUNCTIONS.keys():
+            load(name)
+
+
+def __getattr__(name: str) -> Any:
+    return load(name)
+
+
+for _name, (_home, _) in _HOMES.items():
+    if _home == f"{__name__}.{_name}":  # importing the module would put it in the function's place
+        load(_name)

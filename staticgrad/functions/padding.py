@@ -13,7 +13,7 @@ import numpy as np
 
 from staticgrad.errors import ArgumentError, DTypeError, ShapeError
 from staticgrad.errors.wording import shown
-from staticgrad.ir.functional import FUNCTIONS, functions
+from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand
@@ -188,23 +188,25 @@ def _repeated(x: AnyValue, axis: int, before: Size, after: Size, mode: str) -> A
     if isinstance(total, Dim) or isinstance(size, Dim) or isinstance(before, Dim):
         number: Callable[[Size], Any] = lambda s: functions.size_value(s, I64)  # noqa: E731
         places = iota((total,), like=x) - number(before)
-        return take(x, _source(places, number(size), mode, FUNCTIONS), axis)
-    table = {name: getattr(np, name) for name in ("minimum", "maximum", "remainder", "where")}
-    return take(x, _source(np.arange(total) - before, size, mode, table), axis)
+        return take(x, _source(places, number(size), mode, functions), axis)
+    return take(x, _source(np.arange(total) - before, size, mode, np), axis)
 
 
-def _source(places: Any, size: Any, mode: str, of: dict[str, Callable[..., Any]]) -> Any:
-    """Which element stands at each place, counted from the first one of the array."""
+def _source(places: Any, size: Any, mode: str, of: Any) -> Any:
+    """Which element stands at each place, counted from the first one of the array.
+
+    ``of`` has the functions: NumPy's module, or ours.
+    """
     if mode == "edge":
-        return of["maximum"](of["minimum"](places, size - 1), 0)
+        return of.maximum(of.minimum(places, size - 1), 0)
     if mode == "wrap":
-        return of["remainder"](places, size)
+        return of.remainder(places, size)
     if mode == "symmetric":
-        turn = of["remainder"](places, 2 * size)
-        return of["where"](turn < size, turn, 2 * size - 1 - turn)
-    period = of["maximum"](2 * size - 2, 1)
-    turn = of["remainder"](places, period)
-    return of["where"](turn < size, turn, period - turn)
+        turn = of.remainder(places, 2 * size)
+        return of.where(turn < size, turn, 2 * size - 1 - turn)
+    period = of.maximum(2 * size - 2, 1)
+    turn = of.remainder(places, period)
+    return of.where(turn < size, turn, period - turn)
 
 
 def _ramped(x: AnyValue, axis: int, sides: tuple[Size, Size], ends: tuple[Any, Any]) -> AnyValue:
@@ -231,5 +233,5 @@ def _by_statistic(
             asked = size_of("pad", length, x)
             many = asked + size - dims.maximum(asked, size)
             chosen = part(x, axis, 0 if number == 0 else size - many, many)
-        slabs.append(FUNCTIONS[statistic](chosen, axis, keepdims=True))
+        slabs.append(getattr(functions, statistic)(chosen, axis, keepdims=True))
     return _joined(x, axis, sides, slabs)

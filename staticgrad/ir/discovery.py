@@ -16,11 +16,11 @@ from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hi
 
 from staticgrad.errors import PluginWarning, warn
 from staticgrad.errors.wording import shortened
+from staticgrad.ir.functional import load_functions
 from staticgrad.ir.op import Op, op_class
 from staticgrad.ir.text import suggestion
 
 BUILT_IN = "staticgrad.ops"
-FUNCTIONS = "staticgrad.functions"  # operators on values find their functions there
 ENTRY_POINTS = "staticgrad.ops"  # other packages announce modules that define ops here
 
 _loaded = False
@@ -51,7 +51,7 @@ def load_ops() -> None:
         return
     import pkgutil
 
-    importlib.import_module(FUNCTIONS)
+    load_functions()
     package = importlib.import_module(BUILT_IN)
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"{BUILT_IN}.{module.name}")

@@ -2,7 +2,7 @@
 
 Operators and methods of values stand below the ops, and ops of one family use functions of others,
 so neither can import what it calls. The package ``staticgrad.functions`` hands them over (by the
-table of ``staticgrad/exports.py``); the first use of one imports it. Type checkers are told that
+table of ``staticgrad/exports.py``), each at its first use. Type checkers are told that
 ``functions`` is that package: a name that it does not have, and an argument that does not fit, are
 errors of theirs.
 """
@@ -20,8 +20,8 @@ else:
 
     class _Functions(SimpleNamespace):
         def __getattr__(self, name: str) -> Any:
-            """The function, of the package that is imported at the first use of any."""
-            import_module("staticgrad.functions")
+            """The function, whose module is imported now."""
+            import_module("staticgrad.functions").load(name)
             return object.__getattribute__(self, name)
 
     functions = _Functions()
@@ -33,10 +33,11 @@ __all__ = [
     "OF_MODULES",
     "SPECIAL",
     "functions",
+    "load_functions",
     "numpy_function",
 ]
 
-#: The same by name, for names that are known in a run only: NumPy's protocols, rules over tables.
+#: Those of them that were asked for so far, by name.
 FUNCTIONS: dict[str, Callable[..., Any]] = vars(functions)
 #: NumPy function name -> ours, where the spelling differs (``true_divide``: ``divide``).
 NUMPY_NAMES: dict[str, str] = {}
@@ -48,7 +49,19 @@ OF_MODULES: dict[str, Callable[..., Any]] = {}
 FACTS: dict[str, Callable[..., Any]] = {}
 
 
+_all_loaded = False
+
+
+def load_functions() -> None:
+    """Import all functions, so that the tables of this module are complete."""
+    global _all_loaded
+    if not _all_loaded:
+        import_module("staticgrad.functions").load_all()
+        _all_loaded = True
+
+
 def numpy_function(name: str) -> Callable[..., Any] | None:
     """Our function for a NumPy function's name, or None where there is none."""
+    load_functions()
     found = OF_MODULES.get(name) or FUNCTIONS.get(NUMPY_NAMES.get(name, name))
     return found or SPECIAL.get(name)

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from staticgrad.errors import NameConflictError, OpDefinitionError
 from staticgrad.ir.forms import Form, Leaf
+from staticgrad.ir.functional import load_functions
 from staticgrad.ir.kinds import AnyValue, Operand, binding_kind
 from staticgrad.ir.ranges import Range, RangeOf
 from staticgrad.ir.value import Value
@@ -92,6 +93,8 @@ class Op(_Immutable):
         if "vjp" in cls.__dict__ and "cotangents" not in cls.__dict__:
             cls.cotangents = Op.cotangents  # type: ignore[method-assign]  # the rule defined last
         if name:
+            if "." not in name and not cls.__module__.startswith("staticgrad."):
+                load_functions()  # a built-in op may have the name
             known = _REGISTRY.get(name, cls)  # a cell run or a module loaded again defines it anew
             if (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
                 raise NameConflictError(
@@ -255,7 +258,8 @@ def op_class(name: str) -> type[Op]:
 
 
 def registered_ops() -> dict[str, type[Op]]:
-    """Every registered op class by name, sorted."""
+    """Every registered op class by name, sorted: the built-in ones, and those defined elsewhere."""
+    load_functions()
     return dict(sorted(_REGISTRY.items()))
 
 

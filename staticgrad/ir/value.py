@@ -432,7 +432,7 @@ class Value(StandardArray):
         # np.linalg.trace takes other axes than np.trace: such a one has its module in its name.
         module = func.__module__.removeprefix("numpy").removeprefix(".")
         name = f"{module}.{func.__name__}" if module else func.__name__
-        function = functional.FACTS.get(name) or functional.numpy_function(name)
+        function = functional.numpy_function(name) or functional.FACTS.get(name)
         if function is None:
             raise no_function(func)
         if "like" in (

@@ -13,7 +13,7 @@ from hypothesis import given, strategies as st
 
 import staticgrad as sg
 from staticgrad.errors import ArgumentError, DTypeError, ShapeError
-from staticgrad.ir.functional import FUNCTIONS
+from staticgrad.ir.functional import FUNCTIONS, load_functions
 from staticgrad.ir.graph import Symbolic
 from staticgrad.ops.arithmetic import Add, Mul
 from staticgrad.ops.convert import size_value
@@ -361,6 +361,7 @@ def test_numpy_where_and_invert_build_nodes() -> None:
 
 
 def test_every_public_function_says_what_it_does() -> None:
+    load_functions()
     for name, function in FUNCTIONS.items():
         assert function.__doc__, name
 
