@@ -364,7 +364,7 @@ class _Groups(_Rule):
 
     def accumulate(self, out: Lines) -> None:
         name, lanes, at = self.s.name, self.lanes, f"({VECTOR} - chunk)"
-        clear, group, block, each, folded = Lines(), Lines(), Lines(), Lines(), Lines()
+        clear, group, block, each = Lines(), Lines(), Lines(), Lines()
         clear.add(f"store{lanes}({name}_t, {at}, {self.nothing})")
         self.for_each_vector(out, clear)
         group.add("last = first + group")
@@ -373,17 +373,16 @@ class _Groups(_Rule):
         group.add("blocks = 0")
         self.through_rows(block, f"{name}_r", self.neutral)
         each.add(f"{name} = load{lanes}({name}_r, {at})")
-        write_push(each, {name: self.counter})
+        write_push(each, {name: self.counter}, "final")
+        older, to = f"load{lanes}({name}_t, {at})", f"store{lanes}({name}_t, {at}, {name})"
+        each.add("if final == 1:")
+        each.add("    if first > 0:")
+        each.add(f"        {name} = {combine(self.combiner, older, name)}")
+        each.add(f"    {to}")
+        block.add("final = 1 if stop == last else 0")
         self.for_each_vector(block, each)
         block.add("blocks = blocks + 1")
         self.blocks(group, "first", "last", COLUMN_BLOCK, block)
-        folded.add(f"{name} = {self.nothing}")
-        write_fold(folded, {name: self.counter})
-        folded.add("if first > 0:")
-        older = f"load{lanes}({name}_t, {at})"
-        folded.add(f"    {name} = {combine(self.combiner, older, name)}")
-        folded.add(f"store{lanes}({name}_t, {at}, {name})")
-        self.for_each_vector(group, folded)
         out.add("for first in range(0, rows, group):")
         out.extend(group, 1)
 

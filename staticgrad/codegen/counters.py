@@ -41,17 +41,25 @@ class Counter:
         return total(f"level * {self.step}", self.first)
 
 
-def write_push(out: Lines, counters: Mapping[str, Counter]) -> None:
+def write_push(out: Lines, counters: Mapping[str, Counter], last: str = "") -> None:
     """Add block results to binary counters: merge neighbours of equal height as they arrive.
 
-    ``counters`` are those of the results by name; as many were pushed into each so far.
+    ``counters`` are those of the results by name; as many were pushed into each so far. ``last`` is
+    a word, 1 with the last results: they become those of all, from the most recent to the oldest.
     """
     first = next(iter(counters.values()))
+    merged = [
+        f"    {value} = {combine(counter.combiner, counter.load(), value)}"
+        for value, counter in counters.items()
+    ]
     out.add("level = 0")
     out.add(f"bits = {first.pushed}")
-    out.add("while bits % 2 == 1:")
-    for value, counter in counters.items():
-        out.add(f"    {value} = {combine(counter.combiner, counter.load(), value)}")
+    if last:
+        out.add(f"while bits % 2 + bits * {last} > 0:")
+        out.add("    if bits % 2 == 1:")
+    else:
+        out.add("while bits % 2 == 1:")
+    out.lines += [f"    {line}" if last else line for line in merged]
     out.add("    bits = bits // 2")
     out.add("    level = level + 1")
     for value, counter in counters.items():

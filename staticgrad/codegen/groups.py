@@ -8,10 +8,10 @@ one group. The loops over rows are known here, the stages elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from staticgrad.codegen.abreast import write_decode
-from staticgrad.codegen.counters import Counter, write_fold, write_push
+from staticgrad.codegen.counters import Counter, write_push
 from staticgrad.codegen.expressions import VECTOR, Lines, element, number
 from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.kernel import Kernel
@@ -50,25 +50,50 @@ def write_group(kernel: Kernel, out: Lines, write_rows: Callable[[Lines, str, st
     block.add(f"past_row = row_block + {COLUMN_BLOCK}")
     block.add("if past_row > last_row:")
     block.add("    past_row = last_row")
-    for column, extent in _columns(kernel):
-        _each_vector(kernel, block, extent, [_clear(kernel, column)])
+    alike = _alike(kernel)
+    for extent, columns in alike.items():
+        _each_vector(kernel, block, extent, [_clear(kernel, column) for column in columns])
     write_rows(block, "row_block", "past_row")
-    for column, extent in _columns(kernel):
+    if alike:
+        block.add("final = 1 if past_row == last_row else 0")
+    for extent, columns in alike.items():
         pushed = Lines()
-        pushed.add(f"{_name(column)} = {_load(kernel, column)}")
-        write_push(pushed, {_name(column): _counter(kernel, column)})
+        for column in columns:
+            pushed.add(f"{_name(column)} = {_load(kernel, column)}")
+        write_push(pushed, {_name(c): _counter(kernel, c) for c in columns}, "final")
+        pushed.add("if final == 1:")
+        _write_results(kernel, pushed, extent, columns, 1)
         _each_vector(kernel, block, extent, pushed.lines)
     block.add("pushed = pushed + 1")
     out.extend(block, 1)
-    for column, extent in _columns(kernel):
-        folded = Lines()
-        folded.add(f"m = mask{kernel.lanes}({extent} - {VECTOR})")
-        empty = _full(kernel, column, COMBINERS[column.kind].empty(column.value.dtype))
-        folded.add(f"{_name(column)} = {empty}")
-        write_fold(folded, {_name(column): _counter(kernel, column)})
+    if alike:
+        out.add("if first_row >= last_row:")
+    for extent, columns in alike.items():
+        empty = Lines()
+        for column in columns:
+            nothing = COMBINERS[column.kind].empty(column.value.dtype)
+            empty.add(f"{_name(column)} = {_full(kernel, column, nothing)}")
+        _write_results(kernel, empty, extent, columns, 0)
+        _each_vector(kernel, out, extent, empty.lines, 1)
+
+
+def _write_results(
+    kernel: Kernel, out: Lines, extent: Extent, columns: Sequence[ColumnAccumulate], deeper: int
+) -> None:
+    """A vector of each of the group's results."""
+    shift = "    " * deeper
+    out.add(f"{shift}m = mask{kernel.lanes}({extent} - {VECTOR})")
+    for column in columns:
         place = f"o * {extent} + {VECTOR}"
-        folded.add(f"store({column.partials}, {place}, {_name(column)}, m)")
-        _each_vector(kernel, out, extent, folded.lines)
+        out.add(f"{shift}store({column.partials}, {place}, {_name(column)}, m)")
+
+
+def _alike(kernel: Kernel) -> dict[Extent, list[ColumnAccumulate]]:
+    """The column accumulations by the extent of their columns."""
+    found: dict[Extent, list[ColumnAccumulate]] = {}
+    for column, extent in _columns(kernel):
+        found.setdefault(extent, []).append(column)
+    return found
 
 
 def _columns(kernel: Kernel) -> Iterator[tuple[ColumnAccumulate, Extent]]:
@@ -105,7 +130,10 @@ def _counter(kernel: Kernel, column: ColumnAccumulate) -> Counter:
     return Counter(combiner, column.scratch, "pushed", kernel.lanes, width, first)
 
 
-def _each_vector(kernel: Kernel, out: Lines, extent: Extent, body: list[str]) -> None:
-    out.add(f"for {VECTOR} in range(0, {extent}, {kernel.lanes}):")
+def _each_vector(
+    kernel: Kernel, out: Lines, extent: Extent, body: list[str], deeper: int = 0
+) -> None:
+    shift = "    " * deeper
+    out.add(f"{shift}for {VECTOR} in range(0, {extent}, {kernel.lanes}):")
     for line in body:
-        out.add(f"    {line}")
+        out.add(f"{shift}    {line}")

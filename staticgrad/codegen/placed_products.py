@@ -11,7 +11,8 @@ from typing import Final
 
 from staticgrad.codegen.abreast import write_decode
 from staticgrad.codegen.expressions import VECTOR, Lines, scaled, total
-from staticgrad.codegen.products import LoopedProduct, flat_step, steps_of
+from staticgrad.codegen.product_steps import flat_step, steps_of
+from staticgrad.codegen.products import LoopedProduct
 from staticgrad.codegen.stages import base_text
 from staticgrad.codegen.tiled_products import TiledProduct
 from staticgrad.ir.kernel_stages import Axis

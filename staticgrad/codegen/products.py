@@ -16,9 +16,10 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Final
 
-from staticgrad.codegen import kept_panels
+from staticgrad.codegen import chains, kept_panels
 from staticgrad.codegen.abreast import write_decode
 from staticgrad.codegen.expressions import VECTOR, Lines, Unit, element, number, scaled, total
+from staticgrad.codegen.product_steps import along_vectors, flat_step, steps_of
 from staticgrad.codegen.stages import base_text, limit, scope_for, write_store
 from staticgrad.ir.expr import Access, Position, load
 from staticgrad.ir.kernel import GEMM_BLOCK, Kernel
@@ -27,7 +28,7 @@ from staticgrad.ir.kernel_stages import Axis, Extent, Gemm, gemm_tile, small
 from staticgrad.records import dataclass
 from staticgrad.types.dtype import DType
 
-#: Bytes of an inner index' part of a panel, times the inner indices that are packed at a time.
+#: Bytes of an inner index' part of a panel, times the inner indices packed at a time.
 PANEL_BYTES: Final = 16384
 #: Lines of an epilogue among stages that is written for whole panels as well.
 FEW_LINES: Final = 8
@@ -284,7 +285,7 @@ class LoopedProduct:
                 self._decode_row(out, str(row))
                 out.add(f"{w}_a{row} = {base_text(a, frozenset(self.inner))}")
             return
-        turned, lines = _renamed(a), Lines()
+        turned, lines = along_vectors(a), Lines()
         scope = scope_for(self.kernel, [VECTOR], lines, lines, self.unit, lanes)
         scope.mask = f"{w}_on"
         value = load(turned, self.stored).cast(self.dtype)
@@ -360,6 +361,9 @@ class LoopedProduct:
 
     def write_chains(self, out: Lines) -> None:
         """The FMA chains of a tile of rows, from ``depth`` to ``end``."""
+        if chains.are_shared(self):
+            chains.write_call(out, self)
+            return
         w, lanes, a = self.name, self.lanes, self.stage.a
         cells = [(r, v) for r in range(self.rows) for v in range(self.columns // lanes)]
         places = {(r, v): total(f"{w}_at0", str(r * self.columns + v * lanes)) for r, v in cells}
@@ -430,71 +434,34 @@ class LoopedProduct:
         for store in self.stage.stores:
             write_store(scope, store)
 
-        def rows(run: Lines) -> None:
-            each = Lines()
-            write_decode(each, f"{w}_row", self.stage.i)
-            self._vectors(each, body)
-            run.add(f"for {w}_row in range({w}_first, {w}_last):")
-            run.extend(each, 1)
-
         out.extend(scope.before)
-        if len(self.stage.j) > 1 or self.kernel.outer == "tiles" or len(body.lines) > FEW_LINES:
-            self._runs(out, rows)
+        vector, part, shift = Lines(), Lines(), 0
+        if len(self.stage.j) > 1 or self.kernel.outer == "tiles":
+            self._runs(out, lambda run: self._each_row(run, lambda row: self._vectors(row, body)))
             return
-        parts = Lines()
-        self._runs(parts, rows)
-        out.add(f"if {w}_past - {w}_left == {self.columns}:")
-        self._write_whole_panel(out, body)
-        out.add("else:")
-        out.extend(parts, 1)
+        if len(body.lines) <= FEW_LINES:  # whole vectors need no masks
+            out.add(f"if {w}_past - {w}_left == {self.columns}:")
+            whole = Lines()
+            whole.add(f"{w}_on = mask{self.lanes}({self.lanes})")
+            self._each_row(whole, lambda row: self._each_vector(row, body))
+            out.extend(whole, 1)
+            out.add("else:")
+            shift += 1
+        vector.add(f"{w}_on = mask{self.lanes}({w}_past - {w}_v)")
+        self._each_row(vector, lambda row: row.extend(body))
+        self._each_vector(part, vector)
+        out.extend(part, shift)
 
-    def _write_whole_panel(self, out: Lines, body: Lines) -> None:
-        """The epilogue of rows that are whole vectors, whose masks cost nothing."""
-        w, each = self.name, Lines()
-        write_decode(each, f"{w}_row", self.stage.i)
-        for part in range(0, self.columns, self.lanes):
-            each.add(f"{w}_v = {total(f'{w}_left', str(part))}")
-            each.add(f"{VECTOR} = {w}_v")
-            each.extend(body)
-        out.add(f"    {w}_on = mask{self.lanes}({self.lanes})")
-        out.add(f"    for {w}_row in range({w}_first, {w}_last):")
-        out.extend(each, 2)
+    def _each_row(self, out: Lines, inside: Callable[[Lines], None]) -> None:
+        """The rows of the chunk."""
+        each = Lines()
+        write_decode(each, f"{self}_row", self.stage.i)
+        inside(each)
+        out.add(f"for {self}_row in range({self}_first, {self}_last):")
+        out.extend(each, 1)
 
-
-def steps_of(access: Access, inside: set[str]) -> dict[str, Extent]:
-    """The strides of an access along some loops."""
-    return {axis: stride for axis, stride in access.moves if axis in inside}
-
-
-def flat_step(steps: Mapping[str, Extent], axes: Sequence[Axis]) -> Extent | None:
-    """The one stride along loops flattened in C order; None if it is not known to be one."""
-    if len(axes) == 1:
-        return steps.get(axes[0].name, 0)
-    if all(step == 0 for step in steps.values()):
-        return 0
-    inner = steps.get(axes[-1].name, 0)
-    wanted = inner
-    for axis, around in zip(reversed(axes), reversed(axes[:-1]), strict=False):
-        if not isinstance(wanted, int) or not isinstance(axis.extent, int):
-            return None
-        wanted = wanted * axis.extent
-        if steps.get(around.name, 0) != wanted:
-            return None
-    return inner
-
-
-def _renamed(access: Access) -> Access:
-    """The access with the innermost k as the loop over lanes."""
-    names = {"k": VECTOR}
-    strides = tuple((names.get(axis, axis), stride) for axis, stride in access.strides)
-    positions = tuple(
-        Position(
-            tuple((names.get(axis, axis), step) for axis, step in p.terms),
-            p.start,
-            p.stride,
-            p.extent,
-            p.within,
-        )
-        for p in access.positions
-    )
-    return Access(access.operand, strides, (), positions)
+    def _each_vector(self, out: Lines, inside: Lines) -> None:
+        """The vectors of the panel, if its columns are one run."""
+        out.add(f"for {self}_v in range({self}_left, {self}_past, {self.lanes}):")
+        out.add(f"    {VECTOR} = {self}_v")
+        out.extend(inside, 1)

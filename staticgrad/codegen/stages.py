@@ -270,7 +270,7 @@ def _write_column_step(scopes: Sequence[Scope], statement: ColumnAccumulate) -> 
 def _write_blocked_loop(
     out: Lines, loop: Span, lanes: int, bodies: Bodies, sums: Sequence[Accumulate]
 ) -> None:
-    """Rows in blocks; sums of several in a binary counter, then folded from the latest on."""
+    """Rows in blocks; sums of several in a binary counter, which the last one empties."""
     added = [s for s in sums if _in_blocks(s)]
     several = _several_blocks(loop)
     for s in added:
@@ -291,15 +291,11 @@ def _write_blocked_loop(
         inner.add(f"{s.name} = {_horizontal(s)}")
     if several:
         inner.add(several)
-        write_push(rest, {s.name: _counter(s) for s in added})
+        rest.add(f"final = 1 if stop == {loop.stop} else 0")
+        write_push(rest, {s.name: _counter(s) for s in added}, "final")
         rest.add("blocks = blocks + 1")
         inner.extend(rest, 1)
     out.extend(inner, 1)
-    if several:
-        folded = Lines()
-        write_fold(folded, {s.name: _counter(s) for s in added})
-        out.add(several)
-        out.extend(folded, 1)
 
 
 def _several_blocks(loop: Span) -> str:
