@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import Final, TypeVar
 
-from staticgrad.codegen.expressions import Lines, Scope, scaled, total
+from staticgrad.codegen.expressions import Lines, Scope, Unit, scaled, total
 from staticgrad.ir.expr import Access, Expr, Position, postorder
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_stages import (
@@ -20,6 +20,7 @@ from staticgrad.ir.kernel_stages import (
     Axis,
     Carry,
     Check,
+    ColumnAccumulate,
     Extent,
     Keep,
     Loop,
@@ -30,6 +31,8 @@ from staticgrad.ir.kernel_stages import (
     statements,
 )
 
+#: Bits of registers whose lanes are switched by masks of their own.
+WIDE: Final = 512
 _Named = TypeVar("_Named", Accumulate, Keep, Check, Search, Carry)
 
 
@@ -50,7 +53,8 @@ class Rows:
     """``count`` rows side by side along ``axes``, and how they are told apart in ``stages``.
 
     ``own`` are the scratch operands of which each row has a part of its own; ``left``: the rows
-    are those that are too few to be side by side.
+    are those that are too few to be side by side; ``switched``: masks say which rows, but for the
+    first, are added to columns.
     """
 
     def __init__(
@@ -60,11 +64,13 @@ class Rows:
         own: Iterable[str],
         count: int,
         left: bool,
+        switched: bool = False,
     ) -> None:
         self.axes = {axis.name for axis in axes}
         self.own = frozenset(own)
         self.count = count
         self.left = left
+        self.switched = switched
         every = [s for stage, _ in nested(stages) for s in statements(stage)]
         self.stored = {s.access.operand for s in every if isinstance(s, Store)}
         own_names = Accumulate | Keep | Check | Search | Carry
@@ -126,15 +132,34 @@ def scopes_abreast(rows: Rows, first: Scope) -> list[Scope]:
     return [first, *(rows.scope(first, row) for row in range(1, rows.count))]
 
 
-def rows_of(kernel: Kernel, count: int) -> Rows:
+def rows_of(kernel: Kernel, count: int, switched: bool = False) -> Rows:
     """So many rows of a kernel side by side."""
     moving = kernel.axes[len(kernel.axes) - kernel.grouped :] if kernel.grouped else kernel.axes
-    return Rows(moving, kernel.stages, kernel.own_rows, count, count < kernel.abreast)
+    left = count < kernel.abreast
+    return Rows(moving, kernel.stages, kernel.own_rows, count, left, switched)
 
 
 def trips_of(loop: Loop, count: int) -> Rows:
     """So many trips of a loop side by side."""
     return Rows([loop.axis], loop.stages, (), count, count < loop.abreast)
+
+
+def adds_to_columns(stages: Iterable[Stage]) -> bool:
+    """Whether rows are added to columns, which a row that runs again must not be."""
+    every = (s for stage, _ in nested(stages) for s in statements(stage))
+    return any(isinstance(s, ColumnAccumulate) for s in every)
+
+
+def may_run_again(stages: Sequence[Stage], unit: Unit) -> bool:
+    """Whether the last row may be computed several times at once, side by side.
+
+    All its copies load before one of them stores, so they store the same; what is added to memory
+    is added once. What is added to columns is switched off by masks, which narrow registers lack.
+    """
+    every = [s for stage, _ in nested(stages) for s in statements(stage)]
+    if any(isinstance(s, Store) and s.add for s in every):
+        return False
+    return unit.vector_bits >= WIDE or not adds_to_columns(stages)
 
 
 def emit_abreast(scopes: Sequence[Scope], wanted: Sequence[Expr]) -> None:
@@ -176,11 +201,25 @@ def _last(extent: Extent, stride: Extent) -> str:
     return scaled(f"({extent} - 1)", stride)
 
 
+def write_numbers(out: Lines, number: str, count: int, stop: str | None) -> None:
+    """The flat numbers of ``count`` rows; ``stop``: those from there on are the last one again."""
+    fills = stop is None or (stop.isdecimal() and int(stop) % count == 0)
+    for row in range(1, count):
+        out.add(f"{of_row(number, row)} = {number} + {row}")
+        if not fills:
+            out.add(f"if {of_row(number, row)} >= {stop}:")
+            out.add(f"    {of_row(number, row)} = {stop} - 1")
+
+
+def write_switches(out: Lines, number: str, count: int, stop: str, lanes: int) -> None:
+    """Masks of rows behind the first one: off where a row is the last one again."""
+    for row in range(1, count):
+        out.add(f"{of_row('on', row)} = mask{lanes}({lanes} if {number} + {row} < {stop} else 0)")
+
+
 def write_places(out: Lines, number: str, axes: Sequence[Axis], count: int) -> None:
-    """The places of ``count`` rows along axes, from the flat number of the first one on."""
+    """The places of ``count`` rows along axes, given their flat numbers."""
     for row in range(count):
-        if row:
-            out.add(f"{of_row(number, row)} = {number} + {row}")
         write_decode(out, of_row(number, row), axes, row)
 
 

@@ -12,11 +12,14 @@ from functools import partial
 
 from staticgrad.codegen.abreast import (
     Rows,
-    of_row,
+    adds_to_columns,
+    may_run_again,
     rows_of,
     trips_of,
+    write_numbers,
     write_own_rows,
     write_places,
+    write_switches,
 )
 from staticgrad.codegen.columns import write_columns
 from staticgrad.codegen.expressions import Lines, Unit, element
@@ -111,17 +114,22 @@ def render(kernel: Kernel, vector_bits: int = 512) -> str:
 def _write_rows(
     kernel: Kernel, unit: Unit, axes: Sequence[Axis], at: str, out: Lines, start: str, stop: str
 ) -> None:
-    """Every stage for the rows along ``axes``, some side by side, and what is left one by one.
+    """Every stage for the rows along ``axes``, some side by side, and what is left.
 
     ``at`` is the variable of a row's flat number, which goes from ``start`` to ``stop``.
     """
-    for count, first, last in _runs(out, kernel.abreast, start, stop, "whole_rows"):
+    again = may_run_again(kernel.stages, unit)
+    switched = again and adds_to_columns(kernel.stages)
+    for count, first, last in _runs(out, kernel.abreast, start, stop, "whole_rows", again):
         out.add(f"for {at} in range({first}, {last}{f', {count}' if count > 1 else ''}):")
         inner = Lines()
+        write_numbers(inner, at, count, str(last) if again else None)
         write_places(inner, at, axes, count)
+        if switched:
+            write_switches(inner, at, count, str(last), kernel.lanes)
         if kernel.listed is not None:
             _write_listed(kernel, kernel.listed, inner, at)
-        _write_stages(kernel, kernel.stages, inner, None, unit, rows_of(kernel, count))
+        _write_stages(kernel, kernel.stages, inner, None, unit, rows_of(kernel, count, switched))
         out.extend(inner, 1)
 
 
@@ -160,15 +168,14 @@ def _write_stages(
 
 
 def _write_loop(kernel: Kernel, loop: Loop, out: Lines, unit: Unit, abreast: Rows) -> None:
-    """Trip after trip, of all rows; those side by side together, and what is left one by one."""
-    name = loop.axis.name
+    """Trip after trip, of all rows; those side by side together, and what is left."""
+    name, again = loop.axis.name, may_run_again(loop.stages, unit)
     write_carries(kernel, loop.first, out, unit, abreast)
     start, stop = loop_limits(out, unit, loop.axis)
-    for count, first, last in _runs(out, loop.abreast, start, stop, f"whole_{name}"):
+    for count, first, last in _runs(out, loop.abreast, start, stop, f"whole_{name}", again):
         out.add(f"for {name} in range({first}, {last}{f', {count}' if count > 1 else ''}):")
         trip = Lines()
-        for row in range(1, count):
-            trip.add(f"{of_row(name, row)} = {name} + {row}")
+        write_numbers(trip, name, count, str(last) if again else None)
         rows = abreast if loop.abreast == 1 else trips_of(loop, count)
         _write_stages(kernel, loop.stages, trip, None, unit, rows)
         write_carries(kernel, loop.following, trip, unit, abreast)
@@ -176,11 +183,17 @@ def _write_loop(kernel: Kernel, loop: Loop, out: Lines, unit: Unit, abreast: Row
 
 
 def _runs(
-    out: Lines, abreast: int, start: str, stop: Extent, whole: str
+    out: Lines, abreast: int, start: str, stop: Extent, whole: str, again: bool
 ) -> Iterator[tuple[int, str, Extent]]:
-    """How many rows are taken at a time, from which one and up to which: whole turns first."""
-    if abreast == 1:
+    """How many rows are taken at a time, from which one and up to which: whole turns first.
+
+    ``again``: the last row may run several times, so that the last turn is a whole one, too.
+    """
+    if abreast == 1 or stop == 1:
         yield 1, start, stop
+        return
+    if again:
+        yield abreast, start, stop
         return
     turns: Extent = whole
     if isinstance(stop, int):  # from 0 on

@@ -8,7 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from staticgrad.codegen.abreast import Rows, emit_abreast, renamed, scopes_abreast
+from staticgrad.codegen.abreast import (
+    Rows,
+    emit_abreast,
+    of_row,
+    renamed,
+    scopes_abreast,
+)
 from staticgrad.codegen.counters import LEVELS, Counter, combine, write_fold, write_push
 from staticgrad.codegen.expressions import (
     VECTOR,
@@ -121,7 +127,7 @@ def _bodies(kernel: Kernel, stage: Map, before: Lines, unit: Unit, abreast: Rows
         return scope_for(kernel, inner, before, Lines(), unit, kernel.lanes)
 
     scopes = scopes_abreast(abreast, first())
-    masked = _body(scopes, stage, runs)
+    masked = _body(scopes, stage, runs, abreast.switched)
     lines, windows = work(masked, unit), scopes[0].windows
     if any(isinstance(s, Accumulate) and s.blocks for s in stage.body):  # they are few
         return Bodies(masked, masked, 0, windows)
@@ -141,18 +147,18 @@ def _bodies(kernel: Kernel, stage: Map, before: Lines, unit: Unit, abreast: Rows
     if not count:
         return Bodies(masked, masked, 0, windows)
     scopes = vectors_abreast(first(), count) if count > 1 else scopes_abreast(abreast, first())
-    whole = _body(scopes, stage, runs)
+    whole = _body(scopes, stage, runs, abreast.switched)
     whole.lines[:0] = write_touches(kernel, stage, scopes, lines > WAITING).lines
     return Bodies(masked, whole, count, windows)
 
 
-def _body(scopes: Sequence[Scope], stage: Map, runs: Interleaved) -> Lines:
+def _body(scopes: Sequence[Scope], stage: Map, runs: Interleaved, switched: bool = False) -> Lines:
     """The statements of a Map for rows, or vectors, side by side."""
     for own in scopes:
         own.runs = runs.loads
     for statement in stage.body:
         if isinstance(statement, ColumnAccumulate):
-            _write_column_step(scopes, statement)
+            _write_column_step(scopes, statement, switched)
             continue
         if len(scopes) > 1:
             emit_abreast(scopes, roots(statement))
@@ -256,13 +262,17 @@ def _write_pushes(scope: Scope, statement: Accumulate) -> None:
     scope.body.extend(each, 1)
 
 
-def _write_column_step(scopes: Sequence[Scope], statement: ColumnAccumulate) -> None:
+def _write_column_step(
+    scopes: Sequence[Scope], statement: ColumnAccumulate, switched: bool
+) -> None:
     """Fold one vector of each row into the accumulators of its columns, which scratch holds."""
     emit_abreast(scopes, roots(statement))
     name, lanes, body = f"{statement.partials}_a", scopes[0].lanes, scopes[0].body
     body.add(f"{name} = load{lanes}({statement.scratch}, {VECTOR})")
     for scope in scopes:
         grown = combine(COMBINERS[statement.kind], name, scope.vector(statement.value))
+        if switched and scope.row:
+            grown = f"select_mask({of_row('on', scope.row)}, {grown}, {name})"
         body.add(f"{name} = {grown}")
     body.add(f"store{lanes}({statement.scratch}, {VECTOR}, {name})")
 
@@ -438,6 +448,8 @@ def write_scalar(kernel: Kernel, stage: Scalar, out: Lines, unit: Unit, abreast:
     """Statements once per row, on one lane."""
     scopes = scopes_abreast(abreast, scope_for(kernel, [], out, out, unit, 1))
     for statement in stage.body:
+        if len(scopes) > 1:
+            emit_abreast(scopes, roots(statement))
         for row, scope in enumerate(scopes):
             scope.emit(roots(statement))
             match statement:

@@ -11,7 +11,7 @@ from staticgrad.codegen.kernel_source import render
 from staticgrad.errors import VerifyError
 from staticgrad.ir.kernel_parser import parse_kernel
 from staticgrad.ir.verify_kernel import verify_kernel
-from tests.native.support import LONG_BY_NUMBA, MODES, Mode, assert_same, call
+from tests.native.support import LONG_BY_NUMBA, MODES, Array, Mode, assert_same, call
 
 #: Softmax of rows over two outer loops, its exponentials in a row of scratch; p3: a total of each.
 SOFTMAX = """\
@@ -227,15 +227,63 @@ def test_rows_abreast_carry_what_is_their_own(mode: Mode) -> None:
         np.testing.assert_allclose(totals[:, trip], second, rtol=1e-3)
 
 
-def test_rows_that_are_left_over_have_one_body() -> None:
+#: Rows in their own memory, p1, whose scale p2 is changed where it stands; p3: their columns' sums.
+IN_PLACE = """\
+kernel(p0: in f32, p1: inout f32, p2: inout f32, p3: out f32, p4: scratch f32; n0, n1)\
+ over groups of i0: n0 {
+  map j: n1 {
+    %0: f32 = load p1[i0*n1 + j]
+    %1: f32 = load p0[i0*n1 + j]
+    %2: f32 = add %0, %1
+    store p1[i0*n1 + j] = %2
+    @r0: f32 = sum %2
+  }
+  scalar {
+    %3: f32 = load p2[i0]
+    %4: f32 = add %3, @r0
+    store p2[i0] = %4
+    @r1: f32 = keep %4
+  }
+  map j: n1 {
+    %5: f32 = load p1[i0*n1 + j]
+    %6: f32 = mul %5, @r1
+    column sum %6 to p3 in p4
+    store p1[i0*n1 + j] = %6
+  }
+}
+"""
+
+
+@pytest.mark.parametrize("add", [False, True])
+@pytest.mark.parametrize("mode", LONG_BY_NUMBA)
+def test_rows_that_are_left_over_change_memory_once(add: bool, mode: Mode) -> None:
+    text = IN_PLACE.replace("store p2[i0] =", "store p2[i0] +=") if add else IN_PLACE
+    wanted: dict[int, list[Array]] = {}
+    for abreast, bits in ((1, 512), (2, 512), (3, 512), (4, 512), (3, 256)):
+        kernel = replace(parse_kernel(text), abreast=abreast)
+        verify_kernel(kernel)
+        for rows in (1, 2, 3, 5, 7, 33):
+            rng, n = np.random.default_rng(rows), 18
+            x, y = (rng.normal(size=(rows, n)).astype("f4") for _ in "xy")
+            scale = rng.normal(size=rows).astype("f4")
+            groups = int(kernel.iterations((rows, n)))  # type: ignore[call-overload]
+            room = int(kernel.room((rows, n))["p4"])  # type: ignore[call-overload]
+            sums, own = np.empty((groups, n), "f4"), [np.full(room, np.nan, "f4")]
+            source = render(kernel, bits)
+            call(source, [x, y, scale, sums], [rows, n], 0, groups, own=own, mode=mode)
+            made = [y, scale, sums]
+            for found, first in zip(made, wanted.setdefault(rows, made), strict=True):
+                assert_same(found, first, f"{rows} rows, {abreast} side by side")
+
+
+def test_rows_that_are_left_over_have_no_body_of_their_own() -> None:
     source = render(replace(parse_kernel(SOFTMAX), abreast=3))
-    together, left = source.split("for o in range(whole_rows, end):")
-    assert together.count("while j + 16 <= ") == 3
-    assert "while j" not in left
-    assert left.count("for j in range(") == 3
+    assert source.count("while j + 16 <= ") == 3
+    assert source.count("for o in range(") == 1
+    narrow = render(replace(parse_kernel(IN_PLACE), abreast=3), 256)
+    assert narrow.count("for row_at in range(") == 2  # where masks of added rows would cost
 
 
 def test_sums_of_rows_share_their_counter() -> None:
     source = render(replace(parse_kernel(SOFTMAX), abreast=3))
-    together = source.split("for o in range(whole_rows, end):")[0]
-    assert together.count("while bits") == 1  # as they are pushed, the last ones with what is left
+    assert source.count("while bits") == 1
