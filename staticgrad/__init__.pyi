@@ -109,7 +109,10 @@ from staticgrad.functions.totals import (
     count_nonzero, norm, prod, ptp
 )
 from staticgrad.ir.graph import (
-    Graph, Parameter
+    Graph
+)
+from staticgrad.ir.nodes import (
+    Parameter
 )
 from staticgrad.ir.parser import (
     parse

@@ -156,6 +156,12 @@ def count_as_user(file: str) -> None:
     _is_library[file] = False
 
 
+def is_user_file(file: str) -> bool:
+    """Whether frames of a file belong to the user."""
+    known = _is_library.get(file)
+    return not (_file_is_library(file) if known is None else known)
+
+
 def _frame_is_library(frame: FrameType) -> bool:
     file = frame.f_code.co_filename
     known = _is_library.get(file)

@@ -55,7 +55,8 @@ FUNCTIONS = {
     "staticgrad.functions.products": "cross dot matvec outer vdot vecdot vecmat",
     "staticgrad.functions.statistics": "average corrcoef cov",
     "staticgrad.functions.totals": "count_nonzero norm prod ptp",
-    "staticgrad.ir.graph": "Graph Parameter",
+    "staticgrad.ir.graph": "Graph",
+    "staticgrad.ir.nodes": "Parameter",
     "staticgrad.ir.value": "Value",
     "staticgrad.ops.bessel": "i0",
     "staticgrad.ops.arithmetic": (

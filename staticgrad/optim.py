@@ -13,9 +13,7 @@ training step is one graph: ``Graph({"loss": loss}, updates=opt.updates(loss, ws
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from math import inf
@@ -23,10 +21,11 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import numpy as np
 
-from staticgrad.autodiff.reverse import grad
+from staticgrad.autodiff.reverse import grad, slopes_where_there_are
 from staticgrad.autodiff.structure import leaves, mapped
 from staticgrad.errors import (
     ArgumentError,
+    GraphError,
     ShapeError,
     UnknownArgumentError,
     UnknownAttributeError,
@@ -34,12 +33,13 @@ from staticgrad.errors import (
 from staticgrad.errors.elsewhere import no_such_name
 from staticgrad.errors.habits import OF_OPTIMIZERS
 from staticgrad.errors.wording import did_you_mean, kind_of, shown
-from staticgrad.functions import parameter
 from staticgrad.ir.calls import Constructed
 from staticgrad.ir.functional import functions
-from staticgrad.ir.graph import Parameter
+from staticgrad.ir.graph import Node, Parameter, ParameterLeaf, Symbolic, ancestors
+from staticgrad.ir.session import running_session
 from staticgrad.ir.value import Value
 from staticgrad.ops.operands import is_number, related
+from staticgrad.optimizer_state import slot, state_of, states_kept_by
 
 __all__ = [
     "Adam",
@@ -57,9 +57,11 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
+_MINIMIZE: Final = (
+    "in a function under @sg.function it is a step of each call; of a graph:"
+    " sg.Graph({'loss': loss}, opt.updates(loss, ws))"
+)
 Updates = dict[Parameter, Any]
-#: From an owner (or None), a name, a shape and an element type: a state that is zero at first.
-Maker = Callable[[Any, str, Any, Any], Any]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -141,6 +143,41 @@ class Optimizer(metaclass=Constructed):
             for p, value in stepped.items()
         }
 
+    def minimize(self, loss: Any, params: Any = None) -> None:
+        """Let each call of a traced function end with a step, as ``updates`` has it.
+
+        What the optimizer keeps for a parameter is made once, and serves every trace.
+
+        Args:
+            loss: a 0-d floating value.
+            params: as in ``updates``. By default all that the loss depends on through
+                differentiable operations, but those that the function has updated before.
+
+        Raises:
+            GraphError: no function is traced. Else as ``updates``.
+
+        >>> import numpy as np, staticgrad as sg
+        >>> w, opt = sg.parameter("w", np.ones(3)), SGD(0.5)
+        >>> @sg.function
+        ... def step(x):
+        ...     loss = ((w - x) ** 2).sum()
+        ...     opt.minimize(loss)
+        ...     return loss
+        >>> step(np.zeros(3)), step(np.zeros(3))
+        (array(3.), array(0.))
+        """
+        noted = running_session()
+        if noted is None:
+            what = f"{type(self).__name__}.minimize: no function is traced"
+            raise GraphError(what, hint=_MINIMIZE)
+        with states_kept_by(self):
+            if params is None:
+                found = self.apply(_slopes(loss, {p.node for p, _ in noted.updates}))
+            else:
+                found = self.updates(loss, params)
+        for parameter_, value in found.items():
+            parameter_.update(value)
+
     def step(self, grads: Mapping[Parameter, Any]) -> Updates:
         """One application of the gradients: the parameters and their state afterwards."""
         raise TypeError(f"{type(self).__name__} does not say how it steps")
@@ -153,7 +190,7 @@ class Optimizer(metaclass=Constructed):
     def state(self, name: str, dtype: str = "int64") -> Parameter:
         """A 0-d state parameter of the optimizer as a whole, zero at first."""
         prefix = self.name or type(self).__name__.lower()
-        made: Parameter = _maker.get()(None, f"{prefix}.{name}", (), np.dtype(dtype))
+        made: Parameter = state_of(None, f"{prefix}.{name}", (), np.dtype(dtype))
         return made
 
     def _accumulated(self, grads: Mapping[Parameter, Any]) -> Updates:
@@ -196,10 +233,8 @@ def _graph_step(step: Any) -> Any:
     @wraps(step)
     def stepped(self: Optimizer, *grads: Any) -> Any:
         if len(grads) != 1:
-            raise UnknownArgumentError(
-                f"{type(self).__name__}.step takes gradients by parameter, and runs nothing",
-                hint=OF_OPTIMIZERS["step"],
-            )
+            what = f"{type(self).__name__}.step takes gradients by parameter, and runs nothing"
+            raise UnknownArgumentError(what, hint=OF_OPTIMIZERS["step"])
         return step(self, *grads)
 
     return stepped
@@ -374,31 +409,24 @@ def _norm(grads: Sequence[Any]) -> Any:
     return functions.sqrt(total)
 
 
-def slot(p: Parameter, name: str) -> Parameter:
-    """State of one parameter, zero at first: of its shape, in the dtype in which it is computed."""
-    made: Parameter = _maker.get()(p, name, p.shape, p.dtype.compute.numpy)
-    return made
+def _slopes(loss: Any, updated: Container[Node]) -> dict[Parameter, Any]:
+    """The gradients of the parameters that a loss depends on.
 
-
-@contextmanager
-def states_made_by(maker: Maker) -> Iterator[None]:
-    """Within, ``maker`` makes (or finds again) what optimizers keep from step to step.
-
-    It is given the parameter that the state belongs to (None: the optimizer as a whole), the name,
-    shape and element type. So the same rules serve tensors, which have no graph to put it in.
+    Raises:
+        GradientError: as ``grad``. ArgumentError: there are none.
     """
-    token = _maker.set(maker)
-    try:
-        yield
-    finally:
-        _maker.reset(token)
-
-
-def _parameter_of_zeros(p: Parameter | None, name: str, shape: Any, dtype: Any) -> Parameter:
-    return parameter(name if p is None else f"{p.name}.{name}", np.zeros(shape, dtype))
-
-
-_maker: Final[ContextVar[Maker]] = ContextVar("optimizer_state", default=_parameter_of_zeros)
+    nodes = ancestors([loss]) if isinstance(loss, Symbolic) else []
+    free = [node for node in nodes if isinstance(node.op, ParameterLeaf) and node not in updated]
+    ps = [Parameter(node) for node in sorted(free, key=lambda node: node.serial)]
+    wanted = [p for p in ps if p.dtype.is_float]
+    pairs = zip(wanted, slopes_where_there_are(loss, wanted), strict=True)
+    found = {p: slope for p, slope in pairs if slope is not None}
+    if not found:
+        raise ArgumentError(
+            "minimize: the loss depends on no parameter that is free",
+            hint='sg.parameter("w", array), outside of the function, makes one',
+        )
+    return found
 
 
 def _parameters(params: Any) -> list[Parameter]:

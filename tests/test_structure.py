@@ -15,6 +15,7 @@ LAZY = {
     "staticgrad.eager.tensor": "functions by rows stand above tensors",
     "staticgrad.ir.calls": "NumPy's functions are looked up when one is called",
     "staticgrad.ir.graph": "text and pickles stand above graphs, and are methods of theirs",
+    "staticgrad.ir.nodes": "pickles stand above nodes, and are a method of theirs",
     "staticgrad.ir.kernel": "text stands above kernels, and is a method of theirs",
     "staticgrad.ir.plan": "text stands above plans, and is a method of theirs",
     "staticgrad.ir.schedule": "text stands above schedules, and is a method of theirs",

@@ -211,6 +211,20 @@ def _swept(
     return found
 
 
+def slopes_where_there_are(y: Symbolic, wanted: Sequence[Symbolic]) -> list[Value | None]:
+    """The gradient of each wanted value, or None where no differentiable path leads to it.
+
+    Raises:
+        GradientError: as ``grad``.
+    """
+    _check_output(y, None)
+    cone = cone_between([y], wanted)
+    with within(order=cone.order + 1):
+        seed = fitted(y, np.ones([1] * len(y.shape)), "seed")
+        found = _swept(cone, [y], [seed], wanted)
+    return [found.get(value.key) for value in wanted]
+
+
 def pulled_back_stably(
     given: Sequence[tuple[Symbolic, Any]], targets: Sequence[Symbolic]
 ) -> list[Any]:

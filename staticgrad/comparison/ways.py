@@ -21,6 +21,7 @@ from staticgrad.eager import Generator, Tensor, no_grad
 from staticgrad.errors import ArgumentError, GradientError
 from staticgrad.ir.graph import Symbolic
 from staticgrad.ir.plan import Plan
+from staticgrad.optimizer_state import states_made_by
 
 _SEED: Final = 0  # of the random numbers that a loss draws
 
@@ -116,7 +117,7 @@ class DefineByRun:
     def _advance(self) -> None:
         """The update of ``sg.optim``, its arithmetic done on tensors."""
         values = list(self.parameters.values())
-        with no_grad(), optim.states_made_by(self._state):
+        with no_grad(), states_made_by(self._state):
             slopes: list[Any] = [Tensor.of(p.grad) for p in values if p.grad is not None]
             for parameter in values:
                 parameter.zero_grad()

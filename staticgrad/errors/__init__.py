@@ -464,6 +464,12 @@ class ShapeAsValueWarning(StaticgradWarning):
     code = "SG909"
 
 
+class TracingWarning(StaticgradWarning):
+    """What a traced function does once, where a plain one does it at each call."""
+
+    code = "SG910"
+
+
 def warn(category: type[StaticgradWarning], text: str) -> None:
     """Warn at the user's line that is running now, with the category's code before the text."""
     frame = user_frame()

@@ -64,4 +64,5 @@ CODES: Final[dict[str, str]] = {
     "SG907": "a setting that has no effect where it is written",
     "SG908": "an installed package whose ops or passes cannot be imported",
     "SG909": "a parameter whose first value looks like a shape",
+    "SG910": "what a traced function does once, where a plain one does it at each call",
 }

@@ -125,11 +125,11 @@ MISSING: Final = {
 
 _GRAPH_STEP: Final = (
     "an optimizer writes graphs: step = sg.Graph({'loss': loss}, opt.updates(loss, ws)), and each"
-    " sg.compile(step).run(feeds) is a step"
+    " sg.compile(step).run(feeds) is a step; or opt.minimize(loss) in a function under @sg.function"
 )
 #: What optimizers of other libraries do -> what to write here.
 OF_OPTIMIZERS: Final = {
-    **dict.fromkeys(("step", "minimize", "apply_gradients", "update", "train_step"), _GRAPH_STEP),
+    **dict.fromkeys(("step", "apply_gradients", "update", "train_step"), _GRAPH_STEP),
     "zero_grad": "gradients are values of the graph: there is nothing to clear",
     **dict.fromkeys(("param_groups", "parameters"), "updates(loss, params) takes the parameters"),
     **dict.fromkeys(("state_dict", "load_state_dict"), _SAVE),

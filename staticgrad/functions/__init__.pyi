@@ -73,7 +73,10 @@ from staticgrad.functions.totals import (
     count_nonzero, norm, prod, ptp
 )
 from staticgrad.ir.graph import (
-    Graph, Parameter
+    Graph
+)
+from staticgrad.ir.nodes import (
+    Parameter
 )
 from staticgrad.ir.value import (
     Value

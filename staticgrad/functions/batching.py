@@ -15,7 +15,7 @@ from typing import Any
 from staticgrad.errors import ArgumentError, AxisError, ShapeError
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.functions.tracing import Trace, Traced, as_results, called, labelled
-from staticgrad.functions.trees import Tree, flatten, paths, unflatten
+from staticgrad.functions.trees import Tree, flatten, is_record, paths, unflatten
 from staticgrad.ir.bodies import body_of
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import binding_kind
@@ -42,7 +42,8 @@ def vmap(
     all of them; what an element does not take is left out.
 
     Args:
-        f: takes trees of values and returns one: dicts, lists, tuples, named tuples and None.
+        f: takes trees of values and returns one: dicts, lists, tuples, named tuples,
+            dataclasses and None.
         in_axes: the axis of elements in each argument; None for one that all elements share,
             whatever it is. One for all arguments, or a tuple of one for each; where an argument is
             a tree, one for all of it or a tree of the same containers. Arguments by keyword have
@@ -213,6 +214,10 @@ def _spread(what: str, entry: Any, tree: Tree) -> list[int | None]:
     """
     if entry is None:
         return [None] * tree.count
+    if is_record(entry) and type(entry) is tree.kind:
+        parts = zip(tree.keys, tree.parts, strict=True)
+        found = [_spread(f"{what}.{key}", getattr(entry, key), part) for key, part in parts]
+        return [axis for axes in found for axis in axes]
     if isinstance(entry, dict | list | tuple):
         keys = tuple(entry) if isinstance(entry, dict) else tuple(range(len(entry)))
         alike = isinstance(entry, dict) == (tree.kind is dict) and {*keys} == {*tree.keys}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 from weakref import WeakSet
 
 from staticgrad.building import within
 from staticgrad.ir.forms import Identity, ReshapeForm, View
 from staticgrad.ir.functional import functions
-from staticgrad.ir.graph import Node, Symbolic
+from staticgrad.ir.graph import Node, Parameter, ParameterLeaf, Symbolic
+from staticgrad.ir.value import Value
 from staticgrad.ops.philox import FOLDED, RandomBits, folded
 from staticgrad.types.dtype import U64
 
@@ -71,13 +72,33 @@ def _key_places(node: Node) -> frozenset[int]:
 
 
 class Drawing(Protocol):
-    """A generator: ``streams`` draws are made, in the trips of the loops that run at once."""
+    """A generator: ``streams`` draws are made, in the trips of the loops that run at once.
+
+    ``step`` is a parameter, and ``updates`` lets it go on; of a generator of tensors it is none.
+    """
 
     streams: int
     trips: tuple[int, ...]
+    step: Any
+
+    @property
+    def updates(self) -> dict[Parameter, Value]:
+        """The step, one further."""
 
 
 GENERATORS: Final[WeakSet[Drawing]] = WeakSet()
+
+
+def steps_of(nodes: Iterable[Node]) -> list[tuple[Parameter, Value]]:
+    """The next steps of all generators from which these nodes draw, the older one first."""
+    read = {node for node in nodes if isinstance(node.op, ParameterLeaf)}
+    found = [
+        each
+        for each in list(GENERATORS)
+        if isinstance(each.step, Parameter) and each.step.node in read
+    ]
+    found.sort(key=lambda each: each.step.node.serial)
+    return [pair for each in found for pair in each.updates.items()]
 
 
 class Draws:
@@ -90,6 +111,11 @@ class Draws:
         """Go back."""
         for each, streams in self._before:
             each.streams = streams
+
+    def further(self) -> None:
+        """Let none stand before where it stood."""
+        for each, streams in self._before:
+            each.streams = max(each.streams, streams)
 
     @contextmanager
     def trip(self, number: int) -> Iterator[None]:

@@ -1,13 +1,18 @@
 """Values in the user's containers: flattened to a list, and put back.
 
-A tree is a value, or a dict, list, tuple or named tuple of trees, or None, which holds none.
+A tree is a value, or a dict, list, tuple, named tuple or dataclass of trees, or None, which holds
+none. A dataclass is put back with its fields as they are: neither ``__init__`` nor
+``__post_init__`` runs, for what they do has been done.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields, is_dataclass
 from typing import Any
 
+from staticgrad.ir.calls import Constructed
+from staticgrad.ir.value import Value
 from staticgrad.records import dataclass
 
 _PART = "?"  # how a leaf is written in messages
@@ -17,8 +22,8 @@ _PART = "?"  # how a leaf is written in messages
 class Tree:
     """The containers of a tree without its leaves.
 
-    ``kind`` is dict, list, a class of tuples, None for no value, or ``object`` for a leaf; ``keys``
-    name the parts.
+    ``kind`` is dict, list, a class of tuples, a dataclass, None for no value, or ``object`` for a
+    leaf; ``keys`` name the parts.
     """
 
     kind: Any
@@ -30,6 +35,11 @@ class Tree:
         """The number of leaves."""
         return 1 if self.kind is object else sum(part.count for part in self.parts)
 
+    @property
+    def is_record(self) -> bool:
+        """Whether its parts are the fields of a dataclass."""
+        return is_dataclass(self.kind)
+
     def __str__(self) -> str:
         if self.kind is object:
             return _PART
@@ -39,6 +49,9 @@ class Tree:
         if self.kind is dict:
             items = zip(self.keys, parts, strict=True)
             return "{" + ", ".join(f"{key!r}: {part}" for key, part in items) + "}"
+        if self.is_record:
+            items = zip(self.keys, parts, strict=True)
+            return f"{self.kind.__name__}({', '.join(f'{key}={part}' for key, part in items)})"
         inner = ", ".join(parts)
         return f"[{inner}]" if self.kind is list else f"({inner}{',' * (len(parts) == 1)})"
 
@@ -58,10 +71,28 @@ def _flattened(tree: Any, leaves: list[Any]) -> Tree:
         keys, items, kind = tuple(range(len(tree))), [*tree], type(tree)  # type: ignore[assignment]
         if isinstance(tree, list):
             kind = list  # type: ignore[assignment]
+    elif is_record(tree):
+        keys, kind = fields_of(tree), type(tree)
+        items = [getattr(tree, name) for name in keys]
     else:
         leaves.append(tree)
         return Tree(object)
     return Tree(kind, keys, tuple([_flattened(item, leaves) for item in items]))
+
+
+def is_record(tree: Any) -> bool:
+    """Whether ``tree`` is a dataclass of the user's; the public classes here are no containers."""
+    kind = type(tree)
+    return (
+        hasattr(kind, "__dataclass_fields__")
+        and not isinstance(tree, Value | type)
+        and not isinstance(kind, Constructed)
+    )
+
+
+def fields_of(record: Any) -> tuple[str, ...]:
+    """The names of the fields that a dataclass has."""
+    return tuple([field.name for field in fields(record) if hasattr(record, field.name)])
 
 
 def unflatten(tree: Tree, leaves: Sequence[Any]) -> Any:
@@ -79,6 +110,11 @@ def _built(tree: Tree, leaves: Iterator[Any]) -> Any:
         return dict(zip(tree.keys, parts, strict=True))
     if tree.kind is list:
         return parts
+    if tree.is_record:
+        record = object.__new__(tree.kind)
+        for key, part in zip(tree.keys, parts, strict=True):
+            object.__setattr__(record, key, part)
+        return record
     return tree.kind(*parts) if hasattr(tree.kind, "_fields") else tuple(parts)
 
 
@@ -87,7 +123,8 @@ def paths(tree: Tree, name: str) -> list[str]:
     if tree.kind is object:
         return [name]
     named = zip(tree.keys, tree.parts, strict=True)
-    return [path for key, part in named for path in paths(part, f"{name}[{key!r}]")]
+    each = "{}.{}" if tree.is_record else "{}[{!r}]"
+    return [path for key, part in named for path in paths(part, each.format(name, key))]
 
 
 def mapped(function: Callable[..., Any], tree: Any, *others: Any) -> Any:

@@ -1,35 +1,29 @@
-"""Nodes, symbolic values and graphs: what to compute, forward and backward together.
+"""Graphs: what to compute, forward and backward together.
 
-A Node is one application of an op; a Symbolic is one of its results. Nodes are immutable and
-compared by ``is``: two equal nodes are two (recomputation needs that; merging them is a pass). A
-Graph is an ordered tuple of nodes with inputs, parameters, named outputs and simultaneous updates.
+A Graph is an ordered tuple of nodes (``nodes.py``) with inputs, parameters, named outputs and
+simultaneous updates.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
+from typing import TYPE_CHECKING, Any
 
-from staticgrad.building import here
-from staticgrad.errors import (
-    LargeConstantWarning,
-    OpDefinitionError,
-    Related,
-    StaticgradError,
-    UnknownNameError,
-    warn,
+from staticgrad.errors import UnknownNameError
+from staticgrad.errors.values import no_graph_attribute
+from staticgrad.errors.wording import did_you_mean, listed
+from staticgrad.ir.nodes import (
+    Node as Node,
+    Parameter as Parameter,
+    Symbolic as Symbolic,
+    constant as constant,
+    describe,
+    new_mark as new_mark,
 )
-from staticgrad.errors.values import NoNumbers, no_graph_attribute
-from staticgrad.errors.wording import did_you_mean, listed, shown
-from staticgrad.ir.forms import Form
-from staticgrad.ir.kinds import set_default_kind
 from staticgrad.ir.op import (
     Constant as Constant,
     Input as Input,
-    Op,
     ParameterLeaf as ParameterLeaf,
-    as_array,
 )
 from staticgrad.ir.roots import (
     check_from_outside,
@@ -43,213 +37,8 @@ from staticgrad.ir.roots import (
 from staticgrad.ir.value import Value
 from staticgrad.kept import collection_paused
 from staticgrad.source import Location
-from staticgrad.storage.parameter import ParameterStore, ParameterValue
-from staticgrad.types.arrays import ArrayData
 from staticgrad.types.dim import Guard, Named
-from staticgrad.types.dtype import DType
 from staticgrad.types.tensor import TensorType
-
-_serial = itertools.count()
-_LARGE_CONSTANT: Final = 10**6  # bytes
-
-
-class Node:
-    """One application of an op.
-
-    ``origin`` is the user's line, ``order`` the derivative order (0: built by the user, k+1: built
-    while differentiating order k); both stand outside equality. ``serial`` is the creation order.
-    A node never changes, so that what has been found out about it is kept with it: ``verified``,
-    that ``types`` are what the op infers; ``normal``, the marks of those rule tables in whose
-    normal form it is.
-    """
-
-    __slots__ = (
-        "__weakref__",
-        "_form",
-        "args",
-        "normal",
-        "op",
-        "order",
-        "origin",
-        "serial",
-        "types",
-        "verified",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        op: Op,
-        args: tuple[Symbolic, ...],
-        types: tuple[TensorType, ...],
-        origin: Location,
-        order: int = 0,
-    ) -> None:
-        self.op, self.args, self.types = op, args, types
-        self.origin, self.order = origin, order
-        self.serial = next(_serial)
-        self.verified, self.normal = False, 0
-        self._form: Form | None = None
-
-    @property
-    def values(self) -> tuple[Symbolic, ...]:
-        """The results."""
-        if len(self.types) == 1:
-            return (Symbolic(self),)
-        return tuple([Symbolic(self, i) for i in range(len(self.types))])
-
-    @property
-    def form(self) -> Form:
-        """How the node touches memory."""
-        if self._form is None:
-            try:
-                self._form = self.op.form(*self.types, *[arg.type for arg in self.args])
-            except OpDefinitionError as error:
-                error.at = self.origin
-                raise
-        return self._form
-
-    @property
-    def is_leaf(self) -> bool:
-        return isinstance(self.op, Input | ParameterLeaf | Constant)
-
-    @property
-    def label(self) -> str:
-        """The user's name of an input or parameter; empty for what is neither."""
-        return self.op.label if isinstance(self.op, Input | ParameterLeaf) else ""
-
-    def __reduce__(self) -> tuple[object, ...]:
-        from staticgrad.ir.pickling import pickle_node
-
-        return pickle_node(self)
-
-    def __repr__(self) -> str:
-        return f"<node {self.op.name} {', '.join(map(str, self.types))} at {self.origin}>"
-
-
-_marks = itertools.count()
-
-
-def new_mark() -> int:
-    """A bit of ``Node.normal`` for a pass of its own: it has nothing to do at such a node."""
-    return 1 << next(_marks)
-
-
-class Symbolic(NoNumbers, Value):
-    """A value of a graph under construction: result ``index`` of ``node``."""
-
-    __slots__ = ("index", "node")
-
-    kind: ClassVar[type[Value]]
-
-    def __init__(self, node: Node, index: int = 0) -> None:
-        self.node, self.index = node, index
-
-    @property
-    def type(self) -> TensorType:
-        return self.node.types[self.index]
-
-    @property
-    def key(self) -> tuple[Node, int]:
-        """Identity as a dictionary key (nodes hash by identity)."""
-        return (self.node, self.index)
-
-    @classmethod
-    def bind(cls, op: Op, args: tuple[Any, ...]) -> Any:
-        """A new node; its result, or a tuple of them."""
-        try:
-            inferred = op.infer(*[arg.node.types[arg.index] for arg in args])
-        except StaticgradError as error:
-            raise error.with_related([_describe(arg, i) for i, arg in enumerate(args)]) from None
-        if isinstance(inferred, TensorType):
-            node = Node(op, args, (inferred,), *here(skip=2))
-            node.verified = True
-            return Symbolic(node)
-        _check_types(op, inferred)
-        node = Node(op, args, inferred, *here(skip=2))
-        node.verified = bool(inferred)
-        return node.values
-
-    @classmethod
-    def lift(cls, data: object, like: DType | None = None) -> Self:
-        """A constant node."""
-        return constant(data, like)  # type: ignore[return-value]
-
-    def _described(self) -> Related:
-        return _describe(self, 0, "value")
-
-    def __repr__(self) -> str:
-        return f"<{self.node.label or self.node.op.name}: {self.type}>"
-
-
-Symbolic.kind = Symbolic  # parameters too
-set_default_kind(Symbolic)
-
-
-class Parameter(Symbolic):
-    """A symbolic value with a stored array that updates may replace."""
-
-    __slots__ = ()
-    _numbers = "its present array: w.value; later ones: sg.Graph(updates={w: value})"
-
-    @property
-    def store(self) -> ParameterStore:
-        op = self.node.op
-        assert isinstance(op, ParameterLeaf)
-        return op.store
-
-    @property
-    def name(self) -> str:
-        return self.store.name
-
-    @property
-    def value(self) -> Any:
-        """A copy of the current value, read-only: writing to it would not reach the parameter.
-
-        ``w.value = array`` sets it, ``w.value -= step`` too; ``w.value.copy()`` is an array to work
-        on.
-        """
-        return ParameterValue.of(self.store.read())
-
-    @value.setter
-    def value(self, array: Any) -> None:
-        self.store.write(array)
-
-
-def _check_types(op: Op, inferred: Any) -> None:
-    """Refuse what is no tuple of types; ops from outside may infer anything."""
-    if not isinstance(inferred, tuple) or not all(isinstance(t, TensorType) for t in inferred):
-        raise OpDefinitionError(
-            f"{op.name}: infer gives {shown(inferred)}, not a TensorType or a tuple of them",
-            hint="the operand's own type, or x.with_shape(shape), x.with_dtype(dtype)",
-        )
-
-
-def _describe(value: Symbolic, position: int, what: str = "") -> Related:
-    """Operand as (name, type text, origin) for an error message."""
-    label = value.node.label or what or f"operand {position + 1}"
-    return label, str(value.type), value.node.origin
-
-
-# -- leaves ---------------------------------------------------------------------------------------
-
-
-def constant(data: object, dtype: DType | None = None) -> Symbolic:
-    """A constant node of an array or Python scalar; ``dtype`` converts scalars.
-
-    Warns (LargeConstantWarning) of more than a megabyte.
-    """
-    array = data if isinstance(data, bool | int | float) else as_array(data)
-    op = Constant(ArrayData(array, dtype))
-    if op.data.array.nbytes > _LARGE_CONSTANT:
-        warn(
-            LargeConstantWarning,
-            f"{op.data.type}, {op.data.array.nbytes / 1e6:.1f} MB, is copied into the graph as a"
-            " constant: an input or a parameter is not",
-        )
-    return Symbolic(Node(op, (), (op.data.type,), *here(skip=1)))
-
-
-# -- graphs ---------------------------------------------------------------------------------------
 
 
 class Graph:
@@ -306,7 +95,7 @@ class Graph:
             pairs,
             name,
         )
-        check_names(self.inputs, self.parameters, _describe)
+        check_names(self.inputs, self.parameters, describe)
         check_from_outside(self.inputs)
 
     def _fill(

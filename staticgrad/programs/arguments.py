@@ -7,7 +7,8 @@ Everything else (numbers, strings, bools, None, functions, objects) is part of t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from inspect import BoundArguments, Signature, signature
+from inspect import BoundArguments, Signature
+from operator import is_
 from typing import Any
 
 from staticgrad.errors import ArgumentError
@@ -31,10 +32,12 @@ class Given:
         dtypes: the element types of the arrays.
         sizes: the sizes of all arrays, one after the other.
         statics: the numbers, strings and so on by name.
+        objects: the arguments that are static as a whole.
+        has_values: there is a value or a tensor among them; nothing else is known then.
     """
 
-    def __init__(self, takes: Signature, bound: BoundArguments, static: Sequence[str]) -> None:
-        self._takes = takes
+    def __init__(self, bound: BoundArguments, static: Sequence[str]) -> None:
+        self._takes = bound.signature
         held = {name: each for name, each in bound.arguments.items() if name in static}
         free = {name: each for name, each in bound.arguments.items() if name not in static}
         self._order, self._held = tuple(bound.arguments), held
@@ -44,7 +47,11 @@ class Given:
         self.dtypes: list[DType] = []
         self.shapes: list[tuple[int, ...]] = []
         key: list[Any] = [self._tree, *map(_hashable, held, held.values())]
+        self.has_values = False
         for name, leaf in zip(_names(self._tree, ""), self.leaves, strict=True):
+            if is_value(leaf):
+                self.has_values = True
+                return
             if is_array(leaf):
                 array = leaf if hasattr(leaf, "shape") else as_array(leaf, name)
                 self.arrays[name] = leaf
@@ -55,28 +62,38 @@ class Given:
                 self.statics[name] = leaf
                 key.append(_hashable(name, leaf))
         self.key = tuple(key)
+        self.objects = {n: each for n, each in bound.arguments.items() if n in self.statics}
         self.sizes = tuple(size for shape in self.shapes for size in shape)
 
-    def called(self, function: Callable[..., Any], values: Sequence[Any]) -> Any:
-        """What a function gives for these arguments with ``values`` in the place of the arrays."""
+    def called(self, function: Callable[..., Any], values: Sequence[Any]) -> tuple[Any, list[str]]:
+        """What a function gives for these arguments with ``values`` in the place of the arrays.
+
+        And the names of those arguments whose containers it changes.
+        """
         given = iter(values)
         leaves = [next(given) if is_array(leaf) else leaf for leaf in self.leaves]
         free = {**unflatten(self._tree, leaves), **self._held}
         bound = BoundArguments(self._takes, {name: free[name] for name in self._order})
-        return function(*bound.args, **bound.kwargs)
+        found = function(*bound.args, **bound.kwargs)
+        first, changed = 0, []
+        for name, part in zip(self._tree.keys, self._tree.parts, strict=True):
+            own = leaves[first : first + part.count]
+            first += part.count
+            again, tree = flatten(free[name])
+            if tree != part or not all(map(is_, again, own)):
+                changed.append(name)
+        return found, changed
 
 
-def bound_to(function: Callable[..., Any], args: Any, kwargs: Any) -> BoundArguments:
+def bound_to(takes: Signature, name: str, args: Any, kwargs: Any) -> BoundArguments:
     """The arguments by name, defaults filled in.
 
     Raises:
         ArgumentError: they are not those that the function takes.
     """
-    takes = signature(function)
     try:
         bound = takes.bind(*args, **kwargs)
     except TypeError as error:
-        name = getattr(function, "__name__", "the function")
         raise ArgumentError(f"{name}{takes}: {error}") from None
     bound.apply_defaults()
     return bound

@@ -9,36 +9,27 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from math import inf
+from inspect import Signature, signature
 from threading import RLock
 from types import MethodType
-from typing import Any, overload
+from typing import Any, Final, overload
 
-from staticgrad.compiler import Compiled, compile as compile_graph
-from staticgrad.errors import (
-    ArgumentError,
-    GraphError,
-    SizeGuardError,
-    StaticgradError,
-    StaticgradWarning,
-    SymbolicValueError,
-    warn,
-)
+import numpy as np
+
+from staticgrad.compiler import Compiled
+from staticgrad.errors import ArgumentError, GraphError, StaticgradWarning, warn
 from staticgrad.errors.wording import kind_of, shown
-from staticgrad.functions.creation import input as graph_input
-from staticgrad.functions.trees import Tree, flatten, paths, unflatten
-from staticgrad.ir.graph import Graph, Parameter, Symbolic
+from staticgrad.ir.graph import Graph
 from staticgrad.ir.schedule import Schedule
-from staticgrad.programs.arguments import Given, bound_to, is_value
+from staticgrad.programs.arguments import Given, bound_to
 from staticgrad.programs.sizes import Spec, fits, shapes_of, spec_of
+from staticgrad.programs.traced import TracedProgram, Tracer
 from staticgrad.records import dataclass
 
 #: Traces that differ in static arguments alone, from which on a warning says so.
-_MANY_STATIC = 8
-_STATIC_HINT = (
-    "in a traced function arrays have no numbers yet; an argument that is a Python number, bool or"
-    " string is static, and so are those named in static=(...)"
-)
+_MANY: Final = 8
+#: Calls that are found by the element types and shapes of their arrays alone.
+_MOST_KNOWN: Final = 256
 
 
 @dataclass(frozen=True)
@@ -50,39 +41,11 @@ class TraceStats:
     reasons: tuple[str, ...]
 
 
-class _Traced:
-    """One graph of a function: what it takes, and where its results go."""
-
-    def __init__(self, spec: Spec, graph: Graph | None, leaves: list[Any], tree: Tree) -> None:
-        self.spec, self.graph, self._leaves, self._tree = spec, graph, leaves, tree
-        self._names = {value.node.label for value in graph.inputs} if graph else set()
-        self.compiled: Compiled | None = None
-
-    def run(self, arrays: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
-        """The results, in their containers."""
-        if self.graph is None:
-            return unflatten(self._tree, self._leaves)
-        if self.compiled is None:
-            self.compiled = compile_graph(self.graph, **options)
-        feeds = {name: array for name, array in arrays.items() if name in self._names}
-        found = self.compiled.run(feeds)
-        leaves = [found[leaf.name] if isinstance(leaf, _Out) else leaf for leaf in self._leaves]
-        return unflatten(self._tree, leaves)
-
-
-@dataclass(frozen=True)
-class _Out:
-    """A result that the graph gives, by its name there."""
-
-    name: str
-
-
 class _Signature:
-    """The graphs of one signature, and the sizes with which it was called."""
+    """The graphs of one signature."""
 
     def __init__(self) -> None:
-        self.graphs: list[_Traced] = []
-        self.seen: list[tuple[int, ...]] = []
+        self.graphs: list[TracedProgram] = []
         self.is_literal = False  # the function refused named sizes
 
 
@@ -101,8 +64,12 @@ class Function:
         self._function, self._static, self._options = function, static, dict(options)
         self._said = {name: tuple(names) for name, names in sizes.items()}
         self._signatures: dict[Any, _Signature] = {}
+        self._known: dict[
+            Any, TracedProgram
+        ] = {}  # of calls with nothing but arrays, by what they are
+        self._seen: dict[Any, list[tuple[int, ...]]] = {}  # sizes, by the names and ranks of arrays
+        self._tracer = Tracer(function, self._name)
         self._kept: list[Any] = []  # static arguments that are compared by identity
-        self._made: list[Parameter] = []
         self._reasons: list[str] = []
         self._calls = 0
         self._lock = RLock()
@@ -117,13 +84,21 @@ class Function:
         Raises:
             ArgumentError: arguments that the function does not take, or that have no hash.
         """
-        bound = bound_to(self._function, args, kwargs)
-        if any(is_value(leaf) for leaf in flatten(dict(bound.arguments))[0]):
+        alike = None if kwargs else _of_arrays(args)
+        known = self._known.get(alike)
+        if known is not None and not known.changed():
+            self._calls += 1
+            return known.run(dict(zip(known.names, args, strict=True)), self._options)
+        given = self._given(args, kwargs)
+        if given.has_values:
             return self._function(*args, **kwargs)
         with self._lock:
-            given = Given(bound.signature, bound, self._static)
             self._calls += 1
             traced = self._traced(given)
+        if alike is not None and len(given.arrays) == len(args):
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known[alike] = traced
         return traced.run(given.arrays, self._options)
 
     def graph(self, *args: Any, **kwargs: Any) -> Graph:
@@ -132,7 +107,7 @@ class Function:
         Raises:
             GraphError: the results depend on no array and on no parameter.
         """
-        found = self._of(args, kwargs)[0].graph
+        found = self._of(args, kwargs).graph
         if found is None:
             raise GraphError(f"{self._name}: there is nothing to compute")
         return found
@@ -143,11 +118,7 @@ class Function:
         Raises:
             GraphError: as ``graph``.
         """
-        graph = self.graph(*args, **kwargs)
-        traced, _ = self._of(args, kwargs)
-        if traced.compiled is None:
-            traced.compiled = compile_graph(graph, **self._options)
-        return traced.compiled
+        return self._of(args, kwargs).program(self._options)
 
     def lower(self, *args: Any, **kwargs: Any) -> Schedule:
         """The schedule of that program: which kernels it runs.
@@ -167,39 +138,65 @@ class Function:
 
     # -- tracing ----------------------------------------------------------------------------------
 
-    def _of(self, args: Any, kwargs: Any) -> tuple[_Traced, Given]:
-        bound = bound_to(self._function, args, kwargs)
-        with self._lock:
-            given = Given(bound.signature, bound, self._static)
-            return self._traced(given), given
+    @functools.cached_property
+    def _takes(self) -> Signature:
+        return signature(self._function)
 
-    def _traced(self, given: Given) -> _Traced:
+    def _given(self, args: Any, kwargs: Any) -> Given:
+        bound = bound_to(self._takes, self._name.rpartition(".")[2], args, kwargs)
+        return Given(bound, self._static)
+
+    def _of(self, args: Any, kwargs: Any) -> TracedProgram:
+        """The graph of a call.
+
+        Raises:
+            ArgumentError: values of a graph, which have no sizes yet.
+        """
+        given = self._given(args, kwargs)
+        if given.has_values:
+            raise ArgumentError(
+                f"{self._name}: of values or tensors it is the plain function, without a graph",
+                hint="pass arrays as in a call; their numbers do not matter",
+            )
+        with self._lock:
+            return self._traced(given)
+
+    def _traced(self, given: Given) -> TracedProgram:
         """A graph that takes these arguments: one that is known, or a new one."""
         known = self._signatures.get(given.key)
         signature = known or _Signature()
-        for each in signature.graphs:
+        other = ""
+        for each in reversed(signature.graphs):
             if fits(each.spec, given.sizes):
-                return each
-        seen = [given.sizes] if signature.is_literal else [*signature.seen, given.sizes]
+                changed = each.changed()
+                if not changed:
+                    return each
+                other = other or changed
+        arrays = tuple((name, len(s)) for name, s in zip(given.arrays, given.shapes, strict=True))
+        seen = [*self._seen.get(arrays, ()), given.sizes]
         labels, said = self._labels(given)
-        spec = spec_of(seen, labels, said)
-        reason = f"{self._shapes(given, given.sizes)}: " + self._reason(spec, known is not None)
+        spec = spec_of(seen[-1:] if signature.is_literal else seen, labels, said)
+        why = other or self._reason(spec, known is not None)
+        reason = f"{self._shapes(given, given.sizes)}: {why}"
         try:
-            found = self._trace(given, spec)
+            found = self._tracer.trace(given, spec)
         except Exception as error:
             literal = tuple(said.get(k, size) for k, size in enumerate(given.sizes))
             if literal == spec:
                 raise
-            found = self._trace(given, literal)  # its error, if it has one, names plain sizes
+            found = self._tracer.trace(given, literal)  # its error, if any, names plain sizes
             reason += f", which it refuses: {getattr(error, 'headline', error)}"
             signature.is_literal = True
         signature.graphs.append(found)
-        signature.seen = seen
+        self._seen[arrays] = seen
         self._signatures[given.key] = signature
         self._kept.extend(given.statics.values())
         self._reasons.append(reason)
-        if known is None and len(self._signatures) == _MANY_STATIC and given.statics:
-            self._warn(given)
+        if len(signature.graphs) == _MANY and other:
+            self._warn(f"because {other}")
+        elif known is None and len(self._signatures) == _MANY and given.statics:
+            static = ", ".join(f"{name}={shown(value)}" for name, value in given.statics.items())
+            self._warn(f"of which this one has the static arguments {static}")
         return found
 
     def _labels(self, given: Given) -> tuple[list[str], dict[int, str]]:
@@ -225,58 +222,6 @@ class Function:
                 labels.append(f"{name}.{axis}")
         return labels, said
 
-    def _trace(self, given: Given, spec: Spec) -> _Traced:
-        """The graph of the function over arguments of these sizes.
-
-        Raises:
-            GraphError: it makes parameters anew, whose values would begin again.
-        """
-        shapes = shapes_of(spec, [len(shape) for shape in given.shapes])
-        inputs = [
-            graph_input(name, shape, dtype)
-            for name, shape, dtype in zip(given.arrays, shapes, given.dtypes, strict=True)
-        ]
-        try:
-            found = given.called(self._function, inputs)
-        except SymbolicValueError as error:
-            error.hint = f"{error.hint}\n{_STATIC_HINT}" if error.hint else _STATIC_HINT
-            raise
-        except Exception as error:
-            if not isinstance(error, StaticgradError):
-                error.add_note(f"while sg.function traced {self._name}")
-            raise
-        traced = self._program(found, spec)
-        _check_guards(traced, given)
-        first = inputs[0].node.serial if inputs else inf  # type: ignore[attr-defined]
-        updates = traced.graph.updates if traced.graph else ()
-        made = [parameter for parameter, _ in updates if parameter.node.serial > first]
-        if made and self._made:
-            raise GraphError(
-                f"{self._name} makes the parameter {made[0].name!r} when it is traced: in"
-                " another trace its values would begin again",
-                hint="make it outside of the function, or name the sizes that differ at first:"
-                ' sg.function(sizes={"x": ("batch", None)})',
-            )
-        self._made += made
-        return traced
-
-    def _program(self, found: Any, spec: Spec) -> _Traced:
-        """What the function gave, as a graph and what comes of it."""
-        if isinstance(found, Graph):
-            names = [*found.outputs]
-            outs: Any = {name: _Out(name) for name in names}
-            leaves, tree = flatten(outs["output"] if names == ["output"] else outs)
-            return _Traced(spec, found, leaves, tree)
-        leaves, tree = flatten(found)
-        named = zip(paths(tree, "result"), leaves, strict=True)
-        outputs = {name: leaf for name, leaf in named if isinstance(leaf, Symbolic)}
-        kept = [
-            _Out(name) if isinstance(leaf, Symbolic) else leaf
-            for name, leaf in zip(paths(tree, "result"), leaves, strict=True)
-        ]
-        graph = Graph(outputs, name=self._name.rpartition(".")[2]) if outputs else None
-        return _Traced(spec, graph, kept, tree)
-
     # -- words ------------------------------------------------------------------------------------
 
     def _shapes(self, given: Given, spec: Spec) -> str:
@@ -292,27 +237,22 @@ class Function:
             return f"other sizes, now named {', '.join(names)}"
         return "other types or static arguments" if self._signatures else "the first call"
 
-    def _warn(self, given: Given) -> None:
-        static = ", ".join(f"{name}={shown(value)}" for name, value in given.statics.items())
+    def _warn(self, why: str) -> None:
         warn(
             StaticgradWarning,
-            f"{self._name} was traced for {_MANY_STATIC} signatures, of which this one has the"
-            f" static arguments {static}: a number that changes from call to call is an array,"
-            " np.float64(number)",
+            f"{self._name} was traced {_MANY} times, {why}: a number that changes from call to"
+            " call is an array argument, np.float64(number), or a parameter, p.update(number)",
         )
 
 
-def _check_guards(traced: _Traced, given: Given) -> None:
-    """Refuse a graph whose named sizes are not those of the call.
-
-    Raises:
-        SizeGuardError: with what must agree.
-    """
-    named = zip(traced.spec, given.sizes, strict=True)
-    values = {name: size for name, size in named if isinstance(name, str)}
-    for guard, node in traced.graph.guards if traced.graph and values else ():
-        if not guard.holds(values):
-            raise SizeGuardError(guard.text, at=node.origin)
+def _of_arrays(args: tuple[Any, ...]) -> Any:
+    """What calls with arrays by position have in common that run one program; None of others."""
+    found = []
+    for each in args:
+        if type(each) is not np.ndarray:
+            return None
+        found.append((each.dtype, each.shape))
+    return tuple(found)
 
 
 @overload
@@ -341,16 +281,20 @@ def function(
     """Let a Python function of arrays run compiled: a decorator.
 
     At the first call it runs once with values of a graph in the place of its arrays, and the graph
-    is compiled; further calls run that program. Arrays in dicts, lists and tuples are inputs, named
-    by where they stand (``batch.image``). All else (numbers, strings, bools, None, functions) is
-    static: another value is another program. NumPy scalars are arrays. Sizes are literal at first;
-    an axis that comes with a second size is named from then on, together with those that changed
-    with it, so that further sizes compile nothing.
+    is compiled; further calls run that program. Arrays in dicts, lists, tuples and dataclasses are
+    inputs, named by where they stand (``batch.image``). All else (numbers, strings, bools, None,
+    functions) is static: another value is another program. NumPy scalars are arrays. Sizes are
+    literal at first; an axis that comes with a second size is named from then on, together with
+    those that changed with it, so that further sizes compile nothing.
 
-    Parameters and generators that the function reads are those of the graph, at their values of
-    each run; arrays that it reads otherwise are constants, as they were when it was traced. Side
-    effects of Python happen when it is traced. With values of a graph or tensors for arguments it
-    is the plain function, so that one may call another and be differentiated.
+    What it reads around it: parameters and generators at their values of each run; a generator
+    goes one step further with each call. Numbers, arrays and functions of globals, closures and
+    attributes are constants, and where one of these names has another value later, it is traced
+    again. What it does: ``p.update(value)`` and ``opt.minimize(loss)`` happen at each call, after
+    all has been read. Side effects of Python happen when it is traced, and numbers that Python
+    draws then are frozen; both are warned of where they can be seen. With values of a graph or
+    tensors for arguments it is the plain function, so that one may call another and be
+    differentiated.
 
     Args:
         f: takes and returns arrays in containers; or returns ``sg.Graph(outputs, updates)``, whose

@@ -1,0 +1,265 @@
+"""What a function reads and writes around it, found in its bytecode.
+
+A function is traced once. What it reads of globals, closures and attributes is then part of its
+graph, so that a graph serves as long as that is as it was; what it writes there is written once.
+Which names these are, the instructions say: those of the function, of the functions that it names
+and of the methods of objects that it names, as far as they are the user's.
+"""
+
+from __future__ import annotations
+
+import dis
+import functools
+import sys
+from collections import deque
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from inspect import getattr_static, unwrap
+from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodType, ModuleType
+from typing import Any, Final
+
+import numpy as np
+
+from staticgrad.building import is_user_file
+from staticgrad.records import dataclass
+
+_MISSING: Final = object()
+_MOST_FUNCTIONS: Final = 500
+_PLAIN: Final = (int, float, complex, bool, str, bytes, type(None), Enum, np.generic)
+_CONTAINERS: Final = (list, dict, set, deque)
+#: Containers of at most so many plain values are compared by what they hold.
+_FEW: Final = 64
+#: Modules that give something else each time.
+_CLOCKS: Final = frozenset({"time", "datetime", "uuid", "secrets"})
+#: Instructions that neither take the value on top nor put another there.
+_IDLE: Final = frozenset({"CACHE", "EXTENDED_ARG", "NOP", "RESUME", "PUSH_NULL", "PRECALL"})
+
+#: Instructions that put a local variable on top.
+_LOCAL: Final = frozenset({"LOAD_FAST", "LOAD_DEREF", "LOAD_FAST_CHECK", "LOAD_FAST_BORROW"})
+
+
+@dataclass(frozen=True)
+class OuterName:
+    """A name outside of a function: of a module or an object (``holder`` is its dict), or a cell.
+
+    ``label`` is how the user writes it.
+    """
+
+    holder: Any
+    name: str
+    label: str
+
+    @property
+    def value(self) -> Any:
+        """What stands there now."""
+        if type(self.holder) is CellType:
+            try:
+                return self.holder.cell_contents
+            except ValueError:
+                return _MISSING
+        return self.holder.get(self.name, _MISSING)
+
+
+class Surroundings:
+    """The places that a function reads and writes.
+
+    Attributes:
+        reads, writes: the places, each once.
+        sources: random generators of NumPy and Python that it reads.
+        asks_time: it names something of a module that gives another answer each time.
+    """
+
+    def __init__(self, function: Any, objects: Mapping[str, Any]) -> None:
+        """Of a function some of whose arguments are known objects."""
+        self.reads: dict[tuple[int, str], OuterName] = {}
+        self.writes: dict[tuple[int, str], OuterName] = {}
+        self.sources: list[Any] = []
+        self.asks_time = False
+        self._waiting: list[tuple[FunctionType, Mapping[str, Any]]] = []
+        self._seen: set[tuple[Any, ...]] = set()
+        self._follow(function, objects)
+        while self._waiting and len(self._seen) < _MOST_FUNCTIONS:
+            found, bound = self._waiting.pop()
+            cells = dict(zip(found.__code__.co_freevars, found.__closure__ or (), strict=True))
+            self._scan(found.__code__, found.__globals__, cells, bound)
+
+    # -- walking ----------------------------------------------------------------------------------
+
+    def _follow(self, found: Any, objects: Mapping[str, Any] | None = None) -> None:
+        """Look into what may be called, if it is the user's."""
+        while isinstance(found, functools.partial):
+            found = found.func
+        owner = [found.__self__] if isinstance(found, MethodType) else []
+        found = unwrap(found.__func__ if owner else found)
+        if not isinstance(found, FunctionType):
+            call = getattr_static(type(found), "__call__", None)
+            if not isinstance(call, FunctionType) or not _is_users(type(found)):
+                return
+            found, owner = call, [found]
+        code = found.__code__
+        bound = dict(zip(code.co_varnames[: code.co_argcount], owner, strict=False))
+        bound.update(objects or {})
+        key = (code, *map(id, found.__closure__ or ()), *map(id, bound.values()))
+        if key not in self._seen and is_user_file(code.co_filename):
+            self._seen.add(key)
+            self._waiting.append((found, bound))
+
+    def _scan(
+        self,
+        code: CodeType,
+        names: dict[str, Any],
+        cells: Mapping[str, CellType],
+        bound: Mapping[str, Any],
+    ) -> None:
+        """Read the instructions: the object on top is followed as long as it is known."""
+        top, label = _MISSING, ""
+        for step in dis.get_instructions(code):
+            kind, name = step.opname, step.argval
+            if kind in _IDLE:
+                continue
+            if kind == "LOAD_GLOBAL" or (kind == "LOAD_DEREF" and name in cells):
+                holder = cells[name] if kind == "LOAD_DEREF" else names
+                top, label = self._read(OuterName(holder, name, name)), name
+            elif kind in _LOCAL:
+                top, label = bound.get(name, _MISSING), name
+            elif kind in ("LOAD_ATTR", "LOAD_METHOD"):
+                top = self._attribute(top, name, f"{label}.{name}")
+                label = f"{label}.{name}"
+            else:
+                if kind == "STORE_ATTR" and isinstance(getattr(top, "__dict__", None), dict):
+                    self._write(OuterName(vars(top), name, f"{label}.{name}"))
+                elif kind == "STORE_GLOBAL" or (kind == "STORE_DEREF" and name in cells):
+                    holder = names if kind == "STORE_GLOBAL" else cells[name]
+                    self._write(OuterName(holder, name, name))
+                elif isinstance(name, CodeType):
+                    self._scan(name, names, cells, bound)
+                top = _MISSING
+
+    def _read(self, place: OuterName) -> Any:
+        value = place.value
+        if value is _MISSING:
+            return value
+        self.reads[id(place.holder), place.name] = place
+        if _is_random(value):
+            self.sources.append(value)
+        self.asks_time |= getattr(value, "__module__", None) in _CLOCKS
+        if callable(value) and not isinstance(value, type):
+            self._follow(value)
+        return value
+
+    def _write(self, place: OuterName) -> None:
+        self.writes[id(place.holder), place.name] = place
+
+    def _attribute(self, owner: Any, name: str, label: str) -> Any:
+        """An attribute of a known object: its own is a place, a method is looked into."""
+        if isinstance(owner, ModuleType):
+            self.asks_time |= owner.__name__ in _CLOCKS
+            if is_user_file(getattr(owner, "__file__", None) or "<user>"):
+                return self._read(OuterName(vars(owner), name, label))
+            return vars(owner).get(name, _MISSING)
+        if owner is _MISSING or not _is_users(owner if isinstance(owner, type) else type(owner)):
+            return _MISSING
+        if name in (getattr(owner, "__dict__", None) or ()) and not isinstance(owner, type):
+            return self._read(OuterName(vars(owner), name, label))
+        found = getattr_static(owner if isinstance(owner, type) else type(owner), name, None)
+        if isinstance(found, property):
+            found = found.fget
+        elif isinstance(found, staticmethod | classmethod):
+            found = found.__func__
+        if isinstance(found, FunctionType) and not isinstance(owner, type):
+            self._follow(MethodType(found, owner))
+        return _MISSING
+
+
+def _is_users(kind: type) -> bool:
+    """Whether a class is the user's own."""
+    module = sys.modules.get(kind.__module__)
+    return kind.__module__ != "builtins" and is_user_file(
+        getattr(module, "__file__", None) or "<user>"
+    )
+
+
+def _is_random(value: Any) -> bool:
+    module = type(value).__module__
+    return module.startswith("numpy.random") or (module == "random" and hasattr(value, "getstate"))
+
+
+# -- before and after -----------------------------------------------------------------------------
+
+
+class Before:
+    """What stood around a function before it was traced."""
+
+    def __init__(self, around: Surroundings) -> None:
+        self._around = around
+        self._written = {key: place.value for key, place in around.writes.items()}
+        self._held = {
+            key: (place.value, _contents(place.value))
+            for key, place in around.reads.items()
+            if isinstance(place.value, _CONTAINERS)
+        }
+
+    def changes(self) -> Iterator[tuple[str, str]]:
+        """What is other now: how the user writes it, and what was done to it."""
+        for key, place in self._around.writes.items():
+            if place.value is not self._written[key]:
+                yield place.label, "assigns"
+        for key, (container, contents) in self._held.items():
+            if not _same(_contents(container), contents):
+                yield self._around.reads[key].label, "changes"
+
+
+def _contents(container: Any) -> list[Any]:
+    if isinstance(container, dict):
+        return [*container, *container.values()]
+    return sorted(container, key=id) if isinstance(container, set) else list(container)
+
+
+def _same(one: list[Any], other: list[Any]) -> bool:
+    return len(one) == len(other) and all(a is b for a, b in zip(one, other, strict=True))
+
+
+class Frozen:
+    """What stood around a function when it was traced, by which another call finds its graph."""
+
+    def __init__(self, around: Surroundings) -> None:
+        places = [(place, place.value) for place in around.reads.values()]
+        places = [(p, v) for p, v in places if not isinstance(v, _NEVER_BOUND_ANEW)]
+        self._names = [
+            (p.holder, p.name, v, p) for p, v in places if type(p.holder) is not CellType
+        ]
+        self._cells = [(p, v) for p, v in places if type(p.holder) is CellType]
+        self._held = [(p, v, v.copy()) for p, v in places if _is_plain_container(v)]
+
+    def changed(self) -> OuterName | None:
+        """A place where something else stands now, or None."""
+        for holder, name, value, place in self._names:
+            now = holder.get(name, _MISSING)
+            if now is not value and not _equal(now, value):
+                return place
+        for place, value in self._cells:
+            if place.value is not value and not _equal(place.value, value):
+                return place
+        for place, container, contents in self._held:
+            if container != contents:
+                return place
+        return None
+
+
+#: Values of names that programs do not bind anew, or only when they are defined again.
+_NEVER_BOUND_ANEW: Final = (ModuleType, type, BuiltinFunctionType)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Whether two plain values are equal; of other values only the same are."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, tuple):
+        return len(one) == len(other) and all(map(_equal, one, other))
+    return isinstance(one, _PLAIN) and bool(one == other or (one != one and other != other))
+
+
+def _is_plain_container(value: Any) -> bool:
+    if not isinstance(value, list | dict) or len(value) > _FEW:
+        return False
+    return all(isinstance(each, _PLAIN) for each in _contents(value))

@@ -1,0 +1,239 @@
+"""One trace of a function: the graph that it builds, and what else it does.
+
+Beside its results a function may update parameters, draw from generators (whose steps go on at each
+call), read arrays around it (which become constants) and change what lies around it (which happens
+once, and is warned of).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from math import inf
+from typing import Any, Final
+from weakref import ref
+
+from staticgrad.compiler import Compiled, compile as compile_graph
+from staticgrad.errors import (
+    GraphError,
+    SizeGuardError,
+    StaticgradError,
+    SymbolicValueError,
+    TracingWarning,
+    warn,
+)
+from staticgrad.functions.creation import input as graph_input
+from staticgrad.functions.draws import Draws, steps_of
+from staticgrad.functions.trees import Tree, flatten, paths, unflatten
+from staticgrad.ir.bodies import is_body_input
+from staticgrad.ir.graph import Graph, Input, Node, Parameter, Symbolic, ancestors
+from staticgrad.ir.session import Session, traced_in
+from staticgrad.programs.arguments import Given
+from staticgrad.programs.frozen import differences, random_states
+from staticgrad.programs.sizes import Spec, shapes_of
+from staticgrad.programs.surroundings import Before, Frozen, Surroundings
+
+_STATIC_HINT: Final = (
+    "in a traced function arrays have no numbers yet; an argument that is a Python number, bool or"
+    " string is static, and so are those named in static=(...)"
+)
+
+
+class Out(str):
+    """A result that the graph gives: its name there."""
+
+    __slots__ = ()
+
+
+class TracedProgram:
+    """One graph of a function: what it takes, where its results go, for which surroundings.
+
+    ``names`` are those of all arrays that it is given, in order.
+    """
+
+    def __init__(
+        self, spec: Spec, names: Sequence[str], graph: Graph | None, leaves: list[Any], tree: Tree
+    ) -> None:
+        self.names = names
+        self.spec, self.graph, self.leaves, self._tree = spec, graph, leaves, tree
+        self._read = {value.node.label for value in graph.inputs} if graph else set()
+        self.compiled: Compiled | None = None
+        self._frozen: Frozen | None = None
+        self._arrays: list[tuple[ref[Any], Any]] = []
+
+    def freeze(self, around: Surroundings, noted: Session) -> None:
+        """Remember what it was traced from: names around the function, arrays in its graph."""
+        self._frozen = Frozen(around)
+        self._arrays = [(array, data.array) for array, data in noted.arrays if array() is not None]
+
+    def changed(self) -> str:
+        """What is other than when it was traced, in words; empty if it still holds."""
+        place = None if self._frozen is None else self._frozen.changed()
+        if place is not None:
+            return f"{place.label} is another"
+        for source, held in self._arrays:
+            array = source()
+            if array is not None and array.tobytes() != held.tobytes():
+                return "an array that it reads was written to"
+        return ""
+
+    def program(self, options: Mapping[str, Any]) -> Compiled:
+        """The graph, compiled once.
+
+        Raises:
+            GraphError: there is nothing to compute.
+        """
+        if self.compiled is None:
+            if self.graph is None:
+                raise GraphError("there is nothing to compute: no result depends on an array")
+            self.compiled = compile_graph(self.graph, **options)
+        return self.compiled
+
+    def run(self, arrays: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
+        """The results, in their containers."""
+        if self.graph is None:
+            return unflatten(self._tree, self.leaves)
+        feeds = {name: array for name, array in arrays.items() if name in self._read}
+        found = self.program(options).run(feeds)
+        leaves = [found[leaf] if isinstance(leaf, Out) else leaf for leaf in self.leaves]
+        return unflatten(self._tree, leaves)
+
+
+class Tracer:
+    """Traces one function, for one signature after the other."""
+
+    def __init__(self, function: Callable[..., Any], name: str) -> None:
+        self._function, self._name = function, name
+        self._draws: Draws | None = None
+        self._made: list[Parameter] = []
+        self._warned: set[str] = set()
+
+    def trace(self, given: Given, spec: Spec) -> TracedProgram:
+        """The graph of the function over arguments of these sizes.
+
+        Raises:
+            GraphError: it makes parameters anew, whose values would begin again; or it reads an
+                input that is none of its arguments.
+        """
+        around = Surroundings(self._function, given.objects)
+        before, states = Before(around), random_states(around)
+        noted = Session()
+        traced = self._once(given, spec, noted)
+        traced.freeze(around, noted)
+        for label, done in before.changes():
+            self._warn(
+                f"{done} {label!r}",
+                "this happens when it is traced, not at each call: return what it makes, or keep"
+                " it in a parameter, p.update(value)",
+            )
+        if around.asks_time or states != random_states(around):
+            again = self._once(given, spec, Session())
+            kept = list(zip(traced.leaves, again.leaves, strict=False))
+            for place in differences(traced.graph, again.graph, kept):
+                self._warn(
+                    f"freezes a number that differs from time to time, {place}",
+                    "each call has the one of the trace: pass it as an argument, or draw from"
+                    " sg.random.Generator(seed)",
+                )
+        return traced
+
+    def _once(self, given: Given, spec: Spec, noted: Session) -> TracedProgram:
+        """One run of the function over values."""
+        shapes = shapes_of(spec, [len(shape) for shape in given.shapes])
+        inputs: list[Any] = [
+            graph_input(name, shape, dtype)
+            for name, shape, dtype in zip(given.arrays, shapes, given.dtypes, strict=True)
+        ]
+        first = inputs[0].node.serial if inputs else inf
+        stand = Draws()
+        if self._draws is not None:
+            self._draws.again()
+        else:
+            self._draws = stand
+        try:
+            with traced_in(noted):
+                found, changed = given.called(self._function, inputs)
+        except SymbolicValueError as error:
+            error.hint = f"{error.hint}\n{_STATIC_HINT}" if error.hint else _STATIC_HINT
+            raise
+        except Exception as error:
+            if not isinstance(error, StaticgradError):
+                error.add_note(f"while sg.function traced {self._name}")
+            raise
+        finally:
+            stand.further()
+        for name in changed:
+            self._warn(f"changes its argument {name}", "its caller does not see that: return it")
+        traced = self._program(found, spec, noted, inputs)
+        _check_guards(traced, given)
+        self._check_made(traced, first)
+        return traced
+
+    def _program(
+        self, found: Any, spec: Spec, noted: Session, inputs: Sequence[Symbolic]
+    ) -> TracedProgram:
+        """What the function gave, as a graph and what comes of it."""
+        own = {value.node: value.node.label for value in inputs}
+        if isinstance(found, Graph):
+            outputs, updates = dict(found.outputs), found.updates
+            outs: Any = {name: Out(name) for name in outputs}
+            leaves, tree = flatten(outs["output"] if [*outputs] == ["output"] else outs)
+        else:
+            given, tree = flatten(found)
+            named = list(zip(paths(tree, "result"), given, strict=True))
+            outputs = {name: leaf for name, leaf in named if isinstance(leaf, Symbolic)}
+            leaves = [Out(name) if name in outputs else leaf for name, leaf in named]
+            updates = ()
+        pairs: list[tuple[Parameter, Any]] = [*updates, *noted.updates]
+        nodes = ancestors([*outputs.values(), *(value for _, value in pairs)])
+        for node in nodes:
+            if isinstance(node.op, Input) and node not in own and not is_body_input(node):
+                raise self._foreign(node)
+        taken = {parameter.node for parameter, _ in pairs}
+        pairs += [(p, v) for p, v in steps_of(nodes) if p.node not in taken]
+        name = self._name.rpartition(".")[2]
+        graph = Graph(outputs, pairs, name=name) if outputs or pairs else None
+        return TracedProgram(spec, [*own.values()], graph, leaves, tree)
+
+    def _foreign(self, node: Node) -> GraphError:
+        value = node.values[0]
+        return GraphError(
+            f"{self._name} reads {node.label!r}, {value.type}, which is none of its arguments",
+            hint="pass it as an argument; a value that was kept from another trace has no number",
+            related=[(node.label, str(value.type), node.origin)],
+        )
+
+    def _check_made(self, traced: TracedProgram, first: float) -> None:
+        """Refuse what another trace would begin anew.
+
+        Raises:
+            GraphError: with the parameter.
+        """
+        updates = traced.graph.updates if traced.graph else ()
+        made = [parameter for parameter, _ in updates if parameter.node.serial > first]
+        if made and self._made:
+            raise GraphError(
+                f"{self._name} makes the parameter {made[0].name!r} when it is traced: in"
+                " another trace its values would begin again",
+                hint="make it outside of the function; opt.minimize(loss) keeps what it makes\n"
+                'or name the sizes that differ at first: sg.function(sizes={"x": ("batch", None)})',
+            )
+        self._made += made
+
+    def _warn(self, what: str, cure: str) -> None:
+        """Warn once of something that a function does."""
+        if what not in self._warned:
+            self._warned.add(what)
+            warn(TracingWarning, f"{self._name} {what}: {cure}")
+
+
+def _check_guards(traced: TracedProgram, given: Given) -> None:
+    """Refuse a graph whose named sizes are not those of the call.
+
+    Raises:
+        SizeGuardError: with what must agree.
+    """
+    named = zip(traced.spec, given.sizes, strict=True)
+    values = {name: size for name, size in named if isinstance(name, str)}
+    for guard, node in traced.graph.guards if traced.graph and values else ():
+        if not guard.holds(values):
+            raise SizeGuardError(guard.text, at=node.origin)

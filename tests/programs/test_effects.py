@@ -1,0 +1,307 @@
+"""What a traced function reads and does beside its arguments and results."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.errors import (
+    ArgumentError,
+    GraphError,
+    ParameterValueError,
+    StaticgradWarning,
+    SymbolicValueError,
+    TracingWarning,
+)
+
+RNG = np.random.default_rng(5)
+X = RNG.normal(size=(4, 3))
+
+factor: Any = 2.0
+table = np.arange(3.0)
+settings = {"shift": 1.0}
+calls = 0
+log: list[Any] = []
+
+
+def scaled(x: Any) -> Any:
+    return x * factor
+
+
+@dataclass
+class State:
+    w: Any
+    steps: Any
+    name: str = "state"
+
+
+def test_dataclasses_go_in_and_come_out():
+    @sg.function
+    def f(state: State, x: Any) -> Any:
+        return State(state.w * x, state.steps + 1, state.name.upper())
+
+    found = f(State(np.ones(3), np.int64(4)), 2 * np.ones(3))
+    assert isinstance(found, State)
+    np.testing.assert_array_equal(found.w, 2 * np.ones(3))
+    assert (found.steps, found.name) == (5, "STATE")
+    again = f(found, np.ones(3))
+    assert (again.steps, f.stats.traces) == (6, 2)  # the name is static
+    assert [value.node.label for value in f.graph(found, X[0]).inputs] == [
+        "state.w",
+        "state.steps",
+        "x",
+    ]
+
+
+def test_names_around_a_function_are_read_as_they_are(monkeypatch):
+    """Of globals, of what it calls, of closures and attributes; also what an array holds."""
+    module = globals()
+    place, closed = np.zeros(3), 1.0
+
+    class Model:
+        def __init__(self) -> None:
+            self.gain, self.training = 3.0, True
+
+        def __call__(self, x: Any) -> Any:
+            return x * self.gain if self.training else x
+
+    model = Model()
+
+    @sg.function
+    def f(x: Any) -> Any:
+        return model(scaled(x)) + place * closed + table + settings["shift"]
+
+    def wanted() -> Any:
+        gain = model.gain if model.training else 1.0
+        return X * module["factor"] * gain + place * closed + module["table"] + settings["shift"]
+
+    np.testing.assert_allclose(f(X), wanted())
+    np.testing.assert_allclose(f(X), wanted())
+    assert f.stats.traces == 1
+    for count, change in enumerate(
+        [
+            lambda: monkeypatch.setitem(module, "factor", 5.0),
+            lambda: monkeypatch.setitem(module, "table", np.ones(3)),
+            lambda: monkeypatch.setitem(settings, "shift", -1.0),
+            lambda: setattr(model, "gain", 4.0),
+            lambda: setattr(model, "training", False),
+            lambda: module["table"].__setitem__(1, 7.0),
+        ],
+        start=2,
+    ):
+        change()
+        np.testing.assert_allclose(f(X), wanted())
+        np.testing.assert_allclose(f(X), wanted())
+        assert f.stats.traces == count
+    closed = 2.0
+    with pytest.warns(StaticgradWarning, match="8 times, because closed is another"):
+        np.testing.assert_allclose(f(X), wanted())
+    model.training = True  # that graph is known, but for what changed since
+    monkeypatch.setitem(module, "factor", float("5"))  # equal: nothing has changed
+    np.testing.assert_allclose(f(X), wanted())
+    assert [reason.rpartition(": ")[2] for reason in f.stats.reasons[1:4]] == [
+        "factor is another",
+        "table is another",
+        "settings is another",
+    ]
+
+
+def test_an_optimizer_keeps_its_state_whatever_is_traced():
+    w, b = sg.parameter("w", np.zeros(3)), sg.parameter("b", np.zeros(()))
+    frozen = sg.parameter("frozen", np.ones(()))
+    optimizer = sg.optim.Adam(0.1)
+
+    @sg.function
+    def step(x: Any, y: Any, slow: bool = False) -> Any:
+        loss = ((x @ w + b - y) ** 2).mean() * sg.stop_gradient(frozen)
+        optimizer.minimize(loss * 0.5 if slow else loss)
+        return loss
+
+    x = RNG.normal(size=(32, 3))
+    y = x @ [1.0, -2.0, 3.0] + 0.5
+    for turn in range(200):
+        rows = 16 + turn % 16 if turn > 3 else 16
+        last = step(x[:rows], y[:rows], slow=turn % 50 == 49)
+    assert step.stats.traces == 3  # literal sizes, named sizes, and one of the slow ones
+    assert last < 1e-3
+    np.testing.assert_allclose([*w.value, b.value], [1, -2, 3, 0.5], atol=0.05)
+    np.testing.assert_array_equal(frozen.value, 1.0)
+    counts = [p for p, _ in step.graph(x, y).updates if p.name == "adam.step"]
+    assert [int(count.value) for count in counts] == [200]
+
+    # The same steps as a graph, in turns of the same data.
+    v = sg.parameter("v", np.zeros(3))
+    plain = sg.parameter("v", np.zeros(3))
+    again = sg.function(lambda x: sg.optim.SGD(0.1, 0.9).minimize(((x - v) ** 2).sum()))
+    loss = ((sg.input("x", (3,), "float64") - plain) ** 2).sum()
+    graph = sg.compile(sg.Graph(None, sg.optim.SGD(0.1, 0.9).updates(loss, [plain])))
+    for row in X:
+        assert again(row) is None
+        graph.run({"x": row})
+        np.testing.assert_array_equal(v.value, plain.value)
+
+
+def test_updates_are_of_each_call_and_read_the_old_value():
+    total, seen = sg.parameter("total", np.zeros(3)), sg.parameter("seen", np.int64(0))
+
+    @sg.function
+    def f(x: Any) -> Any:
+        total.update(total + x.sum(0))
+        seen.update(seen + x.shape[0])
+        return total / sg.maximum(seen, 1).astype("float64")
+
+    np.testing.assert_array_equal(f(X), np.zeros(3))
+    np.testing.assert_allclose(f(X[:2]), X.mean(0))
+    np.testing.assert_allclose(total.value, X.sum(0) + X[:2].sum(0))
+    assert seen.value == 6
+    seen.update(0)  # outside it is written at once
+    assert seen.value == 0
+    reset = sg.function(lambda: total.update(np.ones(3)))
+    reset()
+    np.testing.assert_array_equal(total.value, np.ones(3))
+
+
+def test_generators_go_on_with_each_call_whatever_is_traced():
+    rng, other = sg.random.Generator(3), sg.random.Generator(3)
+    f = sg.function(lambda x: x + rng.normal(shape=x.shape, dtype="float64"))
+    draw = other.normal(shape=(4, 3), dtype="float64")
+    graph = sg.compile(sg.Graph({"draw": draw}, other.updates))
+    for rows in (4, 4, 2, 3, 4):
+        wanted = graph.run({})["draw"]
+        if rows == 4:
+            np.testing.assert_allclose(f(X) - X, wanted, atol=1e-15)
+        else:
+            f(X[:rows])
+    second = sg.function(lambda x: x + rng.normal(shape=x.shape, dtype="float64"))
+    assert not np.any(second(X) == f(X))
+
+
+def draws_of_numpy(x: Any) -> Any:
+    return x + np.random.normal(size=3)
+
+
+def draws_of_an_own(x: Any) -> Any:
+    return x + RNG.normal(size=3)
+
+
+def reads_a_clock(x: Any) -> Any:
+    return x + time.perf_counter()
+
+
+@pytest.mark.parametrize("wrong", [draws_of_numpy, draws_of_an_own, reads_a_clock])
+def test_frozen_numbers_are_reported_with_their_line(wrong: Any):
+    f = sg.function(wrong)
+    with pytest.warns(TracingWarning, match="freezes a number") as caught:
+        f(X)
+    assert "return x + " in str(caught[0].message)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        f(X)
+        sg.function(lambda x: x + np.ones(3))(X)
+
+
+def test_side_effects_are_reported_with_the_cure():
+    kept: list[Any] = []
+
+    class Counter:
+        hits = 0
+
+    counter = Counter()
+
+    @sg.function
+    def f(batch: Any) -> Any:
+        global calls
+        calls += 1
+        log.append(batch["x"].shape)
+        kept.append(batch["x"])
+        counter.hits = counter.hits + 1
+        batch["y"] = batch["x"] * 2
+        return batch["y"]
+
+    given = {"x": X}
+    with pytest.warns(TracingWarning) as caught:
+        np.testing.assert_array_equal(f(given), 2 * X)
+    said = "\n".join(str(each.message) for each in caught)
+    for words in (
+        "f assigns 'calls'",
+        "f changes 'log'",
+        "f changes 'kept'",
+        "f assigns 'counter.hits'",
+        "f changes its argument batch",
+        "p.update(value)",
+    ):
+        assert words in said
+    assert [*given] == ["x"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        f(given)
+    assert (calls, counter.hits, f.stats.traces) == (1, 1, 1)
+    with pytest.raises(GraphError, match=r"kept from another trace") as found:
+        sg.function(lambda z: z + kept[0])(X)
+    assert "test_effects.py" in str(found.value)
+
+
+def mismatch() -> Any:
+    w = sg.parameter("w", np.ones(3))
+    return sg.function(lambda x: w.update(x))(X)
+
+
+def twice() -> Any:
+    w = sg.parameter("w", np.ones(3))
+    return sg.function(lambda x: (w.update(x + w), w.update(x)))(X[0])
+
+
+def in_a_loop() -> Any:
+    w = sg.parameter("w", np.ones(3))
+
+    def trip(i: Any, c: Any) -> Any:
+        w.update(c)
+        return c * 0.5
+
+    return sg.function(lambda x: sg.fori_loop(0, 3, trip, x))(X[0])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "says"),
+    [
+        (mismatch, GraphError, r"update of parameter 'w'.*becomes"),
+        (twice, GraphError, "updated twice"),
+        (in_a_loop, GraphError, "inside of a loop"),
+        (
+            lambda: sg.parameter("w", np.ones(3)).update(sg.input("x", (3,), "float64")),
+            GraphError,
+            "no numbers here",
+        ),
+        (lambda: sg.parameter("w", np.ones(3)).update(X), ParameterValueError, "shape"),
+        (
+            lambda: sg.optim.SGD(0.1).minimize(sg.input("x", (), "float64")),
+            GraphError,
+            "no function is traced",
+        ),
+        (
+            lambda: sg.function(lambda x: sg.optim.SGD(0.1).minimize(x.sum()))(X),
+            ArgumentError,
+            "no parameter",
+        ),
+        (lambda: sg.function(lambda x: list(range(x.sum())))(X), SymbolicValueError, "sta"),
+        (
+            lambda: sg.function(lambda x: x)(sg.input("x", (3,), "float64")).graph(X),
+            AttributeError,
+            "graph",
+        ),
+        (
+            lambda: sg.function(lambda x: x).graph(sg.input("x", (3,), "float64")),
+            ArgumentError,
+            "plain function",
+        ),
+    ],
+)
+def test_mistakes(wrong: Any, error: type[Exception], says: str):
+    with pytest.raises(error, match=says):
+        wrong()
