@@ -35,6 +35,8 @@ NEAR: Final = 1 << 17
 SHALLOW: Final = 128
 #: Columns that are taken together then, times rows: a multiple of all panels'.
 WIDEST: Final = 4096
+#: Elements of which parts of a stream of results are multiples: some lines of memory.
+PART: Final = 64
 #: How many inner indices ahead a panel is brought near that is read where it lies.
 AHEAD: Final = 12
 _MATRIX = frozenset({"i", "j", "k"})
@@ -92,7 +94,7 @@ class _PlainProduct:
         if not self.stored.is_storage:
             self._write_streams(rows)
         few = Lines()
-        if self._reads_in_place:
+        if self._reads_in_place or (self.turned and not self.stored.is_storage):
             self._write_few_rows(few)
         out.extend(self.before)
         if few.lines:
@@ -128,6 +130,8 @@ class _PlainProduct:
             out.add(f"few = {FEW_ROWS}")
             out.add(f"if {self.k} * {self.down} <= {NEAR}:")
             out.add(f"    few = {SOME_ROWS}")
+        if not self.stored.is_storage:
+            out.add("reached = begin")
         local = f"local_{self.element}"
         out.add(f"tile = {local}({2 * self.whole})")
         out.add(f"panel = {local}({(self.depth + self.lanes) * self.columns})")
@@ -158,9 +162,9 @@ class _PlainProduct:
     # few rows, or one inner index
 
     def _write_few_rows(self, out: Lines) -> None:
-        """All columns of the iterations that follow: b is read row after row."""
+        """All columns of the iterations that follow: b is read in the order in which it lies."""
         block, row, body, lanes = Lines(), Lines(), Lines(), self.lanes
-        self._write_span(out, WIDEST // STREAMED)
+        self._write_span(out)
         out.add(f"width = (right - left + {lanes - 1}) // {lanes} * {lanes}")
         self._least(block, "stop", f"block + {GEMM_BLOCK}", str(self.k))
         block.add("into = 0")
@@ -176,15 +180,16 @@ class _PlainProduct:
             "inner": str(self.inner),
             "last": "count - 1",
             "wide": "right - left",
-            "down": total(self.b, scaled("block", self.down), "left"),
-            "step": str(self.down),
+            "down": total(self.b, scaled("block", self.down), scaled("left", self.across)),
+            "step": str(self.across if self.turned else self.down),
             "to": "into",
             "depth": "stop - block",
             "fresh": "1",
         }
         names = [name for name in self.tiles.arguments if name in named]
         passed = ", ".join(named[name] for name in names)
-        block.add(f"{self.tiles.few_rows(self.unit)}({passed}, width)")
+        stream = self.tiles.few_turned_rows if self.turned else self.tiles.few_rows
+        block.add(f"{stream(self.unit)}({passed}, width{', panel' if self.turned else ''})")
         block.add("if block > 0:")
         block.add(f"    for at in range(0, count * width, {lanes}):")
         both = f"load{lanes}(tile, at) + load{lanes}(tile, into + at)"
@@ -197,8 +202,9 @@ class _PlainProduct:
         out.add("for i in range(first_row, last_row):")
         out.extend(row, 1)
 
-    def _write_span(self, out: Lines, widest: int) -> None:
-        """As many columns as iterations follow, up to the next multiple of ``widest``."""
+    def _write_span(self, out: Lines) -> None:
+        """As many columns as iterations follow, up to the next multiple of what has room."""
+        widest = WIDEST // STREAMED
         out.add(f"if left % {widest} > 0 and o > begin:")
         out.add("    continue")  # an earlier iteration went on here
         out.add("right = left + (end - o) * group")
@@ -207,9 +213,14 @@ class _PlainProduct:
             out.add(f"    right = {most}")
 
     def _write_streams(self, out: Lines) -> None:
-        """Row after row of results, of all iterations that follow in it: memory is one stream."""
+        """The results of all iterations that follow, as they lie: memory is one stream.
+
+        Iterations are equal parts of all elements here, not of rows and columns, so that no two
+        workers write columns of the same rows: processors bring near what lies behind a run.
+        """
         lanes, row, body, b = self.lanes, Lines(), Lines(), self.stage.b
-        self._write_span(out, WIDEST)
+        row.add(f"left = 0 if i * {self.n} > begun else begun - i * {self.n}")
+        self._least(row, "right", f"past - i * {self.n}", str(self.n))
         one = f"load1({self.stage.a.operand}, {total(self.a, scaled('i', self.row))})"
         row.add(f"x = splat{lanes}({one})")
         place = total(self.b, scaled(VECTOR, self.across))
@@ -220,7 +231,16 @@ class _PlainProduct:
         self._write_stores(body)
         count = whole_vectors(work(body, self.unit), 1)
         write_vector_loop(row, "left", "right", lanes, Bodies(body, body, count, {}))
-        out.add("for i in range(first_row, last_row):")
+        out.add("if o < reached:")
+        out.add("    continue")  # an earlier iteration went on here
+        out.add("parts = groups * chunks")
+        self._least(out, "reached", "o + parts - o % parts", "end")
+        out.add(f"cells = {self.m} * {self.n}")
+        out.add(f"begun = o % parts * cells // parts // {PART} * {PART}")
+        out.add("past = cells")
+        out.add("if reached % parts > 0:")
+        out.add(f"    past = reached % parts * cells // parts // {PART} * {PART}")
+        out.add(f"for i in range(begun // {self.n}, (past + {self.n} - 1) // {self.n}):")
         out.extend(row, 1)
 
     def _write_stores(self, body: Lines) -> Scope:

@@ -8,7 +8,7 @@ near that its kernel reads next, a line at each step of k.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
 from staticgrad.codegen.expressions import Lines, Unit, number, scaled, total
@@ -243,3 +243,52 @@ class Tiles:
         out.add("if whole < wide:")
         out.add("    j = whole")
         out.extend(body["load"], 1)
+
+    def few_turned_rows(self, unit: Unit) -> str:
+        """The same where b lies turned: by squares of it, which ``square`` has room for.
+
+        A line of b is read once, and what is packed for one row of results is not a whole panel.
+        """
+        name = f"shared_streams_{self.element}_{self.rows}_turned"
+        if name not in unit.helpers:
+            out, square, lanes = Lines(1), Lines(), self.lanes
+            arguments = self.arguments[:3] + self.arguments[4 : self.arguments.index("ahead")]
+            words = f"transpose{lanes}(b, down + j * step + k, step, "
+            turned, whole = f"{words}wide - j", f"{words}{lanes}"
+            square.add(f"if wide >= j + {lanes}:")
+            square.add(f"    {whole}, {lanes}, square, 0, {lanes})")
+            square.add("else:")
+            square.add(f"    {turned}, {lanes}, square, 0, {lanes})")
+            self._write_square(square, [str(q) for q in range(lanes)])
+            out.add(f"for j in range(0, wide, {lanes}):")
+            out.add("    if fresh == 1:")
+            out.add("        for r in range(0, last + 1):")
+            out.add(f"            store{lanes}(c, to + r * width + j, {self.zero})")
+            out.add("    k = 0")
+            out.add(f"    while k + {lanes} <= depth:")
+            out.extend(square, 2)
+            out.add(f"        k = k + {lanes}")
+            rest = Lines()
+            rest.add(f"{turned}, depth - k, square, 0, {lanes})")
+            self._write_square(rest, ["q"], "for q in range(0, depth - k):")
+            out.add("    if k < depth:")
+            out.extend(rest, 2)
+            head = f"def {name}({', '.join(arguments)}, width, square):"
+            unit.helpers[name] = "\n".join([head, *out.lines])
+        return name
+
+    def _write_square(self, out: Lines, steps: Sequence[str], loop: str = "") -> None:
+        """The inner indices of a square to all rows, written out, or in a loop."""
+        lanes, deeper = self.lanes, "    " if loop else ""
+        row = "1" if self.rows == "across" else "row"
+        inner = "1" if self.rows == "along" else "inner"
+        out.add("for r in range(0, last + 1):")
+        out.add(f"    v = load{lanes}(c, to + r * width + j)")
+        if loop:
+            out.add(f"    {loop}")
+        for q in steps:
+            place = total("at", scaled("r", row), scaled(f"(k + {q})", inner))
+            one = f"splat{lanes}(load1(a, {place}))"
+            line = self.added(one, f"load{lanes}(square, {q} * {lanes})", "v")
+            out.add(f"    {deeper}v = {line}")
+        out.add(f"    store{lanes}(c, to + r * width + j, v)")
