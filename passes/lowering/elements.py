@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from typing import Final
 
+from passes.lowering.written_cases import branch_of, write_branch
 from passes.lowering.written_out import (
     MOST,
     Found,
@@ -19,6 +20,7 @@ from passes.lowering.written_out import (
     NotWrittenOutError,
     RowPlace,
     WrittenOut,
+    bound_places,
 )
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access, Expr, Position, postorder
@@ -43,7 +45,7 @@ from staticgrad.ir.kernel_stages import (
     roots,
     statements,
 )
-from staticgrad.ir.schedule import Step
+from staticgrad.ir.schedule import Schedule, Step
 from staticgrad.types.dim import Size, bounds, divide_exactly
 from staticgrad.types.dtype import I64, DType
 
@@ -57,11 +59,26 @@ def write_out(elements: WrittenOut, steps: Sequence[Step]) -> None:
     Raises:
         NotWrittenOutError: it cannot be told row by row, or takes too many expressions.
     """
-    runs = [_StepRun(elements, step) for step in steps]
-    if sum(run.expected() for run in runs) > MOST:
+    if sum(_expected(elements, step) for step in steps) > MOST:
         raise NotWrittenOutError
-    for run in runs:
-        run.run()
+    for step in steps:
+        branch = branch_of(step)
+        if branch is None:
+            _StepRun(elements, step).run()
+        else:
+            write_branch(elements, branch, _write_case)
+
+
+def _write_case(elements: WrittenOut, schedule: Schedule) -> None:
+    write_out(elements, schedule.steps)
+
+
+def _expected(elements: WrittenOut, step: Step) -> int:
+    """About how many expressions a step takes."""
+    branch = branch_of(step)
+    if branch is None:
+        return _StepRun(elements, step).expected()
+    return sum(_expected(elements, each) for case in branch.schedules for each in case.steps)
 
 
 class _StepRun:
@@ -73,10 +90,7 @@ class _StepRun:
         self.elements = elements
         (self.kernel,) = step.kernels()
         self._sizes = dict(zip(self.kernel.arguments, step.arguments, strict=True))
-        self._bound = {
-            access.name: (access.buffer, access.begin // access.dtype.itemsize)
-            for access in step.accesses()
-        }
+        self._bound = bound_places(step)
         self._results: dict[str, Expr] = {}
 
     def run(self) -> None:

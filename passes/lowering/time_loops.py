@@ -13,7 +13,7 @@ the trips of one. What is carried goes through memory between them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -21,6 +21,8 @@ from passes.fusion.groups import CheckBuffer, Key
 from passes.lowering.bodies import LoweredBodies
 from passes.lowering.elements import write_out
 from passes.lowering.operands import LoweredStep
+from passes.lowering.steady import TRIPS, Steady
+from passes.lowering.written_cases import branch_of
 from passes.lowering.written_out import (
     ROW,
     Found,
@@ -31,7 +33,7 @@ from passes.lowering.written_out import (
 )
 from staticgrad.analysis.cost import ROWS, Machine, all_seconds, step_seconds
 from staticgrad.ir import expr as ex
-from staticgrad.ir.expr import Access, Expr, Position, postorder
+from staticgrad.ir.expr import Access, Expr, Position
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_stages import (
     Axis,
@@ -55,8 +57,6 @@ from staticgrad.types.dim import Size, bounds, maximum
 from staticgrad.types.dtype import I64, DType
 from staticgrad.types.tensor import hint_value
 
-#: The loop over trips.
-_TRIPS: Final = "i0"
 #: Numbers of rows that are tried, at most.
 _TRIED: Final = 3
 #: The number of an operand that is none of the loop's: that of the stretch.
@@ -69,9 +69,7 @@ _ONE_LANE: Final = Machine(map_flops=1e10, bandwidth=1e12, launch=0.0)
 _WAITING: Final = Machine(launch=1.5e-8)
 #: Trips of a stretch, at least, so that it pays to keep what is carried; and at most.
 _SHORTEST: Final = 8
-_MOST_TRIPS: Final = 1 << 20
-#: What needs no register to be there again.
-_AT_HAND: Final = ("literal", "index", "size")
+_MOSTTRIPS: Final = 1 << 20
 
 
 class Reading(NamedTuple):
@@ -115,7 +113,7 @@ def lower_time_loop(lowered: LoweredBodies) -> LoweredStep | Stretch | None:
             try:
                 whole = _TimeLoop(lowered, schedule, reading)
                 whole.write()
-                if rows is None and whole.trip_seconds > _driven_seconds(schedule.steps):
+                if whole.is_slower_than_driven:
                     break
                 length = _stretch(lowered.trips, whole.seconds)
                 if not length:
@@ -131,9 +129,17 @@ def lower_time_loop(lowered: LoweredBodies) -> LoweredStep | Stretch | None:
 
 
 def _driven_seconds(steps: Iterable[Step]) -> float:
-    """What the driver is predicted to take for a trip."""
-    arguments = [tuple(hint_value(size) for size in step.arguments) for step in steps]
-    return sum(all_seconds([*steps], arguments, _WAITING))
+    """What the driver is predicted to take for a trip, in which the longest case is taken."""
+    total = 0.0
+    for step in steps:
+        branch = branch_of(step)
+        if branch is None:
+            sizes = tuple(hint_value(size) for size in step.arguments)
+            total += sum(all_seconds([step], [sizes], _WAITING))
+        else:
+            cases = (_driven_seconds(case.steps) for case in branch.schedules)
+            total += _WAITING.launch + max(cases, default=0.0)
+    return total
 
 
 def _stretch(trips: Size, seconds: float) -> int:
@@ -141,13 +147,13 @@ def _stretch(trips: Size, seconds: float) -> int:
     if isinstance(trips, int) and seconds <= _LONGEST:
         return 0
     each = seconds / max(1, hint_value(trips))
-    return max(_SHORTEST, min(int(_LONGEST / 4 / each), _MOST_TRIPS))
+    return max(_SHORTEST, min(int(_LONGEST / 4 / each), _MOSTTRIPS))
 
 
 def _readings(steps: Iterable[Step]) -> Iterator[tuple[Size | None, bool]]:
     """What may be the rows of a body, the most of them first; None: there is but one."""
     found: dict[Size, None] = {}
-    for step in steps:
+    for step in _with_cases(steps):
         if step.bodies() or len(step.kernels()) != 1:
             return
         (kernel,) = step.kernels()
@@ -161,6 +167,17 @@ def _readings(steps: Iterable[Step]) -> Iterator[tuple[Size | None, bool]]:
         yield rows, True
         yield rows, False
     yield None, True
+
+
+def _with_cases(steps: Iterable[Step]) -> Iterator[Step]:
+    """Steps, and those of cases in the place of a branch."""
+    for step in steps:
+        branch = branch_of(step)
+        if branch is None:
+            yield step
+        else:
+            for case in branch.schedules:
+                yield from _with_cases(case.steps)
 
 
 class _NoFirstRowError(NotWrittenOutError):
@@ -211,10 +228,17 @@ class _TimeLoop:
         return step_seconds(self.kernel, [hint_value(size) for size in self._sizes], ROWS)
 
     @property
-    def trip_seconds(self) -> float:
-        """What a trip of the only row is predicted to take."""
-        sizes = [hint_value(size) for size in self._sizes]
-        return step_seconds(self.kernel, sizes, _ONE_LANE) / max(1, hint_value(self._trips))
+    def is_slower_than_driven(self) -> bool:
+        """Whether trips of the only row, or of rows for which all cases of a branch are computed,
+        are predicted to take longer than the driver's."""
+        steps, sizes = self._schedule.steps, [hint_value(size) for size in self._sizes]
+        if self._rows is None:
+            whole = step_seconds(self.kernel, sizes, _ONE_LANE)
+        elif any(map(branch_of, steps)):
+            whole = self.seconds
+        else:
+            return False
+        return whole > _driven_seconds(steps) * max(1, hint_value(self._trips))
 
     def stretch(self) -> Stretch:
         """The kernel of a stretch."""
@@ -288,7 +312,7 @@ class _TimeLoop:
         carries = {each: self._carry(*each) for each in nexts}
         lookups = self._elements.lookups
         checked = [expr for each in lookups for expr in (each.place, each.position)]
-        steady = _Steady([*nexts.values(), *(value for _, _, value in stacked), *checked])
+        steady = Steady([*nexts.values(), *(value for _, _, value in stacked), *checked])
         body: list[Keep | Store | Check] = [self._check(each, steady) for each in lookups]
         following = []
         for each, value in nexts.items():
@@ -320,25 +344,25 @@ class _TimeLoop:
             stages.append(Scalar(tuple(last)))
         return tuple(stages)
 
-    def _check(self, each: Lookup, steady: _Steady) -> Check:
+    def _check(self, each: Lookup, steady: Steady) -> Check:
         operand, extent = self._operand(each.words, I64, "check"), self._argument(each.extent)
         index, position = steady.inside(each.place), steady.inside(each.position)
         return Check(each.name, index, extent, position, operand, each.wrap)
 
-    def _loop(self, steady: _Steady) -> Axis:
+    def _loop(self, steady: Steady) -> Axis:
         """The loop over trips; that of the last stretch ends early, or begins late."""
         extent = self._argument(self._trips)
         if not self._length:
-            return Axis(_TRIPS, extent)
+            return Axis(TRIPS, extent)
         total, made = ex.size(self._argument(self._bodies.trips)), self._elements.made
         count = made("minimum", I64, (ex.size(extent), made("sub", I64, (total, self._begin()))))
         limit = steady.name(I64)
         name = str(limit.attribute)
         if not self._bodies.form.reverse:
             steady.kept.append(Keep(name, count))
-            return Axis(_TRIPS, extent, past=name)
+            return Axis(TRIPS, extent, past=name)
         steady.kept.append(Keep(name, made("sub", I64, (ex.size(extent), count))))
-        return Axis(_TRIPS, extent, first=name)
+        return Axis(TRIPS, extent, first=name)
 
     def _begin(self) -> Expr:
         """The number of the first trip of a stretch."""
@@ -397,7 +421,7 @@ class _TimeLoop:
 
     def _number(self) -> Expr:
         """The number of the trip."""
-        trip = ex.index(_TRIPS)
+        trip = ex.index(TRIPS)
         if self._bodies.form.reverse:
             trip = ex.apply("sub", ex.size(self._argument(self._trips - 1)), trip)
         return ex.apply("add", self._begin(), trip) if self._length else trip
@@ -433,9 +457,9 @@ class _TimeLoop:
         positions = []
         if slice_size != 0 and self._bodies.form.reverse:
             last = self._argument(self._trips - 1)
-            positions.append(Position(((_TRIPS, -1),), last, self._argument(slice_size)))
+            positions.append(Position(((TRIPS, -1),), last, self._argument(slice_size)))
         elif slice_size != 0:
-            strides.append((_TRIPS, self._argument(slice_size)))
+            strides.append((TRIPS, self._argument(slice_size)))
         if place.row != 0 and self._ends:
             assert self._rows is not None
             past = self._argument(self._rows)
@@ -446,48 +470,3 @@ class _TimeLoop:
             start: Extent = place.at if isinstance(place.at, int) else self._argument(place.at)
             positions.append(Position((), start))
         return Access(operand, tuple(strides), (), tuple(positions))
-
-
-class _Steady:
-    """Expressions of a trip, of which those that no trip changes are computed before the loop.
-
-    ``kept`` are these, as far as a trip needs them.
-    """
-
-    def __init__(self, roots: Sequence[Expr]) -> None:
-        self.kept: list[Keep] = []
-        self._names = 0
-        self._inside: dict[int, Expr] = {}
-        self._steady: dict[int, bool] = {}
-        order = [*postorder(roots)]
-        for node in order:
-            self._steady[id(node)] = not _changes(node) and all(
-                self._steady[id(arg)] for arg in node.args
-            )
-        for node in order:
-            if not self._steady[id(node)]:
-                args = tuple(self.inside(arg) for arg in node.args)
-                same = all(a is b for a, b in zip(args, node.args, strict=True))
-                made = node if same else Expr(node.op, node.dtype, args, node.attribute)
-                self._inside[id(node)] = made
-
-    def inside(self, expr: Expr) -> Expr:
-        """An expression as a trip has it."""
-        if id(expr) not in self._inside:
-            self._inside[id(expr)] = expr
-            if expr.op not in _AT_HAND:
-                self._inside[id(expr)] = name = self.name(expr.dtype)
-                self.kept.append(Keep(str(name.attribute), expr))
-        return self._inside[id(expr)]
-
-    def name(self, dtype: DType) -> Expr:
-        """A name for a number that is kept, as what reads it has it."""
-        self._names += 1
-        return ex.ref(f"r{self._names - 1}", dtype)
-
-
-def _changes(expr: Expr) -> bool:
-    """Whether an expression differs from trip to trip, whatever its arguments do."""
-    if isinstance(expr.attribute, Access):
-        return expr.attribute.stride(_TRIPS) != 0
-    return expr.op == "ref" or (expr.op == "index" and expr.attribute == _TRIPS)

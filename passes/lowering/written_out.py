@@ -8,7 +8,9 @@ place alone, so that a row that reads another one's element is refused.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from functools import reduce
+from itertools import count
 from math import isnan
 from typing import Any, Final, NamedTuple
 
@@ -16,7 +18,7 @@ from staticgrad.analysis.interpret import interpret
 from staticgrad.ir import expr as ex
 from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.expr import BLOCKS, Expr
-from staticgrad.ir.schedule import Schedule
+from staticgrad.ir.schedule import Schedule, Step
 from staticgrad.ir.summation import BLOCK, COLUMN_BLOCK, in_lanes, lanes
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64, DType
@@ -51,6 +53,16 @@ class Lookup(NamedTuple):
 
 #: The indices of a load that a run finds, with their strides.
 Found = tuple[tuple[Expr, Size], ...]
+#: The element of an input of a schedule, by the name of its buffer.
+Source = Callable[[str, DType, RowPlace, Found], Expr]
+
+
+def bound_places(step: Step) -> dict[str, tuple[str, Size]]:
+    """The buffer of each operand of a step, and the first element that is bound."""
+    return {
+        access.name: (access.buffer, access.begin // access.dtype.itemsize)
+        for access in step.accesses()
+    }
 
 
 class WrittenOut:
@@ -70,20 +82,26 @@ class WrittenOut:
         schedule: Schedule,
         rows: Size | None,
         inner: bool,
-        source: Callable[[str, DType, RowPlace, Found], Expr],
+        source: Source,
         size: Callable[[Size], Expr],
     ) -> None:
         self.schedule, self.rows, self.inner = schedule, rows, inner
         self._source, self._size = source, size
-        self._left = MOST
+        self._spent = count()
         self._made: dict[object, Expr] = {}
         self.memory: dict[str, dict[RowPlace, Expr]] = {}
         self.lookups: list[Lookup] = []
 
+    def within(self, schedule: Schedule, source: Source) -> WrittenOut:
+        """The elements of a schedule that a step of this one runs, as ``source`` gives its inputs;
+        its expressions are among these."""
+        inner = copy(self)
+        inner.schedule, inner._source, inner.memory, inner.lookups = schedule, source, {}, []
+        return inner
+
     def spend(self) -> None:
         """Count what is written out."""
-        self._left -= 1
-        if self._left < 0:
+        if next(self._spent) >= MOST:
             raise NotWrittenOutError
 
     # -- expressions, each made once --------------------------------------------------------------
@@ -138,7 +156,8 @@ class WrittenOut:
         """The element of a buffer."""
         found = self.schedule.by_name[buffer]
         if found.role == "input":
-            key = ("source", buffer, place, tuple((id(i), stride) for i, stride in indices))
+            at = tuple((id(i), stride) for i, stride in indices)
+            key = ("source", self, buffer, place, at)
             return self._kept(key, lambda: self._source(buffer, dtype, place, indices))
         if indices:
             raise NotWrittenOutError

@@ -128,6 +128,30 @@ def bent(trips: int) -> Program:
     }
 
 
+def branched(rows: int | str, trips: int) -> Program:
+    """Cases by a number that is out of their range, too, and a branch in one of them, which is not
+    defined where it is not taken."""
+    v, k = sg.input("v", (rows,), "float64"), sg.input("k", (trips,), "int64")
+
+    def rooted(state: Any, i: Any) -> Any:
+        low = sg.cond(i < 2, lambda s: sg.sqrt(s - 2.0) / (s - s), lambda s: s * 0.25, state)
+        return low, i * 2
+
+    def body(state: Any, i: Any) -> Any:
+        new, number = sg.switch(
+            i,
+            [lambda s, i: (s * 1.5, i), rooted, lambda s, i: (s * s + 0.5, sg.asarray(7))],
+            state,
+            i + 2,
+        )
+        return new, (number, new > 0.5)
+
+    last, (numbers, signs) = sg.scan(body, v, k)
+    count = rows if isinstance(rows, int) else 21
+    feeds = {"v": values(count), "k": np.resize(np.array([1, 0, 2, -3, 9]), trips)}
+    return with_gradients({"last": last}, {"v": v}) | {"numbers": numbers, "signs": signs}, feeds
+
+
 PROGRAMS: dict[str, Callable[[], Program]] = {
     "field 1 4": lambda: vector_field(1, 4),
     "field 70 3": lambda: vector_field(70, 3),
@@ -143,6 +167,10 @@ PROGRAMS: dict[str, Callable[[], Program]] = {
     "looked up 1 3": lambda: looked_up(1, 3),
     "looked up 40 6": lambda: looked_up(40, 6),
     "bent 5": lambda: bent(5),
+    "branched 1 0": lambda: branched(1, 0),
+    "branched 1 7": lambda: branched(1, 7),
+    "branched 40 5": lambda: branched(40, 5),
+    "branched n 6": lambda: branched("n", 6),
 }
 
 
@@ -177,7 +205,10 @@ def test_a_loop_is_one_kernel_with_the_bytes_of_the_drivers(name: str) -> None:
         assert same(sg.compile(graph).run(feeds), found)
 
 
-@pytest.mark.parametrize("name", ["field 70 3", "single 6", "rows n 4", "looked up 40 6", "bent 5"])
+STRETCHED = ["field 70 3", "single 6", "rows n 4", "looked up 40 6", "bent 5", "branched 40 5"]
+
+
+@pytest.mark.parametrize("name", STRETCHED)
 def test_stretches_of_trips_have_the_same_bytes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     outputs, feeds = PROGRAMS[name]()
     graph = sg.Graph(outputs)
@@ -238,8 +269,27 @@ def test_rows_are_shared_among_workers_and_change_their_number() -> None:
     assert loops_left(f) == 0
 
 
+def _far(v: Any) -> Any:
+    """Many operations whose results are those of any evaluation."""
+    for number in range(40):
+        v = sg.sqrt(v * v + number)
+    return v
+
+
+DRIVEN = [
+    "flipped",
+    "summed",
+    "shifted",
+    "looked up",
+    "sorted",
+    "looked up in a case",
+    "long cases",
+]
+
+
 def _mixed(kind: str) -> Program:
-    """Bodies whose rows read each other, or places that are known in a run only."""
+    """Bodies whose rows read each other, or places that are known in a run only; cases of which it
+    is better to compute one."""
     x, k = sg.input("x", (600,), "float64"), sg.input("k", (4,), "int64")
     bodies: dict[str, Callable[[Any, Any], Any]] = {
         "flipped": lambda v, _: v[::-1] * 0.5 + 1.0,
@@ -247,12 +297,18 @@ def _mixed(kind: str) -> Program:
         "shifted": lambda v, _: sg.concatenate([v[1:], v[:1]]) * 0.5,
         "looked up": lambda v, i: v * 0.5 + v[i],
         "sorted": lambda v, _: sg.sort(v) * 0.5,
+        "looked up in a case": lambda v, i: sg.cond(
+            i < 600, lambda v, i: v * 0.5 + v[i], lambda v, i: v, v, i
+        ),
+        "long cases": lambda v, i: sg.cond(
+            i < 5, lambda v: _far(v * v), lambda v: _far(v + 2.0), v
+        ),
     }
     last, _ = sg.scan(lambda v, i: (bodies[kind](v, i), None), x, k)
     return {"last": last}, {"x": values(600), "k": np.array([3, 599, 0, 77])}
 
 
-@pytest.mark.parametrize("kind", ["flipped", "summed", "shifted", "looked up", "sorted"])
+@pytest.mark.parametrize("kind", DRIVEN)
 def test_rows_that_read_each_other_stay_the_drivers(kind: str) -> None:
     outputs, feeds = _mixed(kind)
     graph = sg.Graph(outputs)
