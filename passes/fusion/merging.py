@@ -20,6 +20,7 @@ from passes.fusion.long_rows import in_pieces
 from passes.fusion.rows import joined
 from passes.fusion.sharing import kept_apart
 from passes.fusion.siblings import read_together
+from passes.fusion.sinking import sunk
 from staticgrad.ir.forms import Pointwise
 from staticgrad.ir.graph import Graph, Node
 
@@ -32,7 +33,7 @@ def fused(graph: Graph, merge: bool = True) -> Groups:
     found = read_together(group(graph, merge))
     if not merge:
         return found
-    return in_pieces(cut(joined(blocked(merged(joined(found))), across=True)))
+    return in_pieces(cut(sunk(joined(blocked(merged(joined(found))), across=True))))
 
 
 def leave(graph: Graph, groups: Groups) -> None:
