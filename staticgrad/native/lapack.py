@@ -20,6 +20,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
+from textwrap import indent
 from typing import Any, Final
 
 import numpy as np
@@ -93,6 +94,15 @@ for j in range(n):
     if how == 0 and some(load1(a, j * n + j) == 0.0):
         how = j + 1
 checked
+"""
+#: LAPACK finds eigenvalues of what is not finite, or prints that it got a wrong argument.
+_IF_FINITE: Final = """
+lassq({count}, {matrix}, 1, 0.0, 1.0)
+if some(load1(reals, 0) * 0.0 + load1(reals, 1) * 0.0 == 0.0):
+    {call}
+else:
+    store1(ints, 0, i32x1(-1))
+check
 """
 RECIPES: Final[dict[str, Recipe]] = {
     "cholesky": Recipe(
@@ -194,9 +204,13 @@ else:
         {"w": "n", "v": "n * n"},
         {"work": "lwork", "iwork:i32": "liwork"},
         "n",
+        "laset('A', n, n, 0.0, 0.0, v, n)\n"
         "lacpy('U', n, n, x, n, v, n)\n"
-        "syevd('V', 'U', n, v, n, w, work, lwork, iwork, liwork, info)\n"
-        "check\n",
+        + _IF_FINITE.format(
+            count="n * n",
+            matrix="v",
+            call="syevd('V', 'U', n, v, n, w, work, lwork, iwork, liwork, info)",
+        ),
         "laset('A', n, 1, nan, nan, w, n)\nlaset('A', n, n, nan, nan, v, n)\n",
         _no_convergence,
     ),
@@ -206,9 +220,13 @@ else:
         {"w": "n"},
         {"a": "n * n", "work": "lwork", "iwork:i32": "liwork"},
         "n",
+        "laset('A', n, n, 0.0, 0.0, a, n)\n"
         "lacpy('U', n, n, x, n, a, n)\n"
-        "syevd('N', 'U', n, a, n, w, work, lwork, iwork, liwork, info)\n"
-        "check\n",
+        + _IF_FINITE.format(
+            count="n * n",
+            matrix="a",
+            call="syevd('N', 'U', n, a, n, w, work, lwork, iwork, liwork, info)",
+        ),
         "laset('A', n, 1, nan, nan, w, n)\n",
         _no_convergence,
     ),
@@ -220,9 +238,15 @@ else:
         "1",
         "if k > 0:\n"
         "    lacpy('A', n, m, x, n, a, n)\n"
-        "    gesdd(#job, n, m, a, n, s, v, n, u, p, work, lwork, iwork, info)\n"
-        "    check\n"
-        "else:\n"
+        + indent(
+            _IF_FINITE.format(
+                count="m * n",
+                matrix="a",
+                call="gesdd(#job, n, m, a, n, s, v, n, u, p, work, lwork, iwork, info)",
+            ).lstrip(),
+            "    ",
+        )
+        + "else:\n"
         "    if m * p > 0:\n"
         "        laset('A', p, m, 0.0, 1.0, u, p)\n"
         "    if w * n > 0:\n"
@@ -239,8 +263,11 @@ else:
         {"a": "m * n", "work": "lwork", "iwork:i32": "8 * k"},
         "k",
         "lacpy('A', n, m, x, n, a, n)\n"
-        "gesdd('N', n, m, a, n, s, a, n, a, m, work, lwork, iwork, info)\n"
-        "check\n",
+        + _IF_FINITE.format(
+            count="m * n",
+            matrix="a",
+            call="gesdd('N', n, m, a, n, s, a, n, a, m, work, lwork, iwork, info)",
+        ),
         "laset('A', k, 1, nan, nan, s, k)\n",
         _no_convergence,
     ),

@@ -17,8 +17,10 @@ from staticgrad.native import scipy_library
 GOOD = np.stack([np.eye(3) * k for k in (1.0, 2.0, 3.0)])
 SINGULAR, NEGATIVE, STRANGE = GOOD.copy(), GOOD.copy(), GOOD.copy()
 SINGULAR[1, 2, 2], NEGATIVE[2, 1, 1], STRANGE[0, 0, 0] = 0.0, -1.0, np.nan
+ENDLESS = GOOD.copy()
+ENDLESS[2, 1, 0] = np.inf
 L = sg.linalg
-#: A function, what it cannot do, which of the three it fails for, what the error says.
+#: A function, what it cannot do, which of three matrices it fails for, what the error says.
 FAILING: dict[str, tuple[Callable[..., Any], np.ndarray, int, str]] = {
     "cholesky": (L.cholesky, NEGATIVE, 2, "leading minor of order 2"),
     "inv": (L.inv, SINGULAR, 1, "is singular"),
@@ -33,6 +35,12 @@ FAILING: dict[str, tuple[Callable[..., Any], np.ndarray, int, str]] = {
         SINGULAR, 1, "is singular",
     ),
     "svdvals": (L.svdvals, STRANGE, 0, "holds NaN"),
+    "svd": (lambda x, **how: L.svd(x, **how)[0], ENDLESS, 2, "holds NaN or infinities"),
+    "pinv": (L.pinv, ENDLESS, 2, "holds NaN or infinities"),
+    "eigh": (lambda x, **how: L.eigh(x, **how)[1], ENDLESS, 2, "holds NaN or infinities"),
+    "eigvalsh": (  # of two rows LAPACK finds -1.4 and 1.4
+        lambda x, **how: L.eigvalsh(x[:, :2, :2], **how), STRANGE, 0, "holds NaN or infinities",
+    ),
 }  # fmt: skip
 
 
