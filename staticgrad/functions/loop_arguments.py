@@ -62,6 +62,18 @@ def trips_of(name: str, number: Any) -> Size:
         ) from None
 
 
+def bounded_trips(name: str, most: Any) -> Size:
+    """A bound on the number of trips.
+
+    Raises:
+        ArgumentError: as ``trips_of``; or it is negative.
+    """
+    bound = trips_of(name, most)
+    if not isinstance(bound, Dim) and bound < 0:
+        raise ArgumentError(f"{name}: most={bound}: it is 0 or more")
+    return bound
+
+
 def trips_over(name: str, values: Sequence[Any], length: Any) -> Size:
     """The number of slices, which ``length`` confirms, or else says.
 

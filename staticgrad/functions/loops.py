@@ -22,6 +22,7 @@ from staticgrad.functions.eager_loops import (
 )
 from staticgrad.functions.loop_arguments import (
     bound_of,
+    bounded_trips,
     check_function,
     check_one,
     trips_of,
@@ -211,6 +212,7 @@ def while_loop(
     Raises:
         CarryError: as ``scan``.
         DTypeError: the test gives no bool.
+        ArgumentError: ``most`` is no integer, or below 0.
 
     >>> import staticgrad as sg
     >>> x = sg.input("x", (), "float64")
@@ -219,9 +221,10 @@ def while_loop(
     """
     check_function("while_loop", "cond_fun", cond_fun, "carry")
     check_function("while_loop", "body_fun", body_fun, "carry")
+    bound = None if most is None else bounded_trips("while_loop", most)
     leaves, tree = flatten(init_val)
     if is_eager(leaves):
-        return run_while(cond_fun, body_fun, init_val, most)
+        return run_while(cond_fun, body_fun, init_val, bound)
 
     def build(trace: Trace, carries: list[Symbolic], kinds: Sequence[TensorType]) -> Any:
         carry = unflatten(tree, carries)
@@ -246,7 +249,7 @@ def while_loop(
         body_of(test.given, {"go": test.results[0]}),
         body_of(step.given, labelled("c", step.results)),
         len(carries),
-        None if most is None else trips_of("while_loop", most),
+        bound,
     )
     return unflatten(tree, _applied(op, carries, captured)[: len(carries)])
 

@@ -15,11 +15,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from staticgrad.errors import ArgumentError, CarryError, RankError
+from staticgrad.errors.wording import shown
 from staticgrad.functions import adjoint as adjoints
+from staticgrad.functions.loop_arguments import check_function
 from staticgrad.functions.loops import fori_loop, scan, while_loop
-from staticgrad.functions.trees import flatten, mapped
+from staticgrad.functions.tracing import check_structure, named_after
+from staticgrad.functions.trees import Tree, flatten, mapped, unflatten
 from staticgrad.ir.functional import functions
-from staticgrad.ops.operands import as_value
+from staticgrad.ir.value import Value
+from staticgrad.ops.operands import as_value, integer
+from staticgrad.types.dtype import F64, promote
 
 __all__ = ["rk4", "rk45"]
 
@@ -53,9 +59,10 @@ def rk4(f: Slope, y: Any, times: Any, steps: int = 1, *, adjoint: bool = False) 
     """The solution of ``y' = f(t, y)`` by the classical method of fourth order.
 
     Args:
-        f: takes a time and a state, returns the state's derivative in the state's containers.
-        y: the state at ``times[0]``, a tree of values.
-        times: ascending or descending, a vector; the solution is given at each.
+        f: takes a time and a state, returns the state's derivative in the state's containers and
+            dtypes.
+        y: the state at ``times[0]``, a tree of values; integers become float64.
+        times: ascending or descending, a vector of one or more; the solution is given at each.
         steps: equal steps from one time to the next.
         adjoint: the gradient is solved backwards, from one time to the one before by as many steps,
             each time from the state of the solution. The state has one floating dtype then.
@@ -64,6 +71,9 @@ def rk4(f: Slope, y: Any, times: Any, steps: int = 1, *, adjoint: bool = False) 
         The states, stacked along a new first axis: ``y`` itself comes first.
 
     Raises:
+        ArgumentError: no function, no times, or no steps.
+        RankError: times that are no vector.
+        CarryError: the derivative has other containers, or a dtype that the state cannot take.
         ArgumentError, DTypeError: ``adjoint`` of tensors, or of states of several dtypes.
 
     >>> import numpy as np, staticgrad as sg
@@ -71,10 +81,16 @@ def rk4(f: Slope, y: Any, times: Any, steps: int = 1, *, adjoint: bool = False) 
     >>> bool(abs(sg.evaluate(y)[-1] - np.exp(-1.0)) < 1e-6)
     True
     """
+    times = as_value("rk4", times)
+    if times.ndim != 1:
+        raise RankError(f"rk4: times is {times.type}, not a vector")
+    if times.shape[0] == 0:
+        raise ArgumentError("rk4: times is empty, and the state is given at the first of them")
+    if integer("rk4", "steps", steps) < 1:
+        raise ArgumentError(f"rk4: steps={steps}: it is 1 or more")
+    y, f = _equation("rk4", f, y)
     if adjoint:
         return adjoints.fixed(rk4, f, y, times, steps)
-    times = as_value("rk4", times)
-    y = mapped(lambda each: as_value("rk4", each), y)
 
     def between(y: Any, ends: Any) -> tuple[Any, Any]:
         start, end = ends
@@ -88,6 +104,44 @@ def rk4(f: Slope, y: Any, times: Any, steps: int = 1, *, adjoint: bool = False) 
 
     _, later = scan(between, y, (times[:-1], times[1:]))
     return mapped(lambda first, rest: functions.concatenate([first[None], rest], 0), y, later)
+
+
+def _equation(name: str, f: Slope, y: Any) -> tuple[Any, Slope]:
+    """The first state, of floats, and a derivative that is checked to be one of such a state.
+
+    Raises:
+        ArgumentError: ``f`` is no function of a time and a state.
+    """
+    check_function(name, "f", f, "t", "y")
+    leaves, tree = flatten(y)
+    values = [as_value(name, leaf) for leaf in leaves]
+    floats = [v if v.dtype.is_float else functions.astype(v, F64) for v in values]
+
+    def slope(t: Any, state: Any) -> Any:
+        return _checked(name, f(t, state), state, tree)
+
+    return unflatten(tree, floats), named_after(f, slope)
+
+
+def _checked(name: str, slope: Any, state: Any, tree: Tree) -> Any:
+    """The derivative of a state, in its shape.
+
+    Raises:
+        CarryError: other containers, or a dtype that would change that of the state.
+    """
+    found, shape = flatten(slope)
+    check_structure(name, shape, tree)
+    for place, (each, of) in enumerate(zip(found, flatten(state)[0], strict=True)):
+        if not isinstance(each, Value):
+            continue
+        if promote(each.dtype, of.dtype) != of.dtype:
+            raise CarryError(
+                f"{name}: the derivative is {shown(each)}, of a state {of.type}",
+                hint=f"begin with y in {each.dtype.name}, or return it .astype({of.dtype.name!r})",
+            )
+        if each.shape != of.shape:
+            found[place] = functions.broadcast_to(each, of.shape)
+    return unflatten(tree, found)
 
 
 def _rk4_step(f: Slope, t: Any, y: Any, h: Any) -> Any:
@@ -129,8 +183,7 @@ def rk45(
     """The solution of ``y' = f(t, y)`` at ``end``, by steps whose error is held (Dormand-Prince).
 
     Args:
-        f: as of ``rk4``.
-        y: the state at ``start``, a tree of values.
+        f, y: as of ``rk4``; the state at ``start``.
         start, end: times; the end may lie before the start.
         rtol, atol: a step is taken where the root mean square of its error over
             ``atol + rtol * abs(y)`` is at most 1.
@@ -145,6 +198,8 @@ def rk45(
         steps count as given.
 
     Raises:
+        ArgumentError: no function, or a tolerance below 0.
+        CarryError: as ``rk4``.
         ArgumentError, DTypeError: ``adjoint`` of tensors, or of states of several dtypes.
 
     >>> import numpy as np, staticgrad as sg
@@ -152,6 +207,10 @@ def rk45(
     >>> bool(abs(sg.evaluate(y) - 0.25) < 1e-6)
     True
     """
+    for name, tolerance in (("rtol", rtol), ("atol", atol)):
+        if tolerance < 0:
+            raise ArgumentError(f"rk45: {name}={tolerance}: it is 0 or more")
+    y, f = _equation("rk45", f, y)
     if adjoint:
         options = {"rtol": rtol, "atol": atol, "first": first, "most": most}
         return adjoints.adaptive(rk45, f, y, start, end, options)
@@ -162,7 +221,6 @@ def _adaptive(
     f: Slope, y: Any, start: Any, end: Any, rtol: float, atol: float, first: Any, most: Any
 ) -> Any:
     """The state at the end, by trials of steps."""
-    y = mapped(lambda each: as_value("rk45", each), y)
     state_dtype = flatten(y)[0][0].dtype
     start, end = (functions.astype(as_value("rk45", each), state_dtype) for each in (start, end))
     whole = functions.stop_gradient(end - start)

@@ -10,7 +10,7 @@ from scipy.integrate import solve_ivp
 
 import staticgrad as sg
 from staticgrad.eager import Tensor
-from staticgrad.errors import ArgumentError, DTypeError
+from staticgrad.errors import ArgumentError, CarryError, DTypeError, RankError
 from tests.ops.graphs import variable
 
 
@@ -121,9 +121,9 @@ def test_the_adjoint_keeps_nothing_of_the_steps() -> None:
 
 
 def test_the_adjoint_method_says_what_it_does_not_take() -> None:
+    y = {"fast": sg.constant([1.0, 2.0]), "slow": sg.constant(1.0, "float16")}
     with pytest.raises(DTypeError, match="one floating dtype"):
-        sg.ode.rk4(decay, {"fast": sg.constant([1.0, 2.0]), "slow": sg.constant(1)}, [0.0, 1.0],
-                   adjoint=True)  # fmt: skip
+        sg.ode.rk4(decay, y, [0.0, 1.0], adjoint=True)
     with pytest.raises(ArgumentError, match="not for tensors"):
         sg.ode.rk45(pendulum, Tensor(np.ones(2)), 0.0, 1.0, adjoint=True)
 
@@ -133,3 +133,39 @@ def test_a_solution_that_needs_too_many_steps_is_nan() -> None:
     assert np.isnan(sg.evaluate(y)).all()
     blown = sg.ode.rk45(lambda t, y: y * y, sg.constant(1.0), 0.0, 2.0, most=300)
     assert np.isnan(sg.evaluate(blown))
+
+
+def test_integers_become_floats_and_derivatives_take_the_shape_of_the_state() -> None:
+    whole = {"n": np.arange(3), "x": np.float32([1.0, 2.0, 3.0])}
+    fall = {"n": sg.constant(-0.5, "float64"), "x": sg.constant([1.0], "float32")}
+    for y in (
+        sg.ode.rk4(lambda t, y: fall, whole, [0.0, 1.0, 2.0])["n"][-1],
+        sg.ode.rk45(lambda t, y: fall, whole, 0.0, 2.0)["n"],
+        sg.ode.rk4(lambda t, y: fall["n"], np.arange(3), [0.0, 2.0], adjoint=True)[-1],
+    ):
+        np.testing.assert_allclose(sg.evaluate(y), np.arange(3) - 1.0, atol=1e-12)
+
+
+def test_mistakes_are_told_in_the_words_of_the_call() -> None:
+    y, times = sg.constant([1.0, 2.0], "float32"), [0.0, 1.0]
+    doubles = sg.constant([1.0, 2.0], "float64")
+    for adjoint in (False, True):
+        with pytest.raises(CarryError, match=r"rk4: the derivative is .*f64\[2\]>, of a state f32"):
+            sg.ode.rk4(lambda t, y: doubles, y, times, adjoint=adjoint)
+        with pytest.raises(
+            CarryError, match=r"rk45: the function gives \[\?, \?\], where \(\?, \?\)"
+        ):
+            sg.ode.rk45(lambda t, y: [y[1], y[0]], (y, y), 0.0, 1.0, adjoint=adjoint)
+        for steps, says in ((0, "steps=0"), (2.5, "steps 2.5 is not an integer")):
+            with pytest.raises(ArgumentError, match=says):
+                sg.ode.rk4(decay, y, times, steps, adjoint=adjoint)  # type: ignore[arg-type]
+    with pytest.raises(RankError, match=r"times is f64\[\], not a vector"):
+        sg.ode.rk4(decay, y, 1.0)
+    with pytest.raises(ArgumentError, match="times is empty"):
+        sg.ode.rk4(decay, y, [])
+    with pytest.raises(ArgumentError, match="f is a value, not a function"):
+        sg.ode.rk4(y, decay, times)  # type: ignore[arg-type]
+    with pytest.raises(ArgumentError, match="rtol=-1"):
+        sg.ode.rk45(decay, y, 0.0, 1.0, rtol=-1)
+    with pytest.raises(ArgumentError, match="most=-1: it is 0 or more"):
+        sg.while_loop(lambda y: y.sum() < 9, lambda y: y * 2, y, most=-1)
