@@ -289,16 +289,19 @@ class SGD(Optimizer):
 
 @dataclass(frozen=True, eq=False)
 class Adam(Optimizer):
-    """Adam: Kingma and Ba (ICLR 2015), algorithm 1, in its order of operations.
+    """Adam: Kingma and Ba (ICLR 2015), algorithm 1.
 
-    With g the gradient, t the runs so far (``adam.step``, counted from 1), and the slots
-    ``<parameter>.first_moment`` m and ``<parameter>.second_moment`` v:
+    With g the gradient, t the runs so far (``adam.step``, counted from 1), the bias corrections
+    c1 = 1 - beta1**t and c2 = 1 - beta2**t, and the slots ``<parameter>.first_moment`` m and
+    ``<parameter>.second_moment`` v:
 
         m' = beta1 * m + (1 - beta1) * g
         v' = beta2 * v + (1 - beta2) * (g * g)
-        p' = p - learning_rate * (m' / (1 - beta1**t)) / (sqrt(v' / (1 - beta2**t)) + epsilon)
+        p' = p - learning_rate * (m' / (sqrt(v') * (c1 / sqrt(c2)) + c1 * epsilon))
 
-    The bias corrections are computed in float64, once per step, then take the moments' dtype.
+    The last quotient is (m' / c1) / (sqrt(v' / c2) + epsilon) with one division for an element, not
+    three. What stands in brackets there is computed in float64, once per step, then takes the
+    moments' dtype.
 
     Args:
         learning_rate: a number, or a 0-d floating value.
@@ -323,16 +326,16 @@ class Adam(Optimizer):
         """Next parameters, moments and step counter."""
         count = self.state("step")
         t = (count + 1).astype("float64")
-        first_correction = 1.0 - functions.power(self.beta1, t)
-        second_correction = 1.0 - functions.power(self.beta2, t)
+        correction = 1.0 - functions.power(self.beta1, t)
+        scale = correction / functions.sqrt(1.0 - functions.power(self.beta2, t))
+        least = correction * self.epsilon
         updates: Updates = {count: count + 1}
         for p, g in grads.items():
             m, v = slot(p, "first_moment"), slot(p, "second_moment")
             updates[m] = self.beta1 * m + (1.0 - self.beta1) * g
             updates[v] = self.beta2 * v + (1.0 - self.beta2) * (g * g)
-            unbiased = updates[m] / first_correction.astype(m.dtype)
-            spread = functions.sqrt(updates[v] / second_correction.astype(m.dtype))
-            updates[p] = self.moved(p, unbiased / (spread + self.epsilon))
+            spread = functions.sqrt(updates[v]) * scale.astype(m.dtype)
+            updates[p] = self.moved(p, updates[m] / (spread + least.astype(m.dtype)))
         return updates
 
     def moved(self, p: Parameter, direction: Any) -> Any:

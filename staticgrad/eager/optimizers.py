@@ -89,7 +89,6 @@ class Adam(Optimizer):
         m = self.beta1 * self._first.get(number, zeros) + (1.0 - self.beta1) * g
         v = self.beta2 * self._second.get(number, zeros) + (1.0 - self.beta2) * (g * g)
         self._first[number], self._second[number] = m, v
-        number_type = g.dtype.type
-        unbiased = m / number_type(1.0 - self.beta1**self._steps)
-        spread = np.sqrt(v / number_type(1.0 - self.beta2**self._steps))
-        return unbiased / (spread + self.epsilon)
+        number_type, correction = g.dtype.type, 1.0 - self.beta1**self._steps
+        scale = number_type(correction / np.sqrt(1.0 - self.beta2**self._steps))
+        return m / (np.sqrt(v) * scale + number_type(correction * self.epsilon))
