@@ -64,3 +64,41 @@ def test_columns_of_what_only_rows_differ_in(mode: Mode) -> None:
     x = np.linspace(1, 2, rows, dtype="float32")
     found = run(kernel, (columns, rows), mode, {"p0": x, "p1": np.empty(columns, "float32")})
     np.testing.assert_array_equal(found["p1"], np.full(columns, column_sum(x * x)))
+
+
+def _multiples(count: int) -> str:
+    """Sums of x, 2 x, 3 x ...; the second is not a sum, but the largest."""
+    outs = "".join(f"p{n + 1}: out f32, " for n in range(count))[:-2]
+    lines = ["      %0: f32 = load p0[i0*n0 + j]"]
+    for n in range(count):
+        lines += [f"      %{n}: f32 = add %{n - 1}, %0"] if n else []
+        lines.append(f"      @r{n}: f32 = {'max' if n == 1 else 'sum'} %{n}")
+    stores = "".join(f"    store p{n + 1}[j] = @r{n}\n" for n in range(count))
+    rows = "\n".join(lines)
+    return (
+        f"kernel(p0: in f32, {outs}; n0, n1) {{\n  columns j: n0 {{\n    rows i0: n1 {{\n"
+        f"{rows}\n    }}\n{stores}  }}\n}}\n"
+    )
+
+
+@pytest.mark.parametrize("mode", ["vector", "python"])  # by Numba it takes seconds
+@pytest.mark.parametrize(("columns", "rows"), [(47, 1100), (33, 0)])
+def test_sums_that_go_through_the_rows_together(columns: int, rows: int, mode: Mode) -> None:
+    """More of them than registers hold: in two passes, and the largest elements in one more."""
+    count = 14
+    kernel = parse_kernel(_multiples(count))
+    verify_kernel(kernel)
+    x = np.random.default_rng(7).normal(size=(rows, columns)).astype("float32")
+    outs = {f"p{n + 1}": np.empty(columns, "float32") for n in range(count)}
+    found = run(kernel, (columns, rows), mode, {"p0": x, **outs})
+    value = x
+    for n in range(count):
+        wanted = column_sum(np.ascontiguousarray(value.T))
+        if n == 1:
+            wanted = np.max(value, axis=0, initial=-np.inf)
+        assert_same(found[f"p{n + 1}"], wanted.astype("float32"), f"{n + 1} x")
+        value = value + x
+    passes = [
+        render(kernel, bits).count("for first in range(0, rows, group)") for bits in (512, 256)
+    ]
+    assert passes == [2, 3]
