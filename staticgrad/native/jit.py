@@ -10,6 +10,7 @@ contexts and target machines are made once per target.
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
@@ -30,6 +31,8 @@ LONG_RUN: Final = 24
 #: LLVM adds calls of: ``loader`` lays out all that an object needs before it loads it, and such
 #: tables count, whereas stubs that LLVM's loader would add do not.
 _FLAGS: Final = '!llvm.module.flags = !{!999999}\n!999999 = !{i32 7, !"RtLibUseGOT", i32 1}\n'
+#: That is an attribute of functions; llvmlite 0.47, asked to add one, adds it to their results.
+_DECLARED: Final = re.compile(r"^(declare [^;\n]*)", re.MULTILINE)
 _compilers: dict[str, Compiler] = {}
 
 
@@ -79,7 +82,7 @@ class Compiler:
         header = f'target datalayout = "{self.layout}"\ntarget triple = "{self.target.triple}"\n'
         if self.target.vector_bits < lane_masks.WIDE:
             texts = [lane_masks.spread(text) for text in texts]
-        first, *rest = texts
+        first, *rest = [_DECLARED.sub(r"\1 nonlazybind", text) for text in texts]
         module = self.llvm.parse_assembly(f"{header}{first}\n{self.attributes()}\n{_FLAGS}")
         entries = {function.name for function in module.functions if not function.is_declaration}
         for text in rest:
@@ -87,8 +90,6 @@ class Compiler:
         for value in (*module.functions, *module.global_variables):
             if not value.is_declaration and value.name not in entries:
                 value.linkage = "internal"
-            elif value.is_declaration and value.is_function:
-                value.add_function_attribute("nonlazybind")
         module.verify()
         self.optimise(module, bool(rest))
         return module

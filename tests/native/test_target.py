@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.native import target
+from staticgrad.native import jit, target
 from staticgrad.native.target import ladder
 
 pytestmark = pytest.mark.skipif(ladder()[-1].cpu != "x86-64-v3", reason="no such processor")
@@ -59,3 +61,12 @@ def test_an_unknown_target_is_refused() -> None:
         sg.options(target="avx2"),
     ):
         pass
+
+
+def test_what_other_objects_define_is_bound_when_it_is_loaded() -> None:
+    """The attribute is the function's: of a result LLVM refuses it, and with it every kernel."""
+    text = "declare i64 @getpid() ; of the C library\ndefine i64 @sg_pid() #0 {\n"
+    text += "  %1 = call i64 @getpid()\n  ret i64 %1\n}\n"
+    module = str(jit.compiler(target.host()).module([text]))
+    (number,) = re.findall(r"^declare i64 @getpid\(\) #(\d+)", module, re.MULTILINE)
+    assert f"attributes #{number} = {{ nonlazybind }}" in module
