@@ -358,7 +358,7 @@ class _PlainProduct:
         place = total(self.b, scaled("depth", self.down), scaled("j0", self.across))
         out.add(
             f"{self.packing.panel(self.unit, self.columns, lies)}({self.stage.b.operand}, panel, "
-            f"{place}, {self.down}, {self.across}, past - depth, wide)"
+            f"{place}, {self.down}, {self.across}, past - depth, wide, 0)"
         )
 
     def _write_turned_pack(self, out: Lines) -> None:

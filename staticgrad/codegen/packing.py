@@ -12,9 +12,9 @@ from typing import Final
 from staticgrad.codegen.expressions import Lines, Unit, total
 from staticgrad.records import dataclass
 
-#: Arguments of what packs a panel: b from ``at`` on, where an inner index is ``step`` and a column
-#: ``across`` further; ``steps`` inner indices, ``wide`` columns to the end of the matrix.
-PANEL: Final = ("b", "panel", "at", "step", "across", "steps", "wide")
+#: Arguments of what packs a panel, from ``to`` on: b from ``at``, an inner index is ``step``
+#: and a column ``across`` further; ``steps`` inner indices, ``wide`` columns to the matrix's end.
+PANEL: Final = ("b", "panel", "at", "step", "across", "steps", "wide", "to")
 #: Arguments of what packs rows: a from ``at`` on, where an inner index is ``inner`` further; tiles
 #: from the row ``first`` to ``count``, of which those from ``masked`` on have a vector that reaches
 #: beyond the ``left`` rows of the matrix.
@@ -60,7 +60,9 @@ class Packing:
             out.add("    for k in range(0, steps):")
             for at in parts:
                 place = total("at", "k * step", str(at))
-                self._store(out, 2, "panel", f"k * {columns}", at, f"load{self.lanes}(b, {place})")
+                self._store(
+                    out, 2, "panel", f"to + k * {columns}", at, f"load{self.lanes}(b, {place})"
+                )
             out.add("    return")
         for at in parts:
             out.add(f"on{at} = mask{self.lanes}({f'wide - {at}' if at else 'wide'})")
@@ -68,9 +70,8 @@ class Packing:
         for at in parts:
             place = total("at", "k * step", str(at) if along else f"{at} * across")
             verb, stride = ("load", "") if along else ("load_strided", "across, ")
-            self._store(
-                out, 1, "panel", f"k * {columns}", at, f"{verb}(b, {place}, {stride}on{at})"
-            )
+            value = f"{verb}(b, {place}, {stride}on{at})"
+            self._store(out, 1, "panel", f"to + k * {columns}", at, value)
 
     def _write_turned(self, out: Lines, columns: int) -> None:
         """Square blocks, transposed in registers."""
@@ -78,7 +79,7 @@ class Packing:
         out.add(f"for half in range(0, {columns}, {lanes}):")
         out.add(f"    for k in range(0, steps, {lanes}):")
         place = "at + k + half * across, across, wide - half, steps - k"
-        to = f"panel, k * {columns} + half, {columns}"
+        to = f"panel, to + k * {columns} + half, {columns}"
         out.add(f"        transpose{lanes}(b, {place}, {to})")
 
     def rows(self, unit: Unit, height: int, slot: int) -> str:

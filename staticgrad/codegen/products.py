@@ -19,6 +19,7 @@ from typing import Final
 from staticgrad.codegen import chains, kept_panels
 from staticgrad.codegen.abreast import write_decode
 from staticgrad.codegen.expressions import VECTOR, Lines, Unit, element, number, scaled, total
+from staticgrad.codegen.packing import Packing
 from staticgrad.codegen.product_steps import along_vectors, flat_step, steps_of
 from staticgrad.codegen.stages import base_text, limit, scope_for, write_store
 from staticgrad.ir.expr import Access, Position, load
@@ -269,6 +270,14 @@ class LoopedProduct:
         columns, halves = f"{w}_n", f"{w}_past - {w}_left"
         if self.keeps_panels:  # other trips may have more columns
             columns, halves = str(self.stage.j[0].extent), str(self.columns)
+        if len(self.stage.k) == 1:
+            base = base_text(b, frozenset({VECTOR, *self.inner}))
+            place = total(base, f"{w}_depth", scaled(f"{w}_left", step))
+            packing = Packing(self.element, lanes, self.element)
+            size = f"1, {step}, {w}_end - {w}_depth, {columns} - {w}_left, {self.slot}"
+            name = packing.panel(self.unit, self.columns, "turned")
+            out.add(f"{name}({b.operand}, {w}_panel, {place}, {size})")
+            return
         size = f"{step}, {columns} - ({w}_left + half), {w}_run - {w}_v"
         place = total(self.slot, f"({w}_at + {w}_v - {w}_depth) * {self.columns}", "half")
         to = f"{w}_panel, {place}, {self.columns}"

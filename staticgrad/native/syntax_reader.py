@@ -14,6 +14,7 @@ from typing import Final
 from staticgrad.native.joins import Arrival, Join, Names, Path
 from staticgrad.native.kinds import NOTHING, RANGE, WORD, Kind, Scalar
 from staticgrad.native.operations import FUNCTIONS, OPERATORS, Operation
+from staticgrad.native.plain_choices import assignment, is_choice
 from staticgrad.native.translation import (
     TIMELESS,
     Bound,
@@ -237,8 +238,8 @@ class SyntaxReader(FunctionTranslation):
 
     def _compound(self, statement: ast.stmt) -> None:
         match statement:
-            case ast.If(test=test, body=body, orelse=orelse):
-                self._if(test, body, orelse)
+            case ast.If():
+                self._if(statement)
             case ast.While(test=test, orelse=[]):
                 self._while(statement, test)
             case ast.For(target=ast.Name(id=name), iter=loop, orelse=[]):
@@ -260,7 +261,13 @@ class SyntaxReader(FunctionTranslation):
                 raise self._fail("only names are assigned to")
             self._bind(place.id, item)
 
-    def _if(self, test: ast.expr, body: list[ast.stmt], orelse: list[ast.stmt]) -> None:
+    def _if(self, statement: ast.If) -> None:
+        test, body, orelse = statement.test, statement.body, statement.orelse
+        found = assignment(statement, self._is_word)
+        if found is not None:
+            name, value = found
+            self._bind(name, self._selected(test, self._expression(value), self._use(name)))
+            return
         condition, yes, after = self._expression(test), self._new_label(), self._new_label()
         no = self._new_label() if orelse else after
         self._fork(condition, yes, no)
@@ -372,6 +379,9 @@ class SyntaxReader(FunctionTranslation):
             case ast.BoolOp(op=op, values=[first, *rest]):
                 return self._short_circuit(isinstance(op, ast.And), first, rest)
             case ast.IfExp(test=test, body=body, orelse=orelse):
+                if is_choice(expression, self._is_word):
+                    values = self._expression(body), self._expression(orelse)
+                    return self._selected(test, *values)
                 condition = self._expression(test)
                 return self._either(
                     condition,
@@ -379,6 +389,25 @@ class SyntaxReader(FunctionTranslation):
                     lambda: self._expression(orelse),
                 )
         raise self._fail(f"{type(expression).__name__} is not part of the kernel language")
+
+    def _is_word(self, name: str) -> bool:
+        """Whether a name stands for a word, on every path."""
+        return name in self.names and self.kinds[name] is WORD
+
+    def _selected(self, test: ast.expr, yes: Bound, no: Bound) -> Bound:
+        """One of two words, both of which are known."""
+        choice = f"select i1 {self._plain_test(test)}, i64 {text_of(yes)}, i64 {text_of(no)}"
+        return Bound(WORD, self.out.do(choice))
+
+    def _plain_test(self, test: ast.expr) -> str:
+        """An i1 operand of comparisons, all of which may be evaluated."""
+        if not isinstance(test, ast.BoolOp):
+            return self._truth(self._expression(test))
+        word, (value, *rest) = "and" if isinstance(test.op, ast.And) else "or", test.values
+        found = self._plain_test(value)
+        for each in rest:
+            found = self.out.do(f"{word} i1 {found}, {self._plain_test(each)}")
+        return found
 
     def _short_circuit(self, both: bool, first: ast.expr, rest: list[ast.expr]) -> Bound:
         value = self._expression(first)
