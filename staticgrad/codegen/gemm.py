@@ -186,8 +186,7 @@ class _PlainProduct:
             "depth": "stop - block",
             "fresh": "1",
         }
-        names = [name for name in self.tiles.arguments if name in named]
-        passed = ", ".join(named[name] for name in names)
+        passed = ", ".join(named[name] for name in self.tiles.stream_arguments)
         stream = self.tiles.few_turned_rows if self.turned else self.tiles.few_rows
         block.add(f"{stream(self.unit)}({passed}, width{', panel' if self.turned else ''})")
         block.add("if block > 0:")

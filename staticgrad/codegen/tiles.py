@@ -9,6 +9,7 @@ near that its kernel reads next, a line at each step of k.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final, Literal
 
 from staticgrad.codegen.expressions import Lines, Unit, number, scaled, total
@@ -195,16 +196,21 @@ class Tiles:
         """x * y + to, as source; of floats rounded once."""
         return f"fma({x}, {y}, {to})" if self.floating else f"{to} + {x} * {y}"
 
+    @property
+    def stream_arguments(self) -> tuple[str, ...]:
+        """Names of the arguments of what computes a few rows: those of tiles up to ``fresh``."""
+        names = replace(self, rows="any").arguments
+        return (*names[:3], *names[4 : names.index("ahead")])
+
     def few_rows(self, unit: Unit) -> str:
         """The name of the function for a few rows of results, ``width`` apart, by the rows of b.
 
-        Its arguments are those of tiles up to ``fresh``. All of ``wide`` columns are added to four
-        inner indices at a time, so that b is read in the order in which it lies.
+        All of ``wide`` columns are added to four inner indices at a time, so that b is read in the
+        order in which it lies. However a lies, it is one function.
         """
-        name = f"shared_streams_{self.element}_{self.rows}"
+        name = f"shared_streams_{self.element}"
         if name not in unit.helpers:
-            out, lanes, step = Lines(1), self.lanes, "k * inner" if self.rows != "along" else "k"
-            arguments = self.arguments[:3] + self.arguments[4 : self.arguments.index("ahead")]
+            out, lanes = Lines(1), self.lanes
             out.add(f"whole = wide // {lanes} * {lanes}")
             out.add(f"on = mask{lanes}(wide - whole)")
             out.add("if fresh == 1:")
@@ -215,15 +221,14 @@ class Tiles:
             for count in (4, 1):
                 body = Lines()
                 for q in range(count):
-                    place = total("at", f"r * {'row' if self.rows != 'across' else 1}", step)
-                    moved = scaled("inner" if self.rows != "along" else "1", q)
-                    body.add(f"x{q} = splat{lanes}(load1(a, {total(place, moved)}))")
+                    place = total("at", "r * row", "k * inner", scaled("inner", q))
+                    body.add(f"x{q} = splat{lanes}(load1(a, {place}))")
                 self._write_row(body, count)
                 out.add(f"while k + {count} <= depth:")
                 out.add("    for r in range(0, last + 1):")
                 out.extend(body, 2)
                 out.add(f"    k = k + {count}")
-            head = f"def {name}({', '.join(arguments)}, width):"
+            head = f"def {name}({', '.join(self.stream_arguments)}, width):"
             unit.helpers[name] = "\n".join([head, *out.lines])
         return name
 
@@ -249,45 +254,40 @@ class Tiles:
 
         A line of b is read once, and what is packed for one row of results is not a whole panel.
         """
-        name = f"shared_streams_{self.element}_{self.rows}_turned"
+        name = f"shared_streams_{self.element}_turned"
         if name not in unit.helpers:
-            out, square, lanes = Lines(1), Lines(), self.lanes
-            arguments = self.arguments[:3] + self.arguments[4 : self.arguments.index("ahead")]
+            out, square, rest, lanes = Lines(1), Lines(), Lines(), self.lanes
             words = f"transpose{lanes}(b, down + j * step + k, step, "
-            turned, whole = f"{words}wide - j", f"{words}{lanes}"
-            square.add(f"if wide >= j + {lanes}:")
-            square.add(f"    {whole}, {lanes}, square, 0, {lanes})")
+            square.add(f"if wide >= j + {lanes} and depth >= k + {lanes}:")
+            square.add(f"    {words}{lanes}, {lanes}, square, 0, {lanes})")
             square.add("else:")
-            square.add(f"    {turned}, {lanes}, square, 0, {lanes})")
-            self._write_square(square, [str(q) for q in range(lanes)])
+            square.add(f"    {words}wide - j, depth - k, square, 0, {lanes})")
+            square.add(f"if depth >= k + {lanes}:")
+            whole = Lines()
+            self._write_square(whole, [str(q) for q in range(lanes)])
+            square.extend(whole, 1)
+            square.add("else:")
+            self._write_square(rest, ["q"], "for q in range(0, depth - k):")
+            square.extend(rest, 1)
             out.add(f"for j in range(0, wide, {lanes}):")
             out.add("    if fresh == 1:")
             out.add("        for r in range(0, last + 1):")
             out.add(f"            store{lanes}(c, to + r * width + j, {self.zero})")
-            out.add("    k = 0")
-            out.add(f"    while k + {lanes} <= depth:")
+            out.add(f"    for k in range(0, depth, {lanes}):")
             out.extend(square, 2)
-            out.add(f"        k = k + {lanes}")
-            rest = Lines()
-            rest.add(f"{turned}, depth - k, square, 0, {lanes})")
-            self._write_square(rest, ["q"], "for q in range(0, depth - k):")
-            out.add("    if k < depth:")
-            out.extend(rest, 2)
-            head = f"def {name}({', '.join(arguments)}, width, square):"
+            head = f"def {name}({', '.join(self.stream_arguments)}, width, square):"
             unit.helpers[name] = "\n".join([head, *out.lines])
         return name
 
     def _write_square(self, out: Lines, steps: Sequence[str], loop: str = "") -> None:
         """The inner indices of a square to all rows, written out, or in a loop."""
         lanes, deeper = self.lanes, "    " if loop else ""
-        row = "1" if self.rows == "across" else "row"
-        inner = "1" if self.rows == "along" else "inner"
         out.add("for r in range(0, last + 1):")
         out.add(f"    v = load{lanes}(c, to + r * width + j)")
         if loop:
             out.add(f"    {loop}")
         for q in steps:
-            place = total("at", scaled("r", row), scaled(f"(k + {q})", inner))
+            place = total("at", "r * row", f"(k + {q}) * inner")
             one = f"splat{lanes}(load1(a, {place}))"
             line = self.added(one, f"load{lanes}(square, {q} * {lanes})", "v")
             out.add(f"    {deeper}v = {line}")
