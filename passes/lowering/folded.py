@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from passes.fusion.groups import Group, Groups, Home, ScratchBuffer, Walk
+from passes.fusion.groups import Group, Groups, Home, Key, ScratchBuffer, Walk
 from passes.fusion.walks import operand_walks
 from passes.lowering.operands import VECTOR, LoweredStep, Lowering, loops_over
 from staticgrad.ir.expr import Access, Expr, Position, load
@@ -29,6 +29,10 @@ MOST_SPREAD: Final = 4
 #: Instructions beside those of a body, for each short row, and for one that is spread out.
 _OVERHEAD: Final = 6
 _SPREADING: Final = 6
+#: The same for a row that waits for the end of the one before, which is stored over its operand.
+_WAITING: Final = 40
+#: Vectors of a row up to which that takes a large part of its time.
+_LONGEST_WAITING: Final = 3
 #: Elements from which on there is something to gain.
 _FEWEST: Final = 1 << 10
 
@@ -46,6 +50,38 @@ def may_fold(group: Group) -> bool:
     if len(group.domain) < 2 or not group.nodes:
         return False
     return isinstance(group.domain[-1], int)
+
+
+def lies_in_place(groups: Groups, group: Group) -> bool:
+    """Whether a result will probably be stored over an operand, which nobody reads any more."""
+    results = [groups.value_type(key) for key in group.stored if _is_between(groups, key)]
+    wanted = {(kind.size, kind.dtype.itemsize) for kind in results}
+    for base in dict.fromkeys([read.source.base for read in groups.reads(group)]) if wanted else ():
+        home, kind = groups.home(base), groups.value_type(base)
+        if home is None or home is group or not _is_between(groups, base):
+            continue
+        if (kind.size, kind.dtype.itemsize) in wanted and _is_read_last(groups, group, base):
+            return True
+    return False
+
+
+def _is_between(groups: Groups, key: Key) -> bool:
+    """Whether a value is no result of the program, whose bytes nothing else takes."""
+    return isinstance(key, Home) and key not in groups.roots and key not in groups.kept
+
+
+def _is_read_last(groups: Groups, group: Group, base: Key) -> bool:
+    """Whether no later group reads a value, or a view of it."""
+    waiting = [base.node]
+    while waiting:
+        node = waiting.pop()
+        for user in [user for n in range(len(node.types)) for user in groups.users[node, n]]:
+            reader = groups.home(Home(user))
+            if reader is None:
+                waiting.append(user)
+            elif reader.level > group.level:
+                return False
+    return True
 
 
 class _Folding(Lowering):
@@ -112,11 +148,16 @@ class _Folding(Lowering):
         spread = [walk for walk in walks if self._is_spread(walk)]
         rows = hint_value(self.rows)
         few = rows < 2 * _RUN or rows * self.length < _FEWEST
-        if few or self.length >= lanes or len(spread) > MOST_SPREAD or _RUN % lanes:
+        if few or len(spread) > MOST_SPREAD or _RUN % lanes or self.length % lanes == 0:
+            return False
+        vectors = -(-self.length // lanes)
+        waits = lies_in_place(self.groups, self.group)
+        if vectors > (_LONGEST_WAITING if waits else 1):
             return False
         work = len(walks) + self.group.instructions
         each = sum(self._steps(walk)[0] != 0 for walk in spread)
-        return _SPREADING * each + work * self.length / lanes < 0.8 * (work + _OVERHEAD)
+        row = vectors * work + (_WAITING if waits else _OVERHEAD)
+        return _SPREADING * each * vectors + work * self.length / lanes < 0.8 * row
 
     # -- spreading out ---------------------------------------------------------------------------
 

@@ -28,7 +28,7 @@ from passes.fusion.groups import (
 )
 from passes.fusion.walks import computes
 from passes.layout import Strided
-from passes.lowering.folded import MOST_SPREAD, may_fold
+from passes.lowering.folded import MOST_SPREAD, lies_in_place, may_fold
 from passes.lowering.operands import LoweredStep
 from passes.lowering.stages import lower_group
 from passes.lowering.window_phases import MOST_PHASES
@@ -186,6 +186,7 @@ class _Reader:
         if group.kind == "map" and may_fold(group):
             for number in range(MOST_SPREAD):
                 self._number(ScratchBuffer(group.nodes[0], number))
+            text.append(lies_in_place(self._groups, group))
         for key, reduction in group.reductions.items():
             result = self._groups.value_type(key).dtype  # of a partial result not that of the whole
             in_pieces = isinstance(reduction.source.base, Pieces)

@@ -83,3 +83,42 @@ def test_folded_maps_have_the_bytes_of_single_operations(
         feeds = {f"x{k}": array for k, array in enumerate(arrays)}
         found, wanted = f.run(feeds), unfused.run(feeds)
         assert all(same_bytes(found[name], wanted[name]) for name in found), rows
+
+
+def in_place(rows: Any, length: int, dtype: str, read_later: bool = False) -> sg.Graph:
+    """Rows of a product, scaled by what other rows of it come to; read by a product again."""
+    x, w = sg.input("x", (rows, 12), dtype), sg.input("w", (12, length), dtype)
+    v = sg.input("v", (length, 7), dtype)
+    y = x @ w
+    scaled = y * sg.tanh((y * y).sum(1))[::-1][:, None]
+    outputs = {"z": scaled @ v}
+    if read_later:
+        outputs["again"] = sg.tanh(outputs["z"]) @ v.T @ y.T[:, :5]
+    return sg.Graph(outputs)
+
+
+@pytest.mark.parametrize(("dtype", "lanes"), [("float32", 16), ("float64", 8)])
+def test_rows_do_not_wait_for_what_was_stored_over_their_operand(dtype: str, lanes: int) -> None:
+    """Rows of up to three vectors, the last of which is not full; whole ones never wait."""
+    for length in (3, lanes - 1, lanes + 2, 3 * lanes - 1):
+        assert 1 in scratch_of(in_place(1000, length, dtype)), length
+    for length in (lanes, 2 * lanes, 3 * lanes + 1):
+        assert 1 not in scratch_of(in_place(1000, length, dtype)), length
+    assert 1 not in scratch_of(in_place(1000, lanes + 2, dtype, read_later=True))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("length", [3, 10, 23])
+@pytest.mark.parametrize("read_later", [False, True])
+def test_what_lies_in_place_has_the_bytes_of_single_operations(
+    length: int, dtype: str, read_later: bool
+) -> None:
+    """Groups that differ in nothing but who reads their operand later have kernels of their own."""
+    graph = in_place(ROWS, length, dtype, read_later)
+    f, unfused = sg.compile(graph, threads=3), sg.compile(graph, fuse=False)
+    random = np.random.default_rng(length)
+    for rows in (5, 129, 300):
+        shapes = {"x": (rows, 12), "w": (12, length), "v": (length, 7)}
+        feeds = {n: random.normal(size=s).astype(dtype) for n, s in shapes.items()}
+        found, wanted = f.run(feeds), unfused.run(feeds)
+        assert all(same_bytes(found[name], wanted[name]) for name in found), rows
