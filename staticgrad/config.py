@@ -236,6 +236,12 @@ def options(**settings: object) -> AbstractContextManager[Config]:
     return _held({n: _read(n, raw, f"options({n}=...)") for n, raw in settings.items()})
 
 
+def in_blocks() -> tuple[tuple[str, object], ...]:
+    """What the ``options`` blocks around us set, as a key; empty outside of any."""
+    held = _overrides.get()
+    return tuple(sorted(held.items())) if held else ()
+
+
 @contextmanager
 def _held(values: Mapping[str, object]) -> Iterator[Config]:
     token = _overrides.set({**_overrides.get(), **values})

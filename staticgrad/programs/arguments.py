@@ -17,6 +17,7 @@ from staticgrad.functions.trees import Tree, flatten, unflatten
 from staticgrad.ir.graph import Parameter
 from staticgrad.ir.op import as_array
 from staticgrad.ir.value import Value
+from staticgrad.ops.operands import dtype_of
 from staticgrad.types.dtype import DType, as_dtype
 
 _ARRAYS = ("__array__", "__array_interface__", "__dlpack__")
@@ -53,7 +54,13 @@ class Given:
                 self.has_values = True
                 return
             if is_array(leaf):
-                array = leaf if hasattr(leaf, "shape") else as_array(leaf, name)
+                is_one = hasattr(leaf, "shape") and hasattr(leaf, "dtype")
+                array = leaf if is_one else as_array(leaf, name)  # a table of pandas has no dtype
+                if name in self.arrays:
+                    raise ArgumentError(
+                        f"two arrays are called {name!r} by where they stand",
+                        hint="a key with a point in it is written as a key inside of another dict",
+                    )
                 self.arrays[name] = leaf
                 self.dtypes.append(_dtype_of(name, array))
                 self.shapes.append(tuple(map(int, array.shape)))
@@ -110,10 +117,15 @@ def is_value(leaf: Any) -> bool:
 
 
 def _dtype_of(name: str, array: Any) -> DType:
+    """The element type of an array.
+
+    Raises:
+        DTypeError: there is no such one: text, objects, complex numbers.
+    """
     try:
         return as_dtype(array.dtype)
-    except TypeError:  # of another library, or none of ours, which as_array says
-        return as_dtype(as_array(array, name).dtype)
+    except TypeError:  # of another library, or none of ours
+        return dtype_of(name, as_array(array, name).dtype)
 
 
 def _hashable(name: str, leaf: Any) -> Any:

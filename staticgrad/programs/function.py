@@ -74,6 +74,10 @@ class Function:
         self._calls = 0
         self._lock = RLock()
 
+    def __reduce__(self) -> str:
+        """By its name, as functions are pickled; a copy is the function itself."""
+        return self._name
+
     def __get__(self, owner: Any, _kind: Any = None) -> Any:
         """As a method: the object that has it is its first argument."""
         return self if owner is None else MethodType(self, owner)
@@ -255,6 +259,23 @@ def _of_arrays(args: tuple[Any, ...]) -> Any:
     return tuple(found)
 
 
+def _check_static(f: Callable[..., Any], names: tuple[str, ...]) -> None:
+    """Refuse names that are none of arguments.
+
+    Raises:
+        ArgumentError: with those that there are.
+    """
+    takes = signature(f)
+    if any(each.kind is each.VAR_KEYWORD for each in takes.parameters.values()):
+        return
+    for name in names:
+        if name not in takes.parameters:
+            raise ArgumentError(
+                f"function: static names {shown(name)}, which is no argument of {f.__qualname__}",
+                hint=f"it takes {takes}",
+            )
+
+
 @overload
 def function(
     f: Callable[..., Any],
@@ -309,7 +330,7 @@ def function(
         graph, the schedule and the compiled program of that call; ``stats`` says what it cost.
 
     Raises:
-        ArgumentError: no function.
+        ArgumentError: no function; ``static`` names no argument of it.
 
     >>> import numpy as np
     >>> @function
@@ -327,4 +348,6 @@ def function(
             f"function: f is {kind_of(f)}, not a function", hint="@sg.function above def step(x)"
         )
     names = (static,) if isinstance(static, str) else tuple(static)
+    if names:
+        _check_static(f, names)
     return Function(f, names, sizes or {}, options)

@@ -7,13 +7,15 @@ once, and is warned of).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from math import inf
 from typing import Any, Final
 from weakref import ref
 
 from staticgrad.compiler import Compiled, compile as compile_graph
+from staticgrad.config import in_blocks
 from staticgrad.errors import (
+    ArgumentError,
     GraphError,
     SizeGuardError,
     StaticgradError,
@@ -21,12 +23,14 @@ from staticgrad.errors import (
     TracingWarning,
     warn,
 )
+from staticgrad.errors.wording import kind_of
 from staticgrad.functions.creation import input as graph_input
 from staticgrad.functions.draws import Draws, steps_of
 from staticgrad.functions.trees import Tree, flatten, paths, unflatten
 from staticgrad.ir.bodies import is_body_input
 from staticgrad.ir.graph import Graph, Input, Node, Parameter, Symbolic, ancestors
 from staticgrad.ir.session import Session, traced_in
+from staticgrad.ir.value import Value
 from staticgrad.programs.arguments import Given
 from staticgrad.programs.frozen import differences, random_states
 from staticgrad.programs.sizes import Spec, shapes_of
@@ -56,7 +60,7 @@ class TracedProgram:
         self.names = names
         self.spec, self.graph, self.leaves, self._tree = spec, graph, leaves, tree
         self._read = {value.node.label for value in graph.inputs} if graph else set()
-        self.compiled: Compiled | None = None
+        self._compiled: dict[Any, Compiled] = {}  # by the settings of ``options`` blocks
         self._frozen: Frozen | None = None
         self._arrays: list[tuple[ref[Any], Any]] = []
 
@@ -77,16 +81,18 @@ class TracedProgram:
         return ""
 
     def program(self, options: Mapping[str, Any]) -> Compiled:
-        """The graph, compiled once.
+        """The graph, compiled once for each set of settings that it is called with.
 
         Raises:
             GraphError: there is nothing to compute.
         """
-        if self.compiled is None:
+        around = in_blocks()
+        found = self._compiled.get(around)
+        if found is None:
             if self.graph is None:
                 raise GraphError("there is nothing to compute: no result depends on an array")
-            self.compiled = compile_graph(self.graph, **options)
-        return self.compiled
+            found = self._compiled[around] = compile_graph(self.graph, **options)
+        return found
 
     def run(self, arrays: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
         """The results, in their containers."""
@@ -179,6 +185,7 @@ class Tracer:
             leaves, tree = flatten(outs["output"] if [*outputs] == ["output"] else outs)
         else:
             given, tree = flatten(found)
+            self._check_results(given)
             named = list(zip(paths(tree, "result"), given, strict=True))
             outputs = {name: leaf for name, leaf in named if isinstance(leaf, Symbolic)}
             leaves = [Out(name) if name in outputs else leaf for name, leaf in named]
@@ -193,6 +200,21 @@ class Tracer:
         name = self._name.rpartition(".")[2]
         graph = Graph(outputs, pairs, name=name) if outputs or pairs else None
         return TracedProgram(spec, [*own.values()], graph, leaves, tree)
+
+    def _check_results(self, leaves: Sequence[Any]) -> None:
+        """Refuse what would be computed later, and what hides values of the graph.
+
+        Raises:
+            ArgumentError: a generator, a coroutine or another iterator, a set of values.
+        """
+        for leaf in leaves:
+            hides = isinstance(leaf, set | frozenset) and any(isinstance(x, Value) for x in leaf)
+            if hides or isinstance(leaf, Iterator | Awaitable | AsyncIterator):
+                raise ArgumentError(
+                    f"{self._name} gives {kind_of(leaf)}: its results are arrays in dicts, lists,"
+                    " tuples and dataclasses",
+                    hint="return what is computed: def, not async def; return, not yield",
+                )
 
     def _foreign(self, node: Node) -> GraphError:
         value = node.values[0]

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import staticgrad as sg
 from staticgrad.eager import Tensor
 from staticgrad.errors import (
     ArgumentError,
+    DTypeError,
     GraphError,
+    NonFiniteError,
     ShapeError,
     StaticgradError,
     StaticgradWarning,
@@ -189,6 +194,13 @@ def test_numbers_of_arrays_are_refused_with_the_cure(wrong: Any):
         (lambda: sg.function(lambda x: x, sizes={"y": ("n",)})(X), "sizes names 'y'"),
         (lambda: sg.function(lambda x: x, sizes={"x": ("n",)})(X), "sizes has 1 entries"),
         (lambda: sg.function(3), "an int, not a function"),
+        (lambda: sg.function(truth, static="y"), "static names 'y', which is no argument of truth"),
+        (
+            lambda: sg.function(lambda d: d)({"a": {"b": X}, "a.b": X}),
+            "two arrays are called 'd.a.b'",
+        ),
+        (lambda: sg.function(lambda x: (y for y in x))(X), "gives a generator"),
+        (lambda: sg.function(lambda x: {"a": {x}})(X), "gives a set"),
     ],
 )
 def test_mistakes(call: Any, says: str):
@@ -215,3 +227,30 @@ def test_numbers_that_change_are_warned_of():
     with pytest.warns(StaticgradWarning, match=r"np\.float64"):
         f(X, 7.0)
     f(X, 8.0)
+
+
+@sg.function
+def tripled(x: Any) -> Any:
+    return sg.sqrt(x) * 3.0
+
+
+def test_it_is_pickled_and_copied_as_a_function_is():
+    assert pickle.loads(pickle.dumps(tripled)) is tripled
+    assert copy.deepcopy({"f": tripled})["f"] is tripled
+
+
+def test_settings_hold_for_the_calls_in_their_block():
+    wrong = np.array([-1.0])
+    assert np.isnan(tripled(wrong)).all()
+    with sg.options(debug="nan"), pytest.raises(NonFiniteError):
+        tripled(wrong)
+    assert np.isnan(tripled(wrong)).all()
+
+
+def test_arrays_are_those_that_a_run_takes():
+    table = pd.DataFrame({"a": [1.0, 4.0], "b": [9.0, 16.0]})
+    np.testing.assert_array_equal(tripled(table), [[3.0, 9.0], [6.0, 12.0]])
+    for array in (np.array([1j]), np.array(["a"]), np.array([None]), np.array(["2026"], "M8[Y]")):
+        with pytest.raises(DTypeError) as caught:
+            tripled(array)
+        assert caught.value.at.resolve().file == __file__
