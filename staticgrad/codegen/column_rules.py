@@ -37,7 +37,7 @@ class Several:
 
 
 @dataclass(frozen=True)
-class Rule(ABC):
+class ColumnRule(ABC):
     """How the rows of some columns are reduced: ``value`` (after ``inside``) is a row's vector."""
 
     stage: Columns
@@ -120,7 +120,7 @@ class Rule(ABC):
         """The result of one vector of columns, into its variable."""
 
 
-class Unrolled(Rule):
+class Unrolled(ColumnRule):
     """A few rows, known as the code is written: one after the other, as in one block of a group."""
 
     def declare(self, out: Lines) -> None:
@@ -136,7 +136,7 @@ class Unrolled(Rule):
 
 
 @dataclass(frozen=True)
-class Open(Rule):
+class Open(ColumnRule):
     """A rule whose columns have one vector that grows while a block of rows goes by."""
 
     @property
@@ -215,7 +215,7 @@ class ByGroups(Open):
         out.add(f"{self.s.name} = load{self.lanes}({self.s.name}_t, {VECTOR} - chunk)")
 
 
-class ByLanes(Rule):
+class ByLanes(ColumnRule):
     """The lane rule: row r of a block goes to accumulator r modulo their number."""
 
     @property

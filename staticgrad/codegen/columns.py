@@ -17,7 +17,7 @@ from staticgrad.codegen.column_rules import (
     SIDE_BY_SIDE,
     ByGroups,
     ByLanes,
-    Rule,
+    ColumnRule,
     Running,
     Several,
     Unrolled,
@@ -54,7 +54,7 @@ def write_columns(kernel: Kernel, stage: Columns, out: Lines, loop: Span, unit: 
     chunk.add(f"past = chunk + {width}")
     chunk.add(f"if past > {loop.stop}:")
     chunk.add(f"    past = {loop.stop}")
-    rules: list[Rule] = []
+    rules: list[ColumnRule] = []
     for sums in _passes(stage, unit):
         rules += _written(kernel, stage, sums, before, chunk, unit)
     for rule in rules:
@@ -98,7 +98,7 @@ def _written(
     before: Lines,
     chunk: Lines,
     unit: Unit,
-) -> Sequence[Rule]:
+) -> Sequence[ColumnRule]:
     """Sums that go through the rows together, with the lines of a chunk of columns."""
     kind = _rule_of(stage, sums[0])
     if kind is ByLanes:
@@ -212,7 +212,7 @@ def _in_lanes(
     ]
 
 
-def _rule_of(stage: Columns, s: Accumulate) -> type[Rule]:
+def _rule_of(stage: Columns, s: Accumulate) -> type[ColumnRule]:
     if stage.rows and not stage.in_lanes and small(stage.rows):
         return Unrolled
     if COMBINERS[s.kind].rule == "any":
