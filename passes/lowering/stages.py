@@ -47,6 +47,7 @@ from staticgrad.ir.kernel_stages import (
     Axis,
     Columns,
     Gemm,
+    Loop,
     Map,
     Order,
     Scalar,
@@ -377,7 +378,13 @@ def _lower_scatter(low: Lowering) -> LoweredStep:
     dtype = node.types[0].dtype
     value = low.value(update)
     store = Store(low.access(target, dtype, "inout", gather=(stride,)), value, (index,), add=True)
-    return low.finish([Map(vector, (*low.checks, store))], axes, serial=True)
+    body = (*low.checks, store)
+    stage: Stage = Map(vector, body)
+    if conflict or not flat:  # one element after the other: vectors of one would wait for memory
+        stage = Scalar(body)
+    if isinstance(stage, Scalar) and len(axes) > 1:  # a loop finds its place without a division
+        stage = Loop(axes.pop(), (), (stage,), ())
+    return low.finish([stage], axes, serial=True)
 
 
 def _lower_sort(low: Lowering) -> LoweredStep:
