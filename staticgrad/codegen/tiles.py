@@ -138,8 +138,11 @@ class Tiles:
 
     def _write_steps(self, out: Lines, step: Lines) -> None:
         """``step`` for every k, with a line brought near in each, or run by run."""
-        if self.rows == "placed":
+        if self.rows == "placed" and self.wide:
             self._write_runs(out, step)
+            return
+        if self.rows == "placed":
+            self._write_runs_as_one(out, step)
             return
         if self.looked:
             out.add("for k in range(0, depth):")
@@ -173,19 +176,34 @@ class Tiles:
         out.add("    here = runs[number]")
         out.add("    first = stop")
 
+    def _write_runs_as_one(self, out: Lines, step: Lines) -> None:
+        """One loop through all runs: few rows leave no time to begin and end a loop for each."""
+        out.add("number = went // run")
+        out.add("left = (number + 1) * run - went")
+        out.add("here = runs[number] + (went - number * run) * inner")
+        out.add("for k in range(0, depth):")
+        out.extend(step, 1)
+        out.add("    here = here + inner")
+        out.add("    left = left - 1")
+        out.add("    if left == 0:")
+        out.add("        number = number + 1")
+        out.add("        here = runs[number]")
+        out.add("        left = run")
+
     def _step(self, height: int, vectors: int) -> Lines:
         """The products of one k, added."""
-        step = Lines()
+        step, by_runs = Lines(), self.rows == "placed" and self.wide
         if self.looked:
-            step.add(f"moved = reads[{'under' if self.rows == 'placed' else 'lead'} + k]")
+            step.add(f"moved = reads[{'under' if by_runs else 'lead'} + k]")
         for v in range(vectors):
-            begin = "under" if self.rows == "placed" and not self.looked else "down"
+            begin = "under" if by_runs and not self.looked else "down"
             place = total(begin, "moved" if self.looked else "k * step", str(v * self.lanes))
             step.add(f"b{v} = load{self.lanes}(b, {place})")
         for r in range(height):
             base = total("at", str(r)) if self.rows == "across" else f"a{r}"
             base = f"{base} + here" if self.rows == "placed" else base
             moved = "k" if self.rows == "along" else "k * inner"
+            moved = moved if by_runs or self.rows != "placed" else "0"
             step.add(f"x = splat{self.lanes}(load1(a, {total(base, moved)}))")
             for v in range(vectors):
                 cell = f"c{r}_{v}"

@@ -25,7 +25,11 @@ def kernel_of(folder: str, name: str) -> Kernel:
 
 
 def run(
-    kernel: Kernel, sizes: Sequence[int], mode: Mode, given: Mapping[str, Array]
+    kernel: Kernel,
+    sizes: Sequence[int],
+    mode: Mode,
+    given: Mapping[str, Array],
+    vector_bits: int = 512,
 ) -> dict[str, Array]:
     """The operands after all iterations, those that are not given made with room for them."""
     room: Mapping[str, Any] = kernel.room(sizes)
@@ -38,7 +42,7 @@ def run(
     shared = [memory[o.name] for o in kernel.operands if not o.is_own]
     own = [memory[o.name] for o in kernel.operands if o.is_own]
     count: Any = kernel.iterations(sizes)
-    call(render(kernel), shared, sizes, 0, count, own=own, mode=mode)
+    call(render(kernel, vector_bits), shared, sizes, 0, count, own=own, mode=mode)
     return memory
 
 

@@ -228,6 +228,9 @@ def test_a_fed_product_has_the_bits_of_others(
     true = np.einsum("nohw,nchwyx->ocyx", d.astype("f8"), windows(x, (3, 3), stride, 1))
     assert_close(one, true, 1e-5)
     assert_same(other, one, "fed")
+    narrow, kernel = np.zeros_like(one), kernel_of("product_kernels", "fed_filter_gradient")
+    run(kernel, [*sizes, *fed], "vector", {"p0": x, "p1": d, "p2": narrow}, vector_bits=256)
+    assert_same(narrow, one, "for narrow registers")
     if high * wide < 200:
         for mode in MODES:
             again = np.zeros_like(one)

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import subprocess
+import sys
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -93,3 +99,32 @@ def test_one_image_is_cut_further_and_keeps_its_bytes(side: int, stride: int) ->
     for threads in (1, 2):
         for one, other in zip(results(1, threads), wanted, strict=True):
             assert same_bytes(one, other)
+
+
+def digests() -> list[str]:
+    """Of a convolution and its gradients, whose sums are longer than a part of a product."""
+    rng, found = np.random.default_rng(3), []
+    for stride in (1, 2):
+        x = sg.input("x", (2, 80, 6, 21), "float32")
+        k = sg.input("k", (75, 80, 3, 3), "float32")
+        y = sg.nn.conv(x, k, stride=stride, padding=1)
+        dx, dk = sg.grad((y * y).sum(), [x, k])
+        run = sg.compile(sg.Graph({"y": y, "dx": dx, "dk": dk}), threads=1).run
+        given = {"x": x.shape, "k": k.shape}
+        results = run({n: rng.normal(size=s).astype(np.float32) for n, s in given.items()})
+        found += [sha256(results[name].tobytes()).hexdigest() for name in ("y", "dx", "dk")]
+    return found
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="names a target of x86-64")
+def test_narrow_registers_give_the_same_bytes() -> None:
+    program = "from tests.compiled.test_windows import digests; print(*digests())"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "STATICGRAD_TARGET": "x86-64-v3"},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == digests()
