@@ -110,7 +110,7 @@ class Rows:
         """The scope of a row, given that of the first one."""
         return Scope(
             lanes=first.lanes,
-            inner=first.inner,
+            inner=first.inner | {self.place(axis, row) for axis in first.inner},
             before=first.before,
             body=first.body,
             base=first.base,

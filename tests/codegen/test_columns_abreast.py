@@ -8,7 +8,7 @@ import pytest
 from staticgrad.codegen.kernel_source import render
 from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.kernel_parser import parse_kernel
-from staticgrad.ir.summation import column_sum
+from staticgrad.ir.summation import column_sum, lane_sum
 from staticgrad.ir.verify_kernel import verify_kernel
 from tests.codegen.kernels_on_file import run
 from tests.native.support import MODES, Mode, assert_same
@@ -102,3 +102,34 @@ def test_sums_that_go_through_the_rows_together(columns: int, rows: int, mode: M
         render(kernel, bits).count("for first in range(0, rows, group)") for bits in (512, 256)
     ]
     assert passes == [2, 3]
+
+
+FRAMED = """\
+kernel(p0: in f32, p1: in f32, p2: out f32; n0, n1, n2) {
+  columns j: n0 {
+    lanes i0: n1 {
+      %0: f32 = load p0[i0*n0 + j]
+      %1: f32 = load p1[[i0 + -1 in n2]]
+      %2: f32 = mul %0, %1
+      @r0: f32 = sum %2
+    }
+    store p2[j] = @r0
+  }
+}
+"""
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_rows_of_a_lane_have_ends_of_their_own(mode: Mode) -> None:
+    """What differs between rows alone ends where its own row does, not where the first one does."""
+    columns, rows = 32, 150
+    kernel = parse_kernel(FRAMED)
+    verify_kernel(kernel)
+    rng = np.random.default_rng(7)
+    x, y = (rng.normal(size=shape).astype("float32") for shape in ((rows, columns), rows - 30))
+    framed = np.zeros(rows, "float32")
+    framed[1 : rows - 29] = y
+    outs = {"p2": np.empty(columns, "float32")}
+    found = run(kernel, (columns, rows, rows - 30), mode, {"p0": x, "p1": y, **outs})
+    wanted = lane_sum(np.ascontiguousarray((x * framed[:, None]).T))
+    assert_same(found["p2"], wanted.astype("float32"), "ends")
