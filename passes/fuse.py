@@ -25,6 +25,7 @@ from passes.fusion.preparation import (
 from passes.fusion.regions import with_joined_pads
 from passes.fusion.shifted import with_shifted_formulas
 from passes.fusion.streams import with_streams
+from passes.fusion.tested_trips import with_tested_trips
 from passes.fusion.updates import PendingStep, Update, copied_updates, in_order
 from passes.lowering.bodies import LoweredBodies, lower_bodies
 from passes.lowering.calls import LoweredCall, lower_call
@@ -81,6 +82,7 @@ def fusion(graph: Graph, merge: bool = True) -> Fusion:
     computed = widen_accumulation(expand_vector_products(without_marks(graph)))
     computed = without_stretched_windows(computed)
     if merge:
+        computed = with_tested_trips(computed, fuse)
         computed = with_shifted_formulas(with_joined_pads(with_turned_invariants(computed)))
     return scheduled(with_streams(with_copies(taken(computed, merge))))
 

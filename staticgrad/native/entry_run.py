@@ -312,10 +312,14 @@ def _run(c: EntryCode, calls: str, hold: str, record: str, feeds: Feeds, results
     driver, block = c.pointer("%head", HeadWord.DRIVER), c.word(record, RecordWord.BLOCK)
     commit, rows = c.word(record, RecordWord.COMMIT), c.word(record, RecordWord.ROWS)
     # With the interpreter lock held nobody sees a run half done: one call does where nothing fails.
+    fuel = c.word(record, RecordWord.FUEL)
     whole = c.both(c.is_(notes, "eq", 0), c.is_(c.word(record, RecordWord.RELEASES), "eq", 0))
+    whole = c.both(whole, c.is_(fuel, "eq", 0))
     commit = c.value(f"select i1 {whole}, i64 0, i64 {commit}")
     with c.when(c.is_(commit, "ne", 0)):
+        _refuel(c, record, fuel)
         c.do(f"call void {driver}(i64 {block}, i64 0, i64 {commit})")
+        _look_at_fuel(c, record, failed)
     with c.each(notes) as i, c.when(c.is_(c.word(c.pointer(notes_at, i)), "sge", 0)):
         c.set(failed, "1")
     writes = c.is_(commit, "slt", rows)
@@ -337,6 +341,22 @@ def _run(c: EntryCode, calls: str, hold: str, record: str, feeds: Feeds, results
         c.put(hold, word, 0)
     c.put("%head", HeadWord.RUNNING, 0)
     return failed
+
+
+def _refuel(c: EntryCode, record: str, fuel: str) -> None:
+    """Let loops that only their tests end run so long."""
+    with c.when(c.is_(fuel, "ne", 0)):
+        c.put(c.pointer(record, RecordWord.FUEL_AT), 0, fuel)
+        c.put(c.pointer(record, RecordWord.RESUME_AT), 0, 0)
+
+
+def _look_at_fuel(c: EntryCode, record: str, failed: str) -> None:
+    """Give up where a loop takes longer: a run in Python, which signals end, begins anew."""
+    with c.when(c.is_(c.word(record, RecordWord.FUEL), "ne", 0)):
+        c.put(c.pointer(record, RecordWord.FUEL_AT), 0, c.word(record, RecordWord.ENDLESS))
+        resume = c.word(c.pointer(record, RecordWord.RESUME_AT))
+        with c.when(c.is_(resume, "ne", 0)):
+            c.set(failed, "1")
 
 
 def _point(c: EntryCode, place: str, begin: str) -> None:

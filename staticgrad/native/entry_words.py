@@ -65,6 +65,10 @@ class RecordWord(IntEnum):
     NOTES = 8  # pairs of words in which failing indices are noted
     NOTES_AT = 9  # their addresses
     RELEASES = 10  # 1 where the interpreter lock is released
+    FUEL = 11  # predicted nanoseconds after which a run is given up, 0 where none is
+    FUEL_AT = 12  # the word that the driver takes it from, then where it would go on
+    RESUME_AT = 13
+    ENDLESS = 14  # what that word holds else
 
 
 class PlaceWord(IntEnum):

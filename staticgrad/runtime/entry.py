@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from staticgrad.native import entry as native_entry
+from staticgrad.native.constants import ENDLESS
 from staticgrad.native.entry_words import HeadWord, HoldWord, PlaceWord, RecordWord
 from staticgrad.runtime.arena import address_of
 from staticgrad.runtime.outputs import OutputPool
@@ -30,6 +31,8 @@ Words = npt.NDArray[np.int64]
 MOST_RECORDS: Final = 16
 #: Predicted seconds from which on a run lets other Python threads in.
 LONG: Final = 10e-6
+#: Predicted nanoseconds of loops that only their tests end until the native run of one is given up.
+FUEL: Final = 1_000_000
 
 
 #: Numbers that each run asks for: members of an enumeration take longer.
@@ -102,6 +105,14 @@ class TableRecord:
         sheet.put(RecordWord.NOTES, len(table.notes))
         sheet.point(RecordWord.NOTES_AT, sheet.add([base + 8 * word for word in table.notes]))
         sheet.put(RecordWord.RELEASES, int(table.seconds > LONG))
+        if table.has_open_end:
+            for word, value in (
+                (RecordWord.FUEL, FUEL),
+                (RecordWord.FUEL_AT, table.head_at("fuel")),
+                (RecordWord.RESUME_AT, table.head_at("resume")),
+                (RecordWord.ENDLESS, ENDLESS),
+            ):
+                sheet.put(word, value)
         self.words = sheet.array()
         self.address = address_of(self.words)
 
@@ -242,6 +253,11 @@ class Entry:
             return
         others = [each for each in self._records if each.table is not record.table]
         self.keep([record, *others[: MOST_RECORDS - 1]])
+
+    def refuse(self, table: Table) -> None:
+        """Let it run a plan no more; while closed."""
+        if any(each.table is table for each in self._records):
+            self.keep([each for each in self._records if each.table is not table])
 
     def keep(self, records: Sequence[TableRecord]) -> None:
         """Let it run these plans only; while closed."""

@@ -27,7 +27,7 @@ from staticgrad.native.lock import ProcessLock
 from staticgrad.records import dataclass
 from staticgrad.runtime.arena import Arena, address_of
 from staticgrad.runtime.bound import BoundRun
-from staticgrad.runtime.entry import Entry, Port, TableRecord
+from staticgrad.runtime.entry import FUEL, Entry, Port, TableRecord
 from staticgrad.runtime.feeds import BoundFeeds, FeedBinder, copy_feed
 from staticgrad.runtime.outputs import OutputPool, check_apart, given_outputs
 from staticgrad.runtime.step import ParameterLocks, Program, Table
@@ -223,7 +223,9 @@ class Executor:
             np.copyto(results[name], results[first])
         self._latest = table
         self._runs += 1
-        if table.is_native and bound.staged <= self._numbers and not self._twins:
+        if table.loop_nanoseconds > FUEL and self._entry is not None:
+            self._entry.refuse(table)
+        elif table.is_native and bound.staged <= self._numbers and not self._twins:
             self._admit(prepared, bound, results, whose)
         return results
 

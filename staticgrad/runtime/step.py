@@ -40,6 +40,7 @@ Driver = Callable[[int, int, int], object]
 #: costs a millionth of a second, and whoever presses Ctrl-C feels a tenth. Some machines are slower
 #: than predicted; and a thread that computes in Python may take its turn between two calls.
 PIECE: Final = 0.02
+_FUEL: Final = int(PIECE * 1e9)
 
 
 @dataclass(frozen=True)
@@ -159,12 +160,17 @@ class Table:
         plain = type(self) is Table and self._shadows is None
         plain = plain and not any(routine.alone for routine in program.routines)
         #: Whether loops may take longer than anybody shall wait for a signal.
-        self._is_long = any(
-            (planned.bodies and spent > PIECE) or _has_open_end(planned, plan.schedule)
-            for planned, spent in zip(plan.steps[: plan.commit], seconds, strict=False)
+        before = plan.steps[: plan.commit]
+        takes_long = any(
+            p.bodies and spent > PIECE for p, spent in zip(before, seconds, strict=False)
         )
+        #: Whether a loop before the commit ends only by a test.
+        self.has_open_end = any(_has_open_end(planned, plan.schedule) for planned in before)
+        self._is_long = takes_long or self.has_open_end
+        #: Predicted nanoseconds of the loops of the latest run, by the trips that they made.
+        self.loop_nanoseconds = 0
         #: Whether two calls of native code run it, none of which calls Python, and nobody watches.
-        short = len(self._pieces) <= 1 and not self._is_long
+        short = len(self._pieces) <= 1 and not takes_long
         self.is_native = plain and short and not self._is_certain
         self.staged = {
             b.label: offset
@@ -255,6 +261,10 @@ class Table:
         """The address of a word of the table."""
         return self._words.address + 8 * word
 
+    def head_at(self, name: str) -> int:
+        """The address of a word at the head of the caller's block."""
+        return self.word_at(self._words.head(name))
+
     def bound_at(self, buffer: str | None) -> int:
         """The address of the word that says where a buffer is bound to; for None of one unused."""
         number = len(self._outside) if buffer is None else self._outside[buffer]
@@ -275,6 +285,7 @@ class Table:
             words[word] = words[word + 1] = -1
         if self._shadows is not None:
             self._shadows.take_over()
+        self.loop_nanoseconds = 0
         for first, last in self._pieces:
             self._call(first, last)
         for word in self._noted:
@@ -303,8 +314,9 @@ class Table:
             return
         at, fuel, resume = rows[first], self._words.head("fuel"), self._words.head("resume")
         while at >= 0:
-            view[fuel], view[resume] = int(PIECE * 1e9), 0
+            view[fuel], view[resume] = _FUEL, 0
             self._driver(self._block, at, rows[last])
+            self.loop_nanoseconds += _FUEL - view[fuel]
             at = self._words.row_at(view[resume])
         view[fuel] = ENDLESS
 

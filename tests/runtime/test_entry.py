@@ -322,3 +322,34 @@ def test_a_child_runs_on(program: Program) -> None:
     finally:
         stop.set()
         thread.join()
+
+
+def test_a_loop_that_its_test_ends_is_native_while_it_is_short() -> None:
+    """A long one is given up before any parameter is written, and runs where signals are seen."""
+    w = sg.parameter("w", np.zeros(2))
+    n, x = sg.input("n", (), "int64"), sg.input("x", (2,), "float64")
+    last, trips = sg.while_loop(lambda c: c[1] < n, lambda c: (c[0] * 0.5 + x, c[1] + 1), (x, 0))
+    f = sg.compile(sg.Graph({"last": last, "trips": trips}, {w: w + last}))
+    total, feeds = np.zeros(2), {"x": np.array([1.0, 3.0]), "n": np.array(4)}
+
+    def step(count: int) -> None:
+        feeds["n"] = np.array(count)
+        wanted = feeds["x"] * (2.0 - 0.5**count)
+        found = f.run(feeds)
+        assert found["trips"] == count
+        np.testing.assert_array_equal(found["last"], wanted)
+        total[:] = total + wanted
+        np.testing.assert_array_equal(w.value, total)
+
+    for _ in range(SETTLED + 2):
+        step(4)
+    before = natively(f)
+    step(0)
+    step(17)
+    assert natively(f) == before + 2
+    for _ in range(3):
+        step(2_000_000)
+    assert natively(f) == before + 2
+    step(4)  # in Python, which lets the next ones be native
+    step(5)
+    assert natively(f) == before + 3
