@@ -291,22 +291,19 @@ class SGD(Optimizer):
 class Adam(Optimizer):
     """Adam: Kingma and Ba (ICLR 2015), algorithm 1.
 
-    With g the gradient, t the runs so far (``adam.step``, counted from 1), the bias corrections
-    c1 = 1 - beta1**t and c2 = 1 - beta2**t, and the slots ``<parameter>.first_moment`` m and
-    ``<parameter>.second_moment`` v:
+    With g the gradient, t the runs so far (``adam.step``, from 1), c1 = 1 - beta1**t, c2 = 1 -
+    beta2**t, and the slots ``<parameter>.first_moment`` m and ``<parameter>.second_moment`` v:
 
         m' = beta1 * m + (1 - beta1) * g
         v' = beta2 * v + (1 - beta2) * (g * g)
         p' = p - learning_rate * (m' / (sqrt(v') * (c1 / sqrt(c2)) + c1 * epsilon))
 
-    The last quotient is (m' / c1) / (sqrt(v' / c2) + epsilon) with one division for an element, not
-    three. What stands in brackets there is computed in float64, once per step, then takes the
-    moments' dtype.
+    The quotient is (m' / c1) / (sqrt(v' / c2) + epsilon) by one division. c1 / sqrt(c2)
+    and c1 * epsilon are computed in float64, once per step, then take the moments' dtype.
 
     Args:
         learning_rate: a number, or a 0-d floating value.
-        beta1, beta2: decay of the moments, in [0, 1).
-        epsilon: added to the root, outside it.
+        beta1, beta2: decay of the moments, in [0, 1); epsilon: added to the root, outside it.
     """
 
     learning_rate: Any = 1e-3
