@@ -25,8 +25,8 @@ from passes.fusion.preparation import (
 from passes.fusion.regions import with_joined_pads
 from passes.fusion.shifted import with_shifted_formulas
 from passes.fusion.streams import with_streams
-from passes.fusion.tested_trips import with_tested_trips
 from passes.fusion.updates import PendingStep, Update, copied_updates, in_order
+from passes.loops.tested_trips import with_tested_trips
 from passes.lowering.bodies import LoweredBodies, lower_bodies
 from passes.lowering.calls import LoweredCall, lower_call
 from passes.lowering.operands import LoweredStep

@@ -19,7 +19,7 @@ NAMING = ("staticgrad/ops/", "staticgrad/functions/", "passes/rules/", "staticgr
 #: Files beyond these that name ops, each with the reason.
 EXCEPTIONS = {
     **dict.fromkeys(
-        ("passes/loops/merging.py", "passes/loops/pruning.py", "passes/loops/stacking.py"),
+        [f"passes/loops/{name}.py" for name in ("merging", "pruning", "stacking", "tested_trips")],
         "what loops and branches hold and carry is known to passes over them",
     ),
     "passes/fusion/invariants.py": "a formula: products in loops, of factors transposed before",

@@ -210,8 +210,7 @@ def while_loop(
         The last carry.
 
     Raises:
-        CarryError: as ``scan``.
-        DTypeError: the test gives no bool.
+        CarryError: as ``scan``. DTypeError: the test gives no bool.
         ArgumentError: ``most`` is no integer, or below 0.
 
     >>> import staticgrad as sg

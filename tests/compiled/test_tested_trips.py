@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from passes.fusion import tested_trips
+from passes.loops import tested_trips
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.errors import IndexOutOfRange
 from staticgrad.ir.body_step import BodyStep

@@ -60,7 +60,7 @@ def _is_short(node: Node, fuse: Callable[[Graph], Schedule]) -> bool:
     return seconds <= _TRIPS * _LONGEST
 
 
-class _Inputs:
+class _TripInputs:
     """The inputs of a body: the number of its trip, the loop's carries, how many trips were made,
     whether there is another one, and what stays."""
 
@@ -84,7 +84,7 @@ def _tested(node: Node) -> Graph:
     """Some trips as a body."""
     op = node.op
     assert isinstance(op, While)
-    own = _Inputs(node)
+    own = _TripInputs(node)
     new: list[Any]
     ((holds, *_), new) = (inlined(b, [own.done, *own.carries, *own.rest]) for b in op.bodies)
     goes = functions.logical_and(own.goes, holds)
@@ -93,14 +93,14 @@ def _tested(node: Node) -> Graph:
     kept = [functions.where(goes, a, b) for a, b in zip(new, own.carries, strict=True)]
     done = own.done + functions.astype(goes, I64)
     trip = body_of(own.all, _labelled([*kept, done, goes]))
-    outer = _Inputs(node)
+    outer = _TripInputs(node)
     found: Any = Loop(trip, _TRIPS, len(outer.state), 0)(*outer.state, *outer.rest)
     return body_of(outer.all, _labelled(found))
 
 
 def _in_stretches(node: Node, args: Sequence[Symbolic]) -> Sequence[Symbolic]:
     """The results of the loop, some trips at a time."""
-    op, inputs = node.op, _Inputs(node)
+    op, inputs = node.op, _TripInputs(node)
     assert isinstance(op, While)
     test = body_of(inputs.all, {"go": inputs.goes})
     loop = While(test, _tested(node), op.carries + 2)
