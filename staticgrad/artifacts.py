@@ -69,6 +69,7 @@ class Kernels:
     def program(self, schedule: Schedule, parameters: Iterable[Parameter] = ()) -> Program:
         """A schedule with its code; sources that are new are compiled, or found in the cache."""
         steps = first_steps(schedule)
+        backends.prepare(steps, self._backend)
         made = {kernel: self._compiled(kernel, step) for kernel, step in steps.items()}
         self._of.update(made)
         return Program(

@@ -18,7 +18,7 @@ the promises about bytes by themselves. With the jit off no backend is asked.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -32,7 +32,7 @@ from staticgrad.ir.kernel import Kernel
 from staticgrad.native import Code
 from staticgrad.records import dataclass
 
-__all__ = ["Backend", "Code", "backend_names", "compiled", "register"]
+__all__ = ["Backend", "Code", "backend_names", "compiled", "prepare", "register"]
 
 #: Where other packages announce backends; the name of an entry point is that of its backend.
 ENTRY_POINTS: Final = config.BACKEND_ENTRY_POINTS
@@ -52,6 +52,8 @@ class Backend:
 
 _registered: Final[dict[str, Backend]] = {}
 _codes: Final[dict[tuple[Backend, Kernel], Code]] = {}
+#: Sources that were written to compile them together, until each is asked for.
+_rendered: Final[dict[tuple[Kernel, int], str]] = {}
 
 
 def register(backend: Backend) -> Backend:
@@ -97,6 +99,24 @@ def compiled(kernel: Kernel, name: str | None = None) -> Code:
     return _codes.setdefault((backend, kernel), backend.compile(kernel))
 
 
+def prepare(kernels: Iterable[Kernel], name: str | None = None) -> None:
+    """Compiles what ``compiled`` will be asked for, together, where the backend is built in.
+
+    Raises:
+        ConfigError: there is no such backend.
+        CPUError, SelfTestError, OutOfMemory: nothing can be compiled on this machine, now.
+    """
+    settings = config.current(backend=name)
+    if not settings.jit or settings.backend not in native.BUILT_IN:
+        return
+    bits = native.vector_bits()
+    _rendered.clear()
+    for kernel in kernels:
+        _rendered[kernel, bits] = render(kernel, bits)
+    built_in = next(each for each in native.BUILT_IN if each == settings.backend)
+    native.prepare([*_rendered.values()], backend=built_in)
+
+
 def _found(name: str) -> Backend:
     """The backend of a name that the setting takes."""
     found: object = _registered.get(name)
@@ -116,7 +136,9 @@ def _found(name: str) -> Backend:
 
 
 def _by_source(name: native.BuiltIn, kernel: Kernel) -> Code:
-    return native.kernel(render(kernel, native.vector_bits()), backend=name)
+    bits = native.vector_bits()
+    source = _rendered.pop((kernel, bits), None)
+    return native.kernel(source or render(kernel, bits), backend=name)
 
 
 for _name in native.BUILT_IN:

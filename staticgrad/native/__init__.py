@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Literal, get_args
@@ -45,6 +45,7 @@ __all__ = [
     "clear_cache",
     "driver",
     "kernel",
+    "prepare",
     "statistics",
     "vector_bits",
 ]
@@ -97,6 +98,7 @@ class _Process:
 
     def __init__(self) -> None:
         self.kernels: dict[tuple[str, str, str], Code] = {}  # by mode, source, target
+        self.prepared: dict[tuple[str, str, str], Code] = {}  # the same, of which nobody knows yet
         self.drivers: dict[bool, Driver] = {}
         self.counts = Statistics()
 
@@ -182,7 +184,10 @@ def _found(source: str, mode: Mode, settings: config.Config) -> Code:
         _process.count("memory", 0.0)
         return replace(known, origin="memory", compile_seconds=0.0)
     start = time.perf_counter()
-    if mode == "python":
+    prepared = _process.prepared.pop(key, None)
+    if prepared is not None:
+        made = prepared
+    elif mode == "python":
         made = _load_python(source, start)
     else:
         made = _load(source, mode, settings, start)
@@ -208,6 +213,57 @@ def _load(source: str, mode: Compiled, settings: config.Config, start: float) ->
     return Code(symbol, address, source, mode, origin, time.perf_counter() - start)
 
 
+def prepare(sources: Iterable[str], *, backend: BuiltIn | None = None) -> None:
+    """Finds or compiles several kernels at once, for which ``kernel`` will be asked.
+
+    Together they take less time than one by one. What cannot be had so is left to ``kernel``, as
+    it is with the jit off, or where ``numba`` compiles.
+
+    Raises CPUError, SelfTestError and OutOfMemory as ``kernel`` does.
+    """
+    _refuse_finalizers()
+    settings = config.current(backend=backend)
+    if not settings.jit or settings.backend == "numba":
+        return
+    with LOCK, _coded_memory_errors():
+        _process.prepared.clear()
+        missing = []
+        for source in dict.fromkeys(sources):
+            key = ("vector", source, settings.target)
+            if key not in _process.kernels and ("numba", *key[1:]) not in _process.kernels:
+                found = _prepared(source, settings)
+                if found is None:
+                    missing.append(source)
+                else:
+                    _process.prepared[key] = found
+        if len(missing) > 1:
+            _compile_together(missing, settings)
+
+
+def _prepared(source: str, settings: config.Config) -> Code | None:
+    """A kernel by ``vector`` from disk, if it is there."""
+    from staticgrad.native import cache, jit, target
+
+    start, host, symbol = time.perf_counter(), target.host(), jit.symbol_of(source, "vector")
+    address = _from_disk(cache.key(f"vector\0{source}", host), symbol, host, settings)
+    if address is None:
+        return None
+    return Code(symbol, address, source, "vector", "disk", time.perf_counter() - start)
+
+
+def _compile_together(sources: Sequence[str], settings: config.Config) -> None:
+    """Kernels by ``vector``, each of which takes a part of the time of all."""
+    from staticgrad.native import loader, target, together
+
+    start, host = time.perf_counter(), target.host()
+    symbols = together.compiled(sources, host, settings)
+    seconds = (time.perf_counter() - start) / max(len(symbols), 1)
+    for source, symbol in symbols.items():
+        address = loader.address(symbol, host)
+        key = ("vector", source, settings.target)
+        _process.prepared[key] = Code(symbol, address, source, "vector", "compiled", seconds)
+
+
 def object_code(
     text: str,
     symbol: str,
@@ -222,16 +278,27 @@ def object_code(
 
     host = target.host()
     name = cache.key(text, host)
-    stored = cache.read(name, settings)
-    if stored is not None and stored.symbol == symbol and _links(stored.elf, host, settings):
-        try:
-            return loader.load(stored.elf, symbol, host), "disk"
-        except CompileError as error:
-            config.logger.warning("a cached kernel does not load, compiled anew: %s", error)
-            cache.discard(name)
+    address = _from_disk(name, symbol, host, settings)
+    if address is not None:
+        return address, "disk"
     code = compile_for(host)
     cache.write(name, code, settings)
     return loader.load(code.elf, symbol, host), "compiled"
+
+
+def _from_disk(name: str, symbol: str, host: Target, settings: config.Config) -> int | None:
+    """The address of an entry's code, if it is on disk and can be loaded."""
+    from staticgrad.native import cache, loader, together
+
+    stored = together.resolved(name, settings)
+    if stored is None or stored.symbol != symbol or not _links(stored.elf, host, settings):
+        return None
+    try:
+        return loader.load(stored.elf, symbol, host)
+    except CompileError as error:
+        config.logger.warning("a cached kernel does not load, compiled anew: %s", error)
+        cache.discard(name)
+        return None
 
 
 def _share(symbol: str, text: str, host: Target, settings: config.Config) -> None:
@@ -248,10 +315,10 @@ def _share(symbol: str, text: str, host: Target, settings: config.Config) -> Non
 
 def _links(elf: bytes, host: Target, settings: config.Config) -> bool:
     """Whether the functions that a kernel from disk shares with others are loaded, or on disk."""
-    from staticgrad.native import cache, loader
+    from staticgrad.native import cache, loader, together
 
     for name in loader.missing(elf, host):
-        stored = cache.read(cache.key(name, host), settings)
+        stored = together.resolved(cache.key(name, host), settings)
         if stored is None or stored.symbol != name:
             return False
         loader.load(stored.elf, name, host)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
+from collections.abc import Iterable
 from typing import Any, Final
 
 from staticgrad.errors import CompileError
@@ -40,6 +41,7 @@ MATH_SYMBOLS: Final = frozenset(
 _HEADER: Final = b"\x7fELF\x02\x01\x01"
 _SYMBOL_TABLE: Final = 2
 _FUNCTION: Final = 2
+_GLOBAL: Final = 1
 _SYMBOL_BYTES: Final = 24
 _SECTION_BYTES: Final = 64
 
@@ -49,10 +51,12 @@ _addresses: dict[str, int] = {}
 
 @dataclass(frozen=True)
 class Symbols:
-    """The names an object defines as functions, and those it leaves undefined."""
+    """The names an object defines as functions, which of them others see, and those it leaves
+    undefined."""
 
     functions: frozenset[str]
     undefined: frozenset[str]
+    entries: frozenset[str] = frozenset()
 
 
 def symbols(elf: bytes) -> Symbols:
@@ -74,6 +78,7 @@ def _read(elf: bytes) -> Symbols:
     ]
     functions: set[str] = set()
     undefined: set[str] = set()
+    entries: set[str] = set()
     for section in sections:
         if section[1] != _SYMBOL_TABLE:
             continue
@@ -87,7 +92,9 @@ def _read(elf: bytes) -> Symbols:
                 undefined.add(name)
             elif info & 15 == _FUNCTION:
                 functions.add(name)
-    return Symbols(frozenset(functions), frozenset(undefined))
+                if info >> 4 == _GLOBAL:
+                    entries.add(name)
+    return Symbols(frozenset(functions), frozenset(undefined), frozenset(entries))
 
 
 def _engine(target: Target) -> Any:
@@ -138,15 +145,22 @@ def _present(name: str) -> bool:
     return hasattr(ctypes.CDLL(None), name)
 
 
-def _link(code: bytes, symbol: str, target: Target) -> int:
+def _link(code: bytes, names: Iterable[str], target: Target) -> dict[str, int]:
     engine = _engine(target)
     engine.add_object_file(targets.binding().ObjectFileRef.from_data(code))
     engine.finalize_object()
-    return int(engine.get_function_address(symbol))
+    return {name: int(engine.get_function_address(name)) for name in names}
+
+
+def address(symbol: str, target: Target) -> int:
+    """The address of an entry that has been loaded."""
+    return _addresses[f"{target.key}|{symbol}"]
 
 
 def load(code: bytes, symbol: str, target: Target) -> int:
     """The address of ``symbol`` after loading the ELF object ``code``; once per symbol and target.
+
+    All that the object defines for others is loaded with it.
 
     Raises CompileError for an object without the entry or with unknown external symbols.
     """
@@ -157,8 +171,10 @@ def load(code: bytes, symbol: str, target: Target) -> int:
             return known
         check(code, symbol, target)
         headroom.require(headroom.LOAD, "loading a kernel")
-        address = undisturbed(lambda: _link(code, symbol, target))
-        if not address:
+        entries = sorted(symbols(code).entries)
+        found = undisturbed(lambda: _link(code, entries, target))
+        if not found.get(symbol):
             raise CompileError(f"{symbol} could not be loaded")
-        _addresses[name] = address
-        return address
+        for each, place in found.items():
+            _addresses.setdefault(f"{target.key}|{each}", place)
+        return _addresses[name]

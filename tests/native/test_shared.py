@@ -88,9 +88,10 @@ print(found.compiled, found.disk)
 """
 
 
-def run(folder: Path) -> list[str]:
+def run(folder: Path, program: str = PROGRAM) -> list[str]:
+    """What a program prints in a process with a cache of its own."""
     return subprocess.run(
-        [sys.executable, "-c", PROGRAM],
+        [sys.executable, "-c", program],
         env={"STATICGRAD_CACHE_DIR": str(folder), "PYTHONPATH": str(Path.cwd()), "HOME": "/none"},
         capture_output=True,
         text=True,
