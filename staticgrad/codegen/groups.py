@@ -8,7 +8,7 @@ one group. The loops over rows are known here, the stages elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 from staticgrad.codegen.abreast import write_decode
 from staticgrad.codegen.counters import Counter, write_push
@@ -35,7 +35,10 @@ def write_group_length(kernel: Kernel, out: Lines) -> None:
 
 
 def write_group(kernel: Kernel, out: Lines, write_rows: Callable[[Lines, str, str], None]) -> None:
-    """One outer iteration ``o``; ``write_rows`` writes the rows from a number to another."""
+    """One outer iteration ``o``; ``write_rows`` writes the rows from a number to another.
+
+    There are rows in each: a kernel over none has no iterations.
+    """
     apart = kernel.axes[: len(kernel.axes) - kernel.grouped]
     out.add(f"first_row = o{' % groups' if apart else ''} * height")
     if apart:
@@ -62,30 +65,13 @@ def write_group(kernel: Kernel, out: Lines, write_rows: Callable[[Lines, str, st
             pushed.add(f"{_name(column)} = {_load(kernel, column)}")
         write_push(pushed, {_name(c): _counter(kernel, c) for c in columns}, "final")
         pushed.add("if final == 1:")
-        _write_results(kernel, pushed, extent, columns, 1)
+        pushed.add(f"    m = mask{kernel.lanes}({extent} - {VECTOR})")
+        for column in columns:
+            place = f"o * {extent} + {VECTOR}"
+            pushed.add(f"    store({column.partials}, {place}, {_name(column)}, m)")
         _each_vector(kernel, block, extent, pushed.lines)
     block.add("pushed = pushed + 1")
     out.extend(block, 1)
-    if alike:
-        out.add("if first_row >= last_row:")
-    for extent, columns in alike.items():
-        empty = Lines()
-        for column in columns:
-            nothing = COMBINERS[column.kind].empty(column.value.dtype)
-            empty.add(f"{_name(column)} = {_full(kernel, column, nothing)}")
-        _write_results(kernel, empty, extent, columns, 0)
-        _each_vector(kernel, out, extent, empty.lines, 1)
-
-
-def _write_results(
-    kernel: Kernel, out: Lines, extent: Extent, columns: Sequence[ColumnAccumulate], deeper: int
-) -> None:
-    """A vector of each of the group's results."""
-    shift = "    " * deeper
-    out.add(f"{shift}m = mask{kernel.lanes}({extent} - {VECTOR})")
-    for column in columns:
-        place = f"o * {extent} + {VECTOR}"
-        out.add(f"{shift}store({column.partials}, {place}, {_name(column)}, m)")
 
 
 def _alike(kernel: Kernel) -> dict[Extent, list[ColumnAccumulate]]:
@@ -130,10 +116,7 @@ def _counter(kernel: Kernel, column: ColumnAccumulate) -> Counter:
     return Counter(combiner, column.scratch, "pushed", kernel.lanes, width, first)
 
 
-def _each_vector(
-    kernel: Kernel, out: Lines, extent: Extent, body: list[str], deeper: int = 0
-) -> None:
-    shift = "    " * deeper
-    out.add(f"{shift}for {VECTOR} in range(0, {extent}, {kernel.lanes}):")
+def _each_vector(kernel: Kernel, out: Lines, extent: Extent, body: list[str]) -> None:
+    out.add(f"for {VECTOR} in range(0, {extent}, {kernel.lanes}):")
     for line in body:
-        out.add(f"{shift}    {line}")
+        out.add(f"    {line}")
