@@ -91,7 +91,9 @@ class Emitter:
             known = self._moved(instruction)
             if known is not None:
                 return known
-        name = self._known[instruction] = self.read(instruction)
+        self._count += 1
+        name = self._known[instruction] = f"%{self._stem}{self._count}"
+        self.lines.append(f"  {name} = {instruction}")
         self._order.append(instruction)
         return name
 
@@ -106,14 +108,14 @@ class Emitter:
 
     def _moved(self, instruction: str) -> str | None:
         """The name of an instruction before the innermost loop; None if it depends on the loop."""
-        for loop in self._around:
-            known = loop.moved.get(instruction)
-            if known is not None:
-                return known
         loop = self._around[-1]
         for number in _NUMBERED.findall(instruction):
             if int(number) > loop.first and number not in loop.names:
                 return None
+        for around in self._around:
+            known = around.moved.get(instruction)
+            if known is not None:
+                return known
         name = self.fresh()
         self.lines[loop.line] += f"  {name} = {instruction}\n"
         loop.moved[instruction] = name

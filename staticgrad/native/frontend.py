@@ -14,10 +14,12 @@ import re
 from dataclasses import replace
 from typing import Any, Final
 
+from staticgrad.native import statements
 from staticgrad.native.constants import CONSTANTS, ENTRY, SHARED
 from staticgrad.native.emitter import declaration
 from staticgrad.native.kinds import ELEMENTS, WORD, Kind, Pointer
 from staticgrad.native.operations import FUNCTIONS
+from staticgrad.native.statements import Syntax
 from staticgrad.native.syntax_reader import translated
 from staticgrad.native.translation import Helper, KernelSourceError, Translated
 from staticgrad.records import dataclass
@@ -37,12 +39,23 @@ LONG: Final = 128
 
 @dataclass(frozen=True)
 class Function:
-    """One function of a source: its text, its tree, and how many lines stand above the tree's."""
+    """One function of a source: its text, its statements, and how many lines stand above it."""
 
-    name: str
     body: str
-    tree: ast.FunctionDef
+    syntax: Syntax
     above: int = 0
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return self.syntax.name
+
+    @property
+    def tree(self) -> ast.FunctionDef:
+        """Python's syntax tree of the text."""
+        (found,) = ast.parse(self.body).body
+        assert isinstance(found, ast.FunctionDef)
+        return found
 
     @property
     def is_long(self) -> bool:
@@ -80,7 +93,9 @@ def _functions(source: str) -> list[Function]:
         if not isinstance(node, ast.FunctionDef):
             raise KernelSourceError(f"kernel source line {node.lineno}: only functions stand here")
         body = "\n".join(lines[node.lineno - 1 : node.end_lineno])
-        functions.append(Function(node.name, body, node))
+        above = node.lineno - 1
+        ast.increment_lineno(node, -above)
+        functions.append(Function(body, statements.of_tree(node), above))
     return functions
 
 
@@ -94,15 +109,20 @@ def _functions_by_part(source: str) -> list[Function] | None:
     for part in filter(None, _PART.split(source)):
         function = _parsed.get(part)
         if function is None:
+            syntax = statements.read(part)
             try:
-                (function,) = _functions(part)
+                (function,) = _functions(part) if syntax is None else [_plain(part, syntax)]
             except (KernelSourceError, ValueError):  # the latter: several, or none
                 return None
             if function.name != ENTRY:
                 _parsed[part] = function
-        functions.append(replace(function, above=above))
+        functions.append(replace(function, above=above + function.above))
         above += part.count("\n")
     return functions
+
+
+def _plain(part: str, syntax: Syntax) -> Function:
+    return Function(part.rstrip("\n"), syntax)
 
 
 class _SourceHelper(Helper):
@@ -129,11 +149,11 @@ def _lower(
     function: Function, visible: dict[str, Helper], kinds: tuple[Kind, ...], name: tuple[str, str]
 ) -> Translated:
     """``name`` is the symbol and its linkage."""
-    count = len(function.tree.args.args)
+    count = len(function.syntax.parameters)
     if count != len(kinds):
         raise KernelSourceError(f"{function.name} takes {count} arguments, given {len(kinds)}")
     namespace: dict[str, Any] = {**FUNCTIONS, **CONSTANTS, **visible}
-    return translated(function.tree, namespace, kinds, function.above, name, function.is_long)
+    return translated(function.syntax, namespace, kinds, function.above, name, function.is_long)
 
 
 def _helper(function: Function, visible: dict[str, _SourceHelper]) -> _SourceHelper:

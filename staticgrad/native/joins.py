@@ -57,7 +57,7 @@ class Names:
     def value(self, name: str) -> Bound | None:
         """What a name stands for here, to be read by an instruction."""
         found = self._values.get(name)
-        if found is not None and isinstance(found.value, str) and found.value in self._joins:
+        if found is not None and found.value in self._joins:
             self._read.append(found.value)
         return found
 

@@ -7,7 +7,7 @@ compiled and plain NumPy, share it.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,8 +65,18 @@ ELEMENTS: Final = {element.name: element for element in _TABLE}
 """Every element type by name."""
 
 
-@dataclass(frozen=True)
-class Vector:
+class _One(type):
+    """Makes equal kinds one object, so that they are compared, and looked up, by identity."""
+
+    _made: ClassVar[dict[tuple[Any, ...], Any]] = {}
+
+    def __call__(cls, *args: Any) -> Any:
+        found = cls._made.get((cls, *args))
+        return found or cls._made.setdefault((cls, *args), super().__call__(*args))
+
+
+@dataclass(frozen=True, eq=False)
+class Vector(metaclass=_One):
     """``lanes`` values of one element type. One lane is an LLVM scalar."""
 
     element: Element
@@ -84,8 +94,8 @@ class Vector:
         return scalar if self.lanes == 1 else f"<{self.lanes} x {scalar}>"
 
 
-@dataclass(frozen=True)
-class Pointer:
+@dataclass(frozen=True, eq=False)
+class Pointer(metaclass=_One):
     """An address of elements; no alignment is promised."""
 
     element: Element
@@ -101,8 +111,8 @@ class Pointer:
         return "ptr"
 
 
-@dataclass(frozen=True)
-class Mask:
+@dataclass(frozen=True, eq=False)
+class Mask(metaclass=_One):
     """One on/off bit per lane, made from a remaining count or a bool vector."""
 
     lanes: int
@@ -118,8 +128,8 @@ class Mask:
         return "i1" if self.lanes == 1 else f"<{self.lanes} x i1>"
 
 
-@dataclass(frozen=True)
-class Scalar:
+@dataclass(frozen=True, eq=False)
+class Scalar(metaclass=_One):
     """A plain Python number of the source: an index word, a float literal, a truth, a range."""
 
     name: str
@@ -139,7 +149,7 @@ VECTORS: Final = {
     for element in ELEMENTS.values()
     for lanes in LANES
 }
-"""Every vector kind, so that equal kinds are the same object."""
+"""Every vector kind."""
 
 
 def literal_value(element: Element, value: int | float | bool) -> NDArray[Any]:

@@ -43,7 +43,7 @@ def modules(source: str, symbol: str) -> list[str]:
     for name, function in functions.items():
         visible[name] = _jitted(function, visible)
     entry = visible[ENTRY][1]
-    if len(functions[ENTRY].tree.args.args) != len(KERNEL_KINDS):
+    if len(functions[ENTRY].syntax.parameters) != len(KERNEL_KINDS):
         raise KernelSourceError(f"{ENTRY} takes {len(KERNEL_KINDS)} arguments")
     signature = types.void(*map(numba_type, KERNEL_KINDS))
     try:
@@ -70,7 +70,7 @@ def _jitted(
     if found is None:
         namespace: dict[str, Any] = {**WORDS, **CONSTANTS, **MODULES, "__name__": __name__}
         namespace |= {name: jitted for name, (_, jitted) in called.items()}
-        text = "\n" * (function.above + function.tree.lineno - 1) + function.body
+        text = "\n" * function.above + function.body
         exec(compile(text, f"<staticgrad {function.name}>", "exec"), namespace)
         found = KernelFunction(namespace[function.name])
         if function.name != ENTRY:

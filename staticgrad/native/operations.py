@@ -9,6 +9,7 @@ lanes are in :mod:`lanes`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import field
 from typing import Final
 
 from staticgrad.native import emitter as text
@@ -36,9 +37,18 @@ class Operation:
     name: str
     result: Rule
     emit: Emit
+    _results: dict[tuple[Kind, ...], Kind | None] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def of(self, kinds: tuple[Kind, ...]) -> Kind | None:
         """The kind it gives for operands of these kinds; None when it does not take them."""
+        try:
+            return self._results[kinds]
+        except KeyError:
+            return self._results.setdefault(kinds, self._of(kinds))
+
+    def _of(self, kinds: tuple[Kind, ...]) -> Kind | None:
         try:
             return self.result(*kinds)
         except TypeError:
@@ -137,8 +147,8 @@ def _arithmetic(real: str, integer: str) -> Emit:
                 return known
             if integer == "add":
                 return out.sum(*values)
-            left, right = (text.word(value) for value in values)
-            return out.do(f"{integer} i64 {left}, {right}")
+            left, right = values
+            return out.do(f"{integer} i64 {text.word(left)}, {text.word(right)}")
         kind, (a, b) = _unify(out, kinds, values)
         verb = real if kind.element.kind == "f" else integer
         return out.do(f"{verb} {kind.llvm} {a}, {b}")

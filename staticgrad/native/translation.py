@@ -8,7 +8,7 @@ through the operations. No environments, no exceptions, no reference counts.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from staticgrad.native import (
@@ -106,23 +106,26 @@ class FunctionTranslation:
             tuple(self.out.callees.items()),
         )
 
-    def _fail(self, message: str) -> KernelSourceError:
+    def failure(self, message: str) -> KernelSourceError:
+        """The error for the line that is being read."""
         return KernelSourceError(f"kernel source line {self.line}: {message}")
 
-    def _return(self, value: Bound) -> None:
+    def give(self, value: Bound) -> None:
+        """Ends the function with a result."""
         if self.result is not None and self.result != value.kind:
-            raise self._fail(f"returns both {self.result.name} and {value.kind.name}")
+            raise self.failure(f"returns both {self.result.name} and {value.kind.name}")
         self.result = value.kind
         if value.kind is NOTHING:
             self.out.effect("ret void")
         else:
             self.out.effect(f"ret {value.kind.llvm} {text_of(value)}")
 
-    def _truth(self, value: Bound) -> str:
+    def truth(self, value: Bound) -> str:
         """An i1 operand."""
-        return text_of(self._call(FUNCTIONS["bool"], [value]))
+        return text_of(self.call(FUNCTIONS["bool"], [value]))
 
-    def _literal(self, value: object) -> Bound:
+    def literal(self, value: object) -> Bound:
+        """What stands for itself in a source."""
         if value is None:
             return Bound(NOTHING, "")
         if isinstance(value, bool):
@@ -135,32 +138,31 @@ class FunctionTranslation:
             return Bound(FUNCTION, value)
         if value is bool:
             return Bound(FUNCTION, FUNCTIONS["bool"])
-        raise self._fail(f"{value!r} is not part of the kernel language")
+        raise self.failure(f"{value!r} is not part of the kernel language")
 
-    def _named_call(self, target: object, arguments: list[Bound]) -> Bound:
+    def named_call(self, target: object, arguments: Sequence[Bound]) -> Bound:
+        """A call of ``range``, a helper or a function of the language."""
         if target is range:
             return self._range(arguments)
         if isinstance(target, Helper):
             return self._helper_call(target, arguments)
         if isinstance(target, Operation):
-            return self._call(target, arguments)
-        raise self._fail("only functions of the language and helpers are called")
+            return self.call(target, arguments)
+        raise self.failure("only functions of the language and helpers are called")
 
-    def _call(self, operation: Operation, arguments: list[Bound]) -> Bound:
-        kinds = tuple([each.kind for each in arguments])
-        try:
-            result = operation.result(*kinds)
-        except TypeError:
-            result = None
+    def call(self, operation: Operation, arguments: Sequence[Bound]) -> Bound:
+        """An operation of the language over values."""
+        kinds, values = zip(*arguments, strict=True) if arguments else ((), ())
+        result = operation.of(kinds)
         if result is None:
-            raise self._fail(operation.refusal(kinds))
+            raise self.failure(operation.refusal(kinds))
         try:
-            value = operation.emit(self.out, kinds, tuple([each.value for each in arguments]))
+            value = operation.emit(self.out, kinds, values)
         except TypeError as error:
-            raise self._fail(str(error)) from error
+            raise self.failure(str(error)) from error
         return Bound(result, value)
 
-    def _helper_call(self, helper: Helper, arguments: list[Bound]) -> Bound:
+    def _helper_call(self, helper: Helper, arguments: Sequence[Bound]) -> Bound:
         kinds = tuple(argument.kind for argument in arguments)
         lowered = helper.lower(kinds)
         self.out.externals.update(lowered.externals)
@@ -173,28 +175,28 @@ class FunctionTranslation:
             return Bound(NOTHING, "")
         return Bound(lowered.result, self.out.read(call))
 
-    def _unary(self, name: str, operand: Bound) -> Bound:
+    def unary(self, name: str, operand: Bound) -> Bound:
         """``neg``, ``pos``, ``not_`` or ``invert`` of a value; literals fold."""
         if name == "pos":
             return operand
         if name == "neg" and isinstance(operand.value, int | float):
             return Bound(operand.kind, -operand.value)
         if name == "not_":
-            bit = self._call(FUNCTIONS["bool"], [operand])
+            bit = self.call(FUNCTIONS["bool"], [operand])
             if isinstance(bit.value, bool):
                 return Bound(TRUTH, not bit.value)
             return Bound(TRUTH, self.out.do(f"xor i1 {bit.value}, true"))
-        return self._call(OPERATORS[name], [operand])
+        return self.call(OPERATORS[name], [operand])
 
-    def _range(self, arguments: list[Bound]) -> Bound:
+    def _range(self, arguments: Sequence[Bound]) -> Bound:
         if not 1 <= len(arguments) <= 3 or any(item.kind is not WORD for item in arguments):
-            raise self._fail("range takes one to three int64 words")
+            raise self.failure("range takes one to three int64 words")
         values = [item.value for item in arguments]
         start = values[0] if len(values) > 1 else 0
         stop = values[min(1, len(values) - 1)]
         step = values[2] if len(values) > 2 else 1
         if step == 0:
-            raise self._fail("a range's step must not be zero")
+            raise self.failure("a range's step must not be zero")
         return Bound(RANGE, (start, stop, step))
 
 

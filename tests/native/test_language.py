@@ -10,8 +10,9 @@ from hypothesis import given, strategies as st
 from staticgrad import native
 from staticgrad.config import options
 from staticgrad.errors import CompileError
-from staticgrad.native import frontend, operations, plain_python
+from staticgrad.native import frontend, operations, plain_python, statements
 from staticgrad.native.kinds import ELEMENTS, LANES
+from staticgrad.native.statements import Syntax
 from tests.native.support import MODES, Array, Mode, assert_same, call, number_dtype
 
 EVERY_MODE = pytest.mark.parametrize("mode", MODES)
@@ -397,23 +398,24 @@ def test_parts_of_a_source_are_its_functions(above: str) -> None:
         assert [f.body for f in parts] == [f.body for f in whole]
         assert [ast.dump(f.tree) for f in parts] == [ast.dump(f.tree) for f in whole]
         lines = [f.above + f.tree.lineno for f in parts]
-        assert lines == [f.tree.lineno for f in whole]
+        assert lines == [f.above + f.tree.lineno for f in whole]
+        assert [source.splitlines()[line - 1][:4] for line in lines] == ["def "] * len(lines)
 
 
-def test_a_helper_is_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    read: list[str] = []
+def test_a_helper_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[str] = []
 
-    def parse(text: str) -> ast.Module:
-        read.append(text)
-        return ast.parse(text)
+    def read(text: str) -> Syntax | None:
+        found.append(text)
+        return statements.read(text)
 
-    monkeypatch.setattr(frontend, "ast", SimpleNamespace(parse=parse, FunctionDef=ast.FunctionDef))
+    monkeypatch.setattr(frontend, "statements", SimpleNamespace(read=read))
     helper = HELPER.replace("twice", "twice_of_this_test")
     for constant in ("1", "2", "3"):
         kernel = f"def kernel(t, own, begin, end):\n    v = twice_of_this_test(f32x4({constant}))\n"
         frontend.module_text(helper + kernel, "entry")
-        assert read.pop() == kernel
-    assert read == [helper]
+        assert found.pop() == kernel
+    assert found == [helper]
 
 
 @pytest.mark.parametrize("lines", [0, 1, 4])
