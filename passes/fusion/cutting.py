@@ -7,7 +7,8 @@ waiting and storing balance, cut where the fewest values are alive.
 
 And groups that have a long row to reduce which cannot be taken in pieces (``long_rows``): such a
 kernel has one iteration, which one worker runs alone. Where its elements take long to compute, they
-are stored, and the row is a kernel of its own.
+are stored, and the row is a kernel of its own. So they are where rows would be read from copies of
+several operands: a row is one run of memory, which what repeats along some of its axes is not.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from passes.fusion.cost import (
 )
 from passes.fusion.groups import Group, Groups, Home, Key, Parts
 from passes.fusion.long_rows import has_long_row, may_be_in_pieces
+from passes.fusion.walks import broken_rows
 from staticgrad.ir.forms import Contract, Gather, GatherAlong, SearchForm
 from staticgrad.ir.graph import Node
 from staticgrad.types.tensor import TensorType, hint_value
@@ -52,9 +54,14 @@ def cut(groups: Groups) -> Groups:
     cuts = {
         each.number: found
         for each in groups.all
-        if each.kind in ("map", "gemm") and (found := _cuts(groups, each) or _row_apart(each))
+        if each.kind in ("map", "gemm") and (found := _found(groups, each))
     }
     return _Cutting(groups).result(cuts) if cuts else groups
+
+
+def _found(groups: Groups, group: Group) -> tuple[Sequence[int], Parts] | None:
+    """Places between the nodes at which a group is to be cut, and what that changes; or None."""
+    return _cuts(groups, group) or _row_apart(group) or _copies_apart(groups, group)
 
 
 def _cuts(groups: Groups, group: Group) -> tuple[Sequence[int], Parts] | None:
@@ -89,6 +96,17 @@ def _row_apart(group: Group) -> tuple[Sequence[int], Parts] | None:
     if group.instructions < _LONG_WORK:
         return None
     return (len(group.nodes),), Parts(group, 0, 0, long_row=hint_value(group.domain[-1]))
+
+
+def _copies_apart(groups: Groups, group: Group) -> tuple[Sequence[int], Parts] | None:
+    """The reductions behind the nodes, where rows need more copies than there are elements."""
+    bases = {reduction.source.base for reduction in group.reductions.values()}
+    if group.kind != "map" or group.indexed or not bases <= {Home(node) for node in group.nodes}:
+        return None
+    copies = len(broken_rows(groups, group))
+    if copies <= len(bases.difference(group.stored, groups.roots)):
+        return None
+    return (len(group.nodes),), Parts(group, 0, 0, copies=copies)
 
 
 def _cycles(nodes: Sequence[Node], work: Sequence[int], count: int) -> float:
@@ -211,7 +229,8 @@ class _Cutting:
 
     def _place_of(self, base: Key, homes: dict[Node, int], parts: Parts, last: int) -> int:
         """In which run a reduction of this buffer goes: where it is computed, else the last."""
-        computed = self._before.owners.get(base) == parts.whole.number and not parts.long_row
+        alone = parts.long_row or parts.copies
+        computed = self._before.owners.get(base) == parts.whole.number and not alone
         return homes.get(base.node, last) if computed else last
 
     def _number(self) -> int:

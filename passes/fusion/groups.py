@@ -160,12 +160,14 @@ class Parts:
     """Into what a group was cut: estimates of cycles per vector as one kernel, and in parts.
 
     ``long_row``: how many elements a row has that is reduced apart from them, or in pieces.
+    ``copies``: how many operands one kernel would need as rows that are one run of memory.
     """
 
     whole: Group
     together: int
     apart: int
     long_row: int = 0
+    copies: int = 0
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,6 +14,7 @@ from passes.fusion.groups import Group, Groups, Home, Key, Read, meets_elements,
 from passes.fusion.merging import added, spared
 from passes.fusion.reasons import (
     Between,
+    Copies,
     FusionOff,
     KernelOfItsOwn,
     LongChain,
@@ -128,6 +129,8 @@ class _Neighbours:
             assert parts is not None
             if parts.long_row:
                 return SingleRow(parts.long_row)
+            if parts.copies:
+                return Copies(parts.copies)
             return LongChain(parts.together, parts.apart)
         reads = self._reads[one.number, other.number]
         for rule in _RULES:

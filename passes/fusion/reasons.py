@@ -302,6 +302,19 @@ class SingleRow(Reason):
 
 
 @dataclass(frozen=True)
+class Copies(Reason):
+    """A row is read as one run of memory, which what repeats along some of its axes is not."""
+
+    operands: int
+
+    def __str__(self) -> str:
+        return (
+            f"rows of several axes would be read from copies of {self.operands} operands; their"
+            " elements are stored instead"
+        )
+
+
+@dataclass(frozen=True)
 class Between(Reason):
     """The reader also needs a kernel that may have to run after the first of the two."""
 

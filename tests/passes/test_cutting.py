@@ -134,6 +134,25 @@ def test_a_long_row_without_pieces_is_reduced_apart_from_what_it_takes_long_to_c
     assert (total.nodes, len(total.reductions), total.pieces) == ((), 1, 0)
 
 
+@pytest.mark.parametrize("case", ["one copy", "two copies", "stored anyway"])
+def test_elements_are_stored_where_rows_would_need_more_copies(case: str) -> None:
+    """A row of several axes is one run of memory; what repeats along one of them is not."""
+    shapes = {"x": (6, 5, 7, 9), "gain": (5, 1, 1), "bias": (7, 9)}
+    x, gain, bias = (sg.input(name, shape, "float32") for name, shape in shapes.items())
+    value = {"one copy": x * gain, "two copies": x * gain + bias, "stored anyway": x * bias}[case]
+    outputs = {"sum": value.sum((1, 2, 3)), "max": value.max((1, 2, 3))}
+    if case == "stored anyway":
+        outputs["value"] = value
+    graph = sg.Graph(outputs)
+    kinds = [each.kind for each in with_copies(fused(graph)).groups.all]
+    assert sorted(kinds) == (["copy", "map"] if case == "one copy" else ["map", "map"])
+    rng = np.random.default_rng(5)
+    feeds = {name: rng.normal(size=shape).astype("f4") for name, shape in shapes.items()}
+    feeds.pop({"one copy": "bias", "stored anyway": "gain"}.get(case, ""), None)
+    found, wanted = sg.compile(graph).run(feeds), sg.evaluate(graph, feeds)
+    assert all(same_bytes(found[name], wanted[name]) for name in outputs)
+
+
 def cut_anywhere(seed: int) -> Callable[[Groups, Group], Any]:
     """In the place of what decides where to cut: every group, at places drawn."""
     rng = np.random.default_rng(seed)

@@ -19,6 +19,7 @@ from passes.fusion.neighbours import KernelPair
 from passes.fusion.reasons import (
     Between,
     BrokenRow,
+    Copies,
     FewRows,
     FewTerms,
     FusionOff,
@@ -197,6 +198,7 @@ MADE: dict[Reason, Callable[[], list[Reason]]] = {
     TooLarge(4002, LARGEST): two_halves,
     LongChain(2400, 880): lambda: chain(600),
     SingleRow(1 << 20): lambda: reasons(large_row(1 << 20).sum()),
+    Copies(2): lambda: reasons((x_of(2, 4, 90) * w_of(4, 1) + w_of(4, 1, "v")).sum()),
     Between(1, 3, "log"): with_log_of_sum,
     OtherReaders(0, 1): lambda: reasons({"e": (e := sg.exp(x_of(3, 5))), "s": e.sum(0)}),
 }
