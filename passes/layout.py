@@ -135,7 +135,8 @@ def collapse(
     for axis, extent in enumerate(extents):
         if extent == 1:
             continue
-        if axes and all(w[-1] == s[axis] * extent for w, s in zip(walks, strides, strict=True)):
+        steps = extent or 1 if isinstance(extent, int) else extent  # as in ``c_strides``
+        if axes and all(w[-1] == s[axis] * steps for w, s in zip(walks, strides, strict=True)):
             axes[-1] = axes[-1] * extent
             for walk, s in zip(walks, strides, strict=True):
                 walk[-1] = s[axis]

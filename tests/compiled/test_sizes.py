@@ -209,3 +209,16 @@ def test_nothing_of_a_padded_tile_gets_into_a_product(dtype: str) -> None:
         found = f.run(feeds)
         for name in ("plain", "left", "right", "both"):
             assert np.array_equal(found[name], want, equal_nan=True), (name, m, n, k)
+
+
+@pytest.mark.parametrize("shape", [(8, 0, 0), (8, 5, 0, 0), (8, 0, 0, 1), (0, 0), (3, 0, 2, 0)])
+def test_reductions_over_several_axes_of_no_size_are_written(shape: tuple[int, ...]) -> None:
+    """The row is one axis of no size, not loops around it that never reach the store."""
+    x = sg.input("x", shape, "float32")
+    y = sg.input("y", (shape[0], *[1] * (len(shape) - 1)), "float32")
+    axes = tuple(range(1, len(shape)))
+    outputs = {"sum": x.sum(axes), "product": (x + y).prod(axes), "all": x.sum()}
+    graph = sg.Graph(outputs | {"any": (x > y).any(axes)})
+    feeds = {"x": np.ones(shape, "f4"), "y": np.ones((shape[0], *[1] * (len(shape) - 1)), "f4")}
+    found, wanted = sg.compile(graph).run(feeds), sg.evaluate(graph, feeds)
+    assert all(same_bytes(found[name], wanted[name]) for name in wanted)

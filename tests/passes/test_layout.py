@@ -92,6 +92,7 @@ def test_collapse_merges_what_all_operands_walk_as_one():
     assert collapse((batch, 4, 3), [(12, 3, 1), (0, 3, 1)]) == ([batch, 12], [[12, 1], [0, 1]])
     assert collapse((batch, 1, 3), [(3, 3, 1), (0, 0, 1)]) == ([batch, 3], [[3, 1], [0, 1]])
     assert collapse((1, 1), [(1, 1)]) == ([], [[]])
+    assert collapse((5, 0, 0), [(1, 1, 1), (0, 0, 0)]) == ([0], [[1], [0]])
 
 
 @given(shapes)
