@@ -301,6 +301,8 @@ class _Joining:
             self._parts[part.number], self._groups[part.number] = [part], part
             del self._into[part.number]
         if out:
+            # Some of those that stay were joined to one that does not.
+            self._into |= {part.number: number for part in parts if part.number != number}
             several = len(parts) > 1
             self._groups[number] = (
                 self._in_one(parts, group.domain, group.row) if several else parts[0]

@@ -290,3 +290,16 @@ def test_merges_leave_an_order_without_cycles(seed: int) -> None:
         assert {b: set(order.before(b)) for b in order.all()} == {
             n: {a for a, b in edges if b == n} for n in order.all()
         }
+
+
+def test_what_was_joined_to_a_part_that_is_taken_out_stays_in_the_group() -> None:
+    """The second derivative of a vector function per row, whose long operations leave the group."""
+    m, b = sg.input("m", (4, 4), "float64"), sg.input("b", (4,), "float64")
+    x = sg.input("x", (4,), "float64")
+    y = sg.special.log_ndtr(sg.atan2(x @ m, b + 0.1) * 0.5 + (m * x).sum(axis=1))
+    slope = sg.grad((sg.sin(y) * 1.3).sum(), x)
+    graph = sg.Graph({"h": sg.grad((slope * sg.sin(x)).sum(), x)})
+    draw = np.random.default_rng(0).normal
+    feeds = {"m": draw(size=(4, 4)), "b": draw(size=4), "x": draw(size=4)}
+    found = sg.compile(graph).run(feeds)["h"]
+    np.testing.assert_allclose(found, sg.evaluate(graph, feeds)["h"], rtol=1e-10)
