@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from passes.fusion.copies import WithCopies, with_copies, with_late_copies
 from passes.fusion.groups import CheckBuffer, Copied, Group, Groups, Home, Key
@@ -31,7 +32,6 @@ from passes.lowering.bodies import LoweredBodies, lower_bodies
 from passes.lowering.calls import LoweredCall, lower_call
 from passes.lowering.operands import LoweredStep
 from passes.lowering.signatures import Lowerings
-from passes.lowering.time_loops import Stretch, lower_time_loop
 from staticgrad.errors import GraphError
 from staticgrad.ir.body_step import BodyStep
 from staticgrad.ir.call_step import CallStep
@@ -42,6 +42,9 @@ from staticgrad.records import dataclass
 from staticgrad.source import Location
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64, DType
+
+if TYPE_CHECKING:
+    from passes.lowering.time_loops import Stretch
 
 
 @collection_paused()
@@ -208,6 +211,8 @@ class _Builder:
         lowered: LoweredStep | LoweredCall | LoweredBodies
         step: BoundStep
         if group.kind == "body":
+            from passes.lowering.time_loops import Stretch, lower_time_loop  # few have loops
+
             bodies = lower_bodies(groups, group, self._schedules(group))
             whole = lower_time_loop(bodies) if groups.fused else None
             if isinstance(whole, Stretch):

@@ -46,6 +46,7 @@ OURS_LATER = (
     *("staticgrad.compiler", "staticgrad.native", "staticgrad.codegen", "staticgrad.runtime"),
     *("staticgrad.config", "staticgrad.cli", "staticgrad.optim", "staticgrad.ir.parser"),
     *("staticgrad.ir.kernel", "staticgrad.vecmath.blocks"),
+    *("staticgrad.functions.loops", "staticgrad.functions.windows", "staticgrad.ops.windows"),
     *("staticgrad.functions.linalg", "staticgrad.functions.special", "staticgrad.functions.random"),
     *(
         "staticgrad.functions.standard",
@@ -111,6 +112,8 @@ BY_NAME = {
         "getitem at"
     ),
     "from staticgrad.functions import absolute, abs; print(abs is absolute)": "True",
+    "from staticgrad import functions; print(functions.linalg.det.__name__)": "det",
+    "from staticgrad import functions; print(functions.nn.max_pool.__name__)": "max_pool",
     "from staticgrad.ir.op import registered_ops; print('svd' in registered_ops())": "True",
     """
 import staticgrad as sg

@@ -35,7 +35,6 @@ from passes.lowering.row_lookups import checked_place, one_hot
 from passes.lowering.rows import lower_rows, memory_ahead, rows_abreast
 from passes.lowering.scans import lower_scan
 from passes.lowering.short_rows import lower_short_rows
-from passes.lowering.windowed_groups import lower_windows
 from passes.lowering.windows import windowed
 from staticgrad.ir import expr as ex, forms
 from staticgrad.ir.combiners import COMBINERS
@@ -74,6 +73,8 @@ def lower_group(groups: Groups, group: Group) -> LoweredStep:
     if group.pieces:
         return lower_pieces(groups, group)
     if group.kind == "windows":
+        from passes.lowering.windowed_groups import lower_windows  # few programs have windows
+
         return lower_windows(groups, group)
     if has_short_rows(group):
         return lower_short_rows(groups, group)

@@ -45,14 +45,16 @@ def load(name: str) -> Any:
 def load_all() -> None:
     """Import every function, and with them every built-in op that one of them applies."""
     with collection_paused():
-        for room in _ROOMS:
-            import_module(f"{__name__}.{room}")
+        rooms = [import_module(f"{__name__}.{room}") for room in _ROOMS]
+        for room in rooms:
+            for name in getattr(room, "__all__", ()):
+                getattr(room, name)
         for name in _HOMES.keys() - FUNCTIONS.keys():
             load(name)
 
 
 def __getattr__(name: str) -> Any:
-    return load(name)
+    return import_module(f"{__name__}.{name}") if name in _ROOMS else load(name)
 
 
 for _name, (_home, _) in _HOMES.items():

@@ -6,8 +6,9 @@ fusion puts the pieces into one kernel. A floating dtype is kept. Public as ``sg
 
 from __future__ import annotations
 
+from importlib import import_module
 from math import pi, sqrt
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -26,31 +27,7 @@ from staticgrad.functions.normalization import (
     rms_norm as rms_norm,
     shares,
 )
-from staticgrad.functions.pooling import (
-    adaptive_avg_pool as adaptive_avg_pool,
-    adaptive_max_pool as adaptive_max_pool,
-    avg_pool as avg_pool,
-    lp_pool as lp_pool,
-    max_pool as max_pool,
-)
-from staticgrad.functions.recurrent import (
-    bidirectional as bidirectional,
-    gru as gru,
-    gru_cell as gru_cell,
-    lstm as lstm,
-    lstm_cell as lstm_cell,
-    rnn as rnn,
-    rnn_cell as rnn_cell,
-    stacked as stacked,
-)
-from staticgrad.functions.resizing import resize as resize
 from staticgrad.functions.rowwise import rowwise
-from staticgrad.functions.windows import (
-    conv as conv,
-    conv_transpose as conv_transpose,
-    fold as fold,
-    unfold as unfold,
-)
 from staticgrad.ir.calls import publish
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
@@ -73,6 +50,32 @@ from staticgrad.ops.operands import (
 )
 from staticgrad.ops.selection import where
 from staticgrad.types import dim as dims
+
+if TYPE_CHECKING:  # what is imported when it is first asked for
+    from staticgrad.functions.pooling import (
+        adaptive_avg_pool as adaptive_avg_pool,
+        adaptive_max_pool as adaptive_max_pool,
+        avg_pool as avg_pool,
+        lp_pool as lp_pool,
+        max_pool as max_pool,
+    )
+    from staticgrad.functions.recurrent import (
+        bidirectional as bidirectional,
+        gru as gru,
+        gru_cell as gru_cell,
+        lstm as lstm,
+        lstm_cell as lstm_cell,
+        rnn as rnn,
+        rnn_cell as rnn_cell,
+        stacked as stacked,
+    )
+    from staticgrad.functions.resizing import resize as resize
+    from staticgrad.functions.windows import (
+        conv as conv,
+        conv_transpose as conv_transpose,
+        fold as fold,
+        unfold as unfold,
+    )
 
 __all__ = [
     "adaptive_avg_pool",
@@ -416,9 +419,16 @@ def _alike(op: str, left: Operand[AnyValue], right: Operand[AnyValue]) -> tuple[
     return first, second
 
 
-publish(globals(), __name__, [n for n in __all__ if globals()[n].__module__ == __name__])
+#: Modules of layers that few programs have: they are imported when one is first asked for.
+_LAYERS: Final = ("recurrent", "windows", "pooling", "resizing")
+_present: Final = [name for name in __all__ if name in globals()]
+publish(globals(), __name__, [n for n in _present if globals()[n].__module__ == __name__])
 
 if not TYPE_CHECKING:
 
-    def __getattr__(name: str) -> NoReturn:
+    def __getattr__(name: str) -> Any:
+        for layers in _LAYERS if name in __all__ else ():
+            module = import_module(f"staticgrad.functions.{layers}")
+            if name in vars(module):
+                return globals().setdefault(name, vars(module)[name])
         raise no_such_name("sg.nn", name)

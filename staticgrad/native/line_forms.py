@@ -92,7 +92,7 @@ class Expression(NamedTuple):
         return self.value(reader, self.words)
 
 
-class Given(NamedTuple):
+class GivenWord(NamedTuple):
     """A statement that gives a name a sum or product of words; ``names`` must be words."""
 
     name: str
@@ -439,22 +439,22 @@ def _expression_form(
     return found
 
 
-class Line(NamedTuple):
+class PlainLine(NamedTuple):
     """What a line does, over its words, and the names that it assigns."""
 
     act: Act
     words: Words
     targets: tuple[str, ...]
-    given: Given | None
+    given: GivenWord | None
 
 
 @functools.lru_cache(maxsize=1 << 14)
-def statement(text: str) -> Line:
+def statement(text: str) -> PlainLine:
     """A line without others in it."""
     return line(_statement_form(_form_of(text)), _WORDS.findall(text))
 
 
-def line(form: StatementForm, words: Words) -> Line:
+def line(form: StatementForm, words: Words) -> PlainLine:
     """A form, its open places filled."""
     targets = tuple(dict.fromkeys([target(words) for target in form.targets]))
     given = None
@@ -462,8 +462,8 @@ def line(form: StatementForm, words: Words) -> Line:
         value, needs = form.given
         names = needs.of(words)
         if names is not None:
-            given = Given(targets[0], Expression(value, words), (*targets, *names))
-    return Line(form.act, words, targets, given)
+            given = GivenWord(targets[0], Expression(value, words), (*targets, *names))
+    return PlainLine(form.act, words, targets, given)
 
 
 @functools.lru_cache(maxsize=1 << 12)

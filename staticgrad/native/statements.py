@@ -18,7 +18,7 @@ from staticgrad.native.line_forms import (
     Act,
     Expression,
     Forms,
-    Given,
+    GivenWord,
     NotPlainError,
     Words,
 )
@@ -30,7 +30,7 @@ class Plain(NamedTuple):
     line: int
     act: Act
     words: Words
-    given: Given | None
+    given: GivenWord | None
 
 
 class If(NamedTuple):
@@ -41,7 +41,7 @@ class If(NamedTuple):
     body: Block
     orelse: Block
 
-    def given(self) -> Given | None:
+    def given(self) -> GivenWord | None:
         """The one word that it may give a name, by a test of words, if it does no more."""
         if self.orelse or len(self.body) != 1 or self.test.test is None:
             return None
